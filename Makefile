@@ -1,0 +1,123 @@
+# nsqd in C. `make help` lists the targets.
+#
+# Every build variant has a directory of its own, so that switching between
+# them never mixes objects: build/ (plain), build/address, build/thread,
+# build/undefined (SANITIZE=...), build/perturb (PERTURB=1: seeded yields in
+# the chan), and the same below build/clang when CC is clang.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
+
+variant := $(if $(findstring clang,$(CC)),/clang)$(if $(SANITIZE),/$(SANITIZE))$(if $(PERTURB),/perturb)
+ROOT    := build
+BUILD   := $(ROOT)$(variant)
+
+.DEFAULT_GOAL := all
+
+PKGS    := libmicrohttpd libcjson
+CPPFLAGS += -D_GNU_SOURCE -I. $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+           -Wold-style-definition -Wformat=2 -Wvla -Wwrite-strings -Wpointer-arith
+CFLAGS  ?= -O2 -g
+HARDEN  := -fstack-protector-strong -fPIE -fno-plt
+LDHARDEN := -pie -Wl,-z,relro,-z,now,-z,noexecstack
+LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -pthread
+
+ifeq ($(SANITIZE),address)
+SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+else ifeq ($(SANITIZE),undefined)
+SANFLAGS := -fsanitize=undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+else ifeq ($(SANITIZE),thread)
+SANFLAGS := -fsanitize=thread -fno-omit-frame-pointer
+else ifneq ($(SANITIZE),)
+$(error SANITIZE=$(SANITIZE): must be address, thread or undefined)
+else
+HARDEN  += -D_FORTIFY_SOURCE=2
+endif
+# A sanitized build is a debug build: it also checks the order of the locks.
+ifneq ($(SANFLAGS),)
+SANFLAGS += -DDEBUG_LOCKS
+endif
+ifdef PERTURB
+SANFLAGS += -DCHAN_PERTURB
+endif
+
+ALL_CFLAGS  := -std=gnu11 $(WARN) $(CFLAGS) $(HARDEN) $(SANFLAGS) -pthread
+ALL_LDFLAGS := $(LDFLAGS) $(LDHARDEN) $(SANFLAGS)
+
+SRC   := $(wildcard common/*.c protocol/*.c nsqd/*.c)
+OBJ   := $(SRC:%.c=$(BUILD)/obj/%.o)
+# What unit tests link: everything but main().
+LIBOBJ := $(filter-out $(BUILD)/obj/nsqd/main.o,$(OBJ))
+
+.PHONY: all
+all: $(BUILD)/nsqd ## build the daemon: build/nsqd
+
+$(BUILD)/nsqd: $(OBJ)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(OBJ:.o=.d)
+
+.PHONY: run
+run: deps ## build, then run nsqd on the standard ports with its data under build/
+	@$(MAKE) --no-print-directory all
+	@mkdir -p $(ROOT)/data
+	$(BUILD)/nsqd --data-path=$(ROOT)/data
+
+.PHONY: test
+test: deps-test ## everything that CI runs: every kind of test, plain and sanitized
+	@$(MAKE) --no-print-directory check
+
+.PHONY: install
+install: all ## install the daemon under $(DESTDIR)$(PREFIX)/bin
+	install -D -m 0755 $(BUILD)/nsqd $(DESTDIR)$(PREFIX)/bin/nsqd
+
+.PHONY: clean
+clean: ## remove build/
+	rm -rf $(ROOT)
+
+.PHONY: format
+format: ## rewrite the C sources in the project's style
+	clang-format -i $(wildcard */*.[ch] test/*/*.[ch])
+
+.PHONY: lint
+lint: ## check the style, and run clang-tidy over the sources
+	clang-format --dry-run -Werror $(wildcard */*.[ch] test/*/*.[ch])
+	clang-tidy --quiet $(SRC) -- -std=gnu11 $(CPPFLAGS)
+
+# Debian packages: what a build needs, and what the tests need on top of it.
+DEPS      := gcc make pkg-config libc6-dev libmicrohttpd-dev libcjson-dev uthash-dev
+DEPS_TEST := $(DEPS) libcmocka-dev clang libclang-rt-14-dev python3 python3-pytest python3-pytest-xdist
+
+.PHONY: deps
+deps: ## install the Debian packages that the build needs
+	@test/install-deps.sh $(DEPS)
+
+.PHONY: deps-test
+deps-test: ## install the Debian packages that the tests need
+	@test/install-deps.sh $(DEPS_TEST)
+
+# Each kind of test has a makefile of its own beside its sources; each adds
+# its targets to CHECKS, in the order in which `make test` runs them.
+CHECKS :=
+include test/unit/unit.mk
+-include test/functional/functional.mk
+-include test/interop/interop.mk
+-include test/bench/bench.mk
+
+.PHONY: check
+check: ## run the tests, without installing anything
+	@for t in $(CHECKS); do echo "== $$t"; $(MAKE) --no-print-directory $$t || exit 1; done
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z][a-zA-Z0-9_-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 24
+	@echo
+	@echo 'Variables: CC=gcc|clang  SANITIZE=address|thread|undefined  PERTURB=1  PREFIX= DESTDIR='

@@ -1,0 +1,22 @@
+# Unit tests: one cmocka program per module, test_<module>.c. Each is linked
+# with everything but main(), and runs in a process and a directory of its own.
+
+UNIT_SRC  := $(wildcard test/unit/test_*.c)
+UNIT_BIN  := $(UNIT_SRC:test/unit/%.c=$(BUILD)/test/unit/%)
+CHECKS    += unit unit-thread unit-address
+
+$(BUILD)/test/unit/%: $(BUILD)/obj/test/unit/%.o $(LIBOBJ)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+
+-include $(UNIT_SRC:%.c=$(BUILD)/obj/%.d)
+
+.PHONY: unit unit-thread unit-address
+unit: $(UNIT_BIN) ## unit tests of this variant (SANITIZE=, PERTURB=)
+	@test/unit/run.sh $(UNIT_BIN)
+
+unit-thread: ## unit tests under ThreadSanitizer
+	@$(MAKE) --no-print-directory SANITIZE=thread unit
+
+unit-address: ## unit tests under AddressSanitizer and UBSan
+	@$(MAKE) --no-print-directory SANITIZE=address unit
