@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * chan: Go's channels and select for pthreads (runtime/chan.go, select.go).
+ *
+ * A chan carries values of one size, copied in and out, in FIFO order between
+ * any number of senders and receivers. Capacity 0 is a rendezvous. A value that
+ * is a pointer passes the ownership of what it points to.
+ *
+ * Blocking calls block for ever; what must be able to stop selects over an exit
+ * chan as well. Any thread may call anything, at any time before chan_free.
+ * Every call may take the chan's own lock and no other; none allocates.
+ * Outside of select a NULL chan is a programming error and aborts (Go blocks
+ * for ever). docs/channels.md has the full contract and the proofs.
+ */
+#ifndef COMMON_CHAN_H
+#define COMMON_CHAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/ticker.h"
+
+struct chan;
+
+/* make(chan T, cap). elem_size may be 0 (struct{}). Never NULL: no memory aborts. */
+struct chan *chan_new(size_t elem_size, size_t cap);
+/* The collector's part: nobody may use c any more. Buffered values are dropped. NULL is fine. */
+void chan_free(struct chan *c);
+/* close(c): receivers drain, then get "closed" at once. A second close, or a send after it, aborts. */
+void chan_close(struct chan *c);
+
+/* c <- *v */
+void chan_send(struct chan *c, const void *v);
+/* *v, ok = <-c. Returns ok: false is closed and drained, *v is zeroed. v may be NULL: discard. */
+bool chan_recv(struct chan *c, void *v);
+/* len(c), cap(c). The length of a chan that others use is a snapshot. */
+size_t chan_len(struct chan *c);
+size_t chan_cap(const struct chan *c);
+
+/*
+ * Vectored: what n single calls in a row would do, under one lock and with at
+ * most one wake-up per peer. v points to an array of values.
+ */
+/* Sends all n, blocking as needed. */
+void chan_send_n(struct chan *c, const void *v, size_t n);
+/* Receives 1..max, blocking for the first only. 0: closed and drained. */
+size_t chan_recv_n(struct chan *c, void *v, size_t max);
+/* select { case c <- *v: default: } for up to n values; returns how many went. */
+size_t chan_try_send_n(struct chan *c, const void *v, size_t n);
+/* select { case *v = <-c: default: } for up to max; *closed (may be NULL) tells closed and drained. */
+size_t chan_try_recv_n(struct chan *c, void *v, size_t max, bool *closed);
+
+/*
+ * How many values the receivers that are parked on c have room for, i.e. what a
+ * chan_try_send_n would place without the buffer. Go has no such question; the
+ * channel's pump needs it, to take a message from its queues only when a
+ * consumer asks for it.
+ */
+size_t chan_demand(struct chan *c);
+
+enum chan_op {
+	CHAN_SEND,   /* case c <- v[0..max): ready if one value can go; moves n in 1..max */
+	CHAN_RECV,   /* case v[0..max) = <-c: n in 1..max, or n = 0 and !ok on closed and drained */
+	CHAN_TICK,   /* case <-ticker.C */
+	CHAN_DEMAND, /* ready when another thread's receiver is parked on c: n = chan_demand, moves nothing */
+};
+
+/* One case of a select. A NULL c (or ticker) is never ready: that is how the pumps switch cases off. */
+struct chan_case {
+	enum chan_op op;
+	struct chan *c;
+	void *v;               /* array of max values; RECV: NULL discards (n still tells how many) */
+	size_t max;
+	struct ticker *ticker; /* CHAN_TICK only; private to the selecting thread */
+	size_t n;              /* out: values moved by the chosen case */
+	bool ok;               /* out, RECV: false when closed and drained */
+};
+
+/* Initialisers for struct chan_case. v may be NULL where the value does not matter. */
+static inline struct chan_case chan_case_send(struct chan *c, const void *v)
+{
+	return (struct chan_case){.op = CHAN_SEND, .c = c, .v = (void *)v, .max = 1};
+}
+
+static inline struct chan_case chan_case_recv(struct chan *c, void *v)
+{
+	return (struct chan_case){.op = CHAN_RECV, .c = c, .v = v, .max = 1};
+}
+
+static inline struct chan_case chan_case_send_n(struct chan *c, const void *v, size_t n)
+{
+	return (struct chan_case){.op = CHAN_SEND, .c = c, .v = (void *)v, .max = n};
+}
+
+static inline struct chan_case chan_case_recv_n(struct chan *c, void *v, size_t max)
+{
+	return (struct chan_case){.op = CHAN_RECV, .c = c, .v = v, .max = max};
+}
+
+static inline struct chan_case chan_case_tick(struct ticker *t)
+{
+	return (struct chan_case){.op = CHAN_TICK, .ticker = t};
+}
+
+static inline struct chan_case chan_case_demand(struct chan *c)
+{
+	return (struct chan_case){.op = CHAN_DEMAND, .c = c};
+}
+
+/*
+ * select {...} without default: blocks until a case is ready, runs it, returns
+ * its index. Among several that are ready the choice is random and fair, expired
+ * tickers included. With no live case at all it blocks for ever.
+ */
+int chan_select(struct chan_case *cases, int ncases);
+/* select {... default:}: returns -1 where no case is ready. */
+int chan_try_select(struct chan_case *cases, int ncases);
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Errors of the environment, with their reason as text (Go's error values).
+ * A function that can fail returns 0 or -1 (or NULL) and fills a struct err
+ * that the caller owns, usually on its stack; wrapping puts context in front.
+ */
+#ifndef COMMON_ERR_H
+#define COMMON_ERR_H
+
+struct err {
+	int code;      /* an errno value, or 0 where there is none */
+	char msg[256]; /* always terminated; cut off if too long */
+};
+
+/* Both return -1, so that a failing function can end with "return err_set(...)". err may be NULL. */
+int err_set(struct err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* fmt followed by Go's text of errno (strerror in lower case), e.g. "open x: no such file or directory". */
+int err_errno(struct err *err, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Puts "text" in front of the message that err holds already; keeps the code. Returns -1. */
+int err_wrap(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

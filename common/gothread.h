@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Goroutines as pthreads (the go statement, sync.WaitGroup and nsqd's own
+ * internal/util/wait_group_wrapper.go). Every thread of the daemon but main and
+ * those inside libmicrohttpd starts here, with a name, an explicit stack size
+ * and a wait group that joins it.
+ */
+#ifndef COMMON_GOTHREAD_H
+#define COMMON_GOTHREAD_H
+
+#include <pthread.h>
+#include <stddef.h>
+
+#include "common/err.h"
+
+/*
+ * sync.WaitGroup for threads: counts those that run, and joins them. Threads
+ * that have ended are joined by the next one to end, or by wait_group_wait, so
+ * that a long-lived group (one thread per connection) keeps at most one ended
+ * thread unjoined.
+ */
+struct wait_group {
+	pthread_mutex_t lock;
+	pthread_cond_t done;
+	size_t running;       /* guarded by lock */
+	pthread_t ended;      /* guarded by lock; valid if have_ended: to be joined */
+	int have_ended;       /* guarded by lock */
+};
+
+void wait_group_init(struct wait_group *wg);
+/* Nobody may be in it. */
+void wait_group_destroy(struct wait_group *wg);
+/*
+ * wg.Wrap(fn): starts a thread that runs fn(arg) and is counted in wg. name is
+ * copied; the kernel shows its first 15 bytes, gothread_name() all of it.
+ * Returns 0, or -1 with err set (EAGAIN: no more threads); then fn never runs
+ * and arg is still the caller's. All signals are blocked in the new thread.
+ */
+int wait_group_wrap(struct wait_group *wg, const char *name, void (*fn)(void *), void *arg,
+	struct err *err);
+/* wg.Wait(): blocks until no thread of wg runs, and has joined them all. Not from inside wg. */
+void wait_group_wait(struct wait_group *wg);
+
+/* The full name of the calling thread ("main" for the first, "?" for foreign ones). Borrowed. */
+const char *gothread_name(void);
+/* Gives the calling thread (main, or one of libmicrohttpd's) a record with this name. */
+void gothread_adopt(const char *name);
+/* Calls fn once for each live thread with a record, for /debug. fn must not start or end threads. */
+void gothread_each(void (*fn)(void *arg, const char *name, int tid), void *arg);
+/* How many threads with a record live. */
+size_t gothread_count(void);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Levelled logging in stock's line format (internal/lg, and Go's package log):
+ *
+ *   [nsqd] 2024/06/13 10:26:43.184774 ERROR: text
+ *
+ * prefix, local date and time with microseconds, level, text; one write per line.
+ */
+#ifndef COMMON_LG_H
+#define COMMON_LG_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdatomic.h>
+
+enum lg_level { LG_DEBUG = 1, LG_INFO = 2, LG_WARN = 3, LG_ERROR = 4, LG_FATAL = 5 };
+
+struct lg {
+	_Atomic int level; /* an enum lg_level; messages below it are dropped */
+	int fd;            /* immutable */
+	char *prefix;      /* immutable; owned */
+};
+
+/* prefix is copied. */
+void lg_init(struct lg *lg, int fd, const char *prefix, enum lg_level level);
+void lg_destroy(struct lg *lg);
+/* lg.ParseLogLevel: "debug", "info", "warn", "error", "fatal", any case. False: none of them. */
+bool lg_parse_level(const char *s, enum lg_level *level);
+/* "info" and so on; lg.LogLevel.String() gives "INFO". */
+const char *lg_level_name(enum lg_level level);
+
+static inline bool lg_enabled(const struct lg *lg, enum lg_level level)
+{
+	return (int)level >= atomic_load_explicit(&lg->level, memory_order_relaxed);
+}
+
+/* lg.Logf. May block on the write to fd; takes no lock. Control bytes in the text are written as they are. */
+void lg_logf(const struct lg *lg, enum lg_level level, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void lg_vlogf(const struct lg *lg, enum lg_level level, const char *fmt, va_list ap)
+	__attribute__((format(printf, 3, 0)));
+
+#endif

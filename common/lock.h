@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Locks with a rank (sync.Mutex, sync.RWMutex). In a debug build (DEBUG_LOCKS)
+ * a thread that takes a lock of a rank not above all those it holds is stopped
+ * with both names, as is one that unlocks what it does not hold: the lock order
+ * (lock_rank.h, docs/architecture.md) is checked by every test that runs.
+ */
+#ifndef COMMON_LOCK_H
+#define COMMON_LOCK_H
+
+#include <pthread.h>
+
+#include "common/lock_rank.h"
+
+struct mutex {
+	pthread_mutex_t m;
+	enum lock_rank rank; /* immutable */
+};
+
+/* Like Go's: a waiting writer keeps new readers out. So a read lock must never be taken twice. */
+struct rwlock {
+	pthread_rwlock_t rw;
+	enum lock_rank rank; /* immutable */
+};
+
+void mutex_init(struct mutex *m, enum lock_rank rank);
+void mutex_destroy(struct mutex *m);
+void mutex_lock(struct mutex *m);
+void mutex_unlock(struct mutex *m);
+/* Aborts in a debug build unless the calling thread holds m: the first line of every *_locked function. */
+void mutex_assert_held(const struct mutex *m);
+
+void rwlock_init(struct rwlock *rw, enum lock_rank rank);
+void rwlock_destroy(struct rwlock *rw);
+void rwlock_rdlock(struct rwlock *rw);
+void rwlock_wrlock(struct rwlock *rw);
+/* Releases either kind. */
+void rwlock_unlock(struct rwlock *rw);
+/* As mutex_assert_held; for reading or for writing. */
+void rwlock_assert_held(const struct rwlock *rw);
+
+#endif
