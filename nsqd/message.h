@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The message record, its shared body, and its wire and disk form
+ * (nsqd/message.go). A record belongs to exactly one queue at a time; passing
+ * its pointer through a chan passes it on. What Go's collector hides is counted
+ * here: a record lives while somebody holds a reference (its queue, and for the
+ * time of the write the client's pump), a body while a record points to it, so
+ * that the channels of a topic share one copy.
+ */
+#ifndef NSQD_MESSAGE_H
+#define NSQD_MESSAGE_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+
+#define MSG_ID_LENGTH 16
+/* Timestamp (8), attempts (2), id (16): what precedes the body on the wire and on disk. */
+#define MSG_HEADER_LENGTH 26
+#define MIN_VALID_MSG_LENGTH MSG_HEADER_LENGTH
+
+struct message_id {
+	char hex[MSG_ID_LENGTH]; /* not terminated */
+};
+
+struct message_body {
+	_Atomic uint32_t refs;
+	uint32_t len;
+	char data[];
+};
+
+struct message {
+	struct message_id id;      /* immutable */
+	_Atomic uint16_t refs;     /* the owning queue, and a pump that still writes it */
+	uint16_t attempts;         /* owner only; the pump that delivers it counts up */
+	int64_t timestamp;         /* immutable; wall clock, ns */
+	struct message_body *body; /* immutable; one reference */
+	int64_t deferred_ns;       /* immutable once put; DPUB's delay, 0 for none */
+
+	/* For in-flight and deferred handling; guarded by the lock of the queue that it is in. */
+	int64_t delivery_ns;       /* wall clock, when it was handed out */
+	int64_t client_id;         /* to whom */
+	int64_t pri;               /* wall clock deadline, ns: the order of the heap */
+	size_t index;              /* place in the heap */
+	struct message *hash_next; /* next in its bucket of the id table */
+};
+
+/* A body with room for len bytes (uninitialised), one reference. No memory ends the process. */
+struct message_body *message_body_new(size_t len);
+struct message_body *message_body_ref(struct message_body *b);
+void message_body_unref(struct message_body *b);
+
+/* NewMessage: a record with one reference; takes over the caller's reference to body. */
+struct message *message_new(struct message_id id, struct message_body *take_body, int64_t timestamp_ns);
+/* A record of its own for a further channel: same id, timestamp, delay; shares the body; no attempts. */
+struct message *message_copy(const struct message *m);
+struct message *message_ref(struct message *m);
+/* NULL is fine. */
+void message_unref(struct message *m);
+
+/* The MSG_HEADER_LENGTH bytes in front of the body: big-endian timestamp, attempts; id. */
+void message_write_header(const struct message *m, unsigned char out[MSG_HEADER_LENGTH]);
+/* decodeMessage: copies the body out of buf. NULL with err set: shorter than a header. */
+struct message *message_decode(const void *buf, size_t len, struct err *err);
+
+#endif

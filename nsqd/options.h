@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The daemon's options and their defaults (nsqd/options.go). Field names are
+ * stock's in snake case; durations are ns. Immutable once the daemon runs,
+ * except where /config swaps a whole copy (nsqd_get_opts, nsqd.h).
+ */
+#ifndef NSQD_OPTIONS_H
+#define NSQD_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/lg.h"
+
+enum tls_required { TLS_NOT_REQUIRED, TLS_REQUIRED_EXCEPT_HTTP, TLS_REQUIRED };
+
+struct strarray {
+	char **v; /* owned, each too */
+	size_t n;
+};
+
+struct options {
+	/* basic options */
+	int64_t id;
+	enum lg_level log_level;
+	char *log_prefix;
+
+	char *tcp_address;
+	char *http_address;
+	char *https_address;
+	char *broadcast_address;
+	int broadcast_tcp_port;
+	int broadcast_http_port;
+	struct strarray nsqlookupd_tcp_addresses;
+	struct strarray auth_http_addresses;
+	char *auth_http_request_method; /* master: "get" or "post" */
+	int64_t http_client_connect_timeout;
+	int64_t http_client_request_timeout;
+
+	/* diskqueue options */
+	char *data_path;
+	int64_t mem_queue_size;
+	int64_t max_bytes_per_file;
+	int64_t sync_every;
+	int64_t sync_timeout;
+
+	int64_t queue_scan_interval;
+	int64_t queue_scan_refresh_interval;
+	int queue_scan_selection_count;
+	int queue_scan_worker_pool_max;
+	double queue_scan_dirty_percent;
+
+	/* msg and command options */
+	int64_t msg_timeout;
+	int64_t max_msg_timeout;
+	int64_t max_msg_size;
+	int64_t max_body_size;
+	int64_t max_req_timeout;
+	int64_t client_timeout;
+
+	/* client overridable configuration options */
+	int64_t max_heartbeat_interval;
+	int64_t max_rdy_count;
+	int64_t max_output_buffer_size;
+	int64_t max_output_buffer_timeout;
+	int64_t min_output_buffer_timeout;
+	int64_t output_buffer_timeout;
+	int max_channel_consumers;
+
+	/* statsd integration */
+	char *statsd_address;
+	char *statsd_prefix;
+	int64_t statsd_interval;
+	bool statsd_mem_stats;
+	int statsd_udp_packet_size;
+	bool statsd_exclude_ephemeral;
+
+	/* e2e message latency */
+	int64_t e2e_processing_latency_window_time;
+	double *e2e_processing_latency_percentiles; /* owned */
+	size_t n_e2e_processing_latency_percentiles;
+
+	/* TLS config */
+	char *tls_cert;
+	char *tls_key;
+	char *tls_client_auth_policy;
+	char *tls_root_ca_file;
+	enum tls_required tls_required;
+	uint16_t tls_min_version; /* TLS wire number: 0x0301 for TLS 1.0 ... 0x0304, as Go's tls.VersionTLSxx */
+
+	/* compression */
+	bool deflate_enabled;
+	int max_deflate_level;
+	bool snappy_enabled;
+};
+
+/* NewOptions: the defaults, with the node id and the broadcast address from the host name. Owned strings. */
+struct options *options_new(void);
+/* A deep copy. */
+struct options *options_copy(const struct options *o);
+void options_free(struct options *o);
+
+#endif
