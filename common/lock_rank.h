@@ -19,11 +19,10 @@ enum lock_rank {
 	RANK_CHANNEL,        /* channel.lock: clients */
 	RANK_IN_FLIGHT,      /* channel.in_flight_lock */
 	RANK_DEFERRED,       /* channel.deferred_lock */
+	RANK_TCP_CONNS,      /* tcp_server.lock: who is connected */
 	RANK_CLIENT_WRITE,   /* client_v2.write_lock: the writer and what IDENTIFY sets */
 	RANK_CLIENT_META,    /* client_v2.meta_lock: names, pub_counts, auth state */
-	RANK_TCP_CONNS,      /* tcp_server.conns_lock */
 	RANK_DISKQUEUE,      /* diskqueue.lock */
-	RANK_OPTIONS,        /* nsqd.opts_lock */
 	RANK_HEALTH,         /* nsqd.health_lock */
 	RANK_QUANTILE,       /* quantile.lock */
 	RANK_LEAF,           /* taken for a few instructions, nothing under it (thread list, log) */

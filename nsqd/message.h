@@ -40,9 +40,9 @@ struct message {
 	int64_t deferred_ns;       /* immutable once put; DPUB's delay, 0 for none */
 
 	/* For in-flight and deferred handling; guarded by the lock of the queue that it is in. */
-	int64_t delivery_ns;       /* wall clock, when it was handed out */
+	int64_t delivery_ns;       /* monotonic clock, when it was handed out */
 	int64_t client_id;         /* to whom */
-	int64_t pri;               /* wall clock deadline, ns: the order of the heap */
+	int64_t pri;               /* deadline on the monotonic clock: the order of the heap */
 	size_t index;              /* place in the heap */
 	struct message *hash_next; /* next in its bucket of the id table */
 };

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A channel: its own copy of the topic's messages, shared out among its
+ * consumers (nsqd/channel.go). Every change of a message's state goes through
+ * one of the functions below. Counted like topics.
+ */
+#ifndef NSQD_CHANNEL_H
+#define NSQD_CHANNEL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uthash.h>
+
+#include "common/chan.h"
+#include "common/err.h"
+#include "common/gothread.h"
+#include "common/lock.h"
+#include "nsqd/backend_queue.h"
+#include "nsqd/in_flight_pqueue.h"
+#include "nsqd/message.h"
+#include "nsqd/topic.h"
+
+struct client_v2;
+
+/* The most that the pump takes in hand at once. */
+#define CHANNEL_BATCH 256
+
+struct channel {
+	_Atomic int refs;
+	char name[NAME_SIZE];           /* immutable */
+	bool ephemeral;                 /* immutable */
+	struct nsqd *nsqd;              /* immutable; outlives every channel */
+	struct topic *topic;            /* immutable; a reference */
+
+	struct backend_queue *backend;  /* immutable; lives until exit has ended; puts hold exit_lock */
+	struct chan *memory_msg_chan;   /* immutable; of struct message *; NULL with --mem-queue-size=0 */
+	struct chan *client_msg_chan;   /* immutable; of struct message *, unbuffered: all that clients see */
+	struct chan *exit_chan;         /* immutable; closed by exit */
+	struct chan *update_chan;       /* immutable; of enum channel_update, rendezvous with the pump */
+	struct chan *updated_chan;      /* immutable; the pump's answer to each update */
+	struct wait_group wait_group;   /* the pump */
+
+	struct rwlock exit_lock;        /* read: a put is under way; write: exit */
+	_Atomic bool exit_flag;         /* set under exit_lock */
+
+	struct rwlock lock;
+	struct client_v2 *clients;      /* guarded by lock; uthash by id; borrowed: each removes itself */
+	_Atomic int client_count;       /* changed under lock */
+
+	_Atomic bool paused;
+	_Atomic bool deleter_once;      /* ephemeral: who sets it deletes the channel */
+
+	/* What the pump holds between a queue and a consumer; the pump's own while it runs, then exit's. */
+	struct message *hand[CHANNEL_BATCH];
+	_Atomic size_t hand_count;      /* written by the pump only */
+
+	struct mutex in_flight_lock;
+	struct in_flight_pqueue in_flight; /* guarded by in_flight_lock */
+	struct mutex deferred_lock;
+	struct in_flight_pqueue deferred;  /* guarded by deferred_lock */
+	_Atomic int64_t next_in_flight;    /* earliest deadline; written under in_flight_lock */
+	_Atomic int64_t next_deferred;     /* likewise, deferred_lock */
+
+	_Atomic uint64_t message_count;
+	_Atomic uint64_t requeue_count;
+	_Atomic uint64_t timeout_count;
+
+	UT_hash_handle hh;              /* topic.channel_map; guarded by topic.lock */
+};
+
+/* NewChannel: one reference, pump running. NULL with err set: no thread. */
+struct channel *channel_new(struct topic *t, const char *name, struct err *err);
+struct channel *channel_ref(struct channel *c);
+/* NULL is fine. */
+void channel_unref(struct channel *c);
+static inline bool channel_exiting(const struct channel *c)
+{
+	return atomic_load(&c->exit_flag);
+}
+
+/* --- queueing: the topic's pump --------------------------------------------------------------- */
+
+/*
+ * PutMessage, for n of them: queues each in memory or, where that is full, in
+ * the backend. Returns how many it took over; the others are still the
+ * caller's, with err set ("exiting", or the disk's reason). May block on the disk.
+ */
+size_t channel_put_messages(struct channel *c, struct message *const *msgs, size_t n, struct err *err);
+/* PutMessageDeferred: takes m over and queues it once its delay is over. */
+void channel_put_message_deferred(struct channel *c, struct message *take_m, int64_t delay_ns);
+
+/* --- delivery: a client's pump ----------------------------------------------------------------- */
+
+/* StartInFlightTimeout, for n of them: hands each to the client until FIN, REQ or the timeout (ns).
+ * Takes over one reference each. */
+void channel_start_in_flight_timeout(struct channel *c, struct message *const *take_msgs, size_t n,
+	int64_t client_id, int64_t timeout_ns);
+
+/* --- answers: a client's io_loop. 0, or -1 with err set: "ID not in flight", "client does not own
+ *     message", "exiting" --------------------------------------------------------------------- */
+
+/* FinishMessage: the message is done. */
+int channel_finish_message(struct channel *c, int64_t client_id, struct message_id id, struct err *err);
+/* RequeueMessage: back into the queue, at once or after delay_ns. */
+int channel_requeue_message(struct channel *c, int64_t client_id, struct message_id id,
+	int64_t delay_ns, struct err *err);
+/* TouchMessage: its timeout starts anew, up to --max-msg-timeout from delivery. */
+int channel_touch_message(struct channel *c, int64_t client_id, struct message_id id,
+	int64_t timeout_ns, struct err *err);
+
+/* --- time: the scan workers ------------------------------------------------------------------- */
+
+/* processInFlightQueue, processDeferredQueue: requeue what is due at now_ns (monotonic). True: there was some. */
+bool channel_process_in_flight_queue(struct channel *c, int64_t now_ns);
+bool channel_process_deferred_queue(struct channel *c, int64_t now_ns);
+/* The earliest deadline of both queues (monotonic, ns); INT64_MAX for none. Takes no lock. */
+int64_t channel_next_deadline(const struct channel *c);
+
+/* --- consumers --------------------------------------------------------------------------------- */
+
+/* AddClient: -1 with err set: "exiting", or too many consumers. */
+int channel_add_client(struct channel *c, struct client_v2 *client, struct err *err);
+/* RemoveClient: after this the channel does not know the client any more. Deletes an ephemeral channel
+ * that has lost its last one (and then blocks until its pump has ended). */
+void channel_remove_client(struct channel *c, struct client_v2 *client);
+
+/* --- operators --------------------------------------------------------------------------------- */
+
+/* Depth: messages in memory, in the pump's hand, and in the backend. */
+int64_t channel_depth(struct channel *c);
+int64_t channel_backend_depth(struct channel *c);
+size_t channel_in_flight_count(struct channel *c);
+size_t channel_deferred_count(struct channel *c);
+void channel_pause(struct channel *c);
+void channel_unpause(struct channel *c);
+static inline bool channel_is_paused(const struct channel *c)
+{
+	return atomic_load(&c->paused);
+}
+/* Empty: throws away everything, in flight and deferred included. May block on the disk. */
+int channel_empty(struct channel *c, struct err *err);
+/* Delete: with its files. Close: writes everything to the backend. Both disconnect the consumers and block
+ * until the pump has ended; -1 with "exiting" if somebody else does it already. */
+int channel_delete(struct channel *c, struct err *err);
+int channel_close(struct channel *c, struct err *err);
+
+#endif

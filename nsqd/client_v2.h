@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A connected client: what IDENTIFY set, what it is subscribed to, what it has
+ * in flight, its reader and writer (nsqd/client_v2.go). Two threads run for it:
+ * io_loop (protocol_v2.c), which owns and frees it, and message_pump
+ * (protocol_v2_pump.c), which io_loop joins. Other threads reach it through
+ * channel.clients and tcp_server, under the locks of those.
+ */
+#ifndef NSQD_CLIENT_V2_H
+#define NSQD_CLIENT_V2_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uthash.h>
+
+#include "common/chan.h"
+#include "common/err.h"
+#include "common/gothread.h"
+#include "common/lock.h"
+#include "common/strbuf.h"
+#include "nsqd/topic.h"
+#include "protocol/bufio.h"
+#include "protocol/identify.h"
+#include "protocol/stream.h"
+
+#define DEFAULT_BUFFER_SIZE (16 * 1024)
+
+enum client_state {
+	STATE_INIT,
+	STATE_DISCONNECTED,
+	STATE_CONNECTED,
+	STATE_SUBSCRIBED,
+	STATE_CLOSING,
+};
+
+/* What the pump must know of an IDENTIFY. */
+struct identify_event {
+	int64_t output_buffer_timeout; /* ns; 0: never flush by time */
+	int64_t heartbeat_interval;    /* ns; 0: off */
+	int32_t sample_rate;           /* percent; 0: all */
+	int64_t msg_timeout;           /* ns */
+};
+
+struct pub_count {
+	char topic[NAME_SIZE];
+	uint64_t count;
+	UT_hash_handle hh;
+};
+
+struct client_v2 {
+	int64_t id;                           /* immutable */
+	struct nsqd *nsqd;                    /* immutable */
+	char remote_addr[128];                /* immutable; Go's form, as in logs and stats */
+	int64_t connect_time_ns;              /* immutable; wall clock */
+
+	_Atomic int64_t ready_count;
+	_Atomic int64_t in_flight_count;
+	_Atomic uint64_t message_count;
+	_Atomic uint64_t finish_count;
+	_Atomic uint64_t requeue_count;
+	_Atomic int32_t state;                /* enum client_state; io_loop writes */
+	_Atomic int32_t sample_rate;
+
+	struct stream *stream;                /* the top of the stack; changed under write_lock; owned */
+	struct bufio_reader reader;           /* io_loop only */
+
+	struct mutex write_lock;
+	struct bufio_writer writer;           /* guarded by write_lock */
+	int64_t heartbeat_interval;           /* ns; written by io_loop under write_lock; io_loop may read without */
+	int64_t output_buffer_timeout;        /* likewise */
+	int64_t msg_timeout;                  /* likewise */
+	int output_buffer_size;               /* likewise */
+
+	struct mutex meta_lock;
+	char *client_id;                      /* guarded by meta_lock; owned, as are the next two */
+	char *hostname;                       /* guarded by meta_lock */
+	char *user_agent;                     /* guarded by meta_lock */
+	struct pub_count *pub_counts;         /* guarded by meta_lock; uthash by topic, in order of first use */
+
+	struct channel *channel;              /* io_loop only (the pump has it from sub_event_chan); a reference */
+	struct chan *ready_state_chan;        /* immutable; capacity 1: a state update is never lost */
+	struct chan *exit_chan;               /* immutable; closed by io_loop */
+	struct chan *identify_event_chan;     /* immutable; of struct identify_event, capacity 1 */
+	struct chan *sub_event_chan;          /* immutable; of struct channel *, capacity 1 */
+	struct wait_group wait_group;         /* the message pump */
+
+	UT_hash_handle hh_channel;            /* channel.clients, by id; guarded by channel.lock */
+	UT_hash_handle hh_conns;              /* tcp_server.conns, by id; guarded by tcp_server.lock */
+};
+
+/* What stats show of a client: a snapshot whose strings are its own. client_v2_stats_free. */
+struct client_v2_stats {
+	char *client_id;
+	char *hostname;
+	char *user_agent;
+	char remote_address[128];
+	int32_t state;
+	int64_t ready_count;
+	int64_t in_flight_count;
+	uint64_t message_count;
+	uint64_t finish_count;
+	uint64_t requeue_count;
+	int64_t connect_ts; /* unix seconds */
+	int32_t sample_rate;
+	/* As stock: at most one topic (the asked one, if any); pub_topic "" for none. */
+	char pub_topic[NAME_SIZE];
+	uint64_t pub_count;
+};
+
+/* newClientV2: takes over the stream. io_loop's thread. */
+struct client_v2 *client_v2_new(struct nsqd *n, struct stream *take_stream, const char *remote_addr);
+/* Nobody may know it any more: not in a channel, not in tcp_server, pump joined. */
+void client_v2_free(struct client_v2 *c);
+
+/* Identify: applies it, field by field in stock's order; -1 with stock's text at the first that is out of
+ * range. Tells the pump. io_loop. */
+int client_v2_identify(struct client_v2 *c, const struct identify_data_v2 *data, struct err *err);
+
+/* IsReadyForMessages: how many more it may get now; 0: not ready, or the channel is paused. Its pump. */
+int64_t client_v2_ready_for_messages(const struct client_v2 *c, const struct channel *ch);
+void client_v2_set_ready_count(struct client_v2 *c, int64_t count);
+/* Tells the pump to look at the counts again. Never blocks; any thread. */
+void client_v2_try_update_ready_state(struct client_v2 *c);
+
+/* The messages' ways, seen from the client. All may be called with the channel's locks held. */
+void client_v2_sending_messages(struct client_v2 *c, size_t n);
+void client_v2_finished_message(struct client_v2 *c);
+void client_v2_requeued_message(struct client_v2 *c);
+void client_v2_timed_out_message(struct client_v2 *c);
+void client_v2_published_message(struct client_v2 *c, const char *topic, uint64_t count);
+void client_v2_empty(struct client_v2 *c);
+
+/* StartClose: ready 0, state closing. */
+void client_v2_start_close(struct client_v2 *c);
+/* Close: ends the connection; io_loop notices. Any thread, also more than once; does not block. */
+void client_v2_close(struct client_v2 *c);
+
+/* Type() == typeProducer: has it published? Takes meta_lock. */
+bool client_v2_is_producer(struct client_v2 *c);
+/* Stats(topic): topic NULL or "" for any. Takes meta_lock. */
+void client_v2_stats(struct client_v2 *c, const char *topic, struct client_v2_stats *out);
+void client_v2_stats_free(struct client_v2_stats *s);
+
+/* Buffered writing: append a frame; flush. Block until the write deadline (one heartbeat interval). 0, or -1
+ * with err set. Take write_lock. */
+int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, size_t len, bool flush,
+	struct err *err);
+int client_v2_flush(struct client_v2 *c, struct err *err);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The messages that wait for a deadline, found by deadline and by id: a heap by
+ * pri (nsqd/in_flight_pqueue.go, internal/pqueue) and the map beside it that Go
+ * keeps in Channel (inFlightMessages, deferredMessages). One type serves both
+ * of a channel's queues. The heap holds one reference to each message.
+ *
+ * Deadlines are on the monotonic clock: a step of the wall clock (which stock
+ * follows) neither redelivers early nor late.
+ *
+ * Not thread-safe: the owner's lock guards it.
+ */
+#ifndef NSQD_IN_FLIGHT_PQUEUE_H
+#define NSQD_IN_FLIGHT_PQUEUE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "nsqd/message.h"
+
+struct in_flight_pqueue {
+	struct message **heap;  /* by pri; heap[i]->index == i */
+	size_t len;
+	size_t cap;
+	struct message **table; /* buckets by id, chained by hash_next */
+	size_t n_buckets;       /* a power of two, or 0 */
+};
+
+void in_flight_pqueue_init(struct in_flight_pqueue *q);
+/* Unrefs what is in it. It is empty and can be used again. */
+void in_flight_pqueue_clear(struct in_flight_pqueue *q);
+/* Adds m by m->pri and m->id; takes over one reference. Two messages of one id may both be in it. */
+void in_flight_pqueue_push(struct in_flight_pqueue *q, struct message *m);
+/* A message with this id, or NULL; borrowed. */
+struct message *in_flight_pqueue_find(const struct in_flight_pqueue *q, struct message_id id);
+/* Takes m, which is in q, out; the caller gets its reference. */
+void in_flight_pqueue_remove(struct in_flight_pqueue *q, struct message *m);
+/* m->pri has changed. */
+void in_flight_pqueue_fix(struct in_flight_pqueue *q, struct message *m);
+/* PeekAndShift: takes out and returns the message with the least pri if that is <= max; else NULL. */
+struct message *in_flight_pqueue_peek_and_shift(struct in_flight_pqueue *q, int64_t max);
+/* The least pri, or INT64_MAX where it is empty. */
+int64_t in_flight_pqueue_next(const struct in_flight_pqueue *q);
+
+#endif

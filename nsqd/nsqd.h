@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The daemon (nsqd/nsqd.go): its topics, its life from nsqd_new to nsqd_exit,
+ * its health, and the notifications between its parts.
+ */
+#ifndef NSQD_NSQD_H
+#define NSQD_NSQD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/chan.h"
+#include "common/err.h"
+#include "common/gothread.h"
+#include "common/lg.h"
+#include "common/lock.h"
+#include "nsqd/options.h"
+
+struct topic;
+struct channel;
+struct tcp_server;
+struct tcp_listener;
+struct http_server;
+
+struct nsqd {
+	const struct options *opts;         /* owned; immutable after nsqd_new */
+	struct lg lg;                       /* level: atomic */
+	int64_t start_time_ns;              /* immutable; wall clock */
+	_Atomic int64_t client_id_sequence;
+	_Atomic bool is_loading;
+	_Atomic bool is_exiting;
+
+	struct rwlock lock;
+	struct topic *topic_map;            /* guarded by lock; uthash by name; one reference each */
+
+	struct mutex metadata_lock;         /* held while nsqd.dat is written */
+	struct chan *persist_chan;          /* immutable; capacity 1: metadata has changed */
+	struct chan *channels_changed_chan; /* immutable; capacity 1: the scan loop's list is old */
+
+	_Atomic bool healthy;
+	struct mutex health_lock;
+	char health_error[256];             /* guarded by health_lock; "" while healthy */
+
+	int data_dir_fd;                    /* immutable; holds the lock on the data path */
+	struct tcp_server *tcp_server;      /* immutable after nsqd_new; owned, as are the next three */
+	struct tcp_listener *tcp_listener;
+	struct http_server *http_server;    /* NULL: switched off */
+	struct http_server *https_server;   /* NULL: no certificate, or switched off */
+
+	struct chan *exit_chan;             /* immutable; closed by nsqd_exit: everybody stops */
+	struct wait_group wait_group;       /* every thread that nsqd_main and notifications started */
+};
+
+/*
+ * New: takes over opts, locks the data path, checks the options against each
+ * other, listens. NULL with err set, and nothing left behind. Main thread.
+ */
+struct nsqd *nsqd_new(struct options *take_opts, struct err *err);
+/* Main: starts the threads and returns; -1 with err set if one cannot be started. Main thread. */
+int nsqd_main(struct nsqd *n, struct err *err);
+/*
+ * Exit: stops listening, disconnects everybody, writes what is in memory to
+ * disk, joins every thread. Blocks on the disk. Main thread, once.
+ */
+void nsqd_exit(struct nsqd *n);
+/* The rest of Go's collector; after nsqd_exit, or right after nsqd_new. NULL is fine. */
+void nsqd_free(struct nsqd *n);
+
+void nsqd_logf(struct nsqd *n, enum lg_level level, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+static inline const struct options *nsqd_get_opts(const struct nsqd *n)
+{
+	return n->opts;
+}
+
+/* --- topics; each function takes nsqd.lock for a moment ------------------------------------- */
+
+/*
+ * GetTopic: finds or creates it. The caller gets a reference (topic_unref).
+ * NULL with err set: its thread cannot be created, or the daemon exits.
+ */
+struct topic *nsqd_get_topic(struct nsqd *n, const char *name, struct err *err);
+/* GetExistingTopic: a reference, or NULL. */
+struct topic *nsqd_get_existing_topic(struct nsqd *n, const char *name);
+/* DeleteExistingTopic: with its channels, messages and files. Blocks until its threads have ended.
+ * -1: "topic does not exist". */
+int nsqd_delete_existing_topic(struct nsqd *n, const char *name, struct err *err);
+/* All topics sorted by name, a reference each; *count of them. The caller unrefs them and frees the array. */
+struct topic **nsqd_topics(struct nsqd *n, size_t *count);
+/* channels(): all channels of all topics, a reference each, in no order; array freed by the caller. */
+struct channel **nsqd_channels(struct nsqd *n, size_t *count);
+
+/* --- notifications --------------------------------------------------------------------------- */
+
+/* Notify: a topic or channel has come or gone; persists the metadata if persist. Never blocks. */
+void nsqd_notify_topic(struct nsqd *n, struct topic *t, bool persist);
+void nsqd_notify_channel(struct nsqd *n, struct channel *c, bool persist);
+
+/* SetHealth: err NULL is healthy. Cheap while nothing changes. Any thread. */
+void nsqd_set_health(struct nsqd *n, const struct err *err);
+bool nsqd_is_healthy(struct nsqd *n);
+/* GetHealth: "OK" or "NOK - reason" into buf. Returns buf. */
+char *nsqd_get_health(struct nsqd *n, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A topic: a queue of messages and the message pump that hands each of them to
+ * every channel (nsqd/topic.go). Counted: nsqd's map holds one reference, and
+ * so does everybody who got one from nsqd_get_topic and its like.
+ */
+#ifndef NSQD_TOPIC_H
+#define NSQD_TOPIC_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uthash.h>
+
+#include "common/chan.h"
+#include "common/err.h"
+#include "common/gothread.h"
+#include "common/lock.h"
+#include "nsqd/backend_queue.h"
+#include "nsqd/guid.h"
+#include "nsqd/message.h"
+
+struct nsqd;
+struct channel;
+
+/* The longest valid name and its terminator (protocol/names.h). */
+#define NAME_SIZE 65
+
+struct topic {
+	_Atomic int refs;
+	char name[NAME_SIZE];             /* immutable */
+	bool ephemeral;                   /* immutable */
+	struct nsqd *nsqd;                /* immutable; outlives every topic */
+
+	struct rwlock lock;
+	struct channel *channel_map;      /* guarded by lock; uthash by name; one reference each */
+	_Atomic bool exit_flag;           /* set under lock (write), so that no put is under way */
+
+	struct backend_queue *backend;    /* immutable; lives until exit has ended; puts hold lock */
+	struct chan *memory_msg_chan;     /* immutable; of struct message * */
+	struct chan *start_chan;          /* immutable; capacity 1 */
+	struct chan *exit_chan;           /* immutable; closed by exit */
+	struct chan *channel_update_chan; /* immutable; rendezvous with the pump */
+	struct chan *pause_chan;          /* immutable; rendezvous with the pump */
+	struct wait_group wait_group;     /* the pump */
+	struct guid_factory id_factory;
+
+	_Atomic bool paused;
+	_Atomic bool deleter_once;        /* ephemeral: who sets it deletes the topic */
+
+	_Atomic uint64_t message_count;
+	_Atomic uint64_t message_bytes;
+
+	UT_hash_handle hh;                /* nsqd.topic_map; guarded by nsqd.lock */
+};
+
+/* NewTopic: one reference. Its pump waits for topic_start. NULL with err set: no thread. */
+struct topic *topic_new(struct nsqd *n, const char *name, struct err *err);
+struct topic *topic_ref(struct topic *t);
+/* NULL is fine. */
+void topic_unref(struct topic *t);
+/* Start: lets the pump go, once the channels that it must serve are there. */
+void topic_start(struct topic *t);
+static inline bool topic_exiting(const struct topic *t)
+{
+	return atomic_load(&t->exit_flag);
+}
+
+/* GetChannel: finds or creates it; the caller gets a reference. NULL with err set: no thread, or exiting. */
+struct channel *topic_get_channel(struct topic *t, const char *name, struct err *err);
+/* GetExistingChannel: a reference, or NULL. */
+struct channel *topic_get_existing_channel(struct topic *t, const char *name);
+/* DeleteExistingChannel: -1 with "channel does not exist". Blocks until its pump has ended. Deletes an
+ * ephemeral topic that has lost its last channel. */
+int topic_delete_existing_channel(struct topic *t, const char *name, struct err *err);
+/* All channels sorted by name, a reference each; *count of them. The caller unrefs them and frees the array. */
+struct channel **topic_channels(struct topic *t, size_t *count);
+
+/*
+ * PutMessages: makes n messages of the given bodies, in order: gives each its id
+ * and timestamp and queues it, in memory or, where that is full, in the backend.
+ * Takes over the references of all n bodies, whatever happens. Returns how many
+ * messages are queued; fewer than n only with err set. May block on the disk.
+ */
+size_t topic_put_messages(struct topic *t, struct message_body *const *take_bodies, size_t n,
+	struct err *err);
+/* PutMessage with a delay (DPUB): 0, or -1 with err set. */
+int topic_put_message_deferred(struct topic *t, struct message_body *take_body, int64_t deferred_ns,
+	struct err *err);
+
+/* Depth: messages in memory and backend. */
+int64_t topic_depth(struct topic *t);
+int64_t topic_backend_depth(struct topic *t);
+
+/* Pause, UnPause: the pump obeys before they return. */
+void topic_pause(struct topic *t);
+void topic_unpause(struct topic *t);
+static inline bool topic_is_paused(const struct topic *t)
+{
+	return atomic_load(&t->paused);
+}
+
+/* Empty: throws away the topic's own messages (not its channels'). May block on the disk. */
+int topic_empty(struct topic *t, struct err *err);
+/* Delete: with channels and files. Close: writes what is in memory to the backend. Both block until the
+ * threads have ended; -1 with "exiting" if somebody else does it already. */
+int topic_delete(struct topic *t, struct err *err);
+int topic_close(struct topic *t, struct err *err);
+
+#endif

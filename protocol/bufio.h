@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Buffered reading and writing of a stream (package bufio). The reader belongs
+ * to the client's io_loop; the writer is guarded by the client's write lock.
+ */
+#ifndef PROTOCOL_BUFIO_H
+#define PROTOCOL_BUFIO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "protocol/stream.h"
+
+struct bufio_reader {
+	struct stream *stream; /* borrowed */
+	char *buf;             /* owned */
+	size_t size;
+	size_t r, w;           /* buf[r..w) is not yet used */
+	int64_t deadline_ns;   /* of the command that is being read; 0: none */
+	/*
+	 * Called before every read of the stream, which may block: the chance to
+	 * send what is still held back. -1 with err set ends the read with that
+	 * error. May be NULL.
+	 */
+	int (*before_read)(void *arg, struct err *err);
+	void *arg;
+};
+
+enum bufio_result {
+	BUFIO_OK,
+	BUFIO_EOF,        /* io.EOF: the stream ended before the first byte */
+	BUFIO_ERR,        /* err set; an end in the middle is "unexpected EOF" */
+};
+
+void bufio_reader_init(struct bufio_reader *b, struct stream *s, size_t size);
+void bufio_reader_free(struct bufio_reader *b);
+/*
+ * ReadSlice('\n'): the next line with its newline, borrowed until the next call.
+ * A line that does not fit into the buffer is the error "bufio: buffer full".
+ * (As in Go, an end in the middle of a line is EOF, not "unexpected EOF".)
+ */
+enum bufio_result bufio_read_line(struct bufio_reader *b, char **line, size_t *len, struct err *err);
+/* io.ReadFull: exactly n bytes. */
+enum bufio_result bufio_read_full(struct bufio_reader *b, void *p, size_t n, struct err *err);
+/* Bytes that can be had without reading the stream. */
+static inline size_t bufio_buffered(const struct bufio_reader *b)
+{
+	return b->w - b->r;
+}
+
+struct bufio_writer {
+	struct stream *stream; /* borrowed */
+	char *buf;             /* owned; NULL until the first byte */
+	size_t size;
+	size_t len;
+	struct err err;        /* sticky, as in Go: after an error every call fails with it */
+	bool failed;
+};
+
+void bufio_writer_init(struct bufio_writer *b, struct stream *s, size_t size);
+void bufio_writer_free(struct bufio_writer *b);
+/* bufio.NewWriterSize over another stream or with another size; what was buffered must have been flushed. */
+void bufio_writer_reset(struct bufio_writer *b, struct stream *s, size_t size);
+/*
+ * Appends the n parts; what does not fit goes out together with what was
+ * buffered in one writev, without being copied. May block until deadline_ns
+ * (monotonic; 0: for ever). 0, or -1 with err set.
+ */
+int bufio_writev(struct bufio_writer *b, const struct iovec *parts, int n, int64_t deadline_ns,
+	struct err *err);
+int bufio_flush(struct bufio_writer *b, int64_t deadline_ns, struct err *err);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The byte stream of a connection (net.Conn): a stack of layers, of which the
+ * socket (stream_sock.c) is the lowest; TLS, snappy and deflate go on top. One
+ * thread reads and one writes at a time, each without waiting for the other;
+ * any thread may shut it down.
+ */
+#ifndef PROTOCOL_STREAM_H
+#define PROTOCOL_STREAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "common/err.h"
+
+struct stream;
+
+struct stream_ops {
+	/*
+	 * Reads 1..n bytes, blocking until there are some, or until deadline_ns
+	 * (monotonic; 0: for ever). 0: end of file; -1: err set. Reader only.
+	 */
+	ssize_t (*read)(struct stream *s, void *buf, size_t n, int64_t deadline_ns, struct err *err);
+	/*
+	 * Writes all n buffers (iov is used up), blocking until deadline_ns. -1 with
+	 * err set: then some may have gone. Writer only.
+	 */
+	int (*writev)(struct stream *s, struct iovec *iov, int n, int64_t deadline_ns, struct err *err);
+	/* Sends on what the layer holds back (snappy, deflate). Writer only. */
+	int (*flush)(struct stream *s, int64_t deadline_ns, struct err *err);
+	/* Both directions end: whoever reads or writes returns at once. Any thread; also more than once. */
+	void (*shutdown)(struct stream *s);
+	/* Frees it with the layers below, closing the descriptor. Nobody may use it any more. */
+	void (*free)(struct stream *s);
+};
+
+/* The head of every layer. */
+struct stream {
+	const struct stream_ops *ops; /* immutable */
+};
+
+/* The lowest layer. Takes over fd, a connected and blocking stream socket. */
+struct stream *stream_sock_new(int fd);
+
+#endif
