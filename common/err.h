@@ -7,6 +7,8 @@
 #ifndef COMMON_ERR_H
 #define COMMON_ERR_H
 
+#include <stddef.h>
+
 struct err {
 	int code;      /* an errno value, or 0 where there is none */
 	char msg[256]; /* always terminated; cut off if too long */
@@ -14,10 +16,17 @@ struct err {
 
 /* Both return -1, so that a failing function can end with "return err_set(...)". err may be NULL. */
 int err_set(struct err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-/* fmt followed by Go's text of errno (strerror in lower case), e.g. "open x: no such file or directory". */
+/*
+ * fmt followed by Go's text of errno (strerror in lower case), with ": " between
+ * them, or nothing where fmt is empty or ends with a space: "open x" and
+ * "open x: " both give "open x: no such file or directory", and "failed - " gives
+ * "failed - no such file or directory".
+ */
 int err_errno(struct err *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/* Puts "text" in front of the message that err holds already; keeps the code. Returns -1. */
+/* Puts fmt in front of the message that err holds, joined as in err_errno; keeps the code. Returns -1. */
 int err_wrap(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* syscall.Errno.Error(): "no such file or directory". Returns buf, cut off if size is too small. */
+const char *err_strerror(int code, char *buf, size_t size);
 
 #endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Levelled log lines. Mirrors internal/lg/lg.go on top of Go's package log with
+ * Ldate|Ltime|Lmicroseconds. Runs in any thread. Where Go's logger holds a mutex
+ * over the write, here each line is one write(2), which the kernel keeps whole
+ * on files and, up to PIPE_BUF bytes, on pipes.
+ */
+#include "common/lg.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/xalloc.h"
+
+static const struct {
+	const char *name; /* as on the command line */
+	const char *text; /* as in a line */
+} levels[] = {
+	[LG_DEBUG] = {"debug", "DEBUG"},
+	[LG_INFO] = {"info", "INFO"},
+	[LG_WARN] = {"warn", "WARNING"},
+	[LG_ERROR] = {"error", "ERROR"},
+	[LG_FATAL] = {"fatal", "FATAL"},
+};
+
+void lg_init(struct lg *lg, int fd, const char *prefix, enum lg_level level)
+{
+	atomic_init(&lg->level, (int)level);
+	lg->fd = fd;
+	lg->prefix = xstrdup(prefix);
+}
+
+void lg_destroy(struct lg *lg)
+{
+	free(lg->prefix);
+	lg->prefix = NULL;
+}
+
+bool lg_parse_level(const char *s, enum lg_level *level)
+{
+	for (int i = LG_DEBUG; i <= LG_FATAL; i++) {
+		if (strcasecmp(s, levels[i].name) == 0) {
+			*level = (enum lg_level)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+const char *lg_level_name(enum lg_level level)
+{
+	return level >= LG_DEBUG && level <= LG_FATAL ? levels[level].name : "invalid";
+}
+
+/* "2024/06/13 10:26:43". localtime_r takes libc's lock, so each thread does it once a second only. */
+static const char *date_time(time_t sec)
+{
+	static _Thread_local time_t last = -1;
+	static _Thread_local char text[32];
+
+	if (sec != last) {
+		struct tm tm;
+		localtime_r(&sec, &tm);
+		strftime(text, sizeof(text), "%Y/%m/%d %H:%M:%S", &tm);
+		last = sec;
+	}
+	return text;
+}
+
+/* All of it, unless fd is broken: there is nobody to tell then. */
+static void write_all(int fd, const char *p, size_t n)
+{
+	while (n > 0) {
+		ssize_t done = write(fd, p, n);
+		if (done >= 0) {
+			p += done;
+			n -= (size_t)done;
+		} else if (errno == EAGAIN) { /* whoever shares stderr made it non-blocking */
+			struct pollfd pfd = {.fd = fd, .events = POLLOUT};
+			poll(&pfd, 1, -1);
+		} else if (errno != EINTR) {
+			return;
+		}
+	}
+}
+
+void lg_vlogf(const struct lg *lg, enum lg_level level, const char *fmt, va_list ap)
+{
+	if (!lg_enabled(lg, level))
+		return;
+
+	int saved_errno = errno; /* a caller may log first and look at errno then */
+	char stack[1024], *line = stack;
+	int64_t now = clock_wall_ns();
+	const char *when = date_time((time_t)(now / NSEC_PER_SEC));
+	int usec = (int)(now % NSEC_PER_SEC / NSEC_PER_USEC);
+	const char *text = level >= LG_DEBUG && level <= LG_FATAL ? levels[level].text : "invalid";
+
+	va_list ap2;
+	va_copy(ap2, ap);
+	int head = snprintf(NULL, 0, "%s%s.%06d %s: ", lg->prefix, when, usec, text);
+	int body = vsnprintf(NULL, 0, fmt, ap2);
+	va_end(ap2);
+	if (head < 0 || body < 0)
+		return;
+	size_t n = (size_t)head + (size_t)body;
+	if (n + 2 > sizeof(stack)) /* newline and terminator */
+		line = xmalloc(n + 2);
+	snprintf(line, n + 2, "%s%s.%06d %s: ", lg->prefix, when, usec, text);
+	vsnprintf(line + head, n + 2 - (size_t)head, fmt, ap);
+	if (line[n - 1] != '\n')
+		line[n++] = '\n';
+	write_all(lg->fd, line, n);
+	if (line != stack)
+		free(line);
+	errno = saved_errno;
+}
+
+void lg_logf(const struct lg *lg, enum lg_level level, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	lg_vlogf(lg, level, fmt, ap);
+	va_end(ap);
+}

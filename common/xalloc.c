@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Allocation that ends the process instead of failing. Mirrors what the Go
+ * runtime does on "out of memory": a message and exit code 2, no core file of
+ * a whole heap. Runs in any thread.
+ */
+#include "common/xalloc.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static _Noreturn void out_of_memory(size_t size)
+{
+	char buf[96];
+	int n = snprintf(
+		buf, sizeof(buf), "fatal error: out of memory: cannot allocate %zu bytes\n", size);
+	/* Not stdio: it may want memory itself. */
+	ssize_t ignored = write(STDERR_FILENO, buf, (size_t)n);
+	(void)ignored;
+	_exit(2);
+}
+
+static size_t product(size_t n, size_t size)
+{
+	size_t total;
+	if (__builtin_mul_overflow(n, size, &total))
+		out_of_memory(SIZE_MAX);
+	return total;
+}
+
+void *xmalloc(size_t size)
+{
+	/* malloc(0) may be NULL, which no caller expects. */
+	void *p = malloc(size ? size : 1);
+	if (p == NULL)
+		out_of_memory(size);
+	return p;
+}
+
+void *xcalloc(size_t n, size_t size)
+{
+	size_t total = product(n, size);
+	void *p = calloc(1, total ? total : 1);
+	if (p == NULL)
+		out_of_memory(total);
+	return p;
+}
+
+void *xrealloc(void *p, size_t size)
+{
+	void *q = realloc(p, size ? size : 1);
+	if (q == NULL)
+		out_of_memory(size);
+	return q;
+}
+
+void *xreallocarray(void *p, size_t n, size_t size)
+{
+	return xrealloc(p, product(n, size));
+}
+
+char *xstrdup(const char *s)
+{
+	size_t n = strlen(s) + 1;
+	return memcpy(xmalloc(n), s, n);
+}
+
+char *xstrndup(const char *s, size_t n)
+{
+	size_t len = strnlen(s, n);
+	char *p = xmalloc(len + 1);
+	memcpy(p, s, len);
+	p[len] = '\0';
+	return p;
+}
+
+char *xasprintf(const char *fmt, ...)
+{
+	char *s;
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vasprintf(&s, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		out_of_memory(0);
+	return s;
+}
