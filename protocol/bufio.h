@@ -18,7 +18,8 @@ struct bufio_reader {
 	char *buf;             /* owned */
 	size_t size;
 	size_t r, w;           /* buf[r..w) is not yet used */
-	int64_t deadline_ns;   /* of the command that is being read; 0: none */
+	int64_t timeout_ns;    /* how long a command may take to come in; 0: for ever */
+	int64_t deadline_ns;   /* of the command that is being read; 0: its first read is still to come */
 	/*
 	 * Called before every read of the stream, which may block: the chance to
 	 * send what is still held back. -1 with err set ends the read with that
@@ -36,6 +37,11 @@ enum bufio_result {
 
 void bufio_reader_init(struct bufio_reader *b, struct stream *s, size_t size);
 void bufio_reader_free(struct bufio_reader *b);
+/* A new command begins: its timeout starts with the next read of the stream (SetReadDeadline). */
+static inline void bufio_reader_begin(struct bufio_reader *b)
+{
+	b->deadline_ns = 0;
+}
 /*
  * ReadSlice('\n'): the next line with its newline, borrowed until the next call.
  * A line that does not fit into the buffer is the error "bufio: buffer full".

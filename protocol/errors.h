@@ -8,13 +8,18 @@
 
 #include <stdbool.h>
 
+#include "common/strbuf.h"
+
 struct protocol_err {
 	bool fatal;
-	char text[1024];  /* "E_CODE description"; a message that is too long is cut off */
-	char parent[256]; /* the reason behind it, for our log only; "" for none */
+	struct strbuf text; /* "E_CODE description"; may hold any byte that the client sent */
+	char parent[256];   /* the reason behind it, for our log only; "" for none */
 };
 
-/* NewClientErr, NewFatalClientErr; parent may be NULL. Both return -1. fmt describes; code and a space precede it. */
+/* The owner of e frees e->text with strbuf_free; a new error replaces the old text.
+ *
+ * NewClientErr, NewFatalClientErr; parent may be NULL. Both return -1. fmt describes; code and a
+ * space precede it. Bytes that may be 0 are appended to e->text afterwards. */
 int client_err(struct protocol_err *e, const char *parent, const char *code, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 int fatal_client_err(struct protocol_err *e, const char *parent, const char *code, const char *fmt, ...)

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The lowest layer of a connection: a plain socket (Go's net.TCPConn). The
+ * client's io_loop reads; io_loop and the client's pump write, one at a time
+ * under the client's write lock; anybody may shut it down.
+ *
+ * Where Go sets a deadline with every read and write, this sets the socket's
+ * timeout only when the time left differs from it noticeably: deadlines are
+ * "now plus a constant" nearly always, so that the system call is saved. A
+ * timeout that fires too early is noticed and waited out.
+ */
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/xalloc.h"
+#include "protocol/stream.h"
+
+struct stream_sock {
+	struct stream stream;
+	int fd;                  /* immutable */
+	int64_t read_timeout_ns; /* reader only; what SO_RCVTIMEO is set to, 0: none */
+	int64_t write_timeout_ns; /* writer only; SO_SNDTIMEO */
+};
+
+/* Makes the socket's timeout (opt) end at deadline_ns, give or take 1/64. False: that is past. */
+static bool set_timeout(struct stream_sock *s, int opt, int64_t *current, int64_t deadline_ns)
+{
+	int64_t left = 0;
+	if (deadline_ns != 0) {
+		left = deadline_ns - clock_mono_ns();
+		if (left <= 0)
+			return false;
+	}
+	int64_t off = left > *current ? left - *current : *current - left;
+	if (off == 0 || (left != 0 && *current != 0 && off <= left / 64))
+		return true;
+	struct timeval tv = {
+		.tv_sec = left / NSEC_PER_SEC,
+		.tv_usec = left % NSEC_PER_SEC / NSEC_PER_USEC,
+	};
+	if (left != 0 && tv.tv_sec == 0 && tv.tv_usec == 0)
+		tv.tv_usec = 1; /* 0 would mean "for ever" */
+	CHECK(setsockopt(s->fd, SOL_SOCKET, opt, &tv, sizeof(tv)) == 0);
+	*current = left;
+	return true;
+}
+
+static ssize_t sock_read(
+	struct stream *stream, void *buf, size_t n, int64_t deadline_ns, struct err *err)
+{
+	struct stream_sock *s = (struct stream_sock *)stream;
+	for (;;) {
+		if (!set_timeout(s, SO_RCVTIMEO, &s->read_timeout_ns, deadline_ns))
+			return err_set(err, ETIMEDOUT, "i/o timeout");
+		ssize_t got = recv(s->fd, buf, n, 0);
+		if (got >= 0)
+			return got;
+		if (errno != EINTR && errno != EAGAIN)
+			return err_errno(err, errno, "read");
+	}
+}
+
+/* Drops the first n bytes from the buffers; returns how many buffers are used up. */
+static int advance(struct iovec *iov, int cnt, size_t n)
+{
+	int i = 0;
+	while (i < cnt && n >= iov[i].iov_len) {
+		n -= iov[i].iov_len;
+		i++;
+	}
+	if (n > 0) {
+		CHECK(i < cnt);
+		iov[i].iov_base = (char *)iov[i].iov_base + n;
+		iov[i].iov_len -= n;
+	}
+	return i;
+}
+
+static int sock_writev(
+	struct stream *stream, struct iovec *iov, int n, int64_t deadline_ns, struct err *err)
+{
+	struct stream_sock *s = (struct stream_sock *)stream;
+	while (n > 0) {
+		if (!set_timeout(s, SO_SNDTIMEO, &s->write_timeout_ns, deadline_ns))
+			return err_set(err, ETIMEDOUT, "i/o timeout");
+		struct msghdr mh = {.msg_iov = iov, .msg_iovlen = (size_t)n};
+		ssize_t sent = sendmsg(s->fd, &mh, MSG_NOSIGNAL);
+		if (sent >= 0) {
+			int used = advance(iov, n, (size_t)sent);
+			iov += used;
+			n -= used;
+		} else if (errno != EINTR && errno != EAGAIN) {
+			return err_errno(err, errno, "write");
+		}
+	}
+	return 0;
+}
+
+static int sock_flush(struct stream *stream, int64_t deadline_ns, struct err *err)
+{
+	(void)stream;
+	(void)deadline_ns;
+	(void)err;
+	return 0;
+}
+
+static void sock_shutdown(struct stream *stream)
+{
+	/* Fails when the peer was faster; then there is nothing left to do. */
+	(void)shutdown(((struct stream_sock *)stream)->fd, SHUT_RDWR);
+}
+
+static void sock_free(struct stream *stream)
+{
+	struct stream_sock *s = (struct stream_sock *)stream;
+	close(s->fd);
+	free(s);
+}
+
+static const struct stream_ops sock_ops = {
+	.read = sock_read,
+	.writev = sock_writev,
+	.flush = sock_flush,
+	.shutdown = sock_shutdown,
+	.free = sock_free,
+};
+
+struct stream *stream_sock_new(int fd)
+{
+	struct stream_sock *s = xcalloc(1, sizeof(*s));
+	s->stream.ops = &sock_ops;
+	s->fd = fd;
+	return &s->stream;
+}
