@@ -10,26 +10,32 @@
 #ifndef COMMON_LOCK_RANK_H
 #define COMMON_LOCK_RANK_H
 
+/* X(constant, name) */
+#define LOCK_RANKS(X)                                                                              \
+	X(RANK_METADATA, "nsqd.metadata_lock")       /* one writer of nsqd.dat at a time */        \
+	X(RANK_NSQD, "nsqd.lock")                    /* topic_map */                               \
+	X(RANK_TOPIC, "topic.lock")                  /* channel_map; its life against exit */      \
+	X(RANK_CHANNEL_EXIT, "channel.exit_lock")    /* a put against exit */                      \
+	X(RANK_CHANNEL, "channel.lock")              /* clients */                                 \
+	X(RANK_IN_FLIGHT, "channel.in_flight_lock")  /* messages and their heap */                 \
+	X(RANK_DEFERRED, "channel.deferred_lock")    /* messages and their heap */                 \
+	X(RANK_TCP_CONNS, "tcp_server.lock")         /* who is connected */                        \
+	X(RANK_CLIENT_WRITE, "client_v2.write_lock") /* the writer and what IDENTIFY sets */       \
+	X(RANK_CLIENT_META, "client_v2.meta_lock")   /* names, pub_counts, auth state */           \
+	X(RANK_DISKQUEUE, "diskqueue.lock")          /* its files' positions */                    \
+	X(RANK_HEALTH, "nsqd.health_lock")           /* the last error */                          \
+	X(RANK_QUANTILE, "quantile.lock")            /* one quantile's windows */                  \
+	X(RANK_LEAF, "leaf lock")                    /* for a few instructions: lists, the log */
+
 enum lock_rank {
-	RANK_NONE,
-	RANK_METADATA,       /* nsqd.metadata_lock: one writer of nsqd.dat at a time */
-	RANK_NSQD,           /* nsqd.lock: topic_map */
-	RANK_TOPIC,          /* topic.lock: channel_map, and the topic's life against exit */
-	RANK_CHANNEL_EXIT,   /* channel.exit_lock: a put against exit */
-	RANK_CHANNEL,        /* channel.lock: clients */
-	RANK_IN_FLIGHT,      /* channel.in_flight_lock */
-	RANK_DEFERRED,       /* channel.deferred_lock */
-	RANK_TCP_CONNS,      /* tcp_server.lock: who is connected */
-	RANK_CLIENT_WRITE,   /* client_v2.write_lock: the writer and what IDENTIFY sets */
-	RANK_CLIENT_META,    /* client_v2.meta_lock: names, pub_counts, auth state */
-	RANK_DISKQUEUE,      /* diskqueue.lock */
-	RANK_HEALTH,         /* nsqd.health_lock */
-	RANK_QUANTILE,       /* quantile.lock */
-	RANK_LEAF,           /* taken for a few instructions, nothing under it (thread list, log) */
-	RANK_COUNT
+	RANK_NONE, /* not a rank: what a lock that nobody initialised has */
+#define LOCK_RANK_CONSTANT(rank, name) rank,
+	LOCK_RANKS(LOCK_RANK_CONSTANT)
+#undef LOCK_RANK_CONSTANT
+		RANK_COUNT
 };
 
-/* "nsqd.lock" for RANK_NSQD and so on, as in the comments above. */
+/* "nsqd.lock" for RANK_NSQD and so on. */
 const char *lock_rank_name(enum lock_rank rank);
 
 #endif

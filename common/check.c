@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The end of a process that found itself wrong (a panic that nobody recovers
+ * from). Runs in the thread that found it; uses neither locks nor memory, since
+ * it may hold or lack either.
+ */
+#include "common/check.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/gothread.h"
+
+void check_failed(const char *file, int line, const char *fmt, ...)
+{
+	char buf[1024];
+	va_list ap;
+	int n;
+
+	n = snprintf(buf, sizeof(buf), "%s:%d: in thread %s: ", file, line, gothread_name());
+	if (n > 0 && (size_t)n < sizeof(buf)) {
+		va_start(ap, fmt);
+		n += vsnprintf(buf + n, sizeof(buf) - (size_t)n, fmt, ap);
+		va_end(ap);
+	}
+	if (n > (int)sizeof(buf) - 1)
+		n = sizeof(buf) - 1;
+	buf[n++] = '\n';
+	/* One write, so that it stays one line. Nothing is left to do where it fails. */
+	if (write(STDERR_FILENO, buf, (size_t)n) < 0)
+		abort();
+	abort();
+}

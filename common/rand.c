@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Random numbers (math/rand; internal/util/rand.go). Any thread.
+ *
+ * Different from Go: the generator is SplitMix64 (Steele, Lea and Flood, 2014),
+ * eight bytes per thread, seeded from the kernel at a thread's first use. Not
+ * for secrets.
+ */
+#include "common/rand.h"
+
+#include <stdbool.h>
+#include <sys/random.h>
+
+#include "common/check.h"
+
+static _Thread_local uint64_t state;
+static _Thread_local bool seeded;
+
+static void rand_seed(void)
+{
+	CHECK(getrandom(&state, sizeof(state), 0) == (ssize_t)sizeof(state));
+	seeded = true;
+}
+
+uint64_t rand_u64(void)
+{
+	uint64_t z;
+
+	if (__builtin_expect(!seeded, 0))
+		rand_seed();
+	z = (state += 0x9e3779b97f4a7c15u);
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	return z ^ (z >> 31);
+}
+
+uint32_t rand_below(uint32_t n)
+{
+	uint64_t m;
+
+	CHECK(n > 0);
+	/* Lemire: scale by n; the few products whose low half is below 2^32 mod n would be one too many. */
+	m = (rand_u64() >> 32) * n;
+	if ((uint32_t)m < n) {
+		uint32_t excess = -n % n;
+
+		while ((uint32_t)m < excess)
+			m = (rand_u64() >> 32) * n;
+	}
+	return (uint32_t)(m >> 32);
+}
+
+size_t rand_unique(size_t quantity, size_t maxval, uint32_t *out, uint32_t *scratch)
+{
+	CHECK(maxval <= UINT32_MAX);
+	if (quantity > maxval)
+		quantity = maxval;
+	for (size_t i = 0; i < maxval; i++)
+		scratch[i] = (uint32_t)i;
+	for (size_t i = 0; i < quantity; i++) {
+		size_t j = i + rand_below((uint32_t)(maxval - i));
+
+		out[i] = scratch[j];
+		scratch[j] = scratch[i];
+	}
+	return quantity;
+}
