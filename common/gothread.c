@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Goroutines as pthreads (the go statement; sync.WaitGroup; nsqd's
+ * internal/util/wait_group_wrapper.go). Each thread runs gothread_main.
+ *
+ * Different from Go: a thread can fail to start, and that is the caller's to
+ * handle; the group joins its threads, so that when wait_group_wait returns
+ * their stacks are gone, not only their work done; and threads have names.
+ */
+#include "common/gothread.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "common/check.h"
+#include "common/gothread_internal.h"
+#include "common/xalloc.h"
+
+/*
+ * A stack is address space, of which the kernel backs what was touched; but the
+ * 5000 threads of a busy broker should fit anywhere. What the threads call (printf, getaddrinfo
+ * with its plug-ins, the TLS handshake) was measured, see docs/channels.md.
+ * Less than the 2 MiB of a huge page, so that the kernel never backs it by one.
+ */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || defined(DEBUG_LOCKS)
+#define STACK_SIZE ((size_t)1024 * 1024)
+#else
+#define STACK_SIZE ((size_t)128 * 1024)
+#endif
+
+/* Bytes of a name that the kernel keeps, without the terminator. */
+#define KERNEL_NAME 15
+
+/* One per thread that was started or adopted here. */
+struct gothread {
+	struct gothread *prev, *next; /* guarded by list_lock */
+	char *name;                   /* guarded by list_lock for writing; owner reads freely */
+	int tid;                      /* guarded by list_lock; 0: has not run yet */
+	struct wait_group *wg;        /* immutable; NULL: adopted */
+	void (*fn)(void *);           /* immutable */
+	void *arg;                    /* immutable */
+};
+
+int (*gothread_create)(
+	pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = pthread_create;
+
+/* A leaf: nothing is taken under it. Not one of lock.h, whose failures want our name. */
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct gothread *list; /* guarded by list_lock */
+static size_t list_count;     /* guarded by list_lock */
+
+static _Thread_local struct gothread *self;
+
+/* --- the records --- */
+
+static struct gothread *record_new(const char *name)
+{
+	struct gothread *g = xcalloc(1, sizeof(*g));
+
+	g->name = xstrdup(name);
+	PT_OK(pthread_mutex_lock(&list_lock));
+	DL_APPEND(list, g);
+	list_count++;
+	PT_OK(pthread_mutex_unlock(&list_lock));
+	return g;
+}
+
+static void record_free(struct gothread *g)
+{
+	PT_OK(pthread_mutex_lock(&list_lock));
+	DL_DELETE(list, g);
+	list_count--;
+	PT_OK(pthread_mutex_unlock(&list_lock));
+	free(g->name);
+	free(g);
+}
+
+/* Makes g the calling thread's, and tells the kernel. */
+static void record_take(struct gothread *g)
+{
+	char kernel_name[KERNEL_NAME + 1];
+
+	self = g;
+	PT_OK(pthread_mutex_lock(&list_lock));
+	g->tid = gettid();
+	PT_OK(pthread_mutex_unlock(&list_lock));
+	strncpy(kernel_name, g->name, KERNEL_NAME);
+	kernel_name[KERNEL_NAME] = '\0';
+	/* Only for people who look; may fail where /proc is not mounted. */
+	(void)pthread_setname_np(pthread_self(), kernel_name);
+}
+
+const char *gothread_name(void)
+{
+	if (self)
+		return self->name;
+	return gettid() == getpid() ? "main" : "?";
+}
+
+void gothread_each(void (*fn)(void *arg, const char *name, int tid), void *arg)
+{
+	struct gothread *g;
+
+	PT_OK(pthread_mutex_lock(&list_lock));
+	DL_FOREACH (list, g)
+		fn(arg, g->name, g->tid);
+	PT_OK(pthread_mutex_unlock(&list_lock));
+}
+
+size_t gothread_count(void)
+{
+	size_t n;
+
+	PT_OK(pthread_mutex_lock(&list_lock));
+	n = list_count;
+	PT_OK(pthread_mutex_unlock(&list_lock));
+	return n;
+}
+
+/* --- adopted threads: the record goes with the thread, by way of a key's destructor --- */
+
+static pthread_once_t adopt_once = PTHREAD_ONCE_INIT;
+static pthread_key_t adopt_key; /* immutable after adopt_once */
+
+static void adopted_exit(void *arg)
+{
+	self = NULL;
+	record_free(arg);
+}
+
+static void adopt_init(void)
+{
+	PT_OK(pthread_key_create(&adopt_key, adopted_exit));
+}
+
+void gothread_adopt(const char *name)
+{
+	if (!self) {
+		struct gothread *g = record_new(name);
+
+		PT_OK(pthread_once(&adopt_once, adopt_init));
+		PT_OK(pthread_setspecific(adopt_key, g));
+		record_take(g);
+	} else {
+		char *old = self->name, *copy = xstrdup(name);
+
+		PT_OK(pthread_mutex_lock(&list_lock));
+		self->name = copy;
+		PT_OK(pthread_mutex_unlock(&list_lock));
+		free(old);
+		record_take(self);
+	}
+}
+
+/* --- wait groups --- */
+
+void wait_group_init(struct wait_group *wg)
+{
+	memset(wg, 0, sizeof(*wg));
+	PT_OK(pthread_mutex_init(&wg->lock, NULL));
+	PT_OK(pthread_cond_init(&wg->done, NULL));
+}
+
+void wait_group_destroy(struct wait_group *wg)
+{
+	CHECK(wg->running == 0 && !wg->have_ended);
+	PT_OK(pthread_cond_destroy(&wg->done));
+	PT_OK(pthread_mutex_destroy(&wg->lock));
+}
+
+/*
+ * The calling thread has ended but for this: it leaves itself to be joined, and
+ * joins the one that ended before it. wg may be gone once its lock is released
+ * with nobody running, but not before we are joined, so nobody is missed.
+ */
+static void wait_group_done(struct wait_group *wg)
+{
+	pthread_t previous;
+	int have_previous;
+
+	PT_OK(pthread_mutex_lock(&wg->lock));
+	previous = wg->ended;
+	have_previous = wg->have_ended;
+	wg->ended = pthread_self();
+	wg->have_ended = 1;
+	if (--wg->running == 0)
+		PT_OK(pthread_cond_broadcast(&wg->done));
+	PT_OK(pthread_mutex_unlock(&wg->lock));
+	if (have_previous)
+		PT_OK(pthread_join(previous, NULL));
+}
+
+void wait_group_wait(struct wait_group *wg)
+{
+	pthread_t last;
+	int have_last;
+
+	PT_OK(pthread_mutex_lock(&wg->lock));
+	while (wg->running > 0)
+		PT_OK(pthread_cond_wait(&wg->done, &wg->lock));
+	last = wg->ended;
+	have_last = wg->have_ended;
+	wg->have_ended = 0;
+	PT_OK(pthread_mutex_unlock(&wg->lock));
+	/* It has joined the one before it, and so on: this is the last of them all. */
+	if (have_last)
+		PT_OK(pthread_join(last, NULL));
+}
+
+static void *gothread_main(void *arg)
+{
+	struct gothread *g = arg;
+	struct wait_group *wg = g->wg;
+
+	record_take(g);
+	g->fn(g->arg);
+	self = NULL;
+	record_free(g);
+	wait_group_done(wg);
+	return NULL;
+}
+
+size_t gothread_stack_size(void)
+{
+	size_t least = (size_t)sysconf(_SC_THREAD_STACK_MIN);
+
+	return least > STACK_SIZE ? least : STACK_SIZE;
+}
+
+/* pthread_create with our stack and no signals: those are for main's sigwait. */
+static int create(pthread_t *id, struct gothread *g)
+{
+	pthread_attr_t attr;
+	sigset_t all, old;
+	int rc;
+
+	PT_OK(pthread_attr_init(&attr));
+	PT_OK(pthread_attr_setstacksize(&attr, gothread_stack_size()));
+	sigfillset(&all);
+	PT_OK(pthread_sigmask(SIG_SETMASK, &all, &old));
+	rc = gothread_create(id, &attr, gothread_main, g);
+	PT_OK(pthread_sigmask(SIG_SETMASK, &old, NULL));
+	PT_OK(pthread_attr_destroy(&attr));
+	return rc;
+}
+
+int wait_group_wrap(
+	struct wait_group *wg, const char *name, void (*fn)(void *), void *arg, struct err *err)
+{
+	struct gothread *g = record_new(name);
+	pthread_t id;
+	int rc;
+
+	g->wg = wg;
+	g->fn = fn;
+	g->arg = arg;
+	/* Counted before it can end. */
+	PT_OK(pthread_mutex_lock(&wg->lock));
+	wg->running++;
+	PT_OK(pthread_mutex_unlock(&wg->lock));
+	rc = create(&id, g);
+	if (rc == 0)
+		return 0;
+	PT_OK(pthread_mutex_lock(&wg->lock));
+	if (--wg->running == 0)
+		PT_OK(pthread_cond_broadcast(&wg->done));
+	PT_OK(pthread_mutex_unlock(&wg->lock));
+	record_free(g);
+	return err_errno(err, rc, "could not start thread %s", name);
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* What the tests of gothread may touch. */
+#ifndef COMMON_GOTHREAD_INTERNAL_H
+#define COMMON_GOTHREAD_INTERNAL_H
+
+#include <pthread.h>
+
+/* Every thread is created by this; a test puts its own here to make it fail. */
+extern int (*gothread_create)(
+	pthread_t *id, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
+
+/* Bytes of stack per thread, without the guard page. */
+size_t gothread_stack_size(void);
+
+#endif
