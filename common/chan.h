@@ -65,12 +65,15 @@ enum chan_op {
 	CHAN_DEMAND, /* ready when another thread's receiver is parked on c: n = chan_demand, moves nothing */
 };
 
-/* One case of a select. A NULL c (or ticker) is never ready: that is how the pumps switch cases off. */
+/*
+ * One case of a select. A NULL c (or ticker), and a SEND or RECV with max 0, is
+ * never ready: that is how the pumps switch cases off.
+ */
 struct chan_case {
 	enum chan_op op;
 	struct chan *c;
-	void *v;               /* array of max values; RECV: NULL discards (n still tells how many) */
-	size_t max;
+	void *v;               /* array of max values; RECV: NULL discards; SEND: NULL sends zeroes */
+	size_t max;            /* DEMAND: counts no further than this; 0: all */
 	struct ticker *ticker; /* CHAN_TICK only; private to the selecting thread */
 	size_t n;              /* out: values moved by the chosen case */
 	bool ok;               /* out, RECV: false when closed and drained */
@@ -106,6 +109,9 @@ static inline struct chan_case chan_case_demand(struct chan *c)
 {
 	return (struct chan_case){.op = CHAN_DEMAND, .c = c};
 }
+
+/* More cases in one select abort (Go: 65536). */
+#define CHAN_SELECT_MAX 64
 
 /*
  * select {...} without default: blocks until a case is ready, runs it, returns

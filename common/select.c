@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * select over chans and tickers (runtime/select.go). Runs in every thread.
+ *
+ * 1. An optimistic pass tries the cases in random order, each under its own
+ *    lock only, and skips without a lock those whose hint says no. It may only
+ *    succeed: that nothing was ready at one moment it cannot know.
+ * 2. A pass with all chans locked, in the order of their addresses, decides:
+ *    run the first case (in the same random order) that is ready; else default;
+ *    else queue a waiter per case, release the locks, and park.
+ * 3. After the wake-up, the waiters that did not win are removed from their
+ *    queues, one lock at a time: the claim has settled that they are dead.
+ *
+ * Different from Go: a ticker is a case (a deadline that is compared with the
+ * clock, in the same random order as the chans: if it came last, a busy client
+ * would never be flushed); CHAN_DEMAND; vectors; CHAN_SELECT_MAX.
+ */
+#include <string.h>
+
+#include "common/chan.h"
+#include "common/chan_internal.h"
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/rand.h"
+
+/* One call of select. On its thread's stack. */
+struct sel {
+	struct chan_case *cases;
+	unsigned nlive;
+	unsigned nlocks;
+	int64_t now_ns;  /* the clock in this pass; 0: not read, most selects never do */
+	uint64_t random; /* what is left of a drawn number */
+	struct wake_list wakes;
+	uint8_t order[CHAN_SELECT_MAX];      /* indices of live cases; see sel_pick */
+	struct chan *locks[CHAN_SELECT_MAX]; /* each chan once, by address */
+};
+
+/* A case that is switched off is never ready. */
+static bool case_is_live(const struct chan_case *cc)
+{
+	switch (cc->op) {
+	case CHAN_SEND:
+	case CHAN_RECV:
+		if (!cc->c || cc->max == 0)
+			return false;
+		break;
+	case CHAN_DEMAND:
+		if (!cc->c)
+			return false;
+		break;
+	case CHAN_TICK:
+		return cc->ticker && cc->ticker->next_ns != 0;
+	default:
+		check_failed(__FILE__, __LINE__, "select: no such operation: %d", (int)cc->op);
+	}
+	chan_assert_valid(cc->c, "select");
+	return true;
+}
+
+static void sel_init(struct sel *s, struct chan_case *cases, int ncases)
+{
+	CHECK(ncases >= 0 && ncases <= CHAN_SELECT_MAX);
+	s->cases = cases;
+	s->nlive = 0;
+	s->nlocks = 0;
+	s->now_ns = 0;
+	s->wakes.first = NULL;
+	for (int i = 0; i < ncases; i++) {
+		cases[i].n = 0;
+		cases[i].ok = false;
+		if (case_is_live(&cases[i]))
+			s->order[s->nlive++] = (uint8_t)i;
+	}
+}
+
+/*
+ * The i-th case of the random order (Fisher-Yates, done step by step: most
+ * passes end early). One drawn number serves RANDOM_STEPS steps: each takes the
+ * high digit to base k and leaves the rest; with 12! < 2^29 of 2^64 the bias is
+ * below 2^-35.
+ */
+#define RANDOM_STEPS 12
+
+static unsigned sel_pick(struct sel *s, unsigned i)
+{
+	unsigned k = s->nlive - i, j;
+	unsigned __int128 product;
+	uint8_t picked;
+
+	if (k > 1) {
+		if (i % RANDOM_STEPS == 0)
+			s->random = rand_u64();
+		product = (unsigned __int128)s->random * k;
+		s->random = (uint64_t)product;
+		j = i + (unsigned)(product >> 64);
+		picked = s->order[j];
+		s->order[j] = s->order[i];
+		s->order[i] = picked;
+	}
+	return s->order[i];
+}
+
+static bool tick_is_taken(struct sel *s, struct ticker *t)
+{
+	if (s->now_ns == 0)
+		s->now_ns = clock_mono_ns();
+	return ticker_take(t, s->now_ns);
+}
+
+/* Runs the case if it is ready. The chan's lock is held. */
+static bool case_run_locked(struct chan_case *cc, struct wake_list *wakes)
+{
+	struct chan *c = cc->c;
+
+	switch (cc->op) {
+	case CHAN_SEND:
+		if (c->closed)
+			chan_misuse(c, "send on closed chan");
+		cc->n = chan_send_locked(c, cc->v, cc->max, wakes);
+		return cc->n > 0;
+	case CHAN_RECV:
+		cc->n = chan_recv_locked(c, cc->v, cc->max, wakes);
+		cc->ok = cc->n > 0;
+		if (!cc->ok && c->closed)
+			chan_zero(c, cc->v);
+		return cc->ok || c->closed;
+	default:
+		cc->n = chan_demand_locked(c, cc->max ? cc->max : SIZE_MAX);
+		return cc->n > 0;
+	}
+}
+
+static unsigned case_hint(const struct chan_case *cc)
+{
+	return cc->op == CHAN_SEND ? HINT_SEND : cc->op == CHAN_RECV ? HINT_RECV : HINT_RECEIVERS;
+}
+
+/* Step 1. The index of the case that was run, or -1. */
+static int sel_try_each(struct sel *s)
+{
+	s->now_ns = 0;
+	for (unsigned i = 0; i < s->nlive; i++) {
+		unsigned index = sel_pick(s, i);
+		struct chan_case *cc = &s->cases[index];
+		bool ran;
+
+		if (cc->op == CHAN_TICK) {
+			if (tick_is_taken(s, cc->ticker))
+				return (int)index;
+			continue;
+		}
+		if (!chan_hint(cc->c, case_hint(cc)))
+			continue;
+		chan_lock(cc->c);
+		ran = case_run_locked(cc, &s->wakes);
+		chan_unlock(cc->c);
+		if (ran) {
+			wake_list_wake(&s->wakes);
+			return (int)index;
+		}
+	}
+	return -1;
+}
+
+/* Each chan once, in the order of addresses: that is what keeps two selects from waiting for each other. */
+static void sel_sort_locks(struct sel *s)
+{
+	s->nlocks = 0;
+	for (unsigned i = 0; i < s->nlive; i++) {
+		struct chan *c =
+			s->cases[s->order[i]].op == CHAN_TICK ? NULL : s->cases[s->order[i]].c;
+		unsigned at = s->nlocks;
+
+		if (!c)
+			continue;
+		while (at > 0 && (uintptr_t)s->locks[at - 1] > (uintptr_t)c)
+			at--;
+		if (at > 0 && s->locks[at - 1] == c)
+			continue;
+		memmove(&s->locks[at + 1], &s->locks[at], (s->nlocks - at) * sizeof(s->locks[0]));
+		s->locks[at] = c;
+		s->nlocks++;
+	}
+}
+
+static void sel_lock_all(struct sel *s)
+{
+	park_perturb(PERTURB_LOCK_ALL);
+	for (unsigned i = 0; i < s->nlocks; i++)
+		chan_lock(s->locks[i]);
+}
+
+/* Unlocks, and only then wakes. */
+static void sel_unlock_all(struct sel *s)
+{
+	for (unsigned i = s->nlocks; i > 0; i--)
+		chan_unlock(s->locks[i - 1]);
+	wake_list_wake(&s->wakes);
+}
+
+/* Step 2, first half: as sel_try_each, but an answer for one moment. */
+static int sel_try_all_locked(struct sel *s)
+{
+	s->now_ns = 0;
+	for (unsigned i = 0; i < s->nlive; i++) {
+		struct chan_case *cc = &s->cases[s->order[i]];
+
+		if (cc->op == CHAN_TICK ? tick_is_taken(s, cc->ticker)
+					: case_run_locked(cc, &s->wakes))
+			return s->order[i];
+	}
+	return -1;
+}
+
+static struct waitq *case_queue(const struct chan_case *cc)
+{
+	return cc->op == CHAN_SEND   ? &cc->c->sendq
+	       : cc->op == CHAN_RECV ? &cc->c->recvq
+				     : &cc->c->demandq;
+}
+
+/* Queues a waiter for each case. Returns the earliest deadline, 0 for none. */
+static int64_t sel_enqueue_locked(struct sel *s, struct parker *p, struct waiter *waiters)
+{
+	int64_t deadline_ns = 0;
+
+	for (unsigned i = 0; i < s->nlive; i++) {
+		struct chan_case *cc = &s->cases[s->order[i]];
+		struct waiter *w = &waiters[i];
+
+		if (cc->op == CHAN_TICK) {
+			if (deadline_ns == 0 || cc->ticker->next_ns < deadline_ns)
+				deadline_ns = cc->ticker->next_ns;
+			continue;
+		}
+		*w = (struct waiter){.parker = p,
+			.v = cc->v,
+			.max = cc->op == CHAN_DEMAND && cc->max == 0 ? SIZE_MAX : cc->max,
+			.index = s->order[i],
+			.shared = true};
+		waitq_add(case_queue(cc), w);
+	}
+	/* Now that our receivers stand in their queues, say so to those who wait for that. */
+	for (unsigned i = 0; i < s->nlive; i++) {
+		struct chan_case *cc = &s->cases[s->order[i]];
+
+		if (cc->op == CHAN_RECV && cc->c->demandq.first)
+			chan_announce_demand_locked(cc->c, p, &s->wakes);
+	}
+	return deadline_ns;
+}
+
+/* Step 3. The winner has left its queue already. */
+static void sel_dequeue(struct sel *s, struct waiter *waiters, const struct waiter *won)
+{
+	for (unsigned i = 0; i < s->nlive; i++) {
+		struct chan_case *cc = &s->cases[s->order[i]];
+		struct waiter *w = &waiters[i];
+
+		if (cc->op == CHAN_TICK || w == won)
+			continue;
+		chan_lock(cc->c);
+		if (w->queued)
+			waitq_remove(case_queue(cc), w);
+		chan_unlock(cc->c);
+	}
+}
+
+/* What the waker left for us. The index of the case. */
+static int sel_take_result(struct sel *s, const struct waiter *won)
+{
+	struct chan_case *cc = &s->cases[won->index];
+
+	if (cc->op == CHAN_SEND && !won->ok)
+		chan_misuse(cc->c, "send on closed chan");
+	cc->n = won->n;
+	cc->ok = cc->op == CHAN_RECV && won->ok;
+	return won->index;
+}
+
+/*
+ * Steps 2 and 3. The index of the case that was run; -1 if there is a default
+ * to run, or if a ticker came due while we slept: then the caller starts again,
+ * so that the ticker stands in one random order with all that is ready by now.
+ */
+static int sel_decide(struct sel *s, bool block)
+{
+	struct waiter waiters[CHAN_SELECT_MAX];
+	const struct waiter *won = NULL;
+	struct parker *p;
+	int64_t deadline_ns;
+	int index;
+
+	sel_sort_locks(s);
+	sel_lock_all(s);
+	index = sel_try_all_locked(s);
+	if (index >= 0 || !block) {
+		sel_unlock_all(s);
+		return index;
+	}
+	p = park_self();
+	park_open(p);
+	deadline_ns = sel_enqueue_locked(s, p, waiters);
+	sel_unlock_all(s);
+	if (park_wait(p, deadline_ns)) {
+		won = p->won;
+	} else if (!park_claim(p)) {
+		/* Somebody served us at the last moment; the wake-up is on its way. */
+		park_wait(p, 0);
+		won = p->won;
+	}
+	sel_dequeue(s, waiters, won);
+	return won ? sel_take_result(s, won) : -1;
+}
+
+int chan_select(struct chan_case *cases, int ncases)
+{
+	struct sel s;
+	int index;
+
+	sel_init(&s, cases, ncases);
+	do {
+		index = sel_try_each(&s);
+		if (index < 0)
+			index = sel_decide(&s, true);
+	} while (index < 0);
+	return index;
+}
+
+int chan_try_select(struct chan_case *cases, int ncases)
+{
+	struct sel s;
+	int index;
+
+	sel_init(&s, cases, ncases);
+	index = sel_try_each(&s);
+	/* For a single chan that was an answer already. */
+	if (index < 0 && s.nlive > 1)
+		index = sel_decide(&s, false);
+	return index;
+}
