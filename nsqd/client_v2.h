@@ -149,5 +149,7 @@ void client_v2_stats_free(struct client_v2_stats *s);
 int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, size_t len, bool flush,
 	struct err *err);
 int client_v2_flush(struct client_v2 *c, struct err *err);
+/* Until when a write that starts now may take (monotonic; 0: for ever). */
+int64_t client_v2_write_deadline_locked(const struct client_v2 *c);
 
 #endif

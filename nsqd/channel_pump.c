@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The channel's message pump: memory queue or backend -> client_msg_chan, the
+ * only chan that clients see. It is the Channel.messagePump of NSQ before 1.0
+ * (and of the walk-through); in 1.3.0 each client's pump selects over the
+ * channel's memory queue and backend by itself. Thread "c:TOPIC/NAME".
+ *
+ * Note on demand. A pump that took messages ahead of time would change what
+ * operators see: the depth, what spills to disk, what a #ephemeral channel
+ * drops. So it takes only while a consumer is parked on client_msg_chan, and
+ * only as many as those have room for; otherwise its sources are NULL and it
+ * waits for demand. What it holds ("in hand") counts as depth, and goes back to
+ * the queue when the channel is paused or the consumer that asked has left.
+ */
+#include <string.h>
+
+#include "nsqd/channel_internal.h"
+#include "nsqd/nsqd.h"
+
+/* How much to take now: what the parked consumers have room for, within the hand's size. */
+static size_t room_of_consumers(struct channel *c)
+{
+	if (channel_is_paused(c))
+		return 0;
+	size_t room = chan_demand(c->client_msg_chan);
+	return room < CHANNEL_BATCH ? room : CHANNEL_BATCH;
+}
+
+/* The first n messages have left the hand. */
+static void hand_out(struct channel *c, size_t n)
+{
+	size_t left = c->hand_count - n;
+	memmove(c->hand, c->hand + n, left * sizeof(*c->hand));
+	atomic_store(&c->hand_count, left);
+}
+
+static void drop_hand(struct channel *c)
+{
+	for (size_t i = 0; i < c->hand_count; i++)
+		message_unref(c->hand[i]);
+	hand_out(c, c->hand_count);
+}
+
+/* Back into the queue; what the disk refuses stays in hand. */
+static void put_hand_back(struct channel *c)
+{
+	struct err err;
+	rwlock_rdlock(&c->exit_lock);
+	if (c->hand_count > 0 && !channel_exiting(c))
+		hand_out(c, channel_put_locked(c, c->hand, c->hand_count, &err));
+	rwlock_unlock(&c->exit_lock);
+}
+
+static void obey(struct channel *c, enum channel_update what)
+{
+	switch (what) {
+	case CHANNEL_PAUSED:
+		if (channel_is_paused(c))
+			put_hand_back(c);
+		break;
+	case CHANNEL_EMPTIED:
+		drop_hand(c);
+		break;
+	case CHANNEL_CLIENT_LEFT:
+		if (chan_demand(c->client_msg_chan) == 0)
+			put_hand_back(c);
+		break;
+	}
+	struct chan_case cases[] = {
+		chan_case_send(c->updated_chan, NULL), chan_case_recv(c->exit_chan, NULL)};
+	chan_select(cases, 2);
+}
+
+void channel_update_pump(struct channel *c, enum channel_update what)
+{
+	struct chan_case tell[] = {
+		chan_case_send(c->update_chan, &what), chan_case_recv(c->exit_chan, NULL)};
+	if (chan_select(tell, 2) != 0)
+		return;
+	struct chan_case wait[] = {
+		chan_case_recv(c->updated_chan, NULL), chan_case_recv(c->exit_chan, NULL)};
+	chan_select(wait, 2);
+}
+
+/* The next select: with something in hand it is offered, with demand more is taken. False: exit. */
+static bool pump_once(struct channel *c)
+{
+	enum { MEMORY, BACKEND, CLIENT, DEMAND, UPDATE, EXIT };
+	enum channel_update update;
+	size_t held = c->hand_count;
+	size_t room = held ? 0 : room_of_consumers(c);
+	struct chan *memory = room ? c->memory_msg_chan : NULL;
+	struct chan *backend = room ? c->backend->ops->read_chan(c->backend) : NULL;
+	struct chan *client = held ? c->client_msg_chan : NULL;
+	struct chan *demand = held || room || channel_is_paused(c) ? NULL : c->client_msg_chan;
+
+	struct chan_case cases[] = {
+		[MEMORY] = chan_case_recv_n(memory, c->hand, room),
+		[BACKEND] = chan_case_recv_n(backend, c->hand, room),
+		[CLIENT] = chan_case_send_n(client, c->hand, held),
+		[DEMAND] = chan_case_demand(demand),
+		[UPDATE] = chan_case_recv(c->update_chan, &update),
+		[EXIT] = chan_case_recv(c->exit_chan, NULL),
+	};
+	int chosen = chan_select(cases, 6);
+	switch (chosen) {
+	case MEMORY:
+	case BACKEND:
+		atomic_store(&c->hand_count, cases[chosen].n);
+		break;
+	case CLIENT:
+		hand_out(c, cases[CLIENT].n);
+		break;
+	case UPDATE:
+		obey(c, update);
+		break;
+	case EXIT:
+		return false;
+	}
+	return true;
+}
+
+void channel_message_pump(void *arg)
+{
+	struct channel *c = arg;
+	while (pump_once(c))
+		;
+	nsqd_logf(c->nsqd, LG_INFO, "CHANNEL(%s): closing ... messagePump", c->name);
+}

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A connected client. Mirrors nsqd/client_v2.go. Its io_loop and its message
+ * pump run in threads of their own; the channel's operators, the scan workers
+ * and stats come by under the locks of channel and tcp_server.
+ */
+#include "nsqd/client_v2.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/xalloc.h"
+#include "nsqd/channel.h"
+#include "nsqd/nsqd.h"
+#include "protocol/frame.h"
+
+/* --- life --------------------------------------------------------------------------------- */
+
+/* net.SplitHostPort's host: without port and brackets. The caller owns it. */
+static char *host_of(const char *addr)
+{
+	const char *colon = strrchr(addr, ':');
+	size_t len = colon ? (size_t)(colon - addr) : 0;
+	if (len >= 2 && addr[0] == '[' && addr[len - 1] == ']')
+		return xstrndup(addr + 1, len - 2);
+	return xstrndup(addr, len);
+}
+
+struct client_v2 *client_v2_new(struct nsqd *n, struct stream *take_stream, const char *remote_addr)
+{
+	const struct options *opts = nsqd_get_opts(n);
+	struct client_v2 *c = xcalloc(1, sizeof(*c));
+	c->id = atomic_fetch_add(&n->client_id_sequence, 1) + 1;
+	c->nsqd = n;
+	snprintf(c->remote_addr, sizeof(c->remote_addr), "%s", remote_addr);
+	c->connect_time_ns = clock_wall_ns();
+	c->stream = take_stream;
+	bufio_reader_init(&c->reader, c->stream, DEFAULT_BUFFER_SIZE);
+	mutex_init(&c->write_lock, RANK_CLIENT_WRITE);
+	bufio_writer_init(&c->writer, c->stream, DEFAULT_BUFFER_SIZE);
+	c->output_buffer_size = DEFAULT_BUFFER_SIZE;
+	c->output_buffer_timeout = opts->output_buffer_timeout;
+	c->msg_timeout = opts->msg_timeout;
+	/* heartbeats are client configurable but default to 30s */
+	c->heartbeat_interval = opts->client_timeout / 2;
+	mutex_init(&c->meta_lock, RANK_CLIENT_META);
+	c->client_id = host_of(remote_addr);
+	c->hostname = host_of(remote_addr);
+	c->user_agent = xstrdup("");
+	c->ready_state_chan = chan_new(0, 1);
+	c->exit_chan = chan_new(0, 0);
+	c->identify_event_chan = chan_new(sizeof(struct identify_event), 1);
+	c->sub_event_chan = chan_new(sizeof(struct channel *), 1);
+	wait_group_init(&c->wait_group);
+	return c;
+}
+
+void client_v2_free(struct client_v2 *c)
+{
+	struct pub_count *p, *tmp;
+	HASH_ITER(hh, c->pub_counts, p, tmp)
+	{
+		HASH_DEL(c->pub_counts, p);
+		free(p);
+	}
+	channel_unref(c->channel);
+	bufio_reader_free(&c->reader);
+	bufio_writer_free(&c->writer);
+	c->stream->ops->free(c->stream);
+	mutex_destroy(&c->write_lock);
+	mutex_destroy(&c->meta_lock);
+	free(c->client_id);
+	free(c->hostname);
+	free(c->user_agent);
+	chan_free(c->ready_state_chan);
+	chan_free(c->exit_chan);
+	chan_free(c->identify_event_chan);
+	chan_free(c->sub_event_chan);
+	wait_group_destroy(&c->wait_group);
+	free(c);
+}
+
+/* --- IDENTIFY ------------------------------------------------------------------------------ */
+
+/* The next four: within range it is set (under write_lock), 0 keeps the default, else stock's text. */
+
+static int set_heartbeat_interval(struct client_v2 *c, int64_t desired_ms, struct err *err)
+{
+	int64_t max_ms = nsqd_get_opts(c->nsqd)->max_heartbeat_interval / NSEC_PER_MSEC;
+	if (desired_ms == -1)
+		c->heartbeat_interval = 0;
+	else if (desired_ms >= 1000 && desired_ms <= max_ms)
+		c->heartbeat_interval = desired_ms * NSEC_PER_MSEC;
+	else if (desired_ms != 0)
+		return err_set(
+			err, 0, "heartbeat interval (%lld) is invalid", (long long)desired_ms);
+	return 0;
+}
+
+static int set_output_buffer(
+	struct client_v2 *c, int64_t desired_size, int64_t desired_timeout_ms, struct err *err)
+{
+	const struct options *opts = nsqd_get_opts(c->nsqd);
+	if (desired_timeout_ms == -1)
+		c->output_buffer_timeout = 0;
+	else if (desired_timeout_ms != 0 &&
+		desired_timeout_ms >= opts->min_output_buffer_timeout / NSEC_PER_MSEC &&
+		desired_timeout_ms <= opts->max_output_buffer_timeout / NSEC_PER_MSEC)
+		c->output_buffer_timeout = desired_timeout_ms * NSEC_PER_MSEC;
+	else if (desired_timeout_ms != 0)
+		return err_set(err, 0, "output buffer timeout (%lld) is invalid",
+			(long long)desired_timeout_ms);
+
+	if (desired_size == -1) {
+		/* effectively no buffer (every write will go directly to the stream) */
+		c->output_buffer_size = 1;
+		c->output_buffer_timeout = 0;
+	} else if (desired_size >= 64 && desired_size <= opts->max_output_buffer_size) {
+		c->output_buffer_size = (int)desired_size;
+	} else if (desired_size != 0) {
+		return err_set(err, 0, "output buffer size (%lld) is invalid",
+			(long long)desired_size);
+	}
+	if (desired_size != 0) {
+		if (bufio_flush(&c->writer, 0, err) != 0)
+			return -1;
+		bufio_writer_reset(&c->writer, c->stream, (size_t)c->output_buffer_size);
+	}
+	return 0;
+}
+
+static int set_sample_rate(struct client_v2 *c, int32_t sample_rate, struct err *err)
+{
+	if (sample_rate < 0 || sample_rate > 99)
+		return err_set(err, 0, "sample rate (%d) is invalid", (int)sample_rate);
+	atomic_store(&c->sample_rate, sample_rate);
+	return 0;
+}
+
+static int set_msg_timeout(struct client_v2 *c, int64_t msg_timeout_ms, struct err *err)
+{
+	int64_t max_ms = nsqd_get_opts(c->nsqd)->max_msg_timeout / NSEC_PER_MSEC;
+	if (msg_timeout_ms >= 1000 && msg_timeout_ms <= max_ms)
+		c->msg_timeout = msg_timeout_ms * NSEC_PER_MSEC;
+	else if (msg_timeout_ms != 0)
+		return err_set(
+			err, 0, "msg timeout (%lld) is invalid", (long long)msg_timeout_ms);
+	return 0;
+}
+
+static const char *yes_no(bool b)
+{
+	return b ? "true" : "false";
+}
+
+static void log_identify(struct client_v2 *c, const struct identify_data_v2 *d)
+{
+	nsqd_logf(c->nsqd, LG_INFO,
+		"[%s] IDENTIFY: {ClientID:%s Hostname:%s HeartbeatInterval:%lld "
+		"OutputBufferSize:%lld OutputBufferTimeout:%lld FeatureNegotiation:%s TLSv1:%s "
+		"Deflate:%s DeflateLevel:%lld Snappy:%s SampleRate:%d UserAgent:%s MsgTimeout:%lld}",
+		c->remote_addr, d->client_id, d->hostname, (long long)d->heartbeat_interval,
+		(long long)d->output_buffer_size, (long long)d->output_buffer_timeout,
+		yes_no(d->feature_negotiation), yes_no(d->tls_v1), yes_no(d->deflate),
+		(long long)d->deflate_level, yes_no(d->snappy), (int)d->sample_rate,
+		d->user_agent, (long long)d->msg_timeout);
+}
+
+static void set_names(struct client_v2 *c, const struct identify_data_v2 *d)
+{
+	char *old[] = {c->client_id, c->hostname, c->user_agent};
+	mutex_lock(&c->meta_lock);
+	c->client_id = xstrdup(d->client_id);
+	c->hostname = xstrdup(d->hostname);
+	c->user_agent = xstrdup(d->user_agent);
+	mutex_unlock(&c->meta_lock);
+	for (size_t i = 0; i < sizeof(old) / sizeof(*old); i++)
+		free(old[i]);
+}
+
+int client_v2_identify(struct client_v2 *c, const struct identify_data_v2 *data, struct err *err)
+{
+	log_identify(c, data);
+	set_names(c, data);
+
+	mutex_lock(&c->write_lock);
+	int rc = set_heartbeat_interval(c, data->heartbeat_interval, err);
+	if (rc == 0)
+		rc = set_output_buffer(
+			c, data->output_buffer_size, data->output_buffer_timeout, err);
+	if (rc == 0)
+		rc = set_sample_rate(c, data->sample_rate, err);
+	if (rc == 0)
+		rc = set_msg_timeout(c, data->msg_timeout, err);
+	mutex_unlock(&c->write_lock);
+	if (rc != 0)
+		return rc;
+
+	struct identify_event event = {
+		.output_buffer_timeout = c->output_buffer_timeout,
+		.heartbeat_interval = c->heartbeat_interval,
+		.sample_rate = atomic_load(&c->sample_rate),
+		.msg_timeout = c->msg_timeout,
+	};
+	/* update the client's message pump; it takes the first only */
+	chan_try_send_n(c->identify_event_chan, &event, 1);
+	return 0;
+}
+
+/* --- readiness and counts ------------------------------------------------------------------- */
+
+int64_t client_v2_ready_for_messages(const struct client_v2 *c, const struct channel *ch)
+{
+	if (channel_is_paused(ch))
+		return 0;
+	int64_t ready = atomic_load(&c->ready_count);
+	int64_t in_flight = atomic_load(&c->in_flight_count);
+	if (lg_enabled(&c->nsqd->lg, LG_DEBUG))
+		nsqd_logf(c->nsqd, LG_DEBUG, "[%s] state rdy: %4lld inflt: %4lld", c->remote_addr,
+			(long long)ready, (long long)in_flight);
+	return ready > in_flight ? ready - in_flight : 0;
+}
+
+void client_v2_set_ready_count(struct client_v2 *c, int64_t count)
+{
+	if (atomic_exchange(&c->ready_count, count) != count)
+		client_v2_try_update_ready_state(c);
+}
+
+void client_v2_try_update_ready_state(struct client_v2 *c)
+{
+	/*
+	 * you can always *try* to write to ready_state_chan because in the cases
+	 * where you cannot the message pump loop would have iterated anyway.
+	 * the atomic integer operations guarantee correctness of the value.
+	 */
+	chan_try_send_n(c->ready_state_chan, NULL, 1);
+}
+
+void client_v2_sending_messages(struct client_v2 *c, size_t n)
+{
+	atomic_fetch_add(&c->in_flight_count, (int64_t)n);
+	atomic_fetch_add_explicit(&c->message_count, n, memory_order_relaxed);
+}
+
+/*
+ * One less in flight. Stock tells the pump every time; here only when the pump
+ * may be waiting for it: while in_flight < ready it sees itself as ready anyway,
+ * and of all who count down, one sees the step from "not ready" to "ready".
+ */
+static void one_less_in_flight(struct client_v2 *c)
+{
+	int64_t before = atomic_fetch_sub(&c->in_flight_count, 1);
+	if (before >= atomic_load(&c->ready_count))
+		client_v2_try_update_ready_state(c);
+}
+
+void client_v2_finished_message(struct client_v2 *c)
+{
+	atomic_fetch_add_explicit(&c->finish_count, 1, memory_order_relaxed);
+	one_less_in_flight(c);
+}
+
+void client_v2_requeued_message(struct client_v2 *c)
+{
+	atomic_fetch_add_explicit(&c->requeue_count, 1, memory_order_relaxed);
+	one_less_in_flight(c);
+}
+
+void client_v2_timed_out_message(struct client_v2 *c)
+{
+	one_less_in_flight(c);
+}
+
+void client_v2_empty(struct client_v2 *c)
+{
+	atomic_store(&c->in_flight_count, 0);
+	client_v2_try_update_ready_state(c);
+}
+
+void client_v2_published_message(struct client_v2 *c, const char *topic, uint64_t count)
+{
+	struct pub_count *p;
+	mutex_lock(&c->meta_lock);
+	HASH_FIND_STR(c->pub_counts, topic, p);
+	if (!p) {
+		p = xcalloc(1, sizeof(*p));
+		snprintf(p->topic, sizeof(p->topic), "%s", topic);
+		HASH_ADD_STR(c->pub_counts, topic, p);
+	}
+	p->count += count;
+	mutex_unlock(&c->meta_lock);
+}
+
+void client_v2_start_close(struct client_v2 *c)
+{
+	/* Force the client into ready 0 */
+	client_v2_set_ready_count(c, 0);
+	/* mark this client as closing */
+	atomic_store(&c->state, STATE_CLOSING);
+}
+
+void client_v2_close(struct client_v2 *c)
+{
+	c->stream->ops->shutdown(c->stream);
+}
+
+/* --- stats ---------------------------------------------------------------------------------- */
+
+bool client_v2_is_producer(struct client_v2 *c)
+{
+	mutex_lock(&c->meta_lock);
+	bool published = c->pub_counts != NULL;
+	mutex_unlock(&c->meta_lock);
+	return published;
+}
+
+void client_v2_stats(struct client_v2 *c, const char *topic, struct client_v2_stats *out)
+{
+	*out = (struct client_v2_stats){
+		.state = atomic_load(&c->state),
+		.ready_count = atomic_load(&c->ready_count),
+		.in_flight_count = atomic_load(&c->in_flight_count),
+		.message_count = atomic_load(&c->message_count),
+		.finish_count = atomic_load(&c->finish_count),
+		.requeue_count = atomic_load(&c->requeue_count),
+		.connect_ts = c->connect_time_ns / NSEC_PER_SEC,
+		.sample_rate = atomic_load(&c->sample_rate),
+	};
+	snprintf(out->remote_address, sizeof(out->remote_address), "%s", c->remote_addr);
+	mutex_lock(&c->meta_lock);
+	out->client_id = xstrdup(c->client_id);
+	out->hostname = xstrdup(c->hostname);
+	out->user_agent = xstrdup(c->user_agent);
+	/* As stock, whose loop over the counts leaves after one. */
+	struct pub_count *p = c->pub_counts;
+	if (topic && *topic)
+		HASH_FIND_STR(c->pub_counts, topic, p);
+	if (p) {
+		snprintf(out->pub_topic, sizeof(out->pub_topic), "%s", p->topic);
+		out->pub_count = p->count;
+	}
+	mutex_unlock(&c->meta_lock);
+}
+
+void client_v2_stats_free(struct client_v2_stats *s)
+{
+	free(s->client_id);
+	free(s->hostname);
+	free(s->user_agent);
+}
+
+/* --- writing -------------------------------------------------------------------------------- */
+
+int64_t client_v2_write_deadline_locked(const struct client_v2 *c)
+{
+	mutex_assert_held(&c->write_lock);
+	return c->heartbeat_interval > 0 ? clock_mono_ns() + c->heartbeat_interval : 0;
+}
+
+int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, size_t len, bool flush,
+	struct err *err)
+{
+	unsigned char header[FRAME_HEADER_LENGTH];
+	frame_write_header(header, frame_type, len);
+	struct iovec parts[] = {
+		{.iov_base = header, .iov_len = sizeof(header)},
+		{.iov_base = (void *)data, .iov_len = len},
+	};
+	mutex_lock(&c->write_lock);
+	int64_t deadline = client_v2_write_deadline_locked(c);
+	int rc = bufio_writev(&c->writer, parts, 2, deadline, err);
+	if (rc == 0 && flush)
+		rc = bufio_flush(&c->writer, deadline, err);
+	mutex_unlock(&c->write_lock);
+	return rc;
+}
+
+int client_v2_flush(struct client_v2 *c, struct err *err)
+{
+	int rc = 0;
+	mutex_lock(&c->write_lock);
+	if (c->writer.len > 0 || c->writer.failed)
+		rc = bufio_flush(&c->writer, client_v2_write_deadline_locked(c), err);
+	mutex_unlock(&c->write_lock);
+	return rc;
+}

@@ -1,0 +1,638 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A topic and its message pump. Mirrors nsqd/topic.go. The pump is the thread
+ * "t:NAME"; everything else runs in the callers' threads: io_loops and HTTP
+ * handlers put, operators and consumers create and delete channels.
+ *
+ * Differences: messages travel in batches; exit takes the lock for writing when
+ * it sets its flag, so that no put can come after the final flush; a message
+ * that a channel's disk refuses is kept and tried again, where stock logs and
+ * drops it.
+ */
+#include "nsqd/topic.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/xalloc.h"
+#include "nsqd/channel.h"
+#include "nsqd/diskqueue.h"
+#include "nsqd/dqname.h"
+#include "nsqd/dummy_backend_queue.h"
+#include "nsqd/nsqd.h"
+#include "protocol/names.h"
+
+/* The most messages that the pump takes at once, and that are made at once. */
+#define TOPIC_BATCH 128
+/* How long the pump waits until it offers a channel again what its disk has refused. */
+#define RETRY_NS (250 * NSEC_PER_MSEC)
+
+/* The pump's own state; nobody else sees it. */
+struct pump {
+	struct topic *topic;
+	struct channel **channels; /* a reference each */
+	size_t n_channels;
+	bool stale; /* channel_map has changed since */
+};
+
+static void topic_message_pump(void *arg);
+
+/* --- life --------------------------------------------------------------------------------- */
+
+static struct backend_queue *new_backend(struct topic *t)
+{
+	return t->ephemeral ? dummy_backend_queue_new() : nsqd_new_diskqueue(t->nsqd, t->name);
+}
+
+static void topic_free(struct topic *t)
+{
+	struct message *m;
+	while (chan_try_recv_n(t->memory_msg_chan, &m, 1, NULL) == 1)
+		message_unref(m);
+	CHECK(t->channel_map == NULL);
+	if (t->backend)
+		t->backend->ops->close(t->backend, NULL);
+	chan_free(t->memory_msg_chan);
+	chan_free(t->start_chan);
+	chan_free(t->exit_chan);
+	chan_free(t->channel_update_chan);
+	chan_free(t->pause_chan);
+	wait_group_destroy(&t->wait_group);
+	rwlock_destroy(&t->lock);
+	free(t);
+}
+
+struct topic *topic_new(struct nsqd *n, const char *name, struct err *err)
+{
+	const struct options *opts = nsqd_get_opts(n);
+	struct topic *t = xcalloc(1, sizeof(*t));
+	atomic_init(&t->refs, 1);
+	snprintf(t->name, sizeof(t->name), "%s", name);
+	t->ephemeral = is_ephemeral_name(name);
+	t->nsqd = n;
+	rwlock_init(&t->lock, RANK_TOPIC);
+	t->memory_msg_chan = chan_new(sizeof(struct message *), (size_t)opts->mem_queue_size);
+	t->start_chan = chan_new(0, 1);
+	t->exit_chan = chan_new(0, 0);
+	t->channel_update_chan = chan_new(0, 0);
+	t->pause_chan = chan_new(0, 0);
+	wait_group_init(&t->wait_group);
+	guid_factory_init(&t->id_factory, opts->id);
+	t->backend = new_backend(t);
+
+	char thread_name[NAME_SIZE + 2];
+	snprintf(thread_name, sizeof(thread_name), "t:%s", t->name);
+	if (wait_group_wrap(&t->wait_group, thread_name, topic_message_pump, t, err) != 0) {
+		err_wrap(err, "no thread for topic %s", name);
+		topic_free(t);
+		return NULL;
+	}
+	nsqd_notify_topic(n, t, !t->ephemeral);
+	return t;
+}
+
+struct topic *topic_ref(struct topic *t)
+{
+	atomic_fetch_add(&t->refs, 1);
+	return t;
+}
+
+void topic_unref(struct topic *t)
+{
+	if (t && atomic_fetch_sub(&t->refs, 1) == 1)
+		topic_free(t);
+}
+
+void topic_start(struct topic *t)
+{
+	chan_try_send_n(t->start_chan, NULL, 1);
+}
+
+/* --- channels ------------------------------------------------------------------------------- */
+
+/* Tells the pump that channel_map has changed, and waits until it has heard; not beyond its end. */
+static void update_pump(struct topic *t, struct chan *c)
+{
+	struct chan_case cases[] = {chan_case_send(c, NULL), chan_case_recv(t->exit_chan, NULL)};
+	chan_select(cases, 2);
+}
+
+/* getOrCreateChannel: borrowed from the map; NULL with err set. */
+static struct channel *get_or_create_channel_locked(
+	struct topic *t, const char *name, bool *is_new, struct err *err)
+{
+	struct channel *c;
+	rwlock_assert_held(&t->lock);
+	*is_new = false;
+	HASH_FIND_STR(t->channel_map, name, c);
+	if (c)
+		return c;
+	if (topic_exiting(t)) {
+		err_set(err, 0, "exiting");
+		return NULL;
+	}
+	c = channel_new(t, name, err);
+	if (!c)
+		return NULL;
+	HASH_ADD_STR(t->channel_map, name, c);
+	*is_new = true;
+	nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): new channel(%s)", t->name, c->name);
+	return c;
+}
+
+struct channel *topic_get_channel(struct topic *t, const char *name, struct err *err)
+{
+	struct channel *c = topic_get_existing_channel(t, name);
+	if (c)
+		return c;
+
+	bool is_new;
+	rwlock_wrlock(&t->lock);
+	c = get_or_create_channel_locked(t, name, &is_new, err);
+	if (c)
+		channel_ref(c);
+	rwlock_unlock(&t->lock);
+	if (c && is_new)
+		update_pump(t, t->channel_update_chan);
+	return c;
+}
+
+struct channel *topic_get_existing_channel(struct topic *t, const char *name)
+{
+	struct channel *c;
+	rwlock_rdlock(&t->lock);
+	HASH_FIND_STR(t->channel_map, name, c);
+	if (c)
+		channel_ref(c);
+	rwlock_unlock(&t->lock);
+	return c;
+}
+
+/* Takes c out of the map, if it is still there, and drops the map's reference; returns how many are left. */
+static size_t remove_channel(struct topic *t, struct channel *c)
+{
+	struct channel *found;
+	rwlock_wrlock(&t->lock);
+	HASH_FIND_STR(t->channel_map, c->name, found);
+	if (found == c)
+		HASH_DEL(t->channel_map, c);
+	size_t left = HASH_COUNT(t->channel_map);
+	rwlock_unlock(&t->lock);
+	if (found == c)
+		channel_unref(c);
+	return left;
+}
+
+int topic_delete_existing_channel(struct topic *t, const char *name, struct err *err)
+{
+	struct channel *c = topic_get_existing_channel(t, name);
+	if (!c)
+		return err_set(err, 0, "channel does not exist");
+
+	nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): deleting channel %s", t->name, c->name);
+	/*
+	 * delete empties the channel before closing (so that we dont leave any
+	 * messages around). We do this before removing the channel from the map
+	 * below (with no lock), so that any incoming subs will error and not
+	 * create a new channel, to enforce ordering.
+	 */
+	struct err ignored;
+	if (channel_delete(c, &ignored) != 0) {
+		channel_unref(c); /* somebody else deletes it, and takes it out of the map */
+		return 0;
+	}
+	size_t left = remove_channel(t, c);
+	channel_unref(c);
+	update_pump(t, t->channel_update_chan);
+
+	/* Go starts a goroutine here, since it holds locks; this thread holds none, and is no pump. */
+	if (left == 0 && t->ephemeral && !atomic_exchange(&t->deleter_once, true))
+		nsqd_delete_existing_topic(t->nsqd, t->name, &ignored);
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp((*(struct channel *const *)a)->name, (*(struct channel *const *)b)->name);
+}
+
+struct channel **topic_channels(struct topic *t, size_t *count)
+{
+	struct channel *c, *tmp;
+	size_t n = 0;
+	rwlock_rdlock(&t->lock);
+	struct channel **list = xcalloc(HASH_COUNT(t->channel_map) + 1, sizeof(struct channel *));
+	HASH_ITER(hh, t->channel_map, c, tmp)
+	list[n++] = channel_ref(c);
+	rwlock_unlock(&t->lock);
+	qsort(list, n, sizeof(*list), by_name);
+	*count = n;
+	return list;
+}
+
+static void free_channels(struct channel **list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		channel_unref(list[i]);
+	free(list);
+}
+
+/* --- putting --------------------------------------------------------------------------------- */
+
+/* Stores in the backend, and tells the daemon's health. Returns how many are stored, and unrefs those. */
+static size_t put_to_backend(struct topic *t, struct message **msgs, size_t n, struct err *err)
+{
+	if (n == 0)
+		return 0; /* says nothing of the disk's health */
+	size_t stored = backend_queue_put_messages(t->backend, msgs, n, err);
+	nsqd_set_health(t->nsqd, stored < n ? err : NULL);
+	if (stored < n)
+		nsqd_logf(t->nsqd, LG_ERROR,
+			"TOPIC(%s) ERROR: failed to write message to backend - %s", t->name, err->msg);
+	for (size_t i = 0; i < stored; i++)
+		message_unref(msgs[i]);
+	return stored;
+}
+
+/*
+ * put: memory first, then the backend. With --mem-queue-size=0 the memory chan
+ * is avoided for more consistent ordering, except for deferred messages (which
+ * lose their delay in the backend) and ephemeral topics (which have none).
+ */
+static size_t put(struct topic *t, struct message **msgs, size_t n, bool deferred, struct err *err)
+{
+	size_t sent = 0;
+	rwlock_assert_held(&t->lock);
+	if (chan_cap(t->memory_msg_chan) > 0 || t->ephemeral || deferred)
+		sent = chan_try_send_n(t->memory_msg_chan, msgs, n);
+	if (sent == n)
+		return n;
+	return sent + put_to_backend(t, msgs + sent, n - sent, err);
+}
+
+/* Counts, and queues; takes over the references of all n messages. */
+static size_t put_messages(
+	struct topic *t, struct message **msgs, size_t n, bool deferred, struct err *err)
+{
+	uint32_t lens[TOPIC_BATCH]; /* a message that is queued may be gone at once */
+	size_t done = 0;
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < n; i++)
+		lens[i] = msgs[i]->body->len;
+
+	/* Held over a write to disk, since it keeps the backend from being closed meanwhile. */
+	rwlock_rdlock(&t->lock);
+	if (topic_exiting(t))
+		err_set(err, 0, "exiting");
+	else
+		done = put(t, msgs, n, deferred, err);
+	rwlock_unlock(&t->lock);
+
+	for (size_t i = 0; i < done; i++)
+		bytes += lens[i];
+	for (size_t i = done; i < n; i++)
+		message_unref(msgs[i]);
+	atomic_fetch_add_explicit(&t->message_count, done, memory_order_relaxed);
+	atomic_fetch_add_explicit(&t->message_bytes, bytes, memory_order_relaxed);
+	return done;
+}
+
+size_t topic_put_messages(
+	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err)
+{
+	struct message *msgs[TOPIC_BATCH];
+	int64_t id = guid_factory_reserve(&t->id_factory, n);
+	int64_t now = clock_wall_ns();
+	size_t done = 0;
+	while (done < n) {
+		size_t k = n - done < TOPIC_BATCH ? n - done : TOPIC_BATCH;
+		for (size_t i = 0; i < k; i++)
+			msgs[i] = message_new(
+				guid_hex(&t->id_factory, id++), take_bodies[done + i], now);
+		size_t queued = put_messages(t, msgs, k, false, err);
+		done += queued;
+		if (queued < k) {
+			for (size_t i = done - queued + k; i < n; i++)
+				message_body_unref(take_bodies[i]);
+			break;
+		}
+	}
+	return done;
+}
+
+int topic_put_message_deferred(
+	struct topic *t, struct message_body *take_body, int64_t deferred_ns, struct err *err)
+{
+	int64_t id = guid_factory_reserve(&t->id_factory, 1);
+	struct message *m = message_new(guid_hex(&t->id_factory, id), take_body, clock_wall_ns());
+	m->deferred_ns = deferred_ns;
+	return put_messages(t, &m, 1, deferred_ns != 0, err) == 1 ? 0 : -1;
+}
+
+int64_t topic_backend_depth(struct topic *t)
+{
+	rwlock_rdlock(&t->lock);
+	int64_t depth = t->backend ? t->backend->ops->depth(t->backend) : 0;
+	rwlock_unlock(&t->lock);
+	return depth;
+}
+
+int64_t topic_depth(struct topic *t)
+{
+	return (int64_t)chan_len(t->memory_msg_chan) + topic_backend_depth(t);
+}
+
+/* --- the pump -------------------------------------------------------------------------------- */
+
+static void refresh_channels(struct pump *p)
+{
+	free_channels(p->channels, p->n_channels);
+	p->channels = topic_channels(p->topic, &p->n_channels);
+	p->stale = false;
+}
+
+/* The disk has refused: waits a while. False: the topic exits. */
+static bool wait_to_retry(struct pump *p)
+{
+	struct topic *t = p->topic;
+	struct ticker retry;
+	ticker_after(&retry, RETRY_NS);
+	enum { RETRY, UPDATE, PAUSE, EXIT };
+	for (;;) {
+		struct chan_case cases[] = {
+			[RETRY] = chan_case_tick(&retry),
+			[UPDATE] = chan_case_recv(t->channel_update_chan, NULL),
+			[PAUSE] = chan_case_recv(t->pause_chan, NULL),
+			[EXIT] = chan_case_recv(t->exit_chan, NULL),
+		};
+		switch (chan_select(cases, 4)) {
+		case RETRY:
+			return true;
+		case UPDATE:
+			p->stale = true; /* not now: its list of channels is in use */
+			break;
+		case PAUSE:
+			break;
+		case EXIT:
+			return false;
+		}
+	}
+}
+
+/* Queues n plain messages in the channel, however long that takes; takes over their references. */
+static void put_to_channel(struct pump *p, struct channel *c, struct message **msgs, size_t n)
+{
+	struct topic *t = p->topic;
+	size_t done = 0;
+	struct err err;
+	while ((done += channel_put_messages(c, msgs + done, n - done, &err)) < n) {
+		nsqd_logf(t->nsqd, LG_ERROR,
+			"TOPIC(%s) ERROR: failed to put msg(%.16s) to channel(%s) - %s", t->name,
+			msgs[done]->id.hex, c->name, err.msg);
+		if (channel_exiting(c)) {
+			/* It is being deleted, and its messages with it. */
+			for (; done < n; done++)
+				message_unref(msgs[done]);
+			return;
+		}
+		if (!wait_to_retry(p)) {
+			/* The channel flushes its deferred messages when it closes, next. */
+			for (; done < n; done++)
+				channel_put_message_deferred(c, msgs[done], 0);
+			return;
+		}
+	}
+}
+
+/* Queues n messages in the channel, runs of plain ones at once; takes over their references. */
+static void deliver_to_channel(struct pump *p, struct channel *c, struct message **msgs, size_t n)
+{
+	size_t i = 0;
+	while (i < n) {
+		size_t plain = i;
+		while (plain < n && msgs[plain]->deferred_ns == 0)
+			plain++;
+		if (plain > i)
+			put_to_channel(p, c, msgs + i, plain - i);
+		i = plain;
+		if (i < n) {
+			channel_put_message_deferred(c, msgs[i], msgs[i]->deferred_ns);
+			i++;
+		}
+	}
+}
+
+/*
+ * Every channel needs records of its own. The first gets the ones that the topic
+ * made, last of all, because a record that is queued is not ours to copy any more.
+ */
+static void deliver(struct pump *p, struct message **msgs, size_t n)
+{
+	struct message *copies[TOPIC_BATCH];
+	for (size_t i = p->n_channels; i-- > 1;) {
+		for (size_t k = 0; k < n; k++)
+			copies[k] = message_copy(msgs[k]);
+		deliver_to_channel(p, p->channels[i], copies, n);
+	}
+	deliver_to_channel(p, p->channels[0], msgs, n);
+}
+
+/* Do not pass messages before topic_start, but avoid blocking topic_pause or topic_get_channel. */
+static bool wait_for_start(struct topic *t)
+{
+	enum { UPDATE, PAUSE, EXIT, START };
+	for (;;) {
+		struct chan_case cases[] = {
+			[UPDATE] = chan_case_recv(t->channel_update_chan, NULL),
+			[PAUSE] = chan_case_recv(t->pause_chan, NULL),
+			[EXIT] = chan_case_recv(t->exit_chan, NULL),
+			[START] = chan_case_recv(t->start_chan, NULL),
+		};
+		switch (chan_select(cases, 4)) {
+		case EXIT:
+			return false;
+		case START:
+			return true;
+		}
+	}
+}
+
+/* messagePump: selects over the in-memory and backend queue and writes messages to every channel. */
+static void pump_messages(struct pump *p)
+{
+	struct topic *t = p->topic;
+	struct message *msgs[TOPIC_BATCH];
+	enum { MEMORY, BACKEND, UPDATE, PAUSE, EXIT };
+	for (;;) {
+		if (p->stale)
+			refresh_channels(p);
+		bool flowing = p->n_channels > 0 && !topic_is_paused(t);
+		struct chan *memory = flowing ? t->memory_msg_chan : NULL;
+		struct chan *backend = flowing ? t->backend->ops->read_chan(t->backend) : NULL;
+		struct chan_case cases[] = {
+			[MEMORY] = chan_case_recv_n(memory, msgs, TOPIC_BATCH),
+			[BACKEND] = chan_case_recv_n(backend, msgs, TOPIC_BATCH),
+			[UPDATE] = chan_case_recv(t->channel_update_chan, NULL),
+			[PAUSE] = chan_case_recv(t->pause_chan, NULL),
+			[EXIT] = chan_case_recv(t->exit_chan, NULL),
+		};
+		int chosen = chan_select(cases, 5);
+		switch (chosen) {
+		case MEMORY:
+		case BACKEND:
+			deliver(p, msgs, cases[chosen].n);
+			break;
+		case UPDATE:
+			p->stale = true;
+			break;
+		case EXIT:
+			return;
+		}
+	}
+}
+
+static void topic_message_pump(void *arg)
+{
+	struct topic *t = arg;
+	struct pump p = {.topic = t, .stale = true};
+	if (wait_for_start(t))
+		pump_messages(&p);
+	free_channels(p.channels, p.n_channels);
+	nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): closing ... messagePump", t->name);
+}
+
+/* --- operators ------------------------------------------------------------------------------- */
+
+static void do_pause(struct topic *t, bool pause)
+{
+	atomic_store(&t->paused, pause);
+	update_pump(t, t->pause_chan);
+}
+
+void topic_pause(struct topic *t)
+{
+	do_pause(t, true);
+}
+
+void topic_unpause(struct topic *t)
+{
+	do_pause(t, false);
+}
+
+static void drain_memory(struct topic *t)
+{
+	struct message *msgs[TOPIC_BATCH];
+	size_t n;
+	while ((n = chan_try_recv_n(t->memory_msg_chan, msgs, TOPIC_BATCH, NULL)) > 0) {
+		for (size_t i = 0; i < n; i++)
+			message_unref(msgs[i]);
+	}
+}
+
+int topic_empty(struct topic *t, struct err *err)
+{
+	drain_memory(t);
+	/* For reading: the lock keeps the backend from being closed; others may go on putting. */
+	rwlock_rdlock(&t->lock);
+	int rc = t->backend ? t->backend->ops->empty(t->backend, err) : 0;
+	rwlock_unlock(&t->lock);
+	return rc;
+}
+
+/* flush: what is in memory goes to the backend; what that refuses is lost, and said to be. */
+static void flush(struct topic *t)
+{
+	struct message *msgs[TOPIC_BATCH];
+	size_t n, lost = 0, left = chan_len(t->memory_msg_chan);
+	if (left > 0)
+		nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): flushing %zu memory messages to backend",
+			t->name, left);
+	while ((n = chan_try_recv_n(t->memory_msg_chan, msgs, TOPIC_BATCH, NULL)) > 0) {
+		struct err err;
+		size_t stored = put_to_backend(t, msgs, n, &err);
+		for (size_t i = stored; i < n; i++)
+			message_unref(msgs[i]);
+		lost += n - stored;
+	}
+	if (lost > 0)
+		nsqd_logf(t->nsqd, LG_ERROR, "TOPIC(%s): %zu messages could not be flushed", t->name,
+			lost);
+}
+
+/* From here on depth and empty do without the backend, so that it can be freed. */
+static struct backend_queue *take_backend(struct topic *t)
+{
+	rwlock_wrlock(&t->lock);
+	struct backend_queue *q = t->backend;
+	t->backend = NULL;
+	rwlock_unlock(&t->lock);
+	return q;
+}
+
+static int delete_all(struct topic *t, struct channel **channels, size_t n, struct err *err)
+{
+	struct err ignored;
+	for (size_t i = 0; i < n; i++)
+		channel_delete(channels[i], &ignored);
+	drain_memory(t);
+	struct backend_queue *q = take_backend(t);
+	return q->ops->delete(q, err);
+}
+
+static int close_all(struct topic *t, struct channel **channels, size_t n, struct err *err)
+{
+	struct err e;
+	for (size_t i = 0; i < n; i++) {
+		/* we need to continue regardless of error to close all the channels */
+		if (channel_close(channels[i], &e) != 0)
+			nsqd_logf(t->nsqd, LG_ERROR, "channel(%s) close - %s", channels[i]->name,
+				e.msg);
+	}
+	flush(t);
+	struct backend_queue *q = take_backend(t);
+	return q->ops->close(q, err);
+}
+
+/* exit: -1 with "exiting" if it has been called before. */
+static int topic_exit(struct topic *t, bool deleted, struct err *err)
+{
+	rwlock_wrlock(&t->lock);
+	bool already = atomic_exchange(&t->exit_flag, true);
+	rwlock_unlock(&t->lock);
+	if (already)
+		return err_set(err, 0, "exiting");
+
+	if (deleted) {
+		nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): deleting", t->name);
+		/* since we are explicitly deleting a topic (not just at system exit time)
+		 * de-register this from the lookupd */
+		nsqd_notify_topic(t->nsqd, t, !t->ephemeral);
+	} else {
+		nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): closing", t->name);
+	}
+	chan_close(t->exit_chan);
+	/* synchronize the close of messagePump() */
+	wait_group_wait(&t->wait_group);
+
+	size_t n;
+	struct channel **channels = topic_channels(t, &n);
+	int rc = deleted ? delete_all(t, channels, n, err) : close_all(t, channels, n, err);
+	/* The channels hold the topic: taking them out of the map ends the circle. */
+	for (size_t i = 0; i < n; i++)
+		remove_channel(t, channels[i]);
+	free_channels(channels, n);
+	return rc;
+}
+
+int topic_delete(struct topic *t, struct err *err)
+{
+	return topic_exit(t, true, err);
+}
+
+int topic_close(struct topic *t, struct err *err)
+{
+	return topic_exit(t, false, err);
+}
