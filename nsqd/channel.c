@@ -21,6 +21,7 @@
 #include "common/xalloc.h"
 #include "nsqd/channel_internal.h"
 #include "nsqd/client_v2.h"
+#include "nsqd/dqname.h"
 #include "nsqd/dummy_backend_queue.h"
 #include "nsqd/nsqd.h"
 #include "protocol/names.h"
@@ -56,14 +57,13 @@ static void channel_free(struct channel *c)
 	free(c);
 }
 
-static struct backend_queue *new_backend(const struct channel *c)
+static struct backend_queue *new_backend(const struct channel *c, struct err *err)
 {
 	if (c->ephemeral)
 		return dummy_backend_queue_new();
 	/* backend names, for uniqueness, automatically include the topic... */
 	char name[BACKEND_NAME_SIZE];
-	get_backend_name(c->topic->name, c->name, name, sizeof(name));
-	return nsqd_new_diskqueue(c->nsqd, name);
+	return nsqd_new_diskqueue(c->nsqd, get_backend_name(c->topic->name, c->name, name), err);
 }
 
 static void init_locks(struct channel *c)
@@ -97,12 +97,13 @@ struct channel *channel_new(struct topic *t, const char *name, struct err *err)
 	c->update_chan = chan_new(sizeof(enum channel_update), 0);
 	c->updated_chan = chan_new(0, 0);
 	wait_group_init(&c->wait_group);
-	c->backend = new_backend(c);
+	c->backend = new_backend(c, err);
 
 	char thread_name[2 * NAME_SIZE + 4];
 	snprintf(thread_name, sizeof(thread_name), "c:%s/%s", t->name, c->name);
-	if (wait_group_wrap(&c->wait_group, thread_name, channel_message_pump, c, err) != 0) {
-		err_wrap(err, "no thread for channel %s", name);
+	if (!c->backend ||
+		wait_group_wrap(&c->wait_group, thread_name, channel_message_pump, c, err) != 0) {
+		err_wrap(err, "cannot create channel %s - ", name);
 		channel_free(c);
 		return NULL;
 	}

@@ -379,6 +379,15 @@ int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, si
 	return rc;
 }
 
+int client_v2_write(struct client_v2 *c, const void *frames, size_t len, struct err *err)
+{
+	struct iovec part = {.iov_base = (void *)frames, .iov_len = len};
+	mutex_lock(&c->write_lock);
+	int rc = bufio_writev(&c->writer, &part, 1, client_v2_write_deadline_locked(c), err);
+	mutex_unlock(&c->write_lock);
+	return rc;
+}
+
 int client_v2_flush(struct client_v2 *c, struct err *err)
 {
 	int rc = 0;

@@ -144,10 +144,11 @@ bool client_v2_is_producer(struct client_v2 *c);
 void client_v2_stats(struct client_v2 *c, const char *topic, struct client_v2_stats *out);
 void client_v2_stats_free(struct client_v2_stats *s);
 
-/* Buffered writing: append a frame; flush. Block until the write deadline (one heartbeat interval). 0, or -1
+/* Buffered writing: append a frame; append frames that are complete already; flush. Block until the write deadline (one heartbeat interval). 0, or -1
  * with err set. Take write_lock. */
 int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, size_t len, bool flush,
 	struct err *err);
+int client_v2_write(struct client_v2 *c, const void *frames, size_t len, struct err *err);
 int client_v2_flush(struct client_v2 *c, struct err *err);
 /* Until when a write that starts now may take (monotonic; 0: for ever). */
 int64_t client_v2_write_deadline_locked(const struct client_v2 *c);

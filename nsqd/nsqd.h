@@ -22,9 +22,10 @@ struct channel;
 struct tcp_server;
 struct tcp_listener;
 struct http_server;
+struct backend_queue;
 
 struct nsqd {
-	const struct options *opts;         /* owned; immutable after nsqd_new */
+	struct options *opts;               /* owned; immutable after nsqd_new */
 	struct lg lg;                       /* level: atomic */
 	int64_t start_time_ns;              /* immutable; wall clock */
 	_Atomic int64_t client_id_sequence;
@@ -35,6 +36,7 @@ struct nsqd {
 	struct topic *topic_map;            /* guarded by lock; uthash by name; one reference each */
 
 	struct mutex metadata_lock;         /* held while nsqd.dat is written */
+	bool metadata_closed;               /* guarded by metadata_lock; the last word is written */
 	struct chan *persist_chan;          /* immutable; capacity 1: metadata has changed */
 	struct chan *channels_changed_chan; /* immutable; capacity 1: the scan loop's list is old */
 
@@ -45,6 +47,8 @@ struct nsqd {
 	int data_dir_fd;                    /* immutable; holds the lock on the data path */
 	struct tcp_server *tcp_server;      /* immutable after nsqd_new; owned, as are the next three */
 	struct tcp_listener *tcp_listener;
+	struct wait_group tcp_group;        /* the accept loop, and through it every client */
+	_Atomic bool main_failed;           /* a listener has failed: exit with 1 */
 	struct http_server *http_server;    /* NULL: switched off */
 	struct http_server *https_server;   /* NULL: no certificate, or switched off */
 
@@ -73,6 +77,11 @@ static inline const struct options *nsqd_get_opts(const struct nsqd *n)
 {
 	return n->opts;
 }
+
+/* --data-path, or "." where it is not given. */
+const char *nsqd_data_path(const struct nsqd *n);
+/* The disk queue of a topic or channel, by its backend name. NULL with err set. Blocks on the disk. */
+struct backend_queue *nsqd_new_diskqueue(struct nsqd *n, const char *backend_name, struct err *err);
 
 /* --- topics; each function takes nsqd.lock for a moment ------------------------------------- */
 

@@ -19,8 +19,6 @@
 #include "common/clock.h"
 #include "common/xalloc.h"
 #include "nsqd/channel.h"
-#include "nsqd/diskqueue.h"
-#include "nsqd/dqname.h"
 #include "nsqd/dummy_backend_queue.h"
 #include "nsqd/nsqd.h"
 #include "protocol/names.h"
@@ -42,9 +40,9 @@ static void topic_message_pump(void *arg);
 
 /* --- life --------------------------------------------------------------------------------- */
 
-static struct backend_queue *new_backend(struct topic *t)
+static struct backend_queue *new_backend(struct topic *t, struct err *err)
 {
-	return t->ephemeral ? dummy_backend_queue_new() : nsqd_new_diskqueue(t->nsqd, t->name);
+	return t->ephemeral ? dummy_backend_queue_new() : nsqd_new_diskqueue(t->nsqd, t->name, err);
 }
 
 static void topic_free(struct topic *t)
@@ -81,12 +79,13 @@ struct topic *topic_new(struct nsqd *n, const char *name, struct err *err)
 	t->pause_chan = chan_new(0, 0);
 	wait_group_init(&t->wait_group);
 	guid_factory_init(&t->id_factory, opts->id);
-	t->backend = new_backend(t);
+	t->backend = new_backend(t, err);
 
 	char thread_name[NAME_SIZE + 2];
 	snprintf(thread_name, sizeof(thread_name), "t:%s", t->name);
-	if (wait_group_wrap(&t->wait_group, thread_name, topic_message_pump, t, err) != 0) {
-		err_wrap(err, "no thread for topic %s", name);
+	if (!t->backend ||
+		wait_group_wrap(&t->wait_group, thread_name, topic_message_pump, t, err) != 0) {
+		err_wrap(err, "cannot create topic %s - ", name);
 		topic_free(t);
 		return NULL;
 	}

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The daemon: its topics, its life, its health. Mirrors nsqd/nsqd.go, whose
+ * other parts are metadata.c and queue_scan.c. nsqd_new, nsqd_main and
+ * nsqd_exit run in main; the rest in any thread.
+ *
+ * Differences at exit: stock flushes the channels while clients may still take
+ * messages out of them; here every client and HTTP handler is gone before, so
+ * that nothing can slip between a queue and the flush.
+ */
+#include "nsqd/nsqd.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/dirlock.h"
+#include "common/version.h"
+#include "common/xalloc.h"
+#include "nsqd/channel.h"
+#include "nsqd/diskqueue.h"
+#include "nsqd/http_server.h"
+#include "nsqd/metadata.h"
+#include "nsqd/queue_scan.h"
+#include "nsqd/tcp.h"
+#include "nsqd/topic.h"
+
+#define LOG_FD STDERR_FILENO
+
+void nsqd_logf(struct nsqd *n, enum lg_level level, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	lg_vlogf(&n->lg, level, fmt, ap);
+	va_end(ap);
+}
+
+const char *nsqd_data_path(const struct nsqd *n)
+{
+	return *n->opts->data_path ? n->opts->data_path : ".";
+}
+
+/* --- life ----------------------------------------------------------------------------------- */
+
+static int listen_tcp(struct nsqd *n, struct err *err)
+{
+	n->tcp_listener = xcalloc(1, sizeof(*n->tcp_listener));
+	n->tcp_listener->fd = -1;
+	if (tcp_listen(n->tcp_listener, n->opts->tcp_address, err) != 0)
+		return err_wrap(err, "listen (%s) failed - ", n->opts->tcp_address);
+	n->tcp_server = tcp_server_new(n, n->tcp_listener, err);
+	return n->tcp_server ? 0 : -1;
+}
+
+static int listen_http(struct nsqd *n, struct err *err)
+{
+	if (!*n->opts->http_address)
+		return 0;
+	n->http_server = http_server_new(n, n->opts->http_address, false,
+		n->opts->tls_required == TLS_REQUIRED, err);
+	if (!n->http_server)
+		return err_wrap(err, "listen (%s) failed - ", n->opts->http_address);
+	return 0;
+}
+
+/* What other nodes are told to connect to is what we listen on, unless told otherwise. */
+static void set_broadcast_ports(struct nsqd *n)
+{
+	int http_port = n->http_server ? http_server_port(n->http_server) : 0;
+	if (n->opts->broadcast_http_port == 0 && http_port > 0)
+		n->opts->broadcast_http_port = http_port;
+	if (n->opts->broadcast_tcp_port == 0 && n->tcp_listener->port > 0)
+		n->opts->broadcast_tcp_port = n->tcp_listener->port;
+}
+
+static int start(struct nsqd *n, struct err *err)
+{
+	n->data_dir_fd = dirlock_lock(nsqd_data_path(n), err);
+	if (n->data_dir_fd < 0)
+		return err_wrap(err, "failed to lock data-path: ");
+	if (options_check(n->opts, err) != 0)
+		return -1;
+	nsqd_logf(n, LG_INFO, "%s", VERSION_STRING);
+	nsqd_logf(n, LG_INFO, "%s", PRODUCT_STRING);
+	nsqd_logf(n, LG_INFO, "ID: %lld", (long long)n->opts->id);
+	if (listen_tcp(n, err) != 0 || listen_http(n, err) != 0)
+		return -1;
+	set_broadcast_ports(n);
+	return 0;
+}
+
+struct nsqd *nsqd_new(struct options *take_opts, struct err *err)
+{
+	struct nsqd *n = xcalloc(1, sizeof(*n));
+	n->opts = take_opts;
+	lg_init(&n->lg, LOG_FD, take_opts->log_prefix, take_opts->log_level);
+	n->start_time_ns = clock_wall_ns();
+	n->data_dir_fd = -1;
+	rwlock_init(&n->lock, RANK_NSQD);
+	mutex_init(&n->metadata_lock, RANK_METADATA);
+	mutex_init(&n->health_lock, RANK_HEALTH);
+	atomic_init(&n->healthy, true);
+	n->persist_chan = chan_new(0, 1);
+	n->channels_changed_chan = chan_new(0, 1);
+	n->exit_chan = chan_new(0, 0);
+	wait_group_init(&n->tcp_group);
+	wait_group_init(&n->wait_group);
+	if (start(n, err) == 0)
+		return n;
+	nsqd_free(n);
+	return NULL;
+}
+
+void nsqd_free(struct nsqd *n)
+{
+	if (!n)
+		return;
+	CHECK(n->topic_map == NULL);
+	http_server_free(n->http_server);
+	http_server_free(n->https_server);
+	tcp_server_free(n->tcp_server);
+	if (n->tcp_listener)
+		tcp_listener_close(n->tcp_listener);
+	free(n->tcp_listener);
+	if (n->data_dir_fd >= 0)
+		dirlock_unlock(n->data_dir_fd);
+	chan_free(n->persist_chan);
+	chan_free(n->channels_changed_chan);
+	chan_free(n->exit_chan);
+	wait_group_destroy(&n->tcp_group);
+	wait_group_destroy(&n->wait_group);
+	rwlock_destroy(&n->lock);
+	mutex_destroy(&n->metadata_lock);
+	mutex_destroy(&n->health_lock);
+	lg_destroy(&n->lg);
+	options_free(n->opts);
+	free(n);
+}
+
+/* The thread "tcp". A listener that fails ends the daemon, as main sees by the signal. */
+static void tcp_loop(void *arg)
+{
+	struct nsqd *n = arg;
+	struct err err;
+	if (tcp_server_run(&n->tcp_server->loop, &err) == 0)
+		return;
+	nsqd_logf(n, LG_FATAL, "%s", err.msg);
+	atomic_store(&n->main_failed, true);
+	kill(getpid(), SIGTERM);
+}
+
+int nsqd_main(struct nsqd *n, struct err *err)
+{
+	if (wait_group_wrap(&n->wait_group, "metadata", nsqd_metadata_loop, n, err) != 0 ||
+		wait_group_wrap(&n->wait_group, "scan", nsqd_queue_scan_loop, n, err) != 0 ||
+		wait_group_wrap(&n->tcp_group, "tcp", tcp_loop, n, err) != 0)
+		return -1;
+	return n->http_server ? http_server_start(n->http_server, err) : 0;
+}
+
+/* Nobody new comes in, and everybody who is there goes: when it returns, no client and no handler is left. */
+static void disconnect_everybody(struct nsqd *n)
+{
+	tcp_server_stop(&n->tcp_server->loop);
+	tcp_server_close(n->tcp_server);
+	wait_group_wait(&n->tcp_group);
+	tcp_listener_close(n->tcp_listener);
+	if (n->http_server)
+		http_server_stop(n->http_server);
+}
+
+static void close_topics(struct nsqd *n)
+{
+	size_t count;
+	struct err err;
+	struct topic **topics = nsqd_topics(n, &count);
+	for (size_t i = 0; i < count; i++) {
+		if (topic_close(topics[i], &err) != 0)
+			nsqd_logf(n, LG_ERROR, "topic(%s) close - %s", topics[i]->name, err.msg);
+	}
+	rwlock_wrlock(&n->lock);
+	HASH_CLEAR(hh, n->topic_map);
+	rwlock_unlock(&n->lock);
+	for (size_t i = 0; i < count; i++) {
+		topic_unref(topics[i]); /* the map's */
+		topic_unref(topics[i]);
+	}
+	free(topics);
+}
+
+void nsqd_exit(struct nsqd *n)
+{
+	struct err err;
+	atomic_store(&n->is_exiting, true);
+	disconnect_everybody(n);
+	if (nsqd_persist_metadata(n, &err) != 0)
+		nsqd_logf(n, LG_ERROR, "failed to persist metadata - %s", err.msg);
+	nsqd_close_metadata(n);
+	nsqd_logf(n, LG_INFO, "NSQ: closing topics");
+	/* The scan loop holds channels: it ends first, so that closing frees them. */
+	chan_close(n->exit_chan);
+	close_topics(n);
+	nsqd_logf(n, LG_INFO, "NSQ: stopping subsystems");
+	wait_group_wait(&n->wait_group);
+	dirlock_unlock(n->data_dir_fd);
+	n->data_dir_fd = -1;
+	nsqd_logf(n, LG_INFO, "NSQ: bye");
+}
+
+struct backend_queue *nsqd_new_diskqueue(struct nsqd *n, const char *backend_name, struct err *err)
+{
+	const struct options *o = nsqd_get_opts(n);
+	struct diskqueue_opts opts = {
+		.name = backend_name,
+		.data_path = nsqd_data_path(n),
+		.max_bytes_per_file = o->max_bytes_per_file,
+		.min_msg_size = MIN_VALID_MSG_LENGTH,
+		.max_msg_size = (int32_t)o->max_msg_size + MIN_VALID_MSG_LENGTH,
+		.sync_every = o->sync_every,
+		.sync_timeout = o->sync_timeout,
+		.lg = &n->lg,
+	};
+	return diskqueue_new(&opts, err);
+}
+
+/* --- topics --------------------------------------------------------------------------------- */
+
+struct topic *nsqd_get_existing_topic(struct nsqd *n, const char *name)
+{
+	struct topic *t;
+	rwlock_rdlock(&n->lock);
+	HASH_FIND_STR(n->topic_map, name, t);
+	if (t)
+		topic_ref(t);
+	rwlock_unlock(&n->lock);
+	return t;
+}
+
+/* Finds or creates it under the lock; the caller gets a reference. NULL with err set. */
+static struct topic *get_or_create_topic(
+	struct nsqd *n, const char *name, bool *is_new, struct err *err)
+{
+	struct topic *t;
+	*is_new = false;
+	rwlock_wrlock(&n->lock);
+	HASH_FIND_STR(n->topic_map, name, t);
+	if (!t && atomic_load(&n->is_exiting)) {
+		err_set(err, 0, "exiting");
+	} else if (!t && (t = topic_new(n, name, err)) != NULL) {
+		HASH_ADD_STR(n->topic_map, name, t);
+		*is_new = true;
+	}
+	if (t)
+		topic_ref(t);
+	rwlock_unlock(&n->lock);
+	return t;
+}
+
+struct topic *nsqd_get_topic(struct nsqd *n, const char *name, struct err *err)
+{
+	/* most likely we already have this topic, so try read lock first */
+	struct topic *t = nsqd_get_existing_topic(n, name);
+	if (t)
+		return t;
+	bool is_new;
+	t = get_or_create_topic(n, name, &is_new, err);
+	if (!t || !is_new)
+		return t;
+	nsqd_logf(n, LG_INFO, "TOPIC(%s): created", t->name);
+	/* topic is created but messagePump not yet started. If this topic was created
+	 * while loading metadata at startup don't do any further initialization
+	 * (topic will be "started" after loading completes) */
+	if (!atomic_load(&n->is_loading))
+		topic_start(t);
+	return t;
+}
+
+int nsqd_delete_existing_topic(struct nsqd *n, const char *name, struct err *err)
+{
+	struct topic *found, *t = nsqd_get_existing_topic(n, name);
+	if (!t)
+		return err_set(err, 0, "topic does not exist");
+	/*
+	 * delete empties all channels and the topic itself before closing (so that
+	 * we dont leave any messages around). We do this before removing the topic
+	 * from the map below (with no lock), so that any incoming writes will error
+	 * and not create a new topic, to enforce ordering.
+	 */
+	struct err ignored;
+	if (topic_exiting(t)) {
+		topic_unref(t); /* somebody else deletes it, and takes it out of the map */
+		return 0;
+	}
+	(void)topic_delete(t, &ignored);
+	rwlock_wrlock(&n->lock);
+	HASH_FIND_STR(n->topic_map, name, found);
+	if (found == t)
+		HASH_DEL(n->topic_map, t);
+	rwlock_unlock(&n->lock);
+	if (found == t)
+		topic_unref(t);
+	topic_unref(t);
+	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp((*(struct topic *const *)a)->name, (*(struct topic *const *)b)->name);
+}
+
+struct topic **nsqd_topics(struct nsqd *n, size_t *count)
+{
+	struct topic *t, *tmp;
+	size_t i = 0;
+	rwlock_rdlock(&n->lock);
+	struct topic **list = xcalloc(HASH_COUNT(n->topic_map) + 1, sizeof(struct topic *));
+	HASH_ITER(hh, n->topic_map, t, tmp)
+	list[i++] = topic_ref(t);
+	rwlock_unlock(&n->lock);
+	qsort(list, i, sizeof(*list), by_name);
+	*count = i;
+	return list;
+}
+
+struct channel **nsqd_channels(struct nsqd *n, size_t *count)
+{
+	size_t n_topics, total = 0;
+	struct channel **all = NULL;
+	struct topic **topics = nsqd_topics(n, &n_topics);
+	for (size_t i = 0; i < n_topics; i++) {
+		size_t n_channels;
+		struct channel **channels = topic_channels(topics[i], &n_channels);
+		all = xreallocarray(all, total + n_channels + 1, sizeof(*all));
+		memcpy(all + total, channels, n_channels * sizeof(*all));
+		total += n_channels;
+		free(channels);
+		topic_unref(topics[i]);
+	}
+	free(topics);
+	*count = total;
+	return all;
+}
+
+/* --- notifications -------------------------------------------------------------------------- */
+
+/*
+ * since the in-memory metadata is incomplete, should not persist metadata while
+ * loading it; main persists it after loading
+ */
+static void notify(struct nsqd *n, bool persist)
+{
+	if (persist && !atomic_load(&n->is_loading))
+		chan_try_send_n(n->persist_chan, NULL, 1);
+}
+
+void nsqd_notify_topic(struct nsqd *n, struct topic *t, bool persist)
+{
+	(void)t;
+	notify(n, persist);
+}
+
+void nsqd_notify_channel(struct nsqd *n, struct channel *c, bool persist)
+{
+	(void)c;
+	notify(n, persist);
+	chan_try_send_n(n->channels_changed_chan, NULL, 1);
+}
+
+/* --- health --------------------------------------------------------------------------------- */
+
+void nsqd_set_health(struct nsqd *n, const struct err *err)
+{
+	if (!err && atomic_load_explicit(&n->healthy, memory_order_relaxed))
+		return;
+	mutex_lock(&n->health_lock);
+	snprintf(n->health_error, sizeof(n->health_error), "%s", err ? err->msg : "");
+	atomic_store(&n->healthy, err == NULL);
+	mutex_unlock(&n->health_lock);
+}
+
+bool nsqd_is_healthy(struct nsqd *n)
+{
+	return atomic_load(&n->healthy);
+}
+
+char *nsqd_get_health(struct nsqd *n, char *buf, size_t size)
+{
+	mutex_lock(&n->health_lock);
+	if (*n->health_error)
+		snprintf(buf, size, "NOK - %s", n->health_error);
+	else
+		snprintf(buf, size, "OK");
+	mutex_unlock(&n->health_lock);
+	return buf;
+}

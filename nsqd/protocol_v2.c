@@ -1,0 +1,920 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Protocol V2: reading and executing a client's commands. Mirrors
+ * nsqd/protocol_v2.go (its messagePump is protocol_v2_pump.c). Runs in the
+ * connection's thread, "io:ADDR".
+ *
+ * Differences, all for the sake of system calls and wake-ups:
+ * - answers are buffered, and flushed before a read that may block (stock
+ *   flushes each), so a client that sends commands in bulk is answered in bulk;
+ * - PUBs of one topic that came in together are queued together. Their OKs are
+ *   written only then, so that "acknowledged" means what it says.
+ * A connection that reads one answer per command sees no difference.
+ */
+#include "nsqd/protocol_v2.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/bytes.h"
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/version.h"
+#include "common/xalloc.h"
+#include "nsqd/channel.h"
+#include "nsqd/client_v2.h"
+#include "nsqd/nsqd.h"
+#include "nsqd/protocol_v2_pump.h"
+#include "nsqd/topic.h"
+#include "protocol/byte_base10.h"
+#include "protocol/errors.h"
+#include "protocol/frame.h"
+#include "protocol/identify.h"
+#include "protocol/names.h"
+
+/* The most PUBs that are queued together. */
+#define PUB_BATCH 64
+/* No command has more parameters than it looks at; what follows is only counted. */
+#define MAX_PARAMS 4
+/* How long a SUB waits for an ephemeral channel that is just being deleted. */
+#define SUB_RETRY_NS (100 * NSEC_PER_MSEC)
+
+struct param {
+	const char *s; /* borrowed from the reader's buffer; not terminated */
+	size_t len;
+};
+
+struct params {
+	struct param v[MAX_PARAMS];
+	size_t n; /* as many as the line had, also beyond MAX_PARAMS */
+};
+
+/* The state of one io_loop; nobody else sees it. */
+struct io_loop {
+	struct client_v2 *client;
+	struct nsqd *nsqd;
+	struct protocol_err error;   /* of the command that is being executed */
+	bool unflushed;              /* answers are waiting in the writer */
+
+	char pub_topic[NAME_SIZE];   /* of the PUBs that wait to be queued */
+	struct message_body *pubs[PUB_BATCH];
+	size_t n_pubs;
+	bool pub_failed;             /* pub_error is to be sent; the connection is over */
+	struct protocol_err pub_error;
+};
+
+/* --- answers -------------------------------------------------------------------------------- */
+
+static int send_frame(
+	struct io_loop *l, int32_t type, const void *data, size_t len, struct err *err)
+{
+	l->unflushed = true;
+	return client_v2_send(l->client, type, data, len, false, err);
+}
+
+static int flush(struct io_loop *l, struct err *err)
+{
+	if (!l->unflushed)
+		return 0;
+	l->unflushed = false;
+	return client_v2_flush(l->client, err);
+}
+
+/* n frames "OK" at once. */
+static int send_oks(struct io_loop *l, size_t n, struct err *err)
+{
+	static const char ok[] = "\0\0\0\6\0\0\0\0OK";
+	enum { OK_LENGTH = sizeof(ok) - 1 };
+	char oks[PUB_BATCH * OK_LENGTH];
+	CHECK(n <= PUB_BATCH);
+	for (size_t i = 0; i < n; i++)
+		memcpy(oks + i * OK_LENGTH, ok, OK_LENGTH);
+	l->unflushed = true;
+	return client_v2_write(l->client, oks, n * OK_LENGTH, err);
+}
+
+/*
+ * Queues the PUBs that are waiting and answers them. -1 with err set: the
+ * connection is over; if one could not be queued (pub_failed), pub_error says
+ * what is still to be sent.
+ */
+static int publish(struct io_loop *l, struct err *err)
+{
+	size_t n = l->n_pubs, done = 0;
+	if (n == 0)
+		return 0;
+	l->n_pubs = 0;
+	struct topic *t = nsqd_get_topic(l->nsqd, l->pub_topic, err);
+	if (t) {
+		done = topic_put_messages(t, l->pubs, n, err);
+		topic_unref(t);
+		if (done > 0)
+			client_v2_published_message(l->client, l->pub_topic, done);
+	} else {
+		for (size_t i = 0; i < n; i++)
+			message_body_unref(l->pubs[i]);
+	}
+	if (done < n) {
+		l->pub_failed = true;
+		fatal_client_err(
+			&l->pub_error, err->msg, "E_PUB_FAILED", "PUB failed %s", err->msg);
+	}
+	struct err write_err;
+	if (done > 0 && send_oks(l, done, &write_err) != 0) {
+		*err = write_err;
+		return -1;
+	}
+	return l->pub_failed ? -1 : 0;
+}
+
+/* Before the reader may block: nothing is held back. */
+static int before_read(void *arg, struct err *err)
+{
+	struct io_loop *l = arg;
+	if (publish(l, err) != 0)
+		return -1;
+	return flush(l, err);
+}
+
+/* --- reading bodies ------------------------------------------------------------------------- */
+
+static enum bufio_result read_len(struct io_loop *l, int32_t *n, struct err *err)
+{
+	unsigned char buf[4];
+	enum bufio_result res = bufio_read_full(&l->client->reader, buf, sizeof(buf), err);
+	*n = (int32_t)get_be32(buf);
+	return res;
+}
+
+/* Reads size bytes into a new body. NULL with err set. */
+static struct message_body *read_body(struct io_loop *l, size_t size, struct err *err)
+{
+	struct message_body *body = message_body_new(size);
+	if (bufio_read_full(&l->client->reader, body->data, size, err) == BUFIO_OK)
+		return body;
+	message_body_unref(body);
+	return NULL;
+}
+
+/* The body of a PUB or DPUB, with its size in front; NULL with l->error set. */
+static struct message_body *read_message(struct io_loop *l, const char *cmd)
+{
+	int64_t max = nsqd_get_opts(l->nsqd)->max_msg_size;
+	struct err err;
+	int32_t size;
+	if (read_len(l, &size, &err) != BUFIO_OK) {
+		fatal_client_err(&l->error, err.msg, "E_BAD_MESSAGE",
+			"%s failed to read message body size", cmd);
+		return NULL;
+	}
+	if (size <= 0) {
+		fatal_client_err(&l->error, NULL, "E_BAD_MESSAGE",
+			"%s invalid message body size %" PRId32, cmd, size);
+		return NULL;
+	}
+	if (size > max) {
+		fatal_client_err(&l->error, NULL, "E_BAD_MESSAGE",
+			"%s message too big %" PRId32 " > %" PRId64, cmd, size, max);
+		return NULL;
+	}
+	struct message_body *body = read_body(l, (size_t)size, &err);
+	if (!body)
+		fatal_client_err(&l->error, err.msg, "E_BAD_MESSAGE",
+			"%s failed to read message body", cmd);
+	return body;
+}
+
+/* The size of the body of an IDENTIFY, AUTH or MPUB. 0, or -1 with l->error set. */
+static int read_body_size(struct io_loop *l, const char *cmd, int32_t *size)
+{
+	int64_t max = nsqd_get_opts(l->nsqd)->max_body_size;
+	struct err err;
+	if (read_len(l, size, &err) != BUFIO_OK)
+		return fatal_client_err(
+			&l->error, err.msg, "E_BAD_BODY", "%s failed to read body size", cmd);
+	if (*size > max)
+		return fatal_client_err(&l->error, NULL, "E_BAD_BODY",
+			"%s body too big %" PRId32 " > %" PRId64, cmd, *size, max);
+	if (*size <= 0)
+		return fatal_client_err(&l->error, NULL, "E_BAD_BODY",
+			"%s invalid body size %" PRId32, cmd, *size);
+	return 0;
+}
+
+/* The body itself, for those that are not messages; the caller frees it. NULL with l->error set. */
+static char *read_command_body(struct io_loop *l, const char *cmd, int32_t *size)
+{
+	struct err err;
+	if (read_body_size(l, cmd, size) != 0)
+		return NULL;
+	char *body = xmalloc((size_t)*size);
+	if (bufio_read_full(&l->client->reader, body, (size_t)*size, &err) == BUFIO_OK)
+		return body;
+	free(body);
+	fatal_client_err(&l->error, err.msg, "E_BAD_BODY", "%s failed to read body", cmd);
+	return NULL;
+}
+
+/* --- checks --------------------------------------------------------------------------------- */
+
+static int bad_state(struct io_loop *l, const char *cmd)
+{
+	return fatal_client_err(
+		&l->error, NULL, "E_INVALID", "cannot %s in current state", cmd);
+}
+
+/* A fatal error whose description is text and the parameter, whatever bytes that holds. */
+static int bad_param(
+	struct io_loop *l, const char *parent, const char *code, const char *text, struct param p)
+{
+	fatal_client_err(&l->error, parent, code, "%s", text);
+	strbuf_add(&l->error.text, p.s, p.len);
+	return -1;
+}
+
+/* kind is "topic" or "channel"; the name is shown as %q. */
+static int bad_name(struct io_loop *l, const char *code, const char *cmd, const char *kind,
+	struct param name)
+{
+	fatal_client_err(&l->error, NULL, code, "%s %s name ", cmd, kind);
+	strbuf_addq(&l->error.text, name.s, name.len);
+	strbuf_adds(&l->error.text, " is not valid");
+	return -1;
+}
+
+static int check_topic_name(struct io_loop *l, const char *cmd, struct param name)
+{
+	return is_valid_topic_name(name.s, name.len)
+		? 0
+		: bad_name(l, "E_BAD_TOPIC", cmd, "topic", name);
+}
+
+/* A valid name, as a C string. */
+static void copy_name(char out[NAME_SIZE], struct param name)
+{
+	CHECK(name.len < NAME_SIZE);
+	memcpy(out, name.s, name.len);
+	out[name.len] = '\0';
+}
+
+static bool may_answer_messages(const struct io_loop *l)
+{
+	int32_t state = atomic_load(&l->client->state);
+	return state == STATE_SUBSCRIBED || state == STATE_CLOSING;
+}
+
+static int get_message_id(struct io_loop *l, struct param p, struct message_id *id)
+{
+	if (p.len != MSG_ID_LENGTH)
+		return fatal_client_err(&l->error, NULL, "E_INVALID", "invalid message ID");
+	memcpy(id->hex, p.s, MSG_ID_LENGTH);
+	return 0;
+}
+
+/* A message that is not there or not the client's: not fatal. */
+static int message_failed(
+	struct io_loop *l, const char *cmd, struct message_id id, const struct err *err)
+{
+	char code[16];
+	snprintf(code, sizeof(code), "E_%s_FAILED", cmd);
+	client_err(&l->error, err->msg, code, "%s ", cmd);
+	strbuf_add(&l->error.text, id.hex, MSG_ID_LENGTH);
+	strbuf_addf(&l->error.text, " failed %s", err->msg);
+	return -1;
+}
+
+/*
+ * Milliseconds of a parameter as Go's time.Duration(n) * time.Millisecond: the
+ * product wraps. Clamped or range-checked by the callers, as in stock.
+ */
+static bool parse_ms(struct param p, uint64_t *ms, int64_t *ns)
+{
+	if (!byte_to_base10(p.s, p.len, ms))
+		return false;
+	*ns = (int64_t)(*ms * (uint64_t)NSEC_PER_MSEC);
+	return true;
+}
+
+/* --- commands: each returns 0, *response set if there is one; or -1 with l->error set ---------- */
+
+static const char ok_bytes[] = "OK";
+
+static void add_identify_response(const struct io_loop *l, struct strbuf *sb)
+{
+	const struct options *opts = nsqd_get_opts(l->nsqd);
+	const struct client_v2 *c = l->client;
+	int deflate_level = opts->max_deflate_level < 6 ? opts->max_deflate_level : 6;
+	strbuf_addf(sb,
+		"{\"max_rdy_count\":%" PRId64 ",\"version\":\"%s\",\"max_msg_timeout\":%" PRId64
+		",\"msg_timeout\":%" PRId64 ",\"tls_v1\":false,\"deflate\":false"
+		",\"deflate_level\":%d,\"max_deflate_level\":%d,\"snappy\":false"
+		",\"sample_rate\":%" PRId32 ",\"auth_required\":%s,\"output_buffer_size\":%d"
+		",\"output_buffer_timeout\":%" PRId64 "}",
+		opts->max_rdy_count, NSQ_VERSION, opts->max_msg_timeout / NSEC_PER_MSEC,
+		c->msg_timeout / NSEC_PER_MSEC, deflate_level, opts->max_deflate_level,
+		(int32_t)atomic_load(&c->sample_rate),
+		opts->auth_http_addresses.n > 0 ? "true" : "false", c->output_buffer_size,
+		c->output_buffer_timeout / NSEC_PER_MSEC);
+}
+
+static int identify(struct io_loop *l, const struct params *p, const char **response)
+{
+	(void)p;
+	if (atomic_load(&l->client->state) != STATE_INIT)
+		return bad_state(l, "IDENTIFY");
+	int32_t size;
+	char *body = read_command_body(l, "IDENTIFY", &size);
+	if (!body)
+		return -1;
+	struct identify_data_v2 data;
+	struct err err;
+	int rc = identify_decode(&data, body, (size_t)size, &err);
+	free(body);
+	if (rc != 0)
+		return fatal_client_err(&l->error, err.msg, "E_BAD_BODY",
+			"IDENTIFY failed to decode JSON body");
+	bool negotiate = data.feature_negotiation;
+	rc = client_v2_identify(l->client, &data, &err);
+	identify_free(&data);
+	if (rc != 0)
+		return fatal_client_err(
+			&l->error, err.msg, "E_BAD_BODY", "IDENTIFY %s", err.msg);
+	/* bail out early if we're not negotiating features */
+	if (!negotiate) {
+		*response = ok_bytes;
+		return 0;
+	}
+	struct strbuf sb = STRBUF_INIT;
+	add_identify_response(l, &sb);
+	rc = send_frame(l, FRAME_TYPE_RESPONSE, sb.data, sb.len, &err);
+	strbuf_free(&sb);
+	if (rc != 0)
+		return fatal_client_err(
+			&l->error, err.msg, "E_IDENTIFY_FAILED", "IDENTIFY failed %s", err.msg);
+	return 0;
+}
+
+static int auth(struct io_loop *l, const struct params *p, const char **response)
+{
+	(void)response;
+	if (atomic_load(&l->client->state) != STATE_INIT)
+		return bad_state(l, "AUTH");
+	if (p->n != 1)
+		return fatal_client_err(
+			&l->error, NULL, "E_INVALID", "AUTH invalid number of parameters");
+	int32_t size;
+	char *body = read_command_body(l, "AUTH", &size);
+	if (!body)
+		return -1;
+	free(body);
+	return fatal_client_err(&l->error, NULL, "E_AUTH_DISABLED", "AUTH disabled");
+}
+
+enum sub_result { SUB_OK, SUB_ERR, SUB_AGAIN };
+
+/*
+ * One attempt to join the channel. SUB_AGAIN: the last client has left an
+ * ephemeral channel (or topic) between our finding it and joining it, so that it
+ * is being deleted; err says so. SUB_OK: client->channel is set.
+ */
+static enum sub_result try_sub(
+	struct io_loop *l, const char *topic_name, const char *channel_name, struct err *err)
+{
+	enum sub_result res = SUB_ERR;
+	struct channel *ch = NULL;
+	struct topic *t = nsqd_get_topic(l->nsqd, topic_name, err);
+	if (!t)
+		return SUB_ERR;
+	ch = topic_get_channel(t, channel_name, err);
+	if (ch && channel_add_client(ch, l->client, err) == 0) {
+		l->client->channel = channel_ref(ch);
+		res = SUB_OK;
+	} else if ((t->ephemeral && topic_exiting(t)) ||
+		(ch && ch->ephemeral && channel_exiting(ch))) {
+		err_set(err, 0, "to deleted topic/channel");
+		res = SUB_AGAIN;
+	}
+	channel_unref(ch);
+	topic_unref(t);
+	return res;
+}
+
+static int sub(struct io_loop *l, const struct params *p, const char **response)
+{
+	struct client_v2 *c = l->client;
+	if (atomic_load(&c->state) != STATE_INIT)
+		return bad_state(l, "SUB");
+	if (c->heartbeat_interval <= 0)
+		return fatal_client_err(
+			&l->error, NULL, "E_INVALID", "cannot SUB with heartbeats disabled");
+	if (p->n < 3)
+		return fatal_client_err(
+			&l->error, NULL, "E_INVALID", "SUB insufficient number of parameters");
+	if (check_topic_name(l, "SUB", p->v[1]) != 0)
+		return -1;
+	if (!is_valid_channel_name(p->v[2].s, p->v[2].len))
+		return bad_name(l, "E_BAD_CHANNEL", "SUB", "channel", p->v[2]);
+
+	char topic_name[NAME_SIZE], channel_name[NAME_SIZE];
+	copy_name(topic_name, p->v[1]);
+	copy_name(channel_name, p->v[2]);
+	struct err err;
+	enum sub_result res = try_sub(l, topic_name, channel_name, &err);
+	if (res == SUB_AGAIN) {
+		struct ticker retry;
+		ticker_after(&retry, SUB_RETRY_NS);
+		struct chan_case wait[] = {chan_case_tick(&retry)};
+		chan_select(wait, 1);
+		res = try_sub(l, topic_name, channel_name, &err);
+	}
+	if (res != SUB_OK)
+		return fatal_client_err(
+			&l->error, err.msg, "E_SUB_FAILED", "SUB failed %s", err.msg);
+	atomic_store(&c->state, STATE_SUBSCRIBED);
+	/* update message pump */
+	chan_send(c->sub_event_chan, &c->channel);
+	*response = ok_bytes;
+	return 0;
+}
+
+static int rdy(struct io_loop *l, const struct params *p, const char **response)
+{
+	(void)response;
+	int64_t max = nsqd_get_opts(l->nsqd)->max_rdy_count;
+	int32_t state = atomic_load(&l->client->state);
+	if (state == STATE_CLOSING) {
+		/* just ignore ready changes on a closing channel */
+		nsqd_logf(l->nsqd, LG_INFO,
+			"PROTOCOL(V2): [%s] ignoring RDY after CLS in state ClientStateV2Closing",
+			l->client->remote_addr);
+		return 0;
+	}
+	if (state != STATE_SUBSCRIBED)
+		return bad_state(l, "RDY");
+	uint64_t b10 = 1;
+	if (p->n > 1 && !byte_to_base10(p->v[1].s, p->v[1].len, &b10))
+		return bad_param(l, "failed to convert to Base10", "E_INVALID",
+			"RDY could not parse count ", p->v[1]);
+	int64_t count = (int64_t)b10;
+	/* this needs to be a fatal error otherwise clients would have inconsistent state */
+	if (count < 0 || count > max)
+		return fatal_client_err(&l->error, NULL, "E_INVALID",
+			"RDY count %" PRId64 " out of range 0-%" PRId64, count, max);
+	client_v2_set_ready_count(l->client, count);
+	return 0;
+}
+
+static int fin(struct io_loop *l, const struct params *p, const char **response)
+{
+	(void)response;
+	struct message_id id;
+	struct err err;
+	if (!may_answer_messages(l))
+		return bad_state(l, "FIN");
+	if (p->n < 2)
+		return fatal_client_err(
+			&l->error, NULL, "E_INVALID", "FIN insufficient number of params");
+	if (get_message_id(l, p->v[1], &id) != 0)
+		return -1;
+	if (channel_finish_message(l->client->channel, l->client->id, id, &err) != 0)
+		return message_failed(l, "FIN", id, &err);
+	client_v2_finished_message(l->client);
+	return 0;
+}
+
+/* Stock's range of REQ's delay: what is outside is set to the nearest end, and logged. */
+static int64_t clamp_req_timeout(struct io_loop *l, int64_t timeout)
+{
+	int64_t max = nsqd_get_opts(l->nsqd)->max_req_timeout;
+	int64_t clamped = timeout < 0 ? 0 : timeout > max ? max : timeout;
+	if (clamped != timeout)
+		nsqd_logf(l->nsqd, LG_INFO,
+			"PROTOCOL(V2): [%s] REQ timeout %" PRId64 " out of range 0-%" PRId64
+			". Setting to %" PRId64,
+			l->client->remote_addr, timeout, max, clamped);
+	return clamped;
+}
+
+static int req(struct io_loop *l, const struct params *p, const char **response)
+{
+	(void)response;
+	struct message_id id;
+	struct err err;
+	uint64_t ms;
+	int64_t timeout;
+	if (!may_answer_messages(l))
+		return bad_state(l, "REQ");
+	if (p->n < 3)
+		return fatal_client_err(
+			&l->error, NULL, "E_INVALID", "REQ insufficient number of params");
+	if (get_message_id(l, p->v[1], &id) != 0)
+		return -1;
+	if (!parse_ms(p->v[2], &ms, &timeout))
+		return bad_param(l, "failed to convert to Base10", "E_INVALID",
+			"REQ could not parse timeout ", p->v[2]);
+	timeout = clamp_req_timeout(l, timeout);
+	if (channel_requeue_message(l->client->channel, l->client->id, id, timeout, &err) != 0)
+		return message_failed(l, "REQ", id, &err);
+	client_v2_requeued_message(l->client);
+	return 0;
+}
+
+static int touch(struct io_loop *l, const struct params *p, const char **response)
+{
+	(void)response;
+	struct client_v2 *c = l->client;
+	struct message_id id;
+	struct err err;
+	if (!may_answer_messages(l))
+		return bad_state(l, "TOUCH");
+	if (p->n < 2)
+		return fatal_client_err(
+			&l->error, NULL, "E_INVALID", "TOUCH insufficient number of params");
+	if (get_message_id(l, p->v[1], &id) != 0)
+		return -1;
+	if (channel_touch_message(c->channel, c->id, id, c->msg_timeout, &err) != 0)
+		return message_failed(l, "TOUCH", id, &err);
+	return 0;
+}
+
+static int cls(struct io_loop *l, const struct params *p, const char **response)
+{
+	(void)p;
+	if (atomic_load(&l->client->state) != STATE_SUBSCRIBED)
+		return bad_state(l, "CLS");
+	client_v2_start_close(l->client);
+	*response = "CLOSE_WAIT";
+	return 0;
+}
+
+static int nop(struct io_loop *l, const struct params *p, const char **response)
+{
+	(void)l;
+	(void)p;
+	(void)response;
+	return 0;
+}
+
+/* The message waits for its fellows; publish() queues and answers it. */
+static int pub(struct io_loop *l, const struct params *p, const char **response)
+{
+	(void)response;
+	char topic_name[NAME_SIZE];
+	struct err err;
+	if (p->n < 2)
+		return fatal_client_err(
+			&l->error, NULL, "E_INVALID", "PUB insufficient number of parameters");
+	if (check_topic_name(l, "PUB", p->v[1]) != 0)
+		return -1;
+	copy_name(topic_name, p->v[1]);
+	if (l->n_pubs > 0 && strcmp(topic_name, l->pub_topic) != 0 && publish(l, &err) != 0)
+		return -1;
+	struct message_body *body = read_message(l, "PUB");
+	if (!body)
+		return -1;
+	memcpy(l->pub_topic, topic_name, sizeof(topic_name));
+	l->pubs[l->n_pubs++] = body;
+	if (l->n_pubs == PUB_BATCH && publish(l, &err) != 0)
+		return -1;
+	return 0;
+}
+
+static int dpub(struct io_loop *l, const struct params *p, const char **response)
+{
+	int64_t max = nsqd_get_opts(l->nsqd)->max_req_timeout;
+	char topic_name[NAME_SIZE];
+	uint64_t ms;
+	int64_t timeout;
+	if (p->n < 3)
+		return fatal_client_err(
+			&l->error, NULL, "E_INVALID", "DPUB insufficient number of parameters");
+	if (check_topic_name(l, "DPUB", p->v[1]) != 0)
+		return -1;
+	copy_name(topic_name, p->v[1]);
+	if (!parse_ms(p->v[2], &ms, &timeout))
+		return bad_param(l, "failed to convert to Base10", "E_INVALID",
+			"DPUB could not parse timeout ", p->v[2]);
+	if (timeout < 0 || timeout > max)
+		return fatal_client_err(&l->error, NULL, "E_INVALID",
+			"DPUB timeout %" PRIu64 " out of range 0-%" PRId64, ms,
+			max / NSEC_PER_MSEC);
+	struct message_body *body = read_message(l, "DPUB");
+	if (!body)
+		return -1;
+
+	struct err err;
+	struct topic *t = nsqd_get_topic(l->nsqd, topic_name, &err);
+	if (!t)
+		message_body_unref(body);
+	int rc = t ? topic_put_message_deferred(t, body, timeout, &err) : -1;
+	topic_unref(t);
+	if (rc != 0)
+		return fatal_client_err(
+			&l->error, err.msg, "E_DPUB_FAILED", "DPUB failed %s", err.msg);
+	client_v2_published_message(l->client, topic_name, 1);
+	*response = ok_bytes;
+	return 0;
+}
+
+/* The bodies of an MPUB while they come in. */
+struct bodies {
+	struct message_body **v; /* owned, a reference each */
+	size_t n;
+	size_t cap;
+	int64_t bytes;
+};
+
+static void free_bodies(struct bodies *b)
+{
+	for (size_t i = 0; i < b->n; i++)
+		message_body_unref(b->v[i]);
+	free(b->v);
+}
+
+/* One more message of an MPUB. 0, or -1 with l->error set. */
+static int read_mpub_message(struct io_loop *l, struct bodies *b, int32_t i)
+{
+	const struct options *opts = nsqd_get_opts(l->nsqd);
+	struct err err;
+	int32_t size;
+	if (read_len(l, &size, &err) != BUFIO_OK)
+		return fatal_client_err(&l->error, err.msg, "E_BAD_MESSAGE",
+			"MPUB failed to read message(%" PRId32 ") body size", i);
+	if (size <= 0)
+		return fatal_client_err(&l->error, NULL, "E_BAD_MESSAGE",
+			"MPUB invalid message(%" PRId32 ") body size %" PRId32, i, size);
+	if (size > opts->max_msg_size)
+		return fatal_client_err(&l->error, NULL, "E_BAD_MESSAGE",
+			"MPUB message too big %" PRId32 " > %" PRId64, size, opts->max_msg_size);
+	/* Stock believes the counts, not the body's size, and so reads without a limit; we do not. */
+	b->bytes += 4 + size;
+	if (b->bytes > opts->max_body_size)
+		return fatal_client_err(&l->error, NULL, "E_BAD_BODY",
+			"MPUB body too big %" PRId64 " > %" PRId64, b->bytes, opts->max_body_size);
+	struct message_body *body = read_body(l, (size_t)size, &err);
+	if (!body)
+		return fatal_client_err(&l->error, err.msg, "E_BAD_MESSAGE",
+			"MPUB failed to read message body");
+	if (b->n == b->cap) {
+		/* Grown as the messages come, not as announced. */
+		b->cap = b->cap ? 2 * b->cap : 256;
+		b->v = xreallocarray(b->v, b->cap, sizeof(*b->v));
+	}
+	b->v[b->n++] = body;
+	return 0;
+}
+
+static int read_mpub(struct io_loop *l, struct bodies *b)
+{
+	/* 4 == total num, 5 == length + min 1 */
+	int64_t max = (nsqd_get_opts(l->nsqd)->max_body_size - 4) / 5;
+	struct err err;
+	int32_t n;
+	if (read_len(l, &n, &err) != BUFIO_OK)
+		return fatal_client_err(
+			&l->error, err.msg, "E_BAD_BODY", "MPUB failed to read message count");
+	if (n <= 0 || n > max)
+		return fatal_client_err(&l->error, NULL, "E_BAD_BODY",
+			"MPUB invalid message count %" PRId32, n);
+	for (int32_t i = 0; i < n; i++) {
+		if (read_mpub_message(l, b, i) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Reads the messages and puts them into the topic. */
+static int mpub_to(struct io_loop *l, struct topic *t)
+{
+	struct bodies b = {.bytes = 4};
+	int32_t size;
+	struct err err;
+	if (read_body_size(l, "MPUB", &size) != 0)
+		return -1;
+	if (read_mpub(l, &b) != 0) {
+		free_bodies(&b);
+		return -1;
+	}
+	size_t done = topic_put_messages(t, b.v, b.n, &err);
+	free(b.v);
+	if (done < b.n)
+		return fatal_client_err(
+			&l->error, err.msg, "E_MPUB_FAILED", "MPUB failed %s", err.msg);
+	client_v2_published_message(l->client, t->name, b.n);
+	return 0;
+}
+
+static int mpub(struct io_loop *l, const struct params *p, const char **response)
+{
+	char topic_name[NAME_SIZE];
+	struct err err;
+	if (p->n < 2)
+		return fatal_client_err(
+			&l->error, NULL, "E_INVALID", "MPUB insufficient number of parameters");
+	/* The code twice, as stock has it. */
+	if (!is_valid_topic_name(p->v[1].s, p->v[1].len))
+		return bad_name(l, "E_BAD_TOPIC", "E_BAD_TOPIC MPUB", "topic", p->v[1]);
+	copy_name(topic_name, p->v[1]);
+	struct topic *t = nsqd_get_topic(l->nsqd, topic_name, &err);
+	if (!t)
+		return fatal_client_err(
+			&l->error, err.msg, "E_MPUB_FAILED", "MPUB failed %s", err.msg);
+	int rc = mpub_to(l, t);
+	topic_unref(t);
+	if (rc == 0)
+		*response = ok_bytes;
+	return rc;
+}
+
+/* --- the loop ------------------------------------------------------------------------------- */
+
+static const struct command {
+	const char *name;
+	int (*exec)(struct io_loop *l, const struct params *p, const char **response);
+} commands[] = {
+	/* The busy ones first. */
+	{"FIN", fin},
+	{"PUB", pub},
+	{"RDY", rdy},
+	{"REQ", req},
+	{"MPUB", mpub},
+	{"DPUB", dpub},
+	{"NOP", nop},
+	{"TOUCH", touch},
+	{"SUB", sub},
+	{"CLS", cls},
+	{"AUTH", auth},
+	{"IDENTIFY", identify},
+};
+
+static const struct command *find_command(struct param name)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
+		if (strlen(commands[i].name) == name.len &&
+			memcmp(commands[i].name, name.s, name.len) == 0)
+			return &commands[i];
+	}
+	return NULL;
+}
+
+/* bytes.Split(line, " "): an empty line is one empty parameter, two blanks enclose another. */
+static void split(const char *line, size_t len, struct params *p)
+{
+	p->n = 0;
+	for (;;) {
+		const char *blank = memchr(line, ' ', len);
+		size_t n = blank ? (size_t)(blank - line) : len;
+		if (p->n < MAX_PARAMS)
+			p->v[p->n] = (struct param){line, n};
+		p->n++;
+		if (!blank)
+			return;
+		line += n + 1;
+		len -= n + 1;
+	}
+}
+
+/* Executes one command and sends its response. -1: l->error or l->pub_error is set, or err. */
+static int exec(struct io_loop *l, const struct params *p, struct err *err)
+{
+	const char *response = NULL;
+	const struct command *cmd = find_command(p->v[0]);
+	/* What came before is answered before. */
+	if ((!cmd || cmd->exec != pub) && publish(l, err) != 0)
+		return -1;
+	if (!cmd)
+		return bad_param(l, NULL, "E_INVALID", "invalid command ", p->v[0]);
+	if (cmd->exec(l, p, &response) != 0)
+		return -1;
+	if (!response)
+		return 0;
+	if (send_frame(l, FRAME_TYPE_RESPONSE, response, strlen(response), err) == 0)
+		return 0;
+	return err_wrap(err, "failed to send response - ");
+}
+
+/* Logs and sends an error. -1 with err set: it cannot be sent. */
+static int send_error(struct io_loop *l, const struct protocol_err *e, struct err *err)
+{
+	nsqd_logf(l->nsqd, LG_ERROR, "[%s] - %.*s%s%s", l->client->remote_addr, (int)e->text.len,
+		e->text.data, *e->parent ? " - " : "", e->parent);
+	if (send_frame(l, FRAME_TYPE_ERROR, e->text.data, e->text.len, err) == 0)
+		return 0;
+	nsqd_logf(l->nsqd, LG_ERROR, "[%s] - %s", l->client->remote_addr, err->msg);
+	return -1;
+}
+
+static void log_command(struct io_loop *l, const char *line, size_t len)
+{
+	if (lg_enabled(&l->nsqd->lg, LG_DEBUG))
+		nsqd_logf(l->nsqd, LG_DEBUG, "PROTOCOL(V2): [%s] [%.*s]", l->client->remote_addr,
+			(int)len, line);
+}
+
+/* Reads one command and splits it. */
+static enum bufio_result read_command(struct io_loop *l, struct params *p, struct err *err)
+{
+	struct client_v2 *c = l->client;
+	char *line;
+	size_t len;
+	c->reader.timeout_ns = 2 * c->heartbeat_interval;
+	bufio_reader_begin(&c->reader);
+	enum bufio_result res = bufio_read_line(&c->reader, &line, &len, err);
+	if (res != BUFIO_OK)
+		return res;
+	/* trim the '\n', optionally the '\r' */
+	len--;
+	if (len > 0 && line[len - 1] == '\r')
+		len--;
+	log_command(l, line, len);
+	split(line, len, p);
+	return BUFIO_OK;
+}
+
+/* Until the client leaves or errs. 0, or -1 with err set. */
+static int read_and_execute(struct io_loop *l, struct err *err)
+{
+	for (;;) {
+		struct params p;
+		enum bufio_result res = read_command(l, &p, err);
+		if (res == BUFIO_OK) {
+			strbuf_reset(&l->error.text);
+			*err = (struct err){0};
+			if (exec(l, &p, err) == 0)
+				continue;
+			/* The PUBs that came before the bad command are answered before it. */
+			if (!l->pub_failed && l->error.text.len > 0 && publish(l, err) != 0 &&
+				!l->pub_failed)
+				return -1;
+			if (!l->pub_failed && l->error.text.len > 0) {
+				if (send_error(l, &l->error, err) != 0)
+					return -1;
+				if (!l->error.fatal)
+					continue;
+				/* errors of this kind should forceably close the connection */
+				return err_set(err, 0, "%s", l->error.text.data);
+			}
+		}
+		if (l->pub_failed) {
+			(void)send_error(l, &l->pub_error, err);
+			return err_set(err, 0, "%s", l->pub_error.text.data);
+		}
+		if (res == BUFIO_EOF)
+			return 0;
+		return res == BUFIO_ERR ? err_wrap(err, "failed to read command - ") : -1;
+	}
+}
+
+/*
+ * synchronize the startup of messagePump in order to guarantee that it gets a
+ * chance to initialize state derived from client attributes and avoid a
+ * potential race with IDENTIFY (where a client could have changed or disabled
+ * said attributes)
+ */
+static int start_message_pump(struct client_v2 *c, struct err *err)
+{
+	char name[160];
+	struct message_pump_args args = {.client = c, .started_chan = chan_new(0, 0)};
+	snprintf(name, sizeof(name), "pump:%s", c->remote_addr);
+	int rc = wait_group_wrap(&c->wait_group, name, protocol_v2_message_pump, &args, err);
+	if (rc == 0)
+		chan_recv(args.started_chan, NULL);
+	else
+		err_wrap(err, "no thread for the message pump - ");
+	chan_free(args.started_chan);
+	return rc;
+}
+
+static void discard_pubs(struct io_loop *l)
+{
+	for (size_t i = 0; i < l->n_pubs; i++)
+		message_body_unref(l->pubs[i]);
+	l->n_pubs = 0;
+}
+
+int protocol_v2_io_loop(struct client_v2 *client, struct err *err)
+{
+	struct io_loop l = {.client = client, .nsqd = client->nsqd};
+	struct err ignored;
+	if (start_message_pump(client, err) != 0)
+		return -1;
+	client->reader.before_read = before_read;
+	client->reader.arg = &l;
+
+	int rc = read_and_execute(&l, err);
+
+	nsqd_logf(l.nsqd, LG_INFO, "PROTOCOL(V2): [%s] exiting ioloop", client->remote_addr);
+	(void)flush(&l, &ignored);
+	chan_close(client->exit_chan);
+	if (client->channel)
+		channel_remove_client(client->channel, client);
+	/* The pump may be writing to a peer that does not read: this ends it. */
+	client_v2_close(client);
+	wait_group_wait(&client->wait_group);
+	discard_pubs(&l);
+	strbuf_free(&l.error.text);
+	strbuf_free(&l.pub_error.text);
+	return rc;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* Protocol V2 (nsqd/protocol_v2.go): a client's two threads. */
+#ifndef NSQD_PROTOCOL_V2_H
+#define NSQD_PROTOCOL_V2_H
+
+#include "common/err.h"
+
+struct client_v2;
+
+/*
+ * IOLoop: starts the client's message pump, reads and executes its commands
+ * until it leaves or errs, stops the pump. When it returns, no channel knows the
+ * client any more, and its pump has ended; freeing it is the caller's. 0, or -1
+ * with err set to the reason for the log. Runs in the connection's own thread.
+ */
+int protocol_v2_io_loop(struct client_v2 *client, struct err *err);
+
+#endif

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The client's message pump: from client_msg_chan to the socket, with
+ * heartbeats and the flush timer. Mirrors protocolV2.messagePump of
+ * nsqd/protocol_v2.go. Thread "pump:ADDR".
+ *
+ * Differences: it takes what the client has room for in one go, up to a batch;
+ * after an error it ends the connection at once, where stock's io_loop finds
+ * out by a read that times out.
+ */
+#include "nsqd/protocol_v2_pump.h"
+
+#include "common/clock.h"
+#include "common/rand.h"
+#include "nsqd/channel.h"
+#include "nsqd/client_v2.h"
+#include "nsqd/nsqd.h"
+#include "protocol/frame.h"
+
+/* The most messages for one client at a time: so much its fellow consumers may have to wait. */
+#define CLIENT_BATCH 128
+
+/* What goes before the body of a message: the frame's header and the message's. */
+#define PREFIX_LENGTH (FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH)
+
+/* The pump's own state; nobody else sees it. */
+struct pump {
+	struct client_v2 *client;
+	struct channel *sub_channel; /* borrowed: the client keeps it until the pump is joined */
+	struct chan *sub_event_chan; /* NULL once used, as is the next */
+	struct chan *identify_event_chan;
+	struct ticker output_buffer_ticker;
+	struct ticker heartbeat_ticker;
+	int64_t msg_timeout;
+	int32_t sample_rate;
+	bool flushed;
+	struct message *msgs[CLIENT_BATCH];
+};
+
+static const char heartbeat_bytes[] = "_heartbeat_";
+
+static void identify(struct pump *p, const struct identify_event *e)
+{
+	ticker_stop(&p->output_buffer_ticker);
+	if (e->output_buffer_timeout > 0)
+		ticker_start(&p->output_buffer_ticker, e->output_buffer_timeout);
+	ticker_stop(&p->heartbeat_ticker);
+	if (e->heartbeat_interval > 0)
+		ticker_start(&p->heartbeat_ticker, e->heartbeat_interval);
+	if (e->sample_rate > 0)
+		p->sample_rate = e->sample_rate;
+	p->msg_timeout = e->msg_timeout;
+}
+
+/* Keeps about sample_rate percent of the n messages; the others are done with. Returns how many are left. */
+static size_t sample(struct pump *p, size_t n)
+{
+	size_t kept = 0;
+	if (p->sample_rate == 0)
+		return n;
+	for (size_t i = 0; i < n; i++) {
+		if ((int32_t)rand_below(100) > p->sample_rate)
+			message_unref(p->msgs[i]);
+		else
+			p->msgs[kept++] = p->msgs[i];
+	}
+	return kept;
+}
+
+static int write_messages(struct client_v2 *c, struct message *const *msgs, size_t n,
+	unsigned char (*prefixes)[PREFIX_LENGTH], struct err *err)
+{
+	int rc = 0;
+	mutex_lock(&c->write_lock);
+	int64_t deadline = client_v2_write_deadline_locked(c);
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		const struct iovec parts[] = {
+			{.iov_base = prefixes[i], .iov_len = PREFIX_LENGTH},
+			{.iov_base = msgs[i]->body->data, .iov_len = msgs[i]->body->len},
+		};
+		rc = bufio_writev(&c->writer, parts, 2, deadline, err);
+	}
+	mutex_unlock(&c->write_lock);
+	return rc;
+}
+
+/*
+ * SendMessage, for n of them. A message is in flight before it is written, so
+ * that its FIN, which may come as soon as it is written, finds it there. From
+ * that moment a FIN or a timeout may drop it, or hand it to another client that
+ * counts up its attempts: so the bytes that change are copied before, and a
+ * reference keeps the body until it is written.
+ */
+static int send_messages(struct pump *p, size_t n, struct err *err)
+{
+	struct client_v2 *c = p->client;
+	unsigned char prefixes[CLIENT_BATCH][PREFIX_LENGTH];
+	for (size_t i = 0; i < n; i++) {
+		struct message *m = message_ref(p->msgs[i]);
+		m->attempts++;
+		frame_write_header(prefixes[i], FRAME_TYPE_MESSAGE, MSG_HEADER_LENGTH + m->body->len);
+		message_write_header(m, prefixes[i] + FRAME_HEADER_LENGTH);
+	}
+	/* Counted first: a FIN must not find the count at 0. */
+	client_v2_sending_messages(c, n);
+	channel_start_in_flight_timeout(p->sub_channel, p->msgs, n, c->id, p->msg_timeout);
+	int rc = write_messages(c, p->msgs, n, prefixes, err);
+	for (size_t i = 0; i < n; i++)
+		message_unref(p->msgs[i]);
+	p->flushed = false;
+	return rc;
+}
+
+static int flush(struct pump *p, struct err *err)
+{
+	p->flushed = true;
+	return client_v2_flush(p->client, err);
+}
+
+enum pump_result { PUMP_ON, PUMP_EXIT, PUMP_ERR };
+
+/* One turn of the loop. */
+static enum pump_result pump_once(struct pump *p, struct err *err)
+{
+	struct client_v2 *c = p->client;
+	struct channel *sub_channel;
+	struct identify_event event;
+	int64_t room = p->sub_channel ? client_v2_ready_for_messages(c, p->sub_channel) : 0;
+	/* the client is not ready to receive messages... force flush */
+	if (room == 0 && flush(p, err) != 0)
+		return PUMP_ERR;
+	if (room > CLIENT_BATCH)
+		room = CLIENT_BATCH;
+	/* last iteration we flushed: do not select on the flusher ticker. Else we're
+	 * buffered (if there isn't any more data we should flush): select on it, too */
+	struct ticker *flusher = room > 0 && !p->flushed ? &p->output_buffer_ticker : NULL;
+	struct chan *msg_chan = room > 0 ? p->sub_channel->client_msg_chan : NULL;
+
+	enum { FLUSHER, READY_STATE, SUB_EVENT, IDENTIFY_EVENT, HEARTBEAT, MESSAGE, EXIT };
+	struct chan_case cases[] = {
+		[FLUSHER] = chan_case_tick(flusher),
+		[READY_STATE] = chan_case_recv(c->ready_state_chan, NULL),
+		[SUB_EVENT] = chan_case_recv(p->sub_event_chan, &sub_channel),
+		[IDENTIFY_EVENT] = chan_case_recv(p->identify_event_chan, &event),
+		[HEARTBEAT] = chan_case_tick(&p->heartbeat_ticker),
+		[MESSAGE] = chan_case_recv_n(msg_chan, p->msgs, (size_t)room),
+		[EXIT] = chan_case_recv(c->exit_chan, NULL),
+	};
+	int rc = 0;
+	switch (chan_select(cases, 7)) {
+	case FLUSHER:
+		/* if this case wins, we're either starved or we won the race between
+		 * other chans... in either case, force flush */
+		rc = flush(p, err);
+		break;
+	case SUB_EVENT:
+		/* you can't SUB anymore */
+		p->sub_channel = sub_channel;
+		p->sub_event_chan = NULL;
+		break;
+	case IDENTIFY_EVENT:
+		/* you can't IDENTIFY anymore */
+		identify(p, &event);
+		p->identify_event_chan = NULL;
+		break;
+	case HEARTBEAT:
+		rc = client_v2_send(c, FRAME_TYPE_RESPONSE, heartbeat_bytes,
+			sizeof(heartbeat_bytes) - 1, true, err);
+		break;
+	case MESSAGE: {
+		size_t n = sample(p, cases[MESSAGE].n);
+		if (n > 0)
+			rc = send_messages(p, n, err);
+		break;
+	}
+	case EXIT:
+		return PUMP_EXIT;
+	}
+	return rc == 0 ? PUMP_ON : PUMP_ERR;
+}
+
+void protocol_v2_message_pump(void *arg)
+{
+	struct message_pump_args *args = arg;
+	struct client_v2 *c = args->client;
+	struct pump p = {
+		.client = c,
+		.sub_event_chan = c->sub_event_chan,
+		.identify_event_chan = c->identify_event_chan,
+		.msg_timeout = c->msg_timeout,
+		.flushed = true,
+	};
+	ticker_start(&p.output_buffer_ticker, c->output_buffer_timeout);
+	ticker_start(&p.heartbeat_ticker, c->heartbeat_interval);
+	/* signal to the thread that started the pump that we've started up */
+	chan_close(args->started_chan);
+
+	struct err err;
+	enum pump_result res;
+	while ((res = pump_once(&p, &err)) == PUMP_ON)
+		;
+	nsqd_logf(c->nsqd, LG_INFO, "PROTOCOL(V2): [%s] exiting messagePump", c->remote_addr);
+	if (res == PUMP_ERR) {
+		nsqd_logf(c->nsqd, LG_ERROR, "PROTOCOL(V2): [%s] messagePump error - %s",
+			c->remote_addr, err.msg);
+		client_v2_close(c);
+	}
+}

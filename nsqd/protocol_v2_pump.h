@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* The client's message pump (protocolV2.messagePump); for protocol_v2.c. */
+#ifndef NSQD_PROTOCOL_V2_PUMP_H
+#define NSQD_PROTOCOL_V2_PUMP_H
+
+struct client_v2;
+struct chan;
+
+struct message_pump_args {
+	struct client_v2 *client;
+	struct chan *started_chan; /* closed once the pump has read the client's attributes */
+};
+
+/* The thread; arg is a struct message_pump_args, used until started_chan is closed. */
+void protocol_v2_message_pump(void *arg);
+
+#endif
