@@ -48,6 +48,9 @@ endif
 ALL_CFLAGS  := -std=gnu11 $(WARN) $(CFLAGS) $(HARDEN) $(SANFLAGS) -pthread
 ALL_LDFLAGS := $(LDFLAGS) $(LDHARDEN) $(SANFLAGS)
 
+# One short line per command; V=1 shows the commands themselves.
+say = $(if $(V),,@echo "$1 $@"; )
+
 SRC   := $(wildcard common/*.c protocol/*.c nsqd/*.c)
 OBJ   := $(SRC:%.c=$(BUILD)/obj/%.o)
 # What unit tests link: everything but main().
@@ -57,11 +60,11 @@ LIBOBJ := $(filter-out $(BUILD)/obj/nsqd/main.o,$(OBJ))
 all: $(BUILD)/nsqd ## build the daemon: build/nsqd
 
 $(BUILD)/nsqd: $(OBJ)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,LD)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(OBJ:.o=.d)
 
@@ -120,4 +123,4 @@ check: ## run the tests, without installing anything
 help: ## this list
 	@grep -hE '^[a-z][a-zA-Z0-9_-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 24
 	@echo
-	@echo 'Variables: CC=gcc|clang  SANITIZE=address|thread|undefined  PERTURB=1  PREFIX= DESTDIR='
+	@echo 'Variables: CC=gcc|clang  SANITIZE=address|thread|undefined  PERTURB=1  PREFIX= DESTDIR=  V=1'

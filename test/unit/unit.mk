@@ -7,7 +7,7 @@ CHECKS    += unit unit-thread unit-address
 
 $(BUILD)/test/unit/%: $(BUILD)/obj/test/unit/%.o $(LIBOBJ)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
+	$(call say,LD)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
 -include $(UNIT_SRC:%.c=$(BUILD)/obj/%.d)
 
