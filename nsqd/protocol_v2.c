@@ -301,6 +301,11 @@ static bool parse_ms(struct param p, uint64_t *ms, int64_t *ns)
 
 static const char ok_bytes[] = "OK";
 
+static int64_t to_ms(int64_t ns)
+{
+	return ns / NSEC_PER_MSEC;
+}
+
 static void add_identify_response(const struct io_loop *l, struct strbuf *sb)
 {
 	const struct options *opts = nsqd_get_opts(l->nsqd);
@@ -312,11 +317,11 @@ static void add_identify_response(const struct io_loop *l, struct strbuf *sb)
 		",\"deflate_level\":%d,\"max_deflate_level\":%d,\"snappy\":false"
 		",\"sample_rate\":%" PRId32 ",\"auth_required\":%s,\"output_buffer_size\":%d"
 		",\"output_buffer_timeout\":%" PRId64 "}",
-		opts->max_rdy_count, NSQ_VERSION, opts->max_msg_timeout / NSEC_PER_MSEC,
-		c->msg_timeout / NSEC_PER_MSEC, deflate_level, opts->max_deflate_level,
+		opts->max_rdy_count, NSQ_VERSION, to_ms(opts->max_msg_timeout),
+		to_ms(c->msg_timeout), deflate_level, opts->max_deflate_level,
 		(int32_t)atomic_load(&c->sample_rate),
 		opts->auth_http_addresses.n > 0 ? "true" : "false", c->output_buffer_size,
-		c->output_buffer_timeout / NSEC_PER_MSEC);
+		to_ms(c->output_buffer_timeout));
 }
 
 static int identify(struct io_loop *l, const struct params *p, const char **response)
@@ -599,7 +604,7 @@ static int dpub(struct io_loop *l, const struct params *p, const char **response
 	if (timeout < 0 || timeout > max)
 		return fatal_client_err(&l->error, NULL, "E_INVALID",
 			"DPUB timeout %" PRIu64 " out of range 0-%" PRId64, ms,
-			max / NSEC_PER_MSEC);
+			to_ms(max));
 	struct message_body *body = read_message(l, "DPUB");
 	if (!body)
 		return -1;
