@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading ahead, and what becomes of files that have been read. Mirrors readOne,
+ * moveForward, handleReadError, checkTailCorruption and skipToNextRWFile of
+ * go-diskqueue's diskqueue.go. Runs in io_loop. No locks.
+ *
+ * Deliberately different from stock:
+ * - A batch of messages is read ahead and offered, not one. It is as large as
+ *   the readers are quick: one at first, twice as many each time all were taken.
+ * - A finished file ends where it ends, wherever the reader stood when it was
+ *   finished; stock renames it to .bad if the reader waited at its end.
+ * - Errors of the moment (EMFILE, EIO, EACCES...) are retried, at growing
+ *   intervals, and condemn nothing.
+ * - Damaged bytes are skipped, not the rest of their file; the file is kept as
+ *   .bad once it was read to its end.
+ */
+#include "nsqd/diskqueue_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/xalloc.h"
+
+#define RETRY_MIN (100 * NSEC_PER_MSEC)
+#define RETRY_MAX (30 * NSEC_PER_SEC)
+
+void dq_drop_batch(struct diskqueue *d, size_t keep)
+{
+	while (d->batch_n > keep) {
+		d->batch_n--;
+		d->batch_bytes -= d->batch_len[d->batch_n];
+		message_unref(d->batch[d->batch_n]);
+	}
+	d->ahead = keep > 0 ? d->batch_end[keep - 1] : d->rd;
+	d->batch_target = 1;
+}
+
+void dq_close_read(struct diskqueue *d)
+{
+	dq_block_close(&d->block);
+}
+
+/*
+ * checkTailCorruption: where everything was read nothing can be left. It is if
+ * the metadata counted wrong, or records were damaged.
+ */
+static void check_tail(struct diskqueue *d)
+{
+	int64_t depth = atomic_load(&d->depth);
+
+	if (depth == 0 || !dq_pos_eq(d->rd, d->wr))
+		return;
+	if (depth < 0)
+		dq_logf(d, LG_ERROR,
+			"DISKQUEUE(%s) negative depth at tail (%lld), metadata corruption, "
+			"resetting 0...",
+			d->name, (long long)depth);
+	else
+		dq_logf(d, LG_ERROR,
+			"DISKQUEUE(%s) positive depth at tail (%lld), data loss, resetting 0...",
+			d->name, (long long)depth);
+	/* force set depth 0 */
+	atomic_store(&d->depth, 0);
+	d->need_sync = d->meta_dirty = true;
+}
+
+/* Moves the read position, and removes the files that it leaves behind. */
+static void move_read(struct diskqueue *d, struct dq_pos to)
+{
+	struct err err;
+	int64_t from = d->rd.file;
+
+	d->rd = to;
+	d->meta_dirty = true;
+	if (from != to.file) {
+		/* sync every time we start reading from a new file */
+		d->need_sync = true;
+		dq_remove_files(d, from, to.file, &err);
+	}
+}
+
+/* The read-ahead goes on at to, with no message in between: so does whoever receives the last one. */
+static void jump_ahead(struct diskqueue *d, struct dq_pos to)
+{
+	d->ahead = to;
+	if (d->batch_n > 0) {
+		d->batch_end[d->batch_n - 1] = to;
+		return;
+	}
+	move_read(d, to);
+	check_tail(d);
+}
+
+void dq_reader_follow(struct diskqueue *d, struct dq_pos to)
+{
+	if (d->loaded && dq_pos_eq(d->ahead, d->wr)) {
+		dq_close_read(d);
+		jump_ahead(d, to);
+	}
+}
+
+void dq_taken(struct diskqueue *d, size_t n)
+{
+	CHECK(n > 0 && n <= d->batch_n);
+	struct dq_pos to = d->batch_end[n - 1];
+
+	if (n == d->batch_n && d->batch_target < DQ_BATCH_MAX)
+		d->batch_target *= 2;
+	for (size_t i = 0; i < n; i++)
+		d->batch_bytes -= d->batch_len[i];
+	d->batch_n -= n;
+	memmove(d->batch, d->batch + n, d->batch_n * sizeof(d->batch[0]));
+	memmove(d->batch_end, d->batch_end + n, d->batch_n * sizeof(d->batch_end[0]));
+	memmove(d->batch_len, d->batch_len + n, d->batch_n * sizeof(d->batch_len[0]));
+	/* The depth first: move_read may persist it one day, and check_tail looks at both. */
+	atomic_fetch_sub(&d->depth, (int64_t)n);
+	d->count += (int64_t)n;
+	move_read(d, to);
+	check_tail(d);
+}
+
+/* Tries again later, a little later each time. */
+static void retry_later(struct diskqueue *d, const struct err *err)
+{
+	char *path = dq_file_name(d, d->ahead.file);
+
+	d->retry_ns = d->retry_ns == 0 ? RETRY_MIN : 2 * d->retry_ns;
+	if (d->retry_ns > RETRY_MAX)
+		d->retry_ns = RETRY_MAX;
+	dq_logf(d, LG_ERROR, "DISKQUEUE(%s) reading at %lld of %s - %s", d->name,
+		(long long)d->ahead.pos, path, err->msg);
+	free(path);
+	dq_close_read(d);
+	ticker_after(&d->retry_ticker, d->retry_ns);
+}
+
+/* The file at ahead is gone: goes on with the next one that is there. 0, or -1 with err set. */
+static int skip_missing(struct diskqueue *d, struct err *err)
+{
+	struct dq_pos to = d->wr;
+	int64_t *files;
+	size_t n;
+	char *path;
+
+	if (dq_list_files(d, &files, &n, err) < 0)
+		return -1;
+	if (to.pos > 0)
+		to = (struct dq_pos){d->wr.file + 1, 0};
+	for (size_t i = 0; i < n; i++) {
+		if (files[i] > d->ahead.file && files[i] <= d->wr.file) {
+			to = (struct dq_pos){files[i], 0};
+			break;
+		}
+	}
+	free(files);
+	path = dq_file_name(d, d->ahead.file);
+	dq_logf(d, LG_ERROR, "DISKQUEUE(%s) reading at %lld of %s - no such file, skipping to %lld",
+		d->name, (long long)d->ahead.pos, path, (long long)to.file);
+	free(path);
+	if (to.file > d->wr.file)
+		dq_skip_to_next_write_file(d);
+	jump_ahead(d, to);
+	return 0;
+}
+
+/* The file at ahead is to be kept as .bad when it was read; and nothing more is written into it. */
+static void mark_bad(struct diskqueue *d)
+{
+	for (size_t i = 0; i < d->n_bad_files; i++)
+		if (d->bad_files[i] == d->ahead.file)
+			return;
+	d->bad_files = xreallocarray(d->bad_files, d->n_bad_files + 1, sizeof(d->bad_files[0]));
+	d->bad_files[d->n_bad_files++] = d->ahead.file;
+	if (d->ahead.file == d->wr.file)
+		dq_skip_to_next_write_file(d);
+}
+
+static void log_skipped(struct diskqueue *d, int64_t to, const char *why)
+{
+	char *path = dq_file_name(d, d->ahead.file);
+
+	dq_logf(d, LG_ERROR, "DISKQUEUE(%s) reading at %lld of %s - %s, skipping %lld bytes",
+		d->name, (long long)d->ahead.pos, path, why, (long long)(to - d->ahead.pos));
+	free(path);
+}
+
+static void push(struct diskqueue *d, struct message *m, struct dq_pos end, size_t len)
+{
+	d->batch[d->batch_n] = m;
+	d->batch_end[d->batch_n] = end;
+	d->batch_len[d->batch_n] = len;
+	d->batch_n++;
+	d->batch_bytes += len;
+	d->ahead = end;
+}
+
+/* A record was found: its message joins the batch. */
+static int take_record(
+	struct diskqueue *d, int64_t limit, const struct dq_record *rec, struct err *err)
+{
+	const unsigned char *v;
+	struct message *m;
+	int rc = dq_block_view(
+		&d->block, d->ahead.pos + DQ_PREFIX, (size_t)rec->len, limit, &v, err);
+
+	if (rc < 0)
+		return -1;
+	m = rc > 0 ? NULL : message_decode(v, (size_t)rec->len, err);
+	if (m != NULL) {
+		push(d, m, (struct dq_pos){d->ahead.file, rec->next}, (size_t)rec->len);
+		return 0;
+	}
+	log_skipped(d, rec->next, rc > 0 ? "unexpected EOF" : err->msg);
+	mark_bad(d);
+	jump_ahead(d, (struct dq_pos){d->ahead.file, rec->next});
+	return 0;
+}
+
+/* The end of the file at ahead: nothing follows in wr.file, otherwise the next file. */
+static void end_of_file(struct diskqueue *d)
+{
+	if (d->ahead.file < d->wr.file) {
+		dq_close_read(d);
+		jump_ahead(d, (struct dq_pos){d->ahead.file + 1, 0});
+	}
+}
+
+static int open_read_file(struct diskqueue *d, struct err *err)
+{
+	char *path = dq_file_name(d, d->ahead.file);
+	int rc;
+
+	if (d->block.fd >= 0)
+		dq_close_read(d);
+	rc = dq_block_open(&d->block, path, d->ahead.file, err);
+	if (rc == 0)
+		dq_logf(d, LG_INFO, "DISKQUEUE(%s): readOne() opened %s", d->name, path);
+	else if (err->code == ENOENT)
+		rc = 1;
+	free(path);
+	return rc;
+}
+
+/*
+ * The end of the records in the file at ahead: of wr.file what was written, of
+ * a finished one its size. That is looked at again when the reader gets there,
+ * since the file may have grown after it was opened.
+ */
+static int find_limit(struct diskqueue *d, int64_t *limit, struct err *err)
+{
+	if (d->ahead.file == d->wr.file) {
+		*limit = d->block.size = d->wr.pos;
+		return 0;
+	}
+	if (d->ahead.pos >= d->block.size && dq_block_stat(&d->block, err) < 0)
+		return -1;
+	*limit = d->block.size;
+	return 0;
+}
+
+/* The file is shorter than it was: what is left of it ends where it ends now. */
+static int shortened(struct diskqueue *d, int64_t limit, struct err *err)
+{
+	if (dq_block_stat(&d->block, err) < 0)
+		return -1;
+	if (d->block.size >= limit)
+		return err_set(err, 0, "unexpected EOF");
+	log_skipped(d, d->ahead.pos, "unexpected EOF");
+	mark_bad(d);
+	return 0;
+}
+
+/* One step of the read-ahead. 0, or -1 with err set: try again later. */
+static int fill_one(struct diskqueue *d, struct err *err)
+{
+	struct dq_record rec = {0};
+	int64_t limit;
+
+	if (d->block.fd < 0 || d->block.file != d->ahead.file) {
+		int rc = open_read_file(d, err);
+
+		if (rc != 0)
+			return rc < 0 ? -1 : skip_missing(d, err);
+	}
+	if (find_limit(d, &limit, err) < 0)
+		return -1;
+	switch (dq_record_at(&d->block, d, d->ahead.pos, limit, &rec, err)) {
+	case DQ_RECORD:
+		return take_record(d, limit, &rec, err);
+	case DQ_END:
+		end_of_file(d);
+		return 0;
+	case DQ_DAMAGED:
+		log_skipped(d, rec.next, "damaged record");
+		mark_bad(d);
+		jump_ahead(d, (struct dq_pos){d->ahead.file, rec.next});
+		return 0;
+	case DQ_SHORT:
+		return shortened(d, limit, err);
+	case DQ_ERROR:
+		break;
+	}
+	return -1;
+}
+
+void dq_fill(struct diskqueue *d)
+{
+	struct err err = {0};
+
+	/* Not one message at a time: a batch is worth a refill when half of it is gone. */
+	if (d->batch_n > d->batch_target / 2)
+		return;
+	while (d->batch_n < d->batch_target && d->batch_bytes < DQ_BATCH_BYTES &&
+		!dq_pos_eq(d->ahead, d->wr)) {
+		if (fill_one(d, &err) < 0) {
+			retry_later(d, &err);
+			return;
+		}
+		d->retry_ns = 0;
+	}
+}
+
+int dq_delete_all_files(struct diskqueue *d, struct err *err)
+{
+	char *meta = dq_meta_data_file_name(d);
+	int rc;
+
+	dq_drop_batch(d, 0);
+	dq_close_read(d);
+	dq_close_write(d);
+	d->n_bad_files = 0;
+	rc = dq_remove_files(d, d->rd.file, d->wr.file + 1, err);
+	d->wr = (struct dq_pos){d->wr.file + 1, 0};
+	d->rd = d->ahead = d->wr;
+	atomic_store(&d->depth, 0);
+	d->torn = d->data_dirty = d->need_sync = d->meta_dirty = false;
+	d->count = 0;
+	d->dir_dirty = true;
+	ticker_stop(&d->retry_ticker);
+	d->retry_ns = 0;
+	if (d->io->unlink(meta) < 0 && errno != ENOENT) {
+		rc = err_errno(err, errno, "remove %s", meta);
+		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to remove metadata file - %s", d->name,
+			err->msg);
+		d->meta_dirty = true;
+	} else {
+		d->meta_exists = false;
+	}
+	free(meta);
+	return rc;
+}
