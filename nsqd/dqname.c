@@ -8,13 +8,12 @@
 
 #include "common/check.h"
 
-char *get_backend_name(
-	const char *topic_name, const char *channel_name, char buf[BACKEND_NAME_SIZE])
+char *get_backend_name(const char *topic_name, const char *channel_name, char *buf, size_t size)
 {
 	/* backend names, for uniqueness, automatically include the topic... <topic>:<channel> */
-	int n = snprintf(buf, BACKEND_NAME_SIZE, "%s:%s", topic_name, channel_name);
+	int n = snprintf(buf, size, "%s:%s", topic_name, channel_name);
 
 	/* Names were checked long before; a name cut short could be another queue's. */
-	CHECK(n > 0 && n < BACKEND_NAME_SIZE);
+	CHECK(n > 0 && (size_t)n < size);
 	return buf;
 }

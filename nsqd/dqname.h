@@ -9,7 +9,6 @@
 #define BACKEND_NAME_SIZE 130
 
 /* getBackendName: "topic:channel", unique since neither name can hold a colon. Returns buf. */
-char *get_backend_name(
-	const char *topic_name, const char *channel_name, char buf[BACKEND_NAME_SIZE]);
+char *get_backend_name(const char *topic_name, const char *channel_name, char *buf, size_t size);
 
 #endif
