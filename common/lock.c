@@ -16,7 +16,7 @@
 
 const char *lock_rank_name(enum lock_rank rank)
 {
-	static const char *const names[RANK_COUNT] = {
+	static const char *const names[RANK_COUNT] = {[RANK_NONE] = "no lock",
 #define LOCK_RANK_NAME(rank, name) [rank] = name,
 		LOCK_RANKS(LOCK_RANK_NAME)
 #undef LOCK_RANK_NAME

@@ -3,7 +3,7 @@
 
 UNIT_SRC  := $(wildcard test/unit/test_*.c)
 UNIT_BIN  := $(UNIT_SRC:test/unit/%.c=$(BUILD)/test/unit/%)
-CHECKS    += unit unit-thread unit-address
+CHECKS    += unit unit-thread unit-address chan-perturb
 
 $(BUILD)/test/unit/%: $(BUILD)/obj/test/unit/%.o $(LIBOBJ)
 	@mkdir -p $(@D)
@@ -20,3 +20,12 @@ unit-thread: ## unit tests under ThreadSanitizer
 
 unit-address: ## unit tests under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory SANITIZE=address unit
+
+# Seeded yields where a wrong algorithm would lose a race; CHAN_SEED=n replays.
+.PHONY: chan-perturb chan-perturb-run
+chan-perturb: ## tests of the chan in the perturbation build, plain and under ThreadSanitizer
+	@$(MAKE) --no-print-directory PERTURB=1 chan-perturb-run
+	@$(MAKE) --no-print-directory PERTURB=1 SANITIZE=thread chan-perturb-run
+
+chan-perturb-run: $(filter $(BUILD)/test/unit/test_chan%,$(UNIT_BIN))
+	@test/unit/run.sh $^
