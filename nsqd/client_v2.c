@@ -251,28 +251,28 @@ void client_v2_sending_messages(struct client_v2 *c, size_t n)
  * may be waiting for it: while in_flight < ready it sees itself as ready anyway,
  * and of all who count down, one sees the step from "not ready" to "ready".
  */
-static void one_less_in_flight(struct client_v2 *c)
+static bool one_less_in_flight(struct client_v2 *c)
 {
 	int64_t before = atomic_fetch_sub(&c->in_flight_count, 1);
-	if (before >= atomic_load(&c->ready_count))
-		client_v2_try_update_ready_state(c);
+	return before >= atomic_load(&c->ready_count);
 }
 
-void client_v2_finished_message(struct client_v2 *c)
+bool client_v2_finished_message(struct client_v2 *c)
 {
 	atomic_fetch_add_explicit(&c->finish_count, 1, memory_order_relaxed);
-	one_less_in_flight(c);
+	return one_less_in_flight(c);
 }
 
-void client_v2_requeued_message(struct client_v2 *c)
+bool client_v2_requeued_message(struct client_v2 *c)
 {
 	atomic_fetch_add_explicit(&c->requeue_count, 1, memory_order_relaxed);
-	one_less_in_flight(c);
+	return one_less_in_flight(c);
 }
 
 void client_v2_timed_out_message(struct client_v2 *c)
 {
-	one_less_in_flight(c);
+	if (one_less_in_flight(c))
+		client_v2_try_update_ready_state(c);
 }
 
 void client_v2_empty(struct client_v2 *c)

@@ -8,7 +8,8 @@
  * - answers are buffered, and flushed before a read that may block (stock
  *   flushes each), so a client that sends commands in bulk is answered in bulk;
  * - PUBs of one topic that came in together are queued together. Their OKs are
- *   written only then, so that "acknowledged" means what it says.
+ *   written only then, so that "acknowledged" means what it says;
+ * - the pump is told once of all the FINs that came in together.
  * A connection that reads one answer per command sees no difference.
  */
 #include "nsqd/protocol_v2.h"
@@ -57,6 +58,7 @@ struct io_loop {
 	struct nsqd *nsqd;
 	struct protocol_err error;   /* of the command that is being executed */
 	bool unflushed;              /* answers are waiting in the writer */
+	bool ready_changed;          /* the pump is to be told */
 
 	char pub_topic[NAME_SIZE];   /* of the PUBs that wait to be queued */
 	struct message_body *pubs[PUB_BATCH];
@@ -133,6 +135,10 @@ static int publish(struct io_loop *l, struct err *err)
 static int before_read(void *arg, struct err *err)
 {
 	struct io_loop *l = arg;
+	if (l->ready_changed) {
+		l->ready_changed = false;
+		client_v2_try_update_ready_state(l->client);
+	}
 	if (publish(l, err) != 0)
 		return -1;
 	return flush(l, err);
@@ -485,7 +491,8 @@ static int fin(struct io_loop *l, const struct params *p, const char **response)
 		return -1;
 	if (channel_finish_message(l->client->channel, l->client->id, id, &err) != 0)
 		return message_failed(l, "FIN", id, &err);
-	client_v2_finished_message(l->client);
+	if (client_v2_finished_message(l->client))
+		l->ready_changed = true;
 	return 0;
 }
 
@@ -522,7 +529,8 @@ static int req(struct io_loop *l, const struct params *p, const char **response)
 	timeout = clamp_req_timeout(l, timeout);
 	if (channel_requeue_message(l->client->channel, l->client->id, id, timeout, &err) != 0)
 		return message_failed(l, "REQ", id, &err);
-	client_v2_requeued_message(l->client);
+	if (client_v2_requeued_message(l->client))
+		l->ready_changed = true;
 	return 0;
 }
 
