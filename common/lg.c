@@ -59,6 +59,11 @@ const char *lg_level_name(enum lg_level level)
 	return level >= LG_DEBUG && level <= LG_FATAL ? levels[level].name : "invalid";
 }
 
+const char *lg_level_text(enum lg_level level)
+{
+	return level >= LG_DEBUG && level <= LG_FATAL ? levels[level].text : "invalid";
+}
+
 /* "2024/06/13 10:26:43". localtime_r takes libc's lock, so each thread does it once a second only. */
 static const char *date_time(time_t sec)
 {
@@ -101,7 +106,7 @@ void lg_vlogf(const struct lg *lg, enum lg_level level, const char *fmt, va_list
 	int64_t now = clock_wall_ns();
 	const char *when = date_time((time_t)(now / NSEC_PER_SEC));
 	int usec = (int)(now % NSEC_PER_SEC / NSEC_PER_USEC);
-	const char *text = level >= LG_DEBUG && level <= LG_FATAL ? levels[level].text : "invalid";
+	const char *text = lg_level_text(level);
 
 	va_list ap2;
 	va_copy(ap2, ap);
@@ -129,4 +134,17 @@ void lg_logf(const struct lg *lg, enum lg_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	lg_vlogf(lg, level, fmt, ap);
 	va_end(ap);
+}
+
+void lg_fatalf(const char *prefix, const char *fmt, ...)
+{
+	struct lg lg;
+	va_list ap;
+
+	lg_init(&lg, STDERR_FILENO, prefix, LG_FATAL);
+	va_start(ap, fmt);
+	lg_vlogf(&lg, LG_FATAL, fmt, ap);
+	va_end(ap);
+	lg_destroy(&lg);
+	exit(1);
 }

@@ -26,8 +26,10 @@ void lg_init(struct lg *lg, int fd, const char *prefix, enum lg_level level);
 void lg_destroy(struct lg *lg);
 /* lg.ParseLogLevel: "debug", "info", "warn", "error", "fatal", any case. False: none of them. */
 bool lg_parse_level(const char *s, enum lg_level *level);
-/* "info" and so on; lg.LogLevel.String() gives "INFO". */
+/* "info" and so on, as lg_parse_level reads it. */
 const char *lg_level_name(enum lg_level level);
+/* lg.LogLevel.String(): "INFO" and so on, but "WARNING" for LG_WARN; as in a line. */
+const char *lg_level_text(enum lg_level level);
 
 static inline bool lg_enabled(const struct lg *lg, enum lg_level level)
 {
@@ -39,5 +41,8 @@ void lg_logf(const struct lg *lg, enum lg_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void lg_vlogf(const struct lg *lg, enum lg_level level, const char *fmt, va_list ap)
 	__attribute__((format(printf, 3, 0)));
+/* lg.LogFatal: "<prefix>date FATAL: text" to stderr, then exit(1). prefix is "[nsqd] " in stock. */
+_Noreturn void lg_fatalf(const char *prefix, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 
 #endif

@@ -10,6 +10,7 @@
  */
 #include "common/strbuf.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -117,6 +118,13 @@ static size_t decode_rune(const unsigned char *s, size_t n, uint32_t *rune)
 		return 1; /* overlong, too large, or half of a surrogate pair */
 	*rune = r;
 	return len;
+}
+
+size_t strbuf_utf8_len(const char *s, size_t n)
+{
+	uint32_t rune;
+	size_t len = decode_rune((const unsigned char *)s, n, &rune);
+	return rune == RUNE_BAD ? 0 : len;
 }
 
 /* The escape of c after a backslash that both forms know, or 0. */
@@ -262,6 +270,36 @@ void strbuf_addq(struct strbuf *sb, const char *s, size_t n)
 		i += len;
 	}
 	strbuf_addc(sb, '"');
+}
+
+void strbuf_add_json_double(struct strbuf *sb, double d)
+{
+	char buf[40];
+	int digits = 1;
+
+	if (d == 0) {
+		strbuf_adds(sb, signbit(d) ? "-0" : "0");
+		return;
+	}
+	do /* the shortest that reads back as d; 17 always do */
+		snprintf(buf, sizeof(buf), "%.*e", digits - 1, d);
+	while (strtod(buf, NULL) != d && ++digits <= 17);
+
+	char *e = strchr(buf, 'e');
+	int exponent = atoi(e + 1);
+	*e = '\0';
+	if (exponent < -6 || exponent >= 21) { /* 1e-7 and 1e+21, where C has two digits at least */
+		strbuf_addf(sb, "%se%c%d", buf, exponent < 0 ? '-' : '+', abs(exponent));
+	} else if (digits - 1 > exponent) {
+		strbuf_addf(sb, "%.*f", digits - 1 - exponent, d);
+	} else { /* an integer; %f would show more digits than are needed to tell it */
+		for (const char *p = buf; *p != '\0'; p++) {
+			if (*p != '.')
+				strbuf_addc(sb, *p);
+		}
+		for (int i = digits - 1; i < exponent; i++)
+			strbuf_addc(sb, '0');
+	}
 }
 
 char *strbuf_detach(struct strbuf *sb)

@@ -15,7 +15,10 @@ struct strbuf {
 	size_t cap;
 };
 
-#define STRBUF_INIT {NULL, 0, 0}
+#define STRBUF_INIT                                                                                \
+	{                                                                                          \
+		NULL, 0, 0                                                                         \
+	}
 
 /* Frees the memory; the strbuf is empty and can be used again. */
 void strbuf_free(struct strbuf *sb);
@@ -27,11 +30,16 @@ void strbuf_add(struct strbuf *sb, const void *data, size_t n);
 void strbuf_adds(struct strbuf *sb, const char *s);
 void strbuf_addc(struct strbuf *sb, char c);
 void strbuf_addf(struct strbuf *sb, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void strbuf_vaddf(struct strbuf *sb, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
+void strbuf_vaddf(struct strbuf *sb, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
 /* Appends s[0..n) as a JSON string with its quotes, escaped as Go's encoding/json does (HTML escapes included). */
 void strbuf_add_json(struct strbuf *sb, const char *s, size_t n);
 /* Appends s[0..n) as Go's %q does: quoted, with \n, \t, \", \\, \x00 escapes, invalid UTF-8 as \xNN. */
 void strbuf_addq(struct strbuf *sb, const char *s, size_t n);
+/* Appends d as Go's encoding/json does: the shortest text that gives d again. Not for NaN and infinities. */
+void strbuf_add_json_double(struct strbuf *sb, double d);
+/* How many bytes the UTF-8 character at s[0..n) has, n > 0; 0: there is none (utf8.DecodeRune). */
+size_t strbuf_utf8_len(const char *s, size_t n);
 /* The caller owns the returned string (never NULL); the strbuf is empty. */
 char *strbuf_detach(struct strbuf *sb);
 

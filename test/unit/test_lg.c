@@ -158,6 +158,8 @@ static void test_level_names_are_parsed_in_any_case(void **state)
 	assert_false(lg_parse_level("3", &level));
 	assert_string_equal(lg_level_name(LG_WARN), "warn");
 	assert_string_equal(lg_level_name((enum lg_level)9), "invalid");
+	assert_string_equal(lg_level_text(LG_WARN), "WARNING");
+	assert_string_equal(lg_level_text((enum lg_level)0), "invalid");
 }
 
 int main(void)

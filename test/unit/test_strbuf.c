@@ -165,6 +165,51 @@ static void test_q_is_escaped_as_by_go(void **state)
 	check(strbuf_addq, cases, sizeof(cases) / sizeof(cases[0]));
 }
 
+static void test_json_numbers_are_those_of_go(void **state)
+{
+	(void)state;
+	static const struct {
+		double d;
+		const char *text;
+	} cases[] = {
+		{0, "0"},
+		{-0.0, "-0"},
+		{1, "1"},
+		{-1.5, "-1.5"},
+		{0.99, "0.99"},
+		{1.0 / 3, "0.3333333333333333"},
+		{0.1 + 0.2, "0.30000000000000004"},
+		{1e-6, "0.000001"},
+		{1e-7, "1e-7"},
+		{1.5e-10, "1.5e-10"},
+		{123456789, "123456789"},
+		{1e20, "100000000000000000000"},
+		{1e21, "1e+21"},
+		{1.25e100, "1.25e+100"},
+		{123456789012345678901.0, "123456789012345680000"},
+		{1.7976931348623157e308, "1.7976931348623157e+308"},
+		{5e-324, "5e-324"},
+	};
+	struct strbuf sb = STRBUF_INIT;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		strbuf_reset(&sb);
+		strbuf_add_json_double(&sb, cases[i].d);
+		assert_string_equal(sb.data, cases[i].text);
+	}
+	strbuf_free(&sb);
+}
+
+static void test_utf8_lengths(void **state)
+{
+	(void)state;
+	assert_int_equal(strbuf_utf8_len("a", 1), 1);
+	assert_int_equal(strbuf_utf8_len("\xc3\xbcx", 3), 2);
+	assert_int_equal(strbuf_utf8_len("\xf0\x9f\x98\x80", 4), 4);
+	assert_int_equal(strbuf_utf8_len("\xf0\x9f\x98\x80", 3), 0);
+	assert_int_equal(strbuf_utf8_len("\x80", 1), 0);
+	assert_int_equal(strbuf_utf8_len("\0", 1), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -176,6 +221,8 @@ int main(void)
 		cmocka_unit_test(test_detach_gives_the_memory_away),
 		cmocka_unit_test(test_json_is_escaped_as_by_go),
 		cmocka_unit_test(test_q_is_escaped_as_by_go),
+		cmocka_unit_test(test_json_numbers_are_those_of_go),
+		cmocka_unit_test(test_utf8_lengths),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
