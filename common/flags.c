@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Command line flags. Mirrors Go's flag/flag.go (parseOne, PrintDefaults and the
+ * value types) and strconv's ParseInt, ParseBool and ParseFloat. Runs in the
+ * main thread, before there are others; it keeps no state.
+ */
+#include "common/flags.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/clock.h"
+#include "common/xalloc.h"
+
+static int digit_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A' + 10;
+	return 99;
+}
+
+/* The base that a literal's prefix tells; moves *s behind it. */
+static int take_base(const char **s)
+{
+	if ((*s)[0] != '0' || (*s)[1] == '\0')
+		return 10;
+	switch ((*s)[1]) {
+	case 'x':
+	case 'X':
+		*s += 2;
+		return 16;
+	case 'o':
+	case 'O':
+		*s += 2;
+		return 8;
+	case 'b':
+	case 'B':
+		*s += 2;
+		return 2;
+	default:
+		*s += 1; /* 017; the zero also stands for a digit before an underscore */
+		return 8;
+	}
+}
+
+int flags_parse_int(const char *text, int base, int bits, int64_t *v)
+{
+	const char *s = text;
+	bool negative = *s == '-', literal = base == 0, out_of_range = false;
+	if (*s == '-' || *s == '+')
+		s++;
+	const char *start = s;
+	if (literal)
+		base = take_base(&s);
+	bool may_underscore = s > start; /* only behind a digit or a prefix */
+	bool digits = s == start + 1;    /* the zero of 017 */
+	uint64_t limit = (UINT64_C(1) << (bits - 1)) - (negative ? 0 : 1), u = 0;
+
+	for (; *s != '\0'; s++) {
+		if (*s == '_' && literal && may_underscore && s[1] != '_' && s[1] != '\0')
+			continue;
+		int d = digit_value(*s);
+		if (d >= base)
+			return EINVAL;
+		digits = may_underscore = true;
+		if (u > (limit - (uint64_t)d) / (uint64_t)base && !out_of_range)
+			out_of_range = true;
+		if (!out_of_range)
+			u = u * (uint64_t)base + (uint64_t)d;
+	}
+	if (!digits)
+		return EINVAL;
+	if (out_of_range)
+		return ERANGE;
+	*v = negative ? (int64_t)(0 - u) : (int64_t)u;
+	return 0;
+}
+
+bool flags_parse_bool(const char *text, bool *v)
+{
+	static const char *const yes[] = {"1", "t", "T", "TRUE", "true", "True"};
+	static const char *const no[] = {"0", "f", "F", "FALSE", "false", "False"};
+	for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++) {
+		if (strcmp(text, yes[i]) == 0 || strcmp(text, no[i]) == 0) {
+			*v = strcmp(text, yes[i]) == 0;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool flags_parse_float(const char *text, double *v)
+{
+	static const char *const words[] = {"inf", "infinity", "nan"};
+	const char *s = text + (*text == '+' || *text == '-');
+	bool word = false;
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		word = word || strcasecmp(s, words[i]) == 0;
+	if (!word && (s[strspn(s, "0123456789.eE+-")] != '\0' || *s == '+' || *s == '-'))
+		return false; /* what strtod takes and Go does not: blanks, hexadecimals, nan(x) */
+	char *end;
+	*v = strtod(text, &end); /* nobody calls setlocale */
+	return end != text && *end == '\0' && (word || !isinf(*v));
+}
+
+/* --- types ---------------------------------------------------------------------------------- */
+
+static int set_bool(void *value, const char *text, struct err *err)
+{
+	return flags_parse_bool(text, value) ? 0 : err_set(err, EINVAL, "parse error");
+}
+
+static void print_bool(const void *value, struct strbuf *sb)
+{
+	strbuf_adds(sb, *(const bool *)value ? "true" : "false");
+}
+
+const struct flag_type flag_type_bool = {"", "false", false, set_bool, print_bool};
+
+static int set_number(const char *text, int bits, int64_t *v, struct err *err)
+{
+	switch (flags_parse_int(text, 0, bits, v)) {
+	case 0:
+		return 0;
+	case ERANGE:
+		return err_set(err, ERANGE, "value out of range");
+	default:
+		return err_set(err, EINVAL, "parse error");
+	}
+}
+
+static int set_int(void *value, const char *text, struct err *err)
+{
+	int64_t v;
+	if (set_number(text, sizeof(int) * CHAR_BIT, &v, err) != 0)
+		return -1;
+	*(int *)value = (int)v;
+	return 0;
+}
+
+static void print_int(const void *value, struct strbuf *sb)
+{
+	strbuf_addf(sb, "%d", *(const int *)value);
+}
+
+const struct flag_type flag_type_int = {"int", "0", false, set_int, print_int};
+
+static int set_int64(void *value, const char *text, struct err *err)
+{
+	return set_number(text, 64, value, err);
+}
+
+static void print_int64(const void *value, struct strbuf *sb)
+{
+	strbuf_addf(sb, "%" PRId64, *(const int64_t *)value);
+}
+
+const struct flag_type flag_type_int64 = {"int", "0", false, set_int64, print_int64};
+
+static int set_string(void *value, const char *text, struct err *err)
+{
+	(void)err;
+	char *copy = xstrdup(text);
+	free(*(char **)value);
+	*(char **)value = copy;
+	return 0;
+}
+
+static void print_string(const void *value, struct strbuf *sb)
+{
+	strbuf_adds(sb, *(char *const *)value);
+}
+
+const struct flag_type flag_type_string = {"string", "", true, set_string, print_string};
+
+static int set_duration(void *value, const char *text, struct err *err)
+{
+	return duration_parse(text, value) ? 0 : err_set(err, EINVAL, "parse error");
+}
+
+static void print_duration(const void *value, struct strbuf *sb)
+{
+	char buf[32];
+	strbuf_adds(sb, duration_format(*(const int64_t *)value, buf, sizeof(buf)));
+}
+
+const struct flag_type flag_type_duration = {"duration", "0s", false, set_duration, print_duration};
+
+/* --- usage ---------------------------------------------------------------------------------- */
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(
+		(*(const struct flag *const *)a)->name, (*(const struct flag *const *)b)->name);
+}
+
+static void print_flag(const struct flag *f, struct strbuf *out)
+{
+	struct strbuf def = STRBUF_INIT;
+	strbuf_addf(out, "  -%s", f->name);
+	if (f->type->placeholder[0] != '\0')
+		strbuf_addf(out, " %s", f->type->placeholder);
+	/* One letter and no value: the text fits on the same line. */
+	bool fits = strlen(f->name) == 1 && f->type->placeholder[0] == '\0';
+	strbuf_addf(out, "%s%s", fits ? "\t" : "\n    \t", f->usage);
+
+	strbuf_adds(&def, "");
+	f->type->print(f->value, &def);
+	if (strcmp(def.data, f->type->zero) != 0) {
+		strbuf_adds(out, " (default ");
+		if (f->type->quote)
+			strbuf_addq(out, def.data, def.len);
+		else
+			strbuf_adds(out, def.data);
+		strbuf_addc(out, ')');
+	}
+	strbuf_addc(out, '\n');
+	strbuf_free(&def);
+}
+
+void flags_usage(const char *program, const struct flag *flags, size_t n, struct strbuf *out)
+{
+	const struct flag **sorted = xreallocarray(NULL, n, sizeof(*sorted));
+
+	for (size_t i = 0; i < n; i++)
+		sorted[i] = &flags[i];
+	qsort(sorted, n, sizeof(*sorted), by_name);
+	strbuf_addf(out, "Usage of %s:\n", program);
+	for (size_t i = 0; i < n; i++)
+		print_flag(sorted[i], out);
+	free(sorted);
+}
+
+/* --- parsing -------------------------------------------------------------------------------- */
+
+static struct flag *find(struct flag *flags, size_t n, const char *name, size_t len)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (strlen(flags[i].name) == len && memcmp(flags[i].name, name, len) == 0)
+			return &flags[i];
+	}
+	return NULL;
+}
+
+/* value is NULL where there is none. On failure the message is appended to msg. */
+static int set_flag(struct flag *f, const char *value, struct strbuf *msg)
+{
+	struct err err;
+	bool is_bool = f->type->placeholder[0] == '\0';
+
+	if (value == NULL && !is_bool) {
+		strbuf_addf(msg, "flag needs an argument: -%s\n", f->name);
+		return -1;
+	}
+	if (f->type->set(f->value, value ? value : "true", &err) == 0) {
+		f->seen = true;
+		return 0;
+	}
+	strbuf_adds(msg, is_bool ? "invalid boolean value " : "invalid value ");
+	strbuf_addq(msg, value, strlen(value));
+	strbuf_addf(msg, is_bool ? " for -%s: %s\n" : " for flag -%s: %s\n", f->name, err.msg);
+	return -1;
+}
+
+/* One flag from argv[*i]; moves *i behind it. */
+static enum flags_result scan_one(
+	struct flag *flags, size_t n, int argc, char **argv, int *i, struct strbuf *msg)
+{
+	const char *word = argv[(*i)++];
+	const char *name = word + (word[1] == '-' ? 2 : 1);
+	size_t len = strcspn(name, "=");
+
+	if (len == 0 || name[0] == '-') {
+		strbuf_addf(msg, "bad flag syntax: %s\n", word);
+		return FLAGS_BAD;
+	}
+	const char *value = name[len] == '=' ? name + len + 1 : NULL;
+	struct flag *f = find(flags, n, name, len);
+	if (f == NULL) {
+		if ((len == 1 && *name == 'h') || (len == 4 && memcmp(name, "help", 4) == 0))
+			return FLAGS_HELP;
+		strbuf_addf(msg, "flag provided but not defined: -%.*s\n", (int)len, name);
+		return FLAGS_BAD;
+	}
+	if (value == NULL && f->type->placeholder[0] != '\0' && *i < argc)
+		value = argv[(*i)++];
+	return set_flag(f, value, msg) == 0 ? FLAGS_OK : FLAGS_BAD;
+}
+
+enum flags_result flags_scan(const char *program, struct flag *flags, size_t n, int argc,
+	char **argv, int *rest, struct strbuf *out)
+{
+	/* The usage shows the defaults, so it is made before they are overwritten. */
+	struct strbuf usage = STRBUF_INIT;
+	enum flags_result result = FLAGS_OK;
+	int i = 1;
+
+	flags_usage(program, flags, n, &usage);
+	while (i < argc && result == FLAGS_OK) {
+		if (argv[i][0] != '-' || argv[i][1] == '\0')
+			break;
+		if (strcmp(argv[i], "--") == 0) {
+			i++;
+			break;
+		}
+		result = scan_one(flags, n, argc, argv, &i, out);
+	}
+	if (result != FLAGS_OK)
+		strbuf_add(out, usage.data, usage.len);
+	strbuf_free(&usage);
+	if (rest != NULL)
+		*rest = i < argc ? i : argc;
+	return result;
+}
