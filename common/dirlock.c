@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* The lock on a directory. Mirrors internal/dirlock/dirlock.go. Runs in the main thread. */
+#include "common/dirlock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+int dirlock_lock(const char *dir, struct err *err)
+{
+	char reason[128];
+
+	/* No O_DIRECTORY: stock locks whatever the path names, and says later that it is no directory. */
+	int fd = open(dir, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_errno(err, errno, "open %s", dir);
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	int code = errno;
+	close(fd);
+	return err_set(err, code,
+		"cannot flock directory %s - %s (possibly in use by another instance of nsqd)", dir,
+		err_strerror(code, reason, sizeof(reason)));
+}
+
+void dirlock_unlock(int fd)
+{
+	flock(fd, LOCK_UN);
+	close(fd);
+}
