@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/err.h"
 #include "common/lg.h"
 
 enum tls_required { TLS_NOT_REQUIRED, TLS_REQUIRED_EXCEPT_HTTP, TLS_REQUIRED };
@@ -37,6 +38,8 @@ struct options {
 	char *auth_http_request_method; /* master: "get" or "post" */
 	int64_t http_client_connect_timeout;
 	int64_t http_client_request_timeout;
+	char *topology_region; /* master, as the next */
+	char *topology_zone;
 
 	/* diskqueue options */
 	char *data_path;
@@ -87,18 +90,46 @@ struct options {
 	char *tls_client_auth_policy;
 	char *tls_root_ca_file;
 	enum tls_required tls_required;
-	uint16_t tls_min_version; /* TLS wire number: 0x0301 for TLS 1.0 ... 0x0304, as Go's tls.VersionTLSxx */
+	uint16_t
+		tls_min_version; /* TLS wire number: 0x0301 for TLS 1.0 ... 0x0304, as Go's tls.VersionTLSxx */
 
 	/* compression */
 	bool deflate_enabled;
 	int max_deflate_level;
 	bool snappy_enabled;
+
+	/* experimental features (master) */
+	struct strarray experiments;
 };
+
+#define EXPERIMENT_TOPOLOGY_AWARE_CONSUMPTION "topology-aware-consumption"
 
 /* NewOptions: the defaults, with the node id and the broadcast address from the host name. Owned strings. */
 struct options *options_new(void);
 /* A deep copy. */
 struct options *options_copy(const struct options *o);
+/* NULL is fine. */
 void options_free(struct options *o);
+/* Options.HasExperiment. */
+bool options_has_experiment(const struct options *o, const char *name);
+
+/*
+ * What New checks of the options alone, with stock's texts: the deflate level,
+ * the node id, TLS required without a certificate, the percentiles. A client
+ * auth policy implies TLS required: that is set here. -1 with err set.
+ */
+int options_check(struct options *o, struct err *err);
+/*
+ * New's last act: replaces %s in statsd_prefix by the broadcast address and
+ * HTTP port with '.' and ':' as '_', and sees to the point at its end. Call it
+ * when broadcast_http_port is known.
+ */
+void options_expand_statsd_prefix(struct options *o);
+/* crc32(md5(hostname)) % 1024: the default node id of a host of that name. */
+int64_t options_default_id(const char *hostname);
+
+/* app.StringArray.Set: copies s to the end of a. */
+void strarray_add(struct strarray *a, const char *s);
+void strarray_free(struct strarray *a);
 
 #endif
