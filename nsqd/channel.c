@@ -63,7 +63,8 @@ static struct backend_queue *new_backend(const struct channel *c, struct err *er
 		return dummy_backend_queue_new();
 	/* backend names, for uniqueness, automatically include the topic... */
 	char name[BACKEND_NAME_SIZE];
-	return nsqd_new_diskqueue(c->nsqd, get_backend_name(c->topic->name, c->name, name), err);
+	return nsqd_new_diskqueue(c->nsqd,
+		get_backend_name(c->topic->name, c->name, name, sizeof(name)), err);
 }
 
 static void init_locks(struct channel *c)
