@@ -273,8 +273,10 @@ static bool may_answer_messages(const struct io_loop *l)
 
 static int get_message_id(struct io_loop *l, struct param p, struct message_id *id)
 {
-	if (p.len != MSG_ID_LENGTH)
-		return fatal_client_err(&l->error, NULL, "E_INVALID", "invalid message ID");
+	if (p.len != MSG_ID_LENGTH) {
+		fatal_client_err(&l->error, NULL, "E_INVALID", "invalid message ID");
+		return -1;
+	}
 	memcpy(id->hex, p.s, MSG_ID_LENGTH);
 	return 0;
 }
