@@ -1,0 +1,104 @@
+"""Fixtures: a daemon shared by a module, or one started by the test itself.
+
+Whichever daemon a test uses, it is checked after the test: it must be alive
+(unless the test ended it) and no sanitizer may have reported anything.
+"""
+
+import os
+import subprocess
+
+import pytest
+
+from nsq import Nsqd, binary
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        'markers', 'ours(reason): this daemon is deliberately better than '
+        'stock here; skipped when the tests run against stock')
+    config.addinivalue_line(
+        'markers', 'operator: needs HTTP endpoints beyond /ping, /pub, /mpub, '
+        '/topic/create, /channel/create and /stats?format=json')
+
+
+def is_stock():
+    """Stock names the Go release that built it; this daemon cannot."""
+    version = subprocess.run([binary(), '--version'], capture_output=True,
+                             text=True, timeout=60)
+    return '(built w/go' in version.stdout
+
+
+def pytest_collection_modifyitems(config, items):
+    if 'NSQD' not in os.environ:
+        raise pytest.UsageError('set NSQD to the daemon to be tested')
+    os.environ['NSQD'] = os.path.abspath(os.environ['NSQD'])
+    if not any(item.get_closest_marker('ours') for item in items):
+        return
+    if is_stock():
+        for item in items:
+            mark = item.get_closest_marker('ours')
+            if mark:
+                item.add_marker(pytest.mark.skip(
+                    reason='stock differs: ' + mark.kwargs['reason']))
+
+
+@pytest.fixture(scope='session')
+def stock():
+    """Whether the daemon under test is the stock one."""
+    return is_stock()
+
+
+@pytest.fixture(scope='module')
+def shared_nsqd(request, tmp_path_factory):
+    """The module's daemon, with the flags in the module's FLAGS.
+
+    A module that sets SCANNED gets that many topics whose time-outs are
+    looked after from the start (see Nsqd.preload).
+    """
+    module = request.module
+    daemon = Nsqd(str(tmp_path_factory.mktemp(module.__name__)),
+                  getattr(module, 'FLAGS', ()))
+    if getattr(module, 'SCANNED', 0):
+        daemon.preload(module.SCANNED)
+    daemon.start()
+    yield daemon
+    daemon.close()
+
+
+@pytest.fixture
+def nsqd(shared_nsqd):
+    """The module's shared daemon; use topic names of your own."""
+    if not shared_nsqd.alive():
+        # An earlier test killed it and was reported; this one is not to blame.
+        shared_nsqd.start()
+    yield shared_nsqd
+    shared_nsqd.check()
+
+
+@pytest.fixture
+def new_nsqd(tmp_path_factory):
+    """Makes daemons for one test: new_nsqd('--flag', ...) is one, started."""
+    daemons = []
+
+    def make(*flags, start=True, scanned=0, data_path=None):
+        daemon = Nsqd(str(tmp_path_factory.mktemp('nsqd')), flags, data_path)
+        daemons.append(daemon)
+        if scanned:
+            daemon.preload(scanned)
+        return daemon.start() if start else daemon
+
+    yield make
+    errors = []
+    for daemon in daemons:
+        try:
+            daemon.close()
+        except AssertionError as error:
+            errors.append(str(error))
+    assert not errors, '\n'.join(errors)
+
+
+@pytest.fixture
+def client(nsqd):
+    """A fresh connection to the shared daemon."""
+    with nsqd.connect() as connection:
+        yield connection

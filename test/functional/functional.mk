@@ -1,0 +1,29 @@
+# Functional tests: black box, against the built daemon on free ports. They run
+# plain and under the sanitizers, which slow the daemon down about ten times:
+# TIMEOUT_SCALE stretches the deadlines. FUNCTIONAL_ARGS goes to pytest, for
+# instance `make functional FUNCTIONAL_ARGS='-k pause -x'`.
+
+CHECKS += functional functional-thread functional-address
+
+# Debian's python3, which sees Debian's pytest; another one first in PATH
+# usually does not.
+PYTHON3         ?= /usr/bin/python3
+FUNCTIONAL_JOBS ?= $(shell nproc)
+FUNCTIONAL_ARGS ?=
+FUNCTIONAL_SCALE := $(if $(SANITIZE),5,1)
+FUNCTIONAL      = PYTHONDONTWRITEBYTECODE=1 $(PYTHON3) -m pytest -q -p no:cacheprovider \
+                  -n $(FUNCTIONAL_JOBS) $(FUNCTIONAL_ARGS) test/functional
+
+.PHONY: functional functional-thread functional-address functional-stock
+functional: $(BUILD)/nsqd ## functional tests of this variant (SANITIZE=, FUNCTIONAL_ARGS=)
+	@NSQD=$(abspath $(BUILD)/nsqd) TIMEOUT_SCALE=$(FUNCTIONAL_SCALE) $(FUNCTIONAL)
+
+functional-thread: ## functional tests under ThreadSanitizer
+	@$(MAKE) --no-print-directory SANITIZE=thread functional
+
+functional-address: ## functional tests under AddressSanitizer and UBSan
+	@$(MAKE) --no-print-directory SANITIZE=address functional
+
+functional-stock: ## functional tests against the stock daemon: STOCK=path
+	@test -x '$(STOCK)' || { echo 'set STOCK=path to an nsqd 1.3.0'; exit 2; }
+	@NSQD=$(abspath $(STOCK)) $(FUNCTIONAL)
