@@ -13,6 +13,9 @@ from nsq import Nsqd, binary
 
 
 def pytest_configure(config):
+    if 'NSQD' not in os.environ:
+        raise pytest.UsageError('set NSQD to the daemon to be tested')
+    os.environ['NSQD'] = os.path.abspath(os.environ['NSQD'])
     config.addinivalue_line(
         'markers', 'ours(reason): this daemon is deliberately better than '
         'stock here; skipped when the tests run against stock')
@@ -29,9 +32,6 @@ def is_stock():
 
 
 def pytest_collection_modifyitems(config, items):
-    if 'NSQD' not in os.environ:
-        raise pytest.UsageError('set NSQD to the daemon to be tested')
-    os.environ['NSQD'] = os.path.abspath(os.environ['NSQD'])
     if not any(item.get_closest_marker('ours') for item in items):
         return
     if is_stock():
