@@ -476,7 +476,7 @@ class Client:
                 got += self.read(1 << 20, time.monotonic() + 0.2)
             except (EOFError, TimeoutError):
                 got += self.buffer
-            raise AssertionError('expected %r, got %r' % (data, got))
+            raise AssertionError('expected %r, got %r' % (data, got[:2000]))
 
     def expect_ok(self):
         self.expect(OK)

@@ -1,0 +1,241 @@
+"""Ending: signals, exit codes, the last words, and what stands in the way of
+a start."""
+
+import os
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+
+import pytest
+
+from nsq import DEADLINE, SCALE, binary, wait_until
+
+
+@pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_daemon_with_exit_code_0(new_nsqd, signum):
+    daemon = new_nsqd()
+    log = daemon.stop(signum)
+    # The order is that of stock.
+    lines = [line.split(' INFO: ')[-1] for line in log.splitlines()]
+    marks = ['NSQ: persisting topic/channel metadata to '
+             + daemon.metadata_path, 'NSQ: closing topics',
+             'NSQ: stopping subsystems', 'NSQ: bye']
+    assert [line for line in lines if line in marks] == marks
+    assert 'TCP: closing 127.0.0.1:%d' % daemon.tcp_port in lines
+    assert 'HTTP: closing 127.0.0.1:%d' % daemon.http_port in lines
+
+
+def test_several_signals_are_as_good_as_one(new_nsqd):
+    daemon = new_nsqd()
+    daemon.create('t', 'ch')
+    for _ in range(3):
+        daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.wait_exit() == 0
+    assert daemon.log().count('NSQ: bye') == 1
+
+
+def test_a_signal_right_after_the_start_is_obeyed(new_nsqd):
+    daemon = new_nsqd(start=False)
+    daemon.spawn()
+    wait_until(lambda: ' ID: ' in daemon.log(), daemon.log)
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.wait_exit()
+    # Whether it had its handler already or not, the next one starts.
+    daemon.start()
+
+
+def test_clients_in_every_state_are_disconnected(new_nsqd):
+    daemon = new_nsqd()
+    silent = daemon.connect(b'')
+    init = daemon.connect()
+    init.expect_usable()
+    idle = daemon.subscribe('t', 'ch')
+    ready = daemon.subscribe('t', 'ch', rdy=100)
+    closing = daemon.subscribe('t', 'ch')
+    closing.command('CLS')
+    closing.expect_response(b'CLOSE_WAIT')
+    half = daemon.connect()
+    half.send(b'PUB t\n' + struct.pack('>i', 100) + b'half')
+    line = daemon.connect().send(b'PU')
+    no_heartbeat = daemon.connect()
+    no_heartbeat.identify(heartbeat_interval=-1)
+    # A connection that has not yet said its protocol is the one that stock
+    # waits for.
+    silent.close()
+    daemon.stop()
+    for client in (init, idle, ready, closing, half, line, no_heartbeat):
+        try:
+            while True:
+                client.frame()
+        except EOFError:
+            pass
+        client.close()
+
+
+@pytest.mark.ours(reason='waits for ever for a connection without magic')
+def test_a_client_without_magic_does_not_hold_up_the_exit(new_nsqd):
+    daemon = new_nsqd()
+    with daemon.connect(b'') as client, daemon.connect(b'  ') as other:
+        daemon.stop()
+        client.expect_closed()
+        other.expect_closed()
+
+
+def test_an_idle_http_connection_does_not_hold_up_the_exit(new_nsqd):
+    daemon = new_nsqd()
+    with socket.create_connection(('127.0.0.1', daemon.http_port)) as idle, \
+            socket.create_connection(('127.0.0.1', daemon.http_port)) as kept:
+        idle.sendall(b'GET /pi')
+        kept.sendall(b'GET /ping HTTP/1.1\r\nHost: x\r\n\r\n')
+        kept.settimeout(DEADLINE)
+        assert kept.recv(100).startswith(b'HTTP/1.1 200 OK\r\n')
+        start = time.monotonic()
+        daemon.stop()
+        assert time.monotonic() - start < 3 * SCALE
+
+
+def test_exit_under_load_is_clean(new_nsqd):
+    daemon = new_nsqd()
+    stopping = threading.Event()
+    errors = []
+
+    def publish(n):
+        try:
+            with daemon.connect() as client:
+                while True:
+                    client.pub('topic%d' % (n % 2), b'x' * 100, b'y', b'z')
+        except (EOFError, OSError):
+            pass
+        except AssertionError as error:
+            # In the middle of the exit a publisher may be told so.
+            text = str(error)
+            if 'E_MPUB_FAILED MPUB failed exiting' not in text \
+                    and 'closed' not in text:
+                errors.append(text)
+        if not stopping.is_set():
+            errors.append('publisher ended before the exit')
+
+    def consume(n):
+        try:
+            with daemon.subscribe('topic%d' % (n % 2), 'ch%d' % (n % 3),
+                                  rdy=50) as client:
+                while True:
+                    client.fin(client.message())
+        except (EOFError, OSError):
+            pass
+        if not stopping.is_set():
+            errors.append('consumer ended before the exit')
+
+    threads = [threading.Thread(target=f, args=(n,))
+               for f in (publish, consume) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: sum(t['message_count'] for t in
+                               daemon.stats()['topics']) > 1000,
+                   lambda: 'messages flow')
+    finally:
+        stopping.set()
+        daemon.stop()
+        for thread in threads:
+            thread.join()
+    assert not errors, errors
+
+
+def test_the_ports_are_free_at_once_for_the_next_daemon(new_nsqd):
+    daemon = new_nsqd()
+    daemon.flags += ['--tcp-address=127.0.0.1:%d' % daemon.tcp_port,
+                     '--http-address=127.0.0.1:%d' % daemon.http_port]
+    client = daemon.subscribe('t', 'ch')
+    for _ in range(3):
+        daemon.restart()
+        client.close()
+        client = daemon.subscribe('t', 'ch')
+    client.close()
+
+
+def test_a_reader_that_goes_away_does_not_kill_the_daemon(new_nsqd):
+    daemon = new_nsqd()
+    # SIGPIPE must be ignored wherever a socket is written.
+    for _ in range(10):
+        client = daemon.subscribe('t', 'ch', rdy=2500)
+        daemon.pub('t', *[b'x' * 10000] * 50)
+        client.message()
+        client.reset()
+    daemon.wait_channel('t', 'ch', client_count=0)
+    daemon.check()
+
+
+# -- what stands in the way of a start
+
+def start_fails(daemon):
+    daemon.spawn()
+    assert daemon.wait_exit() == 1
+    return daemon.log()
+
+
+def test_a_data_path_in_use_is_refused(new_nsqd):
+    daemon = new_nsqd()
+    other = new_nsqd(start=False, data_path=daemon.data_path)
+    assert (' FATAL: failed to instantiate nsqd - failed to lock data-path: '
+            'cannot flock directory %s - resource temporarily unavailable '
+            '(possibly in use by another instance of nsqd)\n'
+            % daemon.data_path) in start_fails(other)
+    daemon.create('t')
+    daemon.stop()
+    other.start()
+    assert other.topic_stats('t') is not None
+
+
+def test_a_data_path_that_does_not_exist_is_refused(new_nsqd):
+    daemon = new_nsqd(start=False)
+    os.rmdir(daemon.data_path)
+    assert (' FATAL: failed to instantiate nsqd - failed to lock data-path: '
+            'open %s: no such file or directory\n' % daemon.data_path) \
+        in start_fails(daemon)
+    assert not os.path.exists(daemon.data_path)
+
+
+@pytest.mark.parametrize('flag, attribute', [
+    ('tcp', 'tcp_port'), ('http', 'http_port')])
+def test_an_address_in_use_is_refused(new_nsqd, flag, attribute):
+    daemon = new_nsqd()
+    address = '127.0.0.1:%d' % getattr(daemon, attribute)
+    other = new_nsqd('--%s-address=%s' % (flag, address), start=False)
+    assert (' FATAL: failed to instantiate nsqd - listen (%s) failed - listen '
+            'tcp %s: bind: address already in use\n' % (address, address)) \
+        in start_fails(other)
+
+
+@pytest.mark.parametrize('flag, text', [
+    ('--node-id=1024', '--node-id must be [0,1024)'),
+    ('--node-id=-1', '--node-id must be [0,1024)'),
+    ('--max-deflate-level=0', '--max-deflate-level must be [1,9]'),
+    ('--max-deflate-level=10', '--max-deflate-level must be [1,9]')])
+def test_a_flag_out_of_range_is_refused(new_nsqd, flag, text):
+    daemon = new_nsqd(flag, start=False)
+    assert ' FATAL: failed to instantiate nsqd - %s\n' % text \
+        in start_fails(daemon)
+
+
+def test_version_is_printed_to_stdout():
+    run = subprocess.run([binary(), '--version'], capture_output=True,
+                         text=True, timeout=DEADLINE)
+    assert run.returncode == 0
+    assert run.stdout.startswith('nsqd v1.3.0 (')
+    assert run.stdout.endswith(')\n')
+    assert run.stderr == ''
+
+
+def test_the_log_has_the_line_format_of_stock(new_nsqd):
+    log = new_nsqd('--node-id=7').stop()
+    first = log.splitlines()[0]
+    assert first.startswith('[nsqd] 20'), first
+    day, clock, level = first.split()[1:4]
+    time.strptime(day, '%Y/%m/%d')
+    time.strptime(clock[:8], '%H:%M:%S')
+    assert len(clock) == 15 and clock[8] == '.' and clock[9:].isdigit()
+    assert level == 'INFO:'
