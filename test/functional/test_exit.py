@@ -58,8 +58,11 @@ def test_clients_in_every_state_are_disconnected(new_nsqd):
     closing.command('CLS')
     closing.expect_response(b'CLOSE_WAIT')
     half = daemon.connect()
+    half.expect_usable()
     half.send(b'PUB t\n' + struct.pack('>i', 100) + b'half')
-    line = daemon.connect().send(b'PU')
+    line = daemon.connect()
+    line.expect_usable()
+    line.send(b'PU')
     no_heartbeat = daemon.connect()
     no_heartbeat.identify(heartbeat_interval=-1)
     # A connection that has not yet said its protocol is the one that stock
@@ -82,6 +85,37 @@ def test_a_client_without_magic_does_not_hold_up_the_exit(new_nsqd):
         daemon.stop()
         client.expect_closed()
         other.expect_closed()
+
+
+@pytest.mark.ours(reason='may miss a client that connects meanwhile, and '
+                  'waits for it for ever')
+def test_clients_that_connect_during_the_exit_do_not_hold_it_up(new_nsqd):
+    daemon = new_nsqd()
+    clients = []
+    ended = threading.Event()
+
+    def connect():
+        # Some get through before the listener is closed, some do not.
+        while not ended.is_set():
+            try:
+                client = daemon.connect(b'')
+                clients.append(client)
+                client.send(b'  V2SUB t ch\n')
+            except OSError:
+                pass
+
+    threads = [threading.Thread(target=connect) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: len(clients) > 50, lambda: 'clients connect')
+        daemon.stop()
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+        for client in clients:
+            client.close()
 
 
 def test_an_idle_http_connection_does_not_hold_up_the_exit(new_nsqd):

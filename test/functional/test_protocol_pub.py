@@ -83,7 +83,7 @@ def test_the_default_limit_of_a_message_is_one_mebibyte(new_nsqd):
         client.sub(topic, 'ch')
         client.rdy(1)
         assert client.message().body == body
-        client.command('PUB', topic, body=body + b'x')
+        client.send(b'PUB big\n' + struct.pack('>i', len(body) + 1))
         client.expect_fatal(
             b'E_BAD_MESSAGE PUB message too big 1048577 > 1048576')
 
