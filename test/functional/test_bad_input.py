@@ -284,11 +284,13 @@ def test_consumers_that_do_not_read_do_not_hold_up_the_exit(new_nsqd):
 
 
 def test_a_publisher_that_does_not_read_its_answers_does_no_harm(daemon):
+    # An ephemeral topic drops what is too much, so that no disk is involved.
     with daemon.connect(receive_buffer=4096) as client:
         client.socket.settimeout(0.5)
         try:
             for _ in range(200):
-                client.socket.sendall((b'PUB t\n' + sized(b'x')) * 1000)
+                client.socket.sendall((b'PUB full#ephemeral\n' + sized(b'x'))
+                                      * 1000)
         except OSError:
             pass
         with daemon.connect() as other:
