@@ -91,6 +91,11 @@ static void format_address(const union address *a, char *out, size_t size)
 	}
 }
 
+void tcp_addr_format(const struct sockaddr *addr, char *out, size_t size)
+{
+	format_address((const union address *)addr, out, size);
+}
+
 /* --- listening ---------------------------------------------------------------------------- */
 
 static int bind_and_listen(int fd, const struct sockaddr *sa, socklen_t len, const char *net,
@@ -263,6 +268,11 @@ static void set_socket_options(int fd)
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &sec, sizeof(sec));
 }
 
+static const char *proto(const struct tcp_server_loop *s)
+{
+	return s->handler.proto ? s->handler.proto : "TCP";
+}
+
 static int start_handler(struct tcp_server_loop *s, int fd, const union address *a, struct err *err)
 {
 	struct connection *conn = xmalloc(sizeof(*conn));
@@ -318,12 +328,19 @@ int tcp_server_run(struct tcp_server_loop *s, struct err *err)
 {
 	int rc = 0;
 	bool pause = false;
-	lg_logf(s->handler.lg, LG_INFO, "TCP: listening on %s", s->listener->addr);
+	lg_logf(s->handler.lg, LG_INFO, "%s: listening on %s", proto(s), s->listener->addr);
 	while (!stopped(s, pause)) {
 		union address a = {0};
 		socklen_t len = sizeof(a);
 		struct err e;
-		int fd = accept4(s->listener->fd, &a.sa, &len, SOCK_CLOEXEC);
+		int flags = SOCK_CLOEXEC | (s->handler.accepted ? SOCK_NONBLOCK : 0);
+		int fd = accept4(s->listener->fd, &a.sa, &len, flags);
+		if (fd >= 0 && s->handler.accepted) {
+			set_socket_options(fd);
+			s->handler.accepted(s->handler.arg, fd, &a.sa, len);
+			pause = false;
+			continue;
+		}
 		if (fd >= 0) {
 			pause = start_handler(s, fd, &a, &e) != 0;
 			continue;
@@ -340,7 +357,7 @@ int tcp_server_run(struct tcp_server_loop *s, struct err *err)
 	}
 	/* wait to return until all handlers complete */
 	wait_group_wait(&s->handlers);
-	lg_logf(s->handler.lg, LG_INFO, "TCP: closing %s", s->listener->addr);
+	lg_logf(s->handler.lg, LG_INFO, "%s: closing %s", proto(s), s->listener->addr);
 	return rc;
 }
 

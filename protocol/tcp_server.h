@@ -7,6 +7,7 @@
 #define PROTOCOL_TCP_SERVER_H
 
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "common/err.h"
 #include "common/gothread.h"
@@ -30,9 +31,18 @@ void tcp_listener_close(struct tcp_listener *l);
 struct tcp_handler {
 	/* Handle(conn): runs in the connection's own thread; owns fd. */
 	void (*handle)(void *arg, int fd, const char *remote_addr);
+	/*
+	 * In place of handle, for a user that has threads of its own (libmicrohttpd):
+	 * runs in the loop's thread and must not block; owns fd, which is non-blocking.
+	 */
+	void (*accepted)(void *arg, int fd, const struct sockaddr *addr, socklen_t addr_len);
 	void *arg;
 	const struct lg *lg;
+	const char *proto; /* for the log: "HTTP"; NULL is "TCP" */
 };
+
+/* RemoteAddr().String(): as Go prints it. */
+void tcp_addr_format(const struct sockaddr *addr, char *out, size_t size);
 
 /*
  * TCPServer: accepts until tcp_server_stop, each connection in a thread "io:ADDR"
