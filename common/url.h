@@ -38,9 +38,9 @@ void url_values_free(struct url_values *vs);
 
 /* A parsed request target. All borrowed, path from the strbuf given. */
 struct url_target {
-	const char *path;      /* decoded */
+	const char *path; /* decoded */
 	size_t path_len;
-	const char *raw_path;  /* as sent */
+	const char *raw_path; /* as sent */
 	size_t raw_path_len;
 	const char *raw_query; /* without "?"; NULL if there is no "?" */
 	size_t raw_query_len;
@@ -50,7 +50,8 @@ struct url_target {
  * url.ParseRequestURI: "/path?query", "http://host/path?query" or "*". False: none of them, or with a control
  * byte or a bad escape in it. target must stay; path_buf receives the decoded path.
  */
-bool url_parse_target(struct url_target *t, const char *target, size_t len, struct strbuf *path_buf);
+bool url_parse_target(
+	struct url_target *t, const char *target, size_t len, struct strbuf *path_buf);
 
 /* Appends URL.EscapedPath(): raw if that is a valid encoding, else path, escaped. */
 void url_add_escaped_path(struct strbuf *out, const struct url_target *t);

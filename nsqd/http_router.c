@@ -145,8 +145,8 @@ static bool find_fixed_path(const struct http_route *routes, size_t n, enum http
 	const char *param;
 	size_t param_len;
 	url_clean_path(&clean, path, len);
-	const struct http_route *r = find(
-		routes, n, method, clean.data, clean.len, ignoring_case, &param, &param_len);
+	const struct http_route *r =
+		find(routes, n, method, clean.data, clean.len, ignoring_case, &param, &param_len);
 	if (r)
 		add_path(out, r, param, param_len);
 	bool found = r || (clean.len > 1 && find_other_slash(routes, n, method, clean.data,
@@ -184,14 +184,14 @@ enum http_route_result http_route_find(const struct http_route *routes, size_t n
 	enum http_method method, const char *path, size_t path_len, struct http_match *out)
 {
 	*out = (struct http_match){0};
-	out->route = find(routes, n_routes, method, path, path_len, exactly, &out->param,
-		&out->param_len);
+	out->route = find(
+		routes, n_routes, method, path, path_len, exactly, &out->param, &out->param_len);
 	if (out->route)
 		return HTTP_ROUTE_FOUND;
 	bool has_tree = method == HTTP_GET || method == HTTP_POST || method == HTTP_PUT;
 	if (has_tree && path_len > 1 &&
-		(find_other_slash(routes, n_routes, method, path, path_len, exactly,
-			 &out->redirect_path) ||
+		(find_other_slash(
+			 routes, n_routes, method, path, path_len, exactly, &out->redirect_path) ||
 			find_fixed_path(
 				routes, n_routes, method, path, path_len, &out->redirect_path)))
 		return HTTP_ROUTE_REDIRECT;

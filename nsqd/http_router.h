@@ -42,10 +42,10 @@ enum http_route_result {
 
 struct http_match {
 	const struct http_route *route; /* FOUND */
-	const char *param;              /* FOUND: what ":name" stands for; points into path; not terminated */
+	const char *param; /* FOUND: what ":name" stands for; points into path; not terminated */
 	size_t param_len;
-	struct strbuf redirect_path;    /* REDIRECT; to be freed by the caller in any case */
-	char allow[32];                 /* "GET, OPTIONS, PUT" */
+	struct strbuf redirect_path; /* REDIRECT; to be freed by the caller in any case */
+	char allow[32];              /* "GET, OPTIONS, PUT" */
 };
 
 enum http_method http_method_parse(const char *method);
