@@ -98,6 +98,7 @@ struct nsqd *nsqd_new(struct options *take_opts, struct err *err)
 	struct nsqd *n = xcalloc(1, sizeof(*n));
 	n->opts = take_opts;
 	lg_init(&n->lg, LOG_FD, take_opts->log_prefix, take_opts->log_level);
+	nsqd_config_init(&n->config, take_opts);
 	n->start_time_ns = clock_wall_ns();
 	n->data_dir_fd = -1;
 	rwlock_init(&n->lock, RANK_NSQD);
@@ -136,6 +137,7 @@ void nsqd_free(struct nsqd *n)
 	rwlock_destroy(&n->lock);
 	mutex_destroy(&n->metadata_lock);
 	mutex_destroy(&n->health_lock);
+	nsqd_config_destroy(&n->config);
 	lg_destroy(&n->lg);
 	options_free(n->opts);
 	free(n);

@@ -15,6 +15,7 @@
 #include "common/gothread.h"
 #include "common/lg.h"
 #include "common/lock.h"
+#include "nsqd/nsqd_config.h"
 #include "nsqd/options.h"
 
 struct topic;
@@ -27,6 +28,7 @@ struct backend_queue;
 struct nsqd {
 	struct options *opts;               /* owned; immutable after nsqd_new */
 	struct lg lg;                       /* level: atomic */
+	struct nsqd_config config;          /* what of the options may change; its own synchronisation */
 	int64_t start_time_ns;              /* immutable; wall clock */
 	_Atomic int64_t client_id_sequence;
 	_Atomic bool is_loading;
