@@ -1,0 +1,749 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The HTTP server: mirrors internal/http_api (http_server.go, api_response.go,
+ * req_params.go), on libmicrohttpd in place of net/http. Threads: "http"
+ * accepts; libmicrohttpd has one that starts and joins the connections' threads
+ * "http:ADDR", in which everything else here runs.
+ *
+ * Different from Go: libmicrohttpd parses the head of a request, and answers by
+ * itself what it cannot parse; a connection is a thread, so their number is
+ * limited, and at the limit the one that has been idle longest makes room; a
+ * body that is too big is read to its end (within reason) before it is refused,
+ * because closing on unread data would destroy the answer on its way.
+ */
+#include "nsqd/http_server.h"
+
+#include <microhttpd.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "common/chan.h"
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/gothread.h"
+#include "common/lock.h"
+#include "common/xalloc.h"
+#include "nsqd/http.h"
+#include "nsqd/nsqd.h"
+#include "protocol/tcp_server.h"
+
+/* Handlers keep little on the stack; sanitizers need several times that. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define STACK_SIZE ((size_t)1024 * 1024)
+#else
+#define STACK_SIZE ((size_t)192 * 1024)
+#endif
+
+/* libmicrohttpd's buffer per connection: bounds the head of a request, and is what a body is read through. */
+#define CONNECTION_MEMORY ((size_t)32 * 1024)
+/* Connections at once: half of the descriptors, within these bounds. */
+#define MIN_CONNECTIONS 64
+#define MAX_CONNECTIONS 8192
+/* Beyond the limit until those that make room are gone. */
+#define SPARE_CONNECTIONS 64
+/* Nobody who did something so recently makes room. */
+#define EVICT_IDLE_NS (10 * NSEC_PER_SEC)
+/* How much of a body that is too big is read and thrown away. */
+#define DRAIN_MAX ((int64_t)64 * 1024 * 1024)
+/* How long stop waits for answers under way. */
+#define STOP_WAIT_NS NSEC_PER_SEC
+/* Buffers that grew beyond this are not kept from one request to the next. */
+#define KEEP_BUFFER ((size_t)64 * 1024)
+
+#define TEXT_PLAIN "text/plain; charset=utf-8"
+#define TEXT_HTML "text/html; charset=utf-8"
+#define APPLICATION_JSON "application/json; charset=utf-8"
+
+struct http_server {
+	struct nsqd *nsqd;             /* immutable */
+	const char *proto;             /* immutable; "HTTP", "HTTPS" */
+	bool tls_enabled;              /* immutable */
+	bool tls_required;             /* immutable */
+	struct tcp_listener listener;  /* immutable until free */
+	struct tcp_server_loop loop;   /* its own synchronisation */
+	bool started;                  /* main thread only */
+	struct wait_group wait_group;  /* the accept thread */
+	struct MHD_Daemon *daemon;     /* immutable once started */
+	struct MHD_Response *ok;       /* immutable: the answers that need no building */
+	struct MHD_Response *empty;    /* immutable */
+	struct MHD_Response *plain_ok; /* immutable */
+
+	struct mutex conns_lock;
+	struct conn *conns; /* guarded by conns_lock; utlist */
+	size_t n_conns;     /* guarded by conns_lock */
+	size_t max_conns;   /* immutable */
+
+	_Atomic bool stopping;
+	_Atomic int answering;      /* requests between their handler and their last byte */
+	struct chan *answered_chan; /* immutable; capacity 1: answering has become 0 */
+};
+
+/* A connection, and the request that it is at. Its own thread's, where nothing else is said. */
+struct conn {
+	struct conn *prev, *next;    /* guarded by conns_lock */
+	struct http_server *server;  /* immutable */
+	int fd;                      /* immutable; libmicrohttpd's, open while we are in conns */
+	char remote_addr[128];       /* immutable */
+	_Atomic int64_t last_active; /* monotonic */
+	_Atomic bool handling;       /* in a handler: makes no room */
+	bool adopted;                /* its thread has its name */
+
+	struct strbuf uri;  /* the target as sent */
+	struct strbuf path; /* decoded */
+	bool begun;         /* the head has been looked at */
+	bool counted;       /* in answering */
+	const char *method; /* libmicrohttpd's, for the length of the request */
+	int64_t limit;      /* of the body; -1: thrown away */
+	int64_t thrown_away;
+	enum http_route_result result;
+	bool bad_request;
+	struct http_match match;
+	struct http_request req;
+};
+
+/* --- what handlers call -------------------------------------------------------------------- */
+
+bool http_parse_query(struct http_request *req)
+{
+	return url_parse_query(&req->query, req->target.raw_query ? req->target.raw_query : "",
+		req->target.raw_query_len);
+}
+
+const char *http_body(const struct http_request *req)
+{
+	return req->message ? req->message->data : req->body.data;
+}
+
+struct message_body *http_take_body(struct http_request *req)
+{
+	struct message_body *b = req->message;
+	if (b && b->len == req->body_len) {
+		req->message = NULL;
+		return b;
+	}
+	b = message_body_new(req->body_len);
+	memcpy(b->data, http_body(req), req->body_len);
+	return b;
+}
+
+void http_respond_text(struct http_request *req, const char *text)
+{
+	req->status = MHD_HTTP_OK;
+	req->is_json = false;
+	req->text = text;
+}
+
+void http_respond_out(struct http_request *req, bool is_json)
+{
+	req->status = MHD_HTTP_OK;
+	req->is_json = is_json;
+	req->text = NULL;
+}
+
+void http_respond_error(struct http_request *req, int status, const char *text)
+{
+	req->status = status;
+	req->is_json = false;
+	req->text = NULL;
+	strbuf_reset(&req->out);
+	strbuf_adds(&req->out, text);
+}
+
+/* --- responses ----------------------------------------------------------------------------- */
+
+static void add_header(struct MHD_Response *r, const char *name, const char *value)
+{
+	CHECK(MHD_add_response_header(r, name, value) == MHD_YES);
+}
+
+/* A body of no bytes has no type, as with net/http, which guesses the type from the body. */
+static struct MHD_Response *new_response(
+	const char *data, size_t len, enum MHD_ResponseMemoryMode mode, const char *type, bool v1)
+{
+	struct MHD_Response *r = MHD_create_response_from_buffer(len, (void *)data, mode);
+	CHECK(r); /* no memory */
+	if (len > 0)
+		add_header(r, "Content-Type", type);
+	if (v1)
+		add_header(r, "X-Nsq-Content-Type", "nsq; version=1.0");
+	return r;
+}
+
+static enum MHD_Result queue(struct MHD_Connection *mc, int status, struct MHD_Response *r)
+{
+	enum MHD_Result rc = MHD_queue_response(mc, (unsigned)status, r);
+	MHD_destroy_response(r); /* our reference */
+	return rc;
+}
+
+/* Queues what is in out, which is given away. */
+static enum MHD_Result queue_out(
+	struct MHD_Connection *mc, int status, struct strbuf *out, const char *type, bool v1)
+{
+	size_t len = out->len;
+	char *data = strbuf_detach(out);
+	return queue(mc, status, new_response(data, len, MHD_RESPMEM_MUST_FREE, type, v1));
+}
+
+/* http_api.RespondV1 */
+static enum MHD_Result respond_v1(struct conn *c, struct MHD_Connection *mc)
+{
+	struct http_request *req = &c->req;
+	struct http_server *s = c->server;
+	if (req->status != MHD_HTTP_OK) {
+		struct strbuf json = STRBUF_INIT;
+		strbuf_adds(&json, "{\"message\":");
+		strbuf_add_json(&json, req->out.data, req->out.len);
+		strbuf_addc(&json, '}');
+		return queue_out(mc, req->status, &json, APPLICATION_JSON, true);
+	}
+	if (!req->text)
+		return queue_out(mc, req->status, &req->out,
+			req->is_json ? APPLICATION_JSON : TEXT_PLAIN, true);
+	if (!*req->text)
+		return MHD_queue_response(mc, MHD_HTTP_OK, s->empty);
+	if (strcmp(req->text, "OK") == 0)
+		return MHD_queue_response(mc, MHD_HTTP_OK, s->ok);
+	return queue(mc, MHD_HTTP_OK,
+		new_response(
+			req->text, strlen(req->text), MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, true));
+}
+
+/* http_api.PlainText */
+static enum MHD_Result respond_plain(struct conn *c, struct MHD_Connection *mc)
+{
+	struct http_request *req = &c->req;
+	if (!req->text)
+		return queue_out(mc, req->status, &req->out, TEXT_PLAIN, false);
+	if (strcmp(req->text, "OK") == 0)
+		return MHD_queue_response(mc, MHD_HTTP_OK, c->server->plain_ok);
+	return queue(mc, MHD_HTTP_OK,
+		new_response(
+			req->text, strlen(req->text), MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, false));
+}
+
+static enum MHD_Result respond_bad_request(struct MHD_Connection *mc)
+{
+	static const char text[] = "400 Bad Request";
+	struct MHD_Response *r =
+		new_response(text, sizeof(text) - 1, MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, false);
+	add_header(r, "Connection", "close");
+	return queue(mc, MHD_HTTP_BAD_REQUEST, r);
+}
+
+static enum MHD_Result respond_tls_required(struct conn *c, struct MHD_Connection *mc)
+{
+	struct http_server *https = c->server->nsqd->https_server;
+	struct strbuf json = STRBUF_INIT;
+	strbuf_addf(&json, "{\"message\": \"TLS_REQUIRED\", \"https_port\": %d}",
+		https ? http_server_port(https) : 0);
+	return queue_out(mc, MHD_HTTP_FORBIDDEN, &json, APPLICATION_JSON, true);
+}
+
+/* template.HTMLEscape as http.Redirect uses it */
+static void add_html_escaped(struct strbuf *out, const char *s)
+{
+	for (; *s; s++) {
+		const char *esc = *s == '&'    ? "&amp;"
+				  : *s == '<'  ? "&lt;"
+				  : *s == '>'  ? "&gt;"
+				  : *s == '"'  ? "&#34;"
+				  : *s == '\'' ? "&#39;"
+					       : NULL;
+		if (esc)
+			strbuf_adds(out, esc);
+		else
+			strbuf_addc(out, *s);
+	}
+}
+
+/* http.Redirect: any byte of the query that is not ASCII is escaped in the Location. */
+static void add_location(struct strbuf *out, struct conn *c)
+{
+	struct strbuf clean = STRBUF_INIT;
+	url_clean_path(&clean, c->match.redirect_path.data, c->match.redirect_path.len);
+	url_escape_path(out, clean.data, clean.len);
+	strbuf_free(&clean);
+	if (!c->req.target.raw_query)
+		return;
+	strbuf_addc(out, '?');
+	for (size_t i = 0; i < c->req.target.raw_query_len; i++) {
+		unsigned char b = (unsigned char)c->req.target.raw_query[i];
+		if (b < 0x80)
+			strbuf_addc(out, (char)b);
+		else
+			strbuf_addf(out, "%%%02X", b);
+	}
+}
+
+static enum MHD_Result respond_redirect(struct conn *c, struct MHD_Connection *mc)
+{
+	bool get = c->req.method == HTTP_GET;
+	struct strbuf location = STRBUF_INIT, html = STRBUF_INIT;
+	add_location(&location, c);
+	if (get) {
+		strbuf_adds(&html, "<a href=\"");
+		add_html_escaped(&html, location.data);
+		strbuf_adds(&html, "\">Moved Permanently</a>.\n\n");
+	}
+	size_t len = html.len;
+	struct MHD_Response *r =
+		new_response(strbuf_detach(&html), len, MHD_RESPMEM_MUST_FREE, TEXT_HTML, false);
+	add_header(r, "Location", location.data);
+	strbuf_free(&location);
+	return queue(mc, get ? MHD_HTTP_MOVED_PERMANENTLY : MHD_HTTP_TEMPORARY_REDIRECT, r);
+}
+
+static enum MHD_Result respond_allow(struct conn *c, struct MHD_Connection *mc)
+{
+	struct MHD_Response *r = new_response("", 0, MHD_RESPMEM_PERSISTENT, NULL, false);
+	if (*c->match.allow)
+		add_header(r, "Allow", c->match.allow);
+	return queue(mc, MHD_HTTP_OK, r);
+}
+
+static enum MHD_Result respond_method_not_allowed(struct conn *c, struct MHD_Connection *mc)
+{
+	static const char json[] = "{\"message\":\"METHOD_NOT_ALLOWED\"}";
+	struct MHD_Response *r = new_response(
+		json, sizeof(json) - 1, MHD_RESPMEM_PERSISTENT, APPLICATION_JSON, true);
+	add_header(r, "Allow", c->match.allow);
+	return queue(mc, MHD_HTTP_METHOD_NOT_ALLOWED, r);
+}
+
+/* --- a request ------------------------------------------------------------------------------ */
+
+/* http_api.Log */
+static void log_request(struct conn *c, int status, int64_t elapsed_ns)
+{
+	char elapsed[32];
+	struct strbuf uri = STRBUF_INIT;
+	if (!lg_enabled(&c->server->nsqd->lg, LG_INFO))
+		return;
+	url_add_escaped_path(&uri, &c->req.target);
+	if (c->req.target.raw_query) {
+		strbuf_addc(&uri, '?');
+		strbuf_add(&uri, c->req.target.raw_query, c->req.target.raw_query_len);
+	}
+	lg_logf(&c->server->nsqd->lg, LG_INFO, "%d %s %s (%s) %s", status, c->method, uri.data,
+		c->remote_addr, duration_format(elapsed_ns, elapsed, sizeof(elapsed)));
+	strbuf_free(&uri);
+}
+
+static void run_handler(struct conn *c)
+{
+	const struct http_route *route = c->match.route;
+	bool logged = route->flags & HTTP_LOGGED;
+	int64_t start = logged ? clock_mono_ns() : 0;
+	route->handle(&c->req);
+	if (logged)
+		log_request(c, c->req.status, clock_mono_ns() - start);
+}
+
+/* The whole request is there (or as much of it as is wanted): answers it. */
+static enum MHD_Result finish_request(struct conn *c, struct MHD_Connection *mc)
+{
+	atomic_store(&c->handling, true);
+	atomic_fetch_add(&c->server->answering, 1);
+	c->counted = true;
+	if (c->server->tls_required && !c->server->tls_enabled)
+		return respond_tls_required(c, mc);
+	if (c->bad_request)
+		return respond_bad_request(mc);
+	switch (c->result) {
+	case HTTP_ROUTE_FOUND:
+		run_handler(c);
+		return c->match.route->flags & HTTP_PLAIN_TEXT ? respond_plain(c, mc)
+							       : respond_v1(c, mc);
+	case HTTP_ROUTE_REDIRECT:
+		return respond_redirect(c, mc);
+	case HTTP_ROUTE_ALLOW:
+		return respond_allow(c, mc);
+	case HTTP_ROUTE_METHOD_NOT_ALLOWED:
+		log_request(c, MHD_HTTP_METHOD_NOT_ALLOWED, 0);
+		return respond_method_not_allowed(c, mc);
+	case HTTP_ROUTE_NOT_FOUND:
+		break;
+	}
+	http_respond_error(&c->req, MHD_HTTP_NOT_FOUND, "NOT_FOUND");
+	log_request(c, MHD_HTTP_NOT_FOUND, 0);
+	return respond_v1(c, mc);
+}
+
+static int64_t content_length(struct MHD_Connection *mc)
+{
+	const char *v = MHD_lookup_connection_value(mc, MHD_HEADER_KIND, "Content-Length");
+	if (v)
+		return strtoll(
+			v, NULL, 10); /* libmicrohttpd has checked it; out of range: the largest */
+	return MHD_lookup_connection_value(mc, MHD_HEADER_KIND, "Transfer-Encoding") ? -1 : 0;
+}
+
+/* Where the request goes, and how much of its body is wanted. */
+static void route_request(struct conn *c)
+{
+	struct http_request *req = &c->req;
+	req->method = http_method_parse(c->method);
+	c->limit = -1;
+	if (!url_parse_target(&req->target, c->uri.data, c->uri.len, &c->path)) {
+		c->bad_request = true;
+		return;
+	}
+	if (req->method == HTTP_OPTIONS && c->uri.len == 1 && c->uri.data[0] == '*') {
+		c->result = HTTP_ROUTE_ALLOW; /* net/http answers that itself, without Allow */
+		return;
+	}
+	c->result = http_route_find(http_routes, http_n_routes, req->method, req->target.path,
+		req->target.path_len, &c->match);
+	if (c->result != HTTP_ROUTE_FOUND)
+		return;
+	req->param = c->match.param;
+	req->param_len = c->match.param_len;
+	if (c->match.route->body_limit)
+		c->limit = c->match.route->body_limit(nsqd_get_opts(c->server->nsqd));
+}
+
+/* The head of a request is there. */
+static enum MHD_Result begin_request(struct conn *c, struct MHD_Connection *mc, const char *method)
+{
+	struct http_request *req = &c->req;
+	c->begun = true;
+	c->method = method;
+	if (!c->adopted) {
+		char name[160];
+		snprintf(name, sizeof(name), "http:%s", c->remote_addr);
+		gothread_adopt(name);
+		c->adopted = true;
+	}
+	if (atomic_load(&c->server->stopping))
+		return MHD_NO;
+	route_request(c);
+	req->content_length = content_length(mc);
+	if (c->limit < 0)
+		return MHD_YES;
+	if (req->content_length > c->limit) {
+		/* Who waits for our consent to send so much gets the answer in its place. */
+		if (req->content_length - c->limit > DRAIN_MAX ||
+			MHD_lookup_connection_value(mc, MHD_HEADER_KIND, "Expect"))
+			return finish_request(c, mc);
+	} else if (req->content_length > 0 && (c->match.route->flags & HTTP_MESSAGE_BODY)) {
+		req->message = message_body_new((size_t)req->content_length);
+	}
+	return MHD_YES;
+}
+
+/* Keeps of the body what fits, and throws the rest away. */
+static enum MHD_Result take_body(struct conn *c, const char *data, size_t len)
+{
+	struct http_request *req = &c->req;
+	size_t room = c->limit < 0 ? 0 : (size_t)c->limit + 1 - req->body_len;
+	size_t n = len < room ? len : room;
+	atomic_store_explicit(&c->last_active, clock_mono_ns(), memory_order_relaxed);
+	if (n > 0 && req->message) {
+		CHECK(n <= req->message->len - req->body_len);
+		memcpy(req->message->data + req->body_len, data, n);
+	} else if (n > 0) {
+		strbuf_add(&req->body, data, n);
+	}
+	req->body_len += n;
+	c->thrown_away += (int64_t)(len - n);
+	return c->limit >= 0 && c->thrown_away > DRAIN_MAX ? MHD_NO : MHD_YES;
+}
+
+/* MHD_AccessHandlerCallback: once with the head, then with each part of the body, then at its end. */
+static enum MHD_Result handle_access(void *cls, struct MHD_Connection *mc, const char *url,
+	const char *method, const char *version, const char *upload_data, size_t *upload_data_size,
+	void **req_cls)
+{
+	(void)cls;
+	(void)url;
+	(void)version;
+	struct conn *c = *req_cls;
+	if (!c->begun)
+		return begin_request(c, mc, method);
+	if (*upload_data_size == 0)
+		return finish_request(c, mc);
+	size_t len = *upload_data_size;
+	*upload_data_size = 0;
+	return take_body(c, upload_data, len);
+}
+
+/* The target before libmicrohttpd decodes it; what it returns is the request's *req_cls. */
+static void *handle_uri(void *cls, const char *uri, struct MHD_Connection *mc)
+{
+	(void)cls;
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(mc, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	struct conn *c = info->socket_context;
+	strbuf_reset(&c->uri);
+	strbuf_adds(&c->uri, uri);
+	atomic_store_explicit(&c->last_active, clock_mono_ns(), memory_order_relaxed);
+	return c;
+}
+
+/* We decode ourselves, so that bad escapes can be refused as Go does. */
+static size_t leave_escaped(void *cls, struct MHD_Connection *mc, char *s)
+{
+	(void)cls;
+	(void)mc;
+	return strlen(s);
+}
+
+static void reset_buffer(struct strbuf *sb)
+{
+	if (sb->cap > KEEP_BUFFER)
+		strbuf_free(sb);
+	else
+		strbuf_reset(sb);
+}
+
+/* MHD_RequestCompletedCallback: answered, or broken off. */
+static void request_completed(
+	void *cls, struct MHD_Connection *mc, void **req_cls, enum MHD_RequestTerminationCode toe)
+{
+	(void)mc;
+	(void)toe;
+	struct http_server *s = cls;
+	struct conn *c = *req_cls;
+	struct http_request *req = &c->req;
+	if (req->message)
+		message_body_unref(req->message);
+	strbuf_free(&c->match.redirect_path);
+	reset_buffer(&req->body);
+	reset_buffer(&req->out);
+	req->message = NULL;
+	req->body_len = 0;
+	req->param = NULL;
+	req->target = (struct url_target){0};
+	c->match = (struct http_match){0};
+	c->begun = false;
+	c->bad_request = false;
+	c->thrown_away = 0;
+	atomic_store(&c->handling, false);
+	if (!c->counted)
+		return;
+	c->counted = false;
+	if (atomic_fetch_sub(&s->answering, 1) == 1 && atomic_load(&s->stopping))
+		chan_try_send_n(s->answered_chan, "", 1);
+}
+
+/* --- connections ---------------------------------------------------------------------------- */
+
+/* Over the limit: whoever has done nothing for longest goes. conns_lock keeps its descriptor open. */
+static void evict_locked(struct http_server *s)
+{
+	struct conn *oldest = NULL;
+	int64_t before = clock_mono_ns() - EVICT_IDLE_NS;
+	for (struct conn *c = s->conns; c; c = c->next) {
+		int64_t last = atomic_load_explicit(&c->last_active, memory_order_relaxed);
+		if (last < before && !atomic_load(&c->handling)) {
+			oldest = c;
+			before = last;
+		}
+	}
+	if (!oldest)
+		return;
+	atomic_store_explicit(&oldest->last_active, INT64_MAX, memory_order_relaxed);
+	shutdown(oldest->fd, SHUT_RDWR);
+}
+
+/* In libmicrohttpd's own thread, before the connection has one. */
+static void connection_started(struct http_server *s, struct MHD_Connection *mc, void **socket_cls)
+{
+	struct conn *c = xcalloc(1, sizeof(*c));
+	c->server = s;
+	c->fd = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+	tcp_addr_format(
+		MHD_get_connection_info(mc, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr,
+		c->remote_addr, sizeof(c->remote_addr));
+	atomic_init(&c->last_active, clock_mono_ns());
+	c->req.nsqd = s->nsqd;
+	c->req.remote_addr = c->remote_addr;
+	*socket_cls = c;
+	mutex_lock(&s->conns_lock);
+	DL_APPEND(s->conns, c);
+	if (++s->n_conns > s->max_conns)
+		evict_locked(s);
+	mutex_unlock(&s->conns_lock);
+}
+
+/* Likewise; its thread has been joined, its descriptor is still open. */
+static void connection_closed(struct http_server *s, struct conn *c)
+{
+	mutex_lock(&s->conns_lock);
+	DL_DELETE(s->conns, c);
+	s->n_conns--;
+	mutex_unlock(&s->conns_lock);
+	CHECK(!c->req.message); /* request_completed comes first */
+	strbuf_free(&c->uri);
+	strbuf_free(&c->path);
+	strbuf_free(&c->req.body);
+	strbuf_free(&c->req.out);
+	url_values_free(&c->req.query);
+	free(c);
+}
+
+static void notify_connection(void *cls, struct MHD_Connection *mc, void **socket_cls,
+	enum MHD_ConnectionNotificationCode toe)
+{
+	if (toe == MHD_CONNECTION_NOTIFY_STARTED)
+		connection_started(cls, mc, socket_cls);
+	else
+		connection_closed(cls, *socket_cls);
+}
+
+/* tcp_handler.accepted: libmicrohttpd owns the socket, also when it fails. */
+static void handle_accepted(void *arg, int fd, const struct sockaddr *addr, socklen_t addr_len)
+{
+	struct http_server *s = arg;
+	(void)MHD_add_connection(s->daemon, fd, addr, addr_len);
+}
+
+/* --- the server ------------------------------------------------------------------------------ */
+
+/* What libmicrohttpd has to say; net/http says such things at the same level. */
+static void log_mhd(void *cls, const char *fmt, va_list ap)
+{
+	struct http_server *s = cls;
+	struct strbuf text = STRBUF_INIT;
+	strbuf_vaddf(&text, fmt, ap);
+	while (text.len > 0 && text.data[text.len - 1] == '\n')
+		text.data[--text.len] = '\0';
+	lg_logf(&s->nsqd->lg, LG_WARN, "%s: %s", s->proto, text.data);
+	strbuf_free(&text);
+}
+
+static _Noreturn void mhd_panic(void *cls, const char *file, unsigned int line, const char *reason)
+{
+	(void)cls;
+	check_failed(file, (int)line, "libmicrohttpd: %s", reason ? reason : "");
+}
+
+static size_t connection_limit(void)
+{
+	struct rlimit files;
+	size_t n = MAX_CONNECTIONS;
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur / 2 < n)
+		n = (size_t)files.rlim_cur / 2;
+	return n < MIN_CONNECTIONS ? MIN_CONNECTIONS : n;
+}
+
+struct http_server *http_server_new(
+	struct nsqd *n, const char *address, bool tls_enabled, bool tls_required, struct err *err)
+{
+	struct http_server *s = xcalloc(1, sizeof(*s));
+	s->nsqd = n;
+	s->proto = tls_enabled ? "HTTPS" : "HTTP";
+	s->tls_enabled = tls_enabled;
+	s->tls_required = tls_required;
+	s->max_conns = connection_limit();
+	if (tcp_listen(&s->listener, address, err) != 0) {
+		free(s);
+		return NULL;
+	}
+	struct tcp_handler h = {
+		.accepted = handle_accepted, .arg = s, .lg = &n->lg, .proto = s->proto};
+	if (tcp_server_init(&s->loop, &s->listener, &h, err) != 0) {
+		tcp_listener_close(&s->listener);
+		free(s);
+		return NULL;
+	}
+	mutex_init(&s->conns_lock, RANK_LEAF);
+	wait_group_init(&s->wait_group);
+	s->answered_chan = chan_new(0, 1);
+	s->ok = new_response("OK", 2, MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, true);
+	s->empty = new_response("", 0, MHD_RESPMEM_PERSISTENT, NULL, true);
+	s->plain_ok = new_response("OK", 2, MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, false);
+	return s;
+}
+
+static void accept_loop(void *arg)
+{
+	struct http_server *s = arg;
+	struct err err;
+	if (tcp_server_run(&s->loop, &err) == 0)
+		return;
+	nsqd_logf(s->nsqd, LG_FATAL, "http.Serve() error - %s", err.msg);
+	/* As in stock, the daemon does not go on with an ear less. */
+	atomic_store(&s->nsqd->main_failed, true);
+	kill(getpid(), SIGTERM);
+}
+
+int http_server_start(struct http_server *s, struct err *err)
+{
+	const unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
+			       MHD_USE_POLL | MHD_USE_ITC | MHD_USE_NO_LISTEN_SOCKET |
+			       MHD_USE_ERROR_LOG;
+	MHD_set_panic_func(mhd_panic, NULL);
+	s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle_access, s,
+		MHD_OPTION_EXTERNAL_LOGGER, log_mhd, s, MHD_OPTION_NOTIFY_CONNECTION,
+		notify_connection, s, MHD_OPTION_NOTIFY_COMPLETED, request_completed, s,
+		MHD_OPTION_URI_LOG_CALLBACK, handle_uri, s, MHD_OPTION_UNESCAPE_CALLBACK,
+		leave_escaped, s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned)(s->max_conns + SPARE_CONNECTIONS),
+		MHD_OPTION_THREAD_STACK_SIZE, STACK_SIZE, MHD_OPTION_END);
+	if (!s->daemon)
+		return err_set(err, 0, "%s: libmicrohttpd cannot start a thread", s->proto);
+	const char *name = s->tls_enabled ? "https" : "http";
+	if (wait_group_wrap(&s->wait_group, name, accept_loop, s, err) != 0) {
+		MHD_stop_daemon(s->daemon);
+		s->daemon = NULL;
+		return -1;
+	}
+	s->started = true;
+	return 0;
+}
+
+/* Connections that wait for their next request are simply closed; answers under way get a moment. */
+static void wait_for_answers(struct http_server *s)
+{
+	atomic_store(&s->stopping, true);
+	if (atomic_load(&s->answering) == 0)
+		return;
+	struct ticker timeout;
+	ticker_after(&timeout, STOP_WAIT_NS);
+	struct chan_case cases[] = {
+		chan_case_recv(s->answered_chan, NULL),
+		chan_case_tick(&timeout),
+	};
+	chan_select(cases, 2);
+}
+
+void http_server_stop(struct http_server *s)
+{
+	if (!s->started)
+		return;
+	s->started = false;
+	tcp_server_stop(&s->loop);
+	wait_group_wait(&s->wait_group);
+	wait_for_answers(s);
+	MHD_stop_daemon(s->daemon);
+	s->daemon = NULL;
+}
+
+void http_server_free(struct http_server *s)
+{
+	if (!s)
+		return;
+	CHECK(!s->daemon);
+	MHD_destroy_response(s->ok);
+	MHD_destroy_response(s->empty);
+	MHD_destroy_response(s->plain_ok);
+	tcp_server_destroy(&s->loop);
+	tcp_listener_close(&s->listener);
+	wait_group_destroy(&s->wait_group);
+	mutex_destroy(&s->conns_lock);
+	chan_free(s->answered_chan);
+	free(s);
+}
+
+int http_server_port(const struct http_server *s)
+{
+	return s->listener.port;
+}
