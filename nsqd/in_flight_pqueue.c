@@ -22,15 +22,21 @@
 /* --- the table ------------------------------------------------------------------------------ */
 
 /*
- * The last digits of an id are a counter and the first ones a clock: multiplying
- * by an odd constant spreads both over the upper bits.
+ * Ids that follow each other differ in their last digits only, which are the
+ * upper bytes of the second half here: so they are shifted down and mixed
+ * (the finaliser of MurmurHash3) before the bucket is cut out.
  */
 static size_t bucket_of(const struct in_flight_pqueue *q, struct message_id id)
 {
 	uint64_t half[2];
 	memcpy(half, id.hex, sizeof(half));
-	uint64_t h = (half[0] ^ (half[1] << 3 | half[1] >> 61)) * UINT64_C(0x9e3779b97f4a7c15);
-	return (size_t)(h >> 32) & (q->n_buckets - 1);
+	uint64_t h = half[0] ^ half[1];
+	h ^= h >> 33;
+	h *= UINT64_C(0xff51afd7ed558ccd);
+	h ^= h >> 33;
+	h *= UINT64_C(0xc4ceb9fe1a85ec53);
+	h ^= h >> 33;
+	return (size_t)h & (q->n_buckets - 1);
 }
 
 static bool id_equal(struct message_id a, struct message_id b)
