@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the load generator share.
+ *
+ * The generator is a set of worker threads. A worker owns one or more
+ * connections and does nothing but wait for input on them; a connection is a
+ * publisher or a consumer, and its `input` callback does the rest. With one
+ * connection a worker blocks in recv(), with several in epoll_wait().
+ *
+ * Everything that goes wrong ends the process through die(): a load generator
+ * that survives a fault only produces wrong figures.
+ */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* ---- options (nsq_bench.c) ---- */
+
+struct options {
+	const char *mode;
+	const char *host;
+	int port;
+	int http_port;
+	pid_t pid;            /* the server to account for, 0 = none */
+	const char *topic;
+	const char *channel;
+	int conns;            /* publishing connections */
+	int subs;             /* consuming connections per channel */
+	int channels;
+	int outstanding;      /* commands without an answer, per connection */
+	int batch;            /* messages per MPUB */
+	size_t size;          /* of a body */
+	uint64_t total;       /* messages to publish or to expect */
+	double seconds;       /* publish for so long instead of `total` messages */
+	double rate;          /* latency: messages per second */
+	int rdy;
+	int output_buffer_size;    /* as in IDENTIFY; 0 = the server's default */
+	int output_buffer_timeout; /* in ms, the same */
+	int threads;          /* at most so many workers publish, and as many consume per channel */
+	bool create;          /* create the channels before publishing */
+	bool null;            /* load the built-in null server instead */
+};
+
+extern struct options opt;
+
+__attribute__((noreturn, format(printf, 1, 2))) void die(const char *fmt, ...);
+void *xalloc(size_t size);
+uint64_t now_ns(void); /* CLOCK_MONOTONIC */
+
+/* ---- connections (conn.c) ---- */
+
+struct conn {
+	int fd;
+	bool done; /* the worker drops a connection that is done */
+	char *buf; /* input not yet used: buf[0 .. have) */
+	size_t have;
+	size_t cap;
+	uint64_t input_at; /* when the last input arrived */
+	void (*start)(struct conn *);
+	void (*input)(struct conn *);
+};
+
+enum { FRAME_RESPONSE = 0, FRAME_ERROR = 1, FRAME_MESSAGE = 2 };
+
+struct frame {
+	int32_t type;
+	const char *data;
+	size_t len;
+};
+
+static inline uint32_t get_be32(const char *p)
+{
+	uint32_t v;
+	__builtin_memcpy(&v, p, 4);
+	return __builtin_bswap32(v);
+}
+
+static inline void put_be32(char *p, uint32_t v)
+{
+	v = __builtin_bswap32(v);
+	__builtin_memcpy(p, &v, 4);
+}
+
+int dial(int port);
+void send_all(int fd, const void *data, size_t len);
+/* Connects with room for `cap` bytes of input. */
+void conn_open(struct conn *c, int port, size_t cap);
+void conn_close(struct conn *c);
+/* Magic and IDENTIFY. heartbeat_ms -1 switches heartbeats off. */
+void conn_identify(struct conn *c, int heartbeat_ms);
+void conn_subscribe(struct conn *c, const char *topic, const char *channel);
+/* Waits for input and appends it to buf. */
+void conn_recv(struct conn *c);
+/* The frame at offset *used; advances *used. False: no complete frame there.
+ * An error frame from the server ends the run. */
+bool conn_frame(const struct conn *c, size_t *used, struct frame *f);
+/* Drops the first `used` bytes of buf. */
+void conn_consume(struct conn *c, size_t used);
+bool frame_is(const struct frame *f, const char *text);
+
+/* ---- workers (worker.c) ---- */
+
+struct worker {
+	pthread_t thread;
+	struct conn **conns;
+	int n;
+	pthread_barrier_t *start;
+};
+
+/* The worker begins with the barrier, and ends when its connections are done. */
+void worker_spawn(struct worker *w, pthread_barrier_t *start);
+void worker_join(struct worker *w);
+
+/* ---- bodies: a sequence number in front and again behind (body.c) ---- */
+
+enum { BODY_MIN = 12, BODY_MIN_LATENCY = 28 };
+
+void body_fill(char *body, size_t size);
+void body_stamp(char *body, size_t size, uint64_t seq);
+/* Checks both copies and the size; ends the run when they differ. */
+uint64_t body_check(const char *body, size_t size);
+
+/* Sequence numbers are dense, from 0, over all publishers. */
+struct sequence {
+	_Atomic uint64_t next;
+	uint64_t total; /* UINT64_MAX: until `stop` */
+	_Atomic bool stop;
+};
+
+/* Takes up to n numbers from *first on; returns how many there were. */
+unsigned sequence_take(struct sequence *s, unsigned n, uint64_t *first);
+
+/* ---- publishers (publish.c) ---- */
+
+enum publish_kind { PUBLISH_PUB, PUBLISH_MPUB, PUBLISH_HTTP };
+
+struct publishers;
+
+struct publishers *publishers_open(enum publish_kind kind, struct sequence *seq);
+void publishers_spawn(struct publishers *p, pthread_barrier_t *start);
+int publishers_workers(const struct publishers *p);
+/* Returns the number of messages that the server acknowledged. */
+uint64_t publishers_join(struct publishers *p);
+void publishers_close(struct publishers *p);
+
+/* ---- consumers (consume.c) ---- */
+
+struct latency; /* latency.c */
+
+struct consumers;
+
+/* Connects and subscribes, without RDY. At most `max` messages will come. */
+struct consumers *consumers_open(uint64_t max, struct latency *lat);
+void consumers_spawn(struct consumers *c, pthread_barrier_t *start);
+int consumers_workers(const struct consumers *c);
+void consumers_ready(struct consumers *c);
+/* Waits until each channel got `expected` messages and the server has taken
+ * every FIN, and checks them. Returns when the last message came. */
+uint64_t consumers_finish(struct consumers *c, uint64_t expected);
+uint64_t consumers_redelivered(const struct consumers *c);
+void consumers_close(struct consumers *c);
+
+/* ---- latency (latency.c) ---- */
+
+/* Called by the consumer for each message. */
+void latency_record(struct latency *l, const char *body, uint64_t received_at);
+void run_latency(void);
+
+/* ---- the other modes ---- */
+
+void run_idle(void);                  /* idle.c */
+void null_server_start(void);         /* null_server.c: sets opt.port, opt.pid */
+
+/* ---- the server's accounts (proc.c) ---- */
+
+struct proc_sample {
+	int64_t cpu_ns;
+	uint64_t voluntary; /* context switches of the threads that live now */
+	uint64_t involuntary;
+	long rss_kb;
+	long peak_kb;
+	int threads;
+	int64_t own_cpu_ns; /* of the generator */
+};
+
+void proc_sample(struct proc_sample *s);
+long mem_available_kb(void);
+/* Prints the server's share as key=value, each with a blank in front. */
+void proc_print(const struct proc_sample *a, const struct proc_sample *b, uint64_t messages);
+
+#endif

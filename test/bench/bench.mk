@@ -1,0 +1,1 @@
+include test/stock/stock.mk

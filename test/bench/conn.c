@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A client's connection in protocol V2: handshake, input buffer, frames.
+ * Sockets are blocking. Nothing may be silent for longer than STALL_S: a
+ * server that stops answering ends the run.
+ */
+#include "test/bench/bench.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+enum { STALL_S = 30 };
+
+int dial(int port)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	struct timeval stall = {.tv_sec = STALL_S};
+	int one = 1;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		die("socket: %s", strerror(errno));
+	if (inet_pton(AF_INET, opt.host, &sa.sin_addr) != 1)
+		die("%s: not an IPv4 address", opt.host);
+	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0)
+		die("connect to %s:%d: %s", opt.host, port, strerror(errno));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &stall, sizeof(stall));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &stall, sizeof(stall));
+	return fd;
+}
+
+void send_all(int fd, const void *data, size_t len)
+{
+	const char *p = data;
+
+	while (len > 0) {
+		ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			die("send: %s", strerror(errno));
+		}
+		p += n;
+		len -= (size_t)n;
+	}
+}
+
+void conn_open(struct conn *c, int port, size_t cap)
+{
+	c->fd = dial(port);
+	c->cap = cap;
+	c->buf = xalloc(cap);
+}
+
+void conn_close(struct conn *c)
+{
+	close(c->fd);
+	free(c->buf);
+}
+
+void conn_recv(struct conn *c)
+{
+	ssize_t n;
+
+	if (c->have == c->cap)
+		die("a frame of %u bytes is too big for the input buffer", get_be32(c->buf));
+	do
+		n = recv(c->fd, c->buf + c->have, c->cap - c->have, 0);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		die(errno == EAGAIN ? "the server was silent for %d s" : "recv failed after %d s",
+			STALL_S);
+	if (n == 0)
+		die("the server closed the connection");
+	c->input_at = now_ns();
+	c->have += (size_t)n;
+}
+
+bool conn_frame(const struct conn *c, size_t *used, struct frame *f)
+{
+	const char *p = c->buf + *used;
+	size_t have = c->have - *used;
+	uint32_t size;
+
+	if (have < 8)
+		return false;
+	size = get_be32(p);
+	if (size < 4)
+		die("a frame of size %u", size);
+	if (have - 4 < size)
+		return false;
+	f->type = (int32_t)get_be32(p + 4);
+	f->data = p + 8;
+	f->len = size - 4;
+	if (f->type == FRAME_ERROR)
+		die("the server says: %.*s", (int)f->len, f->data);
+	*used += 4 + (size_t)size;
+	return true;
+}
+
+void conn_consume(struct conn *c, size_t used)
+{
+	c->have -= used;
+	if (c->have > 0 && used > 0)
+		memmove(c->buf, c->buf + used, c->have);
+}
+
+bool frame_is(const struct frame *f, const char *text)
+{
+	return f->type == FRAME_RESPONSE && f->len == strlen(text) &&
+	       memcmp(f->data, text, f->len) == 0;
+}
+
+static void expect_ok(struct conn *c, const char *what)
+{
+	struct frame f;
+	size_t used = 0;
+
+	while (!conn_frame(c, &used, &f))
+		conn_recv(c);
+	if (!frame_is(&f, "OK"))
+		die("%s: the answer is not OK: %.*s", what, (int)f.len, f.data);
+	conn_consume(c, used);
+}
+
+void conn_identify(struct conn *c, int heartbeat_ms)
+{
+	char json[256], out[320];
+	int n;
+
+	n = snprintf(json, sizeof(json),
+		"{\"client_id\":\"bench\",\"hostname\":\"bench\",\"user_agent\":\"nsq_bench\","
+		"\"heartbeat_interval\":%d,\"output_buffer_size\":%d,"
+		"\"output_buffer_timeout\":%d}",
+		heartbeat_ms, opt.output_buffer_size, opt.output_buffer_timeout);
+	memcpy(out, "  V2IDENTIFY\n", 13);
+	put_be32(out + 13, (uint32_t)n);
+	memcpy(out + 17, json, (size_t)n);
+	send_all(c->fd, out, 17 + (size_t)n);
+	expect_ok(c, "IDENTIFY");
+}
+
+void conn_subscribe(struct conn *c, const char *topic, const char *channel)
+{
+	char out[160];
+	int n = snprintf(out, sizeof(out), "SUB %s %s\n", topic, channel);
+
+	send_all(c->fd, out, (size_t)n);
+	expect_ok(c, "SUB");
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A server that does nothing, as fast as it can, to show the limits of the
+ * generator: it answers OK, feeds a consumer with messages made in advance,
+ * and throws FINs away. It runs in a child process, one thread per connection,
+ * and is measured like any other server.
+ *
+ * It keeps no queue: in mode sub each consumer is fed until opt.total messages
+ * are out; otherwise the messages of PUB are passed on to the first consumer.
+ * That makes pub, mpub, http, sub, pubsub and latency work.
+ */
+#include "test/bench/bench.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { INPUT_MIN = 256 * 1024, FEED = 64, MESSAGE_HEAD = 34, OK_SIZE = 10 };
+
+static const char OK[] = "\0\0\0\6\0\0\0\0OK";
+static const char CLOSE_WAIT[] = "\0\0\0\16\0\0\0\0CLOSE_WAIT";
+static const char HTTP_OK[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK";
+
+static struct sequence feed;
+static pthread_mutex_t consumer_lock = PTHREAD_MUTEX_INITIALIZER;
+static int consumer_fd = -1; /* guarded by consumer_lock */
+
+/* One connection's thread. */
+struct peer {
+	int fd;
+	char *in, *out, *pass; /* input; answers; messages to pass on */
+	size_t have, cap, answered, passed;
+};
+
+static void message_head(char *p, size_t body)
+{
+	put_be32(p, (uint32_t)(30 + body));
+	put_be32(p + 4, FRAME_MESSAGE);
+	memset(p + 8, 0, 8);
+	p[16] = 0;
+	p[17] = 1;
+	memcpy(p + 18, "0123456789abcdef", 16);
+}
+
+static void *feed_main(void *arg)
+{
+	int fd = (int)(intptr_t)arg;
+	size_t message = MESSAGE_HEAD + opt.size;
+	char *out = xalloc(FEED * message);
+	uint64_t first;
+	unsigned n;
+
+	for (int i = 0; i < FEED; i++) {
+		message_head(out + (size_t)i * message, opt.size);
+		body_fill(out + (size_t)i * message + MESSAGE_HEAD, opt.size);
+	}
+	while ((n = sequence_take(&feed, FEED, &first)) > 0) {
+		for (unsigned i = 0; i < n; i++)
+			body_stamp(out + i * message + MESSAGE_HEAD, opt.size, first + i);
+		send_all(fd, out, n * message);
+	}
+	free(out);
+	return NULL;
+}
+
+static void ready(int fd)
+{
+	pthread_t t;
+
+	if (strcmp(opt.mode, "sub") == 0) {
+		pthread_create(&t, NULL, feed_main, (void *)(intptr_t)fd);
+		pthread_detach(t);
+		return;
+	}
+	pthread_mutex_lock(&consumer_lock);
+	if (consumer_fd < 0)
+		consumer_fd = fd;
+	pthread_mutex_unlock(&consumer_lock);
+}
+
+static void pass_on(struct peer *p)
+{
+	pthread_mutex_lock(&consumer_lock);
+	if (consumer_fd >= 0)
+		send_all(consumer_fd, p->pass, p->passed);
+	pthread_mutex_unlock(&consumer_lock);
+	p->passed = 0;
+}
+
+static void reply(struct peer *p, const char *text, size_t len)
+{
+	memcpy(p->out + p->answered, text, len);
+	p->answered += len;
+}
+
+/* Returns the size of the request at p, 0 when it is not complete. */
+static size_t http_request(struct peer *p, const char *at, size_t have)
+{
+	const char *end = memmem(at, have, "\r\n\r\n", 4);
+	size_t size;
+
+	if (end == NULL)
+		return 0;
+	size = (size_t)(end + 4 - at) + opt.size;
+	if (size > have)
+		return 0;
+	reply(p, HTTP_OK, sizeof(HTTP_OK) - 1);
+	return size;
+}
+
+/* The same for a command of protocol V2. */
+static size_t command(struct peer *p, const char *at, size_t have)
+{
+	const char *nl;
+	size_t line, body;
+
+	if (at[0] == 'F') /* "FIN ", id, newline: not worth a search */
+		return have < 21 ? 0 : 21;
+	if (at[0] == ' ')
+		return have < 4 ? 0 : 4;
+	nl = memchr(at, '\n', have);
+	if (nl == NULL)
+		return 0;
+	line = (size_t)(nl + 1 - at);
+	if (at[0] == 'R')
+		ready(p->fd);
+	else if (at[0] == 'S')
+		reply(p, OK, OK_SIZE);
+	else if (at[0] == 'C')
+		reply(p, CLOSE_WAIT, sizeof(CLOSE_WAIT) - 1);
+	if (at[0] != 'P' && at[0] != 'M' && at[0] != 'I')
+		return line;
+	if (have < line + 4)
+		return 0;
+	body = get_be32(at + line);
+	if (have < line + 4 + body)
+		return 0;
+	reply(p, OK, OK_SIZE);
+	if (at[0] == 'P' && opt.subs > 0) {
+		message_head(p->pass + p->passed, body);
+		memcpy(p->pass + p->passed + MESSAGE_HEAD, at + line + 4, body);
+		p->passed += MESSAGE_HEAD + body;
+	}
+	return line + 4 + body;
+}
+
+static void *peer_main(void *arg)
+{
+	struct peer *p = arg;
+
+	for (;;) {
+		ssize_t n = recv(p->fd, p->in + p->have, p->cap - p->have, 0);
+		size_t used = 0, k;
+
+		if (n <= 0)
+			break;
+		p->have += (size_t)n;
+		while (p->have > used) {
+			if (p->have - used >= 4 && memcmp(p->in + used, "POST", 4) == 0)
+				k = http_request(p, p->in + used, p->have - used);
+			else
+				k = command(p, p->in + used, p->have - used);
+			if (k == 0)
+				break;
+			used += k;
+		}
+		p->have -= used;
+		memmove(p->in, p->in + used, p->have);
+		if (p->answered > 0)
+			send_all(p->fd, p->out, p->answered);
+		p->answered = 0;
+		if (p->passed > 0)
+			pass_on(p);
+	}
+	/* The descriptor stays open: a feeder may still use it. */
+	free(p->in);
+	free(p->out);
+	free(p->pass);
+	free(p);
+	return NULL;
+}
+
+static void serve(int listener)
+{
+	size_t largest = 256 + (size_t)opt.batch * (opt.size + 4);
+
+	for (;;) {
+		struct peer *p = xalloc(sizeof(*p));
+		pthread_t t;
+		int one = 1;
+
+		p->fd = accept(listener, NULL, NULL);
+		if (p->fd < 0)
+			die("accept: %s", strerror(errno));
+		setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		p->cap = 2 * largest > INPUT_MIN ? 2 * largest : INPUT_MIN;
+		p->in = xalloc(p->cap);
+		p->out = xalloc(p->cap + 64);      /* an answer is never longer than */
+		p->pass = xalloc(p->cap * 3 + 64); /* what asked for it, a message not 3 times */
+		if (pthread_create(&t, NULL, peer_main, p) != 0)
+			die("pthread_create failed");
+		pthread_detach(t);
+	}
+}
+
+void null_server_start(void)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET};
+	socklen_t len = sizeof(sa);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0 ||
+		listen(fd, 1024) != 0 || getsockname(fd, (struct sockaddr *)&sa, &len) != 0)
+		die("null server: %s", strerror(errno));
+	opt.host = "127.0.0.1";
+	opt.port = opt.http_port = ntohs(sa.sin_port);
+	feed.total = opt.total;
+	opt.pid = fork();
+	if (opt.pid < 0)
+		die("fork: %s", strerror(errno));
+	if (opt.pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		serve(fd);
+	}
+	close(fd);
+}

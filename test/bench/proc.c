@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the server has used, from outside. CPU time comes from the CPU clock
+ * of the process: nanoseconds, and threads that have ended are in it. Context
+ * switches are kept per thread and are lost with it, so samples are taken
+ * while the connections are open. Memory is the process's since its start.
+ */
+#include "test/bench/bench.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static int64_t clock_ns(clockid_t id)
+{
+	struct timespec ts;
+
+	if (clock_gettime(id, &ts) != 0)
+		return 0;
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static size_t read_file(int dir, const char *path, char *buf, size_t size)
+{
+	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return 0;
+	n = read(fd, buf, size - 1);
+	close(fd);
+	buf[n > 0 ? n : 0] = '\0';
+	return n > 0 ? (size_t)n : 0;
+}
+
+static long field(const char *text, const char *name)
+{
+	const char *p = strstr(text, name);
+
+	return p == NULL ? 0 : strtol(p + strlen(name), NULL, 10);
+}
+
+static void sample_threads(struct proc_sample *s)
+{
+	char path[64], buf[4096];
+	struct dirent *e;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)opt.pid);
+	d = opendir(path);
+	if (d == NULL)
+		die("no server process %d", (int)opt.pid);
+	while ((e = readdir(d)) != NULL) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "%.20s/status", e->d_name);
+		if (read_file(dirfd(d), path, buf, sizeof(buf)) == 0)
+			continue; /* has just ended */
+		s->threads++;
+		s->voluntary += (uint64_t)field(buf, "\nvoluntary_ctxt_switches:");
+		s->involuntary += (uint64_t)field(buf, "\nnonvoluntary_ctxt_switches:");
+	}
+	closedir(d);
+}
+
+void proc_sample(struct proc_sample *s)
+{
+	char path[64], buf[4096];
+	clockid_t clock;
+
+	memset(s, 0, sizeof(*s));
+	s->own_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	if (opt.pid == 0)
+		return;
+	if (clock_getcpuclockid(opt.pid, &clock) != 0)
+		die("no server process %d", (int)opt.pid);
+	s->cpu_ns = clock_ns(clock);
+	sample_threads(s);
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)opt.pid);
+	if (read_file(AT_FDCWD, path, buf, sizeof(buf)) == 0)
+		die("no server process %d", (int)opt.pid);
+	s->rss_kb = field(buf, "\nVmRSS:");
+	s->peak_kb = field(buf, "\nVmHWM:");
+}
+
+long mem_available_kb(void)
+{
+	char buf[4096];
+
+	read_file(AT_FDCWD, "/proc/meminfo", buf, sizeof(buf));
+	return field(buf, "\nMemAvailable:");
+}
+
+void proc_print(const struct proc_sample *a, const struct proc_sample *b, uint64_t messages)
+{
+	double n = (double)messages;
+
+	printf(" gen_us=%.3f", (double)(b->own_cpu_ns - a->own_cpu_ns) / 1e3 / n);
+	if (opt.pid == 0)
+		return;
+	printf(" cpu_us=%.3f vcs=%.4f ics=%.4f ctx=%.4f threads=%d rss_kb=%ld peak_kb=%ld",
+		(double)(b->cpu_ns - a->cpu_ns) / 1e3 / n,
+		(double)(b->voluntary - a->voluntary) / n,
+		(double)(b->involuntary - a->involuntary) / n,
+		(double)(b->voluntary + b->involuntary - a->voluntary - a->involuntary) / n,
+		b->threads, b->rss_kb, b->peak_kb);
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Publishers: PUB, MPUB and HTTP POST /pub, each connection with a window of
+ * commands that wait for their answer. The commands are built once; only the
+ * sequence numbers in the bodies are written anew. As many commands as have
+ * been answered by one recv() go out in one send().
+ */
+#include "test/bench/bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct publisher {
+	struct conn conn; /* first: callbacks get a pointer to it */
+	struct publishers *all;
+	char *out;        /* `outstanding` commands, one behind the other */
+	int waiting;      /* commands sent and not answered */
+	bool exhausted;   /* no sequence numbers left */
+	uint64_t sent;    /* messages */
+};
+
+struct publishers {
+	enum publish_kind kind;
+	struct sequence *seq;
+	unsigned per_command; /* messages */
+	size_t head;          /* bytes of a command in front of its first body */
+	size_t stride;        /* bytes from one body to the next within a command */
+	size_t command;       /* bytes of a whole command */
+	int n;
+	struct publisher *list;
+	int nworkers;
+	struct worker *workers;
+};
+
+/* Writes the part of a command that stays the same; returns its head's size. */
+static size_t command_head(const struct publishers *p, char *out, unsigned messages)
+{
+	size_t bodies = messages * (4 + opt.size);
+	int n;
+
+	switch (p->kind) {
+	case PUBLISH_HTTP:
+		n = sprintf(out,
+			"POST /pub?topic=%s HTTP/1.1\r\nHost: bench\r\nContent-Length: %zu\r\n\r\n",
+			opt.topic, opt.size);
+		return (size_t)n;
+	case PUBLISH_MPUB:
+		n = sprintf(out, "MPUB %s\n", opt.topic);
+		put_be32(out + n, (uint32_t)(4 + bodies));
+		put_be32(out + n + 4, messages);
+		put_be32(out + n + 8, (uint32_t)opt.size);
+		return (size_t)n + 12;
+	default:
+		n = sprintf(out, "PUB %s\n", opt.topic);
+		put_be32(out + n, (uint32_t)opt.size);
+		return (size_t)n + 4;
+	}
+}
+
+static void build_commands(struct publisher *p)
+{
+	const struct publishers *all = p->all;
+
+	p->out = xalloc((size_t)opt.outstanding * all->command);
+	for (int i = 0; i < opt.outstanding; i++) {
+		char *cmd = p->out + (size_t)i * all->command;
+		command_head(all, cmd, all->per_command);
+		for (unsigned m = 0; m < all->per_command; m++) {
+			char *body = cmd + all->head + m * all->stride;
+			body_fill(body, opt.size);
+			if (m > 0)
+				put_be32(body - 4, (uint32_t)opt.size);
+		}
+	}
+}
+
+/* Sends commands until the window is full or there is nothing left to send. */
+static void publisher_fill(struct publisher *p)
+{
+	const struct publishers *all = p->all;
+	size_t len = 0;
+
+	while (p->waiting < opt.outstanding && !p->exhausted) {
+		uint64_t first;
+		unsigned n = sequence_take(all->seq, all->per_command, &first);
+		char *cmd = p->out + len;
+
+		if (n < all->per_command)
+			p->exhausted = true;
+		if (n == 0)
+			break;
+		if (n < all->per_command) /* the last MPUB, a shorter one */
+			command_head(all, cmd, n);
+		for (unsigned m = 0; m < n; m++)
+			body_stamp(cmd + all->head + m * all->stride, opt.size, first + m);
+		len += all->command - (all->per_command - n) * all->stride;
+		p->sent += n;
+		p->waiting++;
+	}
+	if (len > 0)
+		send_all(p->conn.fd, p->out, len);
+	p->conn.done = p->exhausted && p->waiting == 0;
+}
+
+static void publisher_start(struct conn *c)
+{
+	publisher_fill((struct publisher *)c);
+}
+
+static int answers_v2(struct conn *c)
+{
+	struct frame f;
+	size_t used = 0;
+	int n = 0;
+
+	while (conn_frame(c, &used, &f)) {
+		if (!frame_is(&f, "OK"))
+			die("the answer to a publish is not OK: %.*s", (int)f.len, f.data);
+		n++;
+	}
+	conn_consume(c, used);
+	return n;
+}
+
+/* Only what the two daemons answer: a head with Content-Length: 2, and OK. */
+static int answers_http(struct conn *c)
+{
+	char *end;
+
+	if (c->have == c->cap)
+		die("a HTTP answer without an end");
+	c->buf[c->have] = '\0';
+	end = strstr(c->buf, "\r\n\r\n");
+	if (end == NULL || (size_t)(end + 6 - c->buf) > c->have)
+		return 0;
+	if (strncmp(c->buf, "HTTP/1.1 200 ", 13) != 0 || memcmp(end + 4, "OK", 2) != 0)
+		die("a HTTP answer that is not OK: %s", c->buf);
+	conn_consume(c, (size_t)(end + 6 - c->buf));
+	return 1;
+}
+
+static void publisher_input(struct conn *c)
+{
+	struct publisher *p = (struct publisher *)c;
+
+	p->waiting -= p->all->kind == PUBLISH_HTTP ? answers_http(c) : answers_v2(c);
+	if (p->waiting < 0)
+		die("the server answered more often than it was asked");
+	publisher_fill(p);
+}
+
+static void assign_workers(struct publishers *p)
+{
+	p->nworkers = p->n < opt.threads ? p->n : opt.threads;
+	p->workers = xalloc((size_t)p->nworkers * sizeof(*p->workers));
+	for (int i = 0; i < p->nworkers; i++)
+		p->workers[i].conns = xalloc((size_t)p->n * sizeof(struct conn *));
+	for (int i = 0; i < p->n; i++) {
+		struct worker *w = &p->workers[i % p->nworkers];
+		w->conns[w->n++] = &p->list[i].conn;
+	}
+}
+
+struct publishers *publishers_open(enum publish_kind kind, struct sequence *seq)
+{
+	struct publishers *p = xalloc(sizeof(*p));
+	char head[256];
+
+	p->kind = kind;
+	p->seq = seq;
+	p->per_command = kind == PUBLISH_MPUB ? (unsigned)opt.batch : 1;
+	p->head = command_head(p, head, p->per_command);
+	p->stride = 4 + opt.size;
+	p->command = p->head + (p->per_command - 1) * p->stride + opt.size;
+	p->n = opt.conns;
+	p->list = xalloc((size_t)p->n * sizeof(*p->list));
+	for (int i = 0; i < p->n; i++) {
+		struct publisher *one = &p->list[i];
+		one->all = p;
+		conn_open(&one->conn, kind == PUBLISH_HTTP ? opt.http_port : opt.port, 4096);
+		if (kind != PUBLISH_HTTP)
+			conn_identify(&one->conn, -1);
+		one->conn.start = publisher_start;
+		one->conn.input = publisher_input;
+		build_commands(one);
+	}
+	assign_workers(p);
+	return p;
+}
+
+void publishers_spawn(struct publishers *p, pthread_barrier_t *start)
+{
+	for (int i = 0; i < p->nworkers; i++)
+		worker_spawn(&p->workers[i], start);
+}
+
+int publishers_workers(const struct publishers *p)
+{
+	return p->nworkers;
+}
+
+uint64_t publishers_join(struct publishers *p)
+{
+	uint64_t acknowledged = 0;
+
+	for (int i = 0; i < p->nworkers; i++)
+		worker_join(&p->workers[i]);
+	/* A publisher is done when nothing waits: what was sent is acknowledged. */
+	for (int i = 0; i < p->n; i++)
+		acknowledged += p->list[i].sent;
+	return acknowledged;
+}
+
+void publishers_close(struct publishers *p)
+{
+	for (int i = 0; i < p->n; i++) {
+		conn_close(&p->list[i].conn);
+		free(p->list[i].out);
+	}
+	for (int i = 0; i < p->nworkers; i++)
+		free(p->workers[i].conns);
+	free(p->workers);
+	free(p->list);
+	free(p);
+}
