@@ -27,24 +27,24 @@ struct options {
 	const char *host;
 	int port;
 	int http_port;
-	pid_t pid;            /* the server to account for, 0 = none */
+	pid_t pid; /* the server to account for, 0 = none */
 	const char *topic;
 	const char *channel;
-	int conns;            /* publishing connections */
-	int subs;             /* consuming connections per channel */
+	int conns; /* publishing connections */
+	int subs;  /* consuming connections per channel */
 	int channels;
-	int outstanding;      /* commands without an answer, per connection */
-	int batch;            /* messages per MPUB */
-	size_t size;          /* of a body */
-	uint64_t total;       /* messages to publish or to expect */
-	double seconds;       /* publish for so long instead of `total` messages */
-	double rate;          /* latency: messages per second */
+	int outstanding; /* commands without an answer, per connection */
+	int batch;       /* messages per MPUB */
+	size_t size;     /* of a body */
+	uint64_t total;  /* messages to publish or to expect */
+	double seconds;  /* publish for so long instead of `total` messages */
+	double rate;     /* latency: messages per second */
 	int rdy;
 	int output_buffer_size;    /* as in IDENTIFY; 0 = the server's default */
 	int output_buffer_timeout; /* in ms, the same */
-	int threads;          /* at most so many workers publish, and as many consume per channel */
-	bool create;          /* create the channels before publishing */
-	bool null;            /* load the built-in null server instead */
+	int threads; /* at most so many workers publish, and as many consume per channel */
+	bool create; /* create the channels before publishing */
+	bool null;   /* load the built-in null server instead */
 };
 
 extern struct options opt;
@@ -161,8 +161,9 @@ void consumers_spawn(struct consumers *c, pthread_barrier_t *start);
 int consumers_workers(const struct consumers *c);
 void consumers_ready(struct consumers *c);
 /* Waits until each channel got `expected` messages and the server has taken
- * every FIN, and checks them. Returns when the last message came. */
-uint64_t consumers_finish(struct consumers *c, uint64_t expected);
+ * every FIN, and checks them. Returns when the clock stopped, with the number of
+ * messages that each channel had received by then. */
+uint64_t consumers_finish(struct consumers *c, uint64_t expected, uint64_t *received);
 uint64_t consumers_redelivered(const struct consumers *c);
 void consumers_close(struct consumers *c);
 
@@ -174,8 +175,8 @@ void run_latency(void);
 
 /* ---- the other modes ---- */
 
-void run_idle(void);                  /* idle.c */
-void null_server_start(void);         /* null_server.c: sets opt.port, opt.pid */
+void run_idle(void);          /* idle.c */
+void null_server_start(void); /* null_server.c: sets opt.port, opt.pid */
 
 /* ---- the server's accounts (proc.c) ---- */
 

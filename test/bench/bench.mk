@@ -1,1 +1,42 @@
+# Benchmarks: a load generator in C, and a runner that measures our daemon and
+# the stock one in alternation. See docs/benchmarks.md.
+
 include test/stock/stock.mk
+
+BENCH_SRC := $(wildcard test/bench/*.c)
+BENCH_OBJ := $(BENCH_SRC:%.c=$(BUILD)/obj/%.o)
+BENCH     := $(BUILD)/test/bench/nsq_bench
+PYTHON    ?= /usr/bin/python3
+ROW       ?= all
+PAIRS     ?= 5
+OURS      ?= $(BUILD)/nsqd
+BENCH_RUN := $(PYTHON) test/bench/run.py --bench=$(BENCH) --ours=$(OURS) --row=$(ROW) $(BENCH_FLAGS)
+
+$(BENCH): $(BENCH_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -pthread
+
+-include $(BENCH_OBJ:.o=.d)
+
+# A run over all rows is the one that docs/benchmarks.md shows; WRITE=1 puts
+# the rows of any other run there instead.
+BENCH_WRITE := $(if $(or $(WRITE),$(filter all,$(ROW))),--write=docs/benchmarks.md)
+
+.PHONY: bench bench-null bench-smoke profile
+bench: $(BENCH) $(OURS) $(STOCK_DIR)/nsqd ## measure against stock (ROW=name|group|all PAIRS=5 WRITE=1)
+	$(BENCH_RUN) --stock=$(STOCK_DIR)/nsqd --pairs=$(PAIRS) $(BENCH_WRITE)
+
+bench-null: $(BENCH) ## print the limits of the load generator
+	@$(BENCH_RUN) --null
+
+bench-smoke: $(BENCH) $(OURS) ## a short run of the memory rows on our daemon alone: counts only
+	@$(BENCH_RUN) --no-stock --pairs=1 --scale=0.02 --row=memory
+
+# perf follows frame pointers, so this daemon is built with them.
+profile: $(BENCH) ## profile our daemon under one row (ROW=name), to build/profile-ROW.txt
+ifeq ($(origin OURS),file)
+	@$(MAKE) --no-print-directory BUILD=$(ROOT)/profile CFLAGS='-O2 -g -fno-omit-frame-pointer' all
+	@$(BENCH_RUN) --ours=$(ROOT)/profile/nsqd --profile=$(ROOT)/profile-$(ROW).txt
+else
+	@$(BENCH_RUN) --profile=$(ROOT)/profile-$(ROW).txt
+endif

@@ -87,8 +87,7 @@ void run_idle(void)
 		(double)(t1 - t0) / 1e3 / (double)n,
 		(double)(before.cpu_ns - empty.cpu_ns) / 1e3 / (double)n);
 	printf(" rss_conn_kb=%.2f avail_conn_kb=%.2f",
-		(double)(before.rss_kb - empty.rss_kb) / (double)n,
-		(double)avail / (double)n);
+		(double)(before.rss_kb - empty.rss_kb) / (double)n, (double)avail / (double)n);
 	printf(" cpu_percent=%.2f ctx_per_s=%.0f threads=%d",
 		(double)(after.cpu_ns - before.cpu_ns) / 1e7 / held,
 		(double)(after.voluntary + after.involuntary - before.voluntary -

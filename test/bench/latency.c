@@ -147,7 +147,7 @@ void run_latency(void)
 	struct conn pub = {0};
 	struct proc_sample before, after;
 	pthread_barrier_t start;
-	uint64_t t0, skip = opt.total / 20;
+	uint64_t t0, end, timed, skip = opt.total / 20;
 
 	l.due = xalloc(opt.total * sizeof(uint64_t));
 	l.sent = xalloc(opt.total * sizeof(uint64_t));
@@ -163,11 +163,11 @@ void run_latency(void)
 	proc_sample(&before);
 	t0 = now_ns() + 1000000;
 	publish(&pub, t0);
-	uint64_t end = consumers_finish(c, opt.total);
+	end = consumers_finish(c, opt.total, &timed);
 	proc_sample(&after);
 
 	printf("mode=latency msgs=%llu seconds=%.3f rate=%.0f", (unsigned long long)opt.total,
-		(double)(end - t0) / 1e9, (double)opt.total * 1e9 / (double)(end - t0));
+		(double)(end - t0) / 1e9, (double)timed * 1e9 / (double)(end - t0));
 	print_distribution("due", l.due + skip, opt.total - skip);
 	print_distribution("sent", l.sent + skip, opt.total - skip);
 	print_distribution("late", l.late + skip, opt.total - skip);

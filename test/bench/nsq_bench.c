@@ -77,7 +77,8 @@ enum { SEQ_LIMIT = 1 << 30 }; /* with --seconds: what a bitmap must have room fo
 
 static void sleep_s(double s)
 {
-	struct timespec ts = {.tv_sec = (time_t)s, .tv_nsec = (long)((s - (double)(time_t)s) * 1e9)};
+	struct timespec ts = {
+		.tv_sec = (time_t)s, .tv_nsec = (long)((s - (double)(time_t)s) * 1e9)};
 
 	nanosleep(&ts, NULL);
 }
@@ -104,7 +105,7 @@ static void run_load(const struct load *load)
 	struct consumers *con = NULL;
 	struct proc_sample before, after;
 	pthread_barrier_t start;
-	uint64_t t0, t1, expected = opt.total, out;
+	uint64_t t0, t1, expected = opt.total, timed, out;
 	unsigned parties = 1;
 
 	if (opt.create)
@@ -138,15 +139,17 @@ static void run_load(const struct load *load)
 				(unsigned long long)opt.total);
 	}
 	t1 = now_ns();
+	timed = expected;
 	if (con != NULL)
-		t1 = consumers_finish(con, expected);
+		t1 = consumers_finish(con, expected, &timed);
 	proc_sample(&after);
 
 	out = con != NULL ? expected * (uint64_t)opt.channels : expected;
+	timed = con != NULL ? timed * (uint64_t)opt.channels : timed;
 	printf("mode=%s msgs=%llu seconds=%.3f rate=%.0f mb_per_s=%.1f redelivered=%llu", opt.mode,
 		(unsigned long long)out, (double)(t1 - t0) / 1e9,
-		(double)out * 1e9 / (double)(t1 - t0),
-		(double)out * (double)opt.size * 1e3 / (double)(t1 - t0),
+		(double)timed * 1e9 / (double)(t1 - t0),
+		(double)timed * (double)opt.size * 1e3 / (double)(t1 - t0),
 		(unsigned long long)(con != NULL ? consumers_redelivered(con) : 0));
 	proc_print(&before, &after, out);
 	printf("\n");

@@ -219,8 +219,8 @@ void null_server_start(void)
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0 ||
-		listen(fd, 1024) != 0 || getsockname(fd, (struct sockaddr *)&sa, &len) != 0)
+	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0 || listen(fd, 1024) != 0 ||
+		getsockname(fd, (struct sockaddr *)&sa, &len) != 0)
 		die("null server: %s", strerror(errno));
 	opt.host = "127.0.0.1";
 	opt.port = opt.http_port = ntohs(sa.sin_port);

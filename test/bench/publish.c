@@ -14,10 +14,10 @@
 struct publisher {
 	struct conn conn; /* first: callbacks get a pointer to it */
 	struct publishers *all;
-	char *out;        /* `outstanding` commands, one behind the other */
-	int waiting;      /* commands sent and not answered */
-	bool exhausted;   /* no sequence numbers left */
-	uint64_t sent;    /* messages */
+	char *out;      /* `outstanding` commands, one behind the other */
+	int waiting;    /* commands sent and not answered */
+	bool exhausted; /* no sequence numbers left */
+	uint64_t sent;  /* messages */
 };
 
 struct publishers {

@@ -1,0 +1,208 @@
+"""Tables and the chart of the benchmark, made from the results of run.py."""
+
+import os
+import platform
+import re
+import statistics
+import subprocess
+import time
+
+import svg
+
+BEGIN = "<!-- bench:begin (written by make bench) -->"
+END = "<!-- bench:end -->"
+
+
+def failure(results):
+    return next((r["failed"] for r in results if "failed" in r), None)
+
+
+def median(results, key):
+    return statistics.median(r[key] for r in results)
+
+
+def pair_ratios(res, key):
+    """ours / stock, pair by pair; empty where one of them has no figure."""
+    if failure(res["ours"]) or failure(res["stock"]):
+        return []
+    return [a[key] / b[key] for a, b in zip(res["ours"], res["stock"]) if b[key]]
+
+
+def ratio_cell(res, key):
+    r = pair_ratios(res, key)
+    if not r:
+        return "-"
+    return f"{statistics.median(r):.2f}x ({min(r):.2f} - {max(r):.2f})"
+
+
+def number(x):
+    if x >= 1000:
+        return f"{x:,.0f}"
+    return f"{x:.1f}" if x >= 10 else f"{x:.2f}" if x >= 0.1 or x == 0 else f"{x:.4f}"
+
+
+def both(res, key, scale=1.0):
+    """'ours / stock' of one key."""
+    cells = [number(median(res[side], key) * scale)
+             if res[side] and not failure(res[side]) and key in res[side][0] else "-"
+             for side in ("ours", "stock")]
+    return " / ".join(cells)
+
+
+def brief(row, r):
+    """One run in a few words, for those who watch."""
+    if "failed" in r:
+        return f"failed: {r['failed']}"
+    if row.kind == "latency":
+        return (f"sent p50 {r['sent_p50_us']:.0f} us p99 {r['sent_p99_us']:.0f} us, "
+                f"due p99 {r['due_p99_us']:.0f} us, {r.get('cpu_us', 0):.1f} us CPU")
+    if row.kind == "idle":
+        return (f"{r['rss_conn_kb']:.1f} kB a connection, {r['cpu_percent']:.2f} % CPU, "
+                f"{r['threads']:.0f} threads")
+    if row.kind == "topics":
+        return ", ".join(f"{k} {v:.2f}" for k, v in r.items())
+    return (f"{r['rate']:12,.0f}/s {r['cpu_us']:8.2f} us CPU {r['ctx']:8.4f} ctx "
+            f"{r['peak_kb'] / 1024:8.1f} MB")
+
+
+def side_failures(res):
+    out = []
+    for side in ("ours", "stock"):
+        why = failure(res[side])
+        if why:
+            out.append(f"{side} failed: {why}")
+    return "; ".join(out)
+
+
+RATE_HEAD = ["row", "work", "messages/s", "ratio (min - max)", "CPU us/msg", "ratio (min - max)",
+             "peak RSS MB", "context switches/msg"]
+
+
+def rate_cells(row, res):
+    return [row.name, row.title, both(res, "rate"), ratio_cell(res, "rate"), both(res, "cpu_us"),
+            ratio_cell(res, "cpu_us"), both(res, "peak_kb", 1 / 1024), both(res, "ctx")]
+
+
+LATENCY_HEAD = ["row", "work", "p50 us", "ratio (min - max)", "p99 us", "ratio (min - max)",
+                "p99.9 us", "max us", "p50 due us", "p99 due us", "CPU us/msg"]
+
+
+def latency_cells(row, res):
+    return [row.name, row.title, both(res, "sent_p50_us"), ratio_cell(res, "sent_p50_us"),
+            both(res, "sent_p99_us"), ratio_cell(res, "sent_p99_us"), both(res, "sent_p999_us"),
+            both(res, "sent_max_us"), both(res, "due_p50_us"), both(res, "due_p99_us"),
+            both(res, "cpu_us")]
+
+
+IDLE_HEAD = ["row", "work", "RSS kB/connection", "ratio (min - max)", "MemAvailable kB/connection",
+             "CPU % of a core", "context switches/s", "threads", "us to open one"]
+
+
+def idle_cells(row, res):
+    return [row.name, row.title, both(res, "rss_conn_kb"), ratio_cell(res, "rss_conn_kb"),
+            both(res, "avail_conn_kb"), both(res, "cpu_percent"), both(res, "ctx_per_s"),
+            both(res, "threads"), both(res, "open_us")]
+
+
+TOPICS_HEAD = ["row", "work", "create s", "ratio (min - max)", "RSS MB", "ratio (min - max)",
+               "stop s", "start s"]
+
+
+def topics_cells(row, res):
+    return [row.name, row.title, both(res, "create_s"), ratio_cell(res, "create_s"),
+            both(res, "rss_mb"), ratio_cell(res, "rss_mb"), both(res, "stop_s"),
+            both(res, "start_s")]
+
+
+TABLES = [("rate", RATE_HEAD, rate_cells), ("latency", LATENCY_HEAD, latency_cells),
+          ("idle", IDLE_HEAD, idle_cells), ("topics", TOPICS_HEAD, topics_cells)]
+
+
+def tables(results):
+    """(kind, rows of cells, failures) of each table that has rows."""
+    for kind, head, cells in TABLES:
+        mine = [(row, res) for row, res in results if row.kind == kind]
+        if mine:
+            yield (kind, [head] + [cells(row, res) for row, res in mine],
+                   [f"{row.name}: {side_failures(res)}" for row, res in mine
+                    if side_failures(res)])
+
+
+def text(results):
+    """For a terminal. The cells read ours / stock."""
+    out = []
+    for _, lines, failed in tables(results):
+        lines = [line[:1] + line[2:] for line in lines]  # without the long title
+        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+        out += ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines]
+        out += failed + [""]
+    return "\n".join(out)
+
+
+def markdown_table(lines):
+    head, *body = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([head, "|" + " --- |" * len(lines[0])] + body)
+
+
+def cpu_model():
+    with open("/proc/cpuinfo") as f:
+        m = re.search(r"^model name\s*: (.*)$", f.read(), re.M)
+    return m.group(1) if m else platform.machine()
+
+
+def machine():
+    with open("/proc/meminfo") as f:
+        gb = int(re.search(r"MemTotal:\s+(\d+)", f.read()).group(1)) / 1024 / 1024
+    kernel = re.match(r"[\d.]+", platform.release()).group(0)
+    return (f"{len(os.sched_getaffinity(0))} cores ({cpu_model()}), {gb:.0f} GB, "
+            f"Linux {kernel}")
+
+
+def version(binary):
+    if not binary:
+        return "not run"
+    p = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)
+    return (p.stdout or p.stderr).strip().splitlines()[0]
+
+
+TITLES = {
+    "rate": "Throughput",
+    "latency": "Latency, publish to receive",
+    "idle": "Idle connections",
+    "topics": "Many topics",
+}
+
+
+def markdown(opts, results):
+    out = [f"Taken {time.strftime('%Y-%m-%d', time.gmtime())}, {opts.pairs} pairs, on {machine()}",
+           "", f"* ours: `{version(opts.ours)}`", f"* stock: `{version(opts.stock)}`", "",
+           "In each cell: ours / stock, medians. Ratios are ours to stock, pair by pair.", "",
+           "![Ratios to stock](benchmarks.svg)"]
+    for kind, lines, failed in tables(results):
+        out += ["", f"### {TITLES[kind]}", "", markdown_table(lines)]
+        if failed:
+            out += [""] + [f"* {f}" for f in failed]
+    return "\n".join(out)
+
+
+def chart(results):
+    """What the chart shows: throughput and CPU per message, as ratios."""
+    bars = []
+    for row, res in results:
+        if row.kind == "rate":
+            bars.append((row.name, pair_ratios(res, "rate"), pair_ratios(res, "cpu_us")))
+    return svg.ratio_chart(bars, "messages/s", "CPU per message")
+
+
+def write(opts, results):
+    """Puts the tables between the marks of the page, and the chart beside it."""
+    with open(opts.write) as f:
+        page = f.read()
+    if BEGIN not in page or END not in page:
+        raise SystemExit(f"{opts.write} has no marks for the tables")
+    before, rest = page.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    with open(opts.write, "w") as f:
+        f.write(f"{before}{BEGIN}\n\n{markdown(opts, results)}\n\n{END}{after}")
+    with open(os.path.splitext(opts.write)[0] + ".svg", "w") as f:
+        f.write(chart(results))

@@ -1,0 +1,115 @@
+"""The rows of the benchmark: what is run, against which settings.
+
+`load` and `prefill` are arguments of nsq_bench. Totals are made for runs of
+two to four seconds on a small machine, and are the same for both daemons, so
+that their memory can be compared. A row belongs to one group; `ROW=` takes
+the name of a row, a group, `all`, or several of them with commas.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Row:
+    name: str
+    group: str
+    title: str
+    load: list
+    total: int = 0
+    prefill: list = field(default_factory=list)
+    mem_queue: int = -1  # -1: enough for all messages
+    kind: str = "rate"  # or latency, idle, topics
+    flags: list = field(default_factory=list)  # of the daemon
+
+    def memory_queue(self, total):
+        return self.mem_queue if self.mem_queue >= 0 else total + 10000
+
+
+def _rate(name, group, title, total, load, prefill="", mem_queue=-1, flags=()):
+    return Row(name, group, title, load.split(), total, prefill.split(), mem_queue, "rate",
+               list(flags))
+
+
+def _latency(name, title, rate, more):
+    load = f"latency --rate {rate} {more}".split()
+    return Row(name, "latency", title, load, total=rate * 3, kind="latency")
+
+
+def _idle(n):
+    load = f"idle --conns {n} --rdy 1 --seconds 5".split()
+    return Row(f"idle-{n}", "idle", f"{n:,} idle connections, half of them subscribed", load,
+               kind="idle")
+
+
+_FILL = "mpub --create --conns 2 --outstanding 2"
+_BODY = "pubsub --conns 2 --subs 2"
+
+ROWS = [
+    _rate("pub-1", "memory", "PUB, 2 connections, 1 outstanding", 200_000,
+          "pub --conns 2 --outstanding 1"),
+    _rate("pub-64", "memory", "PUB, 2 connections, 64 outstanding", 500_000,
+          "pub --conns 2 --outstanding 64"),
+    _rate("mpub-200", "memory", "MPUB of 200, 2 connections, 2 outstanding", 3_000_000,
+          "mpub --conns 2 --outstanding 2 --batch 200"),
+    _rate("sub-1", "memory", "SUB, 1 connection, RDY 2500", 1_500_000,
+          "sub --subs 1 --rdy 2500", _FILL),
+    _rate("sub-4", "memory", "SUB, 4 connections, RDY 2500", 1_500_000,
+          "sub --subs 4 --rdy 2500", _FILL),
+    _rate("pubsub", "memory", "PUB x2 (64 outstanding) and SUB x2 at once", 400_000,
+          "pubsub --conns 2 --outstanding 64 --subs 2"),
+    _rate("mpubsub", "memory", "MPUB x2 and SUB x2 at once", 1_200_000,
+          "mpubsub --conns 2 --outstanding 2 --subs 2"),
+    _rate("fanout-8", "memory", "MPUB to 1 topic with 8 channels, all consumed", 150_000,
+          "fanout --conns 2 --outstanding 2 --channels 8 --subs 1"),
+    _rate("http-16", "memory", "HTTP POST /pub, keep-alive, 16 connections", 120_000,
+          "http --conns 16"),
+    _rate("disk-pub", "disk", "mem-queue-size=0: PUB, 2 connections, 64 outstanding", 150_000,
+          "pub --conns 2 --outstanding 64", mem_queue=0),
+    _rate("disk-mpub", "disk", "mem-queue-size=0: MPUB of 200, 2 connections", 600_000,
+          "mpub --conns 2 --outstanding 2 --batch 200", mem_queue=0),
+    _rate("disk-sub", "disk", "mem-queue-size=0: SUB, 1 connection", 300_000,
+          "sub --subs 1 --rdy 2500", _FILL, mem_queue=0),
+    _rate("body-20", "body", "PUB and SUB, bodies of 20 B", 400_000,
+          f"{_BODY} --outstanding 64 --size 20"),
+    _rate("body-200", "body", "PUB and SUB, bodies of 200 B", 400_000,
+          f"{_BODY} --outstanding 64 --size 200"),
+    _rate("body-4k", "body", "PUB and SUB, bodies of 4 KB", 200_000,
+          f"{_BODY} --outstanding 64 --size 4096"),
+    _rate("body-64k", "body", "PUB and SUB, bodies of 64 KB", 25_000,
+          f"{_BODY} --outstanding 16 --size 65536"),
+    _rate("body-1m", "body", "PUB and SUB, bodies of 1 MB", 2_000,
+          f"{_BODY} --outstanding 2 --size 1048576 --rdy 8"),
+    _latency("latency-1k", "1,000/s, output not buffered", 1000, "--output-buffer-size -1"),
+    _latency("latency-1k-rdy1", "1,000/s, RDY 1", 1000, "--rdy 1"),
+    _latency("latency-20k", "20,000/s, output not buffered", 20000, "--output-buffer-size -1"),
+    _idle(5000),
+    _rate("consumers-1000", "scale", "PUB x2 (64 outstanding), 1,000 consumers, RDY 1, on one channel",
+          200_000, "pubsub --conns 2 --outstanding 64 --subs 1000 --rdy 1"),
+    _rate("conns-1", "scale", "PUB, 1 connection, 1 outstanding", 80_000,
+          "pub --conns 1 --outstanding 1"),
+    _rate("conns-10", "scale", "PUB, 10 connections, 1 outstanding", 200_000,
+          "pub --conns 10 --outstanding 1"),
+    _rate("conns-100", "scale", "PUB, 100 connections, 1 outstanding", 200_000,
+          "pub --conns 100 --outstanding 1"),
+    _rate("conns-1000", "scale", "PUB, 1,000 connections, 1 outstanding", 200_000,
+          "pub --conns 1000 --outstanding 1"),
+    Row("topics-2000", "scale", "2,000 topics with 2 channels each", [], total=2000,
+        kind="topics"),
+    # Not in `all`: needs 10,000 descriptors, and a machine that is quiet.
+    Row("idle-10000", "big", "10,000 idle connections, half of them subscribed",
+        "idle --conns 10000 --rdy 1 --seconds 5".split(), kind="idle"),
+]
+
+GROUPS = ["memory", "disk", "body", "latency", "idle", "scale"]
+
+
+def select(spec):
+    """The rows that a ROW= names, in the order of the table."""
+    wanted = set(spec.split(","))
+    known = {r.name for r in ROWS} | {r.group for r in ROWS} | {"all"}
+    if wanted - known:
+        raise SystemExit(f"ROW={','.join(sorted(wanted - known))}: no such row or group.\n"
+                         f"rows: {' '.join(r.name for r in ROWS)}\n"
+                         f"groups: {' '.join(GROUPS)} all")
+    return [r for r in ROWS if {r.name, r.group} & wanted
+            or ("all" in wanted and r.group in GROUPS)]

@@ -1,0 +1,346 @@
+#!/usr/bin/python3
+"""Runs the rows of the benchmark on two daemons in alternation, A B A B.
+
+Each run has a daemon of its own, on fresh ports and a fresh data directory.
+The generator checks that every message arrives and is finished once; what the
+daemon says in /stats afterwards must agree. A run that fails makes its row
+"failed: reason" and no more. See docs/benchmarks.md.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+import report
+import rows
+
+START_S = 10  # a daemon must accept connections by then
+RUN_S = 180  # and a run must end
+TOPIC = "bench"
+
+
+class Failed(Exception):
+    """A run that gives no figure, and why."""
+
+
+def free_ports(n):
+    socks = [socket.socket() for _ in range(n)]
+    try:
+        for s in socks:
+            s.bind(("127.0.0.1", 0))
+        return [s.getsockname()[1] for s in socks]
+    finally:
+        for s in socks:
+            s.close()
+
+
+class Daemon:
+    """One nsqd process with a data directory of its own."""
+
+    def __init__(self, binary, flags, work_dir, cores=0):
+        self.binary, self.flags, self.cores = binary, flags, cores
+        self.dir = tempfile.mkdtemp(prefix="run.", dir=work_dir)
+        self.proc = None
+        self.start()
+
+    def _prepare(self):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        if self.cores:
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:self.cores])
+
+    def start(self):
+        self.tcp, self.http = free_ports(2)
+        with open(os.path.join(self.dir, "log"), "ab") as log:
+            self.proc = subprocess.Popen(
+                [self.binary, f"--tcp-address=127.0.0.1:{self.tcp}",
+                 f"--http-address=127.0.0.1:{self.http}", f"--data-path={self.dir}",
+                 *self.flags],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=self._prepare)
+        end = time.monotonic() + START_S
+        while time.monotonic() < end:
+            self.check_alive()
+            try:
+                for port in (self.tcp, self.http):
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.005)
+        raise Failed(f"does not accept connections after {START_S} s")
+
+    def check_alive(self):
+        code = self.proc.poll()
+        if code is not None:
+            raise Failed(f"the daemon ended with {code}: {self.last_log_line()}")
+
+    def last_log_line(self):
+        with open(os.path.join(self.dir, "log"), errors="replace") as f:
+            lines = f.read().strip().splitlines()
+        return lines[-1][-200:] if lines else "nothing in its log"
+
+    def request(self, path, method="GET"):
+        req = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", method=method)
+        try:
+            with urllib.request.urlopen(req, timeout=30) as r:
+                return r.read()
+        except OSError as e:
+            raise Failed(f"{method} {path}: {e}") from e
+
+    def topic_stats(self):
+        stats = json.loads(self.request(f"/stats?format=json&topic={TOPIC}"))
+        if not stats["topics"]:
+            raise Failed("the topic is not in /stats")
+        return stats["topics"][0]
+
+    def stop(self):
+        """A clean stop; returns how long it took."""
+        began = time.monotonic()
+        self.proc.send_signal(signal.SIGTERM)
+        try:
+            self.proc.wait(60)
+        except subprocess.TimeoutExpired as e:
+            raise Failed("did not stop within 60 s") from e
+        return time.monotonic() - began
+
+    def remove(self):
+        # Not a clean stop: a full memory queue would be written to disk first.
+        if self.proc.poll() is None:
+            self.proc.kill()
+            self.proc.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def generate(bench, args, total, daemon=None):
+    """Runs the generator; returns its key=value line as a dict."""
+    cmd = [bench, *args]
+    if total:
+        cmd += ["--total", str(total)]
+    if daemon:
+        cmd += ["--topic", TOPIC, "--port", str(daemon.tcp), "--http-port", str(daemon.http),
+                "--pid", str(daemon.proc.pid)]
+    try:
+        p = subprocess.run(cmd, capture_output=True, text=True, timeout=RUN_S, check=False)
+    except subprocess.TimeoutExpired as e:
+        raise Failed(f"the generator did not end within {RUN_S} s") from e
+    if daemon:
+        daemon.check_alive()
+    if p.returncode != 0:
+        lines = p.stderr.strip().splitlines()
+        raise Failed(lines[-1].replace("nsq_bench: error: ", "") if lines else "no reason given")
+    out = {}
+    for word in p.stdout.split():
+        key, value = word.split("=", 1)
+        try:
+            out[key] = float(value)
+        except ValueError:
+            out[key] = value
+    return out
+
+
+def prefill(bench, row, daemon, total):
+    """Publishes, and waits until the messages are in the channel."""
+    generate(bench, row.prefill, total, daemon)
+    end = time.monotonic() + 60
+    while True:
+        stats = daemon.topic_stats()
+        if stats["channels"] and stats["channels"][0]["depth"] == total:
+            return
+        if time.monotonic() > end:
+            raise Failed(f"the channel does not fill up: topic depth {stats['depth']}, channel "
+                         f"{stats['channels'][0]['depth'] if stats['channels'] else 'missing'}")
+        time.sleep(0.05)
+
+
+def verify(daemon, total, consumed):
+    """What the daemon counted must be what the generator counted."""
+    topic = daemon.topic_stats()
+    if topic["message_count"] != total:
+        raise Failed(f"/stats counts {topic['message_count']} messages of {total}")
+    if not consumed and topic["depth"] != total:
+        raise Failed(f"/stats has a depth of {topic['depth']}, not {total}")
+    if not consumed:
+        return
+    for c in topic["channels"]:
+        left = {k: c[k] for k in ("depth", "in_flight_count", "deferred_count", "requeue_count")}
+        if any(left.values()) or c["message_count"] != total:
+            raise Failed(f"/stats of {c['channel_name']}: {c['message_count']} messages, {left}")
+
+
+def run_load(opts, row, binary, total, profile=None):
+    flags = [f"--mem-queue-size={row.memory_queue(total)}", *row.flags]
+    daemon = Daemon(binary, flags, opts.work, opts.cores)
+    try:
+        if row.prefill:
+            prefill(opts.bench, row, daemon, total)
+        recorder = profile(daemon) if profile else None
+        result = generate(opts.bench, row.load, total, daemon)
+        if recorder:
+            recorder()
+        if row.kind != "idle":
+            verify(daemon, total, row.load[0] not in ("pub", "mpub", "http"))
+        return result
+    finally:
+        daemon.remove()
+
+
+def run_topics(opts, row, binary, total):
+    """Creates topics and channels over HTTP, stops, starts again."""
+    del row
+    daemon = Daemon(binary, [], opts.work, opts.cores)
+    try:
+        began = time.monotonic()
+        for i in range(total):
+            daemon.request(f"/topic/create?topic=t{i}", "POST")
+            for c in ("a", "b"):
+                daemon.request(f"/channel/create?topic=t{i}&channel={c}", "POST")
+        create = time.monotonic() - began
+        rss = rss_mb(daemon.proc.pid)
+        stop = daemon.stop()
+        began = time.monotonic()
+        daemon.start()
+        n = len(json.loads(daemon.request("/stats?format=json"))["topics"])
+        if n != total:
+            raise Failed(f"{n} topics of {total} after the restart")
+        return {"create_s": create, "stop_s": stop, "start_s": time.monotonic() - began,
+                "rss_mb": rss}
+    finally:
+        daemon.remove()
+
+
+def rss_mb(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:")) / 1024
+
+
+def run_once(opts, row, binary):
+    total = max(int(row.total * opts.scale), 200) if row.total else 0
+    run = run_topics if row.kind == "topics" else run_load
+    try:
+        return run(opts, row, binary, total)
+    except Failed as e:
+        return {"failed": str(e)}
+
+
+def run_row(opts, row):
+    """Alternates between the daemons; a list of results for each."""
+    results = {"ours": [], "stock": []}
+    for _ in range(opts.pairs):
+        for side, binary in (("ours", opts.ours), ("stock", opts.stock)):
+            if binary is None or any("failed" in r for r in results[side]):
+                continue
+            results[side].append(run_once(opts, row, binary))
+            print(f"  {row.name:16}{side:6} {report.brief(row, results[side][-1])}",
+                  file=sys.stderr, flush=True)
+    return results
+
+
+def run_null(opts):
+    """The generator against a server that does nothing."""
+    print("The generator's limit (null server, messages/s; generator's own CPU per message):")
+    for row in rows.ROWS:
+        if row.kind not in ("rate", "latency") or row.load[0] in ("mpubsub", "fanout"):
+            continue
+        if row.group not in ("memory", "latency"):
+            continue
+        load = [*row.load, "--null"]
+        if row.load[0] == "pubsub":
+            load += ["--subs", "1"]
+        r = generate(opts.bench, load, max(int(row.total * opts.scale), 200))
+        if row.kind == "latency":
+            print(f"  {row.name:16}{r['sent_p50_us']:8.0f} us p50 {r['sent_p99_us']:8.0f} us p99")
+        else:
+            print(f"  {row.name:16}{r['rate']:12,.0f}/s {r['gen_us']:8.3f} us")
+
+
+def run_profile(opts, row, out):
+    """Records the daemon with perf while the row's load runs."""
+    if shutil.which("perf") is None:
+        raise SystemExit("make profile needs perf (Debian package linux-perf)")
+    data = os.path.join(opts.work, "perf.data")
+
+    def record(daemon):
+        p = subprocess.Popen(["perf", "record", "-q", "-g", "-F", "499", "-o", data, "-p",
+                              str(daemon.proc.pid)],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        time.sleep(0.5)
+        if p.poll() is not None:
+            raise SystemExit(f"perf record: {p.stderr.read().strip()}")
+
+        def stop():
+            p.send_signal(signal.SIGINT)
+            p.wait(60)
+        return stop
+
+    total = max(int(row.total * opts.scale), 200) if row.total else 0
+    result = run_load(opts, row, opts.ours, total, record)
+    with open(out, "w") as f:
+        f.write(f"# {row.name}: {report.brief(row, result)}\n")
+        for title, args in (("Functions", ["--no-children", "-g", "none", "--sort", "dso,symbol"]),
+                            ("Threads", ["--no-children", "-g", "none", "--sort", "comm"]),
+                            ("Call graph", ["--children", "--sort", "symbol",
+                                            "-g", "caller,0.5,callee,function,percent"])):
+            text = subprocess.run(["perf", "report", "--stdio", "-i", data, *args], text=True,
+                                  capture_output=True, check=False).stdout
+            lines = [line.rstrip() for line in text.splitlines()
+                     if line.strip() and not line.startswith("#")]
+            f.write(f"\n## {title}\n\n" + "\n".join(lines[:400 if "Call" in title else 60]) + "\n")
+    os.remove(data)
+    print(f"{row.name}: {report.brief(row, result)}\nprofile: {out}")
+
+
+def arguments():
+    p = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    p.add_argument("--bench", default="build/test/bench/nsq_bench", help="the load generator")
+    p.add_argument("--ours", default="build/nsqd")
+    p.add_argument("--stock", default="build/stock/nsqd")
+    p.add_argument("--no-stock", action="store_true", help="run --ours alone")
+    p.add_argument("--row", default="all", help="rows or groups, with commas; or list")
+    p.add_argument("--pairs", type=int, default=5)
+    p.add_argument("--scale", type=float, default=1.0, help="multiplies the messages of a run")
+    p.add_argument("--cores", type=int, default=0, help="pin the daemons to so many cores")
+    p.add_argument("--work", default="build/bench", help="data directories go here")
+    p.add_argument("--write", metavar="FILE.md", help="put the tables into this page")
+    p.add_argument("--null", action="store_true", help="print the generator's limit")
+    p.add_argument("--profile", metavar="FILE", help="profile --ours under one row")
+    opts = p.parse_args()
+    os.makedirs(opts.work, exist_ok=True)
+    opts.work = os.path.abspath(opts.work)
+    if opts.no_stock:
+        opts.stock = None
+    return opts
+
+
+def main():
+    opts = arguments()
+    if opts.row == "list":
+        for row in rows.ROWS:
+            print(f"{row.name:18}{row.group:10}{row.title}")
+        return 0
+    if opts.null:
+        run_null(opts)
+        return 0
+    selected = rows.select(opts.row)
+    if opts.profile:
+        try:
+            run_profile(opts, selected[0], opts.profile)
+        except Failed as e:
+            raise SystemExit(f"{selected[0].name}: failed: {e}") from e
+        return 0
+    results = [(row, run_row(opts, row)) for row in selected]
+    print(report.text(results))
+    if opts.write:
+        report.write(opts, results)
+    return 1 if any("failed" in r for _, res in results for r in res["ours"]) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
