@@ -38,6 +38,22 @@ int dial(int port)
 	return fd;
 }
 
+/* A server that refuses a command says why, and closes. The reason can still be
+ * read when sending to it has failed. */
+static void send_failed(int fd, int error)
+{
+	char buf[4096];
+	struct conn c = {.buf = buf, .cap = sizeof(buf)};
+	struct frame f;
+	ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+	size_t used = 0;
+
+	c.have = n > 0 ? (size_t)n : 0;
+	while (conn_frame(&c, &used, &f)) /* does not return from an error */
+		;
+	die("send: %s", strerror(error));
+}
+
 void send_all(int fd, const void *data, size_t len)
 {
 	const char *p = data;
@@ -47,7 +63,7 @@ void send_all(int fd, const void *data, size_t len)
 		if (n < 0) {
 			if (errno == EINTR)
 				continue;
-			die("send: %s", strerror(errno));
+			send_failed(fd, errno);
 		}
 		p += n;
 		len -= (size_t)n;

@@ -72,15 +72,20 @@ static void *feed_main(void *arg)
 	return NULL;
 }
 
+/* RDY. */
 static void ready(int fd)
 {
 	pthread_t t;
 
-	if (strcmp(opt.mode, "sub") == 0) {
-		pthread_create(&t, NULL, feed_main, (void *)(intptr_t)fd);
-		pthread_detach(t);
+	if (strcmp(opt.mode, "sub") != 0)
 		return;
-	}
+	pthread_create(&t, NULL, feed_main, (void *)(intptr_t)fd);
+	pthread_detach(t);
+}
+
+/* SUB: publishing begins when all have been answered, so none comes too early. */
+static void subscribed(int fd)
+{
 	pthread_mutex_lock(&consumer_lock);
 	if (consumer_fd < 0)
 		consumer_fd = fd;
@@ -131,12 +136,18 @@ static size_t command(struct peer *p, const char *at, size_t have)
 	if (nl == NULL)
 		return 0;
 	line = (size_t)(nl + 1 - at);
-	if (at[0] == 'R')
+	switch (at[0]) {
+	case 'R':
 		ready(p->fd);
-	else if (at[0] == 'S')
+		break;
+	case 'S':
+		subscribed(p->fd);
 		reply(p, OK, OK_SIZE);
-	else if (at[0] == 'C')
+		break;
+	case 'C':
 		reply(p, CLOSE_WAIT, sizeof(CLOSE_WAIT) - 1);
+		break;
+	}
 	if (at[0] != 'P' && at[0] != 'M' && at[0] != 'I')
 		return line;
 	if (have < line + 4)

@@ -11,5 +11,6 @@ stock: $(STOCK_BIN) ## build the stock daemon and tools: build/stock/
 
 # One at a time: a Go build takes all cores as it is.
 $(STOCK_BIN): $(STOCK_DIR)/%: test/stock/go.mod test/stock/go.sum
+	@command -v $(GO) >/dev/null || test/install-deps.sh golang-go
 	@mkdir -p $(@D)
 	cd test/stock && $(GO) build -trimpath -o $(CURDIR)/$@ github.com/nsqio/nsq/apps/$*
