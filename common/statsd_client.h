@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Statsd over UDP (internal/statsd, internal/writers): lines are packed into
+ * datagrams up to a size, and the datagrams are sent one by one, spread over an
+ * interval. A client serves one push: new, lines, flush, free. One thread.
+ */
+#ifndef COMMON_STATSD_CLIENT_H
+#define COMMON_STATSD_CLIENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/chan.h"
+#include "common/err.h"
+#include "common/strbuf.h"
+
+struct statsd_client {
+	char *prefix;             /* owned; in front of every name */
+	size_t packet_size;       /* most bytes in a datagram, unless one line is longer */
+	struct strbuf *datagrams; /* owned; packed so far */
+	size_t n;
+};
+
+/* NewClient over NewBoundaryBufferedWriter. A packet_size of 0 or less is 4096, as in package bufio. */
+void statsd_client_init(struct statsd_client *c, const char *prefix, int packet_size);
+void statsd_client_destroy(struct statsd_client *c);
+
+/* Incr and Gauge: adds the line "<prefix><name>:<value>|c" (or "|g"); fmt makes the name. */
+void statsd_client_incr(struct statsd_client *c, int64_t count, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void statsd_client_gauge(struct statsd_client *c, int64_t value, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* net.Dial("udp", address), "host:port": a connected descriptor, or -1 with err set. May block on DNS. */
+int statsd_client_dial(const char *address, struct err *err);
+/*
+ * SpreadWriter.Flush: sends what was packed, with equal pauses that add up to
+ * interval_ns (nothing to send: just waits). When exit_chan is closed it waits no
+ * more, and sends the rest at once. Datagrams that cannot be sent are dropped;
+ * returns how many were.
+ */
+size_t statsd_client_flush(
+	struct statsd_client *c, int fd, int64_t interval_ns, struct chan *exit_chan);
+
+#endif
