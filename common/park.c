@@ -27,24 +27,30 @@ enum { AWAKE, ASLEEP, WOKEN };
 
 /*
  * note_spinning. A hand-off to a thread that spins takes some 100 ns, to one
- * that sleeps 2 to 7 us on either side. Spinning for at most about what a sleep
- * costs (SPIN_NS) never loses more than a factor of two, and is kept from losing
- * even that:
- *  - With one processor nobody spins, with n at most n - 1 threads do at a time.
- *  - Each parker keeps a credit: a spin that was answered in time earns, one
- *    that was in vain costs. Without credit it goes to sleep at once, and tries
- *    again once in SPIN_PROBE times. A client that wakes up to write a heartbeat
- *    pays for nothing.
+ * that sleeps 2 to 7 us on either side, and the answer of one that had to be
+ * woken may take 10 us. So it pays to look around for a while before sleeping,
+ * but only where answers come that fast:
+ *  - With one processor nobody spins; with n, more than n - 1 that spin give up
+ *    after a moment (not at once: one of them may just be leaving).
+ *  - Each parker knows how long it is worth while (spin_limit): some four times
+ *    what the last answers took; half after a spin in vain, and soon nothing.
+ *  - With no limit left it sleeps at once, and only every probe_interval-th
+ *    time looks for as long as PROBE_NS whether things have changed; each
+ *    probe in vain doubles the interval. So threads that really wait, as those
+ *    of idle clients do, spend nothing on it.
  */
-#define SPIN_NS 4000
-#define SPIN_CREDIT_MAX 8
-#define SPIN_PROBE 32
+#define PROBE_NS 16000
+#define SPIN_LEAST_NS 1000
+#define SPIN_PATIENCE 16
+#define PROBE_INTERVAL_MIN 8
+#define PROBE_INTERVAL_MAX 1024
 
 static pthread_once_t park_once = PTHREAD_ONCE_INIT;
-static pthread_key_t park_key; /* immutable after park_once; only for its destructor */
-static unsigned spin_turns;    /* immutable after park_once; 0: one processor */
-static unsigned spinners_max;  /* immutable after park_once */
-static _Atomic unsigned spinners;
+static pthread_key_t park_key;    /* immutable after park_once; only for its destructor */
+static unsigned probe_turns;      /* immutable after park_once; 0: one processor */
+static unsigned least_turns;      /* immutable after park_once */
+static unsigned spinners_max;     /* immutable after park_once */
+static _Atomic unsigned spinners; /* atomic */
 
 static pthread_mutex_t free_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct parker *free_list; /* guarded by free_lock */
@@ -79,7 +85,8 @@ static void park_init(void)
 	for (int i = 0; i < 256; i++)
 		cpu_relax();
 	cost = clock_mono_ns() - start + 1;
-	spin_turns = (unsigned)(256 * SPIN_NS / cost) + 1;
+	probe_turns = (unsigned)(256 * PROBE_NS / cost) + 1;
+	least_turns = (unsigned)(256 * SPIN_LEAST_NS / cost) + 1;
 	spinners_max = ncpu - 1;
 }
 
@@ -100,8 +107,9 @@ static struct parker *park_new(void)
 		atomic_init(&p->state, AWAKE);
 		atomic_init(&p->claimed, false);
 	}
-	p->spin_credit = SPIN_CREDIT_MAX / 2;
-	p->spin_probe = 0;
+	p->spin_limit = 0;
+	p->probe_interval = PROBE_INTERVAL_MIN;
+	p->parks = 0;
 	PT_OK(pthread_setspecific(park_key, p));
 	return p;
 }
@@ -113,24 +121,51 @@ struct parker *park_self(void)
 	return self;
 }
 
+/* How many times p may look this time. */
+static unsigned spin_budget(struct parker *p)
+{
+	if (p->spin_limit > 0 || probe_turns == 0)
+		return p->spin_limit;
+	if (++p->parks < p->probe_interval)
+		return 0;
+	p->parks = 0;
+	return probe_turns;
+}
+
+/* What p learns: turns is what the answer took; 0: it did not come. */
+static void spin_learn(struct parker *p, unsigned turns)
+{
+	if (turns > 0) {
+		p->spin_limit = (3 * p->spin_limit + 4 * turns + least_turns) / 4;
+		if (p->spin_limit > probe_turns)
+			p->spin_limit = probe_turns;
+		p->probe_interval = PROBE_INTERVAL_MIN;
+	} else if (p->spin_limit > 0) {
+		p->spin_limit = p->spin_limit / 2 < least_turns / 2 ? 0 : p->spin_limit / 2;
+	} else if (p->probe_interval < PROBE_INTERVAL_MAX) {
+		p->probe_interval *= 2;
+	}
+}
+
 /* True if the wake-up came while we looked. */
 static bool park_spin(struct parker *p)
 {
+	unsigned budget = spin_budget(p), turns = 0;
 	bool woken = false;
 
-	if (!spin_turns || (p->spin_credit == 0 && ++p->spin_probe % SPIN_PROBE != 0))
+	if (budget == 0)
 		return false;
-	if (atomic_fetch_add_explicit(&spinners, 1, memory_order_relaxed) < spinners_max) {
-		for (unsigned i = 0; i < spin_turns && !woken; i++) {
-			cpu_relax();
-			woken = atomic_load_explicit(&p->state, memory_order_relaxed) == WOKEN;
-		}
-		if (woken && p->spin_credit < SPIN_CREDIT_MAX)
-			p->spin_credit++;
-		else if (!woken && p->spin_credit > 0)
-			p->spin_credit--;
+	atomic_fetch_add_explicit(&spinners, 1, memory_order_relaxed);
+	while (turns < budget && !woken) {
+		turns++;
+		cpu_relax();
+		woken = atomic_load_explicit(&p->state, memory_order_relaxed) == WOKEN;
+		if (turns % SPIN_PATIENCE == 0 &&
+			atomic_load_explicit(&spinners, memory_order_relaxed) > spinners_max)
+			break;
 	}
 	atomic_fetch_sub_explicit(&spinners, 1, memory_order_relaxed);
+	spin_learn(p, woken ? turns : 0);
 	return woken;
 }
 

@@ -32,10 +32,11 @@ struct parker {
 	/* A line of its own: one thread spins on it, another writes it once. */
 	_Alignas(64) _Atomic uint32_t state; /* atomic; see park.c */
 	_Atomic bool claimed;                /* atomic; who sets it owns won and next */
-	uint8_t spin_credit;                 /* owner only: how well spinning paid lately */
-	uint8_t spin_probe;                  /* owner only */
-	void *won;                           /* claimer until park_wake, then owner */
-	struct parker *next;                 /* claimer: its wake list; unused: the free list */
+	uint32_t spin_limit;     /* owner only; this and the next two: note_spinning in park.c */
+	uint32_t probe_interval; /* owner only */
+	uint32_t parks;          /* owner only; since the last probe */
+	void *won;               /* claimer until park_wake, then owner */
+	struct parker *next;     /* claimer: its wake list; unused: the free list */
 };
 
 /* The calling thread's parker. Only the first call in a thread may allocate. */
