@@ -22,9 +22,9 @@
 struct wait_group {
 	pthread_mutex_t lock;
 	pthread_cond_t done;
-	size_t running;       /* guarded by lock */
-	pthread_t ended;      /* guarded by lock; valid if have_ended: to be joined */
-	int have_ended;       /* guarded by lock */
+	size_t running;  /* guarded by lock */
+	pthread_t ended; /* guarded by lock; valid if have_ended: to be joined */
+	int have_ended;  /* guarded by lock */
 };
 
 void wait_group_init(struct wait_group *wg);
@@ -36,8 +36,8 @@ void wait_group_destroy(struct wait_group *wg);
  * Returns 0, or -1 with err set (EAGAIN: no more threads); then fn never runs
  * and arg is still the caller's. All signals are blocked in the new thread.
  */
-int wait_group_wrap(struct wait_group *wg, const char *name, void (*fn)(void *), void *arg,
-	struct err *err);
+int wait_group_wrap(
+	struct wait_group *wg, const char *name, void (*fn)(void *), void *arg, struct err *err);
 /* wg.Wait(): blocks until no thread of wg runs, and has joined them all. Not from inside wg. */
 void wait_group_wait(struct wait_group *wg);
 
