@@ -114,6 +114,7 @@ include test/unit/unit.mk
 -include test/functional/functional.mk
 -include test/interop/interop.mk
 -include test/bench/bench.mk
+-include test/bench/bench_chan.mk
 
 .PHONY: check
 check: ## run the tests, without installing anything

@@ -1,0 +1,3 @@
+module chango
+
+go 1.19
