@@ -98,6 +98,7 @@ struct conn {
 	struct strbuf path; /* decoded */
 	bool begun;         /* the head has been looked at */
 	bool counted;       /* in answering */
+	bool http_1_0;      /* so is the answer, then */
 	const char *method; /* libmicrohttpd's, for the length of the request */
 	int64_t limit;      /* of the body; -1: thrown away */
 	int64_t thrown_away;
@@ -162,12 +163,17 @@ static void add_header(struct MHD_Response *r, const char *name, const char *val
 	CHECK(MHD_add_response_header(r, name, value) == MHD_YES);
 }
 
-/* A body of no bytes has no type, as with net/http, which guesses the type from the body. */
-static struct MHD_Response *new_response(
-	const char *data, size_t len, enum MHD_ResponseMemoryMode mode, const char *type, bool v1)
+/*
+ * A body of no bytes has no type, as with net/http, which guesses the type from
+ * the body. c is NULL for an answer that is used many times.
+ */
+static struct MHD_Response *new_response(const struct conn *c, const char *data, size_t len,
+	enum MHD_ResponseMemoryMode mode, const char *type, bool v1)
 {
 	struct MHD_Response *r = MHD_create_response_from_buffer(len, (void *)data, mode);
 	CHECK(r); /* no memory */
+	if (c && c->http_1_0)
+		MHD_set_response_options(r, MHD_RF_HTTP_1_0_SERVER, MHD_RO_END);
 	if (len > 0)
 		add_header(r, "Content-Type", type);
 	if (v1)
@@ -183,56 +189,57 @@ static enum MHD_Result queue(struct MHD_Connection *mc, int status, struct MHD_R
 }
 
 /* Queues what is in out, which is given away. */
-static enum MHD_Result queue_out(
-	struct MHD_Connection *mc, int status, struct strbuf *out, const char *type, bool v1)
+static enum MHD_Result queue_out(struct conn *c, struct MHD_Connection *mc, int status,
+	struct strbuf *out, const char *type, bool v1)
 {
 	size_t len = out->len;
 	char *data = strbuf_detach(out);
-	return queue(mc, status, new_response(data, len, MHD_RESPMEM_MUST_FREE, type, v1));
+	return queue(mc, status, new_response(c, data, len, MHD_RESPMEM_MUST_FREE, type, v1));
+}
+
+/* A static text. The usual ones need no building. */
+static enum MHD_Result queue_text(
+	struct conn *c, struct MHD_Connection *mc, const char *text, bool v1)
+{
+	struct http_server *s = c->server;
+	if (!c->http_1_0 && strcmp(text, "OK") == 0)
+		return MHD_queue_response(mc, MHD_HTTP_OK, v1 ? s->ok : s->plain_ok);
+	if (!c->http_1_0 && !*text && v1)
+		return MHD_queue_response(mc, MHD_HTTP_OK, s->empty);
+	return queue(mc, MHD_HTTP_OK,
+		new_response(c, text, strlen(text), MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, v1));
 }
 
 /* http_api.RespondV1 */
 static enum MHD_Result respond_v1(struct conn *c, struct MHD_Connection *mc)
 {
 	struct http_request *req = &c->req;
-	struct http_server *s = c->server;
-	if (req->status != MHD_HTTP_OK) {
-		struct strbuf json = STRBUF_INIT;
-		strbuf_adds(&json, "{\"message\":");
-		strbuf_add_json(&json, req->out.data, req->out.len);
-		strbuf_addc(&json, '}');
-		return queue_out(mc, req->status, &json, APPLICATION_JSON, true);
-	}
-	if (!req->text)
-		return queue_out(mc, req->status, &req->out,
+	if (req->status == MHD_HTTP_OK && req->text)
+		return queue_text(c, mc, req->text, true);
+	if (req->status == MHD_HTTP_OK)
+		return queue_out(c, mc, req->status, &req->out,
 			req->is_json ? APPLICATION_JSON : TEXT_PLAIN, true);
-	if (!*req->text)
-		return MHD_queue_response(mc, MHD_HTTP_OK, s->empty);
-	if (strcmp(req->text, "OK") == 0)
-		return MHD_queue_response(mc, MHD_HTTP_OK, s->ok);
-	return queue(mc, MHD_HTTP_OK,
-		new_response(
-			req->text, strlen(req->text), MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, true));
+	struct strbuf json = STRBUF_INIT;
+	strbuf_adds(&json, "{\"message\":");
+	strbuf_add_json(&json, req->out.data, req->out.len);
+	strbuf_addc(&json, '}');
+	return queue_out(c, mc, req->status, &json, APPLICATION_JSON, true);
 }
 
 /* http_api.PlainText */
 static enum MHD_Result respond_plain(struct conn *c, struct MHD_Connection *mc)
 {
 	struct http_request *req = &c->req;
-	if (!req->text)
-		return queue_out(mc, req->status, &req->out, TEXT_PLAIN, false);
-	if (strcmp(req->text, "OK") == 0)
-		return MHD_queue_response(mc, MHD_HTTP_OK, c->server->plain_ok);
-	return queue(mc, MHD_HTTP_OK,
-		new_response(
-			req->text, strlen(req->text), MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, false));
+	if (req->text)
+		return queue_text(c, mc, req->text, false);
+	return queue_out(c, mc, req->status, &req->out, TEXT_PLAIN, false);
 }
 
-static enum MHD_Result respond_bad_request(struct MHD_Connection *mc)
+static enum MHD_Result respond_bad_request(struct conn *c, struct MHD_Connection *mc)
 {
 	static const char text[] = "400 Bad Request";
 	struct MHD_Response *r =
-		new_response(text, sizeof(text) - 1, MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, false);
+		new_response(c, text, sizeof(text) - 1, MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, false);
 	add_header(r, "Connection", "close");
 	return queue(mc, MHD_HTTP_BAD_REQUEST, r);
 }
@@ -243,7 +250,7 @@ static enum MHD_Result respond_tls_required(struct conn *c, struct MHD_Connectio
 	struct strbuf json = STRBUF_INIT;
 	strbuf_addf(&json, "{\"message\": \"TLS_REQUIRED\", \"https_port\": %d}",
 		https ? http_server_port(https) : 0);
-	return queue_out(mc, MHD_HTTP_FORBIDDEN, &json, APPLICATION_JSON, true);
+	return queue_out(c, mc, MHD_HTTP_FORBIDDEN, &json, APPLICATION_JSON, true);
 }
 
 /* template.HTMLEscape as http.Redirect uses it */
@@ -294,7 +301,7 @@ static enum MHD_Result respond_redirect(struct conn *c, struct MHD_Connection *m
 	}
 	size_t len = html.len;
 	struct MHD_Response *r =
-		new_response(strbuf_detach(&html), len, MHD_RESPMEM_MUST_FREE, TEXT_HTML, false);
+		new_response(c, strbuf_detach(&html), len, MHD_RESPMEM_MUST_FREE, TEXT_HTML, false);
 	add_header(r, "Location", location.data);
 	strbuf_free(&location);
 	return queue(mc, get ? MHD_HTTP_MOVED_PERMANENTLY : MHD_HTTP_TEMPORARY_REDIRECT, r);
@@ -302,7 +309,7 @@ static enum MHD_Result respond_redirect(struct conn *c, struct MHD_Connection *m
 
 static enum MHD_Result respond_allow(struct conn *c, struct MHD_Connection *mc)
 {
-	struct MHD_Response *r = new_response("", 0, MHD_RESPMEM_PERSISTENT, NULL, false);
+	struct MHD_Response *r = new_response(c, "", 0, MHD_RESPMEM_PERSISTENT, NULL, false);
 	if (*c->match.allow)
 		add_header(r, "Allow", c->match.allow);
 	return queue(mc, MHD_HTTP_OK, r);
@@ -312,7 +319,7 @@ static enum MHD_Result respond_method_not_allowed(struct conn *c, struct MHD_Con
 {
 	static const char json[] = "{\"message\":\"METHOD_NOT_ALLOWED\"}";
 	struct MHD_Response *r = new_response(
-		json, sizeof(json) - 1, MHD_RESPMEM_PERSISTENT, APPLICATION_JSON, true);
+		c, json, sizeof(json) - 1, MHD_RESPMEM_PERSISTENT, APPLICATION_JSON, true);
 	add_header(r, "Allow", c->match.allow);
 	return queue(mc, MHD_HTTP_METHOD_NOT_ALLOWED, r);
 }
@@ -355,7 +362,7 @@ static enum MHD_Result finish_request(struct conn *c, struct MHD_Connection *mc)
 	if (c->server->tls_required && !c->server->tls_enabled)
 		return respond_tls_required(c, mc);
 	if (c->bad_request)
-		return respond_bad_request(mc);
+		return respond_bad_request(c, mc);
 	switch (c->result) {
 	case HTTP_ROUTE_FOUND:
 		run_handler(c);
@@ -380,8 +387,7 @@ static int64_t content_length(struct MHD_Connection *mc)
 {
 	const char *v = MHD_lookup_connection_value(mc, MHD_HEADER_KIND, "Content-Length");
 	if (v)
-		return strtoll(
-			v, NULL, 10); /* libmicrohttpd has checked it; out of range: the largest */
+		return strtoll(v, NULL, 10); /* libmicrohttpd has checked it */
 	return MHD_lookup_connection_value(mc, MHD_HEADER_KIND, "Transfer-Encoding") ? -1 : 0;
 }
 
@@ -410,11 +416,13 @@ static void route_request(struct conn *c)
 }
 
 /* The head of a request is there. */
-static enum MHD_Result begin_request(struct conn *c, struct MHD_Connection *mc, const char *method)
+static enum MHD_Result begin_request(
+	struct conn *c, struct MHD_Connection *mc, const char *method, const char *version)
 {
 	struct http_request *req = &c->req;
 	c->begun = true;
 	c->method = method;
+	c->http_1_0 = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
 	if (!c->adopted) {
 		char name[160];
 		snprintf(name, sizeof(name), "http:%s", c->remote_addr);
@@ -463,10 +471,9 @@ static enum MHD_Result handle_access(void *cls, struct MHD_Connection *mc, const
 {
 	(void)cls;
 	(void)url;
-	(void)version;
 	struct conn *c = *req_cls;
 	if (!c->begun)
-		return begin_request(c, mc, method);
+		return begin_request(c, mc, method, version);
 	if (*upload_data_size == 0)
 		return finish_request(c, mc);
 	size_t len = *upload_data_size;
@@ -657,9 +664,9 @@ struct http_server *http_server_new(
 	mutex_init(&s->conns_lock, RANK_LEAF);
 	wait_group_init(&s->wait_group);
 	s->answered_chan = chan_new(0, 1);
-	s->ok = new_response("OK", 2, MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, true);
-	s->empty = new_response("", 0, MHD_RESPMEM_PERSISTENT, NULL, true);
-	s->plain_ok = new_response("OK", 2, MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, false);
+	s->ok = new_response(NULL, "OK", 2, MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, true);
+	s->empty = new_response(NULL, "", 0, MHD_RESPMEM_PERSISTENT, NULL, true);
+	s->plain_ok = new_response(NULL, "OK", 2, MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, false);
 	return s;
 }
 
