@@ -136,7 +136,7 @@ bool url_parse_target(struct url_target *t, const char *target, size_t len, stru
 {
 	const char *s = target, *end = target + len;
 	for (const char *p = s; p < end; p++) {
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+		if ((unsigned char)*p <= 0x20 || *p == 0x7f)
 			return false;
 	}
 	if (len == 0)

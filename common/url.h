@@ -47,8 +47,9 @@ struct url_target {
 };
 
 /*
- * url.ParseRequestURI: "/path?query", "http://host/path?query" or "*". False: none of them, or with a control
- * byte or a bad escape in it. target must stay; path_buf receives the decoded path.
+ * url.ParseRequestURI: "/path?query", "http://host/path?query" or "*". False:
+ * none of them, or with a space, a control byte or a bad escape in it. target
+ * must stay; path_buf receives the decoded path.
  */
 bool url_parse_target(
 	struct url_target *t, const char *target, size_t len, struct strbuf *path_buf);

@@ -270,8 +270,8 @@ static void add_html_escaped(struct strbuf *out, const char *s)
 	}
 }
 
-/* http.Redirect: any byte of the query that is not ASCII is escaped in the Location. */
-static void add_location(struct strbuf *out, struct conn *c)
+/* URL.String() with the path of the redirect. */
+static void add_redirect_url(struct strbuf *out, const struct conn *c)
 {
 	struct strbuf clean = STRBUF_INIT;
 	url_clean_path(&clean, c->match.redirect_path.data, c->match.redirect_path.len);
@@ -280,25 +280,33 @@ static void add_location(struct strbuf *out, struct conn *c)
 	if (!c->req.target.raw_query)
 		return;
 	strbuf_addc(out, '?');
-	for (size_t i = 0; i < c->req.target.raw_query_len; i++) {
-		unsigned char b = (unsigned char)c->req.target.raw_query[i];
-		if (b < 0x80)
-			strbuf_addc(out, (char)b);
+	strbuf_add(out, c->req.target.raw_query, c->req.target.raw_query_len);
+}
+
+/* hexEscapeNonASCII */
+static void add_ascii(struct strbuf *out, const char *s)
+{
+	for (; *s; s++) {
+		if ((unsigned char)*s < 0x80)
+			strbuf_addc(out, *s);
 		else
-			strbuf_addf(out, "%%%02X", b);
+			strbuf_addf(out, "%%%02x", (unsigned char)*s);
 	}
 }
 
+/* http.Redirect */
 static enum MHD_Result respond_redirect(struct conn *c, struct MHD_Connection *mc)
 {
 	bool get = c->req.method == HTTP_GET;
-	struct strbuf location = STRBUF_INIT, html = STRBUF_INIT;
-	add_location(&location, c);
+	struct strbuf url = STRBUF_INIT, location = STRBUF_INIT, html = STRBUF_INIT;
+	add_redirect_url(&url, c);
+	add_ascii(&location, url.data);
 	if (get) {
 		strbuf_adds(&html, "<a href=\"");
-		add_html_escaped(&html, location.data);
+		add_html_escaped(&html, url.data);
 		strbuf_adds(&html, "\">Moved Permanently</a>.\n\n");
 	}
+	strbuf_free(&url);
 	size_t len = html.len;
 	struct MHD_Response *r =
 		new_response(c, strbuf_detach(&html), len, MHD_RESPMEM_MUST_FREE, TEXT_HTML, false);

@@ -90,6 +90,7 @@ static int start(struct nsqd *n, struct err *err)
 	if (listen_tcp(n, err) != 0 || listen_http(n, err) != 0)
 		return -1;
 	set_broadcast_ports(n);
+	options_expand_statsd_prefix(n->opts);
 	return 0;
 }
 

@@ -14,9 +14,13 @@ FUNCTIONAL_SCALE := $(if $(SANITIZE),5,1)
 FUNCTIONAL      = PYTHONDONTWRITEBYTECODE=1 $(PYTHON3) -m pytest -q -p no:cacheprovider \
                   -n $(FUNCTIONAL_JOBS) $(FUNCTIONAL_ARGS) test/functional
 
+# What test_http_side_by_side.py compares with. Without it those tests are
+# skipped on a user's machine, and built first in CI.
+SIDE_BY_SIDE    := $(ROOT)/stock/nsqd
+
 .PHONY: functional functional-thread functional-address functional-stock
-functional: $(BUILD)/nsqd ## functional tests of this variant (SANITIZE=, FUNCTIONAL_ARGS=)
-	@NSQD=$(abspath $(BUILD)/nsqd) TIMEOUT_SCALE=$(FUNCTIONAL_SCALE) $(FUNCTIONAL)
+functional: $(BUILD)/nsqd $(if $(filter true,$(CI)),$(SIDE_BY_SIDE)) ## functional tests of this variant (SANITIZE=, FUNCTIONAL_ARGS=)
+	@STOCK=$${STOCK:-$(abspath $(SIDE_BY_SIDE))} NSQD=$(abspath $(BUILD)/nsqd) TIMEOUT_SCALE=$(FUNCTIONAL_SCALE) $(FUNCTIONAL)
 
 functional-thread: ## functional tests under ThreadSanitizer
 	@$(MAKE) --no-print-directory SANITIZE=thread functional
