@@ -8,6 +8,7 @@ daemon says in /stats afterwards must agree. A run that fails makes its row
 """
 
 import argparse
+import ctypes
 import json
 import os
 import resource
@@ -22,6 +23,9 @@ import urllib.request
 
 import report
 import rows
+
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
 
 START_S = 10  # a daemon must accept connections by then
 RUN_S = 180  # and a run must end
@@ -53,6 +57,7 @@ class Daemon:
         self.start()
 
     def _prepare(self):
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # none outlives a runner that was killed
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         if self.cores:
@@ -320,6 +325,7 @@ def arguments():
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # with all clean-up
     opts = arguments()
     if opts.row == "list":
         for row in rows.ROWS:
