@@ -22,6 +22,8 @@ $(BENCH): $(BENCH_OBJ)
 # the rows of any other run there instead.
 BENCH_WRITE := $(if $(or $(WRITE),$(filter all,$(ROW))),--write=docs/benchmarks.md)
 
+CHECKS    += bench-smoke
+
 .PHONY: bench bench-null bench-smoke profile
 bench: $(BENCH) $(OURS) $(STOCK_DIR)/nsqd ## measure against stock (ROW=name|group|all PAIRS=5 WRITE=1)
 	$(BENCH_RUN) --stock=$(STOCK_DIR)/nsqd --pairs=$(PAIRS) $(BENCH_WRITE)
@@ -29,8 +31,8 @@ bench: $(BENCH) $(OURS) $(STOCK_DIR)/nsqd ## measure against stock (ROW=name|gro
 bench-null: $(BENCH) ## print the limits of the load generator
 	@$(BENCH_RUN) --null
 
-bench-smoke: $(BENCH) $(OURS) ## a short run of the memory rows on our daemon alone: counts only
-	@$(BENCH_RUN) --no-stock --pairs=1 --scale=0.02 --row=memory
+bench-smoke: $(BENCH) $(OURS) ## short runs on our daemon alone, for the counts
+	@$(BENCH_RUN) --no-stock --pairs=1 --scale=0.02 --row=memory,disk,latency
 
 # perf follows frame pointers, so this daemon is built with them.
 profile: $(BENCH) ## profile our daemon under one row (ROW=name), to build/profile-ROW.txt

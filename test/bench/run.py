@@ -11,7 +11,9 @@ import argparse
 import ctypes
 import json
 import os
+import re
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -48,12 +50,14 @@ def free_ports(n):
 
 
 class Daemon:
-    """One nsqd process with a data directory of its own."""
+    """One nsqd process with a data directory of its own. `wrapper` is a command
+    that runs it as its only child."""
 
-    def __init__(self, binary, flags, work_dir, cores=0):
+    def __init__(self, binary, flags, work_dir, cores=0, wrapper=()):
         self.binary, self.flags, self.cores = binary, flags, cores
+        self.wrapper = list(wrapper)
         self.dir = tempfile.mkdtemp(prefix="run.", dir=work_dir)
-        self.proc = None
+        self.proc = self.pid = None
         self.start()
 
     def _prepare(self):
@@ -67,7 +71,7 @@ class Daemon:
         self.tcp, self.http = free_ports(2)
         with open(os.path.join(self.dir, "log"), "ab") as log:
             self.proc = subprocess.Popen(
-                [self.binary, f"--tcp-address=127.0.0.1:{self.tcp}",
+                [*self.wrapper, self.binary, f"--tcp-address=127.0.0.1:{self.tcp}",
                  f"--http-address=127.0.0.1:{self.http}", f"--data-path={self.dir}",
                  *self.flags],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=self._prepare)
@@ -77,10 +81,17 @@ class Daemon:
             try:
                 for port in (self.tcp, self.http):
                     socket.create_connection(("127.0.0.1", port), 1).close()
+                self.pid = self._find_pid()
                 return
             except OSError:
                 time.sleep(0.005)
         raise Failed(f"does not accept connections after {START_S} s")
+
+    def _find_pid(self):
+        if not self.wrapper:
+            return self.proc.pid
+        with open(f"/proc/{self.proc.pid}/task/{self.proc.pid}/children") as f:
+            return int(f.read().split()[0])
 
     def check_alive(self):
         code = self.proc.poll()
@@ -119,7 +130,7 @@ class Daemon:
     def remove(self):
         # Not a clean stop: a full memory queue would be written to disk first.
         if self.proc.poll() is None:
-            self.proc.kill()
+            os.kill(self.pid or self.proc.pid, signal.SIGKILL)
             self.proc.wait()
         shutil.rmtree(self.dir, ignore_errors=True)
 
@@ -131,7 +142,7 @@ def generate(bench, args, total, daemon=None):
         cmd += ["--total", str(total)]
     if daemon:
         cmd += ["--topic", TOPIC, "--port", str(daemon.tcp), "--http-port", str(daemon.http),
-                "--pid", str(daemon.proc.pid)]
+                "--pid", str(daemon.pid)]
     try:
         p = subprocess.run(cmd, capture_output=True, text=True, timeout=RUN_S, check=False)
     except subprocess.TimeoutExpired as e:
@@ -180,16 +191,17 @@ def verify(daemon, total, consumed):
             raise Failed(f"/stats of {c['channel_name']}: {c['message_count']} messages, {left}")
 
 
-def run_load(opts, row, binary, total, profile=None):
+def run_load(opts, row, binary, total, perf=None):
     flags = [f"--mem-queue-size={row.memory_queue(total)}", *row.flags]
-    daemon = Daemon(binary, flags, opts.work, opts.cores)
+    daemon = Daemon(binary, flags, opts.work, opts.cores, perf.command if perf else ())
     try:
         if row.prefill:
             prefill(opts.bench, row, daemon, total)
-        recorder = profile(daemon) if profile else None
+        if perf:
+            perf.control("enable")
         result = generate(opts.bench, row.load, total, daemon)
-        if recorder:
-            recorder()
+        if perf:
+            perf.control("disable")
         if row.kind != "idle":
             verify(daemon, total, row.load[0] not in ("pub", "mpub", "http"))
         return result
@@ -208,7 +220,7 @@ def run_topics(opts, row, binary, total):
             for c in ("a", "b"):
                 daemon.request(f"/channel/create?topic=t{i}&channel={c}", "POST")
         create = time.monotonic() - began
-        rss = rss_mb(daemon.proc.pid)
+        rss = rss_mb(daemon.pid)
         stop = daemon.stop()
         began = time.monotonic()
         daemon.start()
@@ -266,39 +278,52 @@ def run_null(opts):
             print(f"  {row.name:16}{r['rate']:12,.0f}/s {r['gen_us']:8.3f} us")
 
 
+class Perf:
+    """perf record around a daemon from its start, so that it sees every thread,
+    but counting only between enable and disable."""
+
+    def __init__(self, work_dir):
+        self.dir = tempfile.mkdtemp(prefix="perf.", dir=work_dir)
+        self.data, ctl, ack = (os.path.join(self.dir, n) for n in ("data", "ctl", "ack"))
+        os.mkfifo(ctl)
+        os.mkfifo(ack)
+        self.ctl = os.open(ctl, os.O_RDWR)
+        self.ack = os.open(ack, os.O_RDWR)
+        self.command = ["perf", "record", "-q", "-g", "-F", "499", "-o", self.data,
+                        "--delay=-1", f"--control=fifo:{ctl},{ack}", "--"]
+
+    def control(self, word):
+        os.write(self.ctl, f"{word}\n".encode())
+        if not select.select([self.ack], [], [], 10)[0]:
+            raise Failed(f"perf does not {word}")
+        os.read(self.ack, 64)
+
+    def report(self, *args):
+        text = subprocess.run(["perf", "report", "--stdio", "-i", self.data, *args], text=True,
+                              capture_output=True, check=False).stdout
+        return [re.sub(r"\s+-\s+-\s*$", "", line) for line in text.splitlines()
+                if line.strip() and not line.startswith("#")]
+
+
 def run_profile(opts, row, out):
     """Records the daemon with perf while the row's load runs."""
     if shutil.which("perf") is None:
         raise SystemExit("make profile needs perf (Debian package linux-perf)")
-    data = os.path.join(opts.work, "perf.data")
-
-    def record(daemon):
-        p = subprocess.Popen(["perf", "record", "-q", "-g", "-F", "499", "-o", data, "-p",
-                              str(daemon.proc.pid)],
-                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        time.sleep(0.5)
-        if p.poll() is not None:
-            raise SystemExit(f"perf record: {p.stderr.read().strip()}")
-
-        def stop():
-            p.send_signal(signal.SIGINT)
-            p.wait(60)
-        return stop
-
+    perf = Perf(opts.work)
     total = max(int(row.total * opts.scale), 200) if row.total else 0
-    result = run_load(opts, row, opts.ours, total, record)
+    result = run_load(opts, row, opts.ours, total, perf)
+    sections = [
+        ("Functions", 60, ["--no-children", "-g", "none", "--sort", "dso,symbol"]),
+        ("Threads", 60, ["--no-children", "-g", "none", "--sort", "comm"]),
+        ("Threads and functions", 100, ["--no-children", "-g", "none", "--sort", "comm,symbol"]),
+        ("Call graph", 400, ["--children", "--sort", "symbol",
+                             "-g", "caller,0.5,callee,function,percent"]),
+    ]
     with open(out, "w") as f:
         f.write(f"# {row.name}: {report.brief(row, result)}\n")
-        for title, args in (("Functions", ["--no-children", "-g", "none", "--sort", "dso,symbol"]),
-                            ("Threads", ["--no-children", "-g", "none", "--sort", "comm"]),
-                            ("Call graph", ["--children", "--sort", "symbol",
-                                            "-g", "caller,0.5,callee,function,percent"])):
-            text = subprocess.run(["perf", "report", "--stdio", "-i", data, *args], text=True,
-                                  capture_output=True, check=False).stdout
-            lines = [line.rstrip() for line in text.splitlines()
-                     if line.strip() and not line.startswith("#")]
-            f.write(f"\n## {title}\n\n" + "\n".join(lines[:400 if "Call" in title else 60]) + "\n")
-    os.remove(data)
+        for title, limit, args in sections:
+            f.write(f"\n## {title}\n\n" + "\n".join(perf.report(*args)[:limit]) + "\n")
+    shutil.rmtree(perf.dir)
     print(f"{row.name}: {report.brief(row, result)}\nprofile: {out}")
 
 
