@@ -55,7 +55,7 @@ static int take_base(const char **s)
 int flags_parse_int(const char *text, int base, int bits, int64_t *v)
 {
 	const char *s = text;
-	bool negative = *s == '-', literal = base == 0, out_of_range = false;
+	bool negative = *s == '-', literal = base == 0;
 	if (*s == '-' || *s == '+')
 		s++;
 	const char *start = s;
@@ -63,23 +63,27 @@ int flags_parse_int(const char *text, int base, int bits, int64_t *v)
 		base = take_base(&s);
 	bool may_underscore = s > start; /* only behind a digit or a prefix */
 	bool digits = s == start + 1;    /* the zero of 017 */
-	uint64_t limit = (UINT64_C(1) << (bits - 1)) - (negative ? 0 : 1), u = 0;
+	bool bad_underscore = false;
+	uint64_t u = 0;
 
+	/* Go's order of complaints: beyond 64 bits at once, underscores and the sign's limit last. */
 	for (; *s != '\0'; s++) {
-		if (*s == '_' && literal && may_underscore && s[1] != '_' && s[1] != '\0')
+		if (*s == '_' && literal) {
+			bad_underscore |= !may_underscore;
+			may_underscore = false;
 			continue;
+		}
 		int d = digit_value(*s);
 		if (d >= base)
 			return EINVAL;
 		digits = may_underscore = true;
-		if (u > (limit - (uint64_t)d) / (uint64_t)base && !out_of_range)
-			out_of_range = true;
-		if (!out_of_range)
-			u = u * (uint64_t)base + (uint64_t)d;
+		if (__builtin_mul_overflow(u, (uint64_t)base, &u) ||
+			__builtin_add_overflow(u, (uint64_t)d, &u))
+			return ERANGE;
 	}
-	if (!digits)
+	if (!digits || bad_underscore || s[-1] == '_')
 		return EINVAL;
-	if (out_of_range)
+	if (u > (UINT64_C(1) << (bits - 1)) - (negative ? 0 : 1))
 		return ERANGE;
 	*v = negative ? (int64_t)(0 - u) : (int64_t)u;
 	return 0;
