@@ -59,7 +59,7 @@ struct backend_queue {
  * as few calls as possible. Returns how many are stored (and are still the
  * caller's to unref); fewer than n only with err set.
  */
-size_t backend_queue_put_messages(struct backend_queue *q, struct message *const *msgs, size_t n,
-	struct err *err);
+size_t backend_queue_put_messages(
+	struct backend_queue *q, struct message *const *msgs, size_t n, struct err *err);
 
 #endif

@@ -63,8 +63,8 @@ static struct backend_queue *new_backend(const struct channel *c, struct err *er
 		return dummy_backend_queue_new();
 	/* backend names, for uniqueness, automatically include the topic... */
 	char name[BACKEND_NAME_SIZE];
-	return nsqd_new_diskqueue(c->nsqd,
-		get_backend_name(c->topic->name, c->name, name, sizeof(name)), err);
+	return nsqd_new_diskqueue(
+		c->nsqd, get_backend_name(c->topic->name, c->name, name, sizeof(name)), err);
 }
 
 static void init_locks(struct channel *c)
@@ -142,8 +142,7 @@ static size_t put_to_backend(
 	return stored;
 }
 
-size_t channel_put_locked(
-	struct channel *c, struct message *const *msgs, size_t n, struct err *err)
+size_t channel_put_locked(struct channel *c, struct message *const *msgs, size_t n, struct err *err)
 {
 	size_t sent = 0;
 	rwlock_assert_held(&c->exit_lock);
@@ -406,8 +405,8 @@ static void close_clients(struct channel *c)
 {
 	struct client_v2 *client, *tmp;
 	rwlock_rdlock(&c->lock);
-	HASH_ITER(hh_channel, c->clients, client, tmp)
-	client_v2_close(client);
+	HASH_ITER (hh_channel, c->clients, client, tmp)
+		client_v2_close(client);
 	rwlock_unlock(&c->lock);
 }
 
@@ -448,8 +447,8 @@ static void do_pause(struct channel *c, bool pause)
 	struct client_v2 *client, *tmp;
 	atomic_store(&c->paused, pause);
 	rwlock_rdlock(&c->lock);
-	HASH_ITER(hh_channel, c->clients, client, tmp)
-	client_v2_try_update_ready_state(client);
+	HASH_ITER (hh_channel, c->clients, client, tmp)
+		client_v2_try_update_ready_state(client);
 	rwlock_unlock(&c->lock);
 	channel_update_pump(c, CHANNEL_PAUSED);
 }
@@ -491,8 +490,8 @@ static void clear_in_flight_and_deferred(struct channel *c)
 	mutex_unlock(&c->deferred_lock);
 
 	rwlock_rdlock(&c->lock);
-	HASH_ITER(hh_channel, c->clients, client, tmp)
-	client_v2_empty(client);
+	HASH_ITER (hh_channel, c->clients, client, tmp)
+		client_v2_empty(client);
 	rwlock_unlock(&c->lock);
 }
 
@@ -606,7 +605,7 @@ static int channel_exit(struct channel *c, bool deleted, struct err *err)
 	if (deleted) {
 		drop_everything(c);
 		struct backend_queue *q = take_backend(c);
-		return q->ops->delete(q, err);
+		return q->ops->delete (q, err);
 	}
 	flush(c);
 	struct backend_queue *q = take_backend(c);

@@ -30,45 +30,49 @@ struct client_v2;
 
 struct channel {
 	_Atomic int refs;
-	char name[NAME_SIZE];           /* immutable */
-	bool ephemeral;                 /* immutable */
-	struct nsqd *nsqd;              /* immutable; outlives every channel */
-	struct topic *topic;            /* immutable; a reference */
+	char name[NAME_SIZE]; /* immutable */
+	bool ephemeral;       /* immutable */
+	struct nsqd *nsqd;    /* immutable; outlives every channel */
+	struct topic *topic;  /* immutable; a reference */
 
-	struct backend_queue *backend;  /* immutable; lives until exit has ended; puts hold exit_lock */
-	struct chan *memory_msg_chan;   /* immutable; of struct message *; NULL with --mem-queue-size=0 */
-	struct chan *client_msg_chan;   /* immutable; of struct message *, unbuffered: all that clients see */
-	struct chan *exit_chan;         /* immutable; closed by exit */
-	struct chan *update_chan;       /* immutable; of enum channel_update, rendezvous with the pump */
-	struct chan *updated_chan;      /* immutable; the pump's answer to each update */
-	struct wait_group wait_group;   /* the pump */
+	struct backend_queue
+		*backend; /* immutable; lives until exit has ended; puts hold exit_lock */
+	struct chan
+		*memory_msg_chan; /* immutable; of struct message *; NULL with --mem-queue-size=0 */
+	struct chan *
+		client_msg_chan; /* immutable; of struct message *, unbuffered: all that clients see */
+	struct chan *exit_chan;    /* immutable; closed by exit */
+	struct chan *update_chan;  /* immutable; of enum channel_update, rendezvous with the pump */
+	struct chan *updated_chan; /* immutable; the pump's answer to each update */
+	struct wait_group wait_group; /* the pump */
 
-	struct rwlock exit_lock;        /* read: a put is under way; write: exit */
-	_Atomic bool exit_flag;         /* set under exit_lock */
+	struct rwlock exit_lock; /* read: a put is under way; write: exit */
+	_Atomic bool exit_flag;  /* set under exit_lock */
 
 	struct rwlock lock;
-	struct client_v2 *clients;      /* guarded by lock; uthash by id; borrowed: each removes itself */
-	_Atomic int client_count;       /* changed under lock */
+	struct client_v2
+		*clients;         /* guarded by lock; uthash by id; borrowed: each removes itself */
+	_Atomic int client_count; /* changed under lock */
 
 	_Atomic bool paused;
-	_Atomic bool deleter_once;      /* ephemeral: who sets it deletes the channel */
+	_Atomic bool deleter_once; /* ephemeral: who sets it deletes the channel */
 
 	/* What the pump holds between a queue and a consumer; the pump's own while it runs, then exit's. */
 	struct message *hand[CHANNEL_BATCH];
-	_Atomic size_t hand_count;      /* written by the pump only */
+	_Atomic size_t hand_count; /* written by the pump only */
 
 	struct mutex in_flight_lock;
 	struct in_flight_pqueue in_flight; /* guarded by in_flight_lock */
 	struct mutex deferred_lock;
-	struct in_flight_pqueue deferred;  /* guarded by deferred_lock */
-	_Atomic int64_t next_in_flight;    /* earliest deadline; written under in_flight_lock */
-	_Atomic int64_t next_deferred;     /* likewise, deferred_lock */
+	struct in_flight_pqueue deferred; /* guarded by deferred_lock */
+	_Atomic int64_t next_in_flight;   /* earliest deadline; written under in_flight_lock */
+	_Atomic int64_t next_deferred;    /* likewise, deferred_lock */
 
 	_Atomic uint64_t message_count;
 	_Atomic uint64_t requeue_count;
 	_Atomic uint64_t timeout_count;
 
-	UT_hash_handle hh;              /* topic.channel_map; guarded by topic.lock */
+	UT_hash_handle hh; /* topic.channel_map; guarded by topic.lock */
 };
 
 /* NewChannel: one reference, pump running. NULL with err set: no thread. */
@@ -88,7 +92,8 @@ static inline bool channel_exiting(const struct channel *c)
  * the backend. Returns how many it took over; the others are still the
  * caller's, with err set ("exiting", or the disk's reason). May block on the disk.
  */
-size_t channel_put_messages(struct channel *c, struct message *const *msgs, size_t n, struct err *err);
+size_t channel_put_messages(
+	struct channel *c, struct message *const *msgs, size_t n, struct err *err);
 /* PutMessageDeferred: takes m over and queues it once its delay is over. */
 void channel_put_message_deferred(struct channel *c, struct message *take_m, int64_t delay_ns);
 
@@ -103,7 +108,8 @@ void channel_start_in_flight_timeout(struct channel *c, struct message *const *t
  *     message", "exiting" --------------------------------------------------------------------- */
 
 /* FinishMessage: the message is done. */
-int channel_finish_message(struct channel *c, int64_t client_id, struct message_id id, struct err *err);
+int channel_finish_message(
+	struct channel *c, int64_t client_id, struct message_id id, struct err *err);
 /* RequeueMessage: back into the queue, at once or after delay_ns. */
 int channel_requeue_message(struct channel *c, int64_t client_id, struct message_id id,
 	int64_t delay_ns, struct err *err);

@@ -61,8 +61,7 @@ struct client_v2 *client_v2_new(struct nsqd *n, struct stream *take_stream, cons
 void client_v2_free(struct client_v2 *c)
 {
 	struct pub_count *p, *tmp;
-	HASH_ITER(hh, c->pub_counts, p, tmp)
-	{
+	HASH_ITER (hh, c->pub_counts, p, tmp) {
 		HASH_DEL(c->pub_counts, p);
 		free(p);
 	}
@@ -107,8 +106,8 @@ static int set_output_buffer(
 	if (desired_timeout_ms == -1)
 		c->output_buffer_timeout = 0;
 	else if (desired_timeout_ms != 0 &&
-		desired_timeout_ms >= opts->min_output_buffer_timeout / NSEC_PER_MSEC &&
-		desired_timeout_ms <= opts->max_output_buffer_timeout / NSEC_PER_MSEC)
+		 desired_timeout_ms >= opts->min_output_buffer_timeout / NSEC_PER_MSEC &&
+		 desired_timeout_ms <= opts->max_output_buffer_timeout / NSEC_PER_MSEC)
 		c->output_buffer_timeout = desired_timeout_ms * NSEC_PER_MSEC;
 	else if (desired_timeout_ms != 0)
 		return err_set(err, 0, "output buffer timeout (%lld) is invalid",
@@ -121,8 +120,8 @@ static int set_output_buffer(
 	} else if (desired_size >= 64 && desired_size <= opts->max_output_buffer_size) {
 		c->output_buffer_size = (int)desired_size;
 	} else if (desired_size != 0) {
-		return err_set(err, 0, "output buffer size (%lld) is invalid",
-			(long long)desired_size);
+		return err_set(
+			err, 0, "output buffer size (%lld) is invalid", (long long)desired_size);
 	}
 	if (desired_size != 0) {
 		if (bufio_flush(&c->writer, 0, err) != 0)
@@ -146,8 +145,7 @@ static int set_msg_timeout(struct client_v2 *c, int64_t msg_timeout_ms, struct e
 	if (msg_timeout_ms >= 1000 && msg_timeout_ms <= max_ms)
 		c->msg_timeout = msg_timeout_ms * NSEC_PER_MSEC;
 	else if (msg_timeout_ms != 0)
-		return err_set(
-			err, 0, "msg timeout (%lld) is invalid", (long long)msg_timeout_ms);
+		return err_set(err, 0, "msg timeout (%lld) is invalid", (long long)msg_timeout_ms);
 	return 0;
 }
 
@@ -161,12 +159,13 @@ static void log_identify(struct client_v2 *c, const struct identify_data_v2 *d)
 	nsqd_logf(c->nsqd, LG_INFO,
 		"[%s] IDENTIFY: {ClientID:%s Hostname:%s HeartbeatInterval:%lld "
 		"OutputBufferSize:%lld OutputBufferTimeout:%lld FeatureNegotiation:%s TLSv1:%s "
-		"Deflate:%s DeflateLevel:%lld Snappy:%s SampleRate:%d UserAgent:%s MsgTimeout:%lld}",
+		"Deflate:%s DeflateLevel:%lld Snappy:%s SampleRate:%d UserAgent:%s "
+		"MsgTimeout:%lld}",
 		c->remote_addr, d->client_id, d->hostname, (long long)d->heartbeat_interval,
 		(long long)d->output_buffer_size, (long long)d->output_buffer_timeout,
 		yes_no(d->feature_negotiation), yes_no(d->tls_v1), yes_no(d->deflate),
-		(long long)d->deflate_level, yes_no(d->snappy), (int)d->sample_rate,
-		d->user_agent, (long long)d->msg_timeout);
+		(long long)d->deflate_level, yes_no(d->snappy), (int)d->sample_rate, d->user_agent,
+		(long long)d->msg_timeout);
 }
 
 static void set_names(struct client_v2 *c, const struct identify_data_v2 *d)
@@ -361,8 +360,8 @@ int64_t client_v2_write_deadline_locked(const struct client_v2 *c)
 	return c->heartbeat_interval > 0 ? clock_mono_ns() + c->heartbeat_interval : 0;
 }
 
-int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, size_t len, bool flush,
-	struct err *err)
+int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, size_t len,
+	bool flush, struct err *err)
 {
 	unsigned char header[FRAME_HEADER_LENGTH];
 	frame_write_header(header, frame_type, len);

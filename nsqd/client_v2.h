@@ -51,44 +51,46 @@ struct pub_count {
 };
 
 struct client_v2 {
-	int64_t id;                           /* immutable */
-	struct nsqd *nsqd;                    /* immutable */
-	char remote_addr[128];                /* immutable; Go's form, as in logs and stats */
-	int64_t connect_time_ns;              /* immutable; wall clock */
+	int64_t id;              /* immutable */
+	struct nsqd *nsqd;       /* immutable */
+	char remote_addr[128];   /* immutable; Go's form, as in logs and stats */
+	int64_t connect_time_ns; /* immutable; wall clock */
 
 	_Atomic int64_t ready_count;
 	_Atomic int64_t in_flight_count;
 	_Atomic uint64_t message_count;
 	_Atomic uint64_t finish_count;
 	_Atomic uint64_t requeue_count;
-	_Atomic int32_t state;                /* enum client_state; io_loop writes */
+	_Atomic int32_t state; /* enum client_state; io_loop writes */
 	_Atomic int32_t sample_rate;
 
-	struct stream *stream;                /* the top of the stack; changed under write_lock; owned */
-	struct bufio_reader reader;           /* io_loop only */
+	struct stream *stream;      /* the top of the stack; changed under write_lock; owned */
+	struct bufio_reader reader; /* io_loop only */
 
 	struct mutex write_lock;
-	struct bufio_writer writer;           /* guarded by write_lock */
-	int64_t heartbeat_interval;           /* ns; written by io_loop under write_lock; io_loop may read without */
-	int64_t output_buffer_timeout;        /* likewise */
-	int64_t msg_timeout;                  /* likewise */
-	int output_buffer_size;               /* likewise */
+	struct bufio_writer writer; /* guarded by write_lock */
+	int64_t heartbeat_interval; /* ns; written by io_loop under write_lock; io_loop may read without */
+	int64_t output_buffer_timeout; /* likewise */
+	int64_t msg_timeout;           /* likewise */
+	int output_buffer_size;        /* likewise */
 
 	struct mutex meta_lock;
-	char *client_id;                      /* guarded by meta_lock; owned, as are the next two */
-	char *hostname;                       /* guarded by meta_lock */
-	char *user_agent;                     /* guarded by meta_lock */
-	struct pub_count *pub_counts;         /* guarded by meta_lock; uthash by topic, in order of first use */
+	char *client_id;  /* guarded by meta_lock; owned, as are the next two */
+	char *hostname;   /* guarded by meta_lock */
+	char *user_agent; /* guarded by meta_lock */
+	struct pub_count
+		*pub_counts; /* guarded by meta_lock; uthash by topic, in order of first use */
 
-	struct channel *channel;              /* io_loop only (the pump has it from sub_event_chan); a reference */
-	struct chan *ready_state_chan;        /* immutable; capacity 1: a state update is never lost */
-	struct chan *exit_chan;               /* immutable; closed by io_loop */
-	struct chan *identify_event_chan;     /* immutable; of struct identify_event, capacity 1 */
-	struct chan *sub_event_chan;          /* immutable; of struct channel *, capacity 1 */
-	struct wait_group wait_group;         /* the message pump */
+	struct channel
+		*channel; /* io_loop only (the pump has it from sub_event_chan); a reference */
+	struct chan *ready_state_chan;    /* immutable; capacity 1: a state update is never lost */
+	struct chan *exit_chan;           /* immutable; closed by io_loop */
+	struct chan *identify_event_chan; /* immutable; of struct identify_event, capacity 1 */
+	struct chan *sub_event_chan;      /* immutable; of struct channel *, capacity 1 */
+	struct wait_group wait_group;     /* the message pump */
 
-	UT_hash_handle hh_channel;            /* channel.clients, by id; guarded by channel.lock */
-	UT_hash_handle hh_conns;              /* tcp_server.conns, by id; guarded by tcp_server.lock */
+	UT_hash_handle hh_channel; /* channel.clients, by id; guarded by channel.lock */
+	UT_hash_handle hh_conns;   /* tcp_server.conns, by id; guarded by tcp_server.lock */
 };
 
 /* What stats show of a client: a snapshot whose strings are its own. client_v2_stats_free. */
@@ -111,7 +113,8 @@ struct client_v2_stats {
 };
 
 /* newClientV2: takes over the stream. io_loop's thread. */
-struct client_v2 *client_v2_new(struct nsqd *n, struct stream *take_stream, const char *remote_addr);
+struct client_v2 *client_v2_new(
+	struct nsqd *n, struct stream *take_stream, const char *remote_addr);
 /* Nobody may know it any more: not in a channel, not in tcp_server, pump joined. */
 void client_v2_free(struct client_v2 *c);
 
@@ -148,8 +151,8 @@ void client_v2_stats_free(struct client_v2_stats *s);
 
 /* Buffered writing: append a frame; append frames that are complete already; flush. Block until the write deadline (one heartbeat interval). 0, or -1
  * with err set. Take write_lock. */
-int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, size_t len, bool flush,
-	struct err *err);
+int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, size_t len,
+	bool flush, struct err *err);
 int client_v2_write(struct client_v2 *c, const void *frames, size_t len, struct err *err);
 int client_v2_flush(struct client_v2 *c, struct err *err);
 /* Until when a write that starts now may take (monotonic; 0: for ever). */

@@ -37,8 +37,8 @@ int64_t guid_factory_reserve(struct guid_factory *f, size_t n)
 	int64_t first;
 	do {
 		first = next > now ? next : now;
-	} while (!atomic_compare_exchange_weak_explicit(&f->next, &next, first + (int64_t)n,
-		memory_order_relaxed, memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(
+		&f->next, &next, first + (int64_t)n, memory_order_relaxed, memory_order_relaxed));
 	return first;
 }
 
@@ -47,7 +47,7 @@ struct message_id guid_hex(const struct guid_factory *f, int64_t reserved)
 	static const char digits[] = "0123456789abcdef";
 	uint64_t ts = (uint64_t)((reserved >> SEQUENCE_BITS) - TWEPOCH);
 	uint64_t id = ts << TIMESTAMP_SHIFT | (uint64_t)f->node_id << SEQUENCE_BITS |
-		(uint64_t)(reserved & SEQUENCE_MASK);
+		      (uint64_t)(reserved & SEQUENCE_MASK);
 	struct message_id h;
 	for (int i = 0; i < MSG_ID_LENGTH; i++)
 		h.hex[i] = digits[id >> (60 - 4 * i) & 0xf];

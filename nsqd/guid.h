@@ -10,8 +10,9 @@
 #include "nsqd/message.h"
 
 struct guid_factory {
-	int64_t node_id;      /* immutable; [0, 1024) */
-	_Atomic int64_t next; /* pseudo-milliseconds << 12 | sequence: the next id not yet given out */
+	int64_t node_id; /* immutable; [0, 1024) */
+	_Atomic int64_t
+		next; /* pseudo-milliseconds << 12 | sequence: the next id not yet given out */
 };
 
 void guid_factory_init(struct guid_factory *f, int64_t node_id);

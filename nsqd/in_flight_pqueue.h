@@ -19,7 +19,7 @@
 #include "nsqd/message.h"
 
 struct in_flight_pqueue {
-	struct message **heap;  /* by pri; heap[i]->index == i */
+	struct message **heap; /* by pri; heap[i]->index == i */
 	size_t len;
 	size_t cap;
 	struct message **table; /* buckets by id, chained by hash_next */

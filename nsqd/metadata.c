@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/json.h"
 #include "common/rand.h"
 #include "common/strbuf.h"
 #include "common/version.h"
@@ -32,9 +33,14 @@
 /* No daemon has this many names: what is larger is not ours. */
 #define MAX_METADATA_SIZE (1 << 30)
 
+/* path.Join(DataPath, "nsqd.dat"): the path may end with slashes. */
 static char *metadata_file(const struct nsqd *n)
 {
-	return xasprintf("%s/nsqd.dat", nsqd_data_path(n));
+	const char *dir = nsqd_data_path(n);
+	size_t len = strlen(dir);
+	while (len > 1 && dir[len - 1] == '/')
+		len--;
+	return xasprintf("%.*s%snsqd.dat", (int)len, dir, dir[len - 1] == '/' ? "" : "/");
 }
 
 /* --- loading --------------------------------------------------------------------------------- */
@@ -84,8 +90,9 @@ static bool entries_ok(const cJSON *list, int depth)
 		if (!cJSON_IsObject(e) || !field_ok(e, "name", cJSON_IsString) ||
 			!field_ok(e, "paused", cJSON_IsBool))
 			return false;
-		if (depth > 0 && (!field_ok(e, "channels", cJSON_IsArray) ||
-					 !entries_ok(cJSON_GetObjectItem(e, "channels"), depth - 1)))
+		if (depth > 0 &&
+			(!field_ok(e, "channels", cJSON_IsArray) ||
+				!entries_ok(cJSON_GetObjectItem(e, "channels"), depth - 1)))
 			return false;
 	}
 	return true;
@@ -148,14 +155,13 @@ static int load_topics(struct nsqd *n, const cJSON *topics, struct err *err)
 
 static int parse_and_load(struct nsqd *n, const char *fn, const struct strbuf *sb, struct err *err)
 {
-	const char *end = NULL;
-	cJSON *root = cJSON_ParseWithLengthOpts(sb->data ? sb->data : "", sb->len, &end, false);
-	bool ok = root && (cJSON_IsObject(root) || cJSON_IsNull(root));
-	/* Nothing but white space may follow. */
-	for (; ok && end < sb->data + sb->len; end++)
-		ok = memchr(" \t\r\n", *end, 4) != NULL;
-	const cJSON *topics = ok ? cJSON_GetObjectItem(root, "topics") : NULL;
-	ok = ok && field_ok(root, "topics", cJSON_IsArray) && entries_ok(topics, 1);
+	const char *json = sb->data ? sb->data : "";
+	bool ok = json_valid(json, sb->len);
+	cJSON *root = ok ? cJSON_ParseWithLength(json, sb->len) : NULL;
+	const cJSON *topics = cJSON_GetObjectItem(root, "topics");
+	ok = root && (cJSON_IsObject(root) || cJSON_IsNull(root)) &&
+	     field_ok(root, "version", cJSON_IsString) && field_ok(root, "topics", cJSON_IsArray) &&
+	     entries_ok(topics, 1);
 	int rc = ok ? load_topics(n, topics, err)
 		    : err_set(err, 0, "failed to parse metadata in %s - invalid JSON", fn);
 	cJSON_Delete(root);

@@ -60,8 +60,8 @@ static int listen_http(struct nsqd *n, struct err *err)
 {
 	if (!*n->opts->http_address)
 		return 0;
-	n->http_server = http_server_new(n, n->opts->http_address, false,
-		n->opts->tls_required == TLS_REQUIRED, err);
+	n->http_server = http_server_new(
+		n, n->opts->http_address, false, n->opts->tls_required == TLS_REQUIRED, err);
 	if (!n->http_server)
 		return err_wrap(err, "listen (%s) failed - ", n->opts->http_address);
 	return 0;
@@ -321,8 +321,8 @@ struct topic **nsqd_topics(struct nsqd *n, size_t *count)
 	size_t i = 0;
 	rwlock_rdlock(&n->lock);
 	struct topic **list = xcalloc(HASH_COUNT(n->topic_map) + 1, sizeof(struct topic *));
-	HASH_ITER(hh, n->topic_map, t, tmp)
-	list[i++] = topic_ref(t);
+	HASH_ITER (hh, n->topic_map, t, tmp)
+		list[i++] = topic_ref(t);
 	rwlock_unlock(&n->lock);
 	qsort(list, i, sizeof(*list), by_name);
 	*count = i;

@@ -26,16 +26,16 @@ struct http_server;
 struct backend_queue;
 
 struct nsqd {
-	struct options *opts;               /* owned; immutable after nsqd_new */
-	struct lg lg;                       /* level: atomic */
-	struct nsqd_config config;          /* what of the options may change; its own synchronisation */
-	int64_t start_time_ns;              /* immutable; wall clock */
+	struct options *opts;      /* owned; immutable after nsqd_new */
+	struct lg lg;              /* level: atomic */
+	struct nsqd_config config; /* what of the options may change; its own synchronisation */
+	int64_t start_time_ns;     /* immutable; wall clock */
 	_Atomic int64_t client_id_sequence;
 	_Atomic bool is_loading;
 	_Atomic bool is_exiting;
 
 	struct rwlock lock;
-	struct topic *topic_map;            /* guarded by lock; uthash by name; one reference each */
+	struct topic *topic_map; /* guarded by lock; uthash by name; one reference each */
 
 	struct mutex metadata_lock;         /* held while nsqd.dat is written */
 	bool metadata_closed;               /* guarded by metadata_lock; the last word is written */
@@ -44,18 +44,18 @@ struct nsqd {
 
 	_Atomic bool healthy;
 	struct mutex health_lock;
-	char health_error[256];             /* guarded by health_lock; "" while healthy */
+	char health_error[256]; /* guarded by health_lock; "" while healthy */
 
-	int data_dir_fd;                    /* immutable; holds the lock on the data path */
-	struct tcp_server *tcp_server;      /* immutable after nsqd_new; owned, as are the next three */
+	int data_dir_fd;               /* immutable; holds the lock on the data path */
+	struct tcp_server *tcp_server; /* immutable after nsqd_new; owned, as are the next three */
 	struct tcp_listener *tcp_listener;
-	struct wait_group tcp_group;        /* the accept loop, and through it every client */
-	_Atomic bool main_failed;           /* a listener has failed: exit with 1 */
-	struct http_server *http_server;    /* NULL: switched off */
-	struct http_server *https_server;   /* NULL: no certificate, or switched off */
+	struct wait_group tcp_group;      /* the accept loop, and through it every client */
+	_Atomic bool main_failed;         /* a listener has failed: exit with 1 */
+	struct http_server *http_server;  /* NULL: switched off */
+	struct http_server *https_server; /* NULL: no certificate, or switched off */
 
-	struct chan *exit_chan;             /* immutable; closed by nsqd_exit: everybody stops */
-	struct wait_group wait_group;       /* every thread that nsqd_main and notifications started */
+	struct chan *exit_chan;       /* immutable; closed by nsqd_exit: everybody stops */
+	struct wait_group wait_group; /* every thread that nsqd_main and notifications started */
 };
 
 /*

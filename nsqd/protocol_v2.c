@@ -56,14 +56,14 @@ struct params {
 struct io_loop {
 	struct client_v2 *client;
 	struct nsqd *nsqd;
-	struct protocol_err error;   /* of the command that is being executed */
-	bool unflushed;              /* answers are waiting in the writer */
-	bool ready_changed;          /* the pump is to be told */
+	struct protocol_err error; /* of the command that is being executed */
+	bool unflushed;            /* answers are waiting in the writer */
+	bool ready_changed;        /* the pump is to be told */
 
-	char pub_topic[NAME_SIZE];   /* of the PUBs that wait to be queued */
+	char pub_topic[NAME_SIZE]; /* of the PUBs that wait to be queued */
 	struct message_body *pubs[PUB_BATCH];
 	size_t n_pubs;
-	bool pub_failed;             /* pub_error is to be sent; the connection is over */
+	bool pub_failed; /* pub_error is to be sent; the connection is over */
 	struct protocol_err pub_error;
 };
 
@@ -187,8 +187,8 @@ static struct message_body *read_message(struct io_loop *l, const char *cmd)
 	}
 	struct message_body *body = read_body(l, (size_t)size, &err);
 	if (!body)
-		fatal_client_err(&l->error, err.msg, "E_BAD_MESSAGE",
-			"%s failed to read message body", cmd);
+		fatal_client_err(
+			&l->error, err.msg, "E_BAD_MESSAGE", "%s failed to read message body", cmd);
 	return body;
 }
 
@@ -204,8 +204,8 @@ static int read_body_size(struct io_loop *l, const char *cmd, int32_t *size)
 		return fatal_client_err(&l->error, NULL, "E_BAD_BODY",
 			"%s body too big %" PRId32 " > %" PRId64, cmd, *size, max);
 	if (*size <= 0)
-		return fatal_client_err(&l->error, NULL, "E_BAD_BODY",
-			"%s invalid body size %" PRId32, cmd, *size);
+		return fatal_client_err(
+			&l->error, NULL, "E_BAD_BODY", "%s invalid body size %" PRId32, cmd, *size);
 	return 0;
 }
 
@@ -227,8 +227,7 @@ static char *read_command_body(struct io_loop *l, const char *cmd, int32_t *size
 
 static int bad_state(struct io_loop *l, const char *cmd)
 {
-	return fatal_client_err(
-		&l->error, NULL, "E_INVALID", "cannot %s in current state", cmd);
+	return fatal_client_err(&l->error, NULL, "E_INVALID", "cannot %s in current state", cmd);
 }
 
 /* A fatal error whose description is text and the parameter, whatever bytes that holds. */
@@ -241,8 +240,8 @@ static int bad_param(
 }
 
 /* kind is "topic" or "channel"; the name is shown as %q. */
-static int bad_name(struct io_loop *l, const char *code, const char *cmd, const char *kind,
-	struct param name)
+static int bad_name(
+	struct io_loop *l, const char *code, const char *cmd, const char *kind, struct param name)
 {
 	fatal_client_err(&l->error, NULL, code, "%s %s name ", cmd, kind);
 	strbuf_addq(&l->error.text, name.s, name.len);
@@ -253,8 +252,8 @@ static int bad_name(struct io_loop *l, const char *code, const char *cmd, const 
 static int check_topic_name(struct io_loop *l, const char *cmd, struct param name)
 {
 	return is_valid_topic_name(name.s, name.len)
-		? 0
-		: bad_name(l, "E_BAD_TOPIC", cmd, "topic", name);
+		       ? 0
+		       : bad_name(l, "E_BAD_TOPIC", cmd, "topic", name);
 }
 
 /* A valid name, as a C string. */
@@ -346,14 +345,13 @@ static int identify(struct io_loop *l, const struct params *p, const char **resp
 	int rc = identify_decode(&data, body, (size_t)size, &err);
 	free(body);
 	if (rc != 0)
-		return fatal_client_err(&l->error, err.msg, "E_BAD_BODY",
-			"IDENTIFY failed to decode JSON body");
+		return fatal_client_err(
+			&l->error, err.msg, "E_BAD_BODY", "IDENTIFY failed to decode JSON body");
 	bool negotiate = data.feature_negotiation;
 	rc = client_v2_identify(l->client, &data, &err);
 	identify_free(&data);
 	if (rc != 0)
-		return fatal_client_err(
-			&l->error, err.msg, "E_BAD_BODY", "IDENTIFY %s", err.msg);
+		return fatal_client_err(&l->error, err.msg, "E_BAD_BODY", "IDENTIFY %s", err.msg);
 	/* bail out early if we're not negotiating features */
 	if (!negotiate) {
 		*response = ok_bytes;
@@ -405,7 +403,7 @@ static enum sub_result try_sub(
 		l->client->channel = channel_ref(ch);
 		res = SUB_OK;
 	} else if ((t->ephemeral && topic_exiting(t)) ||
-		(ch && ch->ephemeral && channel_exiting(ch))) {
+		   (ch && ch->ephemeral && channel_exiting(ch))) {
 		err_set(err, 0, "to deleted topic/channel");
 		res = SUB_AGAIN;
 	}
@@ -613,8 +611,7 @@ static int dpub(struct io_loop *l, const struct params *p, const char **response
 			"DPUB could not parse timeout ", p->v[2]);
 	if (timeout < 0 || timeout > max)
 		return fatal_client_err(&l->error, NULL, "E_INVALID",
-			"DPUB timeout %" PRIu64 " out of range 0-%" PRId64, ms,
-			to_ms(max));
+			"DPUB timeout %" PRIu64 " out of range 0-%" PRId64, ms, to_ms(max));
 	struct message_body *body = read_message(l, "DPUB");
 	if (!body)
 		return -1;
@@ -670,8 +667,8 @@ static int read_mpub_message(struct io_loop *l, struct bodies *b, int32_t i)
 			"MPUB body too big %" PRId64 " > %" PRId64, b->bytes, opts->max_body_size);
 	struct message_body *body = read_body(l, (size_t)size, &err);
 	if (!body)
-		return fatal_client_err(&l->error, err.msg, "E_BAD_MESSAGE",
-			"MPUB failed to read message body");
+		return fatal_client_err(
+			&l->error, err.msg, "E_BAD_MESSAGE", "MPUB failed to read message body");
 	if (b->n == b->cap) {
 		/* Grown as the messages come, not as announced. */
 		b->cap = b->cap ? 2 * b->cap : 256;
@@ -691,8 +688,8 @@ static int read_mpub(struct io_loop *l, struct bodies *b)
 		return fatal_client_err(
 			&l->error, err.msg, "E_BAD_BODY", "MPUB failed to read message count");
 	if (n <= 0 || n > max)
-		return fatal_client_err(&l->error, NULL, "E_BAD_BODY",
-			"MPUB invalid message count %" PRId32, n);
+		return fatal_client_err(
+			&l->error, NULL, "E_BAD_BODY", "MPUB invalid message count %" PRId32, n);
 	for (int32_t i = 0; i < n; i++) {
 		if (read_mpub_message(l, b, i) != 0)
 			return -1;

@@ -98,7 +98,8 @@ static int send_messages(struct pump *p, size_t n, struct err *err)
 	for (size_t i = 0; i < n; i++) {
 		struct message *m = message_ref(p->msgs[i]);
 		m->attempts++;
-		frame_write_header(prefixes[i], FRAME_TYPE_MESSAGE, MSG_HEADER_LENGTH + m->body->len);
+		frame_write_header(
+			prefixes[i], FRAME_TYPE_MESSAGE, MSG_HEADER_LENGTH + m->body->len);
 		message_write_header(m, prefixes[i] + FRAME_HEADER_LENGTH);
 	}
 	/* Counted first: a FIN must not find the count at 0. */

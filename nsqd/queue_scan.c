@@ -33,8 +33,8 @@ struct scan {
 	struct nsqd *nsqd;
 	struct channel **channels; /* a reference each */
 	size_t n_channels;
-	struct channel **due;      /* those of them that have something to do; borrowed */
-	uint32_t *picks;           /* n_channels each: what rand_unique fills, and its scratch */
+	struct channel **due; /* those of them that have something to do; borrowed */
+	uint32_t *picks;      /* n_channels each: what rand_unique fills, and its scratch */
 	uint32_t *scratch;
 
 	struct chan *work_chan;     /* of struct channel *, borrowed until answered */

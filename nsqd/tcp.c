@@ -127,7 +127,7 @@ void tcp_server_each_client(
 {
 	struct client_v2 *c, *tmp;
 	rwlock_rdlock(&s->lock);
-	HASH_ITER(hh_conns, s->conns, c, tmp)
-	fn(c, arg);
+	HASH_ITER (hh_conns, s->conns, c, tmp)
+		fn(c, arg);
 	rwlock_unlock(&s->lock);
 }

@@ -13,8 +13,8 @@ struct tcp_server {
 	struct nsqd *nsqd;           /* immutable */
 	struct tcp_server_loop loop; /* its own synchronisation */
 	struct rwlock lock;
-	struct client_v2 *conns;     /* guarded by lock; uthash (hh_conns) by id; borrowed */
-	bool closing;                /* guarded by lock; nobody new is let in */
+	struct client_v2 *conns; /* guarded by lock; uthash (hh_conns) by id; borrowed */
+	bool closing;            /* guarded by lock; nobody new is let in */
 };
 
 /* Over a listener that stays the caller's. NULL with err set. */
@@ -23,6 +23,7 @@ void tcp_server_free(struct tcp_server *s);
 /* tcpServer.Close: disconnects every client (their threads end by themselves); takes lock. */
 void tcp_server_close(struct tcp_server *s);
 /* conns.Range: calls fn for each client with lock held for reading; fn may take client_v2's locks only. */
-void tcp_server_each_client(struct tcp_server *s, void (*fn)(struct client_v2 *c, void *arg), void *arg);
+void tcp_server_each_client(
+	struct tcp_server *s, void (*fn)(struct client_v2 *c, void *arg), void *arg);
 
 #endif

@@ -224,8 +224,8 @@ struct channel **topic_channels(struct topic *t, size_t *count)
 	size_t n = 0;
 	rwlock_rdlock(&t->lock);
 	struct channel **list = xcalloc(HASH_COUNT(t->channel_map) + 1, sizeof(struct channel *));
-	HASH_ITER(hh, t->channel_map, c, tmp)
-	list[n++] = channel_ref(c);
+	HASH_ITER (hh, t->channel_map, c, tmp)
+		list[n++] = channel_ref(c);
 	rwlock_unlock(&t->lock);
 	qsort(list, n, sizeof(*list), by_name);
 	*count = n;
@@ -250,7 +250,8 @@ static size_t put_to_backend(struct topic *t, struct message **msgs, size_t n, s
 	nsqd_set_health(t->nsqd, stored < n ? err : NULL);
 	if (stored < n)
 		nsqd_logf(t->nsqd, LG_ERROR,
-			"TOPIC(%s) ERROR: failed to write message to backend - %s", t->name, err->msg);
+			"TOPIC(%s) ERROR: failed to write message to backend - %s", t->name,
+			err->msg);
 	for (size_t i = 0; i < stored; i++)
 		message_unref(msgs[i]);
 	return stored;
@@ -557,8 +558,8 @@ static void flush(struct topic *t)
 		lost += n - stored;
 	}
 	if (lost > 0)
-		nsqd_logf(t->nsqd, LG_ERROR, "TOPIC(%s): %zu messages could not be flushed", t->name,
-			lost);
+		nsqd_logf(t->nsqd, LG_ERROR, "TOPIC(%s): %zu messages could not be flushed",
+			t->name, lost);
 }
 
 /* From here on depth and empty do without the backend, so that it can be freed. */
@@ -578,7 +579,7 @@ static int delete_all(struct topic *t, struct channel **channels, size_t n, stru
 		channel_delete(channels[i], &ignored);
 	drain_memory(t);
 	struct backend_queue *q = take_backend(t);
-	return q->ops->delete(q, err);
+	return q->ops->delete (q, err);
 }
 
 static int close_all(struct topic *t, struct channel **channels, size_t n, struct err *err)

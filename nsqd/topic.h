@@ -30,30 +30,30 @@ struct channel;
 
 struct topic {
 	_Atomic int refs;
-	char name[NAME_SIZE];             /* immutable */
-	bool ephemeral;                   /* immutable */
-	struct nsqd *nsqd;                /* immutable; outlives every topic */
+	char name[NAME_SIZE]; /* immutable */
+	bool ephemeral;       /* immutable */
+	struct nsqd *nsqd;    /* immutable; outlives every topic */
 
 	struct rwlock lock;
-	struct channel *channel_map;      /* guarded by lock; uthash by name; one reference each */
-	_Atomic bool exit_flag;           /* set under lock (write), so that no put is under way */
+	struct channel *channel_map; /* guarded by lock; uthash by name; one reference each */
+	_Atomic bool exit_flag;      /* set under lock (write), so that no put is under way */
 
-	struct backend_queue *backend;    /* immutable; lives until exit has ended; puts hold lock */
-	struct chan *memory_msg_chan;     /* immutable; of struct message * */
-	struct chan *start_chan;          /* immutable; capacity 1 */
-	struct chan *exit_chan;           /* immutable; closed by exit */
+	struct backend_queue *backend; /* immutable; lives until exit has ended; puts hold lock */
+	struct chan *memory_msg_chan;  /* immutable; of struct message * */
+	struct chan *start_chan;       /* immutable; capacity 1 */
+	struct chan *exit_chan;        /* immutable; closed by exit */
 	struct chan *channel_update_chan; /* immutable; rendezvous with the pump */
 	struct chan *pause_chan;          /* immutable; rendezvous with the pump */
 	struct wait_group wait_group;     /* the pump */
 	struct guid_factory id_factory;
 
 	_Atomic bool paused;
-	_Atomic bool deleter_once;        /* ephemeral: who sets it deletes the topic */
+	_Atomic bool deleter_once; /* ephemeral: who sets it deletes the topic */
 
 	_Atomic uint64_t message_count;
 	_Atomic uint64_t message_bytes;
 
-	UT_hash_handle hh;                /* nsqd.topic_map; guarded by nsqd.lock */
+	UT_hash_handle hh; /* nsqd.topic_map; guarded by nsqd.lock */
 };
 
 /* NewTopic: one reference. Its pump waits for topic_start. NULL with err set: no thread. */
@@ -84,11 +84,11 @@ struct channel **topic_channels(struct topic *t, size_t *count);
  * Takes over the references of all n bodies, whatever happens. Returns how many
  * messages are queued; fewer than n only with err set. May block on the disk.
  */
-size_t topic_put_messages(struct topic *t, struct message_body *const *take_bodies, size_t n,
-	struct err *err);
+size_t topic_put_messages(
+	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err);
 /* PutMessage with a delay (DPUB): 0, or -1 with err set. */
-int topic_put_message_deferred(struct topic *t, struct message_body *take_body, int64_t deferred_ns,
-	struct err *err);
+int topic_put_message_deferred(
+	struct topic *t, struct message_body *take_body, int64_t deferred_ns, struct err *err);
 
 /* Depth: messages in memory and backend. */
 int64_t topic_depth(struct topic *t);

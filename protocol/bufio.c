@@ -60,8 +60,7 @@ static enum bufio_result fill(struct bufio_reader *b, struct err *err)
 	return res;
 }
 
-enum bufio_result bufio_read_line(
-	struct bufio_reader *b, char **line, size_t *len, struct err *err)
+enum bufio_result bufio_read_line(struct bufio_reader *b, char **line, size_t *len, struct err *err)
 {
 	size_t searched = 0; /* a long line is not searched from its start again */
 	for (;;) {
@@ -100,8 +99,8 @@ enum bufio_result bufio_read_full(struct bufio_reader *b, void *p, size_t n, str
 		/* What fills the whole buffer or more is read to where it belongs. */
 		size_t got = 0;
 		enum bufio_result res = n - have >= b->size
-			? read_stream(b, out + have, n - have, &got, err)
-			: fill(b, err);
+						? read_stream(b, out + have, n - have, &got, err)
+						: fill(b, err);
 		have += got;
 		if (res == BUFIO_EOF && have > 0) {
 			err_set(err, 0, "unexpected EOF");
@@ -173,7 +172,8 @@ int bufio_writev(struct bufio_writer *b, const struct iovec *parts, int n, int64
 	memcpy(iov + 1, parts, (size_t)n * sizeof(*parts));
 	int first = b->len > 0 ? 0 : 1;
 	b->len = 0;
-	return result(b, b->stream->ops->writev(b->stream, iov + first, n + 1 - first, deadline_ns, err),
+	return result(b,
+		b->stream->ops->writev(b->stream, iov + first, n + 1 - first, deadline_ns, err),
 		err);
 }
 

@@ -17,9 +17,9 @@ struct bufio_reader {
 	struct stream *stream; /* borrowed */
 	char *buf;             /* owned */
 	size_t size;
-	size_t r, w;           /* buf[r..w) is not yet used */
-	int64_t timeout_ns;    /* how long a command may take to come in; 0: for ever */
-	int64_t deadline_ns;   /* of the command that is being read; 0: its first read is still to come */
+	size_t r, w;        /* buf[r..w) is not yet used */
+	int64_t timeout_ns; /* how long a command may take to come in; 0: for ever */
+	int64_t deadline_ns; /* of the command that is being read; 0: its first read is still to come */
 	/*
 	 * Called before every read of the stream, which may block: the chance to
 	 * send what is still held back. -1 with err set ends the read with that
@@ -31,8 +31,8 @@ struct bufio_reader {
 
 enum bufio_result {
 	BUFIO_OK,
-	BUFIO_EOF,        /* io.EOF: the stream ended before the first byte */
-	BUFIO_ERR,        /* err set; an end in the middle is "unexpected EOF" */
+	BUFIO_EOF, /* io.EOF: the stream ended before the first byte */
+	BUFIO_ERR, /* err set; an end in the middle is "unexpected EOF" */
 };
 
 void bufio_reader_init(struct bufio_reader *b, struct stream *s, size_t size);
@@ -47,7 +47,8 @@ static inline void bufio_reader_begin(struct bufio_reader *b)
  * A line that does not fit into the buffer is the error "bufio: buffer full".
  * (As in Go, an end in the middle of a line is EOF, not "unexpected EOF".)
  */
-enum bufio_result bufio_read_line(struct bufio_reader *b, char **line, size_t *len, struct err *err);
+enum bufio_result bufio_read_line(
+	struct bufio_reader *b, char **line, size_t *len, struct err *err);
 /* io.ReadFull: exactly n bytes. */
 enum bufio_result bufio_read_full(struct bufio_reader *b, void *p, size_t n, struct err *err);
 /* Bytes that can be had without reading the stream. */
@@ -61,7 +62,7 @@ struct bufio_writer {
 	char *buf;             /* owned; NULL until the first byte */
 	size_t size;
 	size_t len;
-	struct err err;        /* sticky, as in Go: after an error every call fails with it */
+	struct err err; /* sticky, as in Go: after an error every call fails with it */
 	bool failed;
 };
 

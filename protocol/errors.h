@@ -22,7 +22,7 @@ struct protocol_err {
  * space precede it. Bytes that may be 0 are appended to e->text afterwards. */
 int client_err(struct protocol_err *e, const char *parent, const char *code, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
-int fatal_client_err(struct protocol_err *e, const char *parent, const char *code, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+int fatal_client_err(struct protocol_err *e, const char *parent, const char *code, const char *fmt,
+	...) __attribute__((format(printf, 4, 5)));
 
 #endif

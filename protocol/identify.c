@@ -1,26 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The body of IDENTIFY. Mirrors identifyDataV2 of nsqd/client_v2.go and the
- * rules of encoding/json that clients may lean on: names match in any case, the
- * last of two wins, unknown ones are skipped, null changes nothing, a value of
- * the wrong type is an error. Runs in the client's io_loop.
- *
- * cJSON reads numbers as doubles: 1e3 and 1000.0 are taken for the integer that
- * they are, where Go refuses the spelling.
+ * rules of encoding/json: names match in any case, the last of two wins, unknown
+ * ones are skipped, null changes nothing, a value of the wrong type is an error.
+ * Runs in the client's io_loop.
  */
 #include "protocol/identify.h"
 
-#include <cjson/cJSON.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "common/json.h"
 #include "common/xalloc.h"
 
 enum field_type { FIELD_STRING, FIELD_INT, FIELD_INT32, FIELD_BOOL };
 
-#define FIELD(name, type) {#name, type, offsetof(struct identify_data_v2, name)}
+#define FIELD(name, type)                                                                          \
+	{                                                                                          \
+#name, type, offsetof(struct identify_data_v2, name)                               \
+	}
 
 static const struct field {
 	const char *name;
@@ -43,107 +42,74 @@ static const struct field {
 };
 #define N_FIELDS (sizeof(fields) / sizeof(*fields))
 
-/* Beyond 2^53 a double does not tell integers apart; every field's own limit is far below. */
-#define MAX_INT 9007199254740992.0
-
-static const char *json_type(const cJSON *item)
-{
-	return cJSON_IsString(item)	 ? "string"
-		: cJSON_IsNumber(item)	 ? "number"
-		: cJSON_IsBool(item)	 ? "bool"
-		: cJSON_IsArray(item)	 ? "array"
-					 : "object";
-}
-
-static bool is_integer_within(const cJSON *item, double limit)
-{
-	return cJSON_IsNumber(item) && item->valuedouble == floor(item->valuedouble) &&
-		fabs(item->valuedouble) <= limit;
-}
-
 /* False: the value is not of the field's type. */
-static bool set_field(struct identify_data_v2 *d, const struct field *f, const cJSON *item)
+static bool set_field(struct identify_data_v2 *d, const struct field *f, struct json_value v)
 {
 	void *p = (char *)d + f->offset;
+	int64_t n;
 	switch (f->type) {
 	case FIELD_STRING:
-		if (!cJSON_IsString(item))
+		if (v.type != JSON_STRING)
 			return false;
 		free(*(char **)p);
-		*(char **)p = xstrdup(item->valuestring);
+		*(char **)p = json_string(v);
 		return true;
 	case FIELD_INT:
-		if (!is_integer_within(item, MAX_INT))
-			return false;
-		*(int64_t *)p = (int64_t)item->valuedouble;
-		return true;
+		return json_int(v, INT64_MIN, INT64_MAX, p);
 	case FIELD_INT32:
-		if (!is_integer_within(item, INT32_MAX))
+		if (!json_int(v, INT32_MIN, INT32_MAX, &n))
 			return false;
-		*(int32_t *)p = (int32_t)item->valuedouble;
+		*(int32_t *)p = (int32_t)n;
 		return true;
 	case FIELD_BOOL:
-		if (!cJSON_IsBool(item))
-			return false;
-		*(bool *)p = cJSON_IsTrue(item);
-		return true;
+		*(bool *)p = *v.p == 't';
+		return v.type == JSON_BOOL;
 	}
 	return false;
 }
 
-static int set_fields(struct identify_data_v2 *d, const cJSON *object, struct err *err)
+static const struct field *find_field(const char *name)
 {
-	const cJSON *item;
-	cJSON_ArrayForEach(item, object)
-	{
-		for (size_t i = 0; i < N_FIELDS; i++) {
-			if (strcasecmp(item->string, fields[i].name) != 0 || cJSON_IsNull(item))
-				continue;
-			if (!set_field(d, &fields[i], item))
-				return err_set(err, 0, "json: cannot unmarshal %s into field %s",
-					json_type(item), fields[i].name);
-		}
+	for (size_t i = 0; i < N_FIELDS; i++) {
+		if (strcasecmp(name, fields[i].name) == 0)
+			return &fields[i];
+	}
+	return NULL;
+}
+
+static int set_fields(struct identify_data_v2 *d, struct json_value object, struct err *err)
+{
+	struct json_value key, value;
+	size_t pos = 0;
+	while (json_next_member(object, &pos, &key, &value)) {
+		char *name = json_string(key);
+		const struct field *f = find_field(name);
+		free(name);
+		if (f && value.type != JSON_NULL && !set_field(d, f, value))
+			return err_set(err, 0, "json: cannot unmarshal %s into field %s",
+				json_type_name(value.type), f->name);
 	}
 	return 0;
 }
 
-static int decode_object(struct identify_data_v2 *d, const cJSON *root, struct err *err)
-{
-	if (cJSON_IsNull(root))
-		return 0;
-	if (!cJSON_IsObject(root))
-		return err_set(err, 0, "json: cannot unmarshal %s into an object", json_type(root));
-	return set_fields(d, root, err);
-}
-
-/* json.Unmarshal refuses anything but white space behind the value. */
-static bool is_blank(const char *p, const char *end)
-{
-	while (p < end && strchr(" \t\r\n", *p) && *p)
-		p++;
-	return p == end;
-}
-
 int identify_decode(struct identify_data_v2 *d, const char *json, size_t len, struct err *err)
 {
-	const char *end = NULL;
-	cJSON *root = cJSON_ParseWithLengthOpts(json, len, &end, false);
-	if (!root)
+	if (!json_valid(json, len))
 		return err_set(err, 0, "invalid JSON");
-	if (!is_blank(end, json + len)) {
-		cJSON_Delete(root);
-		return err_set(err, 0, "invalid character after top-level value");
-	}
+	struct json_value root = json_root(json, len);
+	if (root.type != JSON_OBJECT && root.type != JSON_NULL)
+		return err_set(err, 0, "json: cannot unmarshal %s into an object",
+			json_type_name(root.type));
 	*d = (struct identify_data_v2){
 		.client_id = xstrdup(""),
 		.hostname = xstrdup(""),
 		.user_agent = xstrdup(""),
 	};
-	int rc = decode_object(d, root, err);
-	cJSON_Delete(root);
-	if (rc != 0)
+	if (root.type == JSON_OBJECT && set_fields(d, root, err) != 0) {
 		identify_free(d);
-	return rc;
+		return -1;
+	}
+	return 0;
 }
 
 void identify_free(struct identify_data_v2 *d)

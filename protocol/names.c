@@ -13,14 +13,14 @@ static const char ephemeral_suffix[] = "#ephemeral";
 static bool ends_ephemeral(const char *name, size_t len)
 {
 	return len >= EPHEMERAL_LENGTH &&
-		memcmp(name + len - EPHEMERAL_LENGTH, ephemeral_suffix, EPHEMERAL_LENGTH) == 0;
+	       memcmp(name + len - EPHEMERAL_LENGTH, ephemeral_suffix, EPHEMERAL_LENGTH) == 0;
 }
 
 /* By hand, since isalnum() asks the locale. */
 static bool is_name_byte(char ch)
 {
 	return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') ||
-		ch == '.' || ch == '_' || ch == '-';
+	       ch == '.' || ch == '_' || ch == '-';
 }
 
 static bool is_valid_name(const char *name, size_t len)

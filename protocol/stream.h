@@ -22,12 +22,14 @@ struct stream_ops {
 	 * Reads 1..n bytes, blocking until there are some, or until deadline_ns
 	 * (monotonic; 0: for ever). 0: end of file; -1: err set. Reader only.
 	 */
-	ssize_t (*read)(struct stream *s, void *buf, size_t n, int64_t deadline_ns, struct err *err);
+	ssize_t (*read)(
+		struct stream *s, void *buf, size_t n, int64_t deadline_ns, struct err *err);
 	/*
 	 * Writes all n buffers (iov is used up), blocking until deadline_ns. -1 with
 	 * err set: then some may have gone. Writer only.
 	 */
-	int (*writev)(struct stream *s, struct iovec *iov, int n, int64_t deadline_ns, struct err *err);
+	int (*writev)(
+		struct stream *s, struct iovec *iov, int n, int64_t deadline_ns, struct err *err);
 	/* Sends on what the layer holds back (snappy, deflate). Writer only. */
 	int (*flush)(struct stream *s, int64_t deadline_ns, struct err *err);
 	/* Both directions end: whoever reads or writes returns at once. Any thread; also more than once. */

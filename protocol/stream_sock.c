@@ -23,8 +23,8 @@
 
 struct stream_sock {
 	struct stream stream;
-	int fd;                  /* immutable */
-	int64_t read_timeout_ns; /* reader only; what SO_RCVTIMEO is set to, 0: none */
+	int fd;                   /* immutable */
+	int64_t read_timeout_ns;  /* reader only; what SO_RCVTIMEO is set to, 0: none */
 	int64_t write_timeout_ns; /* writer only; SO_SNDTIMEO */
 };
 

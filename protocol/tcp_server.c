@@ -154,7 +154,8 @@ static int listen_wildcard(const char *port, struct err *err)
 
 static int listen_host(const char *host, const char *port, struct err *err)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | AI_PASSIVE};
+	struct addrinfo hints = {
+		.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | AI_PASSIVE};
 	struct addrinfo *res;
 	int rc = getaddrinfo(host, port, &hints, &res);
 	if (rc != 0)

@@ -52,7 +52,7 @@ void tcp_addr_format(const struct sockaddr *addr, char *out, size_t size);
 struct tcp_server_loop {
 	struct tcp_listener *listener; /* borrowed */
 	struct tcp_handler handler;
-	int stop_fd;                   /* eventfd: the loop polls it beside the socket */
+	int stop_fd; /* eventfd: the loop polls it beside the socket */
 	struct wait_group handlers;
 };
 
