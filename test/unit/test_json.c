@@ -91,7 +91,7 @@ static void test_the_walk_yields_each_member_with_its_spelling(void **state)
 	assert_int_equal(n, 3);
 }
 
-static void expect_string(const char *json, const char *expected)
+static void expect_decoded(const char *json, const char *expected)
 {
 	assert_true(valid(json));
 	char *s = json_string(json_root(json, strlen(json)));
@@ -102,15 +102,15 @@ static void expect_string(const char *json, const char *expected)
 static void test_strings_are_decoded_as_go_does(void **state)
 {
 	(void)state;
-	expect_string("\"\"", "");
-	expect_string("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\/\b\f\n\r\t");
-	expect_string("\"\\u00e9\\u20ac\"", "\xc3\xa9\xe2\x82\xac");
-	expect_string("\"\\ud83d\\ude00\"", "\xf0\x9f\x98\x80");
-	expect_string("\"\\ud800\"", "\xef\xbf\xbd");
-	expect_string("\"\\ud800\\u0041\"", "\xef\xbf\xbd"
-					    "A");
-	expect_string("\"\\udc00x\"", "\xef\xbf\xbdx");
-	expect_string("\"a\xffz\"", "a\xef\xbf\xbdz");
+	expect_decoded("\"\"", "");
+	expect_decoded("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\/\b\f\n\r\t");
+	expect_decoded("\"\\u00e9\\u20ac\"", "\xc3\xa9\xe2\x82\xac");
+	expect_decoded("\"\\ud83d\\ude00\"", "\xf0\x9f\x98\x80");
+	expect_decoded("\"\\ud800\"", "\xef\xbf\xbd");
+	expect_decoded("\"\\ud800\\u0041\"", "\xef\xbf\xbd"
+					     "A");
+	expect_decoded("\"\\udc00x\"", "\xef\xbf\xbdx");
+	expect_decoded("\"a\xffz\"", "a\xef\xbf\xbdz");
 }
 
 static bool to_int(const char *json, int64_t min, int64_t max, int64_t *out)
