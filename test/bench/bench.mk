@@ -3,7 +3,8 @@
 
 include test/stock/stock.mk
 
-BENCH_SRC := $(wildcard test/bench/*.c)
+BENCH_SRC := $(addprefix test/bench/,nsq_bench.c body.c conn.c consume.c idle.c latency.c \
+             null_server.c proc.c publish.c worker.c)
 BENCH_OBJ := $(BENCH_SRC:%.c=$(BUILD)/obj/%.o)
 BENCH     := $(BUILD)/test/bench/nsq_bench
 PYTHON    ?= /usr/bin/python3
