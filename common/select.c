@@ -75,11 +75,11 @@ static void sel_init(struct sel *s, struct chan_case *cases, int ncases)
 
 /*
  * The i-th case of the random order (Fisher-Yates, done step by step: most
- * passes end early). One drawn number serves RANDOM_STEPS steps: each takes the
- * high digit to base k and leaves the rest; with 12! < 2^29 of 2^64 the bias is
- * below 2^-35.
+ * passes end early). One drawn number serves RANDOM_STEPS steps: each takes its
+ * highest digit to base k and leaves the rest. Four digits to base 64 are 2^24
+ * of 2^64, so the bias is below 2^-40.
  */
-#define RANDOM_STEPS 12
+#define RANDOM_STEPS 4
 
 static unsigned sel_pick(struct sel *s, unsigned i)
 {

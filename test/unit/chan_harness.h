@@ -32,6 +32,11 @@
 #include "common/rand.h"
 
 /* Fewer rounds where each costs more. */
+#ifdef __has_feature
+#if __has_feature(thread_sanitizer) && !defined(__SANITIZE_THREAD__)
+#define __SANITIZE_THREAD__ 1
+#endif
+#endif
 #if defined(__SANITIZE_THREAD__)
 #define ROUNDS(n) ((n) / 10)
 #elif defined(CHAN_PERTURB) || defined(__SANITIZE_ADDRESS__)

@@ -304,7 +304,7 @@ struct consumer {
 static void consume(void *arg)
 {
 	struct consumer *c = arg;
-	int v[5];
+	int v[5], got;
 
 	for (;;) {
 		struct ticker t;
@@ -317,7 +317,8 @@ static void consume(void *arg)
 		case 0:
 			for (size_t i = 0; i < cases[0].n; i++)
 				CHECK(atomic_fetch_add(&c->seen[v[i]], 1) == 0);
-			if ((*c->got += (int)cases[0].n) == c->total)
+			got = (int)cases[0].n;
+			if (atomic_fetch_add(c->got, got) + got == c->total)
 				chan_send(c->done, NULL);
 			break;
 		case 1:

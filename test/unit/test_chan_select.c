@@ -458,6 +458,28 @@ static void test_choice_is_uniform_among_k(void **state)
 	}
 }
 
+/* Two are ready among k: the choice between them is made by the later steps of the shuffle. */
+static void test_choice_is_fair_beside_many_idle_cases(void **state)
+{
+	(void)state;
+	enum { TRIALS = 10000 };
+	struct chan *idle = chan_new(sizeof(int), 0), *closed = chan_new(sizeof(int), 0);
+	struct chan_case cases[CHAN_SELECT_MAX];
+
+	chan_close(closed);
+	for (int k = 3; k <= CHAN_SELECT_MAX; k += 6) {
+		int first = 0;
+
+		for (int i = 0; i < k; i++)
+			cases[i] = chan_case_recv(i == 0 || i == k - 1 ? closed : idle, NULL);
+		for (int i = 0; i < TRIALS; i++)
+			first += chan_select(cases, k) == 0;
+		assert_true(fabs((double)first / TRIALS - 0.5) < 4.891676 / (2 * sqrt(TRIALS)));
+	}
+	chan_free(idle);
+	chan_free(closed);
+}
+
 /* TestSelectFairness: two that are always ready among two that never are, with Go's bound. */
 static void test_select_fairness(void **state)
 {
@@ -606,6 +628,7 @@ int main(void)
 		cmocka_unit_test(test_nonblock_select_race),
 		cmocka_unit_test(test_nonblock_select_race2),
 		cmocka_unit_test(test_choice_is_uniform_among_k),
+		cmocka_unit_test(test_choice_is_fair_beside_many_idle_cases),
 		cmocka_unit_test(test_select_fairness),
 		cmocka_unit_test(test_pseudo_random_send),
 		cmocka_unit_test(test_blocked_selects_are_served_oldest_first),
