@@ -10,8 +10,8 @@
  *   - live receivers and live senders are queued together only if they belong
  *     to one select, which must not meet itself;
  *   - closed       =>  nobody live is queued to send or receive;
- *   - a live waiter in demandq  =>  no live receiver of another thread is
- *     queued that has not announced itself.
+ *   - a live waiter in demandq  =>  each live receiver belongs to its thread.
+ * Debug builds check them at every unlock; docs/channels.md has the proofs.
  *
  * Exactly one wake-up (note_wakeups). Who takes a waiter out of a queue to serve
  * it holds the chan's lock; where the thread may wait in several places
@@ -175,17 +175,20 @@ static const struct waiter *waitq_first_live(const struct waitq *q)
 	return w;
 }
 
-/* For debug builds. */
+/* For debug builds: the invariants at the top of this file. */
 void chan_check_invariants_locked(struct chan *c)
 {
 	const struct waiter *r = waitq_first_live(&c->recvq), *s = waitq_first_live(&c->sendq);
+	const struct waiter *d = waitq_first_live(&c->demandq);
 
 	CHECK(c->count <= c->cap);
 	CHECK(c->count == 0 || !r);
 	CHECK(c->count == c->cap || !s);
 	CHECK(!c->closed || (!r && !s));
-	/* Of one select, or one of the two has been claimed since. */
+	/* A live one may die while we look, but none comes to life. */
 	CHECK(!r || !s || r->parker == s->parker || !waiter_is_live(r) || !waiter_is_live(s));
+	for (; d && r; r = r->next)
+		CHECK(r->parker == d->parker || !waiter_is_live(r) || !waiter_is_live(d));
 }
 
 /* --- moving values --- */
