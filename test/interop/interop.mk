@@ -1,0 +1,24 @@
+# Interop tests: stock client libraries (go-nsq, pynsq, nsqjs) against the
+# daemon, or against another one: make interop NSQD=/path/to/nsqd
+
+INTEROP         := $(ROOT)/interop
+INTEROP_CLIENTS := go python js
+INTEROP_PYTHON  := $(firstword $(wildcard /usr/bin/python3) python3)
+NSQD            ?= $(BUILD)/nsqd
+CHECKS          += interop
+
+# A client that could not be set up (a SKIP) is tried again the next time.
+$(INTEROP)/%/ready: test/interop/setup.sh FORCE
+	@[ -e $@ ] && [ -z "$$(find test/interop/setup.sh test/interop/$* -newer $@)" ] || \
+		test/interop/setup.sh $* $(@D)
+
+.PHONY: FORCE
+FORCE:
+
+.PHONY: interop-clients
+interop-clients: $(INTEROP_CLIENTS:%=$(INTEROP)/%/ready)
+
+.PHONY: interop
+interop: $(NSQD) ## interop tests; INTEROP_FLAGS= for run.py
+	@$(MAKE) --no-print-directory -j$(words $(INTEROP_CLIENTS)) interop-clients
+	@$(INTEROP_PYTHON) test/interop/run.py $(INTEROP_FLAGS) --clients $(INTEROP) $(NSQD)

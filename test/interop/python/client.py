@@ -1,0 +1,165 @@
+"""The pynsq side of the interop tests: one of three programs that all speak
+the same language with the runner. README.md beside run.py describes it."""
+import argparse
+import asyncio
+import base64
+import hashlib
+import json
+import logging
+import sys
+import threading
+import time
+
+import nsq
+
+
+def emit(event, **fields):
+    sys.stdout.write(json.dumps({'event': event, **fields}) + '\n')
+    sys.stdout.flush()
+
+
+class ErrorEvents(logging.Handler):
+    """Makes an event of each error that the library logs."""
+
+    def emit(self, record):
+        emit('error', consumer=0, error=record.getMessage())
+
+
+def read_lines(loop, on_line, on_end):
+    """Hands each line of stdin, and then its end, to the loop."""
+    def run():
+        for line in sys.stdin:
+            loop.call_soon_threadsafe(on_line, line)
+        loop.call_soon_threadsafe(on_end)
+    threading.Thread(target=run, daemon=True).start()
+
+
+async def publish(args):
+    loop = asyncio.get_running_loop()
+    writer = nsq.Writer([args.nsqd])
+    while not writer.conns:  # pynsq does not tell when it is connected
+        await asyncio.sleep(0.01)
+
+    async def call(method, *arguments):
+        answer = loop.create_future()
+        method(*arguments, callback=lambda _conn, data: answer.set_result(data))
+        data = await answer
+        if isinstance(data, nsq.Error):
+            raise data
+
+    orders = asyncio.Queue()
+    read_lines(loop, orders.put_nowait, lambda: orders.put_nowait(None))
+    while True:
+        line = await orders.get()
+        if line is None:
+            return
+        order = json.loads(line)
+        topic = order['topic']
+        bodies = [base64.b64decode(body) for body in order['bodies']]
+        try:
+            if order['op'] == 'pub':
+                await asyncio.gather(*(call(writer.pub, topic, body) for body in bodies))
+            elif order['op'] == 'mpub':
+                await call(writer.mpub, topic, bodies)
+            elif order['op'] == 'dpub':
+                await asyncio.gather(*(call(writer.dpub, topic, order['delay'], body)
+                                       for body in bodies))
+        except nsq.Error as error:
+            emit('error', consumer=0, error=repr(error))
+        emit('published')
+
+
+class Handler:
+    """Answers the messages of one consumer as the runner asked for."""
+
+    def __init__(self, consumer, args):
+        self.consumer = consumer
+        self.args = args
+        self.held = []
+
+    def __call__(self, message):
+        emit('message', consumer=self.consumer, id=message.id.decode(),
+             attempts=message.attempts, timestamp=str(message.timestamp),
+             size=len(message.body), sha256=hashlib.sha256(message.body).hexdigest(),
+             at=time.time())
+        if self.args.mode == 'touch':
+            return self.touch(message)
+        if message.attempts < self.args.attempts:
+            message.enable_async()
+            if self.args.mode == 'hold':
+                self.held.append(message)
+            else:
+                message.requeue(backoff=self.args.mode == 'backoff', time_ms=self.args.delay)
+            return None
+        self.tell_finish(message)
+        return True
+
+    async def touch(self, message):
+        end = time.monotonic() + self.args.hold / 1000
+        while time.monotonic() < end:
+            message.touch()
+            await asyncio.sleep(self.args.msg_timeout / 1000 / 4)
+        self.tell_finish(message)
+        return True
+
+    def tell_finish(self, message):
+        emit('finish', consumer=self.consumer, id=message.id.decode())
+
+    def release(self):
+        """Finishes, too late, the messages that were held."""
+        for message in self.held:
+            message.finish()
+        self.held = []
+
+
+async def consume(args):
+    handlers = [Handler(i, args) for i in range(args.consumers)]
+    readers = [
+        nsq.Reader(topic=args.topic, channel=args.channel, message_handler=handler,
+                   nsqd_tcp_addresses=[args.nsqd], max_in_flight=args.max_in_flight,
+                   msg_timeout=args.msg_timeout / 1000 or None,
+                   max_tries=0, max_backoff_duration=1)
+        for handler in handlers
+    ]
+
+    def on_line(line):
+        if line.strip() == 'release':
+            for handler in handlers:
+                handler.release()
+
+    ended = asyncio.Event()
+    read_lines(asyncio.get_running_loop(), on_line, ended.set)
+    await ended.wait()
+    # pynsq takes the end of a read for an error, even when it is asked to close.
+    logging.getLogger('nsq').setLevel(logging.CRITICAL)
+    for reader in readers:
+        reader.close()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(dest='command', required=True)
+    publisher = commands.add_parser('publish')
+    consumer = commands.add_parser('consume')
+    for command in publisher, consumer:
+        command.add_argument('--nsqd', required=True, help='TCP address of nsqd')
+    consumer.add_argument('--topic', required=True)
+    consumer.add_argument('--channel', required=True)
+    consumer.add_argument('--consumers', type=int, default=1)
+    consumer.add_argument('--max-in-flight', type=int, default=1, help='of each consumer')
+    consumer.add_argument('--msg-timeout', type=int, default=0, help="ms; 0: nsqd's default")
+    consumer.add_argument('--mode', default='finish',
+                          choices=['finish', 'requeue', 'backoff', 'hold', 'touch'])
+    consumer.add_argument('--attempts', type=int, default=1,
+                          help='the attempt on which a message is finished')
+    consumer.add_argument('--delay', type=int, default=0, help='of a requeue, in ms')
+    consumer.add_argument('--hold', type=int, default=0,
+                          help='how long a touched message is held, in ms')
+    args = parser.parse_args()
+
+    logging.getLogger('nsq').addHandler(ErrorEvents(logging.ERROR))
+    asyncio.run(publish(args) if args.command == 'publish' else consume(args))
+
+
+if __name__ == '__main__':
+    main()
