@@ -22,3 +22,8 @@ interop-clients: $(INTEROP_CLIENTS:%=$(INTEROP)/%/ready)
 interop: $(NSQD) ## interop tests; INTEROP_FLAGS= for run.py
 	@$(MAKE) --no-print-directory -j$(words $(INTEROP_CLIENTS)) interop-clients
 	@$(INTEROP_PYTHON) test/interop/run.py $(INTEROP_FLAGS) --clients $(INTEROP) $(NSQD)
+
+.PHONY: interop-stock
+interop-stock: ## interop tests against stock nsqd 1.3.0: they must pass there, too
+	@$(MAKE) --no-print-directory $(STOCK_DIR)/nsqd
+	@$(MAKE) --no-print-directory interop NSQD=$(STOCK_DIR)/nsqd
