@@ -769,7 +769,8 @@ def main():
     if missing:
         print(f'SKIP: interop without {", ".join(missing)}: no tool chain', file=sys.stderr)
     skipped = len(plan(CLIENTS, args.only)) - passed - failed if missing else 0
-    print(f'interop: {passed} passed, {failed} failed' + (f', {skipped} skipped' if skipped else ''))
+    print(f'interop: {passed} passed, {failed} failed'
+          + (f', {skipped} skipped' if skipped else ''))
     return 1 if failed or (missing and os.environ.get('CI') == 'true') else 0
 
 
