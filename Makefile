@@ -115,6 +115,7 @@ include test/unit/unit.mk
 -include test/interop/interop.mk
 -include test/bench/bench.mk
 -include test/bench/bench_chan.mk
+-include test/porting/porting.mk
 
 .PHONY: check
 check: ## run the tests, without installing anything

@@ -1,0 +1,33 @@
+# Programs in C and in Go that must say the same: <name>/<name>.c, <name>/main.go.
+
+PORTING := sieve1 powser1
+CHECKS  += porting
+
+PORTING_C  := $(PORTING:%=$(BUILD)/test/porting/%)
+PORTING_GO := $(PORTING:%=$(BUILD)/test/porting/%.go)
+
+$(foreach p,$(PORTING),$(eval $(BUILD)/test/porting/$(p): $(BUILD)/obj/test/porting/$(p)/$(p).o))
+$(PORTING_C): $(filter $(BUILD)/obj/common/%,$(OBJ))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+-include $(PORTING:%=$(BUILD)/obj/test/porting/%.d)
+
+$(PORTING_GO): $(BUILD)/test/porting/%.go: test/porting/%/main.go
+	@mkdir -p $(@D)
+	cd $(<D) && CGO_ENABLED=0 go build -o $(CURDIR)/$@ .
+
+# Without a Go tool chain there is nothing to compare with: said aloud, and an error in CI.
+.PHONY: porting
+ifneq ($(shell command -v go 2>/dev/null),)
+porting: $(PORTING_C) $(PORTING_GO) ## paired programs in C and in Go, outputs compared
+	@for p in $(PORTING); do \
+	    $(BUILD)/test/porting/$$p >$(BUILD)/test/porting/$$p.out && \
+	    $(BUILD)/test/porting/$$p.go | cmp - $(BUILD)/test/porting/$$p.out || exit 1; \
+	    echo "ok   $$p"; \
+	done
+else
+porting: $(PORTING_C)
+	@echo 'SKIP porting: there is no go to compare with'
+	@test "$(CI)" != true
+endif

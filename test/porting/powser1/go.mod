@@ -1,0 +1,3 @@
+module powser1
+
+go 1.19

@@ -1,0 +1,3 @@
+module sieve1
+
+go 1.19
