@@ -124,27 +124,26 @@ static bool is_wildcard(const char *host)
 	return !*host || strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
 }
 
-static int listen_wildcard(const char *port, struct err *err)
+static int listen_wildcard(const char *host, uint16_t port, struct err *err)
 {
-	long number = strtol(port, NULL, 10);
-	union address a = {.in6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)number)}};
+	union address a = {.in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)}};
 	char shown[64];
+	/* Go shows any wildcard that was spelled out as v4's. */
+	snprintf(shown, sizeof(shown), "%s:%d", *host ? "0.0.0.0" : "", port);
 	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd >= 0) {
 		int off = 0;
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-		snprintf(shown, sizeof(shown), ":%s", port);
 		if (bind_and_listen(fd, &a.sa, sizeof(a.in6), "tcp", shown, err) == 0)
 			return fd;
 		close(fd);
 		if (err->code != EADDRNOTAVAIL && err->code != EAFNOSUPPORT)
 			return -1;
 	}
-	a = (union address){.in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)number)}};
+	a = (union address){.in = {.sin_family = AF_INET, .sin_port = htons(port)}};
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return err_errno(err, errno, "listen tcp :%s: socket", port);
-	snprintf(shown, sizeof(shown), "0.0.0.0:%s", port);
+		return err_errno(err, errno, "listen tcp %s: socket", shown);
 	if (bind_and_listen(fd, &a.sa, sizeof(a.in), "tcp", shown, err) != 0) {
 		close(fd);
 		return -1;
@@ -159,7 +158,8 @@ static int listen_host(const char *host, const char *port, struct err *err)
 	struct addrinfo *res;
 	int rc = getaddrinfo(host, port, &hints, &res);
 	if (rc != 0)
-		return err_set(err, 0, "listen tcp: lookup %s: %s", host, gai_strerror(rc));
+		return err_set(err, 0, "listen tcp: lookup %s: %s", host,
+			rc == EAI_NONAME ? "no such host" : gai_strerror(rc));
 	/* Go prefers a v4 address where a name has both. */
 	struct addrinfo *pick = res;
 	for (struct addrinfo *p = res; p; p = p->ai_next) {
@@ -189,10 +189,12 @@ static int listen_tcp(struct tcp_listener *l, const char *host, const char *port
 	long number = strtol(port, &end, 10);
 	if (!*port)
 		number = 0;
-	else if (*end || number < 0 || number > 65535)
+	else if (*end)
+		return err_set(err, 0, "listen tcp: lookup tcp/%s: unknown port", port);
+	else if (number < 0 || number > 65535)
 		return err_set(err, 0, "listen tcp: address %s: invalid port", port);
 
-	l->fd = is_wildcard(host) ? listen_wildcard(port, err)
+	l->fd = is_wildcard(host) ? listen_wildcard(host, (uint16_t)number, err)
 				  : listen_host(host, *port ? port : "0", err);
 	if (l->fd < 0)
 		return -1;

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* What the tests of protocol/ and nsqd/ share: waiting with an end, threads, bodies and messages. */
+#ifndef TEST_UNIT_HELPER_H
+#define TEST_UNIT_HELPER_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/chan.h"
+#include "common/clock.h"
+#include "common/err.h"
+#include "common/gothread.h"
+
+/* clang says so in another way. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer) && !defined(__SANITIZE_THREAD__)
+#define __SANITIZE_THREAD__ 1
+#endif
+#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+
+/* Fewer rounds where each costs more. */
+#if defined(__SANITIZE_THREAD__)
+#define ROUNDS(n) ((n) / 10)
+#elif defined(__SANITIZE_ADDRESS__)
+#define ROUNDS(n) ((n) / 4)
+#else
+#define ROUNDS(n) (n)
+#endif
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* No test waits longer than this for anything (ns). */
+#define PATIENCE (20 * NSEC_PER_SEC)
+
+static inline void sleep_ns(int64_t ns)
+{
+	struct ticker t;
+	struct chan_case c = chan_case_tick(&t);
+
+	ticker_after(&t, ns);
+	chan_select(&c, 1);
+}
+
+/* Waits until a condition holds that another thread brings about. */
+#define wait_for(cond)                                                                             \
+	do {                                                                                       \
+		int64_t end_ = clock_mono_ns() + PATIENCE;                                         \
+		while (!(cond)) {                                                                  \
+			if (clock_mono_ns() > end_)                                                \
+				fail_msg("in vain: %s", #cond);                                    \
+			sleep_ns(NSEC_PER_MSEC / 4);                                               \
+		}                                                                                  \
+	} while (0)
+
+/* That something does not happen is looked at for this long (ns). */
+#define A_WHILE (20 * NSEC_PER_MSEC)
+
+/* cond holds now and for a while. */
+#define stays(cond)                                                                                \
+	do {                                                                                       \
+		int64_t end_ = clock_mono_ns() + A_WHILE;                                          \
+		do {                                                                               \
+			if (!(cond))                                                               \
+				fail_msg("no longer: %s", #cond);                                  \
+			sleep_ns(NSEC_PER_MSEC / 2);                                               \
+		} while (clock_mono_ns() < end_);                                                  \
+	} while (0)
+
+/* go fn(arg) */
+static inline void go(struct wait_group *wg, void (*fn)(void *), void *arg)
+{
+	struct err err = {0};
+
+	if (wait_group_wrap(wg, "test", fn, arg, &err) != 0)
+		fail_msg("%s", err.msg);
+}
+
+static inline void join(struct wait_group *wg)
+{
+	wait_group_wait(wg);
+	wait_group_destroy(wg);
+}
+
+#endif
