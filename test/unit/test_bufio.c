@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bufio: reader and writer over a stream that does what the test tells it: gives
+ * its bytes in pieces of any size, ends, fails, and remembers how it was called.
+ */
+#include "test/unit/helper.h"
+
+#include "protocol/bufio.h"
+
+struct fake {
+	struct stream stream;
+	/* reading */
+	const char *data;
+	size_t len, pos;
+	size_t piece;     /* the most that one read gives */
+	bool fail_at_end; /* an error in place of the end */
+	int reads;
+	int64_t deadlines[64]; /* of each read */
+	/* writing */
+	char out[65536];
+	size_t out_len;
+	int writes, flushes;
+	int fail_write, fail_flush; /* countdown; 1: the next one fails; 0: never */
+	int parts[64];              /* of each write */
+	int64_t write_deadline;     /* of the last write or flush */
+};
+
+static ssize_t fake_read(
+	struct stream *stream, void *buf, size_t n, int64_t deadline_ns, struct err *err)
+{
+	struct fake *f = (struct fake *)stream;
+	size_t left = f->len - f->pos;
+
+	f->deadlines[f->reads++ % 64] = deadline_ns;
+	assert_true(n > 0);
+	if (left == 0)
+		return f->fail_at_end ? err_set(err, 104, "read: connection reset by peer") : 0;
+	if (n > left)
+		n = left;
+	if (f->piece && n > f->piece)
+		n = f->piece;
+	memcpy(buf, f->data + f->pos, n);
+	f->pos += n;
+	return (ssize_t)n;
+}
+
+static int fake_writev(
+	struct stream *stream, struct iovec *iov, int n, int64_t deadline_ns, struct err *err)
+{
+	struct fake *f = (struct fake *)stream;
+
+	f->parts[f->writes++ % 64] = n;
+	f->write_deadline = deadline_ns;
+	if (f->fail_write && --f->fail_write == 0)
+		return err_set(err, 32, "write: broken pipe %d", f->writes);
+	for (int i = 0; i < n; i++) {
+		assert_true(f->out_len + iov[i].iov_len <= sizeof(f->out));
+		memcpy(f->out + f->out_len, iov[i].iov_base, iov[i].iov_len);
+		f->out_len += iov[i].iov_len;
+		/* "iov is used up": nobody may look at it again. */
+		iov[i].iov_base = NULL;
+		iov[i].iov_len = 0;
+	}
+	return 0;
+}
+
+static int fake_flush(struct stream *stream, int64_t deadline_ns, struct err *err)
+{
+	struct fake *f = (struct fake *)stream;
+
+	f->flushes++;
+	f->write_deadline = deadline_ns;
+	if (f->fail_flush && --f->fail_flush == 0)
+		return err_set(err, 5, "flush: input/output error");
+	return 0;
+}
+
+static const struct stream_ops fake_ops = {
+	.read = fake_read, .writev = fake_writev, .flush = fake_flush};
+
+static void fake_init(struct fake *f, const char *data, size_t len, size_t piece)
+{
+	memset(f, 0, sizeof(*f));
+	f->stream.ops = &fake_ops;
+	f->data = data;
+	f->len = len;
+	f->piece = piece;
+}
+
+static void fake_text(struct fake *f, const char *text, size_t piece)
+{
+	fake_init(f, text, strlen(text), piece);
+}
+
+/* --- reading lines --------------------------------------------------------------------------- */
+
+static void expect_line(struct bufio_reader *b, const char *want)
+{
+	struct err err = {0};
+	char *line;
+	size_t len;
+
+	if (bufio_read_line(b, &line, &len, &err) != BUFIO_OK)
+		fail_msg("no line %s: %s", want, err.msg);
+	assert_int_equal(len, strlen(want));
+	assert_memory_equal(line, want, len);
+}
+
+static enum bufio_result read_line(struct bufio_reader *b, struct err *err)
+{
+	char *line;
+	size_t len;
+
+	*err = (struct err){0};
+	return bufio_read_line(b, &line, &len, err);
+}
+
+static void test_lines_come_one_by_one_whatever_the_pieces(void **state)
+{
+	(void)state;
+	for (size_t piece = 0; piece < 12; piece++) {
+		struct bufio_reader b;
+		struct fake f;
+		struct err err;
+
+		fake_text(&f, "PUB a\n\nSUB t c\r\nNOP\n", piece);
+		bufio_reader_init(&b, &f.stream, 16);
+		expect_line(&b, "PUB a\n");
+		expect_line(&b, "\n");
+		expect_line(&b, "SUB t c\r\n");
+		expect_line(&b, "NOP\n");
+		assert_int_equal(read_line(&b, &err), BUFIO_EOF);
+		bufio_reader_free(&b);
+	}
+}
+
+static void test_an_end_before_and_within_a_line_is_eof(void **state)
+{
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+
+	(void)state;
+	fake_text(&f, "", 0);
+	bufio_reader_init(&b, &f.stream, 16);
+	assert_int_equal(read_line(&b, &err), BUFIO_EOF);
+	bufio_reader_free(&b);
+
+	fake_text(&f, "NOP\nNO", 0);
+	bufio_reader_init(&b, &f.stream, 16);
+	expect_line(&b, "NOP\n");
+	assert_int_equal(read_line(&b, &err), BUFIO_EOF);
+	bufio_reader_free(&b);
+}
+
+static void test_an_error_of_the_stream_is_the_lines_error(void **state)
+{
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+
+	(void)state;
+	fake_text(&f, "NOP\nNO", 0);
+	f.fail_at_end = true;
+	bufio_reader_init(&b, &f.stream, 16);
+	expect_line(&b, "NOP\n");
+	assert_int_equal(read_line(&b, &err), BUFIO_ERR);
+	assert_int_equal(err.code, 104);
+	assert_string_equal(err.msg, "read: connection reset by peer");
+	bufio_reader_free(&b);
+}
+
+static void test_a_line_may_fill_the_buffer_but_not_exceed_it(void **state)
+{
+	(void)state;
+	for (size_t piece = 0; piece < 8; piece++) {
+		struct bufio_reader b;
+		struct fake f;
+		struct err err;
+
+		fake_text(&f, "x\n123456789012345\n1234567890123456\n", piece);
+		bufio_reader_init(&b, &f.stream, 16);
+		expect_line(&b, "x\n");
+		expect_line(&b, "123456789012345\n");
+		assert_int_equal(read_line(&b, &err), BUFIO_ERR);
+		assert_string_equal(err.msg, "bufio: buffer full");
+		bufio_reader_free(&b);
+	}
+}
+
+/* --- reading bytes --------------------------------------------------------------------------- */
+
+static void test_read_full_gives_exactly_what_was_asked_for(void **state)
+{
+	char data[1000], got[1000];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (char)(i * 7);
+	/* Smaller than the buffer, as large, larger; after a line that left some in it. */
+	for (size_t n = 0; n < 100; n++)
+		for (size_t piece = 0; piece < 40; piece += 13) {
+			struct bufio_reader b;
+			struct fake f;
+			struct err err;
+
+			data[2] = '\n';
+			fake_init(&f, data, sizeof(data), piece);
+			bufio_reader_init(&b, &f.stream, 32);
+			assert_int_equal(read_line(&b, &err), BUFIO_OK);
+			assert_int_equal(bufio_read_full(&b, got, n, &err), BUFIO_OK);
+			assert_memory_equal(got, data + 3, n);
+			assert_int_equal(bufio_read_full(&b, got, 5, &err), BUFIO_OK);
+			assert_memory_equal(got, data + 3 + n, 5);
+			bufio_reader_free(&b);
+		}
+}
+
+static void test_what_fills_the_buffer_is_read_to_where_it_belongs(void **state)
+{
+	static char data[4096], got[4096];
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+
+	(void)state;
+	fake_init(&f, data, sizeof(data), 0);
+	bufio_reader_init(&b, &f.stream, 32);
+	assert_int_equal(bufio_read_full(&b, got, sizeof(got), &err), BUFIO_OK);
+	assert_int_equal(f.reads, 1);
+	assert_int_equal(bufio_buffered(&b), 0);
+	bufio_reader_free(&b);
+}
+
+static void test_nothing_is_read_for_no_bytes(void **state)
+{
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+
+	(void)state;
+	fake_text(&f, "", 0);
+	bufio_reader_init(&b, &f.stream, 32);
+	assert_int_equal(bufio_read_full(&b, NULL, 0, &err), BUFIO_OK);
+	assert_int_equal(f.reads, 0);
+	bufio_reader_free(&b);
+}
+
+static void test_an_end_before_the_first_byte_is_eof_and_in_the_middle_unexpected(void **state)
+{
+	static const size_t sizes[] = {4, 100}; /* by way of the buffer, and past it */
+	char got[100];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(sizes); i++) {
+		struct bufio_reader b;
+		struct fake f;
+		struct err err = {0};
+
+		fake_text(&f, "", 0);
+		bufio_reader_init(&b, &f.stream, 32);
+		assert_int_equal(bufio_read_full(&b, got, sizes[i], &err), BUFIO_EOF);
+		assert_string_equal(err.msg, "EOF");
+		bufio_reader_free(&b);
+
+		fake_text(&f, "abc", 0);
+		bufio_reader_init(&b, &f.stream, 32);
+		assert_int_equal(bufio_read_full(&b, got, sizes[i], &err), BUFIO_ERR);
+		assert_string_equal(err.msg, "unexpected EOF");
+		bufio_reader_free(&b);
+
+		fake_text(&f, "abc", 0);
+		f.fail_at_end = true;
+		bufio_reader_init(&b, &f.stream, 32);
+		assert_int_equal(bufio_read_full(&b, got, sizes[i], &err), BUFIO_ERR);
+		assert_int_equal(err.code, 104);
+		bufio_reader_free(&b);
+	}
+}
+
+/* --- before_read and deadlines ---------------------------------------------------------------- */
+
+struct before {
+	struct fake *fake;
+	int calls;
+	int reads_then[16]; /* how often the stream had been read when we were called */
+	bool fail;
+};
+
+static int before_read(void *arg, struct err *err)
+{
+	struct before *before = arg;
+
+	before->reads_then[before->calls++ % 16] = before->fake->reads;
+	return before->fail ? err_set(err, 0, "not now") : 0;
+}
+
+static void test_before_read_is_called_exactly_when_a_read_follows(void **state)
+{
+	struct bufio_reader b;
+	struct fake f;
+	struct before before = {.fake = &f};
+	struct err err;
+	char got[64];
+
+	(void)state;
+	fake_text(&f, "a\nbb\nccc\n0123456789012345678901234567890123456789", 9);
+	bufio_reader_init(&b, &f.stream, 16);
+	b.before_read = before_read;
+	b.arg = &before;
+	expect_line(&b, "a\n");
+	assert_int_equal(before.calls, 1);
+	expect_line(&b, "bb\n");
+	expect_line(&b, "ccc\n");
+	assert_int_equal(before.calls, 1); /* those were there already */
+	assert_int_equal(bufio_read_full(&b, got, 40, &err), BUFIO_OK);
+	assert_int_equal(before.calls, f.reads);
+	for (int i = 0; i < before.calls; i++)
+		assert_int_equal(before.reads_then[i], i);
+	assert_int_equal(read_line(&b, &err), BUFIO_EOF);
+	assert_int_equal(before.calls, f.reads);
+	bufio_reader_free(&b);
+}
+
+static void test_an_error_of_before_read_ends_the_read_and_nothing_is_read(void **state)
+{
+	struct bufio_reader b;
+	struct fake f;
+	struct before before = {.fake = &f, .fail = true};
+	struct err err;
+	char got[64];
+
+	(void)state;
+	fake_text(&f, "NOP\n", 0);
+	bufio_reader_init(&b, &f.stream, 16);
+	b.before_read = before_read;
+	b.arg = &before;
+	assert_int_equal(read_line(&b, &err), BUFIO_ERR);
+	assert_string_equal(err.msg, "not now");
+	assert_int_equal(bufio_read_full(&b, got, 64, &err), BUFIO_ERR);
+	assert_string_equal(err.msg, "not now");
+	assert_int_equal(f.reads, 0);
+	bufio_reader_free(&b);
+}
+
+static void test_a_command_has_one_deadline_and_the_next_a_later_one(void **state)
+{
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+	int64_t before = clock_mono_ns(), first;
+	char got[8];
+
+	(void)state;
+	fake_text(&f, "PUB a\n12345678NOP\n", 2);
+	bufio_reader_init(&b, &f.stream, 16);
+	b.timeout_ns = NSEC_PER_SEC;
+	bufio_reader_begin(&b);
+	expect_line(&b, "PUB a\n");
+	assert_int_equal(bufio_read_full(&b, got, 8, &err), BUFIO_OK);
+	first = f.deadlines[0];
+	assert_in_range(first, before + NSEC_PER_SEC, clock_mono_ns() + NSEC_PER_SEC);
+	for (int i = 1; i < f.reads; i++)
+		assert_int_equal(f.deadlines[i], first);
+	/* The next one's begins with its first read. */
+	bufio_reader_begin(&b);
+	sleep_ns(NSEC_PER_MSEC);
+	expect_line(&b, "NOP\n");
+	assert_true(f.deadlines[f.reads - 1] >= first + NSEC_PER_MSEC);
+	bufio_reader_free(&b);
+}
+
+static void test_without_a_timeout_there_is_no_deadline(void **state)
+{
+	struct bufio_reader b;
+	struct fake f;
+
+	(void)state;
+	fake_text(&f, "NOP\n", 2);
+	bufio_reader_init(&b, &f.stream, 16);
+	bufio_reader_begin(&b);
+	expect_line(&b, "NOP\n");
+	assert_int_equal(f.deadlines[0], 0);
+	bufio_reader_free(&b);
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+static int write_text(struct bufio_writer *b, const char *one, const char *two, struct err *err)
+{
+	struct iovec parts[] = {{.iov_base = (char *)one, .iov_len = strlen(one)},
+		{.iov_base = (char *)two, .iov_len = strlen(two)}};
+
+	*err = (struct err){0};
+	return bufio_writev(b, parts, 2, 4711, err);
+}
+
+static void expect_out(const struct fake *f, const char *want)
+{
+	assert_int_equal(f->out_len, strlen(want));
+	assert_memory_equal(f->out, want, f->out_len);
+}
+
+static void test_what_fits_is_kept_until_the_flush(void **state)
+{
+	struct bufio_writer b;
+	struct fake f;
+	struct err err;
+
+	(void)state;
+	fake_text(&f, "", 0);
+	bufio_writer_init(&b, &f.stream, 8);
+	assert_int_equal(write_text(&b, "ab", "cd", &err), 0);
+	assert_int_equal(write_text(&b, "ef", "gh", &err), 0); /* exactly full */
+	assert_int_equal(f.writes, 0);
+	assert_int_equal(bufio_flush(&b, 4712, &err), 0);
+	assert_int_equal(f.writes, 1);
+	assert_int_equal(f.flushes, 1);
+	assert_int_equal(f.write_deadline, 4712);
+	expect_out(&f, "abcdefgh");
+	assert_int_equal(b.len, 0);
+	bufio_writer_free(&b);
+}
+
+static void test_what_overflows_goes_out_at_once_and_in_order(void **state)
+{
+	struct bufio_writer b;
+	struct fake f;
+	struct err err;
+
+	(void)state;
+	fake_text(&f, "", 0);
+	bufio_writer_init(&b, &f.stream, 8);
+	assert_int_equal(write_text(&b, "ab", "cd", &err), 0);
+	assert_int_equal(write_text(&b, "efg", "hi", &err), 0);
+	assert_int_equal(f.writes, 1);
+	assert_int_equal(f.parts[0], 3); /* the buffer and two parts, in one call */
+	assert_int_equal(f.write_deadline, 4711);
+	expect_out(&f, "abcdefghi");
+	assert_int_equal(b.len, 0);
+	/* With an empty buffer that is not sent along. */
+	assert_int_equal(write_text(&b, "0123456", "789", &err), 0);
+	assert_int_equal(f.parts[1], 2);
+	expect_out(&f, "abcdefghi0123456789");
+	bufio_writer_free(&b);
+}
+
+static void test_parts_of_no_bytes_do_no_harm(void **state)
+{
+	struct bufio_writer b;
+	struct fake f;
+	struct err err;
+
+	(void)state;
+	fake_text(&f, "", 0);
+	bufio_writer_init(&b, &f.stream, 4);
+	assert_int_equal(write_text(&b, "", "", &err), 0);
+	assert_int_equal(write_text(&b, "ab", "", &err), 0);
+	assert_int_equal(write_text(&b, "", "cd", &err), 0);
+	assert_int_equal(f.writes, 0);
+	assert_int_equal(write_text(&b, "", "e", &err), 0);
+	expect_out(&f, "abcde");
+	assert_int_equal(bufio_writev(&b, NULL, 0, 0, &err), 0);
+	bufio_writer_free(&b);
+}
+
+static void test_a_buffer_of_one_byte_writes_through(void **state)
+{
+	struct bufio_writer b;
+	struct fake f;
+	struct err err;
+
+	(void)state;
+	fake_text(&f, "", 0);
+	bufio_writer_init(&b, &f.stream, 1);
+	assert_int_equal(write_text(&b, "ab", "cd", &err), 0);
+	expect_out(&f, "abcd");
+	bufio_writer_free(&b);
+}
+
+static void test_a_flush_of_nothing_still_reaches_the_layer_below(void **state)
+{
+	struct bufio_writer b;
+	struct fake f;
+	struct err err;
+
+	(void)state;
+	fake_text(&f, "", 0);
+	bufio_writer_init(&b, &f.stream, 4);
+	assert_int_equal(bufio_flush(&b, 0, &err), 0);
+	assert_int_equal(f.writes, 0);
+	assert_int_equal(f.flushes, 1);
+	bufio_writer_free(&b);
+}
+
+static void test_after_an_error_every_call_fails_with_it(void **state)
+{
+	struct bufio_writer b;
+	struct fake f;
+	struct err err;
+
+	(void)state;
+	fake_text(&f, "", 0);
+	f.fail_write = 2;
+	bufio_writer_init(&b, &f.stream, 4);
+	assert_int_equal(write_text(&b, "abc", "def", &err), 0);
+	assert_int_equal(write_text(&b, "ghi", "jkl", &err), -1);
+	assert_string_equal(err.msg, "write: broken pipe 2");
+	assert_int_equal(write_text(&b, "m", "", &err), -1);
+	assert_string_equal(err.msg, "write: broken pipe 2");
+	assert_int_equal(err.code, 32);
+	err = (struct err){0};
+	assert_int_equal(bufio_flush(&b, 0, &err), -1);
+	assert_string_equal(err.msg, "write: broken pipe 2");
+	assert_int_equal(f.writes, 2);
+	assert_int_equal(f.flushes, 0);
+	bufio_writer_free(&b);
+}
+
+static void test_an_error_in_a_flush_is_kept_as_well(void **state)
+{
+	(void)state;
+	for (int in_write = 0; in_write < 2; in_write++) {
+		struct bufio_writer b;
+		struct fake f;
+		struct err err, again;
+
+		fake_text(&f, "", 0);
+		*(in_write ? &f.fail_write : &f.fail_flush) = 1;
+		bufio_writer_init(&b, &f.stream, 4);
+		assert_int_equal(write_text(&b, "a", "b", &err), 0);
+		assert_int_equal(bufio_flush(&b, 0, &err), -1);
+		assert_int_equal(write_text(&b, "a", "b", &again), -1);
+		assert_string_equal(again.msg, err.msg);
+		bufio_writer_free(&b);
+	}
+}
+
+static void test_reset_gives_another_size_and_stream_and_forgets_the_error(void **state)
+{
+	struct bufio_writer b;
+	struct fake f, g;
+	struct err err;
+
+	(void)state;
+	fake_text(&f, "", 0);
+	fake_text(&g, "", 0);
+	bufio_writer_init(&b, &f.stream, 4);
+	assert_int_equal(write_text(&b, "ab", "c", &err), 0);
+	assert_int_equal(bufio_flush(&b, 0, &err), 0);
+	bufio_writer_reset(&b, &g.stream, 8);
+	assert_int_equal(write_text(&b, "abcd", "efgh", &err), 0);
+	assert_int_equal(g.writes, 0);
+	g.fail_write = 1;
+	assert_int_equal(bufio_flush(&b, 0, &err), -1);
+	bufio_writer_reset(&b, &f.stream, 4);
+	assert_int_equal(write_text(&b, "defg", "h", &err), 0);
+	expect_out(&f, "abcdefgh");
+	bufio_writer_free(&b);
+}
+
+static void test_an_unused_writer_has_no_buffer(void **state)
+{
+	struct bufio_writer b;
+	struct fake f;
+	struct err err;
+
+	(void)state;
+	fake_text(&f, "", 0);
+	bufio_writer_init(&b, &f.stream, 1 << 30);
+	assert_int_equal(bufio_flush(&b, 0, &err), 0);
+	assert_null(b.buf);
+	bufio_writer_free(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_lines_come_one_by_one_whatever_the_pieces),
+		cmocka_unit_test(test_an_end_before_and_within_a_line_is_eof),
+		cmocka_unit_test(test_an_error_of_the_stream_is_the_lines_error),
+		cmocka_unit_test(test_a_line_may_fill_the_buffer_but_not_exceed_it),
+		cmocka_unit_test(test_read_full_gives_exactly_what_was_asked_for),
+		cmocka_unit_test(test_what_fills_the_buffer_is_read_to_where_it_belongs),
+		cmocka_unit_test(test_nothing_is_read_for_no_bytes),
+		cmocka_unit_test(
+			test_an_end_before_the_first_byte_is_eof_and_in_the_middle_unexpected),
+		cmocka_unit_test(test_before_read_is_called_exactly_when_a_read_follows),
+		cmocka_unit_test(test_an_error_of_before_read_ends_the_read_and_nothing_is_read),
+		cmocka_unit_test(test_a_command_has_one_deadline_and_the_next_a_later_one),
+		cmocka_unit_test(test_without_a_timeout_there_is_no_deadline),
+		cmocka_unit_test(test_what_fits_is_kept_until_the_flush),
+		cmocka_unit_test(test_what_overflows_goes_out_at_once_and_in_order),
+		cmocka_unit_test(test_parts_of_no_bytes_do_no_harm),
+		cmocka_unit_test(test_a_buffer_of_one_byte_writes_through),
+		cmocka_unit_test(test_a_flush_of_nothing_still_reaches_the_layer_below),
+		cmocka_unit_test(test_after_an_error_every_call_fails_with_it),
+		cmocka_unit_test(test_an_error_in_a_flush_is_kept_as_well),
+		cmocka_unit_test(test_reset_gives_another_size_and_stream_and_forgets_the_error),
+		cmocka_unit_test(test_an_unused_writer_has_no_buffer),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

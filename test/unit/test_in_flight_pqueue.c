@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * in_flight_pqueue: the tests of stock under their names, and a long random run
+ * beside a model, a plain list.
+ */
+#include "test/unit/helper.h"
+
+#include "common/rand.h"
+#include "nsqd/in_flight_pqueue.h"
+
+static struct message *new_message(uint64_t id, int64_t pri)
+{
+	struct message_id mid;
+	char hex[MSG_ID_LENGTH + 1];
+	struct message *m;
+
+	snprintf(hex, sizeof(hex), "%016llx", (unsigned long long)id);
+	memcpy(mid.hex, hex, MSG_ID_LENGTH);
+	m = message_new(mid, message_body_new(0), 0);
+	m->pri = pri;
+	return m;
+}
+
+static void expect_sound(const struct in_flight_pqueue *q)
+{
+	size_t filed = 0;
+
+	assert_true(q->len <= q->cap);
+	for (size_t i = 0; i < q->len; i++) {
+		assert_int_equal(q->heap[i]->index, i);
+		if (i > 0)
+			assert_true(q->heap[(i - 1) / 2]->pri <= q->heap[i]->pri);
+	}
+	for (size_t b = 0; b < q->n_buckets; b++)
+		for (const struct message *m = q->table[b]; m; m = m->hash_next) {
+			assert_ptr_equal(q->heap[m->index], m);
+			filed++;
+		}
+	assert_int_equal(filed, q->len);
+}
+
+static void test_priority_queue(void **state)
+{
+	struct in_flight_pqueue q;
+
+	(void)state;
+	in_flight_pqueue_init(&q);
+	for (int i = 0; i < 101; i++)
+		in_flight_pqueue_push(&q, new_message((uint64_t)i, i));
+	assert_int_equal(q.len, 101);
+	for (int i = 0; i < 101; i++) {
+		struct message *m = in_flight_pqueue_peek_and_shift(&q, INT64_MAX);
+
+		assert_int_equal(m->pri, i);
+		message_unref(m);
+	}
+	assert_null(in_flight_pqueue_peek_and_shift(&q, INT64_MAX));
+	in_flight_pqueue_clear(&q);
+}
+
+static void test_unsorted_insert(void **state)
+{
+	struct in_flight_pqueue q;
+	int64_t last = INT64_MIN;
+
+	(void)state;
+	in_flight_pqueue_init(&q);
+	for (uint64_t i = 0; i < 100; i++)
+		in_flight_pqueue_push(&q, new_message(i, (int64_t)(rand_u64() >> 1)));
+	for (int i = 0; i < 100; i++) {
+		struct message *m = in_flight_pqueue_peek_and_shift(&q, INT64_MAX);
+
+		assert_true(m->pri >= last);
+		last = m->pri;
+		message_unref(m);
+	}
+	in_flight_pqueue_clear(&q);
+}
+
+static void test_remove(void **state)
+{
+	struct in_flight_pqueue q;
+	struct message *all[100];
+
+	(void)state;
+	in_flight_pqueue_init(&q);
+	for (uint64_t i = 0; i < 100; i++)
+		in_flight_pqueue_push(&q, all[i] = new_message(i, rand_below(100000000)));
+	for (uint64_t i = 0; i < 100; i += 10) {
+		in_flight_pqueue_remove(&q, all[i]);
+		assert_null(in_flight_pqueue_find(&q, all[i]->id));
+		message_unref(all[i]);
+		expect_sound(&q);
+	}
+	assert_int_equal(q.len, 90);
+	in_flight_pqueue_clear(&q);
+}
+
+static void test_shift_takes_what_is_due_and_nothing_else(void **state)
+{
+	struct in_flight_pqueue q;
+	struct message *m;
+
+	(void)state;
+	in_flight_pqueue_init(&q);
+	in_flight_pqueue_push(&q, new_message(1, 100));
+	assert_null(in_flight_pqueue_peek_and_shift(&q, 99));
+	m = in_flight_pqueue_peek_and_shift(&q, 100);
+	assert_non_null(m);
+	assert_int_equal(m->refs, 1);
+	message_unref(m);
+	in_flight_pqueue_clear(&q);
+}
+
+static void test_the_earliest_deadline_is_known(void **state)
+{
+	struct in_flight_pqueue q;
+	struct message *a = new_message(1, 100), *b = new_message(2, 50);
+
+	(void)state;
+	in_flight_pqueue_init(&q);
+	assert_true(in_flight_pqueue_next(&q) == INT64_MAX);
+	in_flight_pqueue_push(&q, a);
+	assert_int_equal(in_flight_pqueue_next(&q), 100);
+	in_flight_pqueue_push(&q, b);
+	assert_int_equal(in_flight_pqueue_next(&q), 50);
+	b->pri = 200;
+	in_flight_pqueue_fix(&q, b);
+	assert_int_equal(in_flight_pqueue_next(&q), 100);
+	in_flight_pqueue_clear(&q);
+	assert_true(in_flight_pqueue_next(&q) == INT64_MAX);
+}
+
+static void test_an_empty_queue_finds_nothing(void **state)
+{
+	struct in_flight_pqueue q;
+	struct message *m = new_message(1, 0);
+
+	(void)state;
+	in_flight_pqueue_init(&q);
+	assert_null(in_flight_pqueue_find(&q, m->id));
+	assert_null(in_flight_pqueue_peek_and_shift(&q, INT64_MAX));
+	in_flight_pqueue_push(&q, m);
+	in_flight_pqueue_clear(&q);
+	m = new_message(1, 0);
+	assert_null(in_flight_pqueue_find(&q, m->id));
+	message_unref(m);
+}
+
+static void test_two_messages_of_one_id_live_side_by_side(void **state)
+{
+	struct in_flight_pqueue q;
+	struct message *a = new_message(1, 100), *b = new_message(1, 50), *found;
+
+	(void)state;
+	in_flight_pqueue_init(&q);
+	in_flight_pqueue_push(&q, a);
+	in_flight_pqueue_push(&q, b);
+	assert_int_equal(q.len, 2);
+	found = in_flight_pqueue_find(&q, a->id);
+	assert_true(found == a || found == b);
+	in_flight_pqueue_remove(&q, found);
+	expect_sound(&q);
+	assert_ptr_equal(in_flight_pqueue_find(&q, a->id), found == a ? b : a);
+	message_unref(found);
+	in_flight_pqueue_clear(&q);
+}
+
+static void test_clear_drops_its_references_only(void **state)
+{
+	struct in_flight_pqueue q;
+	struct message *m = new_message(1, 0);
+
+	(void)state;
+	in_flight_pqueue_init(&q);
+	in_flight_pqueue_push(&q, message_ref(m));
+	in_flight_pqueue_clear(&q);
+	assert_int_equal(m->refs, 1);
+	assert_int_equal(q.len, 0);
+	message_unref(m);
+}
+
+static void test_a_burst_gives_its_memory_back(void **state)
+{
+	struct in_flight_pqueue q;
+	struct message *m;
+
+	(void)state;
+	in_flight_pqueue_init(&q);
+	for (uint64_t i = 0; i < 10000; i++)
+		in_flight_pqueue_push(&q, new_message(i, (int64_t)i));
+	assert_true(q.cap >= 10000 && q.cap < 20000 && q.n_buckets >= 10000);
+	while ((m = in_flight_pqueue_peek_and_shift(&q, INT64_MAX)))
+		message_unref(m);
+	assert_true(q.cap <= 16 && q.n_buckets <= 16);
+	in_flight_pqueue_clear(&q);
+}
+
+static void test_buckets_stay_short_for_ids_that_follow_each_other(void **state)
+{
+	struct in_flight_pqueue q;
+	size_t longest = 0;
+
+	(void)state;
+	in_flight_pqueue_init(&q);
+	for (uint64_t i = 0; i < 16384; i++)
+		in_flight_pqueue_push(&q, new_message(0x135950b844955000 + i, (int64_t)i));
+	for (size_t b = 0; b < q.n_buckets; b++) {
+		size_t n = 0;
+
+		for (const struct message *m = q.table[b]; m; m = m->hash_next)
+			n++;
+		if (n > longest)
+			longest = n;
+	}
+	/* Dice would give about 7. */
+	assert_true(longest <= 16);
+	in_flight_pqueue_clear(&q);
+}
+
+/* --- the model ------------------------------------------------------------------------------- */
+
+#define MODEL_MAX 600
+
+struct model {
+	struct message *v[MODEL_MAX];
+	size_t n;
+};
+
+static void model_drop(struct model *model, const struct message *m)
+{
+	for (size_t i = 0; i < model->n; i++)
+		if (model->v[i] == m) {
+			model->v[i] = model->v[--model->n];
+			return;
+		}
+	fail_msg("a message that was never put in");
+}
+
+static int64_t model_min(const struct model *model)
+{
+	int64_t min = INT64_MAX;
+
+	for (size_t i = 0; i < model->n; i++)
+		if (model->v[i]->pri < min)
+			min = model->v[i]->pri;
+	return min;
+}
+
+static bool model_has(const struct model *model, struct message_id id)
+{
+	for (size_t i = 0; i < model->n; i++)
+		if (memcmp(model->v[i]->id.hex, id.hex, MSG_ID_LENGTH) == 0)
+			return true;
+	return false;
+}
+
+static void random_step(struct in_flight_pqueue *q, struct model *model, uint32_t push_percent)
+{
+	uint32_t dice = rand_below(100);
+	struct message *m;
+
+	if (dice < push_percent && model->n < MODEL_MAX) {
+		/* Few ids and few deadlines, so that both repeat. */
+		m = new_message(rand_below(300), rand_below(50));
+		model->v[model->n++] = m;
+		in_flight_pqueue_push(q, m);
+	} else if (dice < 60 + push_percent / 3 && model->n > 0) {
+		m = model->v[rand_below((uint32_t)model->n)];
+		m->pri = rand_below(50);
+		in_flight_pqueue_fix(q, m);
+	} else if (dice < 80 && model->n > 0) {
+		m = model->v[rand_below((uint32_t)model->n)];
+		in_flight_pqueue_remove(q, m);
+		model_drop(model, m);
+		message_unref(m);
+	} else {
+		int64_t max = rand_below(50), min = model_min(model);
+
+		m = in_flight_pqueue_peek_and_shift(q, max);
+		assert_int_equal(m != NULL, min <= max);
+		if (m) {
+			assert_int_equal(m->pri, min);
+			model_drop(model, m);
+			message_unref(m);
+		}
+	}
+}
+
+static void test_it_behaves_as_a_plain_list_would(void **state)
+{
+	struct in_flight_pqueue q;
+	struct model model = {.n = 0};
+
+	(void)state;
+	in_flight_pqueue_init(&q);
+	for (int i = 0; i < ROUNDS(20000); i++) {
+		struct message *wanted = new_message(rand_below(300), 0), *found;
+
+		/* In turn it grows and shrinks. */
+		random_step(&q, &model, i / 1000 % 2 ? 15 : 70);
+		assert_int_equal(q.len, model.n);
+		assert_int_equal(in_flight_pqueue_next(&q), model_min(&model));
+		found = in_flight_pqueue_find(&q, wanted->id);
+		assert_int_equal(found != NULL, model_has(&model, wanted->id));
+		if (found)
+			assert_memory_equal(found->id.hex, wanted->id.hex, MSG_ID_LENGTH);
+		message_unref(wanted);
+		if (i % 50 == 0)
+			expect_sound(&q);
+	}
+	in_flight_pqueue_clear(&q);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_priority_queue),
+		cmocka_unit_test(test_unsorted_insert),
+		cmocka_unit_test(test_remove),
+		cmocka_unit_test(test_shift_takes_what_is_due_and_nothing_else),
+		cmocka_unit_test(test_the_earliest_deadline_is_known),
+		cmocka_unit_test(test_an_empty_queue_finds_nothing),
+		cmocka_unit_test(test_two_messages_of_one_id_live_side_by_side),
+		cmocka_unit_test(test_clear_drops_its_references_only),
+		cmocka_unit_test(test_a_burst_gives_its_memory_back),
+		cmocka_unit_test(test_buckets_stay_short_for_ids_that_follow_each_other),
+		cmocka_unit_test(test_it_behaves_as_a_plain_list_would),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT */
+/* stream_sock: a socket with deadlines that are never early, and a shutdown that wakes everybody. */
+#include "test/unit/helper.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "protocol/stream.h"
+
+struct pair {
+	struct stream *s;
+	int peer;
+};
+
+static struct pair new_pair(void)
+{
+	int fds[2], small = 4096;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	/* So that little is enough to make a writer wait. */
+	assert_int_equal(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+	return (struct pair){.s = stream_sock_new(fds[0]), .peer = fds[1]};
+}
+
+static void free_pair(struct pair *p)
+{
+	p->s->ops->free(p->s);
+	if (p->peer >= 0)
+		close(p->peer);
+}
+
+static int write_bytes(
+	struct pair *p, const void *data, size_t n, int64_t deadline, struct err *err)
+{
+	struct iovec iov = {.iov_base = (void *)data, .iov_len = n};
+
+	return p->s->ops->writev(p->s, &iov, 1, deadline, err);
+}
+
+static void test_it_reads_what_there_is(void **state)
+{
+	struct pair p = new_pair();
+	struct err err;
+	char buf[16];
+
+	(void)state;
+	assert_int_equal(write(p.peer, "hello", 5), 5);
+	assert_int_equal(p.s->ops->read(p.s, buf, 2, 0, &err), 2);
+	assert_int_equal(p.s->ops->read(p.s, buf + 2, sizeof(buf) - 2, 0, &err), 3);
+	assert_memory_equal(buf, "hello", 5);
+	free_pair(&p);
+}
+
+static void test_the_end_is_0(void **state)
+{
+	struct pair p = new_pair();
+	struct err err;
+	char buf[16];
+
+	(void)state;
+	assert_int_equal(write(p.peer, "x", 1), 1);
+	close(p.peer);
+	p.peer = -1;
+	assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), 0, &err), 1);
+	assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), 0, &err), 0);
+	free_pair(&p);
+}
+
+static void test_a_read_ends_at_its_deadline_and_never_before(void **state)
+{
+	/* Also after a longer and a shorter one, whose timeouts the socket may still have. */
+	static const int64_t timeouts[] = {30, 20, 20, 40, 1, 39};
+	struct pair p = new_pair();
+	struct err err;
+	char buf[16];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(timeouts); i++) {
+		int64_t deadline = clock_mono_ns() + timeouts[i] * NSEC_PER_MSEC;
+
+		assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), deadline, &err), -1);
+		assert_true(clock_mono_ns() >= deadline);
+		assert_true(clock_mono_ns() < deadline + PATIENCE);
+		assert_int_equal(err.code, ETIMEDOUT);
+		assert_string_equal(err.msg, "i/o timeout");
+	}
+	free_pair(&p);
+}
+
+static void test_a_deadline_that_is_past_fails_at_once(void **state)
+{
+	struct pair p = new_pair();
+	struct err err;
+	char buf[16];
+
+	(void)state;
+	assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), clock_mono_ns() - 1, &err), -1);
+	assert_int_equal(err.code, ETIMEDOUT);
+	assert_int_equal(write_bytes(&p, "x", 1, 1, &err), -1);
+	assert_int_equal(err.code, ETIMEDOUT);
+	/* It does not stick: the next call has a deadline of its own. */
+	assert_int_equal(write_bytes(&p, "x", 1, 0, &err), 0);
+	assert_int_equal(write(p.peer, "y", 1), 1);
+	assert_int_equal(
+		p.s->ops->read(p.s, buf, sizeof(buf), clock_mono_ns() + PATIENCE, &err), 1);
+	free_pair(&p);
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+struct reader {
+	int fd;
+	size_t n; /* how much it reads */
+	bool ok;  /* all bytes were right */
+};
+
+static unsigned char byte_at(size_t i)
+{
+	return (unsigned char)(i * 31 + (i >> 8));
+}
+
+static void read_all(void *arg)
+{
+	struct reader *r = arg;
+	unsigned char buf[1000];
+	size_t done = 0;
+
+	r->ok = true;
+	while (done < r->n) {
+		ssize_t got = read(r->fd, buf, sizeof(buf));
+
+		if (got <= 0)
+			break;
+		for (ssize_t i = 0; i < got; i++)
+			r->ok &= buf[i] == byte_at(done + (size_t)i);
+		done += (size_t)got;
+	}
+	r->ok &= done == r->n;
+}
+
+static void test_a_long_write_of_many_parts_arrives_as_a_whole(void **state)
+{
+	enum { TOTAL = 300000 };
+	struct pair p = new_pair();
+	struct reader r = {.fd = p.peer, .n = TOTAL};
+	unsigned char *data = malloc(TOTAL);
+	struct wait_group wg;
+	struct err err;
+	struct iovec iov[] = {
+		{.iov_base = data, .iov_len = 1},
+		{.iov_base = data + 1, .iov_len = 0},
+		{.iov_base = data + 1, .iov_len = 99999},
+		{.iov_base = data + 100000, .iov_len = 200000},
+		{.iov_base = data, .iov_len = 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < TOTAL; i++)
+		data[i] = byte_at(i);
+	wait_group_init(&wg);
+	go(&wg, read_all, &r);
+	assert_int_equal(
+		p.s->ops->writev(p.s, iov, COUNT(iov), clock_mono_ns() + PATIENCE, &err), 0);
+	join(&wg);
+	assert_true(r.ok);
+	free(data);
+	free_pair(&p);
+}
+
+static void test_a_write_of_nothing_returns(void **state)
+{
+	struct pair p = new_pair();
+	struct iovec iov[] = {{.iov_base = NULL, .iov_len = 0}, {.iov_base = NULL, .iov_len = 0}};
+	struct err err;
+
+	(void)state;
+	assert_int_equal(p.s->ops->writev(p.s, iov, 2, 0, &err), 0);
+	assert_int_equal(p.s->ops->writev(p.s, iov, 0, 0, &err), 0);
+	assert_int_equal(p.s->ops->flush(p.s, 0, &err), 0);
+	free_pair(&p);
+}
+
+static void test_a_peer_that_does_not_read_lets_a_write_end_at_its_deadline(void **state)
+{
+	static char data[1 << 20];
+	struct pair p = new_pair();
+	struct err err;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		int64_t deadline = clock_mono_ns() + 30 * NSEC_PER_MSEC;
+
+		assert_int_equal(write_bytes(&p, data, sizeof(data), deadline, &err), -1);
+		assert_true(clock_mono_ns() >= deadline);
+		assert_int_equal(err.code, ETIMEDOUT);
+		assert_string_equal(err.msg, "i/o timeout");
+	}
+	free_pair(&p);
+}
+
+struct drip {
+	int fd;
+	_Atomic bool stop;
+};
+
+static void read_slowly(void *arg)
+{
+	struct drip *d = arg;
+	char buf[64];
+
+	while (!d->stop) {
+		ssize_t n = recv(d->fd, buf, sizeof(buf), MSG_DONTWAIT);
+
+		(void)n;
+		sleep_ns(NSEC_PER_MSEC);
+	}
+}
+
+static void test_a_peer_that_reads_slowly_does_not_move_the_deadline(void **state)
+{
+	static char data[1 << 20];
+	struct pair p = new_pair();
+	struct drip d = {.fd = p.peer};
+	struct wait_group wg;
+	struct err err;
+	int64_t deadline;
+
+	(void)state;
+	wait_group_init(&wg);
+	go(&wg, read_slowly, &d);
+	deadline = clock_mono_ns() + 50 * NSEC_PER_MSEC;
+	assert_int_equal(write_bytes(&p, data, sizeof(data), deadline, &err), -1);
+	assert_true(clock_mono_ns() >= deadline);
+	assert_int_equal(err.code, ETIMEDOUT);
+	d.stop = true;
+	join(&wg);
+	free_pair(&p);
+}
+
+static void test_a_write_to_a_closed_peer_is_an_error_and_no_signal(void **state)
+{
+	struct pair p = new_pair();
+	struct err err;
+
+	(void)state;
+	close(p.peer);
+	p.peer = -1;
+	assert_int_equal(write_bytes(&p, "x", 1, 0, &err), -1);
+	assert_int_equal(err.code, EPIPE);
+	assert_string_equal(err.msg, "write: broken pipe");
+	free_pair(&p);
+}
+
+/* --- shutdown --------------------------------------------------------------------------------- */
+
+struct blocked {
+	struct pair *p;
+	_Atomic int started;
+	ssize_t read_rc;
+	int write_rc;
+};
+
+static void block_in_read(void *arg)
+{
+	struct blocked *b = arg;
+	struct err err;
+	char buf[16];
+
+	b->started++;
+	b->read_rc = b->p->s->ops->read(b->p->s, buf, sizeof(buf), 0, &err);
+}
+
+static void block_in_write(void *arg)
+{
+	static char data[1 << 20];
+	struct blocked *b = arg;
+	struct err err;
+
+	b->started++;
+	b->write_rc = write_bytes(b->p, data, sizeof(data), 0, &err);
+}
+
+static void test_shutdown_wakes_a_reader_and_a_writer(void **state)
+{
+	struct pair p = new_pair();
+	struct blocked b = {.p = &p, .read_rc = 77, .write_rc = 77};
+	struct wait_group wg;
+
+	(void)state;
+	wait_group_init(&wg);
+	go(&wg, block_in_read, &b);
+	go(&wg, block_in_write, &b);
+	wait_for(b.started == 2);
+	p.s->ops->shutdown(p.s);
+	join(&wg);
+	assert_int_equal(b.read_rc, 0);
+	assert_int_equal(b.write_rc, -1);
+	free_pair(&p);
+}
+
+static void test_after_a_shutdown_nothing_blocks_and_a_second_one_is_fine(void **state)
+{
+	struct pair p = new_pair();
+	struct err err;
+	char buf[16];
+
+	(void)state;
+	p.s->ops->shutdown(p.s);
+	p.s->ops->shutdown(p.s);
+	assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), 0, &err), 0);
+	assert_int_equal(write_bytes(&p, "x", 1, 0, &err), -1);
+	close(p.peer);
+	p.peer = -1;
+	p.s->ops->shutdown(p.s);
+	free_pair(&p);
+}
+
+static void test_reader_and_writer_do_not_wait_for_each_other(void **state)
+{
+	struct pair p = new_pair();
+	struct blocked b = {.p = &p};
+	struct wait_group wg;
+	struct err err;
+	char buf[2];
+
+	(void)state;
+	wait_group_init(&wg);
+	go(&wg, block_in_read, &b);
+	wait_for(b.started == 1);
+	assert_int_equal(write_bytes(&p, "ab", 2, clock_mono_ns() + PATIENCE, &err), 0);
+	assert_int_equal(read(p.peer, buf, 2), 2);
+	p.s->ops->shutdown(p.s);
+	join(&wg);
+	free_pair(&p);
+}
+
+static void test_free_closes_the_descriptor(void **state)
+{
+	struct pair p = new_pair();
+	char buf[1];
+
+	(void)state;
+	p.s->ops->free(p.s);
+	assert_int_equal(read(p.peer, buf, 1), 0);
+	close(p.peer);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_it_reads_what_there_is),
+		cmocka_unit_test(test_the_end_is_0),
+		cmocka_unit_test(test_a_read_ends_at_its_deadline_and_never_before),
+		cmocka_unit_test(test_a_deadline_that_is_past_fails_at_once),
+		cmocka_unit_test(test_a_long_write_of_many_parts_arrives_as_a_whole),
+		cmocka_unit_test(test_a_write_of_nothing_returns),
+		cmocka_unit_test(test_a_peer_that_does_not_read_lets_a_write_end_at_its_deadline),
+		cmocka_unit_test(test_a_peer_that_reads_slowly_does_not_move_the_deadline),
+		cmocka_unit_test(test_a_write_to_a_closed_peer_is_an_error_and_no_signal),
+		cmocka_unit_test(test_shutdown_wakes_a_reader_and_a_writer),
+		cmocka_unit_test(test_after_a_shutdown_nothing_blocks_and_a_second_one_is_fine),
+		cmocka_unit_test(test_reader_and_writer_do_not_wait_for_each_other),
+		cmocka_unit_test(test_free_closes_the_descriptor),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
