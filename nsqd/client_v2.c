@@ -124,7 +124,7 @@ static int set_output_buffer(
 			err, 0, "output buffer size (%lld) is invalid", (long long)desired_size);
 	}
 	if (desired_size != 0) {
-		if (bufio_flush(&c->writer, 0, err) != 0)
+		if (bufio_flush(&c->writer, client_v2_write_deadline_locked(c), err) != 0)
 			return -1;
 		bufio_writer_reset(&c->writer, c->stream, (size_t)c->output_buffer_size);
 	}

@@ -16,6 +16,7 @@
 #include "common/digest.h"
 #include "common/strbuf.h"
 #include "common/xalloc.h"
+#include "nsqd/message.h"
 
 #define NSEC_PER_MIN (60 * NSEC_PER_SEC)
 
@@ -161,6 +162,33 @@ bool options_has_experiment(const struct options *o, const char *name)
 	return false;
 }
 
+/*
+ * Values that stock takes and then panics on, wraps around, or silently stops
+ * working with: refused at the start instead. The limit of the sizes is that of
+ * the 32-bit lengths on the wire and on disk.
+ */
+static int check_ranges(const struct options *o, struct err *err)
+{
+	const int64_t max_size = INT32_MAX - MIN_VALID_MSG_LENGTH;
+	const struct {
+		const char *flag;
+		int64_t value, min, max;
+	} ranges[] = {
+		{"mem-queue-size", o->mem_queue_size, 0, INT32_MAX},
+		{"max-msg-size", o->max_msg_size, 1, max_size},
+		{"max-body-size", o->max_body_size, 1, max_size},
+		{"queue-scan-selection-count", o->queue_scan_selection_count, 1, INT32_MAX},
+		{"queue-scan-worker-pool-max", o->queue_scan_worker_pool_max, 1, INT32_MAX},
+		{"max-output-buffer-size", o->max_output_buffer_size, 0, INT32_MAX},
+	};
+	for (size_t i = 0; i < sizeof(ranges) / sizeof(*ranges); i++) {
+		if (ranges[i].value < ranges[i].min || ranges[i].value > ranges[i].max)
+			return err_set(err, 0, "--%s must be [%lld,%lld]", ranges[i].flag,
+				(long long)ranges[i].min, (long long)ranges[i].max);
+	}
+	return 0;
+}
+
 int options_check(struct options *o, struct err *err)
 {
 	if (o->max_deflate_level < 1 || o->max_deflate_level > 9)
@@ -180,7 +208,7 @@ int options_check(struct options *o, struct err *err)
 		if (!(v > 0 && v <= 1)) /* not a number is refused as well, unlike in stock */
 			return err_set(err, 0, "invalid E2E processing latency percentile: %g", v);
 	}
-	return 0;
+	return check_ranges(o, err);
 }
 
 /* statsd.HostKey. */

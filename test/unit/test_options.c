@@ -467,6 +467,27 @@ static void test_contradictions_are_refused_with_stocks_texts(void **state)
 	assert_int_equal(options_check(o, NULL), -1);
 }
 
+static void test_values_that_stock_panics_on_are_refused(void **state)
+{
+	(void)state;
+	assert_int_equal(PARSE("--mem-queue-size=-1"), 0);
+	assert_check_fails("--mem-queue-size must be [0,2147483647]");
+	assert_int_equal(PARSE("--mem-queue-size=0", "--max-msg-size=3000000000"), 0);
+	assert_check_fails("--max-msg-size must be [1,2147483621]");
+	assert_int_equal(PARSE("--max-msg-size=1", "--max-body-size=0"), 0);
+	assert_check_fails("--max-body-size must be [1,2147483621]");
+	assert_int_equal(PARSE("--max-body-size=1", "--queue-scan-selection-count=0"), 0);
+	assert_check_fails("--queue-scan-selection-count must be [1,2147483647]");
+	assert_int_equal(
+		PARSE("--queue-scan-selection-count=1", "--queue-scan-worker-pool-max=0"), 0);
+	assert_check_fails("--queue-scan-worker-pool-max must be [1,2147483647]");
+	assert_int_equal(
+		PARSE("--queue-scan-worker-pool-max=1", "--max-output-buffer-size=-1"), 0);
+	assert_check_fails("--max-output-buffer-size must be [0,2147483647]");
+	assert_int_equal(PARSE("--max-output-buffer-size=0"), 0);
+	assert_int_equal(options_check(o, NULL), 0);
+}
+
 static void test_a_client_auth_policy_requires_tls(void **state)
 {
 	(void)state;
@@ -551,6 +572,7 @@ int main(void)
 		T(test_what_stock_takes_without_a_word_gets_a_warning),
 		T(test_only_options_can_be_read_as_config),
 		T(test_contradictions_are_refused_with_stocks_texts),
+		T(test_values_that_stock_panics_on_are_refused),
 		T(test_a_client_auth_policy_requires_tls),
 		T(test_the_statsd_prefix_names_the_host),
 		T(test_a_copy_is_deep),
