@@ -269,13 +269,43 @@ static int count_tail(struct diskqueue *d, const struct meta *m, int64_t wr_size
 	return end_at(d, file, clean, err);
 }
 
+/*
+ * The bytes from the read position to the end of the last file. 1: a file is
+ * missing in between; nobody shall look for thousands of them one by one.
+ */
+static int bytes_between(struct diskqueue *d, const struct meta *m, int64_t *bytes, struct err *err)
+{
+	int64_t size, *files;
+	size_t n;
+
+	*bytes = -m->rd.pos;
+	if (m->wr.file - m->rd.file > WIDE_RANGE) {
+		if (dq_list_files(d, &files, &n, err) < 0)
+			return -1;
+		free(files);
+		if ((int64_t)n < m->wr.file - m->rd.file)
+			return 1;
+	}
+	for (int64_t f = m->rd.file; f <= m->wr.file; f++) {
+		int rc = dq_file_size(d, f, &size, err);
+
+		if (rc < 0)
+			return -1;
+		if (rc == 0 && f < m->wr.file)
+			return 1;
+		*bytes += rc == 1 ? size : 0;
+	}
+	return 0;
+}
+
 /* What a look at the ends of the queue says about the metadata. */
 enum verdict { TRUSTED, OLDER, WRONG, UNKNOWN };
 
 static enum verdict judge(
 	struct diskqueue *d, const struct meta *m, int64_t *wr_size, struct err *err)
 {
-	int64_t rd_size = 0, size;
+	int64_t rd_size = 0, size, bytes;
+	int rc;
 	int rd_there = dq_file_size(d, m->rd.file, &rd_size, err);
 	int wr_there = dq_file_size(d, m->wr.file, wr_size, err);
 	int later = dq_file_size(d, m->wr.file + 1, &size, err);
@@ -288,22 +318,13 @@ static enum verdict judge(
 		return WRONG; /* data are missing that it counts */
 	if (m->rd.file < m->wr.file && !rd_there)
 		return WRONG; /* the file was read and removed since; it counts what is gone */
-	if (m->wr.file - m->rd.file > WIDE_RANGE) {
-		/* The files between must be there: nobody shall look for them one by one. */
-		int64_t *files;
-		size_t n;
-
-		if (dq_list_files(d, &files, &n, err) < 0)
-			return UNKNOWN;
-		free(files);
-		if ((int64_t)n < m->wr.file - m->rd.file)
-			return WRONG;
-	}
 	if (dq_pos_eq(m->rd, m->wr) != (m->depth == 0))
 		return WRONG;
-	if (m->rd.file == m->wr.file &&
-		(m->wr.pos - m->rd.pos) / (DQ_PREFIX + d->min_msg_size) < m->depth)
-		return WRONG;
+	rc = bytes_between(d, m, &bytes, err);
+	if (rc != 0)
+		return rc < 0 ? UNKNOWN : WRONG;
+	if (m->depth > bytes / (DQ_PREFIX + d->min_msg_size))
+		return WRONG; /* they cannot have been so small */
 	return later || *wr_size > m->wr.pos ? OLDER : TRUSTED;
 }
 

@@ -35,24 +35,30 @@
  *
  * Otherwise either this length is damaged, or the next record is. A record is
  * still taken (it is not proven to be damaged) if
- *   E1  fewer bytes than a header follow (a torn tail),
- *   E2  at s stand the timestamp and the id of a message (its length is damaged),
- *   E3  at s stands a length whose own end is confirmed (its id is damaged),
- *   E4  at s stand a length in range and an id, but it does not fit (a torn tail),
- *   E5  the bytes at s were wiped (all 0x00 or 0xff: a block that was never written).
+ *   E1  at s stand two of these three: a length in range, a timestamp, an id (the
+ *       third is damaged, or the tail of the file is torn off),
+ *   E2  at s stands a length whose own end is confirmed,
+ *   E3  the bytes from s on were wiped (all 0x00 or 0xff: a block that was never
+ *       written), and the byte before s was not.
  * If none of these holds, the next place p with a whole plausible record, whose
  * successor is plausible too, decides:
  *   R1  if the length to p differs from the one that is written in one bit, the
  *       bit is damaged: the record is taken with the length to p;
  *   R2  if p lies inside the record, the record is skipped up to p;
  *   R3  else the record is taken; what follows it is dealt with in its turn.
+ * Where there is no p the limit takes its place, for R1 only if a whole header
+ * would fit behind s: else a sound record and a torn header would be taken for
+ * one record.
+ *
  * A length that is out of range, or too long for the file, is damaged: R1 with p
  * inside the file, else skip to p, or to the limit if there is no p. (The limit
  * is no p here: a torn tail would often be one bit away from a whole record.)
  *
  * So nothing is delivered that does not begin with a header which was written
  * as one, and nothing is skipped that is not proven to be broken. What no rule
- * can see is damage inside a body.
+ * can see is damage inside a body, and a length that was damaged so that it ends
+ * just where a later record ends: that is what a body with records in it looks
+ * like, and a sound file must never be read wrongly for the sake of a damaged one.
  */
 
 #define TS_MIN 1000000000000000000LL /* September 2001 */
@@ -188,14 +194,16 @@ static bool timestamp_ok(const unsigned char *p)
 	return ts >= TS_MIN && ts <= TS_MAX;
 }
 
-static bool wiped(const unsigned char *p, size_t n)
+/* Whether most of a header is 0x00, or 0xff, and the byte before it is not: wiped from about here on. */
+static bool wiped(const unsigned char *p)
 {
-	if (p[0] != 0x00 && p[0] != 0xff)
-		return false;
-	for (size_t i = 1; i < n; i++)
-		if (p[i] != p[0])
-			return false;
-	return true;
+	int zeros = 0, ones = 0;
+
+	for (int i = 0; i < DQ_RECORD_HEADER; i++) {
+		zeros += p[i] == 0x00;
+		ones += p[i] == 0xff;
+	}
+	return (zeros > 20 && p[-1] != 0x00) || (ones > 20 && p[-1] != 0xff);
 }
 
 /* A search that failed: what dq_record_at answers. rc is dq_block_view's. */
@@ -288,39 +296,36 @@ static enum dq_found bad_length(struct dq_block *b, const struct diskqueue *d, i
 	return DQ_DAMAGED;
 }
 
-/* E1 to E5: whether the bytes at s confirm that a record ends there. As chain_at. */
+/* E1 to E3: whether the bytes at s confirm that a record ends there. As chain_at. */
 static enum dq_found end_confirmed(
 	struct dq_block *b, const struct diskqueue *d, int64_t s, int64_t limit, struct err *err)
 {
 	const unsigned char *v;
-	int64_t rest = limit - s, len, s2;
+	int64_t len, s2;
 	int rc;
 
-	if (rest < DQ_RECORD_HEADER)
-		return DQ_RECORD; /* E1 */
-	rc = dq_block_view(b, s, DQ_RECORD_HEADER, limit, &v, err);
+	if (limit - s < DQ_RECORD_HEADER)
+		return DQ_DAMAGED;
+	rc = dq_block_view(b, s - 1, 1 + DQ_RECORD_HEADER, limit, &v, err);
 	if (rc != 0)
 		return found_nothing(rc);
+	v++;
 	len = length_at(v);
-	if (timestamp_ok(v) && id_ok(v))
-		return DQ_RECORD; /* E2 */
-	if (wiped(v, DQ_RECORD_HEADER))
-		return DQ_RECORD; /* E5 */
+	if (length_ok(d, len) + timestamp_ok(v) + id_ok(v) >= 2)
+		return DQ_RECORD; /* E1 */
+	if (wiped(v))
+		return DQ_RECORD; /* E3 */
 	if (!length_ok(d, len))
 		return DQ_DAMAGED;
-	if (id_ok(v))
-		return DQ_RECORD; /* E4; or it fits, and this is the ordinary case */
 	s2 = s + DQ_PREFIX + len;
-	if (s2 > limit)
-		return DQ_DAMAGED;
 	if (s2 == limit)
-		return DQ_RECORD; /* E3 */
+		return DQ_RECORD; /* E2 */
 	if (limit - s2 < DQ_RECORD_HEADER)
 		return DQ_DAMAGED;
 	rc = dq_block_view(b, s2, DQ_RECORD_HEADER, limit, &v, err);
 	if (rc != 0)
 		return found_nothing(rc);
-	return length_ok(d, length_at(v)) && id_ok(v) ? DQ_RECORD : DQ_DAMAGED; /* E3 */
+	return length_ok(d, length_at(v)) && id_ok(v) ? DQ_RECORD : DQ_DAMAGED; /* E2 */
 }
 
 /* A length that is possible, but whose end nothing confirmed at first sight. */
@@ -331,21 +336,22 @@ static enum dq_found doubtful(struct dq_block *b, const struct diskqueue *d, int
 	enum dq_found f = end_confirmed(b, d, s, limit, err);
 
 	if (f == DQ_DAMAGED) {
-		int64_t from = pos + DQ_PREFIX + d->min_msg_size;
-
-		f = find_chain(b, d, from, limit, &p, err);
+		f = find_chain(b, d, pos + DQ_PREFIX + d->min_msg_size, limit, &p, err);
 		if (f == DQ_SHORT || f == DQ_ERROR)
 			return f;
 		rec->next = p;
 		rec->len = p - pos - DQ_PREFIX;
-		if (length_ok(d, rec->len) && one_bit_apart(rec->len, len))
+		if ((f == DQ_RECORD || limit - s >= DQ_RECORD_HEADER) && length_ok(d, rec->len) &&
+			one_bit_apart(rec->len, len))
 			return DQ_RECORD; /* R1 */
 		if (p < s)
 			return DQ_DAMAGED; /* R2 */
 		f = DQ_RECORD;             /* R3 */
 	}
-	rec->len = len;
-	rec->next = s;
+	if (f == DQ_RECORD) {
+		rec->len = len;
+		rec->next = s;
+	}
 	return f;
 }
 
