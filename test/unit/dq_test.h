@@ -134,7 +134,7 @@ static inline void close_queue(struct backend_queue *q)
 /* Byte i of message number seq's body. */
 static inline unsigned char body_byte(int64_t seq, size_t i)
 {
-	return (unsigned char)(seq * 31 + (int64_t)i * 7 + (int64_t)(i >> 8));
+	return (unsigned char)((uint64_t)seq * 31 + i * 7 + (i >> 8));
 }
 
 static inline struct message *make_message(int64_t seq, size_t body_len)
@@ -153,19 +153,22 @@ static inline struct message *make_message(int64_t seq, size_t body_len)
 /* The number of m, or -1 if it is not as make_message made it. */
 static inline int64_t message_seq(const struct message *m)
 {
-	int64_t seq = 0;
+	uint64_t number = 0;
+	int64_t seq;
 
 	for (int i = 0; i < MSG_ID_LENGTH; i++) {
 		char c = m->id.hex[i];
 
 		if (c >= '0' && c <= '9')
-			seq = seq * 16 + c - '0';
+			number = number * 16 + (uint64_t)(c - '0');
 		else if (c >= 'a' && c <= 'f')
-			seq = seq * 16 + c - 'a' + 10;
+			number = number * 16 + (uint64_t)(c - 'a' + 10);
 		else
 			return -1;
 	}
-	if (m->timestamp != BASE_TS + seq)
+	seq = (int64_t)number;
+	/* No test makes that many; and the sum must not overflow. */
+	if (number >= 1ULL << 50 || m->timestamp != BASE_TS + seq)
 		return -1;
 	for (size_t i = 0; i < m->body->len; i++)
 		if ((unsigned char)m->body->data[i] != body_byte(seq, i))
