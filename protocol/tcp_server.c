@@ -60,11 +60,12 @@ static bool split_host_port(
 	} else if (memchr(addr, ':', (size_t)(colon - addr))) {
 		return false; /* a bare v6 address has too many colons */
 	}
-	if ((size_t)(end - start) >= host_size || strlen(colon + 1) >= port_size)
+	size_t port_len = strlen(colon + 1);
+	if ((size_t)(end - start) >= host_size || port_len >= port_size)
 		return false;
 	memcpy(host, start, (size_t)(end - start));
 	host[end - start] = '\0';
-	strcpy(port, colon + 1);
+	memcpy(port, colon + 1, port_len + 1);
 	return true;
 }
 
@@ -209,9 +210,10 @@ static int listen_tcp(struct tcp_listener *l, const char *host, const char *port
 static int listen_unix(struct tcp_listener *l, const char *path, struct err *err)
 {
 	union address a = {.un = {.sun_family = AF_UNIX}};
-	if (strlen(path) >= sizeof(a.un.sun_path))
+	size_t len = strlen(path);
+	if (len >= sizeof(a.un.sun_path))
 		return err_set(err, ENAMETOOLONG, "listen unix %s: bind: invalid argument", path);
-	strcpy(a.un.sun_path, path);
+	memcpy(a.un.sun_path, path, len + 1);
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (l->fd < 0)
 		return err_errno(err, errno, "listen unix %s: socket", path);
