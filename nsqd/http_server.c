@@ -7,12 +7,14 @@
  *
  * Different from Go: libmicrohttpd parses the head of a request, and answers by
  * itself what it cannot parse; a connection is a thread, so their number is
- * limited, and at the limit the one that has been idle longest makes room; a
+ * limited, and at the limit the one that has been idle longest makes room (by
+ * us: libmicrohttpd 0.9.75 deadlocks when it reaches a limit of its own); a
  * body that is too big is read to its end (within reason) before it is refused,
  * because closing on unread data would destroy the answer on its way.
  */
 #include "nsqd/http_server.h"
 
+#include <limits.h>
 #include <microhttpd.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -46,9 +48,11 @@
 #define MIN_CONNECTIONS 64
 #define MAX_CONNECTIONS 8192
 /* Beyond the limit until those that make room are gone. */
-#define SPARE_CONNECTIONS 64
+#define SPARE_CONNECTIONS 16
 /* Nobody who did something so recently makes room. */
-#define EVICT_IDLE_NS (10 * NSEC_PER_SEC)
+#define EVICT_IDLE_NS (2 * NSEC_PER_SEC)
+/* Between two log lines about the limit. */
+#define LIMIT_LOG_NS NSEC_PER_SEC
 /* How much of a body that is too big is read and thrown away. */
 #define DRAIN_MAX ((int64_t)64 * 1024 * 1024)
 /* How long stop waits for answers under way. */
@@ -75,9 +79,11 @@ struct http_server {
 	struct MHD_Response *plain_ok; /* immutable */
 
 	struct mutex conns_lock;
-	struct conn *conns; /* guarded by conns_lock; utlist */
-	size_t n_conns;     /* guarded by conns_lock */
-	size_t max_conns;   /* immutable */
+	struct conn *conns;     /* guarded by conns_lock; utlist */
+	size_t n_conns;         /* guarded by conns_lock; from accept on */
+	size_t max_conns;       /* immutable */
+	size_t refused;         /* accept thread: since the last line about it */
+	int64_t refused_logged; /* accept thread; monotonic */
 
 	_Atomic bool stopping;
 	_Atomic int answering;      /* requests between their handler and their last byte */
@@ -583,8 +589,6 @@ static void connection_started(struct http_server *s, struct MHD_Connection *mc,
 	*socket_cls = c;
 	mutex_lock(&s->conns_lock);
 	DL_APPEND(s->conns, c);
-	if (++s->n_conns > s->max_conns)
-		evict_locked(s);
 	mutex_unlock(&s->conns_lock);
 }
 
@@ -613,11 +617,43 @@ static void notify_connection(void *cls, struct MHD_Connection *mc, void **socke
 		connection_closed(cls, *socket_cls);
 }
 
+/* Accept thread: is there room for one more, or can there be? */
+static bool make_room(struct http_server *s)
+{
+	mutex_lock(&s->conns_lock);
+	if (s->n_conns >= s->max_conns)
+		evict_locked(s);
+	bool room = s->n_conns < s->max_conns + SPARE_CONNECTIONS;
+	if (room)
+		s->n_conns++;
+	mutex_unlock(&s->conns_lock);
+	return room;
+}
+
+static void refuse(struct http_server *s, int fd)
+{
+	int64_t now = clock_mono_ns();
+	close(fd);
+	s->refused++;
+	if (now - s->refused_logged < LIMIT_LOG_NS)
+		return;
+	nsqd_logf(s->nsqd, LG_WARN, "%s: %zu connections are too many, %zu refused", s->proto,
+		s->max_conns, s->refused);
+	s->refused = 0;
+	s->refused_logged = now;
+}
+
 /* tcp_handler.accepted: libmicrohttpd owns the socket, also when it fails. */
 static void handle_accepted(void *arg, int fd, const struct sockaddr *addr, socklen_t addr_len)
 {
 	struct http_server *s = arg;
-	(void)MHD_add_connection(s->daemon, fd, addr, addr_len);
+	if (!make_room(s)) {
+		refuse(s, fd);
+	} else if (MHD_add_connection(s->daemon, fd, addr, addr_len) != MHD_YES) {
+		mutex_lock(&s->conns_lock);
+		s->n_conns--;
+		mutex_unlock(&s->conns_lock);
+	}
 }
 
 /* --- the server ------------------------------------------------------------------------------ */
@@ -701,8 +737,8 @@ int http_server_start(struct http_server *s, struct err *err)
 		notify_connection, s, MHD_OPTION_NOTIFY_COMPLETED, request_completed, s,
 		MHD_OPTION_URI_LOG_CALLBACK, handle_uri, s, MHD_OPTION_UNESCAPE_CALLBACK,
 		leave_escaped, s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)(s->max_conns + SPARE_CONNECTIONS),
-		MHD_OPTION_THREAD_STACK_SIZE, STACK_SIZE, MHD_OPTION_END);
+		MHD_OPTION_CONNECTION_LIMIT, UINT_MAX, MHD_OPTION_THREAD_STACK_SIZE, STACK_SIZE,
+		MHD_OPTION_END);
 	if (!s->daemon)
 		return err_set(err, 0, "%s: libmicrohttpd cannot start a thread", s->proto);
 	const char *name = s->tls_enabled ? "https" : "http";
