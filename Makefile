@@ -17,7 +17,7 @@ BUILD   := $(ROOT)$(variant)
 
 .DEFAULT_GOAL := all
 
-PKGS    := libmicrohttpd libcjson
+PKGS    := libmicrohttpd libcjson libcurl
 CPPFLAGS += -D_GNU_SOURCE -I. $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
            -Wold-style-definition -Wformat=2 -Wvla -Wwrite-strings -Wpointer-arith
@@ -96,7 +96,8 @@ lint: ## check the style, and run clang-tidy over the sources
 	clang-tidy --quiet $(SRC) -- -std=gnu11 $(CPPFLAGS)
 
 # Debian packages: what a build needs, and what the tests need on top of it.
-DEPS      := gcc make pkg-config libc6-dev libmicrohttpd-dev libcjson-dev uthash-dev
+DEPS      := gcc make pkg-config libc6-dev libmicrohttpd-dev libcjson-dev uthash-dev \
+             libcurl4-gnutls-dev
 DEPS_TEST := $(DEPS) libcmocka-dev clang libclang-rt-14-dev python3 python3-pytest python3-pytest-xdist
 
 .PHONY: deps
