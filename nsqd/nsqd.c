@@ -14,20 +14,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/dirlock.h"
+#include "common/http_client.h"
 #include "common/version.h"
 #include "common/xalloc.h"
 #include "nsqd/channel.h"
+#include "nsqd/clusterinfo.h"
 #include "nsqd/diskqueue.h"
 #include "nsqd/http_server.h"
 #include "nsqd/metadata.h"
 #include "nsqd/queue_scan.h"
 #include "nsqd/tcp.h"
 #include "nsqd/topic.h"
+#include "protocol/names.h"
 
 #define LOG_FD STDERR_FILENO
 
@@ -100,6 +104,8 @@ struct nsqd *nsqd_new(struct options *take_opts, struct err *err)
 	n->opts = take_opts;
 	lg_init(&n->lg, LOG_FD, take_opts->log_prefix, take_opts->log_level);
 	nsqd_config_init(&n->config, take_opts);
+	lookup_init(&n->lookup);
+	http_client_global_init();
 	n->start_time_ns = clock_wall_ns();
 	n->data_dir_fd = -1;
 	rwlock_init(&n->lock, RANK_NSQD);
@@ -109,6 +115,8 @@ struct nsqd *nsqd_new(struct options *take_opts, struct err *err)
 	n->persist_chan = chan_new(0, 1);
 	n->channels_changed_chan = chan_new(0, 1);
 	n->exit_chan = chan_new(0, 0);
+	n->exit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	CHECK(n->exit_fd >= 0);
 	wait_group_init(&n->tcp_group);
 	wait_group_init(&n->wait_group);
 	if (start(n, err) == 0)
@@ -139,6 +147,8 @@ void nsqd_free(struct nsqd *n)
 	mutex_destroy(&n->metadata_lock);
 	mutex_destroy(&n->health_lock);
 	nsqd_config_destroy(&n->config);
+	lookup_destroy(&n->lookup);
+	close(n->exit_fd);
 	lg_destroy(&n->lg);
 	options_free(n->opts);
 	free(n);
@@ -160,6 +170,7 @@ int nsqd_main(struct nsqd *n, struct err *err)
 {
 	if (wait_group_wrap(&n->wait_group, "metadata", nsqd_metadata_loop, n, err) != 0 ||
 		wait_group_wrap(&n->wait_group, "scan", nsqd_queue_scan_loop, n, err) != 0 ||
+		wait_group_wrap(&n->wait_group, "lookup", lookup_loop, n, err) != 0 ||
 		wait_group_wrap(&n->tcp_group, "tcp", tcp_loop, n, err) != 0)
 		return -1;
 	return n->http_server ? http_server_start(n->http_server, err) : 0;
@@ -199,6 +210,7 @@ void nsqd_exit(struct nsqd *n)
 {
 	struct err err;
 	atomic_store(&n->is_exiting, true);
+	CHECK(eventfd_write(n->exit_fd, 1) == 0);
 	disconnect_everybody(n);
 	if (nsqd_persist_metadata(n, &err) != 0)
 		nsqd_logf(n, LG_ERROR, "failed to persist metadata - %s", err.msg);
@@ -263,6 +275,53 @@ static struct topic *get_or_create_topic(
 	return t;
 }
 
+static void create_channels(struct nsqd *n, struct topic *t, const struct strarray *names)
+{
+	for (size_t i = 0; i < names->n; i++) {
+		struct err err;
+		const char *name = names->v[i];
+		if (is_ephemeral_name(name))
+			continue; /* do not create ephemeral channel with no consumer client */
+		if (!is_valid_channel_name(name, strlen(name))) {
+			nsqd_logf(n, LG_WARN, "skipping creation of invalid channel %s", name);
+			continue;
+		}
+		struct channel *c = topic_get_channel(t, name, &err);
+		if (!c)
+			nsqd_logf(n, LG_ERROR, "TOPIC(%s): failed to pre-create channel %s - %s",
+				t->name, name, err.msg);
+		channel_unref(c);
+	}
+}
+
+/*
+ * if using lookupd, make a blocking call to get channels and immediately create
+ * them to ensure that all channels receive published messages
+ */
+static void precreate_channels(struct nsqd *n, struct topic *t)
+{
+	struct strarray addrs, configured, names = {0};
+	struct strbuf why = STRBUF_INIT;
+	lookup_http_addrs(n, &addrs);
+	nsqd_config_get_lookupd(n, &configured);
+	if (addrs.n > 0) {
+		if (clusterinfo_get_lookupd_topic_channels(n, t->name, &addrs, &names, &why) != 0)
+			nsqd_logf(n, LG_WARN,
+				"failed to query nsqlookupd for channels to pre-create for topic "
+				"%s - %s",
+				t->name, why.data);
+		create_channels(n, t, &names);
+	} else if (configured.n > 0) {
+		nsqd_logf(n, LG_ERROR,
+			"no available nsqlookupd to query for channels to pre-create for topic %s",
+			t->name);
+	}
+	strbuf_free(&why);
+	strarray_free(&names);
+	strarray_free(&configured);
+	strarray_free(&addrs);
+}
+
 struct topic *nsqd_get_topic(struct nsqd *n, const char *name, struct err *err)
 {
 	/* most likely we already have this topic, so try read lock first */
@@ -277,8 +336,11 @@ struct topic *nsqd_get_topic(struct nsqd *n, const char *name, struct err *err)
 	/* topic is created but messagePump not yet started. If this topic was created
 	 * while loading metadata at startup don't do any further initialization
 	 * (topic will be "started" after loading completes) */
-	if (!atomic_load(&n->is_loading))
-		topic_start(t);
+	if (atomic_load(&n->is_loading))
+		return t;
+	precreate_channels(n, t);
+	/* now that all channels are added, start topic messagePump */
+	topic_start(t);
 	return t;
 }
 
@@ -362,13 +424,13 @@ static void notify(struct nsqd *n, bool persist)
 
 void nsqd_notify_topic(struct nsqd *n, struct topic *t, bool persist)
 {
-	(void)t;
+	lookup_notify(n, t->name, NULL);
 	notify(n, persist);
 }
 
 void nsqd_notify_channel(struct nsqd *n, struct channel *c, bool persist)
 {
-	(void)c;
+	lookup_notify(n, c->topic->name, c->name);
 	notify(n, persist);
 	chan_try_send_n(n->channels_changed_chan, NULL, 1);
 }

@@ -15,6 +15,7 @@
 #include "common/gothread.h"
 #include "common/lg.h"
 #include "common/lock.h"
+#include "nsqd/lookup.h"
 #include "nsqd/nsqd_config.h"
 #include "nsqd/options.h"
 
@@ -29,6 +30,7 @@ struct nsqd {
 	struct options *opts;      /* owned; immutable after nsqd_new */
 	struct lg lg;              /* level: atomic */
 	struct nsqd_config config; /* what of the options may change; its own synchronisation */
+	struct lookup lookup;      /* registration with nsqlookupd; its own synchronisation */
 	int64_t start_time_ns;     /* immutable; wall clock */
 	_Atomic int64_t client_id_sequence;
 	_Atomic bool is_loading;
@@ -54,7 +56,8 @@ struct nsqd {
 	struct http_server *http_server;  /* NULL: switched off */
 	struct http_server *https_server; /* NULL: no certificate, or switched off */
 
-	struct chan *exit_chan;       /* immutable; closed by nsqd_exit: everybody stops */
+	struct chan *exit_chan; /* immutable; closed by nsqd_exit: everybody stops */
+	int exit_fd; /* immutable; readable from the start of nsqd_exit: requests are given up */
 	struct wait_group wait_group; /* every thread that nsqd_main and notifications started */
 };
 
@@ -89,7 +92,9 @@ struct backend_queue *nsqd_new_diskqueue(struct nsqd *n, const char *backend_nam
 
 /*
  * GetTopic: finds or creates it. The caller gets a reference (topic_unref).
- * NULL with err set: its thread cannot be created, or the daemon exits.
+ * NULL with err set: its thread cannot be created, or the daemon exits. Who
+ * creates one asks the nsqlookupds for its channels first, and waits for their
+ * answers up to --http-client-request-timeout, without a lock.
  */
 struct topic *nsqd_get_topic(struct nsqd *n, const char *name, struct err *err);
 /* GetExistingTopic: a reference, or NULL. */

@@ -17,9 +17,11 @@ FUNCTIONAL      = PYTHONDONTWRITEBYTECODE=1 $(PYTHON3) -m pytest -q -p no:cachep
 # What test_http_side_by_side.py compares with. Without it those tests are
 # skipped on a user's machine, and built first in CI.
 SIDE_BY_SIDE    := $(ROOT)/stock/nsqd
+# Beside it, for test_lookupd.py: the same goes for it.
+STOCK_LOOKUPD   := $(ROOT)/stock/nsqlookupd
 
 .PHONY: functional functional-thread functional-address functional-stock
-functional: $(BUILD)/nsqd $(if $(filter true,$(CI)),$(SIDE_BY_SIDE)) ## functional tests of this variant (SANITIZE=, FUNCTIONAL_ARGS=)
+functional: $(BUILD)/nsqd $(if $(filter true,$(CI)),$(SIDE_BY_SIDE) $(STOCK_LOOKUPD)) ## functional tests of this variant (SANITIZE=, FUNCTIONAL_ARGS=)
 	@STOCK=$${STOCK:-$(abspath $(SIDE_BY_SIDE))} NSQD=$(abspath $(BUILD)/nsqd) TIMEOUT_SCALE=$(FUNCTIONAL_SCALE) $(FUNCTIONAL)
 
 functional-thread: ## functional tests under ThreadSanitizer

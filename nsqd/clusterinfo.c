@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which channels a topic has elsewhere. Mirrors GetLookupdTopicChannels of
+ * internal/clusterinfo/data.go. Runs in the thread that creates a topic.
+ *
+ * Difference: in place of a goroutine per nsqlookupd one thread waits for all.
+ */
+#include "nsqd/clusterinfo.h"
+
+#include <cjson/cJSON.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/http_client.h"
+#include "common/json.h"
+#include "common/xalloc.h"
+#include "nsqd/nsqd.h"
+
+/* {"channels":["a","b"]}; -1 with err set if it is something else. */
+static int add_channels(const struct strbuf *body, struct strarray *channels, struct err *err)
+{
+	const char *text = body->data ? body->data : "";
+	cJSON *root = json_valid(text, body->len) ? cJSON_ParseWithLength(text, body->len) : NULL;
+	const cJSON *list = cJSON_GetObjectItem(root, "channels"), *name;
+	bool ok = cJSON_IsObject(root) && (!list || cJSON_IsNull(list) || cJSON_IsArray(list));
+	cJSON_ArrayForEach(name, list) ok = ok && cJSON_IsString(name);
+	if (ok) {
+		cJSON_ArrayForEach(name, list) strarray_add(channels, name->valuestring);
+	}
+	cJSON_Delete(root);
+	return ok ? 0 : err_set(err, 0, "invalid JSON in response");
+}
+
+static int compare(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void sort_and_unique(struct strarray *a)
+{
+	size_t kept = 0;
+	if (a->n == 0)
+		return;
+	qsort(a->v, a->n, sizeof(*a->v), compare);
+	for (size_t i = 1; i < a->n; i++) {
+		if (strcmp(a->v[kept], a->v[i]) == 0)
+			free(a->v[i]);
+		else
+			a->v[++kept] = a->v[i];
+	}
+	a->n = kept + 1;
+}
+
+/* Gathers what the calls brought, and frees them. Returns how many failed. */
+static size_t gather(
+	struct http_client_call *calls, size_t n, struct strarray *channels, struct strbuf *why)
+{
+	size_t failed = 0;
+	for (size_t i = 0; i < n; i++) {
+		struct http_client_call *call = &calls[i];
+		if (!call->ok || add_channels(&call->body, channels, &call->err) != 0)
+			strbuf_addf(why, "%s%s", failed++ ? "\n" : "", call->err.msg);
+		strbuf_free(&call->body);
+		free((char *)call->url);
+	}
+	return failed;
+}
+
+int clusterinfo_get_lookupd_topic_channels(struct nsqd *n, const char *topic,
+	const struct strarray *lookupd_http_addrs, struct strarray *channels, struct strbuf *why)
+{
+	const struct options *opts = nsqd_get_opts(n);
+	struct http_client client = {
+		.connect_timeout_ns = opts->http_client_connect_timeout,
+		.request_timeout_ns = opts->http_client_request_timeout,
+		.cancel_fd = n->exit_fd,
+	};
+	size_t count = lookupd_http_addrs->n;
+	struct http_client_call *calls = xcalloc(count + 1, sizeof(*calls));
+	struct strbuf escaped = STRBUF_INIT, reasons = STRBUF_INIT;
+	http_client_query_escape(&escaped, topic, strlen(topic));
+	for (size_t i = 0; i < count; i++) {
+		calls[i].url = xasprintf(
+			"http://%s/channels?topic=%s", lookupd_http_addrs->v[i], escaped.data);
+		nsqd_logf(n, LG_INFO, "CI: querying nsqlookupd %s", calls[i].url);
+	}
+	http_client_do(&client, calls, count);
+	size_t failed = gather(calls, count, channels, &reasons);
+	sort_and_unique(channels);
+	if (failed > 0)
+		strbuf_addf(why, "%s%s", failed == count ? "failed to query any nsqlookupd: " : "",
+			reasons.data);
+	strbuf_free(&escaped);
+	strbuf_free(&reasons);
+	free(calls);
+	return failed > 0 ? -1 : 0;
+}

@@ -1,0 +1,150 @@
+"""A small nsqlookupd: speaks its V1 protocol, and answers /channels."""
+
+import json
+import socket
+import socketserver
+import struct
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlparse
+
+from nsq import wait_until
+
+
+class FakeLookupd:
+    """Keeps what it is told: commands in order, and what is registered.
+
+    channels maps topics to the channels that /channels answers with. While
+    mute is set, it reads commands and does not answer; http_hold is an event
+    that /channels waits for before it answers.
+    """
+
+    def __init__(self, port=0):
+        self.lock = threading.Lock()
+        self.commands = []      # 'REGISTER t c', in order
+        self.identities = []    # the bodies of IDENTIFY
+        self.connections = 0
+        self.registered = set()
+        self.channels = {}
+        self.queries = []
+        self.mute = False
+        self.identify_response = None
+        self.http_hold = threading.Event()
+        self.http_hold.set()
+        self.sockets = set()
+        outer = self
+
+        class Tcp(socketserver.StreamRequestHandler):
+            def handle(self):
+                outer._serve(self)
+
+        class Http(BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer._answer(self)
+
+            def log_message(self, *_):
+                pass
+
+        class TcpServer(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+            allow_reuse_address = True
+
+        self.http = ThreadingHTTPServer(('127.0.0.1', 0), Http)
+        self.http.daemon_threads = True
+        self.tcp = TcpServer(('127.0.0.1', port), Tcp)
+        for server in (self.http, self.tcp):
+            threading.Thread(target=server.serve_forever, args=(0.02,),
+                             daemon=True).start()
+
+    @property
+    def address(self):
+        return '127.0.0.1:%d' % self.tcp.server_address[1]
+
+    def close(self):
+        self.http_hold.set()
+        for server in (self.tcp, self.http):
+            server.shutdown()
+            server.server_close()
+        self.drop()
+
+    def drop(self):
+        """Closes the connections, as a lookupd that restarts does."""
+        with self.lock:
+            for s in self.sockets:
+                try:
+                    s.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+
+    def _serve(self, handler):
+        mine = set()
+        with self.lock:
+            self.connections += 1
+            self.sockets.add(handler.request)
+        try:
+            assert handler.rfile.read(4) == b'  V1'
+            for line in handler.rfile:
+                response = self._execute(line.decode().rstrip('\n'), handler,
+                                         mine)
+                if not self.mute:
+                    handler.wfile.write(struct.pack('>i', len(response))
+                                        + response)
+        except OSError:
+            pass
+        finally:
+            with self.lock:
+                self.sockets.discard(handler.request)
+                self.registered -= mine
+
+    def _execute(self, line, handler, mine):
+        name, *words = line.split(' ')
+        response = b'OK'
+        identity = None
+        if name == 'IDENTIFY':
+            size = struct.unpack('>i', handler.rfile.read(4))[0]
+            identity = handler.rfile.read(size)
+            response = self.identify_response or json.dumps({
+                'tcp_port': self.tcp.server_address[1],
+                'http_port': self.http.server_address[1],
+                'version': '1.3.0', 'broadcast_address': '127.0.0.1',
+                'hostname': 'fake'}).encode()
+        with self.lock:
+            self.commands.append(line)
+            if identity is not None:
+                self.identities.append(identity)
+            if name == 'REGISTER':
+                mine.add(tuple(words))
+                self.registered.add(tuple(words))
+            if name == 'UNREGISTER':
+                mine.discard(tuple(words))
+                self.registered.discard(tuple(words))
+        return response
+
+    def _answer(self, handler):
+        url = urlparse(handler.path)
+        with self.lock:
+            self.queries.append((handler.path, handler.headers['Accept']))
+        self.http_hold.wait()
+        topic = parse_qs(url.query).get('topic', [''])[0]
+        body = json.dumps({'channels': self.channels.get(topic, [])}).encode()
+        try:
+            handler.send_response(200)
+            handler.send_header('Content-Length', str(len(body)))
+            handler.end_headers()
+            handler.wfile.write(body)
+        except OSError:
+            pass
+
+    # -- waiting
+
+    def wait_command(self, *commands):
+        for command in commands:
+            wait_until(lambda: command in self.commands,
+                       lambda: 'lookupd hears %r; it heard %r' % (
+                           command, self.commands))
+
+    def wait_registered(self, *entries, gone=()):
+        wait_until(lambda: set(entries) <= self.registered
+                   and not set(gone) & self.registered,
+                   lambda: 'registered are %r without %r: %r' % (
+                       entries, gone, self.registered))

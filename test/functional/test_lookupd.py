@@ -1,0 +1,433 @@
+"""Registration with nsqlookupd, and the channels that it knows."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+
+import pytest
+
+from lookupd import FakeLookupd
+from nsq import SCALE, wait_until
+
+
+@pytest.fixture
+def lookupds():
+    made = []
+
+    def make(**options):
+        made.append(FakeLookupd(**options))
+        return made[-1]
+    yield make
+    for lookupd in made:
+        lookupd.close()
+
+
+def flags(*lookupds):
+    return ['--lookupd-tcp-address=' + getattr(x, 'address', x)
+            for x in lookupds]
+
+
+def dead_address():
+    """An address where nobody listens."""
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return '127.0.0.1:%d' % s.getsockname()[1]
+
+
+class Silent:
+    """A listener that takes no connection: connecting to it takes for ever.
+
+    Its queue of connections is full, so that the kernel drops further ones.
+    """
+
+    def __init__(self):
+        self.socket = socket.socket()
+        self.socket.bind(('127.0.0.1', 0))
+        self.socket.listen(0)
+        self.address = '127.0.0.1:%d' % self.socket.getsockname()[1]
+        self.clients = []
+        for _ in range(3):
+            s = socket.socket()
+            s.setblocking(False)
+            s.connect_ex(self.socket.getsockname())
+            self.clients.append(s)
+
+    def close(self):
+        for s in self.clients + [self.socket]:
+            s.close()
+
+
+# -- the protocol
+
+def test_identify_says_what_stock_says(new_nsqd, lookupds):
+    lookupd = lookupds()
+    nsqd = new_nsqd('--broadcast-address=node.example', *flags(lookupd))
+    wait_until(lambda: lookupd.identities, lambda: 'lookupd knows nsqd')
+    assert lookupd.identities == [json.dumps({
+        'broadcast_address': 'node.example', 'hostname': socket.gethostname(),
+        'http_port': nsqd.http_port, 'tcp_port': nsqd.tcp_port,
+        'version': '1.3.0'}, separators=(',', ':')).encode()]
+
+
+def test_the_broadcast_ports_are_told(new_nsqd, lookupds):
+    lookupd = lookupds()
+    new_nsqd('--broadcast-tcp-port=1', '--broadcast-http-port=2',
+             *flags(lookupd))
+    wait_until(lambda: lookupd.identities, lambda: 'lookupd knows nsqd')
+    told = json.loads(lookupd.identities[0])
+    assert (told['tcp_port'], told['http_port']) == (1, 2)
+
+
+def test_topics_and_channels_come_and_go(new_nsqd, lookupds):
+    lookupd = lookupds()
+    nsqd = new_nsqd(*flags(lookupd))
+    nsqd.create('t', 'a', 'b')
+    lookupd.wait_command('REGISTER t', 'REGISTER t a', 'REGISTER t b')
+    nsqd.post('/channel/delete?topic=t&channel=a')
+    lookupd.wait_command('UNREGISTER t a')
+    nsqd.post('/topic/delete?topic=t')
+    lookupd.wait_command('UNREGISTER t b', 'UNREGISTER t')
+    lookupd.wait_registered(gone=[('t',), ('t', 'a'), ('t', 'b')])
+
+
+def test_a_topic_that_comes_back_is_registered(new_nsqd, lookupds):
+    lookupd = lookupds()
+    nsqd = new_nsqd(*flags(lookupd))
+    for _ in range(20):
+        nsqd.create('t', 'c')
+        nsqd.post('/topic/delete?topic=t')
+    nsqd.create('t', 'c')
+    nsqd.create('last')
+    lookupd.wait_registered(('t',), ('t', 'c'), ('last',))
+    nsqd.post('/topic/delete?topic=t')
+    lookupd.wait_registered(gone=[('t',), ('t', 'c')])
+
+
+def test_what_was_there_before_is_registered_when_it_connects(
+        new_nsqd, lookupds):
+    lookupd = lookupds()
+    nsqd = new_nsqd(*flags(lookupd), start=False)
+    nsqd.preload(2)
+    nsqd.start()
+    lookupd.wait_command('REGISTER scan0 ch', 'REGISTER scan1 ch')
+    assert lookupd.commands[0] == 'IDENTIFY'
+
+
+def test_several_lookupds_hear_the_same(new_nsqd, lookupds):
+    first, second = lookupds(), lookupds()
+    nsqd = new_nsqd(*flags(first, second, first))
+    nsqd.create('t', 'c')
+    first.wait_command('REGISTER t', 'REGISTER t c')
+    second.wait_command('REGISTER t', 'REGISTER t c')
+    assert (first.connections, second.connections) == (1, 1)
+
+
+def test_ephemeral_names_are_registered_too(new_nsqd, lookupds):
+    lookupd = lookupds()
+    nsqd = new_nsqd(*flags(lookupd))
+    with nsqd.subscribe('t#ephemeral', 'c#ephemeral'):
+        lookupd.wait_registered(('t#ephemeral', 'c#ephemeral'))
+    lookupd.wait_registered(gone=[('t#ephemeral',),
+                                  ('t#ephemeral', 'c#ephemeral')])
+
+
+def test_the_loop_pings_every_15_seconds(new_nsqd, lookupds):
+    lookupd = lookupds()
+    nsqd = new_nsqd('--log-level=debug', *flags(lookupd))
+    start = time.monotonic()
+    wait_until(lambda: 'PING' in lookupd.commands, lambda: 'PING comes',
+               20 * max(1, SCALE / 2))
+    assert time.monotonic() - start > 13
+    assert 'LOOKUPD(%s): sending heartbeat' % lookupd.address in nsqd.log()
+
+
+def test_it_connects_again_and_tells_everything(new_nsqd, lookupds):
+    lookupd = lookupds()
+    nsqd = new_nsqd(*flags(lookupd))
+    nsqd.create('t', 'c')
+    lookupd.wait_registered(('t', 'c'))
+    lookupd.drop()
+    wait_until(lambda: not lookupd.registered, lambda: 'lookupd forgets')
+    # The first command finds the connection closed, the next one connects.
+    nsqd.create('u')
+    nsqd.create('v', 'd')
+    lookupd.wait_registered(('t', 'c'), ('v', 'd'))
+    assert lookupd.connections >= 2
+
+
+def test_a_lookupd_that_starts_later_is_found(new_nsqd, lookupds):
+    address = dead_address()
+    nsqd = new_nsqd(*flags(address))
+    nsqd.create('t', 'c')
+    lookupd = lookupds(port=int(address.split(':')[1]))
+    nsqd.create('u', 'd')
+    lookupd.wait_registered(('t', 'c'), ('u', 'd'))
+
+
+def test_a_refused_identify_closes_the_connection(new_nsqd, lookupds):
+    lookupd = lookupds()
+    lookupd.identify_response = b'E_INVALID'
+    nsqd = new_nsqd(*flags(lookupd))
+    text = 'LOOKUPD(%s): lookupd returned E_INVALID' % lookupd.address
+    wait_until(lambda: text in nsqd.log(), lambda: nsqd.log())
+    # It is tried again when there is something to tell.
+    lookupd.identify_response = None
+    nsqd.create('t')
+    lookupd.wait_registered(('t',))
+
+
+@pytest.mark.parametrize('response', [b'OK', b'[]', b'{"http_port":"1"}', b'',
+                                      b'{"broadcast_address":5}'])
+def test_an_answer_that_is_no_peer_info_is_refused(
+        new_nsqd, lookupds, response):
+    lookupd = lookupds()
+    lookupd.identify_response = response or b' '
+    nsqd = new_nsqd(*flags(lookupd))
+    text = 'LOOKUPD(%s): parsing response - ' % lookupd.address
+    wait_until(lambda: text in nsqd.log(), lambda: nsqd.log())
+    assert nsqd.get('/ping').body == b'OK'
+
+
+def test_the_log_says_what_stock_says(new_nsqd, lookupds):
+    lookupd = lookupds()
+    nsqd = new_nsqd(*flags(lookupd))
+    nsqd.create('t', 'c')
+    lookupd.wait_command('REGISTER t c')
+    log = nsqd.log()
+    address = lookupd.address
+    for line in ['INFO: LOOKUP(%s): adding peer' % address,
+                 'INFO: LOOKUP connecting to %s' % address,
+                 'INFO: LOOKUPD(%s): peer info {TCPPort:%s HTTPPort:%d '
+                 'Version:1.3.0 BroadcastAddress:127.0.0.1}' % (
+                     address, address.split(':')[1],
+                     lookupd.http.server_address[1]),
+                 'INFO: LOOKUPD(%s): topic REGISTER t' % address,
+                 'INFO: LOOKUPD(%s): channel REGISTER t c' % address]:
+        assert line + '\n' in log
+    assert 'INFO: LOOKUP: closing\n' in nsqd.stop()
+
+
+# -- changes at run time
+
+def put_addresses(nsqd, *addresses):
+    response = nsqd.http('PUT', '/config/nsqlookupd_tcp_addresses',
+                         json.dumps(addresses))
+    assert response.status == 200
+
+
+def test_addresses_change_at_run_time(new_nsqd, lookupds):
+    first, second = lookupds(), lookupds()
+    nsqd = new_nsqd(*flags(first))
+    nsqd.create('t', 'c')
+    first.wait_registered(('t', 'c'))
+    put_addresses(nsqd, second.address)
+    second.wait_registered(('t', 'c'))
+    wait_until(lambda: not first.sockets, lambda: 'the first is left')
+    assert 'LOOKUP(%s): removing peer' % first.address in nsqd.log()
+    put_addresses(nsqd, first.address, second.address)
+    first.wait_registered(('t', 'c'))
+    assert second.connections == 1
+    put_addresses(nsqd)
+    wait_until(lambda: not first.sockets and not second.sockets,
+               lambda: 'both are left')
+
+
+# -- channels that are created with a topic
+
+def test_channels_are_created_before_the_first_message(new_nsqd, lookupds):
+    first, second = lookupds(), lookupds()
+    first.channels['t'] = ['b', 'a', 'x#ephemeral', 'no good']
+    second.channels['t'] = ['c', 'a']
+    nsqd = new_nsqd(*flags(first, second))
+    wait_until(lambda: first.identities and second.identities,
+               lambda: 'both know nsqd')
+    wait_until(lambda: nsqd.log().count('peer info') == 2, lambda: nsqd.log())
+    nsqd.pub('t', 'hello')
+    for channel in 'abc':
+        nsqd.wait_channel('t', channel, depth=1)
+    assert len(nsqd.topic_stats('t')['channels']) == 3
+    assert first.queries == [('/channels?topic=t',
+                              'application/vnd.nsq; version=1.0')]
+    assert ('CI: querying nsqlookupd http://127.0.0.1:%d/channels?topic=t'
+            % first.http.server_address[1]) in nsqd.log()
+
+
+def test_the_topic_is_escaped(new_nsqd, lookupds):
+    lookupd = lookupds()
+    nsqd = new_nsqd(*flags(lookupd))
+    wait_until(lambda: 'peer info' in nsqd.log(), lambda: nsqd.log())
+    nsqd.create('t.u-v_w#ephemeral')
+    assert lookupd.queries[0][0] == '/channels?topic=t.u-v_w%23ephemeral'
+
+
+def test_no_lookupd_that_could_be_asked(new_nsqd):
+    nsqd = new_nsqd(*flags(dead_address()))
+    nsqd.create('t')
+    assert ('ERROR: no available nsqlookupd to query for channels to '
+            'pre-create for topic t') in nsqd.log()
+
+
+def test_one_that_fails_does_not_hide_the_other(new_nsqd, lookupds):
+    first, second = lookupds(), lookupds()
+    second.channels['t'] = ['c']
+    nsqd = new_nsqd(*flags(first, second))
+    wait_until(lambda: nsqd.log().count('peer info') == 2, lambda: nsqd.log())
+    first.http.shutdown()
+    first.http.server_close()
+    nsqd.create('t')
+    nsqd.wait_channel('t', 'c', depth=0)
+    assert re.search(r'WARNING: failed to query nsqlookupd for channels to '
+                     r'pre-create for topic t - .*connection refused',
+                     nsqd.log())
+
+
+def test_a_slow_answer_holds_up_its_own_topic_only(new_nsqd, lookupds):
+    lookupd = lookupds()
+    nsqd = new_nsqd('--http-client-request-timeout=1s', *flags(lookupd))
+    wait_until(lambda: 'peer info' in nsqd.log(), lambda: nsqd.log())
+    nsqd.create('old')
+    lookupd.http_hold.clear()
+    with nsqd.connect() as slow, nsqd.connect() as other:
+        slow.command('PUB', 'new', body=b'x')
+        wait_until(lambda: len(lookupd.queries) == 2, lambda: 'it asks')
+        # The same topic, too, takes messages meanwhile.
+        other.pub('old', 'y')
+        other.pub('new', 'z')
+        assert nsqd.get('/ping').body == b'OK'
+        start = time.monotonic()
+        slow.expect_ok()
+        assert time.monotonic() - start < 3 * SCALE
+    nsqd.wait_topic('new', message_count=2)
+
+
+# -- lookupds that are dead or slow
+
+def test_a_dead_or_mute_lookupd_blocks_nothing(new_nsqd, lookupds):
+    silent, mute, good = Silent(), lookupds(), lookupds()
+    mute.mute = True
+    try:
+        nsqd = new_nsqd(*flags(silent, dead_address(), mute, good))
+        start = time.monotonic()
+        for i in range(50):
+            nsqd.pub('t%d' % i, 'x')
+        assert time.monotonic() - start < 5 * SCALE
+        good.wait_registered(('t0',), ('t49',))
+        start = time.monotonic()
+        nsqd.stop()
+        assert time.monotonic() - start < 2 * SCALE
+    finally:
+        silent.close()
+
+
+def test_exit_does_not_wait_for_an_answer(new_nsqd, lookupds):
+    lookupd = lookupds()
+    nsqd = new_nsqd('--http-client-request-timeout=60s', *flags(lookupd))
+    wait_until(lambda: 'peer info' in nsqd.log(), lambda: nsqd.log())
+    lookupd.http_hold.clear()
+    with nsqd.connect() as client:
+        client.command('PUB', 'new', body=b'x')
+        wait_until(lambda: lookupd.queries, lambda: 'it asks')
+        start = time.monotonic()
+        nsqd.stop()
+        assert time.monotonic() - start < 5 * SCALE
+
+
+def test_names_that_do_not_resolve_do_not_stop_it(new_nsqd, lookupds):
+    good = lookupds()
+    nsqd = new_nsqd(*flags('no-such-host.invalid:4160', 'noport', good))
+    nsqd.create('t')
+    good.wait_registered(('t',))
+    assert 'LOOKUP(no-such-host.invalid:4160): adding peer' in nsqd.log()
+
+
+def test_more_changes_than_are_kept(new_nsqd, lookupds):
+    """Far more names than lookupd hears of while it does not answer."""
+    lookupd = lookupds()
+    nsqd = new_nsqd('--mem-queue-size=1', *flags(lookupd))
+    nsqd.create('t', 'keep')
+    lookupd.wait_registered(('t', 'keep'))
+    lookupd.mute = True
+    for i in range(200):
+        nsqd.create('u%d' % i)
+        nsqd.post('/topic/delete?topic=u%d' % i)
+    lookupd.mute = False
+    nsqd.create('last')
+    lookupd.wait_registered(('t', 'keep'), ('last',),
+                            gone=[('u0',), ('u199',)])
+
+
+# -- the real one
+
+STOCK = os.path.join(os.path.dirname(os.environ.get('STOCK', 'build/stock/x')),
+                     'nsqlookupd')
+
+
+class StockLookupd:
+    def __init__(self, directory):
+        self.log_path = os.path.join(directory, 'nsqlookupd.log')
+        with open(self.log_path, 'wb') as log:
+            self.process = subprocess.Popen(
+                [STOCK, '--tcp-address=127.0.0.1:0',
+                 '--http-address=127.0.0.1:0',
+                 '--broadcast-address=127.0.0.1'],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        found = {}
+
+        def listening():
+            with open(self.log_path) as f:
+                found.update(re.findall(
+                    r'INFO: (TCP|HTTP): listening on \S+:(\d+)$', f.read(),
+                    re.M))
+            return len(found) == 2
+        wait_until(listening, lambda: 'nsqlookupd listens')
+        self.address = '127.0.0.1:' + found['TCP']
+        self.http_port = found['HTTP']
+
+    def get(self, path):
+        with urllib.request.urlopen('http://127.0.0.1:%s%s' % (
+                self.http_port, path)) as response:
+            return json.load(response)
+
+    def close(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(20)
+
+
+@pytest.mark.skipif(not os.access(STOCK, os.X_OK),
+                    reason='build/stock/nsqlookupd is not there')
+def test_two_real_nsqlookupds(new_nsqd, tmp_path):
+    for name in 'ab':
+        (tmp_path / name).mkdir()
+    lookupds = [StockLookupd(str(tmp_path / name)) for name in 'ab']
+    try:
+        nsqd = new_nsqd('--broadcast-address=127.0.0.1', *flags(*lookupds))
+        other = new_nsqd('--broadcast-address=127.0.0.1', *flags(*lookupds))
+        nsqd.create('t', 'a', 'b#ephemeral')
+        for lookupd in lookupds:
+            wait_until(lambda: sorted(lookupd.get('/channels?topic=t')[
+                'channels']) == ['a', 'b#ephemeral'], lambda: 'lookupd knows')
+            found = lookupd.get('/lookup?topic=t')['producers'][0]
+            assert (found['tcp_port'], found['http_port'],
+                    found['version']) == (nsqd.tcp_port, nsqd.http_port,
+                                          '1.3.0')
+        # The other daemon learns the channel from them.
+        other.pub('t', 'hello')
+        other.wait_channel('t', 'a', depth=1)
+        assert len(other.topic_stats('t')['channels']) == 1
+        nsqd.post('/topic/delete?topic=t')
+        for lookupd in lookupds:
+            wait_until(lambda: [p['tcp_port'] for p in lookupd.get(
+                '/lookup?topic=t')['producers']] == [other.tcp_port],
+                lambda: 'one producer is left')
+        other.stop()
+        for lookupd in lookupds:
+            wait_until(lambda: not lookupd.get('/lookup?topic=t')['producers'],
+                       lambda: 'none is left')
+    finally:
+        for lookupd in lookupds:
+            lookupd.close()
