@@ -84,8 +84,8 @@ class Nsqd:
     # -- life
 
     def command(self):
-        return ([binary()] + self.BASE_FLAGS + ['--data-path=' + self.data_path]
-                + self.flags)
+        return ([binary()] + self.BASE_FLAGS
+                + ['--data-path=' + self.data_path] + self.flags)
 
     def spawn(self):
         """Start the process, without waiting until it listens."""
@@ -174,7 +174,7 @@ class Nsqd:
 
     def threads(self):
         with open('/proc/%d/status' % self.process.pid) as f:
-            return int(re.search(r'^Threads:\t(\d+)$', f.read(), re.M).group(1))
+            return int(re.search(r'^Threads:\t(\d+)$', f.read(), re.M)[1])
 
     def descriptors(self):
         return len(os.listdir('/proc/%d/fd' % self.process.pid))

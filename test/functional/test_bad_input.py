@@ -84,8 +84,8 @@ def random_command(rng):
     number = rng.choice([b'0', b'1', b'-1', b'99999', b'x', b'',
                          str(2**64).encode(), b'9' * 50])
     size = rng.choice([-2**31, -1, 0, 1, 2, 5, 1048577, 2**31 - 1])
-    body = rng.choice([b'', b'x', b'{}', b'hello', b'\n\n\n', mpub_body([b'x']),
-                       struct.pack('>ii', 2, 1) + b'x'])
+    body = rng.choice([b'', b'x', b'{}', b'hello', b'\n\n\n',
+                       mpub_body([b'x']), struct.pack('>ii', 2, 1) + b'x'])
     word = rng.choice([
         b'IDENTIFY', b'SUB', b'PUB', b'MPUB', b'DPUB', b'RDY', b'FIN', b'REQ',
         b'TOUCH', b'CLS', b'NOP', b'AUTH', b'fin', b'', b'X' * 200])

@@ -40,7 +40,8 @@ def test_a_message_frame_has_exactly_the_documented_bytes(nsqd, client):
 
 
 @pytest.mark.parametrize('body', [
-    b'\0', b'\n', b'\r\n', bytes(range(256)), b'FIN x\n' * 10, b'\xff' * 70000],
+    b'\0', b'\n', b'\r\n', bytes(range(256)), b'FIN x\n' * 10,
+    b'\xff' * 70000],
     ids=lambda body: repr(body[:12]))
 def test_a_body_arrives_unchanged(nsqd, client, body):
     topic = nsqd.topic()

@@ -123,7 +123,8 @@ def test_pub_publishes_the_body(nsqd):
         assert client.message().body == b'hello'
 
 
-@pytest.mark.parametrize('body', [b'\n', b'\0', bytes(range(256)), b'x' * 1000])
+@pytest.mark.parametrize('body', [
+    b'\n', b'\0', bytes(range(256)), b'x' * 1000])
 def test_pub_takes_any_bytes_up_to_the_limit(nsqd, body):
     topic = nsqd.topic()
     check(nsqd.post('/pub?topic=' + topic, body), 200, b'OK')

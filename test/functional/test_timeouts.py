@@ -61,8 +61,9 @@ def test_a_timed_out_message_is_queued_when_nobody_is_ready(nsqd, topic):
             'in_flight_count'] == 0
         for command, words in (('FIN', ()), ('REQ', (0,)), ('TOUCH', ())):
             client.command(command, message.id, *words)
-            client.expect_error(b'E_%s_FAILED %s %s failed ID not in flight' % (
-                command.encode(), command.encode(), message.id))
+            client.expect_error(
+                b'E_%s_FAILED %s %s failed ID not in flight'
+                % (command.encode(), command.encode(), message.id))
 
 
 def test_a_late_fin_does_not_finish_what_another_client_got(nsqd, topic):
