@@ -466,17 +466,25 @@ class Client:
 
     def expect(self, data):
         """The next bytes of the stream are exactly these."""
+        # Piece by piece, so that a wrong answer fails at once although it is
+        # shorter than the right one.
+        deadline = time.monotonic() + DEADLINE
         got = b''
-        try:
-            got = self.read(len(data))
-        except (EOFError, TimeoutError) as error:
-            raise AssertionError('expected %r, but %s' % (data, error))
-        if got != data:
+        while len(got) < len(data):
             try:
-                got += self.read(1 << 20, time.monotonic() + 0.2)
-            except (EOFError, TimeoutError):
-                got += self.buffer
-            raise AssertionError('expected %r, got %r' % (data, got[:2000]))
+                got += self.read(1, deadline)
+                at_hand = min(len(self.buffer), len(data) - len(got))
+                got += self.read(at_hand)
+            except (EOFError, TimeoutError) as error:
+                raise AssertionError('expected %r, got %r, then %s'
+                                     % (data, got, error))
+            if not data.startswith(got):
+                try:
+                    self.read(1 << 20, time.monotonic() + 0.1)
+                except (EOFError, TimeoutError):
+                    pass
+                raise AssertionError('expected %r, got %r'
+                                     % (data, (got + self.buffer)[:2000]))
 
     def expect_ok(self):
         self.expect(OK)
