@@ -64,7 +64,7 @@ struct chan *chan_new(size_t elem_size, size_t cap)
 	size_t ring;
 
 	CHECK(!__builtin_mul_overflow(elem_size, cap, &ring) && ring <= PTRDIFF_MAX - sizeof(*c));
-	/* aligned_alloc wants a multiple of the alignment. The ring's pages are first touched when used. */
+	/* aligned_alloc wants a multiple of the alignment. The ring is not touched before its use. */
 	c = aligned_alloc(_Alignof(struct chan), (sizeof(*c) + ring + 63) & ~(size_t)63);
 	if (!c)
 		check_failed(__FILE__, __LINE__, "out of memory for a chan of %zu bytes", ring);
@@ -144,7 +144,7 @@ static bool waiter_claim(struct waiter *w)
 	return true;
 }
 
-/* The oldest waiter, still queued, that the caller may serve now (and must). Dead ones are dropped. */
+/* The oldest live waiter, still queued: the caller must serve it. Dead ones are dropped. */
 static struct waiter *waitq_claim(struct waitq *q)
 {
 	while (q->first && !waiter_claim(q->first))

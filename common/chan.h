@@ -26,7 +26,7 @@ struct chan;
 struct chan *chan_new(size_t elem_size, size_t cap);
 /* The collector's part: nobody may use c any more. Buffered values are dropped. NULL is fine. */
 void chan_free(struct chan *c);
-/* close(c): receivers drain, then get "closed" at once. A second close, or a send after it, aborts. */
+/* close(c): receivers drain, then get "closed" at once. A second close, or a later send, aborts. */
 void chan_close(struct chan *c);
 
 /* c <- *v */
@@ -47,7 +47,7 @@ void chan_send_n(struct chan *c, const void *v, size_t n);
 size_t chan_recv_n(struct chan *c, void *v, size_t max);
 /* select { case c <- *v: default: } for up to n values; returns how many went. */
 size_t chan_try_send_n(struct chan *c, const void *v, size_t n);
-/* select { case *v = <-c: default: } for up to max; *closed (may be NULL) tells closed and drained. */
+/* select { case *v = <-c: default: } for up to max. *closed (may be NULL): closed and drained. */
 size_t chan_try_recv_n(struct chan *c, void *v, size_t max, bool *closed);
 
 /*

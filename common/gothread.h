@@ -45,7 +45,7 @@ void wait_group_wait(struct wait_group *wg);
 const char *gothread_name(void);
 /* Gives the calling thread (main, or one of libmicrohttpd's) a record with this name. */
 void gothread_adopt(const char *name);
-/* Calls fn once for each live thread with a record, for /debug. fn must not start or end threads. */
+/* Calls fn for each live thread with a record, for /debug. fn must not start or end threads. */
 void gothread_each(void (*fn)(void *arg, const char *name, int tid), void *arg);
 /* How many threads with a record live. */
 size_t gothread_count(void);

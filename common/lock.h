@@ -27,7 +27,7 @@ void mutex_init(struct mutex *m, enum lock_rank rank);
 void mutex_destroy(struct mutex *m);
 void mutex_lock(struct mutex *m);
 void mutex_unlock(struct mutex *m);
-/* Aborts in a debug build unless the calling thread holds m: the first line of every *_locked function. */
+/* In a debug build, aborts unless the calling thread holds m: first line of *_locked functions. */
 void mutex_assert_held(const struct mutex *m);
 
 void rwlock_init(struct rwlock *rw, enum lock_rank rank);

@@ -66,7 +66,7 @@ static inline bool park_is_claimed(struct parker *p)
  * own parker; if that fails, a wake-up is on its way and must be waited for.
  */
 bool park_wait(struct parker *p, int64_t deadline_ns);
-/* Ends the episode that the caller has claimed. p may be another thread's as soon as this returns. */
+/* Ends the episode that the caller has claimed; p may be another thread's when this returns. */
 void park_wake(struct parker *p);
 
 /* Parkers that a waker has claimed under a lock and will wake after it, oldest first. */

@@ -39,7 +39,7 @@ uint32_t rand_below(uint32_t n)
 	uint64_t m;
 
 	CHECK(n > 0);
-	/* Lemire: scale by n; the few products whose low half is below 2^32 mod n would be one too many. */
+	/* Lemire: scale by n; the products whose low half is below 2^32 mod n are too many. */
 	m = (rand_u64() >> 32) * n;
 	if ((uint32_t)m < n) {
 		uint32_t excess = -n % n;

@@ -162,7 +162,7 @@ static int sel_try_each(struct sel *s)
 	return -1;
 }
 
-/* Each chan once, in the order of addresses: that is what keeps two selects from waiting for each other. */
+/* Each chan once, by address: so two selects never hold what the other waits for. */
 static void sel_sort_locks(struct sel *s)
 {
 	s->nlocks = 0;
