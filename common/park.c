@@ -36,14 +36,16 @@ enum { AWAKE, ASLEEP, WOKEN };
  *    what the last answers took; half after a spin in vain, and soon nothing.
  *  - With no limit left it sleeps at once, and only every probe_interval-th
  *    time looks for as long as PROBE_NS whether things have changed; each
- *    probe in vain doubles the interval. So threads that really wait, as those
- *    of idle clients do, spend nothing on it.
+ *    probe in vain doubles the interval. At its maximum that is a quarter of a
+ *    microsecond per sleep, of which each costs several. (Not more seldom: two
+ *    threads that share a processor while another has become free are parted
+ *    by the scheduler only when both want to run.)
  */
 #define PROBE_NS 16000
 #define SPIN_LEAST_NS 1000
 #define SPIN_PATIENCE 16
 #define PROBE_INTERVAL_MIN 8
-#define PROBE_INTERVAL_MAX 1024
+#define PROBE_INTERVAL_MAX 64
 
 static pthread_once_t park_once = PTHREAD_ONCE_INIT;
 static pthread_key_t park_key;    /* immutable after park_once; only for its destructor */
