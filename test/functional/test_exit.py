@@ -161,6 +161,10 @@ def test_exit_under_load_is_clean(new_nsqd):
                     client.fin(client.message())
         except (EOFError, OSError):
             pass
+        except AssertionError as error:
+            # A FIN may come after its message has been written to disk.
+            if 'E_FIN_FAILED' not in str(error):
+                errors.append(str(error))
         if not stopping.is_set():
             errors.append('consumer ended before the exit')
 
