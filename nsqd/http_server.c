@@ -666,9 +666,9 @@ static void log_mhd(void *cls, const char *fmt, va_list ap)
 	strbuf_vaddf(&text, fmt, ap);
 	while (text.len > 0 && text.data[text.len - 1] == '\n')
 		text.data[--text.len] = '\0';
-	/* When we stop, what it complains about is our doing. */
-	enum lg_level level = atomic_load(&s->stopping) ? LG_DEBUG : LG_WARN;
-	lg_logf(&s->nsqd->lg, level, "%s: %s", s->proto, text.data);
+	/* When we stop, what it complains about is our doing; and a unix socket has no TCP options. */
+	bool known = atomic_load(&s->stopping) || s->listener.port < 0;
+	lg_logf(&s->nsqd->lg, known ? LG_DEBUG : LG_WARN, "%s: %s", s->proto, text.data);
 	strbuf_free(&text);
 }
 
