@@ -11,6 +11,8 @@
  *   publishers who wait at the same time share one writev and one fsync. Each is
  *   answered on a chan of its own.
  * - No depthChan: the depth is an atomic, so that asking never waits for a disk.
+ * - The file whose every record was received goes when the queue falls quiet, or
+ *   is closed; stock keeps it until the next one is begun.
  * - The sync ticker runs only while there is something to sync or to give back:
  *   a queue that nobody touches never wakes up.
  * - There is no exitFlag: the owner's lock keeps puts out of close and delete,
@@ -150,6 +152,10 @@ static bool tick(struct diskqueue *d)
 	if (d->batch_n > 1)
 		dq_drop_batch(d, 1);
 	dq_close_read(d);
+	if (d->loaded && dq_pos_eq(d->rd, d->wr) && d->wr.pos > 0) {
+		dq_drop_consumed(d);
+		dq_sync(d, &err);
+	}
 	if (d->data_dirty || d->meta_dirty)
 		return false; /* the sync has failed: keeps ticking */
 	dq_close_write(d);
@@ -431,6 +437,8 @@ static int diskqueue_close(struct backend_queue *q, struct err *err)
 		err = &own;
 	dq_logf(d, LG_INFO, "DISKQUEUE(%s): closing", d->name);
 	stop(d);
+	if (d->loaded)
+		dq_drop_consumed(d);
 	/* A queue that was never used, or emptied, leaves no file behind. */
 	if (d->loaded && !nothing_on_disk(d) && (d->meta_dirty || d->data_dirty || d->dir_dirty)) {
 		rc = dq_sync(d, err);

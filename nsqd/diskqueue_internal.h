@@ -213,6 +213,8 @@ void dq_taken(struct diskqueue *d, size_t n);
 void dq_drop_batch(struct diskqueue *d, size_t keep);
 /* The reader follows when it waits at the end of wr.file and that is about to become to. */
 void dq_reader_follow(struct diskqueue *d, struct dq_pos to);
+/* Where everything was received: removes the file that holds it, and will go on in a new one. */
+void dq_drop_consumed(struct diskqueue *d);
 /* Closes the read file and gives its buffer back. */
 void dq_close_read(struct diskqueue *d);
 /* deleteAllFiles: throws everything away and goes on in a new file. */

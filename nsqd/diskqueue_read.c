@@ -323,6 +323,22 @@ void dq_fill(struct diskqueue *d)
 	}
 }
 
+void dq_drop_consumed(struct diskqueue *d)
+{
+	struct dq_pos to = {d->wr.file + 1, 0};
+	struct err err;
+
+	if (!dq_pos_eq(d->rd, d->wr) || d->wr.pos == 0)
+		return;
+	dq_close_read(d);
+	dq_close_write(d);
+	if (dq_remove_files(d, d->wr.file, to.file, &err) < 0)
+		return;
+	d->rd = d->ahead = d->wr = to;
+	d->torn = d->data_dirty = false;
+	d->meta_dirty = true;
+}
+
 int dq_delete_all_files(struct diskqueue *d, struct err *err)
 {
 	char *meta = dq_meta_data_file_name(d);

@@ -241,8 +241,8 @@ static void test_a_torn_record_that_cannot_be_cut_off(void **state)
 	put(q, 2, 3, 4);
 	expect(q, 2, 3);
 	expect_drained(q);
-	close_queue(q);
 	assert_int_equal(size_of("q.diskqueue.000000.dat"), 2 * len + 3 * (DQ_RECORD_HEADER + 4));
+	close_queue(q);
 }
 
 static void test_a_data_file_that_cannot_be_created(void **state)
