@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/xalloc.h"
 
 /* Up to this many numbers are simply tried. */
@@ -116,6 +117,97 @@ int dq_list_files(const struct diskqueue *d, int64_t **files, size_t *n, struct 
 	if (*n > 1)
 		qsort(*files, *n, sizeof(**files), compare_numbers);
 	return 0;
+}
+
+/*
+ * The names of the queues that have data files in one directory, as of one
+ * reading of it. At start thousands of queues without metadata ask, each of
+ * them whether there are data that lost theirs; nobody writes meanwhile.
+ */
+static struct {
+	struct mutex lock;
+	dev_t dev; /* guarded by lock, as is all of it */
+	ino_t ino;
+	struct timespec mtime; /* of the directory, when it was read; sec 0: never */
+	char **names;          /* sorted, owned */
+	size_t n;
+} known = {.lock = {PTHREAD_MUTEX_INITIALIZER, RANK_LEAF}};
+
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void forget_known(void)
+{
+	for (size_t i = 0; i < known.n; i++)
+		free(known.names[i]);
+	free(known.names);
+	known.names = NULL;
+	known.n = 0;
+	known.mtime.tv_sec = 0;
+}
+
+static int read_known(const char *path, const struct stat *st, struct err *err)
+{
+	static const char mark[] = ".diskqueue.";
+	DIR *dir = opendir(path);
+	struct dirent *e;
+	size_t cap = 0;
+	int code;
+
+	forget_known();
+	if (dir == NULL)
+		return err_errno(err, errno, "open %s", path);
+	for (errno = 0; (e = readdir(dir)) != NULL; errno = 0) {
+		/* The last mark: a name may hold one itself. */
+		char *end = NULL;
+
+		for (char *p = e->d_name; (p = strstr(p, mark)) != NULL; p++)
+			end = p;
+		if (end == NULL || end[sizeof(mark) - 1] < '0' || end[sizeof(mark) - 1] > '9')
+			continue;
+		if (known.n == cap) {
+			cap = cap ? 2 * cap : 64;
+			known.names = xreallocarray(known.names, cap, sizeof(char *));
+		}
+		known.names[known.n++] = xstrndup(e->d_name, (size_t)(end - e->d_name));
+	}
+	code = errno;
+	closedir(dir);
+	if (code != 0) {
+		forget_known();
+		return err_errno(err, code, "read %s", path);
+	}
+	if (known.n > 1)
+		qsort(known.names, known.n, sizeof(char *), compare_names);
+	known.dev = st->st_dev;
+	known.ino = st->st_ino;
+	known.mtime = st->st_mtim;
+	return 0;
+}
+
+int dq_any_files(const struct diskqueue *d, struct err *err)
+{
+	const char *path = d->data_path[0] ? d->data_path : ".";
+	const char *name = d->name;
+	struct stat st;
+	int rc = 0;
+
+	if (stat(path, &st) < 0)
+		return err_errno(err, errno, "stat %s", path);
+	/* Reading a directory under a lock: those who wait want the very same answer. */
+	mutex_lock(&known.lock);
+	/* A directory that changed in this very second may change again without a new time. */
+	if (st.st_dev != known.dev || st.st_ino != known.ino ||
+		st.st_mtim.tv_sec != known.mtime.tv_sec ||
+		st.st_mtim.tv_nsec != known.mtime.tv_nsec ||
+		clock_wall_ns() - st.st_mtim.tv_sec * NSEC_PER_SEC < 2 * NSEC_PER_SEC)
+		rc = read_known(path, &st, err);
+	if (rc == 0 && known.n > 0)
+		rc = bsearch(&name, known.names, known.n, sizeof(char *), compare_names) != NULL;
+	mutex_unlock(&known.lock);
+	return rc;
 }
 
 int dq_file_size(const struct diskqueue *d, int64_t file, int64_t *size, struct err *err)

@@ -253,6 +253,8 @@ char *dq_meta_data_file_name(const struct diskqueue *d);
 char *dq_file_name(const struct diskqueue *d, int64_t file);
 /* The numbers of the data files that are there, in order. -1 with err set. */
 int dq_list_files(const struct diskqueue *d, int64_t **files, size_t *n, struct err *err);
+/* Whether this queue has data files: 1, 0, or -1 with err set. Cheap where many queues ask in a row. */
+int dq_any_files(const struct diskqueue *d, struct err *err);
 /* Whether file is there, and its size. -1 with err set: not known. 0: no. 1: yes. */
 int dq_file_size(const struct diskqueue *d, int64_t file, int64_t *size, struct err *err);
 /* Removes the data files [from, to); missing ones are fine. Logs; returns -1 with the last error in err. */

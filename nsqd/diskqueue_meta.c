@@ -385,8 +385,12 @@ int dq_load(struct diskqueue *d, struct err *err)
 		d->meta_exists = true;
 		rc = load_with_meta(d, &m, err);
 		break;
-	case META_BAD:
 	case META_NONE:
+		rc = dq_any_files(d, err);
+		if (rc <= 0)
+			break; /* a queue that was never written to: nearly always */
+			       /* fall through */
+	case META_BAD:
 		rc = recount(d, (struct dq_pos){0, 0}, err);
 		if (rc == 0 && d->meta_dirty)
 			dq_logf(d, LG_WARN,
