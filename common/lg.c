@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Levelled log lines. Mirrors internal/lg/lg.go on top of Go's package log with
- * Ldate|Ltime|Lmicroseconds. Runs in any thread. Where Go's logger holds a mutex
- * over the write, here each line is one write(2), which the kernel keeps whole
- * on files and, up to PIPE_BUF bytes, on pipes.
+ * Ldate|Ltime|Lmicroseconds. Runs in any thread. Go's logger holds a mutex over
+ * the write; here lines go to the thread of lg_writer.c while that runs (so
+ * nobody waits for the log's reader), and otherwise each is one write(2), which
+ * the kernel keeps whole on files and, up to PIPE_BUF bytes, on pipes.
  */
 #include "common/lg.h"
 
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/lg_writer.h"
 #include "common/xalloc.h"
 
 static const struct {
@@ -35,10 +37,26 @@ void lg_init(struct lg *lg, int fd, const char *prefix, enum lg_level level)
 	atomic_init(&lg->level, (int)level);
 	lg->fd = fd;
 	lg->prefix = xstrdup(prefix);
+	lg->writer = NULL;
+}
+
+int lg_start_writer(struct lg *lg, struct err *err)
+{
+	lg->writer = lg_writer_start(lg->fd, err);
+	return lg->writer ? 0 : -1;
+}
+
+void lg_stop_writer(struct lg *lg)
+{
+	if (lg->writer)
+		lg_writer_stop(lg->writer);
 }
 
 void lg_destroy(struct lg *lg)
 {
+	if (lg->writer)
+		lg_writer_free(lg->writer);
+	lg->writer = NULL;
 	free(lg->prefix);
 	lg->prefix = NULL;
 }
@@ -122,7 +140,10 @@ void lg_vlogf(const struct lg *lg, enum lg_level level, const char *fmt, va_list
 	vsnprintf(line + head, n + 2 - (size_t)head, fmt, ap);
 	if (line[n - 1] != '\n')
 		line[n++] = '\n';
-	write_all(lg->fd, line, n);
+	if (lg->writer)
+		lg_writer_add(lg->writer, line, n);
+	else
+		write_all(lg->fd, line, n);
 	if (line != stack)
 		free(line);
 	errno = saved_errno;

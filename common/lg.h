@@ -13,17 +13,30 @@
 #include <stdbool.h>
 #include <stdatomic.h>
 
+#include "common/err.h"
+
+struct lg_writer;
+
 enum lg_level { LG_DEBUG = 1, LG_INFO = 2, LG_WARN = 3, LG_ERROR = 4, LG_FATAL = 5 };
 
 struct lg {
-	_Atomic int level; /* an enum lg_level; messages below it are dropped */
-	int fd;            /* immutable */
-	char *prefix;      /* immutable; owned */
+	_Atomic int level;        /* an enum lg_level; messages below it are dropped */
+	int fd;                   /* immutable */
+	char *prefix;             /* immutable; owned */
+	struct lg_writer *writer; /* owned; NULL: lines are written by who logs them */
 };
 
 /* prefix is copied. */
 void lg_init(struct lg *lg, int fd, const char *prefix, enum lg_level level);
+/* Nobody may log any more; the writer, if any, has been stopped. */
 void lg_destroy(struct lg *lg);
+/*
+ * From now on a thread of its own writes the lines (lg_writer.h). While no other
+ * thread logs. -1 with err set: no thread.
+ */
+int lg_start_writer(struct lg *lg, struct err *err);
+/* Writes what is left, for a second at most, and ends the thread, if there is one. Later lines are lost. Once. */
+void lg_stop_writer(struct lg *lg);
 /* lg.ParseLogLevel: "debug", "info", "warn", "error", "fatal", any case. False: none of them. */
 bool lg_parse_level(const char *s, enum lg_level *level);
 /* "info" and so on, as lg_parse_level reads it. */
@@ -36,7 +49,8 @@ static inline bool lg_enabled(const struct lg *lg, enum lg_level level)
 	return (int)level >= atomic_load_explicit(&lg->level, memory_order_relaxed);
 }
 
-/* lg.Logf. May block on the write to fd; takes no lock. Control bytes in the text are written as they are. */
+/* lg.Logf. Without a writer it may block on the write to fd; with one it takes a leaf lock for a moment.
+ * Control bytes in the text are written as they are. */
 void lg_logf(const struct lg *lg, enum lg_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void lg_vlogf(const struct lg *lg, enum lg_level level, const char *fmt, va_list ap)

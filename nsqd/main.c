@@ -23,13 +23,12 @@
 #include "nsqd/nsqd.h"
 #include "nsqd/options.h"
 
-/* lg.LogFatal: before there is a daemon with a logger, or when it cannot start. */
-static _Noreturn void log_fatal(const char *what, const struct err *err)
+/* lg.LogFatal, after what the daemon has logged so far (n: NULL where there is none yet). */
+static _Noreturn void log_fatal(struct nsqd *n, const char *what, const struct err *err)
 {
-	struct lg lg;
-	lg_init(&lg, STDERR_FILENO, "[nsqd] ", LG_FATAL);
-	lg_logf(&lg, LG_FATAL, "%s - %s", what, err->msg);
-	exit(EXIT_FAILURE);
+	if (n)
+		lg_stop_writer(&n->lg);
+	lg_fatalf("[nsqd] ", "%s - %s", what, err->msg);
 }
 
 static void block_signals(sigset_t *set)
@@ -75,13 +74,13 @@ int main(int argc, char **argv)
 	}
 	struct nsqd *nsqd = nsqd_new(opts, &err);
 	if (!nsqd)
-		log_fatal("failed to instantiate nsqd", &err);
+		log_fatal(NULL, "failed to instantiate nsqd", &err);
 	if (nsqd_load_metadata(nsqd, &err) != 0)
-		log_fatal("failed to load metadata", &err);
+		log_fatal(nsqd, "failed to load metadata", &err);
 	if (nsqd_persist_metadata(nsqd, &err) != 0)
-		log_fatal("failed to persist metadata", &err);
+		log_fatal(nsqd, "failed to persist metadata", &err);
 	if (nsqd_main(nsqd, &err) != 0)
-		log_fatal("failed to start nsqd", &err);
+		log_fatal(nsqd, "failed to start nsqd", &err);
 
 	wait_for_stop(nsqd, &signals);
 	unblock_signals(&signals);

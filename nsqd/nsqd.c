@@ -86,7 +86,7 @@ static int start(struct nsqd *n, struct err *err)
 	n->data_dir_fd = dirlock_lock(nsqd_data_path(n), err);
 	if (n->data_dir_fd < 0)
 		return err_wrap(err, "failed to lock data-path: ");
-	if (options_check(n->opts, err) != 0)
+	if (options_check(n->opts, err) != 0 || lg_start_writer(&n->lg, err) != 0)
 		return -1;
 	nsqd_logf(n, LG_INFO, "%s", VERSION_STRING);
 	nsqd_logf(n, LG_INFO, "%s", PRODUCT_STRING);
@@ -149,6 +149,7 @@ void nsqd_free(struct nsqd *n)
 	nsqd_config_destroy(&n->config);
 	lookup_destroy(&n->lookup);
 	close(n->exit_fd);
+	lg_stop_writer(&n->lg);
 	lg_destroy(&n->lg);
 	options_free(n->opts);
 	free(n);

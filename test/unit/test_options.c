@@ -481,8 +481,7 @@ static void test_values_that_stock_panics_on_are_refused(void **state)
 	assert_int_equal(
 		PARSE("--queue-scan-selection-count=1", "--queue-scan-worker-pool-max=0"), 0);
 	assert_check_fails("--queue-scan-worker-pool-max must be [1,2147483647]");
-	assert_int_equal(
-		PARSE("--queue-scan-worker-pool-max=1", "--max-output-buffer-size=-1"), 0);
+	assert_int_equal(PARSE("--queue-scan-worker-pool-max=1", "--max-output-buffer-size=-1"), 0);
 	assert_check_fails("--max-output-buffer-size must be [0,2147483647]");
 	assert_int_equal(PARSE("--max-output-buffer-size=0"), 0);
 	assert_int_equal(options_check(o, NULL), 0);

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Writing log lines in a thread of its own ("log"). Has no counterpart in Go.
+ * lg_writer_add runs in every thread that logs.
+ *
+ * The descriptor is stderr, which others may share, so it is not made
+ * non-blocking. Instead the thread asks poll(2) first and then writes no more
+ * than a pipe that is writable takes at once (PIPE_BUF), so that it can always be
+ * told to stop.
+ */
+#include "common/lg_writer.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/chan.h"
+#include "common/clock.h"
+#include "common/gothread.h"
+#include "common/lock.h"
+#include "common/strbuf.h"
+#include "common/xalloc.h"
+
+#define PENDING_MAX (1 << 20)
+#define POLL_MSEC 100                 /* how often a stuck write looks whether it is to stop */
+#define STOP_NS (1 * NSEC_PER_SEC)    /* what a reader gets to take the rest */
+#define LINES_KEPT_BUFFER (64 * 1024) /* a larger buffer is given back once it is written */
+
+struct lg_writer {
+	int fd; /* immutable */
+	struct mutex lock;
+	struct strbuf pending;      /* guarded by lock; whole lines */
+	size_t dropped;             /* guarded by lock; lines, since the last that was taken */
+	_Atomic int64_t stop_at_ns; /* monotonic; 0: not to stop */
+	struct chan *wake_chan; /* immutable; capacity 1: there is something to write, or to stop */
+	struct wait_group wait_group;
+};
+
+/* False: it is time to stop, or the descriptor is broken. */
+static bool wait_writable(struct lg_writer *w)
+{
+	struct pollfd pfd = {.fd = w->fd, .events = POLLOUT};
+	for (;;) {
+		int rc = poll(&pfd, 1, POLL_MSEC);
+		if (rc > 0)
+			return pfd.revents & POLLOUT;
+		if (rc < 0 && errno != EINTR)
+			return false;
+		int64_t stop_at = atomic_load(&w->stop_at_ns);
+		if (stop_at != 0 && clock_mono_ns() >= stop_at)
+			return false;
+	}
+}
+
+static void write_lines(struct lg_writer *w, const char *p, size_t n)
+{
+	while (n > 0 && wait_writable(w)) {
+		ssize_t done = write(w->fd, p, n < PIPE_BUF ? n : PIPE_BUF);
+		if (done < 0 && errno != EINTR && errno != EAGAIN)
+			return;
+		if (done > 0) {
+			p += done;
+			n -= (size_t)done;
+		}
+	}
+}
+
+/* Takes what is pending; the caller's empty buffer is left in its place. */
+static void take(struct lg_writer *w, struct strbuf *lines)
+{
+	mutex_lock(&w->lock);
+	struct strbuf empty = *lines;
+	*lines = w->pending;
+	w->pending = empty;
+	size_t dropped = w->dropped;
+	w->dropped = 0;
+	mutex_unlock(&w->lock);
+	if (dropped > 0)
+		strbuf_addf(lines, "(%zu log lines dropped: nobody reads them)\n", dropped);
+}
+
+static void lg_writer_loop(void *arg)
+{
+	struct lg_writer *w = arg;
+	struct strbuf lines = STRBUF_INIT;
+	bool stopping;
+	do {
+		chan_recv(w->wake_chan, NULL);
+		/* Read before the lines are: who asks to stop has added its last line before. */
+		stopping = atomic_load(&w->stop_at_ns) != 0;
+		take(w, &lines);
+		write_lines(w, lines.data, lines.len);
+		strbuf_reset(&lines);
+		if (lines.cap > LINES_KEPT_BUFFER)
+			strbuf_free(&lines);
+	} while (!stopping);
+	strbuf_free(&lines);
+}
+
+void lg_writer_free(struct lg_writer *w)
+{
+	wait_group_destroy(&w->wait_group);
+	chan_free(w->wake_chan);
+	strbuf_free(&w->pending);
+	mutex_destroy(&w->lock);
+	free(w);
+}
+
+struct lg_writer *lg_writer_start(int fd, struct err *err)
+{
+	struct lg_writer *w = xcalloc(1, sizeof(*w));
+	w->fd = fd;
+	mutex_init(&w->lock, RANK_LEAF);
+	w->wake_chan = chan_new(0, 1);
+	wait_group_init(&w->wait_group);
+	if (wait_group_wrap(&w->wait_group, "log", lg_writer_loop, w, err) == 0)
+		return w;
+	lg_writer_free(w);
+	return NULL;
+}
+
+void lg_writer_add(struct lg_writer *w, const char *line, size_t n)
+{
+	mutex_lock(&w->lock);
+	if (w->pending.len + n > PENDING_MAX)
+		w->dropped++;
+	else
+		strbuf_add(&w->pending, line, n);
+	mutex_unlock(&w->lock);
+	chan_try_send_n(w->wake_chan, NULL, 1);
+}
+
+void lg_writer_stop(struct lg_writer *w)
+{
+	atomic_store(&w->stop_at_ns, clock_mono_ns() + STOP_NS);
+	/* If a token is there already, whoever takes it sees the flag. */
+	chan_try_send_n(w->wake_chan, NULL, 1);
+	wait_group_wait(&w->wait_group);
+}

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/* common/lg_writer: lines arrive whole and in order; a log that nobody reads holds nobody up. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/clock.h"
+#include "common/gothread.h"
+#include "common/lg_writer.h"
+#include "common/strbuf.h"
+
+static void add_numbered(struct lg_writer *w, int who, int n)
+{
+	char line[64];
+	for (int i = 0; i < n; i++)
+		lg_writer_add(w, line, (size_t)snprintf(line, sizeof(line), "%d %d\n", who, i));
+}
+
+static void stop(struct lg_writer *w)
+{
+	lg_writer_stop(w);
+	lg_writer_free(w);
+}
+
+static void test_every_line_is_written_in_order_before_stop_returns(void **state)
+{
+	enum { LINES = 20000 };
+	struct err err;
+	char path[] = "linesXXXXXX";
+	int fd = mkstemp(path);
+	(void)state;
+	struct lg_writer *w = lg_writer_start(fd, &err);
+	assert_non_null(w);
+	add_numbered(w, 7, LINES);
+	stop(w);
+
+	FILE *f = fopen(path, "r");
+	int who, i, n = 0;
+	while (fscanf(f, "%d %d\n", &who, &i) == 2) {
+		assert_int_equal(who, 7);
+		assert_int_equal(i, n++);
+	}
+	assert_int_equal(n, LINES);
+	fclose(f);
+	close(fd);
+}
+
+static void test_a_pipe_that_nobody_reads_blocks_nobody_and_costs_a_bounded_buffer(void **state)
+{
+	enum { LINE = 1000, LINES = 4000 };
+	struct err err;
+	int fds[2];
+	char line[LINE];
+	(void)state;
+	memset(line, 'x', sizeof(line));
+	line[LINE - 1] = '\n';
+	assert_int_equal(pipe(fds), 0);
+	struct lg_writer *w = lg_writer_start(fds[1], &err);
+	assert_non_null(w);
+	for (int i = 0; i < LINES; i++)
+		lg_writer_add(w, line, sizeof(line));
+	int64_t start = clock_mono_ns();
+	stop(w); /* gives up after a second */
+	assert_true(clock_mono_ns() - start < 20 * NSEC_PER_SEC);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+struct reader {
+	int fd;
+	struct strbuf text;
+};
+
+static void read_all(void *arg)
+{
+	struct reader *r = arg;
+	char buf[65536];
+	ssize_t n;
+	while ((n = read(r->fd, buf, sizeof(buf))) > 0)
+		strbuf_add(&r->text, buf, (size_t)n);
+}
+
+static void test_dropped_lines_are_counted_in_the_log(void **state)
+{
+	enum { LINE = 1000, LINES = 4000 };
+	struct err err;
+	int fds[2];
+	char line[LINE];
+	(void)state;
+	memset(line, 'x', sizeof(line));
+	line[LINE - 1] = '\n';
+	assert_int_equal(pipe(fds), 0);
+	struct lg_writer *w = lg_writer_start(fds[1], &err);
+	for (int i = 0; i < LINES; i++)
+		lg_writer_add(w, line, sizeof(line));
+
+	struct reader r = {.fd = fds[0], .text = STRBUF_INIT};
+	struct wait_group wg;
+	wait_group_init(&wg);
+	assert_int_equal(wait_group_wrap(&wg, "reader", read_all, &r, &err), 0);
+	stop(w);
+	close(fds[1]);
+	wait_group_wait(&wg);
+	wait_group_destroy(&wg);
+
+	size_t written = 0, dropped = 0;
+	for (char *p = strtok(r.text.data, "\n"); p; p = strtok(NULL, "\n")) {
+		size_t n;
+		if (sscanf(p, "(%zu log lines dropped", &n) == 1)
+			dropped += n;
+		else
+			written += strlen(p) == LINE - 1;
+	}
+	assert_int_equal(written + dropped, LINES);
+	assert_true(dropped > 0);
+	strbuf_free(&r.text);
+	close(fds[0]);
+}
+
+struct adder {
+	struct lg_writer *w;
+	int who;
+};
+
+static void add_many(void *arg)
+{
+	struct adder *a = arg;
+	add_numbered(a->w, a->who, 2000);
+}
+
+static void test_lines_of_many_threads_stay_whole(void **state)
+{
+	enum { THREADS = 8 };
+	struct err err;
+	char path[] = "manyXXXXXX";
+	int fd = mkstemp(path), next[THREADS] = {0}, who, i;
+	struct adder adders[THREADS];
+	struct wait_group wg;
+	(void)state;
+	struct lg_writer *w = lg_writer_start(fd, &err);
+	wait_group_init(&wg);
+	for (int t = 0; t < THREADS; t++) {
+		adders[t] = (struct adder){w, t};
+		assert_int_equal(wait_group_wrap(&wg, "adder", add_many, &adders[t], &err), 0);
+	}
+	wait_group_wait(&wg);
+	wait_group_destroy(&wg);
+	stop(w);
+
+	FILE *f = fopen(path, "r");
+	while (fscanf(f, "%d %d\n", &who, &i) == 2) {
+		assert_in_range(who, 0, THREADS - 1);
+		assert_int_equal(i, next[who]++);
+	}
+	for (int t = 0; t < THREADS; t++)
+		assert_int_equal(next[t], 2000);
+	fclose(f);
+	close(fd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_every_line_is_written_in_order_before_stop_returns),
+		cmocka_unit_test(
+			test_a_pipe_that_nobody_reads_blocks_nobody_and_costs_a_bounded_buffer),
+		cmocka_unit_test(test_dropped_lines_are_counted_in_the_log),
+		cmocka_unit_test(test_lines_of_many_threads_stay_whole),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
