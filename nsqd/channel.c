@@ -12,6 +12,7 @@
  */
 #include "nsqd/channel.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -580,14 +581,14 @@ static struct backend_queue *take_backend(struct channel *c)
 	return q;
 }
 
-/* exit: -1 with "exiting" if it has been called before. */
+/* exit: -1 with EALREADY, "exiting", if it has been called before. */
 static int channel_exit(struct channel *c, bool deleted, struct err *err)
 {
 	rwlock_wrlock(&c->exit_lock);
 	bool already = atomic_exchange(&c->exit_flag, true);
 	rwlock_unlock(&c->exit_lock);
 	if (already)
-		return err_set(err, 0, "exiting");
+		return err_set(err, EALREADY, "exiting");
 
 	if (deleted) {
 		nsqd_logf(c->nsqd, LG_INFO, "CHANNEL(%s): deleting", c->name);

@@ -149,7 +149,7 @@ static inline bool channel_is_paused(const struct channel *c)
 /* Empty: throws away everything, in flight and deferred included. May block on the disk. */
 int channel_empty(struct channel *c, struct err *err);
 /* Delete: with its files. Close: writes everything to the backend. Both disconnect the consumers and block
- * until the pump has ended; -1 with "exiting" if somebody else does it already. */
+ * until the pump has ended; -1 with EALREADY, "exiting", if somebody else does it already. */
 int channel_delete(struct channel *c, struct err *err);
 int channel_close(struct channel *c, struct err *err);
 

@@ -10,6 +10,7 @@
  */
 #include "nsqd/nsqd.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -356,12 +357,15 @@ int nsqd_delete_existing_topic(struct nsqd *n, const char *name, struct err *err
 	 * from the map below (with no lock), so that any incoming writes will error
 	 * and not create a new topic, to enforce ordering.
 	 */
-	struct err ignored;
-	if (topic_exiting(t)) {
-		topic_unref(t); /* somebody else deletes it, and takes it out of the map */
-		return 0;
+	struct err failed;
+	if (topic_delete(t, &failed) != 0) {
+		if (failed.code == EALREADY) {
+			topic_unref(t); /* somebody else deletes it, and takes it out of the map */
+			return 0;
+		}
+		/* It is gone all the same; what is left of its files is a new topic's. */
+		nsqd_logf(n, LG_ERROR, "topic(%s) delete - %s", t->name, failed.msg);
 	}
-	(void)topic_delete(t, &ignored);
 	rwlock_wrlock(&n->lock);
 	HASH_FIND_STR(n->topic_map, name, found);
 	if (found == t)

@@ -11,6 +11,7 @@
  */
 #include "nsqd/topic.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -198,10 +199,14 @@ int topic_delete_existing_channel(struct topic *t, const char *name, struct err 
 	 * below (with no lock), so that any incoming subs will error and not
 	 * create a new channel, to enforce ordering.
 	 */
-	struct err ignored;
-	if (channel_delete(c, &ignored) != 0) {
-		channel_unref(c); /* somebody else deletes it, and takes it out of the map */
-		return 0;
+	struct err failed;
+	if (channel_delete(c, &failed) != 0) {
+		if (failed.code == EALREADY) {
+			channel_unref(c); /* somebody else deletes it, and takes it out of the map */
+			return 0;
+		}
+		/* It is gone all the same; what is left of its files is a new channel's. */
+		nsqd_logf(t->nsqd, LG_ERROR, "channel(%s) delete - %s", c->name, failed.msg);
 	}
 	size_t left = remove_channel(t, c);
 	channel_unref(c);
@@ -209,7 +214,7 @@ int topic_delete_existing_channel(struct topic *t, const char *name, struct err 
 
 	/* Go starts a goroutine here, since it holds locks; this thread holds none, and is no pump. */
 	if (left == 0 && t->ephemeral && !atomic_exchange(&t->deleter_once, true))
-		nsqd_delete_existing_topic(t->nsqd, t->name, &ignored);
+		nsqd_delete_existing_topic(t->nsqd, t->name, &failed);
 	return 0;
 }
 
@@ -596,14 +601,14 @@ static int close_all(struct topic *t, struct channel **channels, size_t n, struc
 	return q->ops->close(q, err);
 }
 
-/* exit: -1 with "exiting" if it has been called before. */
+/* exit: -1 with EALREADY, "exiting", if it has been called before. */
 static int topic_exit(struct topic *t, bool deleted, struct err *err)
 {
 	rwlock_wrlock(&t->lock);
 	bool already = atomic_exchange(&t->exit_flag, true);
 	rwlock_unlock(&t->lock);
 	if (already)
-		return err_set(err, 0, "exiting");
+		return err_set(err, EALREADY, "exiting");
 
 	if (deleted) {
 		nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): deleting", t->name);

@@ -105,7 +105,7 @@ static inline bool topic_is_paused(const struct topic *t)
 /* Empty: throws away the topic's own messages (not its channels'). May block on the disk. */
 int topic_empty(struct topic *t, struct err *err);
 /* Delete: with channels and files. Close: writes what is in memory to the backend. Both block until the
- * threads have ended; -1 with "exiting" if somebody else does it already. */
+ * threads have ended; -1 with EALREADY, "exiting", if somebody else does it already. */
 int topic_delete(struct topic *t, struct err *err);
 int topic_close(struct topic *t, struct err *err);
 

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the tests of topics and channels share: a daemon in a directory of its
+ * own whose loops do not run unless asked to, messages that know their number, a
+ * consumer that is nothing but a receiver, and a backend that can refuse.
+ */
+#ifndef TEST_UNIT_NSQD_TEST_H
+#define TEST_UNIT_NSQD_TEST_H
+
+#include "test/unit/helper.h"
+
+#include <dirent.h>
+#include <sys/socket.h>
+
+#include "common/chan_internal.h"
+#include "common/check.h"
+#include "common/xalloc.h"
+#include "nsqd/channel.h"
+#include "nsqd/client_v2.h"
+#include "nsqd/metadata.h"
+#include "nsqd/nsqd.h"
+#include "nsqd/options.h"
+#include "nsqd/topic.h"
+
+/* --- a daemon ------------------------------------------------------------------------------- */
+
+/* Every test has a directory of its own below the working directory. */
+static char test_dir[32];
+
+static inline int nsqd_setup(void **state)
+{
+	(void)state;
+	strcpy(test_dir, "nsqdtest.XXXXXX");
+	return mkdtemp(test_dir) == NULL || chdir(test_dir) < 0 ? -1 : 0;
+}
+
+static inline int nsqd_teardown(void **state)
+{
+	DIR *dir = opendir(".");
+	struct dirent *e;
+
+	(void)state;
+	while ((e = readdir(dir)) != NULL)
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			unlink(e->d_name);
+	closedir(dir);
+	return chdir("..") < 0 || rmdir(test_dir) < 0 ? -1 : 0;
+}
+
+#define nsqd_test(f) cmocka_unit_test_setup_teardown(f, nsqd_setup, nsqd_teardown)
+
+/* How many files there are whose name begins like this. */
+static inline int files_of(const char *prefix)
+{
+	DIR *dir = opendir(".");
+	struct dirent *e;
+	int n = 0;
+
+	while ((e = readdir(dir)) != NULL)
+		n += strncmp(e->d_name, prefix, strlen(prefix)) == 0;
+	closedir(dir);
+	return n;
+}
+
+/* The defaults, but in this directory, with no port and nothing to say. */
+static inline struct options *quiet_options(void)
+{
+	struct options *o = options_new();
+
+	free(o->tcp_address);
+	free(o->http_address);
+	free(o->data_path);
+	o->tcp_address = xstrdup("127.0.0.1:0");
+	o->http_address = xstrdup("");
+	o->data_path = xstrdup(".");
+	o->log_level = LG_FATAL;
+	return o;
+}
+
+static inline struct nsqd *new_nsqd(struct options *take_opts)
+{
+	struct err err = {0};
+	struct nsqd *n = nsqd_new(take_opts, &err);
+
+	if (!n)
+		fail_msg("nsqd_new: %s", err.msg);
+	return n;
+}
+
+/* A daemon whose loops do not run: nothing times out by itself. */
+static inline struct nsqd *idle_nsqd(int64_t mem_queue_size)
+{
+	struct options *o = quiet_options();
+
+	o->mem_queue_size = mem_queue_size;
+	return new_nsqd(o);
+}
+
+static inline void exit_nsqd(struct nsqd *n)
+{
+	nsqd_exit(n);
+	nsqd_free(n);
+}
+
+/* Both are gone after a moment: the maps keep them. */
+static inline struct topic *get_topic(struct nsqd *n, const char *name)
+{
+	struct err err = {0};
+	struct topic *t = nsqd_get_topic(n, name, &err);
+
+	if (!t)
+		fail_msg("topic %s: %s", name, err.msg);
+	topic_unref(t);
+	return t;
+}
+
+static inline struct channel *get_channel(struct topic *t, const char *name)
+{
+	struct err err = {0};
+	struct channel *c = topic_get_channel(t, name, &err);
+
+	if (!c)
+		fail_msg("channel %s: %s", name, err.msg);
+	channel_unref(c);
+	return c;
+}
+
+static inline size_t topic_count(struct nsqd *n)
+{
+	size_t count;
+	struct topic **list = nsqd_topics(n, &count);
+
+	for (size_t i = 0; i < count; i++)
+		topic_unref(list[i]);
+	free(list);
+	return count;
+}
+
+static inline size_t channel_count(struct topic *t)
+{
+	size_t count;
+	struct channel **list = topic_channels(t, &count);
+
+	for (size_t i = 0; i < count; i++)
+		channel_unref(list[i]);
+	free(list);
+	return count;
+}
+
+/* --- messages: the body is the number ---------------------------------------------------------- */
+
+static inline struct message_body *body_of(uint32_t seq)
+{
+	struct message_body *b = message_body_new(sizeof(seq));
+
+	memcpy(b->data, &seq, sizeof(seq));
+	return b;
+}
+
+static inline uint32_t seq_of(const struct message *m)
+{
+	uint32_t seq;
+
+	CHECK(m->body->len == sizeof(seq));
+	memcpy(&seq, m->body->data, sizeof(seq));
+	return seq;
+}
+
+static inline size_t try_put(struct topic *t, uint32_t first, size_t n, struct err *err)
+{
+	struct message_body **bodies = xcalloc(n, sizeof(*bodies));
+	size_t done;
+
+	for (size_t i = 0; i < n; i++)
+		bodies[i] = body_of(first + (uint32_t)i);
+	done = topic_put_messages(t, bodies, n, err);
+	free(bodies);
+	return done;
+}
+
+static inline void put(struct topic *t, uint32_t first, size_t n)
+{
+	struct err err = {0};
+
+	if (try_put(t, first, n, &err) != n)
+		fail_msg("put: %s", err.msg);
+}
+
+/* A message that no topic has made. */
+static inline struct message *new_message(uint32_t seq)
+{
+	struct message_id id;
+	char hex[MSG_ID_LENGTH + 1];
+
+	snprintf(hex, sizeof(hex), "%016x", seq);
+	memcpy(id.hex, hex, MSG_ID_LENGTH);
+	return message_new(id, body_of(seq), clock_wall_ns());
+}
+
+/* n of them, handed to a client, as its pump would. */
+static inline void put_in_flight(
+	struct channel *c, uint32_t first, size_t n, int64_t client_id, int64_t timeout_ns)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct message *m = new_message(first + (uint32_t)i);
+
+		channel_start_in_flight_timeout(c, &m, 1, client_id, timeout_ns);
+	}
+}
+
+static inline struct message_id id_of(uint32_t seq)
+{
+	struct message *m = new_message(seq);
+	struct message_id id = m->id;
+
+	message_unref(m);
+	return id;
+}
+
+/* --- a consumer -------------------------------------------------------------------------------- */
+
+/* Up to max messages from the channel's pump; 0: none came within ns. */
+static inline size_t take_within(struct channel *c, struct message **v, size_t max, int64_t ns)
+{
+	struct ticker patience;
+	struct chan_case cases[] = {
+		chan_case_recv_n(c->client_msg_chan, v, max), chan_case_tick(&patience)};
+
+	ticker_after(&patience, ns);
+	return chan_select(cases, 2) == 0 ? cases[0].n : 0;
+}
+
+static inline struct message *take_one(struct channel *c)
+{
+	struct message *m;
+
+	if (take_within(c, &m, 1, PATIENCE) != 1)
+		fail_msg("no message from %s", c->name);
+	return m;
+}
+
+/* Takes one and drops it. */
+static inline uint32_t take_seq(struct channel *c)
+{
+	struct message *m = take_one(c);
+	uint32_t seq = seq_of(m);
+
+	message_unref(m);
+	return seq;
+}
+
+/* The channel gives first, first + 1, ... in this order. */
+static inline void expect_in_order(struct channel *c, uint32_t first, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(take_seq(c), first + i);
+}
+
+/* The channel gives each of first, first + 1, ... once, in any order, and no other. */
+static inline void expect_each_once(struct channel *c, uint32_t first, size_t n)
+{
+	bool *seen = xcalloc(n, sizeof(*seen));
+
+	for (size_t i = 0; i < n; i++) {
+		uint32_t seq = take_seq(c) - first;
+
+		assert_true(seq < n);
+		assert_false(seen[seq]);
+		seen[seq] = true;
+	}
+	free(seen);
+}
+
+static inline void expect_nothing(struct channel *c)
+{
+	struct message *m;
+
+	if (take_within(c, &m, 1, A_WHILE) != 0)
+		fail_msg("a message from %s: %u", c->name, seq_of(m));
+}
+
+/* How many threads wait to receive from c. */
+static inline size_t receivers_of(struct chan *c)
+{
+	size_t n = 0;
+
+	chan_lock(c);
+	for (struct waiter *w = c->recvq.first; w; w = w->next)
+		n++;
+	chan_unlock(c);
+	return n;
+}
+
+/*
+ * Brings messages into the pump's hand: a consumer asks for room messages while
+ * there are none, and turns away.
+ */
+static inline void ask_and_turn_away(struct channel *c, size_t room)
+{
+	struct message *m[64];
+
+	CHECK(room <= COUNT(m));
+	/* The ticker ends the select once the pump has heard of it. */
+	int64_t end = clock_mono_ns() + PATIENCE;
+	while (receivers_of(c->memory_msg_chan) == 0) {
+		assert_true(clock_mono_ns() < end);
+		assert_int_equal(take_within(c, m, room, NSEC_PER_MSEC), 0);
+	}
+}
+
+/* A client that is connected to nobody. The other end of its socket goes to *peer. */
+static inline struct client_v2 *new_client(struct nsqd *n, int *peer)
+{
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	*peer = fds[1];
+	return client_v2_new(n, stream_sock_new(fds[0]), "127.0.0.1:1234");
+}
+
+static inline void free_client(struct client_v2 *client, int peer)
+{
+	client_v2_free(client);
+	close(peer);
+}
+
+/* --- a backend that can refuse ------------------------------------------------------------------ */
+
+/* In front of the real one, which does the rest. */
+struct faulty_queue {
+	struct backend_queue base;
+	struct backend_queue *real;
+	_Atomic int64_t allow; /* how many records it still takes; -1: all */
+	_Atomic int refused;   /* how many calls have been */
+	_Atomic bool fail_delete;
+};
+
+static inline size_t faulty_put(
+	struct backend_queue *q, const struct backend_record *recs, size_t n, struct err *err)
+{
+	struct faulty_queue *f = (struct faulty_queue *)q;
+	int64_t allow = f->allow;
+
+	if (allow < 0 || (int64_t)n <= allow) {
+		if (allow > 0)
+			f->allow -= (int64_t)n;
+		return f->real->ops->put(f->real, recs, n, err);
+	}
+	f->allow = 0;
+	f->refused++;
+	if (allow > 0)
+		CHECK(f->real->ops->put(f->real, recs, (size_t)allow, err) == (size_t)allow);
+	err_set(err, 28, "never gonna happen");
+	return (size_t)allow;
+}
+
+static inline struct chan *faulty_read_chan(struct backend_queue *q)
+{
+	struct backend_queue *real = ((struct faulty_queue *)q)->real;
+
+	return real->ops->read_chan(real);
+}
+
+static inline int faulty_close(struct backend_queue *q, struct err *err)
+{
+	struct backend_queue *real = ((struct faulty_queue *)q)->real;
+
+	free(q);
+	return real->ops->close(real, err);
+}
+
+static inline int faulty_delete(struct backend_queue *q, struct err *err)
+{
+	struct backend_queue *real = ((struct faulty_queue *)q)->real;
+	bool fail = ((struct faulty_queue *)q)->fail_delete;
+	int rc = (real->ops->delete)(real, err);
+
+	free(q);
+	return fail ? err_set(err, 5, "input/output error") : rc;
+}
+
+static inline int64_t faulty_depth(struct backend_queue *q)
+{
+	struct backend_queue *real = ((struct faulty_queue *)q)->real;
+
+	return real->ops->depth(real);
+}
+
+static inline int faulty_empty(struct backend_queue *q, struct err *err)
+{
+	struct backend_queue *real = ((struct faulty_queue *)q)->real;
+
+	return real->ops->empty(real, err);
+}
+
+static const struct backend_queue_ops faulty_ops = {
+	.put = faulty_put,
+	.read_chan = faulty_read_chan,
+	.close = faulty_close,
+	.delete = faulty_delete,
+	.depth = faulty_depth,
+	.empty = faulty_empty,
+};
+
+/* Puts one in front of *backend, while its owner's pump does not look at it: see the two below. */
+static inline struct faulty_queue *make_faulty(struct backend_queue **backend)
+{
+	struct faulty_queue *f = xcalloc(1, sizeof(*f));
+
+	f->base.ops = &faulty_ops;
+	f->real = *backend;
+	f->allow = -1;
+	*backend = &f->base;
+	return f;
+}
+
+/* Paused, its pump does not use the backend, and it was told so by way of a rendezvous. */
+static inline struct faulty_queue *make_topic_faulty(struct topic *t)
+{
+	topic_pause(t);
+	topic_pause(t); /* the second one is heard at the end of a turn without the backend */
+	struct faulty_queue *f = make_faulty(&t->backend);
+	topic_unpause(t);
+	return f;
+}
+
+/* Without a consumer its pump does not use the backend: call it before the first. */
+static inline struct faulty_queue *make_channel_faulty(struct channel *c)
+{
+	return make_faulty(&c->backend);
+}
+
+#endif

@@ -1,0 +1,789 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * topic: the tests of stock under their names, and what its pump, its end and a
+ * disk that refuses must never do: lose, double or hold back a message.
+ */
+#include "test/unit/nsqd_test.h"
+
+static void test_get_topic(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *a = get_topic(n, "test");
+
+	(void)state;
+	assert_string_equal(a->name, "test");
+	assert_ptr_equal(get_topic(n, "test"), a);
+	assert_ptr_not_equal(get_topic(n, "test2"), a);
+	assert_null(nsqd_get_existing_topic(n, "test3"));
+	assert_int_equal(topic_count(n), 2);
+	exit_nsqd(n);
+}
+
+static void test_get_channel(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct channel *a = get_channel(t, "ch1"), *b = get_channel(t, "ch2");
+
+	(void)state;
+	assert_string_equal(a->name, "ch1");
+	assert_ptr_equal(get_channel(t, "ch1"), a);
+	assert_ptr_equal(get_channel(t, "ch2"), b);
+	assert_null(topic_get_existing_channel(t, "ch3"));
+	assert_int_equal(channel_count(t), 2);
+	exit_nsqd(n);
+}
+
+static void test_topics_and_channels_are_listed_by_name(void **state)
+{
+	static const char *const names[] = {"b", "a", "c-1", "c"};
+	struct nsqd *n = idle_nsqd(10);
+	struct topic **topics;
+	struct channel **channels;
+	size_t count;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(names); i++)
+		get_topic(n, names[i]);
+	for (size_t i = 0; i < COUNT(names); i++)
+		get_channel(get_topic(n, "a"), names[i]);
+	topics = nsqd_topics(n, &count);
+	assert_int_equal(count, 4);
+	for (size_t i = 0; i < count; i++) {
+		assert_true(i == 0 || strcmp(topics[i - 1]->name, topics[i]->name) < 0);
+		topic_unref(topics[i]);
+	}
+	free(topics);
+	channels = topic_channels(get_topic(n, "a"), &count);
+	assert_int_equal(count, 4);
+	for (size_t i = 0; i < count; i++) {
+		assert_true(i == 0 || strcmp(channels[i - 1]->name, channels[i]->name) < 0);
+		channel_unref(channels[i]);
+	}
+	free(channels);
+	exit_nsqd(n);
+}
+
+/* --- from the topic to its channels ----------------------------------------------------------- */
+
+static void test_put_message(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+	int64_t before = clock_wall_ns();
+	struct message *m;
+
+	(void)state;
+	put(t, 7, 1);
+	m = take_one(c);
+	assert_int_equal(seq_of(m), 7);
+	assert_in_range(m->timestamp, before, clock_wall_ns());
+	assert_int_equal(m->attempts, 0); /* the client's pump counts */
+	message_unref(m);
+	assert_int_equal(t->message_count, 1);
+	assert_int_equal(t->message_bytes, 4);
+	wait_for(c->message_count == 1); /* counted once it is queued, as in stock */
+	exit_nsqd(n);
+}
+
+static void test_put_message_2chan(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct channel *a = get_channel(t, "ch1"), *b = get_channel(t, "ch2");
+	struct message *ma, *mb;
+
+	(void)state;
+	put(t, 7, 1);
+	ma = take_one(a);
+	mb = take_one(b);
+	assert_ptr_not_equal(ma, mb);
+	assert_ptr_equal(ma->body, mb->body);
+	assert_int_equal(ma->body->refs, 2);
+	assert_memory_equal(ma->id.hex, mb->id.hex, MSG_ID_LENGTH);
+	assert_int_equal(ma->timestamp, mb->timestamp);
+	message_unref(ma);
+	assert_int_equal(seq_of(mb), 7);
+	message_unref(mb);
+	exit_nsqd(n);
+}
+
+static void test_the_order_is_kept_through_a_long_batch(void **state)
+{
+	struct nsqd *n = idle_nsqd(10000);
+	struct topic *t = get_topic(n, "test");
+	struct channel *a = get_channel(t, "ch1"), *b = get_channel(t, "ch2");
+	char last[MSG_ID_LENGTH] = {0};
+
+	(void)state;
+	put(t, 0, 1000);
+	assert_int_equal(t->message_count, 1000);
+	assert_int_equal(t->message_bytes, 4000);
+	for (uint32_t i = 0; i < 1000; i++) {
+		struct message *m = take_one(a);
+
+		assert_int_equal(seq_of(m), i);
+		assert_true(memcmp(m->id.hex, last, MSG_ID_LENGTH) > 0);
+		memcpy(last, m->id.hex, MSG_ID_LENGTH);
+		message_unref(m);
+	}
+	expect_in_order(b, 0, 1000);
+	exit_nsqd(n);
+}
+
+static void test_without_memory_all_goes_through_the_disk_in_order(void **state)
+{
+	struct nsqd *n = idle_nsqd(0);
+	struct topic *t = get_topic(n, "test");
+
+	(void)state;
+	put(t, 0, 500);
+	assert_int_equal(topic_backend_depth(t), 500);
+	expect_in_order(get_channel(t, "ch"), 0, 500);
+	exit_nsqd(n);
+}
+
+static void test_what_does_not_fit_into_memory_goes_to_the_disk(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+
+	(void)state;
+	put(t, 0, 500);
+	assert_int_equal(topic_depth(t), 500);
+	assert_int_equal(topic_backend_depth(t), 490);
+	expect_each_once(get_channel(t, "ch"), 0, 500);
+	exit_nsqd(n);
+}
+
+static void test_a_topic_without_channels_keeps_its_messages_for_the_first(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+
+	(void)state;
+	put(t, 0, 5);
+	stays(topic_depth(t) == 5);
+	expect_in_order(get_channel(t, "ch"), 0, 5);
+	assert_int_equal(topic_depth(t), 0);
+	exit_nsqd(n);
+}
+
+static void test_nothing_moves_before_the_start(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t;
+	struct channel *c;
+
+	(void)state;
+	n->is_loading = true;
+	t = get_topic(n, "test");
+	c = get_channel(t, "ch"); /* and this does not block */
+	topic_pause(t);
+	topic_unpause(t);
+	put(t, 0, 5);
+	expect_nothing(c);
+	assert_int_equal(topic_depth(t), 5);
+	n->is_loading = false;
+	topic_start(t);
+	topic_start(t);
+	expect_in_order(c, 0, 5);
+	exit_nsqd(n);
+}
+
+static void test_a_deferred_message_is_deferred_by_every_channel(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct channel *a = get_channel(t, "ch1"), *b = get_channel(t, "ch2");
+	struct err err;
+	int64_t now = clock_mono_ns();
+
+	(void)state;
+	put(t, 0, 1);
+	assert_int_equal(topic_put_message_deferred(t, body_of(1), 3600 * NSEC_PER_SEC, &err), 0);
+	put(t, 2, 1);
+	expect_in_order(a, 0, 1);
+	expect_in_order(a, 2, 1);
+	expect_in_order(b, 0, 1);
+	expect_in_order(b, 2, 1);
+	assert_int_equal(channel_deferred_count(a), 1);
+	assert_int_equal(channel_deferred_count(b), 1);
+	assert_int_equal(t->message_count, 3);
+	wait_for(a->message_count == 3);
+	assert_true(channel_next_deadline(a) >= now + 3600 * NSEC_PER_SEC);
+	assert_true(channel_process_deferred_queue(a, INT64_MAX));
+	expect_in_order(a, 1, 1);
+	expect_nothing(b);
+	exit_nsqd(n);
+}
+
+static void test_a_delay_of_0_is_no_delay(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+	struct err err;
+
+	(void)state;
+	assert_int_equal(topic_put_message_deferred(t, body_of(1), 0, &err), 0);
+	expect_in_order(c, 1, 1);
+	assert_int_equal(channel_deferred_count(c), 0);
+	exit_nsqd(n);
+}
+
+/* --- operators -------------------------------------------------------------------------------- */
+
+static void test_pause(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c;
+
+	(void)state;
+	topic_pause(t);
+	assert_true(topic_is_paused(t));
+	c = get_channel(t, "ch1");
+	put(t, 0, 1);
+	stays(topic_depth(t) == 1 && channel_depth(c) == 0);
+	topic_unpause(t);
+	wait_for(channel_depth(c) == 1);
+	assert_int_equal(topic_depth(t), 0);
+	/* What comes after a pause has returned stays. */
+	topic_pause(t);
+	put(t, 1, 20);
+	stays(topic_depth(t) == 20);
+	exit_nsqd(n);
+}
+
+static void test_empty_throws_away_memory_and_disk_but_not_the_channels(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+	struct err err;
+
+	(void)state;
+	put(t, 0, 5);
+	wait_for(channel_depth(c) == 5);
+	topic_pause(t);
+	put(t, 5, 50);
+	assert_int_equal(topic_depth(t), 50);
+	assert_int_equal(topic_empty(t, &err), 0);
+	assert_int_equal(topic_depth(t), 0);
+	topic_unpause(t);
+	put(t, 55, 5);
+	expect_in_order(c, 0, 5);
+	expect_in_order(c, 55, 5);
+	exit_nsqd(n);
+}
+
+static void test_deletes(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct err err;
+
+	(void)state;
+	get_channel(t, "ch1");
+	assert_int_equal(topic_delete_existing_channel(t, "ch1", &err), 0);
+	assert_int_equal(channel_count(t), 0);
+	assert_int_equal(topic_delete_existing_channel(t, "ch1", &err), -1);
+	assert_string_equal(err.msg, "channel does not exist");
+	get_channel(t, "ch2");
+	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+	assert_int_equal(topic_count(n), 0);
+	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), -1);
+	assert_string_equal(err.msg, "topic does not exist");
+	exit_nsqd(n);
+}
+
+static void test_delete_last(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct err err;
+
+	(void)state;
+	get_channel(t, "ch1");
+	assert_int_equal(topic_delete_existing_channel(t, "ch1", &err), 0);
+	put(t, 0, 1);
+	stays(topic_depth(t) == 1);
+	exit_nsqd(n);
+}
+
+static void test_a_deleted_topic_leaves_no_file_and_a_new_one_is_empty(void **state)
+{
+	struct nsqd *n = idle_nsqd(0);
+	struct topic *t = get_topic(n, "test");
+	struct err err;
+
+	(void)state;
+	get_channel(t, "ch");
+	put(t, 0, 100);
+	wait_for(topic_depth(t) == 0);
+	topic_pause(t);
+	put(t, 0, 100);
+	assert_true(files_of("test") > 0);
+	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+	assert_int_equal(files_of("test"), 0);
+	t = get_topic(n, "test");
+	assert_int_equal(topic_depth(t), 0);
+	assert_false(topic_is_paused(t));
+	assert_int_equal(channel_depth(get_channel(t, "ch")), 0);
+	exit_nsqd(n);
+}
+
+static void test_who_holds_a_deleted_topic_is_told_so(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct err err = {0};
+	struct topic *t = nsqd_get_topic(n, "test", &err);
+
+	(void)state;
+	get_channel(t, "ch");
+	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+	assert_int_equal(try_put(t, 0, 300, &err), 0);
+	assert_string_equal(err.msg, "exiting");
+	assert_int_equal(topic_put_message_deferred(t, body_of(1), 1, &err), -1);
+	assert_string_equal(err.msg, "exiting");
+	assert_null(topic_get_channel(t, "ch", &err));
+	assert_string_equal(err.msg, "exiting");
+	assert_int_equal(topic_delete(t, &err), -1);
+	assert_string_equal(err.msg, "exiting");
+	assert_int_equal(topic_close(t, &err), -1);
+	assert_int_equal(topic_empty(t, &err), 0);
+	assert_int_equal(topic_depth(t), 0);
+	topic_pause(t); /* neither of these waits for a pump that is gone */
+	topic_unpause(t);
+	topic_unref(t);
+	exit_nsqd(n);
+}
+
+static void test_a_disk_that_cannot_delete_does_not_keep_the_name(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+	struct err err;
+
+	(void)state;
+	make_channel_faulty(c)->fail_delete = true;
+	assert_int_equal(topic_delete_existing_channel(t, "ch", &err), 0);
+	assert_int_equal(channel_count(t), 0);
+	c = get_channel(t, "ch");
+	assert_false(channel_exiting(c));
+
+	make_topic_faulty(t)->fail_delete = true;
+	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+	assert_int_equal(topic_count(n), 0);
+	assert_false(topic_exiting(get_topic(n, "test")));
+	exit_nsqd(n);
+}
+
+/* --- ephemeral -------------------------------------------------------------------------------- */
+
+static void test_an_ephemeral_topic_drops_what_exceeds_its_memory(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test#ephemeral");
+
+	(void)state;
+	assert_true(t->ephemeral);
+	put(t, 0, 50);
+	assert_int_equal(topic_depth(t), 10);
+	expect_in_order(get_channel(t, "ch#ephemeral"), 0, 10);
+	exit_nsqd(n);
+	assert_int_equal(files_of("test"), 0);
+}
+
+static void test_an_ephemeral_topic_goes_with_its_last_channel(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test#ephemeral");
+	struct err err;
+
+	(void)state;
+	get_channel(t, "a");
+	get_channel(t, "b");
+	assert_int_equal(topic_delete_existing_channel(t, "a", &err), 0);
+	assert_int_equal(topic_count(n), 1);
+	topic_ref(t);
+	assert_int_equal(topic_delete_existing_channel(t, "b", &err), 0);
+	wait_for(topic_count(n) == 0);
+	assert_true(topic_exiting(t));
+	topic_unref(t);
+	exit_nsqd(n);
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
+static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(void **state)
+{
+	struct nsqd *n = idle_nsqd(1000);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c;
+	struct err err;
+
+	(void)state;
+	put(t, 0, 300); /* stays in the topic: it has no channel */
+	exit_nsqd(n);
+	assert_true(files_of("test") > 0);
+
+	n = idle_nsqd(1000);
+	assert_int_equal(nsqd_load_metadata(n, &err), 0);
+	assert_int_equal(topic_count(n), 1);
+	t = get_topic(n, "test");
+	assert_int_equal(topic_depth(t), 300);
+	c = get_channel(t, "ch");
+	wait_for(channel_depth(c) == 300);
+	put(t, 300, 100);
+	expect_each_once(c, 0, 400);
+	exit_nsqd(n);
+}
+
+static void test_close_counts_as_exit_for_those_who_come_late(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct err err = {0};
+	struct topic *t = nsqd_get_topic(n, "test", &err);
+
+	(void)state;
+	n->is_exiting = true;
+	assert_null(nsqd_get_topic(n, "other", &err));
+	assert_string_equal(err.msg, "exiting");
+	nsqd_exit(n);
+	assert_int_equal(try_put(t, 0, 1, &err), 0);
+	assert_string_equal(err.msg, "exiting");
+	topic_unref(t);
+	nsqd_free(n);
+}
+
+/* --- a disk that refuses ---------------------------------------------------------------------- */
+
+static void expect_health(struct nsqd *n, const char *want)
+{
+	char buf[256];
+
+	assert_string_equal(nsqd_get_health(n, buf, sizeof(buf)), want);
+	assert_int_equal(nsqd_is_healthy(n), strcmp(want, "OK") == 0);
+}
+
+static void test_health(void **state)
+{
+	struct nsqd *n = idle_nsqd(2);
+	struct topic *t = get_topic(n, "test");
+	struct faulty_queue *f = make_topic_faulty(t);
+	struct err err = {0};
+
+	(void)state;
+	f->allow = 0;
+	put(t, 0, 1);
+	put(t, 1, 1);
+	expect_health(n, "OK");
+	assert_int_equal(try_put(t, 2, 1, &err), 0);
+	assert_string_equal(err.msg, "never gonna happen");
+	expect_health(n, "NOK - never gonna happen");
+	assert_int_equal(try_put(t, 2, 300, &err), 0);
+	f->allow = -1;
+	put(t, 2, 1);
+	expect_health(n, "OK");
+	assert_int_equal(t->message_count, 3);
+	expect_each_once(get_channel(t, "ch"), 0, 3);
+	exit_nsqd(n);
+}
+
+static void test_what_is_refused_in_the_middle_is_told_and_the_rest_is_kept(void **state)
+{
+	/* In memory; at, within and between the batches that a put is made of. */
+	static const int64_t allow[] = {0, 1, 63, 64, 65, 117, 118, 119, 246, 489};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(allow); i++) {
+		struct nsqd *n = idle_nsqd(10);
+		struct topic *t = get_topic(n, "test");
+		struct faulty_queue *f = make_topic_faulty(t);
+		struct err err = {0};
+		size_t want = 10 + (size_t)allow[i];
+
+		f->allow = allow[i];
+		assert_int_equal(try_put(t, 0, 500, &err), want);
+		assert_string_equal(err.msg, "never gonna happen");
+		assert_int_equal(t->message_count, want);
+		assert_int_equal(t->message_bytes, 4 * want);
+		assert_int_equal(topic_depth(t), want);
+		expect_each_once(get_channel(t, "ch"), 0, want);
+		assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+		exit_nsqd(n);
+	}
+}
+
+static void test_what_a_channels_disk_refuses_is_tried_again_until_it_goes(void **state)
+{
+	struct nsqd *n = idle_nsqd(4);
+	struct topic *t = get_topic(n, "test");
+	struct channel *a = get_channel(t, "a"), *b = get_channel(t, "b");
+	struct faulty_queue *f = make_channel_faulty(a);
+
+	(void)state;
+	f->allow = 3;
+	put(t, 0, 4); /* fills the channels' memory */
+	wait_for(channel_depth(a) == 4 && channel_depth(b) == 4);
+	put(t, 4, 20);
+	wait_for(f->refused > 0);
+	wait_for(!nsqd_is_healthy(n));
+	/* While it waits it answers. */
+	get_channel(t, "c");
+	topic_pause(t);
+	topic_unpause(t);
+	f->allow = -1;
+	wait_for(channel_depth(a) == 24 && channel_depth(b) == 24);
+	wait_for(nsqd_is_healthy(n) && a->message_count == 24);
+	expect_each_once(a, 0, 24);
+	expect_each_once(b, 0, 24);
+	exit_nsqd(n);
+}
+
+static void test_a_channel_that_is_deleted_ends_the_wait_for_its_disk(void **state)
+{
+	struct nsqd *n = idle_nsqd(4);
+	struct topic *t = get_topic(n, "test");
+	struct channel *a = get_channel(t, "a"), *b = get_channel(t, "b");
+	struct faulty_queue *f = make_channel_faulty(a);
+	struct err err;
+
+	(void)state;
+	f->allow = 0;
+	put(t, 0, 24);
+	wait_for(f->refused > 0);
+	assert_int_equal(topic_delete_existing_channel(t, "a", &err), 0);
+	wait_for(channel_depth(b) == 24);
+	expect_each_once(b, 0, 24);
+	exit_nsqd(n);
+}
+
+static void test_at_exit_what_a_channels_disk_refused_is_flushed_with_the_channel(void **state)
+{
+	struct nsqd *n = idle_nsqd(4);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+	struct faulty_queue *f = make_channel_faulty(c);
+	struct err err;
+
+	(void)state;
+	f->allow = 0;
+	put(t, 0, 4);
+	wait_for(channel_depth(c) == 4);
+	put(t, 4, 40);
+	wait_for(f->refused > 0);
+	f->allow = -1; /* the pump does not know yet, in all likelihood */
+	exit_nsqd(n);
+
+	n = idle_nsqd(4);
+	assert_int_equal(nsqd_load_metadata(n, &err), 0);
+	c = get_channel(get_topic(n, "test"), "ch");
+	expect_each_once(c, 0, 44);
+	exit_nsqd(n);
+}
+
+/* --- many threads ----------------------------------------------------------------------------- */
+
+struct putters {
+	struct nsqd *n;
+	_Atomic uint32_t next, stored, refused;
+	_Atomic bool stop;
+};
+
+static void put_until_stopped(void *arg)
+{
+	struct putters *p = arg;
+
+	while (!p->stop) {
+		struct err err = {0};
+		struct topic *t = nsqd_get_topic(p->n, "test", &err);
+		size_t done;
+
+		CHECK(t != NULL);
+		done = try_put(t, p->next++, 3, &err);
+		p->stored += done;
+		p->refused += 3 - done;
+		CHECK(done == 3 || strcmp(err.msg, "exiting") == 0);
+		topic_unref(t);
+	}
+}
+
+static void make_channels_until_stopped(void *arg)
+{
+	struct putters *p = arg;
+
+	while (!p->stop) {
+		struct err err = {0};
+		struct topic *t = nsqd_get_topic(p->n, "test", &err);
+		struct channel *c = topic_get_channel(t, "ch", &err);
+
+		if (c) {
+			struct message *m[16];
+			size_t got = chan_try_recv_n(c->client_msg_chan, m, 16, NULL);
+
+			for (size_t i = 0; i < got; i++)
+				message_unref(m[i]);
+			if (p->next % 3 == 0)
+				(void)topic_delete_existing_channel(t, "ch", &err);
+			if (p->next % 5 == 0)
+				(void)topic_empty(t, &err);
+		}
+		channel_unref(c);
+		topic_unref(t);
+	}
+}
+
+static void test_delete_while_others_put(void **state)
+{
+	struct putters p = {.n = idle_nsqd(10)};
+	struct wait_group wg;
+	int deleted = 0;
+
+	(void)state;
+	wait_group_init(&wg);
+	go(&wg, put_until_stopped, &p);
+	go(&wg, put_until_stopped, &p);
+	go(&wg, make_channels_until_stopped, &p);
+	while (deleted < ROUNDS(100)) {
+		struct err err;
+		uint32_t before = p.next;
+
+		deleted += nsqd_delete_existing_topic(p.n, "test", &err) == 0;
+		wait_for(p.next > before);
+	}
+	p.stop = true;
+	join(&wg);
+	assert_true(p.stored > 0);
+	exit_nsqd(p.n);
+}
+
+static void delete_until_stopped(void *arg)
+{
+	struct putters *p = arg;
+
+	while (!p->stop) {
+		struct err err;
+
+		p->next++;
+		(void)nsqd_delete_existing_topic(p->n, "test", &err);
+	}
+}
+
+/* Whether what is put into t comes out of a channel again, unless it is deleted meanwhile. */
+static bool holds_what_is_put(struct topic *t)
+{
+	struct err err = {0};
+	struct message *m[8];
+	size_t got = 0, done = try_put(t, 0, 2, &err);
+	struct channel *c = topic_get_channel(t, "ch", &err);
+	int64_t end = clock_mono_ns() + PATIENCE;
+
+	while (c && done == 2 && got == 0 && !channel_exiting(c) && clock_mono_ns() < end)
+		got = take_within(c, m, COUNT(m), NSEC_PER_MSEC);
+	for (size_t i = 0; i < got; i++)
+		message_unref(m[i]);
+	channel_unref(c);
+	return got > 0 || topic_exiting(t);
+}
+
+static void test_a_topic_that_two_delete_at_once_is_made_anew_only_when_it_is_gone(void **state)
+{
+	struct putters p = {.n = idle_nsqd(0)};
+	struct wait_group wg;
+	bool ok = true;
+
+	(void)state;
+	wait_group_init(&wg);
+	go(&wg, delete_until_stopped, &p);
+	go(&wg, delete_until_stopped, &p);
+	/* With two of one name at a time, one would delete the other's files. */
+	for (int i = 0; i < ROUNDS(300) && ok; i++) {
+		struct err err = {0};
+		struct topic *t = nsqd_get_topic(p.n, "test", &err);
+
+		ok = t && holds_what_is_put(t);
+		topic_unref(t);
+	}
+	p.stop = true;
+	join(&wg);
+	assert_true(ok);
+	exit_nsqd(p.n);
+}
+
+static void put_some(void *arg)
+{
+	struct putters *p = arg;
+
+	for (int i = 0; i < ROUNDS(2000); i++) {
+		struct err err = {0};
+		struct topic *t = nsqd_get_topic(p->n, "test", &err);
+		uint32_t first = atomic_fetch_add(&p->next, 5);
+
+		CHECK(try_put(t, first, 5, &err) == 5);
+		topic_unref(t);
+	}
+}
+
+static void test_everything_that_many_put_arrives_at_every_channel_once(void **state)
+{
+	struct putters p = {.n = idle_nsqd(100)};
+	struct topic *t = get_topic(p.n, "test");
+	struct channel *a = get_channel(t, "a"), *b = get_channel(t, "b");
+	struct wait_group wg;
+	size_t total = 3 * 5 * (size_t)ROUNDS(2000);
+
+	(void)state;
+	wait_group_init(&wg);
+	for (int i = 0; i < 3; i++)
+		go(&wg, put_some, &p);
+	expect_each_once(a, 0, total);
+	join(&wg);
+	expect_each_once(b, 0, total);
+	expect_nothing(a);
+	expect_nothing(b);
+	exit_nsqd(p.n);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		nsqd_test(test_get_topic),
+		nsqd_test(test_get_channel),
+		nsqd_test(test_topics_and_channels_are_listed_by_name),
+		nsqd_test(test_put_message),
+		nsqd_test(test_put_message_2chan),
+		nsqd_test(test_the_order_is_kept_through_a_long_batch),
+		nsqd_test(test_without_memory_all_goes_through_the_disk_in_order),
+		nsqd_test(test_what_does_not_fit_into_memory_goes_to_the_disk),
+		nsqd_test(test_a_topic_without_channels_keeps_its_messages_for_the_first),
+		nsqd_test(test_nothing_moves_before_the_start),
+		nsqd_test(test_a_deferred_message_is_deferred_by_every_channel),
+		nsqd_test(test_a_delay_of_0_is_no_delay),
+		nsqd_test(test_pause),
+		nsqd_test(test_empty_throws_away_memory_and_disk_but_not_the_channels),
+		nsqd_test(test_deletes),
+		nsqd_test(test_delete_last),
+		nsqd_test(test_a_deleted_topic_leaves_no_file_and_a_new_one_is_empty),
+		nsqd_test(test_who_holds_a_deleted_topic_is_told_so),
+		nsqd_test(test_a_disk_that_cannot_delete_does_not_keep_the_name),
+		nsqd_test(test_an_ephemeral_topic_drops_what_exceeds_its_memory),
+		nsqd_test(test_an_ephemeral_topic_goes_with_its_last_channel),
+		nsqd_test(test_close_writes_everything_to_disk_and_a_new_daemon_has_it),
+		nsqd_test(test_close_counts_as_exit_for_those_who_come_late),
+		nsqd_test(test_health),
+		nsqd_test(test_what_is_refused_in_the_middle_is_told_and_the_rest_is_kept),
+		nsqd_test(test_what_a_channels_disk_refuses_is_tried_again_until_it_goes),
+		nsqd_test(test_a_channel_that_is_deleted_ends_the_wait_for_its_disk),
+		nsqd_test(test_at_exit_what_a_channels_disk_refused_is_flushed_with_the_channel),
+		nsqd_test(test_delete_while_others_put),
+		nsqd_test(test_a_topic_that_two_delete_at_once_is_made_anew_only_when_it_is_gone),
+		nsqd_test(test_everything_that_many_put_arrives_at_every_channel_once),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
