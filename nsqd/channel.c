@@ -397,9 +397,8 @@ void channel_remove_client(struct channel *c, struct client_v2 *client)
 	/* What the pump took for this client and nobody else wants goes back. */
 	channel_update_pump(c, CHANNEL_CLIENT_LEFT);
 	/* Go starts a goroutine here, since it holds locks; this thread holds none, and is no pump. */
-	struct err ignored;
 	if (left == 0 && c->ephemeral && !atomic_exchange(&c->deleter_once, true))
-		topic_delete_existing_channel(c->topic, c->name, &ignored);
+		topic_delete_channel(c->topic, c);
 }
 
 static void close_clients(struct channel *c)

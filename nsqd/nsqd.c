@@ -346,33 +346,37 @@ struct topic *nsqd_get_topic(struct nsqd *n, const char *name, struct err *err)
 	return t;
 }
 
-int nsqd_delete_existing_topic(struct nsqd *n, const char *name, struct err *err)
+void nsqd_delete_topic(struct nsqd *n, struct topic *t)
 {
-	struct topic *found, *t = nsqd_get_existing_topic(n, name);
-	if (!t)
-		return err_set(err, 0, "topic does not exist");
+	struct topic *found;
+	struct err err;
 	/*
 	 * delete empties all channels and the topic itself before closing (so that
 	 * we dont leave any messages around). We do this before removing the topic
 	 * from the map below (with no lock), so that any incoming writes will error
 	 * and not create a new topic, to enforce ordering.
 	 */
-	struct err failed;
-	if (topic_delete(t, &failed) != 0) {
-		if (failed.code == EALREADY) {
-			topic_unref(t); /* somebody else deletes it, and takes it out of the map */
-			return 0;
-		}
+	if (topic_delete(t, &err) != 0) {
+		if (err.code == EALREADY)
+			return; /* somebody else deletes it, and takes it out of the map */
 		/* It is gone all the same; what is left of its files is a new topic's. */
-		nsqd_logf(n, LG_ERROR, "topic(%s) delete - %s", t->name, failed.msg);
+		nsqd_logf(n, LG_ERROR, "topic(%s) delete - %s", t->name, err.msg);
 	}
 	rwlock_wrlock(&n->lock);
-	HASH_FIND_STR(n->topic_map, name, found);
+	HASH_FIND_STR(n->topic_map, t->name, found);
 	if (found == t)
 		HASH_DEL(n->topic_map, t);
 	rwlock_unlock(&n->lock);
 	if (found == t)
 		topic_unref(t);
+}
+
+int nsqd_delete_existing_topic(struct nsqd *n, const char *name, struct err *err)
+{
+	struct topic *t = nsqd_get_existing_topic(n, name);
+	if (!t)
+		return err_set(err, 0, "topic does not exist");
+	nsqd_delete_topic(n, t);
 	topic_unref(t);
 	return 0;
 }

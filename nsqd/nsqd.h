@@ -102,6 +102,8 @@ struct topic *nsqd_get_existing_topic(struct nsqd *n, const char *name);
 /* DeleteExistingTopic: with its channels, messages and files. Blocks until its threads have ended.
  * -1: "topic does not exist". */
 int nsqd_delete_existing_topic(struct nsqd *n, const char *name, struct err *err);
+/* The same for one that the caller holds, and never for another that has taken its name meanwhile. */
+void nsqd_delete_topic(struct nsqd *n, struct topic *t);
 /* All topics sorted by name, a reference each; *count of them. The caller unrefs them and frees the array. */
 struct topic **nsqd_topics(struct nsqd *n, size_t *count);
 /* channels(): all channels of all topics, a reference each, in no order; array freed by the caller. */

@@ -186,12 +186,9 @@ static size_t remove_channel(struct topic *t, struct channel *c)
 	return left;
 }
 
-int topic_delete_existing_channel(struct topic *t, const char *name, struct err *err)
+void topic_delete_channel(struct topic *t, struct channel *c)
 {
-	struct channel *c = topic_get_existing_channel(t, name);
-	if (!c)
-		return err_set(err, 0, "channel does not exist");
-
+	struct err err;
 	nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): deleting channel %s", t->name, c->name);
 	/*
 	 * delete empties the channel before closing (so that we dont leave any
@@ -199,22 +196,27 @@ int topic_delete_existing_channel(struct topic *t, const char *name, struct err 
 	 * below (with no lock), so that any incoming subs will error and not
 	 * create a new channel, to enforce ordering.
 	 */
-	struct err failed;
-	if (channel_delete(c, &failed) != 0) {
-		if (failed.code == EALREADY) {
-			channel_unref(c); /* somebody else deletes it, and takes it out of the map */
-			return 0;
-		}
+	if (channel_delete(c, &err) != 0) {
+		if (err.code == EALREADY)
+			return; /* somebody else deletes it, and takes it out of the map */
 		/* It is gone all the same; what is left of its files is a new channel's. */
-		nsqd_logf(t->nsqd, LG_ERROR, "channel(%s) delete - %s", c->name, failed.msg);
+		nsqd_logf(t->nsqd, LG_ERROR, "channel(%s) delete - %s", c->name, err.msg);
 	}
 	size_t left = remove_channel(t, c);
-	channel_unref(c);
 	update_pump(t, t->channel_update_chan);
 
 	/* Go starts a goroutine here, since it holds locks; this thread holds none, and is no pump. */
 	if (left == 0 && t->ephemeral && !atomic_exchange(&t->deleter_once, true))
-		nsqd_delete_existing_topic(t->nsqd, t->name, &failed);
+		nsqd_delete_topic(t->nsqd, t);
+}
+
+int topic_delete_existing_channel(struct topic *t, const char *name, struct err *err)
+{
+	struct channel *c = topic_get_existing_channel(t, name);
+	if (!c)
+		return err_set(err, 0, "channel does not exist");
+	topic_delete_channel(t, c);
+	channel_unref(c);
 	return 0;
 }
 

@@ -75,6 +75,8 @@ struct channel *topic_get_existing_channel(struct topic *t, const char *name);
 /* DeleteExistingChannel: -1 with "channel does not exist". Blocks until its pump has ended. Deletes an
  * ephemeral topic that has lost its last channel. */
 int topic_delete_existing_channel(struct topic *t, const char *name, struct err *err);
+/* The same for one that the caller holds, and never for another that has taken its name meanwhile. */
+void topic_delete_channel(struct topic *t, struct channel *c);
 /* All channels sorted by name, a reference each; *count of them. The caller unrefs them and frees the array. */
 struct channel **topic_channels(struct topic *t, size_t *count);
 
