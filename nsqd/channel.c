@@ -183,6 +183,13 @@ static void publish_next(_Atomic int64_t *next, const struct in_flight_pqueue *q
 	atomic_store_explicit(next, in_flight_pqueue_next(q), memory_order_relaxed);
 }
 
+/* now + ns. The longest timeouts that the flags allow are beyond the end of time. */
+static int64_t deadline_after(int64_t now, int64_t ns)
+{
+	int64_t sum;
+	return __builtin_add_overflow(now, ns, &sum) ? INT64_MAX : sum;
+}
+
 void channel_start_in_flight_timeout(struct channel *c, struct message *const *take_msgs, size_t n,
 	int64_t client_id, int64_t timeout_ns)
 {
@@ -192,7 +199,7 @@ void channel_start_in_flight_timeout(struct channel *c, struct message *const *t
 		struct message *m = take_msgs[i];
 		m->client_id = client_id;
 		m->delivery_ns = now;
-		m->pri = now + timeout_ns;
+		m->pri = deadline_after(now, timeout_ns);
 		in_flight_pqueue_push(&c->in_flight, m);
 	}
 	publish_next(&c->next_in_flight, &c->in_flight);
@@ -202,7 +209,7 @@ void channel_start_in_flight_timeout(struct channel *c, struct message *const *t
 void channel_start_deferred_timeout(struct channel *c, struct message *take_m, int64_t delay_ns)
 {
 	mutex_lock(&c->deferred_lock);
-	take_m->pri = clock_mono_ns() + delay_ns;
+	take_m->pri = deadline_after(clock_mono_ns(), delay_ns);
 	in_flight_pqueue_push(&c->deferred, take_m);
 	publish_next(&c->next_deferred, &c->deferred);
 	mutex_unlock(&c->deferred_lock);
@@ -292,7 +299,7 @@ int channel_touch_message(struct channel *c, int64_t client_id, struct message_i
 	mutex_lock(&c->in_flight_lock);
 	struct message *m = find_in_flight_locked(c, client_id, id, err);
 	if (m) {
-		int64_t deadline = clock_mono_ns() + timeout_ns;
+		int64_t deadline = deadline_after(clock_mono_ns(), timeout_ns);
 		/* where we would have gone over, set to the max */
 		m->pri = deadline - m->delivery_ns >= max ? m->delivery_ns + max : deadline;
 		in_flight_pqueue_fix(&c->in_flight, m);
