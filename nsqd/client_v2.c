@@ -252,7 +252,13 @@ void client_v2_sending_messages(struct client_v2 *c, size_t n)
  */
 static bool one_less_in_flight(struct client_v2 *c)
 {
-	int64_t before = atomic_fetch_sub(&c->in_flight_count, 1);
+	int64_t before = atomic_load(&c->in_flight_count);
+	do {
+		/* The channel was emptied between the message and its count: never below 0, or the
+		 * client would get more than its RDY from then on. */
+		if (before <= 0)
+			return true;
+	} while (!atomic_compare_exchange_weak(&c->in_flight_count, &before, before - 1));
 	return before >= atomic_load(&c->ready_count);
 }
 
