@@ -91,7 +91,8 @@ static bool pump_once(struct channel *c)
 	size_t room = held ? 0 : room_of_consumers(c);
 	struct chan *memory = room ? c->memory_msg_chan : NULL;
 	struct chan *backend = room ? c->backend->ops->read_chan(c->backend) : NULL;
-	struct chan *client = held ? c->client_msg_chan : NULL;
+	/* Held while paused is only what the disk refuses to take back. */
+	struct chan *client = held && !channel_is_paused(c) ? c->client_msg_chan : NULL;
 	struct chan *demand = held || room || channel_is_paused(c) ? NULL : c->client_msg_chan;
 
 	struct chan_case cases[] = {
