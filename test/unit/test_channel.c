@@ -1,0 +1,982 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * channel: the tests of stock under their names; what is in flight, deferred and
+ * in the pump's hand; consumers that come and go; and that through all of this,
+ * and a disk that refuses, no message is lost or handed out twice.
+ */
+#include "test/unit/nsqd_test.h"
+
+#include "common/rand.h"
+
+#define HOUR (3600 * NSEC_PER_SEC)
+
+static void expect_fails(int rc, const struct err *err, const char *want)
+{
+	assert_int_equal(rc, -1);
+	assert_string_equal(err->msg, want);
+}
+
+/* --- in flight -------------------------------------------------------------------------------- */
+
+static void test_a_finished_message_is_gone(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct err err = {0};
+
+	(void)state;
+	put_in_flight(c, 0, 3, 1, HOUR);
+	assert_int_equal(channel_in_flight_count(c), 3);
+	assert_int_equal(channel_finish_message(c, 1, id_of(1), &err), 0);
+	assert_int_equal(channel_in_flight_count(c), 2);
+	expect_fails(channel_finish_message(c, 1, id_of(1), &err), &err, "ID not in flight");
+	assert_int_equal(channel_depth(c), 0);
+	exit_nsqd(n);
+}
+
+static void test_a_client_answers_for_its_own_messages_only(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct err err = {0};
+
+	(void)state;
+	put_in_flight(c, 0, 1, 1, HOUR);
+	expect_fails(
+		channel_finish_message(c, 2, id_of(0), &err), &err, "client does not own message");
+	expect_fails(channel_requeue_message(c, 2, id_of(0), 0, &err), &err,
+		"client does not own message");
+	expect_fails(channel_touch_message(c, 2, id_of(0), HOUR, &err), &err,
+		"client does not own message");
+	assert_int_equal(channel_in_flight_count(c), 1);
+	assert_int_equal(c->requeue_count, 0);
+	exit_nsqd(n);
+}
+
+static void test_what_is_not_in_flight_cannot_be_answered(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct err err = {0};
+
+	(void)state;
+	expect_fails(channel_finish_message(c, 1, id_of(0), &err), &err, "ID not in flight");
+	expect_fails(channel_requeue_message(c, 1, id_of(0), 0, &err), &err, "ID not in flight");
+	expect_fails(channel_requeue_message(c, 1, id_of(0), 1, &err), &err, "ID not in flight");
+	expect_fails(channel_touch_message(c, 1, id_of(0), 1, &err), &err, "ID not in flight");
+	exit_nsqd(n);
+}
+
+static void test_in_flight_worker(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	int64_t first, last;
+
+	(void)state;
+	first = clock_mono_ns() + HOUR;
+	put_in_flight(c, 0, 250, 0, HOUR);
+	last = clock_mono_ns() + HOUR;
+	assert_int_equal(channel_in_flight_count(c), 250);
+	assert_in_range(channel_next_deadline(c), first, last);
+	/* Never early. */
+	assert_false(channel_process_in_flight_queue(c, first - 1));
+	assert_int_equal(channel_in_flight_count(c), 250);
+	assert_true(channel_process_in_flight_queue(c, last));
+	assert_int_equal(channel_in_flight_count(c), 0);
+	assert_int_equal(c->timeout_count, 250);
+	assert_int_equal(c->requeue_count, 0);
+	assert_true(channel_next_deadline(c) == INT64_MAX);
+	assert_int_equal(channel_depth(c), 250);
+	expect_each_once(c, 0, 250);
+	exit_nsqd(n);
+}
+
+static void test_a_requeued_message_comes_back_at_once(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct err err;
+
+	(void)state;
+	put_in_flight(c, 0, 1, 1, HOUR);
+	assert_int_equal(channel_requeue_message(c, 1, id_of(0), 0, &err), 0);
+	assert_int_equal(channel_in_flight_count(c), 0);
+	assert_int_equal(channel_deferred_count(c), 0);
+	assert_int_equal(c->requeue_count, 1);
+	expect_in_order(c, 0, 1);
+	assert_int_equal(c->message_count, 0); /* it is not a new one */
+	exit_nsqd(n);
+}
+
+static void test_a_requeue_with_a_delay_waits_for_it(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct err err;
+	int64_t before, after;
+
+	(void)state;
+	put_in_flight(c, 0, 1, 1, HOUR);
+	before = clock_mono_ns();
+	assert_int_equal(channel_requeue_message(c, 1, id_of(0), HOUR / 2, &err), 0);
+	after = clock_mono_ns();
+	assert_int_equal(channel_in_flight_count(c), 0);
+	assert_int_equal(channel_deferred_count(c), 1);
+	assert_int_equal(c->requeue_count, 1);
+	assert_in_range(channel_next_deadline(c), before + HOUR / 2, after + HOUR / 2);
+	assert_false(channel_process_deferred_queue(c, before + HOUR / 2 - 1));
+	expect_nothing(c);
+	assert_true(channel_process_deferred_queue(c, after + HOUR / 2));
+	expect_in_order(c, 0, 1);
+	exit_nsqd(n);
+}
+
+static void test_a_delay_beyond_the_end_of_time_is_never_due(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+
+	(void)state;
+	put_in_flight(c, 0, 1, 1, INT64_MAX);
+	channel_put_message_deferred(c, new_message(1), INT64_MAX);
+	assert_false(channel_process_in_flight_queue(c, INT64_MAX - 1));
+	assert_false(channel_process_deferred_queue(c, INT64_MAX - 1));
+	exit_nsqd(n);
+}
+
+static void test_a_touch_begins_the_timeout_anew(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	int64_t minute = 60 * NSEC_PER_SEC, before;
+	struct err err;
+
+	(void)state;
+	put_in_flight(c, 0, 1, 1, NSEC_PER_SEC);
+	put_in_flight(c, 1, 1, 1, 2 * minute);
+	before = clock_mono_ns();
+	assert_int_equal(channel_touch_message(c, 1, id_of(0), minute, &err), 0);
+	assert_in_range(channel_next_deadline(c), before + minute, clock_mono_ns() + minute);
+	assert_false(channel_process_in_flight_queue(c, before + minute - 1));
+	/* It may be touched again, and now the other one is the next. */
+	assert_int_equal(channel_touch_message(c, 1, id_of(0), 3 * minute, &err), 0);
+	assert_true(channel_next_deadline(c) <= clock_mono_ns() + 2 * minute);
+	assert_int_equal(channel_in_flight_count(c), 2);
+	exit_nsqd(n);
+}
+
+static void test_touches_end_at_the_longest_timeout_since_delivery(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	int64_t max = nsqd_get_opts(n)->max_msg_timeout, before = clock_mono_ns(), after;
+	struct err err;
+
+	(void)state;
+	put_in_flight(c, 0, 1, 1, NSEC_PER_SEC);
+	after = clock_mono_ns();
+	assert_int_equal(channel_touch_message(c, 1, id_of(0), max + HOUR, &err), 0);
+	assert_in_range(channel_next_deadline(c), before + max, after + max);
+	assert_int_equal(channel_touch_message(c, 1, id_of(0), max, &err), 0);
+	assert_in_range(channel_next_deadline(c), before + max, after + max);
+	exit_nsqd(n);
+}
+
+static void test_two_messages_of_one_id_are_both_kept(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct err err = {0};
+
+	(void)state;
+	put_in_flight(c, 0, 1, 1, HOUR);
+	put_in_flight(c, 0, 1, 1, HOUR);
+	assert_int_equal(channel_in_flight_count(c), 2);
+	assert_int_equal(channel_finish_message(c, 1, id_of(0), &err), 0);
+	assert_int_equal(channel_finish_message(c, 1, id_of(0), &err), 0);
+	expect_fails(channel_finish_message(c, 1, id_of(0), &err), &err, "ID not in flight");
+	exit_nsqd(n);
+}
+
+/* --- the pump --------------------------------------------------------------------------------- */
+
+static void test_nothing_leaves_the_queue_while_nobody_asks(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+
+	(void)state;
+	put(t, 0, 30);
+	wait_for(channel_depth(c) == 30);
+	assert_int_equal(chan_len(c->memory_msg_chan), 10);
+	assert_int_equal(channel_backend_depth(c), 20);
+	stays(chan_len(c->memory_msg_chan) == 10 && c->hand_count == 0);
+	exit_nsqd(n);
+}
+
+static void test_a_consumer_gets_no_more_than_it_has_room_for(void **state)
+{
+	struct nsqd *n = idle_nsqd(100);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+	struct message *m[5];
+	size_t got = 0;
+
+	(void)state;
+	put(t, 0, 50);
+	wait_for(channel_depth(c) == 50);
+	while (got < 5) {
+		size_t k = take_within(c, m + got, 5 - got, PATIENCE);
+
+		assert_in_range(k, 1, 5 - got);
+		got += k;
+	}
+	wait_for(channel_depth(c) == 45);
+	for (size_t i = 0; i < 5; i++) {
+		assert_int_equal(seq_of(m[i]), i);
+		message_unref(m[i]);
+	}
+	stays(chan_len(c->memory_msg_chan) + c->hand_count == 45);
+	exit_nsqd(n);
+}
+
+static void test_what_the_pump_holds_counts_as_depth(void **state)
+{
+	struct nsqd *n = idle_nsqd(100);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+
+	(void)state;
+	ask_and_turn_away(c, 5);
+	put(t, 0, 20);
+	wait_for(c->hand_count > 0);
+	wait_for(channel_depth(c) == 20);
+	assert_in_range(c->hand_count, 1, 5);
+	assert_int_equal(chan_len(c->memory_msg_chan) + c->hand_count, 20);
+	/* The next who asks gets those first: the order is kept. */
+	expect_in_order(c, 0, 20);
+	exit_nsqd(n);
+}
+
+static void test_pause_puts_back_what_the_pump_holds(void **state)
+{
+	struct nsqd *n = idle_nsqd(100);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+
+	(void)state;
+	ask_and_turn_away(c, 5);
+	put(t, 0, 20);
+	wait_for(c->hand_count > 0 && channel_depth(c) == 20);
+	channel_pause(c);
+	assert_true(channel_is_paused(c));
+	assert_int_equal(c->hand_count, 0);
+	assert_int_equal(channel_depth(c), 20);
+	expect_nothing(c);
+	put(t, 20, 5);
+	expect_nothing(c);
+	channel_unpause(c);
+	expect_each_once(c, 0, 25);
+	assert_int_equal(c->message_count, 25); /* what was put back is not counted again */
+	exit_nsqd(n);
+}
+
+static void test_a_paused_channel_takes_messages_and_gives_none(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+
+	(void)state;
+	channel_pause(c);
+	channel_pause(c);
+	put(t, 0, 30);
+	wait_for(channel_depth(c) == 30);
+	expect_nothing(c);
+	channel_unpause(c);
+	channel_unpause(c);
+	expect_each_once(c, 0, 30);
+	exit_nsqd(n);
+}
+
+static void test_without_memory_all_goes_through_the_disk_in_order(void **state)
+{
+	struct nsqd *n = idle_nsqd(0);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+	struct err err;
+
+	(void)state;
+	assert_null(c->memory_msg_chan);
+	put(t, 0, 300);
+	wait_for(channel_backend_depth(c) == 300);
+	expect_in_order(c, 0, 300);
+	put_in_flight(c, 300, 1, 1, HOUR);
+	assert_int_equal(channel_requeue_message(c, 1, id_of(300), 0, &err), 0);
+	expect_in_order(c, 300, 1);
+	put(t, 0, 3);
+	wait_for(channel_depth(c) == 3);
+	assert_int_equal(channel_empty(c, &err), 0);
+	assert_int_equal(channel_depth(c), 0);
+	exit_nsqd(n);
+}
+
+/* --- operators -------------------------------------------------------------------------------- */
+
+static void test_channel_empty(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+	struct err err;
+
+	(void)state;
+	put_in_flight(c, 1000, 25, 0, HOUR);
+	assert_int_equal(channel_requeue_message(c, 0, id_of(1024), HOUR, &err), 0);
+	ask_and_turn_away(c, 5);
+	put(t, 0, 40);
+	wait_for(c->hand_count > 0 && channel_depth(c) == 40);
+	assert_int_equal(channel_in_flight_count(c), 24);
+	assert_int_equal(channel_deferred_count(c), 1);
+
+	assert_int_equal(channel_empty(c, &err), 0);
+	assert_int_equal(channel_in_flight_count(c), 0);
+	assert_int_equal(channel_deferred_count(c), 0);
+	assert_int_equal(c->hand_count, 0);
+	assert_int_equal(channel_depth(c), 0);
+	assert_true(channel_next_deadline(c) == INT64_MAX);
+	put(t, 40, 3);
+	expect_in_order(c, 40, 3);
+	exit_nsqd(n);
+}
+
+static void test_channel_empty_consumer(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct client_v2_stats stats;
+	struct err err;
+	int peer;
+	struct client_v2 *client = new_client(n, &peer);
+
+	(void)state;
+	client_v2_set_ready_count(client, 25);
+	assert_int_equal(channel_add_client(c, client, &err), 0);
+	put_in_flight(c, 0, 25, client->id, HOUR);
+	client_v2_sending_messages(client, 25);
+	assert_int_equal(client_v2_ready_for_messages(client, c), 0);
+	client_v2_stats(client, "", &stats);
+	assert_int_equal(stats.in_flight_count, 25);
+	client_v2_stats_free(&stats);
+
+	assert_int_equal(channel_empty(c, &err), 0);
+	client_v2_stats(client, "", &stats);
+	assert_int_equal(stats.in_flight_count, 0);
+	client_v2_stats_free(&stats);
+	assert_int_equal(client_v2_ready_for_messages(client, c), 25);
+	channel_remove_client(c, client);
+	free_client(client, peer);
+	exit_nsqd(n);
+}
+
+/* A FIN, a REQ or a timeout that has taken its message when the channel is emptied counts down after it. */
+static void test_an_answer_that_crosses_an_empty_does_not_raise_rdy(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct err err;
+	int peer;
+	struct client_v2 *client = new_client(n, &peer);
+
+	(void)state;
+	client_v2_set_ready_count(client, 5);
+	assert_int_equal(channel_add_client(c, client, &err), 0);
+	put_in_flight(c, 0, 3, client->id, HOUR);
+	client_v2_sending_messages(client, 3);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(channel_finish_message(c, client->id, id_of(i), &err), 0);
+	assert_int_equal(channel_empty(c, &err), 0);
+	client_v2_finished_message(client);
+	client_v2_requeued_message(client);
+	client_v2_timed_out_message(client);
+	assert_int_equal(client->in_flight_count, 0);
+	assert_int_equal(client_v2_ready_for_messages(client, c), 5);
+	channel_remove_client(c, client);
+	free_client(client, peer);
+	exit_nsqd(n);
+}
+
+static void test_who_holds_a_deleted_channel_is_told_so(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = channel_ref(get_channel(t, "ch"));
+	struct message *m = new_message(1);
+	struct err err = {0};
+	int peer;
+	struct client_v2 *client = new_client(n, &peer);
+
+	(void)state;
+	put_in_flight(c, 0, 1, 1, HOUR);
+	assert_int_equal(topic_delete_existing_channel(t, "ch", &err), 0);
+	assert_true(channel_exiting(c));
+	assert_int_equal(channel_put_messages(c, &m, 1, &err), 0);
+	assert_string_equal(err.msg, "exiting");
+	message_unref(m);
+	expect_fails(channel_add_client(c, client, &err), &err, "exiting");
+	expect_fails(channel_delete(c, &err), &err, "exiting");
+	expect_fails(channel_close(c, &err), &err, "exiting");
+	expect_fails(channel_finish_message(c, 1, id_of(0), &err), &err, "ID not in flight");
+	expect_fails(channel_requeue_message(c, 1, id_of(0), 0, &err), &err, "exiting");
+	assert_false(channel_process_in_flight_queue(c, INT64_MAX));
+	assert_false(channel_process_deferred_queue(c, INT64_MAX));
+	assert_int_equal(channel_depth(c), 0);
+	/* None of these waits for a pump that is gone. */
+	channel_pause(c);
+	channel_unpause(c);
+	assert_int_equal(channel_empty(c, &err), 0);
+	/* A client's pump that had a message in its hands may still come with it. */
+	put_in_flight(c, 2, 1, 1, HOUR);
+	channel_put_message_deferred(c, new_message(3), HOUR);
+	channel_unref(c);
+	free_client(client, peer);
+	exit_nsqd(n);
+}
+
+static void test_a_deleted_channel_leaves_no_file_and_disconnects_its_consumers(void **state)
+{
+	struct nsqd *n = idle_nsqd(0);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+	struct err err;
+	int peer;
+	struct client_v2 *client = new_client(n, &peer);
+	char buf[1];
+
+	(void)state;
+	assert_int_equal(channel_add_client(c, client, &err), 0);
+	put(t, 0, 100);
+	wait_for(channel_depth(c) == 100);
+	assert_true(files_of("test:ch") > 0);
+	channel_ref(c);
+	assert_int_equal(topic_delete_existing_channel(t, "ch", &err), 0);
+	assert_int_equal(files_of("test:ch"), 0);
+	assert_int_equal(read(peer, buf, 1), 0);
+	channel_remove_client(c, client); /* as its io_loop then does */
+	free_client(client, peer);
+	channel_unref(c);
+	assert_int_equal(channel_depth(get_channel(t, "ch")), 0);
+	exit_nsqd(n);
+}
+
+/* --- consumers -------------------------------------------------------------------------------- */
+
+static void test_max_channel_consumers(void **state)
+{
+	struct options *o = quiet_options();
+	struct nsqd *n;
+	struct channel *c;
+	struct client_v2 *a, *b;
+	int peer_a, peer_b;
+	struct err err;
+
+	(void)state;
+	o->max_channel_consumers = 1;
+	n = new_nsqd(o);
+	c = get_channel(get_topic(n, "test"), "ch");
+	a = new_client(n, &peer_a);
+	b = new_client(n, &peer_b);
+	assert_int_equal(channel_add_client(c, a, &err), 0);
+	expect_fails(
+		channel_add_client(c, b, &err), &err, "consumers for test:ch exceeds limit of 1");
+	channel_remove_client(c, a);
+	assert_int_equal(channel_add_client(c, b, &err), 0);
+	assert_int_equal(c->client_count, 1);
+	channel_remove_client(c, b);
+	assert_int_equal(c->client_count, 0);
+	free_client(a, peer_a);
+	free_client(b, peer_b);
+	exit_nsqd(n);
+}
+
+static void test_what_the_pump_took_for_a_consumer_that_leaves_goes_back(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+	struct err err;
+	int peer;
+	struct client_v2 *client = new_client(n, &peer);
+
+	(void)state;
+	assert_int_equal(channel_add_client(c, client, &err), 0);
+	ask_and_turn_away(c, 5);
+	put(t, 0, 3);
+	wait_for(c->hand_count > 0 && channel_depth(c) == 3);
+	channel_remove_client(c, client);
+	assert_int_equal(c->hand_count, 0);
+	assert_int_equal(channel_depth(c), 3);
+	expect_each_once(c, 0, 3);
+	free_client(client, peer);
+	exit_nsqd(n);
+}
+
+static void test_a_timeout_is_told_to_the_client_that_had_the_message(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct err err;
+	int peer_a, peer_b;
+	struct client_v2 *a = new_client(n, &peer_a), *b = new_client(n, &peer_b);
+
+	(void)state;
+	assert_int_equal(channel_add_client(c, a, &err), 0);
+	assert_int_equal(channel_add_client(c, b, &err), 0);
+	put_in_flight(c, 0, 2, a->id, HOUR);
+	put_in_flight(c, 2, 1, b->id, HOUR);
+	client_v2_sending_messages(a, 2);
+	client_v2_sending_messages(b, 1);
+	channel_remove_client(c, b); /* whoever has left is not told */
+	assert_true(channel_process_in_flight_queue(c, INT64_MAX));
+	assert_int_equal(a->in_flight_count, 0);
+	assert_int_equal(b->in_flight_count, 1);
+	assert_int_equal(c->timeout_count, 3);
+	channel_remove_client(c, a);
+	free_client(a, peer_a);
+	free_client(b, peer_b);
+	exit_nsqd(n);
+}
+
+static void test_an_ephemeral_channel_goes_with_its_last_consumer(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch#ephemeral");
+	struct err err;
+	int peer_a, peer_b;
+	struct client_v2 *a = new_client(n, &peer_a), *b = new_client(n, &peer_b);
+
+	(void)state;
+	assert_int_equal(channel_add_client(c, a, &err), 0);
+	assert_int_equal(channel_add_client(c, b, &err), 0);
+	channel_remove_client(c, a);
+	assert_int_equal(channel_count(t), 1);
+	channel_remove_client(c, b);
+	wait_for(channel_count(t) == 0);
+	assert_int_equal(topic_count(n), 1); /* its topic is not ephemeral */
+	free_client(a, peer_a);
+	free_client(b, peer_b);
+	exit_nsqd(n);
+	assert_int_equal(files_of("test:"), 0);
+}
+
+static void test_an_ephemeral_topic_goes_with_the_last_consumer_of_its_last_channel(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test#ephemeral");
+	struct channel *c = get_channel(t, "ch#ephemeral");
+	struct err err;
+	int peer;
+	struct client_v2 *client = new_client(n, &peer);
+
+	(void)state;
+	assert_int_equal(channel_add_client(c, client, &err), 0);
+	channel_remove_client(c, client);
+	wait_for(topic_count(n) == 0);
+	free_client(client, peer);
+	exit_nsqd(n);
+}
+
+static void test_only_the_channel_that_was_left_is_deleted_not_its_successor(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test"), *u;
+	struct channel *old = channel_ref(get_channel(t, "ch#ephemeral")), *successor;
+	struct err err;
+
+	(void)state;
+	assert_int_equal(topic_delete_existing_channel(t, "ch#ephemeral", &err), 0);
+	successor = get_channel(t, "ch#ephemeral");
+	topic_delete_channel(t, old);
+	assert_ptr_equal(get_channel(t, "ch#ephemeral"), successor);
+	assert_false(channel_exiting(successor));
+	channel_unref(old);
+
+	topic_ref(t);
+	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+	u = get_topic(n, "test");
+	nsqd_delete_topic(n, t);
+	assert_ptr_equal(get_topic(n, "test"), u);
+	assert_false(topic_exiting(u));
+	topic_unref(t);
+	exit_nsqd(n);
+}
+
+static void test_an_ephemeral_channel_drops_what_exceeds_its_memory(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch#ephemeral");
+
+	(void)state;
+	put(t, 0, 10);
+	wait_for(channel_depth(c) == 10);
+	put(t, 10, 10);
+	wait_for(topic_depth(t) == 0 && c->message_count == 20);
+	assert_int_equal(channel_depth(c), 10);
+	expect_in_order(c, 0, 10);
+	exit_nsqd(n);
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
+static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(void **state)
+{
+	struct nsqd *n = idle_nsqd(100);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+	struct message *m;
+	struct err err;
+
+	(void)state;
+	/* In the hand, in memory, on disk, in flight (with its attempts), deferred by REQ and by DPUB. */
+	ask_and_turn_away(c, 5);
+	put(t, 0, 150);
+	wait_for(c->hand_count > 0 && channel_depth(c) == 150);
+	assert_true(channel_backend_depth(c) > 0);
+	put_in_flight(c, 150, 300, 1, HOUR);
+	assert_int_equal(channel_requeue_message(c, 1, id_of(449), HOUR, &err), 0);
+	channel_put_message_deferred(c, new_message(450), HOUR);
+	m = new_message(451);
+	m->attempts = 7;
+	channel_start_in_flight_timeout(c, &m, 1, 1, HOUR);
+	exit_nsqd(n);
+
+	n = idle_nsqd(100);
+	assert_int_equal(nsqd_load_metadata(n, &err), 0);
+	c = topic_get_existing_channel(get_topic(n, "test"), "ch");
+	assert_non_null(c);
+	channel_unref(c);
+	assert_int_equal(channel_depth(c), 452);
+	assert_int_equal(channel_in_flight_count(c), 0);
+	assert_int_equal(channel_deferred_count(c), 0);
+	bool seen[452] = {false};
+	for (size_t i = 0; i < COUNT(seen); i++) {
+		m = take_one(c);
+		assert_true(seq_of(m) < COUNT(seen) && !seen[seq_of(m)]);
+		assert_int_equal(m->attempts, seq_of(m) == 451 ? 7 : 0);
+		seen[seq_of(m)] = true;
+		message_unref(m);
+	}
+	expect_nothing(c);
+	exit_nsqd(n);
+}
+
+/* --- a disk that refuses ---------------------------------------------------------------------- */
+
+static void expect_health(struct nsqd *n, const char *want)
+{
+	char buf[256];
+
+	assert_string_equal(nsqd_get_health(n, buf, sizeof(buf)), want);
+}
+
+static void test_channel_health(void **state)
+{
+	struct nsqd *n = idle_nsqd(2);
+	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct faulty_queue *f = make_channel_faulty(c);
+	struct message *m[3] = {new_message(0), new_message(1), new_message(2)};
+	struct err err = {0};
+
+	(void)state;
+	f->allow = 0;
+	assert_int_equal(channel_put_messages(c, m, 2, &err), 2);
+	expect_health(n, "OK");
+	assert_int_equal(channel_put_messages(c, m + 2, 1, &err), 0);
+	assert_string_equal(err.msg, "never gonna happen");
+	expect_health(n, "NOK - never gonna happen");
+	assert_int_equal(c->message_count, 2);
+	f->allow = -1;
+	assert_int_equal(channel_put_messages(c, m + 2, 1, &err), 1);
+	expect_health(n, "OK");
+	expect_each_once(c, 0, 3);
+	exit_nsqd(n);
+}
+
+static void test_what_comes_back_and_is_refused_waits_and_is_tried_again(void **state)
+{
+	struct nsqd *n = idle_nsqd(2);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+	struct faulty_queue *f = make_channel_faulty(c);
+	struct err err = {0};
+	int64_t now;
+
+	(void)state;
+	put(t, 0, 2);
+	wait_for(channel_depth(c) == 2);
+	f->allow = 0;
+	put_in_flight(c, 2, 5, 1, HOUR);
+	channel_put_message_deferred(c, new_message(7), HOUR);
+	/* By a REQ, a timeout, and the end of a delay. */
+	assert_int_equal(channel_requeue_message(c, 1, id_of(2), 0, &err), 0);
+	now = clock_mono_ns() + HOUR;
+	assert_true(channel_process_in_flight_queue(c, now));
+	assert_true(channel_process_deferred_queue(c, now));
+	assert_int_equal(channel_in_flight_count(c), 0);
+	assert_int_equal(channel_deferred_count(c), 6);
+	assert_false(nsqd_is_healthy(n));
+	assert_int_equal(c->timeout_count, 4);
+	assert_int_equal(c->requeue_count, 1);
+	/* Not at once again. */
+	assert_true(channel_next_deadline(c) > clock_mono_ns());
+	f->allow = -1;
+	assert_true(channel_process_deferred_queue(c, now));
+	assert_int_equal(channel_deferred_count(c), 0);
+	assert_true(nsqd_is_healthy(n));
+	expect_each_once(c, 0, 8);
+	exit_nsqd(n);
+}
+
+static void test_what_cannot_be_put_back_at_a_pause_stays_in_hand(void **state)
+{
+	struct nsqd *n = idle_nsqd(3);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+	struct faulty_queue *f = make_channel_faulty(c);
+	struct message *m;
+
+	(void)state;
+	ask_and_turn_away(c, 2);
+	put(t, 0, 2);
+	wait_for(c->hand_count == 2 || chan_len(c->memory_msg_chan) > 0);
+	put(t, 2, 3);
+	wait_for(channel_depth(c) == 5);
+	f->allow = 0;
+	channel_pause(c);
+	assert_int_equal(channel_depth(c), 5);
+	/* Paused is paused, though it is in the pump's hand. */
+	assert_int_equal(take_within(c, &m, 1, A_WHILE), 0);
+	f->allow = -1;
+	channel_unpause(c);
+	expect_each_once(c, 0, 5);
+	exit_nsqd(n);
+}
+
+/* --- many threads ----------------------------------------------------------------------------- */
+
+/* Consumers that finish, requeue, touch and forget, while time passes quickly and operators meddle. */
+struct stress {
+	struct nsqd *n;
+	struct topic *t;
+	struct channel *c;
+	struct chan *done; /* closed when all are finished */
+	size_t total;
+	_Atomic size_t finished;
+	_Atomic uint8_t *seen; /* how often each was finished */
+	_Atomic int64_t next_client;
+};
+
+static bool over(struct stress *s)
+{
+	return s->finished == s->total;
+}
+
+static void consume(void *arg)
+{
+	struct stress *s = arg;
+	int64_t id = ++s->next_client;
+
+	while (!over(s)) {
+		struct message *m[20];
+		size_t n = take_within(s->c, m, 1 + rand_below(20), NSEC_PER_MSEC);
+		struct message_id ids[20];
+		uint32_t seqs[20];
+		struct err err;
+
+		for (size_t i = 0; i < n; i++) {
+			ids[i] = m[i]->id;
+			seqs[i] = seq_of(m[i]);
+		}
+		if (n > 0)
+			channel_start_in_flight_timeout(s->c, m, n, id, 5 * NSEC_PER_MSEC);
+		for (size_t i = 0; i < n; i++) {
+			switch (rand_below(8)) {
+			case 0: /* forgets it */
+				break;
+			case 1:
+				(void)channel_requeue_message(s->c, id, ids[i], 0, &err);
+				break;
+			case 2:
+				(void)channel_requeue_message(
+					s->c, id, ids[i], NSEC_PER_MSEC, &err);
+				break;
+			case 3:
+				(void)channel_touch_message(s->c, id, ids[i], NSEC_PER_MSEC, &err);
+				break;
+			default:
+				if (channel_finish_message(s->c, id, ids[i], &err) == 0) {
+					s->seen[seqs[i]]++;
+					s->finished++;
+				}
+			}
+		}
+	}
+}
+
+static void let_time_pass(void *arg)
+{
+	struct stress *s = arg;
+
+	while (!over(s)) {
+		channel_process_in_flight_queue(s->c, clock_mono_ns());
+		channel_process_deferred_queue(s->c, clock_mono_ns());
+		sleep_ns(NSEC_PER_MSEC / 2);
+	}
+}
+
+static void meddle(void *arg)
+{
+	struct stress *s = arg;
+
+	while (!over(s)) {
+		struct err err;
+		int peer, fds[2];
+
+		channel_pause(s->c);
+		topic_pause(s->t);
+		(void)channel_depth(s->c);
+		channel_unpause(s->c);
+		topic_unpause(s->t);
+		CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+		peer = fds[1];
+		struct client_v2 *client = client_v2_new(s->n, stream_sock_new(fds[0]), "x:1");
+		CHECK(channel_add_client(s->c, client, &err) == 0);
+		channel_remove_client(s->c, client);
+		client_v2_free(client);
+		close(peer);
+		sleep_ns(NSEC_PER_MSEC);
+	}
+}
+
+static void run_stress(int64_t mem_queue_size)
+{
+	struct stress s = {.n = idle_nsqd(mem_queue_size), .total = (size_t)ROUNDS(10000)};
+	struct wait_group wg;
+
+	s.t = get_topic(s.n, "test");
+	s.c = get_channel(s.t, "ch");
+	s.seen = xcalloc(s.total, sizeof(*s.seen));
+	wait_group_init(&wg);
+	for (int i = 0; i < 3; i++)
+		go(&wg, consume, &s);
+	go(&wg, let_time_pass, &s);
+	go(&wg, meddle, &s);
+	for (size_t i = 0; i < s.total; i += 100)
+		put(s.t, (uint32_t)i, 100);
+	wait_for(over(&s));
+	join(&wg);
+	for (size_t i = 0; i < s.total; i++)
+		assert_int_equal(s.seen[i], 1);
+	assert_int_equal(channel_depth(s.c), 0);
+	assert_int_equal(channel_in_flight_count(s.c), 0);
+	assert_int_equal(channel_deferred_count(s.c), 0);
+	assert_int_equal(s.c->message_count, s.total);
+	free((void *)s.seen);
+	exit_nsqd(s.n);
+}
+
+static void test_whatever_consumers_do_each_message_is_finished_once(void **state)
+{
+	(void)state;
+	run_stress(100);
+}
+
+static void test_and_so_it_is_without_memory(void **state)
+{
+	(void)state;
+	run_stress(0);
+}
+
+static void empty_until_stopped(void *arg)
+{
+	struct stress *s = arg;
+
+	while (!over(s)) {
+		struct err err;
+
+		CHECK(channel_empty(s->c, &err) == 0);
+		s->finished++;
+	}
+}
+
+static void test_empty_while_everybody_is_busy_leaves_nothing_behind(void **state)
+{
+	struct stress s = {.n = idle_nsqd(10), .total = (size_t)ROUNDS(500)};
+	struct wait_group wg;
+	struct err err;
+
+	(void)state;
+	s.t = get_topic(s.n, "test");
+	s.c = get_channel(s.t, "ch");
+	s.seen = xcalloc(1 << 20, sizeof(*s.seen));
+	wait_group_init(&wg);
+	go(&wg, let_time_pass, &s);
+	go(&wg, meddle, &s);
+	go(&wg, empty_until_stopped, &s);
+	for (uint32_t i = 0; !over(&s); i += 50)
+		put(s.t, i % 1000, 50);
+	join(&wg);
+	wait_for(topic_depth(s.t) == 0);
+	sleep_ns(A_WHILE);
+	assert_int_equal(channel_empty(s.c, &err), 0);
+	assert_int_equal(channel_depth(s.c), 0);
+	free((void *)s.seen);
+	exit_nsqd(s.n);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		nsqd_test(test_a_finished_message_is_gone),
+		nsqd_test(test_a_client_answers_for_its_own_messages_only),
+		nsqd_test(test_what_is_not_in_flight_cannot_be_answered),
+		nsqd_test(test_in_flight_worker),
+		nsqd_test(test_a_requeued_message_comes_back_at_once),
+		nsqd_test(test_a_requeue_with_a_delay_waits_for_it),
+		nsqd_test(test_a_delay_beyond_the_end_of_time_is_never_due),
+		nsqd_test(test_a_touch_begins_the_timeout_anew),
+		nsqd_test(test_touches_end_at_the_longest_timeout_since_delivery),
+		nsqd_test(test_two_messages_of_one_id_are_both_kept),
+		nsqd_test(test_nothing_leaves_the_queue_while_nobody_asks),
+		nsqd_test(test_a_consumer_gets_no_more_than_it_has_room_for),
+		nsqd_test(test_what_the_pump_holds_counts_as_depth),
+		nsqd_test(test_pause_puts_back_what_the_pump_holds),
+		nsqd_test(test_a_paused_channel_takes_messages_and_gives_none),
+		nsqd_test(test_without_memory_all_goes_through_the_disk_in_order),
+		nsqd_test(test_channel_empty),
+		nsqd_test(test_channel_empty_consumer),
+		nsqd_test(test_an_answer_that_crosses_an_empty_does_not_raise_rdy),
+		nsqd_test(test_who_holds_a_deleted_channel_is_told_so),
+		nsqd_test(test_a_deleted_channel_leaves_no_file_and_disconnects_its_consumers),
+		nsqd_test(test_max_channel_consumers),
+		nsqd_test(test_what_the_pump_took_for_a_consumer_that_leaves_goes_back),
+		nsqd_test(test_a_timeout_is_told_to_the_client_that_had_the_message),
+		nsqd_test(test_an_ephemeral_channel_goes_with_its_last_consumer),
+		nsqd_test(test_an_ephemeral_topic_goes_with_the_last_consumer_of_its_last_channel),
+		nsqd_test(test_only_the_channel_that_was_left_is_deleted_not_its_successor),
+		nsqd_test(test_an_ephemeral_channel_drops_what_exceeds_its_memory),
+		nsqd_test(test_close_writes_everything_to_disk_and_a_new_daemon_has_it),
+		nsqd_test(test_channel_health),
+		nsqd_test(test_what_comes_back_and_is_refused_waits_and_is_tried_again),
+		nsqd_test(test_what_cannot_be_put_back_at_a_pause_stays_in_hand),
+		nsqd_test(test_whatever_consumers_do_each_message_is_finished_once),
+		nsqd_test(test_and_so_it_is_without_memory),
+		nsqd_test(test_empty_while_everybody_is_busy_leaves_nothing_behind),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
