@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: MIT */
+/* metadata: nsqd.dat as stock writes and reads it, byte for byte; and what is not to be trusted. */
+#include "test/unit/nsqd_test.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "common/version.h"
+
+#define VERSION_JSON "\"version\":\"" NSQ_VERSION "\"}"
+
+static char *read_file(const char *path)
+{
+	FILE *f = fopen(path, "r");
+	char *buf;
+	size_t len;
+
+	if (!f)
+		fail_msg("no %s", path);
+	buf = xcalloc(1, 1 << 20);
+	len = fread(buf, 1, (1 << 20) - 1, f);
+	buf[len] = '\0';
+	fclose(f);
+	return buf;
+}
+
+static void expect_file(const char *want)
+{
+	char *got = read_file("nsqd.dat");
+
+	assert_string_equal(got, want);
+	free(got);
+}
+
+static void write_file(const char *text)
+{
+	FILE *f = fopen("nsqd.dat", "w");
+
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+static void persist(struct nsqd *n)
+{
+	struct err err = {0};
+
+	if (nsqd_persist_metadata(n, &err) != 0)
+		fail_msg("%s", err.msg);
+}
+
+static void load(struct nsqd *n)
+{
+	struct err err = {0};
+
+	if (nsqd_load_metadata(n, &err) != 0)
+		fail_msg("%s", err.msg);
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+static void test_nothing_is_written_as_null(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+
+	(void)state;
+	persist(n);
+	expect_file("{\"topics\":null," VERSION_JSON);
+	get_topic(n, "a");
+	persist(n);
+	expect_file(
+		"{\"topics\":[{\"name\":\"a\",\"paused\":false,\"channels\":null}]," VERSION_JSON);
+	exit_nsqd(n);
+}
+
+static void test_topics_and_channels_are_written_as_stock_does(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+
+	(void)state;
+	get_channel(get_topic(n, "b"), "y");
+	channel_pause(get_channel(get_topic(n, "b"), "x"));
+	topic_pause(get_topic(n, "a"));
+	get_channel(get_topic(n, "a"), "c.1-2_3");
+	persist(n);
+	expect_file("{\"topics\":[{\"name\":\"a\",\"paused\":true,\"channels\":"
+		    "[{\"name\":\"c.1-2_3\",\"paused\":false}]},"
+		    "{\"name\":\"b\",\"paused\":false,\"channels\":"
+		    "[{\"name\":\"x\",\"paused\":true},{\"name\":\"y\",\"paused\":false}]}]"
+		    "," VERSION_JSON);
+	exit_nsqd(n);
+}
+
+static void test_what_is_ephemeral_is_not_written(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+
+	(void)state;
+	get_channel(get_topic(n, "a#ephemeral"), "x");
+	get_channel(get_topic(n, "b"), "x#ephemeral");
+	get_channel(get_topic(n, "c"), "x#ephemeral");
+	get_channel(get_topic(n, "c"), "y");
+	persist(n);
+	expect_file("{\"topics\":[{\"name\":\"b\",\"paused\":false,\"channels\":null},"
+		    "{\"name\":\"c\",\"paused\":false,\"channels\":"
+		    "[{\"name\":\"y\",\"paused\":false}]}]," VERSION_JSON);
+	exit_nsqd(n);
+}
+
+static void test_what_is_being_deleted_is_not_written(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "a");
+	struct channel *c = get_channel(t, "x");
+	struct err err;
+
+	(void)state;
+	/* As seen between the flag and the end of the deletion, while both are in their maps. */
+	assert_int_equal(channel_delete(c, &err), 0);
+	persist(n);
+	expect_file(
+		"{\"topics\":[{\"name\":\"a\",\"paused\":false,\"channels\":null}]," VERSION_JSON);
+	assert_int_equal(topic_delete(t, &err), 0);
+	persist(n);
+	expect_file("{\"topics\":null," VERSION_JSON);
+	exit_nsqd(n);
+}
+
+static void test_only_the_owner_may_read_it_and_nothing_else_is_left(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct stat st;
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		persist(n);
+	assert_int_equal(stat("nsqd.dat", &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_int_equal(files_of("nsqd.dat"), 1);
+	exit_nsqd(n);
+}
+
+static void test_a_file_that_cannot_be_replaced_is_an_error_and_leaves_no_other(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(mkdir("nsqd.dat", 0700), 0);
+	assert_int_equal(nsqd_persist_metadata(n, &err), -1);
+	assert_int_equal(err.code, EISDIR);
+	assert_int_equal(files_of("nsqd.dat"), 1);
+	assert_int_equal(rmdir("nsqd.dat"), 0);
+	persist(n);
+	exit_nsqd(n);
+}
+
+static void test_at_exit_the_file_has_everything_and_stays_so(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+
+	(void)state;
+	get_channel(get_topic(n, "a"), "x");
+	nsqd_exit(n);
+	persist(n); /* nobody may write it without the topics that have closed */
+	nsqd_free(n);
+	expect_file("{\"topics\":[{\"name\":\"a\",\"paused\":false,\"channels\":"
+		    "[{\"name\":\"x\",\"paused\":false}]}]," VERSION_JSON);
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+static void test_no_file_is_a_fresh_start(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+
+	(void)state;
+	load(n);
+	assert_int_equal(topic_count(n), 0);
+	assert_false(n->is_loading);
+	exit_nsqd(n);
+}
+
+static void test_what_was_written_is_read_again(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t;
+
+	(void)state;
+	get_channel(get_topic(n, "a"), "x");
+	channel_pause(get_channel(get_topic(n, "a"), "y"));
+	topic_pause(get_topic(n, "b"));
+	exit_nsqd(n);
+	n = idle_nsqd(10);
+	load(n);
+	assert_int_equal(topic_count(n), 2);
+	t = nsqd_get_existing_topic(n, "a");
+	assert_non_null(t);
+	topic_unref(t);
+	assert_int_equal(channel_count(t), 2);
+	assert_false(topic_is_paused(t));
+	assert_false(channel_is_paused(get_channel(t, "x")));
+	assert_true(channel_is_paused(get_channel(t, "y")));
+	assert_true(topic_is_paused(get_topic(n, "b")));
+	/* And it runs. */
+	put(t, 0, 1);
+	expect_in_order(get_channel(t, "x"), 0, 1);
+	exit_nsqd(n);
+}
+
+static void test_any_json_that_stock_takes_is_taken(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+
+	(void)state;
+	write_file(
+		" { \"Version\":\"0.1\", \"new\":[1,{}], \"topics\":[\n"
+		"{\"name\":\"a\"},"
+		"{\"name\":\"b\",\"paused\":null,\"channels\":null},"
+		"{\"NAME\":\"c\",\"channels\":[{\"name\":\"\\u0078\",\"paused\":true,\"more\":1}]}"
+		"]}\n");
+	load(n);
+	assert_int_equal(topic_count(n), 3);
+	assert_int_equal(channel_count(get_topic(n, "c")), 1);
+	assert_true(channel_is_paused(get_channel(get_topic(n, "c"), "x")));
+	exit_nsqd(n);
+}
+
+static void test_null_and_an_empty_object_are_a_fresh_start(void **state)
+{
+	static const char *const texts[] = {"null", "{}", "{\"topics\":null}", "{\"topics\":[]}"};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(texts); i++) {
+		struct nsqd *n = idle_nsqd(10);
+
+		write_file(texts[i]);
+		load(n);
+		assert_int_equal(topic_count(n), 0);
+		exit_nsqd(n);
+	}
+}
+
+static void test_invalid_names_are_skipped_and_the_others_are_there(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+
+	(void)state;
+	write_file("{\"topics\":[{\"name\":\"\"},{\"name\":\"../evil\"},{\"name\":\"a b\"},{},"
+		   "{\"name\":\"ok\",\"channels\":[{\"name\":\"x/y\"},{\"name\":\"good\"},{}]}]}");
+	load(n);
+	assert_int_equal(topic_count(n), 1);
+	assert_int_equal(channel_count(get_topic(n, "ok")), 1);
+	assert_non_null(get_channel(get_topic(n, "ok"), "good"));
+	exit_nsqd(n);
+}
+
+static void test_a_topic_that_is_listed_twice_is_one(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+
+	(void)state;
+	write_file("{\"topics\":[{\"name\":\"a\",\"channels\":[{\"name\":\"x\"}]},"
+		   "{\"name\":\"a\",\"paused\":true,\"channels\":[{\"name\":\"y\"},{\"name\":\"x\"}"
+		   "]}]}");
+	load(n);
+	assert_int_equal(topic_count(n), 1);
+	assert_int_equal(channel_count(get_topic(n, "a")), 2);
+	assert_true(topic_is_paused(get_topic(n, "a")));
+	exit_nsqd(n);
+}
+
+static void test_a_broken_file_is_an_error_creates_nothing_and_stays_as_it_is(void **state)
+{
+	static const char *const broken[] = {
+		"",
+		"{",
+		"[]",
+		"1",
+		"{\"topics\":[{\"name\":\"a\"}]} x",
+		"{\"topics\":[{\"name\":\"a\"},]}",
+		"{\"topics\":{}}",
+		"{\"topics\":\"a\"}",
+		"{\"topics\":[\"a\"]}",
+		"{\"topics\":[{\"name\":\"a\"},{\"name\":1}]}",
+		"{\"topics\":[{\"name\":\"a\",\"paused\":\"true\"}]}",
+		"{\"topics\":[{\"name\":\"a\",\"channels\":{}}]}",
+		"{\"topics\":[{\"name\":\"a\",\"channels\":[1]}]}",
+		"{\"topics\":[{\"name\":\"a\",\"channels\":[{\"name\":true}]}]}",
+		"{\"topics\":[{\"name\":\"a\"}],\"version\":1}",
+		"{\"topics\":[{\"name\":\"a\"}",
+		"{\"topics\":[{\"name\":\"a\n\"}]}",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(broken); i++) {
+		struct nsqd *n = idle_nsqd(10);
+		struct err err = {0};
+
+		write_file(broken[i]);
+		if (nsqd_load_metadata(n, &err) != -1)
+			fail_msg("taken: %s", broken[i]);
+		assert_non_null(strstr(err.msg, "failed to parse metadata in "));
+		assert_int_equal(topic_count(n), 0);
+		assert_false(n->is_loading);
+		expect_file(broken[i]);
+		exit_nsqd(n);
+	}
+}
+
+static void test_a_file_that_cannot_be_read_is_an_error(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(mkdir("nsqd.dat", 0700), 0);
+	assert_int_equal(nsqd_load_metadata(n, &err), -1);
+	assert_non_null(strstr(err.msg, "failed to read metadata from "));
+	assert_int_equal(rmdir("nsqd.dat"), 0);
+	exit_nsqd(n);
+}
+
+/* --- changes ---------------------------------------------------------------------------------- */
+
+static bool file_has(const char *text)
+{
+	char *got;
+	bool found;
+
+	if (access("nsqd.dat", F_OK) != 0)
+		return false;
+	got = read_file("nsqd.dat");
+	found = strstr(got, text) != NULL;
+	free(got);
+	return found;
+}
+
+static void test_a_change_is_written_by_itself(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t;
+	struct err err;
+
+	(void)state;
+	assert_int_equal(nsqd_main(n, &err), 0);
+	t = get_topic(n, "a");
+	wait_for(file_has("\"name\":\"a\""));
+	get_channel(t, "x");
+	wait_for(file_has("\"name\":\"x\""));
+	assert_int_equal(topic_delete_existing_channel(t, "x", &err), 0);
+	wait_for(!file_has("\"name\":\"x\""));
+	assert_int_equal(nsqd_delete_existing_topic(n, "a", &err), 0);
+	wait_for(!file_has("\"name\":\"a\""));
+	exit_nsqd(n);
+}
+
+static void test_what_is_ephemeral_causes_no_write(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct err err;
+
+	(void)state;
+	assert_int_equal(nsqd_main(n, &err), 0);
+	get_channel(get_topic(n, "a#ephemeral"), "x#ephemeral");
+	stays(access("nsqd.dat", F_OK) != 0);
+	exit_nsqd(n);
+}
+
+static void test_loading_does_not_write(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+
+	(void)state;
+	write_file("{\"topics\":[{\"name\":\"a\",\"channels\":[{\"name\":\"x\"}]}]}");
+	load(n);
+	assert_int_equal(chan_len(n->persist_chan), 0);
+	expect_file("{\"topics\":[{\"name\":\"a\",\"channels\":[{\"name\":\"x\"}]}]}");
+	exit_nsqd(n);
+}
+
+struct persisters {
+	struct nsqd *n;
+	_Atomic bool stop;
+	_Atomic int failed;
+};
+
+static void persist_until_stopped(void *arg)
+{
+	struct persisters *p = arg;
+	struct err err;
+
+	while (!p->stop)
+		p->failed += nsqd_persist_metadata(p->n, &err) != 0;
+}
+
+static void change_until_stopped(void *arg)
+{
+	struct persisters *p = arg;
+
+	for (unsigned i = 0; !p->stop; i++) {
+		char name[16];
+		struct err err;
+		struct topic *t;
+
+		snprintf(name, sizeof(name), "t%u", i % 7);
+		t = nsqd_get_topic(p->n, name, &err);
+		if (t) {
+			channel_unref(topic_get_channel(t, "x", &err));
+			topic_pause(t);
+			if (i % 3 == 0)
+				(void)topic_delete_existing_channel(t, "x", &err);
+		}
+		topic_unref(t);
+		if (i % 5 == 0)
+			(void)nsqd_delete_existing_topic(p->n, name, &err);
+	}
+}
+
+static void test_many_who_write_at_once_leave_a_whole_file(void **state)
+{
+	struct persisters p = {.n = idle_nsqd(10)};
+	struct wait_group wg;
+
+	(void)state;
+	wait_group_init(&wg);
+	get_topic(p.n, "stays");
+	persist(p.n);
+	go(&wg, persist_until_stopped, &p);
+	go(&wg, persist_until_stopped, &p);
+	go(&wg, change_until_stopped, &p);
+	for (int i = 0; i < ROUNDS(100); i++) {
+		char *got = read_file("nsqd.dat");
+
+		assert_int_equal(strncmp(got, "{\"topics\":[{\"name\":\"", 20), 0);
+		assert_non_null(strstr(got, "\"name\":\"stays\""));
+		assert_string_equal(got + strlen(got) - strlen(VERSION_JSON), VERSION_JSON);
+		free(got);
+	}
+	p.stop = true;
+	join(&wg);
+	assert_int_equal(p.failed, 0);
+	assert_int_equal(files_of("nsqd.dat"), 1);
+	exit_nsqd(p.n);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		nsqd_test(test_nothing_is_written_as_null),
+		nsqd_test(test_topics_and_channels_are_written_as_stock_does),
+		nsqd_test(test_what_is_ephemeral_is_not_written),
+		nsqd_test(test_what_is_being_deleted_is_not_written),
+		nsqd_test(test_only_the_owner_may_read_it_and_nothing_else_is_left),
+		nsqd_test(test_a_file_that_cannot_be_replaced_is_an_error_and_leaves_no_other),
+		nsqd_test(test_at_exit_the_file_has_everything_and_stays_so),
+		nsqd_test(test_no_file_is_a_fresh_start),
+		nsqd_test(test_what_was_written_is_read_again),
+		nsqd_test(test_any_json_that_stock_takes_is_taken),
+		nsqd_test(test_null_and_an_empty_object_are_a_fresh_start),
+		nsqd_test(test_invalid_names_are_skipped_and_the_others_are_there),
+		nsqd_test(test_a_topic_that_is_listed_twice_is_one),
+		nsqd_test(test_a_broken_file_is_an_error_creates_nothing_and_stays_as_it_is),
+		nsqd_test(test_a_file_that_cannot_be_read_is_an_error),
+		nsqd_test(test_a_change_is_written_by_itself),
+		nsqd_test(test_what_is_ephemeral_causes_no_write),
+		nsqd_test(test_loading_does_not_write),
+		nsqd_test(test_many_who_write_at_once_leave_a_whole_file),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
