@@ -658,6 +658,8 @@ static void handle_accepted(void *arg, int fd, const struct sockaddr *addr, sock
 
 /* --- the server ------------------------------------------------------------------------------ */
 
+static void log_mhd(void *cls, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
+
 /* What libmicrohttpd has to say; net/http says such things at the same level. */
 static void log_mhd(void *cls, const char *fmt, va_list ap)
 {
