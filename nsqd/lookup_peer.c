@@ -24,7 +24,7 @@
 
 /* For connecting, and for each read and write. */
 #define TIMEOUT_NS NSEC_PER_SEC
-#define REST_FACTOR 10
+#define REST_FACTOR 3
 
 static const char magic_v1[] = "  V1";
 

@@ -50,9 +50,9 @@ void lookup_peer_close(struct lookup_peer *lp);
 int lookup_peer_command(struct lookup_peer *lp, const char *cmd, const struct strbuf *body,
 	struct strbuf *resp, struct err *err);
 /*
- * True while a peer that could not be reached is better left alone: for ten
+ * True while a peer that could not be reached is better left alone: for three
  * times as long as the last attempt took, so that a dead one costs its loop a
- * tenth of its time at most. What it misses it learns when it connects.
+ * quarter of its time at most. What it misses it learns when it connects.
  */
 int lookup_peer_resting(const struct lookup_peer *lp);
 

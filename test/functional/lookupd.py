@@ -143,8 +143,8 @@ class FakeLookupd:
                        lambda: 'lookupd hears %r; it heard %r' % (
                            command, self.commands))
 
-    def wait_registered(self, *entries, gone=()):
+    def wait_registered(self, *entries, gone=(), timeout=None):
         wait_until(lambda: set(entries) <= self.registered
                    and not set(gone) & self.registered,
                    lambda: 'registered are %r without %r: %r' % (
-                       entries, gone, self.registered))
+                       entries, gone, self.registered), timeout)
