@@ -30,6 +30,7 @@
 #include "nsqd/http_server.h"
 #include "nsqd/metadata.h"
 #include "nsqd/queue_scan.h"
+#include "nsqd/statsd.h"
 #include "nsqd/tcp.h"
 #include "nsqd/topic.h"
 #include "protocol/names.h"
@@ -173,6 +174,8 @@ int nsqd_main(struct nsqd *n, struct err *err)
 	if (wait_group_wrap(&n->wait_group, "metadata", nsqd_metadata_loop, n, err) != 0 ||
 		wait_group_wrap(&n->wait_group, "scan", nsqd_queue_scan_loop, n, err) != 0 ||
 		wait_group_wrap(&n->wait_group, "lookup", lookup_loop, n, err) != 0 ||
+		(*n->opts->statsd_address &&
+			wait_group_wrap(&n->wait_group, "statsd", statsd_loop, n, err) != 0) ||
 		wait_group_wrap(&n->tcp_group, "tcp", tcp_loop, n, err) != 0)
 		return -1;
 	return n->http_server ? http_server_start(n->http_server, err) : 0;
