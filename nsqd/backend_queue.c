@@ -6,7 +6,7 @@
 #include "nsqd/backend_queue.h"
 
 /* Records per call: enough to make the call's cost vanish, few enough for the stack. */
-#define RECORDS_PER_PUT 64
+#define RECORDS_PER_PUT 256
 
 size_t backend_queue_put_messages(
 	struct backend_queue *q, struct message *const *msgs, size_t n, struct err *err)

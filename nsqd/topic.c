@@ -25,7 +25,7 @@
 #include "protocol/names.h"
 
 /* The most messages that the pump takes at once, and that are made at once. */
-#define TOPIC_BATCH 128
+#define TOPIC_BATCH 256
 /* How long the pump waits until it offers a channel again what its disk has refused. */
 #define RETRY_NS (250 * NSEC_PER_MSEC)
 

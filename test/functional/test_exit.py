@@ -29,15 +29,6 @@ def test_a_signal_ends_the_daemon_with_exit_code_0(new_nsqd, signum):
     assert 'HTTP: closing 127.0.0.1:%d' % daemon.http_port in lines
 
 
-def test_several_signals_are_as_good_as_one(new_nsqd):
-    daemon = new_nsqd()
-    daemon.create('t', 'ch')
-    for _ in range(3):
-        daemon.process.send_signal(signal.SIGTERM)
-    assert daemon.wait_exit() == 0
-    assert daemon.log().count('NSQ: bye') == 1
-
-
 def test_a_signal_right_after_the_start_is_obeyed(new_nsqd):
     daemon = new_nsqd(start=False)
     daemon.spawn()
