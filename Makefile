@@ -111,6 +111,7 @@ deps-test: ## install the Debian packages that the tests need
 # Each kind of test has a makefile of its own beside its sources; each adds
 # its targets to CHECKS, in the order in which `make test` runs them.
 CHECKS :=
+include test/docs/docs.mk
 include test/unit/unit.mk
 -include test/functional/functional.mk
 -include test/interop/interop.mk
