@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Big-endian numbers in byte strings (encoding/binary's BigEndian). */
+/* Numbers in byte strings: big-endian (encoding/binary's BigEndian), and hexadecimal digits. */
 #ifndef COMMON_BYTES_H
 #define COMMON_BYTES_H
 
@@ -44,6 +44,15 @@ static inline uint64_t get_be64(const unsigned char *p)
 	uint64_t v;
 	memcpy(&v, p, sizeof(v));
 	return be64toh(v);
+}
+
+/* The value of a hexadecimal digit; -1: it is none. */
+static inline int bytes_hex_digit(char ch)
+{
+	if (ch >= '0' && ch <= '9')
+		return ch - '0';
+	ch |= 0x20;
+	return ch >= 'a' && ch <= 'f' ? ch - 'a' + 10 : -1;
 }
 
 #endif

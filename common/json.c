@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/bytes.h"
 #include "common/check.h"
 #include "common/strbuf.h"
 
@@ -68,14 +69,6 @@ static bool take_number(struct scanner *s)
 	return true;
 }
 
-static int hex_digit(char ch)
-{
-	if (ch >= '0' && ch <= '9')
-		return ch - '0';
-	ch |= 0x20;
-	return ch >= 'a' && ch <= 'f' ? ch - 'a' + 10 : -1;
-}
-
 static bool take_escape(struct scanner *s)
 {
 	if (s->p == s->end)
@@ -84,7 +77,7 @@ static bool take_escape(struct scanner *s)
 	if (ch != 'u')
 		return strchr("\"\\/bfnrt", ch) != NULL && ch != '\0';
 	for (int i = 0; i < 4; i++) {
-		if (s->p == s->end || hex_digit(*s->p++) < 0)
+		if (s->p == s->end || bytes_hex_digit(*s->p++) < 0)
 			return false;
 	}
 	return true;
@@ -259,31 +252,12 @@ bool json_next_member(
 
 #define REPLACEMENT 0xfffd
 
-static void add_utf8(struct strbuf *sb, uint32_t r)
-{
-	if (r < 0x80) {
-		strbuf_addc(sb, (char)r);
-	} else if (r < 0x800) {
-		strbuf_addc(sb, (char)(0xc0 | r >> 6));
-		strbuf_addc(sb, (char)(0x80 | (r & 0x3f)));
-	} else if (r < 0x10000) {
-		strbuf_addc(sb, (char)(0xe0 | r >> 12));
-		strbuf_addc(sb, (char)(0x80 | (r >> 6 & 0x3f)));
-		strbuf_addc(sb, (char)(0x80 | (r & 0x3f)));
-	} else {
-		strbuf_addc(sb, (char)(0xf0 | r >> 18));
-		strbuf_addc(sb, (char)(0x80 | (r >> 12 & 0x3f)));
-		strbuf_addc(sb, (char)(0x80 | (r >> 6 & 0x3f)));
-		strbuf_addc(sb, (char)(0x80 | (r & 0x3f)));
-	}
-}
-
 /* The four digits behind \u, which are there. */
 static uint32_t hex4(const char *p)
 {
 	uint32_t r = 0;
 	for (int i = 0; i < 4; i++)
-		r = r << 4 | (uint32_t)hex_digit(p[i]);
+		r = r << 4 | (uint32_t)bytes_hex_digit(p[i]);
 	return r;
 }
 
@@ -294,11 +268,11 @@ static size_t add_unicode_escape(struct strbuf *sb, const char *p, const char *e
 	if (r >= 0xd800 && r < 0xdc00 && end - p >= 12 && p[6] == '\\' && p[7] == 'u') {
 		uint32_t low = hex4(p + 8);
 		if (low >= 0xdc00 && low < 0xe000) {
-			add_utf8(sb, 0x10000 + ((r - 0xd800) << 10) + (low - 0xdc00));
+			strbuf_add_rune(sb, 0x10000 + ((r - 0xd800) << 10) + (low - 0xdc00));
 			return 12;
 		}
 	}
-	add_utf8(sb, r >= 0xd800 && r < 0xe000 ? REPLACEMENT : r);
+	strbuf_add_rune(sb, r >= 0xd800 && r < 0xe000 ? REPLACEMENT : r);
 	return 6;
 }
 
@@ -323,7 +297,7 @@ char *json_string(struct json_value v)
 		}
 		size_t n = strbuf_utf8_len(p, (size_t)(end - p));
 		if (n == 0) {
-			add_utf8(&sb, REPLACEMENT);
+			strbuf_add_rune(&sb, REPLACEMENT);
 			p++;
 		} else {
 			strbuf_add(&sb, p, n);

@@ -309,3 +309,22 @@ char *strbuf_detach(struct strbuf *sb)
 	*sb = (struct strbuf)STRBUF_INIT;
 	return s;
 }
+
+void strbuf_add_rune(struct strbuf *sb, uint32_t r)
+{
+	if (r < 0x80) {
+		strbuf_addc(sb, (char)r);
+	} else if (r < 0x800) {
+		strbuf_addc(sb, (char)(0xc0 | r >> 6));
+		strbuf_addc(sb, (char)(0x80 | (r & 0x3f)));
+	} else if (r < 0x10000) {
+		strbuf_addc(sb, (char)(0xe0 | r >> 12));
+		strbuf_addc(sb, (char)(0x80 | (r >> 6 & 0x3f)));
+		strbuf_addc(sb, (char)(0x80 | (r & 0x3f)));
+	} else {
+		strbuf_addc(sb, (char)(0xf0 | r >> 18));
+		strbuf_addc(sb, (char)(0x80 | (r >> 12 & 0x3f)));
+		strbuf_addc(sb, (char)(0x80 | (r >> 6 & 0x3f)));
+		strbuf_addc(sb, (char)(0x80 | (r & 0x3f)));
+	}
+}

@@ -8,6 +8,7 @@
 
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct strbuf {
 	char *data; /* owned; NULL until the first write */
@@ -38,6 +39,8 @@ void strbuf_add_json(struct strbuf *sb, const char *s, size_t n);
 void strbuf_addq(struct strbuf *sb, const char *s, size_t n);
 /* Appends d as Go's encoding/json does: the shortest text that gives d again. Not for NaN and infinities. */
 void strbuf_add_json_double(struct strbuf *sb, double d);
+/* Appends the code point r in UTF-8 (utf8.AppendRune). */
+void strbuf_add_rune(struct strbuf *sb, uint32_t r);
 /* How many bytes the UTF-8 character at s[0..n) has, n > 0; 0: there is none (utf8.DecodeRune). */
 size_t strbuf_utf8_len(const char *s, size_t n);
 /* The caller owns the returned string (never NULL); the strbuf is empty. */

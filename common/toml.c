@@ -135,25 +135,6 @@ static bool end_of_line(struct parser *p)
 	return peek(p) < 0 || take_newline(p) || fail_found(p, "the end of the line");
 }
 
-static void add_utf8(struct strbuf *sb, uint32_t r)
-{
-	if (r < 0x80) {
-		strbuf_addc(sb, (char)r);
-	} else if (r < 0x800) {
-		strbuf_addc(sb, (char)(0xc0 | r >> 6));
-		strbuf_addc(sb, (char)(0x80 | (r & 0x3f)));
-	} else if (r < 0x10000) {
-		strbuf_addc(sb, (char)(0xe0 | r >> 12));
-		strbuf_addc(sb, (char)(0x80 | (r >> 6 & 0x3f)));
-		strbuf_addc(sb, (char)(0x80 | (r & 0x3f)));
-	} else {
-		strbuf_addc(sb, (char)(0xf0 | r >> 18));
-		strbuf_addc(sb, (char)(0x80 | (r >> 12 & 0x3f)));
-		strbuf_addc(sb, (char)(0x80 | (r >> 6 & 0x3f)));
-		strbuf_addc(sb, (char)(0x80 | (r & 0x3f)));
-	}
-}
-
 /* The digits of \uXXXX or \UXXXXXXXX. */
 static bool read_unicode(struct parser *p, int digits, struct strbuf *sb)
 {
@@ -173,7 +154,7 @@ static bool read_unicode(struct parser *p, int digits, struct strbuf *sb)
 		return fail(p, "a string cannot contain U+0000");
 	if (r > 0x10ffff || (r >= 0xd800 && r <= 0xdfff))
 		return fail(p, "escape is not a Unicode scalar value: U+%04X", r);
-	add_utf8(sb, r);
+	strbuf_add_rune(sb, r);
 	return true;
 }
 

@@ -9,18 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/bytes.h"
 #include "common/xalloc.h"
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
 
 /* url.unescape: appends s decoded; never longer than s. False on a bad escape: then part of it is there. */
 static bool unescape(struct strbuf *out, const char *s, size_t len, bool plus_is_space)
@@ -30,8 +20,8 @@ static bool unescape(struct strbuf *out, const char *s, size_t len, bool plus_is
 	for (size_t i = 0; i < len; i++) {
 		char c = s[i];
 		if (c == '%') {
-			int hi = len - i < 3 ? -1 : hex_digit(s[i + 1]);
-			int lo = len - i < 3 ? -1 : hex_digit(s[i + 2]);
+			int hi = len - i < 3 ? -1 : bytes_hex_digit(s[i + 1]);
+			int lo = len - i < 3 ? -1 : bytes_hex_digit(s[i + 2]);
 			if (hi < 0 || lo < 0) {
 				ok = false;
 				break;
