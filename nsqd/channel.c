@@ -54,6 +54,7 @@ static void channel_free(struct channel *c)
 	rwlock_destroy(&c->lock);
 	mutex_destroy(&c->in_flight_lock);
 	mutex_destroy(&c->deferred_lock);
+	quantile_free(c->e2e_processing_latency_stream);
 	topic_unref(c->topic);
 	free(c);
 }
@@ -99,6 +100,11 @@ struct channel *channel_new(struct topic *t, const char *name, struct err *err)
 	c->update_chan = chan_new(sizeof(enum channel_update), 0);
 	c->updated_chan = chan_new(0, 0);
 	wait_group_init(&c->wait_group);
+	if (opts->n_e2e_processing_latency_percentiles > 0)
+		c->e2e_processing_latency_stream =
+			quantile_new(opts->e2e_processing_latency_window_time,
+				opts->e2e_processing_latency_percentiles,
+				opts->n_e2e_processing_latency_percentiles);
 	c->backend = new_backend(c, err);
 
 	char thread_name[2 * NAME_SIZE + 4];
@@ -252,6 +258,8 @@ int channel_finish_message(
 	struct message *m = pop_in_flight(c, client_id, id, err);
 	if (!m)
 		return -1;
+	if (c->e2e_processing_latency_stream)
+		quantile_insert(c->e2e_processing_latency_stream, m->timestamp);
 	message_unref(m);
 	return 0;
 }

@@ -18,6 +18,7 @@
 #include "common/err.h"
 #include "common/gothread.h"
 #include "common/lock.h"
+#include "common/quantile.h"
 #include "nsqd/backend_queue.h"
 #include "nsqd/in_flight_pqueue.h"
 #include "nsqd/message.h"
@@ -72,6 +73,9 @@ struct channel {
 	_Atomic uint64_t requeue_count;
 	_Atomic uint64_t timeout_count;
 
+	/* immutable; its own lock; NULL: no percentiles are configured */
+	struct quantile *e2e_processing_latency_stream;
+
 	UT_hash_handle hh; /* topic.channel_map; guarded by topic.lock */
 };
 
@@ -107,7 +111,7 @@ void channel_start_in_flight_timeout(struct channel *c, struct message *const *t
 /* --- answers: a client's io_loop. 0, or -1 with err set: "ID not in flight", "client does not own
  *     message", "exiting" --------------------------------------------------------------------- */
 
-/* FinishMessage: the message is done. */
+/* FinishMessage: the message is done, and its time since it was published measured. */
 int channel_finish_message(
 	struct channel *c, int64_t client_id, struct message_id id, struct err *err);
 /* RequeueMessage: back into the queue, at once or after delay_ns. */

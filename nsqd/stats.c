@@ -45,6 +45,7 @@ static void get_channel(
 	out->requeue_count = atomic_load_explicit(&c->requeue_count, memory_order_relaxed);
 	out->timeout_count = atomic_load_explicit(&c->timeout_count, memory_order_relaxed);
 	out->paused = channel_is_paused(c);
+	quantile_result(c->e2e_processing_latency_stream, &out->e2e_processing_latency);
 }
 
 /* NewTopicStats */
@@ -56,6 +57,9 @@ static void get_topic(struct topic *t, struct topic_stats *out)
 	out->message_count = atomic_load_explicit(&t->message_count, memory_order_relaxed);
 	out->message_bytes = atomic_load_explicit(&t->message_bytes, memory_order_relaxed);
 	out->paused = topic_is_paused(t);
+	struct quantile *latencies = topic_aggregate_channel_e2e_processing_latency(t);
+	quantile_result(latencies, &out->e2e_processing_latency);
+	quantile_free(latencies);
 }
 
 /* All channels of t, or the one of that name; false if there is none of that name. */
@@ -157,10 +161,10 @@ void stats_free(struct stats *s)
 		struct topic_stats *t = &s->topics[i];
 		for (size_t j = 0; j < t->n_channels; j++) {
 			free_clients(t->channels[j].clients, t->channels[j].client_count);
-			free(t->channels[j].e2e_processing_latency.percentiles);
+			quantile_result_free(&t->channels[j].e2e_processing_latency);
 		}
 		free(t->channels);
-		free(t->e2e_processing_latency.percentiles);
+		quantile_result_free(&t->e2e_processing_latency);
 	}
 	free(s->topics);
 	free_clients(s->producers, s->n_producers);

@@ -10,22 +10,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/quantile.h"
 #include "nsqd/client_v2.h"
 #include "nsqd/topic.h"
 
 struct nsqd;
-
-/* quantile.Result: percentiles in the order of the flag; none while the feature is off. */
-struct e2e_percentile {
-	double quantile;
-	double value; /* ns */
-};
-
-struct e2e_result {
-	int64_t count;
-	struct e2e_percentile *percentiles; /* owned; NULL while it is off */
-	size_t n_percentiles;
-};
 
 struct channel_stats {
 	char channel_name[NAME_SIZE];
@@ -39,7 +28,7 @@ struct channel_stats {
 	size_t client_count;
 	struct client_v2_stats *clients; /* owned; client_count of them, or NULL: not asked for */
 	bool paused;
-	struct e2e_result e2e_processing_latency;
+	struct quantile_result e2e_processing_latency;
 };
 
 struct topic_stats {
@@ -51,7 +40,7 @@ struct topic_stats {
 	uint64_t message_count;
 	uint64_t message_bytes;
 	bool paused;
-	struct e2e_result e2e_processing_latency;
+	struct quantile_result e2e_processing_latency;
 };
 
 struct stats {

@@ -31,23 +31,10 @@ static void add_json_string(struct strbuf *out, const char *s)
 
 /* --- JSON ----------------------------------------------------------------------------------- */
 
-static void print_e2e_json(struct strbuf *out, const struct e2e_result *r)
+static void print_e2e_json(struct strbuf *out, const struct quantile_result *r)
 {
-	strbuf_addf(out,
-		"\"e2e_processing_latency\":{\"count\":%" PRId64 ",\"percentiles\":", r->count);
-	if (!r->percentiles) {
-		strbuf_adds(out, "null}");
-		return;
-	}
-	strbuf_addc(out, '[');
-	for (size_t i = 0; i < r->n_percentiles; i++) {
-		strbuf_adds(out, i ? ",{\"quantile\":" : "{\"quantile\":");
-		strbuf_add_json_double(out, r->percentiles[i].quantile);
-		strbuf_adds(out, ",\"value\":");
-		strbuf_add_json_double(out, r->percentiles[i].value);
-		strbuf_addc(out, '}');
-	}
-	strbuf_adds(out, "]}");
+	strbuf_adds(out, "\"e2e_processing_latency\":");
+	quantile_result_add_json(r, out);
 }
 
 static void print_client_json(struct strbuf *out, const struct client_v2_stats *c)
@@ -177,14 +164,14 @@ static void add_padded(struct strbuf *out, const char *s, size_t width)
 }
 
 /* stringy.NanoSecondToHuman, for each percentile */
-static void print_e2e_text(struct strbuf *out, const struct e2e_result *r)
+static void print_e2e_text(struct strbuf *out, const struct quantile_result *r)
 {
 	static const struct {
 		double unit;
 		const char *suffix;
 	} units[] = {{1e9, "s"}, {1e6, "ms"}, {1e3, "us"}};
-	for (size_t i = 0; i < r->n_percentiles; i++) {
-		double v = r->percentiles[i].value;
+	for (size_t i = 0; i < r->n; i++) {
+		double v = r->points[i].value;
 		const char *suffix = "ns";
 		for (size_t u = 0; u < sizeof(units) / sizeof(*units); u++) {
 			if (v > units[u].unit) {

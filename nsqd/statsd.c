@@ -65,7 +65,7 @@ static void add_channel(struct statsd_client *client, const char *topic,
 	const struct channel_stats *c, const struct channel_stats *last)
 {
 	const char *name = c->channel_name;
-	const struct e2e_result *e2e = &c->e2e_processing_latency;
+	const struct quantile_result *e2e = &c->e2e_processing_latency;
 	statsd_client_incr(client, diff(c->message_count, last->message_count),
 		"topic.%s.channel.%s.message_count", topic, name);
 	statsd_client_gauge(client, c->depth, "topic.%s.channel.%s.depth", topic, name);
@@ -81,28 +81,28 @@ static void add_channel(struct statsd_client *client, const char *topic,
 		"topic.%s.channel.%s.timeout_count", topic, name);
 	statsd_client_gauge(
 		client, (int64_t)c->client_count, "topic.%s.channel.%s.clients", topic, name);
-	for (size_t i = 0; i < e2e->n_percentiles; i++)
-		statsd_client_gauge(client, (int64_t)e2e->percentiles[i].value,
+	for (size_t i = 0; i < e2e->n; i++)
+		statsd_client_gauge(client, (int64_t)e2e->points[i].value,
 			"topic.%s.channel.%s.e2e_processing_latency_%.0f", topic, name,
-			e2e->percentiles[i].quantile * 100.0);
+			e2e->points[i].quantile * 100.0);
 }
 
 static void add_topic(
 	struct statsd_client *client, const struct topic_stats *t, const struct topic_stats *last)
 {
 	const char *name = t->topic_name;
-	const struct e2e_result *e2e = &t->e2e_processing_latency;
+	const struct quantile_result *e2e = &t->e2e_processing_latency;
 	statsd_client_incr(client, diff(t->message_count, last->message_count),
 		"topic.%s.message_count", name);
 	statsd_client_incr(client, diff(t->message_bytes, last->message_bytes),
 		"topic.%s.message_bytes", name);
 	statsd_client_gauge(client, t->depth, "topic.%s.depth", name);
 	statsd_client_gauge(client, t->backend_depth, "topic.%s.backend_depth", name);
-	for (size_t i = 0; i < e2e->n_percentiles; i++)
+	for (size_t i = 0; i < e2e->n; i++)
 		/* a value of 1 ns is the minimum resolution, so nothing is lost */
-		statsd_client_gauge(client, (int64_t)e2e->percentiles[i].value,
+		statsd_client_gauge(client, (int64_t)e2e->points[i].value,
 			"topic.%s.e2e_processing_latency_%.0f", name,
-			e2e->percentiles[i].quantile * 100.0);
+			e2e->points[i].quantile * 100.0);
 }
 
 void statsd_add_stats(struct statsd_client *client, const struct options *opts,

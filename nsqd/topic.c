@@ -18,6 +18,7 @@
 
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/quantile.h"
 #include "common/xalloc.h"
 #include "nsqd/channel.h"
 #include "nsqd/dummy_backend_queue.h"
@@ -350,6 +351,24 @@ int64_t topic_backend_depth(struct topic *t)
 int64_t topic_depth(struct topic *t)
 {
 	return (int64_t)chan_len(t->memory_msg_chan) + topic_backend_depth(t);
+}
+
+struct quantile *topic_aggregate_channel_e2e_processing_latency(struct topic *t)
+{
+	const struct options *opts = nsqd_get_opts(t->nsqd);
+	struct quantile *all = NULL;
+	size_t n;
+	if (opts->n_e2e_processing_latency_percentiles == 0)
+		return NULL;
+	struct channel **channels = topic_channels(t, &n);
+	if (n > 0)
+		all = quantile_new(opts->e2e_processing_latency_window_time,
+			opts->e2e_processing_latency_percentiles,
+			opts->n_e2e_processing_latency_percentiles);
+	for (size_t i = 0; i < n; i++)
+		quantile_merge(all, channels[i]->e2e_processing_latency_stream);
+	free_channels(channels, n);
+	return all;
 }
 
 /* --- the pump -------------------------------------------------------------------------------- */

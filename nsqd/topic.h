@@ -24,6 +24,7 @@
 
 struct nsqd;
 struct channel;
+struct quantile;
 
 /* The longest valid name and its terminator (protocol/names.h). */
 #define NAME_SIZE 65
@@ -95,6 +96,9 @@ int topic_put_message_deferred(
 /* Depth: messages in memory and backend. */
 int64_t topic_depth(struct topic *t);
 int64_t topic_backend_depth(struct topic *t);
+
+/* AggregateChannelE2eProcessingLatency: of all channels together. The caller frees it; NULL: none are measured. */
+struct quantile *topic_aggregate_channel_e2e_processing_latency(struct topic *t);
 
 /* Pause, UnPause: the pump obeys before they return. */
 void topic_pause(struct topic *t);

@@ -41,7 +41,7 @@ static struct client_v2_stats producer = {
 	.pub_count = 7,
 };
 
-static struct e2e_percentile percentiles[] = {{0.99, 1234567}, {0.5, 999}};
+static struct quantile_point percentiles[] = {{0.99, 1234567}, {0.5, 999}};
 
 static struct channel_stats channel = {
 	.channel_name = "ch",
@@ -50,7 +50,7 @@ static struct channel_stats channel = {
 	.message_count = 6,
 	.client_count = 1,
 	.clients = &consumer,
-	.e2e_processing_latency = {.count = 6, .percentiles = percentiles, .n_percentiles = 2},
+	.e2e_processing_latency = {.count = 6, .points = percentiles, .n = 2},
 };
 
 static struct topic_stats topic = {

@@ -11,7 +11,7 @@
 
 #include "nsqd/statsd.h"
 
-static struct e2e_percentile percentiles[] = {{0.999, 1500.7}, {0.95, 20}, {0.5, 3}};
+static struct quantile_point percentiles[] = {{0.999, 1500.7}, {0.95, 20}, {0.5, 3}};
 
 /* The lines, as one string. */
 static char *lines(bool exclude_ephemeral, const struct stats *now, const struct stats *last)
@@ -86,8 +86,7 @@ static void test_percentiles_are_named_in_percent(void **state)
 {
 	(void)state;
 	struct topic_stats topics[] = {{.topic_name = "t",
-		.e2e_processing_latency = {
-			.count = 1, .percentiles = percentiles, .n_percentiles = 3}}};
+		.e2e_processing_latency = {.count = 1, .points = percentiles, .n = 3}}};
 	struct stats now = {.topics = topics, .n_topics = 1}, last = {0};
 	char *text = lines(false, &now, &last);
 	/* 99.9 is rounded, as stock does. */
