@@ -397,7 +397,7 @@ int client_v2_flush(struct client_v2 *c, struct err *err)
 {
 	int rc = 0;
 	mutex_lock(&c->write_lock);
-	if (c->writer.len > 0 || c->writer.failed)
+	if (c->writer.unflushed || c->writer.failed)
 		rc = bufio_flush(&c->writer, client_v2_write_deadline_locked(c), err);
 	mutex_unlock(&c->write_lock);
 	return rc;

@@ -159,6 +159,7 @@ int bufio_writev(struct bufio_writer *b, const struct iovec *parts, int n, int64
 	for (int i = 0; i < n; i++)
 		total += parts[i].iov_len;
 
+	b->unflushed = true;
 	if (total <= b->size - b->len) {
 		if (!b->buf)
 			b->buf = xmalloc(b->size);
@@ -181,6 +182,7 @@ int bufio_flush(struct bufio_writer *b, int64_t deadline_ns, struct err *err)
 {
 	if (b->failed)
 		return failed(b, err);
+	b->unflushed = false;
 	if (b->len > 0) {
 		struct iovec iov = {.iov_base = b->buf, .iov_len = b->len};
 		b->len = 0;

@@ -62,6 +62,7 @@ struct bufio_writer {
 	char *buf;             /* owned; NULL until the first byte */
 	size_t size;
 	size_t len;
+	bool unflushed; /* there are bytes here, or in the layers below, that no flush has sent on */
 	struct err err; /* sticky, as in Go: after an error every call fails with it */
 	bool failed;
 };

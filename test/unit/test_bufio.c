@@ -493,6 +493,29 @@ static void test_a_flush_of_nothing_still_reaches_the_layer_below(void **state)
 	bufio_writer_free(&b);
 }
 
+static void test_what_went_past_the_buffer_is_unflushed_as_well(void **state)
+{
+	struct bufio_writer b;
+	struct fake f;
+	struct err err;
+
+	(void)state;
+	fake_text(&f, "", 0);
+	bufio_writer_init(&b, &f.stream, 4);
+	assert_false(b.unflushed);
+	assert_int_equal(write_text(&b, "a", "b", &err), 0);
+	assert_true(b.unflushed);
+	assert_int_equal(bufio_flush(&b, 0, &err), 0);
+	assert_false(b.unflushed);
+	/* A layer below (deflate, snappy) may hold it back though the buffer is empty. */
+	assert_int_equal(write_text(&b, "abc", "def", &err), 0);
+	assert_int_equal(b.len, 0);
+	assert_true(b.unflushed);
+	assert_int_equal(bufio_flush(&b, 0, &err), 0);
+	assert_false(b.unflushed);
+	bufio_writer_free(&b);
+}
+
 static void test_after_an_error_every_call_fails_with_it(void **state)
 {
 	struct bufio_writer b;
@@ -594,6 +617,7 @@ int main(void)
 		cmocka_unit_test(test_parts_of_no_bytes_do_no_harm),
 		cmocka_unit_test(test_a_buffer_of_one_byte_writes_through),
 		cmocka_unit_test(test_a_flush_of_nothing_still_reaches_the_layer_below),
+		cmocka_unit_test(test_what_went_past_the_buffer_is_unflushed_as_well),
 		cmocka_unit_test(test_after_an_error_every_call_fails_with_it),
 		cmocka_unit_test(test_an_error_in_a_flush_is_kept_as_well),
 		cmocka_unit_test(test_reset_gives_another_size_and_stream_and_forgets_the_error),
