@@ -119,6 +119,7 @@ include test/unit/unit.mk
 -include test/bench/bench_chan.mk
 -include test/porting/porting.mk
 -include test/crossdq/crossdq.mk
+-include test/tools/tools.mk
 
 .PHONY: check
 check: ## run the tests, without installing anything

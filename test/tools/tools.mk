@@ -1,0 +1,23 @@
+# Stock's own tools (nsqadmin, nsq_to_file ...), nsqlookupd and clients against
+# the daemon: what an operator runs beside it. TOOLS_ARGS goes to pytest;
+# `make tools-stock` runs them against stock's daemon, where they pass as well.
+
+CHECKS += tools
+
+TOOLS_ARGS ?=
+TOOLS_JOBS ?= $(shell nproc)
+TOOLS_RUN   = STOCK_DIR=$(abspath $(STOCK_DIR)) INTEROP_DIR=$(abspath $(INTEROP)) \
+              PYTHONDONTWRITEBYTECODE=1 $(PYTHON3) -m pytest -q -p no:cacheprovider \
+              -n $(TOOLS_JOBS) $(TOOLS_ARGS) test/tools
+
+.PHONY: tools tools-stock tools-built
+tools: $(BUILD)/nsqd tools-built ## stock's tools and nsqlookupd against the daemon (TOOLS_ARGS=)
+	@NSQD=$(abspath $(BUILD)/nsqd) $(TOOLS_RUN)
+
+tools-stock: tools-built ## the same against stock's daemon
+	@NSQD=$(abspath $(STOCK_DIR)/nsqd) $(TOOLS_RUN)
+
+# Without Go there are no tools: each test says so, and fails in CI.
+tools-built:
+	@if command -v $(GO) >/dev/null; then \
+		$(MAKE) -s --no-print-directory stock $(INTEROP)/python/ready; fi
