@@ -1,0 +1,127 @@
+"""What scrapers, probes and side-cars do in the wild, request by request."""
+
+import json
+import shutil
+import socket
+import subprocess
+
+import pytest
+
+from lookupd import FakeLookupd
+from nsq import DEADLINE, wait_until
+
+
+def run(*command):
+    if not shutil.which(command[0]):
+        pytest.skip('no ' + command[0])
+    return subprocess.run(command, capture_output=True, timeout=DEADLINE)
+
+
+def test_the_health_check_of_images(nsqd):
+    got = run('wget', '-q', '-O', '-',
+              'http://127.0.0.1:%d/ping' % nsqd.http_port)
+    assert (got.returncode, got.stdout, got.stderr) == (0, b'OK', b'')
+
+
+def test_the_probes_of_kubernetes(nsqd):
+    # kubelet closes after each probe, and wants a status below 400.
+    with socket.create_connection(('127.0.0.1', nsqd.http_port),
+                                  timeout=DEADLINE) as probe:
+        probe.sendall(b'GET /ping HTTP/1.1\r\nHost: 10.0.0.7:4151\r\n'
+                      b'User-Agent: kube-probe/1.29\r\nAccept: */*\r\n'
+                      b'Connection: close\r\n\r\n')
+        answer = b''
+        while True:
+            data = probe.recv(4096)
+            if not data:
+                break
+            answer += data
+    head, _, body = answer.partition(b'\r\n\r\n')
+    assert head.startswith(b'HTTP/1.1 200 OK\r\n') and body == b'OK'
+    assert b'\r\nContent-Type: text/plain; charset=utf-8' in head
+
+
+KEDA = ('/stats?format=json&include_clients=false&include_mem=false&topic=%s')
+
+
+def test_the_scaler_of_keda(nsqd):
+    topic = nsqd.topic()
+    nsqd.create(topic, 'idle', 'busy')
+    nsqd.pub(topic, 'a', 'b', 'c')
+    nsqd.wait_channel(topic, 'busy', depth=3)
+    nsqd.post('/channel/pause?topic=%s&channel=idle' % topic)
+    found = json.loads(nsqd.get(KEDA % topic).body)
+    assert 'memory' not in found and found['producers'] is None
+    (entry,) = found['topics']
+    assert (entry['topic_name'], entry['depth']) == (topic, 0)
+    assert [(c['channel_name'], c['depth'], c['paused'], c['clients'])
+            for c in entry['channels']] == [
+                ('busy', 3, False, None), ('idle', 3, True, None)]
+    # A topic that is here without the channel does not count.
+    found = json.loads(nsqd.get(KEDA % topic + '&channel=nope').body)
+    assert found['topics'] == []
+
+
+def walk(value, path=''):
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from walk(inner, path + '.' + key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from walk(inner, path)
+    else:
+        yield path, value
+
+
+def test_the_numbers_of_telegraf_are_integers(nsqd):
+    topic = nsqd.topic()
+    nsqd.create(topic, 'ch')
+    nsqd.pub(topic, 'a', 'b')
+    with nsqd.subscribe(topic, 'ch', rdy=1) as client:
+        client.message()
+        response = nsqd.get('/stats?format=json&topic=' + topic)
+        # A float would be 1.0 or 1e+06 in the text.
+        found = json.loads(response.body, parse_float=lambda text: text)
+    assert found['version'] == '1.3.0' and found['health'] == 'OK'
+    strings = {'.version', '.health', '.topics.topic_name',
+               '.topics.channels.channel_name'}
+    for path, value in walk(found):
+        if path.startswith('.topics.channels.clients'):
+            assert value is not None, path
+        elif path in strings:
+            assert isinstance(value, str), path
+        elif not path.endswith('percentiles') and path != '.producers':
+            assert isinstance(value, int), (path, value)
+    assert len(found['memory']) == 9
+
+
+def test_a_side_car_that_sets_the_lookupds(new_nsqd):
+    daemon = new_nsqd('--broadcast-address=127.0.0.1')
+    url = 'http://127.0.0.1:%d/config/' % daemon.http_port
+    first, second = FakeLookupd(), FakeLookupd()
+    try:
+        daemon.create('t', 'ch')
+        # Both shapes of curl that are in use; either says that it sends a form.
+        for flag, lookupd in (('-d', first), ('--data-binary', second)):
+            got = run('curl', '-sS', '-X', 'PUT', flag,
+                      json.dumps([lookupd.address]),
+                      url + 'nsqlookupd_tcp_addresses')
+            assert got.stdout == json.dumps([lookupd.address]).encode()
+            lookupd.wait_registered(('t', 'ch'))
+        assert daemon.get('/config/nsqlookupd_tcp_addresses').body == \
+            json.dumps([second.address]).encode()
+    finally:
+        first.close()
+        second.close()
+
+
+def test_a_side_car_that_sets_the_log_level(new_nsqd):
+    daemon = new_nsqd()
+    for level, number in ('error', b'4'), ('debug', b'1'):
+        got = run('curl', '-sS', '-X', 'PUT', '-d', level,
+                  'http://127.0.0.1:%d/config/log_level' % daemon.http_port)
+        assert got.returncode == 0 and got.stdout == number
+        daemon.create('t-' + level)
+    wait_until(lambda: 'TOPIC(t-debug): created' in daemon.log(),
+               lambda: 'it is logged')
+    assert 'TOPIC(t-error): created' not in daemon.log()
