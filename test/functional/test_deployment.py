@@ -101,7 +101,7 @@ def test_a_side_car_that_sets_the_lookupds(new_nsqd):
     first, second = FakeLookupd(), FakeLookupd()
     try:
         daemon.create('t', 'ch')
-        # Both shapes of curl that are in use; either says that it sends a form.
+        # Both shapes of curl that are in use; both say that they send a form.
         for flag, lookupd in (('-d', first), ('--data-binary', second)):
             got = run('curl', '-sS', '-X', 'PUT', flag,
                       json.dumps([lookupd.address]),

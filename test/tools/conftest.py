@@ -1,4 +1,4 @@
-"""Fixtures: those of the functional tests, and stock's programs beside them."""
+"""Fixtures: those of the functional tests, and stock's programs too."""
 
 import importlib.util
 import os
