@@ -276,6 +276,20 @@ static int put_back_locked(struct channel *c, struct message *m, struct err *err
 	return -1;
 }
 
+void channel_return_messages(struct channel *c, struct message *const *take_msgs, size_t n)
+{
+	struct err err;
+	rwlock_rdlock(&c->exit_lock);
+	for (size_t i = 0; i < n; i++) {
+		if (channel_exiting(c))
+			message_unref(
+				take_msgs[i]); /* deleted: at the daemon's exit no client is left */
+		else
+			(void)put_back_locked(c, take_msgs[i], &err);
+	}
+	rwlock_unlock(&c->exit_lock);
+}
+
 int channel_requeue_message(struct channel *c, int64_t client_id, struct message_id id,
 	int64_t delay_ns, struct err *err)
 {

@@ -108,6 +108,9 @@ void channel_put_message_deferred(struct channel *c, struct message *take_m, int
 void channel_start_in_flight_timeout(struct channel *c, struct message *const *take_msgs, size_t n,
 	int64_t client_id, int64_t timeout_ns);
 
+/* Puts n messages that were received but will not be sent back into the queue; takes over one reference each. */
+void channel_return_messages(struct channel *c, struct message *const *take_msgs, size_t n);
+
 /* --- answers: a client's io_loop. 0, or -1 with err set: "ID not in flight", "client does not own
  *     message", "exiting" --------------------------------------------------------------------- */
 

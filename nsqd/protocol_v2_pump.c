@@ -4,7 +4,8 @@
  * heartbeats and the flush timer. Mirrors protocolV2.messagePump of
  * nsqd/protocol_v2.go. Thread "pump:ADDR".
  *
- * Differences: it takes what the client has room for in one go, up to a batch;
+ * Differences: it takes what the client has room for in one go, up to a batch,
+ * and puts a batch back that it got for a client that has just left;
  * after an error it ends the connection at once, where stock's io_loop finds
  * out by a read that times out.
  */
@@ -118,7 +119,26 @@ static int flush(struct pump *p, struct err *err)
 	return client_v2_flush(p->client, err);
 }
 
+static bool client_has_left(struct client_v2 *c)
+{
+	bool closed;
+	chan_try_recv_n(c->exit_chan, NULL, 1, &closed);
+	return closed;
+}
+
 enum pump_result { PUMP_ON, PUMP_EXIT, PUMP_ERR };
+
+/* The channel's data: p->msgs[0..n). */
+static enum pump_result deliver(struct pump *p, size_t n, struct err *err)
+{
+	/* The choice was random: a batch for a client that has left would wait out its timeout. */
+	if (client_has_left(p->client)) {
+		channel_return_messages(p->sub_channel, p->msgs, n);
+		return PUMP_EXIT;
+	}
+	n = sample(p, n);
+	return n == 0 || send_messages(p, n, err) == 0 ? PUMP_ON : PUMP_ERR;
+}
 
 /* One turn of the loop. */
 static enum pump_result pump_once(struct pump *p, struct err *err)
@@ -168,12 +188,8 @@ static enum pump_result pump_once(struct pump *p, struct err *err)
 		rc = client_v2_send(c, FRAME_TYPE_RESPONSE, heartbeat_bytes,
 			sizeof(heartbeat_bytes) - 1, true, err);
 		break;
-	case MESSAGE: {
-		size_t n = sample(p, cases[MESSAGE].n);
-		if (n > 0)
-			rc = send_messages(p, n, err);
-		break;
-	}
+	case MESSAGE:
+		return deliver(p, cases[MESSAGE].n, err);
 	case EXIT:
 		return PUMP_EXIT;
 	}
