@@ -10,7 +10,7 @@ import time
 import pytest
 
 from nsq import (ERROR, HEARTBEAT, MESSAGE, OK, QUIET, RESPONSE, SCALE,
-                 Message, frame)
+                 Message, frame, mpub_body, sized, wait_until)
 
 # Longer than any test: what is buffered is flushed by something else.
 NEVER = 30000
@@ -697,3 +697,20 @@ def test_thousands_of_messages_through_several_channels_are_all_finished(
                           message_count=2500)
     for client in clients:
         client.close()
+
+
+def test_messages_published_while_a_consumer_leaves_are_all_there(nsqd):
+    with nsqd.connect() as publisher:
+        for _ in range(20):
+            topic = nsqd.topic()
+            leaving = nsqd.subscribe(topic, 'ch', rdy=2500)
+            # The consumer goes while its pump is being served.
+            publisher.send(b'MPUB %s\n' % topic.encode()
+                           + sized(mpub_body(numbered(200))))
+            leaving.close()
+            publisher.expect_ok()
+            wait_until(
+                lambda: (lambda stats: stats['client_count'] == 0
+                         and stats['depth'] + stats['in_flight_count'] == 200)
+                (nsqd.channel_stats(topic, 'ch')),
+                lambda: nsqd.channel_stats(topic, 'ch'))
