@@ -17,7 +17,7 @@ BUILD   := $(ROOT)$(variant)
 
 .DEFAULT_GOAL := all
 
-PKGS    := libmicrohttpd libcjson libcurl
+PKGS    := libmicrohttpd libcjson libcurl libpcre2-8
 CPPFLAGS += -D_GNU_SOURCE -I. $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
            -Wold-style-definition -Wformat=2 -Wvla -Wwrite-strings -Wpointer-arith
@@ -97,7 +97,7 @@ lint: ## check the style, and run clang-tidy over the sources
 
 # Debian packages: what a build needs, and what the tests need on top of it.
 DEPS      := gcc make pkg-config libc6-dev libmicrohttpd-dev libcjson-dev uthash-dev \
-             libcurl4-gnutls-dev
+             libcurl4-gnutls-dev libpcre2-dev
 DEPS_TEST := $(DEPS) libcmocka-dev clang libclang-rt-14-dev python3 python3-pytest python3-pytest-xdist
 
 .PHONY: deps
