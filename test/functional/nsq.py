@@ -121,6 +121,12 @@ class Nsqd:
         except FileNotFoundError:
             return ''
 
+    def wait_log(self, pattern):
+        """Wait until a line matches: lines are written a little later."""
+        return wait_until(lambda: re.search(pattern, self.log(), re.M),
+                          lambda: 'the log has %r:\n%s' % (
+                              pattern, self.log()[-8000:]))
+
     def alive(self):
         return self.process is not None and self.process.poll() is None
 

@@ -128,7 +128,7 @@ def test_statsd_gets_them_too(new_nsqd):
         statsd.settimeout(DEADLINE)
         nsqd = new_nsqd(*PERCENTILES, '--statsd-prefix=p',
                         '--statsd-address=127.0.0.1:%d'
-                        % statsd.getsockname()[1], '--statsd-interval=100ms',
+                        % statsd.getsockname()[1], '--statsd-interval=1100ms',
                         '--statsd-mem-stats=false')
         nsqd.create('t', 'c')
         nsqd.pub('t', 'x')

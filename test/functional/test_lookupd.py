@@ -143,7 +143,8 @@ def test_the_loop_pings_every_15_seconds(new_nsqd, lookupds):
     wait_until(lambda: 'PING' in lookupd.commands, lambda: 'PING comes',
                20 * max(1, SCALE / 2))
     assert time.monotonic() - start > 13
-    assert 'LOOKUPD(%s): sending heartbeat' % lookupd.address in nsqd.log()
+    nsqd.wait_log(re.escape('LOOKUPD(%s): sending heartbeat'
+                            % lookupd.address))
 
 
 def test_it_connects_again_and_tells_everything(new_nsqd, lookupds):
@@ -173,8 +174,8 @@ def test_a_refused_identify_closes_the_connection(new_nsqd, lookupds):
     lookupd = lookupds()
     lookupd.identify_response = b'E_INVALID'
     nsqd = new_nsqd(*flags(lookupd))
-    text = 'LOOKUPD(%s): lookupd returned E_INVALID' % lookupd.address
-    wait_until(lambda: text in nsqd.log(), lambda: nsqd.log())
+    nsqd.wait_log(re.escape('LOOKUPD(%s): lookupd returned E_INVALID'
+                            % lookupd.address))
     # It is tried again when there is something to tell.
     lookupd.identify_response = None
     nsqd.create('t')
@@ -188,8 +189,8 @@ def test_an_answer_that_is_no_peer_info_is_refused(
     lookupd = lookupds()
     lookupd.identify_response = response or b' '
     nsqd = new_nsqd(*flags(lookupd))
-    text = 'LOOKUPD(%s): parsing response - ' % lookupd.address
-    wait_until(lambda: text in nsqd.log(), lambda: nsqd.log())
+    nsqd.wait_log(re.escape('LOOKUPD(%s): parsing response - '
+                            % lookupd.address))
     assert nsqd.get('/ping').body == b'OK'
 
 
@@ -198,7 +199,6 @@ def test_the_log_says_what_stock_says(new_nsqd, lookupds):
     nsqd = new_nsqd(*flags(lookupd))
     nsqd.create('t', 'c')
     lookupd.wait_command('REGISTER t c')
-    log = nsqd.log()
     address = lookupd.address
     for line in ['INFO: LOOKUP(%s): adding peer' % address,
                  'INFO: LOOKUP connecting to %s' % address,
@@ -208,7 +208,7 @@ def test_the_log_says_what_stock_says(new_nsqd, lookupds):
                      lookupd.http.server_address[1]),
                  'INFO: LOOKUPD(%s): topic REGISTER t' % address,
                  'INFO: LOOKUPD(%s): channel REGISTER t c' % address]:
-        assert line + '\n' in log
+        nsqd.wait_log(re.escape(line) + '$')
     assert 'INFO: LOOKUP: closing\n' in nsqd.stop()
 
 
@@ -228,7 +228,7 @@ def test_addresses_change_at_run_time(new_nsqd, lookupds):
     put_addresses(nsqd, second.address)
     second.wait_registered(('t', 'c'))
     wait_until(lambda: not first.sockets, lambda: 'the first is left')
-    assert 'LOOKUP(%s): removing peer' % first.address in nsqd.log()
+    nsqd.wait_log(re.escape('LOOKUP(%s): removing peer' % first.address))
     put_addresses(nsqd, first.address, second.address)
     first.wait_registered(('t', 'c'))
     assert second.connections == 1
@@ -241,7 +241,7 @@ def test_addresses_change_at_run_time(new_nsqd, lookupds):
 
 def test_channels_are_created_before_the_first_message(new_nsqd, lookupds):
     first, second = lookupds(), lookupds()
-    first.channels['t'] = ['b', 'a', 'x#ephemeral', 'no good']
+    first.channels['t'] = ['b', 'a', 'x#ephemeral']
     second.channels['t'] = ['c', 'a']
     nsqd = new_nsqd(*flags(first, second))
     wait_until(lambda: first.identities and second.identities,
@@ -253,14 +253,26 @@ def test_channels_are_created_before_the_first_message(new_nsqd, lookupds):
     assert len(nsqd.topic_stats('t')['channels']) == 3
     assert first.queries == [('/channels?topic=t',
                               'application/vnd.nsq; version=1.0')]
-    assert ('CI: querying nsqlookupd http://127.0.0.1:%d/channels?topic=t'
-            % first.http.server_address[1]) in nsqd.log()
+    nsqd.wait_log(r'CI: querying nsqlookupd http://127.0.0.1:%d/channels\?'
+                  'topic=t$' % first.http.server_address[1])
+
+
+@pytest.mark.ours(reason='it creates them')
+def test_channels_with_bad_names_are_skipped(new_nsqd, lookupds):
+    lookupd = lookupds()
+    lookupd.channels['t'] = ['no good', 'good', 'x' * 65, '']
+    nsqd = new_nsqd(*flags(lookupd))
+    nsqd.wait_log('peer info')
+    nsqd.create('t')
+    nsqd.wait_channel('t', 'good', depth=0)
+    assert len(nsqd.topic_stats('t')['channels']) == 1
+    nsqd.wait_log('skipping creation of invalid channel no good$')
 
 
 def test_the_topic_is_escaped(new_nsqd, lookupds):
     lookupd = lookupds()
     nsqd = new_nsqd(*flags(lookupd))
-    wait_until(lambda: 'peer info' in nsqd.log(), lambda: nsqd.log())
+    nsqd.wait_log('peer info')
     nsqd.create('t.u-v_w#ephemeral')
     assert lookupd.queries[0][0] == '/channels?topic=t.u-v_w%23ephemeral'
 
@@ -268,8 +280,8 @@ def test_the_topic_is_escaped(new_nsqd, lookupds):
 def test_no_lookupd_that_could_be_asked(new_nsqd):
     nsqd = new_nsqd(*flags(dead_address()))
     nsqd.create('t')
-    assert ('ERROR: no available nsqlookupd to query for channels to '
-            'pre-create for topic t') in nsqd.log()
+    nsqd.wait_log('ERROR: no available nsqlookupd to query for channels to '
+                  'pre-create for topic t$')
 
 
 def test_one_that_fails_does_not_hide_the_other(new_nsqd, lookupds):
@@ -281,15 +293,14 @@ def test_one_that_fails_does_not_hide_the_other(new_nsqd, lookupds):
     first.http.server_close()
     nsqd.create('t')
     nsqd.wait_channel('t', 'c', depth=0)
-    assert re.search(r'WARNING: failed to query nsqlookupd for channels to '
-                     r'pre-create for topic t - .*connection refused',
-                     nsqd.log())
+    nsqd.wait_log(r'WARNING: failed to query nsqlookupd for channels to '
+                  r'pre-create for topic t - .*connection refused')
 
 
 def test_a_slow_answer_holds_up_its_own_topic_only(new_nsqd, lookupds):
     lookupd = lookupds()
     nsqd = new_nsqd('--http-client-request-timeout=1s', *flags(lookupd))
-    wait_until(lambda: 'peer info' in nsqd.log(), lambda: nsqd.log())
+    nsqd.wait_log('peer info')
     nsqd.create('old')
     lookupd.http_hold.clear()
     with nsqd.connect() as slow, nsqd.connect() as other:
@@ -307,6 +318,7 @@ def test_a_slow_answer_holds_up_its_own_topic_only(new_nsqd, lookupds):
 
 # -- lookupds that are dead or slow
 
+@pytest.mark.ours(reason='it waits 1 s per change and peer')
 def test_a_dead_or_mute_lookupd_blocks_nothing(new_nsqd, lookupds):
     silent, mute, good = Silent(), lookupds(), lookupds()
     mute.mute = True
@@ -324,10 +336,11 @@ def test_a_dead_or_mute_lookupd_blocks_nothing(new_nsqd, lookupds):
         silent.close()
 
 
+@pytest.mark.ours(reason='it waits for the answer')
 def test_exit_does_not_wait_for_an_answer(new_nsqd, lookupds):
     lookupd = lookupds()
     nsqd = new_nsqd('--http-client-request-timeout=60s', *flags(lookupd))
-    wait_until(lambda: 'peer info' in nsqd.log(), lambda: nsqd.log())
+    nsqd.wait_log('peer info')
     lookupd.http_hold.clear()
     with nsqd.connect() as client:
         client.command('PUB', 'new', body=b'x')
@@ -342,7 +355,7 @@ def test_names_that_do_not_resolve_do_not_stop_it(new_nsqd, lookupds):
     nsqd = new_nsqd(*flags('no-such-host.invalid:4160', 'noport', good))
     nsqd.create('t')
     good.wait_registered(('t',))
-    assert 'LOOKUP(no-such-host.invalid:4160): adding peer' in nsqd.log()
+    nsqd.wait_log(r'LOOKUP\(no-such-host.invalid:4160\): adding peer')
 
 
 def test_more_changes_than_are_kept(new_nsqd, lookupds):
