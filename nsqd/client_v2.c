@@ -13,6 +13,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
+#include "nsqd/auth.h"
 #include "nsqd/channel.h"
 #include "nsqd/nsqd.h"
 #include "protocol/frame.h"
@@ -74,6 +75,8 @@ void client_v2_free(struct client_v2 *c)
 	free(c->client_id);
 	free(c->hostname);
 	free(c->user_agent);
+	auth_state_free(c->auth_state);
+	strbuf_free(&c->auth_secret);
 	chan_free(c->ready_state_chan);
 	chan_free(c->exit_chan);
 	chan_free(c->identify_event_chan);
@@ -209,6 +212,52 @@ int client_v2_identify(struct client_v2 *c, const struct identify_data_v2 *data,
 	return 0;
 }
 
+/* --- AUTH ----------------------------------------------------------------------------------- */
+
+/* QueryAuthd */
+static int query_authd(struct client_v2 *c, struct strbuf *why)
+{
+	char *remote_ip = host_of(c->remote_addr); /* "" for a unix socket */
+	struct auth_request request = {
+		.remote_ip = remote_ip,
+		.common_name = "",
+		.secret = c->auth_secret.data,
+		.secret_len = c->auth_secret.len,
+	};
+	struct auth_state *new = auth_query_any(c->nsqd, &request, why);
+	free(remote_ip);
+	if (!new)
+		return -1;
+	mutex_lock(&c->meta_lock);
+	struct auth_state *old = c->auth_state;
+	c->auth_state = new;
+	mutex_unlock(&c->meta_lock);
+	auth_state_free(old);
+	return 0;
+}
+
+int client_v2_auth(struct client_v2 *c, const char *secret, size_t len, struct strbuf *why)
+{
+	strbuf_reset(&c->auth_secret);
+	strbuf_add(&c->auth_secret, secret, len);
+	return query_authd(c, why);
+}
+
+int client_v2_is_authorized(
+	struct client_v2 *c, const char *topic, const char *channel, struct strbuf *why)
+{
+	if (!c->auth_state)
+		return 0;
+	if (auth_is_expired(c->auth_state) && query_authd(c, why) != 0)
+		return -1;
+	return auth_is_allowed(c->auth_state, topic, channel);
+}
+
+bool client_v2_has_authorizations(const struct client_v2 *c)
+{
+	return c->auth_state && c->auth_state->n_authorizations > 0;
+}
+
 /* --- readiness and counts ------------------------------------------------------------------- */
 
 int64_t client_v2_ready_for_messages(const struct client_v2 *c, const struct channel *ch)
@@ -340,6 +389,9 @@ void client_v2_stats(struct client_v2 *c, const char *topic, struct client_v2_st
 	out->client_id = xstrdup(c->client_id);
 	out->hostname = xstrdup(c->hostname);
 	out->user_agent = xstrdup(c->user_agent);
+	out->authed = client_v2_has_authorizations(c);
+	out->auth_identity = xstrdup(c->auth_state ? c->auth_state->identity : "");
+	out->auth_identity_url = xstrdup(c->auth_state ? c->auth_state->identity_url : "");
 	/* As stock, whose loop over the counts leaves after one. */
 	struct pub_count *p = c->pub_counts;
 	if (topic && *topic)
@@ -356,6 +408,8 @@ void client_v2_stats_free(struct client_v2_stats *s)
 	free(s->client_id);
 	free(s->hostname);
 	free(s->user_agent);
+	free(s->auth_identity);
+	free(s->auth_identity_url);
 }
 
 /* --- writing -------------------------------------------------------------------------------- */

@@ -44,6 +44,8 @@ struct identify_event {
 	int64_t msg_timeout;           /* ns */
 };
 
+struct auth_state;
+
 struct pub_count {
 	char topic[NAME_SIZE];
 	uint64_t count;
@@ -78,6 +80,10 @@ struct client_v2 {
 	char *client_id;  /* guarded by meta_lock; owned, as are the next two */
 	char *hostname;   /* guarded by meta_lock */
 	char *user_agent; /* guarded by meta_lock */
+	/* What the auth server said, NULL before AUTH; written by io_loop under meta_lock; io_loop may read
+	 * without, and it alone asks it for permission. Owned. */
+	struct auth_state *auth_state;
+	struct strbuf auth_secret; /* io_loop only */
 	struct pub_count
 		*pub_counts; /* guarded by meta_lock; uthash by topic, in order of first use */
 
@@ -98,6 +104,9 @@ struct client_v2_stats {
 	char *client_id;
 	char *hostname;
 	char *user_agent;
+	bool authed;
+	char *auth_identity; /* "" for none, as the next */
+	char *auth_identity_url;
 	char remote_address[128];
 	int32_t state;
 	int64_t ready_count;
@@ -121,6 +130,18 @@ void client_v2_free(struct client_v2 *c);
 /* Identify: applies it, field by field in stock's order; -1 with stock's text at the first that is out of
  * range. Tells the pump. io_loop. */
 int client_v2_identify(struct client_v2 *c, const struct identify_data_v2 *data, struct err *err);
+
+/*
+ * Auth: asks the auth servers what a client with this secret may do, and keeps
+ * both. Blocks as auth_query_any does (auth.h). -1: no server had an answer; the
+ * reasons are appended to why. io_loop, as are the next two.
+ */
+int client_v2_auth(struct client_v2 *c, const char *secret, size_t len, struct strbuf *why);
+/* IsAuthorized: 1 or 0; asks again (and blocks) where the answer has expired: -1 as above. channel "": to publish. */
+int client_v2_is_authorized(
+	struct client_v2 *c, const char *topic, const char *channel, struct strbuf *why);
+/* HasAuthorizations */
+bool client_v2_has_authorizations(const struct client_v2 *c);
 
 /* IsReadyForMessages: how many more it may get now; 0: not ready, or the channel is paused. Its pump. */
 int64_t client_v2_ready_for_messages(const struct client_v2 *c, const struct channel *ch);

@@ -24,6 +24,7 @@
 #include "common/http_client.h"
 #include "common/version.h"
 #include "common/xalloc.h"
+#include "nsqd/auth.h"
 #include "nsqd/channel.h"
 #include "nsqd/clusterinfo.h"
 #include "nsqd/diskqueue.h"
@@ -90,6 +91,8 @@ static int start(struct nsqd *n, struct err *err)
 		return err_wrap(err, "failed to lock data-path: ");
 	if (options_check(n->opts, err) != 0 || lg_start_writer(&n->lg, err) != 0)
 		return -1;
+	if (auth_check_root_ca(n->opts, err) != 0)
+		return err_wrap(err, "failed to build client TLS config - ");
 	nsqd_logf(n, LG_INFO, "%s", VERSION_STRING);
 	nsqd_logf(n, LG_INFO, "%s", PRODUCT_STRING);
 	nsqd_logf(n, LG_INFO, "ID: %lld", (long long)n->opts->id);

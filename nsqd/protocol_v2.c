@@ -24,6 +24,7 @@
 #include "common/clock.h"
 #include "common/version.h"
 #include "common/xalloc.h"
+#include "nsqd/auth.h"
 #include "nsqd/channel.h"
 #include "nsqd/client_v2.h"
 #include "nsqd/nsqd.h"
@@ -264,6 +265,53 @@ static void copy_name(char out[NAME_SIZE], struct param name)
 	out[name.len] = '\0';
 }
 
+/* IsAuthEnabled */
+static bool is_auth_enabled(const struct io_loop *l)
+{
+	return nsqd_get_opts(l->nsqd)->auth_http_addresses.n > 0;
+}
+
+/* we don't want to leak errors contacting the auth server to untrusted clients; frees why */
+static int auth_failed(struct io_loop *l, struct strbuf *why, bool log_again)
+{
+	nsqd_logf(l->nsqd, LG_WARN, "PROTOCOL(V2): [%s] AUTH failed %s", l->client->remote_addr,
+		why->data);
+	fatal_client_err(&l->error, log_again ? why->data : NULL, "E_AUTH_FAILED", "AUTH failed");
+	strbuf_free(why);
+	return -1;
+}
+
+/*
+ * CheckAuth: if auth is enabled, the client must have authorized already.
+ * Compares topic and channel ("": to publish) against cached authorization data
+ * (refetching if expired). 0, or -1 with l->error or l->pub_error set.
+ */
+static int check_auth(
+	struct io_loop *l, const char *cmd, const char *topic_name, const char *channel_name)
+{
+	struct client_v2 *c = l->client;
+	struct strbuf why = STRBUF_INIT;
+	struct err err;
+	if (!is_auth_enabled(l))
+		return 0;
+	if (!client_v2_has_authorizations(c))
+		return fatal_client_err(
+			&l->error, NULL, "E_AUTH_FIRST", "AUTH required before %s", cmd);
+	/* It may take a while: nothing is held back meanwhile. */
+	if (auth_is_expired(c->auth_state) && before_read(l, &err) != 0)
+		return l->pub_failed ? -1
+				     : fatal_client_err(&l->error, err.msg, "E_AUTH_ERROR",
+					       "AUTH error %s", err.msg);
+	int allowed = client_v2_is_authorized(c, topic_name, channel_name, &why);
+	if (allowed < 0)
+		return auth_failed(l, &why, false);
+	if (allowed)
+		return 0;
+	/* Names are plain: %q only puts them between quotes. */
+	return fatal_client_err(&l->error, NULL, "E_UNAUTHORIZED",
+		"AUTH failed for %s on \"%s\" \"%s\"", cmd, topic_name, channel_name);
+}
+
 static bool may_answer_messages(const struct io_loop *l)
 {
 	int32_t state = atomic_load(&l->client->state);
@@ -367,6 +415,37 @@ static int identify(struct io_loop *l, const struct params *p, const char **resp
 	return 0;
 }
 
+/* AUTH without its parameters: asks, and answers with what came of it. */
+static int auth_with_secret(struct io_loop *l, const char *secret, size_t len)
+{
+	struct client_v2 *c = l->client;
+	struct err err;
+	if (client_v2_has_authorizations(c))
+		return fatal_client_err(&l->error, NULL, "E_INVALID", "AUTH already set");
+	if (!is_auth_enabled(l))
+		return fatal_client_err(&l->error, NULL, "E_AUTH_DISABLED", "AUTH disabled");
+	struct strbuf sb = STRBUF_INIT;
+	/* It may take a while: nothing is held back meanwhile (exec has published what came before). */
+	(void)flush(l, &err);
+	if (client_v2_auth(c, secret, len, &sb) != 0)
+		return auth_failed(l, &sb, true);
+	if (!client_v2_has_authorizations(c))
+		return fatal_client_err(
+			&l->error, NULL, "E_UNAUTHORIZED", "AUTH no authorizations found");
+	const struct auth_state *s = c->auth_state;
+	strbuf_adds(&sb, "{\"identity\":");
+	strbuf_add_json(&sb, s->identity, strlen(s->identity));
+	strbuf_adds(&sb, ",\"identity_url\":");
+	strbuf_add_json(&sb, s->identity_url, strlen(s->identity_url));
+	strbuf_addf(&sb, ",\"permission_count\":%zu}", s->n_authorizations);
+	int rc = send_frame(l, FRAME_TYPE_RESPONSE, sb.data, sb.len, &err);
+	strbuf_free(&sb);
+	if (rc != 0)
+		return fatal_client_err(
+			&l->error, err.msg, "E_AUTH_ERROR", "AUTH error %s", err.msg);
+	return 0;
+}
+
 static int auth(struct io_loop *l, const struct params *p, const char **response)
 {
 	(void)response;
@@ -379,8 +458,9 @@ static int auth(struct io_loop *l, const struct params *p, const char **response
 	char *body = read_command_body(l, "AUTH", &size);
 	if (!body)
 		return -1;
+	int rc = auth_with_secret(l, body, (size_t)size);
 	free(body);
-	return fatal_client_err(&l->error, NULL, "E_AUTH_DISABLED", "AUTH disabled");
+	return rc;
 }
 
 enum sub_result { SUB_OK, SUB_ERR, SUB_AGAIN };
@@ -431,6 +511,8 @@ static int sub(struct io_loop *l, const struct params *p, const char **response)
 	char topic_name[NAME_SIZE], channel_name[NAME_SIZE];
 	copy_name(topic_name, p->v[1]);
 	copy_name(channel_name, p->v[2]);
+	if (check_auth(l, "SUB", topic_name, channel_name) != 0)
+		return -1;
 	struct err err;
 	enum sub_result res = try_sub(l, topic_name, channel_name, &err);
 	if (res == SUB_AGAIN) {
@@ -587,6 +669,10 @@ static int pub(struct io_loop *l, const struct params *p, const char **response)
 	struct message_body *body = read_message(l, "PUB");
 	if (!body)
 		return -1;
+	if (check_auth(l, "PUB", topic_name, "") != 0) {
+		message_body_unref(body);
+		return -1;
+	}
 	memcpy(l->pub_topic, topic_name, sizeof(topic_name));
 	l->pubs[l->n_pubs++] = body;
 	if (l->n_pubs == PUB_BATCH && publish(l, &err) != 0)
@@ -615,6 +701,10 @@ static int dpub(struct io_loop *l, const struct params *p, const char **response
 	struct message_body *body = read_message(l, "DPUB");
 	if (!body)
 		return -1;
+	if (check_auth(l, "DPUB", topic_name, "") != 0) {
+		message_body_unref(body);
+		return -1;
+	}
 
 	struct err err;
 	struct topic *t = nsqd_get_topic(l->nsqd, topic_name, &err);
@@ -729,6 +819,8 @@ static int mpub(struct io_loop *l, const struct params *p, const char **response
 	if (!is_valid_topic_name(p->v[1].s, p->v[1].len))
 		return bad_name(l, "E_BAD_TOPIC", "E_BAD_TOPIC MPUB", "topic", p->v[1]);
 	copy_name(topic_name, p->v[1]);
+	if (check_auth(l, "MPUB", topic_name, "") != 0)
+		return -1;
 	struct topic *t = nsqd_get_topic(l->nsqd, topic_name, &err);
 	if (!t)
 		return fatal_client_err(

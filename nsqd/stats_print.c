@@ -37,6 +37,15 @@ static void print_e2e_json(struct strbuf *out, const struct quantile_result *r)
 	quantile_result_add_json(r, out);
 }
 
+/* omitempty */
+static void add_json_unless_empty(struct strbuf *out, const char *key, const char *s)
+{
+	if (!s || !*s)
+		return;
+	strbuf_addf(out, ",\"%s\":", key);
+	add_json_string(out, s);
+}
+
 static void print_client_json(struct strbuf *out, const struct client_v2_stats *c)
 {
 	strbuf_adds(out, "{\"client_id\":");
@@ -53,6 +62,10 @@ static void print_client_json(struct strbuf *out, const struct client_v2_stats *
 		c->state, c->ready_count, c->in_flight_count, c->message_count, c->finish_count,
 		c->requeue_count, c->connect_ts, c->sample_rate);
 	add_json_string(out, c->user_agent);
+	if (c->authed)
+		strbuf_adds(out, ",\"authed\":true");
+	add_json_unless_empty(out, "auth_identity", c->auth_identity);
+	add_json_unless_empty(out, "auth_identity_url", c->auth_identity_url);
 	if (*c->pub_topic) {
 		strbuf_adds(out, ",\"pub_counts\":[{\"topic\":");
 		add_json_string(out, c->pub_topic);
