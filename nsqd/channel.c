@@ -45,7 +45,8 @@ static void channel_free(struct channel *c)
 	if (c->backend)
 		c->backend->ops->close(c->backend, NULL);
 	chan_free(c->memory_msg_chan);
-	chan_free(c->client_msg_chan);
+	for (int i = 0; i < N_CLOSENESS; i++)
+		chan_free(c->client_msg_chans[i]);
 	chan_free(c->exit_chan);
 	chan_free(c->update_chan);
 	chan_free(c->updated_chan);
@@ -79,6 +80,20 @@ static void init_locks(struct channel *c)
 	atomic_init(&c->next_deferred, INT64_MAX);
 }
 
+static void init_client_msg_chans(struct channel *c, const struct options *opts)
+{
+	c->topology_aware = topology_is_aware(opts);
+	bool wanted[N_CLOSENESS] = {
+		[ZONE_LOCAL] = c->topology_aware && *opts->topology_zone,
+		[REGION_LOCAL] = c->topology_aware && *opts->topology_region,
+		[GLOBAL] = true,
+	};
+	for (int i = 0; i < N_CLOSENESS; i++) {
+		if (wanted[i])
+			c->client_msg_chans[i] = chan_new(sizeof(struct message *), 0);
+	}
+}
+
 struct channel *channel_new(struct topic *t, const char *name, struct err *err)
 {
 	const struct options *opts = nsqd_get_opts(t->nsqd);
@@ -95,7 +110,7 @@ struct channel *channel_new(struct topic *t, const char *name, struct err *err)
 	if (opts->mem_queue_size > 0 || c->ephemeral)
 		c->memory_msg_chan =
 			chan_new(sizeof(struct message *), (size_t)opts->mem_queue_size);
-	c->client_msg_chan = chan_new(sizeof(struct message *), 0);
+	init_client_msg_chans(c, opts);
 	c->exit_chan = chan_new(0, 0);
 	c->update_chan = chan_new(sizeof(enum channel_update), 0);
 	c->updated_chan = chan_new(0, 0);

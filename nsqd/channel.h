@@ -23,6 +23,7 @@
 #include "nsqd/in_flight_pqueue.h"
 #include "nsqd/message.h"
 #include "nsqd/topic.h"
+#include "nsqd/topology.h"
 
 struct client_v2;
 
@@ -40,8 +41,9 @@ struct channel {
 		*backend; /* immutable; lives until exit has ended; puts hold exit_lock */
 	struct chan
 		*memory_msg_chan; /* immutable; of struct message *; NULL with --mem-queue-size=0 */
-	struct chan *
-		client_msg_chan; /* immutable; of struct message *, unbuffered: all that clients see */
+	/* immutable; of struct message *, unbuffered: all that clients see, each one of them. The
+	 * near ones are NULL unless the experiment is on and the node has a zone, a region. */
+	struct chan *client_msg_chans[N_CLOSENESS];
 	struct chan *exit_chan;    /* immutable; closed by exit */
 	struct chan *update_chan;  /* immutable; of enum channel_update, rendezvous with the pump */
 	struct chan *updated_chan; /* immutable; the pump's answer to each update */
@@ -70,6 +72,8 @@ struct channel {
 	_Atomic int64_t next_deferred;    /* likewise, deferred_lock */
 
 	_Atomic uint64_t message_count;
+	bool topology_aware;                            /* immutable */
+	_Atomic uint64_t delivered_counts[N_CLOSENESS]; /* if topology_aware */
 	_Atomic uint64_t requeue_count;
 	_Atomic uint64_t timeout_count;
 

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The channel's message pump: memory queue or backend -> client_msg_chan, the
- * only chan that clients see. It is the Channel.messagePump of NSQ before 1.0
+ * The channel's message pump: memory queue or backend -> client_msg_chans, the
+ * only chans that clients see. It is the Channel.messagePump of NSQ before 1.0
  * (and of the walk-through); in 1.3.0 each client's pump selects over the
  * channel's memory queue and backend by itself. Thread "c:TOPIC/NAME".
  *
  * Note on demand. A pump that took messages ahead of time would change what
  * operators see: the depth, what spills to disk, what a #ephemeral channel
- * drops. So it takes only while a consumer is parked on client_msg_chan, and
- * only as many as those have room for; otherwise its sources are NULL and it
+ * drops. So it takes only while a consumer is parked on one of them, and only as many as those have room for; otherwise its sources are NULL and it
  * waits for demand. What it holds ("in hand") counts as depth, and goes back to
  * the queue when the channel is paused or the consumer that asked has left.
  */
@@ -17,12 +16,23 @@
 #include "nsqd/channel_internal.h"
 #include "nsqd/nsqd.h"
 
+/* What the nearest of the consumers that wait have room for: the others are not asked before. */
+static size_t demand(struct channel *c)
+{
+	for (int i = 0; i < N_CLOSENESS; i++) {
+		size_t n = c->client_msg_chans[i] ? chan_demand(c->client_msg_chans[i]) : 0;
+		if (n > 0)
+			return n;
+	}
+	return 0;
+}
+
 /* How much to take now: what the parked consumers have room for, within the hand's size. */
 static size_t room_of_consumers(struct channel *c)
 {
 	if (channel_is_paused(c))
 		return 0;
-	size_t room = chan_demand(c->client_msg_chan);
+	size_t room = demand(c);
 	return room < CHANNEL_BATCH ? room : CHANNEL_BATCH;
 }
 
@@ -62,7 +72,7 @@ static void obey(struct channel *c, enum channel_update what)
 		drop_hand(c);
 		break;
 	case CHANNEL_CLIENT_LEFT:
-		if (chan_demand(c->client_msg_chan) == 0)
+		if (demand(c) == 0)
 			put_hand_back(c);
 		break;
 	}
@@ -82,41 +92,59 @@ void channel_update_pump(struct channel *c, enum channel_update what)
 	chan_select(wait, 2);
 }
 
-/* The next select: with something in hand it is offered, with demand more is taken. False: exit. */
+/* To near consumers that wait; somebody nearer than who asked may have come meanwhile. */
+static bool hand_to_near(struct channel *c)
+{
+	for (int i = 0; c->hand_count > 0 && i < GLOBAL; i++) {
+		struct chan *near = c->client_msg_chans[i];
+		size_t n = near ? chan_try_send_n(near, c->hand, c->hand_count) : 0;
+		if (n > 0) {
+			hand_out(c, n);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The next select: what is in hand is offered; else, with demand, more is taken. False: exit. */
 static bool pump_once(struct channel *c)
 {
-	enum { MEMORY, BACKEND, CLIENT, DEMAND, UPDATE, EXIT };
+	enum { MEMORY, BACKEND, UPDATE, EXIT, CLIENTS };
 	enum channel_update update;
+	if (c->topology_aware && !channel_is_paused(c) && hand_to_near(c))
+		return true;
 	size_t held = c->hand_count;
 	size_t room = held ? 0 : room_of_consumers(c);
 	struct chan *memory = room ? c->memory_msg_chan : NULL;
 	struct chan *backend = room ? c->backend->ops->read_chan(c->backend) : NULL;
-	/* Held while paused is only what the disk refuses to take back. */
-	struct chan *client = held && !channel_is_paused(c) ? c->client_msg_chan : NULL;
-	struct chan *demand = held || room || channel_is_paused(c) ? NULL : c->client_msg_chan;
+	int n_cases = CLIENTS;
 
-	struct chan_case cases[] = {
-		[MEMORY] = chan_case_recv_n(memory, c->hand, room),
-		[BACKEND] = chan_case_recv_n(backend, c->hand, room),
-		[CLIENT] = chan_case_send_n(client, c->hand, held),
-		[DEMAND] = chan_case_demand(demand),
-		[UPDATE] = chan_case_recv(c->update_chan, &update),
-		[EXIT] = chan_case_recv(c->exit_chan, NULL),
-	};
-	int chosen = chan_select(cases, 6);
+	struct chan_case cases[CLIENTS + N_CLOSENESS];
+	cases[MEMORY] = chan_case_recv_n(memory, c->hand, room);
+	cases[BACKEND] = chan_case_recv_n(backend, c->hand, room);
+	cases[UPDATE] = chan_case_recv(c->update_chan, &update);
+	cases[EXIT] = chan_case_recv(c->exit_chan, NULL);
+	/* Held while paused is only what the disk refuses to take back. */
+	for (int i = 0; i < N_CLOSENESS && !room && !channel_is_paused(c); i++) {
+		struct chan *client = c->client_msg_chans[i];
+		if (client)
+			cases[n_cases++] = held ? chan_case_send_n(client, c->hand, held)
+						: chan_case_demand(client);
+	}
+	int chosen = chan_select(cases, n_cases);
 	switch (chosen) {
 	case MEMORY:
 	case BACKEND:
 		atomic_store(&c->hand_count, cases[chosen].n);
-		break;
-	case CLIENT:
-		hand_out(c, cases[CLIENT].n);
 		break;
 	case UPDATE:
 		obey(c, update);
 		break;
 	case EXIT:
 		return false;
+	default:
+		if (held)
+			hand_out(c, cases[chosen].n);
 	}
 	return true;
 }

@@ -51,6 +51,8 @@ struct client_v2 *client_v2_new(struct nsqd *n, struct stream *take_stream, cons
 	c->client_id = host_of(remote_addr);
 	c->hostname = host_of(remote_addr);
 	c->user_agent = xstrdup("");
+	c->topology_region = xstrdup("");
+	c->topology_zone = xstrdup("");
 	c->ready_state_chan = chan_new(0, 1);
 	c->exit_chan = chan_new(0, 0);
 	c->identify_event_chan = chan_new(sizeof(struct identify_event), 1);
@@ -77,6 +79,8 @@ void client_v2_free(struct client_v2 *c)
 	free(c->user_agent);
 	auth_state_free(c->auth_state);
 	strbuf_free(&c->auth_secret);
+	free(c->topology_region);
+	free(c->topology_zone);
 	chan_free(c->ready_state_chan);
 	chan_free(c->exit_chan);
 	chan_free(c->identify_event_chan);
@@ -159,25 +163,31 @@ static const char *yes_no(bool b)
 
 static void log_identify(struct client_v2 *c, const struct identify_data_v2 *d)
 {
+	bool aware = topology_is_aware(nsqd_get_opts(c->nsqd));
 	nsqd_logf(c->nsqd, LG_INFO,
 		"[%s] IDENTIFY: {ClientID:%s Hostname:%s HeartbeatInterval:%lld "
 		"OutputBufferSize:%lld OutputBufferTimeout:%lld FeatureNegotiation:%s TLSv1:%s "
 		"Deflate:%s DeflateLevel:%lld Snappy:%s SampleRate:%d UserAgent:%s "
-		"MsgTimeout:%lld}",
+		"MsgTimeout:%lld%s%s%s%s}",
 		c->remote_addr, d->client_id, d->hostname, (long long)d->heartbeat_interval,
 		(long long)d->output_buffer_size, (long long)d->output_buffer_timeout,
 		yes_no(d->feature_negotiation), yes_no(d->tls_v1), yes_no(d->deflate),
 		(long long)d->deflate_level, yes_no(d->snappy), (int)d->sample_rate, d->user_agent,
-		(long long)d->msg_timeout);
+		(long long)d->msg_timeout, aware ? " TopologyRegion:" : "",
+		aware ? d->topology_region : "", aware ? " TopologyZone:" : "",
+		aware ? d->topology_zone : "");
 }
 
 static void set_names(struct client_v2 *c, const struct identify_data_v2 *d)
 {
-	char *old[] = {c->client_id, c->hostname, c->user_agent};
+	char *old[] = {
+		c->client_id, c->hostname, c->user_agent, c->topology_region, c->topology_zone};
 	mutex_lock(&c->meta_lock);
 	c->client_id = xstrdup(d->client_id);
 	c->hostname = xstrdup(d->hostname);
 	c->user_agent = xstrdup(d->user_agent);
+	c->topology_region = xstrdup(d->topology_region);
+	c->topology_zone = xstrdup(d->topology_zone);
 	mutex_unlock(&c->meta_lock);
 	for (size_t i = 0; i < sizeof(old) / sizeof(*old); i++)
 		free(old[i]);
@@ -206,6 +216,8 @@ int client_v2_identify(struct client_v2 *c, const struct identify_data_v2 *data,
 		.heartbeat_interval = c->heartbeat_interval,
 		.sample_rate = atomic_load(&c->sample_rate),
 		.msg_timeout = c->msg_timeout,
+		.topology = topology_of(
+			nsqd_get_opts(c->nsqd), data->topology_zone, data->topology_region),
 	};
 	/* update the client's message pump; it takes the first only */
 	chan_try_send_n(c->identify_event_chan, &event, 1);
@@ -392,6 +404,10 @@ void client_v2_stats(struct client_v2 *c, const char *topic, struct client_v2_st
 	out->authed = client_v2_has_authorizations(c);
 	out->auth_identity = xstrdup(c->auth_state ? c->auth_state->identity : "");
 	out->auth_identity_url = xstrdup(c->auth_state ? c->auth_state->identity_url : "");
+	if (topology_is_aware(nsqd_get_opts(c->nsqd))) {
+		out->topology_region = xstrdup(c->topology_region);
+		out->topology_zone = xstrdup(c->topology_zone);
+	}
 	/* As stock, whose loop over the counts leaves after one. */
 	struct pub_count *p = c->pub_counts;
 	if (topic && *topic)
@@ -410,6 +426,8 @@ void client_v2_stats_free(struct client_v2_stats *s)
 	free(s->user_agent);
 	free(s->auth_identity);
 	free(s->auth_identity_url);
+	free(s->topology_region);
+	free(s->topology_zone);
 }
 
 /* --- writing -------------------------------------------------------------------------------- */

@@ -22,6 +22,7 @@
 #include "common/lock.h"
 #include "common/strbuf.h"
 #include "nsqd/topic.h"
+#include "nsqd/topology.h"
 #include "protocol/bufio.h"
 #include "protocol/identify.h"
 #include "protocol/stream.h"
@@ -42,6 +43,7 @@ struct identify_event {
 	int64_t heartbeat_interval;    /* ns; 0: off */
 	int32_t sample_rate;           /* percent; 0: all */
 	int64_t msg_timeout;           /* ns */
+	struct topology topology;
 };
 
 struct auth_state;
@@ -77,9 +79,11 @@ struct client_v2 {
 	int output_buffer_size;        /* likewise */
 
 	struct mutex meta_lock;
-	char *client_id;  /* guarded by meta_lock; owned, as are the next two */
-	char *hostname;   /* guarded by meta_lock */
-	char *user_agent; /* guarded by meta_lock */
+	char *client_id;       /* guarded by meta_lock; owned, as are the next four */
+	char *hostname;        /* guarded by meta_lock */
+	char *user_agent;      /* guarded by meta_lock */
+	char *topology_region; /* guarded by meta_lock; as IDENTIFY says, "" for none */
+	char *topology_zone;   /* likewise */
 	/* What the auth server said, NULL before AUTH; written by io_loop under meta_lock; io_loop may read
 	 * without, and it alone asks it for permission. Owned. */
 	struct auth_state *auth_state;
@@ -107,6 +111,8 @@ struct client_v2_stats {
 	bool authed;
 	char *auth_identity; /* "" for none, as the next */
 	char *auth_identity_url;
+	char *topology_region; /* NULL, as is the next, unless the experiment is on */
+	char *topology_zone;
 	char remote_address[128];
 	int32_t state;
 	int64_t ready_count;

@@ -189,11 +189,13 @@ static void do_info(struct http_request *req)
 	strbuf_addf(out,
 		",\"http_port\":%d,\"tcp_port\":%d,\"start_time\":%" PRId64
 		",\"max_heartbeat_interval\":%" PRId64 ",\"max_output_buffer_size\":%" PRId64
-		",\"max_output_buffer_timeout\":%" PRId64 ",\"max_deflate_level\":%d}",
+		",\"max_output_buffer_timeout\":%" PRId64 ",\"max_deflate_level\":%d",
 		n->http_server ? http_server_port(n->http_server) : 0,
 		n->tcp_listener ? n->tcp_listener->port : 0,
 		(int64_t)(n->start_time_ns / NSEC_PER_SEC), o->max_heartbeat_interval,
 		o->max_output_buffer_size, o->max_output_buffer_timeout, o->max_deflate_level);
+	topology_add_zone_region_json(out, o);
+	strbuf_addc(out, '}');
 	http_respond_out(req, true);
 }
 

@@ -139,8 +139,10 @@ static void add_identify_body(struct loop *loop, struct strbuf *sb)
 	strbuf_add_json(sb, opts->broadcast_address, strlen(opts->broadcast_address));
 	strbuf_adds(sb, ",\"hostname\":");
 	strbuf_add_json(sb, loop->hostname, strlen(loop->hostname));
-	strbuf_addf(sb, ",\"http_port\":%d,\"tcp_port\":%d,\"version\":\"" NSQ_VERSION "\"}",
-		opts->broadcast_http_port, opts->broadcast_tcp_port);
+	strbuf_addf(sb, ",\"http_port\":%d,\"tcp_port\":%d", opts->broadcast_http_port,
+		opts->broadcast_tcp_port);
+	topology_add_region_zone_json(sb, opts);
+	strbuf_adds(sb, ",\"version\":\"" NSQ_VERSION "\"}");
 }
 
 /* Takes the answer to IDENTIFY; closes the peer if that is none. */

@@ -371,12 +371,14 @@ static void add_identify_response(const struct io_loop *l, struct strbuf *sb)
 		",\"msg_timeout\":%" PRId64 ",\"tls_v1\":false,\"deflate\":false"
 		",\"deflate_level\":%d,\"max_deflate_level\":%d,\"snappy\":false"
 		",\"sample_rate\":%" PRId32 ",\"auth_required\":%s,\"output_buffer_size\":%d"
-		",\"output_buffer_timeout\":%" PRId64 "}",
+		",\"output_buffer_timeout\":%" PRId64,
 		opts->max_rdy_count, NSQ_VERSION, to_ms(opts->max_msg_timeout),
 		to_ms(c->msg_timeout), deflate_level, opts->max_deflate_level,
 		(int32_t)atomic_load(&c->sample_rate),
 		opts->auth_http_addresses.n > 0 ? "true" : "false", c->output_buffer_size,
 		to_ms(c->output_buffer_timeout));
+	topology_add_region_zone_json(sb, opts);
+	strbuf_addc(sb, '}');
 }
 
 static int identify(struct io_loop *l, const struct params *p, const char **response)

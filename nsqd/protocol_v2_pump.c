@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The client's message pump: from client_msg_chan to the socket, with
+ * The client's message pump: from one of client_msg_chans to the socket, with
  * heartbeats and the flush timer. Mirrors protocolV2.messagePump of
  * nsqd/protocol_v2.go. Thread "pump:ADDR".
  *
@@ -34,6 +34,7 @@ struct pump {
 	struct ticker heartbeat_ticker;
 	int64_t msg_timeout;
 	int32_t sample_rate;
+	struct topology topology;
 	bool flushed;
 	struct message *msgs[CLIENT_BATCH];
 };
@@ -51,6 +52,7 @@ static void identify(struct pump *p, const struct identify_event *e)
 	if (e->sample_rate > 0)
 		p->sample_rate = e->sample_rate;
 	p->msg_timeout = e->msg_timeout;
+	p->topology = e->topology;
 }
 
 /* Keeps about sample_rate percent of the n messages; the others are done with. Returns how many are left. */
@@ -128,6 +130,21 @@ static bool client_has_left(struct client_v2 *c)
 
 enum pump_result { PUMP_ON, PUMP_EXIT, PUMP_ERR };
 
+/* Where the channel serves consumers as near as this one. */
+static struct chan *client_msg_chan(const struct pump *p)
+{
+	return p->sub_channel->client_msg_chans[p->topology.served_as];
+}
+
+/* As in stock, before any are left out by the sample rate. */
+static void count_delivered(struct pump *p, size_t n)
+{
+	struct channel *c = p->sub_channel;
+	if (c->topology_aware)
+		atomic_fetch_add_explicit(
+			&c->delivered_counts[p->topology.counted_as], n, memory_order_relaxed);
+}
+
 /* The channel's data: p->msgs[0..n). */
 static enum pump_result deliver(struct pump *p, size_t n, struct err *err)
 {
@@ -136,6 +153,7 @@ static enum pump_result deliver(struct pump *p, size_t n, struct err *err)
 		channel_return_messages(p->sub_channel, p->msgs, n);
 		return PUMP_EXIT;
 	}
+	count_delivered(p, n);
 	n = sample(p, n);
 	return n == 0 || send_messages(p, n, err) == 0 ? PUMP_ON : PUMP_ERR;
 }
@@ -155,7 +173,7 @@ static enum pump_result pump_once(struct pump *p, struct err *err)
 	/* last iteration we flushed: do not select on the flusher ticker. Else we're
 	 * buffered (if there isn't any more data we should flush): select on it, too */
 	struct ticker *flusher = room > 0 && !p->flushed ? &p->output_buffer_ticker : NULL;
-	struct chan *msg_chan = room > 0 ? p->sub_channel->client_msg_chan : NULL;
+	struct chan *msg_chan = room > 0 ? client_msg_chan(p) : NULL;
 
 	enum { FLUSHER, READY_STATE, SUB_EVENT, IDENTIFY_EVENT, HEARTBEAT, MESSAGE, EXIT };
 	struct chan_case cases[] = {
@@ -205,6 +223,7 @@ void protocol_v2_message_pump(void *arg)
 		.sub_event_chan = c->sub_event_chan,
 		.identify_event_chan = c->identify_event_chan,
 		.msg_timeout = c->msg_timeout,
+		.topology = {.counted_as = GLOBAL, .served_as = GLOBAL},
 		.flushed = true,
 	};
 	ticker_start(&p.output_buffer_ticker, c->output_buffer_timeout);

@@ -42,6 +42,9 @@ static void get_channel(
 	out->in_flight_count = channel_in_flight_count(c);
 	out->deferred_count = channel_deferred_count(c);
 	out->message_count = atomic_load_explicit(&c->message_count, memory_order_relaxed);
+	for (int i = 0; i < N_CLOSENESS; i++)
+		out->delivered_counts[i] =
+			atomic_load_explicit(&c->delivered_counts[i], memory_order_relaxed);
 	out->requeue_count = atomic_load_explicit(&c->requeue_count, memory_order_relaxed);
 	out->timeout_count = atomic_load_explicit(&c->timeout_count, memory_order_relaxed);
 	out->paused = channel_is_paused(c);

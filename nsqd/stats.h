@@ -23,6 +23,7 @@ struct channel_stats {
 	size_t in_flight_count;
 	size_t deferred_count;
 	uint64_t message_count;
+	uint64_t delivered_counts[N_CLOSENESS]; /* 0 unless the experiment is on */
 	uint64_t requeue_count;
 	uint64_t timeout_count;
 	size_t client_count;

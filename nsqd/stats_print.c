@@ -66,6 +66,12 @@ static void print_client_json(struct strbuf *out, const struct client_v2_stats *
 		strbuf_adds(out, ",\"authed\":true");
 	add_json_unless_empty(out, "auth_identity", c->auth_identity);
 	add_json_unless_empty(out, "auth_identity_url", c->auth_identity_url);
+	if (c->topology_zone) {
+		strbuf_adds(out, ",\"topology_zone\":");
+		add_json_string(out, c->topology_zone);
+		strbuf_adds(out, ",\"topology_region\":");
+		add_json_string(out, c->topology_region);
+	}
 	if (*c->pub_topic) {
 		strbuf_adds(out, ",\"pub_counts\":[{\"topic\":");
 		add_json_string(out, c->pub_topic);
@@ -87,16 +93,33 @@ static void print_clients_json(struct strbuf *out, const struct client_v2_stats 
 	strbuf_addc(out, ']');
 }
 
+/* omitempty */
+static void print_delivered_json(struct strbuf *out, const struct channel_stats *c)
+{
+	static const char *const names[N_CLOSENESS] = {
+		[ZONE_LOCAL] = "zone_local_msg_count",
+		[REGION_LOCAL] = "region_local_msg_count",
+		[GLOBAL] = "global_msg_count",
+	};
+	for (int i = 0; i < N_CLOSENESS; i++) {
+		if (c->delivered_counts[i] > 0)
+			strbuf_addf(out, ",\"%s\":%" PRIu64, names[i], c->delivered_counts[i]);
+	}
+}
+
 static void print_channel_json(struct strbuf *out, const struct channel_stats *c)
 {
 	strbuf_adds(out, "{\"channel_name\":");
 	add_json_string(out, c->channel_name);
 	strbuf_addf(out,
 		",\"depth\":%" PRId64 ",\"backend_depth\":%" PRId64
-		",\"in_flight_count\":%zu,\"deferred_count\":%zu,\"message_count\":%" PRIu64
+		",\"in_flight_count\":%zu,\"deferred_count\":%zu,\"message_count\":%" PRIu64,
+		c->depth, c->backend_depth, c->in_flight_count, c->deferred_count,
+		c->message_count);
+	print_delivered_json(out, c);
+	strbuf_addf(out,
 		",\"requeue_count\":%" PRIu64 ",\"timeout_count\":%" PRIu64
 		",\"client_count\":%zu,\"clients\":",
-		c->depth, c->backend_depth, c->in_flight_count, c->deferred_count, c->message_count,
 		c->requeue_count, c->timeout_count, c->client_count);
 	if (c->clients)
 		print_clients_json(out, c->clients, c->client_count);

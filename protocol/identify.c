@@ -14,7 +14,7 @@
 #include "common/json.h"
 #include "common/xalloc.h"
 
-enum field_type { FIELD_STRING, FIELD_INT, FIELD_INT32, FIELD_BOOL };
+enum field_type { FIELD_STRING, FIELD_NEW_STRING, FIELD_INT, FIELD_INT32, FIELD_BOOL };
 
 #define FIELD(name, type)                                                                          \
 	{                                                                                          \
@@ -39,6 +39,8 @@ static const struct field {
 	FIELD(sample_rate, FIELD_INT32),
 	FIELD(user_agent, FIELD_STRING),
 	FIELD(msg_timeout, FIELD_INT),
+	FIELD(topology_region, FIELD_NEW_STRING),
+	FIELD(topology_zone, FIELD_NEW_STRING),
 };
 #define N_FIELDS (sizeof(fields) / sizeof(*fields))
 
@@ -48,6 +50,11 @@ static bool set_field(struct identify_data_v2 *d, const struct field *f, struct 
 	void *p = (char *)d + f->offset;
 	int64_t n;
 	switch (f->type) {
+	case FIELD_NEW_STRING:
+		/* 1.3.0 does not know it, and so takes anything. */
+		if (v.type != JSON_STRING)
+			return true;
+		/* fall through */
 	case FIELD_STRING:
 		if (v.type != JSON_STRING)
 			return false;
@@ -104,6 +111,8 @@ int identify_decode(struct identify_data_v2 *d, const char *json, size_t len, st
 		.client_id = xstrdup(""),
 		.hostname = xstrdup(""),
 		.user_agent = xstrdup(""),
+		.topology_region = xstrdup(""),
+		.topology_zone = xstrdup(""),
 	};
 	if (root.type == JSON_OBJECT && set_fields(d, root, err) != 0) {
 		identify_free(d);
@@ -117,5 +126,7 @@ void identify_free(struct identify_data_v2 *d)
 	free(d->client_id);
 	free(d->hostname);
 	free(d->user_agent);
+	free(d->topology_region);
+	free(d->topology_zone);
 	*d = (struct identify_data_v2){0};
 }

@@ -23,6 +23,8 @@ struct identify_data_v2 {
 	bool snappy;
 	int32_t sample_rate;
 	int64_t msg_timeout; /* ms */
+	char *topology_region;
+	char *topology_zone;
 };
 
 /* json.Unmarshal: -1 with err set on bad JSON or a value of the wrong type. Then nothing is to be freed. */
