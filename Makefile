@@ -116,6 +116,7 @@ include test/docs/docs.mk
 include test/unit/unit.mk
 -include test/functional/functional.mk
 -include test/interop/interop.mk
+-include test/durability/durability.mk
 -include test/bench/bench.mk
 -include test/bench/bench_chan.mk
 -include test/porting/porting.mk

@@ -1,0 +1,62 @@
+"""Fixtures of the durability tests; the harness is that of the functional ones.
+
+NSQD is the daemon under test, STOCK an nsqd 1.3.0 to exchange data directories
+with. Whatever a test leaves behind is ended and removed here.
+"""
+
+import os
+import shutil
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'functional'))
+
+import durable  # noqa: E402 (needs the path)
+
+
+def pytest_configure(config):
+    for name in ('NSQD', 'STOCK'):
+        if name not in os.environ:
+            raise pytest.UsageError('set %s to a daemon' % name)
+        os.environ[name] = os.path.abspath(os.environ[name])
+
+
+@pytest.fixture
+def new_nsqd(tmp_path):
+    """Makes daemons: new_nsqd('--flag', ..., stock=False, data_path=None)."""
+    daemons = []
+
+    def make(*flags, start=True, **options):
+        directory = tmp_path / ('nsqd%d' % len(daemons))
+        directory.mkdir()
+        daemon = durable.Daemon(str(directory), flags, **options)
+        daemons.append(daemon)
+        return daemon.start() if start else daemon
+
+    yield make
+    errors = []
+    for daemon in daemons:
+        try:
+            daemon.close()
+        except AssertionError as error:
+            errors.append(str(error))
+    shutil.rmtree(tmp_path, ignore_errors=True)
+    assert not errors, '\n'.join(errors)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data directory for several daemons, one after the other."""
+    path = tmp_path / 'data'
+    path.mkdir()
+    return str(path)
+
+
+@pytest.fixture
+def report(capsys, request):
+    """Prints a line that is seen although the test passes."""
+    def line(text):
+        with capsys.disabled():
+            print('\n  %s: %s' % (request.node.name, text), flush=True)
+    return line
