@@ -29,8 +29,9 @@
 
 /* When to try again what the backend has refused. */
 #define RETRY_NS NSEC_PER_SEC
-/* How many messages are moved at once when a queue is drained or flushed. */
+/* How many messages are moved at once when a queue is drained, or flushed to disk. */
 #define DRAIN_BATCH 128
+#define FLUSH_BATCH 1024
 
 /* --- life --------------------------------------------------------------------------------- */
 
@@ -580,7 +581,7 @@ static size_t flush_pqueue(struct channel *c, struct in_flight_pqueue *q)
  */
 static void flush(struct channel *c)
 {
-	struct message *msgs[DRAIN_BATCH];
+	struct message **msgs = xreallocarray(NULL, FLUSH_BATCH, sizeof(*msgs));
 	size_t n, lost;
 	size_t memory = c->memory_msg_chan ? chan_len(c->memory_msg_chan) : 0;
 	memory += atomic_load(&c->hand_count);
@@ -592,8 +593,9 @@ static void flush(struct channel *c)
 
 	lost = flush_messages(c, c->hand, atomic_exchange(&c->hand_count, 0));
 	while (c->memory_msg_chan &&
-		(n = chan_try_recv_n(c->memory_msg_chan, msgs, DRAIN_BATCH, NULL)) > 0)
+		(n = chan_try_recv_n(c->memory_msg_chan, msgs, FLUSH_BATCH, NULL)) > 0)
 		lost += flush_messages(c, msgs, n);
+	free(msgs);
 	mutex_lock(&c->in_flight_lock);
 	lost += flush_pqueue(c, &c->in_flight);
 	mutex_unlock(&c->in_flight_lock);

@@ -37,6 +37,8 @@
 #include "protocol/names.h"
 
 #define LOG_FD STDERR_FILENO
+/* How many threads close topics at exit, main included. */
+#define MAX_CLOSERS 8
 
 void nsqd_logf(struct nsqd *n, enum lg_level level, const char *fmt, ...)
 {
@@ -195,15 +197,52 @@ static void disconnect_everybody(struct nsqd *n)
 		http_server_stop(n->http_server);
 }
 
+/* The topics that are still to be closed: each thread takes the next one. */
+struct closing {
+	struct nsqd *nsqd;
+	struct topic **topics;
+	size_t count;
+	_Atomic size_t next; /* atomic */
+};
+
+/* The threads "close", and main. */
+static void close_some(void *arg)
+{
+	struct closing *c = arg;
+	struct err err;
+	size_t i;
+	while ((i = atomic_fetch_add(&c->next, 1)) < c->count) {
+		struct topic *t = c->topics[i];
+		if (topic_close(t, &err) != 0)
+			nsqd_logf(c->nsqd, LG_ERROR, "topic(%s) close - %s", t->name, err.msg);
+	}
+}
+
+/*
+ * Several at once, because most of it is waiting for the disk, and an
+ * orchestrator may wait for us no longer than 5 s. Threads that cannot be
+ * created are done without: main closes what nobody else does.
+ */
+static void close_all(struct nsqd *n, struct topic **topics, size_t count)
+{
+	struct closing c = {.nsqd = n, .topics = topics, .count = count};
+	struct wait_group wg;
+	struct err err;
+	wait_group_init(&wg);
+	for (size_t i = 1; i < count && i < MAX_CLOSERS; i++) {
+		if (wait_group_wrap(&wg, "close", close_some, &c, &err) != 0)
+			break;
+	}
+	close_some(&c);
+	wait_group_wait(&wg);
+	wait_group_destroy(&wg);
+}
+
 static void close_topics(struct nsqd *n)
 {
 	size_t count;
-	struct err err;
 	struct topic **topics = nsqd_topics(n, &count);
-	for (size_t i = 0; i < count; i++) {
-		if (topic_close(topics[i], &err) != 0)
-			nsqd_logf(n, LG_ERROR, "topic(%s) close - %s", topics[i]->name, err.msg);
-	}
+	close_all(n, topics, count);
 	rwlock_wrlock(&n->lock);
 	HASH_CLEAR(hh, n->topic_map);
 	rwlock_unlock(&n->lock);

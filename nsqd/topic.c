@@ -27,6 +27,8 @@
 
 /* The most messages that the pump takes at once, and that are made at once. */
 #define TOPIC_BATCH 256
+/* The most messages that the final flush writes at once. */
+#define FLUSH_BATCH 1024
 /* How long the pump waits until it offers a channel again what its disk has refused. */
 #define RETRY_NS (250 * NSEC_PER_MSEC)
 
@@ -571,18 +573,19 @@ int topic_empty(struct topic *t, struct err *err)
 /* flush: what is in memory goes to the backend; what that refuses is lost, and said to be. */
 static void flush(struct topic *t)
 {
-	struct message *msgs[TOPIC_BATCH];
+	struct message **msgs = xreallocarray(NULL, FLUSH_BATCH, sizeof(*msgs));
 	size_t n, lost = 0, left = chan_len(t->memory_msg_chan);
 	if (left > 0)
 		nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): flushing %zu memory messages to backend",
 			t->name, left);
-	while ((n = chan_try_recv_n(t->memory_msg_chan, msgs, TOPIC_BATCH, NULL)) > 0) {
+	while ((n = chan_try_recv_n(t->memory_msg_chan, msgs, FLUSH_BATCH, NULL)) > 0) {
 		struct err err;
 		size_t stored = put_to_backend(t, msgs, n, &err);
 		for (size_t i = stored; i < n; i++)
 			message_unref(msgs[i]);
 		lost += n - stored;
 	}
+	free(msgs);
 	if (lost > 0)
 		nsqd_logf(t->nsqd, LG_ERROR, "TOPIC(%s): %zu messages could not be flushed",
 			t->name, lost);
