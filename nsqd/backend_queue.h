@@ -39,6 +39,13 @@ struct backend_queue_ops {
 	 * same for the life of the queue. May be NULL: nothing ever to read.
 	 */
 	struct chan *(*read_chan)(struct backend_queue *q);
+	/*
+	 * The receiver has dealt with n more of the messages that it received, in
+	 * their order: they are where they belong. Only then may a queue that was
+	 * made to wait for this forget them; after a crash the others come again.
+	 * Any thread, never blocks.
+	 */
+	void (*done)(struct backend_queue *q, size_t n);
 	/* Syncs, and stops its thread. What is stored stays. Frees the queue: nobody may use it any more. */
 	int (*close)(struct backend_queue *q, struct err *err);
 	/* Like close, but removes the files as well. (go-diskqueue's Delete leaves that to Empty.) */

@@ -574,6 +574,18 @@ static size_t flush_pqueue(struct channel *c, struct in_flight_pqueue *q)
 	return lost;
 }
 
+/* What the pump took from the backend goes to its end; if that is refused it is still at the front. */
+static size_t flush_hand(struct channel *c)
+{
+	size_t n = atomic_exchange(&c->hand_count, 0);
+	size_t lost = flush_messages(c, c->hand, n);
+	if (!c->hand_is_backends)
+		return lost;
+	if (lost == 0)
+		c->backend->ops->done(c->backend, n);
+	return 0;
+}
+
 /*
  * flush: everything in memory goes to the backend; what that refuses is lost,
  * and said to be. Nobody else uses the queues any more, but the scan workers
@@ -591,7 +603,7 @@ static void flush(struct channel *c)
 			"backend",
 			c->name, memory, c->in_flight.len, c->deferred.len);
 
-	lost = flush_messages(c, c->hand, atomic_exchange(&c->hand_count, 0));
+	lost = flush_hand(c);
 	while (c->memory_msg_chan &&
 		(n = chan_try_recv_n(c->memory_msg_chan, msgs, FLUSH_BATCH, NULL)) > 0)
 		lost += flush_messages(c, msgs, n);

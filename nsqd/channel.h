@@ -63,6 +63,7 @@ struct channel {
 	/* What the pump holds between a queue and a consumer; the pump's own while it runs, then exit's. */
 	struct message *hand[CHANNEL_BATCH];
 	_Atomic size_t hand_count; /* written by the pump only */
+	bool hand_is_backends;     /* the pump's own, then exit's: where it came from */
 
 	struct mutex in_flight_lock;
 	struct in_flight_pqueue in_flight; /* guarded by in_flight_lock */

@@ -40,6 +40,9 @@ static size_t room_of_consumers(struct channel *c)
 static void hand_out(struct channel *c, size_t n)
 {
 	size_t left = c->hand_count - n;
+	/* In flight, or back in the queue: a crash need not bring them again. */
+	if (c->hand_is_backends)
+		c->backend->ops->done(c->backend, n);
 	memmove(c->hand, c->hand + n, left * sizeof(*c->hand));
 	atomic_store(&c->hand_count, left);
 }
@@ -135,6 +138,7 @@ static bool pump_once(struct channel *c)
 	switch (chosen) {
 	case MEMORY:
 	case BACKEND:
+		c->hand_is_backends = chosen == BACKEND;
 		atomic_store(&c->hand_count, cases[chosen].n);
 		break;
 	case UPDATE:

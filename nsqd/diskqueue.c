@@ -156,8 +156,8 @@ static bool tick(struct diskqueue *d)
 		dq_drop_consumed(d);
 		dq_sync(d, &err);
 	}
-	if (d->data_dirty || d->meta_dirty)
-		return false; /* the sync has failed: keeps ticking */
+	if (d->data_dirty || d->meta_dirty || d->undone > 0)
+		return false; /* the sync has failed, or rd is to be moved: keeps ticking */
 	dq_close_write(d);
 	ticker_stop(&d->sync_ticker);
 	return retire(d);
@@ -181,7 +181,7 @@ static void sync_if_needed(struct diskqueue *d)
 
 static void io_loop(void *arg)
 {
-	enum { READ, WRITE, EMPTY, TICK, RETRY, EXIT, N_CASES };
+	enum { READ, WRITE, EMPTY, DONE, TICK, RETRY, EXIT, N_CASES };
 	struct diskqueue *d = arg;
 	struct dq_write_req *reqs[DQ_REQS_MAX];
 	struct dq_empty_req *empty_req;
@@ -190,6 +190,7 @@ static void io_loop(void *arg)
 	for (;;) {
 		struct chan *r = NULL;
 
+		dq_settle(d);
 		sync_if_needed(d);
 		if (d->loaded && d->retry_ticker.next_ns == 0)
 			dq_fill(d);
@@ -202,6 +203,7 @@ static void io_loop(void *arg)
 			[READ] = chan_case_send_n(r, d->batch, d->batch_n),
 			[WRITE] = chan_case_recv_n(d->write_chan, reqs, DQ_REQS_MAX),
 			[EMPTY] = chan_case_recv(d->empty_chan, &empty_req),
+			[DONE] = chan_case_recv(d->done_chan, NULL),
 			[TICK] = chan_case_tick(d->sync_ticker.next_ns ? &d->sync_ticker : NULL),
 			[RETRY] = chan_case_tick(d->retry_ticker.next_ns ? &d->retry_ticker : NULL),
 			[EXIT] = chan_case_recv(d->exit_chan, NULL),
@@ -351,6 +353,17 @@ static struct chan *diskqueue_read_chan(struct backend_queue *q)
 	return from_base(q)->read_chan;
 }
 
+static void diskqueue_done(struct backend_queue *q, size_t n)
+{
+	struct diskqueue *d = from_base(q);
+
+	/* io_loop sees it when it comes by, with the sync ticker at the latest. */
+	atomic_fetch_add(&d->done, (int64_t)n);
+	/* Where so few are worth a sync, it need not wait. */
+	if ((int64_t)n >= d->sync_every)
+		chan_try_send_n(d->done_chan, NULL, 1);
+}
+
 static int64_t diskqueue_depth(struct backend_queue *q)
 {
 	int64_t depth = atomic_load(&from_base(q)->depth);
@@ -400,8 +413,10 @@ static void stop(struct diskqueue *d)
 	mutex_unlock(&d->lock);
 	chan_close(d->exit_chan);
 	wait_group_wait(&d->wait_group);
-	if (d->loaded)
+	if (d->loaded) {
 		dq_drop_batch(d, 0);
+		dq_settle(d);
+	}
 }
 
 static void diskqueue_free(struct diskqueue *d)
@@ -419,6 +434,7 @@ static void diskqueue_free(struct diskqueue *d)
 	chan_free(d->read_chan);
 	chan_free(d->write_chan);
 	chan_free(d->empty_chan);
+	chan_free(d->done_chan);
 	chan_free(d->exit_chan);
 	free(d->bad_files);
 	free(d->name);
@@ -472,6 +488,7 @@ static int diskqueue_delete(struct backend_queue *q, struct err *err)
 static const struct backend_queue_ops diskqueue_ops = {
 	.put = diskqueue_put,
 	.read_chan = diskqueue_read_chan,
+	.done = diskqueue_done,
 	.close = diskqueue_close,
 	.delete = diskqueue_delete,
 	.depth = diskqueue_depth,
@@ -492,11 +509,13 @@ static struct diskqueue *diskqueue_alloc(const struct diskqueue_opts *opts, cons
 	d->max_msg_size = opts->max_msg_size;
 	d->sync_every = opts->sync_every;
 	d->sync_timeout = opts->sync_timeout > 0 ? opts->sync_timeout : IDLE_NS;
+	d->waits_for_done = opts->waits_for_done;
 	d->lg = opts->lg;
 	d->io = io;
 	d->read_chan = chan_new(sizeof(struct message *), 0);
 	d->write_chan = chan_new(sizeof(struct dq_write_req *), 0);
 	d->empty_chan = chan_new(sizeof(struct dq_empty_req *), 0);
+	d->done_chan = chan_new(0, 1);
 	d->exit_chan = chan_new(0, 0);
 	wait_group_init(&d->wait_group);
 	mutex_init(&d->lock, RANK_DISKQUEUE);

@@ -14,6 +14,7 @@
 #ifndef NSQD_DISKQUEUE_H
 #define NSQD_DISKQUEUE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/err.h"
@@ -28,6 +29,7 @@ struct diskqueue_opts {
 	int32_t max_msg_size;
 	int64_t sync_every;   /* messages written or read per fsync; 1: before put returns */
 	int64_t sync_timeout; /* ns; the longest that anything stays unsynced */
+	bool waits_for_done;  /* messages stay on disk until `done` was called for them */
 	const struct lg *lg;  /* borrowed; outlives the queue */
 };
 
@@ -45,6 +47,8 @@ struct diskqueue_opts {
  *         Records outside of min..max_msg_size: "invalid message write size".
  * read_chan  as in Go a message is gone from the queue once it was received. The
  *         chan exists for the queue's whole life, thread or not.
+ * done    with waits_for_done: what was received and is not done yet is gone from
+ *         the queue, but not from the disk; close takes it for not received.
  * depth   counts a put before it returns, and a receive right after it happened.
  * empty   removes the files; -1 if one could not be removed (the queue is empty
  *         all the same, until a restart).

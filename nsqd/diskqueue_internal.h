@@ -124,6 +124,7 @@ struct diskqueue {
 	int64_t max_msg_size;
 	int64_t sync_every;
 	int64_t sync_timeout;
+	bool waits_for_done;
 	const struct lg *lg;
 	const struct dq_io *io;
 
@@ -131,6 +132,7 @@ struct diskqueue {
 	struct chan *read_chan;  /* of struct message *, unbuffered */
 	struct chan *write_chan; /* of struct dq_write_req * */
 	struct chan *empty_chan; /* of struct dq_empty_req * */
+	struct chan *done_chan;  /* capacity 1: `done` has moved by as much as a sync is due for */
 	struct chan *exit_chan;  /* closed by close and delete */
 	struct wait_group wait_group;
 
@@ -144,7 +146,7 @@ struct diskqueue {
 
 	/* run-time state, persisted: io */
 	bool loaded;      /* false: the disk could not be read yet, nothing below is valid */
-	struct dq_pos rd; /* the next message that nobody has received */
+	struct dq_pos rd; /* behind the last message that was received, and done with */
 	struct dq_pos wr; /* where the next record goes */
 
 	/* writing: io */
@@ -161,7 +163,11 @@ struct diskqueue {
 
 	/* reading: io */
 	struct dq_block block;
-	struct dq_pos ahead; /* behind the last message of the batch; rd if there is none */
+	struct dq_pos ahead;  /* behind the last message of the batch; taken if there is none */
+	struct dq_pos taken;  /* behind the last message that was received; rd if undone is 0 */
+	int64_t undone;       /* messages between rd and taken */
+	int64_t received;     /* messages, in the queue's life */
+	_Atomic int64_t done; /* atomic; of these, how many the receiver is done with */
 	struct message *batch[DQ_BATCH_MAX];   /* read, and offered on read_chan */
 	struct dq_pos batch_end[DQ_BATCH_MAX]; /* rd, once that message is received */
 	size_t batch_len[DQ_BATCH_MAX];
@@ -209,6 +215,8 @@ void dq_close_write(struct diskqueue *d);
 void dq_fill(struct diskqueue *d);
 /* The first n of the batch were received: moveForward. */
 void dq_taken(struct diskqueue *d, size_t n);
+/* Moves rd, if the receiver is done with all that it received. */
+void dq_settle(struct diskqueue *d);
 /* Drops the batch but for its first keep messages; they will be read again. */
 void dq_drop_batch(struct diskqueue *d, size_t keep);
 /* The reader follows when it waits at the end of wr.file and that is about to become to. */

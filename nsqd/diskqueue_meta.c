@@ -46,8 +46,8 @@ int dq_persist_meta(struct diskqueue *d, bool durable, struct err *err)
 	int fd = d->io->open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
 	n = snprintf(text, sizeof(text), "%lld\n%lld,%lld\n%lld,%lld\n",
-		(long long)atomic_load(&d->depth), (long long)d->rd.file, (long long)d->rd.pos,
-		(long long)d->wr.file, (long long)d->wr.pos);
+		(long long)(atomic_load(&d->depth) + d->undone), (long long)d->rd.file,
+		(long long)d->rd.pos, (long long)d->wr.file, (long long)d->wr.pos);
 	if (fd < 0) {
 		rc = err_errno(err, errno, "open %s", tmp);
 	} else {
@@ -400,7 +400,7 @@ int dq_load(struct diskqueue *d, struct err *err)
 	}
 	if (rc < 0)
 		return -1;
-	d->ahead = d->rd;
+	d->ahead = d->taken = d->rd;
 	d->loaded = true;
 	return 0;
 }

@@ -34,7 +34,7 @@ void dq_drop_batch(struct diskqueue *d, size_t keep)
 		d->batch_bytes -= d->batch_len[d->batch_n];
 		message_unref(d->batch[d->batch_n]);
 	}
-	d->ahead = keep > 0 ? d->batch_end[keep - 1] : d->rd;
+	d->ahead = keep > 0 ? d->batch_end[keep - 1] : d->taken;
 	d->batch_target = 1;
 }
 
@@ -90,6 +90,9 @@ static void jump_ahead(struct diskqueue *d, struct dq_pos to)
 		d->batch_end[d->batch_n - 1] = to;
 		return;
 	}
+	d->taken = to;
+	if (d->undone > 0)
+		return;
 	move_read(d, to);
 	check_tail(d);
 }
@@ -102,11 +105,23 @@ void dq_reader_follow(struct diskqueue *d, struct dq_pos to)
 	}
 }
 
+void dq_settle(struct diskqueue *d)
+{
+	if (d->undone == 0 || (d->waits_for_done && atomic_load(&d->done) < d->received))
+		return;
+	d->count += d->undone;
+	d->undone = 0;
+	move_read(d, d->taken);
+	check_tail(d);
+}
+
 void dq_taken(struct diskqueue *d, size_t n)
 {
 	CHECK(n > 0 && n <= d->batch_n);
 	struct dq_pos to = d->batch_end[n - 1];
 
+	/* The receiver came back: as a rule it is done with what it received before. */
+	dq_settle(d);
 	if (n == d->batch_n && d->batch_target < DQ_BATCH_MAX)
 		d->batch_target *= 2;
 	for (size_t i = 0; i < n; i++)
@@ -115,11 +130,12 @@ void dq_taken(struct diskqueue *d, size_t n)
 	memmove(d->batch, d->batch + n, d->batch_n * sizeof(d->batch[0]));
 	memmove(d->batch_end, d->batch_end + n, d->batch_n * sizeof(d->batch_end[0]));
 	memmove(d->batch_len, d->batch_len + n, d->batch_n * sizeof(d->batch_len[0]));
-	/* The depth first: move_read may persist it one day, and check_tail looks at both. */
+	/* The depth first: check_tail looks at both. */
 	atomic_fetch_sub(&d->depth, (int64_t)n);
-	d->count += (int64_t)n;
-	move_read(d, to);
-	check_tail(d);
+	d->taken = to;
+	d->undone += (int64_t)n;
+	d->received += (int64_t)n;
+	dq_settle(d);
 }
 
 /* Tries again later, a little later each time. */
@@ -334,7 +350,7 @@ void dq_drop_consumed(struct diskqueue *d)
 	dq_close_write(d);
 	if (dq_remove_files(d, d->wr.file, to.file, &err) < 0)
 		return;
-	d->rd = d->ahead = d->wr = to;
+	d->rd = d->taken = d->ahead = d->wr = to;
 	d->torn = d->data_dirty = false;
 	d->meta_dirty = true;
 }
@@ -350,7 +366,8 @@ int dq_delete_all_files(struct diskqueue *d, struct err *err)
 	d->n_bad_files = 0;
 	rc = dq_remove_files(d, d->rd.file, d->wr.file + 1, err);
 	d->wr = (struct dq_pos){d->wr.file + 1, 0};
-	d->rd = d->ahead = d->wr;
+	d->rd = d->ahead = d->taken = d->wr;
+	d->undone = 0;
 	atomic_store(&d->depth, 0);
 	d->torn = d->data_dirty = d->need_sync = d->meta_dirty = false;
 	d->count = 0;

@@ -28,6 +28,12 @@ static struct chan *dummy_read_chan(struct backend_queue *q)
 	return ((struct dummy_backend_queue *)q)->read_chan;
 }
 
+static void dummy_done(struct backend_queue *q, size_t n)
+{
+	(void)q;
+	(void)n;
+}
+
 static int dummy_close(struct backend_queue *q, struct err *err)
 {
 	struct dummy_backend_queue *d = (struct dummy_backend_queue *)q;
@@ -54,6 +60,7 @@ static int dummy_empty(struct backend_queue *q, struct err *err)
 static const struct backend_queue_ops dummy_ops = {
 	.put = dummy_put,
 	.read_chan = dummy_read_chan,
+	.done = dummy_done,
 	.close = dummy_close,
 	.delete = dummy_close,
 	.depth = dummy_depth,

@@ -284,6 +284,7 @@ struct backend_queue *nsqd_new_diskqueue(struct nsqd *n, const char *backend_nam
 		.max_msg_size = (int32_t)o->max_msg_size + MIN_VALID_MSG_LENGTH,
 		.sync_every = o->sync_every,
 		.sync_timeout = o->sync_timeout,
+		.waits_for_done = true,
 		.lg = &n->lg,
 	};
 	return diskqueue_new(&opts, err);

@@ -507,11 +507,13 @@ static void pump_messages(struct pump *p)
 			[PAUSE] = chan_case_recv(t->pause_chan, NULL),
 			[EXIT] = chan_case_recv(t->exit_chan, NULL),
 		};
-		int chosen = chan_select(cases, 5);
-		switch (chosen) {
+		switch (chan_select(cases, 5)) {
 		case MEMORY:
+			deliver(p, msgs, cases[MEMORY].n);
+			break;
 		case BACKEND:
-			deliver(p, msgs, cases[chosen].n);
+			deliver(p, msgs, cases[BACKEND].n);
+			t->backend->ops->done(t->backend, cases[BACKEND].n);
 			break;
 		case UPDATE:
 			p->stale = true;
