@@ -51,7 +51,7 @@ static void check_tail(struct diskqueue *d)
 {
 	int64_t depth = atomic_load(&d->depth);
 
-	if (depth == 0 || !dq_pos_eq(d->rd, d->wr))
+	if (depth == 0 || !dq_pos_eq(d->taken, d->wr))
 		return;
 	if (depth < 0)
 		dq_logf(d, LG_ERROR,
@@ -91,9 +91,8 @@ static void jump_ahead(struct diskqueue *d, struct dq_pos to)
 		return;
 	}
 	d->taken = to;
-	if (d->undone > 0)
-		return;
-	move_read(d, to);
+	if (d->undone == 0)
+		move_read(d, to);
 	check_tail(d);
 }
 
@@ -112,7 +111,6 @@ void dq_settle(struct diskqueue *d)
 	d->count += d->undone;
 	d->undone = 0;
 	move_read(d, d->taken);
-	check_tail(d);
 }
 
 void dq_taken(struct diskqueue *d, size_t n)
@@ -135,6 +133,7 @@ void dq_taken(struct diskqueue *d, size_t n)
 	d->taken = to;
 	d->undone += (int64_t)n;
 	d->received += (int64_t)n;
+	check_tail(d);
 	dq_settle(d);
 }
 
