@@ -6,9 +6,14 @@ CHECKS += durability
 
 PYTHON3         ?= /usr/bin/python3
 DURABILITY_ARGS ?=
+DURABILITY_JOBS ?= $(shell nproc)
+# What the tests have counted and timed.
+DURABILITY_FIGURES := $(BUILD)/durability.txt
 
 .PHONY: durability
 durability: $(BUILD)/nsqd $(STOCK_DIR)/nsqd ## disk, restart, exit, crash, exchange with stock (DURABILITY_ARGS=)
-	@NSQD=$(abspath $(BUILD)/nsqd) STOCK=$(abspath $(STOCK_DIR)/nsqd) \
+	@rm -f $(DURABILITY_FIGURES)
+	@FIGURES=$(abspath $(DURABILITY_FIGURES)) NSQD=$(abspath $(BUILD)/nsqd) STOCK=$(abspath $(STOCK_DIR)/nsqd) \
 	TIMEOUT_SCALE=$(if $(SANITIZE),5,2) PYTHONDONTWRITEBYTECODE=1 \
-	$(PYTHON3) -m pytest -q -p no:cacheprovider $(DURABILITY_ARGS) test/durability
+	$(PYTHON3) -m pytest -q -p no:cacheprovider -n $(DURABILITY_JOBS) $(DURABILITY_ARGS) test/durability
+	@cat $(DURABILITY_FIGURES) 2>/dev/null || true

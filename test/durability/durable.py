@@ -8,6 +8,9 @@ import resource
 
 from nsq import DEADLINE, SCALE, Nsqd, wait_until
 
+# The default is ten times that, for every pause of the stream.
+QUICK = {'output_buffer_timeout': 25}
+
 DATA_FILE = re.compile(r'^(.+)\.diskqueue\.(\d{6,})\.dat$')
 
 
@@ -95,7 +98,7 @@ def publish(daemon, topic, bodies, batch=100):
 def receive(daemon, topic, channel, count, rdy=200):
     """Receive and finish exactly so many messages; returns their bodies."""
     bodies = []
-    with daemon.subscribe(topic, channel) as client:
+    with daemon.subscribe(topic, channel, **QUICK) as client:
         while len(bodies) < count:
             # As many as RDY allows, which is 0 before the first is finished:
             # so the daemon never hands out more than is wanted.
@@ -123,7 +126,7 @@ def drain(daemon, topic, channel, timeout=None):
                 and stats['in_flight_count'] == 0
                 and stats['deferred_count'] == 0)
 
-    with daemon.subscribe(topic, channel, rdy=1000) as client:
+    with daemon.subscribe(topic, channel, rdy=1000, **QUICK) as client:
         quiet = 0
 
         def step():
