@@ -116,8 +116,9 @@ include test/docs/docs.mk
 include test/unit/unit.mk
 -include test/functional/functional.mk
 -include test/interop/interop.mk
--include test/durability/durability.mk
 -include test/bench/bench.mk
+# (It needs the stock daemon, of which bench.mk knows.)
+-include test/durability/durability.mk
 -include test/bench/bench_chan.mk
 -include test/porting/porting.mk
 -include test/crossdq/crossdq.mk
