@@ -361,6 +361,13 @@ static inline struct chan *faulty_read_chan(struct backend_queue *q)
 	return real->ops->read_chan(real);
 }
 
+static inline void faulty_done(struct backend_queue *q, size_t n)
+{
+	struct backend_queue *real = ((struct faulty_queue *)q)->real;
+
+	real->ops->done(real, n);
+}
+
 static inline int faulty_close(struct backend_queue *q, struct err *err)
 {
 	struct backend_queue *real = ((struct faulty_queue *)q)->real;
@@ -396,6 +403,7 @@ static inline int faulty_empty(struct backend_queue *q, struct err *err)
 static const struct backend_queue_ops faulty_ops = {
 	.put = faulty_put,
 	.read_chan = faulty_read_chan,
+	.done = faulty_done,
 	.close = faulty_close,
 	.delete = faulty_delete,
 	.depth = faulty_depth,
