@@ -224,7 +224,7 @@ static inline size_t take_within(struct channel *c, struct message **v, size_t m
 {
 	struct ticker patience;
 	struct chan_case cases[] = {
-		chan_case_recv_n(c->client_msg_chan, v, max), chan_case_tick(&patience)};
+		chan_case_recv_n(c->client_msg_chans[GLOBAL], v, max), chan_case_tick(&patience)};
 
 	ticker_after(&patience, ns);
 	return chan_select(cases, 2) == 0 ? cases[0].n : 0;

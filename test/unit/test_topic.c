@@ -624,7 +624,7 @@ static void make_channels_until_stopped(void *arg)
 
 		if (c) {
 			struct message *m[16];
-			size_t got = chan_try_recv_n(c->client_msg_chan, m, 16, NULL);
+			size_t got = chan_try_recv_n(c->client_msg_chans[GLOBAL], m, 16, NULL);
 
 			for (size_t i = 0; i < got; i++)
 				message_unref(m[i]);
