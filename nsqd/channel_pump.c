@@ -7,9 +7,10 @@
  *
  * Note on demand. A pump that took messages ahead of time would change what
  * operators see: the depth, what spills to disk, what a #ephemeral channel
- * drops. So it takes only while a consumer is parked on one of them, and only as many as those have room for; otherwise its sources are NULL and it
- * waits for demand. What it holds ("in hand") counts as depth, and goes back to
- * the queue when the channel is paused or the consumer that asked has left.
+ * drops. So it takes only while a consumer is parked on one of them, and only as
+ * many as those have room for; otherwise its sources are NULL and it waits for
+ * demand. What it holds ("in hand") counts as depth, and goes back to the queue
+ * when the channel is paused or the consumer that asked has left.
  */
 #include <string.h>
 
