@@ -17,3 +17,8 @@ durability: $(BUILD)/nsqd $(STOCK_DIR)/nsqd ## disk, restart, exit, crash, excha
 	TIMEOUT_SCALE=$(if $(SANITIZE),5,2) PYTHONDONTWRITEBYTECODE=1 \
 	$(PYTHON3) -m pytest -q -p no:cacheprovider -n $(DURABILITY_JOBS) $(DURABILITY_ARGS) test/durability
 	@cat $(DURABILITY_FIGURES) 2>/dev/null || true
+
+.PHONY: durability-backlog
+durability-backlog: $(BUILD)/nsqd $(STOCK_DIR)/nsqd ## a restart with a million messages on disk, beside stock
+	@NSQD=$(BUILD)/nsqd STOCK=$(STOCK_DIR)/nsqd PYTHONDONTWRITEBYTECODE=1 \
+	$(PYTHON3) test/durability/backlog.py
