@@ -17,14 +17,14 @@ BUILD   := $(ROOT)$(variant)
 
 .DEFAULT_GOAL := all
 
-PKGS    := libmicrohttpd libcjson libcurl libpcre2-8
+PKGS    := libmicrohttpd libcjson libcurl libpcre2-8 zlib
 CPPFLAGS += -D_GNU_SOURCE -I. $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
            -Wold-style-definition -Wformat=2 -Wvla -Wwrite-strings -Wpointer-arith
 CFLAGS  ?= -O2 -g
 HARDEN  := -fstack-protector-strong -fPIE -fno-plt
 LDHARDEN := -pie -Wl,-z,relro,-z,now,-z,noexecstack
-LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -pthread
+LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lsnappy -lm -pthread
 
 ifeq ($(SANITIZE),address)
 SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -97,7 +97,7 @@ lint: ## check the style, and run clang-tidy over the sources
 
 # Debian packages: what a build needs, and what the tests need on top of it.
 DEPS      := gcc make pkg-config libc6-dev libmicrohttpd-dev libcjson-dev uthash-dev \
-             libcurl4-gnutls-dev libpcre2-dev
+             libcurl4-gnutls-dev libpcre2-dev libsnappy-dev zlib1g-dev
 DEPS_TEST := $(DEPS) libcmocka-dev clang libclang-rt-14-dev python3 python3-pytest python3-pytest-xdist \
              python3-venv
 
@@ -123,6 +123,7 @@ include test/unit/unit.mk
 -include test/porting/porting.mk
 -include test/crossdq/crossdq.mk
 -include test/tools/tools.mk
+-include test/fuzz/fuzz.mk
 
 .PHONY: check
 check: ## run the tests, without installing anything

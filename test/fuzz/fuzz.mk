@@ -1,0 +1,27 @@
+# Fuzz targets (libFuzzer, so clang, with AddressSanitizer and UBSan): one
+# program per reader of what a peer sends, fuzz_<reader>.c. Each runs FUZZ_TIME
+# seconds; what it found before is kept below build/fuzz and tried first. A
+# failing input is left there as well: build/fuzz/fuzz_x build/fuzz/crash-...
+# repeats it.
+
+FUZZ_TIME ?= 10
+FUZZ_CC   ?= clang
+FUZZ_DIR  := $(ROOT)/fuzz
+FUZZ_SRC  := $(wildcard test/fuzz/fuzz_*.c)
+FUZZ_BIN  := $(FUZZ_SRC:test/fuzz/%.c=$(FUZZ_DIR)/%)
+FUZZ_LIB  := protocol/stream_snappy.c protocol/stream_deflate.c $(wildcard common/*.c)
+FUZZ_FLAGS := -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -std=gnu11 $(WARN) -O1 -g
+CHECKS    += fuzz
+
+$(FUZZ_DIR)/%: test/fuzz/%.c $(FUZZ_LIB) $(wildcard protocol/stream*.h test/unit/stream_mem.h)
+	@mkdir -p $(@D)
+	$(call say,FUZZ)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_FLAGS) -o $@ $< $(FUZZ_LIB) $(LDLIBS)
+
+.PHONY: fuzz
+fuzz: $(FUZZ_BIN) ## fuzz the readers of compressed streams, FUZZ_TIME=10 seconds each
+	@for t in $(FUZZ_BIN); do \
+		mkdir -p $$t.corpus; \
+		$$t -max_total_time=$(FUZZ_TIME) -artifact_prefix=$(FUZZ_DIR)/ -verbosity=0 \
+			-print_final_stats=1 -max_len=8192 $$t.corpus >$$t.log 2>&1 || { cat $$t.log; exit 1; }; \
+		echo "ok   $${t##*/} ($$(sed -n 's/^stat::number_of_executed_units: *//p' $$t.log) inputs)"; \
+	done
