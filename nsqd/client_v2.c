@@ -17,6 +17,8 @@
 #include "nsqd/channel.h"
 #include "nsqd/nsqd.h"
 #include "protocol/frame.h"
+#include "protocol/stream_deflate.h"
+#include "protocol/stream_snappy.h"
 
 /* --- life --------------------------------------------------------------------------------- */
 
@@ -38,6 +40,7 @@ struct client_v2 *client_v2_new(struct nsqd *n, struct stream *take_stream, cons
 	c->nsqd = n;
 	snprintf(c->remote_addr, sizeof(c->remote_addr), "%s", remote_addr);
 	c->connect_time_ns = clock_wall_ns();
+	c->base = take_stream;
 	c->stream = take_stream;
 	bufio_reader_init(&c->reader, c->stream, DEFAULT_BUFFER_SIZE);
 	mutex_init(&c->write_lock, RANK_CLIENT_WRITE);
@@ -371,7 +374,7 @@ void client_v2_start_close(struct client_v2 *c)
 
 void client_v2_close(struct client_v2 *c)
 {
-	c->stream->ops->shutdown(c->stream);
+	c->base->ops->shutdown(c->base);
 }
 
 /* --- stats ---------------------------------------------------------------------------------- */
@@ -395,6 +398,8 @@ void client_v2_stats(struct client_v2 *c, const char *topic, struct client_v2_st
 		.requeue_count = atomic_load(&c->requeue_count),
 		.connect_ts = c->connect_time_ns / NSEC_PER_SEC,
 		.sample_rate = atomic_load(&c->sample_rate),
+		.deflate = atomic_load(&c->deflate),
+		.snappy = atomic_load(&c->snappy),
 	};
 	snprintf(out->remote_address, sizeof(out->remote_address), "%s", c->remote_addr);
 	mutex_lock(&c->meta_lock);
@@ -438,7 +443,7 @@ int64_t client_v2_write_deadline_locked(const struct client_v2 *c)
 	return c->heartbeat_interval > 0 ? clock_mono_ns() + c->heartbeat_interval : 0;
 }
 
-int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, size_t len,
+static int send_locked(struct client_v2 *c, int32_t frame_type, const void *data, size_t len,
 	bool flush, struct err *err)
 {
 	unsigned char header[FRAME_HEADER_LENGTH];
@@ -447,11 +452,18 @@ int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, si
 		{.iov_base = header, .iov_len = sizeof(header)},
 		{.iov_base = (void *)data, .iov_len = len},
 	};
-	mutex_lock(&c->write_lock);
 	int64_t deadline = client_v2_write_deadline_locked(c);
 	int rc = bufio_writev(&c->writer, parts, 2, deadline, err);
 	if (rc == 0 && flush)
 		rc = bufio_flush(&c->writer, deadline, err);
+	return rc;
+}
+
+int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, size_t len,
+	bool flush, struct err *err)
+{
+	mutex_lock(&c->write_lock);
+	int rc = send_locked(c, frame_type, data, len, flush, err);
 	mutex_unlock(&c->write_lock);
 	return rc;
 }
@@ -471,6 +483,62 @@ int client_v2_flush(struct client_v2 *c, struct err *err)
 	mutex_lock(&c->write_lock);
 	if (c->writer.unflushed || c->writer.failed)
 		rc = bufio_flush(&c->writer, client_v2_write_deadline_locked(c), err);
+	mutex_unlock(&c->write_lock);
+	return rc;
+}
+
+/* --- upgrades ------------------------------------------------------------------------------- */
+
+bool client_v2_is_compressed(const struct client_v2 *c)
+{
+	return atomic_load(&c->snappy) || atomic_load(&c->deflate);
+}
+
+/* Reader and writer go through the new top of the stack. What was written must have been flushed. */
+static void use_stream_locked(struct client_v2 *c, struct stream *take_stream)
+{
+	c->stream = take_stream;
+	bufio_reader_reset(&c->reader, take_stream);
+	bufio_writer_reset(&c->writer, take_stream, (size_t)c->output_buffer_size);
+}
+
+/* What the reader holds of the stream below is the new layer's. */
+static const void *pending(const struct client_v2 *c)
+{
+	return c->reader.buf + c->reader.r;
+}
+
+/* UpgradeSnappy, with its OK */
+static int upgrade_snappy_locked(struct client_v2 *c, struct err *err)
+{
+	nsqd_logf(c->nsqd, LG_INFO, "PROTOCOL(V2): [%s] upgrading connection to snappy",
+		c->remote_addr);
+	size_t n = bufio_buffered(&c->reader);
+	use_stream_locked(c, stream_snappy_new(c->stream, pending(c), n));
+	atomic_store(&c->snappy, true);
+	return send_locked(c, FRAME_TYPE_RESPONSE, "OK", 2, true, err);
+}
+
+/* UpgradeDeflate, with its OK */
+static int upgrade_deflate_locked(struct client_v2 *c, int level, struct err *err)
+{
+	nsqd_logf(c->nsqd, LG_INFO, "PROTOCOL(V2): [%s] upgrading connection to deflate (level %d)",
+		c->remote_addr, level);
+	size_t n = bufio_buffered(&c->reader);
+	use_stream_locked(c, stream_deflate_new(c->stream, level, pending(c), n));
+	atomic_store(&c->deflate, true);
+	return send_locked(c, FRAME_TYPE_RESPONSE, "OK", 2, true, err);
+}
+
+int client_v2_upgrade(struct client_v2 *c, const struct client_v2_upgrade *u, const void *response,
+	size_t len, struct err *err)
+{
+	mutex_lock(&c->write_lock);
+	int rc = send_locked(c, FRAME_TYPE_RESPONSE, response, len, true, err);
+	if (rc == 0 && u->snappy)
+		rc = upgrade_snappy_locked(c, err);
+	if (rc == 0 && u->deflate)
+		rc = upgrade_deflate_locked(c, u->deflate_level, err);
 	mutex_unlock(&c->write_lock);
 	return rc;
 }

@@ -67,8 +67,12 @@ struct client_v2 {
 	_Atomic uint64_t requeue_count;
 	_Atomic int32_t state; /* enum client_state; io_loop writes */
 	_Atomic int32_t sample_rate;
+	_Atomic bool deflate;
+	_Atomic bool snappy;
 
-	struct stream *stream;      /* the top of the stack; changed under write_lock; owned */
+	struct stream *base; /* immutable; the socket: what shuts down whatever is on top of it */
+	struct stream *
+		stream; /* the top of the stack, owned with all below; io_loop changes it under write_lock */
 	struct bufio_reader reader; /* io_loop only */
 
 	struct mutex write_lock;
@@ -122,9 +126,18 @@ struct client_v2_stats {
 	uint64_t requeue_count;
 	int64_t connect_ts; /* unix seconds */
 	int32_t sample_rate;
+	bool deflate;
+	bool snappy;
 	/* As stock: at most one topic (the asked one, if any); pub_topic "" for none. */
 	char pub_topic[NAME_SIZE];
 	uint64_t pub_count;
+};
+
+/* What IDENTIFY has agreed on for the connection. */
+struct client_v2_upgrade {
+	bool snappy; /* at most one of snappy and deflate */
+	bool deflate;
+	int deflate_level; /* 1 to 9 */
 };
 
 /* newClientV2: takes over the stream. io_loop's thread. */
@@ -136,6 +149,17 @@ void client_v2_free(struct client_v2 *c);
 /* Identify: applies it, field by field in stock's order; -1 with stock's text at the first that is out of
  * range. Tells the pump. io_loop. */
 int client_v2_identify(struct client_v2 *c, const struct identify_data_v2 *data, struct err *err);
+
+/* Has it been upgraded to snappy or deflate? io_loop. */
+bool client_v2_is_compressed(const struct client_v2 *c);
+/*
+ * The response to IDENTIFY, and then UpgradeSnappy or UpgradeDeflate with an OK
+ * through the new layer. All under write_lock, so that no heartbeat comes in
+ * between, which the client could not read. What was read beyond IDENTIFY is the
+ * new layer's first input. -1 with err set. io_loop.
+ */
+int client_v2_upgrade(struct client_v2 *c, const struct client_v2_upgrade *u, const void *response,
+	size_t len, struct err *err);
 
 /*
  * Auth: asks the auth servers what a client with this secret may do, and keeps

@@ -361,60 +361,103 @@ static int64_t to_ms(int64_t ns)
 	return ns / NSEC_PER_MSEC;
 }
 
-static void add_identify_response(const struct io_loop *l, struct strbuf *sb)
+/* What of the wanted features the connection gets. -1 with l->error set. */
+static int negotiate(
+	struct io_loop *l, const struct identify_data_v2 *data, struct client_v2_upgrade *u)
+{
+	const struct options *opts = nsqd_get_opts(l->nsqd);
+	/* A second IDENTIFY finds the stream compressed: that stays as it is. */
+	bool may_compress = !client_v2_is_compressed(l->client);
+	int64_t level = 6;
+	u->deflate = opts->deflate_enabled && data->deflate && may_compress;
+	if (u->deflate && data->deflate_level > 0)
+		level = data->deflate_level;
+	if (level > opts->max_deflate_level)
+		level = opts->max_deflate_level;
+	u->deflate_level = (int)level;
+	u->snappy = opts->snappy_enabled && data->snappy && may_compress;
+	if (u->deflate && u->snappy)
+		return fatal_client_err(&l->error, NULL, "E_IDENTIFY_FAILED",
+			"cannot enable both deflate and snappy compression");
+	return 0;
+}
+
+static const char *json_bool(bool b)
+{
+	return b ? "true" : "false";
+}
+
+static void add_identify_response(
+	const struct io_loop *l, const struct client_v2_upgrade *u, struct strbuf *sb)
 {
 	const struct options *opts = nsqd_get_opts(l->nsqd);
 	const struct client_v2 *c = l->client;
-	int deflate_level = opts->max_deflate_level < 6 ? opts->max_deflate_level : 6;
 	strbuf_addf(sb,
 		"{\"max_rdy_count\":%" PRId64 ",\"version\":\"%s\",\"max_msg_timeout\":%" PRId64
-		",\"msg_timeout\":%" PRId64 ",\"tls_v1\":false,\"deflate\":false"
-		",\"deflate_level\":%d,\"max_deflate_level\":%d,\"snappy\":false"
+		",\"msg_timeout\":%" PRId64 ",\"tls_v1\":false,\"deflate\":%s"
+		",\"deflate_level\":%d,\"max_deflate_level\":%d,\"snappy\":%s"
 		",\"sample_rate\":%" PRId32 ",\"auth_required\":%s,\"output_buffer_size\":%d"
 		",\"output_buffer_timeout\":%" PRId64,
 		opts->max_rdy_count, NSQ_VERSION, to_ms(opts->max_msg_timeout),
-		to_ms(c->msg_timeout), deflate_level, opts->max_deflate_level,
-		(int32_t)atomic_load(&c->sample_rate),
-		opts->auth_http_addresses.n > 0 ? "true" : "false", c->output_buffer_size,
-		to_ms(c->output_buffer_timeout));
+		to_ms(c->msg_timeout), json_bool(u->deflate), u->deflate_level,
+		opts->max_deflate_level, json_bool(u->snappy),
+		(int32_t)atomic_load(&c->sample_rate), json_bool(is_auth_enabled(l)),
+		c->output_buffer_size, to_ms(c->output_buffer_timeout));
 	topology_add_region_zone_json(sb, opts);
 	strbuf_addc(sb, '}');
 }
 
-static int identify(struct io_loop *l, const struct params *p, const char **response)
+/* The body of an IDENTIFY, decoded; identify_free. -1 with l->error set. */
+static int read_identify(struct io_loop *l, struct identify_data_v2 *data)
 {
-	(void)p;
-	if (atomic_load(&l->client->state) != STATE_INIT)
-		return bad_state(l, "IDENTIFY");
 	int32_t size;
+	struct err err;
 	char *body = read_command_body(l, "IDENTIFY", &size);
 	if (!body)
 		return -1;
-	struct identify_data_v2 data;
-	struct err err;
-	int rc = identify_decode(&data, body, (size_t)size, &err);
+	int rc = identify_decode(data, body, (size_t)size, &err);
 	free(body);
 	if (rc != 0)
 		return fatal_client_err(
 			&l->error, err.msg, "E_BAD_BODY", "IDENTIFY failed to decode JSON body");
-	bool negotiate = data.feature_negotiation;
-	rc = client_v2_identify(l->client, &data, &err);
-	identify_free(&data);
-	if (rc != 0)
-		return fatal_client_err(&l->error, err.msg, "E_BAD_BODY", "IDENTIFY %s", err.msg);
-	/* bail out early if we're not negotiating features */
-	if (!negotiate) {
-		*response = ok_bytes;
-		return 0;
-	}
+	return 0;
+}
+
+/* Answers an IDENTIFY that negotiates features, and upgrades the connection. */
+static int identify_features(struct io_loop *l, const struct identify_data_v2 *data)
+{
+	struct client_v2_upgrade u = {0};
 	struct strbuf sb = STRBUF_INIT;
-	add_identify_response(l, &sb);
-	rc = send_frame(l, FRAME_TYPE_RESPONSE, sb.data, sb.len, &err);
+	struct err err;
+	if (negotiate(l, data, &u) != 0)
+		return -1;
+	add_identify_response(l, &u, &sb);
+	int rc = client_v2_upgrade(l->client, &u, sb.data, sb.len, &err);
 	strbuf_free(&sb);
 	if (rc != 0)
 		return fatal_client_err(
 			&l->error, err.msg, "E_IDENTIFY_FAILED", "IDENTIFY failed %s", err.msg);
 	return 0;
+}
+
+static int identify(struct io_loop *l, const struct params *p, const char **response)
+{
+	(void)p;
+	struct identify_data_v2 data;
+	struct err err;
+	if (atomic_load(&l->client->state) != STATE_INIT)
+		return bad_state(l, "IDENTIFY");
+	if (read_identify(l, &data) != 0)
+		return -1;
+	int rc = client_v2_identify(l->client, &data, &err);
+	if (rc != 0)
+		fatal_client_err(&l->error, err.msg, "E_BAD_BODY", "IDENTIFY %s", err.msg);
+	else if (data.feature_negotiation)
+		rc = identify_features(l, &data);
+	else
+		*response = ok_bytes; /* bail out early if we're not negotiating features */
+	identify_free(&data);
+	return rc;
 }
 
 /* AUTH without its parameters: asks, and answers with what came of it. */

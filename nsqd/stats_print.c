@@ -58,9 +58,10 @@ static void print_client_json(struct strbuf *out, const struct client_v2_stats *
 		",\"state\":%" PRId32 ",\"ready_count\":%" PRId64 ",\"in_flight_count\":%" PRId64
 		",\"message_count\":%" PRIu64 ",\"finish_count\":%" PRIu64
 		",\"requeue_count\":%" PRIu64 ",\"connect_ts\":%" PRId64 ",\"sample_rate\":%" PRId32
-		",\"deflate\":false,\"snappy\":false,\"user_agent\":",
+		",\"deflate\":%s,\"snappy\":%s,\"user_agent\":",
 		c->state, c->ready_count, c->in_flight_count, c->message_count, c->finish_count,
-		c->requeue_count, c->connect_ts, c->sample_rate);
+		c->requeue_count, c->connect_ts, c->sample_rate, json_bool(c->deflate),
+		json_bool(c->snappy));
 	add_json_string(out, c->user_agent);
 	if (c->authed)
 		strbuf_adds(out, ",\"authed\":true");

@@ -30,6 +30,12 @@ void bufio_reader_free(struct bufio_reader *b)
 	b->buf = NULL;
 }
 
+void bufio_reader_reset(struct bufio_reader *b, struct stream *s)
+{
+	b->stream = s;
+	b->r = b->w = 0;
+}
+
 /* One read of the stream into p, after the chance to send what is held back. */
 static enum bufio_result read_stream(
 	struct bufio_reader *b, void *p, size_t n, size_t *got, struct err *err)

@@ -37,6 +37,8 @@ enum bufio_result {
 
 void bufio_reader_init(struct bufio_reader *b, struct stream *s, size_t size);
 void bufio_reader_free(struct bufio_reader *b);
+/* Reads s from now on; what was buffered is dropped (whoever needs it copies it before). */
+void bufio_reader_reset(struct bufio_reader *b, struct stream *s);
 /* A new command begins: its timeout starts with the next read of the stream (SetReadDeadline). */
 static inline void bufio_reader_begin(struct bufio_reader *b)
 {
