@@ -175,3 +175,24 @@ def test_the_limits_of_sizes_are_those_of_the_flags(new_nsqd):
     with daemon.connect() as client:
         client.command('IDENTIFY', body=b'{' + b' ' * 50 + b'}')
         client.expect_fatal(b'E_BAD_BODY IDENTIFY body too big 52 > 50')
+
+
+def test_http_client_connect_timeout(new_nsqd):
+    # Nobody accepts: with its queue full, the kernel drops further attempts.
+    listener, others = socket.socket(), []
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(0)
+    for _ in range(3):
+        others.append(socket.socket())
+        others[-1].setblocking(False)
+        others[-1].connect_ex(listener.getsockname())
+    daemon = new_nsqd(
+        '--auth-http-address=127.0.0.1:%d' % listener.getsockname()[1],
+        '--http-client-connect-timeout=300ms',
+        '--http-client-request-timeout=1h')
+    with daemon.connect() as client:
+        client.identify()
+        client.command('AUTH', body=b'secret')
+        client.expect_fatal(b'E_AUTH_FAILED AUTH failed')
+    for s in others + [listener]:
+        s.close()
