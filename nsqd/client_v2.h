@@ -71,8 +71,8 @@ struct client_v2 {
 	_Atomic bool snappy;
 
 	struct stream *base; /* immutable; the socket: what shuts down whatever is on top of it */
-	struct stream *
-		stream; /* the top of the stack, owned with all below; io_loop changes it under write_lock */
+	struct stream
+		*stream; /* the top, owned with all below; io_loop changes it under write_lock */
 	struct bufio_reader reader; /* io_loop only */
 
 	struct mutex write_lock;

@@ -14,7 +14,10 @@
 
 #include "protocol/stream.h"
 
-/* Takes over below. level: 1 to 9. The n bytes of pending have been read from it already and come first (copied). */
+/*
+ * Takes over below. level: 1 to 9. The n bytes of pending have been read from it
+ * already and come first (copied).
+ */
 struct stream *stream_deflate_new(
 	struct stream *take_below, int level, const void *pending, size_t n);
 

@@ -15,7 +15,10 @@
 
 #include "protocol/stream.h"
 
-/* Takes over below. The n bytes of pending have been read from it already and come first (copied). */
+/*
+ * Takes over below. The n bytes of pending have been read from it already and
+ * come first (copied).
+ */
 struct stream *stream_snappy_new(struct stream *take_below, const void *pending, size_t n);
 
 #endif
