@@ -29,18 +29,14 @@
 
 /* When to try again what the backend has refused. */
 #define RETRY_NS NSEC_PER_SEC
-/* How many messages are moved at once when a queue is drained, or flushed to disk. */
-#define DRAIN_BATCH 128
 #define FLUSH_BATCH 1024
 
 /* --- life --------------------------------------------------------------------------------- */
 
 static void channel_free(struct channel *c)
 {
-	struct message *m;
 	CHECK(c->clients == NULL && c->hand_count == 0);
-	while (c->memory_msg_chan && chan_try_recv_n(c->memory_msg_chan, &m, 1, NULL) == 1)
-		message_unref(m);
+	message_drain_chan(c->memory_msg_chan);
 	in_flight_pqueue_clear(&c->in_flight);
 	in_flight_pqueue_clear(&c->deferred);
 	if (c->backend)
@@ -508,18 +504,6 @@ void channel_unpause(struct channel *c)
 	do_pause(c, false);
 }
 
-static void drain_memory(struct channel *c)
-{
-	struct message *msgs[DRAIN_BATCH];
-	size_t n;
-	if (!c->memory_msg_chan)
-		return;
-	while ((n = chan_try_recv_n(c->memory_msg_chan, msgs, DRAIN_BATCH, NULL)) > 0) {
-		for (size_t i = 0; i < n; i++)
-			message_unref(msgs[i]);
-	}
-}
-
 /* initPQ: forgets what is in flight and deferred; the consumers have nothing in flight any more. */
 static void clear_in_flight_and_deferred(struct channel *c)
 {
@@ -547,7 +531,7 @@ static void clear_in_flight_and_deferred(struct channel *c)
  */
 int channel_empty(struct channel *c, struct err *err)
 {
-	drain_memory(c);
+	message_drain_chan(c->memory_msg_chan);
 	rwlock_rdlock(&c->exit_lock);
 	int rc = c->backend ? c->backend->ops->empty(c->backend, err) : 0;
 	rwlock_unlock(&c->exit_lock);
@@ -624,7 +608,7 @@ static void drop_everything(struct channel *c)
 	for (size_t i = 0; i < c->hand_count; i++)
 		message_unref(c->hand[i]);
 	atomic_store(&c->hand_count, 0);
-	drain_memory(c);
+	message_drain_chan(c->memory_msg_chan);
 	clear_in_flight_and_deferred(c);
 }
 

@@ -13,8 +13,12 @@
 #include <string.h>
 
 #include "common/bytes.h"
+#include "common/chan.h"
 #include "common/check.h"
 #include "common/xalloc.h"
+
+/* How many messages are taken out of a chan at once when it is drained. */
+#define DRAIN_BATCH 128
 
 struct message_body *message_body_new(size_t len)
 {
@@ -73,6 +77,16 @@ void message_unref(struct message *m)
 		atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1) {
 		message_body_unref(m->body);
 		free(m);
+	}
+}
+
+void message_drain_chan(struct chan *c)
+{
+	struct message *msgs[DRAIN_BATCH];
+	size_t n;
+	while (c && (n = chan_try_recv_n(c, msgs, DRAIN_BATCH, NULL)) > 0) {
+		for (size_t i = 0; i < n; i++)
+			message_unref(msgs[i]);
 	}
 }
 

@@ -21,6 +21,8 @@
 #define MSG_HEADER_LENGTH 26
 #define MIN_VALID_MSG_LENGTH MSG_HEADER_LENGTH
 
+struct chan;
+
 struct message_id {
 	char hex[MSG_ID_LENGTH]; /* not terminated */
 };
@@ -60,6 +62,9 @@ struct message *message_copy(const struct message *m);
 struct message *message_ref(struct message *m);
 /* NULL is fine. */
 void message_unref(struct message *m);
+
+/* Drops the messages that a chan of struct message * holds; does not block. NULL is fine. */
+void message_drain_chan(struct chan *c);
 
 /* The MSG_HEADER_LENGTH bytes in front of the body: big-endian timestamp, attempts; id. */
 void message_write_header(const struct message *m, unsigned char out[MSG_HEADER_LENGTH]);

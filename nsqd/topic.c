@@ -51,9 +51,7 @@ static struct backend_queue *new_backend(struct topic *t, struct err *err)
 
 static void topic_free(struct topic *t)
 {
-	struct message *m;
-	while (chan_try_recv_n(t->memory_msg_chan, &m, 1, NULL) == 1)
-		message_unref(m);
+	message_drain_chan(t->memory_msg_chan);
 	CHECK(t->channel_map == NULL);
 	if (t->backend)
 		t->backend->ops->close(t->backend, NULL);
@@ -552,19 +550,9 @@ void topic_unpause(struct topic *t)
 	do_pause(t, false);
 }
 
-static void drain_memory(struct topic *t)
-{
-	struct message *msgs[TOPIC_BATCH];
-	size_t n;
-	while ((n = chan_try_recv_n(t->memory_msg_chan, msgs, TOPIC_BATCH, NULL)) > 0) {
-		for (size_t i = 0; i < n; i++)
-			message_unref(msgs[i]);
-	}
-}
-
 int topic_empty(struct topic *t, struct err *err)
 {
-	drain_memory(t);
+	message_drain_chan(t->memory_msg_chan);
 	/* For reading: the lock keeps the backend from being closed; others may go on putting. */
 	rwlock_rdlock(&t->lock);
 	int rc = t->backend ? t->backend->ops->empty(t->backend, err) : 0;
@@ -608,7 +596,7 @@ static int delete_all(struct topic *t, struct channel **channels, size_t n, stru
 	struct err ignored;
 	for (size_t i = 0; i < n; i++)
 		channel_delete(channels[i], &ignored);
-	drain_memory(t);
+	message_drain_chan(t->memory_msg_chan);
 	struct backend_queue *q = take_backend(t);
 	return q->ops->delete (q, err);
 }
