@@ -20,6 +20,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "protocol/stream.h"
+
 /* ---- options (nsq_bench.c) ---- */
 
 struct options {
@@ -45,6 +47,8 @@ struct options {
 	int threads; /* at most so many workers publish, and as many consume per channel */
 	bool create; /* create the channels before publishing */
 	bool null;   /* load the built-in null server instead */
+	bool tls;
+	enum { COMPRESS_NONE, COMPRESS_SNAPPY, COMPRESS_DEFLATE } compress;
 };
 
 extern struct options opt;
@@ -55,10 +59,15 @@ uint64_t now_ns(void); /* CLOCK_MONOTONIC */
 
 /* ---- connections (conn.c) ---- */
 
+struct tap;
+
 struct conn {
 	int fd;
-	bool done; /* the worker drops a connection that is done */
-	char *buf; /* input not yet used: buf[0 .. have) */
+	struct stream *stream;     /* what is on top of fd; NULL: nothing, it is plain */
+	struct tap *tap;           /* below the compressor, if there is one */
+	pthread_mutex_t send_lock; /* for a stream: its writers */
+	bool done;                 /* the worker drops a connection that is done */
+	char *buf;                 /* input not yet used: buf[0 .. have) */
 	size_t have;
 	size_t cap;
 	uint64_t input_at; /* when the last input arrived */
@@ -88,12 +97,16 @@ static inline void put_be32(char *p, uint32_t v)
 }
 
 int dial(int port);
+/* Past all layers of a connection: what a plain one needs. */
 void send_all(int fd, const void *data, size_t len);
 /* Connects with room for `cap` bytes of input. */
 void conn_open(struct conn *c, int port, size_t cap);
 void conn_close(struct conn *c);
-/* Magic and IDENTIFY. heartbeat_ms -1 switches heartbeats off. */
+/* Magic, IDENTIFY and the upgrades. heartbeat_ms -1 switches heartbeats off. */
 void conn_identify(struct conn *c, int heartbeat_ms);
+/* Waits for the answer OK to `what`; any other ends the run. */
+void conn_expect_ok(struct conn *c, const char *what);
+void conn_send(struct conn *c, const void *data, size_t len);
 void conn_subscribe(struct conn *c, const char *topic, const char *channel);
 /* Waits for input and appends it to buf. */
 void conn_recv(struct conn *c);
@@ -103,6 +116,31 @@ bool conn_frame(const struct conn *c, size_t *used, struct frame *f);
 /* Drops the first `used` bytes of buf. */
 void conn_consume(struct conn *c, size_t used);
 bool frame_is(const struct frame *f, const char *text);
+
+/* ---- TLS, snappy, deflate (transport.c, tls_client.c) ---- */
+
+bool transport_is_plain(void);
+/* What IDENTIFY has to say: members of its object, each with a comma in front. */
+int transport_json(char *out, size_t size);
+/* Reads the answer to IDENTIFY and puts on c what has been asked for. */
+void transport_upgrade(struct conn *c);
+void transport_close(struct conn *c);
+void transport_send(struct conn *c, const void *data, size_t len);
+ssize_t transport_recv(struct conn *c, void *buf, size_t n);
+/* Takes over below, a connection on which the server has agreed to TLS. */
+struct stream *tls_client_new(struct stream *below);
+
+/* What the compressor of a connection made of what was sent meanwhile. */
+struct recording {
+	char *data; /* owned by whoever has the recording */
+	size_t len, cap;
+};
+
+/* Until recording_end(), all that is sent goes to r instead of the server. */
+void recording_begin(struct conn *c, struct recording *r);
+void recording_end(struct conn *c);
+/* Sends data[from..to). The whole recording must be sent, in order. */
+void recording_send(struct conn *c, const struct recording *r, size_t from, size_t to);
 
 /* ---- workers (worker.c) ---- */
 
@@ -121,7 +159,8 @@ void worker_join(struct worker *w);
 
 enum { BODY_MIN = 12, BODY_MIN_LATENCY = 28 };
 
-void body_fill(char *body, size_t size);
+/* Text; another one for another seed. */
+void body_fill(char *body, size_t size, uint32_t seed);
 void body_stamp(char *body, size_t size, uint64_t seq);
 /* Checks both copies and the size; ends the run when they differ. */
 uint64_t body_check(const char *body, size_t size);

@@ -4,7 +4,7 @@
 include test/stock/stock.mk
 
 BENCH_SRC := $(addprefix test/bench/,nsq_bench.c body.c conn.c consume.c idle.c latency.c \
-             null_server.c proc.c publish.c worker.c)
+             null_server.c proc.c publish.c tls_client.c transport.c worker.c)
 BENCH_OBJ := $(BENCH_SRC:%.c=$(BUILD)/obj/%.o)
 BENCH     := $(BUILD)/test/bench/nsq_bench
 PYTHON    ?= /usr/bin/python3
@@ -13,9 +13,10 @@ PAIRS     ?= 5
 OURS      ?= $(BUILD)/nsqd
 BENCH_RUN := $(PYTHON) test/bench/run.py --bench=$(BENCH) --ours=$(OURS) --row=$(ROW) $(BENCH_FLAGS)
 
-$(BENCH): $(BENCH_OBJ)
+# With the daemon's layers for compression, which are a client's as well.
+$(BENCH): $(BENCH_OBJ) $(LIBOBJ)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -pthread
+	$(call say,LD)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS) -lgnutls
 
 -include $(BENCH_OBJ:.o=.d)
 
@@ -29,11 +30,13 @@ CHECKS    += bench-smoke
 bench: $(BENCH) $(OURS) $(STOCK_DIR)/nsqd ## measure against stock (ROW=name|group|all PAIRS=5 WRITE=1)
 	$(BENCH_RUN) --stock=$(STOCK_DIR)/nsqd --pairs=$(PAIRS) $(BENCH_WRITE)
 
-bench-null: $(BENCH) ## print the limits of the load generator
+bench-null: $(BENCH) $(OURS) ## print the limits of the load generator
 	@$(BENCH_RUN) --null
 
+SMOKE_TRANSPORTS := sub-snappy,sub-deflate,mpub-snappy,mpub-deflate
+
 bench-smoke: $(BENCH) $(OURS) ## short runs on our daemon alone, for the counts
-	@$(BENCH_RUN) --no-stock --pairs=1 --scale=0.02 --row=memory,disk,latency
+	@$(BENCH_RUN) --no-stock --pairs=1 --scale=0.02 --row=memory,disk,latency,$(SMOKE_TRANSPORTS)
 
 # perf follows frame pointers, so this daemon is built with them.
 profile: $(BENCH) ## profile our daemon under one row (ROW=name), to build/profile-ROW.txt

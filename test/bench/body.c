@@ -2,21 +2,47 @@
 /*
  * Message bodies. Each carries its sequence number in the first eight bytes
  * and the low half of it in the last four, so that a consumer can tell which
- * message it is and that it came whole. The rest is text, the same in each.
+ * message it is and that it came whole. The rest is text that compresses about
+ * as well as log lines do: words, the short ones more often, and numbers that
+ * come once. Each command of a publisher has bodies of its own, sent again and
+ * again: too far apart for a compressor to find the same body again.
  */
 #include "test/bench/bench.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const uint32_t TAIL = 0x6e737164;
 
-void body_fill(char *body, size_t size)
-{
-	uint32_t x = 1;
+static const char *const words[] = {"the", "of", "a", "id", "to", "in", "GET", "ok", "user", "time",
+	"and", "host", "port", "info", "from", "with", "POST", "path", "size", "level", "error",
+	"queue", "after", "bytes", "topic", "index", "cache", "order", "client", "server", "status",
+	"region", "closed", "method", "worker", "thread", "account", "message", "channel",
+	"request", "session", "timeout", "payload", "customer", "response", "upstream", "duration",
+	"currency", "connected", "delivered", "requested", "published", "warehouse", "partition",
+	"finished in", "checksum", "connection", "subscriber", "retry after", "application/json",
+	"authorization", "user-agent", "invoice number", "content-length"};
 
-	for (size_t i = 0; i < size; i++) {
-		x = x * 1664525 + 1013904223;
-		body[i] = (char)('a' + (x >> 24) % 26);
+static uint32_t next_random(uint32_t *x)
+{
+	*x = *x * 1664525 + 1013904223;
+	return *x >> 16;
+}
+
+void body_fill(char *body, size_t size, uint32_t seed)
+{
+	uint32_t x = seed * 2654435761u + 1;
+	size_t n = sizeof(words) / sizeof(words[0]);
+	char word[32];
+
+	for (size_t at = 0; at < size;) {
+		uint32_t r = next_random(&x) % n, s = next_random(&x) % n;
+		int len = r % 5 == 0 ? snprintf(word, sizeof(word), "%u%u ", next_random(&x),
+					       next_random(&x))
+				     : snprintf(word, sizeof(word), "%s ", words[r < s ? r : s]);
+		size_t take = size - at < (size_t)len ? size - at : (size_t)len;
+		memcpy(body + at, word, take);
+		at += take;
 	}
 }
 

@@ -79,8 +79,19 @@ void conn_open(struct conn *c, int port, size_t cap)
 
 void conn_close(struct conn *c)
 {
-	close(c->fd);
+	if (c->stream != NULL)
+		transport_close(c); /* and the descriptor */
+	else
+		close(c->fd);
 	free(c->buf);
+}
+
+void conn_send(struct conn *c, const void *data, size_t len)
+{
+	if (c->stream != NULL)
+		transport_send(c, data, len);
+	else
+		send_all(c->fd, data, len);
 }
 
 void conn_recv(struct conn *c)
@@ -90,7 +101,8 @@ void conn_recv(struct conn *c)
 	if (c->have == c->cap)
 		die("a frame of %u bytes is too big for the input buffer", get_be32(c->buf));
 	do
-		n = recv(c->fd, c->buf + c->have, c->cap - c->have, 0);
+		n = c->stream != NULL ? transport_recv(c, c->buf + c->have, c->cap - c->have)
+				      : recv(c->fd, c->buf + c->have, c->cap - c->have, 0);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		die(errno == EAGAIN ? "the server was silent for %d s" : "recv failed after %d s",
@@ -136,7 +148,7 @@ bool frame_is(const struct frame *f, const char *text)
 	       memcmp(f->data, text, f->len) == 0;
 }
 
-static void expect_ok(struct conn *c, const char *what)
+void conn_expect_ok(struct conn *c, const char *what)
 {
 	struct frame f;
 	size_t used = 0;
@@ -150,19 +162,24 @@ static void expect_ok(struct conn *c, const char *what)
 
 void conn_identify(struct conn *c, int heartbeat_ms)
 {
-	char json[256], out[320];
+	char json[512], out[640];
 	int n;
 
 	n = snprintf(json, sizeof(json),
 		"{\"client_id\":\"bench\",\"hostname\":\"bench\",\"user_agent\":\"nsq_bench\","
 		"\"heartbeat_interval\":%d,\"output_buffer_size\":%d,"
-		"\"output_buffer_timeout\":%d}",
+		"\"output_buffer_timeout\":%d",
 		heartbeat_ms, opt.output_buffer_size, opt.output_buffer_timeout);
+	n += transport_json(json + n, sizeof(json) - (size_t)n - 1);
+	json[n++] = '}';
 	memcpy(out, "  V2IDENTIFY\n", 13);
 	put_be32(out + 13, (uint32_t)n);
 	memcpy(out + 17, json, (size_t)n);
 	send_all(c->fd, out, 17 + (size_t)n);
-	expect_ok(c, "IDENTIFY");
+	if (transport_is_plain())
+		conn_expect_ok(c, "IDENTIFY");
+	else
+		transport_upgrade(c);
 }
 
 void conn_subscribe(struct conn *c, const char *topic, const char *channel)
@@ -170,6 +187,6 @@ void conn_subscribe(struct conn *c, const char *topic, const char *channel)
 	char out[160];
 	int n = snprintf(out, sizeof(out), "SUB %s %s\n", topic, channel);
 
-	send_all(c->fd, out, (size_t)n);
-	expect_ok(c, "SUB");
+	conn_send(c, out, (size_t)n);
+	conn_expect_ok(c, "SUB");
 }

@@ -131,7 +131,7 @@ static void consumer_input(struct conn *conn)
 	}
 	conn_consume(conn, used);
 	if (out > c->out)
-		send_all(conn->fd, c->out, (size_t)(out - c->out));
+		conn_send(conn, c->out, (size_t)(out - c->out));
 	if (fresh > 0)
 		consumer_count(c->count, fresh, conn->input_at);
 }
@@ -222,7 +222,7 @@ void consumers_ready(struct consumers *c)
 	int n = snprintf(out, sizeof(out), "RDY %d\n", opt.rdy);
 
 	for (int i = 0; i < c->n; i++)
-		send_all(c->list[i].conn.fd, out, (size_t)n);
+		conn_send(&c->list[i].conn, out, (size_t)n);
 }
 
 /* Dies when nothing comes for STALL_MS. */
@@ -280,7 +280,7 @@ uint64_t consumers_finish(struct consumers *c, uint64_t expected, uint64_t *rece
 		wait_received(c, i, expected);
 	uint64_t all_at = now_ns();
 	for (int i = 0; i < c->n; i++)
-		send_all(c->list[i].conn.fd, "CLS\n", 4);
+		conn_send(&c->list[i].conn, "CLS\n", 4);
 	for (int i = 0; i < c->nworkers; i++)
 		worker_join(&c->workers[i].worker);
 	for (int i = 0; i < opt.channels; i++) {

@@ -28,7 +28,7 @@ static void answer(struct conn *c)
 	while (conn_frame(c, &used, &f)) {
 		if (!frame_is(&f, "_heartbeat_"))
 			die("unexpected on an idle connection: %.*s", (int)f.len, f.data);
-		send_all(c->fd, "NOP\n", 4);
+		conn_send(c, "NOP\n", 4);
 	}
 	conn_consume(c, used);
 }
@@ -71,7 +71,7 @@ void run_idle(void)
 		conn_identify(&conns[i], HEARTBEAT_MS);
 		if (i % 2 == 0) {
 			conn_subscribe(&conns[i], opt.topic, opt.channel);
-			send_all(conns[i].fd, rdy, (size_t)len);
+			conn_send(&conns[i], rdy, (size_t)len);
 		}
 	}
 	t1 = now_ns();

@@ -89,7 +89,7 @@ static void publish(struct conn *c, uint64_t start)
 	put_be32(head + hlen, (uint32_t)opt.size);
 	for (int i = 0; i < BURST; i++) {
 		memcpy(out + (size_t)i * command, head, hlen + 4);
-		body_fill(out + (size_t)i * command + hlen + 4, opt.size);
+		body_fill(out + (size_t)i * command + hlen + 4, opt.size, (uint32_t)i);
 	}
 	for (uint64_t i = 0; i < opt.total;) {
 		uint64_t due = start + (uint64_t)((double)i * interval);
@@ -107,7 +107,7 @@ static void publish(struct conn *c, uint64_t start)
 			memcpy(body, &t, sizeof(t));
 			due = start + (uint64_t)((double)++i * interval);
 		}
-		send_all(c->fd, out, n * command);
+		conn_send(c, out, n * command);
 		if (i % BURST < n)
 			answered += answers(c, false);
 	}

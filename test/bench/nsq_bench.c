@@ -198,7 +198,8 @@ static void usage(void)
 	       "  --rdy N            RDY of each consumer\n"
 	       "  --rate N           latency: messages per second\n"
 	       "  --output-buffer-size N --output-buffer-timeout MS   as in IDENTIFY\n"
-	       "  --threads N        workers for publishing, and for each channel\n");
+	       "  --threads N        workers for publishing, and for each channel\n"
+	       "  --tls --snappy --deflate            what to ask for in IDENTIFY\n");
 }
 
 enum option_id {
@@ -223,6 +224,9 @@ enum option_id {
 	O_OUTPUT_BUFFER_SIZE,
 	O_OUTPUT_BUFFER_TIMEOUT,
 	O_THREADS,
+	O_TLS,
+	O_SNAPPY,
+	O_DEFLATE,
 	O_HELP,
 };
 
@@ -248,6 +252,9 @@ static const struct option long_options[] = {
 	{"output-buffer-size", 1, NULL, O_OUTPUT_BUFFER_SIZE},
 	{"output-buffer-timeout", 1, NULL, O_OUTPUT_BUFFER_TIMEOUT},
 	{"threads", 1, NULL, O_THREADS},
+	{"tls", 0, NULL, O_TLS},
+	{"snappy", 0, NULL, O_SNAPPY},
+	{"deflate", 0, NULL, O_DEFLATE},
 	{"help", 0, NULL, O_HELP},
 	{NULL, 0, NULL, 0},
 };
@@ -333,6 +340,15 @@ static void set_option(int id, const char *value)
 	case O_THREADS:
 		opt.threads = count(value);
 		break;
+	case O_TLS:
+		opt.tls = true;
+		break;
+	case O_SNAPPY:
+		opt.compress = COMPRESS_SNAPPY;
+		break;
+	case O_DEFLATE:
+		opt.compress = COMPRESS_DEFLATE;
+		break;
 	case O_HELP:
 		usage();
 		exit(0);
@@ -350,6 +366,19 @@ static const struct mode *find_mode(const char *name)
 	exit(2);
 }
 
+/* Layers hold back input that epoll does not know of: each connection has a worker. */
+static void complete_transport(const struct mode *mode)
+{
+	if (transport_is_plain())
+		return;
+	if (mode->run != NULL || mode->load.kind == PUBLISH_HTTP || opt.null)
+		die("%s: over plain connections only", mode->name);
+	if (opt.conns > opt.threads || opt.subs > opt.threads)
+		die("with TLS or compression each connection needs a thread");
+	if (opt.compress != COMPRESS_NONE && mode->load.publish && opt.total == 0)
+		die("to publish compressed messages needs --total");
+}
+
 /* What a mode cannot do without, and what follows from it. */
 static void complete_options(const struct mode *mode)
 {
@@ -365,6 +394,7 @@ static void complete_options(const struct mode *mode)
 			opt.total = (uint64_t)(opt.rate * (opt.seconds > 0 ? opt.seconds : 3));
 		opt.channels = 1;
 	}
+	complete_transport(mode);
 	if (opt.total == 0 && opt.seconds <= 0)
 		die("one of --total and --seconds is needed");
 	if (opt.total == 0 && mode->load.consume && !mode->load.publish)

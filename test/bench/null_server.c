@@ -61,7 +61,7 @@ static void *feed_main(void *arg)
 
 	for (int i = 0; i < FEED; i++) {
 		message_head(out + (size_t)i * message, opt.size);
-		body_fill(out + (size_t)i * message + MESSAGE_HEAD, opt.size);
+		body_fill(out + (size_t)i * message + MESSAGE_HEAD, opt.size, (uint32_t)i);
 	}
 	while ((n = sequence_take(&feed, FEED, &first)) > 0) {
 		for (unsigned i = 0; i < n; i++)

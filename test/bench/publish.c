@@ -4,6 +4,9 @@
  * commands that wait for their answer. The commands are built once; only the
  * sequence numbers in the bodies are written anew. As many commands as have
  * been answered by one recv() go out in one send().
+ *
+ * Over snappy and deflate, the bytes of all commands are recorded before the
+ * clock starts (see transport.c), each publisher taking its share of the numbers.
  */
 #include "test/bench/bench.h"
 
@@ -18,6 +21,12 @@ struct publisher {
 	int waiting;    /* commands sent and not answered */
 	bool exhausted; /* no sequence numbers left */
 	uint64_t sent;  /* messages */
+	/* with compression: */
+	struct recording recording;
+	size_t *ends; /* where in it each command ends */
+	size_t commands, played;
+	struct sequence share;
+	pthread_t recorder;
 };
 
 struct publishers {
@@ -61,6 +70,7 @@ static size_t command_head(const struct publishers *p, char *out, unsigned messa
 static void build_commands(struct publisher *p)
 {
 	const struct publishers *all = p->all;
+	uint32_t first = (uint32_t)(p - all->list) << 20; /* no two bodies are the same */
 
 	p->out = xalloc((size_t)opt.outstanding * all->command);
 	for (int i = 0; i < opt.outstanding; i++) {
@@ -68,22 +78,38 @@ static void build_commands(struct publisher *p)
 		command_head(all, cmd, all->per_command);
 		for (unsigned m = 0; m < all->per_command; m++) {
 			char *body = cmd + all->head + m * all->stride;
-			body_fill(body, opt.size);
+			body_fill(body, opt.size, first + (unsigned)i * all->per_command + m);
 			if (m > 0)
 				put_be32(body - 4, (uint32_t)opt.size);
 		}
 	}
 }
 
-/* Sends commands until the window is full or there is nothing left to send. */
-static void publisher_fill(struct publisher *p)
+/* Sends recorded commands until the window is full, or all are sent. */
+static void publisher_play(struct publisher *p)
+{
+	size_t from = p->played > 0 ? p->ends[p->played - 1] : 0;
+	size_t n = p->commands - p->played, room = (size_t)(opt.outstanding - p->waiting);
+
+	if (n > room)
+		n = room;
+	if (n > 0) {
+		p->played += n;
+		p->waiting += (int)n;
+		recording_send(&p->conn, &p->recording, from, p->ends[p->played - 1]);
+	}
+	p->conn.done = p->played == p->commands && p->waiting == 0;
+}
+
+/* Sends commands with numbers from seq until the window is full or there is nothing left to send. */
+static void publisher_fill(struct publisher *p, struct sequence *seq)
 {
 	const struct publishers *all = p->all;
 	size_t len = 0;
 
 	while (p->waiting < opt.outstanding && !p->exhausted) {
 		uint64_t first;
-		unsigned n = sequence_take(all->seq, all->per_command, &first);
+		unsigned n = sequence_take(seq, all->per_command, &first);
 		char *cmd = p->out + len;
 
 		if (n < all->per_command)
@@ -99,13 +125,21 @@ static void publisher_fill(struct publisher *p)
 		p->waiting++;
 	}
 	if (len > 0)
-		send_all(p->conn.fd, p->out, len);
+		conn_send(&p->conn, p->out, len);
 	p->conn.done = p->exhausted && p->waiting == 0;
+}
+
+static void publisher_send(struct publisher *p)
+{
+	if (p->ends != NULL)
+		publisher_play(p);
+	else
+		publisher_fill(p, p->all->seq);
 }
 
 static void publisher_start(struct conn *c)
 {
-	publisher_fill((struct publisher *)c);
+	publisher_send((struct publisher *)c);
 }
 
 static int answers_v2(struct conn *c)
@@ -147,7 +181,40 @@ static void publisher_input(struct conn *c)
 	p->waiting -= p->all->kind == PUBLISH_HTTP ? answers_http(c) : answers_v2(c);
 	if (p->waiting < 0)
 		die("the server answered more often than it was asked");
-	publisher_fill(p);
+	publisher_send(p);
+}
+
+/* Records the commands of a publisher's share, one by one. */
+static void *record_main(void *arg)
+{
+	struct publisher *p = arg;
+	size_t room = (size_t)(p->share.total - p->share.next) / p->all->per_command + 1;
+	int outstanding = opt.outstanding;
+
+	p->ends = xalloc(room * sizeof(*p->ends));
+	recording_begin(&p->conn, &p->recording);
+	while (!p->exhausted) {
+		p->waiting = outstanding - 1;
+		publisher_fill(p, &p->share);
+		if (p->waiting == outstanding)
+			p->ends[p->commands++] = p->recording.len;
+	}
+	recording_end(&p->conn);
+	p->waiting = 0;
+	return NULL;
+}
+
+static void record_all(struct publishers *all)
+{
+	for (int i = 0; i < all->n; i++) {
+		struct publisher *p = &all->list[i];
+		p->share.next = all->seq->total * (uint64_t)i / (uint64_t)all->n;
+		p->share.total = all->seq->total * (uint64_t)(i + 1) / (uint64_t)all->n;
+		if (pthread_create(&p->recorder, NULL, record_main, p) != 0)
+			die("pthread_create failed");
+	}
+	for (int i = 0; i < all->n; i++)
+		pthread_join(all->list[i].recorder, NULL);
 }
 
 static void assign_workers(struct publishers *p)
@@ -185,6 +252,8 @@ struct publishers *publishers_open(enum publish_kind kind, struct sequence *seq)
 		one->conn.input = publisher_input;
 		build_commands(one);
 	}
+	if (opt.compress != COMPRESS_NONE)
+		record_all(p);
 	assign_workers(p);
 	return p;
 }
@@ -217,6 +286,8 @@ void publishers_close(struct publishers *p)
 	for (int i = 0; i < p->n; i++) {
 		conn_close(&p->list[i].conn);
 		free(p->list[i].out);
+		free(p->list[i].ends);
+		free(p->list[i].recording.data);
 	}
 	for (int i = 0; i < p->nworkers; i++)
 		free(p->workers[i].conns);

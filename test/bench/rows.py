@@ -21,6 +21,9 @@ class Row:
     kind: str = "rate"  # or latency, idle, topics
     flags: list = field(default_factory=list)  # of the daemon
 
+    def tls(self):
+        return "--tls" in self.load
+
     def memory_queue(self, total):
         return self.mem_queue if self.mem_queue >= 0 else total + 10000
 
@@ -42,6 +45,8 @@ def _idle(n):
 
 
 _FILL = "mpub --create --conns 2 --outstanding 2"
+_SUB = "sub --subs 1 --rdy 2500"
+_MPUB = "mpub --conns 2 --outstanding 2 --batch 200"
 _BODY = "pubsub --conns 2 --subs 2"
 
 ROWS = [
@@ -69,6 +74,23 @@ ROWS = [
           "mpub --conns 2 --outstanding 2 --batch 200", mem_queue=0),
     _rate("disk-sub", "disk", "mem-queue-size=0: SUB, 1 connection", 300_000,
           "sub --subs 1 --rdy 2500", _FILL, mem_queue=0),
+    _rate("sub-tls", "transport", "SUB over TLS, 1 connection, RDY 2500", 2_000_000,
+          f"{_SUB} --tls", _FILL),
+    _rate("sub-snappy", "transport", "SUB over snappy, 1 connection, RDY 2500", 2_000_000,
+          f"{_SUB} --snappy", _FILL),
+    _rate("sub-deflate", "transport", "SUB over deflate, 1 connection, RDY 2500", 500_000,
+          f"{_SUB} --deflate", _FILL),
+    _rate("sub-tls-snappy", "transport", "SUB over TLS and snappy, 1 connection, RDY 2500",
+          2_000_000, f"{_SUB} --tls --snappy", _FILL),
+    _rate("mpub-tls", "transport", "MPUB of 200 over TLS, 2 connections, 2 outstanding",
+          3_000_000, f"{_MPUB} --tls"),
+    _rate("mpub-snappy", "transport", "MPUB of 200 over snappy, 2 connections, 2 outstanding",
+          3_000_000, f"{_MPUB} --snappy"),
+    _rate("mpub-deflate", "transport", "MPUB of 200 over deflate, 2 connections, 2 outstanding",
+          1_500_000, f"{_MPUB} --deflate"),
+    _rate("mpub-tls-snappy", "transport",
+          "MPUB of 200 over TLS and snappy, 2 connections, 2 outstanding", 3_000_000,
+          f"{_MPUB} --tls --snappy"),
     _rate("body-20", "body", "PUB and SUB, bodies of 20 B", 800_000,
           f"{_BODY} --outstanding 64 --size 20"),
     _rate("body-200", "body", "PUB and SUB, bodies of 200 B", 800_000,
@@ -100,7 +122,7 @@ ROWS = [
         "idle --conns 10000 --rdy 1 --seconds 5".split(), kind="idle"),
 ]
 
-GROUPS = ["memory", "disk", "body", "latency", "idle", "scale"]
+GROUPS = ["memory", "disk", "transport", "body", "latency", "idle", "scale"]
 
 
 def select(spec):

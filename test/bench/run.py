@@ -191,8 +191,20 @@ def verify(daemon, total, consumed):
             raise Failed(f"/stats of {c['channel_name']}: {c['message_count']} messages, {left}")
 
 
+def certificate(opts):
+    """Flags for a daemon with TLS; makes the certificate with the first run that asks."""
+    cert, key = (os.path.join(opts.work, name) for name in ("cert.pem", "key.pem"))
+    if not os.path.exists(cert):
+        cmd = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "365",
+               "-subj", "/CN=localhost", "-keyout", key, "-out", cert]
+        subprocess.run(cmd, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return [f"--tls-cert={cert}", f"--tls-key={key}"]
+
+
 def run_load(opts, row, binary, total, perf=None):
     flags = [f"--mem-queue-size={row.memory_queue(total)}", *row.flags]
+    if row.tls():
+        flags += certificate(opts)
     daemon = Daemon(binary, flags, opts.work, opts.cores, perf.command if perf else ())
     try:
         if row.prefill:
@@ -260,6 +272,22 @@ def run_row(opts, row):
     return results
 
 
+def print_transport_limits(opts):
+    """The null server knows no layers: what the generator's CPU time per message allows, beside
+    the daemon's."""
+    print("Over TLS, snappy and deflate (messages per second of the generator's CPU time; its own "
+          "CPU per message, and the daemon's):")
+    for row in rows.ROWS:
+        if row.group != "transport":
+            continue
+        r = run_once(opts, row, opts.ours)
+        if "failed" in r:
+            print(f"  {row.name:16}failed: {r['failed']}")
+        else:
+            print(f"  {row.name:16}{1e6 / r['gen_us']:12,.0f}/s {r['gen_us']:8.3f} us "
+                  f"{r['cpu_us']:8.3f} us")
+
+
 def run_null(opts):
     """The generator against a server that does nothing."""
     print("The generator's limit (null server, messages/s; generator's own CPU per message):")
@@ -276,6 +304,7 @@ def run_null(opts):
             print(f"  {row.name:16}{r['sent_p50_us']:8.0f} us p50 {r['sent_p99_us']:8.0f} us p99")
         else:
             print(f"  {row.name:16}{r['rate']:12,.0f}/s {r['gen_us']:8.3f} us")
+    print_transport_limits(opts)
 
 
 class Perf:
