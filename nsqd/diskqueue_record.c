@@ -10,7 +10,7 @@
  * - Stock gives up a whole file at the first length that is out of range, and
  *   believes every other length. There is no checksum in the format, but every
  *   record of nsqd begins with a message header, which is hard to take for
- *   anything else: a length in range that fits, a timestamp of this century, 16
+ *   anything else: a length in range that fits, a timestamp of 2001 to 2080, 16
  *   lower-case hexadecimal digits. That is enough to find the next record behind
  *   damaged bytes, and to notice most damaged lengths (THE RULES, below).
  */
@@ -62,7 +62,12 @@
  */
 
 #define TS_MIN 1000000000000000000LL /* September 2001 */
-#define TS_MAX 4000000000000000000LL /* October 2096 */
+/*
+ * January 2080: the last moment that does not read as text. Eight bytes of
+ * digits or letters are a later one, so that neither an id nor a body of text is
+ * ever taken for a timestamp by a reader that was misled into it.
+ */
+#define TS_MAX 0x302fffffffffffffLL
 #define SEARCH_CHUNK (64 * 1024)
 
 void dq_block_init(struct dq_block *b, const struct dq_io *io)

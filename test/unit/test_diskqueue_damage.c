@@ -439,13 +439,42 @@ static void test_a_damaged_stretch_costs_only_what_it_touches(void **state)
 	}
 }
 
+/*
+ * A length that was damaged so that the record seems to end inside the header
+ * of the next one: eight digits of the id stand where a timestamp would, and
+ * digits of the body where an id would. That confirms nothing.
+ */
+static void test_digits_of_an_id_are_no_timestamp(void **state)
+{
+	struct diskqueue_opts o = test_opts(1 << 20);
+	struct backend_queue *q;
+	struct got g;
+
+	(void)state;
+	atomic_store(&test_lg.level, LG_FATAL);
+	make_queue(&o, 20, 61);
+	overwrite(data_file(0), 367, 70, 'a');
+	q = open_queue(&o);
+	g = drain(q);
+	for (int i = 0; i < 20; i++)
+		if (i != 4 && g.count[i] != 1)
+			fail_msg("message %d came %d times", i, g.count[i]);
+	assert_int_equal(depth(q), 0);
+	close_queue(q);
+	clean_dir();
+}
+
 /* A body may hold records itself: they are not mistaken for the queue's. */
 static void test_records_inside_a_body(void **state)
 {
 	struct diskqueue_opts o = test_opts(1 << 20);
 	struct backend_queue *q = open_queue(&o);
 	static unsigned char nested[4 * 60];
-	struct backend_record rec = {"01234567890123456789012345", 26, nested, sizeof(nested)};
+	/* A timestamp, attempts, an id. */
+	static const char head[] = "\x17\x97\x9c\xfe\x36\x2a\x00\x00"
+				   "\x00\x01"
+				   "0123456789012345";
+	struct backend_record rec = {head, MSG_HEADER_LENGTH, nested, sizeof(nested)};
 	struct message *m;
 	struct err err;
 	int fd;
@@ -521,6 +550,7 @@ int main(void)
 		dq_test(test_alien_and_empty_files),
 		dq_test(test_a_new_file_that_is_there_already),
 		dq_test(test_a_damaged_stretch_costs_only_what_it_touches),
+		dq_test(test_digits_of_an_id_are_no_timestamp),
 		dq_test(test_records_inside_a_body),
 		dq_test(test_disk_queue_corruption),
 	};
