@@ -44,6 +44,22 @@ def binary():
     return os.environ['NSQD']
 
 
+_dead = []
+
+
+def dead_address():
+    """An address where nobody listens.
+
+    Its port stays taken for the rest of the run: a free one might be somebody
+    else's listener a moment later. A test may still start its own server there.
+    """
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(('127.0.0.1', 0))
+    _dead.append(s)
+    return '127.0.0.1:%d' % s.getsockname()[1]
+
+
 def wait_until(condition, what, timeout=None):
     """Return the first true value of condition(), or fail after timeout."""
     deadline = time.monotonic() + (DEADLINE if timeout is None else timeout)

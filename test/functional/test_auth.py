@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 import threading
@@ -12,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from nsq import ERROR, RESPONSE, SCALE, mpub_body, wait_until
+from nsq import (ERROR, RESPONSE, SCALE, dead_address, mpub_body,
+                 wait_until)
 
 ALL = {'ttl': 3600, 'identity': 'me', 'identity_url': 'http://me',
        'authorizations': [{'topic': '.*', 'channels': ['.*'],
@@ -91,12 +91,6 @@ def authd(authds):
 
 def flags(*authds):
     return ['--auth-http-address=' + getattr(x, 'address', x) for x in authds]
-
-
-def dead_address():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return '127.0.0.1:%d' % s.getsockname()[1]
 
 
 def auth(client, secret=b'secret'):

@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 
 from lookupd import FakeLookupd
-from nsq import SCALE, wait_until
+from nsq import SCALE, dead_address, wait_until
 
 
 @pytest.fixture
@@ -30,13 +30,6 @@ def lookupds():
 def flags(*lookupds):
     return ['--lookupd-tcp-address=' + getattr(x, 'address', x)
             for x in lookupds]
-
-
-def dead_address():
-    """An address where nobody listens."""
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return '127.0.0.1:%d' % s.getsockname()[1]
 
 
 class Silent:
