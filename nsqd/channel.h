@@ -113,6 +113,13 @@ void channel_put_message_deferred(struct channel *c, struct message *take_m, int
 void channel_start_in_flight_timeout(struct channel *c, struct message *const *take_msgs, size_t n,
 	int64_t client_id, int64_t timeout_ns);
 
+/*
+ * What the pump would do for a consumer that has room for max messages, without waking it: takes
+ * those that are in memory. Returns how many; 0 while the pump must choose (it holds some already,
+ * the backend has some, consumers are nearer or farther) or may not (paused, exiting). Any thread.
+ */
+size_t channel_take_messages(struct channel *c, struct message **msgs, size_t max);
+
 /* Puts n messages that were received but will not be sent back into the queue; takes over one reference each. */
 void channel_return_messages(struct channel *c, struct message *const *take_msgs, size_t n);
 

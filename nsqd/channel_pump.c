@@ -96,6 +96,20 @@ void channel_update_pump(struct channel *c, enum channel_update what)
 	chan_select(wait, 2);
 }
 
+size_t channel_take_messages(struct channel *c, struct message **msgs, size_t max)
+{
+	size_t n = 0;
+	if (!c->memory_msg_chan || c->topology_aware || atomic_load(&c->hand_count) > 0 ||
+		channel_is_paused(c))
+		return 0;
+	rwlock_rdlock(&c->exit_lock);
+	/* With messages in both, the pump's select is what is fair to those on disk. */
+	if (!channel_exiting(c) && c->backend->ops->depth(c->backend) == 0)
+		n = chan_try_recv_n(c->memory_msg_chan, msgs, max, NULL);
+	rwlock_unlock(&c->exit_lock);
+	return n;
+}
+
 /* To near consumers that wait; somebody nearer than who asked may have come meanwhile. */
 static bool hand_to_near(struct channel *c)
 {

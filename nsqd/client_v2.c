@@ -287,6 +287,16 @@ int64_t client_v2_ready_for_messages(const struct client_v2 *c, const struct cha
 	return ready > in_flight ? ready - in_flight : 0;
 }
 
+bool client_v2_begin_filling(struct client_v2 *c)
+{
+	return !atomic_exchange(&c->filling, true);
+}
+
+void client_v2_end_filling(struct client_v2 *c)
+{
+	atomic_store(&c->filling, false);
+}
+
 void client_v2_set_ready_count(struct client_v2 *c, int64_t count)
 {
 	if (atomic_exchange(&c->ready_count, count) != count)

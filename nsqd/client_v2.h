@@ -62,6 +62,9 @@ struct client_v2 {
 
 	_Atomic int64_t ready_count;
 	_Atomic int64_t in_flight_count;
+	/* Its RDY is being filled, or waits to be: by its pump, or by io_loop on its behalf. Who sets
+	 * it looks at the room only then, so that the two together never send more than RDY. */
+	_Atomic bool filling;
 	_Atomic uint64_t message_count;
 	_Atomic uint64_t finish_count;
 	_Atomic uint64_t requeue_count;
@@ -175,6 +178,9 @@ bool client_v2_has_authorizations(const struct client_v2 *c);
 
 /* IsReadyForMessages: how many more it may get now; 0: not ready, or the channel is paused. Its pump. */
 int64_t client_v2_ready_for_messages(const struct client_v2 *c, const struct channel *ch);
+/* The right to fill the client's RDY: false if the other of its two threads has it. Both. */
+bool client_v2_begin_filling(struct client_v2 *c);
+void client_v2_end_filling(struct client_v2 *c);
 void client_v2_set_ready_count(struct client_v2 *c, int64_t count);
 /* Tells the pump to look at the counts again. Never blocks; any thread. */
 void client_v2_try_update_ready_state(struct client_v2 *c);

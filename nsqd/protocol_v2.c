@@ -9,7 +9,8 @@
  *   flushes each), so a client that sends commands in bulk is answered in bulk;
  * - PUBs of one topic that came in together are queued together. Their OKs are
  *   written only then, so that "acknowledged" means what it says;
- * - the pump is told once of all the FINs that came in together.
+ * - the pump is told once of all the FINs that came in together, and only if
+ *   there are no messages at hand to take their place (protocol_v2_fill).
  * A connection that reads one answer per command sees no difference.
  */
 #include "nsqd/protocol_v2.h"
@@ -138,7 +139,8 @@ static int before_read(void *arg, struct err *err)
 	struct io_loop *l = arg;
 	if (l->ready_changed) {
 		l->ready_changed = false;
-		client_v2_try_update_ready_state(l->client);
+		if (protocol_v2_fill(l->client, &l->unflushed, err) != 0)
+			return -1;
 	}
 	if (publish(l, err) != 0)
 		return -1;

@@ -8,6 +8,12 @@
  * and puts a batch back that it got for a client that has just left;
  * after an error it ends the connection at once, where stock's io_loop finds
  * out by a read that times out.
+ *
+ * Note on filling. A consumer with a small RDY has it in flight nearly always.
+ * Then each FIN woke the pump, which asked the channel's pump, which woke it
+ * again: three switches between threads for one message, where goroutines pay
+ * next to nothing. So io_loop, which is awake, first looks itself for messages
+ * that are waiting, and writes them as the pump would (protocol_v2_fill).
  */
 #include "nsqd/protocol_v2_pump.h"
 
@@ -20,6 +26,15 @@
 
 /* The most messages for one client at a time: so much its fellow consumers may have to wait. */
 #define CLIENT_BATCH 128
+
+/*
+ * The most messages that io_loop writes, and the largest RDY for which it does.
+ * While it writes it does not read; with so few in flight their FINs fit into
+ * the socket's buffers, so the client is not kept from reading. With a large
+ * RDY it is better that one thread reads while another writes.
+ */
+#define FILL_BATCH 16
+#define FILL_READY_MAX 64
 
 /* What goes before the body of a message: the frame's header and the message's. */
 #define PREFIX_LENGTH (FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH)
@@ -56,16 +71,16 @@ static void identify(struct pump *p, const struct identify_event *e)
 }
 
 /* Keeps about sample_rate percent of the n messages; the others are done with. Returns how many are left. */
-static size_t sample(struct pump *p, size_t n)
+static size_t sample(int32_t sample_rate, struct message **msgs, size_t n)
 {
 	size_t kept = 0;
-	if (p->sample_rate == 0)
+	if (sample_rate == 0)
 		return n;
 	for (size_t i = 0; i < n; i++) {
-		if ((int32_t)rand_below(100) > p->sample_rate)
-			message_unref(p->msgs[i]);
+		if ((int32_t)rand_below(100) > sample_rate)
+			message_unref(msgs[i]);
 		else
-			p->msgs[kept++] = p->msgs[i];
+			msgs[kept++] = msgs[i];
 	}
 	return kept;
 }
@@ -92,14 +107,14 @@ static int write_messages(struct client_v2 *c, struct message *const *msgs, size
  * that its FIN, which may come as soon as it is written, finds it there. From
  * that moment a FIN or a timeout may drop it, or hand it to another client that
  * counts up its attempts: so the bytes that change are copied before, and a
- * reference keeps the body until it is written.
+ * reference keeps the body until it is written. prefixes is room for that.
  */
-static int send_messages(struct pump *p, size_t n, struct err *err)
+static int send_messages(struct client_v2 *c, struct channel *channel, int64_t msg_timeout,
+	struct message *const *msgs, size_t n, unsigned char (*prefixes)[PREFIX_LENGTH],
+	struct err *err)
 {
-	struct client_v2 *c = p->client;
-	unsigned char prefixes[CLIENT_BATCH][PREFIX_LENGTH];
 	for (size_t i = 0; i < n; i++) {
-		struct message *m = message_ref(p->msgs[i]);
+		struct message *m = message_ref(msgs[i]);
 		m->attempts++;
 		frame_write_header(
 			prefixes[i], FRAME_TYPE_MESSAGE, MSG_HEADER_LENGTH + m->body->len);
@@ -107,11 +122,10 @@ static int send_messages(struct pump *p, size_t n, struct err *err)
 	}
 	/* Counted first: a FIN must not find the count at 0. */
 	client_v2_sending_messages(c, n);
-	channel_start_in_flight_timeout(p->sub_channel, p->msgs, n, c->id, p->msg_timeout);
-	int rc = write_messages(c, p->msgs, n, prefixes, err);
+	channel_start_in_flight_timeout(channel, msgs, n, c->id, msg_timeout);
+	int rc = write_messages(c, msgs, n, prefixes, err);
 	for (size_t i = 0; i < n; i++)
-		message_unref(p->msgs[i]);
-	p->flushed = false;
+		message_unref(msgs[i]);
 	return rc;
 }
 
@@ -148,28 +162,72 @@ static void count_delivered(struct pump *p, size_t n)
 /* The channel's data: p->msgs[0..n). */
 static enum pump_result deliver(struct pump *p, size_t n, struct err *err)
 {
+	unsigned char prefixes[CLIENT_BATCH][PREFIX_LENGTH];
 	/* The choice was random: a batch for a client that has left would wait out its timeout. */
 	if (client_has_left(p->client)) {
 		channel_return_messages(p->sub_channel, p->msgs, n);
 		return PUMP_EXIT;
 	}
 	count_delivered(p, n);
-	n = sample(p, n);
-	return n == 0 || send_messages(p, n, err) == 0 ? PUMP_ON : PUMP_ERR;
+	n = sample(p->sample_rate, p->msgs, n);
+	if (n == 0)
+		return PUMP_ON;
+	p->flushed = false;
+	int rc =
+		send_messages(p->client, p->sub_channel, p->msg_timeout, p->msgs, n, prefixes, err);
+	return rc == 0 ? PUMP_ON : PUMP_ERR;
 }
 
-/* One turn of the loop. */
-static enum pump_result pump_once(struct pump *p, struct err *err)
+/* What io_loop can take now; the right to fill the client is its caller's. */
+static int fill(struct client_v2 *c, bool *unflushed, struct err *err)
+{
+	struct message *msgs[FILL_BATCH];
+	unsigned char prefixes[FILL_BATCH][PREFIX_LENGTH];
+	int64_t room = client_v2_ready_for_messages(c, c->channel);
+	if (room > FILL_BATCH)
+		room = FILL_BATCH;
+	size_t n = room > 0 ? channel_take_messages(c->channel, msgs, (size_t)room) : 0;
+	n = sample(atomic_load(&c->sample_rate), msgs, n);
+	if (n == 0)
+		return 0;
+	*unflushed = true;
+	return send_messages(c, c->channel, c->msg_timeout, msgs, n, prefixes, err);
+}
+
+int protocol_v2_fill(struct client_v2 *c, bool *unflushed, struct err *err)
+{
+	int rc = 0;
+	if (atomic_load(&c->ready_count) <= FILL_READY_MAX && client_v2_begin_filling(c)) {
+		rc = fill(c, unflushed, err);
+		client_v2_end_filling(c);
+		if (client_v2_ready_for_messages(c, c->channel) == 0)
+			return rc;
+	}
+	client_v2_try_update_ready_state(c);
+	return rc;
+}
+
+/*
+ * IsReadyForMessages: how many it may wait for now. If there is room for any,
+ * the pump has the right to fill the client; else io_loop may have it, which
+ * tells if it leaves some room.
+ */
+static int64_t begin_waiting(struct pump *p)
+{
+	if (!p->sub_channel || !client_v2_begin_filling(p->client))
+		return 0;
+	int64_t room = client_v2_ready_for_messages(p->client, p->sub_channel);
+	if (room == 0)
+		client_v2_end_filling(p->client);
+	return room < CLIENT_BATCH ? room : CLIENT_BATCH;
+}
+
+/* The select, with room for so many messages, and what follows from it. */
+static enum pump_result wait_and_act(struct pump *p, int64_t room, struct err *err)
 {
 	struct client_v2 *c = p->client;
 	struct channel *sub_channel;
 	struct identify_event event;
-	int64_t room = p->sub_channel ? client_v2_ready_for_messages(c, p->sub_channel) : 0;
-	/* the client is not ready to receive messages... force flush */
-	if (room == 0 && flush(p, err) != 0)
-		return PUMP_ERR;
-	if (room > CLIENT_BATCH)
-		room = CLIENT_BATCH;
 	/* last iteration we flushed: do not select on the flusher ticker. Else we're
 	 * buffered (if there isn't any more data we should flush): select on it, too */
 	struct ticker *flusher = room > 0 && !p->flushed ? &p->output_buffer_ticker : NULL;
@@ -212,6 +270,19 @@ static enum pump_result pump_once(struct pump *p, struct err *err)
 		return PUMP_EXIT;
 	}
 	return rc == 0 ? PUMP_ON : PUMP_ERR;
+}
+
+/* One turn of the loop. */
+static enum pump_result pump_once(struct pump *p, struct err *err)
+{
+	int64_t room = begin_waiting(p);
+	if (room > 0) {
+		enum pump_result res = wait_and_act(p, room, err);
+		client_v2_end_filling(p->client);
+		return res;
+	}
+	/* the client is not ready to receive messages... force flush */
+	return flush(p, err) == 0 ? wait_and_act(p, 0, err) : PUMP_ERR;
 }
 
 void protocol_v2_message_pump(void *arg)

@@ -242,6 +242,56 @@ static void test_a_consumer_gets_no_more_than_it_has_room_for(void **state)
 	exit_nsqd(n);
 }
 
+static void take_expecting(struct channel *c, size_t max, uint32_t first, size_t n)
+{
+	struct message *m[8];
+
+	assert_int_equal(channel_take_messages(c, m, max), n);
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(seq_of(m[i]), first + i);
+		message_unref(m[i]);
+	}
+}
+
+static void test_what_is_in_memory_can_be_taken_without_the_pump(void **state)
+{
+	struct nsqd *n = idle_nsqd(100);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+
+	(void)state;
+	take_expecting(c, 3, 0, 0);
+	put(t, 0, 5);
+	wait_for(channel_depth(c) == 5);
+	take_expecting(c, 3, 0, 3);
+	channel_pause(c);
+	take_expecting(c, 3, 0, 0);
+	channel_unpause(c);
+	take_expecting(c, 3, 3, 2);
+	exit_nsqd(n);
+}
+
+static void test_nobody_takes_while_the_pump_must_choose(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c = get_channel(t, "ch");
+
+	(void)state;
+	put(t, 0, 20);
+	wait_for(channel_depth(c) == 20 && channel_backend_depth(c) == 10);
+	take_expecting(c, 3, 0, 0); /* memory and disk take turns */
+
+	t = get_topic(n, "hand");
+	c = get_channel(t, "ch");
+	ask_and_turn_away(c, 2);
+	put(t, 0, 5);
+	wait_for(c->hand_count > 0 && channel_depth(c) == 5);
+	take_expecting(c, 3, 0, 0); /* what is in hand is older */
+	expect_in_order(c, 0, 5);
+	exit_nsqd(n);
+}
+
 static void test_what_the_pump_holds_counts_as_depth(void **state)
 {
 	struct nsqd *n = idle_nsqd(100);
@@ -954,6 +1004,8 @@ int main(void)
 		nsqd_test(test_nothing_leaves_the_queue_while_nobody_asks),
 		nsqd_test(test_a_consumer_gets_no_more_than_it_has_room_for),
 		nsqd_test(test_what_the_pump_holds_counts_as_depth),
+		nsqd_test(test_what_is_in_memory_can_be_taken_without_the_pump),
+		nsqd_test(test_nobody_takes_while_the_pump_must_choose),
 		nsqd_test(test_pause_puts_back_what_the_pump_holds),
 		nsqd_test(test_a_paused_channel_takes_messages_and_gives_none),
 		nsqd_test(test_without_memory_all_goes_through_the_disk_in_order),
