@@ -11,7 +11,7 @@
 
 struct err {
 	int code;      /* an errno value, or 0 where there is none */
-	char msg[256]; /* always terminated; cut off if too long */
+	char msg[512]; /* always terminated; cut off if too long */
 };
 
 /* Both return -1, so that a failing function can end with "return err_set(...)". err may be NULL. */

@@ -163,7 +163,7 @@ static struct channel *get_existing_channel(struct http_request *req)
 
 static void ping_handler(struct http_request *req)
 {
-	char health[300];
+	char health[520];
 	if (nsqd_is_healthy(req->nsqd))
 		http_respond_text(req, "OK");
 	else
@@ -511,7 +511,7 @@ static void do_unpause_channel(struct http_request *req)
 
 static void do_stats(struct http_request *req)
 {
-	char health[300];
+	char health[520];
 	struct stats stats;
 	struct mem_stats memory;
 	if (!parse_params(req))

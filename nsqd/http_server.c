@@ -580,9 +580,9 @@ static void connection_started(struct http_server *s, struct MHD_Connection *mc,
 	struct conn *c = xcalloc(1, sizeof(*c));
 	c->server = s;
 	c->fd = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-	tcp_addr_format(
-		MHD_get_connection_info(mc, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr,
-		c->remote_addr, sizeof(c->remote_addr));
+	const void *addr =
+		MHD_get_connection_info(mc, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+	address_format(addr, c->remote_addr, sizeof(c->remote_addr));
 	atomic_init(&c->last_active, clock_mono_ns());
 	c->req.nsqd = s->nsqd;
 	c->req.remote_addr = c->remote_addr;
@@ -644,12 +644,13 @@ static void refuse(struct http_server *s, int fd)
 }
 
 /* tcp_handler.accepted: libmicrohttpd owns the socket, also when it fails. */
-static void handle_accepted(void *arg, int fd, const struct sockaddr *addr, socklen_t addr_len)
+static void handle_accepted(void *arg, int fd, const union address *addr)
 {
 	struct http_server *s = arg;
 	if (!make_room(s)) {
 		refuse(s, fd);
-	} else if (MHD_add_connection(s->daemon, fd, addr, addr_len) != MHD_YES) {
+	} else if (MHD_add_connection(s->daemon, fd, &addr->sa, sizeof(*addr)) != MHD_YES) {
+		/* (All of the address, since its zeros are needed to format it again.) */
 		mutex_lock(&s->conns_lock);
 		s->n_conns--;
 		mutex_unlock(&s->conns_lock);
@@ -698,7 +699,7 @@ struct http_server *http_server_new(
 	s->tls_enabled = tls_enabled;
 	s->tls_required = tls_required;
 	s->max_conns = connection_limit();
-	if (tcp_listen(&s->listener, address, err) != 0) {
+	if ((tls_enabled ? tcp_listen_no_unix : tcp_listen)(&s->listener, address, err) != 0) {
 		free(s);
 		return NULL;
 	}
@@ -777,6 +778,8 @@ void http_server_stop(struct http_server *s)
 	s->started = false;
 	tcp_server_stop(&s->loop);
 	wait_group_wait(&s->wait_group);
+	/* Who comes now is told so, instead of waiting until the daemon has ended. */
+	tcp_listener_close(&s->listener);
 	wait_for_answers(s);
 	MHD_stop_daemon(s->daemon);
 	s->daemon = NULL;

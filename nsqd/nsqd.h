@@ -46,7 +46,7 @@ struct nsqd {
 
 	_Atomic bool healthy;
 	struct mutex health_lock;
-	char health_error[256]; /* guarded by health_lock; "" while healthy */
+	char health_error[512]; /* guarded by health_lock; "" while healthy */
 
 	int data_dir_fd;               /* immutable; holds the lock on the data path */
 	struct tcp_server *tcp_server; /* immutable after nsqd_new; owned, as are the next three */

@@ -1,31 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Listening, and the accept loop with a thread per connection
- * (internal/protocol/tcp_server.go, net.Listen).
- */
+/* The accept loop with a thread per connection (internal/protocol/tcp_server.go). */
 #ifndef PROTOCOL_TCP_SERVER_H
 #define PROTOCOL_TCP_SERVER_H
-
-#include <stdint.h>
-#include <sys/socket.h>
 
 #include "common/err.h"
 #include "common/gothread.h"
 #include "common/lg.h"
-
-/* A listening socket: TCP "host:port" (host may be empty, a name, v4, [v6]; port a number or 0), or a path. */
-struct tcp_listener {
-	int fd;
-	int port;          /* the real one; -1 for a unix socket */
-	char addr[128];    /* as Go prints it: "127.0.0.1:4150", "[::]:4150", the path */
-	char *unlink_path; /* unix: removed on close; owned; else NULL */
-};
-
-/* net.Listen(TypeOfAddr(addr), addr). -1 with err set to Go's text, e.g.
- * "listen tcp 0.0.0.0:4150: bind: address already in use". */
-int tcp_listen(struct tcp_listener *l, const char *addr, struct err *err);
-/* Closes the socket. An accept loop on it must have been stopped first. */
-void tcp_listener_close(struct tcp_listener *l);
+#include "protocol/listener.h"
 
 /* What the loop needs of its user. */
 struct tcp_handler {
@@ -35,14 +16,11 @@ struct tcp_handler {
 	 * In place of handle, for a user that has threads of its own (libmicrohttpd):
 	 * runs in the loop's thread and must not block; owns fd, which is non-blocking.
 	 */
-	void (*accepted)(void *arg, int fd, const struct sockaddr *addr, socklen_t addr_len);
+	void (*accepted)(void *arg, int fd, const union address *addr);
 	void *arg;
 	const struct lg *lg;
 	const char *proto; /* for the log: "HTTP"; NULL is "TCP" */
 };
-
-/* RemoteAddr().String(): as Go prints it. */
-void tcp_addr_format(const struct sockaddr *addr, char *out, size_t size);
 
 /*
  * TCPServer: accepts until tcp_server_stop, each connection in a thread "io:ADDR"

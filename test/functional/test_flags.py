@@ -1,13 +1,12 @@
 """Flags that no other module is about: each does what it says."""
 
-import http.client
 import os
 import socket
 import time
 
 import pytest
 
-from nsq import DEADLINE, MAGIC, OK, QUIET, sized, wait_until
+from nsq import QUIET, wait_until
 
 
 def wait_log(daemon, text):
@@ -45,30 +44,6 @@ def test_an_empty_address_switches_off(new_nsqd, off):
     time.sleep(QUIET)
     log = daemon.stop()
     assert ' %s: listening on ' % off.upper() not in log
-
-
-def test_addresses_may_be_unix_sockets(new_nsqd, tmp_path):
-    tcp, web = str(tmp_path / 'tcp'), str(tmp_path / 'http')
-    daemon = new_nsqd('--tcp-address=' + tcp, '--http-address=' + web,
-                      start=False).spawn()
-    wait_until(lambda: os.path.exists(tcp) and os.path.exists(web),
-               lambda: 'both are there')
-
-    def connect(path):
-        s = socket.socket(socket.AF_UNIX)
-        s.settimeout(DEADLINE)
-        wait_until(lambda: s.connect_ex(path) == 0, lambda: path + ' answers')
-        return s
-    with connect(tcp) as s:
-        s.sendall(MAGIC + b'PUB t\n' + sized(b'x'))
-        assert s.recv(100) == OK
-    connection = http.client.HTTPConnection('localhost', timeout=DEADLINE)
-    connection.sock = connect(web)
-    connection.request('GET', '/ping')
-    assert connection.getresponse().read() == b'OK'
-    connection.close()
-    daemon.stop()
-    assert not os.path.exists(tcp) and not os.path.exists(web)
 
 
 @pytest.mark.parametrize('size', [0, 3, 10])

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* tcp_server: listening as Go does, with Go's words for what goes wrong; the accept loop and its end. */
+/* tcp_server: the accept loop and its end. */
 #include "test/unit/helper.h"
 
 #include <arpa/inet.h>
@@ -8,7 +8,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "common/gothread_internal.h"
@@ -24,44 +23,12 @@ static struct tcp_listener listen_on(const char *addr)
 	return l;
 }
 
-static void expect_refused(const char *addr, const char *want)
-{
-	struct tcp_listener l;
-	struct err err = {0};
-
-	if (tcp_listen(&l, addr, &err) == 0)
-		fail_msg("listens on %s", addr);
-	assert_string_equal(err.msg, want);
-}
-
-static bool have_v6(void)
-{
-	struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
-
-	if (fd >= 0)
-		close(fd);
-	return ok;
-}
-
 static int connect_v4(int port)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET,
 		.sin_port = htons((uint16_t)port),
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
-	return fd;
-}
-
-static int connect_v6(int port)
-{
-	struct sockaddr_in6 a = {.sin6_family = AF_INET6,
-		.sin6_port = htons((uint16_t)port),
-		.sin6_addr = IN6ADDR_LOOPBACK_INIT};
-	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	return fd;
@@ -75,153 +42,6 @@ static int connect_unix(const char *path)
 	strcpy(a.sun_path, path);
 	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	return fd;
-}
-
-/* --- listening -------------------------------------------------------------------------------- */
-
-static void test_port_0_is_a_free_port_that_is_told(void **state)
-{
-	struct tcp_listener l = listen_on("127.0.0.1:0");
-	char want[32];
-
-	(void)state;
-	assert_in_range(l.port, 1, 65535);
-	snprintf(want, sizeof(want), "127.0.0.1:%d", l.port);
-	assert_string_equal(l.addr, want);
-	assert_null(l.unlink_path);
-	close(connect_v4(l.port));
-	tcp_listener_close(&l);
-	assert_int_equal(l.fd, -1);
-	tcp_listener_close(&l);
-}
-
-static void test_no_port_is_port_0(void **state)
-{
-	struct tcp_listener l = listen_on("127.0.0.1:");
-
-	(void)state;
-	assert_in_range(l.port, 1, 65535);
-	tcp_listener_close(&l);
-}
-
-static void test_every_wildcard_takes_both_families(void **state)
-{
-	static const char *const wildcards[] = {":0", "0.0.0.0:0", "[::]:0", ":"};
-
-	(void)state;
-	if (!have_v6())
-		skip();
-	for (size_t i = 0; i < COUNT(wildcards); i++) {
-		struct tcp_listener l = listen_on(wildcards[i]);
-		char want[32];
-
-		snprintf(want, sizeof(want), "[::]:%d", l.port);
-		assert_string_equal(l.addr, want);
-		close(connect_v4(l.port));
-		close(connect_v6(l.port));
-		tcp_listener_close(&l);
-	}
-}
-
-static void test_a_v6_address_stands_in_brackets(void **state)
-{
-	struct tcp_listener l;
-	char want[32];
-
-	(void)state;
-	if (!have_v6())
-		skip();
-	l = listen_on("[::1]:0");
-	snprintf(want, sizeof(want), "[::1]:%d", l.port);
-	assert_string_equal(l.addr, want);
-	close(connect_v6(l.port));
-	tcp_listener_close(&l);
-}
-
-static void test_a_name_is_looked_up(void **state)
-{
-	struct tcp_listener l = listen_on("localhost:0");
-	char want[32];
-
-	(void)state;
-	snprintf(want, sizeof(want), "127.0.0.1:%d", l.port);
-	assert_string_equal(l.addr, want);
-	tcp_listener_close(&l);
-}
-
-static void test_bad_ports_are_refused_with_gos_words(void **state)
-{
-	(void)state;
-	expect_refused(":99999", "listen tcp: address 99999: invalid port");
-	expect_refused("127.0.0.1:65536", "listen tcp: address 65536: invalid port");
-	expect_refused(":-1", "listen tcp: address -1: invalid port");
-	expect_refused(":foo", "listen tcp: lookup tcp/foo: unknown port");
-	expect_refused("127.0.0.1:80x", "listen tcp: lookup tcp/80x: unknown port");
-}
-
-static void test_an_address_in_use_is_refused_with_gos_words(void **state)
-{
-	struct tcp_listener l = listen_on("127.0.0.1:0");
-	char addr[64], want[128];
-
-	(void)state;
-	snprintf(addr, sizeof(addr), "127.0.0.1:%d", l.port);
-	snprintf(want, sizeof(want), "listen tcp 127.0.0.1:%d: bind: address already in use",
-		l.port);
-	expect_refused(addr, want);
-	tcp_listener_close(&l);
-
-	l = listen_on("0.0.0.0:0");
-	snprintf(addr, sizeof(addr), "0.0.0.0:%d", l.port);
-	snprintf(want, sizeof(want), "listen tcp 0.0.0.0:%d: bind: address already in use", l.port);
-	expect_refused(addr, want);
-	snprintf(addr, sizeof(addr), "[::]:%d", l.port);
-	expect_refused(addr, want);
-	snprintf(addr, sizeof(addr), ":%d", l.port);
-	snprintf(want, sizeof(want), "listen tcp :%d: bind: address already in use", l.port);
-	expect_refused(addr, want);
-	/* Go shows the number, not what was typed. */
-	snprintf(addr, sizeof(addr), ":0%d", l.port);
-	expect_refused(addr, want);
-	tcp_listener_close(&l);
-}
-
-static void test_an_address_of_another_host_is_refused_with_gos_words(void **state)
-{
-	(void)state;
-	expect_refused("192.0.2.1:4150",
-		"listen tcp 192.0.2.1:4150: bind: cannot assign requested address");
-}
-
-static void test_what_is_no_host_and_port_is_the_path_of_a_unix_socket(void **state)
-{
-	struct tcp_listener l = listen_on("sock");
-	struct stat st;
-
-	(void)state;
-	assert_int_equal(l.port, -1);
-	assert_string_equal(l.addr, "sock");
-	assert_int_equal(stat("sock", &st), 0);
-	assert_true(S_ISSOCK(st.st_mode));
-	close(connect_unix("sock"));
-	expect_refused("sock", "listen unix sock: bind: address already in use");
-	assert_int_equal(stat("sock", &st), 0); /* the loser has not removed it */
-	tcp_listener_close(&l);
-	assert_int_equal(stat("sock", &st), -1);
-	assert_int_equal(errno, ENOENT);
-}
-
-static void test_bad_paths_are_refused_with_gos_words(void **state)
-{
-	char path[200], want[256];
-
-	(void)state;
-	expect_refused("/nosuch/dir/sock",
-		"listen unix /nosuch/dir/sock: bind: no such file or directory");
-	memset(path, 'x', sizeof(path));
-	path[sizeof(path) - 1] = '\0';
-	snprintf(want, sizeof(want), "listen unix %s: bind: invalid argument", path);
-	expect_refused(path, want);
 }
 
 /* --- the accept loop -------------------------------------------------------------------------- */
@@ -457,16 +277,6 @@ static void test_no_descriptor_is_left_behind(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_port_0_is_a_free_port_that_is_told),
-		cmocka_unit_test(test_no_port_is_port_0),
-		cmocka_unit_test(test_every_wildcard_takes_both_families),
-		cmocka_unit_test(test_a_v6_address_stands_in_brackets),
-		cmocka_unit_test(test_a_name_is_looked_up),
-		cmocka_unit_test(test_bad_ports_are_refused_with_gos_words),
-		cmocka_unit_test(test_an_address_in_use_is_refused_with_gos_words),
-		cmocka_unit_test(test_an_address_of_another_host_is_refused_with_gos_words),
-		cmocka_unit_test(test_what_is_no_host_and_port_is_the_path_of_a_unix_socket),
-		cmocka_unit_test(test_bad_paths_are_refused_with_gos_words),
 		cmocka_unit_test(test_a_loop_without_connections_stops),
 		cmocka_unit_test(test_a_stop_before_the_start_is_not_lost),
 		cmocka_unit_test(test_every_connection_has_a_handler_that_runs_beside_the_others),

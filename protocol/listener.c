@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Listening sockets and how addresses are written. Mirrors net.Listen and the
+ * Addr types of Go's net package, and internal/util/unix_socket.go. Listening
+ * happens in main; addresses are formatted in any thread.
+ *
+ * Different from Go: a socket file that a crash left behind is replaced, where Go
+ * says that the address is in use until somebody removes it.
+ */
+#include "protocol/listener.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/check.h"
+#include "common/xalloc.h"
+
+/* --- addresses --------------------------------------------------------------------------- */
+
+/* A v4 address that came in by a v6 socket is shown as v4; a link-local one with its interface. */
+static void format_v6(const struct sockaddr_in6 *a, char *out, size_t size)
+{
+	char host[INET6_ADDRSTRLEN], zone[IF_NAMESIZE + 1] = "";
+	if (IN6_IS_ADDR_V4MAPPED(&a->sin6_addr)) {
+		inet_ntop(AF_INET, &a->sin6_addr.s6_addr[12], host, sizeof(host));
+		snprintf(out, size, "%s:%d", host, ntohs(a->sin6_port));
+		return;
+	}
+	inet_ntop(AF_INET6, &a->sin6_addr, host, sizeof(host));
+	if (a->sin6_scope_id) {
+		zone[0] = '%';
+		if (!if_indextoname(a->sin6_scope_id, zone + 1))
+			snprintf(zone + 1, sizeof(zone) - 1, "%u", a->sin6_scope_id);
+	}
+	snprintf(out, size, "[%s%s]:%d", host, zone, ntohs(a->sin6_port));
+}
+
+/* The name of an abstract socket begins with a zero, which Go shows as "@". */
+static void format_unix(const struct sockaddr_un *a, char *out, size_t size)
+{
+	const char *name = a->sun_path;
+	int max = (int)sizeof(a->sun_path);
+	if (*name)
+		snprintf(out, size, "%.*s", max, name);
+	else
+		snprintf(out, size, "@%.*s", max - 1, name + 1);
+}
+
+void address_format(const union address *a, char *out, size_t size)
+{
+	char host[INET_ADDRSTRLEN];
+	switch (a->sa.sa_family) {
+	case AF_INET:
+		inet_ntop(AF_INET, &a->in.sin_addr, host, sizeof(host));
+		snprintf(out, size, "%s:%d", host, ntohs(a->in.sin_port));
+		return;
+	case AF_INET6:
+		format_v6(&a->in6, out, size);
+		return;
+	default:
+		format_unix(&a->un, out, size);
+	}
+}
+
+/* net.SplitHostPort into buffers as large as addr. NULL, or what is wrong, in Go's words. */
+static const char *split_host_port(const char *addr, char *host, char *port)
+{
+	static const char missing_port[] = "missing port in address";
+	static const char too_many_colons[] = "too many colons in address";
+	const char *colon = strrchr(addr, ':');
+	const char *begin = addr, *end = colon, *rest = addr;
+	if (!colon)
+		return missing_port;
+	if (*addr == '[') {
+		begin = addr + 1;
+		end = strchr(addr, ']');
+		if (!end)
+			return "missing ']' in address";
+		if (end + 1 != colon)
+			return end[1] == ':' ? too_many_colons : missing_port;
+		rest = colon;
+	} else if (memchr(addr, ':', (size_t)(colon - addr))) {
+		return too_many_colons; /* a bare v6 address */
+	}
+	if (strchr(begin, '['))
+		return "unexpected '[' in address";
+	if (strchr(rest, ']'))
+		return "unexpected ']' in address";
+	memcpy(host, begin, (size_t)(end - begin));
+	host[end - begin] = '\0';
+	strcpy(port, colon + 1);
+	return NULL;
+}
+
+/* --- TCP ----------------------------------------------------------------------------------- */
+
+static int bind_and_listen(int fd, const struct sockaddr *sa, socklen_t len, const char *net,
+	const char *shown, struct err *err)
+{
+	int on = 1;
+	/* Non-blocking, since a connection may be gone again between poll and accept. */
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+		return err_errno(err, errno, "listen %s %s: fcntl", net, shown);
+	/* So that a restart does not wait for the old connections' TIME_WAIT; meaningless on unix. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(fd, sa, len) != 0)
+		return err_errno(err, errno, "listen %s %s: bind", net, shown);
+	if (listen(fd, SOMAXCONN) != 0)
+		return err_errno(err, errno, "listen %s %s: listen", net, shown);
+	return 0;
+}
+
+/*
+ * The wildcard, written as nothing, 0.0.0.0 or :: in any of its spellings, means
+ * both families in Go: one v6 socket that takes v4 as well. Without v6 in the
+ * kernel it is v4.
+ */
+static bool is_wildcard(const char *host)
+{
+	struct in6_addr v6;
+	if (!*host || strcmp(host, "0.0.0.0") == 0)
+		return true;
+	if (inet_pton(AF_INET6, host, &v6) != 1)
+		return false;
+	static const struct in6_addr mapped = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
+	return IN6_IS_ADDR_UNSPECIFIED(&v6) || memcmp(&v6, &mapped, sizeof(v6)) == 0;
+}
+
+static int listen_wildcard(const char *host, uint16_t port, struct err *err)
+{
+	union address a = {.in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)}};
+	char shown[64];
+	/* Go shows any wildcard that was spelled out as v4's. */
+	snprintf(shown, sizeof(shown), "%s:%d", *host ? "0.0.0.0" : "", port);
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0) {
+		int off = 0;
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+		if (bind_and_listen(fd, &a.sa, sizeof(a.in6), "tcp", shown, err) == 0)
+			return fd;
+		close(fd);
+		if (err->code != EADDRNOTAVAIL && err->code != EAFNOSUPPORT)
+			return -1;
+	}
+	a = (union address){.in = {.sin_family = AF_INET, .sin_port = htons(port)}};
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return err_errno(err, errno, "listen tcp %s: socket", shown);
+	if (bind_and_listen(fd, &a.sa, sizeof(a.in), "tcp", shown, err) != 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static int listen_host(const char *host, uint16_t port, struct err *err)
+{
+	struct addrinfo hints = {
+		.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | AI_PASSIVE};
+	struct addrinfo *res;
+	char number[8];
+	snprintf(number, sizeof(number), "%d", port);
+	int rc = getaddrinfo(host, number, &hints, &res);
+	if (rc != 0)
+		return err_set(err, 0, "listen tcp: lookup %s: %s", host,
+			rc == EAI_NONAME ? "no such host" : gai_strerror(rc));
+	/* Go prefers a v4 address where a name has both. */
+	struct addrinfo *pick = res;
+	for (struct addrinfo *p = res; p; p = p->ai_next) {
+		if (p->ai_family == AF_INET) {
+			pick = p;
+			break;
+		}
+	}
+	union address a = {0};
+	char shown[64];
+	memcpy(&a, pick->ai_addr, pick->ai_addrlen);
+	address_format(&a, shown, sizeof(shown));
+	int fd = socket(pick->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		err_errno(err, errno, "listen tcp %s: socket", shown);
+	else if (bind_and_listen(fd, pick->ai_addr, pick->ai_addrlen, "tcp", shown, err) != 0) {
+		close(fd);
+		fd = -1;
+	}
+	freeaddrinfo(res);
+	return fd;
+}
+
+/* The port of a service in /etc/services, in whatever case it is written; -1: unknown. */
+static long service_port(const char *name)
+{
+	struct servent entry, *found = NULL;
+	char lower[64], buf[2048];
+	if (strlen(name) >= sizeof(lower))
+		return -1;
+	for (size_t i = 0; i == 0 || name[i - 1]; i++)
+		lower[i] = (char)tolower((unsigned char)name[i]);
+	if (getservbyname_r(lower, "tcp", &entry, buf, sizeof(buf), &found) != 0 || !found)
+		return -1;
+	return ntohs((uint16_t)found->s_port);
+}
+
+/* net.LookupPort: the number; -1 with err set. */
+static long parse_port(const char *port, struct err *err)
+{
+	char *end;
+	/* A sign without a number is a number to Go, too. */
+	bool sign_only = (*port == '+' || *port == '-') && !port[1];
+	long number = strtol(port, &end, 10);
+	if (*end && !sign_only) {
+		number = service_port(port);
+		if (number < 0)
+			return err_set(err, 0, "listen tcp: lookup tcp/%s: unknown port", port);
+	}
+	if (number < 0 || number > 65535)
+		return err_set(err, 0, "listen tcp: address %s: invalid port", port);
+	return number;
+}
+
+static int listen_tcp(struct tcp_listener *l, const char *host, const char *port, struct err *err)
+{
+	long number = parse_port(port, err);
+	if (number < 0)
+		return -1;
+	l->fd = is_wildcard(host) ? listen_wildcard(host, (uint16_t)number, err)
+				  : listen_host(host, (uint16_t)number, err);
+	if (l->fd < 0)
+		return -1;
+	union address a = {0};
+	socklen_t len = sizeof(a);
+	CHECK(getsockname(l->fd, &a.sa, &len) == 0);
+	l->port = ntohs(a.sa.sa_family == AF_INET6 ? a.in6.sin6_port : a.in.sin_port);
+	address_format(&a, l->addr, sizeof(l->addr));
+	return 0;
+}
+
+/* --- unix ---------------------------------------------------------------------------------- */
+
+/* Whether it is a socket's file whose socket is closed: then the kernel refuses to connect. */
+static bool is_abandoned(const union address *a, struct stat *st)
+{
+	if (lstat(a->un.sun_path, st) != 0 || !S_ISSOCK(st->st_mode))
+		return false;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return false;
+	bool refused = connect(fd, &a->sa, sizeof(a->un)) != 0 && errno == ECONNREFUSED;
+	close(fd);
+	return refused;
+}
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	/* The time, because a new file may have got the number of one that was removed. */
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino &&
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/*
+ * Removes what a crash left behind. Somebody else may be doing the same, and have
+ * a new socket there between our look at the old one and our unlink: so it is
+ * renamed, looked at again, and put back if it is not what we have seen.
+ */
+static void remove_abandoned(const union address *a)
+{
+	const char *path = a->un.sun_path;
+	struct stat seen, moved;
+	if (!is_abandoned(a, &seen))
+		return;
+	char *aside = xasprintf("%s.%d", path, (int)getpid());
+	if (rename(path, aside) == 0) {
+		if (lstat(aside, &moved) == 0 && !same_file(&seen, &moved))
+			(void)!link(aside, path);
+		unlink(aside);
+	}
+	free(aside);
+}
+
+static int listen_unix(struct tcp_listener *l, const char *path, struct err *err)
+{
+	union address a = {.un = {.sun_family = AF_UNIX}};
+	size_t len = strlen(path);
+	bool abstract = !*path || *path == '@';
+	if (len > sizeof(a.un.sun_path) || (len == sizeof(a.un.sun_path) && !abstract))
+		return err_set(err, EINVAL, "listen unix %s: bind: invalid argument", path);
+	memcpy(a.un.sun_path, path, len);
+	if (abstract)
+		a.un.sun_path[0] = '\0';
+	socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + !abstract);
+	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (l->fd < 0)
+		return err_errno(err, errno, "listen unix %s: socket", path);
+	int rc = bind_and_listen(l->fd, &a.sa, size, "unix", path, err);
+	if (rc != 0 && err->code == EADDRINUSE && !abstract) {
+		remove_abandoned(&a);
+		rc = bind_and_listen(l->fd, &a.sa, size, "unix", path, err);
+	}
+	if (rc != 0) {
+		close(l->fd);
+		l->fd = -1;
+		return -1;
+	}
+	memset(&a, 0, sizeof(a));
+	size = sizeof(a);
+	CHECK(getsockname(l->fd, &a.sa, &size) == 0);
+	l->port = -1;
+	address_format(&a, l->addr, sizeof(l->addr));
+	if (!abstract)
+		l->unlink_path = xstrdup(path);
+	return 0;
+}
+
+/* --- either -------------------------------------------------------------------------------- */
+
+static int listen_any(struct tcp_listener *l, const char *addr, bool may_be_unix, struct err *err)
+{
+	size_t size = strlen(addr) + 1;
+	char *host = xmalloc(2 * size), *port = host + size;
+	int rc;
+	*l = (struct tcp_listener){.fd = -1};
+	const char *why = split_host_port(addr, host, port);
+	if (!why)
+		rc = listen_tcp(l, host, port, err);
+	else if (may_be_unix)
+		rc = listen_unix(l, addr, err);
+	else if (*addr)
+		rc = err_set(err, 0, "listen tcp: address %s: %s", addr, why);
+	else
+		rc = err_set(err, 0, "listen tcp: %s", why);
+	free(host);
+	return rc;
+}
+
+int tcp_listen(struct tcp_listener *l, const char *addr, struct err *err)
+{
+	return listen_any(l, addr, true, err);
+}
+
+int tcp_listen_no_unix(struct tcp_listener *l, const char *addr, struct err *err)
+{
+	return listen_any(l, addr, false, err);
+}
+
+void tcp_listener_close(struct tcp_listener *l)
+{
+	/* Removed first: once it is closed, the next daemon may have a file of its own there. */
+	if (l->unlink_path)
+		unlink(l->unlink_path);
+	free(l->unlink_path);
+	l->unlink_path = NULL;
+	if (l->fd >= 0)
+		close(l->fd);
+	l->fd = -1;
+}

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: MIT */
+/* listener: listening as Go does, with Go's words for what goes wrong; how addresses are written. */
+#include "test/unit/helper.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "protocol/listener.h"
+
+static struct tcp_listener listen_on(const char *addr)
+{
+	struct tcp_listener l;
+	struct err err = {0};
+
+	if (tcp_listen(&l, addr, &err) != 0)
+		fail_msg("%s: %s", addr, err.msg);
+	return l;
+}
+
+static void expect_refused(const char *addr, const char *want)
+{
+	struct tcp_listener l;
+	struct err err = {0};
+
+	if (tcp_listen(&l, addr, &err) == 0)
+		fail_msg("listens on %s", addr);
+	assert_string_equal(err.msg, want);
+}
+
+static bool have_v6(void)
+{
+	struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+static int connect_v4(int port)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET,
+		.sin_port = htons((uint16_t)port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	return fd;
+}
+
+static int connect_v6(int port)
+{
+	struct sockaddr_in6 a = {.sin6_family = AF_INET6,
+		.sin6_port = htons((uint16_t)port),
+		.sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	return fd;
+}
+
+static int connect_unix(const char *path)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	strcpy(a.sun_path, path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	return fd;
+}
+
+/* --- listening -------------------------------------------------------------------------------- */
+
+static void test_port_0_is_a_free_port_that_is_told(void **state)
+{
+	struct tcp_listener l = listen_on("127.0.0.1:0");
+	char want[32];
+
+	(void)state;
+	assert_in_range(l.port, 1, 65535);
+	snprintf(want, sizeof(want), "127.0.0.1:%d", l.port);
+	assert_string_equal(l.addr, want);
+	assert_null(l.unlink_path);
+	close(connect_v4(l.port));
+	tcp_listener_close(&l);
+	assert_int_equal(l.fd, -1);
+	tcp_listener_close(&l);
+}
+
+static void test_no_port_is_port_0(void **state)
+{
+	struct tcp_listener l = listen_on("127.0.0.1:");
+
+	(void)state;
+	assert_in_range(l.port, 1, 65535);
+	tcp_listener_close(&l);
+}
+
+static void test_every_wildcard_takes_both_families(void **state)
+{
+	static const char *const wildcards[] = {":0", "0.0.0.0:0", "[::]:0", ":"};
+
+	(void)state;
+	if (!have_v6())
+		skip();
+	for (size_t i = 0; i < COUNT(wildcards); i++) {
+		struct tcp_listener l = listen_on(wildcards[i]);
+		char want[32];
+
+		snprintf(want, sizeof(want), "[::]:%d", l.port);
+		assert_string_equal(l.addr, want);
+		close(connect_v4(l.port));
+		close(connect_v6(l.port));
+		tcp_listener_close(&l);
+	}
+}
+
+static void test_a_v6_address_stands_in_brackets(void **state)
+{
+	struct tcp_listener l;
+	char want[32];
+
+	(void)state;
+	if (!have_v6())
+		skip();
+	l = listen_on("[::1]:0");
+	snprintf(want, sizeof(want), "[::1]:%d", l.port);
+	assert_string_equal(l.addr, want);
+	close(connect_v6(l.port));
+	tcp_listener_close(&l);
+}
+
+static void test_a_name_is_looked_up(void **state)
+{
+	struct tcp_listener l = listen_on("localhost:0");
+	char want[32];
+
+	(void)state;
+	snprintf(want, sizeof(want), "127.0.0.1:%d", l.port);
+	assert_string_equal(l.addr, want);
+	tcp_listener_close(&l);
+}
+
+static void test_bad_ports_are_refused_with_gos_words(void **state)
+{
+	(void)state;
+	expect_refused(":99999", "listen tcp: address 99999: invalid port");
+	expect_refused("127.0.0.1:65536", "listen tcp: address 65536: invalid port");
+	expect_refused(":-1", "listen tcp: address -1: invalid port");
+	expect_refused(":foo", "listen tcp: lookup tcp/foo: unknown port");
+	expect_refused("127.0.0.1:80x", "listen tcp: lookup tcp/80x: unknown port");
+}
+
+static void test_an_address_in_use_is_refused_with_gos_words(void **state)
+{
+	struct tcp_listener l = listen_on("127.0.0.1:0");
+	char addr[64], want[128];
+
+	(void)state;
+	snprintf(addr, sizeof(addr), "127.0.0.1:%d", l.port);
+	snprintf(want, sizeof(want), "listen tcp 127.0.0.1:%d: bind: address already in use",
+		l.port);
+	expect_refused(addr, want);
+	tcp_listener_close(&l);
+
+	l = listen_on("0.0.0.0:0");
+	snprintf(addr, sizeof(addr), "0.0.0.0:%d", l.port);
+	snprintf(want, sizeof(want), "listen tcp 0.0.0.0:%d: bind: address already in use", l.port);
+	expect_refused(addr, want);
+	snprintf(addr, sizeof(addr), "[::]:%d", l.port);
+	expect_refused(addr, want);
+	snprintf(addr, sizeof(addr), ":%d", l.port);
+	snprintf(want, sizeof(want), "listen tcp :%d: bind: address already in use", l.port);
+	expect_refused(addr, want);
+	/* Go shows the number, not what was typed. */
+	snprintf(addr, sizeof(addr), ":0%d", l.port);
+	expect_refused(addr, want);
+	tcp_listener_close(&l);
+}
+
+static void test_an_address_of_another_host_is_refused_with_gos_words(void **state)
+{
+	(void)state;
+	expect_refused("192.0.2.1:4150",
+		"listen tcp 192.0.2.1:4150: bind: cannot assign requested address");
+}
+
+static void test_what_is_no_host_and_port_is_the_path_of_a_unix_socket(void **state)
+{
+	struct tcp_listener l = listen_on("sock");
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(l.port, -1);
+	assert_string_equal(l.addr, "sock");
+	assert_int_equal(stat("sock", &st), 0);
+	assert_true(S_ISSOCK(st.st_mode));
+	close(connect_unix("sock"));
+	expect_refused("sock", "listen unix sock: bind: address already in use");
+	assert_int_equal(stat("sock", &st), 0); /* the loser has not removed it */
+	tcp_listener_close(&l);
+	assert_int_equal(stat("sock", &st), -1);
+	assert_int_equal(errno, ENOENT);
+}
+
+static void test_bad_paths_are_refused_with_gos_words(void **state)
+{
+	char path[200], want[256];
+
+	(void)state;
+	expect_refused("/nosuch/dir/sock",
+		"listen unix /nosuch/dir/sock: bind: no such file or directory");
+	memset(path, 'x', sizeof(path));
+	path[sizeof(path) - 1] = '\0';
+	snprintf(want, sizeof(want), "listen unix %s: bind: invalid argument", path);
+	expect_refused(path, want);
+}
+
+static void test_a_port_may_be_a_services_name(void **state)
+{
+	struct servent *known = getservbyname("http", "tcp");
+	struct tcp_listener l;
+	struct err err = {0};
+
+	(void)state;
+	if (!known)
+		skip(); /* no /etc/services */
+	/* Whether port 80 is free, and ours to take, is not the point. */
+	if (tcp_listen(&l, "127.0.0.1:HTTP", &err) == 0)
+		assert_int_equal(l.port, 80);
+	else
+		assert_non_null(strstr(err.msg, "listen tcp 127.0.0.1:80: bind: "));
+	tcp_listener_close(&l);
+	l = listen_on("127.0.0.1:+0");
+	tcp_listener_close(&l);
+	l = listen_on("127.0.0.1:-");
+	tcp_listener_close(&l);
+}
+
+static void test_addresses_are_split_as_go_does(void **state)
+{
+	/* Go takes all of these for paths. */
+	static const char *const paths[] = {"127.0.0.1", "::1", "[::1]", "::1:80", "a]:80",
+		"[a]b]:80", "[[::1]:80", "[a]:b:80"};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(paths); i++) {
+		struct tcp_listener l = listen_on(paths[i]);
+
+		assert_int_equal(l.port, -1);
+		assert_string_equal(l.addr, paths[i]);
+		tcp_listener_close(&l);
+	}
+}
+
+static void test_where_unix_is_not_meant_a_path_is_refused_with_gos_words(void **state)
+{
+	static const struct {
+		const char *addr, *want;
+	} cases[] = {
+		{"", "listen tcp: missing port in address"},
+		{"/tmp/x", "listen tcp: address /tmp/x: missing port in address"},
+		{"[::1]", "listen tcp: address [::1]: missing port in address"},
+		{"::1:80", "listen tcp: address ::1:80: too many colons in address"},
+		{"[::1", "listen tcp: address [::1: missing ']' in address"},
+		{"[a]:b:80", "listen tcp: address [a]:b:80: too many colons in address"},
+		{"[[a]:80", "listen tcp: address [[a]:80: unexpected '[' in address"},
+		{"a]:80", "listen tcp: address a]:80: unexpected ']' in address"},
+	};
+	struct tcp_listener l;
+	struct err err = {0};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		assert_int_equal(tcp_listen_no_unix(&l, cases[i].addr, &err), -1);
+		assert_string_equal(err.msg, cases[i].want);
+		assert_int_equal(l.fd, -1);
+	}
+	assert_int_equal(tcp_listen_no_unix(&l, "127.0.0.1:0", &err), 0);
+	tcp_listener_close(&l);
+}
+
+static void test_an_abstract_name_leaves_no_file(void **state)
+{
+	char name[64];
+	struct tcp_listener l;
+	char want[128];
+
+	(void)state;
+	snprintf(name, sizeof(name), "@nsqd-test-%d", (int)getpid());
+	l = listen_on(name);
+	assert_string_equal(l.addr, name);
+	assert_null(l.unlink_path);
+	assert_int_equal(access(name, F_OK), -1);
+	snprintf(want, sizeof(want), "listen unix %s: bind: address already in use", name);
+	expect_refused(name, want);
+	tcp_listener_close(&l);
+}
+
+static void test_no_name_is_an_abstract_one_of_the_kernels(void **state)
+{
+	struct tcp_listener a = listen_on(""), b = listen_on("");
+
+	(void)state;
+	assert_int_equal(a.port, -1);
+	assert_int_equal(a.addr[0], '@');
+	assert_string_not_equal(a.addr, b.addr);
+	tcp_listener_close(&a);
+	tcp_listener_close(&b);
+}
+
+/* What a process leaves that is killed. */
+static void abandon(const char *path)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	strcpy(a.sun_path, path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	close(fd);
+}
+
+static void test_an_abandoned_socket_file_is_replaced(void **state)
+{
+	struct tcp_listener l;
+	char aside[64];
+
+	(void)state;
+	abandon("sock");
+	l = listen_on("sock");
+	close(connect_unix("sock"));
+	expect_refused("sock", "listen unix sock: bind: address already in use");
+	tcp_listener_close(&l);
+	assert_int_equal(access("sock", F_OK), -1);
+	snprintf(aside, sizeof(aside), "sock.%d", (int)getpid());
+	assert_int_equal(access(aside, F_OK), -1);
+}
+
+static void test_what_is_no_socket_is_not_replaced(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	close(open("file", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	expect_refused("file", "listen unix file: bind: address already in use");
+	assert_int_equal(stat("file", &st), 0);
+	assert_true(S_ISREG(st.st_mode));
+	/* Not even through a link: it is the link that would be lost. */
+	unlink("file");
+	abandon("sock");
+	assert_int_equal(symlink("sock", "file"), 0);
+	expect_refused("file", "listen unix file: bind: address already in use");
+	unlink("file");
+	unlink("sock");
+}
+
+static void test_a_closed_listener_leaves_its_successor_alone(void **state)
+{
+	struct tcp_listener old = listen_on("sock"), new;
+
+	(void)state;
+	tcp_listener_close(&old);
+	new = listen_on("sock");
+	tcp_listener_close(&old);
+	close(connect_unix("sock"));
+	tcp_listener_close(&new);
+}
+
+static void expect_shown(const union address *a, const char *want)
+{
+	char got[128];
+
+	address_format(a, got, sizeof(got));
+	assert_string_equal(got, want);
+}
+
+static void test_addresses_are_shown_as_go_does(void **state)
+{
+	union address a = {.in = {.sin_family = AF_INET, .sin_port = htons(80)}};
+	unsigned lo = if_nametoindex("lo");
+
+	(void)state;
+	expect_shown(&a, "0.0.0.0:80");
+	a = (union address){.in6 = {.sin6_family = AF_INET6, .sin6_port = htons(80)}};
+	expect_shown(&a, "[::]:80");
+	inet_pton(AF_INET6, "::ffff:10.0.0.1", &a.in6.sin6_addr);
+	expect_shown(&a, "10.0.0.1:80");
+	inet_pton(AF_INET6, "fe80::1", &a.in6.sin6_addr);
+	a.in6.sin6_scope_id = 4000000000;
+	expect_shown(&a, "[fe80::1%4000000000]:80");
+	a.in6.sin6_scope_id = lo;
+	if (lo)
+		expect_shown(&a, "[fe80::1%lo]:80");
+	a = (union address){.un = {.sun_family = AF_UNIX}};
+	expect_shown(&a, "@");
+	strcpy(a.un.sun_path + 1, "name");
+	expect_shown(&a, "@name");
+	memset(a.un.sun_path, 'x', sizeof(a.un.sun_path));
+	char want[sizeof(a.un.sun_path) + 1];
+	memcpy(want, a.un.sun_path, sizeof(a.un.sun_path));
+	want[sizeof(a.un.sun_path)] = '\0';
+	expect_shown(&a, want);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_port_0_is_a_free_port_that_is_told),
+		cmocka_unit_test(test_no_port_is_port_0),
+		cmocka_unit_test(test_every_wildcard_takes_both_families),
+		cmocka_unit_test(test_a_v6_address_stands_in_brackets),
+		cmocka_unit_test(test_a_name_is_looked_up),
+		cmocka_unit_test(test_bad_ports_are_refused_with_gos_words),
+		cmocka_unit_test(test_an_address_in_use_is_refused_with_gos_words),
+		cmocka_unit_test(test_an_address_of_another_host_is_refused_with_gos_words),
+		cmocka_unit_test(test_what_is_no_host_and_port_is_the_path_of_a_unix_socket),
+		cmocka_unit_test(test_bad_paths_are_refused_with_gos_words),
+		cmocka_unit_test(test_a_port_may_be_a_services_name),
+		cmocka_unit_test(test_addresses_are_split_as_go_does),
+		cmocka_unit_test(test_where_unix_is_not_meant_a_path_is_refused_with_gos_words),
+		cmocka_unit_test(test_an_abstract_name_leaves_no_file),
+		cmocka_unit_test(test_no_name_is_an_abstract_one_of_the_kernels),
+		cmocka_unit_test(test_an_abandoned_socket_file_is_replaced),
+		cmocka_unit_test(test_what_is_no_socket_is_not_replaced),
+		cmocka_unit_test(test_a_closed_listener_leaves_its_successor_alone),
+		cmocka_unit_test(test_addresses_are_shown_as_go_does),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
