@@ -362,7 +362,7 @@ static void reconnect(struct loop *loop)
 static void tell(struct loop *loop, const struct lookup_event *e)
 {
 	char topic[sizeof(e->name)];
-	strcpy(topic, e->name);
+	memcpy(topic, e->name, sizeof(topic));
 	char *channel = strchr(topic, ' ');
 	if (channel)
 		*channel++ = '\0';

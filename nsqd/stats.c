@@ -35,7 +35,7 @@ static void get_channel(
 	struct channel *c, const char *topic, bool include_clients, struct channel_stats *out)
 {
 	*out = (struct channel_stats){0};
-	strcpy(out->channel_name, c->name);
+	memcpy(out->channel_name, c->name, sizeof(out->channel_name));
 	out->client_count = get_clients(c, topic, include_clients ? &out->clients : NULL);
 	out->depth = channel_depth(c);
 	out->backend_depth = channel_backend_depth(c);
@@ -54,7 +54,7 @@ static void get_channel(
 /* NewTopicStats */
 static void get_topic(struct topic *t, struct topic_stats *out)
 {
-	strcpy(out->topic_name, t->name);
+	memcpy(out->topic_name, t->name, sizeof(out->topic_name));
 	out->depth = topic_depth(t);
 	out->backend_depth = topic_backend_depth(t);
 	out->message_count = atomic_load_explicit(&t->message_count, memory_order_relaxed);
