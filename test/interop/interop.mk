@@ -21,7 +21,7 @@ interop-clients: $(INTEROP_CLIENTS:%=$(INTEROP)/%/ready)
 .PHONY: interop
 interop: $(NSQD) ## interop tests; INTEROP_FLAGS= for run.py
 	@$(MAKE) --no-print-directory -j$(words $(INTEROP_CLIENTS)) interop-clients
-	@$(INTEROP_PYTHON) test/interop/run.py $(INTEROP_FLAGS) --clients $(INTEROP) $(NSQD)
+	@PYTHONDONTWRITEBYTECODE=1 $(INTEROP_PYTHON) test/interop/run.py $(INTEROP_FLAGS) --clients $(INTEROP) $(NSQD)
 
 .PHONY: interop-stock
 interop-stock: ## interop tests against stock nsqd 1.3.0: they must pass there, too

@@ -28,12 +28,15 @@ import threading
 import time
 import traceback
 
+from stacks import DAEMONS, PLAIN, STACKS, make_certificates
+
 HERE = pathlib.Path(__file__).resolve().parent
 HOST = '127.0.0.1'
 CLIENTS = ['go', 'python', 'js']
 
 MSG_TIMEOUT = 1000       # ms, asked for by the consumers that let messages time out
-MAX_MSG_SIZE = 1 << 20   # nsqd's default
+MAX_MSG_SIZE = 1 << 20   # nsqd's defaults
+MAX_BODY_SIZE = 5 << 20
 # nsqd looks for new channels to scan for timeouts and deferred messages every
 # five seconds: what waits for a scan may be late by that much.
 SCAN_REFRESH = 5.0
@@ -66,17 +69,18 @@ class Watched:
 class Daemon:
     """The nsqd under test, on free ports and a data directory of its own."""
 
-    def __init__(self, path, directory):
+    def __init__(self, path, directory, name, flags):
         self.log = Watched()
-        data = directory / 'data'
+        data = directory / f'{name}.data'
         data.mkdir()
         self.process = subprocess.Popen(
             [path, f'--data-path={data}', f'--tcp-address={HOST}:0', f'--http-address={HOST}:0',
+             f'--https-address={HOST}:0',
              # Small, so that what is not consumed at once goes to disk.
-             '--mem-queue-size=1000'],
+             '--mem-queue-size=1000', *flags],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True, errors='replace')
-        self.reader = threading.Thread(target=self._read, args=(directory / 'nsqd.log',))
+        self.reader = threading.Thread(target=self._read, args=(directory / f'{name}.log',))
         self.reader.start()
         self.tcp = self._address('TCP')
         self.http = self._address('HTTP')
@@ -104,6 +108,11 @@ class Daemon:
 
     def stats(self, topic):
         """The topic of /stats, or None."""
+        topics = self.all_stats(topic)['topics']
+        return topics[0] if topics else None
+
+    def all_stats(self, topic):
+        """What /stats says about a topic, its consumers, and all producers."""
         connection = http.client.HTTPConnection(self.http, timeout=10)
         try:
             connection.request('GET', f'/stats?format=json&topic={topic}')
@@ -111,8 +120,7 @@ class Daemon:
             body = answer.read()
             if answer.status != 200:
                 raise Failure(f'/stats: {answer.status} {body!r}')
-            topics = json.loads(body)['topics']
-            return topics[0] if topics else None
+            return json.loads(body)
         except OSError as error:
             raise Failure(f'/stats: {error!r}; nsqd: {self.process.poll() or "running"}') from error
         finally:
@@ -192,6 +200,8 @@ class Proxy:
 class Client:
     """A running client program."""
 
+    connections = 1
+
     def __init__(self, trial, library, *arguments):
         self.trial = trial
         self.library = library
@@ -254,10 +264,11 @@ class Consumer(Client):
 
     def __init__(self, trial, library, channel, address, consumers, options):
         self.channel = channel
-        self.consumers = consumers
+        self.consumers = self.connections = consumers
         flags = [f'--{name.replace("_", "-")}={value}' for name, value in options.items()]
         super().__init__(trial, library, 'consume', f'--nsqd={address}', f'--topic={trial.topic}',
-                         f'--channel={channel}', f'--consumers={consumers}', *flags)
+                         f'--channel={channel}', f'--consumers={consumers}',
+                         *trial.stack_flags(), *flags)
 
     def select(self, kind):
         return [e for e in list(self.events.items) if e['event'] == kind]
@@ -274,9 +285,10 @@ class Consumer(Client):
 class Trial:
     """One run of one scenario, with a topic, client programs and a deadline of its own."""
 
-    def __init__(self, suite, name, publisher, consumer):
+    def __init__(self, suite, name, publisher, consumer, stack):
         self.suite = suite
-        self.daemon = suite.daemon
+        self.stack = stack
+        self.daemon = suite.daemons[stack.daemon]
         self.topic = name.replace('/', '.').replace('>', '-')
         self.publisher_library = publisher
         self.consumer_library = consumer
@@ -288,6 +300,9 @@ class Trial:
         self.publisher = None
         self.sent = []     # bodies, in the order of publishing
         self.started = time.time()
+
+    def stack_flags(self):
+        return self.stack.flags(self.suite.certificates)
 
     def remaining(self):
         return self.deadline - time.monotonic()
@@ -323,7 +338,7 @@ class Trial:
         """Publishes, and returns when nsqd has acknowledged all of it."""
         if not self.publisher:
             self.publisher = Client(self, self.publisher_library, 'publish',
-                                    f'--nsqd={self.daemon.tcp}')
+                                    f'--nsqd={self.daemon.tcp}', *self.stack_flags())
             self.clients.append(self.publisher)
         before = len(self.publisher.events.items)
         self.sent += bodies
@@ -430,6 +445,17 @@ class Trial:
             got = [e['error'] for c in all_consumers for e in c.select('error')]
             if len(got) != errors:
                 raise Failure(f'{len(got)} errors, not {errors}: {got[:5]}')
+
+    def verify_stack(self):
+        """Checks that all connections, before verify() closes them, have the trial's layers."""
+        stats = self.daemon.all_stats(self.topic)
+        clients = [c for channel in stats['topics'][0]['channels'] for c in channel['clients']]
+        clients += [c for c in stats['producers']
+                    if any(count['topic'] == self.topic for count in c.get('pub_counts', []))]
+        same('connections', len(clients), sum(c.connections for c in self.clients))
+        for client in clients:
+            if not self.stack.in_use(client):
+                raise Failure(f'not through {self.stack.name}: {client}')
 
     def end(self):
         if self.publisher:
@@ -651,6 +677,41 @@ def many(t):
     t.verify(consumer)
 
 
+def stack(t):
+    """20,000 messages of mixed sizes go through a stack of layers, in and out."""
+    consumer = t.consume(consumers=2, max_in_flight=100)
+    bodies = mixed_bodies(t.random, 20000)
+    for i in range(0, 5000, 1000):
+        t.publish('pub', bodies[i:i + 1000])
+    for i in range(5000, 20000, 500):
+        t.publish('mpub', bodies[i:i + 500])
+    t.verify_stack()
+    t.verify(consumer)
+
+
+def mixed_bodies(source, count):
+    """From 1 byte to 4 KB, few of them large; some are as large as two of snappy's
+    chunks. One half is noise, the other can be compressed."""
+    def body(i):
+        size = source.randrange(1 << 16, 1 << 17) if i % 500 == 0 else \
+            int(2 ** source.uniform(0, 12))
+        return source.randbytes(size) if i % 2 else (b'message %d, ' % i * size)[:size]
+    bodies = [body(i) for i in range(count)]
+    source.shuffle(bodies)
+    return bodies
+
+
+def largest(t):
+    """MPUBs of exactly max-body-size through a stack of layers, of noise and of zeros."""
+    lengths = [MAX_MSG_SIZE] * 4 + [100] * 1000
+    lengths.append(MAX_BODY_SIZE - 4 - sum(4 + n for n in lengths) - 4)
+    consumer = t.consume(max_in_flight=4)
+    for fill in t.random.randbytes, bytes:
+        t.publish('mpub', [fill(n) for n in lengths])
+    t.verify_stack()
+    t.verify(consumer)
+
+
 def mixed(t):
     """Consumers of all the libraries share a channel; another channel has all to itself."""
     libraries = list(t.suite.commands)
@@ -670,19 +731,25 @@ def mixed(t):
 SAME_LIBRARY = [reconnect, touch, timeout, killed, publish, requeue_delayed,
                 cut_in_flow, many, disk, backoff, requeue, consumers, channels, mixed]
 MATRIX = [sizes, backlog]
+EACH_STACK = [stack, largest]
 
 
 def plan(libraries, wanted):
-    """All (name, scenario, publisher, consumer), in the order of their start."""
+    """All (name, scenario, publisher, consumer, stack), in the order of their start."""
     pairs = [(p, c) for p in libraries for c in libraries]
-    trials = [(f'{s.__name__}/{lib}', s, lib, lib) for s in SAME_LIBRARY for lib in libraries]
-    trials += [(f'{s.__name__}/{p}>{c}', s, p, c) for s in MATRIX for p, c in pairs]
+    trials = [(f'{s.__name__}/{lib}', s, lib, lib, PLAIN)
+              for s in SAME_LIBRARY for lib in libraries]
+    trials += [(f'{s.__name__}/{lib}/{layers.name}', s, lib, lib, layers)
+               for s in EACH_STACK for layers in STACKS for lib in libraries]
+    trials += [(f'{s.__name__}/{p}>{c}', s, p, c, PLAIN) for s in MATRIX for p, c in pairs]
     return [t for t in trials if not wanted or any(w in t[0] for w in wanted)]
 
 
 class Suite:
-    def __init__(self, nsqd, clients, directory):
+    def __init__(self, clients, directory):
         self.directory = directory
+        self.certificates = directory / 'certificates'
+        self.daemons = {}
         self.commands = {}
         known = {
             'go': [clients / 'go/client'],
@@ -692,12 +759,31 @@ class Suite:
         for library, command in known.items():
             if (clients / library / 'ready').exists():
                 self.commands[library] = [str(part) for part in command]
-        self.daemon = Daemon(nsqd, directory)
 
-    def run(self, name, scenario, publisher, consumer):
+    def start(self, nsqd, names):
+        """Starts the daemons that trials ask for."""
+        make_certificates(self.certificates)
+        for name in names:
+            flags = [flag.format(self.certificates) for flag in DAEMONS[name]]
+            self.daemons[name] = Daemon(nsqd, self.directory, name, flags)
+
+    def stop(self):
+        for daemon in self.daemons.values():
+            daemon.stop()
+
+    def kill(self):
+        """Without their daemons, all trials end at once."""
+        for daemon in self.daemons.values():
+            daemon.process.kill()
+
+    def clean_up(self):
+        for daemon in self.daemons.values():
+            daemon.kill()
+
+    def run(self, name, scenario, publisher, consumer, layers):
         """Runs one trial; returns None, or what went wrong."""
         began = time.monotonic()
-        trial = Trial(self, name, publisher, consumer)
+        trial = Trial(self, name, publisher, consumer, layers)
         problem = None
         try:
             scenario(trial)
@@ -727,21 +813,20 @@ def main():
     args = parser.parse_args()
 
     if args.list:
-        for name, scenario, _, _ in plan(CLIENTS, args.only):
+        for name, scenario, *_ in plan(CLIENTS, args.only):
             print(f'{name:24}', ' '.join(scenario.__doc__.split()))
         return 0
 
     directory = pathlib.Path(tempfile.mkdtemp(prefix='interop-'))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     passed, failed = 0, 0
-    suite = None
+    suite = Suite(args.clients, directory)
     try:
-        suite = Suite(args.nsqd, args.clients, directory)
         trials = plan(list(suite.commands), args.only)
         print(f'interop: {len(trials)} trials of {", ".join(suite.commands) or "no clients"} '
               f'against {args.nsqd}', flush=True)
-        # Without the daemon, everything ends at once.
-        watchdog = threading.Timer(TIME_LIMIT, suite.daemon.process.kill)
+        suite.start(args.nsqd, sorted({layers.daemon for *_, layers in trials}))
+        watchdog = threading.Timer(TIME_LIMIT, suite.kill)
         watchdog.start()
         pool = concurrent.futures.ThreadPoolExecutor(args.jobs)
         try:
@@ -749,23 +834,22 @@ def main():
                 failed += problem is not None
                 passed += problem is None
         except KeyboardInterrupt:
-            suite.daemon.process.kill()
+            suite.kill()
             raise
         finally:
             watchdog.cancel()
             pool.shutdown(cancel_futures=True)
-        suite.daemon.stop()
+        suite.stop()
     except Failure as failure:
         print(f'FAIL\t{failure}')
         failed += 1
     finally:
-        if suite:
-            suite.daemon.kill()
+        suite.clean_up()
         if failed or args.keep:
             print(f'interop: logs and data are in {directory}')
         else:
             shutil.rmtree(directory)
-    missing = [c for c in CLIENTS if not suite or c not in suite.commands]
+    missing = [c for c in CLIENTS if c not in suite.commands]
     if missing:
         print(f'SKIP: interop without {", ".join(missing)}: no tool chain', file=sys.stderr)
     skipped = len(plan(CLIENTS, args.only)) - passed - failed if missing else 0

@@ -9,6 +9,8 @@ import pytest
 FUNCTIONAL = os.path.join(os.path.dirname(os.path.abspath(__file__)),
                           os.pardir, 'functional')
 sys.path.insert(0, FUNCTIONAL)
+# For stacks.py, the stacks of layers that connections can have.
+sys.path.insert(0, os.path.join(FUNCTIONAL, os.pardir, 'interop'))
 
 # By its path, because this file has the same name.
 _spec = importlib.util.spec_from_file_location(

@@ -5,6 +5,8 @@ package main
 import (
 	"bufio"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"flag"
@@ -79,12 +81,49 @@ type order struct {
 	Delay  int      `json:"delay"` // in milliseconds
 }
 
+// layers are the flags about what the bytes of a connection go through.
+type layers struct{ ca, cert, key, compression string }
+
+func (l *layers) add(flags *flag.FlagSet) {
+	flags.StringVar(&l.ca, "tls-ca", "", "use TLS; who signed the certificate of nsqd")
+	flags.StringVar(&l.cert, "tls-cert", "", "certificate of the client")
+	flags.StringVar(&l.key, "tls-key", "", "its key")
+	flags.StringVar(&l.compression, "compression", "", "snappy or deflate")
+}
+
+// config is go-nsq's, with these layers. Not by way of its options, which stop
+// at TLS 1.2.
+func (l *layers) config() *nsq.Config {
+	config := nsq.NewConfig()
+	if l.ca != "" {
+		pem, err := os.ReadFile(l.ca)
+		if err != nil {
+			fatal(err)
+		}
+		config.TlsV1 = true
+		config.TlsConfig = &tls.Config{RootCAs: x509.NewCertPool()}
+		config.TlsConfig.RootCAs.AppendCertsFromPEM(pem)
+	}
+	if l.cert != "" {
+		pair, err := tls.LoadX509KeyPair(l.cert, l.key)
+		if err != nil {
+			fatal(err)
+		}
+		config.TlsConfig.Certificates = []tls.Certificate{pair}
+	}
+	config.Snappy = l.compression == "snappy"
+	config.Deflate = l.compression == "deflate"
+	return config
+}
+
 func publish(args []string) {
 	flags := flag.NewFlagSet("publish", flag.ExitOnError)
 	address := flags.String("nsqd", "", "TCP address of nsqd")
+	var through layers
+	through.add(flags)
 	flags.Parse(args)
 
-	producer, err := nsq.NewProducer(*address, nsq.NewConfig())
+	producer, err := nsq.NewProducer(*address, through.config())
 	if err != nil {
 		fatal(err)
 	}
@@ -201,9 +240,11 @@ func consume(args []string) {
 	attempts := flags.Int("attempts", 1, "the attempt on which a message is finished")
 	delay := flags.Int("delay", 0, "of a requeue, in milliseconds")
 	hold := flags.Int("hold", 0, "how long a touched message is held, in milliseconds")
+	var through layers
+	through.add(flags)
 	flags.Parse(args)
 
-	config := nsq.NewConfig()
+	config := through.config()
 	config.MaxInFlight = *maxInFlight
 	config.MsgTimeout = time.Duration(*msgTimeout) * time.Millisecond
 	config.MaxAttempts = 0

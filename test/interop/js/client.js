@@ -3,6 +3,7 @@
 'use strict'
 
 const crypto = require('crypto')
+const fs = require('fs')
 const readline = require('readline')
 const util = require('util')
 
@@ -12,9 +13,20 @@ function emit(event, fields) {
   process.stdout.write(JSON.stringify({ event, ...fields }) + '\n')
 }
 
+// What nsqjs is told about the layers of its connections.
+function layers({ tlsCa, tlsCert, tlsKey, compression }) {
+  const chosen = {}
+  if (tlsCa) Object.assign(chosen, { tls: true, ca: fs.readFileSync(tlsCa) })
+  if (tlsCert) {
+    Object.assign(chosen, { cert: fs.readFileSync(tlsCert), key: fs.readFileSync(tlsKey) })
+  }
+  if (compression) chosen[compression] = true
+  return chosen
+}
+
 function publish(options) {
   const [host, port] = options.nsqd.split(':')
-  const writer = new nsq.Writer(host, Number(port))
+  const writer = new nsq.Writer(host, Number(port), layers(options))
   writer.on(nsq.Writer.ERROR, (err) => emit('error', { consumer: 0, error: String(err) }))
 
   const call = (method, ...args) => util.promisify(method).apply(writer, args)
@@ -110,6 +122,7 @@ function consume(options) {
       messageTimeout: options.msgTimeout || null,
       maxBackoffDuration: 1,
       lookupdPollInterval: 1, // also that of a reconnect
+      ...layers(options),
     })
     reader.on(nsq.Reader.MESSAGE, (message) => handler.handle(message))
     reader.on(nsq.Reader.ERROR, (err) => emit('error', { consumer: i, error: String(err) }))
@@ -131,6 +144,10 @@ const { values, positionals } = util.parseArgs({
   allowPositionals: true,
   options: {
     nsqd: string(),
+    'tls-ca': string(), // use TLS; who signed the certificate of nsqd
+    'tls-cert': string(), // certificate of the client
+    'tls-key': string(), // its key
+    compression: string(), // snappy or deflate
     topic: string(),
     channel: string(),
     consumers: string('1'),
@@ -145,6 +162,10 @@ const { values, positionals } = util.parseArgs({
 const commands = { publish, consume }
 commands[positionals[0]]({
   nsqd: values.nsqd,
+  tlsCa: values['tls-ca'],
+  tlsCert: values['tls-cert'],
+  tlsKey: values['tls-key'],
+  compression: values.compression,
   topic: values.topic,
   channel: values.channel,
   consumers: Number(values.consumers),

@@ -9,8 +9,16 @@ import logging
 import sys
 import threading
 import time
+import types
 
 import nsq
+from nsq import deflate_socket, snappy_socket
+
+# When it has but a part of a compressed block, pynsq raises an EWOULDBLOCK that
+# is no BlockingIOError for want of a second argument, and tornado, from 6.1 on,
+# closes the connection.
+for module in deflate_socket, snappy_socket:
+    module.socket = types.SimpleNamespace(error=lambda number: OSError(number, 'no data yet'))
 
 
 def emit(event, **fields):
@@ -34,9 +42,20 @@ def read_lines(loop, on_line, on_end):
     threading.Thread(target=run, daemon=True).start()
 
 
+def layers(args):
+    """What pynsq is told about the layers of its connections."""
+    if not args.tls_ca:
+        tls = {}
+    else:
+        tls = {'tls_v1': True, 'tls_options': {'ca_certs': args.tls_ca}}
+    if args.tls_cert:
+        tls['tls_options'].update(certfile=args.tls_cert, keyfile=args.tls_key)
+    return {**tls, args.compression: True} if args.compression else tls
+
+
 async def publish(args):
     loop = asyncio.get_running_loop()
-    writer = nsq.Writer([args.nsqd])
+    writer = nsq.Writer([args.nsqd], **layers(args))
     while not writer.conns:  # pynsq does not tell when it is connected
         await asyncio.sleep(0.01)
 
@@ -118,7 +137,7 @@ async def consume(args):
         nsq.Reader(topic=args.topic, channel=args.channel, message_handler=handler,
                    nsqd_tcp_addresses=[args.nsqd], max_in_flight=args.max_in_flight,
                    msg_timeout=args.msg_timeout / 1000 or None,
-                   max_tries=0, max_backoff_duration=1)
+                   max_tries=0, max_backoff_duration=1, **layers(args))
         for handler in handlers
     ]
 
@@ -143,6 +162,10 @@ def main():
     consumer = commands.add_parser('consume')
     for command in publisher, consumer:
         command.add_argument('--nsqd', required=True, help='TCP address of nsqd')
+        command.add_argument('--tls-ca', help='use TLS; who signed the certificate of nsqd')
+        command.add_argument('--tls-cert', help='certificate of the client')
+        command.add_argument('--tls-key', help='its key')
+        command.add_argument('--compression', choices=['snappy', 'deflate'])
     consumer.add_argument('--topic', required=True)
     consumer.add_argument('--channel', required=True)
     consumer.add_argument('--consumers', type=int, default=1)
