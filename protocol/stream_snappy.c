@@ -4,7 +4,8 @@
  * block format is libsnappy's. The client's io_loop reads; io_loop and the
  * client's pump write, one at a time under the client's write lock.
  *
- * Differences: a block is decoded right into the reader's buffer where it fits;
+ * Differences: a read gives what is in all chunks that came together, where Go's
+ * gives one chunk; a block is decoded right into the reader's buffer where it fits;
  * the parts of one writev are compressed together; a chunk to be skipped may
  * have any length, as the format says (Go refuses those beyond 76,494 bytes).
  */
@@ -229,10 +230,10 @@ static ssize_t chunk(
 	return 0;
 }
 
-static ssize_t snappy_read(
-	struct stream *stream, void *buf, size_t n, int64_t deadline_ns, struct err *err)
+/* The next bytes of data, blocking until there are some. */
+static ssize_t read_some(
+	struct stream_snappy *s, void *buf, size_t n, int64_t deadline_ns, struct err *err)
 {
-	struct stream_snappy *s = (struct stream_snappy *)stream;
 	for (;;) {
 		if (s->failed) {
 			*err = s->read_err;
@@ -251,6 +252,35 @@ static ssize_t snappy_read(
 		if (got != 0)
 			return got;
 	}
+}
+
+/* Whether the next chunk is one of data and all there, so that nothing has to be waited for. */
+static bool data_chunk_there(const struct stream_snappy *s)
+{
+	const unsigned char *h = s->in + s->in_r;
+	size_t have = s->in_w - s->in_r;
+	if (s->d_r < s->d_w || have < HEADER_SIZE)
+		return false;
+	size_t len = h[1] | (size_t)h[2] << 8 | (size_t)h[3] << 16;
+	return h[0] <= CHUNK_UNCOMPRESSED && have - HEADER_SIZE >= len;
+}
+
+/*
+ * As many chunks as came together: a peer that flushes each small command has a
+ * chunk for each, and io_loop answers together what it has read together.
+ */
+static ssize_t snappy_read(
+	struct stream *stream, void *buf, size_t n, int64_t deadline_ns, struct err *err)
+{
+	struct stream_snappy *s = (struct stream_snappy *)stream;
+	ssize_t have = read_some(s, buf, n, deadline_ns, err);
+	while (have > 0 && (size_t)have < n && data_chunk_there(s)) {
+		ssize_t got = chunk(s, (char *)buf + have, n - (size_t)have, deadline_ns, err);
+		if (got < 0)
+			break; /* the next read fails with it again */
+		have += got;
+	}
+	return have;
 }
 
 /* --- writing -------------------------------------------------------------------------------- */

@@ -211,6 +211,40 @@ static void test_a_long_chunk_is_skipped_without_being_held(void **state)
 	free(in);
 }
 
+/* One read gives what came together, and waits for no more once it has something. */
+static void test_chunks_that_came_together_are_read_together(void **state)
+{
+	static const char in[] = ID "\x01\x08\x00\x00\x68\x10\xe6\xb6"
+				    "abcd"
+				    "\x01\x04\x00\x00\xd8\xea\x82\xa2" /* no data at all */
+				    "\x01\x08\x00\x00\x68\x10\xe6\xb6"
+				    "abcd"
+				    "\x01\x08\x00\x00\x00\x00\x00\x00" /* a bad checksum */
+				    "abcd"
+				    "\x01\x08\x00";
+	struct stream_mem *below = stream_mem_new(NULL, 0, 1);
+	struct stream *s = stream_snappy_new(&below->stream, in, sizeof(in) - 1);
+	char out[100];
+	struct err err;
+
+	(void)state;
+	below->timeouts = 1; /* a read of it fails */
+	assert_int_equal(s->ops->read(s, out, 6, 0, &err), 6);
+	assert_memory_equal(out, "abcdab", 6);
+	assert_int_equal(s->ops->read(s, out, sizeof(out), 0, &err), 2);
+	assert_memory_equal(out, "cd", 2);
+	assert_int_equal(s->ops->read(s, out, sizeof(out), 0, &err), -1);
+	assert_string_equal(err.msg, CORRUPT);
+	s->ops->free(s);
+
+	s = stream_snappy_new(&stream_mem_new(NULL, 0, 1)->stream, in, sizeof(in) - 1);
+	assert_int_equal(s->ops->read(s, out, sizeof(out), 0, &err), 8);
+	assert_memory_equal(out, "abcdabcd", 8);
+	assert_int_equal(s->ops->read(s, out, sizeof(out), 0, &err), -1);
+	assert_string_equal(err.msg, CORRUPT);
+	s->ops->free(s);
+}
+
 static void fill(unsigned char *data, size_t n)
 {
 	/* Runs that compress, noise that does not, and something in between. */
@@ -368,6 +402,7 @@ int main(void)
 		cmocka_unit_test(test_every_truncation_is_refused_and_gives_nothing_wrong),
 		cmocka_unit_test(test_every_flipped_bit_is_noticed),
 		cmocka_unit_test(test_a_long_chunk_is_skipped_without_being_held),
+		cmocka_unit_test(test_chunks_that_came_together_are_read_together),
 		cmocka_unit_test(test_random_round_trips),
 		cmocka_unit_test(test_a_timeout_loses_nothing),
 		cmocka_unit_test(test_what_does_not_compress_is_sent_as_it_is),
