@@ -9,13 +9,12 @@
  */
 #include "nsqd/message.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/bytes.h"
 #include "common/chan.h"
 #include "common/check.h"
-#include "common/xalloc.h"
+#include "common/slab.h"
 
 /* How many messages are taken out of a chan at once when it is drained. */
 #define DRAIN_BATCH 128
@@ -23,7 +22,7 @@
 struct message_body *message_body_new(size_t len)
 {
 	CHECK(len <= UINT32_MAX);
-	struct message_body *b = xmalloc(sizeof(*b) + len);
+	struct message_body *b = slab_alloc(sizeof(*b) + len);
 	atomic_init(&b->refs, 1);
 	b->len = (uint32_t)len;
 	return b;
@@ -40,25 +39,32 @@ void message_body_unref(struct message_body *b)
 	/* Who sees the last reference may skip the locked instruction: nobody else can be there. */
 	if (atomic_load_explicit(&b->refs, memory_order_acquire) == 1 ||
 		atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) == 1)
-		free(b);
+		slab_free(b, sizeof(*b) + b->len);
+}
+
+static void message_init(
+	struct message *m, struct message_id id, struct message_body *body, int64_t timestamp_ns)
+{
+	*m = (struct message){
+		.id = id,
+		.refs = 1,
+		.timestamp = timestamp_ns,
+		.body = body,
+	};
 }
 
 struct message *message_new(
 	struct message_id id, struct message_body *take_body, int64_t timestamp_ns)
 {
-	struct message *m = xmalloc(sizeof(*m));
-	*m = (struct message){
-		.id = id,
-		.refs = 1,
-		.timestamp = timestamp_ns,
-		.body = take_body,
-	};
+	struct message *m = &take_body->first;
+	message_init(m, id, take_body, timestamp_ns);
 	return m;
 }
 
 struct message *message_copy(const struct message *m)
 {
-	struct message *copy = message_new(m->id, message_body_ref(m->body), m->timestamp);
+	struct message *copy = slab_alloc(sizeof(*copy));
+	message_init(copy, m->id, message_body_ref(m->body), m->timestamp);
 	copy->deferred_ns = m->deferred_ns;
 	return copy;
 }
@@ -75,8 +81,10 @@ void message_unref(struct message *m)
 		return;
 	if (atomic_load_explicit(&m->refs, memory_order_acquire) == 1 ||
 		atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1) {
-		message_body_unref(m->body);
-		free(m);
+		struct message_body *body = m->body;
+		if (m != &body->first)
+			slab_free(m, sizeof(*m));
+		message_body_unref(body);
 	}
 }
 

@@ -27,12 +27,6 @@ struct message_id {
 	char hex[MSG_ID_LENGTH]; /* not terminated */
 };
 
-struct message_body {
-	_Atomic uint32_t refs;
-	uint32_t len;
-	char data[];
-};
-
 struct message {
 	struct message_id id;      /* immutable */
 	_Atomic uint16_t refs;     /* the owning queue, and a pump that still writes it */
@@ -49,12 +43,24 @@ struct message {
 	struct message *hash_next; /* next in its bucket of the id table */
 };
 
+/*
+ * The first record lies in front of its body: one piece of memory for both, since most messages have one
+ * record only. It stays memory as long as the body does.
+ */
+struct message_body {
+	_Atomic uint32_t refs;
+	uint32_t len;         /* immutable */
+	struct message first; /* what message_new makes; nobody's before */
+	char data[];
+};
+
 /* A body with room for len bytes (uninitialised), one reference. No memory ends the process. */
 struct message_body *message_body_new(size_t len);
 struct message_body *message_body_ref(struct message_body *b);
 void message_body_unref(struct message_body *b);
 
-/* NewMessage: a record with one reference; takes over the caller's reference to body. */
+/* NewMessage: the body's first record, with one reference; takes over the caller's reference to body. Once for
+ * each body. */
 struct message *message_new(
 	struct message_id id, struct message_body *take_body, int64_t timestamp_ns);
 /* A record of its own for a further channel: same id, timestamp, delay; shares the body; no attempts. */

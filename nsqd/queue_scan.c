@@ -25,6 +25,7 @@
 
 #include "common/clock.h"
 #include "common/rand.h"
+#include "common/slab.h"
 #include "common/xalloc.h"
 #include "nsqd/channel.h"
 #include "nsqd/nsqd.h"
@@ -185,6 +186,9 @@ static void scan(struct scan *s)
 			work(s);
 			break;
 		case REFRESH:
+			slab_trim(); /* the memory of messages, which Go's collector gives back */
+			refresh(s);
+			break;
 		case CHANGED:
 			refresh(s);
 			break;

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory for many small objects that one thread makes and another drops:
+ * messages. Go has its collector for this; malloc serves it badly (see slab.c).
+ */
+#ifndef COMMON_SLAB_H
+#define COMMON_SLAB_H
+
+#include <stddef.h>
+
+/* What is larger comes from malloc. */
+#define SLAB_MAX 8192
+
+/* size bytes, uninitialised, aligned to 16; the caller owns them. Never NULL: no memory ends the process. Any
+ * thread; takes leaf locks now and then. */
+void *slab_alloc(size_t size) __attribute__((malloc, returns_nonnull, alloc_size(1)));
+/* Takes back what slab_alloc(size) gave to any thread. NULL is not fine. */
+void slab_free(void *p, size_t size);
+/* Gives back to the system what nobody has needed since the last call. Any thread; at most one at a time. */
+void slab_trim(void);
+
+#endif
