@@ -33,6 +33,7 @@
 #include "nsqd/queue_scan.h"
 #include "nsqd/statsd.h"
 #include "nsqd/tcp.h"
+#include "nsqd/tls_config.h"
 #include "nsqd/topic.h"
 #include "protocol/names.h"
 
@@ -107,6 +108,8 @@ static int start(struct nsqd *n, struct err *err)
 	if (options_check(n->opts, err) != 0 || refuse_tls(n->opts, err) != 0 ||
 		lg_start_writer(&n->lg, err) != 0)
 		return -1;
+	if (tls_config_new(n->opts, &n->tls_config, err) != 0)
+		return err_wrap(err, "failed to build TLS config - ");
 	if (auth_check_root_ca(n->opts, err) != 0)
 		return err_wrap(err, "failed to build client TLS config - ");
 	nsqd_logf(n, LG_INFO, "%s", VERSION_STRING);
@@ -157,6 +160,7 @@ void nsqd_free(struct nsqd *n)
 	if (n->tcp_listener)
 		tcp_listener_close(n->tcp_listener);
 	free(n->tcp_listener);
+	tls_config_free(n->tls_config);
 	if (n->data_dir_fd >= 0)
 		dirlock_unlock(n->data_dir_fd);
 	chan_free(n->persist_chan);

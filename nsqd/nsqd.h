@@ -24,6 +24,7 @@ struct channel;
 struct tcp_server;
 struct tcp_listener;
 struct http_server;
+struct tls_config;
 struct backend_queue;
 
 struct nsqd {
@@ -51,9 +52,10 @@ struct nsqd {
 	int data_dir_fd;               /* immutable; holds the lock on the data path */
 	struct tcp_server *tcp_server; /* immutable after nsqd_new; owned, as are the next three */
 	struct tcp_listener *tcp_listener;
-	struct wait_group tcp_group;      /* the accept loop, and through it every client */
-	_Atomic bool main_failed;         /* a listener has failed: exit with 1 */
-	struct http_server *http_server;  /* NULL: switched off */
+	struct wait_group tcp_group;     /* the accept loop, and through it every client */
+	_Atomic bool main_failed;        /* a listener has failed: exit with 1 */
+	struct tls_config *tls_config;   /* immutable after nsqd_new; owned; NULL: no certificate */
+	struct http_server *http_server; /* NULL: switched off */
 	struct http_server *https_server; /* NULL: no certificate, or switched off */
 
 	struct chan *exit_chan; /* immutable; closed by nsqd_exit: everybody stops */

@@ -1,0 +1,700 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The TLS layer. Mirrors crypto/tls as clientV2 uses it, on GnuTLS. The client's
+ * io_loop makes it and reads; io_loop and the client's pump write, one at a time
+ * under the client's write lock.
+ *
+ * GnuTLS lets one thread send while another receives, with one exception that it
+ * does not care for: in TLS 1.3 a peer may change its keys at any time, and may
+ * ask for the same from us; either copies the state of both directions. So each
+ * direction has a lock, which is held while GnuTLS works on it, and whoever changes
+ * keys holds both (on_key_update, send_record). The reader never blocks while it
+ * holds its own: it gives GnuTLS whole records only. The sender does, up to its
+ * deadline; but the reader waits for that only when the peer changes keys. Like Go,
+ * we never change ours unless we are asked.
+ *
+ * Reader and sender tell GnuTLS of failures by errno, which each thread has for
+ * itself; what went wrong below is kept apart, and is what the caller gets.
+ */
+#include "protocol/stream_tls.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/bytes.h"
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/lock.h"
+#include "common/xalloc.h"
+
+#define RECORD_HEADER 5
+#define RECORD_MAX ((size_t)16384) /* of plain text */
+/* The biggest record of any version. */
+#define IN_MAX (RECORD_HEADER + RECORD_MAX + 2048)
+/* What there is until a record is bigger: most clients send little. */
+#define IN_SIZE ((size_t)4096)
+#define HANDSHAKE_RECORD 22
+#define ALERT_RECORD 21
+/* How many records without data a peer may send in a row (Go's maxUselessRecords). */
+#define MAX_USELESS 16
+/* How long the alert that says why a handshake has failed may take. */
+#define ALERT_TIMEOUT NSEC_PER_SEC
+
+struct stream_tls {
+	struct stream stream;
+	struct stream *below;            /* immutable; owned, once the handshake is done */
+	gnutls_session_t session;        /* by one reader and one sender; see above */
+	const struct tls_server *server; /* immutable; borrowed */
+	struct stream_tls_info info;     /* immutable after the handshake */
+	struct err verify_err;           /* the handshake's thread only */
+
+	/* --- reader only --- */
+	struct mutex read_lock; /* GnuTLS works on a record that came in */
+	char *in;               /* owned; in[in_r..in_w) has been read from below */
+	size_t in_cap, in_r, in_w;
+	unsigned char header[RECORD_HEADER]; /* of the record that GnuTLS is reading */
+	size_t header_len;                   /* 0: it is between two records */
+	size_t record_left;
+	int first_record;         /* its type, -1: none yet */
+	int64_t read_deadline_ns; /* of the handshake */
+	bool in_handshake;        /* pull may block */
+	bool at_end;              /* below has come to its end */
+	bool below_failed;
+	bool changing_keys; /* the reader holds write_lock, too */
+	bool ended;         /* read_err is the answer to everything; an empty one: the end */
+	struct err read_err;
+
+	/* --- sender only; the handshake's thread before that --- */
+	struct mutex write_lock; /* GnuTLS makes and sends a record */
+	bool must_change_keys;   /* guarded by write_lock; with the next record */
+	char *out;               /* owned; of RECORD_MAX, NULL until something is held back */
+	size_t out_len;
+	int64_t write_deadline_ns;
+	bool write_failed; /* write_err is the answer to everything */
+	struct err write_err;
+};
+
+/* --- what GnuTLS reads and writes --------------------------------------------------------------- */
+
+/* Follows the records' headers in what GnuTLS takes, which need not take them as a whole. */
+static void follow_records(struct stream_tls *s, const unsigned char *p, size_t n)
+{
+	while (n > 0) {
+		size_t take;
+		if (s->header_len < RECORD_HEADER) {
+			take = RECORD_HEADER - s->header_len;
+			take = n < take ? n : take;
+			memcpy(s->header + s->header_len, p, take);
+			s->header_len += take;
+			s->record_left = (size_t)s->header[3] << 8 | s->header[4];
+			if (s->first_record < 0)
+				s->first_record = s->header[0];
+		} else {
+			take = n < s->record_left ? n : s->record_left;
+			s->record_left -= take;
+		}
+		if (s->header_len == RECORD_HEADER && s->record_left == 0)
+			s->header_len = 0;
+		p += take;
+		n -= take;
+	}
+}
+
+/* How long the record at the front of `in` is, with its header; of which there is enough. */
+static size_t record_size(const struct stream_tls *s)
+{
+	const unsigned char *p = (const unsigned char *)s->in + s->in_r;
+	return RECORD_HEADER + ((size_t)p[3] << 8 | p[4]);
+}
+
+static bool has_header(const struct stream_tls *s)
+{
+	return s->in_w - s->in_r >= RECORD_HEADER;
+}
+
+/* Can a whole record be had without reading below? */
+static bool has_record(const struct stream_tls *s)
+{
+	return has_header(s) && s->in_w - s->in_r >= record_size(s);
+}
+
+/* Room behind what is there, for a whole record. */
+static void make_room(struct stream_tls *s)
+{
+	size_t want = has_header(s) ? record_size(s) : RECORD_HEADER;
+	memmove(s->in, s->in + s->in_r, s->in_w - s->in_r);
+	s->in_w -= s->in_r;
+	s->in_r = 0;
+	if (want > s->in_cap) {
+		s->in_cap = IN_MAX;
+		s->in = xrealloc(s->in, s->in_cap);
+	}
+}
+
+/* Reads below once, behind what is there. False: that has failed, or it is the end. */
+static bool fill(struct stream_tls *s, int64_t deadline_ns)
+{
+	make_room(s);
+	ssize_t got = s->below->ops->read(
+		s->below, s->in + s->in_w, s->in_cap - s->in_w, deadline_ns, &s->read_err);
+	s->at_end = got == 0;
+	s->below_failed = got < 0;
+	if (got > 0)
+		s->in_w += (size_t)got;
+	return got > 0;
+}
+
+/* After the handshake GnuTLS gets whole records only, so that it never stops in the middle. */
+static ssize_t pull(gnutls_transport_ptr_t arg, void *buf, size_t n)
+{
+	struct stream_tls *s = arg;
+	if (s->in_handshake) {
+		if (s->in_r == s->in_w && !fill(s, s->read_deadline_ns)) {
+			errno = EIO;
+			return s->at_end ? 0 : -1;
+		}
+	} else if (s->header_len == 0 && !has_record(s)) {
+		errno = EAGAIN;
+		return -1;
+	}
+	size_t have = s->in_w - s->in_r;
+	n = n < have ? n : have;
+	memcpy(buf, s->in + s->in_r, n);
+	follow_records(s, (const unsigned char *)buf, n);
+	s->in_r += n;
+	return (ssize_t)n;
+}
+
+static ssize_t push(gnutls_transport_ptr_t arg, const giovec_t *parts, int n)
+{
+	enum { MAX_PARTS = 16 };
+	struct stream_tls *s = arg;
+	struct iovec iov[MAX_PARTS];
+	size_t total = 0;
+	if (n > MAX_PARTS)
+		n = MAX_PARTS; /* the rest comes again */
+	for (int i = 0; i < n; i++) {
+		iov[i] = parts[i];
+		total += parts[i].iov_len;
+	}
+	if (s->below->ops->writev(s->below, iov, n, s->write_deadline_ns, &s->write_err) == 0)
+		return (ssize_t)total;
+	s->write_failed = true;
+	errno = EIO;
+	return -1;
+}
+
+/* GnuTLS asks whether something could be read, for time-outs of its own; it has none. */
+static int pull_timeout(gnutls_transport_ptr_t arg, unsigned ms)
+{
+	(void)arg;
+	(void)ms;
+	return 1;
+}
+
+/* Before GnuTLS deals with a KeyUpdate that has come in, or sends one. */
+static int on_key_update(gnutls_session_t session, unsigned type, unsigned when, unsigned incoming,
+	const gnutls_datum_t *msg)
+{
+	struct stream_tls *s = gnutls_session_get_ptr(session);
+	(void)type;
+	(void)when;
+	(void)msg;
+	if (incoming && !s->changing_keys) {
+		mutex_lock(&s->write_lock);
+		s->changing_keys = true;
+		s->must_change_keys = true;
+	}
+	return 0;
+}
+
+/* --- reading -------------------------------------------------------------------------------- */
+
+/* Why GnuTLS's call rc has ended the stream: s->read_err, empty for an end that is none of an error. */
+static void set_read_err(struct stream_tls *s, ssize_t rc)
+{
+	s->ended = true;
+	if (s->below_failed)
+		return;
+	s->read_err.code = 0;
+	s->read_err.msg[0] = '\0';
+	if (s->at_end && s->in_w > s->in_r)
+		err_set(&s->read_err, 0, "unexpected EOF");
+	else if (s->at_end || rc == 0)
+		return;
+	else if (rc == GNUTLS_E_FATAL_ALERT_RECEIVED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED)
+		err_set(&s->read_err, 0, "remote error: tls: %s",
+			gnutls_alert_get_name(gnutls_alert_get(s->session)));
+	else if (rc == GNUTLS_E_REHANDSHAKE)
+		err_set(&s->read_err, 0, "local error: tls: no renegotiation");
+	else
+		err_set(&s->read_err, 0, "tls: %s", gnutls_strerror((int)rc));
+}
+
+/* A record without data that is none of an end, either: a change of keys, a warning. */
+static bool is_useless(int rc)
+{
+	return rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED ||
+	       rc == GNUTLS_E_WARNING_ALERT_RECEIVED;
+}
+
+static ssize_t read_result(const struct stream_tls *s, struct err *err)
+{
+	if (!s->read_err.msg[0])
+		return 0;
+	*err = s->read_err;
+	return -1;
+}
+
+/* Reads below until there is something for GnuTLS. False: the stream has ended. */
+static bool await_record(struct stream_tls *s, int64_t deadline_ns)
+{
+	while (!has_record(s)) {
+		if (has_header(s) && record_size(s) > IN_MAX) {
+			s->ended = true;
+			err_set(&s->read_err, 0, "tls: oversized record received with length %zu",
+				record_size(s) - RECORD_HEADER);
+			return false;
+		}
+		if (!fill(s, deadline_ns)) {
+			set_read_err(s, 0);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Never blocks for want of data; but see on_key_update. */
+static ssize_t receive(struct stream_tls *s, void *buf, size_t n)
+{
+	mutex_lock(&s->read_lock);
+	ssize_t rc = gnutls_record_recv(s->session, buf, n);
+	if (s->changing_keys)
+		mutex_unlock(&s->write_lock);
+	s->changing_keys = false;
+	mutex_unlock(&s->read_lock);
+	return rc;
+}
+
+/*
+ * As many records as have come in already, or else the next: peers that send
+ * many small ones would be answered one by one otherwise.
+ */
+static ssize_t tls_read(
+	struct stream *stream, void *buf, size_t n, int64_t deadline_ns, struct err *err)
+{
+	struct stream_tls *s = (struct stream_tls *)stream;
+	size_t got = 0;
+	int useless = 0;
+	while (!s->ended && got < n) {
+		if (gnutls_record_check_pending(s->session) == 0 && !has_record(s)) {
+			if (got > 0)
+				break;
+			if (!await_record(s, deadline_ns))
+				break;
+		}
+		ssize_t rc = receive(s, (char *)buf + got, n - got);
+		if (rc > 0)
+			got += (size_t)rc;
+		else if (rc == 0 || !is_useless((int)rc) || ++useless > MAX_USELESS)
+			set_read_err(s, rc);
+	}
+	return got > 0 ? (ssize_t)got : read_result(s, err);
+}
+
+/* --- writing -------------------------------------------------------------------------------- */
+
+static int fail_write(struct stream_tls *s, ssize_t rc, struct err *err)
+{
+	if (!s->write_failed)
+		err_set(&s->write_err, 0, "tls: %s", gnutls_strerror((int)rc));
+	s->write_failed = true;
+	*err = s->write_err;
+	return -1;
+}
+
+/* One record, or less where the peer wants them smaller: how much has gone, or GnuTLS's error. */
+static ssize_t send_record(struct stream_tls *s, const char *p, size_t n)
+{
+	mutex_lock(&s->write_lock);
+	bool change = s->must_change_keys;
+	if (change) {
+		/* In the order in which the reader takes them. */
+		mutex_unlock(&s->write_lock);
+		mutex_lock(&s->read_lock);
+		mutex_lock(&s->write_lock);
+		s->must_change_keys = false;
+	}
+	ssize_t rc = gnutls_record_send(s->session, p, n);
+	mutex_unlock(&s->write_lock);
+	if (change)
+		mutex_unlock(&s->read_lock);
+	return rc;
+}
+
+static int send_records(struct stream_tls *s, const char *p, size_t n, struct err *err)
+{
+	while (n > 0) {
+		ssize_t rc = send_record(s, p, n);
+		if (rc > 0) {
+			p += rc;
+			n -= (size_t)rc;
+		} else if (rc != GNUTLS_E_AGAIN && rc != GNUTLS_E_INTERRUPTED) {
+			return fail_write(s, rc, err);
+		}
+	}
+	return 0;
+}
+
+static int send_held_back(struct stream_tls *s, struct err *err)
+{
+	size_t n = s->out_len;
+	s->out_len = 0;
+	return send_records(s, s->out, n, err);
+}
+
+/* Copies into the record that is held back; where there is none, whole records go without a copy. */
+static int write_part(struct stream_tls *s, const char *p, size_t n, struct err *err)
+{
+	while (n > 0) {
+		size_t take = RECORD_MAX - s->out_len;
+		take = n < take ? n : take;
+		if (take == RECORD_MAX) {
+			if (send_records(s, p, take, err) != 0)
+				return -1;
+		} else {
+			if (!s->out)
+				s->out = xmalloc(RECORD_MAX);
+			memcpy(s->out + s->out_len, p, take);
+			s->out_len += take;
+			if (s->out_len == RECORD_MAX && send_held_back(s, err) != 0)
+				return -1;
+		}
+		p += take;
+		n -= take;
+	}
+	return 0;
+}
+
+static int tls_writev(
+	struct stream *stream, struct iovec *iov, int n, int64_t deadline_ns, struct err *err)
+{
+	struct stream_tls *s = (struct stream_tls *)stream;
+	if (s->write_failed)
+		return fail_write(s, 0, err);
+	s->write_deadline_ns = deadline_ns;
+	for (int i = 0; i < n; i++) {
+		if (write_part(s, iov[i].iov_base, iov[i].iov_len, err) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int tls_flush(struct stream *stream, int64_t deadline_ns, struct err *err)
+{
+	struct stream_tls *s = (struct stream_tls *)stream;
+	if (s->write_failed)
+		return fail_write(s, 0, err);
+	s->write_deadline_ns = deadline_ns;
+	if (send_held_back(s, err) != 0)
+		return -1;
+	return s->below->ops->flush(s->below, deadline_ns, err);
+}
+
+/* --- the client's certificate ----------------------------------------------------------------- */
+
+/* The first certificate of the peer; gnutls_x509_crt_deinit. NULL: none, or none that can be read. */
+static gnutls_x509_crt_t peer_certificate(gnutls_session_t session)
+{
+	unsigned n = 0;
+	gnutls_x509_crt_t crt;
+	const gnutls_datum_t *der = gnutls_certificate_get_peers(session, &n);
+	if (!der || n == 0 || gnutls_x509_crt_init(&crt) != 0)
+		return NULL;
+	if (gnutls_x509_crt_import(crt, der, GNUTLS_X509_FMT_DER) == 0)
+		return crt;
+	gnutls_x509_crt_deinit(crt);
+	return NULL;
+}
+
+/* Subject.CommonName: the last one, where there are several. The caller frees it. */
+static char *common_name(gnutls_session_t session)
+{
+	char name[1024];
+	char *found = xstrdup("");
+	gnutls_x509_crt_t crt = peer_certificate(session);
+	if (!crt)
+		return found;
+	for (unsigned i = 0;; i++) {
+		size_t size = sizeof(name);
+		if (gnutls_x509_crt_get_dn_by_oid(
+			    crt, GNUTLS_OID_X520_COMMON_NAME, i, 0, name, &size) != 0)
+			break;
+		free(found);
+		found = xstrndup(name, size);
+	}
+	gnutls_x509_crt_deinit(crt);
+	return found;
+}
+
+/* Go's texts and alerts for why a chain is not trusted. -1. */
+static int not_trusted(unsigned status, struct err *err)
+{
+	static const char text[] = "tls: failed to verify certificate: x509: ";
+	if (status & (GNUTLS_CERT_EXPIRED | GNUTLS_CERT_NOT_ACTIVATED))
+		return err_set(err, GNUTLS_A_CERTIFICATE_EXPIRED,
+			"%scertificate has expired or is not yet valid", text);
+	if (status & (GNUTLS_CERT_SIGNER_NOT_FOUND | GNUTLS_CERT_SIGNER_NOT_CA))
+		return err_set(err, GNUTLS_A_UNKNOWN_CA,
+			"%scertificate signed by unknown authority", text);
+	if (status & GNUTLS_CERT_PURPOSE_MISMATCH)
+		return err_set(err, GNUTLS_A_BAD_CERTIFICATE,
+			"%scertificate specifies an incompatible key usage", text);
+	return err_set(err, GNUTLS_A_BAD_CERTIFICATE, "%scertificate is not valid", text);
+}
+
+/* Up to the bounds that Go sets to a chain. */
+static int verify_chain(
+	const struct tls_server *s, const gnutls_datum_t *der, unsigned n, struct err *err)
+{
+	enum { MAX_CHAIN = 16 };
+	gnutls_x509_crt_t chain[MAX_CHAIN];
+	gnutls_typed_vdata_st purpose = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
+		.data = (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT};
+	unsigned status = 0, have = 0;
+	int rc = 0;
+	if (n > MAX_CHAIN)
+		return err_set(err, GNUTLS_A_BAD_CERTIFICATE,
+			"tls: client sent a chain of %u certificates", n);
+	while (rc == 0 && have < n) {
+		CHECK(gnutls_x509_crt_init(&chain[have]) == 0);
+		rc = gnutls_x509_crt_import(chain[have], &der[have], GNUTLS_X509_FMT_DER);
+		have++;
+	}
+	if (rc == 0)
+		rc = gnutls_x509_trust_list_verify_crt2(
+			s->roots, chain, n, &purpose, 1, 0, &status, NULL);
+	for (unsigned i = 0; i < have; i++)
+		gnutls_x509_crt_deinit(chain[i]);
+	if (rc < 0)
+		return err_set(err, GNUTLS_A_BAD_CERTIFICATE,
+			"tls: failed to parse client certificate: %s", gnutls_strerror(rc));
+	return status == 0 ? 0 : not_trusted(status, err);
+}
+
+int tls_server_verify_client(const struct tls_server *s, gnutls_session_t session, struct err *err)
+{
+	unsigned n = 0;
+	if (s->client_auth == TLS_NO_CLIENT_CERT)
+		return 0;
+	const gnutls_datum_t *der = gnutls_certificate_get_peers(session, &n);
+	if (!der || n == 0)
+		return err_set(err, GNUTLS_A_CERTIFICATE_REQUIRED,
+			"tls: client didn't provide a certificate");
+	if (s->client_auth == TLS_REQUIRE_AND_VERIFY_CLIENT_CERT)
+		return verify_chain(s, der, n, err);
+	gnutls_x509_crt_t crt = peer_certificate(session);
+	if (!crt)
+		return err_set(
+			err, GNUTLS_A_BAD_CERTIFICATE, "tls: failed to parse client certificate");
+	gnutls_x509_crt_deinit(crt);
+	return 0;
+}
+
+static int verify(gnutls_session_t session)
+{
+	struct stream_tls *s = gnutls_session_get_ptr(session);
+	return tls_server_verify_client(s->server, session, &s->verify_err) == 0
+		       ? 0
+		       : GNUTLS_E_CERTIFICATE_ERROR;
+}
+
+/* --- the handshake ------------------------------------------------------------------------------ */
+
+static uint16_t version_number(gnutls_protocol_t version)
+{
+	switch (version) {
+	case GNUTLS_TLS1_0:
+		return 0x0301;
+	case GNUTLS_TLS1_1:
+		return 0x0302;
+	case GNUTLS_TLS1_2:
+		return 0x0303;
+	case GNUTLS_TLS1_3:
+		return 0x0304;
+	default:
+		return 0;
+	}
+}
+
+/* IANA's number of the suite; GnuTLS knows it, but gives it by key exchange, cipher and MAC only. */
+static uint16_t cipher_suite_number(gnutls_session_t session)
+{
+	gnutls_cipher_algorithm_t cipher = gnutls_cipher_get(session), c;
+	gnutls_mac_algorithm_t mac = gnutls_mac_get(session), m;
+	gnutls_kx_algorithm_t kx = gnutls_kx_get(session), k;
+	gnutls_protocol_t min;
+	bool tls13 = gnutls_protocol_get_version(session) == GNUTLS_TLS1_3;
+	unsigned char id[2];
+	for (size_t i = 0; gnutls_cipher_suite_info(i, id, &k, &c, &m, &min); i++) {
+		if (c != cipher || m != mac || (min == GNUTLS_TLS1_3) != tls13)
+			continue;
+		if (tls13 || k == kx)
+			return (uint16_t)(id[0] << 8 | id[1]);
+	}
+	return 0;
+}
+
+/* What Go says of a handshake that ended with rc. */
+static void handshake_err(struct stream_tls *s, int rc, struct err *err)
+{
+	if (s->below_failed)
+		*err = s->read_err;
+	else if (s->write_failed)
+		*err = s->write_err;
+	else if (s->verify_err.msg[0])
+		err_set(err, 0, "%s", s->verify_err.msg);
+	else if (s->first_record >= 0 && s->first_record != HANDSHAKE_RECORD &&
+		 s->first_record != ALERT_RECORD)
+		err_set(err, 0, "tls: first record does not look like a TLS handshake");
+	else if (s->at_end)
+		err_set(err, 0, s->header_len == 0 ? "EOF" : "unexpected EOF");
+	else if (rc == GNUTLS_E_FATAL_ALERT_RECEIVED)
+		err_set(err, 0, "remote error: tls: %s",
+			gnutls_alert_get_name(gnutls_alert_get(s->session)));
+	else if (rc == GNUTLS_E_CERTIFICATE_REQUIRED || rc == GNUTLS_E_NO_CERTIFICATE_FOUND)
+		err_set(err, 0, "tls: client didn't provide a certificate");
+	else if (rc == GNUTLS_E_UNSUPPORTED_VERSION_PACKET)
+		err_set(err, 0, "tls: client offered only unsupported versions");
+	else if (rc == GNUTLS_E_NO_CIPHER_SUITES || rc == GNUTLS_E_NO_COMMON_KEY_SHARE)
+		err_set(err, 0, "tls: no cipher suite supported by both client and server");
+	else
+		err_set(err, 0, "tls: %s", gnutls_strerror(rc));
+}
+
+/* Who can still be told is told, but not waited for. */
+static void send_alert(struct stream_tls *s, int rc)
+{
+	if (s->below_failed || s->write_failed || s->at_end || rc == GNUTLS_E_FATAL_ALERT_RECEIVED)
+		return;
+	s->write_deadline_ns = clock_mono_ns() + ALERT_TIMEOUT;
+	if (s->verify_err.msg[0])
+		(void)gnutls_alert_send(s->session, GNUTLS_AL_FATAL,
+			(gnutls_alert_description_t)s->verify_err.code);
+	else
+		(void)gnutls_alert_send_appropriate(s->session, rc);
+}
+
+static int handshake(struct stream_tls *s, int64_t timeout_ns, struct err *err)
+{
+	int rc;
+	int64_t deadline_ns = timeout_ns > 0 ? clock_mono_ns() + timeout_ns : 0;
+	s->read_deadline_ns = deadline_ns;
+	s->write_deadline_ns = deadline_ns;
+	s->in_handshake = true;
+	do {
+		if (deadline_ns != 0 && clock_mono_ns() >= deadline_ns)
+			return err_set(err, ETIMEDOUT, "i/o timeout");
+		rc = gnutls_handshake(s->session);
+	} while (rc < 0 && !gnutls_error_is_fatal(rc));
+	s->in_handshake = false;
+	if (rc == 0)
+		return 0;
+	handshake_err(s, rc, err);
+	send_alert(s, rc);
+	return -1;
+}
+
+static void new_session(struct stream_tls *s)
+{
+	/* These fail for want of memory only. */
+	CHECK(gnutls_init(&s->session, GNUTLS_SERVER | GNUTLS_NO_TICKETS | GNUTLS_NO_AUTO_REKEY) ==
+		0);
+	CHECK(gnutls_priority_set(s->session, s->server->priority) == 0);
+	CHECK(gnutls_credentials_set(s->session, GNUTLS_CRD_CERTIFICATE, s->server->credentials) ==
+		0);
+	gnutls_session_set_ptr(s->session, s);
+	if (s->server->client_auth != TLS_NO_CLIENT_CERT) {
+		gnutls_certificate_server_set_request(s->session, GNUTLS_CERT_REQUIRE);
+		gnutls_session_set_verify_function(s->session, verify);
+	}
+	gnutls_handshake_set_timeout(s->session, 0);
+	gnutls_handshake_set_hook_function(
+		s->session, GNUTLS_HANDSHAKE_KEY_UPDATE, GNUTLS_HOOK_PRE, on_key_update);
+	gnutls_transport_set_ptr(s->session, s);
+	gnutls_transport_set_pull_function(s->session, pull);
+	gnutls_transport_set_pull_timeout_function(s->session, pull_timeout);
+	gnutls_transport_set_vec_push_function(s->session, push);
+}
+
+/* --- life ----------------------------------------------------------------------------------- */
+
+/* Without the layers below. */
+static void free_layer(struct stream_tls *s)
+{
+	gnutls_deinit(s->session);
+	mutex_destroy(&s->read_lock);
+	mutex_destroy(&s->write_lock);
+	free(s->info.common_name);
+	free(s->in);
+	free(s->out);
+	free(s);
+}
+
+static void tls_shutdown(struct stream *stream)
+{
+	struct stream *below = ((struct stream_tls *)stream)->below;
+	below->ops->shutdown(below);
+}
+
+static void tls_free(struct stream *stream)
+{
+	struct stream_tls *s = (struct stream_tls *)stream;
+	s->below->ops->free(s->below);
+	free_layer(s);
+}
+
+static const struct stream_ops tls_ops = {
+	.read = tls_read,
+	.writev = tls_writev,
+	.flush = tls_flush,
+	.shutdown = tls_shutdown,
+	.free = tls_free,
+};
+
+struct stream *stream_tls_new(struct stream *below, const struct tls_server *server,
+	const void *pending, size_t n, int64_t timeout_ns, struct err *err)
+{
+	struct stream_tls *s = xcalloc(1, sizeof(*s));
+	s->stream.ops = &tls_ops;
+	s->below = below;
+	s->server = server;
+	s->first_record = -1;
+	mutex_init(&s->read_lock, RANK_TLS_READ);
+	mutex_init(&s->write_lock, RANK_TLS_WRITE);
+	s->in_cap = n > IN_SIZE ? n : IN_SIZE;
+	s->in = xmalloc(s->in_cap);
+	if (n > 0)
+		memcpy(s->in, pending, n);
+	s->in_w = n;
+	new_session(s);
+	if (handshake(s, timeout_ns, err) != 0) {
+		free_layer(s);
+		return NULL;
+	}
+	s->info = (struct stream_tls_info){
+		.version = version_number(gnutls_protocol_get_version(s->session)),
+		.cipher_suite = cipher_suite_number(s->session),
+		.common_name = common_name(s->session),
+	};
+	return &s->stream;
+}
+
+const struct stream_tls_info *stream_tls_info(const struct stream *s)
+{
+	return &((const struct stream_tls *)s)->info;
+}
