@@ -17,11 +17,15 @@ $(FUZZ_DIR)/%: test/fuzz/%.c $(FUZZ_LIB) $(wildcard protocol/stream*.h test/unit
 	@mkdir -p $(@D)
 	$(call say,FUZZ)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_FLAGS) -o $@ $< $(FUZZ_LIB) $(LDLIBS)
 
-.PHONY: fuzz
+# Side by side: each target has one thread.
+FUZZ_RUN  := $(FUZZ_SRC:test/fuzz/fuzz_%.c=fuzz-%)
+
+.PHONY: fuzz $(FUZZ_RUN)
 fuzz: $(FUZZ_BIN) ## fuzz the readers of compressed streams, FUZZ_TIME=10 seconds each
-	@for t in $(FUZZ_BIN); do \
-		mkdir -p $$t.corpus; \
-		$$t -max_total_time=$(FUZZ_TIME) -artifact_prefix=$(FUZZ_DIR)/ -verbosity=0 \
-			-print_final_stats=1 -max_len=8192 $$t.corpus >$$t.log 2>&1 || { cat $$t.log; exit 1; }; \
-		echo "ok   $${t##*/} ($$(sed -n 's/^stat::number_of_executed_units: *//p' $$t.log) inputs)"; \
-	done
+	@$(MAKE) --no-print-directory -j$$(nproc) $(FUZZ_RUN)
+
+$(FUZZ_RUN): fuzz-%: $(FUZZ_DIR)/fuzz_%
+	@mkdir -p $<.corpus
+	@$< -max_total_time=$(FUZZ_TIME) -artifact_prefix=$(FUZZ_DIR)/ -verbosity=0 \
+		-print_final_stats=1 -max_len=8192 $<.corpus >$<.log 2>&1 || { cat $<.log; exit 1; }
+	@echo "ok   $(<F) ($$(sed -n 's/^stat::number_of_executed_units: *//p' $<.log) inputs)"
