@@ -30,7 +30,11 @@
 #define MAX_BLOCK ((size_t)65536)
 /* snappy_max_compressed_length(MAX_BLOCK): a longer chunk is not snappy's. */
 #define MAX_ENCODED ((size_t)76490)
-/* What is asked for at a time, so that small chunks that came together are read together. */
+#define MAX_CHUNK (HEADER_SIZE + CHECKSUM_SIZE + MAX_ENCODED)
+/*
+ * What is asked for at a time, so that small chunks that came together are read
+ * together; MAX_CHUNK once there was a chunk that is longer.
+ */
 #define READ_SIZE ((size_t)16384)
 
 static const char stream_identifier[] = "\xff\x06\x00\x00sNaPpY";
@@ -42,7 +46,7 @@ struct stream_snappy {
 
 	/* --- reader only --- */
 	unsigned char *in; /* owned; from below, in[in_r..in_w) is not yet used */
-	size_t in_cap;     /* at most HEADER_SIZE + CHECKSUM_SIZE + MAX_ENCODED */
+	size_t in_cap; /* READ_SIZE or MAX_CHUNK, or what had been read before if that is more */
 	size_t in_r, in_w;
 	unsigned char *decoded; /* owned; of decoded_cap, decoded[d_r..d_w) is not yet passed on */
 	size_t decoded_cap;     /* at most MAX_BLOCK */
@@ -103,7 +107,7 @@ static void reserve_in(struct stream_snappy *s, size_t n)
 		s->in_r = 0;
 	}
 	if (n > s->in_cap) {
-		s->in_cap = n > READ_SIZE ? n : READ_SIZE;
+		s->in_cap = n <= READ_SIZE ? READ_SIZE : n <= MAX_CHUNK ? MAX_CHUNK : n;
 		s->in = xreallocarray(s->in, s->in_cap, 1);
 	}
 }

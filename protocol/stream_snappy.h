@@ -8,7 +8,7 @@
  * that is too big, an end in the middle, no stream identifier at the start) or
  * "snappy: unsupported input" (a chunk that must not be skipped). An end between
  * two chunks is the end. Memory is bounded: 64 KiB of data and one chunk, in each
- * direction, and that only once there was a chunk of that size.
+ * direction, and that only once there was a chunk of more than 16 KiB.
  */
 #ifndef PROTOCOL_STREAM_SNAPPY_H
 #define PROTOCOL_STREAM_SNAPPY_H
