@@ -16,9 +16,13 @@
 #include "nsqd/auth.h"
 #include "nsqd/channel.h"
 #include "nsqd/nsqd.h"
+#include "nsqd/tls_config.h"
 #include "protocol/frame.h"
 #include "protocol/stream_deflate.h"
 #include "protocol/stream_snappy.h"
+#include "protocol/stream_tls.h"
+
+#define TLS_HANDSHAKE_TIMEOUT (5 * NSEC_PER_SEC)
 
 /* --- life --------------------------------------------------------------------------------- */
 
@@ -235,7 +239,8 @@ static int query_authd(struct client_v2 *c, struct strbuf *why)
 	char *remote_ip = host_of(c->remote_addr); /* "" for a unix socket */
 	struct auth_request request = {
 		.remote_ip = remote_ip,
-		.common_name = "",
+		.tls_enabled = client_v2_is_tls(c),
+		.common_name = client_v2_is_tls(c) ? c->tls_info->common_name : "",
 		.secret = c->auth_secret.data,
 		.secret_len = c->auth_secret.len,
 	};
@@ -397,6 +402,41 @@ bool client_v2_is_producer(struct client_v2 *c)
 	return published;
 }
 
+/* prettyConnectionState.GetCipherSuite: stock knows no names for those of TLS 1.3, nor for some others. */
+static void print_cipher_suite(uint16_t number, char *out, size_t size)
+{
+	static const struct {
+		uint16_t number;
+		const char *name;
+	} suites[] = {
+		{0xc009, "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA"},
+		{0xc00a, "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA"},
+		{0xc013, "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"},
+		{0xc014, "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA"},
+		{0xc02b, "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"},
+		{0xc02f, "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"},
+	};
+	for (size_t i = 0; i < sizeof(suites) / sizeof(*suites); i++) {
+		if (suites[i].number == number) {
+			snprintf(out, size, "%s", suites[i].name);
+			return;
+		}
+	}
+	snprintf(out, size, "Unknown %u", number);
+}
+
+static void add_tls_stats(const struct client_v2 *c, struct client_v2_stats *out)
+{
+	out->tls = client_v2_is_tls(c);
+	if (!out->tls)
+		return;
+	uint16_t version = c->tls_info->version;
+	print_cipher_suite(
+		c->tls_info->cipher_suite, out->tls_cipher_suite, sizeof(out->tls_cipher_suite));
+	/* GetVersion: 0x0301 is TLS1.0 */
+	snprintf(out->tls_version, sizeof(out->tls_version), "TLS1.%u", version - 0x0301u);
+}
+
 void client_v2_stats(struct client_v2 *c, const char *topic, struct client_v2_stats *out)
 {
 	*out = (struct client_v2_stats){
@@ -412,6 +452,7 @@ void client_v2_stats(struct client_v2 *c, const char *topic, struct client_v2_st
 		.snappy = atomic_load(&c->snappy),
 	};
 	snprintf(out->remote_address, sizeof(out->remote_address), "%s", c->remote_addr);
+	add_tls_stats(c, out);
 	mutex_lock(&c->meta_lock);
 	out->client_id = xstrdup(c->client_id);
 	out->hostname = xstrdup(c->hostname);
@@ -499,6 +540,11 @@ int client_v2_flush(struct client_v2 *c, struct err *err)
 
 /* --- upgrades ------------------------------------------------------------------------------- */
 
+bool client_v2_is_tls(const struct client_v2 *c)
+{
+	return atomic_load(&c->tls);
+}
+
 bool client_v2_is_compressed(const struct client_v2 *c)
 {
 	return atomic_load(&c->snappy) || atomic_load(&c->deflate);
@@ -516,6 +562,22 @@ static void use_stream_locked(struct client_v2 *c, struct stream *take_stream)
 static const void *pending(const struct client_v2 *c)
 {
 	return c->reader.buf + c->reader.r;
+}
+
+/* UpgradeTLS, with its OK */
+static int upgrade_tls_locked(struct client_v2 *c, struct err *err)
+{
+	nsqd_logf(
+		c->nsqd, LG_INFO, "PROTOCOL(V2): [%s] upgrading connection to TLS", c->remote_addr);
+	size_t n = bufio_buffered(&c->reader);
+	struct stream *tls = stream_tls_new(
+		c->stream, &c->nsqd->tls_config->server, pending(c), n, TLS_HANDSHAKE_TIMEOUT, err);
+	if (!tls)
+		return -1;
+	use_stream_locked(c, tls);
+	c->tls_info = stream_tls_info(tls);
+	atomic_store(&c->tls, true);
+	return send_locked(c, FRAME_TYPE_RESPONSE, "OK", 2, true, err);
 }
 
 /* UpgradeSnappy, with its OK */
@@ -545,6 +607,8 @@ int client_v2_upgrade(struct client_v2 *c, const struct client_v2_upgrade *u, co
 {
 	mutex_lock(&c->write_lock);
 	int rc = send_locked(c, FRAME_TYPE_RESPONSE, response, len, true, err);
+	if (rc == 0 && u->tls_v1)
+		rc = upgrade_tls_locked(c, err);
 	if (rc == 0 && u->snappy)
 		rc = upgrade_snappy_locked(c, err);
 	if (rc == 0 && u->deflate)

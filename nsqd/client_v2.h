@@ -70,9 +70,12 @@ struct client_v2 {
 	_Atomic uint64_t requeue_count;
 	_Atomic int32_t state; /* enum client_state; io_loop writes */
 	_Atomic int32_t sample_rate;
+	_Atomic bool tls;
 	_Atomic bool deflate;
 	_Atomic bool snappy;
 
+	const struct stream_tls_info
+		*tls_info;   /* set before tls is; then immutable; borrowed from stream */
 	struct stream *base; /* immutable; the socket: what shuts down whatever is on top of it */
 	struct stream
 		*stream; /* the top, owned with all below; io_loop changes it under write_lock */
@@ -131,6 +134,9 @@ struct client_v2_stats {
 	int32_t sample_rate;
 	bool deflate;
 	bool snappy;
+	bool tls;
+	char tls_cipher_suite[48]; /* "" without TLS, as the next */
+	char tls_version[16];
 	/* As stock: at most one topic (the asked one, if any); pub_topic "" for none. */
 	char pub_topic[NAME_SIZE];
 	uint64_t pub_count;
@@ -138,6 +144,7 @@ struct client_v2_stats {
 
 /* What IDENTIFY has agreed on for the connection. */
 struct client_v2_upgrade {
+	bool tls_v1;
 	bool snappy; /* at most one of snappy and deflate */
 	bool deflate;
 	int deflate_level; /* 1 to 9 */
@@ -153,13 +160,16 @@ void client_v2_free(struct client_v2 *c);
  * range. Tells the pump. io_loop. */
 int client_v2_identify(struct client_v2 *c, const struct identify_data_v2 *data, struct err *err);
 
-/* Has it been upgraded to snappy or deflate? io_loop. */
+/* Has it been upgraded to TLS? To snappy or deflate? io_loop. */
+bool client_v2_is_tls(const struct client_v2 *c);
 bool client_v2_is_compressed(const struct client_v2 *c);
 /*
- * The response to IDENTIFY, and then UpgradeSnappy or UpgradeDeflate with an OK
- * through the new layer. All under write_lock, so that no heartbeat comes in
- * between, which the client could not read. What was read beyond IDENTIFY is the
- * new layer's first input. -1 with err set. io_loop.
+ * The response to IDENTIFY, and then UpgradeTLS, and UpgradeSnappy or
+ * UpgradeDeflate, each with an OK through the new layer. All under write_lock, so
+ * that no heartbeat comes in between, which the client could not read. What was
+ * read beyond IDENTIFY is the new layer's first input. Blocks for the TLS
+ * handshake, up to 5 s. -1 with err set: errors still go through the layers that
+ * there were. io_loop.
  */
 int client_v2_upgrade(struct client_v2 *c, const struct client_v2_upgrade *u, const void *response,
 	size_t len, struct err *err);

@@ -87,26 +87,12 @@ static void set_broadcast_ports(struct nsqd *n)
 		n->opts->broadcast_tcp_port = n->tcp_listener->port;
 }
 
-/*
- * Until there is TLS: who configures it must not get a daemon that talks in the
- * clear instead. (--tls-required and a client auth policy need a certificate, as
- * options_check sees to.)
- */
-static int refuse_tls(const struct options *o, struct err *err)
-{
-	if (!*o->tls_cert && !*o->tls_key)
-		return 0;
-	return err_set(
-		err, 0, "TLS is not supported yet: --tls-cert and --tls-key must not be set");
-}
-
 static int start(struct nsqd *n, struct err *err)
 {
 	n->data_dir_fd = dirlock_lock(nsqd_data_path(n), err);
 	if (n->data_dir_fd < 0)
 		return err_wrap(err, "failed to lock data-path: ");
-	if (options_check(n->opts, err) != 0 || refuse_tls(n->opts, err) != 0 ||
-		lg_start_writer(&n->lg, err) != 0)
+	if (options_check(n->opts, err) != 0 || lg_start_writer(&n->lg, err) != 0)
 		return -1;
 	if (tls_config_new(n->opts, &n->tls_config, err) != 0)
 		return err_wrap(err, "failed to build TLS config - ");

@@ -314,6 +314,16 @@ static int check_auth(
 		"AUTH failed for %s on \"%s\" \"%s\"", cmd, topic_name, channel_name);
 }
 
+/* enforceTLSPolicy, for all commands but IDENTIFY. */
+static int enforce_tls_policy(struct io_loop *l, struct param cmd)
+{
+	if (nsqd_get_opts(l->nsqd)->tls_required == TLS_NOT_REQUIRED || client_v2_is_tls(l->client))
+		return 0;
+	bad_param(l, NULL, "E_INVALID", "cannot ", cmd);
+	strbuf_adds(&l->error.text, " in current state (TLS required)");
+	return -1;
+}
+
 static bool may_answer_messages(const struct io_loop *l)
 {
 	int32_t state = atomic_load(&l->client->state);
@@ -368,8 +378,10 @@ static int negotiate(
 	struct io_loop *l, const struct identify_data_v2 *data, struct client_v2_upgrade *u)
 {
 	const struct options *opts = nsqd_get_opts(l->nsqd);
-	/* A second IDENTIFY finds the stream compressed: that stays as it is. */
+	/* A second IDENTIFY finds the stream encrypted or compressed: that stays as it is. */
 	bool may_compress = !client_v2_is_compressed(l->client);
+	u->tls_v1 =
+		l->nsqd->tls_config && data->tls_v1 && may_compress && !client_v2_is_tls(l->client);
 	int64_t level = 6;
 	u->deflate = opts->deflate_enabled && data->deflate && may_compress;
 	if (u->deflate && data->deflate_level > 0)
@@ -396,13 +408,13 @@ static void add_identify_response(
 	const struct client_v2 *c = l->client;
 	strbuf_addf(sb,
 		"{\"max_rdy_count\":%" PRId64 ",\"version\":\"%s\",\"max_msg_timeout\":%" PRId64
-		",\"msg_timeout\":%" PRId64 ",\"tls_v1\":false,\"deflate\":%s"
+		",\"msg_timeout\":%" PRId64 ",\"tls_v1\":%s,\"deflate\":%s"
 		",\"deflate_level\":%d,\"max_deflate_level\":%d,\"snappy\":%s"
 		",\"sample_rate\":%" PRId32 ",\"auth_required\":%s,\"output_buffer_size\":%d"
 		",\"output_buffer_timeout\":%" PRId64,
 		opts->max_rdy_count, NSQ_VERSION, to_ms(opts->max_msg_timeout),
-		to_ms(c->msg_timeout), json_bool(u->deflate), u->deflate_level,
-		opts->max_deflate_level, json_bool(u->snappy),
+		to_ms(c->msg_timeout), json_bool(u->tls_v1), json_bool(u->deflate),
+		u->deflate_level, opts->max_deflate_level, json_bool(u->snappy),
 		(int32_t)atomic_load(&c->sample_rate), json_bool(is_auth_enabled(l)),
 		c->output_buffer_size, to_ms(c->output_buffer_timeout));
 	topology_add_region_zone_json(sb, opts);
@@ -934,6 +946,8 @@ static int exec(struct io_loop *l, const struct params *p, struct err *err)
 	const struct command *cmd = find_command(p->v[0]);
 	/* What came before is answered before. */
 	if ((!cmd || cmd->exec != pub) && publish(l, err) != 0)
+		return -1;
+	if ((!cmd || cmd->exec != identify) && enforce_tls_policy(l, p->v[0]) != 0)
 		return -1;
 	if (!cmd)
 		return bad_param(l, NULL, "E_INVALID", "invalid command ", p->v[0]);

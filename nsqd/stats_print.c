@@ -78,9 +78,11 @@ static void print_client_json(struct strbuf *out, const struct client_v2_stats *
 		add_json_string(out, c->pub_topic);
 		strbuf_addf(out, ",\"count\":%" PRIu64 "}]", c->pub_count);
 	}
-	strbuf_adds(out, ",\"tls\":false,\"tls_cipher_suite\":\"\",\"tls_version\":\"\","
-			 "\"tls_negotiated_protocol\":\"\","
-			 "\"tls_negotiated_protocol_is_mutual\":false}");
+	/* No protocol is ever negotiated within TLS (ALPN); "mutual" is what Go says for all. */
+	strbuf_addf(out,
+		",\"tls\":%s,\"tls_cipher_suite\":\"%s\",\"tls_version\":\"%s\""
+		",\"tls_negotiated_protocol\":\"\",\"tls_negotiated_protocol_is_mutual\":%s}",
+		json_bool(c->tls), c->tls_cipher_suite, c->tls_version, json_bool(c->tls));
 }
 
 static void print_clients_json(struct strbuf *out, const struct client_v2_stats *clients, size_t n)

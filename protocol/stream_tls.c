@@ -549,6 +549,13 @@ static uint16_t cipher_suite_number(gnutls_session_t session)
 	return 0;
 }
 
+/* Has the peer sent nothing that is none of TLS? */
+static bool is_tls(const struct stream_tls *s)
+{
+	return s->first_record < 0 || s->first_record == HANDSHAKE_RECORD ||
+	       s->first_record == ALERT_RECORD;
+}
+
 /* What Go says of a handshake that ended with rc. */
 static void handshake_err(struct stream_tls *s, int rc, struct err *err)
 {
@@ -558,8 +565,7 @@ static void handshake_err(struct stream_tls *s, int rc, struct err *err)
 		*err = s->write_err;
 	else if (s->verify_err.msg[0])
 		err_set(err, 0, "%s", s->verify_err.msg);
-	else if (s->first_record >= 0 && s->first_record != HANDSHAKE_RECORD &&
-		 s->first_record != ALERT_RECORD)
+	else if (!is_tls(s))
 		err_set(err, 0, "tls: first record does not look like a TLS handshake");
 	else if (s->at_end)
 		err_set(err, 0, s->header_len == 0 ? "EOF" : "unexpected EOF");
@@ -579,7 +585,8 @@ static void handshake_err(struct stream_tls *s, int rc, struct err *err)
 /* Who can still be told is told, but not waited for. */
 static void send_alert(struct stream_tls *s, int rc)
 {
-	if (s->below_failed || s->write_failed || s->at_end || rc == GNUTLS_E_FATAL_ALERT_RECEIVED)
+	if (s->below_failed || s->write_failed || s->at_end || !is_tls(s) ||
+		rc == GNUTLS_E_FATAL_ALERT_RECEIVED)
 		return;
 	s->write_deadline_ns = clock_mono_ns() + ALERT_TIMEOUT;
 	if (s->verify_err.msg[0])

@@ -4,6 +4,7 @@ Each stands in for the socket: recv() gives decoded bytes (b'' at the end),
 sendall() encodes and sends at once. Only the standard library is used.
 """
 
+import ssl
 import struct
 import zlib
 
@@ -169,6 +170,63 @@ class Deflate(Layer):
             data = self.decoder.decompress(raw)
             if data or not raw:
                 return data
+
+
+class Tls(Layer):
+    """TLS as the client; the constructor does the handshake.
+
+    closed is set once the peer has said that it closes (close-notify); the
+    end of the layer below without it is told apart by that.
+    """
+
+    def __init__(self, below, context):
+        super().__init__(below)
+        self.closed = False
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.ssl = context.wrap_bio(self.incoming, self.outgoing)
+        self._until_done(self.ssl.do_handshake)
+
+    def _flush(self):
+        data = self.outgoing.read()
+        if data:
+            self.below.sendall(data)
+
+    def _until_done(self, call, *args):
+        while True:
+            try:
+                result = call(*args)
+                self._flush()
+                return result
+            except ssl.SSLWantReadError:
+                self._flush()
+                data = self.below.recv(65536)
+                if data:
+                    self.incoming.write(data)
+                else:
+                    self.incoming.write_eof()
+
+    def sendall(self, data):
+        data = memoryview(data)
+        while data:
+            data = data[self._until_done(self.ssl.write, data):]
+
+    def recv(self, size):
+        try:
+            data = self._until_done(self.ssl.read, size)
+        except ssl.SSLZeroReturnError:
+            data = b''
+        except ssl.SSLEOFError:
+            return b''
+        self.closed = self.closed or not data
+        return data
+
+    def close_notify(self):
+        """Say that no more will be sent."""
+        try:
+            self.ssl.unwrap()
+        except ssl.SSLWantReadError:
+            pass
+        self._flush()
 
 
 class Pending(Layer):

@@ -253,18 +253,6 @@ def test_a_flag_out_of_range_is_refused(new_nsqd, flag, text):
         in start_fails(daemon)
 
 
-@pytest.mark.ours(reason='it has TLS')
-@pytest.mark.parametrize('flags', [
-    ['--tls-cert=cert.pem', '--tls-key=key.pem'],
-    ['--tls-cert=cert.pem', '--tls-key=key.pem', '--tls-required'],
-    ['--tls-key=key.pem', '--tls-client-auth-policy=require-verify']])
-def test_who_asks_for_tls_does_not_get_a_daemon_without(new_nsqd, flags):
-    daemon = new_nsqd(*flags, start=False)
-    assert (' FATAL: failed to instantiate nsqd - TLS is not supported yet: '
-            '--tls-cert and --tls-key must not be set\n') \
-        in start_fails(daemon)
-
-
 def test_version_is_printed_to_stdout():
     run = subprocess.run([binary(), '--version'], capture_output=True,
                          text=True, timeout=DEADLINE)
