@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * CRC-32C (Go: hash/crc32). Any thread. On x86-64 with SSE 4.2 by the crc32
- * instruction, eight bytes at a time; elsewhere by tables, also eight at a time.
+ * CRC-32C (Go: hash/crc32). Any thread. On x86-64 with SSE 4.2 and PCLMULQDQ by
+ * the crc32 instruction, eight bytes at a time and, as Go does, three of them at
+ * once; elsewhere by tables, also eight at a time.
  */
 #include "common/crc32c.h"
 
 #include <pthread.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #define POLYNOMIAL 0x82f63b78u /* reflected */
 
@@ -48,15 +52,72 @@ uint32_t crc32c_portable(uint32_t crc, const void *data, size_t len)
 }
 
 #if defined(__x86_64__)
-__attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(
+/*
+ * One crc32 takes three cycles, but one can begin in each: so three strips of
+ * STRIP bytes that lie side by side are gone through at once. Their remainders are put
+ * together by carry-less multiplication: behind the first there are two more
+ * strips, behind the second one, and n zero bytes are a multiplication by x^8n.
+ */
+#define STRIP ((size_t)1024)
+
+/* x^(16 STRIP - 33) and x^(8 STRIP - 33), reflected. Written once, by build_shifts. */
+static uint32_t two_strips, one_strip;
+static pthread_once_t shifts_once = PTHREAD_ONCE_INIT;
+
+static uint32_t power_of_x(size_t n)
+{
+	uint32_t r = 0x80000000u; /* 1 */
+	for (; n > 0; n--)
+		r = (r >> 1) ^ ((r & 1) ? POLYNOMIAL : 0);
+	return r;
+}
+
+/*
+ * 33 less than it takes: the product of two reflected numbers is one short, and
+ * crc32 multiplies by x^32.
+ */
+static void build_shifts(void)
+{
+	two_strips = power_of_x(16 * STRIP - 33);
+	one_strip = power_of_x(8 * STRIP - 33);
+}
+
+static uint64_t word_at(const unsigned char *p)
+{
+	uint64_t word;
+	memcpy(&word, p, sizeof(word));
+	return word;
+}
+
+__attribute__((target("sse4.2,pclmul"))) static uint64_t shift(uint64_t r, uint32_t by)
+{
+	__m128i product = _mm_clmulepi64_si128(
+		_mm_cvtsi64_si128((int64_t)r), _mm_cvtsi64_si128((int64_t)by), 0);
+	return __builtin_ia32_crc32di(0, (uint64_t)_mm_cvtsi128_si64(product));
+}
+
+__attribute__((target("sse4.2,pclmul"))) static uint64_t three_strips(
+	uint64_t r, const unsigned char *p)
+{
+	uint64_t second = 0, third = 0;
+	for (size_t i = 0; i < STRIP; i += 8) {
+		r = __builtin_ia32_crc32di(r, word_at(p + i));
+		second = __builtin_ia32_crc32di(second, word_at(p + STRIP + i));
+		third = __builtin_ia32_crc32di(third, word_at(p + 2 * STRIP + i));
+	}
+	return shift(r, two_strips) ^ shift(second, one_strip) ^ third;
+}
+
+__attribute__((target("sse4.2,pclmul"))) static uint32_t crc32c_sse42(
 	uint32_t crc, const unsigned char *p, size_t len)
 {
 	uint64_t r = (uint32_t)~crc;
-	for (; len >= 8; p += 8, len -= 8) {
-		uint64_t word;
-		memcpy(&word, p, sizeof(word));
-		r = __builtin_ia32_crc32di(r, word);
-	}
+	if (len >= 3 * STRIP)
+		pthread_once(&shifts_once, build_shifts);
+	for (; len >= 3 * STRIP; p += 3 * STRIP, len -= 3 * STRIP)
+		r = three_strips(r, p);
+	for (; len >= 8; p += 8, len -= 8)
+		r = __builtin_ia32_crc32di(r, word_at(p));
 	for (; len > 0; p++, len--)
 		r = __builtin_ia32_crc32qi((uint32_t)r, *p);
 	return ~(uint32_t)r;
@@ -66,7 +127,7 @@ __attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(
 uint32_t crc32c(uint32_t crc, const void *data, size_t len)
 {
 #if defined(__x86_64__)
-	if (__builtin_cpu_supports("sse4.2"))
+	if (__builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("pclmul"))
 		return crc32c_sse42(crc, data, len);
 #endif
 	return crc32c_portable(crc, data, len);

@@ -45,11 +45,35 @@ static void test_both_ways_agree_at_every_length_and_in_parts(void **state)
 	}
 }
 
+/* Long enough for what is done several at a time, and for a rest. */
+static void test_both_ways_agree_on_long_data(void **state)
+{
+	enum { MAX = 70000 };
+	unsigned char *data = malloc(MAX);
+	uint32_t x = 1;
+
+	(void)state;
+	for (size_t i = 0; i < MAX; i++) {
+		x = x * 1664525u + 1013904223u;
+		data[i] = (unsigned char)(x >> 24);
+	}
+	for (size_t n = 3000; n <= MAX; n += 331) {
+		uint32_t whole = crc32c(0, data, n);
+
+		assert_int_equal(whole, crc32c_portable(0, data, n));
+		assert_int_equal(whole, crc32c(crc32c(0, data, 1001), data + 1001, n - 1001));
+	}
+	for (size_t n = 3070; n <= 3090; n++)
+		assert_int_equal(crc32c(7, data + 1, n), crc32c_portable(7, data + 1, n));
+	free(data);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_vectors_of_rfc_3720),
 		cmocka_unit_test(test_both_ways_agree_at_every_length_and_in_parts),
+		cmocka_unit_test(test_both_ways_agree_on_long_data),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
