@@ -33,10 +33,8 @@ bench: $(BENCH) $(OURS) $(STOCK_DIR)/nsqd ## measure against stock (ROW=name|gro
 bench-null: $(BENCH) $(OURS) ## print the limits of the load generator
 	@$(BENCH_RUN) --null
 
-SMOKE_TRANSPORTS := sub-snappy,sub-deflate,mpub-snappy,mpub-deflate
-
 bench-smoke: $(BENCH) $(OURS) ## short runs on our daemon alone, for the counts
-	@$(BENCH_RUN) --no-stock --pairs=1 --scale=0.02 --row=memory,disk,latency,$(SMOKE_TRANSPORTS)
+	@$(BENCH_RUN) --no-stock --pairs=1 --scale=0.02 --row=memory,disk,transport,latency
 
 # perf follows frame pointers, so this daemon is built with them.
 profile: $(BENCH) ## profile our daemon under one row (ROW=name), to build/profile-ROW.txt
