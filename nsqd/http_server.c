@@ -32,7 +32,9 @@
 #include "common/lock.h"
 #include "common/xalloc.h"
 #include "nsqd/http.h"
+#include "nsqd/https.h"
 #include "nsqd/nsqd.h"
+#include "nsqd/tls_config.h"
 #include "protocol/tcp_server.h"
 
 /* Handlers keep little on the stack; sanitizers need several times that. */
@@ -41,6 +43,9 @@
 #else
 #define STACK_SIZE ((size_t)192 * 1024)
 #endif
+
+/* A handshake computes with big numbers, some of them on the stack. */
+#define TLS_STACK_SIZE (STACK_SIZE + (size_t)192 * 1024)
 
 /* libmicrohttpd's buffer per connection: bounds the head of a request, and is what a body is read through. */
 #define CONNECTION_MEMORY ((size_t)32 * 1024)
@@ -67,7 +72,8 @@
 struct http_server {
 	struct nsqd *nsqd;             /* immutable */
 	const char *proto;             /* immutable; "HTTP", "HTTPS" */
-	bool tls_enabled;              /* immutable */
+	const struct tls_config *tls;  /* immutable; NULL: HTTP */
+	struct handshakes *handshakes; /* immutable; NULL likewise */
 	bool tls_required;             /* immutable */
 	struct tcp_listener listener;  /* immutable until free */
 	struct tcp_server_loop loop;   /* its own synchronisation */
@@ -95,6 +101,7 @@ struct conn {
 	struct conn *prev, *next;    /* guarded by conns_lock */
 	struct http_server *server;  /* immutable */
 	int fd;                      /* immutable; libmicrohttpd's, open while we are in conns */
+	struct handshake *handshake; /* immutable; NULL: HTTP */
 	char remote_addr[128];       /* immutable */
 	_Atomic int64_t last_active; /* monotonic */
 	_Atomic bool handling;       /* in a handler: makes no room */
@@ -373,7 +380,7 @@ static enum MHD_Result finish_request(struct conn *c, struct MHD_Connection *mc)
 	atomic_store(&c->handling, true);
 	atomic_fetch_add(&c->server->answering, 1);
 	c->counted = true;
-	if (c->server->tls_required && !c->server->tls_enabled)
+	if (c->server->tls_required && !c->server->tls)
 		return respond_tls_required(c, mc);
 	if (c->bad_request)
 		return respond_bad_request(c, mc);
@@ -439,11 +446,13 @@ static enum MHD_Result begin_request(
 	c->http_1_0 = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
 	if (!c->adopted) {
 		char name[160];
-		snprintf(name, sizeof(name), "http:%s", c->remote_addr);
+		snprintf(name, sizeof(name), "%s:%s", c->server->tls ? "https" : "http",
+			c->remote_addr);
 		gothread_adopt(name);
 		c->adopted = true;
 	}
-	if (atomic_load(&c->server->stopping))
+	if (atomic_load(&c->server->stopping) ||
+		(c->handshake && !handshake_succeeded(c->handshake)))
 		return MHD_NO;
 	route_request(c);
 	req->content_length = content_length(mc);
@@ -586,6 +595,11 @@ static void connection_started(struct http_server *s, struct MHD_Connection *mc,
 	atomic_init(&c->last_active, clock_mono_ns());
 	c->req.nsqd = s->nsqd;
 	c->req.remote_addr = c->remote_addr;
+	if (s->tls) {
+		void *session = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_GNUTLS_SESSION)
+					->tls_session;
+		c->handshake = handshake_new(s->handshakes, session, c->fd, c->remote_addr);
+	}
 	*socket_cls = c;
 	mutex_lock(&s->conns_lock);
 	DL_APPEND(s->conns, c);
@@ -599,6 +613,7 @@ static void connection_closed(struct http_server *s, struct conn *c)
 	DL_DELETE(s->conns, c);
 	s->n_conns--;
 	mutex_unlock(&s->conns_lock);
+	handshake_free(c->handshake);
 	CHECK(!c->req.message); /* request_completed comes first */
 	strbuf_free(&c->uri);
 	strbuf_free(&c->path);
@@ -666,6 +681,8 @@ static void log_mhd(void *cls, const char *fmt, va_list ap)
 {
 	struct http_server *s = cls;
 	struct strbuf text = STRBUF_INIT;
+	if (handshake_complaint())
+		return;
 	strbuf_vaddf(&text, fmt, ap);
 	while (text.len > 0 && text.data[text.len - 1] == '\n')
 		text.data[--text.len] = '\0';
@@ -681,25 +698,27 @@ static _Noreturn void mhd_panic(void *cls, const char *file, unsigned int line, 
 	check_failed(file, (int)line, "libmicrohttpd: %s", reason ? reason : "");
 }
 
-static size_t connection_limit(void)
+/* HTTPS has half as many, so that both together leave some for the rest. */
+static size_t connection_limit(bool tls)
 {
 	struct rlimit files;
 	size_t n = MAX_CONNECTIONS;
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur / 2 < n)
 		n = (size_t)files.rlim_cur / 2;
+	n = tls ? n / 2 : n;
 	return n < MIN_CONNECTIONS ? MIN_CONNECTIONS : n;
 }
 
-struct http_server *http_server_new(
-	struct nsqd *n, const char *address, bool tls_enabled, bool tls_required, struct err *err)
+struct http_server *http_server_new(struct nsqd *n, const char *address,
+	const struct tls_config *tls, bool tls_required, struct err *err)
 {
 	struct http_server *s = xcalloc(1, sizeof(*s));
 	s->nsqd = n;
-	s->proto = tls_enabled ? "HTTPS" : "HTTP";
-	s->tls_enabled = tls_enabled;
+	s->proto = tls ? "HTTPS" : "HTTP";
+	s->tls = tls;
 	s->tls_required = tls_required;
-	s->max_conns = connection_limit();
-	if ((tls_enabled ? tcp_listen_no_unix : tcp_listen)(&s->listener, address, err) != 0) {
+	s->max_conns = connection_limit(tls != NULL);
+	if ((tls ? tcp_listen_no_unix : tcp_listen)(&s->listener, address, err) != 0) {
 		free(s);
 		return NULL;
 	}
@@ -712,6 +731,8 @@ struct http_server *http_server_new(
 	}
 	mutex_init(&s->conns_lock, RANK_LEAF);
 	wait_group_init(&s->wait_group);
+	if (tls)
+		s->handshakes = handshakes_new(&tls->server, &n->lg);
 	s->answered_chan = chan_new(0, 1);
 	s->ok = new_response(NULL, "OK", 2, MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, true);
 	s->empty = new_response(NULL, "", 0, MHD_RESPMEM_PERSISTENT, NULL, true);
@@ -731,23 +752,38 @@ static void accept_loop(void *arg)
 	kill(getpid(), SIGTERM);
 }
 
-int http_server_start(struct http_server *s, struct err *err)
+/* Its threads, which wait for what we give it. */
+static struct MHD_Daemon *start_daemon(struct http_server *s)
 {
-	const unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
-			       MHD_USE_POLL | MHD_USE_ITC | MHD_USE_NO_LISTEN_SOCKET |
-			       MHD_USE_ERROR_LOG;
+	unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
+			 MHD_USE_POLL | MHD_USE_ITC | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG;
+	struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+	struct MHD_OptionItem tls[] = {
+		{MHD_OPTION_HTTPS_MEM_CERT, 0, s->tls ? s->tls->cert_pem : NULL},
+		{MHD_OPTION_HTTPS_MEM_KEY, 0, s->tls ? s->tls->key_pem : NULL},
+		{MHD_OPTION_HTTPS_PRIORITIES, 0, s->tls ? s->tls->priority : NULL},
+		{MHD_OPTION_TLS_NO_ALPN, 1, NULL}, /* stock offers no protocols */
+		{MHD_OPTION_END, 0, NULL},
+	};
 	MHD_set_panic_func(mhd_panic, NULL);
-	s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle_access, s,
+	return MHD_start_daemon(flags | (s->tls ? MHD_USE_TLS : 0), 0, NULL, NULL, handle_access, s,
 		MHD_OPTION_EXTERNAL_LOGGER, log_mhd, s, MHD_OPTION_NOTIFY_CONNECTION,
 		notify_connection, s, MHD_OPTION_NOTIFY_COMPLETED, request_completed, s,
 		MHD_OPTION_URI_LOG_CALLBACK, handle_uri, s, MHD_OPTION_UNESCAPE_CALLBACK,
 		leave_escaped, s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
-		MHD_OPTION_CONNECTION_LIMIT, UINT_MAX, MHD_OPTION_THREAD_STACK_SIZE, STACK_SIZE,
+		MHD_OPTION_CONNECTION_LIMIT, UINT_MAX, MHD_OPTION_THREAD_STACK_SIZE,
+		s->tls ? TLS_STACK_SIZE : STACK_SIZE, MHD_OPTION_ARRAY, s->tls ? tls : none,
 		MHD_OPTION_END);
+}
+
+int http_server_start(struct http_server *s, struct err *err)
+{
+	s->daemon = start_daemon(s);
 	if (!s->daemon)
 		return err_set(err, 0, "%s: libmicrohttpd cannot start a thread", s->proto);
-	const char *name = s->tls_enabled ? "https" : "http";
-	if (wait_group_wrap(&s->wait_group, name, accept_loop, s, err) != 0) {
+	const char *name = s->tls ? "https" : "http";
+	if ((s->tls && handshakes_start(s->handshakes, err) != 0) ||
+		wait_group_wrap(&s->wait_group, name, accept_loop, s, err) != 0) {
 		MHD_stop_daemon(s->daemon);
 		s->daemon = NULL;
 		return -1;
@@ -781,6 +817,8 @@ void http_server_stop(struct http_server *s)
 	/* Who comes now is told so, instead of waiting until the daemon has ended. */
 	tcp_listener_close(&s->listener);
 	wait_for_answers(s);
+	if (s->handshakes)
+		handshakes_stop(s->handshakes);
 	MHD_stop_daemon(s->daemon);
 	s->daemon = NULL;
 }
@@ -793,6 +831,9 @@ void http_server_free(struct http_server *s)
 	MHD_destroy_response(s->ok);
 	MHD_destroy_response(s->empty);
 	MHD_destroy_response(s->plain_ok);
+	if (s->handshakes)
+		handshakes_stop(s->handshakes);
+	handshakes_free(s->handshakes);
 	tcp_server_destroy(&s->loop);
 	tcp_listener_close(&s->listener);
 	wait_group_destroy(&s->wait_group);

@@ -19,14 +19,15 @@
 
 struct nsqd;
 struct http_server;
+struct tls_config;
 
 /*
- * Listens on address. tls_enabled: this is the HTTPS server (issue 5 brings its
- * key); tls_required: without tls_enabled, every answer is 403 TLS_REQUIRED.
+ * Listens on address. tls, borrowed until free: this is the HTTPS server, and not
+ * on a unix socket; tls_required: without tls, every answer is 403 TLS_REQUIRED.
  * NULL with err set to Go's text of net.Listen.
  */
-struct http_server *http_server_new(
-	struct nsqd *n, const char *address, bool tls_enabled, bool tls_required, struct err *err);
+struct http_server *http_server_new(struct nsqd *n, const char *address,
+	const struct tls_config *tls, bool tls_required, struct err *err);
 /* Serves; logs "HTTP: listening on ADDR". -1 with err set: no thread. Once. */
 int http_server_start(struct http_server *s, struct err *err);
 /*

@@ -71,9 +71,19 @@ static int listen_http(struct nsqd *n, struct err *err)
 	if (!*n->opts->http_address)
 		return 0;
 	n->http_server = http_server_new(
-		n, n->opts->http_address, false, n->opts->tls_required == TLS_REQUIRED, err);
+		n, n->opts->http_address, NULL, n->opts->tls_required == TLS_REQUIRED, err);
 	if (!n->http_server)
 		return err_wrap(err, "listen (%s) failed - ", n->opts->http_address);
+	return 0;
+}
+
+static int listen_https(struct nsqd *n, struct err *err)
+{
+	if (!n->tls_config || !*n->opts->https_address)
+		return 0;
+	n->https_server = http_server_new(n, n->opts->https_address, n->tls_config, true, err);
+	if (!n->https_server)
+		return err_wrap(err, "listen (%s) failed - ", n->opts->https_address);
 	return 0;
 }
 
@@ -101,7 +111,7 @@ static int start(struct nsqd *n, struct err *err)
 	nsqd_logf(n, LG_INFO, "%s", VERSION_STRING);
 	nsqd_logf(n, LG_INFO, "%s", PRODUCT_STRING);
 	nsqd_logf(n, LG_INFO, "ID: %lld", (long long)n->opts->id);
-	if (listen_tcp(n, err) != 0 || listen_http(n, err) != 0)
+	if (listen_tcp(n, err) != 0 || listen_http(n, err) != 0 || listen_https(n, err) != 0)
 		return -1;
 	set_broadcast_ports(n);
 	options_expand_statsd_prefix(n->opts);
@@ -187,7 +197,9 @@ int nsqd_main(struct nsqd *n, struct err *err)
 			wait_group_wrap(&n->wait_group, "statsd", statsd_loop, n, err) != 0) ||
 		wait_group_wrap(&n->tcp_group, "tcp", tcp_loop, n, err) != 0)
 		return -1;
-	return n->http_server ? http_server_start(n->http_server, err) : 0;
+	if (n->http_server && http_server_start(n->http_server, err) != 0)
+		return -1;
+	return n->https_server ? http_server_start(n->https_server, err) : 0;
 }
 
 /* Nobody new comes in, and everybody who is there goes: when it returns, no client and no handler is left. */
@@ -199,6 +211,8 @@ static void disconnect_everybody(struct nsqd *n)
 	tcp_listener_close(n->tcp_listener);
 	if (n->http_server)
 		http_server_stop(n->http_server);
+	if (n->https_server)
+		http_server_stop(n->https_server);
 }
 
 /* The topics that are still to be closed: each thread takes the next one. */

@@ -493,7 +493,10 @@ int tls_server_verify_client(const struct tls_server *s, gnutls_session_t sessio
 		return 0;
 	const gnutls_datum_t *der = gnutls_certificate_get_peers(session, &n);
 	if (!der || n == 0)
-		return err_set(err, GNUTLS_A_CERTIFICATE_REQUIRED,
+		return err_set(err,
+			gnutls_protocol_get_version(session) == GNUTLS_TLS1_3
+				? GNUTLS_A_CERTIFICATE_REQUIRED
+				: GNUTLS_A_HANDSHAKE_FAILURE,
 			"tls: client didn't provide a certificate");
 	if (s->client_auth == TLS_REQUIRE_AND_VERIFY_CLIENT_CERT)
 		return verify_chain(s, der, n, err);
