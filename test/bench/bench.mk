@@ -24,9 +24,9 @@ $(BENCH): $(BENCH_OBJ) $(LIBOBJ)
 # the rows of any other run there instead.
 BENCH_WRITE := $(if $(or $(WRITE),$(filter all,$(ROW))),--write=docs/benchmarks.md)
 
-CHECKS    += bench-smoke
+CHECKS    += bench-smoke bench-smoke-thread
 
-.PHONY: bench bench-null bench-smoke profile
+.PHONY: bench bench-null bench-smoke bench-smoke-thread profile
 bench: $(BENCH) $(OURS) $(STOCK_DIR)/nsqd ## measure against stock (ROW=name|group|all PAIRS=5 WRITE=1)
 	$(BENCH_RUN) --stock=$(STOCK_DIR)/nsqd --pairs=$(PAIRS) $(BENCH_WRITE)
 
@@ -35,6 +35,13 @@ bench-null: $(BENCH) $(OURS) ## print the limits of the load generator
 
 bench-smoke: $(BENCH) $(OURS) ## short runs on our daemon alone, for the counts
 	@$(BENCH_RUN) --no-stock --pairs=1 --scale=0.02 --row=memory,disk,transport,latency
+
+# A race ends the daemon, and so the run.
+bench-smoke-thread: $(BENCH) ## the same over TLS, snappy and deflate, under ThreadSanitizer
+	@$(MAKE) --no-print-directory SANITIZE=thread $(ROOT)/thread/nsqd
+	@TSAN_OPTIONS='halt_on_error=1 exitcode=66 second_deadlock_stack=1' \
+		$(BENCH_RUN) --ours=$(ROOT)/thread/nsqd --no-stock --pairs=1 --scale=0.05 \
+		--row=sub-tls-snappy,sub-deflate,mpubsub-tls-snappy
 
 # perf follows frame pointers, so this daemon is built with them.
 profile: $(BENCH) ## profile our daemon under one row (ROW=name), to build/profile-ROW.txt

@@ -91,6 +91,8 @@ ROWS = [
     _rate("mpub-tls-snappy", "transport",
           "MPUB of 200 over TLS and snappy, 2 connections, 2 outstanding", 3_000_000,
           f"{_MPUB} --tls --snappy"),
+    _rate("mpubsub-tls-snappy", "transport", "MPUB x2 and SUB x2 at once over TLS and snappy",
+          1_000_000, "mpubsub --conns 2 --outstanding 2 --subs 2 --tls --snappy"),
     _rate("body-20", "body", "PUB and SUB, bodies of 20 B", 800_000,
           f"{_BODY} --outstanding 64 --size 20"),
     _rate("body-200", "body", "PUB and SUB, bodies of 200 B", 800_000,

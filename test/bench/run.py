@@ -267,7 +267,7 @@ def run_row(opts, row):
             if binary is None or any("failed" in r for r in results[side]):
                 continue
             results[side].append(run_once(opts, row, binary))
-            print(f"  {row.name:16}{side:6} {report.brief(row, results[side][-1])}",
+            print(f"  {row.name:19}{side:6} {report.brief(row, results[side][-1])}",
                   file=sys.stderr, flush=True)
     return results
 
@@ -282,9 +282,9 @@ def print_transport_limits(opts):
             continue
         r = run_once(opts, row, opts.ours)
         if "failed" in r:
-            print(f"  {row.name:16}failed: {r['failed']}")
+            print(f"  {row.name:19}failed: {r['failed']}")
         else:
-            print(f"  {row.name:16}{1e6 / r['gen_us']:12,.0f}/s {r['gen_us']:8.3f} us "
+            print(f"  {row.name:19}{1e6 / r['gen_us']:12,.0f}/s {r['gen_us']:8.3f} us "
                   f"{r['cpu_us']:8.3f} us")
 
 
@@ -301,9 +301,9 @@ def run_null(opts):
             load += ["--subs", "1"]
         r = generate(opts.bench, load, max(int(row.total * opts.scale), 200))
         if row.kind == "latency":
-            print(f"  {row.name:16}{r['sent_p50_us']:8.0f} us p50 {r['sent_p99_us']:8.0f} us p99")
+            print(f"  {row.name:19}{r['sent_p50_us']:8.0f} us p50 {r['sent_p99_us']:8.0f} us p99")
         else:
-            print(f"  {row.name:16}{r['rate']:12,.0f}/s {r['gen_us']:8.3f} us")
+            print(f"  {row.name:19}{r['rate']:12,.0f}/s {r['gen_us']:8.3f} us")
     print_transport_limits(opts)
 
 
