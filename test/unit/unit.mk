@@ -9,6 +9,9 @@ $(BUILD)/test/unit/%: $(BUILD)/obj/test/unit/%.o $(LIBOBJ)
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
+# Kept: make would remove them as steps on the way, and compile them again.
+.SECONDARY: $(UNIT_SRC:%.c=$(BUILD)/obj/%.o)
+
 -include $(UNIT_SRC:%.c=$(BUILD)/obj/%.d)
 
 .PHONY: unit unit-thread unit-address
