@@ -35,7 +35,7 @@
 
 static void channel_free(struct channel *c)
 {
-	CHECK(c->clients == NULL && c->hand_count == 0);
+	CHECK(c->clients == NULL && c->parked == NULL && c->hand_count == 0);
 	message_drain_chan(c->memory_msg_chan);
 	in_flight_pqueue_clear(&c->in_flight);
 	in_flight_pqueue_clear(&c->deferred);
@@ -47,6 +47,7 @@ static void channel_free(struct channel *c)
 	chan_free(c->exit_chan);
 	chan_free(c->update_chan);
 	chan_free(c->updated_chan);
+	chan_free(c->parked_chan);
 	wait_group_destroy(&c->wait_group);
 	rwlock_destroy(&c->exit_lock);
 	rwlock_destroy(&c->lock);
@@ -111,6 +112,7 @@ struct channel *channel_new(struct topic *t, const char *name, struct err *err)
 	c->exit_chan = chan_new(0, 0);
 	c->update_chan = chan_new(sizeof(enum channel_update), 0);
 	c->updated_chan = chan_new(0, 0);
+	c->parked_chan = chan_new(0, 1);
 	wait_group_init(&c->wait_group);
 	if (opts->n_e2e_processing_latency_percentiles > 0)
 		c->e2e_processing_latency_stream =

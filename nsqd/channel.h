@@ -65,6 +65,12 @@ struct channel {
 	_Atomic size_t hand_count; /* written by the pump only */
 	bool hand_is_backends;     /* the pump's own, then exit's: where it came from */
 
+	/* Consumers that are parked (netpoll.h) with room for messages, the longest first; guarded
+	 * by netpoll.lock. Their room in all is demand, as of those that wait in person. */
+	struct client_v2 *parked;
+	_Atomic size_t parked_room; /* written under netpoll.lock */
+	struct chan *parked_chan;   /* immutable; capacity 1: the pump is to look at these again */
+
 	struct mutex in_flight_lock;
 	struct in_flight_pqueue in_flight; /* guarded by in_flight_lock */
 	struct mutex deferred_lock;
@@ -151,6 +157,13 @@ int channel_add_client(struct channel *c, struct client_v2 *client, struct err *
 /* RemoveClient: after this the channel does not know the client any more. Deletes an ephemeral channel
  * that has lost its last one (and then blocks until its pump has ended). */
 void channel_remove_client(struct channel *c, struct client_v2 *client);
+
+/* A consumer does not wait for messages any more: if others are parked, the pump may have to call them. */
+static inline void channel_consumer_is_full(struct channel *c)
+{
+	if (atomic_load(&c->parked_room) > 0)
+		chan_try_send_n(c->parked_chan, NULL, 1);
+}
 
 /* --- operators --------------------------------------------------------------------------------- */
 

@@ -9,12 +9,14 @@
  * operators see: the depth, what spills to disk, what a #ephemeral channel
  * drops. So it takes only while a consumer is parked on one of them, and only as
  * many as those have room for; otherwise its sources are NULL and it waits for
- * demand. What it holds ("in hand") counts as depth, and goes back to the queue
+ * demand. (A consumer that is parked counts as one that waits, and is called
+ * when there is something for it; see netpoll.h.) What it holds ("in hand") counts as depth, and goes back to the queue
  * when the channel is paused or the consumer that asked has left.
  */
 #include <string.h>
 
 #include "nsqd/channel_internal.h"
+#include "nsqd/netpoll.h"
 #include "nsqd/nsqd.h"
 
 /* What the nearest of the consumers that wait have room for: the others are not asked before. */
@@ -33,8 +35,23 @@ static size_t room_of_consumers(struct channel *c)
 {
 	if (channel_is_paused(c))
 		return 0;
-	size_t room = demand(c);
-	return room < CHANNEL_BATCH ? room : CHANNEL_BATCH;
+	size_t room = demand(c), parked = atomic_load(&c->parked_room);
+	room = room < CHANNEL_BATCH ? room : CHANNEL_BATCH;
+	return parked < CHANNEL_BATCH - room ? room + parked : CHANNEL_BATCH;
+}
+
+/*
+ * Calls parked consumers for what is in hand and those that wait have no room
+ * for; at least for so many messages: so that each batch makes one more wait,
+ * and the busiest do not get everything.
+ */
+static void call_parked(struct channel *c, size_t least)
+{
+	if (atomic_load(&c->parked_room) == 0 || c->hand_count == 0 || channel_is_paused(c))
+		return;
+	size_t waiting = demand(c);
+	size_t missing = c->hand_count > waiting ? c->hand_count - waiting : 0;
+	netpoll_call(c->nsqd->netpoll, c, missing > least ? missing : least);
 }
 
 /* The first n messages have left the hand. */
@@ -127,7 +144,7 @@ static bool hand_to_near(struct channel *c)
 /* The next select: what is in hand is offered; else, with demand, more is taken. False: exit. */
 static bool pump_once(struct channel *c)
 {
-	enum { MEMORY, BACKEND, UPDATE, EXIT, CLIENTS };
+	enum { MEMORY, BACKEND, UPDATE, PARKED, EXIT, CLIENTS };
 	enum channel_update update;
 	if (c->topology_aware && !channel_is_paused(c) && hand_to_near(c))
 		return true;
@@ -141,6 +158,7 @@ static bool pump_once(struct channel *c)
 	cases[MEMORY] = chan_case_recv_n(memory, c->hand, room);
 	cases[BACKEND] = chan_case_recv_n(backend, c->hand, room);
 	cases[UPDATE] = chan_case_recv(c->update_chan, &update);
+	cases[PARKED] = chan_case_recv(c->parked_chan, NULL);
 	cases[EXIT] = chan_case_recv(c->exit_chan, NULL);
 	/* Held while paused is only what the disk refuses to take back. */
 	for (int i = 0; i < N_CLOSENESS && !room && !channel_is_paused(c); i++) {
@@ -155,9 +173,14 @@ static bool pump_once(struct channel *c)
 	case BACKEND:
 		c->hand_is_backends = chosen == BACKEND;
 		atomic_store(&c->hand_count, cases[chosen].n);
+		call_parked(c, 1);
 		break;
 	case UPDATE:
 		obey(c, update);
+		call_parked(c, 0);
+		break;
+	case PARKED:
+		call_parked(c, 0);
 		break;
 	case EXIT:
 		return false;

@@ -64,6 +64,7 @@ struct client_v2 *client_v2_new(struct nsqd *n, struct stream *take_stream, cons
 	c->exit_chan = chan_new(0, 0);
 	c->identify_event_chan = chan_new(sizeof(struct identify_event), 1);
 	c->sub_event_chan = chan_new(sizeof(struct channel *), 1);
+	c->park_chan = chan_new(0, 0);
 	wait_group_init(&c->wait_group);
 	return c;
 }
@@ -92,6 +93,7 @@ void client_v2_free(struct client_v2 *c)
 	chan_free(c->exit_chan);
 	chan_free(c->identify_event_chan);
 	chan_free(c->sub_event_chan);
+	chan_free(c->park_chan);
 	wait_group_destroy(&c->wait_group);
 	free(c);
 }
@@ -528,6 +530,14 @@ int client_v2_write(struct client_v2 *c, const void *frames, size_t len, struct 
 	return rc;
 }
 
+void client_v2_give_buffers_back(struct client_v2 *c)
+{
+	bufio_reader_give_back(&c->reader);
+	mutex_lock(&c->write_lock);
+	bufio_writer_give_back(&c->writer);
+	mutex_unlock(&c->write_lock);
+}
+
 int client_v2_flush(struct client_v2 *c, struct err *err)
 {
 	int rc = 0;
@@ -555,6 +565,7 @@ static void use_stream_locked(struct client_v2 *c, struct stream *take_stream)
 {
 	c->stream = take_stream;
 	bufio_reader_reset(&c->reader, take_stream);
+	c->reader.idle_ns = 0; /* a layer may hold input of which its socket knows nothing */
 	bufio_writer_reset(&c->writer, take_stream, (size_t)c->output_buffer_size);
 }
 

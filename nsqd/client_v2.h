@@ -46,6 +46,34 @@ struct identify_event {
 	struct topology topology;
 };
 
+/*
+ * The state of a client's message pump. The pump's own while it has a thread;
+ * while the client is parked (netpoll.h), netpoll's.
+ */
+struct message_pump {
+	struct client_v2 *client;    /* NULL: has not been started yet */
+	struct channel *sub_channel; /* borrowed: the client keeps it until the pump is joined */
+	struct chan *sub_event_chan; /* NULL once used, as is the next */
+	struct chan *identify_event_chan;
+	struct ticker output_buffer_ticker;
+	struct ticker heartbeat_ticker;
+	int64_t msg_timeout;
+	int32_t sample_rate;
+	struct topology topology;
+	bool flushed;
+};
+
+/* Where netpoll keeps a client that is parked. All guarded by netpoll.lock. */
+struct parked {
+	UT_hash_handle hh;             /* netpoll.parked, by id */
+	int64_t deadline_ns;           /* heartbeat, or end of its patience; 0: none */
+	size_t heap_index;             /* in netpoll.heap, if it has a deadline */
+	struct client_v2 *prev, *next; /* in channel.parked, or in netpoll.called */
+	size_t room;                   /* its RDY while it is in channel.parked, else 0 */
+	bool called;                   /* it is in netpoll.called */
+	bool failed; /* there was no thread for it; the deadline is for the next try */
+};
+
 struct auth_state;
 
 struct pub_count {
@@ -107,7 +135,10 @@ struct client_v2 {
 	struct chan *exit_chan;           /* immutable; closed by io_loop */
 	struct chan *identify_event_chan; /* immutable; of struct identify_event, capacity 1 */
 	struct chan *sub_event_chan;      /* immutable; of struct channel *, capacity 1 */
+	struct chan *park_chan;           /* immutable; io_loop asks the pump to end for now */
 	struct wait_group wait_group;     /* the message pump */
+	struct message_pump pump;         /* see there */
+	struct parked parked;             /* see there */
 
 	UT_hash_handle hh_channel; /* channel.clients, by id; guarded by channel.lock */
 	UT_hash_handle hh_conns;   /* tcp_server.conns, by id; guarded by tcp_server.lock */
@@ -215,6 +246,9 @@ bool client_v2_is_producer(struct client_v2 *c);
 /* Stats(topic): topic NULL or "" for any. Takes meta_lock. */
 void client_v2_stats(struct client_v2 *c, const char *topic, struct client_v2_stats *out);
 void client_v2_stats_free(struct client_v2_stats *s);
+
+/* Gives the buffers back, which must be empty, until they are used again. io_loop, netpoll. Takes write_lock. */
+void client_v2_give_buffers_back(struct client_v2 *c);
 
 /* Buffered writing: append a frame; append frames that are complete already; flush. Block until the write deadline (one heartbeat interval). 0, or -1
  * with err set. Take write_lock. */

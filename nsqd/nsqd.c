@@ -30,6 +30,7 @@
 #include "nsqd/diskqueue.h"
 #include "nsqd/http_server.h"
 #include "nsqd/metadata.h"
+#include "nsqd/netpoll.h"
 #include "nsqd/queue_scan.h"
 #include "nsqd/statsd.h"
 #include "nsqd/tcp.h"
@@ -63,7 +64,10 @@ static int listen_tcp(struct nsqd *n, struct err *err)
 	if (tcp_listen(n->tcp_listener, n->opts->tcp_address, err) != 0)
 		return err_wrap(err, "listen (%s) failed - ", n->opts->tcp_address);
 	n->tcp_server = tcp_server_new(n, n->tcp_listener, err);
-	return n->tcp_server ? 0 : -1;
+	if (!n->tcp_server)
+		return -1;
+	n->netpoll = netpoll_new(n, tcp_server_resume, err);
+	return n->netpoll ? 0 : -1;
 }
 
 static int listen_http(struct nsqd *n, struct err *err)
@@ -153,6 +157,7 @@ void nsqd_free(struct nsqd *n)
 	http_server_free(n->http_server);
 	http_server_free(n->https_server);
 	tcp_server_free(n->tcp_server);
+	netpoll_free(n->netpoll);
 	if (n->tcp_listener)
 		tcp_listener_close(n->tcp_listener);
 	free(n->tcp_listener);
@@ -195,6 +200,7 @@ int nsqd_main(struct nsqd *n, struct err *err)
 		wait_group_wrap(&n->wait_group, "lookup", lookup_loop, n, err) != 0 ||
 		(*n->opts->statsd_address &&
 			wait_group_wrap(&n->wait_group, "statsd", statsd_loop, n, err) != 0) ||
+		netpoll_start(n->netpoll, err) != 0 ||
 		wait_group_wrap(&n->tcp_group, "tcp", tcp_loop, n, err) != 0)
 		return -1;
 	if (n->http_server && http_server_start(n->http_server, err) != 0)
@@ -208,6 +214,7 @@ static void disconnect_everybody(struct nsqd *n)
 	tcp_server_stop(&n->tcp_server->loop);
 	tcp_server_close(n->tcp_server);
 	wait_group_wait(&n->tcp_group);
+	netpoll_stop(n->netpoll);
 	tcp_listener_close(n->tcp_listener);
 	if (n->http_server)
 		http_server_stop(n->http_server);

@@ -25,6 +25,7 @@ struct tcp_server;
 struct tcp_listener;
 struct http_server;
 struct tls_config;
+struct netpoll;
 struct backend_queue;
 
 struct nsqd {
@@ -55,6 +56,7 @@ struct nsqd {
 	struct wait_group tcp_group;     /* the accept loop, and through it every client */
 	_Atomic bool main_failed;        /* a listener has failed: exit with 1 */
 	struct tls_config *tls_config;   /* immutable after nsqd_new; owned; NULL: no certificate */
+	struct netpoll *netpoll;         /* the clients that are parked */
 	struct http_server *http_server; /* NULL: switched off */
 	struct http_server *https_server; /* NULL: no certificate, or switched off */
 

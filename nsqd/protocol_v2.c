@@ -12,6 +12,9 @@
  * - the pump is told once of all the FINs that came in together, and only if
  *   there are no messages at hand to take their place (protocol_v2_fill).
  * A connection that reads one answer per command sees no difference.
+ *
+ * And for the sake of memory: the threads of an idle client end, and new ones go
+ * on when there is something to do (netpoll.h).
  */
 #include "nsqd/protocol_v2.h"
 
@@ -28,6 +31,7 @@
 #include "nsqd/auth.h"
 #include "nsqd/channel.h"
 #include "nsqd/client_v2.h"
+#include "nsqd/netpoll.h"
 #include "nsqd/nsqd.h"
 #include "nsqd/protocol_v2_pump.h"
 #include "nsqd/topic.h"
@@ -41,6 +45,15 @@
 #define PUB_BATCH 64
 /* No command has more parameters than it looks at; what follows is only counted. */
 #define MAX_PARAMS 4
+/*
+ * After so long without input a client is parked: long enough that one which
+ * does something every second keeps its threads. Where that was not possible the
+ * next attempt comes after twice the time, up to the maximum.
+ */
+#ifndef PARK_AFTER_NS /* tests make it short: see docs/testing.md */
+#define PARK_AFTER_NS (2 * NSEC_PER_SEC)
+#endif
+#define PARK_AFTER_MAX_NS (32 * NSEC_PER_SEC)
 /* How long a SUB waits for an ephemeral channel that is just being deleted. */
 #define SUB_RETRY_NS (100 * NSEC_PER_MSEC)
 
@@ -61,6 +74,7 @@ struct io_loop {
 	struct protocol_err error; /* of the command that is being executed */
 	bool unflushed;            /* answers are waiting in the writer */
 	bool ready_changed;        /* the pump is to be told */
+	bool resumed;              /* the client was parked, and has not sent a command since */
 
 	char pub_topic[NAME_SIZE]; /* of the PUBs that wait to be queued */
 	struct message_body *pubs[PUB_BATCH];
@@ -978,15 +992,68 @@ static void log_command(struct io_loop *l, const char *line, size_t len)
 			(int)len, line);
 }
 
-/* Reads one command and splits it. */
+/*
+ * The pump's state has been derived from client attributes by then, so there is
+ * no race with an IDENTIFY that changes them.
+ */
+static int start_message_pump(struct client_v2 *c, struct err *err)
+{
+	char name[160];
+	snprintf(name, sizeof(name), "pump:%s", c->remote_addr);
+	int rc = wait_group_wrap(&c->wait_group, name, protocol_v2_message_pump, c, err);
+	return rc == 0 ? 0 : err_wrap(err, "no thread for the message pump - ");
+}
+
+/* A client with a pump that has nothing to do may have been idle for longer than it seems: not at once again. */
+static int not_idle(struct client_v2 *c)
+{
+	if (c->reader.idle_ns < PARK_AFTER_MAX_NS)
+		c->reader.idle_ns *= 2;
+	return 0;
+}
+
+static bool is_idle(const struct client_v2 *c)
+{
+	return atomic_load(&c->in_flight_count) == 0 && !(c->channel && c->channel->topology_aware);
+}
+
+/*
+ * Nothing has come for a while: if nothing is in flight either, the pump's
+ * thread ends, and this one is to do so as well (see netpoll.h): 1, and the
+ * client is netpoll's. 0: not now. -1 with err set: the pump did not start again.
+ */
+static int park(struct io_loop *l, struct err *err)
+{
+	struct client_v2 *c = l->client;
+	/* It takes it only while it waits in its select, with all that it has written flushed. */
+	if (!is_idle(c) || chan_try_send_n(c->park_chan, NULL, 1) == 0)
+		return not_idle(c);
+	wait_group_wait(&c->wait_group);
+	client_v2_give_buffers_back(c);
+	/* From then on it is no longer ours. */
+	if (is_idle(c) && netpoll_park(l->nsqd->netpoll, c))
+		return 1;
+	(void)not_idle(c);
+	return start_message_pump(c, err);
+}
+
+/* Reads one command and splits it. BUFIO_IDLE: the client has been parked. */
 static enum bufio_result read_command(struct io_loop *l, struct params *p, struct err *err)
 {
 	struct client_v2 *c = l->client;
 	char *line;
 	size_t len;
 	c->reader.timeout_ns = 2 * c->heartbeat_interval;
-	bufio_reader_begin(&c->reader);
-	enum bufio_result res = bufio_read_line(&c->reader, &line, &len, err);
+	/* After a park the time goes on. */
+	if (!l->resumed)
+		bufio_reader_begin(&c->reader);
+	l->resumed = false;
+	enum bufio_result res;
+	while ((res = bufio_read_line(&c->reader, &line, &len, err)) == BUFIO_IDLE) {
+		int parked = park(l, err);
+		if (parked != 0)
+			return parked > 0 ? BUFIO_IDLE : BUFIO_ERR;
+	}
 	if (res != BUFIO_OK)
 		return res;
 	/* trim the '\n', optionally the '\r' */
@@ -998,7 +1065,7 @@ static enum bufio_result read_command(struct io_loop *l, struct params *p, struc
 	return BUFIO_OK;
 }
 
-/* Until the client leaves or errs. 0, or -1 with err set. */
+/* Until the client leaves or errs: 0, or -1 with err set; or has been parked: 1. */
 static int read_and_execute(struct io_loop *l, struct err *err)
 {
 	for (;;) {
@@ -1026,30 +1093,12 @@ static int read_and_execute(struct io_loop *l, struct err *err)
 			(void)send_error(l, &l->pub_error, err);
 			return err_set(err, 0, "%s", l->pub_error.text.data);
 		}
+		if (res == BUFIO_IDLE)
+			return 1;
 		if (res == BUFIO_EOF)
 			return 0;
 		return res == BUFIO_ERR ? err_wrap(err, "failed to read command - ") : -1;
 	}
-}
-
-/*
- * synchronize the startup of messagePump in order to guarantee that it gets a
- * chance to initialize state derived from client attributes and avoid a
- * potential race with IDENTIFY (where a client could have changed or disabled
- * said attributes)
- */
-static int start_message_pump(struct client_v2 *c, struct err *err)
-{
-	char name[160];
-	struct message_pump_args args = {.client = c, .started_chan = chan_new(0, 0)};
-	snprintf(name, sizeof(name), "pump:%s", c->remote_addr);
-	int rc = wait_group_wrap(&c->wait_group, name, protocol_v2_message_pump, &args, err);
-	if (rc == 0)
-		chan_recv(args.started_chan, NULL);
-	else
-		err_wrap(err, "no thread for the message pump - ");
-	chan_free(args.started_chan);
-	return rc;
 }
 
 static void discard_pubs(struct io_loop *l)
@@ -1059,17 +1108,35 @@ static void discard_pubs(struct io_loop *l)
 	l->n_pubs = 0;
 }
 
+static void begin(struct io_loop *l)
+{
+	struct client_v2 *c = l->client;
+	l->resumed = c->pump.client != NULL;
+	if (!l->resumed)
+		protocol_v2_init_message_pump(c);
+	c->reader.before_read = before_read;
+	c->reader.arg = l;
+	/* Only a plain socket: what compression keeps would have to stay, and a layer may hold input. */
+	c->reader.idle_ns = c->stream == c->base && l->nsqd->netpoll ? PARK_AFTER_NS : 0;
+}
+
+static void end(struct io_loop *l)
+{
+	discard_pubs(l);
+	strbuf_free(&l->error.text);
+	strbuf_free(&l->pub_error.text);
+}
+
 int protocol_v2_io_loop(struct client_v2 *client, struct err *err)
 {
 	struct io_loop l = {.client = client, .nsqd = client->nsqd};
 	struct err ignored;
-	if (start_message_pump(client, err) != 0)
-		return -1;
-	client->reader.before_read = before_read;
-	client->reader.arg = &l;
-
-	int rc = read_and_execute(&l, err);
-
+	begin(&l);
+	int rc = start_message_pump(client, err) == 0 ? read_and_execute(&l, err) : -1;
+	if (rc > 0) {
+		end(&l);
+		return rc;
+	}
 	nsqd_logf(l.nsqd, LG_INFO, "PROTOCOL(V2): [%s] exiting ioloop", client->remote_addr);
 	(void)flush(&l, &ignored);
 	chan_close(client->exit_chan);
@@ -1078,8 +1145,6 @@ int protocol_v2_io_loop(struct client_v2 *client, struct err *err)
 	/* The pump may be writing to a peer that does not read: this ends it. */
 	client_v2_close(client);
 	wait_group_wait(&client->wait_group);
-	discard_pubs(&l);
-	strbuf_free(&l.error.text);
-	strbuf_free(&l.pub_error.text);
+	end(&l);
 	return rc;
 }

@@ -12,6 +12,8 @@ struct client_v2;
  * until it leaves or errs, stops the pump. When it returns, no channel knows the
  * client any more, and its pump has ended; freeing it is the caller's. 0, or -1
  * with err set to the reason for the log. Runs in the connection's own thread.
+ * 1: the client has been parked and is netpoll's, which will call again; nothing
+ * of it may be touched.
  */
 int protocol_v2_io_loop(struct client_v2 *client, struct err *err);
 

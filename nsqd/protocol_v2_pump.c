@@ -4,7 +4,8 @@
  * heartbeats and the flush timer. Mirrors protocolV2.messagePump of
  * nsqd/protocol_v2.go. Thread "pump:ADDR".
  *
- * Differences: it takes what the client has room for in one go, up to a batch,
+ * Differences: its state is derived from the client's before its thread starts,
+ * so there is no messagePumpStartedChan; it takes what the client has room for in one go, up to a batch,
  * and puts a batch back that it got for a client that has just left;
  * after an error it ends the connection at once, where stock's io_loop finds
  * out by a read that times out.
@@ -39,24 +40,15 @@
 /* What goes before the body of a message: the frame's header and the message's. */
 #define PREFIX_LENGTH (FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH)
 
-/* The pump's own state; nobody else sees it. */
-struct pump {
-	struct client_v2 *client;
-	struct channel *sub_channel; /* borrowed: the client keeps it until the pump is joined */
-	struct chan *sub_event_chan; /* NULL once used, as is the next */
-	struct chan *identify_event_chan;
-	struct ticker output_buffer_ticker;
-	struct ticker heartbeat_ticker;
-	int64_t msg_timeout;
-	int32_t sample_rate;
-	struct topology topology;
-	bool flushed;
-	struct message *msgs[CLIENT_BATCH];
-};
-
 static const char heartbeat_bytes[] = "_heartbeat_";
 
-static void identify(struct pump *p, const struct identify_event *e)
+int protocol_v2_send_heartbeat(struct client_v2 *c, struct err *err)
+{
+	return client_v2_send(
+		c, FRAME_TYPE_RESPONSE, heartbeat_bytes, sizeof(heartbeat_bytes) - 1, true, err);
+}
+
+static void identify(struct message_pump *p, const struct identify_event *e)
 {
 	ticker_stop(&p->output_buffer_ticker);
 	if (e->output_buffer_timeout > 0)
@@ -129,7 +121,7 @@ static int send_messages(struct client_v2 *c, struct channel *channel, int64_t m
 	return rc;
 }
 
-static int flush(struct pump *p, struct err *err)
+static int flush(struct message_pump *p, struct err *err)
 {
 	p->flushed = true;
 	return client_v2_flush(p->client, err);
@@ -142,16 +134,16 @@ static bool client_has_left(struct client_v2 *c)
 	return closed;
 }
 
-enum pump_result { PUMP_ON, PUMP_EXIT, PUMP_ERR };
+enum pump_result { PUMP_ON, PUMP_EXIT, PUMP_ERR, PUMP_PARKED };
 
 /* Where the channel serves consumers as near as this one. */
-static struct chan *client_msg_chan(const struct pump *p)
+static struct chan *client_msg_chan(const struct message_pump *p)
 {
 	return p->sub_channel->client_msg_chans[p->topology.served_as];
 }
 
 /* As in stock, before any are left out by the sample rate. */
-static void count_delivered(struct pump *p, size_t n)
+static void count_delivered(struct message_pump *p, size_t n)
 {
 	struct channel *c = p->sub_channel;
 	if (c->topology_aware)
@@ -159,22 +151,22 @@ static void count_delivered(struct pump *p, size_t n)
 			&c->delivered_counts[p->topology.counted_as], n, memory_order_relaxed);
 }
 
-/* The channel's data: p->msgs[0..n). */
-static enum pump_result deliver(struct pump *p, size_t n, struct err *err)
+/* The channel's data. */
+static enum pump_result deliver(
+	struct message_pump *p, struct message **msgs, size_t n, struct err *err)
 {
 	unsigned char prefixes[CLIENT_BATCH][PREFIX_LENGTH];
 	/* The choice was random: a batch for a client that has left would wait out its timeout. */
 	if (client_has_left(p->client)) {
-		channel_return_messages(p->sub_channel, p->msgs, n);
+		channel_return_messages(p->sub_channel, msgs, n);
 		return PUMP_EXIT;
 	}
 	count_delivered(p, n);
-	n = sample(p->sample_rate, p->msgs, n);
+	n = sample(p->sample_rate, msgs, n);
 	if (n == 0)
 		return PUMP_ON;
 	p->flushed = false;
-	int rc =
-		send_messages(p->client, p->sub_channel, p->msg_timeout, p->msgs, n, prefixes, err);
+	int rc = send_messages(p->client, p->sub_channel, p->msg_timeout, msgs, n, prefixes, err);
 	return rc == 0 ? PUMP_ON : PUMP_ERR;
 }
 
@@ -212,20 +204,23 @@ int protocol_v2_fill(struct client_v2 *c, bool *unflushed, struct err *err)
  * the pump has the right to fill the client; else io_loop may have it, which
  * tells if it leaves some room.
  */
-static int64_t begin_waiting(struct pump *p)
+static int64_t begin_waiting(struct message_pump *p)
 {
 	if (!p->sub_channel || !client_v2_begin_filling(p->client))
 		return 0;
 	int64_t room = client_v2_ready_for_messages(p->client, p->sub_channel);
-	if (room == 0)
+	if (room == 0) {
 		client_v2_end_filling(p->client);
+		channel_consumer_is_full(p->sub_channel);
+	}
 	return room < CLIENT_BATCH ? room : CLIENT_BATCH;
 }
 
 /* The select, with room for so many messages, and what follows from it. */
-static enum pump_result wait_and_act(struct pump *p, int64_t room, struct err *err)
+static enum pump_result wait_and_act(struct message_pump *p, int64_t room, struct err *err)
 {
 	struct client_v2 *c = p->client;
+	struct message *msgs[CLIENT_BATCH];
 	struct channel *sub_channel;
 	struct identify_event event;
 	/* last iteration we flushed: do not select on the flusher ticker. Else we're
@@ -233,18 +228,19 @@ static enum pump_result wait_and_act(struct pump *p, int64_t room, struct err *e
 	struct ticker *flusher = room > 0 && !p->flushed ? &p->output_buffer_ticker : NULL;
 	struct chan *msg_chan = room > 0 ? client_msg_chan(p) : NULL;
 
-	enum { FLUSHER, READY_STATE, SUB_EVENT, IDENTIFY_EVENT, HEARTBEAT, MESSAGE, EXIT };
+	enum { FLUSHER, READY_STATE, SUB_EVENT, IDENTIFY_EVENT, HEARTBEAT, MESSAGE, PARK, EXIT };
 	struct chan_case cases[] = {
 		[FLUSHER] = chan_case_tick(flusher),
 		[READY_STATE] = chan_case_recv(c->ready_state_chan, NULL),
 		[SUB_EVENT] = chan_case_recv(p->sub_event_chan, &sub_channel),
 		[IDENTIFY_EVENT] = chan_case_recv(p->identify_event_chan, &event),
 		[HEARTBEAT] = chan_case_tick(&p->heartbeat_ticker),
-		[MESSAGE] = chan_case_recv_n(msg_chan, p->msgs, (size_t)room),
+		[MESSAGE] = chan_case_recv_n(msg_chan, msgs, (size_t)room),
+		[PARK] = chan_case_recv(p->flushed ? c->park_chan : NULL, NULL),
 		[EXIT] = chan_case_recv(c->exit_chan, NULL),
 	};
 	int rc = 0;
-	switch (chan_select(cases, 7)) {
+	switch (chan_select(cases, 8)) {
 	case FLUSHER:
 		/* if this case wins, we're either starved or we won the race between
 		 * other chans... in either case, force flush */
@@ -261,11 +257,12 @@ static enum pump_result wait_and_act(struct pump *p, int64_t room, struct err *e
 		p->identify_event_chan = NULL;
 		break;
 	case HEARTBEAT:
-		rc = client_v2_send(c, FRAME_TYPE_RESPONSE, heartbeat_bytes,
-			sizeof(heartbeat_bytes) - 1, true, err);
+		rc = protocol_v2_send_heartbeat(c, err);
 		break;
 	case MESSAGE:
-		return deliver(p, cases[MESSAGE].n, err);
+		return deliver(p, msgs, cases[MESSAGE].n, err);
+	case PARK:
+		return PUMP_PARKED;
 	case EXIT:
 		return PUMP_EXIT;
 	}
@@ -273,7 +270,7 @@ static enum pump_result wait_and_act(struct pump *p, int64_t room, struct err *e
 }
 
 /* One turn of the loop. */
-static enum pump_result pump_once(struct pump *p, struct err *err)
+static enum pump_result pump_once(struct message_pump *p, struct err *err)
 {
 	int64_t room = begin_waiting(p);
 	if (room > 0) {
@@ -285,11 +282,9 @@ static enum pump_result pump_once(struct pump *p, struct err *err)
 	return flush(p, err) == 0 ? wait_and_act(p, 0, err) : PUMP_ERR;
 }
 
-void protocol_v2_message_pump(void *arg)
+void protocol_v2_init_message_pump(struct client_v2 *c)
 {
-	struct message_pump_args *args = arg;
-	struct client_v2 *c = args->client;
-	struct pump p = {
+	c->pump = (struct message_pump){
 		.client = c,
 		.sub_event_chan = c->sub_event_chan,
 		.identify_event_chan = c->identify_event_chan,
@@ -297,15 +292,19 @@ void protocol_v2_message_pump(void *arg)
 		.topology = {.counted_as = GLOBAL, .served_as = GLOBAL},
 		.flushed = true,
 	};
-	ticker_start(&p.output_buffer_ticker, c->output_buffer_timeout);
-	ticker_start(&p.heartbeat_ticker, c->heartbeat_interval);
-	/* signal to the thread that started the pump that we've started up */
-	chan_close(args->started_chan);
+	ticker_start(&c->pump.output_buffer_ticker, c->output_buffer_timeout);
+	ticker_start(&c->pump.heartbeat_ticker, c->heartbeat_interval);
+}
 
+void protocol_v2_message_pump(void *arg)
+{
+	struct client_v2 *c = arg;
 	struct err err;
 	enum pump_result res;
-	while ((res = pump_once(&p, &err)) == PUMP_ON)
+	while ((res = pump_once(&c->pump, &err)) == PUMP_ON)
 		;
+	if (res == PUMP_PARKED)
+		return;
 	nsqd_logf(c->nsqd, LG_INFO, "PROTOCOL(V2): [%s] exiting messagePump", c->remote_addr);
 	if (res == PUMP_ERR) {
 		nsqd_logf(c->nsqd, LG_ERROR, "PROTOCOL(V2): [%s] messagePump error - %s",

@@ -69,19 +69,39 @@ static bool read_magic(struct tcp_server *s, struct client_v2 *c)
 	return false;
 }
 
+/* Runs the client until it ends, and frees it; or until it is parked. */
+static void run(struct tcp_server *s, struct client_v2 *c)
+{
+	struct err err;
+	int rc = protocol_v2_io_loop(c, &err);
+	if (rc > 0)
+		return;
+	if (rc != 0)
+		nsqd_logf(s->nsqd, LG_ERROR, "client(%s) - %s", c->remote_addr, err.msg);
+	remove_conn(s, c);
+	client_v2_free(c);
+}
+
+void tcp_server_resume(void *arg)
+{
+	struct client_v2 *c = arg;
+	run(c->nsqd->tcp_server, c);
+}
+
 /* tcpServer.Handle */
 static void handle(void *arg, int fd, const char *remote_addr)
 {
 	struct tcp_server *s = arg;
-	struct err err;
 	nsqd_logf(s->nsqd, LG_INFO, "TCP: new client(%s)", remote_addr);
 
 	struct client_v2 *c = client_v2_new(s->nsqd, stream_sock_new(fd), remote_addr);
-	if (add_conn(s, c)) {
-		if (read_magic(s, c) && protocol_v2_io_loop(c, &err) != 0)
-			nsqd_logf(s->nsqd, LG_ERROR, "client(%s) - %s", remote_addr, err.msg);
-		remove_conn(s, c);
+	bool added = add_conn(s, c);
+	if (added && read_magic(s, c)) {
+		run(s, c);
+		return;
 	}
+	if (added)
+		remove_conn(s, c);
 	client_v2_free(c);
 }
 

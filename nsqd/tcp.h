@@ -20,6 +20,8 @@ struct tcp_server {
 /* Over a listener that stays the caller's. NULL with err set. */
 struct tcp_server *tcp_server_new(struct nsqd *n, struct tcp_listener *l, struct err *err);
 void tcp_server_free(struct tcp_server *s);
+/* The thread "io:ADDR" of a client that was parked (netpoll.h): arg is the client, which it takes over. */
+void tcp_server_resume(void *arg);
 /* tcpServer.Close: disconnects every client (their threads end by themselves); takes lock. */
 void tcp_server_close(struct tcp_server *s);
 /* conns.Range: calls fn for each client with lock held for reading; fn may take client_v2's locks only. */

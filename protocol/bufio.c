@@ -9,6 +9,7 @@
  */
 #include "protocol/bufio.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +22,7 @@
 
 void bufio_reader_init(struct bufio_reader *b, struct stream *s, size_t size)
 {
-	*b = (struct bufio_reader){.stream = s, .buf = xmalloc(size), .size = size};
+	*b = (struct bufio_reader){.stream = s, .size = size};
 }
 
 void bufio_reader_free(struct bufio_reader *b)
@@ -30,30 +31,54 @@ void bufio_reader_free(struct bufio_reader *b)
 	b->buf = NULL;
 }
 
+void bufio_reader_give_back(struct bufio_reader *b)
+{
+	CHECK(b->r == b->w);
+	bufio_reader_free(b);
+	b->r = b->w = 0;
+}
+
 void bufio_reader_reset(struct bufio_reader *b, struct stream *s)
 {
 	b->stream = s;
 	b->r = b->w = 0;
 }
 
-/* One read of the stream into p, after the chance to send what is held back. */
+/*
+ * One read of the stream into p, after the chance to send what is held back.
+ * With idle_ns it is tried for so long again and again: one and the same timeout
+ * all the time, which need not be set anew (see stream_sock.c).
+ */
 static enum bufio_result read_stream(
-	struct bufio_reader *b, void *p, size_t n, size_t *got, struct err *err)
+	struct bufio_reader *b, void *p, size_t n, bool between_lines, size_t *got, struct err *err)
 {
 	if (b->before_read && b->before_read(b->arg, err) != 0)
 		return BUFIO_ERR;
-	if (b->deadline_ns == 0 && b->timeout_ns > 0)
-		b->deadline_ns = clock_mono_ns() + b->timeout_ns;
-	ssize_t rc = b->stream->ops->read(b->stream, p, n, b->deadline_ns, err);
-	if (rc < 0)
-		return BUFIO_ERR;
-	*got = (size_t)rc;
-	return rc == 0 ? BUFIO_EOF : BUFIO_OK;
+	for (;;) {
+		int64_t now = b->timeout_ns > 0 || b->idle_ns > 0 ? clock_mono_ns() : 0;
+		if (b->deadline_ns == 0 && b->timeout_ns > 0)
+			b->deadline_ns = now + b->timeout_ns;
+		int64_t deadline = b->deadline_ns;
+		bool idle = b->idle_ns > 0 && (deadline == 0 || now + b->idle_ns < deadline);
+		if (idle)
+			deadline = now + b->idle_ns;
+		ssize_t rc = b->stream->ops->read(b->stream, p, n, deadline, err);
+		if (rc >= 0) {
+			*got = (size_t)rc;
+			return rc == 0 ? BUFIO_EOF : BUFIO_OK;
+		}
+		if (!idle || err->code != ETIMEDOUT)
+			return BUFIO_ERR;
+		if (between_lines)
+			return BUFIO_IDLE;
+	}
 }
 
 /* Moves what is left to the front and reads behind it. */
-static enum bufio_result fill(struct bufio_reader *b, struct err *err)
+static enum bufio_result fill(struct bufio_reader *b, bool between_lines, struct err *err)
 {
+	if (!b->buf)
+		b->buf = xmalloc(b->size);
 	if (b->r > 0) {
 		memmove(b->buf, b->buf + b->r, b->w - b->r);
 		b->w -= b->r;
@@ -61,7 +86,8 @@ static enum bufio_result fill(struct bufio_reader *b, struct err *err)
 	}
 	CHECK(b->w < b->size);
 	size_t got = 0;
-	enum bufio_result res = read_stream(b, b->buf + b->w, b->size - b->w, &got, err);
+	enum bufio_result res =
+		read_stream(b, b->buf + b->w, b->size - b->w, between_lines, &got, err);
 	b->w += got;
 	return res;
 }
@@ -70,20 +96,22 @@ enum bufio_result bufio_read_line(struct bufio_reader *b, char **line, size_t *l
 {
 	size_t searched = 0; /* a long line is not searched from its start again */
 	for (;;) {
-		char *start = b->buf + b->r;
-		char *nl = memchr(start + searched, '\n', b->w - b->r - searched);
+		size_t buffered = bufio_buffered(b);
+		char *start = buffered > 0 ? b->buf + b->r : NULL;
+		char *nl = buffered > searched ? memchr(start + searched, '\n', buffered - searched)
+					       : NULL;
 		if (nl) {
 			*line = start;
 			*len = (size_t)(nl - start) + 1;
 			b->r += *len;
 			return BUFIO_OK;
 		}
-		searched = b->w - b->r;
+		searched = buffered;
 		if (searched == b->size) {
 			err_set(err, 0, "bufio: buffer full");
 			return BUFIO_ERR;
 		}
-		enum bufio_result res = fill(b, err);
+		enum bufio_result res = fill(b, buffered == 0, err);
 		if (res != BUFIO_OK)
 			return res;
 	}
@@ -104,9 +132,9 @@ enum bufio_result bufio_read_full(struct bufio_reader *b, void *p, size_t n, str
 		}
 		/* What fills the whole buffer or more is read to where it belongs. */
 		size_t got = 0;
-		enum bufio_result res = n - have >= b->size
-						? read_stream(b, out + have, n - have, &got, err)
-						: fill(b, err);
+		enum bufio_result res =
+			n - have >= b->size ? read_stream(b, out + have, n - have, false, &got, err)
+					    : fill(b, false, err);
 		have += got;
 		if (res == BUFIO_EOF && have > 0) {
 			err_set(err, 0, "unexpected EOF");
@@ -130,6 +158,12 @@ void bufio_writer_free(struct bufio_writer *b)
 {
 	free(b->buf);
 	b->buf = NULL;
+}
+
+void bufio_writer_give_back(struct bufio_writer *b)
+{
+	if (b->len == 0)
+		bufio_writer_free(b);
 }
 
 void bufio_writer_reset(struct bufio_writer *b, struct stream *s, size_t size)

@@ -15,9 +15,10 @@
 
 struct bufio_reader {
 	struct stream *stream; /* borrowed */
-	char *buf;             /* owned */
+	char *buf;             /* owned; NULL until the first read, and while given back */
 	size_t size;
 	size_t r, w;        /* buf[r..w) is not yet used */
+	int64_t idle_ns;    /* bufio_read_line: when to say BUFIO_IDLE; 0: never */
 	int64_t timeout_ns; /* how long a command may take to come in; 0: for ever */
 	int64_t deadline_ns; /* of the command that is being read; 0: its first read is still to come */
 	/*
@@ -31,14 +32,17 @@ struct bufio_reader {
 
 enum bufio_result {
 	BUFIO_OK,
-	BUFIO_EOF, /* io.EOF: the stream ended before the first byte */
-	BUFIO_ERR, /* err set; an end in the middle is "unexpected EOF" */
+	BUFIO_EOF,  /* io.EOF: the stream ended before the first byte */
+	BUFIO_ERR,  /* err set; an end in the middle is "unexpected EOF" */
+	BUFIO_IDLE, /* for idle_ns nothing has come, and nothing of a line; its deadline stands */
 };
 
 void bufio_reader_init(struct bufio_reader *b, struct stream *s, size_t size);
 void bufio_reader_free(struct bufio_reader *b);
 /* Reads s from now on; what was buffered is dropped (whoever needs it copies it before). */
 void bufio_reader_reset(struct bufio_reader *b, struct stream *s);
+/* Frees the buffer, which must be used up, until the next read. */
+void bufio_reader_give_back(struct bufio_reader *b);
 /* A new command begins: its timeout starts with the next read of the stream (SetReadDeadline). */
 static inline void bufio_reader_begin(struct bufio_reader *b)
 {
@@ -47,6 +51,7 @@ static inline void bufio_reader_begin(struct bufio_reader *b)
 /*
  * ReadSlice('\n'): the next line with its newline, borrowed until the next call.
  * A line that does not fit into the buffer is the error "bufio: buffer full".
+ * The only call that may return BUFIO_IDLE.
  * (As in Go, an end in the middle of a line is EOF, not "unexpected EOF".)
  */
 enum bufio_result bufio_read_line(
@@ -71,6 +76,8 @@ struct bufio_writer {
 
 void bufio_writer_init(struct bufio_writer *b, struct stream *s, size_t size);
 void bufio_writer_free(struct bufio_writer *b);
+/* Frees the buffer, if it is empty, until the next write. */
+void bufio_writer_give_back(struct bufio_writer *b);
 /* bufio.NewWriterSize over another stream or with another size; what was buffered must have been flushed. */
 void bufio_writer_reset(struct bufio_writer *b, struct stream *s, size_t size);
 /*

@@ -45,5 +45,7 @@ struct stream {
 
 /* The lowest layer. Takes over fd, a connected and blocking stream socket. */
 struct stream *stream_sock_new(int fd);
+/* The descriptor of a stream of stream_sock_new, for those who wait for several of them. */
+int stream_sock_fd(const struct stream *s);
 
 #endif

@@ -131,6 +131,12 @@ static const struct stream_ops sock_ops = {
 	.free = sock_free,
 };
 
+int stream_sock_fd(const struct stream *s)
+{
+	CHECK(s->ops == &sock_ops);
+	return ((const struct stream_sock *)s)->fd;
+}
+
 struct stream *stream_sock_new(int fd)
 {
 	struct stream_sock *s = xcalloc(1, sizeof(*s));

@@ -3,7 +3,7 @@
 # TIMEOUT_SCALE stretches the deadlines. FUNCTIONAL_ARGS goes to pytest, for
 # instance `make functional FUNCTIONAL_ARGS='-k pause -x'`.
 
-CHECKS += functional functional-thread functional-address
+CHECKS += functional functional-thread functional-address functional-park
 
 # Debian's python3, which sees Debian's pytest; another one first in PATH
 # usually does not.
@@ -20,7 +20,7 @@ SIDE_BY_SIDE    := $(ROOT)/stock/nsqd
 # Beside it, for test_lookupd.py: the same goes for it.
 STOCK_LOOKUPD   := $(ROOT)/stock/nsqlookupd
 
-.PHONY: functional functional-thread functional-address functional-stock
+.PHONY: functional functional-thread functional-address functional-park functional-stock
 functional: $(BUILD)/nsqd $(if $(filter true,$(CI)),$(SIDE_BY_SIDE) $(STOCK_LOOKUPD)) ## functional tests of this variant (SANITIZE=, FUNCTIONAL_ARGS=)
 	@STOCK=$${STOCK:-$(abspath $(SIDE_BY_SIDE))} NSQD=$(abspath $(BUILD)/nsqd) TIMEOUT_SCALE=$(FUNCTIONAL_SCALE) $(FUNCTIONAL)
 
@@ -29,6 +29,13 @@ functional-thread: ## functional tests under ThreadSanitizer
 
 functional-address: ## functional tests under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory SANITIZE=address functional
+
+# A daemon that parks its clients all the time: what takes two seconds and happens
+# now and then in the others is between any two commands there.
+functional-park: ## the tests of delivery, with clients parked after 2 ms, under ThreadSanitizer
+	@$(MAKE) --no-print-directory SANITIZE=thread BUILD=$(ROOT)/park \
+		CFLAGS='-O2 -g -DPARK_AFTER_NS=2000000' \
+		FUNCTIONAL_ARGS='-k "test_delivery or test_pause or test_ephemeral or test_timeouts"' functional
 
 functional-stock: ## functional tests against the stock daemon: STOCK=path
 	@test -x '$(STOCK)' || { echo 'set STOCK=path to an nsqd 1.3.0'; exit 2; }

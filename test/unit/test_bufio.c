@@ -5,6 +5,8 @@
  */
 #include "test/unit/helper.h"
 
+#include <errno.h>
+
 #include "protocol/bufio.h"
 
 struct fake {
@@ -14,6 +16,8 @@ struct fake {
 	size_t len, pos;
 	size_t piece;     /* the most that one read gives */
 	bool fail_at_end; /* an error in place of the end */
+	size_t pause_at;  /* before this byte so many reads time out */
+	int pauses;
 	int reads;
 	int64_t deadlines[64]; /* of each read */
 	/* writing */
@@ -33,6 +37,10 @@ static ssize_t fake_read(
 
 	f->deadlines[f->reads++ % 64] = deadline_ns;
 	assert_true(n > 0);
+	if (f->pos == f->pause_at && f->pauses > 0) {
+		f->pauses--;
+		return err_set(err, ETIMEDOUT, "i/o timeout");
+	}
 	if (left == 0)
 		return f->fail_at_end ? err_set(err, 104, "read: connection reset by peer") : 0;
 	if (n > left)
@@ -384,6 +392,47 @@ static void test_without_a_timeout_there_is_no_deadline(void **state)
 	bufio_reader_free(&b);
 }
 
+static void test_idle_is_told_between_lines_only(void **state)
+{
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+	int64_t deadline;
+
+	(void)state;
+	fake_text(&f, "NOP\nFIN x\n", 4);
+	bufio_reader_init(&b, &f.stream, 16);
+	b.timeout_ns = 3600 * NSEC_PER_SEC;
+	b.idle_ns = NSEC_PER_SEC;
+	f.pauses = 2;
+	bufio_reader_begin(&b);
+	assert_int_equal(read_line(&b, &err), BUFIO_IDLE);
+	deadline = b.deadline_ns;
+	assert_true(f.deadlines[0] <= clock_mono_ns() + NSEC_PER_SEC);
+	bufio_reader_give_back(&b);
+	assert_null(b.buf);
+	assert_int_equal(read_line(&b, &err), BUFIO_IDLE);
+	/* The line's own time has gone on. */
+	assert_int_equal(b.deadline_ns, deadline);
+	expect_line(&b, "NOP\n");
+
+	/* Half a line is awaited as long as ever. */
+	f.pause_at = 8;
+	f.pauses = 3;
+	bufio_reader_begin(&b);
+	expect_line(&b, "FIN x\n");
+	assert_int_equal(f.pauses, 0);
+
+	/* At the end of the line's time it is an error, not idle. */
+	f.pause_at = f.pos;
+	f.pauses = 1;
+	b.timeout_ns = NSEC_PER_MSEC;
+	bufio_reader_begin(&b);
+	assert_int_equal(read_line(&b, &err), BUFIO_ERR);
+	assert_int_equal(err.code, ETIMEDOUT);
+	bufio_reader_free(&b);
+}
+
 /* --- writing ---------------------------------------------------------------------------------- */
 
 static int write_text(struct bufio_writer *b, const char *one, const char *two, struct err *err)
@@ -612,6 +661,7 @@ int main(void)
 		cmocka_unit_test(test_an_error_of_before_read_ends_the_read_and_nothing_is_read),
 		cmocka_unit_test(test_a_command_has_one_deadline_and_the_next_a_later_one),
 		cmocka_unit_test(test_without_a_timeout_there_is_no_deadline),
+		cmocka_unit_test(test_idle_is_told_between_lines_only),
 		cmocka_unit_test(test_what_fits_is_kept_until_the_flush),
 		cmocka_unit_test(test_what_overflows_goes_out_at_once_and_in_order),
 		cmocka_unit_test(test_parts_of_no_bytes_do_no_harm),

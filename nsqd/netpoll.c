@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Idle clients, without threads. Go has this in its runtime (netpoll.go); see
+ * netpoll.h for the idea. netpoll_loop is the thread "netpoll"; io_loops park,
+ * channel pumps call.
+ *
+ * Who owns what. A parked client is netpoll's thread's own: nobody else resumes
+ * or frees it, so that thread may use it without the lock, heartbeat included.
+ * The lock guards where it is listed. A client that is in netpoll.parked is
+ * either in its channel's list of parked consumers (if it has room for
+ * messages), or in `called`, or in neither.
+ *
+ * No message waits in vain. Who parks is listed first and tells the channel's
+ * pump then (parked_chan), which counts the listed as demand when it looks
+ * again. Who is called is resumed as soon as there is a thread for it; its pump
+ * then waits for messages as any other does, or tells that it does not
+ * (channel_consumer_is_full), or leaves, which the channel's pump hears of, too.
+ */
+#include "nsqd/netpoll.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <utlist.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/gothread.h"
+#include "common/lock.h"
+#include "common/xalloc.h"
+#include "nsqd/channel.h"
+#include "nsqd/client_v2.h"
+#include "nsqd/nsqd.h"
+#include "nsqd/protocol_v2_pump.h"
+
+#define EVENTS 64
+/* Where there is no thread for a client: when to try again. */
+#define RETRY_NS (100 * NSEC_PER_MSEC)
+/* The eventfd's place in epoll; ids of clients start at 1. */
+#define WAKE_ID 0
+
+struct netpoll {
+	struct nsqd *nsqd;      /* immutable */
+	void (*resume)(void *); /* immutable */
+	int epoll_fd;           /* immutable */
+	int wake_fd;            /* immutable; written when the thread is to look at the lists */
+
+	struct mutex lock;        /* a leaf */
+	bool open;                /* guarded by lock: clients may be parked */
+	bool stopping;            /* guarded by lock */
+	struct client_v2 *parked; /* guarded by lock; uthash (parked.hh) by id; owned */
+	struct client_v2 *called; /* guarded by lock; of these, who is to be resumed */
+	struct client_v2 **heap;  /* guarded by lock; of these, who has a deadline, by deadline */
+	size_t len, cap;          /* guarded by lock */
+
+	struct wait_group group;   /* the thread */
+	struct wait_group clients; /* those it has resumed */
+};
+
+/* --- the heap of deadlines ------------------------------------------------------------------ */
+
+static int64_t deadline_at(const struct netpoll *np, size_t i)
+{
+	return np->heap[i]->parked.deadline_ns;
+}
+
+static void heap_place(struct netpoll *np, size_t i, struct client_v2 *c)
+{
+	np->heap[i] = c;
+	c->parked.heap_index = i;
+}
+
+static void heap_swap(struct netpoll *np, size_t i, size_t j)
+{
+	struct client_v2 *c = np->heap[i];
+	heap_place(np, i, np->heap[j]);
+	heap_place(np, j, c);
+}
+
+/* The deadline at i is new: up or down with it. */
+static void heap_fix(struct netpoll *np, size_t i)
+{
+	for (; i > 0 && deadline_at(np, i) < deadline_at(np, (i - 1) / 2); i = (i - 1) / 2)
+		heap_swap(np, i, (i - 1) / 2);
+	for (;;) {
+		size_t child = 2 * i + 1;
+		if (child + 1 < np->len && deadline_at(np, child + 1) < deadline_at(np, child))
+			child++;
+		if (child >= np->len || deadline_at(np, child) >= deadline_at(np, i))
+			return;
+		heap_swap(np, i, child);
+		i = child;
+	}
+}
+
+static void heap_push(struct netpoll *np, struct client_v2 *c)
+{
+	if (np->len == np->cap) {
+		np->cap = np->cap ? 2 * np->cap : 64;
+		np->heap = xreallocarray(np->heap, np->cap, sizeof(struct client_v2 *));
+	}
+	heap_place(np, np->len, c);
+	heap_fix(np, np->len++);
+}
+
+static void heap_remove(struct netpoll *np, struct client_v2 *c)
+{
+	size_t i = c->parked.heap_index;
+	np->len--;
+	if (i == np->len)
+		return;
+	heap_place(np, i, np->heap[np->len]);
+	heap_fix(np, i);
+}
+
+/* --- the lists ------------------------------------------------------------------------------ */
+
+static void wake(struct netpoll *np)
+{
+	CHECK(eventfd_write(np->wake_fd, 1) == 0);
+}
+
+/* The next heartbeat, or the end of its patience; 0: neither. */
+static int64_t deadline_of(const struct client_v2 *c)
+{
+	int64_t heartbeat = c->pump.heartbeat_ticker.next_ns, read = c->reader.deadline_ns;
+	if (heartbeat == 0 || read == 0)
+		return heartbeat + read;
+	return heartbeat < read ? heartbeat : read;
+}
+
+static void list_locked(struct netpoll *np, struct client_v2 *c, int64_t deadline_ns)
+{
+	HASH_ADD(parked.hh, np->parked, id, sizeof(c->id), c);
+	c->parked.deadline_ns = deadline_ns;
+	if (deadline_ns != 0)
+		heap_push(np, c);
+}
+
+/* Its RDY is demand from now on. */
+static void offer_locked(struct client_v2 *c)
+{
+	struct channel *ch = c->channel;
+	int64_t ready = atomic_load(&c->ready_count);
+	if (!ch || ready <= 0)
+		return;
+	c->parked.room = (size_t)ready;
+	DL_APPEND2(ch->parked, c, parked.prev, parked.next);
+	atomic_fetch_add(&ch->parked_room, c->parked.room);
+	chan_try_send_n(ch->parked_chan, NULL, 1);
+}
+
+static void withdraw_locked(struct client_v2 *c)
+{
+	if (c->parked.room == 0)
+		return;
+	DL_DELETE2(c->channel->parked, c, parked.prev, parked.next);
+	atomic_fetch_sub(&c->channel->parked_room, c->parked.room);
+	c->parked.room = 0;
+}
+
+static void unlist(struct netpoll *np, struct client_v2 *c)
+{
+	mutex_lock(&np->lock);
+	HASH_DELETE(parked.hh, np->parked, c);
+	if (c->parked.deadline_ns != 0)
+		heap_remove(np, c);
+	withdraw_locked(c);
+	if (c->parked.called)
+		DL_DELETE2(np->called, c, parked.prev, parked.next);
+	c->parked.called = c->parked.failed = false;
+	mutex_unlock(&np->lock);
+}
+
+bool netpoll_park(struct netpoll *np, struct client_v2 *c)
+{
+	struct epoll_event e = {.events = EPOLLIN | EPOLLRDHUP, .data.u64 = (uint64_t)c->id};
+	mutex_lock(&np->lock);
+	/* Under the lock (it does not block), so that no event finds the client not yet listed. */
+	bool parked = np->open &&
+		      epoll_ctl(np->epoll_fd, EPOLL_CTL_ADD, stream_sock_fd(c->base), &e) == 0;
+	bool is_next = false;
+	if (parked) {
+		list_locked(np, c, deadline_of(c));
+		offer_locked(c);
+		is_next = c->parked.deadline_ns != 0 && c->parked.heap_index == 0;
+	}
+	mutex_unlock(&np->lock);
+	if (is_next)
+		wake(np);
+	return parked;
+}
+
+void netpoll_call(struct netpoll *np, struct channel *ch, size_t room)
+{
+	bool any = false;
+	mutex_lock(&np->lock);
+	while (room > 0 && ch->parked) {
+		struct client_v2 *c = ch->parked;
+		room -= room < c->parked.room ? room : c->parked.room;
+		withdraw_locked(c);
+		DL_APPEND2(np->called, c, parked.prev, parked.next);
+		c->parked.called = any = true;
+	}
+	mutex_unlock(&np->lock);
+	if (any)
+		wake(np);
+}
+
+/* --- the thread ----------------------------------------------------------------------------- */
+
+/* Gives the client a thread; it is no longer ours then. Without one it stays parked, for a new try. */
+static void resume(struct netpoll *np, struct client_v2 *c)
+{
+	char name[160];
+	struct err err;
+	snprintf(name, sizeof(name), "io:%s", c->remote_addr);
+	unlist(np, c);
+	/* Fails where it has been done already, before a try in vain. */
+	(void)epoll_ctl(np->epoll_fd, EPOLL_CTL_DEL, stream_sock_fd(c->base), NULL);
+	if (wait_group_wrap(&np->clients, name, np->resume, c, &err) == 0)
+		return;
+	nsqd_logf(np->nsqd, LG_ERROR, "TCP: no thread for idle client(%s), trying again - %s",
+		c->remote_addr, err.msg);
+	mutex_lock(&np->lock);
+	c->parked.failed = true;
+	list_locked(np, c, clock_mono_ns() + RETRY_NS);
+	mutex_unlock(&np->lock);
+}
+
+/* All that has come in is the answer to a heartbeat: it is taken. */
+static bool take_nop(struct client_v2 *c)
+{
+	static const char nop[] = "NOP\n";
+	enum { LENGTH = sizeof(nop) - 1 };
+	char buf[LENGTH + 1];
+	int fd = stream_sock_fd(c->base);
+	if (recv(fd, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT) != LENGTH ||
+		memcmp(buf, nop, LENGTH) != 0)
+		return false;
+	CHECK(recv(fd, buf, LENGTH, MSG_DONTWAIT) == LENGTH);
+	if (lg_enabled(&c->nsqd->lg, LG_DEBUG))
+		nsqd_logf(c->nsqd, LG_DEBUG, "PROTOCOL(V2): [%s] [NOP]", c->remote_addr);
+	return true;
+}
+
+static void set_deadline(struct netpoll *np, struct client_v2 *c)
+{
+	mutex_lock(&np->lock);
+	c->parked.deadline_ns = deadline_of(c);
+	heap_fix(np, c->parked.heap_index);
+	mutex_unlock(&np->lock);
+}
+
+static void on_event(struct netpoll *np, const struct epoll_event *e)
+{
+	struct client_v2 *c;
+	int64_t id = (int64_t)e->data.u64;
+	mutex_lock(&np->lock);
+	HASH_FIND(parked.hh, np->parked, &id, sizeof(id), c);
+	mutex_unlock(&np->lock);
+	/* It may have been resumed after it was reported. */
+	if (!c)
+		return;
+	if (e->events != EPOLLIN || !take_nop(c)) {
+		resume(np, c);
+		return;
+	}
+	/* As with any command, its patience begins anew. */
+	if (c->reader.timeout_ns > 0) {
+		c->reader.deadline_ns = clock_mono_ns() + c->reader.timeout_ns;
+		set_deadline(np, c);
+	}
+}
+
+/* A heartbeat, if that can be sent without waiting. */
+static bool send_heartbeat(struct client_v2 *c, int64_t now)
+{
+	struct pollfd p = {.fd = stream_sock_fd(c->base), .events = POLLOUT};
+	struct err err;
+	if (poll(&p, 1, 0) != 1 || p.revents != POLLOUT ||
+		!ticker_take(&c->pump.heartbeat_ticker, now) ||
+		protocol_v2_send_heartbeat(c, &err) != 0)
+		return false;
+	client_v2_give_buffers_back(c);
+	return true;
+}
+
+static void on_deadline(struct netpoll *np, struct client_v2 *c, int64_t now)
+{
+	int64_t heartbeat = c->pump.heartbeat_ticker.next_ns;
+	if (!c->parked.failed && heartbeat != 0 && heartbeat <= now && send_heartbeat(c, now))
+		set_deadline(np, c);
+	else
+		resume(np, c); /* io_loop and pump know what follows */
+}
+
+/* The first in the heap that is due, else NULL. */
+static struct client_v2 *next_due(struct netpoll *np, int64_t now)
+{
+	mutex_lock(&np->lock);
+	struct client_v2 *c = np->len > 0 && deadline_at(np, 0) <= now ? np->heap[0] : NULL;
+	mutex_unlock(&np->lock);
+	return c;
+}
+
+static struct client_v2 *next_called(struct netpoll *np)
+{
+	mutex_lock(&np->lock);
+	struct client_v2 *c = np->called;
+	mutex_unlock(&np->lock);
+	return c;
+}
+
+/* How long epoll may wait, in ms, rounded up; -1: for ever. */
+static int patience(struct netpoll *np)
+{
+	mutex_lock(&np->lock);
+	int64_t deadline = np->len > 0 ? deadline_at(np, 0) : INT64_MAX;
+	mutex_unlock(&np->lock);
+	if (deadline == INT64_MAX)
+		return -1;
+	int64_t left = deadline - clock_mono_ns();
+	int64_t ms = left > 0 ? (left + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC : 0;
+	return ms < INT32_MAX ? (int)ms : INT32_MAX;
+}
+
+static bool is_over(struct netpoll *np)
+{
+	mutex_lock(&np->lock);
+	bool over = np->stopping && !np->parked;
+	mutex_unlock(&np->lock);
+	return over;
+}
+
+static void netpoll_loop(void *arg)
+{
+	struct netpoll *np = arg;
+	struct epoll_event events[EVENTS];
+	struct client_v2 *c;
+	while (!is_over(np)) {
+		int n = epoll_wait(np->epoll_fd, events, EVENTS, patience(np));
+		CHECK(n >= 0 || errno == EINTR);
+		for (int i = 0; i < n; i++) {
+			eventfd_t ignored;
+			if (events[i].data.u64 == WAKE_ID)
+				(void)eventfd_read(np->wake_fd, &ignored);
+			else
+				on_event(np, &events[i]);
+		}
+		while ((c = next_called(np)) != NULL)
+			resume(np, c);
+		int64_t now = clock_mono_ns();
+		while ((c = next_due(np, now)) != NULL)
+			on_deadline(np, c, now);
+	}
+}
+
+/* --- life ----------------------------------------------------------------------------------- */
+
+struct netpoll *netpoll_new(struct nsqd *n, void (*resume_client)(void *), struct err *err)
+{
+	struct netpoll *np = xcalloc(1, sizeof(*np));
+	struct epoll_event e = {.events = EPOLLIN, .data.u64 = WAKE_ID};
+	np->nsqd = n;
+	np->resume = resume_client;
+	mutex_init(&np->lock, RANK_LEAF);
+	wait_group_init(&np->group);
+	wait_group_init(&np->clients);
+	np->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	np->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (np->epoll_fd >= 0 && np->wake_fd >= 0 &&
+		epoll_ctl(np->epoll_fd, EPOLL_CTL_ADD, np->wake_fd, &e) == 0)
+		return np;
+	err_errno(err, errno, "epoll");
+	netpoll_free(np);
+	return NULL;
+}
+
+void netpoll_free(struct netpoll *np)
+{
+	if (!np)
+		return;
+	CHECK(np->parked == NULL);
+	if (np->epoll_fd >= 0)
+		close(np->epoll_fd);
+	if (np->wake_fd >= 0)
+		close(np->wake_fd);
+	free(np->heap);
+	wait_group_destroy(&np->group);
+	wait_group_destroy(&np->clients);
+	mutex_destroy(&np->lock);
+	free(np);
+}
+
+int netpoll_start(struct netpoll *np, struct err *err)
+{
+	if (wait_group_wrap(&np->group, "netpoll", netpoll_loop, np, err) != 0)
+		return -1;
+	mutex_lock(&np->lock);
+	np->open = true;
+	mutex_unlock(&np->lock);
+	return 0;
+}
+
+void netpoll_stop(struct netpoll *np)
+{
+	mutex_lock(&np->lock);
+	np->open = false;
+	np->stopping = true;
+	mutex_unlock(&np->lock);
+	wake(np);
+	wait_group_wait(&np->group);
+	wait_group_wait(&np->clients);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Idle clients, without threads (runtime/netpoll.go).
+ *
+ * A goroutine that waits for the network costs Go a few kilobytes. Two threads
+ * cost some 20 KB in the kernel alone, more than all that stock spends on a
+ * connection. So a client that has been idle for some seconds is parked: its
+ * message pump and its io_loop end, in this order, their buffers are given back,
+ * and what is left is the struct. One thread, "netpoll", waits for all of them.
+ * It sends their heartbeats and takes the NOPs that answer them; anything else
+ * resumes the client, that is: io_loop gets a new thread, starts the pump, and
+ * both go on where they were:
+ *  - input, or the end of the connection;
+ *  - the end of the client's patience, or a peer that does not read;
+ *  - messages: a parked consumer counts as demand in its channel, whose pump
+ *    calls it (netpoll_call) when it has taken something.
+ *
+ * Idle is who has sent nothing for some time, has nothing in flight, and whose
+ * pump waits in its select with everything flushed; over a plain socket, on a
+ * channel that does not look at topology.
+ */
+#ifndef NSQD_NETPOLL_H
+#define NSQD_NETPOLL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/err.h"
+
+struct nsqd;
+struct netpoll;
+struct client_v2;
+struct channel;
+
+/* resume is what a resumed client's thread runs: its argument is the client. NULL with err set. */
+struct netpoll *netpoll_new(struct nsqd *n, void (*resume)(void *client), struct err *err);
+/* Nobody may be parked any more. NULL is fine. */
+void netpoll_free(struct netpoll *np);
+/* Starts the thread; without it nobody is parked. 0, or -1 with err set. */
+int netpoll_start(struct netpoll *np, struct err *err);
+/*
+ * From now on nobody is parked. Blocks until all who were have been resumed and
+ * have ended: the caller has shut their connections down. Also if never started.
+ */
+void netpoll_stop(struct netpoll *np);
+
+/*
+ * io_loop, when its client is idle, its pump has ended and its buffers are given
+ * back: true if the client is now netpoll's, and not to be touched any more.
+ * Takes netpoll's lock; does not block.
+ */
+bool netpoll_park(struct netpoll *np, struct client_v2 *c);
+/*
+ * The pump of channel ch: resumes parked consumers, the longest parked first,
+ * until they have room for so many messages. Takes netpoll's lock; does not block.
+ */
+void netpoll_call(struct netpoll *np, struct channel *ch, size_t room);
+
+#endif
