@@ -6,8 +6,9 @@
  * and is measured like any other server.
  *
  * It keeps no queue: in mode sub each consumer is fed until opt.total messages
- * are out; otherwise the messages of PUB are passed on to the first consumer.
- * That makes pub, mpub, http, sub, pubsub and latency work.
+ * are out; otherwise what is published is passed on at once, to one consumer of
+ * each channel, in turn. It knows no layers: the rows over TLS, snappy and
+ * deflate are not for it.
  */
 #include "test/bench/bench.h"
 
@@ -31,8 +32,18 @@ static const char CLOSE_WAIT[] = "\0\0\0\16\0\0\0\0CLOSE_WAIT";
 static const char HTTP_OK[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK";
 
 static struct sequence feed;
-static pthread_mutex_t consumer_lock = PTHREAD_MUTEX_INITIALIZER;
-static int consumer_fd = -1; /* guarded by consumer_lock */
+/* Who has subscribed. Complete before the first message is published: each SUB is answered. */
+struct channel {
+	char name[80];
+	pthread_mutex_t lock; /* one writes to this channel's consumers at a time */
+	int *fds;
+	int n;
+	int turn; /* guarded by lock */
+};
+
+static pthread_mutex_t subscribe_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct channel *channels; /* opt.channels; changed under subscribe_lock */
+static int n_channels;
 
 /* One connection's thread. */
 struct peer {
@@ -83,22 +94,58 @@ static void ready(int fd)
 	pthread_detach(t);
 }
 
-/* SUB: publishing begins when all have been answered, so none comes too early. */
-static void subscribed(int fd)
+/* "SUB topic channel\n": publishing begins when all have been answered, so none comes too early. */
+static void subscribed(int fd, const char *line, size_t len)
 {
-	pthread_mutex_lock(&consumer_lock);
-	if (consumer_fd < 0)
-		consumer_fd = fd;
-	pthread_mutex_unlock(&consumer_lock);
+	const char *name = memrchr(line, ' ', len);
+	size_t n = len - 1 - (size_t)(name + 1 - line);
+	struct channel *c = channels;
+
+	pthread_mutex_lock(&subscribe_lock);
+	while (c < channels + n_channels &&
+		(strlen(c->name) != n || memcmp(c->name, name + 1, n) != 0))
+		c++;
+	if (c == channels + n_channels) {
+		if (n_channels == opt.channels || n >= sizeof(c->name))
+			die("null server: more channels than --channels");
+		memcpy(c->name, name + 1, n);
+		pthread_mutex_init(&c->lock, NULL);
+		c->fds = xalloc((size_t)opt.subs * sizeof(int));
+		n_channels++;
+	}
+	if (c->n == opt.subs)
+		die("null server: more consumers than --subs");
+	c->fds[c->n++] = fd;
+	pthread_mutex_unlock(&subscribe_lock);
 }
 
 static void pass_on(struct peer *p)
 {
-	pthread_mutex_lock(&consumer_lock);
-	if (consumer_fd >= 0)
-		send_all(consumer_fd, p->pass, p->passed);
-	pthread_mutex_unlock(&consumer_lock);
+	for (struct channel *c = channels; c < channels + n_channels; c++) {
+		pthread_mutex_lock(&c->lock);
+		send_all(c->fds[c->turn++ % c->n], p->pass, p->passed);
+		pthread_mutex_unlock(&c->lock);
+	}
 	p->passed = 0;
+}
+
+/* One published message. */
+static void pass(struct peer *p, const char *body, size_t len)
+{
+	message_head(p->pass + p->passed, len);
+	memcpy(p->pass + p->passed + MESSAGE_HEAD, body, len);
+	p->passed += MESSAGE_HEAD + len;
+}
+
+/* The body of an MPUB: a count, then a size and a body for each. */
+static void pass_all(struct peer *p, const char *at)
+{
+	uint32_t n = get_be32(at);
+
+	for (at += 4; n > 0; n--) {
+		pass(p, at + 4, get_be32(at));
+		at += 4 + get_be32(at);
+	}
 }
 
 static void reply(struct peer *p, const char *text, size_t len)
@@ -141,7 +188,7 @@ static size_t command(struct peer *p, const char *at, size_t have)
 		ready(p->fd);
 		break;
 	case 'S':
-		subscribed(p->fd);
+		subscribed(p->fd, at, line);
 		reply(p, OK, OK_SIZE);
 		break;
 	case 'C':
@@ -156,11 +203,10 @@ static size_t command(struct peer *p, const char *at, size_t have)
 	if (have < line + 4 + body)
 		return 0;
 	reply(p, OK, OK_SIZE);
-	if (at[0] == 'P' && opt.subs > 0) {
-		message_head(p->pass + p->passed, body);
-		memcpy(p->pass + p->passed + MESSAGE_HEAD, at + line + 4, body);
-		p->passed += MESSAGE_HEAD + body;
-	}
+	if (at[0] == 'P' && n_channels > 0)
+		pass(p, at + line + 4, body);
+	if (at[0] == 'M' && n_channels > 0)
+		pass_all(p, at + line + 4);
 	return line + 4 + body;
 }
 
@@ -236,6 +282,7 @@ void null_server_start(void)
 	opt.host = "127.0.0.1";
 	opt.port = opt.http_port = ntohs(sa.sin_port);
 	feed.total = opt.total;
+	channels = xalloc((size_t)(opt.channels + 1) * sizeof(*channels));
 	opt.pid = fork();
 	if (opt.pid < 0)
 		die("fork: %s", strerror(errno));

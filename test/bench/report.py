@@ -49,6 +49,12 @@ def both(res, key, scale=1.0):
     return " / ".join(cells)
 
 
+def limit(res, key):
+    """What the generator reaches with a server that does nothing."""
+    null = res.get("null")
+    return number(median(null, key)) if null and not failure(null) else "-"
+
+
 def brief(row, r):
     """One run in a few words, for those who watch."""
     if "failed" in r:
@@ -74,22 +80,25 @@ def side_failures(res):
     return "; ".join(out)
 
 
-RATE_HEAD = ["row", "work", "messages/s", "ratio (min - max)", "CPU us/msg", "ratio (min - max)",
-             "peak RSS MB", "context switches/msg"]
+RATE_HEAD = ["row", "work", "messages/s", "ratio (min - max)", "null server", "CPU us/msg",
+             "ratio (min - max)", "peak RSS MB", "context switches/msg"]
 
 
 def rate_cells(row, res):
-    return [row.name, row.title, both(res, "rate"), ratio_cell(res, "rate"), both(res, "cpu_us"),
-            ratio_cell(res, "cpu_us"), both(res, "peak_kb", 1 / 1024), both(res, "ctx")]
+    return [row.name, row.title, both(res, "rate"), ratio_cell(res, "rate"), limit(res, "rate"),
+            both(res, "cpu_us"), ratio_cell(res, "cpu_us"), both(res, "peak_kb", 1 / 1024),
+            both(res, "ctx")]
 
 
-LATENCY_HEAD = ["row", "work", "p50 us", "ratio (min - max)", "p99 us", "ratio (min - max)",
-                "p99.9 us", "max us", "p50 due us", "p99 due us", "CPU us/msg"]
+LATENCY_HEAD = ["row", "work", "p50 us", "ratio (min - max)", "null server", "p99 us",
+                "ratio (min - max)", "null server", "p99.9 us", "max us", "p50 due us",
+                "p99 due us", "CPU us/msg"]
 
 
 def latency_cells(row, res):
     return [row.name, row.title, both(res, "sent_p50_us"), ratio_cell(res, "sent_p50_us"),
-            both(res, "sent_p99_us"), ratio_cell(res, "sent_p99_us"), both(res, "sent_p999_us"),
+            limit(res, "sent_p50_us"), both(res, "sent_p99_us"), ratio_cell(res, "sent_p99_us"),
+            limit(res, "sent_p99_us"), both(res, "sent_p999_us"),
             both(res, "sent_max_us"), both(res, "due_p50_us"), both(res, "due_p99_us"),
             both(res, "cpu_us")]
 

@@ -259,9 +259,20 @@ def run_once(opts, row, binary):
         return {"failed": str(e)}
 
 
+def run_null_once(opts, row):
+    """The same load on a server that does nothing: more than the generator's limit nobody can
+    reach. None for rows that the null server does not know."""
+    if row.kind not in ("rate", "latency") or row.group == "transport":
+        return None
+    try:
+        return generate(opts.bench, [*row.load, "--null"], max(int(row.total * opts.scale), 200))
+    except Failed as e:
+        return {"failed": str(e)}
+
+
 def run_row(opts, row):
-    """Alternates between the daemons; a list of results for each."""
-    results = {"ours": [], "stock": []}
+    """Alternates between the daemons and the null server; a list of results for each."""
+    results = {"ours": [], "stock": [], "null": []}
     for _ in range(opts.pairs):
         for side, binary in (("ours", opts.ours), ("stock", opts.stock)):
             if binary is None or any("failed" in r for r in results[side]):
@@ -269,6 +280,9 @@ def run_row(opts, row):
             results[side].append(run_once(opts, row, binary))
             print(f"  {row.name:19}{side:6} {report.brief(row, results[side][-1])}",
                   file=sys.stderr, flush=True)
+        limit = run_null_once(opts, row) if opts.stock else None
+        if limit:
+            results["null"].append(limit)
     return results
 
 
@@ -291,16 +305,13 @@ def print_transport_limits(opts):
 def run_null(opts):
     """The generator against a server that does nothing."""
     print("The generator's limit (null server, messages/s; generator's own CPU per message):")
-    for row in rows.ROWS:
-        if row.kind not in ("rate", "latency") or row.load[0] in ("mpubsub", "fanout"):
+    for row in rows.select(opts.row):
+        r = run_null_once(opts, row)
+        if r is None:
             continue
-        if row.group not in ("memory", "latency"):
-            continue
-        load = [*row.load, "--null"]
-        if row.load[0] == "pubsub":
-            load += ["--subs", "1"]
-        r = generate(opts.bench, load, max(int(row.total * opts.scale), 200))
-        if row.kind == "latency":
+        if "failed" in r:
+            print(f"  {row.name:19}failed: {r['failed']}")
+        elif row.kind == "latency":
             print(f"  {row.name:19}{r['sent_p50_us']:8.0f} us p50 {r['sent_p99_us']:8.0f} us p99")
         else:
             print(f"  {row.name:19}{r['rate']:12,.0f}/s {r['gen_us']:8.3f} us")
