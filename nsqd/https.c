@@ -34,6 +34,7 @@
 #include "common/xalloc.h"
 
 #define HANDSHAKE_TIMEOUT_NS (5 * NSEC_PER_SEC)
+#define MAX_HANDSHAKE 65536 /* of one message, as with Go: what a peer may make us keep */
 #define RECORD_HEADER 5
 #define RECORD_ALERT 21
 #define RECORD_HANDSHAKE 22
@@ -338,6 +339,7 @@ static void set_up_session(struct handshake *h)
 		gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUEST);
 		gnutls_session_set_verify_function(session, verify);
 	}
+	gnutls_handshake_set_max_packet_length(session, MAX_HANDSHAKE);
 	gnutls_handshake_set_hook_function(
 		session, GNUTLS_HANDSHAKE_FINISHED, GNUTLS_HOOK_POST, on_finished);
 	gnutls_transport_set_ptr2(session, h, (gnutls_transport_ptr_t)(intptr_t)h->fd);
