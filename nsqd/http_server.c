@@ -60,8 +60,9 @@
 #define LIMIT_LOG_NS NSEC_PER_SEC
 /* How much of a body that is too big is read and thrown away. */
 #define DRAIN_MAX ((int64_t)64 * 1024 * 1024)
-/* How long stop waits for answers under way. */
+/* How long stop waits for answers under way, and for TLS connections to end. */
 #define STOP_WAIT_NS NSEC_PER_SEC
+#define GOODBYE_WAIT_NS (NSEC_PER_SEC / 2)
 /* Buffers that grew beyond this are not kept from one request to the next. */
 #define KEEP_BUFFER ((size_t)64 * 1024)
 
@@ -94,6 +95,7 @@ struct http_server {
 	_Atomic bool stopping;
 	_Atomic int answering;      /* requests between their handler and their last byte */
 	struct chan *answered_chan; /* immutable; capacity 1: answering has become 0 */
+	struct chan *closed_chan;   /* immutable; capacity 1: n_conns has become 0 */
 };
 
 /* A connection, and the request that it is at. Its own thread's, where nothing else is said. */
@@ -603,6 +605,8 @@ static void connection_started(struct http_server *s, struct MHD_Connection *mc,
 	*socket_cls = c;
 	mutex_lock(&s->conns_lock);
 	DL_APPEND(s->conns, c);
+	if (s->tls && atomic_load(&s->stopping))
+		shutdown(c->fd, SHUT_RD); /* as say_goodbye does */
 	mutex_unlock(&s->conns_lock);
 }
 
@@ -611,8 +615,10 @@ static void connection_closed(struct http_server *s, struct conn *c)
 {
 	mutex_lock(&s->conns_lock);
 	DL_DELETE(s->conns, c);
-	s->n_conns--;
+	bool last = --s->n_conns == 0;
 	mutex_unlock(&s->conns_lock);
+	if (last && atomic_load(&s->stopping))
+		chan_try_send_n(s->closed_chan, "", 1);
 	handshake_free(c->handshake);
 	CHECK(!c->req.message); /* request_completed comes first */
 	strbuf_free(&c->uri);
@@ -734,6 +740,7 @@ struct http_server *http_server_new(struct nsqd *n, const char *address,
 	if (tls)
 		s->handshakes = handshakes_new(&tls->server, &n->lg);
 	s->answered_chan = chan_new(0, 1);
+	s->closed_chan = chan_new(0, 1);
 	s->ok = new_response(NULL, "OK", 2, MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, true);
 	s->empty = new_response(NULL, "", 0, MHD_RESPMEM_PERSISTENT, NULL, true);
 	s->plain_ok = new_response(NULL, "OK", 2, MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, false);
@@ -792,19 +799,39 @@ int http_server_start(struct http_server *s, struct err *err)
 	return 0;
 }
 
+static void wait_a_while(struct chan *for_chan, int64_t timeout_ns)
+{
+	struct ticker timeout;
+	ticker_after(&timeout, timeout_ns);
+	struct chan_case cases[] = {
+		chan_case_recv(for_chan, NULL),
+		chan_case_tick(&timeout),
+	};
+	chan_select(cases, 2);
+}
+
 /* Connections that wait for their next request are simply closed; answers under way get a moment. */
 static void wait_for_answers(struct http_server *s)
 {
 	atomic_store(&s->stopping, true);
-	if (atomic_load(&s->answering) == 0)
-		return;
-	struct ticker timeout;
-	ticker_after(&timeout, STOP_WAIT_NS);
-	struct chan_case cases[] = {
-		chan_case_recv(s->answered_chan, NULL),
-		chan_case_tick(&timeout),
-	};
-	chan_select(cases, 2);
+	if (atomic_load(&s->answering) > 0)
+		wait_a_while(s->answered_chan, STOP_WAIT_NS);
+}
+
+/*
+ * libmicrohttpd would close them without TLS's close-notify. A thread that sees
+ * the end of its input sends one.
+ */
+static void say_goodbye(struct http_server *s)
+{
+	struct conn *c;
+	mutex_lock(&s->conns_lock);
+	DL_FOREACH (s->conns, c)
+		shutdown(c->fd, SHUT_RD);
+	bool any = s->n_conns > 0;
+	mutex_unlock(&s->conns_lock);
+	if (any)
+		wait_a_while(s->closed_chan, GOODBYE_WAIT_NS);
 }
 
 void http_server_stop(struct http_server *s)
@@ -817,8 +844,10 @@ void http_server_stop(struct http_server *s)
 	/* Who comes now is told so, instead of waiting until the daemon has ended. */
 	tcp_listener_close(&s->listener);
 	wait_for_answers(s);
-	if (s->handshakes)
+	if (s->tls) {
 		handshakes_stop(s->handshakes);
+		say_goodbye(s);
+	}
 	MHD_stop_daemon(s->daemon);
 	s->daemon = NULL;
 }
@@ -839,6 +868,7 @@ void http_server_free(struct http_server *s)
 	wait_group_destroy(&s->wait_group);
 	mutex_destroy(&s->conns_lock);
 	chan_free(s->answered_chan);
+	chan_free(s->closed_chan);
 	free(s);
 }
 

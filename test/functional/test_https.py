@@ -35,6 +35,13 @@ def dial(daemon):
     return socket.create_connection(('127.0.0.1', https_port(daemon)), DEADLINE)
 
 
+def strict(daemon, **options):
+    """A TLS connection for which an end without a close-notify is an error."""
+    ctx = context(**options)
+    ctx.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    return ctx.wrap_socket(dial(daemon), suppress_ragged_eofs=False)
+
+
 class Connection(http.client.HTTPSConnection):
     def __init__(self, daemon, ctx=None):
         super().__init__('127.0.0.1', https_port(daemon), timeout=DEADLINE,
@@ -120,8 +127,7 @@ def test_big_bodies_both_ways(nsqd, version):
 
 
 def test_the_end_of_a_connection_is_no_truncation(nsqd):
-    with dial(nsqd) as s, context().wrap_socket(
-            s, suppress_ragged_eofs=False) as tls:
+    with strict(nsqd) as tls:
         tls.sendall(b'GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
         answer = b''
         while True:
@@ -358,6 +364,23 @@ def test_the_end_does_not_wait_for_anybody(new_nsqd, server_cert):
     assert time.monotonic() - start < DEADLINE / 2
     for s in sockets + kept:
         s.close()
+
+
+@pytest.mark.ours(reason='connections die with the process')
+@pytest.mark.parametrize('version', ['tls1.2', 'tls1.3'])
+def test_the_end_of_the_daemon_is_no_truncation(new_nsqd, server_cert, version):
+    daemon = new_nsqd(*flags(server_cert))
+    idle = [strict(daemon, version=version) for _ in range(10)]
+    for tls in idle[:5]:
+        tls.sendall(b'GET /ping HTTP/1.1\r\nHost: x\r\n\r\n')
+        assert tls.recv(4096).startswith(b'HTTP/1.1 200 OK\r\n')
+    start = time.monotonic()
+    daemon.stop()
+    assert time.monotonic() - start < DEADLINE / 2
+    for tls in idle:
+        while tls.recv(4096):  # the body perhaps; an error without close-notify
+            pass
+        tls.close()
 
 
 DESCRIPTORS = 400
