@@ -17,6 +17,7 @@
 #include <utlist.h>
 
 #include "common/check.h"
+#include "common/clock.h"
 #include "common/gothread_internal.h"
 #include "common/xalloc.h"
 
@@ -162,7 +163,11 @@ void wait_group_init(struct wait_group *wg)
 {
 	memset(wg, 0, sizeof(*wg));
 	PT_OK(pthread_mutex_init(&wg->lock, NULL));
-	PT_OK(pthread_cond_init(&wg->done, NULL));
+	pthread_condattr_t attr;
+	PT_OK(pthread_condattr_init(&attr));
+	PT_OK(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
+	PT_OK(pthread_cond_init(&wg->done, &attr));
+	PT_OK(pthread_condattr_destroy(&attr));
 }
 
 void wait_group_destroy(struct wait_group *wg)
@@ -192,6 +197,22 @@ static void wait_group_done(struct wait_group *wg)
 	PT_OK(pthread_mutex_unlock(&wg->lock));
 	if (have_previous)
 		PT_OK(pthread_join(previous, NULL));
+}
+
+bool wait_group_wait_until(struct wait_group *wg, int64_t deadline_ns)
+{
+	struct timespec ts = {
+		.tv_sec = deadline_ns / NSEC_PER_SEC, .tv_nsec = deadline_ns % NSEC_PER_SEC};
+	int rc = 0;
+	PT_OK(pthread_mutex_lock(&wg->lock));
+	while (wg->running > 0 && rc == 0)
+		rc = pthread_cond_timedwait(&wg->done, &wg->lock, &ts);
+	CHECK(rc == 0 || rc == ETIMEDOUT);
+	bool ended = wg->running == 0;
+	PT_OK(pthread_mutex_unlock(&wg->lock));
+	if (ended)
+		wait_group_wait(wg);
+	return ended;
 }
 
 void wait_group_wait(struct wait_group *wg)

@@ -9,7 +9,9 @@
 #define COMMON_GOTHREAD_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/err.h"
 
@@ -40,6 +42,8 @@ int wait_group_wrap(
 	struct wait_group *wg, const char *name, void (*fn)(void *), void *arg, struct err *err);
 /* wg.Wait(): blocks until no thread of wg runs, and has joined them all. Not from inside wg. */
 void wait_group_wait(struct wait_group *wg);
+/* The same, but not beyond deadline_ns (monotonic). False: some still run. */
+bool wait_group_wait_until(struct wait_group *wg, int64_t deadline_ns);
 
 /* The full name of the calling thread ("main" for the first, "?" for foreign ones). Borrowed. */
 const char *gothread_name(void);

@@ -23,6 +23,7 @@
 #include "protocol/stream_tls.h"
 
 #define TLS_HANDSHAKE_TIMEOUT (5 * NSEC_PER_SEC)
+#define BYE_TIMEOUT (500 * NSEC_PER_MSEC)
 
 /* --- life --------------------------------------------------------------------------------- */
 
@@ -391,7 +392,23 @@ void client_v2_start_close(struct client_v2 *c)
 
 void client_v2_close(struct client_v2 *c)
 {
+	stream_sock_shutdown_read(c->base);
+}
+
+void client_v2_abort(struct client_v2 *c)
+{
 	c->base->ops->shutdown(c->base);
+}
+
+void client_v2_say_bye(struct client_v2 *c)
+{
+	struct err ignored;
+	mutex_lock(&c->write_lock);
+	int64_t deadline = clock_mono_ns() + BYE_TIMEOUT;
+	/* What the layers hold back ends with a frame; what the writer holds, nobody waits for. */
+	if (!c->writer.failed && c->stream->ops->flush(c->stream, deadline, &ignored) == 0)
+		c->stream->ops->close_write(c->stream, deadline);
+	mutex_unlock(&c->write_lock);
 }
 
 /* --- stats ---------------------------------------------------------------------------------- */

@@ -238,8 +238,19 @@ void client_v2_empty(struct client_v2 *c);
 
 /* StartClose: ready 0, state closing. */
 void client_v2_start_close(struct client_v2 *c);
-/* Close: ends the connection; io_loop notices. Any thread, also more than once; does not block. */
+/*
+ * Close: io_loop reads no more, and ends when it has answered what it has read.
+ * Any thread, also more than once; does not block.
+ */
 void client_v2_close(struct client_v2 *c);
+/* The same at once, whatever is still to be written: for peers that do not read. Any thread; does not block. */
+void client_v2_abort(struct client_v2 *c);
+/*
+ * The last thing that the peer gets: TLS' close-notify, the end of the stream.
+ * Blocks for half a second at most. io_loop, when the pump has ended; takes
+ * write_lock.
+ */
+void client_v2_say_bye(struct client_v2 *c);
 
 /* Type() == typeProducer: has it published? Takes meta_lock. */
 bool client_v2_is_producer(struct client_v2 *c);

@@ -412,13 +412,25 @@ int netpoll_start(struct netpoll *np, struct err *err)
 	return 0;
 }
 
-void netpoll_stop(struct netpoll *np)
+static void begin_stop(struct netpoll *np)
 {
 	mutex_lock(&np->lock);
 	np->open = false;
 	np->stopping = true;
 	mutex_unlock(&np->lock);
 	wake(np);
+}
+
+void netpoll_stop(struct netpoll *np)
+{
+	begin_stop(np);
 	wait_group_wait(&np->group);
 	wait_group_wait(&np->clients);
+}
+
+bool netpoll_stop_until(struct netpoll *np, int64_t deadline_ns)
+{
+	begin_stop(np);
+	return wait_group_wait_until(&np->group, deadline_ns) &&
+	       wait_group_wait_until(&np->clients, deadline_ns);
 }

@@ -24,6 +24,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/err.h"
 
@@ -43,6 +44,8 @@ int netpoll_start(struct netpoll *np, struct err *err);
  * have ended: the caller has shut their connections down. Also if never started.
  */
 void netpoll_stop(struct netpoll *np);
+/* The same, but not beyond deadline_ns (monotonic). False: some are still there; then it is called again. */
+bool netpoll_stop_until(struct netpoll *np, int64_t deadline_ns);
 
 /*
  * io_loop, when its client is idle, its pump has ended and its buffers are given

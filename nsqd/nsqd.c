@@ -41,6 +41,8 @@
 #define LOG_FD STDERR_FILENO
 /* How many threads close topics at exit, main included. */
 #define MAX_CLOSERS 8
+/* How long clients have to take their last answers. */
+#define EXIT_GRACE NSEC_PER_SEC
 
 void nsqd_logf(struct nsqd *n, enum lg_level level, const char *fmt, ...)
 {
@@ -208,13 +210,24 @@ int nsqd_main(struct nsqd *n, struct err *err)
 	return n->https_server ? http_server_start(n->https_server, err) : 0;
 }
 
+/* Have all of them gone before the deadline? Those that were parked are netpoll's. */
+static bool clients_have_left(struct nsqd *n, int64_t deadline_ns)
+{
+	return wait_group_wait_until(&n->tcp_group, deadline_ns) &&
+	       netpoll_stop_until(n->netpoll, deadline_ns);
+}
+
 /* Nobody new comes in, and everybody who is there goes: when it returns, no client and no handler is left. */
 static void disconnect_everybody(struct nsqd *n)
 {
 	tcp_server_stop(&n->tcp_server->loop);
 	tcp_server_close(n->tcp_server);
-	wait_group_wait(&n->tcp_group);
-	netpoll_stop(n->netpoll);
+	/* Who does not read its last answers does not hold us up. */
+	if (!clients_have_left(n, clock_mono_ns() + EXIT_GRACE)) {
+		tcp_server_abort(n->tcp_server);
+		wait_group_wait(&n->tcp_group);
+		netpoll_stop(n->netpoll);
+	}
 	tcp_listener_close(n->tcp_listener);
 	if (n->http_server)
 		http_server_stop(n->http_server);

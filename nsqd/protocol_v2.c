@@ -56,6 +56,8 @@
 #define PARK_AFTER_MAX_NS (32 * NSEC_PER_SEC)
 /* How long a SUB waits for an ephemeral channel that is just being deleted. */
 #define SUB_RETRY_NS (100 * NSEC_PER_MSEC)
+/* How long the pump may go on writing when the connection ends. */
+#define PUMP_EXIT_NS (500 * NSEC_PER_MSEC)
 
 struct param {
 	const char *s; /* borrowed from the reader's buffer; not terminated */
@@ -1142,9 +1144,12 @@ int protocol_v2_io_loop(struct client_v2 *client, struct err *err)
 	chan_close(client->exit_chan);
 	if (client->channel)
 		channel_remove_client(client->channel, client);
-	/* The pump may be writing to a peer that does not read: this ends it. */
-	client_v2_close(client);
-	wait_group_wait(&client->wait_group);
+	/* The pump may be writing, and that to a peer that does not read. */
+	if (!wait_group_wait_until(&client->wait_group, clock_mono_ns() + PUMP_EXIT_NS)) {
+		client_v2_abort(client);
+		wait_group_wait(&client->wait_group);
+	}
+	client_v2_say_bye(client);
 	end(&l);
 	return rc;
 }

@@ -309,6 +309,6 @@ void protocol_v2_message_pump(void *arg)
 	if (res == PUMP_ERR) {
 		nsqd_logf(c->nsqd, LG_ERROR, "PROTOCOL(V2): [%s] messagePump error - %s",
 			c->remote_addr, err.msg);
-		client_v2_close(c);
+		client_v2_abort(c);
 	}
 }

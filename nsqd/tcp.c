@@ -134,6 +134,17 @@ static void close_client(struct client_v2 *c, void *arg)
 	client_v2_close(c);
 }
 
+static void abort_client(struct client_v2 *c, void *arg)
+{
+	(void)arg;
+	client_v2_abort(c);
+}
+
+void tcp_server_abort(struct tcp_server *s)
+{
+	tcp_server_each_client(s, abort_client, NULL);
+}
+
 void tcp_server_close(struct tcp_server *s)
 {
 	rwlock_wrlock(&s->lock);

@@ -22,8 +22,13 @@ struct tcp_server *tcp_server_new(struct nsqd *n, struct tcp_listener *l, struct
 void tcp_server_free(struct tcp_server *s);
 /* The thread "io:ADDR" of a client that was parked (netpoll.h): arg is the client, which it takes over. */
 void tcp_server_resume(void *arg);
-/* tcpServer.Close: disconnects every client (their threads end by themselves); takes lock. */
+/*
+ * tcpServer.Close: every client is answered what it has sent so far, and then
+ * disconnected; their threads end by themselves. Takes lock.
+ */
 void tcp_server_close(struct tcp_server *s);
+/* Ends those that are still there. Takes lock. */
+void tcp_server_abort(struct tcp_server *s);
 /* conns.Range: calls fn for each client with lock held for reading; fn may take client_v2's locks only. */
 void tcp_server_each_client(
 	struct tcp_server *s, void (*fn)(struct client_v2 *c, void *arg), void *arg);

@@ -32,6 +32,13 @@ struct stream_ops {
 		struct stream *s, struct iovec *iov, int n, int64_t deadline_ns, struct err *err);
 	/* Sends on what the layer holds back (snappy, deflate). Writer only. */
 	int (*flush)(struct stream *s, int64_t deadline_ns, struct err *err);
+	/*
+	 * Says that nothing more will be written (close-notify, FIN), until
+	 * deadline_ns, and as far as the peer can still be told. What is held back
+	 * must have been flushed. Nothing may be written any more. Sender, and the
+	 * reader has ended.
+	 */
+	void (*close_write)(struct stream *s, int64_t deadline_ns);
 	/* Both directions end: whoever reads or writes returns at once. Any thread; also more than once. */
 	void (*shutdown)(struct stream *s);
 	/* Frees it with the layers below, closing the descriptor. Nobody may use it any more. */
@@ -47,5 +54,10 @@ struct stream {
 struct stream *stream_sock_new(int fd);
 /* The descriptor of a stream of stream_sock_new, for those who wait for several of them. */
 int stream_sock_fd(const struct stream *s);
+/*
+ * Of the lowest layer, and through it of all above: whoever reads now, or later,
+ * gets the end. Writing goes on. Any thread; also more than once.
+ */
+void stream_sock_shutdown_read(struct stream *s);
 
 #endif

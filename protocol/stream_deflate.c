@@ -156,6 +156,12 @@ static int deflate_flush(struct stream *stream, int64_t deadline_ns, struct err 
 
 /* --- life ----------------------------------------------------------------------------------- */
 
+static void deflate_close_write(struct stream *stream, int64_t deadline_ns)
+{
+	struct stream *below = ((struct stream_deflate *)stream)->below;
+	below->ops->close_write(below, deadline_ns);
+}
+
 static void deflate_shutdown(struct stream *stream)
 {
 	struct stream *below = ((struct stream_deflate *)stream)->below;
@@ -177,6 +183,7 @@ static const struct stream_ops deflate_ops = {
 	.read = deflate_read,
 	.writev = deflate_writev,
 	.flush = deflate_flush,
+	.close_write = deflate_close_write,
 	.shutdown = deflate_shutdown,
 	.free = deflate_free,
 };

@@ -377,6 +377,12 @@ static int snappy_flush(struct stream *stream, int64_t deadline_ns, struct err *
 
 /* --- life ----------------------------------------------------------------------------------- */
 
+static void snappy_close_write(struct stream *stream, int64_t deadline_ns)
+{
+	struct stream *below = ((struct stream_snappy *)stream)->below;
+	below->ops->close_write(below, deadline_ns);
+}
+
 static void snappy_shutdown(struct stream *stream)
 {
 	struct stream *below = ((struct stream_snappy *)stream)->below;
@@ -398,6 +404,7 @@ static const struct stream_ops snappy_ops = {
 	.read = snappy_read,
 	.writev = snappy_writev,
 	.flush = snappy_flush,
+	.close_write = snappy_close_write,
 	.shutdown = snappy_shutdown,
 	.free = snappy_free,
 };

@@ -10,6 +10,7 @@
  * timeout that fires too early is noticed and waited out.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -24,6 +25,7 @@
 struct stream_sock {
 	struct stream stream;
 	int fd;                   /* immutable */
+	_Atomic bool read_shut;   /* atomic */
 	int64_t read_timeout_ns;  /* reader only; what SO_RCVTIMEO is set to, 0: none */
 	int64_t write_timeout_ns; /* writer only; SO_SNDTIMEO */
 };
@@ -58,6 +60,9 @@ static ssize_t sock_read(
 	for (;;) {
 		if (!set_timeout(s, SO_RCVTIMEO, &s->read_timeout_ns, deadline_ns))
 			return err_set(err, ETIMEDOUT, "i/o timeout");
+		/* The system would go on giving what comes in from a peer that sends all the time. */
+		if (atomic_load(&s->read_shut))
+			return 0;
 		ssize_t got = recv(s->fd, buf, n, 0);
 		if (got >= 0)
 			return got;
@@ -110,6 +115,24 @@ static int sock_flush(struct stream *stream, int64_t deadline_ns, struct err *er
 	return 0;
 }
 
+/* What has come in and is not read would make the close a reset, which may overtake the last answer. */
+static void discard_input(int fd)
+{
+	enum { MAX_TURNS = 64 };
+	char scrap[4096];
+	for (int i = 0; i < MAX_TURNS && recv(fd, scrap, sizeof(scrap), MSG_DONTWAIT) > 0; i++)
+		;
+}
+
+static void sock_close_write(struct stream *stream, int64_t deadline_ns)
+{
+	int fd = ((struct stream_sock *)stream)->fd;
+	(void)deadline_ns;
+	/* Fails when the peer was faster. */
+	(void)shutdown(fd, SHUT_WR);
+	discard_input(fd);
+}
+
 static void sock_shutdown(struct stream *stream)
 {
 	/* Fails when the peer was faster; then there is nothing left to do. */
@@ -127,6 +150,7 @@ static const struct stream_ops sock_ops = {
 	.read = sock_read,
 	.writev = sock_writev,
 	.flush = sock_flush,
+	.close_write = sock_close_write,
 	.shutdown = sock_shutdown,
 	.free = sock_free,
 };
@@ -135,6 +159,14 @@ int stream_sock_fd(const struct stream *s)
 {
 	CHECK(s->ops == &sock_ops);
 	return ((const struct stream_sock *)s)->fd;
+}
+
+void stream_sock_shutdown_read(struct stream *stream)
+{
+	struct stream_sock *s = (struct stream_sock *)stream;
+	/* First what the next read looks at, then what wakes the one that waits. */
+	atomic_store(&s->read_shut, true);
+	(void)shutdown(s->fd, SHUT_RD);
 }
 
 struct stream *stream_sock_new(int fd)

@@ -67,6 +67,7 @@ struct stream_tls {
 	bool changing_keys; /* the reader holds write_lock, too */
 	bool ended;         /* read_err is the answer to everything; an empty one: the end */
 	struct err read_err;
+	int alert; /* to be sent instead of close-notify; -1: none */
 
 	/* --- sender only; the handshake's thread before that --- */
 	struct mutex write_lock; /* GnuTLS makes and sends a record */
@@ -229,10 +230,13 @@ static void set_read_err(struct stream_tls *s, ssize_t rc)
 	else if (rc == GNUTLS_E_FATAL_ALERT_RECEIVED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED)
 		err_set(&s->read_err, 0, "remote error: tls: %s",
 			gnutls_alert_get_name(gnutls_alert_get(s->session)));
-	else if (rc == GNUTLS_E_REHANDSHAKE)
+	else if (rc == GNUTLS_E_REHANDSHAKE) {
+		s->alert = GNUTLS_A_NO_RENEGOTIATION;
 		err_set(&s->read_err, 0, "local error: tls: no renegotiation");
-	else
+	} else {
+		s->alert = gnutls_error_to_alert((int)rc, NULL);
 		err_set(&s->read_err, 0, "tls: %s", gnutls_strerror((int)rc));
+	}
 }
 
 /* A record without data that is none of an end, either: a change of keys, a warning. */
@@ -655,6 +659,25 @@ static void free_layer(struct stream_tls *s)
 	free(s);
 }
 
+/* The peer is told by an alert, so that it can tell our end from an attacker's. */
+static void tls_close_write(struct stream *stream, int64_t deadline_ns)
+{
+	struct stream_tls *s = (struct stream_tls *)stream;
+	s->write_deadline_ns = deadline_ns;
+	if (!s->write_failed) {
+		mutex_lock(&s->write_lock);
+		if (s->alert >= 0)
+			(void)gnutls_alert_send(
+				s->session, GNUTLS_AL_FATAL, (gnutls_alert_description_t)s->alert);
+		else
+			(void)gnutls_bye(s->session, GNUTLS_SHUT_WR);
+		mutex_unlock(&s->write_lock);
+		s->write_failed = true;
+		err_set(&s->write_err, 0, "tls: use of closed connection");
+	}
+	s->below->ops->close_write(s->below, deadline_ns);
+}
+
 static void tls_shutdown(struct stream *stream)
 {
 	struct stream *below = ((struct stream_tls *)stream)->below;
@@ -672,6 +695,7 @@ static const struct stream_ops tls_ops = {
 	.read = tls_read,
 	.writev = tls_writev,
 	.flush = tls_flush,
+	.close_write = tls_close_write,
 	.shutdown = tls_shutdown,
 	.free = tls_free,
 };
@@ -684,6 +708,7 @@ struct stream *stream_tls_new(struct stream *below, const struct tls_server *ser
 	s->below = below;
 	s->server = server;
 	s->first_record = -1;
+	s->alert = -1;
 	mutex_init(&s->read_lock, RANK_TLS_READ);
 	mutex_init(&s->write_lock, RANK_TLS_WRITE);
 	s->in_cap = n > IN_SIZE ? n : IN_SIZE;

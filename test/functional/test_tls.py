@@ -491,3 +491,220 @@ def test_others_are_served_while_some_never_shake_hands(nsqd):
     finally:
         for client in silent:
             client.close()
+
+
+# -- ends
+
+def read_all(client):
+    """What comes until the end, and whether that was announced."""
+    data, client.buffer = client.buffer, b''
+    client.socket.settimeout(DEADLINE)
+    while True:
+        more = client.socket.recv(65536)
+        if not more:
+            break
+        data += more
+    layer = client.socket
+    while not isinstance(layer, Tls):
+        layer = layer.below
+    return data, layer.closed
+
+
+CLOSES = pytest.mark.ours(reason='it closes without a close-notify')
+
+
+@CLOSES
+@pytest.mark.parametrize('version', ORDER)
+@pytest.mark.parametrize('stack', [{}, {'snappy': True}])
+def test_the_exit_announces_the_end(new_nsqd, server_cert, version, stack):
+    nsqd = new_nsqd(*flags(server_cert, '--snappy=true'))
+    with nsqd.connect() as idle, nsqd.connect() as consumer:
+        upgrade(idle, context(version=version), **stack)
+        upgrade(consumer, context(version=version), **stack)
+        consumer.sub('t', 'ch')
+        consumer.rdy(10)
+        idle.pub('t', 'x')
+        assert consumer.message().body == b'x'
+        start = time.monotonic()
+        nsqd.stop()
+        assert time.monotonic() - start < 4 * SCALE
+        assert read_all(idle) == (b'', True)
+        assert read_all(consumer) == (b'', True)
+
+
+@CLOSES
+def test_the_end_of_a_connection_is_announced(nsqd):
+    with nsqd.connect() as client:
+        upgrade(client)
+        client.command('what')
+        assert read_all(client) == (
+            frame(ERROR, b'E_INVALID invalid command what'), True)
+    topic = nsqd.topic()
+    with nsqd.connect() as client:
+        upgrade(client)
+        client.sub(topic, 'ch')
+        nsqd.post('/channel/delete?topic=%s&channel=ch' % topic)
+        assert read_all(client) == (b'', True)
+    with nsqd.connect() as client:
+        upgrade(client)
+        client.socket.close_notify()
+        assert read_all(client) == (b'', True)
+
+
+@CLOSES
+@pytest.mark.parametrize('secure', [False, True])
+def test_at_the_exit_what_was_published_is_answered(
+        new_nsqd, server_cert, secure):
+    """As many OKs as there are messages, whole, and then the end."""
+    nsqd = new_nsqd(*flags(server_cert))
+    counts = []
+
+    def publish():
+        with nsqd.connect() as client:
+            if secure:
+                upgrade(client)
+            while True:
+                try:
+                    client.command('PUB', 'full', body=b'y')
+                    data = client.read(len(OK))
+                    assert data == OK, data
+                    counts.append(1)
+                except EOFError as error:
+                    # Nothing but whole frames.
+                    assert "b''" in str(error), error
+                    break
+                except OSError:
+                    break
+    threads = [threading.Thread(target=publish) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(counts) > 200, lambda: 'some are published')
+    nsqd.stop()
+    for thread in threads:
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+    nsqd.start()
+    assert nsqd.topic_stats('full')['depth'] == len(counts)
+
+
+def test_who_does_not_read_does_not_hold_up_the_exit(new_nsqd, server_cert):
+    nsqd = new_nsqd(*flags(server_cert))
+    clients = []
+    for i in range(5):
+        client = nsqd.connect(receive_buffer=4096)
+        upgrade(client)
+        client.sub('t', 'ch%d' % i)
+        client.rdy(100)
+        clients.append(client)
+    nsqd.pub('t', *[b'x' * 100000] * 45)
+    nsqd.wait_topic('t', depth=0)
+    start = time.monotonic()
+    nsqd.stop()
+    assert time.monotonic() - start < 5 * SCALE
+    for client in clients:
+        client.close()
+
+
+def test_handshakes_do_not_hold_up_the_exit(new_nsqd, server_cert):
+    nsqd = new_nsqd(*flags(server_cert))
+    clients = [nsqd.connect() for _ in range(20)]
+    for client in clients:
+        ask(client)
+    start = time.monotonic()
+    nsqd.stop()
+    assert time.monotonic() - start < 4 * SCALE
+    for client in clients:
+        client.close()
+
+
+def test_publishers_that_never_stop_do_not_hold_up_the_exit(
+        new_nsqd, server_cert):
+    nsqd = new_nsqd(*flags(server_cert))
+    stopping = threading.Event()
+
+    def flood():
+        with nsqd.connect() as client:
+            upgrade(client)
+            try:
+                while not stopping.is_set():
+                    client.send(b'PUB full#ephemeral\n\0\0\0\1x' * 500)
+                    client.read(500 * len(OK))
+            except (OSError, EOFError, TimeoutError):
+                pass
+    threads = [threading.Thread(target=flood) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: nsqd.topic_stats('full#ephemeral'),
+               lambda: 'they publish')
+    start = time.monotonic()
+    nsqd.stop()
+    assert time.monotonic() - start < 5 * SCALE
+    stopping.set()
+    for thread in threads:
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+
+
+def test_a_record_of_garbage_ends_the_connection(nsqd):
+    with nsqd.connect() as client:
+        upgrade(client, context(version='tls1.2'))
+        client.socket.below.sendall(b'\x16\x03\x03\x00\x20' + b'x' * 32)
+        with pytest.raises(ssl.SSLError, match='(?i)bad.record.mac'):
+            client.socket.recv(100)
+    with nsqd.connect() as client:
+        client.expect_usable()
+
+
+# -- under load
+
+def test_consumers_under_load(new_nsqd, server_cert):
+    """Both threads of a connection at once; ThreadSanitizer looks on."""
+    nsqd = new_nsqd(*flags(server_cert, '--snappy=true'))
+    nsqd.create('load', 'ch')
+    total, got, lock = int(20000 / SCALE), set(), threading.Lock()
+    errors = []
+
+    def consumer():
+        try:
+            with nsqd.connect() as client:
+                upgrade(client, snappy=True)
+                client.sub('load', 'ch')
+                client.rdy(500)
+                while True:
+                    with lock:
+                        if len(got) >= total:
+                            return
+                    try:
+                        kind, data = client.frame(1)
+                    except TimeoutError:
+                        continue
+                    if kind == MESSAGE:
+                        message = Message(data)
+                        client.fin(message)
+                        with lock:
+                            got.add(message.body)
+        except Exception as error:  # pylint: disable=broad-except
+            errors.append(error)
+
+    def publisher(which):
+        try:
+            with nsqd.connect() as client:
+                upgrade(client, snappy=True)
+                for at in range(which, total, 200):
+                    bodies = [b'%d ' % i + b'z' * (i % 900)
+                              for i in range(at, min(at + 100, total))]
+                    client.command('MPUB', 'load', body=mpub_body(bodies))
+                    client.expect_ok()
+        except Exception as error:  # pylint: disable=broad-except
+            errors.append(error)
+
+    threads = [threading.Thread(target=consumer) for _ in range(3)]
+    threads += [threading.Thread(target=publisher, args=(i * 100,))
+                for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(6 * DEADLINE)
+        assert not thread.is_alive(), len(got)
+    assert not errors, errors
+    assert len(got) == total

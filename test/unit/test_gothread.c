@@ -296,6 +296,32 @@ static void spawn_more(void *arg)
 	free(p);
 }
 
+static void wait_on_chan(void *arg)
+{
+	chan_recv(arg, NULL);
+}
+
+static void test_waiting_may_have_an_end(void **state)
+{
+	struct wait_group wg;
+	struct err err;
+	struct chan *stop = chan_new(0, 0);
+	int64_t start = clock_mono_ns();
+
+	(void)state;
+	wait_group_init(&wg);
+	assert_true(wait_group_wait_until(&wg, start));
+	assert_int_equal(wait_group_wrap(&wg, "test", wait_on_chan, stop, &err), 0);
+	assert_false(wait_group_wait_until(&wg, start));
+	start = clock_mono_ns();
+	assert_false(wait_group_wait_until(&wg, start + 20 * NSEC_PER_MSEC));
+	assert_true(clock_mono_ns() - start >= 20 * NSEC_PER_MSEC);
+	chan_close(stop);
+	assert_true(wait_group_wait_until(&wg, clock_mono_ns() + 20 * NSEC_PER_SEC));
+	wait_group_destroy(&wg);
+	chan_free(stop);
+}
+
 static void test_threads_may_start_others_in_their_group(void **state)
 {
 	(void)state;
@@ -361,6 +387,7 @@ int main(void)
 		cmocka_unit_test(test_a_thread_that_cannot_start_is_an_error),
 		cmocka_unit_test(test_wait_joins_all_and_the_group_can_be_used_again),
 		cmocka_unit_test(test_ended_threads_do_not_pile_up),
+		cmocka_unit_test(test_waiting_may_have_an_end),
 		cmocka_unit_test(test_threads_may_start_others_in_their_group),
 		cmocka_unit_test(test_misuse_aborts),
 		cmocka_unit_test(test_check_names_place_thread_and_condition),

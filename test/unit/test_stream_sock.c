@@ -3,6 +3,7 @@
 #include "test/unit/helper.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 
 #include "protocol/stream.h"
@@ -345,6 +346,76 @@ static void test_free_closes_the_descriptor(void **state)
 	close(p.peer);
 }
 
+struct endless {
+	struct pair *p;
+	_Atomic bool stop;
+};
+
+static void sends_all_the_time(void *arg)
+{
+	struct endless *e = arg;
+	char data[1000] = {0};
+
+	while (!atomic_load(&e->stop) && send(e->p->peer, data, sizeof(data), MSG_NOSIGNAL) > 0)
+		;
+}
+
+/* The reader gets the end also where there is always more to be read, and can still write. */
+static void test_reading_can_be_ended_alone(void **state)
+{
+	struct pair p = new_pair();
+	struct endless e = {.p = &p};
+	struct wait_group wg;
+	struct err err;
+	char buf[100];
+
+	(void)state;
+	wait_group_init(&wg);
+	go(&wg, sends_all_the_time, &e);
+	assert_true(p.s->ops->read(p.s, buf, sizeof(buf), 0, &err) > 0);
+	stream_sock_shutdown_read(p.s);
+	stream_sock_shutdown_read(p.s);
+	assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), 0, &err), 0);
+	assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), 0, &err), 0);
+	assert_int_equal(write_bytes(&p, "answer", 6, 0, &err), 0);
+	atomic_store(&e.stop, true);
+	p.s->ops->close_write(p.s, 0);
+	assert_int_equal(recv(p.peer, buf, sizeof(buf), 0), 6);
+	assert_int_equal(recv(p.peer, buf, sizeof(buf), 0), 0);
+	p.s->ops->shutdown(p.s);
+	join(&wg);
+	free_pair(&p);
+}
+
+struct one_read {
+	struct pair *p;
+	ssize_t result;
+};
+
+static void read_once(void *arg)
+{
+	struct one_read *r = arg;
+	struct err err;
+	char byte;
+
+	r->result = r->p->s->ops->read(r->p->s, &byte, 1, 0, &err);
+}
+
+static void test_ending_the_reading_wakes_a_reader(void **state)
+{
+	struct pair p = new_pair();
+	struct one_read r = {.p = &p, .result = -1};
+	struct wait_group wg;
+
+	(void)state;
+	wait_group_init(&wg);
+	go(&wg, read_once, &r);
+	stream_sock_shutdown_read(p.s);
+	join(&wg);
+	assert_int_equal(r.result, 0);
+	free_pair(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -361,6 +432,8 @@ int main(void)
 		cmocka_unit_test(test_after_a_shutdown_nothing_blocks_and_a_second_one_is_fine),
 		cmocka_unit_test(test_reader_and_writer_do_not_wait_for_each_other),
 		cmocka_unit_test(test_free_closes_the_descriptor),
+		cmocka_unit_test(test_reading_can_be_ended_alone),
+		cmocka_unit_test(test_ending_the_reading_wakes_a_reader),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -629,8 +629,10 @@ static void test_renegotiation_is_refused(void **state)
 	wait_group_init(&wg);
 	go(&wg, client_handshake, &p.client);
 	expect_end(p.s, "local error: tls: no renegotiation");
-	p.s->ops->shutdown(p.s);
+	p.s->ops->close_write(p.s, 0);
 	join(&wg);
+	assert_int_equal(p.client.result, GNUTLS_E_FATAL_ALERT_RECEIVED);
+	assert_int_equal(gnutls_alert_get(p.client.session), GNUTLS_A_NO_RENEGOTIATION);
 	free_pair(&p);
 }
 
@@ -650,6 +652,47 @@ static void test_a_shutdown_ends_both_directions(void **state)
 	assert_string_equal(err.msg, "write: broken pipe");
 	assert_int_equal(p.s->ops->flush(p.s, 0, &err), -1);
 	assert_string_equal(err.msg, "write: broken pipe");
+	free_pair(&p);
+}
+
+static void test_the_peer_is_told_of_the_end(void **state)
+{
+	struct pair p;
+	struct err err;
+	char buf[10];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(all_versions); i++) {
+		char priority[64];
+
+		priority_of(priority, sizeof(priority), all_versions[i]);
+		connect_pair(&p, priority, NULL);
+		send_all(p.s, "last words", 10);
+		client_send(&p.client, "not read", 8);
+		p.s->ops->close_write(p.s, clock_mono_ns() + NSEC_PER_SEC);
+		assert_int_equal(p.s->ops->flush(p.s, 0, &err), -1);
+		p.s->ops->free(p.s);
+		p.s = NULL;
+		client_read_exactly(&p.client, buf, 10);
+		assert_memory_equal(buf, "last words", 10);
+		assert_int_equal(gnutls_record_recv(p.client.session, buf, 10), 0);
+		free_pair(&p);
+	}
+}
+
+static void test_a_peer_that_does_not_read_is_not_waited_for(void **state)
+{
+	struct pair p;
+	struct err err;
+	static char big[8 << 20];
+	struct iovec iov = {big, sizeof(big)};
+
+	(void)state;
+	connect_pair(&p, "NORMAL", NULL);
+	int64_t start = clock_mono_ns();
+	assert_int_equal(p.s->ops->writev(p.s, &iov, 1, start + 50 * NSEC_PER_MSEC, &err), -1);
+	p.s->ops->close_write(p.s, start + 100 * NSEC_PER_MSEC);
+	assert_true(clock_mono_ns() - start < PATIENCE);
 	free_pair(&p);
 }
 
@@ -749,6 +792,8 @@ int main(void)
 		cmocka_unit_test(test_garbage_between_records),
 		cmocka_unit_test(test_renegotiation_is_refused),
 		cmocka_unit_test(test_a_shutdown_ends_both_directions),
+		cmocka_unit_test(test_the_peer_is_told_of_the_end),
+		cmocka_unit_test(test_a_peer_that_does_not_read_is_not_waited_for),
 		cmocka_unit_test(test_deadlines),
 		cmocka_unit_test(test_handshakes_that_come_to_nothing),
 		cmocka_unit_test(test_a_shutdown_ends_the_handshake),
