@@ -10,12 +10,11 @@
 #include "protocol/bufio.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "common/bufpool.h"
 #include "common/check.h"
 #include "common/clock.h"
-#include "common/xalloc.h"
 
 /* The most parts of one bufio_writev: a frame and what precedes it. */
 #define MAX_PARTS 4
@@ -27,7 +26,7 @@ void bufio_reader_init(struct bufio_reader *b, struct stream *s, size_t size)
 
 void bufio_reader_free(struct bufio_reader *b)
 {
-	free(b->buf);
+	bufpool_put(b->buf, b->size);
 	b->buf = NULL;
 }
 
@@ -78,7 +77,7 @@ static enum bufio_result read_stream(
 static enum bufio_result fill(struct bufio_reader *b, bool between_lines, struct err *err)
 {
 	if (!b->buf)
-		b->buf = xmalloc(b->size);
+		b->buf = bufpool_get(b->size);
 	if (b->r > 0) {
 		memmove(b->buf, b->buf + b->r, b->w - b->r);
 		b->w -= b->r;
@@ -156,7 +155,7 @@ void bufio_writer_init(struct bufio_writer *b, struct stream *s, size_t size)
 
 void bufio_writer_free(struct bufio_writer *b)
 {
-	free(b->buf);
+	bufpool_put(b->buf, b->size);
 	b->buf = NULL;
 }
 
@@ -202,7 +201,7 @@ int bufio_writev(struct bufio_writer *b, const struct iovec *parts, int n, int64
 	b->unflushed = true;
 	if (total <= b->size - b->len) {
 		if (!b->buf)
-			b->buf = xmalloc(b->size);
+			b->buf = bufpool_get(b->size);
 		for (int i = 0; i < n; i++) {
 			memcpy(b->buf + b->len, parts[i].iov_base, parts[i].iov_len);
 			b->len += parts[i].iov_len;

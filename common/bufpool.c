@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Buffers of one size, cut out of regions that are mapped when needed and never
+ * unmapped. (Go: the size classes of its heap, and the scavenger.) Called by
+ * every thread that opens, parks, resumes or closes a connection.
+ *
+ * A few free ones are kept as they are, for connections that come and go. The
+ * pages of the others are given back to the kernel; their addresses stay.
+ */
+#include "common/bufpool.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "common/check.h"
+#include "common/xalloc.h"
+
+#define REGION_BUFFERS 256 /* 4 MiB: below what may become a huge page only by chance */
+#define WARM 64            /* so many free ones keep their pages */
+
+/* A leaf: nothing is taken under it. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char **free_list; /* guarded by lock; a stack */
+static size_t n_free;    /* guarded by lock */
+static size_t n_all;     /* guarded by lock; the room in free_list */
+
+#if defined(__SANITIZE_ADDRESS__)
+/* Each one malloc's, so that the sanitizer sees its bounds and its end. */
+static const size_t pooled_size = 0;
+#else
+static const size_t pooled_size = BUFPOOL_SIZE;
+#endif
+
+static void add_region_locked(void)
+{
+	size_t size = (size_t)REGION_BUFFERS * BUFPOOL_SIZE;
+	char *region = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (region == MAP_FAILED)
+		check_failed(__FILE__, __LINE__, "out of memory for %d buffers", REGION_BUFFERS);
+	/* A huge page would bring back all the memory that this is to save. */
+	(void)madvise(region, size, MADV_NOHUGEPAGE);
+	n_all += REGION_BUFFERS;
+	free_list = xreallocarray(free_list, n_all, sizeof(*free_list));
+	for (size_t i = REGION_BUFFERS; i > 0; i--)
+		free_list[n_free++] = region + (i - 1) * BUFPOOL_SIZE;
+}
+
+void *bufpool_get(size_t size)
+{
+	if (size != pooled_size)
+		return xmalloc(size);
+	PT_OK(pthread_mutex_lock(&lock));
+	if (n_free == 0)
+		add_region_locked();
+	void *buf = free_list[--n_free];
+	PT_OK(pthread_mutex_unlock(&lock));
+	return buf;
+}
+
+void bufpool_put(void *buf, size_t size)
+{
+	if (size != pooled_size || !buf) {
+		free(buf);
+		return;
+	}
+	PT_OK(pthread_mutex_lock(&lock));
+	bool cold = n_free >= WARM;
+	PT_OK(pthread_mutex_unlock(&lock));
+	if (cold)
+		(void)madvise(buf, size, MADV_DONTNEED);
+	PT_OK(pthread_mutex_lock(&lock));
+	free_list[n_free++] = buf;
+	PT_OK(pthread_mutex_unlock(&lock));
+}
