@@ -4,9 +4,10 @@
  * RDY, answers heartbeats and reports what the server pays for them. Nothing
  * is published.
  *
- * What a thread costs is not all in the server's RSS: kernel stacks, page
- * tables and socket buffers are seen in MemAvailable only, which counts the
- * generator's side of the sockets as well, and whatever else the machine does.
+ * What a thread costs is not all in the server's RSS. Kernel stacks are added
+ * to it by their known size; they, task structures, page tables and socket
+ * buffers are also seen in MemAvailable, which counts the generator's side of
+ * the sockets as well, and whatever else the machine does meanwhile.
  */
 #include "test/bench/bench.h"
 
@@ -17,7 +18,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { INPUT = 256, EVENTS = 64, HEARTBEAT_MS = 30000, REST_S = 5 };
+enum { INPUT = 256, EVENTS = 64, HEARTBEAT_MS = 30000, REST_S = 5, KERNEL_STACK_KB = 16 };
 
 static void answer(struct conn *c)
 {
@@ -105,8 +106,10 @@ void run_idle(void)
 	printf("mode=idle conns=%d seconds=%.3f open_us=%.1f open_cpu_us=%.1f", opt.conns, held,
 		(double)(t1 - t0) / 1e3 / (double)n,
 		(double)(before.cpu_ns - empty.cpu_ns) / 1e3 / (double)n);
-	printf(" rss_conn_kb=%.2f avail_conn_kb=%.2f",
-		(double)(before.rss_kb - empty.rss_kb) / (double)n, (double)avail / (double)n);
+	double rss = (double)(before.rss_kb - empty.rss_kb);
+	double stacks = (double)(after.threads - empty.threads) * KERNEL_STACK_KB;
+	printf(" rss_conn_kb=%.2f mem_conn_kb=%.2f avail_conn_kb=%.2f", rss / (double)n,
+		(rss + stacks) / (double)n, (double)avail / (double)n);
 	printf(" cpu_percent=%.2f ctx_per_s=%.0f threads=%d",
 		(double)(after.cpu_ns - before.cpu_ns) / 1e7 / held,
 		(double)(after.voluntary + after.involuntary - before.voluntary -

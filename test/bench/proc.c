@@ -28,14 +28,17 @@ static int64_t clock_ns(clockid_t id)
 static size_t read_file(int dir, const char *path, char *buf, size_t size)
 {
 	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
+	size_t len = 0;
 	ssize_t n;
 
 	if (fd < 0)
 		return 0;
-	n = read(fd, buf, size - 1);
+	/* Files of /proc may come page by page. */
+	while (len < size - 1 && (n = read(fd, buf + len, size - 1 - len)) > 0)
+		len += (size_t)n;
 	close(fd);
-	buf[n > 0 ? n : 0] = '\0';
-	return n > 0 ? (size_t)n : 0;
+	buf[len] = '\0';
+	return len;
 }
 
 static long field(const char *text, const char *name)
@@ -88,12 +91,28 @@ void proc_sample(struct proc_sample *s)
 	s->peak_kb = field(buf, "\nVmHWM:");
 }
 
+/*
+ * Pages that processors keep for themselves after they were freed: a kernel
+ * since 6.7 lets that be hundreds of MB after many threads have ended, and
+ * counts them as neither free nor available.
+ */
+static long per_cpu_lists_kb(void)
+{
+	static char buf[256 * 1024];
+	long pages = 0;
+
+	read_file(AT_FDCWD, "/proc/zoneinfo", buf, sizeof(buf));
+	for (char *p = strstr(buf, " count:"); p; p = strstr(p + 1, " count:"))
+		pages += atol(p + sizeof(" count:") - 1);
+	return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
 long mem_available_kb(void)
 {
 	char buf[4096];
 
 	read_file(AT_FDCWD, "/proc/meminfo", buf, sizeof(buf));
-	return field(buf, "\nMemAvailable:");
+	return field(buf, "\nMemAvailable:") + per_cpu_lists_kb();
 }
 
 void proc_print(const struct proc_sample *a, const struct proc_sample *b, uint64_t messages)

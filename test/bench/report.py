@@ -63,7 +63,8 @@ def brief(row, r):
         return (f"sent p50 {r['sent_p50_us']:.0f} us p99 {r['sent_p99_us']:.0f} us, "
                 f"due p99 {r['due_p99_us']:.0f} us, {r.get('cpu_us', 0):.1f} us CPU")
     if row.kind == "idle":
-        return (f"{r['rss_conn_kb']:.1f} kB a connection, {r['cpu_percent']:.2f} % CPU, "
+        return (f"{r['mem_conn_kb']:.1f} kB a connection, {r['avail_conn_kb']:.1f} as seen in "
+                f"MemAvailable, {r['cpu_percent']:.2f} % CPU, "
                 f"{r['threads']:.0f} threads")
     if row.kind == "topics":
         return ", ".join(f"{k} {v:.2f}" for k, v in r.items())
@@ -103,13 +104,14 @@ def latency_cells(row, res):
             both(res, "cpu_us")]
 
 
-IDLE_HEAD = ["row", "work", "RSS kB/connection", "ratio (min - max)", "MemAvailable kB/connection",
-             "CPU % of a core", "context switches/s", "threads", "us to open one"]
+IDLE_HEAD = ["row", "work", "RSS and kernel stacks kB/connection", "ratio (min - max)",
+             "MemAvailable kB/connection", "ratio (min - max)", "RSS kB/connection", "CPU % of a core", "context switches/s", "threads", "us to open one"]
 
 
 def idle_cells(row, res):
-    return [row.name, row.title, both(res, "rss_conn_kb"), ratio_cell(res, "rss_conn_kb"),
-            both(res, "avail_conn_kb"), both(res, "cpu_percent"), both(res, "ctx_per_s"),
+    return [row.name, row.title, both(res, "mem_conn_kb"), ratio_cell(res, "mem_conn_kb"),
+            both(res, "avail_conn_kb"), ratio_cell(res, "avail_conn_kb"),
+            both(res, "rss_conn_kb"), both(res, "cpu_percent"), both(res, "ctx_per_s"),
             both(res, "threads"), both(res, "open_us")]
 
 
