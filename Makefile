@@ -98,8 +98,8 @@ lint: ## check the style, and run clang-tidy over the sources
 # Debian packages: what a build needs, and what the tests need on top of it.
 DEPS      := gcc make pkg-config libc6-dev libmicrohttpd-dev libcjson-dev uthash-dev \
              libcurl4-gnutls-dev libgnutls28-dev libpcre2-dev libsnappy-dev zlib1g-dev
-DEPS_TEST := $(DEPS) libcmocka-dev openssl clang libclang-rt-14-dev python3 python3-pytest python3-pytest-xdist \
-             python3-venv
+DEPS_TEST := $(DEPS) libcmocka-dev openssl clang libclang-rt-14-dev python3 python3-pytest \
+             python3-pytest-xdist python3-venv
 
 .PHONY: deps
 deps: ## install the Debian packages that the build needs

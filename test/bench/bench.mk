@@ -16,7 +16,7 @@ BENCH_RUN := $(PYTHON) test/bench/run.py --bench=$(BENCH) --ours=$(OURS) --row=$
 # With the daemon's layers for compression, which are a client's as well.
 $(BENCH): $(BENCH_OBJ) $(LIBOBJ)
 	@mkdir -p $(@D)
-	$(call say,LD)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS) -lgnutls
+	$(call say,LD)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 -include $(BENCH_OBJ:.o=.d)
 
