@@ -230,6 +230,18 @@ void slab_trim(void)
 	PT_OK(pthread_mutex_unlock(&heap.lock));
 }
 
+struct slab_stats slab_get_stats(void)
+{
+	PT_OK(pthread_mutex_lock(&heap.lock));
+	struct slab_stats st = {
+		.in_use = heap.in_use * SPAN_SIZE,
+		.idle = heap.n_empty * SPAN_SIZE,
+		.released = heap.n_released * SPAN_SIZE,
+	};
+	PT_OK(pthread_mutex_unlock(&heap.lock));
+	return st;
+}
+
 /* --- classes: objects of one size --------------------------------------------------------------- */
 
 static struct span *span_of(void *p)

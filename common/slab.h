@@ -19,4 +19,11 @@ void slab_free(void *p, size_t size);
 /* Gives back to the system what nobody has needed since the last call. Any thread; at most one at a time. */
 void slab_trim(void);
 
+/* Bytes of spans: with objects in them; kept for the next burst; given back. */
+struct slab_stats {
+	size_t in_use, idle, released;
+};
+/* Any thread; takes a leaf lock. */
+struct slab_stats slab_get_stats(void);
+
 #endif

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/slab.h"
 #include "common/xalloc.h"
 #include "nsqd/channel.h"
 #include "nsqd/nsqd.h"
@@ -196,9 +197,11 @@ const size_t mem_stats_n_fields = sizeof(mem_stats_fields) / sizeof(*mem_stats_f
 void mem_stats_get(struct mem_stats *out)
 {
 	struct mallinfo2 mi = mallinfo2();
-	/* glibc counts neither its live objects nor what it has given back. */
+	struct slab_stats slab = slab_get_stats();
+	/* glibc counts neither its live objects nor what it has given back; the messages are slab's. */
 	*out = (struct mem_stats){
-		.heap_idle_bytes = mi.fordblks,
-		.heap_in_use_bytes = mi.uordblks + mi.hblkhd,
+		.heap_idle_bytes = mi.fordblks + slab.idle,
+		.heap_in_use_bytes = mi.uordblks + mi.hblkhd + slab.in_use,
+		.heap_released_bytes = slab.released,
 	};
 }

@@ -78,13 +78,16 @@ static void test_a_burst_is_given_back(void **state)
 	for (size_t i = 0; i < N; i++)
 		memset(p[i] = slab_alloc(SIZE), 1, SIZE);
 	assert_true(resident_pages() - before > 20000);
+	assert_true(slab_get_stats().in_use >= (size_t)N * SIZE);
 	for (size_t i = 0; i < N; i++)
 		slab_free(p[i], SIZE);
 	free(p);
 	slab_trim(); /* it has been needed since the last one, which never was */
 	assert_true(resident_pages() - before > 20000);
+	assert_true(slab_get_stats().idle > (size_t)N * SIZE * 9 / 10);
 	slab_trim();
 	assert_true(resident_pages() - before < 5000);
+	assert_true(slab_get_stats().released > (size_t)N * SIZE * 9 / 10);
 }
 
 /* --- threads ---------------------------------------------------------------------------------- */
