@@ -66,7 +66,7 @@ def brief(row, r):
         return (f"{r['mem_conn_kb']:.1f} kB a connection, {r['avail_conn_kb']:.1f} as seen in "
                 f"MemAvailable, {r['cpu_percent']:.2f} % CPU, "
                 f"{r['threads']:.0f} threads")
-    if row.kind == "topics":
+    if row.kind in ("topics", "cores"):
         return ", ".join(f"{k} {v:.2f}" for k, v in r.items())
     return (f"{r['rate']:12,.0f}/s {r['cpu_us']:8.2f} us CPU {r['ctx']:8.4f} ctx "
             f"{r['peak_kb'] / 1024:8.1f} MB")
@@ -125,8 +125,20 @@ def topics_cells(row, res):
             both(res, "start_s")]
 
 
+CORES = (4, 2, 1)
+CORES_HEAD = ["row", "work", *(f"CPU us/msg on {n}" for n in CORES), "growth to 1",
+              "ratio (min - max)", *(f"messages/s on {n}" for n in CORES)]
+
+
+def cores_cells(row, res):
+    """"-" where this machine has fewer cores; the growth is from the most that it has."""
+    return [row.name, row.title, *(both(res, f"cpu_us_{n}") for n in CORES), both(res, "growth"),
+            ratio_cell(res, "growth"), *(both(res, f"rate_{n}") for n in CORES)]
+
+
 TABLES = [("rate", RATE_HEAD, rate_cells), ("latency", LATENCY_HEAD, latency_cells),
-          ("idle", IDLE_HEAD, idle_cells), ("topics", TOPICS_HEAD, topics_cells)]
+          ("idle", IDLE_HEAD, idle_cells), ("topics", TOPICS_HEAD, topics_cells),
+          ("cores", CORES_HEAD, cores_cells)]
 
 
 def tables(results):
@@ -181,6 +193,7 @@ TITLES = {
     "latency": "Latency, publish to receive",
     "idle": "Idle connections",
     "topics": "Many topics",
+    "cores": "Fewer cores: CPU per message",
 }
 
 

@@ -18,7 +18,7 @@ class Row:
     total: int = 0
     prefill: list = field(default_factory=list)
     mem_queue: int = -1  # -1: enough for all messages
-    kind: str = "rate"  # or latency, idle, topics
+    kind: str = "rate"  # or latency, idle, topics, cores
     flags: list = field(default_factory=list)  # of the daemon
 
     def tls(self):
@@ -42,6 +42,13 @@ def _idle(n):
     load = f"idle --conns {n} --rdy 1 --seconds 5".split()
     return Row(f"idle-{n}", "idle", f"{n:,} idle connections, half of them subscribed", load,
                kind="idle")
+
+
+def _cores(n):
+    """One connection count, with the daemon on 4, 2 and 1 cores, as far as there are so many."""
+    return Row(f"cores-{n}", "cores", f"PUB, {n:,} connection{'s' if n > 1 else ''}, 1 outstanding",
+               f"pub --conns {n} --outstanding 1".split(), 80_000 if n == 1 else 200_000,
+               kind="cores")
 
 
 _FILL = "mpub --create --conns 2 --outstanding 2"
@@ -119,12 +126,13 @@ ROWS = [
           "pub --conns 1000 --outstanding 1"),
     Row("topics-2000", "scale", "2,000 topics with 2 channels each", [], total=2000,
         kind="topics"),
+    *[_cores(n) for n in (1, 10, 100, 1000)],
     # Not in `all`: needs 10,000 descriptors, and a machine that is quiet.
     Row("idle-10000", "big", "10,000 idle connections, half of them subscribed",
         "idle --conns 10000 --rdy 1 --seconds 5".split(), kind="idle"),
 ]
 
-GROUPS = ["memory", "disk", "transport", "body", "latency", "idle", "scale"]
+GROUPS = ["memory", "disk", "transport", "body", "latency", "idle", "scale", "cores"]
 
 
 def select(spec):

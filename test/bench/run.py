@@ -201,11 +201,11 @@ def certificate(opts):
     return [f"--tls-cert={cert}", f"--tls-key={key}"]
 
 
-def run_load(opts, row, binary, total, perf=None):
+def run_load(opts, row, binary, total, perf=None, cores=0):
     flags = [f"--mem-queue-size={row.memory_queue(total)}", *row.flags]
     if row.tls():
         flags += certificate(opts)
-    daemon = Daemon(binary, flags, opts.work, opts.cores, perf.command if perf else ())
+    daemon = Daemon(binary, flags, opts.work, cores or opts.cores, perf.command if perf else ())
     try:
         if row.prefill:
             prefill(opts.bench, row, daemon, total)
@@ -245,6 +245,18 @@ def run_topics(opts, row, binary, total):
         daemon.remove()
 
 
+def run_cores(opts, row, binary, total):
+    """The same load with the daemon on fewer and fewer cores; the generator has all of them."""
+    out = {}
+    for cores in report.CORES:
+        if cores <= len(os.sched_getaffinity(0)):
+            r = run_load(opts, row, binary, total, cores=cores)
+            out[f"cpu_us_{cores}"], out[f"rate_{cores}"] = r["cpu_us"], r["rate"]
+            out.setdefault("most_us", r["cpu_us"])  # on the most cores there are
+            out["growth"] = r["cpu_us"] / out["most_us"]
+    return out
+
+
 def rss_mb(pid):
     with open(f"/proc/{pid}/status") as f:
         return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:")) / 1024
@@ -252,7 +264,7 @@ def rss_mb(pid):
 
 def run_once(opts, row, binary):
     total = max(int(row.total * opts.scale), 200) if row.total else 0
-    run = run_topics if row.kind == "topics" else run_load
+    run = {"topics": run_topics, "cores": run_cores}.get(row.kind, run_load)
     try:
         return run(opts, row, binary, total)
     except Failed as e:
