@@ -28,7 +28,7 @@ import threading
 import time
 import traceback
 
-from stacks import DAEMONS, PLAIN, STACKS, make_certificates
+from stacks import DAEMONS, PLAIN, STACKS, TLS, make_certificates
 
 HERE = pathlib.Path(__file__).resolve().parent
 HOST = '127.0.0.1'
@@ -731,6 +731,7 @@ def mixed(t):
 SAME_LIBRARY = [reconnect, touch, timeout, killed, publish, requeue_delayed,
                 cut_in_flow, many, disk, backoff, requeue, consumers, channels, mixed]
 MATRIX = [sizes, backlog]
+OVER_TLS = [cut_in_flow]
 EACH_STACK = [stack, largest]
 
 
@@ -739,6 +740,9 @@ def plan(libraries, wanted):
     pairs = [(p, c) for p in libraries for c in libraries]
     trials = [(f'{s.__name__}/{lib}', s, lib, lib, PLAIN)
               for s in SAME_LIBRARY for lib in libraries]
+    # Not with compression: nsqjs does not survive the end of half a block.
+    trials += [(f'{s.__name__}/{lib}/{TLS.name}', s, lib, lib, TLS)
+               for s in OVER_TLS for lib in libraries]
     trials += [(f'{s.__name__}/{lib}/{layers.name}', s, lib, lib, layers)
                for s in EACH_STACK for layers in STACKS for lib in libraries]
     trials += [(f'{s.__name__}/{p}>{c}', s, p, c, PLAIN) for s in MATRIX for p, c in pairs]

@@ -37,20 +37,25 @@ class Stack(typing.NamedTuple):
 
 
 PLAIN = Stack('plain', 'plain')
+TLS = Stack('tls', 'tls')
 STACKS = [
     PLAIN,
+    TLS,
+    Stack('cert', 'cert'),
     Stack('snappy', 'plain', 'snappy'),
     Stack('deflate', 'plain', 'deflate'),
+    Stack('tls-snappy', 'tls', 'snappy'),
+    Stack('tls-deflate', 'tls', 'deflate'),
 ]
 
 # The flags of the daemons, which take the directory of the certificates. With
 # tcp-https, plain HTTP is still there for the runner.
-TLS = ['--tls-cert={0}/server.pem', '--tls-key={0}/server.key']
+CERTIFICATE = ['--tls-cert={0}/server.pem', '--tls-key={0}/server.key']
 DAEMONS = {
     'plain': [],
-    'tls': TLS,
-    'cert': [*TLS, '--tls-root-ca-file={0}/ca.pem', '--tls-client-auth-policy=require-verify',
-             '--tls-required=tcp-https'],
+    'tls': CERTIFICATE,
+    'cert': [*CERTIFICATE, '--tls-root-ca-file={0}/ca.pem',
+             '--tls-client-auth-policy=require-verify', '--tls-required=tcp-https'],
 }
 
 
