@@ -95,6 +95,9 @@ func (l *layers) add(flags *flag.FlagSet) {
 // at TLS 1.2.
 func (l *layers) config() *nsq.Config {
 	config := nsq.NewConfig()
+	// The time for a write includes that for the compression of it all: go-nsq's
+	// second is not enough for 5 MB on a busy machine.
+	config.WriteTimeout = 30 * time.Second
 	if l.ca != "" {
 		pem, err := os.ReadFile(l.ca)
 		if err != nil {
