@@ -504,11 +504,18 @@ def test_a_sampling_client_gets_a_part_and_the_rest_is_dropped(nsqd):
     nsqd.pub(topic, *numbered(2000))
     with nsqd.subscribe(topic, 'ch', rdy=2500, sample_rate=20,
                         output_buffer_timeout=25) as client:
-        stats = nsqd.wait_channel(topic, 'ch', depth=0, message_count=2000)
+        nsqd.wait_channel(topic, 'ch', depth=0, message_count=2000)
+        # The last ones may be on their way from the queue to the client.
+        got = 0
+        while True:
+            try:
+                client.message(QUIET)
+            except TimeoutError:
+                break
+            got += 1
         # 21 of 100 in stock; ten standard deviations to either side.
-        assert 240 <= stats['in_flight_count'] <= 620
-        client.messages(stats['in_flight_count'])
-        client.expect_quiet()
+        assert 240 <= got <= 620
+        nsqd.wait_channel(topic, 'ch', depth=0, in_flight_count=got)
 
 
 def test_sample_rate_0_gets_everything(nsqd):
@@ -623,11 +630,13 @@ def test_a_full_buffer_is_sent_before_the_timeout(nsqd):
 # -- heartbeats
 
 def test_a_heartbeat_is_sent_every_interval(nsqd, client):
+    # Who is slow to answer is disconnected.
+    interval = min(SCALE, 2)
     start = time.monotonic()
-    client.identify(heartbeat_interval=1000)
+    client.identify(heartbeat_interval=int(1000 * interval))
     for i in (1, 2, 3):
         assert client.frame() == (RESPONSE, HEARTBEAT)
-        assert time.monotonic() - start >= i - 0.1
+        assert time.monotonic() - start >= i * interval - 0.1
         client.command('NOP')
     client.expect_usable()
 

@@ -146,10 +146,11 @@ def test_a_timeout_on_one_channel_does_not_concern_another(nsqd, topic):
 # -- TOUCH
 
 def test_touch_keeps_a_message_in_flight(nsqd, topic):
-    with subscribe(nsqd, topic, msg_timeout=1000) as client:
+    timeout = min(SCALE, 3)
+    with subscribe(nsqd, topic, msg_timeout=int(1000 * timeout)) as client:
         nsqd.pub(topic, 'x')
         message = client.message()
-        end = time.monotonic() + 1.6
+        end = time.monotonic() + 1.6 * timeout
         while time.monotonic() < end:
             client.touch(message)
             client.expect_quiet(0.1)
