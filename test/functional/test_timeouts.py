@@ -19,7 +19,7 @@ MSG_TIMEOUT = 0.4 * min(SCALE, 3)
 MAX_MSG_TIMEOUT = 3 * MSG_TIMEOUT
 MAX_REQ_TIMEOUT = 0.6
 FLAGS = ['--msg-timeout=%dms' % (MSG_TIMEOUT * 1000),
-         '--max-msg-timeout=%dms' % max(MAX_MSG_TIMEOUT * 1000, 2500),
+         '--max-msg-timeout=%dms' % max(MAX_MSG_TIMEOUT * 1000, 6000),
          '--max-req-timeout=%dms' % (MAX_REQ_TIMEOUT * 1000)]
 SCANNED = 20
 
