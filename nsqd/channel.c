@@ -235,47 +235,58 @@ void channel_start_deferred_timeout(struct channel *c, struct message *take_m, i
 	mutex_unlock(&c->deferred_lock);
 }
 
-/* The client's message of that id, still in the queue; NULL with err set. */
+/* The client's message of that id, still in the queue, and *why NULL; else NULL, and *why says it. */
 static struct message *find_in_flight_locked(
-	struct channel *c, int64_t client_id, struct message_id id, struct err *err)
+	struct channel *c, int64_t client_id, struct message_id id, const char **why)
 {
 	mutex_assert_held(&c->in_flight_lock);
 	struct message *m = in_flight_pqueue_find(&c->in_flight, id);
-	if (!m) {
-		err_set(err, 0, "ID not in flight");
-		return NULL;
-	}
-	if (m->client_id != client_id) {
-		err_set(err, 0, "client does not own message");
-		return NULL;
-	}
-	return m;
+	*why = !m                          ? "ID not in flight"
+	       : m->client_id != client_id ? "client does not own message"
+					   : NULL;
+	return *why ? NULL : m;
 }
 
 /* popInFlightMessage and removeFromInFlightPQ: the caller gets the queue's reference; NULL with err set. */
 static struct message *pop_in_flight(
 	struct channel *c, int64_t client_id, struct message_id id, struct err *err)
 {
+	const char *why;
 	mutex_lock(&c->in_flight_lock);
-	struct message *m = find_in_flight_locked(c, client_id, id, err);
+	struct message *m = find_in_flight_locked(c, client_id, id, &why);
 	if (m) {
 		in_flight_pqueue_remove(&c->in_flight, m);
 		publish_next(&c->next_in_flight, &c->in_flight);
 	}
 	mutex_unlock(&c->in_flight_lock);
+	if (!m)
+		err_set(err, 0, "%s", why);
 	return m;
 }
 
-int channel_finish_message(
-	struct channel *c, int64_t client_id, struct message_id id, struct err *err)
+size_t channel_finish_messages(struct channel *c, int64_t client_id, const struct message_id *ids,
+	size_t n, const char **why)
 {
-	struct message *m = pop_in_flight(c, client_id, id, err);
-	if (!m)
-		return -1;
-	if (c->e2e_processing_latency_stream)
-		quantile_insert(c->e2e_processing_latency_stream, m->timestamp);
-	message_unref(m);
-	return 0;
+	struct message *finished[FINISH_BATCH];
+	size_t done = 0;
+	CHECK(n <= FINISH_BATCH);
+	mutex_lock(&c->in_flight_lock);
+	for (size_t i = 0; i < n; i++) {
+		struct message *m = find_in_flight_locked(c, client_id, ids[i], &why[i]);
+		if (!m)
+			continue;
+		in_flight_pqueue_remove(&c->in_flight, m);
+		finished[done++] = m;
+	}
+	publish_next(&c->next_in_flight, &c->in_flight);
+	mutex_unlock(&c->in_flight_lock);
+
+	for (size_t i = 0; i < done; i++) {
+		if (c->e2e_processing_latency_stream)
+			quantile_insert(c->e2e_processing_latency_stream, finished[i]->timestamp);
+		message_unref(finished[i]);
+	}
+	return done;
 }
 
 /*
@@ -332,8 +343,9 @@ int channel_touch_message(struct channel *c, int64_t client_id, struct message_i
 	int64_t timeout_ns, struct err *err)
 {
 	int64_t max = nsqd_get_opts(c->nsqd)->max_msg_timeout;
+	const char *why;
 	mutex_lock(&c->in_flight_lock);
-	struct message *m = find_in_flight_locked(c, client_id, id, err);
+	struct message *m = find_in_flight_locked(c, client_id, id, &why);
 	if (m) {
 		int64_t deadline = deadline_after(clock_mono_ns(), timeout_ns);
 		/* where we would have gone over, set to the max */
@@ -342,7 +354,7 @@ int channel_touch_message(struct channel *c, int64_t client_id, struct message_i
 		publish_next(&c->next_in_flight, &c->in_flight);
 	}
 	mutex_unlock(&c->in_flight_lock);
-	return m ? 0 : -1;
+	return m ? 0 : err_set(err, 0, "%s", why);
 }
 
 /* --- time ------------------------------------------------------------------------------------- */

@@ -29,6 +29,8 @@ struct client_v2;
 
 /* The most that the pump takes in hand at once. */
 #define CHANNEL_BATCH 256
+/* The most messages that are finished at once. */
+#define FINISH_BATCH 128
 
 struct channel {
 	_Atomic int refs;
@@ -129,12 +131,13 @@ size_t channel_take_messages(struct channel *c, struct message **msgs, size_t ma
 /* Puts n messages that were received but will not be sent back into the queue; takes over one reference each. */
 void channel_return_messages(struct channel *c, struct message *const *take_msgs, size_t n);
 
-/* --- answers: a client's io_loop. 0, or -1 with err set: "ID not in flight", "client does not own
- *     message", "exiting" --------------------------------------------------------------------- */
+/* --- answers: a client's io_loop. If not said otherwise 0, or -1 with err set: "ID not in flight",
+ *     "client does not own message", "exiting" ------------------------------------------------- */
 
-/* FinishMessage: the message is done, and its time since it was published measured. */
-int channel_finish_message(
-	struct channel *c, int64_t client_id, struct message_id id, struct err *err);
+/* FinishMessage, for n of them, at most FINISH_BATCH: each is done, and its time since it was published
+ * measured. why[i] is NULL, or the reason why ids[i] is not. Returns how many are. */
+size_t channel_finish_messages(struct channel *c, int64_t client_id, const struct message_id *ids,
+	size_t n, const char **why);
 /* RequeueMessage: back into the queue, at once or after delay_ns. */
 int channel_requeue_message(struct channel *c, int64_t client_id, struct message_id id,
 	int64_t delay_ns, struct err *err);

@@ -328,37 +328,38 @@ void client_v2_sending_messages(struct client_v2 *c, size_t n)
 }
 
 /*
- * One less in flight. Stock tells the pump every time; here only when the pump
+ * n less in flight. Stock tells the pump every time; here only when the pump
  * may be waiting for it: while in_flight < ready it sees itself as ready anyway,
  * and of all who count down, one sees the step from "not ready" to "ready".
  */
-static bool one_less_in_flight(struct client_v2 *c)
+static bool less_in_flight(struct client_v2 *c, size_t n)
 {
-	int64_t before = atomic_load(&c->in_flight_count);
+	int64_t before = atomic_load(&c->in_flight_count), after;
 	do {
 		/* The channel was emptied between the message and its count: never below 0, or the
 		 * client would get more than its RDY from then on. */
 		if (before <= 0)
 			return true;
-	} while (!atomic_compare_exchange_weak(&c->in_flight_count, &before, before - 1));
+		after = before > (int64_t)n ? before - (int64_t)n : 0;
+	} while (!atomic_compare_exchange_weak(&c->in_flight_count, &before, after));
 	return before >= atomic_load(&c->ready_count);
 }
 
-bool client_v2_finished_message(struct client_v2 *c)
+bool client_v2_finished_messages(struct client_v2 *c, size_t n)
 {
-	atomic_fetch_add_explicit(&c->finish_count, 1, memory_order_relaxed);
-	return one_less_in_flight(c);
+	atomic_fetch_add_explicit(&c->finish_count, n, memory_order_relaxed);
+	return less_in_flight(c, n);
 }
 
 bool client_v2_requeued_message(struct client_v2 *c)
 {
 	atomic_fetch_add_explicit(&c->requeue_count, 1, memory_order_relaxed);
-	return one_less_in_flight(c);
+	return less_in_flight(c, 1);
 }
 
 void client_v2_timed_out_message(struct client_v2 *c)
 {
-	if (one_less_in_flight(c))
+	if (less_in_flight(c, 1))
 		client_v2_try_update_ready_state(c);
 }
 

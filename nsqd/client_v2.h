@@ -230,7 +230,7 @@ void client_v2_try_update_ready_state(struct client_v2 *c);
 void client_v2_sending_messages(struct client_v2 *c, size_t n);
 /* The next two return true if the pump must be told (client_v2_try_update_ready_state); when is io_loop's to
  * decide, since the answers to a batch of messages come in batches as well. */
-bool client_v2_finished_message(struct client_v2 *c);
+bool client_v2_finished_messages(struct client_v2 *c, size_t n);
 bool client_v2_requeued_message(struct client_v2 *c);
 void client_v2_timed_out_message(struct client_v2 *c);
 void client_v2_published_message(struct client_v2 *c, const char *topic, uint64_t count);

@@ -9,6 +9,7 @@
  *   flushes each), so a client that sends commands in bulk is answered in bulk;
  * - PUBs of one topic that came in together are queued together. Their OKs are
  *   written only then, so that "acknowledged" means what it says;
+ * - FINs that came in together are executed together, under one lock;
  * - the pump is told once of all the FINs that came in together, and only if
  *   there are no messages at hand to take their place (protocol_v2_fill).
  * A connection that reads one answer per command sees no difference.
@@ -43,6 +44,8 @@
 
 /* The most PUBs that are queued together. */
 #define PUB_BATCH 64
+/* The most FINs that are executed together. */
+#define FIN_BATCH FINISH_BATCH
 /* No command has more parameters than it looks at; what follows is only counted. */
 #define MAX_PARAMS 4
 /*
@@ -83,6 +86,10 @@ struct io_loop {
 	size_t n_pubs;
 	bool pub_failed; /* pub_error is to be sent; the connection is over */
 	struct protocol_err pub_error;
+
+	struct message_id fins[FIN_BATCH]; /* that wait to be executed; never while PUBs wait */
+	size_t n_fins;
+	struct protocol_err fin_error; /* of the one that is being answered */
 };
 
 /* --- answers -------------------------------------------------------------------------------- */
@@ -149,10 +156,60 @@ static int publish(struct io_loop *l, struct err *err)
 	return l->pub_failed ? -1 : 0;
 }
 
+/* Logs and sends an error. -1 with err set: it cannot be sent. */
+static int send_error(struct io_loop *l, const struct protocol_err *e, struct err *err)
+{
+	nsqd_logf(l->nsqd, LG_ERROR, "[%s] - %.*s%s%s", l->client->remote_addr, (int)e->text.len,
+		e->text.data, *e->parent ? " - " : "", e->parent);
+	if (send_frame(l, FRAME_TYPE_ERROR, e->text.data, e->text.len, err) == 0)
+		return 0;
+	nsqd_logf(l->nsqd, LG_ERROR, "[%s] - %s", l->client->remote_addr, err->msg);
+	return -1;
+}
+
+/* A message that is not there or not the client's: not fatal. */
+static int message_failed(
+	struct protocol_err *e, const char *cmd, struct message_id id, const char *why)
+{
+	char code[16];
+	snprintf(code, sizeof(code), "E_%s_FAILED", cmd);
+	client_err(e, why, code, "%s ", cmd);
+	strbuf_add(&e->text, id.hex, MSG_ID_LENGTH);
+	strbuf_addf(&e->text, " failed %s", why);
+	return -1;
+}
+
+/*
+ * Executes the FINs that are waiting, and answers those that fail. -1 with err
+ * set: the answer cannot be sent, the connection is over.
+ */
+static int finish(struct io_loop *l, struct err *err)
+{
+	struct client_v2 *c = l->client;
+	const char *why[FIN_BATCH];
+	size_t n = l->n_fins;
+	if (n == 0)
+		return 0;
+	l->n_fins = 0;
+	size_t done = channel_finish_messages(c->channel, c->id, l->fins, n, why);
+	if (done > 0 && client_v2_finished_messages(c, done))
+		l->ready_changed = true;
+	for (size_t i = 0; i < n && done < n; i++) {
+		if (!why[i])
+			continue;
+		message_failed(&l->fin_error, "FIN", l->fins[i], why[i]);
+		if (send_error(l, &l->fin_error, err) != 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* Before the reader may block: nothing is held back. */
 static int before_read(void *arg, struct err *err)
 {
 	struct io_loop *l = arg;
+	if (finish(l, err) != 0)
+		return -1;
 	if (l->ready_changed) {
 		l->ready_changed = false;
 		if (protocol_v2_fill(l->client, &l->unflushed, err) != 0)
@@ -354,18 +411,6 @@ static int get_message_id(struct io_loop *l, struct param p, struct message_id *
 	}
 	memcpy(id->hex, p.s, MSG_ID_LENGTH);
 	return 0;
-}
-
-/* A message that is not there or not the client's: not fatal. */
-static int message_failed(
-	struct io_loop *l, const char *cmd, struct message_id id, const struct err *err)
-{
-	char code[16];
-	snprintf(code, sizeof(code), "E_%s_FAILED", cmd);
-	client_err(&l->error, err->msg, code, "%s ", cmd);
-	strbuf_add(&l->error.text, id.hex, MSG_ID_LENGTH);
-	strbuf_addf(&l->error.text, " failed %s", err->msg);
-	return -1;
 }
 
 /*
@@ -634,23 +679,19 @@ static int rdy(struct io_loop *l, const struct params *p, const char **response)
 	return 0;
 }
 
+/* The message waits for its fellows; finish() is the rest. */
 static int fin(struct io_loop *l, const struct params *p, const char **response)
 {
 	(void)response;
-	struct message_id id;
 	struct err err;
 	if (!may_answer_messages(l))
 		return bad_state(l, "FIN");
 	if (p->n < 2)
 		return fatal_client_err(
 			&l->error, NULL, "E_INVALID", "FIN insufficient number of params");
-	if (get_message_id(l, p->v[1], &id) != 0)
+	if (get_message_id(l, p->v[1], &l->fins[l->n_fins]) != 0)
 		return -1;
-	if (channel_finish_message(l->client->channel, l->client->id, id, &err) != 0)
-		return message_failed(l, "FIN", id, &err);
-	if (client_v2_finished_message(l->client))
-		l->ready_changed = true;
-	return 0;
+	return ++l->n_fins < FIN_BATCH ? 0 : finish(l, &err);
 }
 
 /* Stock's range of REQ's delay: what is outside is set to the nearest end, and logged. */
@@ -685,7 +726,7 @@ static int req(struct io_loop *l, const struct params *p, const char **response)
 			"REQ could not parse timeout ", p->v[2]);
 	timeout = clamp_req_timeout(l, timeout);
 	if (channel_requeue_message(l->client->channel, l->client->id, id, timeout, &err) != 0)
-		return message_failed(l, "REQ", id, &err);
+		return message_failed(&l->error, "REQ", id, err.msg);
 	if (client_v2_requeued_message(l->client))
 		l->ready_changed = true;
 	return 0;
@@ -705,7 +746,7 @@ static int touch(struct io_loop *l, const struct params *p, const char **respons
 	if (get_message_id(l, p->v[1], &id) != 0)
 		return -1;
 	if (channel_touch_message(c->channel, c->id, id, c->msg_timeout, &err) != 0)
-		return message_failed(l, "TOUCH", id, &err);
+		return message_failed(&l->error, "TOUCH", id, err.msg);
 	return 0;
 }
 
@@ -960,8 +1001,10 @@ static int exec(struct io_loop *l, const struct params *p, struct err *err)
 {
 	const char *response = NULL;
 	const struct command *cmd = find_command(p->v[0]);
-	/* What came before is answered before. */
+	/* What came before is done and answered before. */
 	if ((!cmd || cmd->exec != pub) && publish(l, err) != 0)
+		return -1;
+	if ((!cmd || cmd->exec != fin) && finish(l, err) != 0)
 		return -1;
 	if ((!cmd || cmd->exec != identify) && enforce_tls_policy(l, p->v[0]) != 0)
 		return -1;
@@ -974,17 +1017,6 @@ static int exec(struct io_loop *l, const struct params *p, struct err *err)
 	if (send_frame(l, FRAME_TYPE_RESPONSE, response, strlen(response), err) == 0)
 		return 0;
 	return err_wrap(err, "failed to send response - ");
-}
-
-/* Logs and sends an error. -1 with err set: it cannot be sent. */
-static int send_error(struct io_loop *l, const struct protocol_err *e, struct err *err)
-{
-	nsqd_logf(l->nsqd, LG_ERROR, "[%s] - %.*s%s%s", l->client->remote_addr, (int)e->text.len,
-		e->text.data, *e->parent ? " - " : "", e->parent);
-	if (send_frame(l, FRAME_TYPE_ERROR, e->text.data, e->text.len, err) == 0)
-		return 0;
-	nsqd_logf(l->nsqd, LG_ERROR, "[%s] - %s", l->client->remote_addr, err->msg);
-	return -1;
 }
 
 static void log_command(struct io_loop *l, const char *line, size_t len)
@@ -1078,7 +1110,9 @@ static int read_and_execute(struct io_loop *l, struct err *err)
 			*err = (struct err){0};
 			if (exec(l, &p, err) == 0)
 				continue;
-			/* The PUBs that came before the bad command are answered before it. */
+			/* The FINs and PUBs that came before the bad command are answered before it. */
+			if (finish(l, err) != 0)
+				return -1;
 			if (!l->pub_failed && l->error.text.len > 0 && publish(l, err) != 0 &&
 				!l->pub_failed)
 				return -1;
@@ -1127,6 +1161,7 @@ static void end(struct io_loop *l)
 	discard_pubs(l);
 	strbuf_free(&l->error.text);
 	strbuf_free(&l->pub_error.text);
+	strbuf_free(&l->fin_error.text);
 }
 
 int protocol_v2_io_loop(struct client_v2 *client, struct err *err)

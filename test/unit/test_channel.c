@@ -16,7 +16,40 @@ static void expect_fails(int rc, const struct err *err, const char *want)
 	assert_string_equal(err->msg, want);
 }
 
+/* One FIN, as a batch of one. */
+static int finish_message(
+	struct channel *c, int64_t client_id, struct message_id id, struct err *err)
+{
+	const char *why;
+	if (channel_finish_messages(c, client_id, &id, 1, &why) == 1) {
+		assert_null(why);
+		return 0;
+	}
+	return err_set(err, 0, "%s", why);
+}
+
 /* --- in flight -------------------------------------------------------------------------------- */
+
+/* Each FIN has a fate of its own. */
+static void test_finishing_a_batch(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	const struct message_id ids[] = {id_of(0), id_of(7), id_of(3), id_of(0), id_of(2)};
+	const char *why[COUNT(ids)];
+
+	(void)state;
+	put_in_flight(c, 0, 3, 1, HOUR);
+	put_in_flight(c, 3, 1, 2, HOUR);
+	assert_int_equal(channel_finish_messages(c, 1, ids, COUNT(ids), why), 2);
+	assert_null(why[0]);
+	assert_string_equal(why[1], "ID not in flight");
+	assert_string_equal(why[2], "client does not own message");
+	assert_string_equal(why[3], "ID not in flight");
+	assert_null(why[4]);
+	assert_int_equal(channel_in_flight_count(c), 2);
+	exit_nsqd(n);
+}
 
 static void test_a_finished_message_is_gone(void **state)
 {
@@ -27,9 +60,9 @@ static void test_a_finished_message_is_gone(void **state)
 	(void)state;
 	put_in_flight(c, 0, 3, 1, HOUR);
 	assert_int_equal(channel_in_flight_count(c), 3);
-	assert_int_equal(channel_finish_message(c, 1, id_of(1), &err), 0);
+	assert_int_equal(finish_message(c, 1, id_of(1), &err), 0);
 	assert_int_equal(channel_in_flight_count(c), 2);
-	expect_fails(channel_finish_message(c, 1, id_of(1), &err), &err, "ID not in flight");
+	expect_fails(finish_message(c, 1, id_of(1), &err), &err, "ID not in flight");
 	assert_int_equal(channel_depth(c), 0);
 	exit_nsqd(n);
 }
@@ -42,8 +75,7 @@ static void test_a_client_answers_for_its_own_messages_only(void **state)
 
 	(void)state;
 	put_in_flight(c, 0, 1, 1, HOUR);
-	expect_fails(
-		channel_finish_message(c, 2, id_of(0), &err), &err, "client does not own message");
+	expect_fails(finish_message(c, 2, id_of(0), &err), &err, "client does not own message");
 	expect_fails(channel_requeue_message(c, 2, id_of(0), 0, &err), &err,
 		"client does not own message");
 	expect_fails(channel_touch_message(c, 2, id_of(0), HOUR, &err), &err,
@@ -60,7 +92,7 @@ static void test_what_is_not_in_flight_cannot_be_answered(void **state)
 	struct err err = {0};
 
 	(void)state;
-	expect_fails(channel_finish_message(c, 1, id_of(0), &err), &err, "ID not in flight");
+	expect_fails(finish_message(c, 1, id_of(0), &err), &err, "ID not in flight");
 	expect_fails(channel_requeue_message(c, 1, id_of(0), 0, &err), &err, "ID not in flight");
 	expect_fails(channel_requeue_message(c, 1, id_of(0), 1, &err), &err, "ID not in flight");
 	expect_fails(channel_touch_message(c, 1, id_of(0), 1, &err), &err, "ID not in flight");
@@ -193,9 +225,9 @@ static void test_two_messages_of_one_id_are_both_kept(void **state)
 	put_in_flight(c, 0, 1, 1, HOUR);
 	put_in_flight(c, 0, 1, 1, HOUR);
 	assert_int_equal(channel_in_flight_count(c), 2);
-	assert_int_equal(channel_finish_message(c, 1, id_of(0), &err), 0);
-	assert_int_equal(channel_finish_message(c, 1, id_of(0), &err), 0);
-	expect_fails(channel_finish_message(c, 1, id_of(0), &err), &err, "ID not in flight");
+	assert_int_equal(finish_message(c, 1, id_of(0), &err), 0);
+	assert_int_equal(finish_message(c, 1, id_of(0), &err), 0);
+	expect_fails(finish_message(c, 1, id_of(0), &err), &err, "ID not in flight");
 	exit_nsqd(n);
 }
 
@@ -446,9 +478,9 @@ static void test_an_answer_that_crosses_an_empty_does_not_raise_rdy(void **state
 	put_in_flight(c, 0, 3, client->id, HOUR);
 	client_v2_sending_messages(client, 3);
 	for (uint32_t i = 0; i < 3; i++)
-		assert_int_equal(channel_finish_message(c, client->id, id_of(i), &err), 0);
+		assert_int_equal(finish_message(c, client->id, id_of(i), &err), 0);
 	assert_int_equal(channel_empty(c, &err), 0);
-	client_v2_finished_message(client);
+	client_v2_finished_messages(client, 1);
 	client_v2_requeued_message(client);
 	client_v2_timed_out_message(client);
 	assert_int_equal(client->in_flight_count, 0);
@@ -478,7 +510,7 @@ static void test_who_holds_a_deleted_channel_is_told_so(void **state)
 	expect_fails(channel_add_client(c, client, &err), &err, "exiting");
 	expect_fails(channel_delete(c, &err), &err, "exiting");
 	expect_fails(channel_close(c, &err), &err, "exiting");
-	expect_fails(channel_finish_message(c, 1, id_of(0), &err), &err, "ID not in flight");
+	expect_fails(finish_message(c, 1, id_of(0), &err), &err, "ID not in flight");
 	expect_fails(channel_requeue_message(c, 1, id_of(0), 0, &err), &err, "exiting");
 	assert_false(channel_process_in_flight_queue(c, INT64_MAX));
 	assert_false(channel_process_deferred_queue(c, INT64_MAX));
@@ -869,7 +901,7 @@ static void consume(void *arg)
 				(void)channel_touch_message(s->c, id, ids[i], NSEC_PER_MSEC, &err);
 				break;
 			default:
-				if (channel_finish_message(s->c, id, ids[i], &err) == 0) {
+				if (finish_message(s->c, id, ids[i], &err) == 0) {
 					s->seen[seqs[i]]++;
 					s->finished++;
 				}
@@ -992,6 +1024,7 @@ static void test_empty_while_everybody_is_busy_leaves_nothing_behind(void **stat
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		nsqd_test(test_finishing_a_batch),
 		nsqd_test(test_a_finished_message_is_gone),
 		nsqd_test(test_a_client_answers_for_its_own_messages_only),
 		nsqd_test(test_what_is_not_in_flight_cannot_be_answered),
