@@ -176,7 +176,8 @@ class Tls(Layer):
     """TLS as the client; the constructor does the handshake.
 
     closed is set once the peer has said that it closes (close-notify); the
-    end of the layer below without it is told apart by that.
+    end of the layer below without it is told apart by that, if the context
+    does not have OP_IGNORE_UNEXPECTED_EOF.
     """
 
     def __init__(self, below, context):
@@ -215,7 +216,10 @@ class Tls(Layer):
             data = self._until_done(self.ssl.read, size)
         except ssl.SSLZeroReturnError:
             data = b''
-        except ssl.SSLEOFError:
+        except ssl.SSLError as error:
+            # (Not always the class SSLEOFError.)
+            if error.reason != 'UNEXPECTED_EOF_WHILE_READING':
+                raise
             return b''
         self.closed = self.closed or not data
         return data
