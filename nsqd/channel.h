@@ -71,6 +71,7 @@ struct channel {
 	 * by netpoll.lock. Their room in all is demand, as of those that wait in person. */
 	struct client_v2 *parked;
 	_Atomic size_t parked_room; /* written under netpoll.lock */
+	_Atomic size_t called_room; /* of those who have been called and are not there yet */
 	struct chan *parked_chan;   /* immutable; capacity 1: the pump is to look at these again */
 
 	struct mutex in_flight_lock;

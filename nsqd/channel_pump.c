@@ -49,7 +49,9 @@ static void call_parked(struct channel *c, size_t least)
 {
 	if (atomic_load(&c->parked_room) == 0 || c->hand_count == 0 || channel_is_paused(c))
 		return;
-	size_t waiting = demand(c);
+	/* Who has been called counts until it waits itself: else each that comes, and takes its
+	 * share, would have all that is left in hand called for once more. */
+	size_t waiting = demand(c) + atomic_load(&c->called_room);
 	size_t missing = c->hand_count > waiting ? c->hand_count - waiting : 0;
 	netpoll_call(c->nsqd->netpoll, c, missing > least ? missing : least);
 }

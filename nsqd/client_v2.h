@@ -71,6 +71,8 @@ struct parked {
 	struct client_v2 *prev, *next; /* in channel.parked, or in netpoll.called */
 	size_t room;                   /* its RDY while it is in channel.parked, else 0 */
 	bool called;                   /* it is in netpoll.called */
+	/* Its part of channel.called_room; whose the client is, while it is not parked. */
+	size_t promised;
 	bool failed; /* there was no thread for it; the deadline is for the next try */
 };
 

@@ -207,6 +207,8 @@ void netpoll_call(struct netpoll *np, struct channel *ch, size_t room)
 	while (room > 0 && ch->parked) {
 		struct client_v2 *c = ch->parked;
 		room -= room < c->parked.room ? room : c->parked.room;
+		c->parked.promised = c->parked.room;
+		atomic_fetch_add(&ch->called_room, c->parked.promised);
 		withdraw_locked(c);
 		DL_APPEND2(np->called, c, parked.prev, parked.next);
 		c->parked.called = any = true;
@@ -214,6 +216,14 @@ void netpoll_call(struct netpoll *np, struct channel *ch, size_t room)
 	mutex_unlock(&np->lock);
 	if (any)
 		wake(np);
+}
+
+void netpoll_has_come(struct client_v2 *c)
+{
+	if (c->parked.promised == 0)
+		return;
+	atomic_fetch_sub(&c->channel->called_room, c->parked.promised);
+	c->parked.promised = 0;
 }
 
 /* --- the thread ----------------------------------------------------------------------------- */
@@ -231,6 +241,10 @@ static void resume(struct netpoll *np, struct client_v2 *c)
 		return;
 	nsqd_logf(np->nsqd, LG_ERROR, "TCP: no thread for idle client(%s), trying again - %s",
 		c->remote_addr, err.msg);
+	if (c->parked.promised > 0) {
+		netpoll_has_come(c);
+		channel_consumer_is_full(c->channel);
+	}
 	mutex_lock(&np->lock);
 	c->parked.failed = true;
 	list_locked(np, c, clock_mono_ns() + RETRY_NS);

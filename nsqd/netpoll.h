@@ -58,5 +58,11 @@ bool netpoll_park(struct netpoll *np, struct client_v2 *c);
  * until they have room for so many messages. Takes netpoll's lock; does not block.
  */
 void netpoll_call(struct netpoll *np, struct channel *ch, size_t room);
+/*
+ * The client's pump goes on, or never will: if it was called, it is no longer
+ * one on whom the channel's pump waits. Takes no lock. The pump, first of all;
+ * without a pump, who could not start it.
+ */
+void netpoll_has_come(struct client_v2 *c);
 
 #endif

@@ -1035,7 +1035,10 @@ static int start_message_pump(struct client_v2 *c, struct err *err)
 	char name[160];
 	snprintf(name, sizeof(name), "pump:%s", c->remote_addr);
 	int rc = wait_group_wrap(&c->wait_group, name, protocol_v2_message_pump, c, err);
-	return rc == 0 ? 0 : err_wrap(err, "no thread for the message pump - ");
+	if (rc == 0)
+		return 0;
+	netpoll_has_come(c);
+	return err_wrap(err, "no thread for the message pump - ");
 }
 
 /* A client with a pump that has nothing to do may have been idle for longer than it seems: not at once again. */

@@ -22,6 +22,7 @@
 #include "common/rand.h"
 #include "nsqd/channel.h"
 #include "nsqd/client_v2.h"
+#include "nsqd/netpoll.h"
 #include "nsqd/nsqd.h"
 #include "protocol/frame.h"
 
@@ -192,8 +193,11 @@ int protocol_v2_fill(struct client_v2 *c, bool *unflushed, struct err *err)
 	if (atomic_load(&c->ready_count) <= FILL_READY_MAX && client_v2_begin_filling(c)) {
 		rc = fill(c, unflushed, err);
 		client_v2_end_filling(c);
-		if (client_v2_ready_for_messages(c, c->channel) == 0)
+		if (client_v2_ready_for_messages(c, c->channel) == 0) {
+			/* The pump may have given way to us just when it would have told. */
+			channel_consumer_is_full(c->channel);
 			return rc;
+		}
 	}
 	client_v2_try_update_ready_state(c);
 	return rc;
@@ -301,6 +305,7 @@ void protocol_v2_message_pump(void *arg)
 	struct client_v2 *c = arg;
 	struct err err;
 	enum pump_result res;
+	netpoll_has_come(c);
 	while ((res = pump_once(&c->pump, &err)) == PUMP_ON)
 		;
 	if (res == PUMP_PARKED)

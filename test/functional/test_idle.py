@@ -102,6 +102,18 @@ def test_a_backlog_is_shared_by_parked_consumers(new_nsqd, size):
         client.close()
 
 
+def test_no_more_consumers_are_called_than_there_is_need_for(nsqd):
+    clients = [nsqd.subscribe('t', 'ch', rdy=1) for _ in range(100)]
+    wait_parked(nsqd)
+    nsqd.pub('t', *[b'%d' % i for i in range(10)])
+    nsqd.wait_channel('t', 'ch', depth=0, in_flight_count=10)
+    # Those who were called in vain would come now, and stay for two seconds.
+    time.sleep(0.5)
+    assert 20 <= client_threads(nsqd) <= 50
+    for client in clients:
+        client.close()
+
+
 def test_rdy_0_stays_parked_and_gets_nothing(nsqd):
     with nsqd.subscribe('t', 'ch', rdy=0) as none, \
             nsqd.subscribe('t', 'ch', rdy=3) as client:
