@@ -51,6 +51,7 @@ struct stream_tls {
 	const struct tls_server *server; /* immutable; borrowed */
 	struct stream_tls_info info;     /* immutable after the handshake */
 	struct err verify_err;           /* the handshake's thread only */
+	bool verified;                   /* likewise: the client's certificate is as it must be */
 
 	/* --- reader only --- */
 	struct mutex read_lock; /* GnuTLS works on a record that came in */
@@ -215,6 +216,13 @@ static int on_key_update(gnutls_session_t session, unsigned type, unsigned when,
 
 /* --- reading -------------------------------------------------------------------------------- */
 
+/* A record without data that is none of an end, either: a change of keys, a warning. */
+static bool is_useless(int rc)
+{
+	return rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED ||
+	       rc == GNUTLS_E_WARNING_ALERT_RECEIVED;
+}
+
 /* Why GnuTLS's call rc has ended the stream: s->read_err, empty for an end that is none of an error. */
 static void set_read_err(struct stream_tls *s, ssize_t rc)
 {
@@ -227,23 +235,20 @@ static void set_read_err(struct stream_tls *s, ssize_t rc)
 		err_set(&s->read_err, 0, "unexpected EOF");
 	else if (s->at_end || rc == 0)
 		return;
-	else if (rc == GNUTLS_E_FATAL_ALERT_RECEIVED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED)
+	else if (rc == GNUTLS_E_FATAL_ALERT_RECEIVED)
 		err_set(&s->read_err, 0, "remote error: tls: %s",
 			gnutls_alert_get_name(gnutls_alert_get(s->session)));
-	else if (rc == GNUTLS_E_REHANDSHAKE) {
+	else if (is_useless((int)rc) || rc == GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS ||
+		 rc == GNUTLS_E_TOO_MANY_EMPTY_PACKETS) {
+		s->alert = GNUTLS_A_UNEXPECTED_MESSAGE;
+		err_set(&s->read_err, 0, "tls: too many non-advancing records");
+	} else if (rc == GNUTLS_E_REHANDSHAKE) {
 		s->alert = GNUTLS_A_NO_RENEGOTIATION;
 		err_set(&s->read_err, 0, "local error: tls: no renegotiation");
 	} else {
 		s->alert = gnutls_error_to_alert((int)rc, NULL);
 		err_set(&s->read_err, 0, "tls: %s", gnutls_strerror((int)rc));
 	}
-}
-
-/* A record without data that is none of an end, either: a change of keys, a warning. */
-static bool is_useless(int rc)
-{
-	return rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED ||
-	       rc == GNUTLS_E_WARNING_ALERT_RECEIVED;
 }
 
 static ssize_t read_result(const struct stream_tls *s, struct err *err)
@@ -260,6 +265,7 @@ static bool await_record(struct stream_tls *s, int64_t deadline_ns)
 	while (!has_record(s)) {
 		if (has_header(s) && record_size(s) > IN_MAX) {
 			s->ended = true;
+			s->alert = GNUTLS_A_RECORD_OVERFLOW;
 			err_set(&s->read_err, 0, "tls: oversized record received with length %zu",
 				record_size(s) - RECORD_HEADER);
 			return false;
@@ -302,10 +308,12 @@ static ssize_t tls_read(
 				break;
 		}
 		ssize_t rc = receive(s, (char *)buf + got, n - got);
-		if (rc > 0)
+		if (rc > 0) {
 			got += (size_t)rc;
-		else if (rc == 0 || !is_useless((int)rc) || ++useless > MAX_USELESS)
+			useless = 0;
+		} else if (rc == 0 || !is_useless((int)rc) || ++useless > MAX_USELESS) {
 			set_read_err(s, rc);
+		}
 	}
 	return got > 0 ? (ssize_t)got : read_result(s, err);
 }
@@ -425,7 +433,10 @@ static gnutls_x509_crt_t peer_certificate(gnutls_session_t session)
 	return NULL;
 }
 
-/* Subject.CommonName: the last one, where there are several. The caller frees it. */
+/*
+ * Subject.CommonName: the last one, where there are several; none, if that cannot be
+ * told (a zero byte in it, too long). The caller frees it.
+ */
 static char *common_name(gnutls_session_t session)
 {
 	char name[1024];
@@ -435,11 +446,14 @@ static char *common_name(gnutls_session_t session)
 		return found;
 	for (unsigned i = 0;; i++) {
 		size_t size = sizeof(name);
-		if (gnutls_x509_crt_get_dn_by_oid(
-			    crt, GNUTLS_OID_X520_COMMON_NAME, i, 0, name, &size) != 0)
+		int rc = gnutls_x509_crt_get_dn_by_oid(
+			crt, GNUTLS_OID_X520_COMMON_NAME, i, 0, name, &size);
+		if (rc == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
 			break;
 		free(found);
-		found = xstrndup(name, size);
+		found = rc == 0 ? xstrndup(name, size) : xstrdup("");
+		if (rc != 0)
+			break;
 	}
 	gnutls_x509_crt_deinit(crt);
 	return found;
@@ -515,9 +529,10 @@ int tls_server_verify_client(const struct tls_server *s, gnutls_session_t sessio
 static int verify(gnutls_session_t session)
 {
 	struct stream_tls *s = gnutls_session_get_ptr(session);
-	return tls_server_verify_client(s->server, session, &s->verify_err) == 0
-		       ? 0
-		       : GNUTLS_E_CERTIFICATE_ERROR;
+	if (tls_server_verify_client(s->server, session, &s->verify_err) != 0)
+		return GNUTLS_E_CERTIFICATE_ERROR;
+	s->verified = true;
+	return 0;
 }
 
 /* --- the handshake ------------------------------------------------------------------------------ */
@@ -579,8 +594,6 @@ static void handshake_err(struct stream_tls *s, int rc, struct err *err)
 	else if (rc == GNUTLS_E_FATAL_ALERT_RECEIVED)
 		err_set(err, 0, "remote error: tls: %s",
 			gnutls_alert_get_name(gnutls_alert_get(s->session)));
-	else if (rc == GNUTLS_E_CERTIFICATE_REQUIRED || rc == GNUTLS_E_NO_CERTIFICATE_FOUND)
-		err_set(err, 0, "tls: client didn't provide a certificate");
 	else if (rc == GNUTLS_E_UNSUPPORTED_VERSION_PACKET)
 		err_set(err, 0, "tls: client offered only unsupported versions");
 	else if (rc == GNUTLS_E_NO_CIPHER_SUITES || rc == GNUTLS_E_NO_COMMON_KEY_SHARE)
@@ -616,6 +629,8 @@ static int handshake(struct stream_tls *s, int64_t timeout_ns, struct err *err)
 		rc = gnutls_handshake(s->session);
 	} while (rc < 0 && !gnutls_error_is_fatal(rc));
 	s->in_handshake = false;
+	if (rc == 0 && !s->verified && s->server->client_auth != TLS_NO_CLIENT_CERT)
+		rc = GNUTLS_E_CERTIFICATE_ERROR; /* nobody gets in because GnuTLS has not asked us */
 	if (rc == 0)
 		return 0;
 	handshake_err(s, rc, err);
@@ -633,7 +648,8 @@ static void new_session(struct stream_tls *s)
 		0);
 	gnutls_session_set_ptr(s->session, s);
 	if (s->server->client_auth != TLS_NO_CLIENT_CERT) {
-		gnutls_certificate_server_set_request(s->session, GNUTLS_CERT_REQUIRE);
+		/* Without a certificate verify says no; GNUTLS_CERT_REQUIRE would, with another alert. */
+		gnutls_certificate_server_set_request(s->session, GNUTLS_CERT_REQUEST);
 		gnutls_session_set_verify_function(s->session, verify);
 	}
 	gnutls_handshake_set_timeout(s->session, 0);

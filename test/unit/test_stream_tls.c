@@ -279,6 +279,10 @@ static void test_client_certificates(void **state)
 			assert_string_equal(stream_tls_info(p.s)->common_name, cases[k].name);
 		else
 			assert_string_equal(p.err.msg, cases[k].text);
+		/* In TLS 1.3 the client has done its part by then, and reads the alert later. */
+		if (!p.s && !cases[k].cert && i % 2 == 1)
+			assert_int_equal(
+				gnutls_alert_get(p.client.session), GNUTLS_A_HANDSHAKE_FAILURE);
 		free_pair(&p);
 	}
 }
@@ -618,6 +622,76 @@ static void test_garbage_between_records(void **state)
 	}
 }
 
+/* What the peer is told in the end. */
+static void expect_alert(struct pair *p, gnutls_alert_description_t alert)
+{
+	char buf[100];
+
+	p->s->ops->close_write(p->s, 0);
+	assert_int_equal(gnutls_record_recv(p->client.session, buf, sizeof(buf)),
+		GNUTLS_E_FATAL_ALERT_RECEIVED);
+	assert_int_equal(gnutls_alert_get(p->client.session), alert);
+}
+
+static void test_a_record_that_is_too_big(void **state)
+{
+	static const char bad[] = "\x17\x03\x03\xff\xff";
+	struct pair p;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(all_versions); i++) {
+		char priority[64];
+
+		priority_of(priority, sizeof(priority), all_versions[i]);
+		connect_pair(&p, priority, NULL);
+		assert_int_equal(write(p.client.fd, bad, sizeof(bad) - 1), sizeof(bad) - 1);
+		expect_end(p.s, "tls: oversized record received with length 65535");
+		expect_alert(&p, GNUTLS_A_RECORD_OVERFLOW);
+		free_pair(&p);
+	}
+}
+
+/* A peer may send what has no data now and then, but not for ever. */
+static void test_records_without_data(void **state)
+{
+	enum { MANY = 40 };
+	struct pair p;
+	struct err err;
+	char buf[2 * MANY];
+
+	(void)state;
+	connect_pair(&p, "NORMAL:-VERS-ALL:+VERS-TLS1.2", NULL);
+	for (int i = 0; i < MANY; i++) {
+		TLS_OK(gnutls_alert_send(
+			p.client.session, GNUTLS_AL_WARNING, GNUTLS_A_USER_CANCELED));
+		client_send(&p.client, "x", 1);
+	}
+	for (ssize_t got, have = 0; have < MANY; have += got) {
+		got = p.s->ops->read(p.s, buf, sizeof(buf), 0, &err);
+		assert_true(got > 0);
+	}
+	for (int i = 0; i < MANY; i++)
+		TLS_OK(gnutls_alert_send(
+			p.client.session, GNUTLS_AL_WARNING, GNUTLS_A_USER_CANCELED));
+	expect_end(p.s, "tls: too many non-advancing records");
+	expect_alert(&p, GNUTLS_A_UNEXPECTED_MESSAGE);
+	free_pair(&p);
+}
+
+static void test_a_flood_of_key_updates(void **state)
+{
+	enum { MANY = 40 };
+	struct pair p;
+
+	(void)state;
+	connect_pair(&p, "NORMAL:-VERS-ALL:+VERS-TLS1.3", NULL);
+	for (int i = 0; i < MANY; i++)
+		TLS_OK(gnutls_session_key_update(p.client.session, 0));
+	expect_end(p.s, "tls: too many non-advancing records");
+	expect_alert(&p, GNUTLS_A_UNEXPECTED_MESSAGE);
+	free_pair(&p);
+}
+
 static void test_renegotiation_is_refused(void **state)
 {
 	struct pair p;
@@ -790,6 +864,9 @@ int main(void)
 		cmocka_unit_test(test_many_small_records_are_one_read),
 		cmocka_unit_test(test_how_a_peer_leaves),
 		cmocka_unit_test(test_garbage_between_records),
+		cmocka_unit_test(test_a_record_that_is_too_big),
+		cmocka_unit_test(test_records_without_data),
+		cmocka_unit_test(test_a_flood_of_key_updates),
 		cmocka_unit_test(test_renegotiation_is_refused),
 		cmocka_unit_test(test_a_shutdown_ends_both_directions),
 		cmocka_unit_test(test_the_peer_is_told_of_the_end),
