@@ -228,7 +228,19 @@ void netpoll_has_come(struct client_v2 *c)
 
 /* --- the thread ----------------------------------------------------------------------------- */
 
-/* Gives the client a thread; it is no longer ours then. Without one it stays parked, for a new try. */
+static bool is_stopping(struct netpoll *np)
+{
+	mutex_lock(&np->lock);
+	bool stopping = np->stopping;
+	mutex_unlock(&np->lock);
+	return stopping;
+}
+
+/*
+ * Gives the client a thread; it is no longer ours then. Without one it stays
+ * parked, for a new try; but the daemon's end does not wait for threads: the
+ * connection has been shut down by then, so its io_loop ends at once, also here.
+ */
 static void resume(struct netpoll *np, struct client_v2 *c)
 {
 	char name[160];
@@ -239,6 +251,10 @@ static void resume(struct netpoll *np, struct client_v2 *c)
 	(void)epoll_ctl(np->epoll_fd, EPOLL_CTL_DEL, stream_sock_fd(c->base), NULL);
 	if (wait_group_wrap(&np->clients, name, np->resume, c, &err) == 0)
 		return;
+	if (is_stopping(np)) {
+		np->resume(c);
+		return;
+	}
 	nsqd_logf(np->nsqd, LG_ERROR, "TCP: no thread for idle client(%s), trying again - %s",
 		c->remote_addr, err.msg);
 	if (c->parked.promised > 0) {
@@ -251,9 +267,11 @@ static void resume(struct netpoll *np, struct client_v2 *c)
 	mutex_unlock(&np->lock);
 }
 
-/* All that has come in is the answer to a heartbeat: it is taken. */
+/* All that has come in is the answer to a heartbeat: it is taken. With --tls-required a NOP is an error here. */
 static bool take_nop(struct client_v2 *c)
 {
+	if (nsqd_get_opts(c->nsqd)->tls_required != TLS_NOT_REQUIRED)
+		return false;
 	static const char nop[] = "NOP\n";
 	enum { LENGTH = sizeof(nop) - 1 };
 	char buf[LENGTH + 1];

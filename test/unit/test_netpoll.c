@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* netpoll: what becomes of parked clients when there is no thread to resume them. (The rest: test_idle.py.) */
+#include "test/unit/nsqd_test.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <unistd.h>
+
+#include "common/gothread_internal.h"
+#include "protocol/listener.h"
+
+static _Atomic bool no_threads; /* none can be created */
+static _Atomic int refuse_in;   /* the nth creation from now on fails; 0: none does */
+static _Atomic int refused;
+
+static int create_unless(
+	pthread_t *id, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+{
+	int left = refuse_in;
+
+	if (left > 0)
+		refuse_in = left - 1;
+	if (no_threads || left == 1) {
+		refused++;
+		return EAGAIN;
+	}
+	return pthread_create(id, attr, start, arg);
+}
+
+static struct nsqd *start(void)
+{
+	struct nsqd *n = new_nsqd(quiet_options());
+	struct err err = {0};
+
+	no_threads = false;
+	refuse_in = refused = 0;
+	gothread_create = create_unless;
+	if (nsqd_main(n, &err) != 0)
+		fail_msg("nsqd_main: %s", err.msg);
+	return n;
+}
+
+static void finish(struct nsqd *n)
+{
+	exit_nsqd(n);
+	gothread_create = pthread_create;
+}
+
+static void count_client(void *arg, const char *name, int tid)
+{
+	(void)tid;
+	*(size_t *)arg += strncmp(name, "io:", 3) == 0 || strncmp(name, "pump:", 5) == 0;
+}
+
+static size_t client_threads(void)
+{
+	size_t n = 0;
+
+	gothread_each(count_client, &n);
+	return n;
+}
+
+/* What is sent comes back as expected. */
+static void expect(int fd, const char *answer, size_t len)
+{
+	char buf[64];
+
+	assert_true(len <= sizeof(buf));
+	assert_int_equal(recv(fd, buf, len, MSG_WAITALL), len);
+	assert_memory_equal(buf, answer, len);
+}
+
+static void say(int fd, const char *text, size_t len)
+{
+	assert_int_equal(send(fd, text, len, MSG_NOSIGNAL), len);
+}
+
+#define SAY(fd, text) say(fd, text, sizeof(text) - 1)
+#define OK_FRAME "\0\0\0\6\0\0\0\0OK"
+#define EXPECT(fd, text) expect(fd, text, sizeof(text) - 1)
+
+static int connect_client(struct nsqd *n)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET,
+		.sin_port = htons((uint16_t)n->tcp_listener->port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	SAY(fd, "  V2NOP\n");
+	return fd;
+}
+
+/* A consumer that is parked, with room for one message. */
+static int parked_consumer(struct nsqd *n, struct channel *ch)
+{
+	size_t room = ch->parked_room;
+	int fd = connect_client(n);
+
+	SAY(fd, "SUB test ch\nRDY 1\n");
+	EXPECT(fd, OK_FRAME);
+	wait_for(ch->parked_room == room + 1);
+	return fd;
+}
+
+static void test_without_a_thread_the_client_waits_for_one(void **state)
+{
+	struct nsqd *n = start();
+	int fd = connect_client(n);
+
+	(void)state;
+	wait_for(client_threads() == 2);
+	wait_for(client_threads() == 0);
+	no_threads = true;
+	SAY(fd, "PUB t\n\0\0\0\1x");
+	wait_for(refused >= 2);
+	no_threads = false;
+	EXPECT(fd, OK_FRAME);
+	close(fd);
+	finish(n);
+}
+
+static void test_without_a_pump_the_client_leaves_and_its_message_goes_to_another(void **state)
+{
+	struct nsqd *n = start();
+	struct topic *t = get_topic(n, "test");
+	struct channel *ch = get_channel(t, "ch");
+	int first = parked_consumer(n, ch), second = parked_consumer(n, ch);
+	char buf[64];
+
+	(void)state;
+	refuse_in = 2; /* io_loop gets its thread */
+	put(t, 0, 1);
+	assert_int_equal(recv(first, buf, sizeof(buf), 0), 0);
+	assert_true(recv(second, buf, sizeof(buf), 0) > 0);
+	assert_int_equal(refused, 1);
+	assert_int_equal(ch->called_room, 0);
+	close(first);
+	close(second);
+	finish(n);
+}
+
+static void test_a_message_does_not_wait_for_who_gets_no_thread(void **state)
+{
+	struct nsqd *n = start();
+	struct topic *t = get_topic(n, "test");
+	struct channel *ch = get_channel(t, "ch");
+	int first = parked_consumer(n, ch), second = parked_consumer(n, ch);
+	char buf[64];
+
+	(void)state;
+	refuse_in = 1;
+	put(t, 0, 1);
+	assert_true(recv(second, buf, sizeof(buf), 0) > 0);
+	/* The first is resumed after a while, for nothing. */
+	put(t, 1, 1);
+	assert_true(recv(first, buf, sizeof(buf), 0) > 0);
+	assert_int_equal(ch->called_room, 0);
+	close(first);
+	close(second);
+	finish(n);
+}
+
+static void test_the_daemon_ends_without_threads(void **state)
+{
+	struct nsqd *n = start();
+	int fds[] = {connect_client(n), connect_client(n), connect_client(n)};
+	char buf[1];
+
+	(void)state;
+	wait_for(client_threads() == 2 * COUNT(fds));
+	wait_for(client_threads() == 0);
+	no_threads = true;
+	exit_nsqd(n);
+	for (size_t i = 0; i < COUNT(fds); i++) {
+		assert_int_equal(recv(fds[i], buf, 1, 0), 0);
+		close(fds[i]);
+	}
+	gothread_create = pthread_create;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		nsqd_test(test_without_a_thread_the_client_waits_for_one),
+		nsqd_test(test_without_a_pump_the_client_leaves_and_its_message_goes_to_another),
+		nsqd_test(test_a_message_does_not_wait_for_who_gets_no_thread),
+		nsqd_test(test_the_daemon_ends_without_threads),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
