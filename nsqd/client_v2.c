@@ -53,6 +53,7 @@ struct client_v2 *client_v2_new(struct nsqd *n, struct stream *take_stream, cons
 	c->output_buffer_size = DEFAULT_BUFFER_SIZE;
 	c->output_buffer_timeout = opts->output_buffer_timeout;
 	c->msg_timeout = opts->msg_timeout;
+	c->fill_msg_timeout = opts->msg_timeout;
 	/* heartbeats are client configurable but default to 30s */
 	c->heartbeat_interval = opts->client_timeout / 2;
 	mutex_init(&c->meta_lock, RANK_CLIENT_META);
@@ -231,6 +232,11 @@ int client_v2_identify(struct client_v2 *c, const struct identify_data_v2 *data,
 	};
 	/* update the client's message pump; it takes the first only */
 	chan_try_send_n(c->identify_event_chan, &event, 1);
+	if (!c->identified) {
+		c->identified = true;
+		c->fill_msg_timeout = event.msg_timeout;
+		c->fill_sample_rate = event.sample_rate;
+	}
 	return 0;
 }
 

@@ -117,6 +117,11 @@ struct client_v2 {
 	int64_t output_buffer_timeout; /* likewise */
 	int64_t msg_timeout;           /* likewise */
 	int output_buffer_size;        /* likewise */
+	/* What the pump has from the first IDENTIFY, for io_loop when it writes on its behalf; later
+	 * ones are only shown. io_loop only, as are the next two. */
+	bool identified;
+	int64_t fill_msg_timeout; /* ns */
+	int32_t fill_sample_rate; /* percent; 0: all */
 
 	struct mutex meta_lock;
 	char *client_id;       /* guarded by meta_lock; owned, as are the next four */

@@ -180,11 +180,11 @@ static int fill(struct client_v2 *c, bool *unflushed, struct err *err)
 	if (room > FILL_BATCH)
 		room = FILL_BATCH;
 	size_t n = room > 0 ? channel_take_messages(c->channel, msgs, (size_t)room) : 0;
-	n = sample(atomic_load(&c->sample_rate), msgs, n);
+	n = sample(c->fill_sample_rate, msgs, n);
 	if (n == 0)
 		return 0;
 	*unflushed = true;
-	return send_messages(c, c->channel, c->msg_timeout, msgs, n, prefixes, err);
+	return send_messages(c, c->channel, c->fill_msg_timeout, msgs, n, prefixes, err);
 }
 
 int protocol_v2_fill(struct client_v2 *c, bool *unflushed, struct err *err)

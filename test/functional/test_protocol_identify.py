@@ -358,6 +358,21 @@ def test_parameters_are_ignored(client):
 
 # -- states
 
+def test_messages_keep_to_the_first_identify(nsqd):
+    """Stock's message pump takes one only; what answers FIN with the next message, too."""
+    topic = nsqd.topic()
+    nsqd.pub(topic, b'a', b'b')
+    with nsqd.connect() as client:
+        client.identify(msg_timeout=1000)
+        client.identify(msg_timeout=60000)
+        client.sub(topic, 'ch')
+        client.rdy(1)
+        client.fin(client.message())
+        first = client.message()
+        again = client.message()    # within the second, give or take the scan
+        assert (again.id, again.attempts) == (first.id, 2)
+
+
 def test_a_second_identify_is_taken_before_sub(client):
     negotiate(client, sample_rate=5, msg_timeout=2000)
     client.expect_response(answer(sample_rate=5, msg_timeout=2000))
