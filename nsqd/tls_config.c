@@ -122,19 +122,35 @@ static int load_pair(struct tls_config *c, const struct options *o, struct err *
 
 /* --- clients' certificates -------------------------------------------------------------------- */
 
-/* The CAs that clients are told of; those who may sign, where that is looked at. */
+/* AddCert: one more CA that clients are told of, and who may sign, where that is looked at. */
+static bool add_root_ca(struct tls_config *c, const gnutls_datum_t *ca)
+{
+	if (gnutls_certificate_set_x509_trust_mem(c->server.credentials, ca, GNUTLS_X509_FMT_PEM) <
+		0)
+		return false;
+	return !c->server.roots || gnutls_x509_trust_list_add_trust_mem(c->server.roots, ca, NULL,
+					   GNUTLS_X509_FMT_PEM, 0, 0) >= 0;
+}
+
+/*
+ * AppendCertsFromPEM: bundles hold all sorts of things. Each certificate by itself,
+ * since GnuTLS takes none if there is one that it cannot read.
+ */
 static int load_root_ca(struct tls_config *c, const struct options *o, struct err *err)
 {
+	static const char begin[] = "-----BEGIN CERTIFICATE-----";
+	bool any = false;
 	c->ca_pem = read_file(o->tls_root_ca_file, err);
 	if (!c->ca_pem)
 		return -1;
-	gnutls_datum_t ca = datum(c->ca_pem);
-	int rc = gnutls_certificate_set_x509_trust_mem(
-		c->server.credentials, &ca, GNUTLS_X509_FMT_PEM);
-	if (rc > 0 && c->server.roots)
-		rc = gnutls_x509_trust_list_add_trust_mem(
-			c->server.roots, &ca, NULL, GNUTLS_X509_FMT_PEM, 0, 0);
-	if (rc > 0)
+	for (char *next, *ca = strstr(c->ca_pem, begin); ca; ca = next) {
+		next = strstr(ca + strlen(begin), begin);
+		gnutls_datum_t pem = datum(ca);
+		if (next)
+			pem.size = (unsigned)(next - ca);
+		any = add_root_ca(c, &pem) || any;
+	}
+	if (any)
 		return 0;
 	return err_set(err, 0, "--tls-root-ca-file %s: failed to append certificate to pool",
 		o->tls_root_ca_file);

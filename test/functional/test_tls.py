@@ -313,6 +313,28 @@ def test_a_root_ca_that_cannot_be_used_ends_the_start(
 
 # -- clients' certificates
 
+def test_of_the_root_cas_those_count_that_can_be_read(
+        tmp_path, new_nsqd, authority, server_cert, client_cert,
+        stranger_cert):
+    """A bundle that holds other things, too; one CA is enough."""
+    with open(authority.cert, encoding='utf-8') as f:
+        good = f.read()
+    with open(server_cert[1], encoding='utf-8') as f:
+        key = f.read()
+    bad = ('-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n')
+    bundle = tmp_path / 'bundle.pem'
+    bundle.write_text('Some CA\n=======\n' + bad + key + good + good
+                      + 'the last one\n' + bad)
+    nsqd = new_nsqd(*flags(
+        server_cert, '--tls-client-auth-policy=require-verify',
+        '--tls-root-ca-file=%s' % bundle))
+    with nsqd.connect() as client:
+        upgrade(client, context(client_cert))
+        client.expect_usable()
+    refused(nsqd, context(stranger_cert), 'tls: failed to verify certificate: '
+            'x509: certificate signed by unknown authority')
+
+
 def refused(nsqd, ctx, text):
     """The handshake fails: the client is told so, and the log says why."""
     with nsqd.connect() as client:
