@@ -782,10 +782,9 @@ def test_requests_are_logged_as_in_stock_but_for_publishing(nsqd):
     nsqd.post('/topic/create?topic=' + topic)
     nsqd.post('/channel/create?topic=unknown&channel=c')
     nsqd.get('/nope')
-    log = nsqd.log()
-    assert 'pub?topic=' + topic not in log
     for text in (r'200 POST /topic/create\?topic=' + topic,
                  r'404 POST /channel/create\?topic=unknown&channel=c',
                  r'404 GET /nope'):
-        assert re.search(r' INFO: %s \(127\.0\.0\.1:\d+\) [0-9.]+(s|ms|µs|ns)'
-                         r'\n' % text, log)
+        nsqd.wait_log(r' INFO: %s \(127\.0\.0\.1:\d+\) [0-9.]+(s|ms|µs|ns)$'
+                      % text)
+    assert 'pub?topic=' + topic not in nsqd.log()

@@ -104,8 +104,7 @@ def test_where_it_shows(new_nsqd):
             assert shown[14:17] == [('user_agent', ''),
                                     ('topology_zone', 'a"b'),
                                     ('topology_region', 'c')]
-        assert 'MsgTimeout:0 TopologyRegion:c TopologyZone:a"b}' \
-            in daemon.log()
+        daemon.wait_log('MsgTimeout:0 TopologyRegion:c TopologyZone:a"b}')
     finally:
         lookupd.close()
 
