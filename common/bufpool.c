@@ -26,6 +26,11 @@ static char **free_list; /* guarded by lock; a stack */
 static size_t n_free;    /* guarded by lock */
 static size_t n_all;     /* guarded by lock; the room in free_list */
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) /* clang's way to say it */
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
 #if defined(__SANITIZE_ADDRESS__)
 /* Each one malloc's, so that the sanitizer sees its bounds and its end. */
 static const size_t pooled_size = 0;

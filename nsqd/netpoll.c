@@ -267,7 +267,10 @@ static void resume(struct netpoll *np, struct client_v2 *c)
 	mutex_unlock(&np->lock);
 }
 
-/* All that has come in is the answer to a heartbeat: it is taken. With --tls-required a NOP is an error here. */
+/*
+ * All that has come in is the answer to a heartbeat: it is taken. With
+ * --tls-required it is an error, since no parked client has upgraded to TLS.
+ */
 static bool take_nop(struct client_v2 *c)
 {
 	if (nsqd_get_opts(c->nsqd)->tls_required != TLS_NOT_REQUIRED)

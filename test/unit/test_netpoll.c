@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* netpoll: what becomes of parked clients when there is no thread to resume them. (The rest: test_idle.py.) */
+/* netpoll: parked clients for whom there is no thread. (All the rest is in test_idle.py.) */
 #include "test/unit/nsqd_test.h"
 
 #include <errno.h>
