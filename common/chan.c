@@ -64,7 +64,9 @@ struct chan *chan_new(size_t elem_size, size_t cap)
 	size_t ring;
 
 	CHECK(!__builtin_mul_overflow(elem_size, cap, &ring) && ring <= PTRDIFF_MAX - sizeof(*c));
-	/* aligned_alloc wants a multiple of the alignment. The ring is not touched before its use. */
+	/*
+	 * aligned_alloc wants a multiple of the alignment. The ring is not touched before its use.
+	 */
 	c = aligned_alloc(_Alignof(struct chan), (sizeof(*c) + ring + 63) & ~(size_t)63);
 	if (!c)
 		check_failed(__FILE__, __LINE__, "out of memory for a chan of %zu bytes", ring);
@@ -81,7 +83,10 @@ void chan_free(struct chan *c)
 	if (!c)
 		return;
 	chan_assert_valid(c, "chan_free");
-	/* Who still has the lock may be the one that sent the value by which we know that it is over. */
+	/*
+	 * Who still has the lock may be the one that sent the value by which we know that it is
+	 * over.
+	 */
 	chan_lock(c);
 	if (c->recvq.first || c->sendq.first || c->demandq.first)
 		chan_misuse(c, "free of a chan on which threads wait");

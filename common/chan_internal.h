@@ -100,7 +100,10 @@ static inline void chan_unlock(struct chan *c)
 #if defined(DEBUG_LOCKS) || defined(CHAN_PERTURB)
 	chan_check_invariants_locked(c);
 #endif
-	/* Once it is free, another thread may take it and free c: only the address is used from here. */
+	/*
+	 * Once it is free, another thread may take it and free c: only the address is used from
+	 * here.
+	 */
 	if (__builtin_expect(atomic_exchange_explicit(&c->lock, 0, memory_order_release) == 2, 0))
 		futex_wake_one(&c->lock);
 }

@@ -16,7 +16,10 @@ int64_t clock_wall_ns(void);
 /* Monotonic, unaffected by steps; for deadlines. Never 0. */
 int64_t clock_mono_ns(void);
 
-/* time.ParseDuration: "1h2m3.5s", "250ms", "-1s", "0"; all of Go's units. False: not a duration or out of range. */
+/*
+ * time.ParseDuration: "1h2m3.5s", "250ms", "-1s", "0"; all of Go's units. False: not a duration or
+ * out of range.
+ */
 bool duration_parse(const char *s, int64_t *ns);
 /* Duration.String(): "1m0s", "250ms", "1.5µs", "0s". Returns buf. 32 bytes suffice. */
 char *duration_format(int64_t ns, char *buf, size_t size);

@@ -11,7 +11,10 @@ int dirlock_lock(const char *dir, struct err *err)
 {
 	char reason[128];
 
-	/* No O_DIRECTORY: stock locks whatever the path names, and says later that it is no directory. */
+	/*
+	 * No O_DIRECTORY: stock locks whatever the path names, and says later that it is no
+	 * directory.
+	 */
 	int fd = open(dir, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return err_errno(err, errno, "open %s", dir);

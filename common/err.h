@@ -14,7 +14,9 @@ struct err {
 	char msg[512]; /* always terminated; cut off if too long */
 };
 
-/* Both return -1, so that a failing function can end with "return err_set(...)". err may be NULL. */
+/*
+ * Both return -1, so that a failing function can end with "return err_set(...)". err may be NULL.
+ */
 int err_set(struct err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /*
  * fmt followed by Go's text of errno (strerror in lower case), with ": " between
@@ -24,7 +26,10 @@ int err_set(struct err *err, int code, const char *fmt, ...) __attribute__((form
  */
 int err_errno(struct err *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/* Puts fmt in front of the message that err holds, joined as in err_errno; keeps the code. Returns -1. */
+/*
+ * Puts fmt in front of the message that err holds, joined as in err_errno; keeps the code. Returns
+ * -1.
+ */
 int err_wrap(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* syscall.Errno.Error(): "no such file or directory". Returns buf, cut off if size is too small. */
 const char *err_strerror(int code, char *buf, size_t size);

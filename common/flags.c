@@ -66,7 +66,9 @@ int flags_parse_int(const char *text, int base, int bits, int64_t *v)
 	bool bad_underscore = false;
 	uint64_t u = 0;
 
-	/* Go's order of complaints: beyond 64 bits at once, underscores and the sign's limit last. */
+	/*
+	 * Go's order of complaints: beyond 64 bits at once, underscores and the sign's limit last.
+	 */
 	for (; *s != '\0'; s++) {
 		if (*s == '_' && literal) {
 			bad_underscore |= !may_underscore;

@@ -20,7 +20,10 @@ struct flag_type {
 	const char *placeholder; /* in the usage, "int"; "" for what IsBoolFlag() */
 	const char *zero;        /* what print says of a zero value: such a default is not shown */
 	bool quote;              /* the usage quotes the default */
-	/* Set(): -1 with err set to the reason where text is no such value; *value may be changed even so. */
+	/*
+	 * Set(): -1 with err set to the reason where text is no such value; *value may be changed
+	 * even so.
+	 */
 	int (*set)(void *value, const char *text, struct err *err);
 	/* String(). */
 	void (*print)(const void *value, struct strbuf *sb);
@@ -50,7 +53,9 @@ enum flags_result { FLAGS_OK, FLAGS_HELP, FLAGS_BAD };
  */
 enum flags_result flags_scan(const char *program, struct flag *flags, size_t n, int argc,
 	char **argv, int *rest, struct strbuf *out);
-/* FlagSet.PrintDefaults under "Usage of <program>:", sorted by name; shows what the values are now. */
+/*
+ * FlagSet.PrintDefaults under "Usage of <program>:", sorted by name; shows what the values are now.
+ */
 void flags_usage(const char *program, const struct flag *flags, size_t n, struct strbuf *out);
 
 /*

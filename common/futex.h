@@ -18,7 +18,10 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Sleeps while *word is value, until deadline_ns on the monotonic clock (0: for ever). Returns 0 or an errno value. */
+/*
+ * Sleeps while *word is value, until deadline_ns on the monotonic clock (0: for ever). Returns 0 or
+ * an errno value.
+ */
 static inline int futex_wait_until(_Atomic uint32_t *word, uint32_t value, int64_t deadline_ns)
 {
 	struct timespec ts = {deadline_ns / 1000000000, deadline_ns % 1000000000};

@@ -38,7 +38,10 @@ struct json_value json_root(const char *data, size_t len);
  */
 bool json_next_member(
 	struct json_value object, size_t *pos, struct json_value *key, struct json_value *value);
-/* A JSON_STRING, decoded as Go does (half a surrogate pair and bad UTF-8 become U+FFFD). The caller frees it. */
+/*
+ * A JSON_STRING, decoded as Go does (half a surrogate pair and bad UTF-8 become U+FFFD). The caller
+ * frees it.
+ */
 char *json_string(struct json_value v);
 /* A JSON_NUMBER spelled as an integer (no point, no exponent) within [min, max]; else false. */
 bool json_int(struct json_value v, int64_t min, int64_t max, int64_t *out);

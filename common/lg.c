@@ -82,7 +82,9 @@ const char *lg_level_text(enum lg_level level)
 	return level >= LG_DEBUG && level <= LG_FATAL ? levels[level].text : "invalid";
 }
 
-/* "2024/06/13 10:26:43". localtime_r takes libc's lock, so each thread does it once a second only. */
+/*
+ * "2024/06/13 10:26:43". localtime_r takes libc's lock, so each thread does it once a second only.
+ */
 static const char *date_time(time_t sec)
 {
 	static _Thread_local time_t last = -1;

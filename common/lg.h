@@ -35,7 +35,10 @@ void lg_destroy(struct lg *lg);
  * thread logs. -1 with err set: no thread.
  */
 int lg_start_writer(struct lg *lg, struct err *err);
-/* Writes what is left, for a second at most, and ends the thread, if there is one. Later lines are lost. Once. */
+/*
+ * Writes what is left, for a second at most, and ends the thread, if there is one. Later lines are
+ * lost. Once.
+ */
 void lg_stop_writer(struct lg *lg);
 /* lg.ParseLogLevel: "debug", "info", "warn", "error", "fatal", any case. False: none of them. */
 bool lg_parse_level(const char *s, enum lg_level *level);
@@ -49,8 +52,10 @@ static inline bool lg_enabled(const struct lg *lg, enum lg_level level)
 	return (int)level >= atomic_load_explicit(&lg->level, memory_order_relaxed);
 }
 
-/* lg.Logf. Without a writer it may block on the write to fd; with one it takes a leaf lock for a moment.
- * Control bytes in the text are written as they are. */
+/*
+ * lg.Logf. Without a writer it may block on the write to fd; with one it takes a leaf lock for a
+ * moment. Control bytes in the text are written as they are.
+ */
 void lg_logf(const struct lg *lg, enum lg_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void lg_vlogf(const struct lg *lg, enum lg_level level, const char *fmt, va_list ap)

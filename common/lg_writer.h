@@ -18,9 +18,15 @@ struct lg_writer;
  * NULL with err set: no thread.
  */
 struct lg_writer *lg_writer_start(int fd, struct err *err);
-/* Takes a copy of a line. Never blocks; beyond 1 MiB that waits to be written, lines are dropped and counted. */
+/*
+ * Takes a copy of a line. Never blocks; beyond 1 MiB that waits to be written, lines are dropped
+ * and counted.
+ */
 void lg_writer_add(struct lg_writer *w, const char *line, size_t n);
-/* Writes what is left, for a second at most, and ends the thread. Lines that come after that are lost. Once. */
+/*
+ * Writes what is left, for a second at most, and ends the thread. Lines that come after that are
+ * lost. Once.
+ */
 void lg_writer_stop(struct lg_writer *w);
 /* After lg_writer_stop; nobody may add any more. */
 void lg_writer_free(struct lg_writer *w);

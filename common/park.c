@@ -194,7 +194,10 @@ bool park_wait(struct parker *p, int64_t deadline_ns)
 void park_wake(struct parker *p)
 {
 	park_perturb(PERTURB_WAKE);
-	/* After the exchange p is no longer ours: the wake-up may reach its next user, who looks again. */
+	/*
+	 * After the exchange p is no longer ours: the wake-up may reach its next user, who looks
+	 * again.
+	 */
 	if (atomic_exchange_explicit(&p->state, WOKEN, memory_order_release) == ASLEEP)
 		futex_wake_one(&p->state);
 }

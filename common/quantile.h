@@ -24,7 +24,9 @@ void quantile_free(struct quantile *q);
 /* The bytes that q holds. */
 size_t quantile_memory(struct quantile *q);
 
-/* Insert: the time from msg_start_ns (wall clock) to now. Takes q's lock for a moment; any thread. */
+/*
+ * Insert: the time from msg_start_ns (wall clock) to now. Takes q's lock for a moment; any thread.
+ */
 void quantile_insert(struct quantile *q, int64_t msg_start_ns);
 /* The same with value and time (monotonic clock) given, for tests. */
 void quantile_insert_at(struct quantile *q, int64_t value, int64_t now_mono_ns);
@@ -50,7 +52,10 @@ struct quantile_result {
 void quantile_result(struct quantile *q, struct quantile_result *r);
 void quantile_result_at(struct quantile *q, struct quantile_result *r, int64_t now_mono_ns);
 void quantile_result_free(struct quantile_result *r);
-/* json.Marshal: {"count":2,"percentiles":[{"quantile":0.99,"value":5}]}, or null for the percentiles. */
+/*
+ * json.Marshal: {"count":2,"percentiles":[{"quantile":0.99,"value":5}]}, or null for the
+ * percentiles.
+ */
 void quantile_result_add_json(const struct quantile_result *r, struct strbuf *sb);
 
 #endif

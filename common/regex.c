@@ -139,7 +139,9 @@ struct regex *regex_compile(const char *pattern, struct err *err)
 		err_set(err, 0, "error parsing regexp: not in Go's syntax");
 		return NULL;
 	}
-	/* Possessive quantifiers, which PCRE2 would make on its own, cost the other matcher more. */
+	/*
+	 * Possessive quantifiers, which PCRE2 would make on its own, cost the other matcher more.
+	 */
 	pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
 		PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NO_AUTO_POSSESS, &code, &offset, NULL);
 	if (!compiled) {

@@ -242,7 +242,9 @@ struct slab_stats slab_get_stats(void)
 	return st;
 }
 
-/* --- classes: objects of one size --------------------------------------------------------------- */
+/*
+ * --- classes: objects of one size ---------------------------------------------------------------
+ */
 
 static struct span *span_of(void *p)
 {
@@ -340,7 +342,9 @@ static void class_give(unsigned k, struct batch b)
 	}
 }
 
-/* --- caches: one thread's ----------------------------------------------------------------------- */
+/*
+ * --- caches: one thread's -----------------------------------------------------------------------
+ */
 
 /* The thread ends: what it has goes to the others. */
 static void drop_caches(void *arg)

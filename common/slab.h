@@ -11,12 +11,17 @@
 /* What is larger comes from malloc. */
 #define SLAB_MAX 8192
 
-/* size bytes, uninitialised, aligned to 16; the caller owns them. Never NULL: no memory ends the process. Any
- * thread; takes leaf locks now and then. */
+/*
+ * size bytes, uninitialised, aligned to 16; the caller owns them. Never NULL: no memory ends the
+ * process. Any thread; takes leaf locks now and then.
+ */
 void *slab_alloc(size_t size) __attribute__((malloc, returns_nonnull, alloc_size(1)));
 /* Takes back what slab_alloc(size) gave to any thread. NULL is not fine. */
 void slab_free(void *p, size_t size);
-/* Gives back to the system what nobody has needed since the last call. Any thread; at most one at a time. */
+/*
+ * Gives back to the system what nobody has needed since the last call. Any thread; at most one at a
+ * time.
+ */
 void slab_trim(void);
 
 /* Bytes of spans: with objects in them; kept for the next burst; given back. */

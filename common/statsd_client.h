@@ -21,7 +21,10 @@ struct statsd_client {
 	size_t n;
 };
 
-/* NewClient over NewBoundaryBufferedWriter. A packet_size of 0 or less is 4096, as in package bufio. */
+/*
+ * NewClient over NewBoundaryBufferedWriter. A packet_size of 0 or less is 4096, as in package
+ * bufio.
+ */
 void statsd_client_init(struct statsd_client *c, const char *prefix, int packet_size);
 void statsd_client_destroy(struct statsd_client *c);
 
@@ -31,7 +34,10 @@ void statsd_client_incr(struct statsd_client *c, int64_t count, const char *fmt,
 void statsd_client_gauge(struct statsd_client *c, int64_t value, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* net.Dial("udp", address), "host:port": a connected descriptor, or -1 with err set. May block on DNS. */
+/*
+ * net.Dial("udp", address), "host:port": a connected descriptor, or -1 with err set. May block on
+ * DNS.
+ */
 int statsd_client_dial(const char *address, struct err *err);
 /*
  * SpreadWriter.Flush: sends what was packed, with equal pauses that add up to

@@ -33,11 +33,20 @@ void strbuf_addc(struct strbuf *sb, char c);
 void strbuf_addf(struct strbuf *sb, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void strbuf_vaddf(struct strbuf *sb, const char *fmt, va_list ap)
 	__attribute__((format(printf, 2, 0)));
-/* Appends s[0..n) as a JSON string with its quotes, escaped as Go's encoding/json does (HTML escapes included). */
+/*
+ * Appends s[0..n) as a JSON string with its quotes, escaped as Go's encoding/json does (HTML
+ * escapes included).
+ */
 void strbuf_add_json(struct strbuf *sb, const char *s, size_t n);
-/* Appends s[0..n) as Go's %q does: quoted, with \n, \t, \", \\, \x00 escapes, invalid UTF-8 as \xNN. */
+/*
+ * Appends s[0..n) as Go's %q does: quoted, with \n, \t, \", \\, \x00 escapes, invalid UTF-8 as
+ * \xNN.
+ */
 void strbuf_addq(struct strbuf *sb, const char *s, size_t n);
-/* Appends d as Go's encoding/json does: the shortest text that gives d again. Not for NaN and infinities. */
+/*
+ * Appends d as Go's encoding/json does: the shortest text that gives d again. Not for NaN and
+ * infinities.
+ */
 void strbuf_add_json_double(struct strbuf *sb, double d);
 /* Appends the code point r in UTF-8 (utf8.AppendRune). */
 void strbuf_add_rune(struct strbuf *sb, uint32_t r);

@@ -43,7 +43,10 @@ bool ticker_take(struct ticker *t, int64_t now_ns)
 	if (t->period_ns == 0) {
 		t->next_ns = 0;
 	} else {
-		/* As runtime/time.go: the first multiple of the period after now; the phase is kept. */
+		/*
+		 * As runtime/time.go: the first multiple of the period after now; the phase is
+		 * kept.
+		 */
 		int64_t missed = (now_ns - t->next_ns) / t->period_ns;
 
 		t->next_ns = add_saturated(t->next_ns, t->period_ns * (1 + missed));

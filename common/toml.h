@@ -32,7 +32,10 @@ struct toml_value {
 };
 
 struct toml_entry {
-	/* Owned. "key", "table.key", "array_of_tables[line].key"; parts that are no bare keys keep quotes. */
+	/*
+	 * Owned. "key", "table.key", "array_of_tables[line].key"; parts that are no bare keys keep
+	 * quotes.
+	 */
 	char *key;
 	int line; /* where it stands, from 1 */
 	struct toml_value value;
@@ -48,7 +51,9 @@ struct toml {
  * ("toml: line 3 (last key "a"): what is wrong") and t empty. Any bytes will do.
  */
 int toml_parse(struct toml *t, const char *text, size_t len, struct err *err);
-/* The same for a file of at most 16 MB; blocks on it. Messages of the parser do not name the file. */
+/*
+ * The same for a file of at most 16 MB; blocks on it. Messages of the parser do not name the file.
+ */
 int toml_parse_file(struct toml *t, const char *path, struct err *err);
 void toml_free(struct toml *t);
 /* Borrowed; NULL: there is no such key. */

@@ -12,7 +12,10 @@
 #include "common/bytes.h"
 #include "common/xalloc.h"
 
-/* url.unescape: appends s decoded; never longer than s. False on a bad escape: then part of it is there. */
+/*
+ * url.unescape: appends s decoded; never longer than s. False on a bad escape: then part of it is
+ * there.
+ */
 static bool unescape(struct strbuf *out, const char *s, size_t len, bool plus_is_space)
 {
 	strbuf_reserve(out, len);

@@ -20,7 +20,10 @@ struct url_value {
 	size_t value_len;
 };
 
-/* url.Values, in the order of the query. Zeroed, or reset, it can be parsed into; its memory is used again. */
+/*
+ * url.Values, in the order of the query. Zeroed, or reset, it can be parsed into; its memory is
+ * used again.
+ */
 struct url_values {
 	struct url_value *v; /* owned; points into buf */
 	size_t n;

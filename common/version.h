@@ -24,7 +24,10 @@
 		__GNUC_PATCHLEVEL__)
 #endif
 
-/* version.String("nsqd"), in the shape of "nsqd v1.3.0 (built w/go1.21.5)": for --version and the log. */
+/*
+ * version.String("nsqd"), in the shape of "nsqd v1.3.0 (built w/go1.21.5)": for --version and the
+ * log.
+ */
 #define VERSION_STRING "nsqd v" NSQ_VERSION " (built w/" VERSION_COMPILER ")"
 /* The line after it. */
 #define PRODUCT_STRING PRODUCT_NAME " v" PRODUCT_VERSION

@@ -74,7 +74,9 @@ bool auth_is_expired(const struct auth_state *s)
 
 /* --- decoding ------------------------------------------------------------------------------- */
 
-/* json.Unmarshal's rule for a field: absent or null is NULL; another type than is_type is an error. */
+/*
+ * json.Unmarshal's rule for a field: absent or null is NULL; another type than is_type is an error.
+ */
 static int get_field(const cJSON *object, const char *name, cJSON_bool (*is_type)(const cJSON *),
 	const cJSON **out, struct err *err)
 {

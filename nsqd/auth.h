@@ -58,7 +58,10 @@ void auth_state_free(struct auth_state *s);
 bool auth_is_allowed(const struct auth_state *s, const char *topic, const char *channel);
 bool auth_is_expired(const struct auth_state *s);
 
-/* buildClientTLSConfig's check of --tls-root-ca-file: -1 with err set to stock's text. Reads the file. */
+/*
+ * buildClientTLSConfig's check of --tls-root-ca-file: -1 with err set to stock's text. Reads the
+ * file.
+ */
 int auth_check_root_ca(const struct options *opts, struct err *err);
 
 #endif

@@ -46,9 +46,14 @@ struct backend_queue_ops {
 	 * Any thread, never blocks.
 	 */
 	void (*done)(struct backend_queue *q, size_t n);
-	/* Syncs, and stops its thread. What is stored stays. Frees the queue: nobody may use it any more. */
+	/*
+	 * Syncs, and stops its thread. What is stored stays. Frees the queue: nobody may use it any
+	 * more.
+	 */
 	int (*close)(struct backend_queue *q, struct err *err);
-	/* Like close, but removes the files as well. (go-diskqueue's Delete leaves that to Empty.) */
+	/*
+	 * Like close, but removes the files as well. (go-diskqueue's Delete leaves that to Empty.)
+	 */
 	int (*delete)(struct backend_queue *q, struct err *err);
 	/* Messages stored and not yet received. Any thread, never blocks. */
 	int64_t (*depth)(struct backend_queue *q);

@@ -147,7 +147,10 @@ void channel_unref(struct channel *c)
 
 /* --- queueing -------------------------------------------------------------------------------- */
 
-/* Stores in the backend, and tells the daemon's health. Returns how many are stored, and unrefs those. */
+/*
+ * Stores in the backend, and tells the daemon's health. Returns how many are stored, and unrefs
+ * those.
+ */
 static size_t put_to_backend(
 	struct channel *c, struct message *const *msgs, size_t n, struct err *err)
 {
@@ -195,9 +198,13 @@ void channel_put_message_deferred(struct channel *c, struct message *take_m, int
 	channel_start_deferred_timeout(c, take_m, delay_ns);
 }
 
-/* --- in flight and deferred -------------------------------------------------------------------- */
+/*
+ * --- in flight and deferred --------------------------------------------------------------------
+ */
 
-/* The end of every change of a queue: the scan loop learns of its earliest deadline without a lock. */
+/*
+ * The end of every change of a queue: the scan loop learns of its earliest deadline without a lock.
+ */
 static void publish_next(_Atomic int64_t *next, const struct in_flight_pqueue *q)
 {
 	atomic_store_explicit(next, in_flight_pqueue_next(q), memory_order_relaxed);
@@ -235,7 +242,9 @@ void channel_start_deferred_timeout(struct channel *c, struct message *take_m, i
 	mutex_unlock(&c->deferred_lock);
 }
 
-/* The client's message of that id, still in the queue, and *why NULL; else NULL, and *why says it. */
+/*
+ * The client's message of that id, still in the queue, and *why NULL; else NULL, and *why says it.
+ */
 static struct message *find_in_flight_locked(
 	struct channel *c, int64_t client_id, struct message_id id, const char **why)
 {
@@ -247,7 +256,10 @@ static struct message *find_in_flight_locked(
 	return *why ? NULL : m;
 }
 
-/* popInFlightMessage and removeFromInFlightPQ: the caller gets the queue's reference; NULL with err set. */
+/*
+ * popInFlightMessage and removeFromInFlightPQ: the caller gets the queue's reference; NULL with err
+ * set.
+ */
 static struct message *pop_in_flight(
 	struct channel *c, int64_t client_id, struct message_id id, struct err *err)
 {
@@ -418,7 +430,9 @@ int64_t channel_next_deadline(const struct channel *c)
 	return a < b ? a : b;
 }
 
-/* --- consumers --------------------------------------------------------------------------------- */
+/*
+ * --- consumers ---------------------------------------------------------------------------------
+ */
 
 int channel_add_client(struct channel *c, struct client_v2 *client, struct err *err)
 {
@@ -451,7 +465,9 @@ void channel_remove_client(struct channel *c, struct client_v2 *client)
 
 	/* What the pump took for this client and nobody else wants goes back. */
 	channel_update_pump(c, CHANNEL_CLIENT_LEFT);
-	/* Go starts a goroutine here, since it holds locks; this thread holds none, and is no pump. */
+	/*
+	 * Go starts a goroutine here, since it holds locks; this thread holds none, and is no pump.
+	 */
 	if (left == 0 && c->ephemeral && !atomic_exchange(&c->deleter_once, true))
 		topic_delete_channel(c->topic, c);
 }
@@ -465,7 +481,9 @@ static void close_clients(struct channel *c)
 	rwlock_unlock(&c->lock);
 }
 
-/* --- operators --------------------------------------------------------------------------------- */
+/*
+ * --- operators ---------------------------------------------------------------------------------
+ */
 
 int64_t channel_backend_depth(struct channel *c)
 {
@@ -572,7 +590,9 @@ static size_t flush_pqueue(struct channel *c, struct in_flight_pqueue *q)
 	return lost;
 }
 
-/* What the pump took from the backend goes to its end; if that is refused it is still at the front. */
+/*
+ * What the pump took from the backend goes to its end; if that is refused it is still at the front.
+ */
 static size_t flush_hand(struct channel *c)
 {
 	size_t n = atomic_exchange(&c->hand_count, 0);

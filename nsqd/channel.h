@@ -62,7 +62,10 @@ struct channel {
 	_Atomic bool paused;
 	_Atomic bool deleter_once; /* ephemeral: who sets it deletes the channel */
 
-	/* What the pump holds between a queue and a consumer; the pump's own while it runs, then exit's. */
+	/*
+	 * What the pump holds between a queue and a consumer; the pump's own while it runs, then
+	 * exit's.
+	 */
 	struct message *hand[CHANNEL_BATCH];
 	_Atomic size_t hand_count; /* written by the pump only */
 	bool hand_is_backends;     /* the pump's own, then exit's: where it came from */
@@ -115,7 +118,9 @@ size_t channel_put_messages(
 /* PutMessageDeferred: takes m over and queues it once its delay is over. */
 void channel_put_message_deferred(struct channel *c, struct message *take_m, int64_t delay_ns);
 
-/* --- delivery: a client's pump ----------------------------------------------------------------- */
+/*
+ * --- delivery: a client's pump -----------------------------------------------------------------
+ */
 
 /* StartInFlightTimeout, for n of them: hands each to the client until FIN, REQ or the timeout (ns).
  * Takes over one reference each. */
@@ -129,14 +134,19 @@ void channel_start_in_flight_timeout(struct channel *c, struct message *const *t
  */
 size_t channel_take_messages(struct channel *c, struct message **msgs, size_t max);
 
-/* Puts n messages that were received but will not be sent back into the queue; takes over one reference each. */
+/*
+ * Puts n messages that were received but will not be sent back into the queue; takes over one
+ * reference each.
+ */
 void channel_return_messages(struct channel *c, struct message *const *take_msgs, size_t n);
 
 /* --- answers: a client's io_loop. If not said otherwise 0, or -1 with err set: "ID not in flight",
  *     "client does not own message", "exiting" ------------------------------------------------- */
 
-/* FinishMessage, for n of them, at most FINISH_BATCH: each is done, and its time since it was published
- * measured. why[i] is NULL, or the reason why ids[i] is not. Returns how many are. */
+/*
+ * FinishMessage, for n of them, at most FINISH_BATCH: each is done, and its time since it was
+ * published measured. why[i] is NULL, or the reason why ids[i] is not. Returns how many are.
+ */
 size_t channel_finish_messages(struct channel *c, int64_t client_id, const struct message_id *ids,
 	size_t n, const char **why);
 /* RequeueMessage: back into the queue, at once or after delay_ns. */
@@ -148,28 +158,40 @@ int channel_touch_message(struct channel *c, int64_t client_id, struct message_i
 
 /* --- time: the scan workers ------------------------------------------------------------------- */
 
-/* processInFlightQueue, processDeferredQueue: requeue what is due at now_ns (monotonic). True: there was some. */
+/*
+ * processInFlightQueue, processDeferredQueue: requeue what is due at now_ns (monotonic). True:
+ * there was some.
+ */
 bool channel_process_in_flight_queue(struct channel *c, int64_t now_ns);
 bool channel_process_deferred_queue(struct channel *c, int64_t now_ns);
 /* The earliest deadline of both queues (monotonic, ns); INT64_MAX for none. Takes no lock. */
 int64_t channel_next_deadline(const struct channel *c);
 
-/* --- consumers --------------------------------------------------------------------------------- */
+/*
+ * --- consumers ---------------------------------------------------------------------------------
+ */
 
 /* AddClient: -1 with err set: "exiting", or too many consumers. */
 int channel_add_client(struct channel *c, struct client_v2 *client, struct err *err);
-/* RemoveClient: after this the channel does not know the client any more. Deletes an ephemeral channel
- * that has lost its last one (and then blocks until its pump has ended). */
+/*
+ * RemoveClient: after this the channel does not know the client any more. Deletes an ephemeral
+ * channel that has lost its last one (and then blocks until its pump has ended).
+ */
 void channel_remove_client(struct channel *c, struct client_v2 *client);
 
-/* A consumer does not wait for messages any more: if others are parked, the pump may have to call them. */
+/*
+ * A consumer does not wait for messages any more: if others are parked, the pump may have to call
+ * them.
+ */
 static inline void channel_consumer_is_full(struct channel *c)
 {
 	if (atomic_load(&c->parked_room) > 0)
 		chan_try_send_n(c->parked_chan, NULL, 1);
 }
 
-/* --- operators --------------------------------------------------------------------------------- */
+/*
+ * --- operators ---------------------------------------------------------------------------------
+ */
 
 /* Depth: messages in memory, in the pump's hand, and in the backend. */
 int64_t channel_depth(struct channel *c);
@@ -184,8 +206,11 @@ static inline bool channel_is_paused(const struct channel *c)
 }
 /* Empty: throws away everything, in flight and deferred included. May block on the disk. */
 int channel_empty(struct channel *c, struct err *err);
-/* Delete: with its files. Close: writes everything to the backend. Both disconnect the consumers and block
- * until the pump has ended; -1 with EALREADY, "exiting", if somebody else does it already. */
+/*
+ * Delete: with its files. Close: writes everything to the backend. Both disconnect the consumers
+ * and block until the pump has ended; -1 with EALREADY, "exiting", if somebody else does it
+ * already.
+ */
 int channel_delete(struct channel *c, struct err *err);
 int channel_close(struct channel *c, struct err *err);
 

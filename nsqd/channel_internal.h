@@ -17,7 +17,9 @@ void channel_message_pump(void *arg);
 /* Tells the pump, and waits until it has done what that asks for; not beyond its end. */
 void channel_update_pump(struct channel *c, enum channel_update what);
 
-/* put: queues n messages in memory or backend; returns how many it took over, fewer with err set. */
+/*
+ * put: queues n messages in memory or backend; returns how many it took over, fewer with err set.
+ */
 size_t channel_put_locked(
 	struct channel *c, struct message *const *msgs, size_t n, struct err *err);
 /* StartDeferredTimeout. Takes m over. */

@@ -102,7 +102,9 @@ void client_v2_free(struct client_v2 *c)
 
 /* --- IDENTIFY ------------------------------------------------------------------------------ */
 
-/* The next four: within range it is set (under write_lock), 0 keeps the default, else stock's text. */
+/*
+ * The next four: within range it is set (under write_lock), 0 keeps the default, else stock's text.
+ */
 
 static int set_heartbeat_interval(struct client_v2 *c, int64_t desired_ms, struct err *err)
 {
@@ -428,7 +430,10 @@ bool client_v2_is_producer(struct client_v2 *c)
 	return published;
 }
 
-/* prettyConnectionState.GetCipherSuite: stock knows no names for those of TLS 1.3, nor for some others. */
+/*
+ * prettyConnectionState.GetCipherSuite: stock knows no names for those of TLS 1.3, nor for some
+ * others.
+ */
 static void print_cipher_suite(uint16_t number, char *out, size_t size)
 {
 	static const struct {
@@ -584,7 +589,9 @@ bool client_v2_is_compressed(const struct client_v2 *c)
 	return atomic_load(&c->snappy) || atomic_load(&c->deflate);
 }
 
-/* Reader and writer go through the new top of the stack. What was written must have been flushed. */
+/*
+ * Reader and writer go through the new top of the stack. What was written must have been flushed.
+ */
 static void use_stream_locked(struct client_v2 *c, struct stream *take_stream)
 {
 	c->stream = take_stream;

@@ -92,8 +92,10 @@ struct client_v2 {
 
 	_Atomic int64_t ready_count;
 	_Atomic int64_t in_flight_count;
-	/* Its RDY is being filled, or waits to be: by its pump, or by io_loop on its behalf. Who sets
-	 * it looks at the room only then, so that the two together never send more than RDY. */
+	/*
+	 * Its RDY is being filled, or waits to be: by its pump, or by io_loop on its behalf. Who
+	 * sets it looks at the room only then, so that the two together never send more than RDY.
+	 */
 	_Atomic bool filling;
 	_Atomic uint64_t message_count;
 	_Atomic uint64_t finish_count;
@@ -117,8 +119,10 @@ struct client_v2 {
 	int64_t output_buffer_timeout; /* likewise */
 	int64_t msg_timeout;           /* likewise */
 	int output_buffer_size;        /* likewise */
-	/* What the pump has from the first IDENTIFY, for io_loop when it writes on its behalf; later
-	 * ones are only shown. io_loop only, as are the next two. */
+	/*
+	 * What the pump has from the first IDENTIFY, for io_loop when it writes on its behalf;
+	 * later ones are only shown. io_loop only, as are the next two.
+	 */
 	bool identified;
 	int64_t fill_msg_timeout; /* ns */
 	int32_t fill_sample_rate; /* percent; 0: all */
@@ -129,8 +133,10 @@ struct client_v2 {
 	char *user_agent;      /* guarded by meta_lock */
 	char *topology_region; /* guarded by meta_lock; as IDENTIFY says, "" for none */
 	char *topology_zone;   /* likewise */
-	/* What the auth server said, NULL before AUTH; written by io_loop under meta_lock; io_loop may read
-	 * without, and it alone asks it for permission. Owned. */
+	/*
+	 * What the auth server said, NULL before AUTH; written by io_loop under meta_lock; io_loop
+	 * may read without, and it alone asks it for permission. Owned.
+	 */
 	struct auth_state *auth_state;
 	struct strbuf auth_secret; /* io_loop only */
 	struct pub_count
@@ -194,8 +200,10 @@ struct client_v2 *client_v2_new(
 /* Nobody may know it any more: not in a channel, not in tcp_server, pump joined. */
 void client_v2_free(struct client_v2 *c);
 
-/* Identify: applies it, field by field in stock's order; -1 with stock's text at the first that is out of
- * range. Tells the pump. io_loop. */
+/*
+ * Identify: applies it, field by field in stock's order; -1 with stock's text at the first that is
+ * out of range. Tells the pump. io_loop.
+ */
 int client_v2_identify(struct client_v2 *c, const struct identify_data_v2 *data, struct err *err);
 
 /* Has it been upgraded to TLS? To snappy or deflate? io_loop. */
@@ -218,13 +226,19 @@ int client_v2_upgrade(struct client_v2 *c, const struct client_v2_upgrade *u, co
  * reasons are appended to why. io_loop, as are the next two.
  */
 int client_v2_auth(struct client_v2 *c, const char *secret, size_t len, struct strbuf *why);
-/* IsAuthorized: 1 or 0; asks again (and blocks) where the answer has expired: -1 as above. channel "": to publish. */
+/*
+ * IsAuthorized: 1 or 0; asks again (and blocks) where the answer has expired: -1 as above. channel
+ * "": to publish.
+ */
 int client_v2_is_authorized(
 	struct client_v2 *c, const char *topic, const char *channel, struct strbuf *why);
 /* HasAuthorizations */
 bool client_v2_has_authorizations(const struct client_v2 *c);
 
-/* IsReadyForMessages: how many more it may get now; 0: not ready, or the channel is paused. Its pump. */
+/*
+ * IsReadyForMessages: how many more it may get now; 0: not ready, or the channel is paused. Its
+ * pump.
+ */
 int64_t client_v2_ready_for_messages(const struct client_v2 *c, const struct channel *ch);
 /* The right to fill the client's RDY: false if the other of its two threads has it. Both. */
 bool client_v2_begin_filling(struct client_v2 *c);
@@ -235,8 +249,10 @@ void client_v2_try_update_ready_state(struct client_v2 *c);
 
 /* The messages' ways, seen from the client. All may be called with the channel's locks held. */
 void client_v2_sending_messages(struct client_v2 *c, size_t n);
-/* The next two return true if the pump must be told (client_v2_try_update_ready_state); when is io_loop's to
- * decide, since the answers to a batch of messages come in batches as well. */
+/*
+ * The next two return true if the pump must be told (client_v2_try_update_ready_state); when is
+ * io_loop's to decide, since the answers to a batch of messages come in batches as well.
+ */
 bool client_v2_finished_messages(struct client_v2 *c, size_t n);
 bool client_v2_requeued_message(struct client_v2 *c);
 void client_v2_timed_out_message(struct client_v2 *c);
@@ -250,7 +266,10 @@ void client_v2_start_close(struct client_v2 *c);
  * Any thread, also more than once; does not block.
  */
 void client_v2_close(struct client_v2 *c);
-/* The same at once, whatever is still to be written: for peers that do not read. Any thread; does not block. */
+/*
+ * The same at once, whatever is still to be written: for peers that do not read. Any thread; does
+ * not block.
+ */
 void client_v2_abort(struct client_v2 *c);
 /*
  * The last thing that the peer gets: TLS' close-notify, the end of the stream.
@@ -265,11 +284,16 @@ bool client_v2_is_producer(struct client_v2 *c);
 void client_v2_stats(struct client_v2 *c, const char *topic, struct client_v2_stats *out);
 void client_v2_stats_free(struct client_v2_stats *s);
 
-/* Gives the buffers back, which must be empty, until they are used again. io_loop, netpoll. Takes write_lock. */
+/*
+ * Gives the buffers back, which must be empty, until they are used again. io_loop, netpoll. Takes
+ * write_lock.
+ */
 void client_v2_give_buffers_back(struct client_v2 *c);
 
-/* Buffered writing: append a frame; append frames that are complete already; flush. Block until the write deadline (one heartbeat interval). 0, or -1
- * with err set. Take write_lock. */
+/*
+ * Buffered writing: append a frame; append frames that are complete already; flush. Block until the
+ * write deadline (one heartbeat interval). 0, or -1 with err set. Take write_lock.
+ */
 int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, size_t len,
 	bool flush, struct err *err);
 int client_v2_write(struct client_v2 *c, const void *frames, size_t len, struct err *err);

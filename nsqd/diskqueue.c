@@ -73,7 +73,9 @@ static struct diskqueue *from_base(struct backend_queue *q)
 	return d;
 }
 
-/* --- io_loop ----------------------------------------------------------------------------------- */
+/*
+ * --- io_loop -----------------------------------------------------------------------------------
+ */
 
 /* Something happened: the ticker must run until it has been synced and given back. */
 static void touch(struct diskqueue *d)
@@ -234,7 +236,9 @@ static void io_loop(void *arg)
 	}
 }
 
-/* --- the interface ----------------------------------------------------------------------------- */
+/*
+ * --- the interface -----------------------------------------------------------------------------
+ */
 
 /* Makes sure that io_loop runs. */
 static int start_locked(struct diskqueue *d, struct err *err)
@@ -245,14 +249,19 @@ static int start_locked(struct diskqueue *d, struct err *err)
 	if (d->running)
 		return 0;
 	snprintf(name, sizeof(name), "dq:%s", d->name);
-	/* Creating a thread under a lock: whoever waits for the lock waits for the thread anyway. */
+	/*
+	 * Creating a thread under a lock: whoever waits for the lock waits for the thread anyway.
+	 */
 	if (d->io->start(&d->wait_group, name, io_loop, d, err) < 0)
 		return err_wrap(err, "DISKQUEUE(%s)", d->name);
 	d->running = true;
 	return 0;
 }
 
-/* A request that io_loop will answer; it does not end meanwhile. NULL with err set: there is no io_loop. */
+/*
+ * A request that io_loop will answer; it does not end meanwhile. NULL with err set: there is no
+ * io_loop.
+ */
 static struct dq_write_req *begin_write(struct diskqueue *d, struct err *err)
 {
 	struct dq_write_req *req = NULL;

@@ -35,7 +35,10 @@
 #define DQ_PREFIX 4
 /* What tells a record from other bytes: the prefix and a message's header. */
 #define DQ_RECORD_HEADER (DQ_PREFIX + MSG_HEADER_LENGTH)
-/* File numbers and positions beyond this are nobody's: 10^15 (files of a million per second for 30 years). */
+/*
+ * File numbers and positions beyond this are nobody's: 10^15 (files of a million per second for 30
+ * years).
+ */
 #define DQ_SANE_MAX 1000000000000000LL
 
 #define DQ_BLOCK_SIZE (256 * 1024) /* bytes per read */
@@ -211,7 +214,9 @@ void dq_close_write(struct diskqueue *d);
 
 /* diskqueue_read.c */
 
-/* Reads ahead until the batch is full, the queue ends, or reading fails (then retry_ticker runs). */
+/*
+ * Reads ahead until the batch is full, the queue ends, or reading fails (then retry_ticker runs).
+ */
 void dq_fill(struct diskqueue *d);
 /* The first n of the batch were received: moveForward. */
 void dq_taken(struct diskqueue *d, size_t n);
@@ -261,11 +266,17 @@ char *dq_meta_data_file_name(const struct diskqueue *d);
 char *dq_file_name(const struct diskqueue *d, int64_t file);
 /* The numbers of the data files that are there, in order. -1 with err set. */
 int dq_list_files(const struct diskqueue *d, int64_t **files, size_t *n, struct err *err);
-/* Whether this queue has data files: 1, 0, or -1 with err set. Cheap where many queues ask in a row. */
+/*
+ * Whether this queue has data files: 1, 0, or -1 with err set. Cheap where many queues ask in a
+ * row.
+ */
 int dq_any_files(const struct diskqueue *d, struct err *err);
 /* Whether file is there, and its size. -1 with err set: not known. 0: no. 1: yes. */
 int dq_file_size(const struct diskqueue *d, int64_t file, int64_t *size, struct err *err);
-/* Removes the data files [from, to); missing ones are fine. Logs; returns -1 with the last error in err. */
+/*
+ * Removes the data files [from, to); missing ones are fine. Logs; returns -1 with the last error in
+ * err.
+ */
 int dq_remove_files(struct diskqueue *d, int64_t from, int64_t to, struct err *err);
 /* Renames path to path.bad, or to path.N.bad if there is one already. */
 void dq_move_aside(struct diskqueue *d, const char *path);

@@ -82,7 +82,9 @@ static void move_read(struct diskqueue *d, struct dq_pos to)
 	}
 }
 
-/* The read-ahead goes on at to, with no message in between: so does whoever receives the last one. */
+/*
+ * The read-ahead goes on at to, with no message in between: so does whoever receives the last one.
+ */
 static void jump_ahead(struct diskqueue *d, struct dq_pos to)
 {
 	d->ahead = to;

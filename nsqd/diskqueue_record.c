@@ -199,7 +199,10 @@ static bool timestamp_ok(const unsigned char *p)
 	return ts >= TS_MIN && ts <= TS_MAX;
 }
 
-/* Whether most of a header is 0x00, or 0xff, and the byte before it is not: wiped from about here on. */
+/*
+ * Whether most of a header is 0x00, or 0xff, and the byte before it is not: wiped from about here
+ * on.
+ */
 static bool wiped(const unsigned char *p)
 {
 	int zeros = 0, ones = 0;
@@ -246,7 +249,9 @@ static enum dq_found chain_at(
 	return rest < DQ_RECORD_HEADER || id_ok(v) ? DQ_RECORD : DQ_DAMAGED;
 }
 
-/* The first p >= from where chain_at says yes: DQ_RECORD. DQ_END: there is none before the limit. */
+/*
+ * The first p >= from where chain_at says yes: DQ_RECORD. DQ_END: there is none before the limit.
+ */
 static enum dq_found find_chain(struct dq_block *b, const struct diskqueue *d, int64_t from,
 	int64_t limit, int64_t *p, struct err *err)
 {

@@ -332,7 +332,10 @@ void dq_write(struct diskqueue *d, struct dq_write_req **reqs, size_t n)
 		atomic_fetch_add(&d->depth, (int64_t)p.stored);
 		d->count += (int64_t)p.stored;
 	}
-	/* The first file of a queue is worth nothing to stock without metadata: do not leave it alone. */
+	/*
+	 * The first file of a queue is worth nothing to stock without metadata: do not leave it
+	 * alone.
+	 */
 	if (p.stored > 0 && !d->meta_exists) {
 		struct err meta_err;
 

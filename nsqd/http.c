@@ -48,7 +48,10 @@ static bool parse_params(struct http_request *req)
 	return false;
 }
 
-/* A value as a C string, or NULL. One with a 0 byte in it names nothing: it becomes one that cannot exist. */
+/*
+ * A value as a C string, or NULL. One with a 0 byte in it names nothing: it becomes one that cannot
+ * exist.
+ */
 static const char *get_param(const struct http_request *req, const char *key)
 {
 	const struct url_value *v = url_values_get(&req->query, key);
@@ -99,7 +102,10 @@ static struct topic *get_topic_from_query(struct http_request *req)
 	return NULL;
 }
 
-/* What the other topic handlers begin with: the existing topic, its name checked or not as in stock. */
+/*
+ * What the other topic handlers begin with: the existing topic, its name checked or not as in
+ * stock.
+ */
 static struct topic *get_existing_topic(struct http_request *req, bool check_name)
 {
 	if (!parse_params(req))
@@ -408,7 +414,10 @@ static void do_delete_topic(struct http_request *req)
 		http_respond_empty(req);
 }
 
-/* So that after a crash nothing is suddenly (un)paused. As in stock, a failure to write is only logged. */
+/*
+ * So that after a crash nothing is suddenly (un)paused. As in stock, a failure to write is only
+ * logged.
+ */
 static void persist_pause(struct http_request *req)
 {
 	struct err err;

@@ -25,7 +25,9 @@ static bool is_option(const struct http_request *req, const char *name)
 	return req->param_len == strlen(name) && memcmp(req->param, name, req->param_len) == 0;
 }
 
-/* --- the two options that change ---------------------------------------------------------------- */
+/*
+ * --- the two options that change ----------------------------------------------------------------
+ */
 
 static void get_log_level(struct http_request *req)
 {
@@ -104,7 +106,9 @@ static const struct {
 
 #define N_CHANGEABLE (sizeof(changeable) / sizeof(*changeable))
 
-/* --- the handlers ------------------------------------------------------------------------------- */
+/*
+ * --- the handlers -------------------------------------------------------------------------------
+ */
 
 void http_do_get_config(struct http_request *req)
 {

@@ -47,7 +47,10 @@
 /* A handshake computes with big numbers, some of them on the stack. */
 #define TLS_STACK_SIZE (STACK_SIZE + (size_t)192 * 1024)
 
-/* libmicrohttpd's buffer per connection: bounds the head of a request, and is what a body is read through. */
+/*
+ * libmicrohttpd's buffer per connection: bounds the head of a request, and is what a body is read
+ * through.
+ */
 #define CONNECTION_MEMORY ((size_t)32 * 1024)
 /* Connections at once: half of the descriptors, within these bounds. */
 #define MIN_CONNECTIONS 64
@@ -489,7 +492,9 @@ static enum MHD_Result take_body(struct conn *c, const char *data, size_t len)
 	return c->limit >= 0 && c->thrown_away > DRAIN_MAX ? MHD_NO : MHD_YES;
 }
 
-/* MHD_AccessHandlerCallback: once with the head, then with each part of the body, then at its end. */
+/*
+ * MHD_AccessHandlerCallback: once with the head, then with each part of the body, then at its end.
+ */
 static enum MHD_Result handle_access(void *cls, struct MHD_Connection *mc, const char *url,
 	const char *method, const char *version, const char *upload_data, size_t *upload_data_size,
 	void **req_cls)
@@ -567,7 +572,9 @@ static void request_completed(
 
 /* --- connections ---------------------------------------------------------------------------- */
 
-/* Over the limit: whoever has done nothing for longest goes. conns_lock keeps its descriptor open. */
+/*
+ * Over the limit: whoever has done nothing for longest goes. conns_lock keeps its descriptor open.
+ */
 static void evict_locked(struct http_server *s)
 {
 	struct conn *oldest = NULL;
@@ -692,7 +699,9 @@ static void log_mhd(void *cls, const char *fmt, va_list ap)
 	strbuf_vaddf(&text, fmt, ap);
 	while (text.len > 0 && text.data[text.len - 1] == '\n')
 		text.data[--text.len] = '\0';
-	/* When we stop, what it complains about is our doing; and a unix socket has no TCP options. */
+	/*
+	 * When we stop, what it complains about is our doing; and a unix socket has no TCP options.
+	 */
 	bool known = atomic_load(&s->stopping) || s->listener.port < 0;
 	lg_logf(&s->nsqd->lg, known ? LG_DEBUG : LG_WARN, "%s: %s", s->proto, text.data);
 	strbuf_free(&text);
@@ -810,7 +819,9 @@ static void wait_a_while(struct chan *for_chan, int64_t timeout_ns)
 	chan_select(cases, 2);
 }
 
-/* Connections that wait for their next request are simply closed; answers under way get a moment. */
+/*
+ * Connections that wait for their next request are simply closed; answers under way get a moment.
+ */
 static void wait_for_answers(struct http_server *s)
 {
 	atomic_store(&s->stopping, true);

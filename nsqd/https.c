@@ -162,7 +162,9 @@ static void remove_pending(struct handshake *h)
 	mutex_unlock(&h->server->lock);
 }
 
-/* The client's Finished has come: that of ours may still follow, but there is nothing to wait for. */
+/*
+ * The client's Finished has come: that of ours may still follow, but there is nothing to wait for.
+ */
 static int on_finished(gnutls_session_t session, unsigned type, unsigned when, unsigned incoming,
 	const gnutls_datum_t *msg)
 {
@@ -328,7 +330,10 @@ static void set_up_session(struct handshake *h)
 {
 	gnutls_session_t session = h->session;
 	const struct tls_server *tls = h->server->tls;
-	/* In place of libmicrohttpd's, which know neither the policy nor the CAs. No memory is all that can fail. */
+	/*
+	 * In place of libmicrohttpd's, which know neither the policy nor the CAs. No memory is all
+	 * that can fail.
+	 */
 	CHECK(gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, tls->credentials) == 0);
 	gnutls_session_set_ptr(session, h);
 	/*

@@ -22,7 +22,10 @@ struct handshakes; /* of one server: those under way, and who ends them when the
 struct handshakes *handshakes_new(const struct tls_server *tls, const struct lg *lg);
 /* Starts the thread "handshakes". -1 with err set. */
 int handshakes_start(struct handshakes *hs, struct err *err);
-/* Joins it: from now on nobody's time runs out, and failures are not logged. Fine without start; once more is fine. */
+/*
+ * Joins it: from now on nobody's time runs out, and failures are not logged. Fine without start;
+ * once more is fine.
+ */
 void handshakes_stop(struct handshakes *hs);
 /* After stop, and when every handshake has been freed. NULL is fine. */
 void handshakes_free(struct handshakes *hs);
@@ -36,7 +39,10 @@ struct handshake *handshake_new(
 	struct handshakes *hs, gnutls_session_t session, int fd, const char *remote_addr);
 /* Likewise takes the lock; the session may be gone. NULL is fine. */
 void handshake_free(struct handshake *h);
-/* Is it over, and has the client shown what it must? Else no request may be looked at. The connection's thread. */
+/*
+ * Is it over, and has the client shown what it must? Else no request may be looked at. The
+ * connection's thread.
+ */
 bool handshake_succeeded(const struct handshake *h);
 /*
  * libmicrohttpd has something to say, in the calling thread. If that is because

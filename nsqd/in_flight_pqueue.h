@@ -29,7 +29,9 @@ struct in_flight_pqueue {
 void in_flight_pqueue_init(struct in_flight_pqueue *q);
 /* Unrefs what is in it. It is empty and can be used again. */
 void in_flight_pqueue_clear(struct in_flight_pqueue *q);
-/* Adds m by m->pri and m->id; takes over one reference. Two messages of one id may both be in it. */
+/*
+ * Adds m by m->pri and m->id; takes over one reference. Two messages of one id may both be in it.
+ */
 void in_flight_pqueue_push(struct in_flight_pqueue *q, struct message *m);
 /* A message with this id, or NULL; borrowed. */
 struct message *in_flight_pqueue_find(const struct in_flight_pqueue *q, struct message_id id);
@@ -37,7 +39,9 @@ struct message *in_flight_pqueue_find(const struct in_flight_pqueue *q, struct m
 void in_flight_pqueue_remove(struct in_flight_pqueue *q, struct message *m);
 /* m->pri has changed. */
 void in_flight_pqueue_fix(struct in_flight_pqueue *q, struct message *m);
-/* PeekAndShift: takes out and returns the message with the least pri if that is <= max; else NULL. */
+/*
+ * PeekAndShift: takes out and returns the message with the least pri if that is <= max; else NULL.
+ */
 struct message *in_flight_pqueue_peek_and_shift(struct in_flight_pqueue *q, int64_t max);
 /* The least pri, or INT64_MAX where it is empty. */
 int64_t in_flight_pqueue_next(const struct in_flight_pqueue *q);

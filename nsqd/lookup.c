@@ -307,7 +307,10 @@ static void ping(struct loop *loop)
 
 /* --- events --------------------------------------------------------------------------------- */
 
-/* The oldest event, which the caller frees, or NULL. Sees to it that the loop comes back for the next. */
+/*
+ * The oldest event, which the caller frees, or NULL. Sees to it that the loop comes back for the
+ * next.
+ */
 static struct lookup_event *next_event(struct lookup *l, bool *overflow)
 {
 	mutex_lock(&l->lock);
@@ -345,7 +348,10 @@ static void retry_after(struct loop *loop, const struct lookup_peer *lp)
 		ticker_after(&loop->retry, lp->rest_until_ns - clock_mono_ns());
 }
 
-/* One more try for those who have had their rest; if it fails, the next event or ping is the next one. */
+/*
+ * One more try for those who have had their rest; if it fails, the next event or ping is the next
+ * one.
+ */
 static void reconnect(struct loop *loop)
 {
 	struct err ignored;

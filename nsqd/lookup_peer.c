@@ -63,7 +63,9 @@ void lookup_peer_close(struct lookup_peer *lp)
 
 /* --- reading and writing -------------------------------------------------------------------- */
 
-/* Until the socket is ready for events. -1 with err set: the deadline is over, or we are to exit. */
+/*
+ * Until the socket is ready for events. -1 with err set: the deadline is over, or we are to exit.
+ */
 static int wait_ready(struct lookup_peer *lp, short events, int64_t deadline_ns, struct err *err)
 {
 	struct pollfd fds[] = {

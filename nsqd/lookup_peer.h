@@ -56,7 +56,10 @@ int lookup_peer_command(struct lookup_peer *lp, const char *cmd, const struct st
  */
 int lookup_peer_resting(const struct lookup_peer *lp);
 
-/* json.Unmarshal of a response to IDENTIFY: fields that are not there keep their values. -1: no such JSON. */
+/*
+ * json.Unmarshal of a response to IDENTIFY: fields that are not there keep their values. -1: no
+ * such JSON.
+ */
 int peer_info_decode(struct peer_info *info, const char *json, size_t len);
 
 #endif

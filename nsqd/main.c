@@ -52,7 +52,10 @@ static void wait_for_stop(struct nsqd *n, const sigset_t *set)
 	}
 }
 
-/* From here on a signal has its default effect: whoever does not want to wait for the exit need not. */
+/*
+ * From here on a signal has its default effect: whoever does not want to wait for the exit need
+ * not.
+ */
 static void unblock_signals(const sigset_t *set)
 {
 	signal(SIGHUP, SIG_IGN);

@@ -59,11 +59,16 @@ struct message_body *message_body_new(size_t len);
 struct message_body *message_body_ref(struct message_body *b);
 void message_body_unref(struct message_body *b);
 
-/* NewMessage: the body's first record, with one reference; takes over the caller's reference to body. Once for
- * each body. */
+/*
+ * NewMessage: the body's first record, with one reference; takes over the caller's reference to
+ * body. Once for each body.
+ */
 struct message *message_new(
 	struct message_id id, struct message_body *take_body, int64_t timestamp_ns);
-/* A record of its own for a further channel: same id, timestamp, delay; shares the body; no attempts. */
+/*
+ * A record of its own for a further channel: same id, timestamp, delay; shares the body; no
+ * attempts.
+ */
 struct message *message_copy(const struct message *m);
 struct message *message_ref(struct message *m);
 /* NULL is fine. */

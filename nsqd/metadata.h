@@ -27,7 +27,10 @@ int nsqd_load_metadata(struct nsqd *n, struct err *err);
 int nsqd_persist_metadata(struct nsqd *n, struct err *err);
 /* From now on persisting does nothing: topics that close at exit must not vanish from the file. */
 void nsqd_close_metadata(struct nsqd *n);
-/* The thread "metadata": persists whenever persist_chan says so, until exit_chan is closed. arg is the nsqd. */
+/*
+ * The thread "metadata": persists whenever persist_chan says so, until exit_chan is closed. arg is
+ * the nsqd.
+ */
 void nsqd_metadata_loop(void *arg);
 
 #endif

@@ -44,7 +44,10 @@ int netpoll_start(struct netpoll *np, struct err *err);
  * have ended: the caller has shut their connections down. Also if never started.
  */
 void netpoll_stop(struct netpoll *np);
-/* The same, but not beyond deadline_ns (monotonic). False: some are still there; then it is called again. */
+/*
+ * The same, but not beyond deadline_ns (monotonic). False: some are still there; then it is called
+ * again.
+ */
 bool netpoll_stop_until(struct netpoll *np, int64_t deadline_ns);
 
 /*

@@ -217,7 +217,10 @@ static bool clients_have_left(struct nsqd *n, int64_t deadline_ns)
 	       netpoll_stop_until(n->netpoll, deadline_ns);
 }
 
-/* Nobody new comes in, and everybody who is there goes: when it returns, no client and no handler is left. */
+/*
+ * Nobody new comes in, and everybody who is there goes: when it returns, no client and no handler
+ * is left.
+ */
 static void disconnect_everybody(struct nsqd *n)
 {
 	tcp_server_stop(&n->tcp_server->loop);

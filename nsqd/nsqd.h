@@ -89,7 +89,9 @@ static inline const struct options *nsqd_get_opts(const struct nsqd *n)
 
 /* --data-path, or "." where it is not given. */
 const char *nsqd_data_path(const struct nsqd *n);
-/* The disk queue of a topic or channel, by its backend name. NULL with err set. Blocks on the disk. */
+/*
+ * The disk queue of a topic or channel, by its backend name. NULL with err set. Blocks on the disk.
+ */
 struct backend_queue *nsqd_new_diskqueue(struct nsqd *n, const char *backend_name, struct err *err);
 
 /* --- topics; each function takes nsqd.lock for a moment ------------------------------------- */
@@ -106,11 +108,18 @@ struct topic *nsqd_get_existing_topic(struct nsqd *n, const char *name);
 /* DeleteExistingTopic: with its channels, messages and files. Blocks until its threads have ended.
  * -1: "topic does not exist". */
 int nsqd_delete_existing_topic(struct nsqd *n, const char *name, struct err *err);
-/* The same for one that the caller holds, and never for another that has taken its name meanwhile. */
+/*
+ * The same for one that the caller holds, and never for another that has taken its name meanwhile.
+ */
 void nsqd_delete_topic(struct nsqd *n, struct topic *t);
-/* All topics sorted by name, a reference each; *count of them. The caller unrefs them and frees the array. */
+/*
+ * All topics sorted by name, a reference each; *count of them. The caller unrefs them and frees the
+ * array.
+ */
 struct topic **nsqd_topics(struct nsqd *n, size_t *count);
-/* channels(): all channels of all topics, a reference each, in no order; array freed by the caller. */
+/*
+ * channels(): all channels of all topics, a reference each, in no order; array freed by the caller.
+ */
 struct channel **nsqd_channels(struct nsqd *n, size_t *count);
 
 /* --- notifications --------------------------------------------------------------------------- */

@@ -104,7 +104,10 @@ struct options {
 
 #define EXPERIMENT_TOPOLOGY_AWARE_CONSUMPTION "topology-aware-consumption"
 
-/* NewOptions: the defaults, with the node id and the broadcast address from the host name. Owned strings. */
+/*
+ * NewOptions: the defaults, with the node id and the broadcast address from the host name. Owned
+ * strings.
+ */
 struct options *options_new(void);
 /* A deep copy. */
 struct options *options_copy(const struct options *o);

@@ -425,7 +425,9 @@ static bool parse_ms(struct param p, uint64_t *ms, int64_t *ns)
 	return true;
 }
 
-/* --- commands: each returns 0, *response set if there is one; or -1 with l->error set ---------- */
+/*
+ * --- commands: each returns 0, *response set if there is one; or -1 with l->error set ----------
+ */
 
 static const char ok_bytes[] = "OK";
 
@@ -545,7 +547,10 @@ static int auth_with_secret(struct io_loop *l, const char *secret, size_t len)
 	if (!is_auth_enabled(l))
 		return fatal_client_err(&l->error, NULL, "E_AUTH_DISABLED", "AUTH disabled");
 	struct strbuf sb = STRBUF_INIT;
-	/* It may take a while: nothing is held back meanwhile (exec has published what came before). */
+	/*
+	 * It may take a while: nothing is held back meanwhile (exec has published what came
+	 * before).
+	 */
 	(void)flush(l, &err);
 	if (client_v2_auth(c, secret, len, &sb) != 0)
 		return auth_failed(l, &sb, true);
@@ -866,7 +871,9 @@ static int read_mpub_message(struct io_loop *l, struct bodies *b, int32_t i)
 	if (size > opts->max_msg_size)
 		return fatal_client_err(&l->error, NULL, "E_BAD_MESSAGE",
 			"MPUB message too big %" PRId32 " > %" PRId64, size, opts->max_msg_size);
-	/* Stock believes the counts, not the body's size, and so reads without a limit; we do not. */
+	/*
+	 * Stock believes the counts, not the body's size, and so reads without a limit; we do not.
+	 */
 	b->bytes += 4 + size;
 	if (b->bytes > opts->max_body_size)
 		return fatal_client_err(&l->error, NULL, "E_BAD_BODY",
@@ -1041,7 +1048,10 @@ static int start_message_pump(struct client_v2 *c, struct err *err)
 	return err_wrap(err, "no thread for the message pump - ");
 }
 
-/* A client with a pump that has nothing to do may have been idle for longer than it seems: not at once again. */
+/*
+ * A client with a pump that has nothing to do may have been idle for longer than it seems: not at
+ * once again.
+ */
 static int not_idle(struct client_v2 *c)
 {
 	if (c->reader.idle_ns < PARK_AFTER_MAX_NS)
@@ -1113,7 +1123,10 @@ static int read_and_execute(struct io_loop *l, struct err *err)
 			*err = (struct err){0};
 			if (exec(l, &p, err) == 0)
 				continue;
-			/* The FINs and PUBs that came before the bad command are answered before it. */
+			/*
+			 * The FINs and PUBs that came before the bad command are answered before
+			 * it.
+			 */
 			if (finish(l, err) != 0)
 				return -1;
 			if (!l->pub_failed && l->error.text.len > 0 && publish(l, err) != 0 &&
@@ -1155,7 +1168,10 @@ static void begin(struct io_loop *l)
 		protocol_v2_init_message_pump(c);
 	c->reader.before_read = before_read;
 	c->reader.arg = l;
-	/* Only a plain socket: what compression keeps would have to stay, and a layer may hold input. */
+	/*
+	 * Only a plain socket: what compression keeps would have to stay, and a layer may hold
+	 * input.
+	 */
 	c->reader.idle_ns = c->stream == c->base && l->nsqd->netpoll ? PARK_AFTER_NS : 0;
 }
 

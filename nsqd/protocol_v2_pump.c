@@ -63,7 +63,10 @@ static void identify(struct message_pump *p, const struct identify_event *e)
 	p->topology = e->topology;
 }
 
-/* Keeps about sample_rate percent of the n messages; the others are done with. Returns how many are left. */
+/*
+ * Keeps about sample_rate percent of the n messages; the others are done with. Returns how many are
+ * left.
+ */
 static size_t sample(int32_t sample_rate, struct message **msgs, size_t n)
 {
 	size_t kept = 0;

@@ -9,14 +9,19 @@
 
 struct client_v2;
 
-/* What the pump starts with: initializes state derived from client attributes. io_loop, before the first start. */
+/*
+ * What the pump starts with: initializes state derived from client attributes. io_loop, before the
+ * first start.
+ */
 void protocol_v2_init_message_pump(struct client_v2 *c);
 /*
  * The thread; arg is the client. It ends when exit_chan is closed, after an
  * error, or when io_loop asks by park_chan: then another one may go on later.
  */
 void protocol_v2_message_pump(void *arg);
-/* One heartbeat, flushed. Blocks as client_v2_send does. The pump; or netpoll, for a parked client. */
+/*
+ * One heartbeat, flushed. Blocks as client_v2_send does. The pump; or netpoll, for a parked client.
+ */
 int protocol_v2_send_heartbeat(struct client_v2 *c, struct err *err);
 
 /*

@@ -45,7 +45,10 @@ struct scan {
 	size_t pool_size;
 };
 
-/* queueScanWorker receives work (in the form of a channel) from the scan loop and processes the queues. */
+/*
+ * queueScanWorker receives work (in the form of a channel) from the scan loop and processes the
+ * queues.
+ */
 static void scan_worker(void *arg)
 {
 	struct scan *s = arg;
@@ -85,7 +88,10 @@ static void resize_pool(struct scan *s)
 	}
 	while (s->pool_size < ideal) {
 		if (wait_group_wrap(&s->workers, "scan-worker", scan_worker, s, &err) != 0) {
-			/* The next refresh tries again; with no worker at all the loop does the work. */
+			/*
+			 * The next refresh tries again; with no worker at all the loop does the
+			 * work.
+			 */
 			nsqd_logf(s->nsqd, LG_ERROR, "QUEUESCAN: no thread for a worker - %s",
 				err.msg);
 			break;

@@ -198,7 +198,10 @@ void mem_stats_get(struct mem_stats *out)
 {
 	struct mallinfo2 mi = mallinfo2();
 	struct slab_stats slab = slab_get_stats();
-	/* glibc counts neither its live objects nor what it has given back; the messages are slab's. */
+	/*
+	 * glibc counts neither its live objects nor what it has given back; the messages are
+	 * slab's.
+	 */
 	*out = (struct mem_stats){
 		.heap_idle_bytes = mi.fordblks + slab.idle,
 		.heap_in_use_bytes = mi.uordblks + mi.hblkhd + slab.in_use,

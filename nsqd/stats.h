@@ -62,7 +62,10 @@ void stats_get(struct nsqd *n, const char *topic, const char *channel, bool incl
 	struct stats *out);
 void stats_free(struct stats *s);
 
-/* memStats: the allocator's figures where they mean the same, 0 for what only a garbage collector has. */
+/*
+ * memStats: the allocator's figures where they mean the same, 0 for what only a garbage collector
+ * has.
+ */
 struct mem_stats {
 	uint64_t heap_objects;
 	uint64_t heap_idle_bytes;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* /stats as JSON and as text, the same to the letter as stock's (nsqd/http.go doStats, printStats). */
+/*
+ * /stats as JSON and as text, the same to the letter as stock's (nsqd/http.go doStats, printStats).
+ */
 #ifndef NSQD_STATS_PRINT_H
 #define NSQD_STATS_PRINT_H
 

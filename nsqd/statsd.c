@@ -173,7 +173,10 @@ static void push(struct nsqd *n, struct last *last)
 	close(fd);
 }
 
-/* This thread asks each name server once, for a second (stock's DialTimeout): _res is the thread's own. */
+/*
+ * This thread asks each name server once, for a second (stock's DialTimeout): _res is the thread's
+ * own.
+ */
 static void bound_resolver(void)
 {
 	if (res_init() == 0) {

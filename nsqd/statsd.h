@@ -7,7 +7,10 @@
 #include "nsqd/options.h"
 #include "nsqd/stats.h"
 
-/* The thread "statsd", where --statsd-address is given; arg is the nsqd. It ends when exit_chan is closed. */
+/*
+ * The thread "statsd", where --statsd-address is given; arg is the nsqd. It ends when exit_chan is
+ * closed.
+ */
 void statsd_loop(void *arg);
 
 /*

@@ -27,7 +27,10 @@ static void send_bad_protocol(struct client_v2 *c)
 	(void)client_v2_send(c, FRAME_TYPE_ERROR, text, sizeof(text) - 1, true, &ignored);
 }
 
-/* Who is in the list when tcp_server_close comes is disconnected by it; who comes later is not let in. */
+/*
+ * Who is in the list when tcp_server_close comes is disconnected by it; who comes later is not let
+ * in.
+ */
 static bool add_conn(struct tcp_server *s, struct client_v2 *c)
 {
 	rwlock_wrlock(&s->lock);

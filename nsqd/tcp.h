@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The TCP side's handler: reads the protocol magic, keeps the list of the connected (nsqd/tcp.go). */
+/*
+ * The TCP side's handler: reads the protocol magic, keeps the list of the connected (nsqd/tcp.go).
+ */
 #ifndef NSQD_TCP_H
 #define NSQD_TCP_H
 
@@ -20,7 +22,10 @@ struct tcp_server {
 /* Over a listener that stays the caller's. NULL with err set. */
 struct tcp_server *tcp_server_new(struct nsqd *n, struct tcp_listener *l, struct err *err);
 void tcp_server_free(struct tcp_server *s);
-/* The thread "io:ADDR" of a client that was parked (netpoll.h): arg is the client, which it takes over. */
+/*
+ * The thread "io:ADDR" of a client that was parked (netpoll.h): arg is the client, which it takes
+ * over.
+ */
 void tcp_server_resume(void *arg);
 /*
  * tcpServer.Close: every client is answered what it has sent so far, and then
@@ -29,7 +34,10 @@ void tcp_server_resume(void *arg);
 void tcp_server_close(struct tcp_server *s);
 /* Ends those that are still there. Takes lock. */
 void tcp_server_abort(struct tcp_server *s);
-/* conns.Range: calls fn for each client with lock held for reading; fn may take client_v2's locks only. */
+/*
+ * conns.Range: calls fn for each client with lock held for reading; fn may take client_v2's locks
+ * only.
+ */
 void tcp_server_each_client(
 	struct tcp_server *s, void (*fn)(struct client_v2 *c, void *arg), void *arg);
 

@@ -176,7 +176,9 @@ static int set_client_auth(struct tls_config *c, const struct options *o, struct
 	return 0;
 }
 
-/* --- versions ----------------------------------------------------------------------------------- */
+/*
+ * --- versions -----------------------------------------------------------------------------------
+ */
 
 static bool is_enabled(gnutls_priority_t priority, gnutls_protocol_t version)
 {
@@ -209,7 +211,9 @@ static int set_versions(struct tls_config *c, const struct options *o, struct er
 		versions[last].flag, gnutls_check_version(NULL));
 }
 
-/* --- life --------------------------------------------------------------------------------------- */
+/*
+ * --- life ---------------------------------------------------------------------------------------
+ */
 
 int tls_config_new(const struct options *opts, struct tls_config **out, struct err *err)
 {

@@ -172,7 +172,10 @@ struct channel *topic_get_existing_channel(struct topic *t, const char *name)
 	return c;
 }
 
-/* Takes c out of the map, if it is still there, and drops the map's reference; returns how many are left. */
+/*
+ * Takes c out of the map, if it is still there, and drops the map's reference; returns how many are
+ * left.
+ */
 static size_t remove_channel(struct topic *t, struct channel *c)
 {
 	struct channel *found;
@@ -206,7 +209,9 @@ void topic_delete_channel(struct topic *t, struct channel *c)
 	size_t left = remove_channel(t, c);
 	update_pump(t, t->channel_update_chan);
 
-	/* Go starts a goroutine here, since it holds locks; this thread holds none, and is no pump. */
+	/*
+	 * Go starts a goroutine here, since it holds locks; this thread holds none, and is no pump.
+	 */
 	if (left == 0 && t->ephemeral && !atomic_exchange(&t->deleter_once, true))
 		nsqd_delete_topic(t->nsqd, t);
 }
@@ -249,7 +254,10 @@ static void free_channels(struct channel **list, size_t n)
 
 /* --- putting --------------------------------------------------------------------------------- */
 
-/* Stores in the backend, and tells the daemon's health. Returns how many are stored, and unrefs those. */
+/*
+ * Stores in the backend, and tells the daemon's health. Returns how many are stored, and unrefs
+ * those.
+ */
 static size_t put_to_backend(struct topic *t, struct message **msgs, size_t n, struct err *err)
 {
 	if (n == 0)
@@ -486,7 +494,9 @@ static bool wait_for_start(struct topic *t)
 	}
 }
 
-/* messagePump: selects over the in-memory and backend queue and writes messages to every channel. */
+/*
+ * messagePump: selects over the in-memory and backend queue and writes messages to every channel.
+ */
 static void pump_messages(struct pump *p)
 {
 	struct topic *t = p->topic;

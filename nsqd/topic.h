@@ -69,16 +69,26 @@ static inline bool topic_exiting(const struct topic *t)
 	return atomic_load(&t->exit_flag);
 }
 
-/* GetChannel: finds or creates it; the caller gets a reference. NULL with err set: no thread, or exiting. */
+/*
+ * GetChannel: finds or creates it; the caller gets a reference. NULL with err set: no thread, or
+ * exiting.
+ */
 struct channel *topic_get_channel(struct topic *t, const char *name, struct err *err);
 /* GetExistingChannel: a reference, or NULL. */
 struct channel *topic_get_existing_channel(struct topic *t, const char *name);
-/* DeleteExistingChannel: -1 with "channel does not exist". Blocks until its pump has ended. Deletes an
- * ephemeral topic that has lost its last channel. */
+/*
+ * DeleteExistingChannel: -1 with "channel does not exist". Blocks until its pump has ended. Deletes
+ * an ephemeral topic that has lost its last channel.
+ */
 int topic_delete_existing_channel(struct topic *t, const char *name, struct err *err);
-/* The same for one that the caller holds, and never for another that has taken its name meanwhile. */
+/*
+ * The same for one that the caller holds, and never for another that has taken its name meanwhile.
+ */
 void topic_delete_channel(struct topic *t, struct channel *c);
-/* All channels sorted by name, a reference each; *count of them. The caller unrefs them and frees the array. */
+/*
+ * All channels sorted by name, a reference each; *count of them. The caller unrefs them and frees
+ * the array.
+ */
 struct channel **topic_channels(struct topic *t, size_t *count);
 
 /*
@@ -97,7 +107,10 @@ int topic_put_message_deferred(
 int64_t topic_depth(struct topic *t);
 int64_t topic_backend_depth(struct topic *t);
 
-/* AggregateChannelE2eProcessingLatency: of all channels together. The caller frees it; NULL: none are measured. */
+/*
+ * AggregateChannelE2eProcessingLatency: of all channels together. The caller frees it; NULL: none
+ * are measured.
+ */
 struct quantile *topic_aggregate_channel_e2e_processing_latency(struct topic *t);
 
 /* Pause, UnPause: the pump obeys before they return. */
@@ -110,8 +123,10 @@ static inline bool topic_is_paused(const struct topic *t)
 
 /* Empty: throws away the topic's own messages (not its channels'). May block on the disk. */
 int topic_empty(struct topic *t, struct err *err);
-/* Delete: with channels and files. Close: writes what is in memory to the backend. Both block until the
- * threads have ended; -1 with EALREADY, "exiting", if somebody else does it already. */
+/*
+ * Delete: with channels and files. Close: writes what is in memory to the backend. Both block until
+ * the threads have ended; -1 with EALREADY, "exiting", if somebody else does it already.
+ */
 int topic_delete(struct topic *t, struct err *err);
 int topic_close(struct topic *t, struct err *err);
 

@@ -31,7 +31,9 @@ bool topology_is_aware(const struct options *opts);
 /* A consumer that said these in its IDENTIFY. */
 struct topology topology_of(const struct options *opts, const char *zone, const char *region);
 
-/* The node's zone and region as members of a JSON object, with a comma in front; nothing if !aware. */
+/*
+ * The node's zone and region as members of a JSON object, with a comma in front; nothing if !aware.
+ */
 void topology_add_zone_region_json(struct strbuf *out, const struct options *opts);
 void topology_add_region_zone_json(struct strbuf *out, const struct options *opts);
 

@@ -78,7 +78,10 @@ void bufio_writer_init(struct bufio_writer *b, struct stream *s, size_t size);
 void bufio_writer_free(struct bufio_writer *b);
 /* Frees the buffer, if it is empty, until the next write. */
 void bufio_writer_give_back(struct bufio_writer *b);
-/* bufio.NewWriterSize over another stream or with another size; what was buffered must have been flushed. */
+/*
+ * bufio.NewWriterSize over another stream or with another size; what was buffered must have been
+ * flushed.
+ */
 void bufio_writer_reset(struct bufio_writer *b, struct stream *s, size_t size);
 /*
  * Appends the n parts; what does not fit goes out together with what was

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Frames from the server to the client (internal/protocol/protocol.go): 4 bytes size, 4 bytes type, data. */
+/*
+ * Frames from the server to the client (internal/protocol/protocol.go): 4 bytes size, 4 bytes type,
+ * data.
+ */
 #ifndef PROTOCOL_FRAME_H
 #define PROTOCOL_FRAME_H
 

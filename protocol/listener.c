@@ -113,7 +113,9 @@ static int bind_and_listen(int fd, const struct sockaddr *sa, socklen_t len, con
 	int flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
 		return err_errno(err, errno, "listen %s %s: fcntl", net, shown);
-	/* So that a restart does not wait for the old connections' TIME_WAIT; meaningless on unix. */
+	/*
+	 * So that a restart does not wait for the old connections' TIME_WAIT; meaningless on unix.
+	 */
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(fd, sa, len) != 0)
 		return err_errno(err, errno, "listen %s %s: bind", net, shown);

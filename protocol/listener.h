@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Listening sockets and how addresses are written (net.Listen, net.Addr, internal/util/unix_socket.go). */
+/*
+ * Listening sockets and how addresses are written (net.Listen, net.Addr,
+ * internal/util/unix_socket.go).
+ */
 #ifndef PROTOCOL_LISTENER_H
 #define PROTOCOL_LISTENER_H
 
@@ -44,7 +47,10 @@ struct tcp_listener {
 int tcp_listen(struct tcp_listener *l, const char *addr, struct err *err);
 /* net.Listen("tcp", addr): likewise, but a path is an error. */
 int tcp_listen_no_unix(struct tcp_listener *l, const char *addr, struct err *err);
-/* Closes the socket and removes its file; once more is fine. An accept loop on it must have been stopped first. */
+/*
+ * Closes the socket and removes its file; once more is fine. An accept loop on it must have been
+ * stopped first.
+ */
 void tcp_listener_close(struct tcp_listener *l);
 
 #endif

@@ -8,7 +8,10 @@
 
 #define NAME_MAX_LENGTH 64
 
-/* IsValidTopicName: 1 to 64 of [.a-zA-Z0-9_-], then perhaps "#ephemeral". name need not be terminated. */
+/*
+ * IsValidTopicName: 1 to 64 of [.a-zA-Z0-9_-], then perhaps "#ephemeral". name need not be
+ * terminated.
+ */
 bool is_valid_topic_name(const char *name, size_t len);
 /* IsValidChannelName: the same rule. */
 bool is_valid_channel_name(const char *name, size_t len);

@@ -39,7 +39,10 @@ struct stream_ops {
 	 * reader has ended.
 	 */
 	void (*close_write)(struct stream *s, int64_t deadline_ns);
-	/* Both directions end: whoever reads or writes returns at once. Any thread; also more than once. */
+	/*
+	 * Both directions end: whoever reads or writes returns at once. Any thread; also more than
+	 * once.
+	 */
 	void (*shutdown)(struct stream *s);
 	/* Frees it with the layers below, closing the descriptor. Nobody may use it any more. */
 	void (*free)(struct stream *s);

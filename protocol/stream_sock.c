@@ -60,7 +60,9 @@ static ssize_t sock_read(
 	for (;;) {
 		if (!set_timeout(s, SO_RCVTIMEO, &s->read_timeout_ns, deadline_ns))
 			return err_set(err, ETIMEDOUT, "i/o timeout");
-		/* The system would go on giving what comes in from a peer that sends all the time. */
+		/*
+		 * The system would go on giving what comes in from a peer that sends all the time.
+		 */
 		if (atomic_load(&s->read_shut))
 			return 0;
 		ssize_t got = recv(s->fd, buf, n, 0);
@@ -115,7 +117,10 @@ static int sock_flush(struct stream *stream, int64_t deadline_ns, struct err *er
 	return 0;
 }
 
-/* What has come in and is not read would make the close a reset, which may overtake the last answer. */
+/*
+ * What has come in and is not read would make the close a reset, which may overtake the last
+ * answer.
+ */
 static void discard_input(int fd)
 {
 	enum { MAX_TURNS = 64 };

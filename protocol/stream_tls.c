@@ -80,7 +80,9 @@ struct stream_tls {
 	struct err write_err;
 };
 
-/* --- what GnuTLS reads and writes --------------------------------------------------------------- */
+/*
+ * --- what GnuTLS reads and writes ---------------------------------------------------------------
+ */
 
 /* Follows the records' headers in what GnuTLS takes, which need not take them as a whole. */
 static void follow_records(struct stream_tls *s, const unsigned char *p, size_t n)
@@ -223,7 +225,10 @@ static bool is_useless(int rc)
 	       rc == GNUTLS_E_WARNING_ALERT_RECEIVED;
 }
 
-/* Why GnuTLS's call rc has ended the stream: s->read_err, empty for an end that is none of an error. */
+/*
+ * Why GnuTLS's call rc has ended the stream: s->read_err, empty for an end that is none of an
+ * error.
+ */
 static void set_read_err(struct stream_tls *s, ssize_t rc)
 {
 	s->ended = true;
@@ -369,7 +374,9 @@ static int send_held_back(struct stream_tls *s, struct err *err)
 	return send_records(s, s->out, n, err);
 }
 
-/* Copies into the record that is held back; where there is none, whole records go without a copy. */
+/*
+ * Copies into the record that is held back; where there is none, whole records go without a copy.
+ */
 static int write_part(struct stream_tls *s, const char *p, size_t n, struct err *err)
 {
 	while (n > 0) {
@@ -419,7 +426,9 @@ static int tls_flush(struct stream *stream, int64_t deadline_ns, struct err *err
 
 /* --- the client's certificate ----------------------------------------------------------------- */
 
-/* The first certificate of the peer; gnutls_x509_crt_deinit. NULL: none, or none that can be read. */
+/*
+ * The first certificate of the peer; gnutls_x509_crt_deinit. NULL: none, or none that can be read.
+ */
 static gnutls_x509_crt_t peer_certificate(gnutls_session_t session)
 {
 	unsigned n = 0;
@@ -535,7 +544,9 @@ static int verify(gnutls_session_t session)
 	return 0;
 }
 
-/* --- the handshake ------------------------------------------------------------------------------ */
+/*
+ * --- the handshake ------------------------------------------------------------------------------
+ */
 
 static uint16_t version_number(gnutls_protocol_t version)
 {
@@ -553,7 +564,9 @@ static uint16_t version_number(gnutls_protocol_t version)
 	}
 }
 
-/* IANA's number of the suite; GnuTLS knows it, but gives it by key exchange, cipher and MAC only. */
+/*
+ * IANA's number of the suite; GnuTLS knows it, but gives it by key exchange, cipher and MAC only.
+ */
 static uint16_t cipher_suite_number(gnutls_session_t session)
 {
 	gnutls_cipher_algorithm_t cipher = gnutls_cipher_get(session), c;
@@ -648,7 +661,10 @@ static void new_session(struct stream_tls *s)
 		0);
 	gnutls_session_set_ptr(s->session, s);
 	if (s->server->client_auth != TLS_NO_CLIENT_CERT) {
-		/* Without a certificate verify says no; GNUTLS_CERT_REQUIRE would, with another alert. */
+		/*
+		 * Without a certificate verify says no; GNUTLS_CERT_REQUIRE would, with another
+		 * alert.
+		 */
 		gnutls_certificate_server_set_request(s->session, GNUTLS_CERT_REQUEST);
 		gnutls_session_set_verify_function(s->session, verify);
 	}

@@ -44,7 +44,9 @@ static void handle_connection(void *arg)
 	free(conn);
 }
 
-/* What Go's net package sets on every accepted TCP connection; a unix socket refuses, harmlessly. */
+/*
+ * What Go's net package sets on every accepted TCP connection; a unix socket refuses, harmlessly.
+ */
 static void set_socket_options(int fd)
 {
 	int on = 1, sec = KEEPALIVE_SEC;
@@ -76,7 +78,9 @@ static int start_handler(struct tcp_server_loop *s, int fd, const union address 
 	return -1;
 }
 
-/* What Go calls a temporary failure: of the connection, or of resources that others may give back. */
+/*
+ * What Go calls a temporary failure: of the connection, or of resources that others may give back.
+ */
 static bool is_temporary(int code)
 {
 	static const int temporary[] = {EINTR, EAGAIN, ECONNABORTED, ECONNRESET, EPROTO, EPERM,

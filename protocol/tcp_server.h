@@ -37,7 +37,9 @@ struct tcp_server_loop {
 int tcp_server_init(struct tcp_server_loop *s, struct tcp_listener *l, const struct tcp_handler *h,
 	struct err *err);
 int tcp_server_run(struct tcp_server_loop *s, struct err *err);
-/* Ends tcp_server_run; any thread. Connections that are handled go on until their handlers return. */
+/*
+ * Ends tcp_server_run; any thread. Connections that are handled go on until their handlers return.
+ */
 void tcp_server_stop(struct tcp_server_loop *s);
 void tcp_server_destroy(struct tcp_server_loop *s);
 

@@ -245,7 +245,10 @@ int main(void)
 	struct wait_group wg;
 	char key[64];
 
-	/* While there is one thread only, glibc's mutex leaves out what it costs in any real program. */
+	/*
+	 * While there is one thread only, glibc's mutex leaves out what it costs in any real
+	 * program.
+	 */
 	wait_group_init(&wg);
 	run(&wg, idle, end);
 

@@ -101,7 +101,9 @@ static void publisher_play(struct publisher *p)
 	p->conn.done = p->played == p->commands && p->waiting == 0;
 }
 
-/* Sends commands with numbers from seq until the window is full or there is nothing left to send. */
+/*
+ * Sends commands with numbers from seq until the window is full or there is nothing left to send.
+ */
 static void publisher_fill(struct publisher *p, struct sequence *seq)
 {
 	const struct publishers *all = p->all;

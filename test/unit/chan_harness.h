@@ -87,7 +87,10 @@ static inline void await_waiters(struct chan *c, enum chan_op op, size_t n)
 		sleep_us(20);
 }
 
-/* fn runs in a child, which must abort with a message that has all of the given parts (up to a NULL). */
+/*
+ * fn runs in a child, which must abort with a message that has all of the given parts (up to a
+ * NULL).
+ */
 static inline void expect_abort(void (*fn)(void), ...)
 {
 	char text[4096] = "";

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What the tests of protocol/ and nsqd/ share: waiting with an end, threads, bodies and messages. */
+/*
+ * What the tests of protocol/ and nsqd/ share: waiting with an end, threads, bodies and messages.
+ */
 #ifndef TEST_UNIT_HELPER_H
 #define TEST_UNIT_HELPER_H
 

@@ -147,7 +147,9 @@ static inline size_t channel_count(struct topic *t)
 	return count;
 }
 
-/* --- messages: the body is the number ---------------------------------------------------------- */
+/*
+ * --- messages: the body is the number ----------------------------------------------------------
+ */
 
 static inline struct message_body *body_of(uint32_t seq)
 {
@@ -217,7 +219,9 @@ static inline struct message_id id_of(uint32_t seq)
 	return id;
 }
 
-/* --- a consumer -------------------------------------------------------------------------------- */
+/*
+ * --- a consumer --------------------------------------------------------------------------------
+ */
 
 /* Up to max messages from the channel's pump; 0: none came within ns. */
 static inline size_t take_within(struct channel *c, struct message **v, size_t max, int64_t ns)
@@ -324,7 +328,9 @@ static inline void free_client(struct client_v2 *client, int peer)
 	close(peer);
 }
 
-/* --- a backend that can refuse ------------------------------------------------------------------ */
+/*
+ * --- a backend that can refuse ------------------------------------------------------------------
+ */
 
 /* In front of the real one, which does the rest. */
 struct faulty_queue {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* chan: vectored operations are what single ones in a row would be, at every size against every capacity. */
+/*
+ * chan: vectored operations are what single ones in a row would be, at every size against every
+ * capacity.
+ */
 #include "chan_harness.h"
 
 static const size_t caps[] = {0, 1, 2, 7, 64, 1000};
@@ -313,7 +316,10 @@ static void test_close_after_part_of_a_batch_gives_the_part(void **state)
 
 /* --- shares --- */
 
-/* Parks receivers with the given rooms, sends n with one try, returns how many went; got[] is what each has. */
+/*
+ * Parks receivers with the given rooms, sends n with one try, returns how many went; got[] is what
+ * each has.
+ */
 static size_t deal(size_t cap, size_t k, const size_t *rooms, size_t n, size_t *got)
 {
 	struct chan *c = chan_new(sizeof(int), cap);
@@ -399,7 +405,9 @@ static void test_random_shares(void **state)
 		sent = deal(rand_below(2) * 3, k, rooms, n, got);
 		for (size_t i = 0; i < k; i++) {
 			sum += got[i];
-			/* Who could have taken more is not behind the others by more than rounding. */
+			/*
+			 * Who could have taken more is not behind the others by more than rounding.
+			 */
 			if (got[i] < rooms[i])
 				least = min(least, got[i]);
 		}

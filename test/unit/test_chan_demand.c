@@ -191,7 +191,10 @@ static void test_recv_and_demand_never_meet_in_one_select(void **state)
 	chan_free(a.c);
 }
 
-/* A receiver that has been served elsewhere, and has not come round to leave this queue, is no demand. */
+/*
+ * A receiver that has been served elsewhere, and has not come round to leave this queue, is no
+ * demand.
+ */
 static void test_dead_receivers_are_no_demand(void **state)
 {
 	(void)state;
@@ -234,7 +237,9 @@ static void serve_one_per_demand(void *arg)
 	}
 }
 
-/* A demand that is missed is a hang. One receiver: so each demand can be served without blocking. */
+/*
+ * A demand that is missed is a hang. One receiver: so each demand can be served without blocking.
+ */
 static void test_no_demand_is_missed_by_one_against_one(void **state)
 {
 	(void)state;

@@ -103,7 +103,10 @@ static void recv_select(void *arg)
 	a->index = chan_select(cases, 2);
 }
 
-/* select6.go: the loser is unlinked from the middle of a queue, and its neighbours are still served. */
+/*
+ * select6.go: the loser is unlinked from the middle of a queue, and its neighbours are still
+ * served.
+ */
 static void test_losers_leave_the_middle_of_a_queue(void **state)
 {
 	(void)state;
@@ -536,7 +539,10 @@ static void test_pseudo_random_send(void **state)
 			ones += v;
 		}
 		join(&wg);
-		/* Where the receiver is always first the head of the queue decides: it is random, too. */
+		/*
+		 * Where the receiver is always first the head of the queue decides: it is random,
+		 * too.
+		 */
 		assert_true(ones > r.n / 3 && ones < 2 * r.n / 3);
 		chan_free(r.c);
 	}

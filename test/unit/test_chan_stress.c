@@ -229,7 +229,10 @@ static void recv_and_exit(void *arg)
 	chan_recv(arg, NULL);
 }
 
-/* A thread that is woken ends at once, its parker goes to the next, while its waker is still in park_wake. */
+/*
+ * A thread that is woken ends at once, its parker goes to the next, while its waker is still in
+ * park_wake.
+ */
 static void test_woken_threads_exit_while_their_waker_wakes(void **state)
 {
 	(void)state;
@@ -421,7 +424,9 @@ static void test_chaos_loses_nothing(void **state)
 	chan_free(x.exit);
 }
 
-/* Producers that race with an exit chan, the way all of nsqd stops: nobody sends on a closed one. */
+/*
+ * Producers that race with an exit chan, the way all of nsqd stops: nobody sends on a closed one.
+ */
 static void exit_select(void *arg)
 {
 	struct chaos *x = arg;

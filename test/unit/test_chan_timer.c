@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* select with tickers: never early, in one random order with the chans, and races with a hand-off. */
+/*
+ * select with tickers: never early, in one random order with the chans, and races with a hand-off.
+ */
 #include "chan_harness.h"
 
 #include <math.h>

@@ -463,7 +463,10 @@ static void test_channel_empty_consumer(void **state)
 	exit_nsqd(n);
 }
 
-/* A FIN, a REQ or a timeout that has taken its message when the channel is emptied counts down after it. */
+/*
+ * A FIN, a REQ or a timeout that has taken its message when the channel is emptied counts down
+ * after it.
+ */
 static void test_an_answer_that_crosses_an_empty_does_not_raise_rdy(void **state)
 {
 	struct nsqd *n = idle_nsqd(10);
@@ -724,7 +727,10 @@ static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(void **
 	struct err err;
 
 	(void)state;
-	/* In the hand, in memory, on disk, in flight (with its attempts), deferred by REQ and by DPUB. */
+	/*
+	 * In the hand, in memory, on disk, in flight (with its attempts), deferred by REQ and by
+	 * DPUB.
+	 */
 	ask_and_turn_away(c, 5);
 	put(t, 0, 150);
 	wait_for(c->hand_count > 0 && channel_depth(c) == 150);
@@ -851,7 +857,9 @@ static void test_what_cannot_be_put_back_at_a_pause_stays_in_hand(void **state)
 
 /* --- many threads ----------------------------------------------------------------------------- */
 
-/* Consumers that finish, requeue, touch and forget, while time passes quickly and operators meddle. */
+/*
+ * Consumers that finish, requeue, touch and forget, while time passes quickly and operators meddle.
+ */
 struct stress {
 	struct nsqd *n;
 	struct topic *t;

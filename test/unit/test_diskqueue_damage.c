@@ -120,7 +120,10 @@ static bool lands_on_a_record(int64_t len, int byte, int bit, int64_t records_le
 	return grown > len && grown % len == 0 && grown / len <= records_left;
 }
 
-/* Each single bit of a record's length and header, in the first, a middle and the last record of a file. */
+/*
+ * Each single bit of a record's length and header, in the first, a middle and the last record of a
+ * file.
+ */
 static void flip_every_bit(size_t body_len, int records_per_file, int record)
 {
 	int64_t len = DQ_RECORD_HEADER + (int64_t)body_len;
@@ -397,7 +400,10 @@ static void overwrite(const char *path, int64_t at, int64_t n, int byte)
 	close(fd);
 }
 
-/* Bytes wiped, or replaced by noise, anywhere: the records that were not touched come, and only they. */
+/*
+ * Bytes wiped, or replaced by noise, anywhere: the records that were not touched come, and only
+ * they.
+ */
 static void test_a_damaged_stretch_costs_only_what_it_touches(void **state)
 {
 	struct diskqueue_opts o = test_opts(1 << 20);
@@ -430,7 +436,10 @@ static void test_a_damaged_stretch_costs_only_what_it_touches(void **state)
 				fail_msg("%s: message %lld came %d times", what, (long long)i,
 					g.count[i]);
 		}
-		/* A body may have been hit, which nothing can tell; at most both ends of the stretch. */
+		/*
+		 * A body may have been hit, which nothing can tell; at most both ends of the
+		 * stretch.
+		 */
 		if (g.odd > 2)
 			fail_msg("%s: %d odd messages", what, g.odd);
 		assert_int_equal(depth(q), 0);

@@ -182,7 +182,9 @@ static void test_short_writes_and_interrupts(void **state)
 	assert_int_equal(files_ending(".bad"), 0);
 }
 
-/* A batch of 10 on a disk with room for less: what is stored is whole, and everything works later. */
+/*
+ * A batch of 10 on a disk with room for less: what is stored is whole, and everything works later.
+ */
 static void test_a_full_disk_tears_no_record(void **state)
 {
 	const int64_t len = DQ_RECORD_HEADER + 40;

@@ -252,7 +252,10 @@ static void test_ended_threads_do_not_pile_up(void **state)
 	struct wait_group wg;
 	long pages[2] = {0, 0};
 
-	/* An arena for a thread that happens to find the others in use would be as large as 500 stacks. */
+	/*
+	 * An arena for a thread that happens to find the others in use would be as large as 500
+	 * stacks.
+	 */
 	mallopt(M_ARENA_MAX, 1);
 	wait_group_init(&wg);
 	for (int i = 0; i < ROUNDS(4000); i++) {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Routing as httprouter does it; the whole table is compared with stock in test_http_side_by_side.py. */
+/*
+ * Routing as httprouter does it; the whole table is compared with stock in
+ * test_http_side_by_side.py.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>

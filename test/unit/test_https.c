@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* https: who is let in, and what is said to the others; the part of libmicrohttpd is played here. */
+/*
+ * https: who is let in, and what is said to the others; the part of libmicrohttpd is played here.
+ */
 #include "test/unit/helper.h"
 
 #include <errno.h>
@@ -22,7 +24,9 @@ static struct tls_server server;
 static struct lg lg;
 static struct handshakes *handshakes;
 
-/* --- libmicrohttpd ----------------------------------------------------------------------------- */
+/*
+ * --- libmicrohttpd -----------------------------------------------------------------------------
+ */
 
 struct connection {
 	int fd;
@@ -79,7 +83,9 @@ static void end(struct connection *c)
 	close(c->fd);
 }
 
-/* --- the client ---------------------------------------------------------------------------------- */
+/*
+ * --- the client ----------------------------------------------------------------------------------
+ */
 
 /* What it is told: 0 if it is let in, or else an alert, or -1 for none. */
 static int connect_client(int fd, const char *priority, const struct tls_test_cert *cert)
@@ -186,7 +192,10 @@ static int teardown_all(void **state)
 	return 0;
 }
 
-/* --- tests ---------------------------------------------------------------------------------------- */
+/*
+ * --- tests
+ * ----------------------------------------------------------------------------------------
+ */
 
 static void let_in(enum tls_client_auth auth, const struct tls_test_cert *cert)
 {

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* listener: listening as Go does, with Go's words for what goes wrong; how addresses are written. */
+/*
+ * listener: listening as Go does, with Go's words for what goes wrong; how addresses are written.
+ */
 #include "test/unit/helper.h"
 
 #include <arpa/inet.h>

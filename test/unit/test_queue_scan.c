@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* queue_scan: what is due is found soon, in however many channels, by as many workers as are right. */
+/*
+ * queue_scan: what is due is found soon, in however many channels, by as many workers as are right.
+ */
 #include "test/unit/nsqd_test.h"
 
 #include <errno.h>
@@ -146,7 +148,10 @@ static void test_the_pool_is_a_quarter_of_the_channels_within_its_bounds(void **
 			get_channel(t, name);
 		}
 		wait_for(workers() == cases[i].want);
-		/* It shrinks again. A deletion is heard of when it begins, so it takes one more change. */
+		/*
+		 * It shrinks again. A deletion is heard of when it begins, so it takes one more
+		 * change.
+		 */
 		struct err err;
 		assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
 		get_channel(get_topic(n, "other"), "ch");

@@ -122,7 +122,9 @@ static void test_what_go_refuses_is_refused(void **state)
 	assert_refused(ID "\x00\x0a\x00\x00\x68\x10\xe6\xb7\x04\x0c"
 			  "abcd",
 		CORRUPT);
-	/* No room for the checksum; more bytes than there are (TestReaderUncompressedDataTooLong). */
+	/*
+	 * No room for the checksum; more bytes than there are (TestReaderUncompressedDataTooLong).
+	 */
 	assert_refused(ID "\x01\x03\x00\x00"
 			  "abc",
 		CORRUPT);
@@ -182,7 +184,10 @@ static void test_every_flipped_bit_is_noticed(void **state)
 		memcpy(bad, whole, LEN);
 		bad[bit / 8] = (char)(bad[bit / 8] ^ (1 << bit % 8));
 		const char *text = decode(bad, LEN, out, sizeof(out), &n);
-		/* A data chunk may become one to be skipped: then it is missing, but nothing is wrong. */
+		/*
+		 * A data chunk may become one to be skipped: then it is missing, but nothing is
+		 * wrong.
+		 */
 		if (!*text)
 			assert_true(n == 4 && (bit / 8 == 10 || bit / 8 == 24));
 		assert_true(n <= 8);

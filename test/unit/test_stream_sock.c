@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* stream_sock: a socket with deadlines that are never early, and a shutdown that wakes everybody. */
+/*
+ * stream_sock: a socket with deadlines that are never early, and a shutdown that wakes everybody.
+ */
 #include "test/unit/helper.h"
 
 #include <errno.h>

@@ -287,7 +287,9 @@ static void test_client_certificates(void **state)
 	}
 }
 
-/* --- data --------------------------------------------------------------------------------------- */
+/*
+ * --- data ---------------------------------------------------------------------------------------
+ */
 
 /* Patterns that both sides can compute. */
 static void fill_pattern(unsigned char *data, size_t n, uint32_t seed)
@@ -543,7 +545,10 @@ static void test_many_small_records_are_one_read(void **state)
 	free_pair(&p);
 }
 
-/* --- ends ----------------------------------------------------------------------------------------- */
+/*
+ * --- ends
+ * -----------------------------------------------------------------------------------------
+ */
 
 static void expect_end(struct stream *s, const char *text)
 {
@@ -793,7 +798,9 @@ static void test_deadlines(void **state)
 	free_pair(&p);
 }
 
-/* --- handshakes that come to nothing ------------------------------------------------------------ */
+/*
+ * --- handshakes that come to nothing ------------------------------------------------------------
+ */
 
 static void fails(const void *data, size_t n, int64_t timeout, bool then_close, const char *text)
 {

@@ -19,7 +19,9 @@ struct tls_test_cert {
 
 #define TLS_OK(call) assert_int_equal(call, 0)
 
-/* Signed by issuer, or by itself. usage: GNUTLS_KP_TLS_WWW_CLIENT and the like; NULL: it is a CA. */
+/*
+ * Signed by issuer, or by itself. usage: GNUTLS_KP_TLS_WWW_CLIENT and the like; NULL: it is a CA.
+ */
 static inline void tls_test_cert_new(struct tls_test_cert *c, const char *name, const char *usage,
 	const struct tls_test_cert *issuer)
 {
