@@ -2,7 +2,7 @@
 /* slab: memory that one thread takes and another gives back. */
 #include "common/rand.h"
 #include "common/slab.h"
-#include "helper.h"
+#include "test/unit/helper.h"
 
 /* Each object is filled with a byte of its own, which must still be there when it is given back. */
 struct object {
