@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 
 #include "common/check.h"
+#include "common/sanitize.h"
 #include "common/xalloc.h"
 
 #define REGION_BUFFERS 256 /* 4 MiB: below what may become a huge page only by chance */
@@ -26,12 +27,7 @@ static char **free_list; /* guarded by lock; a stack */
 static size_t n_free;    /* guarded by lock */
 static size_t n_all;     /* guarded by lock; the room in free_list */
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) /* clang's way to say it */
-#define __SANITIZE_ADDRESS__ 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__)
+#if SANITIZE_ADDRESS
 /* Each one malloc's, so that the sanitizer sees its bounds and its end. */
 static const size_t pooled_size = 0;
 #else

@@ -19,6 +19,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/gothread_internal.h"
+#include "common/sanitize.h"
 #include "common/xalloc.h"
 
 /*
@@ -27,7 +28,7 @@
  * with its plug-ins, the TLS handshake) was measured, see docs/channels.md.
  * Less than the 2 MiB of a huge page, so that the kernel never backs it by one.
  */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || defined(DEBUG_LOCKS)
+#if SANITIZE_THREAD || SANITIZE_ADDRESS || defined(DEBUG_LOCKS)
 #define STACK_SIZE ((size_t)1024 * 1024)
 #else
 #define STACK_SIZE ((size_t)128 * 1024)

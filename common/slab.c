@@ -34,6 +34,7 @@
 #include <sys/mman.h>
 
 #include "common/check.h"
+#include "common/sanitize.h"
 #include "common/xalloc.h"
 
 /* Four classes for each doubling: 64, 80, 96, 112, 128, 160, ... SLAB_MAX. */
@@ -48,16 +49,7 @@
 #define BATCH_BYTES 8192
 #define BATCH_MAX 64
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) /* clang's way to say it */
-#define __SANITIZE_ADDRESS__ 1
-#endif
-#endif
-#ifdef __SANITIZE_ADDRESS__
-#define USE_MALLOC true
-#else
-#define USE_MALLOC false
-#endif
+#define USE_MALLOC SANITIZE_ADDRESS
 
 struct object {
 	struct object *next;

@@ -30,6 +30,7 @@
 #include "common/clock.h"
 #include "common/gothread.h"
 #include "common/lock.h"
+#include "common/sanitize.h"
 #include "common/xalloc.h"
 #include "nsqd/http.h"
 #include "nsqd/https.h"
@@ -38,7 +39,7 @@
 #include "protocol/tcp_server.h"
 
 /* Handlers keep little on the stack; sanitizers need several times that. */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if SANITIZE_THREAD || SANITIZE_ADDRESS
 #define STACK_SIZE ((size_t)1024 * 1024)
 #else
 #define STACK_SIZE ((size_t)192 * 1024)
