@@ -14,17 +14,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "protocol/listener.h"
-
-static struct tcp_listener listen_on(const char *addr)
-{
-	struct tcp_listener l;
-	struct err err = {0};
-
-	if (tcp_listen(&l, addr, &err) != 0)
-		fail_msg("%s: %s", addr, err.msg);
-	return l;
-}
+#include "test/unit/listen_test.h"
 
 static void expect_refused(const char *addr, const char *want)
 {
@@ -47,17 +37,6 @@ static bool have_v6(void)
 	return ok;
 }
 
-static int connect_v4(int port)
-{
-	struct sockaddr_in a = {.sin_family = AF_INET,
-		.sin_port = htons((uint16_t)port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
-	return fd;
-}
-
 static int connect_v6(int port)
 {
 	struct sockaddr_in6 a = {.sin6_family = AF_INET6,
@@ -65,16 +44,6 @@ static int connect_v6(int port)
 		.sin6_addr = IN6ADDR_LOOPBACK_INIT};
 	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
-	return fd;
-}
-
-static int connect_unix(const char *path)
-{
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	strcpy(a.sun_path, path);
 	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	return fd;
 }

@@ -5,32 +5,10 @@
 #include <errno.h>
 
 #include "protocol/stream_deflate.h"
-#include "test/unit/stream_mem.h"
+#include "test/unit/stream_test.h"
 
 #define CORRUPT "flate: corrupt input"
 #define CUT "unexpected EOF"
-
-static uint32_t seed = 1;
-
-static uint32_t dice(uint32_t n)
-{
-	seed = seed * 1664525u + 1013904223u;
-	return (uint32_t)(((uint64_t)seed * n) >> 32);
-}
-
-static const char *read_all(struct stream *s, size_t n, unsigned char *to, size_t max, size_t *len)
-{
-	static struct err err;
-	ssize_t got;
-
-	*len = 0;
-	do {
-		got = s->ops->read(s, to + *len, n < max - *len ? n : max - *len, 0, &err);
-		if (got > 0)
-			*len += (size_t)got;
-	} while (got > 0 && *len < max);
-	return got < 0 ? err.msg : "";
-}
 
 /* What reading these bytes gives; how they come must not matter. */
 static const char *decode(const void *in, size_t len, unsigned char *to, size_t max, size_t *n)
