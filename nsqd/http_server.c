@@ -5,12 +5,13 @@
  * accepts; libmicrohttpd has one that starts and joins the connections' threads
  * "http:ADDR", in which everything else here runs.
  *
- * Different from Go: libmicrohttpd parses the head of a request, and answers by
- * itself what it cannot parse; a connection is a thread, so their number is
- * limited, and at the limit the one that has been idle longest makes room (by
- * us: libmicrohttpd 0.9.75 deadlocks when it reaches a limit of its own); a
- * body that is too big is read to its end (within reason) before it is refused,
- * because closing on unread data would destroy the answer on its way.
+ * Different from Go: libmicrohttpd parses the head of a request (what is none is
+ * refused by http_refuse.c, where we get to know of it in time); a connection is a
+ * thread, so their number is limited, and at the limit the one that has been idle
+ * longest makes room (by us: libmicrohttpd 0.9.75 deadlocks when it reaches a
+ * limit of its own); a body that is too big is read to its end (within reason)
+ * before it is refused, because closing on unread data would destroy the answer
+ * on its way.
  */
 #include "nsqd/http_server.h"
 
@@ -33,6 +34,7 @@
 #include "common/sanitize.h"
 #include "common/xalloc.h"
 #include "nsqd/http.h"
+#include "nsqd/http_refuse.h"
 #include "nsqd/https.h"
 #include "nsqd/nsqd.h"
 #include "nsqd/tls_config.h"
@@ -108,10 +110,12 @@ struct conn {
 	struct http_server *server;  /* immutable */
 	int fd;                      /* immutable; libmicrohttpd's, open while we are in conns */
 	struct handshake *handshake; /* immutable; NULL: HTTP */
+	gnutls_session_t session;    /* immutable; NULL: HTTP */
 	char remote_addr[128];       /* immutable */
 	_Atomic int64_t last_active; /* monotonic */
 	_Atomic bool handling;       /* in a handler: makes no room */
 	bool adopted;                /* its thread has its name */
+	bool refused;                /* what came last was no request: nothing more is said */
 
 	struct strbuf uri;  /* the target as sent */
 	struct strbuf path; /* decoded */
@@ -122,10 +126,12 @@ struct conn {
 	int64_t limit;      /* of the body; -1: thrown away */
 	int64_t thrown_away;
 	enum http_route_result result;
-	bool bad_request;
 	struct http_match match;
 	struct http_request req;
 };
+
+/* The one whose connection this thread is, as soon as it has sent the first line of a request. */
+static _Thread_local struct conn *current;
 
 /* --- what handlers call -------------------------------------------------------------------- */
 
@@ -254,15 +260,6 @@ static enum MHD_Result respond_plain(struct conn *c, struct MHD_Connection *mc)
 	return queue_out(c, mc, req->status, &req->out, TEXT_PLAIN, false);
 }
 
-static enum MHD_Result respond_bad_request(struct conn *c, struct MHD_Connection *mc)
-{
-	static const char text[] = "400 Bad Request";
-	struct MHD_Response *r =
-		new_response(c, text, sizeof(text) - 1, MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, false);
-	add_header(r, "Connection", "close");
-	return queue(mc, MHD_HTTP_BAD_REQUEST, r);
-}
-
 static enum MHD_Result respond_tls_required(struct conn *c, struct MHD_Connection *mc)
 {
 	struct http_server *https = c->server->nsqd->https_server;
@@ -388,8 +385,6 @@ static enum MHD_Result finish_request(struct conn *c, struct MHD_Connection *mc)
 	c->counted = true;
 	if (c->server->tls_required && !c->server->tls)
 		return respond_tls_required(c, mc);
-	if (c->bad_request)
-		return respond_bad_request(c, mc);
 	switch (c->result) {
 	case HTTP_ROUTE_FOUND:
 		run_handler(c);
@@ -418,16 +413,32 @@ static int64_t content_length(struct MHD_Connection *mc)
 	return MHD_lookup_connection_value(mc, MHD_HEADER_KIND, "Transfer-Encoding") ? -1 : 0;
 }
 
+/* What came is no request; says so in net/http's words. */
+static void refuse_request(struct conn *c, const struct http_refusal *why)
+{
+	c->refused = true;
+	http_refuse(c->fd, c->session, why);
+	http_await_close(c->fd);
+}
+
+/* Is it a request? If not, it is refused. */
+static bool check_request(struct conn *c, struct MHD_Connection *mc, const char *version)
+{
+	const struct http_refusal *why =
+		url_parse_target(&c->req.target, c->uri.data, c->uri.len, &c->path)
+			? http_check_head(mc, c->method, version)
+			: &http_bad_request;
+	if (why)
+		refuse_request(c, why);
+	return !why;
+}
+
 /* Where the request goes, and how much of its body is wanted. */
 static void route_request(struct conn *c)
 {
 	struct http_request *req = &c->req;
 	req->method = http_method_parse(c->method);
 	c->limit = -1;
-	if (!url_parse_target(&req->target, c->uri.data, c->uri.len, &c->path)) {
-		c->bad_request = true;
-		return;
-	}
 	if (req->method == HTTP_OPTIONS && c->uri.len == 1 && c->uri.data[0] == '*') {
 		c->result = HTTP_ROUTE_ALLOW; /* net/http answers that itself, without Allow */
 		return;
@@ -458,7 +469,8 @@ static enum MHD_Result begin_request(
 		c->adopted = true;
 	}
 	if (atomic_load(&c->server->stopping) ||
-		(c->handshake && !handshake_succeeded(c->handshake)))
+		(c->handshake && !handshake_succeeded(c->handshake)) ||
+		!check_request(c, mc, version))
 		return MHD_NO;
 	route_request(c);
 	req->content_length = content_length(mc);
@@ -519,6 +531,9 @@ static void *handle_uri(void *cls, const char *uri, struct MHD_Connection *mc)
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(mc, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 	struct conn *c = info->socket_context;
+	current = c;
+	if (c->handshake)
+		handshake_asked(c->handshake);
 	strbuf_reset(&c->uri);
 	strbuf_adds(&c->uri, uri);
 	atomic_store_explicit(&c->last_active, clock_mono_ns(), memory_order_relaxed);
@@ -561,7 +576,6 @@ static void request_completed(
 	req->target = (struct url_target){0};
 	c->match = (struct http_match){0};
 	c->begun = false;
-	c->bad_request = false;
 	c->thrown_away = 0;
 	atomic_store(&c->handling, false);
 	if (!c->counted)
@@ -606,9 +620,9 @@ static void connection_started(struct http_server *s, struct MHD_Connection *mc,
 	c->req.nsqd = s->nsqd;
 	c->req.remote_addr = c->remote_addr;
 	if (s->tls) {
-		void *session = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_GNUTLS_SESSION)
-					->tls_session;
-		c->handshake = handshake_new(s->handshakes, session, c->fd, c->remote_addr);
+		c->session = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_GNUTLS_SESSION)
+				     ->tls_session;
+		c->handshake = handshake_new(s->handshakes, c->session, c->fd, c->remote_addr);
 	}
 	*socket_cls = c;
 	mutex_lock(&s->conns_lock);
@@ -688,6 +702,26 @@ static void handle_accepted(void *arg, int fd, const union address *addr)
 
 /* --- the server ------------------------------------------------------------------------------ */
 
+/*
+ * It is about to answer what it cannot parse. That is the last moment to do so in
+ * net/http's words, where we know whose thread this is. (On a plain connection we
+ * do not before the first line of the first request has been parsed.)
+ */
+static bool refuse_malformed(const char *fmt, va_list ap)
+{
+	static const char complaint[] = "Error processing request (HTTP response code is %u";
+	if (strncmp(fmt, complaint, sizeof(complaint) - 1) != 0)
+		return false;
+	const struct http_refusal *why = http_refusal_for(va_arg(ap, unsigned));
+	if (!current)
+		return handshake_refuse(why);
+	/* A body that is none: its handler may have begun. */
+	if (current->begun)
+		return false;
+	refuse_request(current, why);
+	return true;
+}
+
 static void log_mhd(void *cls, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 
 /* What libmicrohttpd has to say; net/http says such things at the same level. */
@@ -695,7 +729,13 @@ static void log_mhd(void *cls, const char *fmt, va_list ap)
 {
 	struct http_server *s = cls;
 	struct strbuf text = STRBUF_INIT;
-	if (handshake_complaint())
+	if (handshake_complaint() || (current && current->refused))
+		return;
+	va_list args;
+	va_copy(args, ap);
+	bool refused = refuse_malformed(fmt, args);
+	va_end(args);
+	if (refused)
 		return;
 	strbuf_vaddf(&text, fmt, ap);
 	while (text.len > 0 && text.data[text.len - 1] == '\n')

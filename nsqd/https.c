@@ -32,6 +32,7 @@
 #include "common/lg.h"
 #include "common/lock.h"
 #include "common/xalloc.h"
+#include "nsqd/http_refuse.h"
 
 #define HANDSHAKE_TIMEOUT_NS (5 * NSEC_PER_SEC)
 #define MAX_HANDSHAKE 65536 /* of one message, as with Go: what a peer may make us keep */
@@ -72,6 +73,9 @@ struct handshake {
 	bool verified; /* the client's certificate is as it must be */
 	bool finished; /* the client's last message has come */
 	bool reported;
+	bool asked;            /* a request has come, or what was none has been refused */
+	bool refused;          /* the latter */
+	bool said_bye;         /* our close-notify is on its way */
 	struct err verify_err; /* empty: none */
 };
 
@@ -162,6 +166,59 @@ static void remove_pending(struct handshake *h)
 	mutex_unlock(&h->server->lock);
 }
 
+/* --- those who ask for nothing that could be understood --------------------------------------- */
+
+/* Is the client still there, or has it (or our end) closed its side? Reads what it has sent. */
+static bool is_waiting(struct handshake *h)
+{
+	char buf[4096];
+	ssize_t n = gnutls_record_recv(h->session, buf, sizeof(buf));
+	return n > 0 || n == GNUTLS_E_AGAIN;
+}
+
+static void refuse(struct handshake *h, const struct http_refusal *why)
+{
+	h->asked = h->refused = true;
+	http_refuse(h->fd, h->session, why);
+	http_await_close(h->fd);
+}
+
+/*
+ * An alert is due; in place of being sent. That is how we learn that libmicrohttpd
+ * closes without a word, as it does when a request has no spaces in its first line.
+ */
+static int on_alert(gnutls_session_t session, gnutls_record_encryption_level_t encryption,
+	gnutls_alert_level_t level, gnutls_alert_description_t alert)
+{
+	struct handshake *h = gnutls_session_get_ptr(session);
+	(void)encryption;
+	if (alert == GNUTLS_A_CLOSE_NOTIFY && !h->asked && is_waiting(h))
+		refuse(h, &http_bad_request); /* comes back here */
+	if (alert == GNUTLS_A_CLOSE_NOTIFY && h->said_bye)
+		return 0;
+	gnutls_alert_set_read_function(session, NULL);
+	int rc = gnutls_alert_send(session, level, alert);
+	gnutls_alert_set_read_function(session, on_alert);
+	h->said_bye = rc == 0 && alert == GNUTLS_A_CLOSE_NOTIFY;
+	return rc;
+}
+
+void handshake_asked(struct handshake *h)
+{
+	h->asked = true;
+}
+
+bool handshake_refuse(const struct http_refusal *why)
+{
+	struct handshake *h = current;
+	if (!h || !h->finished || h->asked)
+		return false;
+	refuse(h, why);
+	return true;
+}
+
+/* --- the end of a handshake ------------------------------------------------------------------- */
+
 /*
  * The client's Finished has come: that of ours may still follow, but there is nothing to wait for.
  */
@@ -174,6 +231,7 @@ static int on_finished(gnutls_session_t session, unsigned type, unsigned when, u
 	(void)msg;
 	if (incoming && !h->finished) {
 		h->finished = true;
+		gnutls_alert_set_read_function(session, on_alert);
 		remove_pending(h);
 	}
 	return 0;
@@ -241,7 +299,7 @@ bool handshake_complaint(void)
 {
 	struct handshake *h = current;
 	if (!h || h->finished)
-		return false;
+		return h && h->refused;
 	if (!h->reported)
 		fail(h);
 	h->reported = true;

@@ -15,6 +15,7 @@
 #include "protocol/stream_tls.h"
 
 struct lg;
+struct http_refusal;
 struct handshake;  /* of one connection */
 struct handshakes; /* of one server: those under way, and who ends them when they take too long */
 
@@ -47,8 +48,20 @@ bool handshake_succeeded(const struct handshake *h);
 /*
  * libmicrohttpd has something to say, in the calling thread. If that is because
  * this thread's handshake has failed, the client and the log are told so (as
- * net/http does), and the result is true: nothing else is to be logged.
+ * net/http does), and the result is true: nothing else is to be logged. Likewise
+ * true, if its connection has been refused.
  */
 bool handshake_complaint(void);
+/*
+ * A request has come. A connection that libmicrohttpd closes before that has sent
+ * something else, and is answered 400. The connection's thread.
+ */
+void handshake_asked(struct handshake *h);
+/*
+ * The calling thread's connection has sent what is no request, and is told so.
+ * False: it has sent one before, or the thread is of no such connection. Blocks
+ * for half a second at most.
+ */
+bool handshake_refuse(const struct http_refusal *why);
 
 #endif

@@ -27,14 +27,18 @@ class Stock(Nsqd):
         return [os.path.abspath(os.environ['STOCK'])] + super().command()[1:]
 
 
-@pytest.fixture(scope='module')
-def pair(tmp_path_factory):
+def need_stock():
     if not os.access(os.environ.get('STOCK', ''), os.X_OK):
         message = ('no stock nsqd 1.3.0 to compare with: `make stock` builds '
                    'one, or STOCK names one')
         if os.environ.get('CI') == 'true':
             pytest.fail(message)
         pytest.skip(message)
+
+
+@pytest.fixture(scope='module')
+def pair(tmp_path_factory):
+    need_stock()
     both = [kind(str(tmp_path_factory.mktemp(name)), FLAGS).start()
             for kind, name in ((Stock, 'stock'), (Nsqd, 'ours'))]
     yield both

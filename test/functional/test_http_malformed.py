@@ -1,0 +1,126 @@
+"""What is no HTTP request is refused in stock's words, byte by byte, over TLS
+and without it. STOCK names stock's nsqd 1.3.0."""
+
+import socket
+
+import pytest
+
+from certs import *  # pylint: disable=wildcard-import,unused-wildcard-import
+from nsq import DEADLINE, Nsqd
+from test_http_side_by_side import Stock, need_stock
+from test_https import https_port
+from test_tls import context, flags
+
+
+@pytest.fixture(scope='module')
+def pair(tmp_path_factory, server_cert):
+    need_stock()
+    both = [kind(str(tmp_path_factory.mktemp(name)), flags(server_cert)).start()
+            for kind, name in ((Stock, 'stock'), (Nsqd, 'ours'))]
+    yield both
+    for daemon in both:
+        daemon.close()
+
+
+def dial(daemon, tls):
+    port = https_port(daemon) if tls else daemon.http_port
+    s = socket.create_connection(('127.0.0.1', port), DEADLINE)
+    # An end without a close-notify is an error.
+    return context().wrap_socket(s, suppress_ragged_eofs=False) if tls else s
+
+
+def answer(daemon, tls, raw):
+    """Everything until the daemon closes."""
+    with dial(daemon, tls) as s:
+        s.sendall(raw)
+        return b''.join(iter(lambda: s.recv(65536), b''))
+
+
+def head(*lines):
+    return b'\r\n'.join(lines) + b'\r\n\r\n'
+
+
+PING = b'GET /ping HTTP/1.1'
+
+# No first line of a request.
+LINES = [
+    b'garbage\r\n\r\n', b'GET\r\n', b'GET\r\n\r\n', b' GET /ping HTTP/1.1\r\n\r\n',
+    b'GET /\r\n\r\n', b'GET / HTTP/9.9\r\n\r\n',
+    b'GET /ping HTTP/2.0\r\n\r\n', b'GET /ping HTTP/0.9\r\n\r\n',
+    b'GET /ping XTTP/1.1\r\n\r\n', b'GET /ping http/1.1\r\n\r\n',
+    b'GET /ping HTTP/1.1 \r\n\r\n']
+
+# A first line, but no request.
+HEADS = [
+    head(PING), head(PING, b'Host: a', b'Host: b'), head(PING, b'Host: a b'),
+    head(PING, b'Host: x\1'), head(PING, b'Host: x', b'A: \1'),
+    head(PING, b'Host: x', b'A'), head(PING, b': a'),
+    head(PING, b'Host: x', b'A B: c'), head(PING, b' Host: x'),
+    head(PING, b'Host : x'), head(PING, b'Host: x', b'A(: b'),
+    head(b'G(T /ping HTTP/1.1', b'Host: x'), head(b'G@T / HTTP/1.1', b'Host: x'),
+    head(b'GET /p ing HTTP/1.1', b'Host: x'), head(b'GET ping HTTP/1.1', b'Host: x'),
+    head(b'GET /%zz HTTP/1.1', b'Host: x'), head(b'GET /\x7f HTTP/1.1', b'Host: x'),
+    head(PING, b'Host: x', b'Content-Length: -1'),
+    head(PING, b'Host: x', b'Content-Length: x'),
+    head(PING, b'Host: x', b'Content-Length: 99999999999999999999'),
+    head(PING, b'Host: x', b'Content-Length: 1', b'Content-Length: 2') + b'ab',
+    head(PING, b'Host: x', b'Transfer-Encoding: foo')]
+
+
+@pytest.mark.parametrize('raw', LINES + HEADS, ids=lambda raw: repr(raw[:60]))
+def test_refused_over_tls(pair, raw):
+    stock, ours = (answer(daemon, True, raw) for daemon in pair)
+    assert ours == stock
+    assert ours.startswith(b'HTTP/1.1 ')
+
+
+@pytest.mark.parametrize('raw', HEADS, ids=lambda raw: repr(raw[:60]))
+def test_refused(pair, raw):
+    stock, ours = (answer(daemon, False, raw) for daemon in pair)
+    assert ours == stock
+
+
+@pytest.mark.parametrize('raw', [PING + b'\r\nHost: x\r\nA: ', b'GET /'], ids=repr)
+def test_too_long(pair, raw):
+    """(Stock takes 1 MiB before it says the same.)"""
+    status = b'431 Request Header Fields Too Large'
+    assert answer(pair[1], True, raw + b'x' * 40000) == (
+        b'HTTP/1.1 ' + status + b'\r\nContent-Type: text/plain; charset=utf-8\r\n'
+        b'Connection: close\r\n\r\n' + status)
+
+
+@pytest.mark.parametrize('tls', [True, False], ids=['https', 'http'])
+def test_refused_after_others(pair, tls):
+    """The second request on a connection."""
+    ping = head(PING, b'Host: x')
+    ends = []
+    for daemon in pair:
+        all_of_it = answer(daemon, tls, ping + head(PING, b'Host: a', b'Host: b'))
+        assert all_of_it.startswith(b'HTTP/1.1 200 OK\r\n')
+        ends.append(all_of_it[all_of_it.index(b'OK', 20):])
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize('tls', [True, False], ids=['https', 'http'])
+def test_who_says_nothing_is_told_nothing(pair, tls):
+    for daemon in pair:
+        with dial(daemon, tls) as s:
+            if tls:
+                s.unwrap()
+            else:
+                s.shutdown(socket.SHUT_WR)
+                assert s.recv(100) == b''
+
+
+def test_refusals_are_not_logged(pair):
+    """As with stock: whoever scans ports shall not fill the log."""
+    before = [daemon.log() for daemon in pair]
+    for raw in LINES[:2] + HEADS[:2]:
+        for daemon in pair:
+            answer(daemon, True, raw)
+    # The log of what comes after is there, so that of what was before is, too.
+    for daemon, log in zip(pair, before):
+        daemon.get('/nosuch')
+        daemon.wait_log('404 GET /nosuch')
+        assert [line for line in daemon.log()[len(log):].splitlines()
+                if '404 GET' not in line] == []
