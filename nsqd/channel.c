@@ -582,10 +582,17 @@ static size_t flush_messages(struct channel *c, struct message **msgs, size_t n)
 	return n - stored;
 }
 
-static size_t flush_pqueue(struct channel *c, struct in_flight_pqueue *q)
+/* msgs is room for FLUSH_BATCH. */
+static size_t flush_pqueue(struct channel *c, struct in_flight_pqueue *q, struct message **msgs)
 {
-	size_t lost = flush_messages(c, q->heap, q->len);
-	q->len = 0; /* the references are gone already */
+	size_t lost = 0;
+	while (q->len > 0) {
+		size_t n = 0;
+		while (n < FLUSH_BATCH &&
+			(msgs[n] = in_flight_pqueue_peek_and_shift(q, INT64_MAX)) != NULL)
+			n++;
+		lost += flush_messages(c, msgs, n);
+	}
 	in_flight_pqueue_clear(q);
 	return lost;
 }
@@ -625,13 +632,13 @@ static void flush(struct channel *c)
 	while (c->memory_msg_chan &&
 		(n = chan_try_recv_n(c->memory_msg_chan, msgs, FLUSH_BATCH, NULL)) > 0)
 		lost += flush_messages(c, msgs, n);
-	free(msgs);
 	mutex_lock(&c->in_flight_lock);
-	lost += flush_pqueue(c, &c->in_flight);
+	lost += flush_pqueue(c, &c->in_flight, msgs);
 	mutex_unlock(&c->in_flight_lock);
 	mutex_lock(&c->deferred_lock);
-	lost += flush_pqueue(c, &c->deferred);
+	lost += flush_pqueue(c, &c->deferred, msgs);
 	mutex_unlock(&c->deferred_lock);
+	free(msgs);
 	if (lost > 0)
 		nsqd_logf(c->nsqd, LG_ERROR, "CHANNEL(%s): %zu messages could not be flushed",
 			c->name, lost);

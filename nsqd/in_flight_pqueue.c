@@ -4,6 +4,15 @@
  * nsqd/in_flight_pqueue.go and internal/pqueue, and the two maps beside them in
  * nsqd/channel.go. Runs under the lock of the channel's queue that it is.
  *
+ * Note on runs. A message is put in flight with now + timeout, so it is due
+ * after the one before it, unless their timeouts differ. Hence messages form
+ * runs, lists in which none is due before its predecessor, and the heap is one
+ * of runs, by the first of each. Who is not due before the last that came joins
+ * its run; else it begins one. With one timeout for all there is one run, and a
+ * FIN, which nearly always comes long before the deadline, unlinks its message
+ * from a list, where each step through a heap of messages would touch another
+ * message. At worst each message is a run of its own, and the heap is stock's.
+ *
  * Differences: heap and map change in one step, so that a FIN cannot come
  * between them; two messages of one id (which only a damaged or copied data
  * directory can bring) live side by side, where stock loses track of one.
@@ -62,22 +71,28 @@ static void table_remove(struct in_flight_pqueue *q, struct message *m)
 	m->hash_next = NULL;
 }
 
-/* Makes the table n buckets wide and files everything in the heap anew. */
+/* Makes the table n buckets wide and files everything in it anew. */
 static void table_resize(struct in_flight_pqueue *q, size_t n)
 {
-	free(q->table);
+	struct message **old = q->table;
+	size_t n_old = q->n_buckets;
 	q->table = xcalloc(n, sizeof(*q->table));
 	q->n_buckets = n;
-	for (size_t i = 0; i < q->len; i++)
-		table_insert(q, q->heap[i]);
+	for (size_t i = 0; i < n_old; i++) {
+		for (struct message *m = old[i], *next; m; m = next) {
+			next = m->hash_next;
+			table_insert(q, m);
+		}
+	}
+	free(old);
 }
 
-/* --- the heap ------------------------------------------------------------------------------- */
+/* --- the heap of runs ----------------------------------------------------------------------- */
 
-static void place(struct in_flight_pqueue *q, size_t i, struct message *m)
+static void place(struct in_flight_pqueue *q, size_t i, struct message *first)
 {
-	q->heap[i] = m;
-	m->index = i;
+	q->heap[i] = first;
+	first->index = (uint32_t)i;
 }
 
 static void up(struct in_flight_pqueue *q, size_t i)
@@ -98,9 +113,9 @@ static void down(struct in_flight_pqueue *q, size_t i)
 	struct message *m = q->heap[i];
 	for (;;) {
 		size_t child = 2 * i + 1;
-		if (child >= q->len)
+		if (child >= q->n_runs)
 			break;
-		if (child + 1 < q->len && q->heap[child + 1]->pri < q->heap[child]->pri)
+		if (child + 1 < q->n_runs && q->heap[child + 1]->pri < q->heap[child]->pri)
 			child++;
 		if (q->heap[child]->pri >= m->pri)
 			break;
@@ -110,24 +125,73 @@ static void down(struct in_flight_pqueue *q, size_t i)
 	place(q, i, m);
 }
 
-/* Room for one more; heap and table grow together, so that buckets stay short. */
-static void grow(struct in_flight_pqueue *q)
+static void heap_resize(struct in_flight_pqueue *q, size_t cap)
 {
-	if (q->len < q->cap)
-		return;
-	q->cap = q->cap ? 2 * q->cap : MIN_CAP;
-	q->heap = xreallocarray(q->heap, q->cap, sizeof(*q->heap));
-	table_resize(q, q->cap);
+	CHECK(cap <= UINT32_MAX);
+	q->cap = cap;
+	q->heap = xreallocarray(q->heap, cap, sizeof(*q->heap));
 }
 
-/* Gives memory back once three quarters are unused: a burst must not cost for ever. */
-static void shrink(struct in_flight_pqueue *q)
+static void heap_push(struct in_flight_pqueue *q, struct message *first)
 {
-	if (q->cap <= MIN_CAP || q->len > q->cap / 4)
+	if (q->n_runs == q->cap)
+		heap_resize(q, q->cap ? 2 * q->cap : MIN_CAP);
+	q->heap[q->n_runs] = first;
+	up(q, q->n_runs++);
+}
+
+static void heap_remove(struct in_flight_pqueue *q, size_t i)
+{
+	struct message *last = q->heap[--q->n_runs];
+	if (i < q->n_runs) {
+		place(q, i, last);
+		down(q, i);
+		if (last->index == i)
+			up(q, i);
+	}
+	/* Memory goes back once three quarters are unused: a burst must not cost for ever. */
+	if (q->cap > MIN_CAP && q->n_runs <= q->cap / 4)
+		heap_resize(q, q->cap / 2);
+}
+
+/* --- the runs ------------------------------------------------------------------------------- */
+
+/* Puts m at the end of the run that the last message is the end of, or begins another. */
+static void run_push(struct in_flight_pqueue *q, struct message *m)
+{
+	struct message *last = q->last;
+	m->run_next = NULL;
+	if (last && last->pri <= m->pri) {
+		m->run_prev = last;
+		last->run_next = m;
+	} else {
+		m->run_prev = NULL;
+		heap_push(q, m);
+	}
+	q->last = m;
+}
+
+/* Does not look at the pri of m, which may have changed. */
+static void run_remove(struct in_flight_pqueue *q, struct message *m)
+{
+	struct message *prev = m->run_prev, *next = m->run_next;
+	if (q->last == m)
+		q->last = prev;
+	if (next)
+		next->run_prev = prev;
+	if (prev) {
+		CHECK(prev->run_next == m);
+		prev->run_next = next;
 		return;
-	q->cap /= 2;
-	q->heap = xreallocarray(q->heap, q->cap, sizeof(*q->heap));
-	table_resize(q, q->cap);
+	}
+	CHECK(m->index < q->n_runs && q->heap[m->index] == m);
+	if (next) {
+		/* It is due later than the one before it: its run may have to step back. */
+		place(q, m->index, next);
+		down(q, m->index);
+	} else {
+		heap_remove(q, m->index);
+	}
 }
 
 /* --- the interface -------------------------------------------------------------------------- */
@@ -139,8 +203,12 @@ void in_flight_pqueue_init(struct in_flight_pqueue *q)
 
 void in_flight_pqueue_clear(struct in_flight_pqueue *q)
 {
-	for (size_t i = 0; i < q->len; i++)
-		message_unref(q->heap[i]);
+	for (size_t i = 0; i < q->n_runs; i++) {
+		for (struct message *m = q->heap[i], *next; m; m = next) {
+			next = m->run_next;
+			message_unref(m);
+		}
+	}
 	free(q->heap);
 	free(q->table);
 	in_flight_pqueue_init(q);
@@ -148,9 +216,10 @@ void in_flight_pqueue_clear(struct in_flight_pqueue *q)
 
 void in_flight_pqueue_push(struct in_flight_pqueue *q, struct message *m)
 {
-	grow(q);
-	q->heap[q->len] = m;
-	up(q, q->len++);
+	if (q->len == q->n_buckets)
+		table_resize(q, q->n_buckets ? 2 * q->n_buckets : MIN_CAP);
+	q->len++;
+	run_push(q, m);
 	table_insert(q, m);
 }
 
@@ -166,28 +235,22 @@ struct message *in_flight_pqueue_find(const struct in_flight_pqueue *q, struct m
 
 void in_flight_pqueue_remove(struct in_flight_pqueue *q, struct message *m)
 {
-	CHECK(m->index < q->len && q->heap[m->index] == m);
-	size_t i = m->index;
-	struct message *last = q->heap[--q->len];
-	if (last != m) {
-		place(q, i, last);
-		in_flight_pqueue_fix(q, last);
-	}
+	q->len--;
+	run_remove(q, m);
 	table_remove(q, m);
-	shrink(q);
+	if (q->n_buckets > MIN_CAP && q->len <= q->n_buckets / 4)
+		table_resize(q, q->n_buckets / 2);
 }
 
 void in_flight_pqueue_fix(struct in_flight_pqueue *q, struct message *m)
 {
-	size_t i = m->index;
-	down(q, i);
-	if (m->index == i)
-		up(q, i);
+	run_remove(q, m);
+	run_push(q, m);
 }
 
 struct message *in_flight_pqueue_peek_and_shift(struct in_flight_pqueue *q, int64_t max)
 {
-	if (q->len == 0 || q->heap[0]->pri > max)
+	if (in_flight_pqueue_next(q) > max || q->len == 0)
 		return NULL;
 	struct message *m = q->heap[0];
 	in_flight_pqueue_remove(q, m);
@@ -196,5 +259,5 @@ struct message *in_flight_pqueue_peek_and_shift(struct in_flight_pqueue *q, int6
 
 int64_t in_flight_pqueue_next(const struct in_flight_pqueue *q)
 {
-	return q->len ? q->heap[0]->pri : INT64_MAX;
+	return q->n_runs ? q->heap[0]->pri : INT64_MAX;
 }

@@ -3,7 +3,7 @@
  * The messages that wait for a deadline, found by deadline and by id: a heap by
  * pri (nsqd/in_flight_pqueue.go, internal/pqueue) and the map beside it that Go
  * keeps in Channel (inFlightMessages, deferredMessages). One type serves both
- * of a channel's queues. The heap holds one reference to each message.
+ * of a channel's queues. The queue holds one reference to each message.
  *
  * Deadlines are on the monotonic clock: a step of the wall clock (which stock
  * follows) neither redelivers early nor late.
@@ -19,11 +19,13 @@
 #include "nsqd/message.h"
 
 struct in_flight_pqueue {
-	struct message **heap; /* by pri; heap[i]->index == i */
-	size_t len;
-	size_t cap;
+	size_t len;            /* messages */
+	struct message **heap; /* the first of each run, by pri; heap[i]->index == i */
+	size_t n_runs;
+	size_t cap;             /* of heap */
+	struct message *last;   /* the end of the run that the next one may join; or NULL */
 	struct message **table; /* buckets by id, chained by hash_next */
-	size_t n_buckets;       /* a power of two, or 0 */
+	size_t n_buckets;       /* a power of two, not below len; or 0 */
 };
 
 void in_flight_pqueue_init(struct in_flight_pqueue *q);

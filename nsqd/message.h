@@ -31,6 +31,7 @@ struct message {
 	struct message_id id;      /* immutable */
 	_Atomic uint16_t refs;     /* the owning queue, and a pump that still writes it */
 	uint16_t attempts;         /* owner only; the pump that delivers it counts up */
+	uint32_t index;            /* in_flight_pqueue: place in the heap, if first of its run */
 	int64_t timestamp;         /* immutable; wall clock, ns */
 	struct message_body *body; /* immutable; one reference */
 	int64_t deferred_ns;       /* immutable once put; DPUB's delay, 0 for none */
@@ -38,9 +39,10 @@ struct message {
 	/* For in-flight and deferred handling; guarded by the lock of the queue that it is in. */
 	int64_t delivery_ns;       /* monotonic clock, when it was handed out */
 	int64_t client_id;         /* to whom */
-	int64_t pri;               /* deadline on the monotonic clock: the order of the heap */
-	size_t index;              /* place in the heap */
+	int64_t pri;               /* deadline on the monotonic clock: the order of the queue */
 	struct message *hash_next; /* next in its bucket of the id table */
+	struct message *run_prev;  /* neighbours in its run (see in_flight_pqueue.c), or NULL */
+	struct message *run_next;
 };
 
 /*

@@ -21,22 +21,37 @@ static struct message *new_message(uint64_t id, int64_t pri)
 	return m;
 }
 
+/* Its links agree, and nothing is due before its predecessor. Returns its length. */
+static size_t expect_sound_run(const struct in_flight_pqueue *q, const struct message *first)
+{
+	size_t n = 1;
+
+	assert_null(first->run_prev);
+	for (const struct message *m = first; m->run_next; m = m->run_next) {
+		assert_ptr_equal(m->run_next->run_prev, m);
+		assert_true(m->pri <= m->run_next->pri);
+		assert_ptr_not_equal(m, q->last);
+		n++;
+	}
+	return n;
+}
+
 static void expect_sound(const struct in_flight_pqueue *q)
 {
-	size_t filed = 0;
+	size_t filed = 0, in_runs = 0;
 
-	assert_true(q->len <= q->cap);
-	for (size_t i = 0; i < q->len; i++) {
+	assert_true(q->n_runs <= q->cap && q->len <= q->n_buckets);
+	for (size_t i = 0; i < q->n_runs; i++) {
 		assert_int_equal(q->heap[i]->index, i);
 		if (i > 0)
 			assert_true(q->heap[(i - 1) / 2]->pri <= q->heap[i]->pri);
+		in_runs += expect_sound_run(q, q->heap[i]);
 	}
 	for (size_t b = 0; b < q->n_buckets; b++)
-		for (const struct message *m = q->table[b]; m; m = m->hash_next) {
-			assert_ptr_equal(q->heap[m->index], m);
+		for (const struct message *m = q->table[b]; m; m = m->hash_next)
 			filed++;
-		}
 	assert_int_equal(filed, q->len);
+	assert_int_equal(in_runs, q->len);
 }
 
 static void test_priority_queue(void **state)
@@ -188,8 +203,9 @@ static void test_a_burst_gives_its_memory_back(void **state)
 	(void)state;
 	in_flight_pqueue_init(&q);
 	for (uint64_t i = 0; i < 10000; i++)
-		in_flight_pqueue_push(&q, new_message(i, (int64_t)i));
+		in_flight_pqueue_push(&q, new_message(i, -(int64_t)i));
 	assert_true(q.cap >= 10000 && q.cap < 20000 && q.n_buckets >= 10000);
+	assert_int_equal(q.n_runs, 10000);
 	while ((m = in_flight_pqueue_peek_and_shift(&q, INT64_MAX)))
 		message_unref(m);
 	assert_true(q.cap <= 16 && q.n_buckets <= 16);
@@ -215,6 +231,117 @@ static void test_buckets_stay_short_for_ids_that_follow_each_other(void **state)
 	}
 	/* Dice would give about 7. */
 	assert_true(longest <= 16);
+	in_flight_pqueue_clear(&q);
+}
+
+/* --- runs ------------------------------------------------------------------------------------ */
+
+static void expect_shifts(struct in_flight_pqueue *q, struct message *wanted)
+{
+	struct message *m = in_flight_pqueue_peek_and_shift(q, INT64_MAX);
+
+	assert_ptr_equal(m, wanted);
+	message_unref(m);
+	expect_sound(q);
+}
+
+static void test_one_timeout_makes_one_run(void **state)
+{
+	struct in_flight_pqueue q;
+	struct message *all[1000];
+
+	(void)state;
+	in_flight_pqueue_init(&q);
+	/* Batches, each of one deadline. */
+	for (uint64_t i = 0; i < 1000; i++)
+		in_flight_pqueue_push(&q, all[i] = new_message(i, (int64_t)i / 100));
+	assert_int_equal(q.n_runs, 1);
+	/* From the middle, the front and the end. */
+	for (uint64_t i = 0; i < 1000; i++)
+		if (i % 7 < 3) {
+			in_flight_pqueue_remove(&q, all[i]);
+			message_unref(all[i]);
+		}
+	expect_sound(&q);
+	assert_int_equal(q.n_runs, 1);
+	/* Those of one deadline leave in the order in which they came. */
+	for (uint64_t i = 0; i < 1000; i++)
+		if (i % 7 >= 3)
+			expect_shifts(&q, all[i]);
+	assert_int_equal(q.len, 0);
+	assert_int_equal(q.n_runs, 0);
+	in_flight_pqueue_clear(&q);
+}
+
+static void test_a_shorter_timeout_begins_a_run(void **state)
+{
+	struct in_flight_pqueue q;
+	struct message *a = new_message(1, 60), *b = new_message(2, 30), *c = new_message(3, 61);
+
+	(void)state;
+	in_flight_pqueue_init(&q);
+	in_flight_pqueue_push(&q, a);
+	in_flight_pqueue_push(&q, b);
+	in_flight_pqueue_push(&q, c); /* behind b: that was the last */
+	assert_int_equal(q.n_runs, 2);
+	assert_ptr_equal(b->run_next, c);
+	assert_int_equal(in_flight_pqueue_next(&q), 30);
+	expect_shifts(&q, b);
+	assert_int_equal(in_flight_pqueue_next(&q), 60);
+	expect_shifts(&q, a);
+	expect_shifts(&q, c);
+	in_flight_pqueue_clear(&q);
+}
+
+static void test_the_end_of_a_run_may_leave(void **state)
+{
+	struct in_flight_pqueue q;
+	struct message *a = new_message(1, 10), *b = new_message(2, 20), *c = new_message(3, 15);
+
+	(void)state;
+	in_flight_pqueue_init(&q);
+	in_flight_pqueue_push(&q, a);
+	in_flight_pqueue_push(&q, b);
+	in_flight_pqueue_remove(&q, b);
+	message_unref(b);
+	expect_sound(&q);
+	in_flight_pqueue_push(&q, c); /* behind a, the end again */
+	assert_int_equal(q.n_runs, 1);
+	in_flight_pqueue_remove(&q, c);
+	message_unref(c);
+	in_flight_pqueue_remove(&q, a);
+	message_unref(a);
+	expect_sound(&q);
+	assert_null(q.last);
+	in_flight_pqueue_push(&q, c = new_message(4, 5));
+	expect_shifts(&q, c);
+	in_flight_pqueue_clear(&q);
+}
+
+static void test_a_touch_moves_a_message_to_its_new_place(void **state)
+{
+	struct in_flight_pqueue q;
+	struct message *m[4];
+
+	(void)state;
+	in_flight_pqueue_init(&q);
+	for (uint64_t i = 0; i < 4; i++)
+		in_flight_pqueue_push(&q, m[i] = new_message(i, 10 * (int64_t)i));
+	m[0]->pri = 35; /* the first: behind the last */
+	in_flight_pqueue_fix(&q, m[0]);
+	expect_sound(&q);
+	assert_int_equal(q.n_runs, 1);
+	m[2]->pri = 12; /* to an earlier time: a run of its own */
+	in_flight_pqueue_fix(&q, m[2]);
+	expect_sound(&q);
+	m[2]->pri = 14; /* which the last one may go on with */
+	in_flight_pqueue_fix(&q, m[2]);
+	expect_sound(&q);
+	assert_int_equal(q.n_runs, 2);
+	expect_shifts(&q, m[1]);
+	expect_shifts(&q, m[2]);
+	expect_shifts(&q, m[3]);
+	expect_shifts(&q, m[0]);
 	in_flight_pqueue_clear(&q);
 }
 
@@ -255,35 +382,71 @@ static bool model_has(const struct model *model, struct message_id id)
 	return false;
 }
 
+static struct message *model_any(const struct model *model)
+{
+	return model->v[rand_below((uint32_t)model->n)];
+}
+
+static void both_push(struct in_flight_pqueue *q, struct model *model, int64_t pri)
+{
+	/* Few ids, so that they repeat. */
+	struct message *m = new_message(rand_below(300), pri);
+
+	model->v[model->n++] = m;
+	in_flight_pqueue_push(q, m);
+}
+
+static void both_remove(struct in_flight_pqueue *q, struct model *model, struct message *m)
+{
+	in_flight_pqueue_remove(q, m);
+	model_drop(model, m);
+	message_unref(m);
+}
+
+/* False: nothing is due. */
+static bool both_shift(struct in_flight_pqueue *q, struct model *model, int64_t max)
+{
+	int64_t min = model_min(model);
+	struct message *m = in_flight_pqueue_peek_and_shift(q, max);
+
+	assert_int_equal(m != NULL, min <= max);
+	if (!m)
+		return false;
+	assert_int_equal(m->pri, min);
+	model_drop(model, m);
+	message_unref(m);
+	return true;
+}
+
+static void expect_same(const struct in_flight_pqueue *q, const struct model *model)
+{
+	struct message *wanted = new_message(rand_below(300), 0), *found;
+
+	assert_int_equal(q->len, model->n);
+	assert_true(in_flight_pqueue_next(q) == model_min(model));
+	found = in_flight_pqueue_find(q, wanted->id);
+	assert_int_equal(found != NULL, model_has(model, wanted->id));
+	if (found)
+		assert_memory_equal(found->id.hex, wanted->id.hex, MSG_ID_LENGTH);
+	message_unref(wanted);
+}
+
 static void random_step(struct in_flight_pqueue *q, struct model *model, uint32_t push_percent)
 {
 	uint32_t dice = rand_below(100);
-	struct message *m;
 
 	if (dice < push_percent && model->n < MODEL_MAX) {
-		/* Few ids and few deadlines, so that both repeat. */
-		m = new_message(rand_below(300), rand_below(50));
-		model->v[model->n++] = m;
-		in_flight_pqueue_push(q, m);
+		/* Few deadlines, so that they repeat. */
+		both_push(q, model, rand_below(50));
 	} else if (dice < 60 + push_percent / 3 && model->n > 0) {
-		m = model->v[rand_below((uint32_t)model->n)];
+		struct message *m = model_any(model);
+
 		m->pri = rand_below(50);
 		in_flight_pqueue_fix(q, m);
 	} else if (dice < 80 && model->n > 0) {
-		m = model->v[rand_below((uint32_t)model->n)];
-		in_flight_pqueue_remove(q, m);
-		model_drop(model, m);
-		message_unref(m);
+		both_remove(q, model, model_any(model));
 	} else {
-		int64_t max = rand_below(50), min = model_min(model);
-
-		m = in_flight_pqueue_peek_and_shift(q, max);
-		assert_int_equal(m != NULL, min <= max);
-		if (m) {
-			assert_int_equal(m->pri, min);
-			model_drop(model, m);
-			message_unref(m);
-		}
+		both_shift(q, model, rand_below(50));
 	}
 }
 
@@ -295,17 +458,50 @@ static void test_it_behaves_as_a_plain_list_would(void **state)
 	(void)state;
 	in_flight_pqueue_init(&q);
 	for (int i = 0; i < ROUNDS(20000); i++) {
-		struct message *wanted = new_message(rand_below(300), 0), *found;
-
 		/* In turn it grows and shrinks. */
 		random_step(&q, &model, i / 1000 % 2 ? 15 : 70);
-		assert_int_equal(q.len, model.n);
-		assert_int_equal(in_flight_pqueue_next(&q), model_min(&model));
-		found = in_flight_pqueue_find(&q, wanted->id);
-		assert_int_equal(found != NULL, model_has(&model, wanted->id));
-		if (found)
-			assert_memory_equal(found->id.hex, wanted->id.hex, MSG_ID_LENGTH);
-		message_unref(wanted);
+		expect_same(&q, &model);
+		if (i % 50 == 0)
+			expect_sound(&q);
+	}
+	in_flight_pqueue_clear(&q);
+}
+
+/* What a channel does, with time going on: runs get long, and few. */
+static void step_of_a_channel(struct in_flight_pqueue *q, struct model *model, int64_t now)
+{
+	static const int64_t timeouts[] = {60, 60, 60, 30, 90};
+	int64_t timeout = timeouts[rand_below(5)];
+	uint32_t dice = rand_below(100);
+
+	if (dice < 10) {
+		for (size_t n = rand_below(128); n > 0 && model->n < MODEL_MAX; n--)
+			both_push(q, model, now + timeout); /* a batch for a consumer */
+	} else if (dice < 90 && model->n > 0) {
+		/* FINs, half of them in the order of delivery. */
+		for (size_t n = rand_below(12); n > 0 && model->n > 0; n--)
+			both_remove(q, model, dice < 50 ? q->heap[0] : model_any(model));
+	} else if (dice < 95 && model->n > 0) {
+		struct message *m = model_any(model);
+
+		m->pri = now + timeout;
+		in_flight_pqueue_fix(q, m); /* TOUCH */
+	} else {
+		while (both_shift(q, model, now))
+			;
+	}
+}
+
+static void test_it_behaves_as_a_plain_list_would_while_time_goes_on(void **state)
+{
+	struct in_flight_pqueue q;
+	struct model model = {.n = 0};
+
+	(void)state;
+	in_flight_pqueue_init(&q);
+	for (int i = 0; i < ROUNDS(20000); i++) {
+		step_of_a_channel(&q, &model, i / 4);
+		expect_same(&q, &model);
 		if (i % 50 == 0)
 			expect_sound(&q);
 	}
@@ -325,7 +521,12 @@ int main(void)
 		cmocka_unit_test(test_clear_drops_its_references_only),
 		cmocka_unit_test(test_a_burst_gives_its_memory_back),
 		cmocka_unit_test(test_buckets_stay_short_for_ids_that_follow_each_other),
+		cmocka_unit_test(test_one_timeout_makes_one_run),
+		cmocka_unit_test(test_a_shorter_timeout_begins_a_run),
+		cmocka_unit_test(test_the_end_of_a_run_may_leave),
+		cmocka_unit_test(test_a_touch_moves_a_message_to_its_new_place),
 		cmocka_unit_test(test_it_behaves_as_a_plain_list_would),
+		cmocka_unit_test(test_it_behaves_as_a_plain_list_would_while_time_goes_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
