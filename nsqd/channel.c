@@ -423,6 +423,16 @@ bool channel_process_deferred_queue(struct channel *c, int64_t now_ns)
 	return dirty;
 }
 
+void channel_trim(struct channel *c)
+{
+	mutex_lock(&c->in_flight_lock);
+	in_flight_pqueue_trim(&c->in_flight);
+	mutex_unlock(&c->in_flight_lock);
+	mutex_lock(&c->deferred_lock);
+	in_flight_pqueue_trim(&c->deferred);
+	mutex_unlock(&c->deferred_lock);
+}
+
 int64_t channel_next_deadline(const struct channel *c)
 {
 	int64_t a = atomic_load_explicit(&c->next_in_flight, memory_order_relaxed);

@@ -164,6 +164,8 @@ int channel_touch_message(struct channel *c, int64_t client_id, struct message_i
  */
 bool channel_process_in_flight_queue(struct channel *c, int64_t now_ns);
 bool channel_process_deferred_queue(struct channel *c, int64_t now_ns);
+/* Gives back what the queues have not needed since the last call; does not block. */
+void channel_trim(struct channel *c);
 /* The earliest deadline of both queues (monotonic, ns); INT64_MAX for none. Takes no lock. */
 int64_t channel_next_deadline(const struct channel *c);
 

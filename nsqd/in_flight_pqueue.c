@@ -149,9 +149,6 @@ static void heap_remove(struct in_flight_pqueue *q, size_t i)
 		if (last->index == i)
 			up(q, i);
 	}
-	/* Memory goes back once three quarters are unused: a burst must not cost for ever. */
-	if (q->cap > MIN_CAP && q->n_runs <= q->cap / 4)
-		heap_resize(q, q->cap / 2);
 }
 
 /* --- the runs ------------------------------------------------------------------------------- */
@@ -218,7 +215,8 @@ void in_flight_pqueue_push(struct in_flight_pqueue *q, struct message *m)
 {
 	if (q->len == q->n_buckets)
 		table_resize(q, q->n_buckets ? 2 * q->n_buckets : MIN_CAP);
-	q->len++;
+	if (++q->len > q->peak)
+		q->peak = q->len;
 	run_push(q, m);
 	table_insert(q, m);
 }
@@ -238,8 +236,6 @@ void in_flight_pqueue_remove(struct in_flight_pqueue *q, struct message *m)
 	q->len--;
 	run_remove(q, m);
 	table_remove(q, m);
-	if (q->n_buckets > MIN_CAP && q->len <= q->n_buckets / 4)
-		table_resize(q, q->n_buckets / 2);
 }
 
 void in_flight_pqueue_fix(struct in_flight_pqueue *q, struct message *m)
@@ -260,4 +256,26 @@ struct message *in_flight_pqueue_peek_and_shift(struct in_flight_pqueue *q, int6
 int64_t in_flight_pqueue_next(const struct in_flight_pqueue *q)
 {
 	return q->n_runs ? q->heap[0]->pri : INT64_MAX;
+}
+
+/* size, less what of it n have left unused, but not all of that: else the next one would grow it. */
+static size_t trimmed(size_t size, size_t n)
+{
+	while (size > MIN_CAP && n <= size / 4)
+		size /= 2;
+	return size;
+}
+
+void in_flight_pqueue_trim(struct in_flight_pqueue *q)
+{
+	if (q->peak == 0) {
+		in_flight_pqueue_clear(q);
+		return;
+	}
+	size_t cap = trimmed(q->cap, q->n_runs), n_buckets = trimmed(q->n_buckets, q->peak);
+	if (cap < q->cap)
+		heap_resize(q, cap);
+	if (n_buckets < q->n_buckets)
+		table_resize(q, n_buckets);
+	q->peak = q->len;
 }

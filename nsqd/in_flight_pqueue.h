@@ -20,6 +20,7 @@
 
 struct in_flight_pqueue {
 	size_t len;            /* messages */
+	size_t peak;           /* the most of them since the last trim */
 	struct message **heap; /* the first of each run, by pri; heap[i]->index == i */
 	size_t n_runs;
 	size_t cap;             /* of heap */
@@ -45,6 +46,11 @@ void in_flight_pqueue_fix(struct in_flight_pqueue *q, struct message *m);
  * PeekAndShift: takes out and returns the message with the least pri if that is <= max; else NULL.
  */
 struct message *in_flight_pqueue_peek_and_shift(struct in_flight_pqueue *q, int64_t max);
+/*
+ * Gives memory back that has not been needed since the last call: a burst must not cost for ever,
+ * and a queue that fills and empties all the time must not be built anew each time.
+ */
+void in_flight_pqueue_trim(struct in_flight_pqueue *q);
 /* The least pri, or INT64_MAX where it is empty. */
 int64_t in_flight_pqueue_next(const struct in_flight_pqueue *q);
 

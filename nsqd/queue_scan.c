@@ -172,6 +172,14 @@ static void work(struct scan *s)
 	}
 }
 
+/* The memory of messages and of their queues, which Go's collector gives back. */
+static void trim(const struct scan *s)
+{
+	slab_trim();
+	for (size_t i = 0; i < s->n_channels; i++)
+		channel_trim(s->channels[i]);
+}
+
 static void scan(struct scan *s)
 {
 	const struct options *opts = nsqd_get_opts(s->nsqd);
@@ -192,8 +200,8 @@ static void scan(struct scan *s)
 			work(s);
 			break;
 		case REFRESH:
-			slab_trim(); /* the memory of messages, which Go's collector gives back */
 			refresh(s);
+			trim(s);
 			break;
 		case CHANGED:
 			refresh(s);

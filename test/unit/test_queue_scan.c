@@ -218,6 +218,39 @@ static void test_a_channel_may_be_deleted_while_it_is_scanned(void **state)
 	exit_nsqd(n);
 }
 
+static size_t buckets_of(struct channel *c)
+{
+	mutex_lock(&c->in_flight_lock);
+	mutex_lock(&c->deferred_lock);
+	size_t n = c->in_flight.n_buckets + c->deferred.n_buckets;
+	mutex_unlock(&c->deferred_lock);
+	mutex_unlock(&c->in_flight_lock);
+	return n;
+}
+
+static void test_a_burst_costs_no_memory_for_ever(void **state)
+{
+	struct options *o = quiet_options();
+	struct nsqd *n;
+	struct channel *c;
+	struct err err;
+
+	(void)state;
+	o->mem_queue_size = 1000;
+	o->queue_scan_interval = NSEC_PER_MSEC;
+	o->queue_scan_refresh_interval = 5 * NSEC_PER_MSEC;
+	n = new_nsqd(o);
+	c = get_channel(get_topic(n, "test"), "ch");
+	put_in_flight(c, 0, 500, 1, NSEC_PER_MSEC);
+	for (uint32_t i = 500; i < 1000; i++)
+		channel_put_message_deferred(c, new_message(i), NSEC_PER_MSEC);
+	assert_true(buckets_of(c) >= 1000);
+	assert_int_equal(nsqd_main(n, &err), 0);
+	wait_for(buckets_of(c) == 0);
+	assert_int_equal(channel_depth(c), 1000);
+	exit_nsqd(n);
+}
+
 static void test_at_exit_nothing_that_times_out_is_lost(void **state)
 {
 	(void)state;
@@ -252,6 +285,7 @@ int main(void)
 		nsqd_test(test_the_pool_is_a_quarter_of_the_channels_within_its_bounds),
 		nsqd_test(test_without_a_thread_for_a_worker_the_loop_does_the_work),
 		nsqd_test(test_a_channel_may_be_deleted_while_it_is_scanned),
+		nsqd_test(test_a_burst_costs_no_memory_for_ever),
 		nsqd_test(test_at_exit_nothing_that_times_out_is_lost),
 	};
 
