@@ -2,13 +2,19 @@
 
 import json
 import socket
-import socketserver
 import struct
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from socketserver import StreamRequestHandler
 from urllib.parse import parse_qs, urlparse
 
-from nsq import wait_until
+from nsq import DEADLINE, wait_until
+from servers import HttpServer, TcpServer
+
+
+# Whoever finds that a command has failed tries again with the next, at the latest with
+# the ping after 15 s.
+PATIENCE = 15 + DEADLINE
 
 
 class FakeLookupd:
@@ -34,7 +40,7 @@ class FakeLookupd:
         self.sockets = set()
         outer = self
 
-        class Tcp(socketserver.StreamRequestHandler):
+        class Tcp(StreamRequestHandler):
             def handle(self):
                 outer._serve(self)
 
@@ -45,26 +51,17 @@ class FakeLookupd:
             def log_message(self, *_):
                 pass
 
-        class TcpServer(socketserver.ThreadingTCPServer):
-            daemon_threads = True
-            allow_reuse_address = True
-
-        self.http = ThreadingHTTPServer(('127.0.0.1', 0), Http)
-        self.http.daemon_threads = True
-        self.tcp = TcpServer(('127.0.0.1', port), Tcp)
-        for server in (self.http, self.tcp):
-            threading.Thread(target=server.serve_forever, args=(0.02,),
-                             daemon=True).start()
+        self.http = HttpServer(Http).start()
+        self.tcp = TcpServer(Tcp, port).start()
 
     @property
     def address(self):
-        return '127.0.0.1:%d' % self.tcp.server_address[1]
+        return self.tcp.address
 
     def close(self):
         self.http_hold.set()
         for server in (self.tcp, self.http):
-            server.shutdown()
-            server.server_close()
+            server.stop()
         self.drop()
 
     def drop(self):
@@ -104,8 +101,7 @@ class FakeLookupd:
             size = struct.unpack('>i', handler.rfile.read(4))[0]
             identity = handler.rfile.read(size)
             response = self.identify_response or json.dumps({
-                'tcp_port': self.tcp.server_address[1],
-                'http_port': self.http.server_address[1],
+                'tcp_port': self.tcp.port, 'http_port': self.http.port,
                 'version': '1.3.0', 'broadcast_address': '127.0.0.1',
                 'hostname': 'fake'}).encode()
         with self.lock:
@@ -147,4 +143,4 @@ class FakeLookupd:
         wait_until(lambda: set(entries) <= self.registered
                    and not set(gone) & self.registered,
                    lambda: 'registered are %r without %r: %r' % (
-                       entries, gone, self.registered), timeout)
+                       entries, gone, self.registered), timeout or PATIENCE)

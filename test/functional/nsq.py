@@ -22,8 +22,10 @@ import time
 
 SCALE = float(os.environ.get('TIMEOUT_SCALE', '1'))
 
-# Long enough for a loaded machine: only a failing test waits it out.
-DEADLINE = 10 * SCALE
+# Long enough for a loaded machine: only a failing test waits it out. It must be less
+# than the 30 s after which nsqd flushes and beats whatever a test has asked for, and
+# less than the minute that answers may take in tests which do not wait for them.
+DEADLINE = max(20, 10 * SCALE)
 
 # How long "nothing arrives" is watched. It must be short, as it is always
 # waited out, and a daemon that is too slow to do wrong within it gets away.
@@ -37,7 +39,8 @@ SANITIZER = re.compile(
     r'ThreadSanitizer|AddressSanitizer|LeakSanitizer|runtime error')
 
 LISTENING = re.compile(
-    r'^\[nsqd\] .* INFO: (TCP|HTTP): listening on 127\.0\.0\.1:(\d+)$', re.M)
+    # With the end of the line: half of it may be there, and half of the port.
+    r'^\[nsqd\] .* INFO: (TCP|HTTP): listening on 127\.0\.0\.1:(\d+)\n', re.M)
 
 
 def binary():
@@ -61,7 +64,10 @@ def dead_address():
 
 
 def wait_until(condition, what, timeout=None):
-    """Return the first true value of condition(), or fail after timeout."""
+    """Return the first true value of condition(), or fail after timeout.
+
+    what says what was waited for: a text, or a function that makes one.
+    """
     deadline = time.monotonic() + (DEADLINE if timeout is None else timeout)
     pause = 0.002
     while True:
@@ -69,7 +75,8 @@ def wait_until(condition, what, timeout=None):
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError('gave up waiting until ' + what())
+            raise AssertionError('gave up waiting until %s' % (
+                what() if callable(what) else what))
         time.sleep(pause)
         pause = min(pause * 1.5, 0.05)
 
@@ -197,6 +204,22 @@ class Nsqd:
     def threads(self):
         with open('/proc/%d/status' % self.process.pid) as f:
             return int(re.search(r'^Threads:\t(\d+)$', f.read(), re.M)[1])
+
+    def thread_names(self):
+        """Of all threads, as the kernel knows them: 15 bytes."""
+        tasks = '/proc/%d/task' % self.process.pid
+        names = []
+        for task in os.listdir(tasks):
+            try:
+                with open(os.path.join(tasks, task, 'comm')) as f:
+                    names.append(f.read().rstrip('\n'))
+            except (FileNotFoundError, ProcessLookupError):
+                pass    # it has just ended
+        return names
+
+    def count_threads(self, *kinds):
+        """How many threads have a name that starts with one of these."""
+        return sum(name.startswith(kinds) for name in self.thread_names())
 
     def descriptors(self):
         return len(os.listdir('/proc/%d/fd' % self.process.pid))
@@ -559,6 +582,23 @@ class Client:
                 continue
             assert kind == MESSAGE, 'expected a message, got %r' % data
             return Message(data)
+
+    def drain(self, settled):
+        """Messages until none comes for a moment and settled(count) is true.
+
+        What is on its way when a flow has been stopped may be late, however long
+        one waits; settled asks the daemon how many it has sent.
+        """
+        found = []
+
+        def step():
+            try:
+                while True:
+                    found.append(self.message(QUIET / SCALE))
+            except TimeoutError:
+                return settled(len(found))
+        wait_until(step, lambda: 'nothing more comes after %d' % len(found))
+        return found
 
     def messages(self, count):
         return [self.message() for _ in range(count)]

@@ -34,8 +34,8 @@ class Anywhere(Nsqd):
         self.spawn()
 
         def addresses():
-            found = dict(re.findall(r' INFO: (TCP|HTTP): listening on (.*)$',
-                                    self.log()[before:], re.M))
+            found = dict(re.findall(r' INFO: (TCP|HTTP): listening on (.*)\n',
+                                    self.log()[before:]))
             return len(found) == 2 and found
         self.addresses = wait_until(
             addresses, lambda: 'nsqd listens:\n' + self.log())
@@ -209,9 +209,9 @@ def test_a_file_that_is_no_socket_is_left_alone(anywhere, tmp_path):
 
 
 def test_an_abstract_socket_needs_no_file(anywhere):
-    names = ['@nsqd-%s-%d' % (kind, os.getpid()) for kind in ('tcp', 'http')]
-    daemon = anywhere(*names)
-    assert list(daemon.addresses.values()) == names
+    names = {kind: '@nsqd-%s-%d' % (kind, os.getpid()) for kind in ('TCP', 'HTTP')}
+    daemon = anywhere(names['TCP'], names['HTTP'])
+    assert daemon.addresses == names
     expect_works(daemon)
     assert os.listdir(daemon.directory) == ['data', 'log'] or \
         sorted(os.listdir(daemon.directory)) == ['data', 'log']

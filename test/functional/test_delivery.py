@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from nsq import (ERROR, HEARTBEAT, MESSAGE, OK, QUIET, RESPONSE, SCALE,
-                 Message, frame, mpub_body, sized, wait_until)
+from nsq import (DEADLINE, ERROR, HEARTBEAT, MESSAGE, OK, RESPONSE, Message,
+                 frame, mpub_body, sized, wait_until)
 
 # Longer than any test: what is buffered is flushed by something else.
 NEVER = 30000
@@ -154,16 +154,15 @@ def test_rdy_0_stops_a_flow_for_good(nsqd):
             client.fin(client.message())
         client.rdy(0)
         # What was on its way still comes, but not more than RDY allowed.
-        late = 0
-        try:
-            while True:
-                client.frame(timeout=QUIET / SCALE)
-                late += 1
-        except TimeoutError:
-            pass
+        def settled(count):
+            stats = nsqd.channel_stats(topic, 'ch')
+            return (stats['in_flight_count'], stats['clients'][0][
+                'ready_count']) == (count, 0)
+        late = len(client.drain(settled))
         assert late <= 10
         nsqd.wait_channel(topic, 'ch', in_flight_count=late,
                           depth=1700 - late)
+        client.expect_quiet()
 
 
 def test_the_rdy_of_each_of_several_consumers_is_respected(nsqd):
@@ -200,7 +199,7 @@ def consume_all(clients, total):
     got = [[] for _ in clients]
     while sum(map(len, got)) < total:
         ready = [c for c in clients if c.buffer] or select.select(
-            [c.socket for c in clients], [], [], 10 * SCALE)[0]
+            [c.socket for c in clients], [], [], DEADLINE)[0]
         assert ready, '%s of %d arrived' % ([len(g) for g in got], total)
         for client, messages in zip(clients, got):
             if client in ready or client.socket in ready:
@@ -213,13 +212,18 @@ def consume_all(clients, total):
 def test_consumers_of_one_channel_share_its_messages(nsqd):
     topic = nsqd.topic()
     clients = [nsqd.subscribe(topic, 'ch', rdy=10) for _ in range(3)]
-    nsqd.pub(topic, *numbered(1500))
-    got = consume_all(clients, 1500)
-    # More than what their RDY of 10 let each have at once.
-    assert all(len(messages) > 20 for messages in got), list(map(len, got))
-    assert sorted(int(m.body) for g in got for m in g) == list(range(1500))
+    got, total = [[] for _ in clients], 0
+    # More than what their RDY of 10 let each have at once; how soon depends on when
+    # the kernel lets each of them have a processor.
+    while any(len(messages) <= 20 for messages in got):
+        assert total < 30000, list(map(len, got))
+        nsqd.pub(topic, *numbered(1500, total))
+        total += 1500
+        for messages, more in zip(got, consume_all(clients, 1500)):
+            messages += more
+    assert sorted(int(m.body) for g in got for m in g) == list(range(total))
     nsqd.wait_channel(topic, 'ch', depth=0, in_flight_count=0,
-                      message_count=1500, requeue_count=0, timeout_count=0)
+                      message_count=total, requeue_count=0, timeout_count=0)
     for client in clients:
         client.expect_quiet()
         client.close()
@@ -505,14 +509,8 @@ def test_a_sampling_client_gets_a_part_and_the_rest_is_dropped(nsqd):
     with nsqd.subscribe(topic, 'ch', rdy=2500, sample_rate=20,
                         output_buffer_timeout=25) as client:
         nsqd.wait_channel(topic, 'ch', depth=0, message_count=2000)
-        # The last ones may be on their way from the queue to the client.
-        got = 0
-        while True:
-            try:
-                client.message(QUIET)
-            except TimeoutError:
-                break
-            got += 1
+        got = len(client.drain(lambda n: nsqd.channel_stats(topic, 'ch')[
+            'in_flight_count'] == n))
         # 21 of 100 in stock; ten standard deviations to either side.
         assert 240 <= got <= 620
         nsqd.wait_channel(topic, 'ch', depth=0, in_flight_count=got)
@@ -630,10 +628,10 @@ def test_a_full_buffer_is_sent_before_the_timeout(nsqd):
 # -- heartbeats
 
 def test_a_heartbeat_is_sent_every_interval(nsqd, client):
-    # Who is slow to answer is disconnected.
-    interval = min(SCALE, 2)
+    # Who takes longer than that to answer is disconnected.
+    interval = 2
     start = time.monotonic()
-    client.identify(heartbeat_interval=int(1000 * interval))
+    client.identify(heartbeat_interval=1000 * interval)
     for i in (1, 2, 3):
         assert client.frame() == (RESPONSE, HEARTBEAT)
         assert time.monotonic() - start >= i * interval - 0.1
@@ -645,16 +643,13 @@ def test_a_silent_client_is_disconnected_after_two_intervals(nsqd):
     topic = nsqd.topic()
     start = time.monotonic()
     with nsqd.subscribe(topic, 'ch', heartbeat_interval=1000) as client:
-        nsqd.wait_channel(topic, 'ch', client_count=1)
-        beat = frame(RESPONSE, HEARTBEAT)
-        client.expect(beat)
+        assert client.frame() == (RESPONSE, HEARTBEAT)
         # The second may or may not be sent before the end.
         try:
-            client.expect(beat)
-        except AssertionError:
+            while True:
+                assert client.frame() == (RESPONSE, HEARTBEAT)
+        except EOFError:
             pass
-        else:
-            client.expect_closed()
         assert time.monotonic() - start >= 1.95
         nsqd.wait_channel(topic, 'ch', client_count=0)
 
@@ -675,7 +670,7 @@ def test_a_heartbeat_reaches_a_client_that_is_being_sent_messages(nsqd):
     nsqd.pub(topic, *numbered(10))
     with nsqd.subscribe(topic, 'ch', rdy=1, heartbeat_interval=1000) as client:
         beats = 0
-        end = time.monotonic() + 10 * SCALE
+        end = time.monotonic() + DEADLINE
         while beats < 2 and time.monotonic() < end:
             kind, data = client.frame()
             if kind == MESSAGE:

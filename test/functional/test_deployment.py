@@ -48,7 +48,9 @@ def test_the_scaler_of_keda(nsqd):
     topic = nsqd.topic()
     nsqd.create(topic, 'idle', 'busy')
     nsqd.pub(topic, 'a', 'b', 'c')
-    nsqd.wait_channel(topic, 'busy', depth=3)
+    for channel in 'busy', 'idle':
+        nsqd.wait_channel(topic, channel, depth=3)
+    nsqd.wait_topic(topic, depth=0)
     nsqd.post('/channel/pause?topic=%s&channel=idle' % topic)
     found = json.loads(nsqd.get(KEDA % topic).body)
     assert 'memory' not in found and found['producers'] is None

@@ -4,7 +4,7 @@ import re
 import socket
 import time
 
-from nsq import DEADLINE, SCALE, wait_until
+from nsq import DEADLINE, wait_until
 
 PERCENTILES = ['--e2e-processing-latency-percentile=0.5',
                '--e2e-processing-latency-percentile=1.0,0.99']
@@ -22,6 +22,9 @@ def finish_all(nsqd, topic, channel, count):
     with nsqd.subscribe(topic, channel, rdy=count) as client:
         for message in client.messages(count):
             client.fin(message)
+        # Its time is noted after it has left what is in flight; when this is
+        # answered it has been.
+        client.expect_usable()
         nsqd.wait_channel(topic, channel, in_flight_count=0, depth=0)
 
 
@@ -50,20 +53,21 @@ def test_before_the_first_message_all_are_0(new_nsqd):
 def test_percentiles_in_descending_order_from_the_flags(new_nsqd):
     nsqd = new_nsqd(*PERCENTILES)
     nsqd.create('t', 'c')
-    nsqd.pub('t', *['x'] * 90)
     start = time.monotonic()
+    nsqd.pub('t', *['x'] * 90)
     finish_all(nsqd, 't', 'c', 90)
+    first = (time.monotonic() - start) * 1e9
     nsqd.pub('t', *['x'] * 10)
     time.sleep(0.6)     # what is measured
     finish_all(nsqd, 't', 'c', 10)
-    taken = (time.monotonic() - start + 1) * 1e9
+    taken = (time.monotonic() - start) * 1e9
     stats = latency(nsqd.channel_stats('t', 'c'))
     assert stats['count'] == 100
     assert [p['quantile'] for p in stats['percentiles']] == [1, 0.99, 0.5]
     high, higher, low = (stats['percentiles'][i]['value'] for i in (1, 0, 2))
     assert 0 < low <= high <= higher < taken
     assert high >= 0.6e9
-    assert low < 0.5e9 * SCALE
+    assert low < first
 
 
 def test_a_topic_has_those_of_all_its_channels(new_nsqd):
@@ -101,9 +105,12 @@ def test_the_text_shows_them_for_people(new_nsqd):
 def test_what_is_older_than_the_window_is_forgotten(new_nsqd):
     nsqd = new_nsqd(*PERCENTILES, '--e2e-processing-latency-window-time=2s')
     nsqd.create('t', 'c')
+    start = time.monotonic()
     nsqd.pub('t', 'x', 'y')
     finish_all(nsqd, 't', 'c', 2)
-    assert latency(nsqd.channel_stats('t', 'c'))['count'] == 2
+    count = latency(nsqd.channel_stats('t', 'c'))['count']
+    # Half of the window is the least that it remembers.
+    assert count == 2 or time.monotonic() - start > 1
     wait_until(lambda: latency(nsqd.channel_stats('t', 'c'))['count'] == 0
                and latency(nsqd.topic_stats('t'))['count'] == 0,
                lambda: 'the window has passed')
@@ -118,6 +125,7 @@ def test_a_requeued_message_counts_from_its_publishing(new_nsqd):
         client.req(client.message())
         assert latency(nsqd.channel_stats('t', 'c'))['count'] == 0
         client.fin(client.message())
+        client.expect_usable()
         nsqd.wait_channel('t', 'c', in_flight_count=0, depth=0)
     assert values(nsqd.channel_stats('t', 'c'))[0.5] >= 0.2e9
 

@@ -106,7 +106,8 @@ def test_a_full_channel_drops_messages_without_an_error(small):
             small.pub('t', b'%d' % i)
             # The topic's own queue is as small and is not to overflow.
             assert reference.message().body == b'%d' % i
-        small.wait_channel('t', 'ch#ephemeral', depth=SMALL)
+        small.wait_channel('t', 'ch#ephemeral', depth=SMALL,
+                           message_count=3 * SMALL)
         client.rdy(100)
         assert [m.body for m in client.messages(SMALL)] \
             == [b'%d' % i for i in range(SMALL)]

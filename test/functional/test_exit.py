@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from nsq import DEADLINE, SCALE, binary, wait_until
+from nsq import DEADLINE, binary, dead_address, wait_until
 
 
 @pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])
@@ -88,11 +88,16 @@ def test_clients_that_connect_during_the_exit_do_not_hold_it_up(new_nsqd):
 
     def connect():
         # Some get through before the listener is closed, some do not.
+        mine = []
         while not ended.is_set():
             try:
                 client = daemon.connect(b'')
                 clients.append(client)
+                mine.append(client)
                 client.send(b'  V2SUB t ch\n')
+                # However long the exit takes, there are descriptors left.
+                if len(mine) > 200:
+                    mine.pop(0).close()
             except OSError:
                 pass
 
@@ -118,9 +123,7 @@ def test_an_idle_http_connection_does_not_hold_up_the_exit(new_nsqd):
         kept.sendall(b'GET /ping HTTP/1.1\r\nHost: x\r\n\r\n')
         kept.settimeout(DEADLINE)
         assert kept.recv(100).startswith(b'HTTP/1.1 200 OK\r\n')
-        start = time.monotonic()
-        daemon.stop()
-        assert time.monotonic() - start < 3 * SCALE
+        daemon.stop()   # which has a deadline
 
 
 def test_exit_under_load_is_clean(new_nsqd):
@@ -178,9 +181,9 @@ def test_exit_under_load_is_clean(new_nsqd):
 
 
 def test_the_ports_are_free_at_once_for_the_next_daemon(new_nsqd):
-    daemon = new_nsqd()
-    daemon.flags += ['--tcp-address=127.0.0.1:%d' % daemon.tcp_port,
-                     '--http-address=127.0.0.1:%d' % daemon.http_port]
+    # Ports that nobody else is given while the daemon is away.
+    daemon = new_nsqd('--tcp-address=' + dead_address(),
+                      '--http-address=' + dead_address())
     client = daemon.subscribe('t', 'ch')
     for _ in range(3):
         daemon.restart()

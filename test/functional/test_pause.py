@@ -100,12 +100,8 @@ def test_pausing_stops_a_flow(nsqd):
             client.fin(client.message())
         act(nsqd, 'pause', topic, 'ch')
         # The request has been answered: no more than what was under way.
-        late = []
-        while True:
-            try:
-                late.append(client.frame(timeout=0.2))
-            except TimeoutError:
-                break
+        late = client.drain(lambda n: nsqd.channel_stats(topic, 'ch')[
+            'in_flight_count'] == n)
         assert len(late) <= 10
         nsqd.wait_channel(topic, 'ch', depth=900 - len(late),
                           in_flight_count=len(late))

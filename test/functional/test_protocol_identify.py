@@ -369,7 +369,7 @@ def test_messages_keep_to_the_first_identify(nsqd):
         client.rdy(1)
         client.fin(client.message())
         first = client.message()
-        again = client.message()    # within the second, give or take the scan
+        again = client.message()    # after the second, give or take the scan
         assert (again.id, again.attempts) == (first.id, 2)
 
 

@@ -517,7 +517,7 @@ def test_a_handshake_has_5_seconds(client):
     client.send(b'\x16\x03')
     start = time.monotonic()
     kind, data = client.frame(20)
-    assert 4.5 < time.monotonic() - start < 5 + 4 * SCALE
+    assert time.monotonic() - start > 4.5
     assert kind == ERROR
     assert data.startswith(b'E_IDENTIFY_FAILED IDENTIFY failed ')
     assert data.endswith(b'i/o timeout')
@@ -580,9 +580,7 @@ def test_the_exit_announces_the_end(new_nsqd, server_cert, version, stack):
         consumer.rdy(10)
         idle.pub('t', 'x')
         assert consumer.message().body == b'x'
-        start = time.monotonic()
-        nsqd.stop()
-        assert time.monotonic() - start < 4 * SCALE
+        nsqd.stop()     # which has a deadline
         assert read_all(idle) == (b'', True)
         assert read_all(consumer) == (b'', True)
 
@@ -644,18 +642,20 @@ def test_at_the_exit_what_was_published_is_answered(
 
 def test_who_does_not_read_does_not_hold_up_the_exit(new_nsqd, server_cert):
     nsqd = new_nsqd(*flags(server_cert))
+    # Each would take a second; nothing is written to disk, which might, too.
+    count = 10
     clients = []
-    for i in range(5):
+    for i in range(count):
         client = nsqd.connect(receive_buffer=4096)
         upgrade(client)
-        client.sub('t', 'ch%d' % i)
+        client.sub('t#ephemeral', 'ch%d#ephemeral' % i)
         client.rdy(100)
         clients.append(client)
-    nsqd.pub('t', *[b'x' * 100000] * 45)
-    nsqd.wait_topic('t', depth=0)
+    nsqd.pub('t#ephemeral', *[b'x' * 100000] * 45)
+    nsqd.wait_topic('t#ephemeral', depth=0)
     start = time.monotonic()
     nsqd.stop()
-    assert time.monotonic() - start < 5 * SCALE
+    assert time.monotonic() - start < (count - 1) * SCALE
     for client in clients:
         client.close()
 
@@ -691,9 +691,7 @@ def test_publishers_that_never_stop_do_not_hold_up_the_exit(
         thread.start()
     wait_until(lambda: nsqd.topic_stats('full#ephemeral'),
                lambda: 'they publish')
-    start = time.monotonic()
-    nsqd.stop()
-    assert time.monotonic() - start < 5 * SCALE
+    nsqd.stop()     # which has a deadline
     stopping.set()
     for thread in threads:
         thread.join(DEADLINE)

@@ -1,14 +1,14 @@
 """--enable-experiment=topology-aware-consumption, as on stock's master."""
 
 import json
+import os
 import select
 import threading
-import time
 
 import pytest
 
 from lookupd import FakeLookupd
-from nsq import DEADLINE, SCALE, wait_until
+from nsq import DEADLINE, wait_until
 
 AWARE = ['--enable-experiment=topology-aware-consumption',
          '--topology-zone=z1', '--topology-region=r1']
@@ -38,6 +38,20 @@ def receive(clients):
     assert ready, 'nobody got it'
     name, client = by_socket[ready[0]]
     return name, client, client.message()
+
+
+def all_sleep(daemon):
+    """No thread that delivers messages is running, or is kept from it."""
+    tasks = '/proc/%d/task' % daemon.process.pid
+    for task in os.listdir(tasks):
+        try:
+            with open(os.path.join(tasks, task, 'stat')) as f:
+                name, _, state = f.read().partition('(')[2].rpartition(') ')
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if name.startswith(('t:', 'c:', 'pump:', 'io:')) and state[0] != 'S':
+            return False
+    return True
 
 
 def counts(daemon, topic):
@@ -118,9 +132,9 @@ def test_the_nearest_consumer_that_is_ready_is_served_first(new_nsqd, queue):
     order = []
     with daemon.connect() as publisher:
         for _ in range(60):
-            # Whoever got the last one is to be back at its queue: nothing
-            # outside shows that it is. Who is not is passed over.
-            time.sleep(0.003 * SCALE)
+            # Whoever got the last one is to be back at its queue; who is not is
+            # passed over.
+            wait_until(lambda: all_sleep(daemon), 'they all wait')
             publisher.pub('t', 'x')
             order.append(receive(clients)[0])
     # Each takes 20 in the end; at random 7 of the first 20 would go to each.

@@ -8,8 +8,8 @@ import glob
 import os
 import threading
 
-from nsq import DEADLINE, wait_until
-from tools import discover, http, missing, tcp, with_lookupds
+from nsq import DEADLINE, dead_address, wait_until
+from tools import discover, missing, with_lookupds
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CHANNELS = ['file', 'py']
@@ -73,7 +73,12 @@ def lines_below(directory):
 
 def test_a_mixed_cluster(new_nsqd, stock_nsqd, lookupds, tool, tmp_path):
     flags = with_lookupds(lookupds) + ['--mem-queue-size=50']
-    daemons = [stock_nsqd(*flags), new_nsqd(*flags), new_nsqd(*flags)]
+    # The one that is stopped comes back at the same ports, as an operator's would;
+    # nobody else is given them meanwhile.
+    daemons = [stock_nsqd(*flags),
+               new_nsqd(*flags, '--tcp-address=' + dead_address(),
+                        '--http-address=' + dead_address()),
+               new_nsqd(*flags)]
     cluster = Cluster(daemons, 'mixed')
     for daemon in daemons:
         daemon.create('mixed', *CHANNELS)
@@ -94,9 +99,6 @@ def test_a_mixed_cluster(new_nsqd, stock_nsqd, lookupds, tool, tmp_path):
     cluster.wait_finished()
     # Messages are on their way to the consumers when it is asked to stop.
     stopped = daemons[1]
-    # At the same ports again, as an operator's would be.
-    stopped.flags += ['--tcp-address=' + tcp(stopped),
-                      '--http-address=' + http(stopped)]
     cluster.publish(1, 'just before')
     stopped.stop()
     for lookupd in lookupds:

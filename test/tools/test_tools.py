@@ -5,12 +5,13 @@ import gzip
 import os
 import subprocess
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote
 
 import pytest
 
-from nsq import wait_until
+from nsq import dead_address, wait_until
+from servers import HttpServer
 from tools import http, tcp
 
 FLAGS = ['--broadcast-address=127.0.0.1']
@@ -89,9 +90,9 @@ def test_nsq_to_file_writes_what_was_published(nsqd, tool, tmp_path):
 
 def test_nsq_to_file_survives_a_restart_of_the_daemon(
         new_nsqd, tool, tmp_path):
-    daemon = new_nsqd()
-    daemon.flags += ['--tcp-address=' + tcp(daemon),
-                     '--http-address=' + http(daemon)]
+    # Ports that nobody else is given while the daemon is away.
+    daemon = new_nsqd('--tcp-address=' + dead_address(),
+                      '--http-address=' + dead_address())
     daemon.create('t', 'file')
     daemon.pub('t', *bodies('before', 100))
     writer = tool('nsq_to_file', '--channel=file', '--topic=t', '--gzip',
@@ -170,23 +171,15 @@ def test_nsq_to_http(nsqd, tool, how):
         def log_message(self, *_):
             pass
 
-    class Server(ThreadingHTTPServer):
-        # They all come at once, and one that finds no room in the queue of
-        # connections fails in nsq_to_http without our knowing.
-        request_queue_size = 128
-
     refused = []
     topic = nsqd.topic()
     nsqd.create(topic, 'web')
     count = 30
     sent = ['web-%04d' % i for i in range(count)]
     nsqd.pub(topic, *sent)
-    server = Server(('127.0.0.1', 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.02,),
-                     daemon=True).start()
+    server = HttpServer(Handler).start()
     try:
-        url = 'http://127.0.0.1:%d/x' % server.server_address[1]
+        url = 'http://%s/x' % server.address
         tool('nsq_to_http', '--topic=' + topic, '--channel=web',
              '--nsqd-tcp-address=' + tcp(nsqd),
              '--consumer-opt=max_backoff_duration,50ms',
@@ -201,8 +194,7 @@ def test_nsq_to_http(nsqd, tool, how):
         # Each refusal came back, and at most a failed connection beside them.
         assert stats['requeue_count'] >= len(refused)
     finally:
-        server.shutdown()
-        server.server_close()
+        server.stop()
 
 
 def test_nsq_stat(nsqd, tool):

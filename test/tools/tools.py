@@ -97,7 +97,7 @@ class Tool:
 class Server(Tool):
     """A tool that listens on ports of its choice, and says on which."""
 
-    LISTENING = re.compile(r'INFO: (TCP|HTTP): listening on \S+:(\d+)$', re.M)
+    LISTENING = re.compile(r'INFO: (TCP|HTTP): listening on \S+:(\d+)\n')
 
     def __init__(self, directory, name, *flags, listens=('HTTP',)):
         super().__init__(directory, name, *flags)
