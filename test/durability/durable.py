@@ -98,6 +98,7 @@ def publish(daemon, topic, bodies, batch=100):
 def receive(daemon, topic, channel, count, rdy=200):
     """Receive and finish exactly so many messages; returns their bodies."""
     bodies = []
+    others = consumers(daemon, topic, channel)
     with daemon.subscribe(topic, channel, **QUICK) as client:
         while len(bodies) < count:
             # As many as RDY allows, which is 0 before the first is finished:
@@ -110,7 +111,19 @@ def receive(daemon, topic, channel, count, rdy=200):
                 client.fin(message)
                 bodies.append(message.body)
             daemon.wait_channel(topic, channel, in_flight_count=0)
+    wait_left(daemon, topic, channel, others)
     return bodies
+
+
+def consumers(daemon, topic, channel):
+    return (daemon.channel_stats(topic, channel) or {}).get('client_count', 0)
+
+
+def wait_left(daemon, topic, channel, others):
+    """Until only the others are consumers: who has closed may still be sent what is
+    published next, and that comes back a minute later."""
+    wait_until(lambda: consumers(daemon, topic, channel) <= others,
+               lambda: 'one of %d consumers has left' % (others + 1))
 
 
 def drain(daemon, topic, channel, timeout=None):
@@ -126,6 +139,7 @@ def drain(daemon, topic, channel, timeout=None):
                 and stats['in_flight_count'] == 0
                 and stats['deferred_count'] == 0)
 
+    others = consumers(daemon, topic, channel)
     with daemon.subscribe(topic, channel, rdy=1000, **QUICK) as client:
         quiet = 0
 
@@ -145,6 +159,7 @@ def drain(daemon, topic, channel, timeout=None):
         wait_until(step, lambda: '%s/%s is empty after %d messages: %s' % (
             topic, channel, sum(bodies.values()), daemon.stats()),
             timeout or 6 * DEADLINE)
+    wait_left(daemon, topic, channel, others)
     return bodies
 
 

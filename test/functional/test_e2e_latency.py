@@ -26,6 +26,8 @@ def finish_all(nsqd, topic, channel, count):
         # answered it has been.
         client.expect_usable()
         nsqd.wait_channel(topic, channel, in_flight_count=0, depth=0)
+    # Or what is published next is sent to it.
+    nsqd.wait_channel(topic, channel, client_count=0)
 
 
 def test_nothing_is_measured_by_default(new_nsqd):
