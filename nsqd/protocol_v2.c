@@ -77,6 +77,8 @@ struct io_loop {
 	struct client_v2 *client;
 	struct nsqd *nsqd;
 	struct protocol_err error; /* of the command that is being executed */
+	struct err failure;        /* of that command, if the connection is over with it */
+	bool send_failed;          /* an answer could not be sent: says so already */
 	bool unflushed;            /* answers are waiting in the writer */
 	bool ready_changed;        /* the pump is to be told */
 	bool resumed;              /* the client was parked, and has not sent a command since */
@@ -107,6 +109,13 @@ static int flush(struct io_loop *l, struct err *err)
 		return 0;
 	l->unflushed = false;
 	return client_v2_flush(l->client, err);
+}
+
+/* An answer could not be sent; err says why. */
+static int send_failed(struct io_loop *l, struct err *err)
+{
+	l->send_failed = true;
+	return err_wrap(err, "failed to send response - ");
 }
 
 /* n frames "OK" at once. */
@@ -151,20 +160,22 @@ static int publish(struct io_loop *l, struct err *err)
 	struct err write_err;
 	if (done > 0 && send_oks(l, done, &write_err) != 0) {
 		*err = write_err;
-		return -1;
+		return send_failed(l, err);
 	}
 	return l->pub_failed ? -1 : 0;
 }
 
-/* Logs and sends an error. -1 with err set: it cannot be sent. */
+/* Logs and sends an error. -1: it cannot be sent, and err is what it says. */
 static int send_error(struct io_loop *l, const struct protocol_err *e, struct err *err)
 {
 	nsqd_logf(l->nsqd, LG_ERROR, "[%s] - %.*s%s%s", l->client->remote_addr, (int)e->text.len,
 		e->text.data, *e->parent ? " - " : "", e->parent);
 	if (send_frame(l, FRAME_TYPE_ERROR, e->text.data, e->text.len, err) == 0)
 		return 0;
-	nsqd_logf(l->nsqd, LG_ERROR, "[%s] - %s", l->client->remote_addr, err->msg);
-	return -1;
+	nsqd_logf(l->nsqd, LG_ERROR, "[%s] - %s%s%s", l->client->remote_addr, err->msg,
+		*e->parent ? " - " : "", e->parent);
+	l->send_failed = true;
+	return err_set(err, 0, "%s", e->text.data);
 }
 
 /* A message that is not there or not the client's: not fatal. */
@@ -217,7 +228,7 @@ static int before_read(void *arg, struct err *err)
 	}
 	if (publish(l, err) != 0)
 		return -1;
-	return flush(l, err);
+	return flush(l, err) == 0 ? 0 : send_failed(l, err);
 }
 
 /* --- reading bodies ------------------------------------------------------------------------- */
@@ -366,17 +377,14 @@ static int check_auth(
 {
 	struct client_v2 *c = l->client;
 	struct strbuf why = STRBUF_INIT;
-	struct err err;
 	if (!is_auth_enabled(l))
 		return 0;
 	if (!client_v2_has_authorizations(c))
 		return fatal_client_err(
 			&l->error, NULL, "E_AUTH_FIRST", "AUTH required before %s", cmd);
 	/* It may take a while: nothing is held back meanwhile. */
-	if (auth_is_expired(c->auth_state) && before_read(l, &err) != 0)
-		return l->pub_failed ? -1
-				     : fatal_client_err(&l->error, err.msg, "E_AUTH_ERROR",
-					       "AUTH error %s", err.msg);
+	if (auth_is_expired(c->auth_state) && before_read(l, &l->failure) != 0)
+		return -1;
 	int allowed = client_v2_is_authorized(c, topic_name, channel_name, &why);
 	if (allowed < 0)
 		return auth_failed(l, &why, false);
@@ -688,7 +696,6 @@ static int rdy(struct io_loop *l, const struct params *p, const char **response)
 static int fin(struct io_loop *l, const struct params *p, const char **response)
 {
 	(void)response;
-	struct err err;
 	if (!may_answer_messages(l))
 		return bad_state(l, "FIN");
 	if (p->n < 2)
@@ -696,7 +703,7 @@ static int fin(struct io_loop *l, const struct params *p, const char **response)
 			&l->error, NULL, "E_INVALID", "FIN insufficient number of params");
 	if (get_message_id(l, p->v[1], &l->fins[l->n_fins]) != 0)
 		return -1;
-	return ++l->n_fins < FIN_BATCH ? 0 : finish(l, &err);
+	return ++l->n_fins < FIN_BATCH ? 0 : finish(l, &l->failure);
 }
 
 /* Stock's range of REQ's delay: what is outside is set to the nearest end, and logged. */
@@ -778,14 +785,13 @@ static int pub(struct io_loop *l, const struct params *p, const char **response)
 {
 	(void)response;
 	char topic_name[NAME_SIZE];
-	struct err err;
 	if (p->n < 2)
 		return fatal_client_err(
 			&l->error, NULL, "E_INVALID", "PUB insufficient number of parameters");
 	if (check_topic_name(l, "PUB", p->v[1]) != 0)
 		return -1;
 	copy_name(topic_name, p->v[1]);
-	if (l->n_pubs > 0 && strcmp(topic_name, l->pub_topic) != 0 && publish(l, &err) != 0)
+	if (l->n_pubs > 0 && strcmp(topic_name, l->pub_topic) != 0 && publish(l, &l->failure) != 0)
 		return -1;
 	struct message_body *body = read_message(l, "PUB");
 	if (!body)
@@ -796,7 +802,7 @@ static int pub(struct io_loop *l, const struct params *p, const char **response)
 	}
 	memcpy(l->pub_topic, topic_name, sizeof(topic_name));
 	l->pubs[l->n_pubs++] = body;
-	if (l->n_pubs == PUB_BATCH && publish(l, &err) != 0)
+	if (l->n_pubs == PUB_BATCH && publish(l, &l->failure) != 0)
 		return -1;
 	return 0;
 }
@@ -1017,13 +1023,15 @@ static int exec(struct io_loop *l, const struct params *p, struct err *err)
 		return -1;
 	if (!cmd)
 		return bad_param(l, NULL, "E_INVALID", "invalid command ", p->v[0]);
-	if (cmd->exec(l, p, &response) != 0)
+	if (cmd->exec(l, p, &response) != 0) {
+		*err = l->failure;
 		return -1;
+	}
 	if (!response)
 		return 0;
 	if (send_frame(l, FRAME_TYPE_RESPONSE, response, strlen(response), err) == 0)
 		return 0;
-	return err_wrap(err, "failed to send response - ");
+	return send_failed(l, err);
 }
 
 static void log_command(struct io_loop *l, const char *line, size_t len)
@@ -1149,7 +1157,10 @@ static int read_and_execute(struct io_loop *l, struct err *err)
 			return 1;
 		if (res == BUFIO_EOF)
 			return 0;
-		return res == BUFIO_ERR ? err_wrap(err, "failed to read command - ") : -1;
+		/* Reading includes sending what is held back. */
+		return res == BUFIO_ERR && !l->send_failed
+			       ? err_wrap(err, "failed to read command - ")
+			       : -1;
 	}
 }
 

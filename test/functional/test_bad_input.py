@@ -3,6 +3,7 @@ and holds on to nothing afterwards."""
 
 import os
 import random
+import signal
 import struct
 import time
 
@@ -317,6 +318,50 @@ def test_the_fault_of_one_client_does_not_reach_another(daemon):
             message = good.message()
             assert message.body == b'still here'
             good.fin(message)
+
+
+# -- the log
+
+def freeze(daemon):
+    """Stop all its threads, until SIGCONT."""
+    tasks = '/proc/%d/task' % daemon.process.pid
+
+    def state(thread):
+        try:
+            with open('%s/%s/stat' % (tasks, thread)) as f:
+                return f.read().rpartition(')')[2].split()[0]
+        except OSError:
+            return 'ended'
+    daemon.process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: {state(t) for t in os.listdir(tasks)} == {'T'},
+               'all threads have stopped')
+
+
+GONE = r'(write tcp \S+: )?write: (connection reset by peer|broken pipe)'
+
+
+@pytest.mark.parametrize('first, commands, why', [
+    (b'', (b'PUB t\n' + sized(b'x')) * 200, 'failed to send response - ' + GONE),
+    (b'', b'PUB t\n' + sized(b'x'), 'failed to send response - ' + GONE),
+    (b'SUB t ch\n', b'FIN 0123456789abcdef\n' * 200,
+     'E_FIN_FAILED FIN 0123456789abcdef failed ID not in flight')],
+                         ids=['PUBs', 'PUB', 'FINs'])
+def test_the_log_says_why_an_answer_could_not_be_sent(daemon, first, commands, why):
+    with daemon.connect() as client:
+        client.identify(output_buffer_size=64)
+        if first:
+            client.send(first)
+            client.expect_ok()
+        port = client.socket.getsockname()[1]
+        # When it goes on, the commands are there, and their sender is not.
+        freeze(daemon)
+        client.send(commands)
+        client.reset()
+        daemon.process.send_signal(signal.SIGCONT)
+    daemon.wait_log(r' ERROR: client\(127\.0\.0\.1:%d\) - %s$' % (port, why))
+    if first:
+        daemon.wait_log(r' ERROR: \[127\.0\.0\.1:%d\] - %s - ID not in flight$'
+                        % (port, GONE))
 
 
 # -- threads
