@@ -29,8 +29,9 @@ import rows
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 
-START_S = 10  # a daemon must accept connections by then
+START_S = 60  # a daemon must accept connections by then
 RUN_S = 180  # and a run must end
+SETTLE_S = 30  # what was sent last must be in the statistics by then
 TOPIC = "bench"
 
 
@@ -39,14 +40,13 @@ class Failed(Exception):
 
 
 def free_ports(n):
+    """Sockets at ports that nobody else is given until they are closed. A daemon may
+    listen there all the same."""
     socks = [socket.socket() for _ in range(n)]
-    try:
-        for s in socks:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in socks]
-    finally:
-        for s in socks:
-            s.close()
+    for s in socks:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("127.0.0.1", 0))
+    return socks
 
 
 class Daemon:
@@ -58,6 +58,8 @@ class Daemon:
         self.wrapper = list(wrapper)
         self.dir = tempfile.mkdtemp(prefix="run.", dir=work_dir)
         self.proc = self.pid = None
+        self.ports = free_ports(2)
+        self.tcp, self.http = (s.getsockname()[1] for s in self.ports)
         self.start()
 
     def _prepare(self):
@@ -68,7 +70,6 @@ class Daemon:
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:self.cores])
 
     def start(self):
-        self.tcp, self.http = free_ports(2)
         with open(os.path.join(self.dir, "log"), "ab") as log:
             self.proc = subprocess.Popen(
                 [*self.wrapper, self.binary, f"--tcp-address=127.0.0.1:{self.tcp}",
@@ -132,6 +133,8 @@ class Daemon:
         if self.proc.poll() is None:
             os.kill(self.pid or self.proc.pid, signal.SIGKILL)
             self.proc.wait()
+        for s in self.ports:
+            s.close()
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
@@ -177,8 +180,19 @@ def prefill(bench, row, daemon, total):
 
 
 def verify(daemon, total, consumed):
-    """What the daemon counted must be what the generator counted."""
-    topic = daemon.topic_stats()
+    """What the daemon counted must be what the generator counted; the last FINs may still
+    be on their way."""
+    end = time.monotonic() + SETTLE_S
+    while True:
+        try:
+            return verify_once(daemon.topic_stats(), total, consumed)
+        except Failed:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.02)
+
+
+def verify_once(topic, total, consumed):
     if topic["message_count"] != total:
         raise Failed(f"/stats counts {topic['message_count']} messages of {total}")
     if not consumed and topic["depth"] != total:

@@ -180,7 +180,7 @@ def test_metadata_of_a_queue_that_is_a_directory(new_nsqd, data):
     daemon.create('t')
     with daemon.connect() as client:
         client.command('PUB', 't', body=b'x')
-        assert client.frame()[1].startswith(b'E_PUB_FAILED')
+        assert client.answer()[1].startswith(b'E_PUB_FAILED')
     assert daemon.cpu_seconds() < 2
     os.rmdir(in_dir(data, META))
     wait_until(lambda: daemon.post('/pub?topic=t', b'x').status == 200,

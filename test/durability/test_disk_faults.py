@@ -52,7 +52,7 @@ def publish_until_refused(daemon, topic, size=1000, limit=5000):
         for i in range(limit):
             body = make_body('full', i, size)
             client.command('PUB', topic, body=body)
-            kind, data = client.frame()
+            kind, data = client.answer()
             if kind == ERROR:
                 return accepted, data.decode()
             accepted.append(body)
@@ -101,7 +101,7 @@ def test_a_full_disk(new_nsqd, small_disk):
     with daemon.connect() as client:
         client.command('MPUB', 't', body=b'\0\0\0\1' + (5000).to_bytes(
             4, 'big') + b'x' * 5000)
-        kind, data = client.frame()
+        kind, data = client.answer()
         assert (kind, data[:26]) == (ERROR, b'E_MPUB_FAILED MPUB failed ')
     check_records(small_disk)
 
@@ -169,7 +169,8 @@ def test_a_channel_whose_disk_is_full_keeps_its_messages(
     accepted, _ = publish_until_refused(daemon, 't', size=2000)
     assert_exactly(accepted, drain_both(daemon, 'a', 'b', len(accepted)))
     wait_until(lambda: publishes(daemon), 'the publisher is served again')
-    assert ping(daemon) == (200, 'OK')
+    wait_until(lambda: ping(daemon) == (200, 'OK'),
+               lambda: 'health is good: %s %s' % ping(daemon))
 
 
 def drain_both(daemon, one, other, count):
@@ -193,7 +194,7 @@ def drain_both(daemon, one, other, count):
 def publishes(daemon):
     with daemon.connect() as client:
         client.command('PUB', 't', body=b'again')
-        return client.frame()[0] != ERROR
+        return client.answer()[0] != ERROR
 
 
 def test_a_directory_that_becomes_read_only(new_nsqd, small_disk):
@@ -276,7 +277,7 @@ def test_out_of_descriptors(new_nsqd, data):
             message = consumer.message(timeout=0.5)
             received.append(message.body)
             consumer.fin(message)
-    assert 'too many open files' in daemon.log()
+    daemon.wait_log('too many open files')
     assert bad_files(data) == []
     check_calm(daemon)
     for client in others:

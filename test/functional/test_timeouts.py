@@ -316,7 +316,7 @@ def test_fins_racing_with_timeouts_finish_every_message_exactly_once(
         for client in clients:
             if client.socket not in readable and not client.buffer:
                 continue
-            kind, data = client.frame()
+            kind, data = client.answer()
             if kind == MESSAGE:
                 # The random number decides between equal times.
                 heapq.heappush(due, (
@@ -332,7 +332,7 @@ def test_fins_racing_with_timeouts_finish_every_message_exactly_once(
                 client.command('PUB', 'usable', body=b'x')
             for client in clients:
                 while True:
-                    kind, data = client.frame()
+                    kind, data = client.answer()
                     if kind == RESPONSE:
                         break
                     if kind == ERROR:
@@ -364,7 +364,7 @@ def test_a_message_may_time_out_while_it_is_being_written(new_nsqd):
     bodies = set()
     with subscribe(daemon, topic, rdy=1) as client:
         while len(bodies) < count:
-            kind, data = client.frame()
+            kind, data = client.answer()
             if kind == MESSAGE:
                 message = Message(data)
                 assert message.body == message.body[:1] * size

@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from layers import STREAM_IDENTIFIER, Deflate, Snappy, masked_crc32c, push
-from nsq import ERROR, MESSAGE, RESPONSE, Message, frame, mpub_body, wait_until
+from nsq import ERROR, RESPONSE, frame, mpub_body, wait_until
 
 FLAGS = ['--snappy=true', '--deflate=true']
 
@@ -39,9 +39,7 @@ def consume(client, count):
     """Finish so many messages; returns their bodies."""
     bodies = []
     while len(bodies) < count:
-        kind, data = client.frame()
-        assert kind == MESSAGE, data
-        message = Message(data)
+        message = client.message()
         client.fin(message)
         bodies.append(message.body)
     return bodies

@@ -34,7 +34,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 HOST = '127.0.0.1'
 CLIENTS = ['go', 'python', 'js']
 
-MSG_TIMEOUT = 1000       # ms, asked for by the consumers that let messages time out
+MSG_TIMEOUT = 2000       # ms, asked for by the consumers that let messages time out; what comes
+                         # again must be answered within it, on a busy machine, too
 MAX_MSG_SIZE = 1 << 20   # nsqd's defaults
 MAX_BODY_SIZE = 5 << 20
 # nsqd looks for new channels to scan for timeouts and deferred messages every
@@ -42,6 +43,7 @@ MAX_BODY_SIZE = 5 << 20
 SCAN_REFRESH = 5.0
 TRIAL_LIMIT = 240        # seconds for one trial: what takes 5 may take 90 on a busy machine
 TIME_LIMIT = 900         # seconds for all of them
+PATIENCE = 60            # seconds for the daemon to start, to answer and to stop
 
 
 class Failure(Exception):
@@ -101,9 +103,9 @@ class Daemon:
                 raise Failure('nsqd did not start:\n' + ''.join(lines[-20:]))
             return next(filter(None, map(pattern.search, lines)), None)
 
-        found = self.log.wait(look, 10)
+        found = self.log.wait(look, PATIENCE)
         if not found:
-            raise Failure(f'nsqd did not log "{name}: listening on ..." within 10 s')
+            raise Failure(f'nsqd did not log "{name}: listening on ..." in time')
         return found[1]
 
     def stats(self, topic):
@@ -113,7 +115,7 @@ class Daemon:
 
     def all_stats(self, topic):
         """What /stats says about a topic, its consumers, and all producers."""
-        connection = http.client.HTTPConnection(self.http, timeout=10)
+        connection = http.client.HTTPConnection(self.http, timeout=PATIENCE)
         try:
             connection.request('GET', f'/stats?format=json&topic={topic}')
             answer = connection.getresponse()
@@ -130,9 +132,9 @@ class Daemon:
         """Asks the daemon to exit: it must do so soon, and with 0."""
         self.process.send_signal(signal.SIGTERM)
         try:
-            code = self.process.wait(10)
+            code = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            raise Failure('nsqd did not exit within 10 s of SIGTERM') from None
+            raise Failure(f'nsqd did not exit within {PATIENCE} s of SIGTERM') from None
         finally:
             self.kill()
         if code:

@@ -57,7 +57,12 @@ class Cluster:
                            RECONNECT + DEADLINE)
 
     def finished(self, daemon, channel):
-        stats = daemon.channel_stats(self.topic, channel)
+        topic = daemon.topic_stats(self.topic)
+        stats = next(c for c in topic['channels']
+                     if c['channel_name'] == channel)
+        # What the topic has not yet given to the channel is in neither's counts.
+        if topic['depth'] or stats['message_count'] < topic['message_count']:
+            return False
         return stats['client_count'] == 1 and not any(
             stats[name] for name in
             ('depth', 'in_flight_count', 'deferred_count'))

@@ -1,5 +1,7 @@
 """Stock's nsqadmin over our daemons: what it shows, and what it does."""
 
+import re
+
 import pytest
 
 from nsq import wait_until
@@ -22,7 +24,12 @@ def admin(cluster):
 
 @pytest.fixture
 def daemon(new_nsqd, lookupds):
-    return new_nsqd(*with_lookupds(lookupds))
+    started = new_nsqd(*with_lookupds(lookupds))
+    # It asks them for the channels of a topic that is new, if it knows whom to ask.
+    for lookupd in lookupds:
+        started.wait_log(re.escape('LOOKUPD(%s): peer info {'
+                                   % lookupd.tcp_address))
+    return started
 
 
 def known(lookupds, topic, count=1):

@@ -203,6 +203,9 @@ def test_nsq_stat(nsqd, tool):
     nsqd.pub(topic, *bodies('counted', 42))
     with nsqd.subscribe(topic, 'ch', rdy=2) as client:
         client.messages(2)
+        # All of it has gone from the topic to the channel.
+        nsqd.wait_channel(topic, 'ch', depth=40, message_count=42)
+        nsqd.wait_topic(topic, depth=0)
         stat = tool('nsq_stat', '--topic=' + topic, '--channel=ch',
                     '--nsqd-http-address=' + http(nsqd), '--interval=100ms',
                     '--count=2')

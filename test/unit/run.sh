@@ -3,7 +3,7 @@
 # in a temporary directory of its own that is removed afterwards. Prints what
 # each said; fails if any failed or outlived the limit (seconds).
 set -u
-LIMIT=${LIMIT:-300}
+LIMIT=${LIMIT:-900}
 export LIMIT
 
 one() {

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
-#include "common/clock.h"
 #include "common/regex.h"
 #include "common/strbuf.h"
 
@@ -94,7 +94,8 @@ static void test_no_pattern_takes_long(void **state)
 	memset(text, 'a', sizeof(text) - 2);
 	text[sizeof(text) - 2] = '!';
 	text[sizeof(text) - 1] = '\0';
-	int64_t start = clock_mono_ns();
+	/* The processor's time: others may want it, too. */
+	clock_t start = clock();
 	for (size_t i = 0; i < sizeof(patterns) / sizeof(*patterns); i++) {
 		struct err err;
 		struct regex *re = regex_compile(patterns[i], &err);
@@ -102,7 +103,7 @@ static void test_no_pattern_takes_long(void **state)
 		assert_false(regex_match(re, text));
 		regex_free(re);
 	}
-	assert_true(clock_mono_ns() - start < 5 * NSEC_PER_SEC);
+	assert_true(clock() - start < 5 * CLOCKS_PER_SEC);
 }
 
 int main(void)
