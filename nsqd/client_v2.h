@@ -73,7 +73,8 @@ struct parked {
 	bool called;                   /* it is in netpoll.called */
 	/* Its part of channel.called_room; whose the client is, while it is not parked. */
 	size_t promised;
-	bool failed; /* there was no thread for it; the deadline is for the next try */
+	bool failed;      /* there was no thread for it; the deadline is for the next try */
+	int64_t retry_ns; /* how long that was ahead, the last time; 0: none. Whose the client is */
 };
 
 struct auth_state;

@@ -43,8 +43,9 @@
 #include "nsqd/protocol_v2_pump.h"
 
 #define EVENTS 64
-/* Where there is no thread for a client: when to try again. */
+/* Where there is no thread for a client: when to try again, at first and at most. */
 #define RETRY_NS (100 * NSEC_PER_MSEC)
+#define RETRY_MAX_NS (1000 * NSEC_PER_MSEC)
 /* The eventfd's place in epoll; ids of clients start at 1. */
 #define WAKE_ID 0
 
@@ -190,6 +191,7 @@ bool netpoll_park(struct netpoll *np, struct client_v2 *c)
 		      epoll_ctl(np->epoll_fd, EPOLL_CTL_ADD, stream_sock_fd(c->base), &e) == 0;
 	bool is_next = false;
 	if (parked) {
+		c->parked.retry_ns = 0;
 		list_locked(np, c, deadline_of(c));
 		offer_locked(c);
 		is_next = c->parked.deadline_ns != 0 && c->parked.heap_index == 0;
@@ -226,15 +228,43 @@ void netpoll_has_come(struct client_v2 *c)
 	c->parked.promised = 0;
 }
 
-/* --- the thread ----------------------------------------------------------------------------- */
-
-static bool is_stopping(struct netpoll *np)
+/* In how long to try again. Logs the first time only: there may be thousands. */
+static int64_t next_retry(struct netpoll *np, struct client_v2 *c, const struct err *why)
 {
-	mutex_lock(&np->lock);
-	bool stopping = np->stopping;
-	mutex_unlock(&np->lock);
-	return stopping;
+	int64_t retry = c->parked.retry_ns;
+	if (retry == 0)
+		nsqd_logf(np->nsqd, LG_ERROR,
+			"TCP: no thread for idle client(%s), trying again - %s", c->remote_addr,
+			why->msg);
+	retry = retry == 0 ? RETRY_NS : 2 * retry;
+	return retry < RETRY_MAX_NS ? retry : RETRY_MAX_NS;
 }
+
+bool netpoll_retry(struct netpoll *np, struct client_v2 *c, const struct err *why)
+{
+	int64_t now = clock_mono_ns();
+	c->parked.retry_ns = next_retry(np, c, why);
+	/* That nobody reads what it sends is our fault. */
+	if (c->reader.timeout_ns > 0)
+		c->reader.deadline_ns = now + c->reader.timeout_ns;
+	if (c->parked.promised > 0) {
+		netpoll_has_come(c);
+		channel_consumer_is_full(c->channel);
+	}
+	mutex_lock(&np->lock);
+	bool open = np->open, is_next = false;
+	if (open) {
+		c->parked.failed = true;
+		list_locked(np, c, now + c->parked.retry_ns);
+		is_next = c->parked.heap_index == 0;
+	}
+	mutex_unlock(&np->lock);
+	if (is_next)
+		wake(np);
+	return open;
+}
+
+/* --- the thread ----------------------------------------------------------------------------- */
 
 /*
  * Gives the client a thread; it is no longer ours then. Without one it stays
@@ -249,22 +279,9 @@ static void resume(struct netpoll *np, struct client_v2 *c)
 	unlist(np, c);
 	/* Fails where it has been done already, before a try in vain. */
 	(void)epoll_ctl(np->epoll_fd, EPOLL_CTL_DEL, stream_sock_fd(c->base), NULL);
-	if (wait_group_wrap(&np->clients, name, np->resume, c, &err) == 0)
-		return;
-	if (is_stopping(np)) {
+	if (wait_group_wrap(&np->clients, name, np->resume, c, &err) != 0 &&
+		!netpoll_retry(np, c, &err))
 		np->resume(c);
-		return;
-	}
-	nsqd_logf(np->nsqd, LG_ERROR, "TCP: no thread for idle client(%s), trying again - %s",
-		c->remote_addr, err.msg);
-	if (c->parked.promised > 0) {
-		netpoll_has_come(c);
-		channel_consumer_is_full(c->channel);
-	}
-	mutex_lock(&np->lock);
-	c->parked.failed = true;
-	list_locked(np, c, clock_mono_ns() + RETRY_NS);
-	mutex_unlock(&np->lock);
 }
 
 /*
@@ -333,17 +350,20 @@ static bool send_heartbeat(struct client_v2 *c, int64_t now)
 static void on_deadline(struct netpoll *np, struct client_v2 *c, int64_t now)
 {
 	int64_t heartbeat = c->pump.heartbeat_ticker.next_ns;
-	if (!c->parked.failed && heartbeat != 0 && heartbeat <= now && send_heartbeat(c, now))
+	bool sent = heartbeat != 0 && heartbeat <= now && send_heartbeat(c, now);
+	if (sent && !c->parked.failed)
 		set_deadline(np, c);
 	else
 		resume(np, c); /* io_loop and pump know what follows */
 }
 
-/* The first in the heap that is due, else NULL. */
+/* The first in the heap that is due, else NULL. At the end nobody waits for a new try. */
 static struct client_v2 *next_due(struct netpoll *np, int64_t now)
 {
 	mutex_lock(&np->lock);
-	struct client_v2 *c = np->len > 0 && deadline_at(np, 0) <= now ? np->heap[0] : NULL;
+	struct client_v2 *c = np->len > 0 ? np->heap[0] : NULL;
+	if (c && deadline_at(np, 0) > now && !(np->stopping && c->parked.failed))
+		c = NULL;
 	mutex_unlock(&np->lock);
 	return c;
 }

@@ -62,9 +62,15 @@ bool netpoll_park(struct netpoll *np, struct client_v2 *c);
  */
 void netpoll_call(struct netpoll *np, struct channel *ch, size_t room);
 /*
- * The client's pump goes on, or never will: if it was called, it is no longer
- * one on whom the channel's pump waits. Takes no lock. The pump, first of all;
- * without a pump, who could not start it.
+ * There is no thread for this client, which is idle (no pump, no buffers) and the
+ * caller's: netpoll's from now on, which tries again after 0.1 s, and later each
+ * time, up to 1 s. Its heartbeats go on. Logs why, the first time. False if the
+ * daemon ends: it stays the caller's. Takes netpoll's lock; does not block.
+ */
+bool netpoll_retry(struct netpoll *np, struct client_v2 *c, const struct err *why);
+/*
+ * The client's pump goes on: if it was called, it is no longer
+ * one on whom the channel's pump waits. Takes no lock. The pump, first of all.
  */
 void netpoll_has_come(struct client_v2 *c);
 

@@ -1050,10 +1050,15 @@ static int start_message_pump(struct client_v2 *c, struct err *err)
 	char name[160];
 	snprintf(name, sizeof(name), "pump:%s", c->remote_addr);
 	int rc = wait_group_wrap(&c->wait_group, name, protocol_v2_message_pump, c, err);
-	if (rc == 0)
+	return rc == 0 ? 0 : err_wrap(err, "no thread for the message pump - ");
+}
+
+/* The pump of a client that has been parked: 0; 1: there is no thread, so it is parked again. */
+static int restart_message_pump(struct client_v2 *c, struct err *err)
+{
+	if (start_message_pump(c, err) == 0)
 		return 0;
-	netpoll_has_come(c);
-	return err_wrap(err, "no thread for the message pump - ");
+	return netpoll_retry(c->nsqd->netpoll, c, err) ? 1 : -1;
 }
 
 /*
@@ -1075,7 +1080,8 @@ static bool is_idle(const struct client_v2 *c)
 /*
  * Nothing has come for a while: if nothing is in flight either, the pump's
  * thread ends, and this one is to do so as well (see netpoll.h): 1, and the
- * client is netpoll's. 0: not now. -1 with err set: the pump did not start again.
+ * client is netpoll's (as it is if the pump has no thread to go on). 0: not now.
+ * -1 with err set: likewise, but the daemon ends.
  */
 static int park(struct io_loop *l, struct err *err)
 {
@@ -1089,7 +1095,7 @@ static int park(struct io_loop *l, struct err *err)
 	if (is_idle(c) && netpoll_park(l->nsqd->netpoll, c))
 		return 1;
 	(void)not_idle(c);
-	return start_message_pump(c, err);
+	return restart_message_pump(c, err);
 }
 
 /* Reads one command and splits it. BUFIO_IDLE: the client has been parked. */
@@ -1199,7 +1205,9 @@ int protocol_v2_io_loop(struct client_v2 *client, struct err *err)
 	struct io_loop l = {.client = client, .nsqd = client->nsqd};
 	struct err ignored;
 	begin(&l);
-	int rc = start_message_pump(client, err) == 0 ? read_and_execute(&l, err) : -1;
+	int rc = l.resumed ? restart_message_pump(client, err) : start_message_pump(client, err);
+	if (rc == 0)
+		rc = read_and_execute(&l, err);
 	if (rc > 0) {
 		end(&l);
 		return rc;

@@ -10,6 +10,7 @@
 #include "protocol/listener.h"
 
 static _Atomic bool no_threads; /* none can be created */
+static _Atomic bool no_pumps;   /* nor can this kind, by an io_loop */
 static _Atomic int refuse_in;   /* the nth creation from now on fails; 0: none does */
 static _Atomic int refused;
 
@@ -20,7 +21,7 @@ static int create_unless(
 
 	if (left > 0)
 		refuse_in = left - 1;
-	if (no_threads || left == 1) {
+	if (no_threads || left == 1 || (no_pumps && strncmp(gothread_name(), "io:", 3) == 0)) {
 		refused++;
 		return EAGAIN;
 	}
@@ -32,7 +33,7 @@ static struct nsqd *start(void)
 	struct nsqd *n = new_nsqd(quiet_options());
 	struct err err = {0};
 
-	no_threads = false;
+	no_threads = no_pumps = false;
 	refuse_in = refused = 0;
 	gothread_create = create_unless;
 	if (nsqd_main(n, &err) != 0)
@@ -77,6 +78,7 @@ static void say(int fd, const char *text, size_t len)
 
 #define SAY(fd, text) say(fd, text, sizeof(text) - 1)
 #define OK_FRAME "\0\0\0\6\0\0\0\0OK"
+#define HEARTBEAT_FRAME "\0\0\0\17\0\0\0\0_heartbeat_"
 #define EXPECT(fd, text) expect(fd, text, sizeof(text) - 1)
 
 static int connect_client(struct nsqd *n)
@@ -103,6 +105,15 @@ static int parked_consumer(struct nsqd *n, struct channel *ch)
 	return fd;
 }
 
+/* A message, and no heartbeat. */
+static void expect_message(int fd)
+{
+	char buf[64];
+
+	assert_true(recv(fd, buf, sizeof(buf), 0) > 8);
+	assert_memory_equal(buf + 4, "\0\0\0\2", 4);
+}
+
 static void test_without_a_thread_the_client_waits_for_one(void **state)
 {
 	struct nsqd *n = start();
@@ -120,20 +131,61 @@ static void test_without_a_thread_the_client_waits_for_one(void **state)
 	finish(n);
 }
 
-static void test_without_a_pump_the_client_leaves_and_its_message_goes_to_another(void **state)
+static void test_without_a_pump_the_client_waits_for_one(void **state)
+{
+	struct nsqd *n = start();
+	int fd = connect_client(n);
+
+	(void)state;
+	wait_for(client_threads() == 2);
+	wait_for(client_threads() == 0);
+	no_pumps = true;
+	SAY(fd, "PUB t\n\0\0\0\1x");
+	wait_for(refused >= 3);
+	no_pumps = false;
+	EXPECT(fd, OK_FRAME);
+	close(fd);
+	finish(n);
+}
+
+static void test_heartbeats_go_on_without_threads(void **state)
+{
+	struct nsqd *n = start();
+	int fd = connect_client(n);
+	char frame[10];
+
+	(void)state;
+	/* After the time that it takes to be parked. */
+	SAY(fd, "IDENTIFY\n\0\0\0\x1b{\"heartbeat_interval\":2500}");
+	EXPECT(fd, OK_FRAME);
+	wait_for(client_threads() == 2);
+	wait_for(client_threads() == 0);
+	no_threads = true;
+	SAY(fd, "PUB t\n\0\0\0\1x");
+	EXPECT(fd, HEARTBEAT_FRAME);
+	no_threads = false;
+	while (recv(fd, frame, sizeof(frame), MSG_WAITALL) == sizeof(frame) &&
+		memcmp(frame, OK_FRAME, sizeof(frame)) != 0)
+		EXPECT(fd, &HEARTBEAT_FRAME[sizeof(frame)]);
+	close(fd);
+	finish(n);
+}
+
+static void test_without_a_pump_the_message_goes_to_another(void **state)
 {
 	struct nsqd *n = start();
 	struct topic *t = get_topic(n, "test");
 	struct channel *ch = get_channel(t, "ch");
 	int first = parked_consumer(n, ch), second = parked_consumer(n, ch);
-	char buf[64];
 
 	(void)state;
 	refuse_in = 2; /* io_loop gets its thread */
 	put(t, 0, 1);
-	assert_int_equal(recv(first, buf, sizeof(buf), 0), 0);
-	assert_true(recv(second, buf, sizeof(buf), 0) > 0);
+	expect_message(second);
 	assert_int_equal(refused, 1);
+	/* The first is resumed after a while, for nothing. */
+	put(t, 1, 1);
+	expect_message(first);
 	assert_int_equal(ch->called_room, 0);
 	close(first);
 	close(second);
@@ -146,15 +198,13 @@ static void test_a_message_does_not_wait_for_who_gets_no_thread(void **state)
 	struct topic *t = get_topic(n, "test");
 	struct channel *ch = get_channel(t, "ch");
 	int first = parked_consumer(n, ch), second = parked_consumer(n, ch);
-	char buf[64];
 
 	(void)state;
 	refuse_in = 1;
 	put(t, 0, 1);
-	assert_true(recv(second, buf, sizeof(buf), 0) > 0);
-	/* The first is resumed after a while, for nothing. */
+	expect_message(second);
 	put(t, 1, 1);
-	assert_true(recv(first, buf, sizeof(buf), 0) > 0);
+	expect_message(first);
 	assert_int_equal(ch->called_room, 0);
 	close(first);
 	close(second);
@@ -183,7 +233,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		nsqd_test(test_without_a_thread_the_client_waits_for_one),
-		nsqd_test(test_without_a_pump_the_client_leaves_and_its_message_goes_to_another),
+		nsqd_test(test_without_a_pump_the_client_waits_for_one),
+		nsqd_test(test_heartbeats_go_on_without_threads),
+		nsqd_test(test_without_a_pump_the_message_goes_to_another),
 		nsqd_test(test_a_message_does_not_wait_for_who_gets_no_thread),
 		nsqd_test(test_the_daemon_ends_without_threads),
 	};
