@@ -31,8 +31,8 @@ struct sel {
 	int64_t now_ns;  /* the clock in this pass; 0: not read, most selects never do */
 	uint64_t random; /* what is left of a drawn number */
 	struct wake_list wakes;
-	uint8_t order[CHAN_SELECT_MAX];      /* indices of live cases; see sel_pick */
-	struct chan *locks[CHAN_SELECT_MAX]; /* each chan once, by address */
+	uint8_t order[CHAN_SELECT_MAX]; /* indices of live cases; see sel_pick */
+	uint8_t locks[CHAN_SELECT_MAX]; /* indices of cases: each chan once, by address */
 };
 
 /* A case that is switched off is never ready. */
@@ -162,23 +162,28 @@ static int sel_try_each(struct sel *s)
 	return -1;
 }
 
+/* The chan that is the i-th to be locked. */
+static struct chan *sel_lock_at(const struct sel *s, unsigned i)
+{
+	return s->cases[s->locks[i]].c;
+}
+
 /* Each chan once, by address: so two selects never hold what the other waits for. */
 static void sel_sort_locks(struct sel *s)
 {
 	s->nlocks = 0;
 	for (unsigned i = 0; i < s->nlive; i++) {
-		struct chan *c =
-			s->cases[s->order[i]].op == CHAN_TICK ? NULL : s->cases[s->order[i]].c;
+		const struct chan_case *cc = &s->cases[s->order[i]];
 		unsigned at = s->nlocks;
 
-		if (!c)
+		if (cc->op == CHAN_TICK)
 			continue;
-		while (at > 0 && (uintptr_t)s->locks[at - 1] > (uintptr_t)c)
+		while (at > 0 && (uintptr_t)sel_lock_at(s, at - 1) > (uintptr_t)cc->c)
 			at--;
-		if (at > 0 && s->locks[at - 1] == c)
+		if (at > 0 && sel_lock_at(s, at - 1) == cc->c)
 			continue;
-		memmove(&s->locks[at + 1], &s->locks[at], (s->nlocks - at) * sizeof(s->locks[0]));
-		s->locks[at] = c;
+		memmove(&s->locks[at + 1], &s->locks[at], s->nlocks - at);
+		s->locks[at] = s->order[i];
 		s->nlocks++;
 	}
 }
@@ -187,14 +192,14 @@ static void sel_lock_all(struct sel *s)
 {
 	park_perturb(PERTURB_LOCK_ALL);
 	for (unsigned i = 0; i < s->nlocks; i++)
-		chan_lock(s->locks[i]);
+		chan_lock(sel_lock_at(s, i));
 }
 
 /* Unlocks, and only then wakes. */
 static void sel_unlock_all(struct sel *s)
 {
 	for (unsigned i = s->nlocks; i > 0; i--)
-		chan_unlock(s->locks[i - 1]);
+		chan_unlock(sel_lock_at(s, i - 1));
 	wake_list_wake(&s->wakes);
 }
 
@@ -279,26 +284,15 @@ static int sel_take_result(struct sel *s, const struct waiter *won)
 }
 
 /*
- * Steps 2 and 3. The index of the case that was run; -1 if there is a default
- * to run, or if a ticker came due while we slept: then the caller starts again,
- * so that the ticker stands in one random order with all that is ready by now.
+ * Step 2, second half, and step 3: parks, with all chans locked and none of them ready. waiters has
+ * room for one per live case. -1 if a ticker came due while we slept.
  */
-static int sel_decide(struct sel *s, bool block)
+static inline int sel_park(struct sel *s, struct waiter *waiters)
 {
-	struct waiter waiters[CHAN_SELECT_MAX];
 	const struct waiter *won = NULL;
-	struct parker *p;
+	struct parker *p = park_self();
 	int64_t deadline_ns;
-	int index;
 
-	sel_sort_locks(s);
-	sel_lock_all(s);
-	index = sel_try_all_locked(s);
-	if (index >= 0 || !block) {
-		sel_unlock_all(s);
-		return index;
-	}
-	p = park_self();
 	park_open(p);
 	deadline_ns = sel_enqueue_locked(s, p, waiters);
 	sel_unlock_all(s);
@@ -311,6 +305,45 @@ static int sel_decide(struct sel *s, bool block)
 	}
 	sel_dequeue(s, waiters, won);
 	return won ? sel_take_result(s, won) : -1;
+}
+
+/*
+ * Most threads spend most of their life in one of these, and each of their stacks is backed down to
+ * here: room for CHAN_SELECT_MAX waiters is a page that few selects need.
+ */
+#define FEW_WAITERS 10
+
+static __attribute__((noinline)) int sel_park_few(struct sel *s)
+{
+	struct waiter waiters[FEW_WAITERS];
+
+	return sel_park(s, waiters);
+}
+
+static __attribute__((noinline)) int sel_park_many(struct sel *s)
+{
+	struct waiter waiters[CHAN_SELECT_MAX];
+
+	return sel_park(s, waiters);
+}
+
+/*
+ * Steps 2 and 3. The index of the case that was run; -1 if there is a default
+ * to run, or if a ticker came due while we slept: then the caller starts again,
+ * so that the ticker stands in one random order with all that is ready by now.
+ */
+static int sel_decide(struct sel *s, bool block)
+{
+	int index;
+
+	sel_sort_locks(s);
+	sel_lock_all(s);
+	index = sel_try_all_locked(s);
+	if (index >= 0 || !block) {
+		sel_unlock_all(s);
+		return index;
+	}
+	return s->nlive <= FEW_WAITERS ? sel_park_few(s) : sel_park_many(s);
 }
 
 int chan_select(struct chan_case *cases, int ncases)
