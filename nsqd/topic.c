@@ -27,6 +27,8 @@
 
 /* The most messages that the pump takes at once, and that are made at once. */
 #define TOPIC_BATCH 256
+/* And as long as it has never met so many: most topics are idle, and each has a pump. */
+#define SMALL_BATCH 16
 /* The most messages that the final flush writes at once. */
 #define FLUSH_BATCH 1024
 /* How long the pump waits until it offers a channel again what its disk has refused. */
@@ -37,7 +39,9 @@ struct pump {
 	struct topic *topic;
 	struct channel **channels; /* a reference each */
 	size_t n_channels;
-	bool stale; /* channel_map has changed since */
+	bool stale;            /* channel_map has changed since */
+	struct message **msgs; /* not on the stack, where they would take a page for themselves */
+	size_t room;           /* for so many of them */
 };
 
 static void topic_message_pump(void *arg);
@@ -462,8 +466,9 @@ static void deliver_to_channel(struct pump *p, struct channel *c, struct message
 /*
  * Every channel needs records of its own. The first gets the ones that the topic
  * made, last of all, because a record that is queued is not ours to copy any more.
+ * (Not inlined: a pump that waits has no need of the copies on its stack.)
  */
-static void deliver(struct pump *p, struct message **msgs, size_t n)
+static __attribute__((noinline)) void deliver(struct pump *p, struct message **msgs, size_t n)
 {
 	struct message *copies[TOPIC_BATCH];
 	for (size_t i = p->n_channels; i-- > 1;) {
@@ -494,34 +499,45 @@ static bool wait_for_start(struct topic *t)
 	}
 }
 
+/* A batch was full: from now on there is room for the largest. */
+static void more_room(struct pump *p)
+{
+	p->room = TOPIC_BATCH;
+	p->msgs = xreallocarray(p->msgs, p->room, sizeof(struct message *));
+}
+
 /*
  * messagePump: selects over the in-memory and backend queue and writes messages to every channel.
  */
 static void pump_messages(struct pump *p)
 {
 	struct topic *t = p->topic;
-	struct message *msgs[TOPIC_BATCH];
 	enum { MEMORY, BACKEND, UPDATE, PAUSE, EXIT };
+	size_t n = 0; /* messages in the last batch */
 	for (;;) {
 		if (p->stale)
 			refresh_channels(p);
+		if (n == p->room && n < TOPIC_BATCH)
+			more_room(p);
 		bool flowing = p->n_channels > 0 && !topic_is_paused(t);
 		struct chan *memory = flowing ? t->memory_msg_chan : NULL;
 		struct chan *backend = flowing ? t->backend->ops->read_chan(t->backend) : NULL;
 		struct chan_case cases[] = {
-			[MEMORY] = chan_case_recv_n(memory, msgs, TOPIC_BATCH),
-			[BACKEND] = chan_case_recv_n(backend, msgs, TOPIC_BATCH),
+			[MEMORY] = chan_case_recv_n(memory, p->msgs, p->room),
+			[BACKEND] = chan_case_recv_n(backend, p->msgs, p->room),
 			[UPDATE] = chan_case_recv(t->channel_update_chan, NULL),
 			[PAUSE] = chan_case_recv(t->pause_chan, NULL),
 			[EXIT] = chan_case_recv(t->exit_chan, NULL),
 		};
-		switch (chan_select(cases, 5)) {
+		int chosen = chan_select(cases, 5);
+		n = cases[chosen].n;
+		switch (chosen) {
 		case MEMORY:
-			deliver(p, msgs, cases[MEMORY].n);
+			deliver(p, p->msgs, n);
 			break;
 		case BACKEND:
-			deliver(p, msgs, cases[BACKEND].n);
-			t->backend->ops->done(t->backend, cases[BACKEND].n);
+			deliver(p, p->msgs, n);
+			t->backend->ops->done(t->backend, n);
 			break;
 		case UPDATE:
 			p->stale = true;
@@ -535,9 +551,13 @@ static void pump_messages(struct pump *p)
 static void topic_message_pump(void *arg)
 {
 	struct topic *t = arg;
-	struct pump p = {.topic = t, .stale = true};
+	struct pump p = {.topic = t,
+		.stale = true,
+		.msgs = xreallocarray(NULL, SMALL_BATCH, sizeof(struct message *)),
+		.room = SMALL_BATCH};
 	if (wait_for_start(t))
 		pump_messages(&p);
+	free(p.msgs);
 	free_channels(p.channels, p.n_channels);
 	nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): closing ... messagePump", t->name);
 }
