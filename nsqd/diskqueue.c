@@ -151,8 +151,7 @@ static bool tick(struct diskqueue *d)
 	d->active = false;
 	if (d->idle_ticks * d->sync_timeout < IDLE_NS)
 		return false;
-	if (d->batch_n > 1)
-		dq_drop_batch(d, 1);
+	dq_drop_batch(d, 1);
 	dq_close_read(d);
 	if (d->loaded && dq_pos_eq(d->rd, d->wr) && d->wr.pos > 0) {
 		dq_drop_consumed(d);
@@ -202,7 +201,7 @@ static void io_loop(void *arg)
 			r = d->read_chan;
 
 		struct chan_case cases[N_CASES] = {
-			[READ] = chan_case_send_n(r, d->batch, d->batch_n),
+			[READ] = chan_case_send_n(r, r ? d->batch->msgs : NULL, d->batch_n),
 			[WRITE] = chan_case_recv_n(d->write_chan, reqs, DQ_REQS_MAX),
 			[EMPTY] = chan_case_recv(d->empty_chan, &empty_req),
 			[DONE] = chan_case_recv(d->done_chan, NULL),

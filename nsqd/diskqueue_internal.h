@@ -99,6 +99,16 @@ struct dq_record {
 	int64_t next;
 };
 
+/*
+ * Messages read ahead. Not part of the queue: it is larger than all the rest, and of many queues
+ * few are ever read.
+ */
+struct dq_batch {
+	struct message *msgs[DQ_BATCH_MAX]; /* read, and offered on read_chan */
+	struct dq_pos end[DQ_BATCH_MAX];    /* rd, once that message is received */
+	size_t len[DQ_BATCH_MAX];
+};
+
 /* A put under way: lives on the free list or with the putting thread. */
 struct dq_write_req {
 	const struct backend_record *recs; /* borrowed from the putting thread, which waits */
@@ -166,14 +176,12 @@ struct diskqueue {
 
 	/* reading: io */
 	struct dq_block block;
-	struct dq_pos ahead;  /* behind the last message of the batch; taken if there is none */
-	struct dq_pos taken;  /* behind the last message that was received; rd if undone is 0 */
-	int64_t undone;       /* messages between rd and taken */
-	int64_t received;     /* messages, in the queue's life */
-	_Atomic int64_t done; /* atomic; of these, how many the receiver is done with */
-	struct message *batch[DQ_BATCH_MAX];   /* read, and offered on read_chan */
-	struct dq_pos batch_end[DQ_BATCH_MAX]; /* rd, once that message is received */
-	size_t batch_len[DQ_BATCH_MAX];
+	struct dq_pos ahead;    /* behind the last message of the batch; taken if there is none */
+	struct dq_pos taken;    /* behind the last message that was received; rd if undone is 0 */
+	int64_t undone;         /* messages between rd and taken */
+	int64_t received;       /* messages, in the queue's life */
+	_Atomic int64_t done;   /* atomic; of these, how many the receiver is done with */
+	struct dq_batch *batch; /* NULL: nothing was read since the queue fell quiet */
 	size_t batch_n;
 	size_t batch_bytes;
 	size_t batch_target; /* how many to offer: grows while all are taken */
@@ -222,7 +230,7 @@ void dq_fill(struct diskqueue *d);
 void dq_taken(struct diskqueue *d, size_t n);
 /* Moves rd, if the receiver is done with all that it received. */
 void dq_settle(struct diskqueue *d);
-/* Drops the batch but for its first keep messages; they will be read again. */
+/* Drops the batch but for its first keep messages; they will be read again. With 0, its memory. */
 void dq_drop_batch(struct diskqueue *d, size_t keep);
 /* The reader follows when it waits at the end of wr.file and that is about to become to. */
 void dq_reader_follow(struct diskqueue *d, struct dq_pos to);

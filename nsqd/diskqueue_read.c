@@ -31,11 +31,15 @@ void dq_drop_batch(struct diskqueue *d, size_t keep)
 {
 	while (d->batch_n > keep) {
 		d->batch_n--;
-		d->batch_bytes -= d->batch_len[d->batch_n];
-		message_unref(d->batch[d->batch_n]);
+		d->batch_bytes -= d->batch->len[d->batch_n];
+		message_unref(d->batch->msgs[d->batch_n]);
 	}
-	d->ahead = keep > 0 ? d->batch_end[keep - 1] : d->taken;
+	d->ahead = d->batch_n > 0 ? d->batch->end[d->batch_n - 1] : d->taken;
 	d->batch_target = 1;
+	if (d->batch_n == 0) {
+		free(d->batch);
+		d->batch = NULL;
+	}
 }
 
 void dq_close_read(struct diskqueue *d)
@@ -89,7 +93,7 @@ static void jump_ahead(struct diskqueue *d, struct dq_pos to)
 {
 	d->ahead = to;
 	if (d->batch_n > 0) {
-		d->batch_end[d->batch_n - 1] = to;
+		d->batch->end[d->batch_n - 1] = to;
 		return;
 	}
 	d->taken = to;
@@ -118,18 +122,19 @@ void dq_settle(struct diskqueue *d)
 void dq_taken(struct diskqueue *d, size_t n)
 {
 	CHECK(n > 0 && n <= d->batch_n);
-	struct dq_pos to = d->batch_end[n - 1];
+	struct dq_batch *b = d->batch;
+	struct dq_pos to = b->end[n - 1];
 
 	/* The receiver came back: as a rule it is done with what it received before. */
 	dq_settle(d);
 	if (n == d->batch_n && d->batch_target < DQ_BATCH_MAX)
 		d->batch_target *= 2;
 	for (size_t i = 0; i < n; i++)
-		d->batch_bytes -= d->batch_len[i];
+		d->batch_bytes -= b->len[i];
 	d->batch_n -= n;
-	memmove(d->batch, d->batch + n, d->batch_n * sizeof(d->batch[0]));
-	memmove(d->batch_end, d->batch_end + n, d->batch_n * sizeof(d->batch_end[0]));
-	memmove(d->batch_len, d->batch_len + n, d->batch_n * sizeof(d->batch_len[0]));
+	memmove(b->msgs, b->msgs + n, d->batch_n * sizeof(b->msgs[0]));
+	memmove(b->end, b->end + n, d->batch_n * sizeof(b->end[0]));
+	memmove(b->len, b->len + n, d->batch_n * sizeof(b->len[0]));
 	/* The depth first: check_tail looks at both. */
 	atomic_fetch_sub(&d->depth, (int64_t)n);
 	d->taken = to;
@@ -206,9 +211,11 @@ static void log_skipped(struct diskqueue *d, int64_t to, const char *why)
 
 static void push(struct diskqueue *d, struct message *m, struct dq_pos end, size_t len)
 {
-	d->batch[d->batch_n] = m;
-	d->batch_end[d->batch_n] = end;
-	d->batch_len[d->batch_n] = len;
+	if (!d->batch)
+		d->batch = xmalloc(sizeof(*d->batch));
+	d->batch->msgs[d->batch_n] = m;
+	d->batch->end[d->batch_n] = end;
+	d->batch->len[d->batch_n] = len;
 	d->batch_n++;
 	d->batch_bytes += len;
 	d->ahead = end;

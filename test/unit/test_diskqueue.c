@@ -323,6 +323,7 @@ static void test_an_empty_queue_gives_everything_back(void **state)
 		assert_int_equal(d->write_fd, -1);
 		assert_int_equal(d->block.fd, -1);
 		assert_null(d->block.buf);
+		assert_null(d->batch);
 		assert_null(d->iov);
 		assert_int_equal(files_ending(".dat"), 1);
 	}
