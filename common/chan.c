@@ -58,21 +58,36 @@ _Noreturn void chan_misuse(const struct chan *c, const char *what)
 		(const void *)c, c->cap, c->elem_size);
 }
 
+/*
+ * What is larger than this is allocated with the first value in it: the pages of a ring cost
+ * nothing before they are touched, but each such hole between other objects spoils the page that
+ * it begins in, and of the large chans, the memory queues, most are never used.
+ */
+#define SMALL_RING 1024
+
+/* At least what chan_new allocates; the small ring begins within the struct's last bytes. */
+static size_t size_with_ring(size_t ring)
+{
+	size_t size = offsetof(struct chan, small_ring) + ring;
+
+	return size > sizeof(struct chan) ? size : sizeof(struct chan);
+}
+
 struct chan *chan_new(size_t elem_size, size_t cap)
 {
 	struct chan *c;
 	size_t ring;
 
-	CHECK(!__builtin_mul_overflow(elem_size, cap, &ring) && ring <= PTRDIFF_MAX - sizeof(*c));
-	/*
-	 * aligned_alloc wants a multiple of the alignment. The ring is not touched before its use.
-	 */
-	c = aligned_alloc(_Alignof(struct chan), (sizeof(*c) + ring + 63) & ~(size_t)63);
+	CHECK(!__builtin_mul_overflow(elem_size, cap, &ring) && ring <= PTRDIFF_MAX);
+	/* aligned_alloc wants a multiple of the alignment. */
+	c = aligned_alloc(_Alignof(struct chan),
+		(size_with_ring(ring > SMALL_RING ? 0 : ring) + 63) & ~(size_t)63);
 	if (!c)
-		check_failed(__FILE__, __LINE__, "out of memory for a chan of %zu bytes", ring);
+		check_failed(__FILE__, __LINE__, "out of memory for a chan");
 	memset(c, 0, sizeof(*c));
 	c->elem_size = elem_size;
 	c->cap = cap;
+	c->ring = ring > SMALL_RING ? NULL : c->small_ring;
 	c->magic = CHAN_MAGIC;
 	atomic_init(&c->hints, cap > 0 ? HINT_SEND : 0);
 	return c;
@@ -92,6 +107,8 @@ void chan_free(struct chan *c)
 		chan_misuse(c, "free of a chan on which threads wait");
 	c->magic = 0;
 	chan_unlock(c);
+	if (c->ring != c->small_ring)
+		free(c->ring);
 	free(c);
 }
 
@@ -222,12 +239,22 @@ void chan_zero(const struct chan *c, char *v)
 	copy_values(c, v, NULL, 1);
 }
 
+/* The first value of a large ring. */
+static __attribute__((noinline)) void ring_new(struct chan *c)
+{
+	c->ring = malloc(c->cap * c->elem_size);
+	if (!c->ring)
+		check_failed(__FILE__, __LINE__, "out of memory for %zu values of a chan", c->cap);
+}
+
 /* n values fit. */
 static void ring_put(struct chan *c, const char *v, size_t n)
 {
 	size_t tail = c->head + c->count;
 	size_t first;
 
+	if (__builtin_expect(!c->ring, 0))
+		ring_new(c);
 	if (tail >= c->cap)
 		tail -= c->cap;
 	first = n < c->cap - tail ? n : c->cap - tail;

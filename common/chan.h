@@ -8,7 +8,8 @@
  *
  * Blocking calls block for ever; what must be able to stop selects over an exit
  * chan as well. Any thread may call anything, at any time before chan_free.
- * Every call may take the chan's own lock and no other; none allocates.
+ * Every call may take the chan's own lock and no other. None allocates, but for the first value in
+ * a buffer of more than 1 KB, which aborts where there is no memory, as chan_new does.
  * Outside of select a NULL chan is a programming error and aborts (Go blocks
  * for ever). docs/channels.md has the full contract and the proofs.
  */

@@ -62,7 +62,8 @@ struct chan {
 	struct waitq recvq;                 /* guarded by lock; oldest first */
 	struct waitq sendq;                 /* guarded by lock; oldest first */
 	struct waitq demandq;               /* guarded by lock */
-	_Alignas(64) char ring[];           /* guarded by lock; cap elements */
+	char *ring;        /* guarded by lock; cap elements; NULL: large, and was never used */
+	char small_ring[]; /* guarded by lock; the ring, unless that is large */
 };
 
 _Noreturn void chan_misuse(const struct chan *c, const char *what);

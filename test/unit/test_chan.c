@@ -478,6 +478,30 @@ static void test_spurious_wakeup_is_not_a_result(void **state)
 	chan_free(a.c);
 }
 
+/* The memory queues of idle topics, most of all. */
+static void test_a_large_ring_is_made_for_its_first_value(void **state)
+{
+	(void)state;
+	struct chan *small = chan_new(sizeof(int), 100), *large = chan_new(sizeof(int), 10000);
+	int v = 7;
+
+	assert_non_null(small->ring);
+	assert_null(large->ring);
+	assert_int_equal(chan_cap(large), 10000);
+	assert_int_equal(chan_try_recv_n(large, &v, 1, NULL), 0);
+	assert_null(large->ring);
+	for (int i = 0; i < 10000; i++)
+		assert_int_equal(chan_try_send_n(large, &i, 1), 1);
+	assert_non_null(large->ring);
+	assert_int_equal(chan_try_send_n(large, &v, 1), 0);
+	for (int i = 0; i < 10000; i++) {
+		assert_true(chan_recv(large, &v));
+		assert_int_equal(v, i);
+	}
+	chan_free(small);
+	chan_free(large);
+}
+
 static void test_free_of_null_is_fine(void **state)
 {
 	(void)state;
@@ -503,6 +527,7 @@ int main(void)
 		cmocka_unit_test(test_case_with_max_0_is_off),
 		cmocka_unit_test(test_null_beside_a_live_case_in_a_woken_select),
 		cmocka_unit_test(test_spurious_wakeup_is_not_a_result),
+		cmocka_unit_test(test_a_large_ring_is_made_for_its_first_value),
 		cmocka_unit_test(test_free_of_null_is_fine),
 	};
 
