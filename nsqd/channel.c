@@ -55,6 +55,7 @@ static void channel_free(struct channel *c)
 	mutex_destroy(&c->deferred_lock);
 	quantile_free(c->e2e_processing_latency_stream);
 	topic_unref(c->topic);
+	free(c->hand);
 	free(c);
 }
 

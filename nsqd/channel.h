@@ -63,10 +63,10 @@ struct channel {
 	_Atomic bool deleter_once; /* ephemeral: who sets it deletes the channel */
 
 	/*
-	 * What the pump holds between a queue and a consumer; the pump's own while it runs, then
-	 * exit's.
+	 * What the pump holds between a queue and a consumer, at most CHANNEL_BATCH; the pump's own
+	 * while it runs, then exit's. NULL: nobody has asked for messages yet.
 	 */
-	struct message *hand[CHANNEL_BATCH];
+	struct message **hand;
 	_Atomic size_t hand_count; /* written by the pump only */
 	bool hand_is_backends;     /* the pump's own, then exit's: where it came from */
 

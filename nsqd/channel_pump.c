@@ -13,8 +13,10 @@
  * when there is something for it; see netpoll.h.) What it holds ("in hand") counts as depth, and goes back to the queue
  * when the channel is paused or the consumer that asked has left.
  */
+#include <stdlib.h>
 #include <string.h>
 
+#include "common/xalloc.h"
 #include "nsqd/channel_internal.h"
 #include "nsqd/netpoll.h"
 #include "nsqd/nsqd.h"
@@ -60,6 +62,8 @@ static void call_parked(struct channel *c, size_t least)
 static void hand_out(struct channel *c, size_t n)
 {
 	size_t left = c->hand_count - n;
+	if (n == 0)
+		return;
 	/* In flight, or back in the queue: a crash need not bring them again. */
 	if (c->hand_is_backends)
 		c->backend->ops->done(c->backend, n);
@@ -97,6 +101,10 @@ static void obey(struct channel *c, enum channel_update what)
 	case CHANNEL_CLIENT_LEFT:
 		if (demand(c) == 0)
 			put_hand_back(c);
+		if (c->hand_count == 0) {
+			free(c->hand);
+			c->hand = NULL;
+		}
 		break;
 	}
 	struct chan_case cases[] = {
@@ -152,6 +160,8 @@ static bool pump_once(struct channel *c)
 		return true;
 	size_t held = c->hand_count;
 	size_t room = held ? 0 : room_of_consumers(c);
+	if (room && !c->hand)
+		c->hand = xreallocarray(NULL, CHANNEL_BATCH, sizeof(*c->hand));
 	struct chan *memory = room ? c->memory_msg_chan : NULL;
 	struct chan *backend = room ? c->backend->ops->read_chan(c->backend) : NULL;
 	int n_cases = CLIENTS;

@@ -1,14 +1,15 @@
 """Clients that are idle have no threads, and nobody can tell.
 
 A client is parked after two seconds; see nsqd/netpoll.h. Each test but those
-that say so waits for that, and then looks at what brings it back.
+that say so waits for that, and then looks at what brings it back. The last one
+is about topics that are idle: they keep their threads, and take little memory.
 """
 
 import time
 
 import pytest
 
-from nsq import HEARTBEAT, RESPONSE, frame, mpub_body, wait_until
+from nsq import HEARTBEAT, RESPONSE, SCALE, frame, mpub_body, wait_until
 
 pytestmark = pytest.mark.ours(reason='threads that end while their client is idle')
 
@@ -210,3 +211,18 @@ def test_the_daemon_stops_with_parked_clients(nsqd):
     nsqd.stop()
     for client in clients:
         client.expect_closed()
+
+
+@pytest.mark.skipif(SCALE > 1, reason='memory, and sanitizers take their own')
+def test_idle_topics_take_little_memory(nsqd):
+    def resident():
+        with open('/proc/%d/status' % nsqd.process.pid) as f:
+            return [int(line.split()[1]) for line in f
+                    if line.startswith('VmRSS:')][0]
+
+    nsqd.create('first', 'a', 'b')
+    before = resident()
+    for i in range(200):
+        nsqd.create('t%d' % i, 'a', 'b')
+    # 40 KiB for a topic with two channels, of which 24 are the stacks of three pumps.
+    assert (resident() - before) / 200 < 64
