@@ -274,7 +274,10 @@ static void ring_get(struct chan *c, char *v, size_t n)
 		copy_values(c, value_at(c, v, first), c->ring, n - first);
 	c->count -= n;
 	c->head += n;
-	if (c->head >= c->cap)
+	/* Empty, it starts again where its memory was used already, instead of touching all of it. */
+	if (c->count == 0)
+		c->head = 0;
+	else if (c->head >= c->cap)
 		c->head -= c->cap;
 }
 
