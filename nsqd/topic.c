@@ -40,6 +40,7 @@ struct pump {
 	struct channel **channels; /* a reference each */
 	size_t n_channels;
 	bool stale;            /* channel_map has changed since */
+	size_t n_msgs;         /* the batch that is being handed out */
 	struct message **msgs; /* not on the stack, where they would take a page for themselves */
 	size_t room;           /* for so many of them */
 };
@@ -362,7 +363,8 @@ int64_t topic_backend_depth(struct topic *t)
 
 int64_t topic_depth(struct topic *t)
 {
-	return (int64_t)chan_len(t->memory_msg_chan) + topic_backend_depth(t);
+	return (int64_t)chan_len(t->memory_msg_chan) + atomic_load(&t->held) +
+	       topic_backend_depth(t);
 }
 
 struct quantile *topic_aggregate_channel_e2e_processing_latency(struct topic *t)
@@ -436,6 +438,8 @@ static void put_to_channel(struct pump *p, struct channel *c, struct message **m
 				message_unref(msgs[done]);
 			return;
 		}
+		/* While that lasts, the batch is in no queue that an operator sees. */
+		atomic_store(&t->held, (int64_t)p->n_msgs);
 		if (!wait_to_retry(p)) {
 			/* The channel flushes its deferred messages when it closes, next. */
 			for (; done < n; done++)
@@ -470,6 +474,7 @@ static void deliver_to_channel(struct pump *p, struct channel *c, struct message
  */
 static __attribute__((noinline)) void deliver(struct pump *p, struct message **msgs, size_t n)
 {
+	p->n_msgs = n;
 	struct message *copies[TOPIC_BATCH];
 	for (size_t i = p->n_channels; i-- > 1;) {
 		for (size_t k = 0; k < n; k++)
@@ -477,6 +482,8 @@ static __attribute__((noinline)) void deliver(struct pump *p, struct message **m
 		deliver_to_channel(p, p->channels[i], copies, n);
 	}
 	deliver_to_channel(p, p->channels[0], msgs, n);
+	if (atomic_load_explicit(&p->topic->held, memory_order_relaxed) > 0)
+		atomic_store(&p->topic->held, 0);
 }
 
 /* Do not pass messages before topic_start, but avoid blocking topic_pause or topic_get_channel. */

@@ -533,6 +533,8 @@ static void test_what_a_channels_disk_refuses_is_tried_again_until_it_goes(void 
 	put(t, 4, 20);
 	wait_for(f->refused > 0);
 	wait_for(!nsqd_is_healthy(n));
+	/* Neither the batch nor what waits behind it is lost from sight. */
+	wait_for(topic_depth(t) + channel_depth(a) >= 24);
 	/* While it waits it answers. */
 	get_channel(t, "c");
 	topic_pause(t);
@@ -540,6 +542,7 @@ static void test_what_a_channels_disk_refuses_is_tried_again_until_it_goes(void 
 	f->allow = -1;
 	wait_for(channel_depth(a) == 24 && channel_depth(b) == 24);
 	wait_for(nsqd_is_healthy(n) && a->message_count == 24);
+	wait_for(topic_depth(t) == 0);
 	expect_each_once(a, 0, 24);
 	expect_each_once(b, 0, 24);
 	exit_nsqd(n);
