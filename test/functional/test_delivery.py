@@ -319,8 +319,7 @@ def test_fin_is_answered_with_nothing_and_finishes_the_message(nsqd):
     with nsqd.subscribe(topic, 'ch', rdy=1) as client:
         client.fin(client.message())
         client.expect_usable()
-        stats = nsqd.channel_stats(topic, 'ch')
-        assert (stats['depth'], stats['in_flight_count']) == (0, 0)
+        stats = nsqd.wait_channel(topic, 'ch', depth=0, in_flight_count=0)
         mine = stats['clients'][0]
         assert (mine['message_count'], mine['finish_count'],
                 mine['in_flight_count']) == (1, 1, 0)
@@ -402,8 +401,8 @@ def test_req_0_brings_the_message_back_at_once(nsqd):
             == (first.id, first.timestamp, first.body, 2)
         client.fin(second)
         client.expect_usable()
-        stats = nsqd.channel_stats(topic, 'ch')
-        assert (stats['requeue_count'], stats['message_count']) == (1, 1)
+        stats = nsqd.wait_channel(topic, 'ch', requeue_count=1,
+                                  message_count=1)
         assert stats['clients'][0]['requeue_count'] == 1
 
 
@@ -472,6 +471,7 @@ def test_after_cls_nothing_more_is_sent_but_answers_are_taken(nsqd):
         client.req(held[1])
         client.touch(held[2])
         client.expect_quiet()
+        client.expect_usable()
         stats = nsqd.wait_channel(topic, 'ch', depth=7, in_flight_count=2)
         mine = stats['clients'][0]
         assert (mine['state'], mine['ready_count'], mine['finish_count'],

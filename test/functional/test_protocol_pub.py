@@ -327,9 +327,8 @@ def test_dpub_is_counted_as_deferred_once_it_reaches_a_channel(nsqd, client):
     topic = nsqd.topic()
     nsqd.create(topic, 'ch')
     client.dpub(topic, 60000, b'xyz')
-    stats = nsqd.wait_channel(topic, 'ch', deferred_count=1)
-    assert (stats['depth'], stats['message_count'],
-            stats['in_flight_count']) == (0, 1, 0)
+    nsqd.wait_channel(topic, 'ch', deferred_count=1, depth=0,
+                      message_count=1, in_flight_count=0)
     assert nsqd.topic_stats(topic)['message_bytes'] == 3
 
 
