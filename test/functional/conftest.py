@@ -24,6 +24,15 @@ def pytest_configure(config):
         '/topic/create, /channel/create and /stats?format=json')
 
 
+def pytest_make_parametrize_id(config, val, argname):
+    """Short names for long values: pytest puts the name into the environment, and with
+    that of a test that sends a megabyte no daemon can be started."""
+    del config, argname
+    if isinstance(val, (bytes, str)) and len(val) > 60:
+        return '%.30r-%d' % (val[:30], len(val))
+    return None
+
+
 def is_stock():
     """Stock names the Go release that built it; this daemon cannot."""
     version = subprocess.run([binary(), '--version'], capture_output=True,

@@ -17,6 +17,8 @@ def pair(tmp_path_factory, server_cert):
     need_stock()
     both = [kind(str(tmp_path_factory.mktemp(name)), flags(server_cert)).start()
             for kind, name in ((Stock, 'stock'), (Nsqd, 'ours'))]
+    for daemon in both:
+        https_port(daemon)  # it says so last, and nobody has waited for it
     yield both
     for daemon in both:
         daemon.close()

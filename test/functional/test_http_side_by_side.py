@@ -442,6 +442,8 @@ def test_data_path(pair):
 def test_put_config(pair, option, value):
     both(pair, request('PUT', '/config/' + option, value))
     both(pair, request('GET', '/config/' + option))
+    # Other tests, and the daemon's end, are looked for in the log.
+    both(pair, request('PUT', '/config/log_level', b'info'))
 
 
 # -- debugging

@@ -28,7 +28,7 @@ ALERTS = {  # what a client is told that has no certificate, or a bad one
 
 def https_port(daemon):
     return int(daemon.wait_log(
-        r' INFO: HTTPS: listening on 127\.0\.0\.1:(\d+)$')[1])
+        r' INFO: HTTPS: listening on 127\.0\.0\.1:(\d+)\n')[1])
 
 
 def dial(daemon):
