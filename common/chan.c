@@ -426,7 +426,7 @@ void chan_announce_demand_locked(struct chan *c, struct parker *self, struct wak
 	}
 }
 
-size_t chan_demand(struct chan *c)
+size_t chan_demand(struct chan *c, size_t most)
 {
 	size_t room;
 
@@ -434,7 +434,7 @@ size_t chan_demand(struct chan *c)
 	if (!chan_hint(c, HINT_RECEIVERS))
 		return 0;
 	chan_lock(c);
-	room = chan_demand_locked(c, SIZE_MAX);
+	room = chan_demand_locked(c, most);
 	chan_unlock(c);
 	return room;
 }

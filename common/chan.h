@@ -55,9 +55,10 @@ size_t chan_try_recv_n(struct chan *c, void *v, size_t max, bool *closed);
  * How many values the receivers that are parked on c have room for, i.e. what a
  * chan_try_send_n would place without the buffer. Go has no such question; the
  * channel's pump needs it, to take a message from its queues only when a
- * consumer asks for it.
+ * consumer asks for it. Looks at no more receivers than have room for most, and
+ * never says more: there may be thousands.
  */
-size_t chan_demand(struct chan *c);
+size_t chan_demand(struct chan *c, size_t most);
 
 enum chan_op {
 	CHAN_SEND, /* case c <- v[0..max): ready if one value can go; moves n in 1..max */

@@ -21,11 +21,15 @@
 #include "nsqd/netpoll.h"
 #include "nsqd/nsqd.h"
 
-/* What the nearest of the consumers that wait have room for: the others are not asked before. */
+/*
+ * What the nearest of the consumers that wait have room for, as far as it matters:
+ * the hand does not hold more. The others are not asked before.
+ */
 static size_t demand(struct channel *c)
 {
 	for (int i = 0; i < N_CLOSENESS; i++) {
-		size_t n = c->client_msg_chans[i] ? chan_demand(c->client_msg_chans[i]) : 0;
+		struct chan *client = c->client_msg_chans[i];
+		size_t n = client ? chan_demand(client, CHANNEL_BATCH) : 0;
 		if (n > 0)
 			return n;
 	}
@@ -38,7 +42,6 @@ static size_t room_of_consumers(struct channel *c)
 	if (channel_is_paused(c))
 		return 0;
 	size_t room = demand(c), parked = atomic_load(&c->parked_room);
-	room = room < CHANNEL_BATCH ? room : CHANNEL_BATCH;
 	return parked < CHANNEL_BATCH - room ? room + parked : CHANNEL_BATCH;
 }
 
@@ -175,9 +178,13 @@ static bool pump_once(struct channel *c)
 	/* Held while paused is only what the disk refuses to take back. */
 	for (int i = 0; i < N_CLOSENESS && !room && !channel_is_paused(c); i++) {
 		struct chan *client = c->client_msg_chans[i];
-		if (client)
-			cases[n_cases++] = held ? chan_case_send_n(client, c->hand, held)
-						: chan_case_demand(client);
+		if (!client)
+			continue;
+		cases[n_cases] =
+			held ? chan_case_send_n(client, c->hand, held) : chan_case_demand(client);
+		if (!held)
+			cases[n_cases].max = 1; /* how much it is is asked anew */
+		n_cases++;
 	}
 	int chosen = chan_select(cases, n_cases);
 	switch (chosen) {

@@ -34,14 +34,15 @@ static void test_demand_is_the_room_of_parked_receivers(void **state)
 	struct wait_group wg;
 	int v[66] = {0};
 
-	assert_int_equal(chan_demand(c), 0);
+	assert_int_equal(chan_demand(c, 100), 0);
 	assert_int_equal(chan_try_select(&cc, 1), -1);
 	wait_group_init(&wg);
 	for (size_t i = 0; i < 3; i++) {
 		go(&wg, i == 1 ? take_select : take, &t[i]);
 		await_waiters(c, CHAN_RECV, i + 1);
 	}
-	assert_int_equal(chan_demand(c), 66);
+	assert_int_equal(chan_demand(c, 100), 66);
+	assert_int_equal(chan_demand(c, 10), 10);
 	assert_int_equal(chan_try_select(&cc, 1), 0);
 	assert_int_equal(cc.n, 66);
 	cc.max = 6; /* counts no further */
@@ -50,7 +51,7 @@ static void test_demand_is_the_room_of_parked_receivers(void **state)
 	assert_int_equal(chan_try_send_n(c, v, 66), 66);
 	join(&wg);
 	assert_int_equal(t[0].n + t[1].n + t[2].n, 66);
-	assert_int_equal(chan_demand(c), 0);
+	assert_int_equal(chan_demand(c, 100), 0);
 	chan_free(c);
 	chan_free(other);
 }
@@ -213,7 +214,7 @@ static void test_dead_receivers_are_no_demand(void **state)
 	assert_int_equal(chan_demand_locked(c, SIZE_MAX), 0);
 	chan_unlock(c);
 	assert_int_equal(chan_try_select(&cc, 1), -1);
-	assert_int_equal(chan_demand(c), 0);
+	assert_int_equal(chan_demand(c, 100), 0);
 	join(&wg);
 	chan_free(c);
 	chan_free(other);
@@ -269,7 +270,7 @@ static void pump(void *arg)
 	int v[8];
 
 	for (;;) {
-		size_t demand = chan_demand(p->client_msg_chan), have;
+		size_t demand = chan_demand(p->client_msg_chan, SIZE_MAX), have;
 		struct chan_case take[] = {chan_case_recv_n(p->source, v, demand < 8 ? demand : 8),
 			chan_case_demand(demand ? NULL : p->client_msg_chan),
 			chan_case_recv(p->exit, NULL)};

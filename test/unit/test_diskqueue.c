@@ -265,7 +265,7 @@ static void test_a_reader_can_wait_before_there_is_a_thread(void **state)
 	(void)state;
 	wait_group_init(&wg);
 	assert_int_equal(wait_group_wrap(&wg, "reader", read_one, &s, &err), 0);
-	wait_for(chan_demand(q->ops->read_chan(q)) == 1);
+	wait_for(chan_demand(q->ops->read_chan(q), 1) == 1);
 	assert_false(inside(q)->running);
 	put(q, 7, 1, 200);
 	wait_group_wait(&wg);
