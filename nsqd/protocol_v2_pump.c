@@ -84,16 +84,15 @@ static size_t sample(int32_t sample_rate, struct message **msgs, size_t n)
 static int write_messages(struct client_v2 *c, struct message *const *msgs, size_t n,
 	unsigned char (*prefixes)[PREFIX_LENGTH], struct err *err)
 {
-	int rc = 0;
-	mutex_lock(&c->write_lock);
-	int64_t deadline = client_v2_write_deadline_locked(c);
-	for (size_t i = 0; i < n && rc == 0; i++) {
-		const struct iovec parts[] = {
-			{.iov_base = prefixes[i], .iov_len = PREFIX_LENGTH},
-			{.iov_base = msgs[i]->body->data, .iov_len = msgs[i]->body->len},
-		};
-		rc = bufio_writev(&c->writer, parts, 2, deadline, err);
+	struct iovec parts[2 * CLIENT_BATCH];
+	for (size_t i = 0; i < n; i++) {
+		parts[2 * i] = (struct iovec){.iov_base = prefixes[i], .iov_len = PREFIX_LENGTH};
+		parts[2 * i + 1] = (struct iovec){
+			.iov_base = msgs[i]->body->data, .iov_len = msgs[i]->body->len};
 	}
+	mutex_lock(&c->write_lock);
+	int rc = bufio_writev(
+		&c->writer, parts, 2 * (int)n, client_v2_write_deadline_locked(c), err);
 	mutex_unlock(&c->write_lock);
 	return rc;
 }

@@ -5,7 +5,8 @@
  * io_loop and in the client's pump, under the client's write lock.
  *
  * Unlike bufio, a write that overflows the buffer goes out together with what
- * is buffered, in one system call and without a copy of the big part.
+ * is buffered, in one system call and without a copy of what is big; so do many
+ * small ones that are given at once.
  */
 #include "protocol/bufio.h"
 
@@ -15,9 +16,20 @@
 #include "common/bufpool.h"
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/slab.h"
 
-/* The most parts of one bufio_writev: a frame and what precedes it. */
-#define MAX_PARTS 4
+/* So few parts, a frame or two, are written as they are. */
+#define FEW_PARTS 4
+/*
+ * More of them are gathered: for each part the kernel takes about as long as for some hundred bytes,
+ * so those of up to COPY_MAX are copied, one behind the other, into pieces of memory.
+ */
+#define COPY_MAX 1024
+#define PIECE_SIZE SLAB_MAX
+#define MAX_PIECES 8
+#define GATHER_PARTS 64
+/* With so much a write is complete: what a call costs is little then, and the peer is to read. */
+#define GATHER_SIZE (64 * 1024)
 
 void bufio_reader_init(struct bufio_reader *b, struct stream *s, size_t size)
 {
@@ -188,10 +200,104 @@ static int failed(const struct bufio_writer *b, struct err *err)
 	return -1;
 }
 
+static void copy_to_buffer(struct bufio_writer *b, const struct iovec *parts, int n)
+{
+	if (!b->buf)
+		b->buf = bufpool_get(b->size);
+	for (int i = 0; i < n; i++) {
+		memcpy(b->buf + b->len, parts[i].iov_base, parts[i].iov_len);
+		b->len += parts[i].iov_len;
+	}
+}
+
+/* What is buffered, and behind it the parts, as they are. */
+static int write_few(struct bufio_writer *b, const struct iovec *parts, int n, int64_t deadline_ns,
+	struct err *err)
+{
+	struct iovec iov[FEW_PARTS + 1] = {{.iov_base = b->buf, .iov_len = b->len}};
+	memcpy(iov + 1, parts, (size_t)n * sizeof(*parts));
+	int first = b->len > 0 ? 0 : 1;
+	b->len = 0;
+	return b->stream->ops->writev(b->stream, iov + first, n + 1 - first, deadline_ns, err);
+}
+
+/* What one write of the stream is to take. */
+struct gather {
+	struct iovec iov[GATHER_PARTS];
+	int n;
+	size_t len;               /* bytes of all */
+	char *pieces[MAX_PIECES]; /* owned */
+	int n_pieces;
+	size_t used; /* of the last piece */
+};
+
+/* Adds a copy. False: there is no room. */
+static bool gather_copy(struct gather *g, struct iovec part)
+{
+	if (g->n_pieces == 0 || PIECE_SIZE - g->used < part.iov_len) {
+		if (g->n_pieces == MAX_PIECES)
+			return false;
+		g->pieces[g->n_pieces++] = slab_alloc(PIECE_SIZE);
+		g->used = 0;
+	}
+	char *to = g->pieces[g->n_pieces - 1] + g->used;
+	memcpy(to, part.iov_base, part.iov_len);
+	struct iovec *last = g->n > 0 ? &g->iov[g->n - 1] : NULL;
+	if (g->used > 0 && last && (char *)last->iov_base + last->iov_len == to)
+		last->iov_len += part.iov_len;
+	else
+		g->iov[g->n++] = (struct iovec){.iov_base = to, .iov_len = part.iov_len};
+	g->used += part.iov_len;
+	return true;
+}
+
+/* Adds part; or says that what there is has to be written first. */
+static bool gather_add(struct gather *g, struct iovec part)
+{
+	if (g->n == GATHER_PARTS || g->len >= GATHER_SIZE)
+		return false;
+	if (part.iov_len > COPY_MAX)
+		g->iov[g->n++] = part;
+	else if (!gather_copy(g, part))
+		return false;
+	g->len += part.iov_len;
+	return true;
+}
+
+/* Writes what has been gathered; g is empty. */
+static int gather_write(
+	struct gather *g, struct stream *stream, int64_t deadline_ns, struct err *err)
+{
+	int rc = g->n > 0 ? stream->ops->writev(stream, g->iov, g->n, deadline_ns, err) : 0;
+	while (g->n_pieces > 0)
+		slab_free(g->pieces[--g->n_pieces], PIECE_SIZE);
+	g->n = 0;
+	g->len = 0;
+	return rc;
+}
+
+/* What is buffered, and behind it the parts, in few writes with few parts each. */
+static int write_many(struct bufio_writer *b, const struct iovec *parts, int n, int64_t deadline_ns,
+	struct err *err)
+{
+	struct gather g = {.n = 0};
+	int rc = 0;
+	if (b->len > 0)
+		g.iov[g.n++] = (struct iovec){.iov_base = b->buf, .iov_len = b->len};
+	g.len = b->len;
+	b->len = 0;
+	int i = 0;
+	while (rc == 0 && i < n) {
+		while (i < n && gather_add(&g, parts[i]))
+			i++;
+		rc = gather_write(&g, b->stream, deadline_ns, err);
+	}
+	return rc;
+}
+
 int bufio_writev(struct bufio_writer *b, const struct iovec *parts, int n, int64_t deadline_ns,
 	struct err *err)
 {
-	CHECK(n <= MAX_PARTS);
 	if (b->failed)
 		return failed(b, err);
 	size_t total = 0;
@@ -200,20 +306,12 @@ int bufio_writev(struct bufio_writer *b, const struct iovec *parts, int n, int64
 
 	b->unflushed = true;
 	if (total <= b->size - b->len) {
-		if (!b->buf)
-			b->buf = bufpool_get(b->size);
-		for (int i = 0; i < n; i++) {
-			memcpy(b->buf + b->len, parts[i].iov_base, parts[i].iov_len);
-			b->len += parts[i].iov_len;
-		}
+		copy_to_buffer(b, parts, n);
 		return 0;
 	}
-	struct iovec iov[MAX_PARTS + 1] = {{.iov_base = b->buf, .iov_len = b->len}};
-	memcpy(iov + 1, parts, (size_t)n * sizeof(*parts));
-	int first = b->len > 0 ? 0 : 1;
-	b->len = 0;
 	return result(b,
-		b->stream->ops->writev(b->stream, iov + first, n + 1 - first, deadline_ns, err),
+		n <= FEW_PARTS ? write_few(b, parts, n, deadline_ns, err)
+			       : write_many(b, parts, n, deadline_ns, err),
 		err);
 }
 

@@ -84,9 +84,9 @@ void bufio_writer_give_back(struct bufio_writer *b);
  */
 void bufio_writer_reset(struct bufio_writer *b, struct stream *s, size_t size);
 /*
- * Appends the n parts; what does not fit goes out together with what was
- * buffered in one writev, without being copied. May block until deadline_ns
- * (monotonic; 0: for ever). 0, or -1 with err set.
+ * Appends the n parts. If not all of them fit they go out together with what was
+ * buffered, in one writev, or a few if they are many or big. May block until
+ * deadline_ns (monotonic; 0: for ever). 0, or -1 with err set.
  */
 int bufio_writev(struct bufio_writer *b, const struct iovec *parts, int n, int64_t deadline_ns,
 	struct err *err);

@@ -7,7 +7,11 @@
 
 #include <errno.h>
 
+#include "common/rand.h"
 #include "protocol/bufio.h"
+
+/* The most that a test writes. */
+#define OUT_SIZE ((size_t)800 << 10)
 
 struct fake {
 	struct stream stream;
@@ -21,7 +25,7 @@ struct fake {
 	int reads;
 	int64_t deadlines[64]; /* of each read */
 	/* writing */
-	char out[65536];
+	char out[OUT_SIZE];
 	size_t out_len;
 	int writes, flushes;
 	int fail_write, fail_flush; /* countdown; 1: the next one fails; 0: never */
@@ -565,6 +569,151 @@ static void test_what_went_past_the_buffer_is_unflushed_as_well(void **state)
 	bufio_writer_free(&b);
 }
 
+/* --- writing many parts at once --------------------------------------------------------------- */
+
+#define MANY 512
+
+/* n parts, one behind the other in text, of up to max bytes each, or of exactly max. */
+static size_t cut(struct iovec *parts, int n, char *text, size_t max, bool exactly)
+{
+	size_t total = 0;
+
+	assert_true((size_t)n * max <= OUT_SIZE);
+	for (int i = 0; i < n; i++) {
+		size_t len = exactly ? max : rand_below((uint32_t)max + 1);
+
+		for (size_t k = 0; k < len; k++)
+			text[total + k] = (char)('a' + (total + k) % 26);
+		parts[i] = (struct iovec){.iov_base = text + total, .iov_len = len};
+		total += len;
+	}
+	return total;
+}
+
+static char text[OUT_SIZE];
+
+static void test_many_small_parts_go_out_as_few(void **state)
+{
+	struct bufio_writer b;
+	struct fake f;
+	struct iovec parts[MANY];
+	struct err err;
+	size_t total = cut(parts, MANY, text, 100, true);
+
+	(void)state;
+	fake_text(&f, "", 0);
+	bufio_writer_init(&b, &f.stream, 1000);
+	/* What fits waits as ever. */
+	assert_int_equal(bufio_writev(&b, parts, 10, 4711, &err), 0);
+	assert_int_equal(f.writes, 0);
+	assert_int_equal(bufio_writev(&b, parts + 10, MANY - 10, 4711, &err), 0);
+	assert_int_equal(f.writes, 1);
+	assert_in_range(f.parts[0], 2, 9);
+	assert_int_equal(f.write_deadline, 4711);
+	assert_int_equal(f.out_len, total);
+	assert_memory_equal(f.out, text, total);
+	assert_int_equal(b.len, 0);
+	assert_true(b.unflushed);
+	bufio_writer_free(&b);
+}
+
+static void test_what_is_big_goes_out_without_a_copy(void **state)
+{
+	struct bufio_writer b;
+	struct fake f;
+	struct err err;
+	struct iovec parts[] = {{.iov_base = text, .iov_len = 10},
+		{.iov_base = text + 10, .iov_len = 20000},
+		{.iov_base = text + 20010, .iov_len = 10}, {.iov_base = text + 20020, .iov_len = 0},
+		{.iov_base = text + 20020, .iov_len = 20000},
+		{.iov_base = text + 40020, .iov_len = 2000}};
+	struct iovec all;
+
+	(void)state;
+	cut(&all, 1, text, 42020, true);
+	fake_text(&f, "", 0);
+	bufio_writer_init(&b, &f.stream, 16);
+	assert_int_equal(bufio_writev(&b, parts, COUNT(parts), 0, &err), 0);
+	assert_int_equal(f.writes, 1);
+	assert_int_equal(f.parts[0], 5);
+	assert_int_equal(f.out_len, 42020);
+	assert_memory_equal(f.out, text, 42020);
+	bufio_writer_free(&b);
+}
+
+static void test_what_is_huge_goes_out_by_itself(void **state)
+{
+	struct bufio_writer b;
+	struct fake f;
+	struct err err;
+	struct iovec parts[6];
+	size_t at = 0;
+
+	(void)state;
+	/* Three messages, each with what precedes it. */
+	for (size_t i = 0; i < COUNT(parts); i++) {
+		parts[i].iov_base = text + at;
+		parts[i].iov_len = i % 2 ? 100000 : 30;
+		at += parts[i].iov_len;
+	}
+	fake_text(&f, "", 0);
+	bufio_writer_init(&b, &f.stream, 16);
+	assert_int_equal(bufio_writev(&b, parts, COUNT(parts), 0, &err), 0);
+	assert_int_equal(f.writes, 3);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(f.parts[i], 2);
+	assert_int_equal(f.out_len, at);
+	assert_memory_equal(f.out, text, at);
+	bufio_writer_free(&b);
+}
+
+static void test_parts_of_any_size_keep_their_order(void **state)
+{
+	static const size_t sizes[] = {0, 3, 300, 1024, 1500};
+
+	(void)state;
+	for (int i = 0; i < ROUNDS(300); i++) {
+		struct bufio_writer b;
+		struct fake f;
+		struct iovec parts[MANY];
+		struct err err;
+		int n = (int)rand_below(256), more = (int)rand_below(MANY - 256);
+		size_t total = cut(
+			parts, n + more, text, sizes[rand_below(COUNT(sizes))], rand_below(2) == 0);
+
+		fake_text(&f, "", 0);
+		bufio_writer_init(&b, &f.stream, 1 + rand_below(20000));
+		assert_int_equal(bufio_writev(&b, parts, n, 0, &err), 0);
+		assert_int_equal(bufio_writev(&b, parts + n, more, 0, &err), 0);
+		assert_int_equal(bufio_flush(&b, 0, &err), 0);
+		assert_int_equal(f.out_len, total);
+		assert_memory_equal(f.out, text, total);
+		for (int k = 0; k < f.writes && k < 64; k++)
+			assert_in_range(f.parts[k], 1, 64);
+		bufio_writer_free(&b);
+	}
+}
+
+static void test_after_an_error_the_rest_of_many_is_not_written(void **state)
+{
+	struct bufio_writer b;
+	struct fake f;
+	struct iovec parts[MANY];
+	struct err err;
+
+	(void)state;
+	cut(parts, MANY, text, 1000, true);
+	fake_text(&f, "", 0);
+	f.fail_write = 2;
+	bufio_writer_init(&b, &f.stream, 16);
+	assert_int_equal(bufio_writev(&b, parts, MANY, 0, &err), -1);
+	assert_string_equal(err.msg, "write: broken pipe 2");
+	assert_int_equal(f.writes, 2);
+	assert_int_equal(bufio_writev(&b, parts, MANY, 0, &err), -1);
+	assert_int_equal(f.writes, 2);
+	bufio_writer_free(&b);
+}
+
 static void test_after_an_error_every_call_fails_with_it(void **state)
 {
 	struct bufio_writer b;
@@ -668,6 +817,11 @@ int main(void)
 		cmocka_unit_test(test_a_buffer_of_one_byte_writes_through),
 		cmocka_unit_test(test_a_flush_of_nothing_still_reaches_the_layer_below),
 		cmocka_unit_test(test_what_went_past_the_buffer_is_unflushed_as_well),
+		cmocka_unit_test(test_many_small_parts_go_out_as_few),
+		cmocka_unit_test(test_what_is_big_goes_out_without_a_copy),
+		cmocka_unit_test(test_what_is_huge_goes_out_by_itself),
+		cmocka_unit_test(test_parts_of_any_size_keep_their_order),
+		cmocka_unit_test(test_after_an_error_the_rest_of_many_is_not_written),
 		cmocka_unit_test(test_after_an_error_every_call_fails_with_it),
 		cmocka_unit_test(test_an_error_in_a_flush_is_kept_as_well),
 		cmocka_unit_test(test_reset_gives_another_size_and_stream_and_forgets_the_error),
