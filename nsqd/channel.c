@@ -30,6 +30,8 @@
 /* When to try again what the backend has refused. */
 #define RETRY_NS NSEC_PER_SEC
 #define FLUSH_BATCH 1024
+/* The most messages that are put in flight under one lock. */
+#define START_BATCH 128
 
 /* --- life --------------------------------------------------------------------------------- */
 
@@ -218,20 +220,30 @@ static int64_t deadline_after(int64_t now, int64_t ns)
 	return __builtin_add_overflow(now, ns, &sum) ? INT64_MAX : sum;
 }
 
-void channel_start_in_flight_timeout(struct channel *c, struct message *const *take_msgs, size_t n,
-	int64_t client_id, int64_t timeout_ns)
+/* For so many at most that the FINs of other consumers do not wait for long. */
+static void start_some(struct channel *c, struct message *const *take_msgs, size_t n,
+	int64_t client_id, int64_t now, int64_t deadline)
 {
-	int64_t now = clock_mono_ns();
 	mutex_lock(&c->in_flight_lock);
 	for (size_t i = 0; i < n; i++) {
 		struct message *m = take_msgs[i];
 		m->client_id = client_id;
 		m->delivery_ns = now;
-		m->pri = deadline_after(now, timeout_ns);
+		m->pri = deadline;
 		in_flight_pqueue_push(&c->in_flight, m);
 	}
 	publish_next(&c->next_in_flight, &c->in_flight);
 	mutex_unlock(&c->in_flight_lock);
+}
+
+void channel_start_in_flight_timeout(struct channel *c, struct message *const *take_msgs, size_t n,
+	int64_t client_id, int64_t timeout_ns)
+{
+	int64_t now = clock_mono_ns(), deadline = deadline_after(now, timeout_ns);
+	for (size_t done = 0, some; done < n; done += some) {
+		some = n - done < START_BATCH ? n - done : START_BATCH;
+		start_some(c, take_msgs + done, some, client_id, now, deadline);
+	}
 }
 
 void channel_start_deferred_timeout(struct channel *c, struct message *take_m, int64_t delay_ns)

@@ -27,7 +27,7 @@
 #include "protocol/frame.h"
 
 /* The most messages for one client at a time: so much its fellow consumers may have to wait. */
-#define CLIENT_BATCH 128
+#define CLIENT_BATCH 256
 
 /*
  * The most messages that io_loop writes, and the largest RDY for which it does.
