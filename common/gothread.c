@@ -257,15 +257,14 @@ size_t gothread_stack_size(void)
 static int create(pthread_t *id, struct gothread *g)
 {
 	pthread_attr_t attr;
-	sigset_t all, old;
+	sigset_t all;
 	int rc;
 
 	PT_OK(pthread_attr_init(&attr));
 	PT_OK(pthread_attr_setstacksize(&attr, gothread_stack_size()));
 	sigfillset(&all);
-	PT_OK(pthread_sigmask(SIG_SETMASK, &all, &old));
+	PT_OK(pthread_attr_setsigmask_np(&attr, &all));
 	rc = gothread_create(id, &attr, gothread_main, g);
-	PT_OK(pthread_sigmask(SIG_SETMASK, &old, NULL));
 	PT_OK(pthread_attr_destroy(&attr));
 	return rc;
 }

@@ -28,6 +28,24 @@ struct server {
 	struct err err;
 };
 
+static int option(int fd, int level, int name)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	assert_int_equal(getsockopt(fd, level, name, &value, &len), 0);
+	return value;
+}
+
+/* As Go sets them. */
+static void check_options(int fd)
+{
+	assert_int_equal(option(fd, IPPROTO_TCP, TCP_NODELAY), 1);
+	assert_int_equal(option(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
+	assert_int_equal(option(fd, IPPROTO_TCP, TCP_KEEPIDLE), 15);
+	assert_int_equal(option(fd, IPPROTO_TCP, TCP_KEEPINTVL), 15);
+}
+
 static void handle(void *arg, int fd, const char *remote_addr)
 {
 	struct server *s = arg;
@@ -35,6 +53,8 @@ static void handle(void *arg, int fd, const char *remote_addr)
 	if (s->came++ == 0)
 		snprintf(s->remote, sizeof(s->remote), "%s", remote_addr);
 	s->started++;
+	if (s->listener.port > 0)
+		check_options(fd);
 	chan_recv(s->release, NULL);
 	close(fd);
 	s->ended++;
