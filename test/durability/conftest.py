@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'functional'))
 
 import durable  # noqa: E402 (needs the path)
+from nsq import close_all  # noqa: E402 (likewise)
 
 
 def pytest_configure(config):
@@ -35,14 +36,10 @@ def new_nsqd(tmp_path):
         return daemon.start() if start else daemon
 
     yield make
-    errors = []
-    for daemon in daemons:
-        try:
-            daemon.close()
-        except AssertionError as error:
-            errors.append(str(error))
-    shutil.rmtree(tmp_path, ignore_errors=True)
-    assert not errors, '\n'.join(errors)
+    try:
+        close_all(daemons)
+    finally:
+        shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 @pytest.fixture

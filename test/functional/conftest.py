@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from nsq import Nsqd, binary
+from nsq import Nsqd, binary, close_all
 
 
 def pytest_configure(config):
@@ -97,13 +97,7 @@ def new_nsqd(tmp_path_factory):
         return daemon.start() if start else daemon
 
     yield make
-    errors = []
-    for daemon in daemons:
-        try:
-            daemon.close()
-        except AssertionError as error:
-            errors.append(str(error))
-    assert not errors, '\n'.join(errors)
+    close_all(daemons)
 
 
 @pytest.fixture

@@ -351,6 +351,17 @@ class Nsqd:
             name, fields, last.get('stats')))
 
 
+def close_all(daemons):
+    """Close every one of them, and only then say what was wrong."""
+    errors = []
+    for daemon in daemons:
+        try:
+            daemon.close()
+        except AssertionError as error:
+            errors.append(str(error))
+    assert not errors, '\n'.join(errors)
+
+
 def quote(name):
     return name.replace('#', '%23')
 

@@ -269,14 +269,15 @@ def test_a_consumer_that_does_not_read_does_not_hold_up_another(daemon):
     stuck.close()
 
 
-def test_consumers_that_do_not_read_do_not_hold_up_the_exit(new_nsqd):
-    daemon = new_nsqd()
-    # Each would take a second, if one waited for the other. Nothing of an ephemeral
-    # channel is written to disk, which might take as long.
+def check_exit_without_readers(daemon, prepare=lambda client: None):
+    """Ten consumers that do not read: each would take a second, if one waited
+    for the other. Nothing of an ephemeral channel is written to disk, which
+    might take as long."""
     count = 10
     clients = []
     for i in range(count):
         client = daemon.connect(receive_buffer=4096)
+        prepare(client)
         client.sub('t#ephemeral', 'ch%d#ephemeral' % i)
         client.rdy(100)
         clients.append(client)
@@ -287,6 +288,10 @@ def test_consumers_that_do_not_read_do_not_hold_up_the_exit(new_nsqd):
     assert time.monotonic() - start < (count - 1) * SCALE
     for client in clients:
         client.close()
+
+
+def test_consumers_that_do_not_read_do_not_hold_up_the_exit(new_nsqd):
+    check_exit_without_readers(new_nsqd())
 
 
 def test_a_publisher_that_does_not_read_its_answers_does_no_harm(daemon):

@@ -14,6 +14,7 @@ from layers import Deflate, Pending, Snappy, Tls, push
 from nsq import (DEADLINE, ERROR, MESSAGE, OK, RESPONSE, SCALE, Message, Nsqd,
                  frame, mpub_body, wait_until)
 from test_auth import authd, authds  # noqa: F401, pylint: disable=unused-import
+from test_bad_input import check_exit_without_readers
 from test_exit import start_fails
 from test_transports import consume, negotiated
 
@@ -641,23 +642,7 @@ def test_at_the_exit_what_was_published_is_answered(
 
 
 def test_who_does_not_read_does_not_hold_up_the_exit(new_nsqd, server_cert):
-    nsqd = new_nsqd(*flags(server_cert))
-    # Each would take a second; nothing is written to disk, which might, too.
-    count = 10
-    clients = []
-    for i in range(count):
-        client = nsqd.connect(receive_buffer=4096)
-        upgrade(client)
-        client.sub('t#ephemeral', 'ch%d#ephemeral' % i)
-        client.rdy(100)
-        clients.append(client)
-    nsqd.pub('t#ephemeral', *[b'x' * 100000] * 45)
-    nsqd.wait_topic('t#ephemeral', depth=0)
-    start = time.monotonic()
-    nsqd.stop()
-    assert time.monotonic() - start < (count - 1) * SCALE
-    for client in clients:
-        client.close()
+    check_exit_without_readers(new_nsqd(*flags(server_cert)), upgrade)
 
 
 def test_handshakes_do_not_hold_up_the_exit(new_nsqd, server_cert):

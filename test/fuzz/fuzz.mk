@@ -13,7 +13,7 @@ FUZZ_LIB  := protocol/stream_snappy.c protocol/stream_deflate.c $(wildcard commo
 FUZZ_FLAGS := -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -std=gnu11 $(WARN) -O1 -g
 CHECKS    += fuzz
 
-$(FUZZ_DIR)/%: test/fuzz/%.c $(FUZZ_LIB) $(wildcard protocol/stream*.h test/unit/stream_mem.h)
+$(FUZZ_DIR)/%: test/fuzz/%.c $(FUZZ_LIB) $(wildcard protocol/stream*.h test/unit/stream_mem.h test/fuzz/*.h)
 	@mkdir -p $(@D)
 	$(call say,FUZZ)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_FLAGS) -o $@ $< $(FUZZ_LIB) $(LDLIBS)
 
