@@ -30,6 +30,8 @@
 #define GATHER_PARTS 64
 /* With so much a write is complete: what a call costs is little then, and the peer is to read. */
 #define GATHER_SIZE (64 * 1024)
+/* So much is read after a large value before before_read is called, if it is there at once. */
+#define READ_AHEAD ((size_t)256 << 10)
 
 void bufio_reader_init(struct bufio_reader *b, struct stream *s, size_t size)
 {
@@ -56,6 +58,26 @@ void bufio_reader_reset(struct bufio_reader *b, struct stream *s)
 }
 
 /*
+ * With values that do not fit into the buffer each command takes reads of its own, and what is held
+ * back would go out with each: each PUB of 64 KB woke the topic's pump, and that stopped us. So
+ * after a large read that was filled we look first whether more is there. (Not after every read:
+ * where it is not, that is one system call more.)
+ */
+static bool read_ahead(struct bufio_reader *b, void *p, size_t n, size_t *got)
+{
+	if (b->more && b->ahead < READ_AHEAD && b->stream->ops->try_read) {
+		ssize_t rc = b->stream->ops->try_read(b->stream, p, n);
+		if (rc > 0) {
+			*got = (size_t)rc;
+			b->ahead += *got;
+			return true;
+		}
+	}
+	b->ahead = 0;
+	return false;
+}
+
+/*
  * One read of the stream into p, after the chance to send what is held back.
  * With idle_ns it is tried for so long again and again: one and the same timeout
  * all the time, which need not be set anew (see stream_sock.c).
@@ -63,6 +85,8 @@ void bufio_reader_reset(struct bufio_reader *b, struct stream *s)
 static enum bufio_result read_stream(
 	struct bufio_reader *b, void *p, size_t n, bool between_lines, size_t *got, struct err *err)
 {
+	if (read_ahead(b, p, n, got))
+		return BUFIO_OK;
 	if (b->before_read && b->before_read(b->arg, err) != 0)
 		return BUFIO_ERR;
 	for (;;) {
@@ -100,6 +124,7 @@ static enum bufio_result fill(struct bufio_reader *b, bool between_lines, struct
 	enum bufio_result res =
 		read_stream(b, b->buf + b->w, b->size - b->w, between_lines, &got, err);
 	b->w += got;
+	b->more = b->more && b->w == b->size;
 	return res;
 }
 
@@ -143,10 +168,14 @@ enum bufio_result bufio_read_full(struct bufio_reader *b, void *p, size_t n, str
 		}
 		/* What fills the whole buffer or more is read to where it belongs. */
 		size_t got = 0;
-		enum bufio_result res =
-			n - have >= b->size ? read_stream(b, out + have, n - have, false, &got, err)
-					    : fill(b, false, err);
-		have += got;
+		enum bufio_result res;
+		if (n - have >= b->size) {
+			res = read_stream(b, out + have, n - have, false, &got, err);
+			have += got;
+			b->more = have == n;
+		} else {
+			res = fill(b, false, err);
+		}
 		if (res == BUFIO_EOF && have > 0) {
 			err_set(err, 0, "unexpected EOF");
 			return BUFIO_ERR;

@@ -18,11 +18,13 @@ struct bufio_reader {
 	char *buf;             /* owned; NULL until the first read, and while given back */
 	size_t size;
 	size_t r, w;        /* buf[r..w) is not yet used */
+	bool more;          /* a large read was filled, and all since: more may be there */
+	size_t ahead;       /* bytes that were read since before_read could be called */
 	int64_t idle_ns;    /* bufio_read_line: when to say BUFIO_IDLE; 0: never */
 	int64_t timeout_ns; /* how long a command may take to come in; 0: for ever */
 	int64_t deadline_ns; /* of the command that is being read; 0: its first read is still to come */
 	/*
-	 * Called before every read of the stream, which may block: the chance to
+	 * Called before every read of the stream which may block: the chance to
 	 * send what is still held back. -1 with err set ends the read with that
 	 * error. May be NULL.
 	 */

@@ -25,6 +25,11 @@ struct stream_ops {
 	ssize_t (*read)(
 		struct stream *s, void *buf, size_t n, int64_t deadline_ns, struct err *err);
 	/*
+	 * The same of what is there already, without blocking: -1 if that is nothing, or anything is
+	 * wrong; then read says what. May be NULL. Reader only.
+	 */
+	ssize_t (*try_read)(struct stream *s, void *buf, size_t n);
+	/*
 	 * Writes all n buffers (iov is used up), blocking until deadline_ns. -1 with
 	 * err set: then some may have gone. Writer only.
 	 */

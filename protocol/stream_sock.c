@@ -73,6 +73,13 @@ static ssize_t sock_read(
 	}
 }
 
+static ssize_t sock_try_read(struct stream *stream, void *buf, size_t n)
+{
+	struct stream_sock *s = (struct stream_sock *)stream;
+	ssize_t got = atomic_load(&s->read_shut) ? 0 : recv(s->fd, buf, n, MSG_DONTWAIT);
+	return got > 0 ? got : -1;
+}
+
 /* Drops the first n bytes from the buffers; returns how many buffers are used up. */
 static int advance(struct iovec *iov, int cnt, size_t n)
 {
@@ -153,6 +160,7 @@ static void sock_free(struct stream *stream)
 
 static const struct stream_ops sock_ops = {
 	.read = sock_read,
+	.try_read = sock_try_read,
 	.writev = sock_writev,
 	.flush = sock_flush,
 	.close_write = sock_close_write,

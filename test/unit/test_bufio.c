@@ -23,6 +23,7 @@ struct fake {
 	size_t pause_at;  /* before this byte so many reads time out */
 	int pauses;
 	int reads;
+	int tries;
 	int64_t deadlines[64]; /* of each read */
 	/* writing */
 	char out[OUT_SIZE];
@@ -332,6 +333,82 @@ static void test_before_read_is_called_exactly_when_a_read_follows(void **state)
 	assert_int_equal(read_line(&b, &err), BUFIO_EOF);
 	assert_int_equal(before.calls, f.reads);
 	bufio_reader_free(&b);
+}
+
+/* What is there already, of a stream that would block elsewhere. */
+static ssize_t fake_try_read(struct stream *stream, void *buf, size_t n)
+{
+	struct fake *f = (struct fake *)stream;
+	struct err err;
+	ssize_t rc;
+
+	f->tries++;
+	if (f->pos == f->pause_at || f->pos == f->len)
+		return -1;
+	rc = fake_read(stream, buf, n, 0, &err);
+	f->reads--; /* counted are those that may block */
+	return rc;
+}
+
+/* Five values of 20 bytes through a buffer of 16, all of them there but for the last. */
+static void test_after_a_large_value_what_is_there_is_read_without_before_read(void **state)
+{
+	static const struct stream_ops ops = {.read = fake_read, .try_read = fake_try_read};
+	struct bufio_reader b;
+	struct fake f;
+	struct before before = {.fake = &f};
+	struct err err;
+	char data[100], got[100];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (char)i;
+	fake_init(&f, data, sizeof(data), 0);
+	f.stream.ops = &ops;
+	f.pause_at = 80;
+	bufio_reader_init(&b, &f.stream, 16);
+	b.before_read = before_read;
+	b.arg = &before;
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(bufio_read_full(&b, got + 20 * i, 20, &err), BUFIO_OK);
+	assert_int_equal(f.reads, 1);
+	assert_int_equal(before.calls, 1);
+	assert_int_equal(f.tries, 3);
+	/* Nothing is there: what is held back goes first. */
+	assert_int_equal(bufio_read_full(&b, got + 80, 20, &err), BUFIO_OK);
+	assert_int_equal(f.tries, 4);
+	assert_int_equal(before.calls, 2);
+	assert_memory_equal(got, data, sizeof(data));
+	assert_int_equal(bufio_read_full(&b, got, 20, &err), BUFIO_EOF);
+	assert_int_equal(before.calls, 3);
+	bufio_reader_free(&b);
+}
+
+/* However much is there, nothing is held back for ever. */
+static void test_reading_on_without_before_read_has_a_limit(void **state)
+{
+	static const struct stream_ops ops = {.read = fake_read, .try_read = fake_try_read};
+	enum { SIZE = 64 * 1024, N = 16 };
+	struct bufio_reader b;
+	struct fake f;
+	struct before before = {.fake = &f};
+	struct err err;
+	char *data = calloc(N, SIZE), *got = malloc(SIZE);
+
+	(void)state;
+	fake_init(&f, data, (size_t)N * SIZE, 0);
+	f.stream.ops = &ops;
+	f.pause_at = (size_t)N * SIZE;
+	bufio_reader_init(&b, &f.stream, 16384);
+	b.before_read = before_read;
+	b.arg = &before;
+	for (size_t i = 0; i < N; i++)
+		assert_int_equal(bufio_read_full(&b, got, SIZE, &err), BUFIO_OK);
+	/* One that may block, and four that follow. */
+	assert_in_range(before.calls, 3, 4);
+	bufio_reader_free(&b);
+	free(data);
+	free(got);
 }
 
 static void test_an_error_of_before_read_ends_the_read_and_nothing_is_read(void **state)
@@ -807,6 +884,9 @@ int main(void)
 		cmocka_unit_test(
 			test_an_end_before_the_first_byte_is_eof_and_in_the_middle_unexpected),
 		cmocka_unit_test(test_before_read_is_called_exactly_when_a_read_follows),
+		cmocka_unit_test(
+			test_after_a_large_value_what_is_there_is_read_without_before_read),
+		cmocka_unit_test(test_reading_on_without_before_read_has_a_limit),
 		cmocka_unit_test(test_an_error_of_before_read_ends_the_read_and_nothing_is_read),
 		cmocka_unit_test(test_a_command_has_one_deadline_and_the_next_a_later_one),
 		cmocka_unit_test(test_without_a_timeout_there_is_no_deadline),

@@ -54,6 +54,22 @@ static void test_it_reads_what_there_is(void **state)
 	free_pair(&p);
 }
 
+static void test_trying_to_read_does_not_block(void **state)
+{
+	struct pair p = new_pair();
+	struct err err;
+	char buf[16];
+
+	(void)state;
+	assert_int_equal(p.s->ops->try_read(p.s, buf, sizeof(buf)), -1);
+	assert_int_equal(write(p.peer, "hello", 5), 5);
+	assert_int_equal(p.s->ops->try_read(p.s, buf, 2), 2);
+	stream_sock_shutdown_read(p.s);
+	assert_int_equal(p.s->ops->try_read(p.s, buf, sizeof(buf)), -1);
+	assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), 0, &err), 0);
+	free_pair(&p);
+}
+
 static void test_the_end_is_0(void **state)
 {
 	struct pair p = new_pair();
@@ -422,6 +438,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_it_reads_what_there_is),
+		cmocka_unit_test(test_trying_to_read_does_not_block),
 		cmocka_unit_test(test_the_end_is_0),
 		cmocka_unit_test(test_a_read_ends_at_its_deadline_and_never_before),
 		cmocka_unit_test(test_a_deadline_that_is_past_fails_at_once),
