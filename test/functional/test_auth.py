@@ -86,7 +86,11 @@ def authd(authds):
 
 
 def flags(*authds):
-    return ['--auth-http-address=' + getattr(x, 'address', x) for x in authds]
+    # The auth servers are a part of this process, which may be kept from running; what
+    # a test itself says of these times goes behind.
+    return ['--http-client-connect-timeout=1m',
+            '--http-client-request-timeout=1m'] + [
+        '--auth-http-address=' + getattr(x, 'address', x) for x in authds]
 
 
 def auth(client, secret=b'secret'):
@@ -368,7 +372,7 @@ def test_a_server_that_is_gone_when_the_answer_expires(new_nsqd, authds):
 
 def test_a_slow_server_holds_up_nobody_else(new_nsqd, authd):
     # Long enough for an answer on a slow machine; the held one waits it out.
-    nsqd = new_nsqd('--http-client-request-timeout=3s', *flags(authd))
+    nsqd = new_nsqd(*flags(authd), '--http-client-request-timeout=3s')
     with nsqd.connect() as first, nsqd.connect() as second:
         assert auth(first)[0] == RESPONSE
         authd.hold.clear()
@@ -380,7 +384,7 @@ def test_a_slow_server_holds_up_nobody_else(new_nsqd, authd):
 
 @pytest.mark.ours(reason='it waits for the answer')
 def test_exit_does_not_wait_for_the_server(new_nsqd, authd):
-    nsqd = new_nsqd('--http-client-request-timeout=60s', *flags(authd))
+    nsqd = new_nsqd(*flags(authd), '--http-client-request-timeout=60s')
     authd.hold.clear()
     with nsqd.connect() as client:
         client.command('AUTH', body=b'x')

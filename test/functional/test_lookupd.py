@@ -28,8 +28,11 @@ def lookupds():
 
 
 def flags(*lookupds):
-    return ['--lookupd-tcp-address=' + getattr(x, 'address', x)
-            for x in lookupds]
+    # They are a part of this process, which may be kept from running; what a test
+    # itself says of these times goes behind.
+    return ['--http-client-connect-timeout=1m',
+            '--http-client-request-timeout=1m'] + [
+        '--lookupd-tcp-address=' + getattr(x, 'address', x) for x in lookupds]
 
 
 def wait_peers(nsqd, *lookupds):
@@ -298,7 +301,7 @@ def test_one_that_fails_does_not_hide_the_other(new_nsqd, lookupds):
 
 def test_a_slow_answer_holds_up_its_own_topic_only(new_nsqd, lookupds):
     lookupd = lookupds()
-    nsqd = new_nsqd('--http-client-request-timeout=1s', *flags(lookupd))
+    nsqd = new_nsqd(*flags(lookupd), '--http-client-request-timeout=1s')
     nsqd.wait_log('peer info')
     nsqd.create('old')
     lookupd.http_hold.clear()
@@ -338,7 +341,7 @@ def test_a_dead_or_mute_lookupd_blocks_nothing(new_nsqd, lookupds):
 @pytest.mark.ours(reason='it waits for the answer')
 def test_exit_does_not_wait_for_an_answer(new_nsqd, lookupds):
     lookupd = lookupds()
-    nsqd = new_nsqd('--http-client-request-timeout=60s', *flags(lookupd))
+    nsqd = new_nsqd(*flags(lookupd), '--http-client-request-timeout=60s')
     nsqd.wait_log('peer info')
     lookupd.http_hold.clear()
     with nsqd.connect() as client:

@@ -11,7 +11,7 @@
 #include "protocol/stream_tls.h"
 #include "test/unit/tls_test.h"
 
-#define TIMEOUT (5 * NSEC_PER_SEC)
+#define TIMEOUT PATIENCE
 #define SERVER_PRIORITY                                                                            \
 	"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:+VERS-TLS1.1:+VERS-TLS1.0:%SERVER_PRECEDENCE"
 
