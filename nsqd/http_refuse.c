@@ -56,6 +56,11 @@ static bool consists_of(const char *s, size_t len, const char *others)
 /* The marks of a token. */
 #define TCHAR "!#$%&'*+-.^_`|~"
 
+bool http_is_token(const char *s, size_t len)
+{
+	return len > 0 && consists_of(s, len, TCHAR);
+}
+
 struct head {
 	size_t n_hosts, n_encodings;
 	const char *length;                             /* Content-Length; NULL: none yet */
@@ -124,7 +129,7 @@ const struct http_refusal *http_check_head(
 {
 	struct head h = {0};
 	bool http_1_0 = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
-	if (!consists_of(method, strlen(method), TCHAR))
+	if (!http_is_token(method, strlen(method)))
 		return &http_bad_request;
 	MHD_get_connection_values_n(mc, MHD_HEADER_KIND, check_header, &h);
 	if (h.plain)

@@ -7,6 +7,7 @@
 #define NSQD_HTTP_REFUSE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include <gnutls/gnutls.h>
 
@@ -20,6 +21,8 @@ struct http_refusal {
 /* What it is in most cases. */
 extern const struct http_refusal http_bad_request;
 
+/* May it be a method, or the name of a header? */
+bool http_is_token(const char *s, size_t len);
 /*
  * Looks at a head that libmicrohttpd has taken, but for the target: NULL if
  * net/http takes it, too, else what that says; static. Takes no lock.

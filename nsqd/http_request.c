@@ -271,8 +271,8 @@ void http_request_completed(
 
 /*
  * libmicrohttpd is about to answer what it cannot parse. That is the last moment to do so in
- * net/http's words, where we know whose thread this is. (On a plain connection we
- * do not before the first line of the first request has been parsed.)
+ * net/http's words. (Whose thread this is, is known: over TLS since its handshake,
+ * else the first line has been looked at by http_newcomers.c.)
  */
 bool http_refuse_malformed(const char *fmt, va_list ap)
 {

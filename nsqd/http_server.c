@@ -136,7 +136,12 @@ static void notify_connection(void *cls, struct MHD_Connection *mc, void **socke
 static bool make_room(struct http_server *s)
 {
 	mutex_lock(&s->conns_lock);
-	if (s->n_conns >= s->max_conns)
+	bool full = s->n_conns >= s->max_conns;
+	mutex_unlock(&s->conns_lock);
+	bool evicted = full && s->newcomers &&
+		       http_newcomers_evict(s->newcomers, clock_mono_ns() - EVICT_IDLE_NS);
+	mutex_lock(&s->conns_lock);
+	if (full && !evicted)
 		evict_locked(s);
 	bool room = s->n_conns < s->max_conns + SPARE_CONNECTIONS;
 	if (room)
@@ -158,18 +163,41 @@ static void refuse(struct http_server *s, int fd)
 	s->refused_logged = now;
 }
 
-/* tcp_handler.accepted: libmicrohttpd owns the socket, also when it fails. */
+/* One that was not, or is no longer, libmicrohttpd's. */
+static void uncount(void *arg)
+{
+	struct http_server *s = arg;
+	mutex_lock(&s->conns_lock);
+	s->n_conns--;
+	mutex_unlock(&s->conns_lock);
+}
+
+/* Libmicrohttpd owns the socket from now on, also when it fails. */
+static void add_connection(void *arg, int fd, const union address *addr)
+{
+	struct http_server *s = arg;
+	/* (All of the address, since its zeros are needed to format it again.) */
+	if (MHD_add_connection(s->daemon, fd, &addr->sa, sizeof(*addr)) != MHD_YES)
+		uncount(s);
+}
+
+/* tcp_handler.accepted */
 static void handle_accepted(void *arg, int fd, const union address *addr)
 {
 	struct http_server *s = arg;
-	if (!make_room(s)) {
+	if (!make_room(s))
 		refuse(s, fd);
-	} else if (MHD_add_connection(s->daemon, fd, &addr->sa, sizeof(*addr)) != MHD_YES) {
-		/* (All of the address, since its zeros are needed to format it again.) */
-		mutex_lock(&s->conns_lock);
-		s->n_conns--;
-		mutex_unlock(&s->conns_lock);
-	}
+	else if (s->newcomers)
+		http_newcomers_add(s->newcomers, fd, addr);
+	else
+		add_connection(s, fd, addr);
+}
+
+/* tcp_handler.also */
+static void look_at_newcomers(void *arg)
+{
+	struct http_server *s = arg;
+	http_newcomers_look(s->newcomers);
 }
 
 /* --- the server ------------------------------------------------------------------------------ */
@@ -230,7 +258,13 @@ struct http_server *http_server_new(struct nsqd *n, const char *address,
 	}
 	struct tcp_handler h = {
 		.accepted = handle_accepted, .arg = s, .lg = &n->lg, .proto = s->proto};
-	if (tcp_server_init(&s->loop, &s->listener, &h, err) != 0) {
+	if (!tls) {
+		s->newcomers = http_newcomers_new(add_connection, uncount, s, err);
+		h.also = look_at_newcomers;
+		h.also_fd = s->newcomers ? http_newcomers_fd(s->newcomers) : -1;
+	}
+	if ((!tls && !s->newcomers) || tcp_server_init(&s->loop, &s->listener, &h, err) != 0) {
+		http_newcomers_free(s->newcomers);
 		tcp_listener_close(&s->listener);
 		free(s);
 		return NULL;
@@ -345,6 +379,8 @@ void http_server_stop(struct http_server *s)
 	wait_group_wait(&s->wait_group);
 	/* Who comes now is told so, instead of waiting until the daemon has ended. */
 	tcp_listener_close(&s->listener);
+	http_newcomers_free(s->newcomers);
+	s->newcomers = NULL;
 	wait_for_answers(s);
 	if (s->tls) {
 		handshakes_stop(s->handshakes);
@@ -365,6 +401,7 @@ void http_server_free(struct http_server *s)
 	if (s->handshakes)
 		handshakes_stop(s->handshakes);
 	handshakes_free(s->handshakes);
+	http_newcomers_free(s->newcomers);
 	tcp_server_destroy(&s->loop);
 	tcp_listener_close(&s->listener);
 	wait_group_destroy(&s->wait_group);

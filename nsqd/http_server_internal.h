@@ -15,6 +15,7 @@
 
 #include "common/gothread.h"
 #include "common/lock.h"
+#include "nsqd/http_newcomers.h"
 #include "nsqd/http_server.h"
 #include "nsqd/https.h"
 #include "protocol/tcp_server.h"
@@ -38,6 +39,7 @@ struct http_server {
 	struct MHD_Response *empty;    /* immutable */
 	struct MHD_Response *plain_ok; /* immutable */
 
+	struct http_newcomers *newcomers; /* accept thread, while it runs; NULL: HTTPS */
 	struct mutex conns_lock;
 	struct http_conn *conns; /* guarded by conns_lock; utlist */
 	size_t n_conns;          /* guarded by conns_lock; from accept on */

@@ -92,14 +92,23 @@ static bool is_temporary(int code)
 	return false;
 }
 
-/* Waits for a connection or for stop; with a pause, for stop alone, and not for long. */
+/*
+ * Waits for a connection or for stop, and does what the user has to do beside; with a pause not for
+ * a connection, and not for long.
+ */
 static bool stopped(struct tcp_server_loop *s, bool pause)
 {
 	struct pollfd fds[] = {
 		{.fd = s->stop_fd, .events = POLLIN},
-		{.fd = s->listener->fd, .events = POLLIN},
+		{.fd = pause ? -1 : s->listener->fd, .events = POLLIN},
+		{.fd = s->handler.also ? s->handler.also_fd : -1, .events = POLLIN},
 	};
-	int rc = poll(fds, pause ? 1 : 2, pause ? ACCEPT_PAUSE_MSEC : -1);
+	int rc;
+	do {
+		rc = poll(fds, sizeof(fds) / sizeof(*fds), pause ? ACCEPT_PAUSE_MSEC : -1);
+		if (rc > 0 && fds[2].revents != 0)
+			s->handler.also(s->handler.arg);
+	} while (rc > 0 && fds[0].revents == 0 && fds[1].revents == 0);
 	return rc > 0 && fds[0].revents != 0;
 }
 

@@ -17,6 +17,9 @@ struct tcp_handler {
 	 * runs in the loop's thread and must not block; owns fd, which is non-blocking.
 	 */
 	void (*accepted)(void *arg, int fd, const union address *addr);
+	/* If that is not NULL: runs in the loop's thread whenever also_fd is readable. */
+	void (*also)(void *arg);
+	int also_fd;
 	void *arg;
 	const struct lg *lg;
 	const char *proto; /* for the log: "HTTP"; NULL is "TCP" */

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from certs import *  # pylint: disable=wildcard-import,unused-wildcard-import
-from nsq import DEADLINE, Nsqd
+from nsq import DEADLINE, Nsqd, wait_until
 from test_http_side_by_side import Stock, need_stock
 from test_https import https_port
 from test_tls import context, flags
@@ -52,6 +52,11 @@ LINES = [
     b'GET /ping XTTP/1.1\r\n\r\n', b'GET /ping http/1.1\r\n\r\n',
     b'GET /ping HTTP/1.1 \r\n\r\n']
 
+# Nor these; but that libmicrohttpd takes, where we cannot look before it does.
+PLAIN = [
+    b'\0\1\2\3\r\n\r\n', b'GET  /ping HTTP/1.1\r\nHost: x\r\n\r\n',
+    b'\r\n' + b'GET /ping HTTP/1.1\r\nHost: x\r\n\r\n', b'\n', b' \n']
+
 # A first line, but no request.
 HEADS = [
     head(PING), head(PING, b'Host: a', b'Host: b'), head(PING, b'Host: a b'),
@@ -76,17 +81,69 @@ def test_refused_over_tls(pair, raw):
     assert ours.startswith(b'HTTP/1.1 ')
 
 
-@pytest.mark.parametrize('raw', HEADS, ids=lambda raw: repr(raw[:60]))
+@pytest.mark.parametrize('raw', LINES + PLAIN + HEADS,
+                         ids=lambda raw: repr(raw[:60]))
 def test_refused(pair, raw):
     stock, ours = (answer(daemon, False, raw) for daemon in pair)
     assert ours == stock
 
 
+@pytest.mark.parametrize('raw', [b'G', b'GET /ping HTTP/1.1'], ids=repr)
+def test_an_end_within_the_first_line(pair, raw):
+    answers = []
+    for daemon in pair:
+        with dial(daemon, False) as s:
+            s.sendall(raw)
+            s.shutdown(socket.SHUT_WR)
+            answers.append(b''.join(iter(lambda: s.recv(65536), b'')))
+    assert answers[0] == answers[1] != b''
+
+
+def test_a_first_line_may_come_in_pieces(pair):
+    for daemon in pair:
+        with dial(daemon, False) as s:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for byte in head(PING, b'Host: x', b'Connection: close'):
+                s.sendall(bytes([byte]))
+            assert b''.join(iter(lambda: s.recv(65536), b'')).endswith(b'OK')
+
+
+def test_who_is_refused_and_stays_is_left_behind(pair):
+    """Refused, but neither closing nor silent: others are served meanwhile, and
+    it is closed when somebody comes after its time."""
+    ours = pair[1]
+    with dial(ours, False) as s:
+        s.sendall(b'garbage\n')
+        while s.recv(65536):
+            pass
+
+        def is_closed():
+            assert ours.get('/ping').body == b'OK'
+            try:
+                s.sendall(b'x')
+            except OSError:
+                return True
+        wait_until(is_closed, 'the connection is closed')
+
+
+def test_who_only_connects_is_closed_at_exit(new_nsqd):
+    daemon = new_nsqd()
+    silent, garbage = dial(daemon, False), dial(daemon, False)
+    garbage.sendall(b'garbage\n')
+    while garbage.recv(65536):
+        pass
+    daemon.stop()
+    assert silent.recv(100) == b''
+    silent.close()
+    garbage.close()
+
+
+@pytest.mark.parametrize('tls', [True, False], ids=['https', 'http'])
 @pytest.mark.parametrize('raw', [PING + b'\r\nHost: x\r\nA: ', b'GET /'], ids=repr)
-def test_too_long(pair, raw):
+def test_too_long(pair, raw, tls):
     """(Stock takes 1 MiB before it says the same.)"""
     status = b'431 Request Header Fields Too Large'
-    assert answer(pair[1], True, raw + b'x' * 40000) == (
+    assert answer(pair[1], tls, raw + b'x' * 40000) == (
         b'HTTP/1.1 ' + status + b'\r\nContent-Type: text/plain; charset=utf-8\r\n'
         b'Connection: close\r\n\r\n' + status)
 
