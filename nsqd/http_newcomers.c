@@ -68,14 +68,9 @@ const struct http_refusal *http_check_line(const char *line, size_t len)
 
 /* --- the connections ------------------------------------------------------------------------ */
 
-static struct newcomer **list_of(struct http_newcomers *n, const struct newcomer *c)
+static void leave(struct http_newcomers *n, struct newcomer **list, struct newcomer *c)
 {
-	return c->refused ? &n->refused : &n->waiting;
-}
-
-static void leave(struct http_newcomers *n, struct newcomer *c)
-{
-	DL_DELETE(*list_of(n, c), c);
+	DL_DELETE(*list, c);
 	close(c->fd); /* and so it leaves epoll */
 	free(c);
 	n->gone(n->arg);
@@ -110,7 +105,7 @@ static void refuse(struct http_newcomers *n, struct newcomer *c, const struct ht
 	/* From now on whenever there is something, since not all of it is read at once. */
 	struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
 	if (epoll_ctl(n->epoll_fd, EPOLL_CTL_MOD, c->fd, &e) != 0 || !drain(n, c))
-		leave(n, c);
+		leave(n, &n->refused, c);
 }
 
 /* Something has come from one that waits. */
@@ -120,7 +115,7 @@ static void look_at(struct http_newcomers *n, struct newcomer *c, bool at_end)
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (got <= 0) {
-		leave(n, c);
+		leave(n, &n->waiting, c);
 		return;
 	}
 	const char *newline = memchr(n->buf, '\n', (size_t)got);
@@ -145,7 +140,7 @@ static void end_lingering(struct http_newcomers *n)
 {
 	int64_t before = clock_mono_ns() - LINGER_NS;
 	while (n->refused && n->refused->since_ns < before)
-		leave(n, n->refused);
+		leave(n, &n->refused, n->refused);
 }
 
 void http_newcomers_add(struct http_newcomers *n, int fd, const union address *addr)
@@ -171,17 +166,17 @@ void http_newcomers_look(struct http_newcomers *n)
 		if (!c->refused)
 			look_at(n, c, events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
 		else if (!drain(n, c))
-			leave(n, c);
+			leave(n, &n->refused, c);
 	}
 	end_lingering(n);
 }
 
 bool http_newcomers_evict(struct http_newcomers *n, int64_t before_ns)
 {
-	struct newcomer *c = n->refused ? n->refused : n->waiting;
-	if (!c || c->since_ns >= before_ns)
+	struct newcomer **list = n->refused ? &n->refused : &n->waiting;
+	if (!*list || (*list)->since_ns >= before_ns)
 		return false;
-	leave(n, c);
+	leave(n, list, *list);
 	return true;
 }
 
@@ -208,9 +203,9 @@ void http_newcomers_free(struct http_newcomers *n)
 	if (!n)
 		return;
 	while (n->waiting)
-		leave(n, n->waiting);
+		leave(n, &n->waiting, n->waiting);
 	while (n->refused)
-		leave(n, n->refused);
+		leave(n, &n->refused, n->refused);
 	close(n->epoll_fd);
 	free(n);
 }

@@ -106,7 +106,7 @@ static bool stopped(struct tcp_server_loop *s, bool pause)
 	int rc;
 	do {
 		rc = poll(fds, sizeof(fds) / sizeof(*fds), pause ? ACCEPT_PAUSE_MSEC : -1);
-		if (rc > 0 && fds[2].revents != 0)
+		if (rc > 0 && s->handler.also && fds[2].revents != 0)
 			s->handler.also(s->handler.arg);
 	} while (rc > 0 && fds[0].revents == 0 && fds[1].revents == 0);
 	return rc > 0 && fds[0].revents != 0;
