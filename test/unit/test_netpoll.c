@@ -89,7 +89,9 @@ static int connect_client(struct nsqd *n)
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
-	SAY(fd, "  V2NOP\n");
+	/* An answer: it has its threads, or has had them, which on a slow machine nobody sees. */
+	SAY(fd, "  V2PUB t\n\0\0\0\1x");
+	EXPECT(fd, OK_FRAME);
 	return fd;
 }
 
@@ -120,7 +122,6 @@ static void test_without_a_thread_the_client_waits_for_one(void **state)
 	int fd = connect_client(n);
 
 	(void)state;
-	wait_for(client_threads() == 2);
 	wait_for(client_threads() == 0);
 	no_threads = true;
 	SAY(fd, "PUB t\n\0\0\0\1x");
@@ -137,7 +138,6 @@ static void test_without_a_pump_the_client_waits_for_one(void **state)
 	int fd = connect_client(n);
 
 	(void)state;
-	wait_for(client_threads() == 2);
 	wait_for(client_threads() == 0);
 	no_pumps = true;
 	SAY(fd, "PUB t\n\0\0\0\1x");
@@ -158,7 +158,6 @@ static void test_heartbeats_go_on_without_threads(void **state)
 	/* After the time that it takes to be parked. */
 	SAY(fd, "IDENTIFY\n\0\0\0\x1b{\"heartbeat_interval\":2500}");
 	EXPECT(fd, OK_FRAME);
-	wait_for(client_threads() == 2);
 	wait_for(client_threads() == 0);
 	no_threads = true;
 	SAY(fd, "PUB t\n\0\0\0\1x");
@@ -218,7 +217,6 @@ static void test_the_daemon_ends_without_threads(void **state)
 	char buf[1];
 
 	(void)state;
-	wait_for(client_threads() == 2 * COUNT(fds));
 	wait_for(client_threads() == 0);
 	no_threads = true;
 	exit_nsqd(n);
