@@ -103,7 +103,7 @@ void chan_free(struct chan *c)
 	 * over.
 	 */
 	chan_lock(c);
-	if (c->recvq.first || c->sendq.first || c->demandq.first)
+	if (c->recvq.first || c->sendq.first || c->demandq.first || c->roomless > 0)
 		chan_misuse(c, "free of a chan on which threads wait");
 	c->magic = 0;
 	chan_unlock(c);
@@ -402,26 +402,30 @@ void chan_close(struct chan *c)
 
 /* --- demand --- */
 
-size_t chan_demand_locked(struct chan *c, size_t limit)
+size_t chan_demand_locked(struct chan *c, size_t limit, const struct parker *except)
 {
 	size_t room = 0;
 
 	for (const struct waiter *w = c->recvq.first; w && room < limit; w = w->next)
-		if (waiter_is_live(w) && __builtin_add_overflow(room, w->max - w->n, &room))
+		if (w->parker != except && waiter_is_live(w) &&
+			__builtin_add_overflow(room, w->max - w->n, &room))
 			room = SIZE_MAX;
 	return room < limit ? room : limit;
 }
 
-void chan_announce_demand_locked(struct chan *c, struct parker *self, struct wake_list *wakes)
+void chan_announce_demand_locked(struct chan *c, struct wake_list *wakes)
 {
 	struct waiter *w, *next;
 
 	for (w = c->demandq.first; w; w = next) {
 		next = w->next;
-		/* A select that receives here as well must not answer itself. */
-		if (w->parker == self || !waiter_claim(w))
+		/*
+		 * None: a select that receives here as well must not answer itself; and a receiver
+		 * that was given room may have been served elsewhere at the same time.
+		 */
+		w->n = chan_demand_locked(c, w->max, w->parker);
+		if (w->n == 0 || !waiter_claim(w))
 			continue;
-		w->n = chan_demand_locked(c, w->max);
 		waiter_done(&c->demandq, w, true, wakes);
 	}
 }
@@ -434,9 +438,59 @@ size_t chan_demand(struct chan *c, size_t most)
 	if (!chan_hint(c, HINT_RECEIVERS))
 		return 0;
 	chan_lock(c);
-	room = chan_demand_locked(c, most);
+	room = chan_demand_locked(c, most, NULL);
 	chan_unlock(c);
 	return room;
+}
+
+/* --- room --- */
+
+/*
+ * note_room. A receiver without room is in no queue; only room->waiter leads to
+ * it. Its select sets that when it parks, with c locked, and the first of two
+ * resets it: who gives room, or the select on its way out, both with c locked.
+ * So who finds it set finds a waiter that is there, whose thread must take the
+ * lock once more before it leaves, and sees room->n then.
+ *   - It may have been claimed for another case. What is queued here is a dead
+ *     waiter then, which its select removes as any other.
+ *   - If nothing is ready for it, it is queued under the lock under which that
+ *     was seen: whoever makes something ready comes later, and finds it.
+ *   - If something is, it must not be queued. To hand it over here would take
+ *     two claims, of a sender and of the receiver, and the second may be lost
+ *     when the first cannot be given back. So only the receiver is claimed, for
+ *     no case: its select starts again, now with room, as after a ticker.
+ */
+bool chan_give_room(struct chan *c, struct chan_room *room, size_t n)
+{
+	struct wake_list wakes = {NULL, NULL};
+	struct waiter *w;
+
+	chan_assert_valid(c, "chan_give_room");
+	CHECK(n > 0);
+	chan_lock(c);
+	w = room->waiter;
+	if (!w) {
+		chan_unlock(c);
+		return false;
+	}
+	room->waiter = NULL;
+	c->roomless--;
+	if (n < w->max)
+		w->max = n;
+	room->n = w->max;
+	if (c->count > 0 || c->closed || waitq_first_live(&c->sendq)) {
+		if (waiter_claim(w)) {
+			w->parker->won = NULL;
+			wake_list_add(&wakes, w->parker);
+		}
+	} else {
+		waitq_add(&c->recvq, w);
+		if (c->demandq.first)
+			chan_announce_demand_locked(c, &wakes);
+	}
+	chan_unlock(c);
+	wake_list_wake(&wakes);
+	return true;
 }
 
 /* --- operations on one chan --- */
@@ -493,7 +547,7 @@ size_t chan_recv_n(struct chan *c, void *v, size_t max)
 	w = (struct waiter){.parker = park_self(), .v = v, .max = max};
 	waitq_add(&c->recvq, &w);
 	if (c->demandq.first)
-		chan_announce_demand_locked(c, w.parker, &wakes);
+		chan_announce_demand_locked(c, &wakes);
 	chan_unlock(c);
 	wake_list_wake(&wakes);
 	park_wait(w.parker, 0);

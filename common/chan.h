@@ -22,6 +22,7 @@
 #include "common/ticker.h"
 
 struct chan;
+struct waiter;
 
 /* make(chan T, cap). elem_size may be 0 (struct{}). Never NULL: no memory aborts. */
 struct chan *chan_new(size_t elem_size, size_t cap);
@@ -69,6 +70,17 @@ enum chan_op {
 };
 
 /*
+ * How many values a receiver has room for, where that may change while it is
+ * parked in a select: another thread gives it room (chan_give_room), and it
+ * stands in line at once, without waking for the news. The receiver's own but
+ * while it is parked. It must last as long as anybody may give; all 0 at first.
+ */
+struct chan_room {
+	size_t n;              /* 0: the case is not ready, whatever becomes of the chan */
+	struct waiter *waiter; /* guarded by the chan's lock: who is parked without; or NULL */
+};
+
+/*
  * One case of a select. A NULL c (or ticker), and a SEND or RECV with max 0, is
  * never ready: that is how the pumps switch cases off.
  */
@@ -82,6 +94,7 @@ struct chan_case {
 	void *v;    /* array of max values; RECV: NULL discards; SEND: NULL sends zeroes */
 	size_t max; /* DEMAND: counts no further than this; 0: all */
 	size_t n;   /* out: values moved by the chosen case */
+	struct chan_room *room; /* RECV: no more than room->n either; NULL: max alone counts */
 };
 
 /*
@@ -99,6 +112,7 @@ static inline struct chan_case chan_case_make(enum chan_op op, struct chan *c, v
 	cc.v = v;
 	cc.max = max;
 	cc.n = 0;
+	cc.room = NULL;
 	return cc;
 }
 
@@ -122,6 +136,16 @@ static inline struct chan_case chan_case_recv_n(struct chan *c, void *v, size_t 
 	return chan_case_make(CHAN_RECV, c, v, max);
 }
 
+/* v is an array of max values; room is for this case of this select only. */
+static inline struct chan_case chan_case_recv_room(
+	struct chan *c, void *v, size_t max, struct chan_room *room)
+{
+	struct chan_case cc = chan_case_make(CHAN_RECV, c, v, max);
+
+	cc.room = room;
+	return cc;
+}
+
 static inline struct chan_case chan_case_tick(struct ticker *t)
 {
 	struct chan_case cc = chan_case_make(CHAN_TICK, NULL, NULL, 0);
@@ -134,6 +158,15 @@ static inline struct chan_case chan_case_demand(struct chan *c)
 {
 	return chan_case_make(CHAN_DEMAND, c, NULL, 0);
 }
+
+/*
+ * Gives room for n > 0 values (at most its array is used) to the receiver that is
+ * parked on c with this room and has none. True: it stands in line from now on,
+ * is woken only if there is something for it, and finds n in room->n when its
+ * select returns, for whatever reason. False, and nothing done: it is not
+ * parked, or has room already; then it must hear of this in another way.
+ */
+bool chan_give_room(struct chan *c, struct chan_room *room, size_t n);
 
 /* More cases in one select abort (Go: 65536). */
 #define CHAN_SELECT_MAX 64

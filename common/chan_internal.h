@@ -25,7 +25,7 @@ struct waiter {
 	struct waiter *next, *prev; /* in its queue; next also in the list of a deal */
 	struct parker *parker;      /* immutable */
 	char *v;     /* immutable; the thread's values, or room for them; NULL: see copy_values */
-	size_t max;  /* immutable; how many */
+	size_t max;  /* immutable once it is in a queue; how many */
 	size_t n;    /* how many have been moved */
 	int index;   /* immutable; its case of the select */
 	bool shared; /* immutable; one of several of its thread: must be claimed to be served */
@@ -62,6 +62,7 @@ struct chan {
 	struct waitq recvq;                 /* guarded by lock; oldest first */
 	struct waitq sendq;                 /* guarded by lock; oldest first */
 	struct waitq demandq;               /* guarded by lock */
+	size_t roomless;                    /* guarded by lock; chan_rooms whose waiter is set */
 	char *ring;        /* guarded by lock; cap elements; NULL: large, and was never used */
 	char small_ring[]; /* guarded by lock; the ring, unless that is large */
 };
@@ -124,9 +125,9 @@ size_t chan_send_locked(struct chan *c, const char *v, size_t n, struct wake_lis
 size_t chan_recv_locked(struct chan *c, char *v, size_t max, struct wake_list *wakes);
 /* Puts one zero value to v: what a closed chan gives. */
 void chan_zero(const struct chan *c, char *v);
-/* The room of the parked receivers; stops counting at limit. */
-size_t chan_demand_locked(struct chan *c, size_t limit);
-/* Wakes those that wait for demand; to be called by self once it is in recvq. */
-void chan_announce_demand_locked(struct chan *c, struct parker *self, struct wake_list *wakes);
+/* The room of the parked receivers but one thread's (NULL: of all); stops counting at limit. */
+size_t chan_demand_locked(struct chan *c, size_t limit, const struct parker *except);
+/* Wakes those that wait for demand; to be called once a new receiver is in recvq. */
+void chan_announce_demand_locked(struct chan *c, struct wake_list *wakes);
 
 #endif

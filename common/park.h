@@ -35,7 +35,7 @@ struct parker {
 	uint32_t spin_limit;     /* owner only; this and the next two: note_spinning in park.c */
 	uint32_t probe_interval; /* owner only */
 	uint32_t parks;          /* owner only; since the last probe */
-	void *won;               /* claimer until park_wake, then owner */
+	void *won;               /* claimer until park_wake, then owner; NULL: look again */
 	struct parker *next;     /* claimer: its wake list; unused: the free list */
 };
 

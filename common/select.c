@@ -107,6 +107,12 @@ static bool tick_is_taken(struct sel *s, struct ticker *t)
 	return ticker_take(t, s->now_ns);
 }
 
+/* How many values the case may move. Not while it is parked: then its room may change. */
+static size_t case_max(const struct chan_case *cc)
+{
+	return cc->room && cc->room->n < cc->max ? cc->room->n : cc->max;
+}
+
 /* Runs the case if it is ready. The chan's lock is held. */
 static bool case_run_locked(struct chan_case *cc, struct wake_list *wakes)
 {
@@ -119,19 +125,24 @@ static bool case_run_locked(struct chan_case *cc, struct wake_list *wakes)
 		cc->n = chan_send_locked(c, cc->v, cc->max, wakes);
 		return cc->n > 0;
 	case CHAN_RECV:
-		cc->n = chan_recv_locked(c, cc->v, cc->max, wakes);
+		if (case_max(cc) == 0)
+			return false;
+		cc->n = chan_recv_locked(c, cc->v, case_max(cc), wakes);
 		cc->ok = cc->n > 0;
 		if (!cc->ok && c->closed)
 			chan_zero(c, cc->v);
 		return cc->ok || c->closed;
 	default:
-		cc->n = chan_demand_locked(c, cc->max ? cc->max : SIZE_MAX);
+		cc->n = chan_demand_locked(c, cc->max ? cc->max : SIZE_MAX, NULL);
 		return cc->n > 0;
 	}
 }
 
+/* What must be there for it. Nothing: it has no room. */
 static unsigned case_hint(const struct chan_case *cc)
 {
+	if (cc->op == CHAN_RECV && case_max(cc) == 0)
+		return 0;
 	return cc->op == CHAN_SEND ? HINT_SEND : cc->op == CHAN_RECV ? HINT_RECV : HINT_RECEIVERS;
 }
 
@@ -224,6 +235,21 @@ static struct waitq *case_queue(const struct chan_case *cc)
 				     : &cc->c->demandq;
 }
 
+/* Queues the waiter of a case, unless it has no room: see note_room in chan.c. */
+static void case_enqueue_locked(struct chan_case *cc, struct waiter *w)
+{
+	if (cc->room) {
+		CHECK(!cc->room->waiter);
+		if (cc->room->n == 0) {
+			cc->room->waiter = w;
+			cc->c->roomless++;
+			return;
+		}
+		w->max = case_max(cc);
+	}
+	waitq_add(case_queue(cc), w);
+}
+
 /* Queues a waiter for each case. Returns the earliest deadline, 0 for none. */
 static int64_t sel_enqueue_locked(struct sel *s, struct parker *p, struct waiter *waiters)
 {
@@ -243,14 +269,14 @@ static int64_t sel_enqueue_locked(struct sel *s, struct parker *p, struct waiter
 			.max = cc->op == CHAN_DEMAND && cc->max == 0 ? SIZE_MAX : cc->max,
 			.index = s->order[i],
 			.shared = true};
-		waitq_add(case_queue(cc), w);
+		case_enqueue_locked(cc, w);
 	}
 	/* Now that our receivers stand in their queues, say so to those who wait for that. */
 	for (unsigned i = 0; i < s->nlive; i++) {
 		struct chan_case *cc = &s->cases[s->order[i]];
 
-		if (cc->op == CHAN_RECV && cc->c->demandq.first)
-			chan_announce_demand_locked(cc->c, p, &s->wakes);
+		if (cc->op == CHAN_RECV && waiters[i].queued && cc->c->demandq.first)
+			chan_announce_demand_locked(cc->c, &s->wakes);
 	}
 	return deadline_ns;
 }
@@ -265,8 +291,12 @@ static void sel_dequeue(struct sel *s, struct waiter *waiters, const struct wait
 		if (cc->op == CHAN_TICK || w == won)
 			continue;
 		chan_lock(cc->c);
-		if (w->queued)
+		if (w->queued) {
 			waitq_remove(case_queue(cc), w);
+		} else if (cc->room && cc->room->waiter == w) {
+			cc->room->waiter = NULL;
+			cc->c->roomless--;
+		}
 		chan_unlock(cc->c);
 	}
 }
@@ -285,7 +315,8 @@ static int sel_take_result(struct sel *s, const struct waiter *won)
 
 /*
  * Step 2, second half, and step 3: parks, with all chans locked and none of them ready. waiters has
- * room for one per live case. -1 if a ticker came due while we slept.
+ * room for one per live case. -1 if a ticker came due while we slept, or we were given room for what
+ * is there.
  */
 static inline int sel_park(struct sel *s, struct waiter *waiters)
 {
@@ -329,8 +360,9 @@ static __attribute__((noinline)) int sel_park_many(struct sel *s)
 
 /*
  * Steps 2 and 3. The index of the case that was run; -1 if there is a default
- * to run, or if a ticker came due while we slept: then the caller starts again,
- * so that the ticker stands in one random order with all that is ready by now.
+ * to run, or if a ticker came due while we slept, or we were given room for what
+ * is there: then the caller starts again, so that the ticker, or the receive,
+ * stands in one random order with all that is ready by now.
  */
 static int sel_decide(struct sel *s, bool block)
 {

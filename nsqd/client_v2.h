@@ -152,7 +152,12 @@ struct client_v2 {
 	struct chan *park_chan;           /* immutable; io_loop asks the pump to end for now */
 	struct wait_group wait_group;     /* the message pump */
 	struct message_pump pump;         /* see there */
-	struct parked parked;             /* see there */
+	/*
+	 * For how many messages the pump waits. Without any, io_loop may give it some, and the
+	 * right to fill with it (see protocol_v2_pump.c). The pump's, but as chan.h says.
+	 */
+	struct chan_room room;
+	struct parked parked; /* see there */
 
 	UT_hash_handle hh_channel; /* channel.clients, by id; guarded by channel.lock */
 	UT_hash_handle hh_conns;   /* tcp_server.conns, by id; guarded by tcp_server.lock */

@@ -11,7 +11,8 @@
  *   written only then, so that "acknowledged" means what it says;
  * - FINs that came in together are executed together, under one lock;
  * - the pump is told once of all the FINs that came in together, and only if
- *   there are no messages at hand to take their place (protocol_v2_fill).
+ *   there are no messages at hand to take their place, and then mostly without
+ *   being woken (protocol_v2_fill).
  * A connection that reads one answer per command sees no difference.
  *
  * And for the sake of memory: the threads of an idle client end, and new ones go

@@ -14,7 +14,11 @@
  * Then each FIN woke the pump, which asked the channel's pump, which woke it
  * again: three switches between threads for one message, where goroutines pay
  * next to nothing. So io_loop, which is awake, first looks itself for messages
- * that are waiting, and writes them as the pump would (protocol_v2_fill).
+ * that are waiting, and writes them as the pump would (protocol_v2_fill). Where
+ * there are none, it gives the pump, which sleeps in its select without room, the
+ * room that there is now (chan_give_room): so the pump stands in line for the
+ * next message without having been awake. With the room goes the right to fill,
+ * until the pump's select returns; the pump sees by its room that it has it.
  */
 #include "nsqd/protocol_v2_pump.h"
 
@@ -189,11 +193,27 @@ static int fill(struct client_v2 *c, bool *unflushed, struct err *err)
 	return send_messages(c, c->channel, c->fill_msg_timeout, msgs, n, prefixes, err);
 }
 
+/*
+ * True: the pump stands in line, and has the right to fill. False also where it
+ * is awake, or not yet asleep: then it is told. The room can not have become
+ * less since we looked: messages are sent by who has the right, and RDY is
+ * io_loop's own to change. (If the channel is paused just now, the pump stands
+ * there in vain: nobody sends.)
+ */
+static bool give_room(struct client_v2 *c)
+{
+	int64_t room = client_v2_ready_for_messages(c, c->channel);
+	return room > 0 && !c->channel->topology_aware &&
+	       chan_give_room(c->channel->client_msg_chans[GLOBAL], &c->room, (size_t)room);
+}
+
 int protocol_v2_fill(struct client_v2 *c, bool *unflushed, struct err *err)
 {
 	int rc = 0;
 	if (atomic_load(&c->ready_count) <= FILL_READY_MAX && client_v2_begin_filling(c)) {
 		rc = fill(c, unflushed, err);
+		if (rc == 0 && give_room(c))
+			return 0;
 		client_v2_end_filling(c);
 		if (client_v2_ready_for_messages(c, c->channel) == 0) {
 			/* The pump may have given way to us just when it would have told. */
@@ -232,7 +252,10 @@ static enum pump_result wait_and_act(struct message_pump *p, int64_t room, struc
 	/* last iteration we flushed: do not select on the flusher ticker. Else we're
 	 * buffered (if there isn't any more data we should flush): select on it, too */
 	struct ticker *flusher = room > 0 && !p->flushed ? &p->output_buffer_ticker : NULL;
-	struct chan *msg_chan = room > 0 ? client_msg_chan(p) : NULL;
+	/* Without room: perhaps io_loop, which does not know where near consumers wait, gives it. */
+	bool may_get = p->sub_channel && (room > 0 || !p->sub_channel->topology_aware);
+	struct chan *msg_chan = may_get ? client_msg_chan(p) : NULL;
+	c->room.n = (size_t)room;
 
 	enum { FLUSHER, READY_STATE, SUB_EVENT, IDENTIFY_EVENT, HEARTBEAT, MESSAGE, PARK, EXIT };
 	struct chan_case cases[] = {
@@ -241,7 +264,7 @@ static enum pump_result wait_and_act(struct message_pump *p, int64_t room, struc
 		[SUB_EVENT] = chan_case_recv(p->sub_event_chan, &sub_channel),
 		[IDENTIFY_EVENT] = chan_case_recv(p->identify_event_chan, &event),
 		[HEARTBEAT] = chan_case_tick(&p->heartbeat_ticker),
-		[MESSAGE] = chan_case_recv_n(msg_chan, msgs, (size_t)room),
+		[MESSAGE] = chan_case_recv_room(msg_chan, msgs, CLIENT_BATCH, &c->room),
 		[PARK] = chan_case_recv(p->flushed ? c->park_chan : NULL, NULL),
 		[EXIT] = chan_case_recv(c->exit_chan, NULL),
 	};
@@ -279,13 +302,14 @@ static enum pump_result wait_and_act(struct message_pump *p, int64_t room, struc
 static enum pump_result pump_once(struct message_pump *p, struct err *err)
 {
 	int64_t room = begin_waiting(p);
-	if (room > 0) {
-		enum pump_result res = wait_and_act(p, room, err);
-		client_v2_end_filling(p->client);
-		return res;
-	}
 	/* the client is not ready to receive messages... force flush */
-	return flush(p, err) == 0 ? wait_and_act(p, 0, err) : PUMP_ERR;
+	if (room == 0 && flush(p, err) != 0)
+		return PUMP_ERR;
+	enum pump_result res = wait_and_act(p, room, err);
+	/* Room that it has been given meanwhile came with the right to fill. */
+	if (p->client->room.n > 0)
+		client_v2_end_filling(p->client);
+	return res;
 }
 
 void protocol_v2_init_message_pump(struct client_v2 *c)

@@ -208,10 +208,10 @@ static void test_dead_receivers_are_no_demand(void **state)
 	go(&wg, take_select, &t);
 	await_waiters(c, CHAN_RECV, 1);
 	chan_lock(c); /* so that it can not leave */
-	assert_int_equal(chan_demand_locked(c, SIZE_MAX), 9);
+	assert_int_equal(chan_demand_locked(c, SIZE_MAX, NULL), 9);
 	chan_send(other, NULL);
 	assert_non_null(c->recvq.first);
-	assert_int_equal(chan_demand_locked(c, SIZE_MAX), 0);
+	assert_int_equal(chan_demand_locked(c, SIZE_MAX, NULL), 0);
 	chan_unlock(c);
 	assert_int_equal(chan_try_select(&cc, 1), -1);
 	assert_int_equal(chan_demand(c, 100), 0);

@@ -130,6 +130,27 @@ static void free_with_waiter(void)
 	chan_free(c);
 }
 
+static void recv_without_room(void *arg)
+{
+	(void)arg;
+	static struct chan_room room;
+	struct chan_case cc = chan_case_recv_room(c, values, 10, &room);
+
+	chan_select(&cc, 1);
+}
+
+static void free_with_roomless_waiter(void)
+{
+	c = chan_new(sizeof(int), 0);
+	in_culprit(recv_without_room);
+	for (size_t n = 0; n == 0; sleep_us(20)) {
+		chan_lock(c);
+		n = c->roomless;
+		chan_unlock(c);
+	}
+	chan_free(c);
+}
+
 static void too_many_cases(void)
 {
 	static struct chan_case cases[CHAN_SELECT_MAX + 1];
@@ -192,6 +213,7 @@ static void test_free_under_waiters_aborts(void **state)
 {
 	(void)state;
 	expect_abort(free_with_waiter, "threads wait", "in thread main", NULL);
+	expect_abort(free_with_roomless_waiter, "threads wait", "in thread main", NULL);
 }
 
 static void test_other_misuse_aborts(void **state)
