@@ -25,6 +25,7 @@
  *     that wait; a blocked sender of n stays at the head of its queue until all
  *     its values are gone, so that it is woken once;
  *   - demand: a sender can ask, and wait, for receivers (see chan.h);
+ *   - room: others can put a parked receiver in line, or out of it (note_room);
  *   - NULL outside of select aborts, where Go blocks for ever;
  *   - no allocation: waiters are on the stacks of those that wait.
  */
@@ -475,8 +476,7 @@ bool chan_give_room(struct chan *c, struct chan_room *room, size_t n)
 	}
 	room->waiter = NULL;
 	c->roomless--;
-	if (n < w->max)
-		w->max = n;
+	w->max = n < w->cap ? n : w->cap;
 	room->n = w->max;
 	if (c->count > 0 || c->closed || waitq_first_live(&c->sendq)) {
 		if (waiter_claim(w)) {
@@ -491,6 +491,28 @@ bool chan_give_room(struct chan *c, struct chan_room *room, size_t n)
 	chan_unlock(c);
 	wake_list_wake(&wakes);
 	return true;
+}
+
+void *chan_take_room(struct chan *c, size_t max)
+{
+	void *owner = NULL;
+	struct waiter *w;
+
+	chan_assert_valid(c, "chan_take_room");
+	if (!chan_hint(c, HINT_RECEIVERS))
+		return NULL;
+	chan_lock(c);
+	while ((w = c->recvq.first) && !waiter_is_live(w))
+		waitq_remove(&c->recvq, w);
+	if (w && w->room && w->room->owner && w->max <= max) {
+		waitq_remove(&c->recvq, w);
+		owner = w->room->owner;
+		w->room->n = 0;
+		w->room->waiter = w;
+		c->roomless++;
+	}
+	chan_unlock(c);
+	return owner;
 }
 
 /* --- operations on one chan --- */

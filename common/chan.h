@@ -76,7 +76,8 @@ enum chan_op {
  * while it is parked. It must last as long as anybody may give; all 0 at first.
  */
 struct chan_room {
-	size_t n;              /* 0: the case is not ready, whatever becomes of the chan */
+	size_t n;    /* 0: the case is not ready, whatever becomes of the chan */
+	void *owner; /* immutable while parked; for chan_take_room; NULL: may not be taken */
 	struct waiter *waiter; /* guarded by the chan's lock: who is parked without; or NULL */
 };
 
@@ -167,6 +168,15 @@ static inline struct chan_case chan_case_demand(struct chan *c)
  * parked, or has room already; then it must hear of this in another way.
  */
 bool chan_give_room(struct chan *c, struct chan_room *room, size_t n);
+
+/*
+ * The other way round, for who can do for the receiver what it would do with the
+ * values: takes its room from the receiver that has stood in line on c for the
+ * longest, without waking it, and returns its room->owner. It is parked without
+ * room then (if it is not just waking for another case), and room->n is 0. NULL, and
+ * nothing done: nobody stands there, or the first has more room than max, or no owner.
+ */
+void *chan_take_room(struct chan *c, size_t max);
 
 /* More cases in one select abort (Go: 65536). */
 #define CHAN_SELECT_MAX 64

@@ -24,8 +24,10 @@
 struct waiter {
 	struct waiter *next, *prev; /* in its queue; next also in the list of a deal */
 	struct parker *parker;      /* immutable */
+	struct chan_room *room;     /* immutable; its case's, or NULL */
+	size_t cap;                 /* immutable; with a room: of its array */
 	char *v;     /* immutable; the thread's values, or room for them; NULL: see copy_values */
-	size_t max;  /* immutable once it is in a queue; how many */
+	size_t max;  /* immutable while it is in a queue; how many */
 	size_t n;    /* how many have been moved */
 	int index;   /* immutable; its case of the select */
 	bool shared; /* immutable; one of several of its thread: must be claimed to be served */

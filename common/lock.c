@@ -10,6 +10,7 @@
  */
 #include "common/lock.h"
 
+#include <errno.h>
 #include <stddef.h>
 
 #include "common/check.h"
@@ -119,6 +120,17 @@ void mutex_lock(struct mutex *m)
 {
 	held_push(m, m->rank);
 	PT_OK(pthread_mutex_lock(&m->m));
+}
+
+bool mutex_trylock(struct mutex *m)
+{
+	int rc = pthread_mutex_trylock(&m->m);
+
+	if (rc == EBUSY)
+		return false;
+	PT_OK(rc);
+	held_push(m, m->rank);
+	return true;
 }
 
 void mutex_unlock(struct mutex *m)

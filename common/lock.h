@@ -9,6 +9,7 @@
 #define COMMON_LOCK_H
 
 #include <pthread.h>
+#include <stdbool.h>
 
 #include "common/lock_rank.h"
 
@@ -26,6 +27,8 @@ struct rwlock {
 void mutex_init(struct mutex *m, enum lock_rank rank);
 void mutex_destroy(struct mutex *m);
 void mutex_lock(struct mutex *m);
+/* TryLock: false, at once, where somebody holds it. The lock order is as for mutex_lock. */
+bool mutex_trylock(struct mutex *m);
 void mutex_unlock(struct mutex *m);
 /* In a debug build, aborts unless the calling thread holds m: first line of *_locked functions. */
 void mutex_assert_held(const struct mutex *m);

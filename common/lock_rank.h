@@ -17,10 +17,10 @@
 	X(RANK_TOPIC, "topic.lock")                  /* channel_map; its life against exit */      \
 	X(RANK_CHANNEL_EXIT, "channel.exit_lock")    /* a put against exit */                      \
 	X(RANK_CHANNEL, "channel.lock")              /* clients */                                 \
+	X(RANK_CLIENT_WRITE, "client_v2.write_lock") /* the writer and what IDENTIFY sets */       \
 	X(RANK_IN_FLIGHT, "channel.in_flight_lock")  /* messages and their heap */                 \
 	X(RANK_DEFERRED, "channel.deferred_lock")    /* messages and their heap */                 \
 	X(RANK_TCP_CONNS, "tcp_server.lock")         /* who is connected */                        \
-	X(RANK_CLIENT_WRITE, "client_v2.write_lock") /* the writer and what IDENTIFY sets */       \
 	X(RANK_TLS_READ, "stream_tls.read_lock")     /* a record that came in */                   \
 	X(RANK_TLS_WRITE, "stream_tls.write_lock")   /* a record that goes out */                  \
 	X(RANK_CLIENT_META, "client_v2.meta_lock")   /* names, pub_counts, auth state */           \

@@ -240,6 +240,8 @@ static void case_enqueue_locked(struct chan_case *cc, struct waiter *w)
 {
 	if (cc->room) {
 		CHECK(!cc->room->waiter);
+		w->room = cc->room;
+		w->cap = cc->max;
 		if (cc->room->n == 0) {
 			cc->room->waiter = w;
 			cc->c->roomless++;

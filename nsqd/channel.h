@@ -69,6 +69,7 @@ struct channel {
 	struct message **hand;
 	_Atomic size_t hand_count; /* written by the pump only */
 	bool hand_is_backends;     /* the pump's own, then exit's: where it came from */
+	_Atomic bool serving;      /* written by the pump only: it serves what it has in hand */
 
 	/* Consumers that are parked (netpoll.h) with room for messages, the longest first; guarded
 	 * by netpoll.lock. Their room in all is demand, as of those that wait in person. */
@@ -129,8 +130,9 @@ void channel_start_in_flight_timeout(struct channel *c, struct message *const *t
 
 /*
  * What the pump would do for a consumer that has room for max messages, without waking it: takes
- * those that are in memory. Returns how many; 0 while the pump must choose (it holds some already,
- * the backend has some, consumers are nearer or farther) or may not (paused, exiting). Any thread.
+ * those that are in memory. Returns how many; 0 while the pump must choose (it holds some and is
+ * not just serving them, the backend has some, consumers are nearer or farther) or may not (paused,
+ * exiting). Any thread.
  */
 size_t channel_take_messages(struct channel *c, struct message **msgs, size_t max);
 

@@ -20,6 +20,7 @@
 #include "nsqd/channel_internal.h"
 #include "nsqd/netpoll.h"
 #include "nsqd/nsqd.h"
+#include "nsqd/protocol_v2_pump.h"
 
 /*
  * What the nearest of the consumers that wait have room for, as far as it matters:
@@ -129,8 +130,14 @@ void channel_update_pump(struct channel *c, enum channel_update what)
 size_t channel_take_messages(struct channel *c, struct message **msgs, size_t max)
 {
 	size_t n = 0;
-	if (!c->memory_msg_chan || c->topology_aware || atomic_load(&c->hand_count) > 0 ||
-		channel_is_paused(c))
+	if (!c->memory_msg_chan || c->topology_aware || channel_is_paused(c))
+		return 0;
+	/*
+	 * What is being served is for those who have waited, while others come back; they need not
+	 * queue up behind one thread. (But one alone gets its messages in order.)
+	 */
+	if (atomic_load(&c->hand_count) > 0 &&
+		(!atomic_load(&c->serving) || atomic_load(&c->client_count) == 1))
 		return 0;
 	rwlock_rdlock(&c->exit_lock);
 	/* With messages in both, the pump's select is what is fair to those on disk. */
@@ -138,6 +145,21 @@ size_t channel_take_messages(struct channel *c, struct message **msgs, size_t ma
 		n = chan_try_recv_n(c->memory_msg_chan, msgs, max, NULL);
 	rwlock_unlock(&c->exit_lock);
 	return n;
+}
+
+/*
+ * Hands out to those who have waited for the longest, as far as they can be
+ * served without waking them (protocol_v2_pump.c, note on filling): where there
+ * is no backlog, a consumer with RDY 1 would wake to send one message and sleep.
+ */
+static void serve(struct channel *c)
+{
+	if (c->topology_aware || channel_is_paused(c))
+		return;
+	atomic_store(&c->serving, true);
+	while (c->hand_count > 0 && protocol_v2_serve(c, c->hand[0]))
+		hand_out(c, 1);
+	atomic_store(&c->serving, false);
 }
 
 /* To near consumers that wait; somebody nearer than who asked may have come meanwhile. */
@@ -193,6 +215,7 @@ static bool pump_once(struct channel *c)
 		c->hand_is_backends = chosen == BACKEND;
 		atomic_store(&c->hand_count, cases[chosen].n);
 		call_parked(c, 1);
+		serve(c);
 		break;
 	case UPDATE:
 		obey(c, update);

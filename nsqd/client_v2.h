@@ -4,7 +4,8 @@
  * in flight, its reader and writer (nsqd/client_v2.go). Two threads run for it:
  * io_loop (protocol_v2.c), which owns and frees it, and message_pump
  * (protocol_v2_pump.c), which io_loop joins. Other threads reach it through
- * channel.clients and tcp_server, under the locks of those.
+ * channel.clients and tcp_server, under the locks of those; the channel's pump
+ * also where it stands in line for messages, under channel.lock.
  */
 #ifndef NSQD_CLIENT_V2_H
 #define NSQD_CLIENT_V2_H
@@ -94,8 +95,9 @@ struct client_v2 {
 	_Atomic int64_t ready_count;
 	_Atomic int64_t in_flight_count;
 	/*
-	 * Its RDY is being filled, or waits to be: by its pump, or by io_loop on its behalf. Who
-	 * sets it looks at the room only then, so that the two together never send more than RDY.
+	 * Its RDY is being filled, or waits to be: by its pump, or on its behalf by io_loop or the
+	 * channel's pump. Who sets it looks at the room only then, so that together they never
+	 * send more than RDY.
 	 */
 	_Atomic bool filling;
 	_Atomic uint64_t message_count;
@@ -121,8 +123,8 @@ struct client_v2 {
 	int64_t msg_timeout;           /* likewise */
 	int output_buffer_size;        /* likewise */
 	/*
-	 * What the pump has from the first IDENTIFY, for io_loop when it writes on its behalf;
-	 * later ones are only shown. io_loop only, as are the next two.
+	 * What the pump has from the first IDENTIFY, for those who write on its behalf; later ones
+	 * are only shown. io_loop's; immutable from SUB on, as are the next two.
 	 */
 	bool identified;
 	int64_t fill_msg_timeout; /* ns */
@@ -153,10 +155,11 @@ struct client_v2 {
 	struct wait_group wait_group;     /* the message pump */
 	struct message_pump pump;         /* see there */
 	/*
-	 * For how many messages the pump waits. Without any, io_loop may give it some, and the
-	 * right to fill with it (see protocol_v2_pump.c). The pump's, but as chan.h says.
+	 * For how many messages the pump waits. Others may give it room, or take it, and with it
+	 * the right to fill (see protocol_v2_pump.c). The pump's, but as chan.h says.
 	 */
 	struct chan_room room;
+	_Atomic bool unsent;  /* the channel's pump has written what the pump is to flush */
 	struct parked parked; /* see there */
 
 	UT_hash_handle hh_channel; /* channel.clients, by id; guarded by channel.lock */
@@ -242,11 +245,16 @@ int client_v2_is_authorized(
 bool client_v2_has_authorizations(const struct client_v2 *c);
 
 /*
- * IsReadyForMessages: how many more it may get now; 0: not ready, or the channel is paused. Its
- * pump.
+ * IsReadyForMessages: how many more it may get now; 0: not ready, or the channel is paused. Who
+ * has the right to fill it; others for a look.
  */
 int64_t client_v2_ready_for_messages(const struct client_v2 *c, const struct channel *ch);
-/* The right to fill the client's RDY: false if the other of its two threads has it. Both. */
+/*
+ * The right to fill the client's RDY: false if another thread has it. Its two threads; the
+ * channel's pump takes it from the client's (protocol_v2_serve). Who gives it back
+ * looks at the room once more after that: who made some meanwhile has left it to
+ * him to see.
+ */
 bool client_v2_begin_filling(struct client_v2 *c);
 void client_v2_end_filling(struct client_v2 *c);
 void client_v2_set_ready_count(struct client_v2 *c, int64_t count);

@@ -1075,7 +1075,8 @@ static int not_idle(struct client_v2 *c)
 
 static bool is_idle(const struct client_v2 *c)
 {
-	return atomic_load(&c->in_flight_count) == 0 && !(c->channel && c->channel->topology_aware);
+	return atomic_load(&c->in_flight_count) == 0 && !atomic_load(&c->unsent) &&
+	       !(c->channel && c->channel->topology_aware);
 }
 
 /*
@@ -1091,10 +1092,14 @@ static int park(struct io_loop *l, struct err *err)
 	if (!is_idle(c) || chan_try_send_n(c->park_chan, NULL, 1) == 0)
 		return not_idle(c);
 	wait_group_wait(&c->wait_group);
-	client_v2_give_buffers_back(c);
-	/* From then on it is no longer ours. */
-	if (is_idle(c) && netpoll_park(l->nsqd->netpoll, c))
-		return 1;
+	/* The channel's pump may still be serving it, but without a pump it does not begin to. */
+	if (client_v2_begin_filling(c)) {
+		client_v2_end_filling(c);
+		client_v2_give_buffers_back(c);
+		/* From then on it is no longer ours. */
+		if (is_idle(c) && netpoll_park(l->nsqd->netpoll, c))
+			return 1;
+	}
 	(void)not_idle(c);
 	return restart_message_pump(c, err);
 }

@@ -13,12 +13,25 @@
  * Note on filling. A consumer with a small RDY has it in flight nearly always.
  * Then each FIN woke the pump, which asked the channel's pump, which woke it
  * again: three switches between threads for one message, where goroutines pay
- * next to nothing. So io_loop, which is awake, first looks itself for messages
- * that are waiting, and writes them as the pump would (protocol_v2_fill). Where
- * there are none, it gives the pump, which sleeps in its select without room, the
- * room that there is now (chan_give_room): so the pump stands in line for the
- * next message without having been awake. With the room goes the right to fill,
- * until the pump's select returns; the pump sees by its room that it has it.
+ * next to nothing. So others, who are awake, do what they can on its behalf:
+ *  - io_loop, with a FIN, looks itself for messages that are waiting, and writes
+ *    them as the pump would (protocol_v2_fill);
+ *  - where there are none it gives the pump, which sleeps in its select without
+ *    room, the room that there is now (chan_give_room): so the pump stands in
+ *    line for the next message without having been awake;
+ *  - the channel's pump, when the message comes, takes that room back from the
+ *    first in line (chan_take_room), and writes it (protocol_v2_serve): only to a
+ *    plain socket, only what is small and is all that the client has room for (so
+ *    that the pump would flush at once), and never waiting: what the socket does
+ *    not take is left to the pump (client_v2.unsent).
+ * Whoever writes has the right to fill (client_v2.filling). A pump that stands in
+ * line has it; it goes with the room that is given and taken, so the pump sees
+ * by its room, when its select returns, whether it has it. Who wants it and does
+ * not get it may go: who gives it back looks at the room once more after that.
+ *
+ * The channel's pump holds channel.lock meanwhile, and takes only from a pump that
+ * sleeps. io_loop closes exit_chan, which wakes its pump for good, before it takes
+ * the client from the channel's with that lock; so the client is still there.
  */
 #include "nsqd/protocol_v2_pump.h"
 
@@ -41,6 +54,9 @@
  */
 #define FILL_BATCH 16
 #define FILL_READY_MAX 64
+
+/* The longest frame that the channel's pump writes: many processors copy a longer one better. */
+#define SERVE_SIZE_MAX 4096
 
 /* What goes before the body of a message: the frame's header and the message's. */
 #define PREFIX_LENGTH (FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH)
@@ -102,15 +118,15 @@ static int write_messages(struct client_v2 *c, struct message *const *msgs, size
 }
 
 /*
- * SendMessage, for n of them. A message is in flight before it is written, so
- * that its FIN, which may come as soon as it is written, finds it there. From
- * that moment a FIN or a timeout may drop it, or hand it to another client that
- * counts up its attempts: so the bytes that change are copied before, and a
- * reference keeps the body until it is written. prefixes is room for that.
+ * The first half of SendMessage, for n of them. A message is in flight before it
+ * is written, so that its FIN, which may come as soon as it is written, finds it
+ * there. From that moment a FIN or a timeout may drop it, or hand it to another
+ * client that counts up its attempts: so the bytes that change are copied
+ * before, to prefixes, and a reference more keeps the body: the caller's, until
+ * it has written it.
  */
-static int send_messages(struct client_v2 *c, struct channel *channel, int64_t msg_timeout,
-	struct message *const *msgs, size_t n, unsigned char (*prefixes)[PREFIX_LENGTH],
-	struct err *err)
+static void start_sending(struct client_v2 *c, struct channel *channel, int64_t msg_timeout,
+	struct message *const *msgs, size_t n, unsigned char (*prefixes)[PREFIX_LENGTH])
 {
 	for (size_t i = 0; i < n; i++) {
 		struct message *m = message_ref(msgs[i]);
@@ -122,6 +138,14 @@ static int send_messages(struct client_v2 *c, struct channel *channel, int64_t m
 	/* Counted first: a FIN must not find the count at 0. */
 	client_v2_sending_messages(c, n);
 	channel_start_in_flight_timeout(channel, msgs, n, c->id, msg_timeout);
+}
+
+/* SendMessage, for n of them. prefixes is room for what start_sending writes. */
+static int send_messages(struct client_v2 *c, struct channel *channel, int64_t msg_timeout,
+	struct message *const *msgs, size_t n, unsigned char (*prefixes)[PREFIX_LENGTH],
+	struct err *err)
+{
+	start_sending(c, channel, msg_timeout, msgs, n, prefixes);
 	int rc = write_messages(c, msgs, n, prefixes, err);
 	for (size_t i = 0; i < n; i++)
 		message_unref(msgs[i]);
@@ -194,35 +218,85 @@ static int fill(struct client_v2 *c, bool *unflushed, struct err *err)
 }
 
 /*
- * True: the pump stands in line, and has the right to fill. False also where it
- * is awake, or not yet asleep: then it is told. The room can not have become
- * less since we looked: messages are sent by who has the right, and RDY is
- * io_loop's own to change. (If the channel is paused just now, the pump stands
- * there in vain: nobody sends.)
+ * True: the pump stands in line, and has the right to fill, which was the
+ * caller's. False also where it is awake, or not yet asleep: then it is told.
+ * Messages can not make the room less meanwhile, since that takes the right. RDY
+ * and pause can, and wake the pump for it; but before it stood in line, perhaps,
+ * and then it has seen that it has no right, and slept again.
  */
-static bool give_room(struct client_v2 *c)
+static bool give_room(struct client_v2 *c, struct channel *ch)
 {
-	int64_t room = client_v2_ready_for_messages(c, c->channel);
-	return room > 0 && !c->channel->topology_aware &&
-	       chan_give_room(c->channel->client_msg_chans[GLOBAL], &c->room, (size_t)room);
+	int64_t ready = atomic_load(&c->ready_count);
+	int64_t room = client_v2_ready_for_messages(c, ch);
+	if (room == 0 || ch->topology_aware ||
+		!chan_give_room(ch->client_msg_chans[GLOBAL], &c->room, (size_t)room))
+		return false;
+	if (atomic_load(&c->ready_count) != ready || channel_is_paused(ch))
+		client_v2_try_update_ready_state(c);
+	return true;
+}
+
+/* Who has filled the client on its pump's behalf gives the right back, and what room is left. */
+static void hand_back_filling(struct client_v2 *c, struct channel *ch)
+{
+	if (give_room(c, ch))
+		return;
+	client_v2_end_filling(c);
+	/* Looked at after that: who made room while we had the right has left it to us. */
+	if (client_v2_ready_for_messages(c, ch) > 0)
+		client_v2_try_update_ready_state(c);
+	else /* The pump may have given way to us just when it would have told. */
+		channel_consumer_is_full(ch);
 }
 
 int protocol_v2_fill(struct client_v2 *c, bool *unflushed, struct err *err)
 {
 	int rc = 0;
-	if (atomic_load(&c->ready_count) <= FILL_READY_MAX && client_v2_begin_filling(c)) {
+	if (atomic_load(&c->ready_count) > FILL_READY_MAX) {
+		client_v2_try_update_ready_state(c);
+	} else if (client_v2_begin_filling(c)) {
 		rc = fill(c, unflushed, err);
-		if (rc == 0 && give_room(c))
-			return 0;
-		client_v2_end_filling(c);
-		if (client_v2_ready_for_messages(c, c->channel) == 0) {
-			/* The pump may have given way to us just when it would have told. */
-			channel_consumer_is_full(c->channel);
-			return rc;
-		}
+		hand_back_filling(c, c->channel);
 	}
-	client_v2_try_update_ready_state(c);
 	return rc;
+}
+
+/* Writes m, if all of it fits into the client's buffer, which is empty. False: nothing was done. */
+static bool serve_locked(struct client_v2 *c, struct channel *ch, struct message *m)
+{
+	unsigned char prefix[PREFIX_LENGTH];
+	struct err err;
+	mutex_assert_held(&c->write_lock);
+	if (!bufio_writer_is_free(&c->writer, PREFIX_LENGTH + m->body->len))
+		return false;
+	start_sending(c, ch, c->fill_msg_timeout, &m, 1, &prefix);
+	const struct iovec parts[] = {{.iov_base = prefix, .iov_len = PREFIX_LENGTH},
+		{.iov_base = m->body->data, .iov_len = m->body->len}};
+	(void)bufio_writev(&c->writer, parts, 2, 0, &err);
+	message_unref(m);
+	if (!bufio_try_flush(&c->writer))
+		atomic_store(&c->unsent, true);
+	return true;
+}
+
+bool protocol_v2_serve(struct channel *ch, struct message *m)
+{
+	bool served = false;
+	if (PREFIX_LENGTH + m->body->len > SERVE_SIZE_MAX)
+		return false;
+	rwlock_rdlock(&ch->lock);
+	struct client_v2 *c = chan_take_room(ch->client_msg_chans[GLOBAL], 1);
+	if (c && !client_has_left(c) && client_v2_ready_for_messages(c, ch) > 0 &&
+		mutex_trylock(&c->write_lock)) {
+		served = serve_locked(c, ch, m);
+		mutex_unlock(&c->write_lock);
+	}
+	if (c)
+		hand_back_filling(c, ch);
+	if (c && atomic_load(&c->unsent))
+		client_v2_try_update_ready_state(c);
+	rwlock_unlock(&ch->lock);
+	return served;
 }
 
 /*
@@ -232,14 +306,26 @@ int protocol_v2_fill(struct client_v2 *c, bool *unflushed, struct err *err)
  */
 static int64_t begin_waiting(struct message_pump *p)
 {
-	if (!p->sub_channel || !client_v2_begin_filling(p->client))
-		return 0;
-	int64_t room = client_v2_ready_for_messages(p->client, p->sub_channel);
-	if (room == 0) {
-		client_v2_end_filling(p->client);
-		channel_consumer_is_full(p->sub_channel);
+	struct client_v2 *c = p->client;
+	while (p->sub_channel && client_v2_begin_filling(c)) {
+		int64_t room = client_v2_ready_for_messages(c, p->sub_channel);
+		if (room > 0)
+			return room < CLIENT_BATCH ? room : CLIENT_BATCH;
+		client_v2_end_filling(c);
+		if (client_v2_ready_for_messages(c, p->sub_channel) == 0) {
+			channel_consumer_is_full(p->sub_channel);
+			break;
+		}
 	}
-	return room < CLIENT_BATCH ? room : CLIENT_BATCH;
+	return 0;
+}
+
+/* By the channel's pump: it does not encrypt, nor throw dice. From SUB on none of this changes. */
+static bool may_be_served(const struct message_pump *p)
+{
+	const struct client_v2 *c = p->client;
+	return c->stream == c->base && c->output_buffer_size >= SERVE_SIZE_MAX &&
+	       c->fill_sample_rate == 0 && !p->sub_channel->topology_aware;
 }
 
 /* The select, with room for so many messages, and what follows from it. */
@@ -278,6 +364,7 @@ static enum pump_result wait_and_act(struct message_pump *p, int64_t room, struc
 	case SUB_EVENT:
 		/* you can't SUB anymore */
 		p->sub_channel = sub_channel;
+		c->room.owner = may_be_served(p) ? c : NULL;
 		p->sub_event_chan = NULL;
 		break;
 	case IDENTIFY_EVENT:
@@ -302,8 +389,9 @@ static enum pump_result wait_and_act(struct message_pump *p, int64_t room, struc
 static enum pump_result pump_once(struct message_pump *p, struct err *err)
 {
 	int64_t room = begin_waiting(p);
+	bool unsent = atomic_exchange(&p->client->unsent, false);
 	/* the client is not ready to receive messages... force flush */
-	if (room == 0 && flush(p, err) != 0)
+	if ((room == 0 || unsent) && flush(p, err) != 0)
 		return PUMP_ERR;
 	enum pump_result res = wait_and_act(p, room, err);
 	/* Room that it has been given meanwhile came with the right to fill. */

@@ -7,7 +7,9 @@
 
 #include "common/err.h"
 
+struct channel;
 struct client_v2;
+struct message;
 
 /*
  * What the pump starts with: initializes state derived from client attributes. io_loop, before the
@@ -32,5 +34,13 @@ int protocol_v2_send_heartbeat(struct client_v2 *c, struct err *err);
  * -1 with err set: they cannot be written.
  */
 int protocol_v2_fill(struct client_v2 *c, bool *unflushed, struct err *err);
+
+/*
+ * The channel's pump: writes m to the consumer that has waited for the longest, on its pump's
+ * behalf, if that can be done at once and is all that the consumer has room for. True: it is
+ * in flight (takes over the caller's reference). Never blocks on the consumer. Takes
+ * ch->lock, write_lock and what channel_start_in_flight_timeout takes.
+ */
+bool protocol_v2_serve(struct channel *ch, struct message *m);
 
 #endif

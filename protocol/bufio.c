@@ -2,7 +2,7 @@
 /*
  * Buffered reading and writing of a stream. Mirrors Go's package bufio, as far
  * as clientV2 uses it. The reader runs in the client's io_loop; the writer in
- * io_loop and in the client's pump, under the client's write lock.
+ * io_loop, in the client's pump and in the channel's, under the client's write lock.
  *
  * Unlike bufio, a write that overflows the buffer goes out together with what
  * is buffered, in one system call and without a copy of what is big; so do many
@@ -356,4 +356,27 @@ int bufio_flush(struct bufio_writer *b, int64_t deadline_ns, struct err *err)
 			return result(b, -1, err);
 	}
 	return result(b, b->stream->ops->flush(b->stream, deadline_ns, err), err);
+}
+
+bool bufio_writer_is_free(const struct bufio_writer *b, size_t n)
+{
+	return !b->failed && !b->unflushed && b->len == 0 && n <= b->size;
+}
+
+bool bufio_try_flush(struct bufio_writer *b)
+{
+	struct err err;
+	if (b->failed)
+		return false;
+	if (b->len > 0) {
+		ssize_t sent = stream_sock_try_write(b->stream, b->buf, b->len, &err);
+		if (sent < 0) {
+			(void)result(b, -1, &err);
+			return false;
+		}
+		b->len -= (size_t)sent;
+		memmove(b->buf, b->buf + sent, b->len);
+	}
+	b->unflushed = b->len > 0;
+	return !b->unflushed;
 }

@@ -93,5 +93,12 @@ void bufio_writer_reset(struct bufio_writer *b, struct stream *s, size_t size);
 int bufio_writev(struct bufio_writer *b, const struct iovec *parts, int n, int64_t deadline_ns,
 	struct err *err);
 int bufio_flush(struct bufio_writer *b, int64_t deadline_ns, struct err *err);
+/* Is it empty, and can n bytes be appended without a write of the stream? */
+bool bufio_writer_is_free(const struct bufio_writer *b, size_t n);
+/*
+ * Flush, as far as that goes at once; over the lowest layer (stream_sock_new) only. True: that was
+ * all. False: some is still here; or the writer has failed, as the next call will say.
+ */
+bool bufio_try_flush(struct bufio_writer *b);
 
 #endif

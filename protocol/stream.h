@@ -63,6 +63,11 @@ struct stream *stream_sock_new(int fd);
 /* The descriptor of a stream of stream_sock_new, for those who wait for several of them. */
 int stream_sock_fd(const struct stream *s);
 /*
+ * Of the lowest layer: writes what the system takes at once of n > 0 bytes. How many, 0 for none;
+ * -1 with err set. The writer.
+ */
+ssize_t stream_sock_try_write(struct stream *s, const void *p, size_t n, struct err *err);
+/*
  * Of the lowest layer, and through it of all above: whoever reads now, or later,
  * gets the end. Writing goes on. Any thread; also more than once.
  */

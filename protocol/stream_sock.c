@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The lowest layer of a connection: a plain socket (Go's net.TCPConn). The
- * client's io_loop reads; io_loop and the client's pump write, one at a time
- * under the client's write lock; anybody may shut it down.
+ * client's io_loop reads; io_loop, the client's pump and the channel's write, one
+ * at a time under the client's write lock; anybody may shut it down.
  *
  * Where Go sets a deadline with every read and write, this sets the socket's
  * timeout only when the time left differs from it noticeably: deadlines are
@@ -172,6 +172,17 @@ int stream_sock_fd(const struct stream *s)
 {
 	CHECK(s->ops == &sock_ops);
 	return ((const struct stream_sock *)s)->fd;
+}
+
+ssize_t stream_sock_try_write(struct stream *s, const void *p, size_t n, struct err *err)
+{
+	ssize_t sent;
+	do
+		sent = send(stream_sock_fd(s), p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (sent < 0 && errno == EINTR);
+	if (sent < 0 && errno != EAGAIN)
+		return err_errno(err, errno, "write");
+	return sent < 0 ? 0 : sent;
 }
 
 void stream_sock_shutdown_read(struct stream *stream)

@@ -402,6 +402,88 @@ static void test_a_ticker_ends_it_with_room_and_without(void **state)
 	}
 }
 
+static void test_room_is_taken_from_the_first_in_line(void **state)
+{
+	(void)state;
+	struct chan *c = chan_new(sizeof(int), 0);
+	struct wait_group wg[2];
+	struct receiver r[2];
+
+	assert_null(chan_take_room(c, 1));
+	for (int i = 0; i < 2; i++) {
+		park(&wg[i], &r[i], c);
+		assert_true(chan_give_room(c, &r[i].room, 1));
+	}
+	assert_null(chan_take_room(c, 1)); /* nobody's: no owner */
+	assert_int_equal(chan_demand(c, SIZE_MAX), 2);
+	chan_lock(c);
+	r[0].room.owner = &r[0];
+	r[1].room.owner = &r[1];
+	chan_unlock(c);
+	assert_ptr_equal(chan_take_room(c, 1), &r[0]);
+	assert_int_equal(chan_demand(c, SIZE_MAX), 1);
+	assert_int_equal(c->roomless, 1);
+	/* It can be given again, up to its array, and stands behind the other then. */
+	assert_true(chan_give_room(c, &r[0].room, 1000));
+	assert_int_equal(chan_demand(c, SIZE_MAX), 1 + MAX);
+	assert_ptr_equal(chan_take_room(c, 1), &r[1]);
+	assert_null(chan_take_room(c, MAX - 1)); /* it has more */
+	assert_ptr_equal(chan_take_room(c, MAX), &r[0]);
+	assert_int_equal(chan_demand(c, SIZE_MAX), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_false(r[i].woken);
+		chan_send(r[i].other, NULL);
+		join(&wg[i]);
+		assert_int_equal(r[i].index, 1);
+		assert_int_equal(r[i].room.n, 0);
+		chan_free(r[i].other);
+	}
+	assert_int_equal(c->roomless, 0);
+	chan_free(c);
+}
+
+/* Who wakes for another case has its room still: it cannot be taken any more. */
+static void test_room_is_not_taken_from_the_dead(void **state)
+{
+	(void)state;
+	struct chan *c = chan_new(sizeof(int), 0);
+	struct wait_group wg;
+	struct receiver r;
+
+	park(&wg, &r, c);
+	assert_true(chan_give_room(c, &r.room, 1));
+	chan_lock(c);
+	r.room.owner = &r;
+	chan_send(r.other, NULL);
+	assert_false(chan_demand_locked(c, SIZE_MAX, NULL));
+	chan_unlock(c);
+	assert_null(chan_take_room(c, 1));
+	join(&wg);
+	assert_int_equal(r.room.n, 1);
+	chan_free(c);
+	chan_free(r.other);
+}
+
+static void recv_plain(void *arg)
+{
+	chan_recv(arg, NULL);
+}
+
+static void test_room_is_not_taken_where_there_is_no_chan_room(void **state)
+{
+	(void)state;
+	struct chan *c = chan_new(sizeof(int), 0);
+	struct wait_group wg;
+
+	wait_group_init(&wg);
+	go(&wg, recv_plain, c);
+	await_waiters(c, CHAN_RECV, 1);
+	assert_null(chan_take_room(c, 1));
+	chan_send(c, &(int){1});
+	join(&wg);
+	chan_free(c);
+}
+
 /* --- races ---------------------------------------------------------------------------------- */
 
 struct race {
@@ -447,7 +529,9 @@ static void test_room_against_close(void **state)
 /*
  * The daemon's use: a client has a pump that receives, and an io_loop that counts
  * down what is in flight and gives the pump room, or tells it where that can not
- * be done. A wake-up that is lost is a hang: values are left, and nobody asks.
+ * be done. The channel's pump takes the room of those that have little, and
+ * serves them on their pumps' behalf. RDY changes all the time, and is 0 now and then. A
+ * wake-up that is lost is a hang: values are left, and nobody asks.
  */
 struct client {
 	struct world *w;
@@ -455,12 +539,13 @@ struct client {
 	struct chan *state_chan, *fin_chan;
 	_Atomic bool filling;
 	_Atomic int ready, in_flight;
+	int ready_max;
 };
 
 struct world {
 	struct chan *source, *client_msg_chan, *exit, *done;
 	_Atomic char *seen;
-	_Atomic int got;
+	_Atomic int got, served;
 	int total;
 };
 
@@ -474,14 +559,31 @@ static int client_room(struct client *c)
 /* How many it may have; if any, with the right to fill. */
 static int begin_waiting(struct client *c)
 {
-	int room;
+	while (!atomic_exchange(&c->filling, true)) {
+		int room = client_room(c);
 
-	if (atomic_exchange(&c->filling, true))
-		return 0;
-	room = client_room(c);
-	if (room == 0)
+		if (room > 0)
+			return room;
 		c->filling = false;
-	return room;
+		if (client_room(c) == 0)
+			break;
+	}
+	return 0;
+}
+
+/* As protocol_v2_pump.c has it. */
+static void hand_back_filling(struct client *c)
+{
+	int ready = c->ready, room = client_room(c);
+
+	if (room > 0 && chan_give_room(c->w->client_msg_chan, &c->room, (size_t)room)) {
+		if (c->ready != ready)
+			chan_try_send_n(c->state_chan, NULL, 1);
+		return;
+	}
+	c->filling = false;
+	if (client_room(c) > 0)
+		chan_try_send_n(c->state_chan, NULL, 1);
 }
 
 static void client_pump(void *arg)
@@ -503,7 +605,7 @@ static void client_pump(void *arg)
 		if (chosen == 0) {
 			int n = (int)cases[0].n;
 
-			CHECK(atomic_fetch_add(&c->in_flight, n) + n <= c->ready);
+			CHECK(atomic_fetch_add(&c->in_flight, n) + n <= c->ready_max);
 			chan_send_n(c->fin_chan, v, (size_t)n);
 		}
 		if (c->room.n > 0) {
@@ -511,20 +613,6 @@ static void client_pump(void *arg)
 			c->filling = false;
 		}
 	} while (chosen != 3);
-}
-
-/* True: the pump has it. */
-static bool give(struct client *c)
-{
-	int room;
-
-	if (atomic_exchange(&c->filling, true))
-		return false;
-	room = client_room(c);
-	if (room > 0 && chan_give_room(c->w->client_msg_chan, &c->room, (size_t)room))
-		return true;
-	c->filling = false;
-	return false;
 }
 
 static void client_io(void *arg)
@@ -541,11 +629,39 @@ static void client_io(void *arg)
 		int n = (int)cases[0].n, before = atomic_fetch_sub(&c->in_flight, n);
 		for (int i = 0; i < n; i++)
 			CHECK(atomic_fetch_add(&c->w->seen[v[i]], 1) == 0);
-		if (before >= c->ready && !give(c))
+		if (before >= c->ready && !atomic_exchange(&c->filling, true))
+			hand_back_filling(c);
+		/* RDY, and what the client does about it later. */
+		if (c->ready_max > 1 && rand_below(4) == 0) {
+			c->ready = (int)rand_below((uint32_t)c->ready_max + 1);
 			chan_try_send_n(c->state_chan, NULL, 1);
+		}
+		if (c->ready == 0 && c->in_flight == 0) {
+			c->ready = c->ready_max;
+			chan_try_send_n(c->state_chan, NULL, 1);
+		}
 		if (atomic_fetch_add(&c->w->got, n) + n == c->w->total)
 			chan_send(c->w->done, NULL);
 	}
+}
+
+/* protocol_v2_serve */
+static bool serve(struct world *w, int v)
+{
+	struct client *c = chan_take_room(w->client_msg_chan, 1);
+	bool served;
+
+	if (!c)
+		return false;
+	CHECK(c->filling);
+	served = client_room(c) > 0;
+	if (served) {
+		CHECK(atomic_fetch_add(&c->in_flight, 1) < c->ready_max);
+		chan_send(c->fin_chan, &v);
+		w->served++;
+	}
+	hand_back_filling(c);
+	return served;
 }
 
 /* The channel's pump: takes only what consumers ask for. */
@@ -564,7 +680,10 @@ static void channel_pump(void *arg)
 
 		if (chosen == 2)
 			return;
-		for (size_t done = 0, have = chosen == 0 ? take[0].n : 0; done < have;) {
+		size_t done = 0, have = chosen == 0 ? take[0].n : 0;
+		while (done < have && serve(w, v[done]))
+			done++;
+		while (done < have) {
 			struct chan_case hand_out[] = {
 				chan_case_send_n(w->client_msg_chan, v + done, have - done),
 				chan_case_recv(w->exit, NULL)};
@@ -593,7 +712,9 @@ static void run_world(int clients, int ready, bool in_bursts)
 		c[i] = (struct client){.w = &w,
 			.state_chan = chan_new(0, 1),
 			.fin_chan = chan_new(sizeof(int), 100),
-			.ready = ready};
+			.ready = ready,
+			.ready_max = ready};
+		c[i].room.owner = &c[i];
 		go(&wg, client_pump, &c[i]);
 		go(&wg, client_io, &c[i]);
 	}
@@ -652,6 +773,9 @@ int main(void)
 		cmocka_unit_test(test_given_room_it_is_demand),
 		cmocka_unit_test(test_a_select_does_not_meet_itself),
 		cmocka_unit_test(test_a_ticker_ends_it_with_room_and_without),
+		cmocka_unit_test(test_room_is_taken_from_the_first_in_line),
+		cmocka_unit_test(test_room_is_not_taken_from_the_dead),
+		cmocka_unit_test(test_room_is_not_taken_where_there_is_no_chan_room),
 		cmocka_unit_test(test_room_against_close),
 		cmocka_unit_test(test_no_room_is_lost),
 		cmocka_unit_test(test_no_room_is_lost_with_more_than_one),

@@ -72,6 +72,32 @@ static void test_mutex_excludes(void **state)
 	exclusion(count_mutex);
 }
 
+static void try_it(void *arg)
+{
+	struct counter *c = arg;
+
+	CHECK(!mutex_trylock(&c->m));
+	chan_send(c->progress, NULL);
+}
+
+static void test_trylock_fails_at_once_while_it_is_held(void **state)
+{
+	(void)state;
+	struct counter c = {.progress = chan_new(0, 0)};
+	struct wait_group wg;
+
+	mutex_init(&c.m, RANK_TOPIC);
+	assert_true(mutex_trylock(&c.m));
+	mutex_assert_held(&c.m);
+	wait_group_init(&wg);
+	go(&wg, try_it, &c);
+	chan_recv(c.progress, NULL);
+	join(&wg);
+	mutex_unlock(&c.m);
+	mutex_destroy(&c.m);
+	chan_free(c.progress);
+}
+
 static void test_rwlock_excludes_writers(void **state)
 {
 	(void)state;
@@ -235,6 +261,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_rank_has_a_name),
 		cmocka_unit_test(test_mutex_excludes),
+		cmocka_unit_test(test_trylock_fails_at_once_while_it_is_held),
 		cmocka_unit_test(test_rwlock_excludes_writers),
 		cmocka_unit_test(test_waiting_writer_keeps_new_readers_out),
 		cmocka_unit_test(test_locks_in_order_and_released_in_any),

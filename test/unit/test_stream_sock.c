@@ -217,6 +217,29 @@ static void test_a_peer_that_does_not_read_lets_a_write_end_at_its_deadline(void
 	free_pair(&p);
 }
 
+static void test_a_try_writes_what_there_is_room_for(void **state)
+{
+	static char data[1 << 20];
+	struct pair p = new_pair();
+	struct err err;
+	char buf[16];
+
+	(void)state;
+	assert_int_equal(stream_sock_try_write(p.s, "hello", 5, &err), 5);
+	assert_int_equal(read(p.peer, buf, sizeof(buf)), 5);
+	assert_memory_equal(buf, "hello", 5);
+	ssize_t sent = stream_sock_try_write(p.s, data, sizeof(data), &err);
+	assert_in_range(sent, 1, sizeof(data) - 1);
+	while (stream_sock_try_write(p.s, data, 1, &err) == 1)
+		;
+	assert_int_equal(stream_sock_try_write(p.s, data, 1, &err), 0);
+	close(p.peer);
+	p.peer = -1;
+	assert_int_equal(stream_sock_try_write(p.s, data, 1, &err), -1);
+	assert_string_equal(err.msg, "write: broken pipe");
+	free_pair(&p);
+}
+
 struct drip {
 	int fd;
 	_Atomic bool stop;
@@ -445,6 +468,7 @@ int main(void)
 		cmocka_unit_test(test_a_long_write_of_many_parts_arrives_as_a_whole),
 		cmocka_unit_test(test_a_write_of_nothing_returns),
 		cmocka_unit_test(test_a_peer_that_does_not_read_lets_a_write_end_at_its_deadline),
+		cmocka_unit_test(test_a_try_writes_what_there_is_room_for),
 		cmocka_unit_test(test_a_peer_that_reads_slowly_does_not_move_the_deadline),
 		cmocka_unit_test(test_a_write_to_a_closed_peer_is_an_error_and_no_signal),
 		cmocka_unit_test(test_shutdown_wakes_a_reader_and_a_writer),

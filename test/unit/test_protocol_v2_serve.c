@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: MIT */
+/* protocol_v2_serve: the channel's pump writes to a consumer that waits, on its pump's behalf. */
+#include "test/unit/nsqd_test.h"
+
+#include "common/gothread.h"
+#include "nsqd/protocol_v2.h"
+#include "protocol/frame.h"
+
+/* A consumer: both ends of its connection, and the thread of its io_loop. */
+struct consumer {
+	struct client_v2 *client;
+	struct channel *channel;
+	int fd, peer;
+	struct wait_group wg;
+};
+
+static void io_loop(void *arg)
+{
+	struct err err;
+
+	(void)protocol_v2_io_loop(arg, &err);
+}
+
+static void say(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+static void receive(int fd, void *buf, size_t len)
+{
+	assert_int_equal(recv(fd, buf, len, MSG_WAITALL), len);
+}
+
+/* What c's threads have begun they have done: they hold these while they write. */
+static void settle(struct consumer *c)
+{
+	rwlock_wrlock(&c->channel->lock);
+	rwlock_unlock(&c->channel->lock);
+	mutex_lock(&c->client->write_lock);
+	mutex_unlock(&c->client->write_lock);
+}
+
+/* Subscribed, with RDY 1, and in line. */
+static void start(struct consumer *c, struct nsqd *n, struct channel *ch)
+{
+	struct timeval patience = {.tv_sec = PATIENCE / NSEC_PER_SEC};
+	size_t demand = chan_demand(ch->client_msg_chans[GLOBAL], SIZE_MAX);
+	int fds[2];
+	char ok[10];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	c->fd = fds[0];
+	c->peer = fds[1];
+	c->channel = ch;
+	assert_int_equal(
+		setsockopt(c->peer, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+	c->client = client_v2_new(n, stream_sock_new(c->fd), "127.0.0.1:1234");
+	wait_group_init(&c->wg);
+	assert_int_equal(wait_group_wrap(&c->wg, "io:test", io_loop, c->client, NULL), 0);
+	say(c->peer, "SUB test ch\nRDY 1\n");
+	receive(c->peer, ok, sizeof(ok));
+	wait_for(chan_demand(ch->client_msg_chans[GLOBAL], SIZE_MAX) == demand + 1);
+	settle(c);
+}
+
+/* Returns how many messages it has finished. */
+static uint64_t stop(struct consumer *c)
+{
+	close(c->peer);
+	wait_group_wait(&c->wg);
+	wait_group_destroy(&c->wg);
+	uint64_t finished = c->client->finish_count;
+	client_v2_free(c->client);
+	return finished;
+}
+
+/* The next message's number, and its id for a FIN. */
+static uint32_t receive_message(struct consumer *c, char id[MSG_ID_LENGTH + 1])
+{
+	unsigned char frame[FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH + 4];
+	uint32_t seq;
+
+	receive(c->peer, frame, sizeof(frame));
+	assert_int_equal(frame[3], sizeof(frame) - 4);
+	assert_int_equal(frame[7], FRAME_TYPE_MESSAGE);
+	memcpy(id, frame + sizeof(frame) - 4 - MSG_ID_LENGTH, MSG_ID_LENGTH);
+	id[MSG_ID_LENGTH] = '\0';
+	memcpy(&seq, frame + sizeof(frame) - 4, 4);
+	return seq;
+}
+
+static void finish(struct consumer *c, const char *id)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "FIN %s\n", id);
+	say(c->peer, text);
+}
+
+/* How often the pump has slept: its voluntary switches. */
+static void add_switches(void *arg, const char *name, int tid)
+{
+	char path[64], line[128];
+	long n;
+
+	if (strncmp(name, "pump:", 5) != 0)
+		return;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/status", tid);
+	FILE *f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "voluntary_ctxt_switches: %ld", &n) == 1)
+			*(long *)arg += n;
+	if (f)
+		fclose(f);
+}
+
+static long pump_switches(void)
+{
+	long n = 0;
+
+	gothread_each(add_switches, &n);
+	return n;
+}
+
+/* Message by message: the pump stands in line and is served, and sleeps all the time. */
+static void test_a_consumer_that_waits_is_served_in_its_sleep(void **state)
+{
+	enum { ROUNDS_OF_ONE = 50 };
+	struct nsqd *n = idle_nsqd(100);
+	struct topic *t = get_topic(n, "test");
+	struct channel *ch = get_channel(t, "ch");
+	struct consumer c;
+	char id[MSG_ID_LENGTH + 1];
+
+	(void)state;
+	start(&c, n, ch);
+	long before = pump_switches();
+	for (uint32_t i = 0; i < ROUNDS_OF_ONE; i++) {
+		put(t, i, 1);
+		assert_int_equal(receive_message(&c, id), i);
+		settle(&c);
+		assert_int_equal(channel_in_flight_count(ch), 1);
+		finish(&c, id);
+		wait_for(chan_demand(ch->client_msg_chans[GLOBAL], SIZE_MAX) == 1);
+	}
+	/* It may not quite have slept when we began to count. (Less: it was parked, and resumed.) */
+	assert_true(pump_switches() - before <= 2);
+	assert_int_equal(channel_in_flight_count(ch), 0);
+	assert_int_equal(c.client->message_count, ROUNDS_OF_ONE);
+	stop(&c);
+	exit_nsqd(n);
+}
+
+/* The channel's pump does not wait for a socket: the client's does. */
+static void test_what_the_socket_does_not_take_is_left_to_the_pump(void **state)
+{
+	static char junk[1 << 16];
+	struct nsqd *n = idle_nsqd(100);
+	struct topic *t = get_topic(n, "test");
+	struct channel *ch = get_channel(t, "ch");
+	struct consumer c, other;
+	char id[MSG_ID_LENGTH + 1];
+	size_t filled = 0;
+	ssize_t sent;
+
+	(void)state;
+	start(&c, n, ch);
+	while ((sent = send(c.fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
+		filled += (size_t)sent;
+	while (send(c.fd, junk, 1, MSG_DONTWAIT) == 1)
+		filled++;
+	put(t, 0, 1);
+	wait_for(channel_in_flight_count(ch) == 1);
+	/* Nobody is held up by it. */
+	start(&other, n, ch);
+	for (uint32_t i = 1; i < 4; i++) {
+		put(t, i, 1);
+		assert_int_equal(receive_message(&other, id), i);
+		finish(&other, id);
+		wait_for(channel_in_flight_count(ch) == 1);
+	}
+	while (filled > 0) {
+		size_t part = filled < sizeof(junk) ? filled : sizeof(junk);
+
+		receive(c.peer, junk, part);
+		filled -= part;
+	}
+	assert_int_equal(receive_message(&c, id), 0);
+	finish(&c, id);
+	wait_for(channel_in_flight_count(ch) == 0);
+	/* And its pump goes on as before. */
+	wait_for(chan_demand(ch->client_msg_chans[GLOBAL], SIZE_MAX) == 2);
+	stop(&other);
+	put(t, 4, 1);
+	assert_int_equal(receive_message(&c, id), 4);
+	stop(&c);
+	exit_nsqd(n);
+}
+
+static void test_who_is_being_written_to_is_passed_over(void **state)
+{
+	struct nsqd *n = idle_nsqd(100);
+	struct topic *t = get_topic(n, "test");
+	struct channel *ch = get_channel(t, "ch");
+	struct consumer first, second;
+	char id[MSG_ID_LENGTH + 1];
+
+	(void)state;
+	start(&first, n, ch);
+	start(&second, n, ch);
+	/* As somebody else would: not checked for its rank. */
+	pthread_mutex_lock(&first.client->write_lock.m);
+	put(t, 7, 1);
+	assert_int_equal(receive_message(&second, id), 7);
+	pthread_mutex_unlock(&first.client->write_lock.m);
+	/* It stands in line still. */
+	put(t, 8, 1);
+	assert_int_equal(receive_message(&first, id), 8);
+	stop(&first);
+	stop(&second);
+	exit_nsqd(n);
+}
+
+static void test_rdy_0_ends_it(void **state)
+{
+	struct nsqd *n = idle_nsqd(100);
+	struct topic *t = get_topic(n, "test");
+	struct channel *ch = get_channel(t, "ch");
+	struct consumer c;
+	char id[MSG_ID_LENGTH + 1];
+
+	(void)state;
+	start(&c, n, ch);
+	say(c.peer, "RDY 0\n");
+	wait_for(chan_demand(ch->client_msg_chans[GLOBAL], SIZE_MAX) == 0);
+	put(t, 1, 1);
+	sleep_ns(A_WHILE);
+	assert_int_equal(channel_depth(ch), 1);
+	say(c.peer, "RDY 1\n");
+	assert_int_equal(receive_message(&c, id), 1);
+	stop(&c);
+	exit_nsqd(n);
+}
+
+struct holder {
+	struct rwlock *lock;
+	struct chan *held, *release;
+};
+
+static void hold(void *arg)
+{
+	struct holder *h = arg;
+
+	rwlock_wrlock(h->lock);
+	chan_send(h->held, NULL);
+	chan_recv(h->release, NULL);
+	rwlock_unlock(h->lock);
+}
+
+/* While the channel's pump serves c: how many messages that come then may another thread take? */
+static size_t take_while_it_serves(struct topic *t, struct channel *ch, struct consumer *c)
+{
+	struct holder h = {&ch->lock, chan_new(0, 0), chan_new(0, 0)};
+	char id[MSG_ID_LENGTH + 1];
+	struct wait_group wg;
+	struct message *m;
+
+	/* The pump comes so far and no further. */
+	wait_group_init(&wg);
+	assert_int_equal(wait_group_wrap(&wg, "holder", hold, &h, NULL), 0);
+	chan_recv(h.held, NULL);
+	put(t, 1, 1);
+	wait_for(ch->hand_count == 1 && ch->serving);
+	put(t, 2, 1);
+	wait_for(chan_len(ch->memory_msg_chan) == 1);
+	size_t taken = channel_take_messages(ch, &m, 1);
+	if (taken == 1) {
+		assert_int_equal(seq_of(m), 2);
+		message_unref(m);
+	}
+	chan_send(h.release, NULL);
+	wait_group_wait(&wg);
+	wait_group_destroy(&wg);
+	chan_free(h.held);
+	chan_free(h.release);
+	assert_int_equal(receive_message(c, id), 1);
+	return taken;
+}
+
+static void test_others_need_not_wait_for_those_who_are_served(void **state)
+{
+	struct nsqd *n = idle_nsqd(100);
+	struct topic *t = get_topic(n, "test");
+	struct channel *ch = get_channel(t, "ch");
+	struct consumer c, other;
+
+	(void)state;
+	start(&c, n, ch);
+	start(&other, n, ch);
+	assert_int_equal(take_while_it_serves(t, ch, &c), 1);
+	stop(&c);
+	stop(&other);
+	exit_nsqd(n);
+}
+
+static void test_one_alone_is_not_overtaken_by_itself(void **state)
+{
+	struct nsqd *n = idle_nsqd(100);
+	struct topic *t = get_topic(n, "test");
+	struct channel *ch = get_channel(t, "ch");
+	struct consumer c;
+
+	(void)state;
+	start(&c, n, ch);
+	assert_int_equal(take_while_it_serves(t, ch, &c), 0);
+	stop(&c);
+	exit_nsqd(n);
+}
+
+static void publish(void *arg)
+{
+	struct topic *t = arg;
+
+	for (uint32_t i = 0; i < 3000; i++) {
+		put(t, i, 1);
+		if (i % 32 == 0)
+			sleep_ns(20 * NSEC_PER_USEC);
+	}
+}
+
+/* Those who leave, in the middle of whatever is done for them, take nothing with them. */
+static void test_consumers_leave_while_they_are_served(void **state)
+{
+	struct nsqd *n = idle_nsqd(10000);
+	struct topic *t = get_topic(n, "test");
+	struct channel *ch = get_channel(t, "ch");
+	struct consumer c[4];
+	struct wait_group wg;
+	int64_t finished = 0;
+
+	(void)state;
+	wait_group_init(&wg);
+	assert_int_equal(wait_group_wrap(&wg, "publisher", publish, t, NULL), 0);
+	while (channel_depth(ch) + (int64_t)channel_in_flight_count(ch) + finished < 2500) {
+		char id[MSG_ID_LENGTH + 1], ok[10];
+
+		for (int i = 0; i < 4; i++) {
+			int fds[2];
+
+			assert_int_equal(
+				socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+			c[i].peer = fds[1];
+			c[i].client = client_v2_new(n, stream_sock_new(fds[0]), "127.0.0.1:1234");
+			wait_group_init(&c[i].wg);
+			assert_int_equal(
+				wait_group_wrap(&c[i].wg, "io:test", io_loop, c[i].client, NULL),
+				0);
+			say(c[i].peer, "SUB test ch\nRDY 1\n");
+		}
+		receive(c[0].peer, ok, sizeof(ok));
+		receive_message(&c[0], id);
+		finish(&c[0], id);
+		/* The end may overtake the FIN, where a message is not read. */
+		for (int i = 0; i < 4; i++)
+			finished += (int64_t)stop(&c[i]);
+	}
+	wait_group_wait(&wg);
+	wait_group_destroy(&wg);
+	wait_for(channel_depth(ch) + (int64_t)channel_in_flight_count(ch) + finished == 3000);
+	exit_nsqd(n);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		nsqd_test(test_a_consumer_that_waits_is_served_in_its_sleep),
+		nsqd_test(test_what_the_socket_does_not_take_is_left_to_the_pump),
+		nsqd_test(test_who_is_being_written_to_is_passed_over),
+		nsqd_test(test_rdy_0_ends_it),
+		nsqd_test(test_others_need_not_wait_for_those_who_are_served),
+		nsqd_test(test_one_alone_is_not_overtaken_by_itself),
+		nsqd_test(test_consumers_leave_while_they_are_served),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
