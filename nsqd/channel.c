@@ -297,6 +297,7 @@ size_t channel_finish_messages(struct channel *c, int64_t client_id, const struc
 	CHECK(n <= FINISH_BATCH);
 	mutex_lock(&c->in_flight_lock);
 	for (size_t i = 0; i < n; i++) {
+		in_flight_pqueue_fetch_ahead(&c->in_flight, ids, n, i);
 		struct message *m = find_in_flight_locked(c, client_id, ids[i], &why[i]);
 		if (!m)
 			continue;

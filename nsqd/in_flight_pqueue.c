@@ -231,6 +231,21 @@ struct message *in_flight_pqueue_find(const struct in_flight_pqueue *q, struct m
 	return m;
 }
 
+void in_flight_pqueue_fetch_ahead(
+	const struct in_flight_pqueue *q, const struct message_id *ids, size_t n, size_t i)
+{
+	enum { RECORD_AHEAD = 4, BUCKET_AHEAD = 2 * RECORD_AHEAD, LINE = 64 };
+	if (q->len == 0)
+		return;
+	if (i + BUCKET_AHEAD < n)
+		__builtin_prefetch(&q->table[bucket_of(q, ids[i + BUCKET_AHEAD])], 1);
+	if (i + RECORD_AHEAD < n) {
+		const struct message *m = q->table[bucket_of(q, ids[i + RECORD_AHEAD])];
+		__builtin_prefetch(m, 1);
+		__builtin_prefetch((const char *)m + LINE, 1);
+	}
+}
+
 void in_flight_pqueue_remove(struct in_flight_pqueue *q, struct message *m)
 {
 	q->len--;

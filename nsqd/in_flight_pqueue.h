@@ -38,6 +38,12 @@ void in_flight_pqueue_clear(struct in_flight_pqueue *q);
 void in_flight_pqueue_push(struct in_flight_pqueue *q, struct message *m);
 /* A message with this id, or NULL; borrowed. */
 struct message *in_flight_pqueue_find(const struct in_flight_pqueue *q, struct message_id id);
+/*
+ * For a loop that finds ids[0] to ids[n - 1], before it does so for i: has the processor fetch what
+ * it will look at a few turns later. Changes nothing.
+ */
+void in_flight_pqueue_fetch_ahead(
+	const struct in_flight_pqueue *q, const struct message_id *ids, size_t n, size_t i);
 /* Takes m, which is in q, out; the caller gets its reference. */
 void in_flight_pqueue_remove(struct in_flight_pqueue *q, struct message *m);
 /* m->pri has changed. */

@@ -439,6 +439,13 @@ static bool both_shift(struct in_flight_pqueue *q, struct model *model, int64_t 
 static void expect_same(const struct in_flight_pqueue *q, const struct model *model)
 {
 	struct message *wanted = new_message(rand_below(300), 0), *found;
+	struct message_id ids[10];
+
+	/* Whether they are there or not, it does no harm. */
+	for (size_t i = 0; i < COUNT(ids); i++)
+		ids[i] = i % 2 || model->n == 0 ? wanted->id : model->v[i % model->n]->id;
+	for (size_t i = 0; i < COUNT(ids); i++)
+		in_flight_pqueue_fetch_ahead(q, ids, COUNT(ids), i);
 
 	assert_int_equal(q->len, model->n);
 	assert_true(in_flight_pqueue_next(q) == model_min(model));
