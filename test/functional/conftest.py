@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from nsq import Nsqd, binary, close_all
+from nsq import Nsqd, binary, running, close_all
 
 
 def pytest_configure(config):
@@ -69,9 +69,8 @@ def shared_nsqd(request, tmp_path_factory):
                   getattr(module, 'FLAGS', ()))
     if getattr(module, 'SCANNED', 0):
         daemon.preload(module.SCANNED)
-    daemon.start()
-    yield daemon
-    daemon.close()
+    with running(daemon):
+        yield daemon
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ are stretched by the environment variable TIMEOUT_SCALE, because a sanitized
 daemon is about ten times slower.
 """
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -360,6 +361,16 @@ def close_all(daemons):
         except AssertionError as error:
             errors.append(str(error))
     assert not errors, '\n'.join(errors)
+
+
+@contextlib.contextmanager
+def running(*daemons):
+    """They run; and are all ended, also if one does not start or does not end well."""
+    with contextlib.ExitStack() as stack:
+        for daemon in daemons:
+            stack.callback(daemon.close)
+            daemon.start()
+        yield daemons
 
 
 def quote(name):

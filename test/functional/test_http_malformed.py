@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from certs import *  # pylint: disable=wildcard-import,unused-wildcard-import
-from nsq import DEADLINE, Nsqd, wait_until
+from nsq import DEADLINE, Nsqd, running, wait_until
 from test_http_side_by_side import Stock, need_stock
 from test_https import https_port
 from test_tls import context, flags
@@ -15,13 +15,11 @@ from test_tls import context, flags
 @pytest.fixture(scope='module')
 def pair(tmp_path_factory, server_cert):
     need_stock()
-    both = [kind(str(tmp_path_factory.mktemp(name)), flags(server_cert)).start()
-            for kind, name in ((Stock, 'stock'), (Nsqd, 'ours'))]
-    for daemon in both:
-        https_port(daemon)  # it says so last, and nobody has waited for it
-    yield both
-    for daemon in both:
-        daemon.close()
+    with running(*(kind(str(tmp_path_factory.mktemp(name)), flags(server_cert))
+                   for kind, name in ((Stock, 'stock'), (Nsqd, 'ours')))) as both:
+        for daemon in both:
+            https_port(daemon)  # it says so last, and nobody has waited for it
+        yield both
 
 
 def dial(daemon, tls):

@@ -13,7 +13,7 @@ import socket
 
 import pytest
 
-from nsq import DEADLINE, Nsqd, sized
+from nsq import DEADLINE, Nsqd, running, sized
 
 FLAGS = ['--broadcast-address=127.0.0.1', '--broadcast-tcp-port=4150',
          '--broadcast-http-port=4151', '--max-msg-size=1000',
@@ -39,11 +39,9 @@ def need_stock():
 @pytest.fixture(scope='module')
 def pair(tmp_path_factory):
     need_stock()
-    both = [kind(str(tmp_path_factory.mktemp(name)), FLAGS).start()
-            for kind, name in ((Stock, 'stock'), (Nsqd, 'ours'))]
-    yield both
-    for daemon in both:
-        daemon.close()
+    with running(*(kind(str(tmp_path_factory.mktemp(name)), FLAGS)
+                   for kind, name in ((Stock, 'stock'), (Nsqd, 'ours')))) as both:
+        yield both
 
 
 # -- requests and answers
