@@ -321,7 +321,8 @@ def sanitized():
 def test_a_bomb_does_not_grow_the_daemon(new_nsqd, stack):
     nsqd = new_nsqd(*FLAGS)
     with nsqd.connect() as client:
-        upgrade(client, stack)
+        # The commands may take longer than a heartbeat's time.
+        upgrade(client, stack, heartbeat_interval=-1)
         before = resident(nsqd)
         if 'snappy' in stack:
             # A line that does not end: refused when the buffer is full.
