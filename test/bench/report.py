@@ -198,7 +198,8 @@ TITLES = {
 
 
 def markdown(opts, results):
-    out = [f"Taken {time.strftime('%Y-%m-%d', time.gmtime())}, {opts.pairs} pairs, on {machine()}",
+    out = [f"Taken {time.strftime('%Y-%m-%d', time.gmtime())}, {opts.pairs} pairs, "
+           f"--scale={opts.scale:g}, on {machine()}",
            "", f"* ours: `{version(opts.ours)}`", f"* stock: `{version(opts.stock)}`", "",
            "In each cell: ours / stock, medians. Ratios are ours to stock, pair by pair.", "",
            "![Ratios to stock](benchmarks.svg)"]

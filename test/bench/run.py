@@ -276,8 +276,15 @@ def rss_mb(pid):
         return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:")) / 1024
 
 
+def messages(opts, row):
+    """How many a run has. A row about a number of topics has that number, whatever the scale."""
+    if row.kind == "topics" or not row.total:
+        return row.total
+    return max(int(row.total * opts.scale), 200)
+
+
 def run_once(opts, row, binary):
-    total = max(int(row.total * opts.scale), 200) if row.total else 0
+    total = messages(opts, row)
     run = {"topics": run_topics, "cores": run_cores}.get(row.kind, run_load)
     try:
         return run(opts, row, binary, total)
@@ -291,7 +298,7 @@ def run_null_once(opts, row):
     if row.kind not in ("rate", "latency") or row.group == "transport":
         return None
     try:
-        return generate(opts.bench, [*row.load, "--null"], max(int(row.total * opts.scale), 200))
+        return generate(opts.bench, [*row.load, "--null"], messages(opts, row))
     except Failed as e:
         return {"failed": str(e)}
 
@@ -376,7 +383,7 @@ def run_profile(opts, row, out):
     if shutil.which("perf") is None:
         raise SystemExit("make profile needs perf (Debian package linux-perf)")
     perf = Perf(opts.work)
-    total = max(int(row.total * opts.scale), 200) if row.total else 0
+    total = messages(opts, row)
     result = run_load(opts, row, opts.ours, total, perf)
     sections = [
         ("Functions", 60, ["--no-children", "-g", "none", "--sort", "dso,symbol"]),
