@@ -171,13 +171,18 @@ void http_newcomers_look(struct http_newcomers *n)
 	end_lingering(n);
 }
 
-bool http_newcomers_evict(struct http_newcomers *n, int64_t before_ns)
+static bool evict(struct http_newcomers *n, struct newcomer **list, int64_t before_ns)
 {
-	struct newcomer **list = n->refused ? &n->refused : &n->waiting;
 	if (!*list || (*list)->since_ns >= before_ns)
 		return false;
 	leave(n, list, *list);
 	return true;
+}
+
+bool http_newcomers_evict(struct http_newcomers *n, int64_t before_ns)
+{
+	/* One that has just been refused must not protect those that have been silent for long. */
+	return evict(n, &n->refused, before_ns) || evict(n, &n->waiting, before_ns);
 }
 
 /* --- life ----------------------------------------------------------------------------------- */

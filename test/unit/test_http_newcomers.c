@@ -171,6 +171,29 @@ static void test_the_oldest_makes_room(void **state)
 	close(second);
 }
 
+static void test_whoever_was_just_refused_protects_nobody(void **state)
+{
+	struct seen s = {0};
+	struct http_newcomers *n = start(&s);
+	int silent = come(n), bad = come(n);
+	int64_t came = clock_mono_ns() + 1;
+	char buf[1];
+
+	(void)state;
+	while (clock_mono_ns() <= came)
+		;
+	say(n, bad, "garbage\n"); /* since then it is there anew */
+	assert_true(http_newcomers_evict(n, came));
+	assert_int_equal(recv(silent, buf, 1, 0), 0);
+	expect_told(bad, BAD_REQUEST);
+	assert_false(http_newcomers_evict(n, came));
+	assert_true(http_newcomers_evict(n, INT64_MAX));
+	close(silent);
+	close(bad);
+	http_newcomers_free(n);
+	assert_int_equal(s.gone, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -178,6 +201,7 @@ int main(void)
 		cmocka_unit_test(test_a_first_line_is_handed_on_unread_and_the_rest_is_refused),
 		cmocka_unit_test(test_an_end_within_the_line_is_refused),
 		cmocka_unit_test(test_the_oldest_makes_room),
+		cmocka_unit_test(test_whoever_was_just_refused_protects_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
