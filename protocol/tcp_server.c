@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "common/check.h"
+#include "common/clock.h"
 #include "common/xalloc.h"
 
 #define KEEPALIVE_SEC 15      /* Go's default for accepted connections */
@@ -92,6 +93,13 @@ static bool is_temporary(int code)
 	return false;
 }
 
+/* Rounded up. */
+static int msec_until(int64_t end_ns)
+{
+	int64_t left = end_ns - clock_mono_ns();
+	return left > 0 ? (int)((left + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC) : 0;
+}
+
 /*
  * Waits for a connection or for stop, and does what the user has to do beside; with a pause not for
  * a connection, and not for long.
@@ -103,12 +111,15 @@ static bool stopped(struct tcp_server_loop *s, bool pause)
 		{.fd = pause ? -1 : s->listener->fd, .events = POLLIN},
 		{.fd = s->handler.also ? s->handler.also_fd : -1, .events = POLLIN},
 	};
+	/* What else there is to do may come so often that each wait would begin anew. */
+	int64_t end = pause ? clock_mono_ns() + ACCEPT_PAUSE_MSEC * NSEC_PER_MSEC : 0;
 	int rc;
 	do {
-		rc = poll(fds, sizeof(fds) / sizeof(*fds), pause ? ACCEPT_PAUSE_MSEC : -1);
+		rc = poll(fds, sizeof(fds) / sizeof(*fds), pause ? msec_until(end) : -1);
 		if (rc > 0 && s->handler.also && fds[2].revents != 0)
 			s->handler.also(s->handler.arg);
-	} while (rc > 0 && fds[0].revents == 0 && fds[1].revents == 0);
+	} while (rc > 0 && fds[0].revents == 0 && fds[1].revents == 0 &&
+		 (!pause || clock_mono_ns() < end));
 	return rc > 0 && fds[0].revents != 0;
 }
 

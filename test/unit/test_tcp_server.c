@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -23,6 +25,7 @@ struct server {
 	struct lg lg;
 	struct chan *release; /* handlers wait for it to be closed */
 	_Atomic int came, started, ended;
+	_Atomic int also; /* how often there was something else to do */
 	char remote[128]; /* of the first to come */
 	int rc;           /* of tcp_server_run */
 	struct err err;
@@ -67,11 +70,11 @@ static void run(void *arg)
 	s->rc = tcp_server_run(&s->loop, &s->err);
 }
 
-static void start(struct server *s, const char *addr)
+static void start_with(struct server *s, const char *addr, struct tcp_handler h)
 {
-	struct tcp_handler h = {.handle = handle, .arg = s, .lg = &s->lg};
-
 	memset(s, 0, sizeof(*s));
+	h.arg = s;
+	h.lg = &s->lg;
 	lg_init(&s->lg, open("log", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600),
 		"[test] ", LG_DEBUG);
 	s->listener = listen_on(addr);
@@ -79,6 +82,11 @@ static void start(struct server *s, const char *addr)
 	assert_int_equal(tcp_server_init(&s->loop, &s->listener, &h, &s->err), 0);
 	wait_group_init(&s->wg);
 	go(&s->wg, run, s);
+}
+
+static void start(struct server *s, const char *addr)
+{
+	start_with(s, addr, (struct tcp_handler){.handle = handle});
 }
 
 /* How often text stands in the log. */
@@ -264,6 +272,58 @@ static void test_no_descriptor_is_left_behind(void **state)
 	assert_int_equal(after, before);
 }
 
+static void accepted(void *arg, int fd, const union address *addr)
+{
+	(void)addr;
+	close(fd);
+	((struct server *)arg)->came++;
+}
+
+static void do_also(void *arg)
+{
+	((struct server *)arg)->also++;
+	sleep_ns(NSEC_PER_MSEC);
+}
+
+static int connect_with(int fd, int port)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET,
+		.sin_port = htons((uint16_t)port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+	return connect(fd, (struct sockaddr *)&a, sizeof(a));
+}
+
+static void test_out_of_descriptors_it_tries_again_whatever_else_there_is_to_do(void **state)
+{
+	int busy = eventfd(1, EFD_CLOEXEC); /* readable all the time */
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), limit, before;
+	struct rlimit old, none;
+	struct server s;
+
+	(void)state;
+	start_with(&s, "127.0.0.1:0",
+		(struct tcp_handler){.accepted = accepted, .also = do_also, .also_fd = busy});
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	limit = dup(0);
+	close(limit);
+	none = old;
+	none.rlim_cur = (rlim_t)limit;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(connect_with(fd, s.listener.port), 0);
+	before = s.also;
+	/* The second poll that has begun since then has seen it. */
+	wait_for(s.also > before + 2);
+	assert_int_equal(s.came, 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	wait_for(s.came == 1);
+	assert_true(logged("temporary Accept() failure") > 0);
+	tcp_server_stop(&s.loop);
+	finish(&s);
+	close(fd);
+	close(busy);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -275,6 +335,8 @@ int main(void)
 		cmocka_unit_test(test_a_unix_peer_has_no_address_but_an_at_sign),
 		cmocka_unit_test(test_a_connection_that_cannot_have_a_thread_is_closed_and_said_so),
 		cmocka_unit_test(test_no_descriptor_is_left_behind),
+		cmocka_unit_test(
+			test_out_of_descriptors_it_tries_again_whatever_else_there_is_to_do),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
