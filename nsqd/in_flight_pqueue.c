@@ -240,9 +240,11 @@ void in_flight_pqueue_fetch_ahead(
 	if (i + BUCKET_AHEAD < n)
 		__builtin_prefetch(&q->table[bucket_of(q, ids[i + BUCKET_AHEAD])], 1);
 	if (i + RECORD_AHEAD < n) {
-		const struct message *m = q->table[bucket_of(q, ids[i + RECORD_AHEAD])];
-		__builtin_prefetch(m, 1);
-		__builtin_prefetch((const char *)m + LINE, 1);
+		const char *record = (const char *)q->table[bucket_of(q, ids[i + RECORD_AHEAD])];
+		if (record) {
+			__builtin_prefetch(record, 1);
+			__builtin_prefetch(record + LINE, 1);
+		}
 	}
 }
 
