@@ -101,19 +101,40 @@ static size_t sample(int32_t sample_rate, struct message **msgs, size_t n)
 	return kept;
 }
 
+/*
+ * With so much a write has a deadline of its own (and the rest goes with the last). In stock each
+ * message has one: one for a large batch would end the connections of consumers that are slow, but
+ * not stuck.
+ */
+#define WRITE_SIZE ((size_t)64 * 1024)
+
+static int write_parts(struct client_v2 *c, const struct iovec *parts, size_t n, struct err *err)
+{
+	mutex_lock(&c->write_lock);
+	int rc = bufio_writev(&c->writer, parts, (int)n, client_v2_write_deadline_locked(c), err);
+	mutex_unlock(&c->write_lock);
+	return rc;
+}
+
 static int write_messages(struct client_v2 *c, struct message *const *msgs, size_t n,
 	unsigned char (*prefixes)[PREFIX_LENGTH], struct err *err)
 {
 	struct iovec parts[2 * CLIENT_BATCH];
+	size_t left = 0;
+	int rc = 0;
 	for (size_t i = 0; i < n; i++) {
+		struct message_body *body = msgs[i]->body;
 		parts[2 * i] = (struct iovec){.iov_base = prefixes[i], .iov_len = PREFIX_LENGTH};
-		parts[2 * i + 1] = (struct iovec){
-			.iov_base = msgs[i]->body->data, .iov_len = msgs[i]->body->len};
+		parts[2 * i + 1] = (struct iovec){.iov_base = body->data, .iov_len = body->len};
+		left += body->len;
 	}
-	mutex_lock(&c->write_lock);
-	int rc = bufio_writev(
-		&c->writer, parts, 2 * (int)n, client_v2_write_deadline_locked(c), err);
-	mutex_unlock(&c->write_lock);
+	for (size_t i = 0, from = 0; i < n && rc == 0; from = i) {
+		for (size_t size = 0; i < n && (size < WRITE_SIZE || left < WRITE_SIZE); i++) {
+			size += msgs[i]->body->len;
+			left -= msgs[i]->body->len;
+		}
+		rc = write_parts(c, parts + 2 * from, 2 * (i - from), err);
+	}
 	return rc;
 }
 

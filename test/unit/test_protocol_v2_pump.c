@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/* protocol_v2_pump: how long a batch may take to be written. */
+#include "test/unit/nsqd_test.h"
+
+#include "common/clock.h"
+#include "common/gothread.h"
+#include "nsqd/message.h"
+#include "nsqd/protocol_v2.h"
+#include "protocol/frame.h"
+
+#define N_MESSAGES 8
+#define BODY_SIZE 100000
+
+/* A layer that looks at the deadlines of writes. */
+struct watch {
+	struct stream stream;
+	struct stream *below; /* owned */
+	int64_t last;         /* deadline of the last write */
+	size_t again;         /* writes with the deadline of the one before */
+};
+
+static ssize_t watch_read(
+	struct stream *stream, void *buf, size_t n, int64_t deadline_ns, struct err *err)
+{
+	struct watch *w = (struct watch *)stream;
+
+	return w->below->ops->read(w->below, buf, n, deadline_ns, err);
+}
+
+static int watch_writev(
+	struct stream *stream, struct iovec *iov, int n, int64_t deadline_ns, struct err *err)
+{
+	struct watch *w = (struct watch *)stream;
+	int64_t now = clock_mono_ns();
+
+	if (deadline_ns == w->last)
+		w->again++;
+	w->last = deadline_ns;
+	/* A write takes some time. */
+	while (clock_mono_ns() == now)
+		;
+	return w->below->ops->writev(w->below, iov, n, deadline_ns, err);
+}
+
+static int watch_flush(struct stream *stream, int64_t deadline_ns, struct err *err)
+{
+	(void)stream;
+	(void)deadline_ns;
+	(void)err;
+	return 0;
+}
+
+static void watch_close_write(struct stream *stream, int64_t deadline_ns)
+{
+	struct watch *w = (struct watch *)stream;
+
+	w->below->ops->close_write(w->below, deadline_ns);
+}
+
+static void watch_shutdown(struct stream *stream)
+{
+	struct watch *w = (struct watch *)stream;
+
+	w->below->ops->shutdown(w->below);
+}
+
+static void watch_free(struct stream *stream)
+{
+	struct watch *w = (struct watch *)stream;
+
+	w->below->ops->free(w->below);
+}
+
+static const struct stream_ops watch_ops = {
+	.read = watch_read,
+	.writev = watch_writev,
+	.flush = watch_flush,
+	.close_write = watch_close_write,
+	.shutdown = watch_shutdown,
+	.free = watch_free,
+};
+
+static void io_loop(void *arg)
+{
+	struct err err;
+
+	(void)protocol_v2_io_loop(arg, &err);
+}
+
+static void say(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+static void receive(int fd, void *buf, size_t len)
+{
+	assert_int_equal(recv(fd, buf, len, MSG_WAITALL), len);
+}
+
+static void put_large_messages(struct topic *t)
+{
+	struct message_body *bodies[N_MESSAGES];
+	struct err err;
+
+	for (size_t i = 0; i < N_MESSAGES; i++) {
+		bodies[i] = message_body_new(BODY_SIZE);
+		memset(bodies[i]->data, 'x', BODY_SIZE);
+	}
+	assert_int_equal(topic_put_messages(t, bodies, N_MESSAGES, &err), N_MESSAGES);
+}
+
+static void test_a_large_message_of_a_batch_has_a_deadline_of_its_own(void **state)
+{
+	static unsigned char frame[FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH + BODY_SIZE];
+	struct timeval patience = {.tv_sec = PATIENCE / NSEC_PER_SEC};
+	struct nsqd *n = idle_nsqd(100);
+	struct topic *t = get_topic(n, "test");
+	struct channel *ch = get_channel(t, "ch");
+	struct watch w = {.stream.ops = &watch_ops};
+	struct wait_group wg;
+	int fds[2];
+	char ok[10];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(
+		setsockopt(fds[1], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+	put_large_messages(t);
+	wait_for(channel_depth(ch) == N_MESSAGES);
+
+	struct client_v2 *c = client_v2_new(n, stream_sock_new(fds[0]), "127.0.0.1:1234");
+	w.below = c->base;
+	c->stream = c->reader.stream = c->writer.stream = &w.stream;
+	wait_group_init(&wg);
+	assert_int_equal(wait_group_wrap(&wg, "io:test", io_loop, c, NULL), 0);
+	say(fds[1], "SUB test ch\n");
+	receive(fds[1], ok, sizeof(ok));
+	say(fds[1], "RDY 8\n");
+	for (size_t i = 0; i < N_MESSAGES; i++)
+		receive(fds[1], frame, sizeof(frame));
+	close(fds[1]);
+	wait_group_wait(&wg);
+	wait_group_destroy(&wg);
+	client_v2_free(c);
+	assert_int_equal(w.again, 0);
+	exit_nsqd(n);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		nsqd_test(test_a_large_message_of_a_batch_has_a_deadline_of_its_own),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
