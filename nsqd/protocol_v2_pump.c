@@ -106,7 +106,7 @@ static size_t sample(int32_t sample_rate, struct message **msgs, size_t n)
  * message has one: one for a large batch would end the connections of consumers that are slow, but
  * not stuck.
  */
-#define WRITE_SIZE ((size_t)64 * 1024)
+#define WRITE_SIZE ((size_t)256 * 1024)
 
 static int write_parts(struct client_v2 *c, const struct iovec *parts, size_t n, struct err *err)
 {

@@ -9,7 +9,7 @@
 #include "protocol/frame.h"
 
 #define N_MESSAGES 8
-#define BODY_SIZE 100000
+#define BODY_SIZE 300000
 
 /* A layer that looks at the deadlines of writes. */
 struct watch {
