@@ -225,7 +225,7 @@ static int before_read(void *arg, struct err *err)
 	if (l->ready_changed) {
 		l->ready_changed = false;
 		if (protocol_v2_fill(l->client, &l->unflushed, err) != 0)
-			return -1;
+			return send_failed(l, err);
 	}
 	if (publish(l, err) != 0)
 		return -1;
