@@ -7,9 +7,12 @@
 #include "common/clock.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+#include "common/ascii.h"
 
 static int64_t now_ns(clockid_t id)
 {
@@ -29,6 +32,15 @@ int64_t clock_mono_ns(void)
 	return t != 0 ? t : 1;
 }
 
+int clock_msec_until(int64_t deadline_ns)
+{
+	int64_t left = deadline_ns - clock_mono_ns();
+	if (left <= 0)
+		return 0;
+	int64_t ms = (left - 1) / NSEC_PER_MSEC + 1;
+	return ms < INT_MAX ? (int)ms : INT_MAX;
+}
+
 static const struct {
 	const char *name;
 	uint64_t ns;
@@ -43,16 +55,11 @@ static const struct {
 	{"h", 3600 * NSEC_PER_SEC},
 };
 
-static bool is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
-
 /* Takes the unit's name, i.e. all up to a digit or a point. 0: no such unit. */
 static uint64_t take_unit(const char **s)
 {
 	size_t n = 0;
-	while ((*s)[n] != '\0' && (*s)[n] != '.' && !is_digit((*s)[n]))
+	while ((*s)[n] != '\0' && (*s)[n] != '.' && !ascii_is_digit((*s)[n]))
 		n++;
 	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
 		if (strlen(units[i].name) == n && memcmp(units[i].name, *s, n) == 0) {
@@ -68,7 +75,7 @@ static uint64_t take_unit(const char **s)
 /* Digits into *v. False where they exceed 2^63, the magnitude of the least int64. */
 static bool take_integer(const char **s, uint64_t *v)
 {
-	for (*v = 0; is_digit(**s); (*s)++) {
+	for (*v = 0; ascii_is_digit(**s); (*s)++) {
 		if (*v > MAX_MAGNITUDE / 10)
 			return false;
 		*v = *v * 10 + (uint64_t)(**s - '0');
@@ -84,7 +91,7 @@ static void take_fraction(const char **s, uint64_t *f, double *scale)
 	bool full = false;
 	*f = 0;
 	*scale = 1;
-	for (; is_digit(**s); (*s)++) {
+	for (; ascii_is_digit(**s); (*s)++) {
 		if (full || *f > (MAX_MAGNITUDE - 1) / 10) {
 			full = true;
 			continue;
@@ -141,7 +148,7 @@ bool duration_parse(const char *s, int64_t *ns)
 
 	uint64_t total = 0, term;
 	while (*s != '\0') {
-		if ((*s != '.' && !is_digit(*s)) || !take_term(&s, &term))
+		if ((*s != '.' && !ascii_is_digit(*s)) || !take_term(&s, &term))
 			return false;
 		total += term; /* cannot wrap: both are at most 2^63, and a sum of 2^64 is 0 ... */
 		if (total > MAX_MAGNITUDE ||

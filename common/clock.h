@@ -15,6 +15,10 @@
 int64_t clock_wall_ns(void);
 /* Monotonic, unaffected by steps; for deadlines. Never 0. */
 int64_t clock_mono_ns(void);
+/*
+ * For poll: the ms until then (monotonic), rounded up; 0 if it is over, INT_MAX if that is too far.
+ */
+int clock_msec_until(int64_t deadline_ns);
 
 /*
  * time.ParseDuration: "1h2m3.5s", "250ms", "-1s", "0"; all of Go's units. False: not a duration or

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/ascii.h"
 #include "common/strbuf.h"
 #include "common/xalloc.h"
 
@@ -76,15 +77,9 @@ static bool take(struct parser *p, const char *s)
 	return true;
 }
 
-static bool is_digit(int c)
-{
-	return c >= '0' && c <= '9';
-}
-
 static bool is_bare(int c)
 {
-	return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
-	       c == '-';
+	return ascii_is_alnum(c) || c == '_' || c == '-';
 }
 
 static void skip_blanks(struct parser *p)
@@ -141,7 +136,7 @@ static bool read_unicode(struct parser *p, int digits, struct strbuf *sb)
 	uint32_t r = 0;
 	for (int i = 0; i < digits; i++, p->at++) {
 		int c = peek(p);
-		int v = is_digit(c)            ? c - '0'
+		int v = ascii_is_digit(c)      ? c - '0'
 			: c >= 'a' && c <= 'f' ? c - 'a' + 10
 			: c >= 'A' && c <= 'F' ? c - 'A' + 10
 					       : -1;
@@ -212,7 +207,7 @@ static const char *scan_digits(const char *s, int base, struct strbuf *out)
 	const char *start = s;
 	for (;; s++) {
 		int c = (unsigned char)*s;
-		int v = is_digit(c)            ? c - '0'
+		int v = ascii_is_digit(c)      ? c - '0'
 			: c >= 'a' && c <= 'f' ? c - 'a' + 10
 			: c >= 'A' && c <= 'F' ? c - 'A' + 10
 					       : 16;
@@ -326,7 +321,8 @@ static bool read_word(struct parser *p, struct toml_value *v)
 	}
 	if (word[0] == '0' && (word[1] == 'x' || word[1] == 'o' || word[1] == 'b'))
 		return read_prefixed(p, word, word[1] == 'x' ? 16 : word[1] == 'o' ? 8 : 2, v);
-	if (is_digit(word[0]) && (strchr(word, ':') != NULL || strchr(word + 1, '-') != NULL) &&
+	if (ascii_is_digit(word[0]) &&
+		(strchr(word, ':') != NULL || strchr(word + 1, '-') != NULL) &&
 		strpbrk(word, "eE") == NULL)
 		return fail(p, "dates and times are not supported: %.40s", word);
 	return read_decimal(p, word, v);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/ascii.h"
 #include "common/bytes.h"
 #include "common/xalloc.h"
 
@@ -153,11 +154,6 @@ bool url_parse_target(struct url_target *t, const char *target, size_t len, stru
 	return true;
 }
 
-static bool is_alnum(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
 static bool in_set(char c, const char *set)
 {
 	return c != '\0' && strchr(set, c);
@@ -167,7 +163,7 @@ static bool in_set(char c, const char *set)
 static bool is_valid_encoded(const char *s, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
-		if (!is_alnum(s[i]) && !in_set(s[i], "-_.~!$&'()*+,;=:@[]%/"))
+		if (!ascii_is_alnum(s[i]) && !in_set(s[i], "-_.~!$&'()*+,;=:@[]%/"))
 			return false;
 	}
 	return true;
@@ -178,7 +174,7 @@ void url_escape_path(struct strbuf *out, const char *path, size_t len)
 	static const char hex[] = "0123456789ABCDEF";
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)path[i];
-		if (is_alnum(path[i]) || in_set(path[i], "-_.~$&+,/:;=@")) {
+		if (ascii_is_alnum(path[i]) || in_set(path[i], "-_.~$&+,/:;=@")) {
 			strbuf_addc(out, path[i]);
 			continue;
 		}

@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "common/ascii.h"
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
@@ -47,11 +48,6 @@ struct http_newcomers {
 
 /* --- the line ------------------------------------------------------------------------------- */
 
-static bool is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
-
 const struct http_refusal *http_check_line(const char *line, size_t len)
 {
 	static const char http[] = "HTTP/";
@@ -60,8 +56,8 @@ const struct http_refusal *http_check_line(const char *line, size_t len)
 	if (!version || !http_is_token(line, (size_t)(target - line)))
 		return &http_bad_request;
 	version++;
-	if (end - version != 8 || memcmp(version, http, 5) != 0 || !is_digit(version[5]) ||
-		version[6] != '.' || !is_digit(version[7]))
+	if (end - version != 8 || memcmp(version, http, 5) != 0 || !ascii_is_digit(version[5]) ||
+		version[6] != '.' || !ascii_is_digit(version[7]))
 		return &http_bad_request;
 	return version[5] == '1' ? NULL : http_refusal_for(505);
 }

@@ -12,6 +12,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 
+#include "common/ascii.h"
 #include "common/clock.h"
 
 /* rstAvoidanceDelay */
@@ -38,16 +39,11 @@ const struct http_refusal *http_refusal_for(unsigned status)
 
 /* --- the head ------------------------------------------------------------------------------- */
 
-static bool is_alphanumeric(char c)
-{
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
 /* Are these all of them letters, digits or one of others? */
 static bool consists_of(const char *s, size_t len, const char *others)
 {
 	for (size_t i = 0; i < len; i++) {
-		if (!is_alphanumeric(s[i]) && (!s[i] || !strchr(others, s[i])))
+		if (!ascii_is_alnum(s[i]) && (!s[i] || !strchr(others, s[i])))
 			return false;
 	}
 	return true;
@@ -161,11 +157,11 @@ void http_refuse(int fd, gnutls_session_t session, const struct http_refusal *wh
 void http_await_close(int fd)
 {
 	char buf[16384];
-	int64_t deadline = clock_mono_ns() + RST_AVOIDANCE_NS, left;
-	while ((left = deadline - clock_mono_ns()) > 0) {
+	int64_t deadline = clock_mono_ns() + RST_AVOIDANCE_NS;
+	int left_ms;
+	while ((left_ms = clock_msec_until(deadline)) > 0) {
 		struct pollfd p = {.fd = fd, .events = POLLIN};
-		if (poll(&p, 1, (int)(left / NSEC_PER_MSEC) + 1) < 1 ||
-			recv(fd, buf, sizeof(buf), MSG_DONTWAIT) <= 0)
+		if (poll(&p, 1, left_ms) < 1 || recv(fd, buf, sizeof(buf), MSG_DONTWAIT) <= 0)
 			return;
 	}
 }

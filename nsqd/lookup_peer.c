@@ -73,10 +73,10 @@ static int wait_ready(struct lookup_peer *lp, short events, int64_t deadline_ns,
 		{.fd = lp->cancel_fd, .events = POLLIN},
 	};
 	for (;;) {
-		int64_t left = deadline_ns - clock_mono_ns();
-		if (left <= 0)
+		int left_ms = clock_msec_until(deadline_ns);
+		if (left_ms == 0)
 			return err_set(err, ETIMEDOUT, "i/o timeout");
-		int n = poll(fds, 2, (int)(left / NSEC_PER_MSEC) + 1);
+		int n = poll(fds, 2, left_ms);
 		if (n < 0 && errno != EINTR)
 			return err_errno(err, errno, "poll");
 		if (n > 0 && fds[1].revents)

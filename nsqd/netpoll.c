@@ -382,11 +382,7 @@ static int patience(struct netpoll *np)
 	mutex_lock(&np->lock);
 	int64_t deadline = np->len > 0 ? deadline_at(np, 0) : INT64_MAX;
 	mutex_unlock(&np->lock);
-	if (deadline == INT64_MAX)
-		return -1;
-	int64_t left = deadline - clock_mono_ns();
-	int64_t ms = left > 0 ? (left + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC : 0;
-	return ms < INT32_MAX ? (int)ms : INT32_MAX;
+	return deadline == INT64_MAX ? -1 : clock_msec_until(deadline);
 }
 
 static bool is_over(struct netpoll *np)

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "common/ascii.h"
+
 static const char ephemeral_suffix[] = "#ephemeral";
 #define EPHEMERAL_LENGTH (sizeof(ephemeral_suffix) - 1)
 
@@ -16,11 +18,9 @@ static bool ends_ephemeral(const char *name, size_t len)
 	       memcmp(name + len - EPHEMERAL_LENGTH, ephemeral_suffix, EPHEMERAL_LENGTH) == 0;
 }
 
-/* By hand, since isalnum() asks the locale. */
 static bool is_name_byte(char ch)
 {
-	return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') ||
-	       ch == '.' || ch == '_' || ch == '-';
+	return ascii_is_alnum(ch) || ch == '.' || ch == '_' || ch == '-';
 }
 
 static bool is_valid_name(const char *name, size_t len)

@@ -93,13 +93,6 @@ static bool is_temporary(int code)
 	return false;
 }
 
-/* Rounded up. */
-static int msec_until(int64_t end_ns)
-{
-	int64_t left = end_ns - clock_mono_ns();
-	return left > 0 ? (int)((left + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC) : 0;
-}
-
 /*
  * Waits for a connection or for stop, and does what the user has to do beside; with a pause not for
  * a connection, and not for long.
@@ -115,7 +108,7 @@ static bool stopped(struct tcp_server_loop *s, bool pause)
 	int64_t end = pause ? clock_mono_ns() + ACCEPT_PAUSE_MSEC * NSEC_PER_MSEC : 0;
 	int rc;
 	do {
-		rc = poll(fds, sizeof(fds) / sizeof(*fds), pause ? msec_until(end) : -1);
+		rc = poll(fds, sizeof(fds) / sizeof(*fds), pause ? clock_msec_until(end) : -1);
 		if (rc > 0 && s->handler.also && fds[2].revents != 0)
 			s->handler.also(s->handler.arg);
 	} while (rc > 0 && fds[0].revents == 0 && fds[1].revents == 0 &&

@@ -146,6 +146,19 @@ static void test_clocks_run(void **state)
 	assert_true(clock_wall_ns() > 1500000000LL * S);
 }
 
+static void test_a_deadline_for_poll(void **state)
+{
+	(void)state;
+	int64_t now = clock_mono_ns();
+	assert_int_equal(clock_msec_until(now - S), 0);
+	assert_int_equal(clock_msec_until(now), 0);
+	/* Rounded up: whoever waits for so long is not too early. */
+	int ms = clock_msec_until(clock_mono_ns() + H);
+	assert_true(ms > 0 && ms <= 3600 * 1000);
+	assert_true((int64_t)ms * MS + clock_mono_ns() >= now + H);
+	assert_int_equal(clock_msec_until(INT64_MAX), INT32_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -154,6 +167,7 @@ int main(void)
 		cmocka_unit_test(test_durations_are_printed_as_by_go),
 		cmocka_unit_test(test_what_is_printed_can_be_parsed),
 		cmocka_unit_test(test_clocks_run),
+		cmocka_unit_test(test_a_deadline_for_poll),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

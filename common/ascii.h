@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* Classes of ASCII characters. Not those of ctype.h, which ask the locale. Any thread. */
+#ifndef COMMON_ASCII_H
+#define COMMON_ASCII_H
+
+#include <stdbool.h>
+
+/* c is a char of either sign, or an end (-1), which is nothing of these. */
+static inline bool ascii_is_digit(int c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* A letter or a digit. */
+static inline bool ascii_is_alnum(int c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || ascii_is_digit(c);
+}
+
+#endif
