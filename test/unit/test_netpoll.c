@@ -116,36 +116,32 @@ static void expect_message(int fd)
 	assert_memory_equal(buf + 4, "\0\0\0\2", 4);
 }
 
-static void test_without_a_thread_the_client_waits_for_one(void **state)
+/* A client that is parked says something, and is answered once lack has ended. */
+static void expect_patience(_Atomic bool *lack, int tries)
 {
 	struct nsqd *n = start();
 	int fd = connect_client(n);
 
-	(void)state;
 	wait_for(client_threads() == 0);
-	no_threads = true;
+	*lack = true;
 	SAY(fd, "PUB t\n\0\0\0\1x");
-	wait_for(refused >= 2);
-	no_threads = false;
+	wait_for(refused >= tries);
+	*lack = false;
 	EXPECT(fd, OK_FRAME);
 	close(fd);
 	finish(n);
 }
 
+static void test_without_a_thread_the_client_waits_for_one(void **state)
+{
+	(void)state;
+	expect_patience(&no_threads, 2);
+}
+
 static void test_without_a_pump_the_client_waits_for_one(void **state)
 {
-	struct nsqd *n = start();
-	int fd = connect_client(n);
-
 	(void)state;
-	wait_for(client_threads() == 0);
-	no_pumps = true;
-	SAY(fd, "PUB t\n\0\0\0\1x");
-	wait_for(refused >= 3);
-	no_pumps = false;
-	EXPECT(fd, OK_FRAME);
-	close(fd);
-	finish(n);
+	expect_patience(&no_pumps, 3);
 }
 
 static void test_heartbeats_go_on_without_threads(void **state)

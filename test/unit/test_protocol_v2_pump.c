@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* protocol_v2_pump: how long a batch may take to be written. */
-#include "test/unit/nsqd_test.h"
+#include "test/unit/io_loop_test.h"
 
 #include "common/clock.h"
-#include "common/gothread.h"
 #include "nsqd/message.h"
-#include "nsqd/protocol_v2.h"
 #include "protocol/frame.h"
 
 #define N_MESSAGES 8
@@ -80,23 +78,6 @@ static const struct stream_ops watch_ops = {
 	.free = watch_free,
 };
 
-static void io_loop(void *arg)
-{
-	struct err err;
-
-	(void)protocol_v2_io_loop(arg, &err);
-}
-
-static void say(int fd, const char *text)
-{
-	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
-}
-
-static void receive(int fd, void *buf, size_t len)
-{
-	assert_int_equal(recv(fd, buf, len, MSG_WAITALL), len);
-}
-
 static void put_large_messages(struct topic *t)
 {
 	struct message_body *bodies[N_MESSAGES];
@@ -112,36 +93,27 @@ static void put_large_messages(struct topic *t)
 static void test_a_large_message_of_a_batch_has_a_deadline_of_its_own(void **state)
 {
 	static unsigned char frame[FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH + BODY_SIZE];
-	struct timeval patience = {.tv_sec = PATIENCE / NSEC_PER_SEC};
 	struct nsqd *n = idle_nsqd(100);
 	struct topic *t = get_topic(n, "test");
 	struct channel *ch = get_channel(t, "ch");
 	struct watch w = {.stream.ops = &watch_ops};
-	struct wait_group wg;
-	int fds[2];
+	struct consumer c;
 	char ok[10];
 
 	(void)state;
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	assert_int_equal(
-		setsockopt(fds[1], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
 	put_large_messages(t);
 	wait_for(channel_depth(ch) == N_MESSAGES);
 
-	struct client_v2 *c = client_v2_new(n, stream_sock_new(fds[0]), "127.0.0.1:1234");
-	w.below = c->base;
-	c->stream = c->reader.stream = c->writer.stream = &w.stream;
-	wait_group_init(&wg);
-	assert_int_equal(wait_group_wrap(&wg, "io:test", io_loop, c, NULL), 0);
-	say(fds[1], "SUB test ch\n");
-	receive(fds[1], ok, sizeof(ok));
-	say(fds[1], "RDY 8\n");
+	connect_consumer(&c, n);
+	w.below = c.client->base;
+	c.client->stream = c.client->reader.stream = c.client->writer.stream = &w.stream;
+	run_io_loop(&c);
+	say(c.peer, "SUB test ch\n");
+	receive(c.peer, ok, sizeof(ok));
+	say(c.peer, "RDY 8\n");
 	for (size_t i = 0; i < N_MESSAGES; i++)
-		receive(fds[1], frame, sizeof(frame));
-	close(fds[1]);
-	wait_group_wait(&wg);
-	wait_group_destroy(&wg);
-	client_v2_free(c);
+		receive(c.peer, frame, sizeof(frame));
+	stop(&c);
 	assert_int_equal(w.again, 0);
 	exit_nsqd(n);
 }

@@ -1,41 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* protocol_v2_serve: the channel's pump writes to a consumer that waits, on its pump's behalf. */
-#include "test/unit/nsqd_test.h"
+#include "test/unit/io_loop_test.h"
 
-#include "common/gothread.h"
-#include "nsqd/protocol_v2.h"
 #include "protocol/frame.h"
-
-/* A consumer: both ends of its connection, and the thread of its io_loop. */
-struct consumer {
-	struct client_v2 *client;
-	struct channel *channel;
-	int fd, peer;
-	struct wait_group wg;
-};
-
-static void io_loop(void *arg)
-{
-	struct err err;
-
-	(void)protocol_v2_io_loop(arg, &err);
-}
-
-static void say(int fd, const char *text)
-{
-	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
-}
-
-static void receive(int fd, void *buf, size_t len)
-{
-	assert_int_equal(recv(fd, buf, len, MSG_WAITALL), len);
-}
 
 /* What c's threads have begun they have done: they hold these while they write. */
 static void settle(struct consumer *c)
 {
-	rwlock_wrlock(&c->channel->lock);
-	rwlock_unlock(&c->channel->lock);
+	rwlock_wrlock(&c->client->channel->lock);
+	rwlock_unlock(&c->client->channel->lock);
 	mutex_lock(&c->client->write_lock);
 	mutex_unlock(&c->client->write_lock);
 }
@@ -43,35 +16,15 @@ static void settle(struct consumer *c)
 /* Subscribed, with RDY 1, and in line. */
 static void start(struct consumer *c, struct nsqd *n, struct channel *ch)
 {
-	struct timeval patience = {.tv_sec = PATIENCE / NSEC_PER_SEC};
 	size_t demand = chan_demand(ch->client_msg_chans[GLOBAL], SIZE_MAX);
-	int fds[2];
 	char ok[10];
 
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	c->fd = fds[0];
-	c->peer = fds[1];
-	c->channel = ch;
-	assert_int_equal(
-		setsockopt(c->peer, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
-	c->client = client_v2_new(n, stream_sock_new(c->fd), "127.0.0.1:1234");
-	wait_group_init(&c->wg);
-	assert_int_equal(wait_group_wrap(&c->wg, "io:test", io_loop, c->client, NULL), 0);
+	connect_consumer(c, n);
+	run_io_loop(c);
 	say(c->peer, "SUB test ch\nRDY 1\n");
 	receive(c->peer, ok, sizeof(ok));
 	wait_for(chan_demand(ch->client_msg_chans[GLOBAL], SIZE_MAX) == demand + 1);
 	settle(c);
-}
-
-/* Returns how many messages it has finished. */
-static uint64_t stop(struct consumer *c)
-{
-	close(c->peer);
-	wait_group_wait(&c->wg);
-	wait_group_destroy(&c->wg);
-	uint64_t finished = c->client->finish_count;
-	client_v2_free(c->client);
-	return finished;
 }
 
 /* The next message's number, and its id for a FIN. */
@@ -165,9 +118,10 @@ static void test_what_the_socket_does_not_take_is_left_to_the_pump(void **state)
 
 	(void)state;
 	start(&c, n, ch);
-	while ((sent = send(c.fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
+	int fd = stream_sock_fd(c.client->base);
+	while ((sent = send(fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
 		filled += (size_t)sent;
-	while (send(c.fd, junk, 1, MSG_DONTWAIT) == 1)
+	while (send(fd, junk, 1, MSG_DONTWAIT) == 1)
 		filled++;
 	put(t, 0, 1);
 	wait_for(channel_in_flight_count(ch) == 1);
@@ -345,16 +299,8 @@ static void test_consumers_leave_while_they_are_served(void **state)
 		char id[MSG_ID_LENGTH + 1], ok[10];
 
 		for (int i = 0; i < 4; i++) {
-			int fds[2];
-
-			assert_int_equal(
-				socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-			c[i].peer = fds[1];
-			c[i].client = client_v2_new(n, stream_sock_new(fds[0]), "127.0.0.1:1234");
-			wait_group_init(&c[i].wg);
-			assert_int_equal(
-				wait_group_wrap(&c[i].wg, "io:test", io_loop, c[i].client, NULL),
-				0);
+			connect_consumer(&c[i], n);
+			run_io_loop(&c[i]);
 			say(c[i].peer, "SUB test ch\nRDY 1\n");
 		}
 		receive(c[0].peer, ok, sizeof(ok));

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/* For tests that talk to a client's io_loop: it runs, and the test is its peer. */
+#ifndef TEST_UNIT_IO_LOOP_TEST_H
+#define TEST_UNIT_IO_LOOP_TEST_H
+
+#include "test/unit/nsqd_test.h"
+
+#include "common/gothread.h"
+#include "nsqd/protocol_v2.h"
+
+/* A consumer: the client, the other end of its connection, and the thread of its io_loop. */
+struct consumer {
+	struct client_v2 *client;
+	int peer;
+	struct wait_group wg;
+};
+
+static inline void io_loop(void *arg)
+{
+	struct err err;
+
+	(void)protocol_v2_io_loop(arg, &err);
+}
+
+static inline void say(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+static inline void receive(int fd, void *buf, size_t len)
+{
+	assert_int_equal(recv(fd, buf, len, MSG_WAITALL), len);
+}
+
+/* Connected, but nothing runs yet. */
+static inline void connect_consumer(struct consumer *c, struct nsqd *n)
+{
+	struct timeval patience = {.tv_sec = PATIENCE / NSEC_PER_SEC};
+
+	c->client = new_client(n, &c->peer);
+	assert_int_equal(
+		setsockopt(c->peer, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+}
+
+static inline void run_io_loop(struct consumer *c)
+{
+	wait_group_init(&c->wg);
+	assert_int_equal(wait_group_wrap(&c->wg, "io:test", io_loop, c->client, NULL), 0);
+}
+
+/* It leaves. Returns how many messages it has finished. */
+static inline uint64_t stop(struct consumer *c)
+{
+	close(c->peer);
+	wait_group_wait(&c->wg);
+	wait_group_destroy(&c->wg);
+	uint64_t finished = c->client->finish_count;
+	client_v2_free(c->client);
+	return finished;
+}
+
+#endif
