@@ -73,9 +73,8 @@ static int wait_ready(struct lookup_peer *lp, short events, int64_t deadline_ns,
 		{.fd = lp->cancel_fd, .events = POLLIN},
 	};
 	for (;;) {
+		/* Also when the deadline is over: we may have stood still, and the answer be there. */
 		int left_ms = clock_msec_until(deadline_ns);
-		if (left_ms == 0)
-			return err_set(err, ETIMEDOUT, "i/o timeout");
 		int n = poll(fds, 2, left_ms);
 		if (n < 0 && errno != EINTR)
 			return err_errno(err, errno, "poll");
@@ -83,6 +82,8 @@ static int wait_ready(struct lookup_peer *lp, short events, int64_t deadline_ns,
 			return err_set(err, ECANCELED, "exiting");
 		if (n > 0)
 			return 0;
+		if (n == 0 && left_ms == 0)
+			return err_set(err, ETIMEDOUT, "i/o timeout");
 	}
 }
 

@@ -20,7 +20,9 @@ struct stream;
 struct stream_ops {
 	/*
 	 * Reads 1..n bytes, blocking until there are some, or until deadline_ns
-	 * (monotonic; 0: for ever). 0: end of file; -1: err set. Reader only.
+	 * (monotonic; 0: for ever). 0: end of file; -1: err set. What is there at the
+	 * deadline, or after it, is read: only silence is ETIMEDOUT, and then the next
+	 * read goes on where this one was. Reader only.
 	 */
 	ssize_t (*read)(
 		struct stream *s, void *buf, size_t n, int64_t deadline_ns, struct err *err);

@@ -58,16 +58,22 @@ static ssize_t sock_read(
 {
 	struct stream_sock *s = (struct stream_sock *)stream;
 	for (;;) {
-		if (!set_timeout(s, SO_RCVTIMEO, &s->read_timeout_ns, deadline_ns))
-			return err_set(err, ETIMEDOUT, "i/o timeout");
+		/*
+		 * A deadline that has passed is no proof of silence: if the process has stood still
+		 * (SIGSTOP, a frozen container, a suspended machine), what came in meanwhile is
+		 * here. So there is always one more look, that does not wait, before we give up.
+		 */
+		bool past = !set_timeout(s, SO_RCVTIMEO, &s->read_timeout_ns, deadline_ns);
 		/*
 		 * The system would go on giving what comes in from a peer that sends all the time.
 		 */
 		if (atomic_load(&s->read_shut))
 			return 0;
-		ssize_t got = recv(s->fd, buf, n, 0);
+		ssize_t got = recv(s->fd, buf, n, past ? MSG_DONTWAIT : 0);
 		if (got >= 0)
 			return got;
+		if (errno == EAGAIN && past)
+			return err_set(err, ETIMEDOUT, "i/o timeout");
 		if (errno != EINTR && errno != EAGAIN)
 			return err_errno(err, errno, "read");
 	}

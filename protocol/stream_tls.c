@@ -62,6 +62,7 @@ struct stream_tls {
 	size_t record_left;
 	int first_record;         /* its type, -1: none yet */
 	int64_t read_deadline_ns; /* of the handshake */
+	int64_t extension_ns;     /* of the handshake, once; see fill_in_handshake */
 	bool in_handshake;        /* pull may block */
 	bool at_end;              /* below has come to its end */
 	bool below_failed;
@@ -152,12 +153,28 @@ static bool fill(struct stream_tls *s, int64_t deadline_ns)
 	return got > 0;
 }
 
+/*
+ * Something of the handshake, if there is nothing yet. If it came when the time was over we have
+ * stood still: what is left to be said gets its time anew, once.
+ */
+static bool fill_in_handshake(struct stream_tls *s)
+{
+	if (!fill(s, s->read_deadline_ns))
+		return false;
+	int64_t now = clock_mono_ns();
+	if (s->extension_ns > 0 && now >= s->read_deadline_ns) {
+		s->read_deadline_ns = s->write_deadline_ns = now + s->extension_ns;
+		s->extension_ns = 0;
+	}
+	return true;
+}
+
 /* After the handshake GnuTLS gets whole records only, so that it never stops in the middle. */
 static ssize_t pull(gnutls_transport_ptr_t arg, void *buf, size_t n)
 {
 	struct stream_tls *s = arg;
 	if (s->in_handshake) {
-		if (s->in_r == s->in_w && !fill(s, s->read_deadline_ns)) {
+		if (s->in_r == s->in_w && !fill_in_handshake(s)) {
 			errno = EIO;
 			return s->at_end ? 0 : -1;
 		}
@@ -635,9 +652,11 @@ static int handshake(struct stream_tls *s, int64_t timeout_ns, struct err *err)
 	int64_t deadline_ns = timeout_ns > 0 ? clock_mono_ns() + timeout_ns : 0;
 	s->read_deadline_ns = deadline_ns;
 	s->write_deadline_ns = deadline_ns;
+	s->extension_ns = timeout_ns;
 	s->in_handshake = true;
 	do {
-		if (deadline_ns != 0 && clock_mono_ns() >= deadline_ns)
+		/* Warnings only: reading and writing see to the deadline themselves. */
+		if (s->read_deadline_ns != 0 && clock_mono_ns() >= s->read_deadline_ns)
 			return err_set(err, ETIMEDOUT, "i/o timeout");
 		rc = gnutls_handshake(s->session);
 	} while (rc < 0 && !gnutls_error_is_fatal(rc));

@@ -21,8 +21,8 @@ class FakeLookupd:
     """Keeps what it is told: commands in order, and what is registered.
 
     channels maps topics to the channels that /channels answers with. While
-    mute is set, it reads commands and does not answer; http_hold is an event
-    that /channels waits for before it answers.
+    mute is set, it reads commands and does not answer; http_hold and tcp_hold are
+    events that /channels and commands wait for before they are answered.
     """
 
     def __init__(self, port=0):
@@ -37,6 +37,8 @@ class FakeLookupd:
         self.identify_response = None
         self.http_hold = threading.Event()
         self.http_hold.set()
+        self.tcp_hold = threading.Event()
+        self.tcp_hold.set()
         self.sockets = set()
         outer = self
 
@@ -60,6 +62,7 @@ class FakeLookupd:
 
     def close(self):
         self.http_hold.set()
+        self.tcp_hold.set()
         for server in (self.tcp, self.http):
             server.stop()
         self.drop()
@@ -83,6 +86,7 @@ class FakeLookupd:
             for line in handler.rfile:
                 response = self._execute(line.decode().rstrip('\n'), handler,
                                          mine)
+                self.tcp_hold.wait()
                 if not self.mute:
                     handler.wfile.write(struct.pack('>i', len(response))
                                         + response)

@@ -202,6 +202,25 @@ class Nsqd:
             log = self.log()
             assert not SANITIZER.search(log), 'sanitizer report:\n' + log
 
+    @contextlib.contextmanager
+    def frozen(self):
+        """All its threads stand still, as in a suspended machine."""
+        tasks = '/proc/%d/task' % self.process.pid
+
+        def state(thread):
+            try:
+                with open('%s/%s/stat' % (tasks, thread)) as f:
+                    return f.read().rpartition(')')[2].split()[0]
+            except OSError:
+                return 'ended'
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            wait_until(lambda: {state(t) for t in os.listdir(tasks)} == {'T'},
+                       'all threads have stopped')
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def threads(self):
         with open('/proc/%d/status' % self.process.pid) as f:
             return int(re.search(r'^Threads:\t(\d+)$', f.read(), re.M)[1])

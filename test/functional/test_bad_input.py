@@ -3,7 +3,6 @@ and holds on to nothing afterwards."""
 
 import os
 import random
-import signal
 import struct
 import time
 
@@ -328,21 +327,6 @@ def test_the_fault_of_one_client_does_not_reach_another(daemon):
 
 # -- the log
 
-def freeze(daemon):
-    """Stop all its threads, until SIGCONT."""
-    tasks = '/proc/%d/task' % daemon.process.pid
-
-    def state(thread):
-        try:
-            with open('%s/%s/stat' % (tasks, thread)) as f:
-                return f.read().rpartition(')')[2].split()[0]
-        except OSError:
-            return 'ended'
-    daemon.process.send_signal(signal.SIGSTOP)
-    wait_until(lambda: {state(t) for t in os.listdir(tasks)} == {'T'},
-               'all threads have stopped')
-
-
 GONE = r'(write tcp \S+: )?write: (connection reset by peer|broken pipe)'
 
 
@@ -360,10 +344,9 @@ def test_the_log_says_why_an_answer_could_not_be_sent(daemon, first, commands, w
             client.expect_ok()
         port = client.socket.getsockname()[1]
         # When it goes on, the commands are there, and their sender is not.
-        freeze(daemon)
-        client.send(commands)
-        client.reset()
-        daemon.process.send_signal(signal.SIGCONT)
+        with daemon.frozen():
+            client.send(commands)
+            client.reset()
     daemon.wait_log(r' ERROR: client\(127\.0\.0\.1:%d\) - %s$' % (port, why))
     if first:
         daemon.wait_log(r' ERROR: \[127\.0\.0\.1:%d\] - %s - ID not in flight$'

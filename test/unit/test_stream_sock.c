@@ -125,6 +125,26 @@ static void test_a_deadline_that_is_past_fails_at_once(void **state)
 	free_pair(&p);
 }
 
+/* The process may have stood still until then, and what the peer sent meanwhile is here. */
+static void test_a_deadline_that_is_past_is_no_proof_of_silence(void **state)
+{
+	struct pair p = new_pair();
+	struct err err;
+	char buf[16];
+
+	(void)state;
+	assert_int_equal(write(p.peer, "hello", 5), 5);
+	assert_int_equal(p.s->ops->read(p.s, buf, 2, 1, &err), 2);
+	assert_int_equal(p.s->ops->read(p.s, buf + 2, sizeof(buf) - 2, 1, &err), 3);
+	assert_memory_equal(buf, "hello", 5);
+	assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), 1, &err), -1);
+	assert_int_equal(err.code, ETIMEDOUT);
+	close(p.peer);
+	p.peer = -1;
+	assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), 1, &err), 0);
+	free_pair(&p);
+}
+
 /* --- writing ---------------------------------------------------------------------------------- */
 
 struct reader {
@@ -465,6 +485,7 @@ int main(void)
 		cmocka_unit_test(test_the_end_is_0),
 		cmocka_unit_test(test_a_read_ends_at_its_deadline_and_never_before),
 		cmocka_unit_test(test_a_deadline_that_is_past_fails_at_once),
+		cmocka_unit_test(test_a_deadline_that_is_past_is_no_proof_of_silence),
 		cmocka_unit_test(test_a_long_write_of_many_parts_arrives_as_a_whole),
 		cmocka_unit_test(test_a_write_of_nothing_returns),
 		cmocka_unit_test(test_a_peer_that_does_not_read_lets_a_write_end_at_its_deadline),

@@ -1,0 +1,127 @@
+"""The daemon stands still, and goes on: a frozen container, a suspended machine.
+
+A deadline that has passed meanwhile is no proof of silence: what has come in counts
+before the deadline does. Each test freezes the daemon for longer than a deadline, has
+the peer say something during that, and finds it still connected.
+"""
+
+import ssl
+import time
+
+import pytest
+
+from certs import authority, server_cert    # noqa: F401 (fixtures)
+from lookupd import FakeLookupd
+from nsq import HEARTBEAT, RESPONSE, frame, wait_until
+
+# Two heartbeats of the shortest interval that there is are a client's patience.
+INTERVAL = 1000
+TOO_LONG = 2 * INTERVAL / 1000 + 0.3
+
+OURS = pytest.mark.ours(reason='it keeps whom it looks at in time by chance')
+
+
+def wait_threads(daemon, count):
+    wait_until(lambda: daemon.count_threads('io:', 'pump:') == count,
+               lambda: '%d threads of clients' % daemon.count_threads('io:', 'pump:'))
+
+
+PUB = b'PUB usable\n\0\0\0\1x'
+
+
+@OURS
+@pytest.mark.parametrize('before, meanwhile, after', [
+    (b'', b'NOP\n', PUB), (b'', PUB, b''), (PUB[:5], PUB[5:], b''),
+    (PUB[:-1], PUB[-1:], b'')], ids=['NOP', 'PUB', 'line', 'body'])
+def test_clients_that_have_spoken_meanwhile_stay(new_nsqd, before, meanwhile, after):
+    daemon = new_nsqd()
+    clients = [daemon.connect() for _ in range(20)]
+    for client in clients:
+        client.identify(heartbeat_interval=INTERVAL)
+        client.send(before)
+    with daemon.frozen():
+        time.sleep(TOO_LONG)
+        for client in clients:
+            client.send(meanwhile)
+    for client in clients:
+        client.send(after)
+        assert client.answer() == (RESPONSE, b'OK')
+        client.close()
+
+
+@OURS
+def test_parked_clients_that_have_spoken_meanwhile_stay(new_nsqd):
+    daemon = new_nsqd()
+    # More than netpoll looks at in one go.
+    clients = [daemon.connect() for _ in range(150)]
+    for client in clients:
+        client.identify(heartbeat_interval=2500)
+    wait_threads(daemon, 0)
+    with daemon.frozen():
+        time.sleep(5.3)
+        for client in clients:
+            client.command('NOP')
+    for client in clients:
+        client.command('PUB', 'usable', body=b'x')
+        assert client.answer() == (RESPONSE, b'OK')
+        client.close()
+
+
+def test_a_client_that_was_silent_all_the_time_still_goes(new_nsqd):
+    daemon = new_nsqd()
+    with daemon.connect() as client:
+        client.identify(heartbeat_interval=INTERVAL)
+        with daemon.frozen():
+            time.sleep(TOO_LONG)
+        with pytest.raises(EOFError):
+            while True:
+                assert client.frame() == (RESPONSE, HEARTBEAT)
+
+
+@OURS
+def test_a_handshake_that_goes_on_meanwhile_counts(new_nsqd, server_cert):
+    """5 s are what a TLS handshake has."""
+    cert, key = server_cert
+    daemon = new_nsqd('--tls-cert=' + cert, '--tls-key=' + key)
+    with daemon.connect() as client:
+        answer = client.identify(tls_v1=True)
+        assert answer['tls_v1']
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing)
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        with daemon.frozen():
+            time.sleep(5.3)
+            client.send(outgoing.read())
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                client.send(outgoing.read())
+                incoming.write(client.socket.recv(65536))
+        client.send(outgoing.read())
+
+
+def test_an_answer_of_nsqlookupd_that_has_come_meanwhile_counts(new_nsqd):
+    lookupd = FakeLookupd()
+    try:
+        daemon = new_nsqd('--lookupd-tcp-address=' + lookupd.address)
+        daemon.wait_log('peer info {')
+        lookupd.tcp_hold.clear()
+        daemon.create('t')
+        lookupd.wait_command('REGISTER t')
+        with daemon.frozen():
+            # It waits for a second.
+            time.sleep(1.3)
+            lookupd.tcp_hold.set()
+            time.sleep(0.1)
+        daemon.create('u')
+        lookupd.wait_registered(('t',), ('u',))
+        assert lookupd.connections == 1
+        assert ' ERROR: ' not in daemon.log()
+    finally:
+        lookupd.close()
