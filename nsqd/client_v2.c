@@ -401,7 +401,14 @@ void client_v2_start_close(struct client_v2 *c)
 
 void client_v2_close(struct client_v2 *c)
 {
+	/* Before the reading ends, so that io_loop knows why. */
+	atomic_store(&c->closing, true);
 	stream_sock_shutdown_read(c->base);
+}
+
+bool client_v2_is_closing(const struct client_v2 *c)
+{
+	return atomic_load(&c->closing) || atomic_load(&c->nsqd->is_exiting);
 }
 
 void client_v2_abort(struct client_v2 *c)

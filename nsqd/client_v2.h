@@ -108,6 +108,7 @@ struct client_v2 {
 	_Atomic bool tls;
 	_Atomic bool deflate;
 	_Atomic bool snappy;
+	_Atomic bool closing; /* client_v2_close has been called */
 
 	const struct stream_tls_info
 		*tls_info;   /* set before tls is; then immutable; borrowed from stream */
@@ -280,6 +281,11 @@ void client_v2_start_close(struct client_v2 *c);
  * Any thread, also more than once; does not block.
  */
 void client_v2_close(struct client_v2 *c);
+/*
+ * Do we end it ourselves, since its channel or the daemon goes? Whatever goes wrong from then on,
+ * such as a read that ends in the middle, is our doing and no fault of the client. Any thread.
+ */
+bool client_v2_is_closing(const struct client_v2 *c);
 /*
  * The same at once, whatever is still to be written: for peers that do not read. Any thread; does
  * not block.

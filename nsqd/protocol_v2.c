@@ -166,9 +166,19 @@ static int publish(struct io_loop *l, struct err *err)
 	return l->pub_failed ? -1 : 0;
 }
 
-/* Logs and sends an error. -1: it cannot be sent, and err is what it says. */
+/*
+ * Logs and sends an error. -1: it cannot be sent, and err is what it says. While we end the
+ * connection ourselves the client is told nothing: an error would say that its command was wrong,
+ * and libraries hand that on as a refusal of the message, where they would try elsewhere.
+ */
 static int send_error(struct io_loop *l, const struct protocol_err *e, struct err *err)
 {
+	if (client_v2_is_closing(l->client)) {
+		nsqd_logf(l->nsqd, LG_INFO, "[%s] - closing, so not sent: %.*s%s%s",
+			l->client->remote_addr, (int)e->text.len, e->text.data,
+			*e->parent ? " - " : "", e->parent);
+		return 0;
+	}
 	nsqd_logf(l->nsqd, LG_ERROR, "[%s] - %.*s%s%s", l->client->remote_addr, (int)e->text.len,
 		e->text.data, *e->parent ? " - " : "", e->parent);
 	if (send_frame(l, FRAME_TYPE_ERROR, e->text.data, e->text.len, err) == 0)
@@ -1132,6 +1142,12 @@ static enum bufio_result read_command(struct io_loop *l, struct params *p, struc
 	return BUFIO_OK;
 }
 
+/* The connection is over with this error: -1 with err set; 0 if it was over before. */
+static int ended_by(struct io_loop *l, const struct protocol_err *e, struct err *err)
+{
+	return client_v2_is_closing(l->client) ? 0 : err_set(err, 0, "%s", e->text.data);
+}
+
 /* Until the client leaves or errs: 0, or -1 with err set; or has been parked: 1. */
 static int read_and_execute(struct io_loop *l, struct err *err)
 {
@@ -1158,12 +1174,12 @@ static int read_and_execute(struct io_loop *l, struct err *err)
 				if (!l->error.fatal)
 					continue;
 				/* errors of this kind should forceably close the connection */
-				return err_set(err, 0, "%s", l->error.text.data);
+				return ended_by(l, &l->error, err);
 			}
 		}
 		if (l->pub_failed) {
 			(void)send_error(l, &l->pub_error, err);
-			return err_set(err, 0, "%s", l->pub_error.text.data);
+			return ended_by(l, &l->pub_error, err);
 		}
 		if (res == BUFIO_IDLE)
 			return 1;

@@ -8,6 +8,7 @@
  */
 #include "nsqd/tcp.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +50,16 @@ static void remove_conn(struct tcp_server *s, struct client_v2 *c)
 }
 
 /*
+ * A connection that ends before it has said anything is a health check of a load balancer, of which
+ * a line has told already; and that we end it is no error either.
+ */
+static void log_no_magic(struct client_v2 *c, enum bufio_result res, const struct err *err)
+{
+	if (res != BUFIO_EOF && err->code != ECONNRESET && !client_v2_is_closing(c))
+		nsqd_logf(c->nsqd, LG_ERROR, "failed to read protocol version - %s", err->msg);
+}
+
+/*
  * The client should initialize itself by sending a 4 byte sequence indicating
  * the version of the protocol that it intends to communicate, this will allow us
  * to gracefully upgrade the protocol away from text/line oriented to whatever...
@@ -58,8 +69,9 @@ static bool read_magic(struct tcp_server *s, struct client_v2 *c)
 	char magic[MAGIC_LENGTH];
 	struct err err;
 	c->reader.timeout_ns = nsqd_get_opts(s->nsqd)->client_timeout;
-	if (bufio_read_full(&c->reader, magic, sizeof(magic), &err) != BUFIO_OK) {
-		nsqd_logf(s->nsqd, LG_ERROR, "failed to read protocol version - %s", err.msg);
+	enum bufio_result res = bufio_read_full(&c->reader, magic, sizeof(magic), &err);
+	if (res != BUFIO_OK) {
+		log_no_magic(c, res, &err);
 		return false;
 	}
 	nsqd_logf(s->nsqd, LG_INFO, "CLIENT(%s): desired protocol magic '%.*s'", c->remote_addr,

@@ -394,6 +394,17 @@ def test_exit_does_not_wait_for_the_server(new_nsqd, authd):
 
 # -- TLS to the server
 
+@pytest.mark.ours(reason='it waits for the answer')
+def test_an_exit_that_cuts_a_question_short_refuses_nobody(new_nsqd, authd):
+    daemon = new_nsqd(*flags(authd))
+    authd.hold.clear()
+    with daemon.connect() as client:
+        client.command('AUTH', body=b'secret')
+        wait_until(lambda: authd.requests, 'the server is asked')
+        daemon.stop()
+        client.expect_closed()
+
+
 @pytest.fixture(scope='module')
 def certificate(tmp_path_factory):
     """A certificate for 127.0.0.1 that is its own authority: (cert, key)."""

@@ -127,3 +127,23 @@ def test_a_side_car_that_sets_the_log_level(new_nsqd):
     wait_until(lambda: 'TOPIC(t-debug): created' in daemon.log(),
                lambda: 'it is logged')
     assert 'TOPIC(t-error): created' not in daemon.log()
+
+
+@pytest.mark.ours(reason='an ERROR line for each')
+def test_a_health_check_that_only_connects_is_one_line_of_the_log(new_nsqd):
+    daemon = new_nsqd()
+    before = len(daemon.log())
+    for i in range(10):
+        probe = daemon.connect(b'')
+        probe.reset() if i % 2 else probe.close()
+    # One that says something, and something else than it should, is no health check.
+    half = daemon.connect(b' ')
+    half.close()
+    daemon.wait_log('ERROR: failed to read protocol version - unexpected EOF$')
+    wait_until(lambda: daemon.count_threads('io:') == 0, daemon.thread_names)
+    # Lines are written a little later, but in their order.
+    daemon.create('last')
+    daemon.wait_log(r'TOPIC\(last\): created')
+    lines = daemon.log()[before:].partition(' INFO: TOPIC(last)')[0].splitlines()[:-1]
+    assert sum('TCP: new client(' in line for line in lines) == 11
+    assert len(lines) == 12 and sum(' ERROR: ' in line for line in lines) == 1, lines

@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from nsq import DEADLINE, binary, dead_address, wait_until
+from certs import authority, server_cert    # noqa: F401 (fixtures)
+from nsq import DEADLINE, OK, binary, dead_address, sized, wait_until
 
 
 @pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])
@@ -68,6 +69,63 @@ def test_clients_in_every_state_are_disconnected(new_nsqd):
         except EOFError:
             pass
         client.close()
+
+
+# Our own end is no fault of a client: one that has sent a part of a command is told
+# nothing, as if the connection had broken. An error would say that the message is poison.
+SIZE = struct.pack('>i', 100)
+HALVES = [b'PU', b'PUB t\n', b'PUB t\n\0\0', b'PUB t\n' + SIZE, b'PUB t\n' + SIZE + b'half',
+          b'DPUB t 0\n', b'DPUB t 0\n' + SIZE + b'half',
+          b'MPUB t\n', b'MPUB t\n' + SIZE, b'MPUB t\n' + SIZE + b'\0\0\0\2\0',
+          b'MPUB t\n' + SIZE + struct.pack('>ii', 2, 50) + b'half',
+          b'MPUB t\n' + SIZE + struct.pack('>ii', 2, 1) + b'x' + struct.pack('>i', 50)]
+STARTS = [b'IDENTIFY\n', b'IDENTIFY\n' + SIZE + b'{', b'AUTH\n', b'AUTH\n' + SIZE + b'secret']
+
+
+def expect_the_end_alone(clients, log, stock):
+    for client in clients:
+        client.expect_closed()
+        client.close()
+    # Stock logs that it could not write its errors.
+    assert stock or not re.search(' ERROR: ', log), log
+
+
+def test_half_a_command_at_exit_is_nobodys_fault(new_nsqd, stock):
+    daemon = new_nsqd()
+    clients = []
+    for half in HALVES + STARTS:
+        clients.append(daemon.connect())
+        # With this answer the half has been read, too.
+        clients[-1].send(b'PUB t\n' + sized(b'x') + half)
+        clients[-1].expect(OK)
+    expect_the_end_alone(clients, daemon.stop(), stock)
+    daemon.start()
+    assert daemon.topic_stats('t')['depth'] == len(clients)
+
+
+@pytest.mark.operator
+@pytest.mark.parametrize('delete', ['/topic/delete?topic=s', '/channel/delete?topic=s&channel=ch'])
+def test_half_a_command_when_the_channel_goes_is_nobodys_fault(
+        new_nsqd, delete, stock):
+    daemon = new_nsqd()
+    clients = []
+    for half in HALVES:
+        clients.append(daemon.subscribe('s', 'ch'))
+        clients[-1].send(b'PUB t\n' + sized(b'x') + half)
+        clients[-1].expect(OK)
+    before = len(daemon.log())
+    assert daemon.post(delete).status == 200
+    expect_the_end_alone(clients, daemon.log()[before:], stock)
+
+
+def test_half_a_handshake_at_exit_is_nobodys_fault(new_nsqd, server_cert, stock):
+    cert, key = server_cert
+    daemon = new_nsqd('--tls-cert=' + cert, '--tls-key=' + key)
+    clients = [daemon.connect() for _ in range(2)]
+    for client in clients:
+        assert client.identify(tls_v1=True)['tls_v1']
+    clients[0].send(b'\x16\x03\x01')
+    expect_the_end_alone(clients, daemon.stop(), stock)
 
 
 @pytest.mark.ours(reason='waits for ever for a connection without magic')
