@@ -18,6 +18,7 @@
 #include "common/check.h"
 #include "common/gothread.h"
 #include "common/lg.h"
+#include "common/rlimit.h"
 #include "nsqd/flags.h"
 #include "nsqd/metadata.h"
 #include "nsqd/nsqd.h"
@@ -68,6 +69,7 @@ int main(int argc, char **argv)
 	sigset_t signals;
 	int exit_code = EXIT_FAILURE;
 	gothread_adopt("main");
+	rlimit_raise_nofile();
 	block_signals(&signals);
 
 	struct options *opts = options_new();

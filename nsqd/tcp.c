@@ -19,6 +19,11 @@
 #include "protocol/frame.h"
 
 #define MAGIC_LENGTH 4
+/*
+ * Descriptors that are for HTTP, and for files, when clients have all others: so that /ping is
+ * answered, and that an operator can look.
+ */
+#define KEEP_BACK 64
 
 /* A frame on a connection that is no client yet. */
 static void send_bad_protocol(struct client_v2 *c)
@@ -123,7 +128,7 @@ static void handle(void *arg, int fd, const char *remote_addr)
 struct tcp_server *tcp_server_new(struct nsqd *n, struct tcp_listener *l, struct err *err)
 {
 	struct tcp_server *s = xcalloc(1, sizeof(*s));
-	struct tcp_handler h = {.handle = handle, .arg = s, .lg = &n->lg};
+	struct tcp_handler h = {.handle = handle, .keep_back = KEEP_BACK, .arg = s, .lg = &n->lg};
 	s->nsqd = n;
 	rwlock_init(&s->lock, RANK_TCP_CONNS);
 	if (tcp_server_init(&s->loop, l, &h, err) != 0) {

@@ -24,10 +24,12 @@
 
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/rlimit.h"
 #include "common/xalloc.h"
 
-#define KEEPALIVE_SEC 15      /* Go's default for accepted connections */
-#define ACCEPT_PAUSE_MSEC 100 /* between attempts while there are no descriptors or threads */
+#define KEEPALIVE_SEC 15                /* Go's default for accepted connections */
+#define ACCEPT_PAUSE_MSEC 100           /* between attempts while there are no descriptors */
+#define COMPLAINT_PAUSE_NS NSEC_PER_SEC /* between lines about those that are kept back */
 
 /* --- the accept loop ----------------------------------------------------------------------- */
 
@@ -63,20 +65,44 @@ static const char *proto(const struct tcp_server_loop *s)
 	return s->handler.proto ? s->handler.proto : "TCP";
 }
 
-static int start_handler(struct tcp_server_loop *s, int fd, const union address *a, struct err *err)
+/*
+ * Is it one of the descriptors that are kept back? The kernel gives the lowest that is free, so the
+ * number says how many are left.
+ */
+static bool is_kept_back(struct tcp_server_loop *s, int fd, const union address *a)
 {
+	int limit = rlimit_nofile(), keep = s->handler.keep_back;
+	/* Of a small limit not all. */
+	if (keep > limit / 8)
+		keep = limit / 8;
+	if (fd < limit - keep)
+		return false;
+	int64_t now = clock_mono_ns();
+	if (now >= s->next_complaint_ns) {
+		char addr[128];
+		address_format(a, addr, sizeof(addr));
+		lg_logf(s->handler.lg, LG_ERROR,
+			"%s: closing new client(%s), the last of %d descriptors are for others",
+			proto(s), addr, limit);
+		s->next_complaint_ns = now + COMPLAINT_PAUSE_NS;
+	}
+	return true;
+}
+
+static void start_handler(struct tcp_server_loop *s, int fd, const union address *a)
+{
+	struct err err;
 	struct connection *conn = xmalloc(sizeof(*conn));
 	*conn = (struct connection){.handler = s->handler, .fd = fd};
 	address_format(a, conn->remote_addr, sizeof(conn->remote_addr));
 	char name[160];
 	snprintf(name, sizeof(name), "io:%s", conn->remote_addr);
-	if (wait_group_wrap(&s->handlers, name, handle_connection, conn, err) == 0)
-		return 0;
+	if (wait_group_wrap(&s->handlers, name, handle_connection, conn, &err) == 0)
+		return;
 	lg_logf(s->handler.lg, LG_ERROR, "TCP: closing new client(%s), no thread for it - %s",
-		conn->remote_addr, err->msg);
+		conn->remote_addr, err.msg);
 	close(fd);
 	free(conn);
-	return -1;
 }
 
 /*
@@ -139,13 +165,19 @@ int tcp_server_run(struct tcp_server_loop *s, struct err *err)
 		struct err e;
 		int flags = SOCK_CLOEXEC | (s->handler.accepted ? SOCK_NONBLOCK : 0);
 		int fd = accept4(s->listener->fd, &a.sa, &len, flags);
+		if (fd >= 0 && s->handler.keep_back > 0 && is_kept_back(s, fd, &a)) {
+			close(fd);
+			continue;
+		}
 		if (fd >= 0 && s->handler.accepted) {
 			s->handler.accepted(s->handler.arg, fd, &a);
 			pause = false;
 			continue;
 		}
 		if (fd >= 0) {
-			pause = start_handler(s, fd, &a, &e) != 0;
+			/* Without a pause: who cannot be served is told so at once. */
+			pause = false;
+			start_handler(s, fd, &a);
 			continue;
 		}
 		if (!is_temporary(errno)) {

@@ -3,6 +3,8 @@
 #ifndef PROTOCOL_TCP_SERVER_H
 #define PROTOCOL_TCP_SERVER_H
 
+#include <stdint.h>
+
 #include "common/err.h"
 #include "common/gothread.h"
 #include "common/lg.h"
@@ -20,6 +22,11 @@ struct tcp_handler {
 	/* If that is not NULL: runs in the loop's thread whenever also_fd is readable. */
 	void (*also)(void *arg);
 	int also_fd;
+	/*
+	 * How many of the last descriptors are not for these connections: one that would get such
+	 * a descriptor is closed. So that others, who keep back less, still get some.
+	 */
+	int keep_back;
 	void *arg;
 	const struct lg *lg;
 	const char *proto; /* for the log: "HTTP"; NULL is "TCP" */
@@ -33,7 +40,8 @@ struct tcp_handler {
 struct tcp_server_loop {
 	struct tcp_listener *listener; /* borrowed */
 	struct tcp_handler handler;
-	int stop_fd; /* eventfd: the loop polls it beside the socket */
+	int stop_fd;               /* eventfd: the loop polls it beside the socket */
+	int64_t next_complaint_ns; /* the loop's; before then no further line about descriptors */
 	struct wait_group handlers;
 };
 

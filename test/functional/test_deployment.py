@@ -149,3 +149,46 @@ def test_a_health_check_that_only_connects_is_one_line_of_the_log(new_nsqd):
              and 'NSQ: persisting' not in line]
     assert sum('TCP: new client(' in line for line in lines) == 11
     assert len(lines) == 12 and sum(' ERROR: ' in line for line in lines) == 1, lines
+
+
+def with_descriptors(daemon, soft, hard):
+    """Start it from a shell with these limits, as a service manager would."""
+    shell = ['sh', '-c', 'ulimit -Sn %d && ulimit -Hn %d && exec "$@"' % (soft, hard), 'sh']
+    plain = daemon.command
+    daemon.command = lambda: shell + plain()
+    return daemon.start()
+
+
+def test_the_soft_limit_of_descriptors_is_raised_to_the_hard_one(new_nsqd):
+    daemon = with_descriptors(new_nsqd(start=False), 64, 900)
+    with open('/proc/%d/limits' % daemon.process.pid) as f:
+        line, = [line for line in f if line.startswith('Max open files')]
+    assert line.split()[3:5] == ['900', '900']
+    clients = [daemon.connect() for _ in range(100)]
+    for client in clients:
+        client.expect_usable()
+        client.close()
+
+
+@pytest.mark.ours(reason='without descriptors it serves nobody')
+def test_ping_is_answered_when_clients_have_used_up_the_descriptors(new_nsqd):
+    daemon = with_descriptors(new_nsqd(start=False), 200, 200)
+    clients, refused = [], 0
+    for _ in range(250):
+        client = daemon.connect(b'')
+        clients.append(client)
+        if len(clients) % 50 == 0:
+            assert daemon.get('/ping').status == 200
+    for client in clients:
+        try:
+            client.send(b'  V2')
+            client.pub('t', 'x')
+        except (EOFError, OSError, AssertionError):
+            refused += 1
+    assert 50 <= refused <= 150
+    assert [daemon.get('/ping').status for _ in range(10)] == [200] * 10
+    assert daemon.topic_stats('t')['message_count'] == 250 - refused
+    for client in clients:
+        client.close()
+    wait_until(lambda: daemon.descriptors() < 50, daemon.descriptors)
+    daemon.pub('t', 'x')

@@ -324,6 +324,47 @@ static void test_out_of_descriptors_it_tries_again_whatever_else_there_is_to_do(
 	close(busy);
 }
 
+static void test_the_last_descriptors_are_kept_back(void **state)
+{
+	int fds[3], filler[16], limit;
+	struct rlimit old, few;
+	struct server s;
+	char buf[1];
+
+	(void)state;
+	/* Of a limit below 16 it keeps less. */
+	for (size_t i = 0; i < COUNT(filler); i++)
+		filler[i] = dup(0);
+	for (size_t i = 0; i < COUNT(fds); i++)
+		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	start_with(&s, "127.0.0.1:0", (struct tcp_handler){.handle = handle, .keep_back = 2});
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	limit = dup(0) + 1; /* with one more the table is full */
+	close(limit - 1);
+	few = old;
+	few.rlim_cur = (rlim_t)(limit + 2);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	assert_int_equal(connect_with(fds[0], s.listener.port), 0);
+	wait_for(s.started == 1);
+	for (size_t i = 1; i < COUNT(fds); i++) {
+		assert_int_equal(connect_with(fds[i], s.listener.port), 0);
+		assert_true(read(fds[i], buf, 1) <= 0);
+	}
+	/* There is still one to be had, and no line for each that was closed. */
+	assert_int_equal(dup(0), limit);
+	close(limit);
+	assert_int_equal(logged("descriptors are for others"), 1);
+	assert_int_equal(s.came, 1);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	chan_close(s.release);
+	tcp_server_stop(&s.loop);
+	finish(&s);
+	for (size_t i = 0; i < COUNT(fds); i++)
+		close(fds[i]);
+	for (size_t i = 0; i < COUNT(filler); i++)
+		close(filler[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -337,6 +378,7 @@ int main(void)
 		cmocka_unit_test(test_no_descriptor_is_left_behind),
 		cmocka_unit_test(
 			test_out_of_descriptors_it_tries_again_whatever_else_there_is_to_do),
+		cmocka_unit_test(test_the_last_descriptors_are_kept_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
