@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import time
 
@@ -293,8 +294,12 @@ def test_out_of_descriptors(new_nsqd, data):
 
 
 def crowd(daemon, clients):
-    """Connects once more; True when the daemon has no descriptor left."""
-    clients.append(daemon.connect())
+    """Connects once more; True when the daemon has no descriptor left.
+
+    By HTTP as well: of the last ones TCP clients get none.
+    """
+    clients.append(daemon.connect(b''))
+    clients.append(socket.create_connection(('127.0.0.1', daemon.http_port)))
     return daemon.descriptors() >= 40
 
 
