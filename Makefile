@@ -22,7 +22,17 @@ CPPFLAGS += -D_GNU_SOURCE -I. $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
            -Wold-style-definition -Wformat=2 -Wvla -Wwrite-strings -Wpointer-arith
 CFLAGS  ?= -O2 -g
-HARDEN  := -fstack-protector-strong -fPIE -fno-plt
+# $(call cc-option,FLAGS) is FLAGS where the compiler takes them without a word, else nothing.
+cc-option = $(shell echo 'int x;' | $(CC) -Werror $(1) -x c -c -o /dev/null - 2>/dev/null && \
+              echo '$(1)')
+# Steps over the guard page below a stack are impossible; what was not set is zero, nobody's secret.
+PROBE   := $(call cc-option,-fstack-clash-protection)
+ZERO    := $(call cc-option,-ftrivial-auto-var-init=zero)
+ifeq ($(ZERO),)
+ZERO    := $(call cc-option,-ftrivial-auto-var-init=zero \
+             -enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang)
+endif
+HARDEN  := -fstack-protector-strong -fPIE -fno-plt $(PROBE) $(ZERO)
 LDHARDEN := -pie -Wl,-z,relro,-z,now,-z,noexecstack
 LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lsnappy -lm -pthread
 

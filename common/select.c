@@ -21,6 +21,7 @@
 #include "common/chan_internal.h"
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/compiler.h"
 #include "common/rand.h"
 
 /* One call of select. On its thread's stack. */
@@ -348,14 +349,14 @@ static inline int sel_park(struct sel *s, struct waiter *waiters)
 
 static __attribute__((noinline)) int sel_park_few(struct sel *s)
 {
-	struct waiter waiters[FEW_WAITERS];
+	struct waiter waiters[FEW_WAITERS] UNINITIALIZED;
 
 	return sel_park(s, waiters);
 }
 
 static __attribute__((noinline)) int sel_park_many(struct sel *s)
 {
-	struct waiter waiters[CHAN_SELECT_MAX];
+	struct waiter waiters[CHAN_SELECT_MAX] UNINITIALIZED;
 
 	return sel_park(s, waiters);
 }
@@ -382,7 +383,7 @@ static int sel_decide(struct sel *s, bool block)
 
 int chan_select(struct chan_case *cases, int ncases)
 {
-	struct sel s;
+	struct sel s UNINITIALIZED;
 	int index;
 
 	sel_init(&s, cases, ncases);
@@ -396,7 +397,7 @@ int chan_select(struct chan_case *cases, int ncases)
 
 int chan_try_select(struct chan_case *cases, int ncases)
 {
-	struct sel s;
+	struct sel s UNINITIALIZED;
 	int index;
 
 	sel_init(&s, cases, ncases);

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "common/compiler.h"
 #include "common/xalloc.h"
 
 /* So few records are built on the stack, which every publisher's thread has. */
@@ -33,8 +34,8 @@ static size_t put_records(struct backend_queue *q, struct message *const *msgs, 
 static size_t put_few(
 	struct backend_queue *q, struct message *const *msgs, size_t n, struct err *err)
 {
-	unsigned char heads[FEW_RECORDS][MSG_HEADER_LENGTH];
-	struct backend_record recs[FEW_RECORDS];
+	unsigned char heads[FEW_RECORDS][MSG_HEADER_LENGTH] UNINITIALIZED;
+	struct backend_record recs[FEW_RECORDS] UNINITIALIZED;
 	return put_records(q, msgs, n, recs, heads, err);
 }
 

@@ -19,6 +19,7 @@
 
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/compiler.h"
 #include "common/xalloc.h"
 #include "nsqd/channel_internal.h"
 #include "nsqd/client_v2.h"
@@ -292,7 +293,7 @@ static struct message *pop_in_flight(
 size_t channel_finish_messages(struct channel *c, int64_t client_id, const struct message_id *ids,
 	size_t n, const char **why)
 {
-	struct message *finished[FINISH_BATCH];
+	struct message *finished[FINISH_BATCH] UNINITIALIZED;
 	size_t done = 0;
 	CHECK(n <= FINISH_BATCH);
 	mutex_lock(&c->in_flight_lock);

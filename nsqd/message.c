@@ -14,6 +14,7 @@
 #include "common/bytes.h"
 #include "common/chan.h"
 #include "common/check.h"
+#include "common/compiler.h"
 #include "common/slab.h"
 
 /* How many messages are taken out of a chan at once when it is drained. */
@@ -90,7 +91,7 @@ void message_unref(struct message *m)
 
 void message_drain_chan(struct chan *c)
 {
-	struct message *msgs[DRAIN_BATCH];
+	struct message *msgs[DRAIN_BATCH] UNINITIALIZED;
 	size_t n;
 	while (c && (n = chan_try_recv_n(c, msgs, DRAIN_BATCH, NULL)) > 0) {
 		for (size_t i = 0; i < n; i++)

@@ -28,6 +28,7 @@
 #include "common/bytes.h"
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/compiler.h"
 #include "common/version.h"
 #include "common/xalloc.h"
 #include "nsqd/auth.h"
@@ -124,7 +125,7 @@ static int send_oks(struct io_loop *l, size_t n, struct err *err)
 {
 	static const char ok[] = "\0\0\0\6\0\0\0\0OK";
 	enum { OK_LENGTH = sizeof(ok) - 1 };
-	char oks[PUB_BATCH * OK_LENGTH];
+	char oks[PUB_BATCH * OK_LENGTH] UNINITIALIZED;
 	CHECK(n <= PUB_BATCH);
 	for (size_t i = 0; i < n; i++)
 		memcpy(oks + i * OK_LENGTH, ok, OK_LENGTH);
@@ -208,7 +209,7 @@ static int message_failed(
 static int finish(struct io_loop *l, struct err *err)
 {
 	struct client_v2 *c = l->client;
-	const char *why[FIN_BATCH];
+	const char *why[FIN_BATCH] UNINITIALIZED;
 	size_t n = l->n_fins;
 	if (n == 0)
 		return 0;
@@ -266,7 +267,7 @@ static struct message_body *read_body(struct io_loop *l, size_t size, struct err
 static struct message_body *read_message(struct io_loop *l, const char *cmd)
 {
 	int64_t max = nsqd_get_opts(l->nsqd)->max_msg_size;
-	struct err err;
+	struct err err UNINITIALIZED;
 	int32_t size;
 	if (read_len(l, &size, &err) != BUFIO_OK) {
 		fatal_client_err(&l->error, err.msg, "E_BAD_MESSAGE",
@@ -734,7 +735,7 @@ static int req(struct io_loop *l, const struct params *p, const char **response)
 {
 	(void)response;
 	struct message_id id;
-	struct err err;
+	struct err err UNINITIALIZED;
 	uint64_t ms;
 	int64_t timeout;
 	if (!may_answer_messages(l))
@@ -760,7 +761,7 @@ static int touch(struct io_loop *l, const struct params *p, const char **respons
 	(void)response;
 	struct client_v2 *c = l->client;
 	struct message_id id;
-	struct err err;
+	struct err err UNINITIALIZED;
 	if (!may_answer_messages(l))
 		return bad_state(l, "TOUCH");
 	if (p->n < 2)

@@ -36,6 +36,7 @@
 #include "nsqd/protocol_v2_pump.h"
 
 #include "common/clock.h"
+#include "common/compiler.h"
 #include "common/rand.h"
 #include "nsqd/channel.h"
 #include "nsqd/client_v2.h"
@@ -119,7 +120,7 @@ static int write_parts(struct client_v2 *c, const struct iovec *parts, size_t n,
 static int write_messages(struct client_v2 *c, struct message *const *msgs, size_t n,
 	unsigned char (*prefixes)[PREFIX_LENGTH], struct err *err)
 {
-	struct iovec parts[2 * CLIENT_BATCH];
+	struct iovec parts[2 * CLIENT_BATCH] UNINITIALIZED;
 	size_t left = 0;
 	int rc = 0;
 	for (size_t i = 0; i < n; i++) {
@@ -227,11 +228,11 @@ static void count_delivered(struct message_pump *p, size_t n)
 			&c->delivered_counts[p->topology.counted_as], n, memory_order_relaxed);
 }
 
-/* The channel's data. */
-static enum pump_result deliver(
+/* The channel's data. (Not inlined: a pump that waits has no need of the prefixes on its stack.) */
+static __attribute__((noinline)) enum pump_result deliver(
 	struct message_pump *p, struct message **msgs, size_t n, struct err *err)
 {
-	unsigned char prefixes[CLIENT_BATCH][PREFIX_LENGTH];
+	unsigned char prefixes[CLIENT_BATCH][PREFIX_LENGTH] UNINITIALIZED;
 	/* The choice was random: a batch for a client that has left would wait out its timeout. */
 	if (client_has_left(p->client)) {
 		channel_return_messages(p->sub_channel, msgs, n);
@@ -249,8 +250,8 @@ static enum pump_result deliver(
 /* What io_loop can take now; the right to fill the client is its caller's. */
 static int fill(struct client_v2 *c, bool *unflushed, struct err *err)
 {
-	struct message *msgs[FILL_BATCH];
-	unsigned char prefixes[FILL_BATCH][PREFIX_LENGTH];
+	struct message *msgs[FILL_BATCH] UNINITIALIZED;
+	unsigned char prefixes[FILL_BATCH][PREFIX_LENGTH] UNINITIALIZED;
 	int64_t room = client_v2_ready_for_messages(c, c->channel);
 	if (room > FILL_BATCH)
 		room = FILL_BATCH;
@@ -310,7 +311,7 @@ int protocol_v2_fill(struct client_v2 *c, bool *unflushed, struct err *err)
 static bool serve_locked(struct client_v2 *c, struct channel *ch, struct message *m)
 {
 	unsigned char prefix[PREFIX_LENGTH];
-	struct err err;
+	struct err err UNINITIALIZED;
 	mutex_assert_held(&c->write_lock);
 	if (!bufio_writer_is_free(&c->writer, PREFIX_LENGTH + m->body->len))
 		return false;
@@ -377,7 +378,7 @@ static bool may_be_served(const struct message_pump *p)
 static enum pump_result wait_and_act(struct message_pump *p, int64_t room, struct err *err)
 {
 	struct client_v2 *c = p->client;
-	struct message *msgs[CLIENT_BATCH];
+	struct message *msgs[CLIENT_BATCH] UNINITIALIZED;
 	struct channel *sub_channel;
 	struct identify_event event;
 	/* last iteration we flushed: do not select on the flusher ticker. Else we're

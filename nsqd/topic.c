@@ -18,6 +18,7 @@
 
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/compiler.h"
 #include "common/quantile.h"
 #include "common/xalloc.h"
 #include "nsqd/channel.h"
@@ -298,7 +299,7 @@ static size_t put(struct topic *t, struct message **msgs, size_t n, bool deferre
 static size_t put_messages(
 	struct topic *t, struct message **msgs, size_t n, bool deferred, struct err *err)
 {
-	uint32_t lens[TOPIC_BATCH]; /* a message that is queued may be gone at once */
+	uint32_t lens[TOPIC_BATCH] UNINITIALIZED; /* a message that is queued may be gone at once */
 	size_t done = 0;
 	uint64_t bytes = 0;
 	for (size_t i = 0; i < n; i++)
@@ -324,7 +325,7 @@ static size_t put_messages(
 size_t topic_put_messages(
 	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err)
 {
-	struct message *msgs[TOPIC_BATCH];
+	struct message *msgs[TOPIC_BATCH] UNINITIALIZED;
 	int64_t id = guid_factory_reserve(&t->id_factory, n);
 	int64_t now = clock_wall_ns();
 	size_t done = 0;
@@ -475,7 +476,7 @@ static void deliver_to_channel(struct pump *p, struct channel *c, struct message
 static __attribute__((noinline)) void deliver(struct pump *p, struct message **msgs, size_t n)
 {
 	p->n_msgs = n;
-	struct message *copies[TOPIC_BATCH];
+	struct message *copies[TOPIC_BATCH] UNINITIALIZED;
 	for (size_t i = p->n_channels; i-- > 1;) {
 		for (size_t k = 0; k < n; k++)
 			copies[k] = message_copy(msgs[k]);

@@ -16,6 +16,7 @@
 #include "common/bufpool.h"
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/compiler.h"
 #include "common/slab.h"
 
 /* So few parts, a frame or two, are written as they are. */
@@ -254,7 +255,7 @@ static int write_few(struct bufio_writer *b, const struct iovec *parts, int n, i
 struct gather {
 	struct iovec iov[GATHER_PARTS];
 	int n;
-	size_t len;               /* bytes of all */
+	size_t len;                             /* bytes of all */
 	char *pieces[MAX_PIECES]; /* owned */
 	int n_pieces;
 	size_t used; /* of the last piece */

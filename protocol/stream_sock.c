@@ -19,6 +19,7 @@
 
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/compiler.h"
 #include "common/xalloc.h"
 #include "protocol/stream.h"
 
@@ -137,7 +138,7 @@ static int sock_flush(struct stream *stream, int64_t deadline_ns, struct err *er
 static void discard_input(int fd)
 {
 	enum { MAX_TURNS = 64 };
-	char scrap[4096];
+	char scrap[4096] UNINITIALIZED;
 	for (int i = 0; i < MAX_TURNS && recv(fd, scrap, sizeof(scrap), MSG_DONTWAIT) > 0; i++)
 		;
 }

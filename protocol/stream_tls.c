@@ -28,6 +28,7 @@
 #include "common/bytes.h"
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/compiler.h"
 #include "common/lock.h"
 #include "common/xalloc.h"
 
@@ -194,7 +195,7 @@ static ssize_t push(gnutls_transport_ptr_t arg, const giovec_t *parts, int n)
 {
 	enum { MAX_PARTS = 16 };
 	struct stream_tls *s = arg;
-	struct iovec iov[MAX_PARTS];
+	struct iovec iov[MAX_PARTS] UNINITIALIZED;
 	size_t total = 0;
 	if (n > MAX_PARTS)
 		n = MAX_PARTS; /* the rest comes again */
