@@ -115,6 +115,7 @@ void topic_unref(struct topic *t)
 
 void topic_start(struct topic *t)
 {
+	atomic_store(&t->started, true);
 	chan_try_send_n(t->start_chan, NULL, 1);
 }
 
@@ -279,15 +280,36 @@ static size_t put_to_backend(struct topic *t, struct message **msgs, size_t n, s
 	return stored;
 }
 
+/* Hands m to every channel, which all defer it; takes it over. There is at least one. */
+static void defer(struct topic *t, struct message *m)
+{
+	struct channel *c, *last = NULL;
+	/* The last one gets m itself: what is handed over is not ours to copy any more. */
+	for (c = t->channel_map; c; c = c->hh.next) {
+		if (last)
+			channel_put_message_deferred(last, message_copy(m), m->deferred_ns);
+		last = c;
+	}
+	channel_put_message_deferred(last, m, m->deferred_ns);
+}
+
 /*
  * put: memory first, then the backend. With --mem-queue-size=0 the memory chan
  * is avoided for more consistent ordering, except for deferred messages (which
  * lose their delay in the backend) and ephemeral topics (which have none).
+ *
+ * A deferred message needs no queue on its way where the pump would take it: the
+ * channels keep it in memory and out of their queues until its time comes. So
+ * whether its delay is kept does not depend on how busy the pump is.
  */
 static size_t put(struct topic *t, struct message **msgs, size_t n, bool deferred, struct err *err)
 {
 	size_t sent = 0;
 	rwlock_assert_held(&t->lock);
+	if (deferred && t->channel_map && atomic_load(&t->started) && !topic_is_paused(t)) {
+		defer(t, msgs[0]);
+		return 1;
+	}
 	if (chan_cap(t->memory_msg_chan) > 0 || t->ephemeral || deferred)
 		sent = chan_try_send_n(t->memory_msg_chan, msgs, n);
 	if (sent == n)

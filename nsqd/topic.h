@@ -48,6 +48,7 @@ struct topic {
 	struct wait_group wait_group;     /* the pump */
 	struct guid_factory id_factory;
 
+	_Atomic bool started; /* the channels that the topic begins with are there */
 	_Atomic bool paused;
 	_Atomic bool deleter_once; /* ephemeral: who sets it deletes the topic */
 
@@ -101,7 +102,11 @@ struct channel **topic_channels(struct topic *t, size_t *count);
  */
 size_t topic_put_messages(
 	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err);
-/* PutMessage with a delay (DPUB): 0, or -1 with err set. */
+/*
+ * PutMessage with a delay (DPUB): 0, or -1 with err set. The channels that there are defer it before
+ * this returns. Without one, before the start or while the topic is paused it is queued as any
+ * other: then its delay begins when the pump hands it on, and is lost if it has been on disk.
+ */
 int topic_put_message_deferred(
 	struct topic *t, struct message_body *take_body, int64_t deferred_ns, struct err *err);
 

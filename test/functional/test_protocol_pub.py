@@ -1,6 +1,7 @@
 """PUB, MPUB and DPUB: every limit, and every error with its exact text."""
 
 import struct
+import threading
 
 import pytest
 
@@ -330,6 +331,43 @@ def test_dpub_is_counted_as_deferred_once_it_reaches_a_channel(nsqd, client):
     nsqd.wait_channel(topic, 'ch', deferred_count=1, depth=0,
                       message_count=1, in_flight_count=0)
     assert nsqd.topic_stats(topic)['message_bytes'] == 3
+
+
+@pytest.mark.ours(reason='its delay is lost while the pump is busy')
+@pytest.mark.parametrize('mem_queue_size', [0, 1])
+def test_dpub_keeps_its_delay_beside_a_busy_publisher(new_nsqd,
+                                                      mem_queue_size):
+    daemon = new_nsqd('--mem-queue-size=%d' % mem_queue_size)
+    daemon.create('t', 'a', 'b')
+    over = threading.Event()
+
+    def publish():
+        with daemon.connect() as busy:
+            while not over.is_set():
+                busy.pub('t', *[b'now'] * 20)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    try:
+        with daemon.connect() as client:
+            for _ in range(200):
+                client.dpub('t', 60000, b'later')
+    finally:
+        over.set()
+        thread.join()
+    for channel in 'a', 'b':
+        daemon.wait_channel('t', channel, deferred_count=200)
+
+
+def test_dpub_to_a_paused_topic_is_deferred_from_its_end_on(nsqd, client):
+    topic = nsqd.topic()
+    nsqd.create(topic, 'ch')
+    assert nsqd.post('/topic/pause?topic=' + topic).status == 200
+    client.dpub(topic, 60000, b'later')
+    nsqd.wait_topic(topic, depth=1)
+    assert nsqd.channel_stats(topic, 'ch')['deferred_count'] == 0
+    assert nsqd.post('/topic/unpause?topic=' + topic).status == 200
+    nsqd.wait_channel(topic, 'ch', deferred_count=1, depth=0)
 
 
 def test_dpub_without_enough_parameters_is_fatal(nsqd, client):

@@ -219,6 +219,106 @@ static void test_a_deferred_message_is_deferred_by_every_channel(void **state)
 	exit_nsqd(n);
 }
 
+/* Puts deferred messages 0 to n - 1, each when the one before has been accepted. */
+struct deferring {
+	struct topic *t;
+	uint32_t n;
+	_Atomic uint32_t accepted;
+};
+
+static void put_deferred(void *arg)
+{
+	struct deferring *d = arg;
+	struct err err;
+
+	for (uint32_t i = 0; i < d->n; i++)
+		d->accepted += topic_put_message_deferred(
+				       d->t, body_of(i), 3600 * NSEC_PER_SEC, &err) == 0;
+}
+
+/* Behind a message that the pump is busy with. */
+static void put_deferred_behind_another(void *arg)
+{
+	struct deferring *d = arg;
+
+	put(d->t, d->n, 1);
+	put_deferred(d);
+}
+
+static void test_a_delay_does_not_depend_on_a_pump_that_is_busy(void **state)
+{
+	static const int64_t mem_queue_sizes[] = {0, 1, 10000};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(mem_queue_sizes); i++) {
+		struct nsqd *n = idle_nsqd(mem_queue_sizes[i]);
+		struct topic *t = get_topic(n, "test");
+		struct channel *a = get_channel(t, "a"), *b = get_channel(t, "b");
+		struct deferring d = {.t = t, .n = 1000};
+		struct wait_group wg;
+		struct err err;
+
+		wait_group_init(&wg);
+		rwlock_wrlock(&a->exit_lock); /* the pump gets no further than this channel */
+		go(&wg, put_deferred_behind_another, &d);
+		join(&wg);
+		rwlock_unlock(&a->exit_lock);
+		assert_int_equal(d.accepted, d.n);
+		expect_in_order(a, d.n, 1);
+		expect_in_order(b, d.n, 1);
+		assert_int_equal(channel_deferred_count(a), d.n);
+		assert_int_equal(channel_deferred_count(b), d.n);
+		assert_int_equal(topic_backend_depth(t), 0);
+		assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+		exit_nsqd(n);
+	}
+}
+
+static void test_a_delay_waits_in_memory_for_a_channel_the_start_and_the_end_of_a_pause(
+	void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct deferring d = {.n = 5};
+	struct channel *c;
+
+	(void)state;
+	n->is_loading = true; /* what nsqlookupd knows of is still to come */
+	d.t = get_topic(n, "test");
+	c = get_channel(d.t, "ch");
+	put_deferred(&d);
+	stays(topic_depth(d.t) == 5 && channel_deferred_count(c) == 0);
+	n->is_loading = false;
+	topic_start(d.t);
+	wait_for(channel_deferred_count(c) == 5);
+
+	d.t = get_topic(n, "other");
+	put_deferred(&d);
+	stays(topic_depth(d.t) == 5);
+	c = get_channel(d.t, "ch");
+	wait_for(channel_deferred_count(c) == 5);
+	topic_pause(d.t);
+	put_deferred(&d);
+	stays(topic_depth(d.t) == 5 && channel_deferred_count(c) == 5);
+	topic_unpause(d.t);
+	wait_for(channel_deferred_count(c) == 10);
+	exit_nsqd(n);
+}
+
+static void test_a_delay_is_lost_with_what_has_to_wait_on_disk(void **state)
+{
+	struct nsqd *n = idle_nsqd(2);
+	struct deferring d = {.t = get_topic(n, "test"), .n = 5};
+	struct channel *c;
+
+	(void)state;
+	put_deferred(&d);
+	assert_int_equal(topic_backend_depth(d.t), 3);
+	c = get_channel(d.t, "ch");
+	expect_each_once(c, 2, 3);
+	wait_for(channel_deferred_count(c) == 2);
+	exit_nsqd(n);
+}
+
 static void test_a_delay_of_0_is_no_delay(void **state)
 {
 	struct nsqd *n = idle_nsqd(10);
@@ -766,6 +866,10 @@ int main(void)
 		nsqd_test(test_a_topic_without_channels_keeps_its_messages_for_the_first),
 		nsqd_test(test_nothing_moves_before_the_start),
 		nsqd_test(test_a_deferred_message_is_deferred_by_every_channel),
+		nsqd_test(test_a_delay_does_not_depend_on_a_pump_that_is_busy),
+		nsqd_test(
+			test_a_delay_waits_in_memory_for_a_channel_the_start_and_the_end_of_a_pause),
+		nsqd_test(test_a_delay_is_lost_with_what_has_to_wait_on_disk),
 		nsqd_test(test_a_delay_of_0_is_no_delay),
 		nsqd_test(test_pause),
 		nsqd_test(test_empty_throws_away_memory_and_disk_but_not_the_channels),
