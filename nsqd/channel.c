@@ -48,6 +48,7 @@ static void channel_free(struct channel *c)
 	for (int i = 0; i < N_CLOSENESS; i++)
 		chan_free(c->client_msg_chans[i]);
 	chan_free(c->exit_chan);
+	chan_free(c->gone_chan);
 	chan_free(c->update_chan);
 	chan_free(c->updated_chan);
 	chan_free(c->parked_chan);
@@ -492,9 +493,11 @@ void channel_remove_client(struct channel *c, struct client_v2 *client)
 	channel_update_pump(c, CHANNEL_CLIENT_LEFT);
 	/*
 	 * Go starts a goroutine here, since it holds locks; this thread holds none, and is no pump.
+	 * There are no files that a disk could refuse to remove.
 	 */
+	struct err ignored;
 	if (left == 0 && c->ephemeral && !atomic_exchange(&c->deleter_once, true))
-		topic_delete_channel(c->topic, c);
+		(void)topic_delete_channel(c->topic, c, &ignored);
 }
 
 static void close_clients(struct channel *c)
@@ -688,15 +691,25 @@ static struct backend_queue *take_backend(struct channel *c)
 	return q;
 }
 
-/* exit: -1 with EALREADY, "exiting", if it has been called before. */
-static int channel_exit(struct channel *c, bool deleted, struct err *err)
+/* Whether the exit is the calling thread's; else another one has begun it. */
+static bool begin_exit(struct channel *c)
 {
 	rwlock_wrlock(&c->exit_lock);
-	bool already = atomic_exchange(&c->exit_flag, true);
+	bool first = !channel_exiting(c);
+	if (first) {
+		c->gone_chan = chan_new(0, 0);
+		atomic_store(&c->exit_flag, true);
+	}
 	rwlock_unlock(&c->exit_lock);
-	if (already)
-		return err_set(err, EALREADY, "exiting");
+	return first;
+}
 
+static enum exit_result channel_exit(struct channel *c, bool deleted, struct err *err)
+{
+	if (!begin_exit(c)) {
+		err_set(err, 0, "exiting");
+		return EXIT_ELSEWHERE;
+	}
 	if (deleted) {
 		nsqd_logf(c->nsqd, LG_INFO, "CHANNEL(%s): deleting", c->name);
 		/* since we are explicitly deleting a channel (not just at system exit time)
@@ -708,24 +721,25 @@ static int channel_exit(struct channel *c, bool deleted, struct err *err)
 	/* this forceably closes client connections */
 	close_clients(c);
 	chan_close(c->exit_chan);
+	/* What is published from now on waits in the topic, if there is no other channel. */
+	topic_update_channels(c->topic);
 	wait_group_wait(&c->wait_group);
 
-	if (deleted) {
+	if (deleted)
 		drop_everything(c);
-		struct backend_queue *q = take_backend(c);
-		return q->ops->delete (q, err);
-	}
-	flush(c);
+	else
+		flush(c);
 	struct backend_queue *q = take_backend(c);
-	return q->ops->close(q, err);
+	int rc = deleted ? q->ops->delete (q, err) : q->ops->close(q, err);
+	return rc == 0 ? EXIT_DONE : EXIT_FAILED;
 }
 
-int channel_delete(struct channel *c, struct err *err)
+enum exit_result channel_delete(struct channel *c, struct err *err)
 {
 	return channel_exit(c, true, err);
 }
 
-int channel_close(struct channel *c, struct err *err)
+enum exit_result channel_close(struct channel *c, struct err *err)
 {
 	return channel_exit(c, false, err);
 }

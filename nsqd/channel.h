@@ -53,12 +53,15 @@ struct channel {
 
 	struct rwlock exit_lock; /* read: a put is under way; write: exit */
 	_Atomic bool exit_flag;  /* set under exit_lock */
+	struct chan *gone_chan;  /* see nsqd_wait_gone; set before exit_flag, NULL till then */
+	bool files_left; /* the disk has refused to remove some; read once gone_chan is closed */
 
 	struct rwlock lock;
 	struct client_v2
 		*clients;         /* guarded by lock; uthash by id; borrowed: each removes itself */
 	_Atomic int client_count; /* changed under lock */
 
+	_Atomic bool pump_knows; /* the topic's pump has heard of it: it misses no message */
 	_Atomic bool paused;
 	_Atomic bool deleter_once; /* ephemeral: who sets it deletes the channel */
 
@@ -212,10 +215,10 @@ static inline bool channel_is_paused(const struct channel *c)
 int channel_empty(struct channel *c, struct err *err);
 /*
  * Delete: with its files. Close: writes everything to the backend. Both disconnect the consumers
- * and block until the pump has ended; -1 with EALREADY, "exiting", if somebody else does it
- * already.
+ * and block until the pump has ended. For the topic (see topic_delete_channel): unless it was begun
+ * elsewhere, the topic takes the channel out of its map and closes gone_chan.
  */
-int channel_delete(struct channel *c, struct err *err);
-int channel_close(struct channel *c, struct err *err);
+enum exit_result channel_delete(struct channel *c, struct err *err);
+enum exit_result channel_close(struct channel *c, struct err *err);
 
 #endif

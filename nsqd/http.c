@@ -75,8 +75,11 @@ static bool get_bool(const struct http_request *req, const char *key, bool other
 	return otherwise;
 }
 
+/* How a topic is found or made: nsqd_get_topic, or nsqd_create_topic. */
+typedef struct topic *get_topic_fn(struct nsqd *n, const char *name, struct err *err);
+
 /* getTopicFromQuery: creates it. NULL with the answer given. */
-static struct topic *get_topic_from_query(struct http_request *req)
+static struct topic *get_topic_from_query(struct http_request *req, get_topic_fn *get)
 {
 	struct err err;
 	if (!parse_params(req))
@@ -90,7 +93,7 @@ static struct topic *get_topic_from_query(struct http_request *req)
 		http_respond_error(req, BAD_REQUEST, "INVALID_TOPIC");
 		return NULL;
 	}
-	struct topic *t = nsqd_get_topic(req->nsqd, name, &err);
+	struct topic *t = get(req->nsqd, name, &err);
 	if (t)
 		return t;
 	if (atomic_load(&req->nsqd->is_exiting)) {
@@ -257,7 +260,7 @@ static void do_pub(struct http_request *req)
 		http_respond_error(req, BAD_REQUEST, "MSG_EMPTY");
 		return;
 	}
-	struct topic *t = get_topic_from_query(req);
+	struct topic *t = get_topic_from_query(req, nsqd_get_topic);
 	if (!t)
 		return;
 	const char *defer = get_param(req, "defer");
@@ -359,7 +362,7 @@ static void do_mpub(struct http_request *req)
 		http_respond_error(req, TOO_LARGE, "BODY_TOO_BIG");
 		return;
 	}
-	struct topic *t = get_topic_from_query(req);
+	struct topic *t = get_topic_from_query(req, nsqd_get_topic);
 	if (!t)
 		return;
 	const char *problem = is_binary(req) ? read_binary(req, &bodies) : read_lines(req, &bodies);
@@ -378,9 +381,21 @@ static void do_mpub(struct http_request *req)
 
 /* --- /topic ----------------------------------------------------------------------------------- */
 
+/* The answer where a deletion has failed; see topic_delete_existing_channel. */
+static void respond_not_deleted(
+	struct http_request *req, const struct err *why, const char *not_found)
+{
+	if (why->code == ENOENT)
+		http_respond_error(req, NOT_FOUND, not_found);
+	else if (why->code == ECANCELED)
+		http_respond_error(req, UNAVAILABLE, "EXITING");
+	else
+		http_respond_error(req, INTERNAL, "INTERNAL_ERROR");
+}
+
 static void do_create_topic(struct http_request *req)
 {
-	struct topic *t = get_topic_from_query(req);
+	struct topic *t = get_topic_from_query(req, nsqd_create_topic);
 	if (!t)
 		return;
 	topic_unref(t);
@@ -408,10 +423,10 @@ static void do_delete_topic(struct http_request *req)
 	const char *name = get_param(req, "topic");
 	if (!name)
 		http_respond_error(req, BAD_REQUEST, "MISSING_ARG_TOPIC");
-	else if (nsqd_delete_existing_topic(req->nsqd, name, &err) != 0)
-		http_respond_error(req, NOT_FOUND, "TOPIC_NOT_FOUND");
-	else
+	else if (nsqd_delete_existing_topic(req->nsqd, name, &err) == 0)
 		http_respond_empty(req);
+	else
+		respond_not_deleted(req, &err, "TOPIC_NOT_FOUND");
 }
 
 /*
@@ -455,10 +470,10 @@ static void do_create_channel(struct http_request *req)
 	struct topic *t = get_existing_topic_from_query(req, &name);
 	if (!t)
 		return;
-	struct channel *c = topic_get_channel(t, name, &err);
+	struct channel *c = topic_create_channel(t, name, &err);
 	if (c) {
 		http_respond_empty(req);
-	} else if (topic_exiting(t)) {
+	} else if (topic_exiting(t) || atomic_load(&req->nsqd->is_exiting)) {
 		http_respond_error(req, UNAVAILABLE, "EXITING");
 	} else {
 		nsqd_logf(
@@ -492,7 +507,7 @@ static void do_delete_channel(struct http_request *req)
 	if (topic_delete_existing_channel(t, name, &err) == 0)
 		http_respond_empty(req);
 	else
-		http_respond_error(req, NOT_FOUND, "CHANNEL_NOT_FOUND");
+		respond_not_deleted(req, &err, "CHANNEL_NOT_FOUND");
 	topic_unref(t);
 }
 

@@ -140,6 +140,7 @@ struct nsqd *nsqd_new(struct options *take_opts, struct err *err)
 	atomic_init(&n->healthy, true);
 	n->persist_chan = chan_new(0, 1);
 	n->channels_changed_chan = chan_new(0, 1);
+	n->exit_begun_chan = chan_new(0, 0);
 	n->exit_chan = chan_new(0, 0);
 	n->exit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	CHECK(n->exit_fd >= 0);
@@ -168,6 +169,7 @@ void nsqd_free(struct nsqd *n)
 		dirlock_unlock(n->data_dir_fd);
 	chan_free(n->persist_chan);
 	chan_free(n->channels_changed_chan);
+	chan_free(n->exit_begun_chan);
 	chan_free(n->exit_chan);
 	wait_group_destroy(&n->tcp_group);
 	wait_group_destroy(&n->wait_group);
@@ -246,17 +248,41 @@ struct closing {
 	_Atomic size_t next; /* atomic */
 };
 
+/* The end of an exit that this thread has begun: the name is free, and those that wait are told. */
+static void topic_is_gone(struct nsqd *n, struct topic *t, enum exit_result res)
+{
+	struct topic *found;
+	rwlock_wrlock(&n->lock);
+	HASH_FIND_STR(n->topic_map, t->name, found);
+	CHECK(found == t);
+	HASH_DEL(n->topic_map, t);
+	rwlock_unlock(&n->lock);
+	t->files_left = res == EXIT_FAILED;
+	chan_close(t->gone_chan);
+	topic_unref(t);
+}
+
+/* Or waits until the thread has done its work that deletes the topic just now. */
+static void close_topic(struct nsqd *n, struct topic *t)
+{
+	struct err err;
+	enum exit_result res = topic_close(t, &err);
+	if (res == EXIT_ELSEWHERE) {
+		chan_recv(t->gone_chan, NULL);
+		return;
+	}
+	if (res == EXIT_FAILED)
+		nsqd_logf(n, LG_ERROR, "topic(%s) close - %s", t->name, err.msg);
+	topic_is_gone(n, t, res);
+}
+
 /* The threads "close", and main. */
 static void close_some(void *arg)
 {
 	struct closing *c = arg;
-	struct err err;
 	size_t i;
-	while ((i = atomic_fetch_add(&c->next, 1)) < c->count) {
-		struct topic *t = c->topics[i];
-		if (topic_close(t, &err) != 0)
-			nsqd_logf(c->nsqd, LG_ERROR, "topic(%s) close - %s", t->name, err.msg);
-	}
+	while ((i = atomic_fetch_add(&c->next, 1)) < c->count)
+		close_topic(c->nsqd, c->topics[i]);
 }
 
 /*
@@ -284,13 +310,8 @@ static void close_topics(struct nsqd *n)
 	size_t count;
 	struct topic **topics = nsqd_topics(n, &count);
 	close_all(n, topics, count);
-	rwlock_wrlock(&n->lock);
-	HASH_CLEAR(hh, n->topic_map);
-	rwlock_unlock(&n->lock);
-	for (size_t i = 0; i < count; i++) {
-		topic_unref(topics[i]); /* the map's */
+	for (size_t i = 0; i < count; i++)
 		topic_unref(topics[i]);
-	}
 	free(topics);
 }
 
@@ -298,6 +319,7 @@ void nsqd_exit(struct nsqd *n)
 {
 	struct err err;
 	atomic_store(&n->is_exiting, true);
+	chan_close(n->exit_begun_chan);
 	CHECK(eventfd_write(n->exit_fd, 1) == 0);
 	disconnect_everybody(n);
 	if (nsqd_persist_metadata(n, &err) != 0)
@@ -433,39 +455,73 @@ struct topic *nsqd_get_topic(struct nsqd *n, const char *name, struct err *err)
 	return t;
 }
 
-void nsqd_delete_topic(struct nsqd *n, struct topic *t)
+struct topic *nsqd_create_topic(struct nsqd *n, const char *name, struct err *err)
 {
-	struct topic *found;
-	struct err err;
+	for (;;) {
+		struct topic *t = nsqd_get_topic(n, name, err);
+		if (!t || !topic_exiting(t))
+			return t;
+		bool gone = nsqd_wait_gone(n, t->gone_chan, INT64_MAX);
+		topic_unref(t);
+		if (!gone) {
+			err_set(err, ECANCELED, "exiting");
+			return NULL;
+		}
+	}
+}
+
+bool nsqd_wait_gone(struct nsqd *n, struct chan *gone_chan, int64_t timeout_ns)
+{
+	struct ticker patience;
+	enum { GONE, EXIT, TIMEOUT };
+	struct chan_case cases[] = {
+		[GONE] = chan_case_recv(gone_chan, NULL),
+		[EXIT] = chan_case_recv(n->exit_begun_chan, NULL),
+		[TIMEOUT] = chan_case_tick(timeout_ns < INT64_MAX ? &patience : NULL),
+	};
+	if (timeout_ns < INT64_MAX)
+		ticker_after(&patience, timeout_ns);
+	return chan_select(cases, 3) == GONE;
+}
+
+int nsqd_deleted(bool files_left, struct err *err)
+{
+	return files_left ? err_set(err, EIO, "files could not be removed") : 0;
+}
+
+int nsqd_wait_deleted(
+	struct nsqd *n, struct chan *gone_chan, const bool *files_left, struct err *err)
+{
+	return nsqd_wait_gone(n, gone_chan, INT64_MAX) ? nsqd_deleted(*files_left, err)
+						       : err_set(err, ECANCELED, "exiting");
+}
+
+int nsqd_delete_topic(struct nsqd *n, struct topic *t, struct err *err)
+{
 	/*
 	 * delete empties all channels and the topic itself before closing (so that
 	 * we dont leave any messages around). We do this before removing the topic
 	 * from the map below (with no lock), so that any incoming writes will error
 	 * and not create a new topic, to enforce ordering.
 	 */
-	if (topic_delete(t, &err) != 0) {
-		if (err.code == EALREADY)
-			return; /* somebody else deletes it, and takes it out of the map */
-		/* It is gone all the same; what is left of its files is a new topic's. */
-		nsqd_logf(n, LG_ERROR, "topic(%s) delete - %s", t->name, err.msg);
-	}
-	rwlock_wrlock(&n->lock);
-	HASH_FIND_STR(n->topic_map, t->name, found);
-	if (found == t)
-		HASH_DEL(n->topic_map, t);
-	rwlock_unlock(&n->lock);
-	if (found == t)
-		topic_unref(t);
+	enum exit_result res = topic_delete(t, err);
+	if (res == EXIT_ELSEWHERE)
+		return nsqd_wait_deleted(n, t->gone_chan, &t->files_left, err);
+	/* Where the disk refuses, the topic is gone all the same. */
+	if (res == EXIT_FAILED)
+		nsqd_logf(n, LG_ERROR, "topic(%s) delete - %s", t->name, err->msg);
+	topic_is_gone(n, t, res);
+	return nsqd_deleted(res == EXIT_FAILED, err);
 }
 
 int nsqd_delete_existing_topic(struct nsqd *n, const char *name, struct err *err)
 {
 	struct topic *t = nsqd_get_existing_topic(n, name);
 	if (!t)
-		return err_set(err, 0, "topic does not exist");
-	nsqd_delete_topic(n, t);
+		return err_set(err, ENOENT, "topic does not exist");
+	int rc = nsqd_delete_topic(n, t, err);
 	topic_unref(t);
-	return 0;
+	return rc;
 }
 
 static int by_name(const void *a, const void *b)

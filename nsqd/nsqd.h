@@ -60,8 +60,10 @@ struct nsqd {
 	struct http_server *http_server; /* NULL: switched off */
 	struct http_server *https_server; /* NULL: no certificate, or switched off */
 
-	struct chan *exit_chan; /* immutable; closed by nsqd_exit: everybody stops */
-	int exit_fd; /* immutable; readable from the start of nsqd_exit: requests are given up */
+	struct chan *
+		exit_begun_chan; /* immutable; closed when nsqd_exit begins: requests are given up */
+	struct chan *exit_chan;  /* immutable; closed by nsqd_exit: everybody stops */
+	int exit_fd; /* immutable; readable as soon as exit_begun_chan is closed: for poll */
 	struct wait_group wait_group; /* every thread that nsqd_main and notifications started */
 };
 
@@ -100,18 +102,39 @@ struct backend_queue *nsqd_new_diskqueue(struct nsqd *n, const char *backend_nam
  * GetTopic: finds or creates it. The caller gets a reference (topic_unref).
  * NULL with err set: its thread cannot be created, or the daemon exits. Who
  * creates one asks the nsqlookupds for its channels first, and waits for their
- * answers up to --http-client-request-timeout, without a lock.
+ * answers up to --http-client-request-timeout, without a lock. What is found may
+ * be exiting itself; then the caller's next step fails ("exiting").
  */
 struct topic *nsqd_get_topic(struct nsqd *n, const char *name, struct err *err);
+/*
+ * The same for an operator, whose next step is not seen here: waits for the end of a topic of that
+ * name that is being deleted, and makes it anew.
+ */
+struct topic *nsqd_create_topic(struct nsqd *n, const char *name, struct err *err);
 /* GetExistingTopic: a reference, or NULL. */
 struct topic *nsqd_get_existing_topic(struct nsqd *n, const char *name);
-/* DeleteExistingTopic: with its channels, messages and files. Blocks until its threads have ended.
- * -1: "topic does not exist". */
+/*
+ * DeleteExistingTopic: with its channels, messages and files. Blocks until it is gone, also if
+ * another thread has begun the deletion. 0, or -1 with err set, as topic_delete_existing_channel.
+ */
 int nsqd_delete_existing_topic(struct nsqd *n, const char *name, struct err *err);
 /*
  * The same for one that the caller holds, and never for another that has taken its name meanwhile.
  */
-void nsqd_delete_topic(struct nsqd *n, struct topic *t);
+int nsqd_delete_topic(struct nsqd *n, struct topic *t, struct err *err);
+/*
+ * The exit of a topic or channel takes a while, and one thread does it: the first to set exit_flag.
+ * To all others it is gone when that thread has closed gone_chan: its threads have ended, its files
+ * are closed or removed, its name is free. Waits for that, up to timeout_ns (INT64_MAX: without
+ * end). The caller holds no lock, but a reference to the topic or channel. False: it is not gone
+ * yet, and time is up or the daemon exits.
+ */
+bool nsqd_wait_gone(struct nsqd *n, struct chan *gone_chan, int64_t timeout_ns);
+/* Waits for another thread's deletion, and answers as the delete functions above. */
+int nsqd_wait_deleted(
+	struct nsqd *n, struct chan *gone_chan, const bool *files_left, struct err *err);
+/* The answer to a deletion that has ended. */
+int nsqd_deleted(bool files_left, struct err *err);
 /*
  * All topics sorted by name, a reference each; *count of them. The caller unrefs them and frees the
  * array.

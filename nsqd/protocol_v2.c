@@ -59,8 +59,8 @@
 #define PARK_AFTER_NS (2 * NSEC_PER_SEC)
 #endif
 #define PARK_AFTER_MAX_NS (32 * NSEC_PER_SEC)
-/* How long a SUB waits for an ephemeral channel that is just being deleted. */
-#define SUB_RETRY_NS (100 * NSEC_PER_MSEC)
+/* How long a SUB waits at most for the end of an ephemeral channel that is just being deleted. */
+#define SUB_PATIENCE_NS (100 * NSEC_PER_MSEC)
 /* How long the pump may go on writing when the connection ends. */
 #define PUMP_EXIT_NS (500 * NSEC_PER_MSEC)
 
@@ -613,10 +613,11 @@ enum sub_result { SUB_OK, SUB_ERR, SUB_AGAIN };
 /*
  * One attempt to join the channel. SUB_AGAIN: the last client has left an
  * ephemeral channel (or topic) between our finding it and joining it, so that it
- * is being deleted; err says so. SUB_OK: client->channel is set.
+ * is being deleted, and its end has been waited for, up to patience_ns; err says
+ * so. SUB_OK: client->channel is set.
  */
-static enum sub_result try_sub(
-	struct io_loop *l, const char *topic_name, const char *channel_name, struct err *err)
+static enum sub_result try_sub(struct io_loop *l, const char *topic_name, const char *channel_name,
+	int64_t patience_ns, struct err *err)
 {
 	enum sub_result res = SUB_ERR;
 	struct channel *ch = NULL;
@@ -629,6 +630,8 @@ static enum sub_result try_sub(
 		res = SUB_OK;
 	} else if ((t->ephemeral && topic_exiting(t)) ||
 		   (ch && ch->ephemeral && channel_exiting(ch))) {
+		(void)nsqd_wait_gone(
+			l->nsqd, topic_exiting(t) ? t->gone_chan : ch->gone_chan, patience_ns);
 		err_set(err, 0, "to deleted topic/channel");
 		res = SUB_AGAIN;
 	}
@@ -659,14 +662,9 @@ static int sub(struct io_loop *l, const struct params *p, const char **response)
 	if (check_auth(l, "SUB", topic_name, channel_name) != 0)
 		return -1;
 	struct err err;
-	enum sub_result res = try_sub(l, topic_name, channel_name, &err);
-	if (res == SUB_AGAIN) {
-		struct ticker retry;
-		ticker_after(&retry, SUB_RETRY_NS);
-		struct chan_case wait[] = {chan_case_tick(&retry)};
-		chan_select(wait, 1);
-		res = try_sub(l, topic_name, channel_name, &err);
-	}
+	enum sub_result res = try_sub(l, topic_name, channel_name, SUB_PATIENCE_NS, &err);
+	if (res == SUB_AGAIN)
+		res = try_sub(l, topic_name, channel_name, 0, &err);
 	if (res != SUB_OK)
 		return fatal_client_err(
 			&l->error, err.msg, "E_SUB_FAILED", "SUB failed %s", err.msg);

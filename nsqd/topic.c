@@ -5,7 +5,9 @@
  * handlers put, operators and consumers create and delete channels.
  *
  * Differences: messages travel in batches; exit takes the lock for writing when
- * it sets its flag, so that no put can come after the final flush; a message
+ * it sets its flag, so that no put can come after the final flush; the pump
+ * leaves out a channel from the beginning of its deletion, so what is published
+ * to a topic whose only channel is being deleted waits for the next one; a message
  * that a channel's disk refuses is kept and tried again, where stock logs and
  * drops it.
  */
@@ -64,6 +66,7 @@ static void topic_free(struct topic *t)
 	chan_free(t->memory_msg_chan);
 	chan_free(t->start_chan);
 	chan_free(t->exit_chan);
+	chan_free(t->gone_chan);
 	chan_free(t->channel_update_chan);
 	chan_free(t->pause_chan);
 	wait_group_destroy(&t->wait_group);
@@ -128,13 +131,17 @@ static void update_pump(struct topic *t, struct chan *c)
 	chan_select(cases, 2);
 }
 
+void topic_update_channels(struct topic *t)
+{
+	update_pump(t, t->channel_update_chan);
+}
+
 /* getOrCreateChannel: borrowed from the map; NULL with err set. */
 static struct channel *get_or_create_channel_locked(
-	struct topic *t, const char *name, bool *is_new, struct err *err)
+	struct topic *t, const char *name, struct err *err)
 {
 	struct channel *c;
 	rwlock_assert_held(&t->lock);
-	*is_new = false;
 	HASH_FIND_STR(t->channel_map, name, c);
 	if (c)
 		return c;
@@ -146,7 +153,6 @@ static struct channel *get_or_create_channel_locked(
 	if (!c)
 		return NULL;
 	HASH_ADD_STR(t->channel_map, name, c);
-	*is_new = true;
 	nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): new channel(%s)", t->name, c->name);
 	return c;
 }
@@ -154,18 +160,34 @@ static struct channel *get_or_create_channel_locked(
 struct channel *topic_get_channel(struct topic *t, const char *name, struct err *err)
 {
 	struct channel *c = topic_get_existing_channel(t, name);
-	if (c)
-		return c;
-
-	bool is_new;
-	rwlock_wrlock(&t->lock);
-	c = get_or_create_channel_locked(t, name, &is_new, err);
-	if (c)
-		channel_ref(c);
-	rwlock_unlock(&t->lock);
-	if (c && is_new)
-		update_pump(t, t->channel_update_chan);
+	if (!c) {
+		rwlock_wrlock(&t->lock);
+		c = get_or_create_channel_locked(t, name, err);
+		if (c)
+			channel_ref(c);
+		rwlock_unlock(&t->lock);
+	}
+	/* Not the maker alone waits for that: to others, too, it is there to be relied on. */
+	if (c && !atomic_load(&c->pump_knows)) {
+		topic_update_channels(t);
+		atomic_store(&c->pump_knows, true);
+	}
 	return c;
+}
+
+struct channel *topic_create_channel(struct topic *t, const char *name, struct err *err)
+{
+	for (;;) {
+		struct channel *c = topic_get_channel(t, name, err);
+		if (!c || !channel_exiting(c))
+			return c;
+		bool gone = nsqd_wait_gone(t->nsqd, c->gone_chan, INT64_MAX);
+		channel_unref(c);
+		if (!gone) {
+			err_set(err, ECANCELED, "exiting");
+			return NULL;
+		}
+	}
 }
 
 struct channel *topic_get_existing_channel(struct topic *t, const char *name)
@@ -180,26 +202,26 @@ struct channel *topic_get_existing_channel(struct topic *t, const char *name)
 }
 
 /*
- * Takes c out of the map, if it is still there, and drops the map's reference; returns how many are
- * left.
+ * The end of an exit that this thread has begun: the name is free, and those that wait are told.
+ * Drops the map's reference. Returns how many channels are left.
  */
-static size_t remove_channel(struct topic *t, struct channel *c)
+static size_t channel_is_gone(struct topic *t, struct channel *c, enum exit_result res)
 {
 	struct channel *found;
 	rwlock_wrlock(&t->lock);
 	HASH_FIND_STR(t->channel_map, c->name, found);
-	if (found == c)
-		HASH_DEL(t->channel_map, c);
+	CHECK(found == c);
+	HASH_DEL(t->channel_map, c);
 	size_t left = HASH_COUNT(t->channel_map);
 	rwlock_unlock(&t->lock);
-	if (found == c)
-		channel_unref(c);
+	c->files_left = res == EXIT_FAILED;
+	chan_close(c->gone_chan);
+	channel_unref(c);
 	return left;
 }
 
-void topic_delete_channel(struct topic *t, struct channel *c)
+int topic_delete_channel(struct topic *t, struct channel *c, struct err *err)
 {
-	struct err err;
 	nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): deleting channel %s", t->name, c->name);
 	/*
 	 * delete empties the channel before closing (so that we dont leave any
@@ -207,30 +229,31 @@ void topic_delete_channel(struct topic *t, struct channel *c)
 	 * below (with no lock), so that any incoming subs will error and not
 	 * create a new channel, to enforce ordering.
 	 */
-	if (channel_delete(c, &err) != 0) {
-		if (err.code == EALREADY)
-			return; /* somebody else deletes it, and takes it out of the map */
-		/* It is gone all the same; what is left of its files is a new channel's. */
-		nsqd_logf(t->nsqd, LG_ERROR, "channel(%s) delete - %s", c->name, err.msg);
-	}
-	size_t left = remove_channel(t, c);
-	update_pump(t, t->channel_update_chan);
+	enum exit_result res = channel_delete(c, err);
+	if (res == EXIT_ELSEWHERE)
+		return nsqd_wait_deleted(t->nsqd, c->gone_chan, &c->files_left, err);
+	/* Where the disk refuses, the channel is gone all the same. */
+	if (res == EXIT_FAILED)
+		nsqd_logf(t->nsqd, LG_ERROR, "channel(%s) delete - %s", c->name, err->msg);
+	size_t left = channel_is_gone(t, c, res);
 
 	/*
 	 * Go starts a goroutine here, since it holds locks; this thread holds none, and is no pump.
 	 */
+	struct err ignored;
 	if (left == 0 && t->ephemeral && !atomic_exchange(&t->deleter_once, true))
-		nsqd_delete_topic(t->nsqd, t);
+		(void)nsqd_delete_topic(t->nsqd, t, &ignored);
+	return nsqd_deleted(res == EXIT_FAILED, err);
 }
 
 int topic_delete_existing_channel(struct topic *t, const char *name, struct err *err)
 {
 	struct channel *c = topic_get_existing_channel(t, name);
 	if (!c)
-		return err_set(err, 0, "channel does not exist");
-	topic_delete_channel(t, c);
+		return err_set(err, ENOENT, "channel does not exist");
+	int rc = topic_delete_channel(t, c, err);
 	channel_unref(c);
-	return 0;
+	return rc;
 }
 
 static int by_name(const void *a, const void *b)
@@ -410,10 +433,19 @@ struct quantile *topic_aggregate_channel_e2e_processing_latency(struct topic *t)
 
 /* --- the pump -------------------------------------------------------------------------------- */
 
+/* Those that are being deleted get nothing more. */
 static void refresh_channels(struct pump *p)
 {
+	size_t n, kept = 0;
 	free_channels(p->channels, p->n_channels);
-	p->channels = topic_channels(p->topic, &p->n_channels);
+	p->channels = topic_channels(p->topic, &n);
+	for (size_t i = 0; i < n; i++) {
+		if (channel_exiting(p->channels[i]))
+			channel_unref(p->channels[i]);
+		else
+			p->channels[kept++] = p->channels[i];
+	}
+	p->n_channels = kept;
 	p->stale = false;
 }
 
@@ -651,39 +683,57 @@ static struct backend_queue *take_backend(struct topic *t)
 	return q;
 }
 
-static int delete_all(struct topic *t, struct channel **channels, size_t n, struct err *err)
+/*
+ * Ends a channel, or waits until the thread has done it that deletes the channel just now: only
+ * then may the files be another's. False: its files could not be removed, or not be written.
+ */
+static bool end_channel(struct topic *t, struct channel *c, bool deleted)
 {
-	struct err ignored;
-	for (size_t i = 0; i < n; i++)
-		channel_delete(channels[i], &ignored);
-	message_drain_chan(t->memory_msg_chan);
-	struct backend_queue *q = take_backend(t);
-	return q->ops->delete (q, err);
-}
-
-static int close_all(struct topic *t, struct channel **channels, size_t n, struct err *err)
-{
-	struct err e;
-	for (size_t i = 0; i < n; i++) {
-		/* we need to continue regardless of error to close all the channels */
-		if (channel_close(channels[i], &e) != 0)
-			nsqd_logf(t->nsqd, LG_ERROR, "channel(%s) close - %s", channels[i]->name,
-				e.msg);
+	struct err err;
+	enum exit_result res = deleted ? channel_delete(c, &err) : channel_close(c, &err);
+	if (res == EXIT_ELSEWHERE) {
+		chan_recv(c->gone_chan, NULL);
+		return !c->files_left;
 	}
-	flush(t);
-	struct backend_queue *q = take_backend(t);
-	return q->ops->close(q, err);
+	/* we need to continue regardless of error to close all the channels */
+	if (res == EXIT_FAILED)
+		nsqd_logf(t->nsqd, LG_ERROR, "channel(%s) %s - %s", c->name,
+			deleted ? "delete" : "close", err.msg);
+	/* The channels hold the topic: taking them out of the map ends the circle. */
+	channel_is_gone(t, c, res);
+	return res == EXIT_DONE;
 }
 
-/* exit: -1 with EALREADY, "exiting", if it has been called before. */
-static int topic_exit(struct topic *t, bool deleted, struct err *err)
+static bool end_channels(struct topic *t, bool deleted)
+{
+	size_t n;
+	bool ok = true;
+	struct channel **channels = topic_channels(t, &n);
+	for (size_t i = 0; i < n; i++)
+		ok &= end_channel(t, channels[i], deleted);
+	free_channels(channels, n);
+	return ok;
+}
+
+/* Whether the exit is the calling thread's; else another one has begun it. */
+static bool begin_exit(struct topic *t)
 {
 	rwlock_wrlock(&t->lock);
-	bool already = atomic_exchange(&t->exit_flag, true);
+	bool first = !topic_exiting(t);
+	if (first) {
+		t->gone_chan = chan_new(0, 0);
+		atomic_store(&t->exit_flag, true);
+	}
 	rwlock_unlock(&t->lock);
-	if (already)
-		return err_set(err, EALREADY, "exiting");
+	return first;
+}
 
+static enum exit_result topic_exit(struct topic *t, bool deleted, struct err *err)
+{
+	if (!begin_exit(t)) {
+		err_set(err, 0, "exiting");
+		return EXIT_ELSEWHERE;
+	}
 	if (deleted) {
 		nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): deleting", t->name);
 		/* since we are explicitly deleting a topic (not just at system exit time)
@@ -696,22 +746,24 @@ static int topic_exit(struct topic *t, bool deleted, struct err *err)
 	/* synchronize the close of messagePump() */
 	wait_group_wait(&t->wait_group);
 
-	size_t n;
-	struct channel **channels = topic_channels(t, &n);
-	int rc = deleted ? delete_all(t, channels, n, err) : close_all(t, channels, n, err);
-	/* The channels hold the topic: taking them out of the map ends the circle. */
-	for (size_t i = 0; i < n; i++)
-		remove_channel(t, channels[i]);
-	free_channels(channels, n);
-	return rc;
+	bool ok = end_channels(t, deleted);
+	if (deleted)
+		message_drain_chan(t->memory_msg_chan);
+	else
+		flush(t);
+	struct backend_queue *q = take_backend(t);
+	int rc = deleted ? q->ops->delete (q, err) : q->ops->close(q, err);
+	if (rc == 0 && !ok && deleted)
+		rc = err_set(err, EIO, "the files of a channel could not be removed");
+	return rc == 0 ? EXIT_DONE : EXIT_FAILED;
 }
 
-int topic_delete(struct topic *t, struct err *err)
+enum exit_result topic_delete(struct topic *t, struct err *err)
 {
 	return topic_exit(t, true, err);
 }
 
-int topic_close(struct topic *t, struct err *err)
+enum exit_result topic_close(struct topic *t, struct err *err)
 {
 	return topic_exit(t, false, err);
 }

@@ -26,6 +26,13 @@ struct nsqd;
 struct channel;
 struct quantile;
 
+/* How the exit of a topic or channel has ended. */
+enum exit_result {
+	EXIT_DONE = 0,
+	EXIT_FAILED = -1,   /* it has ended, but the disk refused something: err says what */
+	EXIT_ELSEWHERE = 1, /* another thread has begun it: nothing was done here; err: "exiting" */
+};
+
 /* The longest valid name and its terminator (protocol/names.h). */
 #define NAME_SIZE 65
 
@@ -38,6 +45,8 @@ struct topic {
 	struct rwlock lock;
 	struct channel *channel_map; /* guarded by lock; uthash by name; one reference each */
 	_Atomic bool exit_flag;      /* set under lock (write), so that no put is under way */
+	struct chan *gone_chan;      /* see nsqd_wait_gone; set before exit_flag, NULL till then */
+	bool files_left; /* the disk has refused to remove some; read once gone_chan is closed */
 
 	struct backend_queue *backend; /* immutable; lives until exit has ended; puts hold lock */
 	struct chan *memory_msg_chan;  /* immutable; of struct message * */
@@ -74,20 +83,35 @@ static inline bool topic_exiting(const struct topic *t)
 
 /*
  * GetChannel: finds or creates it; the caller gets a reference. NULL with err set: no thread, or
- * exiting.
+ * exiting. What is found may be exiting itself; then the caller's next step fails.
  */
 struct channel *topic_get_channel(struct topic *t, const char *name, struct err *err);
+/*
+ * The same for an operator, whose next step is not seen here: waits for the end of a channel of
+ * that name that is being deleted, and makes it anew. NULL as above, or if the daemon exits
+ * meanwhile.
+ */
+struct channel *topic_create_channel(struct topic *t, const char *name, struct err *err);
 /* GetExistingChannel: a reference, or NULL. */
 struct channel *topic_get_existing_channel(struct topic *t, const char *name);
 /*
- * DeleteExistingChannel: -1 with "channel does not exist". Blocks until its pump has ended. Deletes
- * an ephemeral topic that has lost its last channel.
+ * DeleteExistingChannel: blocks until it is gone: its pump has ended, its files are removed, its
+ * name is free; also if another thread has begun the deletion. Deletes an ephemeral topic that has
+ * lost its last channel. 0, or -1 with err set, by code: ENOENT, "channel does not exist"; EIO: it
+ * is gone, but the disk refused to remove all of its files; ECANCELED: the daemon exits while
+ * another thread's deletion is under way.
  */
 int topic_delete_existing_channel(struct topic *t, const char *name, struct err *err);
 /*
  * The same for one that the caller holds, and never for another that has taken its name meanwhile.
  */
-void topic_delete_channel(struct topic *t, struct channel *c);
+int topic_delete_channel(struct topic *t, struct channel *c, struct err *err);
+/*
+ * Tells the pump that a channel has come or is exiting: no message that is taken from the topic
+ * from then on is dealt out without regard to that. Blocks for what the pump has in hand; not
+ * beyond its end.
+ */
+void topic_update_channels(struct topic *t);
 /*
  * All channels sorted by name, a reference each; *count of them. The caller unrefs them and frees
  * the array.
@@ -132,9 +156,10 @@ static inline bool topic_is_paused(const struct topic *t)
 int topic_empty(struct topic *t, struct err *err);
 /*
  * Delete: with channels and files. Close: writes what is in memory to the backend. Both block until
- * the threads have ended; -1 with EALREADY, "exiting", if somebody else does it already.
+ * the threads have ended, those of channels that others are deleting included. Unless it was begun
+ * elsewhere, the caller takes the topic out of nsqd's map and closes gone_chan.
  */
-int topic_delete(struct topic *t, struct err *err);
-int topic_close(struct topic *t, struct err *err);
+enum exit_result topic_delete(struct topic *t, struct err *err);
+enum exit_result topic_close(struct topic *t, struct err *err);
 
 #endif

@@ -10,6 +10,7 @@
 #include "test/unit/helper.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <sys/socket.h>
 
 #include "common/chan_internal.h"
@@ -332,6 +333,17 @@ static inline void free_client(struct client_v2 *client, int peer)
  * --- a backend that can refuse ------------------------------------------------------------------
  */
 
+/* Where a slow disk holds up those that come to it. */
+struct gate {
+	struct chan *open; /* closed: they may go on */
+	_Atomic int arrived;
+};
+
+static inline void gate_init(struct gate *g)
+{
+	*g = (struct gate){.open = chan_new(0, 0)};
+}
+
 /* In front of the real one, which does the rest. */
 struct faulty_queue {
 	struct backend_queue base;
@@ -339,6 +351,8 @@ struct faulty_queue {
 	_Atomic int64_t allow; /* how many records it still takes; -1: all */
 	_Atomic int refused;   /* how many calls have been */
 	_Atomic bool fail_delete;
+	struct gate *gate;     /* NULL: the disk is not slow to delete */
+	struct gate *put_gate; /* likewise, to write */
 };
 
 static inline size_t faulty_put(
@@ -347,6 +361,10 @@ static inline size_t faulty_put(
 	struct faulty_queue *f = (struct faulty_queue *)q;
 	int64_t allow = f->allow;
 
+	if (f->put_gate) {
+		f->put_gate->arrived++;
+		chan_recv(f->put_gate->open, NULL);
+	}
 	if (allow < 0 || (int64_t)n <= allow) {
 		if (allow > 0)
 			f->allow -= (int64_t)n;
@@ -386,6 +404,11 @@ static inline int faulty_delete(struct backend_queue *q, struct err *err)
 {
 	struct backend_queue *real = ((struct faulty_queue *)q)->real;
 	bool fail = ((struct faulty_queue *)q)->fail_delete;
+	struct gate *gate = ((struct faulty_queue *)q)->gate;
+	if (gate) {
+		gate->arrived++;
+		chan_recv(gate->open, NULL);
+	}
 	int rc = (real->ops->delete)(real, err);
 
 	free(q);
@@ -426,6 +449,49 @@ static inline struct faulty_queue *make_faulty(struct backend_queue **backend)
 	f->allow = -1;
 	*backend = &f->base;
 	return f;
+}
+
+/* Its deletion will wait at the gate. Call it before the first consumer. */
+static inline void slow_deletion(struct channel *c, struct gate *g)
+{
+	gate_init(g);
+	make_faulty(&c->backend)->gate = g;
+}
+
+/*
+ * A request of an operator, in a thread of its own: HTTP's handlers are nothing more.
+ */
+struct request {
+	struct nsqd *nsqd;
+	struct topic *topic; /* borrowed; NULL: of a topic */
+	const char *name;
+	struct wait_group group;
+	struct err err;
+	int rc;             /* of a deletion */
+	_Atomic bool ended; /* the answer is there */
+};
+
+static inline void run_delete(void *arg)
+{
+	struct request *r = arg;
+
+	r->rc = r->topic ? topic_delete_existing_channel(r->topic, r->name, &r->err)
+			 : nsqd_delete_existing_topic(r->nsqd, r->name, &r->err);
+	r->ended = true;
+}
+
+static inline void begin_request(
+	struct request *r, struct nsqd *n, struct topic *t, const char *name, void (*run)(void *))
+{
+	*r = (struct request){.nsqd = n, .topic = t, .name = name};
+	wait_group_init(&r->group);
+	go(&r->group, run, r);
+}
+
+static inline void end_request(struct request *r)
+{
+	join(&r->group);
+	assert_true(r->ended);
 }
 
 /* Paused, its pump does not use the backend, and it was told so by way of a rendezvous. */

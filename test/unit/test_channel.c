@@ -511,8 +511,9 @@ static void test_who_holds_a_deleted_channel_is_told_so(void **state)
 	assert_string_equal(err.msg, "exiting");
 	message_unref(m);
 	expect_fails(channel_add_client(c, client, &err), &err, "exiting");
-	expect_fails(channel_delete(c, &err), &err, "exiting");
-	expect_fails(channel_close(c, &err), &err, "exiting");
+	assert_int_equal(channel_delete(c, &err), EXIT_ELSEWHERE);
+	assert_string_equal(err.msg, "exiting");
+	assert_int_equal(channel_close(c, &err), EXIT_ELSEWHERE);
 	expect_fails(finish_message(c, 1, id_of(0), &err), &err, "ID not in flight");
 	expect_fails(channel_requeue_message(c, 1, id_of(0), 0, &err), &err, "exiting");
 	assert_false(channel_process_in_flight_queue(c, INT64_MAX));
@@ -685,7 +686,7 @@ static void test_only_the_channel_that_was_left_is_deleted_not_its_successor(voi
 	(void)state;
 	assert_int_equal(topic_delete_existing_channel(t, "ch#ephemeral", &err), 0);
 	successor = get_channel(t, "ch#ephemeral");
-	topic_delete_channel(t, old);
+	assert_int_equal(topic_delete_channel(t, old, &err), 0);
 	assert_ptr_equal(get_channel(t, "ch#ephemeral"), successor);
 	assert_false(channel_exiting(successor));
 	channel_unref(old);
@@ -693,7 +694,7 @@ static void test_only_the_channel_that_was_left_is_deleted_not_its_successor(voi
 	topic_ref(t);
 	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
 	u = get_topic(n, "test");
-	nsqd_delete_topic(n, t);
+	assert_int_equal(nsqd_delete_topic(n, t, &err), 0);
 	assert_ptr_equal(get_topic(n, "test"), u);
 	assert_false(topic_exiting(u));
 	topic_unref(t);

@@ -111,17 +111,26 @@ static void test_what_is_being_deleted_is_not_written(void **state)
 	struct nsqd *n = idle_nsqd(10);
 	struct topic *t = get_topic(n, "a");
 	struct channel *c = get_channel(t, "x");
-	struct err err;
+	struct request channel, topic;
+	struct gate gate;
 
 	(void)state;
-	/* As seen between the flag and the end of the deletion, while both are in their maps. */
-	assert_int_equal(channel_delete(c, &err), 0);
+	/* Between the beginning and the end of the deletion, while both are in their maps. */
+	slow_deletion(c, &gate);
+	begin_request(&channel, n, t, "x", run_delete);
+	wait_for(gate.arrived == 1);
 	persist(n);
 	expect_file(
 		"{\"topics\":[{\"name\":\"a\",\"paused\":false,\"channels\":null}]," VERSION_JSON);
-	assert_int_equal(topic_delete(t, &err), 0);
+	begin_request(&topic, n, NULL, "a", run_delete);
+	wait_for(topic_exiting(t));
 	persist(n);
 	expect_file("{\"topics\":null," VERSION_JSON);
+	assert_int_equal(topic_count(n), 1);
+	chan_close(gate.open);
+	end_request(&channel);
+	end_request(&topic);
+	chan_free(gate.open);
 	exit_nsqd(n);
 }
 

@@ -450,9 +450,9 @@ static void test_who_holds_a_deleted_topic_is_told_so(void **state)
 	assert_string_equal(err.msg, "exiting");
 	assert_null(topic_get_channel(t, "ch", &err));
 	assert_string_equal(err.msg, "exiting");
-	assert_int_equal(topic_delete(t, &err), -1);
+	assert_int_equal(topic_delete(t, &err), EXIT_ELSEWHERE);
 	assert_string_equal(err.msg, "exiting");
-	assert_int_equal(topic_close(t, &err), -1);
+	assert_int_equal(topic_close(t, &err), EXIT_ELSEWHERE);
 	assert_int_equal(topic_empty(t, &err), 0);
 	assert_int_equal(topic_depth(t), 0);
 	topic_pause(t); /* neither of these waits for a pump that is gone */
@@ -470,15 +470,23 @@ static void test_a_disk_that_cannot_delete_does_not_keep_the_name(void **state)
 
 	(void)state;
 	make_channel_faulty(c)->fail_delete = true;
-	assert_int_equal(topic_delete_existing_channel(t, "ch", &err), 0);
+	assert_int_equal(topic_delete_existing_channel(t, "ch", &err), -1);
+	assert_int_equal(err.code, EIO);
 	assert_int_equal(channel_count(t), 0);
 	c = get_channel(t, "ch");
 	assert_false(channel_exiting(c));
 
+	/* Its own files, or those of a channel. */
 	make_topic_faulty(t)->fail_delete = true;
-	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), -1);
+	assert_int_equal(err.code, EIO);
 	assert_int_equal(topic_count(n), 0);
-	assert_false(topic_exiting(get_topic(n, "test")));
+	t = get_topic(n, "test");
+	assert_false(topic_exiting(t));
+	make_channel_faulty(get_channel(t, "ch"))->fail_delete = true;
+	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), -1);
+	assert_int_equal(err.code, EIO);
+	assert_int_equal(topic_count(n), 0);
 	exit_nsqd(n);
 }
 
