@@ -226,6 +226,22 @@ int dq_file_size(const struct diskqueue *d, int64_t file, int64_t *size, struct 
 	return rc;
 }
 
+/*
+ * The disk refuses to remove this file. At least its messages do not come back, in a queue that is
+ * emptied, or that is made anew with this name.
+ */
+static void cut_off(struct diskqueue *d, const char *path)
+{
+	struct stat st;
+	int fd = d->io->open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
+
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || d->io->ftruncate(fd, 0) < 0)
+		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to truncate data file %s", d->name,
+			path);
+	if (fd >= 0)
+		close(fd);
+}
+
 /* Moves a damaged file aside, or removes a sound one. */
 static int remove_file(struct diskqueue *d, int64_t file, struct err *err)
 {
@@ -244,6 +260,7 @@ static int remove_file(struct diskqueue *d, int64_t file, struct err *err)
 		rc = err_errno(err, errno, "remove %s", path);
 		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to remove data file - %s", d->name,
 			err->msg);
+		cut_off(d, path);
 	}
 	free(path);
 	return rc;

@@ -443,6 +443,35 @@ static void test_files_that_cannot_be_removed(void **state)
 	assert_int_equal(q->ops->delete (q, &err), 0);
 }
 
+static void test_what_was_deleted_does_not_come_back_from_files_that_cannot_be_removed(void **state)
+{
+	struct diskqueue_opts o = test_opts(500);
+	struct err err = {0};
+
+	(void)state;
+	/* Emptied, and never used again. */
+	struct backend_queue *q = open_faulty(&o);
+	put(q, 0, 100, 40);
+	atomic_store(&fault.unlink_errno, EACCES);
+	assert_int_equal(q->ops->empty(q, &err), -1);
+	close_queue(q);
+	q = open_faulty(&o);
+	assert_int_equal(depth(q), 0);
+	expect_drained(q);
+
+	/* Deleted, and made anew: the metadata that stay say nothing that is true. */
+	put(q, 200, 100, 40);
+	assert_int_equal(q->ops->delete (q, &err), -1);
+	assert_true(files_ending(".dat") > 0);
+	q = open_faulty(&o);
+	assert_int_equal(depth(q), 0);
+	put(q, 100, 50, 40);
+	expect(q, 100, 50);
+	expect_drained(q);
+	atomic_store(&fault.unlink_errno, 0);
+	assert_int_equal(q->ops->delete (q, &err), 0);
+}
+
 /* For real: a process without descriptors. */
 static void test_out_of_descriptors(void **state)
 {
@@ -483,6 +512,8 @@ int main(void)
 		fault_test(test_no_thread_at_the_first_put),
 		fault_test(test_a_directory_that_cannot_be_read_at_start),
 		fault_test(test_files_that_cannot_be_removed),
+		fault_test(
+			test_what_was_deleted_does_not_come_back_from_files_that_cannot_be_removed),
 		fault_test(test_out_of_descriptors),
 	};
 
