@@ -9,11 +9,12 @@ FUZZ_CC   ?= clang
 FUZZ_DIR  := $(ROOT)/fuzz
 FUZZ_SRC  := $(wildcard test/fuzz/fuzz_*.c)
 FUZZ_BIN  := $(FUZZ_SRC:test/fuzz/%.c=$(FUZZ_DIR)/%)
-FUZZ_LIB  := protocol/stream_snappy.c protocol/stream_deflate.c $(wildcard common/*.c)
+FUZZ_LIB  := protocol/stream_snappy.c protocol/stream_deflate.c protocol/http_head.c protocol/http_chunked.c \
+             $(wildcard common/*.c)
 FUZZ_FLAGS := -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -std=gnu11 $(WARN) -O1 -g
 CHECKS    += fuzz
 
-$(FUZZ_DIR)/%: test/fuzz/%.c $(FUZZ_LIB) $(wildcard protocol/stream*.h test/unit/stream_mem.h test/fuzz/*.h)
+$(FUZZ_DIR)/%: test/fuzz/%.c $(FUZZ_LIB) $(wildcard protocol/stream*.h protocol/http_*.h test/unit/stream_mem.h test/fuzz/*.h)
 	@mkdir -p $(@D)
 	$(call say,FUZZ)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_FLAGS) -o $@ $< $(FUZZ_LIB) $(LDLIBS)
 
@@ -21,7 +22,7 @@ $(FUZZ_DIR)/%: test/fuzz/%.c $(FUZZ_LIB) $(wildcard protocol/stream*.h test/unit
 FUZZ_RUN  := $(FUZZ_SRC:test/fuzz/fuzz_%.c=fuzz-%)
 
 .PHONY: fuzz $(FUZZ_RUN)
-fuzz: $(FUZZ_BIN) ## fuzz the readers of compressed streams, FUZZ_TIME=10 seconds each
+fuzz: $(FUZZ_BIN) ## fuzz the readers of compressed streams and of HTTP, FUZZ_TIME=10 seconds each
 	@$(MAKE) --no-print-directory -j$$(nproc) $(FUZZ_RUN)
 
 $(FUZZ_RUN): fuzz-%: $(FUZZ_DIR)/fuzz_%
