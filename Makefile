@@ -17,7 +17,7 @@ BUILD   := $(ROOT)$(variant)
 
 .DEFAULT_GOAL := all
 
-PKGS    := libmicrohttpd libcjson libcurl gnutls libpcre2-8 zlib
+PKGS    := libcjson libcurl gnutls libpcre2-8 zlib
 CPPFLAGS += -D_GNU_SOURCE -I. $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
            -Wold-style-definition -Wformat=2 -Wvla -Wwrite-strings -Wpointer-arith
@@ -106,7 +106,7 @@ lint: ## check the style, and run clang-tidy over the sources
 	clang-tidy --quiet $(SRC) -- -std=gnu11 $(CPPFLAGS)
 
 # Debian packages: what a build needs, and what the tests need on top of it.
-DEPS      := gcc make pkg-config libc6-dev libmicrohttpd-dev libcjson-dev uthash-dev \
+DEPS      := gcc make pkg-config libc6-dev libcjson-dev uthash-dev \
              libcurl4-gnutls-dev libgnutls28-dev libpcre2-dev libsnappy-dev zlib1g-dev
 DEPS_TEST := $(DEPS) libcmocka-dev openssl clang libclang-rt-14-dev python3 python3-pytest \
              python3-pytest-xdist python3-venv

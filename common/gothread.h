@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Goroutines as pthreads (the go statement, sync.WaitGroup and nsqd's own
- * internal/util/wait_group_wrapper.go). Every thread of the daemon but main and
- * those inside libmicrohttpd starts here, with a name, an explicit stack size
- * and a wait group that joins it.
+ * internal/util/wait_group_wrapper.go). Every thread of the daemon but main
+ * starts here, with a name, an explicit stack size and a wait group that joins it.
  */
 #ifndef COMMON_GOTHREAD_H
 #define COMMON_GOTHREAD_H
@@ -47,7 +46,7 @@ bool wait_group_wait_until(struct wait_group *wg, int64_t deadline_ns);
 
 /* The full name of the calling thread ("main" for the first, "?" for foreign ones). Borrowed. */
 const char *gothread_name(void);
-/* Gives the calling thread (main, or one of libmicrohttpd's) a record with this name. */
+/* Gives the calling thread (main, or a test's) a record with this name. */
 void gothread_adopt(const char *name);
 /* Calls fn for each live thread with a record, for /debug. fn must not start or end threads. */
 void gothread_each(void (*fn)(void *arg, const char *name, int tid), void *arg);

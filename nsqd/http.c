@@ -256,6 +256,10 @@ static void do_pub(struct http_request *req)
 		http_respond_error(req, TOO_LARGE, "MSG_TOO_BIG");
 		return;
 	}
+	if (req->body_failed) {
+		http_respond_error(req, INTERNAL, "INTERNAL_ERROR");
+		return;
+	}
 	if (req->body_len == 0) {
 		http_respond_error(req, BAD_REQUEST, "MSG_EMPTY");
 		return;
@@ -365,11 +369,17 @@ static void do_mpub(struct http_request *req)
 	struct topic *t = get_topic_from_query(req, nsqd_get_topic);
 	if (!t)
 		return;
-	const char *problem = is_binary(req) ? read_binary(req, &bodies) : read_lines(req, &bodies);
+	bool binary = is_binary(req);
+	const char *problem = binary ? read_binary(req, &bodies) : read_lines(req, &bodies);
+	int status = TOO_LARGE;
+	if (!problem && req->body_failed && !binary) {
+		problem = "INTERNAL_ERROR";
+		status = INTERNAL;
+	}
 	if (problem) {
 		for (size_t i = 0; i < bodies.n; i++)
 			message_body_unref(bodies.v[i]);
-		http_respond_error(req, TOO_LARGE, problem);
+		http_respond_error(req, status, problem);
 	} else if (bodies.n == 0) {
 		respond_put(req, !topic_exiting(t));
 	} else {
@@ -568,19 +578,19 @@ const struct http_route http_routes[] = {
 	{HTTP_POST, "/pub", do_pub, HTTP_MESSAGE_BODY, max_msg_size},
 	{HTTP_POST, "/mpub", do_mpub, 0, max_body_size},
 	{HTTP_GET, "/ping", ping_handler, HTTP_LOGGED | HTTP_PLAIN_TEXT, NULL},
-	{HTTP_GET, "/stats", do_stats, HTTP_LOGGED, NULL},
+	{HTTP_GET, "/stats", do_stats, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
 	{HTTP_GET, "/info", do_info, HTTP_LOGGED, NULL},
 
 	{HTTP_POST, "/topic/create", do_create_topic, HTTP_LOGGED, NULL},
-	{HTTP_POST, "/topic/delete", do_delete_topic, HTTP_LOGGED, NULL},
-	{HTTP_POST, "/topic/empty", do_empty_topic, HTTP_LOGGED, NULL},
-	{HTTP_POST, "/topic/pause", do_pause_topic, HTTP_LOGGED, NULL},
-	{HTTP_POST, "/topic/unpause", do_unpause_topic, HTTP_LOGGED, NULL},
-	{HTTP_POST, "/channel/create", do_create_channel, HTTP_LOGGED, NULL},
-	{HTTP_POST, "/channel/delete", do_delete_channel, HTTP_LOGGED, NULL},
-	{HTTP_POST, "/channel/empty", do_empty_channel, HTTP_LOGGED, NULL},
-	{HTTP_POST, "/channel/pause", do_pause_channel, HTTP_LOGGED, NULL},
-	{HTTP_POST, "/channel/unpause", do_unpause_channel, HTTP_LOGGED, NULL},
+	{HTTP_POST, "/topic/delete", do_delete_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/topic/empty", do_empty_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/topic/pause", do_pause_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/topic/unpause", do_unpause_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/channel/create", do_create_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/channel/delete", do_delete_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/channel/empty", do_empty_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/channel/pause", do_pause_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/channel/unpause", do_unpause_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
 	{HTTP_GET, "/config/:opt", http_do_get_config, HTTP_LOGGED, NULL},
 	{HTTP_PUT, "/config/:opt", http_do_put_config, HTTP_LOGGED, max_msg_size},
 

@@ -19,6 +19,7 @@
 
 #define BAD_REQUEST 400
 #define TOO_LARGE 413
+#define INTERNAL 500
 
 static bool is_option(const struct http_request *req, const char *name)
 {
@@ -136,6 +137,10 @@ void http_do_get_config(struct http_request *req)
 void http_do_put_config(struct http_request *req)
 {
 	int64_t limit = nsqd_get_opts(req->nsqd)->max_msg_size;
+	if (req->body_failed) {
+		http_respond_error(req, INTERNAL, "INTERNAL_ERROR");
+		return;
+	}
 	if (req->body_len == 0 || (int64_t)req->body_len > limit) {
 		http_respond_error(req, TOO_LARGE, "INVALID_VALUE");
 		return;

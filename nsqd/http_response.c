@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What handlers are given and give back, and the answers that become of it:
- * mirrors internal/http_api/req_params.go and api_response.go, and what these need
- * of net/http. Runs in the connections' threads.
+ * What handlers are given and give back, and the answers that become of it: mirrors
+ * internal/http_api/req_params.go and api_response.go, and below them chunkWriter.writeHeader of
+ * net/http's server.go, which decides what an answer's head says and whether the connection stays.
+ * Runs in the connections' threads.
  */
 #include "nsqd/http_server_internal.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
-#include "common/check.h"
+#include "common/clock.h"
 #include "nsqd/nsqd.h"
 
 /* --- what handlers call -------------------------------------------------------------------- */
@@ -38,14 +41,14 @@ struct message_body *http_take_body(struct http_request *req)
 
 void http_respond_text(struct http_request *req, const char *text)
 {
-	req->status = MHD_HTTP_OK;
+	req->status = 200;
 	req->is_json = false;
 	req->text = text;
 }
 
 void http_respond_out(struct http_request *req, bool is_json)
 {
-	req->status = MHD_HTTP_OK;
+	req->status = 200;
 	req->is_json = is_json;
 	req->text = NULL;
 }
@@ -59,89 +62,238 @@ void http_respond_error(struct http_request *req, int status, const char *text)
 	strbuf_adds(&req->out, text);
 }
 
-/* --- responses ----------------------------------------------------------------------------- */
+/* --- an answer ------------------------------------------------------------------------------- */
 
-static void add_header(struct MHD_Response *r, const char *name, const char *value)
+#define TEXT_PLAIN "text/plain; charset=utf-8"
+#define TEXT_HTML "text/html; charset=utf-8"
+#define APPLICATION_JSON "application/json; charset=utf-8"
+/* bufferBeforeChunkingSize: longer bodies go out in chunks, since Go does not wait for their end. */
+#define BUFFER_BEFORE_CHUNKING 2048
+
+struct answer {
+	int status;
+	const char *data; /* the body, len bytes */
+	size_t len;
+	const char *type;             /* of the body; set by the handler, or sniffed by net/http */
+	bool is_sniffed;              /* the latter: then it comes later in the head */
+	bool is_v1;                   /* with the header of that API */
+	const char *allow, *location; /* headers; NULL: none */
+	bool says_close;              /* the handler sets Connection: close */
+	bool says_length;             /* and this one Content-Length */
+};
+
+/* http.StatusText, as far as nsqd uses it. */
+static const char *status_text(int status)
 {
-	CHECK(MHD_add_response_header(r, name, value) == MHD_YES);
+	static const struct {
+		int status;
+		const char *text;
+	} texts[] = {
+		{200, "OK"},
+		{301, "Moved Permanently"},
+		{307, "Temporary Redirect"},
+		{400, "Bad Request"},
+		{403, "Forbidden"},
+		{404, "Not Found"},
+		{405, "Method Not Allowed"},
+		{413, "Request Entity Too Large"},
+		{417, "Expectation Failed"},
+		{500, "Internal Server Error"},
+		{501, "Not Implemented"},
+		{503, "Service Unavailable"},
+	};
+	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+		if (texts[i].status == status)
+			return texts[i].text;
+	}
+	return "";
 }
 
-/* A body of no bytes has no type, as with net/http, which guesses the type from the body. */
-struct MHD_Response *http_new_response(const struct http_conn *c, const char *data, size_t len,
-	enum MHD_ResponseMemoryMode mode, const char *type, bool v1)
+static void add_header(struct strbuf *out, const char *name, const char *value)
 {
-	struct MHD_Response *r = MHD_create_response_from_buffer(len, (void *)data, mode);
-	CHECK(r); /* no memory */
-	if (c && c->http_1_0)
-		MHD_set_response_options(r, MHD_RF_HTTP_1_0_SERVER, MHD_RO_END);
-	if (len > 0)
-		add_header(r, "Content-Type", type);
-	if (v1)
-		add_header(r, "X-Nsq-Content-Type", "nsq; version=1.0");
-	return r;
+	if (!value)
+		return;
+	strbuf_adds(out, name);
+	strbuf_add(out, ": ", 2);
+	strbuf_adds(out, value);
+	strbuf_add(out, "\r\n", 2);
 }
 
-static enum MHD_Result queue(struct MHD_Connection *mc, int status, struct MHD_Response *r)
+/* http.TimeFormat; made anew once a second. */
+static void add_date(struct strbuf *out, struct http_conn *c)
 {
-	enum MHD_Result rc = MHD_queue_response(mc, (unsigned)status, r);
-	MHD_destroy_response(r); /* our reference */
-	return rc;
+	static const char days[] = "SunMonTueWedThuFriSat";
+	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+	time_t now = (time_t)(clock_wall_ns() / NSEC_PER_SEC);
+	struct tm t;
+	if (now != c->date_of) {
+		gmtime_r(&now, &t);
+		snprintf(c->date, sizeof(c->date),
+			"Date: %.3s, %02d %.3s %d %02d:%02d:%02d GMT\r\n", days + 3 * t.tm_wday,
+			t.tm_mday, months + 3 * t.tm_mon, t.tm_year + 1900, t.tm_hour, t.tm_min,
+			t.tm_sec);
+		c->date_of = now;
+	}
+	strbuf_adds(out, c->date);
 }
 
-/* Queues what is in out, which is given away. */
-static enum MHD_Result queue_out(struct http_conn *c, struct MHD_Connection *mc, int status,
-	struct strbuf *out, const char *type, bool v1)
+/* --- what becomes of the connection ---------------------------------------------------------- */
+
+static bool is_head(const struct http_conn *c)
 {
-	size_t len = out->len;
-	char *data = strbuf_detach(out);
-	return queue(mc, status, http_new_response(c, data, len, MHD_RESPMEM_MUST_FREE, type, v1));
+	return strcmp(c->head.method, "HEAD") == 0;
 }
 
-/* A static text. The usual ones need no building. */
-static enum MHD_Result queue_text(
-	struct http_conn *c, struct MHD_Connection *mc, const char *text, bool v1)
+/* Does the answer say how long it is? (An empty one to HEAD might have been longer to GET.) */
+static bool has_length(const struct http_conn *c, const struct answer *a)
 {
-	struct http_server *s = c->server;
-	if (!c->http_1_0 && strcmp(text, "OK") == 0)
-		return MHD_queue_response(mc, MHD_HTTP_OK, v1 ? s->ok : s->plain_ok);
-	if (!c->http_1_0 && !*text && v1)
-		return MHD_queue_response(mc, MHD_HTTP_OK, s->empty);
-	return queue(mc, MHD_HTTP_OK,
-		http_new_response(c, text, strlen(text), MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, v1));
+	return a->len <= BUFFER_BEFORE_CHUNKING && (!is_head(c) || a->len > 0);
 }
+
+/*
+ * A client that sends all of its request before it reads must not wait for us while we wait for it:
+ * so the rest of the body is read, unless it is too long. Returns whether it is.
+ */
+static bool discard_body(struct http_conn *c)
+{
+	if (c->close || c->body.kind == HTTP_BODY_NONE)
+		return false;
+	if (c->body.kind == HTTP_BODY_LENGTH && c->body.left >= HTTP_DISCARD_MAX)
+		return true;
+	int rc = http_body_discard(c, HTTP_DISCARD_MAX + 1);
+	if (rc < 0)
+		c->close = true;
+	return rc > 0;
+}
+
+/* Sets c->close and c->linger; returns what Connection says, or NULL. */
+static const char *decide_connection(struct http_conn *c, const struct answer *a)
+{
+	const struct http_head *h = &c->head;
+	bool sized = has_length(c, a), keeps_1_0 = false, is_1_1 = http_head_is_1_1(h);
+	/* Chunks that HTTP/1.0 does not know may stand where a request is looked for. */
+	if (h->wants_keep_alive && !h->ignored_encoding && (is_head(c) || sized))
+		keeps_1_0 = true;
+	else if (!is_1_1 || h->wants_close)
+		c->close = true;
+	if (a->says_close || (c->body.was_expected && !c->body.at_end))
+		c->close = true;
+	bool too_big = discard_body(c);
+	c->close = c->close || too_big || (!sized && !is_head(c) && !is_1_1);
+	c->linger = c->linger || !c->body.at_end;
+	if (too_big || (c->close && is_1_1))
+		return "close";
+	return keeps_1_0 ? "keep-alive" : NULL;
+}
+
+/* --- the bytes ------------------------------------------------------------------------------- */
+
+static bool is_chunked(const struct http_conn *c, const struct answer *a)
+{
+	return !has_length(c, a) && !is_head(c) && http_head_is_1_1(&c->head);
+}
+
+/* First what the handler has set, by name; then what net/http adds, in its order. */
+static void add_head(
+	struct strbuf *out, struct http_conn *c, const struct answer *a, const char *connection)
+{
+	char length[24];
+	snprintf(length, sizeof(length), "%zu", a->len);
+	strbuf_addf(out, "HTTP/1.%d %d %s\r\n", http_head_is_1_1(&c->head), a->status,
+		status_text(a->status));
+	add_header(out, "Allow", a->allow);
+	add_header(out, "Connection", a->says_close ? "close" : NULL);
+	add_header(out, "Content-Length", a->says_length ? length : NULL);
+	add_header(out, "Content-Type", a->is_sniffed ? NULL : a->type);
+	add_header(out, "Location", a->location);
+	add_header(out, "X-Nsq-Content-Type", a->is_v1 ? "nsq; version=1.0" : NULL);
+	add_date(out, c);
+	add_header(out, "Content-Length", has_length(c, a) && !a->says_length ? length : NULL);
+	add_header(out, "Content-Type", a->is_sniffed && a->len > 0 ? a->type : NULL);
+	add_header(out, "Connection", a->says_close ? NULL : connection);
+	add_header(out, "Transfer-Encoding", is_chunked(c, a) ? "chunked" : NULL);
+	strbuf_add(out, "\r\n", 2);
+}
+
+static void send_answer(struct http_conn *c, const struct answer *a)
+{
+	struct strbuf *head = &c->answer;
+	const char *connection = decide_connection(c, a);
+	strbuf_reset(head);
+	add_head(head, c, a, connection);
+	size_t len = is_head(c) ? 0 : a->len;
+	struct iovec iov[3] = {{NULL, 0}, {(void *)a->data, len}, {NULL, 0}};
+	int n = 2;
+	if (len <= BUFFER_BEFORE_CHUNKING) {
+		strbuf_add(head, a->data, len);
+		n = 1;
+	} else if (is_chunked(c, a)) {
+		static const char last[] = "\r\n0\r\n\r\n";
+		strbuf_addf(head, "%zx\r\n", len);
+		iov[n++] = (struct iovec){(void *)last, sizeof(last) - 1};
+	}
+	iov[0] = (struct iovec){head->data, head->len};
+	http_conn_write(c, iov, n);
+}
+
+/* A static or a built text, in an answer of its own. */
+static void send_text(struct http_conn *c, bool v1)
+{
+	const struct http_request *req = &c->req;
+	struct answer a = {
+		.status = req->status, .is_v1 = v1, .type = TEXT_PLAIN, .is_sniffed = true};
+	a.data = req->text ? req->text : req->out.data;
+	a.len = req->text ? strlen(req->text) : req->out.len;
+	if (req->is_json) {
+		a.type = APPLICATION_JSON;
+		a.is_sniffed = false;
+	}
+	send_answer(c, &a);
+}
+
+static void send_json(struct http_conn *c, int status, const char *json, const char *allow)
+{
+	struct answer a = {.status = status,
+		.data = json,
+		.len = strlen(json),
+		.type = APPLICATION_JSON,
+		.is_v1 = true,
+		.allow = allow};
+	send_answer(c, &a);
+}
+
+/* --- answers --------------------------------------------------------------------------------- */
 
 /* http_api.RespondV1 */
-enum MHD_Result http_answer_v1(struct http_conn *c, struct MHD_Connection *mc)
+void http_answer_v1(struct http_conn *c)
 {
 	struct http_request *req = &c->req;
-	if (req->status == MHD_HTTP_OK && req->text)
-		return queue_text(c, mc, req->text, true);
-	if (req->status == MHD_HTTP_OK)
-		return queue_out(c, mc, req->status, &req->out,
-			req->is_json ? APPLICATION_JSON : TEXT_PLAIN, true);
+	if (req->status == 200) {
+		send_text(c, true);
+		return;
+	}
 	struct strbuf json = STRBUF_INIT;
 	strbuf_adds(&json, "{\"message\":");
 	strbuf_add_json(&json, req->out.data, req->out.len);
 	strbuf_addc(&json, '}');
-	return queue_out(c, mc, req->status, &json, APPLICATION_JSON, true);
+	send_json(c, req->status, json.data, NULL);
+	strbuf_free(&json);
 }
 
 /* http_api.PlainText */
-enum MHD_Result http_answer_plain(struct http_conn *c, struct MHD_Connection *mc)
+void http_answer_plain(struct http_conn *c)
 {
-	struct http_request *req = &c->req;
-	if (req->text)
-		return queue_text(c, mc, req->text, false);
-	return queue_out(c, mc, req->status, &req->out, TEXT_PLAIN, false);
+	c->req.is_json = false;
+	send_text(c, false);
 }
 
-enum MHD_Result http_answer_tls_required(struct http_conn *c, struct MHD_Connection *mc)
+void http_answer_tls_required(struct http_conn *c)
 {
 	struct http_server *https = c->server->nsqd->https_server;
-	struct strbuf json = STRBUF_INIT;
-	strbuf_addf(&json, "{\"message\": \"TLS_REQUIRED\", \"https_port\": %d}",
+	char json[80];
+	snprintf(json, sizeof(json), "{\"message\": \"TLS_REQUIRED\", \"https_port\": %d}",
 		https ? http_server_port(https) : 0);
-	return queue_out(c, mc, MHD_HTTP_FORBIDDEN, &json, APPLICATION_JSON, true);
+	send_json(c, 403, json, NULL);
 }
 
 /* template.HTMLEscape as http.Redirect uses it */
@@ -186,7 +338,7 @@ static void add_ascii(struct strbuf *out, const char *s)
 }
 
 /* http.Redirect */
-enum MHD_Result http_answer_redirect(struct http_conn *c, struct MHD_Connection *mc)
+void http_answer_redirect(struct http_conn *c)
 {
 	bool get = c->req.method == HTTP_GET;
 	struct strbuf url = STRBUF_INIT, location = STRBUF_INIT, html = STRBUF_INIT;
@@ -197,28 +349,48 @@ enum MHD_Result http_answer_redirect(struct http_conn *c, struct MHD_Connection 
 		add_html_escaped(&html, url.data);
 		strbuf_adds(&html, "\">Moved Permanently</a>.\n\n");
 	}
+	struct answer a = {.status = get ? 301 : 307,
+		.data = html.data,
+		.len = html.len,
+		.type = get ? TEXT_HTML : NULL,
+		.location = location.data};
+	send_answer(c, &a);
 	strbuf_free(&url);
-	size_t len = html.len;
-	struct MHD_Response *r = http_new_response(
-		c, strbuf_detach(&html), len, MHD_RESPMEM_MUST_FREE, TEXT_HTML, false);
-	add_header(r, "Location", location.data);
 	strbuf_free(&location);
-	return queue(mc, get ? MHD_HTTP_MOVED_PERMANENTLY : MHD_HTTP_TEMPORARY_REDIRECT, r);
+	strbuf_free(&html);
 }
 
-enum MHD_Result http_answer_allow(struct http_conn *c, struct MHD_Connection *mc)
+void http_answer_allow(struct http_conn *c)
 {
-	struct MHD_Response *r = http_new_response(c, "", 0, MHD_RESPMEM_PERSISTENT, NULL, false);
-	if (*c->match.allow)
-		add_header(r, "Allow", c->match.allow);
-	return queue(mc, MHD_HTTP_OK, r);
+	struct answer a = {.status = 200, .data = "", .allow = c->match.allow};
+	send_answer(c, &a);
 }
 
-enum MHD_Result http_answer_method_not_allowed(struct http_conn *c, struct MHD_Connection *mc)
+void http_answer_method_not_allowed(struct http_conn *c)
 {
-	static const char json[] = "{\"message\":\"METHOD_NOT_ALLOWED\"}";
-	struct MHD_Response *r = http_new_response(
-		c, json, sizeof(json) - 1, MHD_RESPMEM_PERSISTENT, APPLICATION_JSON, true);
-	add_header(r, "Allow", c->match.allow);
-	return queue(mc, MHD_HTTP_METHOD_NOT_ALLOWED, r);
+	send_json(c, 405, "{\"message\":\"METHOD_NOT_ALLOWED\"}", c->match.allow);
+}
+
+void http_answer_global_options(struct http_conn *c)
+{
+	struct answer a = {.status = 200, .data = "", .says_length = true};
+	send_answer(c, &a);
+}
+
+void http_answer_expectation_failed(struct http_conn *c)
+{
+	struct answer a = {.status = 417, .data = "", .says_close = true};
+	send_answer(c, &a);
+}
+
+void http_answer_refusal(struct http_conn *c, const struct http_refusal *why)
+{
+	struct strbuf *out = &c->answer;
+	strbuf_reset(out);
+	strbuf_addf(out,
+		"HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\n"
+		"Connection: close\r\n\r\n%s",
+		why->status, why->text ? why->text : why->status);
+	struct iovec iov = {out->data, out->len};
+	http_conn_write(c, &iov, 1);
 }

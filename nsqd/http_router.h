@@ -18,9 +18,10 @@ struct options;
 enum http_method { HTTP_GET = 1, HTTP_POST = 2, HTTP_PUT = 4, HTTP_OPTIONS = 8, HTTP_OTHER = 16 };
 
 enum http_route_flags {
-	HTTP_LOGGED = 1,       /* http_api.Log: a line per request */
-	HTTP_PLAIN_TEXT = 2,   /* http_api.PlainText; without: http_api.V1 */
-	HTTP_MESSAGE_BODY = 4, /* a body of known length is read into a message_body at once */
+	HTTP_LOGGED = 1,        /* http_api.Log: a line per request */
+	HTTP_PLAIN_TEXT = 2,    /* http_api.PlainText; without: http_api.V1 */
+	HTTP_MESSAGE_BODY = 4,  /* a body of known length is read into a message_body at once */
+	HTTP_DISCARDS_BODY = 8, /* NewReqParams: read, and nothing of it looked at */
 };
 
 struct http_route {

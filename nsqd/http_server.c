@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The HTTP server's connections, and its life: mirrors Serve of
- * internal/http_api/http_server.go, on libmicrohttpd in place of net/http.
- * Threads: "http" accepts; libmicrohttpd has one that starts and joins the
- * connections' threads "http:ADDR", in which requests are read and answered
- * (http_request.c).
+ * The HTTP server's life, and who is connected: mirrors Serve of
+ * internal/http_api/http_server.go, and Server.Serve of net/http. Threads: "http" (or "https")
+ * accepts; each connection has one, "http:ADDR"; "http-reserve" serves those that can get none.
  *
- * Different from Go: a connection is a thread, so their number is limited, and at
- * the limit the one that has been idle longest makes room (by us: libmicrohttpd
- * 0.9.75 deadlocks when it reaches a limit of its own).
+ * Different from Go: a connection is a thread, so their number is limited. Nobody may hold what
+ * others need: at the limit, and out of threads, the connection makes room that has the least to
+ * show for its time (http_conn.credit_ns).
  */
 #include "nsqd/http_server_internal.h"
 
-#include <limits.h>
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -24,130 +24,119 @@
 #include "common/chan.h"
 #include "common/check.h"
 #include "common/clock.h"
-#include "common/sanitize.h"
 #include "common/xalloc.h"
 #include "nsqd/nsqd.h"
-#include "nsqd/tls_config.h"
 
-/* Handlers keep little on the stack; sanitizers need several times that. */
-#if SANITIZE_THREAD || SANITIZE_ADDRESS
-#define STACK_SIZE ((size_t)1024 * 1024)
-#else
-#define STACK_SIZE ((size_t)192 * 1024)
-#endif
-
-/* A handshake computes with big numbers, some of them on the stack. */
-#define TLS_STACK_SIZE (STACK_SIZE + (size_t)192 * 1024)
-
-/*
- * libmicrohttpd's buffer per connection: bounds the head of a request, and is what a body is read
- * through.
- */
-#define CONNECTION_MEMORY ((size_t)32 * 1024)
+/* What the head of a request may have. */
+#define MAX_HEAD ((size_t)32 * 1024)
 /* Connections at once: half of the descriptors, within these bounds. */
 #define MIN_CONNECTIONS 64
 #define MAX_CONNECTIONS 8192
 /* Beyond the limit until those that make room are gone. */
 #define SPARE_CONNECTIONS 16
-/* Nobody who did something so recently makes room. */
-#define EVICT_IDLE_NS (2 * NSEC_PER_SEC)
+/* How long a new connection waits for these: they are in the middle of something. */
+#define ROOM_WAIT_NS (100 * NSEC_PER_MSEC)
 /* Between two log lines about the limit. */
 #define LIMIT_LOG_NS NSEC_PER_SEC
-/* How long stop waits for answers under way, and for TLS connections to end. */
+/* How long stop waits for answers under way. */
 #define STOP_WAIT_NS NSEC_PER_SEC
-#define GOODBYE_WAIT_NS (NSEC_PER_SEC / 2)
+/* Connections that wait for the reserve, and what each of them has once it has said something. */
+#define RESERVE_QUEUE 64
+#define RESERVE_TIME_NS (100 * NSEC_PER_MSEC)
 
-/* --- connections ---------------------------------------------------------------------------- */
+/* --- connections ----------------------------------------------------------------------------- */
 
-/*
- * Over the limit: whoever has done nothing for longest goes. conns_lock keeps its descriptor open.
- */
-static void evict_locked(struct http_server *s)
-{
-	struct http_conn *oldest = NULL;
-	int64_t before = clock_mono_ns() - EVICT_IDLE_NS;
-	for (struct http_conn *c = s->conns; c; c = c->next) {
-		int64_t last = atomic_load_explicit(&c->last_active, memory_order_relaxed);
-		if (last < before && !atomic_load(&c->handling)) {
-			oldest = c;
-			before = last;
-		}
-	}
-	if (!oldest)
-		return;
-	atomic_store_explicit(&oldest->last_active, INT64_MAX, memory_order_relaxed);
-	shutdown(oldest->fd, SHUT_RDWR);
-}
-
-/* In libmicrohttpd's own thread, before the connection has one. */
-static void connection_started(struct http_server *s, struct MHD_Connection *mc, void **socket_cls)
+static struct http_conn *conn_new(struct http_server *s, int fd, const union address *addr)
 {
 	struct http_conn *c = xcalloc(1, sizeof(*c));
 	c->server = s;
-	c->fd = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-	const void *addr =
-		MHD_get_connection_info(mc, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+	c->sock = c->stream = stream_sock_new(fd);
 	address_format(addr, c->remote_addr, sizeof(c->remote_addr));
-	atomic_init(&c->last_active, clock_mono_ns());
+	atomic_init(&c->credit_ns, clock_mono_ns());
+	http_head_init(&c->head, MAX_HEAD);
 	c->req.nsqd = s->nsqd;
 	c->req.remote_addr = c->remote_addr;
-	if (s->tls) {
-		c->session = MHD_get_connection_info(mc, MHD_CONNECTION_INFO_GNUTLS_SESSION)
-				     ->tls_session;
-		c->handshake = handshake_new(s->handshakes, c->session, c->fd, c->remote_addr);
-	}
-	*socket_cls = c;
-	mutex_lock(&s->conns_lock);
-	DL_APPEND(s->conns, c);
-	if (s->tls && atomic_load(&s->stopping))
-		shutdown(c->fd, SHUT_RD); /* as say_goodbye does */
-	mutex_unlock(&s->conns_lock);
+	return c;
 }
 
-/* Likewise; its thread has been joined, its descriptor is still open. */
-static void connection_closed(struct http_server *s, struct http_conn *c)
+/* It leaves the list first: nobody else shuts its socket down after that. */
+static void conn_free(struct http_conn *c)
 {
-	mutex_lock(&s->conns_lock);
+	struct http_server *s = c->server;
+	mutex_lock(&s->lock);
 	DL_DELETE(s->conns, c);
-	bool last = --s->n_conns == 0;
-	mutex_unlock(&s->conns_lock);
-	if (last && atomic_load(&s->stopping))
-		chan_try_send_n(s->closed_chan, "", 1);
-	handshake_free(c->handshake);
-	CHECK(!c->req.message); /* http_request_completed comes first */
-	strbuf_free(&c->uri);
-	strbuf_free(&c->path);
+	mutex_unlock(&s->lock);
+	c->stream->ops->free(c->stream);
+	mutex_lock(&s->lock);
+	bool was_full = s->n_conns-- >= s->max_conns;
+	mutex_unlock(&s->lock);
+	if (was_full)
+		chan_try_send_n(s->room_chan, "", 1);
+	http_head_free(&c->head);
 	strbuf_free(&c->req.body);
 	strbuf_free(&c->req.out);
+	strbuf_free(&c->answer);
 	url_values_free(&c->req.query);
 	free(c);
 }
 
-static void notify_connection(void *cls, struct MHD_Connection *mc, void **socket_cls,
-	enum MHD_ConnectionNotificationCode toe)
+static void conn_loop(void *arg)
 {
-	if (toe == MHD_CONNECTION_NOTIFY_STARTED)
-		connection_started(cls, mc, socket_cls);
-	else
-		connection_closed(cls, *socket_cls);
+	struct http_conn *c = arg;
+	http_conn_serve(c);
+	conn_free(c);
 }
 
-/* Accept thread: is there room for one more, or can there be? */
-static bool make_room(struct http_server *s)
+/*
+ * The connection with the least credit goes: it has been silent for longest, or moves next to
+ * nothing. The lock keeps its descriptor open. False: the handlers of all run, or they work.
+ */
+static bool evict_locked(struct http_server *s)
 {
-	mutex_lock(&s->conns_lock);
-	bool full = s->n_conns >= s->max_conns;
-	mutex_unlock(&s->conns_lock);
-	bool evicted = full && s->newcomers &&
-		       http_newcomers_evict(s->newcomers, clock_mono_ns() - EVICT_IDLE_NS);
-	mutex_lock(&s->conns_lock);
-	if (full && !evicted)
-		evict_locked(s);
+	struct http_conn *worst = NULL;
+	int64_t least = clock_mono_ns() + HTTP_GRACE_NS;
+	for (struct http_conn *c = s->conns; c; c = c->next) {
+		int64_t credit = atomic_load_explicit(&c->credit_ns, memory_order_relaxed);
+		if (credit <= least) {
+			worst = c;
+			least = credit;
+		}
+	}
+	if (!worst)
+		return false;
+	/* Once is enough: its thread is on its way out. (If it earns credit meanwhile, twice.) */
+	atomic_store_explicit(&worst->credit_ns, INT64_MAX, memory_order_relaxed);
+	worst->sock->ops->shutdown(worst->sock);
+	return true;
+}
+
+/* Is there room for one more, beside those that are on their way out? Counts it. */
+static bool take_place(struct http_server *s)
+{
+	mutex_lock(&s->lock);
+	if (s->n_conns >= s->max_conns)
+		(void)evict_locked(s);
 	bool room = s->n_conns < s->max_conns + SPARE_CONNECTIONS;
 	if (room)
 		s->n_conns++;
-	mutex_unlock(&s->conns_lock);
+	mutex_unlock(&s->lock);
 	return room;
+}
+
+/* Accept thread: takes a place for one more; where there is none, one may become free in a moment. */
+static bool make_room(struct http_server *s)
+{
+	struct ticker patience;
+	ticker_after(&patience, ROOM_WAIT_NS);
+	while (!take_place(s)) {
+		struct chan_case cases[] = {
+			chan_case_recv(s->room_chan, NULL),
+			chan_case_tick(&patience),
+		};
+		if (chan_select(cases, 2) == 1)
+			return false;
+	}
+	return true;
 }
 
 static void refuse(struct http_server *s, int fd)
@@ -163,74 +152,115 @@ static void refuse(struct http_server *s, int fd)
 	s->refused_logged = now;
 }
 
-/* One that was not, or is no longer, libmicrohttpd's. */
-static void uncount(void *arg)
+/*
+ * Out of threads: the reserve takes it; where too many wait for that, the oldest has to go. It
+ * makes no room: the reserve bounds its time. A connection that has a thread for nothing does.
+ */
+static void give_to_reserve(struct http_server *s, struct http_conn *c)
 {
-	struct http_server *s = arg;
-	mutex_lock(&s->conns_lock);
-	s->n_conns--;
-	mutex_unlock(&s->conns_lock);
-}
-
-/* Libmicrohttpd owns the socket from now on, also when it fails. */
-static void add_connection(void *arg, int fd, const union address *addr)
-{
-	struct http_server *s = arg;
-	/* (All of the address, since its zeros are needed to format it again.) */
-	if (MHD_add_connection(s->daemon, fd, &addr->sa, sizeof(*addr)) != MHD_YES)
-		uncount(s);
+	atomic_store_explicit(&c->credit_ns, INT64_MAX, memory_order_relaxed);
+	mutex_lock(&s->lock);
+	(void)evict_locked(s);
+	mutex_unlock(&s->lock);
+	while (chan_try_send_n(s->reserve_chan, &c, 1) == 0) {
+		struct http_conn *oldest;
+		if (chan_try_recv_n(s->reserve_chan, &oldest, 1, NULL) == 1)
+			conn_free(oldest);
+	}
+	CHECK(eventfd_write(s->reserve_fd, 1) == 0);
 }
 
 /* tcp_handler.accepted */
 static void handle_accepted(void *arg, int fd, const union address *addr)
 {
 	struct http_server *s = arg;
-	if (!make_room(s))
+	struct err err;
+	if (!make_room(s)) {
 		refuse(s, fd);
-	else if (s->newcomers)
-		http_newcomers_add(s->newcomers, fd, addr);
-	else
-		add_connection(s, fd, addr);
+		return;
+	}
+	char name[160];
+	struct http_conn *c = conn_new(s, fd, addr);
+	mutex_lock(&s->lock);
+	DL_APPEND(s->conns, c);
+	mutex_unlock(&s->lock);
+	snprintf(name, sizeof(name), "%s:%s", s->tls ? "https" : "http", c->remote_addr);
+	if (wait_group_wrap(&s->serving, name, conn_loop, c, &err) != 0)
+		give_to_reserve(s, c);
 }
 
-/* tcp_handler.also */
-static void look_at_newcomers(void *arg)
+/* --- the reserve ----------------------------------------------------------------------------- */
+
+/* The connections of the thread "http-reserve", and in front of them what wakes it. */
+struct reserve {
+	struct http_server *server;
+	struct http_conn *conns[RESERVE_QUEUE];
+	struct pollfd fds[RESERVE_QUEUE + 1];
+	size_t n;
+};
+
+static struct http_conn *remove_at(struct reserve *r, size_t i)
+{
+	struct http_conn *c = r->conns[i];
+	r->n--;
+	memmove(r->conns + i, r->conns + i + 1, (r->n - i) * sizeof(*r->conns));
+	memmove(r->fds + i + 1, r->fds + i + 2, (r->n - i) * sizeof(*r->fds));
+	return c;
+}
+
+/* All that wait; where there is no place for them, the oldest that has been silent so far goes. */
+static void take_waiting(struct reserve *r)
+{
+	eventfd_t ignored;
+	(void)eventfd_read(r->server->reserve_fd, &ignored);
+	while (chan_len(r->server->reserve_chan) > 0) {
+		if (r->n == RESERVE_QUEUE)
+			conn_free(remove_at(r, 0));
+		size_t got = chan_try_recv_n(
+			r->server->reserve_chan, r->conns + r->n, RESERVE_QUEUE - r->n, NULL);
+		for (; got > 0; got--) {
+			struct stream *sock = r->conns[r->n++]->sock;
+			r->fds[r->n] =
+				(struct pollfd){.fd = stream_sock_fd(sock), .events = POLLIN};
+		}
+	}
+}
+
+/* The youngest that has said something is served, but only for a moment: the others wait for it. */
+static void serve_one(struct reserve *r)
+{
+	size_t i = r->n;
+	while (i > 0 && r->fds[i].revents == 0)
+		i--;
+	if (i == 0)
+		return;
+	struct http_conn *c = remove_at(r, i - 1);
+	c->deadline_ns = clock_mono_ns() + RESERVE_TIME_NS;
+	conn_loop(c);
+}
+
+/*
+ * The thread "http-reserve". It was created at the start, so it is there when no other can be:
+ * /ping is answered then, too. The silent wait together.
+ */
+static void reserve_loop(void *arg)
 {
 	struct http_server *s = arg;
-	http_newcomers_look(s->newcomers);
+	struct reserve *r = xcalloc(1, sizeof(*r));
+	r->server = s;
+	r->fds[0] = (struct pollfd){.fd = s->reserve_fd, .events = POLLIN};
+	while (!atomic_load(&s->stopping)) {
+		if (poll(r->fds, r->n + 1, -1) < 0)
+			CHECK(errno == EINTR);
+		serve_one(r);
+		take_waiting(r);
+	}
+	while (r->n > 0)
+		conn_free(remove_at(r, 0));
+	free(r);
 }
 
 /* --- the server ------------------------------------------------------------------------------ */
-
-static void log_mhd(void *cls, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
-
-/* What libmicrohttpd has to say; net/http says such things at the same level. */
-static void log_mhd(void *cls, const char *fmt, va_list ap)
-{
-	struct http_server *s = cls;
-	struct strbuf text = STRBUF_INIT;
-	va_list args;
-	va_copy(args, ap);
-	bool refused = handshake_complaint() || http_refuse_malformed(fmt, args);
-	va_end(args);
-	if (refused)
-		return;
-	strbuf_vaddf(&text, fmt, ap);
-	while (text.len > 0 && text.data[text.len - 1] == '\n')
-		text.data[--text.len] = '\0';
-	/*
-	 * When we stop, what it complains about is our doing; and a unix socket has no TCP options.
-	 */
-	bool known = atomic_load(&s->stopping) || s->listener.port < 0;
-	lg_logf(&s->nsqd->lg, known ? LG_DEBUG : LG_WARN, "%s: %s", s->proto, text.data);
-	strbuf_free(&text);
-}
-
-static _Noreturn void mhd_panic(void *cls, const char *file, unsigned int line, const char *reason)
-{
-	(void)cls;
-	check_failed(file, (int)line, "libmicrohttpd: %s", reason ? reason : "");
-}
 
 /* HTTPS has half as many, so that both together leave some for the rest. */
 static size_t connection_limit(bool tls)
@@ -258,29 +288,22 @@ struct http_server *http_server_new(struct nsqd *n, const char *address,
 	}
 	struct tcp_handler h = {
 		.accepted = handle_accepted, .arg = s, .lg = &n->lg, .proto = s->proto};
-	if (!tls) {
-		s->newcomers = http_newcomers_new(add_connection, uncount, s, err);
-		h.also = look_at_newcomers;
-		h.also_fd = s->newcomers ? http_newcomers_fd(s->newcomers) : -1;
-	}
-	if ((!tls && !s->newcomers) || tcp_server_init(&s->loop, &s->listener, &h, err) != 0) {
-		http_newcomers_free(s->newcomers);
+	if (tcp_server_init(&s->loop, &s->listener, &h, err) != 0) {
 		tcp_listener_close(&s->listener);
 		free(s);
 		return NULL;
 	}
-	mutex_init(&s->conns_lock, RANK_LEAF);
+	s->reserve_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	CHECK(s->reserve_fd >= 0);
+	mutex_init(&s->lock, RANK_LEAF);
 	wait_group_init(&s->wait_group);
-	if (tls)
-		s->handshakes = handshakes_new(&tls->server, &n->lg);
-	s->answered_chan = chan_new(0, 1);
-	s->closed_chan = chan_new(0, 1);
-	s->ok = http_new_response(NULL, "OK", 2, MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, true);
-	s->empty = http_new_response(NULL, "", 0, MHD_RESPMEM_PERSISTENT, NULL, true);
-	s->plain_ok = http_new_response(NULL, "OK", 2, MHD_RESPMEM_PERSISTENT, TEXT_PLAIN, false);
+	wait_group_init(&s->serving);
+	s->reserve_chan = chan_new(sizeof(struct http_conn *), RESERVE_QUEUE);
+	s->room_chan = chan_new(0, 1);
 	return s;
 }
 
+/* The threads "http" and "https". */
 static void accept_loop(void *arg)
 {
 	struct http_server *s = arg;
@@ -293,81 +316,49 @@ static void accept_loop(void *arg)
 	kill(getpid(), SIGTERM);
 }
 
-/* Its threads, which wait for what we give it. */
-static struct MHD_Daemon *start_daemon(struct http_server *s)
+static void stop_reserve(struct http_server *s)
 {
-	unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
-			 MHD_USE_POLL | MHD_USE_ITC | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG;
-	struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
-	struct MHD_OptionItem tls[] = {
-		{MHD_OPTION_HTTPS_MEM_CERT, 0, s->tls ? s->tls->cert_pem : NULL},
-		{MHD_OPTION_HTTPS_MEM_KEY, 0, s->tls ? s->tls->key_pem : NULL},
-		{MHD_OPTION_HTTPS_PRIORITIES, 0, s->tls ? s->tls->priority : NULL},
-		{MHD_OPTION_TLS_NO_ALPN, 1, NULL}, /* stock offers no protocols */
-		{MHD_OPTION_END, 0, NULL},
-	};
-	MHD_set_panic_func(mhd_panic, NULL);
-	return MHD_start_daemon(flags | (s->tls ? MHD_USE_TLS : 0), 0, NULL, NULL,
-		http_handle_access, s, MHD_OPTION_EXTERNAL_LOGGER, log_mhd, s,
-		MHD_OPTION_NOTIFY_CONNECTION, notify_connection, s, MHD_OPTION_NOTIFY_COMPLETED,
-		http_request_completed, s, MHD_OPTION_URI_LOG_CALLBACK, http_handle_uri, s,
-		MHD_OPTION_UNESCAPE_CALLBACK, http_leave_escaped, s,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, MHD_OPTION_CONNECTION_LIMIT,
-		UINT_MAX, MHD_OPTION_THREAD_STACK_SIZE, s->tls ? TLS_STACK_SIZE : STACK_SIZE,
-		MHD_OPTION_ARRAY, s->tls ? tls : none, MHD_OPTION_END);
+	atomic_store(&s->stopping, true);
+	CHECK(eventfd_write(s->reserve_fd, 1) == 0);
 }
 
 int http_server_start(struct http_server *s, struct err *err)
 {
-	s->daemon = start_daemon(s);
-	if (!s->daemon)
-		return err_set(err, 0, "%s: libmicrohttpd cannot start a thread", s->proto);
-	const char *name = s->tls ? "https" : "http";
-	if ((s->tls && handshakes_start(s->handshakes, err) != 0) ||
-		wait_group_wrap(&s->wait_group, name, accept_loop, s, err) != 0) {
-		MHD_stop_daemon(s->daemon);
-		s->daemon = NULL;
+	const char *reserve = s->tls ? "https-reserve" : "http-reserve";
+	if (wait_group_wrap(&s->wait_group, reserve, reserve_loop, s, err) != 0)
+		return -1;
+	if (wait_group_wrap(&s->wait_group, s->tls ? "https" : "http", accept_loop, s, err) != 0) {
+		stop_reserve(s);
+		wait_group_wait(&s->wait_group);
 		return -1;
 	}
 	s->started = true;
 	return 0;
 }
 
-static void wait_a_while(struct chan *for_chan, int64_t timeout_ns)
-{
-	struct ticker timeout;
-	ticker_after(&timeout, timeout_ns);
-	struct chan_case cases[] = {
-		chan_case_recv(for_chan, NULL),
-		chan_case_tick(&timeout),
-	};
-	chan_select(cases, 2);
-}
-
 /*
- * Connections that wait for their next request are simply closed; answers under way get a moment.
+ * Connections that are not being answered read their end; with everything, the others as well as
+ * those that write.
  */
-static void wait_for_answers(struct http_server *s)
-{
-	atomic_store(&s->stopping, true);
-	if (atomic_load(&s->answering) > 0)
-		wait_a_while(s->answered_chan, STOP_WAIT_NS);
-}
-
-/*
- * libmicrohttpd would close them without TLS's close-notify. A thread that sees
- * the end of its input sends one.
- */
-static void say_goodbye(struct http_server *s)
+static void end_connections(struct http_server *s, bool everything)
 {
 	struct http_conn *c;
-	mutex_lock(&s->conns_lock);
-	DL_FOREACH (s->conns, c)
-		shutdown(c->fd, SHUT_RD);
-	bool any = s->n_conns > 0;
-	mutex_unlock(&s->conns_lock);
-	if (any)
-		wait_a_while(s->closed_chan, GOODBYE_WAIT_NS);
+	mutex_lock(&s->lock);
+	DL_FOREACH (s->conns, c) {
+		if (everything)
+			c->sock->ops->shutdown(c->sock);
+		else
+			stream_sock_shutdown_read(c->sock);
+	}
+	mutex_unlock(&s->lock);
+}
+
+/* Nobody takes them any more. */
+static void drop_waiting(struct http_server *s)
+{
+	struct http_conn *c;
+	while (chan_try_recv_n(s->reserve_chan, &c, 1, NULL) == 1)
+		conn_free(c);
 }
 
 void http_server_stop(struct http_server *s)
@@ -376,38 +367,33 @@ void http_server_stop(struct http_server *s)
 		return;
 	s->started = false;
 	tcp_server_stop(&s->loop);
+	stop_reserve(s);
+	end_connections(s, false);
 	wait_group_wait(&s->wait_group);
+	drop_waiting(s);
 	/* Who comes now is told so, instead of waiting until the daemon has ended. */
 	tcp_listener_close(&s->listener);
-	http_newcomers_free(s->newcomers);
-	s->newcomers = NULL;
-	wait_for_answers(s);
-	if (s->tls) {
-		handshakes_stop(s->handshakes);
-		say_goodbye(s);
+	/* Again, for those that were accepted meanwhile. */
+	end_connections(s, false);
+	if (!wait_group_wait_until(&s->serving, clock_mono_ns() + STOP_WAIT_NS)) {
+		end_connections(s, true);
+		wait_group_wait(&s->serving);
 	}
-	MHD_stop_daemon(s->daemon);
-	s->daemon = NULL;
 }
 
 void http_server_free(struct http_server *s)
 {
 	if (!s)
 		return;
-	CHECK(!s->daemon);
-	MHD_destroy_response(s->ok);
-	MHD_destroy_response(s->empty);
-	MHD_destroy_response(s->plain_ok);
-	if (s->handshakes)
-		handshakes_stop(s->handshakes);
-	handshakes_free(s->handshakes);
-	http_newcomers_free(s->newcomers);
+	CHECK(s->n_conns == 0);
 	tcp_server_destroy(&s->loop);
 	tcp_listener_close(&s->listener);
 	wait_group_destroy(&s->wait_group);
-	mutex_destroy(&s->conns_lock);
-	chan_free(s->answered_chan);
-	chan_free(s->closed_chan);
+	wait_group_destroy(&s->serving);
+	mutex_destroy(&s->lock);
+	chan_free(s->reserve_chan);
+	chan_free(s->room_chan);
+	close(s->reserve_fd);
 	free(s);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The HTTP server (internal/http_api, and what Go's net/http does below it):
- * libmicrohttpd with a thread per connection, the request as handlers see it,
- * and the decorators that turn what they say into a response and a log line.
+ * The HTTP server (internal/http_api, and what Go's net/http does below it): a thread per
+ * connection, the request as handlers see it, and the decorators that turn what they say into a
+ * response and a log line.
  */
 #ifndef NSQD_HTTP_SERVER_H
 #define NSQD_HTTP_SERVER_H
@@ -55,6 +55,7 @@ struct http_request {
 	 * io.LimitReader would give it. In message if that is not NULL.
 	 */
 	size_t body_len;
+	bool body_failed; /* it was cut off, or is none: what is there is the part before that */
 	struct strbuf body;
 	struct message_body *message;
 	struct url_values query;

@@ -1,121 +1,153 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the parts of the HTTP server share: http_server.c (connections, and the
- * server's life), http_request.c (a request, from its head to its answer) and
- * http_response.c (answers). All but http_server.c runs in the threads of
+ * What the parts of the HTTP server share: http_server.c (who is connected, and the server's
+ * life), http_conn.c (a connection: its requests, one after the other), http_body.c (the body of a
+ * request) and http_response.c (answers). All but http_server.c runs in the threads of
  * connections.
  */
 #ifndef NSQD_HTTP_SERVER_INTERNAL_H
 #define NSQD_HTTP_SERVER_INTERNAL_H
 
-#include <stdarg.h>
 #include <stdatomic.h>
+#include <time.h>
 
-#include <microhttpd.h>
-
+#include "common/clock.h"
 #include "common/gothread.h"
 #include "common/lock.h"
-#include "nsqd/http_newcomers.h"
 #include "nsqd/http_server.h"
-#include "nsqd/https.h"
+#include "protocol/http_chunked.h"
+#include "protocol/http_head.h"
+#include "protocol/stream.h"
 #include "protocol/tcp_server.h"
 
-#define TEXT_PLAIN "text/plain; charset=utf-8"
-#define TEXT_HTML "text/html; charset=utf-8"
-#define APPLICATION_JSON "application/json; charset=utf-8"
+/* As net/http's bufio.Reader. */
+#define HTTP_INPUT_SIZE 4096
+/* What a connection that has had a request answered may be silent for, ahead of one that has not. */
+#define HTTP_GRACE_NS (2 * NSEC_PER_SEC)
+/* maxPostHandlerReadBytes: what is read of a body behind its handler. */
+#define HTTP_DISCARD_MAX ((int64_t)256 * 1024)
 
 struct http_server {
-	struct nsqd *nsqd;             /* immutable */
-	const char *proto;             /* immutable; "HTTP", "HTTPS" */
-	const struct tls_config *tls;  /* immutable; NULL: HTTP */
-	struct handshakes *handshakes; /* immutable; NULL likewise */
-	bool tls_required;             /* immutable */
-	struct tcp_listener listener;  /* immutable until free */
-	struct tcp_server_loop loop;   /* its own synchronisation */
-	bool started;                  /* main thread only */
-	struct wait_group wait_group;  /* the accept thread */
-	struct MHD_Daemon *daemon;     /* immutable once started */
-	struct MHD_Response *ok;       /* immutable: the answers that need no building */
-	struct MHD_Response *empty;    /* immutable */
-	struct MHD_Response *plain_ok; /* immutable */
+	struct nsqd *nsqd;            /* immutable */
+	const char *proto;            /* immutable; "HTTP", "HTTPS" */
+	const struct tls_config *tls; /* immutable; NULL: HTTP */
+	bool tls_required;            /* immutable */
+	struct tcp_listener listener; /* immutable until free */
+	struct tcp_server_loop loop;  /* its own synchronisation */
+	bool started;                 /* main thread only */
+	struct wait_group wait_group; /* the accept thread and the reserve */
+	struct wait_group serving;    /* the connections' threads */
 
-	struct http_newcomers *newcomers; /* accept thread, while it runs; NULL: HTTPS */
-	struct mutex conns_lock;
-	struct http_conn *conns; /* guarded by conns_lock; utlist */
-	size_t n_conns;          /* guarded by conns_lock; from accept on */
+	struct mutex lock;       /* a leaf */
+	struct http_conn *conns; /* guarded by lock; utlist */
+	size_t n_conns;          /* guarded by lock */
 	size_t max_conns;        /* immutable */
+	struct chan *room_chan;  /* immutable; capacity 1: a place has become free */
 	size_t refused;          /* accept thread: since the last line about it */
 	int64_t refused_logged;  /* accept thread; monotonic */
 
+	struct chan
+		*reserve_chan; /* immutable; of struct http_conn *, for which there is no thread */
+	int reserve_fd;        /* immutable; an eventfd: there is one in it, or the end */
 	_Atomic bool stopping;
-	_Atomic int answering;      /* requests between their handler and their last byte */
-	struct chan *answered_chan; /* immutable; capacity 1: answering has become 0 */
-	struct chan *closed_chan;   /* immutable; capacity 1: n_conns has become 0 */
 };
 
-/* A connection, and the request that it is at. Its own thread's, where nothing else is said. */
-struct http_conn {
-	struct http_conn *prev, *next; /* guarded by conns_lock */
-	struct http_server *server;    /* immutable */
-	int fd;                        /* immutable; libmicrohttpd's, open while we are in conns */
-	struct handshake *handshake;   /* immutable; NULL: HTTP */
-	gnutls_session_t session;      /* immutable; NULL: HTTP */
-	char remote_addr[128];         /* immutable */
-	_Atomic int64_t last_active;   /* monotonic */
-	_Atomic bool handling;         /* in a handler: makes no room */
-	bool adopted;                  /* its thread has its name */
-	bool refused;                  /* what came last was no request: nothing more is said */
+/* The body of the request that a connection is at (net/http's body and expectContinueReader). */
+struct http_body {
+	enum { HTTP_BODY_NONE, HTTP_BODY_LENGTH, HTTP_BODY_CHUNKED } kind;
+	int64_t left; /* LENGTH: still to come */
+	struct http_chunked chunked;
+	bool at_end;        /* nothing more of it will come; also when it was cut off there */
+	bool failed;        /* it is none: nothing behind it may be looked at */
+	bool must_continue; /* the client waits for our consent to send it */
+	bool was_expected;  /* the client asked for that */
+};
 
-	struct strbuf uri;  /* the target as sent */
-	struct strbuf path; /* decoded */
-	bool begun;         /* the head has been looked at */
-	bool counted;       /* in answering */
-	bool http_1_0;      /* so is the answer, then */
-	const char *method; /* libmicrohttpd's, for the length of the request */
-	int64_t limit;      /* of the body; -1: thrown away */
-	int64_t thrown_away;
+/* A connection. Its own thread's, where nothing else is said. */
+struct http_conn {
+	struct http_conn *prev, *next; /* guarded by the server's lock */
+	struct http_server *server;    /* immutable */
+	struct stream *sock;           /* immutable; the lowest layer */
+	struct stream *stream;         /* what is read and written: sock, or TLS on top of it */
+	char remote_addr[128];         /* immutable */
+
+	/*
+	 * Until when what has been moved is good: when there is no room for a new connection, the one
+	 * with the least has to go. One that works is ahead of the clock by more than
+	 * HTTP_GRACE_NS, and stays. INT64_MAX: it does not depend on the client.
+	 */
+	_Atomic int64_t credit_ns; /* monotonic */
+	int64_t since_ns;          /* when it began to move what moves now */
+	int64_t moved;             /* bytes since then */
+	int64_t grace_ns;          /* what it is allowed beside */
+	_Atomic bool answering;    /* from the handler to the last byte: stop waits for it */
+	int64_t deadline_ns;       /* of all reading and writing; 0: none (see the reserve) */
+
+	char input[HTTP_INPUT_SIZE];
+	size_t r, w;     /* input[r..w) has not been looked at */
+	bool has_served; /* a request before the one that it is at */
+	bool after_post; /* that was a POST */
+	bool close;      /* after the answer */
+	bool linger;     /* the client may still be sending what nobody reads */
+	bool send_failed;
+
+	struct http_head head;
+	struct http_body body;
 	enum http_route_result result;
 	struct http_match match;
 	struct http_request req;
+	struct strbuf answer; /* its head, and a short body */
+	time_t date_of;       /* what date is made of */
+	char date[48];        /* a header */
 };
 
-/* --- http_request.c: libmicrohttpd calls these; see its manual for arguments and results ----- */
+/* --- http_conn.c ----------------------------------------------------------------------------- */
 
-/* MHD_OPTION_URI_LOG_CALLBACK: the first line of a request. */
-void *http_handle_uri(void *cls, const char *uri, struct MHD_Connection *mc);
-/* MHD_OPTION_UNESCAPE_CALLBACK: leaves s as it is. */
-size_t http_leave_escaped(void *cls, struct MHD_Connection *mc, char *s);
-/* MHD_AccessHandlerCallback. May block, as its handler may. */
-enum MHD_Result http_handle_access(void *cls, struct MHD_Connection *mc, const char *url,
-	const char *method, const char *version, const char *upload_data, size_t *upload_data_size,
-	void **req_cls);
-/* MHD_RequestCompletedCallback: cls is the server. */
-void http_request_completed(
-	void *cls, struct MHD_Connection *mc, void **req_cls, enum MHD_RequestTerminationCode toe);
+/* Serves the connection until it ends, and says goodbye. Blocks; the connection's thread. */
+void http_conn_serve(struct http_conn *c);
+/* Reads what there is, at least one byte, into the empty input. 0: the end; -1: err set. Blocks. */
+ssize_t http_conn_fill(struct http_conn *c, struct err *err);
+/* Reads into buf without detour, up to n > 0 bytes. As http_conn_fill. */
+ssize_t http_conn_read(struct http_conn *c, void *buf, size_t n, struct err *err);
 /*
- * libmicrohttpd complains, in the calling thread, with this text. True if that is
- * because of a request that has been refused, or is refused now: nothing else is
- * to be said of it. Blocks for half a second at most (http_refuse.h).
+ * Writes all of it, and flushes; iov is used up. A failure is remembered: nothing more is sent, and
+ * the connection ends. Blocks for as long as the client takes what is sent.
  */
-bool http_refuse_malformed(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0)));
+void http_conn_write(struct http_conn *c, struct iovec *iov, int n);
 
-/* --- http_response.c: each queues an answer to c's request: MHD_YES, or MHD_NO without memory - */
+/* --- http_body.c ----------------------------------------------------------------------------- */
 
-/* http_api.RespondV1 and PlainText: what the handler has said. */
-enum MHD_Result http_answer_v1(struct http_conn *c, struct MHD_Connection *mc);
-enum MHD_Result http_answer_plain(struct http_conn *c, struct MHD_Connection *mc);
+/* The head is there: what of a body follows it? */
+void http_body_begin(struct http_conn *c);
+/*
+ * 1 to n bytes of the body; 0: that was all; -1: it was cut off, or is none. Blocks. The first call
+ * consents to a body that was announced with Expect.
+ */
+ssize_t http_body_read(struct http_conn *c, char *buf, size_t n);
+/* io.ReadAll of a LimitReader: into req->message, if that is there, or req->body. False: as -1. */
+bool http_body_read_all(struct http_conn *c, int64_t limit);
+/*
+ * Reads what is left, to the end of it or up to max bytes. 0: to its end; 1: there is more; -1.
+ */
+int http_body_discard(struct http_conn *c, int64_t max);
+void http_body_end(struct http_conn *c);
+
+/* --- http_response.c: each sends an answer to the request that c is at -------------------------- */
+
+/* http_api.V1 and PlainText: what the handler has said. */
+void http_answer_v1(struct http_conn *c);
+void http_answer_plain(struct http_conn *c);
 /* 403, with the HTTPS server's port. */
-enum MHD_Result http_answer_tls_required(struct http_conn *c, struct MHD_Connection *mc);
+void http_answer_tls_required(struct http_conn *c);
 /* What the router has found: http.Redirect, OPTIONS, 405. */
-enum MHD_Result http_answer_redirect(struct http_conn *c, struct MHD_Connection *mc);
-enum MHD_Result http_answer_allow(struct http_conn *c, struct MHD_Connection *mc);
-enum MHD_Result http_answer_method_not_allowed(struct http_conn *c, struct MHD_Connection *mc);
-/*
- * An answer with len bytes of data, of which mode says whose they are; v1: with
- * the header of that API. c is NULL for one that is used many times. The caller
- * gets the reference.
- */
-struct MHD_Response *http_new_response(const struct http_conn *c, const char *data, size_t len,
-	enum MHD_ResponseMemoryMode mode, const char *type, bool v1);
+void http_answer_redirect(struct http_conn *c);
+void http_answer_allow(struct http_conn *c);
+void http_answer_method_not_allowed(struct http_conn *c);
+/* OPTIONS of the server as a whole. */
+void http_answer_global_options(struct http_conn *c);
+/* 417: Expect with what we do not know. */
+void http_answer_expectation_failed(struct http_conn *c);
+/* What came is no request: says so. */
+void http_answer_refusal(struct http_conn *c, const struct http_refusal *why);
 
 #endif

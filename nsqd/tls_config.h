@@ -13,7 +13,7 @@
 /* Immutable. */
 struct tls_config {
 	struct tls_server server; /* owned, with all that it holds */
-	/* For a library that has sessions of its own (libmicrohttpd). Owned, terminated. */
+	/* What it is made of. Owned, terminated. */
 	char *priority; /* versions, ciphers and groups, as gnutls_priority_init takes it */
 	char *cert_pem; /* what --tls-cert names */
 	char *key_pem;  /* what --tls-key names */

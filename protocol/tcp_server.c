@@ -119,26 +119,14 @@ static bool is_temporary(int code)
 	return false;
 }
 
-/*
- * Waits for a connection or for stop, and does what the user has to do beside; with a pause not for
- * a connection, and not for long.
- */
+/* Waits for a connection or for stop; with a pause not for a connection, and not for long. */
 static bool stopped(struct tcp_server_loop *s, bool pause)
 {
 	struct pollfd fds[] = {
 		{.fd = s->stop_fd, .events = POLLIN},
 		{.fd = pause ? -1 : s->listener->fd, .events = POLLIN},
-		{.fd = s->handler.also ? s->handler.also_fd : -1, .events = POLLIN},
 	};
-	/* What else there is to do may come so often that each wait would begin anew. */
-	int64_t end = pause ? clock_mono_ns() + ACCEPT_PAUSE_MSEC * NSEC_PER_MSEC : 0;
-	int rc;
-	do {
-		rc = poll(fds, sizeof(fds) / sizeof(*fds), pause ? clock_msec_until(end) : -1);
-		if (rc > 0 && s->handler.also && fds[2].revents != 0)
-			s->handler.also(s->handler.arg);
-	} while (rc > 0 && fds[0].revents == 0 && fds[1].revents == 0 &&
-		 (!pause || clock_mono_ns() < end));
+	int rc = poll(fds, sizeof(fds) / sizeof(*fds), pause ? ACCEPT_PAUSE_MSEC : -1);
 	return rc > 0 && fds[0].revents != 0;
 }
 
@@ -163,8 +151,7 @@ int tcp_server_run(struct tcp_server_loop *s, struct err *err)
 		union address a = {0};
 		socklen_t len = sizeof(a);
 		struct err e;
-		int flags = SOCK_CLOEXEC | (s->handler.accepted ? SOCK_NONBLOCK : 0);
-		int fd = accept4(s->listener->fd, &a.sa, &len, flags);
+		int fd = accept4(s->listener->fd, &a.sa, &len, SOCK_CLOEXEC);
 		if (fd >= 0 && s->handler.keep_back > 0 && is_kept_back(s, fd, &a)) {
 			close(fd);
 			continue;

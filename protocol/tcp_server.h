@@ -15,13 +15,10 @@ struct tcp_handler {
 	/* Handle(conn): runs in the connection's own thread; owns fd. */
 	void (*handle)(void *arg, int fd, const char *remote_addr);
 	/*
-	 * In place of handle, for a user that has threads of its own (libmicrohttpd):
-	 * runs in the loop's thread and must not block; owns fd, which is non-blocking.
+	 * In place of handle, for a user that gives connections their threads itself: runs in the
+	 * loop's thread and must not block; owns fd.
 	 */
 	void (*accepted)(void *arg, int fd, const union address *addr);
-	/* If that is not NULL: runs in the loop's thread whenever also_fd is readable. */
-	void (*also)(void *arg);
-	int also_fd;
 	/*
 	 * How many of the last descriptors are not for these connections: one that would get such
 	 * a descriptor is closed. So that others, who keep back less, still get some.

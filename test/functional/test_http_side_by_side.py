@@ -92,11 +92,8 @@ def both(pair, raw, change=lambda body: body):
     for daemon in pair:
         answer = ask(daemon, raw)
         changed = change(answer.body)
-        # net/http sends what is longer than 2 kB in chunks, and its own 400
-        # without a length.
-        answer.headers.pop('Transfer-Encoding', None)
-        if (changed != answer.body or len(answer.body) > 2048
-                or answer.body == b'400 Bad Request'):
+        if changed != answer.body:  # it may be a few bytes longer, or just too long
+            answer.headers.pop('Transfer-Encoding', None)
             answer.headers.pop('Content-Length', None)
         answer.body = changed
         answers.append(answer)

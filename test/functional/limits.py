@@ -1,0 +1,49 @@
+"""Daemons that have little: descriptors, or threads."""
+
+import itertools
+import os
+import shutil
+import tempfile
+
+import pytest
+
+from nsq import Nsqd, binary
+
+
+class FewDescriptors(Nsqd):
+    DESCRIPTORS = 200
+
+    def command(self):
+        return ['prlimit', '--nofile=%d' % self.DESCRIPTORS] + super().command()
+
+
+# The limit counts the threads of a user wherever they are: each daemon has its own.
+_users = itertools.count(700000 + os.getpid() % 1000 * 100)
+
+
+class FewThreads(Nsqd):
+    """A daemon that may have so many threads. They do not bind root, so it runs as a
+    user of its own, from a directory which that can enter."""
+
+    def __init__(self, threads, flags=()):
+        if os.getuid() != 0:
+            pytest.skip('only root can start a daemon as another user')
+        self.threads_max = threads
+        self.user = next(_users)
+        self.home = tempfile.mkdtemp(prefix='nsqd-threads-')
+        self.copy = shutil.copy(binary(), self.home)
+        super().__init__(os.path.join(self.home, 'run'), flags)
+        os.chmod(self.home, 0o755)
+        for path in (self.directory, self.data_path):
+            os.chown(path, self.user, self.user)
+
+    def command(self):
+        return ['setpriv', '--reuid=%d' % self.user, '--regid=%d' % self.user,
+                '--clear-groups', 'prlimit', '--nproc=%d' % self.threads_max,
+                self.copy] + super().command()[1:]
+
+    def close(self):
+        try:
+            super().close()
+        finally:
+            shutil.rmtree(self.home, ignore_errors=True)
