@@ -325,6 +325,13 @@ static int write_many(struct bufio_writer *b, const struct iovec *parts, int n, 
 	return rc;
 }
 
+/* Sends on what the layers below hold back. */
+static int flush_layers(struct bufio_writer *b, int64_t deadline_ns, struct err *err)
+{
+	b->unflushed = false;
+	return b->stream->ops->flush(b->stream, deadline_ns, err);
+}
+
 int bufio_writev(struct bufio_writer *b, const struct iovec *parts, int n, int64_t deadline_ns,
 	struct err *err)
 {
@@ -339,24 +346,24 @@ int bufio_writev(struct bufio_writer *b, const struct iovec *parts, int n, int64
 		copy_to_buffer(b, parts, n);
 		return 0;
 	}
-	return result(b,
-		n <= FEW_PARTS ? write_few(b, parts, n, deadline_ns, err)
-			       : write_many(b, parts, n, deadline_ns, err),
-		err);
+	int rc = n <= FEW_PARTS ? write_few(b, parts, n, deadline_ns, err)
+				: write_many(b, parts, n, deadline_ns, err);
+	if (rc == 0)
+		rc = flush_layers(b, deadline_ns, err);
+	return result(b, rc, err);
 }
 
 int bufio_flush(struct bufio_writer *b, int64_t deadline_ns, struct err *err)
 {
 	if (b->failed)
 		return failed(b, err);
-	b->unflushed = false;
 	if (b->len > 0) {
 		struct iovec iov = {.iov_base = b->buf, .iov_len = b->len};
 		b->len = 0;
 		if (b->stream->ops->writev(b->stream, &iov, 1, deadline_ns, err) != 0)
 			return result(b, -1, err);
 	}
-	return result(b, b->stream->ops->flush(b->stream, deadline_ns, err), err);
+	return result(b, flush_layers(b, deadline_ns, err), err);
 }
 
 bool bufio_writer_is_free(const struct bufio_writer *b, size_t n)

@@ -71,7 +71,7 @@ struct bufio_writer {
 	char *buf;             /* owned; NULL until the first byte */
 	size_t size;
 	size_t len;
-	bool unflushed; /* there are bytes here, or in the layers below, that no flush has sent on */
+	bool unflushed; /* there are bytes here, or in the layers below, that have not been sent */
 	struct err err; /* sticky, as in Go: after an error every call fails with it */
 	bool failed;
 };
@@ -87,7 +87,8 @@ void bufio_writer_give_back(struct bufio_writer *b);
 void bufio_writer_reset(struct bufio_writer *b, struct stream *s, size_t size);
 /*
  * Appends the n parts. If not all of them fit they go out together with what was
- * buffered, in one writev, or a few if they are many or big. May block until
+ * buffered, in one writev, or a few if they are many or big; and no layer below holds any of that
+ * back, so that what the client has set for its buffer is all that is ever buffered. May block until
  * deadline_ns (monotonic; 0: for ever). 0, or -1 with err set.
  */
 int bufio_writev(struct bufio_writer *b, const struct iovec *parts, int n, int64_t deadline_ns,

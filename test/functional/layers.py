@@ -4,6 +4,7 @@ Each stands in for the socket: recv() gives decoded bytes (b'' at the end),
 sendall() encodes and sends at once. Only the standard library is used.
 """
 
+import functools
 import ssl
 import struct
 import zlib
@@ -23,6 +24,7 @@ def _crc_table():
 CRC_TABLE = _crc_table()
 
 
+@functools.lru_cache(maxsize=256)   # a byte takes 0.1 us
 def masked_crc32c(data):
     crc = 0xffffffff
     table = CRC_TABLE
@@ -102,11 +104,11 @@ class Layer:
 
 
 class Snappy(Layer):
-    """compress: send compressed chunks, else uncompressed ones."""
+    """compress: send compressed chunks, else uncompressed ones; check: the daemon's checksums."""
 
-    def __init__(self, below, compress=False):
+    def __init__(self, below, compress=False, check=True):
         super().__init__(below)
-        self.compress = compress
+        self.compress, self.check = compress, check
         self.buffer = b''
         self.started = self.identified = False
         self.kinds = set()
@@ -147,7 +149,8 @@ class Snappy(Layer):
             self.kinds.add(kind)
             data = snappy_unblock(body[4:]) if kind == 0 else body[4:]
             assert len(data) <= 65536
-            assert masked_crc32c(data) == struct.unpack('<I', body[:4])[0]
+            assert not self.check or masked_crc32c(data) == struct.unpack(
+                '<I', body[:4])[0]
             if data:
                 return data
         assert not self.buffer, 'cut in the middle of a chunk'
