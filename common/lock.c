@@ -36,6 +36,14 @@ static _Thread_local struct {
 } held[HELD_MAX];
 static _Thread_local size_t nheld;
 
+static void held_add(const void *lock, enum lock_rank rank)
+{
+	CHECK(nheld < HELD_MAX);
+	held[nheld].lock = lock;
+	held[nheld].rank = rank;
+	nheld++;
+}
+
 /* Before the lock is taken, so that a violation is reported and does not hang. */
 static void held_push(const void *lock, enum lock_rank rank)
 {
@@ -45,10 +53,7 @@ static void held_push(const void *lock, enum lock_rank rank)
 				"lock order: takes %s (rank %d) while it holds %s (rank %d)",
 				lock_rank_name(rank), (int)rank, lock_rank_name(held[i].rank),
 				(int)held[i].rank);
-	CHECK(nheld < HELD_MAX);
-	held[nheld].lock = lock;
-	held[nheld].rank = rank;
-	nheld++;
+	held_add(lock, rank);
 }
 
 static size_t held_find(const void *lock)
@@ -79,6 +84,11 @@ static void held_pop(const void *lock, enum lock_rank rank)
 #define MUTEX_KIND PTHREAD_MUTEX_ERRORCHECK_NP
 
 #else
+
+static inline void held_add(const void *lock, enum lock_rank rank)
+{
+	(void)lock, (void)rank;
+}
 
 static inline void held_push(const void *lock, enum lock_rank rank)
 {
@@ -166,6 +176,17 @@ void rwlock_rdlock(struct rwlock *rw)
 {
 	held_push(rw, rw->rank);
 	PT_OK(pthread_rwlock_rdlock(&rw->rw));
+}
+
+bool rwlock_tryrdlock(struct rwlock *rw)
+{
+	int rc = pthread_rwlock_tryrdlock(&rw->rw);
+
+	if (rc == EBUSY)
+		return false;
+	PT_OK(rc);
+	held_add(rw, rw->rank);
+	return true;
 }
 
 void rwlock_wrlock(struct rwlock *rw)

@@ -36,6 +36,11 @@ void mutex_assert_held(const struct mutex *m);
 void rwlock_init(struct rwlock *rw, enum lock_rank rank);
 void rwlock_destroy(struct rwlock *rw);
 void rwlock_rdlock(struct rwlock *rw);
+/*
+ * TryRLock: false, at once, where that would have to wait. In any order with other locks: a
+ * thread that does not wait for a lock is no part of a deadlock.
+ */
+bool rwlock_tryrdlock(struct rwlock *rw);
 void rwlock_wrlock(struct rwlock *rw);
 /* Releases either kind. */
 void rwlock_unlock(struct rwlock *rw);

@@ -135,7 +135,7 @@ void channel_start_in_flight_timeout(struct channel *c, struct message *const *t
  * What the pump would do for a consumer that has room for max messages, without waking it: takes
  * those that are in memory. Returns how many; 0 while the pump must choose (it holds some and is
  * not just serving them, the backend has some, consumers are nearer or farther) or may not (paused,
- * exiting). Any thread.
+ * exiting, or about to). Any thread; does not block.
  */
 size_t channel_take_messages(struct channel *c, struct message **msgs, size_t max);
 

@@ -139,7 +139,9 @@ size_t channel_take_messages(struct channel *c, struct message **msgs, size_t ma
 	if (atomic_load(&c->hand_count) > 0 &&
 		(!atomic_load(&c->serving) || atomic_load(&c->client_count) == 1))
 		return 0;
-	rwlock_rdlock(&c->exit_lock);
+	/* The caller holds a client's write_lock, which comes after this one. */
+	if (!rwlock_tryrdlock(&c->exit_lock))
+		return 0;
 	/* With messages in both, the pump's select is what is fair to those on disk. */
 	if (!channel_exiting(c) && c->backend->ops->depth(c->backend) == 0)
 		n = chan_try_recv_n(c->memory_msg_chan, msgs, max, NULL);

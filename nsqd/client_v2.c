@@ -421,8 +421,12 @@ void client_v2_say_bye(struct client_v2 *c)
 	struct err ignored;
 	mutex_lock(&c->write_lock);
 	int64_t deadline = clock_mono_ns() + BYE_TIMEOUT;
-	/* What the layers hold back ends with a frame; what the writer holds, nobody waits for. */
-	if (!c->writer.failed && c->stream->ops->flush(c->stream, deadline, &ignored) == 0)
+	/* The last answers, where they have been left to the pump; for messages nobody waits. */
+	int rc = c->writer.failed ? -1 : 0;
+	if (rc == 0 && atomic_load(&c->unsent))
+		rc = bufio_flush(&c->writer, deadline, &ignored);
+	/* What the lowest layer still has ends with a frame. */
+	if (rc == 0 && c->stream->ops->flush(c->stream, deadline, &ignored) == 0)
 		c->stream->ops->close_write(c->stream, deadline);
 	mutex_unlock(&c->write_lock);
 }
@@ -581,6 +585,31 @@ int client_v2_flush(struct client_v2 *c, struct err *err)
 	if (c->writer.unflushed || c->writer.failed)
 		rc = bufio_flush(&c->writer, client_v2_write_deadline_locked(c), err);
 	mutex_unlock(&c->write_lock);
+	return rc;
+}
+
+int client_v2_try_flush_locked(struct client_v2 *c, struct err *err)
+{
+	mutex_assert_held(&c->write_lock);
+	if (!c->writer.unflushed && !c->writer.failed)
+		return 0;
+	int rc = bufio_flush(&c->writer, STREAM_NOW, err);
+	if (rc != 0 || c->writer.unflushed)
+		atomic_store(&c->unsent, true);
+	return rc;
+}
+
+int client_v2_try_flush(struct client_v2 *c, struct err *err)
+{
+	int rc = 0;
+	if (mutex_trylock(&c->write_lock)) {
+		rc = client_v2_try_flush_locked(c, err);
+		mutex_unlock(&c->write_lock);
+	} else {
+		atomic_store(&c->unsent, true);
+	}
+	if (atomic_load(&c->unsent))
+		client_v2_try_update_ready_state(c);
 	return rc;
 }
 

@@ -160,7 +160,8 @@ struct client_v2 {
 	 * the right to fill (see protocol_v2_pump.c). The pump's, but as chan.h says.
 	 */
 	struct chan_room room;
-	_Atomic bool unsent;  /* the channel's pump has written what the pump is to flush */
+	_Atomic bool unsent; /* somebody has written what the pump is to flush */
+	bool large; /* the last messages were; goes with the right to fill (protocol_v2_pump.c) */
 	struct parked parked; /* see there */
 
 	UT_hash_handle hh_channel; /* channel.clients, by id; guarded by channel.lock */
@@ -318,6 +319,16 @@ int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, si
 	bool flush, struct err *err);
 int client_v2_write(struct client_v2 *c, const void *frames, size_t len, struct err *err);
 int client_v2_flush(struct client_v2 *c, struct err *err);
+/*
+ * Flushes what the socket takes at once, and leaves the rest to the pump; as all of it, where
+ * somebody else writes just now. Does not block. 0, or -1 with err set.
+ */
+int client_v2_try_flush(struct client_v2 *c, struct err *err);
+/*
+ * The same where the caller has write_lock, and tells the pump later, if unsent is set: with
+ * client_v2_try_update_ready_state.
+ */
+int client_v2_try_flush_locked(struct client_v2 *c, struct err *err);
 /* Until when a write that starts now may take (monotonic; 0: for ever). */
 int64_t client_v2_write_deadline_locked(const struct client_v2 *c);
 

@@ -105,12 +105,13 @@ static int send_frame(
 	return client_v2_send(l->client, type, data, len, false, err);
 }
 
+/* Does not wait for the peer: what it does not take at once is the pump's to send. */
 static int flush(struct io_loop *l, struct err *err)
 {
 	if (!l->unflushed)
 		return 0;
 	l->unflushed = false;
-	return client_v2_flush(l->client, err);
+	return client_v2_try_flush(l->client, err);
 }
 
 /* An answer could not be sent; err says why. */

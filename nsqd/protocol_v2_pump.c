@@ -15,15 +15,16 @@
  * again: three switches between threads for one message, where goroutines pay
  * next to nothing. So others, who are awake, do what they can on its behalf:
  *  - io_loop, with a FIN, looks itself for messages that are waiting, and writes
- *    them as the pump would (protocol_v2_fill);
+ *    them as the pump would (protocol_v2_fill), but for large ones;
  *  - where there are none it gives the pump, which sleeps in its select without
  *    room, the room that there is now (chan_give_room): so the pump stands in
  *    line for the next message without having been awake;
  *  - the channel's pump, when the message comes, takes that room back from the
  *    first in line (chan_take_room), and writes it (protocol_v2_serve): only to a
  *    plain socket, only what is small and is all that the client has room for (so
- *    that the pump would flush at once), and never waiting: what the socket does
- *    not take is left to the pump (client_v2.unsent).
+ *    that the pump would flush at once).
+ * Neither waits for the peer: what the socket does not take at once is left to the
+ * pump (STREAM_NOW, client_v2.unsent).
  * Whoever writes has the right to fill (client_v2.filling). A pump that stands in
  * line has it; it goes with the room that is given and taken, so the pump sees
  * by its room, when its select returns, whether it has it. Who wants it and does
@@ -48,13 +49,13 @@
 #define CLIENT_BATCH 256
 
 /*
- * The most messages that io_loop writes, and the largest RDY for which it does.
- * While it writes it does not read; with so few in flight their FINs fit into
- * the socket's buffers, so the client is not kept from reading. With a large
- * RDY it is better that one thread reads while another writes.
+ * The most messages that io_loop writes, and the largest RDY for which it does: with a large
+ * one it is better that one thread reads while another writes. So it is with large messages, above
+ * this size on average.
  */
 #define FILL_BATCH 16
 #define FILL_READY_MAX 64
+#define FILL_SIZE_MAX ((size_t)64 * 1024)
 
 /* The longest frame that the channel's pump writes: many processors copy a longer one better. */
 #define SERVE_SIZE_MAX 4096
@@ -117,18 +118,32 @@ static int write_parts(struct client_v2 *c, const struct iovec *parts, size_t n,
 	return rc;
 }
 
-static int write_messages(struct client_v2 *c, struct message *const *msgs, size_t n,
-	unsigned char (*prefixes)[PREFIX_LENGTH], struct err *err)
+/* The frames of n messages, two parts each. */
+static void fill_parts(struct iovec *parts, struct message *const *msgs, size_t n,
+	unsigned char (*prefixes)[PREFIX_LENGTH])
 {
-	struct iovec parts[2 * CLIENT_BATCH] UNINITIALIZED;
-	size_t left = 0;
-	int rc = 0;
 	for (size_t i = 0; i < n; i++) {
 		struct message_body *body = msgs[i]->body;
 		parts[2 * i] = (struct iovec){.iov_base = prefixes[i], .iov_len = PREFIX_LENGTH};
 		parts[2 * i + 1] = (struct iovec){.iov_base = body->data, .iov_len = body->len};
-		left += body->len;
 	}
+}
+
+static size_t size_of(struct message *const *msgs, size_t n)
+{
+	size_t size = 0;
+	for (size_t i = 0; i < n; i++)
+		size += msgs[i]->body->len;
+	return size;
+}
+
+/* left: the size of all of them. */
+static int write_messages(struct client_v2 *c, struct message *const *msgs, size_t n, size_t left,
+	unsigned char (*prefixes)[PREFIX_LENGTH], struct err *err)
+{
+	struct iovec parts[2 * CLIENT_BATCH] UNINITIALIZED;
+	int rc = 0;
+	fill_parts(parts, msgs, n, prefixes);
 	for (size_t i = 0, from = 0; i < n && rc == 0; from = i) {
 		for (size_t size = 0; i < n && (size < WRITE_SIZE || left < WRITE_SIZE); i++) {
 			size += msgs[i]->body->len;
@@ -186,16 +201,11 @@ static void start_sending(struct client_v2 *c, struct channel *channel, int64_t 
 	channel_start_in_flight_timeout(channel, msgs, n, c->id, msg_timeout);
 }
 
-/* SendMessage, for n of them. prefixes is room for what start_sending writes. */
-static int send_messages(struct client_v2 *c, struct channel *channel, int64_t msg_timeout,
-	struct message *const *msgs, size_t n, unsigned char (*prefixes)[PREFIX_LENGTH],
-	struct err *err)
+/* Behind start_sending and the write. */
+static void unref_all(struct message *const *msgs, size_t n)
 {
-	start_sending(c, channel, msg_timeout, msgs, n, prefixes);
-	int rc = write_messages(c, msgs, n, prefixes, err);
 	for (size_t i = 0; i < n; i++)
 		message_unref(msgs[i]);
-	return rc;
 }
 
 static int flush(struct message_pump *p, struct err *err)
@@ -243,15 +253,24 @@ static __attribute__((noinline)) enum pump_result deliver(
 	if (n == 0)
 		return PUMP_ON;
 	p->flushed = false;
-	int rc = send_messages(p->client, p->sub_channel, p->msg_timeout, msgs, n, prefixes, err);
+	start_sending(p->client, p->sub_channel, p->msg_timeout, msgs, n, prefixes);
+	size_t size = size_of(msgs, n);
+	p->client->large = size > FILL_SIZE_MAX * n;
+	int rc = write_messages(p->client, msgs, n, size, prefixes, err);
+	unref_all(msgs, n);
 	return rc == 0 ? PUMP_ON : PUMP_ERR;
 }
 
-/* What io_loop can take now; the right to fill the client is its caller's. */
-static int fill(struct client_v2 *c, bool *unflushed, struct err *err)
+/*
+ * What io_loop can take now, and the socket at once; the rest is for the pump to flush. The right to
+ * fill the client is the caller's.
+ */
+static int fill_locked(struct client_v2 *c, struct err *err)
 {
 	struct message *msgs[FILL_BATCH] UNINITIALIZED;
 	unsigned char prefixes[FILL_BATCH][PREFIX_LENGTH] UNINITIALIZED;
+	struct iovec parts[2 * FILL_BATCH] UNINITIALIZED;
+	mutex_assert_held(&c->write_lock);
 	int64_t room = client_v2_ready_for_messages(c, c->channel);
 	if (room > FILL_BATCH)
 		room = FILL_BATCH;
@@ -259,8 +278,30 @@ static int fill(struct client_v2 *c, bool *unflushed, struct err *err)
 	n = sample(c->fill_sample_rate, msgs, n);
 	if (n == 0)
 		return 0;
-	*unflushed = true;
-	return send_messages(c, c->channel, c->fill_msg_timeout, msgs, n, prefixes, err);
+	start_sending(c, c->channel, c->fill_msg_timeout, msgs, n, prefixes);
+	c->large = size_of(msgs, n) > FILL_SIZE_MAX * n;
+	fill_parts(parts, msgs, n, prefixes);
+	int rc = bufio_writev(&c->writer, parts, (int)(2 * n), STREAM_NOW, err);
+	unref_all(msgs, n);
+	return rc;
+}
+
+/*
+ * Not where another thread writes, which may wait for the peer, nor behind what the peer has not
+ * taken yet, nor large messages, of which much would have to be kept: then the room is the pump's,
+ * which may wait.
+ */
+static int fill(struct client_v2 *c, bool *unflushed, struct err *err)
+{
+	int rc = 0;
+	if (c->large || !mutex_trylock(&c->write_lock))
+		return 0;
+	if (!c->writer.below) {
+		rc = fill_locked(c, err);
+		*unflushed = *unflushed || c->writer.unflushed;
+	}
+	mutex_unlock(&c->write_lock);
+	return rc;
 }
 
 /*
@@ -318,10 +359,9 @@ static bool serve_locked(struct client_v2 *c, struct channel *ch, struct message
 	start_sending(c, ch, c->fill_msg_timeout, &m, 1, &prefix);
 	const struct iovec parts[] = {{.iov_base = prefix, .iov_len = PREFIX_LENGTH},
 		{.iov_base = m->body->data, .iov_len = m->body->len}};
-	(void)bufio_writev(&c->writer, parts, 2, 0, &err);
+	(void)bufio_writev(&c->writer, parts, 2, STREAM_NOW, &err);
 	message_unref(m);
-	if (!bufio_try_flush(&c->writer))
-		atomic_store(&c->unsent, true);
+	(void)client_v2_try_flush_locked(c, &err);
 	return true;
 }
 
@@ -387,7 +427,6 @@ static enum pump_result wait_and_act(struct message_pump *p, int64_t room, struc
 	/* Without room: perhaps io_loop, which does not know where near consumers wait, gives it. */
 	bool may_get = p->sub_channel && (room > 0 || !p->sub_channel->topology_aware);
 	struct chan *msg_chan = may_get ? client_msg_chan(p) : NULL;
-	c->room.n = (size_t)room;
 
 	enum { FLUSHER, READY_STATE, SUB_EVENT, IDENTIFY_EVENT, HEARTBEAT, MESSAGE, PARK, EXIT };
 	struct chan_case cases[] = {
@@ -436,10 +475,10 @@ static enum pump_result pump_once(struct message_pump *p, struct err *err)
 {
 	int64_t room = begin_waiting(p);
 	bool unsent = atomic_exchange(&p->client->unsent, false);
+	p->client->room.n = (size_t)room;
 	/* the client is not ready to receive messages... force flush */
-	if ((room == 0 || unsent) && flush(p, err) != 0)
-		return PUMP_ERR;
-	enum pump_result res = wait_and_act(p, room, err);
+	int rc = room == 0 || unsent ? flush(p, err) : 0;
+	enum pump_result res = rc == 0 ? wait_and_act(p, room, err) : PUMP_ERR;
 	/* Room that it has been given meanwhile came with the right to fill. */
 	if (p->client->room.n > 0)
 		client_v2_end_filling(p->client);

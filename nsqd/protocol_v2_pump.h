@@ -29,8 +29,8 @@ int protocol_v2_send_heartbeat(struct client_v2 *c, struct err *err);
 /*
  * io_loop, after FINs or REQs have made a client ready that was not: writes
  * messages that are waiting in its channel's memory on the pump's behalf
- * (*unflushed: io_loop is to flush them), and if room is left gives it to the
- * pump or, where that does not sleep, tells it.
+ * (*unflushed: io_loop is to flush them, with client_v2_try_flush), and if room is left gives it
+ * to the pump or, where that does not sleep, tells it. Never waits for the peer, nor for a thread that does.
  * -1 with err set: they cannot be written.
  */
 int protocol_v2_fill(struct client_v2 *c, bool *unflushed, struct err *err);

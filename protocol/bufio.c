@@ -328,8 +328,10 @@ static int write_many(struct bufio_writer *b, const struct iovec *parts, int n, 
 /* Sends on what the layers below hold back. */
 static int flush_layers(struct bufio_writer *b, int64_t deadline_ns, struct err *err)
 {
-	b->unflushed = false;
-	return b->stream->ops->flush(b->stream, deadline_ns, err);
+	int rc = b->stream->ops->flush(b->stream, deadline_ns, err);
+	b->below = rc > 0;
+	b->unflushed = b->below || b->len > 0;
+	return rc < 0 ? -1 : 0;
 }
 
 int bufio_writev(struct bufio_writer *b, const struct iovec *parts, int n, int64_t deadline_ns,
@@ -357,6 +359,10 @@ int bufio_flush(struct bufio_writer *b, int64_t deadline_ns, struct err *err)
 {
 	if (b->failed)
 		return failed(b, err);
+	if (deadline_ns == STREAM_NOW && b->below && flush_layers(b, deadline_ns, err) != 0)
+		return result(b, -1, err);
+	if (deadline_ns == STREAM_NOW && b->below)
+		return 0;
 	if (b->len > 0) {
 		struct iovec iov = {.iov_base = b->buf, .iov_len = b->len};
 		b->len = 0;
@@ -369,22 +375,4 @@ int bufio_flush(struct bufio_writer *b, int64_t deadline_ns, struct err *err)
 bool bufio_writer_is_free(const struct bufio_writer *b, size_t n)
 {
 	return !b->failed && !b->unflushed && b->len == 0 && n <= b->size;
-}
-
-bool bufio_try_flush(struct bufio_writer *b)
-{
-	struct err err;
-	if (b->failed)
-		return false;
-	if (b->len > 0) {
-		ssize_t sent = stream_sock_try_write(b->stream, b->buf, b->len, &err);
-		if (sent < 0) {
-			(void)result(b, -1, &err);
-			return false;
-		}
-		b->len -= (size_t)sent;
-		memmove(b->buf, b->buf + sent, b->len);
-	}
-	b->unflushed = b->len > 0;
-	return !b->unflushed;
 }

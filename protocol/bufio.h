@@ -72,6 +72,7 @@ struct bufio_writer {
 	size_t size;
 	size_t len;
 	bool unflushed; /* there are bytes here, or in the layers below, that have not been sent */
+	bool below;     /* of these some are in the lowest layer, after a STREAM_NOW */
 	struct err err; /* sticky, as in Go: after an error every call fails with it */
 	bool failed;
 };
@@ -89,17 +90,15 @@ void bufio_writer_reset(struct bufio_writer *b, struct stream *s, size_t size);
  * Appends the n parts. If not all of them fit they go out together with what was
  * buffered, in one writev, or a few if they are many or big; and no layer below holds any of that
  * back, so that what the client has set for its buffer is all that is ever buffered. May block until
- * deadline_ns (monotonic; 0: for ever). 0, or -1 with err set.
+ * deadline_ns (monotonic; 0: for ever; STREAM_NOW: never, as the next). 0, or -1 with err set.
  */
 int bufio_writev(struct bufio_writer *b, const struct iovec *parts, int n, int64_t deadline_ns,
 	struct err *err);
+/*
+ * Sends all there is. With STREAM_NOW it may not be all (unflushed says so), and what is here stays here
+ * while there is something before it in the lowest layer: so that does not grow.
+ */
 int bufio_flush(struct bufio_writer *b, int64_t deadline_ns, struct err *err);
 /* Is it empty, and can n bytes be appended without a write of the stream? */
 bool bufio_writer_is_free(const struct bufio_writer *b, size_t n);
-/*
- * Flush, as far as that goes at once; over the lowest layer (stream_sock_new) only. True: that was
- * all. False: some is still here; or the writer has failed, as the next call will say.
- */
-bool bufio_try_flush(struct bufio_writer *b);
-
 #endif

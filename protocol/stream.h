@@ -17,6 +17,13 @@
 
 struct stream;
 
+/*
+ * In place of a deadline of writev and flush: never blocks. What the system does not take at once
+ * the lowest layer keeps, in whatever form the layers above have given it, and the next write or
+ * flush sends it first. How much that may become is the caller's to limit.
+ */
+#define STREAM_NOW INT64_C(-1)
+
 struct stream_ops {
 	/*
 	 * Reads 1..n bytes, blocking until there are some, or until deadline_ns
@@ -32,12 +39,15 @@ struct stream_ops {
 	 */
 	ssize_t (*try_read)(struct stream *s, void *buf, size_t n);
 	/*
-	 * Writes all n buffers (iov is used up), blocking until deadline_ns. -1 with
+	 * Writes all n buffers (iov is used up), blocking until deadline_ns, or STREAM_NOW. -1 with
 	 * err set: then some may have gone. Writer only.
 	 */
 	int (*writev)(
 		struct stream *s, struct iovec *iov, int n, int64_t deadline_ns, struct err *err);
-	/* Sends on what the layer holds back (snappy, deflate). Writer only. */
+	/*
+	 * Sends on what the layers hold back. 0; 1: STREAM_NOW, and the lowest layer still keeps
+	 * some; -1 with err set. Writer only.
+	 */
 	int (*flush)(struct stream *s, int64_t deadline_ns, struct err *err);
 	/*
 	 * Says that nothing more will be written (close-notify, FIN), until
@@ -64,11 +74,6 @@ struct stream {
 struct stream *stream_sock_new(int fd);
 /* The descriptor of a stream of stream_sock_new, for those who wait for several of them. */
 int stream_sock_fd(const struct stream *s);
-/*
- * Of the lowest layer: writes what the system takes at once of n > 0 bytes. How many, 0 for none;
- * -1 with err set. The writer.
- */
-ssize_t stream_sock_try_write(struct stream *s, const void *p, size_t n, struct err *err);
 /*
  * Of the lowest layer, and through it of all above: whoever reads now, or later,
  * gets the end. Writing goes on. Any thread; also more than once.

@@ -8,11 +8,22 @@
  * timeout only when the time left differs from it noticeably: deadlines are
  * "now plus a constant" nearly always, so that the system call is saved. A
  * timeout that fires too early is noticed and waited out.
+ *
+ * Threads that must not wait for a peer write with STREAM_NOW. What the system does not take then is
+ * kept here, below all layers: so it does not matter what they have made of it, and the
+ * next write, of a thread that may wait, begins with it.
+ *
+ * Note on deadlines of writes. One that is past is no proof that the peer does not read: the process
+ * may have been stopped (SIGSTOP, a frozen cgroup, a machine that was suspended), and the
+ * peer have read all that there was. So the write looks once more what the system takes. Where we
+ * come so late that we cannot have been running, what is left then gets its time once again; but
+ * only once. A peer that only reads slowly gains nothing by it.
  */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -29,6 +40,8 @@ struct stream_sock {
 	_Atomic bool read_shut;   /* atomic */
 	int64_t read_timeout_ns;  /* reader only; what SO_RCVTIMEO is set to, 0: none */
 	int64_t write_timeout_ns; /* writer only; SO_SNDTIMEO */
+	char *kept;               /* writer only; owned, NULL for none: what is to be sent first */
+	size_t kept_len;          /* writer only */
 };
 
 /* Makes the socket's timeout (opt) end at deadline_ns, give or take 1/64. False: that is past. */
@@ -103,32 +116,159 @@ static int advance(struct iovec *iov, int cnt, size_t n)
 	return i;
 }
 
-static int sock_writev(
-	struct stream *stream, struct iovec *iov, int n, int64_t deadline_ns, struct err *err)
+/* One sendmsg with flags more. How much has gone, 0 for none yet; -1 with err set. */
+static ssize_t send_parts(
+	struct stream_sock *s, struct iovec *iov, int n, int flags, struct err *err)
 {
-	struct stream_sock *s = (struct stream_sock *)stream;
+	struct msghdr mh = {.msg_iov = iov, .msg_iovlen = (size_t)n};
+	ssize_t sent = sendmsg(s->fd, &mh, MSG_NOSIGNAL | flags);
+	if (sent >= 0)
+		return sent;
+	return errno == EINTR || errno == EAGAIN ? 0 : err_errno(err, errno, "write");
+}
+
+/* What the system takes at once. How many of the buffers are used up; -1 with err set. */
+static int send_now(struct stream_sock *s, struct iovec *iov, int n, struct err *err)
+{
+	int used = 0;
+	while (used < n) {
+		ssize_t sent = send_parts(s, iov + used, n - used, MSG_DONTWAIT, err);
+		if (sent < 0)
+			return -1;
+		int more = advance(iov + used, n - used, (size_t)sent);
+		if (sent == 0 && more == 0)
+			break;
+		used += more;
+	}
+	return used;
+}
+
+/* Until when a write may wait. */
+struct patience {
+	int64_t deadline_ns; /* 0: for ever */
+	int64_t time_ns;     /* how long that was when it began; 0: it has not waited yet */
+	bool renewed;
+};
+
+/* A thread that comes so late has not been running; if it was only kept from it, no harm is done. */
+#define STANDSTILL_NS (100 * NSEC_PER_MSEC)
+/* What it is given at least. */
+#define RENEWED_NS NSEC_PER_SEC
+
+/* The deadline has passed: see the note above. False: it is over. */
+static bool renew(struct patience *p)
+{
+	int64_t now = clock_mono_ns();
+	if (p->renewed || now - p->deadline_ns < STANDSTILL_NS)
+		return false;
+	int64_t time = p->time_ns > RENEWED_NS ? p->time_ns : RENEWED_NS;
+	*p = (struct patience){.deadline_ns = now + time, .time_ns = time, .renewed = true};
+	return true;
+}
+
+/* Sends all of it, as far as patience goes. */
+static int send_all(
+	struct stream_sock *s, struct iovec *iov, int n, struct patience *p, struct err *err)
+{
 	while (n > 0) {
-		if (!set_timeout(s, SO_SNDTIMEO, &s->write_timeout_ns, deadline_ns))
+		bool late = !set_timeout(s, SO_SNDTIMEO, &s->write_timeout_ns, p->deadline_ns);
+		if (p->time_ns == 0 && !late)
+			p->time_ns = s->write_timeout_ns;
+		ssize_t sent = send_parts(s, iov, n, late ? MSG_DONTWAIT : 0, err);
+		if (sent < 0)
+			return -1;
+		int used = advance(iov, n, (size_t)sent);
+		iov += used;
+		n -= used;
+		if (late && n > 0 && !renew(p))
 			return err_set(err, ETIMEDOUT, "i/o timeout");
-		struct msghdr mh = {.msg_iov = iov, .msg_iovlen = (size_t)n};
-		ssize_t sent = sendmsg(s->fd, &mh, MSG_NOSIGNAL);
-		if (sent >= 0) {
-			int used = advance(iov, n, (size_t)sent);
-			iov += used;
-			n -= used;
-		} else if (errno != EINTR && errno != EAGAIN) {
-			return err_errno(err, errno, "write");
-		}
 	}
 	return 0;
 }
 
+static void drop_kept(struct stream_sock *s)
+{
+	free(s->kept);
+	s->kept = NULL;
+	s->kept_len = 0;
+}
+
+/* Keeps what is in the buffers behind what is kept already. */
+static void keep(struct stream_sock *s, const struct iovec *iov, int n)
+{
+	size_t len = s->kept_len;
+	for (int i = 0; i < n; i++)
+		len += iov[i].iov_len;
+	if (len == 0)
+		return;
+	s->kept = xrealloc(s->kept, len);
+	for (int i = 0; i < n; i++) {
+		memcpy(s->kept + s->kept_len, iov[i].iov_base, iov[i].iov_len);
+		s->kept_len += iov[i].iov_len;
+	}
+}
+
+/* Sends of what is kept what the system takes at once. -1 with err set. */
+static int send_kept_now(struct stream_sock *s, struct err *err)
+{
+	struct iovec iov = {.iov_base = s->kept, .iov_len = s->kept_len};
+	if (s->kept_len == 0)
+		return 0;
+	int used = send_now(s, &iov, 1, err);
+	if (used < 0)
+		return -1;
+	if (used == 1) {
+		drop_kept(s);
+	} else {
+		memmove(s->kept, iov.iov_base, iov.iov_len);
+		s->kept_len = iov.iov_len;
+	}
+	return 0;
+}
+
+/* Sends all that is kept. */
+static int send_kept(struct stream_sock *s, struct patience *p, struct err *err)
+{
+	struct iovec iov = {.iov_base = s->kept, .iov_len = s->kept_len};
+	if (s->kept_len == 0)
+		return 0;
+	int rc = send_all(s, &iov, 1, p, err);
+	drop_kept(s);
+	return rc;
+}
+
+static int writev_now(struct stream_sock *s, struct iovec *iov, int n, struct err *err)
+{
+	if (send_kept_now(s, err) != 0)
+		return -1;
+	int used = s->kept_len == 0 ? send_now(s, iov, n, err) : 0;
+	if (used < 0)
+		return -1;
+	keep(s, iov + used, n - used);
+	return 0;
+}
+
+static int sock_writev(
+	struct stream *stream, struct iovec *iov, int n, int64_t deadline_ns, struct err *err)
+{
+	struct stream_sock *s = (struct stream_sock *)stream;
+	if (deadline_ns == STREAM_NOW)
+		return writev_now(s, iov, n, err);
+	struct patience p = {.deadline_ns = deadline_ns};
+	if (send_kept(s, &p, err) != 0)
+		return -1;
+	return send_all(s, iov, n, &p, err);
+}
+
 static int sock_flush(struct stream *stream, int64_t deadline_ns, struct err *err)
 {
-	(void)stream;
-	(void)deadline_ns;
-	(void)err;
-	return 0;
+	struct stream_sock *s = (struct stream_sock *)stream;
+	if (s->kept_len == 0)
+		return 0;
+	if (deadline_ns == STREAM_NOW)
+		return send_kept_now(s, err) != 0 ? -1 : s->kept_len > 0;
+	struct patience p = {.deadline_ns = deadline_ns};
+	return send_kept(s, &p, err);
 }
 
 /*
@@ -162,6 +302,7 @@ static void sock_free(struct stream *stream)
 {
 	struct stream_sock *s = (struct stream_sock *)stream;
 	close(s->fd);
+	free(s->kept);
 	free(s);
 }
 
@@ -179,17 +320,6 @@ int stream_sock_fd(const struct stream *s)
 {
 	CHECK(s->ops == &sock_ops);
 	return ((const struct stream_sock *)s)->fd;
-}
-
-ssize_t stream_sock_try_write(struct stream *s, const void *p, size_t n, struct err *err)
-{
-	ssize_t sent;
-	do
-		sent = send(stream_sock_fd(s), p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
-	while (sent < 0 && errno == EINTR);
-	if (sent < 0 && errno != EAGAIN)
-		return err_errno(err, errno, "write");
-	return sent < 0 ? 0 : sent;
 }
 
 void stream_sock_shutdown_read(struct stream *stream)

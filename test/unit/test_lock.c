@@ -114,6 +114,37 @@ static void write_once(void *arg)
 	rwlock_unlock(&c->rw);
 }
 
+/* What does not wait may be taken in any order: a client's write_lock before exit_lock. */
+static void test_tryrdlock_does_not_wait(void **state)
+{
+	(void)state;
+	struct counter c = {.progress = chan_new(sizeof(int), 8)};
+	struct wait_group wg;
+	int v;
+
+	mutex_init(&c.m, RANK_CHANNEL);
+	rwlock_init(&c.rw, RANK_TOPIC);
+	wait_group_init(&wg);
+	mutex_lock(&c.m);
+	assert_true(rwlock_tryrdlock(&c.rw));
+	rwlock_assert_held(&c.rw);
+	go(&wg, write_once, &c);
+	chan_recv(c.progress, &v);
+	/* One that waits keeps us out as well. */
+	while (rwlock_tryrdlock(&c.rw)) {
+		rwlock_unlock(&c.rw);
+		sleep_us(50);
+	}
+	rwlock_unlock(&c.rw);
+	mutex_unlock(&c.m);
+	join(&wg);
+	assert_true(rwlock_tryrdlock(&c.rw));
+	rwlock_unlock(&c.rw);
+	rwlock_destroy(&c.rw);
+	mutex_destroy(&c.m);
+	chan_free(c.progress);
+}
+
 static void read_once(void *arg)
 {
 	struct counter *c = arg;
@@ -262,6 +293,7 @@ int main(void)
 		cmocka_unit_test(test_every_rank_has_a_name),
 		cmocka_unit_test(test_mutex_excludes),
 		cmocka_unit_test(test_trylock_fails_at_once_while_it_is_held),
+		cmocka_unit_test(test_tryrdlock_does_not_wait),
 		cmocka_unit_test(test_rwlock_excludes_writers),
 		cmocka_unit_test(test_waiting_writer_keeps_new_readers_out),
 		cmocka_unit_test(test_locks_in_order_and_released_in_any),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* protocol_v2_pump: how long a batch may take to be written. */
+/* protocol_v2_pump: how long a batch may take to be written, and whom it may keep waiting. */
 #include "test/unit/io_loop_test.h"
 
 #include "common/clock.h"
@@ -118,10 +118,76 @@ static void test_a_large_message_of_a_batch_has_a_deadline_of_its_own(void **sta
 	exit_nsqd(n);
 }
 
+static char junk[1 << 16];
+
+/* Until it takes nothing any more. How much that was. */
+static size_t fill_socket(int fd)
+{
+	size_t filled = 0;
+	ssize_t sent;
+
+	while ((sent = send(fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
+		filled += (size_t)sent;
+	while (send(fd, junk, 1, MSG_DONTWAIT) == 1)
+		filled++;
+	return filled;
+}
+
+static void receive_junk(int fd, size_t n)
+{
+	while (n > 0) {
+		size_t part = n < sizeof(junk) ? n : sizeof(junk);
+
+		receive(fd, junk, part);
+		n -= part;
+	}
+}
+
+static void receive_small_message(int fd, uint32_t seq, char id[MSG_ID_LENGTH + 1])
+{
+	char frame[FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH + sizeof(seq)];
+
+	receive(fd, frame, sizeof(frame));
+	assert_memory_equal(frame + sizeof(frame) - sizeof(seq), &seq, sizeof(seq));
+	memcpy(id, frame + sizeof(frame) - sizeof(seq) - MSG_ID_LENGTH, MSG_ID_LENGTH);
+	id[MSG_ID_LENGTH] = '\0';
+}
+
+/* It has written the next message on the pump's behalf, but there was no room for it. */
+static void test_io_loop_reads_on_where_it_cannot_write(void **state)
+{
+	struct nsqd *n = idle_nsqd(100);
+	struct topic *t = get_topic(n, "test");
+	struct channel *ch = get_channel(t, "ch");
+	char id[MSG_ID_LENGTH + 1], fin[64], ok[10];
+	struct consumer c;
+
+	(void)state;
+	put(t, 0, 3);
+	wait_for(channel_depth(ch) == 3);
+	connect_consumer(&c, n);
+	run_io_loop(&c);
+	say(c.peer, "SUB test ch\nRDY 1\n");
+	receive(c.peer, ok, sizeof(ok));
+	receive_small_message(c.peer, 0, id);
+	size_t filled = fill_socket(stream_sock_fd(c.client->base));
+	snprintf(fin, sizeof(fin), "FIN %s\n", id);
+	say(c.peer, fin);
+	wait_for(channel_depth(ch) == 1 && channel_in_flight_count(ch) == 1);
+	say(c.peer, "RDY 2\n");
+	wait_for(c.client->ready_count == 2);
+	receive_junk(c.peer, filled);
+	receive_small_message(c.peer, 1, id);
+	receive_small_message(c.peer, 2, id);
+	stop(&c);
+	exit_nsqd(n);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		nsqd_test(test_a_large_message_of_a_batch_has_a_deadline_of_its_own),
+		nsqd_test(test_io_loop_reads_on_where_it_cannot_write),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

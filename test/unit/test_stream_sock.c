@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 
+#include "common/rand.h"
 #include "protocol/stream.h"
 
 struct pair {
@@ -106,8 +107,9 @@ static void test_a_read_ends_at_its_deadline_and_never_before(void **state)
 	free_pair(&p);
 }
 
-static void test_a_deadline_that_is_past_fails_at_once(void **state)
+static void test_after_a_deadline_that_is_past_nothing_is_waited_for(void **state)
 {
+	static char data[1 << 20];
 	struct pair p = new_pair();
 	struct err err;
 	char buf[16];
@@ -115,8 +117,12 @@ static void test_a_deadline_that_is_past_fails_at_once(void **state)
 	(void)state;
 	assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), clock_mono_ns() - 1, &err), -1);
 	assert_int_equal(err.code, ETIMEDOUT);
-	assert_int_equal(write_bytes(&p, "x", 1, 1, &err), -1);
+	/* What the system takes at once is written all the same. */
+	assert_int_equal(write_bytes(&p, "x", 1, clock_mono_ns() - 1, &err), 0);
+	assert_int_equal(write_bytes(&p, data, sizeof(data), clock_mono_ns() - 1, &err), -1);
 	assert_int_equal(err.code, ETIMEDOUT);
+	free_pair(&p);
+	p = new_pair();
 	/* It does not stick: the next call has a deadline of its own. */
 	assert_int_equal(write_bytes(&p, "x", 1, 0, &err), 0);
 	assert_int_equal(write(p.peer, "y", 1), 1);
@@ -237,7 +243,27 @@ static void test_a_peer_that_does_not_read_lets_a_write_end_at_its_deadline(void
 	free_pair(&p);
 }
 
-static void test_a_try_writes_what_there_is_room_for(void **state)
+/* Until it takes nothing any more; how much that was. */
+static size_t fill_socket(struct pair *p)
+{
+	static char junk[4096];
+	int fd = stream_sock_fd(p->s);
+	size_t filled = 0;
+	ssize_t sent;
+
+	while ((sent = send(fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
+		filled += (size_t)sent;
+	while (send(fd, junk, 1, MSG_DONTWAIT) == 1)
+		filled++;
+	return filled;
+}
+
+static void read_exactly(int fd, char *buf, size_t n)
+{
+	assert_int_equal(recv(fd, buf, n, MSG_WAITALL), n);
+}
+
+static void test_a_write_that_must_not_wait_leaves_the_rest_to_the_next(void **state)
 {
 	static char data[1 << 20];
 	struct pair p = new_pair();
@@ -245,18 +271,121 @@ static void test_a_try_writes_what_there_is_room_for(void **state)
 	char buf[16];
 
 	(void)state;
-	assert_int_equal(stream_sock_try_write(p.s, "hello", 5, &err), 5);
-	assert_int_equal(read(p.peer, buf, sizeof(buf)), 5);
+	assert_int_equal(write_bytes(&p, "hello", 5, STREAM_NOW, &err), 0);
+	assert_int_equal(p.s->ops->flush(p.s, STREAM_NOW, &err), 0);
+	read_exactly(p.peer, buf, 5);
 	assert_memory_equal(buf, "hello", 5);
-	ssize_t sent = stream_sock_try_write(p.s, data, sizeof(data), &err);
-	assert_in_range(sent, 1, sizeof(data) - 1);
-	while (stream_sock_try_write(p.s, data, 1, &err) == 1)
-		;
-	assert_int_equal(stream_sock_try_write(p.s, data, 1, &err), 0);
+
+	size_t filled = fill_socket(&p);
+	assert_int_equal(write_bytes(&p, "abc", 3, STREAM_NOW, &err), 0);
+	assert_int_equal(write_bytes(&p, "de", 2, STREAM_NOW, &err), 0);
+	assert_int_equal(write_bytes(&p, "", 0, STREAM_NOW, &err), 0);
+	assert_int_equal(p.s->ops->flush(p.s, STREAM_NOW, &err), 1);
+	assert_int_equal(p.s->ops->flush(p.s, clock_mono_ns() + NSEC_PER_MSEC, &err), -1);
+	free_pair(&p);
+
+	p = new_pair();
+	filled = fill_socket(&p);
+	assert_int_equal(write_bytes(&p, "abcde", 5, STREAM_NOW, &err), 0);
+	read_exactly(p.peer, data, filled);
+	/* A write that may wait begins with it. */
+	assert_int_equal(write_bytes(&p, "fg", 2, clock_mono_ns() + PATIENCE, &err), 0);
+	read_exactly(p.peer, buf, 7);
+	assert_memory_equal(buf, "abcdefg", 7);
+
+	filled = fill_socket(&p);
+	assert_int_equal(write_bytes(&p, "hi", 2, STREAM_NOW, &err), 0);
+	read_exactly(p.peer, data, filled);
+	assert_int_equal(p.s->ops->flush(p.s, STREAM_NOW, &err), 0);
+	read_exactly(p.peer, buf, 2);
+	assert_memory_equal(buf, "hi", 2);
+
 	close(p.peer);
 	p.peer = -1;
-	assert_int_equal(stream_sock_try_write(p.s, data, 1, &err), -1);
+	assert_int_equal(write_bytes(&p, "x", 1, STREAM_NOW, &err), -1);
 	assert_string_equal(err.msg, "write: broken pipe");
+	free_pair(&p);
+}
+
+struct sink {
+	int fd;
+	size_t n;
+	bool in_order;
+};
+
+/* Each byte is one more than the last. */
+static void check_order(void *arg)
+{
+	struct sink *k = arg;
+	unsigned char buf[3000], next = 0;
+	ssize_t got;
+
+	k->in_order = true;
+	while ((got = recv(k->fd, buf, sizeof(buf), 0)) > 0) {
+		k->n += (size_t)got;
+		for (ssize_t i = 0; i < got; i++)
+			k->in_order = k->in_order && buf[i] == next++;
+	}
+}
+
+static void test_writes_that_wait_and_that_do_not_keep_their_order(void **state)
+{
+	static unsigned char data[20000 + 256];
+	struct pair p = new_pair();
+	struct sink k = {.fd = p.peer};
+	struct wait_group wg;
+	struct err err;
+	size_t n = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (unsigned char)i;
+	wait_group_init(&wg);
+	go(&wg, check_order, &k);
+	for (int i = 0; i < 300; i++) {
+		size_t len = rand_below(20000);
+		unsigned char *from = data + n % 256;
+		struct iovec iov[] = {{from, len / 3}, {from + len / 3, len - len / 3}};
+		int64_t deadline = i % 3 ? STREAM_NOW : clock_mono_ns() + PATIENCE;
+
+		assert_int_equal(p.s->ops->writev(p.s, iov, 2, deadline, &err), 0);
+		n += len;
+	}
+	assert_int_equal(p.s->ops->flush(p.s, clock_mono_ns() + PATIENCE, &err), 0);
+	shutdown(stream_sock_fd(p.s), SHUT_WR);
+	join(&wg);
+	assert_int_equal(k.n, n);
+	assert_true(k.in_order);
+	free_pair(&p);
+}
+
+/* As after SIGSTOP: the deadline is long past, but the peer reads. */
+static void test_a_deadline_that_passed_while_we_stood_still_counts_anew_once(void **state)
+{
+	static char data[1 << 16];
+	struct pair p = new_pair();
+	struct sink k = {.fd = p.peer};
+	struct wait_group wg;
+	struct err err;
+	int64_t long_ago = clock_mono_ns() - NSEC_PER_SEC;
+
+	(void)state;
+	assert_int_equal(write_bytes(&p, "x", 1, long_ago, &err), 0);
+	/* There is room for less; and nobody reads. */
+	int64_t start = clock_mono_ns();
+	assert_int_equal(write_bytes(&p, data, sizeof(data), long_ago, &err), -1);
+	assert_int_equal(err.code, ETIMEDOUT);
+	assert_true(clock_mono_ns() - start >= NSEC_PER_SEC);
+	free_pair(&p);
+
+	p = new_pair();
+	k.fd = p.peer;
+	wait_group_init(&wg);
+	go(&wg, check_order, &k);
+	assert_int_equal(write_bytes(&p, data, sizeof(data), long_ago, &err), 0);
+	shutdown(stream_sock_fd(p.s), SHUT_WR);
+	join(&wg);
+	assert_int_equal(k.n, sizeof(data));
 	free_pair(&p);
 }
 
@@ -484,12 +613,14 @@ int main(void)
 		cmocka_unit_test(test_trying_to_read_does_not_block),
 		cmocka_unit_test(test_the_end_is_0),
 		cmocka_unit_test(test_a_read_ends_at_its_deadline_and_never_before),
-		cmocka_unit_test(test_a_deadline_that_is_past_fails_at_once),
 		cmocka_unit_test(test_a_deadline_that_is_past_is_no_proof_of_silence),
+		cmocka_unit_test(test_after_a_deadline_that_is_past_nothing_is_waited_for),
 		cmocka_unit_test(test_a_long_write_of_many_parts_arrives_as_a_whole),
 		cmocka_unit_test(test_a_write_of_nothing_returns),
 		cmocka_unit_test(test_a_peer_that_does_not_read_lets_a_write_end_at_its_deadline),
-		cmocka_unit_test(test_a_try_writes_what_there_is_room_for),
+		cmocka_unit_test(test_a_write_that_must_not_wait_leaves_the_rest_to_the_next),
+		cmocka_unit_test(test_writes_that_wait_and_that_do_not_keep_their_order),
+		cmocka_unit_test(test_a_deadline_that_passed_while_we_stood_still_counts_anew_once),
 		cmocka_unit_test(test_a_peer_that_reads_slowly_does_not_move_the_deadline),
 		cmocka_unit_test(test_a_write_to_a_closed_peer_is_an_error_and_no_signal),
 		cmocka_unit_test(test_shutdown_wakes_a_reader_and_a_writer),
