@@ -4,10 +4,13 @@
  * the thread "lookup"; lookup_notify and lookup_http_addrs in any.
  *
  * Differences: Notify starts a goroutine per event, which waits until the loop
- * has time; here events wait in a list, merged by name, and whether a name has
- * come or gone is looked up when it is its turn: what is sent is the truth of
- * that moment, and sending it twice does no harm. Should there be too many, the
- * list is dropped, and all connections with it: who connects is told everything.
+ * has time; here events wait in a list, merged by name. What is merged leaves the
+ * same state behind as one command per event would: whether a name is there is
+ * looked up when it is its turn; but a deletion among the events is told in any
+ * case, before that, because it also ends a tombstone (which hides the name, and
+ * which REGISTER alone does not touch). Should there be too many, the list is
+ * dropped, and all connections with it: a connection's end takes its tombstones
+ * along, and the next one begins with everything that is there.
  * A peer that could not be reached is left alone for a while (lookup_peer.h).
  */
 #include "nsqd/lookup.h"
@@ -63,18 +66,20 @@ void lookup_destroy(struct lookup *l)
 	chan_free(l->notify_chan);
 }
 
-void lookup_notify(struct nsqd *n, const char *topic, const char *channel)
+void lookup_notify(struct nsqd *n, const char *topic, const char *channel, bool gone)
 {
 	struct lookup *l = &n->lookup;
 	struct lookup_event *found, *dropped = NULL, *e = xcalloc(1, sizeof(*e));
 	snprintf(e->name, sizeof(e->name), "%s%s%s", topic, channel ? " " : "",
 		channel ? channel : "");
+	e->gone = gone;
 	mutex_lock(&l->lock);
 	HASH_FIND_STR(l->events, e->name, found);
 	if (found) {
 		/* It goes to the end, behind what has come since: the new state of a topic
 		 * must not be told after that of its channels. */
 		HASH_DEL(l->events, found);
+		e->gone = e->gone || found->gone;
 	} else if (HASH_COUNT(l->events) >= LOOKUP_MAX_EVENTS) {
 		dropped = l->events;
 		l->events = NULL;
@@ -364,16 +369,10 @@ static void reconnect(struct loop *loop)
 	}
 }
 
-/* notify all nsqlookupds that a topic or channel exists, or that it's removed */
-static void tell(struct loop *loop, const struct lookup_event *e)
+/* One command about a topic ("t") or channel ("t c") to all nsqlookupds. */
+static void tell_all(struct loop *loop, const char *verb, const char *name)
 {
-	char topic[sizeof(e->name)];
-	memcpy(topic, e->name, sizeof(topic));
-	char *channel = strchr(topic, ' ');
-	if (channel)
-		*channel++ = '\0';
-	char *cmd =
-		xasprintf("%sREGISTER %s", exists(loop->nsqd, topic, channel) ? "" : "UN", e->name);
+	char *cmd = xasprintf("%s %s", verb, name);
 	for (size_t i = 0; i < loop->n_peers && !exiting(loop); i++) {
 		struct lookup_peer *lp = loop->peers[i];
 		if (lookup_peer_resting(lp)) {
@@ -381,10 +380,28 @@ static void tell(struct loop *loop, const struct lookup_event *e)
 			continue;
 		}
 		nsqd_logf(loop->nsqd, LG_INFO, "LOOKUPD(%s): %s %s", lp->addr,
-			channel ? "channel" : "topic", cmd);
+			strchr(name, ' ') ? "channel" : "topic", cmd);
 		command(loop, lp, cmd);
 	}
 	free(cmd);
+}
+
+/*
+ * notify all nsqlookupds that a topic or channel exists, or that it's removed; or one after the
+ * other, if it is there again
+ */
+static void tell(struct loop *loop, const struct lookup_event *e)
+{
+	char topic[sizeof(e->name)];
+	memcpy(topic, e->name, sizeof(topic));
+	char *channel = strchr(topic, ' ');
+	if (channel)
+		*channel++ = '\0';
+	bool there = exists(loop->nsqd, topic, channel);
+	if (e->gone || !there)
+		tell_all(loop, "UNREGISTER", e->name);
+	if (there)
+		tell_all(loop, "REGISTER", e->name);
 }
 
 /* A connection that ends takes all that was registered with it; who connects is told everything. */

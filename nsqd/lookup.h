@@ -25,6 +25,7 @@ struct nsqd;
 struct lookup_event {
 	/* "TOPIC" or "TOPIC CHANNEL", as in REGISTER: names have no blanks. */
 	char name[2 * (NAME_MAX_LENGTH + 1)];
+	bool gone;         /* it was deleted, whatever has come since */
 	UT_hash_handle hh; /* lookup.events */
 };
 
@@ -41,11 +42,12 @@ void lookup_destroy(struct lookup *l);
 
 /*
  * What Notify sends to notifyChan: this topic, or this channel of it (NULL for
- * the topic itself), has come or gone; which of the two is looked up when the
- * loop gets to it. Never blocks; takes a leaf lock; events of one name merge, and
- * there are never more than a fixed number. Any thread.
+ * the topic itself), has come or (gone) is deleted. What the loop tells is whether
+ * it is there when the loop gets to it, and before that each deletion. Never
+ * blocks; takes a leaf lock; events of one name merge, and there are never more
+ * than a fixed number. Any thread.
  */
-void lookup_notify(struct nsqd *n, const char *topic, const char *channel);
+void lookup_notify(struct nsqd *n, const char *topic, const char *channel, bool gone);
 /* lookupdHTTPAddrs: a copy, which the caller frees. Any thread. */
 void lookup_http_addrs(struct nsqd *n, struct strarray *out);
 

@@ -576,13 +576,13 @@ static void notify(struct nsqd *n, bool persist)
 
 void nsqd_notify_topic(struct nsqd *n, struct topic *t, bool persist)
 {
-	lookup_notify(n, t->name, NULL);
+	lookup_notify(n, t->name, NULL, topic_exiting(t));
 	notify(n, persist);
 }
 
 void nsqd_notify_channel(struct nsqd *n, struct channel *c, bool persist)
 {
-	lookup_notify(n, c->topic->name, c->name);
+	lookup_notify(n, c->topic->name, c->name, channel_exiting(c));
 	notify(n, persist);
 	chan_try_send_n(n->channels_changed_chan, NULL, 1);
 }

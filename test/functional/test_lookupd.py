@@ -338,6 +338,29 @@ def test_a_dead_or_mute_lookupd_blocks_nothing(new_nsqd, lookupds):
         silent.close()
 
 
+def test_what_is_merged_still_ends_a_tombstone(new_nsqd, lookupds):
+    """Deleted and created again while the loop waits for somebody else: REGISTER alone
+    would leave a tombstone standing, which hides the topic from consumers."""
+    mute, good = lookupds(), lookupds()
+    nsqd = new_nsqd(*flags(mute, good))
+    nsqd.create('t', 'c')
+    good.wait_registered(('t', 'c'))
+    mute.wait_registered(('t', 'c'))
+    mute.mute = True
+    nsqd.create('other')
+    # From here on the loop waits for an answer, for a second.
+    mute.wait_command('REGISTER other')
+    nsqd.post('/topic/delete?topic=t')
+    nsqd.create('t', 'c')
+    nsqd.create('last')
+    good.wait_command('REGISTER last')
+    heard = good.commands[good.commands.index('REGISTER other'):]
+    for name in 't', 't c':
+        assert 'UNREGISTER ' + name in heard
+        assert heard.index('UNREGISTER ' + name) < max(
+            i for i, command in enumerate(heard) if command == 'REGISTER ' + name)
+
+
 @pytest.mark.ours(reason='it waits for the answer')
 def test_exit_does_not_wait_for_an_answer(new_nsqd, lookupds):
     lookupd = lookupds()
