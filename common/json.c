@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/bytes.h"
 #include "common/check.h"
@@ -248,6 +249,21 @@ bool json_next_member(
 	return true;
 }
 
+bool json_next_element(struct json_value array, size_t *pos, struct json_value *value)
+{
+	struct scanner s = {array.p + *pos, array.p + array.len};
+	CHECK(array.type == JSON_ARRAY);
+	if (*pos == 0)
+		CHECK(take(&s, '['));
+	skip_space(&s);
+	if (take(&s, ']'))
+		return false;
+	take(&s, ',');
+	*value = value_at(&s);
+	*pos = (size_t)(s.p - array.p);
+	return true;
+}
+
 /* --- strings --------------------------------------------------------------------------------- */
 
 #define REPLACEMENT 0xfffd
@@ -285,26 +301,46 @@ static size_t add_escape(struct strbuf *sb, const char *p, const char *end)
 	return 2;
 }
 
-char *json_string(struct json_value v)
+void json_add_string(struct strbuf *sb, struct json_value v)
 {
-	struct strbuf sb = STRBUF_INIT;
 	CHECK(v.type == JSON_STRING);
 	const char *p = v.p + 1, *end = v.p + v.len - 1;
 	while (p < end) {
 		if (*p == '\\') {
-			p += add_escape(&sb, p, end);
+			p += add_escape(sb, p, end);
 			continue;
 		}
 		size_t n = strbuf_utf8_len(p, (size_t)(end - p));
 		if (n == 0) {
-			strbuf_add_rune(&sb, REPLACEMENT);
+			strbuf_add_rune(sb, REPLACEMENT);
 			p++;
 		} else {
-			strbuf_add(&sb, p, n);
+			strbuf_add(sb, p, n);
 			p += n;
 		}
 	}
-	return strbuf_detach(&sb);
+}
+
+char *json_string(struct json_value v)
+{
+	struct strbuf sb = STRBUF_INIT, text = STRBUF_INIT;
+	json_add_string(&sb, v);
+	for (const char *p = sb.data; p && p < sb.data + sb.len; p++) {
+		if (*p)
+			strbuf_addc(&text, *p);
+		else
+			strbuf_add_rune(&text, REPLACEMENT);
+	}
+	strbuf_free(&sb);
+	return strbuf_detach(&text);
+}
+
+bool json_key_is(struct json_value key, const char *name)
+{
+	char *text = json_string(key);
+	bool is = strcasecmp(text, name) == 0;
+	free(text);
+	return is;
 }
 
 bool json_int(struct json_value v, int64_t min, int64_t max, int64_t *out)

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/strbuf.h"
+
 enum json_type {
 	JSON_NULL,
 	JSON_BOOL,
@@ -38,9 +40,18 @@ struct json_value json_root(const char *data, size_t len);
  */
 bool json_next_member(
 	struct json_value object, size_t *pos, struct json_value *key, struct json_value *value);
+/* The elements of an array, likewise. */
+bool json_next_element(struct json_value array, size_t *pos, struct json_value *value);
+/* Does a member's key name this field? In any case of its letters, as in Go. */
+bool json_key_is(struct json_value key, const char *name);
 /*
- * A JSON_STRING, decoded as Go does (half a surrogate pair and bad UTF-8 become U+FFFD). The caller
- * frees it.
+ * Appends a JSON_STRING, decoded as Go does (half a surrogate pair and bad UTF-8 become U+FFFD). A
+ * \u0000 is a byte as any: it is the strbuf's length that says where the string ends.
+ */
+void json_add_string(struct strbuf *sb, struct json_value v);
+/*
+ * The same as a C string, which the caller frees. A zero byte would end it: it becomes U+FFFD, so
+ * that nobody takes the part before it for the whole.
  */
 char *json_string(struct json_value v);
 /* A JSON_NUMBER spelled as an integer (no point, no exponent) within [min, max]; else false. */

@@ -25,6 +25,23 @@ void strbuf_free(struct strbuf *sb)
 	*sb = (struct strbuf)STRBUF_INIT;
 }
 
+void strbuf_wipe(struct strbuf *sb)
+{
+	if (sb->data)
+		explicit_bzero(sb->data, sb->cap);
+	strbuf_free(sb);
+}
+
+void strbuf_shrink(struct strbuf *sb)
+{
+	if (sb->len == 0) {
+		strbuf_free(sb);
+		return;
+	}
+	sb->cap = sb->len + 1;
+	sb->data = xrealloc(sb->data, sb->cap);
+}
+
 void strbuf_reset(struct strbuf *sb)
 {
 	sb->len = 0;

@@ -23,6 +23,10 @@ struct strbuf {
 
 /* Frees the memory; the strbuf is empty and can be used again. */
 void strbuf_free(struct strbuf *sb);
+/* The same for what nobody else shall see: all of the memory is overwritten first. */
+void strbuf_wipe(struct strbuf *sb);
+/* Gives back what it has not used; an empty one has no memory. */
+void strbuf_shrink(struct strbuf *sb);
 /* Empties it and keeps the memory. */
 void strbuf_reset(struct strbuf *sb);
 /* Makes room for n more bytes (and the terminator). No memory ends the process. */

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "common/json.h"
+#include "common/strbuf.h"
 
 static bool valid(const char *s)
 {
@@ -133,6 +134,41 @@ static void test_integers_keep_their_range_and_spelling(void **state)
 	assert_false(to_int("2", -1, 1, &n));
 }
 
+static void test_an_array_is_walked(void **state)
+{
+	static const char doc[] = " [ 1 , \"a\" ,[2,3], {} ]";
+	static const enum json_type types[] = {JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT};
+	struct json_value v;
+	size_t pos = 0, n = 0;
+	(void)state;
+	assert_true(valid(doc));
+	struct json_value array = json_root(doc, strlen(doc));
+	while (json_next_element(array, &pos, &v)) {
+		assert_true(n < 4);
+		assert_int_equal(v.type, types[n++]);
+	}
+	assert_int_equal(n, 4);
+	pos = 0;
+	assert_false(json_next_element(json_root("[ ]", 3), &pos, &v));
+}
+
+static void test_a_zero_does_not_end_a_string(void **state)
+{
+	struct strbuf sb = STRBUF_INIT;
+	(void)state;
+	struct json_value v = json_root("\"a\\u0000b\"", 10);
+	json_add_string(&sb, v);
+	assert_int_equal(sb.len, 3);
+	assert_memory_equal(sb.data, "a\0b", 4);
+	char *text = json_string(v);
+	assert_string_equal(text, "a\xef\xbf\xbd"
+				  "b");
+	free(text);
+	strbuf_free(&sb);
+	assert_true(json_key_is(json_root("\"TtL\"", 5), "ttl"));
+	assert_false(json_key_is(json_root("\"ttl\\u0000\"", 11), "ttl"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -143,6 +179,8 @@ int main(void)
 		cmocka_unit_test(test_the_walk_yields_each_member_with_its_spelling),
 		cmocka_unit_test(test_strings_are_decoded_as_go_does),
 		cmocka_unit_test(test_integers_keep_their_range_and_spelling),
+		cmocka_unit_test(test_an_array_is_walked),
+		cmocka_unit_test(test_a_zero_does_not_end_a_string),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
