@@ -7,7 +7,6 @@
  */
 #include "nsqd/clusterinfo.h"
 
-#include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,18 +15,34 @@
 #include "common/xalloc.h"
 #include "nsqd/nsqd.h"
 
-/* {"channels":["a","b"]}; -1 with err set if it is something else. */
+/* {"channels":["a","b"]} */
+static bool decode_answer(const char *text, size_t len, struct strarray *channels)
+{
+	struct json_value key, value;
+	size_t pos = 0;
+	if (!json_valid(text, len))
+		return false;
+	struct json_value root = json_root(text, len);
+	if (root.type != JSON_OBJECT)
+		return root.type == JSON_NULL;
+	while (json_next_member(root, &pos, &key, &value)) {
+		if (!json_key_is(key, "channels"))
+			continue;
+		strarray_free(channels); /* the last one wins */
+		if (!strarray_add_json(channels, value))
+			return false;
+	}
+	return true;
+}
+
+/* -1 with err set if it is something else than channels. */
 static int add_channels(const struct strbuf *body, struct strarray *channels, struct err *err)
 {
-	const char *text = body->data ? body->data : "";
-	cJSON *root = json_valid(text, body->len) ? cJSON_ParseWithLength(text, body->len) : NULL;
-	const cJSON *list = cJSON_GetObjectItem(root, "channels"), *name;
-	bool ok = cJSON_IsObject(root) && (!list || cJSON_IsNull(list) || cJSON_IsArray(list));
-	cJSON_ArrayForEach(name, list) ok = ok && cJSON_IsString(name);
-	if (ok) {
-		cJSON_ArrayForEach(name, list) strarray_add(channels, name->valuestring);
-	}
-	cJSON_Delete(root);
+	struct strarray names = {0};
+	bool ok = decode_answer(body->data ? body->data : "", body->len, &names);
+	for (size_t i = 0; ok && i < names.n; i++)
+		strarray_add(channels, names.v[i]);
+	strarray_free(&names);
 	return ok ? 0 : err_set(err, 0, "invalid JSON in response");
 }
 

@@ -772,12 +772,6 @@ static void warn(struct reader *r, int argc, char **argv)
 			"--tls-client-auth-policy: \"%s\" asks for no client certificate "
 			"(valid options: \"require\", \"require-verify\")",
 			policy);
-	const char *method = o->auth_http_request_method;
-	if (strcmp(method, "get") != 0 && strcmp(method, "post") != 0)
-		lg_logf(&r->log, LG_WARN,
-			"--auth-http-request-method: \"%s\" means get (valid options: \"get\", "
-			"\"post\")",
-			method);
 }
 
 int nsqd_flags_parse(

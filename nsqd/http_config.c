@@ -7,9 +7,9 @@
  * them would have to hold them. The two that can change have places of their
  * own: the level in the logger, lookupd's addresses in nsqd_config.
  */
-#include <cjson/cJSON.h>
 #include <string.h>
 
+#include "common/json.h"
 #include "common/xalloc.h"
 #include "nsqd/flags.h"
 #include "nsqd/http.h"
@@ -63,32 +63,12 @@ static void get_lookupd_addresses(struct http_request *req)
 	strarray_free(&a);
 }
 
-/* json.Unmarshal into a []string: null is the empty list, null in it the empty string. */
-static bool decode_strings(const cJSON *json, struct strarray *out)
-{
-	const cJSON *item;
-	if (!cJSON_IsArray(json))
-		return cJSON_IsNull(json);
-	cJSON_ArrayForEach(item, json)
-	{
-		if (!cJSON_IsString(item) && !cJSON_IsNull(item))
-			return false;
-		strarray_add(out, cJSON_IsString(item) ? item->valuestring : "");
-	}
-	return true;
-}
-
 static bool put_lookupd_addresses(struct http_request *req)
 {
 	struct strarray a = {0};
-	const char *body = http_body(req), *end = NULL;
-	cJSON *json = cJSON_ParseWithLengthOpts(body, req->body_len, &end, false);
-	bool ok = json != NULL;
-	/* Nothing but white space may follow. */
-	for (; ok && end < body + req->body_len; end++)
-		ok = strchr(" \t\r\n", *end) && *end;
-	ok = ok && decode_strings(json, &a);
-	cJSON_Delete(json);
+	const char *body = http_body(req);
+	bool ok = json_valid(body, req->body_len) &&
+		  strarray_add_json(&a, json_root(body, req->body_len));
 	if (ok)
 		nsqd_config_take_lookupd(req->nsqd, &a);
 	else

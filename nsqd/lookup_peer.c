@@ -8,7 +8,6 @@
  */
 #include "nsqd/lookup_peer.h"
 
-#include <cjson/cJSON.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -201,42 +200,43 @@ int lookup_peer_command(struct lookup_peer *lp, const char *cmd, const struct st
 
 /* --- what it says of itself ----------------------------------------------------------------- */
 
-/* encoding/json's rule for a field: absent or null changes nothing, another type is an error. */
-static int decode_string(const cJSON *object, const char *name, char **out)
+/* encoding/json's rules: null changes nothing, another type is an error. */
+static int decode_string(struct json_value v, char **out)
 {
-	const cJSON *f = cJSON_GetObjectItem(object, name);
-	if (!f || cJSON_IsNull(f))
-		return 0;
-	if (!cJSON_IsString(f))
+	if (v.type != JSON_STRING)
 		return -1;
 	free(*out);
-	*out = xstrdup(f->valuestring);
+	*out = json_string(v);
 	return 0;
 }
 
-static int decode_port(const cJSON *object, const char *name, int64_t *out)
+static int decode_member(struct peer_info *info, struct json_value key, struct json_value v)
 {
-	const cJSON *f = cJSON_GetObjectItem(object, name);
-	if (!f || cJSON_IsNull(f))
+	if (v.type == JSON_NULL)
 		return 0;
-	if (!cJSON_IsNumber(f) || (double)f->valueint != f->valuedouble)
-		return -1;
-	*out = f->valueint;
+	if (json_key_is(key, "tcp_port"))
+		return json_int(v, INT64_MIN, INT64_MAX, &info->tcp_port) ? 0 : -1;
+	if (json_key_is(key, "http_port"))
+		return json_int(v, INT64_MIN, INT64_MAX, &info->http_port) ? 0 : -1;
+	if (json_key_is(key, "version"))
+		return decode_string(v, &info->version);
+	if (json_key_is(key, "broadcast_address"))
+		return decode_string(v, &info->broadcast_address);
 	return 0;
 }
 
 int peer_info_decode(struct peer_info *info, const char *json, size_t len)
 {
+	struct json_value key, value;
+	size_t pos = 0;
 	if (!json_valid(json, len))
 		return -1;
-	cJSON *root = cJSON_ParseWithLength(json, len);
-	int rc = cJSON_IsObject(root) || cJSON_IsNull(root) ? 0 : -1;
-	if (rc == 0 &&
-		(decode_port(root, "tcp_port", &info->tcp_port) != 0 ||
-			decode_port(root, "http_port", &info->http_port) != 0 ||
-			decode_string(root, "version", &info->version) != 0 ||
-			decode_string(root, "broadcast_address", &info->broadcast_address) != 0))
-		rc = -1;
-	cJSON_Delete(root);
-	return rc;
+	struct json_value root = json_root(json, len);
+	if (root.type != JSON_OBJECT)
+		return root.type == JSON_NULL ? 0 : -1;
+	while (json_next_member(root, &pos, &key, &value)) {
+		if (decode_member(info, key, value) != 0)
+			return -1;
+	}
+	return 0;
 }

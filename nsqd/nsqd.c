@@ -105,6 +105,11 @@ static void set_broadcast_ports(struct nsqd *n)
 
 static int start(struct nsqd *n, struct err *err)
 {
+	n->exit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (n->exit_fd < 0)
+		return err_errno(err, errno, "eventfd");
+	if (http_client_global_init(err) != 0)
+		return -1;
 	n->data_dir_fd = dirlock_lock(nsqd_data_path(n), err);
 	if (n->data_dir_fd < 0)
 		return err_wrap(err, "failed to lock data-path: ");
@@ -131,7 +136,6 @@ struct nsqd *nsqd_new(struct options *take_opts, struct err *err)
 	lg_init(&n->lg, LOG_FD, take_opts->log_prefix, take_opts->log_level);
 	nsqd_config_init(&n->config, take_opts);
 	lookup_init(&n->lookup);
-	http_client_global_init();
 	n->start_time_ns = clock_wall_ns();
 	n->data_dir_fd = -1;
 	rwlock_init(&n->lock, RANK_NSQD);
@@ -142,8 +146,7 @@ struct nsqd *nsqd_new(struct options *take_opts, struct err *err)
 	n->channels_changed_chan = chan_new(0, 1);
 	n->exit_begun_chan = chan_new(0, 0);
 	n->exit_chan = chan_new(0, 0);
-	n->exit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	CHECK(n->exit_fd >= 0);
+	n->exit_fd = -1;
 	wait_group_init(&n->tcp_group);
 	wait_group_init(&n->wait_group);
 	if (start(n, err) == 0)
@@ -178,7 +181,8 @@ void nsqd_free(struct nsqd *n)
 	mutex_destroy(&n->health_lock);
 	nsqd_config_destroy(&n->config);
 	lookup_destroy(&n->lookup);
-	close(n->exit_fd);
+	if (n->exit_fd >= 0)
+		close(n->exit_fd);
 	lg_stop_writer(&n->lg);
 	lg_destroy(&n->lg);
 	options_free(n->opts);

@@ -48,6 +48,22 @@ void strarray_add(struct strarray *a, const char *s)
 	a->v[a->n++] = xstrdup(s);
 }
 
+bool strarray_add_json(struct strarray *a, struct json_value list)
+{
+	struct json_value item;
+	size_t pos = 0;
+	if (list.type != JSON_ARRAY)
+		return list.type == JSON_NULL;
+	while (json_next_element(list, &pos, &item)) {
+		if (item.type != JSON_STRING && item.type != JSON_NULL)
+			return false;
+		char *s = item.type == JSON_STRING ? json_string(item) : xstrdup("");
+		strarray_add(a, s);
+		free(s);
+	}
+	return true;
+}
+
 void strarray_free(struct strarray *a)
 {
 	for (size_t i = 0; i < a->n; i++)
@@ -202,6 +218,11 @@ int options_check(struct options *o, struct err *err)
 	if (!has_certificate && o->tls_required != TLS_NOT_REQUIRED)
 		return err_set(
 			err, 0, "cannot require TLS client connections without TLS key and cert");
+
+	/* Another word would mean get, and put the clients' secrets into URLs. */
+	if (strcmp(o->auth_http_request_method, "post") != 0 &&
+		strcmp(o->auth_http_request_method, "get") != 0)
+		return err_set(err, 0, "--auth-http-request-method must be post or get");
 
 	for (size_t i = 0; i < o->n_e2e_processing_latency_percentiles; i++) {
 		double v = o->e2e_processing_latency_percentiles[i];

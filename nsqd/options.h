@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "common/json.h"
 #include "common/lg.h"
 
 enum tls_required { TLS_NOT_REQUIRED, TLS_REQUIRED_EXCEPT_HTTP, TLS_REQUIRED };
@@ -133,6 +134,11 @@ int64_t options_default_id(const char *hostname);
 
 /* app.StringArray.Set: copies s to the end of a. */
 void strarray_add(struct strarray *a, const char *s);
+/*
+ * json.Unmarshal into a []string, appended: null is the empty list, null in it the empty string.
+ * False: it is no such list; some of it may be there.
+ */
+bool strarray_add_json(struct strarray *a, struct json_value list);
 void strarray_free(struct strarray *a);
 
 #endif

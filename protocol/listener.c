@@ -10,7 +10,6 @@
 #include "protocol/listener.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -19,10 +18,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/address.h"
 #include "common/check.h"
 #include "common/xalloc.h"
 
@@ -71,36 +70,6 @@ void address_format(const union address *a, char *out, size_t size)
 	default:
 		format_unix(&a->un, out, size);
 	}
-}
-
-/* net.SplitHostPort into buffers as large as addr. NULL, or what is wrong, in Go's words. */
-static const char *split_host_port(const char *addr, char *host, char *port)
-{
-	static const char missing_port[] = "missing port in address";
-	static const char too_many_colons[] = "too many colons in address";
-	const char *colon = strrchr(addr, ':');
-	const char *begin = addr, *end = colon, *rest = addr;
-	if (!colon)
-		return missing_port;
-	if (*addr == '[') {
-		begin = addr + 1;
-		end = strchr(addr, ']');
-		if (!end)
-			return "missing ']' in address";
-		if (end + 1 != colon)
-			return end[1] == ':' ? too_many_colons : missing_port;
-		rest = colon;
-	} else if (memchr(addr, ':', (size_t)(colon - addr))) {
-		return too_many_colons; /* a bare v6 address */
-	}
-	if (strchr(begin, '['))
-		return "unexpected '[' in address";
-	if (strchr(rest, ']'))
-		return "unexpected ']' in address";
-	memcpy(host, begin, (size_t)(end - begin));
-	host[end - begin] = '\0';
-	strcpy(port, colon + 1);
-	return NULL;
 }
 
 /* --- TCP ----------------------------------------------------------------------------------- */
@@ -201,44 +170,13 @@ static int listen_host(const char *host, uint16_t port, struct err *err)
 	return fd;
 }
 
-/* The port of a service in /etc/services, in whatever case it is written; -1: unknown. */
-static long service_port(const char *name)
-{
-	struct servent entry, *found = NULL;
-	char lower[64], buf[2048];
-	if (strlen(name) >= sizeof(lower))
-		return -1;
-	for (size_t i = 0; i == 0 || name[i - 1]; i++)
-		lower[i] = (char)tolower((unsigned char)name[i]);
-	if (getservbyname_r(lower, "tcp", &entry, buf, sizeof(buf), &found) != 0 || !found)
-		return -1;
-	return ntohs((uint16_t)found->s_port);
-}
-
-/* net.LookupPort: the number; -1 with err set. */
-static long parse_port(const char *port, struct err *err)
-{
-	char *end;
-	/* A sign without a number is a number to Go, too. */
-	bool sign_only = (*port == '+' || *port == '-') && !port[1];
-	long number = strtol(port, &end, 10);
-	if (*end && !sign_only) {
-		number = service_port(port);
-		if (number < 0)
-			return err_set(err, 0, "listen tcp: lookup tcp/%s: unknown port", port);
-	}
-	if (number < 0 || number > 65535)
-		return err_set(err, 0, "listen tcp: address %s: invalid port", port);
-	return number;
-}
-
 static int listen_tcp(struct tcp_listener *l, const char *host, const char *port, struct err *err)
 {
-	long number = parse_port(port, err);
-	if (number < 0)
-		return -1;
-	l->fd = is_wildcard(host) ? listen_wildcard(host, (uint16_t)number, err)
-				  : listen_host(host, (uint16_t)number, err);
+	uint16_t number;
+	if (address_lookup_port(port, &number, err) != 0)
+		return err_wrap(err, "listen tcp: ");
+	l->fd = is_wildcard(host) ? listen_wildcard(host, number, err)
+				  : listen_host(host, number, err);
 	if (l->fd < 0)
 		return -1;
 	union address a = {0};
@@ -333,7 +271,7 @@ static int listen_any(struct tcp_listener *l, const char *addr, bool may_be_unix
 	char *host = xmalloc(2 * size), *port = host + size;
 	int rc;
 	*l = (struct tcp_listener){.fd = -1};
-	const char *why = split_host_port(addr, host, port);
+	const char *why = address_split_host_port(addr, host, port);
 	if (!why)
 		rc = listen_tcp(l, host, port, err);
 	else if (may_be_unix)

@@ -35,6 +35,7 @@ class FakeLookupd:
         self.queries = []
         self.mute = False
         self.identify_response = None
+        self.http_answer = None     # in place of what channels says
         self.http_hold = threading.Event()
         self.http_hold.set()
         self.tcp_hold = threading.Event()
@@ -126,7 +127,8 @@ class FakeLookupd:
             self.queries.append((handler.path, handler.headers['Accept']))
         self.http_hold.wait()
         topic = parse_qs(url.query).get('topic', [''])[0]
-        body = json.dumps({'channels': self.channels.get(topic, [])}).encode()
+        body = self.http_answer or json.dumps(
+            {'channels': self.channels.get(topic, [])}).encode()
         try:
             handler.send_response(200)
             handler.send_header('Content-Length', str(len(body)))

@@ -382,6 +382,77 @@ def test_names_that_do_not_resolve_do_not_stop_it(new_nsqd, lookupds):
     nsqd.wait_log(r'LOOKUP\(no-such-host.invalid:4160\): adding peer')
 
 
+@pytest.mark.parametrize('address,why', [
+    ('user@localhost:4160', 'lookup user@localhost: no such host'),
+    ('localhost:4160/x', 'lookup tcp/4160/x: unknown port'),
+    ('localhost:4160?x', 'lookup tcp/4160\\?x: unknown port'),
+    ('localhost:4160#x', 'lookup tcp/4160#x: unknown port'),
+    ('127.0.1:4160', 'lookup 127.0.1: no such host'),
+    ('localhost:no-such-service', 'lookup tcp/no-such-service: unknown port'),
+])
+def test_what_is_no_address_is_not_dialled(new_nsqd, address, why):
+    """libcurl would find a host in it, and connect to that."""
+    nsqd = new_nsqd(*flags(address))
+    nsqd.create('t')
+    nsqd.wait_log(re.escape('LOOKUPD(%s): topic REGISTER t' % address))
+    nsqd.wait_log(r'ERROR: LOOKUPD\(%s\): REGISTER t - dial tcp: %s$' % (
+        re.escape(address), why))
+
+
+def test_a_port_may_be_the_name_of_a_service(new_nsqd):
+    nsqd = new_nsqd(*flags('127.0.0.1:Gopher'))
+    nsqd.create('t')
+    # (Nobody listens there.)
+    nsqd.wait_log(r'REGISTER t - dial tcp 127\.0\.0\.1:70: connect: connection refused$')
+
+
+@pytest.mark.ours(reason='it dies of some')
+@pytest.mark.parametrize('address', [
+    'x' * 900000 + ':4160', 'x:' + '9' * 900000, 'http://x:1/' * 1000, ':' * 1000,
+    '[' * 1000, '%00:1', 'x\0y:1', '\xff:1', '', '\0', '[::1%' + 'z' * 100000 + ']:1'])
+def test_an_address_of_any_kind_is_an_error_at_most(new_nsqd, lookupds, address):
+    good = lookupds()
+    nsqd = new_nsqd(*flags(good))
+    put_addresses(nsqd, address, good.address)
+    nsqd.create('t', 'c')
+    good.wait_registered(('t', 'c'))
+    nsqd.stop()
+
+
+@pytest.mark.ours(reason='it dies of some')
+@pytest.mark.parametrize('response', [
+    {'broadcast_address': 'x' * 4500000, 'http_port': 1},
+    {'broadcast_address': 'a\0b', 'http_port': 1},
+    {'broadcast_address': 'user@x/?#', 'http_port': -1},
+    {'broadcast_address': '\x01\r\n', 'http_port': 2 ** 63 - 1},
+    {'broadcast_address': '', 'http_port': 0}])
+def test_an_address_that_a_lookupd_tells_is_an_error_at_most(
+        new_nsqd, lookupds, response):
+    bad, good = lookupds(), lookupds()
+    bad.identify_response = json.dumps(response).encode()
+    good.channels['t'] = ['c']
+    nsqd = new_nsqd('--max-body-size=100000000', *flags(bad, good))
+    bad.wait_command('IDENTIFY')
+    wait_peers(nsqd, good)      # which is the second; and the log has no lines of megabytes
+    nsqd.create('t')
+    nsqd.wait_channel('t', 'c', depth=0)
+
+
+@pytest.mark.parametrize('answer', [
+    b'[' * 9999 + b']' * 9999, b'[' * 1000000, b'{"channels":' * 100000,
+    b'{"channels":["\xff\xfe","\\u0000","a\\u0000b"],"channels":["c"]}',
+    b'{"channels":["c"],"x":' + b'[' * 9998 + b']' * 9998 + b'}'])
+def test_channels_of_any_shape_are_an_error_at_most(new_nsqd, lookupds, answer):
+    bad, good = lookupds(), lookupds()
+    bad.http_answer = answer
+    good.channels['t'] = ['c']
+    nsqd = new_nsqd(*flags(bad, good))
+    wait_peers(nsqd, bad, good)
+    nsqd.create('t')
+    nsqd.wait_channel('t', 'c', depth=0)
+    assert len(nsqd.topic_stats('t')['channels']) == 1
+
+
 def test_more_changes_than_are_kept(new_nsqd, lookupds):
     """Far more names than lookupd hears of while it does not answer."""
     lookupd = lookupds()

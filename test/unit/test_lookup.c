@@ -115,30 +115,85 @@ static void test_query_escape_is_gos(void **state)
 	strbuf_free(&sb);
 }
 
-static void test_dial_wants_a_port(void **state)
+static void test_dial_takes_addresses_as_go_does(void **state)
 {
 	(void)state;
-	struct err err;
-	static const char *const bad[] = {"host", "", "[::1]", "host:", NULL};
-	for (size_t i = 0; bad[i]; i++) {
-		assert_int_equal(http_client_dial(bad[i], 1000000, -1, &err), -1);
-		assert_non_null(strstr(err.msg, "missing port in address"));
+	static const struct {
+		const char *address, *text;
+	} cases[] = {
+		{"", "dial tcp: missing address"},
+		{"host", "dial tcp: address host: missing port in address"},
+		{"[::1]", "dial tcp: address [::1]: missing port in address"},
+		{"::1:1", "dial tcp: address ::1:1: too many colons in address"},
+		{"[a:1", "dial tcp: address [a:1: missing ']' in address"},
+		{"127.0.0.1:", "dial tcp 127.0.0.1:0: connect: connection refused"},
+		/* Port 1 of this host: nobody listens there. */
+		{"127.0.0.1:1", "dial tcp 127.0.0.1:1: connect: connection refused"},
+		{"[127.0.0.1]:1", "dial tcp 127.0.0.1:1: connect: connection refused"},
+		{":1", "dial tcp :1: connect: connection refused"},
+		{"user@127.0.0.1:1", "dial tcp: lookup user@127.0.0.1: no such host"},
+		{"127.0.0.1:1/x", "dial tcp: lookup tcp/1/x: unknown port"},
+		{"127.0.0.1:1?x", "dial tcp: lookup tcp/1?x: unknown port"},
+		{"127.0.0.1:1#x", "dial tcp: lookup tcp/1#x: unknown port"},
+		{"127.0.1:1", "dial tcp: lookup 127.0.1: no such host"},
+		{"127.0.0.01:1", "dial tcp: lookup 127.0.0.01: no such host"},
+		{"0x7f.1:1", "dial tcp: lookup 0x7f.1: no such host"},
+		{"2130706433:1", "dial tcp: lookup 2130706433: no such host"},
+		{"127.0.0.1:65536", "dial tcp: address 65536: invalid port"},
+		{"a b:1", "dial tcp: lookup a b: no such host"},
+		{"\xff:1", "dial tcp: lookup \xff: no such host"},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct err err;
+		int fd = http_client_dial(cases[i].address, 1000000000, -1, &err);
+		assert_int_equal(fd, -1);
+		assert_string_equal(err.msg, cases[i].text);
 	}
-	/* Port 1 of this host: nobody listens there. */
-	assert_int_equal(http_client_dial("127.0.0.1:1", 1000000000, -1, &err), -1);
-	assert_string_equal(err.msg, "dial tcp 127.0.0.1:1: connect: connection refused");
+}
+
+/* What libcurl does not take is an error of this call, and nothing else. */
+static void test_nothing_that_a_call_has_ends_the_process(void **state)
+{
+	(void)state;
+	struct strbuf url = STRBUF_INIT;
+	struct err err;
+	strbuf_adds(&url, "http://127.0.0.1:1/?");
+	while (url.len < 8100000)
+		strbuf_adds(&url, "secretsecretsecretsecretsecretsecretsecretsecretsecret");
+	const char *const urls[] = {url.data, "", "nonsense", "http://", "http://a b/", "ftp://x/",
+		"http://[::1", "http://127.0.0.1:99999/", "http://\x01/"};
+	static const int64_t times[] = {INT64_MIN, -1, 0, 1, INT64_MAX};
+	for (size_t i = 0; i < sizeof(urls) / sizeof(*urls); i++) {
+		for (size_t k = 0; k < sizeof(times) / sizeof(*times); k++) {
+			struct http_client c = {.connect_timeout_ns = times[k],
+				.request_timeout_ns = times[k],
+				.cancel_fd = -1};
+			struct http_client_call call = {.url = urls[i]};
+			http_client_do(&c, &call, 1);
+			assert_false(call.ok);
+			assert_true(*call.err.msg != '\0');
+			assert_null(strstr(call.err.msg, "secret"));
+			strbuf_free(&call.body);
+		}
+	}
+	strbuf_adds(&url, ":1");
+	assert_int_equal(http_client_dial(url.data, 1000000000, -1, &err), -1);
+	assert_int_equal(http_client_dial("127.0.0.1:1", INT64_MAX, -1, &err), -1);
+	assert_int_equal(http_client_dial("127.0.0.1:1", INT64_MIN, -1, &err), -1);
+	strbuf_free(&url);
 }
 
 int main(void)
 {
-	http_client_global_init();
+	assert_int_equal(http_client_global_init(NULL), 0);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_events_of_one_name_merge),
 		cmocka_unit_test(test_a_deletion_outlives_the_merge),
 		cmocka_unit_test(test_there_are_never_more_events_than_a_limit),
 		cmocka_unit_test(test_peer_info_is_decoded_as_go_does),
 		cmocka_unit_test(test_query_escape_is_gos),
-		cmocka_unit_test(test_dial_wants_a_port),
+		cmocka_unit_test(test_dial_takes_addresses_as_go_does),
+		cmocka_unit_test(test_nothing_that_a_call_has_ends_the_process),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
