@@ -6,18 +6,27 @@
  *
  * It matches with pcre2_dfa_match, which follows all alternatives at once, so
  * that no pattern backtracks without end. What differs from Go: \s takes a
- * vertical tab as well, \v any vertical space; a pattern may not be as long.
+ * vertical tab as well, \v any vertical space; a pattern may not be as long, nor
+ * nested as deeply. PCRE2's compiler calls itself for each level, so the depth is
+ * bounded by the stack of a thread: docs/channels.md, "Threads".
  */
 #include "common/regex.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/check.h"
 #include "common/xalloc.h"
 
+/* A level costs 640 bytes of stack: these take half of what a thread has (test_regex.c tries it). */
+#define MAX_NESTING 64
+/* Longer than what PCRE2's code, of 64 KiB, has room for. */
+#define MAX_LENGTH 65536
+/* regexp/syntax: how often a part may be repeated, repetitions within repetitions multiplied. */
+#define MAX_REPEAT 1000
 /* Room for the states of a usual pattern, in ints; it grows where that is too little. */
 #define WORKSPACE 256
 #define MAX_WORKSPACE (1 << 20)
@@ -26,124 +35,264 @@
 
 struct regex {
 	pcre2_code *code;
-	pcre2_match_data *match;      /* for one offset pair */
-	pcre2_match_context *context; /* with the limit */
 };
 
 /* --- what Go refuses ------------------------------------------------------------------------ */
 
-/* The escape at p[0] == '\\': its length, or 0: Go has none such. (\Q is the caller's.) */
-static size_t escape_length(const char *p)
+/* Pattern from here on; a zero byte is a character as any. */
+struct text {
+	const char *p;
+	const char *end;
+};
+
+/* The character i places on; '\0' also behind the end. */
+static char at(struct text t, size_t i)
 {
-	char c = p[1];
-	if (c == '\0')
+	return i < (size_t)(t.end - t.p) ? t.p[i] : '\0';
+}
+
+static bool begins_with(struct text t, const char *word)
+{
+	size_t n = strlen(word);
+	return (size_t)(t.end - t.p) >= n && memcmp(t.p, word, n) == 0;
+}
+
+static struct text skip(struct text t, size_t n)
+{
+	return (struct text){t.p + n, t.end};
+}
+
+/* Is c there, and one of set? */
+static bool is_in(char c, const char *set)
+{
+	return c != '\0' && strchr(set, c) != NULL;
+}
+
+/* How many of the characters from i on are of set. */
+static size_t span(struct text t, size_t i, const char *set)
+{
+	size_t n = 0;
+	while (is_in(at(t, i + n), set))
+		n++;
+	return n;
+}
+
+/* How far it is to the first word from i on, the word included; 0: there is none. */
+static size_t up_to(struct text t, size_t i, const char *word)
+{
+	const char *found = memmem(t.p + i, (size_t)(t.end - t.p) - i, word, strlen(word));
+	return found ? (size_t)(found - t.p) + strlen(word) : 0;
+}
+
+/* The escape at t: its length, or 0: Go has none such. (\Q is the caller's.) */
+static size_t escape_length(struct text t)
+{
+	char c = at(t, 1);
+	if (t.end - t.p < 2)
 		return 0;
 	/* A single digit but 0 is a back reference. */
 	if (c >= '1' && c <= '7')
-		return p[2] >= '0' && p[2] <= '7' ? 3 : 0;
-	if (c == 'x' && p[2] == '{') {
-		const char *end = strchr(p, '}');
-		return end ? (size_t)(end + 1 - p) : 0;
-	}
+		return at(t, 2) >= '0' && at(t, 2) <= '7' ? 3 : 0;
+	if (c == 'x' && at(t, 2) == '{')
+		return up_to(t, 2, "}");
 	if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '8' || c == '9')
-		return strchr("aftnrvAbBzQEdDsSwWpPx", c) ? 2 : 0;
+		return is_in(c, "aftnrvAbBzQEdDsSwWpPx") ? 2 : 0;
 	return 2;
 }
 
-/* The quantifier at p: its length, or 0. */
-static size_t quantifier_length(const char *p)
+/* A number of a quantifier's; what is too large stays so. */
+static int number(struct text t, size_t i, size_t digits)
 {
-	if (*p == '*' || *p == '+' || *p == '?')
-		return 1;
-	if (*p != '{')
-		return 0;
-	size_t digits = strspn(p + 1, "0123456789");
-	const char *q = p + 1 + digits;
-	if (digits > 0 && *q == ',')
-		q += 1 + strspn(q + 1, "0123456789");
-	return digits > 0 && *q == '}' ? (size_t)(q + 1 - p) : 0;
+	int n = 0;
+	for (size_t k = 0; k < digits && n <= MAX_REPEAT; k++)
+		n = n * 10 + (at(t, i + k) - '0');
+	return n;
 }
 
-/* The character class at p[0] == '[': its length, or 0: bad escape, or no end. */
-static size_t class_length(const char *p)
+/*
+ * The quantifier at t: its length, or 0. *times is how often it repeats at most (or at
+ * least, without an upper bound), as far as that counts for MAX_REPEAT; 1 for *, + and ?.
+ */
+static size_t quantifier_length(struct text t, int *times)
 {
-	const char *q = p + 1;
-	if (*q == '^')
-		q++;
-	if (*q == ']')
-		q++; /* in first place it is itself */
-	while (*q && *q != ']') {
-		const char *end = q[0] == '[' && q[1] == ':' ? strstr(q, ":]") : NULL;
-		size_t n = end ? (size_t)(end + 2 - q) : *q == '\\' ? escape_length(q) : 1;
+	static const char digit[] = "0123456789";
+	*times = 1;
+	if (is_in(at(t, 0), "*+?"))
+		return 1;
+	if (at(t, 0) != '{')
+		return 0;
+	size_t min = span(t, 1, digit), n = 1 + min, max = 0;
+	if (min > 0 && at(t, n) == ',') {
+		max = span(t, n + 1, digit);
+		n += 1 + max;
+	}
+	if (min == 0 || at(t, n) != '}')
+		return 0;
+	*times = max > 0 ? number(t, n - max, max) : number(t, 1, min);
+	return n + 1;
+}
+
+/* The character class at t: its length, or 0: bad escape, or no end. */
+static size_t class_length(struct text t)
+{
+	size_t i = at(t, 1) == '^' ? 2 : 1;
+	if (at(t, i) == ']')
+		i++; /* in first place it is itself */
+	while (t.p + i < t.end && t.p[i] != ']') {
+		struct text rest = skip(t, i);
+		size_t n = begins_with(rest, "[:") ? up_to(rest, 0, ":]") : 0;
+		if (n == 0)
+			n = *rest.p == '\\' ? escape_length(rest) : 1;
 		if (n == 0)
 			return 0;
-		q += n;
+		i += n;
 	}
-	return *q ? (size_t)(q + 1 - p) : 0;
+	return t.p + i < t.end ? i + 1 : 0;
 }
 
-/* The beginning of the group at p[0] == '(': its length, or 0. */
-static size_t group_length(const char *p)
+/* The beginning of the group at t: its length, or 0. */
+static size_t group_length(struct text t)
 {
-	if (p[1] == '*')
+	if (at(t, 1) == '*')
 		return 0;
-	if (p[1] != '?')
+	if (at(t, 1) != '?')
 		return 1;
-	if (strncmp(p, "(?P<", 4) == 0)
+	if (begins_with(t, "(?P<"))
 		return 4;
 	/* A name, and not a look behind. */
-	if (strncmp(p, "(?<", 3) == 0)
-		return p[3] != '=' && p[3] != '!' ? 3 : 0;
-	size_t flags = strspn(p + 2, "imsU-");
-	return p[2 + flags] == ':' || (flags > 0 && p[2 + flags] == ')') ? 3 + flags : 0;
+	if (begins_with(t, "(?<"))
+		return at(t, 3) != '=' && at(t, 3) != '!' ? 3 : 0;
+	size_t flags = span(t, 2, "imsU-");
+	char c = at(t, 2 + flags);
+	return c == ':' || (flags > 0 && c == ')') ? 3 + flags : 0;
 }
 
 /* \Q...\E, which may lack its end. */
-static size_t quoted_length(const char *p)
+static size_t quoted_length(struct text t)
 {
-	const char *end = strstr(p, "\\E");
-	return end ? (size_t)(end + 2 - p) : strlen(p);
+	size_t n = up_to(t, 2, "\\E");
+	return n > 0 ? n : (size_t)(t.end - t.p);
 }
 
-/* Does the pattern do with what Go has? What both refuse is left to PCRE2. */
-static bool is_go_syntax(const char *p)
+/* What is open: for each level how often its parts are repeated, at most. */
+struct nesting {
+	int times[MAX_NESTING + 1];
+	size_t depth;
+	int last; /* of the part just read, which a quantifier may follow */
+};
+
+/* One part of a pattern, that of n characters at t, with its quantifier. False: too much. */
+static bool count(struct nesting *s, struct text t, size_t n, bool quantified, int times)
 {
-	while (*p) {
-		size_t n = 1, q = quantifier_length(p);
-		if (strncmp(p, "\\Q", 2) == 0)
-			n = quoted_length(p);
-		else if (*p == '\\')
-			n = escape_length(p);
-		else if (*p == '[')
-			n = class_length(p);
-		else if (*p == '(')
-			n = group_length(p);
-		else if (q > 0)
-			n = q + (p[q] == '?' ? 1 : 0);
-		/* One after another is possessive, or repeats what is repeated. */
-		if (n == 0 || (q > 0 && quantifier_length(p + n) > 0))
+	if (quantified) {
+		s->last = times == 0 ? 1 : s->last * times;
+		if (s->last > MAX_REPEAT)
 			return false;
-		p += n;
+	} else if (*t.p == ')' && s->depth > 0) {
+		s->last = s->times[s->depth--];
+	} else {
+		s->last = 1;
 	}
+	/* A group that is all flags, "(?i)", is closed already. */
+	if (!quantified && *t.p == '(' && t.p[n - 1] != ')') {
+		if (s->depth == MAX_NESTING)
+			return false;
+		s->times[++s->depth] = 1;
+	}
+	if (s->times[s->depth] < s->last)
+		s->times[s->depth] = s->last;
 	return true;
 }
 
-/* --- the rest ------------------------------------------------------------------------------- */
+/* The part at t: its length, or 0. What both refuse is left to PCRE2. */
+static size_t part_length(struct text t, size_t quantifier)
+{
+	if (begins_with(t, "\\Q"))
+		return quoted_length(t);
+	switch (*t.p) {
+	case '\\':
+		return escape_length(t);
+	case '[':
+		return class_length(t);
+	case '(':
+		return group_length(t);
+	default:
+		return quantifier > 0 && at(t, quantifier) == '?' ? quantifier + 1
+		       : quantifier > 0                           ? quantifier
+								  : 1;
+	}
+}
 
-struct regex *regex_compile(const char *pattern, struct err *err)
+/* Does the pattern do with what Go has? NULL, or what is wrong with it. */
+static const char *not_gos(const char *pattern, size_t len)
+{
+	struct nesting nesting = {.times = {1}, .last = 1};
+	struct text t = {pattern, pattern + len};
+	while (t.p < t.end) {
+		int times, ignored;
+		size_t quantifier = quantifier_length(t, &times);
+		size_t n = part_length(t, quantifier);
+		/* One after another is possessive, or repeats what is repeated. */
+		if (n == 0 || (quantifier > 0 && quantifier_length(skip(t, n), &ignored) > 0))
+			return "not in Go's syntax";
+		if (!count(&nesting, t, n, quantifier > 0, times))
+			return nesting.depth == MAX_NESTING ? "nested too deeply"
+							    : "invalid repeat count";
+		t.p += n;
+	}
+	return NULL;
+}
+
+/* --- compiling and matching ----------------------------------------------------------------- */
+
+/* PCRE2's memory: as all of ours, it is there, or the process ends with a message. */
+static void *allocate(size_t size, void *arg)
+{
+	(void)arg;
+	return xmalloc(size);
+}
+
+static void release(void *p, void *arg)
+{
+	(void)arg;
+	free(p);
+}
+
+static pthread_once_t contexts_once = PTHREAD_ONCE_INIT;
+/* Immutable after contexts_once; never freed. */
+static pcre2_general_context *general_context;
+static pcre2_compile_context *compile_context;
+static pcre2_match_context *match_context;
+
+static void make_contexts(void)
+{
+	/* They fail for want of memory only, and allocate never does. */
+	general_context = pcre2_general_context_create(allocate, release, NULL);
+	compile_context = pcre2_compile_context_create(general_context);
+	match_context = pcre2_match_context_create(general_context);
+	CHECK(general_context && compile_context && match_context);
+	pcre2_set_parens_nest_limit(compile_context, MAX_NESTING);
+	pcre2_set_max_pattern_length(compile_context, MAX_LENGTH);
+	pcre2_set_match_limit(match_context, MATCH_LIMIT);
+}
+
+struct regex *regex_compile(const char *pattern, size_t len, struct err *err)
 {
 	int code;
 	PCRE2_SIZE offset;
 	PCRE2_UCHAR text[128];
-	if (!is_go_syntax(pattern)) {
-		err_set(err, 0, "error parsing regexp: not in Go's syntax");
+	const char *why = len > MAX_LENGTH ? "too long" : not_gos(pattern, len);
+	if (why) {
+		err_set(err, 0, "error parsing regexp: %s", why);
 		return NULL;
 	}
+	PT_OK(pthread_once(&contexts_once, make_contexts));
 	/*
 	 * Possessive quantifiers, which PCRE2 would make on its own, cost the other matcher more.
 	 */
-	pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
-		PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NO_AUTO_POSSESS, &code, &offset, NULL);
+	pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)pattern, len,
+		PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NO_AUTO_POSSESS, &code, &offset,
+		compile_context);
 	if (!compiled) {
 		pcre2_get_error_message(code, text, sizeof(text));
 		err_set(err, 0, "error parsing regexp: %s", (const char *)text);
@@ -151,10 +300,6 @@ struct regex *regex_compile(const char *pattern, struct err *err)
 	}
 	struct regex *re = xcalloc(1, sizeof(*re));
 	re->code = compiled;
-	re->match = pcre2_match_data_create(1, NULL);
-	re->context = pcre2_match_context_create(NULL);
-	CHECK(re->match != NULL && re->context != NULL);
-	pcre2_set_match_limit(re->context, MATCH_LIMIT);
 	return re;
 }
 
@@ -162,8 +307,6 @@ void regex_free(struct regex *re)
 {
 	if (!re)
 		return;
-	pcre2_match_context_free(re->context);
-	pcre2_match_data_free(re->match);
 	pcre2_code_free(re->code);
 	free(re);
 }
@@ -173,12 +316,15 @@ bool regex_match(const struct regex *re, const char *text)
 	size_t size = WORKSPACE;
 	int *workspace = NULL;
 	int rc;
+	pcre2_match_data *match = pcre2_match_data_create(1, general_context);
+	CHECK(match != NULL); /* as above */
 	do {
 		workspace = xreallocarray(workspace, size, sizeof(*workspace));
 		rc = pcre2_dfa_match(re->code, (PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, 0,
-			PCRE2_DFA_SHORTEST, re->match, re->context, workspace, size);
+			PCRE2_DFA_SHORTEST, match, match_context, workspace, size);
 		size *= 4;
 	} while (rc == PCRE2_ERROR_DFA_WSSIZE && size <= MAX_WORKSPACE);
 	free(workspace);
+	pcre2_match_data_free(match);
 	return rc >= 0;
 }

@@ -15,11 +15,15 @@
 
 struct regex;
 
-/* regexp.Compile: NULL with err set. pattern is UTF-8. */
-struct regex *regex_compile(const char *pattern, struct err *err);
+/*
+ * regexp.Compile: NULL with err set. pattern is UTF-8, in which a zero byte is a character as any.
+ * Refused as well, so that it costs neither stack nor memory without bound: groups nested more than
+ * 64 deep, and more than 65,536 bytes.
+ */
+struct regex *regex_compile(const char *pattern, size_t len, struct err *err);
 /* NULL is fine. */
 void regex_free(struct regex *re);
-/* MatchString: is there a match anywhere in text? One thread at a time per regex. */
+/* MatchString: is there a match anywhere in text? Any number of threads at once. */
 bool regex_match(const struct regex *re, const char *text);
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "common/check.h"
 #include "common/clock.h"
@@ -88,7 +89,7 @@ void client_v2_free(struct client_v2 *c)
 	free(c->hostname);
 	free(c->user_agent);
 	auth_state_free(c->auth_state);
-	strbuf_free(&c->auth_secret);
+	strbuf_wipe(&c->auth_secret);
 	free(c->topology_region);
 	free(c->topology_zone);
 	chan_free(c->ready_state_chan);
@@ -244,10 +245,20 @@ int client_v2_identify(struct client_v2 *c, const struct identify_data_v2 *data,
 
 /* --- AUTH ----------------------------------------------------------------------------------- */
 
+/* RemoteAddr().Network() == "tcp" */
+static bool is_tcp(const struct client_v2 *c)
+{
+	int family = AF_UNIX;
+	socklen_t size = sizeof(family);
+	(void)getsockopt(stream_sock_fd(c->base), SOL_SOCKET, SO_DOMAIN, &family, &size);
+	return family == AF_INET || family == AF_INET6;
+}
+
 /* QueryAuthd */
 static int query_authd(struct client_v2 *c, struct strbuf *why)
 {
-	char *remote_ip = host_of(c->remote_addr); /* "" for a unix socket */
+	/* A client on a unix socket has none; the name that it gave its own says nothing. */
+	char *remote_ip = is_tcp(c) ? host_of(c->remote_addr) : xstrdup("");
 	struct auth_request request = {
 		.remote_ip = remote_ip,
 		.tls_enabled = client_v2_is_tls(c),
@@ -269,7 +280,7 @@ static int query_authd(struct client_v2 *c, struct strbuf *why)
 
 int client_v2_auth(struct client_v2 *c, const char *secret, size_t len, struct strbuf *why)
 {
-	strbuf_reset(&c->auth_secret);
+	strbuf_wipe(&c->auth_secret);
 	strbuf_add(&c->auth_secret, secret, len);
 	return query_authd(c, why);
 }
@@ -500,8 +511,11 @@ void client_v2_stats(struct client_v2 *c, const char *topic, struct client_v2_st
 	out->hostname = xstrdup(c->hostname);
 	out->user_agent = xstrdup(c->user_agent);
 	out->authed = client_v2_has_authorizations(c);
-	out->auth_identity = xstrdup(c->auth_state ? c->auth_state->identity : "");
-	out->auth_identity_url = xstrdup(c->auth_state ? c->auth_state->identity_url : "");
+	if (c->auth_state) {
+		const struct auth_state *s = c->auth_state;
+		strbuf_add(&out->auth_identity, s->identity.data, s->identity.len);
+		strbuf_add(&out->auth_identity_url, s->identity_url.data, s->identity_url.len);
+	}
 	if (topology_is_aware(nsqd_get_opts(c->nsqd))) {
 		out->topology_region = xstrdup(c->topology_region);
 		out->topology_zone = xstrdup(c->topology_zone);
@@ -522,8 +536,8 @@ void client_v2_stats_free(struct client_v2_stats *s)
 	free(s->client_id);
 	free(s->hostname);
 	free(s->user_agent);
-	free(s->auth_identity);
-	free(s->auth_identity_url);
+	strbuf_free(&s->auth_identity);
+	strbuf_free(&s->auth_identity_url);
 	free(s->topology_region);
 	free(s->topology_zone);
 }

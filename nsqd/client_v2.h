@@ -174,8 +174,8 @@ struct client_v2_stats {
 	char *hostname;
 	char *user_agent;
 	bool authed;
-	char *auth_identity; /* "" for none, as the next */
-	char *auth_identity_url;
+	struct strbuf auth_identity; /* empty for none, as the next */
+	struct strbuf auth_identity_url;
 	char *topology_region; /* NULL, as is the next, unless the experiment is on */
 	char *topology_zone;
 	char remote_address[128];

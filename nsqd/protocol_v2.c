@@ -580,9 +580,9 @@ static int auth_with_secret(struct io_loop *l, const char *secret, size_t len)
 			&l->error, NULL, "E_UNAUTHORIZED", "AUTH no authorizations found");
 	const struct auth_state *s = c->auth_state;
 	strbuf_adds(&sb, "{\"identity\":");
-	strbuf_add_json(&sb, s->identity, strlen(s->identity));
+	strbuf_add_json(&sb, s->identity.data, s->identity.len);
 	strbuf_adds(&sb, ",\"identity_url\":");
-	strbuf_add_json(&sb, s->identity_url, strlen(s->identity_url));
+	strbuf_add_json(&sb, s->identity_url.data, s->identity_url.len);
 	strbuf_addf(&sb, ",\"permission_count\":%zu}", s->n_authorizations);
 	int rc = send_frame(l, FRAME_TYPE_RESPONSE, sb.data, sb.len, &err);
 	strbuf_free(&sb);
@@ -605,6 +605,7 @@ static int auth(struct io_loop *l, const struct params *p, const char **response
 	if (!body)
 		return -1;
 	int rc = auth_with_secret(l, body, (size_t)size);
+	explicit_bzero(body, (size_t)size);
 	free(body);
 	return rc;
 }

@@ -38,12 +38,12 @@ static void print_e2e_json(struct strbuf *out, const struct quantile_result *r)
 }
 
 /* omitempty */
-static void add_json_unless_empty(struct strbuf *out, const char *key, const char *s)
+static void add_json_unless_empty(struct strbuf *out, const char *key, const struct strbuf *s)
 {
-	if (!s || !*s)
+	if (s->len == 0)
 		return;
 	strbuf_addf(out, ",\"%s\":", key);
-	add_json_string(out, s);
+	strbuf_add_json(out, s->data, s->len);
 }
 
 static void print_client_json(struct strbuf *out, const struct client_v2_stats *c)
@@ -65,8 +65,8 @@ static void print_client_json(struct strbuf *out, const struct client_v2_stats *
 	add_json_string(out, c->user_agent);
 	if (c->authed)
 		strbuf_adds(out, ",\"authed\":true");
-	add_json_unless_empty(out, "auth_identity", c->auth_identity);
-	add_json_unless_empty(out, "auth_identity_url", c->auth_identity_url);
+	add_json_unless_empty(out, "auth_identity", &c->auth_identity);
+	add_json_unless_empty(out, "auth_identity_url", &c->auth_identity_url);
 	if (c->topology_zone) {
 		strbuf_adds(out, ",\"topology_zone\":");
 		add_json_string(out, c->topology_zone);

@@ -8,11 +8,13 @@ import signal
 import socket
 import stat
 import sys
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from lookupd import FakeLookupd
 from nsq import DEADLINE, MAGIC, Client, Nsqd, Response, wait_until
+from servers import HttpServer
 
 
 class Anywhere(Nsqd):
@@ -157,6 +159,35 @@ def test_a_peer_that_has_a_name_is_known_by_it(anywhere, tmp_path):
         s.connect(web)
         s.sendall(b'GET /ping HTTP/1.0\r\n\r\n')
         daemon.wait_log(re.escape('200 GET /ping (%s) ' % (tmp_path / 'asks')))
+
+
+def test_an_auth_server_is_told_no_ip_of_a_unix_socket(anywhere, tmp_path, monkeypatch):
+    """A client chooses the name of its own socket, and so nothing that others are told."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(403)
+
+        def log_message(self, *_):
+            pass
+
+    authd = HttpServer(Handler).start()
+    tcp = str(tmp_path / 'tcp')
+    monkeypatch.chdir(tmp_path)
+    try:
+        anywhere(tcp, '127.0.0.1:0', '--auth-http-address=' + authd.address)
+        for name in '10.1.2.3:99', '\x0010.1.2.3:99', '[::1]:99':
+            with socket.socket(socket.AF_UNIX) as s:
+                s.bind(name)
+                s.settimeout(DEADLINE)
+                s.connect(tcp)
+                s.sendall(MAGIC + b'AUTH\n\0\0\0\1x')
+                assert b'E_AUTH_FAILED' in s.recv(100)
+    finally:
+        authd.stop()
+    assert ['remote_ip=&' in path for path in asked] == [True] * 3, asked
 
 
 @pytest.mark.parametrize('umask', [0o022, 0o077, 0o002])

@@ -1,5 +1,6 @@
 """AUTH: what is asked, what the answers allow, and what the client is told."""
 
+import gzip
 import json
 import re
 import shutil
@@ -25,6 +26,7 @@ class Authd:
     def __init__(self, answer=ALL, tls=None):
         self.answer = answer    # what to send as JSON, or bytes
         self.status = 200
+        self.headers = []
         self.requests = []      # (method, path, headers, body)
         self.hold = threading.Event()
         self.hold.set()
@@ -57,6 +59,8 @@ class Authd:
             body = json.dumps(body).encode()
         try:
             handler.send_response(self.status)
+            for header in self.headers:
+                handler.send_header(*header)
             handler.send_header('Content-Length', str(len(body)))
             handler.end_headers()
             handler.wfile.write(body)
@@ -147,7 +151,99 @@ def test_any_of_several_servers_will_do(new_nsqd, authds):
     assert first.requests and second.requests
 
 
+@pytest.mark.ours(reason='it sends it, and the server may take it')
+@pytest.mark.parametrize('method', ['get', 'post'])
+def test_a_secret_of_any_size_is_an_answer(new_nsqd, authds, method):
+    """Its URL is longer than libcurl takes; who asks is told, and nobody else is hurt."""
+    authd = authds({'ttl': 0})
+    nsqd = new_nsqd('--auth-http-request-method=' + method, *flags(authd))
+    for size in 2700000, 5 * 1024 * 1024:
+        with nsqd.connect() as client:
+            client.command('AUTH', body=b'\xff' * size)
+            client.expect_fatal(b'E_AUTH_FAILED AUTH failed')
+    nsqd.wait_log('URL of .* bytes is too long' if method == 'get' else 'invalid TTL')
+    assert nsqd.get('/ping').body == b'OK'
+
+
+@pytest.mark.ours(reason='1.3.0 has no such flag; its master refuses them, too')
+@pytest.mark.parametrize('method', ['put', 'GET', ''])
+def test_another_request_method_ends_the_start(new_nsqd, method):
+    nsqd = new_nsqd('--auth-http-request-method=' + method, start=False).spawn()
+    assert nsqd.wait_exit() == 1
+    nsqd.wait_log('FATAL: failed to instantiate nsqd - '
+                  '--auth-http-request-method must be post or get$')
+
+
+@pytest.mark.parametrize('flag', ['connect', 'request'])
+@pytest.mark.parametrize('time', ['-1s', '0', '1ns', '2562047h'])
+def test_times_of_any_size(new_nsqd, authd, flag, time):
+    """An answer comes, or the time is over: that is all that may be."""
+    nsqd = new_nsqd(*flags(authd), '--http-client-%s-timeout=%s' % (flag, time))
+    with nsqd.connect() as client:
+        kind, data = auth(client)
+        assert kind == RESPONSE or data == b'E_AUTH_FAILED AUTH failed'
+    assert nsqd.get('/ping').body == b'OK'
+
+
 # -- the answer to AUTH
+
+JSON = b'{"identity":"me","identity_url":"http://me","permission_count":1}'
+
+
+def test_a_server_that_failed_is_not_in_the_answer(new_nsqd, authds):
+    """Which of them is asked first is chance: the reasons of one are nobody's business
+    when another one answers."""
+    authd = authds(dict(ALL, ttl=1))
+    nsqd = new_nsqd(*flags(authd, dead_address(), dead_address()))
+    for _ in range(12):
+        with nsqd.connect() as client:
+            assert auth(client) == (RESPONSE, JSON)
+    authd.answer = {'ttl': 1, 'authorizations': []}
+    for _ in range(6):
+        with nsqd.connect() as client:
+            client.command('AUTH', body=b'secret')
+            client.expect_fatal(b'E_UNAUTHORIZED AUTH no authorizations found')
+
+
+def test_a_server_that_failed_is_forgotten_after_a_refresh(new_nsqd, authds):
+    """(What would leak is seen by LeakSanitizer.)"""
+    authd = authds(allow(topic='^t$', ttl=1))
+    nsqd = new_nsqd(*flags(authd, dead_address(), dead_address()))
+    with nsqd.connect() as client:
+        auth(client)
+        for _ in range(2):
+            time.sleep(1.1)     # the time to live
+            client.pub('t', 'x')
+        client.command('PUB', 'u', body=b'x')
+        client.expect_fatal(b'E_UNAUTHORIZED AUTH failed for PUB on "u" ""')
+
+
+def test_the_last_of_two_keys_wins(new_nsqd, authds):
+    answer = json.dumps(ALL)[:-1] + ', "ttl": 1, "TTL": 3600, "identity": null}'
+    nsqd = new_nsqd(*flags(authds(answer.encode())))
+    with nsqd.connect() as client:
+        assert auth(client) == (RESPONSE, JSON)
+        client.pub('t', 'x')
+
+
+def test_an_answer_may_be_compressed(new_nsqd, authds):
+    authd = authds(gzip.compress(json.dumps(ALL).encode()))
+    authd.headers = [('Content-Encoding', 'gzip')]
+    nsqd = new_nsqd(*flags(authd))
+    with nsqd.connect() as client:
+        assert auth(client) == (RESPONSE, JSON)
+    assert authd.requests[0][2]['Accept-Encoding'] == 'gzip'
+
+
+@pytest.mark.ours(reason='it reads all of it')
+def test_a_bomb_is_an_answer_that_is_too_large(new_nsqd, authds):
+    authd = authds(gzip.compress(b' ' * (100 << 20)))
+    authd.headers = [('Content-Encoding', 'gzip')]
+    nsqd = new_nsqd(*flags(authd))
+    with nsqd.connect() as client:
+        client.command('AUTH', body=b'secret')
+        client.expect_fatal(b'E_AUTH_FAILED AUTH failed')
+    nsqd.wait_log('response body larger than 67108864 bytes')
 
 def test_auth_answers_with_the_identity(new_nsqd, authd):
     nsqd = new_nsqd(*flags(authd))
@@ -251,6 +347,34 @@ def test_answers_that_cannot_be_used(new_nsqd, authds, answer, reason):
         re.escape(authd.address), reason or ''))
 
 
+@pytest.mark.parametrize('depth', [64, 150, 999, 100000])
+@pytest.mark.parametrize('field', ['topic', 'channel'])
+@pytest.mark.parametrize('form', ['(a)', '(?:a|)', '((?i)a)*'])
+def test_no_depth_of_a_pattern_ends_the_daemon(new_nsqd, authds, depth, field, form):
+    opening, middle, closing = form.partition('a')
+    pattern = opening * depth + middle + closing * depth
+    nsqd = new_nsqd(*flags(authds(
+        allow(topic=pattern) if field == 'topic' else allow(channels=[pattern]))))
+    with nsqd.connect() as client:
+        kind, data = auth(client)
+        if kind == RESPONSE and field == 'topic':
+            client.pub('a', 'x')
+        elif kind == ERROR:
+            assert depth > 64 and data == b'E_AUTH_FAILED AUTH failed'
+    assert nsqd.get('/ping').body == b'OK'
+
+
+@pytest.mark.parametrize('answer', [
+    b'[' * 9999 + b']' * 9999, b'[' * 1000000, b'{"a":' * 9999 + b'1' + b'}' * 9999,
+    b'{"ttl":5,"x":' + b'[' * 9998 + b']' * 9998 + b'}',
+    b'{"authorizations":[' * 5000])
+def test_no_depth_of_an_answer_ends_the_daemon(new_nsqd, authds, answer):
+    nsqd = new_nsqd(*flags(authds(answer)))
+    with nsqd.connect() as client:
+        assert auth(client)[0] == ERROR
+    assert nsqd.get('/ping').body == b'OK'
+
+
 # -- what is allowed
 
 def test_commands_wait_for_auth(new_nsqd, authd):
@@ -298,6 +422,9 @@ def unauthorized(text):
     (allow(channels=['x', 'mai[kl]']), False, True),
     (allow(channels=[]), False, False),
     (allow(topic=''), True, True),
+    # A zero does not end a pattern: the part before it would allow more.
+    (allow(topic='^orders\0$'), False, False),
+    (allow(channels=['\0']), False, False),
 ])
 def test_permissions_are_regular_expressions(
         new_nsqd, authds, answer, publish, subscribe):
