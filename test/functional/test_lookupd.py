@@ -432,8 +432,10 @@ def test_an_address_that_a_lookupd_tells_is_an_error_at_most(
     bad.identify_response = json.dumps(response).encode()
     good.channels['t'] = ['c']
     nsqd = new_nsqd('--max-body-size=100000000', *flags(bad, good))
+    # (Not by the log, which has no lines of megabytes.)
     bad.wait_command('IDENTIFY')
-    wait_peers(nsqd, good)      # which is the second; and the log has no lines of megabytes
+    nsqd.create('first')
+    good.wait_registered(('first',))
     nsqd.create('t')
     nsqd.wait_channel('t', 'c', depth=0)
 
