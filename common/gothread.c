@@ -20,6 +20,7 @@
 #include "common/clock.h"
 #include "common/gothread_internal.h"
 #include "common/sanitize.h"
+#include "common/stacks.h"
 #include "common/xalloc.h"
 
 /*
@@ -103,14 +104,33 @@ const char *gothread_name(void)
 	return gettid() == getpid() ? "main" : "?";
 }
 
-void gothread_each(void (*fn)(void *arg, const char *name, int tid), void *arg)
+static void each_locked(void (*fn)(void *arg, const char *name, int tid), void *arg)
 {
 	struct gothread *g;
 
-	PT_OK(pthread_mutex_lock(&list_lock));
 	DL_FOREACH (list, g)
 		fn(arg, g->name, g->tid);
+}
+
+void gothread_each(void (*fn)(void *arg, const char *name, int tid), void *arg)
+{
+	PT_OK(pthread_mutex_lock(&list_lock));
+	each_locked(fn, arg);
 	PT_OK(pthread_mutex_unlock(&list_lock));
+}
+
+bool gothread_try_each(
+	void (*fn)(void *arg, const char *name, int tid), void *arg, int64_t deadline_ns)
+{
+	while (pthread_mutex_trylock(&list_lock) != 0) {
+		const struct timespec pause = {.tv_nsec = NSEC_PER_MSEC};
+		if (clock_mono_ns() >= deadline_ns)
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	each_locked(fn, arg);
+	PT_OK(pthread_mutex_unlock(&list_lock));
+	return true;
 }
 
 size_t gothread_count(void)
@@ -253,7 +273,10 @@ size_t gothread_stack_size(void)
 	return least > STACK_SIZE ? least : STACK_SIZE;
 }
 
-/* pthread_create with our stack and no signals: those are for main's sigwait. */
+/*
+ * pthread_create with our stack and no signals: those are for the thread that waits for them. But
+ * for the one by which a thread is asked for its stack, and to stand still, when all is over.
+ */
 static int create(pthread_t *id, struct gothread *g)
 {
 	pthread_attr_t attr;
@@ -263,6 +286,7 @@ static int create(pthread_t *id, struct gothread *g)
 	PT_OK(pthread_attr_init(&attr));
 	PT_OK(pthread_attr_setstacksize(&attr, gothread_stack_size()));
 	sigfillset(&all);
+	sigdelset(&all, STACKS_SIGNAL);
 	PT_OK(pthread_attr_setsigmask_np(&attr, &all));
 	rc = gothread_create(id, &attr, gothread_main, g);
 	PT_OK(pthread_attr_destroy(&attr));

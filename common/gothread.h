@@ -35,7 +35,7 @@ void wait_group_destroy(struct wait_group *wg);
  * wg.Wrap(fn): starts a thread that runs fn(arg) and is counted in wg. name is
  * copied; the kernel shows its first 15 bytes, gothread_name() all of it.
  * Returns 0, or -1 with err set (EAGAIN: no more threads); then fn never runs
- * and arg is still the caller's. All signals are blocked in the new thread.
+ * and arg is still the caller's. In the new thread all signals are blocked but STACKS_SIGNAL.
  */
 int wait_group_wrap(
 	struct wait_group *wg, const char *name, void (*fn)(void *), void *arg, struct err *err);
@@ -50,6 +50,12 @@ const char *gothread_name(void);
 void gothread_adopt(const char *name);
 /* Calls fn for each live thread with a record, for /debug. fn must not start or end threads. */
 void gothread_each(void (*fn)(void *arg, const char *name, int tid), void *arg);
+/*
+ * The same for a process that is about to end, perhaps because a thread is stuck: does nothing, and
+ * returns false, where the list of threads cannot be locked before deadline_ns (monotonic).
+ */
+bool gothread_try_each(
+	void (*fn)(void *arg, const char *name, int tid), void *arg, int64_t deadline_ns);
 /* How many threads with a record live. */
 size_t gothread_count(void);
 
