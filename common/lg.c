@@ -52,6 +52,17 @@ void lg_stop_writer(struct lg *lg)
 		lg_writer_stop(lg->writer);
 }
 
+void lg_drain(const struct lg *lg, int64_t deadline_ns)
+{
+	if (lg->writer)
+		lg_writer_drain(lg->writer, deadline_ns);
+}
+
+bool lg_is_broken(const struct lg *lg)
+{
+	return lg->writer && lg_writer_is_broken(lg->writer);
+}
+
 void lg_destroy(struct lg *lg)
 {
 	if (lg->writer)

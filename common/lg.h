@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdatomic.h>
+#include <stdint.h>
 
 #include "common/err.h"
 
@@ -40,6 +41,16 @@ int lg_start_writer(struct lg *lg, struct err *err);
  * lost. Once.
  */
 void lg_stop_writer(struct lg *lg);
+/*
+ * Waits until what has been logged so far is written, but not beyond deadline_ns (monotonic). Takes
+ * no lock.
+ */
+void lg_drain(const struct lg *lg, int64_t deadline_ns);
+/*
+ * The writer's: whoever read stderr has gone away (EPIPE). When that happens the process gets
+ * SIGTERM, once.
+ */
+bool lg_is_broken(const struct lg *lg);
 /* lg.ParseLogLevel: "debug", "info", "warn", "error", "fatal", any case. False: none of them. */
 bool lg_parse_level(const char *s, enum lg_level *level);
 /* "info" and so on, as lg_parse_level reads it. */

@@ -7,14 +7,19 @@
  * non-blocking. Instead the thread asks poll(2) first and then writes no more
  * than a pipe that is writable takes at once (PIPE_BUF), so that it can always be
  * told to stop.
+ *
+ * A reader of stderr that has gone away ends the daemon, as SIGPIPE does in Go
+ * (os/file_unix.go, epipecheck); but as a stop signal would, so that nothing is lost.
  */
 #include "common/lg_writer.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/chan.h"
@@ -35,6 +40,8 @@ struct lg_writer {
 	struct strbuf pending;      /* guarded by lock; whole lines */
 	size_t dropped;             /* guarded by lock; lines, since the last that was taken */
 	_Atomic int64_t stop_at_ns; /* monotonic; 0: not to stop */
+	_Atomic size_t unwritten;   /* bytes pending or being written */
+	_Atomic bool broken;        /* a write to stdout or stderr has met no reader */
 	struct chan *wake_chan; /* immutable; capacity 1: there is something to write, or to stop */
 	struct wait_group wait_group;
 };
@@ -45,8 +52,8 @@ static bool wait_writable(struct lg_writer *w)
 	struct pollfd pfd = {.fd = w->fd, .events = POLLOUT};
 	for (;;) {
 		int rc = poll(&pfd, 1, POLL_MSEC);
-		if (rc > 0)
-			return pfd.revents & POLLOUT;
+		if (rc > 0) /* without a reader, the write says so */
+			return !(pfd.revents & POLLNVAL);
 		if (rc < 0 && errno != EINTR)
 			return false;
 		int64_t stop_at = atomic_load(&w->stop_at_ns);
@@ -55,10 +62,19 @@ static bool wait_writable(struct lg_writer *w)
 	}
 }
 
+/* Once; main hears of it as of any stop signal. */
+static void reader_gone(struct lg_writer *w)
+{
+	if (w->fd <= STDERR_FILENO && !atomic_exchange(&w->broken, true))
+		kill(getpid(), SIGTERM);
+}
+
 static void write_lines(struct lg_writer *w, const char *p, size_t n)
 {
 	while (n > 0 && wait_writable(w)) {
 		ssize_t done = write(w->fd, p, n < PIPE_BUF ? n : PIPE_BUF);
+		if (done < 0 && errno == EPIPE)
+			reader_gone(w);
 		if (done < 0 && errno != EINTR && errno != EAGAIN)
 			return;
 		if (done > 0) {
@@ -68,18 +84,20 @@ static void write_lines(struct lg_writer *w, const char *p, size_t n)
 	}
 }
 
-/* Takes what is pending; the caller's empty buffer is left in its place. */
-static void take(struct lg_writer *w, struct strbuf *lines)
+/* Takes what is pending, and returns how much that is; the caller's empty buffer is left in its place. */
+static size_t take(struct lg_writer *w, struct strbuf *lines)
 {
 	mutex_lock(&w->lock);
 	struct strbuf empty = *lines;
 	*lines = w->pending;
 	w->pending = empty;
+	size_t n = lines->len;
 	size_t dropped = w->dropped;
 	w->dropped = 0;
 	mutex_unlock(&w->lock);
 	if (dropped > 0)
 		strbuf_addf(lines, "(%zu log lines dropped: nobody reads them)\n", dropped);
+	return n;
 }
 
 static void lg_writer_loop(void *arg)
@@ -91,8 +109,9 @@ static void lg_writer_loop(void *arg)
 		chan_recv(w->wake_chan, NULL);
 		/* Read before the lines are: who asks to stop has added its last line before. */
 		stopping = atomic_load(&w->stop_at_ns) != 0;
-		take(w, &lines);
+		size_t n = take(w, &lines);
 		write_lines(w, lines.data, lines.len);
+		atomic_fetch_sub(&w->unwritten, n);
 		strbuf_reset(&lines);
 		if (lines.cap > LINES_KEPT_BUFFER)
 			strbuf_free(&lines);
@@ -125,12 +144,27 @@ struct lg_writer *lg_writer_start(int fd, struct err *err)
 void lg_writer_add(struct lg_writer *w, const char *line, size_t n)
 {
 	mutex_lock(&w->lock);
-	if (w->pending.len + n > PENDING_MAX)
+	if (w->pending.len + n > PENDING_MAX) {
 		w->dropped++;
-	else
+	} else {
 		strbuf_add(&w->pending, line, n);
+		atomic_fetch_add(&w->unwritten, n);
+	}
 	mutex_unlock(&w->lock);
 	chan_try_send_n(w->wake_chan, NULL, 1);
+}
+
+void lg_writer_drain(const struct lg_writer *w, int64_t deadline_ns)
+{
+	while (atomic_load(&w->unwritten) > 0 && clock_mono_ns() < deadline_ns) {
+		const struct timespec pause = {.tv_nsec = NSEC_PER_MSEC};
+		nanosleep(&pause, NULL);
+	}
+}
+
+bool lg_writer_is_broken(const struct lg_writer *w)
+{
+	return atomic_load(&w->broken);
 }
 
 void lg_writer_stop(struct lg_writer *w)

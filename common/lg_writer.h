@@ -7,7 +7,9 @@
 #ifndef COMMON_LG_WRITER_H
 #define COMMON_LG_WRITER_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/err.h"
 
@@ -23,6 +25,13 @@ struct lg_writer *lg_writer_start(int fd, struct err *err);
  * and counted.
  */
 void lg_writer_add(struct lg_writer *w, const char *line, size_t n);
+/*
+ * Waits until all lines so far are written, but not beyond deadline_ns (monotonic). Takes no lock:
+ * it is for a process that ends because something is stuck.
+ */
+void lg_writer_drain(const struct lg_writer *w, int64_t deadline_ns);
+/* Has the reader of stdout or stderr gone away? See lg_is_broken. */
+bool lg_writer_is_broken(const struct lg_writer *w);
 /*
  * Writes what is left, for a second at most, and ends the thread. Lines that come after that are
  * lost. Once.
