@@ -1,21 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * main: options -> nsqd_new -> nsqd_load_metadata -> nsqd_persist_metadata ->
- * nsqd_main -> wait for a signal -> nsqd_exit. Mirrors apps/nsqd/main.go and
- * what go-svc does around it.
- *
- * Signals are blocked in every thread and waited for in this one, so that no
- * handler ever runs. SIGTERM and SIGINT stop the daemon, a second one ends it
- * at once. SIGHUP does nothing (stock dies of it); SIGPIPE cannot happen.
+ * nsqd_main -> wait for a stop signal -> nsqd_exit. Mirrors apps/nsqd/main.go
+ * and what go-svc and the Go runtime do around it. Runs in the thread "main".
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "common/check.h"
 #include "common/gothread.h"
 #include "common/lg.h"
 #include "common/rlimit.h"
@@ -23,6 +17,23 @@
 #include "nsqd/metadata.h"
 #include "nsqd/nsqd.h"
 #include "nsqd/options.h"
+#include "nsqd/signals.h"
+
+/*
+ * checkfds of runtime/fds_unix.go. A standard descriptor that is closed at the start would be the
+ * number of the first thing that we open, and the log would go into that. Where there is no
+ * /dev/null, anything that cannot be written to keeps the number.
+ */
+static void open_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF)
+			continue;
+		/* The lowest that is free is fd: those below are open by now. */
+		if (open("/dev/null", O_RDWR) < 0 && open("/", O_PATH) < 0)
+			_exit(EXIT_FAILURE);
+	}
+}
 
 /* lg.LogFatal, after what the daemon has logged so far (n: NULL where there is none yet). */
 static _Noreturn void log_fatal(struct nsqd *n, const char *what, const struct err *err)
@@ -32,65 +43,55 @@ static _Noreturn void log_fatal(struct nsqd *n, const char *what, const struct e
 	lg_fatalf("[nsqd] ", "%s - %s", what, err->msg);
 }
 
-static void block_signals(sigset_t *set)
+static void start(struct nsqd *n)
 {
-	sigemptyset(set);
-	sigaddset(set, SIGINT);
-	sigaddset(set, SIGTERM);
-	sigaddset(set, SIGHUP);
-	PT_OK(pthread_sigmask(SIG_BLOCK, set, NULL));
-	CHECK(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
+	struct err err;
+	if (nsqd_load_metadata(n, &err) != 0)
+		log_fatal(n, "failed to load metadata", &err);
+	if (nsqd_persist_metadata(n, &err) != 0)
+		log_fatal(n, "failed to persist metadata", &err);
+	if (nsqd_main(n, &err) != 0)
+		log_fatal(n, "failed to start nsqd", &err);
 }
 
-static void wait_for_stop(struct nsqd *n, const sigset_t *set)
+/* dieFromSignal: so that the parent sees why. Returns as the first process of a container. */
+static void die_of(int signum)
 {
-	for (;;) {
-		int sig = 0;
-		PT_OK(sigwait(set, &sig));
-		if (sig != SIGHUP)
-			return;
-		nsqd_logf(n, LG_INFO, "NSQ: ignoring SIGHUP");
-	}
-}
-
-/*
- * From here on a signal has its default effect: whoever does not want to wait for the exit need
- * not.
- */
-static void unblock_signals(const sigset_t *set)
-{
-	signal(SIGHUP, SIG_IGN);
-	PT_OK(pthread_sigmask(SIG_UNBLOCK, set, NULL));
+	signal(signum, SIG_DFL);
+	raise(signum);
 }
 
 int main(int argc, char **argv)
 {
 	struct err err;
-	sigset_t signals;
 	int exit_code = EXIT_FAILURE;
+	open_standard_descriptors();
 	gothread_adopt("main");
 	rlimit_raise_nofile();
-	block_signals(&signals);
+	signals_block();
 
 	struct options *opts = options_new();
 	if (nsqd_flags_parse(opts, argc, argv, STDOUT_FILENO, STDERR_FILENO, &exit_code) != 0) {
 		options_free(opts);
 		return exit_code;
 	}
+	struct signals *signals = signals_start(&err);
+	if (!signals)
+		log_fatal(NULL, "failed to instantiate nsqd", &err);
 	struct nsqd *nsqd = nsqd_new(opts, &err);
 	if (!nsqd)
 		log_fatal(NULL, "failed to instantiate nsqd", &err);
-	if (nsqd_load_metadata(nsqd, &err) != 0)
-		log_fatal(nsqd, "failed to load metadata", &err);
-	if (nsqd_persist_metadata(nsqd, &err) != 0)
-		log_fatal(nsqd, "failed to persist metadata", &err);
-	if (nsqd_main(nsqd, &err) != 0)
-		log_fatal(nsqd, "failed to start nsqd", &err);
+	signals_log_to(signals, &nsqd->lg);
+	start(nsqd);
 
-	wait_for_stop(nsqd, &signals);
-	unblock_signals(&signals);
+	signals_wait_stop(signals);
 	nsqd_exit(nsqd);
+	signals_stop(signals);
+	nsqd_logf(nsqd, LG_INFO, "NSQ: bye"); /* the last line, which Exit logs in Go */
+	bool nobody_reads = lg_is_broken(&nsqd->lg);
 	exit_code = atomic_load(&nsqd->main_failed) ? EXIT_FAILURE : EXIT_SUCCESS;
 	nsqd_free(nsqd);
+	if (nobody_reads)
+		die_of(SIGPIPE);
 	return exit_code;
 }

@@ -337,7 +337,6 @@ void nsqd_exit(struct nsqd *n)
 	wait_group_wait(&n->wait_group);
 	dirlock_unlock(n->data_dir_fd);
 	n->data_dir_fd = -1;
-	nsqd_logf(n, LG_INFO, "NSQ: bye");
 }
 
 struct backend_queue *nsqd_new_diskqueue(struct nsqd *n, const char *backend_name, struct err *err)

@@ -1,8 +1,10 @@
 """Ending: signals, exit codes, the last words, and what stands in the way of
 a start."""
 
+import json
 import os
 import re
+import resource
 import signal
 import socket
 import struct
@@ -38,6 +40,206 @@ def test_a_signal_right_after_the_start_is_obeyed(new_nsqd):
     daemon.wait_exit()
     # Whether it had its handler already or not, the next one starts.
     daemon.start()
+
+
+# Those that the Go runtime does not end a process for (runtime/sigtab_linux_generic.go).
+HARMLESS = [signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE, signal.SIGALRM,
+            signal.SIGCHLD, signal.SIGURG, signal.SIGXCPU, signal.SIGXFSZ,
+            signal.SIGVTALRM, signal.SIGPROF, signal.SIGWINCH, signal.SIGIO,
+            signal.SIGPWR, *range(signal.SIGRTMIN + 1, signal.SIGRTMAX + 1)]
+
+
+def test_signals_that_go_ignores_change_nothing(new_nsqd):
+    daemon = new_nsqd()
+    daemon.create('t', 'ch')
+    with daemon.subscribe('t', 'ch', rdy=1) as client:
+        for signum in HARMLESS:
+            daemon.process.send_signal(signum)
+            # It has been delivered before this comes back.
+            daemon.pub('t', b'after %d' % signum)
+            message = client.message()
+            assert message.body == b'after %d' % signum
+            client.fin(message)
+    daemon.pub('t', *[b'%d' % i for i in range(100)])
+    daemon.wait_channel('t', 'ch', depth=100)
+    for signum in HARMLESS:
+        daemon.process.send_signal(signum)
+    daemon.restart()
+    assert daemon.channel_stats('t', 'ch')['depth'] == 100
+
+
+@pytest.mark.parametrize('signum', [signal.SIGTSTP, signal.SIGTTIN,
+                                    signal.SIGTTOU])
+def test_signals_that_stop_a_process_stop_it(new_nsqd, signum):
+    daemon = new_nsqd()
+
+    def state():
+        with open('/proc/%d/stat' % daemon.process.pid) as stat:
+            return stat.read().rpartition(')')[2].split()[0]
+    daemon.process.send_signal(signum)
+    wait_until(lambda: state() == 'T', state)
+    daemon.process.send_signal(signal.SIGCONT)
+    assert daemon.get('/ping').body == b'OK'
+
+
+def test_a_limit_of_the_file_size_is_an_error_and_no_end(new_nsqd):
+    # The kernel sends SIGXFSZ to the thread that writes.
+    daemon = new_nsqd('--mem-queue-size=0')
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (0, 1 << 20))
+    assert daemon.post('/pub?topic=t', b'x').status == 503
+    assert daemon.get('/ping').status == 500
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (1 << 20,) * 2)
+    assert daemon.post('/pub?topic=t', b'x').status == 200
+
+
+# -- SIGQUIT
+
+def hold_up(daemon):
+    """A client that does not read: the exit waits a second for it."""
+    client = daemon.subscribe('held', 'ch', rdy=2500)
+    for _ in range(4):
+        daemon.pub('held', *[b'x' * 100000] * 40)
+    client.message()
+    return client
+
+
+def threads_of(daemon):
+    return os.listdir('/proc/%d/task' % daemon.process.pid)
+
+
+def test_sigquit_shows_the_stacks_of_all_threads_and_ends_with_code_2(new_nsqd):
+    daemon = new_nsqd()
+    clients = [daemon.subscribe('topic-of-a-long-name', 'ch', rdy=1)
+               for _ in range(3)]
+    before = len(daemon.log())
+    threads = threads_of(daemon)
+    daemon.process.send_signal(signal.SIGQUIT)
+    assert daemon.wait_exit() == 2
+    dump = daemon.log()[before:]
+    assert '\nSIGQUIT: quit\n' in '\n' + dump
+    if not daemon_is_stock(daemon):
+        for tid in threads:
+            assert '\nthread %s [' % tid in dump, dump
+        for name in ('main', 'scan', 'tcp', 't:topic-of-a-long-name',
+                     'c:topic-of-a-long-name/ch', 'log', 'signals'):
+            assert ' [%s]:\n' % name in dump, dump
+        assert dump.count(' [io:127.0.0.1:') >= 3
+        # Handlers run late under ThreadSanitizer: threads that sleep are named only.
+        with open(binary(), 'rb') as program:
+            silent = b'__tsan_init' in program.read()
+        assert silent or re.search(r' \[t:topic-of-a-long-name\]:\n(\t.*\n)*'
+                         r'\ttopic_message_pump\+', dump), dump
+    for client in clients:
+        client.close()
+
+
+def daemon_is_stock(daemon):
+    return 'goroutine' in daemon.log()
+
+
+@pytest.mark.ours(reason='may wait for ever for whoever reads stderr')
+def test_sigquit_is_obeyed_during_the_exit_and_while_nobody_reads_the_log(new_nsqd):
+    daemon = new_nsqd()
+    # A client that does not read holds up the exit for a second.
+    with hold_up(daemon):
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.wait_log('TCP: closing')
+        daemon.process.send_signal(signal.SIGQUIT)
+        assert daemon.wait_exit() in (0, 2)  # 0: the exit was quicker
+    reader, writer = os.pipe()
+    with open(reader, 'rb'), open(writer, 'wb') as log:
+        other = new_nsqd(start=False)
+        process = subprocess.Popen(other.command(), stderr=log,
+                                   stdin=subprocess.DEVNULL)
+        try:
+            # Full, once the daemon is at work.
+            wait_until(lambda: os.path.exists(
+                os.path.join(other.data_path, 'nsqd.dat')), lambda: 'it starts')
+            os.set_blocking(writer, False)
+            with pytest.raises(BlockingIOError):
+                while True:
+                    os.write(writer, b'x' * 4096)
+            process.send_signal(signal.SIGQUIT)
+            assert process.wait(DEADLINE + 10) == 2
+        finally:
+            process.kill()
+            process.wait()
+
+
+# -- signals in a row
+
+@pytest.mark.parametrize('first', [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_signal_that_comes_again_changes_nothing(new_nsqd, first, stock):
+    daemon = new_nsqd('--mem-queue-size=100000')
+    for i in range(4):
+        daemon.pub('t', *[b'%d %0100d' % (i, k) for k in range(2500)])
+    daemon.process.send_signal(first)
+    # From then on without a pause, until it has ended.
+    signals = [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+    if not stock:
+        signals.append(signal.SIGHUP)
+    count = 0
+    while daemon.alive():
+        if count < 10000:
+            daemon.process.send_signal(signals[count % len(signals)])
+        count += 1
+        time.sleep(0.0001)
+    assert daemon.wait_exit() == 0
+    assert daemon.log().endswith(' INFO: NSQ: bye\n')
+    daemon.start()
+    assert daemon.topic_stats('t')['depth'] == 10000
+
+
+@pytest.mark.ours(reason='does not log it')
+def test_a_stop_signal_that_comes_again_is_logged(new_nsqd):
+    daemon = new_nsqd()
+    with hold_up(daemon):
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.wait_log('TCP: closing')
+        daemon.process.send_signal(signal.SIGINT)
+        daemon.wait_log(r'INFO: NSQ: ignoring SIGINT, already stopping$')
+    assert daemon.wait_exit() == 0
+
+
+@pytest.mark.ours(reason='is not ready for a signal before it has started, and dies of it')
+def test_a_stop_signal_during_the_start_is_a_clean_stop_after_it(new_nsqd):
+    daemon = new_nsqd(start=False)
+    topics = [{'name': 'topic%04d' % i, 'paused': False, 'channels': None}
+              for i in range(1000)]
+    daemon.write_metadata({'topics': topics, 'version': '1.3.0'})
+    daemon.spawn()
+    while ' ID: ' not in daemon.log() and daemon.alive():
+        time.sleep(0.0005)
+    for signum in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+        daemon.process.send_signal(signum)
+    assert daemon.wait_exit() == 0
+    assert daemon.log().endswith(' INFO: NSQ: bye\n')
+    assert json.loads(daemon.read_metadata())['topics'] == topics
+
+
+def test_a_log_that_nobody_reads_any_more_ends_the_daemon_by_sigpipe(new_nsqd, stock):
+    daemon = new_nsqd('--mem-queue-size=1000', start=False)
+    process = subprocess.Popen(daemon.command(), cwd=daemon.directory,
+                               stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        log = ''
+        while 'HTTP: listening on' not in log:
+            log += process.stderr.readline().decode()
+        port = int(re.search(r'HTTP: listening on 127.0.0.1:(\d+)', log).group(1))
+        daemon.http_port = port
+        assert daemon.post('/pub?topic=t', b'x').status == 200
+        process.stderr.close()
+        try:
+            daemon.post('/topic/create?topic=other')
+        except OSError:
+            pass  # stock has gone before it answers
+        assert process.wait(DEADLINE) == -signal.SIGPIPE
+    finally:
+        process.kill()
+        process.wait()
+    if not stock:  # which loses its memory
+        daemon.start()
+        assert daemon.topic_stats('t')['depth'] == 1
 
 
 def test_clients_in_every_state_are_disconnected(new_nsqd):
@@ -260,6 +462,30 @@ def test_a_reader_that_goes_away_does_not_kill_the_daemon(new_nsqd):
         client.reset()
     daemon.wait_channel('t', 'ch', client_count=0)
     daemon.check()
+
+
+# -- the standard descriptors
+
+@pytest.mark.parametrize('closed', [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)])
+def test_standard_descriptors_that_are_closed_become_dev_null(new_nsqd, closed):
+    daemon = new_nsqd('--http-address=' + os.path.join('.', 'http.sock'), start=False)
+
+    def close():
+        for fd in closed:
+            os.close(fd)
+    with open(daemon.log_path, 'ab') as log:
+        daemon.process = subprocess.Popen(
+            daemon.command(), cwd=daemon.directory, preexec_fn=close,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    http = os.path.join(daemon.directory, 'http.sock')
+    wait_until(lambda: os.path.exists(http), daemon.log)
+    for fd in range(3):
+        leads_to = os.readlink('/proc/%d/fd/%d' % (daemon.process.pid, fd))
+        assert leads_to == (os.devnull if fd in closed or fd == 0
+                            else daemon.log_path)
+    daemon.process.send_signal(signal.SIGTERM)
+    assert daemon.wait_exit() == 0
+    assert daemon.log() == '' if 2 in closed else ' NSQ: bye\n' in daemon.log()
 
 
 # -- what stands in the way of a start
