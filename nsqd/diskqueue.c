@@ -93,7 +93,9 @@ static int load(struct diskqueue *d, struct err *err)
 	if (dq_load(d, err) == 0)
 		return 0;
 	dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to retrieveMetaData - %s", d->name, err->msg);
-	ticker_after(&d->retry_ticker, LOAD_RETRY_NS);
+	/* Puts that come meanwhile try as well, and do not put it off. */
+	if (d->retry_ticker.next_ns == 0)
+		ticker_after(&d->retry_ticker, LOAD_RETRY_NS);
 	return err_wrap(err, "failed to retrieveMetaData");
 }
 
@@ -128,7 +130,7 @@ static bool retire(struct diskqueue *d)
 {
 	bool done = false;
 
-	if (!d->loaded || !dq_pos_eq(d->rd, d->wr) || d->batch_n > 0)
+	if (!d->loaded || !dq_pos_eq(d->rd, d->wr) || d->batch_n > 0 || d->counting.active)
 		return false;
 	mutex_lock(&d->lock);
 	if (d->pending == 0) {
@@ -144,6 +146,9 @@ static bool tick(struct diskqueue *d)
 {
 	struct err err;
 
+	/* What the receiver said since the last look belongs to what is saved now. */
+	if (d->loaded)
+		dq_settle(d);
 	if (d->loaded && (d->count > 0 || d->meta_dirty || d->data_dirty || d->dir_dirty) &&
 		(d->meta_exists || d->wr.pos > 0))
 		dq_sync(d, &err);
@@ -180,22 +185,46 @@ static void sync_if_needed(struct diskqueue *d)
 	touch(d);
 }
 
+/* Where messages that were read are worth a sync, that is in the file before the sync begins. */
+static void note_taken(struct diskqueue *d)
+{
+	if (d->crash_forgets && d->meta_exists && d->count + d->undone >= d->sync_every &&
+		!dq_pos_eq(dq_saved_position(d), d->saved_rd))
+		dq_note_meta(d);
+}
+
+/* Our turn at hard work. */
+static void slice(struct diskqueue *d)
+{
+	if (d->searching && d->retry_ticker.next_ns == 0) {
+		d->searching = false;
+		dq_fill(d, DQ_SLICE);
+	}
+	if (d->counting.active)
+		dq_count_slice(d, DQ_SLICE);
+	chan_send(dq_turns(), NULL);
+	touch(d);
+}
+
 static void io_loop(void *arg)
 {
-	enum { READ, WRITE, EMPTY, DONE, TICK, RETRY, EXIT, N_CASES };
+	enum { READ, WRITE, EMPTY, DONE, TICK, RETRY, TURN, EXIT, N_CASES };
 	struct diskqueue *d = arg;
 	struct dq_write_req *reqs[DQ_REQS_MAX];
 	struct dq_empty_req *empty_req;
 	struct err err;
 
 	for (;;) {
-		struct chan *r = NULL;
+		struct chan *r = NULL, *turns = NULL;
 
 		dq_settle(d);
 		sync_if_needed(d);
-		if (d->loaded && d->retry_ticker.next_ns == 0)
-			dq_fill(d);
+		if (d->loaded && d->retry_ticker.next_ns == 0 && !d->searching)
+			dq_fill(d, DQ_FIRST_SLICE);
 		sync_if_needed(d);
+		if (d->searching || d->counting.active)
+			turns = dq_turns();
+		atomic_store_explicit(&d->at_work, turns != NULL, memory_order_relaxed);
 		/* r is set only while there is data to read: a NULL chan is never ready */
 		if (d->batch_n > 0)
 			r = d->read_chan;
@@ -207,12 +236,14 @@ static void io_loop(void *arg)
 			[DONE] = chan_case_recv(d->done_chan, NULL),
 			[TICK] = chan_case_tick(d->sync_ticker.next_ns ? &d->sync_ticker : NULL),
 			[RETRY] = chan_case_tick(d->retry_ticker.next_ns ? &d->retry_ticker : NULL),
+			[TURN] = chan_case_recv(turns, NULL),
 			[EXIT] = chan_case_recv(d->exit_chan, NULL),
 		};
 
 		switch (chan_select(cases, N_CASES)) {
 		case READ:
 			dq_taken(d, cases[READ].n);
+			note_taken(d);
 			touch(d);
 			break;
 		case WRITE:
@@ -226,7 +257,11 @@ static void io_loop(void *arg)
 				return;
 			break;
 		case RETRY:
+			d->load_tries += !d->loaded;
 			load(d, &err);
+			break;
+		case TURN:
+			slice(d);
 			break;
 		case EXIT:
 			dq_logf(d, LG_INFO, "DISKQUEUE(%s): closing ... ioLoop", d->name);
@@ -353,7 +388,16 @@ static size_t diskqueue_put(
 
 void diskqueue_barrier(struct backend_queue *q)
 {
-	write_and_wait(from_base(q), NULL, 0, NULL);
+	struct diskqueue *d = from_base(q);
+	struct ticker pause;
+
+	for (;;) {
+		write_and_wait(d, NULL, 0, NULL);
+		if (!atomic_load(&d->at_work))
+			return;
+		ticker_after(&pause, NSEC_PER_MSEC);
+		chan_select((struct chan_case[]){chan_case_tick(&pause)}, 1);
+	}
 }
 
 static struct chan *diskqueue_read_chan(struct backend_queue *q)
@@ -422,8 +466,11 @@ static void stop(struct diskqueue *d)
 	chan_close(d->exit_chan);
 	wait_group_wait(&d->wait_group);
 	if (d->loaded) {
+		d->closing = true;
 		dq_drop_batch(d, 0);
 		dq_settle(d);
+		if (!dq_pos_eq(d->rd, d->saved_rd))
+			d->meta_dirty = true;
 	}
 }
 
@@ -431,6 +478,7 @@ static void diskqueue_free(struct diskqueue *d)
 {
 	struct dq_write_req *req;
 
+	dq_count_end(d);
 	dq_close_read(d);
 	dq_close_write(d);
 	while ((req = d->free_reqs) != NULL) {
@@ -518,6 +566,7 @@ static struct diskqueue *diskqueue_alloc(const struct diskqueue_opts *opts, cons
 	d->sync_every = opts->sync_every;
 	d->sync_timeout = opts->sync_timeout > 0 ? opts->sync_timeout : IDLE_NS;
 	d->waits_for_done = opts->waits_for_done;
+	d->crash_forgets = opts->crash_forgets;
 	d->lg = opts->lg;
 	d->io = io;
 	d->read_chan = chan_new(sizeof(struct message *), 0);
@@ -528,6 +577,7 @@ static struct diskqueue *diskqueue_alloc(const struct diskqueue_opts *opts, cons
 	wait_group_init(&d->wait_group);
 	mutex_init(&d->lock, RANK_DISKQUEUE);
 	dq_block_init(&d->block, io);
+	dq_block_init(&d->counting.block, io);
 	d->write_fd = -1;
 	d->batch_target = 1;
 	return d;

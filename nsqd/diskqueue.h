@@ -30,12 +30,18 @@ struct diskqueue_opts {
 	int64_t sync_every;   /* messages written or read per fsync; 1: before put returns */
 	int64_t sync_timeout; /* ns; the longest that anything stays unsynced */
 	bool waits_for_done;  /* messages stay on disk until `done` was called for them */
-	const struct lg *lg;  /* borrowed; outlives the queue */
+	/*
+	 * But after a crash what was received does not come again, done or not, where sync_every asks
+	 * for so much: it was about to leave the daemon.
+	 */
+	bool crash_forgets;
+	const struct lg *lg; /* borrowed; outlives the queue */
 };
 
 /*
- * diskqueue.New: reads the metadata, recovers what it does not know of, and
- * starts the thread if there is something to read. May block on the disk.
+ * diskqueue.New: reads the metadata, and starts the thread if there is something to
+ * read, or to count because the metadata do not know of it. May block on the disk, but does not
+ * read data files.
  *
  * NULL with err set in one case only: there is data, and no thread to serve it
  * can be created. A directory that cannot be read at the moment is logged and
@@ -55,5 +61,17 @@ struct diskqueue_opts {
  * close   syncs what is there; -1 if that fails (the queue is freed all the same).
  */
 struct backend_queue *diskqueue_new(const struct diskqueue_opts *opts, struct err *err);
+
+/*
+ * Until then (monotonic) diskqueue_new may take its time to count messages itself, all queues together
+ * some 100 ms; afterwards it leaves that to the queue's thread but for a millisecond's work. Without a
+ * call there is no such deadline.
+ */
+void diskqueue_count_until(int64_t deadline_ns);
+/*
+ * Waits until no queue of the process counts messages any more, at most until deadline_ns
+ * (monotonic). A depth that is asked for before that is what has been counted so far.
+ */
+void diskqueue_wait_counted(int64_t deadline_ns);
 
 #endif

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/regfile.h"
 #include "common/xalloc.h"
 
 /* Up to this many numbers are simply tried. */
@@ -214,14 +215,15 @@ int dq_file_size(const struct diskqueue *d, int64_t file, int64_t *size, struct 
 {
 	char *path = dq_file_name(d, file);
 	struct stat st;
-	int rc = 1;
+	int rc = 0;
 
-	if (stat(path, &st) == 0)
-		*size = st.st_size;
-	else if (errno == ENOENT)
-		rc = 0;
-	else
+	if (stat(path, &st) == 0) {
+		rc = S_ISREG(st.st_mode);
+		if (rc)
+			*size = st.st_size;
+	} else if (errno != ENOENT && errno != ELOOP) {
 		rc = err_errno(err, errno, "stat %s", path);
+	}
 	free(path);
 	return rc;
 }
@@ -233,16 +235,27 @@ int dq_file_size(const struct diskqueue *d, int64_t file, int64_t *size, struct 
 static void cut_off(struct diskqueue *d, const char *path)
 {
 	struct stat st;
-	int fd = d->io->open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
+	int fd = -1;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || d->io->ftruncate(fd, 0) < 0)
+	if (lstat(path, &st) == 0 && S_ISREG(st.st_mode))
+		fd = d->io->open(path, O_WRONLY | O_NOFOLLOW | REGFILE_FLAGS, 0);
+	/* With a second name it may be anybody's. */
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink > 1 ||
+		d->io->ftruncate(fd, 0) < 0)
 		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to truncate data file %s", d->name,
 			path);
 	if (fd >= 0)
 		close(fd);
 }
 
-/* Moves a damaged file aside, or removes a sound one. */
+bool dq_anything_at(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0;
+}
+
+/* Moves a damaged file aside, and what is no file; removes a sound one. */
 static int remove_file(struct diskqueue *d, int64_t file, struct err *err)
 {
 	char *path = dq_file_name(d, file);
@@ -254,10 +267,13 @@ static int remove_file(struct diskqueue *d, int64_t file, struct err *err)
 		if (bad)
 			d->bad_files[i] = d->bad_files[--d->n_bad_files];
 	}
-	if (bad) {
+	if (!bad && d->io->unlink(path) < 0 && errno != ENOENT) {
+		bad = errno == EISDIR;
+		rc = bad ? 0 : err_errno(err, errno, "remove %s", path);
+	}
+	if (bad)
 		dq_move_aside(d, path);
-	} else if (d->io->unlink(path) < 0 && errno != ENOENT) {
-		rc = err_errno(err, errno, "remove %s", path);
+	if (rc < 0) {
 		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to remove data file - %s", d->name,
 			err->msg);
 		cut_off(d, path);
@@ -293,13 +309,13 @@ void dq_move_aside(struct diskqueue *d, const char *path)
 {
 	char *bad = xasprintf("%s.bad", path);
 
-	for (int i = 1; access(bad, F_OK) == 0 && i < 10000; i++) {
+	for (int i = 1; dq_anything_at(bad) && i < 10000; i++) {
 		free(bad);
 		bad = xasprintf("%s.%d.bad", path, i);
 	}
 	dq_logf(d, LG_WARN, "DISKQUEUE(%s) jump to next file and saving bad file as %s", d->name,
 		bad);
-	if (d->io->rename(path, bad) < 0)
+	if (dq_anything_at(bad) || d->io->rename(path, bad) < 0)
 		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to rename bad diskqueue file %s to %s",
 			d->name, path, bad);
 	free(bad);

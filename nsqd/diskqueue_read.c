@@ -10,9 +10,12 @@
  * - A finished file ends where it ends, wherever the reader stood when it was
  *   finished; stock renames it to .bad if the reader waited at its end.
  * - Errors of the moment (EMFILE, EIO, EACCES...) are retried, at growing
- *   intervals, and condemn nothing.
+ *   intervals. Only a file that alone could not be read for minutes is given up,
+ *   as is at once (nearly) what is no file: it is kept as .bad, and the next one is read.
  * - Damaged bytes are skipped, not the rest of their file; the file is kept as
- *   .bad once it was read to its end.
+ *   .bad once it was read to its end. Where there is much damage the reader waits
+ *   for its turn (diskqueue_count.c), so that no file, whatever it holds, keeps io_loop from
+ *   its publishers.
  */
 #include "nsqd/diskqueue_internal.h"
 
@@ -26,6 +29,43 @@
 
 #define RETRY_MIN (100 * NSEC_PER_MSEC)
 #define RETRY_MAX (30 * NSEC_PER_SEC)
+/* Lines in the log about damage in one file; the rest is summed up. */
+#define LOG_LINES_MAX 20
+/* What passing over one damaged stretch costs, in bytes that could be searched meanwhile. */
+#define DAMAGE_COST 512
+
+/*
+ * Retries come after 0.1, 0.2, 0.4 ... 25.6, 30, 30 s: 3.1 s for 5, 141 s for 12. They are
+ * counted, not timed: a machine that stood still has not tried.
+ */
+struct dq_patience dq_patience = {
+	.odd_tries = 5,
+	.error_tries = 12,
+	.odd_loads = 4,
+	.error_loads = 120,
+	.obstacle_ns = 5 * NSEC_PER_SEC,
+};
+
+bool dq_is_odd(int code)
+{
+	return code == EISDIR || code == ENXIO || code == ELOOP;
+}
+
+bool dq_is_files_own(int code)
+{
+	switch (code) {
+	case EMFILE:
+	case ENFILE:
+	case ENOMEM:
+	case ENOBUFS:
+	case EINTR:
+	case EAGAIN:
+	case ETIMEDOUT:
+		return false;
+	default:
+		return true;
+	}
+}
 
 void dq_drop_batch(struct diskqueue *d, size_t keep)
 {
@@ -124,6 +164,7 @@ void dq_taken(struct diskqueue *d, size_t n)
 	CHECK(n > 0 && n <= d->batch_n);
 	struct dq_batch *b = d->batch;
 	struct dq_pos to = b->end[n - 1];
+	size_t overtaken = dq_count_overtaken(d, b->end, n);
 
 	/* The receiver came back: as a rule it is done with what it received before. */
 	dq_settle(d);
@@ -136,56 +177,12 @@ void dq_taken(struct diskqueue *d, size_t n)
 	memmove(b->end, b->end + n, d->batch_n * sizeof(b->end[0]));
 	memmove(b->len, b->len + n, d->batch_n * sizeof(b->len[0]));
 	/* The depth first: check_tail looks at both. */
-	atomic_fetch_sub(&d->depth, (int64_t)n);
+	atomic_fetch_sub(&d->depth, (int64_t)(n - overtaken));
 	d->taken = to;
 	d->undone += (int64_t)n;
 	d->received += (int64_t)n;
 	check_tail(d);
 	dq_settle(d);
-}
-
-/* Tries again later, a little later each time. */
-static void retry_later(struct diskqueue *d, const struct err *err)
-{
-	char *path = dq_file_name(d, d->ahead.file);
-
-	d->retry_ns = d->retry_ns == 0 ? RETRY_MIN : 2 * d->retry_ns;
-	if (d->retry_ns > RETRY_MAX)
-		d->retry_ns = RETRY_MAX;
-	dq_logf(d, LG_ERROR, "DISKQUEUE(%s) reading at %lld of %s - %s", d->name,
-		(long long)d->ahead.pos, path, err->msg);
-	free(path);
-	dq_close_read(d);
-	ticker_after(&d->retry_ticker, d->retry_ns);
-}
-
-/* The file at ahead is gone: goes on with the next one that is there. 0, or -1 with err set. */
-static int skip_missing(struct diskqueue *d, struct err *err)
-{
-	struct dq_pos to = d->wr;
-	int64_t *files;
-	size_t n;
-	char *path;
-
-	if (dq_list_files(d, &files, &n, err) < 0)
-		return -1;
-	if (to.pos > 0)
-		to = (struct dq_pos){d->wr.file + 1, 0};
-	for (size_t i = 0; i < n; i++) {
-		if (files[i] > d->ahead.file && files[i] <= d->wr.file) {
-			to = (struct dq_pos){files[i], 0};
-			break;
-		}
-	}
-	free(files);
-	path = dq_file_name(d, d->ahead.file);
-	dq_logf(d, LG_ERROR, "DISKQUEUE(%s) reading at %lld of %s - no such file, skipping to %lld",
-		d->name, (long long)d->ahead.pos, path, (long long)to.file);
-	free(path);
-	if (to.file > d->wr.file)
-		dq_skip_to_next_write_file(d);
-	jump_ahead(d, to);
-	return 0;
 }
 
 /* The file at ahead is to be kept as .bad when it was read; and nothing more is written into it. */
@@ -200,13 +197,122 @@ static void mark_bad(struct diskqueue *d)
 		dq_skip_to_next_write_file(d);
 }
 
+/* The file at ahead is gone: goes on with the next one that is there. 0, or -1 with err set. */
+static int skip_missing(struct diskqueue *d, struct err *err)
+{
+	struct dq_pos to;
+	int64_t *files;
+	size_t n;
+	char *path;
+
+	if (dq_list_files(d, &files, &n, err) < 0)
+		return -1;
+	path = dq_file_name(d, d->ahead.file);
+	/* A symbolic link that leads nowhere is kept as well. */
+	if (dq_anything_at(path))
+		mark_bad(d);
+	to = d->wr;
+	if (to.pos > 0)
+		to = (struct dq_pos){d->wr.file + 1, 0};
+	for (size_t i = 0; i < n; i++) {
+		if (files[i] > d->ahead.file && files[i] <= d->wr.file) {
+			to = (struct dq_pos){files[i], 0};
+			break;
+		}
+	}
+	free(files);
+	dq_logf(d, LG_ERROR, "DISKQUEUE(%s) reading at %lld of %s - no such file, skipping to %lld",
+		d->name, (long long)d->ahead.pos, path, (long long)to.file);
+	free(path);
+	if (to.file > d->wr.file)
+		dq_skip_to_next_write_file(d);
+	jump_ahead(d, to);
+	return 0;
+}
+
 static void log_skipped(struct diskqueue *d, int64_t to, const char *why)
 {
-	char *path = dq_file_name(d, d->ahead.file);
+	char *path;
 
+	if (++d->log_lines > LOG_LINES_MAX) {
+		d->log_skipped += to - d->ahead.pos;
+		return;
+	}
+	path = dq_file_name(d, d->ahead.file);
 	dq_logf(d, LG_ERROR, "DISKQUEUE(%s) reading at %lld of %s - %s, skipping %lld bytes",
 		d->name, (long long)d->ahead.pos, path, why, (long long)(to - d->ahead.pos));
 	free(path);
+}
+
+/* The reader leaves a file: what was skipped there without a line. */
+static void log_rest(struct diskqueue *d)
+{
+	if (d->log_lines > LOG_LINES_MAX) {
+		char *path = dq_file_name(d, d->ahead.file);
+
+		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) %s - %d more such places, %lld bytes skipped",
+			d->name, path, d->log_lines - LOG_LINES_MAX, (long long)d->log_skipped);
+		free(path);
+	}
+	d->log_lines = 0;
+	d->log_skipped = 0;
+}
+
+/* The file at ahead cannot be read, and others perhaps can: goes on with them. */
+static void give_up(struct diskqueue *d, const struct err *err)
+{
+	char *path = dq_file_name(d, d->ahead.file);
+
+	dq_logf(d, LG_ERROR, "DISKQUEUE(%s) giving up %s at %lld after %d tries - %s", d->name,
+		path, (long long)d->ahead.pos, d->read_tries, err->msg);
+	free(path);
+	d->read_tries = 0;
+	d->retry_ns = 0;
+	mark_bad(d);
+	log_rest(d);
+	dq_close_read(d);
+	jump_ahead(d, (struct dq_pos){d->ahead.file + 1, 0});
+}
+
+/* Whether the error is that of one file which is there, in a directory that is well, and lasts. */
+static bool is_hopeless(struct diskqueue *d, const struct err *err)
+{
+	char *path = dq_file_name(d, d->ahead.file);
+	bool there = dq_anything_at(path);
+	int64_t *files;
+	struct err dir_err;
+	size_t n;
+
+	free(path);
+	d->read_tries++;
+	if (!there || !dq_is_files_own(err->code) ||
+		d->read_tries <=
+			(dq_is_odd(err->code) ? dq_patience.odd_tries : dq_patience.error_tries) ||
+		dq_list_files(d, &files, &n, &dir_err) < 0)
+		return false;
+	free(files);
+	return true;
+}
+
+/* Tries again later, a little later each time; but not for ever. */
+static void retry_later(struct diskqueue *d, const struct err *err)
+{
+	char *path;
+
+	if (is_hopeless(d, err)) {
+		give_up(d, err);
+		ticker_after(&d->retry_ticker, 0);
+		return;
+	}
+	path = dq_file_name(d, d->ahead.file);
+	d->retry_ns = d->retry_ns == 0 ? RETRY_MIN : 2 * d->retry_ns;
+	if (d->retry_ns > RETRY_MAX)
+		d->retry_ns = RETRY_MAX;
+	dq_logf(d, LG_ERROR, "DISKQUEUE(%s) reading at %lld of %s - %s", d->name,
+		(long long)d->ahead.pos, path, err->msg);
+	free(path);
+	dq_close_read(d);
+	ticker_after(&d->retry_ticker, d->retry_ns);
 }
 
 static void push(struct diskqueue *d, struct message *m, struct dq_pos end, size_t len)
@@ -227,12 +333,14 @@ static int take_record(
 {
 	const unsigned char *v;
 	struct message *m;
-	int rc = dq_block_view(
-		&d->block, d->ahead.pos + DQ_PREFIX, (size_t)rec->len, limit, &v, err);
+	/* And the head behind it, which is looked at next. */
+	int64_t n =
+		rec->next + DQ_RECORD_HEADER <= limit ? rec->next + DQ_RECORD_HEADER : rec->next;
+	int rc = dq_block_view(&d->block, d->ahead.pos, (size_t)(n - d->ahead.pos), limit, &v, err);
 
 	if (rc < 0)
 		return -1;
-	m = rc > 0 ? NULL : message_decode(v, (size_t)rec->len, err);
+	m = rc > 0 ? NULL : message_decode(v + DQ_PREFIX, (size_t)rec->len, err);
 	if (m != NULL) {
 		push(d, m, (struct dq_pos){d->ahead.file, rec->next}, (size_t)rec->len);
 		return 0;
@@ -247,6 +355,7 @@ static int take_record(
 static void end_of_file(struct diskqueue *d)
 {
 	if (d->ahead.file < d->wr.file) {
+		log_rest(d);
 		dq_close_read(d);
 		jump_ahead(d, (struct dq_pos){d->ahead.file + 1, 0});
 	}
@@ -264,6 +373,8 @@ static int open_read_file(struct diskqueue *d, struct err *err)
 		dq_logf(d, LG_INFO, "DISKQUEUE(%s): readOne() opened %s", d->name, path);
 	else if (err->code == ENOENT)
 		rc = 1;
+	else if (err->code == EISDIR)
+		err_errno(err, EISDIR, "read"); /* the line in the log names the file */
 	free(path);
 	return rc;
 }
@@ -318,32 +429,42 @@ static int fill_one(struct diskqueue *d, struct err *err)
 		end_of_file(d);
 		return 0;
 	case DQ_DAMAGED:
+		d->block.budget -= DAMAGE_COST;
 		log_skipped(d, rec.next, "damaged record");
 		mark_bad(d);
 		jump_ahead(d, (struct dq_pos){d->ahead.file, rec.next});
 		return 0;
 	case DQ_SHORT:
 		return shortened(d, limit, err);
+	case DQ_MORE:
+		return 0;
 	case DQ_ERROR:
 		break;
 	}
 	return -1;
 }
 
-void dq_fill(struct diskqueue *d)
+void dq_fill(struct diskqueue *d, int64_t budget)
 {
 	struct err err = {0};
 
 	/* Not one message at a time: a batch is worth a refill when half of it is gone. */
 	if (d->batch_n > d->batch_target / 2)
 		return;
+	d->block.budget = budget;
 	while (d->batch_n < d->batch_target && d->batch_bytes < DQ_BATCH_BYTES &&
 		!dq_pos_eq(d->ahead, d->wr)) {
+		if (d->block.budget <= 0) {
+			d->searching = true;
+			dq_block_release(&d->block);
+			return;
+		}
 		if (fill_one(d, &err) < 0) {
 			retry_later(d, &err);
 			return;
 		}
 		d->retry_ns = 0;
+		d->read_tries = 0;
 	}
 }
 
@@ -368,11 +489,16 @@ int dq_delete_all_files(struct diskqueue *d, struct err *err)
 	char *meta = dq_meta_data_file_name(d);
 	int rc;
 
+	dq_count_end(d);
 	dq_drop_batch(d, 0);
 	dq_close_read(d);
 	dq_close_write(d);
 	d->n_bad_files = 0;
-	rc = dq_remove_files(d, d->rd.file, d->wr.file + 1, err);
+	d->searching = false;
+	d->read_tries = 0;
+	log_rest(d);
+	/* What could not be removed when it was read (the directory was gone) must not come back. */
+	rc = dq_remove_files(d, 0, d->wr.file + 1, err);
 	d->wr = (struct dq_pos){d->wr.file + 1, 0};
 	d->rd = d->ahead = d->taken = d->wr;
 	d->undone = 0;
@@ -382,13 +508,16 @@ int dq_delete_all_files(struct diskqueue *d, struct err *err)
 	d->dir_dirty = true;
 	ticker_stop(&d->retry_ticker);
 	d->retry_ns = 0;
-	if (d->io->unlink(meta) < 0 && errno != ENOENT) {
-		rc = err_errno(err, errno, "remove %s", meta);
+	int code = d->io->unlink(meta) < 0 ? errno : 0;
+
+	d->meta_exists = false;
+	if (code == EISDIR) {
+		dq_move_aside(d, meta);
+	} else if (code != 0 && code != ENOENT) {
+		rc = err_errno(err, code, "remove %s", meta);
 		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to remove metadata file - %s", d->name,
 			err->msg);
-		d->meta_dirty = true;
-	} else {
-		d->meta_exists = false;
+		d->meta_dirty = d->meta_exists = true;
 	}
 	free(meta);
 	return rc;

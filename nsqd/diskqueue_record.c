@@ -13,6 +13,9 @@
  *   anything else: a length in range that fits, a timestamp of 2001 to 2080, 16
  *   lower-case hexadecimal digits. That is enough to find the next record behind
  *   damaged bytes, and to notice most damaged lengths (THE RULES, below).
+ * - A file may hold anything, and be of any size. So each byte of it is searched once
+ *   (THE SEARCH), holes are leapt over, and the caller says how much may be done at
+ *   a time (dq_block.budget).
  */
 #include "nsqd/diskqueue_internal.h"
 
@@ -25,6 +28,7 @@
 #include <unistd.h>
 
 #include "common/check.h"
+#include "common/regfile.h"
 #include "common/xalloc.h"
 
 /*
@@ -68,30 +72,59 @@
  * ever taken for a timestamp by a reader that was misled into it.
  */
 #define TS_MAX 0x302fffffffffffffLL
+
+/*
+ * THE SEARCH for the next p goes forward only. What it has found out is kept in
+ * dq_block.search: there is no p in [from, upto), and where `found` is set there is one
+ * at upto. Later searches begin behind earlier ones, so that one goes on where the last one
+ * stopped: no file, however made, has a byte searched twice. Two things make this possible:
+ * a p beyond the longest record counts no more than none at all (in R1 to R3), and heads
+ * that lead far away are looked at with a read of their own (peek).
+ */
 #define SEARCH_CHUNK (64 * 1024)
+/* What looking at a candidate costs, in bytes that could be searched meanwhile. */
+#define CANDIDATE_COST 512
 
 void dq_block_init(struct dq_block *b, const struct dq_io *io)
 {
 	memset(b, 0, sizeof(*b));
 	b->io = io;
 	b->fd = -1;
+	b->budget = INT64_MAX;
+}
+
+int dq_open_regular(const struct dq_io *io, const char *path, int64_t *size, struct err *err)
+{
+	int fd;
+
+	if (regfile_check(path, err) < 0)
+		return -1;
+	fd = io->open(path, O_RDONLY | REGFILE_FLAGS, 0);
+	if (fd < 0)
+		return err_errno(err, errno, "open %s", path);
+	if (regfile_check_fd(fd, path, size, err) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
 }
 
 int dq_block_open(struct dq_block *b, const char *path, int64_t file, struct err *err)
 {
 	CHECK(b->fd < 0);
-	b->fd = b->io->open(path, O_RDONLY | O_CLOEXEC, 0);
+	b->fd = dq_open_regular(b->io, path, &b->size, err);
 	if (b->fd < 0)
-		return err_errno(err, errno, "open %s", path);
-	b->file = file;
-	b->off = 0;
-	b->len = 0;
-	if (dq_block_stat(b, err) < 0) {
-		close(b->fd);
-		b->fd = -1;
 		return -1;
-	}
+	b->file = file;
+	b->main.len = b->ahead.len = 0;
 	return 0;
+}
+
+void dq_block_release(struct dq_block *b)
+{
+	free(b->main.buf);
+	free(b->ahead.buf);
+	b->main = b->ahead = (struct dq_window){0};
 }
 
 void dq_block_close(struct dq_block *b)
@@ -99,10 +132,7 @@ void dq_block_close(struct dq_block *b)
 	if (b->fd >= 0)
 		close(b->fd);
 	b->fd = -1;
-	free(b->buf);
-	b->buf = NULL;
-	b->cap = 0;
-	b->len = 0;
+	dq_block_release(b);
 }
 
 int dq_block_stat(struct dq_block *b, struct err *err)
@@ -115,30 +145,13 @@ int dq_block_stat(struct dq_block *b, struct err *err)
 	return 0;
 }
 
-/* Fills the buffer from pos with at least n bytes, and as much more as there is room for. */
-static int block_read(struct dq_block *b, int64_t pos, size_t n, int64_t limit, struct err *err)
+/* Reads at least n and at most max bytes at pos. 0 and *got; 1: the file ends before; -1. */
+static int read_at(struct dq_block *b, unsigned char *buf, size_t n, size_t max, int64_t pos,
+	size_t *got, struct err *err)
 {
-	size_t want, have = 0;
-
-	if (b->cap < n || b->buf == NULL) {
-		b->cap = n > DQ_BLOCK_SIZE ? n : DQ_BLOCK_SIZE;
-		free(b->buf);
-		b->buf = xmalloc(b->cap);
-		b->len = 0;
-	}
-	/* The part that is there already moves to the front: it is not read twice. */
-	if (pos >= b->off && pos < b->off + (int64_t)b->len) {
-		have = b->len - (size_t)(pos - b->off);
-		memmove(b->buf, b->buf + (pos - b->off), have);
-	}
-	b->off = pos;
-	b->len = have;
-	want = b->cap;
-	if (limit - pos < (int64_t)want)
-		want = (size_t)(limit - pos);
-	while (b->len < n) {
-		ssize_t r =
-			b->io->pread(b->fd, b->buf + b->len, want - b->len, pos + (int64_t)b->len);
+	*got = 0;
+	while (*got < n) {
+		ssize_t r = b->io->pread(b->fd, buf + *got, max - *got, pos + (int64_t)*got);
 
 		if (r < 0 && errno == EINTR)
 			continue;
@@ -146,23 +159,72 @@ static int block_read(struct dq_block *b, int64_t pos, size_t n, int64_t limit, 
 			return err_errno(err, errno, "read");
 		if (r == 0)
 			return 1;
-		b->len += (size_t)r;
+		*got += (size_t)r;
 	}
 	return 0;
+}
+
+static bool in_window(const struct dq_window *w, int64_t pos, size_t n)
+{
+	return pos >= w->off && pos + (int64_t)n <= w->off + (int64_t)w->len;
+}
+
+/* Fills w from pos with at least n bytes, and as much more as size has room for. */
+static int window_fill(struct dq_block *b, struct dq_window *w, size_t size, int64_t pos, size_t n,
+	int64_t limit, struct err *err)
+{
+	size_t want, got, have = 0;
+	int rc;
+
+	if (w->cap < n || w->buf == NULL) {
+		w->cap = n > size ? n : size;
+		free(w->buf);
+		w->buf = xmalloc(w->cap);
+		w->len = 0;
+	}
+	/* The part that is there already moves to the front: it is not read twice. */
+	if (in_window(w, pos, 0)) {
+		have = w->len - (size_t)(pos - w->off);
+		memmove(w->buf, w->buf + (pos - w->off), have);
+	}
+	want = limit - pos < (int64_t)w->cap ? (size_t)(limit - pos) : w->cap;
+	rc = read_at(b, w->buf + have, n - have, want - have, pos + (int64_t)have, &got, err);
+	w->off = pos;
+	w->len = have + got;
+	return rc;
 }
 
 int dq_block_view(struct dq_block *b, int64_t pos, size_t n, int64_t limit, const unsigned char **p,
 	struct err *err)
 {
 	CHECK(pos >= 0 && pos + (int64_t)n <= limit);
-	if (pos < b->off || pos + (int64_t)n > b->off + (int64_t)b->len) {
-		int rc = block_read(b, pos, n, limit, err);
+	if (!in_window(&b->main, pos, n)) {
+		int rc = window_fill(b, &b->main, DQ_BLOCK_SIZE, pos, n, limit, err);
 
 		if (rc != 0)
 			return rc;
 	}
-	*p = b->buf + (pos - b->off);
+	*p = b->main.buf + (pos - b->main.off);
 	return 0;
+}
+
+/*
+ * A few bytes [pos, pos + n), which may lie anywhere, into buf: as dq_block_view, but
+ * where they are in no window these stay where they are. Heads that are only looked at
+ * may lead anywhere in the file, and a block for each would be most of the work.
+ */
+static int peek(struct dq_block *b, int64_t pos, size_t n, int64_t limit, unsigned char *buf,
+	struct err *err)
+{
+	const struct dq_window *w = in_window(&b->main, pos, n) ? &b->main : &b->ahead;
+	size_t got;
+
+	CHECK(pos >= 0 && pos + (int64_t)n <= limit);
+	if (in_window(w, pos, n)) {
+		memcpy(buf, w->buf + (pos - w->off), n);
+		return 0;
+	}
+	return read_at(b, buf, n, n, pos, &got, err);
 }
 
 static uint32_t be32(const unsigned char *p)
@@ -181,13 +243,18 @@ static bool length_ok(const struct diskqueue *d, int64_t len)
 	return len >= d->min_msg_size && len <= d->max_msg_size;
 }
 
+static bool is_digit(unsigned char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+}
+
 /* p is where a record begins. */
 static bool id_ok(const unsigned char *p)
 {
 	const unsigned char *id = p + DQ_PREFIX + 10;
 
 	for (int i = 0; i < MSG_ID_LENGTH; i++)
-		if (!((id[i] >= '0' && id[i] <= '9') || (id[i] >= 'a' && id[i] <= 'f')))
+		if (!is_digit(id[i]))
 			return false;
 	return true;
 }
@@ -227,9 +294,9 @@ static enum dq_found found_nothing(int rc)
 static enum dq_found chain_at(
 	struct dq_block *b, const struct diskqueue *d, int64_t p, int64_t limit, struct err *err)
 {
-	const unsigned char *v;
+	unsigned char v[DQ_RECORD_HEADER];
 	int64_t len, s, rest;
-	int rc = dq_block_view(b, p, DQ_RECORD_HEADER, limit, &v, err);
+	int rc = peek(b, p, DQ_RECORD_HEADER, limit, v, err);
 
 	if (rc != 0)
 		return found_nothing(rc);
@@ -240,8 +307,7 @@ static enum dq_found chain_at(
 	rest = limit - s;
 	if (rest < DQ_PREFIX)
 		return DQ_RECORD;
-	rc = dq_block_view(
-		b, s, rest < DQ_RECORD_HEADER ? (size_t)rest : DQ_RECORD_HEADER, limit, &v, err);
+	rc = peek(b, s, rest < DQ_RECORD_HEADER ? (size_t)rest : DQ_RECORD_HEADER, limit, v, err);
 	if (rc != 0)
 		return found_nothing(rc);
 	if (!length_ok(d, length_at(v)))
@@ -250,38 +316,103 @@ static enum dq_found chain_at(
 }
 
 /*
- * The first p >= from where chain_at says yes: DQ_RECORD. DQ_END: there is none before the limit.
+ * The first i in [0, n) where the head of a record may be, or n. v has DQ_RECORD_HEADER - 1
+ * bytes more than n. Looks at the last digit of the id first: where that is none, none of
+ * the heads can be whose id would cover it.
  */
-static enum dq_found find_chain(struct dq_block *b, const struct diskqueue *d, int64_t from,
-	int64_t limit, int64_t *p, struct err *err)
+static int64_t find_head(const struct diskqueue *d, const unsigned char *v, int64_t n)
 {
-	while (limit - from >= DQ_RECORD_HEADER) {
-		int64_t n = limit - from < SEARCH_CHUNK ? limit - from : SEARCH_CHUNK;
-		int64_t candidate = -1;
-		const unsigned char *v;
-		int rc = dq_block_view(b, from, (size_t)n, limit, &v, err);
+	const int64_t id = DQ_PREFIX + 10;
+	int64_t digits_to = 0; /* [i + id, digits_to) are digits */
 
-		if (rc != 0)
-			return found_nothing(rc);
-		for (int64_t i = 0; i + DQ_RECORD_HEADER <= n; i++) {
-			if (length_ok(d, length_at(v + i)) && timestamp_ok(v + i) && id_ok(v + i)) {
-				candidate = from + i;
-				break;
-			}
-		}
-		if (candidate < 0) {
-			from += n - DQ_RECORD_HEADER + 1;
+	for (int64_t i = 0; i < n; i++) {
+		int64_t k = i + id + MSG_ID_LENGTH;
+
+		while (k > digits_to && k > i + id && is_digit(v[k - 1]))
+			k--;
+		if (k > digits_to && k > i + id) {
+			i = k - 1 - id; /* the one behind it is next */
+			digits_to = 0;
 			continue;
 		}
-		enum dq_found f = chain_at(b, d, candidate, limit, err);
-
-		if (f != DQ_DAMAGED) {
-			*p = candidate;
-			return f;
-		}
-		from = candidate + 1;
+		digits_to = i + id + MSG_ID_LENGTH;
+		if (length_ok(d, length_at(v + i)) && timestamp_ok(v + i))
+			return i;
 	}
-	return DQ_END;
+	return n;
+}
+
+/* Where the file has a hole at pos: its end, but for what a head in it may have of it. Else pos. */
+static int64_t skip_hole(const struct dq_block *b, int64_t pos, int64_t limit)
+{
+	off_t data = lseek(b->fd, pos, SEEK_DATA);
+
+	if (data < 0)
+		return errno == ENXIO ? limit : pos; /* nothing but a hole; or no such thing here */
+	data -= DQ_RECORD_HEADER - 1;
+	return data > pos ? data : pos;
+}
+
+/* Moves the search on by a stretch of the file, or to the next p. 0, or as dq_block_view. */
+static int search_on(struct dq_block *b, const struct diskqueue *d, int64_t limit, struct err *err)
+{
+	struct dq_search *s = &b->search;
+	struct dq_window *w = &b->ahead;
+	const unsigned char *v;
+	int64_t n, i;
+
+	if (!in_window(w, s->upto, DQ_RECORD_HEADER)) {
+		int rc = window_fill(b, w, SEARCH_CHUNK, s->upto, DQ_RECORD_HEADER, limit, err);
+
+		if (rc != 0)
+			return rc;
+	}
+	v = w->buf + (s->upto - w->off);
+	n = w->off + (int64_t)w->len - s->upto - DQ_RECORD_HEADER + 1;
+	i = find_head(d, v, n);
+	b->budget -= i;
+	s->upto += i;
+	if (i < n) {
+		enum dq_found f = chain_at(b, d, s->upto, limit, err);
+
+		if (f == DQ_SHORT || f == DQ_ERROR)
+			return f == DQ_SHORT ? 1 : -1;
+		b->budget -= CANDIDATE_COST;
+		s->found = f == DQ_RECORD;
+		s->upto += !s->found;
+	} else if (v[n - 1] == 0) {
+		s->upto = skip_hole(b, s->upto, limit);
+	}
+	return 0;
+}
+
+/*
+ * The first p in [from, to) where chain_at says yes: DQ_RECORD. DQ_END: there is none.
+ * DQ_MORE: the budget is used up; another call goes on where this one stopped.
+ */
+static enum dq_found find_chain(struct dq_block *b, const struct diskqueue *d, int64_t from,
+	int64_t to, int64_t limit, int64_t *p, struct err *err)
+{
+	struct dq_search *s = &b->search;
+
+	if (s->file != b->file || s->limit != limit || from < s->from || from > s->upto)
+		*s = (struct dq_search){
+			.file = b->file, .limit = limit, .from = from, .upto = from};
+	if (to > limit - DQ_RECORD_HEADER + 1)
+		to = limit - DQ_RECORD_HEADER + 1;
+	while (!s->found && s->upto < to) {
+		int rc;
+
+		if (b->budget <= 0)
+			return DQ_MORE;
+		rc = search_on(b, d, limit, err);
+		if (rc != 0)
+			return found_nothing(rc);
+	}
+	if (s->upto >= to)
+		return DQ_END;
+	*p = s->upto;
+	return DQ_RECORD;
 }
 
 static bool one_bit_apart(int64_t a, int64_t b)
@@ -294,9 +425,9 @@ static enum dq_found bad_length(struct dq_block *b, const struct diskqueue *d, i
 	int64_t limit, int64_t len, bool own, struct dq_record *rec, struct err *err)
 {
 	int64_t p = limit;
-	enum dq_found f = find_chain(b, d, pos + 1, limit, &p, err);
+	enum dq_found f = find_chain(b, d, pos + 1, limit, limit, &p, err);
 
-	if (f == DQ_SHORT || f == DQ_ERROR)
+	if (f == DQ_SHORT || f == DQ_ERROR || f == DQ_MORE)
 		return f;
 	rec->next = p;
 	rec->len = p - pos - DQ_PREFIX;
@@ -310,16 +441,15 @@ static enum dq_found bad_length(struct dq_block *b, const struct diskqueue *d, i
 static enum dq_found end_confirmed(
 	struct dq_block *b, const struct diskqueue *d, int64_t s, int64_t limit, struct err *err)
 {
-	const unsigned char *v;
+	unsigned char buf[1 + DQ_RECORD_HEADER], *v = buf + 1; /* and the byte before it */
 	int64_t len, s2;
 	int rc;
 
 	if (limit - s < DQ_RECORD_HEADER)
 		return DQ_DAMAGED;
-	rc = dq_block_view(b, s - 1, 1 + DQ_RECORD_HEADER, limit, &v, err);
+	rc = peek(b, s - 1, sizeof(buf), limit, buf, err);
 	if (rc != 0)
 		return found_nothing(rc);
-	v++;
 	len = length_at(v);
 	if (length_ok(d, len) + timestamp_ok(v) + id_ok(v) >= 2)
 		return DQ_RECORD; /* E1 */
@@ -332,7 +462,7 @@ static enum dq_found end_confirmed(
 		return DQ_RECORD; /* E2 */
 	if (limit - s2 < DQ_RECORD_HEADER)
 		return DQ_DAMAGED;
-	rc = dq_block_view(b, s2, DQ_RECORD_HEADER, limit, &v, err);
+	rc = peek(b, s2, DQ_RECORD_HEADER, limit, v, err);
 	if (rc != 0)
 		return found_nothing(rc);
 	return length_ok(d, length_at(v)) && id_ok(v) ? DQ_RECORD : DQ_DAMAGED; /* E2 */
@@ -346,8 +476,9 @@ static enum dq_found doubtful(struct dq_block *b, const struct diskqueue *d, int
 	enum dq_found f = end_confirmed(b, d, s, limit, err);
 
 	if (f == DQ_DAMAGED) {
-		f = find_chain(b, d, pos + DQ_PREFIX + d->min_msg_size, limit, &p, err);
-		if (f == DQ_SHORT || f == DQ_ERROR)
+		f = find_chain(b, d, pos + DQ_PREFIX + d->min_msg_size,
+			pos + DQ_PREFIX + d->max_msg_size + 1, limit, &p, err);
+		if (f == DQ_SHORT || f == DQ_ERROR || f == DQ_MORE)
 			return f;
 		rec->next = p;
 		rec->len = p - pos - DQ_PREFIX;
@@ -384,19 +515,18 @@ enum dq_found dq_record_at(struct dq_block *b, const struct diskqueue *d, int64_
 		return bad_length(b, d, pos, limit, len,
 			n == DQ_RECORD_HEADER && timestamp_ok(v) && id_ok(v), rec, err);
 
-	/* The record and the header behind it in one view: the body is needed anyway. */
-	n = s + DQ_RECORD_HEADER <= limit ? s + DQ_RECORD_HEADER - pos : s - pos;
-	rc = dq_block_view(b, pos, (size_t)n, limit, &v, err);
-	if (rc != 0)
-		return found_nothing(rc);
 	rec->len = len;
 	rec->next = s;
 	if (s == limit)
 		return DQ_RECORD;
 	if (s + DQ_RECORD_HEADER <= limit) {
-		const unsigned char *next = v + DQ_PREFIX + len;
-		int64_t next_len = length_at(next);
+		unsigned char next[DQ_RECORD_HEADER];
+		int64_t next_len;
 
+		rc = peek(b, s, sizeof(next), limit, next, err);
+		if (rc != 0)
+			return found_nothing(rc);
+		next_len = length_at(next);
 		if (length_ok(d, next_len) && s + DQ_PREFIX + next_len <= limit && id_ok(next))
 			return DQ_RECORD;
 	}

@@ -22,6 +22,8 @@
 #include <unistd.h>
 
 #include "common/check.h"
+#include "common/clock.h"
+#include "common/regfile.h"
 #include "common/xalloc.h"
 
 /* The records of a group of puts, in order. */
@@ -102,14 +104,24 @@ void dq_skip_to_next_write_file(struct diskqueue *d)
 	d->need_sync = true;
 }
 
+/* sync, without the metadata: what a put needs whose sync is due. */
+static int sync_put(struct diskqueue *d, struct err *err)
+{
+	if (sync_data(d, err) == 0)
+		return 0;
+	dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to sync - %s", d->name, err->msg);
+	return -1;
+}
+
 int dq_sync(struct diskqueue *d, struct err *err)
 {
 	struct err meta_err;
 
-	if (sync_data(d, err) < 0) {
-		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to sync - %s", d->name, err->msg);
+	/* What was received shall not come again if we are killed while the disk works. */
+	if (d->meta_exists && !dq_pos_eq(dq_saved_position(d), d->saved_rd))
+		dq_note_meta(d);
+	if (sync_put(d, err) < 0)
 		return -1;
-	}
 	/* Data without their metadata are found at the next start: no reason to refuse a put. */
 	if ((d->meta_dirty || !d->meta_exists) && dq_persist_meta(d, true, &meta_err) < 0)
 		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to sync - %s", d->name, meta_err.msg);
@@ -130,38 +142,92 @@ static int roll(struct diskqueue *d, struct err *err)
 }
 
 /* A new file that is there already is not ours: stock would write over its beginning. */
-static int adopt_write_file(struct diskqueue *d, const char *path, int64_t size, struct err *err)
+static int adopt_write_file(
+	struct diskqueue *d, const char *path, const struct stat *st, struct err *err)
 {
-	if (size == d->wr.pos)
+	/* Nor is what is no regular file, or has a second name that may be anybody's. */
+	bool ours = S_ISREG(st->st_mode) && st->st_nlink <= 1;
+
+	if (ours && st->st_size == d->wr.pos)
 		return 0;
-	if (size > d->wr.pos && d->torn)
+	if (ours && st->st_size > d->wr.pos && d->torn)
 		return cut_tail(d, err);
-	dq_logf(d, LG_WARN, "DISKQUEUE(%s) %s has %lld bytes instead of %lld, skipping to new file",
-		d->name, path, (long long)size, (long long)d->wr.pos);
+	if (ours)
+		dq_logf(d, LG_WARN,
+			"DISKQUEUE(%s) %s has %lld bytes instead of %lld, skipping to new file",
+			d->name, path, (long long)st->st_size, (long long)d->wr.pos);
+	else
+		dq_logf(d, LG_WARN, "DISKQUEUE(%s) %s is no file of ours, skipping to new file",
+			d->name, path);
 	if (d->wr.pos == 0)
 		dq_move_aside(d, path);
 	return 1;
+}
+
+/*
+ * A directory stands where the next file is to be: it may be there by mistake, and
+ * gone in a moment. -1 with err set; or 1, when it has been in the way for long enough.
+ */
+static int wait_for_obstacle(struct diskqueue *d, const char *path, struct err *err)
+{
+	int64_t now = clock_mono_ns();
+
+	if (d->obstacle_since == 0 || d->obstacle_file != d->wr.file) {
+		d->obstacle_file = d->wr.file;
+		d->obstacle_since = now;
+	}
+	if (now - d->obstacle_since < dq_patience.obstacle_ns)
+		return err_errno(err, EISDIR, "open %s", path);
+	d->obstacle_since = 0;
+	if (d->wr.pos == 0)
+		dq_move_aside(d, path);
+	return 1;
+}
+
+/*
+ * The file that stands there already. It is opened only if it is a regular one, and under its own
+ * name: what a symbolic link names is not ours to write to.
+ */
+static int open_old_write_file(struct diskqueue *d, const char *path, struct err *err)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0) {
+		if (errno != ENOENT)
+			return err_errno(err, errno, "open %s", path);
+		dq_logf(d, LG_WARN, "DISKQUEUE(%s) %s is gone, skipping to new file", d->name,
+			path);
+		return 1;
+	}
+	if (S_ISDIR(st.st_mode))
+		return wait_for_obstacle(d, path, err);
+	if (!S_ISREG(st.st_mode))
+		return adopt_write_file(d, path, &st, err);
+	d->write_fd = d->io->open(path, O_RDWR | O_CREAT | O_NOFOLLOW | REGFILE_FLAGS, 0600);
+	if (d->write_fd < 0)
+		return err_errno(err, errno, "open %s", path);
+	if (fstat(d->write_fd, &st) < 0)
+		return err_errno(err, errno, "stat %s", path);
+	return adopt_write_file(d, path, &st, err);
 }
 
 /* 0: write_fd is ready. 1: not this file, try again. -1 with err set. */
 static int open_write_file(struct diskqueue *d, struct err *err)
 {
 	char *path = dq_file_name(d, d->wr.file);
-	struct stat st;
-	int rc;
+	int rc = 0;
 
-	d->write_fd = d->io->open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (d->write_fd < 0) {
+	if (d->wr.pos == 0)
+		d->write_fd = d->io->open(path, O_RDWR | REGFILE_NEW, 0600);
+	if (d->write_fd < 0 && (d->wr.pos > 0 || errno == EEXIST))
+		rc = open_old_write_file(d, path, err);
+	else if (d->write_fd < 0)
 		rc = err_errno(err, errno, "open %s", path);
-	} else if (fstat(d->write_fd, &st) < 0) {
-		rc = err_errno(err, errno, "stat %s", path);
-	} else {
+	if (rc == 0) {
 		dq_logf(d, LG_INFO, "DISKQUEUE(%s): writeOne() opened %s", d->name, path);
-		rc = adopt_write_file(d, path, st.st_size, err);
-	}
-	if (rc == 0 && d->wr.pos == 0)
-		d->dir_dirty = true;
-	if (rc != 0 && d->write_fd >= 0) {
+		d->obstacle_since = 0;
+		d->dir_dirty = d->dir_dirty || d->wr.pos == 0;
+	} else if (d->write_fd >= 0) {
 		close(d->write_fd);
 		d->write_fd = -1;
 	}
@@ -320,18 +386,18 @@ void dq_write(struct diskqueue *d, struct dq_write_req **reqs, size_t n)
 		d->prefixes = xcalloc(DQ_IOV_MAX / 3, sizeof(*d->prefixes));
 	}
 	write_records(d, &r, &p, &err);
+	/*
+	 * Where a sync is due, the data are synced before the answer. The metadata can wait until
+	 * after it: a start finds the data without.
+	 */
 	if (d->count + (int64_t)p.stored >= d->sync_every && p.stored > 0) {
-		/* Counted before the sync, since it writes the depth as well. */
-		atomic_fetch_add(&d->depth, (int64_t)p.stored);
-		size_t counted = p.stored;
-
-		if (dq_sync(d, &err) < 0)
+		if (sync_put(d, &err) < 0)
 			undo(d, &p);
-		atomic_fetch_sub(&d->depth, (int64_t)(counted - p.stored));
-	} else {
-		atomic_fetch_add(&d->depth, (int64_t)p.stored);
-		d->count += (int64_t)p.stored;
+		else
+			d->need_sync = true;
 	}
+	atomic_fetch_add(&d->depth, (int64_t)p.stored);
+	d->count += (int64_t)p.stored;
 	/*
 	 * The first file of a queue is worth nothing to stock without metadata: do not leave it
 	 * alone.

@@ -351,6 +351,8 @@ struct backend_queue *nsqd_new_diskqueue(struct nsqd *n, const char *backend_nam
 		.sync_every = o->sync_every,
 		.sync_timeout = o->sync_timeout,
 		.waits_for_done = true,
+		/* A channel's ("topic:channel"): from there they go to consumers, and in flight. */
+		.crash_forgets = strchr(backend_name, ':') != NULL,
 		.lg = &n->lg,
 	};
 	return diskqueue_new(&opts, err);

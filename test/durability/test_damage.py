@@ -5,12 +5,13 @@ import collections
 import os
 import random
 import shutil
+import struct
 import time
 
 import pytest
 
 from durable import (bad_files, compare, data_files, drain, in_dir, make_body,
-                     publish)
+                     publish, receive)
 from nsq import wait_until
 
 FLAGS = ('--mem-queue-size=0', '--max-bytes-per-file=10000')
@@ -187,8 +188,8 @@ def test_metadata_of_a_queue_that_is_a_directory(new_nsqd, data):
                'it works again')
 
 
-def test_a_directory_instead_of_a_data_file(new_nsqd, data):
-    """Nobody can read it, and it may be a file tomorrow: tried again."""
+def test_a_directory_instead_of_a_data_file_may_be_a_mistake(new_nsqd, data):
+    """Nobody can read it, and it may be a file in a moment: tried again."""
     daemon = new_nsqd(*FLAGS, data_path=data)
     daemon.create('t')
     bodies = [make_body('b', i, 150) for i in range(COUNT)]
@@ -205,6 +206,108 @@ def test_a_directory_instead_of_a_data_file(new_nsqd, data):
     os.rmdir(path)
     os.rename(path + '.aside', path)
     assert drain(daemon, 't', 'ch') == collections.Counter(bodies)
+    assert bad_files(data) == []
+
+
+def fill_files(daemon, topic, count=8):
+    """So many data files, of ten messages each; returns their bodies."""
+    bodies = [make_body('b', i, 1000) for i in range(10 * count)]
+    publish(daemon, topic, bodies, batch=10)
+    return bodies
+
+
+@pytest.mark.parametrize('what', ['directory', 'fifo', 'loop', 'dangling'])
+def test_what_is_no_data_file_is_set_aside(new_nsqd, data, what):
+    """All other messages come, and new ones; nothing is deleted."""
+    daemon = new_nsqd('--mem-queue-size=0', '--max-bytes-per-file=10300',
+                      data_path=data)
+    daemon.create('t', 'ch')
+    daemon.create('other', 'ch')
+    daemon.post('/channel/pause?topic=t&channel=ch')
+    daemon.post('/topic/pause?topic=t')
+    bodies = fill_files(daemon, 't')
+    daemon.stop()
+    path = path_of(data, 3)
+    os.unlink(path)
+    {'directory': os.mkdir, 'fifo': os.mkfifo,
+     'loop': lambda p: os.symlink(os.path.basename(p), p),
+     'dangling': lambda p: os.symlink('nowhere', p)}[what](path)
+    daemon.start()
+    daemon.post('/channel/unpause?topic=t&channel=ch')
+    daemon.post('/topic/unpause?topic=t')
+    # Others are served, and it is not waited for.
+    assert daemon.post('/pub?topic=other', b'x').status == 200
+    publish(daemon, 't', [b'new'] * 5)
+    received = collections.Counter()
+    expected = collections.Counter(bodies[:30] + bodies[40:] + [b'new'] * 5)
+    with daemon.subscribe('t', 'ch', rdy=100) as client:
+        while sum(received.values()) < sum(expected.values()):
+            message = client.message()
+            received[message.body] += 1
+            client.fin(message)
+    assert received == expected
+    wait_until(lambda: bad_files(data) == [os.path.basename(path) + '.bad'],
+               lambda: 'set aside: %s' % os.listdir(data))
+    assert daemon.cpu_seconds() < 2
+
+
+def fake_heads(size, length):
+    """Heads of records one behind the other, of any length: none is one."""
+    head = b'%016x' % 0x123456789
+    return b''.join(
+        struct.pack('>iQH', length(at), 1700000000 * 10 ** 9, 1) + head
+        for at in range(0, size, 30))
+
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize('content', [
+    fake_heads(2 * MIB, lambda at: 1000000),
+    fake_heads(2 * MIB, lambda at: max(26, min(MIB, 2 * MIB - at - 10))),
+    b'\0' * (2 * MIB), random.Random(1).randbytes(2 * MIB), None],
+    ids=['heads', 'nested', 'zeros', 'noise', 'sparse'])
+def test_a_start_does_not_wait_for_hostile_files(new_nsqd, data, content):
+    """Ten of them, without metadata: 25 s in a daemon that reads first."""
+    topics = ['t%d' % i for i in range(10)]
+    for topic in topics:
+        name = in_dir(data, topic + '.diskqueue.000000.dat')
+        with open(name, 'wb') as f:
+            if content is None:
+                f.truncate(4096 * MIB)
+            else:
+                f.write(content)
+    daemon = new_nsqd('--mem-queue-size=0', data_path=data, start=False)
+    daemon.write_metadata({'version': '1.3.0', 'topics': [
+        {'name': topic, 'paused': False, 'channels': [
+            {'name': 'ch', 'paused': False}]} for topic in topics]})
+    begin = time.monotonic()
+    daemon.start()
+    for topic in topics:
+        assert daemon.post('/pub?topic=' + topic, b'new').status == 200
+    assert time.monotonic() - begin < 15
+    # And it comes to an end: what is new is behind what is hostile.
+    wait_until(lambda: all(
+        daemon.channel_stats(t, 'ch')['depth'] and
+        not daemon.topic_stats(t)['depth'] for t in topics),
+        lambda: 'all have been read: %s' % daemon.stats())
+    wait_until(lambda: len(bad_files(data)) == len(topics),
+               lambda: 'all are set aside: %s' % bad_files(data))
+
+
+def test_metadata_of_a_queue_without_the_last_newline(new_nsqd, data):
+    daemon = new_nsqd('--mem-queue-size=0', data_path=data)
+    daemon.create('t', 'ch')
+    bodies = [make_body('b', i, 100) for i in range(100)]
+    publish(daemon, 't', bodies)
+    assert receive(daemon, 't', 'ch', 60) == bodies[:60]
+    daemon.stop()
+    for name in ('t', 't:ch'):
+        path = in_dir(data, name + '.diskqueue.meta.dat')
+        os.truncate(path, os.stat(path).st_size - 1)
+    daemon.start()
+    assert daemon.channel_stats('t', 'ch')['depth'] == 40
+    assert drain(daemon, 't', 'ch') == collections.Counter(bodies[60:])
     assert bad_files(data) == []
 
 

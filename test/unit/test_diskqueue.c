@@ -298,6 +298,75 @@ static void test_what_is_received_in_part_is_still_there(void **state)
 	close_queue(q);
 }
 
+static ino_t inode_of(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+/* False: the machine stood still, so that the metadata were saved before the receiver was done. */
+static bool try_saving_what_is_done(void)
+{
+	struct diskqueue_opts o = test_opts(10000);
+	struct backend_queue *q;
+	long long v[5];
+	ino_t before;
+	bool in_time;
+
+	o.sync_timeout = 300 * NSEC_PER_MSEC;
+	o.waits_for_done = true;
+	q = open_queue(&o);
+	put(q, 0, 10, 40);
+	before = inode_of("q.diskqueue.meta.dat");
+	expect(q, 0, 7);
+	q->ops->done(q, 7);
+	in_time = inode_of("q.diskqueue.meta.dat") == before;
+	wait_for(inode_of("q.diskqueue.meta.dat") != before);
+	read_meta_file("q.diskqueue.meta.dat", v);
+	if (in_time)
+		assert_int_equal(v[0], 3);
+	assert_int_equal(q->ops->delete (q, NULL), 0);
+	return in_time;
+}
+
+/* Silence follows: the first time that the sync timeout saves the read position it is the right one. */
+static void test_the_sync_timeout_saves_what_the_receiver_is_done_with(void **state)
+{
+	int i;
+
+	(void)state;
+	for (i = 0; i < 20 && !try_saving_what_is_done(); i++)
+		;
+	assert_true(i < 20);
+}
+
+/*
+ * For a crash, what was received is gone where the queue was made so: at once with sync_every 1, done
+ * or not. At a clean stop what is not done was not received.
+ */
+static void test_a_crash_need_not_bring_again_what_consumers_get(void **state)
+{
+	struct diskqueue_opts o = test_opts(10000);
+	struct backend_queue *q;
+	long long v[5];
+
+	(void)state;
+	o.sync_every = 1;
+	o.waits_for_done = o.crash_forgets = true;
+	q = open_queue(&o);
+	put(q, 0, 10, 40);
+	expect(q, 0, 7);
+	diskqueue_barrier(q);
+	read_meta_file("q.diskqueue.meta.dat", v);
+	assert_int_equal(v[0], 3);
+	assert_int_equal(v[2], 7 * (DQ_RECORD_HEADER + 40));
+	close_queue(q);
+	q = open_queue(&o);
+	expect(q, 0, 10);
+	close_queue(q);
+}
+
 /* Also: buffers, descriptors and the thread go when the queue is empty and quiet. */
 static void test_an_empty_queue_gives_everything_back(void **state)
 {
@@ -437,6 +506,8 @@ int main(void)
 		dq_test(test_a_reader_that_waits_at_the_end_of_a_file_condemns_nothing),
 		dq_test(test_a_reader_can_wait_before_there_is_a_thread),
 		dq_test(test_what_is_received_in_part_is_still_there),
+		dq_test(test_the_sync_timeout_saves_what_the_receiver_is_done_with),
+		dq_test(test_a_crash_need_not_bring_again_what_consumers_get),
 		dq_test(test_an_empty_queue_gives_everything_back),
 		dq_test(test_disk_queue_torture),
 	};

@@ -272,6 +272,63 @@ static void test_metadata_gone_or_nonsense(void **state)
 	}
 }
 
+/*
+ * What Go's Fscanf takes: the read position is kept. Last, the write position may be cut off: it
+ * is not believed, and what is there is counted.
+ */
+static void test_metadata_are_read_as_stock_reads_them(void **state)
+{
+	const char *texts[] = {"8\n0,240\n2,120\n", "8\n0,240\n2,120", "8\r\n0,240\r\n2,120\r\n",
+		"8\r\n0,240\r\n2,120", " 8 \n 0, 240\t\n 2, 120 \n", "+8\n0,240\n2,120\nmore",
+		"008\n0,240\n2,120\r", "8\n0,240\n2,12", "8\n0,240\n2,1"};
+	struct diskqueue_opts o = test_opts(5 * 60);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		struct backend_queue *q;
+
+		make_queue(&o, 12, 60 - DQ_RECORD_HEADER);
+		write_text(META, texts[i]);
+		q = open_queue(&o);
+		if (depth(q) != 8)
+			fail_msg("depth %lld with metadata %zu", (long long)depth(q), i);
+		expect(q, 4, 8);
+		expect_drained(q);
+		close_queue(q);
+		assert_int_equal(files_ending(".bad"), 0);
+		clean_dir();
+	}
+}
+
+/* Of metadata that were cut off, the read position is taken where it is whole. */
+static void test_metadata_that_were_cut_off_keep_the_read_position(void **state)
+{
+	const char *texts[] = {"8\n0,240\n", "8\n0,240\n2", "8\n0,240\n2,", "8\n0,240\nx"};
+	struct diskqueue_opts o = test_opts(5 * 60);
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		struct backend_queue *q;
+
+		make_queue(&o, 12, 60 - DQ_RECORD_HEADER);
+		write_text(META, texts[i]);
+		q = open_queue(&o);
+		assert_int_equal(depth(q), 8);
+		expect(q, 4, 8);
+		expect_drained(q);
+		close_queue(q);
+		assert_true(exists(META ".bad"));
+		clean_dir();
+	}
+	/* A position that cannot be is none. */
+	make_queue(&o, 12, 60 - DQ_RECORD_HEADER);
+	write_text(META, "8\n7,240\n");
+	struct backend_queue *q = open_queue(&o);
+
+	expect(q, 0, 12);
+	close_queue(q);
+}
+
 /* Numbers that point behind what there is: nothing of it is owed, everything new works. */
 static void test_metadata_newer_than_the_data(void **state)
 {
@@ -553,6 +610,8 @@ int main(void)
 		dq_test(test_a_file_that_was_cut_off_gives_what_is_left),
 		dq_test(test_metadata_older_than_the_data),
 		dq_test(test_metadata_gone_or_nonsense),
+		dq_test(test_metadata_are_read_as_stock_reads_them),
+		dq_test(test_metadata_that_were_cut_off_keep_the_read_position),
 		dq_test(test_metadata_newer_than_the_data),
 		dq_test(test_a_read_position_inside_a_record),
 		dq_test(test_missing_files_are_passed_over),

@@ -8,6 +8,10 @@
 #include "test/unit/dq_test.h"
 
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "common/rand.h"
 
 #define META "q.diskqueue.meta.dat"
 
@@ -28,7 +32,9 @@ static struct {
 	_Atomic int rename_errno;
 	_Atomic int unlink_errno;
 	_Atomic int start_errno;
-	_Atomic int syncs, writes; /* counters */
+	_Atomic int file_errno;     /* for opening data file 1 to read, while the others are well */
+	_Atomic int64_t bytes_read; /* counter */
+	_Atomic int syncs, writes;  /* counters */
 } fault;
 
 static int fails(_Atomic int *e)
@@ -53,6 +59,8 @@ static int f_open(const char *path, int flags, mode_t mode)
 	if (fails(meta ? &fault.open_meta_errno
 		       : (flags & O_CREAT ? &fault.create_errno : &fault.open_errno)))
 		return -1;
+	if (strstr(path, ".000001.dat") != NULL && !(flags & O_CREAT) && fails(&fault.file_errno))
+		return -1;
 	return open(path, flags, mode);
 }
 
@@ -63,7 +71,11 @@ static ssize_t f_pread(int fd, void *buf, size_t n, off_t off)
 	if (atomic_load(&fault.zero_reads))
 		return 0;
 	/* Short reads are always possible. */
-	return pread(fd, buf, n > 1000 ? n / 2 : n, off);
+	ssize_t r = pread(fd, buf, n > 1000 ? n / 2 : n, off);
+
+	if (r > 0)
+		atomic_fetch_add(&fault.bytes_read, r);
+	return r;
 }
 
 static ssize_t f_pwritev(int fd, const struct iovec *iov, int n, off_t off)
@@ -136,9 +148,12 @@ static int f_start(
 static const struct dq_io faulty = {
 	f_open, f_pread, f_pwritev, f_fdatasync, f_fsync, f_ftruncate, f_rename, f_unlink, f_start};
 
+static struct dq_patience patience; /* what the daemon has */
+
 static int setup(void **state)
 {
 	memset(&fault, 0, sizeof(fault));
+	dq_patience = patience;
 	atomic_store(&fault.disk_left, -1);
 	return test_setup(state);
 }
@@ -499,6 +514,419 @@ static void test_out_of_descriptors(void **state)
 	assert_int_equal(files_ending(".bad"), 0);
 }
 
+/* Errors that last: of one file, it is set aside; of the process, nothing ever is. */
+static void test_a_file_that_can_never_be_read_is_set_aside(void **state)
+{
+	const int errors[] = {EIO, EACCES, ELOOP, EMFILE};
+	const int64_t len = DQ_RECORD_HEADER + 40;
+	struct diskqueue_opts o = test_opts(5 * len);
+
+	(void)state;
+	dq_patience.error_tries = dq_patience.odd_tries = 2;
+	for (size_t e = 0; e < 4; e++) {
+		struct backend_queue *q;
+		struct err err;
+
+		q = open_faulty(&o);
+		put(q, 0, 20, 40);
+		close_queue(q);
+		atomic_store(&fault.file_errno, errors[e]);
+		q = open_faulty(&o);
+		expect(q, 0, 5);
+		if (errors[e] == EMFILE) {
+			/* Twice as long as the patience of this test. */
+			assert_int_equal(get_seq_within(q, 1500 * NSEC_PER_MSEC), -2);
+			atomic_store(&fault.file_errno, 0);
+			expect(q, 5, 15);
+		} else {
+			expect(q, 10, 10);
+			assert_int_equal(size_of("q.diskqueue.000001.dat.bad"), 5 * len);
+			assert_int_equal(unlink("q.diskqueue.000001.dat.bad"), 0);
+		}
+		put(q, 20, 3, 40);
+		expect(q, 20, 3);
+		expect_drained(q);
+		atomic_store(&fault.file_errno, 0);
+		assert_int_equal(q->ops->delete (q, &err), 0);
+		assert_int_equal(files_ending(".bad"), 0);
+	}
+}
+
+/* A directory that is gone says nothing about its files. */
+static void test_a_directory_that_comes_back_has_lost_nothing(void **state)
+{
+	const int64_t len = DQ_RECORD_HEADER + 40;
+	struct diskqueue_opts o = test_opts(5 * len);
+	struct backend_queue *q;
+	struct err err;
+
+	(void)state;
+	o.data_path = "data";
+	assert_int_equal(mkdir("data", 0700), 0);
+	dq_patience.error_tries = dq_patience.odd_tries = 1;
+	q = open_queue(&o);
+	put(q, 0, 20, 40);
+	expect(q, 0, 1);
+	assert_int_equal(rename("data", "away"), 0);
+	int64_t i = 1, seq;
+
+	while ((seq = get_seq_within(q, 1000 * NSEC_PER_MSEC)) >= 0)
+		assert_int_equal(seq, i++);
+	assert_true(i < 20);
+	assert_int_equal(rename("away", "data"), 0);
+	expect(q, i, 20 - i);
+	assert_int_equal(q->ops->delete (q, &err), 0);
+	assert_int_equal(rmdir("data"), 0);
+}
+
+enum odd { DIRECTORY, FIFO, LOOP, DANGLING, SOCKET, N_ODD };
+
+static void make_odd(enum odd what, const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd;
+
+	switch (what) {
+	case DIRECTORY:
+		assert_int_equal(mkdir(path, 0700), 0);
+		break;
+	case FIFO:
+		assert_int_equal(mkfifo(path, 0600), 0);
+		break;
+	case LOOP:
+		assert_int_equal(symlink(path, path), 0);
+		break;
+	case DANGLING:
+		assert_int_equal(symlink("nowhere", path), 0);
+		break;
+	default:
+		fd = socket(AF_UNIX, SOCK_STREAM, 0);
+		snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
+		assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+		close(fd);
+	}
+}
+
+static void remove_odd(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) == 0)
+		assert_int_equal(S_ISDIR(st.st_mode) ? rmdir(path) : unlink(path), 0);
+}
+
+/* In the place of the first, a middle and the last file that is read; with metadata and without. */
+static void test_what_is_no_file_is_set_aside_by_the_reader(void **state)
+{
+	const int64_t len = DQ_RECORD_HEADER + 40;
+	struct diskqueue_opts o = test_opts(5 * len);
+
+	(void)state;
+	dq_patience.odd_tries = 0;
+	for (int round = 0; round < N_ODD * 3 * 2; round++) {
+		int what = round % N_ODD, file = round / N_ODD % 3;
+		struct backend_queue *q = open_queue(&o);
+		struct err err;
+		char path[64], bad[80];
+
+		put(q, 0, 15, 40);
+		close_queue(q);
+		snprintf(path, sizeof(path), "q.diskqueue.%06d.dat", file);
+		snprintf(bad, sizeof(bad), "%s.bad", path);
+		assert_int_equal(unlink(path), 0);
+		make_odd(what, path);
+		if (round >= N_ODD * 3)
+			assert_int_equal(unlink(META), 0);
+		q = open_queue(&o);
+		for (int f = 0; f < 3; f++)
+			if (f != file)
+				expect(q, f * 5, 5);
+		put(q, 15, 7, 40);
+		expect(q, 15, 7);
+		expect_drained(q);
+		assert_int_equal(q->ops->delete (q, &err), 0);
+		assert_true(dq_anything_at(bad));
+		assert_false(dq_anything_at(path));
+		remove_odd(bad);
+	}
+}
+
+/* In the place of the next file to be written. */
+static void test_what_is_no_file_makes_room_for_the_writer(void **state)
+{
+	const int64_t len = DQ_RECORD_HEADER + 40;
+	struct diskqueue_opts o = test_opts(5 * len);
+	struct err err = {0};
+
+	(void)state;
+	for (int what = 0; what < N_ODD; what++) {
+		struct backend_queue *q = open_queue(&o);
+
+		put(q, 0, 5, 40);
+		make_odd(what, "q.diskqueue.000001.dat");
+		if (what == DIRECTORY) {
+			/* A mistake, perhaps: it may be gone in a moment. */
+			assert_int_equal(try_put(q, 5, 1, 40, &err), 0);
+			assert_string_equal(err.msg, "open q.diskqueue.000001.dat: is a directory");
+			assert_int_equal(rmdir("q.diskqueue.000001.dat"), 0);
+			put(q, 5, 5, 40);
+			make_odd(what, "q.diskqueue.000002.dat");
+			assert_int_equal(try_put(q, 10, 1, 40, &err), 0);
+			/* Only io_loop looks at it, and it does so when it serves a put. */
+			dq_patience.obstacle_ns = 0;
+			put(q, 10, 5, 40);
+			expect(q, 0, 15);
+		} else {
+			put(q, 5, 5, 40);
+			expect(q, 0, 10);
+		}
+		expect_drained(q);
+		assert_int_equal(files_ending(".bad"), 1);
+		assert_int_equal(q->ops->delete (q, &err), 0);
+		remove_odd("q.diskqueue.000001.dat.bad");
+		remove_odd("q.diskqueue.000002.dat.bad");
+	}
+}
+
+static const char precious[] = "precious";
+
+/* A link to somebody's file, of the size that ours would have. */
+static void make_victim(bool symbolic, const char *path, size_t size)
+{
+	char text[1000] = "";
+
+	memset(text, 'v', size);
+	memcpy(text, precious, size < 8 ? size : 8);
+	write_text("victim", text);
+	assert_int_equal(symbolic ? symlink("victim", path) : link("victim", path), 0);
+}
+
+static void check_victim(size_t size)
+{
+	assert_int_equal(size_of("victim"), size);
+	assert_int_equal(unlink("victim"), 0);
+}
+
+/* Through a link, symbolic or not, nothing is written into another's file; nor cut off. */
+static void test_nothing_is_written_through_a_link(void **state)
+{
+	const char *names[] = {
+		"q.diskqueue.000000.dat", "q.diskqueue.000001.dat", META ".0.tmp", META};
+	const int64_t len = DQ_RECORD_HEADER + 40;
+	struct diskqueue_opts o = test_opts(5 * len);
+
+	(void)state;
+	o.sync_every = 1;
+	for (int i = 0; i < 8; i++) {
+		const char *name = names[i / 2];
+		struct backend_queue *q;
+		struct err err;
+
+		make_victim(i % 2, name, 30);
+		q = open_queue(&o);
+		put(q, 0, 7, 40);
+		expect(q, 0, 6);
+		close_queue(q);
+		q = open_queue(&o);
+		expect(q, 6, 1);
+		assert_int_equal(q->ops->delete (q, &err), 0);
+		check_victim(30);
+		for (int n = 0; n < 4; n++) {
+			char bad[64];
+
+			snprintf(bad, sizeof(bad), "%s.bad", names[n]);
+			remove_odd(bad);
+		}
+		assert_int_equal(files_ending(".tmp"), 0);
+	}
+	/* The file that was written last, at its end: it became a link meanwhile. */
+	for (int i = 0; i < 2; i++) {
+		struct backend_queue *q = open_queue(&o);
+		struct err err;
+
+		put(q, 0, 2, 40);
+		close_queue(q);
+		assert_int_equal(unlink(names[0]), 0);
+		make_victim(i, names[0], (size_t)(2 * len));
+		q = open_queue(&o);
+		put(q, 2, 2, 40);
+		assert_int_equal(q->ops->delete (q, &err), 0);
+		check_victim((size_t)(2 * len));
+		remove_odd("q.diskqueue.000000.dat.bad");
+	}
+}
+
+/* Where the temporary file would be, or the metadata themselves, at start and later. */
+static void test_what_is_no_file_in_the_place_of_metadata(void **state)
+{
+	struct diskqueue_opts o = test_opts(500);
+	struct err err;
+
+	(void)state;
+	dq_patience.odd_loads = 0;
+	for (int what = 0; what < N_ODD; what++) {
+		struct backend_queue *q = open_queue(&o);
+
+		put(q, 0, 20, 40);
+		close_queue(q);
+		assert_int_equal(unlink(META), 0);
+		make_odd(what, META);
+		make_odd(what, META ".0.tmp");
+		q = open_queue(&o);
+		expect(q, 0, 15);
+		close_queue(q);
+		q = open_queue(&o);
+		expect(q, 15, 5);
+		/* And in the middle of its life. */
+		remove_odd(META);
+		make_odd(what, META);
+		put(q, 20, 5, 40);
+		close_queue(q);
+		q = open_queue(&o);
+		expect(q, 20, 5);
+		expect_drained(q);
+		make_odd(what, "q.diskqueue.000099.dat");
+		assert_int_equal(q->ops->delete (q, &err), 0);
+		remove_odd("q.diskqueue.000099.dat");
+		remove_odd(META ".0.tmp");
+		remove_odd(META ".bad");
+		remove_odd(META ".1.bad");
+	}
+}
+
+static void put_head(unsigned char *p, int64_t len, int i)
+{
+	for (int k = 0; k < 4; k++)
+		p[k] = (unsigned char)(len >> (24 - 8 * k));
+	for (int k = 0; k < 8; k++)
+		p[4 + k] = (unsigned char)((uint64_t)BASE_TS >> (56 - 8 * k));
+	p[12] = 0;
+	p[13] = 1;
+	char id[MSG_ID_LENGTH + 1];
+
+	snprintf(id, sizeof(id), "%016x", (unsigned)i);
+	memcpy(p + 14, id, MSG_ID_LENGTH);
+}
+
+/* Heads of records that are none, each as good as the next: n bytes of them. */
+static void write_heads(const char *path, int kind, int64_t n)
+{
+	unsigned char *buf = xcalloc(1, (size_t)n + DQ_RECORD_HEADER);
+	int64_t most = 1024 * 1024 + MSG_HEADER_LENGTH;
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600), i = 0;
+
+	for (int64_t at = 0; at < n; at += DQ_RECORD_HEADER, i++) {
+		int64_t rest = n - at - DQ_PREFIX;
+		const int64_t lens[] = {1000, 1000000, rest, rest - 1 - i % 40, 27,
+			26 + 30 * (i % 1000) + i % 2, most,
+			26 + (int64_t)(rand_u64() % (uint64_t)(most - 26))};
+		int64_t len = lens[kind] > most ? most : lens[kind];
+
+		put_head(buf + at, len < 26 ? 26 : len, i);
+	}
+	assert_true(write(fd, buf, (size_t)n) == n);
+	close(fd);
+	free(buf);
+}
+
+/* Reads all that comes, whatever it is. */
+static void drain_all(struct backend_queue *q)
+{
+	for (;;) {
+		diskqueue_barrier(q);
+		if (inside(q)->batch_n == 0)
+			break;
+		message_unref(get_within(q, PATIENCE));
+	}
+}
+
+/* Each byte of a file is looked at a bounded number of times, by the counter and by the reader. */
+static void test_hostile_files_are_read_in_linear_time(void **state)
+{
+	const int64_t n = 1 << 20;
+	struct diskqueue_opts o = test_opts(100 << 20);
+
+	(void)state;
+	atomic_store(&test_lg.level, LG_FATAL);
+	for (int kind = 0; kind < 8; kind++) {
+		struct backend_queue *q;
+		struct err err;
+
+		write_heads("q.diskqueue.000000.dat", kind, n);
+		atomic_store(&fault.bytes_read, 0);
+		q = open_faulty(&o);
+		drain_all(q);
+		put(q, 0, 3, 40);
+		expect(q, 0, 3);
+		expect_drained(q);
+		if (atomic_load(&fault.bytes_read) > 20 * n)
+			fail_msg("kind %d: %lld bytes read for %lld", kind,
+				(long long)atomic_load(&fault.bytes_read), (long long)n);
+		assert_int_equal(q->ops->delete (q, &err), 0);
+		remove_odd("q.diskqueue.000000.dat.bad");
+	}
+}
+
+/* 4 GB of nothing, and a record behind it. */
+static void test_holes_are_not_read(void **state)
+{
+	struct diskqueue_opts o = test_opts(8LL << 30);
+	unsigned char rec[DQ_RECORD_HEADER];
+	struct backend_queue *q;
+	struct message *m;
+	struct err err;
+	int fd = open("q.diskqueue.000000.dat", O_RDWR | O_CREAT, 0600);
+
+	(void)state;
+	put_head(rec, MSG_HEADER_LENGTH, 7);
+	assert_true(pwrite(fd, rec, sizeof(rec), 4LL << 30) == sizeof(rec));
+	close(fd);
+	q = open_faulty(&o);
+	assert_int_equal(depth(q), 1);
+	m = get_within(q, PATIENCE);
+	assert_memory_equal(m->id.hex, "0000000000000007", MSG_ID_LENGTH);
+	message_unref(m);
+	expect_drained(q);
+	assert_true(atomic_load(&fault.bytes_read) < 16 << 20);
+	assert_int_equal(q->ops->delete (q, &err), 0);
+}
+
+/* A backlog without metadata: the start reads little of it, and puts and the reader go on. */
+static void test_nobody_waits_while_messages_are_counted(void **state)
+{
+	const size_t body = 50000, n = 600;
+	struct diskqueue_opts o = test_opts(10 << 20);
+	struct backend_queue *q = open_queue(&o);
+	struct err err;
+
+	(void)state;
+	put(q, 0, n, body);
+	close_queue(q);
+	assert_int_equal(unlink(META), 0);
+	atomic_store(&fault.bytes_read, 0);
+	q = open_faulty(&o);
+	/* 4 MB are counted at once, and the thread may have had a turn or two. */
+	assert_true(atomic_load(&fault.bytes_read) < 25 << 20);
+	put(q, (int64_t)n, 5, body);
+	expect(q, 0, 10);
+	assert_int_equal(depth(q), n - 5);
+	put(q, (int64_t)n + 5, 5, body);
+	expect(q, 10, (int64_t)n);
+	expect_drained(q);
+	assert_int_equal(logged("ERROR"), 0);
+	/* A stop in the middle: the next start counts again. */
+	assert_int_equal(q->ops->delete (q, &err), 0);
+	q = open_queue(&o);
+	put(q, 0, n, body);
+	close_queue(q);
+	assert_int_equal(unlink(META), 0);
+	q = open_queue(&o);
+	close_queue(q);
+	q = open_queue(&o);
+	assert_int_equal(depth(q), n);
+	assert_int_equal(q->ops->delete (q, &err), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -515,7 +943,17 @@ int main(void)
 		fault_test(
 			test_what_was_deleted_does_not_come_back_from_files_that_cannot_be_removed),
 		fault_test(test_out_of_descriptors),
+		fault_test(test_a_file_that_can_never_be_read_is_set_aside),
+		fault_test(test_a_directory_that_comes_back_has_lost_nothing),
+		fault_test(test_what_is_no_file_is_set_aside_by_the_reader),
+		fault_test(test_what_is_no_file_makes_room_for_the_writer),
+		fault_test(test_nothing_is_written_through_a_link),
+		fault_test(test_what_is_no_file_in_the_place_of_metadata),
+		fault_test(test_hostile_files_are_read_in_linear_time),
+		fault_test(test_holes_are_not_read),
+		fault_test(test_nobody_waits_while_messages_are_counted),
 	};
 
+	patience = dq_patience;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
