@@ -7,15 +7,17 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "common/regfile.h"
+
 int dirlock_lock(const char *dir, struct err *err)
 {
 	char reason[128];
 
 	/*
 	 * No O_DIRECTORY: stock locks whatever the path names, and says later that it is no
-	 * directory.
+	 * directory. But a FIFO must not hold us up.
 	 */
-	int fd = open(dir, O_RDONLY | O_CLOEXEC);
+	int fd = open(dir, O_RDONLY | REGFILE_FLAGS);
 	if (fd < 0)
 		return err_errno(err, errno, "open %s", dir);
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0)

@@ -20,18 +20,23 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/json.h"
 #include "common/rand.h"
+#include "common/regfile.h"
 #include "common/strbuf.h"
 #include "common/version.h"
 #include "common/xalloc.h"
 #include "nsqd/channel.h"
+#include "nsqd/diskqueue.h"
 #include "nsqd/nsqd.h"
 #include "nsqd/topic.h"
 #include "protocol/names.h"
 
 /* No daemon has this many names: what is larger is not ours. */
 #define MAX_METADATA_SIZE (1 << 30)
+/* How long the start waits for queues that count what a crash has left. */
+#define COUNTING_NS (300 * NSEC_PER_MSEC)
 
 /* path.Join(DataPath, "nsqd.dat"): the path may end with slashes. */
 static char *metadata_file(const struct nsqd *n)
@@ -64,10 +69,10 @@ static int read_all(int fd, struct strbuf *sb, struct err *err)
 /* 1: read; 0: there is no such file; -1 with err set. */
 static int read_or_empty(const char *fn, struct strbuf *sb, struct err *err)
 {
-	int fd = open(fn, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT)
+	int fd = regfile_open(fn, err);
+	if (fd < 0 && err->code == ENOENT)
 		return 0;
-	int rc = fd < 0 ? err_errno(err, errno, "open %s", fn) : read_all(fd, sb, err);
+	int rc = fd < 0 ? -1 : read_all(fd, sb, err);
 	if (fd >= 0)
 		close(fd);
 	if (rc != 0)
@@ -129,7 +134,14 @@ static int load_channels(struct nsqd *n, struct topic *t, const cJSON *channels,
 	return 0;
 }
 
-static int load_topics(struct nsqd *n, const cJSON *topics, struct err *err)
+/* The topics that were loaded, and are started together. */
+struct loaded {
+	struct topic **topics; /* owned, with a reference each */
+	size_t n;
+	int64_t deadline_ns; /* the start waits for depths no longer than that */
+};
+
+static int load_topics(struct nsqd *n, const cJSON *topics, struct loaded *l, struct err *err)
 {
 	const cJSON *e;
 	cJSON_ArrayForEach(e, topics)
@@ -142,15 +154,28 @@ static int load_topics(struct nsqd *n, const cJSON *topics, struct err *err)
 		struct topic *t = nsqd_get_topic(n, name, err);
 		if (!t)
 			return -1;
+		l->topics = xreallocarray(l->topics, l->n + 1, sizeof(struct topic *));
+		l->topics[l->n++] = t;
 		if (is_paused(e))
 			topic_pause(t);
-		int rc = load_channels(n, t, cJSON_GetObjectItem(e, "channels"), err);
-		topic_start(t);
-		topic_unref(t);
-		if (rc != 0)
+		if (load_channels(n, t, cJSON_GetObjectItem(e, "channels"), err) != 0)
 			return -1;
 	}
 	return 0;
+}
+
+/*
+ * After all are loaded: those that have a backlog on disk get to work at once, and a thousand of them
+ * would leave the loading little of the processor.
+ */
+static void start_topics(struct loaded *l)
+{
+	diskqueue_wait_counted(l->deadline_ns);
+	for (size_t i = 0; i < l->n; i++) {
+		topic_start(l->topics[i]);
+		topic_unref(l->topics[i]);
+	}
+	free(l->topics);
 }
 
 static int parse_and_load(struct nsqd *n, const char *fn, const struct strbuf *sb, struct err *err)
@@ -162,8 +187,12 @@ static int parse_and_load(struct nsqd *n, const char *fn, const struct strbuf *s
 	ok = root && (cJSON_IsObject(root) || cJSON_IsNull(root)) &&
 	     field_ok(root, "version", cJSON_IsString) && field_ok(root, "topics", cJSON_IsArray) &&
 	     entries_ok(topics, 1);
-	int rc = ok ? load_topics(n, topics, err)
+	/* The first who asks sees the right depths, where counting them does not take long. */
+	struct loaded loaded = {.deadline_ns = clock_mono_ns() + COUNTING_NS};
+	diskqueue_count_until(loaded.deadline_ns);
+	int rc = ok ? load_topics(n, topics, &loaded, err)
 		    : err_set(err, 0, "failed to parse metadata in %s - invalid JSON", fn);
+	start_topics(&loaded);
 	cJSON_Delete(root);
 	return rc;
 }
@@ -243,9 +272,10 @@ static int write_all(int fd, const char *p, size_t n, struct err *err)
 	return 0;
 }
 
+/* fn is a new file: nothing that stands there already is written to. */
 static int write_sync_file(const char *fn, const struct strbuf *sb, struct err *err)
 {
-	int fd = open(fn, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int fd = open(fn, O_WRONLY | REGFILE_NEW, 0600);
 	if (fd < 0)
 		return err_errno(err, errno, "open %s", fn);
 	int rc = write_all(fd, sb->data, sb->len, err);

@@ -197,6 +197,18 @@ def test_a_file_that_cannot_be_read_stops_the_start(new_nsqd):
             '%s - ' % daemon.metadata_path) in daemon.log()
 
 
+@pytest.mark.parametrize('make', [os.mkfifo, lambda path: open(path, 'w').close()],
+                         ids=['fifo', 'file'])
+def test_a_data_path_that_is_no_directory_stops_the_start(new_nsqd, make):
+    daemon = new_nsqd('--data-path=odd', start=False)
+    make(os.path.join(daemon.directory, 'odd'))
+    daemon.spawn()
+    assert daemon.wait_exit() == 1
+    assert daemon.log().splitlines()[-1].endswith(
+        'failed to load metadata - failed to read metadata from odd/nsqd.dat '
+        '- open odd/nsqd.dat: not a directory'), daemon.log()
+
+
 def test_an_empty_data_path_is_the_working_directory(new_nsqd):
     daemon = new_nsqd('--data-path=', start=False)
     daemon.start()

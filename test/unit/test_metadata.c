@@ -329,6 +329,34 @@ static void test_a_file_that_cannot_be_read_is_an_error(void **state)
 	exit_nsqd(n);
 }
 
+/* Somebody waits for a writer of that FIFO, which never comes: not the daemon. */
+static void test_what_is_no_file_is_an_error_at_once(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(mkfifo("nsqd.dat", 0600), 0);
+	assert_int_equal(nsqd_load_metadata(n, &err), -1);
+	assert_non_null(strstr(err.msg, "nsqd.dat: not a regular file"));
+	/* But it is replaced. */
+	persist(n);
+	assert_int_equal(nsqd_load_metadata(n, &err), 0);
+	assert_int_equal(unlink("nsqd.dat"), 0);
+	/* A link is followed to read, as older versions of nsqd made one, and replaced. */
+	persist(n);
+	assert_int_equal(rename("nsqd.dat", "nsqd.1.dat"), 0);
+	assert_int_equal(symlink("nsqd.1.dat", "nsqd.dat"), 0);
+	assert_int_equal(nsqd_load_metadata(n, &err), 0);
+	get_topic(n, "a");
+	persist(n);
+	struct stat st;
+	assert_int_equal(lstat("nsqd.dat", &st), 0);
+	assert_true(S_ISREG(st.st_mode));
+	assert_int_equal(unlink("nsqd.1.dat"), 0);
+	exit_nsqd(n);
+}
+
 /* --- changes ---------------------------------------------------------------------------------- */
 
 static bool file_has(const char *text)
@@ -470,6 +498,7 @@ int main(void)
 		nsqd_test(test_a_topic_that_is_listed_twice_is_one),
 		nsqd_test(test_a_broken_file_is_an_error_creates_nothing_and_stays_as_it_is),
 		nsqd_test(test_a_file_that_cannot_be_read_is_an_error),
+		nsqd_test(test_what_is_no_file_is_an_error_at_once),
 		nsqd_test(test_a_change_is_written_by_itself),
 		nsqd_test(test_what_is_ephemeral_causes_no_write),
 		nsqd_test(test_loading_does_not_write),
