@@ -299,7 +299,9 @@ static bool take_nop(struct client_v2 *c)
 	if (recv(fd, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT) != LENGTH ||
 		memcmp(buf, nop, LENGTH) != 0)
 		return false;
-	CHECK(recv(fd, buf, LENGTH, MSG_DONTWAIT) == LENGTH);
+	/* A peer that has reset the connection meanwhile may have taken it along. */
+	if (recv(fd, buf, LENGTH, MSG_DONTWAIT) != LENGTH)
+		return false;
 	if (lg_enabled(&c->nsqd->lg, LG_DEBUG))
 		nsqd_logf(c->nsqd, LG_DEBUG, "PROTOCOL(V2): [%s] [NOP]", c->remote_addr);
 	return true;

@@ -11,12 +11,12 @@
 #include "nsqd/tls_config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <gnutls/abstract.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "common/check.h"
 #include "common/strbuf.h"
 #include "common/xalloc.h"
 
@@ -44,32 +44,50 @@ static const struct {
 
 /* --- files ---------------------------------------------------------------------------------- */
 
-/* os.ReadFile: the caller frees it; terminated. NULL with err set. */
-static char *read_file(const char *path, struct err *err)
+/* Room for more. Not by realloc: what it moves leaves a copy behind, perhaps of a key. */
+static void grow(struct strbuf *sb)
 {
-	struct strbuf sb = STRBUF_INIT;
-	char buf[4096];
-	size_t n;
-	FILE *f = fopen(path, "re");
-	if (!f) {
-		err_errno(err, errno, "open %s: ", path);
-		return NULL;
-	}
-	while ((n = fread(buf, 1, sizeof(buf), f)) > 0 && sb.len <= MAX_FILE)
-		strbuf_add(&sb, buf, n);
-	int failed = ferror(f) ? errno : sb.len > MAX_FILE ? EFBIG : 0;
-	fclose(f);
-	gnutls_memset(buf, 0, sizeof(buf));
-	if (!failed)
-		return strbuf_detach(&sb);
-	err_errno(err, failed, "read %s", path);
-	strbuf_free(&sb);
-	return NULL;
+	struct strbuf larger = STRBUF_INIT;
+	strbuf_reserve(&larger, 2 * sb->len + 4096);
+	strbuf_add(&larger, sb->data, sb->len);
+	strbuf_wipe(sb);
+	*sb = larger;
 }
 
-static gnutls_datum_t datum(char *pem)
+/* 0, or an errno. */
+static int read_all(int fd, struct strbuf *sb)
 {
-	return (gnutls_datum_t){.data = (unsigned char *)pem, .size = (unsigned)strlen(pem)};
+	for (;;) {
+		if (sb->len + 1 >= sb->cap)
+			grow(sb);
+		ssize_t n = read(fd, sb->data + sb->len, sb->cap - 1 - sb->len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno;
+		if (n == 0)
+			return 0;
+		sb->len += (size_t)n;
+		sb->data[sb->len] = '\0';
+		if (sb->len > MAX_FILE)
+			return EFBIG;
+	}
+}
+
+/* os.ReadFile: strbuf_wipe, also after -1, with err set. Terminated. */
+static int read_file(const char *path, struct strbuf *sb, struct err *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_errno(err, errno, "open %s: ", path);
+	int failed = read_all(fd, sb);
+	close(fd);
+	return failed ? err_errno(err, failed, "read %s", path) : 0;
+}
+
+static gnutls_datum_t datum(const struct strbuf *pem)
+{
+	return (gnutls_datum_t){.data = (unsigned char *)pem->data, .size = (unsigned)pem->len};
 }
 
 /* rc is GnuTLS's opinion of the file that the flag names. */
@@ -94,30 +112,42 @@ static int check_pair(const struct options *o, const gnutls_datum_t *cert,
 	gnutls_free(certs);
 
 	gnutls_privkey_t k;
-	CHECK(gnutls_privkey_init(&k) == 0);
-	rc = gnutls_privkey_import_x509_raw(k, key, GNUTLS_X509_FMT_PEM, NULL, 0);
-	gnutls_privkey_deinit(k);
+	rc = gnutls_privkey_init(&k);
+	if (rc == 0) {
+		rc = gnutls_privkey_import_x509_raw(k, key, GNUTLS_X509_FMT_PEM, NULL, 0);
+		gnutls_privkey_deinit(k);
+	}
 	return rc < 0 ? bad_file(err, "--tls-key", o->tls_key, rc) : 0;
 }
 
-static int load_pair(struct tls_config *c, const struct options *o, struct err *err)
+static int set_pair(struct tls_config *c, const struct options *o, const gnutls_datum_t *cert,
+	const gnutls_datum_t *key, struct err *err)
 {
-	c->cert_pem = read_file(o->tls_cert, err);
-	if (!c->cert_pem)
-		return -1;
-	c->key_pem = read_file(o->tls_key, err);
-	if (!c->key_pem)
-		return -1;
-	gnutls_datum_t cert = datum(c->cert_pem), key = datum(c->key_pem);
-	if (check_pair(o, &cert, &key, err) != 0)
+	if (check_pair(o, cert, key, err) != 0)
 		return -1;
 	int rc = gnutls_certificate_set_x509_key_mem2(
-		c->server.credentials, &cert, &key, GNUTLS_X509_FMT_PEM, NULL, 0);
+		c->server.credentials, cert, key, GNUTLS_X509_FMT_PEM, NULL, 0);
 	if (rc == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
 		return err_set(err, 0,
 			"--tls-cert %s, --tls-key %s: tls: private key does not match public key",
 			o->tls_cert, o->tls_key);
 	return rc < 0 ? bad_file(err, "--tls-cert", o->tls_cert, rc) : 0;
+}
+
+/* The key stays in GnuTLS's hands only. */
+static int load_pair(struct tls_config *c, const struct options *o, struct err *err)
+{
+	struct strbuf cert = STRBUF_INIT, key = STRBUF_INIT;
+	int rc = read_file(o->tls_cert, &cert, err);
+	if (rc == 0)
+		rc = read_file(o->tls_key, &key, err);
+	if (rc == 0) {
+		gnutls_datum_t cert_pem = datum(&cert), key_pem = datum(&key);
+		rc = set_pair(c, o, &cert_pem, &key_pem, err);
+	}
+	strbuf_wipe(&cert);
+	strbuf_wipe(&key);
+	return rc;
 }
 
 /* --- clients' certificates -------------------------------------------------------------------- */
@@ -136,24 +166,29 @@ static bool add_root_ca(struct tls_config *c, const gnutls_datum_t *ca)
  * AppendCertsFromPEM: bundles hold all sorts of things. Each certificate by itself,
  * since GnuTLS takes none if there is one that it cannot read.
  */
-static int load_root_ca(struct tls_config *c, const struct options *o, struct err *err)
+static bool add_root_cas(struct tls_config *c, const struct strbuf *pems)
 {
 	static const char begin[] = "-----BEGIN CERTIFICATE-----";
 	bool any = false;
-	c->ca_pem = read_file(o->tls_root_ca_file, err);
-	if (!c->ca_pem)
-		return -1;
-	for (char *next, *ca = strstr(c->ca_pem, begin); ca; ca = next) {
+	for (char *next, *ca = strstr(pems->data, begin); ca; ca = next) {
 		next = strstr(ca + strlen(begin), begin);
-		gnutls_datum_t pem = datum(ca);
+		gnutls_datum_t pem = {(unsigned char *)ca, (unsigned)strlen(ca)};
 		if (next)
 			pem.size = (unsigned)(next - ca);
 		any = add_root_ca(c, &pem) || any;
 	}
-	if (any)
-		return 0;
-	return err_set(err, 0, "--tls-root-ca-file %s: failed to append certificate to pool",
-		o->tls_root_ca_file);
+	return any;
+}
+
+static int load_root_ca(struct tls_config *c, const struct options *o, struct err *err)
+{
+	struct strbuf pems = STRBUF_INIT;
+	int rc = read_file(o->tls_root_ca_file, &pems, err);
+	if (rc == 0 && !add_root_cas(c, &pems))
+		rc = err_set(err, 0, "--tls-root-ca-file %s: failed to append certificate to pool",
+			o->tls_root_ca_file);
+	strbuf_free(&pems);
+	return rc;
 }
 
 static int set_client_auth(struct tls_config *c, const struct options *o, struct err *err)
@@ -166,8 +201,9 @@ static int set_client_auth(struct tls_config *c, const struct options *o, struct
 		c->server.client_auth = TLS_REQUIRE_AND_VERIFY_CLIENT_CERT;
 
 	bool verify = c->server.client_auth == TLS_REQUIRE_AND_VERIFY_CLIENT_CERT;
-	if (verify)
-		CHECK(gnutls_x509_trust_list_init(&c->server.roots, 0) == 0);
+	int rc = verify ? gnutls_x509_trust_list_init(&c->server.roots, 0) : 0;
+	if (rc < 0)
+		return err_set(err, 0, "%s", gnutls_strerror(rc));
 	if (*o->tls_root_ca_file)
 		return load_root_ca(c, o, err);
 	/* None on the whole system: then nobody gets in, as with stock. */
@@ -201,8 +237,8 @@ static int set_versions(struct tls_config *c, const struct options *o, struct er
 		strbuf_adds(&sb, versions[i].priority);
 		last = i;
 	}
-	c->priority = strbuf_detach(&sb);
-	int rc = gnutls_priority_init(&c->server.priority, c->priority, NULL);
+	int rc = gnutls_priority_init(&c->server.priority, sb.data, NULL);
+	strbuf_free(&sb);
 	if (rc == 0 && is_enabled(c->server.priority, versions[last].gnutls))
 		return 0;
 	return err_set(err, 0,
@@ -221,7 +257,11 @@ int tls_config_new(const struct options *opts, struct tls_config **out, struct e
 	if (!*opts->tls_cert && !*opts->tls_key)
 		return 0;
 	struct tls_config *c = xcalloc(1, sizeof(*c));
-	CHECK(gnutls_certificate_allocate_credentials(&c->server.credentials) == 0);
+	int rc = gnutls_certificate_allocate_credentials(&c->server.credentials);
+	if (rc < 0) {
+		free(c);
+		return err_set(err, 0, "%s", gnutls_strerror(rc));
+	}
 	if (load_pair(c, opts, err) != 0 || set_client_auth(c, opts, err) != 0 ||
 		set_versions(c, opts, err) != 0) {
 		tls_config_free(c);
@@ -240,11 +280,5 @@ void tls_config_free(struct tls_config *c)
 		gnutls_priority_deinit(c->server.priority);
 	if (c->server.roots)
 		gnutls_x509_trust_list_deinit(c->server.roots, 1);
-	if (c->key_pem)
-		gnutls_memset(c->key_pem, 0, strlen(c->key_pem));
-	free(c->priority);
-	free(c->cert_pem);
-	free(c->key_pem);
-	free(c->ca_pem);
 	free(c);
 }

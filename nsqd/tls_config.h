@@ -13,11 +13,6 @@
 /* Immutable. */
 struct tls_config {
 	struct tls_server server; /* owned, with all that it holds */
-	/* What it is made of. Owned, terminated. */
-	char *priority; /* versions, ciphers and groups, as gnutls_priority_init takes it */
-	char *cert_pem; /* what --tls-cert names */
-	char *key_pem;  /* what --tls-key names */
-	char *ca_pem;   /* what --tls-root-ca-file names; NULL where it is not given */
 };
 
 /*

@@ -188,6 +188,19 @@ static const struct stream_ops deflate_ops = {
 	.free = deflate_free,
 };
 
+/* zlib's memory: as all of ours, it is there, or the process ends with a message. */
+static void *allocate(void *arg, unsigned n, unsigned size)
+{
+	(void)arg;
+	return xreallocarray(NULL, n, size);
+}
+
+static void release(void *arg, void *p)
+{
+	(void)arg;
+	free(p);
+}
+
 struct stream *stream_deflate_new(
 	struct stream *take_below, int level, const void *pending, size_t n)
 {
@@ -201,7 +214,9 @@ struct stream *stream_deflate_new(
 	s->inflate.next_in = s->in;
 	s->inflate.avail_in = (uInt)n;
 	s->out = xmalloc(OUT_SIZE);
-	/* They fail for want of memory only. */
+	s->inflate.zalloc = s->deflate.zalloc = allocate;
+	s->inflate.zfree = s->deflate.zfree = release;
+	/* They fail for want of memory only, and allocate never does. */
 	CHECK(inflateInit2(&s->inflate, RAW_WINDOW_BITS) == Z_OK);
 	CHECK(deflateInit2(&s->deflate, level, Z_DEFLATED, RAW_WINDOW_BITS, MEM_LEVEL,
 		      Z_DEFAULT_STRATEGY) == Z_OK);

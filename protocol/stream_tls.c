@@ -516,7 +516,9 @@ static int verify_chain(
 		return err_set(err, GNUTLS_A_BAD_CERTIFICATE,
 			"tls: client sent a chain of %u certificates", n);
 	while (rc == 0 && have < n) {
-		CHECK(gnutls_x509_crt_init(&chain[have]) == 0);
+		rc = gnutls_x509_crt_init(&chain[have]);
+		if (rc != 0)
+			break;
 		rc = gnutls_x509_crt_import(chain[have], &der[have], GNUTLS_X509_FMT_DER);
 		have++;
 	}
@@ -531,6 +533,61 @@ static int verify_chain(
 	return status == 0 ? 0 : not_trusted(status, err);
 }
 
+/* big.Int.BitLen of a number with its most significant byte first. */
+static unsigned bit_length(const gnutls_datum_t *n)
+{
+	unsigned i = 0;
+	while (i < n->size && n->data[i] == 0)
+		i++;
+	return i == n->size ? 0 : 8 * (n->size - i) - ((unsigned)__builtin_clz(n->data[i]) - 24);
+}
+
+/*
+ * checkKeySize, and checkPub of crypto/rsa: before anything is verified with a key, since the work
+ * that takes, and the stack that GMP needs for it, grow with both numbers.
+ */
+static int check_key_size(gnutls_x509_crt_t crt, struct err *err)
+{
+	enum { MAX_BITS = 8192, MAX_EXPONENT_BITS = 31 };
+	gnutls_datum_t m = {0}, e = {0};
+	if (gnutls_x509_crt_get_pk_algorithm(crt, NULL) != GNUTLS_PK_RSA)
+		return 0;
+	if (gnutls_x509_crt_get_pk_rsa_raw(crt, &m, &e) != 0)
+		return err_set(
+			err, GNUTLS_A_BAD_CERTIFICATE, "tls: failed to parse client certificate");
+	unsigned bits = bit_length(&m), exponent_bits = bit_length(&e);
+	gnutls_free(m.data);
+	gnutls_free(e.data);
+	if (bits > MAX_BITS)
+		return err_set(err, GNUTLS_A_BAD_CERTIFICATE,
+			"tls: client sent certificate containing RSA key larger than %d bits",
+			MAX_BITS);
+	if (exponent_bits > MAX_EXPONENT_BITS)
+		return err_set(err, GNUTLS_A_BAD_CERTIFICATE,
+			"tls: failed to parse client certificate: public exponent too large");
+	return 0;
+}
+
+static int check_key_sizes(const gnutls_datum_t *der, unsigned n, struct err *err)
+{
+	for (unsigned i = 0; i < n; i++) {
+		gnutls_x509_crt_t crt;
+		int rc = gnutls_x509_crt_init(&crt);
+		if (rc == 0) {
+			rc = gnutls_x509_crt_import(crt, &der[i], GNUTLS_X509_FMT_DER);
+			if (rc == 0 && check_key_size(crt, err) != 0)
+				rc = 1;
+			gnutls_x509_crt_deinit(crt);
+		}
+		if (rc < 0)
+			err_set(err, GNUTLS_A_BAD_CERTIFICATE,
+				"tls: failed to parse client certificate: %s", gnutls_strerror(rc));
+		if (rc != 0)
+			return -1;
+	}
+	return 0;
+}
+
 int tls_server_verify_client(const struct tls_server *s, gnutls_session_t session, struct err *err)
 {
 	unsigned n = 0;
@@ -543,14 +600,10 @@ int tls_server_verify_client(const struct tls_server *s, gnutls_session_t sessio
 				? GNUTLS_A_CERTIFICATE_REQUIRED
 				: GNUTLS_A_HANDSHAKE_FAILURE,
 			"tls: client didn't provide a certificate");
-	if (s->client_auth == TLS_REQUIRE_AND_VERIFY_CLIENT_CERT)
-		return verify_chain(s, der, n, err);
-	gnutls_x509_crt_t crt = peer_certificate(session);
-	if (!crt)
-		return err_set(
-			err, GNUTLS_A_BAD_CERTIFICATE, "tls: failed to parse client certificate");
-	gnutls_x509_crt_deinit(crt);
-	return 0;
+	if (check_key_sizes(der, n, err) != 0)
+		return -1;
+	return s->client_auth == TLS_REQUIRE_AND_VERIFY_CLIENT_CERT ? verify_chain(s, der, n, err)
+								    : 0;
 }
 
 static int verify(gnutls_session_t session)
@@ -671,14 +724,17 @@ static int handshake(struct stream_tls *s, int64_t timeout_ns, struct err *err)
 	return -1;
 }
 
-static void new_session(struct stream_tls *s)
+/* It fails for want of memory, or of random numbers. */
+static int new_session(struct stream_tls *s, struct err *err)
 {
-	/* These fail for want of memory only. */
-	CHECK(gnutls_init(&s->session, GNUTLS_SERVER | GNUTLS_NO_TICKETS | GNUTLS_NO_AUTO_REKEY) ==
-		0);
-	CHECK(gnutls_priority_set(s->session, s->server->priority) == 0);
-	CHECK(gnutls_credentials_set(s->session, GNUTLS_CRD_CERTIFICATE, s->server->credentials) ==
-		0);
+	int rc = gnutls_init(&s->session, GNUTLS_SERVER | GNUTLS_NO_TICKETS | GNUTLS_NO_AUTO_REKEY);
+	if (rc == 0)
+		rc = gnutls_priority_set(s->session, s->server->priority);
+	if (rc == 0)
+		rc = gnutls_credentials_set(
+			s->session, GNUTLS_CRD_CERTIFICATE, s->server->credentials);
+	if (rc != 0)
+		return err_set(err, 0, "tls: %s", gnutls_strerror(rc));
 	gnutls_session_set_ptr(s->session, s);
 	if (s->server->client_auth != TLS_NO_CLIENT_CERT) {
 		/*
@@ -695,6 +751,7 @@ static void new_session(struct stream_tls *s)
 	gnutls_transport_set_pull_function(s->session, pull);
 	gnutls_transport_set_pull_timeout_function(s->session, pull_timeout);
 	gnutls_transport_set_vec_push_function(s->session, push);
+	return 0;
 }
 
 /* --- life ----------------------------------------------------------------------------------- */
@@ -702,7 +759,8 @@ static void new_session(struct stream_tls *s)
 /* Without the layers below. */
 static void free_layer(struct stream_tls *s)
 {
-	gnutls_deinit(s->session);
+	if (s->session)
+		gnutls_deinit(s->session);
 	mutex_destroy(&s->read_lock);
 	mutex_destroy(&s->write_lock);
 	free(s->info.common_name);
@@ -768,8 +826,7 @@ struct stream *stream_tls_new(struct stream *below, const struct tls_server *ser
 	if (n > 0)
 		memcpy(s->in, pending, n);
 	s->in_w = n;
-	new_session(s);
-	if (handshake(s, timeout_ns, err) != 0) {
+	if (new_session(s, err) != 0 || handshake(s, timeout_ns, err) != 0) {
 		free_layer(s);
 		return NULL;
 	}

@@ -1,5 +1,6 @@
 """Certificates for the tests of TLS, made with openssl where they are needed."""
 
+import base64
 import os
 import subprocess
 
@@ -8,6 +9,23 @@ import pytest
 
 def _run(*args):
     subprocess.run(['openssl', *args], check=True, capture_output=True)
+
+
+def write_rsa_key(path, p, q, e=65537):
+    """The RSA key of two primes, in PEM: a large one takes no time when they are known."""
+    def der(tag, content):
+        size = len(content)
+        octets = size.to_bytes((size.bit_length() + 7) // 8, 'big')
+        return bytes([tag]) + (bytes([size]) if size < 128 else
+                               bytes([128 | len(octets)]) + octets) + content
+
+    d = pow(e, -1, (p - 1) * (q - 1))
+    numbers = [0, p * q, e, d, p, q, d % (p - 1), d % (q - 1), pow(q, -1, p)]
+    text = base64.encodebytes(der(0x30, b''.join(
+        der(2, n.to_bytes(n.bit_length() // 8 + 1, 'big')) for n in numbers)))
+    with open(path, 'wb') as f:
+        f.write(b'-----BEGIN RSA PRIVATE KEY-----\n' + text
+                + b'-----END RSA PRIVATE KEY-----\n')
 
 
 class Authority:
@@ -33,10 +51,14 @@ class Authority:
         return out, self._path(name + '.key')
 
     def issue(self, name, subject=None, usage='serverAuth', rsa=0,
-              days='2'):
-        request, key = self._generate(
-            name, subject or '/CN=' + name,
-            'subjectAltName=IP:127.0.0.1,DNS:localhost', rsa=rsa)
+              days='2', key=None):
+        if key:
+            request = self._path(name + '.pem')
+            _run('req', '-new', '-key', key, '-subj', '/CN=' + name, '-out', request)
+        else:
+            request, key = self._generate(
+                name, subject or '/CN=' + name,
+                'subjectAltName=IP:127.0.0.1,DNS:localhost', rsa=rsa)
         extensions = self._path(name + '.ext')
         with open(extensions, 'w') as f:
             f.write('subjectAltName=IP:127.0.0.1,DNS:localhost\n'
@@ -69,3 +91,19 @@ def stranger_cert(tmp_path_factory):
     """Of another CA, which nobody here knows."""
     return Authority(tmp_path_factory.mktemp('other')).issue(
         'stranger', '/CN=a stranger', usage='clientAuth')
+
+
+@pytest.fixture(scope='session')
+def huge_client_cert(authority):
+    """Of 8676 bits, by two primes of Mersenne's."""
+    key = os.path.join(authority.directory, 'huge.key')
+    write_rsa_key(key, 2 ** 4423 - 1, 2 ** 4253 - 1)
+    return authority.issue('huge', usage='clientAuth', key=key)
+
+
+@pytest.fixture(scope='session')
+def huge_exponent_cert(authority):
+    """Of 4096 bits and more, whose public exponent is as long."""
+    key = os.path.join(authority.directory, 'exponent.key')
+    write_rsa_key(key, 2 ** 2203 - 1, 2 ** 2281 - 1, 2 ** 63 + 9)
+    return authority.issue('exponent', usage='clientAuth', key=key)

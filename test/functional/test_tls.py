@@ -362,6 +362,26 @@ def test_require_takes_any_certificate(
             "tls: client didn't provide a certificate")
 
 
+@pytest.mark.parametrize('policy', ['require', 'require-verify'])
+def test_a_key_of_more_than_8192_bits_is_refused(
+        new_nsqd, authority, server_cert, huge_client_cert, policy):
+    """What is done with a key takes time and stack that grow with it."""
+    nsqd = new_nsqd(*flags(server_cert, '--tls-client-auth-policy=' + policy,
+                           '--tls-root-ca-file=' + authority.cert))
+    for version in ('tls1.2', 'tls1.3'):
+        refused(nsqd, context(huge_client_cert, version=version),
+                'tls: client sent certificate containing RSA key larger than 8192 bits')
+
+
+def test_a_public_exponent_of_more_than_31_bits_is_refused(
+        new_nsqd, authority, server_cert, huge_exponent_cert):
+    nsqd = new_nsqd(*flags(server_cert, '--tls-client-auth-policy=require',
+                           '--tls-root-ca-file=' + authority.cert))
+    for version in ('tls1.2', 'tls1.3'):
+        refused(nsqd, context(huge_exponent_cert, version=version),
+                'tls: failed to parse client certificate: ')
+
+
 @pytest.mark.parametrize('version', ['tls1.2', 'tls1.3'])
 def test_require_verify_takes_those_of_our_ca(
         new_nsqd, authority, server_cert, client_cert, stranger_cert, version):

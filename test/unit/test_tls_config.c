@@ -85,10 +85,6 @@ static void test_a_certificate_with_its_key(void **state)
 	struct tls_config *c = build(new_options("cert.pem", "key.pem"));
 
 	(void)state;
-	assert_memory_equal(c->cert_pem, server.crt_pem.data, server.crt_pem.size);
-	assert_memory_equal(c->key_pem, server.key_pem.data, server.key_pem.size);
-	assert_null(c->ca_pem);
-	assert_non_null(strstr(c->priority, "+VERS-TLS1.0"));
 	assert_int_equal(c->server.client_auth, TLS_NO_CLIENT_CERT);
 	assert_null(c->server.roots);
 	tls_config_free(c);
@@ -144,7 +140,6 @@ static void test_client_policies(void **state)
 			assert_int_equal(c->server.client_auth, policies[i].auth);
 			assert_int_equal(c->server.roots != NULL,
 				policies[i].auth == TLS_REQUIRE_AND_VERIFY_CLIENT_CERT);
-			assert_int_equal(c->ca_pem != NULL, with_ca);
 			tls_config_free(c);
 		}
 	}
