@@ -44,7 +44,9 @@
  * see it clear, then our call may be put at the moment of the load, before the
  * operation that is just about to set it. This is so for one chan: a select
  * over several may give up only with all of them locked (Go's
- * TestNonblockSelectRace2).
+ * TestNonblockSelectRace2). And it is an answer about c alone: what the caller
+ * has written elsewhere, the thread that cleared the bit need not have seen yet
+ * (hence chan_signal).
  */
 
 /* --- making, closing, freeing --- */
@@ -596,6 +598,20 @@ size_t chan_try_send_n(struct chan *c, const void *v, size_t n)
 	chan_unlock(c);
 	wake_list_wake(&wakes);
 	return done;
+}
+
+void chan_signal(struct chan *c)
+{
+	struct wake_list wakes = {NULL, NULL};
+
+	chan_assert_valid(c, "signal");
+	CHECK(c->cap == 1);
+	chan_lock(c);
+	if (c->closed)
+		chan_misuse(c, "signal on closed chan");
+	chan_send_locked(c, NULL, 1, &wakes);
+	chan_unlock(c);
+	wake_list_wake(&wakes);
 }
 
 size_t chan_try_recv_n(struct chan *c, void *v, size_t max, bool *closed)

@@ -49,6 +49,12 @@ void chan_send_n(struct chan *c, const void *v, size_t n);
 size_t chan_recv_n(struct chan *c, void *v, size_t max);
 /* select { case c <- *v: default: } for up to n values; returns how many went. */
 size_t chan_try_send_n(struct chan *c, const void *v, size_t n);
+/*
+ * For a chan of capacity 1 that says "look again": puts a value there, if there is none. The thread
+ * that takes it sees all that the caller has written before. (With chan_try_send_n it may not, where
+ * a value is there already: see docs/channels.md, "Signals".) Never blocks.
+ */
+void chan_signal(struct chan *c);
 /* select { case *v = <-c: default: } for up to max. *closed (may be NULL): closed and drained. */
 size_t chan_try_recv_n(struct chan *c, void *v, size_t max, bool *closed);
 

@@ -151,7 +151,7 @@ void lg_writer_add(struct lg_writer *w, const char *line, size_t n)
 		atomic_fetch_add(&w->unwritten, n);
 	}
 	mutex_unlock(&w->lock);
-	chan_try_send_n(w->wake_chan, NULL, 1);
+	chan_signal(w->wake_chan);
 }
 
 void lg_writer_drain(const struct lg_writer *w, int64_t deadline_ns)
@@ -171,6 +171,6 @@ void lg_writer_stop(struct lg_writer *w)
 {
 	atomic_store(&w->stop_at_ns, clock_mono_ns() + STOP_NS);
 	/* If a token is there already, whoever takes it sees the flag. */
-	chan_try_send_n(w->wake_chan, NULL, 1);
+	chan_signal(w->wake_chan);
 	wait_group_wait(&w->wait_group);
 }

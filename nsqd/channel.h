@@ -193,7 +193,7 @@ void channel_remove_client(struct channel *c, struct client_v2 *client);
 static inline void channel_consumer_is_full(struct channel *c)
 {
 	if (atomic_load(&c->parked_room) > 0)
-		chan_try_send_n(c->parked_chan, NULL, 1);
+		chan_signal(c->parked_chan);
 }
 
 /*

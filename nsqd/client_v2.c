@@ -337,7 +337,7 @@ void client_v2_try_update_ready_state(struct client_v2 *c)
 	 * where you cannot the message pump loop would have iterated anyway.
 	 * the atomic integer operations guarantee correctness of the value.
 	 */
-	chan_try_send_n(c->ready_state_chan, NULL, 1);
+	chan_signal(c->ready_state_chan);
 }
 
 void client_v2_sending_messages(struct client_v2 *c, size_t n)

@@ -69,7 +69,7 @@ struct parked {
 	UT_hash_handle hh;             /* netpoll.parked, by id */
 	int64_t deadline_ns;           /* heartbeat, or end of its patience; 0: none */
 	size_t heap_index;             /* in netpoll.heap, if it has a deadline */
-	struct client_v2 *prev, *next; /* in channel.parked, or in netpoll.called */
+	struct client_v2 *prev, *next; /* in channel.parked, netpoll.called or netpoll.failed */
 	size_t room;                   /* its RDY while it is in channel.parked, else 0 */
 	bool called;                   /* it is in netpoll.called */
 	/* Its part of channel.called_room; whose the client is, while it is not parked. */

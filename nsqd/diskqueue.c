@@ -413,7 +413,7 @@ static void diskqueue_done(struct backend_queue *q, size_t n)
 	atomic_fetch_add(&d->done, (int64_t)n);
 	/* Where so few are worth a sync, it need not wait. */
 	if ((int64_t)n >= d->sync_every)
-		chan_try_send_n(d->done_chan, NULL, 1);
+		chan_signal(d->done_chan);
 }
 
 static int64_t diskqueue_depth(struct backend_queue *q)

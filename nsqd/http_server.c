@@ -71,7 +71,7 @@ static void conn_free(struct http_conn *c)
 	bool was_full = s->n_conns-- >= s->max_conns;
 	mutex_unlock(&s->lock);
 	if (was_full)
-		chan_try_send_n(s->room_chan, "", 1);
+		chan_signal(s->room_chan);
 	http_head_free(&c->head);
 	strbuf_free(&c->req.body);
 	strbuf_free(&c->req.out);

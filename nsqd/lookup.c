@@ -89,7 +89,7 @@ void lookup_notify(struct nsqd *n, const char *topic, const char *channel, bool 
 	mutex_unlock(&l->lock);
 	free(found);
 	free_events(dropped);
-	chan_try_send_n(l->notify_chan, NULL, 1);
+	chan_signal(l->notify_chan);
 }
 
 void lookup_http_addrs(struct nsqd *n, struct strarray *out)
@@ -327,7 +327,7 @@ static struct lookup_event *next_event(struct lookup *l, bool *overflow)
 	l->overflow = false;
 	mutex_unlock(&l->lock);
 	if (more)
-		chan_try_send_n(l->notify_chan, NULL, 1);
+		chan_signal(l->notify_chan);
 	return e;
 }
 

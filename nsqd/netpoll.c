@@ -60,6 +60,7 @@ struct netpoll {
 	bool stopping;            /* guarded by lock */
 	struct client_v2 *parked; /* guarded by lock; uthash (parked.hh) by id; owned */
 	struct client_v2 *called; /* guarded by lock; of these, who is to be resumed */
+	struct client_v2 *failed; /* guarded by lock; of these, for whom there was no thread */
 	struct client_v2 **heap;  /* guarded by lock; of these, who has a deadline, by deadline */
 	size_t len, cap;          /* guarded by lock */
 
@@ -157,7 +158,7 @@ static void offer_locked(struct client_v2 *c)
 	c->parked.room = (size_t)ready;
 	DL_APPEND2(ch->parked, c, parked.prev, parked.next);
 	atomic_fetch_add(&ch->parked_room, c->parked.room);
-	chan_try_send_n(ch->parked_chan, NULL, 1);
+	chan_signal(ch->parked_chan);
 }
 
 static void withdraw_locked(struct client_v2 *c)
@@ -178,6 +179,8 @@ static void unlist(struct netpoll *np, struct client_v2 *c)
 	withdraw_locked(c);
 	if (c->parked.called)
 		DL_DELETE2(np->called, c, parked.prev, parked.next);
+	if (c->parked.failed)
+		DL_DELETE2(np->failed, c, parked.prev, parked.next);
 	c->parked.called = c->parked.failed = false;
 	mutex_unlock(&np->lock);
 }
@@ -255,6 +258,7 @@ bool netpoll_retry(struct netpoll *np, struct client_v2 *c, const struct err *wh
 	bool open = np->open, is_next = false;
 	if (open) {
 		c->parked.failed = true;
+		DL_APPEND2(np->failed, c, parked.prev, parked.next);
 		list_locked(np, c, now + c->parked.retry_ns);
 		is_next = c->parked.heap_index == 0;
 	}
@@ -363,9 +367,9 @@ static void on_deadline(struct netpoll *np, struct client_v2 *c, int64_t now)
 static struct client_v2 *next_due(struct netpoll *np, int64_t now)
 {
 	mutex_lock(&np->lock);
-	struct client_v2 *c = np->len > 0 ? np->heap[0] : NULL;
-	if (c && deadline_at(np, 0) > now && !(np->stopping && c->parked.failed))
-		c = NULL;
+	struct client_v2 *c = np->stopping ? np->failed : NULL;
+	if (!c && np->len > 0 && deadline_at(np, 0) <= now)
+		c = np->heap[0];
 	mutex_unlock(&np->lock);
 	return c;
 }

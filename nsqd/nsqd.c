@@ -576,7 +576,7 @@ struct channel **nsqd_channels(struct nsqd *n, size_t *count)
 static void notify(struct nsqd *n, bool persist)
 {
 	if (persist && !atomic_load(&n->is_loading))
-		chan_try_send_n(n->persist_chan, NULL, 1);
+		chan_signal(n->persist_chan);
 }
 
 void nsqd_notify_topic(struct nsqd *n, struct topic *t, bool persist)
@@ -589,7 +589,7 @@ void nsqd_notify_channel(struct nsqd *n, struct channel *c, bool persist)
 {
 	lookup_notify(n, c->topic->name, c->name, channel_exiting(c));
 	notify(n, persist);
-	chan_try_send_n(n->channels_changed_chan, NULL, 1);
+	chan_signal(n->channels_changed_chan);
 }
 
 /* --- health --------------------------------------------------------------------------------- */

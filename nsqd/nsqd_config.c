@@ -47,5 +47,5 @@ void nsqd_config_take_lookupd(struct nsqd *n, struct strarray *take)
 	mutex_unlock(&n->config.lock);
 	strarray_free(&old);
 	*take = (struct strarray){0};
-	chan_try_send_n(n->config.opts_notification_chan, "", 1);
+	chan_signal(n->config.opts_notification_chan);
 }

@@ -119,7 +119,7 @@ void topic_unref(struct topic *t)
 void topic_start(struct topic *t)
 {
 	atomic_store(&t->started, true);
-	chan_try_send_n(t->start_chan, NULL, 1);
+	chan_signal(t->start_chan);
 }
 
 /* --- channels ------------------------------------------------------------------------------- */

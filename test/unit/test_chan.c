@@ -502,6 +502,23 @@ static void test_a_large_ring_is_made_for_its_first_value(void **state)
 	chan_free(large);
 }
 
+static void test_signals_merge_and_never_block(void **state)
+{
+	struct chan *c = chan_new(sizeof(int), 1);
+	int v = 1;
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		chan_signal(c);
+	assert_int_equal(chan_len(c), 1);
+	assert_true(chan_recv(c, &v));
+	assert_int_equal(v, 0);
+	assert_int_equal(chan_len(c), 0);
+	chan_signal(c);
+	assert_int_equal(chan_len(c), 1);
+	chan_free(c);
+}
+
 static void test_free_of_null_is_fine(void **state)
 {
 	(void)state;
@@ -528,6 +545,7 @@ int main(void)
 		cmocka_unit_test(test_null_beside_a_live_case_in_a_woken_select),
 		cmocka_unit_test(test_spurious_wakeup_is_not_a_result),
 		cmocka_unit_test(test_a_large_ring_is_made_for_its_first_value),
+		cmocka_unit_test(test_signals_merge_and_never_block),
 		cmocka_unit_test(test_free_of_null_is_fine),
 	};
 

@@ -449,6 +449,49 @@ static void exit_peer(void *arg)
 		;
 }
 
+#define LAST_STATE ROUNDS(50000)
+
+struct signalled {
+	struct chan *c;
+	_Atomic int state, seen;
+};
+
+static void look_when_signalled(void *arg)
+{
+	struct signalled *s = arg;
+
+	while (s->seen < LAST_STATE) {
+		chan_recv(s->c, NULL);
+		s->seen = atomic_load_explicit(&s->state, memory_order_relaxed);
+	}
+}
+
+/* The second signal often finds the first one still there, or just being taken. */
+static void test_a_signal_shows_what_was_written_before(void **state)
+{
+	struct signalled s = {.c = chan_new(0, 1)};
+	struct wait_group wg;
+
+	(void)state;
+	wait_group_init(&wg);
+	go(&wg, look_when_signalled, &s);
+	for (int i = 1; i <= LAST_STATE; i++) {
+		for (unsigned k = rand_below(256); k > 0; k--)
+			cpu_relax();
+		atomic_store_explicit(&s.state, i, memory_order_relaxed);
+		chan_signal(s.c);
+		if (i % 2 == 1)
+			continue;
+		int64_t end = clock_mono_ns() + 60 * NSEC_PER_SEC;
+		while (s.seen < i) {
+			assert_true(clock_mono_ns() < end);
+			sched_yield();
+		}
+	}
+	join(&wg);
+	chan_free(s.c);
+}
+
 static void test_exit_chan_stops_all(void **state)
 {
 	(void)state;
@@ -482,6 +525,7 @@ int main(void)
 		cmocka_unit_test(test_woken_threads_exit_while_their_waker_wakes),
 		cmocka_unit_test(test_short_lived_chans_are_freed_by_their_receiver),
 		cmocka_unit_test(test_chaos_loses_nothing),
+		cmocka_unit_test(test_a_signal_shows_what_was_written_before),
 		cmocka_unit_test(test_exit_chan_stops_all),
 	};
 

@@ -183,11 +183,39 @@ static void test_io_loop_reads_on_where_it_cannot_write(void **state)
 	exit_nsqd(n);
 }
 
+static void test_a_pump_that_fails_gives_the_right_to_fill_back(void **state)
+{
+	struct nsqd *n = idle_nsqd(100);
+	struct topic *t = get_topic(n, "test");
+	struct channel *ch = get_channel(t, "ch");
+	struct consumer c;
+	char ok[10];
+
+	(void)state;
+	connect_consumer(&c, n);
+	run_io_loop(&c);
+	say(c.peer, "SUB test ch\nRDY 1\n");
+	receive(c.peer, ok, sizeof(ok));
+	wait_for(chan_demand(ch->client_msg_chans[GLOBAL], 1) == 1);
+	mutex_lock(&c.client->write_lock);
+	c.client->writer.failed = true;
+	atomic_store(&c.client->unsent, true);
+	mutex_unlock(&c.client->write_lock);
+	client_v2_try_update_ready_state(c.client);
+	wait_group_wait(&c.wg);
+	assert_false(c.client->filling);
+	close(c.peer);
+	wait_group_destroy(&c.wg);
+	client_v2_free(c.client);
+	exit_nsqd(n);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		nsqd_test(test_a_large_message_of_a_batch_has_a_deadline_of_its_own),
 		nsqd_test(test_io_loop_reads_on_where_it_cannot_write),
+		nsqd_test(test_a_pump_that_fails_gives_the_right_to_fill_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
