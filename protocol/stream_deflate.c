@@ -79,12 +79,16 @@ static ssize_t deflate_read(
 		s->inflate.avail_out = (uInt)n;
 		/* Without input, too: it may hold what did not fit the last time. */
 		int rc = inflate(&s->inflate, Z_SYNC_FLUSH);
+		bool corrupt = rc != Z_OK && rc != Z_BUF_ERROR && rc != Z_STREAM_END;
 		if (rc == Z_STREAM_END)
 			s->ended = true;
-		else if (rc != Z_OK && rc != Z_BUF_ERROR)
-			return fail(s, "flate: corrupt input", err);
+		if (corrupt)
+			(void)fail(s, "flate: corrupt input", err);
+		/* What came before the corruption is good. */
 		if (s->inflate.avail_out < n)
 			return (ssize_t)(n - s->inflate.avail_out);
+		if (corrupt)
+			return -1;
 		if (s->ended || s->inflate.avail_in > 0)
 			continue;
 		rc = fill(s, deadline_ns, err);

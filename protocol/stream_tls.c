@@ -36,6 +36,10 @@
 #define RECORD_MAX ((size_t)16384) /* of plain text */
 /* The biggest record of any version. */
 #define IN_MAX (RECORD_HEADER + RECORD_MAX + 2048)
+#define RECORD_MAX_13 (RECORD_MAX + 256)
+/* What stands in the header of records of TLS 1.3. */
+#define TLS13_VERSION 0x0304
+#define TLS13_RECORDS 0x0303
 /* What there is until a record is bigger: most clients send little. */
 #define IN_SIZE ((size_t)4096)
 #define HANDSHAKE_RECORD 22
@@ -282,23 +286,46 @@ static ssize_t read_result(const struct stream_tls *s, struct err *err)
 	return -1;
 }
 
+/*
+ * What can be told of the next record by its header, if that is there: before the record is, which
+ * may never come from a peer that does not speak TLS. False: the stream has ended.
+ */
+static bool header_is_good(struct stream_tls *s)
+{
+	if (!has_header(s))
+		return true;
+	const unsigned char *p = (const unsigned char *)s->in + s->in_r;
+	unsigned version = (unsigned)p[1] << 8 | p[2];
+	bool tls13 = s->info.version == TLS13_VERSION;
+	unsigned expected = tls13 ? TLS13_RECORDS : s->info.version;
+	size_t size = record_size(s) - RECORD_HEADER;
+	if (version != expected) {
+		s->alert = GNUTLS_A_PROTOCOL_VERSION;
+		err_set(&s->read_err, 0,
+			"tls: received record with version %x when expecting version %x", version,
+			expected);
+	} else if (size > (tls13 ? RECORD_MAX_13 : IN_MAX - RECORD_HEADER)) {
+		s->alert = GNUTLS_A_RECORD_OVERFLOW;
+		err_set(&s->read_err, 0, "tls: oversized record received with length %zu", size);
+	} else {
+		return true;
+	}
+	s->ended = true;
+	return false;
+}
+
 /* Reads below until there is something for GnuTLS. False: the stream has ended. */
 static bool await_record(struct stream_tls *s, int64_t deadline_ns)
 {
-	while (!has_record(s)) {
-		if (has_header(s) && record_size(s) > IN_MAX) {
-			s->ended = true;
-			s->alert = GNUTLS_A_RECORD_OVERFLOW;
-			err_set(&s->read_err, 0, "tls: oversized record received with length %zu",
-				record_size(s) - RECORD_HEADER);
-			return false;
-		}
+	while (header_is_good(s)) {
+		if (has_record(s))
+			return true;
 		if (!fill(s, deadline_ns)) {
 			set_read_err(s, 0);
 			return false;
 		}
 	}
-	return true;
+	return false;
 }
 
 /* Never blocks for want of data; but see on_key_update. */
@@ -324,8 +351,8 @@ static ssize_t tls_read(
 	size_t got = 0;
 	int useless = 0;
 	while (!s->ended && got < n) {
-		if (gnutls_record_check_pending(s->session) == 0 && !has_record(s)) {
-			if (got > 0)
+		if (gnutls_record_check_pending(s->session) == 0) {
+			if (got > 0 && !has_record(s))
 				break;
 			if (!await_record(s, deadline_ns))
 				break;
@@ -629,7 +656,7 @@ static uint16_t version_number(gnutls_protocol_t version)
 	case GNUTLS_TLS1_2:
 		return 0x0303;
 	case GNUTLS_TLS1_3:
-		return 0x0304;
+		return TLS13_VERSION;
 	default:
 		return 0;
 	}

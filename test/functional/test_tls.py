@@ -703,6 +703,19 @@ def test_publishers_that_never_stop_do_not_hold_up_the_exit(
         assert not thread.is_alive()
 
 
+@pytest.mark.parametrize('version', ['tls1.2', 'tls1.3'])
+@pytest.mark.parametrize('sent, alert', [
+    (b'PUB t\n', 'PROTOCOL_VERSION'), (b'\x16\x03\x01\0\x08', 'PROTOCOL_VERSION'),
+    (b'\x17\x03\x03\x48\x48', 'RECORD_OVERFLOW')])
+def test_a_client_that_goes_on_without_tls_is_told_at_once(nsqd, version, sent, alert):
+    """Not when all that a record would have has come in, which may be never."""
+    with nsqd.connect() as client:
+        upgrade(client, context(version=version))
+        client.socket.below.sendall(sent)
+        with pytest.raises(ssl.SSLError, match=alert):
+            client.socket.recv(1)
+
+
 def test_a_record_of_garbage_ends_the_connection(nsqd):
     with nsqd.connect() as client:
         upgrade(client, context(version='tls1.2'))

@@ -5,11 +5,12 @@ import os
 import random
 import re
 import struct
+import zlib
 
 import pytest
 
 from layers import STREAM_IDENTIFIER, Deflate, Snappy, masked_crc32c, push
-from nsq import ERROR, RESPONSE, frame, mpub_body, wait_until
+from nsq import ERROR, RESPONSE, frame, mpub_body, sized, wait_until
 
 FLAGS = ['--snappy=true', '--deflate=true']
 
@@ -306,6 +307,19 @@ def test_a_bad_deflate_stream_ends_the_connection(nsqd, sent):
         upgrade(client, 'deflate')
         client.socket.below.sendall(sent)
         client.expect_closed()
+
+
+def test_a_command_before_what_spoils_a_deflate_stream_is_executed(nsqd):
+    """Also when both come in together."""
+    topic = nsqd.topic()
+    with nsqd.connect() as client:
+        encoder = upgrade(client, 'deflate').socket.encoder
+        client.socket.below.sendall(
+            encoder.compress(b'PUB %s\n' % topic.encode() + sized(b'x'))
+            + encoder.flush(zlib.Z_SYNC_FLUSH) + b'\x06\xff\xff')
+        client.expect_ok()
+        client.expect_closed()
+    nsqd.wait_topic(topic, message_count=1)
 
 
 def resident(nsqd):

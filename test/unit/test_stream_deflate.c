@@ -140,6 +140,34 @@ static void test_corruption_ends_somehow(void **state)
 	free(back);
 }
 
+/* In one read with it: what came before the corruption is read, then the error, again and again. */
+static void test_what_came_before_corruption_is_not_lost(void **state)
+{
+	static unsigned char text[] = "PUB t\n";
+	struct stream_mem *mem = stream_mem_new(NULL, 0, 1);
+	struct stream *w = stream_deflate_new(&mem->stream, 6, NULL, 0);
+	unsigned char in[100], buf[100];
+	struct err err;
+
+	(void)state;
+	write_in_parts(w, text, sizeof(text), true);
+	assert_true(mem->out_len < sizeof(in) - 3);
+	memcpy(in, mem->out, mem->out_len);
+	memcpy(in + mem->out_len, "\x06\xff\xff", 3);
+	struct stream *s =
+		stream_deflate_new(&stream_mem_new(in, mem->out_len + 3, 4096)->stream, 6, NULL, 0);
+	size_t n = 0;
+	for (ssize_t got; (got = s->ops->read(s, buf + n, sizeof(buf) - n, 0, &err)) > 0;)
+		n += (size_t)got;
+	assert_int_equal(n, sizeof(text));
+	assert_memory_equal(buf, text, n);
+	assert_string_equal(err.msg, "flate: corrupt input");
+	assert_int_equal(s->ops->read(s, buf, sizeof(buf), 0, &err), -1);
+	assert_string_equal(err.msg, "flate: corrupt input");
+	s->ops->free(s);
+	w->ops->free(w);
+}
+
 static void test_a_bomb_is_read_a_buffer_at_a_time(void **state)
 {
 	enum { SIZE = 16 << 20 };
@@ -228,6 +256,7 @@ int main(void)
 		cmocka_unit_test(test_random_round_trips_at_every_level),
 		cmocka_unit_test(test_every_truncation_gives_a_prefix),
 		cmocka_unit_test(test_corruption_ends_somehow),
+		cmocka_unit_test(test_what_came_before_corruption_is_not_lost),
 		cmocka_unit_test(test_a_bomb_is_read_a_buffer_at_a_time),
 		cmocka_unit_test(test_a_timeout_loses_nothing),
 		cmocka_unit_test(test_a_flush_sends_once),

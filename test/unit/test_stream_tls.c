@@ -640,7 +640,6 @@ static void expect_alert(struct pair *p, gnutls_alert_description_t alert)
 
 static void test_a_record_that_is_too_big(void **state)
 {
-	static const char bad[] = "\x17\x03\x03\xff\xff";
 	struct pair p;
 
 	(void)state;
@@ -649,9 +648,47 @@ static void test_a_record_that_is_too_big(void **state)
 
 		priority_of(priority, sizeof(priority), all_versions[i]);
 		connect_pair(&p, priority, NULL);
-		assert_int_equal(write(p.client.fd, bad, sizeof(bad) - 1), sizeof(bad) - 1);
-		expect_end(p.s, "tls: oversized record received with length 65535");
+		unsigned version = stream_tls_info(p.s)->version;
+		/* The limit of TLS 1.3 is lower; the header is enough. */
+		unsigned max = version == 0x0304 ? 16384 + 256 : 16384 + 2048;
+		unsigned char bad[] = {23, 3, version == 0x0304 ? 3 : version & 0xff,
+			(max + 1) >> 8, (max + 1) & 0xff};
+		char text[64];
+
+		snprintf(text, sizeof(text), "tls: oversized record received with length %u",
+			max + 1);
+		assert_int_equal(write(p.client.fd, bad, sizeof(bad)), sizeof(bad));
+		expect_end(p.s, text);
 		expect_alert(&p, GNUTLS_A_RECORD_OVERFLOW);
+		free_pair(&p);
+	}
+}
+
+/* Plain text: what would be its length need not come first. What was good before it is read. */
+static void test_a_header_that_is_none_is_told_at_once(void **state)
+{
+	struct pair p;
+	struct err err;
+	char buf[100];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(all_versions); i++) {
+		char priority[64], text[100];
+
+		priority_of(priority, sizeof(priority), all_versions[i]);
+		connect_pair(&p, priority, NULL);
+		unsigned version = stream_tls_info(p.s)->version;
+
+		client_send(&p.client, "NOP\n", 4);
+		assert_int_equal(write(p.client.fd, "PUB t\n", 6), 6);
+		assert_int_equal(p.s->ops->read(p.s, buf, 2, 0, &err), 2);
+		assert_int_equal(p.s->ops->read(p.s, buf + 2, sizeof(buf) - 2, 0, &err), 2);
+		assert_memory_equal(buf, "NOP\n", 4);
+		snprintf(text, sizeof(text),
+			"tls: received record with version 5542 when expecting version %x",
+			version == 0x0304 ? 0x0303 : version);
+		expect_end(p.s, text);
+		expect_alert(&p, GNUTLS_A_PROTOCOL_VERSION);
 		free_pair(&p);
 	}
 }
@@ -872,6 +909,7 @@ int main(void)
 		cmocka_unit_test(test_how_a_peer_leaves),
 		cmocka_unit_test(test_garbage_between_records),
 		cmocka_unit_test(test_a_record_that_is_too_big),
+		cmocka_unit_test(test_a_header_that_is_none_is_told_at_once),
 		cmocka_unit_test(test_records_without_data),
 		cmocka_unit_test(test_a_flood_of_key_updates),
 		cmocka_unit_test(test_renegotiation_is_refused),
