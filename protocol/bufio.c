@@ -255,7 +255,7 @@ static int write_few(struct bufio_writer *b, const struct iovec *parts, int n, i
 struct gather {
 	struct iovec iov[GATHER_PARTS];
 	int n;
-	size_t len;                             /* bytes of all */
+	size_t len;               /* bytes of all */
 	char *pieces[MAX_PIECES]; /* owned */
 	int n_pieces;
 	size_t used; /* of the last piece */
