@@ -222,6 +222,14 @@ void slab_trim(void)
 	PT_OK(pthread_mutex_unlock(&heap.lock));
 }
 
+void slab_trim_all(void)
+{
+	PT_OK(pthread_mutex_lock(&heap.lock));
+	heap.unwanted = heap.n_empty;
+	PT_OK(pthread_mutex_unlock(&heap.lock));
+	slab_trim();
+}
+
 struct slab_stats slab_get_stats(void)
 {
 	PT_OK(pthread_mutex_lock(&heap.lock));

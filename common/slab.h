@@ -18,11 +18,10 @@
 void *slab_alloc(size_t size) __attribute__((malloc, returns_nonnull, alloc_size(1)));
 /* Takes back what slab_alloc(size) gave to any thread. NULL is not fine. */
 void slab_free(void *p, size_t size);
-/*
- * Gives back to the system what nobody has needed since the last call. Any thread; at most one at a
- * time.
- */
+/* Gives back to the system what nobody has needed since the last call. Any thread. */
 void slab_trim(void);
+/* The same with all that nobody uses just now (debug.FreeOSMemory). Any thread. */
+void slab_trim_all(void);
 
 /* Bytes of spans: with objects in them; kept for the next burst; given back. */
 struct slab_stats {

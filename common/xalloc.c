@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -88,4 +89,18 @@ char *xasprintf(const char *fmt, ...)
 	if (n < 0)
 		out_of_memory(0);
 	return s;
+}
+
+/*
+ * glibc raises both limits with the largest block that was ever freed, up to 32 and 64 MB. Each
+ * thread's arena then keeps as much at its end, and malloc_trim does not give that back. These are
+ * what the limits become with messages of 1 MB.
+ */
+void xalloc_init(void)
+{
+#ifdef __GLIBC__
+	enum { MMAP_THRESHOLD = 2 << 20, TRIM_THRESHOLD = 4 << 20 };
+	mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+	mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD);
+#endif
 }

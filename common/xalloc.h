@@ -22,4 +22,7 @@ char *xstrndup(const char *s, size_t n) __attribute__((malloc, returns_nonnull))
 char *xasprintf(const char *fmt, ...)
 	__attribute__((malloc, returns_nonnull, format(printf, 1, 2)));
 
+/* Tells malloc how much it may keep; see xalloc.c. Before the first other thread starts. */
+void xalloc_init(void);
+
 #endif

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "common/gothread.h"
+#include "common/slab.h"
 #include "common/version.h"
 #include "common/xalloc.h"
 #include "nsqd/http.h"
@@ -252,6 +253,7 @@ void http_do_set_block_rate(struct http_request *req)
 /* freeMemory. (Stock does it as well, and then fails to say so: 500.) */
 void http_do_free_memory(struct http_request *req)
 {
+	slab_trim_all(); /* messages lie there */
 	malloc_trim(0);
 	http_respond_empty(req);
 }

@@ -13,6 +13,7 @@
 #include "common/gothread.h"
 #include "common/lg.h"
 #include "common/rlimit.h"
+#include "common/xalloc.h"
 #include "nsqd/flags.h"
 #include "nsqd/metadata.h"
 #include "nsqd/nsqd.h"
@@ -66,6 +67,7 @@ int main(int argc, char **argv)
 	struct err err;
 	int exit_code = EXIT_FAILURE;
 	open_standard_descriptors();
+	xalloc_init();
 	gothread_adopt("main");
 	rlimit_raise_nofile();
 	signals_block();

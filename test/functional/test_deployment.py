@@ -1,6 +1,7 @@
 """What scrapers, probes and side-cars do in the wild, request by request."""
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -8,7 +9,7 @@ import subprocess
 import pytest
 
 from lookupd import FakeLookupd
-from nsq import DEADLINE, wait_until
+from nsq import DEADLINE, SCALE, wait_until
 
 
 def run(*command):
@@ -192,3 +193,24 @@ def test_ping_is_answered_when_clients_have_used_up_the_descriptors(new_nsqd):
         client.close()
     wait_until(lambda: daemon.descriptors() < 50, daemon.descriptors)
     daemon.pub('t', 'x')
+
+
+def resident_mb(daemon):
+    with open('/proc/%d/status' % daemon.process.pid) as f:
+        return int(re.search(r'^VmRSS:\s*(\d+) kB$', f.read(), re.M)[1]) / 1024
+
+
+@pytest.mark.skipif(SCALE > 1, reason='sanitizers keep memory for themselves')
+@pytest.mark.operator
+def test_freememory_gives_back_what_deleted_topics_had(new_nsqd):
+    daemon = new_nsqd()
+    body = b'\n'.join([b'a' * 1000] * 4000)
+    for i in range(20):
+        assert daemon.post('/mpub?topic=t%d' % i, body).status == 200
+    assert resident_mb(daemon) > 80
+    for i in range(20):
+        assert daemon.post('/topic/delete?topic=t%d' % i).status == 200
+    daemon.post('/debug/freememory')
+    # What threads are still on their way out have is theirs for a moment.
+    wait_until(lambda: daemon.post('/debug/freememory') and resident_mb(daemon) < 30,
+               lambda: 'the memory is given back: %d MB' % resident_mb(daemon))

@@ -90,6 +90,25 @@ static void test_a_burst_is_given_back(void **state)
 	assert_true(slab_get_stats().released > (size_t)N * SIZE * 9 / 10);
 }
 
+static void test_all_is_given_back_at_once_if_asked_for(void **state)
+{
+	(void)state;
+#ifdef __SANITIZE_ADDRESS__
+	skip(); /* there are no spans */
+#endif
+	enum { N = 10000, SIZE = 1000 };
+	static void *p[N];
+	slab_trim();
+	for (size_t i = 0; i < N; i++)
+		p[i] = slab_alloc(SIZE);
+	for (size_t i = 0; i < N; i++)
+		slab_free(p[i], SIZE);
+	assert_true(slab_get_stats().idle > (size_t)N * SIZE * 9 / 10);
+	slab_trim_all();
+	assert_int_equal(slab_get_stats().idle, 0);
+	slab_free(slab_alloc(SIZE), SIZE);
+}
+
 /* --- threads ---------------------------------------------------------------------------------- */
 
 struct relay {
@@ -143,6 +162,7 @@ int main(void)
 		cmocka_unit_test(test_each_size),
 		cmocka_unit_test(test_memory_is_used_again),
 		cmocka_unit_test(test_a_burst_is_given_back),
+		cmocka_unit_test(test_all_is_given_back_at_once_if_asked_for),
 		cmocka_unit_test(test_from_thread_to_thread),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
