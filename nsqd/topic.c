@@ -303,17 +303,23 @@ static size_t put_to_backend(struct topic *t, struct message **msgs, size_t n, s
 	return stored;
 }
 
-/* Hands m to every channel, which all defer it; takes it over. There is at least one. */
-static void defer(struct topic *t, struct message *m)
+/* Hands m to every channel, which all defer it; takes it over. False: there is none, and m stays. */
+static bool defer(struct topic *t, struct message *m)
 {
 	struct channel *c, *last = NULL;
+	if (!atomic_load(&t->started) || topic_is_paused(t))
+		return false;
 	/* The last one gets m itself: what is handed over is not ours to copy any more. */
 	for (c = t->channel_map; c; c = c->hh.next) {
+		if (channel_exiting(c))
+			continue;
 		if (last)
 			channel_put_message_deferred(last, message_copy(m), m->deferred_ns);
 		last = c;
 	}
-	channel_put_message_deferred(last, m, m->deferred_ns);
+	if (last)
+		channel_put_message_deferred(last, m, m->deferred_ns);
+	return last != NULL;
 }
 
 /*
@@ -329,10 +335,8 @@ static size_t put(struct topic *t, struct message **msgs, size_t n, bool deferre
 {
 	size_t sent = 0;
 	rwlock_assert_held(&t->lock);
-	if (deferred && t->channel_map && atomic_load(&t->started) && !topic_is_paused(t)) {
-		defer(t, msgs[0]);
+	if (deferred && defer(t, msgs[0]))
 		return 1;
-	}
 	if (chan_cap(t->memory_msg_chan) > 0 || t->ephemeral || deferred)
 		sent = chan_try_send_n(t->memory_msg_chan, msgs, n);
 	if (sent == n)

@@ -304,6 +304,26 @@ static void test_a_delay_waits_in_memory_for_a_channel_the_start_and_the_end_of_
 	exit_nsqd(n);
 }
 
+static void test_a_delay_does_not_go_with_a_channel_that_is_being_deleted(void **state)
+{
+	struct nsqd *n = idle_nsqd(10);
+	struct deferring d = {.t = get_topic(n, "test"), .n = 5};
+	struct channel *a = get_channel(d.t, "a"), *b;
+
+	(void)state;
+	a->exit_flag = true; /* its deletion has begun, and takes a while */
+	topic_update_channels(d.t);
+	put_deferred(&d);
+	stays(topic_depth(d.t) == 5 && channel_deferred_count(a) == 0);
+	b = get_channel(d.t, "b");
+	wait_for(channel_deferred_count(b) == 5);
+	put_deferred(&d);
+	assert_int_equal(channel_deferred_count(b), 10);
+	assert_int_equal(channel_deferred_count(a), 0);
+	a->exit_flag = false;
+	exit_nsqd(n);
+}
+
 static void test_a_delay_is_lost_with_what_has_to_wait_on_disk(void **state)
 {
 	struct nsqd *n = idle_nsqd(2);
@@ -877,6 +897,7 @@ int main(void)
 		nsqd_test(test_a_delay_does_not_depend_on_a_pump_that_is_busy),
 		nsqd_test(
 			test_a_delay_waits_in_memory_for_a_channel_the_start_and_the_end_of_a_pause),
+		nsqd_test(test_a_delay_does_not_go_with_a_channel_that_is_being_deleted),
 		nsqd_test(test_a_delay_is_lost_with_what_has_to_wait_on_disk),
 		nsqd_test(test_a_delay_of_0_is_no_delay),
 		nsqd_test(test_pause),
