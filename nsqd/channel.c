@@ -6,9 +6,9 @@
  * threads, the scan workers and the operators' HTTP threads.
  *
  * Differences: stock takes a message out of the in-flight map and out of its
- * heap in two steps, here it is one; a message that the disk refuses when it
- * comes back (requeue, timeout) is deferred and tried again, where stock drops
- * it; deadlines are on the monotonic clock.
+ * heap in two steps, here it is one; a message that the disk refuses is kept
+ * (kept.h), or when it comes back (requeue, timeout) deferred, and tried again,
+ * where stock drops it; deadlines are on the monotonic clock.
  */
 #include "nsqd/channel.h"
 
@@ -42,6 +42,7 @@ static void channel_free(struct channel *c)
 	message_drain_chan(c->memory_msg_chan);
 	in_flight_pqueue_clear(&c->in_flight);
 	in_flight_pqueue_clear(&c->deferred);
+	kept_destroy(&c->kept);
 	if (c->backend)
 		c->backend->ops->close(c->backend, NULL);
 	chan_free(c->memory_msg_chan);
@@ -109,6 +110,7 @@ struct channel *channel_new(struct topic *t, const char *name, struct err *err)
 	init_locks(c);
 	in_flight_pqueue_init(&c->in_flight);
 	in_flight_pqueue_init(&c->deferred);
+	kept_init(&c->kept, &c->nsqd->kept_bytes);
 	/* avoid mem-queue if size == 0 for more consistent ordering */
 	if (opts->mem_queue_size > 0 || c->ephemeral)
 		c->memory_msg_chan =
@@ -182,19 +184,62 @@ size_t channel_put_locked(struct channel *c, struct message *const *msgs, size_t
 	return sent + put_to_backend(c, msgs + sent, n - sent, err);
 }
 
+/* Keeps what the disk refuses, n > 0; returns how many: all, or none, and drops them. */
+static size_t keep_locked(struct channel *c, struct message *const *take_msgs, size_t n)
+{
+	bool first;
+	rwlock_assert_held(&c->exit_lock);
+	if (kept_push(&c->kept, take_msgs, n, &first)) {
+		if (first)
+			chan_try_send_n(c->parked_chan, NULL, 1);
+		return n;
+	}
+	for (size_t i = 0; i < n; i++)
+		message_unref(take_msgs[i]);
+	atomic_fetch_add(&c->dropped, n);
+	return 0;
+}
+
+/* The pump's, then exit's. */
+static void tell_dropped(struct channel *c)
+{
+	uint64_t all = atomic_load(&c->dropped);
+	if (all == c->dropped_told)
+		return;
+	nsqd_logf(c->nsqd, LG_ERROR,
+		"CHANNEL(%s): dropped %llu messages (%llu in all), which the disk refuses, with "
+		"%zu kept in memory",
+		c->name, (unsigned long long)(all - c->dropped_told), (unsigned long long)all,
+		kept_count(&c->kept));
+	c->dropped_told = all;
+}
+
+void channel_kept_less(struct channel *c)
+{
+	tell_dropped(c);
+	if (!channel_is_stuck(c))
+		chan_try_send_n(c->topic->unstuck_chan, NULL, 1);
+}
+
 size_t channel_put_messages(
 	struct channel *c, struct message *const *msgs, size_t n, struct err *err)
 {
 	size_t done = 0;
 	/* Held over a write to disk, since it keeps the backend from being closed meanwhile. */
 	rwlock_rdlock(&c->exit_lock);
-	if (channel_exiting(c))
+	if (channel_exiting(c)) {
+		rwlock_unlock(&c->exit_lock);
 		err_set(err, 0, "exiting");
-	else
+		return 0;
+	}
+	/* What is kept is older. */
+	if (!channel_is_stuck(c))
 		done = channel_put_locked(c, msgs, n, err);
+	if (done < n)
+		done += keep_locked(c, msgs + done, n - done);
 	rwlock_unlock(&c->exit_lock);
 	atomic_fetch_add_explicit(&c->message_count, done, memory_order_relaxed);
-	return done;
+	return n;
 }
 
 void channel_put_message_deferred(struct channel *c, struct message *take_m, int64_t delay_ns)
@@ -524,7 +569,8 @@ int64_t channel_backend_depth(struct channel *c)
 int64_t channel_depth(struct channel *c)
 {
 	int64_t memory = c->memory_msg_chan ? (int64_t)chan_len(c->memory_msg_chan) : 0;
-	return memory + (int64_t)atomic_load(&c->hand_count) + channel_backend_depth(c);
+	return memory + (int64_t)atomic_load(&c->hand_count) + (int64_t)kept_count(&c->kept) +
+	       channel_backend_depth(c);
 }
 
 size_t channel_in_flight_count(struct channel *c)
@@ -587,10 +633,13 @@ static void clear_in_flight_and_deferred(struct channel *c)
 /*
  * From the queues to the consumers, the way a message goes: so what the pump
  * takes meanwhile is in its hand, and what it hands out is in flight, when that
- * is emptied in turn.
+ * is emptied in turn. First of all what the disk refuses: the pump may be about
+ * to move that into a queue.
  */
 int channel_empty(struct channel *c, struct err *err)
 {
+	if (channel_is_stuck(c))
+		channel_update_pump(c, CHANNEL_EMPTIED);
 	message_drain_chan(c->memory_msg_chan);
 	rwlock_rdlock(&c->exit_lock);
 	int rc = c->backend ? c->backend->ops->empty(c->backend, err) : 0;
@@ -639,6 +688,18 @@ static size_t flush_hand(struct channel *c)
 	return 0;
 }
 
+/* msgs is room for FLUSH_BATCH. */
+static size_t flush_kept(struct channel *c, struct message **msgs)
+{
+	size_t n, lost = 0;
+	while ((n = kept_take(&c->kept, msgs, FLUSH_BATCH)) > 0) {
+		lost += flush_messages(c, msgs, n);
+		kept_settle(&c->kept, NULL, 0);
+	}
+	tell_dropped(c);
+	return lost;
+}
+
 /*
  * flush: everything in memory goes to the backend; what that refuses is lost,
  * and said to be. Nobody else uses the queues any more, but the scan workers
@@ -649,7 +710,7 @@ static void flush(struct channel *c)
 	struct message **msgs = xreallocarray(NULL, FLUSH_BATCH, sizeof(*msgs));
 	size_t n, lost;
 	size_t memory = c->memory_msg_chan ? chan_len(c->memory_msg_chan) : 0;
-	memory += atomic_load(&c->hand_count);
+	memory += atomic_load(&c->hand_count) + kept_count(&c->kept);
 	if (memory + c->in_flight.len + c->deferred.len > 0)
 		nsqd_logf(c->nsqd, LG_INFO,
 			"CHANNEL(%s): flushing %zu memory %zu in-flight %zu deferred messages to "
@@ -660,6 +721,7 @@ static void flush(struct channel *c)
 	while (c->memory_msg_chan &&
 		(n = chan_try_recv_n(c->memory_msg_chan, msgs, FLUSH_BATCH, NULL)) > 0)
 		lost += flush_messages(c, msgs, n);
+	lost += flush_kept(c, msgs);
 	mutex_lock(&c->in_flight_lock);
 	lost += flush_pqueue(c, &c->in_flight, msgs);
 	mutex_unlock(&c->in_flight_lock);
@@ -667,6 +729,7 @@ static void flush(struct channel *c)
 	lost += flush_pqueue(c, &c->deferred, msgs);
 	mutex_unlock(&c->deferred_lock);
 	free(msgs);
+	c->lost = lost;
 	if (lost > 0)
 		nsqd_logf(c->nsqd, LG_ERROR, "CHANNEL(%s): %zu messages could not be flushed",
 			c->name, lost);
@@ -678,6 +741,7 @@ static void drop_everything(struct channel *c)
 		message_unref(c->hand[i]);
 	atomic_store(&c->hand_count, 0);
 	message_drain_chan(c->memory_msg_chan);
+	kept_clear(&c->kept);
 	clear_in_flight_and_deferred(c);
 }
 

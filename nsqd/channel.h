@@ -21,6 +21,7 @@
 #include "common/quantile.h"
 #include "nsqd/backend_queue.h"
 #include "nsqd/in_flight_pqueue.h"
+#include "nsqd/kept.h"
 #include "nsqd/message.h"
 #include "nsqd/topic.h"
 #include "nsqd/topology.h"
@@ -74,12 +75,20 @@ struct channel {
 	bool hand_is_backends;     /* the pump's own, then exit's: where it came from */
 	_Atomic bool serving;      /* written by the pump only: it serves what it has in hand */
 
+	struct kept kept;         /* what the disk refuses; while there is some, new ones join it */
+	struct ticker kept_retry; /* the pump's own: when it tries to queue what is kept */
+	int64_t kept_patience_ns; /* the pump's own: how long it waits for that */
+	_Atomic uint64_t dropped; /* messages that the disk refused, too many to keep */
+	uint64_t dropped_told;    /* the pump's own, then exit's: so many the log knows of */
+	size_t lost;              /* written by exit: messages that could not be flushed */
+
 	/* Consumers that are parked (netpoll.h) with room for messages, the longest first; guarded
 	 * by netpoll.lock. Their room in all is demand, as of those that wait in person. */
 	struct client_v2 *parked;
 	_Atomic size_t parked_room; /* written under netpoll.lock */
 	_Atomic size_t called_room; /* of those who have been called and are not there yet */
-	struct chan *parked_chan;   /* immutable; capacity 1: the pump is to look at these again */
+	/* immutable; capacity 1: the pump is to look at these again, or at what is kept */
+	struct chan *parked_chan;
 
 	struct mutex in_flight_lock;
 	struct in_flight_pqueue in_flight; /* guarded by in_flight_lock */
@@ -114,11 +123,17 @@ static inline bool channel_exiting(const struct channel *c)
 
 /*
  * PutMessage, for n of them: queues each in memory or, where that is full, in
- * the backend. Returns how many it took over; the others are still the
- * caller's, with err set ("exiting", or the disk's reason). May block on the disk.
+ * the backend. What the disk refuses is kept (kept.h); beyond what may be kept it
+ * is dropped, counted, and told in the log. Returns n; or 0, with err set to
+ * "exiting", and they are still the caller's. May block on the disk.
  */
 size_t channel_put_messages(
 	struct channel *c, struct message *const *msgs, size_t n, struct err *err);
+/* Its disk refuses messages, and not all of them have found a place yet. Takes no lock. */
+static inline bool channel_is_stuck(const struct channel *c)
+{
+	return kept_count(&c->kept) > 0;
+}
 /* PutMessageDeferred: takes m over and queues it once its delay is over. */
 void channel_put_message_deferred(struct channel *c, struct message *take_m, int64_t delay_ns);
 
@@ -200,7 +215,7 @@ static inline void channel_consumer_is_full(struct channel *c)
  * --- operators ---------------------------------------------------------------------------------
  */
 
-/* Depth: messages in memory, in the pump's hand, and in the backend. */
+/* Depth: messages in memory, in the pump's hand, in the backend, and kept since that refuses. */
 int64_t channel_depth(struct channel *c);
 int64_t channel_backend_depth(struct channel *c);
 size_t channel_in_flight_count(struct channel *c);

@@ -22,6 +22,8 @@ void channel_update_pump(struct channel *c, enum channel_update what);
  */
 size_t channel_put_locked(
 	struct channel *c, struct message *const *msgs, size_t n, struct err *err);
+/* Less is kept: logs what was dropped; if nothing is any more, the topic's pump may go on. */
+void channel_kept_less(struct channel *c);
 /* StartDeferredTimeout. Takes m over. */
 void channel_start_deferred_timeout(struct channel *c, struct message *take_m, int64_t delay_ns);
 

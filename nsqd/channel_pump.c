@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
+#include "common/compiler.h"
 #include "common/xalloc.h"
 #include "nsqd/channel_internal.h"
 #include "nsqd/netpoll.h"
@@ -101,6 +103,8 @@ static void obey(struct channel *c, enum channel_update what)
 		break;
 	case CHANNEL_EMPTIED:
 		drop_hand(c);
+		kept_clear(&c->kept);
+		channel_kept_less(c);
 		break;
 	case CHANNEL_CLIENT_LEFT:
 		if (demand(c) == 0)
@@ -164,6 +168,78 @@ static void serve(struct channel *c)
 	atomic_store(&c->serving, false);
 }
 
+/*
+ * --- what the disk refuses ---------------------------------------------------------------------
+ */
+
+/* How long the pump waits until it tries again, at first and at last. */
+#define PATIENCE_MIN_NS (250 * NSEC_PER_MSEC)
+#define PATIENCE_MAX_NS NSEC_PER_SEC
+
+/* When to try to queue what is kept; NULL: there is nothing. */
+static struct ticker *await_retry(struct channel *c)
+{
+	if (!channel_is_stuck(c)) {
+		c->kept_patience_ns = 0;
+		return NULL;
+	}
+	if (c->kept_patience_ns == 0) {
+		c->kept_patience_ns = PATIENCE_MIN_NS;
+		ticker_after(&c->kept_retry, c->kept_patience_ns);
+	}
+	return &c->kept_retry;
+}
+
+/*
+ * Queues what is kept, as far as memory and disk have room by now. (Not inlined: a pump that waits
+ * has no need of the batch on its stack.)
+ */
+static __attribute__((noinline)) void queue_kept(struct channel *c)
+{
+	struct message *msgs[CHANNEL_BATCH] UNINITIALIZED;
+	struct err err;
+	size_t n = kept_take(&c->kept, msgs, CHANNEL_BATCH), done = 0;
+	rwlock_rdlock(&c->exit_lock);
+	if (!channel_exiting(c))
+		done = channel_put_locked(c, msgs, n, &err);
+	rwlock_unlock(&c->exit_lock);
+	kept_settle(&c->kept, msgs + done, n - done);
+	channel_kept_less(c);
+	if (done == n) {
+		/* There is room: on with the next, but let others have their turn in between. */
+		c->kept_patience_ns = PATIENCE_MIN_NS;
+		ticker_after(&c->kept_retry, 0);
+	} else {
+		c->kept_patience_ns = 2 * c->kept_patience_ns < PATIENCE_MAX_NS
+					      ? 2 * c->kept_patience_ns
+					      : PATIENCE_MAX_NS;
+		ticker_after(&c->kept_retry, c->kept_patience_ns);
+	}
+}
+
+/* Takes up to room of what is kept into the hand, for consumers that ask. */
+static void take_kept(struct channel *c, size_t room)
+{
+	c->hand_is_backends = false;
+	atomic_store(&c->hand_count, kept_take(&c->kept, c->hand, room));
+	kept_settle(&c->kept, NULL, 0);
+	channel_kept_less(c);
+	call_parked(c, 1);
+	serve(c);
+}
+
+/*
+ * Whether what is kept comes next, along with what is on disk: what is in memory is older. It comes
+ * by way of a ticker that is due, so that select is fair to all.
+ */
+static bool kept_is_next(struct channel *c, struct ticker *due)
+{
+	if (!channel_is_stuck(c) || (c->memory_msg_chan && chan_len(c->memory_msg_chan) > 0))
+		return false;
+	ticker_after(due, 0);
+	return true;
+}
+
 /* To near consumers that wait; somebody nearer than who asked may have come meanwhile. */
 static bool hand_to_near(struct channel *c)
 {
@@ -181,7 +257,7 @@ static bool hand_to_near(struct channel *c)
 /* The next select: what is in hand is offered; else, with demand, more is taken. False: exit. */
 static bool pump_once(struct channel *c)
 {
-	enum { MEMORY, BACKEND, UPDATE, PARKED, EXIT, CLIENTS };
+	enum { MEMORY, BACKEND, UPDATE, PARKED, KEPT, EXIT, CLIENTS };
 	enum channel_update update;
 	if (c->topology_aware && !channel_is_paused(c) && hand_to_near(c))
 		return true;
@@ -189,6 +265,9 @@ static bool pump_once(struct channel *c)
 	size_t room = held ? 0 : room_of_consumers(c);
 	if (room && !c->hand)
 		c->hand = xreallocarray(NULL, CHANNEL_BATCH, sizeof(*c->hand));
+	struct ticker due;
+	bool kept_next = room && kept_is_next(c, &due);
+	struct ticker *kept = kept_next ? &due : await_retry(c);
 	struct chan *memory = room ? c->memory_msg_chan : NULL;
 	struct chan *backend = room ? c->backend->ops->read_chan(c->backend) : NULL;
 	int n_cases = CLIENTS;
@@ -198,6 +277,7 @@ static bool pump_once(struct channel *c)
 	cases[BACKEND] = chan_case_recv_n(backend, c->hand, room);
 	cases[UPDATE] = chan_case_recv(c->update_chan, &update);
 	cases[PARKED] = chan_case_recv(c->parked_chan, NULL);
+	cases[KEPT] = chan_case_tick(kept);
 	cases[EXIT] = chan_case_recv(c->exit_chan, NULL);
 	/* Held while paused is only what the disk refuses to take back. */
 	for (int i = 0; i < N_CLOSENESS && !room && !channel_is_paused(c); i++) {
@@ -225,6 +305,9 @@ static bool pump_once(struct channel *c)
 		break;
 	case PARKED:
 		call_parked(c, 0);
+		break;
+	case KEPT:
+		kept_next ? take_kept(c, room) : queue_kept(c);
 		break;
 	case EXIT:
 		return false;

@@ -46,6 +46,7 @@ struct nsqd {
 	struct chan *persist_chan;          /* immutable; capacity 1: metadata has changed */
 	struct chan *channels_changed_chan; /* immutable; capacity 1: the scan loop's list is old */
 
+	_Atomic size_t kept_bytes; /* what channels keep, since their disks refuse it (kept.h) */
 	_Atomic bool healthy;
 	struct mutex health_lock;
 	char health_error[512]; /* guarded by health_lock; "" while healthy */

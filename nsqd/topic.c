@@ -34,8 +34,6 @@
 #define SMALL_BATCH 16
 /* The most messages that the final flush writes at once. */
 #define FLUSH_BATCH 1024
-/* How long the pump waits until it offers a channel again what its disk has refused. */
-#define RETRY_NS (250 * NSEC_PER_MSEC)
 
 /* The pump's own state; nobody else sees it. */
 struct pump {
@@ -43,7 +41,6 @@ struct pump {
 	struct channel **channels; /* a reference each */
 	size_t n_channels;
 	bool stale;            /* channel_map has changed since */
-	size_t n_msgs;         /* the batch that is being handed out */
 	struct message **msgs; /* not on the stack, where they would take a page for themselves */
 	size_t room;           /* for so many of them */
 };
@@ -69,6 +66,7 @@ static void topic_free(struct topic *t)
 	chan_free(t->gone_chan);
 	chan_free(t->channel_update_chan);
 	chan_free(t->pause_chan);
+	chan_free(t->unstuck_chan);
 	wait_group_destroy(&t->wait_group);
 	rwlock_destroy(&t->lock);
 	free(t);
@@ -88,6 +86,7 @@ struct topic *topic_new(struct nsqd *n, const char *name, struct err *err)
 	t->exit_chan = chan_new(0, 0);
 	t->channel_update_chan = chan_new(0, 0);
 	t->pause_chan = chan_new(0, 0);
+	t->unstuck_chan = chan_new(0, 1);
 	wait_group_init(&t->wait_group);
 	guid_factory_init(&t->id_factory, opts->id);
 	t->backend = new_backend(t, err);
@@ -413,8 +412,7 @@ int64_t topic_backend_depth(struct topic *t)
 
 int64_t topic_depth(struct topic *t)
 {
-	return (int64_t)chan_len(t->memory_msg_chan) + atomic_load(&t->held) +
-	       topic_backend_depth(t);
+	return (int64_t)chan_len(t->memory_msg_chan) + topic_backend_depth(t);
 }
 
 struct quantile *topic_aggregate_channel_e2e_processing_latency(struct topic *t)
@@ -453,59 +451,18 @@ static void refresh_channels(struct pump *p)
 	p->stale = false;
 }
 
-/* The disk has refused: waits a while. False: the topic exits. */
-static bool wait_to_retry(struct pump *p)
-{
-	struct topic *t = p->topic;
-	struct ticker retry;
-	ticker_after(&retry, RETRY_NS);
-	enum { RETRY, UPDATE, PAUSE, EXIT };
-	for (;;) {
-		struct chan_case cases[] = {
-			[RETRY] = chan_case_tick(&retry),
-			[UPDATE] = chan_case_recv(t->channel_update_chan, NULL),
-			[PAUSE] = chan_case_recv(t->pause_chan, NULL),
-			[EXIT] = chan_case_recv(t->exit_chan, NULL),
-		};
-		switch (chan_select(cases, 4)) {
-		case RETRY:
-			return true;
-		case UPDATE:
-			p->stale = true; /* not now: its list of channels is in use */
-			break;
-		case PAUSE:
-			break;
-		case EXIT:
-			return false;
-		}
-	}
-}
-
-/* Queues n plain messages in the channel, however long that takes; takes over their references. */
+/* Queues n plain messages in the channel; takes over their references. */
 static void put_to_channel(struct pump *p, struct channel *c, struct message **msgs, size_t n)
 {
-	struct topic *t = p->topic;
-	size_t done = 0;
-	struct err err;
-	while ((done += channel_put_messages(c, msgs + done, n - done, &err)) < n) {
-		nsqd_logf(t->nsqd, LG_ERROR,
-			"TOPIC(%s) ERROR: failed to put msg(%.16s) to channel(%s) - %s", t->name,
-			msgs[done]->id.hex, c->name, err.msg);
-		if (channel_exiting(c)) {
-			/* It is being deleted, and its messages with it. */
-			for (; done < n; done++)
-				message_unref(msgs[done]);
-			return;
-		}
-		/* While that lasts, the batch is in no queue that an operator sees. */
-		atomic_store(&t->held, (int64_t)p->n_msgs);
-		if (!wait_to_retry(p)) {
-			/* The channel flushes its deferred messages when it closes, next. */
-			for (; done < n; done++)
-				channel_put_message_deferred(c, msgs[done], 0);
-			return;
-		}
-	}
+	struct err err UNINITIALIZED;
+	if (channel_put_messages(c, msgs, n, &err) == n)
+		return;
+	/* It is being deleted, and its messages with it. */
+	nsqd_logf(p->topic->nsqd, LG_ERROR,
+		"TOPIC(%s) ERROR: failed to put msg(%.16s) to channel(%s) - %s", p->topic->name,
+		msgs[0]->id.hex, c->name, err.msg);
+	for (size_t i = 0; i < n; i++)
+		message_unref(msgs[i]);
 }
 
 /* Queues n messages in the channel, runs of plain ones at once; takes over their references. */
@@ -533,7 +490,6 @@ static void deliver_to_channel(struct pump *p, struct channel *c, struct message
  */
 static __attribute__((noinline)) void deliver(struct pump *p, struct message **msgs, size_t n)
 {
-	p->n_msgs = n;
 	struct message *copies[TOPIC_BATCH] UNINITIALIZED;
 	for (size_t i = p->n_channels; i-- > 1;) {
 		for (size_t k = 0; k < n; k++)
@@ -541,8 +497,28 @@ static __attribute__((noinline)) void deliver(struct pump *p, struct message **m
 		deliver_to_channel(p, p->channels[i], copies, n);
 	}
 	deliver_to_channel(p, p->channels[0], msgs, n);
-	if (atomic_load_explicit(&p->topic->held, memory_order_relaxed) > 0)
-		atomic_store(&p->topic->held, 0);
+}
+
+/*
+ * Whether the disks refuse all channels, so that nobody is served by going on. As long as one is
+ * well, what the others are refused is kept for them (kept.h), and this pump waits for none.
+ */
+static bool all_are_stuck(const struct pump *p)
+{
+	size_t i = 0;
+	while (i < p->n_channels && channel_is_stuck(p->channels[i]))
+		i++;
+	return i > 0 && i == p->n_channels;
+}
+
+/*
+ * The backend may forget what the pump has received, since the channels have it; while none of them
+ * has a place for it but what it keeps in memory, a crash had better bring it again.
+ */
+static void settle(struct topic *t)
+{
+	t->backend->ops->done(t->backend, t->undone);
+	t->undone = 0;
 }
 
 /* Do not pass messages before topic_start, but avoid blocking topic_pause or topic_get_channel. */
@@ -578,14 +554,17 @@ static void more_room(struct pump *p)
 static void pump_messages(struct pump *p)
 {
 	struct topic *t = p->topic;
-	enum { MEMORY, BACKEND, UPDATE, PAUSE, EXIT };
+	enum { MEMORY, BACKEND, UPDATE, PAUSE, UNSTUCK, EXIT };
 	size_t n = 0; /* messages in the last batch */
 	for (;;) {
 		if (p->stale)
 			refresh_channels(p);
 		if (n == p->room && n < TOPIC_BATCH)
 			more_room(p);
-		bool flowing = p->n_channels > 0 && !topic_is_paused(t);
+		bool stuck = all_are_stuck(p);
+		if (t->undone > 0 && !stuck)
+			settle(t);
+		bool flowing = p->n_channels > 0 && !topic_is_paused(t) && !stuck;
 		struct chan *memory = flowing ? t->memory_msg_chan : NULL;
 		struct chan *backend = flowing ? t->backend->ops->read_chan(t->backend) : NULL;
 		struct chan_case cases[] = {
@@ -593,9 +572,10 @@ static void pump_messages(struct pump *p)
 			[BACKEND] = chan_case_recv_n(backend, p->msgs, p->room),
 			[UPDATE] = chan_case_recv(t->channel_update_chan, NULL),
 			[PAUSE] = chan_case_recv(t->pause_chan, NULL),
+			[UNSTUCK] = chan_case_recv(stuck ? t->unstuck_chan : NULL, NULL),
 			[EXIT] = chan_case_recv(t->exit_chan, NULL),
 		};
-		int chosen = chan_select(cases, 5);
+		int chosen = chan_select(cases, 6);
 		n = cases[chosen].n;
 		switch (chosen) {
 		case MEMORY:
@@ -603,7 +583,7 @@ static void pump_messages(struct pump *p)
 			break;
 		case BACKEND:
 			deliver(p, p->msgs, n);
-			t->backend->ops->done(t->backend, n);
+			t->undone = n;
 			break;
 		case UPDATE:
 			p->stale = true;
@@ -708,13 +688,17 @@ static bool end_channel(struct topic *t, struct channel *c, bool deleted)
 	return res == EXIT_DONE;
 }
 
-static bool end_channels(struct topic *t, bool deleted)
+/* *lost: messages that could not be flushed. */
+static bool end_channels(struct topic *t, bool deleted, size_t *lost)
 {
 	size_t n;
 	bool ok = true;
 	struct channel **channels = topic_channels(t, &n);
-	for (size_t i = 0; i < n; i++)
+	*lost = 0;
+	for (size_t i = 0; i < n; i++) {
 		ok &= end_channel(t, channels[i], deleted);
+		*lost += channels[i]->lost;
+	}
 	free_channels(channels, n);
 	return ok;
 }
@@ -750,11 +734,15 @@ static enum exit_result topic_exit(struct topic *t, bool deleted, struct err *er
 	/* synchronize the close of messagePump() */
 	wait_group_wait(&t->wait_group);
 
-	bool ok = end_channels(t, deleted);
-	if (deleted)
+	size_t lost;
+	bool ok = end_channels(t, deleted, &lost);
+	if (deleted) {
 		message_drain_chan(t->memory_msg_chan);
-	else
+	} else {
+		if (t->undone > 0 && lost == 0)
+			settle(t); /* else the next start finds these once more */
 		flush(t);
+	}
 	struct backend_queue *q = take_backend(t);
 	int rc = deleted ? q->ops->delete (q, err) : q->ops->close(q, err);
 	if (rc == 0 && !ok && deleted)

@@ -61,7 +61,8 @@ struct topic {
 	_Atomic bool paused;
 	_Atomic bool deleter_once; /* ephemeral: who sets it deletes the topic */
 
-	_Atomic int64_t held; /* by the pump: of its batch, while some channel's disk refuses it */
+	struct chan *unstuck_chan; /* immutable; capacity 1: some channel keeps nothing any more */
+	size_t undone; /* the pump's, then exit's: from the backend, and only channels' memory has it */
 
 	_Atomic uint64_t message_count;
 	_Atomic uint64_t message_bytes;
@@ -134,7 +135,7 @@ size_t topic_put_messages(
 int topic_put_message_deferred(
 	struct topic *t, struct message_body *take_body, int64_t deferred_ns, struct err *err);
 
-/* Depth: messages in memory and backend, and with the pump while some channel's disk refuses. */
+/* Depth: messages in memory and backend. */
 int64_t topic_depth(struct topic *t);
 int64_t topic_backend_depth(struct topic *t);
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from durable import (assert_exactly, bad_files, compare, data_files, drain,
-                     in_dir, make_body, publish, receive)
+from durable import (QUICK, assert_exactly, bad_files, compare, data_files,
+                     drain, in_dir, make_body, publish, receive)
 from nsq import DEADLINE, ERROR, wait_until
 
 
@@ -172,6 +172,136 @@ def test_a_channel_whose_disk_is_full_keeps_its_messages(
     wait_until(lambda: publishes(daemon), 'the publisher is served again')
     wait_until(lambda: ping(daemon) == (200, 'OK'),
                lambda: 'health is good: %s %s' % ping(daemon))
+
+
+def fill_memory(daemon, consumer, count=2):
+    """As many messages as topic and channel hold; only channel full keeps them."""
+    bodies = [make_body('fill', i) for i in range(count)]
+    for body in bodies:
+        daemon.pub('t', body)
+        message = consumer.message()
+        assert message.body == body
+        consumer.fin(message)
+    daemon.wait_channel('t', 'full', depth=count)
+    return bodies
+
+
+def publish_to_the_healthy(daemon, consumer, count):
+    """Each is accepted, and delivered before the next."""
+    bodies = [make_body('more', i, 500) for i in range(count)]
+    for body in bodies:
+        daemon.pub('t', body)
+        message = consumer.message()
+        assert message.body == body
+        consumer.fin(message)
+    return bodies
+
+
+@pytest.mark.parametrize('size', [1, 2, 10])
+def test_a_channel_that_a_full_disk_refuses_is_alone_with_its_trouble(
+        new_nsqd, small_disk, size):
+    daemon = new_nsqd('--mem-queue-size=%d' % size, data_path=small_disk)
+    daemon.create('t', 'full', 'live')
+    with daemon.subscribe('t', 'live', rdy=1) as consumer:
+        bodies = fill_memory(daemon, consumer, size)
+        with hog(small_disk):
+            bodies += publish_to_the_healthy(daemon, consumer, 300)
+            daemon.wait_channel('t', 'full', depth=300 + size)
+            daemon.wait_channel('t', 'live', depth=0)
+            daemon.wait_topic('t', depth=0)
+            status, text = ping(daemon)
+            assert status == 500 and 'no space left on device' in text, text
+            check_calm(daemon)
+        wait_until(lambda: ping(daemon) == (200, 'OK'), 'health is good')
+        daemon.wait_channel('t', 'full', backend_depth=300, depth=300 + size)
+    daemon.restart()
+    assert_exactly(bodies, drain(daemon, 't', 'full'))
+    assert bad_files(small_disk) == []
+
+
+def test_a_consumer_needs_no_disk_for_what_that_refuses(new_nsqd, data):
+    """Nor does a producer, as long as a consumer keeps up."""
+    daemon = new_nsqd('--mem-queue-size=2', data_path=data)
+    daemon.create('t', 'full', 'live')
+    with daemon.subscribe('t', 'live', rdy=1) as consumer:
+        bodies = fill_memory(daemon, consumer)
+        os.rename(data, data + '.away')
+        bodies += publish_to_the_healthy(daemon, consumer, 50)
+        assert [m.body for m in take(daemon, 'full', 52)] == bodies
+        # Empty, delete and a new channel need none either.
+        publish_to_the_healthy(daemon, consumer, 50)
+        daemon.wait_channel('t', 'full', depth=50)
+        daemon.post('/channel/empty?topic=t&channel=full')
+        daemon.wait_channel('t', 'full', depth=0)
+        publish_to_the_healthy(daemon, consumer, 50)
+        daemon.create('t', 'late')
+        bodies = publish_to_the_healthy(daemon, consumer, 2)
+        assert [m.body for m in take(daemon, 'late', 2)] == bodies
+        daemon.post('/channel/delete?topic=t&channel=full')
+        publish_to_the_healthy(daemon, consumer, 50)
+    os.rename(data + '.away', data)
+
+
+def take(daemon, channel, count):
+    with daemon.subscribe('t', channel, rdy=10) as consumer:
+        for _ in range(count):
+            message = consumer.message()
+            consumer.fin(message)
+            yield message
+
+
+def test_what_is_more_than_can_be_kept_is_dropped_with_a_word(
+        new_nsqd, data):
+    daemon = new_nsqd('--mem-queue-size=1000', data_path=data)
+    daemon.create('t', 'full', 'live')
+    bodies = [make_body('b', i) for i in range(15000)]
+    with daemon.subscribe('t', 'live', rdy=2500, **QUICK) as consumer, \
+            daemon.connect() as producer:
+        os.rename(data, data + '.away')
+        for at in range(0, len(bodies), 100):
+            producer.pub('t', *bodies[at:at + 100])
+            for _ in range(100):
+                consumer.fin(consumer.message())
+    daemon.wait_log('CHANNEL\\(full\\): dropped [0-9]+ messages ')
+    depth = daemon.channel_stats('t', 'full')['depth']
+    assert 11000 <= depth < 12000
+    os.rename(data + '.away', data)
+    # The oldest are there.
+    received = drain(daemon, 't', 'full')
+    assert_exactly(bodies[:depth], received)
+
+
+def test_an_exit_says_what_the_disk_has_refused_to_the_end(new_nsqd, data):
+    daemon = new_nsqd('--mem-queue-size=2', data_path=data)
+    daemon.create('t', 'full', 'live')
+    with daemon.subscribe('t', 'live', rdy=1) as consumer:
+        fill_memory(daemon, consumer)
+        os.rename(data, data + '.away')
+        publish_to_the_healthy(daemon, consumer, 50)
+        daemon.wait_channel('t', 'full', depth=52)
+    daemon.process.terminate()
+    assert daemon.wait_exit() == 0
+    assert 'CHANNEL(full): 52 messages could not be flushed' in daemon.log()
+    os.rename(data + '.away', data)
+
+
+def test_a_kill_loses_nothing_that_only_a_full_disk_keeps_from_its_channel(
+        new_nsqd, small_disk):
+    """The topic's queue forgets it when its only channel has found a place."""
+    daemon = new_nsqd('--mem-queue-size=0', '--sync-every=1',
+                      data_path=small_disk)
+    daemon.create('t')
+    accepted = [make_body('b', i, 500) for i in range(1000)]
+    publish(daemon, 't', accepted)
+    with hog(small_disk):
+        daemon.create('t', 'ch')
+        wait_until(lambda: daemon.channel_stats('t', 'ch')['depth'] > 0,
+                   'the channel keeps some')
+        wait_until(lambda: ping(daemon)[0] == 500, 'the disk has refused')
+        daemon.kill()
+    daemon.start()
+    received = drain(daemon, 't', 'ch')
+    assert compare(accepted, received)[0] == 0
 
 
 def drain_both(daemon, one, other, count):

@@ -785,13 +785,12 @@ static void test_channel_health(void **state)
 	f->allow = 0;
 	assert_int_equal(channel_put_messages(c, m, 2, &err), 2);
 	expect_health(n, "OK");
-	assert_int_equal(channel_put_messages(c, m + 2, 1, &err), 0);
-	assert_string_equal(err.msg, "never gonna happen");
+	assert_int_equal(channel_put_messages(c, m + 2, 1, &err), 1); /* it is kept */
 	expect_health(n, "NOK - never gonna happen");
-	assert_int_equal(c->message_count, 2);
+	assert_int_equal(c->message_count, 3);
 	f->allow = -1;
-	assert_int_equal(channel_put_messages(c, m + 2, 1, &err), 1);
-	expect_health(n, "OK");
+	wait_for(nsqd_is_healthy(n));
+	assert_int_equal(channel_backend_depth(c), 1);
 	expect_each_once(c, 0, 3);
 	exit_nsqd(n);
 }
@@ -853,6 +852,240 @@ static void test_what_cannot_be_put_back_at_a_pause_stays_in_hand(void **state)
 	f->allow = -1;
 	channel_unpause(c);
 	expect_each_once(c, 0, 5);
+	exit_nsqd(n);
+}
+
+/* As the topic's pump does, one batch after the other. */
+static void put_into(struct channel *c, uint32_t first, size_t n)
+{
+	while (n > 0) {
+		struct message *m[256];
+		size_t k = n < COUNT(m) ? n : COUNT(m);
+		struct err err;
+
+		for (size_t i = 0; i < k; i++)
+			m[i] = new_message(first++);
+		assert_int_equal(channel_put_messages(c, m, k, &err), k);
+		n -= k;
+	}
+}
+
+/* A channel whose memory is full, whose disk refuses everything, and that keeps n messages more. */
+static struct channel *keeping_channel(struct nsqd *d, uint32_t n, struct faulty_queue **f)
+{
+	struct channel *c = get_channel(get_topic(d, "test"), "ch");
+	uint32_t memory = (uint32_t)chan_cap(c->memory_msg_chan);
+
+	*f = make_channel_faulty(c);
+	(*f)->allow = 0;
+	put_into(c, 0, memory + n);
+	assert_int_equal(kept_count(&c->kept), n);
+	assert_int_equal(channel_depth(c), memory + n);
+	assert_int_equal(c->message_count, memory + n);
+	return c;
+}
+
+static void test_what_is_kept_goes_to_the_consumer_in_order_while_the_disk_refuses(void **state)
+{
+	static const int64_t mem_queue_sizes[] = {1, 2, 100};
+	struct faulty_queue *f;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(mem_queue_sizes); i++) {
+		struct nsqd *n = idle_nsqd(mem_queue_sizes[i]);
+		struct channel *c = keeping_channel(n, 600, &f);
+		uint32_t all = 600 + (uint32_t)mem_queue_sizes[i];
+		struct err err;
+
+		expect_in_order(c, 0, all);
+		expect_nothing(c);
+		assert_int_equal(channel_depth(c), 0);
+		assert_int_equal(n->kept_bytes, 0);
+		/* And now memory is what it was before. */
+		put_into(c, all, 1);
+		assert_false(channel_is_stuck(c));
+		expect_in_order(c, all, 1);
+		assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+		exit_nsqd(n);
+	}
+}
+
+static void test_without_a_memory_queue_what_is_kept_takes_turns_with_the_disk(void **state)
+{
+	struct nsqd *n = idle_nsqd(0);
+	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct faulty_queue *f = make_channel_faulty(c);
+	bool from_disk = false, from_memory = false;
+
+	(void)state;
+	put_into(c, 0, 500);
+	assert_int_equal(channel_backend_depth(c), 500);
+	f->allow = 0;
+	put_into(c, 500, 500);
+	assert_int_equal(kept_count(&c->kept), 500);
+	for (int i = 0; i < 100; i++) {
+		if (take_seq(c) < 500)
+			from_disk = true;
+		else
+			from_memory = true;
+	}
+	assert_true(from_disk && from_memory);
+	f->allow = -1;
+	wait_for(nsqd_is_healthy(n) && !channel_is_stuck(c));
+	wait_for(channel_depth(c) == 900);
+	exit_nsqd(n);
+}
+
+static void test_what_is_kept_goes_to_disk_as_soon_as_that_has_room(void **state)
+{
+	struct nsqd *n = idle_nsqd(2);
+	struct faulty_queue *f;
+	struct channel *c = keeping_channel(n, 3000, &f);
+
+	(void)state;
+	stays(channel_depth(c) == 3002 && channel_is_stuck(c));
+	f->allow = 500; /* a little room comes, and is gone again */
+	wait_for(channel_backend_depth(c) == 500 && channel_depth(c) == 3002);
+	f->allow = -1;
+	wait_for(channel_backend_depth(c) == 3000 && !channel_is_stuck(c));
+	assert_int_equal(n->kept_bytes, 0);
+	assert_true(nsqd_is_healthy(n));
+	expect_each_once(c, 0, 3002);
+	exit_nsqd(n);
+}
+
+static void test_what_is_kept_goes_to_memory_that_becomes_free(void **state)
+{
+	struct nsqd *n = idle_nsqd(4);
+	struct faulty_queue *f;
+	struct channel *c = keeping_channel(n, 6, &f);
+	struct message *m[4];
+
+	(void)state;
+	/* As io_loop does on the pump's behalf, so that the pump does not hear of it. */
+	assert_int_equal(channel_take_messages(c, m, 4), 4);
+	wait_for(chan_len(c->memory_msg_chan) == 4 && kept_count(&c->kept) == 2);
+	channel_return_messages(c, m, 4); /* deferred, for want of a place */
+	assert_int_equal(channel_deferred_count(c), 4);
+	expect_in_order(c, 4, 6);
+	exit_nsqd(n);
+}
+
+static void test_what_is_kept_stays_while_the_channel_is_paused(void **state)
+{
+	struct nsqd *n = idle_nsqd(2);
+	struct faulty_queue *f;
+	struct channel *c = keeping_channel(n, 10, &f);
+
+	(void)state;
+	channel_pause(c);
+	expect_nothing(c);
+	put_into(c, 12, 5);
+	assert_int_equal(channel_depth(c), 17);
+	channel_unpause(c);
+	expect_in_order(c, 0, 17);
+	exit_nsqd(n);
+}
+
+static void test_what_is_kept_is_thrown_away_with_the_rest(void **state)
+{
+	struct nsqd *n = idle_nsqd(2);
+	struct faulty_queue *f;
+	struct channel *c = keeping_channel(n, 10, &f);
+	struct err err;
+
+	(void)state;
+	assert_int_equal(channel_empty(c, &err), 0);
+	assert_int_equal(channel_depth(c), 0);
+	assert_int_equal(n->kept_bytes, 0);
+	put_into(c, 100, 8);
+	expect_in_order(c, 100, 8);
+	put_into(c, 108, 8);
+	assert_int_equal(topic_delete_existing_channel(c->topic, "ch", &err), 0);
+	assert_int_equal(n->kept_bytes, 0);
+	exit_nsqd(n);
+}
+
+static void test_an_exit_tries_to_write_what_is_kept_and_counts_what_is_lost(void **state)
+{
+	static const int64_t allow[] = {-1, 0, 1000};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(allow); i++) {
+		struct nsqd *n = idle_nsqd(2);
+		struct faulty_queue *f;
+		struct channel *c = channel_ref(keeping_channel(n, 2000, &f));
+		size_t stored = allow[i] < 0 ? 2002 : (size_t)allow[i];
+		struct err err;
+
+		f->allow = 0;
+		channel_pause(c);
+		f->allow = allow[i];
+		nsqd_exit(n);
+		assert_int_equal(c->lost, 2002 - stored);
+		channel_unref(c);
+		nsqd_free(n);
+
+		n = idle_nsqd(2);
+		assert_int_equal(nsqd_load_metadata(n, &err), 0);
+		c = get_channel(get_topic(n, "test"), "ch");
+		assert_int_equal(channel_depth(c), stored);
+		assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+		exit_nsqd(n);
+	}
+}
+
+static void test_more_than_may_be_kept_is_dropped_and_counted(void **state)
+{
+	const uint32_t total = KEPT_MSGS_MAX + 5000;
+	struct nsqd *n = idle_nsqd(2);
+	struct faulty_queue *f;
+	struct channel *c = keeping_channel(n, 10, &f);
+	uint64_t taken;
+
+	(void)state;
+	put_into(c, 12, total - 12);
+	taken = c->message_count;
+	assert_int_equal(taken + c->dropped, total);
+	assert_in_range(taken, KEPT_MSGS_MAX + 2, KEPT_MSGS_MAX + 2 + 256);
+	assert_int_equal(channel_depth(c), taken);
+	expect_in_order(c, 0, taken); /* the newest are dropped, as in stock */
+	put_into(c, total, 1);
+	expect_in_order(c, total, 1);
+	exit_nsqd(n);
+}
+
+static void test_the_bytes_that_are_kept_are_bounded_and_one_batch_always_is(void **state)
+{
+	struct nsqd *n = idle_nsqd(0);
+	struct topic *t = get_topic(n, "test");
+	struct channel *c[6];
+	struct err err;
+	uint64_t kept = 0, dropped = 0;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(c); i++) {
+		char name[8];
+
+		snprintf(name, sizeof(name), "c%zu", i);
+		c[i] = get_channel(t, name);
+		make_channel_faulty(c[i])->allow = 0;
+		/* The body is counted for each, though they share it. */
+		for (int k = 0; k < 10; k++) {
+			struct message *m = message_new(id_of(1), message_body_new(20 << 20), 1);
+
+			assert_int_equal(channel_put_messages(c[i], &m, 1, &err), 1);
+		}
+		kept += kept_count(&c[i]->kept);
+		dropped += c[i]->dropped;
+	}
+	assert_int_equal(kept_count(&c[0]->kept), 4); /* 60 MiB are less than may be */
+	assert_int_equal(kept_count(&c[5]->kept), 1); /* the daemon keeps as much as it may */
+	assert_int_equal(kept + dropped, 10 * COUNT(c));
+	assert_in_range(n->kept_bytes, KEPT_TOTAL_BYTES_MAX,
+		KEPT_TOTAL_BYTES_MAX + 2 * (KEPT_TOTAL_BYTES_MAX / 10));
+	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+	assert_int_equal(n->kept_bytes, 0);
 	exit_nsqd(n);
 }
 
@@ -1071,6 +1304,15 @@ int main(void)
 		nsqd_test(test_channel_health),
 		nsqd_test(test_what_comes_back_and_is_refused_waits_and_is_tried_again),
 		nsqd_test(test_what_cannot_be_put_back_at_a_pause_stays_in_hand),
+		nsqd_test(test_what_is_kept_goes_to_the_consumer_in_order_while_the_disk_refuses),
+		nsqd_test(test_without_a_memory_queue_what_is_kept_takes_turns_with_the_disk),
+		nsqd_test(test_what_is_kept_goes_to_disk_as_soon_as_that_has_room),
+		nsqd_test(test_what_is_kept_goes_to_memory_that_becomes_free),
+		nsqd_test(test_what_is_kept_stays_while_the_channel_is_paused),
+		nsqd_test(test_what_is_kept_is_thrown_away_with_the_rest),
+		nsqd_test(test_an_exit_tries_to_write_what_is_kept_and_counts_what_is_lost),
+		nsqd_test(test_more_than_may_be_kept_is_dropped_and_counted),
+		nsqd_test(test_the_bytes_that_are_kept_are_bounded_and_one_batch_always_is),
 		nsqd_test(test_whatever_consumers_do_each_message_is_finished_once),
 		nsqd_test(test_and_so_it_is_without_memory),
 		nsqd_test(test_empty_while_everybody_is_busy_leaves_nothing_behind),

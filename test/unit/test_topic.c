@@ -647,7 +647,7 @@ static void test_what_is_refused_in_the_middle_is_told_and_the_rest_is_kept(void
 	}
 }
 
-static void test_what_a_channels_disk_refuses_is_tried_again_until_it_goes(void **state)
+static void test_a_channel_that_its_disk_refuses_stops_no_other(void **state)
 {
 	struct nsqd *n = idle_nsqd(4);
 	struct topic *t = get_topic(n, "test");
@@ -658,25 +658,66 @@ static void test_what_a_channels_disk_refuses_is_tried_again_until_it_goes(void 
 	f->allow = 3;
 	put(t, 0, 4); /* fills the channels' memory */
 	wait_for(channel_depth(a) == 4 && channel_depth(b) == 4);
-	put(t, 4, 20);
-	wait_for(f->refused > 0);
-	wait_for(!nsqd_is_healthy(n));
-	/* Neither the batch nor what waits behind it is lost from sight. */
-	wait_for(topic_depth(t) + channel_depth(a) >= 24);
-	/* While it waits it answers. */
-	get_channel(t, "c");
-	topic_pause(t);
-	topic_unpause(t);
+	expect_in_order(b, 0, 4);
+	for (uint32_t i = 4; i < 24; i++) {
+		put(t, i, 1);
+		expect_in_order(b, i, 1);
+	}
+	assert_true(f->refused > 0);
+	assert_false(nsqd_is_healthy(n));
+	/* All is where an operator looks for it. */
+	wait_for(channel_depth(a) == 24 && topic_depth(t) == 0 && a->message_count == 24);
 	f->allow = -1;
-	wait_for(channel_depth(a) == 24 && channel_depth(b) == 24);
-	wait_for(nsqd_is_healthy(n) && a->message_count == 24);
-	wait_for(topic_depth(t) == 0);
+	wait_for(nsqd_is_healthy(n));
 	expect_each_once(a, 0, 24);
-	expect_each_once(b, 0, 24);
+	expect_nothing(b);
 	exit_nsqd(n);
 }
 
-static void test_a_channel_that_is_deleted_ends_the_wait_for_its_disk(void **state)
+static void test_a_topic_pushes_back_while_all_its_channels_are_refused(void **state)
+{
+	struct nsqd *n = idle_nsqd(4);
+	struct topic *t = get_topic(n, "test");
+	struct channel *a = get_channel(t, "a"), *b = get_channel(t, "b"), *c;
+	struct faulty_queue *fa = make_channel_faulty(a), *fb = make_channel_faulty(b);
+	struct faulty_queue *ft = make_topic_faulty(t);
+	struct err err = {0};
+	uint32_t next = 4, end = 109;
+
+	(void)state;
+	fa->allow = fb->allow = ft->allow = 0;
+	put(t, 0, 4);
+	wait_for(channel_depth(a) == 4 && channel_depth(b) == 4);
+	put(t, next++, 1);
+	wait_for(channel_is_stuck(a) && channel_is_stuck(b));
+	while (try_put(t, next, 1, &err) == 1)
+		next++;
+	assert_string_equal(err.msg, "never gonna happen");
+	assert_int_equal(next, 9);
+	stays(topic_depth(t) == 4 && channel_depth(a) == next - 4 && channel_depth(b) == next - 4);
+	assert_int_equal(a->dropped + b->dropped, 0);
+	/* It answers meanwhile. */
+	topic_pause(t);
+	topic_unpause(t);
+	/* One that is not refused, and it goes on. */
+	c = get_channel(t, "c");
+	expect_in_order(c, next - 4, 4);
+	for (; next < end; next++) {
+		put(t, next, 1);
+		expect_in_order(c, next, 1);
+	}
+	assert_int_equal(topic_delete_existing_channel(t, "c", &err), 0);
+	/* Nor do they have to wait for the disk, where a consumer makes room. */
+	expect_in_order(a, 0, end);
+	put(t, end, 1);
+	expect_in_order(a, end, 1);
+	fb->allow = -1;
+	expect_each_once(b, 0, end + 1);
+	exit_nsqd(n);
+}
+
+static void test_a_topic_goes_on_without_a_channel_that_its_disk_refuses_and_that_is_deleted(
+	void **state)
 {
 	struct nsqd *n = idle_nsqd(4);
 	struct topic *t = get_topic(n, "test");
@@ -913,8 +954,10 @@ int main(void)
 		nsqd_test(test_close_counts_as_exit_for_those_who_come_late),
 		nsqd_test(test_health),
 		nsqd_test(test_what_is_refused_in_the_middle_is_told_and_the_rest_is_kept),
-		nsqd_test(test_what_a_channels_disk_refuses_is_tried_again_until_it_goes),
-		nsqd_test(test_a_channel_that_is_deleted_ends_the_wait_for_its_disk),
+		nsqd_test(test_a_channel_that_its_disk_refuses_stops_no_other),
+		nsqd_test(test_a_topic_pushes_back_while_all_its_channels_are_refused),
+		nsqd_test(
+			test_a_topic_goes_on_without_a_channel_that_its_disk_refuses_and_that_is_deleted),
 		nsqd_test(test_at_exit_what_a_channels_disk_refused_is_flushed_with_the_channel),
 		nsqd_test(test_delete_while_others_put),
 		nsqd_test(test_a_topic_that_two_delete_at_once_is_made_anew_only_when_it_is_gone),
