@@ -6,6 +6,7 @@
  */
 #include "common/url.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,16 +115,119 @@ void url_values_free(struct url_values *vs)
 
 /* --- targets ------------------------------------------------------------------------------ */
 
-/* The path of an absolute target: what follows "scheme://authority". NULL: it is not absolute. */
-static const char *skip_authority(const char *s, size_t len)
+static bool in_set(char c, const char *set)
 {
-	const char *colon = memchr(s, ':', len);
-	if (!colon || colon == s || len - (size_t)(colon - s) < 3 || memcmp(colon, "://", 3) != 0)
+	return c != '\0' && strchr(set, c);
+}
+
+/* Only letters, digits, what is not ASCII where that may be, and some marks? */
+static bool consists_of(const char *s, size_t len, const char *marks, bool non_ascii)
+{
+	for (size_t i = 0; i < len; i++) {
+		bool high = (unsigned char)s[i] >= 0x80;
+		if (high ? !non_ascii : !ascii_is_alnum(s[i]) && !in_set(s[i], marks))
+			return false;
+	}
+	return true;
+}
+
+/* Escapes with two digits each; those of ASCII only if that may be. */
+static bool has_good_escapes(const char *s, size_t len, bool ascii)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (s[i] != '%')
+			continue;
+		if (len - i < 3 || bytes_hex_digit(s[i + 1]) < 0 || bytes_hex_digit(s[i + 2]) < 0)
+			return false;
+		if (!ascii && bytes_hex_digit(s[i + 1]) < 8 && memcmp(s + i, "%25", 3) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* validOptionalPort */
+static bool is_optional_port(const char *s, size_t len)
+{
+	if (len > 0 && *s != ':')
+		return false;
+	for (size_t i = 1; i < len; i++) {
+		if (!ascii_is_digit(s[i]))
+			return false;
+	}
+	return true;
+}
+
+/* What stands in brackets: an address of IPv6, perhaps with a zone. */
+static bool is_literal(const char *s, size_t len)
+{
+	char text[INET6_ADDRSTRLEN];
+	struct in6_addr addr;
+	const char *zone = memmem(s, len, "%25", 3);
+	size_t n = zone ? (size_t)(zone - s) : len;
+	if (n >= sizeof(text) || (zone && len - n == 3) || !has_good_escapes(s, len, zone != NULL))
+		return false;
+	memcpy(text, s, n);
+	text[n] = '\0';
+	return strlen(text) == n && inet_pton(AF_INET6, text, &addr) == 1;
+}
+
+/* parseHost */
+static bool is_host(const char *s, size_t len)
+{
+	const char *open = memrchr(s, '[', len), *close = memrchr(s, ']', len);
+	if (open) {
+		return open == s && close && is_literal(s + 1, (size_t)(close - s) - 1) &&
+		       is_optional_port(close + 1, (size_t)(s + len - close) - 1);
+	}
+	const char *colon = memrchr(s, ':', len);
+	return (!colon || is_optional_port(colon, (size_t)(s + len - colon))) &&
+	       consists_of(s, len, "-_.~!$&'()*+,;=:[]<>\"%", true) &&
+	       has_good_escapes(s, len, false);
+}
+
+/* parseAuthority */
+static bool is_authority(const char *s, size_t len)
+{
+	const char *at = memrchr(s, '@', len);
+	if (!at)
+		return is_host(s, len);
+	size_t user = (size_t)(at - s);
+	return is_host(at + 1, len - user - 1) && has_good_escapes(s, user, true) &&
+	       consists_of(s, user, "-._:~!$&'()*+,;=%@", false);
+}
+
+/* getScheme: what follows it; s itself if there is none; NULL: it is empty. */
+static const char *skip_scheme(const char *s, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (s[i] == ':')
+			return i > 0 ? s + i + 1 : NULL;
+		if (!ascii_is_alnum(s[i]) && !in_set(s[i], "+-."))
+			return s;
+		if (i == 0 && (ascii_is_digit(s[i]) || !ascii_is_alnum(s[i])))
+			return s;
+	}
+	return s;
+}
+
+/* The path of an absolute target, which may have none: opaque. NULL: it is malformed. */
+static const char *find_path(const char *s, size_t len)
+{
+	const char *rest = skip_scheme(s, len), *end = s + len;
+	if (!rest || rest == s)
 		return NULL;
-	const char *p = colon + 3, *end = s + len;
-	while (p < end && *p != '/' && *p != '?')
-		p++;
-	return p;
+	const char *query = memchr(rest, '?', (size_t)(end - rest));
+	if (query)
+		end = query;
+	if (rest == end || *rest != '/')
+		return end;
+	if (end - rest < 2 || rest[1] != '/')
+		return rest;
+	rest += 2;
+	const char *path = memchr(rest, '/', (size_t)(end - rest));
+	if (!path)
+		path = end;
+	return is_authority(rest, (size_t)(path - rest)) ? path : NULL;
 }
 
 bool url_parse_target(struct url_target *t, const char *target, size_t len, struct strbuf *path_buf)
@@ -136,7 +240,7 @@ bool url_parse_target(struct url_target *t, const char *target, size_t len, stru
 	if (len == 0)
 		return false;
 	if (*s != '/' && !(len == 1 && *s == '*')) {
-		s = skip_authority(target, len);
+		s = find_path(target, len);
 		if (!s)
 			return false;
 	}
@@ -152,11 +256,6 @@ bool url_parse_target(struct url_target *t, const char *target, size_t len, stru
 	t->path = path_buf->data;
 	t->path_len = path_buf->len;
 	return true;
-}
-
-static bool in_set(char c, const char *set)
-{
-	return c != '\0' && strchr(set, c);
 }
 
 /* url.validEncoded for a path. */

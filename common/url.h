@@ -50,7 +50,8 @@ struct url_target {
 };
 
 /*
- * url.ParseRequestURI: "/path?query", "http://host/path?query" or "*". False:
+ * url.ParseRequestURI: "/path?query", "http://host/path?query", "mailto:x" (which
+ * has no path) or "*". False:
  * none of them, or with a space, a control byte or a bad escape in it. target
  * must stay; path_buf receives the decoded path.
  */

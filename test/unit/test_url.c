@@ -109,13 +109,25 @@ static void test_targets(void **state)
 	assert_target("http://host:1/a?b", "/a", "/a", "b");
 	assert_target("http://host", "", "", "-");
 	assert_target("*", "*", "*", "-");
+	/* Absolute ones: only what an authority can be is skipped. */
+	assert_target("http:/a", "/a", "/a", "-");
+	assert_target("mailto:x@y", "", "", "-");
+	assert_target("x:80", "", "", "-");
+	assert_target("http:?q", "", "", "q");
+	assert_target("http:///a", "/a", "/a", "-");
+	assert_target("http://u:p%20@h%e9:80/a", "/a", "/a", "-");
+	assert_target("http://[::1]:80/a", "/a", "/a", "-");
+	assert_target("http://[fe80::1%25en0]/a", "/a", "/a", "-");
+	assert_target("http://a:b:1/a", "/a", "/a", "-");
 }
 
 static void test_bad_targets(void **state)
 {
 	(void)state;
-	static const char *const bad[] = {
-		"", "a", "a/b", "://x", "/%", "/%2", "/%zz", "/a b", "/a\x01", "/a?b\x7f", "**"};
+	static const char *const bad[] = {"", "a", "a/b", "://x", "/%", "/%2", "/%zz", "/a b",
+		"/a\x01", "/a?b\x7f", "**", "1:x", "http://h:x/", "http://[::1/",
+		"http://[1.2.3.4]/", "http://x[::1]/", "http://h%41/", "http://h%zz/",
+		"http://a^b/", "http://u^@h/", "http://u%zz@h/", "http://[::1]x/"};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		struct url_target t;
 		struct strbuf buf = STRBUF_INIT;
