@@ -5,7 +5,7 @@
  * accepts; each connection has one, "http:ADDR"; "http-reserve" serves those that can get none.
  *
  * Different from Go: a connection is a thread, so their number is limited. Nobody may hold what
- * others need: at the limit, and out of threads, the connection makes room that has the least to
+ * others need: at the limit, and out of threads or descriptors, the connection makes room that has the least to
  * show for its time (http_conn.credit_ns).
  */
 #include "nsqd/http_server_internal.h"
@@ -68,10 +68,9 @@ static void conn_free(struct http_conn *c)
 	mutex_unlock(&s->lock);
 	c->stream->ops->free(c->stream);
 	mutex_lock(&s->lock);
-	bool was_full = s->n_conns-- >= s->max_conns;
+	s->n_conns--;
 	mutex_unlock(&s->lock);
-	if (was_full)
-		chan_signal(s->room_chan);
+	chan_signal(s->room_chan);
 	http_head_free(&c->head);
 	strbuf_free(&c->req.body);
 	strbuf_free(&c->req.out);
@@ -137,6 +136,29 @@ static bool make_room(struct http_server *s)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * tcp_handler.no_descriptors. Clients of the TCP port leave us some (keep_back), so these are what
+ * our own connections hold, however far they are from their limit.
+ */
+static bool free_descriptor(void *arg)
+{
+	struct http_server *s = arg;
+	struct ticker patience;
+	/* Places that became free before this have been taken. */
+	(void)chan_try_recv_n(s->room_chan, NULL, 1, NULL);
+	mutex_lock(&s->lock);
+	bool evicted = evict_locked(s);
+	mutex_unlock(&s->lock);
+	if (!evicted)
+		return false;
+	ticker_after(&patience, ROOM_WAIT_NS);
+	struct chan_case cases[] = {
+		chan_case_recv(s->room_chan, NULL),
+		chan_case_tick(&patience),
+	};
+	return chan_select(cases, 2) == 0;
 }
 
 static void refuse(struct http_server *s, int fd)
@@ -286,8 +308,11 @@ struct http_server *http_server_new(struct nsqd *n, const char *address,
 		free(s);
 		return NULL;
 	}
-	struct tcp_handler h = {
-		.accepted = handle_accepted, .arg = s, .lg = &n->lg, .proto = s->proto};
+	struct tcp_handler h = {.accepted = handle_accepted,
+		.no_descriptors = free_descriptor,
+		.arg = s,
+		.lg = &n->lg,
+		.proto = s->proto};
 	if (tcp_server_init(&s->loop, &s->listener, &h, err) != 0) {
 		tcp_listener_close(&s->listener);
 		free(s);

@@ -167,13 +167,19 @@ int tcp_server_run(struct tcp_server_loop *s, struct err *err)
 			start_handler(s, fd, &a);
 			continue;
 		}
-		if (!is_temporary(errno)) {
-			rc = err_errno(err, errno, "listener.Accept() error - accept");
+		int code = errno;
+		if (!is_temporary(code)) {
+			rc = err_errno(err, code, "listener.Accept() error - accept");
 			break;
 		}
-		pause = errno != EAGAIN && errno != EINTR && errno != ECONNABORTED;
-		if (errno != EAGAIN) {
-			err_errno(&e, errno, "accept %s", s->listener->addr);
+		if ((code == EMFILE || code == ENFILE) && s->handler.no_descriptors &&
+			s->handler.no_descriptors(s->handler.arg)) {
+			pause = false;
+			continue;
+		}
+		pause = code != EAGAIN && code != EINTR && code != ECONNABORTED;
+		if (code != EAGAIN) {
+			err_errno(&e, code, "accept %s", s->listener->addr);
 			lg_logf(s->handler.lg, LG_WARN, "temporary Accept() failure - %s", e.msg);
 		}
 	}

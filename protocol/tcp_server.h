@@ -3,6 +3,7 @@
 #ifndef PROTOCOL_TCP_SERVER_H
 #define PROTOCOL_TCP_SERVER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/err.h"
@@ -24,6 +25,11 @@ struct tcp_handler {
 	 * a descriptor is closed. So that others, who keep back less, still get some.
 	 */
 	int keep_back;
+	/*
+	 * There is no descriptor for the connection that waits: makes one of its own free. True: it
+	 * has, so that accepting is tried again at once. In the loop's thread; may be NULL.
+	 */
+	bool (*no_descriptors)(void *arg);
 	void *arg;
 	const struct lg *lg;
 	const char *proto; /* for the log: "HTTP"; NULL is "TCP" */

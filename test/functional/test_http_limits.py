@@ -172,6 +172,29 @@ def test_an_answer_that_nobody_reads_does_not_delay_the_end(new_nsqd):
         daemon.stop()
 
 
+# -- out of descriptors
+
+
+@pytest.mark.parametrize('tls', [False, True], ids=['http', 'https'])
+def test_slow_connections_do_not_hold_the_last_descriptors(limited, tls):
+    """TCP clients have nearly all of them, so these are far from their own limit."""
+    clients = [socket.create_connection(('127.0.0.1', limited.tcp_port), DEADLINE)
+               for _ in range(DESCRIPTORS)]
+    limited.wait_log('the last of %d descriptors are for others' % DESCRIPTORS)
+    slow = [connect(limited, tls) for _ in range(DESCRIPTORS // 2)]
+    with dripping(slow, b'G'):
+        for _ in range(5):
+            start = time.monotonic()
+            assert (ask_https(limited, 'GET', '/ping') if tls
+                    else limited.get('/ping')).body == b'OK'
+            # (With nothing done for it, when the clients' time for their magic is over.)
+            assert time.monotonic() - start < DEADLINE
+    for s in clients:
+        s.close()
+    wait_until(lambda: limited.descriptors() < 30, 'all descriptors are given back')
+    limited.check()
+
+
 # -- out of threads
 
 
