@@ -5,7 +5,8 @@
  * in Go: on the disk, and on a topic's or channel's pump. (/config is in
  * http_config.c, /debug in http_debug.c, the page of /stats in stats_print.c.)
  *
- * Different from Go: a body is read before its topic is created, not after.
+ * A body is read before its handler runs, and after what decides whether it is wanted
+ * (HTTP_TOPIC_FIRST).
  */
 #include "nsqd/http.h"
 
@@ -308,6 +309,9 @@ static const char *read_lines(const struct http_request *req, struct bodies *out
 	while (p < end) {
 		const char *nl = memchr(p, '\n', (size_t)(end - p));
 		const char *next = nl ? nl + 1 : end;
+		/* A line that is cut off is none. */
+		if (!nl && req->body_failed)
+			break;
 		size_t len = (size_t)((nl ? nl : end) - p);
 		if ((size_t)(next - start) == read_max)
 			return "BODY_TOO_BIG";
@@ -356,6 +360,13 @@ static bool is_binary(const struct http_request *req)
 		nsqd_logf(
 			req->nsqd, LG_WARN, "deprecated value '%s' used for /mpub binary param", v);
 	return binary;
+}
+
+bool http_find_topic(struct http_request *req)
+{
+	struct topic *t = get_topic_from_query(req, nsqd_get_topic);
+	topic_unref(t);
+	return t != NULL;
 }
 
 static void do_mpub(struct http_request *req)
@@ -576,7 +587,7 @@ static void do_stats(struct http_request *req)
 
 const struct http_route http_routes[] = {
 	{HTTP_POST, "/pub", do_pub, HTTP_MESSAGE_BODY, max_msg_size},
-	{HTTP_POST, "/mpub", do_mpub, 0, max_body_size},
+	{HTTP_POST, "/mpub", do_mpub, HTTP_TOPIC_FIRST, max_body_size},
 	{HTTP_GET, "/ping", ping_handler, HTTP_LOGGED | HTTP_PLAIN_TEXT, NULL},
 	{HTTP_GET, "/stats", do_stats, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
 	{HTTP_GET, "/info", do_info, HTTP_LOGGED, NULL},

@@ -5,7 +5,12 @@
 
 #include <stddef.h>
 
+#include <stdbool.h>
+
 #include "nsqd/http_router.h"
+
+/* The topic of the query, which is created. False: there is none, and the answer is given. */
+bool http_find_topic(struct http_request *req);
 
 extern const struct http_route http_routes[];
 extern const size_t http_n_routes;

@@ -277,6 +277,9 @@ static void read_body(struct http_conn *c)
 	int64_t limit = route->body_limit(nsqd_get_opts(c->server->nsqd));
 	if (req->content_length > limit)
 		return;
+	c->answered = (route->flags & HTTP_TOPIC_FIRST) && !http_find_topic(req);
+	if (c->answered)
+		return;
 	if (req->content_length > 0 && (route->flags & HTTP_MESSAGE_BODY))
 		req->message = message_body_new((size_t)req->content_length);
 	req->body_failed = !http_body_read_all(c, limit);
@@ -290,6 +293,8 @@ static void log_request(struct http_conn *c, int status, int64_t elapsed_ns)
 	if (!lg_enabled(&c->server->nsqd->lg, LG_INFO))
 		return;
 	url_add_escaped_path(&uri, &c->req.target);
+	if (uri.len == 0)
+		strbuf_addc(&uri, '/');
 	if (c->req.target.raw_query) {
 		strbuf_addc(&uri, '?');
 		strbuf_add(&uri, c->req.target.raw_query, c->req.target.raw_query_len);
@@ -306,7 +311,7 @@ static void run_handler(struct http_conn *c)
 	int64_t start = logged ? clock_mono_ns() : 0;
 	if (c->req.body_failed && (route->flags & HTTP_DISCARDS_BODY))
 		http_respond_error(&c->req, 400, "INVALID_REQUEST"); /* NewReqParams */
-	else
+	else if (!c->answered)
 		route->handle(&c->req);
 	if (logged)
 		log_request(c, c->req.status, clock_mono_ns() - start);
@@ -381,6 +386,7 @@ static void end_request(struct http_conn *c)
 	req->message = NULL;
 	req->body_len = 0;
 	req->body_failed = false;
+	c->answered = false;
 	c->match = (struct http_match){0};
 	c->after_post = strcmp(c->head.method, "POST") == 0;
 	c->has_served = true;

@@ -24,7 +24,9 @@ bool http_parse_query(struct http_request *req)
 
 const char *http_body(const struct http_request *req)
 {
-	return req->message ? req->message->data : req->body.data;
+	if (req->message)
+		return req->message->data;
+	return req->body.data ? req->body.data : "";
 }
 
 struct message_body *http_take_body(struct http_request *req)

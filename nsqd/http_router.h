@@ -22,6 +22,8 @@ enum http_route_flags {
 	HTTP_PLAIN_TEXT = 2,    /* http_api.PlainText; without: http_api.V1 */
 	HTTP_MESSAGE_BODY = 4,  /* a body of known length is read into a message_body at once */
 	HTTP_DISCARDS_BODY = 8, /* NewReqParams: read, and nothing of it looked at */
+	HTTP_TOPIC_FIRST =
+		16, /* http_find_topic comes before the body; without topic, none is read */
 };
 
 struct http_route {

@@ -85,6 +85,7 @@ struct http_conn {
 
 	char input[HTTP_INPUT_SIZE];
 	size_t r, w;     /* input[r..w) has not been looked at */
+	bool answered;   /* before its body was read */
 	bool has_served; /* a request before the one that it is at */
 	bool after_post; /* that was a POST */
 	bool close;      /* after the answer */
