@@ -1,5 +1,6 @@
 """Registration with nsqlookupd, and the channels that it knows."""
 
+import itertools
 import json
 import os
 import re
@@ -382,6 +383,17 @@ def test_names_that_do_not_resolve_do_not_stop_it(new_nsqd, lookupds):
     nsqd.wait_log(r'LOOKUP\(no-such-host.invalid:4160\): adding peer')
 
 
+def wait_not_dialled(nsqd, address, why):
+    """It is left alone for a moment after each attempt: so there is more than one change."""
+    pattern = r'ERROR: LOOKUPD\(%s\): .* - %s$' % (re.escape(address), why)
+    topics = itertools.count()
+
+    def told():
+        nsqd.create('t%d' % next(topics))
+        return re.search(pattern, nsqd.log(), re.M)
+    wait_until(told, lambda: 'the log has %r:\n%s' % (pattern, nsqd.log()))
+
+
 @pytest.mark.parametrize('address,why', [
     ('user@localhost:4160', 'lookup user@localhost: no such host'),
     ('localhost:4160/x', 'lookup tcp/4160/x: unknown port'),
@@ -392,18 +404,13 @@ def test_names_that_do_not_resolve_do_not_stop_it(new_nsqd, lookupds):
 ])
 def test_what_is_no_address_is_not_dialled(new_nsqd, address, why):
     """libcurl would find a host in it, and connect to that."""
-    nsqd = new_nsqd(*flags(address))
-    nsqd.create('t')
-    nsqd.wait_log(re.escape('LOOKUPD(%s): topic REGISTER t' % address))
-    nsqd.wait_log(r'ERROR: LOOKUPD\(%s\): REGISTER t - dial tcp: %s$' % (
-        re.escape(address), why))
+    wait_not_dialled(new_nsqd(*flags(address)), address, 'dial tcp: ' + why)
 
 
 def test_a_port_may_be_the_name_of_a_service(new_nsqd):
-    nsqd = new_nsqd(*flags('127.0.0.1:Gopher'))
-    nsqd.create('t')
-    # (Nobody listens there.)
-    nsqd.wait_log(r'REGISTER t - dial tcp 127\.0\.0\.1:70: connect: connection refused$')
+    address = '127.0.0.1:Gopher'    # where nobody listens
+    wait_not_dialled(new_nsqd(*flags(address)), address,
+                     r'dial tcp 127\.0\.0\.1:70: connect: connection refused')
 
 
 @pytest.mark.ours(reason='it dies of some')
