@@ -5,6 +5,8 @@
  */
 #include "test/unit/nsqd_test.h"
 
+#include "common/rand.h"
+
 static void test_get_topic(void **state)
 {
 	struct nsqd *n = idle_nsqd(10);
@@ -763,6 +765,7 @@ static void test_at_exit_what_a_channels_disk_refused_is_flushed_with_the_channe
 
 struct putters {
 	struct nsqd *n;
+	int rounds;
 	_Atomic uint32_t next, stored, refused;
 	_Atomic bool stop;
 };
@@ -891,7 +894,7 @@ static void put_some(void *arg)
 {
 	struct putters *p = arg;
 
-	for (int i = 0; i < ROUNDS(2000); i++) {
+	for (int i = 0; i < p->rounds; i++) {
 		struct err err = {0};
 		struct topic *t = nsqd_get_topic(p->n, "test", &err);
 		uint32_t first = atomic_fetch_add(&p->next, 5);
@@ -903,11 +906,11 @@ static void put_some(void *arg)
 
 static void test_everything_that_many_put_arrives_at_every_channel_once(void **state)
 {
-	struct putters p = {.n = idle_nsqd(100)};
+	struct putters p = {.n = idle_nsqd(100), .rounds = ROUNDS(2000)};
 	struct topic *t = get_topic(p.n, "test");
 	struct channel *a = get_channel(t, "a"), *b = get_channel(t, "b");
 	struct wait_group wg;
-	size_t total = 3 * 5 * (size_t)ROUNDS(2000);
+	size_t total = 3 * 5 * (size_t)p.rounds;
 
 	(void)state;
 	wait_group_init(&wg);
@@ -919,6 +922,61 @@ static void test_everything_that_many_put_arrives_at_every_channel_once(void **s
 	expect_nothing(a);
 	expect_nothing(b);
 	exit_nsqd(p.n);
+}
+
+struct weather {
+	struct faulty_queue *disk;
+	struct channel *c;
+	_Atomic bool stop;
+};
+
+static void make_weather(void *arg)
+{
+	struct weather *w = arg;
+
+	while (!w->stop) {
+		w->disk->allow = rand_below(3) == 0 ? -1 : 0;
+		if (rand_below(4) == 0) {
+			channel_pause(w->c);
+			channel_unpause(w->c);
+		}
+		sleep_ns(NSEC_PER_MSEC);
+	}
+	w->disk->allow = -1;
+}
+
+static void test_nothing_is_lost_or_doubled_while_a_disk_comes_and_goes(void **state)
+{
+	static const int64_t mem_queue_sizes[] = {0, 1, 100};
+	const int rounds = ROUNDS(600);
+	const size_t total = 3 * 5 * (size_t)rounds; /* no more than may be kept */
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(mem_queue_sizes); i++) {
+		struct putters p = {.n = idle_nsqd(mem_queue_sizes[i]), .rounds = rounds};
+		struct topic *t = get_topic(p.n, "test");
+		struct channel *a = get_channel(t, "a"), *b = get_channel(t, "b");
+		struct weather w = {.disk = make_channel_faulty(a), .c = a};
+		struct wait_group wg, weather;
+		struct err err;
+
+		wait_group_init(&wg);
+		wait_group_init(&weather);
+		go(&weather, make_weather, &w);
+		for (int k = 0; k < 3; k++)
+			go(&wg, put_some, &p);
+		expect_each_once(a, 0, total);
+		join(&wg);
+		w.stop = true;
+		join(&weather);
+		expect_each_once(b, 0, total);
+		expect_nothing(a);
+		expect_nothing(b);
+		assert_int_equal(a->dropped, 0);
+		assert_int_equal(p.n->kept_bytes, 0);
+		assert_int_equal(nsqd_delete_existing_topic(p.n, "test", &err), 0);
+		exit_nsqd(p.n);
+	}
 }
 
 int main(void)
@@ -962,6 +1020,7 @@ int main(void)
 		nsqd_test(test_delete_while_others_put),
 		nsqd_test(test_a_topic_that_two_delete_at_once_is_made_anew_only_when_it_is_gone),
 		nsqd_test(test_everything_that_many_put_arrives_at_every_channel_once),
+		nsqd_test(test_nothing_is_lost_or_doubled_while_a_disk_comes_and_goes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
