@@ -44,6 +44,12 @@ void wait_group_wait(struct wait_group *wg);
 /* The same, but not beyond deadline_ns (monotonic). False: some still run. */
 bool wait_group_wait_until(struct wait_group *wg, int64_t deadline_ns);
 
+/*
+ * The process is going to have thousands of threads: has the kernel find fast those that wait.
+ * Before the first of them is started.
+ */
+void gothread_expect_thousands(void);
+
 /* The full name of the calling thread ("main" for the first, "?" for foreign ones). Borrowed. */
 const char *gothread_name(void);
 /* Gives the calling thread (main, or a test's) a record with this name. */

@@ -534,8 +534,12 @@ void channel_remove_client(struct channel *c, struct client_v2 *client)
 	if (channel_exiting(c))
 		return;
 
-	/* What the pump took for this client and nobody else wants goes back. */
-	channel_update_pump(c, CHANNEL_CLIENT_LEFT);
+	/*
+	 * What the pump took for this client and nobody else wants goes back. When all clients go,
+	 * at the daemon's exit, the flush finds it in hand, and the pump is not asked for each.
+	 */
+	if (!atomic_load(&c->nsqd->is_exiting))
+		channel_update_pump(c, CHANNEL_CLIENT_LEFT);
 	/*
 	 * Go starts a goroutine here, since it holds locks; this thread holds none, and is no pump.
 	 * There are no files that a disk could refuse to remove.

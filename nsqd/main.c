@@ -70,6 +70,7 @@ int main(int argc, char **argv)
 	xalloc_init();
 	gothread_adopt("main");
 	rlimit_raise_nofile();
+	gothread_expect_thousands();
 	signals_block();
 
 	struct options *opts = options_new();

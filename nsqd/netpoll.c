@@ -50,10 +50,11 @@
 #define WAKE_ID 0
 
 struct netpoll {
-	struct nsqd *nsqd;      /* immutable */
-	void (*resume)(void *); /* immutable */
-	int epoll_fd;           /* immutable */
-	int wake_fd;            /* immutable; written when the thread is to look at the lists */
+	struct nsqd *nsqd;               /* immutable */
+	void (*resume)(void *);          /* immutable */
+	void (*end)(struct client_v2 *); /* immutable */
+	int epoll_fd;                    /* immutable */
+	int wake_fd; /* immutable; written when the thread is to look at the lists */
 
 	struct mutex lock;        /* a leaf */
 	bool open;                /* guarded by lock: clients may be parked */
@@ -270,6 +271,14 @@ bool netpoll_retry(struct netpoll *np, struct client_v2 *c, const struct err *wh
 
 /* --- the thread ----------------------------------------------------------------------------- */
 
+/* The client is no longer ours. */
+static void let_go(struct netpoll *np, struct client_v2 *c)
+{
+	unlist(np, c);
+	/* Fails where it has been done already, before a try in vain. */
+	(void)epoll_ctl(np->epoll_fd, EPOLL_CTL_DEL, stream_sock_fd(c->base), NULL);
+}
+
 /*
  * Gives the client a thread; it is no longer ours then. Without one it stays
  * parked, for a new try; but the daemon's end does not wait for threads: the
@@ -280,9 +289,7 @@ static void resume(struct netpoll *np, struct client_v2 *c)
 	char name[160];
 	struct err err;
 	snprintf(name, sizeof(name), "io:%s", c->remote_addr);
-	unlist(np, c);
-	/* Fails where it has been done already, before a try in vain. */
-	(void)epoll_ctl(np->epoll_fd, EPOLL_CTL_DEL, stream_sock_fd(c->base), NULL);
+	let_go(np, c);
 	if (wait_group_wrap(&np->clients, name, np->resume, c, &err) != 0 &&
 		!netpoll_retry(np, c, &err))
 		np->resume(c);
@@ -311,6 +318,27 @@ static bool take_nop(struct client_v2 *c)
 	return true;
 }
 
+/* Nothing has come in, and nothing more will. */
+static bool has_nothing_to_say(const struct client_v2 *c)
+{
+	char byte;
+	return recv(stream_sock_fd(c->base), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/*
+ * At the daemon's exit, when each has been shut down: two threads for each that was parked, only to
+ * end them, would take longer than all the rest. Before, this thread may not wait as those may who
+ * leave a channel.
+ */
+static bool end_at_once(struct netpoll *np, struct client_v2 *c)
+{
+	if (!atomic_load(&np->nsqd->is_exiting) || !has_nothing_to_say(c))
+		return false;
+	let_go(np, c);
+	np->end(c);
+	return true;
+}
+
 static void set_deadline(struct netpoll *np, struct client_v2 *c)
 {
 	mutex_lock(&np->lock);
@@ -330,7 +358,8 @@ static void on_event(struct netpoll *np, const struct epoll_event *e)
 	if (!c)
 		return;
 	if (e->events != EPOLLIN || !take_nop(c)) {
-		resume(np, c);
+		if (!end_at_once(np, c))
+			resume(np, c);
 		return;
 	}
 	/* As with any command, its patience begins anew. */
@@ -424,12 +453,14 @@ static void netpoll_loop(void *arg)
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-struct netpoll *netpoll_new(struct nsqd *n, void (*resume_client)(void *), struct err *err)
+struct netpoll *netpoll_new(struct nsqd *n, void (*resume_client)(void *),
+	void (*end_client)(struct client_v2 *), struct err *err)
 {
 	struct netpoll *np = xcalloc(1, sizeof(*np));
 	struct epoll_event e = {.events = EPOLLIN, .data.u64 = WAKE_ID};
 	np->nsqd = n;
 	np->resume = resume_client;
+	np->end = end_client;
 	mutex_init(&np->lock, RANK_LEAF);
 	wait_group_init(&np->group);
 	wait_group_init(&np->clients);

@@ -33,15 +33,20 @@ struct netpoll;
 struct client_v2;
 struct channel;
 
-/* resume is what a resumed client's thread runs: its argument is the client. NULL with err set. */
-struct netpoll *netpoll_new(struct nsqd *n, void (*resume)(void *client), struct err *err);
+/*
+ * resume is what a resumed client's thread runs: its argument is the client. end ends one that has
+ * nothing more to say, in netpoll's thread, and frees it. NULL with err set.
+ */
+struct netpoll *netpoll_new(struct nsqd *n, void (*resume)(void *client),
+	void (*end)(struct client_v2 *c), struct err *err);
 /* Nobody may be parked any more. NULL is fine. */
 void netpoll_free(struct netpoll *np);
 /* Starts the thread; without it nobody is parked. 0, or -1 with err set. */
 int netpoll_start(struct netpoll *np, struct err *err);
 /*
- * From now on nobody is parked. Blocks until all who were have been resumed and
- * have ended: the caller has shut their connections down. Also if never started.
+ * From now on nobody is parked. Blocks until all who were have ended: the caller
+ * has shut their connections down. A client that has sent something is resumed
+ * for that. Also if never started.
  */
 void netpoll_stop(struct netpoll *np);
 /*

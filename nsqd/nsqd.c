@@ -68,7 +68,7 @@ static int listen_tcp(struct nsqd *n, struct err *err)
 	n->tcp_server = tcp_server_new(n, n->tcp_listener, err);
 	if (!n->tcp_server)
 		return -1;
-	n->netpoll = netpoll_new(n, tcp_server_resume, err);
+	n->netpoll = netpoll_new(n, tcp_server_resume, tcp_server_end_parked, err);
 	return n->netpoll ? 0 : -1;
 }
 

@@ -1223,6 +1223,26 @@ static void end(struct io_loop *l)
 	strbuf_free(&l->fin_error.text);
 }
 
+/* The last that there is to do for a client: after this nobody knows it but the caller. */
+static void leave(struct client_v2 *client)
+{
+	chan_close(client->exit_chan);
+	if (client->channel)
+		channel_remove_client(client->channel, client);
+	/* The pump may be writing, and that to a peer that does not read. */
+	if (!wait_group_wait_until(&client->wait_group, clock_mono_ns() + PUMP_EXIT_NS)) {
+		client_v2_abort(client);
+		wait_group_wait(&client->wait_group);
+	}
+	client_v2_say_bye(client);
+}
+
+void protocol_v2_end_parked(struct client_v2 *client)
+{
+	nsqd_logf(client->nsqd, LG_INFO, "PROTOCOL(V2): [%s] exiting ioloop", client->remote_addr);
+	leave(client);
+}
+
 int protocol_v2_io_loop(struct client_v2 *client, struct err *err)
 {
 	struct io_loop l = {.client = client, .nsqd = client->nsqd};
@@ -1237,15 +1257,7 @@ int protocol_v2_io_loop(struct client_v2 *client, struct err *err)
 	}
 	nsqd_logf(l.nsqd, LG_INFO, "PROTOCOL(V2): [%s] exiting ioloop", client->remote_addr);
 	(void)flush(&l, &ignored);
-	chan_close(client->exit_chan);
-	if (client->channel)
-		channel_remove_client(client->channel, client);
-	/* The pump may be writing, and that to a peer that does not read. */
-	if (!wait_group_wait_until(&client->wait_group, clock_mono_ns() + PUMP_EXIT_NS)) {
-		client_v2_abort(client);
-		wait_group_wait(&client->wait_group);
-	}
-	client_v2_say_bye(client);
+	leave(client);
 	end(&l);
 	return rc;
 }

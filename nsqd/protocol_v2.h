@@ -16,5 +16,10 @@ struct client_v2;
  * of it may be touched.
  */
 int protocol_v2_io_loop(struct client_v2 *client, struct err *err);
+/*
+ * The end of a client that is parked and has nothing more to say: what io_loop would do at the end
+ * of its input. The caller has it from netpoll.
+ */
+void protocol_v2_end_parked(struct client_v2 *client);
 
 #endif

@@ -108,6 +108,13 @@ void tcp_server_resume(void *arg)
 	run(c->nsqd->tcp_server, c);
 }
 
+void tcp_server_end_parked(struct client_v2 *c)
+{
+	protocol_v2_end_parked(c);
+	remove_conn(c->nsqd->tcp_server, c);
+	client_v2_free(c);
+}
+
 /* tcpServer.Handle */
 static void handle(void *arg, int fd, const char *remote_addr)
 {

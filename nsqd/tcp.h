@@ -27,6 +27,8 @@ void tcp_server_free(struct tcp_server *s);
  * over.
  */
 void tcp_server_resume(void *arg);
+/* Ends one that was parked, and has nothing more to say; frees it. */
+void tcp_server_end_parked(struct client_v2 *c);
 /*
  * tcpServer.Close: every client is answered what it has sent so far, and then
  * disconnected; their threads end by themselves. Takes lock.

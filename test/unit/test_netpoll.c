@@ -11,6 +11,7 @@
 
 static _Atomic bool no_threads; /* none can be created */
 static _Atomic bool no_pumps;   /* nor can this kind, by an io_loop */
+static _Atomic bool no_resumed; /* nor by netpoll */
 static _Atomic int refuse_in;   /* the nth creation from now on fails; 0: none does */
 static _Atomic int refused;
 
@@ -21,7 +22,8 @@ static int create_unless(
 
 	if (left > 0)
 		refuse_in = left - 1;
-	if (no_threads || left == 1 || (no_pumps && strncmp(gothread_name(), "io:", 3) == 0)) {
+	if (no_threads || left == 1 || (no_resumed && strcmp(gothread_name(), "netpoll") == 0) ||
+		(no_pumps && strncmp(gothread_name(), "io:", 3) == 0)) {
 		refused++;
 		return EAGAIN;
 	}
@@ -33,7 +35,7 @@ static struct nsqd *start(void)
 	struct nsqd *n = new_nsqd(quiet_options());
 	struct err err = {0};
 
-	no_threads = no_pumps = false;
+	no_threads = no_pumps = no_resumed = false;
 	refuse_in = refused = 0;
 	gothread_create = create_unless;
 	if (nsqd_main(n, &err) != 0)
@@ -206,6 +208,7 @@ static void test_a_message_does_not_wait_for_who_gets_no_thread(void **state)
 	finish(n);
 }
 
+/* Also for one that has said something. */
 static void test_the_daemon_ends_without_threads(void **state)
 {
 	struct nsqd *n = start();
@@ -215,7 +218,33 @@ static void test_the_daemon_ends_without_threads(void **state)
 	(void)state;
 	wait_for(client_threads() == 0);
 	no_threads = true;
+	SAY(fds[1], "PUB t\n\0\0\0\1x");
+	wait_for(refused > 0);
 	exit_nsqd(n);
+	for (size_t i = 0; i < COUNT(fds); i++) {
+		assert_int_equal(recv(fds[i], buf, 1, 0), 0);
+		close(fds[i]);
+	}
+	gothread_create = pthread_create;
+}
+
+/* Thousands of them would need twice as many, only to end. */
+static void test_parked_clients_take_no_thread_for_the_daemons_exit(void **state)
+{
+	struct nsqd *n = start();
+	struct channel *ch = get_channel(get_topic(n, "test"), "ch");
+	int fds[] = {connect_client(n), connect_client(n), connect_client(n)};
+	char buf[1];
+
+	(void)state;
+	SAY(fds[0], "SUB test ch\nRDY 1\n");
+	EXPECT(fds[0], OK_FRAME);
+	SAY(fds[1], "SUB test e#ephemeral\nRDY 1\n");
+	EXPECT(fds[1], OK_FRAME);
+	wait_for(client_threads() == 0 && ch->parked_room == 1);
+	no_resumed = true;
+	exit_nsqd(n);
+	assert_int_equal(refused, 0);
 	for (size_t i = 0; i < COUNT(fds); i++) {
 		assert_int_equal(recv(fds[i], buf, 1, 0), 0);
 		close(fds[i]);
@@ -232,6 +261,7 @@ int main(void)
 		nsqd_test(test_without_a_pump_the_message_goes_to_another),
 		nsqd_test(test_a_message_does_not_wait_for_who_gets_no_thread),
 		nsqd_test(test_the_daemon_ends_without_threads),
+		nsqd_test(test_parked_clients_take_no_thread_for_the_daemons_exit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
