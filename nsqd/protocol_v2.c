@@ -604,6 +604,7 @@ static int auth(struct io_loop *l, const struct params *p, const char **response
 	char *body = read_command_body(l, "AUTH", &size);
 	if (!body)
 		return -1;
+	bufio_reader_wipe(&l->client->reader);
 	int rc = auth_with_secret(l, body, (size_t)size);
 	explicit_bzero(body, (size_t)size);
 	free(body);

@@ -45,6 +45,14 @@ void bufio_reader_free(struct bufio_reader *b)
 	b->buf = NULL;
 }
 
+void bufio_reader_wipe(struct bufio_reader *b)
+{
+	if (!b->buf)
+		return;
+	explicit_bzero(b->buf, b->r);
+	explicit_bzero(b->buf + b->w, b->size - b->w);
+}
+
 void bufio_reader_give_back(struct bufio_reader *b)
 {
 	CHECK(b->r == b->w);

@@ -41,6 +41,8 @@ enum bufio_result {
 
 void bufio_reader_init(struct bufio_reader *b, struct stream *s, size_t size);
 void bufio_reader_free(struct bufio_reader *b);
+/* Overwrites what has been read and used, which was a secret; what is not yet used stays. */
+void bufio_reader_wipe(struct bufio_reader *b);
 /* Reads s from now on; what was buffered is dropped (whoever needs it copies it before). */
 void bufio_reader_reset(struct bufio_reader *b, struct stream *s);
 /* Frees the buffer, which must be used up, until the next read. */

@@ -167,6 +167,22 @@ static void test_an_end_before_and_within_a_line_is_eof(void **state)
 	bufio_reader_free(&b);
 }
 
+static void test_what_is_wiped_is_what_has_been_used(void **state)
+{
+	struct bufio_reader b;
+	struct fake f;
+
+	(void)state;
+	fake_text(&f, "SECRET\nNOP\n", 0);
+	bufio_reader_init(&b, &f.stream, 32);
+	bufio_reader_wipe(&b);
+	expect_line(&b, "SECRET\n");
+	bufio_reader_wipe(&b);
+	assert_null(memmem(b.buf, b.size, "S", 1));
+	expect_line(&b, "NOP\n");
+	bufio_reader_free(&b);
+}
+
 static void test_an_error_of_the_stream_is_the_lines_error(void **state)
 {
 	struct bufio_reader b;
@@ -953,6 +969,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lines_come_one_by_one_whatever_the_pieces),
 		cmocka_unit_test(test_an_end_before_and_within_a_line_is_eof),
+		cmocka_unit_test(test_what_is_wiped_is_what_has_been_used),
 		cmocka_unit_test(test_an_error_of_the_stream_is_the_lines_error),
 		cmocka_unit_test(test_a_line_may_fill_the_buffer_but_not_exceed_it),
 		cmocka_unit_test(test_read_full_gives_exactly_what_was_asked_for),
