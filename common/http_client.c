@@ -431,6 +431,7 @@ void http_client_query_escape(struct strbuf *out, const char *s, size_t n)
 #define HOSTS_FILE "/etc/hosts"
 /* Stands for a name that only that file knows, and which libcurl would not take. */
 #define FROM_HOSTS_FILE "from-hosts-file.invalid"
+#define IP_SIZE INET6_ADDRSTRLEN
 
 /* A descriptor that outlives curl's, which curl closes with its handle. */
 static int take_socket(CURL *easy, struct err *err)
@@ -507,15 +508,31 @@ static int add_host(struct strbuf *url, const char *host, struct strbuf *ips, st
 	return 0;
 }
 
-/* Connects. A descriptor, or -1 with err set, where host and port are how the peer is shown. */
+/* libcurl is about to connect to this address; ip is for the one that it tries first, as text. */
+static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+{
+	(void)purpose;
+	char *ip = arg;
+	const struct sockaddr *sa = &a->addr;
+	if (*ip == '\0' && a->family == AF_INET)
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)sa)->sin_addr, ip, IP_SIZE);
+	else if (*ip == '\0' && a->family == AF_INET6)
+		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)sa)->sin6_addr, ip, IP_SIZE);
+	return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+}
+
+/* Connects. A descriptor, or -1 with err set, where the peer is shown by its address or as host. */
 static int dial(const char *url, const char *resolve, const char *host, uint16_t port,
 	int64_t timeout_ns, int cancel_fd, struct err *err)
 {
 	struct transfer t = {0};
 	struct curl_slist *known = NULL;
+	char ip[IP_SIZE] = "";
 	int fd = -1;
 	CURLM *multi = curl_multi_init();
 	new_easy(&t, timeout_ns);
+	SET(&t, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	SET(&t, CURLOPT_OPENSOCKETDATA, (void *)ip);
 	SET(&t, CURLOPT_PROTOCOLS_STR, "http");
 	SET(&t, CURLOPT_URL, url);
 	SET(&t, CURLOPT_CONNECT_ONLY, 1L);
@@ -531,6 +548,9 @@ static int dial(const char *url, const char *resolve, const char *host, uint16_t
 		err_set(err, 0, "dial tcp: lookup %s: no such host", host);
 	else
 		set_reason(&t, err);
+	/* As in Go, no host stays none. */
+	if (*ip && *host && !strchr(host, ':'))
+		host = ip;
 	if (fd < 0 && t.result != CURLE_COULDNT_RESOLVE_HOST)
 		err_wrap(err, strchr(host, ':') ? "dial tcp [%s]:%u: " : "dial tcp %s:%u: ", host,
 			port);
