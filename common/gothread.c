@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -45,6 +46,10 @@
 #define PR_FUTEX_HASH_SET_SLOTS 1
 #endif
 
+/* How many threads of the last are for what all depend on, and for how long after a failure. */
+#define SPARE_THREADS 8
+#define CEILING_NS (5 * NSEC_PER_SEC)
+
 /* One per thread that was started or adopted here. */
 struct gothread {
 	struct gothread *prev, *next; /* guarded by list_lock */
@@ -58,10 +63,15 @@ struct gothread {
 int (*gothread_create)(
 	pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = pthread_create;
 
+bool gothread_learns_limit = true;
+
 /* A leaf: nothing is taken under it. Not one of lock.h, whose failures want our name. */
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct gothread *list; /* guarded by list_lock */
 static size_t list_count;     /* guarded by list_lock */
+/* How many there were when one could not be created, the last time; atomic. */
+static _Atomic size_t ceiling;
+static _Atomic int64_t ceiling_until_ns; /* until when that holds; atomic */
 
 static _Thread_local struct gothread *self;
 
@@ -312,6 +322,18 @@ static int create(pthread_t *id, struct gothread *g)
 	return rc;
 }
 
+bool gothread_is_scarce(size_t wanted, struct err *err)
+{
+	size_t most = atomic_load(&ceiling), spare = most / 8;
+	if (spare > SPARE_THREADS)
+		spare = SPARE_THREADS;
+	if (clock_mono_ns() >= atomic_load(&ceiling_until_ns) ||
+		gothread_count() + wanted + spare <= most)
+		return false;
+	err_set(err, EAGAIN, "the last %zu threads are for topics and channels", spare);
+	return true;
+}
+
 int wait_group_wrap(
 	struct wait_group *wg, const char *name, void (*fn)(void *), void *arg, struct err *err)
 {
@@ -334,5 +356,9 @@ int wait_group_wrap(
 		PT_OK(pthread_cond_broadcast(&wg->done));
 	PT_OK(pthread_mutex_unlock(&wg->lock));
 	record_free(g);
+	if (gothread_learns_limit) {
+		atomic_store(&ceiling, gothread_count());
+		atomic_store(&ceiling_until_ns, clock_mono_ns() + CEILING_NS);
+	}
 	return err_errno(err, rc, "could not start thread %s", name);
 }

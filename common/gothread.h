@@ -49,7 +49,14 @@ bool wait_group_wait_until(struct wait_group *wg, int64_t deadline_ns);
  * Before the first of them is started.
  */
 void gothread_expect_thousands(void);
-
+/*
+ * Have threads run out lately (five seconds), and would so many more leave hardly any?
+ * Then the rest is for what all depend on, such as a topic's pump: what can wait, or
+ * can be refused alone, does not try; err is set as if it had. How many there may be is
+ * learned from each failure, since the limits of users, containers and the system are
+ * not to be known. Any thread.
+ */
+bool gothread_is_scarce(size_t wanted, struct err *err);
 /* The full name of the calling thread ("main" for the first, "?" for foreign ones). Borrowed. */
 const char *gothread_name(void);
 /* Gives the calling thread (main, or a test's) a record with this name. */

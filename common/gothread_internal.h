@@ -4,6 +4,7 @@
 #define COMMON_GOTHREAD_INTERNAL_H
 
 #include <pthread.h>
+#include <stdbool.h>
 
 /* Every thread is created by this; a test puts its own here to make it fail. */
 extern int (*gothread_create)(
@@ -11,5 +12,8 @@ extern int (*gothread_create)(
 
 /* Bytes of stack per thread, without the guard page. */
 size_t gothread_stack_size(void);
+
+/* False, for tests that make single threads fail: no failure is taken for a limit. */
+extern bool gothread_learns_limit;
 
 #endif

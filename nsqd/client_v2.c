@@ -646,7 +646,6 @@ static void use_stream_locked(struct client_v2 *c, struct stream *take_stream)
 {
 	c->stream = take_stream;
 	bufio_reader_reset(&c->reader, take_stream);
-	c->reader.idle_ns = 0; /* a layer may hold input of which its socket knows nothing */
 	bufio_writer_reset(&c->writer, take_stream, (size_t)c->output_buffer_size);
 }
 

@@ -22,6 +22,7 @@
 #include "common/gothread.h"
 #include "common/lock.h"
 #include "common/strbuf.h"
+#include "nsqd/command_input.h"
 #include "nsqd/topic.h"
 #include "nsqd/topology.h"
 #include "protocol/bufio.h"
@@ -29,6 +30,8 @@
 #include "protocol/stream.h"
 
 #define DEFAULT_BUFFER_SIZE (16 * 1024)
+/* Of the protocol's version, which comes first. */
+#define MAGIC_LENGTH 4
 
 enum client_state {
 	STATE_INIT,
@@ -74,8 +77,11 @@ struct parked {
 	bool called;                   /* it is in netpoll.called */
 	/* Its part of channel.called_room; whose the client is, while it is not parked. */
 	size_t promised;
-	bool failed;      /* there was no thread for it; the deadline is for the next try */
-	int64_t retry_ns; /* how long that was ahead, the last time; 0: none. Whose the client is */
+	bool starting;      /* it counts in netpoll.starting. Whose the client is */
+	bool served;        /* it has had both threads. Whose the client is, as the next */
+	int64_t give_up_ns; /* until when it waits for the first ones; 0: it does not */
+	bool failed;        /* there was no thread for it; the deadline is for the next try */
+	bool retried;       /* that has been logged. Whose the client is */
 };
 
 struct auth_state;
@@ -155,6 +161,8 @@ struct client_v2 {
 	struct chan *park_chan;           /* immutable; io_loop asks the pump to end for now */
 	struct wait_group wait_group;     /* the message pump */
 	struct message_pump pump;         /* see there */
+	bool has_magic;                   /* it has said its protocol; whose the client is */
+	struct command_input input;       /* what has come while it was parked; likewise */
 	/*
 	 * For how many messages the pump waits. Others may give it room, or take it, and with it
 	 * the right to fill (see protocol_v2_pump.c). The pump's, but as chan.h says.

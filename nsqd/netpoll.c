@@ -40,21 +40,36 @@
 #include "nsqd/channel.h"
 #include "nsqd/client_v2.h"
 #include "nsqd/nsqd.h"
+#include "nsqd/protocol_v2.h"
 #include "nsqd/protocol_v2_pump.h"
 
 #define EVENTS 64
 /* Where there is no thread for a client: when to try again, at first and at most. */
-#define RETRY_NS (100 * NSEC_PER_MSEC)
+#define RETRY_NS (20 * NSEC_PER_MSEC)
+#define RETRY_EACH_NS (40 * NSEC_PER_USEC) /* more for each that waits */
 #define RETRY_MAX_NS (1000 * NSEC_PER_MSEC)
 /* The eventfd's place in epoll; ids of clients start at 1. */
 #define WAKE_ID 0
+/* How long a new client waits for its threads. */
+#define NEWCOMER_NS NSEC_PER_SEC
+/* For so long after threads have run out idle clients are asked for theirs. */
+#define HURRY_NS (300 * NSEC_PER_MSEC)
+/* So much sooner a client is then parked that has nothing to say. */
+#define HURRY_FACTOR 10
+/* How much is read for a parked client in one go, and how often, before others have their turn. */
+#define READ_SIZE 16384
+#define MAX_READS 8
+/* A deadline that is past: what is there is read, and nothing awaited. */
+#define AT_ONCE 1
 
 struct netpoll {
 	struct nsqd *nsqd;               /* immutable */
 	void (*resume)(void *);          /* immutable */
 	void (*end)(struct client_v2 *); /* immutable */
 	int epoll_fd;                    /* immutable */
-	int wake_fd; /* immutable; written when the thread is to look at the lists */
+	int wake_fd;         /* immutable; written when the thread is to look at the lists */
+	int hurry_fd;        /* immutable; readable while there are no threads for others */
+	char buf[READ_SIZE]; /* the thread's */
 
 	struct mutex lock;        /* a leaf */
 	bool open;                /* guarded by lock: clients may be parked */
@@ -62,8 +77,11 @@ struct netpoll {
 	struct client_v2 *parked; /* guarded by lock; uthash (parked.hh) by id; owned */
 	struct client_v2 *called; /* guarded by lock; of these, who is to be resumed */
 	struct client_v2 *failed; /* guarded by lock; of these, for whom there was no thread */
+	size_t n_failed;          /* guarded by lock; how many those are */
+	int64_t hurry_until_ns;   /* guarded by lock; 0: no hurry */
 	struct client_v2 **heap;  /* guarded by lock; of these, who has a deadline, by deadline */
 	size_t len, cap;          /* guarded by lock */
+	_Atomic size_t starting; /* clients that were resumed, and whose pump has not started yet */
 
 	struct wait_group group;   /* the thread */
 	struct wait_group clients; /* those it has resumed */
@@ -180,8 +198,10 @@ static void unlist(struct netpoll *np, struct client_v2 *c)
 	withdraw_locked(c);
 	if (c->parked.called)
 		DL_DELETE2(np->called, c, parked.prev, parked.next);
-	if (c->parked.failed)
+	if (c->parked.failed) {
 		DL_DELETE2(np->failed, c, parked.prev, parked.next);
+		np->n_failed--;
+	}
 	c->parked.called = c->parked.failed = false;
 	mutex_unlock(&np->lock);
 }
@@ -195,7 +215,7 @@ bool netpoll_park(struct netpoll *np, struct client_v2 *c)
 		      epoll_ctl(np->epoll_fd, EPOLL_CTL_ADD, stream_sock_fd(c->base), &e) == 0;
 	bool is_next = false;
 	if (parked) {
-		c->parked.retry_ns = 0;
+		c->parked.retried = false;
 		list_locked(np, c, deadline_of(c));
 		offer_locked(c);
 		is_next = c->parked.deadline_ns != 0 && c->parked.heap_index == 0;
@@ -224,6 +244,21 @@ void netpoll_call(struct netpoll *np, struct channel *ch, size_t room)
 		wake(np);
 }
 
+void netpoll_has_started(struct netpoll *np, struct client_v2 *c)
+{
+	if (c->parked.starting)
+		atomic_fetch_sub(&np->starting, 1);
+	c->parked.starting = false;
+}
+
+int64_t netpoll_moment(struct netpoll *np)
+{
+	mutex_lock(&np->lock);
+	bool hurry = np->hurry_until_ns != 0;
+	mutex_unlock(&np->lock);
+	return hurry ? MOMENT_NS / HURRY_FACTOR : MOMENT_NS;
+}
+
 void netpoll_has_come(struct client_v2 *c)
 {
 	if (c->parked.promised == 0)
@@ -232,22 +267,66 @@ void netpoll_has_come(struct client_v2 *c)
 	c->parked.promised = 0;
 }
 
-/* In how long to try again. Logs the first time only: there may be thousands. */
-static int64_t next_retry(struct netpoll *np, struct client_v2 *c, const struct err *why)
+/* Idle clients are to give up their threads. */
+static void hurry_locked(struct netpoll *np, int64_t now)
 {
-	int64_t retry = c->parked.retry_ns;
-	if (retry == 0)
+	mutex_assert_held(&np->lock);
+	if (np->hurry_until_ns == 0)
+		CHECK(eventfd_write(np->hurry_fd, 1) == 0);
+	np->hurry_until_ns = now + HURRY_NS;
+}
+
+static void end_hurry(struct netpoll *np, int64_t now)
+{
+	eventfd_t ignored;
+	mutex_lock(&np->lock);
+	if (np->hurry_until_ns != 0 && np->hurry_until_ns <= now) {
+		np->hurry_until_ns = 0;
+		CHECK(eventfd_read(np->hurry_fd, &ignored) == 0);
+	}
+	mutex_unlock(&np->lock);
+}
+
+enum netpoll_wait_result netpoll_wait(
+	struct netpoll *np, const struct client_v2 *c, int64_t deadline_ns, bool may_hurry)
+{
+	struct pollfd fds[] = {{.fd = stream_sock_fd(c->base), .events = POLLIN},
+		{.fd = may_hurry ? np->hurry_fd : -1, .events = POLLIN}};
+	int n;
+	do
+		n = poll(fds, 2, clock_msec_until(deadline_ns));
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return NETPOLL_TIME;
+	return fds[0].revents != 0 ? NETPOLL_INPUT : NETPOLL_HURRY;
+}
+
+/*
+ * Logs the first time only: there may be thousands. A newcomer's line, if any, is that it is
+ * refused.
+ */
+static void log_retry(struct netpoll *np, struct client_v2 *c, int64_t now, const struct err *why)
+{
+	if (!c->parked.served && c->parked.give_up_ns == 0)
+		c->parked.give_up_ns = now + NEWCOMER_NS;
+	if (c->parked.served && !c->parked.retried)
 		nsqd_logf(np->nsqd, LG_ERROR,
 			"TCP: no thread for idle client(%s), trying again - %s", c->remote_addr,
 			why->msg);
-	retry = retry == 0 ? RETRY_NS : 2 * retry;
+	c->parked.retried = true;
+}
+
+/* In how long to try again: soon, but together not so often that it would cost much. */
+static int64_t retry_in_locked(const struct netpoll *np)
+{
+	int64_t retry = RETRY_NS + (int64_t)np->n_failed * RETRY_EACH_NS;
 	return retry < RETRY_MAX_NS ? retry : RETRY_MAX_NS;
 }
 
 bool netpoll_retry(struct netpoll *np, struct client_v2 *c, const struct err *why)
 {
 	int64_t now = clock_mono_ns();
-	c->parked.retry_ns = next_retry(np, c, why);
+	log_retry(np, c, now, why);
 	/* That nobody reads what it sends is our fault. */
 	if (c->reader.timeout_ns > 0)
 		c->reader.deadline_ns = now + c->reader.timeout_ns;
@@ -258,15 +337,33 @@ bool netpoll_retry(struct netpoll *np, struct client_v2 *c, const struct err *wh
 	mutex_lock(&np->lock);
 	bool open = np->open, is_next = false;
 	if (open) {
+		hurry_locked(np, now);
 		c->parked.failed = true;
 		DL_APPEND2(np->failed, c, parked.prev, parked.next);
-		list_locked(np, c, now + c->parked.retry_ns);
+		np->n_failed++;
+		list_locked(np, c, now + retry_in_locked(np));
 		is_next = c->parked.heap_index == 0;
 	}
 	mutex_unlock(&np->lock);
 	if (is_next)
 		wake(np);
 	return open;
+}
+
+static void set_deadline(struct netpoll *np, struct client_v2 *c)
+{
+	mutex_lock(&np->lock);
+	c->parked.deadline_ns = deadline_of(c);
+	heap_fix(np, c->parked.heap_index);
+	mutex_unlock(&np->lock);
+}
+
+static bool is_stopping(struct netpoll *np)
+{
+	mutex_lock(&np->lock);
+	bool stopping = np->stopping;
+	mutex_unlock(&np->lock);
+	return stopping;
 }
 
 /* --- the thread ----------------------------------------------------------------------------- */
@@ -290,31 +387,46 @@ static void resume(struct netpoll *np, struct client_v2 *c)
 	struct err err;
 	snprintf(name, sizeof(name), "io:%s", c->remote_addr);
 	let_go(np, c);
-	if (wait_group_wrap(&np->clients, name, np->resume, c, &err) != 0 &&
-		!netpoll_retry(np, c, &err))
+	/* It will need a pump as well, as do those that are on their way to theirs. */
+	size_t on_their_way = atomic_fetch_add(&np->starting, 1) + 1;
+	c->parked.starting = true;
+	if (!gothread_is_scarce(1 + on_their_way, &err) &&
+		wait_group_wrap(&np->clients, name, np->resume, c, &err) == 0)
+		return;
+	netpoll_has_started(np, c);
+	if (!c->parked.served && c->parked.give_up_ns != 0 &&
+		c->parked.give_up_ns <= clock_mono_ns() && !is_stopping(np)) {
+		nsqd_logf(np->nsqd, LG_ERROR, "TCP: closing new client(%s), no thread for it - %s",
+			c->remote_addr, err.msg);
+		np->end(c);
+	} else if (!netpoll_retry(np, c, &err)) {
 		np->resume(c);
+	}
 }
 
 /*
- * All that has come in is the answer to a heartbeat: it is taken. With
- * --tls-required it is an error, since no parked client has upgraded to TLS.
+ * All that has come in is the answer to a heartbeat: it is taken. Where TLS is required and there
+ * is none it is an error.
  */
-static bool take_nop(struct client_v2 *c)
+static bool take_nop(struct netpoll *np, struct client_v2 *c)
 {
-	if (nsqd_get_opts(c->nsqd)->tls_required != TLS_NOT_REQUIRED)
-		return false;
 	static const char nop[] = "NOP\n";
 	enum { LENGTH = sizeof(nop) - 1 };
-	char buf[LENGTH + 1];
-	int fd = stream_sock_fd(c->base);
-	if (recv(fd, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT) != LENGTH ||
-		memcmp(buf, nop, LENGTH) != 0)
+	const struct bufio_reader *b = &c->reader;
+	if (!c->has_magic || bufio_buffered(b) != LENGTH ||
+		memcmp(b->buf + b->r, nop, LENGTH) != 0 ||
+		(nsqd_get_opts(np->nsqd)->tls_required != TLS_NOT_REQUIRED && !client_v2_is_tls(c)))
 		return false;
-	/* A peer that has reset the connection meanwhile may have taken it along. */
-	if (recv(fd, buf, LENGTH, MSG_DONTWAIT) != LENGTH)
-		return false;
+	bufio_reader_reset(&c->reader, c->stream);
+	bufio_reader_give_back(&c->reader);
+	c->input = (struct command_input){0};
 	if (lg_enabled(&c->nsqd->lg, LG_DEBUG))
 		nsqd_logf(c->nsqd, LG_DEBUG, "PROTOCOL(V2): [%s] [NOP]", c->remote_addr);
+	/* As with any command, its patience begins anew. */
+	if (c->reader.timeout_ns > 0) {
+		c->reader.deadline_ns = clock_mono_ns() + c->reader.timeout_ns;
+		set_deadline(np, c);
+	}
 	return true;
 }
 
@@ -339,12 +451,32 @@ static bool end_at_once(struct netpoll *np, struct client_v2 *c)
 	return true;
 }
 
-static void set_deadline(struct netpoll *np, struct client_v2 *c)
+/* Is there something to do with what has come? */
+static bool is_enough(struct client_v2 *c)
 {
-	mutex_lock(&np->lock);
-	c->parked.deadline_ns = deadline_of(c);
-	heap_fix(np, c->parked.heap_index);
-	mutex_unlock(&np->lock);
+	const struct bufio_reader *b = &c->reader;
+	if (!c->has_magic)
+		return bufio_buffered(b) >= MAGIC_LENGTH;
+	return command_input_is_enough(&c->input, c, b->buf + b->r, bufio_buffered(b));
+}
+
+/*
+ * Takes what has come in, without waiting. False: io_loop is needed. A layer above the socket
+ * decrypts or unpacks here, as much as has come.
+ */
+static bool take_input(struct netpoll *np, struct client_v2 *c)
+{
+	struct err err;
+	for (int i = 0; i < MAX_READS; i++) {
+		ssize_t got =
+			c->stream->ops->read(c->stream, np->buf, sizeof(np->buf), AT_ONCE, &err);
+		if (got <= 0)
+			return got < 0 && err.code == ETIMEDOUT;
+		bufio_append(&c->reader, np->buf, (size_t)got);
+		if (!take_nop(np, c) && is_enough(c))
+			return false;
+	}
+	return true;
 }
 
 static void on_event(struct netpoll *np, const struct epoll_event *e)
@@ -357,16 +489,8 @@ static void on_event(struct netpoll *np, const struct epoll_event *e)
 	/* It may have been resumed after it was reported. */
 	if (!c)
 		return;
-	if (e->events != EPOLLIN || !take_nop(c)) {
-		if (!end_at_once(np, c))
-			resume(np, c);
-		return;
-	}
-	/* As with any command, its patience begins anew. */
-	if (c->reader.timeout_ns > 0) {
-		c->reader.deadline_ns = clock_mono_ns() + c->reader.timeout_ns;
-		set_deadline(np, c);
-	}
+	if ((e->events != EPOLLIN || !take_input(np, c)) && !end_at_once(np, c))
+		resume(np, c);
 }
 
 /* A heartbeat, if that can be sent without waiting. */
@@ -416,6 +540,8 @@ static int patience(struct netpoll *np)
 {
 	mutex_lock(&np->lock);
 	int64_t deadline = np->len > 0 ? deadline_at(np, 0) : INT64_MAX;
+	if (np->hurry_until_ns != 0 && np->hurry_until_ns < deadline)
+		deadline = np->hurry_until_ns;
 	mutex_unlock(&np->lock);
 	return deadline == INT64_MAX ? -1 : clock_msec_until(deadline);
 }
@@ -428,13 +554,17 @@ static bool is_over(struct netpoll *np)
 	return over;
 }
 
-static void netpoll_loop(void *arg)
+/*
+ * Waits for input and takes it. Returns when there is no more, since after a standstill it is there
+ * for all whose time is up; but not for ever.
+ */
+static void poll_input(struct netpoll *np)
 {
-	struct netpoll *np = arg;
+	enum { MAX_TURNS = 64 };
 	struct epoll_event events[EVENTS];
-	struct client_v2 *c;
-	while (!is_over(np)) {
-		int n = epoll_wait(np->epoll_fd, events, EVENTS, patience(np));
+	int n = EVENTS;
+	for (int turn = 0; turn < MAX_TURNS && n == EVENTS; turn++) {
+		n = epoll_wait(np->epoll_fd, events, EVENTS, turn == 0 ? patience(np) : 0);
 		CHECK(n >= 0 || errno == EINTR);
 		for (int i = 0; i < n; i++) {
 			eventfd_t ignored;
@@ -443,11 +573,21 @@ static void netpoll_loop(void *arg)
 			else
 				on_event(np, &events[i]);
 		}
+	}
+}
+
+static void netpoll_loop(void *arg)
+{
+	struct netpoll *np = arg;
+	struct client_v2 *c;
+	while (!is_over(np)) {
+		poll_input(np);
 		while ((c = next_called(np)) != NULL)
 			resume(np, c);
 		int64_t now = clock_mono_ns();
 		while ((c = next_due(np, now)) != NULL)
 			on_deadline(np, c, now);
+		end_hurry(np, now);
 	}
 }
 
@@ -466,7 +606,8 @@ struct netpoll *netpoll_new(struct nsqd *n, void (*resume_client)(void *),
 	wait_group_init(&np->clients);
 	np->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	np->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (np->epoll_fd >= 0 && np->wake_fd >= 0 &&
+	np->hurry_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (np->epoll_fd >= 0 && np->wake_fd >= 0 && np->hurry_fd >= 0 &&
 		epoll_ctl(np->epoll_fd, EPOLL_CTL_ADD, np->wake_fd, &e) == 0)
 		return np;
 	err_errno(err, errno, "epoll");
@@ -483,6 +624,8 @@ void netpoll_free(struct netpoll *np)
 		close(np->epoll_fd);
 	if (np->wake_fd >= 0)
 		close(np->wake_fd);
+	if (np->hurry_fd >= 0)
+		close(np->hurry_fd);
 	free(np->heap);
 	wait_group_destroy(&np->group);
 	wait_group_destroy(&np->clients);

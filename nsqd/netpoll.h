@@ -10,14 +10,22 @@
  * It sends their heartbeats and takes the NOPs that answer them; anything else
  * resumes the client, that is: io_loop gets a new thread, starts the pump, and
  * both go on where they were:
- *  - input, or the end of the connection;
+ *  - a command that is whole, or at fault, or the end of the connection;
  *  - the end of the client's patience, or a peer that does not read;
  *  - messages: a parked consumer counts as demand in its channel, whose pump
  *    calls it (netpoll_call) when it has taken something.
  *
  * Idle is who has sent nothing for some time, has nothing in flight, and whose
- * pump waits in its select with everything flushed; over a plain socket, on a
- * channel that does not look at topology.
+ * pump waits in its select with everything flushed; on a channel that does not
+ * look at topology.
+ *
+ * A client that has sent a part of a command, and not the rest, is parked after a
+ * moment, and what it sends is gathered here, in as much memory as has come, until
+ * there is something to do (command_input.h): half commands cost no thread, however
+ * many they are, and however slowly the rest drips in. The same before the magic.
+ *
+ * A new connection for which there is no thread waits here, too, for a second. Idle
+ * clients that still have threads give them up at once then (netpoll_wait).
  */
 #ifndef NSQD_NETPOLL_H
 #define NSQD_NETPOLL_H
@@ -35,7 +43,8 @@ struct channel;
 
 /*
  * resume is what a resumed client's thread runs: its argument is the client. end ends one that has
- * nothing more to say, in netpoll's thread, and frees it. NULL with err set.
+ * nothing more to say, or has waited for its first threads in vain, in netpoll's thread, and frees
+ * it. NULL with err set.
  */
 struct netpoll *netpoll_new(struct nsqd *n, void (*resume)(void *client),
 	void (*end)(struct client_v2 *c), struct err *err);
@@ -55,6 +64,18 @@ void netpoll_stop(struct netpoll *np);
  */
 bool netpoll_stop_until(struct netpoll *np, int64_t deadline_ns);
 
+enum netpoll_wait_result {
+	NETPOLL_INPUT, /* or the end: there is something to be read */
+	NETPOLL_TIME,
+	NETPOLL_HURRY, /* there are no threads for others: who can be parked should be, now */
+};
+
+/*
+ * Waits for input, after a read that timed out (so that no layer of the stream holds any), until
+ * deadline_ns; not beyond the moment when others need threads, if may_hurry. io_loop.
+ */
+enum netpoll_wait_result netpoll_wait(
+	struct netpoll *np, const struct client_v2 *c, int64_t deadline_ns, bool may_hurry);
 /*
  * io_loop, when its client is idle, its pump has ended and its buffers are given
  * back: true if the client is now netpoll's, and not to be touched any more.
@@ -68,11 +89,19 @@ bool netpoll_park(struct netpoll *np, struct client_v2 *c);
 void netpoll_call(struct netpoll *np, struct channel *ch, size_t room);
 /*
  * There is no thread for this client, which is idle (no pump, no buffers) and the
- * caller's: netpoll's from now on, which tries again after 0.1 s, and later each
- * time, up to 1 s. Its heartbeats go on. Logs why, the first time. False if the
+ * caller's: netpoll's from now on, which tries again, sooner where fewer wait, and
+ * at least once a second. Its heartbeats go on. Logs why, the first time. A client that has
+ * not been served yet is refused when it has waited for a second. False if the
  * daemon ends: it stays the caller's. Takes netpoll's lock; does not block.
  */
 bool netpoll_retry(struct netpoll *np, struct client_v2 *c, const struct err *why);
+/* The client's pump has been started, or never will be. Takes no lock. io_loop. */
+void netpoll_has_started(struct netpoll *np, struct client_v2 *c);
+/*
+ * How long a read of a client waits at a time, in ns: MOMENT_NS, or less while there are no threads
+ * for others. Takes netpoll's lock. io_loop, when it begins.
+ */
+int64_t netpoll_moment(struct netpoll *np);
 /*
  * The client's pump goes on: if it was called, it is no longer
  * one on whom the channel's pump waits. Takes no lock. The pump, first of all.

@@ -50,14 +50,7 @@
 #define FIN_BATCH FINISH_BATCH
 /* No command has more parameters than it looks at; what follows is only counted. */
 #define MAX_PARAMS 4
-/*
- * After so long without input a client is parked: long enough that one which
- * does something every second keeps its threads. Where that was not possible the
- * next attempt comes after twice the time, up to the maximum.
- */
-#ifndef PARK_AFTER_NS /* tests make it short: see docs/testing.md */
-#define PARK_AFTER_NS (2 * NSEC_PER_SEC)
-#endif
+/* The longest that is waited before the next attempt to park a client; see PARK_AFTER_NS. */
 #define PARK_AFTER_MAX_NS (32 * NSEC_PER_SEC)
 /* How long a SUB waits at most for the end of an ephemeral channel that is just being deleted. */
 #define SUB_PATIENCE_NS (100 * NSEC_PER_MSEC)
@@ -84,6 +77,9 @@ struct io_loop {
 	bool unflushed;            /* answers are waiting in the writer */
 	bool ready_changed;        /* the pump is to be told */
 	bool resumed;              /* the client was parked, and has not sent a command since */
+	bool begun;                /* the next command is one that waited for its body: once more */
+	bool waiting;              /* that is what the present one does; all of it is put back */
+	int64_t patience_ns;       /* how long an idle client that could be parked is waited for */
 
 	char pub_topic[NAME_SIZE]; /* of the PUBs that wait to be queued */
 	struct message_body *pubs[PUB_BATCH];
@@ -254,27 +250,51 @@ static enum bufio_result read_len(struct io_loop *l, int32_t *n, struct err *err
 	return res;
 }
 
-/* Reads size bytes into a new body. NULL with err set. */
+/*
+ * The body is still to come, and that takes long: the command is left as if it had
+ * not begun, and begun again when there is more (see netpoll.h). What each function
+ * has read it puts back, the last first; nothing but reading has been done by then
+ * that could not be done twice. -1.
+ */
+static int wait_for_rest(struct io_loop *l)
+{
+	l->waiting = true;
+	return -1;
+}
+
+static void put_back_len(struct io_loop *l, int32_t n)
+{
+	unsigned char buf[4];
+	put_be32(buf, (uint32_t)n);
+	bufio_put_back(&l->client->reader, buf, sizeof(buf));
+}
+
+/* Reads size bytes into a new body. NULL with err set, or l->waiting. */
 static struct message_body *read_body(struct io_loop *l, size_t size, struct err *err)
 {
 	struct message_body *body = message_body_new(size);
-	if (bufio_read_full(&l->client->reader, body->data, size, err) == BUFIO_OK)
+	enum bufio_result res = bufio_read_full(&l->client->reader, body->data, size, err);
+	if (res == BUFIO_OK)
 		return body;
 	message_body_unref(body);
+	l->waiting = res == BUFIO_IDLE;
 	return NULL;
 }
 
-/* The body of a PUB or DPUB, with its size in front; NULL with l->error set. */
+/* The body of a PUB or DPUB, with its size in front; NULL with l->error set, or l->waiting. */
 static struct message_body *read_message(struct io_loop *l, const char *cmd)
 {
 	int64_t max = nsqd_get_opts(l->nsqd)->max_msg_size;
 	struct err err UNINITIALIZED;
 	int32_t size;
-	if (read_len(l, &size, &err) != BUFIO_OK) {
+	enum bufio_result res = read_len(l, &size, &err);
+	if (res == BUFIO_IDLE)
+		(void)wait_for_rest(l);
+	else if (res != BUFIO_OK)
 		fatal_client_err(&l->error, err.msg, "E_BAD_MESSAGE",
 			"%s failed to read message body size", cmd);
+	if (res != BUFIO_OK)
 		return NULL;
-	}
 	if (size <= 0) {
 		fatal_client_err(&l->error, NULL, "E_BAD_MESSAGE",
 			"%s invalid message body size %" PRId32, cmd, size);
@@ -286,18 +306,23 @@ static struct message_body *read_message(struct io_loop *l, const char *cmd)
 		return NULL;
 	}
 	struct message_body *body = read_body(l, (size_t)size, &err);
-	if (!body)
+	if (l->waiting)
+		put_back_len(l, size);
+	else if (!body)
 		fatal_client_err(
 			&l->error, err.msg, "E_BAD_MESSAGE", "%s failed to read message body", cmd);
 	return body;
 }
 
-/* The size of the body of an IDENTIFY, AUTH or MPUB. 0, or -1 with l->error set. */
+/* The size of the body of an IDENTIFY, AUTH or MPUB. 0, or -1 with l->error set, or l->waiting. */
 static int read_body_size(struct io_loop *l, const char *cmd, int32_t *size)
 {
 	int64_t max = nsqd_get_opts(l->nsqd)->max_body_size;
 	struct err err;
-	if (read_len(l, size, &err) != BUFIO_OK)
+	enum bufio_result res = read_len(l, size, &err);
+	if (res == BUFIO_IDLE)
+		return wait_for_rest(l);
+	if (res != BUFIO_OK)
 		return fatal_client_err(
 			&l->error, err.msg, "E_BAD_BODY", "%s failed to read body size", cmd);
 	if (*size > max)
@@ -309,17 +334,26 @@ static int read_body_size(struct io_loop *l, const char *cmd, int32_t *size)
 	return 0;
 }
 
-/* The body itself, for those that are not messages; the caller frees it. NULL with l->error set. */
+/*
+ * The body itself, for those that are not messages; the caller frees it. NULL with l->error set, or
+ * l->waiting.
+ */
 static char *read_command_body(struct io_loop *l, const char *cmd, int32_t *size)
 {
 	struct err err;
 	if (read_body_size(l, cmd, size) != 0)
 		return NULL;
 	char *body = xmalloc((size_t)*size);
-	if (bufio_read_full(&l->client->reader, body, (size_t)*size, &err) == BUFIO_OK)
+	enum bufio_result res = bufio_read_full(&l->client->reader, body, (size_t)*size, &err);
+	if (res == BUFIO_OK)
 		return body;
 	free(body);
-	fatal_client_err(&l->error, err.msg, "E_BAD_BODY", "%s failed to read body", cmd);
+	if (res == BUFIO_IDLE) {
+		put_back_len(l, *size);
+		(void)wait_for_rest(l);
+	} else {
+		fatal_client_err(&l->error, err.msg, "E_BAD_BODY", "%s failed to read body", cmd);
+	}
 	return NULL;
 }
 
@@ -866,6 +900,7 @@ struct bodies {
 	size_t n;
 	size_t cap;
 	int64_t bytes;
+	int32_t announced; /* how many there will be; 0: not known yet */
 };
 
 static void free_bodies(struct bodies *b)
@@ -875,13 +910,35 @@ static void free_bodies(struct bodies *b)
 	free(b->v);
 }
 
-/* One more message of an MPUB. 0, or -1 with l->error set. */
+/* All of an MPUB's body that has been read goes back to the reader, as it was. */
+static void put_back_bodies(struct io_loop *l, const struct bodies *b)
+{
+	unsigned char len[4];
+	struct strbuf sb = STRBUF_INIT;
+	if (b->announced == 0)
+		return;
+	strbuf_reserve(&sb, (size_t)b->bytes);
+	put_be32(len, (uint32_t)b->announced);
+	strbuf_add(&sb, len, sizeof(len));
+	for (size_t i = 0; i < b->n; i++) {
+		put_be32(len, (uint32_t)b->v[i]->len);
+		strbuf_add(&sb, len, sizeof(len));
+		strbuf_add(&sb, b->v[i]->data, b->v[i]->len);
+	}
+	bufio_put_back(&l->client->reader, sb.data, sb.len);
+	strbuf_free(&sb);
+}
+
+/* One more message of an MPUB. 0, or -1 with l->error set, or l->waiting. */
 static int read_mpub_message(struct io_loop *l, struct bodies *b, int32_t i)
 {
 	const struct options *opts = nsqd_get_opts(l->nsqd);
 	struct err err;
 	int32_t size;
-	if (read_len(l, &size, &err) != BUFIO_OK)
+	enum bufio_result res = read_len(l, &size, &err);
+	if (res == BUFIO_IDLE)
+		return wait_for_rest(l);
+	if (res != BUFIO_OK)
 		return fatal_client_err(&l->error, err.msg, "E_BAD_MESSAGE",
 			"MPUB failed to read message(%" PRId32 ") body size", i);
 	if (size <= 0)
@@ -898,6 +955,10 @@ static int read_mpub_message(struct io_loop *l, struct bodies *b, int32_t i)
 		return fatal_client_err(&l->error, NULL, "E_BAD_BODY",
 			"MPUB body too big %" PRId64 " > %" PRId64, b->bytes, opts->max_body_size);
 	struct message_body *body = read_body(l, (size_t)size, &err);
+	if (l->waiting) {
+		put_back_len(l, size);
+		return -1;
+	}
 	if (!body)
 		return fatal_client_err(
 			&l->error, err.msg, "E_BAD_MESSAGE", "MPUB failed to read message body");
@@ -916,12 +977,16 @@ static int read_mpub(struct io_loop *l, struct bodies *b)
 	int64_t max = (nsqd_get_opts(l->nsqd)->max_body_size - 4) / 5;
 	struct err err;
 	int32_t n;
-	if (read_len(l, &n, &err) != BUFIO_OK)
+	enum bufio_result res = read_len(l, &n, &err);
+	if (res == BUFIO_IDLE)
+		return wait_for_rest(l);
+	if (res != BUFIO_OK)
 		return fatal_client_err(
 			&l->error, err.msg, "E_BAD_BODY", "MPUB failed to read message count");
 	if (n <= 0 || n > max)
 		return fatal_client_err(
 			&l->error, NULL, "E_BAD_BODY", "MPUB invalid message count %" PRId32, n);
+	b->announced = n;
 	for (int32_t i = 0; i < n; i++) {
 		if (read_mpub_message(l, b, i) != 0)
 			return -1;
@@ -938,6 +1003,10 @@ static int mpub_to(struct io_loop *l, struct topic *t)
 	if (read_body_size(l, "MPUB", &size) != 0)
 		return -1;
 	if (read_mpub(l, &b) != 0) {
+		if (l->waiting) {
+			put_back_bodies(l, &b);
+			put_back_len(l, size);
+		}
 		free_bodies(&b);
 		return -1;
 	}
@@ -1022,7 +1091,10 @@ static void split(const char *line, size_t len, struct params *p)
 	}
 }
 
-/* Executes one command and sends its response. -1: l->error or l->pub_error is set, or err. */
+/*
+ * Executes one command and sends its response. -1: l->error or l->pub_error is set, or err; or
+ * l->waiting.
+ */
 static int exec(struct io_loop *l, const struct params *p, struct err *err)
 {
 	const char *response = NULL;
@@ -1066,22 +1138,32 @@ static int start_message_pump(struct client_v2 *c, struct err *err)
 	return rc == 0 ? 0 : err_wrap(err, "no thread for the message pump - ");
 }
 
-/* The pump of a client that has been parked: 0; 1: there is no thread, so it is parked again. */
-static int restart_message_pump(struct client_v2 *c, struct err *err)
+/* The same; 1: there is no thread, so the client is netpoll's, which tries again. */
+static int start_message_pump_or_wait(struct io_loop *l, struct err *err)
 {
-	if (start_message_pump(c, err) == 0)
+	struct client_v2 *c = l->client;
+	bool started = start_message_pump(c, err) == 0;
+	if (l->nsqd->netpoll)
+		netpoll_has_started(l->nsqd->netpoll, c);
+	if (started) {
+		c->parked.served = true;
 		return 0;
-	return netpoll_retry(c->nsqd->netpoll, c, err) ? 1 : -1;
+	}
+	if (!l->nsqd->netpoll)
+		return -1;
+	client_v2_give_buffers_back(c);
+	c->input = (struct command_input){.begun = l->begun};
+	return netpoll_retry(l->nsqd->netpoll, c, err) ? 1 : -1;
 }
 
 /*
  * A client with a pump that has nothing to do may have been idle for longer than it seems: not at
  * once again.
  */
-static int not_idle(struct client_v2 *c)
+static int not_idle(struct io_loop *l)
 {
-	if (c->reader.idle_ns < PARK_AFTER_MAX_NS)
-		c->reader.idle_ns *= 2;
+	if (l->patience_ns < PARK_AFTER_MAX_NS)
+		l->patience_ns *= 2;
 	return 0;
 }
 
@@ -1102,18 +1184,44 @@ static int park(struct io_loop *l, struct err *err)
 	struct client_v2 *c = l->client;
 	/* It takes it only while it waits in its select, with all that it has written flushed. */
 	if (!is_idle(c) || chan_try_send_n(c->park_chan, NULL, 1) == 0)
-		return not_idle(c);
+		return not_idle(l);
 	wait_group_wait(&c->wait_group);
 	/* The channel's pump may still be serving it, but without a pump it does not begin to. */
 	if (client_v2_begin_filling(c)) {
 		client_v2_end_filling(c);
 		client_v2_give_buffers_back(c);
+		c->input = (struct command_input){.begun = l->begun};
 		/* From then on it is no longer ours. */
 		if (is_idle(c) && netpoll_park(l->nsqd->netpoll, c))
 			return 1;
 	}
-	(void)not_idle(c);
-	return restart_message_pump(c, err);
+	(void)not_idle(l);
+	return start_message_pump_or_wait(l, err);
+}
+
+/*
+ * Nothing has come for a moment. A client of whose command a part is here is parked
+ * at once, as it is no part of a conversation; another one after some patience, or as
+ * soon as others need its threads. 1: it is netpoll's; 0: read on; -1 with err set.
+ */
+static int wait_for_input(struct io_loop *l, struct err *err)
+{
+	struct client_v2 *c = l->client;
+	struct netpoll *np = l->nsqd->netpoll;
+	bool inside = bufio_buffered(&c->reader) > 0;
+	int64_t until = clock_mono_ns() + l->patience_ns;
+	/* Its deadline is the reader's to notice. */
+	if (c->reader.deadline_ns != 0 && c->reader.deadline_ns < until)
+		until = c->reader.deadline_ns;
+	if (!inside) {
+		enum netpoll_wait_result res = netpoll_wait(np, c, until, is_idle(c));
+		if (res == NETPOLL_INPUT || (res == NETPOLL_TIME && until == c->reader.deadline_ns))
+			return 0;
+	}
+	int parked = park(l, err);
+	if (parked == 0 && inside)
+		(void)netpoll_wait(np, c, until, false);
+	return parked;
 }
 
 /* Reads one command and splits it. BUFIO_IDLE: the client has been parked. */
@@ -1123,13 +1231,13 @@ static enum bufio_result read_command(struct io_loop *l, struct params *p, struc
 	char *line;
 	size_t len;
 	c->reader.timeout_ns = 2 * c->heartbeat_interval;
-	/* After a park the time goes on. */
-	if (!l->resumed)
+	/* After a park the time goes on, and while the rest of a command is awaited. */
+	if (!l->resumed && !l->begun)
 		bufio_reader_begin(&c->reader);
 	l->resumed = false;
 	enum bufio_result res;
 	while ((res = bufio_read_line(&c->reader, &line, &len, err)) == BUFIO_IDLE) {
-		int parked = park(l, err);
+		int parked = wait_for_input(l, err);
 		if (parked != 0)
 			return parked > 0 ? BUFIO_IDLE : BUFIO_ERR;
 	}
@@ -1139,9 +1247,19 @@ static enum bufio_result read_command(struct io_loop *l, struct params *p, struc
 	len--;
 	if (len > 0 && line[len - 1] == '\r')
 		len--;
-	log_command(l, line, len);
+	if (!l->begun)
+		log_command(l, line, len);
 	split(line, len, p);
 	return BUFIO_OK;
+}
+
+/* The command that was put back but for its line: as wait_for_input. */
+static int await_rest(struct io_loop *l, struct err *err)
+{
+	l->waiting = false;
+	l->begun = true;
+	bufio_unread_line(&l->client->reader);
+	return wait_for_input(l, err);
 }
 
 /* The connection is over with this error: -1 with err set; 0 if it was over before. */
@@ -1159,7 +1277,15 @@ static int read_and_execute(struct io_loop *l, struct err *err)
 		if (res == BUFIO_OK) {
 			strbuf_reset(&l->error.text);
 			*err = (struct err){0};
-			if (exec(l, &p, err) == 0)
+			int rc = exec(l, &p, err);
+			if (rc != 0 && l->waiting) {
+				rc = await_rest(l, err);
+				if (rc != 0)
+					return rc;
+				continue;
+			}
+			l->begun = false;
+			if (rc == 0)
 				continue;
 			/*
 			 * The FINs and PUBs that came before the bad command are answered before
@@ -1205,15 +1331,15 @@ static void begin(struct io_loop *l)
 {
 	struct client_v2 *c = l->client;
 	l->resumed = c->pump.client != NULL;
+	l->begun = c->input.begun;
+	l->patience_ns = PARK_AFTER_NS - MOMENT_NS;
 	if (!l->resumed)
 		protocol_v2_init_message_pump(c);
 	c->reader.before_read = before_read;
 	c->reader.arg = l;
-	/*
-	 * Only a plain socket: what compression keeps would have to stay, and a layer may hold
-	 * input.
-	 */
-	c->reader.idle_ns = c->stream == c->base && l->nsqd->netpoll ? PARK_AFTER_NS : 0;
+	if (l->nsqd->netpoll)
+		c->reader.idle_ns = netpoll_moment(l->nsqd->netpoll);
+	c->reader.whole_ns = WHOLE_NS;
 }
 
 static void end(struct io_loop *l)
@@ -1249,7 +1375,7 @@ int protocol_v2_io_loop(struct client_v2 *client, struct err *err)
 	struct io_loop l = {.client = client, .nsqd = client->nsqd};
 	struct err ignored;
 	begin(&l);
-	int rc = l.resumed ? restart_message_pump(client, err) : start_message_pump(client, err);
+	int rc = start_message_pump_or_wait(&l, err);
 	if (rc == 0)
 		rc = read_and_execute(&l, err);
 	if (rc > 0) {

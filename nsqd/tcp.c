@@ -14,16 +14,19 @@
 
 #include "common/xalloc.h"
 #include "nsqd/client_v2.h"
+#include "nsqd/netpoll.h"
 #include "nsqd/nsqd.h"
 #include "nsqd/protocol_v2.h"
 #include "protocol/frame.h"
 
-#define MAGIC_LENGTH 4
 /*
  * Descriptors that are for HTTP, and for files, when clients have all others: so that /ping is
  * answered, and that an operator can look.
  */
 #define KEEP_BACK 64
+
+/* What has come of the magic; MAGIC_AWAITED: the client has been parked until it comes. */
+enum magic { MAGIC_GOOD, MAGIC_BAD, MAGIC_AWAITED };
 
 /* A frame on a connection that is no client yet. */
 static void send_bad_protocol(struct client_v2 *c)
@@ -69,24 +72,41 @@ static void log_no_magic(struct client_v2 *c, enum bufio_result res, const struc
  * the version of the protocol that it intends to communicate, this will allow us
  * to gracefully upgrade the protocol away from text/line oriented to whatever...
  */
-static bool read_magic(struct tcp_server *s, struct client_v2 *c)
+static enum magic read_magic(struct tcp_server *s, struct client_v2 *c)
 {
 	char magic[MAGIC_LENGTH];
 	struct err err;
+	enum bufio_result res;
 	c->reader.timeout_ns = nsqd_get_opts(s->nsqd)->client_timeout;
-	enum bufio_result res = bufio_read_full(&c->reader, magic, sizeof(magic), &err);
+	c->reader.idle_ns = netpoll_moment(s->nsqd->netpoll);
+	c->reader.whole_ns = WHOLE_NS;
+	while ((res = bufio_read_full(&c->reader, magic, sizeof(magic), &err)) == BUFIO_IDLE) {
+		client_v2_give_buffers_back(c);
+		netpoll_has_started(s->nsqd->netpoll, c);
+		c->parked.give_up_ns = 0;
+		if (netpoll_park(s->nsqd->netpoll, c))
+			return MAGIC_AWAITED;
+	}
 	if (res != BUFIO_OK) {
 		log_no_magic(c, res, &err);
-		return false;
+		return MAGIC_BAD;
 	}
+	c->has_magic = true;
 	nsqd_logf(s->nsqd, LG_INFO, "CLIENT(%s): desired protocol magic '%.*s'", c->remote_addr,
 		MAGIC_LENGTH, magic);
 	if (memcmp(magic, "  V2", MAGIC_LENGTH) == 0)
-		return true;
+		return MAGIC_GOOD;
 	send_bad_protocol(c);
 	nsqd_logf(s->nsqd, LG_ERROR, "client(%s) bad protocol magic '%.*s'", c->remote_addr,
 		MAGIC_LENGTH, magic);
-	return false;
+	return MAGIC_BAD;
+}
+
+static void leave(struct tcp_server *s, struct client_v2 *c)
+{
+	netpoll_has_started(s->nsqd->netpoll, c);
+	remove_conn(s, c);
+	client_v2_free(c);
 }
 
 /* Runs the client until it ends, and frees it; or until it is parked. */
@@ -98,44 +118,68 @@ static void run(struct tcp_server *s, struct client_v2 *c)
 		return;
 	if (rc != 0)
 		nsqd_logf(s->nsqd, LG_ERROR, "client(%s) - %s", c->remote_addr, err.msg);
-	remove_conn(s, c);
-	client_v2_free(c);
+	leave(s, c);
+}
+
+/* The thread of a client, from its beginning or from where it was. */
+static void serve(struct tcp_server *s, struct client_v2 *c)
+{
+	enum magic magic = c->has_magic ? MAGIC_GOOD : read_magic(s, c);
+	if (magic == MAGIC_GOOD)
+		run(s, c);
+	else if (magic == MAGIC_BAD)
+		leave(s, c);
 }
 
 void tcp_server_resume(void *arg)
 {
 	struct client_v2 *c = arg;
-	run(c->nsqd->tcp_server, c);
+	serve(c->nsqd->tcp_server, c);
+}
+
+/* A new client in the list. NULL: nobody is let in any more, and its connection is closed. */
+static struct client_v2 *new_client(struct tcp_server *s, int fd, const char *remote_addr)
+{
+	nsqd_logf(s->nsqd, LG_INFO, "TCP: new client(%s)", remote_addr);
+	struct client_v2 *c = client_v2_new(s->nsqd, stream_sock_new(fd), remote_addr);
+	if (add_conn(s, c))
+		return c;
+	client_v2_free(c);
+	return NULL;
 }
 
 void tcp_server_end_parked(struct client_v2 *c)
 {
-	protocol_v2_end_parked(c);
-	remove_conn(c->nsqd->tcp_server, c);
-	client_v2_free(c);
+	if (c->has_magic)
+		protocol_v2_end_parked(c);
+	leave(c->nsqd->tcp_server, c);
 }
 
 /* tcpServer.Handle */
 static void handle(void *arg, int fd, const char *remote_addr)
 {
-	struct tcp_server *s = arg;
-	nsqd_logf(s->nsqd, LG_INFO, "TCP: new client(%s)", remote_addr);
+	struct client_v2 *c = new_client(arg, fd, remote_addr);
+	if (c)
+		serve(arg, c);
+}
 
-	struct client_v2 *c = client_v2_new(s->nsqd, stream_sock_new(fd), remote_addr);
-	bool added = add_conn(s, c);
-	if (added && read_magic(s, c)) {
-		run(s, c);
-		return;
-	}
-	if (added)
-		remove_conn(s, c);
-	client_v2_free(c);
+/* In the thread "tcp". */
+static void no_thread(void *arg, int fd, const char *remote_addr, const struct err *why)
+{
+	struct tcp_server *s = arg;
+	struct client_v2 *c = new_client(s, fd, remote_addr);
+	if (c && !netpoll_retry(s->nsqd->netpoll, c, why))
+		leave(s, c);
 }
 
 struct tcp_server *tcp_server_new(struct nsqd *n, struct tcp_listener *l, struct err *err)
 {
 	struct tcp_server *s = xcalloc(1, sizeof(*s));
-	struct tcp_handler h = {.handle = handle, .keep_back = KEEP_BACK, .arg = s, .lg = &n->lg};
+	struct tcp_handler h = {.handle = handle,
+		.no_thread = no_thread,
+		.keep_back = KEEP_BACK,
+		.arg = s,
+		.lg = &n->lg};
 	s->nsqd = n;
 	rwlock_init(&s->lock, RANK_TCP_CONNS);
 	if (tcp_server_init(&s->loop, l, &h, err) != 0) {

@@ -27,7 +27,7 @@ void tcp_server_free(struct tcp_server *s);
  * over.
  */
 void tcp_server_resume(void *arg);
-/* Ends one that was parked, and has nothing more to say; frees it. */
+/* Ends one that was parked and has nothing more to say, or can have no thread; frees it. */
 void tcp_server_end_parked(struct client_v2 *c);
 /*
  * tcpServer.Close: every client is answered what it has sent so far, and then

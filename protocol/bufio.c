@@ -41,7 +41,7 @@ void bufio_reader_init(struct bufio_reader *b, struct stream *s, size_t size)
 
 void bufio_reader_free(struct bufio_reader *b)
 {
-	bufpool_put(b->buf, b->size);
+	bufpool_put(b->buf, b->cap);
 	b->buf = NULL;
 }
 
@@ -50,12 +50,42 @@ void bufio_reader_wipe(struct bufio_reader *b)
 	if (!b->buf)
 		return;
 	explicit_bzero(b->buf, b->r);
-	explicit_bzero(b->buf + b->w, b->size - b->w);
+	explicit_bzero(b->buf + b->w, b->cap - b->w);
+}
+
+/*
+ * Makes the buffer one of cap bytes: the line, then room for so many bytes, then what is left of
+ * the input. In place where that is possible.
+ */
+static void arrange(struct bufio_reader *b, size_t cap, size_t room)
+{
+	size_t keep = b->line_len, rest = b->w - b->r;
+	char *old = b->buf, *buf = old && b->cap == cap ? old : bufpool_get(cap);
+	CHECK(keep + room + rest <= cap);
+	if (old) {
+		/* The line moves to the front, so it never meets what is left, which is behind it. */
+		memmove(buf, old + b->line, keep);
+		memmove(buf + keep + room, old + b->r, rest);
+	}
+	if (old && buf != old) {
+		explicit_bzero(old, b->w); /* it may be a secret */
+		bufpool_put(old, b->cap);
+	}
+	b->buf = buf;
+	b->cap = cap;
+	b->line = 0;
+	b->r = keep;
+	b->w = keep + room + rest;
 }
 
 void bufio_reader_give_back(struct bufio_reader *b)
 {
-	CHECK(b->r == b->w);
+	size_t rest = bufio_buffered(b);
+	b->line_len = 0;
+	if (rest > 0) {
+		arrange(b, rest, 0);
+		return;
+	}
 	bufio_reader_free(b);
 	b->r = b->w = 0;
 }
@@ -63,7 +93,34 @@ void bufio_reader_give_back(struct bufio_reader *b)
 void bufio_reader_reset(struct bufio_reader *b, struct stream *s)
 {
 	b->stream = s;
-	b->r = b->w = 0;
+	b->r = b->w = b->line_len = 0;
+}
+
+void bufio_put_back(struct bufio_reader *b, const void *p, size_t n)
+{
+	size_t least = b->line_len + n + bufio_buffered(b);
+	arrange(b, b->buf && b->cap >= least ? b->cap : least > b->size ? least : b->size, n);
+	memcpy(b->buf + b->r, p, n);
+}
+
+void bufio_unread_line(struct bufio_reader *b)
+{
+	CHECK(b->r == b->line + b->line_len);
+	b->r = b->line;
+	b->line_len = 0;
+}
+
+void bufio_append(struct bufio_reader *b, const void *p, size_t n)
+{
+	enum { LEAST = 256 };
+	size_t rest = bufio_buffered(b), need = rest + n;
+	CHECK(b->line_len == 0);
+	if (!b->buf || b->cap - b->w < n) {
+		size_t cap = need > 2 * rest ? need : 2 * rest;
+		arrange(b, cap > LEAST ? cap : LEAST, 0);
+	}
+	memcpy(b->buf + b->w, p, n);
+	b->w += n;
 }
 
 /*
@@ -86,68 +143,77 @@ static bool read_ahead(struct bufio_reader *b, void *p, size_t n, size_t *got)
 	return false;
 }
 
+/* Has the rest of a command, of which there is a part (inside), taken too long? */
+static bool takes_long(struct bufio_reader *b, bool inside, int64_t now)
+{
+	if (!inside || b->idle_ns == 0)
+		return false;
+	if (b->part_since_ns == 0)
+		b->part_since_ns = now;
+	return now - b->part_since_ns > b->whole_ns;
+}
+
 /*
- * One read of the stream into p, after the chance to send what is held back.
- * With idle_ns it is tried for so long again and again: one and the same timeout
- * all the time, which need not be set anew (see stream_sock.c).
+ * One read of the stream into p, after the chance to send what is held back. With
+ * idle_ns it has one and the same timeout all the time, which need not be set anew
+ * (see stream_sock.c).
  */
 static enum bufio_result read_stream(
-	struct bufio_reader *b, void *p, size_t n, bool between_lines, size_t *got, struct err *err)
+	struct bufio_reader *b, void *p, size_t n, bool inside, size_t *got, struct err *err)
 {
 	if (read_ahead(b, p, n, got))
 		return BUFIO_OK;
 	if (b->before_read && b->before_read(b->arg, err) != 0)
 		return BUFIO_ERR;
-	for (;;) {
-		int64_t now = b->timeout_ns > 0 || b->idle_ns > 0 ? clock_mono_ns() : 0;
-		if (b->deadline_ns == 0 && b->timeout_ns > 0)
-			b->deadline_ns = now + b->timeout_ns;
-		int64_t deadline = b->deadline_ns;
-		bool idle = b->idle_ns > 0 && (deadline == 0 || now + b->idle_ns < deadline);
-		if (idle)
-			deadline = now + b->idle_ns;
-		ssize_t rc = b->stream->ops->read(b->stream, p, n, deadline, err);
-		if (rc >= 0) {
-			*got = (size_t)rc;
-			return rc == 0 ? BUFIO_EOF : BUFIO_OK;
-		}
-		if (!idle || err->code != ETIMEDOUT)
-			return BUFIO_ERR;
-		if (between_lines)
-			return BUFIO_IDLE;
+	int64_t now = b->timeout_ns > 0 || b->idle_ns > 0 ? clock_mono_ns() : 0;
+	if (b->deadline_ns == 0 && b->timeout_ns > 0)
+		b->deadline_ns = now + b->timeout_ns;
+	int64_t deadline = b->deadline_ns;
+	bool idle = b->idle_ns > 0 && (deadline == 0 || now + b->idle_ns < deadline);
+	if (idle)
+		deadline = takes_long(b, inside, now) ? now : now + b->idle_ns;
+	ssize_t rc = b->stream->ops->read(b->stream, p, n, deadline, err);
+	if (rc >= 0) {
+		*got = (size_t)rc;
+		return rc == 0 ? BUFIO_EOF : BUFIO_OK;
 	}
+	return idle && err->code == ETIMEDOUT ? BUFIO_IDLE : BUFIO_ERR;
 }
 
-/* Moves what is left to the front and reads behind it. */
-static enum bufio_result fill(struct bufio_reader *b, bool between_lines, struct err *err)
+/*
+ * Moves what is left to the front, but behind the line, and reads behind both. A line that leaves
+ * little room has a larger buffer for as long as its command is read.
+ */
+static enum bufio_result fill(struct bufio_reader *b, bool inside, struct err *err)
 {
-	if (!b->buf)
-		b->buf = bufpool_get(b->size);
-	if (b->r > 0) {
-		memmove(b->buf, b->buf + b->r, b->w - b->r);
-		b->w -= b->r;
-		b->r = 0;
-	}
-	CHECK(b->w < b->size);
+	size_t have = b->line_len + bufio_buffered(b);
+	size_t cap = b->line_len <= b->size / 2 ? b->size : b->line_len + b->size;
+	if (!b->buf || b->cap != cap || b->line > 0 || b->r > b->line_len)
+		arrange(b, cap, 0);
+	CHECK(have < cap);
 	size_t got = 0;
-	enum bufio_result res =
-		read_stream(b, b->buf + b->w, b->size - b->w, between_lines, &got, err);
+	enum bufio_result res = read_stream(b, b->buf + b->w, cap - b->w, inside, &got, err);
 	b->w += got;
-	b->more = b->more && b->w == b->size;
+	b->more = b->more && b->w == cap;
 	return res;
 }
 
 enum bufio_result bufio_read_line(struct bufio_reader *b, char **line, size_t *len, struct err *err)
 {
 	size_t searched = 0; /* a long line is not searched from its start again */
+	b->line_len = 0;
 	for (;;) {
 		size_t buffered = bufio_buffered(b);
+		if (buffered > b->size)
+			buffered = b->size;
 		char *start = buffered > 0 ? b->buf + b->r : NULL;
 		char *nl = buffered > searched ? memchr(start + searched, '\n', buffered - searched)
 					       : NULL;
 		if (nl) {
 			*line = start;
 			*len = (size_t)(nl - start) + 1;
+			b->line = b->r;
+			b->line_len = *len;
 			b->r += *len;
 			return BUFIO_OK;
 		}
@@ -156,7 +222,7 @@ enum bufio_result bufio_read_line(struct bufio_reader *b, char **line, size_t *l
 			err_set(err, 0, "bufio: buffer full");
 			return BUFIO_ERR;
 		}
-		enum bufio_result res = fill(b, buffered == 0, err);
+		enum bufio_result res = fill(b, buffered > 0, err);
 		if (res != BUFIO_OK)
 			return res;
 	}
@@ -179,12 +245,14 @@ enum bufio_result bufio_read_full(struct bufio_reader *b, void *p, size_t n, str
 		size_t got = 0;
 		enum bufio_result res;
 		if (n - have >= b->size) {
-			res = read_stream(b, out + have, n - have, false, &got, err);
+			res = read_stream(b, out + have, n - have, true, &got, err);
 			have += got;
 			b->more = have == n;
 		} else {
-			res = fill(b, false, err);
+			res = fill(b, true, err);
 		}
+		if (res == BUFIO_IDLE && have > 0)
+			bufio_put_back(b, out, have);
 		if (res == BUFIO_EOF && have > 0) {
 			err_set(err, 0, "unexpected EOF");
 			return BUFIO_ERR;

@@ -16,12 +16,17 @@
 struct bufio_reader {
 	struct stream *stream; /* borrowed */
 	char *buf;             /* owned; NULL until the first read, and while given back */
-	size_t size;
-	size_t r, w;        /* buf[r..w) is not yet used */
-	bool more;          /* a large read was filled, and all since: more may be there */
-	size_t ahead;       /* bytes that were read since before_read could be called */
-	int64_t idle_ns;    /* bufio_read_line: when to say BUFIO_IDLE; 0: never */
-	int64_t timeout_ns; /* how long a command may take to come in; 0: for ever */
+	size_t size;           /* of a buffer, usually; and the longest line */
+	size_t cap;            /* of buf: size, or as much as what was put back takes */
+	size_t r, w;           /* buf[r..w) is not yet used */
+	size_t line, line_len; /* the command's line is buf[line..line + line_len), 0: none */
+	bool more;             /* a large read was filled, and all since: more may be there */
+	size_t ahead;          /* bytes that were read since before_read could be called */
+	int64_t idle_ns;       /* after how long without input to say BUFIO_IDLE; 0: never */
+	/* Likewise, if a part of a command is here: how long the rest may take, whatever drips in. */
+	int64_t whole_ns;
+	int64_t part_since_ns; /* since when a part of the command has been here; 0: not known */
+	int64_t timeout_ns;    /* how long a command may take to come in; 0: for ever */
 	int64_t deadline_ns; /* of the command that is being read; 0: its first read is still to come */
 	/*
 	 * Called before every read of the stream which may block: the chance to
@@ -36,7 +41,7 @@ enum bufio_result {
 	BUFIO_OK,
 	BUFIO_EOF,  /* io.EOF: the stream ended before the first byte */
 	BUFIO_ERR,  /* err set; an end in the middle is "unexpected EOF" */
-	BUFIO_IDLE, /* for idle_ns nothing has come, and nothing of a line; its deadline stands */
+	BUFIO_IDLE, /* it takes long (idle_ns, whole_ns): nothing is used up, the deadline stands */
 };
 
 void bufio_reader_init(struct bufio_reader *b, struct stream *s, size_t size);
@@ -45,22 +50,32 @@ void bufio_reader_free(struct bufio_reader *b);
 void bufio_reader_wipe(struct bufio_reader *b);
 /* Reads s from now on; what was buffered is dropped (whoever needs it copies it before). */
 void bufio_reader_reset(struct bufio_reader *b, struct stream *s);
-/* Frees the buffer, which must be used up, until the next read. */
+/* Frees the buffer until the next read; what is not used up stays, in as little as it needs. */
 void bufio_reader_give_back(struct bufio_reader *b);
+/*
+ * Puts n bytes that were used up back, in front of what is left. The line stays in
+ * front of both, so that its whole command can be put back piece by piece, the last
+ * piece first, and then the line by bufio_unread_line.
+ */
+void bufio_put_back(struct bufio_reader *b, const void *p, size_t n);
+/* The line too is to be read again. All behind it that was used up must have been put back. */
+void bufio_unread_line(struct bufio_reader *b);
+/* Bytes that somebody else has read from the stream, behind what is left. The reader is not used. */
+void bufio_append(struct bufio_reader *b, const void *p, size_t n);
 /* A new command begins: its timeout starts with the next read of the stream (SetReadDeadline). */
 static inline void bufio_reader_begin(struct bufio_reader *b)
 {
 	b->deadline_ns = 0;
+	b->part_since_ns = 0;
 }
 /*
  * ReadSlice('\n'): the next line with its newline, borrowed until the next call.
  * A line that does not fit into the buffer is the error "bufio: buffer full".
- * The only call that may return BUFIO_IDLE.
  * (As in Go, an end in the middle of a line is EOF, not "unexpected EOF".)
  */
 enum bufio_result bufio_read_line(
 	struct bufio_reader *b, char **line, size_t *len, struct err *err);
-/* io.ReadFull: exactly n bytes. */
+/* io.ReadFull: exactly n bytes. The line that was read before is no longer to be looked at. */
 enum bufio_result bufio_read_full(struct bufio_reader *b, void *p, size_t n, struct err *err);
 /* Bytes that can be had without reading the stream. */
 static inline size_t bufio_buffered(const struct bufio_reader *b)

@@ -321,7 +321,9 @@ static bool await_record(struct stream_tls *s, int64_t deadline_ns)
 		if (has_record(s))
 			return true;
 		if (!fill(s, deadline_ns)) {
-			set_read_err(s, 0);
+			/* Silence is no end: what there is of the record stays. */
+			if (!s->below_failed || s->read_err.code != ETIMEDOUT)
+				set_read_err(s, 0);
 			return false;
 		}
 	}

@@ -97,11 +97,17 @@ static void start_handler(struct tcp_server_loop *s, int fd, const union address
 	address_format(a, conn->remote_addr, sizeof(conn->remote_addr));
 	char name[160];
 	snprintf(name, sizeof(name), "io:%s", conn->remote_addr);
-	if (wait_group_wrap(&s->handlers, name, handle_connection, conn, &err) == 0)
+	if (!gothread_is_scarce(1, &err) &&
+		wait_group_wrap(&s->handlers, name, handle_connection, conn, &err) == 0)
 		return;
-	lg_logf(s->handler.lg, LG_ERROR, "TCP: closing new client(%s), no thread for it - %s",
-		conn->remote_addr, err.msg);
-	close(fd);
+	if (s->handler.no_thread) {
+		s->handler.no_thread(s->handler.arg, fd, conn->remote_addr, &err);
+	} else {
+		lg_logf(s->handler.lg, LG_ERROR,
+			"TCP: closing new client(%s), no thread for it - %s", conn->remote_addr,
+			err.msg);
+		close(fd);
+	}
 	free(conn);
 }
 

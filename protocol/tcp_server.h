@@ -16,6 +16,11 @@ struct tcp_handler {
 	/* Handle(conn): runs in the connection's own thread; owns fd. */
 	void (*handle)(void *arg, int fd, const char *remote_addr);
 	/*
+	 * There is no thread for handle: runs in the loop's, owns fd, must not block. NULL: the
+	 * connection is closed, with a line in the log.
+	 */
+	void (*no_thread)(void *arg, int fd, const char *remote_addr, const struct err *why);
+	/*
 	 * In place of handle, for a user that gives connections their threads itself: runs in the
 	 * loop's thread and must not block; owns fd.
 	 */

@@ -322,7 +322,7 @@ def test_half_a_command_when_the_channel_goes_is_nobodys_fault(
 
 def test_half_a_handshake_at_exit_is_nobodys_fault(new_nsqd, server_cert, stock):
     cert, key = server_cert
-    daemon = new_nsqd('--tls-cert=' + cert, '--tls-key=' + key)
+    daemon = new_nsqd('--tls-cert=' + cert, '--tls-key=' + key, '--https-address=')
     clients = [daemon.connect() for _ in range(2)]
     for client in clients:
         assert client.identify(tls_v1=True)['tls_v1']

@@ -5,11 +5,15 @@ that say so waits for that, and then looks at what brings it back. The last one
 is about topics that are idle: they keep their threads, and take little memory.
 """
 
+import ssl
 import time
 
 import pytest
 
-from nsq import HEARTBEAT, RESPONSE, SCALE, frame, mpub_body, wait_until
+from certs import authority, server_cert    # noqa: F401 (fixtures)
+from layers import Deflate, Snappy, Tls, push
+from nsq import (ERROR, HEARTBEAT, MAGIC, OK, RESPONSE, SCALE, frame, mpub_body, sized,
+                 wait_until)
 
 pytestmark = pytest.mark.ours(reason='threads that end while their client is idle')
 
@@ -28,6 +32,21 @@ def publish(daemon, topic, *bodies):
 def wait_parked(daemon, left=0):
     wait_until(lambda: client_threads(daemon) == left,
                lambda: '%d threads of clients' % client_threads(daemon))
+
+
+STACKS = [('snappy',), ('deflate',), ('tls',), ('tls', 'snappy'), ('tls', 'deflate')]
+
+
+def upgrade(client, stack, **identify):
+    client.identify(**{'tls_v1' if x == 'tls' else x: True for x in stack}, **identify)
+    for name in stack:
+        if name == 'tls':
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            push(client, Tls, context)
+        else:
+            push(client, Snappy if name == 'snappy' else Deflate)
+        client.expect_ok()
 
 
 @pytest.fixture
@@ -54,16 +73,128 @@ def test_a_parked_client_goes_on_where_it_was(nsqd):
         second.expect_ok()
 
 
-def test_half_a_command_is_not_idle(nsqd):
-    with nsqd.connect() as client:
-        client.send(b'PUB')
-        time.sleep(2.5)
-        assert client_threads(nsqd) == 2
-        client.send(b' t\n' + b'\0\0\0\5he')
-        time.sleep(2.5)
-        assert client_threads(nsqd) == 2
-        client.send(b'llo')
+# All commands that come in parts: a connection says one after the other, up to a SUB.
+JSON = b'{"client_id":"x","heartbeat_interval":60000}'
+TALK = (MAGIC + b'IDENTIFY\n' + sized(JSON) + b'PUB t\n' + sized(b'body')
+        + b'DPUB t 1\r\n' + sized(b'later') + b'NOP\n'
+        + b'MPUB t\n' + sized(mpub_body([b'a', b'bc', b'def'])) + b'SUB t ch\nRDY 0\n')
+ANSWERS = OK * 5
+
+
+def test_a_part_of_a_command_costs_no_thread_wherever_it_is_cut(nsqd):
+    """And is no obstacle: parked there, and once more a byte later, it goes on."""
+    cuts = range(len(TALK))
+    clients = [nsqd.connect(b'') for _ in cuts]
+    for cut, client in zip(cuts, clients):
+        client.send(TALK[:cut])
+    wait_parked(nsqd)
+    for cut, client in zip(cuts, clients):
+        client.send(TALK[cut:cut + 1])
+    wait_parked(nsqd)
+    for cut, client in zip(cuts, clients):
+        client.send(TALK[cut + 1:])
+    for client in clients:
+        client.expect(ANSWERS)
+        client.close()
+    nsqd.wait_topic('t', message_count=5 * len(clients))
+
+
+def test_what_drips_in_costs_no_thread(nsqd):
+    clients = [nsqd.connect(b'') for _ in range(50)]
+    talk = MAGIC + b'MPUB t\n' + sized(mpub_body([b'a' * 9, b'b']))
+    threads = 0
+    for i in range(len(talk)):
+        for client in clients:
+            client.send(talk[i:i + 1])
+        time.sleep(0.1)
+        if i > 20 and i < len(talk) - 1:
+            threads = max(threads, client_threads(nsqd))
+    # They were parked after a second, and none came back before all was there.
+    assert threads == 0 or SCALE > 1
+    for client in clients:
         client.expect_ok()
+        client.close()
+
+
+def test_a_large_body_may_pause(nsqd):
+    bodies = [b'%d' % i * 1000 for i in range(100, 400)]
+    mpub = b'MPUB t\n' + sized(mpub_body(bodies))
+    pub = b'PUB t\n' + sized(b'x' * 1000000)
+    with nsqd.connect() as one, nsqd.connect() as two:
+        for part in range(4):
+            one.send(mpub[len(mpub) * part // 4:len(mpub) * (part + 1) // 4])
+            two.send(pub[len(pub) * part // 4:len(pub) * (part + 1) // 4])
+            if part < 3:
+                wait_parked(nsqd)
+        one.send(b'PUB t\n' + sized(b'behind'))
+        one.expect(OK + OK)
+        two.expect_ok()
+    with nsqd.subscribe('t', 'ch', rdy=2500) as consumer:
+        got = [m.body for m in consumer.messages(302)]
+        assert sorted(got) == sorted(bodies + [b'behind', b'x' * 1000000])
+
+
+@pytest.mark.parametrize('first, rest, error', [
+    (b'PU', b'B $\n', b'E_BAD_TOPIC PUB topic name "$" is not valid'),
+    (b'PU', b'B\n', b'E_INVALID PUB insufficient number of parameters'),
+    (b'NO', b'PE\n', b'E_INVALID invalid command NOPE'),
+    (b'PUB t\n', b'\0\0\0\0', b'E_BAD_MESSAGE PUB invalid message body size 0'),
+    (b'PUB t\n', b'\0\x10\0\1', b'E_BAD_MESSAGE PUB message too big 1048577 > 1048576'),
+    (b'DPUB t', b' x\n', b'E_INVALID DPUB could not parse timeout x'),
+    (b'DPUB t ', b'9999999\n', b'E_INVALID DPUB timeout 9999999 out of range 0-3600000'),
+    (b'AUTH', b' x\n', b'E_INVALID AUTH invalid number of parameters'),
+    (b'IDENTIFY\n\0', b'\x50\0\1', b'E_BAD_BODY IDENTIFY body too big 5242881 > 5242880'),
+    (b'MPUB t\n\0\0\1\0', b'\0\0\0\0', b'E_BAD_BODY MPUB invalid message count 0'),
+    (b'MPUB t\n\0\0\1\0\0\0\0\2\0\0\0\1x', b'\xff\xff\xff\xff',
+     b'E_BAD_MESSAGE MPUB invalid message(1) body size -1')])
+def test_what_is_wrong_is_said_at_once_behind_a_pause(nsqd, first, rest, error):
+    with nsqd.connect() as client:
+        client.send(first)
+        wait_parked(nsqd)
+        client.send(rest)
+        client.expect_fatal(error)
+
+
+def test_a_line_without_end_is_refused_behind_a_pause(nsqd):
+    with nsqd.connect() as client:
+        client.send(b'x')
+        wait_parked(nsqd)
+        for _ in range(4):
+            client.send(b'x' * 4096)
+        client.expect_closed()
+
+
+def test_a_bad_magic_is_refused_behind_a_pause(nsqd):
+    with nsqd.connect(b' ') as client:
+        wait_parked(nsqd)
+        client.send(b' V3')
+        client.expect_fatal(b'E_BAD_PROTOCOL')
+
+
+def test_half_a_command_keeps_nobody_alive(nsqd):
+    """Its time is that of any command: two heartbeats."""
+    start = time.monotonic()
+    with nsqd.subscribe('t', 'ch', heartbeat_interval=2500) as client:
+        client.send(b'PUB t\n' + sized(b'half')[:-2])
+        wait_parked(nsqd)
+        answer = client.frame()
+        while answer == (RESPONSE, HEARTBEAT):
+            answer = client.frame()
+        assert answer == (ERROR, b'E_BAD_MESSAGE PUB failed to read message body')
+        client.expect_closed()
+        assert time.monotonic() - start >= 4.9
+
+
+def test_a_consumer_with_half_a_command_still_gets_messages(nsqd):
+    with nsqd.subscribe('t', 'ch', rdy=1) as client:
+        client.send(b'PUB u\n' + sized(b'half')[:-2])
+        wait_parked(nsqd)
+        publish(nsqd, 't', b'a')
+        message = client.message()
+        client.send(b'lf')
+        client.expect_ok()
+        client.fin(message)
+        nsqd.wait_channel('t', 'ch', depth=0, in_flight_count=0)
 
 
 def test_a_consumer_with_a_message_in_flight_is_not_idle(nsqd):
@@ -197,12 +328,31 @@ def test_a_deleted_channel_disconnects_the_parked(nsqd):
         client.expect_closed()
 
 
-def test_a_compressed_connection_keeps_its_threads(new_nsqd):
-    daemon = new_nsqd('--snappy=true')
-    with daemon.connect() as client:
-        assert client.identify(snappy=True)['snappy']
-        time.sleep(2.5)
-        assert client_threads(daemon) == 2
+@pytest.mark.parametrize('stack', STACKS)
+def test_a_connection_with_layers_is_parked_like_any(new_nsqd, server_cert, stack):
+    daemon = new_nsqd('--snappy=true', '--deflate=true',
+                      '--https-address=', '--tls-cert=' + server_cert[0],
+                      '--tls-key=' + server_cert[1])
+    with daemon.connect() as client, daemon.connect() as silent:
+        for one in client, silent:
+            upgrade(one, stack, heartbeat_interval=3000 if one is client else -1)
+        # A part of a record, or of a chunk.
+        silent.socket.below.sendall(b'\x17\3\3' if stack[-1] == 'tls' else b'\0')
+        wait_parked(daemon)
+        assert client.frame() == (RESPONSE, HEARTBEAT)
+        client.command('NOP')
+        assert client.frame() == (RESPONSE, HEARTBEAT)
+        time.sleep(0.1)
+        assert client_threads(daemon) == 0
+        for data in b'NOP\nPUB t\n', sized(b'half')[:-2]:
+            client.send(data)
+            wait_parked(daemon)
+        client.send(b'lf')
+        assert client.answer() == (RESPONSE, b'OK')
+        client.sub('t', 'ch')
+        client.rdy(1)
+        wait_parked(daemon)
+        assert client.message().body == b'half'
 
 
 def test_the_daemon_stops_with_parked_clients(nsqd):

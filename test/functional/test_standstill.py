@@ -82,7 +82,7 @@ def test_a_client_that_was_silent_all_the_time_still_goes(new_nsqd):
 def test_a_handshake_that_goes_on_meanwhile_counts(new_nsqd, server_cert):
     """5 s are what a TLS handshake has."""
     cert, key = server_cert
-    daemon = new_nsqd('--tls-cert=' + cert, '--tls-key=' + key)
+    daemon = new_nsqd('--tls-cert=' + cert, '--tls-key=' + key, '--https-address=')
     with daemon.connect() as client:
         answer = client.identify(tls_v1=True)
         assert answer['tls_v1']

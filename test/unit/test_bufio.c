@@ -490,7 +490,7 @@ static void test_without_a_timeout_there_is_no_deadline(void **state)
 	bufio_reader_free(&b);
 }
 
-static void test_idle_is_told_between_lines_only(void **state)
+static void test_idle_is_told_and_its_deadline_stands(void **state)
 {
 	struct bufio_reader b;
 	struct fake f;
@@ -514,12 +514,16 @@ static void test_idle_is_told_between_lines_only(void **state)
 	assert_int_equal(b.deadline_ns, deadline);
 	expect_line(&b, "NOP\n");
 
-	/* Half a line is awaited as long as ever. */
+	/* Half a line stays, in as little memory as it needs. */
 	f.pause_at = 8;
-	f.pauses = 3;
+	f.pauses = 1;
+	b.whole_ns = NSEC_PER_SEC;
 	bufio_reader_begin(&b);
+	assert_int_equal(read_line(&b, &err), BUFIO_IDLE);
+	bufio_reader_give_back(&b);
+	assert_int_equal(b.cap, 4);
 	expect_line(&b, "FIN x\n");
-	assert_int_equal(f.pauses, 0);
+	assert_int_equal(b.cap, 16);
 
 	/* At the end of the line's time it is an error, not idle. */
 	f.pause_at = f.pos;
@@ -528,6 +532,117 @@ static void test_idle_is_told_between_lines_only(void **state)
 	bufio_reader_begin(&b);
 	assert_int_equal(read_line(&b, &err), BUFIO_ERR);
 	assert_int_equal(err.code, ETIMEDOUT);
+	bufio_reader_free(&b);
+}
+
+/* A line, a size of 4 bytes, a body: each read as far as it comes, with a pause at any byte. */
+static void test_a_command_can_be_put_back_and_read_again(void **state)
+{
+	static const char text[] = "PUB t\nSIZEbody, which is longer than the buffer is\nNOP\n";
+	enum { LINE = 6, SIZE = 4, BODY = sizeof(text) - 1 - LINE - SIZE - 5 };
+	char size[SIZE], body[BODY];
+
+	(void)state;
+	for (size_t at = LINE; at < LINE + SIZE + BODY; at++)
+		for (size_t piece = 1; piece < 20; piece += 6) {
+			struct bufio_reader b;
+			struct fake f;
+			struct err err;
+			enum bufio_result res;
+
+			fake_text(&f, text, piece);
+			bufio_reader_init(&b, &f.stream, 16);
+			b.idle_ns = NSEC_PER_SEC;
+			b.whole_ns = 3600 * NSEC_PER_SEC;
+			f.pause_at = at - at % piece;
+			f.pauses = f.pause_at >= LINE;
+			expect_line(&b, "PUB t\n");
+			res = bufio_read_full(&b, size, SIZE, &err);
+			if (res == BUFIO_OK) {
+				res = bufio_read_full(&b, body, BODY, &err);
+				if (res == BUFIO_IDLE)
+					bufio_put_back(&b, size, SIZE);
+			}
+			assert_true(piece > 1 || res == BUFIO_IDLE);
+			if (res == BUFIO_IDLE) {
+				bufio_unread_line(&b);
+				bufio_reader_give_back(&b);
+				assert_int_equal(bufio_buffered(&b), f.pos);
+				assert_memory_equal(b.buf + b.r, text, f.pos);
+				expect_line(&b, "PUB t\n");
+				assert_int_equal(bufio_read_full(&b, size, SIZE, &err), BUFIO_OK);
+				assert_int_equal(bufio_read_full(&b, body, BODY, &err), BUFIO_OK);
+			}
+			assert_memory_equal(size, text + LINE, SIZE);
+			assert_memory_equal(body, text + LINE + SIZE, BODY);
+			expect_line(&b, "\n");
+			expect_line(&b, "NOP\n");
+			bufio_reader_free(&b);
+		}
+}
+
+/* Not as long as something comes, but no longer than whole_ns in all. */
+static void test_a_command_that_drips_in_takes_long(void **state)
+{
+	static char data[1000];
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+
+	(void)state;
+	memset(data, 'x', sizeof(data));
+	fake_init(&f, data, sizeof(data), 1);
+	bufio_reader_init(&b, &f.stream, sizeof(data));
+	b.idle_ns = NSEC_PER_SEC;
+	b.whole_ns = NSEC_PER_MSEC;
+	f.pause_at = 10;
+	f.pauses = 1;
+	assert_int_equal(read_line(&b, &err), BUFIO_IDLE);
+	sleep_ns(2 * NSEC_PER_MSEC);
+	/* A look that does not wait. */
+	f.pause_at = 20;
+	f.pauses = 1;
+	assert_int_equal(read_line(&b, &err), BUFIO_IDLE);
+	assert_true(f.deadlines[(f.reads - 1) % 64] <= clock_mono_ns());
+	assert_int_equal(bufio_buffered(&b), 20);
+	bufio_reader_free(&b);
+}
+
+static void test_what_others_have_read_is_read_like_anything(void **state)
+{
+	static const char text[] = "PUB t\nbodybodybodybodybody";
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+	char body[20], rest[5];
+
+	(void)state;
+	fake_text(&f, "other", 0);
+	bufio_reader_init(&b, &f.stream, 16);
+	for (size_t i = 0; i < sizeof(text) - 1; i++)
+		bufio_append(&b, text + i, 1);
+	assert_int_equal(f.reads, 0);
+	expect_line(&b, "PUB t\n");
+	assert_int_equal(bufio_read_full(&b, body, sizeof(body), &err), BUFIO_OK);
+	assert_memory_equal(body, text + 6, sizeof(body));
+	assert_int_equal(bufio_read_full(&b, rest, sizeof(rest), &err), BUFIO_OK);
+	assert_memory_equal(rest, "other", sizeof(rest));
+	bufio_reader_free(&b);
+}
+
+static void test_a_line_in_a_larger_buffer_may_not_be_longer(void **state)
+{
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+
+	(void)state;
+	fake_text(&f, "", 0);
+	bufio_reader_init(&b, &f.stream, 16);
+	bufio_append(&b, "123456789012345\n1234567890123456\n", 33);
+	expect_line(&b, "123456789012345\n");
+	assert_int_equal(read_line(&b, &err), BUFIO_ERR);
+	assert_string_equal(err.msg, "bufio: buffer full");
 	bufio_reader_free(&b);
 }
 
@@ -984,7 +1099,11 @@ int main(void)
 		cmocka_unit_test(test_an_error_of_before_read_ends_the_read_and_nothing_is_read),
 		cmocka_unit_test(test_a_command_has_one_deadline_and_the_next_a_later_one),
 		cmocka_unit_test(test_without_a_timeout_there_is_no_deadline),
-		cmocka_unit_test(test_idle_is_told_between_lines_only),
+		cmocka_unit_test(test_idle_is_told_and_its_deadline_stands),
+		cmocka_unit_test(test_a_command_can_be_put_back_and_read_again),
+		cmocka_unit_test(test_a_command_that_drips_in_takes_long),
+		cmocka_unit_test(test_what_others_have_read_is_read_like_anything),
+		cmocka_unit_test(test_a_line_in_a_larger_buffer_may_not_be_longer),
 		cmocka_unit_test(test_what_fits_is_kept_until_the_flush),
 		cmocka_unit_test(test_what_overflows_goes_out_at_once_and_in_order),
 		cmocka_unit_test(test_parts_of_no_bytes_do_no_harm),

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <netdb.h>
+#include <sched.h>
 #include <stdio.h>
 
 #include "common/gothread_internal.h"
@@ -382,6 +383,41 @@ static void test_check_names_place_thread_and_condition(void **state)
 		"check failed: 1 + 1 == 3\n", NULL);
 }
 
+static void wait_for_end(void *arg)
+{
+	chan_recv(arg, NULL);
+}
+
+static void test_when_threads_have_run_out_the_last_are_spared(void **state)
+{
+	struct chan *end = chan_new(0, 0);
+	struct wait_group wg;
+	struct err err = {0};
+
+	(void)state;
+	wait_group_init(&wg);
+	for (int i = 0; i < 32; i++)
+		start(&wg, "x", wait_for_end, end);
+	gothread_create = no_threads;
+	assert_int_equal(wait_group_wrap(&wg, "x", wait_for_end, end, NULL), -1);
+	gothread_create = pthread_create;
+	assert_true(gothread_is_scarce(1, &err));
+	assert_int_equal(err.code, EAGAIN);
+	assert_true(gothread_is_scarce(0, &err));
+	/* When some end, those but an eighth of all may be had again. */
+	size_t most = gothread_count(), spare = most / 8;
+	for (int i = 0; i < 16; i++)
+		chan_send(end, NULL);
+	while (gothread_count() > most - 16)
+		sched_yield();
+	assert_false(gothread_is_scarce(16 - spare, &err));
+	assert_true(gothread_is_scarce(16 - spare + 1, &err));
+	chan_close(end);
+	wait_group_wait(&wg);
+	wait_group_destroy(&wg);
+	chan_free(end);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -396,6 +432,7 @@ int main(void)
 		cmocka_unit_test(test_ended_threads_do_not_pile_up),
 		cmocka_unit_test(test_waiting_may_have_an_end),
 		cmocka_unit_test(test_threads_may_start_others_in_their_group),
+		cmocka_unit_test(test_when_threads_have_run_out_the_last_are_spared),
 		cmocka_unit_test(test_misuse_aborts),
 		cmocka_unit_test(test_check_names_place_thread_and_condition),
 	};

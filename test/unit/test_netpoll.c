@@ -38,6 +38,7 @@ static struct nsqd *start(void)
 	no_threads = no_pumps = no_resumed = false;
 	refuse_in = refused = 0;
 	gothread_create = create_unless;
+	gothread_learns_limit = false;
 	if (nsqd_main(n, &err) != 0)
 		fail_msg("nsqd_main: %s", err.msg);
 	return n;

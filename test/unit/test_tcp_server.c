@@ -241,6 +241,7 @@ static void test_a_connection_that_cannot_have_a_thread_is_closed_and_said_so(vo
 
 	(void)state;
 	gothread_create = create_unless;
+	gothread_learns_limit = false;
 	start(&s, "127.0.0.1:0");
 	no_threads = true;
 	fd = connect_v4(s.listener.port);

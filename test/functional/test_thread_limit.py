@@ -1,0 +1,159 @@
+"""The daemon can have no more threads: a container's pids limit, or a user's.
+
+As another user, since a user's limit does not bind root: so these tests need root.
+"""
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+
+import pytest
+
+from nsq import MAGIC, OK, SCALE, Nsqd, binary, sized, wait_until
+
+pytestmark = pytest.mark.ours(reason='how many threads it needs is the business of Go')
+
+# It starts with some 12, so that there is room for 40 more; sanitizers have one of their own.
+LIMIT = 53
+ROOM = 40
+AS_USER = '''
+import os, resource, sys
+user, limit = int(sys.argv[1]), int(sys.argv[2])
+os.setgroups([]); os.setgid(user); os.setuid(user)
+resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
+os.execv(sys.argv[3], sys.argv[3:])
+'''
+
+
+class LimitedNsqd(Nsqd):
+    """A daemon of a user that has nothing else, in a directory of its own."""
+
+    def __init__(self, directory, flags):
+        super().__init__(directory, flags)
+        self.user = 100000 + os.getpid() % 50000
+        # The build directory need not be for everybody.
+        self.binary = shutil.copy(binary(), os.path.join(directory, 'nsqd'))
+        for path in directory, self.data_path:
+            os.chmod(path, 0o755)
+            os.chown(path, self.user, self.user)
+
+    def command(self):
+        return ([sys.executable, '-c', AS_USER, str(self.user), str(LIMIT), self.binary]
+                + super().command()[1:])
+
+
+@pytest.fixture
+def nsqd():
+    if os.geteuid() != 0:
+        reason = 'NOT TESTED: the limit of threads of another user needs root'
+        if os.environ.get('CI') == 'true':
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with tempfile.TemporaryDirectory(prefix='nsqd-threads-') as directory:
+        daemon = LimitedNsqd(directory, [])
+        try:
+            daemon.start()
+            yield daemon
+            daemon.check()
+        finally:
+            daemon.close()
+
+
+def check_others_are_served(daemon, name):
+    """With a new topic and a new channel: that takes five threads."""
+    with daemon.connect() as other:
+        other.pub(name, b'x')
+        with daemon.subscribe(name, 'ch', rdy=1) as consumer:
+            message = consumer.message()
+            assert message.body == b'x'
+            consumer.fin(message)
+    assert daemon.get('/ping').status == 200
+
+
+COUNT = 500 if SCALE == 1 else 150
+PUB = b'PUB t\n' + sized(b'x' * 100)
+
+
+@pytest.mark.parametrize('half', [b'PU', PUB[:-50]], ids=['line', 'body'])
+def test_half_a_command_takes_no_thread_from_others(nsqd, half):
+    clients = []
+    for _ in range(COUNT):
+        client = nsqd.connect()
+        # Each one is served: by those who are idle before it.
+        client.identify(heartbeat_interval=-1)
+        client.send(half)
+        clients.append(client)
+    check_others_are_served(nsqd, 'new')
+    for client in clients:
+        client.send(PUB[len(half):])
+    for client in clients:
+        client.expect_ok()
+        client.close()
+    assert nsqd.topic_stats('t')['message_count'] == COUNT
+
+
+def test_connections_that_say_nothing_take_no_thread_from_others(nsqd):
+    clients = [nsqd.connect(MAGIC[:i % 4]) for i in range(ROOM - 10)]
+    wait_until(lambda: nsqd.count_threads('io:') == 0, nsqd.thread_names)
+    clients += [nsqd.connect(MAGIC[:i % 4]) for i in range(ROOM - 10)]
+    check_others_are_served(nsqd, 'new')
+    wait_until(lambda: nsqd.count_threads('io:') == 0, nsqd.thread_names)
+    for i, client in enumerate(clients):
+        client.send(MAGIC[i % (ROOM - 10) % 4:])
+        client.pub('t', b'x')
+        client.close()
+
+
+def test_a_drip_takes_no_thread_from_others(nsqd):
+    clients = []
+    for _ in range(100):
+        clients.append(nsqd.connect())
+        clients[-1].identify(heartbeat_interval=-1)
+    stop = threading.Event()
+
+    def drip():
+        for at in range(len(PUB)):
+            for client in clients:
+                client.send(PUB[at:at + 1])
+            if stop.wait(0.2):
+                at += 1
+                break
+        for client in clients:
+            client.send(PUB[at:])
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        for i in range(3):
+            check_others_are_served(nsqd, 'new%d' % i)
+            time.sleep(0.5)
+    finally:
+        stop.set()
+        thread.join()
+    for client in clients:
+        client.expect_ok()
+        client.close()
+
+
+def test_a_burst_is_served_or_refused_at_once(nsqd):
+    clients = []
+    for _ in range(200):
+        client = nsqd.connect(b'')
+        client.send(MAGIC + b'IDENTIFY\n' + sized(b'{}'))
+        clients.append(client)
+    end = time.monotonic() + 3 * SCALE
+    served = 0
+    for client in clients:
+        client.socket.settimeout(max(0.01, end - time.monotonic()))
+        with contextlib.suppress(ConnectionError):
+            answer = client.socket.recv(100)
+            assert answer in (b'', OK)
+            served += answer == OK
+    assert served >= ROOM // 4
+    for client in clients:
+        client.close()
+    wait_until(lambda: nsqd.count_threads('io:', 'pump:') == 0, nsqd.thread_names)
+    check_others_are_served(nsqd, 'new')
