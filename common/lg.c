@@ -127,38 +127,70 @@ static void write_all(int fd, const char *p, size_t n)
 	}
 }
 
+/* A line with room for a text of len bytes, and its beginning. stack is taken where it is enough. */
+struct line {
+	char stack[1024];
+	char *p;     /* stack, or owned */
+	size_t head; /* where the text goes */
+};
+
+/* False: it cannot be made. */
+static bool begin_line(struct line *l, const struct lg *lg, enum lg_level level, size_t len)
+{
+	int64_t now = clock_wall_ns();
+	const char *when = date_time((time_t)(now / NSEC_PER_SEC));
+	int usec = (int)(now % NSEC_PER_SEC / NSEC_PER_USEC);
+	const char *text = lg_level_text(level);
+	int head = snprintf(NULL, 0, "%s%s.%06d %s: ", lg->prefix, when, usec, text);
+	if (head < 0)
+		return false;
+	l->head = (size_t)head;
+	size_t n = l->head + len + 2; /* newline and terminator */
+	l->p = n > sizeof(l->stack) ? xmalloc(n) : l->stack;
+	snprintf(l->p, n, "%s%s.%06d %s: ", lg->prefix, when, usec, text);
+	return true;
+}
+
+/* Its text of len bytes is there. */
+static void end_line(struct line *l, const struct lg *lg, size_t len)
+{
+	size_t n = l->head + len;
+	if (l->p[n - 1] != '\n')
+		l->p[n++] = '\n';
+	if (lg->writer)
+		lg_writer_add(lg->writer, l->p, n);
+	else
+		write_all(lg->fd, l->p, n);
+	if (l->p != l->stack)
+		free(l->p);
+}
+
+void lg_log(const struct lg *lg, enum lg_level level, const char *text, size_t len)
+{
+	struct line l;
+	int saved_errno = errno; /* a caller may log first and look at errno then */
+	if (lg_enabled(lg, level) && begin_line(&l, lg, level, len)) {
+		memcpy(l.p + l.head, text, len);
+		end_line(&l, lg, len);
+	}
+	errno = saved_errno;
+}
+
 void lg_vlogf(const struct lg *lg, enum lg_level level, const char *fmt, va_list ap)
 {
 	if (!lg_enabled(lg, level))
 		return;
 
-	int saved_errno = errno; /* a caller may log first and look at errno then */
-	char stack[1024], *line = stack;
-	int64_t now = clock_wall_ns();
-	const char *when = date_time((time_t)(now / NSEC_PER_SEC));
-	int usec = (int)(now % NSEC_PER_SEC / NSEC_PER_USEC);
-	const char *text = lg_level_text(level);
-
+	struct line l;
+	int saved_errno = errno;
 	va_list ap2;
 	va_copy(ap2, ap);
-	int head = snprintf(NULL, 0, "%s%s.%06d %s: ", lg->prefix, when, usec, text);
-	int body = vsnprintf(NULL, 0, fmt, ap2);
+	int len = vsnprintf(NULL, 0, fmt, ap2);
 	va_end(ap2);
-	if (head < 0 || body < 0)
-		return;
-	size_t n = (size_t)head + (size_t)body;
-	if (n + 2 > sizeof(stack)) /* newline and terminator */
-		line = xmalloc(n + 2);
-	snprintf(line, n + 2, "%s%s.%06d %s: ", lg->prefix, when, usec, text);
-	vsnprintf(line + head, n + 2 - (size_t)head, fmt, ap);
-	if (line[n - 1] != '\n')
-		line[n++] = '\n';
-	if (lg->writer)
-		lg_writer_add(lg->writer, line, n);
-	else
-		write_all(lg->fd, line, n);
-	if (line != stack)
-		free(line);
+	if (len >= 0 && begin_line(&l, lg, level, (size_t)len)) {
+		vsnprintf(l.p + l.head, (size_t)len + 1, fmt, ap);
+		end_line(&l, lg, (size_t)len);
+	}
 	errno = saved_errno;
 }
 

@@ -69,6 +69,8 @@ static inline bool lg_enabled(const struct lg *lg, enum lg_level level)
  */
 void lg_logf(const struct lg *lg, enum lg_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* The same for text[0..len), whatever bytes it holds. */
+void lg_log(const struct lg *lg, enum lg_level level, const char *text, size_t len);
 void lg_vlogf(const struct lg *lg, enum lg_level level, const char *fmt, va_list ap)
 	__attribute__((format(printf, 3, 0)));
 /* lg.LogFatal: "<prefix>date FATAL: text" to stderr, then exit(1). prefix is "[nsqd] " in stock. */

@@ -58,11 +58,13 @@ struct client_v2 *client_v2_new(struct nsqd *n, struct stream *take_stream, cons
 	/* heartbeats are client configurable but default to 30s */
 	c->heartbeat_interval = opts->client_timeout / 2;
 	mutex_init(&c->meta_lock, RANK_CLIENT_META);
-	c->client_id = host_of(remote_addr);
-	c->hostname = host_of(remote_addr);
-	c->user_agent = xstrdup("");
-	c->topology_region = xstrdup("");
-	c->topology_zone = xstrdup("");
+	char *host = host_of(remote_addr);
+	c->client_id = text_from(host);
+	c->hostname = text_from(host);
+	free(host);
+	c->user_agent = text_from("");
+	c->topology_region = text_from("");
+	c->topology_zone = text_from("");
 	c->ready_state_chan = chan_new(0, 1);
 	c->exit_chan = chan_new(0, 0);
 	c->identify_event_chan = chan_new(sizeof(struct identify_event), 1);
@@ -85,13 +87,13 @@ void client_v2_free(struct client_v2 *c)
 	c->stream->ops->free(c->stream);
 	mutex_destroy(&c->write_lock);
 	mutex_destroy(&c->meta_lock);
-	free(c->client_id);
-	free(c->hostname);
-	free(c->user_agent);
+	text_free(&c->client_id);
+	text_free(&c->hostname);
+	text_free(&c->user_agent);
 	auth_state_free(c->auth_state);
 	strbuf_wipe(&c->auth_secret);
-	free(c->topology_region);
-	free(c->topology_zone);
+	text_free(&c->topology_region);
+	text_free(&c->topology_zone);
 	chan_free(c->ready_state_chan);
 	chan_free(c->exit_chan);
 	chan_free(c->identify_event_chan);
@@ -175,36 +177,53 @@ static const char *yes_no(bool b)
 	return b ? "true" : "false";
 }
 
+static void add_text(struct strbuf *sb, const char *name, struct text t)
+{
+	strbuf_adds(sb, name);
+	strbuf_add(sb, t.s, t.len);
+}
+
+/* As Go's %+v shows it, byte for byte. */
 static void log_identify(struct client_v2 *c, const struct identify_data_v2 *d)
 {
-	bool aware = topology_is_aware(nsqd_get_opts(c->nsqd));
-	nsqd_logf(c->nsqd, LG_INFO,
-		"[%s] IDENTIFY: {ClientID:%s Hostname:%s HeartbeatInterval:%lld "
-		"OutputBufferSize:%lld OutputBufferTimeout:%lld FeatureNegotiation:%s TLSv1:%s "
-		"Deflate:%s DeflateLevel:%lld Snappy:%s SampleRate:%d UserAgent:%s "
-		"MsgTimeout:%lld%s%s%s%s}",
-		c->remote_addr, d->client_id, d->hostname, (long long)d->heartbeat_interval,
-		(long long)d->output_buffer_size, (long long)d->output_buffer_timeout,
-		yes_no(d->feature_negotiation), yes_no(d->tls_v1), yes_no(d->deflate),
-		(long long)d->deflate_level, yes_no(d->snappy), (int)d->sample_rate, d->user_agent,
-		(long long)d->msg_timeout, aware ? " TopologyRegion:" : "",
-		aware ? d->topology_region : "", aware ? " TopologyZone:" : "",
-		aware ? d->topology_zone : "");
+	struct strbuf sb = STRBUF_INIT;
+	if (!lg_enabled(&c->nsqd->lg, LG_INFO))
+		return;
+	strbuf_addf(&sb, "[%s] IDENTIFY: {", c->remote_addr);
+	add_text(&sb, "ClientID:", d->client_id);
+	add_text(&sb, " Hostname:", d->hostname);
+	strbuf_addf(&sb,
+		" HeartbeatInterval:%lld OutputBufferSize:%lld OutputBufferTimeout:%lld "
+		"FeatureNegotiation:%s TLSv1:%s Deflate:%s DeflateLevel:%lld Snappy:%s "
+		"SampleRate:%d",
+		(long long)d->heartbeat_interval, (long long)d->output_buffer_size,
+		(long long)d->output_buffer_timeout, yes_no(d->feature_negotiation),
+		yes_no(d->tls_v1), yes_no(d->deflate), (long long)d->deflate_level,
+		yes_no(d->snappy), (int)d->sample_rate);
+	add_text(&sb, " UserAgent:", d->user_agent);
+	strbuf_addf(&sb, " MsgTimeout:%lld", (long long)d->msg_timeout);
+	if (topology_is_aware(nsqd_get_opts(c->nsqd))) {
+		add_text(&sb, " TopologyRegion:", d->topology_region);
+		add_text(&sb, " TopologyZone:", d->topology_zone);
+	}
+	strbuf_addc(&sb, '}');
+	lg_log(&c->nsqd->lg, LG_INFO, sb.data, sb.len);
+	strbuf_free(&sb);
 }
 
 static void set_names(struct client_v2 *c, const struct identify_data_v2 *d)
 {
-	char *old[] = {
+	struct text old[] = {
 		c->client_id, c->hostname, c->user_agent, c->topology_region, c->topology_zone};
 	mutex_lock(&c->meta_lock);
-	c->client_id = xstrdup(d->client_id);
-	c->hostname = xstrdup(d->hostname);
-	c->user_agent = xstrdup(d->user_agent);
-	c->topology_region = xstrdup(d->topology_region);
-	c->topology_zone = xstrdup(d->topology_zone);
+	c->client_id = text_copy(d->client_id);
+	c->hostname = text_copy(d->hostname);
+	c->user_agent = text_copy(d->user_agent);
+	c->topology_region = text_copy(d->topology_region);
+	c->topology_zone = text_copy(d->topology_zone);
 	mutex_unlock(&c->meta_lock);
 	for (size_t i = 0; i < sizeof(old) / sizeof(*old); i++)
-		free(old[i]);
+		text_free(&old[i]);
 }
 
 int client_v2_identify(struct client_v2 *c, const struct identify_data_v2 *data, struct err *err)
@@ -507,9 +526,9 @@ void client_v2_stats(struct client_v2 *c, const char *topic, struct client_v2_st
 	snprintf(out->remote_address, sizeof(out->remote_address), "%s", c->remote_addr);
 	add_tls_stats(c, out);
 	mutex_lock(&c->meta_lock);
-	out->client_id = xstrdup(c->client_id);
-	out->hostname = xstrdup(c->hostname);
-	out->user_agent = xstrdup(c->user_agent);
+	out->client_id = text_copy(c->client_id);
+	out->hostname = text_copy(c->hostname);
+	out->user_agent = text_copy(c->user_agent);
 	out->authed = client_v2_has_authorizations(c);
 	if (c->auth_state) {
 		const struct auth_state *s = c->auth_state;
@@ -517,8 +536,8 @@ void client_v2_stats(struct client_v2 *c, const char *topic, struct client_v2_st
 		strbuf_add(&out->auth_identity_url, s->identity_url.data, s->identity_url.len);
 	}
 	if (topology_is_aware(nsqd_get_opts(c->nsqd))) {
-		out->topology_region = xstrdup(c->topology_region);
-		out->topology_zone = xstrdup(c->topology_zone);
+		out->topology_region = text_copy(c->topology_region);
+		out->topology_zone = text_copy(c->topology_zone);
 	}
 	/* As stock, whose loop over the counts leaves after one. */
 	struct pub_count *p = c->pub_counts;
@@ -533,13 +552,13 @@ void client_v2_stats(struct client_v2 *c, const char *topic, struct client_v2_st
 
 void client_v2_stats_free(struct client_v2_stats *s)
 {
-	free(s->client_id);
-	free(s->hostname);
-	free(s->user_agent);
+	text_free(&s->client_id);
+	text_free(&s->hostname);
+	text_free(&s->user_agent);
 	strbuf_free(&s->auth_identity);
 	strbuf_free(&s->auth_identity_url);
-	free(s->topology_region);
-	free(s->topology_zone);
+	text_free(&s->topology_region);
+	text_free(&s->topology_zone);
 }
 
 /* --- writing -------------------------------------------------------------------------------- */

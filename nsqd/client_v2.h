@@ -138,11 +138,11 @@ struct client_v2 {
 	int32_t fill_sample_rate; /* percent; 0: all */
 
 	struct mutex meta_lock;
-	char *client_id;       /* guarded by meta_lock; owned, as are the next four */
-	char *hostname;        /* guarded by meta_lock */
-	char *user_agent;      /* guarded by meta_lock */
-	char *topology_region; /* guarded by meta_lock; as IDENTIFY says, "" for none */
-	char *topology_zone;   /* likewise */
+	struct text client_id;       /* guarded by meta_lock; owned, as are the next four */
+	struct text hostname;        /* guarded by meta_lock */
+	struct text user_agent;      /* guarded by meta_lock */
+	struct text topology_region; /* guarded by meta_lock; as IDENTIFY says, "" for none */
+	struct text topology_zone;   /* likewise */
 	/*
 	 * What the auth server said, NULL before AUTH; written by io_loop under meta_lock; io_loop
 	 * may read without, and it alone asks it for permission. Owned.
@@ -178,14 +178,14 @@ struct client_v2 {
 
 /* What stats show of a client: a snapshot whose strings are its own. client_v2_stats_free. */
 struct client_v2_stats {
-	char *client_id;
-	char *hostname;
-	char *user_agent;
+	struct text client_id;
+	struct text hostname;
+	struct text user_agent;
 	bool authed;
 	struct strbuf auth_identity; /* empty for none, as the next */
 	struct strbuf auth_identity_url;
-	char *topology_region; /* NULL, as is the next, unless the experiment is on */
-	char *topology_zone;
+	struct text topology_region; /* NULL, as is the next, unless the experiment is on */
+	struct text topology_zone;
 	char remote_address[128];
 	int32_t state;
 	int64_t ready_count;

@@ -79,7 +79,9 @@ struct io_loop {
 	bool resumed;              /* the client was parked, and has not sent a command since */
 	bool begun;                /* the next command is one that waited for its body: once more */
 	bool waiting;              /* that is what the present one does; all of it is put back */
-	int64_t patience_ns;       /* how long an idle client that could be parked is waited for */
+	const struct protocol_err
+		*ended_by;   /* error or pub_error, if the connection is over with it */
+	int64_t patience_ns; /* how long an idle client that could be parked is waited for */
 
 	char pub_topic[NAME_SIZE]; /* of the PUBs that wait to be queued */
 	struct message_body *pubs[PUB_BATCH];
@@ -164,6 +166,18 @@ static int publish(struct io_loop *l, struct err *err)
 	return l->pub_failed ? -1 : 0;
 }
 
+/* The text may hold any byte that the client has sent. */
+static void log_error(
+	struct io_loop *l, enum lg_level level, const char *note, const struct protocol_err *e)
+{
+	struct strbuf sb = STRBUF_INIT;
+	strbuf_addf(&sb, "[%s] - %s", l->client->remote_addr, note);
+	strbuf_add(&sb, e->text.data, e->text.len);
+	strbuf_addf(&sb, "%s%s", *e->parent ? " - " : "", e->parent);
+	lg_log(&l->nsqd->lg, level, sb.data, sb.len);
+	strbuf_free(&sb);
+}
+
 /*
  * Logs and sends an error. -1: it cannot be sent, and err is what it says. While we end the
  * connection ourselves the client is told nothing: an error would say that its command was wrong,
@@ -172,13 +186,10 @@ static int publish(struct io_loop *l, struct err *err)
 static int send_error(struct io_loop *l, const struct protocol_err *e, struct err *err)
 {
 	if (client_v2_is_closing(l->client)) {
-		nsqd_logf(l->nsqd, LG_INFO, "[%s] - closing, so not sent: %.*s%s%s",
-			l->client->remote_addr, (int)e->text.len, e->text.data,
-			*e->parent ? " - " : "", e->parent);
+		log_error(l, LG_INFO, "closing, so not sent: ", e);
 		return 0;
 	}
-	nsqd_logf(l->nsqd, LG_ERROR, "[%s] - %.*s%s%s", l->client->remote_addr, (int)e->text.len,
-		e->text.data, *e->parent ? " - " : "", e->parent);
+	log_error(l, LG_ERROR, "", e);
 	if (send_frame(l, FRAME_TYPE_ERROR, e->text.data, e->text.len, err) == 0)
 		return 0;
 	nsqd_logf(l->nsqd, LG_ERROR, "[%s] - %s%s%s", l->client->remote_addr, err->msg,
@@ -1121,9 +1132,14 @@ static int exec(struct io_loop *l, const struct params *p, struct err *err)
 
 static void log_command(struct io_loop *l, const char *line, size_t len)
 {
-	if (lg_enabled(&l->nsqd->lg, LG_DEBUG))
-		nsqd_logf(l->nsqd, LG_DEBUG, "PROTOCOL(V2): [%s] [%.*s]", l->client->remote_addr,
-			(int)len, line);
+	struct strbuf sb = STRBUF_INIT;
+	if (!lg_enabled(&l->nsqd->lg, LG_DEBUG))
+		return;
+	strbuf_addf(&sb, "PROTOCOL(V2): [%s] [", l->client->remote_addr);
+	strbuf_add(&sb, line, len);
+	strbuf_addc(&sb, ']');
+	lg_log(&l->nsqd->lg, LG_DEBUG, sb.data, sb.len);
+	strbuf_free(&sb);
 }
 
 /*
@@ -1262,10 +1278,11 @@ static int await_rest(struct io_loop *l, struct err *err)
 	return wait_for_input(l, err);
 }
 
-/* The connection is over with this error: -1 with err set; 0 if it was over before. */
-static int ended_by(struct io_loop *l, const struct protocol_err *e, struct err *err)
+/* The connection is over with this error, of which the last line tells. 0. */
+static int ended_by(struct io_loop *l, const struct protocol_err *e)
 {
-	return client_v2_is_closing(l->client) ? 0 : err_set(err, 0, "%s", e->text.data);
+	l->ended_by = client_v2_is_closing(l->client) ? NULL : e;
+	return 0;
 }
 
 /* Until the client leaves or errs: 0, or -1 with err set; or has been parked: 1. */
@@ -1302,12 +1319,12 @@ static int read_and_execute(struct io_loop *l, struct err *err)
 				if (!l->error.fatal)
 					continue;
 				/* errors of this kind should forceably close the connection */
-				return ended_by(l, &l->error, err);
+				return ended_by(l, &l->error);
 			}
 		}
 		if (l->pub_failed) {
 			(void)send_error(l, &l->pub_error, err);
-			return ended_by(l, &l->pub_error, err);
+			return ended_by(l, &l->pub_error);
 		}
 		if (res == BUFIO_IDLE)
 			return 1;
@@ -1344,6 +1361,13 @@ static void begin(struct io_loop *l)
 
 static void end(struct io_loop *l)
 {
+	struct strbuf sb = STRBUF_INIT;
+	if (l->ended_by) {
+		strbuf_addf(&sb, "client(%s) - ", l->client->remote_addr);
+		strbuf_add(&sb, l->ended_by->text.data, l->ended_by->text.len);
+		lg_log(&l->nsqd->lg, LG_ERROR, sb.data, sb.len);
+		strbuf_free(&sb);
+	}
 	discard_pubs(l);
 	strbuf_free(&l->error.text);
 	strbuf_free(&l->pub_error.text);

@@ -29,6 +29,11 @@ static void add_json_string(struct strbuf *out, const char *s)
 	strbuf_add_json(out, s, strlen(s));
 }
 
+static void add_json_text(struct strbuf *out, struct text t)
+{
+	strbuf_add_json(out, t.s, t.len);
+}
+
 /* --- JSON ----------------------------------------------------------------------------------- */
 
 static void print_e2e_json(struct strbuf *out, const struct quantile_result *r)
@@ -49,9 +54,9 @@ static void add_json_unless_empty(struct strbuf *out, const char *key, const str
 static void print_client_json(struct strbuf *out, const struct client_v2_stats *c)
 {
 	strbuf_adds(out, "{\"client_id\":");
-	add_json_string(out, c->client_id);
+	add_json_text(out, c->client_id);
 	strbuf_adds(out, ",\"hostname\":");
-	add_json_string(out, c->hostname);
+	add_json_text(out, c->hostname);
 	strbuf_adds(out, ",\"version\":\"V2\",\"remote_address\":");
 	add_json_string(out, c->remote_address);
 	strbuf_addf(out,
@@ -62,16 +67,16 @@ static void print_client_json(struct strbuf *out, const struct client_v2_stats *
 		c->state, c->ready_count, c->in_flight_count, c->message_count, c->finish_count,
 		c->requeue_count, c->connect_ts, c->sample_rate, json_bool(c->deflate),
 		json_bool(c->snappy));
-	add_json_string(out, c->user_agent);
+	add_json_text(out, c->user_agent);
 	if (c->authed)
 		strbuf_adds(out, ",\"authed\":true");
 	add_json_unless_empty(out, "auth_identity", &c->auth_identity);
 	add_json_unless_empty(out, "auth_identity_url", &c->auth_identity_url);
-	if (c->topology_zone) {
+	if (c->topology_zone.s) {
 		strbuf_adds(out, ",\"topology_zone\":");
-		add_json_string(out, c->topology_zone);
+		add_json_text(out, c->topology_zone);
 		strbuf_adds(out, ",\"topology_region\":");
-		add_json_string(out, c->topology_region);
+		add_json_text(out, c->topology_region);
 	}
 	if (*c->pub_topic) {
 		strbuf_adds(out, ",\"pub_counts\":[{\"topic\":");
@@ -192,12 +197,12 @@ void stats_print_json(struct strbuf *out, const struct stats_page *p)
 /* --- text ----------------------------------------------------------------------------------- */
 
 /* %-*s, counting characters as Go does, not bytes. */
-static void add_padded(struct strbuf *out, const char *s, size_t width)
+static void add_padded(struct strbuf *out, const struct strbuf *s, size_t width)
 {
 	size_t n = 0;
-	strbuf_adds(out, s);
-	for (; *s; s++)
-		n += ((unsigned char)*s & 0xc0) != 0x80;
+	strbuf_add(out, s->data, s->len);
+	for (size_t i = 0; i < s->len; i++)
+		n += ((unsigned char)s->data[i] & 0xc0) != 0x80;
 	for (; n < width; n++)
 		strbuf_addc(out, ' ');
 }
@@ -232,9 +237,11 @@ static void print_client_text(struct strbuf *out, const struct client_v2_stats *
 	struct strbuf id = STRBUF_INIT;
 	const char *colon = strrchr(c->remote_address, ':');
 	duration_format(sec * NSEC_PER_SEC, connected, sizeof(connected));
-	strbuf_addf(&id, "%s:%s %s", c->hostname, colon ? colon + 1 : "", c->user_agent);
+	strbuf_add(&id, c->hostname.s, c->hostname.len);
+	strbuf_addf(&id, ":%s ", colon ? colon + 1 : "");
+	strbuf_add(&id, c->user_agent.s, c->user_agent.len);
 	strbuf_adds(out, "[V2 ");
-	add_padded(out, id.data, 21);
+	add_padded(out, &id, 21);
 	strbuf_free(&id);
 	if (*c->pub_topic) {
 		strbuf_addf(out, "] msgs: %-8" PRIu64 " topics: %s=%" PRIu64 " connected: %s\n",

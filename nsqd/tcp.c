@@ -67,6 +67,18 @@ static void log_no_magic(struct client_v2 *c, enum bufio_result res, const struc
 		nsqd_logf(c->nsqd, LG_ERROR, "failed to read protocol version - %s", err->msg);
 }
 
+/* "who(address)what 'magic'", which may hold any byte. */
+static void log_magic(struct client_v2 *c, enum lg_level level, const char *who, const char *what,
+	const char *magic)
+{
+	struct strbuf sb = STRBUF_INIT;
+	strbuf_addf(&sb, "%s(%s)%s '", who, c->remote_addr, what);
+	strbuf_add(&sb, magic, MAGIC_LENGTH);
+	strbuf_addc(&sb, '\'');
+	lg_log(&c->nsqd->lg, level, sb.data, sb.len);
+	strbuf_free(&sb);
+}
+
 /*
  * The client should initialize itself by sending a 4 byte sequence indicating
  * the version of the protocol that it intends to communicate, this will allow us
@@ -92,13 +104,11 @@ static enum magic read_magic(struct tcp_server *s, struct client_v2 *c)
 		return MAGIC_BAD;
 	}
 	c->has_magic = true;
-	nsqd_logf(s->nsqd, LG_INFO, "CLIENT(%s): desired protocol magic '%.*s'", c->remote_addr,
-		MAGIC_LENGTH, magic);
+	log_magic(c, LG_INFO, "CLIENT", ": desired protocol magic", magic);
 	if (memcmp(magic, "  V2", MAGIC_LENGTH) == 0)
 		return MAGIC_GOOD;
 	send_bad_protocol(c);
-	nsqd_logf(s->nsqd, LG_ERROR, "client(%s) bad protocol magic '%.*s'", c->remote_addr,
-		MAGIC_LENGTH, magic);
+	log_magic(c, LG_ERROR, "client", " bad protocol magic", magic);
 	return MAGIC_BAD;
 }
 

@@ -12,20 +12,20 @@ bool topology_is_aware(const struct options *opts)
 	return options_has_experiment(opts, EXPERIMENT_TOPOLOGY_AWARE_CONSUMPTION);
 }
 
-struct topology topology_of(const struct options *opts, const char *zone, const char *region)
+struct topology topology_of(const struct options *opts, struct text zone, struct text region)
 {
 	struct topology t = {.counted_as = GLOBAL, .served_as = GLOBAL};
 	if (!topology_is_aware(opts))
 		return t;
-	bool same_zone = strcmp(zone, opts->topology_zone) == 0;
-	bool same_region = strcmp(region, opts->topology_region) == 0;
+	bool same_zone = text_is(zone, opts->topology_zone);
+	bool same_region = text_is(region, opts->topology_region);
 	if (same_zone)
 		t.counted_as = ZONE_LOCAL;
 	else if (same_region)
 		t.counted_as = REGION_LOCAL;
-	if (same_zone && *zone)
+	if (same_zone && zone.len > 0)
 		t.served_as = ZONE_LOCAL;
-	else if (same_region && *region)
+	else if (same_region && region.len > 0)
 		t.served_as = REGION_LOCAL;
 	return t;
 }

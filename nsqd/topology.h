@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "common/strbuf.h"
+#include "common/text.h"
 #include "nsqd/options.h"
 
 /* The nearest first: the order in which consumers are served. */
@@ -29,7 +30,7 @@ struct topology {
 
 bool topology_is_aware(const struct options *opts);
 /* A consumer that said these in its IDENTIFY. */
-struct topology topology_of(const struct options *opts, const char *zone, const char *region);
+struct topology topology_of(const struct options *opts, struct text zone, struct text region);
 
 /*
  * The node's zone and region as members of a JSON object, with a comma in front; nothing if !aware.

@@ -9,10 +9,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "common/json.h"
-#include "common/xalloc.h"
+#include "common/strbuf.h"
 
 enum field_type { FIELD_STRING, FIELD_NEW_STRING, FIELD_INT, FIELD_INT32, FIELD_BOOL };
 
@@ -44,6 +43,14 @@ static const struct field {
 };
 #define N_FIELDS (sizeof(fields) / sizeof(*fields))
 
+static struct text decode_text(struct json_value v)
+{
+	struct strbuf sb = STRBUF_INIT;
+	json_add_string(&sb, v);
+	size_t len = sb.len;
+	return (struct text){.s = strbuf_detach(&sb), .len = len};
+}
+
 /* False: the value is not of the field's type. */
 static bool set_field(struct identify_data_v2 *d, const struct field *f, struct json_value v)
 {
@@ -58,8 +65,8 @@ static bool set_field(struct identify_data_v2 *d, const struct field *f, struct 
 	case FIELD_STRING:
 		if (v.type != JSON_STRING)
 			return false;
-		free(*(char **)p);
-		*(char **)p = json_string(v);
+		text_free(p);
+		*(struct text *)p = decode_text(v);
 		return true;
 	case FIELD_INT:
 		return json_int(v, INT64_MIN, INT64_MAX, p);
@@ -75,10 +82,10 @@ static bool set_field(struct identify_data_v2 *d, const struct field *f, struct 
 	return false;
 }
 
-static const struct field *find_field(const char *name)
+static const struct field *find_field(struct json_value key)
 {
 	for (size_t i = 0; i < N_FIELDS; i++) {
-		if (strcasecmp(name, fields[i].name) == 0)
+		if (json_key_is(key, fields[i].name))
 			return &fields[i];
 	}
 	return NULL;
@@ -89,9 +96,7 @@ static int set_fields(struct identify_data_v2 *d, struct json_value object, stru
 	struct json_value key, value;
 	size_t pos = 0;
 	while (json_next_member(object, &pos, &key, &value)) {
-		char *name = json_string(key);
-		const struct field *f = find_field(name);
-		free(name);
+		const struct field *f = find_field(key);
 		if (f && value.type != JSON_NULL && !set_field(d, f, value))
 			return err_set(err, 0, "json: cannot unmarshal %s into field %s",
 				json_type_name(value.type), f->name);
@@ -108,11 +113,11 @@ int identify_decode(struct identify_data_v2 *d, const char *json, size_t len, st
 		return err_set(err, 0, "json: cannot unmarshal %s into an object",
 			json_type_name(root.type));
 	*d = (struct identify_data_v2){
-		.client_id = xstrdup(""),
-		.hostname = xstrdup(""),
-		.user_agent = xstrdup(""),
-		.topology_region = xstrdup(""),
-		.topology_zone = xstrdup(""),
+		.client_id = text_from(""),
+		.hostname = text_from(""),
+		.user_agent = text_from(""),
+		.topology_region = text_from(""),
+		.topology_zone = text_from(""),
 	};
 	if (root.type == JSON_OBJECT && set_fields(d, root, err) != 0) {
 		identify_free(d);
@@ -123,10 +128,10 @@ int identify_decode(struct identify_data_v2 *d, const char *json, size_t len, st
 
 void identify_free(struct identify_data_v2 *d)
 {
-	free(d->client_id);
-	free(d->hostname);
-	free(d->user_agent);
-	free(d->topology_region);
-	free(d->topology_zone);
+	text_free(&d->client_id);
+	text_free(&d->hostname);
+	text_free(&d->user_agent);
+	text_free(&d->topology_region);
+	text_free(&d->topology_zone);
 	*d = (struct identify_data_v2){0};
 }

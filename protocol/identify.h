@@ -8,11 +8,12 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "common/text.h"
 
 struct identify_data_v2 {
-	char *client_id; /* owned, never NULL; so are the other strings */
-	char *hostname;
-	char *user_agent;
+	struct text client_id; /* owned, never NULL; so are the other strings */
+	struct text hostname;
+	struct text user_agent;
 	int64_t heartbeat_interval;    /* ms */
 	int64_t output_buffer_size;    /* bytes */
 	int64_t output_buffer_timeout; /* ms */
@@ -23,8 +24,8 @@ struct identify_data_v2 {
 	bool snappy;
 	int32_t sample_rate;
 	int64_t msg_timeout; /* ms */
-	char *topology_region;
-	char *topology_zone;
+	struct text topology_region;
+	struct text topology_zone;
 };
 
 /*

@@ -439,3 +439,37 @@ def test_invalid_utf8_is_shown_as_the_replacement_character(
     shown = nsqd.channel_stats(topic, 'ch')['clients'][0]['client_id']
     assert shown == '<%s>' % {b'\xff': '\ufffd', b'\xed\xa0\x80': '\ufffd' * 3,
                               b'a\xc3': 'a\ufffd'}[text]
+
+
+# -- zeros: Go's strings hold them like any other byte
+
+def test_a_zero_in_a_name_is_shown_and_cuts_nothing(nsqd):
+    topic = nsqd.topic()
+    body = (br'{"client_id":"a\u0000b","hostname":"h\u0000i","user_agent":"u\u0000/1",'
+            br'"feature_negotiation\u0000":true,"sample_rate\u0000":200}')
+    with nsqd.connect() as client:
+        client.command('IDENTIFY', body=body)
+        client.expect_ok()      # the features were not asked for
+        client.sub(topic, 'ch')
+        found, = nsqd.channel_stats(topic, 'ch')['clients']
+        assert [found[x] for x in ('client_id', 'hostname', 'user_agent')] == [
+            'a\0b', 'h\0i', 'u\0/1']
+        raw = nsqd.get('/stats?format=json&topic=' + topic).body
+        assert br'"client_id":"a\u0000b","hostname":"h\u0000i"' in raw
+        port = client.socket.getsockname()[1]
+        text = nsqd.get('/stats?topic=' + topic).body
+        line = b'[V2 h\0i:%d u\0/1 ' % port
+        assert line in text
+    nsqd.wait_log('IDENTIFY: {ClientID:a\0b Hostname:h\0i .* UserAgent:u\0/1 MsgTimeout:0')
+
+
+def test_a_zero_in_a_magic_or_a_command_is_logged_as_it_is(nsqd):
+    with nsqd.connect(b'V\0\x012') as client:
+        client.expect_fatal(b'E_BAD_PROTOCOL')
+    nsqd.wait_log("ERROR: client.* bad protocol magic 'V\0\x012'$")
+    with nsqd.connect() as client:
+        client.command(b'NO\0PE')
+        client.expect_fatal(b'E_INVALID invalid command NO\0PE')
+        port = client.socket.getsockname()[1]
+    nsqd.wait_log(r'ERROR: \[127.0.0.1:%d\] - E_INVALID invalid command NO\0PE$' % port)
+    nsqd.wait_log(r'ERROR: client\(127.0.0.1:%d\) - E_INVALID invalid command NO\0PE$' % port)

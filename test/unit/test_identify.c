@@ -34,9 +34,9 @@ static void test_every_field_is_read(void **state)
 		"\"snappy\":true,\"sample_rate\":5,\"msg_timeout\":6}");
 
 	(void)state;
-	assert_string_equal(d.client_id, "id");
-	assert_string_equal(d.hostname, "host");
-	assert_string_equal(d.user_agent, "agent/1");
+	assert_string_equal(d.client_id.s, "id");
+	assert_string_equal(d.hostname.s, "host");
+	assert_string_equal(d.user_agent.s, "agent/1");
 	assert_int_equal(d.heartbeat_interval, 1);
 	assert_int_equal(d.output_buffer_size, 2);
 	assert_int_equal(d.output_buffer_timeout, 3);
@@ -51,9 +51,9 @@ static void expect_zero(const char *json)
 {
 	struct identify_data_v2 d = decoded(json);
 
-	assert_string_equal(d.client_id, "");
-	assert_string_equal(d.hostname, "");
-	assert_string_equal(d.user_agent, "");
+	assert_string_equal(d.client_id.s, "");
+	assert_string_equal(d.hostname.s, "");
+	assert_string_equal(d.user_agent.s, "");
 	assert_int_equal(d.heartbeat_interval | d.output_buffer_size | d.output_buffer_timeout |
 				 d.deflate_level | d.sample_rate | d.msg_timeout,
 		0);
@@ -87,7 +87,7 @@ static void test_names_match_in_any_case(void **state)
 	struct identify_data_v2 d = decoded("{\"Client_ID\":\"a\",\"HEARTBEAT_INTERVAL\":-1}");
 
 	(void)state;
-	assert_string_equal(d.client_id, "a");
+	assert_string_equal(d.client_id.s, "a");
 	assert_int_equal(d.heartbeat_interval, -1);
 	identify_free(&d);
 }
@@ -98,7 +98,7 @@ static void test_the_last_of_two_wins(void **state)
 					    "\"msg_timeout\":1,\"msg_timeout\":2}");
 
 	(void)state;
-	assert_string_equal(d.client_id, "b");
+	assert_string_equal(d.client_id.s, "b");
 	assert_int_equal(d.msg_timeout, 2);
 	identify_free(&d);
 }
@@ -210,8 +210,8 @@ static void test_escapes_in_strings_are_resolved(void **state)
 		"{\"client_id\":\"\\\"\\\\\\/\\n\\u00e9\",\"hostname\":\"\\ud83d\\ude00\"}");
 
 	(void)state;
-	assert_string_equal(d.client_id, "\"\\/\n\xc3\xa9");
-	assert_string_equal(d.hostname, "\xf0\x9f\x98\x80");
+	assert_string_equal(d.client_id.s, "\"\\/\n\xc3\xa9");
+	assert_string_equal(d.hostname.s, "\xf0\x9f\x98\x80");
 	identify_free(&d);
 }
 
@@ -246,6 +246,21 @@ static void test_deep_nesting_does_not_overflow_the_stack_of_a_thread(void **sta
 	}
 }
 
+static void test_a_zero_is_a_character_like_any(void **state)
+{
+	struct identify_data_v2 d;
+
+	(void)state;
+	d = decoded(
+		"{\"client_id\":\"a\\u0000b\",\"snappy\\u0000x\":true,\"hostname\":\"\\u0000\"}");
+	assert_int_equal(d.client_id.len, 3);
+	assert_memory_equal(d.client_id.s, "a\0b", 4);
+	assert_int_equal(d.hostname.len, 1);
+	/* Another name, which begins like one. */
+	assert_false(d.snappy);
+	identify_free(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -264,6 +279,7 @@ int main(void)
 		cmocka_unit_test(test_numbers_beyond_int64_are_refused),
 		cmocka_unit_test(test_escapes_in_strings_are_resolved),
 		cmocka_unit_test(test_deep_nesting_does_not_overflow_the_stack_of_a_thread),
+		cmocka_unit_test(test_a_zero_is_a_character_like_any),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

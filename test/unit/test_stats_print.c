@@ -13,12 +13,16 @@
 #include "common/version.h"
 #include "nsqd/stats_print.h"
 
+#define TEXT(str)                                                                                  \
+	{                                                                                          \
+		.s = (char *)str, .len = sizeof(str) - 1                                           \
+	}
 #define START (1795364524 * NSEC_PER_SEC)
 
 static struct client_v2_stats consumer = {
-	.client_id = (char *)"c",
-	.hostname = (char *)"h\xc3\xa9.example",
-	.user_agent = (char *)"ua/1",
+	.client_id = TEXT("c"),
+	.hostname = TEXT("h\xc3\xa9.example"),
+	.user_agent = TEXT("ua/1"),
 	.remote_address = "127.0.0.1:50000",
 	.state = 3,
 	.ready_count = 2,
@@ -30,9 +34,9 @@ static struct client_v2_stats consumer = {
 };
 
 static struct client_v2_stats producer = {
-	.client_id = (char *)"p",
-	.hostname = (char *)"h",
-	.user_agent = (char *)"",
+	.client_id = TEXT("p"),
+	.hostname = TEXT("h"),
+	.user_agent = TEXT(""),
 	.remote_address = "@",
 	.state = 2,
 	.message_count = 0,
