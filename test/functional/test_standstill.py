@@ -12,7 +12,7 @@ import pytest
 
 from certs import authority, server_cert    # noqa: F401 (fixtures)
 from lookupd import FakeLookupd
-from nsq import HEARTBEAT, RESPONSE, frame, wait_until
+from nsq import HEARTBEAT, RESPONSE, SCALE, wait_until
 
 # Two heartbeats of the shortest interval that there is are a client's patience.
 INTERVAL = 1000
@@ -52,13 +52,15 @@ def test_clients_that_have_spoken_meanwhile_stay(new_nsqd, before, meanwhile, af
 @OURS
 def test_parked_clients_that_have_spoken_meanwhile_stay(new_nsqd):
     daemon = new_nsqd()
+    # They must be parked before they have missed two heartbeats.
+    interval = 2500 if SCALE == 1 else 8000
     # More than netpoll looks at in one go.
-    clients = [daemon.connect() for _ in range(150)]
+    clients = [daemon.connect() for _ in range(80)]
     for client in clients:
-        client.identify(heartbeat_interval=2500)
+        client.identify(heartbeat_interval=interval)
     wait_threads(daemon, 0)
     with daemon.frozen():
-        time.sleep(5.3)
+        time.sleep(2 * interval / 1000 + 0.3)
         for client in clients:
             client.command('NOP')
     for client in clients:
