@@ -476,7 +476,8 @@ static bool take_input(struct netpoll *np, struct client_v2 *c)
 		if (!take_nop(np, c) && is_enough(c))
 			return false;
 	}
-	return true;
+	/* A plain socket tells again. What a layer still holds nobody tells of. */
+	return c->stream == c->base;
 }
 
 static void on_event(struct netpoll *np, const struct epoll_event *e)

@@ -355,6 +355,22 @@ def test_a_connection_with_layers_is_parked_like_any(new_nsqd, server_cert, stac
         assert client.message().body == b'half'
 
 
+@pytest.mark.parametrize('stack', STACKS)
+def test_what_a_layer_holds_is_taken_though_its_socket_is_silent(
+        new_nsqd, server_cert, stack):
+    daemon = new_nsqd('--snappy=true', '--deflate=true',
+                      '--https-address=', '--tls-cert=' + server_cert[0],
+                      '--tls-key=' + server_cert[1])
+    large = b'PUB t\n' + sized(b'x' * 1000000)
+    with daemon.connect() as client:
+        # No heartbeat, whose answer would be input.
+        upgrade(client, stack, heartbeat_interval=-1)
+        client.send(large[:8])
+        wait_parked(daemon)
+        client.send(large[8:])
+        client.expect_ok()
+
+
 def test_the_daemon_stops_with_parked_clients(nsqd):
     clients = [nsqd.subscribe('t', 'ch', rdy=1) for _ in range(20)]
     wait_parked(nsqd)

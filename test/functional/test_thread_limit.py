@@ -145,6 +145,8 @@ def test_a_burst_is_served_or_refused_at_once(nsqd):
         client.send(MAGIC + b'IDENTIFY\n' + sized(b'{}'))
         clients.append(client)
     end = time.monotonic() + 3 * SCALE
+    for _ in range(3):
+        assert nsqd.get('/ping').status == 200
     served = 0
     for client in clients:
         client.socket.settimeout(max(0.01, end - time.monotonic()))
