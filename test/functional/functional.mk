@@ -14,14 +14,14 @@ FUNCTIONAL_SCALE := $(if $(SANITIZE),5,1)
 FUNCTIONAL      = PYTHONDONTWRITEBYTECODE=1 $(PYTHON3) -m pytest -q -p no:cacheprovider \
                   -n $(FUNCTIONAL_JOBS) $(FUNCTIONAL_ARGS) test/functional
 
-# What test_http_side_by_side.py compares with. Without it those tests are
-# skipped on a user's machine, and built first in CI.
+# What test_http_side_by_side.py compares with. Where it cannot be built those tests are
+# skipped, and fail in CI.
 SIDE_BY_SIDE    := $(ROOT)/stock/nsqd
 # Beside it, for test_lookupd.py: the same goes for it.
 STOCK_LOOKUPD   := $(ROOT)/stock/nsqlookupd
 
 .PHONY: functional functional-thread functional-address functional-park functional-stock
-functional: $(BUILD)/nsqd $(if $(filter true,$(CI)),$(SIDE_BY_SIDE) $(STOCK_LOOKUPD)) ## functional tests of this variant (SANITIZE=, FUNCTIONAL_ARGS=)
+functional: $(BUILD)/nsqd $(SIDE_BY_SIDE) $(STOCK_LOOKUPD) ## functional tests of this variant (SANITIZE=, FUNCTIONAL_ARGS=)
 	@STOCK=$${STOCK:-$(abspath $(SIDE_BY_SIDE))} NSQD=$(abspath $(BUILD)/nsqd) TIMEOUT_SCALE=$(FUNCTIONAL_SCALE) $(FUNCTIONAL)
 
 functional-thread: ## functional tests under ThreadSanitizer

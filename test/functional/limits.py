@@ -5,9 +5,7 @@ import os
 import shutil
 import tempfile
 
-import pytest
-
-from nsq import Nsqd, binary
+from nsq import Nsqd, binary, not_tested
 
 
 class FewDescriptors(Nsqd):
@@ -27,7 +25,7 @@ class FewThreads(Nsqd):
 
     def __init__(self, threads, flags=()):
         if os.getuid() != 0:
-            pytest.skip('only root can start a daemon as another user')
+            not_tested('only root can start a daemon as another user')
         self.threads_max = threads
         self.user = next(_users)
         self.home = tempfile.mkdtemp(prefix='nsqd-threads-')

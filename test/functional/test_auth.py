@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from nsq import ERROR, RESPONSE, dead_address, mpub_body, wait_until
+from nsq import ERROR, RESPONSE, dead_address, mpub_body, not_tested, wait_until
 from servers import HttpServer
 
 ALL = {'ttl': 3600, 'identity': 'me', 'identity_url': 'http://me',
@@ -536,7 +536,7 @@ def test_an_exit_that_cuts_a_question_short_refuses_nobody(new_nsqd, authd):
 def certificate(tmp_path_factory):
     """A certificate for 127.0.0.1 that is its own authority: (cert, key)."""
     if not shutil.which('openssl'):
-        pytest.skip('openssl is not installed')
+        not_tested('openssl is not installed')
     directory = tmp_path_factory.mktemp('certs')
     cert, key = str(directory / 'cert.pem'), str(directory / 'key.pem')
     subprocess.run(

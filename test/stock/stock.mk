@@ -4,13 +4,12 @@
 STOCK_DIR   := $(ROOT)/stock
 STOCK_TOOLS := nsqd nsqlookupd nsqadmin nsq_to_file nsq_tail nsq_stat nsq_to_nsq nsq_to_http to_nsq
 STOCK_BIN   := $(STOCK_TOOLS:%=$(STOCK_DIR)/%)
-GO          ?= go
 
 .PHONY: stock
 stock: $(STOCK_BIN) ## build the stock daemon and tools: build/stock/
 
-# One at a time: a Go build takes all cores as it is.
+# One at a time: a Go build takes all cores as it is. Where it cannot be built the test that
+# wants it says so.
 $(STOCK_BIN): $(STOCK_DIR)/%: test/stock/go.mod test/stock/go.sum
-	@command -v $(GO) >/dev/null || test/install-deps.sh golang-go
-	@mkdir -p $(@D)
-	cd test/stock && $(GO) build -trimpath -o $(CURDIR)/$@ github.com/nsqio/nsq/apps/$*
+	@echo 'GO $@'
+	@test/go-build.sh 'stock $*' test/stock github.com/nsqio/nsq/apps/$* $@

@@ -8,8 +8,8 @@ import glob
 import os
 import threading
 
-from nsq import DEADLINE, dead_address, wait_until
-from tools import discover, missing, with_lookupds
+from nsq import DEADLINE, dead_address, not_tested, wait_until
+from tools import discover, with_lookupds
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CHANNELS = ['file', 'py']
@@ -22,7 +22,7 @@ def python_with_pynsq():
     path = os.path.join(os.environ.get('INTEROP_DIR', 'build/interop'),
                         'python', 'venv', 'bin', 'python')
     if not os.access(path, os.X_OK):
-        missing('SKIP: no pynsq: `make build/interop/python/ready`')
+        not_tested('no pynsq: `make build/interop/python/ready`')
     return path
 
 

@@ -17,7 +17,6 @@ tools: $(BUILD)/nsqd tools-built ## stock's tools and nsqlookupd against the dae
 tools-stock: tools-built ## the same against stock's daemon
 	@NSQD=$(abspath $(STOCK_DIR)/nsqd) $(TOOLS_RUN)
 
-# Without Go there are no tools: each test says so, and fails in CI.
+# A tool that cannot be built: each of its tests says so, and fails in CI.
 tools-built:
-	@if command -v $(GO) >/dev/null; then \
-		$(MAKE) -s --no-print-directory stock $(INTEROP)/python/ready; fi
+	@$(MAKE) -s --no-print-directory stock $(INTEROP)/python/ready
