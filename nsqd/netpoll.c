@@ -430,11 +430,12 @@ static bool take_nop(struct netpoll *np, struct client_v2 *c)
 	return true;
 }
 
-/* Nothing has come in, and nothing more will. */
+/* Nothing has come in, and nothing more will. (To say goodbye through a layer may take a while.) */
 static bool has_nothing_to_say(const struct client_v2 *c)
 {
 	char byte;
-	return recv(stream_sock_fd(c->base), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+	return c->stream == c->base && bufio_buffered(&c->reader) == 0 &&
+	       recv(stream_sock_fd(c->base), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
 /*
@@ -473,6 +474,7 @@ static bool take_input(struct netpoll *np, struct client_v2 *c)
 		if (got <= 0)
 			return got < 0 && err.code == ETIMEDOUT;
 		bufio_append(&c->reader, np->buf, (size_t)got);
+		explicit_bzero(np->buf, (size_t)got); /* it may be a secret */
 		if (!take_nop(np, c) && is_enough(c))
 			return false;
 	}
