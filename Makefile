@@ -138,14 +138,15 @@ include test/unit/unit.mk
 -include test/fuzz/fuzz.mk
 
 # What the tests had to leave out, for the end of a run.
-SKIPPED := $(ROOT)/not-tested.txt
+NOT_TESTED := $(abspath $(ROOT)/not-tested.txt)
 
 .PHONY: check
-check: export SKIPPED := $(abspath $(SKIPPED))
+check: export SKIPPED := $(NOT_TESTED)
 check: ## run the tests, without installing anything
-	@mkdir -p $(ROOT) && rm -f $(SKIPPED)
+	@mkdir -p $(ROOT) && rm -f $(NOT_TESTED)
 	@for t in $(CHECKS); do echo "== $$t"; $(MAKE) --no-print-directory $$t || exit 1; done
-	@if [ -s $(SKIPPED) ]; then echo; cat $(SKIPPED); else echo '== everything has been tested'; fi
+	@if [ -s $(NOT_TESTED) ]; then echo; sort -u $(NOT_TESTED); \
+	    else echo '== everything has been tested'; fi
 
 .PHONY: help
 help: ## this list

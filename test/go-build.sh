@@ -16,7 +16,7 @@ if grep -q "$why" "${SKIPPED:-/dev/null}" 2>/dev/null; then
 fi
 mkdir -p "$(dirname "$output")"
 cd "$dir"
-if ! said=$(timeout 600 "$go" list -deps "$package" 2>&1 >/dev/null); then
+if ! said=$(timeout 600 "$go" mod download 2>&1); then
     exec "$here/skip.sh" "$what" "$why: $(echo "$said" | tail -n 1)"
 fi
 # As for the version in the repository: git refuses to say it to another user than its owner.

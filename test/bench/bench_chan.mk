@@ -9,7 +9,7 @@ $(BUILD)/test/bench/bench_chan: $(BUILD)/obj/test/bench/bench_chan.o $(filter $(
 -include $(BUILD)/obj/test/bench/bench_chan.d
 
 $(BUILD)/test/bench/chango: test/bench/chango/main.go test/bench/chango/go.mod
-	@test/go-build.sh 'bench-chan in Go' test/bench/chango . $@
+	@CGO_ENABLED=0 test/go-build.sh 'bench-chan in Go' test/bench/chango . $@
 
 .PHONY: bench-chan
 bench-chan: $(BUILD)/test/bench/bench_chan $(BENCH_CHAN_GO) ## ns per chan operation, in C and in Go (ROUNDS=7)

@@ -13,7 +13,7 @@ $(CROSSDQ)/crossdq: $(BUILD)/obj/test/crossdq/crossdq.o $(CROSSDQ_OBJ)
 -include $(BUILD)/obj/test/crossdq/crossdq.d
 
 $(CROSSDQ)/stock: test/crossdq/main.go test/crossdq/go.mod test/crossdq/go.sum
-	@test/go-build.sh crossdq test/crossdq . $@
+	@CGO_ENABLED=0 test/go-build.sh crossdq test/crossdq . $@
 
 # Where stock's part cannot be built, that has been said.
 .PHONY: crossdq bench-dq

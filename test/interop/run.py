@@ -857,7 +857,7 @@ def main():
             shutil.rmtree(directory)
     missing = [c for c in CLIENTS if c not in suite.commands]
     if missing:
-        print(f'SKIP: interop without {", ".join(missing)}: no tool chain', file=sys.stderr)
+        print(f'SKIP: interop without {", ".join(missing)}: not set up', file=sys.stderr)
     skipped = len(plan(CLIENTS, args.only)) - passed - failed if missing else 0
     print(f'interop: {passed} passed, {failed} failed'
           + (f', {skipped} skipped' if skipped else ''))

@@ -14,7 +14,7 @@ $(PORTING_C): $(filter $(BUILD)/obj/common/%,$(OBJ))
 -include $(PORTING:%=$(BUILD)/obj/test/porting/%.d)
 
 $(PORTING_GO): $(BUILD)/test/porting/%.go: test/porting/%/main.go
-	@test/go-build.sh 'porting $*' $(<D) . $@
+	@CGO_ENABLED=0 test/go-build.sh 'porting $*' $(<D) . $@
 
 # Without a Go tool chain there is nothing to compare with: that has been said.
 .PHONY: porting
