@@ -35,6 +35,7 @@ static struct {
 	_Atomic int file_errno;     /* for opening data file 1 to read, while the others are well */
 	_Atomic int64_t bytes_read; /* counter */
 	_Atomic int syncs, writes;  /* counters */
+	_Atomic int dir_syncs;      /* likewise */
 } fault;
 
 static int fails(_Atomic int *e)
@@ -119,6 +120,7 @@ static int f_fdatasync(int fd)
 
 static int f_fsync(int fd)
 {
+	atomic_fetch_add(&fault.dir_syncs, 1);
 	return fails(&fault.dir_sync_errno) ? -1 : fsync(fd);
 }
 
@@ -315,6 +317,33 @@ static void test_a_failed_sync_fails_the_put(void **state)
 	expect_drained(q);
 	close_queue(q);
 	assert_int_equal(files_ending(".bad"), 0);
+}
+
+/*
+ * A batch that fills many files syncs each of them, and the directory once; with sync_every 1 each
+ * time, so that what is in a file that was left behind is safe, its name included.
+ */
+static void test_the_directory_is_synced_once_for_all_files_of_a_batch(void **state)
+{
+	struct diskqueue_opts o = test_opts(50);
+	struct backend_queue *q = open_faulty(&o);
+	int before = atomic_load(&fault.dir_syncs);
+
+	(void)state;
+	put(q, 0, 20, 40);
+	diskqueue_barrier(q);
+	assert_true(atomic_load(&fault.syncs) >= 19);
+	assert_in_range(atomic_load(&fault.dir_syncs) - before, 1, 6);
+	expect(q, 0, 20);
+	close_queue(q);
+
+	o.sync_every = 1;
+	q = open_faulty(&o);
+	before = atomic_load(&fault.dir_syncs);
+	put(q, 0, 20, 40);
+	assert_true(atomic_load(&fault.dir_syncs) - before >= 20);
+	expect(q, 0, 20);
+	close_queue(q);
 }
 
 /* The metadata are only a hint: a put does not fail for them, and a restart finds everything. */
@@ -935,6 +964,7 @@ int main(void)
 		fault_test(test_a_torn_record_that_cannot_be_cut_off),
 		fault_test(test_a_data_file_that_cannot_be_created),
 		fault_test(test_a_failed_sync_fails_the_put),
+		fault_test(test_the_directory_is_synced_once_for_all_files_of_a_batch),
 		fault_test(test_metadata_that_cannot_be_written),
 		fault_test(test_read_errors_condemn_nothing),
 		fault_test(test_no_thread_at_the_first_put),
