@@ -47,7 +47,7 @@ void lg_stop_writer(struct lg *lg);
  */
 void lg_drain(const struct lg *lg, int64_t deadline_ns);
 /*
- * The writer's: whoever read stderr has gone away (EPIPE). When that happens the process gets
+ * The writer's: the reader of stderr has gone away (EPIPE). When that happens the process gets
  * SIGTERM, once.
  */
 bool lg_is_broken(const struct lg *lg);

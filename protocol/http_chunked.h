@@ -22,7 +22,7 @@ enum http_chunked_state {
 	HTTP_CHUNKED_FAILED, /* these are no chunks: nothing that follows may be looked at */
 };
 
-/* Zeroed it is at its beginning. Whoever feeds it owns it. */
+/* Zeroed it is at its beginning. The thread that feeds it owns it. */
 struct http_chunked {
 	uint64_t left;  /* of the chunk whose data comes */
 	int64_t excess; /* how much more than data has come, beyond what is tolerated */

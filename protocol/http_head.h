@@ -33,7 +33,7 @@ enum http_head_state {
 	HTTP_HEAD_REFUSED, /* it is none: refusal says why, and nothing that follows may be looked at */
 };
 
-/* Whoever feeds it owns it; nothing here is shared. */
+/* The thread that feeds it owns it; nothing here is shared. */
 struct http_head {
 	/* With HTTP_HEAD_DONE; the strings stay until the next http_head_reset. */
 	const char *method; /* terminated */
