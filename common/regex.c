@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "common/check.h"
+#include "common/strbuf.h"
 #include "common/xalloc.h"
 
 /* A level costs 640 bytes of stack: these take half of what a thread has (test_regex.c tries it). */
@@ -93,7 +94,7 @@ static size_t escape_length(struct text t)
 	/* A single digit but 0 is a back reference. */
 	if (c >= '1' && c <= '7')
 		return at(t, 2) >= '0' && at(t, 2) <= '7' ? 3 : 0;
-	if (c == 'x' && at(t, 2) == '{')
+	if (is_in(c, "xpP") && at(t, 2) == '{')
 		return up_to(t, 2, "}");
 	if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '8' || c == '9')
 		return is_in(c, "aftnrvAbBzQEdDsSwWpPx") ? 2 : 0;
@@ -223,8 +224,11 @@ static size_t part_length(struct text t, size_t quantifier)
 	}
 }
 
-/* Does the pattern do with what Go has? NULL, or what is wrong with it. */
-static const char *not_gos(const char *pattern, size_t len)
+/*
+ * Does the pattern do with what Go has? NULL, or what is wrong with it. What PCRE2 shall read
+ * goes to out: from 10.43 on "{,2}" and "{ 1 }" are quantifiers there, which in Go are text.
+ */
+static const char *not_gos(const char *pattern, size_t len, struct strbuf *out)
 {
 	struct nesting nesting = {.times = {1}, .last = 1};
 	struct text t = {pattern, pattern + len};
@@ -238,6 +242,9 @@ static const char *not_gos(const char *pattern, size_t len)
 		if (!count(&nesting, t, n, quantifier > 0, times))
 			return nesting.depth == MAX_NESTING ? "nested too deeply"
 							    : "invalid repeat count";
+		if (*t.p == '{' && quantifier == 0)
+			strbuf_addc(out, '\\');
+		strbuf_add(out, t.p, n);
 		t.p += n;
 	}
 	return NULL;
@@ -272,7 +279,7 @@ static void make_contexts(void)
 	match_context = pcre2_match_context_create(general_context);
 	CHECK(general_context && compile_context && match_context);
 	pcre2_set_parens_nest_limit(compile_context, MAX_NESTING);
-	pcre2_set_max_pattern_length(compile_context, MAX_LENGTH);
+	pcre2_set_max_pattern_length(compile_context, 2 * MAX_LENGTH);
 	pcre2_set_match_limit(match_context, MATCH_LIMIT);
 }
 
@@ -281,8 +288,10 @@ struct regex *regex_compile(const char *pattern, size_t len, struct err *err)
 	int code;
 	PCRE2_SIZE offset;
 	PCRE2_UCHAR text[128];
-	const char *why = len > MAX_LENGTH ? "too long" : not_gos(pattern, len);
+	struct strbuf ours = STRBUF_INIT;
+	const char *why = len > MAX_LENGTH ? "too long" : not_gos(pattern, len, &ours);
 	if (why) {
+		strbuf_free(&ours);
 		err_set(err, 0, "error parsing regexp: %s", why);
 		return NULL;
 	}
@@ -290,9 +299,10 @@ struct regex *regex_compile(const char *pattern, size_t len, struct err *err)
 	/*
 	 * Possessive quantifiers, which PCRE2 would make on its own, cost the other matcher more.
 	 */
-	pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)pattern, len,
-		PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NO_AUTO_POSSESS, &code, &offset,
+	pcre2_code *compiled = pcre2_compile(ours.len > 0 ? (PCRE2_SPTR)ours.data : (PCRE2_SPTR) "",
+		ours.len, PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NO_AUTO_POSSESS, &code, &offset,
 		compile_context);
+	strbuf_free(&ours);
 	if (!compiled) {
 		pcre2_get_error_message(code, text, sizeof(text));
 		err_set(err, 0, "error parsing regexp: %s", (const char *)text);
