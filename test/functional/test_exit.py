@@ -9,13 +9,15 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
 from certs import authority, server_cert    # noqa: F401 (fixtures)
-from nsq import DEADLINE, OK, binary, dead_address, sized, wait_until
+from nsq import (DEADLINE, OK, Nsqd, binary, dead_address, running, sized,
+                 wait_until)
 
 
 @pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])
@@ -68,11 +70,22 @@ def test_signals_that_go_ignores_change_nothing(new_nsqd):
     assert daemon.channel_stats('t', 'ch')['depth'] == 100
 
 
+class OwnGroup(Nsqd):
+    """A process group of its own, below ours: the kernel stops none that is orphaned."""
+
+    def command(self):
+        return [sys.executable, '-c', 'import os, sys; os.setpgid(0, 0); '
+                'os.execv(sys.argv[1], sys.argv[1:])'] + super().command()
+
+
 @pytest.mark.parametrize('signum', [signal.SIGTSTP, signal.SIGTTIN,
                                     signal.SIGTTOU])
-def test_signals_that_stop_a_process_stop_it(new_nsqd, signum):
-    daemon = new_nsqd()
+def test_signals_that_stop_a_process_stop_it(tmp_path, signum):
+    with running(OwnGroup(str(tmp_path))) as (daemon,):
+        check_stops(daemon, signum)
 
+
+def check_stops(daemon, signum):
     def state():
         with open('/proc/%d/stat' % daemon.process.pid) as stat:
             return stat.read().rpartition(')')[2].split()[0]

@@ -212,13 +212,16 @@ def starved(server_cert):
 
 
 def use_up_threads(daemon):
-    """Connections until there are no threads any more."""
-    clients = []
-    while 'resource temporarily unavailable' not in daemon.log():
-        clients.append(daemon.connect())
-        send(clients[-1].socket, b'SUB t ch\n')
-        assert len(clients) < 20 * daemon.threads_max
-    return clients
+    """Each consumer that has a message in flight keeps its two threads."""
+    daemon.create('t', 'ch')
+    daemon.pub('t', *[b'x'] * daemon.threads_max)
+    clients = [daemon.connect() for _ in range(daemon.threads_max)]
+    for client in clients:
+        send(client.socket, b'SUB t ch\nRDY 1\n')
+    wait_until(lambda: 'no thread for it' in daemon.log(),
+               'there are no threads any more')
+    # Clients leave the last ones to others.
+    return clients + [connect(daemon) for _ in range(20)]
 
 
 def test_pings_are_answered_without_a_thread(starved):
