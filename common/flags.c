@@ -104,6 +104,34 @@ bool flags_parse_bool(const char *text, bool *v)
 	return false;
 }
 
+/* underscoreOK: between two digits only, the 0x being one of them. s has no sign. */
+static bool underscores_are_fine(const char *s, const char *digits)
+{
+	bool after_digit = s[0] == '0' && (s[1] == 'x' || s[1] == 'X');
+	for (s += after_digit ? 2 : 0; *s; s++) {
+		bool digit = strchr(digits, *s) != NULL;
+		if (*s == '_' && (!after_digit || s[1] == '\0' || !strchr(digits, s[1])))
+			return false;
+		after_digit = digit;
+	}
+	return true;
+}
+
+/* Is s, without a sign, a number to Go? Blanks, nan(x), a hexadecimal without a p are to strtod. */
+static bool is_gos_float(const char *s)
+{
+	static const char decimal[] = "0123456789", hexadecimal[] = "0123456789abcdefABCDEF";
+	bool hex = s[0] == '0' && (s[1] == 'x' || s[1] == 'X');
+	const char *more = hex ? "_.xXpP+-" : "_.eE+-";
+	for (const char *p = s; *p; p++) {
+		if (!strchr(hex ? hexadecimal : decimal, *p) && !strchr(more, *p))
+			return false;
+	}
+	if (*s == '+' || *s == '-' || (hex && !strpbrk(s, "pP")))
+		return false;
+	return underscores_are_fine(s, hex ? hexadecimal : decimal);
+}
+
 bool flags_parse_float(const char *text, double *v)
 {
 	static const char *const words[] = {"inf", "infinity", "nan"};
@@ -112,11 +140,18 @@ bool flags_parse_float(const char *text, double *v)
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		word = word || strcasecmp(s, words[i]) == 0;
-	if (!word && (s[strspn(s, "0123456789.eE+-")] != '\0' || *s == '+' || *s == '-'))
-		return false; /* what strtod takes and Go does not: blanks, hexadecimals, nan(x) */
-	char *end;
-	*v = strtod(text, &end); /* nobody calls setlocale */
-	return end != text && *end == '\0' && (word || !isinf(*v));
+	if (!word && !is_gos_float(s))
+		return false;
+	char *plain = xstrdup(text), *to = plain, *end;
+	for (const char *from = text; *from; from++) {
+		if (*from != '_')
+			*to++ = *from;
+	}
+	*to = '\0';
+	*v = strtod(plain, &end); /* nobody calls setlocale */
+	bool whole = end != plain && *end == '\0';
+	free(plain);
+	return whole && (word || !isinf(*v));
 }
 
 /* --- types ---------------------------------------------------------------------------------- */
@@ -268,7 +303,9 @@ static int set_flag(struct flag *f, const char *value, struct strbuf *msg)
 		strbuf_addf(msg, "flag needs an argument: -%s\n", f->name);
 		return -1;
 	}
-	if (f->type->set(f->value, value ? value : "true", &err) == 0) {
+	if (!value)
+		value = "true";
+	if (f->type->set(f->value, value, &err) == 0) {
 		f->seen = true;
 		return 0;
 	}

@@ -65,7 +65,7 @@ void flags_usage(const char *program, const struct flag *flags, size_t n, struct
 int flags_parse_int(const char *text, int base, int bits, int64_t *v);
 /* strconv.ParseBool: 1, t, T, TRUE, true, True, and the same for false. */
 bool flags_parse_bool(const char *text, bool *v);
-/* strconv.ParseFloat without hexadecimals; false as well where it is out of range. */
+/* strconv.ParseFloat, hexadecimals and underscores too; false as well where it is out of range. */
 bool flags_parse_float(const char *text, double *v);
 
 #endif

@@ -239,10 +239,17 @@ static void test_floats_and_booleans_as_strconv_reads_them(void **state)
 	assert_true(flags_parse_float("5.", &d) && d == 5);
 	assert_true(flags_parse_float("-Inf", &d) && isinf(d));
 	assert_true(flags_parse_float("NaN", &d) && isnan(d));
-	static const char *const bad[] = {
-		"", " 1", "1 ", "x", "1e", "1e999", "--1", "+-1", "0x1p2", "nan(1)", "1,5", "."};
+	assert_true(flags_parse_float("0x1p-1", &d) && d == 0.5);
+	assert_true(flags_parse_float("-0X.8P0", &d) && d == -0.5);
+	assert_true(flags_parse_float("0x_8p-0_4", &d) && d == 0.5);
+	assert_true(flags_parse_float("0.5_0", &d) && d == 0.5);
+	assert_true(flags_parse_float("0x1e_fp0", &d) && d == 0x1ef);
+	static const char *const bad[] = {"", " 1", "1 ", "x", "1e", "1e999", "--1", "+-1", "0x",
+		"nan(1)", "1,5", ".", "0x1", "0x.8", "0xp1", "0x1p", "_1", "1_", "1__0", "1_.5",
+		"1._5", "1_e5", "1e_5", "0_x1p2", "0x1p1f", "in_f", "0x1p999999", "1p2", "1f"};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		assert_false(flags_parse_float(bad[i], &d));
+		if (flags_parse_float(bad[i], &d))
+			fail_msg("%s", bad[i]);
 	assert_true(flags_parse_bool("T", &b) && b);
 	assert_true(flags_parse_bool("FALSE", &b) && !b);
 	assert_false(flags_parse_bool("tRUE", &b));
