@@ -35,7 +35,7 @@
 
 /* More than any list of channels or permissions: what is larger is not for us. */
 #define MAX_BODY ((size_t)64 * 1024 * 1024)
-#define MAX_REDIRECTS 10L
+#define MAX_REDIRECTS 9L /* net/http stops after 10 requests */
 /* CURL_MAX_INPUT_LENGTH, which has a name within libcurl only. */
 #define MAX_URL ((size_t)8000000)
 #define OK_STATUS 200

@@ -586,3 +586,33 @@ def test_a_root_ca_that_cannot_be_used_ends_the_start(
     nsqd = new_nsqd('--tls-root-ca-file=%s' % path, start=False).spawn()
     assert nsqd.wait_exit() == 1
     nsqd.wait_log('failed to build client TLS config - .*' + text)
+
+
+class Redirecting(Authd):
+    """Sends everybody on, so many times, before it answers."""
+
+    def __init__(self, times):
+        self.times = times
+        super().__init__()
+
+    def _answer(self, handler):
+        on = len(self.requests) < self.times
+        self.status = 302 if on else 200
+        self.headers = [('Location', '/%d' % len(self.requests))] if on else []
+        super()._answer(handler)
+
+
+@pytest.mark.parametrize('times, asked', [(9, 10), (10, 10)])
+def test_no_more_than_nine_redirects_are_followed(new_nsqd, times, asked):
+    server = Redirecting(times)
+    try:
+        daemon = new_nsqd(*flags(server))
+        with daemon.connect() as client:
+            kind, data = auth(client)
+            if times < 10:
+                assert (kind, json.loads(data)['identity']) == (RESPONSE, 'me')
+            else:
+                assert (kind, data) == (ERROR, b'E_AUTH_FAILED AUTH failed')
+        assert len(server.requests) == asked
+    finally:
+        server.close()
