@@ -108,6 +108,8 @@ static void record_take(struct gothread *g)
 	PT_OK(pthread_mutex_lock(&list_lock));
 	g->tid = gettid();
 	PT_OK(pthread_mutex_unlock(&list_lock));
+	if (gettid() == getpid())
+		return; /* its name is the process's: pgrep and killall look for that */
 	strncpy(kernel_name, g->name, KERNEL_NAME);
 	kernel_name[KERNEL_NAME] = '\0';
 	/* Only for people who look; may fail where /proc is not mounted. */

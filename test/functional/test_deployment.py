@@ -1,6 +1,7 @@
 """What scrapers, probes and side-cars do in the wild, request by request."""
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import pytest
 
 from lookupd import FakeLookupd
-from nsq import DEADLINE, SCALE, not_tested, wait_until
+from nsq import DEADLINE, SCALE, binary, not_tested, wait_until
 
 
 def run(*command):
@@ -40,6 +41,12 @@ def test_the_probes_of_kubernetes(nsqd):
     head, _, body = answer.partition(b'\r\n\r\n')
     assert head.startswith(b'HTTP/1.1 200 OK\r\n') and body == b'OK'
     assert b'\r\nContent-Type: text/plain; charset=utf-8' in head
+
+
+def test_the_process_has_the_name_of_its_program(nsqd):
+    # pgrep, killall and monitoring look for it there.
+    with open('/proc/%d/comm' % nsqd.process.pid) as comm:
+        assert comm.read() == os.path.basename(binary()) + '\n'
 
 
 KEDA = ('/stats?format=json&include_clients=false&include_mem=false&topic=%s')
