@@ -5,8 +5,8 @@
  * accepts; each connection has one, "http:ADDR"; "http-reserve" serves those that can get none.
  *
  * Different from Go: a connection is a thread, so their number is limited. Nobody may hold what
- * others need: at the limit, and out of threads or descriptors, the connection makes room that has the least to
- * show for its time (http_conn.credit_ns).
+ * others need: at the limit, and out of threads or descriptors, the connection makes room that has
+ * the least to show for its time (http_conn.credit_ns).
  */
 #include "nsqd/http_server_internal.h"
 
@@ -122,7 +122,7 @@ static bool take_place(struct http_server *s)
 	return room;
 }
 
-/* Accept thread: takes a place for one more; where there is none, one may become free in a moment. */
+/* Accept thread: takes a place for one more; where there is none, one may soon become free. */
 static bool make_room(struct http_server *s)
 {
 	struct ticker patience;

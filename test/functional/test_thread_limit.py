@@ -4,63 +4,30 @@ As another user, since a user's limit does not bind root: so these tests need ro
 """
 
 import contextlib
-import os
-import shutil
-import sys
-import tempfile
 import threading
 import time
 
 import pytest
 
-from nsq import MAGIC, OK, SCALE, Nsqd, binary, sized, wait_until
+from limits import FewThreads
+from nsq import MAGIC, OK, SCALE, sized, wait_until
 
 pytestmark = pytest.mark.ours(reason='how many threads it needs is the business of Go')
 
 # It starts with some 12, so that there is room for 40 more; sanitizers have one of their own.
 LIMIT = 53
 ROOM = 40
-AS_USER = '''
-import os, resource, sys
-user, limit = int(sys.argv[1]), int(sys.argv[2])
-os.setgroups([]); os.setgid(user); os.setuid(user)
-resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
-os.execv(sys.argv[3], sys.argv[3:])
-'''
-
-
-class LimitedNsqd(Nsqd):
-    """A daemon of a user that has nothing else, in a directory of its own."""
-
-    def __init__(self, directory, flags):
-        super().__init__(directory, flags)
-        self.user = 100000 + os.getpid() % 50000
-        # The build directory need not be for everybody.
-        self.binary = shutil.copy(binary(), os.path.join(directory, 'nsqd'))
-        for path in directory, self.data_path:
-            os.chmod(path, 0o755)
-            os.chown(path, self.user, self.user)
-
-    def command(self):
-        return ([sys.executable, '-c', AS_USER, str(self.user), str(LIMIT), self.binary]
-                + super().command()[1:])
 
 
 @pytest.fixture
 def nsqd():
-    if os.geteuid() != 0:
-        reason = 'NOT TESTED: the limit of threads of another user needs root'
-        if os.environ.get('CI') == 'true':
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with tempfile.TemporaryDirectory(prefix='nsqd-threads-') as directory:
-        daemon = LimitedNsqd(directory, [])
-        try:
-            daemon.start()
-            yield daemon
-            daemon.check()
-        finally:
-            daemon.close()
+    daemon = FewThreads(LIMIT)
+    try:
+        daemon.start()
+        yield daemon
+        daemon.check()
+    finally:
+        daemon.close()
 
 
 def check_others_are_served(daemon, name):
