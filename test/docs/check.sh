@@ -1,6 +1,6 @@
 #!/bin/sh
 # Holds the documentation against the code where both must say the same:
-# the lock order, the links between pages, one header comment per source file.
+# the lock order, the links between pages, one header comment per source file, the includes.
 set -eu
 bad=0
 complain() {
@@ -31,9 +31,11 @@ for file in common/*.[ch] protocol/*.[ch] nsqd/*.[ch] test/unit/*.[ch] test/benc
     sed -n 2p "$file" | grep -q '^/\*' || complain "$file: does not open with what it is"
 done
 
-# Includes point downwards only.
-grep -ln '#include "\(protocol\|nsqd\)/' common/*.[ch] && complain "common/ includes from above"
-grep -ln '#include "nsqd/' protocol/*.[ch] && complain "protocol/ includes from above"
+# Includes point downwards only, and never in a circle.
+python3 test/docs/includes.py || bad=1
+
+# The checks find what they are for.
+log=$(python3 test/docs/test_checks.py 2>&1) || complain "$log"
 
 [ $bad -eq 0 ] && echo "docs: ok"
 exit $bad

@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""Which source may include which: downwards only, and never in a circle.
+
+The folders stand in FOLDERS from top to bottom. A file includes what lies in its own folder or in
+a lower one. Two folders of one rank do not know each other.
+
+A room is a file without its extension: topic.c and topic.h are the room "topic". X_internal.h
+belongs to room X where X itself includes it; else it is a room of its own. The includes of a
+room's files lead to other rooms, and no way may lead back.
+
+    includes.py [DIRECTORY]     the root of the sources; "." if not given
+"""
+import os
+import re
+import sys
+
+# From top to bottom; folders in one line have the same rank. "nsqd" is what lies directly in it.
+FOLDERS = [
+    ["nsqd"],
+    ["nsqd/http"],
+    ["nsqd/stats"],
+    ["nsqd/client", "nsqd/cluster"],
+    ["nsqd/queue"],
+    ["nsqd/disk"],
+    ["nsqd/core"],
+    ["protocol"],
+    ["common"],
+]
+RANK = {folder: rank for rank, folders in enumerate(FOLDERS) for folder in folders}
+# What may lie directly in nsqd/; all else has a folder.
+TOP = {"main.c", "nsqd.c", "nsqd.h", "signals.c", "signals.h"}
+
+# Includes that close a circle and are known: (room, included room) with the reason.
+KNOWN = {
+    ("common/check", "common/gothread"): "a failed check names its thread; threads check their locks",
+    ("common/gothread", "common/stacks"): "STACKS_SIGNAL only; stacks asks each thread of the list",
+}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"')
+
+
+def sources(root):
+    """The C files of the three parts, as paths below root."""
+    for part in ("nsqd", "protocol", "common"):
+        for folder, folders, files in os.walk(os.path.join(root, part)):
+            folders.sort()
+            for name in sorted(files):
+                if name.endswith((".c", ".h")):
+                    yield os.path.relpath(os.path.join(folder, name), root)
+
+
+def includes_of(root, path):
+    """(line number, included path) of each #include "..." in the file."""
+    with open(os.path.join(root, path), encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            match = INCLUDE.match(line)
+            if match:
+                yield number, match.group(1)
+
+
+def folder_of(path):
+    return os.path.dirname(path)
+
+
+def complaint_about(path, number, included):
+    """Why this include is refused, or None."""
+    here, there = folder_of(path), folder_of(included)
+    at = f"{path}:{number}"
+    if there not in RANK:
+        return f"{at}: includes {included}, which lies in none of the folders"
+    if RANK[there] < RANK[here]:
+        return f"{at}: {here}/ includes upwards, from {there}/: {included}"
+    if RANK[there] == RANK[here] and there != here:
+        return f"{at}: {here}/ must not know {there}/: {included}"
+    return None
+
+
+def complaint_about_place(path):
+    """Why a file must not lie where it lies, or None."""
+    folder, name = os.path.split(path)
+    if folder not in RANK:
+        return f"{path}: {folder}/ is none of the folders of test/docs/includes.py"
+    if folder == "nsqd" and name not in TOP:
+        return f"{path}: must lie in a folder of nsqd/, not directly in it"
+    return None
+
+
+def room_of(path, included_by):
+    """The room of a file; included_by says which files include it."""
+    stem = os.path.splitext(path)[0]
+    if path.endswith("_internal.h"):
+        owner = stem[: -len("_internal")]
+        if {owner + ".c", owner + ".h"} & included_by.get(path, set()):
+            return owner
+    return stem
+
+
+def graph_of(includes):
+    """{room: set of the rooms that it includes} of {path: [(line, included path)]}."""
+    included_by = {}
+    for path, lines in includes.items():
+        for _, included in lines:
+            included_by.setdefault(included, set()).add(path)
+    graph = {}
+    for path, lines in includes.items():
+        room = room_of(path, included_by)
+        edges = graph.setdefault(room, set())
+        for _, included in lines:
+            other = room_of(included, included_by)
+            if other != room:
+                edges.add(other)
+                graph.setdefault(other, set())
+    return graph
+
+
+def way_back(graph, start):
+    """The shortest way from start to start as a list of rooms, or None."""
+    came_from = {}
+    rooms = [start]
+    for room in rooms:
+        for other in sorted(graph[room]):
+            if other == start:
+                way = [start, room]
+                while way[-1] != start:
+                    way.append(came_from[way[-1]])
+                return way[::-1] if room != start else [start, start]
+            if other not in came_from:
+                came_from[other] = room
+                rooms.append(other)
+    return None
+
+
+def circles_of(graph):
+    """One circle for each group of rooms that reach each other, the shortest through its first."""
+    circles, seen = [], set()
+    for room in sorted(graph):
+        if room in seen:
+            continue
+        way = way_back(graph, room)
+        if way:
+            circles.append(way)
+            seen.update(way)
+    return circles
+
+
+def check(root, known=KNOWN):
+    """All complaints about the tree, as lines."""
+    paths = list(sources(root))
+    flat = not any(folder_of(path).startswith("nsqd/") for path in paths)
+    if flat:  # No folders yet: nothing is said about nsqd/.
+        paths = [path for path in paths if folder_of(path) != "nsqd"]
+    includes = {path: list(includes_of(root, path)) for path in paths}
+
+    complaints = [complaint_about_place(path) for path in paths]
+    complaints += [
+        complaint_about(path, number, included)
+        for path in paths
+        if folder_of(path) in RANK
+        for number, included in includes[path]
+    ]
+    graph = graph_of(includes)
+    for room, other in known:
+        if room in graph and way_back(graph, room) and other in graph[room]:
+            graph[room].remove(other)
+        else:
+            complaints.append(f"{room} -> {other} closes no circle: not to be excused any more")
+    for way in circles_of(graph):
+        complaints.append("includes in a circle: " + " -> ".join(way))
+    return [line for line in complaints if line]
+
+
+def main():
+    complaints = check(sys.argv[1] if len(sys.argv) > 1 else ".")
+    for line in complaints:
+        print(line, file=sys.stderr)
+    sys.exit(1 if complaints else 0)
+
+
+if __name__ == "__main__":
+    main()
