@@ -20,6 +20,7 @@
 #include "common/chan.h"
 #include "common/err.h"
 #include "common/gothread.h"
+#include "common/heap.h"
 #include "common/lock.h"
 #include "common/strbuf.h"
 #include "nsqd/command_input.h"
@@ -71,7 +72,7 @@ struct message_pump {
 struct parked {
 	UT_hash_handle hh;             /* netpoll.parked, by id */
 	int64_t deadline_ns;           /* heartbeat, or end of its patience; 0: none */
-	size_t heap_index;             /* in netpoll.heap, if it has a deadline */
+	struct heap_node heap_node;    /* in netpoll.deadlines, if it has a deadline */
 	struct client_v2 *prev, *next; /* in channel.parked, netpoll.called or netpoll.failed */
 	size_t room;                   /* its RDY while it is in channel.parked, else 0 */
 	bool called;                   /* it is in netpoll.called */

@@ -2,7 +2,8 @@
 /*
  * The messages that wait for a deadline, by deadline and by id. Mirrors
  * nsqd/in_flight_pqueue.go and internal/pqueue, and the two maps beside them in
- * nsqd/channel.go. Runs under the lock of the channel's queue that it is.
+ * nsqd/channel.go. Any thread: the caller holds channel.in_flight_lock or
+ * channel.deferred_lock.
  *
  * Note on runs. A message is put in flight with now + timeout, so it is due
  * after the one before it, unless their timeouts differ. Hence messages form
@@ -87,71 +88,12 @@ static void table_resize(struct in_flight_pqueue *q, size_t n)
 	free(old);
 }
 
-/* --- the heap of runs ----------------------------------------------------------------------- */
-
-static void place(struct in_flight_pqueue *q, size_t i, struct message *first)
-{
-	q->heap[i] = first;
-	first->index = (uint32_t)i;
-}
-
-static void up(struct in_flight_pqueue *q, size_t i)
-{
-	struct message *m = q->heap[i];
-	while (i > 0) {
-		size_t parent = (i - 1) / 2;
-		if (q->heap[parent]->pri <= m->pri)
-			break;
-		place(q, i, q->heap[parent]);
-		i = parent;
-	}
-	place(q, i, m);
-}
-
-static void down(struct in_flight_pqueue *q, size_t i)
-{
-	struct message *m = q->heap[i];
-	for (;;) {
-		size_t child = 2 * i + 1;
-		if (child >= q->n_runs)
-			break;
-		if (child + 1 < q->n_runs && q->heap[child + 1]->pri < q->heap[child]->pri)
-			child++;
-		if (q->heap[child]->pri >= m->pri)
-			break;
-		place(q, i, q->heap[child]);
-		i = child;
-	}
-	place(q, i, m);
-}
-
-static void heap_resize(struct in_flight_pqueue *q, size_t cap)
-{
-	CHECK(cap <= UINT32_MAX);
-	q->cap = cap;
-	q->heap = xreallocarray(q->heap, cap, sizeof(*q->heap));
-}
-
-static void heap_push(struct in_flight_pqueue *q, struct message *first)
-{
-	if (q->n_runs == q->cap)
-		heap_resize(q, q->cap ? 2 * q->cap : MIN_CAP);
-	q->heap[q->n_runs] = first;
-	up(q, q->n_runs++);
-}
-
-static void heap_remove(struct in_flight_pqueue *q, size_t i)
-{
-	struct message *last = q->heap[--q->n_runs];
-	if (i < q->n_runs) {
-		place(q, i, last);
-		down(q, i);
-		if (last->index == i)
-			up(q, i);
-	}
-}
-
 /* --- the runs ------------------------------------------------------------------------------- */
+
+static struct message *message_of(struct heap_node *n)
+{
+	return (struct message *)((char *)n - offsetof(struct message, heap_node));
+}
 
 /* Puts m at the end of the run that the last message is the end of, or begins another. */
 static void run_push(struct in_flight_pqueue *q, struct message *m)
@@ -163,7 +105,7 @@ static void run_push(struct in_flight_pqueue *q, struct message *m)
 		last->run_next = m;
 	} else {
 		m->run_prev = NULL;
-		heap_push(q, m);
+		heap_push(&q->runs, &m->heap_node, m->pri);
 	}
 	q->last = m;
 }
@@ -181,14 +123,10 @@ static void run_remove(struct in_flight_pqueue *q, struct message *m)
 		prev->run_next = next;
 		return;
 	}
-	CHECK(m->index < q->n_runs && q->heap[m->index] == m);
-	if (next) {
-		/* It is due later than the one before it: its run may have to step back. */
-		place(q, m->index, next);
-		down(q, m->index);
-	} else {
-		heap_remove(q, m->index);
-	}
+	if (next)
+		heap_replace(&q->runs, &m->heap_node, &next->heap_node, next->pri);
+	else
+		heap_remove(&q->runs, &m->heap_node);
 }
 
 /* --- the interface -------------------------------------------------------------------------- */
@@ -200,13 +138,13 @@ void in_flight_pqueue_init(struct in_flight_pqueue *q)
 
 void in_flight_pqueue_clear(struct in_flight_pqueue *q)
 {
-	for (size_t i = 0; i < q->n_runs; i++) {
-		for (struct message *m = q->heap[i], *next; m; m = next) {
+	for (size_t i = 0; i < q->runs.len; i++) {
+		for (struct message *m = message_of(q->runs.v[i].node), *next; m; m = next) {
 			next = m->run_next;
 			message_unref(m);
 		}
 	}
-	free(q->heap);
+	heap_free(&q->runs);
 	free(q->table);
 	in_flight_pqueue_init(q);
 }
@@ -265,14 +203,14 @@ struct message *in_flight_pqueue_peek_and_shift(struct in_flight_pqueue *q, int6
 {
 	if (in_flight_pqueue_next(q) > max || q->len == 0)
 		return NULL;
-	struct message *m = q->heap[0];
+	struct message *m = message_of(heap_peek(&q->runs));
 	in_flight_pqueue_remove(q, m);
 	return m;
 }
 
 int64_t in_flight_pqueue_next(const struct in_flight_pqueue *q)
 {
-	return q->n_runs ? q->heap[0]->pri : INT64_MAX;
+	return heap_least(&q->runs);
 }
 
 /* size, less what of it n have left unused, but not all of that: else the next one would grow it. */
@@ -289,9 +227,8 @@ void in_flight_pqueue_trim(struct in_flight_pqueue *q)
 		in_flight_pqueue_clear(q);
 		return;
 	}
-	size_t cap = trimmed(q->cap, q->n_runs), n_buckets = trimmed(q->n_buckets, q->peak);
-	if (cap < q->cap)
-		heap_resize(q, cap);
+	heap_trim(&q->runs);
+	size_t n_buckets = trimmed(q->n_buckets, q->peak);
 	if (n_buckets < q->n_buckets)
 		table_resize(q, n_buckets);
 	q->peak = q->len;

@@ -16,14 +16,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/heap.h"
 #include "nsqd/message.h"
 
 struct in_flight_pqueue {
-	size_t len;            /* messages */
-	size_t peak;           /* the most of them since the last trim */
-	struct message **heap; /* the first of each run, by pri; heap[i]->index == i */
-	size_t n_runs;
-	size_t cap;             /* of heap */
+	size_t len;             /* messages */
+	size_t peak;            /* the most of them since the last trim */
+	struct heap runs;       /* the first of each run, by pri */
 	struct message *last;   /* the end of the run that the next one may join; or NULL */
 	struct message **table; /* buckets by id, chained by hash_next */
 	size_t n_buckets;       /* a power of two, not below len; or 0 */

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "common/heap.h"
 
 #define MSG_ID_LENGTH 16
 /* Timestamp (8), attempts (2), id (16): what precedes the body on the wire and on disk. */
@@ -28,13 +29,13 @@ struct message_id {
 };
 
 struct message {
-	struct message_id id;      /* immutable */
-	_Atomic uint16_t refs;     /* the owning queue, and a pump that still writes it */
-	uint16_t attempts;         /* owner only; the pump that delivers it counts up */
-	uint32_t index;            /* in_flight_pqueue: place in the heap, if first of its run */
-	int64_t timestamp;         /* immutable; wall clock, ns */
-	struct message_body *body; /* immutable; one reference */
-	int64_t deferred_ns;       /* immutable once put; DPUB's delay, 0 for none */
+	struct message_id id;       /* immutable */
+	_Atomic uint16_t refs;      /* the owning queue, and a pump that still writes it */
+	uint16_t attempts;          /* owner only; the pump that delivers it counts up */
+	struct heap_node heap_node; /* in in_flight_pqueue.runs, if first of its run */
+	int64_t timestamp;          /* immutable; wall clock, ns */
+	struct message_body *body;  /* immutable; one reference */
+	int64_t deferred_ns;        /* immutable once put; DPUB's delay, 0 for none */
 
 	/* For in-flight and deferred handling; guarded by the lock of the queue that it is in. */
 	int64_t delivery_ns;       /* monotonic clock, when it was handed out */

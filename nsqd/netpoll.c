@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/gothread.h"
+#include "common/heap.h"
 #include "common/lock.h"
 #include "common/xalloc.h"
 #include "nsqd/channel.h"
@@ -79,75 +81,23 @@ struct netpoll {
 	struct client_v2 *failed; /* guarded by lock; of these, for whom there was no thread */
 	size_t n_failed;          /* guarded by lock; how many those are */
 	int64_t hurry_until_ns;   /* guarded by lock; 0: no hurry */
-	struct client_v2 **heap;  /* guarded by lock; of these, who has a deadline, by deadline */
-	size_t len, cap;          /* guarded by lock */
+	struct heap deadlines;    /* guarded by lock; of these, those that have a deadline */
 	_Atomic size_t starting; /* clients that were resumed, and whose pump has not started yet */
 
 	struct wait_group group;   /* the thread */
 	struct wait_group clients; /* those it has resumed */
 };
 
-/* --- the heap of deadlines ------------------------------------------------------------------ */
-
-static int64_t deadline_at(const struct netpoll *np, size_t i)
-{
-	return np->heap[i]->parked.deadline_ns;
-}
-
-static void heap_place(struct netpoll *np, size_t i, struct client_v2 *c)
-{
-	np->heap[i] = c;
-	c->parked.heap_index = i;
-}
-
-static void heap_swap(struct netpoll *np, size_t i, size_t j)
-{
-	struct client_v2 *c = np->heap[i];
-	heap_place(np, i, np->heap[j]);
-	heap_place(np, j, c);
-}
-
-/* The deadline at i is new: up or down with it. */
-static void heap_fix(struct netpoll *np, size_t i)
-{
-	for (; i > 0 && deadline_at(np, i) < deadline_at(np, (i - 1) / 2); i = (i - 1) / 2)
-		heap_swap(np, i, (i - 1) / 2);
-	for (;;) {
-		size_t child = 2 * i + 1;
-		if (child + 1 < np->len && deadline_at(np, child + 1) < deadline_at(np, child))
-			child++;
-		if (child >= np->len || deadline_at(np, child) >= deadline_at(np, i))
-			return;
-		heap_swap(np, i, child);
-		i = child;
-	}
-}
-
-static void heap_push(struct netpoll *np, struct client_v2 *c)
-{
-	if (np->len == np->cap) {
-		np->cap = np->cap ? 2 * np->cap : 64;
-		np->heap = xreallocarray(np->heap, np->cap, sizeof(struct client_v2 *));
-	}
-	heap_place(np, np->len, c);
-	heap_fix(np, np->len++);
-}
-
-static void heap_remove(struct netpoll *np, struct client_v2 *c)
-{
-	size_t i = c->parked.heap_index;
-	np->len--;
-	if (i == np->len)
-		return;
-	heap_place(np, i, np->heap[np->len]);
-	heap_fix(np, i);
-}
-
 /* --- the lists ------------------------------------------------------------------------------ */
 
 static void wake(struct netpoll *np)
 {
 	CHECK(eventfd_write(np->wake_fd, 1) == 0);
+}
+
+static struct client_v2 *client_of(struct heap_node *n)
+{
+	return (struct client_v2 *)((char *)n - offsetof(struct client_v2, parked.heap_node));
 }
 
 /* The next heartbeat, or the end of its patience; 0: neither. */
@@ -164,7 +114,7 @@ static void list_locked(struct netpoll *np, struct client_v2 *c, int64_t deadlin
 	HASH_ADD(parked.hh, np->parked, id, sizeof(c->id), c);
 	c->parked.deadline_ns = deadline_ns;
 	if (deadline_ns != 0)
-		heap_push(np, c);
+		heap_push(&np->deadlines, &c->parked.heap_node, deadline_ns);
 }
 
 /* Its RDY is demand from now on. */
@@ -194,7 +144,7 @@ static void unlist(struct netpoll *np, struct client_v2 *c)
 	mutex_lock(&np->lock);
 	HASH_DELETE(parked.hh, np->parked, c);
 	if (c->parked.deadline_ns != 0)
-		heap_remove(np, c);
+		heap_remove(&np->deadlines, &c->parked.heap_node);
 	withdraw_locked(c);
 	if (c->parked.called)
 		DL_DELETE2(np->called, c, parked.prev, parked.next);
@@ -218,7 +168,7 @@ bool netpoll_park(struct netpoll *np, struct client_v2 *c)
 		c->parked.retried = false;
 		list_locked(np, c, deadline_of(c));
 		offer_locked(c);
-		is_next = c->parked.deadline_ns != 0 && c->parked.heap_index == 0;
+		is_next = heap_peek(&np->deadlines) == &c->parked.heap_node;
 	}
 	mutex_unlock(&np->lock);
 	if (is_next)
@@ -342,7 +292,7 @@ bool netpoll_retry(struct netpoll *np, struct client_v2 *c, const struct err *wh
 		DL_APPEND2(np->failed, c, parked.prev, parked.next);
 		np->n_failed++;
 		list_locked(np, c, now + retry_in_locked(np));
-		is_next = c->parked.heap_index == 0;
+		is_next = heap_peek(&np->deadlines) == &c->parked.heap_node;
 	}
 	mutex_unlock(&np->lock);
 	if (is_next)
@@ -354,7 +304,7 @@ static void set_deadline(struct netpoll *np, struct client_v2 *c)
 {
 	mutex_lock(&np->lock);
 	c->parked.deadline_ns = deadline_of(c);
-	heap_fix(np, c->parked.heap_index);
+	heap_fix(&np->deadlines, &c->parked.heap_node, c->parked.deadline_ns);
 	mutex_unlock(&np->lock);
 }
 
@@ -524,8 +474,8 @@ static struct client_v2 *next_due(struct netpoll *np, int64_t now)
 {
 	mutex_lock(&np->lock);
 	struct client_v2 *c = np->stopping ? np->failed : NULL;
-	if (!c && np->len > 0 && deadline_at(np, 0) <= now)
-		c = np->heap[0];
+	if (!c && heap_least(&np->deadlines) <= now)
+		c = client_of(heap_peek(&np->deadlines));
 	mutex_unlock(&np->lock);
 	return c;
 }
@@ -542,7 +492,7 @@ static struct client_v2 *next_called(struct netpoll *np)
 static int patience(struct netpoll *np)
 {
 	mutex_lock(&np->lock);
-	int64_t deadline = np->len > 0 ? deadline_at(np, 0) : INT64_MAX;
+	int64_t deadline = heap_least(&np->deadlines);
 	if (np->hurry_until_ns != 0 && np->hurry_until_ns < deadline)
 		deadline = np->hurry_until_ns;
 	mutex_unlock(&np->lock);
@@ -629,7 +579,7 @@ void netpoll_free(struct netpoll *np)
 		close(np->wake_fd);
 	if (np->hurry_fd >= 0)
 		close(np->hurry_fd);
-	free(np->heap);
+	heap_free(&np->deadlines);
 	wait_group_destroy(&np->group);
 	wait_group_destroy(&np->clients);
 	mutex_destroy(&np->lock);

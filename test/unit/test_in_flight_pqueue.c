@@ -36,16 +36,20 @@ static size_t expect_sound_run(const struct in_flight_pqueue *q, const struct me
 	return n;
 }
 
+static struct message *first_of_run(const struct in_flight_pqueue *q, size_t i)
+{
+	return (struct message *)((char *)q->runs.v[i].node - offsetof(struct message, heap_node));
+}
+
 static void expect_sound(const struct in_flight_pqueue *q)
 {
 	size_t filed = 0, in_runs = 0;
 
-	assert_true(q->n_runs <= q->cap && q->len <= q->n_buckets);
-	for (size_t i = 0; i < q->n_runs; i++) {
-		assert_int_equal(q->heap[i]->index, i);
-		if (i > 0)
-			assert_true(q->heap[(i - 1) / 2]->pri <= q->heap[i]->pri);
-		in_runs += expect_sound_run(q, q->heap[i]);
+	assert_true(q->len <= q->n_buckets);
+	for (size_t i = 0; i < q->runs.len; i++) {
+		const struct message *first = first_of_run(q, i);
+		assert_int_equal(q->runs.v[i].key, first->pri);
+		in_runs += expect_sound_run(q, first);
 	}
 	for (size_t b = 0; b < q->n_buckets; b++)
 		for (const struct message *m = q->table[b]; m; m = m->hash_next)
@@ -205,8 +209,8 @@ static void test_a_burst_gives_its_memory_back(void **state)
 	in_flight_pqueue_init(&q);
 	for (uint64_t i = 0; i < 10000; i++)
 		in_flight_pqueue_push(&q, new_message(i, -(int64_t)i));
-	assert_true(q.cap >= 10000 && q.cap < 20000 && q.n_buckets >= 10000);
-	assert_int_equal(q.n_runs, 10000);
+	assert_true(q.runs.cap >= 10000 && q.runs.cap < 20000 && q.n_buckets >= 10000);
+	assert_int_equal(q.runs.len, 10000);
 	while ((m = in_flight_pqueue_peek_and_shift(&q, INT64_MAX)))
 		message_unref(m);
 	/* Not at once: who had so many is likely to have as many soon. */
@@ -216,7 +220,7 @@ static void test_a_burst_gives_its_memory_back(void **state)
 	for (uint64_t i = 0; i < 100; i++)
 		in_flight_pqueue_push(&q, new_message(i, 0));
 	in_flight_pqueue_trim(&q);
-	assert_true(q.n_buckets >= 100 && q.n_buckets < 1000 && q.cap <= 16);
+	assert_true(q.n_buckets >= 100 && q.n_buckets < 1000 && q.runs.cap <= 16);
 	expect_sound(&q);
 	while ((m = in_flight_pqueue_peek_and_shift(&q, INT64_MAX)))
 		message_unref(m);
@@ -224,7 +228,7 @@ static void test_a_burst_gives_its_memory_back(void **state)
 	assert_non_null(q.table);
 	in_flight_pqueue_trim(&q);
 	assert_null(q.table);
-	assert_null(q.heap);
+	assert_null(q.runs.v);
 	in_flight_pqueue_push(&q, new_message(1, 0));
 	expect_sound(&q);
 	in_flight_pqueue_clear(&q);
@@ -273,7 +277,7 @@ static void test_one_timeout_makes_one_run(void **state)
 	/* Batches, each of one deadline. */
 	for (uint64_t i = 0; i < 1000; i++)
 		in_flight_pqueue_push(&q, all[i] = new_message(i, (int64_t)i / 100));
-	assert_int_equal(q.n_runs, 1);
+	assert_int_equal(q.runs.len, 1);
 	/* From the middle, the front and the end. */
 	for (uint64_t i = 0; i < 1000; i++)
 		if (i % 7 < 3) {
@@ -281,13 +285,13 @@ static void test_one_timeout_makes_one_run(void **state)
 			message_unref(all[i]);
 		}
 	expect_sound(&q);
-	assert_int_equal(q.n_runs, 1);
+	assert_int_equal(q.runs.len, 1);
 	/* Those of one deadline leave in the order in which they came. */
 	for (uint64_t i = 0; i < 1000; i++)
 		if (i % 7 >= 3)
 			expect_shifts(&q, all[i]);
 	assert_int_equal(q.len, 0);
-	assert_int_equal(q.n_runs, 0);
+	assert_int_equal(q.runs.len, 0);
 	in_flight_pqueue_clear(&q);
 }
 
@@ -301,7 +305,7 @@ static void test_a_shorter_timeout_begins_a_run(void **state)
 	in_flight_pqueue_push(&q, a);
 	in_flight_pqueue_push(&q, b);
 	in_flight_pqueue_push(&q, c); /* behind b: that was the last */
-	assert_int_equal(q.n_runs, 2);
+	assert_int_equal(q.runs.len, 2);
 	assert_ptr_equal(b->run_next, c);
 	assert_int_equal(in_flight_pqueue_next(&q), 30);
 	expect_shifts(&q, b);
@@ -324,7 +328,7 @@ static void test_the_end_of_a_run_may_leave(void **state)
 	message_unref(b);
 	expect_sound(&q);
 	in_flight_pqueue_push(&q, c); /* behind a, the end again */
-	assert_int_equal(q.n_runs, 1);
+	assert_int_equal(q.runs.len, 1);
 	in_flight_pqueue_remove(&q, c);
 	message_unref(c);
 	in_flight_pqueue_remove(&q, a);
@@ -348,14 +352,14 @@ static void test_a_touch_moves_a_message_to_its_new_place(void **state)
 	m[0]->pri = 35; /* the first: behind the last */
 	in_flight_pqueue_fix(&q, m[0]);
 	expect_sound(&q);
-	assert_int_equal(q.n_runs, 1);
+	assert_int_equal(q.runs.len, 1);
 	m[2]->pri = 12; /* to an earlier time: a run of its own */
 	in_flight_pqueue_fix(&q, m[2]);
 	expect_sound(&q);
 	m[2]->pri = 14; /* which the last one may go on with */
 	in_flight_pqueue_fix(&q, m[2]);
 	expect_sound(&q);
-	assert_int_equal(q.n_runs, 2);
+	assert_int_equal(q.runs.len, 2);
 	expect_shifts(&q, m[1]);
 	expect_shifts(&q, m[2]);
 	expect_shifts(&q, m[3]);
@@ -507,7 +511,7 @@ static void step_of_a_channel(struct in_flight_pqueue *q, struct model *model, i
 	} else if (dice < 90 && model->n > 0) {
 		/* FINs, half of them in the order of delivery. */
 		for (size_t n = rand_below(12); n > 0 && model->n > 0; n--)
-			both_remove(q, model, dice < 50 ? q->heap[0] : model_any(model));
+			both_remove(q, model, dice < 50 ? first_of_run(q, 0) : model_any(model));
 	} else if (dice < 95 && model->n > 0) {
 		struct message *m = model_any(model);
 
