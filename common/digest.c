@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * MD5 and CRC-32, straight from RFC 1321 and from the reflected polynomial:
- * short, not fast, since they see one host name per process. Mirror crypto/md5
- * and hash/crc32. Run in any thread.
+ * MD5 and CRC-32 (Go: crypto/md5, hash/crc32). MD5 is written straight from RFC 1321: short, not
+ * fast, since it sees one host name per process. CRC-32 is zlib's. Any thread.
  */
 #include "common/digest.h"
 
 #include <math.h>
 #include <string.h>
+
+#include <zlib.h>
 
 static uint32_t rotate(uint32_t x, unsigned n)
 {
@@ -67,13 +68,5 @@ void digest_md5(const void *data, size_t len, unsigned char out[16])
 
 uint32_t digest_crc32(const void *data, size_t len)
 {
-	const unsigned char *p = data;
-	uint32_t crc = 0xffffffff;
-
-	for (size_t i = 0; i < len; i++) {
-		crc ^= p[i];
-		for (int bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
-	}
-	return ~crc;
+	return (uint32_t)crc32_z(0, data, len);
 }

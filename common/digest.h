@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The two checksums behind stock's default node id (crypto/md5, hash/crc32).
- * Our own, because a TLS library refuses MD5 where a security policy says so,
- * and the node id must not depend on that. For nothing that has to be secure.
+ * The two checksums behind stock's default node id (crypto/md5, hash/crc32). MD5 is our own: a TLS
+ * library refuses it where a security policy says so, and the node id must not depend on that. For
+ * nothing that has to be secure.
  */
 #ifndef COMMON_DIGEST_H
 #define COMMON_DIGEST_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* digest: the test vectors of RFC 1321, and lengths around a block's end. */
+/* digest: the test vectors of RFC 1321, lengths around a block's end, and crc32.ChecksumIEEE. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
