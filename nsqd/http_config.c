@@ -11,11 +11,11 @@
 
 #include "common/json.h"
 #include "common/xalloc.h"
-#include "nsqd/flags.h"
 #include "nsqd/http.h"
 #include "nsqd/http_server.h"
 #include "nsqd/nsqd.h"
 #include "nsqd/nsqd_config.h"
+#include "nsqd/nsqd_flags.h"
 
 #define BAD_REQUEST 400
 #define TOO_LARGE 413

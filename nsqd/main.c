@@ -14,9 +14,9 @@
 #include "common/lg.h"
 #include "common/rlimit.h"
 #include "common/xalloc.h"
-#include "nsqd/flags.h"
 #include "nsqd/metadata.h"
 #include "nsqd/nsqd.h"
+#include "nsqd/nsqd_flags.h"
 #include "nsqd/options.h"
 #include "nsqd/signals.h"
 

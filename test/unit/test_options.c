@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "common/clock.h"
-#include "nsqd/flags.h"
+#include "nsqd/nsqd_flags.h"
 #include "nsqd/options.h"
 
 static struct options *o;

@@ -10,7 +10,7 @@
  * what stock ignores without a word (unknown keys, words behind the flags) gets
  * a warning.
  */
-#include "nsqd/flags.h"
+#include "nsqd/nsqd_flags.h"
 
 #include <inttypes.h>
 #include <limits.h>

@@ -4,8 +4,8 @@
  * of main.go, go-options). One table of all flags serves the parser, --help,
  * the config file and GET /config/:opt; docs/configuration.md lists it.
  */
-#ifndef NSQD_FLAGS_H
-#define NSQD_FLAGS_H
+#ifndef NSQD_NSQD_FLAGS_H
+#define NSQD_NSQD_FLAGS_H
 
 #include <stdbool.h>
 
