@@ -12,7 +12,8 @@ room's files lead to other rooms, and no way may lead back.
 """
 import os
 import re
-import sys
+
+import tree
 
 # From top to bottom; folders in one line have the same rank. "nsqd" is what lies directly in it.
 FOLDERS = [
@@ -39,23 +40,12 @@ KNOWN = {
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"')
 
 
-def sources(root):
-    """The C files of the three parts, as paths below root."""
-    for part in ("nsqd", "protocol", "common"):
-        for folder, folders, files in os.walk(os.path.join(root, part)):
-            folders.sort()
-            for name in sorted(files):
-                if name.endswith((".c", ".h")):
-                    yield os.path.relpath(os.path.join(folder, name), root)
-
-
 def includes_of(root, path):
     """(line number, included path) of each #include "..." in the file."""
-    with open(os.path.join(root, path), encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            match = INCLUDE.match(line)
-            if match:
-                yield number, match.group(1)
+    for number, line in enumerate(tree.read(root, path).splitlines(), 1):
+        match = INCLUDE.match(line)
+        if match:
+            yield number, match.group(1)
 
 
 def folder_of(path):
@@ -145,7 +135,7 @@ def circles_of(graph):
 
 def check(root, known=KNOWN):
     """All complaints about the tree, as lines."""
-    paths = list(sources(root))
+    paths = list(tree.sources(root, ("nsqd", "protocol", "common"), (".c", ".h")))
     flat = not any(folder_of(path).startswith("nsqd/") for path in paths)
     if flat:  # No folders yet: nothing is said about nsqd/.
         paths = [path for path in paths if folder_of(path) != "nsqd"]
@@ -169,12 +159,5 @@ def check(root, known=KNOWN):
     return [line for line in complaints if line]
 
 
-def main():
-    complaints = check(sys.argv[1] if len(sys.argv) > 1 else ".")
-    for line in complaints:
-        print(line, file=sys.stderr)
-    sys.exit(1 if complaints else 0)
-
-
 if __name__ == "__main__":
-    main()
+    tree.run(check)

@@ -10,7 +10,12 @@ import tempfile
 import unittest
 
 sys.dont_write_bytecode = True
+import heads
 import includes
+import locks
+import pages
+import threads
+import tree
 
 
 class Tree(unittest.TestCase):
@@ -123,12 +128,180 @@ class Includes(Tree):
         self.assert_refused(self.check(), "nsqd/misc/guid.c", "none of the folders")
 
     def test_flat_nsqd_is_left_alone(self):
-        for path in list(includes.sources(self.root)):
-            if path.startswith("nsqd/"):
-                os.remove(os.path.join(self.root, path))
+        for path in list(tree.sources(self.root, ["nsqd"], (".c", ".h"))):
+            os.remove(os.path.join(self.root, path))
         self.room("nsqd/topic", "nsqd/channel.h")
         self.room("nsqd/channel", "nsqd/topic.h")
         self.assertEqual(self.check(), [])
+
+
+class Heads(Tree):
+    GOOD = """/* SPDX-License-Identifier: MIT */
+/*
+ * A topic. Mirrors nsqd/topic.go. Runs
+ * in the callers' threads.
+ */
+"""
+
+    def check(self, text, path="nsqd/queue/topic.c", lacking=()):
+        self.write(path, text)
+        return heads.check(self.root, lacking)
+
+    def test_good_head_passes(self):
+        self.assertEqual(self.check(self.GOOD), [])
+
+    def test_head_without_licence_is_refused(self):
+        self.assert_refused(self.check("/* A topic. */\n"), "topic.c", "SPDX")
+
+    def test_source_without_head_is_refused(self):
+        text = self.GOOD.split("\n", 1)[0] + "\nint x;\n"
+        self.assert_refused(self.check(text, "common/a.h"), "common/a.h", "what it is")
+
+    def test_head_without_go_file_is_refused(self):
+        text = self.GOOD.replace("Mirrors nsqd/topic.go. ", "")
+        self.assert_refused(self.check(text), "topic.c", "which Go file")
+        self.assertEqual(self.check(text.replace("A topic.", "A topic. No Go file.")), [])
+
+    def test_head_without_threads_is_refused(self):
+        text = self.GOOD.replace("Runs\n * in the callers' threads.", "")
+        self.assert_refused(self.check(text), "topic.c", "which threads")
+
+    def test_exception_that_is_none_is_refused(self):
+        self.assert_refused(self.check(self.GOOD, lacking=["topic.c"]), "topic.c", "LACKING")
+        text = self.GOOD.replace("Mirrors nsqd/topic.go. ", "")
+        self.assertEqual(self.check(text, lacking=["topic.c"]), [])
+
+
+class Threads(Tree):
+    CODE = """/* wait_group_wrap(&wg, "comment", f, a) is not code. */
+int start(struct server *s)
+{
+	char name[160];
+	const char *reserve = s->tls ? "https-reserve" : "http-reserve";
+	snprintf(name, sizeof(name), "%s:%s", s->tls ? "https" : "http", s->addr);
+	wait_group_wrap(&wg, name, f, s, err);
+	wait_group_wrap(&wg, reserve, f, s, err);
+	wait_group_wrap(&s->workers, "scan-worker", f, s, err);
+}
+
+static const struct io io = {.start = wait_group_wrap};
+
+int start_queue(struct queue *q)
+{
+	char name[160];
+	snprintf(name, sizeof(name), "dq:%s/%s", q->topic, q->name);
+	return io->start(&q->wait_group, name, f, q, err);
+}
+"""
+    TABLE = """
+| thread | one per |
+|---|---|
+| `http:ADDR`, `https:ADDR` | connection |
+| `http-reserve`, `https-reserve` | process |
+| `scan-worker` (to the kernel: `scan`) | 1 to 4 |
+| `dq:TOPIC/NAME` | queue |
+"""
+
+    def check(self, code, table):
+        self.write("nsqd/queue/a.c", code)
+        self.write("docs/architecture.md", table)
+        return threads.check(self.root)
+
+    def test_table_with_all_names_passes(self):
+        self.assertEqual(self.check(self.CODE, self.TABLE), [])
+
+    def test_wrong_name_is_refused(self):
+        complaints = self.check(self.CODE, self.TABLE.replace("`dq:", "`d:"))
+        self.assertEqual(len(complaints), 2)
+        self.assertIn("nsqd/queue/a.c:18: thread dq:*/* is not in", complaints[0])
+        self.assertIn("no thread of the code is called d:*/*", complaints[1])
+
+    def test_thread_that_the_table_lacks_is_refused(self):
+        table = self.TABLE.replace("| `scan-worker` (to the kernel: `scan`) | 1 to 4 |\n", "")
+        self.assert_refused(self.check(self.CODE, table), "a.c:9", "scan-worker")
+
+    def test_thread_that_the_code_lacks_is_refused(self):
+        code = self.CODE.replace('"scan-worker"', 'reserve')
+        self.assert_refused(self.check(code, self.TABLE), "architecture.md", "scan-worker")
+
+    def test_name_that_is_not_clear_is_refused(self):
+        code = self.CODE + "void g(void)\n{\n\twait_group_wrap(&wg, name_of(s), f, s, err);\n}\n"
+        self.assert_refused(self.check(code, self.TABLE), "not clear")
+
+    def test_thread_past_wait_group_wrap_is_refused(self):
+        code = self.CODE + "int g(void)\n{\n\treturn pthread_create(&id, NULL, f, s);\n}\n"
+        self.assert_refused(self.check(code, self.TABLE), "nsqd/queue/a.c", "pthread_create")
+
+
+class Locks(Tree):
+    HEADER = """#define LOCK_RANKS(X) \\
+	/* topic_map */ \\
+	X(RANK_NSQD, "nsqd.lock") \\
+	/* lists that a thread changes \\
+	 * in a moment */ \\
+	X(RANK_LEAF, "leaf lock")
+"""
+    TABLE = """
+| rank | lock | guards |
+|---|---|---|
+| 1 | `nsqd.lock` | `topic_map` |
+| 2 | leaf lock | lists that a thread changes in a moment |
+"""
+
+    def check(self, header, table):
+        self.write("common/lock_rank.h", header)
+        self.write("docs/architecture.md", table)
+        return locks.check(self.root)
+
+    def test_same_words_pass(self):
+        self.assertEqual(self.check(self.HEADER, self.TABLE), [])
+
+    def test_wrong_meaning_is_refused(self):
+        table = self.TABLE.replace("`topic_map`", "`channel_map`")
+        self.assert_refused(self.check(self.HEADER, table), "nsqd.lock", "topic_map", "channel_map")
+
+    def test_lock_without_meaning_is_refused(self):
+        header = self.HEADER.replace("	/* topic_map */ \\\n", "")
+        self.assert_refused(self.check(header, self.TABLE), "nsqd.lock")
+
+    def test_wrong_order_is_refused(self):
+        table = self.TABLE.replace("nsqd.lock", "x").replace("leaf", "nsqd.").replace("`x`", "leaf")
+        self.assert_refused(self.check(self.HEADER, table), "lock order")
+
+    def test_wrong_number_is_refused(self):
+        table = self.TABLE.replace("| 2 |", "| 3 |")
+        self.assert_refused(self.check(self.HEADER, table), "numbered")
+
+
+class Pages(Tree):
+    PAGE = """
+# A title, `code` and (more)
+[here](#a-title-code-and-more) [there](docs/b.md#a-part) [away](https://nsq.io/x.md#y)
+`nsqd/queue/topic.c`, `topic.c`, nsqd/queue/topic.c, `common/*.c`, `nsqd/nsqd.go`
+"""
+
+    def check(self, page):
+        self.write("nsqd/queue/topic.c")
+        self.write("docs/b.md", "## A part\n")
+        self.write("README.md", page)
+        return pages.check(self.root)
+
+    def test_good_page_passes(self):
+        self.assertEqual(self.check(self.PAGE), [])
+
+    def test_link_to_no_page_is_refused(self):
+        self.assert_refused(self.check(self.PAGE.replace("b.md", "c.md")), "README.md", "docs/c.md")
+
+    def test_link_to_no_heading_is_refused(self):
+        self.assert_refused(self.check(self.PAGE.replace("#a-part", "#apart")), "b.md#apart")
+        self.assert_refused(self.check(self.PAGE.replace("#a-title", "#title")), "#title")
+
+    def test_file_that_is_not_there_is_refused(self):
+        page = self.PAGE.replace("`nsqd/queue/topic.c`", "`nsqd/topic.c`")
+        self.assert_refused(self.check(page), "nsqd/topic.c")
+
+    def test_file_without_folder_that_is_not_there_is_refused(self):
+        self.assert_refused(self.check(self.PAGE.replace("`topic.c`", "`pump.c`")), "pump.c")
 
 
 if __name__ == "__main__":
