@@ -35,7 +35,7 @@
 	X(RANK_TLS_WRITE, "stream_tls.write_lock")                                                 \
 	/* names, publish counts, what the auth server said */                                     \
 	X(RANK_CLIENT_META, "client_v2.meta_lock")                                                 \
-	/* whether the queue's io_loop runs, and how many requests it must still answer */         \
+	/* whether dq_io_loop runs, and how many requests it must still answer */                  \
 	X(RANK_DISKQUEUE, "diskqueue.lock")                                                        \
 	/* the error that /ping answers with */                                                    \
 	X(RANK_HEALTH, "nsqd.health_lock")                                                         \

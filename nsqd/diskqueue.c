@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The disk queue: its interface, and io_loop. Mirrors New, Put, Empty, Close,
- * Delete and ioLoop of go-diskqueue 1.1.0's diskqueue.go. io_loop is the
+ * The disk queue: its interface, and dq_io_loop. Mirrors New, Put, Empty, Close,
+ * Delete and ioLoop of go-diskqueue 1.1.0's diskqueue.go. dq_io_loop is the
  * thread; the other functions run in whoever calls them.
  *
  * Deliberately different from stock:
- * - io_loop starts with the first put, or with data on disk, and ends when the
+ * - dq_io_loop starts with the first put, or with data on disk, and ends when the
  *   queue has been empty and untouched for a while.
  * - What waits on write_chan is taken in one go and written together, so that
  *   publishers who wait at the same time share one writev and one fsync. Each is
@@ -73,9 +73,7 @@ static struct diskqueue *from_base(struct backend_queue *q)
 	return d;
 }
 
-/*
- * --- io_loop -----------------------------------------------------------------------------------
- */
+/* --- dq_io_loop ------------------------------------------------------------------------------- */
 
 /* Something happened: the ticker must run until it has been synced and given back. */
 static void touch(struct diskqueue *d)
@@ -125,7 +123,7 @@ static void serve_empty(struct diskqueue *d, struct dq_empty_req *req)
 	chan_send(req->response_chan, NULL);
 }
 
-/* The queue is empty, everything is on disk, and no put is on its way: io_loop may end. */
+/* The queue is empty, everything is on disk, and no put is on its way: dq_io_loop may end. */
 static bool retire(struct diskqueue *d)
 {
 	bool done = false;
@@ -206,7 +204,7 @@ static void slice(struct diskqueue *d)
 	touch(d);
 }
 
-static void io_loop(void *arg)
+static void dq_io_loop(void *arg)
 {
 	enum { READ, WRITE, EMPTY, DONE, TICK, RETRY, TURN, EXIT, N_CASES };
 	struct diskqueue *d = arg;
@@ -274,7 +272,7 @@ static void io_loop(void *arg)
  * --- the interface -----------------------------------------------------------------------------
  */
 
-/* Makes sure that io_loop runs. */
+/* Makes sure that dq_io_loop runs. */
 static int start_locked(struct diskqueue *d, struct err *err)
 {
 	char name[sizeof("dq:") + 160];
@@ -286,15 +284,15 @@ static int start_locked(struct diskqueue *d, struct err *err)
 	/*
 	 * Creating a thread under a lock: whoever waits for the lock waits for the thread anyway.
 	 */
-	if (d->io->start(&d->wait_group, name, io_loop, d, err) < 0)
+	if (d->io->start(&d->wait_group, name, dq_io_loop, d, err) < 0)
 		return err_wrap(err, "DISKQUEUE(%s)", d->name);
 	d->running = true;
 	return 0;
 }
 
 /*
- * A request that io_loop will answer; it does not end meanwhile. NULL with err set: there is no
- * io_loop.
+ * A request that dq_io_loop will answer; it does not end meanwhile. NULL with err set: there is no
+ * dq_io_loop.
  */
 static struct dq_write_req *begin_write(struct diskqueue *d, struct err *err)
 {
@@ -409,7 +407,7 @@ static void diskqueue_done(struct backend_queue *q, size_t n)
 {
 	struct diskqueue *d = from_base(q);
 
-	/* io_loop sees it when it comes by, with the sync ticker at the latest. */
+	/* dq_io_loop sees it when it comes by, with the sync ticker at the latest. */
 	atomic_fetch_add(&d->done, (int64_t)n);
 	/* Where so few are worth a sync, it need not wait. */
 	if ((int64_t)n >= d->sync_every)
@@ -424,7 +422,7 @@ static int64_t diskqueue_depth(struct backend_queue *q)
 	return depth > 0 ? depth : 0;
 }
 
-/* Whether there may be a file of this queue. Only while io_loop does not run. */
+/* Whether there may be a file of this queue. Only while dq_io_loop does not run. */
 static bool nothing_on_disk(const struct diskqueue *d)
 {
 	return d->loaded && !d->meta_exists && d->wr.pos == 0 && dq_pos_eq(d->rd, d->wr);
@@ -457,7 +455,7 @@ static int diskqueue_empty(struct backend_queue *q, struct err *err)
 	return req.rc;
 }
 
-/* Stops io_loop. After this the queue is the caller's alone. */
+/* Stops dq_io_loop. After this the queue is the caller's alone. */
 static void stop(struct diskqueue *d)
 {
 	mutex_lock(&d->lock);

@@ -6,7 +6,7 @@
  * and the guarantees after a crash.
  *
  * A queue that holds nothing costs no thread and no descriptor, and one that was
- * never written to no file: its io_loop starts with the first put (or at once
+ * never written to no file: its dq_io_loop starts with the first put (or at once
  * if there is data on disk) and ends when the queue has been empty for a while.
  * All the functions of its ops may be called from any thread, close and delete
  * once and as the last.

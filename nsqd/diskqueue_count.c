@@ -2,7 +2,7 @@
 /*
  * Work on files that may hold anything, a slice at a time: counting the records
  * that the metadata do not know of, and the turns that queues take at that. Runs
- * in io_loop; diskqueue_wait_counted in main. No locks.
+ * in dq_io_loop; diskqueue_wait_counted in main. No locks.
  *
  * Stock has no such thing, since it believes its metadata. Counting reads whole
  * files, after a crash perhaps all that there are. What is little is counted at once, so that as
@@ -15,7 +15,7 @@
  * - the metadata say depth 0, which a later start does not believe: it counts anew.
  *
  * THE TURNS. Of all queues of the process only one at a time counts, or looks for the
- * next record behind much damage: io_loop waits for its turn among other things, has it
+ * next record behind much damage: dq_io_loop waits for its turn among other things, has it
  * for a slice, and goes back in line. So a thousand hostile files cost one core at most,
  * and a queue answers its publishers after a few milliseconds whatever its files hold.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Names and numbers of a queue's files. Mirrors fileName, metaDataFileName and
- * the file loops of go-diskqueue's diskqueue.go. Runs in io_loop, and in whoever
+ * the file loops of go-diskqueue's diskqueue.go. Runs in dq_io_loop, and in whoever
  * creates or closes a queue. No locks.
  *
  * Deliberately different from stock: loops over file numbers go by what is in

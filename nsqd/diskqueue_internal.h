@@ -2,7 +2,7 @@
 /*
  * The inside of the disk queue, for nsqd/diskqueue*.c and their tests:
  *
- *   diskqueue.c         the interface and io_loop
+ *   diskqueue.c         the interface and dq_io_loop
  *   diskqueue_write.c   appending, rolling, syncing
  *   diskqueue_read.c    the read-ahead, and the end of files that are read
  *   diskqueue_record.c  where a record ends, and where the next one begins after damage
@@ -10,7 +10,7 @@
  *   diskqueue_count.c   counting what the metadata do not know of, and turns at hard work
  *   diskqueue_dir.c     names and numbers of the data files
  *
- * One thread at a time works on a queue: the creator, then io_loop while
+ * One thread at a time works on a queue: the creator, then dq_io_loop while
  * `running`, then (all threads joined) whoever closes it. Fields marked "io"
  * belong to that thread.
  */
@@ -152,7 +152,7 @@ struct dq_write_req {
 	size_t n;
 	size_t stored;              /* out */
 	struct err err;             /* out, where stored < n */
-	struct chan *response_chan; /* capacity 1, so that io_loop never waits for a putter */
+	struct chan *response_chan; /* capacity 1, so that dq_io_loop never waits for a putter */
 	struct dq_write_req *next;  /* on the free list; guarded by diskqueue.lock */
 };
 
@@ -188,8 +188,8 @@ struct diskqueue {
 	struct wait_group wait_group;
 
 	struct mutex lock;
-	bool running;   /* guarded by lock: io_loop is there */
-	size_t pending; /* guarded by lock: requests that io_loop must still answer */
+	bool running;   /* guarded by lock: dq_io_loop is there */
+	size_t pending; /* guarded by lock: requests that dq_io_loop must still answer */
 	struct dq_write_req *free_reqs; /* guarded by lock */
 	size_t n_free_reqs;             /* guarded by lock */
 
@@ -270,9 +270,7 @@ bool dq_is_odd(int code);
 /* As diskqueue_new, with other system calls; io outlives the queue. For tests. */
 struct backend_queue *diskqueue_new_with_io(
 	const struct diskqueue_opts *opts, const struct dq_io *io, struct err *err);
-/*
- * Waits until io_loop has dealt with everything that happened before, and has counted. For tests.
- */
+/* Waits until dq_io_loop has dealt with all that happened before, and has counted. For tests. */
 void diskqueue_barrier(struct backend_queue *q);
 void dq_logf(const struct diskqueue *d, enum lg_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -371,7 +369,7 @@ void dq_count_begin(struct diskqueue *d, int64_t *take_files, size_t n, struct d
 	enum lg_level level, const char *what);
 /* Counts on, for about so many bytes. In a turn. */
 void dq_count_slice(struct diskqueue *d, int64_t budget);
-/* Counts what is little, before io_loop runs. */
+/* Counts what is little, before dq_io_loop runs. */
 void dq_count_at_once(struct diskqueue *d);
 /* Messages that end at ends[0..n) are received: how many of them are not in the depth yet. */
 size_t dq_count_overtaken(struct diskqueue *d, const struct dq_pos *ends, size_t n);

@@ -2,7 +2,7 @@
 /*
  * The metadata file, and making sense of a directory at start. Mirrors
  * retrieveMetaData and persistMetaData of go-diskqueue's diskqueue.go. Runs in
- * the creator of a queue and in io_loop. No locks.
+ * the creator of a queue and in dq_io_loop. No locks.
  *
  * Deliberately different from stock:
  * - The metadata is a hint, the data files are the truth. Stock begins at file

@@ -2,7 +2,7 @@
 /*
  * Reading ahead, and what becomes of files that have been read. Mirrors readOne,
  * moveForward, handleReadError, checkTailCorruption and skipToNextRWFile of
- * go-diskqueue's diskqueue.go. Runs in io_loop. No locks.
+ * go-diskqueue's diskqueue.go. Runs in dq_io_loop. No locks.
  *
  * Deliberately different from stock:
  * - A batch of messages is read ahead and offered, not one. It is as large as
@@ -14,7 +14,7 @@
  *   as is at once (nearly) what is no file: it is kept as .bad, and the next one is read.
  * - Damaged bytes are skipped, not the rest of their file; the file is kept as
  *   .bad once it was read to its end. Where there is much damage the reader waits
- *   for its turn (diskqueue_count.c), so that no file, whatever it holds, keeps io_loop from
+ *   for its turn (diskqueue_count.c), so that no file, whatever it holds, keeps dq_io_loop from
  *   its publishers.
  */
 #include "nsqd/diskqueue_internal.h"

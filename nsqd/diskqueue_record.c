@@ -2,7 +2,7 @@
 /*
  * Records in a data file: where one ends, whether it is one, and where the next
  * one begins when the bytes between are damaged. Mirrors the lower half of
- * readOne in go-diskqueue's diskqueue.go. Runs in io_loop, and in the creator
+ * readOne in go-diskqueue's diskqueue.go. Runs in dq_io_loop, and in the creator
  * of a queue. No locks, no state but the block.
  *
  * Deliberately different from stock:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Appending to the queue: writev, rolling, syncing. Mirrors writeOne and sync of
- * go-diskqueue's diskqueue.go. Runs in io_loop. No locks.
+ * go-diskqueue's diskqueue.go. Runs in dq_io_loop. No locks.
  *
  * Deliberately different from stock:
  * - A put of n records, and the puts that wait beside it, are one writev and, if

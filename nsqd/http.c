@@ -27,8 +27,8 @@
 #include "nsqd/stats.h"
 #include "nsqd/stats_print.h"
 #include "nsqd/topic.h"
+#include "protocol/accept_loop.h"
 #include "protocol/names.h"
-#include "protocol/tcp_server.h"
 
 #define BAD_REQUEST 400
 #define NOT_FOUND 404

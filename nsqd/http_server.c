@@ -313,7 +313,7 @@ struct http_server *http_server_new(struct nsqd *n, const char *address,
 		.arg = s,
 		.lg = &n->lg,
 		.proto = s->proto};
-	if (tcp_server_init(&s->loop, &s->listener, &h, err) != 0) {
+	if (accept_loop_init(&s->loop, &s->listener, &h, err) != 0) {
 		tcp_listener_close(&s->listener);
 		free(s);
 		return NULL;
@@ -333,7 +333,7 @@ static void accept_loop(void *arg)
 {
 	struct http_server *s = arg;
 	struct err err;
-	if (tcp_server_run(&s->loop, &err) == 0)
+	if (accept_loop_run(&s->loop, &err) == 0)
 		return;
 	nsqd_logf(s->nsqd, LG_FATAL, "http.Serve() error - %s", err.msg);
 	/* As in stock, the daemon does not go on with an ear less. */
@@ -391,7 +391,7 @@ void http_server_stop(struct http_server *s)
 	if (!s->started)
 		return;
 	s->started = false;
-	tcp_server_stop(&s->loop);
+	accept_loop_stop(&s->loop);
 	stop_reserve(s);
 	end_connections(s, false);
 	wait_group_wait(&s->wait_group);
@@ -411,7 +411,7 @@ void http_server_free(struct http_server *s)
 	if (!s)
 		return;
 	CHECK(s->n_conns == 0);
-	tcp_server_destroy(&s->loop);
+	accept_loop_destroy(&s->loop);
 	tcp_listener_close(&s->listener);
 	wait_group_destroy(&s->wait_group);
 	wait_group_destroy(&s->serving);

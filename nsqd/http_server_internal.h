@@ -15,10 +15,10 @@
 #include "common/gothread.h"
 #include "common/lock.h"
 #include "nsqd/http_server.h"
+#include "protocol/accept_loop.h"
 #include "protocol/http_chunked.h"
 #include "protocol/http_head.h"
 #include "protocol/stream.h"
-#include "protocol/tcp_server.h"
 
 /* As net/http's bufio.Reader. */
 #define HTTP_INPUT_SIZE 4096
@@ -33,7 +33,7 @@ struct http_server {
 	const struct tls_config *tls; /* immutable; NULL: HTTP */
 	bool tls_required;            /* immutable */
 	struct tcp_listener listener; /* immutable until free */
-	struct tcp_server_loop loop;  /* its own synchronisation */
+	struct accept_loop loop;      /* its own synchronisation */
 	bool started;                 /* main thread only */
 	struct wait_group wait_group; /* the accept thread and the reserve */
 	struct wait_group serving;    /* the connections' threads */

@@ -194,7 +194,7 @@ static void tcp_loop(void *arg)
 {
 	struct nsqd *n = arg;
 	struct err err;
-	if (tcp_server_run(&n->tcp_server->loop, &err) == 0)
+	if (accept_loop_run(&n->tcp_server->loop, &err) == 0)
 		return;
 	nsqd_logf(n, LG_FATAL, "%s", err.msg);
 	atomic_store(&n->main_failed, true);
@@ -229,7 +229,7 @@ static bool clients_have_left(struct nsqd *n, int64_t deadline_ns)
  */
 static void disconnect_everybody(struct nsqd *n)
 {
-	tcp_server_stop(&n->tcp_server->loop);
+	accept_loop_stop(&n->tcp_server->loop);
 	tcp_server_close(n->tcp_server);
 	/* Who does not read its last answers does not hold us up. */
 	if (!clients_have_left(n, clock_mono_ns() + EXIT_GRACE)) {

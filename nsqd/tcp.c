@@ -192,7 +192,7 @@ struct tcp_server *tcp_server_new(struct nsqd *n, struct tcp_listener *l, struct
 		.lg = &n->lg};
 	s->nsqd = n;
 	rwlock_init(&s->lock, RANK_TCP_CONNS);
-	if (tcp_server_init(&s->loop, l, &h, err) != 0) {
+	if (accept_loop_init(&s->loop, l, &h, err) != 0) {
 		rwlock_destroy(&s->lock);
 		free(s);
 		return NULL;
@@ -204,7 +204,7 @@ void tcp_server_free(struct tcp_server *s)
 {
 	if (!s)
 		return;
-	tcp_server_destroy(&s->loop);
+	accept_loop_destroy(&s->loop);
 	rwlock_destroy(&s->lock);
 	free(s);
 }

@@ -6,14 +6,14 @@
 #define NSQD_TCP_H
 
 #include "common/lock.h"
-#include "protocol/tcp_server.h"
+#include "protocol/accept_loop.h"
 
 struct nsqd;
 struct client_v2;
 
 struct tcp_server {
-	struct nsqd *nsqd;           /* immutable */
-	struct tcp_server_loop loop; /* its own synchronisation */
+	struct nsqd *nsqd;       /* immutable */
+	struct accept_loop loop; /* its own synchronisation */
 	struct rwlock lock;
 	struct client_v2 *conns; /* guarded by lock; uthash (hh_conns) by id; borrowed */
 	bool closing;            /* guarded by lock; nobody new is let in */

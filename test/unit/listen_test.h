@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Listening, and connecting to what listens, for the tests of listener and tcp_server. */
+/* Listening, and connecting to what listens, for the tests of listener and accept_loop. */
 #ifndef TEST_UNIT_LISTEN_TEST_H
 #define TEST_UNIT_LISTEN_TEST_H
 

@@ -701,7 +701,7 @@ static void test_what_is_no_file_makes_room_for_the_writer(void **state)
 			put(q, 5, 5, 40);
 			make_odd(what, "q.diskqueue.000002.dat");
 			assert_int_equal(try_put(q, 10, 1, 40, &err), 0);
-			/* Only io_loop looks at it, and it does so when it serves a put. */
+			/* Only dq_io_loop looks at it, and it does so when it serves a put. */
 			dq_patience.obstacle_ns = 0;
 			put(q, 10, 5, 40);
 			expect(q, 0, 15);

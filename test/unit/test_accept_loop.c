@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* tcp_server: the accept loop and its end. */
+/* accept_loop: it accepts, hands out, and ends. */
 #include "test/unit/helper.h"
 
 #include <arpa/inet.h>
@@ -12,20 +12,18 @@
 #include <sys/un.h>
 
 #include "common/gothread_internal.h"
-#include "protocol/tcp_server.h"
+#include "protocol/accept_loop.h"
 #include "test/unit/listen_test.h"
-
-/* --- the accept loop -------------------------------------------------------------------------- */
 
 struct server {
 	struct tcp_listener listener;
-	struct tcp_server_loop loop;
+	struct accept_loop loop;
 	struct wait_group wg;
 	struct lg lg;
 	struct chan *release; /* handlers wait for it to be closed */
 	_Atomic int came, started, ended;
 	char remote[128]; /* of the first to come */
-	int rc;           /* of tcp_server_run */
+	int rc;           /* of accept_loop_run */
 	struct err err;
 };
 
@@ -65,7 +63,7 @@ static void run(void *arg)
 {
 	struct server *s = arg;
 
-	s->rc = tcp_server_run(&s->loop, &s->err);
+	s->rc = accept_loop_run(&s->loop, &s->err);
 }
 
 static void start_with(struct server *s, const char *addr, struct tcp_handler h)
@@ -77,7 +75,7 @@ static void start_with(struct server *s, const char *addr, struct tcp_handler h)
 		"[test] ", LG_DEBUG);
 	s->listener = listen_on(addr);
 	s->release = chan_new(0, 0);
-	assert_int_equal(tcp_server_init(&s->loop, &s->listener, &h, &s->err), 0);
+	assert_int_equal(accept_loop_init(&s->loop, &s->listener, &h, &s->err), 0);
 	wait_group_init(&s->wg);
 	go(&s->wg, run, s);
 }
@@ -112,7 +110,7 @@ static void finish(struct server *s)
 {
 	join(&s->wg);
 	assert_int_equal(s->started, s->ended);
-	tcp_server_destroy(&s->loop);
+	accept_loop_destroy(&s->loop);
 	tcp_listener_close(&s->listener);
 	chan_free(s->release);
 	close(s->lg.fd);
@@ -126,7 +124,7 @@ static void test_a_loop_without_connections_stops(void **state)
 
 	(void)state;
 	start(&s, "127.0.0.1:0");
-	tcp_server_stop(&s.loop);
+	accept_loop_stop(&s.loop);
 	finish(&s);
 	assert_int_equal(s.rc, 0);
 }
@@ -137,8 +135,8 @@ static void test_a_stop_before_the_start_is_not_lost(void **state)
 
 	(void)state;
 	start(&s, "127.0.0.1:0");
-	tcp_server_stop(&s.loop);
-	tcp_server_stop(&s.loop);
+	accept_loop_stop(&s.loop);
+	accept_loop_stop(&s.loop);
 	wait_group_wait(&s.wg);
 	go(&s.wg, run, &s); /* it is stopped for good */
 	finish(&s);
@@ -162,7 +160,7 @@ static void test_every_connection_has_a_handler_that_runs_beside_the_others(void
 		assert_int_equal(read(fds[i], buf, 1), 0);
 		close(fds[i]);
 	}
-	tcp_server_stop(&s.loop);
+	accept_loop_stop(&s.loop);
 	finish(&s);
 	assert_int_equal(s.ended, COUNT(fds));
 }
@@ -176,7 +174,7 @@ static void test_run_returns_only_after_the_last_handler(void **state)
 	start(&s, "127.0.0.1:0");
 	fd = connect_v4(s.listener.port);
 	wait_for(s.started == 1);
-	tcp_server_stop(&s.loop);
+	accept_loop_stop(&s.loop);
 	stays(logged("TCP: closing") == 0);
 	assert_int_equal(s.ended, 0);
 	chan_close(s.release);
@@ -204,7 +202,7 @@ static void test_the_peers_address_is_shown_as_go_does(void **state)
 		wait_for(s.started == 1);
 		assert_string_equal(s.remote, want);
 		chan_close(s.release);
-		tcp_server_stop(&s.loop);
+		accept_loop_stop(&s.loop);
 		finish(&s);
 		close(fd);
 	}
@@ -221,7 +219,7 @@ static void test_a_unix_peer_has_no_address_but_an_at_sign(void **state)
 	wait_for(s.started == 1);
 	assert_string_equal(s.remote, "@");
 	chan_close(s.release);
-	tcp_server_stop(&s.loop);
+	accept_loop_stop(&s.loop);
 	finish(&s);
 	close(fd);
 }
@@ -253,7 +251,7 @@ static void test_a_connection_that_cannot_have_a_thread_is_closed_and_said_so(vo
 	fd = connect_v4(s.listener.port);
 	wait_for(s.started == 1);
 	chan_close(s.release);
-	tcp_server_stop(&s.loop);
+	accept_loop_stop(&s.loop);
 	finish(&s);
 	close(fd);
 	gothread_create = pthread_create;
@@ -271,7 +269,7 @@ static void test_no_descriptor_is_left_behind(void **state)
 	for (int i = 0; i < 20; i++)
 		close(connect_v4(s.listener.port));
 	wait_for(s.ended == 20);
-	tcp_server_stop(&s.loop);
+	accept_loop_stop(&s.loop);
 	finish(&s);
 	after = dup(0);
 	close(after);
@@ -314,7 +312,7 @@ static void test_out_of_descriptors_it_tries_again(void **state)
 	assert_int_equal(s.came, 0);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 	wait_for(s.came == 1);
-	tcp_server_stop(&s.loop);
+	accept_loop_stop(&s.loop);
 	finish(&s);
 	close(log_fd);
 	close(fd);
@@ -353,7 +351,7 @@ static void test_the_last_descriptors_are_kept_back(void **state)
 	assert_int_equal(s.came, 1);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 	chan_close(s.release);
-	tcp_server_stop(&s.loop);
+	accept_loop_stop(&s.loop);
 	finish(&s);
 	for (size_t i = 0; i < COUNT(fds); i++)
 		close(fds[i]);
