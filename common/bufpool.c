@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 
 #include "common/check.h"
+#include "common/lock.h"
 #include "common/sanitize.h"
 #include "common/xalloc.h"
 
@@ -36,6 +37,7 @@ static const size_t pooled_size = BUFPOOL_SIZE;
 
 static void add_region_locked(void)
 {
+	plain_mutex_assert_locked(&lock);
 	size_t size = (size_t)REGION_BUFFERS * BUFPOOL_SIZE;
 	char *region = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (region == MAP_FAILED)

@@ -203,6 +203,7 @@ static const struct waiter *waitq_first_live(const struct waitq *q)
 /* For debug builds: the invariants at the top of this file. */
 void chan_check_invariants_locked(struct chan *c)
 {
+	chan_assert_locked(c);
 	const struct waiter *r = waitq_first_live(&c->recvq), *s = waitq_first_live(&c->sendq);
 	const struct waiter *d = waitq_first_live(&c->demandq);
 
@@ -291,6 +292,7 @@ static void ring_get(struct chan *c, char *v, size_t n)
  */
 static size_t deal_locked(struct chan *c, const char *v, size_t n, struct wake_list *wakes)
 {
+	chan_assert_locked(c);
 	struct waiter *w, *first = NULL, **tail = &first;
 	size_t done = 0, hungry = 0;
 
@@ -326,6 +328,7 @@ static size_t deal_locked(struct chan *c, const char *v, size_t n, struct wake_l
 
 size_t chan_send_locked(struct chan *c, const char *v, size_t n, struct wake_list *wakes)
 {
+	chan_assert_locked(c);
 	size_t done = c->recvq.first ? deal_locked(c, v, n, wakes) : 0;
 
 	if (done < n && c->count < c->cap) {
@@ -346,6 +349,7 @@ size_t chan_send_locked(struct chan *c, const char *v, size_t n, struct wake_lis
 static size_t draw_locked(
 	struct chan *c, char *dst, size_t max, bool to_ring, struct wake_list *wakes)
 {
+	chan_assert_locked(c);
 	struct waiter *w;
 	size_t n = 0;
 
@@ -368,6 +372,7 @@ static size_t draw_locked(
 
 size_t chan_recv_locked(struct chan *c, char *v, size_t max, struct wake_list *wakes)
 {
+	chan_assert_locked(c);
 	size_t n = c->count < max ? c->count : max;
 
 	if (n > 0)
@@ -407,6 +412,7 @@ void chan_close(struct chan *c)
 
 size_t chan_demand_locked(struct chan *c, size_t limit, const struct parker *except)
 {
+	chan_assert_locked(c);
 	size_t room = 0;
 
 	for (const struct waiter *w = c->recvq.first; w && room < limit; w = w->next)
@@ -418,6 +424,7 @@ size_t chan_demand_locked(struct chan *c, size_t limit, const struct parker *exc
 
 void chan_announce_demand_locked(struct chan *c, struct wake_list *wakes)
 {
+	chan_assert_locked(c);
 	struct waiter *w, *next;
 
 	for (w = c->demandq.first; w; w = next) {

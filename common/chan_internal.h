@@ -79,6 +79,17 @@ static inline void chan_assert_valid(const struct chan *c, const char *what)
 		chan_misuse(c, what);
 }
 
+/* In a debug build, aborts unless some thread holds c->lock: first line of *_locked functions. */
+static inline void chan_assert_locked(const struct chan *c)
+{
+#if defined(DEBUG_LOCKS) || defined(CHAN_PERTURB)
+	if (atomic_load_explicit(&c->lock, memory_order_relaxed) == 0)
+		chan_misuse(c, "assertion: it is not locked");
+#else
+	(void)c;
+#endif
+}
+
 static inline void chan_lock(struct chan *c)
 {
 	uint32_t free = 0;

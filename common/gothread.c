@@ -21,6 +21,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/gothread_internal.h"
+#include "common/lock.h"
 #include "common/sanitize.h"
 #include "common/stacks.h"
 #include "common/xalloc.h"
@@ -127,6 +128,7 @@ static void each_locked(void (*fn)(void *arg, const char *name, int tid), void *
 {
 	struct gothread *g;
 
+	plain_mutex_assert_locked(&list_lock);
 	DL_FOREACH (list, g)
 		fn(arg, g->name, g->tid);
 }

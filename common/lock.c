@@ -154,6 +154,16 @@ void mutex_assert_held(const struct mutex *m)
 	held_assert(m, m->rank, "assertion");
 }
 
+void plain_mutex_assert_locked(pthread_mutex_t *m)
+{
+#ifdef DEBUG_LOCKS
+	if (pthread_mutex_trylock(m) != EBUSY)
+		check_failed(__FILE__, __LINE__, "assertion: a mutex is not held by any thread");
+#else
+	(void)m;
+#endif
+}
+
 void rwlock_init(struct rwlock *rw, enum lock_rank rank)
 {
 	pthread_rwlockattr_t attr;

@@ -33,6 +33,12 @@ void mutex_unlock(struct mutex *m);
 /* In a debug build, aborts unless the calling thread holds m: first line of *_locked functions. */
 void mutex_assert_held(const struct mutex *m);
 
+/*
+ * The same for a mutex of pthread's own, which the few modules have that this one rests upon, or
+ * that must be initialised at compile time. Aborts unless some thread holds it.
+ */
+void plain_mutex_assert_locked(pthread_mutex_t *m);
+
 void rwlock_init(struct rwlock *rw, enum lock_rank rank);
 void rwlock_destroy(struct rwlock *rw);
 void rwlock_rdlock(struct rwlock *rw);

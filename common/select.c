@@ -119,6 +119,7 @@ static bool case_run_locked(struct chan_case *cc, struct wake_list *wakes)
 {
 	struct chan *c = cc->c;
 
+	chan_assert_locked(c);
 	switch (cc->op) {
 	case CHAN_SEND:
 		if (c->closed)
@@ -207,6 +208,12 @@ static void sel_lock_all(struct sel *s)
 		chan_lock(sel_lock_at(s, i));
 }
 
+static void sel_assert_all_locked(const struct sel *s)
+{
+	for (unsigned i = 0; i < s->nlocks; i++)
+		chan_assert_locked(sel_lock_at(s, i));
+}
+
 /* Unlocks, and only then wakes. */
 static void sel_unlock_all(struct sel *s)
 {
@@ -218,6 +225,7 @@ static void sel_unlock_all(struct sel *s)
 /* Step 2, first half: as sel_try_each, but an answer for one moment. */
 static int sel_try_all_locked(struct sel *s)
 {
+	sel_assert_all_locked(s);
 	s->now_ns = 0;
 	for (unsigned i = 0; i < s->nlive; i++) {
 		struct chan_case *cc = &s->cases[s->order[i]];
@@ -239,6 +247,7 @@ static struct waitq *case_queue(const struct chan_case *cc)
 /* Queues the waiter of a case, unless it has no room: see note_room in chan.c. */
 static void case_enqueue_locked(struct chan_case *cc, struct waiter *w)
 {
+	chan_assert_locked(cc->c);
 	if (cc->room) {
 		CHECK(!cc->room->waiter);
 		w->room = cc->room;
@@ -258,6 +267,7 @@ static int64_t sel_enqueue_locked(struct sel *s, struct parker *p, struct waiter
 {
 	int64_t deadline_ns = 0;
 
+	sel_assert_all_locked(s);
 	for (unsigned i = 0; i < s->nlive; i++) {
 		struct chan_case *cc = &s->cases[s->order[i]];
 		struct waiter *w = &waiters[i];

@@ -34,6 +34,7 @@
 #include <sys/mman.h>
 
 #include "common/check.h"
+#include "common/lock.h"
 #include "common/sanitize.h"
 #include "common/xalloc.h"
 
@@ -129,6 +130,7 @@ static size_t batch_size(unsigned k)
 
 static void new_region_locked(void)
 {
+	plain_mutex_assert_locked(&heap.lock);
 	char *p = mmap(NULL, REGION_SIZE, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)

@@ -231,6 +231,7 @@ static int on_key_update(gnutls_session_t session, unsigned type, unsigned when,
 	(void)when;
 	(void)msg;
 	if (incoming && !s->changing_keys) {
+		mutex_assert_held(&s->read_lock);
 		mutex_lock(&s->write_lock);
 		s->changing_keys = true;
 		s->must_change_keys = true;

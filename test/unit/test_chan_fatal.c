@@ -225,6 +225,21 @@ static void test_other_misuse_aborts(void **state)
 	expect_abort(receive_into_nothing, "max > 0", NULL);
 }
 
+#if defined(DEBUG_LOCKS) || defined(CHAN_PERTURB)
+static void send_without_the_lock(void)
+{
+	struct wake_list wakes = {NULL, NULL};
+	c = chan_new(sizeof(int), 3);
+	chan_send_locked(c, (const char *)values, 1, &wakes);
+}
+
+static void test_what_needs_the_lock_says_so(void **state)
+{
+	(void)state;
+	expect_abort(send_without_the_lock, "not locked", "capacity 3", "in thread main", NULL);
+}
+#endif
+
 static void select_nothing(void *arg)
 {
 	(void)arg;
@@ -257,6 +272,9 @@ int main(void)
 		cmocka_unit_test(test_null_outside_of_select_aborts),
 		cmocka_unit_test(test_free_under_waiters_aborts),
 		cmocka_unit_test(test_other_misuse_aborts),
+#if defined(DEBUG_LOCKS) || defined(CHAN_PERTURB)
+		cmocka_unit_test(test_what_needs_the_lock_says_so),
+#endif
 		cmocka_unit_test(test_select_without_cases_blocks),
 	};
 

@@ -275,6 +275,15 @@ static void assert_not_held(void)
 	rwlock_assert_held(&channel);
 }
 
+static void assert_plain_not_held(void)
+{
+	static pthread_mutex_t plain = PTHREAD_MUTEX_INITIALIZER;
+	PT_OK(pthread_mutex_lock(&plain));
+	plain_mutex_assert_locked(&plain);
+	PT_OK(pthread_mutex_unlock(&plain));
+	plain_mutex_assert_locked(&plain);
+}
+
 static void test_violations_abort_with_both_names(void **state)
 {
 	(void)state;
@@ -284,6 +293,7 @@ static void test_violations_abort_with_both_names(void **state)
 	expect_abort(same_lock, "lock order", "channel.lock", NULL);
 	expect_abort(unlock_not_held, "topic.lock is not held", NULL);
 	expect_abort(assert_not_held, "channel.lock is not held", NULL);
+	expect_abort(assert_plain_not_held, "a mutex is not held", NULL);
 }
 #endif
 
