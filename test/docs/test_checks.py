@@ -10,6 +10,7 @@ import tempfile
 import unittest
 
 sys.dont_write_bytecode = True
+import go_map
 import heads
 import includes
 import locks
@@ -302,6 +303,76 @@ class Pages(Tree):
 
     def test_file_without_folder_that_is_not_there_is_refused(self):
         self.assert_refused(self.check(self.PAGE.replace("`topic.c`", "`pump.c`")), "pump.c")
+
+
+class GoMap(Tree):
+    HEAD = "/* SPDX-License-Identifier: MIT */\n/* Mirrors nsqd/topic.go. */\n"
+    LIST = """# A comment.
+nsqd/topic.go - NewTopic
+nsqd/topic.go Topic UnPause
+nsqd/topic.go Topic put
+nsqd/topic.go Topic GenerateID guid_reserve,guid_hex Two steps.
+nsqd/topic.go Topic Context - There is none.
+"""
+
+    def setUp(self):
+        super().setUp()
+        functions = "struct topic *topic_new(\n\tint a)\n{\n}\nvoid topic_unpause(void)\n{\n}\n"
+        self.write("nsqd/queue/topic.c", self.HEAD + functions + "static void put(int a)\n{\n}\n")
+        self.write("nsqd/queue/channel.c", "static void put(int a)\n{\n}\n")
+        self.guid = "int guid_reserve(void)\n{\n}\n\nstatic inline int guid_hex(void)\n{\n}\n"
+        self.write("nsqd/core/guid.h", self.guid)
+        self.write(go_map.LIST, self.LIST)
+        page, complaints = go_map.build(self.root)
+        self.assertEqual(complaints, [])
+        self.write(go_map.PAGE, page)
+
+    def check(self):
+        return go_map.check(self.root)
+
+    def test_fresh_map_passes(self):
+        self.assertEqual(self.check(), [])
+        page = tree.read(self.root, go_map.PAGE)
+        self.assertIn("| `Topic.put` | `put` | `nsqd/queue/topic.c` | |", page)
+        self.assertIn("`guid_reserve`, `guid_hex` | `nsqd/core/guid.h` | Two steps. |", page)
+
+    def test_stale_map_is_refused(self):
+        os.rename(
+            os.path.join(self.root, "nsqd/core/guid.h"), os.path.join(self.root, "nsqd/guid.h")
+        )
+        self.assert_refused(self.check(), go_map.PAGE, "stale")
+
+    def test_function_that_is_gone_is_refused(self):
+        self.write("nsqd/core/guid.h", self.guid.replace("guid_hex", "guid_text"))
+        self.assert_refused(self.check(), "Topic.GenerateID", "guid_hex")
+        self.write("nsqd/core/guid.h", self.guid)
+        self.write("nsqd/queue/topic.c", self.HEAD + "struct topic *topic_new(void)\n{\n}\n")
+        self.assertEqual(len(self.check()), 2)
+
+    def test_go_function_without_a_line_is_refused(self):
+        self.write(go_map.LIST, self.LIST + "nsqd/topic.go Topic Start\n")
+        self.assert_refused(self.check(), "Topic.Start")
+
+    def test_missing_reason_is_refused(self):
+        self.write(go_map.LIST, self.LIST.replace(" There is none.", ""))
+        self.assert_refused(self.check(), "Topic.Context", "no reason")
+
+    def test_two_functions_of_that_name_are_refused(self):
+        self.write("nsqd/queue/topics.c", self.HEAD + "void topic_new(void)\n{\n}\n")
+        self.write("nsqd/queue/topic_new.c", self.HEAD + "void topic_unpause(void)\n{\n}\n")
+        os.remove(os.path.join(self.root, "nsqd/queue/topic.c"))
+        self.write("nsqd/queue/topic_put.c", self.HEAD + "void put(void)\n{\n}\n")
+        self.write("nsqd/queue/pump.c", self.HEAD + "void put(void)\n{\n}\n")
+        self.assert_refused(self.check(), "Topic.put", "more than one")
+
+    def test_list_is_compared_with_the_go_source(self):
+        source = "func NewTopic(a int) {\nfunc (t *Topic) UnPause() {\nfunc (t Topic) put() {\n"
+        source += "func (t *Topic) GenerateID() {\nfunc (t *Topic) Start() {\n"
+        self.write("topic.go", source)
+        complaints = go_map.compare(self.root, [os.path.join(self.root, "topic.go")])
+        self.assertEqual(len(complaints), 2)
+        self.assertIn("lacks topic.go Topic Start", complaints[0])
+        self.assertIn("no topic.go Topic Context", complaints[1])
 
 
 if __name__ == "__main__":
