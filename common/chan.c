@@ -72,18 +72,15 @@ _Noreturn void chan_misuse(const struct chan *c, const char *what)
 static size_t size_with_ring(size_t ring)
 {
 	size_t size = offsetof(struct chan, small_ring) + ring;
-
 	return size > sizeof(struct chan) ? size : sizeof(struct chan);
 }
 
 struct chan *chan_new(size_t elem_size, size_t cap)
 {
-	struct chan *c;
 	size_t ring;
-
 	CHECK(!__builtin_mul_overflow(elem_size, cap, &ring) && ring <= PTRDIFF_MAX);
 	/* aligned_alloc wants a multiple of the alignment. */
-	c = aligned_alloc(_Alignof(struct chan),
+	struct chan *c = aligned_alloc(_Alignof(struct chan),
 		(size_with_ring(ring > SMALL_RING ? 0 : ring) + 63) & ~(size_t)63);
 	if (!c)
 		check_failed(__FILE__, __LINE__, "out of memory for a chan");
@@ -117,11 +114,9 @@ void chan_free(struct chan *c)
 
 size_t chan_len(struct chan *c)
 {
-	size_t n;
-
 	chan_assert_valid(c, "chan_len");
 	chan_lock(c);
-	n = c->count;
+	size_t n = c->count;
 	chan_unlock(c);
 	return n;
 }
@@ -194,7 +189,6 @@ static bool waiter_is_live(const struct waiter *w)
 static const struct waiter *waitq_first_live(const struct waitq *q)
 {
 	const struct waiter *w = q->first;
-
 	while (w && !waiter_is_live(w))
 		w = w->next;
 	return w;
@@ -206,7 +200,6 @@ void chan_check_invariants_locked(struct chan *c)
 	chan_assert_locked(c);
 	const struct waiter *r = waitq_first_live(&c->recvq), *s = waitq_first_live(&c->sendq);
 	const struct waiter *d = waitq_first_live(&c->demandq);
-
 	CHECK(c->count <= c->cap);
 	CHECK(c->count == 0 || !r);
 	CHECK(c->count == c->cap || !s);
@@ -255,13 +248,11 @@ static __attribute__((noinline)) void ring_new(struct chan *c)
 static void ring_put(struct chan *c, const char *v, size_t n)
 {
 	size_t tail = c->head + c->count;
-	size_t first;
-
 	if (__builtin_expect(!c->ring, 0))
 		ring_new(c);
 	if (tail >= c->cap)
 		tail -= c->cap;
-	first = n < c->cap - tail ? n : c->cap - tail;
+	size_t first = n < c->cap - tail ? n : c->cap - tail;
 	copy_values(c, value_at(c, c->ring, tail), v, first);
 	if (first < n)
 		copy_values(c, c->ring, value_at(c, v, first), n - first);
@@ -272,7 +263,6 @@ static void ring_put(struct chan *c, const char *v, size_t n)
 static void ring_get(struct chan *c, char *v, size_t n)
 {
 	size_t first = n < c->cap - c->head ? n : c->cap - c->head;
-
 	copy_values(c, v, value_at(c, c->ring, c->head), first);
 	if (first < n)
 		copy_values(c, value_at(c, v, first), c->ring, n - first);
@@ -295,7 +285,6 @@ static size_t deal_locked(struct chan *c, const char *v, size_t n, struct wake_l
 	chan_assert_locked(c);
 	struct waiter *w, *first = NULL, **tail = &first;
 	size_t done = 0, hungry = 0;
-
 	while (hungry < n && (w = waitq_claim(&c->recvq))) {
 		waiter_done(&c->recvq, w, true, wakes);
 		*tail = w;
@@ -305,14 +294,12 @@ static size_t deal_locked(struct chan *c, const char *v, size_t n, struct wake_l
 	}
 	while (done < n && hungry > 0) {
 		size_t left = hungry;
-
 		hungry = 0;
 		for (w = first; w; w = w->next) {
-			size_t room = w->max - w->n, share;
-
+			size_t room = w->max - w->n;
 			if (room == 0)
 				continue;
-			share = left > 1 ? (n - done + left - 1) / left : n - done;
+			size_t share = left > 1 ? (n - done + left - 1) / left : n - done;
 			left--;
 			if (share > room)
 				share = room;
@@ -330,11 +317,9 @@ size_t chan_send_locked(struct chan *c, const char *v, size_t n, struct wake_lis
 {
 	chan_assert_locked(c);
 	size_t done = c->recvq.first ? deal_locked(c, v, n, wakes) : 0;
-
 	if (done < n && c->count < c->cap) {
-		size_t room = c->cap - c->count;
-		size_t put = n - done < room ? n - done : room;
-
+		size_t free = c->cap - c->count;
+		size_t put = n - done < free ? n - done : free;
 		ring_put(c, value_at(c, v, done), put);
 		done += put;
 	}
@@ -352,12 +337,10 @@ static size_t draw_locked(
 	chan_assert_locked(c);
 	struct waiter *w;
 	size_t n = 0;
-
 	while (n < max && (w = waitq_claim(&c->sendq))) {
 		size_t left = w->max - w->n;
 		size_t k = max - n < left ? max - n : left;
 		const char *src = value_at(c, w->v, w->n);
-
 		if (to_ring)
 			ring_put(c, src, k);
 		else
@@ -374,7 +357,6 @@ size_t chan_recv_locked(struct chan *c, char *v, size_t max, struct wake_list *w
 {
 	chan_assert_locked(c);
 	size_t n = c->count < max ? c->count : max;
-
 	if (n > 0)
 		ring_get(c, v, n);
 	if (c->sendq.first) {
@@ -391,7 +373,6 @@ void chan_close(struct chan *c)
 {
 	struct wake_list wakes = {NULL, NULL};
 	struct waiter *w;
-
 	chan_assert_valid(c, "close");
 	chan_lock(c);
 	if (c->closed)
@@ -414,7 +395,6 @@ size_t chan_demand_locked(struct chan *c, size_t limit, const struct parker *exc
 {
 	chan_assert_locked(c);
 	size_t room = 0;
-
 	for (const struct waiter *w = c->recvq.first; w && room < limit; w = w->next)
 		if (w->parker != except && waiter_is_live(w) &&
 			__builtin_add_overflow(room, w->max - w->n, &room))
@@ -425,9 +405,8 @@ size_t chan_demand_locked(struct chan *c, size_t limit, const struct parker *exc
 void chan_announce_demand_locked(struct chan *c, struct wake_list *wakes)
 {
 	chan_assert_locked(c);
-	struct waiter *w, *next;
-
-	for (w = c->demandq.first; w; w = next) {
+	struct waiter *next;
+	for (struct waiter *w = c->demandq.first; w; w = next) {
 		next = w->next;
 		/*
 		 * None: a select that receives here as well must not answer itself; and a receiver
@@ -442,13 +421,11 @@ void chan_announce_demand_locked(struct chan *c, struct wake_list *wakes)
 
 size_t chan_demand(struct chan *c, size_t most)
 {
-	size_t room;
-
 	chan_assert_valid(c, "chan_demand");
 	if (!chan_hint(c, HINT_RECEIVERS))
 		return 0;
 	chan_lock(c);
-	room = chan_demand_locked(c, most, NULL);
+	size_t room = chan_demand_locked(c, most, NULL);
 	chan_unlock(c);
 	return room;
 }
@@ -473,12 +450,10 @@ size_t chan_demand(struct chan *c, size_t most)
 bool chan_give_room(struct chan *c, struct chan_room *room, size_t n)
 {
 	struct wake_list wakes = {NULL, NULL};
-	struct waiter *w;
-
 	chan_assert_valid(c, "chan_give_room");
 	CHECK(n > 0);
 	chan_lock(c);
-	w = room->waiter;
+	struct waiter *w = room->waiter;
 	if (!w) {
 		chan_unlock(c);
 		return false;
@@ -506,7 +481,6 @@ void *chan_take_room(struct chan *c, size_t max)
 {
 	void *owner = NULL;
 	struct waiter *w;
-
 	chan_assert_valid(c, "chan_take_room");
 	if (!chan_hint(c, HINT_RECEIVERS))
 		return NULL;
@@ -529,22 +503,19 @@ void *chan_take_room(struct chan *c, size_t max)
 void chan_send_n(struct chan *c, const void *v, size_t n)
 {
 	struct wake_list wakes = {NULL, NULL};
-	struct waiter w;
-	size_t done;
-
 	chan_assert_valid(c, "send");
 	if (n == 0)
 		return;
 	chan_lock(c);
 	if (c->closed)
 		chan_misuse(c, "send on closed chan");
-	done = chan_send_locked(c, v, n, &wakes);
+	size_t done = chan_send_locked(c, v, n, &wakes);
 	if (done == n) {
 		chan_unlock(c);
 		wake_list_wake(&wakes);
 		return;
 	}
-	w = (struct waiter){.parker = park_self(), .v = value_at(c, v, done), .max = n - done};
+	struct waiter w = {.parker = park_self(), .v = value_at(c, v, done), .max = n - done};
 	waitq_add(&c->sendq, &w);
 	chan_unlock(c);
 	wake_list_wake(&wakes);
@@ -561,13 +532,10 @@ void chan_send(struct chan *c, const void *v)
 size_t chan_recv_n(struct chan *c, void *v, size_t max)
 {
 	struct wake_list wakes = {NULL, NULL};
-	struct waiter w;
-	size_t n;
-
 	chan_assert_valid(c, "receive");
 	CHECK(max > 0);
 	chan_lock(c);
-	n = chan_recv_locked(c, v, max, &wakes);
+	size_t n = chan_recv_locked(c, v, max, &wakes);
 	if (n > 0 || c->closed) {
 		if (n == 0)
 			chan_zero(c, v);
@@ -575,7 +543,7 @@ size_t chan_recv_n(struct chan *c, void *v, size_t max)
 		wake_list_wake(&wakes);
 		return n;
 	}
-	w = (struct waiter){.parker = park_self(), .v = v, .max = max};
+	struct waiter w = {.parker = park_self(), .v = v, .max = max};
 	waitq_add(&c->recvq, &w);
 	if (c->demandq.first)
 		chan_announce_demand_locked(c, &wakes);
@@ -593,15 +561,13 @@ bool chan_recv(struct chan *c, void *v)
 size_t chan_try_send_n(struct chan *c, const void *v, size_t n)
 {
 	struct wake_list wakes = {NULL, NULL};
-	size_t done;
-
 	chan_assert_valid(c, "send");
 	if (n == 0 || !chan_hint(c, HINT_SEND))
 		return 0;
 	chan_lock(c);
 	if (c->closed)
 		chan_misuse(c, "send on closed chan");
-	done = chan_send_locked(c, v, n, &wakes);
+	size_t done = chan_send_locked(c, v, n, &wakes);
 	chan_unlock(c);
 	wake_list_wake(&wakes);
 	return done;
@@ -610,7 +576,6 @@ size_t chan_try_send_n(struct chan *c, const void *v, size_t n)
 void chan_signal(struct chan *c)
 {
 	struct wake_list wakes = {NULL, NULL};
-
 	chan_assert_valid(c, "signal");
 	CHECK(c->cap == 1);
 	chan_lock(c);
@@ -626,7 +591,6 @@ size_t chan_try_recv_n(struct chan *c, void *v, size_t max, bool *closed)
 	struct wake_list wakes = {NULL, NULL};
 	bool over = false;
 	size_t n = 0;
-
 	chan_assert_valid(c, "receive");
 	if (chan_hint(c, HINT_RECV)) {
 		chan_lock(c);
@@ -655,7 +619,6 @@ void chan_lock_slow(struct chan *c)
 {
 	for (int i = 0; i < LOCK_SPINS; i++) {
 		uint32_t free = 0;
-
 		if (atomic_load_explicit(&c->lock, memory_order_relaxed) == 0 &&
 			atomic_compare_exchange_weak_explicit(
 				&c->lock, &free, 1, memory_order_acquire, memory_order_relaxed))

@@ -112,7 +112,6 @@ struct chan_case {
 static inline struct chan_case chan_case_make(enum chan_op op, struct chan *c, void *v, size_t max)
 {
 	struct chan_case cc;
-
 	cc.op = op;
 	cc.ok = false;
 	cc.c = c;
@@ -148,7 +147,6 @@ static inline struct chan_case chan_case_recv_room(
 	struct chan *c, void *v, size_t max, struct chan_room *room)
 {
 	struct chan_case cc = chan_case_make(CHAN_RECV, c, v, max);
-
 	cc.room = room;
 	return cc;
 }
@@ -156,7 +154,6 @@ static inline struct chan_case chan_case_recv_room(
 static inline struct chan_case chan_case_tick(struct ticker *t)
 {
 	struct chan_case cc = chan_case_make(CHAN_TICK, NULL, NULL, 0);
-
 	cc.ticker = t;
 	return cc;
 }

@@ -93,7 +93,6 @@ static inline void chan_assert_locked(const struct chan *c)
 static inline void chan_lock(struct chan *c)
 {
 	uint32_t free = 0;
-
 	if (__builtin_expect(!atomic_compare_exchange_weak_explicit(&c->lock, &free, 1,
 				     memory_order_acquire, memory_order_relaxed),
 		    0))
@@ -103,7 +102,6 @@ static inline void chan_lock(struct chan *c)
 static inline void chan_unlock(struct chan *c)
 {
 	uint8_t hints = 0;
-
 	if (c->count > 0 || c->sendq.first || c->closed)
 		hints |= HINT_RECV;
 	if (c->count < c->cap || c->recvq.first || c->closed)

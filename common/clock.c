@@ -112,7 +112,6 @@ static bool take_term(const char **s, uint64_t *ns)
 	const char *start = *s;
 	uint64_t v, fraction = 0;
 	double scale = 1;
-
 	if (!take_integer(s, &v))
 		return false;
 	bool digits = *s != start;
@@ -181,7 +180,6 @@ char *duration_format(int64_t ns, char *buf, size_t size)
 	uint64_t u = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
 	const char *sign = ns < 0 ? "-" : "";
 	char number[32];
-
 	if (u == 0) {
 		snprintf(buf, size, "0s");
 	} else if (u < NSEC_PER_SEC) { /* the largest unit that keeps a digit before the point */

@@ -22,7 +22,6 @@ static void md5_block(uint32_t state[4], const unsigned char *block)
 		{7, 12, 17, 22}, {5, 9, 14, 20}, {4, 11, 16, 23}, {6, 10, 15, 21}};
 	static const unsigned char step[4] = {1, 5, 3, 7}, first[4] = {0, 1, 5, 0};
 	uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
-
 	for (unsigned i = 0; i < 64; i++) {
 		unsigned round = i / 16;
 		const unsigned char *p = block + 4 * ((first[round] + step[round] * (i % 16)) % 16);
@@ -51,7 +50,6 @@ void digest_md5(const void *data, size_t len, unsigned char out[16])
 	const unsigned char *p = data;
 	unsigned char tail[128] = {0};
 	size_t left = len;
-
 	for (; left >= 64; left -= 64, p += 64)
 		md5_block(state, p);
 	if (left > 0)

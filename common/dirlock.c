@@ -12,7 +12,6 @@
 int dirlock_lock(const char *dir, struct err *err)
 {
 	char reason[128];
-
 	/*
 	 * No O_DIRECTORY: stock locks whatever the path names, and says later that it is no
 	 * directory. But a FIFO must not hold us up.

@@ -13,7 +13,6 @@ const char *err_strerror(int code, char *buf, size_t size)
 {
 	char tmp[128];
 	const char *s = strerror_r(code, tmp, sizeof(tmp));
-
 	snprintf(buf, size, "%s", s);
 	/* Go's table was made by this very rule, so that acronyms keep their capitals. */
 	if (size > 1 && buf[0] >= 'A' && buf[0] <= 'Z' && buf[1] >= 'a' && buf[1] <= 'z')
@@ -37,7 +36,7 @@ static void join(struct err *err, const char *tail)
 
 int err_set(struct err *err, int code, const char *fmt, ...)
 {
-	if (err == NULL)
+	if (!err)
 		return -1;
 	char msg[sizeof(err->msg)]; /* the arguments may point into err->msg */
 	va_list ap;
@@ -51,7 +50,7 @@ int err_set(struct err *err, int code, const char *fmt, ...)
 
 int err_errno(struct err *err, int code, const char *fmt, ...)
 {
-	if (err == NULL)
+	if (!err)
 		return -1;
 	char msg[sizeof(err->msg)], tail[128];
 	va_list ap;
@@ -66,7 +65,7 @@ int err_errno(struct err *err, int code, const char *fmt, ...)
 
 int err_wrap(struct err *err, const char *fmt, ...)
 {
-	if (err == NULL)
+	if (!err)
 		return -1;
 	char msg[sizeof(err->msg)], tail[sizeof(err->msg)];
 	memcpy(tail, err->msg, sizeof(tail));

@@ -65,7 +65,6 @@ int flags_parse_int(const char *text, int base, int bits, int64_t *v)
 	bool digits = s == start + 1;    /* the zero of 017 */
 	bool bad_underscore = false;
 	uint64_t u = 0;
-
 	/*
 	 * Go's order of complaints: beyond 64 bits at once, underscores and the sign's limit last.
 	 */
@@ -137,7 +136,6 @@ bool flags_parse_float(const char *text, double *v)
 	static const char *const words[] = {"inf", "infinity", "nan"};
 	const char *s = text + (*text == '+' || *text == '-');
 	bool word = false;
-
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		word = word || strcasecmp(s, words[i]) == 0;
 	if (!word && !is_gos_float(s))
@@ -272,7 +270,6 @@ static void print_flag(const struct flag *f, struct strbuf *out)
 void flags_usage(const char *program, const struct flag *flags, size_t n, struct strbuf *out)
 {
 	const struct flag **sorted = xreallocarray(NULL, n, sizeof(*sorted));
-
 	for (size_t i = 0; i < n; i++)
 		sorted[i] = &flags[i];
 	qsort(sorted, n, sizeof(*sorted), by_name);
@@ -298,8 +295,7 @@ static int set_flag(struct flag *f, const char *value, struct strbuf *msg)
 {
 	struct err err;
 	bool is_bool = f->type->placeholder[0] == '\0';
-
-	if (value == NULL && !is_bool) {
+	if (!value && !is_bool) {
 		strbuf_addf(msg, "flag needs an argument: -%s\n", f->name);
 		return -1;
 	}
@@ -322,20 +318,19 @@ static enum flags_result scan_one(
 	const char *word = argv[(*i)++];
 	const char *name = word + (word[1] == '-' ? 2 : 1);
 	size_t len = strcspn(name, "=");
-
 	if (len == 0 || name[0] == '-') {
 		strbuf_addf(msg, "bad flag syntax: %s\n", word);
 		return FLAGS_BAD;
 	}
 	const char *value = name[len] == '=' ? name + len + 1 : NULL;
 	struct flag *f = find(flags, n, name, len);
-	if (f == NULL) {
+	if (!f) {
 		if ((len == 1 && *name == 'h') || (len == 4 && memcmp(name, "help", 4) == 0))
 			return FLAGS_HELP;
 		strbuf_addf(msg, "flag provided but not defined: -%.*s\n", (int)len, name);
 		return FLAGS_BAD;
 	}
-	if (value == NULL && f->type->placeholder[0] != '\0' && *i < argc)
+	if (!value && f->type->placeholder[0] != '\0' && *i < argc)
 		value = argv[(*i)++];
 	return set_flag(f, value, msg) == 0 ? FLAGS_OK : FLAGS_BAD;
 }
@@ -347,7 +342,6 @@ enum flags_result flags_scan(const char *program, struct flag *flags, size_t n, 
 	struct strbuf usage = STRBUF_INIT;
 	enum flags_result result = FLAGS_OK;
 	int i = 1;
-
 	flags_usage(program, flags, n, &usage);
 	while (i < argc && result == FLAGS_OK) {
 		if (argv[i][0] != '-' || argv[i][1] == '\0')
@@ -361,7 +355,7 @@ enum flags_result flags_scan(const char *program, struct flag *flags, size_t n, 
 	if (result != FLAGS_OK)
 		strbuf_add(out, usage.data, usage.len);
 	strbuf_free(&usage);
-	if (rest != NULL)
+	if (rest)
 		*rest = i < argc ? i : argc;
 	return result;
 }

@@ -81,7 +81,6 @@ static _Thread_local struct gothread *self;
 static struct gothread *record_new(const char *name)
 {
 	struct gothread *g = xcalloc(1, sizeof(*g));
-
 	g->name = xstrdup(name);
 	PT_OK(pthread_mutex_lock(&list_lock));
 	DL_APPEND(list, g);
@@ -104,7 +103,6 @@ static void record_free(struct gothread *g)
 static void record_take(struct gothread *g)
 {
 	char kernel_name[KERNEL_NAME + 1];
-
 	self = g;
 	PT_OK(pthread_mutex_lock(&list_lock));
 	g->tid = gettid();
@@ -127,7 +125,6 @@ const char *gothread_name(void)
 static void each_locked(void (*fn)(void *arg, const char *name, int tid), void *arg)
 {
 	struct gothread *g;
-
 	plain_mutex_assert_locked(&list_lock);
 	DL_FOREACH (list, g)
 		fn(arg, g->name, g->tid);
@@ -156,10 +153,8 @@ bool gothread_try_each(
 
 size_t gothread_count(void)
 {
-	size_t n;
-
 	PT_OK(pthread_mutex_lock(&list_lock));
-	n = list_count;
+	size_t n = list_count;
 	PT_OK(pthread_mutex_unlock(&list_lock));
 	return n;
 }
@@ -184,13 +179,11 @@ void gothread_adopt(const char *name)
 {
 	if (!self) {
 		struct gothread *g = record_new(name);
-
 		PT_OK(pthread_once(&adopt_once, adopt_init));
 		PT_OK(pthread_setspecific(adopt_key, g));
 		record_take(g);
 	} else {
 		char *old = self->name, *copy = xstrdup(name);
-
 		PT_OK(pthread_mutex_lock(&list_lock));
 		self->name = copy;
 		PT_OK(pthread_mutex_unlock(&list_lock));
@@ -238,12 +231,9 @@ void wait_group_destroy(struct wait_group *wg)
  */
 static void wait_group_done(struct wait_group *wg)
 {
-	pthread_t previous;
-	int have_previous;
-
 	PT_OK(pthread_mutex_lock(&wg->lock));
-	previous = wg->ended;
-	have_previous = wg->have_ended;
+	pthread_t previous = wg->ended;
+	int have_previous = wg->have_ended;
 	wg->ended = pthread_self();
 	wg->have_ended = 1;
 	if (--wg->running == 0)
@@ -271,14 +261,11 @@ bool wait_group_wait_until(struct wait_group *wg, int64_t deadline_ns)
 
 void wait_group_wait(struct wait_group *wg)
 {
-	pthread_t last;
-	int have_last;
-
 	PT_OK(pthread_mutex_lock(&wg->lock));
 	while (wg->running > 0)
 		PT_OK(pthread_cond_wait(&wg->done, &wg->lock));
-	last = wg->ended;
-	have_last = wg->have_ended;
+	pthread_t last = wg->ended;
+	int have_last = wg->have_ended;
 	wg->have_ended = 0;
 	PT_OK(pthread_mutex_unlock(&wg->lock));
 	/* It has joined the one before it, and so on: this is the last of them all. */
@@ -290,7 +277,6 @@ static void *gothread_main(void *arg)
 {
 	struct gothread *g = arg;
 	struct wait_group *wg = g->wg;
-
 	record_take(g);
 	g->fn(g->arg);
 	self = NULL;
@@ -302,7 +288,6 @@ static void *gothread_main(void *arg)
 size_t gothread_stack_size(void)
 {
 	size_t least = (size_t)sysconf(_SC_THREAD_STACK_MIN);
-
 	return least > STACK_SIZE ? least : STACK_SIZE;
 }
 
@@ -314,14 +299,12 @@ static int create(pthread_t *id, struct gothread *g)
 {
 	pthread_attr_t attr;
 	sigset_t all;
-	int rc;
-
 	PT_OK(pthread_attr_init(&attr));
 	PT_OK(pthread_attr_setstacksize(&attr, gothread_stack_size()));
 	sigfillset(&all);
 	sigdelset(&all, STACKS_SIGNAL);
 	PT_OK(pthread_attr_setsigmask_np(&attr, &all));
-	rc = gothread_create(id, &attr, gothread_main, g);
+	int rc = gothread_create(id, &attr, gothread_main, g);
 	PT_OK(pthread_attr_destroy(&attr));
 	return rc;
 }
@@ -343,8 +326,6 @@ int wait_group_wrap(
 {
 	struct gothread *g = record_new(name);
 	pthread_t id;
-	int rc;
-
 	g->wg = wg;
 	g->fn = fn;
 	g->arg = arg;
@@ -352,7 +333,7 @@ int wait_group_wrap(
 	PT_OK(pthread_mutex_lock(&wg->lock));
 	wg->running++;
 	PT_OK(pthread_mutex_unlock(&wg->lock));
-	rc = create(&id, g);
+	int rc = create(&id, g);
 	if (rc == 0)
 		return 0;
 	PT_OK(pthread_mutex_lock(&wg->lock));

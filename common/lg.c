@@ -100,7 +100,6 @@ static const char *date_time(time_t sec)
 {
 	static _Thread_local time_t last = -1;
 	static _Thread_local char text[32];
-
 	if (sec != last) {
 		struct tm tm;
 		localtime_r(&sec, &tm);
@@ -206,7 +205,6 @@ void lg_fatalf(const char *prefix, const char *fmt, ...)
 {
 	struct lg lg;
 	va_list ap;
-
 	lg_init(&lg, STDERR_FILENO, prefix, LG_FATAL);
 	va_start(ap, fmt);
 	lg_vlogf(&lg, LG_FATAL, fmt, ap);

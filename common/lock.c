@@ -59,7 +59,6 @@ static void held_push(const void *lock, enum lock_rank rank)
 static size_t held_find(const void *lock)
 {
 	size_t i = nheld;
-
 	while (i > 0 && held[i - 1].lock != lock)
 		i--;
 	return i; /* 1 + its index; 0: not held */
@@ -112,7 +111,6 @@ static inline void held_pop(const void *lock, enum lock_rank rank)
 void mutex_init(struct mutex *m, enum lock_rank rank)
 {
 	pthread_mutexattr_t attr;
-
 	CHECK(rank > RANK_NONE && rank < RANK_COUNT);
 	PT_OK(pthread_mutexattr_init(&attr));
 	PT_OK(pthread_mutexattr_settype(&attr, MUTEX_KIND));
@@ -135,7 +133,6 @@ void mutex_lock(struct mutex *m)
 bool mutex_trylock(struct mutex *m)
 {
 	int rc = pthread_mutex_trylock(&m->m);
-
 	if (rc == EBUSY)
 		return false;
 	PT_OK(rc);
@@ -167,7 +164,6 @@ void plain_mutex_assert_locked(pthread_mutex_t *m)
 void rwlock_init(struct rwlock *rw, enum lock_rank rank)
 {
 	pthread_rwlockattr_t attr;
-
 	CHECK(rank > RANK_NONE && rank < RANK_COUNT);
 	PT_OK(pthread_rwlockattr_init(&attr));
 	/* As Go. glibc's default lets a stream of readers keep a writer out for ever. */
@@ -191,7 +187,6 @@ void rwlock_rdlock(struct rwlock *rw)
 bool rwlock_tryrdlock(struct rwlock *rw)
 {
 	int rc = pthread_rwlock_tryrdlock(&rw->rw);
-
 	if (rc == EBUSY)
 		return false;
 	PT_OK(rc);

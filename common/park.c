@@ -63,7 +63,6 @@ static _Thread_local struct parker *self;
 static void park_retire(void *arg)
 {
 	struct parker *p = arg;
-
 	self = NULL;
 	PT_OK(pthread_mutex_lock(&free_lock));
 	p->next = free_list;
@@ -74,7 +73,6 @@ static void park_retire(void *arg)
 static void park_init(void)
 {
 	cpu_set_t cpus;
-	int64_t start, cost;
 	unsigned ncpu = 1;
 
 	PT_OK(pthread_key_create(&park_key, park_retire));
@@ -83,10 +81,10 @@ static void park_init(void)
 	if (ncpu < 2)
 		return;
 	/* A pause takes 5 to 150 cycles, depending on the processor. */
-	start = clock_mono_ns();
+	int64_t start = clock_mono_ns();
 	for (int i = 0; i < 256; i++)
 		cpu_relax();
-	cost = clock_mono_ns() - start + 1;
+	int64_t cost = clock_mono_ns() - start + 1;
 	probe_turns = (unsigned)(256 * PROBE_NS / cost) + 1;
 	least_turns = (unsigned)(256 * SPIN_LEAST_NS / cost) + 1;
 	spinners_max = ncpu - 1;
@@ -94,11 +92,9 @@ static void park_init(void)
 
 static struct parker *park_new(void)
 {
-	struct parker *p;
-
 	PT_OK(pthread_once(&park_once, park_init));
 	PT_OK(pthread_mutex_lock(&free_lock));
-	p = free_list;
+	struct parker *p = free_list;
 	if (p)
 		free_list = p->next;
 	PT_OK(pthread_mutex_unlock(&free_lock));
@@ -154,7 +150,6 @@ static bool park_spin(struct parker *p)
 {
 	unsigned budget = spin_budget(p), turns = 0;
 	bool woken = false;
-
 	if (budget == 0)
 		return false;
 	atomic_fetch_add_explicit(&spinners, 1, memory_order_relaxed);
@@ -174,7 +169,6 @@ static bool park_spin(struct parker *p)
 bool park_wait(struct parker *p, int64_t deadline_ns)
 {
 	uint32_t seen = AWAKE;
-
 	park_perturb(PERTURB_PARK);
 	if (atomic_load_explicit(&p->state, memory_order_relaxed) != WOKEN && !park_spin(p))
 		atomic_compare_exchange_strong_explicit(
@@ -205,7 +199,6 @@ void park_wake(struct parker *p)
 void wake_list_wake_all(struct wake_list *l)
 {
 	struct parker *next;
-
 	for (struct parker *p = l->first; p; p = next) {
 		next = p->next; /* first: once woken, p's owner may use it for something else */
 		park_wake(p);
@@ -225,7 +218,6 @@ static _Atomic uint64_t perturb_threads;
 static void perturb_init(void)
 {
 	const char *s = getenv("CHAN_SEED");
-
 	perturb_seed = s ? strtoull(s, NULL, 10) : rand_u64() >> 32;
 	fprintf(stderr, "CHAN_SEED=%llu\n", (unsigned long long)perturb_seed);
 }
@@ -234,7 +226,6 @@ static void perturb_init(void)
 void park_perturb(enum perturb_point point)
 {
 	static _Thread_local uint64_t state;
-
 	if (!state) {
 		PT_OK(pthread_once(&perturb_once, perturb_init));
 		state = (perturb_seed + atomic_fetch_add(&perturb_threads, 1)) *

@@ -108,7 +108,6 @@ static void compact_level(struct sketch *s, size_t h)
 {
 	struct level *l = &s->levels[h], *up = &s->levels[h + 1];
 	size_t half = l->n / 2, odd = l->n % 2, offset = rand_below(2);
-
 	qsort(l->v, l->n, sizeof(*l->v), ascending);
 	level_reserve(up, up->n + half);
 	for (size_t i = 0; i < half; i++)
@@ -139,7 +138,6 @@ static void sketch_compress(struct sketch *s)
 static void sketch_insert(struct sketch *s, int64_t value)
 {
 	struct level *l = &s->levels[0];
-
 	level_reserve(l, l->n + 1);
 	l->v[l->n++] = value;
 	s->n_values++;
@@ -197,7 +195,6 @@ static int64_t sketch_query(const struct sketch *s, const struct weighted *sorte
 {
 	double rank = ceil(q * (double)s->count);
 	uint64_t below = 0;
-
 	if (q >= 1)
 		return s->max;
 	for (size_t i = 0; i < s->n_values; i++) {
@@ -221,7 +218,6 @@ static size_t sketch_memory(const struct sketch *s)
 struct quantile *quantile_new(int64_t window_ns, const double *percentiles, size_t n)
 {
 	struct quantile *q = xcalloc(1, sizeof(*q));
-
 	mutex_init(&q->lock, RANK_QUANTILE);
 	q->move_window_ns = window_ns / 2;
 	q->percentiles = xreallocarray(NULL, n, sizeof(double));
@@ -235,7 +231,7 @@ struct quantile *quantile_new(int64_t window_ns, const double *percentiles, size
 
 void quantile_free(struct quantile *q)
 {
-	if (q == NULL)
+	if (!q)
 		return;
 	sketch_free(&q->streams[0]);
 	sketch_free(&q->streams[1]);
@@ -256,7 +252,6 @@ size_t quantile_memory(struct quantile *q)
 static void move_window(struct quantile *q, int64_t now_ns)
 {
 	int64_t passed = now_ns - q->last_move_ns;
-
 	if (q->last_move_ns == 0) {
 		q->last_move_ns = now_ns;
 		return;
@@ -305,7 +300,7 @@ void quantile_merge(struct quantile *q, struct quantile *them)
 void quantile_result_at(struct quantile *q, struct quantile_result *r, int64_t now_mono_ns)
 {
 	*r = (struct quantile_result){0};
-	if (q == NULL)
+	if (!q)
 		return;
 
 	struct sketch both = {0};
@@ -322,7 +317,7 @@ void quantile_result_at(struct quantile *q, struct quantile_result *r, int64_t n
 	r->points = xcalloc(r->n, sizeof(*r->points));
 	for (size_t i = 0; i < r->n; i++) {
 		r->points[i].quantile = q->percentiles[i];
-		if (sorted != NULL)
+		if (sorted)
 			r->points[i].value = (double)sketch_query(&both, sorted, q->percentiles[i]);
 	}
 	free(sorted);
@@ -343,7 +338,7 @@ void quantile_result_free(struct quantile_result *r)
 void quantile_result_add_json(const struct quantile_result *r, struct strbuf *sb)
 {
 	strbuf_addf(sb, "{\"count\":%llu,\"percentiles\":", (unsigned long long)r->count);
-	if (r->points == NULL) {
+	if (!r->points) {
 		strbuf_adds(sb, "null}");
 		return;
 	}

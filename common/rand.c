@@ -27,11 +27,9 @@ static void rand_seed(void)
 
 uint64_t rand_u64(void)
 {
-	uint64_t z;
-
 	if (__builtin_expect(!seeded, 0))
 		rand_seed();
-	z = (state += 0x9e3779b97f4a7c15u);
+	uint64_t z = (state += 0x9e3779b97f4a7c15u);
 	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
 	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
 	return z ^ (z >> 31);
@@ -39,14 +37,11 @@ uint64_t rand_u64(void)
 
 uint32_t rand_below(uint32_t n)
 {
-	uint64_t m;
-
 	CHECK(n > 0);
 	/* Lemire: scale by n; the products whose low half is below 2^32 mod n are too many. */
-	m = (rand_u64() >> 32) * n;
+	uint64_t m = (rand_u64() >> 32) * n;
 	if ((uint32_t)m < n) {
 		uint32_t excess = -n % n;
-
 		while ((uint32_t)m < excess)
 			m = (rand_u64() >> 32) * n;
 	}
@@ -62,7 +57,6 @@ size_t rand_unique(size_t quantity, size_t maxval, uint32_t *out, uint32_t *scra
 		scratch[i] = (uint32_t)i;
 	for (size_t i = 0; i < quantity; i++) {
 		size_t j = i + rand_below((uint32_t)(maxval - i));
-
 		out[i] = scratch[j];
 		scratch[j] = scratch[i];
 	}

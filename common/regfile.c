@@ -18,7 +18,6 @@ static int check_mode(mode_t mode, const char *path, struct err *err)
 int regfile_check(const char *path, struct err *err)
 {
 	struct stat st;
-
 	if (stat(path, &st) == 0)
 		return check_mode(st.st_mode, path, err);
 	return errno == ENOENT ? 0 : err_errno(err, errno, "open %s", path);
@@ -27,21 +26,18 @@ int regfile_check(const char *path, struct err *err)
 int regfile_check_fd(int fd, const char *path, int64_t *size, struct err *err)
 {
 	struct stat st;
-
 	if (fstat(fd, &st) < 0)
 		return err_errno(err, errno, "stat %s", path);
-	if (size != NULL)
+	if (size)
 		*size = st.st_size;
 	return check_mode(st.st_mode, path, err);
 }
 
 int regfile_open(const char *path, struct err *err)
 {
-	int fd;
-
 	if (regfile_check(path, err) < 0)
 		return -1;
-	fd = open(path, O_RDONLY | REGFILE_FLAGS);
+	int fd = open(path, O_RDONLY | REGFILE_FLAGS);
 	if (fd < 0)
 		return err_errno(err, errno, "open %s", path);
 	if (regfile_check_fd(fd, path, NULL, err) < 0) {

@@ -87,7 +87,6 @@ static unsigned sel_pick(struct sel *s, unsigned i)
 	unsigned k = s->nlive - i, j;
 	unsigned __int128 product;
 	uint8_t picked;
-
 	if (k > 1) {
 		if (i % RANDOM_STEPS == 0)
 			s->random = rand_u64();
@@ -118,7 +117,6 @@ static size_t case_max(const struct chan_case *cc)
 static bool case_run_locked(struct chan_case *cc, struct wake_list *wakes)
 {
 	struct chan *c = cc->c;
-
 	chan_assert_locked(c);
 	switch (cc->op) {
 	case CHAN_SEND:
@@ -135,7 +133,7 @@ static bool case_run_locked(struct chan_case *cc, struct wake_list *wakes)
 			chan_zero(c, cc->v);
 		return cc->ok || c->closed;
 	default:
-		cc->n = chan_demand_locked(c, cc->max ? cc->max : SIZE_MAX, NULL);
+		cc->n = chan_demand_locked(c, cc->max != 0 ? cc->max : SIZE_MAX, NULL);
 		return cc->n > 0;
 	}
 }
@@ -155,8 +153,6 @@ static int sel_try_each(struct sel *s)
 	for (unsigned i = 0; i < s->nlive; i++) {
 		unsigned index = sel_pick(s, i);
 		struct chan_case *cc = &s->cases[index];
-		bool ran;
-
 		if (cc->op == CHAN_TICK) {
 			if (tick_is_taken(s, cc->ticker))
 				return (int)index;
@@ -165,7 +161,7 @@ static int sel_try_each(struct sel *s)
 		if (!chan_hint(cc->c, case_hint(cc)))
 			continue;
 		chan_lock(cc->c);
-		ran = case_run_locked(cc, &s->wakes);
+		bool ran = case_run_locked(cc, &s->wakes);
 		chan_unlock(cc->c);
 		if (ran) {
 			wake_list_wake(&s->wakes);
@@ -229,7 +225,6 @@ static int sel_try_all_locked(struct sel *s)
 	s->now_ns = 0;
 	for (unsigned i = 0; i < s->nlive; i++) {
 		struct chan_case *cc = &s->cases[s->order[i]];
-
 		if (cc->op == CHAN_TICK ? tick_is_taken(s, cc->ticker)
 					: case_run_locked(cc, &s->wakes))
 			return s->order[i];
@@ -266,12 +261,10 @@ static void case_enqueue_locked(struct chan_case *cc, struct waiter *w)
 static int64_t sel_enqueue_locked(struct sel *s, struct parker *p, struct waiter *waiters)
 {
 	int64_t deadline_ns = 0;
-
 	sel_assert_all_locked(s);
 	for (unsigned i = 0; i < s->nlive; i++) {
 		struct chan_case *cc = &s->cases[s->order[i]];
 		struct waiter *w = &waiters[i];
-
 		if (cc->op == CHAN_TICK) {
 			if (deadline_ns == 0 || cc->ticker->next_ns < deadline_ns)
 				deadline_ns = cc->ticker->next_ns;
@@ -287,7 +280,6 @@ static int64_t sel_enqueue_locked(struct sel *s, struct parker *p, struct waiter
 	/* Now that our receivers stand in their queues, say so to those who wait for that. */
 	for (unsigned i = 0; i < s->nlive; i++) {
 		struct chan_case *cc = &s->cases[s->order[i]];
-
 		if (cc->op == CHAN_RECV && waiters[i].queued && cc->c->demandq.first)
 			chan_announce_demand_locked(cc->c, &s->wakes);
 	}
@@ -300,7 +292,6 @@ static void sel_dequeue(struct sel *s, struct waiter *waiters, const struct wait
 	for (unsigned i = 0; i < s->nlive; i++) {
 		struct chan_case *cc = &s->cases[s->order[i]];
 		struct waiter *w = &waiters[i];
-
 		if (cc->op == CHAN_TICK || w == won)
 			continue;
 		chan_lock(cc->c);
@@ -318,7 +309,6 @@ static void sel_dequeue(struct sel *s, struct waiter *waiters, const struct wait
 static int sel_take_result(struct sel *s, const struct waiter *won)
 {
 	struct chan_case *cc = &s->cases[won->index];
-
 	if (cc->op == CHAN_SEND && !won->ok)
 		chan_misuse(cc->c, "send on closed chan");
 	cc->n = won->n;
@@ -335,10 +325,8 @@ static inline int sel_park(struct sel *s, struct waiter *waiters)
 {
 	const struct waiter *won = NULL;
 	struct parker *p = park_self();
-	int64_t deadline_ns;
-
 	park_open(p);
-	deadline_ns = sel_enqueue_locked(s, p, waiters);
+	int64_t deadline_ns = sel_enqueue_locked(s, p, waiters);
 	sel_unlock_all(s);
 	if (park_wait(p, deadline_ns)) {
 		won = p->won;
@@ -360,14 +348,12 @@ static inline int sel_park(struct sel *s, struct waiter *waiters)
 static __attribute__((noinline)) int sel_park_few(struct sel *s)
 {
 	struct waiter waiters[FEW_WAITERS] UNINITIALIZED;
-
 	return sel_park(s, waiters);
 }
 
 static __attribute__((noinline)) int sel_park_many(struct sel *s)
 {
 	struct waiter waiters[CHAN_SELECT_MAX] UNINITIALIZED;
-
 	return sel_park(s, waiters);
 }
 
@@ -379,11 +365,9 @@ static __attribute__((noinline)) int sel_park_many(struct sel *s)
  */
 static int sel_decide(struct sel *s, bool block)
 {
-	int index;
-
 	sel_sort_locks(s);
 	sel_lock_all(s);
-	index = sel_try_all_locked(s);
+	int index = sel_try_all_locked(s);
 	if (index >= 0 || !block) {
 		sel_unlock_all(s);
 		return index;
@@ -395,7 +379,6 @@ int chan_select(struct chan_case *cases, int ncases)
 {
 	struct sel s UNINITIALIZED;
 	int index;
-
 	sel_init(&s, cases, ncases);
 	do {
 		index = sel_try_each(&s);
@@ -408,10 +391,8 @@ int chan_select(struct chan_case *cases, int ncases)
 int chan_try_select(struct chan_case *cases, int ncases)
 {
 	struct sel s UNINITIALIZED;
-	int index;
-
 	sel_init(&s, cases, ncases);
-	index = sel_try_each(&s);
+	int index = sel_try_each(&s);
 	/* For a single chan that was an answer already. */
 	if (index < 0 && s.nlive > 1)
 		index = sel_decide(&s, false);

@@ -203,7 +203,7 @@ static void add_released(struct span *s)
 {
 	PT_OK(pthread_mutex_lock(&heap.lock));
 	if (heap.n_released == heap.cap_released) {
-		heap.cap_released = heap.cap_released ? 2 * heap.cap_released : 64;
+		heap.cap_released = heap.cap_released != 0 ? 2 * heap.cap_released : 64;
 		heap.released =
 			xreallocarray(heap.released, heap.cap_released, sizeof(*heap.released));
 	}

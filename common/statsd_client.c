@@ -49,8 +49,7 @@ static void send_stat(struct statsd_client *c, int64_t value, const char *type, 
 static void add_line(struct statsd_client *c, const struct strbuf *line)
 {
 	struct strbuf *last = c->n > 0 ? &c->datagrams[c->n - 1] : NULL;
-
-	if (last == NULL || last->len + line->len > c->packet_size) {
+	if (!last || last->len + line->len > c->packet_size) {
 		c->datagrams = xreallocarray(c->datagrams, c->n + 1, sizeof(*c->datagrams));
 		last = &c->datagrams[c->n++];
 		*last = (struct strbuf)STRBUF_INIT;
@@ -89,8 +88,7 @@ void statsd_client_gauge(struct statsd_client *c, int64_t value, const char *fmt
 static int split_address(const char *address, char **host, char **port, struct err *err)
 {
 	const char *colon = strrchr(address, ':');
-
-	if (colon == NULL)
+	if (!colon)
 		return err_set(err, 0, "dial udp: address %s: missing port in address", address);
 	size_t n = (size_t)(colon - address);
 	if (n >= 2 && address[0] == '[' && address[n - 1] == ']')
@@ -106,8 +104,7 @@ static int split_address(const char *address, char **host, char **port, struct e
 static int connect_first(const struct addrinfo *list, const char *address, struct err *err)
 {
 	int code = EADDRNOTAVAIL;
-
-	for (const struct addrinfo *ai = list; ai != NULL; ai = ai->ai_next) {
+	for (const struct addrinfo *ai = list; ai; ai = ai->ai_next) {
 		int fd = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC, ai->ai_protocol);
 		if (fd >= 0 && connect(fd, ai->ai_addr, ai->ai_addrlen) == 0)
 			return fd;
@@ -122,7 +119,6 @@ int statsd_client_dial(const char *address, struct err *err)
 {
 	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_DGRAM}, *list;
 	char *host = NULL, *port = NULL;
-
 	if (split_address(address, &host, &port, err) != 0)
 		return -1;
 	int rc = getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, &list);
@@ -147,7 +143,6 @@ size_t statsd_client_flush(
 {
 	struct ticker ticker;
 	size_t dropped = 0;
-
 	if (c->n == 0) {
 		ticker_after(&ticker, interval_ns);
 		wait_tick(&ticker, exit_chan);

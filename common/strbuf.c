@@ -45,7 +45,7 @@ void strbuf_shrink(struct strbuf *sb)
 void strbuf_reset(struct strbuf *sb)
 {
 	sb->len = 0;
-	if (sb->data != NULL)
+	if (sb->data)
 		sb->data[0] = '\0';
 }
 
@@ -57,7 +57,7 @@ void strbuf_reserve(struct strbuf *sb, size_t n)
 	need++;
 	if (need <= sb->cap)
 		return;
-	size_t cap = sb->cap ? sb->cap : 64;
+	size_t cap = sb->cap != 0 ? sb->cap : 64;
 	while (cap < need)
 		cap *= 2;
 	sb->data = xrealloc(sb->data, cap);
@@ -121,7 +121,6 @@ static size_t decode_rune(const unsigned char *s, size_t n, uint32_t *rune)
 		     : (s[0] & 0xf0) == 0xe0 ? 3
 		     : (s[0] & 0xf8) == 0xf0 ? 4
 					     : 0;
-
 	*rune = RUNE_BAD;
 	if (len == 0 || len > n)
 		return 1;
@@ -171,7 +170,6 @@ static bool json_needs_escape(uint32_t r)
 void strbuf_add_json(struct strbuf *sb, const char *s, size_t n)
 {
 	const unsigned char *p = (const unsigned char *)s;
-
 	strbuf_reserve(sb, n + 2);
 	strbuf_addc(sb, '"');
 	for (size_t i = 0, start = 0; i < n || start < n;) {
@@ -257,7 +255,6 @@ static bool is_printable(uint32_t r)
 static void add_go_escape(struct strbuf *sb, uint32_t r, unsigned char byte)
 {
 	static const char letters[] = "abtnvfr"; /* \a is 7, \r is 13 */
-
 	if (r == RUNE_BAD)
 		strbuf_addf(sb, "\\x%02x", byte);
 	else if (r == '"' || r == '\\')
@@ -275,7 +272,6 @@ static void add_go_escape(struct strbuf *sb, uint32_t r, unsigned char byte)
 void strbuf_addq(struct strbuf *sb, const char *s, size_t n)
 {
 	const unsigned char *p = (const unsigned char *)s;
-
 	strbuf_addc(sb, '"');
 	for (size_t i = 0; i < n;) {
 		uint32_t r;
@@ -293,7 +289,6 @@ void strbuf_add_json_double(struct strbuf *sb, double d)
 {
 	char buf[40];
 	int digits = 1;
-
 	if (d == 0) {
 		strbuf_adds(sb, signbit(d) ? "-0" : "0");
 		return;

@@ -14,7 +14,6 @@
 static int64_t add_saturated(int64_t a, int64_t b)
 {
 	int64_t sum;
-
 	return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
 }
 
@@ -48,7 +47,6 @@ bool ticker_take(struct ticker *t, int64_t now_ns)
 		 * kept.
 		 */
 		int64_t missed = (now_ns - t->next_ns) / t->period_ns;
-
 		t->next_ns = add_saturated(t->next_ns, t->period_ns * (1 + missed));
 	}
 	return true;

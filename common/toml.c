@@ -42,7 +42,7 @@ static bool fail(struct parser *p, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	if (p->last_key != NULL)
+	if (p->last_key)
 		err_set(p->err, 0, "toml: line %d (last key \"%.40s\"): %s", p->line, p->last_key,
 			text);
 	else
@@ -159,8 +159,7 @@ static bool read_escape(struct parser *p, struct strbuf *sb)
 	static const char from[] = "btnfr\"\\", to[] = "\b\t\n\f\r\"\\";
 	int c = peek(p);
 	const char *found = c > 0 ? strchr(from, c) : NULL;
-
-	if (found != NULL) {
+	if (found) {
 		p->at++;
 		strbuf_addc(sb, to[found - from]);
 		return true;
@@ -234,7 +233,6 @@ static bool read_prefixed(struct parser *p, const char *word, int base, struct t
 	struct strbuf digits = STRBUF_INIT;
 	const char *end = scan_digits(word + 2, base, &digits);
 	bool ok = *end == '\0' && digits.len > 0;
-
 	ok = ok ? to_integer(p, word, digits.data, base, v)
 		: fail(p, "invalid integer: %.40s", word);
 	strbuf_free(&digits);
@@ -277,7 +275,6 @@ static bool read_decimal(struct parser *p, const char *word, struct toml_value *
 	struct strbuf text = STRBUF_INIT;
 	bool is_float = false;
 	bool ok = scan_decimal(word, &text, &is_float);
-
 	if (!ok) {
 		fail(p, "invalid value: %.40s", word);
 	} else if (is_float) {
@@ -364,7 +361,6 @@ static bool read_scalar(struct parser *p, struct toml_value *v)
 static bool read_array(struct parser *p, struct toml_value *v)
 {
 	size_t cap = 0;
-
 	p->at++;
 	for (;;) {
 		if (!skip_space(p))
@@ -372,7 +368,7 @@ static bool read_array(struct parser *p, struct toml_value *v)
 		if (take(p, "]"))
 			return true;
 		if (v->array.n == cap) {
-			cap = cap ? cap * 2 : 4;
+			cap = cap != 0 ? cap * 2 : 4;
 			v->array.v = xreallocarray(v->array.v, cap, sizeof(*v->array.v));
 		}
 		if (!read_scalar(p, &v->array.v[v->array.n]))
@@ -439,7 +435,6 @@ static bool read_table(struct parser *p)
 {
 	struct strbuf name = STRBUF_INIT;
 	bool array = take(p, "[[");
-
 	if (!array)
 		p->at++;
 	bool ok = read_key(p, &name);
@@ -457,7 +452,6 @@ static bool read_entry(struct parser *p)
 {
 	struct strbuf key = STRBUF_INIT;
 	struct toml_entry e = {.line = p->line};
-
 	strbuf_adds(&key, p->table);
 	if (!read_key(p, &key)) {
 		strbuf_free(&key);
@@ -472,7 +466,7 @@ static bool read_entry(struct parser *p)
 		return false;
 	}
 	if (p->out->n == p->cap) {
-		p->cap = p->cap ? p->cap * 2 : 16;
+		p->cap = p->cap != 0 ? p->cap * 2 : 16;
 		p->out->entries = xreallocarray(p->out->entries, p->cap, sizeof(e));
 	}
 	p->out->entries[p->out->n++] = e; /* which owns last_key from now on */
@@ -492,17 +486,16 @@ static bool check_duplicates(struct parser *p)
 {
 	const struct toml_entry **sorted = xreallocarray(NULL, p->out->n, sizeof(*sorted));
 	const struct toml_entry *again = NULL;
-
 	for (size_t i = 0; i < p->out->n; i++)
 		sorted[i] = &p->out->entries[i];
 	qsort(sorted, p->out->n, sizeof(*sorted), by_key_and_line);
 	for (size_t i = 1; i < p->out->n; i++) {
 		if (strcmp(sorted[i]->key, sorted[i - 1]->key) == 0 &&
-			(again == NULL || sorted[i]->line < again->line))
+			(!again || sorted[i]->line < again->line))
 			again = sorted[i];
 	}
 	free(sorted);
-	if (again == NULL)
+	if (!again)
 		return true;
 	p->line = again->line;
 	p->last_key = again->key;
@@ -577,7 +570,6 @@ static int read_all(int fd, const char *path, struct strbuf *sb, struct err *err
 int toml_parse_file(struct toml *t, const char *path, struct err *err)
 {
 	struct strbuf sb = STRBUF_INIT;
-
 	*t = (struct toml){NULL, 0};
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)

@@ -61,7 +61,7 @@ static bool parse_pair(struct url_values *vs, const char *pair, size_t len)
 	size_t end = vs->buf.len;
 	strbuf_addc(&vs->buf, '\0');
 	if (vs->n == vs->cap) {
-		vs->cap = vs->cap ? vs->cap * 2 : 8;
+		vs->cap = vs->cap != 0 ? vs->cap * 2 : 8;
 		vs->v = xreallocarray(vs->v, vs->cap, sizeof(*vs->v));
 	}
 	vs->v[vs->n++] = (struct url_value){

@@ -36,8 +36,8 @@ static size_t product(size_t n, size_t size)
 void *xmalloc(size_t size)
 {
 	/* malloc(0) may be NULL, which no caller expects. */
-	void *p = malloc(size ? size : 1);
-	if (p == NULL)
+	void *p = malloc(size != 0 ? size : 1);
+	if (!p)
 		out_of_memory(size);
 	return p;
 }
@@ -46,15 +46,15 @@ void *xcalloc(size_t n, size_t size)
 {
 	size_t total = product(n, size);
 	void *p = calloc(1, total ? total : 1);
-	if (p == NULL)
+	if (!p)
 		out_of_memory(total);
 	return p;
 }
 
 void *xrealloc(void *p, size_t size)
 {
-	void *q = realloc(p, size ? size : 1);
-	if (q == NULL)
+	void *q = realloc(p, size != 0 ? size : 1);
+	if (!q)
 		out_of_memory(size);
 	return q;
 }

@@ -26,7 +26,6 @@
 struct stream_deflate {
 	struct stream stream;
 	struct stream *below; /* immutable; owned */
-
 	/* --- reader only --- */
 	z_stream inflate;
 	unsigned char *in; /* owned; what inflate.next_in points into */

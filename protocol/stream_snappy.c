@@ -43,7 +43,6 @@ static const char stream_identifier[] = "\xff\x06\x00\x00sNaPpY";
 struct stream_snappy {
 	struct stream stream;
 	struct stream *below; /* immutable; owned */
-
 	/* --- reader only --- */
 	unsigned char *in; /* owned; from below, in[in_r..in_w) is not yet used */
 	size_t in_cap; /* READ_SIZE or MAX_CHUNK, or what had been read before if that is more */

@@ -57,7 +57,6 @@ struct stream_tls {
 	struct stream_tls_info info;     /* immutable after the handshake */
 	struct err verify_err;           /* the handshake's thread only */
 	bool verified;                   /* likewise: the client's certificate is as it must be */
-
 	/* --- reader only --- */
 	struct mutex read_lock; /* GnuTLS works on a record that came in */
 	char *in;               /* owned; in[in_r..in_w) has been read from below */
