@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Addresses as texts. Mirrors SplitHostPort of net/ipsock.go, net/port.go,
- * lookupPort of net/lookup.go, isDomainName of net/dnsclient.go, and net/hosts.go.
+ * Addresses as texts. Mirrors SplitHostPort of net/ipsock.go, net/port.go, lookupPort of
+ * net/lookup.go, isDomainName of net/dnsclient.go, and net/hosts.go.
  */
 #include "common/address.h"
 

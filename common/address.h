@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Addresses as texts: "host:port" as package net of Go takes it apart, before
- * anybody is asked for a name. Any thread; no state.
+ * Addresses as texts: "host:port" as package net of Go takes it apart, before anybody is asked for
+ * a name. Any thread; no state.
  */
 #ifndef COMMON_ADDRESS_H
 #define COMMON_ADDRESS_H
@@ -27,7 +27,8 @@ bool address_is_domain_name(const char *name);
 /*
  * lookupStaticHost: the addresses that the file at path (/etc/hosts) has for name, whatever bytes
  * it is made of, in any case of its letters, with or without a dot at the end if there are dots in
- * it. Appended to ips, separated by commas. False: none. Reads the file; that may block as any file.
+ * it. Appended to ips, separated by commas. False: none. Reads the file; that may block as any
+ * file.
  */
 bool address_lookup_hosts_file(const char *path, const char *name, struct strbuf *ips);
 

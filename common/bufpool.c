@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Buffers of one size, cut out of regions that are mapped when needed and never
- * unmapped. (Go: the size classes of its heap, and the scavenger.) Called by
- * every thread that opens, parks, resumes or closes a connection.
+ * Buffers of one size, cut out of regions that are mapped when needed and never unmapped. (Go: the
+ * size classes of its heap, and the scavenger.) Called by every thread that opens, parks, resumes
+ * or closes a connection.
  *
- * A few free ones are kept as they are, for connections that come and go. The
- * pages of the others are given back to the kernel; their addresses stay.
+ * A few free ones are kept as they are, for connections that come and go. The pages of the others
+ * are given back to the kernel; their addresses stay.
  */
 #include "common/bufpool.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The buffers of connections, on pages of their own. From malloc each would lie
- * between small things that stay for as long as the connection does, and its
- * first and last page with them, long after it was freed.
+ * The buffers of connections, on pages of their own. From malloc each would lie between small
+ * things that stay for as long as the connection does, and its first and last page with them, long
+ * after it was freed.
  */
 #ifndef COMMON_BUFPOOL_H
 #define COMMON_BUFPOOL_H

@@ -2,28 +2,26 @@
 /*
  * chan: one-chan operations (runtime/chan.go). Runs in every thread.
  *
- * Invariants, whenever the lock is free. A waiter is live until somebody has
- * claimed its thread; a select that was served elsewhere leaves dead ones until
- * it comes to remove them.
+ * Invariants, whenever the lock is free. A waiter is live until somebody has claimed its thread; a
+ * select that was served elsewhere leaves dead ones until it comes to remove them.
  *   - count > 0    =>  no live receiver is queued;
  *   - count < cap  =>  no live sender is queued;
- *   - live receivers and live senders are queued together only if they belong
- *     to one select, which must not meet itself;
+ *   - live receivers and live senders are queued together only if they belong to one select, which
+ *     must not meet itself;
  *   - closed       =>  nobody live is queued to send or receive;
  *   - a live waiter in demandq  =>  each live receiver belongs to its thread.
  * Debug builds check them at every unlock; docs/channels.md has the proofs.
  *
- * Exactly one wake-up (note_wakeups). Who takes a waiter out of a queue to serve
- * it holds the chan's lock; where the thread may wait in several places
- * (waiter.shared), it must also win the claim on the thread's parker. It writes
- * the result while it holds the lock, and calls park_wake after it has released
- * all its locks, once per claimed thread. After that call neither waiter nor
+ * Exactly one wake-up (note_wakeups). Who takes a waiter out of a queue to serve it holds the
+ * chan's lock; where the thread may wait in several places (waiter.shared), it must also win the
+ * claim on the thread's parker. It writes the result while it holds the lock, and calls park_wake
+ * after it has released all its locks, once per claimed thread. After that call neither waiter nor
  * parker may be touched: the thread goes on, and the waiter is on its stack.
  *
  * Different from Go:
- *   - vectors: up to n values under one lock, dealt in equal shares to those
- *     that wait; a blocked sender of n stays at the head of its queue until all
- *     its values are gone, so that it is woken once;
+ *   - vectors: up to n values under one lock, dealt in equal shares to those that wait; a blocked
+ *     sender of n stays at the head of its queue until all its values are gone, so that it is woken
+ *     once;
  *   - demand: a sender can ask, and wait, for receivers (see chan.h);
  *   - room: others can put a parked receiver in line, or out of it (note_room);
  *   - NULL outside of select aborts, where Go blocks for ever;
@@ -38,15 +36,13 @@
 #include "common/check.h"
 
 /*
- * note_hints: why a clear bit is an answer. The hints are written before the
- * lock is released, so an operation that made c ready has its bit set before it
- * returns; who knows of that operation (it happened before) sees the bit. If we
- * see it clear, then our call may be put at the moment of the load, before the
- * operation that is just about to set it. This is so for one chan: a select
- * over several may give up only with all of them locked (Go's
- * TestNonblockSelectRace2). And it is an answer about c alone: what the caller
- * has written elsewhere, the thread that cleared the bit need not have seen yet
- * (hence chan_signal).
+ * note_hints: why a clear bit is an answer. The hints are written before the lock is released, so
+ * an operation that made c ready has its bit set before it returns; who knows of that operation (it
+ * happened before) sees the bit. If we see it clear, then our call may be put at the moment of the
+ * load, before the operation that is just about to set it. This is so for one chan: a select over
+ * several may give up only with all of them locked (Go's TestNonblockSelectRace2). And it is an
+ * answer about c alone: what the caller has written elsewhere, the thread that cleared the bit need
+ * not have seen yet (hence chan_signal).
  */
 
 /* --- making, closing, freeing --- */
@@ -63,8 +59,8 @@ _Noreturn void chan_misuse(const struct chan *c, const char *what)
 
 /*
  * What is larger than this is allocated with the first value in it: the pages of a ring cost
- * nothing before they are touched, but each such hole between other objects spoils the page that
- * it begins in, and of the large chans, the memory queues, most are never used.
+ * nothing before they are touched, but each such hole between other objects spoils the page that it
+ * begins in, and of the large chans, the memory queues, most are never used.
  */
 #define SMALL_RING 1024
 
@@ -268,7 +264,9 @@ static void ring_get(struct chan *c, char *v, size_t n)
 		copy_values(c, value_at(c, v, first), c->ring, n - first);
 	c->count -= n;
 	c->head += n;
-	/* Empty, it starts again where its memory was used already, instead of touching all of it. */
+	/*
+	 * Empty, it starts again where its memory was used already, instead of touching all of it.
+	 */
 	if (c->count == 0)
 		c->head = 0;
 	else if (c->head >= c->cap)
@@ -276,9 +274,9 @@ static void ring_get(struct chan *c, char *v, size_t n)
 }
 
 /*
- * Hands up to n values to the receivers that wait, the oldest first, in equal
- * shares: with k of them each gets n/k, rounded up while that lasts, but not
- * more than its room; what one has no room for goes to the others.
+ * Hands up to n values to the receivers that wait, the oldest first, in equal shares: with k of
+ * them each gets n/k, rounded up while that lasts, but not more than its room; what one has no room
+ * for goes to the others.
  */
 static size_t deal_locked(struct chan *c, const char *v, size_t n, struct wake_list *wakes)
 {
@@ -327,9 +325,9 @@ size_t chan_send_locked(struct chan *c, const char *v, size_t n, struct wake_lis
 }
 
 /*
- * Takes up to max values from the senders that wait, the oldest first: into the
- * ring (where they fit), or to dst. A sender that is alone in its wait stays
- * until it has no more; one that selects goes with what it got rid of.
+ * Takes up to max values from the senders that wait, the oldest first: into the ring (where they
+ * fit), or to dst. A sender that is alone in its wait stays until it has no more; one that selects
+ * goes with what it got rid of.
  */
 static size_t draw_locked(
 	struct chan *c, char *dst, size_t max, bool to_ring, struct wake_list *wakes)
@@ -433,19 +431,18 @@ size_t chan_demand(struct chan *c, size_t most)
 /* --- room --- */
 
 /*
- * note_room. A receiver without room is in no queue; only room->waiter leads to
- * it. Its select sets that when it parks, with c locked, and the first of two
- * resets it: who gives room, or the select on its way out, both with c locked.
- * So who finds it set finds a waiter that is there, whose thread must take the
- * lock once more before it leaves, and sees room->n then.
- *   - It may have been claimed for another case. What is queued here is a dead
- *     waiter then, which its select removes as any other.
- *   - If nothing is ready for it, it is queued under the lock under which that
- *     was seen: whoever makes something ready comes later, and finds it.
- *   - If something is, it must not be queued. To hand it over here would take
- *     two claims, of a sender and of the receiver, and the second may be lost
- *     when the first cannot be given back. So only the receiver is claimed, for
- *     no case: its select starts again, now with room, as after a ticker.
+ * note_room. A receiver without room is in no queue; only room->waiter leads to it. Its select sets
+ * that when it parks, with c locked, and the first of two resets it: who gives room, or the select
+ * on its way out, both with c locked. So who finds it set finds a waiter that is there, whose
+ * thread must take the lock once more before it leaves, and sees room->n then.
+ *   - It may have been claimed for another case. What is queued here is a dead waiter then, which
+ *     its select removes as any other.
+ *   - If nothing is ready for it, it is queued under the lock under which that was seen: whoever
+ *     makes something ready comes later, and finds it.
+ *   - If something is, it must not be queued. To hand it over here would take two claims, of a
+ *     sender and of the receiver, and the second may be lost when the first cannot be given back.
+ *     So only the receiver is claimed, for no case: its select starts again, now with room, as
+ *     after a ticker.
  */
 bool chan_give_room(struct chan *c, struct chan_room *room, size_t n)
 {
@@ -607,11 +604,10 @@ size_t chan_try_recv_n(struct chan *c, void *v, size_t max, bool *closed)
 }
 
 /*
- * The lock of a chan: four bytes beside what they guard, so that an operation
- * touches one cache line, and no call where nobody else wants it. It is held
- * for some ten nanoseconds, over nothing that can block, so spinning for a
- * moment nearly always wins. (The three states are those of Drepper, "Futexes
- * are tricky".)
+ * The lock of a chan: four bytes beside what they guard, so that an operation touches one cache
+ * line, and no call where nobody else wants it. It is held for some ten nanoseconds, over nothing
+ * that can block, so spinning for a moment nearly always wins. (The three states are those of
+ * Drepper, "Futexes are tricky".)
  */
 #define LOCK_SPINS 100
 

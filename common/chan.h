@@ -2,16 +2,15 @@
 /*
  * chan: Go's channels and select for pthreads (runtime/chan.go, select.go).
  *
- * A chan carries values of one size, copied in and out, in FIFO order between
- * any number of senders and receivers. Capacity 0 is a rendezvous. A value that
- * is a pointer passes the ownership of what it points to.
+ * A chan carries values of one size, copied in and out, in FIFO order between any number of senders
+ * and receivers. Capacity 0 is a rendezvous. A value that is a pointer passes the ownership of what
+ * it points to.
  *
- * Blocking calls block for ever; what must be able to stop selects over an exit
- * chan as well. Any thread may call anything, at any time before chan_free.
- * Every call may take the chan's own lock and no other. None allocates, but for the first value in
- * a buffer of more than 1 KB, which aborts where there is no memory, as chan_new does.
- * Outside of select a NULL chan is a programming error and aborts (Go blocks
- * for ever). docs/channels.md has the full contract and the proofs.
+ * Blocking calls block for ever; what must be able to stop selects over an exit chan as well. Any
+ * thread may call anything, at any time before chan_free. Every call may take the chan's own lock
+ * and no other. None allocates, but for the first value in a buffer of more than 1 KB, which aborts
+ * where there is no memory, as chan_new does. Outside of select a NULL chan is a programming error
+ * and aborts (Go blocks for ever). docs/channels.md has the full contract and the proofs.
  */
 #ifndef COMMON_CHAN_H
 #define COMMON_CHAN_H
@@ -40,8 +39,8 @@ size_t chan_len(struct chan *c);
 size_t chan_cap(const struct chan *c);
 
 /*
- * Vectored: what n single calls in a row would do, under one lock and with at
- * most one wake-up per peer. v points to an array of values.
+ * Vectored: what n single calls in a row would do, under one lock and with at most one wake-up per
+ * peer. v points to an array of values.
  */
 /* Sends all n, blocking as needed. */
 void chan_send_n(struct chan *c, const void *v, size_t n);
@@ -51,19 +50,18 @@ size_t chan_recv_n(struct chan *c, void *v, size_t max);
 size_t chan_try_send_n(struct chan *c, const void *v, size_t n);
 /*
  * For a chan of capacity 1 that says "look again": puts a value there, if there is none. The thread
- * that takes it sees all that the caller has written before. (With chan_try_send_n it may not, where
- * a value is there already: see docs/channels.md, "Signals".) Never blocks.
+ * that takes it sees all that the caller has written before. (With chan_try_send_n it may not,
+ * where a value is there already: see docs/channels.md, "Signals".) Never blocks.
  */
 void chan_signal(struct chan *c);
 /* select { case *v = <-c: default: } for up to max. *closed (may be NULL): closed and drained. */
 size_t chan_try_recv_n(struct chan *c, void *v, size_t max, bool *closed);
 
 /*
- * How many values the receivers that are parked on c have room for, i.e. what a
- * chan_try_send_n would place without the buffer. Go has no such question; the
- * channel's pump needs it, to take a message from its queues only when a
- * consumer asks for it. Looks at no more receivers than have room for most, and
- * never says more: there may be thousands.
+ * How many values the receivers that are parked on c have room for, i.e. what a chan_try_send_n
+ * would place without the buffer. Go has no such question; the channel's pump needs it, to take a
+ * message from its queues only when a consumer asks for it. Looks at no more receivers than have
+ * room for most, and never says more: there may be thousands.
  */
 size_t chan_demand(struct chan *c, size_t most);
 
@@ -76,10 +74,10 @@ enum chan_op {
 };
 
 /*
- * How many values a receiver has room for, where that may change while it is
- * parked in a select: another thread gives it room (chan_give_room), and it
- * stands in line at once, without waking for the news. The receiver's own but
- * while it is parked. It must last as long as anybody may give; all 0 at first.
+ * How many values a receiver has room for, where that may change while it is parked in a select:
+ * another thread gives it room (chan_give_room), and it stands in line at once, without waking for
+ * the news. The receiver's own but while it is parked. It must last as long as anybody may give;
+ * all 0 at first.
  */
 struct chan_room {
 	size_t n;    /* 0: the case is not ready, whatever becomes of the chan */
@@ -88,8 +86,8 @@ struct chan_room {
 };
 
 /*
- * One case of a select. A NULL c (or ticker), and a SEND or RECV with max 0, is
- * never ready: that is how the pumps switch cases off.
+ * One case of a select. A NULL c (or ticker), and a SEND or RECV with max 0, is never ready: that
+ * is how the pumps switch cases off.
  */
 struct chan_case {
 	enum chan_op op;
@@ -105,9 +103,8 @@ struct chan_case {
 };
 
 /*
- * Initialisers for struct chan_case; v may be NULL where the value does not
- * matter. (One helper that assigns field by field: of a compound literal gcc
- * makes a copy, at some 10 ns per case.)
+ * Initialisers for struct chan_case; v may be NULL where the value does not matter. (One helper
+ * that assigns field by field: of a compound literal gcc makes a copy, at some 10 ns per case.)
  */
 static inline struct chan_case chan_case_make(enum chan_op op, struct chan *c, void *v, size_t max)
 {
@@ -164,20 +161,19 @@ static inline struct chan_case chan_case_demand(struct chan *c)
 }
 
 /*
- * Gives room for n > 0 values (at most its array is used) to the receiver that is
- * parked on c with this room and has none. True: it stands in line from now on,
- * is woken only if there is something for it, and finds n in room->n when its
- * select returns, for whatever reason. False, and nothing done: it is not
- * parked, or has room already; then it must hear of this in another way.
+ * Gives room for n > 0 values (at most its array is used) to the receiver that is parked on c with
+ * this room and has none. True: it stands in line from now on, is woken only if there is something
+ * for it, and finds n in room->n when its select returns, for whatever reason. False, and nothing
+ * done: it is not parked, or has room already; then it must hear of this in another way.
  */
 bool chan_give_room(struct chan *c, struct chan_room *room, size_t n);
 
 /*
- * The other way round, for who can do for the receiver what it would do with the
- * values: takes its room from the receiver that has stood in line on c for the
- * longest, without waking it, and returns its room->owner. It is parked without
- * room then (if it is not just waking for another case), and room->n is 0. NULL, and
- * nothing done: nobody stands there, or the first has more room than max, or no owner.
+ * The other way round, for who can do for the receiver what it would do with the values: takes its
+ * room from the receiver that has stood in line on c for the longest, without waking it, and
+ * returns its room->owner. It is parked without room then (if it is not just waking for another
+ * case), and room->n is 0. NULL, and nothing done: nobody stands there, or the first has more room
+ * than max, or no owner.
  */
 void *chan_take_room(struct chan *c, size_t max);
 
@@ -185,9 +181,9 @@ void *chan_take_room(struct chan *c, size_t max);
 #define CHAN_SELECT_MAX 64
 
 /*
- * select {...} without default: blocks until a case is ready, runs it, returns
- * its index. Among several that are ready the choice is random and fair, expired
- * tickers included. With no live case at all it blocks for ever.
+ * select {...} without default: blocks until a case is ready, runs it, returns its index. Among
+ * several that are ready the choice is random and fair, expired tickers included. With no live case
+ * at all it blocks for ever.
  */
 int chan_select(struct chan_case *cases, int ncases);
 /* select {... default:}: returns -1 where no case is ready. */

@@ -2,9 +2,8 @@
 /*
  * What chan.c and select.c share, and what their tests may look into.
  *
- * Every name that ends in _locked is called with c->lock held. Such a function
- * wakes nobody: it collects whom to wake in a wake_list, which the caller works
- * off after it has released all locks.
+ * Every name that ends in _locked is called with c->lock held. Such a function wakes nobody: it
+ * collects whom to wake in a wake_list, which the caller works off after it has released all locks.
  */
 #ifndef COMMON_CHAN_INTERNAL_H
 #define COMMON_CHAN_INTERNAL_H
@@ -17,9 +16,9 @@
 #include "common/park.h"
 
 /*
- * A thread that waits at one chan, for one thing; on that thread's own stack.
- * While it is queued, and until its thread is woken, the fields belong to who
- * holds the chan's lock; after that to the thread again.
+ * A thread that waits at one chan, for one thing; on that thread's own stack. While it is queued,
+ * and until its thread is woken, the fields belong to who holds the chan's lock; after that to the
+ * thread again.
  */
 struct waiter {
 	struct waiter *next, *prev; /* in its queue; next also in the list of a deal */
@@ -40,9 +39,9 @@ struct waitq {
 };
 
 /*
- * Hints, readable without the lock. A set bit may be out of date, or may stand
- * for a waiter that has been served elsewhere: take the lock and look. A clear
- * bit is an answer: see note_hints in chan.c.
+ * Hints, readable without the lock. A set bit may be out of date, or may stand for a waiter that
+ * has been served elsewhere: take the lock and look. A clear bit is an answer: see note_hints in
+ * chan.c.
  */
 enum {
 	HINT_RECV = 1,      /* values, blocked senders, or closed */

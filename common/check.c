@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The end of a process that found itself wrong (a panic that nobody recovers
- * from). Runs in the thread that found it; uses neither locks nor memory, since
- * it may hold or lack either.
+ * The end of a process that found itself wrong (a panic that nobody recovers from). Runs in the
+ * thread that found it; uses neither locks nor memory, since it may hold or lack either.
  */
 #include "common/check.h"
 

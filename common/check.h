@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What cannot happen (CHECK) and what pthreads must not answer (PT_OK). Both
- * are never compiled out: they name the place and the thread, and abort.
+ * What cannot happen (CHECK) and what pthreads must not answer (PT_OK). Both are never compiled
+ * out: they name the place and the thread, and abort.
  *
- * CHECK is for what nobody outside can influence: no client, server or lookupd by
- * what it sends, no file, no flag, no limit of the system. What a library answers to
- * an argument that came from there is an error of the one who asked: struct err
- * (err.h) for the environment, protocol errors for clients. A want of memory ends
- * the process by xalloc.h; libraries that can be told to use it are.
+ * CHECK is for what nobody outside can influence: no client, server or lookupd by what it sends, no
+ * file, no flag, no limit of the system. What a library answers to an argument that came from there
+ * is an error of the one who asked: struct err (err.h) for the environment, protocol errors for
+ * clients. A want of memory ends the process by xalloc.h; libraries that can be told to use it are.
  */
 #ifndef COMMON_CHECK_H
 #define COMMON_CHECK_H

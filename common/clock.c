@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Clocks and durations. Mirrors time.Now, time.ParseDuration and
- * time.Duration.String (time/format.go, time/time.go). Runs in any thread, and
- * keeps no state.
+ * Clocks and durations. Mirrors time.Now, time.ParseDuration and time.Duration.String
+ * (time/format.go, time/time.go). Runs in any thread, and keeps no state.
  */
 #include "common/clock.h"
 

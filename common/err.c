@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Error values with context (packages errors and syscall, fmt.Errorf with %s of
- * an error). Runs in any thread; touches nothing but the caller's struct err.
+ * Error values with context (packages errors and syscall, fmt.Errorf with %s of an error). Runs in
+ * any thread; touches nothing but the caller's struct err.
  */
 #include "common/err.h"
 

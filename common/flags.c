@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Command line flags. Mirrors Go's flag/flag.go (parseOne, PrintDefaults and the
- * value types) and strconv's ParseInt, ParseBool and ParseFloat. Runs in the
- * main thread, before there are others; it keeps no state.
+ * Command line flags. Mirrors Go's flag/flag.go (parseOne, PrintDefaults and the value types) and
+ * strconv's ParseInt, ParseBool and ParseFloat. Runs in the main thread, before there are others;
+ * it keeps no state.
  */
 #include "common/flags.h"
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The command line as Go's package flag reads it: -f or --f, =value or the next
- * word, booleans with or without =value, "--" or the first other word ends the
- * flags. A flag has a type, which knows how to read and print a value, and points
- * to its value. All messages are Go's, to the letter.
+ * The command line as Go's package flag reads it: -f or --f, =value or the next word, booleans with
+ * or without =value, "--" or the first other word ends the flags. A flag has a type, which knows
+ * how to read and print a value, and points to its value. All messages are Go's, to the letter.
  */
 #ifndef COMMON_FLAGS_H
 #define COMMON_FLAGS_H
@@ -47,9 +46,9 @@ struct flag {
 enum flags_result { FLAGS_OK, FLAGS_HELP, FLAGS_BAD };
 
 /*
- * FlagSet.Parse(argv[1:]). FLAGS_HELP: -h or -help was met, and the usage is in
- * *out. FLAGS_BAD: the message, then the usage, are in *out. *rest (may be NULL)
- * is the index of the first argument that is no flag, argc if there is none.
+ * FlagSet.Parse(argv[1:]). FLAGS_HELP: -h or -help was met, and the usage is in *out. FLAGS_BAD:
+ * the message, then the usage, are in *out. *rest (may be NULL) is the index of the first argument
+ * that is no flag, argc if there is none.
  */
 enum flags_result flags_scan(const char *program, struct flag *flags, size_t n, int argc,
 	char **argv, int *rest, struct strbuf *out);
@@ -59,8 +58,8 @@ enum flags_result flags_scan(const char *program, struct flag *flags, size_t n, 
 void flags_usage(const char *program, const struct flag *flags, size_t n, struct strbuf *out);
 
 /*
- * strconv.ParseInt: base 10, or base 0 for prefixes (0x, 0o, 0b, 0) and
- * underscores; bits up to 64. 0, or EINVAL ("invalid syntax"), or ERANGE.
+ * strconv.ParseInt: base 10, or base 0 for prefixes (0x, 0o, 0b, 0) and underscores; bits up to 64.
+ * 0, or EINVAL ("invalid syntax"), or ERANGE.
  */
 int flags_parse_int(const char *text, int base, int bits, int64_t *v);
 /* strconv.ParseBool: 1, t, T, TRUE, true, True, and the same for false. */

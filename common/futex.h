@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's part of sleeping and waking: thin wrappers of futex(2), private
- * to the process. Only the lock of a chan and the parker stand on them.
+ * The kernel's part of sleeping and waking: thin wrappers of futex(2), private to the process. Only
+ * the lock of a chan and the parker stand on them.
  *
- * A wake-up may hit memory that has been reused meanwhile (the waker passes an
- * address, the kernel does not look at what is there), so every sleeper must
- * look at its word again, whatever futex_wait_until answers.
+ * A wake-up may hit memory that has been reused meanwhile (the waker passes an address, the kernel
+ * does not look at what is there), so every sleeper must look at its word again, whatever
+ * futex_wait_until answers.
  */
 #ifndef COMMON_FUTEX_H
 #define COMMON_FUTEX_H

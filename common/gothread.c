@@ -3,9 +3,9 @@
  * Goroutines as pthreads (the go statement; sync.WaitGroup; nsqd's
  * internal/util/wait_group_wrapper.go). Each thread runs gothread_main.
  *
- * Different from Go: a thread can fail to start, and that is the caller's to
- * handle; the group joins its threads, so that when wait_group_wait returns
- * their stacks are gone, not only their work done; and threads have names.
+ * Different from Go: a thread can fail to start, and that is the caller's to handle; the group
+ * joins its threads, so that when wait_group_wait returns their stacks are gone, not only their
+ * work done; and threads have names.
  */
 #include "common/gothread.h"
 
@@ -27,10 +27,10 @@
 #include "common/xalloc.h"
 
 /*
- * A stack is address space, of which the kernel backs what was touched; but the
- * 5000 threads of a busy broker should fit anywhere. What the threads call (printf, getaddrinfo
- * with its plug-ins, the TLS handshake) was measured, see docs/channels.md.
- * Less than the 2 MiB of a huge page, so that the kernel never backs it by one.
+ * A stack is address space, of which the kernel backs what was touched; but the 5000 threads of a
+ * busy broker should fit anywhere. What the threads call (printf, getaddrinfo with its plug-ins,
+ * the TLS handshake) was measured, see docs/channels.md. Less than the 2 MiB of a huge page, so
+ * that the kernel never backs it by one.
  */
 #if SANITIZE_THREAD || SANITIZE_ADDRESS || defined(DEBUG_LOCKS)
 #define STACK_SIZE ((size_t)1024 * 1024)
@@ -193,10 +193,10 @@ void gothread_adopt(const char *name)
 }
 
 /*
- * Since 6.17 the kernel looks for those that wait at a futex in a table of the
- * process's own, which it makes for as many threads as there are processors: 16
- * lists on a small machine. With 10,000 threads that sleep, each is 600 long, and
- * each waking walks along one of them. The table of the machine is as before.
+ * Since 6.17 the kernel looks for those that wait at a futex in a table of the process's own, which
+ * it makes for as many threads as there are processors: 16 lists on a small machine. With 10,000
+ * threads that sleep, each is 600 long, and each waking walks along one of them. The table of the
+ * machine is as before.
  */
 void gothread_expect_thousands(void)
 {
@@ -225,9 +225,9 @@ void wait_group_destroy(struct wait_group *wg)
 }
 
 /*
- * The calling thread has ended but for this: it leaves itself to be joined, and
- * joins the one that ended before it. wg may be gone once its lock is released
- * with nobody running, but not before we are joined, so nobody is missed.
+ * The calling thread has ended but for this: it leaves itself to be joined, and joins the one that
+ * ended before it. wg may be gone once its lock is released with nobody running, but not before we
+ * are joined, so nobody is missed.
  */
 static void wait_group_done(struct wait_group *wg)
 {

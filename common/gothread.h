@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Goroutines as pthreads (the go statement, sync.WaitGroup and nsqd's own
- * internal/util/wait_group_wrapper.go). Every thread of the daemon but main
- * starts here, with a name, an explicit stack size and a wait group that joins it.
+ * internal/util/wait_group_wrapper.go). Every thread of the daemon but main starts here, with a
+ * name, an explicit stack size and a wait group that joins it.
  */
 #ifndef COMMON_GOTHREAD_H
 #define COMMON_GOTHREAD_H
@@ -15,10 +15,9 @@
 #include "common/err.h"
 
 /*
- * sync.WaitGroup for threads: counts those that run, and joins them. Threads
- * that have ended are joined by the next one to end, or by wait_group_wait, so
- * that a long-lived group (one thread per connection) keeps at most one ended
- * thread unjoined.
+ * sync.WaitGroup for threads: counts those that run, and joins them. Threads that have ended are
+ * joined by the next one to end, or by wait_group_wait, so that a long-lived group (one thread per
+ * connection) keeps at most one ended thread unjoined.
  */
 struct wait_group {
 	pthread_mutex_t lock;
@@ -32,10 +31,10 @@ void wait_group_init(struct wait_group *wg);
 /* Nobody may be in it. */
 void wait_group_destroy(struct wait_group *wg);
 /*
- * wg.Wrap(fn): starts a thread that runs fn(arg) and is counted in wg. name is
- * copied; the kernel shows its first 15 bytes, gothread_name() all of it.
- * Returns 0, or -1 with err set (EAGAIN: no more threads); then fn never runs
- * and arg is still the caller's. In the new thread all signals are blocked but STACKS_SIGNAL.
+ * wg.Wrap(fn): starts a thread that runs fn(arg) and is counted in wg. name is copied; the kernel
+ * shows its first 15 bytes, gothread_name() all of it. Returns 0, or -1 with err set (EAGAIN: no
+ * more threads); then fn never runs and arg is still the caller's. In the new thread all signals
+ * are blocked but STACKS_SIGNAL.
  */
 int wait_group_wrap(
 	struct wait_group *wg, const char *name, void (*fn)(void *), void *arg, struct err *err);
@@ -50,11 +49,10 @@ bool wait_group_wait_until(struct wait_group *wg, int64_t deadline_ns);
  */
 void gothread_expect_thousands(void);
 /*
- * Have threads run out lately (five seconds), and would so many more leave hardly any?
- * Then the rest is for what all depend on, such as a topic's pump: what can wait, or
- * can be refused alone, does not try; err is set as if it had. How many there may be is
- * learned from each failure, since the limits of users, containers and the system are
- * not to be known. Any thread.
+ * Have threads run out lately (five seconds), and would so many more leave hardly any? Then the
+ * rest is for what all depend on, such as a topic's pump: what can wait, or can be refused alone,
+ * does not try; err is set as if it had. How many there may be is learned from each failure, since
+ * the limits of users, containers and the system are not to be known. Any thread.
  */
 bool gothread_is_scarce(size_t wanted, struct err *err);
 /* The full name of the calling thread ("main" for the first, "?" for foreign ones). Borrowed. */

@@ -13,8 +13,8 @@
  *             return (struct message *)((char *)n - offsetof(struct message, heap_node));
  *     }
  *
- * Elements with equal keys come in any order. Not thread-safe: the owner's lock guards the heap
- * and the nodes in it. Nothing here blocks. A want of memory ends the process (xalloc.h).
+ * Elements with equal keys come in any order. Not thread-safe: the owner's lock guards the heap and
+ * the nodes in it. Nothing here blocks. A want of memory ends the process (xalloc.h).
  */
 #ifndef COMMON_HEAP_H
 #define COMMON_HEAP_H

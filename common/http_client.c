@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Requests and dialling through libcurl. Mirrors internal/http_api/api_request.go
- * and the part of net/http below it. Runs in the threads of lookup_loop, of
- * clients (auth) and of whoever creates a topic.
+ * Requests and dialling through libcurl. Mirrors internal/http_api/api_request.go and the part of
+ * net/http below it. Runs in the threads of lookup_loop, of clients (auth) and of whoever creates a
+ * topic.
  *
- * Differences: the connect timeout covers the TLS handshake; errors do not show
- * the query of the URL, which has a client's secret in it; a response has a
- * limit; a name server that does not answer holds up nobody (curl asks it in a
- * thread of its own, which it leaves behind when the time is over).
+ * Differences: the connect timeout covers the TLS handshake; errors do not show the query of the
+ * URL, which has a client's secret in it; a response has a limit; a name server that does not
+ * answer holds up nobody (curl asks it in a thread of its own, which it leaves behind when the time
+ * is over).
  *
- * URLs, addresses, times and answers come from outside. So whatever libcurl refuses
- * is an error for the one who asked, and never a CHECK. All memory that libcurl
- * uses is wiped when it gives it back: requests have clients' secrets in them.
+ * URLs, addresses, times and answers come from outside. So whatever libcurl refuses is an error for
+ * the one who asked, and never a CHECK. All memory that libcurl uses is wiped when it gives it
+ * back: requests have clients' secrets in them.
  */
 #include "common/http_client.h"
 
@@ -239,7 +239,9 @@ static void collect(CURLM *multi)
 	}
 }
 
-/* Drives all transfers to their ends. What stays not done, since it is cancelled, has the reason. */
+/*
+ * Drives all transfers to their ends. What stays not done, since it is cancelled, has the reason.
+ */
 static void run(CURLM *multi, int cancel_fd, struct transfer *ts, size_t n)
 {
 	struct curl_waitfd cancel = {.fd = cancel_fd, .events = CURL_WAIT_POLLIN};

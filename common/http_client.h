@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The client side of HTTP (net/http as internal/http_api/api_request.go uses
- * it), and dialling (net.DialTimeout), both through libcurl: host names are
- * looked up within the timeout as well. Everything runs in the caller's thread
- * and blocks it until there is a result, the time is over, or the call is
- * cancelled; any number of threads may do so at once.
+ * The client side of HTTP (net/http as internal/http_api/api_request.go uses it), and dialling
+ * (net.DialTimeout), both through libcurl: host names are looked up within the timeout as well.
+ * Everything runs in the caller's thread and blocks it until there is a result, the time is over,
+ * or the call is cancelled; any number of threads may do so at once.
  */
 #ifndef COMMON_HTTP_CLIENT_H
 #define COMMON_HTTP_CLIENT_H
@@ -37,9 +36,9 @@ struct http_client_call {
 int http_client_global_init(struct err *err);
 
 /*
- * GETV1 and POSTV1 without their decoding: performs n calls at the same time.
- * Redirects are followed, gzip is decoded. A 403 that names an https_port is tried again there.
- * An answer other than 200 is the error `got response 500 Internal Server Error "body"`.
+ * GETV1 and POSTV1 without their decoding: performs n calls at the same time. Redirects are
+ * followed, gzip is decoded. A 403 that names an https_port is tried again there. An answer other
+ * than 200 is the error `got response 500 Internal Server Error "body"`.
  */
 void http_client_do(const struct http_client *c, struct http_client_call *calls, size_t n);
 
@@ -47,10 +46,10 @@ void http_client_do(const struct http_client *c, struct http_client_call *calls,
 void http_client_query_escape(struct strbuf *out, const char *s, size_t n);
 
 /*
- * net.DialTimeout("tcp", "host:port"): a connected, non-blocking, close-on-exec
- * descriptor, or -1 with err set. The port may be the name of a service, the host an
- * address, a name, or what /etc/hosts has; nothing else is taken, and nothing guessed.
- * timeout_ns covers the name as well (the files in /etc are read without it).
+ * net.DialTimeout("tcp", "host:port"): a connected, non-blocking, close-on-exec descriptor, or -1
+ * with err set. The port may be the name of a service, the host an address, a name, or what
+ * /etc/hosts has; nothing else is taken, and nothing guessed. timeout_ns covers the name as well
+ * (the files in /etc are read without it).
  */
 int http_client_dial(const char *address, int64_t timeout_ns, int cancel_fd, struct err *err);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A strict JSON checker and a walk over an object's members. Mirrors the rules
- * of encoding/json (scanner.go, decode.go). Any thread; no state.
+ * A strict JSON checker and a walk over an object's members. Mirrors the rules of encoding/json
+ * (scanner.go, decode.go). Any thread; no state.
  *
- * The checker keeps its own stack, a bit per level, so that the depth of a
- * document costs no stack of ours.
+ * The checker keeps its own stack, a bit per level, so that the depth of a document costs no stack
+ * of ours.
  */
 #include "common/json.h"
 
@@ -140,8 +140,8 @@ static bool take_key(struct scanner *s)
 }
 
 /*
- * After a value: closes what ends here, and takes the comma and key before the
- * next value. *more tells whether there is one.
+ * After a value: closes what ends here, and takes the comma and key before the next value. *more
+ * tells whether there is one.
  */
 static bool take_ends(struct scanner *s, struct stack *st, bool *more)
 {

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * JSON as strict as Go's encoding/json, where clients can see the difference:
- * the checker, and a walk over the members of an object that keeps each value's
- * own spelling (cJSON, which serves elsewhere, takes 01, 1.0 for an integer, raw
- * control characters, and a byte order mark).
+ * JSON as strict as Go's encoding/json, where clients can see the difference: the checker, and a
+ * walk over the members of an object that keeps each value's own spelling (cJSON, which serves
+ * elsewhere, takes 01, 1.0 for an integer, raw control characters, and a byte order mark).
  */
 #ifndef COMMON_JSON_H
 #define COMMON_JSON_H
@@ -35,8 +34,8 @@ bool json_valid(const char *data, size_t len);
 /* The value of a document that json_valid has accepted. */
 struct json_value json_root(const char *data, size_t len);
 /*
- * The members of an object, one after the other: *pos starts at 0. False: no
- * more. Only for what json_valid has accepted.
+ * The members of an object, one after the other: *pos starts at 0. False: no more. Only for what
+ * json_valid has accepted.
  */
 bool json_next_member(
 	struct json_value object, size_t *pos, struct json_value *key, struct json_value *value);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Levelled log lines. Mirrors internal/lg/lg.go on top of Go's package log with
- * Ldate|Ltime|Lmicroseconds. Runs in any thread. Go's logger holds a mutex over
- * the write; here lines go to the thread of lg_writer.c while that runs (so
- * nobody waits for the log's reader), and otherwise each is one write(2), which
- * the kernel keeps whole on files and, up to PIPE_BUF bytes, on pipes.
+ * Ldate|Ltime|Lmicroseconds. Runs in any thread. Go's logger holds a mutex over the write; here
+ * lines go to the thread of lg_writer.c while that runs (so nobody waits for the log's reader), and
+ * otherwise each is one write(2), which the kernel keeps whole on files and, up to PIPE_BUF bytes,
+ * on pipes.
  */
 #include "common/lg.h"
 
@@ -126,7 +126,9 @@ static void write_all(int fd, const char *p, size_t n)
 	}
 }
 
-/* A line with room for a text of len bytes, and its beginning. stack is taken where it is enough. */
+/*
+ * A line with room for a text of len bytes, and its beginning. stack is taken where it is enough.
+ */
 struct line {
 	char stack[1024];
 	char *p;     /* stack, or owned */

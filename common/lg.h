@@ -32,8 +32,8 @@ void lg_init(struct lg *lg, int fd, const char *prefix, enum lg_level level);
 /* Nobody may log any more; the writer, if any, has been stopped. */
 void lg_destroy(struct lg *lg);
 /*
- * From now on a thread of its own writes the lines (lg_writer.h). While no other
- * thread logs. -1 with err set: no thread.
+ * From now on a thread of its own writes the lines (lg_writer.h). While no other thread logs. -1
+ * with err set: no thread.
  */
 int lg_start_writer(struct lg *lg, struct err *err);
 /*

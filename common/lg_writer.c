@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing log lines in a thread of its own ("log"). Has no counterpart in Go.
- * lg_writer_add runs in every thread that logs.
+ * Writing log lines in a thread of its own ("log"). Has no counterpart in Go. lg_writer_add runs in
+ * every thread that logs.
  *
- * The descriptor is stderr, which others may share, so it is not made
- * non-blocking. Instead the thread asks poll(2) first and then writes no more
- * than a pipe that is writable takes at once (PIPE_BUF), so that it can always be
- * told to stop.
+ * The descriptor is stderr, which others may share, so it is not made non-blocking. Instead the
+ * thread asks poll(2) first and then writes no more than a pipe that is writable takes at once
+ * (PIPE_BUF), so that it can always be told to stop.
  *
- * A reader of stderr that has gone away ends the daemon, as SIGPIPE does in Go
- * (os/file_unix.go, epipecheck); but as a stop signal would, so that nothing is lost.
+ * A reader of stderr that has gone away ends the daemon, as SIGPIPE does in Go (os/file_unix.go,
+ * epipecheck); but as a stop signal would, so that nothing is lost.
  */
 #include "common/lg_writer.h"
 
@@ -84,7 +83,10 @@ static void write_lines(struct lg_writer *w, const char *p, size_t n)
 	}
 }
 
-/* Takes what is pending, and returns how much that is; the caller's empty buffer is left in its place. */
+/*
+ * Takes what is pending, and returns how much that is; the caller's empty buffer is left in its
+ * place.
+ */
 static size_t take(struct lg_writer *w, struct strbuf *lines)
 {
 	mutex_lock(&w->lock);

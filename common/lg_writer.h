@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing log lines in a thread of its own, so that whoever logs never waits
- * for whoever reads the log. Go's logger has no such thing: stock stands still
- * while its stderr is a full pipe.
+ * Writing log lines in a thread of its own, so that whoever logs never waits for whoever reads the
+ * log. Go's logger has no such thing: stock stands still while its stderr is a full pipe.
  */
 #ifndef COMMON_LG_WRITER_H
 #define COMMON_LG_WRITER_H
@@ -16,8 +15,8 @@
 struct lg_writer;
 
 /*
- * Starts the thread "log", which writes to fd what lg_writer_add hands over.
- * NULL with err set: no thread.
+ * Starts the thread "log", which writes to fd what lg_writer_add hands over. NULL with err set: no
+ * thread.
  */
 struct lg_writer *lg_writer_start(int fd, struct err *err);
 /*

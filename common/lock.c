@@ -2,11 +2,10 @@
 /*
  * Locks with a rank (sync.Mutex, sync.RWMutex). Any thread.
  *
- * Different from Go: with DEBUG_LOCKS (sanitized builds) each thread keeps a
- * stack of what it holds, and one that breaks the order of lock_rank.h is
- * stopped when it does so, not when two threads happen to meet. Without it this
- * is pthreads: mutexes that spin for a moment, and read locks that let a
- * waiting writer pass.
+ * Different from Go: with DEBUG_LOCKS (sanitized builds) each thread keeps a stack of what it
+ * holds, and one that breaks the order of lock_rank.h is stopped when it does so, not when two
+ * threads happen to meet. Without it this is pthreads: mutexes that spin for a moment, and read
+ * locks that let a waiting writer pass.
  */
 #include "common/lock.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Locks with a rank (sync.Mutex, sync.RWMutex). In a debug build (DEBUG_LOCKS)
- * a thread that takes a lock of a rank not above all those it holds is stopped
- * with both names, as is one that unlocks what it does not hold: the lock order
- * (lock_rank.h, docs/architecture.md) is checked by every test that runs.
+ * Locks with a rank (sync.Mutex, sync.RWMutex). In a debug build (DEBUG_LOCKS) a thread that takes
+ * a lock of a rank not above all those it holds is stopped with both names, as is one that unlocks
+ * what it does not hold: the lock order (lock_rank.h, docs/architecture.md) is checked by every
+ * test that runs.
  */
 #ifndef COMMON_LOCK_H
 #define COMMON_LOCK_H
@@ -43,8 +43,8 @@ void rwlock_init(struct rwlock *rw, enum lock_rank rank);
 void rwlock_destroy(struct rwlock *rw);
 void rwlock_rdlock(struct rwlock *rw);
 /*
- * TryRLock: false, at once, where that would have to wait. In any order with other locks: a
- * thread that does not wait for a lock is no part of a deadlock.
+ * TryRLock: false, at once, where that would have to wait. In any order with other locks: a thread
+ * that does not wait for a lock is no part of a deadlock.
  */
 bool rwlock_tryrdlock(struct rwlock *rw);
 void rwlock_wrlock(struct rwlock *rw);

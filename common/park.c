@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sleeping and waking of single threads (runtime/proc.go: gopark, goready;
- * runtime/lock_futex.go: notesleep, notewakeup). Runs in every thread that
- * blocks on a chan, and in those that wake them.
+ * Sleeping and waking of single threads (runtime/proc.go: gopark, goready; runtime/lock_futex.go:
+ * notesleep, notewakeup). Runs in every thread that blocks on a chan, and in those that wake them.
  *
- * Different from Go: what sleeps is a thread of the kernel, and waking one
- * costs microseconds, not 100 ns. So a parker spins for a moment before it
- * sleeps, as long as that pays: see note_spinning.
+ * Different from Go: what sleeps is a thread of the kernel, and waking one costs microseconds, not
+ * 100 ns. So a parker spins for a moment before it sleeps, as long as that pays: see note_spinning.
  */
 #include "common/park.h"
 
@@ -19,27 +17,25 @@
 #include "common/futex.h"
 
 /*
- * The state word: AWAKE when nobody waits or the owner still spins, ASLEEP when
- * the owner is in the kernel or on its way there, WOKEN from park_wake until the owner has seen
- * it. Only the step ASLEEP -> WOKEN costs the waker a system call.
+ * The state word: AWAKE when nobody waits or the owner still spins, ASLEEP when the owner is in the
+ * kernel or on its way there, WOKEN from park_wake until the owner has seen it. Only the step
+ * ASLEEP -> WOKEN costs the waker a system call.
  */
 enum { AWAKE, ASLEEP, WOKEN };
 
 /*
- * note_spinning. A hand-off to a thread that spins takes some 100 ns, to one
- * that sleeps 2 to 7 us on either side, and the answer of one that had to be
- * woken may take 10 us. So it pays to look around for a while before sleeping,
- * but only where answers come that fast:
- *  - With one processor nobody spins; with n, more than n - 1 that spin give up
- *    after a moment (not at once: one of them may just be leaving).
- *  - Each parker knows how long it is worth while (spin_limit): some four times
- *    what the last answers took; half after a spin in vain, and soon nothing.
- *  - With no limit left it sleeps at once, and only every probe_interval-th
- *    time looks for as long as PROBE_NS whether things have changed; each
- *    probe in vain doubles the interval. At its maximum that is a quarter of a
- *    microsecond per sleep, of which each costs several. (Not more seldom: two
- *    threads that share a processor while another has become free are parted
- *    by the scheduler only when both want to run.)
+ * note_spinning. A hand-off to a thread that spins takes some 100 ns, to one that sleeps 2 to 7 us
+ * on either side, and the answer of one that had to be woken may take 10 us. So it pays to look
+ * around for a while before sleeping, but only where answers come that fast:
+ *  - With one processor nobody spins; with n, more than n - 1 that spin give up after a moment (not
+ *    at once: one of them may just be leaving).
+ *  - Each parker knows how long it is worth while (spin_limit): some four times what the last
+ *    answers took; half after a spin in vain, and soon nothing.
+ *  - With no limit left it sleeps at once, and only every probe_interval-th time looks for as long
+ *    as PROBE_NS whether things have changed; each probe in vain doubles the interval. At its
+ *    maximum that is a quarter of a microsecond per sleep, of which each costs several. (Not more
+ *    seldom: two threads that share a processor while another has become free are parted by the
+ *    scheduler only when both want to run.)
  */
 #define PROBE_NS 16000
 #define SPIN_LEAST_NS 1000

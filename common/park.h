@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * park: putting a thread to sleep and waking exactly that thread (gopark and
- * goready of the Go runtime, for chan.c and select.c only).
+ * park: putting a thread to sleep and waking exactly that thread (gopark and goready of the Go
+ * runtime, for chan.c and select.c only).
  *
  * A thread has one parker. An episode of sleep goes like this:
  *
@@ -15,10 +15,9 @@
  *   retracts p from all other places
  *   reads p->won
  *
- * Each successful claim by another thread is followed by exactly one park_wake,
- * and the sleeper waits for it before it opens the next episode. A parker is
- * never given back to the allocator: a waker may still hold its address when
- * the thread that it woke has ended.
+ * Each successful claim by another thread is followed by exactly one park_wake, and the sleeper
+ * waits for it before it opens the next episode. A parker is never given back to the allocator: a
+ * waker may still hold its address when the thread that it woke has ended.
  */
 #ifndef COMMON_PARK_H
 #define COMMON_PARK_H
@@ -61,9 +60,9 @@ static inline bool park_is_claimed(struct parker *p)
 }
 
 /*
- * Sleeps until park_wake(p), or until deadline_ns on the monotonic clock (0:
- * for ever). False: the deadline passed first. Then the caller must claim its
- * own parker; if that fails, a wake-up is on its way and must be waited for.
+ * Sleeps until park_wake(p), or until deadline_ns on the monotonic clock (0: for ever). False: the
+ * deadline passed first. Then the caller must claim its own parker; if that fails, a wake-up is on
+ * its way and must be waited for.
  */
 bool park_wait(struct parker *p, int64_t deadline_ns);
 /* Ends the episode that the caller has claimed; p may be another thread's when this returns. */
@@ -94,9 +93,9 @@ static inline void wake_list_wake(struct wake_list *l)
 }
 
 /*
- * The perturbation build (make PERTURB=1) gives up the processor now and then
- * where a wrong algorithm would lose a race: the seed comes from CHAN_SEED, or
- * is drawn and printed. Elsewhere this is nothing.
+ * The perturbation build (make PERTURB=1) gives up the processor now and then where a wrong
+ * algorithm would lose a race: the seed comes from CHAN_SEED, or is drawn and printed. Elsewhere
+ * this is nothing.
  */
 enum perturb_point { PERTURB_LOCK_ALL, PERTURB_PARK, PERTURB_CLAIM, PERTURB_WAKE };
 

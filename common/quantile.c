@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Quantiles over a sliding window. Mirrors internal/quantile/quantile.go; runs
- * in whatever thread finishes a message or asks for stats.
+ * Quantiles over a sliding window. Mirrors internal/quantile/quantile.go; runs in whatever thread
+ * finishes a message or asks for stats.
  *
- * What differs: the streams are KLL sketches (Karnin, Lang, Liberty: "Optimal
- * Quantile Approximation in Streams", 2016) in place of perks' targeted ones,
- * which know no error bound once merged. A stream that is merged from is first
- * moved to the present (stock adds what may have left its window long ago), and
- * a window of 0 is empty (stock loops for ever).
+ * What differs: the streams are KLL sketches (Karnin, Lang, Liberty: "Optimal Quantile
+ * Approximation in Streams", 2016) in place of perks' targeted ones, which know no error bound once
+ * merged. A stream that is merged from is first moved to the present (stock adds what may have left
+ * its window long ago), and a window of 0 is empty (stock loops for ever).
  *
- * A KLL sketch keeps values in levels; a value of level h stands for 2^h of
- * those inserted. A level that is full is sorted, and every second value of it,
- * beginning with the first or the second by chance, moves up; the others go.
- * That keeps the total weight and shifts no rank by more than one weight, to
- * either side with the same chance, so that the errors cancel out. The top level
- * has room for K values, each below for two thirds of the one above.
+ * A KLL sketch keeps values in levels; a value of level h stands for 2^h of those inserted. A level
+ * that is full is sorted, and every second value of it, beginning with the first or the second by
+ * chance, moves up; the others go. That keeps the total weight and shifts no rank by more than one
+ * weight, to either side with the same chance, so that the errors cancel out. The top level has
+ * room for K values, each below for two thirds of the one above.
  */
 #include "common/quantile.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Quantiles of a stream over a sliding window (internal/quantile, on top of
- * bmizerany/perks): end to end latencies. The window is two streams that take
- * turns every half window, so a result covers between half of it and all of it.
+ * Quantiles of a stream over a sliding window (internal/quantile, on top of bmizerany/perks): end
+ * to end latencies. The window is two streams that take turns every half window, so a result covers
+ * between half of it and all of it.
  *
- * The rank of a result is within 1 % of the exact one, whatever the
- * distribution; up to 512 values it is exact. Memory: some 50 kB once many thousand values came.
+ * The rank of a result is within 1 % of the exact one, whatever the distribution; up to 512 values
+ * it is exact. Memory: some 50 kB once many thousand values came.
  */
 #ifndef COMMON_QUANTILE_H
 #define COMMON_QUANTILE_H
@@ -31,8 +31,8 @@ void quantile_insert(struct quantile *q, int64_t msg_start_ns);
 /* The same with value and time (monotonic clock) given, for tests. */
 void quantile_insert_at(struct quantile *q, int64_t value, int64_t now_mono_ns);
 /*
- * Merge: adds what them holds to q. Locks them only, since two locks of one
- * rank are never held: q is the caller's own, for an aggregate.
+ * Merge: adds what them holds to q. Locks them only, since two locks of one rank are never held: q
+ * is the caller's own, for an aggregate.
  */
 void quantile_merge(struct quantile *q, struct quantile *them);
 void quantile_merge_at(struct quantile *q, struct quantile *them, int64_t now_mono_ns);

@@ -2,9 +2,8 @@
 /*
  * Random numbers (math/rand; internal/util/rand.go). Any thread.
  *
- * Different from Go: the generator is SplitMix64 (Steele, Lea and Flood, 2014),
- * eight bytes per thread, seeded from the kernel at a thread's first use. Not
- * for secrets.
+ * Different from Go: the generator is SplitMix64 (Steele, Lea and Flood, 2014), eight bytes per
+ * thread, seeded from the kernel at a thread's first use. Not for secrets.
  */
 #include "common/rand.h"
 

@@ -10,8 +10,8 @@ uint64_t rand_u64(void);
 /* Uniform in [0, n); n > 0. */
 uint32_t rand_below(uint32_t n);
 /*
- * util.UniqRands(quantity, maxval): min(quantity, maxval) distinct numbers of
- * [0, maxval) into out; returns how many. scratch has room for maxval numbers.
+ * util.UniqRands(quantity, maxval): min(quantity, maxval) distinct numbers of [0, maxval) into out;
+ * returns how many. scratch has room for maxval numbers.
  */
 size_t rand_unique(size_t quantity, size_t maxval, uint32_t *out, uint32_t *scratch);
 

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Go's regular expressions on top of PCRE2, whose syntax is nearly a superset of
- * RE2's: what it has in addition is refused before it sees it. Runs in the
- * threads of clients.
+ * Go's regular expressions on top of PCRE2, whose syntax is nearly a superset of RE2's: what it has
+ * in addition is refused before it sees it. Runs in the threads of clients.
  *
- * It matches with pcre2_dfa_match, which follows all alternatives at once, so
- * that no pattern backtracks without end. What differs from Go: \s takes a
- * vertical tab as well, \v any vertical space; a pattern may not be as long, nor
- * nested as deeply. PCRE2's compiler calls itself for each level, so the depth is
- * bounded by the stack of a thread: docs/channels.md, "Threads".
+ * It matches with pcre2_dfa_match, which follows all alternatives at once, so that no pattern
+ * backtracks without end. What differs from Go: \s takes a vertical tab as well, \v any vertical
+ * space; a pattern may not be as long, nor nested as deeply. PCRE2's compiler calls itself for each
+ * level, so the depth is bounded by the stack of a thread: docs/channels.md, "Threads".
  */
 #include "common/regex.h"
 
@@ -22,7 +20,9 @@
 #include "common/strbuf.h"
 #include "common/xalloc.h"
 
-/* A level costs 640 bytes of stack: these take half of what a thread has (test_regex.c tries it). */
+/*
+ * A level costs 640 bytes of stack: these take half of what a thread has (test_regex.c tries it).
+ */
 #define MAX_NESTING 64
 /* Longer than what PCRE2's code, of 64 KiB, has room for. */
 #define MAX_LENGTH 65536
@@ -111,8 +111,8 @@ static int number(struct text t, size_t i, size_t digits)
 }
 
 /*
- * The quantifier at t: its length, or 0. *times is how often it repeats at most (or at
- * least, without an upper bound), as far as that counts for MAX_REPEAT; 1 for *, + and ?.
+ * The quantifier at t: its length, or 0. *times is how often it repeats at most (or at least,
+ * without an upper bound), as far as that counts for MAX_REPEAT; 1 for *, + and ?.
  */
 static size_t quantifier_length(struct text t, int *times)
 {
@@ -225,8 +225,8 @@ static size_t part_length(struct text t, size_t quantifier)
 }
 
 /*
- * Does the pattern do with what Go has? NULL, or what is wrong with it. What PCRE2 shall read
- * goes to out: from 10.43 on "{,2}" and "{ 1 }" are quantifiers there, which in Go are text.
+ * Does the pattern do with what Go has? NULL, or what is wrong with it. What PCRE2 shall read goes
+ * to out: from 10.43 on "{,2}" and "{ 1 }" are quantifiers there, which in Go are text.
  */
 static const char *not_gos(const char *pattern, size_t len, struct strbuf *out)
 {

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Regular expressions with Go's syntax (package regexp), on top of PCRE2. What
- * Go would refuse (back references, look-around, possessive quantifiers ...) is
- * refused. Matching takes time in proportion to the product of the lengths of
- * text and pattern, whatever the pattern.
+ * Regular expressions with Go's syntax (package regexp), on top of PCRE2. What Go would refuse
+ * (back references, look-around, possessive quantifiers ...) is refused. Matching takes time in
+ * proportion to the product of the lengths of text and pattern, whatever the pattern.
  */
 #ifndef COMMON_REGEX_H
 #define COMMON_REGEX_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The limit of descriptors. Mirrors Go's syscall/rlimit.go, which gives the old
- * limit back to programs that it starts; there are none here.
+ * The limit of descriptors. Mirrors Go's syscall/rlimit.go, which gives the old limit back to
+ * programs that it starts; there are none here.
  */
 #include "common/rlimit.h"
 

@@ -2,18 +2,18 @@
 /*
  * select over chans and tickers (runtime/select.go). Runs in every thread.
  *
- * 1. An optimistic pass tries the cases in random order, each under its own
- *    lock only, and skips without a lock those whose hint says no. It may only
- *    succeed: that nothing was ready at one moment it cannot know.
- * 2. A pass with all chans locked, in the order of their addresses, decides:
- *    run the first case (in the same random order) that is ready; else default;
- *    else queue a waiter per case, release the locks, and park.
- * 3. After the wake-up, the waiters that did not win are removed from their
- *    queues, one lock at a time: the claim has settled that they are dead.
+ * 1. An optimistic pass tries the cases in random order, each under its own lock only, and skips
+ *    without a lock those whose hint says no. It may only succeed: that nothing was ready at one
+ *    moment it cannot know.
+ * 2. A pass with all chans locked, in the order of their addresses, decides: run the first case (in
+ *    the same random order) that is ready; else default; else queue a waiter per case, release the
+ *    locks, and park.
+ * 3. After the wake-up, the waiters that did not win are removed from their queues, one lock at a
+ *    time: the claim has settled that they are dead.
  *
- * Different from Go: a ticker is a case (a deadline that is compared with the
- * clock, in the same random order as the chans: if it came last, a busy client
- * would never be flushed); CHAN_DEMAND; vectors; CHAN_SELECT_MAX.
+ * Different from Go: a ticker is a case (a deadline that is compared with the clock, in the same
+ * random order as the chans: if it came last, a busy client would never be flushed); CHAN_DEMAND;
+ * vectors; CHAN_SELECT_MAX.
  */
 #include <string.h>
 
@@ -75,10 +75,9 @@ static void sel_init(struct sel *s, struct chan_case *cases, int ncases)
 }
 
 /*
- * The i-th case of the random order (Fisher-Yates, done step by step: most
- * passes end early). One drawn number serves RANDOM_STEPS steps: each takes its
- * highest digit to base k and leaves the rest. Four digits to base 64 are 2^24
- * of 2^64, so the bias is below 2^-40.
+ * The i-th case of the random order (Fisher-Yates, done step by step: most passes end early). One
+ * drawn number serves RANDOM_STEPS steps: each takes its highest digit to base k and leaves the
+ * rest. Four digits to base 64 are 2^24 of 2^64, so the bias is below 2^-40.
  */
 #define RANDOM_STEPS 4
 
@@ -318,8 +317,8 @@ static int sel_take_result(struct sel *s, const struct waiter *won)
 
 /*
  * Step 2, second half, and step 3: parks, with all chans locked and none of them ready. waiters has
- * room for one per live case. -1 if a ticker came due while we slept, or we were given room for what
- * is there.
+ * room for one per live case. -1 if a ticker came due while we slept, or we were given room for
+ * what is there.
  */
 static inline int sel_park(struct sel *s, struct waiter *waiters)
 {
@@ -358,10 +357,10 @@ static __attribute__((noinline)) int sel_park_many(struct sel *s)
 }
 
 /*
- * Steps 2 and 3. The index of the case that was run; -1 if there is a default
- * to run, or if a ticker came due while we slept, or we were given room for what
- * is there: then the caller starts again, so that the ticker, or the receive,
- * stands in one random order with all that is ready by now.
+ * Steps 2 and 3. The index of the case that was run; -1 if there is a default to run, or if a
+ * ticker came due while we slept, or we were given room for what is there: then the caller starts
+ * again, so that the ticker, or the receive, stands in one random order with all that is ready by
+ * now.
  */
 static int sel_decide(struct sel *s, bool block)
 {

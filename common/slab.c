@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Small objects by size class, for threads that hand them on. Mirrors, in
- * small, the allocator of the Go runtime (mcache, mcentral, mheap). Any thread.
+ * Small objects by size class, for threads that hand them on. Mirrors, in small, the allocator of
+ * the Go runtime (mcache, mcentral, mheap). Any thread.
  *
- * Why not malloc: a message is made by the publisher's thread and dropped by
- * the consumer's. glibc gives each thread an arena, grows it page by page (an
- * mprotect for every dozen messages), and a free takes the lock of the arena
- * that the memory came from. Here memory comes in spans, and what passes
- * between threads passes in batches:
+ * Why not malloc: a message is made by the publisher's thread and dropped by the consumer's. glibc
+ * gives each thread an arena, grows it page by page (an mprotect for every dozen messages), and a
+ * free takes the lock of the arena that the memory came from. Here memory comes in spans, and what
+ * passes between threads passes in batches:
  *
  *   span   SPAN_SIZE bytes, aligned to that, cut into objects of one class; its
  *          head is found from the address of any of them
@@ -15,13 +14,11 @@
  *   cache  a thread's own free objects of a class: up to two batches. Only when
  *          it has none, or a third batch comes up, the class is asked.
  *
- * A span without a used object goes back to the heap, for the next burst.
- * slab_trim, now and then, gives the kernel the pages of those that nobody has
- * wanted since the last time (the scavenger of the Go runtime). A message that
- * stays behind holds the memory of its span, as with any allocator that does not
- * move objects; but new spans are made only when the class has no free object
- * left, so there are never more of them than the most messages that were there
- * at a time have needed.
+ * A span without a used object goes back to the heap, for the next burst. slab_trim, now and then,
+ * gives the kernel the pages of those that nobody has wanted since the last time (the scavenger of
+ * the Go runtime). A message that stays behind holds the memory of its span, as with any allocator
+ * that does not move objects; but new spans are made only when the class has no free object left,
+ * so there are never more of them than the most messages that were there at a time have needed.
  *
  * Under AddressSanitizer all of it is malloc, which can tell what is wrong.
  */
@@ -244,9 +241,7 @@ struct slab_stats slab_get_stats(void)
 	return st;
 }
 
-/*
- * --- classes: objects of one size ---------------------------------------------------------------
- */
+/* --- classes: objects of one size ------------------------------------------------------------- */
 
 static struct span *span_of(void *p)
 {
@@ -344,9 +339,7 @@ static void class_give(unsigned k, struct batch b)
 	}
 }
 
-/*
- * --- caches: one thread's -----------------------------------------------------------------------
- */
+/* --- caches: one thread's --------------------------------------------------------------------- */
 
 /* The thread ends: what it has goes to the others. */
 static void drop_caches(void *arg)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory for many small objects that one thread makes and another drops:
- * messages. Go has its collector for this; malloc serves it badly (see slab.c).
+ * Memory for many small objects that one thread makes and another drops: messages. Go has its
+ * collector for this; malloc serves it badly (see slab.c).
  */
 #ifndef COMMON_SLAB_H
 #define COMMON_SLAB_H

@@ -4,11 +4,10 @@
  * sighandler in runtime/signal_unix.go. stacks_print runs in the thread "signals", on_signal in
  * every other one.
  *
- * Different from Go: the runtime can walk the stack of a goroutine that stands still. Here a
- * thread walks its own, into a slot that is only its own, so that a thread that does not
- * answer spoils nothing. (Under ThreadSanitizer those that sleep do not answer: it keeps their signals until
- * they wake up.) The unwinder (libgcc's) finds its tables without a lock from glibc 2.35
- * on.
+ * Different from Go: the runtime can walk the stack of a goroutine that stands still. Here a thread
+ * walks its own, into a slot that is only its own, so that a thread that does not answer spoils
+ * nothing. (Under ThreadSanitizer those that sleep do not answer: it keeps their signals until they
+ * wake up.) The unwinder (libgcc's) finds its tables without a lock from glibc 2.35 on.
  */
 #include "common/stacks.h"
 

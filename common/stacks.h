@@ -19,10 +19,11 @@
 
 /*
  * Stops all threads but the calling one for good, and prints title, and the names and stacks of all
- * of them to fd, one call per line: function and offset, file and what addr2line wants. Threads that do not answer
- * within a second (in the kernel's hands, or with the signal blocked) are named only. Neither they
- * nor an fd that nobody reads hold it up beyond deadline_ns (monotonic), or little more. Waits
- * for no lock, and takes no memory of malloc's. What is left for the caller is _exit.
+ * of them to fd, one call per line: function and offset, file and what addr2line wants. Threads
+ * that do not answer within a second (in the kernel's hands, or with the signal blocked) are named
+ * only. Neither they nor an fd that nobody reads hold it up beyond deadline_ns (monotonic), or
+ * little more. Waits for no lock, and takes no memory of malloc's. What is left for the caller is
+ * _exit.
  */
 void stacks_print(int fd, const char *title, int64_t deadline_ns);
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Statsd lines in datagrams. Mirrors internal/statsd/client.go and
- * internal/writers (boundary_buffered_writer.go, spread_writer.go). Runs in the
- * statsd thread.
+ * Statsd lines in datagrams. Mirrors internal/statsd/client.go and internal/writers
+ * (boundary_buffered_writer.go, spread_writer.go). Runs in the statsd thread.
  */
 #include "common/statsd_client.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Statsd over UDP (internal/statsd, internal/writers): lines are packed into
- * datagrams up to a size, and the datagrams are sent one by one, spread over an
- * interval. A client serves one push: new, lines, flush, free. One thread.
+ * Statsd over UDP (internal/statsd, internal/writers): lines are packed into datagrams up to a
+ * size, and the datagrams are sent one by one, spread over an interval. A client serves one push:
+ * new, lines, flush, free. One thread.
  */
 #ifndef COMMON_STATSD_CLIENT_H
 #define COMMON_STATSD_CLIENT_H
@@ -40,10 +40,9 @@ void statsd_client_gauge(struct statsd_client *c, int64_t value, const char *fmt
  */
 int statsd_client_dial(const char *address, struct err *err);
 /*
- * SpreadWriter.Flush: sends what was packed, with equal pauses that add up to
- * interval_ns (nothing to send: just waits). When exit_chan is closed it waits no
- * more, and sends the rest at once. Datagrams that cannot be sent are dropped;
- * returns how many were.
+ * SpreadWriter.Flush: sends what was packed, with equal pauses that add up to interval_ns (nothing
+ * to send: just waits). When exit_chan is closed it waits no more, and sends the rest at once.
+ * Datagrams that cannot be sent are dropped; returns how many were.
  */
 size_t statsd_client_flush(
 	struct statsd_client *c, int fd, int64_t interval_ns, struct chan *exit_chan);

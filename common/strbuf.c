@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A growing byte buffer, and the two ways in which Go quotes a string. Mirrors
- * bytes.Buffer, encoding/json (appendString with escapeHTML) and strconv.Quote.
- * Runs in any thread; a strbuf belongs to one thread at a time.
+ * A growing byte buffer, and the two ways in which Go quotes a string. Mirrors bytes.Buffer,
+ * encoding/json (appendString with escapeHTML) and strconv.Quote. Runs in any thread; a strbuf
+ * belongs to one thread at a time.
  *
- * Two things differ from a given Go release: \b and \f are \u0008 and \u000c in
- * JSON, as in the releases up to 1.21 that the stock binaries were built with;
- * and %q shows a code point that Unicode has not assigned yet as it is.
+ * Two things differ from a given Go release: \b and \f are \u0008 and \u000c in JSON, as in the
+ * releases up to 1.21 that the stock binaries were built with; and %q shows a code point that
+ * Unicode has not assigned yet as it is.
  */
 #include "common/strbuf.h"
 

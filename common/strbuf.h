@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A growing byte buffer (bytes.Buffer, strings.Builder). data is always
- * terminated by a 0 byte beyond len, so that it can be used as a C string.
+ * A growing byte buffer (bytes.Buffer, strings.Builder). data is always terminated by a 0 byte
+ * beyond len, so that it can be used as a C string.
  */
 #ifndef COMMON_STRBUF_H
 #define COMMON_STRBUF_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Names for addresses of code. Mirrors, in small, runtime/symtab.go. Runs in the thread that
- * prints the stacks.
+ * Names for addresses of code. Mirrors, in small, runtime/symtab.go. Runs in the thread that prints
+ * the stacks.
  *
  * Why not backtrace_symbols or dladdr: they take the dynamic linker's lock, and know no static
  * function. The files are read as what they are, input: every offset in them is checked.

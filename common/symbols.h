@@ -41,9 +41,8 @@ struct symbols {
 /* Reads /proc/self/maps. What it cannot read is missing, and then addresses have no names. */
 void symbols_load(struct symbols *s);
 /*
- * "topic_message_pump+0x1f nsqd+0x12345" into buf: the function, the file, and what addr2line
- * wants to know. Without a symbol or a file, what is left of that. One thread at a time. Returns
- * buf.
+ * "topic_message_pump+0x1f nsqd+0x12345" into buf: the function, the file, and what addr2line wants
+ * to know. Without a symbol or a file, what is left of that. One thread at a time. Returns buf.
  */
 const char *symbols_format(struct symbols *s, uintptr_t pc, char *buf, size_t size);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A string that others chose: it may hold any byte, a zero included (Go's string). It
- * ends with a zero more, so that what is known to hold none can be used as a C string.
+ * A string that others chose: it may hold any byte, a zero included (Go's string). It ends with a
+ * zero more, so that what is known to hold none can be used as a C string.
  */
 #ifndef COMMON_TEXT_H
 #define COMMON_TEXT_H

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tickers and timers as deadlines (time/tick.go, time/sleep.go). Each runs in
- * the one thread that selects on it.
+ * Tickers and timers as deadlines (time/tick.go, time/sleep.go). Each runs in the one thread that
+ * selects on it.
  *
- * Different from Go: no chan and no runtime timer, just a time that select
- * compares with the clock. So a tick can not be buffered: whether a ticker is
- * due is decided when somebody looks, and ticks that nobody saw are one tick.
+ * Different from Go: no chan and no runtime timer, just a time that select compares with the clock.
+ * So a tick can not be buffered: whether a ticker is due is decided when somebody looks, and ticks
+ * that nobody saw are one tick.
  */
 #include "common/ticker.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tickers and one-shot timers as cases of a select (time.Ticker, time.After).
- * A ticker is a deadline, not a thread: select compares it with the monotonic
- * clock and parks until the earliest one. It belongs to the thread that selects
- * on it; nothing in nsqd shares one, so it needs no lock.
+ * Tickers and one-shot timers as cases of a select (time.Ticker, time.After). A ticker is a
+ * deadline, not a thread: select compares it with the monotonic clock and parks until the earliest
+ * one. It belongs to the thread that selects on it; nothing in nsqd shares one, so it needs no
+ * lock.
  */
 #ifndef COMMON_TICKER_H
 #define COMMON_TICKER_H
@@ -16,8 +16,10 @@ struct ticker {
 	int64_t next_ns;   /* on the monotonic clock; 0: stopped, never ready */
 };
 
-/* time.NewTicker(period). First tick one period from now; missed ticks merge, the phase is kept.
- * A period <= 0 is a stopped ticker. */
+/*
+ * time.NewTicker(period). First tick one period from now; missed ticks merge, the phase is kept. A
+ * period <= 0 is a stopped ticker.
+ */
 void ticker_start(struct ticker *t, int64_t period_ns);
 /* time.After(delay): ready once, then stopped. delay_ns <= 0 is ready at once. */
 void ticker_after(struct ticker *t, int64_t delay_ns);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A strict reader of flat TOML. Takes the place of BurntSushi/toml. Runs in the
- * main thread, before there are others; it keeps no state, so any thread may.
+ * A strict reader of flat TOML. Takes the place of BurntSushi/toml. Runs in the main thread, before
+ * there are others; it keeps no state, so any thread may.
  *
- * One pass with one byte of look-ahead. Every function that reads something
- * leaves p->at behind it, or returns false with the error set.
+ * One pass with one byte of look-ahead. Every function that reads something leaves p->at behind it,
+ * or returns false with the error set.
  */
 #include "common/toml.h"
 

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The part of TOML that configuration files use, read strictly (BurntSushi/toml
- * in the Go source): bare, quoted and dotted keys, tables as a prefix of the
- * keys, strings on one line, integers, floats, booleans, and arrays of those.
- * Refused with a message of their own: dates, inline tables, nested arrays,
- * multi-line strings, text that is not UTF-8, a key that comes twice.
+ * The part of TOML that configuration files use, read strictly (BurntSushi/toml in the Go source):
+ * bare, quoted and dotted keys, tables as a prefix of the keys, strings on one line, integers,
+ * floats, booleans, and arrays of those. Refused with a message of their own: dates, inline tables,
+ * nested arrays, multi-line strings, text that is not UTF-8, a key that comes twice.
  */
 #ifndef COMMON_TOML_H
 #define COMMON_TOML_H
@@ -47,8 +46,8 @@ struct toml {
 };
 
 /*
- * Reads text[0..len). 0, and t is to be given to toml_free; or -1 with err set
- * ("toml: line 3 (last key "a"): what is wrong") and t empty. Any bytes will do.
+ * Reads text[0..len). 0, and t is to be given to toml_free; or -1 with err set ("toml: line 3 (last
+ * key "a"): what is wrong") and t empty. Any bytes will do.
  */
 int toml_parse(struct toml *t, const char *text, size_t len, struct err *err);
 /*

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Request targets and query strings: mirrors the parts of Go's net/url that a
- * server uses, and path.go of httprouter. Runs in the threads of HTTP
- * connections; keeps no state.
+ * Request targets and query strings: mirrors the parts of Go's net/url that a server uses, and
+ * path.go of httprouter. Runs in the threads of HTTP connections; keeps no state.
  */
 #include "common/url.h"
 

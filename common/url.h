@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Request targets and query strings (the part of package net/url that an HTTP
- * server needs, and CleanPath of httprouter). Strings are counted: a decoded
- * %00 is an ordinary byte. All are terminated as well.
+ * Request targets and query strings (the part of package net/url that an HTTP server needs, and
+ * CleanPath of httprouter). Strings are counted: a decoded %00 is an ordinary byte. All are
+ * terminated as well.
  */
 #ifndef COMMON_URL_H
 #define COMMON_URL_H
@@ -50,10 +50,9 @@ struct url_target {
 };
 
 /*
- * url.ParseRequestURI: "/path?query", "http://host/path?query", "mailto:x" (which
- * has no path) or "*". False:
- * none of them, or with a space, a control byte or a bad escape in it. target
- * must stay; path_buf receives the decoded path.
+ * url.ParseRequestURI: "/path?query", "http://host/path?query", "mailto:x" (which has no path) or
+ * "*". False: none of them, or with a space, a control byte or a bad escape in it. target must
+ * stay; path_buf receives the decoded path.
  */
 bool url_parse_target(
 	struct url_target *t, const char *target, size_t len, struct strbuf *path_buf);

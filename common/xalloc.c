@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Allocation that ends the process instead of failing. Mirrors what the Go
- * runtime does on "out of memory": a message and exit code 2, no core file of
- * a whole heap. Runs in any thread.
+ * Allocation that ends the process instead of failing. Mirrors what the Go runtime does on "out of
+ * memory": a message and exit code 2, no core file of a whole heap. Runs in any thread.
  */
 #include "common/xalloc.h"
 

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Buffered reading and writing of a stream. Mirrors Go's package bufio, as far
- * as clientV2 uses it. The reader runs in the client's io_loop; the writer in
- * io_loop, in the client's pump and in the channel's, under the client's write lock.
+ * Buffered reading and writing of a stream. Mirrors Go's package bufio, as far as clientV2 uses it.
+ * The reader runs in the client's io_loop; the writer in io_loop, in the client's pump and in the
+ * channel's, under the client's write lock.
  *
- * Unlike bufio, a write that overflows the buffer goes out together with what
- * is buffered, in one system call and without a copy of what is big; so do many
- * small ones that are given at once.
+ * Unlike bufio, a write that overflows the buffer goes out together with what is buffered, in one
+ * system call and without a copy of what is big; so do many small ones that are given at once.
  */
 #include "protocol/bufio.h"
 
@@ -22,8 +21,8 @@
 /* So few parts, a frame or two, are written as they are. */
 #define FEW_PARTS 4
 /*
- * More of them are gathered: for each part the kernel takes about as long as for some hundred bytes,
- * so those of up to COPY_MAX are copied, one behind the other, into pieces of memory.
+ * More of them are gathered: for each part the kernel takes about as long as for some hundred
+ * bytes, so those of up to COPY_MAX are copied, one behind the other, into pieces of memory.
  */
 #define COPY_MAX 1024
 #define PIECE_SIZE SLAB_MAX
@@ -63,7 +62,9 @@ static void arrange(struct bufio_reader *b, size_t cap, size_t room)
 	char *old = b->buf, *buf = old && b->cap == cap ? old : bufpool_get(cap);
 	CHECK(keep + room + rest <= cap);
 	if (old) {
-		/* The line moves to the front, so it never meets what is left, which is behind it. */
+		/*
+		 * The line moves to the front, so it never meets what is left, which is behind it.
+		 */
 		memmove(buf, old + b->line, keep);
 		memmove(buf + keep + room, old + b->r, rest);
 	}
@@ -154,9 +155,8 @@ static bool takes_long(struct bufio_reader *b, bool inside, int64_t now)
 }
 
 /*
- * One read of the stream into p, after the chance to send what is held back. With
- * idle_ns it has one and the same timeout all the time, which need not be set anew
- * (see stream_sock.c).
+ * One read of the stream into p, after the chance to send what is held back. With idle_ns it has
+ * one and the same timeout all the time, which need not be set anew (see stream_sock.c).
  */
 static enum bufio_result read_stream(
 	struct bufio_reader *b, void *p, size_t n, bool inside, size_t *got, struct err *err)

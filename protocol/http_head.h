@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The head of an HTTP request, taken in piece by piece as it comes (readRequest of net/http, and
- * what that calls: net/textproto's Reader, transfer.go). It reads no socket and keeps one line at
- * a time, so that any thread can go on with it at any byte.
+ * what that calls: net/textproto's Reader, transfer.go). It reads no socket and keeps one line at a
+ * time, so that any thread can go on with it at any byte.
  *
  * What is accepted and refused, in which order and in which words, is net/http's (Go 1.26).
  */
@@ -78,8 +78,8 @@ void http_head_free(struct http_head *h);
  */
 void http_head_reset(struct http_head *h, bool after_post);
 /*
- * Takes what is needed of data[0..n); *used says how much that was. All of it with
- * HTTP_HEAD_MORE. To be called no more after anything else, until http_head_reset.
+ * Takes what is needed of data[0..n); *used says how much that was. All of it with HTTP_HEAD_MORE.
+ * To be called no more after anything else, until http_head_reset.
  */
 enum http_head_state http_head_feed(struct http_head *h, const char *data, size_t n, size_t *used);
 /*

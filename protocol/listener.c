@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Listening sockets and how addresses are written. Mirrors net.Listen and the
- * Addr types of Go's net package, and internal/util/unix_socket.go. Listening
- * happens in main; addresses are formatted in any thread.
+ * Listening sockets and how addresses are written. Mirrors net.Listen and the Addr types of Go's
+ * net package, and internal/util/unix_socket.go. Listening happens in main; addresses are formatted
+ * in any thread.
  *
- * Different from Go: a socket file that a crash left behind is replaced, where Go
- * says that the address is in use until somebody removes it.
+ * Different from Go: a socket file that a crash left behind is replaced, where Go says that the
+ * address is in use until somebody removes it.
  */
 #include "protocol/listener.h"
 
@@ -94,9 +94,8 @@ static int bind_and_listen(int fd, const struct sockaddr *sa, socklen_t len, con
 }
 
 /*
- * The wildcard, written as nothing, 0.0.0.0 or :: in any of its spellings, means
- * both families in Go: one v6 socket that takes v4 as well. Without v6 in the
- * kernel it is v4.
+ * The wildcard, written as nothing, 0.0.0.0 or :: in any of its spellings, means both families in
+ * Go: one v6 socket that takes v4 as well. Without v6 in the kernel it is v4.
  */
 static bool is_wildcard(const char *host)
 {
@@ -210,9 +209,9 @@ static bool same_file(const struct stat *a, const struct stat *b)
 }
 
 /*
- * Removes what a crash left behind. Somebody else may be doing the same, and have
- * a new socket there between our look at the old one and our unlink: so it is
- * renamed, looked at again, and put back if it is not what we have seen.
+ * Removes what a crash left behind. Somebody else may be doing the same, and have a new socket
+ * there between our look at the old one and our unlink: so it is renamed, looked at again, and put
+ * back if it is not what we have seen.
  */
 static void remove_abandoned(const union address *a)
 {

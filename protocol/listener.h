@@ -14,8 +14,8 @@
 #include "common/err.h"
 
 /*
- * A socket's address. Zeroed before the kernel fills it, since only the zeros
- * tell how long the name of a unix socket is.
+ * A socket's address. Zeroed before the kernel fills it, since only the zeros tell how long the
+ * name of a unix socket is.
  */
 union address {
 	struct sockaddr sa;
@@ -36,13 +36,12 @@ struct tcp_listener {
 };
 
 /*
- * net.Listen(TypeOfAddr(addr), addr). TCP: "host:port", where host is nothing, a
- * name, v4 or [v6], and port a number or the name of a service. Anything else is
- * the path of a unix socket: "@name" is abstract, "" an abstract one whose name
- * the kernel chooses. The mode of a path is 0777 less the umask; one that nobody
- * listens on any more is replaced.
- * -1 with err set to Go's text, e.g. "listen tcp 0.0.0.0:4150: bind: address
- * already in use", and l->fd -1. May block on a look-up of the host.
+ * net.Listen(TypeOfAddr(addr), addr). TCP: "host:port", where host is nothing, a name, v4 or [v6],
+ * and port a number or the name of a service. Anything else is the path of a unix socket: "@name"
+ * is abstract, "" an abstract one whose name the kernel chooses. The mode of a path is 0777 less
+ * the umask; one that nobody listens on any more is replaced. -1 with err set to Go's text, e.g.
+ * "listen tcp 0.0.0.0:4150: bind: address already in use", and l->fd -1. May block on a look-up of
+ * the host.
  */
 int tcp_listen(struct tcp_listener *l, const char *addr, struct err *err);
 /* net.Listen("tcp", addr): likewise, but a path is an error. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Topic and channel names. Mirrors internal/protocol/names.go; a loop in place
- * of its regular expression ^[.a-zA-Z0-9_-]+(#ephemeral)?$. Any thread.
+ * Topic and channel names. Mirrors internal/protocol/names.go; a loop in place of its regular
+ * expression ^[.a-zA-Z0-9_-]+(#ephemeral)?$. Any thread.
  */
 #include "protocol/names.h"
 

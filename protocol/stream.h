@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The byte stream of a connection (net.Conn): a stack of layers, of which the
- * socket (stream_sock.c) is the lowest; TLS, snappy and deflate go on top. One
- * thread reads and one writes at a time, each without waiting for the other;
- * any thread may shut it down.
+ * The byte stream of a connection (net.Conn): a stack of layers, of which the socket
+ * (stream_sock.c) is the lowest; TLS, snappy and deflate go on top. One thread reads and one writes
+ * at a time, each without waiting for the other; any thread may shut it down.
  */
 #ifndef PROTOCOL_STREAM_H
 #define PROTOCOL_STREAM_H
@@ -26,16 +25,16 @@ struct stream;
 
 struct stream_ops {
 	/*
-	 * Reads 1..n bytes, blocking until there are some, or until deadline_ns
-	 * (monotonic; 0: for ever). 0: end of file; -1: err set. What is there at the
-	 * deadline, or after it, is read: only silence is ETIMEDOUT, and then the next
-	 * read goes on where this one was. Reader only.
+	 * Reads 1..n bytes, blocking until there are some, or until deadline_ns (monotonic; 0: for
+	 * ever). 0: end of file; -1: err set. What is there at the deadline, or after it, is read:
+	 * only silence is ETIMEDOUT, and then the next read goes on where this one was. Reader
+	 * only.
 	 */
 	ssize_t (*read)(
 		struct stream *s, void *buf, size_t n, int64_t deadline_ns, struct err *err);
 	/*
-	 * The same of what is there already, without blocking: -1 if that is nothing, or anything is
-	 * wrong; then read says what. May be NULL. Reader only.
+	 * The same of what is there already, without blocking: -1 if that is nothing, or anything
+	 * is wrong; then read says what. May be NULL. Reader only.
 	 */
 	ssize_t (*try_read)(struct stream *s, void *buf, size_t n);
 	/*
@@ -50,10 +49,9 @@ struct stream_ops {
 	 */
 	int (*flush)(struct stream *s, int64_t deadline_ns, struct err *err);
 	/*
-	 * Says that nothing more will be written (close-notify, FIN), until
-	 * deadline_ns, and as far as the peer can still be told. What is held back
-	 * must have been flushed. Nothing may be written any more. Sender, and the
-	 * reader has ended.
+	 * Says that nothing more will be written (close-notify, FIN), until deadline_ns, and as far
+	 * as the peer can still be told. What is held back must have been flushed. Nothing may be
+	 * written any more. Sender, and the reader has ended.
 	 */
 	void (*close_write)(struct stream *s, int64_t deadline_ns);
 	/*
@@ -75,8 +73,8 @@ struct stream *stream_sock_new(int fd);
 /* The descriptor of a stream of stream_sock_new, for those who wait for several of them. */
 int stream_sock_fd(const struct stream *s);
 /*
- * Of the lowest layer, and through it of all above: whoever reads now, or later,
- * gets the end. Writing goes on. Any thread; also more than once.
+ * Of the lowest layer, and through it of all above: whoever reads now, or later, gets the end.
+ * Writing goes on. Any thread; also more than once.
  */
 void stream_sock_shutdown_read(struct stream *s);
 

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The deflate layer. Mirrors compress/flate as clientV2 uses it, on zlib. The
- * client's io_loop reads; io_loop and the client's pump write, one at a time
- * under the client's write lock.
+ * The deflate layer. Mirrors compress/flate as clientV2 uses it, on zlib. The client's io_loop
+ * reads; io_loop and the client's pump write, one at a time under the client's write lock.
  *
- * Difference: a flush with nothing new to send sends nothing (Go sends an empty
- * block).
+ * Difference: a flush with nothing new to send sends nothing (Go sends an empty block).
  */
 #include "protocol/stream_deflate.h"
 
@@ -26,6 +24,7 @@
 struct stream_deflate {
 	struct stream stream;
 	struct stream *below; /* immutable; owned */
+
 	/* --- reader only --- */
 	z_stream inflate;
 	unsigned char *in; /* owned; what inflate.next_in points into */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The snappy layer. Mirrors Reader and Writer of github.com/golang/snappy; the
- * block format is libsnappy's. The client's io_loop reads; io_loop and the
- * client's pump write, one at a time under the client's write lock.
+ * The snappy layer. Mirrors Reader and Writer of github.com/golang/snappy; the block format is
+ * libsnappy's. The client's io_loop reads; io_loop and the client's pump write, one at a time under
+ * the client's write lock.
  *
- * Differences: a read gives what is in all chunks that came together, where Go's
- * gives one chunk; a block is decoded right into the reader's buffer where it fits;
- * the parts of one writev are compressed together; a chunk to be skipped may
- * have any length, as the format says (Go refuses those beyond 76,494 bytes).
+ * Differences: a read gives what is in all chunks that came together, where Go's gives one chunk; a
+ * block is decoded right into the reader's buffer where it fits; the parts of one writev are
+ * compressed together; a chunk to be skipped may have any length, as the format says (Go refuses
+ * those beyond 76,494 bytes).
  */
 #include "protocol/stream_snappy.h"
 
@@ -32,8 +32,8 @@
 #define MAX_ENCODED ((size_t)76490)
 #define MAX_CHUNK (HEADER_SIZE + CHECKSUM_SIZE + MAX_ENCODED)
 /*
- * What is asked for at a time, so that small chunks that came together are read
- * together; MAX_CHUNK once there was a chunk that is longer.
+ * What is asked for at a time, so that small chunks that came together are read together; MAX_CHUNK
+ * once there was a chunk that is longer.
  */
 #define READ_SIZE ((size_t)16384)
 
@@ -43,6 +43,7 @@ static const char stream_identifier[] = "\xff\x06\x00\x00sNaPpY";
 struct stream_snappy {
 	struct stream stream;
 	struct stream *below; /* immutable; owned */
+
 	/* --- reader only --- */
 	unsigned char *in; /* owned; from below, in[in_r..in_w) is not yet used */
 	size_t in_cap; /* READ_SIZE or MAX_CHUNK, or what had been read before if that is more */
@@ -269,8 +270,8 @@ static bool data_chunk_there(const struct stream_snappy *s)
 }
 
 /*
- * As many chunks as came together: a peer that flushes each small command has a
- * chunk for each, and io_loop answers together what it has read together.
+ * As many chunks as came together: a peer that flushes each small command has a chunk for each, and
+ * io_loop answers together what it has read together.
  */
 static ssize_t snappy_read(
 	struct stream *stream, void *buf, size_t n, int64_t deadline_ns, struct err *err)

@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The lowest layer of a connection: a plain socket (Go's net.TCPConn). The
- * client's io_loop reads; io_loop, the client's pump and the channel's write, one
- * at a time under the client's write lock; anybody may shut it down.
+ * The lowest layer of a connection: a plain socket (Go's net.TCPConn). The client's io_loop reads;
+ * io_loop, the client's pump and the channel's write, one at a time under the client's write lock;
+ * anybody may shut it down.
  *
- * Where Go sets a deadline with every read and write, this sets the socket's
- * timeout only when the time left differs from it noticeably: deadlines are
- * "now plus a constant" nearly always, so that the system call is saved. A
- * timeout that fires too early is noticed and waited out.
+ * Where Go sets a deadline with every read and write, this sets the socket's timeout only when the
+ * time left differs from it noticeably: deadlines are "now plus a constant" nearly always, so that
+ * the system call is saved. A timeout that fires too early is noticed and waited out.
  *
- * Threads that must not wait for a peer write with STREAM_NOW. What the system does not take then is
- * kept here, below all layers: so it does not matter what they have made of it, and the
- * next write, of a thread that may wait, begins with it.
+ * Threads that must not wait for a peer write with STREAM_NOW. What the system does not take then
+ * is kept here, below all layers: so it does not matter what they have made of it, and the next
+ * write, of a thread that may wait, begins with it.
  *
- * Note on deadlines of writes. One that is past is no proof that the peer does not read: the process
- * may have been stopped (SIGSTOP, a frozen cgroup, a machine that was suspended), and the
+ * Note on deadlines of writes. One that is past is no proof that the peer does not read: the
+ * process may have been stopped (SIGSTOP, a frozen cgroup, a machine that was suspended), and the
  * peer have read all that there was. So the write looks once more what the system takes. Where we
  * come so late that we cannot have been running, what is left then gets its time once again; but
  * only once. A peer that only reads slowly gains nothing by it.
@@ -150,7 +149,9 @@ struct patience {
 	bool renewed;
 };
 
-/* A thread that comes so late has not been running; if it was only kept from it, no harm is done. */
+/*
+ * A thread that comes so late has not been running; if it was only kept from it, no harm is done.
+ */
 #define STANDSTILL_NS (100 * NSEC_PER_MSEC)
 /* What it is given at least. */
 #define RENEWED_NS NSEC_PER_SEC

@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The TLS layer. Mirrors crypto/tls as clientV2 uses it, on GnuTLS. The client's
- * io_loop makes it and reads; io_loop and the client's pump write, one at a time
- * under the client's write lock.
+ * The TLS layer. Mirrors crypto/tls as clientV2 uses it, on GnuTLS. The client's io_loop makes it
+ * and reads; io_loop and the client's pump write, one at a time under the client's write lock.
  *
- * GnuTLS lets one thread send while another receives, with one exception that it
- * does not care for: in TLS 1.3 a peer may change its keys at any time, and may
- * ask for the same from us; either copies the state of both directions. So each
- * direction has a lock, which is held while GnuTLS works on it, and whoever changes
- * keys holds both (on_key_update, send_record). The reader never blocks while it
- * holds its own: it gives GnuTLS whole records only. The sender does, up to its
- * deadline; but the reader waits for that only when the peer changes keys. Like Go,
- * we never change ours unless we are asked.
+ * GnuTLS lets one thread send while another receives, with one exception that it does not care for:
+ * in TLS 1.3 a peer may change its keys at any time, and may ask for the same from us; either
+ * copies the state of both directions. So each direction has a lock, which is held while GnuTLS
+ * works on it, and whoever changes keys holds both (on_key_update, send_record). The reader never
+ * blocks while it holds its own: it gives GnuTLS whole records only. The sender does, up to its
+ * deadline; but the reader waits for that only when the peer changes keys. Like Go, we never change
+ * ours unless we are asked.
  *
- * Reader and sender tell GnuTLS of failures by errno, which each thread has for
- * itself; what went wrong below is kept apart, and is what the caller gets.
+ * Reader and sender tell GnuTLS of failures by errno, which each thread has for itself; what went
+ * wrong below is kept apart, and is what the caller gets.
  */
 #include "protocol/stream_tls.h"
 
@@ -57,6 +55,7 @@ struct stream_tls {
 	struct stream_tls_info info;     /* immutable after the handshake */
 	struct err verify_err;           /* the handshake's thread only */
 	bool verified;                   /* likewise: the client's certificate is as it must be */
+
 	/* --- reader only --- */
 	struct mutex read_lock; /* GnuTLS works on a record that came in */
 	char *in;               /* owned; in[in_r..in_w) has been read from below */
@@ -85,9 +84,7 @@ struct stream_tls {
 	struct err write_err;
 };
 
-/*
- * --- what GnuTLS reads and writes ---------------------------------------------------------------
- */
+/* --- what GnuTLS reads and writes ------------------------------------------------------------- */
 
 /* Follows the records' headers in what GnuTLS takes, which need not take them as a whole. */
 static void follow_records(struct stream_tls *s, const unsigned char *p, size_t n)
@@ -343,8 +340,8 @@ static ssize_t receive(struct stream_tls *s, void *buf, size_t n)
 }
 
 /*
- * As many records as have come in already, or else the next: peers that send
- * many small ones would be answered one by one otherwise.
+ * As many records as have come in already, or else the next: peers that send many small ones would
+ * be answered one by one otherwise.
  */
 static ssize_t tls_read(
 	struct stream *stream, void *buf, size_t n, int64_t deadline_ns, struct err *err)
@@ -490,8 +487,8 @@ static gnutls_x509_crt_t peer_certificate(gnutls_session_t session)
 }
 
 /*
- * Subject.CommonName: the last one, where there are several; none, if that cannot be
- * told (a zero byte in it, too long). The caller frees it.
+ * Subject.CommonName: the last one, where there are several; none, if that cannot be told (a zero
+ * byte in it, too long). The caller frees it.
  */
 static char *common_name(gnutls_session_t session)
 {
@@ -644,9 +641,7 @@ static int verify(gnutls_session_t session)
 	return 0;
 }
 
-/*
- * --- the handshake ------------------------------------------------------------------------------
- */
+/* --- the handshake ---------------------------------------------------------------------------- */
 
 static uint16_t version_number(gnutls_protocol_t version)
 {

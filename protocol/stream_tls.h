@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A layer that speaks TLS as the server, over GnuTLS (crypto/tls). What is
- * written is held back until it fills a record of 16 KiB, or until flush.
+ * A layer that speaks TLS as the server, over GnuTLS (crypto/tls). What is written is held back
+ * until it fills a record of 16 KiB, or until flush.
  *
- * Reading: an alert of the peer is the error "remote error: tls: ...", its
- * close-notify the end, and, as with Go, so is the end of the layer below
- * between two records; anywhere else that is "unexpected EOF". Renegotiation is
- * refused, there are no session tickets, and what a peer may make the layer keep
- * is two records.
+ * Reading: an alert of the peer is the error "remote error: tls: ...", its close-notify the end,
+ * and, as with Go, so is the end of the layer below between two records; anywhere else that is
+ * "unexpected EOF". Renegotiation is refused, there are no session tickets, and what a peer may
+ * make the layer keep is two records.
  */
 #ifndef PROTOCOL_STREAM_TLS_H
 #define PROTOCOL_STREAM_TLS_H
@@ -43,11 +42,10 @@ struct stream_tls_info {
 };
 
 /*
- * tls.Server and Handshake. The n bytes of pending have been read from below
- * already and come first (copied). Blocks until the handshake is done, for
- * timeout_ns (0: for ever), or until below is shut down. NULL with err set: the
- * peer has got an alert, and below is still the caller's; otherwise the layer owns
- * it. *s, which must outlive the layer, is borrowed.
+ * tls.Server and Handshake. The n bytes of pending have been read from below already and come first
+ * (copied). Blocks until the handshake is done, for timeout_ns (0: for ever), or until below is
+ * shut down. NULL with err set: the peer has got an alert, and below is still the caller's;
+ * otherwise the layer owns it. *s, which must outlive the layer, is borrowed.
  */
 struct stream *stream_tls_new(struct stream *below, const struct tls_server *s, const void *pending,
 	size_t n, int64_t timeout_ns, struct err *err);
@@ -56,10 +54,9 @@ struct stream *stream_tls_new(struct stream *below, const struct tls_server *s, 
 const struct stream_tls_info *stream_tls_info(const struct stream *s);
 
 /*
- * May this client come in, as far as its certificate goes? For the handshake of
- * any session (HTTPS has its own), once the certificate has arrived. 0, or -1
- * with err set to Go's text, and then code is the alert to send. Does not block;
- * any thread.
+ * May this client come in, as far as its certificate goes? For the handshake of any session (HTTPS
+ * has its own), once the certificate has arrived. 0, or -1 with err set to Go's text, and then code
+ * is the alert to send. Does not block; any thread.
  */
 int tls_server_verify_client(const struct tls_server *s, gnutls_session_t session, struct err *err);
 
