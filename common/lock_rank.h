@@ -12,9 +12,9 @@
 /* X(constant, name). The comment above each says what the lock guards. */
 #define LOCK_RANKS(X)                                                                              \
 	/* the writing of nsqd.dat: one thread at a time */                                        \
-	X(RANK_METADATA, "nsqd.metadata_lock")                                                     \
+	X(RANK_METADATA, "metadata.lock")                                                          \
 	/* topic_map */                                                                            \
-	X(RANK_NSQD, "nsqd.lock")                                                                  \
+	X(RANK_TOPICS, "topics.lock")                                                              \
 	/* channel_map; a put holds it for reading, the exit sets its flag under it for writing */ \
 	X(RANK_TOPIC, "topic.lock")                                                                \
 	/* a put holds it for reading, the exit sets its flag under it for writing */              \
@@ -38,7 +38,7 @@
 	/* whether dq_io_loop runs, and how many requests it must still answer */                  \
 	X(RANK_DISKQUEUE, "diskqueue.lock")                                                        \
 	/* the error that /ping answers with */                                                    \
-	X(RANK_HEALTH, "nsqd.health_lock")                                                         \
+	X(RANK_HEALTH, "context.health_lock")                                                      \
 	/* one stream of latencies */                                                              \
 	X(RANK_QUANTILE, "quantile.lock")                                                          \
 	/* lists that a thread changes in a few instructions, such as the lines of the log */      \
@@ -52,7 +52,7 @@ enum lock_rank {
 		RANK_COUNT
 };
 
-/* "nsqd.lock" for RANK_NSQD and so on. */
+/* "topics.lock" for RANK_TOPICS and so on. */
 const char *lock_rank_name(enum lock_rank rank);
 
 #endif

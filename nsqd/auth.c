@@ -22,7 +22,6 @@
 #include "common/json.h"
 #include "common/rand.h"
 #include "common/xalloc.h"
-#include "nsqd/nsqd.h"
 
 /* Beyond this a time to live is for ever: time.Duration would overflow. */
 #define MAX_TTL (INT64_MAX / 4 / NSEC_PER_SEC)
@@ -400,15 +399,15 @@ static void prepare(const char *authd, const struct auth_request *r, bool post, 
 
 /* QueryAuthd: one server. NULL with err set. */
 static struct auth_state *query(
-	struct nsqd *n, const char *authd, const struct auth_request *r, struct err *err)
+	struct context *ctx, const char *authd, const struct auth_request *r, struct err *err)
 {
-	const struct options *opts = nsqd_get_opts(n);
+	const struct options *opts = nsqd_get_opts(ctx);
 	struct http_client client = {
 		.connect_timeout_ns = opts->http_client_connect_timeout,
 		.request_timeout_ns = opts->http_client_request_timeout,
 		.ca_file = opts->tls_root_ca_file,
 		.tls_min_version = opts->tls_min_version,
-		.cancel_fd = n->exit_fd,
+		.cancel_fd = ctx->exit_fd,
 	};
 	struct strbuf url = STRBUF_INIT, json = STRBUF_INIT;
 	prepare(authd, r, strcmp(opts->auth_http_request_method, "post") == 0, &url, &json);
@@ -426,15 +425,15 @@ static struct auth_state *query(
 }
 
 struct auth_state *auth_query_any(
-	struct nsqd *n, const struct auth_request *request, struct strbuf *why)
+	struct context *ctx, const struct auth_request *request, struct strbuf *why)
 {
-	const struct strarray *authd = &nsqd_get_opts(n)->auth_http_addresses;
+	const struct strarray *authd = &nsqd_get_opts(ctx)->auth_http_addresses;
 	size_t start = rand_below((uint32_t)authd->n);
 	struct auth_state *s = NULL;
 	for (size_t i = 0; i < authd->n && !s; i++) {
 		struct err err;
 		const char *a = authd->v[(i + start) % authd->n];
-		s = query(n, a, request, &err);
+		s = query(ctx, a, request, &err);
 		if (!s)
 			strbuf_addf(why, "%sfailed to auth against %s - %s", i > 0 ? "; " : "", a,
 				err.msg);

@@ -10,9 +10,8 @@
 #include "common/err.h"
 #include "common/regex.h"
 #include "common/strbuf.h"
+#include "nsqd/context.h"
 #include "nsqd/options.h"
-
-struct nsqd;
 
 /* How many decisions a client's state remembers at most. */
 #define AUTH_DECISIONS 64
@@ -64,7 +63,7 @@ struct auth_request {
  * reasons are in why (without the secret), which was empty; else why is empty.
  */
 struct auth_state *auth_query_any(
-	struct nsqd *n, const struct auth_request *request, struct strbuf *why);
+	struct context *ctx, const struct auth_request *request, struct strbuf *why);
 /* The answer of a server, checked. NULL with err set. */
 struct auth_state *auth_state_decode(const char *json, size_t len, struct err *err);
 /* NULL is fine. */

@@ -21,11 +21,9 @@
 #include "common/clock.h"
 #include "common/compiler.h"
 #include "common/xalloc.h"
+#include "nsqd/backend.h"
 #include "nsqd/channel_internal.h"
-#include "nsqd/client_v2.h"
 #include "nsqd/dqname.h"
-#include "nsqd/dummy_backend_queue.h"
-#include "nsqd/nsqd.h"
 #include "protocol/names.h"
 
 /* When to try again what the backend has refused. */
@@ -59,19 +57,17 @@ static void channel_free(struct channel *c)
 	mutex_destroy(&c->in_flight_lock);
 	mutex_destroy(&c->deferred_lock);
 	quantile_free(c->e2e_processing_latency_stream);
-	topic_unref(c->topic);
+	c->topic_ops->unref(c->topic);
 	free(c->hand);
 	free(c);
 }
 
-static struct backend_queue *new_backend(const struct channel *c, struct err *err)
+/* backend names, for uniqueness, automatically include the topic... */
+static struct backend_queue *open_backend(const struct channel *c, struct err *err)
 {
-	if (c->ephemeral)
-		return dummy_backend_queue_new();
-	/* backend names, for uniqueness, automatically include the topic... */
 	char name[BACKEND_NAME_SIZE];
-	return nsqd_new_diskqueue(
-		c->nsqd, get_backend_name(c->topic->name, c->name, name, sizeof(name)), err);
+	return backend_new(
+		c->ctx, get_backend_name(c->topic_name, c->name, name, sizeof(name)), err);
 }
 
 static void init_locks(struct channel *c)
@@ -98,19 +94,22 @@ static void init_client_msg_chans(struct channel *c, const struct options *opts)
 	}
 }
 
-struct channel *channel_new(struct topic *t, const char *name, struct err *err)
+struct channel *channel_new(struct context *ctx, const char *topic_name, const char *name,
+	const struct channel_topic_ops *topic_ops, struct topic *take_topic, struct err *err)
 {
-	const struct options *opts = nsqd_get_opts(t->nsqd);
+	const struct options *opts = nsqd_get_opts(ctx);
 	struct channel *c = xcalloc(1, sizeof(*c));
 	atomic_init(&c->refs, 1);
 	snprintf(c->name, sizeof(c->name), "%s", name);
 	c->ephemeral = is_ephemeral_name(name);
-	c->nsqd = t->nsqd;
-	c->topic = topic_ref(t);
+	c->ctx = ctx;
+	snprintf(c->topic_name, sizeof(c->topic_name), "%s", topic_name);
+	c->topic = take_topic;
+	c->topic_ops = topic_ops;
 	init_locks(c);
 	in_flight_pqueue_init(&c->in_flight);
 	in_flight_pqueue_init(&c->deferred);
-	kept_init(&c->kept, &c->nsqd->kept_bytes);
+	kept_init(&c->kept, &ctx->kept_bytes);
 	/* avoid mem-queue if size == 0 for more consistent ordering */
 	if (opts->mem_queue_size > 0 || c->ephemeral)
 		c->memory_msg_chan =
@@ -126,17 +125,17 @@ struct channel *channel_new(struct topic *t, const char *name, struct err *err)
 			quantile_new(opts->e2e_processing_latency_window_time,
 				opts->e2e_processing_latency_percentiles,
 				opts->n_e2e_processing_latency_percentiles);
-	c->backend = new_backend(c, err);
+	c->backend = open_backend(c, err);
 
 	char thread_name[2 * NAME_SIZE + 4];
-	snprintf(thread_name, sizeof(thread_name), "c:%s/%s", t->name, c->name);
+	snprintf(thread_name, sizeof(thread_name), "c:%s/%s", topic_name, name);
 	if (!c->backend ||
 		wait_group_wrap(&c->wait_group, thread_name, channel_message_pump, c, err) != 0) {
 		err_wrap(err, "cannot create channel %s - ", name);
 		channel_free(c);
 		return NULL;
 	}
-	nsqd_notify_channel(c->nsqd, c, !c->ephemeral);
+	nsqd_notify(ctx, topic_name, name, false, !c->ephemeral);
 	return c;
 }
 
@@ -164,9 +163,9 @@ static size_t put_to_backend(
 	if (n == 0)
 		return 0; /* says nothing of the disk's health */
 	size_t stored = backend_queue_put_messages(c->backend, msgs, n, err);
-	nsqd_set_health(c->nsqd, stored < n ? err : NULL);
+	nsqd_set_health(c->ctx, stored < n ? err : NULL);
 	if (stored < n)
-		nsqd_logf(c->nsqd, LG_ERROR, "CHANNEL(%s): failed to write message to backend - %s",
+		nsqd_logf(c->ctx, LG_ERROR, "CHANNEL(%s): failed to write message to backend - %s",
 			c->name, err->msg);
 	for (size_t i = 0; i < stored; i++)
 		message_unref(msgs[i]);
@@ -191,7 +190,7 @@ static size_t keep_locked(struct channel *c, struct message *const *take_msgs, s
 	rwlock_assert_held(&c->exit_lock);
 	if (kept_push(&c->kept, take_msgs, n, &first)) {
 		if (first)
-			chan_try_send_n(c->parked_chan, NULL, 1);
+			chan_signal(c->parked_chan);
 		return n;
 	}
 	for (size_t i = 0; i < n; i++)
@@ -206,7 +205,7 @@ static void tell_dropped(struct channel *c)
 	uint64_t all = atomic_load(&c->dropped);
 	if (all == c->dropped_told)
 		return;
-	nsqd_logf(c->nsqd, LG_ERROR,
+	nsqd_logf(c->ctx, LG_ERROR,
 		"CHANNEL(%s): dropped %llu messages (%llu in all), which the disk refuses, with "
 		"%zu kept in memory",
 		c->name, (unsigned long long)(all - c->dropped_told), (unsigned long long)all,
@@ -218,7 +217,7 @@ void channel_kept_less(struct channel *c)
 {
 	tell_dropped(c);
 	if (!channel_is_stuck(c))
-		chan_try_send_n(c->topic->unstuck_chan, NULL, 1);
+		c->topic_ops->unstuck(c->topic);
 }
 
 size_t channel_put_messages(
@@ -415,7 +414,7 @@ int channel_requeue_message(struct channel *c, int64_t client_id, struct message
 int channel_touch_message(struct channel *c, int64_t client_id, struct message_id id,
 	int64_t timeout_ns, struct err *err)
 {
-	int64_t max = nsqd_get_opts(c->nsqd)->max_msg_timeout;
+	int64_t max = nsqd_get_opts(c->ctx)->max_msg_timeout;
 	const char *why;
 	mutex_lock(&c->in_flight_lock);
 	struct message *m = find_in_flight_locked(c, client_id, id, &why);
@@ -435,11 +434,11 @@ int channel_touch_message(struct channel *c, int64_t client_id, struct message_i
 /* The consumer that had m has one less in flight, if it is still there. */
 static void tell_timed_out(struct channel *c, int64_t client_id)
 {
-	struct client_v2 *client;
+	struct consumer *client;
 	rwlock_rdlock(&c->lock);
-	HASH_FIND(hh_channel, c->clients, &client_id, sizeof(client_id), client);
+	HASH_FIND(hh, c->clients, &client_id, sizeof(client_id), client);
 	if (client)
-		client_v2_timed_out_message(client);
+		client->ops->timed_out_message(client);
 	rwlock_unlock(&c->lock);
 }
 
@@ -505,19 +504,19 @@ int64_t channel_next_deadline(const struct channel *c)
  * --- consumers ---------------------------------------------------------------------------------
  */
 
-int channel_add_client(struct channel *c, struct client_v2 *client, struct err *err)
+int channel_add_client(struct channel *c, struct consumer *client, struct err *err)
 {
-	int max = nsqd_get_opts(c->nsqd)->max_channel_consumers;
+	int max = nsqd_get_opts(c->ctx)->max_channel_consumers;
 	int rc = 0;
 	rwlock_rdlock(&c->exit_lock);
 	rwlock_wrlock(&c->lock);
 	if (channel_exiting(c)) {
 		rc = err_set(err, 0, "exiting");
 	} else if (max != 0 && atomic_load(&c->client_count) >= max) {
-		rc = err_set(err, 0, "consumers for %s:%s exceeds limit of %d", c->topic->name,
+		rc = err_set(err, 0, "consumers for %s:%s exceeds limit of %d", c->topic_name,
 			c->name, max);
 	} else {
-		HASH_ADD(hh_channel, c->clients, id, sizeof(client->id), client);
+		HASH_ADD(hh, c->clients, id, sizeof(client->id), client);
 		atomic_fetch_add(&c->client_count, 1);
 	}
 	rwlock_unlock(&c->lock);
@@ -525,10 +524,10 @@ int channel_add_client(struct channel *c, struct client_v2 *client, struct err *
 	return rc;
 }
 
-void channel_remove_client(struct channel *c, struct client_v2 *client)
+void channel_remove_client(struct channel *c, struct consumer *client)
 {
 	rwlock_wrlock(&c->lock);
-	HASH_DELETE(hh_channel, c->clients, client);
+	HASH_DEL(c->clients, client);
 	int left = atomic_fetch_sub(&c->client_count, 1) - 1;
 	rwlock_unlock(&c->lock);
 	if (channel_exiting(c))
@@ -538,23 +537,22 @@ void channel_remove_client(struct channel *c, struct client_v2 *client)
 	 * What the pump took for this client and nobody else wants goes back. When all clients go,
 	 * at the daemon's exit, the flush finds it in hand, and the pump is not asked for each.
 	 */
-	if (!atomic_load(&c->nsqd->is_exiting))
+	if (!context_is_exiting(c->ctx))
 		channel_update_pump(c, CHANNEL_CLIENT_LEFT);
 	/*
 	 * Go starts a goroutine here, since it holds locks; this thread holds none, and is no pump.
 	 * There are no files that a disk could refuse to remove.
 	 */
-	struct err ignored;
 	if (left == 0 && c->ephemeral && !atomic_exchange(&c->deleter_once, true))
-		(void)topic_delete_channel(c->topic, c, &ignored);
+		c->topic_ops->delete_callback(c->topic, c);
 }
 
 static void close_clients(struct channel *c)
 {
-	struct client_v2 *client, *tmp;
+	struct consumer *client, *tmp;
 	rwlock_rdlock(&c->lock);
-	HASH_ITER (hh_channel, c->clients, client, tmp)
-		client_v2_close(client);
+	HASH_ITER (hh, c->clients, client, tmp)
+		client->ops->close(client);
 	rwlock_unlock(&c->lock);
 }
 
@@ -595,11 +593,11 @@ size_t channel_deferred_count(struct channel *c)
 
 static void do_pause(struct channel *c, bool pause)
 {
-	struct client_v2 *client, *tmp;
+	struct consumer *client, *tmp;
 	atomic_store(&c->paused, pause);
 	rwlock_rdlock(&c->lock);
-	HASH_ITER (hh_channel, c->clients, client, tmp)
-		client_v2_try_update_ready_state(client);
+	HASH_ITER (hh, c->clients, client, tmp)
+		client->ops->ready_changed(client);
 	rwlock_unlock(&c->lock);
 	channel_update_pump(c, CHANNEL_PAUSED);
 }
@@ -617,7 +615,7 @@ void channel_unpause(struct channel *c)
 /* initPQ: forgets what is in flight and deferred; the consumers have nothing in flight any more. */
 static void clear_in_flight_and_deferred(struct channel *c)
 {
-	struct client_v2 *client, *tmp;
+	struct consumer *client, *tmp;
 	mutex_lock(&c->in_flight_lock);
 	in_flight_pqueue_clear(&c->in_flight);
 	publish_next(&c->next_in_flight, &c->in_flight);
@@ -629,8 +627,8 @@ static void clear_in_flight_and_deferred(struct channel *c)
 	mutex_unlock(&c->deferred_lock);
 
 	rwlock_rdlock(&c->lock);
-	HASH_ITER (hh_channel, c->clients, client, tmp)
-		client_v2_empty(client);
+	HASH_ITER (hh, c->clients, client, tmp)
+		client->ops->empty(client);
 	rwlock_unlock(&c->lock);
 }
 
@@ -716,7 +714,7 @@ static void flush(struct channel *c)
 	size_t memory = c->memory_msg_chan ? chan_len(c->memory_msg_chan) : 0;
 	memory += atomic_load(&c->hand_count) + kept_count(&c->kept);
 	if (memory + c->in_flight.len + c->deferred.len > 0)
-		nsqd_logf(c->nsqd, LG_INFO,
+		nsqd_logf(c->ctx, LG_INFO,
 			"CHANNEL(%s): flushing %zu memory %zu in-flight %zu deferred messages to "
 			"backend",
 			c->name, memory, c->in_flight.len, c->deferred.len);
@@ -735,7 +733,7 @@ static void flush(struct channel *c)
 	free(msgs);
 	c->lost = lost;
 	if (lost > 0)
-		nsqd_logf(c->nsqd, LG_ERROR, "CHANNEL(%s): %zu messages could not be flushed",
+		nsqd_logf(c->ctx, LG_ERROR, "CHANNEL(%s): %zu messages could not be flushed",
 			c->name, lost);
 }
 
@@ -779,18 +777,18 @@ static enum exit_result channel_exit(struct channel *c, bool deleted, struct err
 		return EXIT_ELSEWHERE;
 	}
 	if (deleted) {
-		nsqd_logf(c->nsqd, LG_INFO, "CHANNEL(%s): deleting", c->name);
+		nsqd_logf(c->ctx, LG_INFO, "CHANNEL(%s): deleting", c->name);
 		/* since we are explicitly deleting a channel (not just at system exit time)
 		 * de-register this from the lookupd */
-		nsqd_notify_channel(c->nsqd, c, !c->ephemeral);
+		nsqd_notify(c->ctx, c->topic_name, c->name, true, !c->ephemeral);
 	} else {
-		nsqd_logf(c->nsqd, LG_INFO, "CHANNEL(%s): closing", c->name);
+		nsqd_logf(c->ctx, LG_INFO, "CHANNEL(%s): closing", c->name);
 	}
 	/* this forceably closes client connections */
 	close_clients(c);
 	chan_close(c->exit_chan);
 	/* What is published from now on waits in the topic, if there is no other channel. */
-	topic_update_channels(c->topic);
+	c->topic_ops->update_channels(c->topic);
 	wait_group_wait(&c->wait_group);
 
 	if (deleted)

@@ -20,12 +20,16 @@
 #include "common/lock.h"
 #include "common/quantile.h"
 #include "nsqd/backend_queue.h"
+#include "nsqd/consumer.h"
+#include "nsqd/context.h"
+#include "nsqd/gone.h"
 #include "nsqd/in_flight_pqueue.h"
 #include "nsqd/kept.h"
 #include "nsqd/message.h"
-#include "nsqd/topic.h"
 #include "nsqd/topology.h"
+#include "protocol/names.h"
 
+struct topic;
 struct client_v2;
 
 /* The most that the pump takes in hand at once. */
@@ -33,12 +37,25 @@ struct client_v2;
 /* The most messages that are finished at once. */
 #define FINISH_BATCH 128
 
+/* What a channel needs of its topic, which is above it. All are called without a lock. */
+struct channel_topic_ops {
+	/* deleteCallback: an ephemeral channel has lost its last consumer. Blocks until it is gone. */
+	void (*delete_callback)(struct topic *t, struct channel *c);
+	/* The exit of a channel has begun: see topic_update_channels. */
+	void (*update_channels)(struct topic *t);
+	/* The channel keeps nothing any more that its disk has refused. Does not block. */
+	void (*unstuck)(struct topic *t);
+	void (*unref)(struct topic *t);
+};
+
 struct channel {
 	_Atomic int refs;
-	char name[NAME_SIZE]; /* immutable */
-	bool ephemeral;       /* immutable */
-	struct nsqd *nsqd;    /* immutable; outlives every channel */
-	struct topic *topic;  /* immutable; a reference */
+	char name[NAME_SIZE];                      /* immutable */
+	bool ephemeral;                            /* immutable */
+	struct context *ctx;                       /* immutable; outlives every channel */
+	char topic_name[NAME_SIZE];                /* immutable */
+	struct topic *topic;                       /* immutable; a reference; for the next */
+	const struct channel_topic_ops *topic_ops; /* immutable */
 
 	struct backend_queue
 		*backend; /* immutable; lives until exit has ended; puts hold exit_lock */
@@ -54,12 +71,11 @@ struct channel {
 
 	struct rwlock exit_lock; /* read: a put is under way; write: exit */
 	_Atomic bool exit_flag;  /* set under exit_lock */
-	struct chan *gone_chan;  /* see nsqd_wait_gone; set before exit_flag, NULL till then */
+	struct chan *gone_chan;  /* see gone.h; set before exit_flag, NULL till then */
 	bool files_left; /* the disk has refused to remove some; read once gone_chan is closed */
 
 	struct rwlock lock;
-	struct client_v2
-		*clients;         /* guarded by lock; uthash by id; borrowed: each removes itself */
+	struct consumer *clients; /* guarded by lock; uthash by id; borrowed: each removes itself */
 	_Atomic int client_count; /* changed under lock */
 
 	_Atomic bool pump_knows; /* the topic's pump has heard of it: it misses no message */
@@ -109,8 +125,12 @@ struct channel {
 	UT_hash_handle hh; /* topic.channel_map; guarded by topic.lock */
 };
 
-/* NewChannel: one reference, pump running. NULL with err set: no thread. */
-struct channel *channel_new(struct topic *t, const char *name, struct err *err);
+/*
+ * NewChannel: one reference, pump running. Takes over a reference to the topic, whatever happens.
+ * NULL with err set: no thread, or the disk refuses.
+ */
+struct channel *channel_new(struct context *ctx, const char *topic_name, const char *name,
+	const struct channel_topic_ops *topic_ops, struct topic *take_topic, struct err *err);
 struct channel *channel_ref(struct channel *c);
 /* NULL is fine. */
 void channel_unref(struct channel *c);
@@ -194,12 +214,12 @@ int64_t channel_next_deadline(const struct channel *c);
  */
 
 /* AddClient: -1 with err set: "exiting", or too many consumers. */
-int channel_add_client(struct channel *c, struct client_v2 *client, struct err *err);
+int channel_add_client(struct channel *c, struct consumer *client, struct err *err);
 /*
  * RemoveClient: after this the channel does not know the client any more. Deletes an ephemeral
  * channel that has lost its last one (and then blocks until its pump has ended).
  */
-void channel_remove_client(struct channel *c, struct client_v2 *client);
+void channel_remove_client(struct channel *c, struct consumer *client);
 
 /*
  * A consumer does not wait for messages any more: if others are parked, the pump may have to call

@@ -20,9 +20,8 @@
 #include "common/compiler.h"
 #include "common/xalloc.h"
 #include "nsqd/channel_internal.h"
-#include "nsqd/netpoll.h"
-#include "nsqd/nsqd.h"
-#include "nsqd/protocol_v2_pump.h"
+#include "nsqd/message.h"
+#include "protocol/frame.h"
 
 /*
  * What the nearest of the consumers that wait have room for, as far as it matters:
@@ -48,6 +47,15 @@ static size_t room_of_consumers(struct channel *c)
 	return parked < CHANNEL_BATCH - room ? room + parked : CHANNEL_BATCH;
 }
 
+/* Any of the consumers will do to wake those that are dormant: they are consumers as well. */
+static void wake_dormant(struct channel *c, size_t ready)
+{
+	rwlock_rdlock(&c->lock);
+	if (c->clients)
+		c->clients->ops->wake_dormant(c->clients, c, ready);
+	rwlock_unlock(&c->lock);
+}
+
 /*
  * Calls parked consumers for what is in hand and those that wait have no room
  * for; at least for so many messages: so that each batch makes one more wait,
@@ -61,7 +69,7 @@ static void call_parked(struct channel *c, size_t least)
 	 * share, would have all that is left in hand called for once more. */
 	size_t waiting = demand(c) + atomic_load(&c->called_room);
 	size_t missing = c->hand_count > waiting ? c->hand_count - waiting : 0;
-	netpoll_call(c->nsqd->netpoll, c, missing > least ? missing : least);
+	wake_dormant(c, missing > least ? missing : least);
 }
 
 /* The first n messages have left the hand. */
@@ -154,6 +162,23 @@ size_t channel_take_messages(struct channel *c, struct message **msgs, size_t ma
 }
 
 /*
+ * Has m written to the consumer that has waited for the longest, on its pump's behalf. The lock
+ * keeps that consumer: its io_loop needs it for writing to take the consumer from the channel.
+ */
+static bool deliver(struct channel *c, struct message *m)
+{
+	bool delivered = false;
+	if (FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH + m->body->len > CONSUMER_DELIVER_MAX)
+		return false;
+	rwlock_rdlock(&c->lock);
+	struct consumer *client = chan_take_room(c->client_msg_chans[GLOBAL], 1);
+	if (client)
+		delivered = client->ops->deliver(client, c, m);
+	rwlock_unlock(&c->lock);
+	return delivered;
+}
+
+/*
  * Hands out to those who have waited for the longest, as far as they can be
  * served without waking them (protocol_v2_pump.c, note on filling): where there
  * is no backlog, a consumer with RDY 1 would wake to send one message and sleep.
@@ -163,7 +188,7 @@ static void serve(struct channel *c)
 	if (c->topology_aware || channel_is_paused(c))
 		return;
 	atomic_store(&c->serving, true);
-	while (c->hand_count > 0 && protocol_v2_serve(c, c->hand[0]))
+	while (c->hand_count > 0 && deliver(c, c->hand[0]))
 		hand_out(c, 1);
 	atomic_store(&c->serving, false);
 }
@@ -323,5 +348,5 @@ void channel_message_pump(void *arg)
 	struct channel *c = arg;
 	while (pump_once(c))
 		;
-	nsqd_logf(c->nsqd, LG_INFO, "CHANNEL(%s): closing ... messagePump", c->name);
+	nsqd_logf(c->ctx, LG_INFO, "CHANNEL(%s): closing ... messagePump", c->name);
 }

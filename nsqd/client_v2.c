@@ -16,7 +16,6 @@
 #include "common/xalloc.h"
 #include "nsqd/auth.h"
 #include "nsqd/channel.h"
-#include "nsqd/nsqd.h"
 #include "nsqd/tls_config.h"
 #include "protocol/frame.h"
 #include "protocol/stream_deflate.h"
@@ -38,12 +37,15 @@ static char *host_of(const char *addr)
 	return xstrndup(addr, len);
 }
 
-struct client_v2 *client_v2_new(struct nsqd *n, struct stream *take_stream, const char *remote_addr)
+struct client_v2 *client_v2_new(const struct protocol_v2 *protocol, int64_t id,
+	struct stream *take_stream, const char *remote_addr)
 {
-	const struct options *opts = nsqd_get_opts(n);
+	const struct options *opts = nsqd_get_opts(protocol->ctx);
 	struct client_v2 *c = xcalloc(1, sizeof(*c));
-	c->id = atomic_fetch_add(&n->client_id_sequence, 1) + 1;
-	c->nsqd = n;
+	c->protocol = protocol;
+	c->ctx = protocol->ctx;
+	c->consumer.id = id;
+	c->consumer.ops = protocol->consumer_ops;
 	snprintf(c->remote_addr, sizeof(c->remote_addr), "%s", remote_addr);
 	c->connect_time_ns = clock_wall_ns();
 	c->base = take_stream;
@@ -111,7 +113,7 @@ void client_v2_free(struct client_v2 *c)
 
 static int set_heartbeat_interval(struct client_v2 *c, int64_t desired_ms, struct err *err)
 {
-	int64_t max_ms = nsqd_get_opts(c->nsqd)->max_heartbeat_interval / NSEC_PER_MSEC;
+	int64_t max_ms = nsqd_get_opts(c->ctx)->max_heartbeat_interval / NSEC_PER_MSEC;
 	if (desired_ms == -1)
 		c->heartbeat_interval = 0;
 	else if (desired_ms >= 1000 && desired_ms <= max_ms)
@@ -125,7 +127,7 @@ static int set_heartbeat_interval(struct client_v2 *c, int64_t desired_ms, struc
 static int set_output_buffer(
 	struct client_v2 *c, int64_t desired_size, int64_t desired_timeout_ms, struct err *err)
 {
-	const struct options *opts = nsqd_get_opts(c->nsqd);
+	const struct options *opts = nsqd_get_opts(c->ctx);
 	if (desired_timeout_ms == -1)
 		c->output_buffer_timeout = 0;
 	else if (desired_timeout_ms != 0 &&
@@ -164,7 +166,7 @@ static int set_sample_rate(struct client_v2 *c, int32_t sample_rate, struct err 
 
 static int set_msg_timeout(struct client_v2 *c, int64_t msg_timeout_ms, struct err *err)
 {
-	int64_t max_ms = nsqd_get_opts(c->nsqd)->max_msg_timeout / NSEC_PER_MSEC;
+	int64_t max_ms = nsqd_get_opts(c->ctx)->max_msg_timeout / NSEC_PER_MSEC;
 	if (msg_timeout_ms >= 1000 && msg_timeout_ms <= max_ms)
 		c->msg_timeout = msg_timeout_ms * NSEC_PER_MSEC;
 	else if (msg_timeout_ms != 0)
@@ -187,7 +189,7 @@ static void add_text(struct strbuf *sb, const char *name, struct text t)
 static void log_identify(struct client_v2 *c, const struct identify_data_v2 *d)
 {
 	struct strbuf sb = STRBUF_INIT;
-	if (!lg_enabled(&c->nsqd->lg, LG_INFO))
+	if (!lg_enabled(&c->ctx->lg, LG_INFO))
 		return;
 	strbuf_addf(&sb, "[%s] IDENTIFY: {", c->remote_addr);
 	add_text(&sb, "ClientID:", d->client_id);
@@ -202,12 +204,12 @@ static void log_identify(struct client_v2 *c, const struct identify_data_v2 *d)
 		yes_no(d->snappy), (int)d->sample_rate);
 	add_text(&sb, " UserAgent:", d->user_agent);
 	strbuf_addf(&sb, " MsgTimeout:%lld", (long long)d->msg_timeout);
-	if (topology_is_aware(nsqd_get_opts(c->nsqd))) {
+	if (topology_is_aware(nsqd_get_opts(c->ctx))) {
 		add_text(&sb, " TopologyRegion:", d->topology_region);
 		add_text(&sb, " TopologyZone:", d->topology_zone);
 	}
 	strbuf_addc(&sb, '}');
-	lg_log(&c->nsqd->lg, LG_INFO, sb.data, sb.len);
+	lg_log(&c->ctx->lg, LG_INFO, sb.data, sb.len);
 	strbuf_free(&sb);
 }
 
@@ -250,7 +252,7 @@ int client_v2_identify(struct client_v2 *c, const struct identify_data_v2 *data,
 		.sample_rate = atomic_load(&c->sample_rate),
 		.msg_timeout = c->msg_timeout,
 		.topology = topology_of(
-			nsqd_get_opts(c->nsqd), data->topology_zone, data->topology_region),
+			nsqd_get_opts(c->ctx), data->topology_zone, data->topology_region),
 	};
 	/* update the client's message pump; it takes the first only */
 	chan_try_send_n(c->identify_event_chan, &event, 1);
@@ -285,7 +287,7 @@ static int query_authd(struct client_v2 *c, struct strbuf *why)
 		.secret = c->auth_secret.data,
 		.secret_len = c->auth_secret.len,
 	};
-	struct auth_state *new = auth_query_any(c->nsqd, &request, why);
+	struct auth_state *new = auth_query_any(c->ctx, &request, why);
 	free(remote_ip);
 	if (!new)
 		return -1;
@@ -327,8 +329,8 @@ int64_t client_v2_ready_for_messages(const struct client_v2 *c, const struct cha
 		return 0;
 	int64_t ready = atomic_load(&c->ready_count);
 	int64_t in_flight = atomic_load(&c->in_flight_count);
-	if (lg_enabled(&c->nsqd->lg, LG_DEBUG))
-		nsqd_logf(c->nsqd, LG_DEBUG, "[%s] state rdy: %4lld inflt: %4lld", c->remote_addr,
+	if (lg_enabled(&c->ctx->lg, LG_DEBUG))
+		nsqd_logf(c->ctx, LG_DEBUG, "[%s] state rdy: %4lld inflt: %4lld", c->remote_addr,
 			(long long)ready, (long long)in_flight);
 	return ready > in_flight ? ready - in_flight : 0;
 }
@@ -438,7 +440,7 @@ void client_v2_close(struct client_v2 *c)
 
 bool client_v2_is_closing(const struct client_v2 *c)
 {
-	return atomic_load(&c->closing) || atomic_load(&c->nsqd->is_exiting);
+	return atomic_load(&c->closing) || context_is_exiting(c->ctx);
 }
 
 void client_v2_abort(struct client_v2 *c)
@@ -535,7 +537,7 @@ void client_v2_stats(struct client_v2 *c, const char *topic, struct client_v2_st
 		strbuf_add(&out->auth_identity, s->identity.data, s->identity.len);
 		strbuf_add(&out->auth_identity_url, s->identity_url.data, s->identity_url.len);
 	}
-	if (topology_is_aware(nsqd_get_opts(c->nsqd))) {
+	if (topology_is_aware(nsqd_get_opts(c->ctx))) {
 		out->topology_region = text_copy(c->topology_region);
 		out->topology_zone = text_copy(c->topology_zone);
 	}
@@ -678,10 +680,10 @@ static const void *pending(const struct client_v2 *c)
 static int upgrade_tls_locked(struct client_v2 *c, struct err *err)
 {
 	nsqd_logf(
-		c->nsqd, LG_INFO, "PROTOCOL(V2): [%s] upgrading connection to TLS", c->remote_addr);
+		c->ctx, LG_INFO, "PROTOCOL(V2): [%s] upgrading connection to TLS", c->remote_addr);
 	size_t n = bufio_buffered(&c->reader);
-	struct stream *tls = stream_tls_new(
-		c->stream, &c->nsqd->tls_config->server, pending(c), n, TLS_HANDSHAKE_TIMEOUT, err);
+	struct stream *tls = stream_tls_new(c->stream, &c->protocol->tls_config->server, pending(c),
+		n, TLS_HANDSHAKE_TIMEOUT, err);
 	if (!tls)
 		return -1;
 	use_stream_locked(c, tls);
@@ -693,7 +695,7 @@ static int upgrade_tls_locked(struct client_v2 *c, struct err *err)
 /* UpgradeSnappy, with its OK */
 static int upgrade_snappy_locked(struct client_v2 *c, struct err *err)
 {
-	nsqd_logf(c->nsqd, LG_INFO, "PROTOCOL(V2): [%s] upgrading connection to snappy",
+	nsqd_logf(c->ctx, LG_INFO, "PROTOCOL(V2): [%s] upgrading connection to snappy",
 		c->remote_addr);
 	size_t n = bufio_buffered(&c->reader);
 	use_stream_locked(c, stream_snappy_new(c->stream, pending(c), n));
@@ -704,7 +706,7 @@ static int upgrade_snappy_locked(struct client_v2 *c, struct err *err)
 /* UpgradeDeflate, with its OK */
 static int upgrade_deflate_locked(struct client_v2 *c, int level, struct err *err)
 {
-	nsqd_logf(c->nsqd, LG_INFO, "PROTOCOL(V2): [%s] upgrading connection to deflate (level %d)",
+	nsqd_logf(c->ctx, LG_INFO, "PROTOCOL(V2): [%s] upgrading connection to deflate (level %d)",
 		c->remote_addr, level);
 	size_t n = bufio_buffered(&c->reader);
 	use_stream_locked(c, stream_deflate_new(c->stream, level, pending(c), n));

@@ -24,10 +24,12 @@
 #include "common/lock.h"
 #include "common/strbuf.h"
 #include "nsqd/command_input.h"
-#include "nsqd/topic.h"
+#include "nsqd/consumer.h"
+#include "nsqd/context.h"
 #include "nsqd/topology.h"
 #include "protocol/bufio.h"
 #include "protocol/identify.h"
+#include "protocol/names.h"
 #include "protocol/stream.h"
 
 #define DEFAULT_BUFFER_SIZE (16 * 1024)
@@ -86,6 +88,11 @@ struct parked {
 };
 
 struct auth_state;
+struct channel;
+struct netpoll;
+struct tcp_server;
+struct tls_config;
+struct topics;
 
 struct pub_count {
 	char topic[NAME_SIZE];
@@ -93,11 +100,25 @@ struct pub_count {
 	UT_hash_handle hh;
 };
 
+/*
+ * What all clients share: their way to the rest of the daemon (type protocolV2 of
+ * nsqd/protocol_v2.go, which holds *NSQD). All of it is immutable, borrowed, and outlives the
+ * clients.
+ */
+struct protocol_v2 {
+	struct context *ctx;
+	struct topics *topics;
+	const struct tls_config *tls_config; /* NULL: no certificate */
+	struct netpoll *netpoll;
+	struct tcp_server *server;
+	const struct consumer_ops *consumer_ops;
+};
+
 struct client_v2 {
-	int64_t id;              /* immutable */
-	struct nsqd *nsqd;       /* immutable */
-	char remote_addr[128];   /* immutable; Go's form, as in logs and stats */
-	int64_t connect_time_ns; /* immutable; wall clock */
+	const struct protocol_v2 *protocol; /* immutable */
+	struct context *ctx;                /* immutable; protocol->ctx */
+	char remote_addr[128];              /* immutable; Go's form, as in logs and stats */
+	int64_t connect_time_ns;            /* immutable; wall clock */
 
 	_Atomic int64_t ready_count;
 	_Atomic int64_t in_flight_count;
@@ -173,8 +194,8 @@ struct client_v2 {
 	bool large; /* the last messages were; goes with the right to fill (protocol_v2_pump.c) */
 	struct parked parked; /* see there */
 
-	UT_hash_handle hh_channel; /* channel.clients, by id; guarded by channel.lock */
-	UT_hash_handle hh_conns;   /* tcp_server.conns, by id; guarded by tcp_server.lock */
+	struct consumer consumer; /* as its channel knows it; with its id */
+	UT_hash_handle hh_conns;  /* tcp_server.conns, by id; guarded by tcp_server.lock */
 };
 
 /* What stats show of a client: a snapshot whose strings are its own. client_v2_stats_free. */
@@ -214,9 +235,14 @@ struct client_v2_upgrade {
 	int deflate_level; /* 1 to 9 */
 };
 
-/* newClientV2: takes over the stream. io_loop's thread. */
-struct client_v2 *client_v2_new(
-	struct nsqd *n, struct stream *take_stream, const char *remote_addr);
+/* newClientV2: takes over the stream. id: above 0, no other's. io_loop's thread, or "tcp". */
+struct client_v2 *client_v2_new(const struct protocol_v2 *protocol, int64_t id,
+	struct stream *take_stream, const char *remote_addr);
+/* The client whose role as a consumer this is. */
+static inline struct client_v2 *client_v2_of(struct consumer *c)
+{
+	return (struct client_v2 *)((char *)c - offsetof(struct client_v2, consumer));
+}
 /* Nobody may know it any more: not in a channel, not in tcp_server, pump joined. */
 void client_v2_free(struct client_v2 *c);
 

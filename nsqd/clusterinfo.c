@@ -13,7 +13,10 @@
 #include "common/http_client.h"
 #include "common/json.h"
 #include "common/xalloc.h"
-#include "nsqd/nsqd.h"
+#include "nsqd/channel.h"
+#include "nsqd/lookup.h"
+#include "nsqd/topic.h"
+#include "protocol/names.h"
 
 /* {"channels":["a","b"]} */
 static bool decode_answer(const char *text, size_t len, struct strarray *channels)
@@ -81,14 +84,14 @@ static size_t gather(
 	return failed;
 }
 
-int clusterinfo_get_lookupd_topic_channels(struct nsqd *n, const char *topic,
+int clusterinfo_get_lookupd_topic_channels(struct context *ctx, const char *topic,
 	const struct strarray *lookupd_http_addrs, struct strarray *channels, struct strbuf *why)
 {
-	const struct options *opts = nsqd_get_opts(n);
+	const struct options *opts = nsqd_get_opts(ctx);
 	struct http_client client = {
 		.connect_timeout_ns = opts->http_client_connect_timeout,
 		.request_timeout_ns = opts->http_client_request_timeout,
-		.cancel_fd = n->exit_fd,
+		.cancel_fd = ctx->exit_fd,
 	};
 	size_t count = lookupd_http_addrs->n;
 	struct http_client_call *calls = xcalloc(count + 1, sizeof(*calls));
@@ -97,7 +100,7 @@ int clusterinfo_get_lookupd_topic_channels(struct nsqd *n, const char *topic,
 	for (size_t i = 0; i < count; i++) {
 		calls[i].url = xasprintf(
 			"http://%s/channels?topic=%s", lookupd_http_addrs->v[i], escaped.data);
-		nsqd_logf(n, LG_INFO, "CI: querying nsqlookupd %s", calls[i].url);
+		nsqd_logf(ctx, LG_INFO, "CI: querying nsqlookupd %s", calls[i].url);
 	}
 	http_client_do(&client, calls, count);
 	size_t failed = gather(calls, count, channels, &reasons);
@@ -109,4 +112,56 @@ int clusterinfo_get_lookupd_topic_channels(struct nsqd *n, const char *topic,
 	strbuf_free(&reasons);
 	free(calls);
 	return failed > 0 ? -1 : 0;
+}
+
+/* --- for a new topic ------------------------------------------------------------------------ */
+
+static void create_channels(struct topic *t, const struct strarray *names)
+{
+	for (size_t i = 0; i < names->n; i++) {
+		struct err err;
+		const char *name = names->v[i];
+		if (is_ephemeral_name(name))
+			continue; /* do not create ephemeral channel with no consumer client */
+		if (!is_valid_channel_name(name, strlen(name))) {
+			nsqd_logf(t->ctx, LG_WARN, "skipping creation of invalid channel %s", name);
+			continue;
+		}
+		struct channel *c = topic_get_channel(t, name, &err);
+		if (!c)
+			nsqd_logf(t->ctx, LG_ERROR,
+				"TOPIC(%s): failed to pre-create channel %s - %s", t->name, name,
+				err.msg);
+		channel_unref(c);
+	}
+}
+
+/*
+ * if using lookupd, make a blocking call to get channels and immediately create
+ * them to ensure that all channels receive published messages
+ */
+void clusterinfo_precreate_channels(void *arg, struct topic *t)
+{
+	struct lookup *lookup = arg;
+	struct strarray addrs, configured, names = {0};
+	struct strbuf why = STRBUF_INIT;
+	lookup_http_addrs(lookup, &addrs);
+	nsqd_config_get_lookupd(&t->ctx->config, &configured);
+	if (addrs.n > 0) {
+		if (clusterinfo_get_lookupd_topic_channels(t->ctx, t->name, &addrs, &names, &why) !=
+			0)
+			nsqd_logf(t->ctx, LG_WARN,
+				"failed to query nsqlookupd for channels to pre-create for topic "
+				"%s - %s",
+				t->name, why.data);
+		create_channels(t, &names);
+	} else if (configured.n > 0) {
+		nsqd_logf(t->ctx, LG_ERROR,
+			"no available nsqlookupd to query for channels to pre-create for topic %s",
+			t->name);
+	}
+	strbuf_free(&why);
+	strarray_free(&names);
+	strarray_free(&configured);
+	strarray_free(&addrs);
 }

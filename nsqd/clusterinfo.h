@@ -5,9 +5,11 @@
 
 #include "common/err.h"
 #include "common/strbuf.h"
+#include "nsqd/context.h"
 #include "nsqd/options.h"
 
-struct nsqd;
+struct lookup;
+struct topic;
 
 /*
  * GetLookupdTopicChannels: adds the names of all channels of topic that any of
@@ -16,7 +18,14 @@ struct nsqd;
  * for --http-client-request-timeout; the daemon's exit ends it. -1: at least one
  * did not answer; why is appended to why. The channels of the others are there.
  */
-int clusterinfo_get_lookupd_topic_channels(struct nsqd *n, const char *topic,
+int clusterinfo_get_lookupd_topic_channels(struct context *ctx, const char *topic,
 	const struct strarray *lookupd_http_addrs, struct strarray *channels, struct strbuf *why);
+
+/*
+ * The part of GetTopic that asks the nsqlookupds: creates the channels that they know of the new
+ * topic t, so that all of these receive what is published. For topics.prepare; arg is the struct
+ * lookup. Blocks as above; takes no lock meanwhile. The thread that creates the topic.
+ */
+void clusterinfo_precreate_channels(void *arg, struct topic *t);
 
 #endif

@@ -10,8 +10,7 @@
 
 #include "common/bytes.h"
 #include "common/clock.h"
-#include "nsqd/client_v2.h"
-#include "nsqd/nsqd.h"
+#include "nsqd/options.h"
 #include "protocol/byte_base10.h"
 #include "protocol/names.h"
 
@@ -47,12 +46,12 @@ static bool is_delay(struct word w, const struct options *opts)
  * Has a command with this line nothing to be refused for before its body is here? False also where
  * it may have: then io_loop looks.
  */
-static bool is_plain(
-	const struct client_v2 *c, const struct options *opts, const char *line, const char *end)
+static bool is_plain(const struct command_limits *limits, const char *line, const char *end)
 {
+	const struct options *opts = limits->opts;
 	struct word cmd = next_word(&line, end);
 	if (is(cmd, "IDENTIFY") || is(cmd, "AUTH"))
-		return line == end && atomic_load(&c->state) == STATE_INIT &&
+		return line == end && limits->may_identify &&
 		       opts->tls_required == TLS_NOT_REQUIRED;
 	struct word topic = next_word(&line, end);
 	if (opts->tls_required != TLS_NOT_REQUIRED || opts->auth_http_addresses.n > 0 ||
@@ -62,8 +61,8 @@ static bool is_plain(
 }
 
 /* The line is here, its newline at end. */
-static void look_at_line(struct command_input *in, const struct client_v2 *c,
-	const struct options *opts, const char *line, const char *end)
+static void look_at_line(struct command_input *in, const struct command_limits *limits,
+	const char *line, const char *end)
 {
 	in->stage = COMMAND_WHOLE;
 	in->at = (size_t)(end - line) + 1;
@@ -75,7 +74,7 @@ static void look_at_line(struct command_input *in, const struct client_v2 *c,
 	in->is_mpub = is(cmd, "MPUB");
 	if (!in->is_message && !in->is_mpub && !is(cmd, "IDENTIFY") && !is(cmd, "AUTH"))
 		return;
-	if (!in->begun && !is_plain(c, opts, line, end))
+	if (!in->begun && !is_plain(limits, line, end))
 		return;
 	in->stage = COMMAND_SIZE;
 	in->need = in->at + SIZE_LENGTH;
@@ -121,26 +120,25 @@ static void look_at_number(struct command_input *in, const struct options *opts,
 }
 
 bool command_input_is_enough(
-	struct command_input *in, const struct client_v2 *c, const char *buf, size_t len)
+	struct command_input *in, const struct command_limits *limits, const char *buf, size_t len)
 {
-	const struct options *opts = nsqd_get_opts(c->nsqd);
 	while (len >= in->need) {
 		if (in->stage == COMMAND_WHOLE)
 			return true;
 		if (in->stage == COMMAND_LINE) {
-			size_t most = len < c->reader.size ? len : c->reader.size;
+			size_t most = len < limits->line_max ? len : limits->line_max;
 			const char *nl = memchr(buf + in->searched, '\n', most - in->searched);
-			if (!nl && most == c->reader.size)
+			if (!nl && most == limits->line_max)
 				return true; /* a line that is too long */
 			in->searched = most;
 			in->need = most + 1;
 			if (nl) {
 				in->need = 0;
-				look_at_line(in, c, opts, buf, nl);
+				look_at_line(in, limits, buf, nl);
 			}
 		} else {
-			look_at_number(
-				in, opts, (int32_t)get_be32((const unsigned char *)buf + in->at));
+			look_at_number(in, limits->opts,
+				(int32_t)get_be32((const unsigned char *)buf + in->at));
 		}
 	}
 	return false;

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct client_v2;
+struct options;
 
 enum command_stage {
 	COMMAND_LINE,    /* its newline is still to come */
@@ -35,11 +35,18 @@ struct command_input {
 	int64_t body_bytes; /* of those that have been */
 };
 
+/* What the client may send. */
+struct command_limits {
+	const struct options *opts; /* borrowed */
+	bool may_identify;          /* it has not subscribed yet */
+	size_t line_max;            /* a longer line is at fault */
+};
+
 /*
  * buf[0..len) is all that has come of a command (and perhaps more behind it). What
  * has been looked at is not looked at again: a drip costs no more than a flood.
  */
 bool command_input_is_enough(
-	struct command_input *in, const struct client_v2 *c, const char *buf, size_t len);
+	struct command_input *in, const struct command_limits *limits, const char *buf, size_t len);
 
 #endif

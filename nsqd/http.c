@@ -21,13 +21,12 @@
 #include "common/version.h"
 #include "common/xalloc.h"
 #include "nsqd/channel.h"
-#include "nsqd/http_server.h"
+#include "nsqd/http_request.h"
 #include "nsqd/metadata.h"
-#include "nsqd/nsqd.h"
 #include "nsqd/stats.h"
 #include "nsqd/stats_print.h"
 #include "nsqd/topic.h"
-#include "protocol/accept_loop.h"
+#include "nsqd/topics.h"
 #include "protocol/names.h"
 
 #define BAD_REQUEST 400
@@ -43,7 +42,7 @@ static bool parse_params(struct http_request *req)
 {
 	if (http_parse_query(req))
 		return true;
-	nsqd_logf(req->nsqd, LG_ERROR, "failed to parse request params - bad query %.*s",
+	nsqd_logf(req->ctx, LG_ERROR, "failed to parse request params - bad query %.*s",
 		(int)req->target.raw_query_len, req->target.raw_query);
 	http_respond_error(req, BAD_REQUEST, "INVALID_REQUEST");
 	return false;
@@ -77,7 +76,7 @@ static bool get_bool(const struct http_request *req, const char *key, bool other
 }
 
 /* How a topic is found or made: nsqd_get_topic, or nsqd_create_topic. */
-typedef struct topic *get_topic_fn(struct nsqd *n, const char *name, struct err *err);
+typedef struct topic *get_topic_fn(struct topics *ts, const char *name, struct err *err);
 
 /* getTopicFromQuery: creates it. NULL with the answer given. */
 static struct topic *get_topic_from_query(struct http_request *req, get_topic_fn *get)
@@ -94,14 +93,14 @@ static struct topic *get_topic_from_query(struct http_request *req, get_topic_fn
 		http_respond_error(req, BAD_REQUEST, "INVALID_TOPIC");
 		return NULL;
 	}
-	struct topic *t = get(req->nsqd, name, &err);
+	struct topic *t = get(req->daemon->topics, name, &err);
 	if (t)
 		return t;
-	if (atomic_load(&req->nsqd->is_exiting)) {
+	if (context_is_exiting(req->ctx)) {
 		http_respond_error(req, UNAVAILABLE, "EXITING");
 		return NULL;
 	}
-	nsqd_logf(req->nsqd, LG_ERROR, "TOPIC(%s): cannot be created - %s", name, err.msg);
+	nsqd_logf(req->ctx, LG_ERROR, "TOPIC(%s): cannot be created - %s", name, err.msg);
 	http_respond_error(req, INTERNAL, "INTERNAL_ERROR");
 	return NULL;
 }
@@ -123,7 +122,7 @@ static struct topic *get_existing_topic(struct http_request *req, bool check_nam
 		http_respond_error(req, BAD_REQUEST, "INVALID_TOPIC");
 		return NULL;
 	}
-	struct topic *t = nsqd_get_existing_topic(req->nsqd, name);
+	struct topic *t = nsqd_get_existing_topic(req->daemon->topics, name);
 	if (!t)
 		http_respond_error(req, NOT_FOUND, "TOPIC_NOT_FOUND");
 	return t;
@@ -149,7 +148,7 @@ static struct topic *get_existing_topic_from_query(struct http_request *req, con
 		http_respond_error(req, BAD_REQUEST, problem);
 		return NULL;
 	}
-	struct topic *t = nsqd_get_existing_topic(req->nsqd, topic);
+	struct topic *t = nsqd_get_existing_topic(req->daemon->topics, topic);
 	if (!t)
 		http_respond_error(req, NOT_FOUND, "TOPIC_NOT_FOUND");
 	return t;
@@ -174,18 +173,18 @@ static struct channel *get_existing_channel(struct http_request *req)
 static void ping_handler(struct http_request *req)
 {
 	char health[520];
-	if (nsqd_is_healthy(req->nsqd))
+	if (nsqd_is_healthy(req->ctx))
 		http_respond_text(req, "OK");
 	else
 		http_respond_error(
-			req, INTERNAL, nsqd_get_health(req->nsqd, health, sizeof(health)));
+			req, INTERNAL, nsqd_get_health(req->ctx, health, sizeof(health)));
 }
 
 static void do_info(struct http_request *req)
 {
 	char hostname[256];
-	const struct nsqd *n = req->nsqd;
-	const struct options *o = nsqd_get_opts(n);
+	const struct http_daemon *d = req->daemon;
+	const struct options *o = nsqd_get_opts(req->ctx);
 	struct strbuf *out = &req->out;
 	if (gethostname(hostname, sizeof(hostname)) != 0) {
 		http_respond_error(req, INTERNAL, strerror(errno));
@@ -200,10 +199,9 @@ static void do_info(struct http_request *req)
 		",\"http_port\":%d,\"tcp_port\":%d,\"start_time\":%" PRId64
 		",\"max_heartbeat_interval\":%" PRId64 ",\"max_output_buffer_size\":%" PRId64
 		",\"max_output_buffer_timeout\":%" PRId64 ",\"max_deflate_level\":%d",
-		n->http_server ? http_server_port(n->http_server) : 0,
-		n->tcp_listener ? n->tcp_listener->port : 0,
-		(int64_t)(n->start_time_ns / NSEC_PER_SEC), o->max_heartbeat_interval,
-		o->max_output_buffer_size, o->max_output_buffer_timeout, o->max_deflate_level);
+		d->http_port, d->tcp_port, (int64_t)(req->ctx->start_time_ns / NSEC_PER_SEC),
+		o->max_heartbeat_interval, o->max_output_buffer_size, o->max_output_buffer_timeout,
+		o->max_deflate_level);
 	topology_add_zone_region_json(out, o);
 	strbuf_addc(out, '}');
 	http_respond_out(req, true);
@@ -252,7 +250,7 @@ static void respond_put(struct http_request *req, bool ok)
 static void do_pub(struct http_request *req)
 {
 	struct err err;
-	int64_t limit = max_msg_size(nsqd_get_opts(req->nsqd)), deferred = 0;
+	int64_t limit = max_msg_size(nsqd_get_opts(req->ctx)), deferred = 0;
 	if (req->content_length > limit || (int64_t)req->body_len > limit) {
 		http_respond_error(req, TOO_LARGE, "MSG_TOO_BIG");
 		return;
@@ -270,7 +268,7 @@ static void do_pub(struct http_request *req)
 		return;
 	const char *defer = get_param(req, "defer");
 	if (defer)
-		deferred = parse_defer(defer, nsqd_get_opts(req->nsqd)->max_req_timeout);
+		deferred = parse_defer(defer, nsqd_get_opts(req->ctx)->max_req_timeout);
 	if (deferred < 0) {
 		http_respond_error(req, BAD_REQUEST, "INVALID_DEFER");
 	} else {
@@ -303,7 +301,7 @@ static void add_body(struct bodies *b, const char *data, size_t len)
 /* A message per line; empty ones are left out. Returns what is wrong, or NULL. */
 static const char *read_lines(const struct http_request *req, struct bodies *out)
 {
-	const struct options *o = nsqd_get_opts(req->nsqd);
+	const struct options *o = nsqd_get_opts(req->ctx);
 	size_t read_max = (size_t)max_body_size(o) + 1;
 	const char *p = http_body(req), *start = p, *end = p + req->body_len;
 	while (p < end) {
@@ -327,7 +325,7 @@ static const char *read_lines(const struct http_request *req, struct bodies *out
 /* readMPUB: the count, then a size and that many bytes each. Returns what is wrong, or NULL. */
 static const char *read_binary(const struct http_request *req, struct bodies *out)
 {
-	const struct options *o = nsqd_get_opts(req->nsqd);
+	const struct options *o = nsqd_get_opts(req->ctx);
 	const unsigned char *p = (const unsigned char *)http_body(req), *end = p + req->body_len;
 	if (req->body_len < 4)
 		return "BAD_BODY";
@@ -358,7 +356,7 @@ static bool is_binary(const struct http_request *req)
 	bool binary = get_bool(req, "binary", true);
 	if (binary && strcmp(v, "true") != 0 && strcmp(v, "1") != 0)
 		nsqd_logf(
-			req->nsqd, LG_WARN, "deprecated value '%s' used for /mpub binary param", v);
+			req->ctx, LG_WARN, "deprecated value '%s' used for /mpub binary param", v);
 	return binary;
 }
 
@@ -373,7 +371,7 @@ static void do_mpub(struct http_request *req)
 {
 	struct err err;
 	struct bodies bodies = {0};
-	if (req->content_length > max_body_size(nsqd_get_opts(req->nsqd))) {
+	if (req->content_length > max_body_size(nsqd_get_opts(req->ctx))) {
 		http_respond_error(req, TOO_LARGE, "BODY_TOO_BIG");
 		return;
 	}
@@ -444,7 +442,7 @@ static void do_delete_topic(struct http_request *req)
 	const char *name = get_param(req, "topic");
 	if (!name)
 		http_respond_error(req, BAD_REQUEST, "MISSING_ARG_TOPIC");
-	else if (nsqd_delete_existing_topic(req->nsqd, name, &err) == 0)
+	else if (nsqd_delete_existing_topic(req->daemon->topics, name, &err) == 0)
 		http_respond_empty(req);
 	else
 		respond_not_deleted(req, &err, "TOPIC_NOT_FOUND");
@@ -457,8 +455,8 @@ static void do_delete_topic(struct http_request *req)
 static void persist_pause(struct http_request *req)
 {
 	struct err err;
-	if (nsqd_persist_metadata(req->nsqd, &err) != 0)
-		nsqd_logf(req->nsqd, LG_ERROR, "failed to persist metadata - %s", err.msg);
+	if (nsqd_persist_metadata(req->daemon->metadata, &err) != 0)
+		nsqd_logf(req->ctx, LG_ERROR, "failed to persist metadata - %s", err.msg);
 	http_respond_empty(req);
 }
 
@@ -494,11 +492,10 @@ static void do_create_channel(struct http_request *req)
 	struct channel *c = topic_create_channel(t, name, &err);
 	if (c) {
 		http_respond_empty(req);
-	} else if (topic_exiting(t) || atomic_load(&req->nsqd->is_exiting)) {
+	} else if (topic_exiting(t) || context_is_exiting(req->ctx)) {
 		http_respond_error(req, UNAVAILABLE, "EXITING");
 	} else {
-		nsqd_logf(
-			req->nsqd, LG_ERROR, "CHANNEL(%s): cannot be created - %s", name, err.msg);
+		nsqd_logf(req->ctx, LG_ERROR, "CHANNEL(%s): cannot be created - %s", name, err.msg);
 		http_respond_error(req, INTERNAL, "INTERNAL_ERROR");
 	}
 	channel_unref(c);
@@ -563,12 +560,13 @@ static void do_stats(struct http_request *req)
 		return;
 	const char *format = get_param(req, "format");
 	bool json = format && strcmp(format, "json") == 0;
-	stats_get(req->nsqd, get_param(req, "topic"), get_param(req, "channel"),
-		get_bool(req, "include_clients", true), &stats);
+	bool clients = get_bool(req, "include_clients", true);
+	stats_get(req->daemon->topics, clients ? req->daemon->tcp_server : NULL,
+		get_param(req, "topic"), get_param(req, "channel"), &stats);
 	struct stats_page page = {
 		.stats = &stats,
-		.health = nsqd_get_health(req->nsqd, health, sizeof(health)),
-		.start_time_ns = req->nsqd->start_time_ns,
+		.health = nsqd_get_health(req->ctx, health, sizeof(health)),
+		.start_time_ns = req->ctx->start_time_ns,
 		.now_ns = clock_wall_ns(),
 	};
 	if (get_bool(req, "include_mem", true)) {

@@ -3,9 +3,12 @@
  * The body of a request. Mirrors body and expectContinueReader of net/http (transfer.go,
  * server.go). Runs in the connections' threads.
  */
-#include "nsqd/http_server_internal.h"
+#include "nsqd/http_body.h"
 
 #include <string.h>
+
+#include "nsqd/http_internal.h"
+#include "nsqd/http_io.h"
 
 /* So much at once is read of a body that is not a message's, and so much of what nobody wants. */
 #define READ_SIZE ((size_t)64 * 1024)
@@ -36,7 +39,7 @@ static void consent(struct http_conn *c)
 	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
 	struct iovec iov = {(void *)text, sizeof(text) - 1};
 	c->body.must_continue = false;
-	http_conn_write(c, &iov, 1);
+	http_io_write(c, &iov, 1);
 }
 
 static size_t take_input(struct http_conn *c, char *buf, size_t n)
@@ -55,8 +58,7 @@ static ssize_t read_length(struct http_conn *c, char *buf, size_t n)
 	struct err err;
 	if ((int64_t)n > b->left)
 		n = (size_t)b->left;
-	ssize_t got =
-		c->r < c->w ? (ssize_t)take_input(c, buf, n) : http_conn_read(c, buf, n, &err);
+	ssize_t got = c->r < c->w ? (ssize_t)take_input(c, buf, n) : http_io_read(c, buf, n, &err);
 	if (got > 0)
 		b->left -= got;
 	b->failed = got < 0;
@@ -95,7 +97,7 @@ static ssize_t read_chunked(struct http_conn *c, char *buf, size_t n)
 	struct http_body *b = &c->body;
 	struct err err;
 	while (!b->at_end) {
-		if (c->r == c->w && http_conn_fill(c, &err) <= 0) {
+		if (c->r == c->w && http_io_fill(c, &err) <= 0) {
 			b->failed = true;
 			return -1;
 		}

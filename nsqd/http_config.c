@@ -12,8 +12,7 @@
 #include "common/json.h"
 #include "common/xalloc.h"
 #include "nsqd/http.h"
-#include "nsqd/http_server.h"
-#include "nsqd/nsqd.h"
+#include "nsqd/http_request.h"
 #include "nsqd/nsqd_config.h"
 #include "nsqd/nsqd_flags.h"
 
@@ -32,7 +31,7 @@ static bool is_option(const struct http_request *req, const char *name)
 
 static void get_log_level(struct http_request *req)
 {
-	strbuf_addf(&req->out, "%d", atomic_load(&req->nsqd->lg.level));
+	strbuf_addf(&req->out, "%d", atomic_load(&req->ctx->lg.level));
 }
 
 static bool put_log_level(struct http_request *req)
@@ -45,14 +44,14 @@ static bool put_log_level(struct http_request *req)
 	name[req->body_len] = '\0';
 	if (!lg_parse_level(name, &level))
 		return false;
-	atomic_store(&req->nsqd->lg.level, (int)level);
+	atomic_store(&req->ctx->lg.level, (int)level);
 	return true;
 }
 
 static void get_lookupd_addresses(struct http_request *req)
 {
 	struct strarray a;
-	nsqd_config_get_lookupd(req->nsqd, &a);
+	nsqd_config_get_lookupd(&req->ctx->config, &a);
 	strbuf_addc(&req->out, '[');
 	for (size_t i = 0; i < a.n; i++) {
 		if (i)
@@ -70,7 +69,7 @@ static bool put_lookupd_addresses(struct http_request *req)
 	bool ok = json_valid(body, req->body_len) &&
 		  strarray_add_json(&a, json_root(body, req->body_len));
 	if (ok)
-		nsqd_config_take_lookupd(req->nsqd, &a);
+		nsqd_config_take_lookupd(&req->ctx->config, &a);
 	else
 		strarray_free(&a);
 	return ok;
@@ -106,7 +105,7 @@ void http_do_get_config(struct http_request *req)
 	if (known) {
 		memcpy(key, req->param, req->param_len);
 		key[req->param_len] = '\0';
-		known = nsqd_flags_config_value(nsqd_get_opts(req->nsqd), key, &req->out, &is_json);
+		known = nsqd_flags_config_value(nsqd_get_opts(req->ctx), key, &req->out, &is_json);
 	}
 	if (known)
 		http_respond_out(req, is_json);
@@ -116,7 +115,7 @@ void http_do_get_config(struct http_request *req)
 
 void http_do_put_config(struct http_request *req)
 {
-	int64_t limit = nsqd_get_opts(req->nsqd)->max_msg_size;
+	int64_t limit = nsqd_get_opts(req->ctx)->max_msg_size;
 	if (req->body_failed) {
 		http_respond_error(req, INTERNAL, "INTERNAL_ERROR");
 		return;

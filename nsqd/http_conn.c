@@ -11,24 +11,23 @@
  * In each of these states but "handler" a connection moves bytes, and earns credit by that; one
  * without any left makes room when there is none (http_server.c).
  */
-#include "nsqd/http_server_internal.h"
+#include "nsqd/http_conn.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "common/clock.h"
 #include "nsqd/http.h"
-#include "nsqd/nsqd.h"
+#include "nsqd/http_body.h"
+#include "nsqd/http_internal.h"
+#include "nsqd/http_io.h"
+#include "nsqd/http_response.h"
 #include "nsqd/tls_config.h"
 
 /* A handshake has so long, as on the TCP port. */
 #define HANDSHAKE_TIMEOUT_NS (5 * NSEC_PER_SEC)
 /* The beginning of a TLS record, by which HTTP can be told from it. */
 #define RECORD_HEADER 5
-/* A byte is good for so long: a client that works moves more than 4 KiB in a second. */
-#define NS_PER_BYTE (NSEC_PER_SEC / 4096)
-/* How much of an answer is written before it counts as moved. */
-#define WRITE_SIZE ((size_t)64 * 1024)
 /* rstAvoidanceDelay: how long the end is kept back from a client that still sends and is silent. */
 #define LINGER_NS (500 * NSEC_PER_MSEC)
 #define LINGER_MAX_NS (10 * NSEC_PER_SEC)
@@ -36,102 +35,6 @@
 #define DISCARD_MAX ((int64_t)64 * 1024 * 1024)
 /* Buffers that grew beyond this are not kept from one request to the next. */
 #define KEEP_BUFFER ((size_t)64 * 1024)
-
-/* --- moving bytes ---------------------------------------------------------------------------- */
-
-static void set_credit(struct http_conn *c)
-{
-	int64_t earned;
-	if (c->deadline_ns != 0)
-		return; /* that bounds it */
-	if (__builtin_mul_overflow(c->moved, NS_PER_BYTE, &earned) ||
-		__builtin_add_overflow(earned, c->since_ns + c->grace_ns, &earned))
-		earned = INT64_MAX;
-	atomic_store_explicit(&c->credit_ns, earned, memory_order_relaxed);
-}
-
-/* Something else moves from now on. */
-static void begin_move(struct http_conn *c)
-{
-	c->since_ns = clock_mono_ns();
-	c->moved = 0;
-	set_credit(c);
-}
-
-static ssize_t read_deadline(
-	struct http_conn *c, void *buf, size_t n, int64_t deadline_ns, struct err *err)
-{
-	ssize_t got = c->stream->ops->read(c->stream, buf, n, deadline_ns, err);
-	if (got > 0) {
-		c->moved += got;
-		set_credit(c);
-	}
-	return got;
-}
-
-ssize_t http_conn_read(struct http_conn *c, void *buf, size_t n, struct err *err)
-{
-	return read_deadline(c, buf, n, c->deadline_ns, err);
-}
-
-ssize_t http_conn_fill(struct http_conn *c, struct err *err)
-{
-	c->r = c->w = 0;
-	ssize_t got = http_conn_read(c, c->input, sizeof(c->input), err);
-	if (got > 0)
-		c->w = (size_t)got;
-	return got;
-}
-
-/* What of the buffers goes out next: not more than counts at once. Returns how many buffers. */
-static int next_part(struct iovec *part, const struct iovec *iov, int n, size_t *len)
-{
-	int used = 0;
-	*len = 0;
-	while (used < n && *len < WRITE_SIZE) {
-		part[used] = iov[used];
-		if (part[used].iov_len > WRITE_SIZE - *len)
-			part[used].iov_len = WRITE_SIZE - *len;
-		*len += part[used++].iov_len;
-	}
-	return used;
-}
-
-static void drop_part(struct iovec **iov, int *n, size_t len)
-{
-	while (*n > 0 && len >= (*iov)->iov_len) {
-		len -= (*iov)->iov_len;
-		++*iov;
-		--*n;
-	}
-	if (*n > 0) {
-		(*iov)->iov_base = (char *)(*iov)->iov_base + len;
-		(*iov)->iov_len -= len;
-	}
-}
-
-/*
- * What is written earns nothing but its time: it may have gone no further than the kernel's
- * buffers, for a client that never reads.
- */
-void http_conn_write(struct http_conn *c, struct iovec *iov, int n)
-{
-	enum { MAX_PARTS = 4 };
-	struct iovec part[MAX_PARTS];
-	struct err err;
-	size_t len;
-	begin_move(c);
-	while (n > 0 && !c->send_failed) {
-		int k = next_part(part, iov, n < MAX_PARTS ? n : MAX_PARTS, &len);
-		c->send_failed =
-			c->stream->ops->writev(c->stream, part, k, c->deadline_ns, &err) != 0;
-		drop_part(&iov, &n, len);
-		begin_move(c);
-	}
-	if (!c->send_failed && c->stream != c->sock)
-		c->send_failed = c->stream->ops->flush(c->stream, c->deadline_ns, &err) != 0;
-	c->close = c->close || c->send_failed;
-}
 
 static bool stopping(const struct http_conn *c)
 {
@@ -156,7 +59,7 @@ static void answer_not_https(struct http_conn *c)
 	static const char text[] = "HTTP/1.0 400 Bad Request\r\n\r\n"
 				   "Client sent an HTTP request to an HTTPS server.\n";
 	struct iovec iov = {(void *)text, sizeof(text) - 1};
-	http_conn_write(c, &iov, 1);
+	http_io_write(c, &iov, 1);
 }
 
 /* The first bytes, read below TLS. As many as have come in time. */
@@ -165,7 +68,8 @@ static size_t read_record_header(struct http_conn *c, char *first, int64_t deadl
 	struct err ignored;
 	size_t n = 0;
 	while (n < RECORD_HEADER) {
-		ssize_t got = read_deadline(c, first + n, RECORD_HEADER - n, deadline, &ignored);
+		ssize_t got =
+			http_io_read_until(c, first + n, RECORD_HEADER - n, deadline, &ignored);
 		if (got <= 0)
 			break;
 		n += (size_t)got;
@@ -200,8 +104,8 @@ static bool handshake(struct http_conn *c)
 		}
 	}
 	if (!stopping(c))
-		lg_logf(&c->server->nsqd->lg, LG_WARN, "http: TLS handshake error from %s: %s",
-			c->remote_addr, err.msg);
+		lg_logf(&c->server->daemon->ctx->lg, LG_WARN,
+			"http: TLS handshake error from %s: %s", c->remote_addr, err.msg);
 	return false;
 }
 
@@ -230,13 +134,13 @@ static bool read_head(struct http_conn *c)
 		size_t used;
 		bool begins = c->head.size == 0;
 		if (c->r == c->w) {
-			ssize_t got = http_conn_fill(c, &err);
+			ssize_t got = http_io_fill(c, &err);
 			if (got <= 0) {
 				end_within_head(c, got);
 				return false;
 			}
 			if (begins)
-				begin_move(c); /* its silence before that is forgotten */
+				http_io_begin_move(c); /* its silence before that is forgotten */
 		}
 		enum http_head_state state =
 			http_head_feed(&c->head, c->input + c->r, c->w - c->r, &used);
@@ -274,7 +178,7 @@ static void read_body(struct http_conn *c)
 	}
 	if (!route->body_limit)
 		return;
-	int64_t limit = route->body_limit(nsqd_get_opts(c->server->nsqd));
+	int64_t limit = route->body_limit(nsqd_get_opts(c->server->daemon->ctx));
 	if (req->content_length > limit)
 		return;
 	c->answered = (route->flags & HTTP_TOPIC_FIRST) && !http_find_topic(req);
@@ -290,7 +194,7 @@ static void log_request(struct http_conn *c, int status, int64_t elapsed_ns)
 {
 	char elapsed[32];
 	struct strbuf uri = STRBUF_INIT;
-	if (!lg_enabled(&c->server->nsqd->lg, LG_INFO))
+	if (!lg_enabled(&c->server->daemon->ctx->lg, LG_INFO))
 		return;
 	url_add_escaped_path(&uri, &c->req.target);
 	if (uri.len == 0)
@@ -299,8 +203,8 @@ static void log_request(struct http_conn *c, int status, int64_t elapsed_ns)
 		strbuf_addc(&uri, '?');
 		strbuf_add(&uri, c->req.target.raw_query, c->req.target.raw_query_len);
 	}
-	lg_logf(&c->server->nsqd->lg, LG_INFO, "%d %s %s (%s) %s", status, c->head.method, uri.data,
-		c->remote_addr, duration_format(elapsed_ns, elapsed, sizeof(elapsed)));
+	lg_logf(&c->server->daemon->ctx->lg, LG_INFO, "%d %s %s (%s) %s", status, c->head.method,
+		uri.data, c->remote_addr, duration_format(elapsed_ns, elapsed, sizeof(elapsed)));
 	strbuf_free(&uri);
 }
 
@@ -392,7 +296,7 @@ static void end_request(struct http_conn *c)
 	c->has_served = true;
 	http_head_reset(&c->head, c->after_post);
 	c->grace_ns = HTTP_GRACE_NS;
-	begin_move(c);
+	http_io_begin_move(c);
 	atomic_store(&c->answering, false);
 }
 
@@ -442,7 +346,7 @@ static void linger(struct http_conn *c)
 
 void http_conn_serve(struct http_conn *c)
 {
-	begin_move(c);
+	http_io_begin_move(c);
 	if (!c->server->tls || handshake(c)) {
 		while (!c->close && !stopping(c) && read_head(c)) {
 			serve_request(c);

@@ -24,7 +24,7 @@
 #include "common/version.h"
 #include "common/xalloc.h"
 #include "nsqd/http.h"
-#include "nsqd/http_server.h"
+#include "nsqd/http_request.h"
 
 #define BAD_REQUEST 400
 #define NOT_IMPLEMENTED 501

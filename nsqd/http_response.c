@@ -1,68 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What handlers are given and give back, and the answers that become of it: mirrors
- * internal/http_api/req_params.go and api_response.go, and below them chunkWriter.writeHeader of
- * net/http's server.go, which decides what an answer's head says and whether the connection stays.
- * Runs in the connections' threads.
+ * The answers that become of what handlers say: mirrors internal/http_api/api_response.go, and below
+ * it chunkWriter.writeHeader of net/http's server.go, which decides what an answer's head says and
+ * whether the connection stays. Runs in the connections' threads.
  */
-#include "nsqd/http_server_internal.h"
+#include "nsqd/http_response.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "common/clock.h"
-#include "nsqd/nsqd.h"
-
-/* --- what handlers call -------------------------------------------------------------------- */
-
-bool http_parse_query(struct http_request *req)
-{
-	return url_parse_query(&req->query, req->target.raw_query ? req->target.raw_query : "",
-		req->target.raw_query_len);
-}
-
-const char *http_body(const struct http_request *req)
-{
-	if (req->message)
-		return req->message->data;
-	return req->body.data ? req->body.data : "";
-}
-
-struct message_body *http_take_body(struct http_request *req)
-{
-	struct message_body *b = req->message;
-	if (b && b->len == req->body_len) {
-		req->message = NULL;
-		return b;
-	}
-	b = message_body_new(req->body_len);
-	memcpy(b->data, http_body(req), req->body_len);
-	return b;
-}
-
-void http_respond_text(struct http_request *req, const char *text)
-{
-	req->status = 200;
-	req->is_json = false;
-	req->text = text;
-}
-
-void http_respond_out(struct http_request *req, bool is_json)
-{
-	req->status = 200;
-	req->is_json = is_json;
-	req->text = NULL;
-}
-
-void http_respond_error(struct http_request *req, int status, const char *text)
-{
-	req->status = status;
-	req->is_json = false;
-	req->text = NULL;
-	strbuf_reset(&req->out);
-	strbuf_adds(&req->out, text);
-}
+#include "nsqd/http_body.h"
+#include "nsqd/http_internal.h"
+#include "nsqd/http_io.h"
 
 /* --- an answer ------------------------------------------------------------------------------- */
 
@@ -235,7 +186,7 @@ static void send_answer(struct http_conn *c, const struct answer *a)
 		iov[n++] = (struct iovec){(void *)last, sizeof(last) - 1};
 	}
 	iov[0] = (struct iovec){head->data, head->len};
-	http_conn_write(c, iov, n);
+	http_io_write(c, iov, n);
 }
 
 /* A static or a built text, in an answer of its own. */
@@ -291,10 +242,9 @@ void http_answer_plain(struct http_conn *c)
 
 void http_answer_tls_required(struct http_conn *c)
 {
-	struct http_server *https = c->server->nsqd->https_server;
 	char json[80];
 	snprintf(json, sizeof(json), "{\"message\": \"TLS_REQUIRED\", \"https_port\": %d}",
-		https ? http_server_port(https) : 0);
+		c->server->daemon->https_port);
 	send_json(c, 403, json, NULL);
 }
 
@@ -394,5 +344,5 @@ void http_answer_refusal(struct http_conn *c, const struct http_refusal *why)
 		"Connection: close\r\n\r\n%s",
 		why->status, why->text ? why->text : why->status);
 	struct iovec iov = {out->data, out->len};
-	http_conn_write(c, &iov, 1);
+	http_io_write(c, &iov, 1);
 }

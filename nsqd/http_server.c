@@ -8,7 +8,7 @@
  * others need: at the limit, and out of threads or descriptors, the connection makes room that has
  * the least to show for its time (http_conn.credit_ns).
  */
-#include "nsqd/http_server_internal.h"
+#include "nsqd/http_server.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -25,7 +25,8 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
-#include "nsqd/nsqd.h"
+#include "nsqd/http_conn.h"
+#include "nsqd/http_internal.h"
 
 /* What the head of a request may have. */
 #define MAX_HEAD ((size_t)32 * 1024)
@@ -54,7 +55,8 @@ static struct http_conn *conn_new(struct http_server *s, int fd, const union add
 	address_format(addr, c->remote_addr, sizeof(c->remote_addr));
 	atomic_init(&c->credit_ns, clock_mono_ns());
 	http_head_init(&c->head, MAX_HEAD);
-	c->req.nsqd = s->nsqd;
+	c->req.daemon = s->daemon;
+	c->req.ctx = s->daemon->ctx;
 	c->req.remote_addr = c->remote_addr;
 	return c;
 }
@@ -168,8 +170,8 @@ static void refuse(struct http_server *s, int fd)
 	s->refused++;
 	if (now - s->refused_logged < LIMIT_LOG_NS)
 		return;
-	nsqd_logf(s->nsqd, LG_WARN, "%s: %zu connections are too many, %zu refused", s->proto,
-		s->max_conns, s->refused);
+	nsqd_logf(s->daemon->ctx, LG_WARN, "%s: %zu connections are too many, %zu refused",
+		s->proto, s->max_conns, s->refused);
 	s->refused = 0;
 	s->refused_logged = now;
 }
@@ -295,11 +297,11 @@ static size_t connection_limit(bool tls)
 	return n < MIN_CONNECTIONS ? MIN_CONNECTIONS : n;
 }
 
-struct http_server *http_server_new(struct nsqd *n, const char *address,
+struct http_server *http_server_new(const struct http_daemon *daemon, const char *address,
 	const struct tls_config *tls, bool tls_required, struct err *err)
 {
 	struct http_server *s = xcalloc(1, sizeof(*s));
-	s->nsqd = n;
+	s->daemon = daemon;
 	s->proto = tls ? "HTTPS" : "HTTP";
 	s->tls = tls;
 	s->tls_required = tls_required;
@@ -311,7 +313,7 @@ struct http_server *http_server_new(struct nsqd *n, const char *address,
 	struct tcp_handler h = {.accepted = handle_accepted,
 		.no_descriptors = free_descriptor,
 		.arg = s,
-		.lg = &n->lg,
+		.lg = &daemon->ctx->lg,
 		.proto = s->proto};
 	if (accept_loop_init(&s->loop, &s->listener, &h, err) != 0) {
 		tcp_listener_close(&s->listener);
@@ -335,9 +337,9 @@ static void accept_loop(void *arg)
 	struct err err;
 	if (accept_loop_run(&s->loop, &err) == 0)
 		return;
-	nsqd_logf(s->nsqd, LG_FATAL, "http.Serve() error - %s", err.msg);
+	nsqd_logf(s->daemon->ctx, LG_FATAL, "http.Serve() error - %s", err.msg);
 	/* As in stock, the daemon does not go on with an ear less. */
-	atomic_store(&s->nsqd->main_failed, true);
+	atomic_store(&s->daemon->ctx->main_failed, true);
 	kill(getpid(), SIGTERM);
 }
 

@@ -27,14 +27,15 @@
 #include "common/xalloc.h"
 #include "nsqd/channel.h"
 #include "nsqd/lookup_peer.h"
-#include "nsqd/nsqd.h"
 #include "nsqd/topic.h"
 
 /* For announcements: how often a peer hears from us, at least. */
 #define PING_INTERVAL (15 * NSEC_PER_SEC)
 /* The loop's own state; nobody else sees it. */
 struct loop {
-	struct nsqd *nsqd;
+	struct lookup *lookup;
+	struct topics *topics; /* lookup->topics */
+	struct context *ctx;   /* topics->ctx */
 	char hostname[256];
 	struct lookup_peer **peers;
 	size_t n_peers;
@@ -43,58 +44,20 @@ struct loop {
 
 /* --- for everybody -------------------------------------------------------------------------- */
 
-void lookup_init(struct lookup *l)
+void lookup_init(struct lookup *l, struct topics *topics)
 {
-	*l = (struct lookup){.notify_chan = chan_new(0, 1)};
+	*l = (struct lookup){.topics = topics};
 	mutex_init(&l->lock, RANK_LEAF);
-}
-
-static void free_events(struct lookup_event *events)
-{
-	struct lookup_event *e, *tmp;
-	HASH_ITER (hh, events, e, tmp) {
-		HASH_DEL(events, e);
-		free(e);
-	}
 }
 
 void lookup_destroy(struct lookup *l)
 {
-	free_events(l->events);
 	strarray_free(&l->http_addrs);
 	mutex_destroy(&l->lock);
-	chan_free(l->notify_chan);
 }
 
-void lookup_notify(struct nsqd *n, const char *topic, const char *channel, bool gone)
+void lookup_http_addrs(struct lookup *l, struct strarray *out)
 {
-	struct lookup *l = &n->lookup;
-	struct lookup_event *found, *dropped = NULL, *e = xcalloc(1, sizeof(*e));
-	snprintf(e->name, sizeof(e->name), "%s%s%s", topic, channel ? " " : "",
-		channel ? channel : "");
-	e->gone = gone;
-	mutex_lock(&l->lock);
-	HASH_FIND_STR(l->events, e->name, found);
-	if (found) {
-		/* It goes to the end, behind what has come since: the new state of a topic
-		 * must not be told after that of its channels. */
-		HASH_DEL(l->events, found);
-		e->gone = e->gone || found->gone;
-	} else if (HASH_COUNT(l->events) >= LOOKUP_MAX_EVENTS) {
-		dropped = l->events;
-		l->events = NULL;
-		l->overflow = true;
-	}
-	HASH_ADD_STR(l->events, name, e);
-	mutex_unlock(&l->lock);
-	free(found);
-	free_events(dropped);
-	chan_signal(l->notify_chan);
-}
-
-void lookup_http_addrs(struct nsqd *n, struct strarray *out)
-{
-	struct lookup *l = &n->lookup;
 	*out = (struct strarray){0};
 	mutex_lock(&l->lock);
 	for (size_t i = 0; i < l->http_addrs.n; i++)
@@ -105,7 +68,7 @@ void lookup_http_addrs(struct nsqd *n, struct strarray *out)
 /* net.JoinHostPort of each peer that has told its address. */
 static void publish_http_addrs(struct loop *loop)
 {
-	struct lookup *l = &loop->nsqd->lookup;
+	struct lookup *l = loop->lookup;
 	struct strarray addrs = {0};
 	for (size_t i = 0; i < loop->n_peers; i++) {
 		const struct peer_info *info = &loop->peers[i]->info;
@@ -132,14 +95,14 @@ static int command(struct loop *loop, struct lookup_peer *lp, const char *cmd)
 	struct err err;
 	if (lookup_peer_command(lp, cmd, NULL, NULL, &err) == 0)
 		return 0;
-	nsqd_logf(loop->nsqd, LG_ERROR, "LOOKUPD(%s): %s - %s", lp->addr, cmd, err.msg);
+	nsqd_logf(loop->ctx, LG_ERROR, "LOOKUPD(%s): %s - %s", lp->addr, cmd, err.msg);
 	return -1;
 }
 
 /* json.Marshal of a map: the keys are sorted. */
 static void add_identify_body(struct loop *loop, struct strbuf *sb)
 {
-	const struct options *opts = nsqd_get_opts(loop->nsqd);
+	const struct options *opts = nsqd_get_opts(loop->ctx);
 	strbuf_adds(sb, "{\"broadcast_address\":");
 	strbuf_add_json(sb, opts->broadcast_address, strlen(opts->broadcast_address));
 	strbuf_adds(sb, ",\"hostname\":");
@@ -153,25 +116,25 @@ static void add_identify_body(struct loop *loop, struct strbuf *sb)
 /* Takes the answer to IDENTIFY; closes the peer if that is none. */
 static int take_peer_info(struct loop *loop, struct lookup_peer *lp, const struct strbuf *resp)
 {
-	struct nsqd *n = loop->nsqd;
+	struct context *ctx = loop->ctx;
 	const char *text = resp->data ? resp->data : "";
 	if (strcmp(text, "E_INVALID") == 0) {
-		nsqd_logf(n, LG_INFO, "LOOKUPD(%s): lookupd returned %s", lp->addr, text);
+		nsqd_logf(ctx, LG_INFO, "LOOKUPD(%s): lookupd returned %s", lp->addr, text);
 		lookup_peer_close(lp);
 		return -1;
 	}
 	if (peer_info_decode(&lp->info, text, resp->len) != 0) {
-		nsqd_logf(n, LG_ERROR, "LOOKUPD(%s): parsing response - %s", lp->addr, text);
+		nsqd_logf(ctx, LG_ERROR, "LOOKUPD(%s): parsing response - %s", lp->addr, text);
 		lookup_peer_close(lp);
 		return -1;
 	}
-	nsqd_logf(n, LG_INFO,
+	nsqd_logf(ctx, LG_INFO,
 		"LOOKUPD(%s): peer info {TCPPort:%lld HTTPPort:%lld Version:%s "
 		"BroadcastAddress:%s}",
 		lp->addr, (long long)lp->info.tcp_port, (long long)lp->info.http_port,
 		lp->info.version, lp->info.broadcast_address);
 	if (!*lp->info.broadcast_address)
-		nsqd_logf(n, LG_ERROR, "LOOKUPD(%s): no broadcast address", lp->addr);
+		nsqd_logf(ctx, LG_ERROR, "LOOKUPD(%s): no broadcast address", lp->addr);
 	return 0;
 }
 
@@ -182,7 +145,7 @@ static int identify(struct loop *loop, struct lookup_peer *lp)
 	add_identify_body(loop, &body);
 	int rc = lookup_peer_command(lp, "IDENTIFY", &body, &resp, &err);
 	if (rc != 0)
-		nsqd_logf(loop->nsqd, LG_ERROR, "LOOKUPD(%s): IDENTIFY - %s", lp->addr, err.msg);
+		nsqd_logf(loop->ctx, LG_ERROR, "LOOKUPD(%s): IDENTIFY - %s", lp->addr, err.msg);
 	else
 		rc = take_peer_info(loop, lp, &resp);
 	strbuf_free(&body);
@@ -198,10 +161,10 @@ static void add_registration(struct strarray *commands, const char *topic, const
 }
 
 /* What there is. Not what is being deleted: that would be registered after it was unregistered. */
-static void collect_registrations(struct nsqd *n, struct strarray *commands)
+static void collect_registrations(struct topics *ts, struct strarray *commands)
 {
 	size_t n_topics, n_channels;
-	struct topic **topics = nsqd_topics(n, &n_topics);
+	struct topic **topics = nsqd_topics(ts, &n_topics);
 	for (size_t i = 0; i < n_topics; i++) {
 		struct topic *t = topics[i];
 		struct channel **channels = topic_channels(t, &n_channels);
@@ -220,7 +183,7 @@ static void collect_registrations(struct nsqd *n, struct strarray *commands)
 
 static bool exiting(const struct loop *loop)
 {
-	return atomic_load(&loop->nsqd->is_exiting);
+	return context_is_exiting(loop->ctx);
 }
 
 static void connect_callback(struct lookup_peer *lp, void *arg)
@@ -231,9 +194,9 @@ static void connect_callback(struct lookup_peer *lp, void *arg)
 		return;
 	publish_http_addrs(loop);
 	/* build all the commands first so we exit the lock(s) as fast as possible */
-	collect_registrations(loop->nsqd, &commands);
+	collect_registrations(loop->topics, &commands);
 	for (size_t i = 0; i < commands.n && !exiting(loop); i++) {
-		nsqd_logf(loop->nsqd, LG_INFO, "LOOKUPD(%s): %s", lp->addr, commands.v[i]);
+		nsqd_logf(loop->ctx, LG_INFO, "LOOKUPD(%s): %s", lp->addr, commands.v[i]);
 		if (command(loop, lp, commands.v[i]) != 0)
 			break;
 	}
@@ -262,16 +225,16 @@ static bool have_peer(const struct loop *loop, const char *addr)
 
 static void connect_new_peers(struct loop *loop)
 {
-	struct nsqd *n = loop->nsqd;
+	struct context *ctx = loop->ctx;
 	struct strarray addrs;
 	struct err ignored;
-	nsqd_config_get_lookupd(n, &addrs);
+	nsqd_config_get_lookupd(&ctx->config, &addrs);
 	for (size_t i = 0; i < addrs.n && !exiting(loop); i++) {
 		if (have_peer(loop, addrs.v[i]))
 			continue;
-		nsqd_logf(n, LG_INFO, "LOOKUP(%s): adding peer", addrs.v[i]);
-		struct lookup_peer *lp = lookup_peer_new(&n->lg, addrs.v[i], n->exit_fd,
-			nsqd_get_opts(n)->max_body_size, connect_callback, loop);
+		nsqd_logf(ctx, LG_INFO, "LOOKUP(%s): adding peer", addrs.v[i]);
+		struct lookup_peer *lp = lookup_peer_new(&ctx->lg, addrs.v[i], ctx->exit_fd,
+			nsqd_get_opts(ctx)->max_body_size, connect_callback, loop);
 		loop->peers = xreallocarray(loop->peers, loop->n_peers + 1, sizeof(*loop->peers));
 		loop->peers[loop->n_peers++] = lp;
 		/* start the connection */
@@ -286,14 +249,14 @@ static void remove_old_peers(struct loop *loop)
 {
 	struct strarray addrs;
 	size_t kept = 0;
-	nsqd_config_get_lookupd(loop->nsqd, &addrs);
+	nsqd_config_get_lookupd(&loop->ctx->config, &addrs);
 	for (size_t i = 0; i < loop->n_peers; i++) {
 		struct lookup_peer *lp = loop->peers[i];
 		if (in(lp->addr, &addrs)) {
 			loop->peers[kept++] = lp;
 			continue;
 		}
-		nsqd_logf(loop->nsqd, LG_INFO, "LOOKUP(%s): removing peer", lp->addr);
+		nsqd_logf(loop->ctx, LG_INFO, "LOOKUP(%s): removing peer", lp->addr);
 		lookup_peer_free(lp);
 	}
 	loop->n_peers = kept;
@@ -304,7 +267,7 @@ static void remove_old_peers(struct loop *loop)
 static void ping(struct loop *loop)
 {
 	for (size_t i = 0; i < loop->n_peers && !exiting(loop); i++) {
-		nsqd_logf(loop->nsqd, LG_DEBUG, "LOOKUPD(%s): sending heartbeat",
+		nsqd_logf(loop->ctx, LG_DEBUG, "LOOKUPD(%s): sending heartbeat",
 			loop->peers[i]->addr);
 		command(loop, loop->peers[i], "PING");
 	}
@@ -312,29 +275,10 @@ static void ping(struct loop *loop)
 
 /* --- events --------------------------------------------------------------------------------- */
 
-/*
- * The oldest event, which the caller frees, or NULL. Sees to it that the loop comes back for the
- * next.
- */
-static struct lookup_event *next_event(struct lookup *l, bool *overflow)
-{
-	mutex_lock(&l->lock);
-	struct lookup_event *e = l->events;
-	if (e)
-		HASH_DEL(l->events, e);
-	bool more = l->events != NULL;
-	*overflow = l->overflow;
-	l->overflow = false;
-	mutex_unlock(&l->lock);
-	if (more)
-		chan_signal(l->notify_chan);
-	return e;
-}
-
 /* Does this topic, or this channel of it, exist, and is it not being deleted? */
-static bool exists(struct nsqd *n, const char *topic, const char *channel)
+static bool exists(struct topics *ts, const char *topic, const char *channel)
 {
-	struct topic *t = nsqd_get_existing_topic(n, topic);
+	struct topic *t = nsqd_get_existing_topic(ts, topic);
 	bool there = t && !topic_exiting(t);
 	if (there && channel) {
 		struct channel *c = topic_get_existing_channel(t, channel);
@@ -379,7 +323,7 @@ static void tell_all(struct loop *loop, const char *verb, const char *name)
 			retry_after(loop, lp);
 			continue;
 		}
-		nsqd_logf(loop->nsqd, LG_INFO, "LOOKUPD(%s): %s %s", lp->addr,
+		nsqd_logf(loop->ctx, LG_INFO, "LOOKUPD(%s): %s %s", lp->addr,
 			strchr(name, ' ') ? "channel" : "topic", cmd);
 		command(loop, lp, cmd);
 	}
@@ -390,14 +334,14 @@ static void tell_all(struct loop *loop, const char *verb, const char *name)
  * notify all nsqlookupds that a topic or channel exists, or that it's removed; or one after the
  * other, if it is there again
  */
-static void tell(struct loop *loop, const struct lookup_event *e)
+static void tell(struct loop *loop, const struct notify_event *e)
 {
 	char topic[sizeof(e->name)];
 	memcpy(topic, e->name, sizeof(topic));
 	char *channel = strchr(topic, ' ');
 	if (channel)
 		*channel++ = '\0';
-	bool there = exists(loop->nsqd, topic, channel);
+	bool there = exists(loop->topics, topic, channel);
 	if (e->gone || !there)
 		tell_all(loop, "UNREGISTER", e->name);
 	if (there)
@@ -409,7 +353,7 @@ static void tell_everything_anew(struct loop *loop)
 {
 	struct err ignored;
 	for (size_t i = 0; i < loop->n_peers && !exiting(loop); i++) {
-		nsqd_logf(loop->nsqd, LG_WARN, "LOOKUPD(%s): too many changes, reconnecting",
+		nsqd_logf(loop->ctx, LG_WARN, "LOOKUPD(%s): too many changes, reconnecting",
 			loop->peers[i]->addr);
 		lookup_peer_close(loop->peers[i]);
 		(void)lookup_peer_command(loop->peers[i], NULL, NULL, NULL, &ignored);
@@ -419,7 +363,7 @@ static void tell_everything_anew(struct loop *loop)
 static void handle_notification(struct loop *loop)
 {
 	bool overflow;
-	struct lookup_event *e = next_event(&loop->nsqd->lookup, &overflow);
+	struct notify_event *e = notify_next(&loop->ctx->notify, &overflow);
 	if (overflow)
 		tell_everything_anew(loop);
 	if (e)
@@ -431,7 +375,7 @@ static void handle_notification(struct loop *loop)
 
 static void run(struct loop *loop)
 {
-	struct nsqd *n = loop->nsqd;
+	struct context *ctx = loop->ctx;
 	struct ticker ticker;
 	ticker_start(&ticker, PING_INTERVAL);
 	connect_new_peers(loop);
@@ -440,10 +384,10 @@ static void run(struct loop *loop)
 	for (;;) {
 		struct chan_case cases[] = {
 			[TICK] = chan_case_tick(&ticker),
-			[NOTIFY] = chan_case_recv(n->lookup.notify_chan, NULL),
-			[OPTIONS] = chan_case_recv(n->config.opts_notification_chan, NULL),
+			[NOTIFY] = chan_case_recv(ctx->notify.events_chan, NULL),
+			[OPTIONS] = chan_case_recv(ctx->config.opts_notification_chan, NULL),
 			[RETRY] = chan_case_tick(&loop->retry),
-			[EXIT] = chan_case_recv(n->exit_chan, NULL),
+			[EXIT] = chan_case_recv(ctx->exit_chan, NULL),
 		};
 		switch (chan_select(cases, 5)) {
 		case TICK:
@@ -467,10 +411,11 @@ static void run(struct loop *loop)
 
 void lookup_loop(void *arg)
 {
-	struct loop loop = {.nsqd = arg};
+	struct lookup *l = arg;
+	struct loop loop = {.lookup = l, .topics = l->topics, .ctx = l->topics->ctx};
 	CHECK(gethostname(loop.hostname, sizeof(loop.hostname)) == 0);
 	run(&loop);
-	nsqd_logf(loop.nsqd, LG_INFO, "LOOKUP: closing");
+	nsqd_logf(loop.ctx, LG_INFO, "LOOKUP: closing");
 	for (size_t i = 0; i < loop.n_peers; i++)
 		lookup_peer_free(loop.peers[i]);
 	free(loop.peers);

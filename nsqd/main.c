@@ -14,7 +14,6 @@
 #include "common/lg.h"
 #include "common/rlimit.h"
 #include "common/xalloc.h"
-#include "nsqd/metadata.h"
 #include "nsqd/nsqd.h"
 #include "nsqd/nsqd_flags.h"
 #include "nsqd/options.h"
@@ -40,16 +39,16 @@ static void open_standard_descriptors(void)
 static _Noreturn void log_fatal(struct nsqd *n, const char *what, const struct err *err)
 {
 	if (n)
-		lg_stop_writer(&n->lg);
+		lg_stop_writer(&n->ctx.lg);
 	lg_fatalf("[nsqd] ", "%s - %s", what, err->msg);
 }
 
 static void start(struct nsqd *n)
 {
 	struct err err;
-	if (nsqd_load_metadata(n, &err) != 0)
+	if (nsqd_load_metadata(&n->metadata, &err) != 0)
 		log_fatal(n, "failed to load metadata", &err);
-	if (nsqd_persist_metadata(n, &err) != 0)
+	if (nsqd_persist_metadata(&n->metadata, &err) != 0)
 		log_fatal(n, "failed to persist metadata", &err);
 	if (nsqd_main(n, &err) != 0)
 		log_fatal(n, "failed to start nsqd", &err);
@@ -84,15 +83,15 @@ int main(int argc, char **argv)
 	struct nsqd *nsqd = nsqd_new(opts, &err);
 	if (!nsqd)
 		log_fatal(NULL, "failed to instantiate nsqd", &err);
-	signals_log_to(signals, &nsqd->lg);
+	signals_log_to(signals, &nsqd->ctx.lg);
 	start(nsqd);
 
 	signals_wait_stop(signals);
 	nsqd_exit(nsqd);
 	signals_stop(signals);
-	nsqd_logf(nsqd, LG_INFO, "NSQ: bye"); /* the last line, which Exit logs in Go */
-	bool nobody_reads = lg_is_broken(&nsqd->lg);
-	exit_code = atomic_load(&nsqd->main_failed) ? EXIT_FAILURE : EXIT_SUCCESS;
+	nsqd_logf(&nsqd->ctx, LG_INFO, "NSQ: bye"); /* the last line, which Exit logs in Go */
+	bool nobody_reads = lg_is_broken(&nsqd->ctx.lg);
+	exit_code = atomic_load(&nsqd->ctx.main_failed) ? EXIT_FAILURE : EXIT_SUCCESS;
 	nsqd_free(nsqd);
 	if (nobody_reads)
 		die_of(SIGPIPE);

@@ -29,7 +29,6 @@
 #include "common/xalloc.h"
 #include "nsqd/channel.h"
 #include "nsqd/diskqueue.h"
-#include "nsqd/nsqd.h"
 #include "nsqd/topic.h"
 #include "protocol/names.h"
 
@@ -39,13 +38,24 @@
 #define COUNTING_NS (300 * NSEC_PER_MSEC)
 
 /* path.Join(DataPath, "nsqd.dat"): the path may end with slashes. */
-static char *metadata_file(const struct nsqd *n)
+static char *metadata_file(const struct context *ctx)
 {
-	const char *dir = nsqd_data_path(n);
+	const char *dir = nsqd_data_path(ctx);
 	size_t len = strlen(dir);
 	while (len > 1 && dir[len - 1] == '/')
 		len--;
 	return xasprintf("%.*s%snsqd.dat", (int)len, dir, dir[len - 1] == '/' ? "" : "/");
+}
+
+void metadata_init(struct metadata *m, struct topics *topics)
+{
+	*m = (struct metadata){.topics = topics};
+	mutex_init(&m->lock, RANK_METADATA);
+}
+
+void metadata_destroy(struct metadata *m)
+{
+	mutex_destroy(&m->lock);
 }
 
 /* --- loading --------------------------------------------------------------------------------- */
@@ -114,14 +124,14 @@ static bool is_paused(const cJSON *e)
 	return cJSON_IsTrue(cJSON_GetObjectItem(e, "paused"));
 }
 
-static int load_channels(struct nsqd *n, struct topic *t, const cJSON *channels, struct err *err)
+static int load_channels(struct topic *t, const cJSON *channels, struct err *err)
 {
 	const cJSON *e;
 	cJSON_ArrayForEach(e, channels)
 	{
 		const char *name = name_of(e);
 		if (!is_valid_channel_name(name, strlen(name))) {
-			nsqd_logf(n, LG_WARN, "skipping creation of invalid channel %s", name);
+			nsqd_logf(t->ctx, LG_WARN, "skipping creation of invalid channel %s", name);
 			continue;
 		}
 		struct channel *c = topic_get_channel(t, name, err);
@@ -141,24 +151,24 @@ struct loaded {
 	int64_t deadline_ns; /* the start waits for depths no longer than that */
 };
 
-static int load_topics(struct nsqd *n, const cJSON *topics, struct loaded *l, struct err *err)
+static int load_topics(struct topics *ts, const cJSON *topics, struct loaded *l, struct err *err)
 {
 	const cJSON *e;
 	cJSON_ArrayForEach(e, topics)
 	{
 		const char *name = name_of(e);
 		if (!is_valid_topic_name(name, strlen(name))) {
-			nsqd_logf(n, LG_WARN, "skipping creation of invalid topic %s", name);
+			nsqd_logf(ts->ctx, LG_WARN, "skipping creation of invalid topic %s", name);
 			continue;
 		}
-		struct topic *t = nsqd_get_topic(n, name, err);
+		struct topic *t = nsqd_get_topic(ts, name, err);
 		if (!t)
 			return -1;
 		l->topics = xreallocarray(l->topics, l->n + 1, sizeof(struct topic *));
 		l->topics[l->n++] = t;
 		if (is_paused(e))
 			topic_pause(t);
-		if (load_channels(n, t, cJSON_GetObjectItem(e, "channels"), err) != 0)
+		if (load_channels(t, cJSON_GetObjectItem(e, "channels"), err) != 0)
 			return -1;
 	}
 	return 0;
@@ -178,7 +188,8 @@ static void start_topics(struct loaded *l)
 	free(l->topics);
 }
 
-static int parse_and_load(struct nsqd *n, const char *fn, const struct strbuf *sb, struct err *err)
+static int parse_and_load(
+	struct topics *ts, const char *fn, const struct strbuf *sb, struct err *err)
 {
 	const char *json = sb->data ? sb->data : "";
 	bool ok = json_valid(json, sb->len);
@@ -190,22 +201,23 @@ static int parse_and_load(struct nsqd *n, const char *fn, const struct strbuf *s
 	/* The first who asks sees the right depths, where counting them does not take long. */
 	struct loaded loaded = {.deadline_ns = clock_mono_ns() + COUNTING_NS};
 	diskqueue_count_until(loaded.deadline_ns);
-	int rc = ok ? load_topics(n, topics, &loaded, err)
+	int rc = ok ? load_topics(ts, topics, &loaded, err)
 		    : err_set(err, 0, "failed to parse metadata in %s - invalid JSON", fn);
 	start_topics(&loaded);
 	cJSON_Delete(root);
 	return rc;
 }
 
-int nsqd_load_metadata(struct nsqd *n, struct err *err)
+int nsqd_load_metadata(struct metadata *m, struct err *err)
 {
+	struct context *ctx = m->topics->ctx;
 	struct strbuf sb = STRBUF_INIT;
-	char *fn = metadata_file(n);
-	atomic_store(&n->is_loading, true);
+	char *fn = metadata_file(ctx);
+	atomic_store(&ctx->phase, PHASE_LOADING);
 	int rc = read_or_empty(fn, &sb, err);
 	if (rc > 0)
-		rc = parse_and_load(n, fn, &sb, err);
-	atomic_store(&n->is_loading, false);
+		rc = parse_and_load(m->topics, fn, &sb, err);
+	atomic_store(&ctx->phase, PHASE_RUNNING);
 	strbuf_free(&sb);
 	free(fn);
 	return rc;
@@ -238,10 +250,10 @@ static void add_channels(struct strbuf *sb, struct topic *t)
 }
 
 /* GetMetadata(false), as JSON; sorted by name, where stock has them in a map's order. */
-static void add_metadata(struct strbuf *sb, struct nsqd *n)
+static void add_metadata(struct strbuf *sb, struct topics *ts)
 {
 	size_t count, shown = 0;
-	struct topic **topics = nsqd_topics(n, &count);
+	struct topic **topics = nsqd_topics(ts, &count);
 	strbuf_adds(sb, "{\"topics\":");
 	for (size_t i = 0; i < count; i++) {
 		if (!topics[i]->ephemeral && !topic_exiting(topics[i])) {
@@ -288,7 +300,7 @@ static int write_sync_file(const char *fn, const struct strbuf *sb, struct err *
 	return rc;
 }
 
-static int rename_and_sync(struct nsqd *n, const char *from, const char *to, struct err *err)
+static int rename_and_sync(struct context *ctx, const char *from, const char *to, struct err *err)
 {
 	if (rename(from, to) != 0) {
 		err_errno(err, errno, "rename %s %s", from, to);
@@ -296,58 +308,61 @@ static int rename_and_sync(struct nsqd *n, const char *from, const char *to, str
 		return -1;
 	}
 	/* So that the rename survives a power cut; the descriptor is the data path's lock. */
-	if (fsync(n->data_dir_fd) != 0)
-		return err_errno(err, errno, "sync %s", nsqd_data_path(n));
+	if (fsync(ctx->data_dir_fd) != 0)
+		return err_errno(err, errno, "sync %s", nsqd_data_path(ctx));
 	return 0;
 }
 
-static int persist_locked(struct nsqd *n, struct err *err)
+static int persist_locked(struct metadata *m, struct err *err)
 {
+	struct context *ctx = m->topics->ctx;
+	mutex_assert_held(&m->lock);
 	struct strbuf sb = STRBUF_INIT;
-	char *fn = metadata_file(n);
+	char *fn = metadata_file(ctx);
 	char *tmp = xasprintf("%s.%llu.tmp", fn, (unsigned long long)rand_u64() >> 1);
-	nsqd_logf(n, LG_INFO, "NSQ: persisting topic/channel metadata to %s", fn);
-	add_metadata(&sb, n);
+	nsqd_logf(ctx, LG_INFO, "NSQ: persisting topic/channel metadata to %s", fn);
+	add_metadata(&sb, m->topics);
 	int rc = write_sync_file(tmp, &sb, err);
 	if (rc == 0)
-		rc = rename_and_sync(n, tmp, fn, err);
+		rc = rename_and_sync(ctx, tmp, fn, err);
 	strbuf_free(&sb);
 	free(tmp);
 	free(fn);
 	return rc;
 }
 
-int nsqd_persist_metadata(struct nsqd *n, struct err *err)
+int nsqd_persist_metadata(struct metadata *m, struct err *err)
 {
 	int rc = 0;
 	/* Held over the writing, so that an older state never replaces a newer one. */
-	mutex_lock(&n->metadata_lock);
-	if (!n->metadata_closed)
-		rc = persist_locked(n, err);
-	mutex_unlock(&n->metadata_lock);
+	mutex_lock(&m->lock);
+	if (!m->closed)
+		rc = persist_locked(m, err);
+	mutex_unlock(&m->lock);
 	return rc;
 }
 
-void nsqd_close_metadata(struct nsqd *n)
+void nsqd_close_metadata(struct metadata *m)
 {
-	mutex_lock(&n->metadata_lock);
-	n->metadata_closed = true;
-	mutex_unlock(&n->metadata_lock);
+	mutex_lock(&m->lock);
+	m->closed = true;
+	mutex_unlock(&m->lock);
 }
 
 void nsqd_metadata_loop(void *arg)
 {
-	struct nsqd *n = arg;
+	struct metadata *m = arg;
+	struct context *ctx = m->topics->ctx;
 	enum { PERSIST, EXIT };
 	for (;;) {
 		struct chan_case cases[] = {
-			[PERSIST] = chan_case_recv(n->persist_chan, NULL),
-			[EXIT] = chan_case_recv(n->exit_chan, NULL),
+			[PERSIST] = chan_case_recv(ctx->notify.persist_chan, NULL),
+			[EXIT] = chan_case_recv(ctx->exit_chan, NULL),
 		};
 		if (chan_select(cases, 2) == EXIT)
 			return;
 		struct err err;
-		if (nsqd_persist_metadata(n, &err) != 0)
-			nsqd_logf(n, LG_ERROR, "failed to persist metadata - %s", err.msg);
+		if (nsqd_persist_metadata(m, &err) != 0)
+			nsqd_logf(ctx, LG_ERROR, "failed to persist metadata - %s", err.msg);
 	}
 }

@@ -41,9 +41,7 @@
 #include "common/xalloc.h"
 #include "nsqd/channel.h"
 #include "nsqd/client_v2.h"
-#include "nsqd/nsqd.h"
-#include "nsqd/protocol_v2.h"
-#include "nsqd/protocol_v2_pump.h"
+#include "nsqd/context.h"
 
 #define EVENTS 64
 /* Where there is no thread for a client: when to try again, at first and at most. */
@@ -65,10 +63,9 @@
 #define AT_ONCE 1
 
 struct netpoll {
-	struct nsqd *nsqd;               /* immutable */
-	void (*resume)(void *);          /* immutable */
-	void (*end)(struct client_v2 *); /* immutable */
-	int epoll_fd;                    /* immutable */
+	struct context *ctx;              /* immutable */
+	struct netpoll_handlers handlers; /* immutable */
+	int epoll_fd;                     /* immutable */
 	int wake_fd;         /* immutable; written when the thread is to look at the lists */
 	int hurry_fd;        /* immutable; readable while there are no threads for others */
 	char buf[READ_SIZE]; /* the thread's */
@@ -111,7 +108,7 @@ static int64_t deadline_of(const struct client_v2 *c)
 
 static void list_locked(struct netpoll *np, struct client_v2 *c, int64_t deadline_ns)
 {
-	HASH_ADD(parked.hh, np->parked, id, sizeof(c->id), c);
+	HASH_ADD(parked.hh, np->parked, consumer.id, sizeof(c->consumer.id), c);
 	c->parked.deadline_ns = deadline_ns;
 	if (deadline_ns != 0)
 		heap_push(&np->deadlines, &c->parked.heap_node, deadline_ns);
@@ -158,7 +155,8 @@ static void unlist(struct netpoll *np, struct client_v2 *c)
 
 bool netpoll_park(struct netpoll *np, struct client_v2 *c)
 {
-	struct epoll_event e = {.events = EPOLLIN | EPOLLRDHUP, .data.u64 = (uint64_t)c->id};
+	struct epoll_event e = {
+		.events = EPOLLIN | EPOLLRDHUP, .data.u64 = (uint64_t)c->consumer.id};
 	mutex_lock(&np->lock);
 	/* Under the lock (it does not block), so that no event finds the client not yet listed. */
 	bool parked = np->open &&
@@ -260,7 +258,7 @@ static void log_retry(struct netpoll *np, struct client_v2 *c, int64_t now, cons
 	if (!c->parked.served && c->parked.give_up_ns == 0)
 		c->parked.give_up_ns = now + NEWCOMER_NS;
 	if (c->parked.served && !c->parked.retried)
-		nsqd_logf(np->nsqd, LG_ERROR,
+		nsqd_logf(np->ctx, LG_ERROR,
 			"TCP: no thread for idle client(%s), trying again - %s", c->remote_addr,
 			why->msg);
 	c->parked.retried = true;
@@ -341,16 +339,16 @@ static void resume(struct netpoll *np, struct client_v2 *c)
 	size_t on_their_way = atomic_fetch_add(&np->starting, 1) + 1;
 	c->parked.starting = true;
 	if (!gothread_is_scarce(1 + on_their_way, &err) &&
-		wait_group_wrap(&np->clients, name, np->resume, c, &err) == 0)
+		wait_group_wrap(&np->clients, name, np->handlers.resume, c, &err) == 0)
 		return;
 	netpoll_has_started(np, c);
 	if (!c->parked.served && c->parked.give_up_ns != 0 &&
 		c->parked.give_up_ns <= clock_mono_ns() && !is_stopping(np)) {
-		nsqd_logf(np->nsqd, LG_ERROR, "TCP: closing new client(%s), no thread for it - %s",
+		nsqd_logf(np->ctx, LG_ERROR, "TCP: closing new client(%s), no thread for it - %s",
 			c->remote_addr, err.msg);
-		np->end(c);
+		np->handlers.end(c);
 	} else if (!netpoll_retry(np, c, &err)) {
-		np->resume(c);
+		np->handlers.resume(c);
 	}
 }
 
@@ -365,13 +363,13 @@ static bool take_nop(struct netpoll *np, struct client_v2 *c)
 	const struct bufio_reader *b = &c->reader;
 	if (!c->has_magic || bufio_buffered(b) != LENGTH ||
 		memcmp(b->buf + b->r, nop, LENGTH) != 0 ||
-		(nsqd_get_opts(np->nsqd)->tls_required != TLS_NOT_REQUIRED && !client_v2_is_tls(c)))
+		(nsqd_get_opts(np->ctx)->tls_required != TLS_NOT_REQUIRED && !client_v2_is_tls(c)))
 		return false;
 	bufio_reader_reset(&c->reader, c->stream);
 	bufio_reader_give_back(&c->reader);
 	c->input = (struct command_input){0};
-	if (lg_enabled(&c->nsqd->lg, LG_DEBUG))
-		nsqd_logf(c->nsqd, LG_DEBUG, "PROTOCOL(V2): [%s] [NOP]", c->remote_addr);
+	if (lg_enabled(&c->ctx->lg, LG_DEBUG))
+		nsqd_logf(c->ctx, LG_DEBUG, "PROTOCOL(V2): [%s] [NOP]", c->remote_addr);
 	/* As with any command, its patience begins anew. */
 	if (c->reader.timeout_ns > 0) {
 		c->reader.deadline_ns = clock_mono_ns() + c->reader.timeout_ns;
@@ -395,10 +393,10 @@ static bool has_nothing_to_say(const struct client_v2 *c)
  */
 static bool end_at_once(struct netpoll *np, struct client_v2 *c)
 {
-	if (!atomic_load(&np->nsqd->is_exiting) || !has_nothing_to_say(c))
+	if (!context_is_exiting(np->ctx) || !has_nothing_to_say(c))
 		return false;
 	let_go(np, c);
-	np->end(c);
+	np->handlers.end(c);
 	return true;
 }
 
@@ -408,7 +406,12 @@ static bool is_enough(struct client_v2 *c)
 	const struct bufio_reader *b = &c->reader;
 	if (!c->has_magic)
 		return bufio_buffered(b) >= MAGIC_LENGTH;
-	return command_input_is_enough(&c->input, c, b->buf + b->r, bufio_buffered(b));
+	const struct command_limits limits = {
+		.opts = nsqd_get_opts(c->ctx),
+		.may_identify = atomic_load(&c->state) == STATE_INIT,
+		.line_max = b->size,
+	};
+	return command_input_is_enough(&c->input, &limits, b->buf + b->r, bufio_buffered(b));
 }
 
 /*
@@ -447,13 +450,13 @@ static void on_event(struct netpoll *np, const struct epoll_event *e)
 }
 
 /* A heartbeat, if that can be sent without waiting. */
-static bool send_heartbeat(struct client_v2 *c, int64_t now)
+static bool send_heartbeat(struct netpoll *np, struct client_v2 *c, int64_t now)
 {
 	struct pollfd p = {.fd = stream_sock_fd(c->base), .events = POLLOUT};
 	struct err err;
 	if (poll(&p, 1, 0) != 1 || p.revents != POLLOUT ||
 		!ticker_take(&c->pump.heartbeat_ticker, now) ||
-		protocol_v2_send_heartbeat(c, &err) != 0)
+		np->handlers.send_heartbeat(c, &err) != 0)
 		return false;
 	client_v2_give_buffers_back(c);
 	return true;
@@ -462,7 +465,7 @@ static bool send_heartbeat(struct client_v2 *c, int64_t now)
 static void on_deadline(struct netpoll *np, struct client_v2 *c, int64_t now)
 {
 	int64_t heartbeat = c->pump.heartbeat_ticker.next_ns;
-	bool sent = heartbeat != 0 && heartbeat <= now && send_heartbeat(c, now);
+	bool sent = heartbeat != 0 && heartbeat <= now && send_heartbeat(np, c, now);
 	if (sent && !c->parked.failed)
 		set_deadline(np, c);
 	else
@@ -546,14 +549,13 @@ static void netpoll_loop(void *arg)
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-struct netpoll *netpoll_new(struct nsqd *n, void (*resume_client)(void *),
-	void (*end_client)(struct client_v2 *), struct err *err)
+struct netpoll *netpoll_new(
+	struct context *ctx, const struct netpoll_handlers *handlers, struct err *err)
 {
 	struct netpoll *np = xcalloc(1, sizeof(*np));
 	struct epoll_event e = {.events = EPOLLIN, .data.u64 = WAKE_ID};
-	np->nsqd = n;
-	np->resume = resume_client;
-	np->end = end_client;
+	np->ctx = ctx;
+	np->handlers = *handlers;
 	mutex_init(&np->lock, RANK_LEAF);
 	wait_group_init(&np->group);
 	wait_group_init(&np->clients);

@@ -34,20 +34,43 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/clock.h"
 #include "common/err.h"
 
-struct nsqd;
+struct context;
 struct netpoll;
 struct client_v2;
 struct channel;
 
 /*
- * resume is what a resumed client's thread runs: its argument is the client. end ends one that has
- * nothing more to say, or has waited for its first threads in vain, in netpoll's thread, and frees
- * it. NULL with err set.
+ * After so long without input a client is parked: long enough that one which
+ * does something every second keeps its threads. Where that was not possible the
+ * next attempt comes after twice the time, up to the maximum.
  */
-struct netpoll *netpoll_new(struct nsqd *n, void (*resume)(void *client),
-	void (*end)(struct client_v2 *c), struct err *err);
+#ifndef PARK_AFTER_NS /* tests make it short: see docs/testing.md */
+#define PARK_AFTER_NS (2 * NSEC_PER_SEC)
+#endif
+/* A read waits for so long at a time; a client that has sent a part of a command is parked then. */
+#define MOMENT_NS (PARK_AFTER_NS / 8)
+/* A client whose command drips in is parked after this time. */
+#define WHOLE_NS (4 * MOMENT_NS)
+
+/* What netpoll does with a client by way of those above it. */
+struct netpoll_handlers {
+	/* What a resumed client's thread runs; the argument is the client, which it takes over. */
+	void (*resume)(void *client);
+	/*
+	 * Ends a client that has nothing more to say, or has waited for its first threads in vain,
+	 * and frees it. netpoll's thread.
+	 */
+	void (*end)(struct client_v2 *c);
+	/* One heartbeat, flushed; -1 with err set. netpoll's thread. */
+	int (*send_heartbeat)(struct client_v2 *c, struct err *err);
+};
+
+/* NULL with err set. */
+struct netpoll *netpoll_new(
+	struct context *ctx, const struct netpoll_handlers *handlers, struct err *err);
 /* Nobody may be parked any more. NULL is fine. */
 void netpoll_free(struct netpoll *np);
 /* Starts the thread; without it nobody is parked. 0, or -1 with err set. */

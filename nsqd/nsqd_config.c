@@ -9,8 +9,6 @@
  */
 #include "nsqd/nsqd_config.h"
 
-#include "nsqd/nsqd.h"
-
 static void copy(struct strarray *to, const struct strarray *from)
 {
 	*to = (struct strarray){0};
@@ -32,20 +30,20 @@ void nsqd_config_destroy(struct nsqd_config *c)
 	chan_free(c->opts_notification_chan);
 }
 
-void nsqd_config_get_lookupd(struct nsqd *n, struct strarray *out)
+void nsqd_config_get_lookupd(struct nsqd_config *c, struct strarray *out)
 {
-	mutex_lock(&n->config.lock);
-	copy(out, &n->config.nsqlookupd_tcp_addresses);
-	mutex_unlock(&n->config.lock);
+	mutex_lock(&c->lock);
+	copy(out, &c->nsqlookupd_tcp_addresses);
+	mutex_unlock(&c->lock);
 }
 
-void nsqd_config_take_lookupd(struct nsqd *n, struct strarray *take)
+void nsqd_config_take_lookupd(struct nsqd_config *c, struct strarray *take)
 {
-	mutex_lock(&n->config.lock);
-	struct strarray old = n->config.nsqlookupd_tcp_addresses;
-	n->config.nsqlookupd_tcp_addresses = *take;
-	mutex_unlock(&n->config.lock);
+	mutex_lock(&c->lock);
+	struct strarray old = c->nsqlookupd_tcp_addresses;
+	c->nsqlookupd_tcp_addresses = *take;
+	mutex_unlock(&c->lock);
 	strarray_free(&old);
 	*take = (struct strarray){0};
-	chan_signal(n->config.opts_notification_chan);
+	chan_signal(c->opts_notification_chan);
 }

@@ -11,8 +11,6 @@
 #include "common/lock.h"
 #include "nsqd/options.h"
 
-struct nsqd;
-
 struct nsqd_config {
 	struct mutex lock;
 	struct strarray nsqlookupd_tcp_addresses; /* guarded by lock */
@@ -24,8 +22,8 @@ void nsqd_config_init(struct nsqd_config *c, const struct options *opts);
 void nsqd_config_destroy(struct nsqd_config *c);
 
 /* A copy of the present addresses, which the caller frees. Any thread. */
-void nsqd_config_get_lookupd(struct nsqd *n, struct strarray *out);
+void nsqd_config_get_lookupd(struct nsqd_config *c, struct strarray *out);
 /* Replaces them, taking over what is in *take, and posts to opts_notification_chan. Any thread. */
-void nsqd_config_take_lookupd(struct nsqd *n, struct strarray *take);
+void nsqd_config_take_lookupd(struct nsqd_config *c, struct strarray *take);
 
 #endif

@@ -35,9 +35,9 @@
 #include "nsqd/channel.h"
 #include "nsqd/client_v2.h"
 #include "nsqd/netpoll.h"
-#include "nsqd/nsqd.h"
 #include "nsqd/protocol_v2_pump.h"
 #include "nsqd/topic.h"
+#include "nsqd/topics.h"
 #include "protocol/byte_base10.h"
 #include "protocol/errors.h"
 #include "protocol/frame.h"
@@ -70,15 +70,16 @@ struct params {
 /* The state of one io_loop; nobody else sees it. */
 struct io_loop {
 	struct client_v2 *client;
-	struct nsqd *nsqd;
-	struct protocol_err error; /* of the command that is being executed */
-	struct err failure;        /* of that command, if the connection is over with it */
-	bool send_failed;          /* an answer could not be sent: says so already */
-	bool unflushed;            /* answers are waiting in the writer */
-	bool ready_changed;        /* the pump is to be told */
-	bool resumed;              /* the client was parked, and has not sent a command since */
-	bool begun;                /* the next command is one that waited for its body: once more */
-	bool waiting;              /* that is what the present one does; all of it is put back */
+	const struct protocol_v2 *protocol; /* client->protocol */
+	struct context *ctx;                /* client->ctx */
+	struct protocol_err error;          /* of the command that is being executed */
+	struct err failure;                 /* of that command, if the connection is over with it */
+	bool send_failed;                   /* an answer could not be sent: says so already */
+	bool unflushed;                     /* answers are waiting in the writer */
+	bool ready_changed;                 /* the pump is to be told */
+	bool resumed; /* the client was parked, and has not sent a command since */
+	bool begun;   /* the next command is one that waited for its body: once more */
+	bool waiting; /* that is what the present one does; all of it is put back */
 	const struct protocol_err
 		*ended_by;   /* error or pub_error, if the connection is over with it */
 	int64_t patience_ns; /* how long an idle client that could be parked is waited for */
@@ -143,7 +144,7 @@ static int publish(struct io_loop *l, struct err *err)
 	if (n == 0)
 		return 0;
 	l->n_pubs = 0;
-	struct topic *t = nsqd_get_topic(l->nsqd, l->pub_topic, err);
+	struct topic *t = nsqd_get_topic(l->protocol->topics, l->pub_topic, err);
 	if (t) {
 		done = topic_put_messages(t, l->pubs, n, err);
 		topic_unref(t);
@@ -174,7 +175,7 @@ static void log_error(
 	strbuf_addf(&sb, "[%s] - %s", l->client->remote_addr, note);
 	strbuf_add(&sb, e->text.data, e->text.len);
 	strbuf_addf(&sb, "%s%s", *e->parent ? " - " : "", e->parent);
-	lg_log(&l->nsqd->lg, level, sb.data, sb.len);
+	lg_log(&l->ctx->lg, level, sb.data, sb.len);
 	strbuf_free(&sb);
 }
 
@@ -192,7 +193,7 @@ static int send_error(struct io_loop *l, const struct protocol_err *e, struct er
 	log_error(l, LG_ERROR, "", e);
 	if (send_frame(l, FRAME_TYPE_ERROR, e->text.data, e->text.len, err) == 0)
 		return 0;
-	nsqd_logf(l->nsqd, LG_ERROR, "[%s] - %s%s%s", l->client->remote_addr, err->msg,
+	nsqd_logf(l->ctx, LG_ERROR, "[%s] - %s%s%s", l->client->remote_addr, err->msg,
 		*e->parent ? " - " : "", e->parent);
 	l->send_failed = true;
 	return err_set(err, 0, "%s", e->text.data);
@@ -222,7 +223,7 @@ static int finish(struct io_loop *l, struct err *err)
 	if (n == 0)
 		return 0;
 	l->n_fins = 0;
-	size_t done = channel_finish_messages(c->channel, c->id, l->fins, n, why);
+	size_t done = channel_finish_messages(c->channel, c->consumer.id, l->fins, n, why);
 	if (done > 0 && client_v2_finished_messages(c, done))
 		l->ready_changed = true;
 	for (size_t i = 0; i < n && done < n; i++) {
@@ -295,7 +296,7 @@ static struct message_body *read_body(struct io_loop *l, size_t size, struct err
 /* The body of a PUB or DPUB, with its size in front; NULL with l->error set, or l->waiting. */
 static struct message_body *read_message(struct io_loop *l, const char *cmd)
 {
-	int64_t max = nsqd_get_opts(l->nsqd)->max_msg_size;
+	int64_t max = nsqd_get_opts(l->ctx)->max_msg_size;
 	struct err err UNINITIALIZED;
 	int32_t size;
 	enum bufio_result res = read_len(l, &size, &err);
@@ -328,7 +329,7 @@ static struct message_body *read_message(struct io_loop *l, const char *cmd)
 /* The size of the body of an IDENTIFY, AUTH or MPUB. 0, or -1 with l->error set, or l->waiting. */
 static int read_body_size(struct io_loop *l, const char *cmd, int32_t *size)
 {
-	int64_t max = nsqd_get_opts(l->nsqd)->max_body_size;
+	int64_t max = nsqd_get_opts(l->ctx)->max_body_size;
 	struct err err;
 	enum bufio_result res = read_len(l, size, &err);
 	if (res == BUFIO_IDLE)
@@ -412,13 +413,13 @@ static void copy_name(char out[NAME_SIZE], struct param name)
 /* IsAuthEnabled */
 static bool is_auth_enabled(const struct io_loop *l)
 {
-	return nsqd_get_opts(l->nsqd)->auth_http_addresses.n > 0;
+	return nsqd_get_opts(l->ctx)->auth_http_addresses.n > 0;
 }
 
 /* we don't want to leak errors contacting the auth server to untrusted clients; frees why */
 static int auth_failed(struct io_loop *l, struct strbuf *why, bool log_again)
 {
-	nsqd_logf(l->nsqd, LG_WARN, "PROTOCOL(V2): [%s] AUTH failed %s", l->client->remote_addr,
+	nsqd_logf(l->ctx, LG_WARN, "PROTOCOL(V2): [%s] AUTH failed %s", l->client->remote_addr,
 		why->data);
 	fatal_client_err(&l->error, log_again ? why->data : NULL, "E_AUTH_FAILED", "AUTH failed");
 	strbuf_free(why);
@@ -456,7 +457,7 @@ static int check_auth(
 /* enforceTLSPolicy, for all commands but IDENTIFY. */
 static int enforce_tls_policy(struct io_loop *l, struct param cmd)
 {
-	if (nsqd_get_opts(l->nsqd)->tls_required == TLS_NOT_REQUIRED || client_v2_is_tls(l->client))
+	if (nsqd_get_opts(l->ctx)->tls_required == TLS_NOT_REQUIRED || client_v2_is_tls(l->client))
 		return 0;
 	bad_param(l, NULL, "E_INVALID", "cannot ", cmd);
 	strbuf_adds(&l->error.text, " in current state (TLS required)");
@@ -506,11 +507,11 @@ static int64_t to_ms(int64_t ns)
 static int negotiate(
 	struct io_loop *l, const struct identify_data_v2 *data, struct client_v2_upgrade *u)
 {
-	const struct options *opts = nsqd_get_opts(l->nsqd);
+	const struct options *opts = nsqd_get_opts(l->ctx);
 	/* A second IDENTIFY finds the stream encrypted or compressed: that stays as it is. */
 	bool may_compress = !client_v2_is_compressed(l->client);
-	u->tls_v1 =
-		l->nsqd->tls_config && data->tls_v1 && may_compress && !client_v2_is_tls(l->client);
+	u->tls_v1 = l->protocol->tls_config && data->tls_v1 && may_compress &&
+		    !client_v2_is_tls(l->client);
 	int64_t level = 6;
 	u->deflate = opts->deflate_enabled && data->deflate && may_compress;
 	if (u->deflate && data->deflate_level > 0)
@@ -533,7 +534,7 @@ static const char *json_bool(bool b)
 static void add_identify_response(
 	const struct io_loop *l, const struct client_v2_upgrade *u, struct strbuf *sb)
 {
-	const struct options *opts = nsqd_get_opts(l->nsqd);
+	const struct options *opts = nsqd_get_opts(l->ctx);
 	const struct client_v2 *c = l->client;
 	strbuf_addf(sb,
 		"{\"max_rdy_count\":%" PRId64 ",\"version\":\"%s\",\"max_msg_timeout\":%" PRId64
@@ -669,17 +670,17 @@ static enum sub_result try_sub(struct io_loop *l, const char *topic_name, const 
 {
 	enum sub_result res = SUB_ERR;
 	struct channel *ch = NULL;
-	struct topic *t = nsqd_get_topic(l->nsqd, topic_name, err);
+	struct topic *t = nsqd_get_topic(l->protocol->topics, topic_name, err);
 	if (!t)
 		return SUB_ERR;
 	ch = topic_get_channel(t, channel_name, err);
-	if (ch && channel_add_client(ch, l->client, err) == 0) {
+	if (ch && channel_add_client(ch, &l->client->consumer, err) == 0) {
 		l->client->channel = channel_ref(ch);
 		res = SUB_OK;
 	} else if ((t->ephemeral && topic_exiting(t)) ||
 		   (ch && ch->ephemeral && channel_exiting(ch))) {
-		(void)nsqd_wait_gone(
-			l->nsqd, topic_exiting(t) ? t->gone_chan : ch->gone_chan, patience_ns);
+		(void)gone_wait(
+			l->ctx, topic_exiting(t) ? t->gone_chan : ch->gone_chan, patience_ns);
 		err_set(err, 0, "to deleted topic/channel");
 		res = SUB_AGAIN;
 	}
@@ -726,11 +727,11 @@ static int sub(struct io_loop *l, const struct params *p, const char **response)
 static int rdy(struct io_loop *l, const struct params *p, const char **response)
 {
 	(void)response;
-	int64_t max = nsqd_get_opts(l->nsqd)->max_rdy_count;
+	int64_t max = nsqd_get_opts(l->ctx)->max_rdy_count;
 	int32_t state = atomic_load(&l->client->state);
 	if (state == STATE_CLOSING) {
 		/* just ignore ready changes on a closing channel */
-		nsqd_logf(l->nsqd, LG_INFO,
+		nsqd_logf(l->ctx, LG_INFO,
 			"PROTOCOL(V2): [%s] ignoring RDY after CLS in state ClientStateV2Closing",
 			l->client->remote_addr);
 		return 0;
@@ -767,10 +768,10 @@ static int fin(struct io_loop *l, const struct params *p, const char **response)
 /* Stock's range of REQ's delay: what is outside is set to the nearest end, and logged. */
 static int64_t clamp_req_timeout(struct io_loop *l, int64_t timeout)
 {
-	int64_t max = nsqd_get_opts(l->nsqd)->max_req_timeout;
+	int64_t max = nsqd_get_opts(l->ctx)->max_req_timeout;
 	int64_t clamped = timeout < 0 ? 0 : timeout > max ? max : timeout;
 	if (clamped != timeout)
-		nsqd_logf(l->nsqd, LG_INFO,
+		nsqd_logf(l->ctx, LG_INFO,
 			"PROTOCOL(V2): [%s] REQ timeout %" PRId64 " out of range 0-%" PRId64
 			". Setting to %" PRId64,
 			l->client->remote_addr, timeout, max, clamped);
@@ -795,7 +796,8 @@ static int req(struct io_loop *l, const struct params *p, const char **response)
 		return bad_param(l, "failed to convert to Base10", "E_INVALID",
 			"REQ could not parse timeout ", p->v[2]);
 	timeout = clamp_req_timeout(l, timeout);
-	if (channel_requeue_message(l->client->channel, l->client->id, id, timeout, &err) != 0)
+	if (channel_requeue_message(
+		    l->client->channel, l->client->consumer.id, id, timeout, &err) != 0)
 		return message_failed(&l->error, "REQ", id, err.msg);
 	if (client_v2_requeued_message(l->client))
 		l->ready_changed = true;
@@ -815,7 +817,7 @@ static int touch(struct io_loop *l, const struct params *p, const char **respons
 			&l->error, NULL, "E_INVALID", "TOUCH insufficient number of params");
 	if (get_message_id(l, p->v[1], &id) != 0)
 		return -1;
-	if (channel_touch_message(c->channel, c->id, id, c->msg_timeout, &err) != 0)
+	if (channel_touch_message(c->channel, c->consumer.id, id, c->msg_timeout, &err) != 0)
 		return message_failed(&l->error, "TOUCH", id, err.msg);
 	return 0;
 }
@@ -867,7 +869,7 @@ static int pub(struct io_loop *l, const struct params *p, const char **response)
 
 static int dpub(struct io_loop *l, const struct params *p, const char **response)
 {
-	int64_t max = nsqd_get_opts(l->nsqd)->max_req_timeout;
+	int64_t max = nsqd_get_opts(l->ctx)->max_req_timeout;
 	char topic_name[NAME_SIZE];
 	uint64_t ms;
 	int64_t timeout;
@@ -892,7 +894,7 @@ static int dpub(struct io_loop *l, const struct params *p, const char **response
 	}
 
 	struct err err;
-	struct topic *t = nsqd_get_topic(l->nsqd, topic_name, &err);
+	struct topic *t = nsqd_get_topic(l->protocol->topics, topic_name, &err);
 	if (!t)
 		message_body_unref(body);
 	int rc = t ? topic_put_message_deferred(t, body, timeout, &err) : -1;
@@ -943,7 +945,7 @@ static void put_back_bodies(struct io_loop *l, const struct bodies *b)
 /* One more message of an MPUB. 0, or -1 with l->error set, or l->waiting. */
 static int read_mpub_message(struct io_loop *l, struct bodies *b, int32_t i)
 {
-	const struct options *opts = nsqd_get_opts(l->nsqd);
+	const struct options *opts = nsqd_get_opts(l->ctx);
 	struct err err;
 	int32_t size;
 	enum bufio_result res = read_len(l, &size, &err);
@@ -985,7 +987,7 @@ static int read_mpub_message(struct io_loop *l, struct bodies *b, int32_t i)
 static int read_mpub(struct io_loop *l, struct bodies *b)
 {
 	/* 4 == total num, 5 == length + min 1 */
-	int64_t max = (nsqd_get_opts(l->nsqd)->max_body_size - 4) / 5;
+	int64_t max = (nsqd_get_opts(l->ctx)->max_body_size - 4) / 5;
 	struct err err;
 	int32_t n;
 	enum bufio_result res = read_len(l, &n, &err);
@@ -1043,7 +1045,7 @@ static int mpub(struct io_loop *l, const struct params *p, const char **response
 	copy_name(topic_name, p->v[1]);
 	if (check_auth(l, "MPUB", topic_name, "") != 0)
 		return -1;
-	struct topic *t = nsqd_get_topic(l->nsqd, topic_name, &err);
+	struct topic *t = nsqd_get_topic(l->protocol->topics, topic_name, &err);
 	if (!t)
 		return fatal_client_err(
 			&l->error, err.msg, "E_MPUB_FAILED", "MPUB failed %s", err.msg);
@@ -1133,12 +1135,12 @@ static int exec(struct io_loop *l, const struct params *p, struct err *err)
 static void log_command(struct io_loop *l, const char *line, size_t len)
 {
 	struct strbuf sb = STRBUF_INIT;
-	if (!lg_enabled(&l->nsqd->lg, LG_DEBUG))
+	if (!lg_enabled(&l->ctx->lg, LG_DEBUG))
 		return;
 	strbuf_addf(&sb, "PROTOCOL(V2): [%s] [", l->client->remote_addr);
 	strbuf_add(&sb, line, len);
 	strbuf_addc(&sb, ']');
-	lg_log(&l->nsqd->lg, LG_DEBUG, sb.data, sb.len);
+	lg_log(&l->ctx->lg, LG_DEBUG, sb.data, sb.len);
 	strbuf_free(&sb);
 }
 
@@ -1159,17 +1161,14 @@ static int start_message_pump_or_wait(struct io_loop *l, struct err *err)
 {
 	struct client_v2 *c = l->client;
 	bool started = start_message_pump(c, err) == 0;
-	if (l->nsqd->netpoll)
-		netpoll_has_started(l->nsqd->netpoll, c);
+	netpoll_has_started(l->protocol->netpoll, c);
 	if (started) {
 		c->parked.served = true;
 		return 0;
 	}
-	if (!l->nsqd->netpoll)
-		return -1;
 	client_v2_give_buffers_back(c);
 	c->input = (struct command_input){.begun = l->begun};
-	return netpoll_retry(l->nsqd->netpoll, c, err) ? 1 : -1;
+	return netpoll_retry(l->protocol->netpoll, c, err) ? 1 : -1;
 }
 
 /*
@@ -1208,7 +1207,7 @@ static int park(struct io_loop *l, struct err *err)
 		client_v2_give_buffers_back(c);
 		c->input = (struct command_input){.begun = l->begun};
 		/* From then on it is no longer ours. */
-		if (is_idle(c) && netpoll_park(l->nsqd->netpoll, c))
+		if (is_idle(c) && netpoll_park(l->protocol->netpoll, c))
 			return 1;
 	}
 	(void)not_idle(l);
@@ -1223,7 +1222,7 @@ static int park(struct io_loop *l, struct err *err)
 static int wait_for_input(struct io_loop *l, struct err *err)
 {
 	struct client_v2 *c = l->client;
-	struct netpoll *np = l->nsqd->netpoll;
+	struct netpoll *np = l->protocol->netpoll;
 	bool inside = bufio_buffered(&c->reader) > 0;
 	int64_t until = clock_mono_ns() + l->patience_ns;
 	/* Its deadline is the reader's to notice. */
@@ -1354,8 +1353,7 @@ static void begin(struct io_loop *l)
 		protocol_v2_init_message_pump(c);
 	c->reader.before_read = before_read;
 	c->reader.arg = l;
-	if (l->nsqd->netpoll)
-		c->reader.idle_ns = netpoll_moment(l->nsqd->netpoll);
+	c->reader.idle_ns = netpoll_moment(l->protocol->netpoll);
 	c->reader.whole_ns = WHOLE_NS;
 }
 
@@ -1365,7 +1363,7 @@ static void end(struct io_loop *l)
 	if (l->ended_by) {
 		strbuf_addf(&sb, "client(%s) - ", l->client->remote_addr);
 		strbuf_add(&sb, l->ended_by->text.data, l->ended_by->text.len);
-		lg_log(&l->nsqd->lg, LG_ERROR, sb.data, sb.len);
+		lg_log(&l->ctx->lg, LG_ERROR, sb.data, sb.len);
 		strbuf_free(&sb);
 	}
 	discard_pubs(l);
@@ -1379,7 +1377,7 @@ static void leave(struct client_v2 *client)
 {
 	chan_close(client->exit_chan);
 	if (client->channel)
-		channel_remove_client(client->channel, client);
+		channel_remove_client(client->channel, &client->consumer);
 	/* The pump may be writing, and that to a peer that does not read. */
 	if (!wait_group_wait_until(&client->wait_group, clock_mono_ns() + PUMP_EXIT_NS)) {
 		client_v2_abort(client);
@@ -1390,13 +1388,13 @@ static void leave(struct client_v2 *client)
 
 void protocol_v2_end_parked(struct client_v2 *client)
 {
-	nsqd_logf(client->nsqd, LG_INFO, "PROTOCOL(V2): [%s] exiting ioloop", client->remote_addr);
+	nsqd_logf(client->ctx, LG_INFO, "PROTOCOL(V2): [%s] exiting ioloop", client->remote_addr);
 	leave(client);
 }
 
 int protocol_v2_io_loop(struct client_v2 *client, struct err *err)
 {
-	struct io_loop l = {.client = client, .nsqd = client->nsqd};
+	struct io_loop l = {.client = client, .protocol = client->protocol, .ctx = client->ctx};
 	struct err ignored;
 	begin(&l);
 	int rc = start_message_pump_or_wait(&l, err);
@@ -1406,7 +1404,7 @@ int protocol_v2_io_loop(struct client_v2 *client, struct err *err)
 		end(&l);
 		return rc;
 	}
-	nsqd_logf(l.nsqd, LG_INFO, "PROTOCOL(V2): [%s] exiting ioloop", client->remote_addr);
+	nsqd_logf(l.ctx, LG_INFO, "PROTOCOL(V2): [%s] exiting ioloop", client->remote_addr);
 	(void)flush(&l, &ignored);
 	leave(client);
 	end(&l);

@@ -3,23 +3,9 @@
 #ifndef NSQD_PROTOCOL_V2_H
 #define NSQD_PROTOCOL_V2_H
 
-#include "common/clock.h"
 #include "common/err.h"
 
 struct client_v2;
-
-/*
- * After so long without input a client is parked: long enough that one which
- * does something every second keeps its threads. Where that was not possible the
- * next attempt comes after twice the time, up to the maximum.
- */
-#ifndef PARK_AFTER_NS /* tests make it short: see docs/testing.md */
-#define PARK_AFTER_NS (2 * NSEC_PER_SEC)
-#endif
-/* A read waits for so long at a time; a client that has sent a part of a command is parked then. */
-#define MOMENT_NS (PARK_AFTER_NS / 8)
-/* A client whose command drips in is parked after this time. */
-#define WHOLE_NS (4 * MOMENT_NS)
 
 /*
  * IOLoop: starts the client's message pump, reads and executes its commands

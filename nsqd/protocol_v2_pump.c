@@ -42,7 +42,6 @@
 #include "nsqd/channel.h"
 #include "nsqd/client_v2.h"
 #include "nsqd/netpoll.h"
-#include "nsqd/nsqd.h"
 #include "protocol/frame.h"
 
 /* The most messages for one client at a time: so much its fellow consumers may have to wait. */
@@ -56,9 +55,6 @@
 #define FILL_BATCH 16
 #define FILL_READY_MAX 64
 #define FILL_SIZE_MAX ((size_t)64 * 1024)
-
-/* The longest frame that the channel's pump writes: many processors copy a longer one better. */
-#define SERVE_SIZE_MAX 4096
 
 /* What goes before the body of a message: the frame's header and the message's. */
 #define PREFIX_LENGTH (FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH)
@@ -198,7 +194,7 @@ static void start_sending(struct client_v2 *c, struct channel *channel, int64_t 
 	}
 	/* Counted first: a FIN must not find the count at 0. */
 	client_v2_sending_messages(c, n);
-	channel_start_in_flight_timeout(channel, msgs, n, c->id, msg_timeout);
+	channel_start_in_flight_timeout(channel, msgs, n, c->consumer.id, msg_timeout);
 }
 
 /* Behind start_sending and the write. */
@@ -365,23 +361,17 @@ static bool serve_locked(struct client_v2 *c, struct channel *ch, struct message
 	return true;
 }
 
-bool protocol_v2_serve(struct channel *ch, struct message *m)
+bool protocol_v2_serve(struct client_v2 *c, struct channel *ch, struct message *m)
 {
 	bool served = false;
-	if (PREFIX_LENGTH + m->body->len > SERVE_SIZE_MAX)
-		return false;
-	rwlock_rdlock(&ch->lock);
-	struct client_v2 *c = chan_take_room(ch->client_msg_chans[GLOBAL], 1);
-	if (c && !client_has_left(c) && client_v2_ready_for_messages(c, ch) > 0 &&
+	if (!client_has_left(c) && client_v2_ready_for_messages(c, ch) > 0 &&
 		mutex_trylock(&c->write_lock)) {
 		served = serve_locked(c, ch, m);
 		mutex_unlock(&c->write_lock);
 	}
-	if (c)
-		hand_back_filling(c, ch);
-	if (c && atomic_load(&c->unsent))
+	hand_back_filling(c, ch);
+	if (atomic_load(&c->unsent))
 		client_v2_try_update_ready_state(c);
-	rwlock_unlock(&ch->lock);
 	return served;
 }
 
@@ -410,7 +400,7 @@ static int64_t begin_waiting(struct message_pump *p)
 static bool may_be_served(const struct message_pump *p)
 {
 	const struct client_v2 *c = p->client;
-	return c->stream == c->base && c->output_buffer_size >= SERVE_SIZE_MAX &&
+	return c->stream == c->base && c->output_buffer_size >= CONSUMER_DELIVER_MAX &&
 	       c->fill_sample_rate == 0 && !p->sub_channel->topology_aware;
 }
 
@@ -449,7 +439,7 @@ static enum pump_result wait_and_act(struct message_pump *p, int64_t room, struc
 	case SUB_EVENT:
 		/* you can't SUB anymore */
 		p->sub_channel = sub_channel;
-		c->room.owner = may_be_served(p) ? c : NULL;
+		c->room.owner = may_be_served(p) ? &c->consumer : NULL;
 		p->sub_event_chan = NULL;
 		break;
 	case IDENTIFY_EVENT:
@@ -509,9 +499,9 @@ void protocol_v2_message_pump(void *arg)
 		;
 	if (res == PUMP_PARKED)
 		return;
-	nsqd_logf(c->nsqd, LG_INFO, "PROTOCOL(V2): [%s] exiting messagePump", c->remote_addr);
+	nsqd_logf(c->ctx, LG_INFO, "PROTOCOL(V2): [%s] exiting messagePump", c->remote_addr);
 	if (res == PUMP_ERR) {
-		nsqd_logf(c->nsqd, LG_ERROR, "PROTOCOL(V2): [%s] messagePump error - %s",
+		nsqd_logf(c->ctx, LG_ERROR, "PROTOCOL(V2): [%s] messagePump error - %s",
 			c->remote_addr, err.msg);
 		client_v2_abort(c);
 	}

@@ -36,11 +36,12 @@ int protocol_v2_send_heartbeat(struct client_v2 *c, struct err *err);
 int protocol_v2_fill(struct client_v2 *c, bool *unflushed, struct err *err);
 
 /*
- * The channel's pump: writes m to the consumer that has waited for the longest, on its pump's
- * behalf, if that can be done at once and is all that the consumer has room for. True: it is
- * in flight (takes over the caller's reference). Never blocks on the consumer. Takes
- * ch->lock, write_lock and what channel_start_in_flight_timeout takes.
+ * consumer_ops.deliver: writes m to a consumer, on its pump's behalf, if that can be done at once.
+ * The channel's pump, which has taken the room of the client's pump: with it, the right to fill,
+ * which is given back here. It holds ch->lock for reading. True: m is in flight (takes over the
+ * caller's reference). Never blocks on the consumer. Takes write_lock and what
+ * channel_start_in_flight_timeout takes.
  */
-bool protocol_v2_serve(struct channel *ch, struct message *m);
+bool protocol_v2_serve(struct client_v2 *c, struct channel *ch, struct message *m);
 
 #endif

@@ -28,10 +28,11 @@
 #include "common/slab.h"
 #include "common/xalloc.h"
 #include "nsqd/channel.h"
-#include "nsqd/nsqd.h"
+#include "nsqd/topics.h"
 
 struct scan {
-	struct nsqd *nsqd;
+	struct topics *topics;
+	struct context *ctx;       /* topics->ctx */
 	struct channel **channels; /* a reference each */
 	size_t n_channels;
 	struct channel **due; /* those of them that have something to do; borrowed */
@@ -75,7 +76,7 @@ static void scan_worker(void *arg)
  */
 static void resize_pool(struct scan *s)
 {
-	size_t max = (size_t)nsqd_get_opts(s->nsqd)->queue_scan_worker_pool_max;
+	size_t max = (size_t)nsqd_get_opts(s->ctx)->queue_scan_worker_pool_max;
 	size_t ideal = s->n_channels / 4;
 	struct err err;
 	if (ideal > max)
@@ -92,7 +93,7 @@ static void resize_pool(struct scan *s)
 			 * The next refresh tries again; with no worker at all the loop does the
 			 * work.
 			 */
-			nsqd_logf(s->nsqd, LG_ERROR, "QUEUESCAN: no thread for a worker - %s",
+			nsqd_logf(s->ctx, LG_ERROR, "QUEUESCAN: no thread for a worker - %s",
 				err.msg);
 			break;
 		}
@@ -113,7 +114,7 @@ static void drop_channels(struct scan *s)
 static void refresh(struct scan *s)
 {
 	drop_channels(s);
-	s->channels = nsqd_channels(s->nsqd, &s->n_channels);
+	s->channels = nsqd_channels(s->topics, &s->n_channels);
 	s->due = xcalloc(s->n_channels + 1, sizeof(struct channel *));
 	s->picks = xcalloc(s->n_channels + 1, sizeof(*s->picks));
 	s->scratch = xcalloc(s->n_channels + 1, sizeof(*s->scratch));
@@ -158,13 +159,13 @@ static size_t process(struct scan *s, size_t num, size_t n)
 
 static void work(struct scan *s)
 {
-	const struct options *opts = nsqd_get_opts(s->nsqd);
+	const struct options *opts = nsqd_get_opts(s->ctx);
 	for (;;) {
 		size_t n = find_due(s);
 		size_t num = (size_t)opts->queue_scan_selection_count;
 		if (num > n)
 			num = n;
-		if (num == 0 || atomic_load(&s->nsqd->is_exiting))
+		if (num == 0 || context_is_exiting(s->ctx))
 			return;
 		size_t dirty = process(s, num, n);
 		if ((double)dirty / (double)num <= opts->queue_scan_dirty_percent)
@@ -182,7 +183,7 @@ static void trim(const struct scan *s)
 
 static void scan(struct scan *s)
 {
-	const struct options *opts = nsqd_get_opts(s->nsqd);
+	const struct options *opts = nsqd_get_opts(s->ctx);
 	struct ticker work_ticker, refresh_ticker;
 	ticker_start(&work_ticker, opts->queue_scan_interval);
 	ticker_start(&refresh_ticker, opts->queue_scan_refresh_interval);
@@ -192,8 +193,8 @@ static void scan(struct scan *s)
 		struct chan_case cases[] = {
 			[WORK] = chan_case_tick(&work_ticker),
 			[REFRESH] = chan_case_tick(&refresh_ticker),
-			[CHANGED] = chan_case_recv(s->nsqd->channels_changed_chan, NULL),
-			[EXIT] = chan_case_recv(s->nsqd->exit_chan, NULL),
+			[CHANGED] = chan_case_recv(s->ctx->notify.channels_changed_chan, NULL),
+			[EXIT] = chan_case_recv(s->ctx->exit_chan, NULL),
 		};
 		switch (chan_select(cases, 4)) {
 		case WORK:
@@ -214,17 +215,18 @@ static void scan(struct scan *s)
 
 void nsqd_queue_scan_loop(void *arg)
 {
-	struct nsqd *n = arg;
-	size_t count = (size_t)nsqd_get_opts(n)->queue_scan_selection_count;
+	struct topics *topics = arg;
+	size_t count = (size_t)nsqd_get_opts(topics->ctx)->queue_scan_selection_count;
 	struct scan s = {
-		.nsqd = n,
+		.topics = topics,
+		.ctx = topics->ctx,
 		.work_chan = chan_new(sizeof(struct channel *), count),
 		.response_chan = chan_new(sizeof(bool), count),
 		.close_chan = chan_new(0, 0),
 	};
 	wait_group_init(&s.workers);
 	scan(&s);
-	nsqd_logf(n, LG_INFO, "QUEUESCAN: closing");
+	nsqd_logf(s.ctx, LG_INFO, "QUEUESCAN: closing");
 	chan_close(s.close_chan);
 	wait_group_wait(&s.workers);
 	drop_channels(&s);

@@ -4,7 +4,7 @@
 #define NSQD_QUEUE_SCAN_H
 
 /*
- * The thread "scan"; arg is the nsqd. It starts its workers itself, and ends them when exit_chan is
+ * The thread "scan"; arg is the struct topics. It starts its workers itself, and ends them when exit_chan is
  * closed.
  */
 void nsqd_queue_scan_loop(void *arg);

@@ -12,20 +12,20 @@
 #include "common/slab.h"
 #include "common/xalloc.h"
 #include "nsqd/channel.h"
-#include "nsqd/nsqd.h"
 #include "nsqd/tcp.h"
+#include "nsqd/topic.h"
 
 /* Copies every client of c; returns how many. With clients NULL it only counts. */
 static size_t get_clients(struct channel *c, const char *topic, struct client_v2_stats **clients)
 {
 	rwlock_rdlock(&c->lock);
-	size_t n = HASH_CNT(hh_channel, c->clients);
+	size_t n = HASH_CNT(hh, c->clients);
 	if (clients) {
 		*clients =
 			xcalloc(n + 1, sizeof(**clients)); /* never NULL: an empty list is a list */
 		struct client_v2_stats *out = *clients;
-		for (struct client_v2 *k = c->clients; k; k = k->hh_channel.next)
-			client_v2_stats(k, topic, out++);
+		for (struct consumer *k = c->clients; k; k = k->hh.next)
+			k->ops->stats(k, topic, out++);
 	}
 	rwlock_unlock(&c->lock);
 	return n;
@@ -120,14 +120,15 @@ static void add_producer(struct client_v2 *c, void *arg)
 	client_v2_stats(c, p->topic, &s->producers[s->n_producers++]);
 }
 
-void stats_get(struct nsqd *n, const char *topic, const char *channel, bool include_clients,
-	struct stats *out)
+void stats_get(struct topics *ts, struct tcp_server *tcp_server, const char *topic,
+	const char *channel, struct stats *out)
 {
+	bool include_clients = tcp_server != NULL;
 	struct topic **topics;
 	size_t count = 1;
 	*out = (struct stats){.include_clients = include_clients};
 	if (topic && *topic) {
-		struct topic *t = nsqd_get_existing_topic(n, topic);
+		struct topic *t = nsqd_get_existing_topic(ts, topic);
 		if (!t) {
 			/* Stock returns here, and so shows no producers either. */
 			out->unknown_topic = true;
@@ -136,7 +137,7 @@ void stats_get(struct nsqd *n, const char *topic, const char *channel, bool incl
 		topics = xmalloc(sizeof(*topics));
 		*topics = t;
 	} else {
-		topics = nsqd_topics(n, &count);
+		topics = nsqd_topics(ts, &count);
 	}
 	out->topics = xcalloc(count + 1, sizeof(*out->topics));
 	for (size_t i = 0; i < count; i++) {
@@ -148,7 +149,7 @@ void stats_get(struct nsqd *n, const char *topic, const char *channel, bool incl
 	free(topics);
 	if (include_clients) {
 		struct producers p = {.stats = out, .topic = topic};
-		tcp_server_each_client(n->tcp_server, add_producer, &p);
+		tcp_server_each_client(tcp_server, add_producer, &p);
 	}
 }
 

@@ -12,9 +12,9 @@
 
 #include "common/quantile.h"
 #include "nsqd/client_v2.h"
-#include "nsqd/topic.h"
+#include "nsqd/topics.h"
 
-struct nsqd;
+struct tcp_server;
 
 struct channel_stats {
 	char channel_name[NAME_SIZE];
@@ -55,11 +55,12 @@ struct stats {
 
 /*
  * GetStats: of everything, or of one topic and, in each topic, of one channel
- * (NULL or "" for all; topics without that channel are left out). Takes the
- * locks of nsqd, topics, channels and clients, one after the other, each for a moment.
+ * (NULL or "" for all; topics without that channel are left out). With the clients of
+ * tcp_server, where that is not NULL. Takes the locks of topics, topic, channels and clients, one
+ * after the other, each for a moment.
  */
-void stats_get(struct nsqd *n, const char *topic, const char *channel, bool include_clients,
-	struct stats *out);
+void stats_get(struct topics *ts, struct tcp_server *tcp_server, const char *topic,
+	const char *channel, struct stats *out);
 void stats_free(struct stats *s);
 
 /*

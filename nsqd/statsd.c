@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "nsqd/nsqd.h"
 #include "protocol/names.h"
 
 /* The part of the interval that is left to dial and gather; the rest is for spreading. */
@@ -148,27 +147,27 @@ struct last {
 	uint64_t gc_runs;
 };
 
-static void push(struct nsqd *n, struct last *last)
+static void push(struct topics *ts, struct last *last)
 {
-	const struct options *opts = nsqd_get_opts(n);
+	const struct options *opts = nsqd_get_opts(ts->ctx);
 	struct statsd_client client;
 	struct stats stats;
 	struct err err;
 	int fd = statsd_client_dial(opts->statsd_address, &err);
 	if (fd < 0) {
-		nsqd_logf(n, LG_ERROR, "failed to create UDP socket to statsd(%s)",
+		nsqd_logf(ts->ctx, LG_ERROR, "failed to create UDP socket to statsd(%s)",
 			opts->statsd_address);
 		return;
 	}
-	nsqd_logf(n, LG_INFO, "STATSD: pushing stats to %s", opts->statsd_address);
+	nsqd_logf(ts->ctx, LG_INFO, "STATSD: pushing stats to %s", opts->statsd_address);
 	statsd_client_init(&client, opts->statsd_prefix, opts->statsd_udp_packet_size);
-	stats_get(n, NULL, NULL, false, &stats);
+	stats_get(ts, NULL, NULL, NULL, &stats);
 	statsd_add_stats(&client, opts, &stats, &last->stats);
 	stats_free(&last->stats);
 	last->stats = stats;
 	if (opts->statsd_mem_stats)
 		add_mem_stats(&client, &last->gc_runs);
-	statsd_client_flush(&client, fd, opts->statsd_interval - NOT_SPREAD, n->exit_chan);
+	statsd_client_flush(&client, fd, opts->statsd_interval - NOT_SPREAD, ts->ctx->exit_chan);
 	statsd_client_destroy(&client);
 	close(fd);
 }
@@ -187,21 +186,21 @@ static void bound_resolver(void)
 
 void statsd_loop(void *arg)
 {
-	struct nsqd *n = arg;
+	struct topics *ts = arg;
 	bound_resolver();
 	struct last last = {0};
 	struct ticker ticker;
-	ticker_start(&ticker, nsqd_get_opts(n)->statsd_interval);
+	ticker_start(&ticker, nsqd_get_opts(ts->ctx)->statsd_interval);
 	enum { EXIT, TICK };
 	for (;;) {
 		struct chan_case cases[] = {
-			[EXIT] = chan_case_recv(n->exit_chan, NULL),
+			[EXIT] = chan_case_recv(ts->ctx->exit_chan, NULL),
 			[TICK] = chan_case_tick(&ticker),
 		};
 		if (chan_select(cases, 2) == EXIT)
 			break;
-		push(n, &last);
+		push(ts, &last);
 	}
 	stats_free(&last.stats);
-	nsqd_logf(n, LG_INFO, "STATSD: closing");
+	nsqd_logf(ts->ctx, LG_INFO, "STATSD: closing");
 }

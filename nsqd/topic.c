@@ -23,9 +23,8 @@
 #include "common/compiler.h"
 #include "common/quantile.h"
 #include "common/xalloc.h"
+#include "nsqd/backend.h"
 #include "nsqd/channel.h"
-#include "nsqd/dummy_backend_queue.h"
-#include "nsqd/nsqd.h"
 #include "protocol/names.h"
 
 /* The most messages that the pump takes at once, and that are made at once. */
@@ -49,11 +48,6 @@ static void topic_message_pump(void *arg);
 
 /* --- life --------------------------------------------------------------------------------- */
 
-static struct backend_queue *new_backend(struct topic *t, struct err *err)
-{
-	return t->ephemeral ? dummy_backend_queue_new() : nsqd_new_diskqueue(t->nsqd, t->name, err);
-}
-
 static void topic_free(struct topic *t)
 {
 	message_drain_chan(t->memory_msg_chan);
@@ -72,14 +66,17 @@ static void topic_free(struct topic *t)
 	free(t);
 }
 
-struct topic *topic_new(struct nsqd *n, const char *name, struct err *err)
+struct topic *topic_new(struct context *ctx, const char *name,
+	void (*delete_callback)(void *arg, struct topic *t), void *delete_arg, struct err *err)
 {
-	const struct options *opts = nsqd_get_opts(n);
+	const struct options *opts = nsqd_get_opts(ctx);
 	struct topic *t = xcalloc(1, sizeof(*t));
 	atomic_init(&t->refs, 1);
 	snprintf(t->name, sizeof(t->name), "%s", name);
 	t->ephemeral = is_ephemeral_name(name);
-	t->nsqd = n;
+	t->ctx = ctx;
+	t->delete_callback = delete_callback;
+	t->delete_arg = delete_arg;
 	rwlock_init(&t->lock, RANK_TOPIC);
 	t->memory_msg_chan = chan_new(sizeof(struct message *), (size_t)opts->mem_queue_size);
 	t->start_chan = chan_new(0, 1);
@@ -89,7 +86,7 @@ struct topic *topic_new(struct nsqd *n, const char *name, struct err *err)
 	t->unstuck_chan = chan_new(0, 1);
 	wait_group_init(&t->wait_group);
 	guid_factory_init(&t->id_factory, opts->id);
-	t->backend = new_backend(t, err);
+	t->backend = backend_new(ctx, t->name, err);
 
 	char thread_name[NAME_SIZE + 2];
 	snprintf(thread_name, sizeof(thread_name), "t:%s", t->name);
@@ -99,7 +96,7 @@ struct topic *topic_new(struct nsqd *n, const char *name, struct err *err)
 		topic_free(t);
 		return NULL;
 	}
-	nsqd_notify_topic(n, t, !t->ephemeral);
+	nsqd_notify(ctx, t->name, NULL, false, !t->ephemeral);
 	return t;
 }
 
@@ -135,6 +132,24 @@ void topic_update_channels(struct topic *t)
 	update_pump(t, t->channel_update_chan);
 }
 
+static void delete_callback(struct topic *t, struct channel *c)
+{
+	struct err ignored;
+	(void)topic_delete_channel(t, c, &ignored);
+}
+
+static void channel_unstuck(struct topic *t)
+{
+	chan_signal(t->unstuck_chan);
+}
+
+static const struct channel_topic_ops channel_topic_ops = {
+	.delete_callback = delete_callback,
+	.update_channels = topic_update_channels,
+	.unstuck = channel_unstuck,
+	.unref = topic_unref,
+};
+
 /* getOrCreateChannel: borrowed from the map; NULL with err set. */
 static struct channel *get_or_create_channel_locked(
 	struct topic *t, const char *name, struct err *err)
@@ -148,11 +163,11 @@ static struct channel *get_or_create_channel_locked(
 		err_set(err, 0, "exiting");
 		return NULL;
 	}
-	c = channel_new(t, name, err);
+	c = channel_new(t->ctx, t->name, name, &channel_topic_ops, topic_ref(t), err);
 	if (!c)
 		return NULL;
 	HASH_ADD_STR(t->channel_map, name, c);
-	nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): new channel(%s)", t->name, c->name);
+	nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): new channel(%s)", t->name, c->name);
 	return c;
 }
 
@@ -180,7 +195,7 @@ struct channel *topic_create_channel(struct topic *t, const char *name, struct e
 		struct channel *c = topic_get_channel(t, name, err);
 		if (!c || !channel_exiting(c))
 			return c;
-		bool gone = nsqd_wait_gone(t->nsqd, c->gone_chan, INT64_MAX);
+		bool gone = gone_wait(t->ctx, c->gone_chan, INT64_MAX);
 		channel_unref(c);
 		if (!gone) {
 			err_set(err, ECANCELED, "exiting");
@@ -221,7 +236,7 @@ static size_t channel_is_gone(struct topic *t, struct channel *c, enum exit_resu
 
 int topic_delete_channel(struct topic *t, struct channel *c, struct err *err)
 {
-	nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): deleting channel %s", t->name, c->name);
+	nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): deleting channel %s", t->name, c->name);
 	/*
 	 * delete empties the channel before closing (so that we dont leave any
 	 * messages around). We do this before removing the channel from the map
@@ -230,19 +245,18 @@ int topic_delete_channel(struct topic *t, struct channel *c, struct err *err)
 	 */
 	enum exit_result res = channel_delete(c, err);
 	if (res == EXIT_ELSEWHERE)
-		return nsqd_wait_deleted(t->nsqd, c->gone_chan, &c->files_left, err);
+		return gone_wait_deleted(t->ctx, c->gone_chan, &c->files_left, err);
 	/* Where the disk refuses, the channel is gone all the same. */
 	if (res == EXIT_FAILED)
-		nsqd_logf(t->nsqd, LG_ERROR, "channel(%s) delete - %s", c->name, err->msg);
+		nsqd_logf(t->ctx, LG_ERROR, "channel(%s) delete - %s", c->name, err->msg);
 	size_t left = channel_is_gone(t, c, res);
 
 	/*
 	 * Go starts a goroutine here, since it holds locks; this thread holds none, and is no pump.
 	 */
-	struct err ignored;
 	if (left == 0 && t->ephemeral && !atomic_exchange(&t->deleter_once, true))
-		(void)nsqd_delete_topic(t->nsqd, t, &ignored);
-	return nsqd_deleted(res == EXIT_FAILED, err);
+		t->delete_callback(t->delete_arg, t);
+	return gone_deleted(res == EXIT_FAILED, err);
 }
 
 int topic_delete_existing_channel(struct topic *t, const char *name, struct err *err)
@@ -292,9 +306,9 @@ static size_t put_to_backend(struct topic *t, struct message **msgs, size_t n, s
 	if (n == 0)
 		return 0; /* says nothing of the disk's health */
 	size_t stored = backend_queue_put_messages(t->backend, msgs, n, err);
-	nsqd_set_health(t->nsqd, stored < n ? err : NULL);
+	nsqd_set_health(t->ctx, stored < n ? err : NULL);
 	if (stored < n)
-		nsqd_logf(t->nsqd, LG_ERROR,
+		nsqd_logf(t->ctx, LG_ERROR,
 			"TOPIC(%s) ERROR: failed to write message to backend - %s", t->name,
 			err->msg);
 	for (size_t i = 0; i < stored; i++)
@@ -417,7 +431,7 @@ int64_t topic_depth(struct topic *t)
 
 struct quantile *topic_aggregate_channel_e2e_processing_latency(struct topic *t)
 {
-	const struct options *opts = nsqd_get_opts(t->nsqd);
+	const struct options *opts = nsqd_get_opts(t->ctx);
 	struct quantile *all = NULL;
 	size_t n;
 	if (opts->n_e2e_processing_latency_percentiles == 0)
@@ -458,7 +472,7 @@ static void put_to_channel(struct pump *p, struct channel *c, struct message **m
 	if (channel_put_messages(c, msgs, n, &err) == n)
 		return;
 	/* It is being deleted, and its messages with it. */
-	nsqd_logf(p->topic->nsqd, LG_ERROR,
+	nsqd_logf(p->topic->ctx, LG_ERROR,
 		"TOPIC(%s) ERROR: failed to put msg(%.16s) to channel(%s) - %s", p->topic->name,
 		msgs[0]->id.hex, c->name, err.msg);
 	for (size_t i = 0; i < n; i++)
@@ -605,7 +619,7 @@ static void topic_message_pump(void *arg)
 		pump_messages(&p);
 	free(p.msgs);
 	free_channels(p.channels, p.n_channels);
-	nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): closing ... messagePump", t->name);
+	nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): closing ... messagePump", t->name);
 }
 
 /* --- operators ------------------------------------------------------------------------------- */
@@ -642,7 +656,7 @@ static void flush(struct topic *t)
 	struct message **msgs = xreallocarray(NULL, FLUSH_BATCH, sizeof(*msgs));
 	size_t n, lost = 0, left = chan_len(t->memory_msg_chan);
 	if (left > 0)
-		nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): flushing %zu memory messages to backend",
+		nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): flushing %zu memory messages to backend",
 			t->name, left);
 	while ((n = chan_try_recv_n(t->memory_msg_chan, msgs, FLUSH_BATCH, NULL)) > 0) {
 		struct err err;
@@ -653,8 +667,8 @@ static void flush(struct topic *t)
 	}
 	free(msgs);
 	if (lost > 0)
-		nsqd_logf(t->nsqd, LG_ERROR, "TOPIC(%s): %zu messages could not be flushed",
-			t->name, lost);
+		nsqd_logf(t->ctx, LG_ERROR, "TOPIC(%s): %zu messages could not be flushed", t->name,
+			lost);
 }
 
 /* From here on depth and empty do without the backend, so that it can be freed. */
@@ -681,7 +695,7 @@ static bool end_channel(struct topic *t, struct channel *c, bool deleted)
 	}
 	/* we need to continue regardless of error to close all the channels */
 	if (res == EXIT_FAILED)
-		nsqd_logf(t->nsqd, LG_ERROR, "channel(%s) %s - %s", c->name,
+		nsqd_logf(t->ctx, LG_ERROR, "channel(%s) %s - %s", c->name,
 			deleted ? "delete" : "close", err.msg);
 	/* The channels hold the topic: taking them out of the map ends the circle. */
 	channel_is_gone(t, c, res);
@@ -723,12 +737,12 @@ static enum exit_result topic_exit(struct topic *t, bool deleted, struct err *er
 		return EXIT_ELSEWHERE;
 	}
 	if (deleted) {
-		nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): deleting", t->name);
+		nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): deleting", t->name);
 		/* since we are explicitly deleting a topic (not just at system exit time)
 		 * de-register this from the lookupd */
-		nsqd_notify_topic(t->nsqd, t, !t->ephemeral);
+		nsqd_notify(t->ctx, t->name, NULL, true, !t->ephemeral);
 	} else {
-		nsqd_logf(t->nsqd, LG_INFO, "TOPIC(%s): closing", t->name);
+		nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): closing", t->name);
 	}
 	chan_close(t->exit_chan);
 	/* synchronize the close of messagePump() */

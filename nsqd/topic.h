@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A topic: a queue of messages and the message pump that hands each of them to
- * every channel (nsqd/topic.go). Counted: nsqd's map holds one reference, and
- * so does everybody who got one from nsqd_get_topic and its like.
+ * A topic: a queue of messages and the message pump that hands each of them to every channel
+ * (nsqd/topic.go). Counted: the map of topics holds one reference, and so does each caller that got
+ * one from nsqd_get_topic and its like.
  */
 #ifndef NSQD_TOPIC_H
 #define NSQD_TOPIC_H
@@ -19,33 +19,28 @@
 #include "common/gothread.h"
 #include "common/lock.h"
 #include "nsqd/backend_queue.h"
+#include "nsqd/context.h"
+#include "nsqd/gone.h"
 #include "nsqd/guid.h"
 #include "nsqd/message.h"
+#include "protocol/names.h"
 
-struct nsqd;
 struct channel;
 struct quantile;
-
-/* How the exit of a topic or channel has ended. */
-enum exit_result {
-	EXIT_DONE = 0,
-	EXIT_FAILED = -1,   /* it has ended, but the disk refused something: err says what */
-	EXIT_ELSEWHERE = 1, /* another thread has begun it: nothing was done here; err: "exiting" */
-};
-
-/* The longest valid name and its terminator (protocol/names.h). */
-#define NAME_SIZE 65
 
 struct topic {
 	_Atomic int refs;
 	char name[NAME_SIZE]; /* immutable */
 	bool ephemeral;       /* immutable */
-	struct nsqd *nsqd;    /* immutable; outlives every topic */
+	struct context *ctx;  /* immutable; outlives every topic */
+	/* immutable; deletes an ephemeral topic that has lost its last channel; blocks */
+	void (*delete_callback)(void *arg, struct topic *t);
+	void *delete_arg; /* immutable */
 
 	struct rwlock lock;
 	struct channel *channel_map; /* guarded by lock; uthash by name; one reference each */
 	_Atomic bool exit_flag;      /* set under lock (write), so that no put is under way */
-	struct chan *gone_chan;      /* see nsqd_wait_gone; set before exit_flag, NULL till then */
+	struct chan *gone_chan;      /* see gone.h; set before exit_flag, NULL till then */
 	bool files_left; /* the disk has refused to remove some; read once gone_chan is closed */
 
 	struct backend_queue *backend; /* immutable; lives until exit has ended; puts hold lock */
@@ -67,11 +62,16 @@ struct topic {
 	_Atomic uint64_t message_count;
 	_Atomic uint64_t message_bytes;
 
-	UT_hash_handle hh; /* nsqd.topic_map; guarded by nsqd.lock */
+	UT_hash_handle hh; /* topics.topic_map; guarded by topics.lock */
 };
 
-/* NewTopic: one reference. Its pump waits for topic_start. NULL with err set: no thread. */
-struct topic *topic_new(struct nsqd *n, const char *name, struct err *err);
+/*
+ * NewTopic: one reference. Its pump waits for topic_start. delete_callback is called in the thread
+ * that removes the last channel of an ephemeral topic, without a lock. NULL with err set: no
+ * thread, or the disk refuses.
+ */
+struct topic *topic_new(struct context *ctx, const char *name,
+	void (*delete_callback)(void *arg, struct topic *t), void *delete_arg, struct err *err);
 struct topic *topic_ref(struct topic *t);
 /* NULL is fine. */
 void topic_unref(struct topic *t);
@@ -158,7 +158,7 @@ int topic_empty(struct topic *t, struct err *err);
 /*
  * Delete: with channels and files. Close: writes what is in memory to the backend. Both block until
  * the threads have ended, those of channels that others are deleting included. Unless it was begun
- * elsewhere, the caller takes the topic out of nsqd's map and closes gone_chan.
+ * elsewhere, the caller takes the topic out of the map of topics and closes gone_chan.
  */
 enum exit_result topic_delete(struct topic *t, struct err *err);
 enum exit_result topic_close(struct topic *t, struct err *err);

@@ -7,6 +7,8 @@
 #include <stddef.h>
 
 #define NAME_MAX_LENGTH 64
+/* The longest valid name and its terminator. */
+#define NAME_SIZE (NAME_MAX_LENGTH + 1)
 
 /*
  * IsValidTopicName: 1 to 64 of [.a-zA-Z0-9_-], then perhaps "#ephemeral". name need not be

@@ -9,7 +9,7 @@
 #include "nsqd/protocol_v2.h"
 
 /* A consumer: the client, the other end of its connection, and the thread of its io_loop. */
-struct consumer {
+struct peer {
 	struct client_v2 *client;
 	int peer;
 	struct wait_group wg;
@@ -33,7 +33,7 @@ static inline void receive(int fd, void *buf, size_t len)
 }
 
 /* Connected, but nothing runs yet. */
-static inline void connect_consumer(struct consumer *c, struct nsqd *n)
+static inline void connect_consumer(struct peer *c, struct nsqd *n)
 {
 	struct timeval patience = {.tv_sec = PATIENCE / NSEC_PER_SEC};
 
@@ -42,14 +42,14 @@ static inline void connect_consumer(struct consumer *c, struct nsqd *n)
 		setsockopt(c->peer, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
 }
 
-static inline void run_io_loop(struct consumer *c)
+static inline void run_io_loop(struct peer *c)
 {
 	wait_group_init(&c->wg);
 	assert_int_equal(wait_group_wrap(&c->wg, "io:test", io_loop, c->client, NULL), 0);
 }
 
 /* It leaves. Returns how many messages it has finished. */
-static inline uint64_t stop(struct consumer *c)
+static inline uint64_t stop(struct peer *c)
 {
 	close(c->peer);
 	wait_group_wait(&c->wg);

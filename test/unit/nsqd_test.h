@@ -21,6 +21,7 @@
 #include "nsqd/metadata.h"
 #include "nsqd/nsqd.h"
 #include "nsqd/options.h"
+#include "nsqd/tcp.h"
 #include "nsqd/topic.h"
 
 /* --- a daemon ------------------------------------------------------------------------------- */
@@ -107,7 +108,7 @@ static inline void exit_nsqd(struct nsqd *n)
 static inline struct topic *get_topic(struct nsqd *n, const char *name)
 {
 	struct err err = {0};
-	struct topic *t = nsqd_get_topic(n, name, &err);
+	struct topic *t = nsqd_get_topic(&n->topics, name, &err);
 
 	if (!t)
 		fail_msg("topic %s: %s", name, err.msg);
@@ -129,7 +130,7 @@ static inline struct channel *get_channel(struct topic *t, const char *name)
 static inline size_t topic_count(struct nsqd *n)
 {
 	size_t count;
-	struct topic **list = nsqd_topics(n, &count);
+	struct topic **list = nsqd_topics(&n->topics, &count);
 
 	for (size_t i = 0; i < count; i++)
 		topic_unref(list[i]);
@@ -320,7 +321,9 @@ static inline struct client_v2 *new_client(struct nsqd *n, int *peer)
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	*peer = fds[1];
-	return client_v2_new(n, stream_sock_new(fds[0]), "127.0.0.1:1234");
+	int64_t id = atomic_fetch_add(&n->tcp_server->client_id_sequence, 1) + 1;
+	return client_v2_new(
+		&n->tcp_server->protocol, id, stream_sock_new(fds[0]), "127.0.0.1:1234");
 }
 
 static inline void free_client(struct client_v2 *client, int peer)
@@ -476,7 +479,7 @@ static inline void run_delete(void *arg)
 	struct request *r = arg;
 
 	r->rc = r->topic ? topic_delete_existing_channel(r->topic, r->name, &r->err)
-			 : nsqd_delete_existing_topic(r->nsqd, r->name, &r->err);
+			 : nsqd_delete_existing_topic(&r->nsqd->topics, r->name, &r->err);
 	r->ended = true;
 }
 

@@ -202,7 +202,7 @@ static void test_touches_end_at_the_longest_timeout_since_delivery(void **state)
 {
 	struct nsqd *n = idle_nsqd(10);
 	struct channel *c = get_channel(get_topic(n, "test"), "ch");
-	int64_t max = nsqd_get_opts(n)->max_msg_timeout, before = clock_mono_ns(), after;
+	int64_t max = nsqd_get_opts(&n->ctx)->max_msg_timeout, before = clock_mono_ns(), after;
 	struct err err;
 
 	(void)state;
@@ -445,8 +445,8 @@ static void test_channel_empty_consumer(void **state)
 
 	(void)state;
 	client_v2_set_ready_count(client, 25);
-	assert_int_equal(channel_add_client(c, client, &err), 0);
-	put_in_flight(c, 0, 25, client->id, HOUR);
+	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
+	put_in_flight(c, 0, 25, client->consumer.id, HOUR);
 	client_v2_sending_messages(client, 25);
 	assert_int_equal(client_v2_ready_for_messages(client, c), 0);
 	client_v2_stats(client, "", &stats);
@@ -458,7 +458,7 @@ static void test_channel_empty_consumer(void **state)
 	assert_int_equal(stats.in_flight_count, 0);
 	client_v2_stats_free(&stats);
 	assert_int_equal(client_v2_ready_for_messages(client, c), 25);
-	channel_remove_client(c, client);
+	channel_remove_client(c, &client->consumer);
 	free_client(client, peer);
 	exit_nsqd(n);
 }
@@ -477,18 +477,18 @@ static void test_an_answer_that_crosses_an_empty_does_not_raise_rdy(void **state
 
 	(void)state;
 	client_v2_set_ready_count(client, 5);
-	assert_int_equal(channel_add_client(c, client, &err), 0);
-	put_in_flight(c, 0, 3, client->id, HOUR);
+	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
+	put_in_flight(c, 0, 3, client->consumer.id, HOUR);
 	client_v2_sending_messages(client, 3);
 	for (uint32_t i = 0; i < 3; i++)
-		assert_int_equal(finish_message(c, client->id, id_of(i), &err), 0);
+		assert_int_equal(finish_message(c, client->consumer.id, id_of(i), &err), 0);
 	assert_int_equal(channel_empty(c, &err), 0);
 	client_v2_finished_messages(client, 1);
 	client_v2_requeued_message(client);
 	client_v2_timed_out_message(client);
 	assert_int_equal(client->in_flight_count, 0);
 	assert_int_equal(client_v2_ready_for_messages(client, c), 5);
-	channel_remove_client(c, client);
+	channel_remove_client(c, &client->consumer);
 	free_client(client, peer);
 	exit_nsqd(n);
 }
@@ -510,7 +510,7 @@ static void test_who_holds_a_deleted_channel_is_told_so(void **state)
 	assert_int_equal(channel_put_messages(c, &m, 1, &err), 0);
 	assert_string_equal(err.msg, "exiting");
 	message_unref(m);
-	expect_fails(channel_add_client(c, client, &err), &err, "exiting");
+	expect_fails(channel_add_client(c, &client->consumer, &err), &err, "exiting");
 	assert_int_equal(channel_delete(c, &err), EXIT_ELSEWHERE);
 	assert_string_equal(err.msg, "exiting");
 	assert_int_equal(channel_close(c, &err), EXIT_ELSEWHERE);
@@ -542,7 +542,7 @@ static void test_a_deleted_channel_leaves_no_file_and_disconnects_its_consumers(
 	char buf[1];
 
 	(void)state;
-	assert_int_equal(channel_add_client(c, client, &err), 0);
+	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
 	put(t, 0, 100);
 	wait_for(channel_depth(c) == 100);
 	assert_true(files_of("test:ch") > 0);
@@ -551,7 +551,7 @@ static void test_a_deleted_channel_leaves_no_file_and_disconnects_its_consumers(
 	assert_int_equal(files_of("test:ch"), 0);
 	/* Its io_loop reads the end, and does the rest. */
 	assert_int_equal(client->base->ops->read(client->base, buf, 1, 0, &err), 0);
-	channel_remove_client(c, client);
+	channel_remove_client(c, &client->consumer);
 	free_client(client, peer);
 	channel_unref(c);
 	assert_int_equal(channel_depth(get_channel(t, "ch")), 0);
@@ -575,13 +575,13 @@ static void test_max_channel_consumers(void **state)
 	c = get_channel(get_topic(n, "test"), "ch");
 	a = new_client(n, &peer_a);
 	b = new_client(n, &peer_b);
-	assert_int_equal(channel_add_client(c, a, &err), 0);
-	expect_fails(
-		channel_add_client(c, b, &err), &err, "consumers for test:ch exceeds limit of 1");
-	channel_remove_client(c, a);
-	assert_int_equal(channel_add_client(c, b, &err), 0);
+	assert_int_equal(channel_add_client(c, &a->consumer, &err), 0);
+	expect_fails(channel_add_client(c, &b->consumer, &err), &err,
+		"consumers for test:ch exceeds limit of 1");
+	channel_remove_client(c, &a->consumer);
+	assert_int_equal(channel_add_client(c, &b->consumer, &err), 0);
 	assert_int_equal(c->client_count, 1);
-	channel_remove_client(c, b);
+	channel_remove_client(c, &b->consumer);
 	assert_int_equal(c->client_count, 0);
 	free_client(a, peer_a);
 	free_client(b, peer_b);
@@ -598,11 +598,11 @@ static void test_what_the_pump_took_for_a_consumer_that_leaves_goes_back(void **
 	struct client_v2 *client = new_client(n, &peer);
 
 	(void)state;
-	assert_int_equal(channel_add_client(c, client, &err), 0);
+	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
 	ask_and_turn_away(c, 5);
 	put(t, 0, 3);
 	wait_for(c->hand_count > 0 && channel_depth(c) == 3);
-	channel_remove_client(c, client);
+	channel_remove_client(c, &client->consumer);
 	assert_int_equal(c->hand_count, 0);
 	assert_int_equal(channel_depth(c), 3);
 	expect_each_once(c, 0, 3);
@@ -619,18 +619,18 @@ static void test_a_timeout_is_told_to_the_client_that_had_the_message(void **sta
 	struct client_v2 *a = new_client(n, &peer_a), *b = new_client(n, &peer_b);
 
 	(void)state;
-	assert_int_equal(channel_add_client(c, a, &err), 0);
-	assert_int_equal(channel_add_client(c, b, &err), 0);
-	put_in_flight(c, 0, 2, a->id, HOUR);
-	put_in_flight(c, 2, 1, b->id, HOUR);
+	assert_int_equal(channel_add_client(c, &a->consumer, &err), 0);
+	assert_int_equal(channel_add_client(c, &b->consumer, &err), 0);
+	put_in_flight(c, 0, 2, a->consumer.id, HOUR);
+	put_in_flight(c, 2, 1, b->consumer.id, HOUR);
 	client_v2_sending_messages(a, 2);
 	client_v2_sending_messages(b, 1);
-	channel_remove_client(c, b); /* whoever has left is not told */
+	channel_remove_client(c, &b->consumer); /* whoever has left is not told */
 	assert_true(channel_process_in_flight_queue(c, INT64_MAX));
 	assert_int_equal(a->in_flight_count, 0);
 	assert_int_equal(b->in_flight_count, 1);
 	assert_int_equal(c->timeout_count, 3);
-	channel_remove_client(c, a);
+	channel_remove_client(c, &a->consumer);
 	free_client(a, peer_a);
 	free_client(b, peer_b);
 	exit_nsqd(n);
@@ -646,11 +646,11 @@ static void test_an_ephemeral_channel_goes_with_its_last_consumer(void **state)
 	struct client_v2 *a = new_client(n, &peer_a), *b = new_client(n, &peer_b);
 
 	(void)state;
-	assert_int_equal(channel_add_client(c, a, &err), 0);
-	assert_int_equal(channel_add_client(c, b, &err), 0);
-	channel_remove_client(c, a);
+	assert_int_equal(channel_add_client(c, &a->consumer, &err), 0);
+	assert_int_equal(channel_add_client(c, &b->consumer, &err), 0);
+	channel_remove_client(c, &a->consumer);
 	assert_int_equal(channel_count(t), 1);
-	channel_remove_client(c, b);
+	channel_remove_client(c, &b->consumer);
 	wait_for(channel_count(t) == 0);
 	assert_int_equal(topic_count(n), 1); /* its topic is not ephemeral */
 	free_client(a, peer_a);
@@ -669,8 +669,8 @@ static void test_an_ephemeral_topic_goes_with_the_last_consumer_of_its_last_chan
 	struct client_v2 *client = new_client(n, &peer);
 
 	(void)state;
-	assert_int_equal(channel_add_client(c, client, &err), 0);
-	channel_remove_client(c, client);
+	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
+	channel_remove_client(c, &client->consumer);
 	wait_for(topic_count(n) == 0);
 	free_client(client, peer);
 	exit_nsqd(n);
@@ -692,9 +692,9 @@ static void test_only_the_channel_that_was_left_is_deleted_not_its_successor(voi
 	channel_unref(old);
 
 	topic_ref(t);
-	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
 	u = get_topic(n, "test");
-	assert_int_equal(nsqd_delete_topic(n, t, &err), 0);
+	assert_int_equal(nsqd_delete_topic(&n->topics, t, &err), 0);
 	assert_ptr_equal(get_topic(n, "test"), u);
 	assert_false(topic_exiting(u));
 	topic_unref(t);
@@ -745,7 +745,7 @@ static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(void **
 	exit_nsqd(n);
 
 	n = idle_nsqd(100);
-	assert_int_equal(nsqd_load_metadata(n, &err), 0);
+	assert_int_equal(nsqd_load_metadata(&n->metadata, &err), 0);
 	c = topic_get_existing_channel(get_topic(n, "test"), "ch");
 	assert_non_null(c);
 	channel_unref(c);
@@ -770,7 +770,7 @@ static void expect_health(struct nsqd *n, const char *want)
 {
 	char buf[256];
 
-	assert_string_equal(nsqd_get_health(n, buf, sizeof(buf)), want);
+	assert_string_equal(nsqd_get_health(&n->ctx, buf, sizeof(buf)), want);
 }
 
 static void test_channel_health(void **state)
@@ -789,7 +789,7 @@ static void test_channel_health(void **state)
 	expect_health(n, "NOK - never gonna happen");
 	assert_int_equal(c->message_count, 3);
 	f->allow = -1;
-	wait_for(nsqd_is_healthy(n));
+	wait_for(nsqd_is_healthy(&n->ctx));
 	assert_int_equal(channel_backend_depth(c), 1);
 	expect_each_once(c, 0, 3);
 	exit_nsqd(n);
@@ -817,7 +817,7 @@ static void test_what_comes_back_and_is_refused_waits_and_is_tried_again(void **
 	assert_true(channel_process_deferred_queue(c, now));
 	assert_int_equal(channel_in_flight_count(c), 0);
 	assert_int_equal(channel_deferred_count(c), 6);
-	assert_false(nsqd_is_healthy(n));
+	assert_false(nsqd_is_healthy(&n->ctx));
 	assert_int_equal(c->timeout_count, 4);
 	assert_int_equal(c->requeue_count, 1);
 	/* Not at once again. */
@@ -825,7 +825,7 @@ static void test_what_comes_back_and_is_refused_waits_and_is_tried_again(void **
 	f->allow = -1;
 	assert_true(channel_process_deferred_queue(c, now));
 	assert_int_equal(channel_deferred_count(c), 0);
-	assert_true(nsqd_is_healthy(n));
+	assert_true(nsqd_is_healthy(&n->ctx));
 	expect_each_once(c, 0, 8);
 	exit_nsqd(n);
 }
@@ -900,12 +900,12 @@ static void test_what_is_kept_goes_to_the_consumer_in_order_while_the_disk_refus
 		expect_in_order(c, 0, all);
 		expect_nothing(c);
 		assert_int_equal(channel_depth(c), 0);
-		assert_int_equal(n->kept_bytes, 0);
+		assert_int_equal(n->ctx.kept_bytes, 0);
 		/* And now memory is what it was before. */
 		put_into(c, all, 1);
 		assert_false(channel_is_stuck(c));
 		expect_in_order(c, all, 1);
-		assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+		assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
 		exit_nsqd(n);
 	}
 }
@@ -932,7 +932,7 @@ static void test_without_a_memory_queue_what_is_kept_takes_turns_with_the_disk(v
 	}
 	assert_true(from_disk && from_memory);
 	f->allow = -1;
-	wait_for(nsqd_is_healthy(n) && !channel_is_stuck(c));
+	wait_for(nsqd_is_healthy(&n->ctx) && !channel_is_stuck(c));
 	wait_for(channel_depth(c) == 899);
 	exit_nsqd(n);
 }
@@ -949,8 +949,8 @@ static void test_what_is_kept_goes_to_disk_as_soon_as_that_has_room(void **state
 	wait_for(channel_backend_depth(c) == 500 && channel_depth(c) == 3002);
 	f->allow = -1;
 	wait_for(channel_backend_depth(c) == 3000 && !channel_is_stuck(c));
-	assert_int_equal(n->kept_bytes, 0);
-	assert_true(nsqd_is_healthy(n));
+	assert_int_equal(n->ctx.kept_bytes, 0);
+	assert_true(nsqd_is_healthy(&n->ctx));
 	expect_each_once(c, 0, 3002);
 	exit_nsqd(n);
 }
@@ -998,12 +998,12 @@ static void test_what_is_kept_is_thrown_away_with_the_rest(void **state)
 	(void)state;
 	assert_int_equal(channel_empty(c, &err), 0);
 	assert_int_equal(channel_depth(c), 0);
-	assert_int_equal(n->kept_bytes, 0);
+	assert_int_equal(n->ctx.kept_bytes, 0);
 	put_into(c, 100, 8);
 	expect_in_order(c, 100, 8);
 	put_into(c, 108, 8);
 	assert_int_equal(topic_delete_existing_channel(c->topic, "ch", &err), 0);
-	assert_int_equal(n->kept_bytes, 0);
+	assert_int_equal(n->ctx.kept_bytes, 0);
 	exit_nsqd(n);
 }
 
@@ -1028,10 +1028,10 @@ static void test_an_exit_tries_to_write_what_is_kept_and_counts_what_is_lost(voi
 		nsqd_free(n);
 
 		n = idle_nsqd(2);
-		assert_int_equal(nsqd_load_metadata(n, &err), 0);
+		assert_int_equal(nsqd_load_metadata(&n->metadata, &err), 0);
 		c = get_channel(get_topic(n, "test"), "ch");
 		assert_int_equal(channel_depth(c), stored);
-		assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+		assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
 		exit_nsqd(n);
 	}
 }
@@ -1083,10 +1083,10 @@ static void test_the_bytes_that_are_kept_are_bounded_and_one_batch_always_is(voi
 	assert_int_equal(kept_count(&c[0]->kept), 4); /* 60 MiB are less than may be */
 	assert_int_equal(kept_count(&c[5]->kept), 1); /* the daemon keeps as much as it may */
 	assert_int_equal(kept + dropped, 10 * COUNT(c));
-	assert_in_range(n->kept_bytes, KEPT_TOTAL_BYTES_MAX,
+	assert_in_range(n->ctx.kept_bytes, KEPT_TOTAL_BYTES_MAX,
 		KEPT_TOTAL_BYTES_MAX + 2 * (KEPT_TOTAL_BYTES_MAX / 10));
-	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
-	assert_int_equal(n->kept_bytes, 0);
+	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
+	assert_int_equal(n->ctx.kept_bytes, 0);
 	exit_nsqd(n);
 }
 
@@ -1170,18 +1170,16 @@ static void meddle(void *arg)
 
 	while (!over(s)) {
 		struct err err;
-		int peer, fds[2];
+		int peer;
 
 		channel_pause(s->c);
 		topic_pause(s->t);
 		(void)channel_depth(s->c);
 		channel_unpause(s->c);
 		topic_unpause(s->t);
-		CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
-		peer = fds[1];
-		struct client_v2 *client = client_v2_new(s->n, stream_sock_new(fds[0]), "x:1");
-		CHECK(channel_add_client(s->c, client, &err) == 0);
-		channel_remove_client(s->c, client);
+		struct client_v2 *client = new_client(s->n, &peer);
+		CHECK(channel_add_client(s->c, &client->consumer, &err) == 0);
+		channel_remove_client(s->c, &client->consumer);
 		client_v2_free(client);
 		close(peer);
 		sleep_ns(NSEC_PER_MSEC);

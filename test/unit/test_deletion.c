@@ -14,7 +14,7 @@ static void run_create(void *arg)
 	if (r->topic)
 		channel_unref(topic_create_channel(r->topic, r->name, &r->err));
 	else
-		topic_unref(nsqd_create_topic(r->nsqd, r->name, &r->err));
+		topic_unref(nsqd_create_topic(&r->nsqd->topics, r->name, &r->err));
 	r->ended = true;
 }
 
@@ -252,7 +252,7 @@ static void test_what_is_exiting_refuses_publishers_and_consumers(void **state)
 	begin_slow(&s, 10);
 	struct client_v2 *client = new_client(s.n, &peer);
 	assert_ptr_equal(get_channel(s.t, "ch"), s.c);
-	assert_int_equal(channel_add_client(s.c, client, &err), -1);
+	assert_int_equal(channel_add_client(s.c, &client->consumer, &err), -1);
 	assert_string_equal(err.msg, "exiting");
 
 	struct request topic;
@@ -306,7 +306,7 @@ static void test_a_slow_deletion_holds_up_nobody_else(void **state)
 	struct channel *c = get_channel(u, "ch");
 	put(u, 0, 5);
 	expect_in_order(c, 0, 5);
-	assert_int_equal(nsqd_delete_existing_topic(s.n, "other", &err), 0);
+	assert_int_equal(nsqd_delete_existing_topic(&s.n->topics, "other", &err), 0);
 	assert_int_equal(topic_count(s.n), 1);
 	assert_false(s.first.ended);
 	let_go(&s);
@@ -379,14 +379,14 @@ static void leave(void *arg)
 {
 	struct leaver *l = arg;
 
-	channel_remove_client(l->c, l->client);
+	channel_remove_client(l->c, &l->client->consumer);
 }
 
 static void delete_topic(void *arg)
 {
 	struct err err;
 
-	(void)nsqd_delete_existing_topic(arg, "test#ephemeral", &err);
+	(void)nsqd_delete_existing_topic(&((struct nsqd *)arg)->topics, "test#ephemeral", &err);
 }
 
 /* Two clients leave, an operator deletes the channel, another one the topic: all at once. */
@@ -406,7 +406,7 @@ static void test_an_ephemeral_channel_and_topic_that_several_delete_go_once(void
 		wait_group_init(&wg);
 		for (int k = 0; k < 2; k++) {
 			l[k] = (struct leaver){c, new_client(n, &peers[k])};
-			assert_int_equal(channel_add_client(c, l[k].client, &err), 0);
+			assert_int_equal(channel_add_client(c, &l[k].client->consumer, &err), 0);
 		}
 		go(&wg, leave, &l[0]);
 		begin_request(&channel, n, t, "ch#ephemeral", run_delete);
@@ -449,7 +449,7 @@ static void delete_and_make_anew(void *arg)
 	snprintf(name, sizeof(name), "ch%d", me);
 	while (!w->stop) {
 		struct err err = {0};
-		struct topic *t = nsqd_create_topic(w->n, "test", &err);
+		struct topic *t = nsqd_create_topic(&w->n->topics, "test", &err);
 		struct channel *c = t ? topic_create_channel(t, name, &err) : NULL;
 		int rc = c ? topic_delete_existing_channel(t, name, &err) : -1;
 		char backend[BACKEND_NAME_SIZE], file[BACKEND_NAME_SIZE + 32];
@@ -481,13 +481,13 @@ static void test_channels_that_many_delete_beside_their_topic_are_gone_when_answ
 	while (deleted < ROUNDS(60)) {
 		int before = w.rounds[deleted % CHANNELS];
 
-		deleted += nsqd_delete_existing_topic(w.n, "test", &err) == 0;
+		deleted += nsqd_delete_existing_topic(&w.n->topics, "test", &err) == 0;
 		wait_for(w.rounds[deleted % CHANNELS] > before || w.wrong > 0);
 	}
 	w.stop = true;
 	join(&wg);
 	assert_int_equal(w.wrong, 0);
-	(void)nsqd_delete_existing_topic(w.n, "test", &err);
+	(void)nsqd_delete_existing_topic(&w.n->topics, "test", &err);
 	assert_int_equal(files_of("test"), 0);
 	exit_nsqd(w.n);
 }

@@ -9,7 +9,7 @@ static void test_every_rank_has_a_name(void **state)
 	(void)state;
 	for (int i = RANK_NONE; i < RANK_COUNT; i++)
 		assert_string_not_equal(lock_rank_name((enum lock_rank)i), "unknown lock");
-	assert_string_equal(lock_rank_name(RANK_NSQD), "nsqd.lock");
+	assert_string_equal(lock_rank_name(RANK_TOPICS), "topics.lock");
 	assert_string_equal(lock_rank_name(RANK_TOPIC), "topic.lock");
 	assert_string_equal(lock_rank_name(RANK_COUNT), "unknown lock");
 }
@@ -190,7 +190,7 @@ static void test_locks_in_order_and_released_in_any(void **state)
 	struct mutex a, b;
 	struct rwlock rw;
 
-	mutex_init(&a, RANK_NSQD);
+	mutex_init(&a, RANK_TOPICS);
 	rwlock_init(&rw, RANK_TOPIC);
 	mutex_init(&b, RANK_LEAF);
 	for (int i = 0; i < 3; i++) {
@@ -227,7 +227,7 @@ static struct rwlock channel, channel2;
 static void init_all(void)
 {
 	mutex_init(&topic, RANK_TOPIC);
-	mutex_init(&nsqd, RANK_NSQD);
+	mutex_init(&nsqd, RANK_TOPICS);
 	rwlock_init(&channel, RANK_CHANNEL);
 	rwlock_init(&channel2, RANK_CHANNEL);
 }
@@ -287,7 +287,8 @@ static void assert_plain_not_held(void)
 static void test_violations_abort_with_both_names(void **state)
 {
 	(void)state;
-	expect_abort(wrong_order, "lock order", "nsqd.lock", "topic.lock", "in thread main", NULL);
+	expect_abort(
+		wrong_order, "lock order", "topics.lock", "topic.lock", "in thread main", NULL);
 	expect_abort(wrong_order_below_the_top, "lock order", "topic.lock", "channel.lock", NULL);
 	expect_abort(same_rank, "lock order", "takes channel.lock", "holds channel.lock", NULL);
 	expect_abort(same_lock, "lock order", "channel.lock", NULL);

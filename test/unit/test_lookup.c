@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* lookup, lookup_peer, http_client: what of them needs no network. */
+/* lookup_peer, http_client: what of them needs no network. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -12,68 +12,6 @@
 
 #include "common/http_client.h"
 #include "nsqd/lookup_peer.h"
-#include "nsqd/nsqd.h"
-
-static void test_events_of_one_name_merge(void **state)
-{
-	(void)state;
-	struct nsqd n;
-	lookup_init(&n.lookup);
-	for (int i = 0; i < 100; i++) {
-		lookup_notify(&n, "t", NULL, false);
-		lookup_notify(&n, "t", "c", false);
-		lookup_notify(&n, "t", "d", false);
-	}
-	lookup_notify(&n, "t", "c", false);
-	assert_int_equal(HASH_COUNT(n.lookup.events), 3);
-	assert_false(n.lookup.overflow);
-	/* In the order of their last arrival. */
-	struct lookup_event *e = n.lookup.events;
-	assert_string_equal(e->name, "t");
-	e = e->hh.next;
-	assert_string_equal(e->name, "t d");
-	e = e->hh.next;
-	assert_string_equal(e->name, "t c");
-	assert_int_equal(chan_len(n.lookup.notify_chan), 1);
-	lookup_destroy(&n.lookup);
-}
-
-static void test_a_deletion_outlives_the_merge(void **state)
-{
-	(void)state;
-	struct nsqd n;
-	lookup_init(&n.lookup);
-	lookup_notify(&n, "t", NULL, true);
-	lookup_notify(&n, "t", "c", false);
-	lookup_notify(&n, "t", NULL, false);
-	lookup_notify(&n, "t", NULL, false);
-	struct lookup_event *c = n.lookup.events, *t = c->hh.next;
-	assert_string_equal(c->name, "t c");
-	assert_false(c->gone);
-	assert_string_equal(t->name, "t");
-	assert_true(t->gone);
-	lookup_destroy(&n.lookup);
-}
-
-static void test_there_are_never_more_events_than_a_limit(void **state)
-{
-	(void)state;
-	struct nsqd n;
-	char name[65];
-	lookup_init(&n.lookup);
-	for (int i = 0; i < LOOKUP_MAX_EVENTS; i++) {
-		snprintf(name, sizeof(name), "t%d", i);
-		lookup_notify(&n, name, NULL, false);
-	}
-	assert_int_equal(HASH_COUNT(n.lookup.events), LOOKUP_MAX_EVENTS);
-	assert_false(n.lookup.overflow);
-	lookup_notify(&n, "t0", NULL, false);
-	assert_false(n.lookup.overflow);
-	lookup_notify(&n, "one too many", NULL, false);
-	assert_true(n.lookup.overflow);
-	assert_int_equal(HASH_COUNT(n.lookup.events), 1);
-	lookup_destroy(&n.lookup);
-}
 
 static int decode(struct peer_info *info, const char *json)
 {
@@ -187,9 +125,6 @@ int main(void)
 {
 	assert_int_equal(http_client_global_init(NULL), 0);
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_events_of_one_name_merge),
-		cmocka_unit_test(test_a_deletion_outlives_the_merge),
-		cmocka_unit_test(test_there_are_never_more_events_than_a_limit),
 		cmocka_unit_test(test_peer_info_is_decoded_as_go_does),
 		cmocka_unit_test(test_query_escape_is_gos),
 		cmocka_unit_test(test_dial_takes_addresses_as_go_does),

@@ -44,7 +44,7 @@ static void persist(struct nsqd *n)
 {
 	struct err err = {0};
 
-	if (nsqd_persist_metadata(n, &err) != 0)
+	if (nsqd_persist_metadata(&n->metadata, &err) != 0)
 		fail_msg("%s", err.msg);
 }
 
@@ -52,7 +52,7 @@ static void load(struct nsqd *n)
 {
 	struct err err = {0};
 
-	if (nsqd_load_metadata(n, &err) != 0)
+	if (nsqd_load_metadata(&n->metadata, &err) != 0)
 		fail_msg("%s", err.msg);
 }
 
@@ -155,7 +155,7 @@ static void test_a_file_that_cannot_be_replaced_is_an_error_and_leaves_no_other(
 
 	(void)state;
 	assert_int_equal(mkdir("nsqd.dat", 0700), 0);
-	assert_int_equal(nsqd_persist_metadata(n, &err), -1);
+	assert_int_equal(nsqd_persist_metadata(&n->metadata, &err), -1);
 	assert_int_equal(err.code, EISDIR);
 	assert_int_equal(files_of("nsqd.dat"), 1);
 	assert_int_equal(rmdir("nsqd.dat"), 0);
@@ -185,7 +185,7 @@ static void test_no_file_is_a_fresh_start(void **state)
 	(void)state;
 	load(n);
 	assert_int_equal(topic_count(n), 0);
-	assert_false(n->is_loading);
+	assert_false(context_is_loading(&n->ctx));
 	exit_nsqd(n);
 }
 
@@ -202,7 +202,7 @@ static void test_what_was_written_is_read_again(void **state)
 	n = idle_nsqd(10);
 	load(n);
 	assert_int_equal(topic_count(n), 2);
-	t = nsqd_get_existing_topic(n, "a");
+	t = nsqd_get_existing_topic(&n->topics, "a");
 	assert_non_null(t);
 	topic_unref(t);
 	assert_int_equal(channel_count(t), 2);
@@ -306,11 +306,11 @@ static void test_a_broken_file_is_an_error_creates_nothing_and_stays_as_it_is(vo
 		struct err err = {0};
 
 		write_file(broken[i]);
-		if (nsqd_load_metadata(n, &err) != -1)
+		if (nsqd_load_metadata(&n->metadata, &err) != -1)
 			fail_msg("taken: %s", broken[i]);
 		assert_non_null(strstr(err.msg, "failed to parse metadata in "));
 		assert_int_equal(topic_count(n), 0);
-		assert_false(n->is_loading);
+		assert_false(context_is_loading(&n->ctx));
 		expect_file(broken[i]);
 		exit_nsqd(n);
 	}
@@ -323,7 +323,7 @@ static void test_a_file_that_cannot_be_read_is_an_error(void **state)
 
 	(void)state;
 	assert_int_equal(mkdir("nsqd.dat", 0700), 0);
-	assert_int_equal(nsqd_load_metadata(n, &err), -1);
+	assert_int_equal(nsqd_load_metadata(&n->metadata, &err), -1);
 	assert_non_null(strstr(err.msg, "failed to read metadata from "));
 	assert_int_equal(rmdir("nsqd.dat"), 0);
 	exit_nsqd(n);
@@ -337,17 +337,17 @@ static void test_what_is_no_file_is_an_error_at_once(void **state)
 
 	(void)state;
 	assert_int_equal(mkfifo("nsqd.dat", 0600), 0);
-	assert_int_equal(nsqd_load_metadata(n, &err), -1);
+	assert_int_equal(nsqd_load_metadata(&n->metadata, &err), -1);
 	assert_non_null(strstr(err.msg, "nsqd.dat: not a regular file"));
 	/* But it is replaced. */
 	persist(n);
-	assert_int_equal(nsqd_load_metadata(n, &err), 0);
+	assert_int_equal(nsqd_load_metadata(&n->metadata, &err), 0);
 	assert_int_equal(unlink("nsqd.dat"), 0);
 	/* A link is followed to read, as older versions of nsqd made one, and replaced. */
 	persist(n);
 	assert_int_equal(rename("nsqd.dat", "nsqd.1.dat"), 0);
 	assert_int_equal(symlink("nsqd.1.dat", "nsqd.dat"), 0);
-	assert_int_equal(nsqd_load_metadata(n, &err), 0);
+	assert_int_equal(nsqd_load_metadata(&n->metadata, &err), 0);
 	get_topic(n, "a");
 	persist(n);
 	struct stat st;
@@ -386,7 +386,7 @@ static void test_a_change_is_written_by_itself(void **state)
 	wait_for(file_has("\"name\":\"x\""));
 	assert_int_equal(topic_delete_existing_channel(t, "x", &err), 0);
 	wait_for(!file_has("\"name\":\"x\""));
-	assert_int_equal(nsqd_delete_existing_topic(n, "a", &err), 0);
+	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "a", &err), 0);
 	wait_for(!file_has("\"name\":\"a\""));
 	exit_nsqd(n);
 }
@@ -410,7 +410,7 @@ static void test_loading_does_not_write(void **state)
 	(void)state;
 	write_file("{\"topics\":[{\"name\":\"a\",\"channels\":[{\"name\":\"x\"}]}]}");
 	load(n);
-	assert_int_equal(chan_len(n->persist_chan), 0);
+	assert_int_equal(chan_len(n->ctx.notify.persist_chan), 0);
 	expect_file("{\"topics\":[{\"name\":\"a\",\"channels\":[{\"name\":\"x\"}]}]}");
 	exit_nsqd(n);
 }
@@ -427,7 +427,7 @@ static void persist_until_stopped(void *arg)
 	struct err err;
 
 	while (!p->stop)
-		p->failed += nsqd_persist_metadata(p->n, &err) != 0;
+		p->failed += nsqd_persist_metadata(&p->n->metadata, &err) != 0;
 }
 
 static void change_until_stopped(void *arg)
@@ -440,7 +440,7 @@ static void change_until_stopped(void *arg)
 		struct topic *t;
 
 		snprintf(name, sizeof(name), "t%u", i % 7);
-		t = nsqd_get_topic(p->n, name, &err);
+		t = nsqd_get_topic(&p->n->topics, name, &err);
 		if (t) {
 			channel_unref(topic_get_channel(t, "x", &err));
 			topic_pause(t);
@@ -449,7 +449,7 @@ static void change_until_stopped(void *arg)
 		}
 		topic_unref(t);
 		if (i % 5 == 0)
-			(void)nsqd_delete_existing_topic(p->n, name, &err);
+			(void)nsqd_delete_existing_topic(&p->n->topics, name, &err);
 	}
 }
 

@@ -87,7 +87,7 @@ static void say(int fd, const char *text, size_t len)
 static int connect_client(struct nsqd *n)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET,
-		.sin_port = htons((uint16_t)n->tcp_listener->port),
+		.sin_port = htons((uint16_t)n->tcp_listener.port),
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 

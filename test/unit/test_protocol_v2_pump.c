@@ -97,7 +97,7 @@ static void test_a_large_message_of_a_batch_has_a_deadline_of_its_own(void **sta
 	struct topic *t = get_topic(n, "test");
 	struct channel *ch = get_channel(t, "ch");
 	struct watch w = {.stream.ops = &watch_ops};
-	struct consumer c;
+	struct peer c;
 	char ok[10];
 
 	(void)state;
@@ -160,7 +160,7 @@ static void test_io_loop_reads_on_where_it_cannot_write(void **state)
 	struct topic *t = get_topic(n, "test");
 	struct channel *ch = get_channel(t, "ch");
 	char id[MSG_ID_LENGTH + 1], fin[64], ok[10];
-	struct consumer c;
+	struct peer c;
 
 	(void)state;
 	put(t, 0, 3);
@@ -188,7 +188,7 @@ static void test_a_pump_that_fails_gives_the_right_to_fill_back(void **state)
 	struct nsqd *n = idle_nsqd(100);
 	struct topic *t = get_topic(n, "test");
 	struct channel *ch = get_channel(t, "ch");
-	struct consumer c;
+	struct peer c;
 	char ok[10];
 
 	(void)state;

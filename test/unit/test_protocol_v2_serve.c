@@ -5,7 +5,7 @@
 #include "protocol/frame.h"
 
 /* What c's threads have begun they have done: they hold these while they write. */
-static void settle(struct consumer *c)
+static void settle(struct peer *c)
 {
 	rwlock_wrlock(&c->client->channel->lock);
 	rwlock_unlock(&c->client->channel->lock);
@@ -14,7 +14,7 @@ static void settle(struct consumer *c)
 }
 
 /* Subscribed, with RDY 1, and in line. */
-static void start(struct consumer *c, struct nsqd *n, struct channel *ch)
+static void start(struct peer *c, struct nsqd *n, struct channel *ch)
 {
 	size_t demand = chan_demand(ch->client_msg_chans[GLOBAL], SIZE_MAX);
 	char ok[10];
@@ -28,7 +28,7 @@ static void start(struct consumer *c, struct nsqd *n, struct channel *ch)
 }
 
 /* The next message's number, and its id for a FIN. */
-static uint32_t receive_message(struct consumer *c, char id[MSG_ID_LENGTH + 1])
+static uint32_t receive_message(struct peer *c, char id[MSG_ID_LENGTH + 1])
 {
 	unsigned char frame[FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH + 4];
 	uint32_t seq;
@@ -42,7 +42,7 @@ static uint32_t receive_message(struct consumer *c, char id[MSG_ID_LENGTH + 1])
 	return seq;
 }
 
-static void finish(struct consumer *c, const char *id)
+static void finish(struct peer *c, const char *id)
 {
 	char text[32];
 
@@ -82,7 +82,7 @@ static void test_a_consumer_that_waits_is_served_in_its_sleep(void **state)
 	struct nsqd *n = idle_nsqd(100);
 	struct topic *t = get_topic(n, "test");
 	struct channel *ch = get_channel(t, "ch");
-	struct consumer c;
+	struct peer c;
 	char id[MSG_ID_LENGTH + 1];
 
 	(void)state;
@@ -111,7 +111,7 @@ static void test_what_the_socket_does_not_take_is_left_to_the_pump(void **state)
 	struct nsqd *n = idle_nsqd(100);
 	struct topic *t = get_topic(n, "test");
 	struct channel *ch = get_channel(t, "ch");
-	struct consumer c, other;
+	struct peer c, other;
 	char id[MSG_ID_LENGTH + 1];
 	size_t filled = 0;
 	ssize_t sent;
@@ -156,7 +156,7 @@ static void test_who_is_being_written_to_is_passed_over(void **state)
 	struct nsqd *n = idle_nsqd(100);
 	struct topic *t = get_topic(n, "test");
 	struct channel *ch = get_channel(t, "ch");
-	struct consumer first, second;
+	struct peer first, second;
 	char id[MSG_ID_LENGTH + 1];
 
 	(void)state;
@@ -180,7 +180,7 @@ static void test_rdy_0_ends_it(void **state)
 	struct nsqd *n = idle_nsqd(100);
 	struct topic *t = get_topic(n, "test");
 	struct channel *ch = get_channel(t, "ch");
-	struct consumer c;
+	struct peer c;
 	char id[MSG_ID_LENGTH + 1];
 
 	(void)state;
@@ -212,7 +212,7 @@ static void hold(void *arg)
 }
 
 /* While the channel's pump serves c: how many messages that come then may another thread take? */
-static size_t take_while_it_serves(struct topic *t, struct channel *ch, struct consumer *c)
+static size_t take_while_it_serves(struct topic *t, struct channel *ch, struct peer *c)
 {
 	struct holder h = {&ch->lock, chan_new(0, 0), chan_new(0, 0)};
 	char id[MSG_ID_LENGTH + 1];
@@ -246,7 +246,7 @@ static void test_others_need_not_wait_for_those_who_are_served(void **state)
 	struct nsqd *n = idle_nsqd(100);
 	struct topic *t = get_topic(n, "test");
 	struct channel *ch = get_channel(t, "ch");
-	struct consumer c, other;
+	struct peer c, other;
 
 	(void)state;
 	start(&c, n, ch);
@@ -262,7 +262,7 @@ static void test_one_alone_is_not_overtaken_by_itself(void **state)
 	struct nsqd *n = idle_nsqd(100);
 	struct topic *t = get_topic(n, "test");
 	struct channel *ch = get_channel(t, "ch");
-	struct consumer c;
+	struct peer c;
 
 	(void)state;
 	start(&c, n, ch);
@@ -288,7 +288,7 @@ static void test_consumers_leave_while_they_are_served(void **state)
 	struct nsqd *n = idle_nsqd(10000);
 	struct topic *t = get_topic(n, "test");
 	struct channel *ch = get_channel(t, "ch");
-	struct consumer c[4];
+	struct peer c[4];
 	struct wait_group wg;
 	int64_t finished = 0;
 

@@ -153,7 +153,7 @@ static void test_the_pool_is_a_quarter_of_the_channels_within_its_bounds(void **
 		 * change.
 		 */
 		struct err err;
-		assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+		assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
 		get_channel(get_topic(n, "other"), "ch");
 		wait_for(workers() == 1);
 		exit_nsqd(n);
@@ -171,7 +171,7 @@ static int create_unless(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void
 static void scan_without_threads(void *arg)
 {
 	no_threads = true;
-	nsqd_queue_scan_loop(arg);
+	nsqd_queue_scan_loop(&((struct nsqd *)arg)->topics);
 }
 
 static void test_without_a_thread_for_a_worker_the_loop_does_the_work(void **state)
@@ -266,7 +266,7 @@ static void test_at_exit_nothing_that_times_out_is_lost(void **state)
 		exit_nsqd(n);
 
 		n = idle_nsqd(100);
-		assert_int_equal(nsqd_load_metadata(n, &err), 0);
+		assert_int_equal(nsqd_load_metadata(&n->metadata, &err), 0);
 		c = get_channel(get_topic(n, "test"), "ch");
 		assert_int_equal(channel_depth(c), 300);
 		expect_each_once(c, 0, 300);

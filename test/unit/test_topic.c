@@ -16,7 +16,7 @@ static void test_get_topic(void **state)
 	assert_string_equal(a->name, "test");
 	assert_ptr_equal(get_topic(n, "test"), a);
 	assert_ptr_not_equal(get_topic(n, "test2"), a);
-	assert_null(nsqd_get_existing_topic(n, "test3"));
+	assert_null(nsqd_get_existing_topic(&n->topics, "test3"));
 	assert_int_equal(topic_count(n), 2);
 	exit_nsqd(n);
 }
@@ -49,7 +49,7 @@ static void test_topics_and_channels_are_listed_by_name(void **state)
 		get_topic(n, names[i]);
 	for (size_t i = 0; i < COUNT(names); i++)
 		get_channel(get_topic(n, "a"), names[i]);
-	topics = nsqd_topics(n, &count);
+	topics = nsqd_topics(&n->topics, &count);
 	assert_int_equal(count, 4);
 	for (size_t i = 0; i < count; i++) {
 		assert_true(i == 0 || strcmp(topics[i - 1]->name, topics[i]->name) < 0);
@@ -179,7 +179,7 @@ static void test_nothing_moves_before_the_start(void **state)
 	struct channel *c;
 
 	(void)state;
-	n->is_loading = true;
+	n->ctx.phase = PHASE_LOADING;
 	t = get_topic(n, "test");
 	c = get_channel(t, "ch"); /* and this does not block */
 	topic_pause(t);
@@ -187,7 +187,7 @@ static void test_nothing_moves_before_the_start(void **state)
 	put(t, 0, 5);
 	expect_nothing(c);
 	assert_int_equal(topic_depth(t), 5);
-	n->is_loading = false;
+	n->ctx.phase = PHASE_RUNNING;
 	topic_start(t);
 	topic_start(t);
 	expect_in_order(c, 0, 5);
@@ -271,7 +271,7 @@ static void test_a_delay_does_not_depend_on_a_pump_that_is_busy(void **state)
 		assert_int_equal(channel_deferred_count(a), d.n);
 		assert_int_equal(channel_deferred_count(b), d.n);
 		assert_int_equal(topic_backend_depth(t), 0);
-		assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+		assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
 		exit_nsqd(n);
 	}
 }
@@ -284,12 +284,12 @@ static void test_a_delay_waits_in_memory_for_a_channel_the_start_and_the_end_of_
 	struct channel *c;
 
 	(void)state;
-	n->is_loading = true; /* what nsqlookupd knows of is still to come */
+	n->ctx.phase = PHASE_LOADING; /* what nsqlookupd knows of is still to come */
 	d.t = get_topic(n, "test");
 	c = get_channel(d.t, "ch");
 	put_deferred(&d);
 	stays(topic_depth(d.t) == 5 && channel_deferred_count(c) == 0);
-	n->is_loading = false;
+	n->ctx.phase = PHASE_RUNNING;
 	topic_start(d.t);
 	wait_for(channel_deferred_count(c) == 5);
 
@@ -414,9 +414,9 @@ static void test_deletes(void **state)
 	assert_int_equal(topic_delete_existing_channel(t, "ch1", &err), -1);
 	assert_string_equal(err.msg, "channel does not exist");
 	get_channel(t, "ch2");
-	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
 	assert_int_equal(topic_count(n), 0);
-	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), -1);
+	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), -1);
 	assert_string_equal(err.msg, "topic does not exist");
 	exit_nsqd(n);
 }
@@ -448,7 +448,7 @@ static void test_a_deleted_topic_leaves_no_file_and_a_new_one_is_empty(void **st
 	topic_pause(t);
 	put(t, 0, 100);
 	assert_true(files_of("test") > 0);
-	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
 	assert_int_equal(files_of("test"), 0);
 	t = get_topic(n, "test");
 	assert_int_equal(topic_depth(t), 0);
@@ -461,11 +461,11 @@ static void test_who_holds_a_deleted_topic_is_told_so(void **state)
 {
 	struct nsqd *n = idle_nsqd(10);
 	struct err err = {0};
-	struct topic *t = nsqd_get_topic(n, "test", &err);
+	struct topic *t = nsqd_get_topic(&n->topics, "test", &err);
 
 	(void)state;
 	get_channel(t, "ch");
-	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
 	assert_int_equal(try_put(t, 0, 300, &err), 0);
 	assert_string_equal(err.msg, "exiting");
 	assert_int_equal(topic_put_message_deferred(t, body_of(1), 1, &err), -1);
@@ -500,13 +500,13 @@ static void test_a_disk_that_cannot_delete_does_not_keep_the_name(void **state)
 
 	/* Its own files, or those of a channel. */
 	make_topic_faulty(t)->fail_delete = true;
-	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), -1);
+	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), -1);
 	assert_int_equal(err.code, EIO);
 	assert_int_equal(topic_count(n), 0);
 	t = get_topic(n, "test");
 	assert_false(topic_exiting(t));
 	make_channel_faulty(get_channel(t, "ch"))->fail_delete = true;
-	assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), -1);
+	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), -1);
 	assert_int_equal(err.code, EIO);
 	assert_int_equal(topic_count(n), 0);
 	exit_nsqd(n);
@@ -562,7 +562,7 @@ static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(void **
 	assert_true(files_of("test") > 0);
 
 	n = idle_nsqd(1000);
-	assert_int_equal(nsqd_load_metadata(n, &err), 0);
+	assert_int_equal(nsqd_load_metadata(&n->metadata, &err), 0);
 	assert_int_equal(topic_count(n), 1);
 	t = get_topic(n, "test");
 	assert_int_equal(topic_depth(t), 300);
@@ -577,11 +577,11 @@ static void test_close_counts_as_exit_for_those_who_come_late(void **state)
 {
 	struct nsqd *n = idle_nsqd(10);
 	struct err err = {0};
-	struct topic *t = nsqd_get_topic(n, "test", &err);
+	struct topic *t = nsqd_get_topic(&n->topics, "test", &err);
 
 	(void)state;
-	n->is_exiting = true;
-	assert_null(nsqd_get_topic(n, "other", &err));
+	n->ctx.phase = PHASE_EXITING;
+	assert_null(nsqd_get_topic(&n->topics, "other", &err));
 	assert_string_equal(err.msg, "exiting");
 	nsqd_exit(n);
 	assert_int_equal(try_put(t, 0, 1, &err), 0);
@@ -596,8 +596,8 @@ static void expect_health(struct nsqd *n, const char *want)
 {
 	char buf[256];
 
-	assert_string_equal(nsqd_get_health(n, buf, sizeof(buf)), want);
-	assert_int_equal(nsqd_is_healthy(n), strcmp(want, "OK") == 0);
+	assert_string_equal(nsqd_get_health(&n->ctx, buf, sizeof(buf)), want);
+	assert_int_equal(nsqd_is_healthy(&n->ctx), strcmp(want, "OK") == 0);
 }
 
 static void test_health(void **state)
@@ -644,7 +644,7 @@ static void test_what_is_refused_in_the_middle_is_told_and_the_rest_is_kept(void
 		assert_int_equal(t->message_bytes, 4 * want);
 		assert_int_equal(topic_depth(t), want);
 		expect_each_once(get_channel(t, "ch"), 0, want);
-		assert_int_equal(nsqd_delete_existing_topic(n, "test", &err), 0);
+		assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
 		exit_nsqd(n);
 	}
 }
@@ -666,11 +666,11 @@ static void test_a_channel_that_its_disk_refuses_stops_no_other(void **state)
 		expect_in_order(b, i, 1);
 	}
 	assert_true(f->refused > 0);
-	assert_false(nsqd_is_healthy(n));
+	assert_false(nsqd_is_healthy(&n->ctx));
 	/* All is where an operator looks for it. */
 	wait_for(channel_depth(a) == 24 && topic_depth(t) == 0 && a->message_count == 24);
 	f->allow = -1;
-	wait_for(nsqd_is_healthy(n));
+	wait_for(nsqd_is_healthy(&n->ctx));
 	expect_each_once(a, 0, 24);
 	expect_nothing(b);
 	exit_nsqd(n);
@@ -755,7 +755,7 @@ static void test_at_exit_what_a_channels_disk_refused_is_flushed_with_the_channe
 	exit_nsqd(n);
 
 	n = idle_nsqd(4);
-	assert_int_equal(nsqd_load_metadata(n, &err), 0);
+	assert_int_equal(nsqd_load_metadata(&n->metadata, &err), 0);
 	c = get_channel(get_topic(n, "test"), "ch");
 	expect_each_once(c, 0, 44);
 	exit_nsqd(n);
@@ -776,7 +776,7 @@ static void put_until_stopped(void *arg)
 
 	while (!p->stop) {
 		struct err err = {0};
-		struct topic *t = nsqd_get_topic(p->n, "test", &err);
+		struct topic *t = nsqd_get_topic(&p->n->topics, "test", &err);
 		size_t done;
 
 		CHECK(t != NULL);
@@ -794,7 +794,7 @@ static void make_channels_until_stopped(void *arg)
 
 	while (!p->stop) {
 		struct err err = {0};
-		struct topic *t = nsqd_get_topic(p->n, "test", &err);
+		struct topic *t = nsqd_get_topic(&p->n->topics, "test", &err);
 		struct channel *c = topic_get_channel(t, "ch", &err);
 
 		if (c) {
@@ -828,7 +828,7 @@ static void test_delete_while_others_put(void **state)
 		struct err err;
 		uint32_t before = p.next;
 
-		deleted += nsqd_delete_existing_topic(p.n, "test", &err) == 0;
+		deleted += nsqd_delete_existing_topic(&p.n->topics, "test", &err) == 0;
 		wait_for(p.next > before);
 	}
 	p.stop = true;
@@ -845,7 +845,7 @@ static void delete_until_stopped(void *arg)
 		struct err err;
 
 		p->next++;
-		(void)nsqd_delete_existing_topic(p->n, "test", &err);
+		(void)nsqd_delete_existing_topic(&p->n->topics, "test", &err);
 	}
 }
 
@@ -879,7 +879,7 @@ static void test_a_topic_that_two_delete_at_once_is_made_anew_only_when_it_is_go
 	/* With two of one name at a time, one would delete the other's files. */
 	for (int i = 0; i < ROUNDS(300) && ok; i++) {
 		struct err err = {0};
-		struct topic *t = nsqd_get_topic(p.n, "test", &err);
+		struct topic *t = nsqd_get_topic(&p.n->topics, "test", &err);
 
 		ok = t && holds_what_is_put(t);
 		topic_unref(t);
@@ -896,7 +896,7 @@ static void put_some(void *arg)
 
 	for (int i = 0; i < p->rounds; i++) {
 		struct err err = {0};
-		struct topic *t = nsqd_get_topic(p->n, "test", &err);
+		struct topic *t = nsqd_get_topic(&p->n->topics, "test", &err);
 		uint32_t first = atomic_fetch_add(&p->next, 5);
 
 		CHECK(try_put(t, first, 5, &err) == 5);
@@ -973,8 +973,8 @@ static void test_nothing_is_lost_or_doubled_while_a_disk_comes_and_goes(void **s
 		expect_nothing(a);
 		expect_nothing(b);
 		assert_int_equal(a->dropped, 0);
-		assert_int_equal(p.n->kept_bytes, 0);
-		assert_int_equal(nsqd_delete_existing_topic(p.n, "test", &err), 0);
+		assert_int_equal(p.n->ctx.kept_bytes, 0);
+		assert_int_equal(nsqd_delete_existing_topic(&p.n->topics, "test", &err), 0);
 		exit_nsqd(p.n);
 	}
 }

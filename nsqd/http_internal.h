@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the parts of the HTTP server share: http_server.c (who is connected, and the server's
- * life), http_conn.c (a connection: its requests, one after the other), http_body.c (the body of a
- * request) and http_response.c (answers). All but http_server.c runs in the threads of
- * connections.
+ * The server and its connections, as the parts of the HTTP server share them. Types only: each part
+ * declares its functions in a header of its own. From top to bottom: http_server.c (who is
+ * connected, and the server's life), http_conn.c (a connection: its requests, one after the other),
+ * http_response.c (answers), http_body.c (the body of a request), http_io.c (moving bytes).
  */
-#ifndef NSQD_HTTP_SERVER_INTERNAL_H
-#define NSQD_HTTP_SERVER_INTERNAL_H
+#ifndef NSQD_HTTP_INTERNAL_H
+#define NSQD_HTTP_INTERNAL_H
 
 #include <stdatomic.h>
 #include <time.h>
 
+#include "common/chan.h"
 #include "common/clock.h"
 #include "common/gothread.h"
 #include "common/lock.h"
-#include "nsqd/http_server.h"
+#include "nsqd/http_request.h"
 #include "protocol/accept_loop.h"
 #include "protocol/http_chunked.h"
 #include "protocol/http_head.h"
@@ -28,15 +29,15 @@
 #define HTTP_DISCARD_MAX ((int64_t)256 * 1024)
 
 struct http_server {
-	struct nsqd *nsqd;            /* immutable */
-	const char *proto;            /* immutable; "HTTP", "HTTPS" */
-	const struct tls_config *tls; /* immutable; NULL: HTTP */
-	bool tls_required;            /* immutable */
-	struct tcp_listener listener; /* immutable until free */
-	struct accept_loop loop;      /* its own synchronisation */
-	bool started;                 /* main thread only */
-	struct wait_group wait_group; /* the accept thread and the reserve */
-	struct wait_group serving;    /* the connections' threads */
+	const struct http_daemon *daemon; /* immutable */
+	const char *proto;                /* immutable; "HTTP", "HTTPS" */
+	const struct tls_config *tls;     /* immutable; NULL: HTTP */
+	bool tls_required;                /* immutable */
+	struct tcp_listener listener;     /* immutable until free */
+	struct accept_loop loop;          /* its own synchronisation */
+	bool started;                     /* main thread only */
+	struct wait_group wait_group;     /* the accept thread and the reserve */
+	struct wait_group serving;        /* the connections' threads */
 
 	struct mutex lock;       /* a leaf */
 	struct http_conn *conns; /* guarded by lock; utlist */
@@ -101,54 +102,5 @@ struct http_conn {
 	time_t date_of;       /* what date is made of */
 	char date[48];        /* a header */
 };
-
-/* --- http_conn.c ----------------------------------------------------------------------------- */
-
-/* Serves the connection until it ends, and says goodbye. Blocks; the connection's thread. */
-void http_conn_serve(struct http_conn *c);
-/* Reads what there is, at least one byte, into the empty input. 0: the end; -1: err set. Blocks. */
-ssize_t http_conn_fill(struct http_conn *c, struct err *err);
-/* Reads into buf without detour, up to n > 0 bytes. As http_conn_fill. */
-ssize_t http_conn_read(struct http_conn *c, void *buf, size_t n, struct err *err);
-/*
- * Writes all of it, and flushes; iov is used up. A failure is remembered: nothing more is sent, and
- * the connection ends. Blocks for as long as the client takes what is sent.
- */
-void http_conn_write(struct http_conn *c, struct iovec *iov, int n);
-
-/* --- http_body.c ----------------------------------------------------------------------------- */
-
-/* The head is there: what of a body follows it? */
-void http_body_begin(struct http_conn *c);
-/*
- * 1 to n bytes of the body; 0: that was all; -1: it was cut off, or is none. Blocks. The first call
- * consents to a body that was announced with Expect.
- */
-ssize_t http_body_read(struct http_conn *c, char *buf, size_t n);
-/* io.ReadAll of a LimitReader: into req->message, if that is there, or req->body. False: as -1. */
-bool http_body_read_all(struct http_conn *c, int64_t limit);
-/*
- * Reads what is left, to the end of it or up to max bytes. 0: to its end; 1: there is more; -1.
- */
-int http_body_discard(struct http_conn *c, int64_t max);
-void http_body_end(struct http_conn *c);
-
-/* --- http_response.c: each sends an answer to the request that c is at -------------------------- */
-
-/* http_api.V1 and PlainText: what the handler has said. */
-void http_answer_v1(struct http_conn *c);
-void http_answer_plain(struct http_conn *c);
-/* 403, with the HTTPS server's port. */
-void http_answer_tls_required(struct http_conn *c);
-/* What the router has found: http.Redirect, OPTIONS, 405. */
-void http_answer_redirect(struct http_conn *c);
-void http_answer_allow(struct http_conn *c);
-void http_answer_method_not_allowed(struct http_conn *c);
-/* OPTIONS of the server as a whole. */
-void http_answer_global_options(struct http_conn *c);
-/* 417: Expect with what we do not know. */
-void http_answer_expectation_failed(struct http_conn *c);
-/* What came is no request: says so. */
-void http_answer_refusal(struct http_conn *c, const struct http_refusal *why);
 
 #endif
