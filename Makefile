@@ -61,7 +61,7 @@ ALL_LDFLAGS := $(LDFLAGS) $(LDHARDEN) $(SANFLAGS)
 # One short line per command; V=1 shows the commands themselves.
 say = $(if $(V),,@echo "$1 $@"; )
 
-SRC   := $(wildcard common/*.c protocol/*.c nsqd/*.c)
+SRC   := $(wildcard common/*.c protocol/*.c nsqd/*.c nsqd/*/*.c)
 OBJ   := $(SRC:%.c=$(BUILD)/obj/%.o)
 # What unit tests link: everything but main().
 LIBOBJ := $(filter-out $(BUILD)/obj/nsqd/main.o,$(OBJ))
@@ -98,11 +98,11 @@ clean: ## remove build/
 
 .PHONY: format
 format: ## rewrite the C sources in the project's style
-	clang-format -i $(wildcard */*.[ch] test/*/*.[ch])
+	clang-format -i $(wildcard */*.[ch] */*/*.[ch])
 
 .PHONY: lint
 lint: ## check the style, and run clang-tidy over the sources
-	clang-format --dry-run -Werror $(wildcard */*.[ch] test/*/*.[ch])
+	clang-format --dry-run -Werror $(wildcard */*.[ch] */*/*.[ch])
 	clang-tidy --quiet $(SRC) -- -std=gnu11 $(CPPFLAGS)
 
 # Debian packages: what a build needs, and what the tests need on top of it.

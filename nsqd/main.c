@@ -15,9 +15,9 @@
 #include "common/rlimit.h"
 #include "common/xalloc.h"
 #include "nsqd/nsqd.h"
-#include "nsqd/nsqd_flags.h"
-#include "nsqd/options.h"
-#include "nsqd/signals.h"
+#include "nsqd/core/nsqd_flags.h"
+#include "nsqd/core/options.h"
+#include "nsqd/core/signals.h"
 
 /*
  * checkfds of runtime/fds_unix.go. A standard descriptor that is closed at the start would be the

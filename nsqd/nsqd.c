@@ -16,13 +16,13 @@
 #include "common/http_client.h"
 #include "common/version.h"
 #include "common/xalloc.h"
-#include "nsqd/auth.h"
-#include "nsqd/clusterinfo.h"
-#include "nsqd/http_server.h"
-#include "nsqd/queue_scan.h"
-#include "nsqd/statsd.h"
-#include "nsqd/tcp.h"
-#include "nsqd/tls_config.h"
+#include "nsqd/client/auth.h"
+#include "nsqd/cluster/clusterinfo.h"
+#include "nsqd/http/http_server.h"
+#include "nsqd/queue/queue_scan.h"
+#include "nsqd/stats/statsd.h"
+#include "nsqd/client/tcp.h"
+#include "nsqd/core/tls_config.h"
 
 #define LOG_FD STDERR_FILENO
 

@@ -8,11 +8,11 @@
 
 #include "common/err.h"
 #include "common/gothread.h"
-#include "nsqd/context.h"
-#include "nsqd/http_request.h"
-#include "nsqd/lookup.h"
-#include "nsqd/metadata.h"
-#include "nsqd/topics.h"
+#include "nsqd/core/context.h"
+#include "nsqd/http/http_request.h"
+#include "nsqd/cluster/lookup.h"
+#include "nsqd/queue/metadata.h"
+#include "nsqd/queue/topics.h"
 #include "protocol/listener.h"
 
 struct tcp_server;

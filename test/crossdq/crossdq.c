@@ -17,7 +17,7 @@
 #include "common/chan.h"
 #include "common/clock.h"
 #include "common/lg.h"
-#include "nsqd/diskqueue_internal.h"
+#include "nsqd/disk/diskqueue_internal.h"
 
 #define MAX_MSG_SIZE (1024 * 1024)
 #define BASE_TS 1700000000000000000LL

@@ -3,8 +3,8 @@
 CROSSDQ := $(BUILD)/test/crossdq
 CHECKS  += crossdq
 
-CROSSDQ_OBJ := $(filter $(BUILD)/obj/common/% $(BUILD)/obj/nsqd/diskqueue% \
-                        $(BUILD)/obj/nsqd/message.o $(BUILD)/obj/nsqd/backend_queue.o,$(OBJ))
+CROSSDQ_OBJ := $(filter $(BUILD)/obj/common/% $(BUILD)/obj/nsqd/disk/diskqueue% \
+                        $(BUILD)/obj/nsqd/core/message.o $(BUILD)/obj/nsqd/disk/backend_queue.o,$(OBJ))
 
 $(CROSSDQ)/crossdq: $(BUILD)/obj/test/crossdq/crossdq.o $(CROSSDQ_OBJ)
 	@mkdir -p $(@D)

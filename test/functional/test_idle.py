@@ -1,6 +1,6 @@
 """Clients that are idle have no threads, and nobody can tell.
 
-A client is parked after two seconds; see nsqd/netpoll.h. Each test but those
+A client is parked after two seconds; see nsqd/client/netpoll.h. Each test but those
 that say so waits for that, and then looks at what brings it back. The last one
 is about topics that are idle: they keep their threads, and take little memory.
 """

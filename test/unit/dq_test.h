@@ -24,7 +24,7 @@
 #include "common/clock.h"
 #include "common/lg.h"
 #include "common/xalloc.h"
-#include "nsqd/diskqueue_internal.h"
+#include "nsqd/disk/diskqueue_internal.h"
 
 #define BASE_TS 1700000000000000000LL
 /* No test waits longer than this for anything (ns). */

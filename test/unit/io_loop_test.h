@@ -6,7 +6,7 @@
 #include "test/unit/nsqd_test.h"
 
 #include "common/gothread.h"
-#include "nsqd/protocol_v2.h"
+#include "nsqd/client/protocol_v2.h"
 
 /* A consumer: the client, the other end of its connection, and the thread of its io_loop. */
 struct peer {

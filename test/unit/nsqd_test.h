@@ -16,13 +16,13 @@
 #include "common/chan_internal.h"
 #include "common/check.h"
 #include "common/xalloc.h"
-#include "nsqd/channel.h"
-#include "nsqd/client_v2.h"
-#include "nsqd/metadata.h"
+#include "nsqd/queue/channel.h"
+#include "nsqd/client/client_v2.h"
+#include "nsqd/queue/metadata.h"
 #include "nsqd/nsqd.h"
-#include "nsqd/options.h"
-#include "nsqd/tcp.h"
-#include "nsqd/topic.h"
+#include "nsqd/core/options.h"
+#include "nsqd/client/tcp.h"
+#include "nsqd/queue/topic.h"
 
 /* --- a daemon ------------------------------------------------------------------------------- */
 

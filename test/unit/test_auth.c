@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "nsqd/auth.h"
+#include "nsqd/client/auth.h"
 
 static struct auth_state *decode(const char *json, struct err *err)
 {

@@ -5,7 +5,7 @@
  */
 #include "test/unit/nsqd_test.h"
 
-#include "nsqd/dqname.h"
+#include "nsqd/disk/dqname.h"
 
 static void run_create(void *arg)
 {

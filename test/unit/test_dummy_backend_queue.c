@@ -2,8 +2,8 @@
 /* Backends that keep nothing, and the names of those that do. */
 #include "test/unit/dq_test.h"
 
-#include "nsqd/dqname.h"
-#include "nsqd/dummy_backend_queue.h"
+#include "nsqd/disk/dqname.h"
+#include "nsqd/disk/dummy_backend_queue.h"
 
 static void test_a_dummy_takes_everything_and_keeps_nothing(void **state)
 {

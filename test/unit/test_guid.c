@@ -2,7 +2,7 @@
 /* guid: ids in stock's layout that are never given twice, whatever the clock does. */
 #include "test/unit/helper.h"
 
-#include "nsqd/guid.h"
+#include "nsqd/core/guid.h"
 
 static void test_the_layout_is_stocks(void **state)
 {

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "nsqd/http_router.h"
+#include "nsqd/http/http_router.h"
 
 static void handle(struct http_request *req)
 {

@@ -6,7 +6,7 @@
 #include "test/unit/helper.h"
 
 #include "common/rand.h"
-#include "nsqd/in_flight_pqueue.h"
+#include "nsqd/queue/in_flight_pqueue.h"
 
 static struct message *new_message(uint64_t id, int64_t pri)
 {

@@ -4,7 +4,7 @@
  */
 #include "test/unit/nsqd_test.h"
 
-#include "nsqd/kept.h"
+#include "nsqd/queue/kept.h"
 
 /* Appends n messages; whether they are the first. */
 static bool push(struct kept *k, uint32_t first, size_t n)

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "common/http_client.h"
-#include "nsqd/lookup_peer.h"
+#include "nsqd/cluster/lookup_peer.h"
 
 static int decode(struct peer_info *info, const char *json)
 {

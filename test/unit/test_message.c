@@ -2,7 +2,7 @@
 /* message: references, copies that share a body, and the form on the wire and on disk. */
 #include "test/unit/helper.h"
 
-#include "nsqd/message.h"
+#include "nsqd/core/message.h"
 
 static const struct message_id an_id = {
 	.hex = {'0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'}};

@@ -2,7 +2,7 @@
 /* notify: what has come and gone, for the threads that take it from there. */
 #include "test/unit/helper.h"
 
-#include "nsqd/notify.h"
+#include "nsqd/core/notify.h"
 
 static void test_events_of_one_name_merge(void **state)
 {

@@ -15,8 +15,8 @@
 #include <cmocka.h>
 
 #include "common/clock.h"
-#include "nsqd/nsqd_flags.h"
-#include "nsqd/options.h"
+#include "nsqd/core/nsqd_flags.h"
+#include "nsqd/core/options.h"
 
 static struct options *o;
 static char out[16384], err_text[16384]; /* what the last parse said on its two outputs */

@@ -3,7 +3,7 @@
 #include "test/unit/io_loop_test.h"
 
 #include "common/clock.h"
-#include "nsqd/message.h"
+#include "nsqd/core/message.h"
 #include "protocol/frame.h"
 
 #define N_MESSAGES 8

@@ -7,7 +7,7 @@
 #include <errno.h>
 
 #include "common/gothread_internal.h"
-#include "nsqd/queue_scan.h"
+#include "nsqd/queue/queue_scan.h"
 
 /* A daemon whose loops run, and whose scan loop is in a hurry. */
 static struct nsqd *scanning_nsqd(int64_t interval_ns, int pool_max)

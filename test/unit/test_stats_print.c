@@ -11,7 +11,7 @@
 
 #include "common/clock.h"
 #include "common/version.h"
-#include "nsqd/stats_print.h"
+#include "nsqd/stats/stats_print.h"
 
 #define TEXT(str)                                                                                  \
 	{                                                                                          \

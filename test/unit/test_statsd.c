@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "nsqd/statsd.h"
+#include "nsqd/stats/statsd.h"
 
 static struct quantile_point percentiles[] = {{0.999, 1500.7}, {0.95, 20}, {0.5, 3}};
 

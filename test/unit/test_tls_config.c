@@ -3,7 +3,7 @@
 #include "test/unit/helper.h"
 
 #include "common/xalloc.h"
-#include "nsqd/tls_config.h"
+#include "nsqd/core/tls_config.h"
 #include "test/unit/tls_test.h"
 
 static struct tls_test_cert ca, server, other;

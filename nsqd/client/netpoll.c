@@ -1,0 +1,622 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Idle clients, without threads. Go has this in its runtime (netpoll.go); see
+ * netpoll.h for the idea. netpoll_loop is the thread "netpoll"; io_loops park,
+ * channel pumps call.
+ *
+ * Who owns what. A parked client is netpoll's thread's own: nobody else resumes
+ * or frees it, so that thread may use it without the lock, heartbeat included.
+ * The lock guards where it is listed. A client that is in netpoll.parked is
+ * either in its channel's list of parked consumers (if it has room for
+ * messages), or in `called`, or in neither.
+ *
+ * No message waits in vain. Who parks is listed first and tells the channel's
+ * pump then (parked_chan), which counts the listed as demand when it looks
+ * again. Who is called is resumed as soon as there is a thread for it; its pump
+ * then waits for messages as any other does, or tells that it does not
+ * (channel_consumer_is_full), or leaves, which the channel's pump hears of, too.
+ */
+#include "nsqd/client/netpoll.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <utlist.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/gothread.h"
+#include "common/heap.h"
+#include "common/lock.h"
+#include "common/xalloc.h"
+#include "nsqd/queue/channel.h"
+#include "nsqd/client/client_v2.h"
+#include "nsqd/core/context.h"
+
+#define EVENTS 64
+/* Where there is no thread for a client: when to try again, at first and at most. */
+#define RETRY_NS (20 * NSEC_PER_MSEC)
+#define RETRY_EACH_NS (40 * NSEC_PER_USEC) /* more for each that waits */
+#define RETRY_MAX_NS (1000 * NSEC_PER_MSEC)
+/* The eventfd's place in epoll; ids of clients start at 1. */
+#define WAKE_ID 0
+/* How long a new client waits for its threads. */
+#define NEWCOMER_NS NSEC_PER_SEC
+/* For so long after threads have run out idle clients are asked for theirs. */
+#define HURRY_NS (300 * NSEC_PER_MSEC)
+/* So much sooner a client is then parked that has nothing to say. */
+#define HURRY_FACTOR 10
+/* How much is read for a parked client in one go, and how often, before others have their turn. */
+#define READ_SIZE 16384
+#define MAX_READS 8
+/* A deadline that is past: what is there is read, and nothing awaited. */
+#define AT_ONCE 1
+
+struct netpoll {
+	struct context *ctx;              /* immutable */
+	struct netpoll_handlers handlers; /* immutable */
+	int epoll_fd;                     /* immutable */
+	int wake_fd;         /* immutable; written when the thread is to look at the lists */
+	int hurry_fd;        /* immutable; readable while there are no threads for others */
+	char buf[READ_SIZE]; /* the thread's */
+
+	struct mutex lock;        /* a leaf */
+	bool open;                /* guarded by lock: clients may be parked */
+	bool stopping;            /* guarded by lock */
+	struct client_v2 *parked; /* guarded by lock; uthash (parked.hh) by id; owned */
+	struct client_v2 *called; /* guarded by lock; of these, who is to be resumed */
+	struct client_v2 *failed; /* guarded by lock; of these, for whom there was no thread */
+	size_t n_failed;          /* guarded by lock; how many those are */
+	int64_t hurry_until_ns;   /* guarded by lock; 0: no hurry */
+	struct heap deadlines;    /* guarded by lock; of these, those that have a deadline */
+	_Atomic size_t starting; /* clients that were resumed, and whose pump has not started yet */
+
+	struct wait_group group;   /* the thread */
+	struct wait_group clients; /* those it has resumed */
+};
+
+/* --- the lists ------------------------------------------------------------------------------ */
+
+static void wake(struct netpoll *np)
+{
+	CHECK(eventfd_write(np->wake_fd, 1) == 0);
+}
+
+static struct client_v2 *client_of(struct heap_node *n)
+{
+	return (struct client_v2 *)((char *)n - offsetof(struct client_v2, parked.heap_node));
+}
+
+/* The next heartbeat, or the end of its patience; 0: neither. */
+static int64_t deadline_of(const struct client_v2 *c)
+{
+	int64_t heartbeat = c->pump.heartbeat_ticker.next_ns, read = c->reader.deadline_ns;
+	if (heartbeat == 0 || read == 0)
+		return heartbeat + read;
+	return heartbeat < read ? heartbeat : read;
+}
+
+static void list_locked(struct netpoll *np, struct client_v2 *c, int64_t deadline_ns)
+{
+	HASH_ADD(parked.hh, np->parked, consumer.id, sizeof(c->consumer.id), c);
+	c->parked.deadline_ns = deadline_ns;
+	if (deadline_ns != 0)
+		heap_push(&np->deadlines, &c->parked.heap_node, deadline_ns);
+}
+
+/* Its RDY is demand from now on. */
+static void offer_locked(struct client_v2 *c)
+{
+	struct channel *ch = c->channel;
+	int64_t ready = atomic_load(&c->ready_count);
+	if (!ch || ready <= 0)
+		return;
+	c->parked.room = (size_t)ready;
+	DL_APPEND2(ch->parked, c, parked.prev, parked.next);
+	atomic_fetch_add(&ch->parked_room, c->parked.room);
+	chan_signal(ch->parked_chan);
+}
+
+static void withdraw_locked(struct client_v2 *c)
+{
+	if (c->parked.room == 0)
+		return;
+	DL_DELETE2(c->channel->parked, c, parked.prev, parked.next);
+	atomic_fetch_sub(&c->channel->parked_room, c->parked.room);
+	c->parked.room = 0;
+}
+
+static void unlist(struct netpoll *np, struct client_v2 *c)
+{
+	mutex_lock(&np->lock);
+	HASH_DELETE(parked.hh, np->parked, c);
+	if (c->parked.deadline_ns != 0)
+		heap_remove(&np->deadlines, &c->parked.heap_node);
+	withdraw_locked(c);
+	if (c->parked.called)
+		DL_DELETE2(np->called, c, parked.prev, parked.next);
+	if (c->parked.failed) {
+		DL_DELETE2(np->failed, c, parked.prev, parked.next);
+		np->n_failed--;
+	}
+	c->parked.called = c->parked.failed = false;
+	mutex_unlock(&np->lock);
+}
+
+bool netpoll_park(struct netpoll *np, struct client_v2 *c)
+{
+	struct epoll_event e = {
+		.events = EPOLLIN | EPOLLRDHUP, .data.u64 = (uint64_t)c->consumer.id};
+	mutex_lock(&np->lock);
+	/* Under the lock (it does not block), so that no event finds the client not yet listed. */
+	bool parked = np->open &&
+		      epoll_ctl(np->epoll_fd, EPOLL_CTL_ADD, stream_sock_fd(c->base), &e) == 0;
+	bool is_next = false;
+	if (parked) {
+		c->parked.retried = false;
+		list_locked(np, c, deadline_of(c));
+		offer_locked(c);
+		is_next = heap_peek(&np->deadlines) == &c->parked.heap_node;
+	}
+	mutex_unlock(&np->lock);
+	if (is_next)
+		wake(np);
+	return parked;
+}
+
+void netpoll_call(struct netpoll *np, struct channel *ch, size_t room)
+{
+	bool any = false;
+	mutex_lock(&np->lock);
+	while (room > 0 && ch->parked) {
+		struct client_v2 *c = ch->parked;
+		room -= room < c->parked.room ? room : c->parked.room;
+		c->parked.promised = c->parked.room;
+		atomic_fetch_add(&ch->called_room, c->parked.promised);
+		withdraw_locked(c);
+		DL_APPEND2(np->called, c, parked.prev, parked.next);
+		c->parked.called = any = true;
+	}
+	mutex_unlock(&np->lock);
+	if (any)
+		wake(np);
+}
+
+void netpoll_has_started(struct netpoll *np, struct client_v2 *c)
+{
+	if (c->parked.starting)
+		atomic_fetch_sub(&np->starting, 1);
+	c->parked.starting = false;
+}
+
+int64_t netpoll_moment(struct netpoll *np)
+{
+	mutex_lock(&np->lock);
+	bool hurry = np->hurry_until_ns != 0;
+	mutex_unlock(&np->lock);
+	return hurry ? MOMENT_NS / HURRY_FACTOR : MOMENT_NS;
+}
+
+void netpoll_has_come(struct client_v2 *c)
+{
+	if (c->parked.promised == 0)
+		return;
+	atomic_fetch_sub(&c->channel->called_room, c->parked.promised);
+	c->parked.promised = 0;
+}
+
+/* Idle clients are to give up their threads. */
+static void hurry_locked(struct netpoll *np, int64_t now)
+{
+	mutex_assert_held(&np->lock);
+	if (np->hurry_until_ns == 0)
+		CHECK(eventfd_write(np->hurry_fd, 1) == 0);
+	np->hurry_until_ns = now + HURRY_NS;
+}
+
+static void end_hurry(struct netpoll *np, int64_t now)
+{
+	eventfd_t ignored;
+	mutex_lock(&np->lock);
+	if (np->hurry_until_ns != 0 && np->hurry_until_ns <= now) {
+		np->hurry_until_ns = 0;
+		CHECK(eventfd_read(np->hurry_fd, &ignored) == 0);
+	}
+	mutex_unlock(&np->lock);
+}
+
+enum netpoll_wait_result netpoll_wait(
+	struct netpoll *np, const struct client_v2 *c, int64_t deadline_ns, bool may_hurry)
+{
+	struct pollfd fds[] = {{.fd = stream_sock_fd(c->base), .events = POLLIN},
+		{.fd = may_hurry ? np->hurry_fd : -1, .events = POLLIN}};
+	int n;
+	do
+		n = poll(fds, 2, clock_msec_until(deadline_ns));
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return NETPOLL_TIME;
+	return fds[0].revents != 0 ? NETPOLL_INPUT : NETPOLL_HURRY;
+}
+
+/*
+ * Logs the first time only: there may be thousands. A newcomer's line, if any, is that it is
+ * refused.
+ */
+static void log_retry(struct netpoll *np, struct client_v2 *c, int64_t now, const struct err *why)
+{
+	if (!c->parked.served && c->parked.give_up_ns == 0)
+		c->parked.give_up_ns = now + NEWCOMER_NS;
+	if (c->parked.served && !c->parked.retried)
+		nsqd_logf(np->ctx, LG_ERROR,
+			"TCP: no thread for idle client(%s), trying again - %s", c->remote_addr,
+			why->msg);
+	c->parked.retried = true;
+}
+
+/* In how long to try again: soon, but together not so often that it would cost much. */
+static int64_t retry_in_locked(const struct netpoll *np)
+{
+	int64_t retry = RETRY_NS + (int64_t)np->n_failed * RETRY_EACH_NS;
+	return retry < RETRY_MAX_NS ? retry : RETRY_MAX_NS;
+}
+
+bool netpoll_retry(struct netpoll *np, struct client_v2 *c, const struct err *why)
+{
+	int64_t now = clock_mono_ns();
+	log_retry(np, c, now, why);
+	/* That nobody reads what it sends is our fault. */
+	if (c->reader.timeout_ns > 0)
+		c->reader.deadline_ns = now + c->reader.timeout_ns;
+	if (c->parked.promised > 0) {
+		netpoll_has_come(c);
+		channel_consumer_is_full(c->channel);
+	}
+	mutex_lock(&np->lock);
+	bool open = np->open, is_next = false;
+	if (open) {
+		hurry_locked(np, now);
+		c->parked.failed = true;
+		DL_APPEND2(np->failed, c, parked.prev, parked.next);
+		np->n_failed++;
+		list_locked(np, c, now + retry_in_locked(np));
+		is_next = heap_peek(&np->deadlines) == &c->parked.heap_node;
+	}
+	mutex_unlock(&np->lock);
+	if (is_next)
+		wake(np);
+	return open;
+}
+
+static void set_deadline(struct netpoll *np, struct client_v2 *c)
+{
+	mutex_lock(&np->lock);
+	c->parked.deadline_ns = deadline_of(c);
+	heap_fix(&np->deadlines, &c->parked.heap_node, c->parked.deadline_ns);
+	mutex_unlock(&np->lock);
+}
+
+static bool is_stopping(struct netpoll *np)
+{
+	mutex_lock(&np->lock);
+	bool stopping = np->stopping;
+	mutex_unlock(&np->lock);
+	return stopping;
+}
+
+/* --- the thread ----------------------------------------------------------------------------- */
+
+/* The client is no longer ours. */
+static void let_go(struct netpoll *np, struct client_v2 *c)
+{
+	unlist(np, c);
+	/* Fails where it has been done already, before a try in vain. */
+	(void)epoll_ctl(np->epoll_fd, EPOLL_CTL_DEL, stream_sock_fd(c->base), NULL);
+}
+
+/*
+ * Gives the client a thread; it is no longer ours then. Without one it stays
+ * parked, for a new try; but the daemon's end does not wait for threads: the
+ * connection has been shut down by then, so its io_loop ends at once, also here.
+ */
+static void resume(struct netpoll *np, struct client_v2 *c)
+{
+	char name[160];
+	struct err err;
+	snprintf(name, sizeof(name), "io:%s", c->remote_addr);
+	let_go(np, c);
+	/* It will need a pump as well, as do those that are on their way to theirs. */
+	size_t on_their_way = atomic_fetch_add(&np->starting, 1) + 1;
+	c->parked.starting = true;
+	if (!gothread_is_scarce(1 + on_their_way, &err) &&
+		wait_group_wrap(&np->clients, name, np->handlers.resume, c, &err) == 0)
+		return;
+	netpoll_has_started(np, c);
+	if (!c->parked.served && c->parked.give_up_ns != 0 &&
+		c->parked.give_up_ns <= clock_mono_ns() && !is_stopping(np)) {
+		nsqd_logf(np->ctx, LG_ERROR, "TCP: closing new client(%s), no thread for it - %s",
+			c->remote_addr, err.msg);
+		np->handlers.end(c);
+	} else if (!netpoll_retry(np, c, &err)) {
+		np->handlers.resume(c);
+	}
+}
+
+/*
+ * All that has come in is the answer to a heartbeat: it is taken. Where TLS is required and there
+ * is none it is an error.
+ */
+static bool take_nop(struct netpoll *np, struct client_v2 *c)
+{
+	static const char nop[] = "NOP\n";
+	enum { LENGTH = sizeof(nop) - 1 };
+	const struct bufio_reader *b = &c->reader;
+	if (!c->has_magic || bufio_buffered(b) != LENGTH ||
+		memcmp(b->buf + b->r, nop, LENGTH) != 0 ||
+		(nsqd_get_opts(np->ctx)->tls_required != TLS_NOT_REQUIRED && !client_v2_is_tls(c)))
+		return false;
+	bufio_reader_reset(&c->reader, c->stream);
+	bufio_reader_give_back(&c->reader);
+	c->input = (struct command_input){0};
+	if (lg_enabled(&c->ctx->lg, LG_DEBUG))
+		nsqd_logf(c->ctx, LG_DEBUG, "PROTOCOL(V2): [%s] [NOP]", c->remote_addr);
+	/* As with any command, its patience begins anew. */
+	if (c->reader.timeout_ns > 0) {
+		c->reader.deadline_ns = clock_mono_ns() + c->reader.timeout_ns;
+		set_deadline(np, c);
+	}
+	return true;
+}
+
+/* Nothing has come in, and nothing more will. (To say goodbye through a layer may take a while.) */
+static bool has_nothing_to_say(const struct client_v2 *c)
+{
+	char byte;
+	return c->stream == c->base && bufio_buffered(&c->reader) == 0 &&
+	       recv(stream_sock_fd(c->base), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/*
+ * At the daemon's exit, when each has been shut down: two threads for each that was parked, only to
+ * end them, would take longer than all the rest. Before, this thread may not wait as those may who
+ * leave a channel.
+ */
+static bool end_at_once(struct netpoll *np, struct client_v2 *c)
+{
+	if (!context_is_exiting(np->ctx) || !has_nothing_to_say(c))
+		return false;
+	let_go(np, c);
+	np->handlers.end(c);
+	return true;
+}
+
+/* Is there something to do with what has come? */
+static bool is_enough(struct client_v2 *c)
+{
+	const struct bufio_reader *b = &c->reader;
+	if (!c->has_magic)
+		return bufio_buffered(b) >= MAGIC_LENGTH;
+	const struct command_limits limits = {
+		.opts = nsqd_get_opts(c->ctx),
+		.may_identify = atomic_load(&c->state) == STATE_INIT,
+		.line_max = b->size,
+	};
+	return command_input_is_enough(&c->input, &limits, b->buf + b->r, bufio_buffered(b));
+}
+
+/*
+ * Takes what has come in, without waiting. False: io_loop is needed. A layer above the socket
+ * decrypts or unpacks here, as much as has come.
+ */
+static bool take_input(struct netpoll *np, struct client_v2 *c)
+{
+	struct err err;
+	for (int i = 0; i < MAX_READS; i++) {
+		ssize_t got =
+			c->stream->ops->read(c->stream, np->buf, sizeof(np->buf), AT_ONCE, &err);
+		if (got <= 0)
+			return got < 0 && err.code == ETIMEDOUT;
+		bufio_append(&c->reader, np->buf, (size_t)got);
+		explicit_bzero(np->buf, (size_t)got); /* it may be a secret */
+		if (!take_nop(np, c) && is_enough(c))
+			return false;
+	}
+	/* A plain socket tells again. What a layer still holds nobody tells of. */
+	return c->stream == c->base;
+}
+
+static void on_event(struct netpoll *np, const struct epoll_event *e)
+{
+	struct client_v2 *c;
+	int64_t id = (int64_t)e->data.u64;
+	mutex_lock(&np->lock);
+	HASH_FIND(parked.hh, np->parked, &id, sizeof(id), c);
+	mutex_unlock(&np->lock);
+	/* It may have been resumed after it was reported. */
+	if (!c)
+		return;
+	if ((e->events != EPOLLIN || !take_input(np, c)) && !end_at_once(np, c))
+		resume(np, c);
+}
+
+/* A heartbeat, if that can be sent without waiting. */
+static bool send_heartbeat(struct netpoll *np, struct client_v2 *c, int64_t now)
+{
+	struct pollfd p = {.fd = stream_sock_fd(c->base), .events = POLLOUT};
+	struct err err;
+	if (poll(&p, 1, 0) != 1 || p.revents != POLLOUT ||
+		!ticker_take(&c->pump.heartbeat_ticker, now) ||
+		np->handlers.send_heartbeat(c, &err) != 0)
+		return false;
+	client_v2_give_buffers_back(c);
+	return true;
+}
+
+static void on_deadline(struct netpoll *np, struct client_v2 *c, int64_t now)
+{
+	int64_t heartbeat = c->pump.heartbeat_ticker.next_ns;
+	bool sent = heartbeat != 0 && heartbeat <= now && send_heartbeat(np, c, now);
+	if (sent && !c->parked.failed)
+		set_deadline(np, c);
+	else
+		resume(np, c); /* io_loop and pump know what follows */
+}
+
+/* The first in the heap that is due, else NULL. At the end nobody waits for a new try. */
+static struct client_v2 *next_due(struct netpoll *np, int64_t now)
+{
+	mutex_lock(&np->lock);
+	struct client_v2 *c = np->stopping ? np->failed : NULL;
+	if (!c && heap_least(&np->deadlines) <= now)
+		c = client_of(heap_peek(&np->deadlines));
+	mutex_unlock(&np->lock);
+	return c;
+}
+
+static struct client_v2 *next_called(struct netpoll *np)
+{
+	mutex_lock(&np->lock);
+	struct client_v2 *c = np->called;
+	mutex_unlock(&np->lock);
+	return c;
+}
+
+/* How long epoll may wait, in ms, rounded up; -1: for ever. */
+static int patience(struct netpoll *np)
+{
+	mutex_lock(&np->lock);
+	int64_t deadline = heap_least(&np->deadlines);
+	if (np->hurry_until_ns != 0 && np->hurry_until_ns < deadline)
+		deadline = np->hurry_until_ns;
+	mutex_unlock(&np->lock);
+	return deadline == INT64_MAX ? -1 : clock_msec_until(deadline);
+}
+
+static bool is_over(struct netpoll *np)
+{
+	mutex_lock(&np->lock);
+	bool over = np->stopping && !np->parked;
+	mutex_unlock(&np->lock);
+	return over;
+}
+
+/*
+ * Waits for input and takes it. Returns when there is no more, since after a standstill it is there
+ * for all whose time is up; but not for ever.
+ */
+static void poll_input(struct netpoll *np)
+{
+	enum { MAX_TURNS = 64 };
+	struct epoll_event events[EVENTS];
+	int n = EVENTS;
+	for (int turn = 0; turn < MAX_TURNS && n == EVENTS; turn++) {
+		n = epoll_wait(np->epoll_fd, events, EVENTS, turn == 0 ? patience(np) : 0);
+		CHECK(n >= 0 || errno == EINTR);
+		for (int i = 0; i < n; i++) {
+			eventfd_t ignored;
+			if (events[i].data.u64 == WAKE_ID)
+				(void)eventfd_read(np->wake_fd, &ignored);
+			else
+				on_event(np, &events[i]);
+		}
+	}
+}
+
+static void netpoll_loop(void *arg)
+{
+	struct netpoll *np = arg;
+	struct client_v2 *c;
+	while (!is_over(np)) {
+		poll_input(np);
+		while ((c = next_called(np)) != NULL)
+			resume(np, c);
+		int64_t now = clock_mono_ns();
+		while ((c = next_due(np, now)) != NULL)
+			on_deadline(np, c, now);
+		end_hurry(np, now);
+	}
+}
+
+/* --- life ----------------------------------------------------------------------------------- */
+
+struct netpoll *netpoll_new(
+	struct context *ctx, const struct netpoll_handlers *handlers, struct err *err)
+{
+	struct netpoll *np = xcalloc(1, sizeof(*np));
+	struct epoll_event e = {.events = EPOLLIN, .data.u64 = WAKE_ID};
+	np->ctx = ctx;
+	np->handlers = *handlers;
+	mutex_init(&np->lock, RANK_LEAF);
+	wait_group_init(&np->group);
+	wait_group_init(&np->clients);
+	np->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	np->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	np->hurry_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (np->epoll_fd >= 0 && np->wake_fd >= 0 && np->hurry_fd >= 0 &&
+		epoll_ctl(np->epoll_fd, EPOLL_CTL_ADD, np->wake_fd, &e) == 0)
+		return np;
+	err_errno(err, errno, "epoll");
+	netpoll_free(np);
+	return NULL;
+}
+
+void netpoll_free(struct netpoll *np)
+{
+	if (!np)
+		return;
+	CHECK(np->parked == NULL);
+	if (np->epoll_fd >= 0)
+		close(np->epoll_fd);
+	if (np->wake_fd >= 0)
+		close(np->wake_fd);
+	if (np->hurry_fd >= 0)
+		close(np->hurry_fd);
+	heap_free(&np->deadlines);
+	wait_group_destroy(&np->group);
+	wait_group_destroy(&np->clients);
+	mutex_destroy(&np->lock);
+	free(np);
+}
+
+int netpoll_start(struct netpoll *np, struct err *err)
+{
+	if (wait_group_wrap(&np->group, "netpoll", netpoll_loop, np, err) != 0)
+		return -1;
+	mutex_lock(&np->lock);
+	np->open = true;
+	mutex_unlock(&np->lock);
+	return 0;
+}
+
+static void begin_stop(struct netpoll *np)
+{
+	mutex_lock(&np->lock);
+	np->open = false;
+	np->stopping = true;
+	mutex_unlock(&np->lock);
+	wake(np);
+}
+
+void netpoll_stop(struct netpoll *np)
+{
+	begin_stop(np);
+	wait_group_wait(&np->group);
+	wait_group_wait(&np->clients);
+}
+
+bool netpoll_stop_until(struct netpoll *np, int64_t deadline_ns)
+{
+	begin_stop(np);
+	return wait_group_wait_until(&np->group, deadline_ns) &&
+	       wait_group_wait_until(&np->clients, deadline_ns);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The TCP side's handler: reads the protocol magic, keeps the list of the connected (nsqd/tcp.go).
+ */
+#ifndef NSQD_TCP_H
+#define NSQD_TCP_H
+
+#include "common/gothread.h"
+#include "common/lock.h"
+#include "nsqd/client/client_v2.h"
+#include "protocol/accept_loop.h"
+
+struct tcp_server {
+	struct protocol_v2 protocol;  /* immutable; netpoll is owned */
+	struct accept_loop loop;      /* its own synchronisation */
+	struct wait_group wait_group; /* the accept loop, and through it every client */
+	_Atomic int64_t client_id_sequence;
+	struct rwlock lock;
+	struct client_v2 *conns; /* guarded by lock; uthash (hh_conns) by id; borrowed */
+	bool closing;            /* guarded by lock; nobody new is let in */
+};
+
+/*
+ * Over a listener, which stays the caller's; so do the others, which outlive it. tls_config may be
+ * NULL. NULL with err set. Main thread, as are the next three.
+ */
+struct tcp_server *tcp_server_new(struct context *ctx, struct topics *topics,
+	const struct tls_config *tls_config, struct tcp_listener *l, struct err *err);
+/* When no client is left. NULL is fine. */
+void tcp_server_free(struct tcp_server *s);
+/* Starts the threads "netpoll" and "tcp". -1 with err set if one cannot be started. */
+int tcp_server_start(struct tcp_server *s, struct err *err);
+/*
+ * tcpServer.Close, and what Exit waits for: nobody new comes in, every client is answered what it
+ * has sent so far, and then disconnected. Blocks until all have left. Those that do not read are
+ * cut off after a second. Fine without start.
+ */
+void tcp_server_close(struct tcp_server *s);
+/*
+ * conns.Range: calls fn for each client with lock held for reading; fn may take client_v2's locks
+ * only.
+ */
+void tcp_server_each_client(
+	struct tcp_server *s, void (*fn)(struct client_v2 *c, void *arg), void *arg);
+
+#endif

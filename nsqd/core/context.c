@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the daemon's parts share: mirrors logf, getOpts, Notify, SetHealth and GetHealth of nsqd/nsqd.go.
+ * main makes it and ends it; the rest runs in any thread.
+ */
+#include "nsqd/core/context.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+
+void context_init(struct context *ctx, struct options *take_opts, int log_fd)
+{
+	*ctx = (struct context){.opts = take_opts, .data_dir_fd = -1, .exit_fd = -1};
+	lg_init(&ctx->lg, log_fd, take_opts->log_prefix, take_opts->log_level);
+	nsqd_config_init(&ctx->config, take_opts);
+	notify_init(&ctx->notify);
+	ctx->start_time_ns = clock_wall_ns();
+	mutex_init(&ctx->health_lock, RANK_HEALTH);
+	atomic_init(&ctx->healthy, true);
+	ctx->exit_begun_chan = chan_new(0, 0);
+	ctx->exit_chan = chan_new(0, 0);
+}
+
+void context_destroy(struct context *ctx)
+{
+	chan_free(ctx->exit_begun_chan);
+	chan_free(ctx->exit_chan);
+	mutex_destroy(&ctx->health_lock);
+	nsqd_config_destroy(&ctx->config);
+	notify_destroy(&ctx->notify);
+	if (ctx->exit_fd >= 0)
+		close(ctx->exit_fd);
+	lg_stop_writer(&ctx->lg);
+	lg_destroy(&ctx->lg);
+	options_free(ctx->opts);
+}
+
+int context_open(struct context *ctx, struct err *err)
+{
+	ctx->exit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return ctx->exit_fd >= 0 ? 0 : err_errno(err, errno, "eventfd");
+}
+
+void context_begin_exit(struct context *ctx)
+{
+	atomic_store(&ctx->phase, PHASE_EXITING);
+	chan_close(ctx->exit_begun_chan);
+	CHECK(eventfd_write(ctx->exit_fd, 1) == 0);
+}
+
+void nsqd_logf(struct context *ctx, enum lg_level level, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	lg_vlogf(&ctx->lg, level, fmt, ap);
+	va_end(ap);
+}
+
+const char *nsqd_data_path(const struct context *ctx)
+{
+	return *ctx->opts->data_path ? ctx->opts->data_path : ".";
+}
+
+/*
+ * since the in-memory metadata is incomplete, should not persist metadata while loading it; main
+ * persists it after loading
+ */
+void nsqd_notify(
+	struct context *ctx, const char *topic, const char *channel, bool gone, bool persist)
+{
+	notify_post(&ctx->notify, topic, channel, gone, persist && !context_is_loading(ctx));
+}
+
+/* --- health --------------------------------------------------------------------------------- */
+
+void nsqd_set_health(struct context *ctx, const struct err *err)
+{
+	if (!err && atomic_load_explicit(&ctx->healthy, memory_order_relaxed))
+		return;
+	mutex_lock(&ctx->health_lock);
+	snprintf(ctx->health_error, sizeof(ctx->health_error), "%s", err ? err->msg : "");
+	atomic_store(&ctx->healthy, err == NULL);
+	mutex_unlock(&ctx->health_lock);
+}
+
+bool nsqd_is_healthy(struct context *ctx)
+{
+	return atomic_load(&ctx->healthy);
+}
+
+char *nsqd_get_health(struct context *ctx, char *buf, size_t size)
+{
+	mutex_lock(&ctx->health_lock);
+	if (*ctx->health_error)
+		snprintf(buf, size, "NOK - %s", ctx->health_error);
+	else
+		snprintf(buf, size, "OK");
+	mutex_unlock(&ctx->health_lock);
+	return buf;
+}

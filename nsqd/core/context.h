@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What every part of the daemon wants of it: its options, its log, its health, its exit, and the
+ * place where news is posted. It knows nothing of topics, clients or servers. In Go each part
+ * holds *NSQD, which knows everything; here it holds this (nsqd/context.go of older versions).
+ *
+ * Functions that are methods of NSQD in Go keep its name: nsqd_logf, nsqd_set_health.
+ */
+#ifndef NSQD_CONTEXT_H
+#define NSQD_CONTEXT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/chan.h"
+#include "common/err.h"
+#include "common/lg.h"
+#include "common/lock.h"
+#include "nsqd/core/notify.h"
+#include "nsqd/core/nsqd_config.h"
+#include "nsqd/core/options.h"
+
+enum phase {
+	PHASE_RUNNING, /* or on the way there */
+	PHASE_LOADING, /* nsqd.dat is being read: topics do not start yet */
+	PHASE_EXITING, /* nsqd_exit has begun */
+};
+
+struct context {
+	struct options *opts;      /* owned; immutable after nsqd_new */
+	struct lg lg;              /* level: atomic */
+	struct nsqd_config config; /* what of the options may change; its own synchronisation */
+	struct notify notify;      /* what has come and gone; its own synchronisation */
+	int64_t start_time_ns;     /* immutable; wall clock */
+	_Atomic int phase;         /* enum phase; written by main */
+	_Atomic bool main_failed;  /* a listener has failed: exit with 1 */
+
+	_Atomic size_t kept_bytes; /* what channels keep, since their disks refuse it (kept.h) */
+	_Atomic bool healthy;
+	struct mutex health_lock;
+	char health_error[512]; /* guarded by health_lock; "" while healthy */
+
+	int data_dir_fd; /* immutable until the exit has ended; holds the lock on the data path */
+
+	struct chan *exit_begun_chan; /* immutable; closed when the exit begins: requests give up */
+	struct chan *exit_chan;       /* immutable; closed by nsqd_exit: everybody stops */
+	int exit_fd; /* immutable; readable as soon as exit_begun_chan is closed: for poll */
+};
+
+/* Takes over opts. Logs to log_fd, which stays the caller's. Main thread. */
+void context_init(struct context *ctx, struct options *take_opts, int log_fd);
+/* Stops the log's thread, too. Main thread, last of all. */
+void context_destroy(struct context *ctx);
+/* Opens exit_fd. -1 with err set. Main thread. */
+int context_open(struct context *ctx, struct err *err);
+/* The exit begins: sets the phase, closes exit_begun_chan, makes exit_fd readable. Main thread. */
+void context_begin_exit(struct context *ctx);
+static inline bool context_is_exiting(const struct context *ctx)
+{
+	return atomic_load(&ctx->phase) == PHASE_EXITING;
+}
+static inline bool context_is_loading(const struct context *ctx)
+{
+	return atomic_load(&ctx->phase) == PHASE_LOADING;
+}
+
+void nsqd_logf(struct context *ctx, enum lg_level level, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+static inline const struct options *nsqd_get_opts(const struct context *ctx)
+{
+	return ctx->opts;
+}
+/* --data-path, or "." where it is not given. */
+const char *nsqd_data_path(const struct context *ctx);
+
+/*
+ * Notify: this topic, or this channel of it (NULL for the topic itself), has come or (gone) is
+ * being deleted. Persists the metadata if persist. Never blocks; takes a leaf lock. Any thread.
+ */
+void nsqd_notify(
+	struct context *ctx, const char *topic, const char *channel, bool gone, bool persist);
+
+/* SetHealth: err NULL is healthy. Cheap while nothing changes. Any thread. */
+void nsqd_set_health(struct context *ctx, const struct err *err);
+bool nsqd_is_healthy(struct context *ctx);
+/* GetHealth: "OK" or "NOK - reason" into buf. Returns buf. Any thread. */
+char *nsqd_get_health(struct context *ctx, char *buf, size_t size);
+
+#endif

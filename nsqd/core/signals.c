@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Signals. Mirrors os/signal (the goroutine that hands them on), the table of
+ * runtime/sigtab_linux_generic.go and what go-svc does with SIGTERM and SIGINT.
+ *
+ * All that mean something are blocked in every thread, and the thread "signals"
+ * waits for them, from the start to the very end. So no handler runs, a signal
+ * during the start waits, and a second one during the exit has somebody to
+ * take it. It logs, and sends to stop_chan; it waits for nothing else, so
+ * SIGQUIT is obeyed whatever the others are stuck in.
+ */
+#include "nsqd/core/signals.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "common/chan.h"
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/gothread.h"
+#include "common/stacks.h"
+#include "common/xalloc.h"
+
+#define EXIT_QUIT 2                    /* what the Go runtime ends with */
+#define QUIT_LOG_NS (1 * NSEC_PER_SEC) /* what the log's reader gets to take the last lines */
+#define QUIT_NS (10 * NSEC_PER_SEC)    /* what the stacks may take in all */
+
+struct signals {
+	sigset_t waited_for;          /* immutable */
+	struct chan *stop_chan;       /* immutable; capacity 1: SIGTERM or SIGINT has come */
+	const struct lg *_Atomic log; /* NULL: there is none yet */
+	_Atomic bool ended;
+	struct wait_group wait_group;
+};
+
+/*
+ * Those for which Go's table says _SigNotify without _SigKill, _SigThrow or _SigDefault; what the
+ * default ignores is left at that, STACKS_SIGNAL among it.
+ */
+static const int ignored[] = {
+	SIGUSR1,
+	SIGUSR2,
+	SIGALRM,
+	SIGXCPU,
+	SIGXFSZ, /* the write says EFBIG */
+	SIGVTALRM,
+	SIGPROF,
+	SIGIO,
+	SIGPWR,
+};
+
+static void ignore(int signum)
+{
+	CHECK(signal(signum, SIG_IGN) != SIG_ERR);
+}
+
+static void waited_for(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGHUP);
+	sigaddset(set, SIGQUIT);
+}
+
+void signals_block(void)
+{
+	sigset_t set;
+	waited_for(&set);
+	PT_OK(pthread_sigmask(SIG_BLOCK, &set, NULL));
+	/* A parent may have blocked or ignored it, and left us that. */
+	sigset_t stacks;
+	sigemptyset(&stacks);
+	sigaddset(&stacks, STACKS_SIGNAL);
+	PT_OK(pthread_sigmask(SIG_UNBLOCK, &stacks, NULL));
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(*ignored); i++)
+		ignore(ignored[i]);
+	for (int signum = SIGRTMIN; signum <= SIGRTMAX; signum++)
+		ignore(signum);
+}
+
+/* The end as in Go: no flush, no code of ours but this, and none of a sanitizer's. */
+static _Noreturn void quit(const struct signals *s)
+{
+	int64_t now = clock_mono_ns();
+	const struct lg *lg = atomic_load(&s->log);
+	if (lg)
+		lg_drain(lg, now + QUIT_LOG_NS);
+	stacks_print(STDERR_FILENO, "SIGQUIT: quit", now + QUIT_NS);
+	syscall(SYS_exit_group, EXIT_QUIT);
+	_exit(EXIT_QUIT);
+}
+
+static void stop(struct signals *s, const char *name)
+{
+	const struct lg *lg = atomic_load(&s->log);
+	static bool stopping; /* the thread's own */
+	if (!stopping)
+		CHECK(chan_try_send_n(s->stop_chan, NULL, 1) == 1);
+	else if (lg)
+		lg_logf(lg, LG_INFO, "NSQ: ignoring %s, already stopping", name);
+	stopping = true;
+}
+
+/* The thread "signals". */
+static void signals_loop(void *arg)
+{
+	struct signals *s = arg;
+	for (;;) {
+		int signum = 0;
+		PT_OK(sigwait(&s->waited_for, &signum));
+		const struct lg *lg = atomic_load(&s->log);
+		if (atomic_load(&s->ended))
+			return;
+		if (signum == SIGQUIT)
+			quit(s);
+		if (signum == SIGHUP && lg)
+			lg_logf(lg, LG_INFO, "NSQ: ignoring SIGHUP");
+		if (signum == SIGTERM || signum == SIGINT)
+			stop(s, signum == SIGTERM ? "SIGTERM" : "SIGINT");
+	}
+}
+
+static void signals_free(struct signals *s)
+{
+	chan_free(s->stop_chan);
+	wait_group_destroy(&s->wait_group);
+	free(s);
+}
+
+struct signals *signals_start(struct err *err)
+{
+	struct signals *s = xcalloc(1, sizeof(*s));
+	ignore(SIGPIPE);
+	waited_for(&s->waited_for);
+	s->stop_chan = chan_new(0, 1);
+	wait_group_init(&s->wait_group);
+	if (wait_group_wrap(&s->wait_group, "signals", signals_loop, s, err) == 0)
+		return s;
+	signals_free(s);
+	return NULL;
+}
+
+void signals_log_to(struct signals *s, const struct lg *lg)
+{
+	atomic_store(&s->log, lg);
+}
+
+void signals_wait_stop(struct signals *s)
+{
+	chan_recv(s->stop_chan, NULL);
+}
+
+void signals_stop(struct signals *s)
+{
+	atomic_store(&s->ended, true);
+	kill(getpid(), SIGTERM); /* wakes the thread, which has nothing else to look at */
+	wait_group_wait(&s->wait_group);
+	signals_free(s);
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which backend a topic or channel gets (NewTopic and NewChannel of nsqd/topic.go and channel.go
+ * choose it).
+ */
+#ifndef NSQD_BACKEND_H
+#define NSQD_BACKEND_H
+
+#include "common/err.h"
+#include "nsqd/disk/backend_queue.h"
+#include "nsqd/core/context.h"
+
+/*
+ * The backend of that name ("topic", or as get_backend_name makes it): a disk queue, or one that
+ * keeps nothing, for names that end in "#ephemeral". It lives no longer than ctx. NULL with err
+ * set. Blocks on the disk.
+ */
+struct backend_queue *backend_new(struct context *ctx, const char *name, struct err *err);
+
+#endif

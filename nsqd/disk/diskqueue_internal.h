@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The inside of the disk queue, for nsqd/diskqueue*.c and their tests:
+ *
+ *   diskqueue.c         the interface and dq_io_loop
+ *   diskqueue_write.c   appending, rolling, syncing
+ *   diskqueue_read.c    the read-ahead, and the end of files that are read
+ *   diskqueue_record.c  where a record ends, and where the next one begins after damage
+ *   diskqueue_meta.c    the metadata file, and what is found at start
+ *   diskqueue_count.c   counting what the metadata do not know of, and turns at hard work
+ *   diskqueue_dir.c     names and numbers of the data files
+ *
+ * One thread at a time works on a queue: the creator, then dq_io_loop while
+ * `running`, then (all threads joined) whoever closes it. Fields marked "io"
+ * belong to that thread.
+ */
+#ifndef NSQD_DISKQUEUE_INTERNAL_H
+#define NSQD_DISKQUEUE_INTERNAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "common/chan.h"
+#include "common/err.h"
+#include "common/gothread.h"
+#include "common/lock.h"
+#include "common/ticker.h"
+#include "nsqd/disk/backend_queue.h"
+#include "nsqd/disk/diskqueue.h"
+
+/* Every record: a big-endian length, then that many bytes. */
+#define DQ_PREFIX 4
+/* What tells a record from other bytes: the prefix and a message's header. */
+#define DQ_RECORD_HEADER (DQ_PREFIX + MSG_HEADER_LENGTH)
+/*
+ * File numbers and positions beyond this are nobody's: 10^15 (files of a million per second for 30
+ * years).
+ */
+#define DQ_SANE_MAX 1000000000000000LL
+
+#define DQ_BLOCK_SIZE (256 * 1024) /* bytes per read */
+#define DQ_BATCH_MAX 256           /* messages offered at once */
+#define DQ_BATCH_BYTES (256 * 1024)
+#define DQ_REQS_MAX 64 /* puts written together */
+/* How much is searched or counted in a turn, in bytes: a few milliseconds; and without one. */
+#define DQ_SLICE (8 << 20)
+#define DQ_FIRST_SLICE (64 * 1024)
+#define DQ_IOV_MAX 1023 /* three per record, at most IOV_MAX */
+
+/* The system calls that can fail in interesting ways; tests replace some. */
+struct dq_io {
+	int (*open)(const char *path, int flags, mode_t mode);
+	ssize_t (*pread)(int fd, void *buf, size_t n, off_t off);
+	ssize_t (*pwritev)(int fd, const struct iovec *iov, int n, off_t off);
+	int (*fdatasync)(int fd);
+	int (*fsync)(int fd);
+	int (*ftruncate)(int fd, off_t len);
+	int (*rename)(const char *from, const char *to);
+	int (*unlink)(const char *path);
+	int (*start)(struct wait_group *wg, const char *name, void (*fn)(void *), void *arg,
+		struct err *err);
+};
+extern const struct dq_io dq_io_default;
+
+/* A place in the queue: file number and offset. */
+struct dq_pos {
+	int64_t file;
+	int64_t pos;
+};
+
+static inline bool dq_pos_eq(struct dq_pos a, struct dq_pos b)
+{
+	return a.file == b.file && a.pos == b.pos;
+}
+
+/* Bytes of a file in memory: buf[0..len) is what stands at off. */
+struct dq_window {
+	unsigned char *buf;
+	size_t cap;
+	int64_t off;
+	size_t len;
+};
+
+/* How far the search behind damage has come ("THE SEARCH" in diskqueue_record.c). */
+struct dq_search {
+	int64_t file, limit; /* what it is about */
+	int64_t from, upto;  /* no record begins in [from, upto) */
+	bool found;          /* but at upto */
+};
+
+/* A file that is read in large blocks. All zero (fd -1) is closed. */
+struct dq_block {
+	const struct dq_io *io;
+	int fd;         /* -1: closed */
+	int64_t file;   /* number of the open file */
+	int64_t size;   /* of the file when it was opened, or looked at since */
+	int64_t budget; /* how many bytes dq_record_at may still search before DQ_MORE */
+	union {
+		struct dq_window main; /* the records */
+		unsigned char *buf;    /* main.buf: NULL while nothing is held */
+	};
+	struct dq_window ahead; /* the search */
+	struct dq_search search;
+};
+
+/* What dq_record_at found. */
+enum dq_found {
+	DQ_RECORD,  /* a record: rec->len bytes at pos + DQ_PREFIX, the next place is rec->next */
+	DQ_END,     /* pos is the limit */
+	DQ_DAMAGED, /* no record here; the next one may begin at rec->next (the limit: none) */
+	DQ_SHORT,   /* the file ends before the limit */
+	DQ_MORE,    /* not known yet, and the budget is used up: call again with a new one */
+	DQ_ERROR,   /* the file cannot be read now; err is set */
+};
+
+struct dq_record {
+	int64_t len;
+	int64_t next;
+};
+
+/*
+ * Messages read ahead. Not part of the queue: it is larger than all the rest, and of many queues
+ * few are ever read.
+ */
+struct dq_batch {
+	struct message *msgs[DQ_BATCH_MAX]; /* read, and offered on read_chan */
+	struct dq_pos end[DQ_BATCH_MAX];    /* rd, once that message is received */
+	size_t len[DQ_BATCH_MAX];
+};
+
+/* Counting what the metadata do not know of (diskqueue_count.c): io. */
+struct dq_counting {
+	bool active;
+	bool clean;        /* nothing was damaged so far */
+	int64_t *files;    /* their numbers, in order; owned while active */
+	size_t n, i;       /* how many; where pos is */
+	struct dq_pos pos; /* up to here it is counted */
+	int64_t last;      /* files[n - 1] */
+	int64_t found;
+	enum lg_level level; /* of the line in the log, when it is done */
+	const char *what;    /* what was found, for that line */
+	struct dq_block block;
+};
+
+/* A put under way: lives on the free list or with the putting thread. */
+struct dq_write_req {
+	const struct backend_record *recs; /* borrowed from the putting thread, which waits */
+	size_t n;
+	size_t stored;              /* out */
+	struct err err;             /* out, where stored < n */
+	struct chan *response_chan; /* capacity 1, so that dq_io_loop never waits for a putter */
+	struct dq_write_req *next;  /* on the free list; guarded by diskqueue.lock */
+};
+
+struct dq_empty_req {
+	int rc;
+	struct err err;
+	struct chan *response_chan;
+};
+
+struct diskqueue {
+	struct backend_queue base; /* immutable */
+	unsigned magic;            /* immutable until freed */
+
+	/* instantiation time metadata: immutable */
+	char *name;
+	char *data_path;
+	int64_t max_bytes_per_file;
+	int64_t min_msg_size;
+	int64_t max_msg_size;
+	int64_t sync_every;
+	int64_t sync_timeout;
+	bool waits_for_done;
+	bool crash_forgets;
+	const struct lg *lg;
+	const struct dq_io *io;
+
+	/* chans: immutable */
+	struct chan *read_chan;  /* of struct message *, unbuffered */
+	struct chan *write_chan; /* of struct dq_write_req * */
+	struct chan *empty_chan; /* of struct dq_empty_req * */
+	struct chan *done_chan;  /* capacity 1: `done` has moved by as much as a sync is due for */
+	struct chan *exit_chan;  /* closed by close and delete */
+	struct wait_group wait_group;
+
+	struct mutex lock;
+	bool running;   /* guarded by lock: dq_io_loop is there */
+	size_t pending; /* guarded by lock: requests that dq_io_loop must still answer */
+	struct dq_write_req *free_reqs; /* guarded by lock */
+	size_t n_free_reqs;             /* guarded by lock */
+
+	_Atomic int64_t depth; /* atomic; written by io */
+
+	/* run-time state, persisted: io */
+	bool loaded;            /* false: the disk could not be read yet, nothing below is valid */
+	struct dq_pos rd;       /* behind the last message that was received, and done with */
+	struct dq_pos wr;       /* where the next record goes */
+	struct dq_pos saved_rd; /* the one in the metadata file, as far as we wrote it */
+
+	/* writing: io */
+	int write_fd;     /* wr.file, or -1 */
+	bool torn;        /* wr.file may hold bytes beyond wr.pos that are to be cut off */
+	bool data_dirty;  /* wr.file has unsynced records */
+	bool dir_dirty;   /* a file was created since the directory was synced */
+	bool meta_dirty;  /* the metadata file differs from rd, wr, depth */
+	bool meta_exists; /* there is a metadata file */
+	bool closing;     /* what is not done counts as not received */
+	bool need_sync;
+	int64_t count;      /* messages written and read since the last sync */
+	struct iovec *iov;  /* DQ_IOV_MAX of them while writing, else NULL */
+	uint32_t *prefixes; /* big-endian lengths for iov */
+
+	/* reading: io */
+	struct dq_block block;
+	struct dq_pos ahead;    /* behind the last message of the batch; taken if there is none */
+	struct dq_pos taken;    /* behind the last message that was received; rd if undone is 0 */
+	int64_t undone;         /* messages between rd and taken */
+	int64_t received;       /* messages, in the queue's life */
+	_Atomic int64_t done;   /* atomic; of these, how many the receiver is done with */
+	struct dq_batch *batch; /* NULL: nothing was read since the queue fell quiet */
+	size_t batch_n;
+	size_t batch_bytes;
+	size_t batch_target; /* how many to offer: grows while all are taken */
+	bool searching;      /* the read-ahead waits for its turn: there is much damage */
+	int log_lines;       /* lines about damage in the file at ahead */
+	int64_t log_skipped; /* bytes of it that were skipped without a line */
+	int64_t *bad_files;  /* numbers of damaged files that are still being read; owned */
+	size_t n_bad_files;
+
+	struct dq_counting counting;
+	_Atomic bool at_work; /* atomic; counting or searching: for diskqueue_barrier */
+
+	/* patience: io */
+	int read_tries;         /* that failed in a row at ahead */
+	int load_tries;         /* that failed in a row since the start */
+	int64_t obstacle_file;  /* what stands in the place of this file to be written, */
+	int64_t obstacle_since; /* since when (ns, monotonic); 0: nothing */
+
+	/* timers: io */
+	struct ticker sync_ticker;  /* runs while there is something to sync or to give back */
+	struct ticker retry_ticker; /* after a read error; batch stays empty until then */
+	int64_t retry_ns;           /* the next delay; 0 after a success */
+	int idle_ticks;             /* sync ticks in a row without activity */
+	bool active;                /* something was read or written since the last tick */
+};
+
+/*
+ * What cannot be read, or stands in the way, is tried again for so long, and then set
+ * aside: tries for what is no regular file, and for errors of reading. Tests have less.
+ */
+struct dq_patience {
+	int odd_tries;   /* of reading: 3 s */
+	int error_tries; /* of reading: 141 s */
+	int odd_loads;   /* of metadata, one per second */
+	int error_loads;
+	int64_t obstacle_ns; /* what stands where a new file is to be written */
+};
+extern struct dq_patience dq_patience;
+/* Whether an error (err->code) may be one of the file alone, so that others can be read. */
+bool dq_is_files_own(int code);
+/* Whether it says that no regular file stands there. */
+bool dq_is_odd(int code);
+
+/* diskqueue.c */
+
+/* As diskqueue_new, with other system calls; io outlives the queue. For tests. */
+struct backend_queue *diskqueue_new_with_io(
+	const struct diskqueue_opts *opts, const struct dq_io *io, struct err *err);
+/* Waits until dq_io_loop has dealt with all that happened before, and has counted. For tests. */
+void diskqueue_barrier(struct backend_queue *q);
+void dq_logf(const struct diskqueue *d, enum lg_level level, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* diskqueue_write.c */
+
+/* Writes all records of n requests, syncs if it is time, and fills in their results. */
+void dq_write(struct diskqueue *d, struct dq_write_req **reqs, size_t n);
+/*
+ * Syncs the data, and the directory if a file is new, then persists the
+ * metadata. -1 with err set if the data is not safe; a failure to persist the
+ * metadata is logged, and tried again later.
+ */
+int dq_sync(struct diskqueue *d, struct err *err);
+/* Leaves wr.file as it is and goes on in a new file (the reader finishes the old one). */
+void dq_skip_to_next_write_file(struct diskqueue *d);
+void dq_close_write(struct diskqueue *d);
+
+/* diskqueue_read.c */
+
+/*
+ * Reads ahead until the batch is full, the queue ends, reading fails (then retry_ticker runs), or
+ * about `budget` bytes of damage were passed (then `searching` is set).
+ */
+void dq_fill(struct diskqueue *d, int64_t budget);
+/* The first n of the batch were received: moveForward. */
+void dq_taken(struct diskqueue *d, size_t n);
+/* Moves rd, if the receiver is done with all that it received. */
+void dq_settle(struct diskqueue *d);
+/* Drops the batch but for its first keep messages; they will be read again. With 0, its memory. */
+void dq_drop_batch(struct diskqueue *d, size_t keep);
+/* The reader follows when it waits at the end of wr.file and that is about to become to. */
+void dq_reader_follow(struct diskqueue *d, struct dq_pos to);
+/* Where everything was received: removes the file that holds it, and will go on in a new one. */
+void dq_drop_consumed(struct diskqueue *d);
+/* Closes the read file and gives its buffer back. */
+void dq_close_read(struct diskqueue *d);
+/* deleteAllFiles: throws everything away and goes on in a new file. */
+int dq_delete_all_files(struct diskqueue *d, struct err *err);
+
+/* diskqueue_record.c */
+
+void dq_block_init(struct dq_block *b, const struct dq_io *io);
+/*
+ * regfile_open with d's open. *size may be NULL. -1 with err set: err->code is errno, EISDIR or ENXIO
+ * where no regular file stands there.
+ */
+int dq_open_regular(const struct dq_io *io, const char *path, int64_t *size, struct err *err);
+/* Opens file number file at path. -1 with err set, as dq_open_regular. */
+int dq_block_open(struct dq_block *b, const char *path, int64_t file, struct err *err);
+/* Frees the buffers; the file stays open. */
+void dq_block_release(struct dq_block *b);
+/* Closes the file and frees the buffers. */
+void dq_block_close(struct dq_block *b);
+/* Looks at the size again. */
+int dq_block_stat(struct dq_block *b, struct err *err);
+/* Bytes [pos, pos + n), valid until the next call. 0; 1: the file ends before; -1 with err set. */
+int dq_block_view(struct dq_block *b, int64_t pos, size_t n, int64_t limit, const unsigned char **p,
+	struct err *err);
+/* What stands at pos of a file whose records end at limit. Sizes are checked against d's. */
+enum dq_found dq_record_at(struct dq_block *b, const struct diskqueue *d, int64_t pos,
+	int64_t limit, struct dq_record *rec, struct err *err);
+
+/* diskqueue_meta.c */
+
+/*
+ * retrieveMetaData: sets rd, wr and depth from the metadata file and from a look at
+ * the data files. Where that does not do, it begins to count (dq_count_begin): it reads no data
+ * file itself, whatever they hold. -1 with err set: the directory or the metadata
+ * cannot be read now; then nothing was changed.
+ */
+int dq_load(struct diskqueue *d, struct err *err);
+/* persistMetaData: temporary file, fsync if durable, rename. */
+int dq_persist_meta(struct diskqueue *d, bool durable, struct err *err);
+/*
+ * Writes the metadata over those in the file that is there, for a crash that is sooner than
+ * dq_persist_meta is done. Best effort.
+ */
+void dq_note_meta(struct diskqueue *d);
+/*
+ * The read position that the metadata are to have: what is behind it comes again after a crash. With
+ * crash_forgets it is taken; but not while that is in another file than rd, since nobody would
+ * remove the files between; nor at a clean stop.
+ */
+struct dq_pos dq_saved_position(const struct diskqueue *d);
+
+/* diskqueue_count.c */
+
+/* The chan to receive a turn from; it is sent back when the slice is done. Process-wide. */
+struct chan *dq_turns(void);
+/*
+ * Begins to count the records from `from` on in n > 0 files, whose numbers in order are
+ * taken over. wr becomes a new file behind them. level and what (static) are for the log.
+ */
+void dq_count_begin(struct diskqueue *d, int64_t *take_files, size_t n, struct dq_pos from,
+	enum lg_level level, const char *what);
+/* Counts on, for about so many bytes. In a turn. */
+void dq_count_slice(struct diskqueue *d, int64_t budget);
+/* Counts what is little, before dq_io_loop runs. */
+void dq_count_at_once(struct diskqueue *d);
+/* Messages that end at ends[0..n) are received: how many of them are not in the depth yet. */
+size_t dq_count_overtaken(struct diskqueue *d, const struct dq_pos *ends, size_t n);
+/* No more counting: done, or everything is thrown away. */
+void dq_count_end(struct diskqueue *d);
+
+/* diskqueue_dir.c; the caller frees what is returned */
+
+char *dq_meta_data_file_name(const struct diskqueue *d);
+char *dq_file_name(const struct diskqueue *d, int64_t file);
+/* The numbers of the data files that are there, in order. -1 with err set. */
+int dq_list_files(const struct diskqueue *d, int64_t **files, size_t *n, struct err *err);
+/*
+ * Whether this queue has data files: 1, 0, or -1 with err set. Cheap where many queues ask in a
+ * row.
+ */
+int dq_any_files(const struct diskqueue *d, struct err *err);
+/*
+ * Whether a regular file is there, and its size. -1 with err set: not known. 0: nothing, or
+ * something else, which is dealt with where it is met. 1: yes.
+ */
+int dq_file_size(const struct diskqueue *d, int64_t file, int64_t *size, struct err *err);
+/*
+ * Removes the data files [from, to); missing ones are fine. Logs; returns -1 with the last error in
+ * err.
+ */
+int dq_remove_files(struct diskqueue *d, int64_t from, int64_t to, struct err *err);
+/* Something stands under this name, whatever it is; follows no symbolic link. */
+bool dq_anything_at(const char *path);
+/* Renames path to path.bad, or to path.N.bad if there is one already. */
+void dq_move_aside(struct diskqueue *d, const char *path);
+int dq_sync_dir(const struct diskqueue *d, struct err *err);
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A backend that keeps nothing. Mirrors nsqd/dummy_backend_queue.go. No thread
+ * of its own. Its read chan exists, as in Go, and nobody ever sends on it.
+ */
+#include "nsqd/disk/dummy_backend_queue.h"
+
+#include <stdlib.h>
+
+#include "common/xalloc.h"
+
+struct dummy_backend_queue {
+	struct backend_queue base; /* immutable */
+	struct chan *read_chan;    /* immutable; owned; of struct message *, never sent on */
+};
+
+static size_t dummy_put(
+	struct backend_queue *q, const struct backend_record *recs, size_t n, struct err *err)
+{
+	(void)q;
+	(void)recs;
+	(void)err;
+	return n;
+}
+
+static struct chan *dummy_read_chan(struct backend_queue *q)
+{
+	return ((struct dummy_backend_queue *)q)->read_chan;
+}
+
+static void dummy_done(struct backend_queue *q, size_t n)
+{
+	(void)q;
+	(void)n;
+}
+
+static int dummy_close(struct backend_queue *q, struct err *err)
+{
+	struct dummy_backend_queue *d = (struct dummy_backend_queue *)q;
+
+	(void)err;
+	chan_free(d->read_chan);
+	free(d);
+	return 0;
+}
+
+static int64_t dummy_depth(struct backend_queue *q)
+{
+	(void)q;
+	return 0;
+}
+
+static int dummy_empty(struct backend_queue *q, struct err *err)
+{
+	(void)q;
+	(void)err;
+	return 0;
+}
+
+static const struct backend_queue_ops dummy_ops = {
+	.put = dummy_put,
+	.read_chan = dummy_read_chan,
+	.done = dummy_done,
+	.close = dummy_close,
+	.delete = dummy_close,
+	.depth = dummy_depth,
+	.empty = dummy_empty,
+};
+
+struct backend_queue *dummy_backend_queue_new(void)
+{
+	struct dummy_backend_queue *d = xmalloc(sizeof(*d));
+
+	d->base.ops = &dummy_ops;
+	d->read_chan = chan_new(sizeof(struct message *), 0);
+	return &d->base;
+}

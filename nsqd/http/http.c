@@ -1,0 +1,621 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The HTTP API: mirrors nsqd/http.go, route by route and error by error. The
+ * handlers run in the threads of HTTP connections and may block as they would
+ * in Go: on the disk, and on a topic's or channel's pump. (/config is in
+ * http_config.c, /debug in http_debug.c, the page of /stats in stats_print.c.)
+ *
+ * A body is read before its handler runs, and after what decides whether it is wanted
+ * (HTTP_TOPIC_FIRST).
+ */
+#include "nsqd/http/http.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/bytes.h"
+#include "common/clock.h"
+#include "common/version.h"
+#include "common/xalloc.h"
+#include "nsqd/queue/channel.h"
+#include "nsqd/http/http_request.h"
+#include "nsqd/queue/metadata.h"
+#include "nsqd/stats/stats.h"
+#include "nsqd/stats/stats_print.h"
+#include "nsqd/queue/topic.h"
+#include "nsqd/queue/topics.h"
+#include "protocol/names.h"
+
+#define BAD_REQUEST 400
+#define NOT_FOUND 404
+#define TOO_LARGE 413
+#define INTERNAL 500
+#define UNAVAILABLE 503
+
+/* --- arguments ------------------------------------------------------------------------------ */
+
+/* NewReqParams: false with the answer given. */
+static bool parse_params(struct http_request *req)
+{
+	if (http_parse_query(req))
+		return true;
+	nsqd_logf(req->ctx, LG_ERROR, "failed to parse request params - bad query %.*s",
+		(int)req->target.raw_query_len, req->target.raw_query);
+	http_respond_error(req, BAD_REQUEST, "INVALID_REQUEST");
+	return false;
+}
+
+/*
+ * A value as a C string, or NULL. One with a 0 byte in it names nothing: it becomes one that cannot
+ * exist.
+ */
+static const char *get_param(const struct http_request *req, const char *key)
+{
+	const struct url_value *v = url_values_get(&req->query, key);
+	if (!v)
+		return NULL;
+	return strlen(v->value) == v->value_len ? v->value : "\x01";
+}
+
+/* boolParams; absent or anything else: otherwise. */
+static bool get_bool(const struct http_request *req, const char *key, bool otherwise)
+{
+	static const struct {
+		const char *name;
+		bool value;
+	} names[] = {{"true", true}, {"1", true}, {"false", false}, {"0", false}};
+	const char *s = get_param(req, key);
+	for (size_t i = 0; s && i < sizeof(names) / sizeof(*names); i++) {
+		if (strcmp(s, names[i].name) == 0)
+			return names[i].value;
+	}
+	return otherwise;
+}
+
+/* How a topic is found or made: nsqd_get_topic, or nsqd_create_topic. */
+typedef struct topic *get_topic_fn(struct topics *ts, const char *name, struct err *err);
+
+/* getTopicFromQuery: creates it. NULL with the answer given. */
+static struct topic *get_topic_from_query(struct http_request *req, get_topic_fn *get)
+{
+	struct err err;
+	if (!parse_params(req))
+		return NULL;
+	const char *name = get_param(req, "topic");
+	if (!name) {
+		http_respond_error(req, BAD_REQUEST, "MISSING_ARG_TOPIC");
+		return NULL;
+	}
+	if (!is_valid_topic_name(name, strlen(name))) {
+		http_respond_error(req, BAD_REQUEST, "INVALID_TOPIC");
+		return NULL;
+	}
+	struct topic *t = get(req->daemon->topics, name, &err);
+	if (t)
+		return t;
+	if (context_is_exiting(req->ctx)) {
+		http_respond_error(req, UNAVAILABLE, "EXITING");
+		return NULL;
+	}
+	nsqd_logf(req->ctx, LG_ERROR, "TOPIC(%s): cannot be created - %s", name, err.msg);
+	http_respond_error(req, INTERNAL, "INTERNAL_ERROR");
+	return NULL;
+}
+
+/*
+ * What the other topic handlers begin with: the existing topic, its name checked or not as in
+ * stock.
+ */
+static struct topic *get_existing_topic(struct http_request *req, bool check_name)
+{
+	if (!parse_params(req))
+		return NULL;
+	const char *name = get_param(req, "topic");
+	if (!name) {
+		http_respond_error(req, BAD_REQUEST, "MISSING_ARG_TOPIC");
+		return NULL;
+	}
+	if (check_name && !is_valid_topic_name(name, strlen(name))) {
+		http_respond_error(req, BAD_REQUEST, "INVALID_TOPIC");
+		return NULL;
+	}
+	struct topic *t = nsqd_get_existing_topic(req->daemon->topics, name);
+	if (!t)
+		http_respond_error(req, NOT_FOUND, "TOPIC_NOT_FOUND");
+	return t;
+}
+
+/* getExistingTopicFromQuery: with the name of the channel. */
+static struct topic *get_existing_topic_from_query(struct http_request *req, const char **channel)
+{
+	if (!parse_params(req))
+		return NULL;
+	const char *topic = get_param(req, "topic");
+	*channel = get_param(req, "channel");
+	const char *problem = NULL;
+	if (!topic)
+		problem = "MISSING_ARG_TOPIC";
+	else if (!is_valid_topic_name(topic, strlen(topic)))
+		problem = "INVALID_ARG_TOPIC";
+	else if (!*channel)
+		problem = "MISSING_ARG_CHANNEL";
+	else if (!is_valid_channel_name(*channel, strlen(*channel)))
+		problem = "INVALID_ARG_CHANNEL";
+	if (problem) {
+		http_respond_error(req, BAD_REQUEST, problem);
+		return NULL;
+	}
+	struct topic *t = nsqd_get_existing_topic(req->daemon->topics, topic);
+	if (!t)
+		http_respond_error(req, NOT_FOUND, "TOPIC_NOT_FOUND");
+	return t;
+}
+
+/* The existing channel; NULL with the answer given. */
+static struct channel *get_existing_channel(struct http_request *req)
+{
+	const char *name;
+	struct topic *t = get_existing_topic_from_query(req, &name);
+	if (!t)
+		return NULL;
+	struct channel *c = topic_get_existing_channel(t, name);
+	topic_unref(t);
+	if (!c)
+		http_respond_error(req, NOT_FOUND, "CHANNEL_NOT_FOUND");
+	return c;
+}
+
+/* --- /ping, /info --------------------------------------------------------------------------- */
+
+static void ping_handler(struct http_request *req)
+{
+	char health[520];
+	if (nsqd_is_healthy(req->ctx))
+		http_respond_text(req, "OK");
+	else
+		http_respond_error(
+			req, INTERNAL, nsqd_get_health(req->ctx, health, sizeof(health)));
+}
+
+static void do_info(struct http_request *req)
+{
+	char hostname[256];
+	const struct http_daemon *d = req->daemon;
+	const struct options *o = nsqd_get_opts(req->ctx);
+	struct strbuf *out = &req->out;
+	if (gethostname(hostname, sizeof(hostname)) != 0) {
+		http_respond_error(req, INTERNAL, strerror(errno));
+		return;
+	}
+	hostname[sizeof(hostname) - 1] = '\0';
+	strbuf_adds(out, "{\"version\":\"" NSQ_VERSION "\",\"broadcast_address\":");
+	strbuf_add_json(out, o->broadcast_address, strlen(o->broadcast_address));
+	strbuf_adds(out, ",\"hostname\":");
+	strbuf_add_json(out, hostname, strlen(hostname));
+	strbuf_addf(out,
+		",\"http_port\":%d,\"tcp_port\":%d,\"start_time\":%" PRId64
+		",\"max_heartbeat_interval\":%" PRId64 ",\"max_output_buffer_size\":%" PRId64
+		",\"max_output_buffer_timeout\":%" PRId64 ",\"max_deflate_level\":%d",
+		d->http_port, d->tcp_port, (int64_t)(req->ctx->start_time_ns / NSEC_PER_SEC),
+		o->max_heartbeat_interval, o->max_output_buffer_size, o->max_output_buffer_timeout,
+		o->max_deflate_level);
+	topology_add_zone_region_json(out, o);
+	strbuf_addc(out, '}');
+	http_respond_out(req, true);
+}
+
+/* --- /pub ------------------------------------------------------------------------------------- */
+
+/* A size flag as a limit: none is so large that a body's 32-bit length could not say it. */
+static int64_t as_limit(int64_t option)
+{
+	return option < 0 ? 0 : option > INT32_MAX ? INT32_MAX : option;
+}
+
+static int64_t max_msg_size(const struct options *o)
+{
+	return as_limit(o->max_msg_size);
+}
+
+static int64_t max_body_size(const struct options *o)
+{
+	return as_limit(o->max_body_size);
+}
+
+/* The delay in ns; -1: not a number, or out of range. */
+static int64_t parse_defer(const char *s, int64_t max_req_timeout)
+{
+	char *end;
+	if (!*s || !strchr("+-0123456789", *s) || ((*s == '+' || *s == '-') && !s[1]))
+		return -1;
+	errno = 0;
+	long long ms = strtoll(s, &end, 10);
+	if (*end || errno || end[-1] == '+' || end[-1] == '-' || ms < 0 ||
+		ms > max_req_timeout / NSEC_PER_MSEC)
+		return -1;
+	return ms * NSEC_PER_MSEC;
+}
+
+static void respond_put(struct http_request *req, bool ok)
+{
+	if (ok)
+		http_respond_text(req, "OK");
+	else
+		http_respond_error(req, UNAVAILABLE, "EXITING");
+}
+
+static void do_pub(struct http_request *req)
+{
+	struct err err;
+	int64_t limit = max_msg_size(nsqd_get_opts(req->ctx)), deferred = 0;
+	if (req->content_length > limit || (int64_t)req->body_len > limit) {
+		http_respond_error(req, TOO_LARGE, "MSG_TOO_BIG");
+		return;
+	}
+	if (req->body_failed) {
+		http_respond_error(req, INTERNAL, "INTERNAL_ERROR");
+		return;
+	}
+	if (req->body_len == 0) {
+		http_respond_error(req, BAD_REQUEST, "MSG_EMPTY");
+		return;
+	}
+	struct topic *t = get_topic_from_query(req, nsqd_get_topic);
+	if (!t)
+		return;
+	const char *defer = get_param(req, "defer");
+	if (defer)
+		deferred = parse_defer(defer, nsqd_get_opts(req->ctx)->max_req_timeout);
+	if (deferred < 0) {
+		http_respond_error(req, BAD_REQUEST, "INVALID_DEFER");
+	} else {
+		struct message_body *body = http_take_body(req);
+		respond_put(req, deferred ? topic_put_message_deferred(t, body, deferred, &err) == 0
+					  : topic_put_messages(t, &body, 1, &err) == 1);
+	}
+	topic_unref(t);
+}
+
+/* --- /mpub ------------------------------------------------------------------------------------ */
+
+struct bodies {
+	struct message_body **v; /* owned, and a reference each */
+	size_t n;
+	size_t cap;
+};
+
+static void add_body(struct bodies *b, const char *data, size_t len)
+{
+	if (b->n == b->cap) {
+		b->cap = b->cap ? b->cap * 2 : 64;
+		b->v = xreallocarray(b->v, b->cap, sizeof(*b->v));
+	}
+	struct message_body *m = message_body_new(len);
+	memcpy(m->data, data, len);
+	b->v[b->n++] = m;
+}
+
+/* A message per line; empty ones are left out. Returns what is wrong, or NULL. */
+static const char *read_lines(const struct http_request *req, struct bodies *out)
+{
+	const struct options *o = nsqd_get_opts(req->ctx);
+	size_t read_max = (size_t)max_body_size(o) + 1;
+	const char *p = http_body(req), *start = p, *end = p + req->body_len;
+	while (p < end) {
+		const char *nl = memchr(p, '\n', (size_t)(end - p));
+		const char *next = nl ? nl + 1 : end;
+		/* A line that is cut off is none. */
+		if (!nl && req->body_failed)
+			break;
+		size_t len = (size_t)((nl ? nl : end) - p);
+		if ((size_t)(next - start) == read_max)
+			return "BODY_TOO_BIG";
+		if (len > (size_t)max_msg_size(o))
+			return "MSG_TOO_BIG";
+		if (len > 0)
+			add_body(out, p, len);
+		p = next;
+	}
+	return NULL;
+}
+
+/* readMPUB: the count, then a size and that many bytes each. Returns what is wrong, or NULL. */
+static const char *read_binary(const struct http_request *req, struct bodies *out)
+{
+	const struct options *o = nsqd_get_opts(req->ctx);
+	const unsigned char *p = (const unsigned char *)http_body(req), *end = p + req->body_len;
+	if (req->body_len < 4)
+		return "BAD_BODY";
+	int32_t count = (int32_t)get_be32(p);
+	/* 4 == total num, 5 == length + min 1 */
+	if (count <= 0 || count > (o->max_body_size - 4) / 5)
+		return "BAD_BODY";
+	p += 4;
+	for (int32_t i = 0; i < count; i++) {
+		if (end - p < 4)
+			return "BAD_MESSAGE";
+		int32_t size = (int32_t)get_be32(p);
+		p += 4;
+		if (size <= 0 || size > o->max_msg_size || end - p < size)
+			return "BAD_MESSAGE";
+		add_body(out, (const char *)p, (size_t)size);
+		p += size;
+	}
+	return NULL;
+}
+
+/* Unrecognised values mean true. */
+static bool is_binary(const struct http_request *req)
+{
+	const char *v = get_param(req, "binary");
+	if (!v)
+		return false;
+	bool binary = get_bool(req, "binary", true);
+	if (binary && strcmp(v, "true") != 0 && strcmp(v, "1") != 0)
+		nsqd_logf(
+			req->ctx, LG_WARN, "deprecated value '%s' used for /mpub binary param", v);
+	return binary;
+}
+
+bool http_find_topic(struct http_request *req)
+{
+	struct topic *t = get_topic_from_query(req, nsqd_get_topic);
+	topic_unref(t);
+	return t != NULL;
+}
+
+static void do_mpub(struct http_request *req)
+{
+	struct err err;
+	struct bodies bodies = {0};
+	if (req->content_length > max_body_size(nsqd_get_opts(req->ctx))) {
+		http_respond_error(req, TOO_LARGE, "BODY_TOO_BIG");
+		return;
+	}
+	struct topic *t = get_topic_from_query(req, nsqd_get_topic);
+	if (!t)
+		return;
+	bool binary = is_binary(req);
+	const char *problem = binary ? read_binary(req, &bodies) : read_lines(req, &bodies);
+	int status = TOO_LARGE;
+	if (!problem && req->body_failed && !binary) {
+		problem = "INTERNAL_ERROR";
+		status = INTERNAL;
+	}
+	if (problem) {
+		for (size_t i = 0; i < bodies.n; i++)
+			message_body_unref(bodies.v[i]);
+		http_respond_error(req, status, problem);
+	} else if (bodies.n == 0) {
+		respond_put(req, !topic_exiting(t));
+	} else {
+		respond_put(req, topic_put_messages(t, bodies.v, bodies.n, &err) == bodies.n);
+	}
+	free(bodies.v);
+	topic_unref(t);
+}
+
+/* --- /topic ----------------------------------------------------------------------------------- */
+
+/* The answer where a deletion has failed; see topic_delete_existing_channel. */
+static void respond_not_deleted(
+	struct http_request *req, const struct err *why, const char *not_found)
+{
+	if (why->code == ENOENT)
+		http_respond_error(req, NOT_FOUND, not_found);
+	else if (why->code == ECANCELED)
+		http_respond_error(req, UNAVAILABLE, "EXITING");
+	else
+		http_respond_error(req, INTERNAL, "INTERNAL_ERROR");
+}
+
+static void do_create_topic(struct http_request *req)
+{
+	struct topic *t = get_topic_from_query(req, nsqd_create_topic);
+	if (!t)
+		return;
+	topic_unref(t);
+	http_respond_empty(req);
+}
+
+static void do_empty_topic(struct http_request *req)
+{
+	struct err err;
+	struct topic *t = get_existing_topic(req, true);
+	if (!t)
+		return;
+	if (topic_empty(t, &err) == 0)
+		http_respond_empty(req);
+	else
+		http_respond_error(req, INTERNAL, "INTERNAL_ERROR");
+	topic_unref(t);
+}
+
+static void do_delete_topic(struct http_request *req)
+{
+	struct err err;
+	if (!parse_params(req))
+		return;
+	const char *name = get_param(req, "topic");
+	if (!name)
+		http_respond_error(req, BAD_REQUEST, "MISSING_ARG_TOPIC");
+	else if (nsqd_delete_existing_topic(req->daemon->topics, name, &err) == 0)
+		http_respond_empty(req);
+	else
+		respond_not_deleted(req, &err, "TOPIC_NOT_FOUND");
+}
+
+/*
+ * So that after a crash nothing is suddenly (un)paused. As in stock, a failure to write is only
+ * logged.
+ */
+static void persist_pause(struct http_request *req)
+{
+	struct err err;
+	if (nsqd_persist_metadata(req->daemon->metadata, &err) != 0)
+		nsqd_logf(req->ctx, LG_ERROR, "failed to persist metadata - %s", err.msg);
+	http_respond_empty(req);
+}
+
+static void set_topic_paused(struct http_request *req, void (*set)(struct topic *t))
+{
+	struct topic *t = get_existing_topic(req, false);
+	if (!t)
+		return;
+	set(t);
+	topic_unref(t);
+	persist_pause(req);
+}
+
+static void do_pause_topic(struct http_request *req)
+{
+	set_topic_paused(req, topic_pause);
+}
+
+static void do_unpause_topic(struct http_request *req)
+{
+	set_topic_paused(req, topic_unpause);
+}
+
+/* --- /channel --------------------------------------------------------------------------------- */
+
+static void do_create_channel(struct http_request *req)
+{
+	struct err err;
+	const char *name;
+	struct topic *t = get_existing_topic_from_query(req, &name);
+	if (!t)
+		return;
+	struct channel *c = topic_create_channel(t, name, &err);
+	if (c) {
+		http_respond_empty(req);
+	} else if (topic_exiting(t) || context_is_exiting(req->ctx)) {
+		http_respond_error(req, UNAVAILABLE, "EXITING");
+	} else {
+		nsqd_logf(req->ctx, LG_ERROR, "CHANNEL(%s): cannot be created - %s", name, err.msg);
+		http_respond_error(req, INTERNAL, "INTERNAL_ERROR");
+	}
+	channel_unref(c);
+	topic_unref(t);
+}
+
+static void do_empty_channel(struct http_request *req)
+{
+	struct err err;
+	struct channel *c = get_existing_channel(req);
+	if (!c)
+		return;
+	if (channel_empty(c, &err) == 0)
+		http_respond_empty(req);
+	else
+		http_respond_error(req, INTERNAL, "INTERNAL_ERROR");
+	channel_unref(c);
+}
+
+static void do_delete_channel(struct http_request *req)
+{
+	struct err err;
+	const char *name;
+	struct topic *t = get_existing_topic_from_query(req, &name);
+	if (!t)
+		return;
+	if (topic_delete_existing_channel(t, name, &err) == 0)
+		http_respond_empty(req);
+	else
+		respond_not_deleted(req, &err, "CHANNEL_NOT_FOUND");
+	topic_unref(t);
+}
+
+static void set_channel_paused(struct http_request *req, void (*set)(struct channel *c))
+{
+	struct channel *c = get_existing_channel(req);
+	if (!c)
+		return;
+	set(c);
+	channel_unref(c);
+	persist_pause(req);
+}
+
+static void do_pause_channel(struct http_request *req)
+{
+	set_channel_paused(req, channel_pause);
+}
+
+static void do_unpause_channel(struct http_request *req)
+{
+	set_channel_paused(req, channel_unpause);
+}
+
+/* --- /stats ----------------------------------------------------------------------------------- */
+
+static void do_stats(struct http_request *req)
+{
+	char health[520];
+	struct stats stats;
+	struct mem_stats memory;
+	if (!parse_params(req))
+		return;
+	const char *format = get_param(req, "format");
+	bool json = format && strcmp(format, "json") == 0;
+	bool clients = get_bool(req, "include_clients", true);
+	stats_get(req->daemon->topics, clients ? req->daemon->tcp_server : NULL,
+		get_param(req, "topic"), get_param(req, "channel"), &stats);
+	struct stats_page page = {
+		.stats = &stats,
+		.health = nsqd_get_health(req->ctx, health, sizeof(health)),
+		.start_time_ns = req->ctx->start_time_ns,
+		.now_ns = clock_wall_ns(),
+	};
+	if (get_bool(req, "include_mem", true)) {
+		mem_stats_get(&memory);
+		page.memory = &memory;
+	}
+	if (json)
+		stats_print_json(&req->out, &page);
+	else
+		stats_print_text(&req->out, &page);
+	http_respond_out(req, json);
+	stats_free(&stats);
+}
+
+/* --- the routes ------------------------------------------------------------------------------- */
+
+const struct http_route http_routes[] = {
+	{HTTP_POST, "/pub", do_pub, HTTP_MESSAGE_BODY, max_msg_size},
+	{HTTP_POST, "/mpub", do_mpub, HTTP_TOPIC_FIRST, max_body_size},
+	{HTTP_GET, "/ping", ping_handler, HTTP_LOGGED | HTTP_PLAIN_TEXT, NULL},
+	{HTTP_GET, "/stats", do_stats, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_GET, "/info", do_info, HTTP_LOGGED, NULL},
+
+	{HTTP_POST, "/topic/create", do_create_topic, HTTP_LOGGED, NULL},
+	{HTTP_POST, "/topic/delete", do_delete_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/topic/empty", do_empty_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/topic/pause", do_pause_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/topic/unpause", do_unpause_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/channel/create", do_create_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/channel/delete", do_delete_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/channel/empty", do_empty_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/channel/pause", do_pause_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/channel/unpause", do_unpause_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_GET, "/config/:opt", http_do_get_config, HTTP_LOGGED, NULL},
+	{HTTP_PUT, "/config/:opt", http_do_put_config, HTTP_LOGGED, max_msg_size},
+
+	{HTTP_GET, "/debug/", http_do_debug, HTTP_LOGGED | HTTP_PLAIN_TEXT, NULL},
+	{HTTP_PUT, "/debug/setblockrate", http_do_set_block_rate, HTTP_LOGGED | HTTP_PLAIN_TEXT,
+		NULL},
+	{HTTP_POST, "/debug/freememory", http_do_free_memory, HTTP_LOGGED | HTTP_PLAIN_TEXT, NULL},
+	{HTTP_GET, "/debug/pprof/", http_do_pprof, HTTP_LOGGED, NULL},
+	{HTTP_GET, "/debug/pprof/cmdline", http_do_pprof, HTTP_LOGGED, NULL},
+	{HTTP_GET, "/debug/pprof/symbol", http_do_pprof, HTTP_LOGGED, NULL},
+	{HTTP_POST, "/debug/pprof/symbol", http_do_pprof, HTTP_LOGGED, NULL},
+	{HTTP_GET, "/debug/pprof/profile", http_do_pprof, HTTP_LOGGED, NULL},
+	{HTTP_GET, "/debug/pprof/heap", http_do_pprof, HTTP_LOGGED, NULL},
+	{HTTP_GET, "/debug/pprof/goroutine", http_do_pprof, HTTP_LOGGED, NULL},
+	{HTTP_GET, "/debug/pprof/block", http_do_pprof, HTTP_LOGGED, NULL},
+	{HTTP_GET, "/debug/pprof/threadcreate", http_do_pprof, HTTP_LOGGED, NULL},
+};
+
+const size_t http_n_routes = sizeof(http_routes) / sizeof(*http_routes);

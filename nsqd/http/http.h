@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* The routes of the HTTP API and their handlers (nsqd/http.go). */
+#ifndef NSQD_HTTP_H
+#define NSQD_HTTP_H
+
+#include <stddef.h>
+
+#include <stdbool.h>
+
+#include "nsqd/http/http_router.h"
+
+/* The topic of the query, which is created. False: there is none, and the answer is given. */
+bool http_find_topic(struct http_request *req);
+
+extern const struct http_route http_routes[];
+extern const size_t http_n_routes;
+
+/* /debug (http_debug.c) */
+void http_do_debug(struct http_request *req);
+void http_do_set_block_rate(struct http_request *req);
+void http_do_free_memory(struct http_request *req);
+void http_do_pprof(struct http_request *req);
+/* /config (http_config.c) */
+void http_do_get_config(struct http_request *req);
+void http_do_put_config(struct http_request *req);
+
+#endif

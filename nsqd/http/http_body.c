@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The body of a request. Mirrors body and expectContinueReader of net/http (transfer.go,
+ * server.go). Runs in the connections' threads.
+ */
+#include "nsqd/http/http_body.h"
+
+#include <string.h>
+
+#include "nsqd/http/http_internal.h"
+#include "nsqd/http/http_io.h"
+
+/* So much at once is read of a body that is not a message's, and so much of what nobody wants. */
+#define READ_SIZE ((size_t)64 * 1024)
+#define SCRAP_SIZE 4096
+
+void http_body_begin(struct http_conn *c)
+{
+	struct http_body *b = &c->body;
+	int64_t length = c->head.content_length;
+	*b = (struct http_body){
+		.kind = length == 0  ? HTTP_BODY_NONE
+			: length < 0 ? HTTP_BODY_CHUNKED
+				     : HTTP_BODY_LENGTH,
+		.left = length,
+		.at_end = length == 0,
+	};
+	b->was_expected = b->must_continue =
+		c->head.expects_continue && http_head_is_1_1(&c->head) && length != 0;
+}
+
+void http_body_end(struct http_conn *c)
+{
+	http_chunked_free(&c->body.chunked);
+}
+
+static void consent(struct http_conn *c)
+{
+	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	struct iovec iov = {(void *)text, sizeof(text) - 1};
+	c->body.must_continue = false;
+	http_io_write(c, &iov, 1);
+}
+
+static size_t take_input(struct http_conn *c, char *buf, size_t n)
+{
+	size_t there = c->w - c->r;
+	n = n < there ? n : there;
+	memcpy(buf, c->input + c->r, n);
+	c->r += n;
+	return n;
+}
+
+/* Of a body whose length is known. */
+static ssize_t read_length(struct http_conn *c, char *buf, size_t n)
+{
+	struct http_body *b = &c->body;
+	struct err err;
+	if ((int64_t)n > b->left)
+		n = (size_t)b->left;
+	ssize_t got = c->r < c->w ? (ssize_t)take_input(c, buf, n) : http_io_read(c, buf, n, &err);
+	if (got > 0)
+		b->left -= got;
+	b->failed = got < 0;
+	/* As with Go: what is cut off has come to its end all the same. */
+	b->at_end = got == 0 || b->left == 0;
+	return got > 0 ? got : -1;
+}
+
+/* One step of a body in chunks: as http_body_read, but 0 also when nothing has come out of it. */
+static ssize_t read_some_chunk(struct http_conn *c, char *buf, size_t n)
+{
+	struct http_body *b = &c->body;
+	size_t there = c->w - c->r, used, len = 0;
+	const char *data;
+	if (b->chunked.at == CHUNK_DATA && n < there)
+		there = n;
+	switch (http_chunked_feed(&b->chunked, c->input + c->r, there, &used, &data, &len)) {
+	case HTTP_CHUNKED_DATA:
+		memcpy(buf, data, len);
+		break;
+	case HTTP_CHUNKED_DONE:
+		b->at_end = true;
+		break;
+	case HTTP_CHUNKED_FAILED:
+		b->failed = true;
+		return -1;
+	case HTTP_CHUNKED_MORE:
+		break;
+	}
+	c->r += used;
+	return (ssize_t)len;
+}
+
+static ssize_t read_chunked(struct http_conn *c, char *buf, size_t n)
+{
+	struct http_body *b = &c->body;
+	struct err err;
+	while (!b->at_end) {
+		if (c->r == c->w && http_io_fill(c, &err) <= 0) {
+			b->failed = true;
+			return -1;
+		}
+		ssize_t got = read_some_chunk(c, buf, n);
+		if (got != 0)
+			return got;
+	}
+	return 0;
+}
+
+ssize_t http_body_read(struct http_conn *c, char *buf, size_t n)
+{
+	struct http_body *b = &c->body;
+	if (b->failed)
+		return -1;
+	if (b->at_end)
+		return 0;
+	if (b->must_continue)
+		consent(c);
+	return b->kind == HTTP_BODY_LENGTH ? read_length(c, buf, n) : read_chunked(c, buf, n);
+}
+
+static bool read_message(struct http_conn *c)
+{
+	struct http_request *req = &c->req;
+	while (req->body_len < req->message->len) {
+		ssize_t got = http_body_read(
+			c, req->message->data + req->body_len, req->message->len - req->body_len);
+		if (got <= 0)
+			return false;
+		req->body_len += (size_t)got;
+	}
+	return true;
+}
+
+bool http_body_read_all(struct http_conn *c, int64_t limit)
+{
+	struct http_request *req = &c->req;
+	ssize_t got;
+	if (req->message)
+		return read_message(c);
+	while ((int64_t)req->body.len <= limit) {
+		int64_t room = limit + 1 - (int64_t)req->body.len;
+		strbuf_reserve(&req->body, room < (int64_t)READ_SIZE ? (size_t)room : READ_SIZE);
+		got = http_body_read(c, req->body.data + req->body.len,
+			room < (int64_t)READ_SIZE ? (size_t)room : READ_SIZE);
+		if (got <= 0)
+			return got == 0;
+		req->body.len += (size_t)got;
+		req->body.data[req->body.len] = '\0';
+		req->body_len = req->body.len;
+	}
+	return true;
+}
+
+int http_body_discard(struct http_conn *c, int64_t max)
+{
+	char scrap[SCRAP_SIZE];
+	while (max > 0) {
+		ssize_t got = http_body_read(
+			c, scrap, max < SCRAP_SIZE ? (size_t)max : (size_t)SCRAP_SIZE);
+		if (got <= 0)
+			return (int)got;
+		max -= got;
+	}
+	return c->body.at_end ? 0 : 1;
+}

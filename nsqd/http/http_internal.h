@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The server and its connections, as the parts of the HTTP server share them. Types only: each part
+ * declares its functions in a header of its own. From top to bottom: http_server.c (who is
+ * connected, and the server's life), http_conn.c (a connection: its requests, one after the other),
+ * http_response.c (answers), http_body.c (the body of a request), http_io.c (moving bytes).
+ */
+#ifndef NSQD_HTTP_INTERNAL_H
+#define NSQD_HTTP_INTERNAL_H
+
+#include <stdatomic.h>
+#include <time.h>
+
+#include "common/chan.h"
+#include "common/clock.h"
+#include "common/gothread.h"
+#include "common/lock.h"
+#include "nsqd/http/http_request.h"
+#include "protocol/accept_loop.h"
+#include "protocol/http_chunked.h"
+#include "protocol/http_head.h"
+#include "protocol/stream.h"
+
+/* As net/http's bufio.Reader. */
+#define HTTP_INPUT_SIZE 4096
+/* What a connection that has had a request answered may be silent for, ahead of one that has not. */
+#define HTTP_GRACE_NS (2 * NSEC_PER_SEC)
+/* maxPostHandlerReadBytes: what is read of a body behind its handler. */
+#define HTTP_DISCARD_MAX ((int64_t)256 * 1024)
+
+struct http_server {
+	const struct http_daemon *daemon; /* immutable */
+	const char *proto;                /* immutable; "HTTP", "HTTPS" */
+	const struct tls_config *tls;     /* immutable; NULL: HTTP */
+	bool tls_required;                /* immutable */
+	struct tcp_listener listener;     /* immutable until free */
+	struct accept_loop loop;          /* its own synchronisation */
+	bool started;                     /* main thread only */
+	struct wait_group wait_group;     /* the accept thread and the reserve */
+	struct wait_group serving;        /* the connections' threads */
+
+	struct mutex lock;       /* a leaf */
+	struct http_conn *conns; /* guarded by lock; utlist */
+	size_t n_conns;          /* guarded by lock */
+	size_t max_conns;        /* immutable */
+	struct chan *room_chan;  /* immutable; capacity 1: a place has become free */
+	size_t refused;          /* accept thread: since the last line about it */
+	int64_t refused_logged;  /* accept thread; monotonic */
+
+	struct chan
+		*reserve_chan; /* immutable; of struct http_conn *, for which there is no thread */
+	int reserve_fd;        /* immutable; an eventfd: there is one in it, or the end */
+	_Atomic bool stopping;
+};
+
+/* The body of the request that a connection is at (net/http's body and expectContinueReader). */
+struct http_body {
+	enum { HTTP_BODY_NONE, HTTP_BODY_LENGTH, HTTP_BODY_CHUNKED } kind;
+	int64_t left; /* LENGTH: still to come */
+	struct http_chunked chunked;
+	bool at_end;        /* nothing more of it will come; also when it was cut off there */
+	bool failed;        /* it is none: nothing behind it may be looked at */
+	bool must_continue; /* the client waits for our consent to send it */
+	bool was_expected;  /* the client asked for that */
+};
+
+/* A connection. Its own thread's, where nothing else is said. */
+struct http_conn {
+	struct http_conn *prev, *next; /* guarded by the server's lock */
+	struct http_server *server;    /* immutable */
+	struct stream *sock;           /* immutable; the lowest layer */
+	struct stream *stream;         /* what is read and written: sock, or TLS on top of it */
+	char remote_addr[128];         /* immutable */
+
+	/*
+	 * Until when what has been moved is good: when there is no room for a new connection, the one
+	 * with the least has to go. One that works is ahead of the clock by more than
+	 * HTTP_GRACE_NS, and stays. INT64_MAX: it does not depend on the client.
+	 */
+	_Atomic int64_t credit_ns; /* monotonic */
+	int64_t since_ns;          /* when it began to move what moves now */
+	int64_t moved;             /* bytes since then */
+	int64_t grace_ns;          /* what it is allowed beside */
+	_Atomic bool answering;    /* from the handler to the last byte: stop waits for it */
+	int64_t deadline_ns;       /* of all reading and writing; 0: none (see the reserve) */
+
+	char input[HTTP_INPUT_SIZE];
+	size_t r, w;     /* input[r..w) has not been looked at */
+	bool answered;   /* before its body was read */
+	bool has_served; /* a request before the one that it is at */
+	bool after_post; /* that was a POST */
+	bool close;      /* after the answer */
+	bool linger;     /* the client may still be sending what nobody reads */
+	bool send_failed;
+
+	struct http_head head;
+	struct http_body body;
+	enum http_route_result result;
+	struct http_match match;
+	struct http_request req;
+	struct strbuf answer; /* its head, and a short body */
+	time_t date_of;       /* what date is made of */
+	char date[48];        /* a header */
+};
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A request as handlers see it, and what they answer (internal/http_api, req_params.go and the
+ * values that handlers return). Everything here belongs to the thread of the connection.
+ */
+#ifndef NSQD_HTTP_REQUEST_H
+#define NSQD_HTTP_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/strbuf.h"
+#include "common/url.h"
+#include "nsqd/core/context.h"
+#include "nsqd/http/http_router.h"
+#include "nsqd/core/message.h"
+
+struct metadata;
+struct tcp_server;
+struct topics;
+
+/* The daemon as handlers see it. All borrowed; immutable once the servers have been started. */
+struct http_daemon {
+	struct context *ctx;
+	struct topics *topics;
+	struct metadata *metadata;
+	struct tcp_server *tcp_server;
+	int tcp_port; /* as listened to; 0: none, -1: a unix socket; as are the next two */
+	int http_port;
+	int https_port;
+};
+
+struct http_request {
+	const struct http_daemon *daemon; /* immutable */
+	struct context *ctx;              /* immutable; daemon->ctx */
+	enum http_method method;
+	const char *remote_addr;
+	struct url_target target;
+	const char *param; /* what the route's ":name" stands for, not terminated */
+	size_t param_len;
+	int64_t content_length; /* -1: not told (chunked) */
+	/*
+	 * The body, up to the route's limit and one byte more, as stock's
+	 * io.LimitReader would give it. In message if that is not NULL.
+	 */
+	size_t body_len;
+	bool body_failed; /* it was cut off, or is none: what is there is the part before that */
+	struct strbuf body;
+	struct message_body *message;
+	struct url_values query;
+
+	/* What the handler answers; filled by the functions below. */
+	int status;
+	bool is_json;
+	const char *text; /* a static string; NULL: out */
+	struct strbuf out;
+};
+
+/* url.ParseQuery of the request's query into req->query; false if it is malformed. */
+bool http_parse_query(struct http_request *req);
+/* The body; not terminated where it is in a message. */
+const char *http_body(const struct http_request *req);
+/* The body as a message's; the caller gets the reference. */
+struct message_body *http_take_body(struct http_request *req);
+
+/* return text, nil. text must be static. */
+void http_respond_text(struct http_request *req, const char *text);
+/* return x, nil: what the handler has written to req->out, as text or as JSON. */
+void http_respond_out(struct http_request *req, bool is_json);
+/* return nil, http_api.Err{status, text}. text is copied. */
+void http_respond_error(struct http_request *req, int status, const char *text);
+static inline void http_respond_empty(struct http_request *req)
+{
+	http_respond_text(req, "");
+}
+
+#endif

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The answers that become of what handlers say: mirrors internal/http_api/api_response.go, and below
+ * it chunkWriter.writeHeader of net/http's server.go, which decides what an answer's head says and
+ * whether the connection stays. Runs in the connections' threads.
+ */
+#include "nsqd/http/http_response.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/clock.h"
+#include "nsqd/http/http_body.h"
+#include "nsqd/http/http_internal.h"
+#include "nsqd/http/http_io.h"
+
+/* --- an answer ------------------------------------------------------------------------------- */
+
+#define TEXT_PLAIN "text/plain; charset=utf-8"
+#define TEXT_HTML "text/html; charset=utf-8"
+#define APPLICATION_JSON "application/json; charset=utf-8"
+/* bufferBeforeChunkingSize: longer bodies go out in chunks, since Go does not wait for their end. */
+#define BUFFER_BEFORE_CHUNKING 2048
+
+struct answer {
+	int status;
+	const char *data; /* the body, len bytes */
+	size_t len;
+	const char *type;             /* of the body; set by the handler, or sniffed by net/http */
+	bool is_sniffed;              /* the latter: then it comes later in the head */
+	bool is_v1;                   /* with the header of that API */
+	const char *allow, *location; /* headers; NULL: none */
+	bool says_close;              /* the handler sets Connection: close */
+	bool says_length;             /* and this one Content-Length */
+};
+
+/* http.StatusText, as far as nsqd uses it. */
+static const char *status_text(int status)
+{
+	static const struct {
+		int status;
+		const char *text;
+	} texts[] = {
+		{200, "OK"},
+		{301, "Moved Permanently"},
+		{307, "Temporary Redirect"},
+		{400, "Bad Request"},
+		{403, "Forbidden"},
+		{404, "Not Found"},
+		{405, "Method Not Allowed"},
+		{413, "Request Entity Too Large"},
+		{417, "Expectation Failed"},
+		{500, "Internal Server Error"},
+		{501, "Not Implemented"},
+		{503, "Service Unavailable"},
+	};
+	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+		if (texts[i].status == status)
+			return texts[i].text;
+	}
+	return "";
+}
+
+static void add_header(struct strbuf *out, const char *name, const char *value)
+{
+	if (!value)
+		return;
+	strbuf_adds(out, name);
+	strbuf_add(out, ": ", 2);
+	strbuf_adds(out, value);
+	strbuf_add(out, "\r\n", 2);
+}
+
+/* http.TimeFormat; made anew once a second. */
+static void add_date(struct strbuf *out, struct http_conn *c)
+{
+	static const char days[] = "SunMonTueWedThuFriSat";
+	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+	time_t now = (time_t)(clock_wall_ns() / NSEC_PER_SEC);
+	struct tm t;
+	if (now != c->date_of) {
+		gmtime_r(&now, &t);
+		snprintf(c->date, sizeof(c->date),
+			"Date: %.3s, %02d %.3s %d %02d:%02d:%02d GMT\r\n", days + 3 * t.tm_wday,
+			t.tm_mday, months + 3 * t.tm_mon, t.tm_year + 1900, t.tm_hour, t.tm_min,
+			t.tm_sec);
+		c->date_of = now;
+	}
+	strbuf_adds(out, c->date);
+}
+
+/* --- what becomes of the connection ---------------------------------------------------------- */
+
+static bool is_head(const struct http_conn *c)
+{
+	return strcmp(c->head.method, "HEAD") == 0;
+}
+
+/* Does the answer say how long it is? (An empty one to HEAD might have been longer to GET.) */
+static bool has_length(const struct http_conn *c, const struct answer *a)
+{
+	return a->len <= BUFFER_BEFORE_CHUNKING && (!is_head(c) || a->len > 0);
+}
+
+/*
+ * A client that sends all of its request before it reads must not wait for us while we wait for it:
+ * so the rest of the body is read, unless it is too long. Returns whether it is.
+ */
+static bool discard_body(struct http_conn *c)
+{
+	if (c->close || c->body.kind == HTTP_BODY_NONE)
+		return false;
+	if (c->body.kind == HTTP_BODY_LENGTH && c->body.left >= HTTP_DISCARD_MAX)
+		return true;
+	int rc = http_body_discard(c, HTTP_DISCARD_MAX + 1);
+	if (rc < 0)
+		c->close = true;
+	return rc > 0;
+}
+
+/* Sets c->close and c->linger; returns what Connection says, or NULL. */
+static const char *decide_connection(struct http_conn *c, const struct answer *a)
+{
+	const struct http_head *h = &c->head;
+	bool sized = has_length(c, a), keeps_1_0 = false, is_1_1 = http_head_is_1_1(h);
+	/* Chunks that HTTP/1.0 does not know may stand where a request is looked for. */
+	if (h->wants_keep_alive && !h->ignored_encoding && (is_head(c) || sized))
+		keeps_1_0 = true;
+	else if (!is_1_1 || h->wants_close)
+		c->close = true;
+	if (a->says_close || (c->body.was_expected && !c->body.at_end))
+		c->close = true;
+	bool too_big = discard_body(c);
+	c->close = c->close || too_big || (!sized && !is_head(c) && !is_1_1);
+	c->linger = c->linger || !c->body.at_end;
+	if (too_big || (c->close && is_1_1))
+		return "close";
+	return keeps_1_0 ? "keep-alive" : NULL;
+}
+
+/* --- the bytes ------------------------------------------------------------------------------- */
+
+static bool is_chunked(const struct http_conn *c, const struct answer *a)
+{
+	return !has_length(c, a) && !is_head(c) && http_head_is_1_1(&c->head);
+}
+
+/* First what the handler has set, by name; then what net/http adds, in its order. */
+static void add_head(
+	struct strbuf *out, struct http_conn *c, const struct answer *a, const char *connection)
+{
+	char length[24];
+	snprintf(length, sizeof(length), "%zu", a->len);
+	strbuf_addf(out, "HTTP/1.%d %d %s\r\n", http_head_is_1_1(&c->head), a->status,
+		status_text(a->status));
+	add_header(out, "Allow", a->allow);
+	add_header(out, "Connection", a->says_close ? "close" : NULL);
+	add_header(out, "Content-Length", a->says_length ? length : NULL);
+	add_header(out, "Content-Type", a->is_sniffed ? NULL : a->type);
+	add_header(out, "Location", a->location);
+	add_header(out, "X-Nsq-Content-Type", a->is_v1 ? "nsq; version=1.0" : NULL);
+	add_date(out, c);
+	add_header(out, "Content-Length", has_length(c, a) && !a->says_length ? length : NULL);
+	add_header(out, "Content-Type", a->is_sniffed && a->len > 0 ? a->type : NULL);
+	add_header(out, "Connection", a->says_close ? NULL : connection);
+	add_header(out, "Transfer-Encoding", is_chunked(c, a) ? "chunked" : NULL);
+	strbuf_add(out, "\r\n", 2);
+}
+
+static void send_answer(struct http_conn *c, const struct answer *a)
+{
+	struct strbuf *head = &c->answer;
+	const char *connection = decide_connection(c, a);
+	strbuf_reset(head);
+	add_head(head, c, a, connection);
+	size_t len = is_head(c) ? 0 : a->len;
+	struct iovec iov[3] = {{NULL, 0}, {(void *)a->data, len}, {NULL, 0}};
+	int n = 2;
+	if (len <= BUFFER_BEFORE_CHUNKING) {
+		strbuf_add(head, a->data, len);
+		n = 1;
+	} else if (is_chunked(c, a)) {
+		static const char last[] = "\r\n0\r\n\r\n";
+		strbuf_addf(head, "%zx\r\n", len);
+		iov[n++] = (struct iovec){(void *)last, sizeof(last) - 1};
+	}
+	iov[0] = (struct iovec){head->data, head->len};
+	http_io_write(c, iov, n);
+}
+
+/* A static or a built text, in an answer of its own. */
+static void send_text(struct http_conn *c, bool v1)
+{
+	const struct http_request *req = &c->req;
+	struct answer a = {
+		.status = req->status, .is_v1 = v1, .type = TEXT_PLAIN, .is_sniffed = true};
+	a.data = req->text ? req->text : req->out.data;
+	a.len = req->text ? strlen(req->text) : req->out.len;
+	if (req->is_json) {
+		a.type = APPLICATION_JSON;
+		a.is_sniffed = false;
+	}
+	send_answer(c, &a);
+}
+
+static void send_json(struct http_conn *c, int status, const char *json, const char *allow)
+{
+	struct answer a = {.status = status,
+		.data = json,
+		.len = strlen(json),
+		.type = APPLICATION_JSON,
+		.is_v1 = true,
+		.allow = allow};
+	send_answer(c, &a);
+}
+
+/* --- answers --------------------------------------------------------------------------------- */
+
+/* http_api.RespondV1 */
+void http_answer_v1(struct http_conn *c)
+{
+	struct http_request *req = &c->req;
+	if (req->status == 200) {
+		send_text(c, true);
+		return;
+	}
+	struct strbuf json = STRBUF_INIT;
+	strbuf_adds(&json, "{\"message\":");
+	strbuf_add_json(&json, req->out.data, req->out.len);
+	strbuf_addc(&json, '}');
+	send_json(c, req->status, json.data, NULL);
+	strbuf_free(&json);
+}
+
+/* http_api.PlainText */
+void http_answer_plain(struct http_conn *c)
+{
+	c->req.is_json = false;
+	send_text(c, false);
+}
+
+void http_answer_tls_required(struct http_conn *c)
+{
+	char json[80];
+	snprintf(json, sizeof(json), "{\"message\": \"TLS_REQUIRED\", \"https_port\": %d}",
+		c->server->daemon->https_port);
+	send_json(c, 403, json, NULL);
+}
+
+/* template.HTMLEscape as http.Redirect uses it */
+static void add_html_escaped(struct strbuf *out, const char *s)
+{
+	for (; *s; s++) {
+		const char *esc = *s == '&'    ? "&amp;"
+				  : *s == '<'  ? "&lt;"
+				  : *s == '>'  ? "&gt;"
+				  : *s == '"'  ? "&#34;"
+				  : *s == '\'' ? "&#39;"
+					       : NULL;
+		if (esc)
+			strbuf_adds(out, esc);
+		else
+			strbuf_addc(out, *s);
+	}
+}
+
+/* URL.String() with the path of the redirect. */
+static void add_redirect_url(struct strbuf *out, const struct http_conn *c)
+{
+	struct strbuf clean = STRBUF_INIT;
+	url_clean_path(&clean, c->match.redirect_path.data, c->match.redirect_path.len);
+	url_escape_path(out, clean.data, clean.len);
+	strbuf_free(&clean);
+	if (!c->req.target.raw_query)
+		return;
+	strbuf_addc(out, '?');
+	strbuf_add(out, c->req.target.raw_query, c->req.target.raw_query_len);
+}
+
+/* hexEscapeNonASCII */
+static void add_ascii(struct strbuf *out, const char *s)
+{
+	for (; *s; s++) {
+		if ((unsigned char)*s < 0x80)
+			strbuf_addc(out, *s);
+		else
+			strbuf_addf(out, "%%%02x", (unsigned char)*s);
+	}
+}
+
+/* http.Redirect */
+void http_answer_redirect(struct http_conn *c)
+{
+	bool get = c->req.method == HTTP_GET;
+	struct strbuf url = STRBUF_INIT, location = STRBUF_INIT, html = STRBUF_INIT;
+	add_redirect_url(&url, c);
+	add_ascii(&location, url.data);
+	if (get) {
+		strbuf_adds(&html, "<a href=\"");
+		add_html_escaped(&html, url.data);
+		strbuf_adds(&html, "\">Moved Permanently</a>.\n\n");
+	}
+	struct answer a = {.status = get ? 301 : 307,
+		.data = html.data,
+		.len = html.len,
+		.type = get ? TEXT_HTML : NULL,
+		.location = location.data};
+	send_answer(c, &a);
+	strbuf_free(&url);
+	strbuf_free(&location);
+	strbuf_free(&html);
+}
+
+void http_answer_allow(struct http_conn *c)
+{
+	struct answer a = {.status = 200, .data = "", .allow = c->match.allow};
+	send_answer(c, &a);
+}
+
+void http_answer_method_not_allowed(struct http_conn *c)
+{
+	send_json(c, 405, "{\"message\":\"METHOD_NOT_ALLOWED\"}", c->match.allow);
+}
+
+void http_answer_global_options(struct http_conn *c)
+{
+	struct answer a = {.status = 200, .data = "", .says_length = true};
+	send_answer(c, &a);
+}
+
+void http_answer_expectation_failed(struct http_conn *c)
+{
+	struct answer a = {.status = 417, .data = "", .says_close = true};
+	send_answer(c, &a);
+}
+
+void http_answer_refusal(struct http_conn *c, const struct http_refusal *why)
+{
+	struct strbuf *out = &c->answer;
+	strbuf_reset(out);
+	strbuf_addf(out,
+		"HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\n"
+		"Connection: close\r\n\r\n%s",
+		why->status, why->text ? why->text : why->status);
+	struct iovec iov = {out->data, out->len};
+	http_io_write(c, &iov, 1);
+}

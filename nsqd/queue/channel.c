@@ -1,0 +1,811 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A channel: its queues, its consumers, and the message pump between the two.
+ * Mirrors nsqd/channel.go. The pump (channel_pump.c) is the thread
+ * "c:TOPIC/NAME"; what is here runs in the topic's pump (put), the consumers'
+ * threads, the scan workers and the operators' HTTP threads.
+ *
+ * Differences: stock takes a message out of the in-flight map and out of its
+ * heap in two steps, here it is one; a message that the disk refuses is kept
+ * (kept.h), or when it comes back (requeue, timeout) deferred, and tried again,
+ * where stock drops it; deadlines are on the monotonic clock.
+ */
+#include "nsqd/queue/channel.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/compiler.h"
+#include "common/xalloc.h"
+#include "nsqd/disk/backend.h"
+#include "nsqd/queue/channel_internal.h"
+#include "nsqd/disk/dqname.h"
+#include "protocol/names.h"
+
+/* When to try again what the backend has refused. */
+#define RETRY_NS NSEC_PER_SEC
+#define FLUSH_BATCH 1024
+/* The most messages that are put in flight under one lock. */
+#define START_BATCH 128
+
+/* --- life --------------------------------------------------------------------------------- */
+
+static void channel_free(struct channel *c)
+{
+	CHECK(c->clients == NULL && c->parked == NULL && c->hand_count == 0);
+	message_drain_chan(c->memory_msg_chan);
+	in_flight_pqueue_clear(&c->in_flight);
+	in_flight_pqueue_clear(&c->deferred);
+	kept_destroy(&c->kept);
+	if (c->backend)
+		c->backend->ops->close(c->backend, NULL);
+	chan_free(c->memory_msg_chan);
+	for (int i = 0; i < N_CLOSENESS; i++)
+		chan_free(c->client_msg_chans[i]);
+	chan_free(c->exit_chan);
+	chan_free(c->gone_chan);
+	chan_free(c->update_chan);
+	chan_free(c->updated_chan);
+	chan_free(c->parked_chan);
+	wait_group_destroy(&c->wait_group);
+	rwlock_destroy(&c->exit_lock);
+	rwlock_destroy(&c->lock);
+	mutex_destroy(&c->in_flight_lock);
+	mutex_destroy(&c->deferred_lock);
+	quantile_free(c->e2e_processing_latency_stream);
+	c->topic_ops->unref(c->topic);
+	free(c->hand);
+	free(c);
+}
+
+/* backend names, for uniqueness, automatically include the topic... */
+static struct backend_queue *open_backend(const struct channel *c, struct err *err)
+{
+	char name[BACKEND_NAME_SIZE];
+	return backend_new(
+		c->ctx, get_backend_name(c->topic_name, c->name, name, sizeof(name)), err);
+}
+
+static void init_locks(struct channel *c)
+{
+	rwlock_init(&c->exit_lock, RANK_CHANNEL_EXIT);
+	rwlock_init(&c->lock, RANK_CHANNEL);
+	mutex_init(&c->in_flight_lock, RANK_IN_FLIGHT);
+	mutex_init(&c->deferred_lock, RANK_DEFERRED);
+	atomic_init(&c->next_in_flight, INT64_MAX);
+	atomic_init(&c->next_deferred, INT64_MAX);
+}
+
+static void init_client_msg_chans(struct channel *c, const struct options *opts)
+{
+	c->topology_aware = topology_is_aware(opts);
+	bool wanted[N_CLOSENESS] = {
+		[ZONE_LOCAL] = c->topology_aware && *opts->topology_zone,
+		[REGION_LOCAL] = c->topology_aware && *opts->topology_region,
+		[GLOBAL] = true,
+	};
+	for (int i = 0; i < N_CLOSENESS; i++) {
+		if (wanted[i])
+			c->client_msg_chans[i] = chan_new(sizeof(struct message *), 0);
+	}
+}
+
+struct channel *channel_new(struct context *ctx, const char *topic_name, const char *name,
+	const struct channel_topic_ops *topic_ops, struct topic *take_topic, struct err *err)
+{
+	const struct options *opts = nsqd_get_opts(ctx);
+	struct channel *c = xcalloc(1, sizeof(*c));
+	atomic_init(&c->refs, 1);
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	c->ephemeral = is_ephemeral_name(name);
+	c->ctx = ctx;
+	snprintf(c->topic_name, sizeof(c->topic_name), "%s", topic_name);
+	c->topic = take_topic;
+	c->topic_ops = topic_ops;
+	init_locks(c);
+	in_flight_pqueue_init(&c->in_flight);
+	in_flight_pqueue_init(&c->deferred);
+	kept_init(&c->kept, &ctx->kept_bytes);
+	/* avoid mem-queue if size == 0 for more consistent ordering */
+	if (opts->mem_queue_size > 0 || c->ephemeral)
+		c->memory_msg_chan =
+			chan_new(sizeof(struct message *), (size_t)opts->mem_queue_size);
+	init_client_msg_chans(c, opts);
+	c->exit_chan = chan_new(0, 0);
+	c->update_chan = chan_new(sizeof(enum channel_update), 0);
+	c->updated_chan = chan_new(0, 0);
+	c->parked_chan = chan_new(0, 1);
+	wait_group_init(&c->wait_group);
+	if (opts->n_e2e_processing_latency_percentiles > 0)
+		c->e2e_processing_latency_stream =
+			quantile_new(opts->e2e_processing_latency_window_time,
+				opts->e2e_processing_latency_percentiles,
+				opts->n_e2e_processing_latency_percentiles);
+	c->backend = open_backend(c, err);
+
+	char thread_name[2 * NAME_SIZE + 4];
+	snprintf(thread_name, sizeof(thread_name), "c:%s/%s", topic_name, name);
+	if (!c->backend ||
+		wait_group_wrap(&c->wait_group, thread_name, channel_message_pump, c, err) != 0) {
+		err_wrap(err, "cannot create channel %s - ", name);
+		channel_free(c);
+		return NULL;
+	}
+	nsqd_notify(ctx, topic_name, name, false, !c->ephemeral);
+	return c;
+}
+
+struct channel *channel_ref(struct channel *c)
+{
+	atomic_fetch_add(&c->refs, 1);
+	return c;
+}
+
+void channel_unref(struct channel *c)
+{
+	if (c && atomic_fetch_sub(&c->refs, 1) == 1)
+		channel_free(c);
+}
+
+/* --- queueing -------------------------------------------------------------------------------- */
+
+/*
+ * Stores in the backend, and tells the daemon's health. Returns how many are stored, and unrefs
+ * those.
+ */
+static size_t put_to_backend(
+	struct channel *c, struct message *const *msgs, size_t n, struct err *err)
+{
+	if (n == 0)
+		return 0; /* says nothing of the disk's health */
+	size_t stored = backend_queue_put_messages(c->backend, msgs, n, err);
+	nsqd_set_health(c->ctx, stored < n ? err : NULL);
+	if (stored < n)
+		nsqd_logf(c->ctx, LG_ERROR, "CHANNEL(%s): failed to write message to backend - %s",
+			c->name, err->msg);
+	for (size_t i = 0; i < stored; i++)
+		message_unref(msgs[i]);
+	return stored;
+}
+
+size_t channel_put_locked(struct channel *c, struct message *const *msgs, size_t n, struct err *err)
+{
+	size_t sent = 0;
+	rwlock_assert_held(&c->exit_lock);
+	if (c->memory_msg_chan)
+		sent = chan_try_send_n(c->memory_msg_chan, msgs, n);
+	if (sent == n)
+		return n;
+	return sent + put_to_backend(c, msgs + sent, n - sent, err);
+}
+
+/* Keeps what the disk refuses, n > 0; returns how many: all, or none, and drops them. */
+static size_t keep_locked(struct channel *c, struct message *const *take_msgs, size_t n)
+{
+	bool first;
+	rwlock_assert_held(&c->exit_lock);
+	if (kept_push(&c->kept, take_msgs, n, &first)) {
+		if (first)
+			chan_signal(c->parked_chan);
+		return n;
+	}
+	for (size_t i = 0; i < n; i++)
+		message_unref(take_msgs[i]);
+	atomic_fetch_add(&c->dropped, n);
+	return 0;
+}
+
+/* The pump's, then exit's. */
+static void tell_dropped(struct channel *c)
+{
+	uint64_t all = atomic_load(&c->dropped);
+	if (all == c->dropped_told)
+		return;
+	nsqd_logf(c->ctx, LG_ERROR,
+		"CHANNEL(%s): dropped %llu messages (%llu in all), which the disk refuses, with "
+		"%zu kept in memory",
+		c->name, (unsigned long long)(all - c->dropped_told), (unsigned long long)all,
+		kept_count(&c->kept));
+	c->dropped_told = all;
+}
+
+void channel_kept_less(struct channel *c)
+{
+	tell_dropped(c);
+	if (!channel_is_stuck(c))
+		c->topic_ops->unstuck(c->topic);
+}
+
+size_t channel_put_messages(
+	struct channel *c, struct message *const *msgs, size_t n, struct err *err)
+{
+	size_t done = 0;
+	/* Held over a write to disk, since it keeps the backend from being closed meanwhile. */
+	rwlock_rdlock(&c->exit_lock);
+	if (channel_exiting(c)) {
+		rwlock_unlock(&c->exit_lock);
+		err_set(err, 0, "exiting");
+		return 0;
+	}
+	/* What is kept is older. */
+	if (!channel_is_stuck(c))
+		done = channel_put_locked(c, msgs, n, err);
+	if (done < n)
+		done += keep_locked(c, msgs + done, n - done);
+	rwlock_unlock(&c->exit_lock);
+	atomic_fetch_add_explicit(&c->message_count, done, memory_order_relaxed);
+	return n;
+}
+
+void channel_put_message_deferred(struct channel *c, struct message *take_m, int64_t delay_ns)
+{
+	atomic_fetch_add_explicit(&c->message_count, 1, memory_order_relaxed);
+	channel_start_deferred_timeout(c, take_m, delay_ns);
+}
+
+/*
+ * --- in flight and deferred --------------------------------------------------------------------
+ */
+
+/*
+ * The end of every change of a queue: the scan loop learns of its earliest deadline without a lock.
+ */
+static void publish_next(_Atomic int64_t *next, const struct in_flight_pqueue *q)
+{
+	atomic_store_explicit(next, in_flight_pqueue_next(q), memory_order_relaxed);
+}
+
+/* now + ns. The longest timeouts that the flags allow are beyond the end of time. */
+static int64_t deadline_after(int64_t now, int64_t ns)
+{
+	int64_t sum;
+	return __builtin_add_overflow(now, ns, &sum) ? INT64_MAX : sum;
+}
+
+/* For so many at most that the FINs of other consumers do not wait for long. */
+static void start_some(struct channel *c, struct message *const *take_msgs, size_t n,
+	int64_t client_id, int64_t now, int64_t deadline)
+{
+	mutex_lock(&c->in_flight_lock);
+	for (size_t i = 0; i < n; i++) {
+		struct message *m = take_msgs[i];
+		m->client_id = client_id;
+		m->delivery_ns = now;
+		m->pri = deadline;
+		in_flight_pqueue_push(&c->in_flight, m);
+	}
+	publish_next(&c->next_in_flight, &c->in_flight);
+	mutex_unlock(&c->in_flight_lock);
+}
+
+void channel_start_in_flight_timeout(struct channel *c, struct message *const *take_msgs, size_t n,
+	int64_t client_id, int64_t timeout_ns)
+{
+	int64_t now = clock_mono_ns(), deadline = deadline_after(now, timeout_ns);
+	for (size_t done = 0, some; done < n; done += some) {
+		some = n - done < START_BATCH ? n - done : START_BATCH;
+		start_some(c, take_msgs + done, some, client_id, now, deadline);
+	}
+}
+
+void channel_start_deferred_timeout(struct channel *c, struct message *take_m, int64_t delay_ns)
+{
+	mutex_lock(&c->deferred_lock);
+	take_m->pri = deadline_after(clock_mono_ns(), delay_ns);
+	in_flight_pqueue_push(&c->deferred, take_m);
+	publish_next(&c->next_deferred, &c->deferred);
+	mutex_unlock(&c->deferred_lock);
+}
+
+/*
+ * The client's message of that id, still in the queue, and *why NULL; else NULL, and *why says it.
+ */
+static struct message *find_in_flight_locked(
+	struct channel *c, int64_t client_id, struct message_id id, const char **why)
+{
+	mutex_assert_held(&c->in_flight_lock);
+	struct message *m = in_flight_pqueue_find(&c->in_flight, id);
+	*why = !m                          ? "ID not in flight"
+	       : m->client_id != client_id ? "client does not own message"
+					   : NULL;
+	return *why ? NULL : m;
+}
+
+/*
+ * popInFlightMessage and removeFromInFlightPQ: the caller gets the queue's reference; NULL with err
+ * set.
+ */
+static struct message *pop_in_flight(
+	struct channel *c, int64_t client_id, struct message_id id, struct err *err)
+{
+	const char *why;
+	mutex_lock(&c->in_flight_lock);
+	struct message *m = find_in_flight_locked(c, client_id, id, &why);
+	if (m) {
+		in_flight_pqueue_remove(&c->in_flight, m);
+		publish_next(&c->next_in_flight, &c->in_flight);
+	}
+	mutex_unlock(&c->in_flight_lock);
+	if (!m)
+		err_set(err, 0, "%s", why);
+	return m;
+}
+
+size_t channel_finish_messages(struct channel *c, int64_t client_id, const struct message_id *ids,
+	size_t n, const char **why)
+{
+	struct message *finished[FINISH_BATCH] UNINITIALIZED;
+	size_t done = 0;
+	CHECK(n <= FINISH_BATCH);
+	mutex_lock(&c->in_flight_lock);
+	for (size_t i = 0; i < n; i++) {
+		in_flight_pqueue_fetch_ahead(&c->in_flight, ids, n, i);
+		struct message *m = find_in_flight_locked(c, client_id, ids[i], &why[i]);
+		if (!m)
+			continue;
+		in_flight_pqueue_remove(&c->in_flight, m);
+		finished[done++] = m;
+	}
+	publish_next(&c->next_in_flight, &c->in_flight);
+	mutex_unlock(&c->in_flight_lock);
+
+	for (size_t i = 0; i < done; i++) {
+		if (c->e2e_processing_latency_stream)
+			quantile_insert(c->e2e_processing_latency_stream, finished[i]->timestamp);
+		message_unref(finished[i]);
+	}
+	return done;
+}
+
+/*
+ * put of a message that comes back. What the disk refuses is not lost: it waits
+ * in memory, where it was anyway, and is tried again.
+ */
+static int put_back_locked(struct channel *c, struct message *m, struct err *err)
+{
+	if (channel_put_locked(c, &m, 1, err) == 1)
+		return 0;
+	channel_start_deferred_timeout(c, m, RETRY_NS);
+	return -1;
+}
+
+void channel_return_messages(struct channel *c, struct message *const *take_msgs, size_t n)
+{
+	struct err err;
+	rwlock_rdlock(&c->exit_lock);
+	for (size_t i = 0; i < n; i++) {
+		if (channel_exiting(c))
+			message_unref(
+				take_msgs[i]); /* deleted: at the daemon's exit no client is left */
+		else
+			(void)put_back_locked(c, take_msgs[i], &err);
+	}
+	rwlock_unlock(&c->exit_lock);
+}
+
+int channel_requeue_message(struct channel *c, int64_t client_id, struct message_id id,
+	int64_t delay_ns, struct err *err)
+{
+	int rc = 0;
+	/* Asked before the message is taken out, so that exit still finds and flushes it. */
+	rwlock_rdlock(&c->exit_lock);
+	if (delay_ns == 0 && channel_exiting(c)) {
+		rwlock_unlock(&c->exit_lock);
+		return err_set(err, 0, "exiting");
+	}
+	struct message *m = pop_in_flight(c, client_id, id, err);
+	if (!m) {
+		rc = -1;
+	} else {
+		atomic_fetch_add_explicit(&c->requeue_count, 1, memory_order_relaxed);
+		if (delay_ns == 0)
+			(void)put_back_locked(c, m, err);
+		else
+			channel_start_deferred_timeout(c, m, delay_ns);
+	}
+	rwlock_unlock(&c->exit_lock);
+	return rc;
+}
+
+int channel_touch_message(struct channel *c, int64_t client_id, struct message_id id,
+	int64_t timeout_ns, struct err *err)
+{
+	int64_t max = nsqd_get_opts(c->ctx)->max_msg_timeout;
+	const char *why;
+	mutex_lock(&c->in_flight_lock);
+	struct message *m = find_in_flight_locked(c, client_id, id, &why);
+	if (m) {
+		int64_t deadline = deadline_after(clock_mono_ns(), timeout_ns);
+		/* where we would have gone over, set to the max */
+		m->pri = deadline - m->delivery_ns >= max ? m->delivery_ns + max : deadline;
+		in_flight_pqueue_fix(&c->in_flight, m);
+		publish_next(&c->next_in_flight, &c->in_flight);
+	}
+	mutex_unlock(&c->in_flight_lock);
+	return m ? 0 : err_set(err, 0, "%s", why);
+}
+
+/* --- time ------------------------------------------------------------------------------------- */
+
+/* The consumer that had m has one less in flight, if it is still there. */
+static void tell_timed_out(struct channel *c, int64_t client_id)
+{
+	struct consumer *client;
+	rwlock_rdlock(&c->lock);
+	HASH_FIND(hh, c->clients, &client_id, sizeof(client_id), client);
+	if (client)
+		client->ops->timed_out_message(client);
+	rwlock_unlock(&c->lock);
+}
+
+bool channel_process_in_flight_queue(struct channel *c, int64_t now_ns)
+{
+	bool dirty = false;
+	rwlock_rdlock(&c->exit_lock);
+	while (!channel_exiting(c)) {
+		struct err err;
+		mutex_lock(&c->in_flight_lock);
+		struct message *m = in_flight_pqueue_peek_and_shift(&c->in_flight, now_ns);
+		publish_next(&c->next_in_flight, &c->in_flight);
+		mutex_unlock(&c->in_flight_lock);
+		if (!m)
+			break;
+		dirty = true;
+		atomic_fetch_add_explicit(&c->timeout_count, 1, memory_order_relaxed);
+		tell_timed_out(c, m->client_id);
+		(void)put_back_locked(c, m, &err);
+	}
+	rwlock_unlock(&c->exit_lock);
+	return dirty;
+}
+
+bool channel_process_deferred_queue(struct channel *c, int64_t now_ns)
+{
+	bool dirty = false;
+	rwlock_rdlock(&c->exit_lock);
+	while (!channel_exiting(c)) {
+		struct err err;
+		mutex_lock(&c->deferred_lock);
+		struct message *m = in_flight_pqueue_peek_and_shift(&c->deferred, now_ns);
+		publish_next(&c->next_deferred, &c->deferred);
+		mutex_unlock(&c->deferred_lock);
+		if (!m)
+			break;
+		dirty = true;
+		if (put_back_locked(c, m, &err) != 0)
+			break; /* the disk is full: no use in trying the others now */
+	}
+	rwlock_unlock(&c->exit_lock);
+	return dirty;
+}
+
+void channel_trim(struct channel *c)
+{
+	mutex_lock(&c->in_flight_lock);
+	in_flight_pqueue_trim(&c->in_flight);
+	mutex_unlock(&c->in_flight_lock);
+	mutex_lock(&c->deferred_lock);
+	in_flight_pqueue_trim(&c->deferred);
+	mutex_unlock(&c->deferred_lock);
+}
+
+int64_t channel_next_deadline(const struct channel *c)
+{
+	int64_t a = atomic_load_explicit(&c->next_in_flight, memory_order_relaxed);
+	int64_t b = atomic_load_explicit(&c->next_deferred, memory_order_relaxed);
+	return a < b ? a : b;
+}
+
+/*
+ * --- consumers ---------------------------------------------------------------------------------
+ */
+
+int channel_add_client(struct channel *c, struct consumer *client, struct err *err)
+{
+	int max = nsqd_get_opts(c->ctx)->max_channel_consumers;
+	int rc = 0;
+	rwlock_rdlock(&c->exit_lock);
+	rwlock_wrlock(&c->lock);
+	if (channel_exiting(c)) {
+		rc = err_set(err, 0, "exiting");
+	} else if (max != 0 && atomic_load(&c->client_count) >= max) {
+		rc = err_set(err, 0, "consumers for %s:%s exceeds limit of %d", c->topic_name,
+			c->name, max);
+	} else {
+		HASH_ADD(hh, c->clients, id, sizeof(client->id), client);
+		atomic_fetch_add(&c->client_count, 1);
+	}
+	rwlock_unlock(&c->lock);
+	rwlock_unlock(&c->exit_lock);
+	return rc;
+}
+
+void channel_remove_client(struct channel *c, struct consumer *client)
+{
+	rwlock_wrlock(&c->lock);
+	HASH_DEL(c->clients, client);
+	int left = atomic_fetch_sub(&c->client_count, 1) - 1;
+	rwlock_unlock(&c->lock);
+	if (channel_exiting(c))
+		return;
+
+	/*
+	 * What the pump took for this client and nobody else wants goes back. When all clients go,
+	 * at the daemon's exit, the flush finds it in hand, and the pump is not asked for each.
+	 */
+	if (!context_is_exiting(c->ctx))
+		channel_update_pump(c, CHANNEL_CLIENT_LEFT);
+	/*
+	 * Go starts a goroutine here, since it holds locks; this thread holds none, and is no pump.
+	 * There are no files that a disk could refuse to remove.
+	 */
+	if (left == 0 && c->ephemeral && !atomic_exchange(&c->deleter_once, true))
+		c->topic_ops->delete_callback(c->topic, c);
+}
+
+static void close_clients(struct channel *c)
+{
+	struct consumer *client, *tmp;
+	rwlock_rdlock(&c->lock);
+	HASH_ITER (hh, c->clients, client, tmp)
+		client->ops->close(client);
+	rwlock_unlock(&c->lock);
+}
+
+/*
+ * --- operators ---------------------------------------------------------------------------------
+ */
+
+int64_t channel_backend_depth(struct channel *c)
+{
+	rwlock_rdlock(&c->exit_lock);
+	int64_t depth = c->backend ? c->backend->ops->depth(c->backend) : 0;
+	rwlock_unlock(&c->exit_lock);
+	return depth;
+}
+
+int64_t channel_depth(struct channel *c)
+{
+	int64_t memory = c->memory_msg_chan ? (int64_t)chan_len(c->memory_msg_chan) : 0;
+	return memory + (int64_t)atomic_load(&c->hand_count) + (int64_t)kept_count(&c->kept) +
+	       channel_backend_depth(c);
+}
+
+size_t channel_in_flight_count(struct channel *c)
+{
+	mutex_lock(&c->in_flight_lock);
+	size_t n = c->in_flight.len;
+	mutex_unlock(&c->in_flight_lock);
+	return n;
+}
+
+size_t channel_deferred_count(struct channel *c)
+{
+	mutex_lock(&c->deferred_lock);
+	size_t n = c->deferred.len;
+	mutex_unlock(&c->deferred_lock);
+	return n;
+}
+
+static void do_pause(struct channel *c, bool pause)
+{
+	struct consumer *client, *tmp;
+	atomic_store(&c->paused, pause);
+	rwlock_rdlock(&c->lock);
+	HASH_ITER (hh, c->clients, client, tmp)
+		client->ops->ready_changed(client);
+	rwlock_unlock(&c->lock);
+	channel_update_pump(c, CHANNEL_PAUSED);
+}
+
+void channel_pause(struct channel *c)
+{
+	do_pause(c, true);
+}
+
+void channel_unpause(struct channel *c)
+{
+	do_pause(c, false);
+}
+
+/* initPQ: forgets what is in flight and deferred; the consumers have nothing in flight any more. */
+static void clear_in_flight_and_deferred(struct channel *c)
+{
+	struct consumer *client, *tmp;
+	mutex_lock(&c->in_flight_lock);
+	in_flight_pqueue_clear(&c->in_flight);
+	publish_next(&c->next_in_flight, &c->in_flight);
+	mutex_unlock(&c->in_flight_lock);
+
+	mutex_lock(&c->deferred_lock);
+	in_flight_pqueue_clear(&c->deferred);
+	publish_next(&c->next_deferred, &c->deferred);
+	mutex_unlock(&c->deferred_lock);
+
+	rwlock_rdlock(&c->lock);
+	HASH_ITER (hh, c->clients, client, tmp)
+		client->ops->empty(client);
+	rwlock_unlock(&c->lock);
+}
+
+/*
+ * From the queues to the consumers, the way a message goes: so what the pump
+ * takes meanwhile is in its hand, and what it hands out is in flight, when that
+ * is emptied in turn. First of all what the disk refuses: the pump may be about
+ * to move that into a queue.
+ */
+int channel_empty(struct channel *c, struct err *err)
+{
+	if (channel_is_stuck(c))
+		channel_update_pump(c, CHANNEL_EMPTIED);
+	message_drain_chan(c->memory_msg_chan);
+	rwlock_rdlock(&c->exit_lock);
+	int rc = c->backend ? c->backend->ops->empty(c->backend, err) : 0;
+	rwlock_unlock(&c->exit_lock);
+	channel_update_pump(c, CHANNEL_EMPTIED);
+	clear_in_flight_and_deferred(c);
+	return rc;
+}
+
+/* Writes the messages of an array to the backend and unrefs all; returns how many are lost. */
+static size_t flush_messages(struct channel *c, struct message **msgs, size_t n)
+{
+	struct err err;
+	size_t stored = put_to_backend(c, msgs, n, &err);
+	for (size_t i = stored; i < n; i++)
+		message_unref(msgs[i]);
+	return n - stored;
+}
+
+/* msgs is room for FLUSH_BATCH. */
+static size_t flush_pqueue(struct channel *c, struct in_flight_pqueue *q, struct message **msgs)
+{
+	size_t lost = 0;
+	while (q->len > 0) {
+		size_t n = 0;
+		while (n < FLUSH_BATCH &&
+			(msgs[n] = in_flight_pqueue_peek_and_shift(q, INT64_MAX)) != NULL)
+			n++;
+		lost += flush_messages(c, msgs, n);
+	}
+	in_flight_pqueue_clear(q);
+	return lost;
+}
+
+/*
+ * What the pump took from the backend goes to its end; if that is refused it is still at the front.
+ */
+static size_t flush_hand(struct channel *c)
+{
+	size_t n = atomic_exchange(&c->hand_count, 0);
+	size_t lost = flush_messages(c, c->hand, n);
+	if (!c->hand_is_backends)
+		return lost;
+	if (lost == 0)
+		c->backend->ops->done(c->backend, n);
+	return 0;
+}
+
+/* msgs is room for FLUSH_BATCH. */
+static size_t flush_kept(struct channel *c, struct message **msgs)
+{
+	size_t n, lost = 0;
+	while ((n = kept_take(&c->kept, msgs, FLUSH_BATCH)) > 0) {
+		lost += flush_messages(c, msgs, n);
+		kept_settle(&c->kept, NULL, 0);
+	}
+	tell_dropped(c);
+	return lost;
+}
+
+/*
+ * flush: everything in memory goes to the backend; what that refuses is lost,
+ * and said to be. Nobody else uses the queues any more, but the scan workers
+ * may still look at them: hence the locks, over a write to disk.
+ */
+static void flush(struct channel *c)
+{
+	struct message **msgs = xreallocarray(NULL, FLUSH_BATCH, sizeof(*msgs));
+	size_t n, lost;
+	size_t memory = c->memory_msg_chan ? chan_len(c->memory_msg_chan) : 0;
+	memory += atomic_load(&c->hand_count) + kept_count(&c->kept);
+	if (memory + c->in_flight.len + c->deferred.len > 0)
+		nsqd_logf(c->ctx, LG_INFO,
+			"CHANNEL(%s): flushing %zu memory %zu in-flight %zu deferred messages to "
+			"backend",
+			c->name, memory, c->in_flight.len, c->deferred.len);
+
+	lost = flush_hand(c);
+	while (c->memory_msg_chan &&
+		(n = chan_try_recv_n(c->memory_msg_chan, msgs, FLUSH_BATCH, NULL)) > 0)
+		lost += flush_messages(c, msgs, n);
+	lost += flush_kept(c, msgs);
+	mutex_lock(&c->in_flight_lock);
+	lost += flush_pqueue(c, &c->in_flight, msgs);
+	mutex_unlock(&c->in_flight_lock);
+	mutex_lock(&c->deferred_lock);
+	lost += flush_pqueue(c, &c->deferred, msgs);
+	mutex_unlock(&c->deferred_lock);
+	free(msgs);
+	c->lost = lost;
+	if (lost > 0)
+		nsqd_logf(c->ctx, LG_ERROR, "CHANNEL(%s): %zu messages could not be flushed",
+			c->name, lost);
+}
+
+static void drop_everything(struct channel *c)
+{
+	for (size_t i = 0; i < c->hand_count; i++)
+		message_unref(c->hand[i]);
+	atomic_store(&c->hand_count, 0);
+	message_drain_chan(c->memory_msg_chan);
+	kept_clear(&c->kept);
+	clear_in_flight_and_deferred(c);
+}
+
+/* From here on depth and empty do without the backend, so that it can be freed. */
+static struct backend_queue *take_backend(struct channel *c)
+{
+	rwlock_wrlock(&c->exit_lock);
+	struct backend_queue *q = c->backend;
+	c->backend = NULL;
+	rwlock_unlock(&c->exit_lock);
+	return q;
+}
+
+/* Whether the exit is the calling thread's; else another one has begun it. */
+static bool begin_exit(struct channel *c)
+{
+	rwlock_wrlock(&c->exit_lock);
+	bool first = !channel_exiting(c);
+	if (first) {
+		c->gone_chan = chan_new(0, 0);
+		atomic_store(&c->exit_flag, true);
+	}
+	rwlock_unlock(&c->exit_lock);
+	return first;
+}
+
+static enum exit_result channel_exit(struct channel *c, bool deleted, struct err *err)
+{
+	if (!begin_exit(c)) {
+		err_set(err, 0, "exiting");
+		return EXIT_ELSEWHERE;
+	}
+	if (deleted) {
+		nsqd_logf(c->ctx, LG_INFO, "CHANNEL(%s): deleting", c->name);
+		/* since we are explicitly deleting a channel (not just at system exit time)
+		 * de-register this from the lookupd */
+		nsqd_notify(c->ctx, c->topic_name, c->name, true, !c->ephemeral);
+	} else {
+		nsqd_logf(c->ctx, LG_INFO, "CHANNEL(%s): closing", c->name);
+	}
+	/* this forceably closes client connections */
+	close_clients(c);
+	chan_close(c->exit_chan);
+	/* What is published from now on waits in the topic, if there is no other channel. */
+	c->topic_ops->update_channels(c->topic);
+	wait_group_wait(&c->wait_group);
+
+	if (deleted)
+		drop_everything(c);
+	else
+		flush(c);
+	struct backend_queue *q = take_backend(c);
+	int rc = deleted ? q->ops->delete (q, err) : q->ops->close(q, err);
+	return rc == 0 ? EXIT_DONE : EXIT_FAILED;
+}
+
+enum exit_result channel_delete(struct channel *c, struct err *err)
+{
+	return channel_exit(c, true, err);
+}
+
+enum exit_result channel_close(struct channel *c, struct err *err)
+{
+	return channel_exit(c, false, err);
+}

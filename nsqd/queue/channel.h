@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A channel: its own copy of the topic's messages, shared out among its
+ * consumers (nsqd/channel.go). Every change of a message's state goes through
+ * one of the functions below. Counted like topics.
+ */
+#ifndef NSQD_CHANNEL_H
+#define NSQD_CHANNEL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uthash.h>
+
+#include "common/chan.h"
+#include "common/err.h"
+#include "common/gothread.h"
+#include "common/lock.h"
+#include "common/quantile.h"
+#include "nsqd/disk/backend_queue.h"
+#include "nsqd/queue/consumer.h"
+#include "nsqd/core/context.h"
+#include "nsqd/queue/gone.h"
+#include "nsqd/queue/in_flight_pqueue.h"
+#include "nsqd/queue/kept.h"
+#include "nsqd/core/message.h"
+#include "nsqd/core/topology.h"
+#include "protocol/names.h"
+
+struct topic;
+struct client_v2;
+
+/* The most that the pump takes in hand at once. */
+#define CHANNEL_BATCH 256
+/* The most messages that are finished at once. */
+#define FINISH_BATCH 128
+
+/* What a channel needs of its topic, which is above it. All are called without a lock. */
+struct channel_topic_ops {
+	/* deleteCallback: an ephemeral channel has lost its last consumer. Blocks until it is gone. */
+	void (*delete_callback)(struct topic *t, struct channel *c);
+	/* The exit of a channel has begun: see topic_update_channels. */
+	void (*update_channels)(struct topic *t);
+	/* The channel keeps nothing any more that its disk has refused. Does not block. */
+	void (*unstuck)(struct topic *t);
+	void (*unref)(struct topic *t);
+};
+
+struct channel {
+	_Atomic int refs;
+	char name[NAME_SIZE];                      /* immutable */
+	bool ephemeral;                            /* immutable */
+	struct context *ctx;                       /* immutable; outlives every channel */
+	char topic_name[NAME_SIZE];                /* immutable */
+	struct topic *topic;                       /* immutable; a reference; for the next */
+	const struct channel_topic_ops *topic_ops; /* immutable */
+
+	struct backend_queue
+		*backend; /* immutable; lives until exit has ended; puts hold exit_lock */
+	struct chan
+		*memory_msg_chan; /* immutable; of struct message *; NULL with --mem-queue-size=0 */
+	/* immutable; of struct message *, unbuffered: all that clients see, each one of them. The
+	 * near ones are NULL unless the experiment is on and the node has a zone, a region. */
+	struct chan *client_msg_chans[N_CLOSENESS];
+	struct chan *exit_chan;    /* immutable; closed by exit */
+	struct chan *update_chan;  /* immutable; of enum channel_update, rendezvous with the pump */
+	struct chan *updated_chan; /* immutable; the pump's answer to each update */
+	struct wait_group wait_group; /* the pump */
+
+	struct rwlock exit_lock; /* read: a put is under way; write: exit */
+	_Atomic bool exit_flag;  /* set under exit_lock */
+	struct chan *gone_chan;  /* see gone.h; set before exit_flag, NULL till then */
+	bool files_left; /* the disk has refused to remove some; read once gone_chan is closed */
+
+	struct rwlock lock;
+	struct consumer *clients; /* guarded by lock; uthash by id; borrowed: each removes itself */
+	_Atomic int client_count; /* changed under lock */
+
+	_Atomic bool pump_knows; /* the topic's pump has heard of it: it misses no message */
+	_Atomic bool paused;
+	_Atomic bool deleter_once; /* ephemeral: who sets it deletes the channel */
+
+	/*
+	 * What the pump holds between a queue and a consumer, at most CHANNEL_BATCH; the pump's own
+	 * while it runs, then exit's. NULL: nobody has asked for messages yet.
+	 */
+	struct message **hand;
+	_Atomic size_t hand_count; /* written by the pump only */
+	bool hand_is_backends;     /* the pump's own, then exit's: where it came from */
+	_Atomic bool serving;      /* written by the pump only: it serves what it has in hand */
+
+	struct kept kept;         /* what the disk refuses; while there is some, new ones join it */
+	struct ticker kept_retry; /* the pump's own: when it tries to queue what is kept */
+	int64_t kept_patience_ns; /* the pump's own: how long it waits for that */
+	_Atomic uint64_t dropped; /* messages that the disk refused, too many to keep */
+	uint64_t dropped_told;    /* the pump's own, then exit's: so many the log knows of */
+	size_t lost;              /* written by exit: messages that could not be flushed */
+
+	/* Consumers that are parked (netpoll.h) with room for messages, the longest first; guarded
+	 * by netpoll.lock. Their room in all is demand, as of those that wait in person. */
+	struct client_v2 *parked;
+	_Atomic size_t parked_room; /* written under netpoll.lock */
+	_Atomic size_t called_room; /* of those who have been called and are not there yet */
+	/* immutable; capacity 1: the pump is to look at these again, or at what is kept */
+	struct chan *parked_chan;
+
+	struct mutex in_flight_lock;
+	struct in_flight_pqueue in_flight; /* guarded by in_flight_lock */
+	struct mutex deferred_lock;
+	struct in_flight_pqueue deferred; /* guarded by deferred_lock */
+	_Atomic int64_t next_in_flight;   /* earliest deadline; written under in_flight_lock */
+	_Atomic int64_t next_deferred;    /* likewise, deferred_lock */
+
+	_Atomic uint64_t message_count;
+	bool topology_aware;                            /* immutable */
+	_Atomic uint64_t delivered_counts[N_CLOSENESS]; /* if topology_aware */
+	_Atomic uint64_t requeue_count;
+	_Atomic uint64_t timeout_count;
+
+	/* immutable; its own lock; NULL: no percentiles are configured */
+	struct quantile *e2e_processing_latency_stream;
+
+	UT_hash_handle hh; /* topic.channel_map; guarded by topic.lock */
+};
+
+/*
+ * NewChannel: one reference, pump running. Takes over a reference to the topic, whatever happens.
+ * NULL with err set: no thread, or the disk refuses.
+ */
+struct channel *channel_new(struct context *ctx, const char *topic_name, const char *name,
+	const struct channel_topic_ops *topic_ops, struct topic *take_topic, struct err *err);
+struct channel *channel_ref(struct channel *c);
+/* NULL is fine. */
+void channel_unref(struct channel *c);
+static inline bool channel_exiting(const struct channel *c)
+{
+	return atomic_load(&c->exit_flag);
+}
+
+/* --- queueing: the topic's pump --------------------------------------------------------------- */
+
+/*
+ * PutMessage, for n of them: queues each in memory or, where that is full, in
+ * the backend. What the disk refuses is kept (kept.h); beyond what may be kept it
+ * is dropped, counted, and told in the log. Returns n; or 0, with err set to
+ * "exiting", and they are still the caller's. May block on the disk.
+ */
+size_t channel_put_messages(
+	struct channel *c, struct message *const *msgs, size_t n, struct err *err);
+/* Its disk refuses messages, and not all of them have found a place yet. Takes no lock. */
+static inline bool channel_is_stuck(const struct channel *c)
+{
+	return kept_count(&c->kept) > 0;
+}
+/* PutMessageDeferred: takes m over and queues it once its delay is over. */
+void channel_put_message_deferred(struct channel *c, struct message *take_m, int64_t delay_ns);
+
+/*
+ * --- delivery: a client's pump -----------------------------------------------------------------
+ */
+
+/* StartInFlightTimeout, for n of them: hands each to the client until FIN, REQ or the timeout (ns).
+ * Takes over one reference each. */
+void channel_start_in_flight_timeout(struct channel *c, struct message *const *take_msgs, size_t n,
+	int64_t client_id, int64_t timeout_ns);
+
+/*
+ * What the pump would do for a consumer that has room for max messages, without waking it: takes
+ * those that are in memory. Returns how many; 0 while the pump must choose (it holds some and is
+ * not just serving them, the backend has some, consumers are nearer or farther) or may not (paused,
+ * exiting, or about to). Any thread; does not block.
+ */
+size_t channel_take_messages(struct channel *c, struct message **msgs, size_t max);
+
+/*
+ * Puts n messages that were received but will not be sent back into the queue; takes over one
+ * reference each.
+ */
+void channel_return_messages(struct channel *c, struct message *const *take_msgs, size_t n);
+
+/* --- answers: a client's io_loop. If not said otherwise 0, or -1 with err set: "ID not in flight",
+ *     "client does not own message", "exiting" ------------------------------------------------- */
+
+/*
+ * FinishMessage, for n of them, at most FINISH_BATCH: each is done, and its time since it was
+ * published measured. why[i] is NULL, or the reason why ids[i] is not. Returns how many are.
+ */
+size_t channel_finish_messages(struct channel *c, int64_t client_id, const struct message_id *ids,
+	size_t n, const char **why);
+/* RequeueMessage: back into the queue, at once or after delay_ns. */
+int channel_requeue_message(struct channel *c, int64_t client_id, struct message_id id,
+	int64_t delay_ns, struct err *err);
+/* TouchMessage: its timeout starts anew, up to --max-msg-timeout from delivery. */
+int channel_touch_message(struct channel *c, int64_t client_id, struct message_id id,
+	int64_t timeout_ns, struct err *err);
+
+/* --- time: the scan workers ------------------------------------------------------------------- */
+
+/*
+ * processInFlightQueue, processDeferredQueue: requeue what is due at now_ns (monotonic). True:
+ * there was some.
+ */
+bool channel_process_in_flight_queue(struct channel *c, int64_t now_ns);
+bool channel_process_deferred_queue(struct channel *c, int64_t now_ns);
+/* Gives back what the queues have not needed since the last call; does not block. */
+void channel_trim(struct channel *c);
+/* The earliest deadline of both queues (monotonic, ns); INT64_MAX for none. Takes no lock. */
+int64_t channel_next_deadline(const struct channel *c);
+
+/*
+ * --- consumers ---------------------------------------------------------------------------------
+ */
+
+/* AddClient: -1 with err set: "exiting", or too many consumers. */
+int channel_add_client(struct channel *c, struct consumer *client, struct err *err);
+/*
+ * RemoveClient: after this the channel does not know the client any more. Deletes an ephemeral
+ * channel that has lost its last one (and then blocks until its pump has ended).
+ */
+void channel_remove_client(struct channel *c, struct consumer *client);
+
+/*
+ * A consumer does not wait for messages any more: if others are parked, the pump may have to call
+ * them.
+ */
+static inline void channel_consumer_is_full(struct channel *c)
+{
+	if (atomic_load(&c->parked_room) > 0)
+		chan_signal(c->parked_chan);
+}
+
+/*
+ * --- operators ---------------------------------------------------------------------------------
+ */
+
+/* Depth: messages in memory, in the pump's hand, in the backend, and kept since that refuses. */
+int64_t channel_depth(struct channel *c);
+int64_t channel_backend_depth(struct channel *c);
+size_t channel_in_flight_count(struct channel *c);
+size_t channel_deferred_count(struct channel *c);
+void channel_pause(struct channel *c);
+void channel_unpause(struct channel *c);
+static inline bool channel_is_paused(const struct channel *c)
+{
+	return atomic_load(&c->paused);
+}
+/* Empty: throws away everything, in flight and deferred included. May block on the disk. */
+int channel_empty(struct channel *c, struct err *err);
+/*
+ * Delete: with its files. Close: writes everything to the backend. Both disconnect the consumers
+ * and block until the pump has ended. For the topic (see topic_delete_channel): unless it was begun
+ * elsewhere, the topic takes the channel out of its map and closes gone_chan.
+ */
+enum exit_result channel_delete(struct channel *c, struct err *err);
+enum exit_result channel_close(struct channel *c, struct err *err);
+
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a channel's disk refuses. Stock has no such thing: it logs and drops. No thread of its own;
+ * kept.h says which threads come here.
+ */
+#include "nsqd/queue/kept.h"
+
+#include "common/check.h"
+#include "common/compiler.h"
+
+/* How many messages are dropped at once. */
+#define CLEAR_BATCH 128
+
+static size_t bytes_of(struct message *const *msgs, size_t n)
+{
+	size_t bytes = 0;
+	for (size_t i = 0; i < n; i++)
+		bytes += sizeof(struct message) + msgs[i]->body->len;
+	return bytes;
+}
+
+void kept_init(struct kept *k, _Atomic size_t *total_bytes)
+{
+	*k = (struct kept){.total_bytes = total_bytes};
+	mutex_init(&k->lock, RANK_LEAF);
+}
+
+void kept_destroy(struct kept *k)
+{
+	kept_clear(k);
+	mutex_destroy(&k->lock);
+}
+
+static bool is_full_locked(const struct kept *k)
+{
+	size_t count = atomic_load(&k->count);
+	return count > 0 && (count >= KEPT_MSGS_MAX || k->bytes >= KEPT_BYTES_MAX ||
+				    atomic_load(k->total_bytes) >= KEPT_TOTAL_BYTES_MAX);
+}
+
+bool kept_push(struct kept *k, struct message *const *take_msgs, size_t n, bool *was_empty)
+{
+	size_t bytes = bytes_of(take_msgs, n);
+	mutex_lock(&k->lock);
+	bool full = is_full_locked(k);
+	*was_empty = atomic_load(&k->count) == 0;
+	for (size_t i = 0; i < n && !full; i++) {
+		struct message *m = take_msgs[i];
+		m->run_next = NULL;
+		if (k->first)
+			k->last->run_next = m;
+		else
+			k->first = m;
+		k->last = m;
+	}
+	if (!full) {
+		k->bytes += bytes;
+		atomic_fetch_add(k->total_bytes, bytes);
+		atomic_fetch_add(&k->count, n);
+	}
+	mutex_unlock(&k->lock);
+	return !full;
+}
+
+size_t kept_take(struct kept *k, struct message **msgs, size_t max)
+{
+	size_t n = 0;
+	CHECK(k->taken == 0);
+	mutex_lock(&k->lock);
+	for (; n < max && k->first; n++) {
+		msgs[n] = k->first;
+		k->first = msgs[n]->run_next;
+	}
+	mutex_unlock(&k->lock);
+	k->taken = n;
+	k->taken_bytes = bytes_of(msgs, n);
+	return n;
+}
+
+bool kept_settle(struct kept *k, struct message *const *take_rest, size_t n)
+{
+	size_t gone_bytes = k->taken_bytes - bytes_of(take_rest, n);
+	CHECK(n <= k->taken);
+	mutex_lock(&k->lock);
+	for (size_t i = n; i-- > 0;) {
+		struct message *m = take_rest[i];
+		m->run_next = k->first;
+		if (!k->first)
+			k->last = m;
+		k->first = m;
+	}
+	k->bytes -= gone_bytes;
+	atomic_fetch_sub(k->total_bytes, gone_bytes);
+	size_t gone = k->taken - n;
+	bool empty = atomic_fetch_sub(&k->count, gone) == gone;
+	mutex_unlock(&k->lock);
+	k->taken = 0;
+	return empty;
+}
+
+void kept_clear(struct kept *k)
+{
+	struct message *msgs[CLEAR_BATCH] UNINITIALIZED;
+	size_t n;
+	while ((n = kept_take(k, msgs, CLEAR_BATCH)) > 0) {
+		for (size_t i = 0; i < n; i++)
+			message_unref(msgs[i]);
+		kept_settle(k, NULL, 0);
+	}
+}

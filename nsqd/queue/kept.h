@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a channel's disk refuses: messages that were acknowledged, kept in memory until there is
+ * room. A list, oldest first. The topic's pump appends. One thread takes: the channel's pump, and
+ * after its end the thread that closes the channel.
+ *
+ * It is bounded, by messages and by bytes, per channel and for the daemon in all. A channel that
+ * keeps nothing may always keep one batch: so a topic whose channels all keep something, and which
+ * therefore hands out nothing more, has never had to drop anything.
+ */
+#ifndef NSQD_KEPT_H
+#define NSQD_KEPT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/lock.h"
+#include "nsqd/core/message.h"
+
+/* So much a channel keeps, and one batch on top of it. */
+#define KEPT_MSGS_MAX 10000
+#define KEPT_BYTES_MAX ((size_t)64 << 20)
+/* So much the daemon keeps in all, and one batch for each channel on top of it. */
+#define KEPT_TOTAL_BYTES_MAX ((size_t)256 << 20)
+
+struct kept {
+	struct mutex lock;
+	struct message *first; /* guarded by lock; one reference each; linked by run_next */
+	struct message *last;  /* guarded by lock */
+	size_t bytes;          /* guarded by lock: of all that are counted, with their records */
+	_Atomic size_t count;  /* written under lock; with what is taken and not settled */
+	size_t taken;          /* the taker's own, as is the next */
+	size_t taken_bytes;
+	_Atomic size_t *total_bytes; /* immutable; borrowed: of all channels */
+};
+
+/* total_bytes is shared by all that are bounded together, and outlives k. */
+void kept_init(struct kept *k, _Atomic size_t *total_bytes);
+/* Drops what there is. */
+void kept_destroy(struct kept *k);
+
+/* How many are kept. Any thread, no lock. */
+static inline size_t kept_count(const struct kept *k)
+{
+	return atomic_load(&k->count);
+}
+/*
+ * Appends n messages, n > 0, and takes over their references. False: there are as many as may be,
+ * and all n are still the caller's. *was_empty: these are the first.
+ */
+bool kept_push(struct kept *k, struct message *const *take_msgs, size_t n, bool *was_empty);
+/*
+ * Takes up to max of the oldest; the references are the caller's. They count as kept until
+ * kept_settle, which must come next. Returns how many.
+ */
+size_t kept_take(struct kept *k, struct message **msgs, size_t max);
+/*
+ * What was taken is elsewhere now, but for n messages: these come back to the front. True: nothing
+ * is kept any more.
+ */
+bool kept_settle(struct kept *k, struct message *const *take_rest, size_t n);
+/* Drops everything; only where the taker could take. */
+void kept_clear(struct kept *k);
+
+#endif

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * nsqd.dat. Mirrors LoadMetadata, GetMetadata and PersistMetadata of
+ * nsqd/nsqd.go. Runs in main (load; persist at start and exit), in the thread
+ * "metadata" (persist after each change), and in HTTP handlers (pause).
+ *
+ * Differences: stock starts a goroutine per change, and each writes the file;
+ * here changes that come while it is being written are written together. The
+ * file is parsed and checked as a whole before anything is created. The
+ * directory is synced after the rename.
+ */
+#include "nsqd/queue/metadata.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/rand.h"
+#include "common/regfile.h"
+#include "common/strbuf.h"
+#include "common/version.h"
+#include "common/xalloc.h"
+#include "nsqd/queue/channel.h"
+#include "nsqd/disk/diskqueue.h"
+#include "nsqd/queue/topic.h"
+#include "protocol/names.h"
+
+/* No daemon has this many names: what is larger is not ours. */
+#define MAX_METADATA_SIZE (1 << 30)
+/* How long the start waits for queues that count what a crash has left. */
+#define COUNTING_NS (300 * NSEC_PER_MSEC)
+
+/* path.Join(DataPath, "nsqd.dat"): the path may end with slashes. */
+static char *metadata_file(const struct context *ctx)
+{
+	const char *dir = nsqd_data_path(ctx);
+	size_t len = strlen(dir);
+	while (len > 1 && dir[len - 1] == '/')
+		len--;
+	return xasprintf("%.*s%snsqd.dat", (int)len, dir, dir[len - 1] == '/' ? "" : "/");
+}
+
+void metadata_init(struct metadata *m, struct topics *topics)
+{
+	*m = (struct metadata){.topics = topics};
+	mutex_init(&m->lock, RANK_METADATA);
+}
+
+void metadata_destroy(struct metadata *m)
+{
+	mutex_destroy(&m->lock);
+}
+
+/* --- loading --------------------------------------------------------------------------------- */
+
+static int read_all(int fd, struct strbuf *sb, struct err *err)
+{
+	char buf[65536];
+	ssize_t got;
+	while ((got = read(fd, buf, sizeof(buf))) != 0) {
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return err_errno(err, errno, "read");
+		if (sb->len > MAX_METADATA_SIZE)
+			return err_set(err, EFBIG, "file too large");
+		strbuf_add(sb, buf, (size_t)got);
+	}
+	return 0;
+}
+
+/* 1: read; 0: there is no such file; -1 with err set. */
+static int read_or_empty(const char *fn, struct strbuf *sb, struct err *err)
+{
+	int fd = regfile_open(fn, err);
+	if (fd < 0 && err->code == ENOENT)
+		return 0;
+	int rc = fd < 0 ? -1 : read_all(fd, sb, err);
+	if (fd >= 0)
+		close(fd);
+	if (rc != 0)
+		return err_wrap(err, "failed to read metadata from %s - ", fn);
+	return 1;
+}
+
+/* encoding/json's rule for a field: absent or null is the zero value, another type is an error. */
+static bool field_ok(const cJSON *object, const char *name, cJSON_bool (*is_type)(const cJSON *))
+{
+	const cJSON *f = cJSON_GetObjectItem(object, name);
+	return !f || cJSON_IsNull(f) || is_type(f);
+}
+
+static bool entries_ok(const cJSON *list, int depth)
+{
+	const cJSON *e;
+	cJSON_ArrayForEach(e, list)
+	{
+		if (!cJSON_IsObject(e) || !field_ok(e, "name", cJSON_IsString) ||
+			!field_ok(e, "paused", cJSON_IsBool))
+			return false;
+		if (depth > 0 &&
+			(!field_ok(e, "channels", cJSON_IsArray) ||
+				!entries_ok(cJSON_GetObjectItem(e, "channels"), depth - 1)))
+			return false;
+	}
+	return true;
+}
+
+static const char *name_of(const cJSON *e)
+{
+	const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(e, "name"));
+	return name ? name : "";
+}
+
+static bool is_paused(const cJSON *e)
+{
+	return cJSON_IsTrue(cJSON_GetObjectItem(e, "paused"));
+}
+
+static int load_channels(struct topic *t, const cJSON *channels, struct err *err)
+{
+	const cJSON *e;
+	cJSON_ArrayForEach(e, channels)
+	{
+		const char *name = name_of(e);
+		if (!is_valid_channel_name(name, strlen(name))) {
+			nsqd_logf(t->ctx, LG_WARN, "skipping creation of invalid channel %s", name);
+			continue;
+		}
+		struct channel *c = topic_get_channel(t, name, err);
+		if (!c)
+			return -1;
+		if (is_paused(e))
+			channel_pause(c);
+		channel_unref(c);
+	}
+	return 0;
+}
+
+/* The topics that were loaded, and are started together. */
+struct loaded {
+	struct topic **topics; /* owned, with a reference each */
+	size_t n;
+	int64_t deadline_ns; /* the start waits for depths no longer than that */
+};
+
+static int load_topics(struct topics *ts, const cJSON *topics, struct loaded *l, struct err *err)
+{
+	const cJSON *e;
+	cJSON_ArrayForEach(e, topics)
+	{
+		const char *name = name_of(e);
+		if (!is_valid_topic_name(name, strlen(name))) {
+			nsqd_logf(ts->ctx, LG_WARN, "skipping creation of invalid topic %s", name);
+			continue;
+		}
+		struct topic *t = nsqd_get_topic(ts, name, err);
+		if (!t)
+			return -1;
+		l->topics = xreallocarray(l->topics, l->n + 1, sizeof(struct topic *));
+		l->topics[l->n++] = t;
+		if (is_paused(e))
+			topic_pause(t);
+		if (load_channels(t, cJSON_GetObjectItem(e, "channels"), err) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+/*
+ * After all are loaded: those that have a backlog on disk get to work at once, and a thousand of them
+ * would leave the loading little of the processor.
+ */
+static void start_topics(struct loaded *l)
+{
+	diskqueue_wait_counted(l->deadline_ns);
+	for (size_t i = 0; i < l->n; i++) {
+		topic_start(l->topics[i]);
+		topic_unref(l->topics[i]);
+	}
+	free(l->topics);
+}
+
+static int parse_and_load(
+	struct topics *ts, const char *fn, const struct strbuf *sb, struct err *err)
+{
+	const char *json = sb->data ? sb->data : "";
+	bool ok = json_valid(json, sb->len);
+	cJSON *root = ok ? cJSON_ParseWithLength(json, sb->len) : NULL;
+	const cJSON *topics = cJSON_GetObjectItem(root, "topics");
+	ok = root && (cJSON_IsObject(root) || cJSON_IsNull(root)) &&
+	     field_ok(root, "version", cJSON_IsString) && field_ok(root, "topics", cJSON_IsArray) &&
+	     entries_ok(topics, 1);
+	/* The first who asks sees the right depths, where counting them does not take long. */
+	struct loaded loaded = {.deadline_ns = clock_mono_ns() + COUNTING_NS};
+	diskqueue_count_until(loaded.deadline_ns);
+	int rc = ok ? load_topics(ts, topics, &loaded, err)
+		    : err_set(err, 0, "failed to parse metadata in %s - invalid JSON", fn);
+	start_topics(&loaded);
+	cJSON_Delete(root);
+	return rc;
+}
+
+int nsqd_load_metadata(struct metadata *m, struct err *err)
+{
+	struct context *ctx = m->topics->ctx;
+	struct strbuf sb = STRBUF_INIT;
+	char *fn = metadata_file(ctx);
+	atomic_store(&ctx->phase, PHASE_LOADING);
+	int rc = read_or_empty(fn, &sb, err);
+	if (rc > 0)
+		rc = parse_and_load(m->topics, fn, &sb, err);
+	atomic_store(&ctx->phase, PHASE_RUNNING);
+	strbuf_free(&sb);
+	free(fn);
+	return rc;
+}
+
+/* --- persisting ------------------------------------------------------------------------------- */
+
+static void add_name_and_pause(struct strbuf *sb, const char *name, bool paused)
+{
+	strbuf_adds(sb, "{\"name\":");
+	strbuf_add_json(sb, name, strlen(name));
+	strbuf_addf(sb, ",\"paused\":%s", paused ? "true" : "false");
+}
+
+/* Go prints a nil slice as null: a topic without channels has none. */
+static void add_channels(struct strbuf *sb, struct topic *t)
+{
+	size_t n, shown = 0;
+	struct channel **channels = topic_channels(t, &n);
+	for (size_t i = 0; i < n; i++) {
+		if (!channels[i]->ephemeral && !channel_exiting(channels[i])) {
+			strbuf_addc(sb, shown++ ? ',' : '[');
+			add_name_and_pause(sb, channels[i]->name, channel_is_paused(channels[i]));
+			strbuf_addc(sb, '}');
+		}
+		channel_unref(channels[i]);
+	}
+	free(channels);
+	strbuf_adds(sb, shown ? "]" : "null");
+}
+
+/* GetMetadata(false), as JSON; sorted by name, where stock has them in a map's order. */
+static void add_metadata(struct strbuf *sb, struct topics *ts)
+{
+	size_t count, shown = 0;
+	struct topic **topics = nsqd_topics(ts, &count);
+	strbuf_adds(sb, "{\"topics\":");
+	for (size_t i = 0; i < count; i++) {
+		if (!topics[i]->ephemeral && !topic_exiting(topics[i])) {
+			strbuf_addc(sb, shown++ ? ',' : '[');
+			add_name_and_pause(sb, topics[i]->name, topic_is_paused(topics[i]));
+			strbuf_adds(sb, ",\"channels\":");
+			add_channels(sb, topics[i]);
+			strbuf_addc(sb, '}');
+		}
+		topic_unref(topics[i]);
+	}
+	free(topics);
+	strbuf_adds(sb, shown ? "]" : "null");
+	strbuf_addf(sb, ",\"version\":\"%s\"}", NSQ_VERSION);
+}
+
+static int write_all(int fd, const char *p, size_t n, struct err *err)
+{
+	while (n > 0) {
+		ssize_t put = write(fd, p, n);
+		if (put < 0 && errno == EINTR)
+			continue;
+		if (put < 0)
+			return err_errno(err, errno, "write");
+		p += put;
+		n -= (size_t)put;
+	}
+	return 0;
+}
+
+/* fn is a new file: nothing that stands there already is written to. */
+static int write_sync_file(const char *fn, const struct strbuf *sb, struct err *err)
+{
+	int fd = open(fn, O_WRONLY | REGFILE_NEW, 0600);
+	if (fd < 0)
+		return err_errno(err, errno, "open %s", fn);
+	int rc = write_all(fd, sb->data, sb->len, err);
+	if (rc == 0 && fsync(fd) != 0)
+		rc = err_errno(err, errno, "sync %s", fn);
+	if (close(fd) != 0 && rc == 0)
+		rc = err_errno(err, errno, "close %s", fn);
+	if (rc != 0)
+		unlink(fn);
+	return rc;
+}
+
+static int rename_and_sync(struct context *ctx, const char *from, const char *to, struct err *err)
+{
+	if (rename(from, to) != 0) {
+		err_errno(err, errno, "rename %s %s", from, to);
+		unlink(from);
+		return -1;
+	}
+	/* So that the rename survives a power cut; the descriptor is the data path's lock. */
+	if (fsync(ctx->data_dir_fd) != 0)
+		return err_errno(err, errno, "sync %s", nsqd_data_path(ctx));
+	return 0;
+}
+
+static int persist_locked(struct metadata *m, struct err *err)
+{
+	struct context *ctx = m->topics->ctx;
+	mutex_assert_held(&m->lock);
+	struct strbuf sb = STRBUF_INIT;
+	char *fn = metadata_file(ctx);
+	char *tmp = xasprintf("%s.%llu.tmp", fn, (unsigned long long)rand_u64() >> 1);
+	nsqd_logf(ctx, LG_INFO, "NSQ: persisting topic/channel metadata to %s", fn);
+	add_metadata(&sb, m->topics);
+	int rc = write_sync_file(tmp, &sb, err);
+	if (rc == 0)
+		rc = rename_and_sync(ctx, tmp, fn, err);
+	strbuf_free(&sb);
+	free(tmp);
+	free(fn);
+	return rc;
+}
+
+int nsqd_persist_metadata(struct metadata *m, struct err *err)
+{
+	int rc = 0;
+	/* Held over the writing, so that an older state never replaces a newer one. */
+	mutex_lock(&m->lock);
+	if (!m->closed)
+		rc = persist_locked(m, err);
+	mutex_unlock(&m->lock);
+	return rc;
+}
+
+void nsqd_close_metadata(struct metadata *m)
+{
+	mutex_lock(&m->lock);
+	m->closed = true;
+	mutex_unlock(&m->lock);
+}
+
+void nsqd_metadata_loop(void *arg)
+{
+	struct metadata *m = arg;
+	struct context *ctx = m->topics->ctx;
+	enum { PERSIST, EXIT };
+	for (;;) {
+		struct chan_case cases[] = {
+			[PERSIST] = chan_case_recv(ctx->notify.persist_chan, NULL),
+			[EXIT] = chan_case_recv(ctx->exit_chan, NULL),
+		};
+		if (chan_select(cases, 2) == EXIT)
+			return;
+		struct err err;
+		if (nsqd_persist_metadata(m, &err) != 0)
+			nsqd_logf(ctx, LG_ERROR, "failed to persist metadata - %s", err.msg);
+	}
+}

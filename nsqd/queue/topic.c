@@ -1,0 +1,775 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A topic and its message pump. Mirrors nsqd/topic.go. The pump is the thread
+ * "t:NAME"; everything else runs in the callers' threads: io_loops and HTTP
+ * handlers put, operators and consumers create and delete channels.
+ *
+ * Differences: messages travel in batches; exit takes the lock for writing when
+ * it sets its flag, so that no put can come after the final flush; the pump
+ * leaves out a channel from the beginning of its deletion, so what is published
+ * to a topic whose only channel is being deleted waits for the next one; a message
+ * that a channel's disk refuses is kept and tried again, where stock logs and
+ * drops it.
+ */
+#include "nsqd/queue/topic.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/compiler.h"
+#include "common/quantile.h"
+#include "common/xalloc.h"
+#include "nsqd/disk/backend.h"
+#include "nsqd/queue/channel.h"
+#include "protocol/names.h"
+
+/* The most messages that the pump takes at once, and that are made at once. */
+#define TOPIC_BATCH 256
+/* And as long as it has never met so many: most topics are idle, and each has a pump. */
+#define SMALL_BATCH 16
+/* The most messages that the final flush writes at once. */
+#define FLUSH_BATCH 1024
+
+/* The pump's own state; nobody else sees it. */
+struct pump {
+	struct topic *topic;
+	struct channel **channels; /* a reference each */
+	size_t n_channels;
+	bool stale;            /* channel_map has changed since */
+	struct message **msgs; /* not on the stack, where they would take a page for themselves */
+	size_t room;           /* for so many of them */
+};
+
+static void topic_message_pump(void *arg);
+
+/* --- life --------------------------------------------------------------------------------- */
+
+static void topic_free(struct topic *t)
+{
+	message_drain_chan(t->memory_msg_chan);
+	CHECK(t->channel_map == NULL);
+	if (t->backend)
+		t->backend->ops->close(t->backend, NULL);
+	chan_free(t->memory_msg_chan);
+	chan_free(t->start_chan);
+	chan_free(t->exit_chan);
+	chan_free(t->gone_chan);
+	chan_free(t->channel_update_chan);
+	chan_free(t->pause_chan);
+	chan_free(t->unstuck_chan);
+	wait_group_destroy(&t->wait_group);
+	rwlock_destroy(&t->lock);
+	free(t);
+}
+
+struct topic *topic_new(struct context *ctx, const char *name,
+	void (*delete_callback)(void *arg, struct topic *t), void *delete_arg, struct err *err)
+{
+	const struct options *opts = nsqd_get_opts(ctx);
+	struct topic *t = xcalloc(1, sizeof(*t));
+	atomic_init(&t->refs, 1);
+	snprintf(t->name, sizeof(t->name), "%s", name);
+	t->ephemeral = is_ephemeral_name(name);
+	t->ctx = ctx;
+	t->delete_callback = delete_callback;
+	t->delete_arg = delete_arg;
+	rwlock_init(&t->lock, RANK_TOPIC);
+	t->memory_msg_chan = chan_new(sizeof(struct message *), (size_t)opts->mem_queue_size);
+	t->start_chan = chan_new(0, 1);
+	t->exit_chan = chan_new(0, 0);
+	t->channel_update_chan = chan_new(0, 0);
+	t->pause_chan = chan_new(0, 0);
+	t->unstuck_chan = chan_new(0, 1);
+	wait_group_init(&t->wait_group);
+	guid_factory_init(&t->id_factory, opts->id);
+	t->backend = backend_new(ctx, t->name, err);
+
+	char thread_name[NAME_SIZE + 2];
+	snprintf(thread_name, sizeof(thread_name), "t:%s", t->name);
+	if (!t->backend ||
+		wait_group_wrap(&t->wait_group, thread_name, topic_message_pump, t, err) != 0) {
+		err_wrap(err, "cannot create topic %s - ", name);
+		topic_free(t);
+		return NULL;
+	}
+	nsqd_notify(ctx, t->name, NULL, false, !t->ephemeral);
+	return t;
+}
+
+struct topic *topic_ref(struct topic *t)
+{
+	atomic_fetch_add(&t->refs, 1);
+	return t;
+}
+
+void topic_unref(struct topic *t)
+{
+	if (t && atomic_fetch_sub(&t->refs, 1) == 1)
+		topic_free(t);
+}
+
+void topic_start(struct topic *t)
+{
+	atomic_store(&t->started, true);
+	chan_signal(t->start_chan);
+}
+
+/* --- channels ------------------------------------------------------------------------------- */
+
+/* Tells the pump that channel_map has changed, and waits until it has heard; not beyond its end. */
+static void update_pump(struct topic *t, struct chan *c)
+{
+	struct chan_case cases[] = {chan_case_send(c, NULL), chan_case_recv(t->exit_chan, NULL)};
+	chan_select(cases, 2);
+}
+
+void topic_update_channels(struct topic *t)
+{
+	update_pump(t, t->channel_update_chan);
+}
+
+static void delete_callback(struct topic *t, struct channel *c)
+{
+	struct err ignored;
+	(void)topic_delete_channel(t, c, &ignored);
+}
+
+static void channel_unstuck(struct topic *t)
+{
+	chan_signal(t->unstuck_chan);
+}
+
+static const struct channel_topic_ops channel_topic_ops = {
+	.delete_callback = delete_callback,
+	.update_channels = topic_update_channels,
+	.unstuck = channel_unstuck,
+	.unref = topic_unref,
+};
+
+/* getOrCreateChannel: borrowed from the map; NULL with err set. */
+static struct channel *get_or_create_channel_locked(
+	struct topic *t, const char *name, struct err *err)
+{
+	struct channel *c;
+	rwlock_assert_held(&t->lock);
+	HASH_FIND_STR(t->channel_map, name, c);
+	if (c)
+		return c;
+	if (topic_exiting(t)) {
+		err_set(err, 0, "exiting");
+		return NULL;
+	}
+	c = channel_new(t->ctx, t->name, name, &channel_topic_ops, topic_ref(t), err);
+	if (!c)
+		return NULL;
+	HASH_ADD_STR(t->channel_map, name, c);
+	nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): new channel(%s)", t->name, c->name);
+	return c;
+}
+
+struct channel *topic_get_channel(struct topic *t, const char *name, struct err *err)
+{
+	struct channel *c = topic_get_existing_channel(t, name);
+	if (!c) {
+		rwlock_wrlock(&t->lock);
+		c = get_or_create_channel_locked(t, name, err);
+		if (c)
+			channel_ref(c);
+		rwlock_unlock(&t->lock);
+	}
+	/* Not the maker alone waits for that: to others, too, it is there to be relied on. */
+	if (c && !atomic_load(&c->pump_knows)) {
+		topic_update_channels(t);
+		atomic_store(&c->pump_knows, true);
+	}
+	return c;
+}
+
+struct channel *topic_create_channel(struct topic *t, const char *name, struct err *err)
+{
+	for (;;) {
+		struct channel *c = topic_get_channel(t, name, err);
+		if (!c || !channel_exiting(c))
+			return c;
+		bool gone = gone_wait(t->ctx, c->gone_chan, INT64_MAX);
+		channel_unref(c);
+		if (!gone) {
+			err_set(err, ECANCELED, "exiting");
+			return NULL;
+		}
+	}
+}
+
+struct channel *topic_get_existing_channel(struct topic *t, const char *name)
+{
+	struct channel *c;
+	rwlock_rdlock(&t->lock);
+	HASH_FIND_STR(t->channel_map, name, c);
+	if (c)
+		channel_ref(c);
+	rwlock_unlock(&t->lock);
+	return c;
+}
+
+/*
+ * The end of an exit that this thread has begun: the name is free, and those that wait are told.
+ * Drops the map's reference. Returns how many channels are left.
+ */
+static size_t channel_is_gone(struct topic *t, struct channel *c, enum exit_result res)
+{
+	struct channel *found;
+	rwlock_wrlock(&t->lock);
+	HASH_FIND_STR(t->channel_map, c->name, found);
+	CHECK(found == c);
+	HASH_DEL(t->channel_map, c);
+	size_t left = HASH_COUNT(t->channel_map);
+	rwlock_unlock(&t->lock);
+	c->files_left = res == EXIT_FAILED;
+	chan_close(c->gone_chan);
+	channel_unref(c);
+	return left;
+}
+
+int topic_delete_channel(struct topic *t, struct channel *c, struct err *err)
+{
+	nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): deleting channel %s", t->name, c->name);
+	/*
+	 * delete empties the channel before closing (so that we dont leave any
+	 * messages around). We do this before removing the channel from the map
+	 * below (with no lock), so that any incoming subs will error and not
+	 * create a new channel, to enforce ordering.
+	 */
+	enum exit_result res = channel_delete(c, err);
+	if (res == EXIT_ELSEWHERE)
+		return gone_wait_deleted(t->ctx, c->gone_chan, &c->files_left, err);
+	/* Where the disk refuses, the channel is gone all the same. */
+	if (res == EXIT_FAILED)
+		nsqd_logf(t->ctx, LG_ERROR, "channel(%s) delete - %s", c->name, err->msg);
+	size_t left = channel_is_gone(t, c, res);
+
+	/*
+	 * Go starts a goroutine here, since it holds locks; this thread holds none, and is no pump.
+	 */
+	if (left == 0 && t->ephemeral && !atomic_exchange(&t->deleter_once, true))
+		t->delete_callback(t->delete_arg, t);
+	return gone_deleted(res == EXIT_FAILED, err);
+}
+
+int topic_delete_existing_channel(struct topic *t, const char *name, struct err *err)
+{
+	struct channel *c = topic_get_existing_channel(t, name);
+	if (!c)
+		return err_set(err, ENOENT, "channel does not exist");
+	int rc = topic_delete_channel(t, c, err);
+	channel_unref(c);
+	return rc;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp((*(struct channel *const *)a)->name, (*(struct channel *const *)b)->name);
+}
+
+struct channel **topic_channels(struct topic *t, size_t *count)
+{
+	struct channel *c, *tmp;
+	size_t n = 0;
+	rwlock_rdlock(&t->lock);
+	struct channel **list = xcalloc(HASH_COUNT(t->channel_map) + 1, sizeof(struct channel *));
+	HASH_ITER (hh, t->channel_map, c, tmp)
+		list[n++] = channel_ref(c);
+	rwlock_unlock(&t->lock);
+	qsort(list, n, sizeof(*list), by_name);
+	*count = n;
+	return list;
+}
+
+static void free_channels(struct channel **list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		channel_unref(list[i]);
+	free(list);
+}
+
+/* --- putting --------------------------------------------------------------------------------- */
+
+/*
+ * Stores in the backend, and tells the daemon's health. Returns how many are stored, and unrefs
+ * those.
+ */
+static size_t put_to_backend(struct topic *t, struct message **msgs, size_t n, struct err *err)
+{
+	if (n == 0)
+		return 0; /* says nothing of the disk's health */
+	size_t stored = backend_queue_put_messages(t->backend, msgs, n, err);
+	nsqd_set_health(t->ctx, stored < n ? err : NULL);
+	if (stored < n)
+		nsqd_logf(t->ctx, LG_ERROR,
+			"TOPIC(%s) ERROR: failed to write message to backend - %s", t->name,
+			err->msg);
+	for (size_t i = 0; i < stored; i++)
+		message_unref(msgs[i]);
+	return stored;
+}
+
+/* Hands m to every channel, which all defer it; takes it over. False: there is none, and m stays. */
+static bool defer(struct topic *t, struct message *m)
+{
+	struct channel *c, *last = NULL;
+	if (!atomic_load(&t->started) || topic_is_paused(t))
+		return false;
+	/* The last one gets m itself: what is handed over is not ours to copy any more. */
+	for (c = t->channel_map; c; c = c->hh.next) {
+		if (channel_exiting(c))
+			continue;
+		if (last)
+			channel_put_message_deferred(last, message_copy(m), m->deferred_ns);
+		last = c;
+	}
+	if (last)
+		channel_put_message_deferred(last, m, m->deferred_ns);
+	return last != NULL;
+}
+
+/*
+ * put: memory first, then the backend. With --mem-queue-size=0 the memory chan
+ * is avoided for more consistent ordering, except for deferred messages (which
+ * lose their delay in the backend) and ephemeral topics (which have none).
+ *
+ * A deferred message needs no queue on its way where the pump would take it: the
+ * channels keep it in memory and out of their queues until its time comes. So
+ * whether its delay is kept does not depend on how busy the pump is.
+ */
+static size_t put(struct topic *t, struct message **msgs, size_t n, bool deferred, struct err *err)
+{
+	size_t sent = 0;
+	rwlock_assert_held(&t->lock);
+	if (deferred && defer(t, msgs[0]))
+		return 1;
+	if (chan_cap(t->memory_msg_chan) > 0 || t->ephemeral || deferred)
+		sent = chan_try_send_n(t->memory_msg_chan, msgs, n);
+	if (sent == n)
+		return n;
+	return sent + put_to_backend(t, msgs + sent, n - sent, err);
+}
+
+/* Counts, and queues; takes over the references of all n messages. */
+static size_t put_messages(
+	struct topic *t, struct message **msgs, size_t n, bool deferred, struct err *err)
+{
+	uint32_t lens[TOPIC_BATCH] UNINITIALIZED; /* a message that is queued may be gone at once */
+	size_t done = 0;
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < n; i++)
+		lens[i] = msgs[i]->body->len;
+
+	/* Held over a write to disk, since it keeps the backend from being closed meanwhile. */
+	rwlock_rdlock(&t->lock);
+	if (topic_exiting(t))
+		err_set(err, 0, "exiting");
+	else
+		done = put(t, msgs, n, deferred, err);
+	rwlock_unlock(&t->lock);
+
+	for (size_t i = 0; i < done; i++)
+		bytes += lens[i];
+	for (size_t i = done; i < n; i++)
+		message_unref(msgs[i]);
+	atomic_fetch_add_explicit(&t->message_count, done, memory_order_relaxed);
+	atomic_fetch_add_explicit(&t->message_bytes, bytes, memory_order_relaxed);
+	return done;
+}
+
+size_t topic_put_messages(
+	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err)
+{
+	struct message *msgs[TOPIC_BATCH] UNINITIALIZED;
+	int64_t id = guid_factory_reserve(&t->id_factory, n);
+	int64_t now = clock_wall_ns();
+	size_t done = 0;
+	while (done < n) {
+		size_t k = n - done < TOPIC_BATCH ? n - done : TOPIC_BATCH;
+		for (size_t i = 0; i < k; i++)
+			msgs[i] = message_new(
+				guid_hex(&t->id_factory, id++), take_bodies[done + i], now);
+		size_t queued = put_messages(t, msgs, k, false, err);
+		done += queued;
+		if (queued < k) {
+			for (size_t i = done - queued + k; i < n; i++)
+				message_body_unref(take_bodies[i]);
+			break;
+		}
+	}
+	return done;
+}
+
+int topic_put_message_deferred(
+	struct topic *t, struct message_body *take_body, int64_t deferred_ns, struct err *err)
+{
+	int64_t id = guid_factory_reserve(&t->id_factory, 1);
+	struct message *m = message_new(guid_hex(&t->id_factory, id), take_body, clock_wall_ns());
+	m->deferred_ns = deferred_ns;
+	return put_messages(t, &m, 1, deferred_ns != 0, err) == 1 ? 0 : -1;
+}
+
+int64_t topic_backend_depth(struct topic *t)
+{
+	rwlock_rdlock(&t->lock);
+	int64_t depth = t->backend ? t->backend->ops->depth(t->backend) : 0;
+	rwlock_unlock(&t->lock);
+	return depth;
+}
+
+int64_t topic_depth(struct topic *t)
+{
+	return (int64_t)chan_len(t->memory_msg_chan) + topic_backend_depth(t);
+}
+
+struct quantile *topic_aggregate_channel_e2e_processing_latency(struct topic *t)
+{
+	const struct options *opts = nsqd_get_opts(t->ctx);
+	struct quantile *all = NULL;
+	size_t n;
+	if (opts->n_e2e_processing_latency_percentiles == 0)
+		return NULL;
+	struct channel **channels = topic_channels(t, &n);
+	if (n > 0)
+		all = quantile_new(opts->e2e_processing_latency_window_time,
+			opts->e2e_processing_latency_percentiles,
+			opts->n_e2e_processing_latency_percentiles);
+	for (size_t i = 0; i < n; i++)
+		quantile_merge(all, channels[i]->e2e_processing_latency_stream);
+	free_channels(channels, n);
+	return all;
+}
+
+/* --- the pump -------------------------------------------------------------------------------- */
+
+/* Those that are being deleted get nothing more. */
+static void refresh_channels(struct pump *p)
+{
+	size_t n, kept = 0;
+	free_channels(p->channels, p->n_channels);
+	p->channels = topic_channels(p->topic, &n);
+	for (size_t i = 0; i < n; i++) {
+		if (channel_exiting(p->channels[i]))
+			channel_unref(p->channels[i]);
+		else
+			p->channels[kept++] = p->channels[i];
+	}
+	p->n_channels = kept;
+	p->stale = false;
+}
+
+/* Queues n plain messages in the channel; takes over their references. */
+static void put_to_channel(struct pump *p, struct channel *c, struct message **msgs, size_t n)
+{
+	struct err err UNINITIALIZED;
+	if (channel_put_messages(c, msgs, n, &err) == n)
+		return;
+	/* It is being deleted, and its messages with it. */
+	nsqd_logf(p->topic->ctx, LG_ERROR,
+		"TOPIC(%s) ERROR: failed to put msg(%.16s) to channel(%s) - %s", p->topic->name,
+		msgs[0]->id.hex, c->name, err.msg);
+	for (size_t i = 0; i < n; i++)
+		message_unref(msgs[i]);
+}
+
+/* Queues n messages in the channel, runs of plain ones at once; takes over their references. */
+static void deliver_to_channel(struct pump *p, struct channel *c, struct message **msgs, size_t n)
+{
+	size_t i = 0;
+	while (i < n) {
+		size_t plain = i;
+		while (plain < n && msgs[plain]->deferred_ns == 0)
+			plain++;
+		if (plain > i)
+			put_to_channel(p, c, msgs + i, plain - i);
+		i = plain;
+		if (i < n) {
+			channel_put_message_deferred(c, msgs[i], msgs[i]->deferred_ns);
+			i++;
+		}
+	}
+}
+
+/*
+ * Every channel needs records of its own. The first gets the ones that the topic
+ * made, last of all, because a record that is queued is not ours to copy any more.
+ * (Not inlined: a pump that waits has no need of the copies on its stack.)
+ */
+static __attribute__((noinline)) void deliver(struct pump *p, struct message **msgs, size_t n)
+{
+	struct message *copies[TOPIC_BATCH] UNINITIALIZED;
+	for (size_t i = p->n_channels; i-- > 1;) {
+		for (size_t k = 0; k < n; k++)
+			copies[k] = message_copy(msgs[k]);
+		deliver_to_channel(p, p->channels[i], copies, n);
+	}
+	deliver_to_channel(p, p->channels[0], msgs, n);
+}
+
+/*
+ * Whether the disks refuse all channels, so that nobody is served by going on. As long as one is
+ * well, what the others are refused is kept for them (kept.h), and this pump waits for none.
+ */
+static bool all_are_stuck(const struct pump *p)
+{
+	size_t i = 0;
+	while (i < p->n_channels && channel_is_stuck(p->channels[i]))
+		i++;
+	return i > 0 && i == p->n_channels;
+}
+
+/*
+ * The backend may forget what the pump has received, since the channels have it; while none of them
+ * has a place for it but what it keeps in memory, a crash had better bring it again.
+ */
+static void settle(struct topic *t)
+{
+	t->backend->ops->done(t->backend, t->undone);
+	t->undone = 0;
+}
+
+/* Do not pass messages before topic_start, but avoid blocking topic_pause or topic_get_channel. */
+static bool wait_for_start(struct topic *t)
+{
+	enum { UPDATE, PAUSE, EXIT, START };
+	for (;;) {
+		struct chan_case cases[] = {
+			[UPDATE] = chan_case_recv(t->channel_update_chan, NULL),
+			[PAUSE] = chan_case_recv(t->pause_chan, NULL),
+			[EXIT] = chan_case_recv(t->exit_chan, NULL),
+			[START] = chan_case_recv(t->start_chan, NULL),
+		};
+		switch (chan_select(cases, 4)) {
+		case EXIT:
+			return false;
+		case START:
+			return true;
+		}
+	}
+}
+
+/* A batch was full: from now on there is room for the largest. */
+static void more_room(struct pump *p)
+{
+	p->room = TOPIC_BATCH;
+	p->msgs = xreallocarray(p->msgs, p->room, sizeof(struct message *));
+}
+
+/*
+ * messagePump: selects over the in-memory and backend queue and writes messages to every channel.
+ */
+static void pump_messages(struct pump *p)
+{
+	struct topic *t = p->topic;
+	enum { MEMORY, BACKEND, UPDATE, PAUSE, UNSTUCK, EXIT };
+	size_t n = 0; /* messages in the last batch */
+	for (;;) {
+		if (p->stale)
+			refresh_channels(p);
+		if (n == p->room && n < TOPIC_BATCH)
+			more_room(p);
+		bool stuck = all_are_stuck(p);
+		if (t->undone > 0 && !stuck)
+			settle(t);
+		bool flowing = p->n_channels > 0 && !topic_is_paused(t) && !stuck;
+		struct chan *memory = flowing ? t->memory_msg_chan : NULL;
+		struct chan *backend = flowing ? t->backend->ops->read_chan(t->backend) : NULL;
+		struct chan_case cases[] = {
+			[MEMORY] = chan_case_recv_n(memory, p->msgs, p->room),
+			[BACKEND] = chan_case_recv_n(backend, p->msgs, p->room),
+			[UPDATE] = chan_case_recv(t->channel_update_chan, NULL),
+			[PAUSE] = chan_case_recv(t->pause_chan, NULL),
+			[UNSTUCK] = chan_case_recv(stuck ? t->unstuck_chan : NULL, NULL),
+			[EXIT] = chan_case_recv(t->exit_chan, NULL),
+		};
+		int chosen = chan_select(cases, 6);
+		n = cases[chosen].n;
+		switch (chosen) {
+		case MEMORY:
+			deliver(p, p->msgs, n);
+			break;
+		case BACKEND:
+			deliver(p, p->msgs, n);
+			t->undone = n;
+			break;
+		case UPDATE:
+			p->stale = true;
+			break;
+		case EXIT:
+			return;
+		}
+	}
+}
+
+static void topic_message_pump(void *arg)
+{
+	struct topic *t = arg;
+	struct pump p = {.topic = t,
+		.stale = true,
+		.msgs = xreallocarray(NULL, SMALL_BATCH, sizeof(struct message *)),
+		.room = SMALL_BATCH};
+	if (wait_for_start(t))
+		pump_messages(&p);
+	free(p.msgs);
+	free_channels(p.channels, p.n_channels);
+	nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): closing ... messagePump", t->name);
+}
+
+/* --- operators ------------------------------------------------------------------------------- */
+
+static void do_pause(struct topic *t, bool pause)
+{
+	atomic_store(&t->paused, pause);
+	update_pump(t, t->pause_chan);
+}
+
+void topic_pause(struct topic *t)
+{
+	do_pause(t, true);
+}
+
+void topic_unpause(struct topic *t)
+{
+	do_pause(t, false);
+}
+
+int topic_empty(struct topic *t, struct err *err)
+{
+	message_drain_chan(t->memory_msg_chan);
+	/* For reading: the lock keeps the backend from being closed; others may go on putting. */
+	rwlock_rdlock(&t->lock);
+	int rc = t->backend ? t->backend->ops->empty(t->backend, err) : 0;
+	rwlock_unlock(&t->lock);
+	return rc;
+}
+
+/* flush: what is in memory goes to the backend; what that refuses is lost, and said to be. */
+static void flush(struct topic *t)
+{
+	struct message **msgs = xreallocarray(NULL, FLUSH_BATCH, sizeof(*msgs));
+	size_t n, lost = 0, left = chan_len(t->memory_msg_chan);
+	if (left > 0)
+		nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): flushing %zu memory messages to backend",
+			t->name, left);
+	while ((n = chan_try_recv_n(t->memory_msg_chan, msgs, FLUSH_BATCH, NULL)) > 0) {
+		struct err err;
+		size_t stored = put_to_backend(t, msgs, n, &err);
+		for (size_t i = stored; i < n; i++)
+			message_unref(msgs[i]);
+		lost += n - stored;
+	}
+	free(msgs);
+	if (lost > 0)
+		nsqd_logf(t->ctx, LG_ERROR, "TOPIC(%s): %zu messages could not be flushed", t->name,
+			lost);
+}
+
+/* From here on depth and empty do without the backend, so that it can be freed. */
+static struct backend_queue *take_backend(struct topic *t)
+{
+	rwlock_wrlock(&t->lock);
+	struct backend_queue *q = t->backend;
+	t->backend = NULL;
+	rwlock_unlock(&t->lock);
+	return q;
+}
+
+/*
+ * Ends a channel, or waits until the thread has done it that deletes the channel just now: only
+ * then may the files be another's. False: its files could not be removed, or not be written.
+ */
+static bool end_channel(struct topic *t, struct channel *c, bool deleted)
+{
+	struct err err;
+	enum exit_result res = deleted ? channel_delete(c, &err) : channel_close(c, &err);
+	if (res == EXIT_ELSEWHERE) {
+		chan_recv(c->gone_chan, NULL);
+		return !c->files_left;
+	}
+	/* we need to continue regardless of error to close all the channels */
+	if (res == EXIT_FAILED)
+		nsqd_logf(t->ctx, LG_ERROR, "channel(%s) %s - %s", c->name,
+			deleted ? "delete" : "close", err.msg);
+	/* The channels hold the topic: taking them out of the map ends the circle. */
+	channel_is_gone(t, c, res);
+	return res == EXIT_DONE;
+}
+
+/* *lost: messages that could not be flushed. */
+static bool end_channels(struct topic *t, bool deleted, size_t *lost)
+{
+	size_t n;
+	bool ok = true;
+	struct channel **channels = topic_channels(t, &n);
+	*lost = 0;
+	for (size_t i = 0; i < n; i++) {
+		ok &= end_channel(t, channels[i], deleted);
+		*lost += channels[i]->lost;
+	}
+	free_channels(channels, n);
+	return ok;
+}
+
+/* Whether the exit is the calling thread's; else another one has begun it. */
+static bool begin_exit(struct topic *t)
+{
+	rwlock_wrlock(&t->lock);
+	bool first = !topic_exiting(t);
+	if (first) {
+		t->gone_chan = chan_new(0, 0);
+		atomic_store(&t->exit_flag, true);
+	}
+	rwlock_unlock(&t->lock);
+	return first;
+}
+
+static enum exit_result topic_exit(struct topic *t, bool deleted, struct err *err)
+{
+	if (!begin_exit(t)) {
+		err_set(err, 0, "exiting");
+		return EXIT_ELSEWHERE;
+	}
+	if (deleted) {
+		nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): deleting", t->name);
+		/* since we are explicitly deleting a topic (not just at system exit time)
+		 * de-register this from the lookupd */
+		nsqd_notify(t->ctx, t->name, NULL, true, !t->ephemeral);
+	} else {
+		nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): closing", t->name);
+	}
+	chan_close(t->exit_chan);
+	/* synchronize the close of messagePump() */
+	wait_group_wait(&t->wait_group);
+
+	size_t lost;
+	bool ok = end_channels(t, deleted, &lost);
+	if (deleted) {
+		message_drain_chan(t->memory_msg_chan);
+	} else {
+		if (t->undone > 0 && lost == 0)
+			settle(t); /* else the next start finds these once more */
+		flush(t);
+	}
+	struct backend_queue *q = take_backend(t);
+	int rc = deleted ? q->ops->delete (q, err) : q->ops->close(q, err);
+	if (rc == 0 && !ok && deleted)
+		rc = err_set(err, EIO, "the files of a channel could not be removed");
+	return rc == 0 ? EXIT_DONE : EXIT_FAILED;
+}
+
+enum exit_result topic_delete(struct topic *t, struct err *err)
+{
+	return topic_exit(t, true, err);
+}
+
+enum exit_result topic_close(struct topic *t, struct err *err)
+{
+	return topic_exit(t, false, err);
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A topic: a queue of messages and the message pump that hands each of them to every channel
+ * (nsqd/topic.go). Counted: the map of topics holds one reference, and so does each caller that got
+ * one from nsqd_get_topic and its like.
+ */
+#ifndef NSQD_TOPIC_H
+#define NSQD_TOPIC_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uthash.h>
+
+#include "common/chan.h"
+#include "common/err.h"
+#include "common/gothread.h"
+#include "common/lock.h"
+#include "nsqd/disk/backend_queue.h"
+#include "nsqd/core/context.h"
+#include "nsqd/queue/gone.h"
+#include "nsqd/core/guid.h"
+#include "nsqd/core/message.h"
+#include "protocol/names.h"
+
+struct channel;
+struct quantile;
+
+struct topic {
+	_Atomic int refs;
+	char name[NAME_SIZE]; /* immutable */
+	bool ephemeral;       /* immutable */
+	struct context *ctx;  /* immutable; outlives every topic */
+	/* immutable; deletes an ephemeral topic that has lost its last channel; blocks */
+	void (*delete_callback)(void *arg, struct topic *t);
+	void *delete_arg; /* immutable */
+
+	struct rwlock lock;
+	struct channel *channel_map; /* guarded by lock; uthash by name; one reference each */
+	_Atomic bool exit_flag;      /* set under lock (write), so that no put is under way */
+	struct chan *gone_chan;      /* see gone.h; set before exit_flag, NULL till then */
+	bool files_left; /* the disk has refused to remove some; read once gone_chan is closed */
+
+	struct backend_queue *backend; /* immutable; lives until exit has ended; puts hold lock */
+	struct chan *memory_msg_chan;  /* immutable; of struct message * */
+	struct chan *start_chan;       /* immutable; capacity 1 */
+	struct chan *exit_chan;        /* immutable; closed by exit */
+	struct chan *channel_update_chan; /* immutable; rendezvous with the pump */
+	struct chan *pause_chan;          /* immutable; rendezvous with the pump */
+	struct wait_group wait_group;     /* the pump */
+	struct guid_factory id_factory;
+
+	_Atomic bool started; /* the channels that the topic begins with are there */
+	_Atomic bool paused;
+	_Atomic bool deleter_once; /* ephemeral: who sets it deletes the topic */
+
+	struct chan *unstuck_chan; /* immutable; capacity 1: some channel keeps nothing any more */
+	size_t undone; /* the pump's, then exit's: from the backend, and only channels' memory has it */
+
+	_Atomic uint64_t message_count;
+	_Atomic uint64_t message_bytes;
+
+	UT_hash_handle hh; /* topics.topic_map; guarded by topics.lock */
+};
+
+/*
+ * NewTopic: one reference. Its pump waits for topic_start. delete_callback is called in the thread
+ * that removes the last channel of an ephemeral topic, without a lock. NULL with err set: no
+ * thread, or the disk refuses.
+ */
+struct topic *topic_new(struct context *ctx, const char *name,
+	void (*delete_callback)(void *arg, struct topic *t), void *delete_arg, struct err *err);
+struct topic *topic_ref(struct topic *t);
+/* NULL is fine. */
+void topic_unref(struct topic *t);
+/* Start: lets the pump go, once the channels that it must serve are there. */
+void topic_start(struct topic *t);
+static inline bool topic_exiting(const struct topic *t)
+{
+	return atomic_load(&t->exit_flag);
+}
+
+/*
+ * GetChannel: finds or creates it; the caller gets a reference. NULL with err set: no thread, or
+ * exiting. What is found may be exiting itself; then the caller's next step fails.
+ */
+struct channel *topic_get_channel(struct topic *t, const char *name, struct err *err);
+/*
+ * The same for an operator, whose next step is not seen here: waits for the end of a channel of
+ * that name that is being deleted, and makes it anew. NULL as above, or if the daemon exits
+ * meanwhile.
+ */
+struct channel *topic_create_channel(struct topic *t, const char *name, struct err *err);
+/* GetExistingChannel: a reference, or NULL. */
+struct channel *topic_get_existing_channel(struct topic *t, const char *name);
+/*
+ * DeleteExistingChannel: blocks until it is gone: its pump has ended, its files are removed, its
+ * name is free; also if another thread has begun the deletion. Deletes an ephemeral topic that has
+ * lost its last channel. 0, or -1 with err set, by code: ENOENT, "channel does not exist"; EIO: it
+ * is gone, but the disk refused to remove all of its files; ECANCELED: the daemon exits while
+ * another thread's deletion is under way.
+ */
+int topic_delete_existing_channel(struct topic *t, const char *name, struct err *err);
+/*
+ * The same for one that the caller holds, and never for another that has taken its name meanwhile.
+ */
+int topic_delete_channel(struct topic *t, struct channel *c, struct err *err);
+/*
+ * Tells the pump that a channel has come or is exiting: no message that is taken from the topic
+ * from then on is dealt out without regard to that. Blocks for what the pump has in hand; not
+ * beyond its end.
+ */
+void topic_update_channels(struct topic *t);
+/*
+ * All channels sorted by name, a reference each; *count of them. The caller unrefs them and frees
+ * the array.
+ */
+struct channel **topic_channels(struct topic *t, size_t *count);
+
+/*
+ * PutMessages: makes n messages of the given bodies, in order: gives each its id
+ * and timestamp and queues it, in memory or, where that is full, in the backend.
+ * Takes over the references of all n bodies, whatever happens. Returns how many
+ * messages are queued; fewer than n only with err set. May block on the disk.
+ */
+size_t topic_put_messages(
+	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err);
+/*
+ * PutMessage with a delay (DPUB): 0, or -1 with err set. The channels that there are defer it before
+ * this returns. Without one, before the start or while the topic is paused it is queued as any
+ * other: then its delay begins when the pump hands it on, and is lost if it has been on disk.
+ */
+int topic_put_message_deferred(
+	struct topic *t, struct message_body *take_body, int64_t deferred_ns, struct err *err);
+
+/* Depth: messages in memory and backend. */
+int64_t topic_depth(struct topic *t);
+int64_t topic_backend_depth(struct topic *t);
+
+/*
+ * AggregateChannelE2eProcessingLatency: of all channels together. The caller frees it; NULL: none
+ * are measured.
+ */
+struct quantile *topic_aggregate_channel_e2e_processing_latency(struct topic *t);
+
+/* Pause, UnPause: the pump obeys before they return. */
+void topic_pause(struct topic *t);
+void topic_unpause(struct topic *t);
+static inline bool topic_is_paused(const struct topic *t)
+{
+	return atomic_load(&t->paused);
+}
+
+/* Empty: throws away the topic's own messages (not its channels'). May block on the disk. */
+int topic_empty(struct topic *t, struct err *err);
+/*
+ * Delete: with channels and files. Close: writes what is in memory to the backend. Both block until
+ * the threads have ended, those of channels that others are deleting included. Unless it was begun
+ * elsewhere, the caller takes the topic out of the map of topics and closes gone_chan.
+ */
+enum exit_result topic_delete(struct topic *t, struct err *err);
+enum exit_result topic_close(struct topic *t, struct err *err);
+
+#endif

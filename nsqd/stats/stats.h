@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the daemon counts, as a snapshot for /stats and statsd (nsqd/stats.go).
+ * All of it is the snapshot's own, nothing is locked any more once it is taken.
+ */
+#ifndef NSQD_STATS_H
+#define NSQD_STATS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/quantile.h"
+#include "nsqd/client/client_v2.h"
+#include "nsqd/queue/topics.h"
+
+struct tcp_server;
+
+struct channel_stats {
+	char channel_name[NAME_SIZE];
+	int64_t depth;
+	int64_t backend_depth;
+	size_t in_flight_count;
+	size_t deferred_count;
+	uint64_t message_count;
+	uint64_t delivered_counts[N_CLOSENESS]; /* 0 unless the experiment is on */
+	uint64_t requeue_count;
+	uint64_t timeout_count;
+	size_t client_count;
+	struct client_v2_stats *clients; /* owned; client_count of them, or NULL: not asked for */
+	bool paused;
+	struct quantile_result e2e_processing_latency;
+};
+
+struct topic_stats {
+	char topic_name[NAME_SIZE];
+	struct channel_stats *channels; /* owned; by name */
+	size_t n_channels;
+	int64_t depth;
+	int64_t backend_depth;
+	uint64_t message_count;
+	uint64_t message_bytes;
+	bool paused;
+	struct quantile_result e2e_processing_latency;
+};
+
+struct stats {
+	struct topic_stats *topics; /* owned; by name */
+	size_t n_topics;
+	bool unknown_topic; /* the one that was asked for: JSON says null in place of [] */
+	bool include_clients;
+	struct client_v2_stats *producers; /* owned */
+	size_t n_producers;
+};
+
+/*
+ * GetStats: of everything, or of one topic and, in each topic, of one channel
+ * (NULL or "" for all; topics without that channel are left out). With the clients of
+ * tcp_server, where that is not NULL. Takes the locks of topics, topic, channels and clients, one
+ * after the other, each for a moment.
+ */
+void stats_get(struct topics *ts, struct tcp_server *tcp_server, const char *topic,
+	const char *channel, struct stats *out);
+void stats_free(struct stats *s);
+
+/*
+ * memStats: the allocator's figures where they mean the same, 0 for what only a garbage collector
+ * has.
+ */
+struct mem_stats {
+	uint64_t heap_objects;
+	uint64_t heap_idle_bytes;
+	uint64_t heap_in_use_bytes;
+	uint64_t heap_released_bytes;
+	uint64_t gc_pause_usec_100;
+	uint64_t gc_pause_usec_99;
+	uint64_t gc_pause_usec_95;
+	uint64_t next_gc_bytes;
+	uint64_t gc_total_runs;
+};
+
+/* The keys of mem_stats in stock's order, for those who print them. */
+struct mem_stats_field {
+	const char *name;
+	size_t offset; /* of a uint64_t */
+};
+
+extern const struct mem_stats_field mem_stats_fields[];
+extern const size_t mem_stats_n_fields;
+
+void mem_stats_get(struct mem_stats *out);
+
+#endif
