@@ -29,7 +29,7 @@ FOLDERS = [
 ]
 RANK = {folder: rank for rank, folders in enumerate(FOLDERS) for folder in folders}
 # What may lie directly in nsqd/; all else has a folder.
-TOP = {"main.c", "nsqd.c", "nsqd.h", "signals.c", "signals.h"}
+TOP = {"main.c", "nsqd.c", "nsqd.h"}
 
 # Includes that close a circle and are known: (room, included room) with the reason.
 KNOWN = {
@@ -136,19 +136,15 @@ def circles_of(graph):
 def check(root, known=KNOWN):
     """All complaints about the tree, as lines."""
     paths = list(tree.sources(root, ("nsqd", "protocol", "common"), (".c", ".h")))
-    flat = not any(folder_of(path).startswith("nsqd/") for path in paths)
-    if flat:  # No folders yet: nothing is said about nsqd/.
-        paths = [path for path in paths if folder_of(path) != "nsqd"]
-    includes = {path: list(includes_of(root, path)) for path in paths}
-
     complaints = [complaint_about_place(path) for path in paths]
-    complaints += [
-        complaint_about(path, number, included)
-        for path in paths
-        if folder_of(path) in RANK
-        for number, included in includes[path]
-    ]
-    graph = graph_of(includes)
+    allowed = {path: [] for path in paths}  # What is refused already closes no circle as well.
+    for path in paths:
+        for number, included in includes_of(root, path):
+            complaint = complaint_about(path, number, included) if folder_of(path) in RANK else None
+            complaints.append(complaint)
+            if not complaint:
+                allowed[path].append((number, included))
+    graph = graph_of(allowed)
     for room, other in known:
         if room in graph and way_back(graph, room) and other in graph[room]:
             graph[room].remove(other)
