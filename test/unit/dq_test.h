@@ -51,7 +51,6 @@ static char test_dir[32];
 
 static inline int test_setup(void **state)
 {
-	(void)state;
 	strcpy(test_dir, "dqtest.XXXXXX");
 	if (mkdtemp(test_dir) == NULL || chdir(test_dir) < 0)
 		return -1;
@@ -65,7 +64,6 @@ static inline int test_teardown(void **state)
 	DIR *dir = opendir(".");
 	struct dirent *e;
 
-	(void)state;
 	close(test_lg.fd);
 	lg_destroy(&test_lg);
 	while ((e = readdir(dir)) != NULL)

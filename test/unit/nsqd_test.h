@@ -31,7 +31,6 @@ static char test_dir[32];
 
 static inline int nsqd_setup(void **state)
 {
-	(void)state;
 	strcpy(test_dir, "nsqdtest.XXXXXX");
 	return mkdtemp(test_dir) == NULL || chdir(test_dir) < 0 ? -1 : 0;
 }
@@ -41,7 +40,6 @@ static inline int nsqd_teardown(void **state)
 	DIR *dir = opendir(".");
 	struct dirent *e;
 
-	(void)state;
 	while ((e = readdir(dir)) != NULL)
 		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
 			unlink(e->d_name);

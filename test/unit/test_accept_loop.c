@@ -122,7 +122,6 @@ static void test_a_loop_without_connections_stops(void **state)
 {
 	struct server s;
 
-	(void)state;
 	start(&s, "127.0.0.1:0");
 	accept_loop_stop(&s.loop);
 	finish(&s);
@@ -133,7 +132,6 @@ static void test_a_stop_before_the_start_is_not_lost(void **state)
 {
 	struct server s;
 
-	(void)state;
 	start(&s, "127.0.0.1:0");
 	accept_loop_stop(&s.loop);
 	accept_loop_stop(&s.loop);
@@ -149,7 +147,6 @@ static void test_every_connection_has_a_handler_that_runs_beside_the_others(void
 	int fds[10];
 	char buf[1];
 
-	(void)state;
 	start(&s, "127.0.0.1:0");
 	for (size_t i = 0; i < COUNT(fds); i++)
 		fds[i] = connect_v4(s.listener.port);
@@ -170,7 +167,6 @@ static void test_run_returns_only_after_the_last_handler(void **state)
 	struct server s;
 	int fd;
 
-	(void)state;
 	start(&s, "127.0.0.1:0");
 	fd = connect_v4(s.listener.port);
 	wait_for(s.started == 1);
@@ -188,7 +184,6 @@ static void test_the_peers_address_is_shown_as_go_does(void **state)
 	static const char *const addrs[] = {"127.0.0.1:0", ":0"};
 	struct server s;
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(addrs); i++) {
 		struct sockaddr_in a;
 		socklen_t len = sizeof(a);
@@ -213,7 +208,6 @@ static void test_a_unix_peer_has_no_address_but_an_at_sign(void **state)
 	struct server s;
 	int fd;
 
-	(void)state;
 	start(&s, "sock");
 	fd = connect_unix("sock");
 	wait_for(s.started == 1);
@@ -237,7 +231,6 @@ static void test_a_connection_that_cannot_have_a_thread_is_closed_and_said_so(vo
 	int fd;
 	char buf[1];
 
-	(void)state;
 	gothread_create = create_unless;
 	gothread_learns_limit = false;
 	start(&s, "127.0.0.1:0");
@@ -262,7 +255,6 @@ static void test_no_descriptor_is_left_behind(void **state)
 	struct server s;
 	int before = dup(0), after;
 
-	(void)state;
 	close(before);
 	start(&s, "127.0.0.1:0");
 	chan_close(s.release);
@@ -278,7 +270,6 @@ static void test_no_descriptor_is_left_behind(void **state)
 
 static void accepted(void *arg, int fd, const union address *addr)
 {
-	(void)addr;
 	close(fd);
 	((struct server *)arg)->came++;
 }
@@ -298,7 +289,6 @@ static void test_out_of_descriptors_it_tries_again(void **state)
 	struct rlimit old, none;
 	struct server s;
 
-	(void)state;
 	start_with(&s, "127.0.0.1:0", (struct tcp_handler){.accepted = accepted});
 	log_fd = open("log", O_RDONLY | O_CLOEXEC);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
@@ -325,7 +315,6 @@ static void test_the_last_descriptors_are_kept_back(void **state)
 	struct server s;
 	char buf[1];
 
-	(void)state;
 	/* Of a limit below 16 it keeps less. */
 	for (size_t i = 0; i < COUNT(filler); i++)
 		filler[i] = dup(0);

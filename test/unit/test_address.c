@@ -14,7 +14,6 @@
 
 static void test_ports_are_numbers_or_services(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *port;
 		int number; /* -1: an error, which is text */
@@ -59,7 +58,6 @@ static void test_ports_are_numbers_or_services(void **state)
 
 static void test_names_are_what_a_name_server_may_be_asked_for(void **state)
 {
-	(void)state;
 	static const char *const good[] = {"a", "localhost", "a.b", "a.b.", "a_b", "x-y", "1a",
 		"0x7f.1", "_x._y.z", "a.1", NULL};
 	static const char *const bad[] = {"", ".", "..", "10.0.10", "10.0.10.", "2130706433",
@@ -93,7 +91,6 @@ static void test_names_are_what_a_name_server_may_be_asked_for(void **state)
 
 static void test_the_hosts_file_has_any_name(void **state)
 {
-	(void)state;
 	static const char content[] = "# 10.0.0.9 commented\n"
 				      "127.0.0.1 localhost\n"
 				      "10.0.0.1\tNode.Example node # last.example\n"

@@ -19,7 +19,6 @@ static struct auth_state *decode(const char *json, struct err *err)
 
 static void test_the_last_of_two_keys_wins(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *json;
 		bool t, u;
@@ -54,7 +53,6 @@ static void test_the_last_of_two_keys_wins(void **state)
 
 static void test_a_wrong_type_is_an_error_also_where_it_does_not_win(void **state)
 {
-	(void)state;
 	static const char *const bad[] = {"", "[]", "5", "{\"ttl\":5.0,\"authorizations\":[]}",
 		"{\"ttl\":1e3}", "{\"ttl\":9223372036854775808}", "{\"ttl\":\"5\",\"ttl\":5}",
 		"{\"ttl\":5,\"identity\":5,\"identity\":\"\"}",
@@ -77,7 +75,6 @@ static void test_a_wrong_type_is_an_error_also_where_it_does_not_win(void **stat
 
 static void test_zeroes_are_characters(void **state)
 {
-	(void)state;
 	struct err err;
 	struct auth_state *s = decode(
 		"{\"ttl\":5,\"identity\":\"a\\u0000b\",\"authorizations\":["
@@ -95,7 +92,6 @@ static void test_zeroes_are_characters(void **state)
 
 static void test_what_is_remembered_is_what_was_decided(void **state)
 {
-	(void)state;
 	struct err err;
 	struct auth_state *s = decode("{\"ttl\":5,\"authorizations\":[{\"topic\":\"7$\","
 				      "\"channels\":[\"\"],\"permissions\":[\"publish\"]}]}",
@@ -113,7 +109,6 @@ static void test_what_is_remembered_is_what_was_decided(void **state)
 
 static void test_depth_and_size_are_bounded(void **state)
 {
-	(void)state;
 	static const char *const openings[] = {"[", "{\"a\":", "{\"authorizations\":[{\"topic\":"};
 	for (size_t i = 0; i < sizeof(openings) / sizeof(*openings); i++) {
 		struct strbuf sb = STRBUF_INIT;

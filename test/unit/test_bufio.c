@@ -131,7 +131,6 @@ static enum bufio_result read_line(struct bufio_reader *b, struct err *err)
 
 static void test_lines_come_one_by_one_whatever_the_pieces(void **state)
 {
-	(void)state;
 	for (size_t piece = 0; piece < 12; piece++) {
 		struct bufio_reader b;
 		struct fake f;
@@ -154,7 +153,6 @@ static void test_an_end_before_and_within_a_line_is_eof(void **state)
 	struct fake f;
 	struct err err;
 
-	(void)state;
 	fake_text(&f, "", 0);
 	bufio_reader_init(&b, &f.stream, 16);
 	assert_int_equal(read_line(&b, &err), BUFIO_EOF);
@@ -172,7 +170,6 @@ static void test_what_is_wiped_is_what_has_been_used(void **state)
 	struct bufio_reader b;
 	struct fake f;
 
-	(void)state;
 	fake_text(&f, "SECRET\nNOP\n", 0);
 	bufio_reader_init(&b, &f.stream, 32);
 	bufio_reader_wipe(&b);
@@ -189,7 +186,6 @@ static void test_an_error_of_the_stream_is_the_lines_error(void **state)
 	struct fake f;
 	struct err err;
 
-	(void)state;
 	fake_text(&f, "NOP\nNO", 0);
 	f.fail_at_end = true;
 	bufio_reader_init(&b, &f.stream, 16);
@@ -202,7 +198,6 @@ static void test_an_error_of_the_stream_is_the_lines_error(void **state)
 
 static void test_a_line_may_fill_the_buffer_but_not_exceed_it(void **state)
 {
-	(void)state;
 	for (size_t piece = 0; piece < 8; piece++) {
 		struct bufio_reader b;
 		struct fake f;
@@ -224,7 +219,6 @@ static void test_read_full_gives_exactly_what_was_asked_for(void **state)
 {
 	char data[1000], got[1000];
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(data); i++)
 		data[i] = (char)(i * 7);
 	/* Smaller than the buffer, as large, larger; after a line that left some in it. */
@@ -253,7 +247,6 @@ static void test_what_fills_the_buffer_is_read_to_where_it_belongs(void **state)
 	struct fake f;
 	struct err err;
 
-	(void)state;
 	fake_init(&f, data, sizeof(data), 0);
 	bufio_reader_init(&b, &f.stream, 32);
 	assert_int_equal(bufio_read_full(&b, got, sizeof(got), &err), BUFIO_OK);
@@ -268,7 +261,6 @@ static void test_nothing_is_read_for_no_bytes(void **state)
 	struct fake f;
 	struct err err;
 
-	(void)state;
 	fake_text(&f, "", 0);
 	bufio_reader_init(&b, &f.stream, 32);
 	assert_int_equal(bufio_read_full(&b, NULL, 0, &err), BUFIO_OK);
@@ -281,7 +273,6 @@ static void test_an_end_before_the_first_byte_is_eof_and_in_the_middle_unexpecte
 	static const size_t sizes[] = {4, 100}; /* by way of the buffer, and past it */
 	char got[100];
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(sizes); i++) {
 		struct bufio_reader b;
 		struct fake f;
@@ -333,7 +324,6 @@ static void test_before_read_is_called_exactly_when_a_read_follows(void **state)
 	struct err err;
 	char got[64];
 
-	(void)state;
 	fake_text(&f, "a\nbb\nccc\n0123456789012345678901234567890123456789", 9);
 	bufio_reader_init(&b, &f.stream, 16);
 	b.before_read = before_read;
@@ -377,7 +367,6 @@ static void test_after_a_large_value_what_is_there_is_read_without_before_read(v
 	struct err err;
 	char data[100], got[100];
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(data); i++)
 		data[i] = (char)i;
 	fake_init(&f, data, sizeof(data), 0);
@@ -412,7 +401,6 @@ static void test_reading_on_without_before_read_has_a_limit(void **state)
 	struct err err;
 	char *data = calloc(N, SIZE), *got = malloc(SIZE);
 
-	(void)state;
 	fake_init(&f, data, (size_t)N * SIZE, 0);
 	f.stream.ops = &ops;
 	f.pause_at = (size_t)N * SIZE;
@@ -436,7 +424,6 @@ static void test_an_error_of_before_read_ends_the_read_and_nothing_is_read(void 
 	struct err err;
 	char got[64];
 
-	(void)state;
 	fake_text(&f, "NOP\n", 0);
 	bufio_reader_init(&b, &f.stream, 16);
 	b.before_read = before_read;
@@ -457,7 +444,6 @@ static void test_a_command_has_one_deadline_and_the_next_a_later_one(void **stat
 	int64_t before = clock_mono_ns(), first;
 	char got[8];
 
-	(void)state;
 	fake_text(&f, "PUB a\n12345678NOP\n", 2);
 	bufio_reader_init(&b, &f.stream, 16);
 	b.timeout_ns = NSEC_PER_SEC;
@@ -481,7 +467,6 @@ static void test_without_a_timeout_there_is_no_deadline(void **state)
 	struct bufio_reader b;
 	struct fake f;
 
-	(void)state;
 	fake_text(&f, "NOP\n", 2);
 	bufio_reader_init(&b, &f.stream, 16);
 	bufio_reader_begin(&b);
@@ -497,7 +482,6 @@ static void test_idle_is_told_and_its_deadline_stands(void **state)
 	struct err err;
 	int64_t deadline;
 
-	(void)state;
 	fake_text(&f, "NOP\nFIN x\n", 4);
 	bufio_reader_init(&b, &f.stream, 16);
 	b.timeout_ns = 3600 * NSEC_PER_SEC;
@@ -542,7 +526,6 @@ static void test_a_command_can_be_put_back_and_read_again(void **state)
 	enum { LINE = 6, SIZE = 4, BODY = sizeof(text) - 1 - LINE - SIZE - 5 };
 	char size[SIZE], body[BODY];
 
-	(void)state;
 	for (size_t at = LINE; at < LINE + SIZE + BODY; at++)
 		for (size_t piece = 1; piece < 20; piece += 6) {
 			struct bufio_reader b;
@@ -589,7 +572,6 @@ static void test_a_command_that_drips_in_takes_long(void **state)
 	struct fake f;
 	struct err err;
 
-	(void)state;
 	memset(data, 'x', sizeof(data));
 	fake_init(&f, data, sizeof(data), 1);
 	bufio_reader_init(&b, &f.stream, sizeof(data));
@@ -616,7 +598,6 @@ static void test_what_others_have_read_is_read_like_anything(void **state)
 	struct err err;
 	char body[20], rest[5];
 
-	(void)state;
 	fake_text(&f, "other", 0);
 	bufio_reader_init(&b, &f.stream, 16);
 	for (size_t i = 0; i < sizeof(text) - 1; i++)
@@ -636,7 +617,6 @@ static void test_a_line_in_a_larger_buffer_may_not_be_longer(void **state)
 	struct fake f;
 	struct err err;
 
-	(void)state;
 	fake_text(&f, "", 0);
 	bufio_reader_init(&b, &f.stream, 16);
 	bufio_append(&b, "123456789012345\n1234567890123456\n", 33);
@@ -669,7 +649,6 @@ static void test_what_fits_is_kept_until_the_flush(void **state)
 	struct fake f;
 	struct err err;
 
-	(void)state;
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 8);
 	assert_int_equal(write_text(&b, "ab", "cd", &err), 0);
@@ -690,7 +669,6 @@ static void test_what_overflows_goes_out_at_once_and_in_order(void **state)
 	struct fake f;
 	struct err err;
 
-	(void)state;
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 8);
 	assert_int_equal(write_text(&b, "ab", "cd", &err), 0);
@@ -713,7 +691,6 @@ static void test_parts_of_no_bytes_do_no_harm(void **state)
 	struct fake f;
 	struct err err;
 
-	(void)state;
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 4);
 	assert_int_equal(write_text(&b, "", "", &err), 0);
@@ -732,7 +709,6 @@ static void test_a_buffer_of_one_byte_writes_through(void **state)
 	struct fake f;
 	struct err err;
 
-	(void)state;
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 1);
 	assert_int_equal(write_text(&b, "ab", "cd", &err), 0);
@@ -746,7 +722,6 @@ static void test_a_flush_of_nothing_still_reaches_the_layer_below(void **state)
 	struct fake f;
 	struct err err;
 
-	(void)state;
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 4);
 	assert_int_equal(bufio_flush(&b, 0, &err), 0);
@@ -763,7 +738,6 @@ static void test_no_layer_holds_back_what_went_past_the_buffer(void **state)
 	struct err err;
 	struct iovec many[8];
 
-	(void)state;
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 4);
 	assert_false(b.unflushed);
@@ -817,7 +791,6 @@ static void test_many_small_parts_go_out_as_few(void **state)
 	struct err err;
 	size_t total = cut(parts, MANY, text, 100, true);
 
-	(void)state;
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 1000);
 	/* What fits waits as ever. */
@@ -846,7 +819,6 @@ static void test_what_is_big_goes_out_without_a_copy(void **state)
 		{.iov_base = text + 40020, .iov_len = 2000}};
 	struct iovec all;
 
-	(void)state;
 	cut(&all, 1, text, 42020, true);
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 16);
@@ -866,7 +838,6 @@ static void test_what_is_huge_goes_out_by_itself(void **state)
 	struct iovec parts[6];
 	size_t at = 0;
 
-	(void)state;
 	/* Three messages, each with what precedes it. */
 	for (size_t i = 0; i < COUNT(parts); i++) {
 		parts[i].iov_base = text + at;
@@ -888,7 +859,6 @@ static void test_parts_of_any_size_keep_their_order(void **state)
 {
 	static const size_t sizes[] = {0, 3, 300, 1024, 1500};
 
-	(void)state;
 	for (int i = 0; i < ROUNDS(300); i++) {
 		struct bufio_writer b;
 		struct fake f;
@@ -918,7 +888,6 @@ static void test_after_an_error_the_rest_of_many_is_not_written(void **state)
 	struct iovec parts[MANY];
 	struct err err;
 
-	(void)state;
 	cut(parts, MANY, text, 1000, true);
 	fake_text(&f, "", 0);
 	f.fail_write = 2;
@@ -958,7 +927,6 @@ static void test_a_flush_that_must_not_wait_keeps_what_does_not_go(void **state)
 	int fds[2], small = 4096;
 	char buf[16];
 
-	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	assert_int_equal(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
 	struct stream *s = stream_sock_new(fds[0]);
@@ -1005,7 +973,6 @@ static void test_after_an_error_every_call_fails_with_it(void **state)
 	struct fake f;
 	struct err err;
 
-	(void)state;
 	fake_text(&f, "", 0);
 	f.fail_write = 2;
 	bufio_writer_init(&b, &f.stream, 4);
@@ -1025,7 +992,6 @@ static void test_after_an_error_every_call_fails_with_it(void **state)
 
 static void test_an_error_in_a_flush_is_kept_as_well(void **state)
 {
-	(void)state;
 	for (int in_write = 0; in_write < 2; in_write++) {
 		struct bufio_writer b;
 		struct fake f;
@@ -1048,7 +1014,6 @@ static void test_reset_gives_another_size_and_stream_and_forgets_the_error(void 
 	struct fake f, g;
 	struct err err;
 
-	(void)state;
 	fake_text(&f, "", 0);
 	fake_text(&g, "", 0);
 	bufio_writer_init(&b, &f.stream, 4);
@@ -1071,7 +1036,6 @@ static void test_an_unused_writer_has_no_buffer(void **state)
 	struct fake f;
 	struct err err;
 
-	(void)state;
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 1 << 30);
 	assert_int_equal(bufio_flush(&b, 0, &err), 0);

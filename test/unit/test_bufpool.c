@@ -10,7 +10,6 @@ static void test_each_buffer_is_its_own(void **state)
 {
 	static char *bufs[MANY];
 
-	(void)state;
 	for (int round = 0; round < 3; round++) {
 		for (int i = 0; i < MANY; i++) {
 			bufs[i] = bufpool_get(BUFPOOL_SIZE);
@@ -28,7 +27,6 @@ static void test_other_sizes_and_nothing_are_taken_as_well(void **state)
 {
 	char *one = bufpool_get(1), *big = bufpool_get(1000000);
 
-	(void)state;
 	one[0] = big[999999] = 'x';
 	bufpool_put(one, 1);
 	bufpool_put(big, 1000000);
@@ -58,7 +56,6 @@ static void test_threads_share_it(void **state)
 	struct err err;
 	int ids[4];
 
-	(void)state;
 	wait_group_init(&wg);
 	for (int i = 0; i < 4; i++)
 		assert_int_equal(wait_group_wrap(&wg, "t", take_and_return, &ids[i], &err), 0);

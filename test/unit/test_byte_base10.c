@@ -14,7 +14,6 @@ static uint64_t number(const char *s)
 
 static void test_byte_to_base10(void **state)
 {
-	(void)state;
 	assert_int_equal(number("0"), 0);
 	assert_int_equal(number("1"), 1);
 	assert_int_equal(number("12345"), 12345);
@@ -26,13 +25,11 @@ static void test_byte_to_base10(void **state)
 
 static void test_the_empty_string_is_0_as_in_stock(void **state)
 {
-	(void)state;
 	assert_int_equal(number(""), 0);
 }
 
 static void test_what_exceeds_64_bits_wraps_as_in_stock(void **state)
 {
-	(void)state;
 	assert_true(number("18446744073709551616") == 0);
 	assert_true(number("18446744073709551621") == 5);
 	assert_true(number("99999999999999999999") == 7766279631452241919u);
@@ -43,7 +40,6 @@ static void test_anything_but_a_digit_is_refused_and_sets_nothing(void **state)
 	static const char *const bad[] = {"-1", "+1", " 1", "1 ", "1.0", "0x1", "a", "1e3", "1\r"};
 	uint64_t n = 77;
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(bad); i++)
 		assert_false(byte_to_base10(bad[i], strlen(bad[i]), &n));
 	for (int ch = 0; ch < 256; ch++) {
@@ -59,7 +55,6 @@ static void test_only_len_bytes_are_read(void **state)
 {
 	uint64_t n;
 
-	(void)state;
 	assert_true(byte_to_base10("123x", 3, &n));
 	assert_int_equal(n, 123);
 }

@@ -20,7 +20,6 @@ static void send_one(void *arg)
 
 static void test_capacity_n_takes_n_and_blocks_the_next(void **state)
 {
-	(void)state;
 	for (int cap = 0; cap < 6; cap++) {
 		struct chan *c = chan_new(sizeof(int), (size_t)cap);
 		struct sender_args a = {c, cap, false};
@@ -92,13 +91,11 @@ static void fifo(size_t cap)
 
 static void test_fifo_unbuffered(void **state)
 {
-	(void)state;
 	fifo(0);
 }
 
 static void test_fifo_buffered(void **state)
 {
-	(void)state;
 	fifo(1);
 	fifo(10);
 }
@@ -130,7 +127,6 @@ static void send_sized(void *arg)
 
 static void test_element_sizes(void **state)
 {
-	(void)state;
 	for (size_t k = 0; k < COUNT(sizes); k++) {
 		for (size_t cap = 0; cap < 4; cap++) {
 			struct sized s = {chan_new(sizes[k], cap), sizes[k], 50};
@@ -155,7 +151,6 @@ static void test_element_sizes(void **state)
 
 static void test_null_destination_discards_and_null_source_is_zero(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 3);
 	int v = 1;
 
@@ -187,7 +182,6 @@ static void recv_one(void *arg)
 /* The sender may look where the receiver wanted it, without any other synchronisation. */
 static void test_unbuffered_send_returns_when_the_receiver_has_it(void **state)
 {
-	(void)state;
 	for (int order = 0; order < 2; order++) {
 		for (int i = 1; i <= ROUNDS(200); i++) {
 			struct recv_args a = {chan_new(sizeof(int), 0), 0, false};
@@ -208,7 +202,6 @@ static void test_unbuffered_send_returns_when_the_receiver_has_it(void **state)
 
 static void test_blocked_receivers_are_served_oldest_first(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 2);
 	struct recv_args a[8];
 	struct wait_group wg;
@@ -229,7 +222,6 @@ static void test_blocked_receivers_are_served_oldest_first(void **state)
 
 static void test_blocked_senders_are_served_oldest_first(void **state)
 {
-	(void)state;
 	for (size_t cap = 0; cap < 4; cap++) {
 		struct chan *c = chan_new(sizeof(int), cap);
 		struct sender_args a[8];
@@ -257,7 +249,6 @@ static void test_blocked_senders_are_served_oldest_first(void **state)
 
 static void test_closed_drains_then_gives_zero_for_ever(void **state)
 {
-	(void)state;
 	for (int cap = 0; cap < 4; cap++) {
 		struct chan *c = chan_new(sizeof(int), (size_t)cap);
 		struct chan_case cc;
@@ -327,7 +318,6 @@ static void wait_select(void *arg)
 
 static void test_close_wakes_each_waiter_once(void **state)
 {
-	(void)state;
 	struct closer k = {chan_new(sizeof(int), 0), chan_new(sizeof(int), 0), 0};
 	struct wait_group wg;
 
@@ -357,7 +347,6 @@ static void drain_counting(void *arg)
 /* Nothing that was sent before close is lost, and nobody hangs. */
 static void test_receivers_racing_with_close(void **state)
 {
-	(void)state;
 	for (int round = 0; round < ROUNDS(300); round++) {
 		struct closer k = {chan_new(sizeof(int), (size_t)round % 4), NULL, 0};
 		struct wait_group wg;
@@ -378,7 +367,6 @@ static void test_receivers_racing_with_close(void **state)
 
 static void test_null_case_is_never_chosen(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 100);
 	int v = 3, w = 4;
 	struct chan_case cases[] = {chan_case_send(NULL, &v), chan_case_recv(NULL, &v),
@@ -392,7 +380,6 @@ static void test_null_case_is_never_chosen(void **state)
 
 static void test_all_null_takes_default_or_times_out(void **state)
 {
-	(void)state;
 	int64_t before = clock_mono_ns();
 	struct ticker t;
 	struct chan_case cases[] = {chan_case_send(NULL, NULL), chan_case_recv(NULL, NULL),
@@ -409,7 +396,6 @@ static void test_all_null_takes_default_or_times_out(void **state)
 /* Room for nothing is no request. */
 static void test_case_with_max_0_is_off(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 1);
 	int v = 1;
 	struct chan_case cases[] = {chan_case_recv_n(c, &v, 0), chan_case_send_n(c, &v, 0)};
@@ -435,7 +421,6 @@ static void select_with_nulls(void *arg)
 /* Plan 9's alt crashed its waker here. */
 static void test_null_beside_a_live_case_in_a_woken_select(void **state)
 {
-	(void)state;
 	struct recv_args a = {chan_new(sizeof(int), 0), 0, false};
 	struct wait_group wg;
 
@@ -454,7 +439,6 @@ static void test_null_beside_a_live_case_in_a_woken_select(void **state)
 /* A wake-up that means somebody else must not be taken for an answer. */
 static void test_spurious_wakeup_is_not_a_result(void **state)
 {
-	(void)state;
 	struct sender_args a = {chan_new(sizeof(int), 0), 5, false};
 	struct parker *p;
 	struct wait_group wg;
@@ -481,7 +465,6 @@ static void test_spurious_wakeup_is_not_a_result(void **state)
 /* The memory queues of idle topics, most of all. */
 static void test_a_large_ring_is_made_for_its_first_value(void **state)
 {
-	(void)state;
 	struct chan *small = chan_new(sizeof(int), 100), *large = chan_new(sizeof(int), 10000);
 	int v = 7;
 
@@ -507,7 +490,6 @@ static void test_signals_merge_and_never_block(void **state)
 	struct chan *c = chan_new(sizeof(int), 1);
 	int v = 1;
 
-	(void)state;
 	for (int i = 0; i < 3; i++)
 		chan_signal(c);
 	assert_int_equal(chan_len(c), 1);
@@ -521,7 +503,6 @@ static void test_signals_merge_and_never_block(void **state)
 
 static void test_free_of_null_is_fine(void **state)
 {
-	(void)state;
 	chan_free(NULL);
 }
 

@@ -103,7 +103,6 @@ static void check_sequence(size_t cap, size_t out, size_t in, enum how how_out, 
 
 static void test_every_size_against_every_capacity(void **state)
 {
-	(void)state;
 	for (size_t i = 0; i < COUNT(caps); i++)
 		for (size_t j = 0; j < COUNT(batches); j++)
 			for (size_t k = 0; k < COUNT(batches); k++)
@@ -169,7 +168,6 @@ static void mixed_recv(void *arg)
 
 static void test_order_per_producer_with_mixed_sizes(void **state)
 {
-	(void)state;
 	for (size_t i = 0; i < 4; i++) {
 		struct chan *c = chan_new(sizeof(int), caps[i]);
 		struct mixed m[3];
@@ -196,7 +194,6 @@ static void test_order_per_producer_with_mixed_sizes(void **state)
 
 static void test_try_moves_what_fits(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 5);
 	int v[8] = {0, 1, 2, 3, 4, 5, 6, 7}, w[8];
 	bool closed = true;
@@ -249,7 +246,6 @@ static void batch_recv(void *arg)
 /* A blocked batch sender is served value by value and woken once, at the end. */
 static void test_blocked_batch_sender_stays_until_all_is_sent(void **state)
 {
-	(void)state;
 	for (size_t cap = 0; cap < 3; cap++) {
 		struct batch b = {.c = chan_new(sizeof(int), cap), .max = 10};
 		struct wait_group wg;
@@ -276,7 +272,6 @@ static void test_blocked_batch_sender_stays_until_all_is_sent(void **state)
 /* A select goes with what it got rid of, and a close after that is not its business. */
 static void test_select_send_is_released_part_served(void **state)
 {
-	(void)state;
 	struct batch b = {
 		.c = chan_new(sizeof(int), 0), .other = chan_new(0, 0), .v = {1, 2, 3}, .max = 10};
 	struct wait_group wg;
@@ -297,7 +292,6 @@ static void test_select_send_is_released_part_served(void **state)
 
 static void test_close_after_part_of_a_batch_gives_the_part(void **state)
 {
-	(void)state;
 	struct batch b = {.c = chan_new(sizeof(int), 0), .max = 10};
 	struct wait_group wg;
 	int v[4] = {5, 6, 7, 8};
@@ -361,7 +355,6 @@ static size_t deal(size_t cap, size_t k, const size_t *rooms, size_t n, size_t *
 
 static void test_equal_shares(void **state)
 {
-	(void)state;
 	const size_t wide[] = {100, 100, 100, 100};
 	size_t got[4];
 
@@ -374,7 +367,6 @@ static void test_equal_shares(void **state)
 
 static void test_shares_respect_each_ones_room(void **state)
 {
-	(void)state;
 	const size_t rooms[] = {1, 90, 2};
 	size_t got[3];
 
@@ -395,7 +387,6 @@ static void test_shares_respect_each_ones_room(void **state)
 
 static void test_random_shares(void **state)
 {
-	(void)state;
 	for (int round = 0; round < ROUNDS(200); round++) {
 		size_t rooms[10], got[10], k = 1 + rand_below(10), n = 1 + rand_below(100);
 		size_t sum = 0, sent, least = SIZE_MAX;
@@ -419,7 +410,6 @@ static void test_random_shares(void **state)
 
 static void test_batches_of_nothing_sized_values(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(0, 7);
 
 	assert_int_equal(chan_try_send_n(c, NULL, 10), 7);

@@ -27,7 +27,6 @@ static void take_select(void *arg)
 
 static void test_demand_is_the_room_of_parked_receivers(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 2), *other = chan_new(0, 0);
 	struct taker t[3] = {{c, other, 5, 0, {0}}, {c, other, 1, 0, {0}}, {c, other, 60, 0, {0}}};
 	struct chan_case cc = chan_case_demand(c);
@@ -82,7 +81,6 @@ static void await_woken(struct asker *a, int n)
 /* Each kind of receiver that goes to sleep is heard. */
 static void test_parking_receivers_wake_who_waits_for_demand(void **state)
 {
-	(void)state;
 	for (int kind = 0; kind < 2; kind++) {
 		struct asker a = {.c = chan_new(sizeof(int), (size_t)kind),
 			.other = chan_new(0, 0),
@@ -110,7 +108,6 @@ static void test_parking_receivers_wake_who_waits_for_demand(void **state)
 
 static void test_all_that_wait_for_demand_are_woken(void **state)
 {
-	(void)state;
 	struct asker a = {.c = chan_new(sizeof(int), 0), .exit = chan_new(0, 0)};
 	struct taker t = {a.c, NULL, 1, 0, {0}};
 	struct wait_group wg;
@@ -129,7 +126,6 @@ static void test_all_that_wait_for_demand_are_woken(void **state)
 
 static void test_nothing_else_is_demand(void **state)
 {
-	(void)state;
 	struct asker a = {.c = chan_new(sizeof(int), 2), .exit = chan_new(0, 0)};
 	struct wait_group wg;
 	int v[4] = {0};
@@ -171,7 +167,6 @@ static void both(void *arg)
 
 static void test_recv_and_demand_never_meet_in_one_select(void **state)
 {
-	(void)state;
 	struct asker a = {.c = chan_new(sizeof(int), 0)}, b = {.c = a.c};
 	struct wait_group wg;
 
@@ -198,7 +193,6 @@ static void test_recv_and_demand_never_meet_in_one_select(void **state)
  */
 static void test_dead_receivers_are_no_demand(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 0), *other = chan_new(0, 0);
 	struct taker t = {c, other, 9, 0, {0}};
 	struct chan_case cc = chan_case_demand(c);
@@ -243,7 +237,6 @@ static void serve_one_per_demand(void *arg)
  */
 static void test_no_demand_is_missed_by_one_against_one(void **state)
 {
-	(void)state;
 	struct pingpong p = {chan_new(sizeof(int), 0), ROUNDS(50000)};
 	struct wait_group wg;
 	int v;
@@ -337,7 +330,6 @@ static void consume(void *arg)
 
 static void test_pump_with_consumers_delivers_each_once(void **state)
 {
-	(void)state;
 	for (size_t cap = 0; cap < 3; cap += 2) {
 		struct pump p = {.source = chan_new(sizeof(int), 100),
 			.client_msg_chan = chan_new(sizeof(int), 0),
@@ -368,7 +360,6 @@ static void test_pump_with_consumers_delivers_each_once(void **state)
 /* With no consumer it holds nothing, and leaves all in its source. */
 static void test_pump_without_consumers_takes_nothing(void **state)
 {
-	(void)state;
 	struct pump p = {.source = chan_new(sizeof(int), 100),
 		.client_msg_chan = chan_new(sizeof(int), 0),
 		.exit = chan_new(0, 0)};

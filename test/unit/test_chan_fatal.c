@@ -17,19 +17,16 @@ static void in_culprit(void (*fn)(void *))
 
 static void send_it(void *arg)
 {
-	(void)arg;
 	chan_send(c, values);
 }
 
 static void send_all(void *arg)
 {
-	(void)arg;
 	chan_send_n(c, values, 10);
 }
 
 static void select_send_it(void *arg)
 {
-	(void)arg;
 	struct chan *other = chan_new(0, 0);
 	struct chan_case cases[] = {chan_case_recv(other, NULL), chan_case_send(c, values)};
 
@@ -38,7 +35,6 @@ static void select_send_it(void *arg)
 
 static void recv_it(void *arg)
 {
-	(void)arg;
 	chan_recv(c, NULL);
 }
 
@@ -132,7 +128,6 @@ static void free_with_waiter(void)
 
 static void recv_without_room(void *arg)
 {
-	(void)arg;
 	static struct chan_room room;
 	struct chan_case cc = chan_case_recv_room(c, values, 10, &room);
 
@@ -178,7 +173,6 @@ static void receive_into_nothing(void)
 
 static void test_send_on_closed_aborts(void **state)
 {
-	(void)state;
 	expect_abort(send_on_closed, "send on closed chan", "capacity 3", "4 bytes",
 		"in thread main", NULL);
 	expect_abort(try_send_on_closed, "send on closed chan", "in thread main", NULL);
@@ -188,7 +182,6 @@ static void test_send_on_closed_aborts(void **state)
 
 static void test_close_under_a_sleeping_sender_aborts_in_the_sender(void **state)
 {
-	(void)state;
 	expect_abort(close_under_sender, "send on closed chan", "in thread culprit", NULL);
 	expect_abort(close_under_select, "send on closed chan", "in thread culprit", NULL);
 	expect_abort(
@@ -197,28 +190,24 @@ static void test_close_under_a_sleeping_sender_aborts_in_the_sender(void **state
 
 static void test_bad_close_aborts(void **state)
 {
-	(void)state;
 	expect_abort(close_twice, "close of closed chan", "in thread main", NULL);
 	expect_abort(close_null, "close", "the chan is NULL", "in thread main", NULL);
 }
 
 static void test_null_outside_of_select_aborts(void **state)
 {
-	(void)state;
 	expect_abort(send_null, "send", "the chan is NULL", NULL);
 	expect_abort(recv_null, "receive", "the chan is NULL", NULL);
 }
 
 static void test_free_under_waiters_aborts(void **state)
 {
-	(void)state;
 	expect_abort(free_with_waiter, "threads wait", "in thread main", NULL);
 	expect_abort(free_with_roomless_waiter, "threads wait", "in thread main", NULL);
 }
 
 static void test_other_misuse_aborts(void **state)
 {
-	(void)state;
 	expect_abort(too_many_cases, "CHAN_SELECT_MAX", NULL);
 	expect_abort(not_a_chan, "not a chan", NULL);
 	expect_abort(huge, "check failed", NULL);
@@ -235,21 +224,18 @@ static void send_without_the_lock(void)
 
 static void test_what_needs_the_lock_says_so(void **state)
 {
-	(void)state;
 	expect_abort(send_without_the_lock, "not locked", "capacity 3", "in thread main", NULL);
 }
 #endif
 
 static void select_nothing(void *arg)
 {
-	(void)arg;
 	chan_select(NULL, 0);
 }
 
 /* select {} blocks for ever: nothing can wake it, so it can only be killed. */
 static void test_select_without_cases_blocks(void **state)
 {
-	(void)state;
 	pid_t pid = fork();
 	int status;
 

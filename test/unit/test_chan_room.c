@@ -56,7 +56,6 @@ static void park(struct wait_group *wg, struct receiver *r, struct chan *c)
 
 static void test_without_room_it_is_as_if_switched_off(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct wait_group wg;
 	struct receiver r;
@@ -78,7 +77,6 @@ static void test_without_room_it_is_as_if_switched_off(void **state)
 
 static void test_without_room_a_try_finds_nothing(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 1);
 	struct chan_room room = {0};
 	int v[2];
@@ -99,7 +97,6 @@ static void test_without_room_a_try_finds_nothing(void **state)
 
 static void test_with_room_it_takes_no_more(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 10);
 	struct chan_room room = {.n = 3};
 	int in[10] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, v[MAX];
@@ -117,7 +114,6 @@ static void test_with_room_it_takes_no_more(void **state)
 
 static void test_given_room_it_stands_in_line_asleep(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct wait_group wg;
 	struct receiver r;
@@ -142,7 +138,6 @@ static void test_given_room_it_stands_in_line_asleep(void **state)
 
 static void test_it_stands_at_the_end_of_the_line(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct wait_group wg[3];
 	struct receiver r[3];
@@ -167,7 +162,6 @@ static void test_it_stands_at_the_end_of_the_line(void **state)
 
 static void test_nobody_there_without_room_is_told(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct chan_room room = {0};
 	struct wait_group wg;
@@ -188,7 +182,6 @@ static void test_nobody_there_without_room_is_told(void **state)
 
 static void test_more_than_the_array_is_cut(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct wait_group wg;
 	struct receiver r;
@@ -224,7 +217,6 @@ static void send_two(void *arg)
 /* In the buffer, with a sender that waits alone, with one that selects. */
 static void test_given_room_it_takes_what_is_there(void **state)
 {
-	(void)state;
 	for (int kind = 0; kind < 3; kind++) {
 		struct chan *c = chan_new(sizeof(int), kind == 0 ? 2 : 0);
 		struct sender s = {c, kind == 2};
@@ -252,7 +244,6 @@ static void test_given_room_it_takes_what_is_there(void **state)
 
 static void test_given_room_it_learns_of_the_close(void **state)
 {
-	(void)state;
 	for (int before = 0; before < 2; before++) {
 		struct chan *c = chan_new(sizeof(int), 0);
 		struct wait_group wg;
@@ -276,7 +267,6 @@ static void test_given_room_it_learns_of_the_close(void **state)
 /* What it was given it has, whatever it wakes for. */
 static void test_served_elsewhere_it_sees_its_room(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct wait_group wg;
 	struct receiver r;
@@ -296,7 +286,6 @@ static void test_served_elsewhere_it_sees_its_room(void **state)
 /* It cannot leave its select, nor be forgotten, while somebody gives. */
 static void test_dead_receivers_may_be_given_room(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct chan_case ask = chan_case_demand(c);
 	struct wait_group wg;
@@ -328,7 +317,6 @@ static void ask(void *arg)
 
 static void test_given_room_it_is_demand(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct wait_group wg, asker;
 	struct receiver r;
@@ -364,7 +352,6 @@ static void send_recv_and_demand(void *arg)
 
 static void test_a_select_does_not_meet_itself(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct both b = {.c = c, .other = chan_new(0, 0)};
 	struct wait_group wg;
@@ -385,7 +372,6 @@ static void test_a_select_does_not_meet_itself(void **state)
 
 static void test_a_ticker_ends_it_with_room_and_without(void **state)
 {
-	(void)state;
 	for (int given = 0; given < 2; given++) {
 		struct receiver r = {.c = chan_new(sizeof(int), 0), .tick_ns = NSEC_PER_MSEC};
 		struct wait_group wg;
@@ -404,7 +390,6 @@ static void test_a_ticker_ends_it_with_room_and_without(void **state)
 
 static void test_room_is_taken_from_the_first_in_line(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct wait_group wg[2];
 	struct receiver r[2];
@@ -445,7 +430,6 @@ static void test_room_is_taken_from_the_first_in_line(void **state)
 /* Who wakes for another case has its room still: it cannot be taken any more. */
 static void test_room_is_not_taken_from_the_dead(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct wait_group wg;
 	struct receiver r;
@@ -471,7 +455,6 @@ static void recv_plain(void *arg)
 
 static void test_room_is_not_taken_where_there_is_no_chan_room(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct wait_group wg;
 
@@ -508,7 +491,6 @@ static void give_it(void *arg)
 /* Whoever comes first: the receiver learns of the room or of its lack, once, and of the close. */
 static void test_room_against_close(void **state)
 {
-	(void)state;
 	for (int i = 0; i < ROUNDS(2000); i++) {
 		struct race x = {.r = {.c = chan_new(sizeof(int), 0), .other = chan_new(0, 0)}};
 		struct wait_group wg;
@@ -743,7 +725,6 @@ static void run_world(int clients, int ready, bool in_bursts)
 
 static void test_no_room_is_lost(void **state)
 {
-	(void)state;
 	run_world(1, 1, false);
 	run_world(4, 1, false);
 	run_world(16, 1, true);
@@ -751,7 +732,6 @@ static void test_no_room_is_lost(void **state)
 
 static void test_no_room_is_lost_with_more_than_one(void **state)
 {
-	(void)state;
 	run_world(1, 3, false);
 	run_world(5, 3, true);
 }

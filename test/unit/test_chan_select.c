@@ -54,7 +54,6 @@ static void double_close(void *arg)
 
 static void test_doubleselect_delivers_each_value_once(void **state)
 {
-	(void)state;
 	struct doubleselect d = {
 		.out = chan_new(sizeof(int), 0), .done = chan_new(0, 0), .n = ROUNDS(100000)};
 	struct lane lanes[LANES];
@@ -109,7 +108,6 @@ static void recv_select(void *arg)
  */
 static void test_losers_leave_the_middle_of_a_queue(void **state)
 {
-	(void)state;
 	for (int at = 0; at < 3; at++) {
 		struct chan *c = chan_new(sizeof(int), 0), *other = chan_new(sizeof(int), 0);
 		struct recv_args a[4];
@@ -149,7 +147,6 @@ static void recv_duplicate(void *arg)
 /* TestSelectDuplicateChannel: and nothing of it stays in any queue. */
 static void test_duplicate_chan(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 0), *other = chan_new(sizeof(int), 0);
 	struct recv_args a[2] = {{c, other, -1, -1}, {c, other, -1, -1}};
 	struct wait_group wg;
@@ -191,7 +188,6 @@ static void self_select(void *arg)
 /* TestSelfSelect: with a buffer it may take its own value, without it must not. */
 static void test_self_select_never_meets_itself_unbuffered(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct self_args a[2] = {{c, 0, ROUNDS(20000), 0}, {c, 1, ROUNDS(20000), 0}};
 	struct wait_group wg;
@@ -207,7 +203,6 @@ static void test_self_select_never_meets_itself_unbuffered(void **state)
 
 static void test_self_select_buffered_never_blocks(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 10);
 	struct self_args a = {c, 0, 1000, 0};
 
@@ -218,7 +213,6 @@ static void test_self_select_buffered_never_blocks(void **state)
 
 static void test_self_select_alone_blocks(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct self_args a = {c, 7, 1, 0};
 	struct wait_group wg;
@@ -265,7 +259,6 @@ static void cross_select(void *arg)
 
 static void test_opposite_orders_never_deadlock(void **state)
 {
-	(void)state;
 	struct chan *c[2] = {chan_new(sizeof(int), 0), chan_new(sizeof(int), 0)};
 	struct cross x[4];
 	struct wait_group wg;
@@ -282,7 +275,6 @@ static void test_opposite_orders_never_deadlock(void **state)
 
 static void test_blocked_select_meets_try_select(void **state)
 {
-	(void)state;
 	struct recv_args a = {chan_new(sizeof(int), 0), chan_new(sizeof(int), 0), -1, -1};
 	struct chan_case cases[] = {chan_case_recv(a.c, NULL), chan_case_send(a.other, &(int){9})};
 	struct wait_group wg;
@@ -322,7 +314,6 @@ static void poll_recv(void *arg)
 /* A try select that blocks after it has looked would hang one of these (tylertreat/chan). */
 static void test_try_select_never_blocks(void **state)
 {
-	(void)state;
 	_Atomic int got = 0;
 	struct poller p = {chan_new(sizeof(int), 1), &got, ROUNDS(5000)};
 	struct wait_group wg;
@@ -418,19 +409,16 @@ static void select_race2(struct race *r)
 
 static void test_nonblock_recv_race(void **state)
 {
-	(void)state;
 	run_race(&(struct race){0}, recv_race, 1);
 }
 
 static void test_nonblock_select_race(void **state)
 {
-	(void)state;
 	run_race(&(struct race){0}, select_race, 2);
 }
 
 static void test_nonblock_select_race2(void **state)
 {
-	(void)state;
 	run_race(&(struct race){0}, select_race2, 2);
 }
 
@@ -439,7 +427,6 @@ static void test_nonblock_select_race2(void **state)
 /* All of k cases are ready; each must be chosen equally often. */
 static void test_choice_is_uniform_among_k(void **state)
 {
-	(void)state;
 	static const int counts[] = {2, 3, 5, 8, 12, 13, 14, 24, 25, 40, 64};
 
 	for (size_t j = 0; j < COUNT(counts); j++) {
@@ -464,7 +451,6 @@ static void test_choice_is_uniform_among_k(void **state)
 /* Two are ready among k: the choice between them is made by the later steps of the shuffle. */
 static void test_choice_is_fair_beside_many_idle_cases(void **state)
 {
-	(void)state;
 	enum { TRIALS = 10000 };
 	struct chan *idle = chan_new(sizeof(int), 0), *closed = chan_new(sizeof(int), 0);
 	struct chan_case cases[CHAN_SELECT_MAX];
@@ -486,7 +472,6 @@ static void test_choice_is_fair_beside_many_idle_cases(void **state)
 /* TestSelectFairness: two that are always ready among two that never are, with Go's bound. */
 static void test_select_fairness(void **state)
 {
-	(void)state;
 	enum { TRIALS = 10000 };
 	struct chan *c[4];
 	struct chan_case cases[4];
@@ -526,7 +511,6 @@ static void send_random_bit(void *arg)
 /* TestPseudoRandomSend: the same chan in two cases. */
 static void test_pseudo_random_send(void **state)
 {
-	(void)state;
 	for (size_t cap = 0; cap < 2; cap++) {
 		struct random_send r = {chan_new(sizeof(int), cap), ROUNDS(5000)};
 		struct wait_group wg;
@@ -550,7 +534,6 @@ static void test_pseudo_random_send(void **state)
 
 static void test_blocked_selects_are_served_oldest_first(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 0), *other = chan_new(sizeof(int), 0);
 	struct recv_args a[8];
 	struct wait_group wg;
@@ -599,7 +582,6 @@ static void wide_recv(void *arg)
 
 static void test_widest_select(void **state)
 {
-	(void)state;
 	struct wide w = {.n = ROUNDS(2000)};
 	struct wait_group wg;
 

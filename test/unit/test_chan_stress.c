@@ -68,7 +68,6 @@ static void select_all_recv(void *arg)
 
 static void test_select_stress(void **state)
 {
-	(void)state;
 	struct stress s = {.n = ROUNDS(10000)};
 	struct plain p[CHANS];
 	struct wait_group wg;
@@ -129,7 +128,6 @@ static void multi_feed(void *arg)
 
 static void test_multi_consumer(void **state)
 {
-	(void)state;
 	enum { WORKERS = 23 };
 	struct multi m = {chan_new(sizeof(int), WORKERS * 3), chan_new(sizeof(int), WORKERS * 3)};
 	struct feed f = {m.q, ROUNDS(10000), 0};
@@ -155,7 +153,6 @@ static void test_multi_consumer(void **state)
 
 static void test_operations_allocate_nothing(void **state)
 {
-	(void)state;
 	struct chan *a = chan_new(sizeof(int), 0), *b = chan_new(sizeof(int), 1);
 	struct plain p = {a, ROUNDS(20000)};
 	struct wait_group wg;
@@ -200,7 +197,6 @@ static void hop(void *arg)
 
 static void test_long_chain(void **state)
 {
-	(void)state;
 	enum { HOPS = 400 };
 	struct chan *c[HOPS + 1];
 	struct hop h[HOPS];
@@ -235,7 +231,6 @@ static void recv_and_exit(void *arg)
  */
 static void test_woken_threads_exit_while_their_waker_wakes(void **state)
 {
-	(void)state;
 	for (int i = 0; i < ROUNDS(1000); i++) {
 		struct chan *c = chan_new(0, 0);
 		struct wait_group wg;
@@ -277,7 +272,6 @@ static void answer(void *arg)
 /* Whoever takes the last value of a chan may free it: the sender does not touch it after that. */
 static void test_short_lived_chans_are_freed_by_their_receiver(void **state)
 {
-	(void)state;
 	struct chan *requests = chan_new(sizeof(struct request), 4);
 	struct wait_group wg;
 
@@ -395,7 +389,6 @@ static void chaos_recv(void *arg)
 
 static void test_chaos_loses_nothing(void **state)
 {
-	(void)state;
 	struct chaos x = {.c = {chan_new(sizeof(int), 0), chan_new(sizeof(int), 3),
 				  chan_new(sizeof(int), 100)},
 		.exit = chan_new(0, 0),
@@ -472,7 +465,6 @@ static void test_a_signal_shows_what_was_written_before(void **state)
 	struct signalled s = {.c = chan_new(0, 1)};
 	struct wait_group wg;
 
-	(void)state;
 	wait_group_init(&wg);
 	go(&wg, look_when_signalled, &s);
 	for (int i = 1; i <= LAST_STATE; i++) {
@@ -494,7 +486,6 @@ static void test_a_signal_shows_what_was_written_before(void **state)
 
 static void test_exit_chan_stops_all(void **state)
 {
-	(void)state;
 	for (int i = 0; i < ROUNDS(500); i++) {
 		struct chaos x = {.c = {chan_new(4, 0), chan_new(4, 1), chan_new(4, 0)},
 			.exit = chan_new(0, 0)};

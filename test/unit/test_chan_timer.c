@@ -8,7 +8,6 @@
 
 static void test_never_early(void **state)
 {
-	(void)state;
 	struct chan *idle = chan_new(sizeof(int), 0);
 
 	for (int i = 0; i < ROUNDS(300); i++) {
@@ -27,7 +26,6 @@ static void test_never_early(void **state)
 
 static void test_the_earliest_of_several_fires(void **state)
 {
-	(void)state;
 	struct ticker t[3];
 	struct chan_case cases[] = {
 		chan_case_tick(&t[0]), chan_case_tick(&t[1]), chan_case_tick(&t[2])};
@@ -42,7 +40,6 @@ static void test_the_earliest_of_several_fires(void **state)
 
 static void test_ticker_ticks_on_its_beat(void **state)
 {
-	(void)state;
 	struct ticker t;
 	struct chan_case cc = chan_case_tick(&t);
 	int64_t first;
@@ -65,7 +62,6 @@ static void test_ticker_ticks_on_its_beat(void **state)
 
 static void test_a_chan_that_is_ready_leaves_the_ticker_alone(void **state)
 {
-	(void)state;
 	struct chan *c = chan_new(sizeof(int), 1);
 	struct ticker t;
 	int v = 1;
@@ -85,7 +81,6 @@ static void test_a_chan_that_is_ready_leaves_the_ticker_alone(void **state)
 /* If it were looked at only when nothing else is ready, a busy client would never be flushed. */
 static void test_expired_ticker_fires_beside_a_chan_never_empty(void **state)
 {
-	(void)state;
 	struct chan *never_empty = chan_new(sizeof(int), 0);
 	struct ticker t;
 	struct chan_case cases[] = {chan_case_recv(never_empty, NULL), chan_case_tick(&t)};
@@ -112,7 +107,6 @@ static void test_expired_ticker_fires_beside_a_chan_never_empty(void **state)
 
 static void test_expired_ticker_is_chosen_as_often_as_a_ready_chan(void **state)
 {
-	(void)state;
 	enum { TRIALS = 10000 };
 	struct chan *ready = chan_new(sizeof(int), 0);
 	int fired = 0;
@@ -130,7 +124,6 @@ static void test_expired_ticker_is_chosen_as_often_as_a_ready_chan(void **state)
 
 static void test_stopped_ticker_never_fires_and_can_be_armed_again(void **state)
 {
-	(void)state;
 	struct ticker stopped, end;
 	struct chan_case cases[] = {chan_case_tick(&stopped), chan_case_tick(&end)};
 
@@ -171,7 +164,6 @@ static void race(void *arg)
 
 static void test_timeout_racing_a_handoff_loses_nothing(void **state)
 {
-	(void)state;
 	for (size_t cap = 0, tries = 0; cap < 3;) {
 		struct chan *c = chan_new(sizeof(int), cap);
 		struct racer r[4];
@@ -196,7 +188,6 @@ static void test_timeout_racing_a_handoff_loses_nothing(void **state)
 
 static void test_deadline_in_the_past_does_not_sleep(void **state)
 {
-	(void)state;
 	struct chan *idle = chan_new(sizeof(int), 0);
 	int64_t before = clock_mono_ns();
 

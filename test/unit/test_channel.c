@@ -38,7 +38,6 @@ static void test_finishing_a_batch(void **state)
 	const struct message_id ids[] = {id_of(0), id_of(7), id_of(3), id_of(0), id_of(2)};
 	const char *why[COUNT(ids)];
 
-	(void)state;
 	put_in_flight(c, 0, 3, 1, HOUR);
 	put_in_flight(c, 3, 1, 2, HOUR);
 	assert_int_equal(channel_finish_messages(c, 1, ids, COUNT(ids), why), 2);
@@ -57,7 +56,6 @@ static void test_a_finished_message_is_gone(void **state)
 	struct channel *c = get_channel(get_topic(n, "test"), "ch");
 	struct err err = {0};
 
-	(void)state;
 	put_in_flight(c, 0, 3, 1, HOUR);
 	assert_int_equal(channel_in_flight_count(c), 3);
 	assert_int_equal(finish_message(c, 1, id_of(1), &err), 0);
@@ -73,7 +71,6 @@ static void test_a_client_answers_for_its_own_messages_only(void **state)
 	struct channel *c = get_channel(get_topic(n, "test"), "ch");
 	struct err err = {0};
 
-	(void)state;
 	put_in_flight(c, 0, 1, 1, HOUR);
 	expect_fails(finish_message(c, 2, id_of(0), &err), &err, "client does not own message");
 	expect_fails(channel_requeue_message(c, 2, id_of(0), 0, &err), &err,
@@ -91,7 +88,6 @@ static void test_what_is_not_in_flight_cannot_be_answered(void **state)
 	struct channel *c = get_channel(get_topic(n, "test"), "ch");
 	struct err err = {0};
 
-	(void)state;
 	expect_fails(finish_message(c, 1, id_of(0), &err), &err, "ID not in flight");
 	expect_fails(channel_requeue_message(c, 1, id_of(0), 0, &err), &err, "ID not in flight");
 	expect_fails(channel_requeue_message(c, 1, id_of(0), 1, &err), &err, "ID not in flight");
@@ -105,7 +101,6 @@ static void test_in_flight_worker(void **state)
 	struct channel *c = get_channel(get_topic(n, "test"), "ch");
 	int64_t first, last;
 
-	(void)state;
 	first = clock_mono_ns() + HOUR;
 	put_in_flight(c, 0, 250, 0, HOUR);
 	last = clock_mono_ns() + HOUR;
@@ -130,7 +125,6 @@ static void test_a_requeued_message_comes_back_at_once(void **state)
 	struct channel *c = get_channel(get_topic(n, "test"), "ch");
 	struct err err;
 
-	(void)state;
 	put_in_flight(c, 0, 1, 1, HOUR);
 	assert_int_equal(channel_requeue_message(c, 1, id_of(0), 0, &err), 0);
 	assert_int_equal(channel_in_flight_count(c), 0);
@@ -148,7 +142,6 @@ static void test_a_requeue_with_a_delay_waits_for_it(void **state)
 	struct err err;
 	int64_t before, after;
 
-	(void)state;
 	put_in_flight(c, 0, 1, 1, HOUR);
 	before = clock_mono_ns();
 	assert_int_equal(channel_requeue_message(c, 1, id_of(0), HOUR / 2, &err), 0);
@@ -169,7 +162,6 @@ static void test_a_delay_beyond_the_end_of_time_is_never_due(void **state)
 	struct nsqd *n = idle_nsqd(10);
 	struct channel *c = get_channel(get_topic(n, "test"), "ch");
 
-	(void)state;
 	put_in_flight(c, 0, 1, 1, INT64_MAX);
 	channel_put_message_deferred(c, new_message(1), INT64_MAX);
 	assert_false(channel_process_in_flight_queue(c, INT64_MAX - 1));
@@ -184,7 +176,6 @@ static void test_a_touch_begins_the_timeout_anew(void **state)
 	int64_t minute = 60 * NSEC_PER_SEC, before;
 	struct err err;
 
-	(void)state;
 	put_in_flight(c, 0, 1, 1, NSEC_PER_SEC);
 	put_in_flight(c, 1, 1, 1, 2 * minute);
 	before = clock_mono_ns();
@@ -205,7 +196,6 @@ static void test_touches_end_at_the_longest_timeout_since_delivery(void **state)
 	int64_t max = nsqd_get_opts(&n->ctx)->max_msg_timeout, before = clock_mono_ns(), after;
 	struct err err;
 
-	(void)state;
 	put_in_flight(c, 0, 1, 1, NSEC_PER_SEC);
 	after = clock_mono_ns();
 	assert_int_equal(channel_touch_message(c, 1, id_of(0), max + HOUR, &err), 0);
@@ -221,7 +211,6 @@ static void test_two_messages_of_one_id_are_both_kept(void **state)
 	struct channel *c = get_channel(get_topic(n, "test"), "ch");
 	struct err err = {0};
 
-	(void)state;
 	put_in_flight(c, 0, 1, 1, HOUR);
 	put_in_flight(c, 0, 1, 1, HOUR);
 	assert_int_equal(channel_in_flight_count(c), 2);
@@ -239,7 +228,6 @@ static void test_nothing_leaves_the_queue_while_nobody_asks(void **state)
 	struct topic *t = get_topic(n, "test");
 	struct channel *c = get_channel(t, "ch");
 
-	(void)state;
 	put(t, 0, 30);
 	wait_for(channel_depth(c) == 30);
 	assert_int_equal(chan_len(c->memory_msg_chan), 10);
@@ -256,7 +244,6 @@ static void test_a_consumer_gets_no_more_than_it_has_room_for(void **state)
 	struct message *m[5];
 	size_t got = 0;
 
-	(void)state;
 	put(t, 0, 50);
 	wait_for(channel_depth(c) == 50);
 	while (got < 5) {
@@ -291,7 +278,6 @@ static void test_what_is_in_memory_can_be_taken_without_the_pump(void **state)
 	struct topic *t = get_topic(n, "test");
 	struct channel *c = get_channel(t, "ch");
 
-	(void)state;
 	take_expecting(c, 3, 0, 0);
 	put(t, 0, 5);
 	wait_for(channel_depth(c) == 5);
@@ -309,7 +295,6 @@ static void test_nobody_takes_while_the_pump_must_choose(void **state)
 	struct topic *t = get_topic(n, "test");
 	struct channel *c = get_channel(t, "ch");
 
-	(void)state;
 	put(t, 0, 20);
 	wait_for(channel_depth(c) == 20 && channel_backend_depth(c) == 10);
 	take_expecting(c, 3, 0, 0); /* memory and disk take turns */
@@ -330,7 +315,6 @@ static void test_what_the_pump_holds_counts_as_depth(void **state)
 	struct topic *t = get_topic(n, "test");
 	struct channel *c = get_channel(t, "ch");
 
-	(void)state;
 	ask_and_turn_away(c, 5);
 	put(t, 0, 20);
 	wait_for(c->hand_count > 0);
@@ -348,7 +332,6 @@ static void test_pause_puts_back_what_the_pump_holds(void **state)
 	struct topic *t = get_topic(n, "test");
 	struct channel *c = get_channel(t, "ch");
 
-	(void)state;
 	ask_and_turn_away(c, 5);
 	put(t, 0, 20);
 	wait_for(c->hand_count > 0 && channel_depth(c) == 20);
@@ -371,7 +354,6 @@ static void test_a_paused_channel_takes_messages_and_gives_none(void **state)
 	struct topic *t = get_topic(n, "test");
 	struct channel *c = get_channel(t, "ch");
 
-	(void)state;
 	channel_pause(c);
 	channel_pause(c);
 	put(t, 0, 30);
@@ -390,7 +372,6 @@ static void test_without_memory_all_goes_through_the_disk_in_order(void **state)
 	struct channel *c = get_channel(t, "ch");
 	struct err err;
 
-	(void)state;
 	assert_null(c->memory_msg_chan);
 	put(t, 0, 300);
 	wait_for(channel_backend_depth(c) == 300);
@@ -414,7 +395,6 @@ static void test_channel_empty(void **state)
 	struct channel *c = get_channel(t, "ch");
 	struct err err;
 
-	(void)state;
 	put_in_flight(c, 1000, 25, 0, HOUR);
 	assert_int_equal(channel_requeue_message(c, 0, id_of(1024), HOUR, &err), 0);
 	ask_and_turn_away(c, 5);
@@ -443,7 +423,6 @@ static void test_channel_empty_consumer(void **state)
 	int peer;
 	struct client_v2 *client = new_client(n, &peer);
 
-	(void)state;
 	client_v2_set_ready_count(client, 25);
 	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
 	put_in_flight(c, 0, 25, client->consumer.id, HOUR);
@@ -475,7 +454,6 @@ static void test_an_answer_that_crosses_an_empty_does_not_raise_rdy(void **state
 	int peer;
 	struct client_v2 *client = new_client(n, &peer);
 
-	(void)state;
 	client_v2_set_ready_count(client, 5);
 	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
 	put_in_flight(c, 0, 3, client->consumer.id, HOUR);
@@ -503,7 +481,6 @@ static void test_who_holds_a_deleted_channel_is_told_so(void **state)
 	int peer;
 	struct client_v2 *client = new_client(n, &peer);
 
-	(void)state;
 	put_in_flight(c, 0, 1, 1, HOUR);
 	assert_int_equal(topic_delete_existing_channel(t, "ch", &err), 0);
 	assert_true(channel_exiting(c));
@@ -541,7 +518,6 @@ static void test_a_deleted_channel_leaves_no_file_and_disconnects_its_consumers(
 	struct client_v2 *client = new_client(n, &peer);
 	char buf[1];
 
-	(void)state;
 	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
 	put(t, 0, 100);
 	wait_for(channel_depth(c) == 100);
@@ -569,7 +545,6 @@ static void test_max_channel_consumers(void **state)
 	int peer_a, peer_b;
 	struct err err;
 
-	(void)state;
 	o->max_channel_consumers = 1;
 	n = new_nsqd(o);
 	c = get_channel(get_topic(n, "test"), "ch");
@@ -597,7 +572,6 @@ static void test_what_the_pump_took_for_a_consumer_that_leaves_goes_back(void **
 	int peer;
 	struct client_v2 *client = new_client(n, &peer);
 
-	(void)state;
 	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
 	ask_and_turn_away(c, 5);
 	put(t, 0, 3);
@@ -618,7 +592,6 @@ static void test_a_timeout_is_told_to_the_client_that_had_the_message(void **sta
 	int peer_a, peer_b;
 	struct client_v2 *a = new_client(n, &peer_a), *b = new_client(n, &peer_b);
 
-	(void)state;
 	assert_int_equal(channel_add_client(c, &a->consumer, &err), 0);
 	assert_int_equal(channel_add_client(c, &b->consumer, &err), 0);
 	put_in_flight(c, 0, 2, a->consumer.id, HOUR);
@@ -645,7 +618,6 @@ static void test_an_ephemeral_channel_goes_with_its_last_consumer(void **state)
 	int peer_a, peer_b;
 	struct client_v2 *a = new_client(n, &peer_a), *b = new_client(n, &peer_b);
 
-	(void)state;
 	assert_int_equal(channel_add_client(c, &a->consumer, &err), 0);
 	assert_int_equal(channel_add_client(c, &b->consumer, &err), 0);
 	channel_remove_client(c, &a->consumer);
@@ -668,7 +640,6 @@ static void test_an_ephemeral_topic_goes_with_the_last_consumer_of_its_last_chan
 	int peer;
 	struct client_v2 *client = new_client(n, &peer);
 
-	(void)state;
 	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
 	channel_remove_client(c, &client->consumer);
 	wait_for(topic_count(n) == 0);
@@ -683,7 +654,6 @@ static void test_only_the_channel_that_was_left_is_deleted_not_its_successor(voi
 	struct channel *old = channel_ref(get_channel(t, "ch#ephemeral")), *successor;
 	struct err err;
 
-	(void)state;
 	assert_int_equal(topic_delete_existing_channel(t, "ch#ephemeral", &err), 0);
 	successor = get_channel(t, "ch#ephemeral");
 	assert_int_equal(topic_delete_channel(t, old, &err), 0);
@@ -707,7 +677,6 @@ static void test_an_ephemeral_channel_drops_what_exceeds_its_memory(void **state
 	struct topic *t = get_topic(n, "test");
 	struct channel *c = get_channel(t, "ch#ephemeral");
 
-	(void)state;
 	put(t, 0, 10);
 	wait_for(channel_depth(c) == 10);
 	put(t, 10, 10);
@@ -727,7 +696,6 @@ static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(void **
 	struct message *m;
 	struct err err;
 
-	(void)state;
 	/*
 	 * In the hand, in memory, on disk, in flight (with its attempts), deferred by REQ and by
 	 * DPUB.
@@ -781,7 +749,6 @@ static void test_channel_health(void **state)
 	struct message *m[3] = {new_message(0), new_message(1), new_message(2)};
 	struct err err = {0};
 
-	(void)state;
 	f->allow = 0;
 	assert_int_equal(channel_put_messages(c, m, 2, &err), 2);
 	expect_health(n, "OK");
@@ -804,7 +771,6 @@ static void test_what_comes_back_and_is_refused_waits_and_is_tried_again(void **
 	struct err err = {0};
 	int64_t now;
 
-	(void)state;
 	put(t, 0, 2);
 	wait_for(channel_depth(c) == 2);
 	f->allow = 0;
@@ -838,7 +804,6 @@ static void test_what_cannot_be_put_back_at_a_pause_stays_in_hand(void **state)
 	struct faulty_queue *f = make_channel_faulty(c);
 	struct message *m;
 
-	(void)state;
 	ask_and_turn_away(c, 2);
 	put(t, 0, 2);
 	wait_for(c->hand_count == 2 || chan_len(c->memory_msg_chan) > 0);
@@ -890,7 +855,6 @@ static void test_what_is_kept_goes_to_the_consumer_in_order_while_the_disk_refus
 	static const int64_t mem_queue_sizes[] = {1, 2, 100};
 	struct faulty_queue *f;
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(mem_queue_sizes); i++) {
 		struct nsqd *n = idle_nsqd(mem_queue_sizes[i]);
 		struct channel *c = keeping_channel(n, 600, &f);
@@ -917,7 +881,6 @@ static void test_without_a_memory_queue_what_is_kept_takes_turns_with_the_disk(v
 	struct faulty_queue *f = make_channel_faulty(c);
 	bool from_disk = false, from_memory = false;
 
-	(void)state;
 	put_into(c, 0, 500);
 	assert_int_equal(channel_backend_depth(c), 500);
 	assert_int_equal(take_seq(c), 0); /* from now on the disk has some at hand */
@@ -943,7 +906,6 @@ static void test_what_is_kept_goes_to_disk_as_soon_as_that_has_room(void **state
 	struct faulty_queue *f;
 	struct channel *c = keeping_channel(n, 3000, &f);
 
-	(void)state;
 	stays(channel_depth(c) == 3002 && channel_is_stuck(c));
 	f->allow = 500; /* a little room comes, and is gone again */
 	wait_for(channel_backend_depth(c) == 500 && channel_depth(c) == 3002);
@@ -962,7 +924,6 @@ static void test_what_is_kept_goes_to_memory_that_becomes_free(void **state)
 	struct channel *c = keeping_channel(n, 6, &f);
 	struct message *m[4];
 
-	(void)state;
 	/* As io_loop does on the pump's behalf, so that the pump does not hear of it. */
 	assert_int_equal(channel_take_messages(c, m, 4), 4);
 	wait_for(chan_len(c->memory_msg_chan) == 4 && kept_count(&c->kept) == 2);
@@ -978,7 +939,6 @@ static void test_what_is_kept_stays_while_the_channel_is_paused(void **state)
 	struct faulty_queue *f;
 	struct channel *c = keeping_channel(n, 10, &f);
 
-	(void)state;
 	channel_pause(c);
 	expect_nothing(c);
 	put_into(c, 12, 5);
@@ -995,7 +955,6 @@ static void test_what_is_kept_is_thrown_away_with_the_rest(void **state)
 	struct channel *c = keeping_channel(n, 10, &f);
 	struct err err;
 
-	(void)state;
 	assert_int_equal(channel_empty(c, &err), 0);
 	assert_int_equal(channel_depth(c), 0);
 	assert_int_equal(n->ctx.kept_bytes, 0);
@@ -1011,7 +970,6 @@ static void test_an_exit_tries_to_write_what_is_kept_and_counts_what_is_lost(voi
 {
 	static const int64_t allow[] = {-1, 0, 1000};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(allow); i++) {
 		struct nsqd *n = idle_nsqd(2);
 		struct faulty_queue *f;
@@ -1044,7 +1002,6 @@ static void test_more_than_may_be_kept_is_dropped_and_counted(void **state)
 	struct channel *c = keeping_channel(n, 10, &f);
 	uint64_t taken;
 
-	(void)state;
 	put_into(c, 12, total - 12);
 	taken = c->message_count;
 	assert_int_equal(taken + c->dropped, total);
@@ -1064,7 +1021,6 @@ static void test_the_bytes_that_are_kept_are_bounded_and_one_batch_always_is(voi
 	struct err err;
 	uint64_t kept = 0, dropped = 0;
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(c); i++) {
 		char name[8];
 
@@ -1218,13 +1174,11 @@ static void run_stress(int64_t mem_queue_size)
 
 static void test_whatever_consumers_do_each_message_is_finished_once(void **state)
 {
-	(void)state;
 	run_stress(100);
 }
 
 static void test_and_so_it_is_without_memory(void **state)
 {
-	(void)state;
 	run_stress(0);
 }
 
@@ -1246,7 +1200,6 @@ static void test_empty_while_everybody_is_busy_leaves_nothing_behind(void **stat
 	struct wait_group wg;
 	struct err err;
 
-	(void)state;
 	s.t = get_topic(s.n, "test");
 	s.c = get_channel(s.t, "ch");
 	s.seen = xcalloc(1 << 20, sizeof(*s.seen));

@@ -18,7 +18,6 @@
 
 static void test_durations_that_go_accepts(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *text;
 		int64_t ns;
@@ -75,7 +74,6 @@ static void test_durations_that_go_accepts(void **state)
 
 static void test_durations_that_go_refuses(void **state)
 {
-	(void)state;
 	static const char *const cases[] = {"", "3", "-", "s", ".", "-.", ".s", "+.s", "1d", "5 s",
 		" 5s", "5s ", "1h-2m", "--5s", "00", "1e3s", "0x5s", "5S", "\x85\x85", "\xffs",
 		"hello \xff world", "9223372036854775810ns", "9223372036854775808ns",
@@ -93,7 +91,6 @@ static void test_durations_that_go_refuses(void **state)
 
 static void test_durations_are_printed_as_by_go(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *text;
 		int64_t ns;
@@ -126,7 +123,6 @@ static void test_durations_are_printed_as_by_go(void **state)
 
 static void test_what_is_printed_can_be_parsed(void **state)
 {
-	(void)state;
 	uint64_t x = 88172645463325252ULL;
 	for (int i = 0; i < 20000; i++) {
 		x ^= x << 13, x ^= x >> 7, x ^= x << 17;
@@ -140,7 +136,6 @@ static void test_what_is_printed_can_be_parsed(void **state)
 
 static void test_clocks_run(void **state)
 {
-	(void)state;
 	int64_t a = clock_mono_ns(), b = clock_mono_ns();
 	assert_true(a != 0 && b >= a);
 	assert_true(clock_wall_ns() > 1500000000LL * S);
@@ -148,7 +143,6 @@ static void test_clocks_run(void **state)
 
 static void test_a_deadline_for_poll(void **state)
 {
-	(void)state;
 	int64_t now = clock_mono_ns();
 	assert_int_equal(clock_msec_until(now - S), 0);
 	assert_int_equal(clock_msec_until(now), 0);

@@ -79,7 +79,6 @@ static void test_a_second_delete_of_a_channel_waits_for_the_first(void **state)
 	struct slow s;
 	struct request again[10];
 
-	(void)state;
 	begin_slow(&s, 10);
 	for (size_t i = 0; i < COUNT(again); i++)
 		begin_request(&again[i], s.n, s.t, "ch", run_delete);
@@ -101,7 +100,6 @@ static void test_a_second_delete_of_a_topic_waits_for_the_first(void **state)
 	struct request first, again;
 	struct gate gate;
 
-	(void)state;
 	gate_init(&gate);
 	make_topic_faulty(t)->gate = &gate;
 	begin_request(&first, n, NULL, "test", run_delete);
@@ -124,7 +122,6 @@ static void test_the_delete_of_a_topic_waits_for_a_channel_that_is_being_deleted
 	struct slow s;
 	struct request topic;
 
-	(void)state;
 	begin_slow(&s, 0);
 	begin_request(&topic, s.n, NULL, "test", run_delete);
 	all_wait_for(s.c->gone_chan, 1);
@@ -146,7 +143,6 @@ static void test_what_the_disk_refused_is_told_to_all_that_asked(void **state)
 	struct request first, again;
 	struct gate gate;
 
-	(void)state;
 	gate_init(&gate);
 	f->gate = &gate;
 	f->fail_delete = true;
@@ -173,7 +169,6 @@ static void test_a_channel_is_made_anew_only_when_the_old_one_is_gone(void **sta
 	struct slow s;
 	struct request create;
 
-	(void)state;
 	begin_slow(&s, 0);
 	begin_request(&create, s.n, s.t, "ch", run_create);
 	all_wait_for(s.c->gone_chan, 1);
@@ -195,7 +190,6 @@ static void test_a_topic_is_made_anew_only_when_the_old_one_is_gone(void **state
 	struct slow s;
 	struct request delete, create;
 
-	(void)state;
 	begin_slow(&s, 0);
 	begin_request(&delete, s.n, NULL, "test", run_delete);
 	wait_for(topic_exiting(s.t));
@@ -222,7 +216,6 @@ static void test_a_channel_that_is_being_made_is_not_taken_for_one_that_is(void 
 	struct request creates[3];
 	struct gate gate;
 
-	(void)state;
 	gate_init(&gate);
 	f->put_gate = &gate;
 	put(t, 0, 1);
@@ -248,7 +241,6 @@ static void test_what_is_exiting_refuses_publishers_and_consumers(void **state)
 	struct err err = {0};
 	int peer;
 
-	(void)state;
 	begin_slow(&s, 10);
 	struct client_v2 *client = new_client(s.n, &peer);
 	assert_ptr_equal(get_channel(s.t, "ch"), s.c);
@@ -273,7 +265,6 @@ static void test_what_is_published_while_the_only_channel_goes_waits_for_the_nex
 {
 	struct slow s;
 
-	(void)state;
 	begin_slow(&s, 100);
 	put(s.t, 0, 50);
 	stays(topic_depth(s.t) == 50);
@@ -289,7 +280,6 @@ static void test_a_slow_deletion_holds_up_nobody_else(void **state)
 	struct slow s;
 	struct err err;
 
-	(void)state;
 	begin_slow(&s, 10);
 	struct channel *other = get_channel(s.t, "other");
 	put(s.t, 0, 5);
@@ -320,7 +310,6 @@ static void test_the_daemons_exit_wakes_those_that_wait_for_a_deletion(void **st
 	struct slow s;
 	struct request create, again, leave;
 
-	(void)state;
 	begin_slow(&s, 0);
 	begin_request(&create, s.n, s.t, "ch", run_create);
 	begin_request(&again, s.n, s.t, "ch", run_delete);
@@ -347,7 +336,6 @@ static void test_the_daemons_exit_waits_for_the_deletion_of_a_topic(void **state
 	struct slow s;
 	struct request topic, create, leave;
 
-	(void)state;
 	begin_slow(&s, 0);
 	begin_request(&topic, s.n, NULL, "test", run_delete);
 	wait_for(topic_exiting(s.t));
@@ -392,7 +380,6 @@ static void delete_topic(void *arg)
 /* Two clients leave, an operator deletes the channel, another one the topic: all at once. */
 static void test_an_ephemeral_channel_and_topic_that_several_delete_go_once(void **state)
 {
-	(void)state;
 	for (int i = 0; i < ROUNDS(200); i++) {
 		struct nsqd *n = idle_nsqd(10);
 		struct topic *t = topic_ref(get_topic(n, "test#ephemeral"));
@@ -474,7 +461,6 @@ static void test_channels_that_many_delete_beside_their_topic_are_gone_when_answ
 	struct err err;
 	int deleted = 0;
 
-	(void)state;
 	wait_group_init(&wg);
 	for (int i = 0; i < CHANNELS; i++)
 		go(&wg, delete_and_make_anew, &w);

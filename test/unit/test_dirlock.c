@@ -17,7 +17,6 @@
 
 static void test_a_second_lock_is_refused_with_stocks_text(void **state)
 {
-	(void)state;
 	struct err err;
 	int fd = dirlock_lock(".", &err);
 	assert_true(fd >= 0);
@@ -34,7 +33,6 @@ static void test_a_second_lock_is_refused_with_stocks_text(void **state)
 /* The lock that stock takes: flock on the directory. */
 static void test_it_excludes_whoever_flocks_the_directory(void **state)
 {
-	(void)state;
 	struct err err;
 	int other = open(".", O_RDONLY);
 	assert_int_equal(flock(other, LOCK_EX | LOCK_NB), 0);
@@ -47,7 +45,6 @@ static void test_it_excludes_whoever_flocks_the_directory(void **state)
 
 static void test_it_goes_with_the_process(void **state)
 {
-	(void)state;
 	struct err err;
 	pid_t pid = fork();
 	if (pid == 0)
@@ -63,7 +60,6 @@ static void test_it_goes_with_the_process(void **state)
 
 static void test_a_directory_that_is_not_there(void **state)
 {
-	(void)state;
 	struct err err;
 	assert_int_equal(dirlock_lock("nope", &err), -1);
 	assert_string_equal(err.msg, "open nope: no such file or directory");

@@ -14,7 +14,6 @@ static void test_disk_queue(void **state)
 	struct diskqueue_opts o = test_opts(1024);
 	struct backend_queue *q = open_queue(&o);
 
-	(void)state;
 	assert_int_equal(q->ops->depth(q), 0);
 	put(q, 0, 1, 4);
 	assert_int_equal(q->ops->depth(q), 1);
@@ -29,7 +28,6 @@ static void test_an_unused_queue_costs_no_thread_and_no_file(void **state)
 	struct backend_queue *q = open_queue(&o);
 	struct err err;
 
-	(void)state;
 	assert_false(inside(q)->running);
 	assert_non_null(q->ops->read_chan(q));
 	assert_int_equal(q->ops->empty(q, &err), 0);
@@ -43,7 +41,6 @@ static void test_disk_queue_roll(void **state)
 	struct diskqueue_opts o = test_opts(10 * 40);
 	struct backend_queue *q = open_queue(&o);
 
-	(void)state;
 	for (int i = 0; i < 11; i++) {
 		put(q, i, 1, 10);
 		assert_int_equal(q->ops->depth(q), i + 1);
@@ -65,7 +62,6 @@ static void test_a_batch_is_split_where_the_file_is_full(void **state)
 	struct diskqueue_opts o = test_opts(10 * 40);
 	struct backend_queue *q = open_queue(&o);
 
-	(void)state;
 	put(q, 0, 1000, 10);
 	assert_int_equal(q->ops->depth(q), 1000);
 	diskqueue_barrier(q);
@@ -83,7 +79,6 @@ static void test_a_record_larger_than_a_file_has_one_of_its_own(void **state)
 	struct diskqueue_opts o = test_opts(100);
 	struct backend_queue *q = open_queue(&o);
 
-	(void)state;
 	put(q, 0, 1, 10);
 	put(q, 1, 2, 1024 * 1024);
 	put(q, 3, 1, 0);
@@ -102,7 +97,6 @@ static void test_sizes_out_of_range_are_refused(void **state)
 		{"01234567890123456789012345", 26, "a", 1}, {"x", 1, NULL, 0}, {"y", 1, NULL, 0}};
 	struct err err = {0};
 
-	(void)state;
 	assert_int_equal(q->ops->put(q, recs, 3, &err), 1);
 	assert_string_equal(
 		err.msg, "invalid message write size (1) minMsgSize=26 maxMsgSize=1048602");
@@ -117,7 +111,6 @@ static void test_disk_queue_empty(void **state)
 	struct backend_queue *q = open_queue(&o);
 	struct err err;
 
-	(void)state;
 	put(q, 0, 100, 10);
 	expect(q, 0, 3);
 	assert_int_equal(depth(q), 97);
@@ -142,7 +135,6 @@ static void test_delete_leaves_nothing(void **state)
 	struct backend_queue *q = open_queue(&o);
 	struct err err;
 
-	(void)state;
 	put(q, 0, 100, 10);
 	expect(q, 0, 30);
 	assert_int_equal(q->ops->delete (q, &err), 0);
@@ -156,7 +148,6 @@ static void test_disk_queue_sync_after_read(void **state)
 	struct backend_queue *q;
 	long long v[5] = {0};
 
-	(void)state;
 	o.sync_timeout = 20 * NSEC_PER_MSEC;
 	q = open_queue(&o);
 	put(q, 0, 1, 970);
@@ -174,7 +165,6 @@ static void test_everything_comes_back_after_close(void **state)
 	struct backend_queue *q = open_queue(&o);
 	long long v[5];
 
-	(void)state;
 	put(q, 0, 1000, 33);
 	expect(q, 0, 123);
 	close_queue(q);
@@ -200,7 +190,6 @@ static void test_disk_queue_resize(void **state)
 	struct diskqueue_opts o = test_opts(8 * 40);
 	struct backend_queue *q = open_queue(&o);
 
-	(void)state;
 	for (int i = 0; i < 9; i++)
 		put(q, i, 1, 10);
 	diskqueue_barrier(q);
@@ -226,7 +215,6 @@ static void test_a_reader_that_waits_at_the_end_of_a_file_condemns_nothing(void 
 	struct diskqueue_opts o = test_opts(2000);
 	struct backend_queue *q = open_queue(&o);
 
-	(void)state;
 	for (int i = 0; i < 200; i++) {
 		put(q, i, 1, 200);
 		expect(q, i, 1);
@@ -262,7 +250,6 @@ static void test_a_reader_can_wait_before_there_is_a_thread(void **state)
 	struct wait_group wg;
 	struct err err;
 
-	(void)state;
 	wait_group_init(&wg);
 	assert_int_equal(wait_group_wrap(&wg, "reader", read_one, &s, &err), 0);
 	wait_for(chan_demand(q->ops->read_chan(q), 1) == 1);
@@ -281,7 +268,6 @@ static void test_what_is_received_in_part_is_still_there(void **state)
 	struct message *m[100];
 	int64_t next = 0;
 
-	(void)state;
 	put(q, 0, 1000, 100);
 	for (int round = 0; next < 700; round++) {
 		size_t n = chan_recv_n(q->ops->read_chan(q), m, (size_t)(1 + round % 100));
@@ -335,7 +321,6 @@ static void test_the_sync_timeout_saves_what_the_receiver_is_done_with(void **st
 {
 	int i;
 
-	(void)state;
 	for (i = 0; i < 20 && !try_saving_what_is_done(); i++)
 		;
 	assert_true(i < 20);
@@ -351,7 +336,6 @@ static void test_a_crash_need_not_bring_again_what_consumers_get(void **state)
 	struct backend_queue *q;
 	long long v[5];
 
-	(void)state;
 	o.sync_every = 1;
 	o.waits_for_done = o.crash_forgets = true;
 	q = open_queue(&o);
@@ -374,7 +358,6 @@ static void test_an_empty_queue_gives_everything_back(void **state)
 	struct backend_queue *q;
 	struct diskqueue *d;
 
-	(void)state;
 	o.sync_timeout = NSEC_PER_SEC / 2;
 	q = open_queue(&o);
 	d = inside(q);
@@ -456,7 +439,6 @@ static void test_disk_queue_torture(void **state)
 	struct ticker t;
 	struct chan_case c = chan_case_tick(&t);
 
-	(void)state;
 	wait_group_init(&wg);
 	for (int i = 0; i < 4; i++) {
 		w[i] = (struct side){q, &written, (int64_t)i << 40, exit_chan};

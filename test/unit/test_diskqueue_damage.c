@@ -157,7 +157,6 @@ static void test_a_flipped_bit_costs_at_most_its_own_message(void **state)
 {
 	const size_t lens[] = {0, 1, 34, 98, 200};
 
-	(void)state;
 	atomic_store(&test_lg.level, LG_FATAL);
 	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++)
 		flip_every_bit(lens[i], 6, (int)(i % 2) * 5);
@@ -201,7 +200,6 @@ static void cut_everywhere(int file)
 
 static void test_a_file_that_was_cut_off_gives_what_is_left(void **state)
 {
-	(void)state;
 	atomic_store(&test_lg.level, LG_FATAL);
 	for (int file = 0; file < 3; file++)
 		cut_everywhere(file);
@@ -214,7 +212,6 @@ static void test_metadata_older_than_the_data(void **state)
 	struct diskqueue_opts o = test_opts(5 * len);
 	long long v[5];
 
-	(void)state;
 	for (int64_t at = 0; at <= 2 * len; at += 13) {
 		for (int known = 0; known < 5; known++) {
 			int64_t whole = 10 + at / len;
@@ -253,7 +250,6 @@ static void test_metadata_gone_or_nonsense(void **state)
 		"3\n0,0\n2,100000\n", "12\n0,0\n7,0\n", "12\n0,0\n7,77\n"};
 	struct diskqueue_opts o = test_opts(5 * 60);
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		struct backend_queue *q;
 
@@ -283,7 +279,6 @@ static void test_metadata_are_read_as_stock_reads_them(void **state)
 		"008\n0,240\n2,120\r", "8\n0,240\n2,12", "8\n0,240\n2,1"};
 	struct diskqueue_opts o = test_opts(5 * 60);
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		struct backend_queue *q;
 
@@ -306,7 +301,6 @@ static void test_metadata_that_were_cut_off_keep_the_read_position(void **state)
 	const char *texts[] = {"8\n0,240\n", "8\n0,240\n2", "8\n0,240\n2,", "8\n0,240\nx"};
 	struct diskqueue_opts o = test_opts(5 * 60);
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		struct backend_queue *q;
 
@@ -336,7 +330,6 @@ static void test_metadata_newer_than_the_data(void **state)
 		"5\n7,100\n9,0\n", "0\n900000000000000,0\n900000000000000,0\n"};
 	struct diskqueue_opts o = test_opts(5 * 60);
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		struct backend_queue *q;
 
@@ -357,7 +350,6 @@ static void test_a_read_position_inside_a_record(void **state)
 {
 	struct diskqueue_opts o = test_opts(5 * 60);
 
-	(void)state;
 	for (int at = 61; at < 120; at++) {
 		struct backend_queue *q;
 		char text[64];
@@ -377,7 +369,6 @@ static void test_missing_files_are_passed_over(void **state)
 {
 	struct diskqueue_opts o = test_opts(2 * 60);
 
-	(void)state;
 	for (int missing = 0; missing < 6; missing++) {
 		struct backend_queue *q;
 		struct got g;
@@ -402,7 +393,6 @@ static void test_alien_and_empty_files(void **state)
 	struct diskqueue_opts o = test_opts(5 * 60);
 	struct backend_queue *q;
 
-	(void)state;
 	/* In the way of a queue that has metadata, and of one that has none. */
 	make_queue(&o, 12, 60 - DQ_RECORD_HEADER);
 	write_text(data_file(3), "this is no data file, but somebody's shopping list");
@@ -435,7 +425,6 @@ static void test_a_new_file_that_is_there_already(void **state)
 	struct diskqueue_opts o = test_opts(5 * 60);
 	struct backend_queue *q = open_queue(&o);
 
-	(void)state;
 	put(q, 0, 5, 60 - DQ_RECORD_HEADER);
 	write_text(data_file(1), "mine");
 	put(q, 5, 5, 60 - DQ_RECORD_HEADER);
@@ -467,7 +456,6 @@ static void test_a_damaged_stretch_costs_only_what_it_touches(void **state)
 	const int fill[] = {0, 0xff, -1, 'a'};
 	char what[100];
 
-	(void)state;
 	atomic_store(&test_lg.level, LG_FATAL);
 	for (int round = 0; round < 400; round++) {
 		/* Odd: two records of an even size can be one bit away from being one. */
@@ -516,7 +504,6 @@ static void test_digits_of_an_id_are_no_timestamp(void **state)
 	struct backend_queue *q;
 	struct got g;
 
-	(void)state;
 	atomic_store(&test_lg.level, LG_FATAL);
 	make_queue(&o, 20, 61);
 	overwrite(data_file(0), 367, 70, 'a');
@@ -545,7 +532,6 @@ static void test_records_inside_a_body(void **state)
 	struct err err;
 	int fd;
 
-	(void)state;
 	put(q, 0, 4, 60 - DQ_RECORD_HEADER);
 	diskqueue_barrier(q);
 	fd = open(data_file(0), O_RDONLY);
@@ -573,7 +559,6 @@ static void test_disk_queue_corruption(void **state)
 	struct diskqueue_opts o = test_opts(1000);
 	struct backend_queue *q = open_queue(&o);
 
-	(void)state;
 	o.sync_every = 5;
 	for (int i = 0; i < 25; i++) /* 124 bytes per message, 8 messages (992 bytes) per file */
 		put(q, i, 1, 94);

@@ -184,7 +184,6 @@ static void test_short_writes_and_interrupts(void **state)
 	struct diskqueue_opts o = test_opts(1000);
 	struct backend_queue *q = open_faulty(&o);
 
-	(void)state;
 	for (int limit = 1; limit < 200; limit += 11) {
 		atomic_store(&fault.short_writes, limit);
 		atomic_store(&fault.eintr, 3);
@@ -208,7 +207,6 @@ static void test_a_full_disk_tears_no_record(void **state)
 	struct diskqueue_opts o = test_opts(4 * len);
 	int64_t left;
 
-	(void)state;
 	for (left = 0; left < 10 * len; left += 17) {
 		struct backend_queue *q = open_faulty(&o);
 		struct err err = {0};
@@ -247,7 +245,6 @@ static void test_a_torn_record_that_cannot_be_cut_off(void **state)
 	struct backend_queue *q = open_faulty(&o);
 	struct err err = {0};
 
-	(void)state;
 	put(q, 0, 2, 40);
 	atomic_store(&fault.disk_left, 50);
 	atomic_store(&fault.truncate_errno, EIO);
@@ -270,7 +267,6 @@ static void test_a_data_file_that_cannot_be_created(void **state)
 	struct backend_queue *q = open_faulty(&o);
 	struct err err = {0};
 
-	(void)state;
 	atomic_store(&fault.create_errno, EROFS);
 	assert_int_equal(try_put(q, 0, 3, 40, &err), 0);
 	assert_string_equal(err.msg, "open q.diskqueue.000000.dat: read-only file system");
@@ -293,7 +289,6 @@ static void test_a_failed_sync_fails_the_put(void **state)
 	struct err err = {0};
 	int before;
 
-	(void)state;
 	o.sync_every = 1;
 	q = open_faulty(&o);
 	before = atomic_load(&fault.syncs);
@@ -329,7 +324,6 @@ static void test_the_directory_is_synced_once_for_all_files_of_a_batch(void **st
 	struct backend_queue *q = open_faulty(&o);
 	int before = atomic_load(&fault.dir_syncs);
 
-	(void)state;
 	put(q, 0, 20, 40);
 	diskqueue_barrier(q);
 	assert_true(atomic_load(&fault.syncs) >= 19);
@@ -353,7 +347,6 @@ static void test_metadata_that_cannot_be_written(void **state)
 	struct backend_queue *q;
 	struct err err = {0};
 
-	(void)state;
 	o.sync_every = 1;
 	q = open_faulty(&o);
 	put(q, 0, 10, 40);
@@ -384,7 +377,6 @@ static void test_read_errors_condemn_nothing(void **state)
 	struct diskqueue_opts o = test_opts(500);
 	_Atomic int *const faults[] = {&fault.open_errno, &fault.read_errno, &fault.zero_reads};
 
-	(void)state;
 	for (size_t f = 0; f < 3; f++) {
 		for (size_t e = 0; e < (f == 2 ? 1 : 4); e++) {
 			struct backend_queue *q = open_faulty(&o);
@@ -417,7 +409,6 @@ static void test_no_thread_at_the_first_put(void **state)
 	struct backend_queue *q = open_faulty(&o);
 	struct err err = {0};
 
-	(void)state;
 	atomic_store(&fault.start_errno, EAGAIN);
 	assert_int_equal(try_put(q, 0, 3, 40, &err), 0);
 	assert_int_equal(err.code, EAGAIN);
@@ -441,7 +432,6 @@ static void test_a_directory_that_cannot_be_read_at_start(void **state)
 	struct backend_queue *q = open_faulty(&o);
 	struct err err = {0};
 
-	(void)state;
 	put(q, 0, 30, 40);
 	expect(q, 0, 10);
 	close_queue(q);
@@ -473,7 +463,6 @@ static void test_files_that_cannot_be_removed(void **state)
 	struct backend_queue *q = open_faulty(&o);
 	struct err err = {0};
 
-	(void)state;
 	put(q, 0, 100, 40);
 	atomic_store(&fault.unlink_errno, EACCES);
 	expect(q, 0, 50);
@@ -492,7 +481,6 @@ static void test_what_was_deleted_does_not_come_back_from_files_that_cannot_be_r
 	struct diskqueue_opts o = test_opts(500);
 	struct err err = {0};
 
-	(void)state;
 	/* Emptied, and never used again. */
 	struct backend_queue *q = open_faulty(&o);
 	put(q, 0, 100, 40);
@@ -524,7 +512,6 @@ static void test_out_of_descriptors(void **state)
 	struct rlimit old, none;
 	int64_t seq, i = 0;
 
-	(void)state;
 	q = open_queue(&o);
 	put(q, 0, 1000, 40);
 	close_queue(q);
@@ -550,7 +537,6 @@ static void test_a_file_that_can_never_be_read_is_set_aside(void **state)
 	const int64_t len = DQ_RECORD_HEADER + 40;
 	struct diskqueue_opts o = test_opts(5 * len);
 
-	(void)state;
 	dq_patience.error_tries = dq_patience.odd_tries = 2;
 	for (size_t e = 0; e < 4; e++) {
 		struct backend_queue *q;
@@ -589,7 +575,6 @@ static void test_a_directory_that_comes_back_has_lost_nothing(void **state)
 	struct backend_queue *q;
 	struct err err;
 
-	(void)state;
 	o.data_path = "data";
 	assert_int_equal(mkdir("data", 0700), 0);
 	dq_patience.error_tries = dq_patience.odd_tries = 1;
@@ -650,7 +635,6 @@ static void test_what_is_no_file_is_set_aside_by_the_reader(void **state)
 	const int64_t len = DQ_RECORD_HEADER + 40;
 	struct diskqueue_opts o = test_opts(5 * len);
 
-	(void)state;
 	dq_patience.odd_tries = 0;
 	for (int round = 0; round < N_ODD * 3 * 2; round++) {
 		int what = round % N_ODD, file = round / N_ODD % 3;
@@ -687,7 +671,6 @@ static void test_what_is_no_file_makes_room_for_the_writer(void **state)
 	struct diskqueue_opts o = test_opts(5 * len);
 	struct err err = {0};
 
-	(void)state;
 	for (int what = 0; what < N_ODD; what++) {
 		struct backend_queue *q = open_queue(&o);
 
@@ -744,7 +727,6 @@ static void test_nothing_is_written_through_a_link(void **state)
 	const int64_t len = DQ_RECORD_HEADER + 40;
 	struct diskqueue_opts o = test_opts(5 * len);
 
-	(void)state;
 	o.sync_every = 1;
 	for (int i = 0; i < 8; i++) {
 		const char *name = names[i / 2];
@@ -791,7 +773,6 @@ static void test_what_is_no_file_in_the_place_of_metadata(void **state)
 	struct diskqueue_opts o = test_opts(500);
 	struct err err;
 
-	(void)state;
 	dq_patience.odd_loads = 0;
 	for (int what = 0; what < N_ODD; what++) {
 		struct backend_queue *q = open_queue(&o);
@@ -875,7 +856,6 @@ static void test_hostile_files_are_read_in_linear_time(void **state)
 	const int64_t n = 1 << 20;
 	struct diskqueue_opts o = test_opts(100 << 20);
 
-	(void)state;
 	atomic_store(&test_lg.level, LG_FATAL);
 	for (int kind = 0; kind < 8; kind++) {
 		struct backend_queue *q;
@@ -906,7 +886,6 @@ static void test_holes_are_not_read(void **state)
 	struct err err;
 	int fd = open("q.diskqueue.000000.dat", O_RDWR | O_CREAT, 0600);
 
-	(void)state;
 	put_head(rec, MSG_HEADER_LENGTH, 7);
 	assert_true(pwrite(fd, rec, sizeof(rec), 4LL << 30) == sizeof(rec));
 	close(fd);
@@ -928,7 +907,6 @@ static void test_nobody_waits_while_messages_are_counted(void **state)
 	struct backend_queue *q = open_queue(&o);
 	struct err err;
 
-	(void)state;
 	put(q, 0, n, body);
 	close_queue(q);
 	assert_int_equal(unlink(META), 0);

@@ -93,7 +93,6 @@ static void test_kill_9_loses_nothing_that_was_acknowledged(void **state)
 	int64_t end = clock_mono_ns() + BUDGET, first = 0, next = 0, total = 0;
 	int round;
 
-	(void)state;
 	for (round = 0; round < ROUNDS && clock_mono_ns() < end; round++) {
 		struct report r = run_child(round, first, next);
 		struct diskqueue_opts o = kill_opts(round);

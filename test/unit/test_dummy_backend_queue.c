@@ -10,7 +10,6 @@ static void test_a_dummy_takes_everything_and_keeps_nothing(void **state)
 	struct backend_queue *q = dummy_backend_queue_new();
 	struct err err;
 
-	(void)state;
 	put(q, 0, 10, 100);
 	assert_int_equal(q->ops->depth(q), 0);
 	assert_non_null(q->ops->read_chan(q));
@@ -26,7 +25,6 @@ static void test_get_backend_name(void **state)
 {
 	char buf[BACKEND_NAME_SIZE];
 
-	(void)state;
 	assert_string_equal(get_backend_name("orders", "mail", buf, sizeof(buf)), "orders:mail");
 }
 

@@ -13,7 +13,6 @@
 
 static void test_set_keeps_code_and_text(void **state)
 {
-	(void)state;
 	struct err err;
 	assert_int_equal(err_set(&err, EINVAL, "bad %s %d", "thing", 3), -1);
 	assert_int_equal(err.code, EINVAL);
@@ -22,7 +21,6 @@ static void test_set_keeps_code_and_text(void **state)
 
 static void test_null_err_is_allowed(void **state)
 {
-	(void)state;
 	assert_int_equal(err_set(NULL, 0, "x"), -1);
 	assert_int_equal(err_errno(NULL, EIO, "x"), -1);
 	assert_int_equal(err_wrap(NULL, "x"), -1);
@@ -31,7 +29,6 @@ static void test_null_err_is_allowed(void **state)
 /* What the Go syscall package says for the same number. */
 static void test_errno_texts_are_those_of_go(void **state)
 {
-	(void)state;
 	static const struct {
 		int code;
 		const char *text;
@@ -74,7 +71,6 @@ static void test_errno_texts_are_those_of_go(void **state)
 
 static void test_errno_joins_with_a_colon_unless_told_otherwise(void **state)
 {
-	(void)state;
 	struct err err;
 	err_errno(&err, ENOENT, "open %s", "x");
 	assert_string_equal(err.msg, "open x: no such file or directory");
@@ -89,7 +85,6 @@ static void test_errno_joins_with_a_colon_unless_told_otherwise(void **state)
 
 static void test_wrap_puts_context_in_front_and_keeps_the_code(void **state)
 {
-	(void)state;
 	struct err err;
 	err_errno(&err, EACCES, "open %s", "a.dat");
 	assert_int_equal(err_wrap(&err, "topic %s", "t"), -1);
@@ -101,7 +96,6 @@ static void test_wrap_puts_context_in_front_and_keeps_the_code(void **state)
 
 static void test_arguments_may_come_from_the_message_itself(void **state)
 {
-	(void)state;
 	struct err err;
 	err_set(&err, 5, "inner");
 	err_set(&err, 6, "<%s>", err.msg);
@@ -112,7 +106,6 @@ static void test_arguments_may_come_from_the_message_itself(void **state)
 
 static void test_long_messages_are_cut_off(void **state)
 {
-	(void)state;
 	struct err err;
 	char longer[600];
 	memset(longer, 'a', sizeof(longer) - 1);

@@ -35,7 +35,6 @@ static struct strbuf out;
 
 static int setup(void **state)
 {
-	(void)state;
 	v.b = false;
 	v.i = 0;
 	v.l = 5;
@@ -50,7 +49,6 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	(void)state;
 	free(v.s);
 	strbuf_free(&out);
 	return 0;
@@ -68,7 +66,6 @@ static enum flags_result scan(const char **argv)
 
 static void test_one_or_two_dashes_equals_or_next_word(void **state)
 {
-	(void)state;
 	assert_int_equal(SCAN("-size=7", "--int", "-3", "-name", "", "--wait=250ms"), FLAGS_OK);
 	assert_int_equal(v.l, 7);
 	assert_int_equal(v.i, -3);
@@ -81,7 +78,6 @@ static void test_one_or_two_dashes_equals_or_next_word(void **state)
 
 static void test_a_value_may_have_equals_and_dashes(void **state)
 {
-	(void)state;
 	assert_int_equal(SCAN("-name=a=b"), FLAGS_OK);
 	assert_string_equal(v.s, "a=b");
 	assert_int_equal(SCAN("-name", "--b"), FLAGS_OK);
@@ -91,7 +87,6 @@ static void test_a_value_may_have_equals_and_dashes(void **state)
 
 static void test_booleans_need_no_value_and_take_none_from_the_next_word(void **state)
 {
-	(void)state;
 	assert_int_equal(SCAN("-b"), FLAGS_OK);
 	assert_true(v.b);
 	assert_int_equal(SCAN("--b=F"), FLAGS_OK);
@@ -104,14 +99,12 @@ static void test_booleans_need_no_value_and_take_none_from_the_next_word(void **
 
 static void test_the_last_of_several_wins(void **state)
 {
-	(void)state;
 	assert_int_equal(SCAN("-size=1", "-size=2"), FLAGS_OK);
 	assert_int_equal(v.l, 2);
 }
 
 static void test_what_ends_the_flags(void **state)
 {
-	(void)state;
 	assert_int_equal(SCAN("--", "-size=1"), FLAGS_OK);
 	assert_int_equal(rest, 2);
 	assert_int_equal(SCAN("-", "-size=1"), FLAGS_OK);
@@ -134,7 +127,6 @@ static const char usage[] = "Usage of prog:\n"
 
 static void test_messages_are_those_of_go_and_the_usage_follows(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *word, *message;
 	} cases[] = {
@@ -163,7 +155,6 @@ static void test_messages_are_those_of_go_and_the_usage_follows(void **state)
 
 static void test_help_prints_the_defaults_even_behind_other_flags(void **state)
 {
-	(void)state;
 	assert_int_equal(SCAN("-h"), FLAGS_HELP);
 	assert_string_equal(out.data, usage);
 	assert_int_equal(SCAN("-help=x"), FLAGS_HELP);
@@ -174,7 +165,6 @@ static void test_help_prints_the_defaults_even_behind_other_flags(void **state)
 
 static void test_integers_as_strconv_reads_them(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *text;
 		int rc;
@@ -230,7 +220,6 @@ static void test_integers_as_strconv_reads_them(void **state)
 
 static void test_floats_and_booleans_as_strconv_reads_them(void **state)
 {
-	(void)state;
 	double d;
 	bool b;
 	assert_true(flags_parse_float("0.99", &d) && d == 0.99);

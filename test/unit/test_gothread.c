@@ -42,7 +42,6 @@ static void start(struct wait_group *wg, const char *name, void (*fn)(void *), v
 
 static void test_full_name_here_and_15_bytes_in_the_kernel(void **state)
 {
-	(void)state;
 	struct seen s = {.ready = NULL};
 	struct wait_group wg;
 
@@ -56,7 +55,6 @@ static void test_full_name_here_and_15_bytes_in_the_kernel(void **state)
 
 static void test_signals_are_blocked(void **state)
 {
-	(void)state;
 	struct seen s = {.ready = NULL};
 	struct wait_group wg;
 	sigset_t here;
@@ -74,7 +72,6 @@ static void test_signals_are_blocked(void **state)
 
 static void test_stack_has_the_size_we_say(void **state)
 {
-	(void)state;
 	struct seen s = {.ready = NULL};
 	struct wait_group wg;
 
@@ -87,7 +84,6 @@ static void test_stack_has_the_size_we_say(void **state)
 
 static void heavy_libc(void *arg)
 {
-	(void)arg;
 	char buf[4096];
 	struct addrinfo *ai = NULL, hints = {.ai_socktype = SOCK_STREAM};
 
@@ -101,7 +97,6 @@ static void heavy_libc(void *arg)
 
 static void test_stack_is_enough_for_what_libc_does(void **state)
 {
-	(void)state;
 	struct wait_group wg;
 
 	wait_group_init(&wg);
@@ -128,7 +123,6 @@ static void list_one(void *arg, const char *name, int tid)
 
 static void test_live_threads_are_listed(void **state)
 {
-	(void)state;
 	struct chan *ready = chan_new(0, 0), *go_on = chan_new(0, 0);
 	struct seen s[5];
 	struct listed l = {0, 0, 0};
@@ -170,7 +164,6 @@ static void *foreign(void *arg)
 
 static void test_foreign_threads_can_be_adopted_and_leave_by_themselves(void **state)
 {
-	(void)state;
 	struct listed l = {0, 0, 0};
 	pthread_t t;
 
@@ -187,13 +180,11 @@ static int no_threads(pthread_t *id, const pthread_attr_t *attr, void *(*fn)(voi
 
 static void never(void *arg)
 {
-	(void)arg;
 	CHECK(!"runs");
 }
 
 static void test_a_thread_that_cannot_start_is_an_error(void **state)
 {
-	(void)state;
 	struct wait_group wg;
 	struct err err;
 
@@ -228,7 +219,6 @@ static int count_tasks(void)
 
 static void test_wait_joins_all_and_the_group_can_be_used_again(void **state)
 {
-	(void)state;
 	_Atomic int n = 0;
 	struct wait_group wg;
 	int before = count_tasks();
@@ -248,7 +238,6 @@ static void test_wait_joins_all_and_the_group_can_be_used_again(void **state)
 /* A group that lives for ever keeps one ended thread, not thousands. */
 static void test_ended_threads_do_not_pile_up(void **state)
 {
-	(void)state;
 	_Atomic int n = 0;
 	struct wait_group wg;
 	long pages[2] = {0, 0};
@@ -316,7 +305,6 @@ static void test_waiting_may_have_an_end(void **state)
 	struct chan *stop = chan_new(0, 0);
 	int64_t start = clock_mono_ns();
 
-	(void)state;
 	wait_group_init(&wg);
 	assert_true(wait_group_wait_until(&wg, start));
 	assert_int_equal(wait_group_wrap(&wg, "test", wait_on_chan, stop, &err), 0);
@@ -332,7 +320,6 @@ static void test_waiting_may_have_an_end(void **state)
 
 static void test_threads_may_start_others_in_their_group(void **state)
 {
-	(void)state;
 	_Atomic int n = 0;
 	struct wait_group wg;
 	struct nest *root = malloc(sizeof(*root));
@@ -357,7 +344,6 @@ static void destroy_while_running(void)
 
 static void fail_in_thread(void *arg)
 {
-	(void)arg;
 	CHECK(1 + 1 == 3);
 }
 
@@ -372,13 +358,11 @@ static void check_in_thread(void)
 
 static void test_misuse_aborts(void **state)
 {
-	(void)state;
 	expect_abort(destroy_while_running, "check failed: wg->running == 0", NULL);
 }
 
 static void test_check_names_place_thread_and_condition(void **state)
 {
-	(void)state;
 	expect_abort(check_in_thread, "test_gothread.c:", "in thread client:127.0.0.1:4150",
 		"check failed: 1 + 1 == 3\n", NULL);
 }
@@ -394,7 +378,6 @@ static void test_when_threads_have_run_out_the_last_are_spared(void **state)
 	struct wait_group wg;
 	struct err err = {0};
 
-	(void)state;
 	wait_group_init(&wg);
 	for (int i = 0; i < 32; i++)
 		start(&wg, "x", wait_for_end, end);

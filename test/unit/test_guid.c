@@ -9,7 +9,6 @@ static void test_the_layout_is_stocks(void **state)
 	struct guid_factory f;
 	struct message_id id;
 
-	(void)state;
 	/* As stock's guid.Hex prints node 0x155 and sequence 0xabc at 1700000000000000000 ns. */
 	guid_factory_init(&f, 0x155);
 	id = guid_hex(&f, (INT64_C(1700000000000000000) >> 20) << 12 | 0xabc);
@@ -36,7 +35,6 @@ static void test_an_id_tells_the_time_and_the_node(void **state)
 	int64_t before = clock_wall_ns() >> 20, after;
 	uint64_t id;
 
-	(void)state;
 	guid_factory_init(&f, 517);
 	id = value_of(guid_hex(&f, guid_factory_reserve(&f, 1)));
 	after = clock_wall_ns() >> 20;
@@ -49,7 +47,6 @@ static void test_ids_of_one_thread_grow(void **state)
 	struct guid_factory f;
 	uint64_t last = 0;
 
-	(void)state;
 	guid_factory_init(&f, 3);
 	for (int i = 0; i < 100000; i++) {
 		uint64_t id = value_of(guid_hex(&f, guid_factory_reserve(&f, 1)));
@@ -65,7 +62,6 @@ static void test_a_batch_is_reserved_as_a_whole(void **state)
 	int64_t first, second;
 	uint64_t last = 0;
 
-	(void)state;
 	guid_factory_init(&f, 3);
 	/* More than a pseudo-millisecond has: the sequence overflows into the timestamp. */
 	first = guid_factory_reserve(&f, 10000);
@@ -85,7 +81,6 @@ static void test_a_clock_that_is_behind_is_noticed_by_nobody(void **state)
 	struct guid_factory f;
 	int64_t ahead = ((clock_wall_ns() + 3600 * NSEC_PER_SEC) >> 20) << 12;
 
-	(void)state;
 	guid_factory_init(&f, 3);
 	/* As if the clock had been an hour ahead when the last id was given out. */
 	atomic_store(&f.next, ahead);
@@ -98,7 +93,6 @@ static void test_the_counter_jumps_to_the_present(void **state)
 	struct guid_factory f;
 	int64_t now = (clock_wall_ns() >> 20) << 12;
 
-	(void)state;
 	guid_factory_init(&f, 3);
 	atomic_store(&f.next, now - 1000000);
 	assert_true(guid_factory_reserve(&f, 1) >= now);
@@ -145,7 +139,6 @@ static void test_no_id_is_given_twice_under_8_threads(void **state)
 	struct guid_factory f;
 	struct wait_group wg;
 
-	(void)state;
 	guid_factory_init(&f, 3);
 	wait_group_init(&wg);
 	for (int i = 0; i < THREADS; i++) {

@@ -45,7 +45,6 @@ static struct element *pop(struct heap *h)
 
 static void test_an_empty_heap_has_no_first(void **state)
 {
-	(void)state;
 	struct heap h = {0};
 	assert_null(heap_peek(&h));
 	assert_int_equal(heap_least(&h), INT64_MAX);
@@ -55,7 +54,6 @@ static void test_an_empty_heap_has_no_first(void **state)
 
 static void test_keys_come_out_in_their_order(void **state)
 {
-	(void)state;
 	static struct element e[5];
 	static const int64_t keys[] = {5, INT64_MAX, -3, INT64_MIN, 0};
 	struct heap h = {0};
@@ -74,7 +72,6 @@ static void test_keys_come_out_in_their_order(void **state)
 
 static void test_equal_keys_all_come_out_once(void **state)
 {
-	(void)state;
 	static struct element e[N];
 	struct heap h = {0};
 	for (int i = 0; i < N; i++)
@@ -100,7 +97,6 @@ static void test_equal_keys_all_come_out_once(void **state)
  */
 static void test_removed_from_the_middle_both_ways(void **state)
 {
-	(void)state;
 	static struct element e[7];
 	static const int64_t keys[] = {0, 50, 10, 60, 70, 15, 20};
 	struct heap h = {0};
@@ -118,7 +114,6 @@ static void test_removed_from_the_middle_both_ways(void **state)
 
 static void test_a_new_key_moves_an_element(void **state)
 {
-	(void)state;
 	static struct element e[N];
 	struct heap h = {0};
 	for (int i = 0; i < N; i++)
@@ -134,7 +129,6 @@ static void test_a_new_key_moves_an_element(void **state)
 
 static void test_one_element_takes_anothers_place(void **state)
 {
-	(void)state;
 	static struct element e[N], by;
 	struct heap h = {0};
 	for (int i = 0; i < N; i++)
@@ -155,7 +149,6 @@ static void test_one_element_takes_anothers_place(void **state)
 
 static void test_memory_grows_and_is_given_back(void **state)
 {
-	(void)state;
 	static struct element e[N];
 	struct heap h = {0};
 	for (int i = 0; i < N; i++)
@@ -228,7 +221,6 @@ static void expect_least_of_model(const struct heap *h, const struct element *e)
 
 static void test_random_steps_beside_a_model(void **state)
 {
-	(void)state;
 	static struct element e[N];
 	struct heap h = {0};
 	for (int i = 0; i < ROUNDS(20000); i++) {

@@ -58,7 +58,6 @@ static void assert_failed(const char *in)
 
 static void test_chunks(void **state)
 {
-	(void)state;
 	assert_decoded("0\r\n\r\n", "");
 	assert_decoded("5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", "hello world");
 	assert_decoded("A\r\n0123456789\r\na\r\n0123456789\r\n000\r\n\r\n", "01234567890123456789");
@@ -75,7 +74,6 @@ static void test_what_are_no_chunks(void **state)
 		"5\r\nhello\n", "5\r\nhello!", "5\r\nhello\r!", "5;a\rb", "5;a\n", "0\r\nA\r\n\r\n",
 		"0\r\nA: b\n\nGET / HTTP/1.1\r\n\r\n"};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(bad); i++)
 		assert_failed(bad[i]);
 }
@@ -85,7 +83,6 @@ static void test_bytes_that_are_no_data_are_bounded(void **state)
 	struct strbuf in = STRBUF_INIT, out = STRBUF_INIT;
 	size_t used;
 
-	(void)state;
 	for (int i = 0; i < 1000; i++) /* single bytes are all right */
 		strbuf_adds(&in, "1\r\nx\r\n");
 	strbuf_adds(&in, "0\r\n\r\n");
@@ -122,7 +119,6 @@ static void test_the_longest_chunk(void **state)
 	struct strbuf out = STRBUF_INIT;
 	size_t used;
 
-	(void)state;
 	assert_int_equal(decode(in, sizeof(in) - 1, sizeof(in), &out, &used), HTTP_CHUNKED_DATA);
 	assert_string_equal(out.data, "hello");
 	strbuf_free(&out);

@@ -67,7 +67,6 @@ static void test_a_request_in_pieces_of_any_size(void **state)
 	static const char text[] = "POST /p%75b?topic=t HTTP/1.1\r\nHost: x:1\r\nContent-Length: 5"
 				   "\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n";
 
-	(void)state;
 	EACH_STEP(step, text)
 	{
 		struct http_head h;
@@ -101,7 +100,6 @@ static void assert_length(const char *text, int64_t length)
 
 static void test_how_long_the_body_is(void **state)
 {
-	(void)state;
 	assert_length(HEAD(""), 0);
 	assert_length(HEAD("Content-Length: 0\r\n"), 0);
 	assert_length(HEAD("Content-Length:\r\n"), 0);
@@ -117,7 +115,6 @@ static void test_how_long_the_body_is(void **state)
 
 static void test_a_header_goes_on_in_lines_that_begin_with_a_blank(void **state)
 {
-	(void)state;
 	assert_length(HEAD("Content-Length:\r\n 5\r\n"), 5);
 	assert_length(HEAD("Content-Length:\r\n\t \t5 \r\n"), 5);
 	assert_length(HEAD("Content-Length:\n 5\n"), 5);
@@ -131,7 +128,6 @@ static void test_a_header_goes_on_in_lines_that_begin_with_a_blank(void **state)
 
 static void test_lengths_that_are_none(void **state)
 {
-	(void)state;
 	assert_refused(HEAD("Content-Length: +5\r\n"), BAD);
 	assert_refused(HEAD("Content-Length: -5\r\n"), BAD);
 	assert_refused(HEAD("Content-Length: 0x5\r\n"), BAD);
@@ -151,7 +147,6 @@ static void test_lengths_that_are_none(void **state)
 
 static void test_first_lines_that_are_none(void **state)
 {
-	(void)state;
 	static const char *const lines[] = {"\n", "\r\n", "GET\r\n", "GET /\r\n",
 		"GET  / HTTP/1.1\r\n", " GET / HTTP/1.1\r\n", "GET / HTTP/1.1 \r\n",
 		"G(T / HTTP/1.1\r\n", "GET / http/1.1\r\n", "GET / HTTP/1.10\r\n",
@@ -166,7 +161,6 @@ static void test_first_lines_that_are_none(void **state)
 
 static void test_headers_that_are_none(void **state)
 {
-	(void)state;
 	assert_refused(HEAD("a\r\n"), BAD);
 	assert_refused(HEAD(": a\r\n"), BAD);
 	assert_refused(HEAD("\x01: a\r\n\r\n"), BAD);
@@ -185,7 +179,6 @@ static void test_a_zero_byte_is_refused_in_a_value(void **state)
 	struct http_head h;
 	size_t used;
 
-	(void)state;
 	http_head_init(&h, MAX);
 	assert_int_equal(http_head_feed(&h, text, sizeof(text) - 1, &used), HTTP_HEAD_REFUSED);
 	http_head_free(&h);
@@ -198,7 +191,6 @@ static void test_a_head_has_a_limit(void **state)
 	enum http_head_state st;
 	size_t used;
 
-	(void)state;
 	http_head_init(&h, MAX);
 	st = http_head_feed(&h, "GET / HTTP/1.1\r\n", 16, &used);
 	for (int i = 0; i < MAX && st == HTTP_HEAD_MORE; i++)
@@ -221,7 +213,6 @@ static void assert_connection(const char *text, bool close, bool keep_alive)
 
 static void test_what_becomes_of_the_connection(void **state)
 {
-	(void)state;
 	assert_connection("GET / HTTP/1.1\r\nHost: x\r\n\r\n", false, false);
 	assert_connection("GET / HTTP/1.1\r\nHost: x\r\nConnection: a, Close\r\n\r\n", true, false);
 	assert_connection("GET / HTTP/1.1\r\nHost: x\r\nConnection: closed\r\n\r\n", false, false);
@@ -237,7 +228,6 @@ static void test_the_next_request_remembers_nothing(void **state)
 	struct http_head h;
 	size_t used;
 
-	(void)state;
 	parse(&h, HEAD("Content-Length: 5\r\nExpect: x\r\nConnection: close\r\n"), 100);
 	assert_true(h.expects_other);
 	http_head_reset(&h, true); /* and skips the line ends that old clients send */
@@ -254,7 +244,6 @@ static void test_connect_has_an_authority(void **state)
 {
 	struct http_head h;
 
-	(void)state;
 	parse(&h, "CONNECT example:80 HTTP/1.1\r\n\r\n", 3);
 	assert_string_equal(h.method, "CONNECT");
 	assert_int_equal(h.target.path_len, 0);
@@ -268,7 +257,6 @@ static void test_connect_has_an_authority(void **state)
 
 static void test_trailers_are_headers(void **state)
 {
-	(void)state;
 	assert_true(VALID("A: b\r\n\r\n"));
 	assert_true(VALID("A: b\r\n c\r\nD:\r\n\r\n"));
 	assert_false(VALID("A\r\n\r\n"));

@@ -14,7 +14,6 @@
 
 static void handle(struct http_request *req)
 {
-	(void)req;
 }
 
 static const struct http_route routes[] = {
@@ -49,7 +48,6 @@ static void assert_route(
 
 static void test_found(void **state)
 {
-	(void)state;
 	assert_route("GET", "/ping", HTTP_ROUTE_FOUND, "");
 	assert_route("PUT", "/config/x", HTTP_ROUTE_FOUND, "x");
 	assert_route("GET", "/debug/pprof/", HTTP_ROUTE_FOUND, "");
@@ -57,7 +55,6 @@ static void test_found(void **state)
 
 static void test_not_found(void **state)
 {
-	(void)state;
 	static const char *const paths[] = {"/", "//", "/pin", "/pings", "/config", "/config/",
 		"/config/x/y", "/debug", "/debug/", "x", ""};
 	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++)
@@ -67,7 +64,6 @@ static void test_not_found(void **state)
 
 static void test_redirects(void **state)
 {
-	(void)state;
 	assert_route("GET", "/ping/", HTTP_ROUTE_REDIRECT, "/ping");
 	assert_route("GET", "/PiNG", HTTP_ROUTE_REDIRECT, "/ping");
 	assert_route("GET", "/PING/", HTTP_ROUTE_REDIRECT, "/ping");
@@ -82,7 +78,6 @@ static void test_redirects(void **state)
 
 static void test_other_methods(void **state)
 {
-	(void)state;
 	assert_route("POST", "/ping", HTTP_ROUTE_METHOD_NOT_ALLOWED, "GET, OPTIONS");
 	assert_route("HEAD", "/ping", HTTP_ROUTE_METHOD_NOT_ALLOWED, "GET, OPTIONS");
 	assert_route("POST", "/config/x", HTTP_ROUTE_METHOD_NOT_ALLOWED, "GET, OPTIONS, PUT");
@@ -94,7 +89,6 @@ static void test_other_methods(void **state)
 
 static void test_a_path_with_a_zero_byte_is_no_route(void **state)
 {
-	(void)state;
 	struct http_match m;
 	assert_int_equal(
 		http_route_find(routes, N, HTTP_GET, "/ping\0", 6, &m), HTTP_ROUTE_NOT_FOUND);

@@ -33,7 +33,6 @@ static void test_every_field_is_read(void **state)
 		"\"feature_negotiation\":true,\"tls_v1\":true,\"deflate\":true,\"deflate_level\":4,"
 		"\"snappy\":true,\"sample_rate\":5,\"msg_timeout\":6}");
 
-	(void)state;
 	assert_string_equal(d.client_id.s, "id");
 	assert_string_equal(d.hostname.s, "host");
 	assert_string_equal(d.user_agent.s, "agent/1");
@@ -63,21 +62,18 @@ static void expect_zero(const char *json)
 
 static void test_what_is_missing_is_zero(void **state)
 {
-	(void)state;
 	expect_zero("{}");
 	expect_zero(" {\t}\r\n");
 }
 
 static void test_null_changes_nothing(void **state)
 {
-	(void)state;
 	expect_zero("null");
 	expect_zero("{\"client_id\":null,\"heartbeat_interval\":null,\"snappy\":null}");
 }
 
 static void test_unknown_fields_are_skipped(void **state)
 {
-	(void)state;
 	expect_zero(
 		"{\"short_id\":\"x\",\"long_id\":7,\"x\":{\"heartbeat_interval\":3},\"y\":[1]}");
 }
@@ -86,7 +82,6 @@ static void test_names_match_in_any_case(void **state)
 {
 	struct identify_data_v2 d = decoded("{\"Client_ID\":\"a\",\"HEARTBEAT_INTERVAL\":-1}");
 
-	(void)state;
 	assert_string_equal(d.client_id.s, "a");
 	assert_int_equal(d.heartbeat_interval, -1);
 	identify_free(&d);
@@ -97,7 +92,6 @@ static void test_the_last_of_two_wins(void **state)
 	struct identify_data_v2 d = decoded("{\"client_id\":\"a\",\"CLIENT_ID\":\"b\","
 					    "\"msg_timeout\":1,\"msg_timeout\":2}");
 
-	(void)state;
 	assert_string_equal(d.client_id.s, "b");
 	assert_int_equal(d.msg_timeout, 2);
 	identify_free(&d);
@@ -120,14 +114,12 @@ static void test_a_value_of_the_wrong_type_is_an_error(void **state)
 		"{\"client_id\":\"good\",\"snappy\":0}",
 	};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(bad); i++)
 		expect_refused(bad[i]);
 }
 
 static void test_what_is_no_object_is_an_error(void **state)
 {
-	(void)state;
 	expect_refused("[]");
 	expect_refused("1");
 	expect_refused("\"x\"");
@@ -142,7 +134,6 @@ static void test_what_is_no_json_is_an_error(void **state)
 		"{\"heartbeat_interval\":01}", "{\"heartbeat_interval\":.5}",
 		"{\"client_id\":\"a\nb\"}", "\xef\xbb\xbf{}", "{\"client_id\":\"\\x\"}"};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(bad); i++)
 		expect_refused(bad[i]);
 }
@@ -152,7 +143,6 @@ static void test_a_zero_byte_behind_the_object_is_an_error(void **state)
 	struct identify_data_v2 d;
 	struct err err;
 
-	(void)state;
 	assert_int_equal(identify_decode(&d, "{}\0", 3, &err), -1);
 }
 
@@ -162,7 +152,6 @@ static void test_only_len_bytes_are_read(void **state)
 	static const char json[] = "{\"client_id\":\"abc\"}";
 	size_t len = sizeof(json) - 1;
 
-	(void)state;
 	for (size_t n = 0; n <= len; n++) {
 		char *copy = malloc(n ? n : 1);
 		struct identify_data_v2 d;
@@ -182,7 +171,6 @@ static void test_sample_rate_is_an_int32(void **state)
 {
 	struct identify_data_v2 d = decoded("{\"sample_rate\":2147483647}");
 
-	(void)state;
 	assert_int_equal(d.sample_rate, INT32_MAX);
 	identify_free(&d);
 	d = decoded("{\"sample_rate\":-2147483648}");
@@ -196,7 +184,6 @@ static void test_numbers_beyond_int64_are_refused(void **state)
 {
 	struct identify_data_v2 d = decoded("{\"msg_timeout\":9223372036854775807}");
 
-	(void)state;
 	assert_true(d.msg_timeout == INT64_MAX);
 	identify_free(&d);
 	expect_refused("{\"msg_timeout\":9223372036854775808}");
@@ -209,7 +196,6 @@ static void test_escapes_in_strings_are_resolved(void **state)
 	struct identify_data_v2 d = decoded(
 		"{\"client_id\":\"\\\"\\\\\\/\\n\\u00e9\",\"hostname\":\"\\ud83d\\ude00\"}");
 
-	(void)state;
 	assert_string_equal(d.client_id.s, "\"\\/\n\xc3\xa9");
 	assert_string_equal(d.hostname.s, "\xf0\x9f\x98\x80");
 	identify_free(&d);
@@ -236,7 +222,6 @@ static void test_deep_nesting_does_not_overflow_the_stack_of_a_thread(void **sta
 {
 	size_t depths[] = {10, 499, 999, 1000, 1001, 100000};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(depths); i++) {
 		struct wait_group wg;
 
@@ -250,7 +235,6 @@ static void test_a_zero_is_a_character_like_any(void **state)
 {
 	struct identify_data_v2 d;
 
-	(void)state;
 	d = decoded(
 		"{\"client_id\":\"a\\u0000b\",\"snappy\\u0000x\":true,\"hostname\":\"\\u0000\"}");
 	assert_int_equal(d.client_id.len, 3);

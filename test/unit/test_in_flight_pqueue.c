@@ -62,7 +62,6 @@ static void test_priority_queue(void **state)
 {
 	struct in_flight_pqueue q;
 
-	(void)state;
 	in_flight_pqueue_init(&q);
 	for (int i = 0; i < 101; i++)
 		in_flight_pqueue_push(&q, new_message((uint64_t)i, i));
@@ -82,7 +81,6 @@ static void test_unsorted_insert(void **state)
 	struct in_flight_pqueue q;
 	int64_t last = INT64_MIN;
 
-	(void)state;
 	in_flight_pqueue_init(&q);
 	for (uint64_t i = 0; i < 100; i++)
 		in_flight_pqueue_push(&q, new_message(i, (int64_t)(rand_u64() >> 1)));
@@ -101,7 +99,6 @@ static void test_remove(void **state)
 	struct in_flight_pqueue q;
 	struct message *all[100];
 
-	(void)state;
 	in_flight_pqueue_init(&q);
 	for (uint64_t i = 0; i < 100; i++)
 		in_flight_pqueue_push(&q, all[i] = new_message(i, rand_below(100000000)));
@@ -120,7 +117,6 @@ static void test_shift_takes_what_is_due_and_nothing_else(void **state)
 	struct in_flight_pqueue q;
 	struct message *m;
 
-	(void)state;
 	in_flight_pqueue_init(&q);
 	in_flight_pqueue_push(&q, new_message(1, 100));
 	assert_null(in_flight_pqueue_peek_and_shift(&q, 99));
@@ -136,7 +132,6 @@ static void test_the_earliest_deadline_is_known(void **state)
 	struct in_flight_pqueue q;
 	struct message *a = new_message(1, 100), *b = new_message(2, 50);
 
-	(void)state;
 	in_flight_pqueue_init(&q);
 	assert_true(in_flight_pqueue_next(&q) == INT64_MAX);
 	in_flight_pqueue_push(&q, a);
@@ -155,7 +150,6 @@ static void test_an_empty_queue_finds_nothing(void **state)
 	struct in_flight_pqueue q;
 	struct message *m = new_message(1, 0);
 
-	(void)state;
 	in_flight_pqueue_init(&q);
 	assert_null(in_flight_pqueue_find(&q, m->id));
 	assert_null(in_flight_pqueue_peek_and_shift(&q, INT64_MAX));
@@ -171,7 +165,6 @@ static void test_two_messages_of_one_id_live_side_by_side(void **state)
 	struct in_flight_pqueue q;
 	struct message *a = new_message(1, 100), *b = new_message(1, 50), *found;
 
-	(void)state;
 	in_flight_pqueue_init(&q);
 	in_flight_pqueue_push(&q, a);
 	in_flight_pqueue_push(&q, b);
@@ -190,7 +183,6 @@ static void test_clear_drops_its_references_only(void **state)
 	struct in_flight_pqueue q;
 	struct message *m = new_message(1, 0);
 
-	(void)state;
 	in_flight_pqueue_init(&q);
 	in_flight_pqueue_push(&q, message_ref(m));
 	in_flight_pqueue_clear(&q);
@@ -205,7 +197,6 @@ static void test_a_burst_gives_its_memory_back(void **state)
 	struct message *m;
 	size_t n_buckets;
 
-	(void)state;
 	in_flight_pqueue_init(&q);
 	for (uint64_t i = 0; i < 10000; i++)
 		in_flight_pqueue_push(&q, new_message(i, -(int64_t)i));
@@ -239,7 +230,6 @@ static void test_buckets_stay_short_for_ids_that_follow_each_other(void **state)
 	struct in_flight_pqueue q;
 	size_t longest = 0;
 
-	(void)state;
 	in_flight_pqueue_init(&q);
 	for (uint64_t i = 0; i < 16384; i++)
 		in_flight_pqueue_push(&q, new_message(0x135950b844955000 + i, (int64_t)i));
@@ -272,7 +262,6 @@ static void test_one_timeout_makes_one_run(void **state)
 	struct in_flight_pqueue q;
 	struct message *all[1000];
 
-	(void)state;
 	in_flight_pqueue_init(&q);
 	/* Batches, each of one deadline. */
 	for (uint64_t i = 0; i < 1000; i++)
@@ -300,7 +289,6 @@ static void test_a_shorter_timeout_begins_a_run(void **state)
 	struct in_flight_pqueue q;
 	struct message *a = new_message(1, 60), *b = new_message(2, 30), *c = new_message(3, 61);
 
-	(void)state;
 	in_flight_pqueue_init(&q);
 	in_flight_pqueue_push(&q, a);
 	in_flight_pqueue_push(&q, b);
@@ -320,7 +308,6 @@ static void test_the_end_of_a_run_may_leave(void **state)
 	struct in_flight_pqueue q;
 	struct message *a = new_message(1, 10), *b = new_message(2, 20), *c = new_message(3, 15);
 
-	(void)state;
 	in_flight_pqueue_init(&q);
 	in_flight_pqueue_push(&q, a);
 	in_flight_pqueue_push(&q, b);
@@ -345,7 +332,6 @@ static void test_a_touch_moves_a_message_to_its_new_place(void **state)
 	struct in_flight_pqueue q;
 	struct message *m[4];
 
-	(void)state;
 	in_flight_pqueue_init(&q);
 	for (uint64_t i = 0; i < 4; i++)
 		in_flight_pqueue_push(&q, m[i] = new_message(i, 10 * (int64_t)i));
@@ -484,7 +470,6 @@ static void test_it_behaves_as_a_plain_list_would(void **state)
 	struct in_flight_pqueue q;
 	struct model model = {.n = 0};
 
-	(void)state;
 	in_flight_pqueue_init(&q);
 	for (int i = 0; i < ROUNDS(20000); i++) {
 		/* In turn it grows and shrinks. */
@@ -528,7 +513,6 @@ static void test_it_behaves_as_a_plain_list_would_while_time_goes_on(void **stat
 	struct in_flight_pqueue q;
 	struct model model = {.n = 0};
 
-	(void)state;
 	in_flight_pqueue_init(&q);
 	for (int i = 0; i < ROUNDS(20000); i++) {
 		step_of_a_channel(&q, &model, i / 4);

@@ -22,7 +22,6 @@ static void test_what_go_takes_is_valid(void **state)
 	static const char *const docs[] = {"null", " true ", "false", "0", "-0", "-12.5e+3", "1E9",
 		"\"\"", "\"\\u00e9\\n\\\\\"", "\"\xff\"", "[]", "[ ]", "[1,[2],{}]", "{}", "{ }",
 		"{\"a\":1,\"a\":[{\"b\":null}]}", "\t\r\n{\"a\" : 1 }\n"};
-	(void)state;
 	for (size_t i = 0; i < sizeof(docs) / sizeof(*docs); i++) {
 		if (!valid(docs[i]))
 			fail_msg("refused: %s", docs[i]);
@@ -36,7 +35,6 @@ static void test_what_go_refuses_is_not_valid(void **state)
 		"[", "]", "[1,]", "[,1]", "[1 2]", "{", "}", "{1:2}", "{\"a\"}", "{\"a\":}",
 		"{\"a\":1,}", "{\"a\" 1}", "{\"a\":1]", "[1}", "1 2", "{}x", "\xef\xbb\xbf{}",
 		"'a'"};
-	(void)state;
 	for (size_t i = 0; i < sizeof(docs) / sizeof(*docs); i++) {
 		if (valid(docs[i]))
 			fail_msg("taken: %s", docs[i]);
@@ -48,7 +46,6 @@ static void test_what_go_refuses_is_not_valid(void **state)
 static void test_every_cut_of_a_document_is_refused(void **state)
 {
 	static const char doc[] = "{\"a\":[1.5e3,true,null,{\"b\":\"\\u00e9\"}]}";
-	(void)state;
 	assert_true(valid(doc));
 	for (size_t len = 0; len < sizeof(doc) - 1; len++) {
 		/* A copy of its own, so that AddressSanitizer sees a step too far. */
@@ -63,7 +60,6 @@ static void test_ten_thousand_levels_are_taken_and_no_more(void **state)
 {
 	enum { MAX = 10000 };
 	char *doc = malloc(2 * (MAX + 1));
-	(void)state;
 	for (size_t depth = MAX; depth <= MAX + 1; depth++) {
 		memset(doc, '[', depth);
 		memset(doc + depth, ']', depth);
@@ -79,7 +75,6 @@ static void test_the_walk_yields_each_member_with_its_spelling(void **state)
 	static const char *const values[] = {"10e0", "{\"c\":[1]}", "\"x\""};
 	struct json_value key, value;
 	size_t pos = 0, n = 0;
-	(void)state;
 	assert_false(valid(doc));
 	assert_true(valid(good));
 	struct json_value root = json_root(good, sizeof(good) - 1);
@@ -102,7 +97,6 @@ static void expect_decoded(const char *json, const char *expected)
 
 static void test_strings_are_decoded_as_go_does(void **state)
 {
-	(void)state;
 	expect_decoded("\"\"", "");
 	expect_decoded("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\/\b\f\n\r\t");
 	expect_decoded("\"\\u00e9\\u20ac\"", "\xc3\xa9\xe2\x82\xac");
@@ -122,7 +116,6 @@ static bool to_int(const char *json, int64_t min, int64_t max, int64_t *out)
 static void test_integers_keep_their_range_and_spelling(void **state)
 {
 	int64_t n;
-	(void)state;
 	assert_true(to_int("-9223372036854775808", INT64_MIN, INT64_MAX, &n) && n == INT64_MIN);
 	assert_true(to_int("9223372036854775807", INT64_MIN, INT64_MAX, &n) && n == INT64_MAX);
 	assert_false(to_int("9223372036854775808", INT64_MIN, INT64_MAX, &n));
@@ -140,7 +133,6 @@ static void test_an_array_is_walked(void **state)
 	static const enum json_type types[] = {JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT};
 	struct json_value v;
 	size_t pos = 0, n = 0;
-	(void)state;
 	assert_true(valid(doc));
 	struct json_value array = json_root(doc, strlen(doc));
 	while (json_next_element(array, &pos, &v)) {
@@ -155,7 +147,6 @@ static void test_an_array_is_walked(void **state)
 static void test_a_zero_does_not_end_a_string(void **state)
 {
 	struct strbuf sb = STRBUF_INIT;
-	(void)state;
 	struct json_value v = json_root("\"a\\u0000b\"", 10);
 	json_add_string(&sb, v);
 	assert_int_equal(sb.len, 3);

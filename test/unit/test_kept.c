@@ -39,7 +39,6 @@ static void test_what_comes_back_is_the_first_again(void **state)
 	_Atomic size_t total = 0;
 	struct kept k;
 
-	(void)state;
 	kept_init(&k, &total);
 	assert_true(push(&k, 0, 5));
 	assert_false(push(&k, 5, 5));
@@ -63,7 +62,6 @@ static void test_what_comes_while_some_are_taken_is_behind_them(void **state)
 	struct message *m[8];
 	struct kept k;
 
-	(void)state;
 	kept_init(&k, &total);
 	push(&k, 0, 8);
 	assert_int_equal(kept_take(&k, m, 8), 8);
@@ -82,7 +80,6 @@ static void test_at_its_bounds_it_takes_nothing_and_the_caller_keeps_them(void *
 	bool was_empty;
 	struct kept k, other;
 
-	(void)state;
 	kept_init(&k, &total);
 	kept_init(&other, &total);
 	for (uint32_t i = 0; i < KEPT_MSGS_MAX; i += 50)

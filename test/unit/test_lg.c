@@ -20,7 +20,6 @@ static int fds[2];
 
 static int setup(void **state)
 {
-	(void)state;
 	if (pipe(fds) != 0)
 		return -1;
 	lg_init(&lg, fds[1], "[nsqd] ", LG_INFO);
@@ -29,7 +28,6 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	(void)state;
 	lg_destroy(&lg);
 	close(fds[0]);
 	close(fds[1]);
@@ -51,7 +49,6 @@ static const char *logged(void)
 
 static void test_a_line_looks_like_stocks(void **state)
 {
-	(void)state;
 	regex_t re;
 	time_t before = time(NULL);
 	lg_logf(&lg, LG_ERROR, "DISKQUEUE(%s) reading at %d", "t", 7);
@@ -75,7 +72,6 @@ static void test_a_line_looks_like_stocks(void **state)
 
 static void test_levels_below_the_set_one_are_dropped(void **state)
 {
-	(void)state;
 	for (int set = LG_DEBUG; set <= LG_FATAL; set++) {
 		atomic_store(&lg.level, set);
 		for (int level = LG_DEBUG; level <= LG_FATAL; level++)
@@ -90,7 +86,6 @@ static void test_levels_below_the_set_one_are_dropped(void **state)
 
 static void test_level_texts(void **state)
 {
-	(void)state;
 	atomic_store(&lg.level, LG_DEBUG);
 	for (int level = LG_DEBUG; level <= LG_FATAL; level++)
 		lg_logf(&lg, (enum lg_level)level, "x");
@@ -106,7 +101,6 @@ static void test_level_texts(void **state)
 
 static void test_a_newline_is_added_once(void **state)
 {
-	(void)state;
 	lg_logf(&lg, LG_INFO, "with\n");
 	lg_logf(&lg, LG_INFO, "without");
 	const char *p = logged();
@@ -117,7 +111,6 @@ static void test_a_newline_is_added_once(void **state)
 
 static void test_long_lines_are_whole(void **state)
 {
-	(void)state;
 	for (size_t n = 900; n < 1100; n += 7) {
 		char *text = malloc(n + 1);
 		memset(text, 'y', n);
@@ -137,7 +130,6 @@ static void test_long_lines_are_whole(void **state)
 
 static void test_errno_is_left_alone(void **state)
 {
-	(void)state;
 	errno = ENOSPC;
 	lg_logf(&lg, LG_INFO, "x");
 	assert_int_equal(errno, ENOSPC);
@@ -146,7 +138,6 @@ static void test_errno_is_left_alone(void **state)
 
 static void test_level_names_are_parsed_in_any_case(void **state)
 {
-	(void)state;
 	enum lg_level level;
 	assert_true(lg_parse_level("debug", &level) && level == LG_DEBUG);
 	assert_true(lg_parse_level("Info", &level) && level == LG_INFO);

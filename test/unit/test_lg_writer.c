@@ -35,7 +35,6 @@ static void test_every_line_is_written_in_order_before_stop_returns(void **state
 	struct err err;
 	char path[] = "linesXXXXXX";
 	int fd = mkstemp(path);
-	(void)state;
 	struct lg_writer *w = lg_writer_start(fd, &err);
 	assert_non_null(w);
 	add_numbered(w, 7, LINES);
@@ -58,7 +57,6 @@ static void test_a_pipe_that_nobody_reads_blocks_nobody_and_costs_a_bounded_buff
 	struct err err;
 	int fds[2];
 	char line[LINE];
-	(void)state;
 	memset(line, 'x', sizeof(line));
 	line[LINE - 1] = '\n';
 	assert_int_equal(pipe(fds), 0);
@@ -93,7 +91,6 @@ static void test_dropped_lines_are_counted_in_the_log(void **state)
 	struct err err;
 	int fds[2];
 	char line[LINE];
-	(void)state;
 	memset(line, 'x', sizeof(line));
 	line[LINE - 1] = '\n';
 	assert_int_equal(pipe(fds), 0);
@@ -143,7 +140,6 @@ static void test_lines_of_many_threads_stay_whole(void **state)
 	int fd = mkstemp(path), next[THREADS] = {0}, who, i;
 	struct adder adders[THREADS];
 	struct wait_group wg;
-	(void)state;
 	struct lg_writer *w = lg_writer_start(fd, &err);
 	wait_group_init(&wg);
 	for (int t = 0; t < THREADS; t++) {

@@ -55,7 +55,6 @@ static void test_port_0_is_a_free_port_that_is_told(void **state)
 	struct tcp_listener l = listen_on("127.0.0.1:0");
 	char want[32];
 
-	(void)state;
 	assert_in_range(l.port, 1, 65535);
 	snprintf(want, sizeof(want), "127.0.0.1:%d", l.port);
 	assert_string_equal(l.addr, want);
@@ -70,7 +69,6 @@ static void test_no_port_is_port_0(void **state)
 {
 	struct tcp_listener l = listen_on("127.0.0.1:");
 
-	(void)state;
 	assert_in_range(l.port, 1, 65535);
 	tcp_listener_close(&l);
 }
@@ -79,7 +77,6 @@ static void test_every_wildcard_takes_both_families(void **state)
 {
 	static const char *const wildcards[] = {":0", "0.0.0.0:0", "[::]:0", ":"};
 
-	(void)state;
 	if (!have_v6())
 		skip();
 	for (size_t i = 0; i < COUNT(wildcards); i++) {
@@ -99,7 +96,6 @@ static void test_a_v6_address_stands_in_brackets(void **state)
 	struct tcp_listener l;
 	char want[32];
 
-	(void)state;
 	if (!have_v6())
 		skip();
 	l = listen_on("[::1]:0");
@@ -114,7 +110,6 @@ static void test_a_name_is_looked_up(void **state)
 	struct tcp_listener l = listen_on("localhost:0");
 	char want[32];
 
-	(void)state;
 	snprintf(want, sizeof(want), "127.0.0.1:%d", l.port);
 	assert_string_equal(l.addr, want);
 	tcp_listener_close(&l);
@@ -122,7 +117,6 @@ static void test_a_name_is_looked_up(void **state)
 
 static void test_bad_ports_are_refused_with_gos_words(void **state)
 {
-	(void)state;
 	expect_refused(":99999", "listen tcp: address 99999: invalid port");
 	expect_refused("127.0.0.1:65536", "listen tcp: address 65536: invalid port");
 	expect_refused(":-1", "listen tcp: address -1: invalid port");
@@ -135,7 +129,6 @@ static void test_an_address_in_use_is_refused_with_gos_words(void **state)
 	struct tcp_listener l = listen_on("127.0.0.1:0");
 	char addr[64], want[128];
 
-	(void)state;
 	snprintf(addr, sizeof(addr), "127.0.0.1:%d", l.port);
 	snprintf(want, sizeof(want), "listen tcp 127.0.0.1:%d: bind: address already in use",
 		l.port);
@@ -159,7 +152,6 @@ static void test_an_address_in_use_is_refused_with_gos_words(void **state)
 
 static void test_an_address_of_another_host_is_refused_with_gos_words(void **state)
 {
-	(void)state;
 	expect_refused("192.0.2.1:4150",
 		"listen tcp 192.0.2.1:4150: bind: cannot assign requested address");
 }
@@ -169,7 +161,6 @@ static void test_what_is_no_host_and_port_is_the_path_of_a_unix_socket(void **st
 	struct tcp_listener l = listen_on("sock");
 	struct stat st;
 
-	(void)state;
 	assert_int_equal(l.port, -1);
 	assert_string_equal(l.addr, "sock");
 	assert_int_equal(stat("sock", &st), 0);
@@ -186,7 +177,6 @@ static void test_bad_paths_are_refused_with_gos_words(void **state)
 {
 	char path[200], want[256];
 
-	(void)state;
 	expect_refused("/nosuch/dir/sock",
 		"listen unix /nosuch/dir/sock: bind: no such file or directory");
 	memset(path, 'x', sizeof(path));
@@ -201,7 +191,6 @@ static void test_a_port_may_be_a_services_name(void **state)
 	struct tcp_listener l;
 	struct err err = {0};
 
-	(void)state;
 	if (!known)
 		skip(); /* no /etc/services */
 	/* Whether port 80 is free, and ours to take, is not the point. */
@@ -222,7 +211,6 @@ static void test_addresses_are_split_as_go_does(void **state)
 	static const char *const paths[] = {"127.0.0.1", "::1", "[::1]", "::1:80", "a]:80",
 		"[a]b]:80", "[[::1]:80", "[a]:b:80"};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(paths); i++) {
 		struct tcp_listener l = listen_on(paths[i]);
 
@@ -249,7 +237,6 @@ static void test_where_unix_is_not_meant_a_path_is_refused_with_gos_words(void *
 	struct tcp_listener l;
 	struct err err = {0};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		assert_int_equal(tcp_listen_no_unix(&l, cases[i].addr, &err), -1);
 		assert_string_equal(err.msg, cases[i].want);
@@ -265,7 +252,6 @@ static void test_an_abstract_name_leaves_no_file(void **state)
 	struct tcp_listener l;
 	char want[128];
 
-	(void)state;
 	snprintf(name, sizeof(name), "@nsqd-test-%d", (int)getpid());
 	l = listen_on(name);
 	assert_string_equal(l.addr, name);
@@ -280,7 +266,6 @@ static void test_no_name_is_an_abstract_one_of_the_kernels(void **state)
 {
 	struct tcp_listener a = listen_on(""), b = listen_on("");
 
-	(void)state;
 	assert_int_equal(a.port, -1);
 	assert_int_equal(a.addr[0], '@');
 	assert_string_not_equal(a.addr, b.addr);
@@ -305,7 +290,6 @@ static void test_an_abandoned_socket_file_is_replaced(void **state)
 	struct tcp_listener l;
 	char aside[64];
 
-	(void)state;
 	abandon("sock");
 	l = listen_on("sock");
 	close(connect_unix("sock"));
@@ -320,7 +304,6 @@ static void test_what_is_no_socket_is_not_replaced(void **state)
 {
 	struct stat st;
 
-	(void)state;
 	close(open("file", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
 	expect_refused("file", "listen unix file: bind: address already in use");
 	assert_int_equal(stat("file", &st), 0);
@@ -338,7 +321,6 @@ static void test_a_closed_listener_leaves_its_successor_alone(void **state)
 {
 	struct tcp_listener old = listen_on("sock"), new;
 
-	(void)state;
 	tcp_listener_close(&old);
 	new = listen_on("sock");
 	tcp_listener_close(&old);
@@ -359,7 +341,6 @@ static void test_addresses_are_shown_as_go_does(void **state)
 	union address a = {.in = {.sin_family = AF_INET, .sin_port = htons(80)}};
 	unsigned lo = if_nametoindex("lo");
 
-	(void)state;
 	expect_shown(&a, "0.0.0.0:80");
 	a = (union address){.in6 = {.sin6_family = AF_INET6, .sin6_port = htons(80)}};
 	expect_shown(&a, "[::]:80");

@@ -6,7 +6,6 @@
 
 static void test_every_rank_has_a_name(void **state)
 {
-	(void)state;
 	for (int i = RANK_NONE; i < RANK_COUNT; i++)
 		assert_string_not_equal(lock_rank_name((enum lock_rank)i), "unknown lock");
 	assert_string_equal(lock_rank_name(RANK_TOPICS), "topics.lock");
@@ -68,7 +67,6 @@ static void exclusion(void (*fn)(void *))
 
 static void test_mutex_excludes(void **state)
 {
-	(void)state;
 	exclusion(count_mutex);
 }
 
@@ -82,7 +80,6 @@ static void try_it(void *arg)
 
 static void test_trylock_fails_at_once_while_it_is_held(void **state)
 {
-	(void)state;
 	struct counter c = {.progress = chan_new(0, 0)};
 	struct wait_group wg;
 
@@ -100,7 +97,6 @@ static void test_trylock_fails_at_once_while_it_is_held(void **state)
 
 static void test_rwlock_excludes_writers(void **state)
 {
-	(void)state;
 	exclusion(count_rwlock);
 }
 
@@ -117,7 +113,6 @@ static void write_once(void *arg)
 /* What does not wait may be taken in any order: a client's write_lock before exit_lock. */
 static void test_tryrdlock_does_not_wait(void **state)
 {
-	(void)state;
 	struct counter c = {.progress = chan_new(sizeof(int), 8)};
 	struct wait_group wg;
 	int v;
@@ -157,7 +152,6 @@ static void read_once(void *arg)
 /* As Go's RWMutex. With glibc's default the reader would pass. */
 static void test_waiting_writer_keeps_new_readers_out(void **state)
 {
-	(void)state;
 	struct counter c = {.progress = chan_new(sizeof(int), 8)};
 	struct wait_group wg;
 	int v;
@@ -186,7 +180,6 @@ static void test_waiting_writer_keeps_new_readers_out(void **state)
 
 static void test_locks_in_order_and_released_in_any(void **state)
 {
-	(void)state;
 	struct mutex a, b;
 	struct rwlock rw;
 
@@ -216,7 +209,6 @@ static void init_without_rank(void)
 
 static void test_a_lock_needs_a_rank(void **state)
 {
-	(void)state;
 	expect_abort(init_without_rank, "rank > RANK_NONE", NULL);
 }
 
@@ -286,7 +278,6 @@ static void assert_plain_not_held(void)
 
 static void test_violations_abort_with_both_names(void **state)
 {
-	(void)state;
 	expect_abort(
 		wrong_order, "lock order", "topics.lock", "topic.lock", "in thread main", NULL);
 	expect_abort(wrong_order_below_the_top, "lock order", "topic.lock", "channel.lock", NULL);

@@ -20,7 +20,6 @@ static int decode(struct peer_info *info, const char *json)
 
 static void test_peer_info_is_decoded_as_go_does(void **state)
 {
-	(void)state;
 	struct peer_info info = {.version = strdup(""), .broadcast_address = strdup("")};
 	assert_int_equal(
 		decode(&info, "{\"tcp_port\":4160,\"http_port\":4161,\"version\":\"1.3.0\","
@@ -46,7 +45,6 @@ static void test_peer_info_is_decoded_as_go_does(void **state)
 
 static void test_query_escape_is_gos(void **state)
 {
-	(void)state;
 	struct strbuf sb = STRBUF_INIT;
 	http_client_query_escape(&sb, "aZ0-_.~ #&=+%/\xc3\xa9\0x", 18);
 	assert_string_equal(sb.data, "aZ0-_.~+%23%26%3D%2B%25%2F%C3%A9%00x");
@@ -55,7 +53,6 @@ static void test_query_escape_is_gos(void **state)
 
 static void test_dial_takes_addresses_as_go_does(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *address, *text;
 	} cases[] = {
@@ -92,7 +89,6 @@ static void test_dial_takes_addresses_as_go_does(void **state)
 /* What libcurl does not take is an error of this call, and nothing else. */
 static void test_nothing_that_a_call_has_ends_the_process(void **state)
 {
-	(void)state;
 	struct strbuf url = STRBUF_INIT;
 	struct err err;
 	strbuf_adds(&url, "http://127.0.0.1:1/?");

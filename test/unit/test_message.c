@@ -19,7 +19,6 @@ static void test_a_new_message_has_one_reference_and_no_attempts(void **state)
 {
 	struct message *m = new_message("test");
 
-	(void)state;
 	assert_int_equal(m->refs, 1);
 	assert_int_equal(m->body->refs, 1);
 	assert_int_equal(m->body->len, 4);
@@ -32,7 +31,6 @@ static void test_a_message_lives_until_its_last_reference_is_gone(void **state)
 {
 	struct message *m = new_message("test");
 
-	(void)state;
 	assert_ptr_equal(message_ref(m), m);
 	assert_int_equal(m->refs, 2);
 	message_unref(m);
@@ -46,7 +44,6 @@ static void test_a_copy_shares_the_body_and_outlives_the_original(void **state)
 {
 	struct message *m = new_message("test"), *copy;
 
-	(void)state;
 	m->attempts = 7;
 	m->deferred_ns = 8;
 	copy = message_copy(m);
@@ -68,7 +65,6 @@ static void test_the_header_is_big_endian_timestamp_attempts_and_id(void **state
 	unsigned char head[MSG_HEADER_LENGTH];
 	struct message *m = new_message("test");
 
-	(void)state;
 	m->attempts = 0x090a;
 	message_write_header(m, head);
 	assert_memory_equal(head, "\1\2\3\4\5\6\7\x8\x9\xa", 10);
@@ -82,7 +78,6 @@ static void test_what_was_written_is_decoded_again(void **state)
 	struct message *m = new_message("test"), *back;
 	struct err err;
 
-	(void)state;
 	m->attempts = 65535;
 	message_write_header(m, (unsigned char *)buf);
 	memcpy(buf + MSG_HEADER_LENGTH, "test", 4);
@@ -104,7 +99,6 @@ static void test_a_header_alone_is_a_message_without_body(void **state)
 	struct err err;
 	struct message *m = message_decode(buf, sizeof(buf), &err);
 
-	(void)state;
 	assert_non_null(m);
 	assert_int_equal(m->body->len, 0);
 	message_unref(m);
@@ -114,7 +108,6 @@ static void test_less_than_a_header_is_an_error(void **state)
 {
 	struct err err;
 
-	(void)state;
 	for (size_t n = 0; n < MIN_VALID_MSG_LENGTH; n++) {
 		char *buf = calloc(1, n + 1), want[64];
 
@@ -149,7 +142,6 @@ static void test_references_are_counted_under_many_threads(void **state)
 	struct sharing s = {.m = new_message("test"), .go = chan_new(0, 0)};
 	struct wait_group wg;
 
-	(void)state;
 	s.body = message_body_ref(s.m->body);
 	wait_group_init(&wg);
 	for (int i = 0; i < 4; i++) {

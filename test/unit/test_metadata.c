@@ -62,7 +62,6 @@ static void test_nothing_is_written_as_null(void **state)
 {
 	struct nsqd *n = idle_nsqd(10);
 
-	(void)state;
 	persist(n);
 	expect_file("{\"topics\":null," VERSION_JSON);
 	get_topic(n, "a");
@@ -76,7 +75,6 @@ static void test_topics_and_channels_are_written_as_stock_does(void **state)
 {
 	struct nsqd *n = idle_nsqd(10);
 
-	(void)state;
 	get_channel(get_topic(n, "b"), "y");
 	channel_pause(get_channel(get_topic(n, "b"), "x"));
 	topic_pause(get_topic(n, "a"));
@@ -94,7 +92,6 @@ static void test_what_is_ephemeral_is_not_written(void **state)
 {
 	struct nsqd *n = idle_nsqd(10);
 
-	(void)state;
 	get_channel(get_topic(n, "a#ephemeral"), "x");
 	get_channel(get_topic(n, "b"), "x#ephemeral");
 	get_channel(get_topic(n, "c"), "x#ephemeral");
@@ -114,7 +111,6 @@ static void test_what_is_being_deleted_is_not_written(void **state)
 	struct request channel, topic;
 	struct gate gate;
 
-	(void)state;
 	/* Between the beginning and the end of the deletion, while both are in their maps. */
 	slow_deletion(c, &gate);
 	begin_request(&channel, n, t, "x", run_delete);
@@ -139,7 +135,6 @@ static void test_only_the_owner_may_read_it_and_nothing_else_is_left(void **stat
 	struct nsqd *n = idle_nsqd(10);
 	struct stat st;
 
-	(void)state;
 	for (int i = 0; i < 3; i++)
 		persist(n);
 	assert_int_equal(stat("nsqd.dat", &st), 0);
@@ -153,7 +148,6 @@ static void test_a_file_that_cannot_be_replaced_is_an_error_and_leaves_no_other(
 	struct nsqd *n = idle_nsqd(10);
 	struct err err = {0};
 
-	(void)state;
 	assert_int_equal(mkdir("nsqd.dat", 0700), 0);
 	assert_int_equal(nsqd_persist_metadata(&n->metadata, &err), -1);
 	assert_int_equal(err.code, EISDIR);
@@ -167,7 +161,6 @@ static void test_at_exit_the_file_has_everything_and_stays_so(void **state)
 {
 	struct nsqd *n = idle_nsqd(10);
 
-	(void)state;
 	get_channel(get_topic(n, "a"), "x");
 	nsqd_exit(n);
 	persist(n); /* nobody may write it without the topics that have closed */
@@ -182,7 +175,6 @@ static void test_no_file_is_a_fresh_start(void **state)
 {
 	struct nsqd *n = idle_nsqd(10);
 
-	(void)state;
 	load(n);
 	assert_int_equal(topic_count(n), 0);
 	assert_false(context_is_loading(&n->ctx));
@@ -194,7 +186,6 @@ static void test_what_was_written_is_read_again(void **state)
 	struct nsqd *n = idle_nsqd(10);
 	struct topic *t;
 
-	(void)state;
 	get_channel(get_topic(n, "a"), "x");
 	channel_pause(get_channel(get_topic(n, "a"), "y"));
 	topic_pause(get_topic(n, "b"));
@@ -220,7 +211,6 @@ static void test_any_json_that_stock_takes_is_taken(void **state)
 {
 	struct nsqd *n = idle_nsqd(10);
 
-	(void)state;
 	write_file(
 		" { \"Version\":\"0.1\", \"new\":[1,{}], \"topics\":[\n"
 		"{\"name\":\"a\"},"
@@ -238,7 +228,6 @@ static void test_null_and_an_empty_object_are_a_fresh_start(void **state)
 {
 	static const char *const texts[] = {"null", "{}", "{\"topics\":null}", "{\"topics\":[]}"};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(texts); i++) {
 		struct nsqd *n = idle_nsqd(10);
 
@@ -253,7 +242,6 @@ static void test_invalid_names_are_skipped_and_the_others_are_there(void **state
 {
 	struct nsqd *n = idle_nsqd(10);
 
-	(void)state;
 	write_file("{\"topics\":[{\"name\":\"\"},{\"name\":\"../evil\"},{\"name\":\"a b\"},{},"
 		   "{\"name\":\"ok\",\"channels\":[{\"name\":\"x/y\"},{\"name\":\"good\"},{}]}]}");
 	load(n);
@@ -267,7 +255,6 @@ static void test_a_topic_that_is_listed_twice_is_one(void **state)
 {
 	struct nsqd *n = idle_nsqd(10);
 
-	(void)state;
 	write_file("{\"topics\":[{\"name\":\"a\",\"channels\":[{\"name\":\"x\"}]},"
 		   "{\"name\":\"a\",\"paused\":true,\"channels\":[{\"name\":\"y\"},{\"name\":\"x\"}"
 		   "]}]}");
@@ -300,7 +287,6 @@ static void test_a_broken_file_is_an_error_creates_nothing_and_stays_as_it_is(vo
 		"{\"topics\":[{\"name\":\"a\n\"}]}",
 	};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(broken); i++) {
 		struct nsqd *n = idle_nsqd(10);
 		struct err err = {0};
@@ -321,7 +307,6 @@ static void test_a_file_that_cannot_be_read_is_an_error(void **state)
 	struct nsqd *n = idle_nsqd(10);
 	struct err err = {0};
 
-	(void)state;
 	assert_int_equal(mkdir("nsqd.dat", 0700), 0);
 	assert_int_equal(nsqd_load_metadata(&n->metadata, &err), -1);
 	assert_non_null(strstr(err.msg, "failed to read metadata from "));
@@ -335,7 +320,6 @@ static void test_what_is_no_file_is_an_error_at_once(void **state)
 	struct nsqd *n = idle_nsqd(10);
 	struct err err = {0};
 
-	(void)state;
 	assert_int_equal(mkfifo("nsqd.dat", 0600), 0);
 	assert_int_equal(nsqd_load_metadata(&n->metadata, &err), -1);
 	assert_non_null(strstr(err.msg, "nsqd.dat: not a regular file"));
@@ -378,7 +362,6 @@ static void test_a_change_is_written_by_itself(void **state)
 	struct topic *t;
 	struct err err;
 
-	(void)state;
 	assert_int_equal(nsqd_main(n, &err), 0);
 	t = get_topic(n, "a");
 	wait_for(file_has("\"name\":\"a\""));
@@ -396,7 +379,6 @@ static void test_what_is_ephemeral_causes_no_write(void **state)
 	struct nsqd *n = idle_nsqd(10);
 	struct err err;
 
-	(void)state;
 	assert_int_equal(nsqd_main(n, &err), 0);
 	get_channel(get_topic(n, "a#ephemeral"), "x#ephemeral");
 	stays(access("nsqd.dat", F_OK) != 0);
@@ -407,7 +389,6 @@ static void test_loading_does_not_write(void **state)
 {
 	struct nsqd *n = idle_nsqd(10);
 
-	(void)state;
 	write_file("{\"topics\":[{\"name\":\"a\",\"channels\":[{\"name\":\"x\"}]}]}");
 	load(n);
 	assert_int_equal(chan_len(n->ctx.notify.persist_chan), 0);
@@ -458,7 +439,6 @@ static void test_many_who_write_at_once_leave_a_whole_file(void **state)
 	struct persisters p = {.n = idle_nsqd(10)};
 	struct wait_group wg;
 
-	(void)state;
 	wait_group_init(&wg);
 	get_topic(p.n, "stays");
 	persist(p.n);

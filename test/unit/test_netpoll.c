@@ -52,7 +52,6 @@ static void finish(struct nsqd *n)
 
 static void count_client(void *arg, const char *name, int tid)
 {
-	(void)tid;
 	*(size_t *)arg += strncmp(name, "io:", 3) == 0 || strncmp(name, "pump:", 5) == 0;
 }
 
@@ -137,13 +136,11 @@ static void expect_patience(_Atomic bool *lack, int tries)
 
 static void test_without_a_thread_the_client_waits_for_one(void **state)
 {
-	(void)state;
 	expect_patience(&no_threads, 2);
 }
 
 static void test_without_a_pump_the_client_waits_for_one(void **state)
 {
-	(void)state;
 	expect_patience(&no_pumps, 3);
 }
 
@@ -153,7 +150,6 @@ static void test_heartbeats_go_on_without_threads(void **state)
 	int fd = connect_client(n);
 	char frame[10];
 
-	(void)state;
 	/* After the time that it takes to be parked. */
 	SAY(fd, "IDENTIFY\n\0\0\0\x1b{\"heartbeat_interval\":2500}");
 	EXPECT(fd, OK_FRAME);
@@ -176,7 +172,6 @@ static void test_without_a_pump_the_message_goes_to_another(void **state)
 	struct channel *ch = get_channel(t, "ch");
 	int first = parked_consumer(n, ch), second = parked_consumer(n, ch);
 
-	(void)state;
 	refuse_in = 2; /* io_loop gets its thread */
 	put(t, 0, 1);
 	expect_message(second);
@@ -197,7 +192,6 @@ static void test_a_message_does_not_wait_for_who_gets_no_thread(void **state)
 	struct channel *ch = get_channel(t, "ch");
 	int first = parked_consumer(n, ch), second = parked_consumer(n, ch);
 
-	(void)state;
 	refuse_in = 1;
 	put(t, 0, 1);
 	expect_message(second);
@@ -216,7 +210,6 @@ static void test_the_daemon_ends_without_threads(void **state)
 	int fds[] = {connect_client(n), connect_client(n), connect_client(n)};
 	char buf[1];
 
-	(void)state;
 	wait_for(client_threads() == 0);
 	no_threads = true;
 	SAY(fds[1], "PUB t\n\0\0\0\1x");
@@ -237,7 +230,6 @@ static void test_parked_clients_take_no_thread_for_the_daemons_exit(void **state
 	int fds[] = {connect_client(n), connect_client(n), connect_client(n)};
 	char buf[1];
 
-	(void)state;
 	SAY(fds[0], "SUB test ch\nRDY 1\n");
 	EXPECT(fds[0], OK_FRAME);
 	SAY(fds[1], "SUB test e#ephemeral\nRDY 1\n");

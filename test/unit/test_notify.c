@@ -6,7 +6,6 @@
 
 static void test_events_of_one_name_merge(void **state)
 {
-	(void)state;
 	struct notify n;
 	notify_init(&n);
 	for (int i = 0; i < 100; i++) {
@@ -30,7 +29,6 @@ static void test_events_of_one_name_merge(void **state)
 
 static void test_a_deletion_outlives_the_merge(void **state)
 {
-	(void)state;
 	struct notify n;
 	notify_init(&n);
 	notify_post(&n, "t", NULL, true, false);
@@ -47,7 +45,6 @@ static void test_a_deletion_outlives_the_merge(void **state)
 
 static void test_there_are_never_more_events_than_a_limit(void **state)
 {
-	(void)state;
 	struct notify n;
 	char name[65];
 	notify_init(&n);
@@ -67,7 +64,6 @@ static void test_there_are_never_more_events_than_a_limit(void **state)
 
 static void test_each_reader_hears_of_what_concerns_it(void **state)
 {
-	(void)state;
 	struct notify n;
 	bool overflow;
 	notify_init(&n);

@@ -24,14 +24,12 @@ static int exit_code;
 
 static int setup(void **state)
 {
-	(void)state;
 	o = options_new();
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	(void)state;
 	options_free(o);
 	return 0;
 }
@@ -90,7 +88,6 @@ static void assert_said(const char *text)
 
 static void test_defaults_are_stocks(void **state)
 {
-	(void)state;
 	static const char *const want[][2] = {
 		{"log_level", "2"},
 		{"log_prefix", "[nsqd] "},
@@ -161,7 +158,6 @@ static void test_defaults_are_stocks(void **state)
 
 static void test_the_default_node_id_is_stocks_hash(void **state)
 {
-	(void)state;
 	assert_int_equal(options_default_id("localhost"), 16);
 	assert_int_equal(options_default_id("nsqd-0"), 794);
 	assert_int_equal(options_default_id("node.example.com"), 0);
@@ -170,7 +166,6 @@ static void test_the_default_node_id_is_stocks_hash(void **state)
 
 static void test_every_kind_of_flag(void **state)
 {
-	(void)state;
 	assert_int_equal(PARSE("--node-id=0x10", "-mem-queue-size", "0", "--msg-timeout=1m30s",
 				 "-snappy=false", "--deflate=0", "--statsd-exclude-ephemeral",
 				 "--log-level=WARN", "--tls-min-version=TLS1.2", "--tls-required",
@@ -203,7 +198,6 @@ static void test_every_kind_of_flag(void **state)
 
 static void test_deprecated_flags_are_accepted(void **state)
 {
-	(void)state;
 	assert_int_equal(PARSE("--verbose", "--worker-id", "--verbose=true", "--node-id=7"), 0);
 	assert_value("id", "7");
 	assert_string_equal(err_text, "");
@@ -211,7 +205,6 @@ static void test_deprecated_flags_are_accepted(void **state)
 
 static void test_tls_required_has_three_values(void **state)
 {
-	(void)state;
 	assert_int_equal(PARSE("--tls-required=TCP-https"), 0);
 	assert_int_equal(o->tls_required, TLS_REQUIRED_EXCEPT_HTTP);
 	assert_int_equal(PARSE("--tls-required=tRUE"), 0);
@@ -222,7 +215,6 @@ static void test_tls_required_has_three_values(void **state)
 
 static void test_a_bad_command_line_exits_2_with_the_usage(void **state)
 {
-	(void)state;
 	static const char *const cases[][2] = {
 		{"--bogus", "flag provided but not defined: -bogus\nUsage of nsqd:\n"},
 		{"--node-id=x", "invalid value \"x\" for flag -node-id: parse error\nUsage of "},
@@ -245,7 +237,6 @@ static void test_a_bad_command_line_exits_2_with_the_usage(void **state)
 
 static void test_a_percentile_that_is_no_number_exits_1(void **state)
 {
-	(void)state;
 	assert_int_equal(PARSE("--e2e-processing-latency-percentile=0.5,x"), -1);
 	assert_int_equal(exit_code, 1);
 	assert_said("Could not parse: x");
@@ -254,7 +245,6 @@ static void test_a_percentile_that_is_no_number_exits_1(void **state)
 
 static void test_version_and_help_exit_0(void **state)
 {
-	(void)state;
 	assert_int_equal(PARSE("--version"), -1);
 	assert_int_equal(exit_code, 0);
 	assert_int_equal(strncmp(out, "nsqd v1.3.0 (built w/", 21), 0);
@@ -276,7 +266,6 @@ static void test_version_and_help_exit_0(void **state)
 
 static void test_words_behind_the_flags_are_ignored_with_a_warning(void **state)
 {
-	(void)state;
 	assert_int_equal(PARSE("--snappy", "false", "--node-id=5"), 0);
 	assert_true(o->snappy_enabled);
 	assert_said(" WARNING: arguments from \"false\" on are ignored\n");
@@ -284,7 +273,6 @@ static void test_words_behind_the_flags_are_ignored_with_a_warning(void **state)
 
 static void test_the_config_file_beats_the_default(void **state)
 {
-	(void)state;
 	assert_int_equal(parse_config("id = 5\nlog_level = \"debug\"\nmem_queue_size = \"7\"\n"
 				      "max_deflate_level = 3\nmsg_timeout = \"2m\"\n"
 				      "sync_timeout = 1500\nsnappy = false\ndeflate = \"f\"\n"
@@ -313,7 +301,6 @@ static void test_the_config_file_beats_the_default(void **state)
 
 static void test_the_command_line_beats_the_config_file(void **state)
 {
-	(void)state;
 	static const char text[] = "nsqlookupd_tcp_addresses = [\"file\"]\nid = \"bad\"\n"
 				   "e2e_processing_latency_percentiles = [0.5]\n";
 	FILE *f = fopen("nsqd.cfg", "w");
@@ -333,14 +320,12 @@ static void test_the_command_line_beats_the_config_file(void **state)
 
 static void test_empty_tls_min_version_in_the_config_is_the_default(void **state)
 {
-	(void)state;
 	assert_int_equal(parse_config("tls_min_version = \"\"\n", NULL), 0);
 	assert_value("tls_min_version", "769");
 }
 
 static void test_config_values_that_are_refused_name_key_and_what_is_allowed(void **state)
 {
-	(void)state;
 	static const char *const cases[][2] = {
 		{"mem_queue_size = 1.5", "line 1: invalid value for mem_queue_size: an integer"},
 		{"\nmem_queue_size = \"x\"", "line 2: invalid value for mem_queue_size"},
@@ -371,7 +356,6 @@ static void test_config_values_that_are_refused_name_key_and_what_is_allowed(voi
 
 static void test_a_config_file_that_is_not_there(void **state)
 {
-	(void)state;
 	assert_int_equal(PARSE("--config=nope.cfg"), -1);
 	assert_int_equal(exit_code, 1);
 	assert_said(" FATAL: failed to load config file nope.cfg - open nope.cfg: no such file or "
@@ -380,7 +364,6 @@ static void test_a_config_file_that_is_not_there(void **state)
 
 static void test_unknown_keys_are_named_and_ignored(void **state)
 {
-	(void)state;
 	assert_int_equal(parse_config("worker_id = 5\nlookupd_tcp_address = []\nnode-id = 1\n"
 				      "[nsqadmin]\nid = 4\n",
 				 NULL),
@@ -394,7 +377,6 @@ static void test_unknown_keys_are_named_and_ignored(void **state)
 
 static void test_a_number_for_a_boolean_means_what_it_does_on_stock(void **state)
 {
-	(void)state;
 	assert_int_equal(parse_config("snappy = 1\ndeflate = 0\n", NULL), 0);
 	assert_false(o->snappy_enabled);
 	assert_true(o->deflate_enabled);
@@ -403,7 +385,6 @@ static void test_a_number_for_a_boolean_means_what_it_does_on_stock(void **state
 
 static void test_what_stock_takes_without_a_word_gets_a_warning(void **state)
 {
-	(void)state;
 	assert_int_equal(PARSE("--enable-experiment=x", "--tls-client-auth-policy=yes"), 0);
 	assert_said("unknown experiment \"x\"");
 	assert_said("--tls-client-auth-policy: \"yes\"");
@@ -413,7 +394,6 @@ static void test_what_stock_takes_without_a_word_gets_a_warning(void **state)
 
 static void test_only_options_can_be_read_as_config(void **state)
 {
-	(void)state;
 	struct strbuf sb = STRBUF_INIT;
 	bool json;
 	static const char *const keys[] = {"", "version", "config", "verbose", "worker_id",
@@ -437,7 +417,6 @@ static void assert_check_fails(const char *want)
 
 static void test_contradictions_are_refused_with_stocks_texts(void **state)
 {
-	(void)state;
 	assert_int_equal(options_check(o, NULL), 0);
 	for (int level = 1; level <= 9; level++) {
 		o->max_deflate_level = level;
@@ -474,7 +453,6 @@ static void test_contradictions_are_refused_with_stocks_texts(void **state)
 
 static void test_values_that_stock_panics_on_are_refused(void **state)
 {
-	(void)state;
 	assert_int_equal(PARSE("--mem-queue-size=-1"), 0);
 	assert_check_fails("--mem-queue-size must be [0,2147483647]");
 	assert_int_equal(PARSE("--mem-queue-size=0", "--max-msg-size=3000000000"), 0);
@@ -494,7 +472,6 @@ static void test_values_that_stock_panics_on_are_refused(void **state)
 
 static void test_a_client_auth_policy_requires_tls(void **state)
 {
-	(void)state;
 	assert_int_equal(PARSE("--tls-client-auth-policy=require"), 0);
 	assert_check_fails("cannot require TLS client connections without TLS key and cert");
 	assert_int_equal(
@@ -511,7 +488,6 @@ static void test_a_client_auth_policy_requires_tls(void **state)
 
 static void test_the_statsd_prefix_names_the_host(void **state)
 {
-	(void)state;
 	static const char *const cases[][3] = {
 		{"nsq.%s", "10.0.0.1", "nsq.10_0_0_1_4151."},
 		{"nsq.%s.", "host.example.com", "nsq.host_example_com_4151."},
@@ -533,7 +509,6 @@ static void test_the_statsd_prefix_names_the_host(void **state)
 
 static void test_a_copy_is_deep(void **state)
 {
-	(void)state;
 	assert_int_equal(PARSE("--lookupd-tcp-address=a", "--auth-http-address=b",
 				 "--e2e-processing-latency-percentile=0.9",
 				 "--enable-experiment=topology-aware-consumption"),

@@ -42,9 +42,6 @@ static int watch_writev(
 
 static int watch_flush(struct stream *stream, int64_t deadline_ns, struct err *err)
 {
-	(void)stream;
-	(void)deadline_ns;
-	(void)err;
 	return 0;
 }
 
@@ -100,7 +97,6 @@ static void test_a_large_message_of_a_batch_has_a_deadline_of_its_own(void **sta
 	struct peer c;
 	char ok[10];
 
-	(void)state;
 	put_large_messages(t);
 	wait_for(channel_depth(ch) == N_MESSAGES);
 
@@ -162,7 +158,6 @@ static void test_io_loop_reads_on_where_it_cannot_write(void **state)
 	char id[MSG_ID_LENGTH + 1], fin[64], ok[10];
 	struct peer c;
 
-	(void)state;
 	put(t, 0, 3);
 	wait_for(channel_depth(ch) == 3);
 	connect_consumer(&c, n);
@@ -191,7 +186,6 @@ static void test_a_pump_that_fails_gives_the_right_to_fill_back(void **state)
 	struct peer c;
 	char ok[10];
 
-	(void)state;
 	connect_consumer(&c, n);
 	run_io_loop(&c);
 	say(c.peer, "SUB test ch\nRDY 1\n");

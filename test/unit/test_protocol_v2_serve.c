@@ -85,7 +85,6 @@ static void test_a_consumer_that_waits_is_served_in_its_sleep(void **state)
 	struct peer c;
 	char id[MSG_ID_LENGTH + 1];
 
-	(void)state;
 	start(&c, n, ch);
 	long before = pump_switches();
 	for (uint32_t i = 0; i < ROUNDS_OF_ONE; i++) {
@@ -116,7 +115,6 @@ static void test_what_the_socket_does_not_take_is_left_to_the_pump(void **state)
 	size_t filled = 0;
 	ssize_t sent;
 
-	(void)state;
 	start(&c, n, ch);
 	int fd = stream_sock_fd(c.client->base);
 	while ((sent = send(fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
@@ -159,7 +157,6 @@ static void test_who_is_being_written_to_is_passed_over(void **state)
 	struct peer first, second;
 	char id[MSG_ID_LENGTH + 1];
 
-	(void)state;
 	start(&first, n, ch);
 	start(&second, n, ch);
 	/* As somebody else would: not checked for its rank. */
@@ -183,7 +180,6 @@ static void test_rdy_0_ends_it(void **state)
 	struct peer c;
 	char id[MSG_ID_LENGTH + 1];
 
-	(void)state;
 	start(&c, n, ch);
 	say(c.peer, "RDY 0\n");
 	wait_for(chan_demand(ch->client_msg_chans[GLOBAL], SIZE_MAX) == 0);
@@ -248,7 +244,6 @@ static void test_others_need_not_wait_for_those_who_are_served(void **state)
 	struct channel *ch = get_channel(t, "ch");
 	struct peer c, other;
 
-	(void)state;
 	start(&c, n, ch);
 	start(&other, n, ch);
 	assert_int_equal(take_while_it_serves(t, ch, &c), 1);
@@ -264,7 +259,6 @@ static void test_one_alone_is_not_overtaken_by_itself(void **state)
 	struct channel *ch = get_channel(t, "ch");
 	struct peer c;
 
-	(void)state;
 	start(&c, n, ch);
 	assert_int_equal(take_while_it_serves(t, ch, &c), 0);
 	stop(&c);
@@ -292,7 +286,6 @@ static void test_consumers_leave_while_they_are_served(void **state)
 	struct wait_group wg;
 	int64_t finished = 0;
 
-	(void)state;
 	wait_group_init(&wg);
 	assert_int_equal(wait_group_wrap(&wg, "publisher", publish, t, NULL), 0);
 	while (channel_depth(ch) + (int64_t)channel_in_flight_count(ch) + finished < 2500) {

@@ -97,7 +97,6 @@ static double worst_rank_error(struct quantile *q, int64_t *v, size_t n)
 
 static void test_ranks_are_within_1_percent(void **state)
 {
-	(void)state;
 	static int64_t (*const draws[])(void) = {draw_uniform, draw_exponential, draw_bimodal,
 		draw_steps, draw_ascending, draw_descending};
 	static const size_t sizes[] = {1, 2, 10, 511, 513, 5000, 100000, 400000};
@@ -123,7 +122,6 @@ static void test_ranks_are_within_1_percent(void **state)
 
 static void test_few_values_are_exact(void **state)
 {
-	(void)state;
 	struct quantile *q = quantile_new(WINDOW, quantiles, N_QUANTILES);
 	for (int64_t i = 1; i <= 500; i++)
 		quantile_insert_at(q, i * 7919 % 1009, T0); /* a permutation of some of 1..1008 */
@@ -136,7 +134,6 @@ static void test_few_values_are_exact(void **state)
 
 static void test_a_merge_keeps_the_error(void **state)
 {
-	(void)state;
 	enum { STREAMS = 20, EACH = 20000 };
 	static int64_t v[STREAMS * EACH];
 	struct quantile *all = quantile_new(WINDOW, quantiles, N_QUANTILES);
@@ -167,7 +164,6 @@ static uint64_t count_at(struct quantile *q, int64_t now)
 
 static void test_the_window_forgets_half_at_a_time(void **state)
 {
-	(void)state;
 	int64_t half = WINDOW / 2;
 	struct quantile *q = quantile_new(WINDOW, quantiles, N_QUANTILES);
 
@@ -187,7 +183,6 @@ static void test_the_window_forgets_half_at_a_time(void **state)
 
 static void test_a_merge_takes_only_what_is_in_the_window(void **state)
 {
-	(void)state;
 	struct quantile *q = quantile_new(WINDOW, quantiles, N_QUANTILES);
 	struct quantile *old = quantile_new(WINDOW, quantiles, N_QUANTILES);
 	struct quantile *fresh = quantile_new(WINDOW, quantiles, N_QUANTILES);
@@ -206,7 +201,6 @@ static void test_a_merge_takes_only_what_is_in_the_window(void **state)
 
 static void test_a_window_of_zero_is_empty(void **state)
 {
-	(void)state;
 	struct quantile *q = quantile_new(0, quantiles, N_QUANTILES);
 	quantile_insert_at(q, 1, T0);
 	quantile_insert_at(q, 2, T0 + 1);
@@ -216,7 +210,6 @@ static void test_a_window_of_zero_is_empty(void **state)
 
 static void test_json_is_stocks(void **state)
 {
-	(void)state;
 	static const double two[] = {0.99, 0.5};
 	struct strbuf sb = STRBUF_INIT;
 	struct quantile_result r;
@@ -250,7 +243,6 @@ static void test_json_is_stocks(void **state)
 
 static void test_insert_measures_from_the_wall_clock(void **state)
 {
-	(void)state;
 	static const double one[] = {1.0};
 	struct quantile *q = quantile_new(WINDOW, one, 1);
 	struct quantile_result r;
@@ -263,7 +255,6 @@ static void test_insert_measures_from_the_wall_clock(void **state)
 
 static void test_memory_is_bounded(void **state)
 {
-	(void)state;
 	struct quantile *q = quantile_new(WINDOW, quantiles, N_QUANTILES);
 	size_t most = 0;
 	for (int i = 0; i < 1000000; i++) {

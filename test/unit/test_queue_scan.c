@@ -28,7 +28,6 @@ static struct nsqd *scanning_nsqd(int64_t interval_ns, int pool_max)
 
 static void count_worker(void *arg, const char *name, int tid)
 {
-	(void)tid;
 	*(size_t *)arg += strcmp(name, "scan-worker") == 0;
 }
 
@@ -46,7 +45,6 @@ static void test_a_message_times_out_after_its_timeout_and_not_before(void **sta
 	struct channel *c = get_channel(get_topic(n, "test"), "ch");
 	int64_t deadline = clock_mono_ns() + 30 * NSEC_PER_MSEC;
 
-	(void)state;
 	put_in_flight(c, 0, 10, 1, 30 * NSEC_PER_MSEC);
 	wait_for(c->timeout_count > 0);
 	assert_true(clock_mono_ns() >= deadline);
@@ -61,7 +59,6 @@ static void test_a_deferred_message_comes_after_its_delay(void **state)
 	struct channel *c = get_channel(get_topic(n, "test"), "ch");
 	int64_t deadline = clock_mono_ns() + 30 * NSEC_PER_MSEC;
 
-	(void)state;
 	channel_put_message_deferred(c, new_message(0), 30 * NSEC_PER_MSEC);
 	expect_in_order(c, 0, 1);
 	assert_true(clock_mono_ns() >= deadline);
@@ -75,7 +72,6 @@ static void test_a_channel_that_is_made_later_is_scanned_as_well(void **state)
 	struct nsqd *n = scanning_nsqd(NSEC_PER_MSEC, 4);
 	struct topic *t = get_topic(n, "test");
 
-	(void)state;
 	for (int i = 0; i < 5; i++) {
 		char name[32];
 		struct channel *c;
@@ -94,7 +90,6 @@ static void test_one_due_message_among_many_quiet_channels_does_not_wait_for_luc
 	struct topic *t = get_topic(n, "test");
 	struct channel *c = NULL;
 
-	(void)state;
 	for (int i = 0; i < ROUNDS(200); i++) {
 		char name[32];
 
@@ -115,7 +110,6 @@ static void test_all_of_many_channels_get_their_turn(void **state)
 	struct topic *t = get_topic(n, "test");
 	struct channel *c[60];
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(c); i++) {
 		char name[32];
 
@@ -136,7 +130,6 @@ static void test_the_pool_is_a_quarter_of_the_channels_within_its_bounds(void **
 		size_t channels, want;
 	} cases[] = {{4, 0, 1}, {4, 7, 1}, {4, 8, 2}, {4, 12, 3}, {4, 40, 4}, {1, 40, 1}};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		struct nsqd *n = scanning_nsqd(NSEC_PER_MSEC, cases[i].pool_max);
 		struct topic *t = get_topic(n, "test");
@@ -181,7 +174,6 @@ static void test_without_a_thread_for_a_worker_the_loop_does_the_work(void **sta
 	struct channel *c;
 	struct wait_group wg;
 
-	(void)state;
 	o->queue_scan_interval = NSEC_PER_MSEC;
 	n = new_nsqd(o);
 	c = get_channel(get_topic(n, "test"), "ch");
@@ -205,7 +197,6 @@ static void test_a_channel_may_be_deleted_while_it_is_scanned(void **state)
 	struct topic *t = get_topic(n, "test");
 	struct err err;
 
-	(void)state;
 	for (int i = 0; i < ROUNDS(100); i++) {
 		struct channel *c = get_channel(t, "ch");
 
@@ -235,7 +226,6 @@ static void test_a_burst_costs_no_memory_for_ever(void **state)
 	struct channel *c;
 	struct err err;
 
-	(void)state;
 	o->mem_queue_size = 1000;
 	o->queue_scan_interval = NSEC_PER_MSEC;
 	o->queue_scan_refresh_interval = 5 * NSEC_PER_MSEC;
@@ -253,7 +243,6 @@ static void test_a_burst_costs_no_memory_for_ever(void **state)
 
 static void test_at_exit_nothing_that_times_out_is_lost(void **state)
 {
-	(void)state;
 	for (int i = 0; i < ROUNDS(20) + 1; i++) {
 		struct nsqd *n = scanning_nsqd(NSEC_PER_MSEC / 10, 4);
 		struct channel *c = get_channel(get_topic(n, "test"), "ch");

@@ -12,7 +12,6 @@
 
 static void test_below_stays_below_and_is_uniform(void **state)
 {
-	(void)state;
 	static const uint32_t sizes[] = {1, 2, 3, 7, 8, 100};
 
 	for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) {
@@ -34,7 +33,6 @@ static void test_below_stays_below_and_is_uniform(void **state)
 
 static void test_below_a_large_bound_reaches_both_ends(void **state)
 {
-	(void)state;
 	uint32_t n = 0xfffffff0u, low = n, high = 0;
 
 	for (int i = 0; i < 100000; i++) {
@@ -49,7 +47,6 @@ static void test_below_a_large_bound_reaches_both_ends(void **state)
 
 static void test_unique_are_distinct_and_in_range(void **state)
 {
-	(void)state;
 	uint32_t out[50], scratch[50];
 
 	for (size_t quantity = 0; quantity <= 60; quantity++) {
@@ -74,7 +71,6 @@ static void *draw(void *arg)
 
 static void test_threads_draw_different_numbers(void **state)
 {
-	(void)state;
 	uint64_t a, b, c = rand_u64();
 	pthread_t t;
 

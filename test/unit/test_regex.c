@@ -17,7 +17,6 @@
 
 static void test_matches(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *pattern;
 		const char *text;
@@ -87,7 +86,6 @@ static void test_matches(void **state)
 
 static void test_what_go_refuses_is_refused(void **state)
 {
-	(void)state;
 	static const char *const bad[] = {"(", ")", "[", "[a", "a**", "a++", "a?+", "a*+", "a{2}+",
 		"a{2}{3}", "*", "+a", "(a)\\1", "(?=a)", "(?!a)", "(?<=a)", "(?<!a)", "(?>a)",
 		"(?#c)", "(?R)", "(?1)", "(?(1)a)", "(*FAIL)", "\\", "a\\Kb", "\\Ga", "\\R", "\\h",
@@ -105,7 +103,6 @@ static void test_what_go_refuses_is_refused(void **state)
 
 static void test_a_zero_is_a_character(void **state)
 {
-	(void)state;
 	struct err err;
 	struct regex *re = regex_compile("^orders\0x", 9, &err);
 	assert_non_null(re);
@@ -142,7 +139,6 @@ static const struct {
 /* In a thread with the stack that clients' threads have. */
 static void nest(void *arg)
 {
-	(void)arg;
 	for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++) {
 		for (int depth = 1; depth < 300000; depth *= 2) {
 			struct err err;
@@ -161,7 +157,6 @@ static void nest(void *arg)
 
 static void test_no_nesting_overflows_the_stack(void **state)
 {
-	(void)state;
 	struct wait_group wg;
 	struct err err;
 	wait_group_init(&wg);
@@ -173,7 +168,6 @@ static void test_no_nesting_overflows_the_stack(void **state)
 /* What would keep a backtracking matcher busy for years. */
 static void test_no_pattern_takes_long(void **state)
 {
-	(void)state;
 	static const char *const patterns[] = {"^(a+)+$", "^(a|aa)+$", "^(a*)*b$", "^(.*a){20}$",
 		"(x+x+)+y", "^((a{1,10}){1,10}){1,10}$"};
 	char text[76];

@@ -31,7 +31,6 @@ static void give(struct object o)
 /* Around the borders of all classes, and beyond the largest. */
 static void test_each_size(void **state)
 {
-	(void)state;
 	enum { N = 100 };
 	for (size_t size = 1; size <= SLAB_MAX + 64; size += size < 300 ? 1 : 61) {
 		struct object o[N];
@@ -45,7 +44,6 @@ static void test_each_size(void **state)
 /* What comes back is what goes out next. */
 static void test_memory_is_used_again(void **state)
 {
-	(void)state;
 #ifdef __SANITIZE_ADDRESS__
 	skip(); /* it keeps what was freed out of use, to find those who still use it */
 #endif
@@ -68,7 +66,6 @@ static long resident_pages(void)
 
 static void test_a_burst_is_given_back(void **state)
 {
-	(void)state;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 	skip(); /* resident is what they need for themselves */
 #endif
@@ -92,7 +89,6 @@ static void test_a_burst_is_given_back(void **state)
 
 static void test_all_is_given_back_at_once_if_asked_for(void **state)
 {
-	(void)state;
 #ifdef __SANITIZE_ADDRESS__
 	skip(); /* there are no spans */
 #endif
@@ -138,7 +134,6 @@ static void consume(void *arg)
 /* Threads come and go; what is in their caches when they end is not lost, and not shared. */
 static void test_from_thread_to_thread(void **state)
 {
-	(void)state;
 	enum { PAIRS = 3, GENERATIONS = 4 };
 	struct relay r = {chan_new(sizeof(struct object), 500), ROUNDS(20000)};
 	struct err err;

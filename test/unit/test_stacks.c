@@ -37,14 +37,12 @@ __attribute__((noinline)) static void the_place_where_it_waits(void)
 
 static void waits(void *arg)
 {
-	(void)arg;
 	the_place_where_it_waits();
 	STAY_ON_THE_STACK();
 }
 
 static void computes(void *arg)
 {
-	(void)arg;
 	chan_send(ready_chan, NULL);
 	for (volatile unsigned i = 0;; i++)
 		;
@@ -52,7 +50,6 @@ static void computes(void *arg)
 
 static void holds_a_lock(void *arg)
 {
-	(void)arg;
 	pthread_mutex_lock(&held);
 	the_place_where_it_waits();
 	pthread_mutex_unlock(&held);
@@ -60,7 +57,6 @@ static void holds_a_lock(void *arg)
 
 static void wants_that_lock(void *arg)
 {
-	(void)arg;
 	chan_send(ready_chan, NULL);
 	pthread_mutex_lock(&held);
 	pthread_mutex_unlock(&held);
@@ -69,7 +65,6 @@ static void wants_that_lock(void *arg)
 /* As one that hangs in the kernel: no signal reaches it. */
 static void is_deaf(void *arg)
 {
-	(void)arg;
 	sigset_t all;
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, NULL);
@@ -171,7 +166,6 @@ __attribute__((noinline)) static void print_some(int fd)
 
 static void test_each_thread_is_shown_with_its_name_and_where_it_is(void **state)
 {
-	(void)state;
 	struct strbuf text = printed_by(print_some);
 	assert_memory_equal(text.data, "the title\n\nthread ", 18);
 	assert_says(&text, "main", "\tprint_some+0x");
@@ -196,7 +190,6 @@ static void print_with_deaf(int fd)
 
 static void test_a_thread_that_does_not_answer_is_named_and_holds_up_nobody(void **state)
 {
-	(void)state;
 	struct strbuf text = printed_by(print_with_deaf);
 	assert_says(&text, "deaf", "\tdoes not answer; its state is ");
 	assert_stands_in(&text, "waits", "the_place_where_it_waits");
@@ -212,7 +205,6 @@ static void print_many(int fd)
 
 static void test_many_threads_are_all_shown(void **state)
 {
-	(void)state;
 	struct strbuf text = printed_by(print_many);
 	int n = 0;
 	for (const char *p = text.data; (p = strstr(p, " [one of many]:\n")) != NULL; p++)
@@ -234,7 +226,6 @@ static void print_in_vain(int fd)
 static void test_a_descriptor_that_nobody_reads_does_not_hold_it_up(void **state)
 {
 	int p[2];
-	(void)state;
 	assert_int_equal(pipe(p), 0);
 	assert_ends_well(run_child(print_in_vain, p[1]));
 	close(p[0]);

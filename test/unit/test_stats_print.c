@@ -76,7 +76,6 @@ static struct stats stats = {
 
 static void test_json(void **state)
 {
-	(void)state;
 	struct strbuf out = STRBUF_INIT;
 	struct stats_page page = {.stats = &stats, .health = "OK", .start_time_ns = START};
 	stats_print_json(&out, &page);
@@ -108,7 +107,6 @@ static void test_json(void **state)
 
 static void test_json_null_and_empty(void **state)
 {
-	(void)state;
 	struct strbuf out = STRBUF_INIT;
 	struct channel_stats c = {.channel_name = "c", .client_count = 3};
 	struct topic_stats t = {.topic_name = "t", .channels = &c, .n_channels = 1};
@@ -130,7 +128,6 @@ static void test_json_null_and_empty(void **state)
 
 static void test_text(void **state)
 {
-	(void)state;
 	struct strbuf out = STRBUF_INIT;
 	struct mem_stats memory = {.heap_in_use_bytes = 5};
 	struct stats_page page = {
@@ -168,7 +165,6 @@ static void test_text(void **state)
 
 static void test_text_of_nothing(void **state)
 {
-	(void)state;
 	struct strbuf out = STRBUF_INIT;
 	struct stats s = {0};
 	struct stats_page page = {

@@ -29,7 +29,6 @@ static char *lines(bool exclude_ephemeral, const struct stats *now, const struct
 
 static void test_counters_are_differences_by_name(void **state)
 {
-	(void)state;
 	struct channel_stats old_channels[] = {{.channel_name = "a", .message_count = 5},
 		{.channel_name = "c", .message_count = 10, .requeue_count = 3, .timeout_count = 2}};
 	struct topic_stats old_topics[] = {
@@ -74,7 +73,6 @@ static void test_counters_are_differences_by_name(void **state)
 
 static void test_the_first_push_has_nothing_to_subtract(void **state)
 {
-	(void)state;
 	struct topic_stats topics[] = {{.topic_name = "t", .message_count = 3}};
 	struct stats now = {.topics = topics, .n_topics = 1}, last = {0};
 	char *text = lines(false, &now, &last);
@@ -84,7 +82,6 @@ static void test_the_first_push_has_nothing_to_subtract(void **state)
 
 static void test_percentiles_are_named_in_percent(void **state)
 {
-	(void)state;
 	struct topic_stats topics[] = {{.topic_name = "t",
 		.e2e_processing_latency = {.count = 1, .points = percentiles, .n = 3}}};
 	struct stats now = {.topics = topics, .n_topics = 1}, last = {0};
@@ -98,7 +95,6 @@ static void test_percentiles_are_named_in_percent(void **state)
 
 static void test_ephemeral_ones_can_be_left_out(void **state)
 {
-	(void)state;
 	struct channel_stats channels[] = {{.channel_name = "c#ephemeral"}, {.channel_name = "d"}};
 	struct topic_stats topics[] = {
 		{.topic_name = "e#ephemeral"},

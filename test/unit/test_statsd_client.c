@@ -22,7 +22,6 @@ static int server, fd;
 
 static int setup(void **state)
 {
-	(void)state;
 	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(sa);
 	char address[64];
@@ -40,7 +39,6 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	(void)state;
 	close(fd);
 	close(server);
 	chan_free(exit_chan);
@@ -58,7 +56,6 @@ static const char *received(void)
 
 static void test_lines_are_stocks(void **state)
 {
-	(void)state;
 	statsd_client_init(&client, "nsq.host_4151.", 508);
 	statsd_client_incr(&client, 5, "topic.%s.message_count", "t");
 	statsd_client_gauge(&client, -7, "topic.%s.channel.%s.depth", "t", "c");
@@ -71,7 +68,6 @@ static void test_lines_are_stocks(void **state)
 
 static void test_datagrams_hold_whole_lines_up_to_the_size(void **state)
 {
-	(void)state;
 	statsd_client_init(&client, "", 20);
 	statsd_client_gauge(&client, 1, "aaaa");                      /* 9 bytes: aaaa:1|g\n */
 	statsd_client_gauge(&client, 22, "bbbbb");                    /* 11: fills it exactly */
@@ -90,7 +86,6 @@ static void test_datagrams_hold_whole_lines_up_to_the_size(void **state)
 
 static void test_datagrams_are_spread_over_the_interval(void **state)
 {
-	(void)state;
 	int64_t start = clock_mono_ns();
 	statsd_client_init(&client, "", 1);
 	for (int i = 0; i < 5; i++)
@@ -102,7 +97,6 @@ static void test_datagrams_are_spread_over_the_interval(void **state)
 
 static void test_nothing_to_send_just_waits(void **state)
 {
-	(void)state;
 	int64_t start = clock_mono_ns();
 	statsd_client_init(&client, "", 508);
 	statsd_client_flush(&client, fd, 50 * NSEC_PER_MSEC, exit_chan);
@@ -113,7 +107,6 @@ static void test_nothing_to_send_just_waits(void **state)
 
 static void test_exit_sends_the_rest_at_once(void **state)
 {
-	(void)state;
 	int64_t start = clock_mono_ns();
 	statsd_client_init(&client, "", 1);
 	chan_close(exit_chan);
@@ -130,7 +123,6 @@ static void test_exit_sends_the_rest_at_once(void **state)
 
 static void test_addresses(void **state)
 {
-	(void)state;
 	struct err err;
 	assert_int_equal(statsd_client_dial("nohost", &err), -1);
 	assert_string_equal(err.msg, "dial udp: address nohost: missing port in address");

@@ -13,7 +13,6 @@
 
 static void test_a_new_buffer_has_no_memory(void **state)
 {
-	(void)state;
 	struct strbuf sb = STRBUF_INIT;
 	assert_null(sb.data);
 	strbuf_reset(&sb);
@@ -23,7 +22,6 @@ static void test_a_new_buffer_has_no_memory(void **state)
 
 static void test_it_grows_and_stays_terminated(void **state)
 {
-	(void)state;
 	struct strbuf sb = STRBUF_INIT;
 	for (int i = 0; i < 1000; i++) {
 		strbuf_addc(&sb, (char)('a' + i % 26));
@@ -39,7 +37,6 @@ static void test_it_grows_and_stays_terminated(void **state)
 
 static void test_adding_nothing_is_fine(void **state)
 {
-	(void)state;
 	struct strbuf sb = STRBUF_INIT;
 	strbuf_add(&sb, NULL, 0);
 	strbuf_adds(&sb, "");
@@ -49,7 +46,6 @@ static void test_adding_nothing_is_fine(void **state)
 
 static void test_bytes_may_be_zero(void **state)
 {
-	(void)state;
 	struct strbuf sb = STRBUF_INIT;
 	strbuf_add(&sb, "a\0b", 3);
 	strbuf_adds(&sb, "c");
@@ -60,7 +56,6 @@ static void test_bytes_may_be_zero(void **state)
 
 static void test_formats_of_any_length(void **state)
 {
-	(void)state;
 	struct strbuf sb = STRBUF_INIT;
 	char longer[500];
 	memset(longer, 'x', sizeof(longer) - 1);
@@ -76,7 +71,6 @@ static void test_formats_of_any_length(void **state)
 
 static void test_detach_gives_the_memory_away(void **state)
 {
-	(void)state;
 	struct strbuf sb = STRBUF_INIT;
 	char *s = strbuf_detach(&sb);
 	assert_string_equal(s, "");
@@ -118,7 +112,6 @@ static void check(void (*add)(struct strbuf *, const char *, size_t),
 
 static void test_json_is_escaped_as_by_go(void **state)
 {
-	(void)state;
 	static const struct quote_case cases[] = {
 		CASE("", "\"\""),
 		CASE("plain", "\"plain\""),
@@ -145,7 +138,6 @@ static void test_json_is_escaped_as_by_go(void **state)
 
 static void test_q_is_escaped_as_by_go(void **state)
 {
-	(void)state;
 	static const struct quote_case cases[] = {
 		CASE("", "\"\""),
 		CASE("a b<>&'", "\"a b<>&'\""),
@@ -167,7 +159,6 @@ static void test_q_is_escaped_as_by_go(void **state)
 
 static void test_json_numbers_are_those_of_go(void **state)
 {
-	(void)state;
 	static const struct {
 		double d;
 		const char *text;
@@ -201,7 +192,6 @@ static void test_json_numbers_are_those_of_go(void **state)
 
 static void test_utf8_lengths(void **state)
 {
-	(void)state;
 	assert_int_equal(strbuf_utf8_len("a", 1), 1);
 	assert_int_equal(strbuf_utf8_len("\xc3\xbcx", 3), 2);
 	assert_int_equal(strbuf_utf8_len("\xf0\x9f\x98\x80", 4), 4);

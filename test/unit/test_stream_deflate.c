@@ -51,7 +51,6 @@ static void check(const void *in, size_t len, const char *expected, const char *
 /* From compress/flate's inflate_test.go (TestStreams) and RFC 1951. */
 static void test_published_vectors(void **state)
 {
-	(void)state;
 	/* A stored block, then the empty last one of fixed codes. */
 	CHECK_BYTES("\x00\x05\x00\xfa\xffhello\x03\x00", "hello", "");
 	/* Fixed codes: "hello" as the last block; what follows is not read. */
@@ -70,7 +69,6 @@ static void test_random_round_trips_at_every_level(void **state)
 	enum { MAX = 300000 };
 	unsigned char *data = malloc(MAX), *back = malloc(MAX + 1);
 
-	(void)state;
 	for (int round = 0; round < ROUNDS(90); round++) {
 		size_t n = round < 20 ? (size_t)round + 1 : 1 + dice(MAX - 1), got;
 		struct stream_mem *mem = stream_mem_new(NULL, 0, 1);
@@ -101,7 +99,6 @@ static void test_every_truncation_gives_a_prefix(void **state)
 	struct stream_mem *mem = stream_mem_new(NULL, 0, 1);
 	struct stream *w = stream_deflate_new(&mem->stream, 6, NULL, 0);
 
-	(void)state;
 	fill(data, sizeof(data));
 	write_in_parts(w, data, sizeof(data), true);
 	for (size_t len = 0; len <= mem->out_len; len++) {
@@ -121,7 +118,6 @@ static void test_corruption_ends_somehow(void **state)
 	struct stream_mem *mem = stream_mem_new(NULL, 0, 1);
 	struct stream *w = stream_deflate_new(&mem->stream, 6, NULL, 0);
 
-	(void)state;
 	fill(data, sizeof(data));
 	write_in_parts(w, data, sizeof(data), true);
 	for (size_t bit = 0; bit < mem->out_len * 8; bit++) {
@@ -149,7 +145,6 @@ static void test_what_came_before_corruption_is_not_lost(void **state)
 	unsigned char in[100], buf[100];
 	struct err err;
 
-	(void)state;
 	write_in_parts(w, text, sizeof(text), true);
 	assert_true(mem->out_len < sizeof(in) - 3);
 	memcpy(in, mem->out, mem->out_len);
@@ -176,7 +171,6 @@ static void test_a_bomb_is_read_a_buffer_at_a_time(void **state)
 	struct stream *w = stream_deflate_new(&mem->stream, 9, NULL, 0);
 	struct err err;
 
-	(void)state;
 	assert_int_equal(w->ops->writev(w, &(struct iovec){zeros, SIZE}, 1, 0, &err), 0);
 	assert_int_equal(w->ops->flush(w, 0, &err), 0);
 	assert_true(mem->out_len < 32768);
@@ -203,7 +197,6 @@ static void test_a_timeout_loses_nothing(void **state)
 	size_t got = 0;
 	struct err err;
 
-	(void)state;
 	fill(data, sizeof(data));
 	write_in_parts(w, data, sizeof(data), true);
 	struct stream_mem *in = stream_mem_new(mem->out, mem->out_len, 3);
@@ -231,7 +224,6 @@ static void test_a_flush_sends_once(void **state)
 	char hello[] = "hello";
 	struct err err;
 
-	(void)state;
 	mem->freed = &freed;
 	assert_int_equal(w->ops->flush(w, 0, &err), 0);
 	assert_int_equal(mem->out_len, 0);

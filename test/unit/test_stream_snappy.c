@@ -59,7 +59,6 @@ static const char *decode(const void *in, size_t len, unsigned char *to, size_t 
 /* golang/snappy, TestFramingFormat and TestReaderUncompressedDataOK, snappy_test.go. */
 static void test_published_vectors(void **state)
 {
-	(void)state;
 	assert_decodes(ID "\x01\x08\x00\x00\x68\x10\xe6\xb6"
 			  "abcd",
 		"abcd");
@@ -80,7 +79,6 @@ static void test_published_vectors(void **state)
 
 static void test_what_go_refuses_is_refused(void **state)
 {
-	(void)state;
 	/* No identifier, or another one. */
 	assert_refused("\x01\x08\x00\x00\x68\x10\xe6\xb6"
 		       "abcd",
@@ -130,7 +128,6 @@ static void test_every_truncation_is_refused_and_gives_nothing_wrong(void **stat
 	/* Where a chunk ends, the stream may. */
 	static const size_t ends[] = {0, 10, 22, 31, 45};
 
-	(void)state;
 	assert_int_equal(sizeof(whole) - 1, 45);
 	for (size_t len = 0, next = 0; len < sizeof(whole); len++) {
 		unsigned char out[64];
@@ -153,7 +150,6 @@ static void test_every_flipped_bit_is_noticed(void **state)
 	enum { LEN = sizeof(whole) - 1 };
 	char bad[LEN];
 
-	(void)state;
 	for (size_t bit = 0; bit < LEN * 8; bit++) {
 		unsigned char out[64];
 		size_t n;
@@ -178,7 +174,6 @@ static void test_a_long_chunk_is_skipped_without_being_held(void **state)
 	unsigned char *in = calloc(1, 10 + 4 + SKIPPED + 12), out[8];
 	size_t n;
 
-	(void)state;
 	memcpy(in, ID "\xfe\xff\xff\xff", 14);
 	memcpy(in + 14 + SKIPPED,
 		"\x01\x08\x00\x00\x68\x10\xe6\xb6"
@@ -209,7 +204,6 @@ static void test_chunks_that_came_together_are_read_together(void **state)
 	char out[100];
 	struct err err;
 
-	(void)state;
 	below->timeouts = 1; /* a read of it fails */
 	assert_int_equal(s->ops->read(s, out, 6, 0, &err), 6);
 	assert_memory_equal(out, "abcdab", 6);
@@ -246,7 +240,6 @@ static void test_random_round_trips(void **state)
 	enum { MAX = 400000 };
 	unsigned char *data = malloc(MAX), *back = malloc(MAX + 1);
 
-	(void)state;
 	for (int round = 0; round < ROUNDS(100); round++) {
 		size_t n = round < 20 ? (size_t)round : dice(MAX), got;
 		struct stream_mem *mem = stream_mem_new(NULL, 0, 1);
@@ -281,7 +274,6 @@ static void test_a_timeout_loses_nothing(void **state)
 	size_t got = 0;
 	struct err err;
 
-	(void)state;
 	fill(data, sizeof(data));
 	write_in_parts(w, data, sizeof(data), false);
 	struct stream_mem *in = stream_mem_new(mem->out, mem->out_len, 3);
@@ -308,7 +300,6 @@ static void test_what_does_not_compress_is_sent_as_it_is(void **state)
 	struct stream *w = stream_snappy_new(&mem->stream, NULL, 0);
 	struct err err;
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(noise); i++)
 		noise[i] = (unsigned char)dice(256);
 	assert_int_equal(w->ops->writev(w, &(struct iovec){noise, sizeof(noise)}, 1, 0, &err), 0);
@@ -332,7 +323,6 @@ static void test_the_rest_goes_to_the_layer_below(void **state)
 	struct stream *s = stream_snappy_new(&mem->stream, NULL, 0);
 	struct err err;
 
-	(void)state;
 	mem->freed = &freed;
 	assert_int_equal(s->ops->flush(s, 0, &err), 0);
 	s->ops->shutdown(s);

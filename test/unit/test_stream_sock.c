@@ -47,7 +47,6 @@ static void test_it_reads_what_there_is(void **state)
 	struct err err;
 	char buf[16];
 
-	(void)state;
 	assert_int_equal(write(p.peer, "hello", 5), 5);
 	assert_int_equal(p.s->ops->read(p.s, buf, 2, 0, &err), 2);
 	assert_int_equal(p.s->ops->read(p.s, buf + 2, sizeof(buf) - 2, 0, &err), 3);
@@ -61,7 +60,6 @@ static void test_trying_to_read_does_not_block(void **state)
 	struct err err;
 	char buf[16];
 
-	(void)state;
 	assert_int_equal(p.s->ops->try_read(p.s, buf, sizeof(buf)), -1);
 	assert_int_equal(write(p.peer, "hello", 5), 5);
 	assert_int_equal(p.s->ops->try_read(p.s, buf, 2), 2);
@@ -77,7 +75,6 @@ static void test_the_end_is_0(void **state)
 	struct err err;
 	char buf[16];
 
-	(void)state;
 	assert_int_equal(write(p.peer, "x", 1), 1);
 	close(p.peer);
 	p.peer = -1;
@@ -94,7 +91,6 @@ static void test_a_read_ends_at_its_deadline_and_never_before(void **state)
 	struct err err;
 	char buf[16];
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(timeouts); i++) {
 		int64_t deadline = clock_mono_ns() + timeouts[i] * NSEC_PER_MSEC;
 
@@ -114,7 +110,6 @@ static void test_after_a_deadline_that_is_past_nothing_is_waited_for(void **stat
 	struct err err;
 	char buf[16];
 
-	(void)state;
 	assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), clock_mono_ns() - 1, &err), -1);
 	assert_int_equal(err.code, ETIMEDOUT);
 	/* What the system takes at once is written all the same. */
@@ -138,7 +133,6 @@ static void test_a_deadline_that_is_past_is_no_proof_of_silence(void **state)
 	struct err err;
 	char buf[16];
 
-	(void)state;
 	assert_int_equal(write(p.peer, "hello", 5), 5);
 	assert_int_equal(p.s->ops->read(p.s, buf, 2, 1, &err), 2);
 	assert_int_equal(p.s->ops->read(p.s, buf + 2, sizeof(buf) - 2, 1, &err), 3);
@@ -199,7 +193,6 @@ static void test_a_long_write_of_many_parts_arrives_as_a_whole(void **state)
 		{.iov_base = data, .iov_len = 0},
 	};
 
-	(void)state;
 	for (size_t i = 0; i < TOTAL; i++)
 		data[i] = byte_at(i);
 	wait_group_init(&wg);
@@ -218,7 +211,6 @@ static void test_a_write_of_nothing_returns(void **state)
 	struct iovec iov[] = {{.iov_base = NULL, .iov_len = 0}, {.iov_base = NULL, .iov_len = 0}};
 	struct err err;
 
-	(void)state;
 	assert_int_equal(p.s->ops->writev(p.s, iov, 2, 0, &err), 0);
 	assert_int_equal(p.s->ops->writev(p.s, iov, 0, 0, &err), 0);
 	assert_int_equal(p.s->ops->flush(p.s, 0, &err), 0);
@@ -231,7 +223,6 @@ static void test_a_peer_that_does_not_read_lets_a_write_end_at_its_deadline(void
 	struct pair p = new_pair();
 	struct err err;
 
-	(void)state;
 	for (int i = 0; i < 3; i++) {
 		int64_t deadline = clock_mono_ns() + 30 * NSEC_PER_MSEC;
 
@@ -270,7 +261,6 @@ static void test_a_write_that_must_not_wait_leaves_the_rest_to_the_next(void **s
 	struct err err;
 	char buf[16];
 
-	(void)state;
 	assert_int_equal(write_bytes(&p, "hello", 5, STREAM_NOW, &err), 0);
 	assert_int_equal(p.s->ops->flush(p.s, STREAM_NOW, &err), 0);
 	read_exactly(p.peer, buf, 5);
@@ -337,7 +327,6 @@ static void test_writes_that_wait_and_that_do_not_keep_their_order(void **state)
 	struct err err;
 	size_t n = 0;
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(data); i++)
 		data[i] = (unsigned char)i;
 	wait_group_init(&wg);
@@ -369,7 +358,6 @@ static void test_a_deadline_that_passed_while_we_stood_still_counts_anew_once(vo
 	struct err err;
 	int64_t long_ago = clock_mono_ns() - NSEC_PER_SEC;
 
-	(void)state;
 	assert_int_equal(write_bytes(&p, "x", 1, long_ago, &err), 0);
 	/* There is room for less; and nobody reads. */
 	int64_t start = clock_mono_ns();
@@ -416,7 +404,6 @@ static void test_a_peer_that_reads_slowly_does_not_move_the_deadline(void **stat
 	struct err err;
 	int64_t deadline;
 
-	(void)state;
 	wait_group_init(&wg);
 	go(&wg, read_slowly, &d);
 	deadline = clock_mono_ns() + 50 * NSEC_PER_MSEC;
@@ -433,7 +420,6 @@ static void test_a_write_to_a_closed_peer_is_an_error_and_no_signal(void **state
 	struct pair p = new_pair();
 	struct err err;
 
-	(void)state;
 	close(p.peer);
 	p.peer = -1;
 	assert_int_equal(write_bytes(&p, "x", 1, 0, &err), -1);
@@ -477,7 +463,6 @@ static void test_shutdown_wakes_a_reader_and_a_writer(void **state)
 	struct blocked b = {.p = &p, .read_rc = 77, .write_rc = 77};
 	struct wait_group wg;
 
-	(void)state;
 	wait_group_init(&wg);
 	go(&wg, block_in_read, &b);
 	go(&wg, block_in_write, &b);
@@ -495,7 +480,6 @@ static void test_after_a_shutdown_nothing_blocks_and_a_second_one_is_fine(void *
 	struct err err;
 	char buf[16];
 
-	(void)state;
 	p.s->ops->shutdown(p.s);
 	p.s->ops->shutdown(p.s);
 	assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), 0, &err), 0);
@@ -514,7 +498,6 @@ static void test_reader_and_writer_do_not_wait_for_each_other(void **state)
 	struct err err;
 	char buf[2];
 
-	(void)state;
 	wait_group_init(&wg);
 	go(&wg, block_in_read, &b);
 	wait_for(b.started == 1);
@@ -530,7 +513,6 @@ static void test_free_closes_the_descriptor(void **state)
 	struct pair p = new_pair();
 	char buf[1];
 
-	(void)state;
 	p.s->ops->free(p.s);
 	assert_int_equal(read(p.peer, buf, 1), 0);
 	close(p.peer);
@@ -559,7 +541,6 @@ static void test_reading_can_be_ended_alone(void **state)
 	struct err err;
 	char buf[100];
 
-	(void)state;
 	wait_group_init(&wg);
 	go(&wg, sends_all_the_time, &e);
 	assert_true(p.s->ops->read(p.s, buf, sizeof(buf), 0, &err) > 0);
@@ -597,7 +578,6 @@ static void test_ending_the_reading_wakes_a_reader(void **state)
 	struct one_read r = {.p = &p, .result = -1};
 	struct wait_group wg;
 
-	(void)state;
 	wait_group_init(&wg);
 	go(&wg, read_once, &r);
 	stream_sock_shutdown_read(p.s);

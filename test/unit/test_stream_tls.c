@@ -148,7 +148,6 @@ static void client_send(struct client *c, const void *data, size_t n)
 
 static int setup(void **state)
 {
-	(void)state;
 	tls_test_cert_new(&ca, "ca", NULL, NULL);
 	tls_test_cert_new(&server_cert, "server", GNUTLS_KP_TLS_WWW_SERVER, &ca);
 	tls_test_cert_new(&client_cert, "a client", GNUTLS_KP_TLS_WWW_CLIENT, &ca);
@@ -166,7 +165,6 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	(void)state;
 	gnutls_x509_trust_list_deinit(server.roots, 1);
 	gnutls_priority_deinit(server.priority);
 	gnutls_certificate_free_credentials(server.credentials);
@@ -189,7 +187,6 @@ static void test_every_version(void **state)
 	static const uint16_t numbers[] = {0x0304, 0x0303, 0x0302, 0x0301};
 	static const uint16_t suites[] = {0x1302, 0xc02c, 0xc00a, 0xc00a};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(all_versions); i++) {
 		char priority[64], buf[5];
 		struct pair p;
@@ -213,7 +210,6 @@ static void test_every_version(void **state)
 /* What the reader above had buffered already is the start of the handshake. */
 static void test_what_was_read_before_comes_first(void **state)
 {
-	(void)state;
 	for (size_t n = 1; n < 200; n += 66) {
 		struct wait_group wg;
 		struct client c;
@@ -264,7 +260,6 @@ static void test_client_certificates(void **state)
 			"tls: client didn't provide a certificate"},
 	};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(cases) * 2; i++) {
 		size_t k = i / 2;
 		struct pair p;
@@ -448,7 +443,6 @@ static void run_traffic(const char *priority, bool key_updates)
 
 static void test_both_ways_at_once(void **state)
 {
-	(void)state;
 	for (size_t i = 0; i < COUNT(all_versions); i++) {
 		char priority[64];
 
@@ -459,7 +453,6 @@ static void test_both_ways_at_once(void **state)
 
 static void test_a_peer_that_changes_its_keys(void **state)
 {
-	(void)state;
 	run_traffic("NORMAL:-VERS-ALL:+VERS-TLS1.3", true);
 }
 
@@ -469,7 +462,6 @@ static void test_a_peer_that_wants_our_keys_changed(void **state)
 	struct pair p;
 	char buf[6];
 
-	(void)state;
 	connect_pair(&p, "NORMAL:-VERS-ALL:+VERS-TLS1.3", NULL);
 	assert_non_null(p.s);
 	for (int i = 0; i < 3; i++) {
@@ -509,7 +501,6 @@ static void test_small_writes_share_a_record(void **state)
 	size_t bytes;
 	char message[200] = {0};
 
-	(void)state;
 	connect_pair(&p, "NORMAL:-VERS-ALL:+VERS-TLS1.3", NULL);
 	assert_non_null(p.s);
 	for (int i = 0; i < 200; i++) {
@@ -534,7 +525,6 @@ static void test_many_small_records_are_one_read(void **state)
 	struct err err;
 	char buf[1000];
 
-	(void)state;
 	connect_pair(&p, "NORMAL", NULL);
 	assert_non_null(p.s);
 	for (int i = 0; i < 20; i++)
@@ -573,7 +563,6 @@ static void test_how_a_peer_leaves(void **state)
 	char byte = 23;
 	char buf[3];
 
-	(void)state;
 	for (size_t i = 0; i < 2; i++) {
 		char priority[64];
 
@@ -614,7 +603,6 @@ static void test_garbage_between_records(void **state)
 	struct err err;
 	char buf[100];
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(all_versions); i++) {
 		char priority[64];
 
@@ -642,7 +630,6 @@ static void test_a_record_that_is_too_big(void **state)
 {
 	struct pair p;
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(all_versions); i++) {
 		char priority[64];
 
@@ -671,7 +658,6 @@ static void test_a_header_that_is_none_is_told_at_once(void **state)
 	struct err err;
 	char buf[100];
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(all_versions); i++) {
 		char priority[64], text[100];
 
@@ -701,7 +687,6 @@ static void test_records_without_data(void **state)
 	struct err err;
 	char buf[2 * MANY];
 
-	(void)state;
 	connect_pair(&p, "NORMAL:-VERS-ALL:+VERS-TLS1.2", NULL);
 	for (int i = 0; i < MANY; i++) {
 		TLS_OK(gnutls_alert_send(
@@ -725,7 +710,6 @@ static void test_a_flood_of_key_updates(void **state)
 	enum { MANY = 40 };
 	struct pair p;
 
-	(void)state;
 	connect_pair(&p, "NORMAL:-VERS-ALL:+VERS-TLS1.3", NULL);
 	for (int i = 0; i < MANY; i++)
 		TLS_OK(gnutls_session_key_update(p.client.session, 0));
@@ -739,7 +723,6 @@ static void test_renegotiation_is_refused(void **state)
 	struct pair p;
 	struct wait_group wg;
 
-	(void)state;
 	connect_pair(&p, "NORMAL:-VERS-ALL:+VERS-TLS1.2", NULL);
 	assert_non_null(p.s);
 	wait_group_init(&wg);
@@ -759,7 +742,6 @@ static void test_a_shutdown_ends_both_directions(void **state)
 	char byte = 0;
 	struct iovec iov = {&byte, 1};
 
-	(void)state;
 	connect_pair(&p, "NORMAL", NULL);
 	p.s->ops->shutdown(p.s);
 	expect_end(p.s, "");
@@ -777,7 +759,6 @@ static void test_the_peer_is_told_of_the_end(void **state)
 	struct err err;
 	char buf[10];
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(all_versions); i++) {
 		char priority[64];
 
@@ -803,7 +784,6 @@ static void test_a_peer_that_does_not_read_is_not_waited_for(void **state)
 	static char big[8 << 20];
 	struct iovec iov = {big, sizeof(big)};
 
-	(void)state;
 	connect_pair(&p, "NORMAL", NULL);
 	int64_t start = clock_mono_ns();
 	assert_int_equal(p.s->ops->writev(p.s, &iov, 1, start + 50 * NSEC_PER_MSEC, &err), -1);
@@ -821,7 +801,6 @@ static void test_deadlines(void **state)
 	static char big[8 << 20];
 	struct iovec iov = {big, sizeof(big)};
 
-	(void)state;
 	connect_pair(&p, "NORMAL", NULL);
 	int64_t start = clock_mono_ns();
 	assert_int_equal(p.s->ops->writev(p.s, &iov, 1, start + 50 * NSEC_PER_MSEC, &err), -1);
@@ -860,7 +839,6 @@ static void test_handshakes_that_come_to_nothing(void **state)
 {
 	static const char hello[] = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
 
-	(void)state;
 	fails("", 0, TIMEOUT, true, "EOF");
 	fails(hello, 3, TIMEOUT, true, "unexpected EOF");
 	fails(hello, sizeof(hello) - 1, TIMEOUT, true, "unexpected EOF");
@@ -886,7 +864,6 @@ static void test_a_shutdown_ends_the_handshake(void **state)
 	int fd;
 	struct stream *base = new_base(&fd);
 
-	(void)state;
 	wait_group_init(&wg);
 	go(&wg, shut_down, base);
 	assert_null(stream_tls_new(base, &server, NULL, 0, 0, &err));

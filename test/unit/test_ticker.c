@@ -12,7 +12,6 @@
 
 static void test_first_tick_is_one_period_from_now(void **state)
 {
-	(void)state;
 	struct ticker t;
 	int64_t before = clock_mono_ns();
 
@@ -25,7 +24,6 @@ static void test_first_tick_is_one_period_from_now(void **state)
 
 static void test_missed_ticks_merge_and_the_phase_is_kept(void **state)
 {
-	(void)state;
 	struct ticker t = {.period_ns = 100, .next_ns = 1000};
 
 	assert_true(ticker_take(&t, 1000));
@@ -43,7 +41,6 @@ static void test_missed_ticks_merge_and_the_phase_is_kept(void **state)
 
 static void test_one_shot_fires_once(void **state)
 {
-	(void)state;
 	struct ticker t;
 
 	ticker_after(&t, 1000);
@@ -55,7 +52,6 @@ static void test_one_shot_fires_once(void **state)
 
 static void test_no_delay_is_due_at_once(void **state)
 {
-	(void)state;
 	struct ticker t;
 
 	ticker_after(&t, 0);
@@ -66,7 +62,6 @@ static void test_no_delay_is_due_at_once(void **state)
 
 static void test_stopped_never_fires_and_can_be_armed_again(void **state)
 {
-	(void)state;
 	struct ticker t;
 
 	ticker_start(&t, 10);
@@ -82,7 +77,6 @@ static void test_stopped_never_fires_and_can_be_armed_again(void **state)
 
 static void test_far_future_does_not_wrap(void **state)
 {
-	(void)state;
 	struct ticker t;
 
 	ticker_after(&t, INT64_MAX);

@@ -10,7 +10,6 @@ static struct tls_test_cert ca, server, other;
 
 static int setup(void **state)
 {
-	(void)state;
 	tls_test_cert_new(&ca, "ca", NULL, NULL);
 	tls_test_cert_new(&server, "server", GNUTLS_KP_TLS_WWW_SERVER, &ca);
 	tls_test_cert_new(&other, "other", GNUTLS_KP_TLS_WWW_SERVER, &ca);
@@ -27,7 +26,6 @@ static int teardown(void **state)
 	static const char *const files[] = {
 		"ca.pem", "cert.pem", "key.pem", "other.pem", "empty.pem"};
 
-	(void)state;
 	tls_test_cert_free(&ca);
 	tls_test_cert_free(&server);
 	tls_test_cert_free(&other);
@@ -75,7 +73,6 @@ static void refused(struct options *take_opts, const char *text)
 
 static void test_without_certificate_and_key_there_is_none(void **state)
 {
-	(void)state;
 	assert_null(build(new_options("", "")));
 	tls_config_free(NULL);
 }
@@ -84,7 +81,6 @@ static void test_a_certificate_with_its_key(void **state)
 {
 	struct tls_config *c = build(new_options("cert.pem", "key.pem"));
 
-	(void)state;
 	assert_int_equal(c->server.client_auth, TLS_NO_CLIENT_CERT);
 	assert_null(c->server.roots);
 	tls_config_free(c);
@@ -92,7 +88,6 @@ static void test_a_certificate_with_its_key(void **state)
 
 static void test_what_is_wrong_is_named(void **state)
 {
-	(void)state;
 	refused(new_options("none.pem", "key.pem"), "open none.pem: no such file or directory");
 	refused(new_options("cert.pem", "none.pem"), "open none.pem: no such file or directory");
 	refused(new_options("", "key.pem"), "open : no such file or directory");
@@ -109,7 +104,6 @@ static void test_the_key_file_has_to_hold_one(void **state)
 	struct tls_config *c;
 	struct err err = {0};
 
-	(void)state;
 	assert_int_equal(tls_config_new(o, &c, &err), -1);
 	assert_non_null(strstr(err.msg, "--tls-key cert.pem: "));
 	options_free(o);
@@ -128,7 +122,6 @@ static void test_client_policies(void **state)
 		{"else", TLS_NO_CLIENT_CERT},
 	};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(policies); i++) {
 		for (int with_ca = 0; with_ca < 2; with_ca++) {
 			struct options *o = new_options("cert.pem", "key.pem");
@@ -149,7 +142,6 @@ static void test_a_root_ca_has_to_be_one(void **state)
 {
 	static const char *const policies[] = {"", "require-verify"};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(policies); i++) {
 		struct options *o = new_options("cert.pem", "key.pem");
 
@@ -168,7 +160,6 @@ static void test_versions(void **state)
 	static const gnutls_protocol_t expected[] = {
 		GNUTLS_TLS1_3, GNUTLS_TLS1_2, GNUTLS_TLS1_1, GNUTLS_TLS1_0};
 
-	(void)state;
 	for (int n = 1; n <= 4; n++) {
 		struct options *o = new_options("cert.pem", "key.pem");
 		const unsigned *list;

@@ -41,7 +41,6 @@ static const struct toml_value *value(const struct toml *t, const char *key)
 
 static void test_an_empty_document_is_fine(void **state)
 {
-	(void)state;
 	static const char *const texts[] = {
 		"", "\n", "# only a comment", "  \t\n\r\n# x\n", "\xef\xbb\xbf"};
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -53,7 +52,6 @@ static void test_an_empty_document_is_fine(void **state)
 
 static void test_keys_and_their_lines(void **state)
 {
-	(void)state;
 	struct toml t = must_parse("a = 1\n\n# c\r\nb-2_C=2 # c\n\"q\" = 3\n'l'=4\n\"x y\"=5\n"
 				   "d . e = 6\n[t]\n f=7\n[ t.u ]\ng=8\n[[v]]\nh=9\n[[v]]\nh=10\n");
 	static const struct {
@@ -73,7 +71,6 @@ static void test_keys_and_their_lines(void **state)
 
 static void test_strings(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *text, *want;
 	} cases[] = {
@@ -96,7 +93,6 @@ static void test_strings(void **state)
 
 static void test_numbers_and_booleans(void **state)
 {
-	(void)state;
 	struct toml t = must_parse("a=0\nb=-17\nc=+1_000\nd=0xDEAD_beef\ne=0o17\nf=0b101\n"
 				   "g=9223372036854775807\nh=-9223372036854775808\n"
 				   "i=1.5\nj=-0.25e2\nk=1e3\nl=1_0.5_0\nm=inf\nn=-inf\no=nan\n"
@@ -120,7 +116,6 @@ static void test_numbers_and_booleans(void **state)
 
 static void test_arrays(void **state)
 {
-	(void)state;
 	struct toml t = must_parse("a = []\nb = [ \"x\", 'y' , ]\nc = [\n 1, # one\n\n 2.5\n]\n"
 				   "d=[1,2,3,4,5,6,7,8,9,true]");
 	assert_int_equal(value(&t, "a")->array.n, 0);
@@ -136,7 +131,6 @@ static void test_arrays(void **state)
 
 static void test_what_is_refused_says_where_and_why(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *text, *message;
 	} cases[] = {
@@ -202,7 +196,6 @@ static void test_what_is_refused_says_where_and_why(void **state)
 
 static void test_a_zero_byte_is_refused(void **state)
 {
-	(void)state;
 	struct toml t;
 	assert_int_equal(parse(&t, "a=1\0", 4, NULL), -1);
 	assert_int_equal(parse(&t, "a='\0'", 6, NULL), -1);
@@ -212,7 +205,6 @@ static void test_a_zero_byte_is_refused(void **state)
 /* Every prefix of a document that has everything, and many a mutation of it. */
 static void test_garbage_does_no_harm(void **state)
 {
-	(void)state;
 	static const char text[] = "# c\r\na = \"x\\u00fc\\n\" # c\nb='y'\n[t.\"q\"]\nc=[1,2.5e3,\n"
 				   "0x1_f,true,]\n[[z]]\nd=-inf\ne=9\xe2\x82\xac\n";
 	uint64_t x = 88172645463325252ULL;
@@ -242,7 +234,6 @@ static void test_garbage_does_no_harm(void **state)
 
 static void test_files(void **state)
 {
-	(void)state;
 	struct toml t;
 	struct err err;
 	FILE *f = fopen("x.cfg", "w");

@@ -12,7 +12,6 @@ static void test_get_topic(void **state)
 	struct nsqd *n = idle_nsqd(10);
 	struct topic *a = get_topic(n, "test");
 
-	(void)state;
 	assert_string_equal(a->name, "test");
 	assert_ptr_equal(get_topic(n, "test"), a);
 	assert_ptr_not_equal(get_topic(n, "test2"), a);
@@ -27,7 +26,6 @@ static void test_get_channel(void **state)
 	struct topic *t = get_topic(n, "test");
 	struct channel *a = get_channel(t, "ch1"), *b = get_channel(t, "ch2");
 
-	(void)state;
 	assert_string_equal(a->name, "ch1");
 	assert_ptr_equal(get_channel(t, "ch1"), a);
 	assert_ptr_equal(get_channel(t, "ch2"), b);
@@ -44,7 +42,6 @@ static void test_topics_and_channels_are_listed_by_name(void **state)
 	struct channel **channels;
 	size_t count;
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(names); i++)
 		get_topic(n, names[i]);
 	for (size_t i = 0; i < COUNT(names); i++)
@@ -76,7 +73,6 @@ static void test_put_message(void **state)
 	int64_t before = clock_wall_ns();
 	struct message *m;
 
-	(void)state;
 	put(t, 7, 1);
 	m = take_one(c);
 	assert_int_equal(seq_of(m), 7);
@@ -96,7 +92,6 @@ static void test_put_message_2chan(void **state)
 	struct channel *a = get_channel(t, "ch1"), *b = get_channel(t, "ch2");
 	struct message *ma, *mb;
 
-	(void)state;
 	put(t, 7, 1);
 	ma = take_one(a);
 	mb = take_one(b);
@@ -118,7 +113,6 @@ static void test_the_order_is_kept_through_a_long_batch(void **state)
 	struct channel *a = get_channel(t, "ch1"), *b = get_channel(t, "ch2");
 	char last[MSG_ID_LENGTH] = {0};
 
-	(void)state;
 	put(t, 0, 1000);
 	assert_int_equal(t->message_count, 1000);
 	assert_int_equal(t->message_bytes, 4000);
@@ -139,7 +133,6 @@ static void test_without_memory_all_goes_through_the_disk_in_order(void **state)
 	struct nsqd *n = idle_nsqd(0);
 	struct topic *t = get_topic(n, "test");
 
-	(void)state;
 	put(t, 0, 500);
 	assert_int_equal(topic_backend_depth(t), 500);
 	expect_in_order(get_channel(t, "ch"), 0, 500);
@@ -151,7 +144,6 @@ static void test_what_does_not_fit_into_memory_goes_to_the_disk(void **state)
 	struct nsqd *n = idle_nsqd(10);
 	struct topic *t = get_topic(n, "test");
 
-	(void)state;
 	put(t, 0, 500);
 	assert_int_equal(topic_depth(t), 500);
 	assert_int_equal(topic_backend_depth(t), 490);
@@ -164,7 +156,6 @@ static void test_a_topic_without_channels_keeps_its_messages_for_the_first(void 
 	struct nsqd *n = idle_nsqd(10);
 	struct topic *t = get_topic(n, "test");
 
-	(void)state;
 	put(t, 0, 5);
 	stays(topic_depth(t) == 5);
 	expect_in_order(get_channel(t, "ch"), 0, 5);
@@ -178,7 +169,6 @@ static void test_nothing_moves_before_the_start(void **state)
 	struct topic *t;
 	struct channel *c;
 
-	(void)state;
 	n->ctx.phase = PHASE_LOADING;
 	t = get_topic(n, "test");
 	c = get_channel(t, "ch"); /* and this does not block */
@@ -202,7 +192,6 @@ static void test_a_deferred_message_is_deferred_by_every_channel(void **state)
 	struct err err;
 	int64_t now = clock_mono_ns();
 
-	(void)state;
 	put(t, 0, 1);
 	assert_int_equal(topic_put_message_deferred(t, body_of(1), 3600 * NSEC_PER_SEC, &err), 0);
 	put(t, 2, 1);
@@ -251,7 +240,6 @@ static void test_a_delay_does_not_depend_on_a_pump_that_is_busy(void **state)
 {
 	static const int64_t mem_queue_sizes[] = {0, 1, 10000};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(mem_queue_sizes); i++) {
 		struct nsqd *n = idle_nsqd(mem_queue_sizes[i]);
 		struct topic *t = get_topic(n, "test");
@@ -283,7 +271,6 @@ static void test_a_delay_waits_in_memory_for_a_channel_the_start_and_the_end_of_
 	struct deferring d = {.n = 5};
 	struct channel *c;
 
-	(void)state;
 	n->ctx.phase = PHASE_LOADING; /* what nsqlookupd knows of is still to come */
 	d.t = get_topic(n, "test");
 	c = get_channel(d.t, "ch");
@@ -312,7 +299,6 @@ static void test_a_delay_does_not_go_with_a_channel_that_is_being_deleted(void *
 	struct deferring d = {.t = get_topic(n, "test"), .n = 5};
 	struct channel *a = get_channel(d.t, "a"), *b;
 
-	(void)state;
 	a->exit_flag = true; /* its deletion has begun, and takes a while */
 	topic_update_channels(d.t);
 	put_deferred(&d);
@@ -332,7 +318,6 @@ static void test_a_delay_is_lost_with_what_has_to_wait_on_disk(void **state)
 	struct deferring d = {.t = get_topic(n, "test"), .n = 5};
 	struct channel *c;
 
-	(void)state;
 	put_deferred(&d);
 	assert_int_equal(topic_backend_depth(d.t), 3);
 	c = get_channel(d.t, "ch");
@@ -348,7 +333,6 @@ static void test_a_delay_of_0_is_no_delay(void **state)
 	struct channel *c = get_channel(t, "ch");
 	struct err err;
 
-	(void)state;
 	assert_int_equal(topic_put_message_deferred(t, body_of(1), 0, &err), 0);
 	expect_in_order(c, 1, 1);
 	assert_int_equal(channel_deferred_count(c), 0);
@@ -363,7 +347,6 @@ static void test_pause(void **state)
 	struct topic *t = get_topic(n, "test");
 	struct channel *c;
 
-	(void)state;
 	topic_pause(t);
 	assert_true(topic_is_paused(t));
 	c = get_channel(t, "ch1");
@@ -386,7 +369,6 @@ static void test_empty_throws_away_memory_and_disk_but_not_the_channels(void **s
 	struct channel *c = get_channel(t, "ch");
 	struct err err;
 
-	(void)state;
 	put(t, 0, 5);
 	wait_for(channel_depth(c) == 5);
 	topic_pause(t);
@@ -407,7 +389,6 @@ static void test_deletes(void **state)
 	struct topic *t = get_topic(n, "test");
 	struct err err;
 
-	(void)state;
 	get_channel(t, "ch1");
 	assert_int_equal(topic_delete_existing_channel(t, "ch1", &err), 0);
 	assert_int_equal(channel_count(t), 0);
@@ -427,7 +408,6 @@ static void test_delete_last(void **state)
 	struct topic *t = get_topic(n, "test");
 	struct err err;
 
-	(void)state;
 	get_channel(t, "ch1");
 	assert_int_equal(topic_delete_existing_channel(t, "ch1", &err), 0);
 	put(t, 0, 1);
@@ -441,7 +421,6 @@ static void test_a_deleted_topic_leaves_no_file_and_a_new_one_is_empty(void **st
 	struct topic *t = get_topic(n, "test");
 	struct err err;
 
-	(void)state;
 	get_channel(t, "ch");
 	put(t, 0, 100);
 	wait_for(topic_depth(t) == 0);
@@ -463,7 +442,6 @@ static void test_who_holds_a_deleted_topic_is_told_so(void **state)
 	struct err err = {0};
 	struct topic *t = nsqd_get_topic(&n->topics, "test", &err);
 
-	(void)state;
 	get_channel(t, "ch");
 	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
 	assert_int_equal(try_put(t, 0, 300, &err), 0);
@@ -490,7 +468,6 @@ static void test_a_disk_that_cannot_delete_does_not_keep_the_name(void **state)
 	struct channel *c = get_channel(t, "ch");
 	struct err err;
 
-	(void)state;
 	make_channel_faulty(c)->fail_delete = true;
 	assert_int_equal(topic_delete_existing_channel(t, "ch", &err), -1);
 	assert_int_equal(err.code, EIO);
@@ -519,7 +496,6 @@ static void test_an_ephemeral_topic_drops_what_exceeds_its_memory(void **state)
 	struct nsqd *n = idle_nsqd(10);
 	struct topic *t = get_topic(n, "test#ephemeral");
 
-	(void)state;
 	assert_true(t->ephemeral);
 	put(t, 0, 50);
 	assert_int_equal(topic_depth(t), 10);
@@ -534,7 +510,6 @@ static void test_an_ephemeral_topic_goes_with_its_last_channel(void **state)
 	struct topic *t = get_topic(n, "test#ephemeral");
 	struct err err;
 
-	(void)state;
 	get_channel(t, "a");
 	get_channel(t, "b");
 	assert_int_equal(topic_delete_existing_channel(t, "a", &err), 0);
@@ -556,7 +531,6 @@ static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(void **
 	struct channel *c;
 	struct err err;
 
-	(void)state;
 	put(t, 0, 300); /* stays in the topic: it has no channel */
 	exit_nsqd(n);
 	assert_true(files_of("test") > 0);
@@ -579,7 +553,6 @@ static void test_close_counts_as_exit_for_those_who_come_late(void **state)
 	struct err err = {0};
 	struct topic *t = nsqd_get_topic(&n->topics, "test", &err);
 
-	(void)state;
 	n->ctx.phase = PHASE_EXITING;
 	assert_null(nsqd_get_topic(&n->topics, "other", &err));
 	assert_string_equal(err.msg, "exiting");
@@ -607,7 +580,6 @@ static void test_health(void **state)
 	struct faulty_queue *f = make_topic_faulty(t);
 	struct err err = {0};
 
-	(void)state;
 	f->allow = 0;
 	put(t, 0, 1);
 	put(t, 1, 1);
@@ -629,7 +601,6 @@ static void test_what_is_refused_in_the_middle_is_told_and_the_rest_is_kept(void
 	/* In memory; at, within and between the batches that a put is made of. */
 	static const int64_t allow[] = {0, 1, 63, 64, 65, 117, 118, 119, 246, 489};
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(allow); i++) {
 		struct nsqd *n = idle_nsqd(10);
 		struct topic *t = get_topic(n, "test");
@@ -656,7 +627,6 @@ static void test_a_channel_that_its_disk_refuses_stops_no_other(void **state)
 	struct channel *a = get_channel(t, "a"), *b = get_channel(t, "b");
 	struct faulty_queue *f = make_channel_faulty(a);
 
-	(void)state;
 	f->allow = 3;
 	put(t, 0, 4); /* fills the channels' memory */
 	wait_for(channel_depth(a) == 4 && channel_depth(b) == 4);
@@ -686,7 +656,6 @@ static void test_a_topic_pushes_back_while_all_its_channels_are_refused(void **s
 	struct err err = {0};
 	uint32_t next = 4, end = 109;
 
-	(void)state;
 	fa->allow = fb->allow = ft->allow = 0;
 	put(t, 0, 4);
 	wait_for(channel_depth(a) == 4 && channel_depth(b) == 4);
@@ -727,7 +696,6 @@ static void test_a_topic_goes_on_without_a_channel_that_its_disk_refuses_and_tha
 	struct faulty_queue *f = make_channel_faulty(a);
 	struct err err;
 
-	(void)state;
 	f->allow = 0;
 	put(t, 0, 24);
 	wait_for(f->refused > 0);
@@ -745,7 +713,6 @@ static void test_at_exit_what_a_channels_disk_refused_is_flushed_with_the_channe
 	struct faulty_queue *f = make_channel_faulty(c);
 	struct err err;
 
-	(void)state;
 	f->allow = 0;
 	put(t, 0, 4);
 	wait_for(channel_depth(c) == 4);
@@ -819,7 +786,6 @@ static void test_delete_while_others_put(void **state)
 	struct wait_group wg;
 	int deleted = 0;
 
-	(void)state;
 	wait_group_init(&wg);
 	go(&wg, put_until_stopped, &p);
 	go(&wg, put_until_stopped, &p);
@@ -872,7 +838,6 @@ static void test_a_topic_that_two_delete_at_once_is_made_anew_only_when_it_is_go
 	struct wait_group wg;
 	bool ok = true;
 
-	(void)state;
 	wait_group_init(&wg);
 	go(&wg, delete_until_stopped, &p);
 	go(&wg, delete_until_stopped, &p);
@@ -912,7 +877,6 @@ static void test_everything_that_many_put_arrives_at_every_channel_once(void **s
 	struct wait_group wg;
 	size_t total = 3 * 5 * (size_t)p.rounds;
 
-	(void)state;
 	wait_group_init(&wg);
 	for (int i = 0; i < 3; i++)
 		go(&wg, put_some, &p);
@@ -951,7 +915,6 @@ static void test_nothing_is_lost_or_doubled_while_a_disk_comes_and_goes(void **s
 	const int rounds = ROUNDS(600);
 	const size_t total = 3 * 5 * (size_t)rounds; /* no more than may be kept */
 
-	(void)state;
 	for (size_t i = 0; i < COUNT(mem_queue_sizes); i++) {
 		struct putters p = {.n = idle_nsqd(mem_queue_sizes[i]), .rounds = rounds};
 		struct topic *t = get_topic(p.n, "test");

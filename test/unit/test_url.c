@@ -35,7 +35,6 @@ static void assert_query(const char *query, bool ok, const char *expected)
 
 static void test_queries(void **state)
 {
-	(void)state;
 	assert_query("", true, "");
 	assert_query("a=1&b=2", true, "a=1|b=2|");
 	assert_query("a&=x&&b=", true, "a=|=x|b=|");
@@ -51,7 +50,6 @@ static void test_queries(void **state)
 
 static void test_values_are_found_by_whole_key(void **state)
 {
-	(void)state;
 	struct url_values vs = {0};
 	const char query[] = "topics=1&topic=2&topic=3&top%00=4";
 	assert_true(url_parse_query(&vs, query, strlen(query)));
@@ -64,7 +62,6 @@ static void test_values_are_found_by_whole_key(void **state)
 
 static void test_pointers_survive_a_long_query(void **state)
 {
-	(void)state;
 	struct url_values vs = {0};
 	struct strbuf query = STRBUF_INIT;
 	for (int i = 0; i < 5000; i++)
@@ -98,7 +95,6 @@ static void assert_target(
 
 static void test_targets(void **state)
 {
-	(void)state;
 	assert_target("/", "/", "/", "-");
 	assert_target("/a?", "/a", "/a", "");
 	assert_target("/a?b?c", "/a", "/a", "b?c");
@@ -123,7 +119,6 @@ static void test_targets(void **state)
 
 static void test_bad_targets(void **state)
 {
-	(void)state;
 	static const char *const bad[] = {"", "a", "a/b", "://x", "/%", "/%2", "/%zz", "/a b",
 		"/a\x01", "/a?b\x7f", "**", "1:x", "http://h:x/", "http://[::1/",
 		"http://[1.2.3.4]/", "http://x[::1]/", "http://h%41/", "http://h%zz/",
@@ -139,7 +134,6 @@ static void test_bad_targets(void **state)
 /* httprouter's path_test.go */
 static void test_clean_path(void **state)
 {
-	(void)state;
 	static const struct {
 		const char *path;
 		const char *clean;

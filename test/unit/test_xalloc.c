@@ -65,7 +65,6 @@ static int run_child(void (*fn)(void), char *out, size_t size)
 
 static void test_out_of_memory_names_the_size_and_exits_2(void **state)
 {
-	(void)state;
 	char out[8192], want[64];
 	assert_int_equal(run_child(ask_for_too_much, out, sizeof(out)), 2);
 	snprintf(want, sizeof(want), "out of memory: cannot allocate %zu bytes", huge);
@@ -74,7 +73,6 @@ static void test_out_of_memory_names_the_size_and_exits_2(void **state)
 
 static void test_a_product_that_overflows_is_out_of_memory(void **state)
 {
-	(void)state;
 	char out[8192];
 	assert_int_equal(run_child(ask_for_an_overflow, out, sizeof(out)), 2);
 	assert_non_null(strstr(out, "out of memory"));
@@ -82,7 +80,6 @@ static void test_a_product_that_overflows_is_out_of_memory(void **state)
 
 static void test_sizes_of_zero_give_memory(void **state)
 {
-	(void)state;
 	void *p = xmalloc(0), *q = xcalloc(0, 8);
 	assert_non_null(p);
 	assert_non_null(q);
@@ -96,7 +93,6 @@ static void test_sizes_of_zero_give_memory(void **state)
 
 static void test_calloc_gives_zeros(void **state)
 {
-	(void)state;
 	unsigned char *p = xcalloc(10, 10);
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(p[i], 0);
@@ -105,7 +101,6 @@ static void test_calloc_gives_zeros(void **state)
 
 static void test_strings(void **state)
 {
-	(void)state;
 	char *a = xstrdup("abc"), *b = xstrndup("abcdef", 3), *c = xstrndup("ab", 100);
 	char *d = xasprintf("%s-%d", "x", 7);
 	assert_string_equal(a, "abc");
