@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Addresses as texts. Mirrors SplitHostPort of net/ipsock.go, net/port.go, lookupPort of
- * net/lookup.go, isDomainName of net/dnsclient.go, and net/hosts.go.
+ * net/lookup.go, isDomainName of net/dnsclient.go, and net/hosts.go. Any thread.
  */
 #include "common/address.h"
 
@@ -44,9 +44,9 @@ const char *address_split_host_port(const char *addr, char *host, char *port)
 	return NULL;
 }
 
-/* --- ports ---------------------------------------------------------------------------------- */
+/* --- ports ------------------------------------------------------------------------------------ */
 
-/* What Go knows where there is no /etc/services, as in small containers; -1: nothing. */
+/* The services that Go knows without /etc/services, as in small containers; -1: not one of them. */
 static long builtin_port(const char *name)
 {
 	static const struct {
@@ -62,7 +62,7 @@ static long builtin_port(const char *name)
 	return -1;
 }
 
-/* The port of a service, in whatever case it is written; -1: unknown. */
+/* The port of a service, in any case of its letters; -1: unknown. */
 static long service_port(const char *name)
 {
 	struct servent entry, *found = NULL;
@@ -104,7 +104,7 @@ int address_lookup_port(const char *port, uint16_t *number, struct err *err)
 	return 0;
 }
 
-/* --- names ---------------------------------------------------------------------------------- */
+/* --- names ------------------------------------------------------------------------------------ */
 
 bool address_is_domain_name(const char *name)
 {
@@ -142,7 +142,7 @@ static bool is_same_name(const char *a, const char *b)
 	return n == m && strncasecmp(a, b, n) == 0;
 }
 
-/* A line of the file, which is taken apart: an address, and names for it. */
+/* Takes a line of the file apart: an address, and names for it. True: it names the host. */
 static bool names_host(char *line, const char *name, const char **ip)
 {
 	static const char blanks[] = " \t\r\n";

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Classes of ASCII characters. Not those of ctype.h, which ask the locale. Any thread. */
+/* Classes of ASCII characters, independent of the locale (unlike ctype.h). Any thread. */
 #ifndef COMMON_ASCII_H
 #define COMMON_ASCII_H
 
 #include <stdbool.h>
 
-/* c is a char of either sign, or an end (-1), which is nothing of these. */
+/* c is a char of either sign, or -1 for an end, which is in no class. */
 static inline bool ascii_is_digit(int c)
 {
 	return c >= '0' && c <= '9';

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Buffers of one size, cut out of regions that are mapped when needed and never unmapped. (Go: the
- * size classes of its heap, and the scavenger.) Called by every thread that opens, parks, resumes
- * or closes a connection.
+ * Buffers of one size, cut out of regions that are mapped when needed and never unmapped. No Go
+ * file: Go has the size classes of its heap, and the scavenger. Threads: any that opens or closes a
+ * connection, or gives up its buffers.
  *
- * A few free ones are kept as they are, for connections that come and go. The pages of the others
- * are given back to the kernel; their addresses stay.
+ * A few free buffers keep their pages, for connections that come and go. The kernel gets the pages
+ * of the others back; their addresses stay.
  */
 #include "common/bufpool.h"
 
@@ -19,17 +19,17 @@
 #include "common/sanitize.h"
 #include "common/xalloc.h"
 
-#define REGION_BUFFERS 256 /* 4 MiB: below what may become a huge page only by chance */
-#define WARM 64            /* so many free ones keep their pages */
+#define REGION_BUFFERS 256 /* 4 MiB: rarely aligned so that it could become a huge page */
+#define WARM 64            /* so many free buffers keep their pages */
 
 /* A leaf: nothing is taken under it. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char **free_list; /* guarded by lock; a stack */
 static size_t n_free;    /* guarded by lock */
-static size_t n_all;     /* guarded by lock; the room in free_list */
+static size_t n_all;     /* guarded by lock; the capacity of free_list */
 
 #if SANITIZE_ADDRESS
-/* Each one malloc's, so that the sanitizer sees its bounds and its end. */
+/* All buffers come from malloc, so that the sanitizer knows their bounds. */
 static const size_t pooled_size = 0;
 #else
 static const size_t pooled_size = BUFPOOL_SIZE;

@@ -1,31 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * chan: one-chan operations (runtime/chan.go). Runs in every thread.
+ * Operations on one chan. Mirrors runtime/chan.go. Any thread.
  *
- * Invariants, whenever the lock is free. A waiter is live until somebody has claimed its thread; a
- * select that was served elsewhere leaves dead ones until it comes to remove them.
+ * Invariants, whenever the lock is free. A waiter is live until a thread has claimed its parker. A
+ * select that was served elsewhere leaves dead waiters behind until it removes them.
  *   - count > 0    =>  no live receiver is queued;
  *   - count < cap  =>  no live sender is queued;
  *   - live receivers and live senders are queued together only if they belong to one select, which
  *     must not meet itself;
- *   - closed       =>  nobody live is queued to send or receive;
+ *   - closed       =>  no live waiter is queued to send or receive;
  *   - a live waiter in demandq  =>  each live receiver belongs to its thread.
  * Debug builds check them at every unlock; docs/channels.md has the proofs.
  *
- * Exactly one wake-up (note_wakeups). Who takes a waiter out of a queue to serve it holds the
- * chan's lock; where the thread may wait in several places (waiter.shared), it must also win the
- * claim on the thread's parker. It writes the result while it holds the lock, and calls park_wake
- * after it has released all its locks, once per claimed thread. After that call neither waiter nor
- * parker may be touched: the thread goes on, and the waiter is on its stack.
+ * Exactly one wake-up (note_wakeups). A thread that takes a waiter out of a queue to serve it holds
+ * the chan's lock. If the waiting thread stands in several queues (waiter.shared), the serving
+ * thread must also win the claim on its parker. It writes the result while it holds the lock. It
+ * calls park_wake after it has released all its locks, once for each claimed thread. After that
+ * call it touches neither waiter nor parker: the woken thread goes on, and the waiter is on its
+ * stack.
  *
  * Different from Go:
- *   - vectors: up to n values under one lock, dealt in equal shares to those that wait; a blocked
- *     sender of n stays at the head of its queue until all its values are gone, so that it is woken
- *     once;
+ *   - vectors: up to n values go under one lock, in equal shares to the receivers that wait. A
+ *     blocked sender of n stays at the head of its queue until all its values are gone, so it is
+ *     woken once;
  *   - demand: a sender can ask, and wait, for receivers (see chan.h);
- *   - room: others can put a parked receiver in line, or out of it (note_room);
- *   - NULL outside of select aborts, where Go blocks for ever;
- *   - no allocation: waiters are on the stacks of those that wait.
+ *   - room: another thread can queue a parked receiver, or take it out of the queue (note_room);
+ *   - a NULL chan outside of select aborts, where Go blocks for ever;
+ *   - no allocation: a waiter is on the stack of its thread.
  */
 #include "common/chan.h"
 
@@ -36,16 +37,16 @@
 #include "common/check.h"
 
 /*
- * note_hints: why a clear bit is an answer. The hints are written before the lock is released, so
- * an operation that made c ready has its bit set before it returns; who knows of that operation (it
- * happened before) sees the bit. If we see it clear, then our call may be put at the moment of the
- * load, before the operation that is just about to set it. This is so for one chan: a select over
- * several may give up only with all of them locked (Go's TestNonblockSelectRace2). And it is an
- * answer about c alone: what the caller has written elsewhere, the thread that cleared the bit need
- * not have seen yet (hence chan_signal).
+ * note_hints: why a clear bit is an answer. A thread writes the hints before it releases the lock.
+ * So an operation that made c ready has set the bit before it returns, and every thread for which
+ * it happened before sees the bit. If a thread sees the bit clear, its call counts as made at the
+ * moment of the load, before the operation that is about to set the bit. This holds for one chan
+ * only: a select over several may give up only with all of them locked (Go's
+ * TestNonblockSelectRace2). And it is an answer about c alone. The thread that cleared the bit need
+ * not have seen yet what the caller has written elsewhere (hence chan_signal).
  */
 
-/* --- making, closing, freeing --- */
+/* --- making, closing, freeing ----------------------------------------------------------------- */
 
 _Noreturn void chan_misuse(const struct chan *c, const char *what)
 {
@@ -58,9 +59,9 @@ _Noreturn void chan_misuse(const struct chan *c, const char *what)
 }
 
 /*
- * What is larger than this is allocated with the first value in it: the pages of a ring cost
- * nothing before they are touched, but each such hole between other objects spoils the page that it
- * begins in, and of the large chans, the memory queues, most are never used.
+ * A larger ring is allocated with its first value. The pages of a ring cost nothing before they are
+ * touched, but each unused ring between other objects spoils the page that it begins in. The large
+ * chans are the memory queues, and most of them are never used.
  */
 #define SMALL_RING 1024
 
@@ -95,8 +96,8 @@ void chan_free(struct chan *c)
 		return;
 	chan_assert_valid(c, "chan_free");
 	/*
-	 * Who still has the lock may be the one that sent the value by which we know that it is
-	 * over.
+	 * The thread that sent the last value, the one by which the caller knows of the end, may
+	 * still have the lock.
 	 */
 	chan_lock(c);
 	if (c->recvq.first || c->sendq.first || c->demandq.first || c->roomless > 0)
@@ -123,7 +124,7 @@ size_t chan_cap(const struct chan *c)
 	return c->cap;
 }
 
-/* --- queues of waiters --- */
+/* --- queues of waiters ------------------------------------------------------------------------ */
 
 void waitq_add(struct waitq *q, struct waiter *w)
 {
@@ -160,7 +161,7 @@ static bool waiter_claim(struct waiter *w)
 	return true;
 }
 
-/* The oldest live waiter, still queued: the caller must serve it. Dead ones are dropped. */
+/* Claims the oldest live waiter and leaves it queued: the caller must serve it. Drops dead ones. */
 static struct waiter *waitq_claim(struct waitq *q)
 {
 	while (q->first && !waiter_claim(q->first))
@@ -168,7 +169,7 @@ static struct waiter *waitq_claim(struct waitq *q)
 	return q->first;
 }
 
-/* Ends the wait of w, which is claimed. */
+/* Ends the wait of w, which the caller has claimed. */
 static void waiter_done(struct waitq *q, struct waiter *w, bool ok, struct wake_list *wakes)
 {
 	waitq_remove(q, w);
@@ -200,13 +201,13 @@ void chan_check_invariants_locked(struct chan *c)
 	CHECK(c->count == 0 || !r);
 	CHECK(c->count == c->cap || !s);
 	CHECK(!c->closed || (!r && !s));
-	/* A live one may die while we look, but none comes to life. */
+	/* A live waiter may die during these checks, but none comes to life. */
 	CHECK(!r || !s || r->parker == s->parker || !waiter_is_live(r) || !waiter_is_live(s));
 	for (; d && r; r = r->next)
 		CHECK(r->parker == d->parker || !waiter_is_live(r) || !waiter_is_live(d));
 }
 
-/* --- moving values --- */
+/* --- moving values ---------------------------------------------------------------------------- */
 
 /* Where value i is. NULL stays NULL. */
 static char *value_at(const struct chan *c, const char *v, size_t i)
@@ -274,9 +275,9 @@ static void ring_get(struct chan *c, char *v, size_t n)
 }
 
 /*
- * Hands up to n values to the receivers that wait, the oldest first, in equal shares: with k of
- * them each gets n/k, rounded up while that lasts, but not more than its room; what one has no room
- * for goes to the others.
+ * Gives up to n values to the receivers that wait, the oldest first, in equal shares. Each of k
+ * receivers gets n/k, rounded up while that lasts, but no more than its room. The others get what
+ * it has no room for.
  */
 static size_t deal_locked(struct chan *c, const char *v, size_t n, struct wake_list *wakes)
 {
@@ -326,8 +327,8 @@ size_t chan_send_locked(struct chan *c, const char *v, size_t n, struct wake_lis
 
 /*
  * Takes up to max values from the senders that wait, the oldest first: into the ring (where they
- * fit), or to dst. A sender that is alone in its wait stays until it has no more; one that selects
- * goes with what it got rid of.
+ * fit), or to dst. A sender that waits for this chan only stays queued until it has no more values.
+ * A select leaves as soon as one of its values is taken.
  */
 static size_t draw_locked(
 	struct chan *c, char *dst, size_t max, bool to_ring, struct wake_list *wakes)
@@ -380,14 +381,14 @@ void chan_close(struct chan *c)
 		chan_zero(c, w->v);
 		waiter_done(&c->recvq, w, false, &wakes);
 	}
-	/* These will abort, each in its own thread. */
+	/* Each of these senders will abort in its own thread. */
 	while ((w = waitq_claim(&c->sendq)))
 		waiter_done(&c->sendq, w, false, &wakes);
 	chan_unlock(c);
 	wake_list_wake(&wakes);
 }
 
-/* --- demand --- */
+/* --- demand ----------------------------------------------------------------------------------- */
 
 size_t chan_demand_locked(struct chan *c, size_t limit, const struct parker *except)
 {
@@ -407,8 +408,9 @@ void chan_announce_demand_locked(struct chan *c, struct wake_list *wakes)
 	for (struct waiter *w = c->demandq.first; w; w = next) {
 		next = w->next;
 		/*
-		 * None: a select that receives here as well must not answer itself; and a receiver
-		 * that was given room may have been served elsewhere at the same time.
+		 * 0 has two reasons. A select that receives here as well must not answer itself,
+		 * and a receiver that was given room may have been served elsewhere at the same
+		 * time.
 		 */
 		w->n = chan_demand_locked(c, w->max, w->parker);
 		if (w->n == 0 || !waiter_claim(w))
@@ -428,21 +430,22 @@ size_t chan_demand(struct chan *c, size_t most)
 	return room;
 }
 
-/* --- room --- */
+/* --- room ------------------------------------------------------------------------------------- */
 
 /*
  * note_room. A receiver without room is in no queue; only room->waiter leads to it. Its select sets
- * that when it parks, with c locked, and the first of two resets it: who gives room, or the select
- * on its way out, both with c locked. So who finds it set finds a waiter that is there, whose
- * thread must take the lock once more before it leaves, and sees room->n then.
- *   - It may have been claimed for another case. What is queued here is a dead waiter then, which
- *     its select removes as any other.
- *   - If nothing is ready for it, it is queued under the lock under which that was seen: whoever
- *     makes something ready comes later, and finds it.
- *   - If something is, it must not be queued. To hand it over here would take two claims, of a
- *     sender and of the receiver, and the second may be lost when the first cannot be given back.
- *     So only the receiver is claimed, for no case: its select starts again, now with room, as
- *     after a ticker.
+ * room->waiter when it parks, with c locked. Either a thread that gives room or the select on its
+ * way out resets it, with c locked as well. So a thread that finds it set finds a waiter that is
+ * still there: the waiter's thread must take the lock once more before it leaves, and sees room->n
+ * then.
+ *   - The waiter may have been claimed for another case. Then a dead waiter is queued here, and its
+ *     select removes it as any other.
+ *   - If nothing is ready for it, it is queued under the lock under which that was seen. A thread
+ *     that makes something ready locks c later, and finds it.
+ *   - If something is ready, it must not be queued. To hand the value over here would take two
+ *     claims, one of a sender and one of the receiver. The second may fail when the first cannot be
+ *     given back. So only the receiver is claimed, for no case. Its select starts again, now with
+ *     room, as after a ticker.
  */
 bool chan_give_room(struct chan *c, struct chan_room *room, size_t n)
 {
@@ -495,7 +498,7 @@ void *chan_take_room(struct chan *c, size_t max)
 	return owner;
 }
 
-/* --- operations on one chan --- */
+/* --- operations on one chan ------------------------------------------------------------------- */
 
 void chan_send_n(struct chan *c, const void *v, size_t n)
 {
@@ -604,10 +607,10 @@ size_t chan_try_recv_n(struct chan *c, void *v, size_t max, bool *closed)
 }
 
 /*
- * The lock of a chan: four bytes beside what they guard, so that an operation touches one cache
- * line, and no call where nobody else wants it. It is held for some ten nanoseconds, over nothing
- * that can block, so spinning for a moment nearly always wins. (The three states are those of
- * Drepper, "Futexes are tricky".)
+ * The lock of a chan is four bytes beside what it guards: an operation touches one cache line, and
+ * makes no call while no other thread wants the lock. It is held for some ten nanoseconds, over
+ * nothing that can block, so a thread that spins for a moment nearly always wins. (The three states
+ * are those of Drepper, "Futexes are tricky".)
  */
 #define LOCK_SPINS 100
 

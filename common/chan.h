@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * chan: Go's channels and select for pthreads (runtime/chan.go, select.go).
+ * Go's channels and select for pthreads (runtime/chan.go, runtime/select.go).
  *
  * A chan carries values of one size, copied in and out, in FIFO order between any number of senders
  * and receivers. Capacity 0 is a rendezvous. A value that is a pointer passes the ownership of what
  * it points to.
  *
- * Blocking calls block for ever; what must be able to stop selects over an exit chan as well. Any
- * thread may call anything, at any time before chan_free. Every call may take the chan's own lock
- * and no other. None allocates, but for the first value in a buffer of more than 1 KB, which aborts
- * where there is no memory, as chan_new does. Outside of select a NULL chan is a programming error
- * and aborts (Go blocks for ever). docs/channels.md has the full contract and the proofs.
+ * Blocking calls block for ever: a thread that must be able to stop selects over an exit chan as
+ * well. Any thread may call anything, at any time before chan_free. A call may take the chan's own
+ * lock and no other. Only the first value in a buffer of more than 1 KB allocates. Without memory
+ * that aborts, as chan_new does. Outside of select a NULL chan is a programming error and aborts
+ * (Go blocks for ever). docs/channels.md has the full contract and the proofs.
  */
 #ifndef COMMON_CHAN_H
 #define COMMON_CHAN_H
@@ -25,7 +25,7 @@ struct waiter;
 
 /* make(chan T, cap). elem_size may be 0 (struct{}). Never NULL: no memory aborts. */
 struct chan *chan_new(size_t elem_size, size_t cap);
-/* The collector's part: nobody may use c any more. Buffered values are dropped. NULL is fine. */
+/* The collector's part: no thread may use c any more. Buffered values are dropped. NULL is fine. */
 void chan_free(struct chan *c);
 /* close(c): receivers drain, then get "closed" at once. A second close, or a later send, aborts. */
 void chan_close(struct chan *c);
@@ -39,8 +39,8 @@ size_t chan_len(struct chan *c);
 size_t chan_cap(const struct chan *c);
 
 /*
- * Vectored: what n single calls in a row would do, under one lock and with at most one wake-up per
- * peer. v points to an array of values.
+ * Vectored calls do what n single calls in a row would do, under one lock and with at most one
+ * wake-up per peer. v points to an array of values.
  */
 /* Sends all n, blocking as needed. */
 void chan_send_n(struct chan *c, const void *v, size_t n);
@@ -49,19 +49,19 @@ size_t chan_recv_n(struct chan *c, void *v, size_t max);
 /* select { case c <- *v: default: } for up to n values; returns how many went. */
 size_t chan_try_send_n(struct chan *c, const void *v, size_t n);
 /*
- * For a chan of capacity 1 that says "look again": puts a value there, if there is none. The thread
- * that takes it sees all that the caller has written before. (With chan_try_send_n it may not,
- * where a value is there already: see docs/channels.md, "Signals".) Never blocks.
+ * For a chan of capacity 1 that says "look again": puts a value there unless there is one. The
+ * thread that takes the value sees all that the caller has written before. (With chan_try_send_n it
+ * may not, if a value is there already: see docs/channels.md, "Signals".) Never blocks.
  */
 void chan_signal(struct chan *c);
 /* select { case *v = <-c: default: } for up to max. *closed (may be NULL): closed and drained. */
 size_t chan_try_recv_n(struct chan *c, void *v, size_t max, bool *closed);
 
 /*
- * How many values the receivers that are parked on c have room for, i.e. what a chan_try_send_n
- * would place without the buffer. Go has no such question; the channel's pump needs it, to take a
- * message from its queues only when a consumer asks for it. Looks at no more receivers than have
- * room for most, and never says more: there may be thousands.
+ * How many values the receivers that are parked on c have room for, that is, what chan_try_send_n
+ * would place without the buffer. Go has no such question. The channel's pump asks it, so that it
+ * takes a message from its queues only when a consumer wants one. Counts up to most, and then looks
+ * at no more receivers: there may be thousands.
  */
 size_t chan_demand(struct chan *c, size_t most);
 
@@ -74,20 +74,20 @@ enum chan_op {
 };
 
 /*
- * How many values a receiver has room for, where that may change while it is parked in a select:
- * another thread gives it room (chan_give_room), and it stands in line at once, without waking for
- * the news. The receiver's own but while it is parked. It must last as long as anybody may give;
- * all 0 at first.
+ * How many values a receiver has room for, if that may change while it is parked in a select.
+ * Another thread gives it room (chan_give_room): the receiver is queued at once, and does not wake
+ * up. While the receiver is parked, the chan's lock guards all fields; else they are the receiver's
+ * own. The struct must last as long as a thread may give room. All 0 at first.
  */
 struct chan_room {
 	size_t n;    /* 0: the case is not ready, whatever becomes of the chan */
-	void *owner; /* immutable while parked; for chan_take_room; NULL: may not be taken */
-	struct waiter *waiter; /* guarded by the chan's lock: who is parked without; or NULL */
+	void *owner; /* immutable while parked; what chan_take_room returns; NULL: not to be taken */
+	struct waiter *waiter; /* the parked receiver while it has no room; or NULL */
 };
 
 /*
- * One case of a select. A NULL c (or ticker), and a SEND or RECV with max 0, is never ready: that
- * is how the pumps switch cases off.
+ * One case of a select. A NULL c (or ticker), and a SEND or RECV with max 0, is never ready: so the
+ * pumps switch cases off.
  */
 struct chan_case {
 	enum chan_op op;
@@ -103,8 +103,8 @@ struct chan_case {
 };
 
 /*
- * Initialisers for struct chan_case; v may be NULL where the value does not matter. (One helper
- * that assigns field by field: of a compound literal gcc makes a copy, at some 10 ns per case.)
+ * Initialisers for struct chan_case; v may be NULL if the value does not matter. (One helper
+ * assigns field by field: gcc copies a compound literal, which costs some 10 ns per case.)
  */
 static inline struct chan_case chan_case_make(enum chan_op op, struct chan *c, void *v, size_t max)
 {
@@ -162,18 +162,18 @@ static inline struct chan_case chan_case_demand(struct chan *c)
 
 /*
  * Gives room for n > 0 values (at most its array is used) to the receiver that is parked on c with
- * this room and has none. True: it stands in line from now on, is woken only if there is something
- * for it, and finds n in room->n when its select returns, for whatever reason. False, and nothing
- * done: it is not parked, or has room already; then it must hear of this in another way.
+ * this room and has none. True: it is queued from now on, and wakes up only if there is something
+ * for it. When its select returns, for whatever reason, it finds n in room->n. False, and nothing
+ * done: it is not parked, or has room already. Then the caller must tell it in another way.
  */
 bool chan_give_room(struct chan *c, struct chan_room *room, size_t n);
 
 /*
- * The other way round, for who can do for the receiver what it would do with the values: takes its
- * room from the receiver that has stood in line on c for the longest, without waking it, and
- * returns its room->owner. It is parked without room then (if it is not just waking for another
- * case), and room->n is 0. NULL, and nothing done: nobody stands there, or the first has more room
- * than max, or no owner.
+ * The other way round, for a thread that can do with the values what the receiver would do. Takes
+ * its room from the receiver that has been queued on c for the longest, without waking it. Returns
+ * its room->owner. The receiver is then parked without room (unless it is just waking for another
+ * case), and room->n is 0. NULL, and nothing done: no receiver is queued, or the first has more
+ * room than max, or no owner.
  */
 void *chan_take_room(struct chan *c, size_t max);
 
@@ -181,12 +181,12 @@ void *chan_take_room(struct chan *c, size_t max);
 #define CHAN_SELECT_MAX 64
 
 /*
- * select {...} without default: blocks until a case is ready, runs it, returns its index. Among
- * several that are ready the choice is random and fair, expired tickers included. With no live case
- * at all it blocks for ever.
+ * select {...} without default: blocks until a case is ready, runs it, returns its index. The
+ * choice among several ready cases, expired tickers included, is random and fair. Without a live
+ * case it blocks for ever.
  */
 int chan_select(struct chan_case *cases, int ncases);
-/* select {... default:}: returns -1 where no case is ready. */
+/* select {... default:}: returns -1 if no case is ready. */
 int chan_try_select(struct chan_case *cases, int ncases);
 
 #endif

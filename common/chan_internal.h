@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What chan.c and select.c share, and what their tests may look into.
+ * The inside of a chan, for chan.c, select.c and their tests.
  *
- * Every name that ends in _locked is called with c->lock held. Such a function wakes nobody: it
- * collects whom to wake in a wake_list, which the caller works off after it has released all locks.
+ * A function whose name ends in _locked is called with c->lock held. It wakes no thread: it
+ * collects parkers in a wake_list, and the caller wakes them after it has released all locks.
  */
 #ifndef COMMON_CHAN_INTERNAL_H
 #define COMMON_CHAN_INTERNAL_H
@@ -16,20 +16,20 @@
 #include "common/park.h"
 
 /*
- * A thread that waits at one chan, for one thing; on that thread's own stack. While it is queued,
- * and until its thread is woken, the fields belong to who holds the chan's lock; after that to the
- * thread again.
+ * A thread that waits at one chan, for one thing. It is on that thread's own stack. While it is
+ * queued, and until its thread is woken, the chan's lock guards all fields; after that they are the
+ * thread's again.
  */
 struct waiter {
 	struct waiter *next, *prev; /* in its queue; next also in the list of a deal */
 	struct parker *parker;      /* immutable */
 	struct chan_room *room;     /* immutable; its case's, or NULL */
 	size_t cap;                 /* immutable; with a room: of its array */
-	char *v;     /* immutable; the thread's values, or room for them; NULL: see copy_values */
+	char *v;     /* immutable; the thread's array of values; NULL: see copy_values */
 	size_t max;  /* immutable while it is in a queue; how many */
 	size_t n;    /* how many have been moved */
 	int index;   /* immutable; its case of the select */
-	bool shared; /* immutable; one of several of its thread: must be claimed to be served */
+	bool shared; /* immutable; one of several of its thread: must be claimed first */
 	bool queued;
 	bool ok; /* served; false: the chan was closed */
 };
@@ -40,12 +40,12 @@ struct waitq {
 
 /*
  * Hints, readable without the lock. A set bit may be out of date, or may stand for a waiter that
- * has been served elsewhere: take the lock and look. A clear bit is an answer: see note_hints in
- * chan.c.
+ * has been served elsewhere: the reader must take the lock and look. A clear bit is an answer: see
+ * note_hints in chan.c.
  */
 enum {
-	HINT_RECV = 1,      /* values, blocked senders, or closed */
-	HINT_SEND = 2,      /* room, blocked receivers, or closed (then a sender must hear of it) */
+	HINT_RECV = 1, /* values, blocked senders, or closed */
+	HINT_SEND = 2, /* free slots, blocked receivers, or closed (a sender must hear of that) */
 	HINT_RECEIVERS = 4, /* blocked receivers */
 };
 
@@ -113,14 +113,14 @@ static inline void chan_unlock(struct chan *c)
 	chan_check_invariants_locked(c);
 #endif
 	/*
-	 * Once it is free, another thread may take it and free c: only the address is used from
-	 * here.
+	 * Once the lock is released, another thread may take it and free c. From here only the
+	 * address is used.
 	 */
 	if (__builtin_expect(atomic_exchange_explicit(&c->lock, 0, memory_order_release) == 2, 0))
 		futex_wake_one(&c->lock);
 }
 
-/* False: none of the things in bits could be done at the moment of the call. */
+/* False: nothing of what bits ask for was ready at the moment of the call. */
 static inline bool chan_hint(struct chan *c, unsigned bits)
 {
 	return atomic_load_explicit(&c->hints, memory_order_acquire) & bits;
@@ -135,9 +135,9 @@ size_t chan_send_locked(struct chan *c, const char *v, size_t n, struct wake_lis
 size_t chan_recv_locked(struct chan *c, char *v, size_t max, struct wake_list *wakes);
 /* Puts one zero value to v: what a closed chan gives. */
 void chan_zero(const struct chan *c, char *v);
-/* The room of the parked receivers but one thread's (NULL: of all); stops counting at limit. */
+/* The room of the parked receivers except that of one thread (NULL: of all); counts up to limit. */
 size_t chan_demand_locked(struct chan *c, size_t limit, const struct parker *except);
-/* Wakes those that wait for demand; to be called once a new receiver is in recvq. */
+/* Wakes the selects that wait for demand; to be called once a new receiver is in recvq. */
 void chan_announce_demand_locked(struct chan *c, struct wake_list *wakes);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The end of a process that found itself wrong (a panic that nobody recovers from). Runs in the
- * thread that found it; uses neither locks nor memory, since it may hold or lack either.
+ * The end of a process that found itself wrong. No Go file: Go has panic and throw in its runtime.
+ * Any thread; uses neither locks nor memory, since the thread may hold a lock or lack memory.
  */
 #include "common/check.h"
 
@@ -25,7 +25,7 @@ void check_failed(const char *file, int line, const char *fmt, ...)
 	if (n > (int)sizeof(buf) - 1)
 		n = sizeof(buf) - 1;
 	buf[n++] = '\n';
-	/* One write, so that it stays one line. Nothing is left to do where it fails. */
+	/* One write, so that it stays one line. If it fails, nothing is left to do. */
 	if (write(STDERR_FILENO, buf, (size_t)n) < 0)
 		abort();
 	abort();

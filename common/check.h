@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What cannot happen (CHECK) and what pthreads must not answer (PT_OK). Both are never compiled
- * out: they name the place and the thread, and abort.
+ * Assertions (CHECK), and pthread calls that must not fail (PT_OK). Both are never compiled out:
+ * they name the place and the thread, and abort.
  *
- * CHECK is for what nobody outside can influence: no client, server or lookupd by what it sends, no
- * file, no flag, no limit of the system. What a library answers to an argument that came from there
- * is an error of the one who asked: struct err (err.h) for the environment, protocol errors for
- * clients. A want of memory ends the process by xalloc.h; libraries that can be told to use it are.
+ * A CHECK is for conditions that nothing outside can influence: no data from a client, server or
+ * lookupd, no file, no flag, no limit of the system. If a library refuses an argument that came
+ * from outside, that is an error: struct err (err.h) for the environment, a protocol error for a
+ * client. A want of memory ends the process by xalloc.h. Libraries that can use it do.
  */
 #ifndef COMMON_CHECK_H
 #define COMMON_CHECK_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Clocks and durations. Mirrors time.Now, time.ParseDuration and time.Duration.String
- * (time/format.go, time/time.go). Runs in any thread, and keeps no state.
+ * (time/format.go, time/time.go). Any thread; no state.
  */
 #include "common/clock.h"
 
@@ -54,7 +54,7 @@ static const struct {
 	{"h", 3600 * NSEC_PER_SEC},
 };
 
-/* Takes the unit's name, i.e. all up to a digit or a point. 0: no such unit. */
+/* Takes the unit's name, all up to a digit or a point. Returns its ns; 0: no such unit. */
 static uint64_t take_unit(const char **s)
 {
 	size_t n = 0;
@@ -71,7 +71,7 @@ static uint64_t take_unit(const char **s)
 
 #define MAX_MAGNITUDE (UINT64_C(1) << 63)
 
-/* Digits into *v. False where they exceed 2^63, the magnitude of the least int64. */
+/* Takes digits into *v. False: they exceed 2^63, the magnitude of the least int64. */
 static bool take_integer(const char **s, uint64_t *v)
 {
 	for (*v = 0; ascii_is_digit(**s); (*s)++) {
@@ -84,7 +84,10 @@ static bool take_integer(const char **s, uint64_t *v)
 	return true;
 }
 
-/* Digits after the point: f / scale. Those that no longer fit do not matter, and are skipped. */
+/*
+ * Takes the digits after the point: *f / *scale. Skips digits that no longer fit; they do not
+ * matter.
+ */
 static void take_fraction(const char **s, uint64_t *f, double *scale)
 {
 	bool full = false;
@@ -105,7 +108,7 @@ static void take_fraction(const char **s, uint64_t *f, double *scale)
 	}
 }
 
-/* One "12.5ms" of a duration into *ns. */
+/* Takes one "12.5ms" of a duration into *ns. False: it is malformed, or too large. */
 static bool take_term(const char **s, uint64_t *ns)
 {
 	const char *start = *s;

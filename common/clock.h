@@ -15,9 +15,7 @@
 int64_t clock_wall_ns(void);
 /* Monotonic, unaffected by steps; for deadlines. Never 0. */
 int64_t clock_mono_ns(void);
-/*
- * For poll: the ms until then (monotonic), rounded up; 0 if it is over, INT_MAX if that is too far.
- */
+/* For poll: the ms until deadline_ns (monotonic), rounded up; 0 if it is over, at most INT_MAX. */
 int clock_msec_until(int64_t deadline_ns);
 
 /*

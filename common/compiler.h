@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What compilers can be told beyond C11; nothing to those that do not know it. */
+/* Attributes beyond C11; they are empty for compilers that do not know them. */
 #ifndef COMMON_COMPILER_H
 #define COMMON_COMPILER_H
 
@@ -8,10 +8,10 @@
 #endif
 
 /*
- * struct x many[256] UNINITIALIZED: the build zeroes every local variable first
- * (-ftrivial-auto-var-init=zero), so that a mistake leaks nothing; on the way of a message that
- * costs more than the rest where a buffer is large, and makes the kernel back stacks that nobody
- * uses. Only for what is written before it is read.
+ * struct x many[256] UNINITIALIZED: not zeroed. The build zeroes every other local variable first
+ * (-ftrivial-auto-var-init=zero), so that a mistake leaks nothing. For a large buffer on the way of
+ * a message that costs more than all the rest, and backs unused stack with memory. Only for
+ * variables that are written before they are read.
  */
 #if __has_attribute(uninitialized)
 #define UNINITIALIZED __attribute__((uninitialized))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * CRC-32C (Go: hash/crc32). Any thread. On x86-64 with SSE 4.2 and PCLMULQDQ by the crc32
- * instruction, eight bytes at a time and, as Go does, three of them at once; elsewhere by tables,
- * also eight at a time.
+ * CRC-32C. Mirrors hash/crc32. Any thread. On x86-64 with SSE 4.2 and PCLMULQDQ it uses the crc32
+ * instruction: eight bytes at a time and, as Go does, three of them at once. Elsewhere it uses
+ * tables, also eight bytes at a time.
  */
 #include "common/crc32c.h"
 
@@ -53,10 +53,9 @@ uint32_t crc32c_portable(uint32_t crc, const void *data, size_t len)
 
 #if defined(__x86_64__)
 /*
- * One crc32 takes three cycles, but one can begin in each: so three strips of STRIP bytes that lie
- * side by side are gone through at once. Their remainders are put together by carry-less
- * multiplication: behind the first there are two more strips, behind the second one, and n zero
- * bytes are a multiplication by x^8n.
+ * One crc32 takes three cycles, but one can begin in each cycle. So the loop goes through three
+ * adjacent strips of STRIP bytes at once. Carry-less multiplication puts their remainders together:
+ * two more strips follow the first, one follows the second, and n zero bytes multiply by x^8n.
  */
 #define STRIP ((size_t)1024)
 
@@ -73,8 +72,8 @@ static uint32_t power_of_x(size_t n)
 }
 
 /*
- * 33 less than it takes: the product of two reflected numbers is one short, and crc32 multiplies by
- * x^32.
+ * The exponents are 33 less than needed: the product of two reflected numbers is one bit short, and
+ * crc32 multiplies by x^32.
  */
 static void build_shifts(void)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * MD5 and CRC-32 (Go: crypto/md5, hash/crc32). MD5 is written straight from RFC 1321: short, not
- * fast, since it sees one host name per process. CRC-32 is zlib's. Any thread.
+ * MD5 and CRC-32. Mirrors crypto/md5 and hash/crc32. MD5 is written straight from RFC 1321: short,
+ * not fast, since it sees one host name per process. CRC-32 is zlib's. Any thread.
  */
 #include "common/digest.h"
 
@@ -55,7 +55,7 @@ void digest_md5(const void *data, size_t len, unsigned char out[16])
 	if (left > 0)
 		memcpy(tail, p, left);
 	tail[left] = 0x80;
-	size_t padded = left < 56 ? 64 : 128; /* room for the length, in bits */
+	size_t padded = left < 56 ? 64 : 128; /* the length follows, in bits */
 	for (unsigned i = 0; i < 8; i++)
 		tail[padded - 8 + i] = (unsigned char)((uint64_t)len * 8 >> (8 * i));
 	for (size_t at = 0; at < padded; at += 64)

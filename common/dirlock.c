@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The lock on a directory. Mirrors internal/dirlock/dirlock.go. Runs in the main thread. */
+/* The lock on a directory. Mirrors internal/dirlock/dirlock.go. Main thread. */
 #include "common/dirlock.h"
 
 #include <errno.h>
@@ -13,8 +13,8 @@ int dirlock_lock(const char *dir, struct err *err)
 {
 	char reason[128];
 	/*
-	 * No O_DIRECTORY: stock locks whatever the path names, and says later that it is no
-	 * directory. But a FIFO must not hold us up.
+	 * No O_DIRECTORY: stock locks any file that the path names, and says later that it is no
+	 * directory. But a FIFO must not block this open.
 	 */
 	int fd = open(dir, O_RDONLY | REGFILE_FLAGS);
 	if (fd < 0)

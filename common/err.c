@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Error values with context (packages errors and syscall, fmt.Errorf with %s of an error). Runs in
- * any thread; touches nothing but the caller's struct err.
+ * Error values with context. Mirrors packages errors and syscall, and fmt.Errorf with %s of an
+ * error. Any thread; touches only the caller's struct err.
  */
 #include "common/err.h"
 
@@ -14,20 +14,20 @@ const char *err_strerror(int code, char *buf, size_t size)
 	char tmp[128];
 	const char *s = strerror_r(code, tmp, sizeof(tmp));
 	snprintf(buf, size, "%s", s);
-	/* Go's table was made by this very rule, so that acronyms keep their capitals. */
+	/* Go's table was made by this very rule: acronyms keep their capitals. */
 	if (size > 1 && buf[0] >= 'A' && buf[0] <= 'Z' && buf[1] >= 'a' && buf[1] <= 'z')
 		buf[0] = (char)(buf[0] - 'A' + 'a');
 	return buf;
 }
 
-/* What stands between a text and the error that follows it, see err.h. */
+/* The separator between a text and the error that follows it, see err.h. */
 static const char *separator(const char *text)
 {
 	size_t n = strlen(text);
 	return n == 0 || text[n - 1] == ' ' ? "" : ": ";
 }
 
-/* "text: tail" into err->msg, cut off where it is full. tail may not overlap err->msg. */
+/* Makes err->msg "text: tail", cut off at its end. tail may not overlap err->msg. */
 static void join(struct err *err, const char *tail)
 {
 	size_t n = strlen(err->msg);

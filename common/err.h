@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Errors of the environment, with their reason as text (Go's error values). A function that can
- * fail returns 0 or -1 (or NULL) and fills a struct err that the caller owns, usually on its stack;
- * wrapping puts context in front.
+ * fail returns 0 or -1 (or NULL). On failure it fills a struct err that the caller owns, usually on
+ * its stack. Wrapping puts context in front.
  */
 #ifndef COMMON_ERR_H
 #define COMMON_ERR_H
@@ -10,7 +10,7 @@
 #include <stddef.h>
 
 struct err {
-	int code;      /* an errno value, or 0 where there is none */
+	int code;      /* an errno value, or 0 */
 	char msg[512]; /* always terminated; cut off if too long */
 };
 
@@ -19,9 +19,9 @@ struct err {
  */
 int err_set(struct err *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /*
- * fmt followed by Go's text of errno (strerror in lower case), with ": " between them, or nothing
- * where fmt is empty or ends with a space: "open x" and "open x: " both give "open x: no such file
- * or directory", and "failed - " gives "failed - no such file or directory".
+ * fmt, then Go's text of errno (strerror in lower case). ": " stands between them, unless fmt is
+ * empty or ends with a space. So "open x" and "open x: " both give "open x: no such file or
+ * directory", and "failed - " gives "failed - no such file or directory".
  */
 int err_errno(struct err *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

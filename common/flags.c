@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Command line flags. Mirrors Go's flag/flag.go (parseOne, PrintDefaults and the value types) and
- * strconv's ParseInt, ParseBool and ParseFloat. Runs in the main thread, before there are others;
- * it keeps no state.
+ * strconv's ParseInt, ParseBool and ParseFloat. Main thread, before others start; no state.
  */
 #include "common/flags.h"
 
@@ -28,7 +27,7 @@ static int digit_value(char c)
 	return 99;
 }
 
-/* The base that a literal's prefix tells; moves *s behind it. */
+/* The base of a literal by its prefix; moves *s behind the prefix. */
 static int take_base(const char **s)
 {
 	if ((*s)[0] != '0' || (*s)[1] == '\0')
@@ -116,7 +115,7 @@ static bool underscores_are_fine(const char *s, const char *digits)
 	return true;
 }
 
-/* Is s, without a sign, a number to Go? Blanks, nan(x), a hexadecimal without a p are to strtod. */
+/* Is s, without a sign, a number to Go? strtod also takes blanks, nan(x), and hex without a p. */
 static bool is_gos_float(const char *s)
 {
 	static const char decimal[] = "0123456789", hexadecimal[] = "0123456789abcdefABCDEF";
@@ -152,7 +151,7 @@ bool flags_parse_float(const char *text, double *v)
 	return whole && (word || !isinf(*v));
 }
 
-/* --- types ---------------------------------------------------------------------------------- */
+/* --- types ------------------------------------------------------------------------------------ */
 
 static int set_bool(void *value, const char *text, struct err *err)
 {
@@ -235,7 +234,7 @@ static void print_duration(const void *value, struct strbuf *sb)
 
 const struct flag_type flag_type_duration = {"duration", "0s", false, set_duration, print_duration};
 
-/* --- usage ---------------------------------------------------------------------------------- */
+/* --- usage ------------------------------------------------------------------------------------ */
 
 static int by_name(const void *a, const void *b)
 {
@@ -279,7 +278,7 @@ void flags_usage(const char *program, const struct flag *flags, size_t n, struct
 	free(sorted);
 }
 
-/* --- parsing -------------------------------------------------------------------------------- */
+/* --- parsing ---------------------------------------------------------------------------------- */
 
 static struct flag *find(struct flag *flags, size_t n, const char *name, size_t len)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The command line as Go's package flag reads it: -f or --f, =value or the next word, booleans with
- * or without =value, "--" or the first other word ends the flags. A flag has a type, which knows
- * how to read and print a value, and points to its value. All messages are Go's, to the letter.
+ * or without =value. "--" or the first other word ends the flags. A flag points to its value, and
+ * has a type that can read and print such a value. All messages are Go's, to the letter.
  */
 #ifndef COMMON_FLAGS_H
 #define COMMON_FLAGS_H
@@ -14,21 +14,18 @@
 #include "common/err.h"
 #include "common/strbuf.h"
 
-/* flag.Value, with what the usage text asks of it. Immutable. */
+/* flag.Value, and how the usage text shows it. Immutable. */
 struct flag_type {
-	const char *placeholder; /* in the usage, "int"; "" for what IsBoolFlag() */
-	const char *zero;        /* what print says of a zero value: such a default is not shown */
-	bool quote;              /* the usage quotes the default */
-	/*
-	 * Set(): -1 with err set to the reason where text is no such value; *value may be changed
-	 * even so.
-	 */
+	const char *placeholder; /* in the usage, "int"; "" if IsBoolFlag() */
+	const char *zero; /* the text of a zero value: the usage does not show such a default */
+	bool quote;       /* the usage quotes the default */
+	/* Set(): -1 with err set if text is no such value; *value may have changed even so. */
 	int (*set)(void *value, const char *text, struct err *err);
 	/* String(). */
 	void (*print)(const void *value, struct strbuf *sb);
 };
 
-/* The types of package flag; value points to what stands behind. */
+/* The types of package flag, and the C types that value points to. */
 extern const struct flag_type flag_type_bool;     /* bool */
 extern const struct flag_type flag_type_int;      /* int; Go's has 64 bits, this one has 32 */
 extern const struct flag_type flag_type_int64;    /* int64_t */
@@ -46,15 +43,13 @@ struct flag {
 enum flags_result { FLAGS_OK, FLAGS_HELP, FLAGS_BAD };
 
 /*
- * FlagSet.Parse(argv[1:]). FLAGS_HELP: -h or -help was met, and the usage is in *out. FLAGS_BAD:
- * the message, then the usage, are in *out. *rest (may be NULL) is the index of the first argument
- * that is no flag, argc if there is none.
+ * FlagSet.Parse(argv[1:]). FLAGS_HELP: the user gave -h or -help, and *out holds the usage.
+ * FLAGS_BAD: *out holds the message, then the usage. *rest (may be NULL) is the index of the first
+ * argument that is no flag, or argc.
  */
 enum flags_result flags_scan(const char *program, struct flag *flags, size_t n, int argc,
 	char **argv, int *rest, struct strbuf *out);
-/*
- * FlagSet.PrintDefaults under "Usage of <program>:", sorted by name; shows what the values are now.
- */
+/* FlagSet.PrintDefaults under "Usage of <program>:", sorted by name; shows the current values. */
 void flags_usage(const char *program, const struct flag *flags, size_t n, struct strbuf *out);
 
 /*
@@ -64,7 +59,7 @@ void flags_usage(const char *program, const struct flag *flags, size_t n, struct
 int flags_parse_int(const char *text, int base, int bits, int64_t *v);
 /* strconv.ParseBool: 1, t, T, TRUE, true, True, and the same for false. */
 bool flags_parse_bool(const char *text, bool *v);
-/* strconv.ParseFloat, hexadecimals and underscores too; false as well where it is out of range. */
+/* strconv.ParseFloat, hexadecimals and underscores too. False also if out of range. */
 bool flags_parse_float(const char *text, double *v);
 
 #endif

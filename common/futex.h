@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The kernel's part of sleeping and waking: thin wrappers of futex(2), private to the process. Only
- * the lock of a chan and the parker stand on them.
+ * the lock of a chan and the parker use them.
  *
- * A wake-up may hit memory that has been reused meanwhile (the waker passes an address, the kernel
- * does not look at what is there), so every sleeper must look at its word again, whatever
- * futex_wait_until answers.
+ * The waker passes an address, and the kernel does not read the memory there. So a wake-up may
+ * reach memory that has been reused meanwhile: every sleeper must look at its word again, whatever
+ * futex_wait_until returns.
  */
 #ifndef COMMON_FUTEX_H
 #define COMMON_FUTEX_H
@@ -32,7 +32,7 @@ static inline int futex_wait_until(_Atomic uint32_t *word, uint32_t value, int64
 	return rc < 0 ? errno : 0;
 }
 
-/* Wakes one that sleeps on word, if any. Never touches *word. */
+/* Wakes one thread that sleeps on word, if any. Never touches *word. */
 static inline void futex_wake_one(_Atomic uint32_t *word)
 {
 	syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);

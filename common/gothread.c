@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Goroutines as pthreads (the go statement; sync.WaitGroup; nsqd's
- * internal/util/wait_group_wrapper.go). Each thread runs gothread_main.
+ * Goroutines as pthreads. Mirrors the go statement, sync.WaitGroup, and nsqd's
+ * internal/util/wait_group_wrapper.go. Any thread; each new one runs gothread_main.
  *
- * Different from Go: a thread can fail to start, and that is the caller's to handle; the group
- * joins its threads, so that when wait_group_wait returns their stacks are gone, not only their
- * work done; and threads have names.
+ * Different from Go: a thread can fail to start, and the caller handles that. The group joins its
+ * threads: when wait_group_wait returns, their stacks are gone as well. Threads have names.
  */
 #include "common/gothread.h"
 
@@ -27,10 +26,10 @@
 #include "common/xalloc.h"
 
 /*
- * A stack is address space, of which the kernel backs what was touched; but the 5000 threads of a
- * busy broker should fit anywhere. What the threads call (printf, getaddrinfo with its plug-ins,
- * the TLS handshake) was measured, see docs/channels.md. Less than the 2 MiB of a huge page, so
- * that the kernel never backs it by one.
+ * A stack is address space, and the kernel backs only the pages that were touched. Still the 5000
+ * threads of a busy broker should fit anywhere. The deepest calls (printf, getaddrinfo with its
+ * plug-ins, the TLS handshake) were measured, see docs/channels.md. A stack is less than the 2 MiB
+ * of a huge page, so that the kernel never backs it by one.
  */
 #if SANITIZE_THREAD || SANITIZE_ADDRESS || defined(DEBUG_LOCKS)
 #define STACK_SIZE ((size_t)1024 * 1024)
@@ -47,7 +46,9 @@
 #define PR_FUTEX_HASH_SET_SLOTS 1
 #endif
 
-/* How many threads of the last are for what all depend on, and for how long after a failure. */
+/*
+ * The last threads are for work that all clients depend on: how many, and how long after a failure.
+ */
 #define SPARE_THREADS 8
 #define CEILING_NS (5 * NSEC_PER_SEC)
 
@@ -66,17 +67,20 @@ int (*gothread_create)(
 
 bool gothread_learns_limit = true;
 
-/* A leaf: nothing is taken under it. Not one of lock.h, whose failures want our name. */
+/*
+ * A leaf: nothing is taken under it. Not one of lock.h: a failure there asks this module for a
+ * name.
+ */
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct gothread *list; /* guarded by list_lock */
 static size_t list_count;     /* guarded by list_lock */
-/* How many there were when one could not be created, the last time; atomic. */
+/* How many threads there were when one could not be created, the last time; atomic. */
 static _Atomic size_t ceiling;
 static _Atomic int64_t ceiling_until_ns; /* until when that holds; atomic */
 
 static _Thread_local struct gothread *self;
 
-/* --- the records --- */
+/* --- the records ------------------------------------------------------------------------------ */
 
 static struct gothread *record_new(const char *name)
 {
@@ -99,7 +103,7 @@ static void record_free(struct gothread *g)
 	free(g);
 }
 
-/* Makes g the calling thread's, and tells the kernel. */
+/* Makes g the calling thread's record, and tells the kernel its name. */
 static void record_take(struct gothread *g)
 {
 	char kernel_name[KERNEL_NAME + 1];
@@ -111,7 +115,7 @@ static void record_take(struct gothread *g)
 		return; /* its name is the process's: pgrep and killall look for that */
 	strncpy(kernel_name, g->name, KERNEL_NAME);
 	kernel_name[KERNEL_NAME] = '\0';
-	/* Only for people who look; may fail where /proc is not mounted. */
+	/* Only for people who look; may fail if /proc is not mounted. */
 	(void)pthread_setname_np(pthread_self(), kernel_name);
 }
 
@@ -159,7 +163,7 @@ size_t gothread_count(void)
 	return n;
 }
 
-/* --- adopted threads: the record goes with the thread, by way of a key's destructor --- */
+/* --- adopted threads: the record goes with the thread, by way of a key's destructor ----------- */
 
 static pthread_once_t adopt_once = PTHREAD_ONCE_INIT;
 static pthread_key_t adopt_key; /* immutable after adopt_once */
@@ -193,10 +197,10 @@ void gothread_adopt(const char *name)
 }
 
 /*
- * Since 6.17 the kernel looks for those that wait at a futex in a table of the process's own, which
- * it makes for as many threads as there are processors: 16 lists on a small machine. With 10,000
- * threads that sleep, each is 600 long, and each waking walks along one of them. The table of the
- * machine is as before.
+ * Since 6.17 each process has a table of its own for threads that wait at a futex. Its size is made
+ * for as many threads as there are processors: 16 lists on a small machine. With 10,000 sleeping
+ * threads each list is 600 long, and each wake-up walks along one. The table of the whole machine
+ * is still there, and this call chooses it.
  */
 void gothread_expect_thousands(void)
 {
@@ -204,7 +208,7 @@ void gothread_expect_thousands(void)
 	(void)prctl(PR_FUTEX_HASH, PR_FUTEX_HASH_SET_SLOTS, 0UL, 0UL, 0UL);
 }
 
-/* --- wait groups --- */
+/* --- wait groups ------------------------------------------------------------------------------ */
 
 void wait_group_init(struct wait_group *wg)
 {
@@ -225,9 +229,9 @@ void wait_group_destroy(struct wait_group *wg)
 }
 
 /*
- * The calling thread has ended but for this: it leaves itself to be joined, and joins the one that
- * ended before it. wg may be gone once its lock is released with nobody running, but not before we
- * are joined, so nobody is missed.
+ * The last step of a thread: it leaves itself to be joined, and joins the thread that ended before
+ * it. Once its lock is released and no thread runs, wg may be gone. But that is not before this
+ * thread is joined, so no thread is missed.
  */
 static void wait_group_done(struct wait_group *wg)
 {
@@ -268,7 +272,7 @@ void wait_group_wait(struct wait_group *wg)
 	int have_last = wg->have_ended;
 	wg->have_ended = 0;
 	PT_OK(pthread_mutex_unlock(&wg->lock));
-	/* It has joined the one before it, and so on: this is the last of them all. */
+	/* That thread has joined the one before it, and so on: this is the last of all. */
 	if (have_last)
 		PT_OK(pthread_join(last, NULL));
 }
@@ -292,8 +296,9 @@ size_t gothread_stack_size(void)
 }
 
 /*
- * pthread_create with our stack and no signals: those are for the thread that waits for them. But
- * for the one by which a thread is asked for its stack, and to stand still, when all is over.
+ * pthread_create with our stack size and all signals blocked: one thread waits for those.
+ * STACKS_SIGNAL stays open: by it a thread is asked for its stack, and stopped, when the process
+ * ends.
  */
 static int create(pthread_t *id, struct gothread *g)
 {
@@ -329,7 +334,7 @@ int wait_group_wrap(
 	g->wg = wg;
 	g->fn = fn;
 	g->arg = arg;
-	/* Counted before it can end. */
+	/* It is counted before it can end. */
 	PT_OK(pthread_mutex_lock(&wg->lock));
 	wg->running++;
 	PT_OK(pthread_mutex_unlock(&wg->lock));

@@ -15,9 +15,9 @@
 #include "common/err.h"
 
 /*
- * sync.WaitGroup for threads: counts those that run, and joins them. Threads that have ended are
- * joined by the next one to end, or by wait_group_wait, so that a long-lived group (one thread per
- * connection) keeps at most one ended thread unjoined.
+ * sync.WaitGroup for threads: counts those that run, and joins them. The next thread to end, or
+ * wait_group_wait, joins a thread that has ended. So a long-lived group (one thread per connection)
+ * keeps at most one ended thread unjoined.
  */
 struct wait_group {
 	pthread_mutex_t lock;
@@ -28,13 +28,13 @@ struct wait_group {
 };
 
 void wait_group_init(struct wait_group *wg);
-/* Nobody may be in it. */
+/* No thread may run in it any more, and wait_group_wait has returned. */
 void wait_group_destroy(struct wait_group *wg);
 /*
- * wg.Wrap(fn): starts a thread that runs fn(arg) and is counted in wg. name is copied; the kernel
+ * wg.Wrap(fn): starts a thread that runs fn(arg) and is counted in wg. Copies name; the kernel
  * shows its first 15 bytes, gothread_name() all of it. Returns 0, or -1 with err set (EAGAIN: no
- * more threads); then fn never runs and arg is still the caller's. In the new thread all signals
- * are blocked but STACKS_SIGNAL.
+ * more threads). On failure fn never runs, and arg is still the caller's. In the new thread all
+ * signals but STACKS_SIGNAL are blocked.
  */
 int wait_group_wrap(
 	struct wait_group *wg, const char *name, void (*fn)(void *), void *arg, struct err *err);
@@ -44,15 +44,16 @@ void wait_group_wait(struct wait_group *wg);
 bool wait_group_wait_until(struct wait_group *wg, int64_t deadline_ns);
 
 /*
- * The process is going to have thousands of threads: has the kernel find fast those that wait.
- * Before the first of them is started.
+ * For a process that will have thousands of threads: makes the kernel find sleeping ones fast. To
+ * be called before the first of them starts.
  */
 void gothread_expect_thousands(void);
 /*
- * Have threads run out lately (five seconds), and would so many more leave hardly any? Then the
- * rest is for what all depend on, such as a topic's pump: what can wait, or can be refused alone,
- * does not try; err is set as if it had. How many there may be is learned from each failure, since
- * the limits of users, containers and the system are not to be known. Any thread.
+ * Have threads run out in the last five seconds, and would so many more leave hardly any? The rest
+ * is for threads that all clients depend on, such as a topic's pump. A caller that can wait, or
+ * refuse one client, does not try then; err is set as if it had tried and failed. Each failure
+ * teaches how many threads there may be: nothing else tells the limits of user, container and
+ * system together. Any thread.
  */
 bool gothread_is_scarce(size_t wanted, struct err *err);
 /* The full name of the calling thread ("main" for the first, "?" for foreign ones). Borrowed. */
@@ -62,12 +63,12 @@ void gothread_adopt(const char *name);
 /* Calls fn for each live thread with a record, for /debug. fn must not start or end threads. */
 void gothread_each(void (*fn)(void *arg, const char *name, int tid), void *arg);
 /*
- * The same for a process that is about to end, perhaps because a thread is stuck: does nothing, and
- * returns false, where the list of threads cannot be locked before deadline_ns (monotonic).
+ * The same for a process that is about to end, perhaps because a thread is stuck. False, and
+ * nothing done: the list of threads could not be locked before deadline_ns (monotonic).
  */
 bool gothread_try_each(
 	void (*fn)(void *arg, const char *name, int tid), void *arg, int64_t deadline_ns);
-/* How many threads with a record live. */
+/* The number of live threads with a record. */
 size_t gothread_count(void);
 
 #endif

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* What the tests of gothread may touch. */
+/* The inside of gothread, for its tests. */
 #ifndef COMMON_GOTHREAD_INTERNAL_H
 #define COMMON_GOTHREAD_INTERNAL_H
 
 #include <pthread.h>
 #include <stdbool.h>
 
-/* Every thread is created by this; a test puts its own here to make it fail. */
+/* Creates every thread; a test puts its own function here to make it fail. */
 extern int (*gothread_create)(
 	pthread_t *id, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A binary heap by an int64 key (Go: container/heap). Any thread, with the lock held that guards
- * the heap. To move an entry up or down, its place is left empty, others are moved into it one by
- * one, and the entry is put where that ends: one write for each step, where a swap would be two.
+ * A binary heap by an int64 key. Mirrors container/heap. Any thread that holds the lock that guards
+ * the heap. An entry that moves up or down leaves its place empty. Others move into the empty place
+ * one by one, and the entry is put where that ends. So each step writes one entry, where a swap
+ * writes two.
  */
 #include "common/heap.h"
 
@@ -19,7 +20,7 @@ static void put(struct heap *h, size_t i, struct heap_entry e)
 	e.node->index = (uint32_t)i;
 }
 
-/* The place i is empty: finds one for e, there or nearer to the top, and puts it there. */
+/* The place i is empty. Puts e there, or nearer to the top. */
 static void up(struct heap *h, size_t i, struct heap_entry e)
 {
 	while (i > 0 && e.key < h->v[(i - 1) / 2].key) {
@@ -29,7 +30,7 @@ static void up(struct heap *h, size_t i, struct heap_entry e)
 	put(h, i, e);
 }
 
-/* The same, there or farther from the top. */
+/* The same, but there or farther from the top. */
 static void down(struct heap *h, size_t i, struct heap_entry e)
 {
 	for (;;) {
@@ -44,7 +45,7 @@ static void down(struct heap *h, size_t i, struct heap_entry e)
 	put(h, i, e);
 }
 
-/* The same, in whichever direction it has to go. */
+/* The same, in the direction that e has to go. */
 static void settle(struct heap *h, size_t i, struct heap_entry e)
 {
 	if (i > 0 && e.key < h->v[(i - 1) / 2].key)
@@ -53,7 +54,7 @@ static void settle(struct heap *h, size_t i, struct heap_entry e)
 		down(h, i, e);
 }
 
-/* Where n is. */
+/* The place of n. */
 static size_t place_of(const struct heap *h, const struct heap_node *n)
 {
 	CHECK(n->index < h->len && h->v[n->index].node == n);

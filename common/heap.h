@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A binary heap: of many elements, which has the least key? (Go: container/heap.) It is intrusive:
- * each element has a struct heap_node in itself, which remembers its place, so that an element in
- * the middle can be removed or given another key in O(log n).
+ * A binary heap: of many elements, which has the least key? (container/heap.) It is intrusive: each
+ * element contains a struct heap_node, which remembers its place. So an element in the middle can
+ * be removed, or get another key, in O(log n).
  *
  * The array holds the keys beside the pointers: a step through the heap reads the array only, and
  * writes the places. The elements are the caller's: the heap neither makes nor frees them. An
@@ -14,7 +14,7 @@
  *     }
  *
  * Elements with equal keys come in any order. Not thread-safe: the owner's lock guards the heap and
- * the nodes in it. Nothing here blocks. A want of memory ends the process (xalloc.h).
+ * the nodes in it. Nothing here blocks. Without memory the process ends (xalloc.h).
  */
 #ifndef COMMON_HEAP_H
 #define COMMON_HEAP_H
@@ -43,11 +43,11 @@ struct heap {
 void heap_push(struct heap *h, struct heap_node *n, int64_t key);
 /* Takes n, which is in h, out of it. */
 void heap_remove(struct heap *h, struct heap_node *n);
-/* n, which is in h, has this key from now on. */
+/* Gives n, which is in h, this key. */
 void heap_fix(struct heap *h, struct heap_node *n, int64_t key);
-/* by, which is in no heap, takes the place of n, which leaves h; with a key of its own. */
+/* Takes n out of h and adds by with this key, in one step. by is in no heap, or is n. */
 void heap_replace(struct heap *h, struct heap_node *n, struct heap_node *by, int64_t key);
-/* Gives memory back when three quarters or more of it are unused; a little is kept. */
+/* Halves the array while three quarters or more of it are unused; keeps a little. */
 void heap_trim(struct heap *h);
 /* Empties the heap and frees its array. It can be used again. */
 void heap_free(struct heap *h);

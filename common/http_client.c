@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Requests and dialling through libcurl. Mirrors internal/http_api/api_request.go and the part of
- * net/http below it. Runs in the threads of lookup_loop, of clients (auth) and of whoever creates a
- * topic.
+ * net/http below it. Threads: lookup, the io_loops of clients (auth), and any that creates a topic.
  *
- * Differences: the connect timeout covers the TLS handshake; errors do not show the query of the
- * URL, which has a client's secret in it; a response has a limit; a name server that does not
- * answer holds up nobody (curl asks it in a thread of its own, which it leaves behind when the time
- * is over).
+ * Differences: the connect timeout covers the TLS handshake. Errors do not show the query of the
+ * URL, which contains a client's secret. The size of a response is limited. curl asks a name server
+ * in a thread of its own, and leaves that thread behind when the time is over: no caller waits for
+ * a name server that does not answer.
  *
- * URLs, addresses, times and answers come from outside. So whatever libcurl refuses is an error for
- * the one who asked, and never a CHECK. All memory that libcurl uses is wiped when it gives it
- * back: requests have clients' secrets in them.
+ * URLs, addresses, times and answers come from outside. So if libcurl refuses one, that is an error
+ * for the caller, and never a CHECK. libcurl wipes all memory that it gives back, since requests
+ * contain clients' secrets.
  */
 #include "common/http_client.h"
 
@@ -33,14 +32,14 @@
 #include "common/version.h"
 #include "common/xalloc.h"
 
-/* More than any list of channels or permissions: what is larger is not for us. */
+/* More than any list of channels or permissions has. */
 #define MAX_BODY ((size_t)64 * 1024 * 1024)
 #define MAX_REDIRECTS 9L /* net/http stops after 10 requests */
-/* CURL_MAX_INPUT_LENGTH, which has a name within libcurl only. */
+/* CURL_MAX_INPUT_LENGTH, a constant inside libcurl. */
 #define MAX_URL ((size_t)8000000)
 #define OK_STATUS 200
 #define FORBIDDEN_STATUS 403
-/* The longest that one wait for network and cancel_fd takes; curl has its own, shorter ones. */
+/* The longest wait for network and cancel_fd at a time; curl's own timers may end it sooner. */
 #define WAIT_MS 10000
 
 /* One transfer of libcurl's. */
@@ -58,7 +57,7 @@ struct transfer {
 	char error[CURL_ERROR_SIZE];
 };
 
-/* --- libcurl's memory ----------------------------------------------------------------------- */
+/* --- libcurl's memory ------------------------------------------------------------------------- */
 
 static void wiping_free(void *p)
 {
@@ -67,7 +66,7 @@ static void wiping_free(void *p)
 	free(p);
 }
 
-/* Not realloc, which leaves a copy behind. */
+/* Not by realloc, which leaves a copy behind. */
 static void *wiping_realloc(void *old, size_t size)
 {
 	void *p = xmalloc(size);
@@ -87,7 +86,7 @@ int http_client_global_init(struct err *err)
 	return 0;
 }
 
-/* --- one transfer --------------------------------------------------------------------------- */
+/* --- one transfer ----------------------------------------------------------------------------- */
 
 static size_t on_body(char *data, size_t size, size_t n, void *arg)
 {
@@ -100,7 +99,7 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 	return size * n;
 }
 
-/* Keeps what follows the version in the last status line (there are several with redirects). */
+/* Keeps the status of the last status line (redirects bring several). */
 static size_t on_header(char *data, size_t size, size_t n, void *arg)
 {
 	struct transfer *t = arg;
@@ -119,39 +118,39 @@ static size_t on_header(char *data, size_t size, size_t n, void *arg)
 	return len;
 }
 
-/* At most what libcurl takes, 24 days. */
+/* Cuts off at libcurl's maximum, 24 days. */
 static long to_ms(int64_t ns)
 {
-	/* What is less than a millisecond must not become "for ever". */
+	/* Less than a millisecond must not become 0, which means "for ever". */
 	if (ns > 0 && ns < NSEC_PER_MSEC)
 		return 1;
 	return ns / NSEC_PER_MSEC > INT_MAX ? INT_MAX : (long)(ns / NSEC_PER_MSEC);
 }
 
-/* The first refusal is kept, and nothing tried after it. */
+/* Keeps the first refusal, and tries nothing after it. */
 #define SET(t, option, value)                                                                      \
 	((t)->setup = (t)->setup != CURLE_OK ? (t)->setup                                          \
 					     : curl_easy_setopt((t)->easy, option, value))
 
-/* Without libcurl's memory it has failed already. */
+/* If libcurl has no memory, the transfer has failed already. */
 static void new_easy(struct transfer *t, int64_t connect_timeout_ns)
 {
 	t->easy = curl_easy_init();
 	t->setup = t->easy ? CURLE_OK : CURLE_FAILED_INIT;
 	SET(t, CURLOPT_NOSIGNAL, 1L);
 	SET(t, CURLOPT_ERRORBUFFER, t->error);
-	/* A time that is over before it begins is over at once, as net.Dialer's. */
+	/* A negative time is over at once, as net.Dialer's is. */
 	SET(t, CURLOPT_CONNECTTIMEOUT_MS, connect_timeout_ns < 0 ? 1L : to_ms(connect_timeout_ns));
 	/* Stock's transport asks no proxy. */
 	SET(t, CURLOPT_PROXY, "");
 	SET(t, CURLOPT_PRIVATE, t);
 #if LIBCURL_VERSION_NUM >= 0x075700
-	/* The end does not wait for a name server. */
+	/* The end of a transfer does not wait for a name server. */
 	SET(t, CURLOPT_QUICK_EXIT, 1L);
 #endif
 }
 
-/* All is set: it begins, unless something was refused. */
+/* Starts the transfer, unless libcurl has refused an option. */
 static void start(struct transfer *t, CURLM *multi)
 {
 	t->why = "libcurl: out of handles";
@@ -203,14 +202,14 @@ static void start_transfer(struct transfer *t, const struct http_client *c, CURL
 	add_header(t, "Accept: application/vnd.nsq; version=1.0");
 	if (t->call->json)
 		add_header(t, "Content-Type: application/json");
-	/* http.Client: a time that is over before it begins is none. */
+	/* http.Client: a negative time is no limit. */
 	SET(t, CURLOPT_TIMEOUT_MS, c->request_timeout_ns < 0 ? 0L : to_ms(c->request_timeout_ns));
 	SET(t, CURLOPT_PROTOCOLS_STR, "http,https");
 	SET(t, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
 	set_url(t);
 	SET(t, CURLOPT_HTTPHEADER, t->headers);
 	SET(t, CURLOPT_USERAGENT, PRODUCT_NAME "/" PRODUCT_VERSION);
-	/* As net/http asks for it, and decodes it, of itself. */
+	/* net/http does the same without being asked. */
 	SET(t, CURLOPT_ACCEPT_ENCODING, "gzip");
 	SET(t, CURLOPT_FOLLOWLOCATION, 1L);
 	SET(t, CURLOPT_MAXREDIRS, MAX_REDIRECTS);
@@ -224,7 +223,7 @@ static void start_transfer(struct transfer *t, const struct http_client *c, CURL
 	start(t, multi);
 }
 
-/* --- waiting -------------------------------------------------------------------------------- */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 static void collect(CURLM *multi)
 {
@@ -239,9 +238,7 @@ static void collect(CURLM *multi)
 	}
 }
 
-/*
- * Drives all transfers to their ends. What stays not done, since it is cancelled, has the reason.
- */
+/* Drives all transfers to their ends. A cancelled one stays not done, and has the reason. */
 static void run(CURLM *multi, int cancel_fd, struct transfer *ts, size_t n)
 {
 	struct curl_waitfd cancel = {.fd = cancel_fd, .events = CURL_WAIT_POLLIN};
@@ -260,9 +257,9 @@ static void run(CURLM *multi, int cancel_fd, struct transfer *ts, size_t n)
 		ts[i].why = rc == CURLM_OK ? "canceled" : curl_multi_strerror(rc);
 }
 
-/* --- results -------------------------------------------------------------------------------- */
+/* --- results ---------------------------------------------------------------------------------- */
 
-/* Why a transfer failed, in Go's words where there are some. */
+/* Why a transfer failed, in Go's words if Go has some. */
 static void set_reason(const struct transfer *t, struct err *err)
 {
 	long os_errno = 0;
@@ -316,7 +313,7 @@ static bool decode_https_port(const struct strbuf *body, int64_t *port)
 	return true;
 }
 
-/* httpsEndpoint: where a 403 says that the same is to be had with TLS. NULL with err set. */
+/* httpsEndpoint: the URL with TLS that the body of a 403 points to. NULL with err set. */
 static char *https_endpoint(const char *url, const struct strbuf *body, struct err *err)
 {
 	char port[24], *found = NULL, *out = NULL;
@@ -340,7 +337,7 @@ static char *https_endpoint(const char *url, const struct strbuf *body, struct e
 	return copy;
 }
 
-/* Judges a transfer that is over; true: t->url is a new one, to be tried. */
+/* Judges a transfer that is over. True: t->url is a new one, to be tried. */
 static bool finish(struct transfer *t)
 {
 	struct http_client_call *call = t->call;
@@ -393,7 +390,7 @@ static void try_again(const struct http_client *c, struct transfer *first, CURLM
 void http_client_do(const struct http_client *c, struct http_client_call *calls, size_t n)
 {
 	struct transfer *ts = xcalloc(n + 1, sizeof(*ts));
-	/* Without one (which takes memory, that is, no memory) nothing can be added to it. */
+	/* NULL means that there is no memory; then nothing can be added to it. */
 	CURLM *multi = curl_multi_init();
 	for (size_t i = 0; i < n; i++) {
 		ts[i].call = &calls[i];
@@ -428,14 +425,14 @@ void http_client_query_escape(struct strbuf *out, const char *s, size_t n)
 	}
 }
 
-/* --- dialling ------------------------------------------------------------------------------- */
+/* --- dialling --------------------------------------------------------------------------------- */
 
 #define HOSTS_FILE "/etc/hosts"
-/* Stands for a name that only that file knows, and which libcurl would not take. */
+/* Stands for a name of /etc/hosts that libcurl would not take. */
 #define FROM_HOSTS_FILE "from-hosts-file.invalid"
 #define IP_SIZE INET6_ADDRSTRLEN
 
-/* A descriptor that outlives curl's, which curl closes with its handle. */
+/* A duplicate of curl's descriptor, which curl closes with its handle. */
 static int take_socket(CURL *easy, struct err *err)
 {
 	curl_socket_t fd = CURL_SOCKET_BAD;
@@ -471,7 +468,7 @@ static bool add_ip(struct strbuf *url, const char *host)
 {
 	unsigned char ip[sizeof(struct in6_addr)];
 	bool added = false;
-	/* As in Go, no host is this one. */
+	/* As in Go, an empty host is this machine. */
 	if (!*host || inet_pton(AF_INET, host, ip) == 1) {
 		strbuf_adds(url, *host ? host : "127.0.0.1");
 		return true;
@@ -486,9 +483,9 @@ static bool add_ip(struct strbuf *url, const char *host)
 }
 
 /*
- * "http://host" for libcurl, where nothing in host is taken for user, path or query: an address, or
- * a name as net has them. ips: what /etc/hosts has for a name that the C library would not find
- * there. -1 with err set.
+ * Appends "http://host" for libcurl, such that libcurl takes no part of host for user, path or
+ * query. host is an address, or a name as net allows it. ips receives the addresses from /etc/hosts
+ * for a name that the C library would not find there. -1 with err set.
  */
 static int add_host(struct strbuf *url, const char *host, struct strbuf *ips, struct err *err)
 {
@@ -503,14 +500,14 @@ static int add_host(struct strbuf *url, const char *host, struct strbuf *ips, st
 		strbuf_adds(url, FROM_HOSTS_FILE);
 		return 0;
 	}
-	/* 10.0.10 and 0x7f.1 are addresses to the C library, and to Go names that nobody has. */
+	/* 10.0.10 and 0x7f.1 are addresses to the C library, but names to Go. */
 	if (!is_name || inet_aton(host, &odd))
 		return err_set(err, 0, "lookup %s: no such host", host);
 	strbuf_adds(url, host);
 	return 0;
 }
 
-/* libcurl is about to connect to this address; ip is for the one that it tries first, as text. */
+/* libcurl is about to connect to this address. Keeps the first one as text, in ip. */
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
 {
 	(void)purpose;
@@ -523,7 +520,7 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 	return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
 }
 
-/* Connects. A descriptor, or -1 with err set, where the peer is shown by its address or as host. */
+/* Connects. A descriptor, or -1 with err set, which shows the peer by its address or as host. */
 static int dial(const char *url, const char *resolve, const char *host, uint16_t port,
 	int64_t timeout_ns, int cancel_fd, struct err *err)
 {
@@ -550,7 +547,7 @@ static int dial(const char *url, const char *resolve, const char *host, uint16_t
 		err_set(err, 0, "dial tcp: lookup %s: no such host", host);
 	else
 		set_reason(&t, err);
-	/* As in Go, no host stays none. */
+	/* As in Go, the error shows an empty host as such. */
 	if (*ip && *host && !strchr(host, ':'))
 		host = ip;
 	if (fd < 0 && t.result != CURLE_COULDNT_RESOLVE_HOST)

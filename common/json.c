@@ -3,8 +3,8 @@
  * A strict JSON checker and a walk over an object's members. Mirrors the rules of encoding/json
  * (scanner.go, decode.go). Any thread; no state.
  *
- * The checker keeps its own stack, a bit per level, so that the depth of a document costs no stack
- * of ours.
+ * The checker keeps a stack of its own, a bit per level, so that a deep document costs no stack of
+ * the thread.
  */
 #include "common/json.h"
 
@@ -193,7 +193,7 @@ bool json_valid(const char *data, size_t len)
 	return s.p == s.end;
 }
 
-/* The value at s, which is valid; s goes behind it. */
+/* The value at s, which json_valid has accepted; moves s behind it. */
 static struct json_value value_at(struct scanner *s)
 {
 	skip_space(s);
@@ -264,11 +264,11 @@ bool json_next_element(struct json_value array, size_t *pos, struct json_value *
 	return true;
 }
 
-/* --- strings --------------------------------------------------------------------------------- */
+/* --- strings ---------------------------------------------------------------------------------- */
 
 #define REPLACEMENT 0xfffd
 
-/* The four digits behind \u, which are there. */
+/* The four digits behind \u; they are there. */
 static uint32_t hex4(const char *p)
 {
 	uint32_t r = 0;
@@ -277,7 +277,7 @@ static uint32_t hex4(const char *p)
 	return r;
 }
 
-/* \uXXXX, perhaps with the second half of a surrogate pair; returns how many bytes of p it took. */
+/* Decodes \uXXXX, perhaps with the second half of a pair; returns how many bytes of p it took. */
 static size_t add_unicode_escape(struct strbuf *sb, const char *p, const char *end)
 {
 	uint32_t r = hex4(p + 2);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * JSON as strict as Go's encoding/json, where clients can see the difference: the checker, and a
- * walk over the members of an object that keeps each value's own spelling (cJSON, which serves
- * elsewhere, takes 01, 1.0 for an integer, raw control characters, and a byte order mark).
+ * JSON as strict as Go's encoding/json, for places where clients can see the difference: the
+ * checker, and a walk over the members of an object that keeps each value's own spelling. (cJSON,
+ * which other places use, takes 01, 1.0 for an integer, raw control characters, and a byte order
+ * mark.)
  */
 #ifndef COMMON_JSON_H
 #define COMMON_JSON_H
@@ -34,23 +35,23 @@ bool json_valid(const char *data, size_t len);
 /* The value of a document that json_valid has accepted. */
 struct json_value json_root(const char *data, size_t len);
 /*
- * The members of an object, one after the other: *pos starts at 0. False: no more. Only for what
- * json_valid has accepted.
+ * The members of an object, one after the other: *pos starts at 0. False: no more. json_valid must
+ * have accepted the document.
  */
 bool json_next_member(
 	struct json_value object, size_t *pos, struct json_value *key, struct json_value *value);
-/* The elements of an array, likewise. */
+/* The same for the elements of an array. */
 bool json_next_element(struct json_value array, size_t *pos, struct json_value *value);
-/* Does a member's key name this field? In any case of its letters, as in Go. */
+/* Does a member's key name this field? As in Go, the case of letters does not matter. */
 bool json_key_is(struct json_value key, const char *name);
 /*
  * Appends a JSON_STRING, decoded as Go does (half a surrogate pair and bad UTF-8 become U+FFFD). A
- * \u0000 is a byte as any: it is the strbuf's length that says where the string ends.
+ * \u0000 is an ordinary byte: the strbuf's length says where the string ends.
  */
 void json_add_string(struct strbuf *sb, struct json_value v);
 /*
- * The same as a C string, which the caller frees. A zero byte would end it: it becomes U+FFFD, so
- * that nobody takes the part before it for the whole.
+ * The same as a C string, which the caller frees. A zero byte becomes U+FFFD: it would end the
+ * string, and the rest would be lost.
  */
 char *json_string(struct json_value v);
 /* A JSON_NUMBER spelled as an integer (no point, no exponent) within [min, max]; else false. */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Levelled log lines. Mirrors internal/lg/lg.go on top of Go's package log with
- * Ldate|Ltime|Lmicroseconds. Runs in any thread. Go's logger holds a mutex over the write; here
- * lines go to the thread of lg_writer.c while that runs (so nobody waits for the log's reader), and
- * otherwise each is one write(2), which the kernel keeps whole on files and, up to PIPE_BUF bytes,
- * on pipes.
+ * Ldate|Ltime|Lmicroseconds. Any thread. Go's logger holds a mutex over the write. Here lines go to
+ * the thread "log" (lg_writer.c) while it runs, so that no other thread waits for the log's reader.
+ * Without it each line is one write(2): the kernel keeps that whole on files and, up to PIPE_BUF
+ * bytes, on pipes.
  */
 #include "common/lg.h"
 
@@ -109,7 +109,7 @@ static const char *date_time(time_t sec)
 	return text;
 }
 
-/* All of it, unless fd is broken: there is nobody to tell then. */
+/* Writes all of it, unless fd is broken: then there is no place to tell so. */
 static void write_all(int fd, const char *p, size_t n)
 {
 	while (n > 0) {
@@ -117,7 +117,7 @@ static void write_all(int fd, const char *p, size_t n)
 		if (done >= 0) {
 			p += done;
 			n -= (size_t)done;
-		} else if (errno == EAGAIN) { /* whoever shares stderr made it non-blocking */
+		} else if (errno == EAGAIN) { /* another process set O_NONBLOCK */
 			struct pollfd pfd = {.fd = fd, .events = POLLOUT};
 			poll(&pfd, 1, -1);
 		} else if (errno != EINTR) {
@@ -127,7 +127,7 @@ static void write_all(int fd, const char *p, size_t n)
 }
 
 /*
- * A line with room for a text of len bytes, and its beginning. stack is taken where it is enough.
+ * A line that is being made: its beginning, and space for the text. Uses stack if that is enough.
  */
 struct line {
 	char stack[1024];
@@ -135,7 +135,7 @@ struct line {
 	size_t head; /* where the text goes */
 };
 
-/* False: it cannot be made. */
+/* Makes a line for a text of len bytes, up to the text. False: it cannot be made. */
 static bool begin_line(struct line *l, const struct lg *lg, enum lg_level level, size_t len)
 {
 	int64_t now = clock_wall_ns();
@@ -152,7 +152,7 @@ static bool begin_line(struct line *l, const struct lg *lg, enum lg_level level,
 	return true;
 }
 
-/* Its text of len bytes is there. */
+/* Writes the line; its text of len bytes is there. */
 static void end_line(struct line *l, const struct lg *lg, size_t len)
 {
 	size_t n = l->head + len;
@@ -169,7 +169,7 @@ static void end_line(struct line *l, const struct lg *lg, size_t len)
 void lg_log(const struct lg *lg, enum lg_level level, const char *text, size_t len)
 {
 	struct line l;
-	int saved_errno = errno; /* a caller may log first and look at errno then */
+	int saved_errno = errno; /* a caller may log before it looks at errno */
 	if (lg_enabled(lg, level) && begin_line(&l, lg, level, len)) {
 		memcpy(l.p + l.head, text, len);
 		end_line(&l, lg, len);

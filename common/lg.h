@@ -24,31 +24,30 @@ struct lg {
 	_Atomic int level;        /* an enum lg_level; messages below it are dropped */
 	int fd;                   /* immutable */
 	char *prefix;             /* immutable; owned */
-	struct lg_writer *writer; /* owned; NULL: lines are written by who logs them */
+	struct lg_writer *writer; /* owned; NULL: each thread writes its own lines */
 };
 
 /* prefix is copied. */
 void lg_init(struct lg *lg, int fd, const char *prefix, enum lg_level level);
-/* Nobody may log any more; the writer, if any, has been stopped. */
+/* No thread may log any more; lg_stop_writer comes first. */
 void lg_destroy(struct lg *lg);
 /*
- * From now on a thread of its own writes the lines (lg_writer.h). While no other thread logs. -1
- * with err set: no thread.
+ * From now on a thread of its own writes the lines (lg_writer.h). To be called while no other
+ * thread logs. -1 with err set: no thread.
  */
 int lg_start_writer(struct lg *lg, struct err *err);
 /*
- * Writes what is left, for a second at most, and ends the thread, if there is one. Later lines are
- * lost. Once.
+ * Ends the thread, if there is one. It writes the remaining lines first, for a second at most.
+ * Later lines are lost. To be called once.
  */
 void lg_stop_writer(struct lg *lg);
 /*
- * Waits until what has been logged so far is written, but not beyond deadline_ns (monotonic). Takes
- * no lock.
+ * Blocks until all lines so far are written, but not beyond deadline_ns (monotonic). Takes no lock.
  */
 void lg_drain(const struct lg *lg, int64_t deadline_ns);
 /*
- * The writer's: the reader of stderr has gone away (EPIPE). When that happens the process gets
- * SIGTERM, once.
+ * Has the writer seen that the reader of stderr has gone away (EPIPE)? When that happens, the
+ * writer sends SIGTERM to the process, once.
  */
 bool lg_is_broken(const struct lg *lg);
 /* lg.ParseLogLevel: "debug", "info", "warn", "error", "fatal", any case. False: none of them. */
@@ -69,7 +68,7 @@ static inline bool lg_enabled(const struct lg *lg, enum lg_level level)
  */
 void lg_logf(const struct lg *lg, enum lg_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/* The same for text[0..len), whatever bytes it holds. */
+/* The same for text[0..len), which may hold any bytes. */
 void lg_log(const struct lg *lg, enum lg_level level, const char *text, size_t len);
 void lg_vlogf(const struct lg *lg, enum lg_level level, const char *fmt, va_list ap)
 	__attribute__((format(printf, 3, 0)));

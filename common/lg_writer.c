@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing log lines in a thread of its own ("log"). Has no counterpart in Go. lg_writer_add runs in
- * every thread that logs.
+ * Writing log lines in a thread of its own. No Go file: Go's logger writes in the calling thread.
+ * Threads: lg_writer_loop is the thread "log"; lg_writer_add runs in any thread that logs.
  *
- * The descriptor is stderr, which others may share, so it is not made non-blocking. Instead the
- * thread asks poll(2) first and then writes no more than a pipe that is writable takes at once
- * (PIPE_BUF), so that it can always be told to stop.
+ * The descriptor is stderr, which other processes may share, so it is not made non-blocking.
+ * Instead the thread asks poll(2) first. Then it writes no more than a writable pipe takes at once
+ * (PIPE_BUF). So it can always be told to stop.
  *
- * A reader of stderr that has gone away ends the daemon, as SIGPIPE does in Go (os/file_unix.go,
- * epipecheck); but as a stop signal would, so that nothing is lost.
+ * When the reader of stderr goes away, the daemon ends, as Go programs do by SIGPIPE
+ * (os/file_unix.go, epipecheck). But it ends as by a stop signal, so that nothing is lost.
  */
 #include "common/lg_writer.h"
 
@@ -29,15 +29,15 @@
 #include "common/xalloc.h"
 
 #define PENDING_MAX (1 << 20)
-#define POLL_MSEC 100                 /* how often a stuck write looks whether it is to stop */
-#define STOP_NS (1 * NSEC_PER_SEC)    /* what a reader gets to take the rest */
+#define POLL_MSEC 100                 /* how often a stuck write looks whether to stop */
+#define STOP_NS (1 * NSEC_PER_SEC)    /* how long a reader has to take the rest */
 #define LINES_KEPT_BUFFER (64 * 1024) /* a larger buffer is given back once it is written */
 
 struct lg_writer {
 	int fd; /* immutable */
 	struct mutex lock;
 	struct strbuf pending;      /* guarded by lock; whole lines */
-	size_t dropped;             /* guarded by lock; lines, since the last that was taken */
+	size_t dropped;             /* guarded by lock; lines, since the last take */
 	_Atomic int64_t stop_at_ns; /* monotonic; 0: not to stop */
 	_Atomic size_t unwritten;   /* bytes pending or being written */
 	_Atomic bool broken;        /* a write to stdout or stderr has met no reader */
@@ -51,7 +51,7 @@ static bool wait_writable(struct lg_writer *w)
 	struct pollfd pfd = {.fd = w->fd, .events = POLLOUT};
 	for (;;) {
 		int rc = poll(&pfd, 1, POLL_MSEC);
-		if (rc > 0) /* without a reader, the write says so */
+		if (rc > 0) /* without a reader, the write fails */
 			return !(pfd.revents & POLLNVAL);
 		if (rc < 0 && errno != EINTR)
 			return false;
@@ -61,7 +61,7 @@ static bool wait_writable(struct lg_writer *w)
 	}
 }
 
-/* Once; main hears of it as of any stop signal. */
+/* Sends the signal once; main treats it as any stop signal. */
 static void reader_gone(struct lg_writer *w)
 {
 	if (w->fd <= STDERR_FILENO && !atomic_exchange(&w->broken, true))
@@ -83,10 +83,7 @@ static void write_lines(struct lg_writer *w, const char *p, size_t n)
 	}
 }
 
-/*
- * Takes what is pending, and returns how much that is; the caller's empty buffer is left in its
- * place.
- */
+/* Exchanges the pending lines for the caller's empty buffer. Returns how many bytes they are. */
 static size_t take(struct lg_writer *w, struct strbuf *lines)
 {
 	mutex_lock(&w->lock);
@@ -109,7 +106,10 @@ static void lg_writer_loop(void *arg)
 	bool stopping;
 	do {
 		chan_recv(w->wake_chan, NULL);
-		/* Read before the lines are: who asks to stop has added its last line before. */
+		/*
+		 * Read before the lines: a thread that asks to stop has added its last line
+		 * already.
+		 */
 		stopping = atomic_load(&w->stop_at_ns) != 0;
 		size_t n = take(w, &lines);
 		write_lines(w, lines.data, lines.len);
@@ -172,7 +172,9 @@ bool lg_writer_is_broken(const struct lg_writer *w)
 void lg_writer_stop(struct lg_writer *w)
 {
 	atomic_store(&w->stop_at_ns, clock_mono_ns() + STOP_NS);
-	/* If a token is there already, whoever takes it sees the flag. */
+	/*
+	 * If there is a value in the chan already, the thread "log" sees the flag when it takes it.
+	 */
 	chan_signal(w->wake_chan);
 	wait_group_wait(&w->wait_group);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing log lines in a thread of its own, so that whoever logs never waits for whoever reads the
- * log. Go's logger has no such thing: stock stands still while its stderr is a full pipe.
+ * Writing log lines in a thread of its own, so that no thread that logs waits for the log's reader.
+ * Go's logger has no such thread: stock stands still while its stderr is a full pipe.
  */
 #ifndef COMMON_LG_WRITER_H
 #define COMMON_LG_WRITER_H
@@ -15,28 +15,28 @@
 struct lg_writer;
 
 /*
- * Starts the thread "log", which writes to fd what lg_writer_add hands over. NULL with err set: no
+ * Starts the thread "log", which writes the lines of lg_writer_add to fd. NULL with err set: no
  * thread.
  */
 struct lg_writer *lg_writer_start(int fd, struct err *err);
 /*
- * Takes a copy of a line. Never blocks; beyond 1 MiB that waits to be written, lines are dropped
- * and counted.
+ * Takes a copy of a line. Never blocks: while 1 MiB waits to be written, it drops lines and counts
+ * them. Takes the writer's lock.
  */
 void lg_writer_add(struct lg_writer *w, const char *line, size_t n);
 /*
- * Waits until all lines so far are written, but not beyond deadline_ns (monotonic). Takes no lock:
- * it is for a process that ends because something is stuck.
+ * Blocks until all lines so far are written, but not beyond deadline_ns (monotonic). Takes no lock:
+ * it is for a process that ends because a thread is stuck.
  */
 void lg_writer_drain(const struct lg_writer *w, int64_t deadline_ns);
 /* Has the reader of stdout or stderr gone away? See lg_is_broken. */
 bool lg_writer_is_broken(const struct lg_writer *w);
 /*
- * Writes what is left, for a second at most, and ends the thread. Lines that come after that are
- * lost. Once.
+ * Ends the thread, after it has written the remaining lines, for a second at most. Later lines are
+ * lost. To be called once.
  */
 void lg_writer_stop(struct lg_writer *w);
-/* After lg_writer_stop; nobody may add any more. */
+/* After lg_writer_stop; no thread may add lines any more. */
 void lg_writer_free(struct lg_writer *w);
 
 #endif

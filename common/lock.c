@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Locks with a rank (sync.Mutex, sync.RWMutex). Any thread.
+ * Locks with a rank. Mirrors sync.Mutex and sync.RWMutex. Any thread.
  *
- * Different from Go: with DEBUG_LOCKS (sanitized builds) each thread keeps a stack of what it
- * holds, and one that breaks the order of lock_rank.h is stopped when it does so, not when two
- * threads happen to meet. Without it this is pthreads: mutexes that spin for a moment, and read
- * locks that let a waiting writer pass.
+ * Different from Go: with DEBUG_LOCKS (sanitized builds) each thread keeps a list of the locks that
+ * it holds. A thread that breaks the order of lock_rank.h aborts at once, not only when two threads
+ * meet in a deadlock. Without DEBUG_LOCKS this is pthreads: mutexes that spin for a moment, and
+ * read locks that let a waiting writer pass.
  */
 #include "common/lock.h"
 
@@ -43,7 +43,7 @@ static void held_add(const void *lock, enum lock_rank rank)
 	nheld++;
 }
 
-/* Before the lock is taken, so that a violation is reported and does not hang. */
+/* To be called before the lock is taken, so that a violation is reported and does not hang. */
 static void held_push(const void *lock, enum lock_rank rank)
 {
 	for (size_t i = 0; i < nheld; i++)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Locks with a rank (sync.Mutex, sync.RWMutex). In a debug build (DEBUG_LOCKS) a thread that takes
- * a lock of a rank not above all those it holds is stopped with both names, as is one that unlocks
- * what it does not hold: the lock order (lock_rank.h, docs/architecture.md) is checked by every
- * test that runs.
+ * Locks with a rank (sync.Mutex, sync.RWMutex). In a debug build (DEBUG_LOCKS) a thread may take a
+ * lock only if its rank is above all ranks that the thread holds. Else it aborts and prints both
+ * names. It also aborts if it unlocks a lock that it does not hold. So every test checks the lock
+ * order (lock_rank.h, docs/architecture.md).
  */
 #ifndef COMMON_LOCK_H
 #define COMMON_LOCK_H
@@ -27,15 +27,15 @@ struct rwlock {
 void mutex_init(struct mutex *m, enum lock_rank rank);
 void mutex_destroy(struct mutex *m);
 void mutex_lock(struct mutex *m);
-/* TryLock: false, at once, where somebody holds it. The lock order is as for mutex_lock. */
+/* TryLock: false at once if a thread holds it. The lock order is as for mutex_lock. */
 bool mutex_trylock(struct mutex *m);
 void mutex_unlock(struct mutex *m);
 /* In a debug build, aborts unless the calling thread holds m: first line of *_locked functions. */
 void mutex_assert_held(const struct mutex *m);
 
 /*
- * The same for a mutex of pthread's own, which the few modules have that this one rests upon, or
- * that must be initialised at compile time. Aborts unless some thread holds it.
+ * The same for a pthread mutex, but it aborts only if no thread holds it. For modules that this one
+ * is built on, or whose mutex is initialised at compile time.
  */
 void plain_mutex_assert_locked(pthread_mutex_t *m);
 
@@ -43,8 +43,8 @@ void rwlock_init(struct rwlock *rw, enum lock_rank rank);
 void rwlock_destroy(struct rwlock *rw);
 void rwlock_rdlock(struct rwlock *rw);
 /*
- * TryRLock: false, at once, where that would have to wait. In any order with other locks: a thread
- * that does not wait for a lock is no part of a deadlock.
+ * TryRLock: false at once if it would have to wait. Allowed in any order: a thread that does not
+ * wait for a lock is no part of a deadlock.
  */
 bool rwlock_tryrdlock(struct rwlock *rw);
 void rwlock_wrlock(struct rwlock *rw);

@@ -45,7 +45,7 @@
 	X(RANK_LEAF, "leaf lock")
 
 enum lock_rank {
-	RANK_NONE, /* not a rank: what a lock that nobody initialised has */
+	RANK_NONE, /* not a rank: that of a lock without mutex_init or rwlock_init */
 #define LOCK_RANK_CONSTANT(rank, name) rank,
 	LOCK_RANKS(LOCK_RANK_CONSTANT)
 #undef LOCK_RANK_CONSTANT

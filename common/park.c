@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sleeping and waking of single threads (runtime/proc.go: gopark, goready; runtime/lock_futex.go:
- * notesleep, notewakeup). Runs in every thread that blocks on a chan, and in those that wake them.
+ * Sleeping and waking of single threads. Mirrors runtime/proc.go (gopark, goready) and
+ * runtime/lock_futex.go (notesleep, notewakeup). Threads: any that blocks on a chan, and any that
+ * wakes it.
  *
- * Different from Go: what sleeps is a thread of the kernel, and waking one costs microseconds, not
- * 100 ns. So a parker spins for a moment before it sleeps, as long as that pays: see note_spinning.
+ * Different from Go: a thread of the kernel sleeps, and waking it costs microseconds, not 100 ns.
+ * So a parker spins for a moment before it sleeps, as long as that pays: see note_spinning.
  */
 #include "common/park.h"
 
@@ -17,25 +18,25 @@
 #include "common/futex.h"
 
 /*
- * The state word: AWAKE when nobody waits or the owner still spins, ASLEEP when the owner is in the
- * kernel or on its way there, WOKEN from park_wake until the owner has seen it. Only the step
- * ASLEEP -> WOKEN costs the waker a system call.
+ * The state word is AWAKE while the owner does not wait or still spins. It is ASLEEP while the
+ * owner is in the kernel or on its way there, and WOKEN from park_wake until the owner has seen it.
+ * Only the step ASLEEP -> WOKEN costs the waker a system call.
  */
 enum { AWAKE, ASLEEP, WOKEN };
 
 /*
- * note_spinning. A hand-off to a thread that spins takes some 100 ns, to one that sleeps 2 to 7 us
- * on either side, and the answer of one that had to be woken may take 10 us. So it pays to look
- * around for a while before sleeping, but only where answers come that fast:
- *  - With one processor nobody spins; with n, more than n - 1 that spin give up after a moment (not
- *    at once: one of them may just be leaving).
- *  - Each parker knows how long it is worth while (spin_limit): some four times what the last
- *    answers took; half after a spin in vain, and soon nothing.
- *  - With no limit left it sleeps at once, and only every probe_interval-th time looks for as long
- *    as PROBE_NS whether things have changed; each probe in vain doubles the interval. At its
- *    maximum that is a quarter of a microsecond per sleep, of which each costs several. (Not more
- *    seldom: two threads that share a processor while another has become free are parted by the
- *    scheduler only when both want to run.)
+ * note_spinning. A hand-off to a thread that spins takes some 100 ns. To a thread that sleeps it
+ * takes 2 to 7 us on either side, and the answer of a woken thread may take 10 us. So it pays to
+ * spin for a while before sleeping, but only if answers come that fast:
+ *  - With one processor no thread spins. With n, threads give up after a moment while more than n -
+ *    1 spin (not at once: one of them may just be leaving).
+ *  - Each parker knows how long spinning is worth while (spin_limit): some four times what the last
+ *    answers took. Each spin in vain halves it, soon to nothing.
+ *  - With no limit left it sleeps at once. Every probe_interval-th time it spins for PROBE_NS, to
+ *    see whether things have changed. Each probe in vain doubles the interval. At its maximum that
+ *    costs a quarter of a microsecond per sleep, and a sleep costs several. (Not more seldom: two
+ *    threads may share a processor while another has become free. The scheduler parts them only
+ *    when both want to run.)
  */
 #define PROBE_NS 16000
 #define SPIN_LEAST_NS 1000
@@ -44,7 +45,7 @@ enum { AWAKE, ASLEEP, WOKEN };
 #define PROBE_INTERVAL_MAX 64
 
 static pthread_once_t park_once = PTHREAD_ONCE_INIT;
-static pthread_key_t park_key;    /* immutable after park_once; only for its destructor */
+static pthread_key_t park_key;    /* immutable after park_once; for its destructor */
 static unsigned probe_turns;      /* immutable after park_once; 0: one processor */
 static unsigned least_turns;      /* immutable after park_once */
 static unsigned spinners_max;     /* immutable after park_once */
@@ -55,7 +56,7 @@ static struct parker *free_list; /* guarded by free_lock */
 
 static _Thread_local struct parker *self;
 
-/* At the end of a thread its parker goes back: the next thread gets it. */
+/* At the end of a thread its parker goes to the free list: the next thread gets it. */
 static void park_retire(void *arg)
 {
 	struct parker *p = arg;
@@ -115,7 +116,7 @@ struct parker *park_self(void)
 	return self;
 }
 
-/* How many times p may look this time. */
+/* How many turns p may spin this time. */
 static unsigned spin_budget(struct parker *p)
 {
 	if (p->spin_limit > 0 || probe_turns == 0)
@@ -126,7 +127,7 @@ static unsigned spin_budget(struct parker *p)
 	return probe_turns;
 }
 
-/* What p learns: turns is what the answer took; 0: it did not come. */
+/* What p learns: the answer took so many turns; 0: it did not come. */
 static void spin_learn(struct parker *p, unsigned turns)
 {
 	if (turns > 0) {
@@ -141,7 +142,7 @@ static void spin_learn(struct parker *p, unsigned turns)
 	}
 }
 
-/* True if the wake-up came while we looked. */
+/* Spins. True: the wake-up came meanwhile. */
 static bool park_spin(struct parker *p)
 {
 	unsigned budget = spin_budget(p), turns = 0;
@@ -185,8 +186,8 @@ void park_wake(struct parker *p)
 {
 	park_perturb(PERTURB_WAKE);
 	/*
-	 * After the exchange p is no longer ours: the wake-up may reach its next user, who looks
-	 * again.
+	 * After the exchange p is no longer ours: the wake-up may reach its next user, which looks
+	 * at the word again.
 	 */
 	if (atomic_exchange_explicit(&p->state, WOKEN, memory_order_release) == ASLEEP)
 		futex_wake_one(&p->state);
@@ -196,7 +197,7 @@ void wake_list_wake_all(struct wake_list *l)
 {
 	struct parker *next;
 	for (struct parker *p = l->first; p; p = next) {
-		next = p->next; /* first: once woken, p's owner may use it for something else */
+		next = p->next; /* first: once woken, p's owner may use it again */
 		park_wake(p);
 	}
 	l->first = NULL;

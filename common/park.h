@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * park: putting a thread to sleep and waking exactly that thread (gopark and goready of the Go
- * runtime, for chan.c and select.c only).
+ * Putting a thread to sleep and waking exactly that thread (gopark and goready of the Go runtime),
+ * for chan.c and select.c only.
  *
  * A thread has one parker. An episode of sleep goes like this:
  *
@@ -15,9 +15,9 @@
  *   retracts p from all other places
  *   reads p->won
  *
- * Each successful claim by another thread is followed by exactly one park_wake, and the sleeper
- * waits for it before it opens the next episode. A parker is never given back to the allocator: a
- * waker may still hold its address when the thread that it woke has ended.
+ * Exactly one park_wake follows each successful claim by another thread, and the sleeper waits for
+ * it before it opens the next episode. A parker is never given back to the allocator: a waker may
+ * still hold its address when the thread that it woke has ended.
  */
 #ifndef COMMON_PARK_H
 #define COMMON_PARK_H
@@ -30,24 +30,24 @@
 struct parker {
 	/* A line of its own: one thread spins on it, another writes it once. */
 	_Alignas(64) _Atomic uint32_t state; /* atomic; see park.c */
-	_Atomic bool claimed;                /* atomic; who sets it owns won and next */
+	_Atomic bool claimed;                /* atomic; the thread that sets it owns won and next */
 	uint32_t spin_limit;     /* owner only; this and the next two: note_spinning in park.c */
 	uint32_t probe_interval; /* owner only */
 	uint32_t parks;          /* owner only; since the last probe */
-	void *won;               /* claimer until park_wake, then owner; NULL: look again */
+	void *won;               /* claimer's until park_wake, then owner's; NULL: try again */
 	struct parker *next;     /* claimer: its wake list; unused: the free list */
 };
 
 /* The calling thread's parker. Only the first call in a thread may allocate. */
 struct parker *park_self(void);
 
-/* Starts an episode. Nobody else may know p yet. */
+/* Starts an episode. No other thread may know p yet. */
 static inline void park_open(struct parker *p)
 {
 	atomic_store_explicit(&p->claimed, false, memory_order_relaxed);
 }
 
-/* True for one caller per episode: it, and only it, decides how the episode ends. */
+/* True for one caller per episode: that thread alone decides how the episode ends. */
 static inline bool park_claim(struct parker *p)
 {
 	return !atomic_load_explicit(&p->claimed, memory_order_relaxed) &&
@@ -61,8 +61,8 @@ static inline bool park_is_claimed(struct parker *p)
 
 /*
  * Sleeps until park_wake(p), or until deadline_ns on the monotonic clock (0: for ever). False: the
- * deadline passed first. Then the caller must claim its own parker; if that fails, a wake-up is on
- * its way and must be waited for.
+ * deadline passed first. Then the caller must claim its own parker. If that fails, a wake-up is on
+ * its way, and the caller must wait for it.
  */
 bool park_wait(struct parker *p, int64_t deadline_ns);
 /* Ends the episode that the caller has claimed; p may be another thread's when this returns. */
@@ -93,9 +93,9 @@ static inline void wake_list_wake(struct wake_list *l)
 }
 
 /*
- * The perturbation build (make PERTURB=1) gives up the processor now and then where a wrong
- * algorithm would lose a race: the seed comes from CHAN_SEED, or is drawn and printed. Elsewhere
- * this is nothing.
+ * The perturbation build (make PERTURB=1) gives up the processor now and then, at points where a
+ * wrong algorithm would lose a race. The seed comes from CHAN_SEED, or is drawn and printed. In
+ * other builds this does nothing.
  */
 enum perturb_point { PERTURB_LOCK_ALL, PERTURB_PARK, PERTURB_CLAIM, PERTURB_WAKE };
 

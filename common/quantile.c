@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Quantiles over a sliding window. Mirrors internal/quantile/quantile.go; runs in whatever thread
+ * Quantiles over a sliding window. Mirrors internal/quantile/quantile.go. Threads: any that
  * finishes a message or asks for stats.
  *
- * What differs: the streams are KLL sketches (Karnin, Lang, Liberty: "Optimal Quantile
- * Approximation in Streams", 2016) in place of perks' targeted ones, which know no error bound once
- * merged. A stream that is merged from is first moved to the present (stock adds what may have left
- * its window long ago), and a window of 0 is empty (stock loops for ever).
+ * Differences: the streams are KLL sketches (Karnin, Lang, Liberty: "Optimal Quantile Approximation
+ * in Streams", 2016). perks' targeted streams, which stock has, know no error bound once merged.
+ * Before a stream is merged into another it is moved to the present (stock adds values that have
+ * left its window long ago). A window of 0 is empty (stock loops for ever).
  *
- * A KLL sketch keeps values in levels; a value of level h stands for 2^h of those inserted. A level
- * that is full is sorted, and every second value of it, beginning with the first or the second by
- * chance, moves up; the others go. That keeps the total weight and shifts no rank by more than one
- * weight, to either side with the same chance, so that the errors cancel out. The top level has
- * room for K values, each below for two thirds of the one above.
+ * A KLL sketch keeps values in levels: a value of level h stands for 2^h inserted ones. When a
+ * level is full, it is sorted, and every second value moves up, beginning at random with the first
+ * or the second. The others are dropped. That keeps the total weight and shifts no rank by more
+ * than one weight. The shift goes to either side with the same chance, so the errors cancel out.
+ * The top level has K places, each level below two thirds of the one above.
  */
 #include "common/quantile.h"
 
@@ -38,7 +38,7 @@ struct sketch {
 	} levels[LEVELS];
 	size_t n_levels;
 	size_t n_values; /* in all levels */
-	size_t limit;    /* of n_values, for n_levels */
+	size_t limit;    /* of n_values, given n_levels */
 	uint64_t count;  /* inserted, the sum of all weights */
 	int64_t max;     /* valid if count > 0 */
 };
@@ -53,7 +53,7 @@ struct quantile {
 	size_t n_percentiles;     /* immutable */
 };
 
-/* --- one stream ----------------------------------------------------------------------------- */
+/* --- one stream ------------------------------------------------------------------------------- */
 
 static size_t level_limit(size_t n_levels, size_t level)
 {
@@ -101,7 +101,7 @@ static int ascending(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Moves every second value of a level to the one above; an odd one out stays. */
+/* Moves every second value of a level to the level above; an odd one stays. */
 static void compact_level(struct sketch *s, size_t h)
 {
 	struct level *l = &s->levels[h], *up = &s->levels[h + 1];
@@ -111,8 +111,8 @@ static void compact_level(struct sketch *s, size_t h)
 	for (size_t i = 0; i < half; i++)
 		up->v[up->n + i] = l->v[odd + 2 * i + offset];
 	up->n += half;
-	l->n = odd; /* the smallest, where there is one */
-	/* A level that was the top one had more room than it needs further down. */
+	l->n = odd; /* the smallest, if there is one */
+	/* A level that was the top had a larger limit than now. */
 	size_t limit = level_limit(s->n_levels, h);
 	if (l->cap > 2 * limit) {
 		l->cap = limit;
@@ -124,7 +124,7 @@ static void compact_level(struct sketch *s, size_t h)
 static void sketch_compress(struct sketch *s)
 {
 	while (s->n_values > s->limit) {
-		size_t h = 0; /* one is over its limit, since the sum is */
+		size_t h = 0; /* some level is over its limit, since the sum is */
 		while (s->levels[h].n <= level_limit(s->n_levels, h))
 			h++;
 		if (h + 1 == s->n_levels)
@@ -211,7 +211,7 @@ static size_t sketch_memory(const struct sketch *s)
 	return total;
 }
 
-/* --- the window ----------------------------------------------------------------------------- */
+/* --- the window ------------------------------------------------------------------------------- */
 
 struct quantile *quantile_new(int64_t window_ns, const double *percentiles, size_t n)
 {
@@ -246,7 +246,10 @@ size_t quantile_memory(struct quantile *q)
 	return total;
 }
 
-/* Drops the older stream as often as more than half a window has passed. */
+/*
+ * Drops the older stream once for each half window that has passed. The caller holds q->lock, or no
+ * other thread has q.
+ */
 static void move_window(struct quantile *q, int64_t now_ns)
 {
 	int64_t passed = now_ns - q->last_move_ns;
@@ -261,7 +264,7 @@ static void move_window(struct quantile *q, int64_t now_ns)
 	}
 	int64_t moves = passed > 0 ? (passed - 1) / q->move_window_ns : 0;
 	q->last_move_ns += moves * q->move_window_ns;
-	for (; moves > 0; moves = moves > 2 ? 1 : moves - 1) { /* two empty both */
+	for (; moves > 0; moves = moves > 2 ? 1 : moves - 1) { /* two moves empty both */
 		q->current ^= 1;
 		sketch_reset(&q->streams[q->current]);
 	}

@@ -24,22 +24,20 @@ void quantile_free(struct quantile *q);
 /* The bytes that q holds. */
 size_t quantile_memory(struct quantile *q);
 
-/*
- * Insert: the time from msg_start_ns (wall clock) to now. Takes q's lock for a moment; any thread.
- */
+/* Insert: adds the time from msg_start_ns (wall clock) to now. Takes q's lock; any thread. */
 void quantile_insert(struct quantile *q, int64_t msg_start_ns);
 /* The same with value and time (monotonic clock) given, for tests. */
 void quantile_insert_at(struct quantile *q, int64_t value, int64_t now_mono_ns);
 /*
- * Merge: adds what them holds to q. Locks them only, since two locks of one rank are never held: q
- * is the caller's own, for an aggregate.
+ * Merge: adds the values of them to q. Locks them only, since a thread never holds two locks of one
+ * rank: q is the caller's own aggregate.
  */
 void quantile_merge(struct quantile *q, struct quantile *them);
 void quantile_merge_at(struct quantile *q, struct quantile *them, int64_t now_mono_ns);
 
 struct quantile_point {
 	double quantile;
-	double value; /* ns; 0 where the window is empty */
+	double value; /* ns; 0 if the window is empty */
 };
 
 struct quantile_result {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Random numbers (math/rand; internal/util/rand.go). Any thread.
+ * Random numbers. Mirrors math/rand and internal/util/rand.go. Any thread.
  *
  * Different from Go: the generator is SplitMix64 (Steele, Lea and Flood, 2014), eight bytes per
  * thread, seeded from the kernel at a thread's first use. Not for secrets.
@@ -18,7 +18,7 @@ static _Thread_local bool seeded;
 
 static void rand_seed(void)
 {
-	/* Where a sandbox refuses it, the time and the thread will do. */
+	/* If a sandbox refuses it, the time and the thread will do. */
 	if (getrandom(&state, sizeof(state), 0) != (ssize_t)sizeof(state))
 		state = (uint64_t)clock_mono_ns() ^ (uint64_t)(uintptr_t)&state;
 	seeded = true;

@@ -11,7 +11,7 @@ uint64_t rand_u64(void);
 uint32_t rand_below(uint32_t n);
 /*
  * util.UniqRands(quantity, maxval): min(quantity, maxval) distinct numbers of [0, maxval) into out;
- * returns how many. scratch has room for maxval numbers.
+ * returns how many. scratch is an array of maxval numbers.
  */
 size_t rand_unique(size_t quantity, size_t maxval, uint32_t *out, uint32_t *scratch);
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Go's regular expressions on top of PCRE2, whose syntax is nearly a superset of RE2's: what it has
- * in addition is refused before it sees it. Runs in the threads of clients.
+ * Go's regular expressions on top of PCRE2. Mirrors package regexp. PCRE2's syntax is nearly a
+ * superset of RE2's: additional syntax is refused before PCRE2 sees it. Threads: the io_loops of
+ * clients.
  *
  * It matches with pcre2_dfa_match, which follows all alternatives at once, so that no pattern
- * backtracks without end. What differs from Go: \s takes a vertical tab as well, \v any vertical
- * space; a pattern may not be as long, nor nested as deeply. PCRE2's compiler calls itself for each
- * level, so the depth is bounded by the stack of a thread: docs/channels.md, "Threads".
+ * backtracks without end. Differences from Go: \s takes a vertical tab as well, \v any vertical
+ * space. The limits of a pattern's length and nesting are lower. PCRE2's compiler calls itself for
+ * each level, so the stack of a thread limits the depth: docs/channels.md, "Threads".
  */
 #include "common/regex.h"
 
@@ -20,27 +21,25 @@
 #include "common/strbuf.h"
 #include "common/xalloc.h"
 
-/*
- * A level costs 640 bytes of stack: these take half of what a thread has (test_regex.c tries it).
- */
+/* A level costs 640 bytes of stack: so many take half of a thread's (test_regex.c tries it). */
 #define MAX_NESTING 64
-/* Longer than what PCRE2's code, of 64 KiB, has room for. */
+/* More than PCRE2's code of 64 KiB can hold. */
 #define MAX_LENGTH 65536
-/* regexp/syntax: how often a part may be repeated, repetitions within repetitions multiplied. */
+/* regexp/syntax: how often a part may repeat; nested repetitions multiply. */
 #define MAX_REPEAT 1000
-/* Room for the states of a usual pattern, in ints; it grows where that is too little. */
+/* The first workspace, in ints: enough for the states of a usual pattern. It grows on demand. */
 #define WORKSPACE 256
 #define MAX_WORKSPACE (1 << 20)
-/* So that a bug in our reasoning cannot stop a thread: then nothing matches. */
+/* Guards against a mistake in this reasoning: a match that takes longer is none. */
 #define MATCH_LIMIT 1000000
 
 struct regex {
 	pcre2_code *code;
 };
 
-/* --- what Go refuses ------------------------------------------------------------------------ */
+/* --- what Go refuses -------------------------------------------------------------------------- */
 
-/* Pattern from here on; a zero byte is a character as any. */
+/* The rest of a pattern; a zero byte is an ordinary character. */
 struct text {
 	const char *p;
 	const char *end;
@@ -63,13 +62,13 @@ static struct text skip(struct text t, size_t n)
 	return (struct text){t.p + n, t.end};
 }
 
-/* Is c there, and one of set? */
+/* Is c a character of set? */
 static bool is_in(char c, const char *set)
 {
 	return c != '\0' && strchr(set, c) != NULL;
 }
 
-/* How many of the characters from i on are of set. */
+/* How many characters from i on are in set. */
 static size_t span(struct text t, size_t i, const char *set)
 {
 	size_t n = 0;
@@ -78,14 +77,14 @@ static size_t span(struct text t, size_t i, const char *set)
 	return n;
 }
 
-/* How far it is to the first word from i on, the word included; 0: there is none. */
+/* The distance from i to the end of the first word; 0: there is no word. */
 static size_t up_to(struct text t, size_t i, const char *word)
 {
 	const char *found = memmem(t.p + i, (size_t)(t.end - t.p) - i, word, strlen(word));
 	return found ? (size_t)(found - t.p) + strlen(word) : 0;
 }
 
-/* The escape at t: its length, or 0: Go has none such. (\Q is the caller's.) */
+/* The length of the escape at t; 0: Go does not have it. (The caller handles \Q.) */
 static size_t escape_length(struct text t)
 {
 	char c = at(t, 1);
@@ -101,7 +100,7 @@ static size_t escape_length(struct text t)
 	return 2;
 }
 
-/* A number of a quantifier's; what is too large stays so. */
+/* A number in a quantifier; one that is too large stays too large. */
 static int number(struct text t, size_t i, size_t digits)
 {
 	int n = 0;
@@ -111,8 +110,8 @@ static int number(struct text t, size_t i, size_t digits)
 }
 
 /*
- * The quantifier at t: its length, or 0. *times is how often it repeats at most (or at least,
- * without an upper bound), as far as that counts for MAX_REPEAT; 1 for *, + and ?.
+ * The length of the quantifier at t, or 0. *times is its upper bound, or its lower one if it has no
+ * upper one, for MAX_REPEAT; 1 for *, + and ?.
  */
 static size_t quantifier_length(struct text t, int *times)
 {
@@ -133,12 +132,12 @@ static size_t quantifier_length(struct text t, int *times)
 	return n + 1;
 }
 
-/* The character class at t: its length, or 0: bad escape, or no end. */
+/* The length of the character class at t; 0: bad escape, or no end. */
 static size_t class_length(struct text t)
 {
 	size_t i = at(t, 1) == '^' ? 2 : 1;
 	if (at(t, i) == ']')
-		i++; /* in first place it is itself */
+		i++; /* in first place ] stands for itself */
 	while (t.p + i < t.end && t.p[i] != ']') {
 		struct text rest = skip(t, i);
 		size_t n = begins_with(rest, "[:") ? up_to(rest, 0, ":]") : 0;
@@ -151,7 +150,7 @@ static size_t class_length(struct text t)
 	return t.p + i < t.end ? i + 1 : 0;
 }
 
-/* The beginning of the group at t: its length, or 0. */
+/* The length of the beginning of the group at t, or 0. */
 static size_t group_length(struct text t)
 {
 	if (at(t, 1) == '*')
@@ -160,7 +159,7 @@ static size_t group_length(struct text t)
 		return 1;
 	if (begins_with(t, "(?P<"))
 		return 4;
-	/* A name, and not a look behind. */
+	/* A name, but not a look-behind. */
 	if (begins_with(t, "(?<"))
 		return at(t, 3) != '=' && at(t, 3) != '!' ? 3 : 0;
 	size_t flags = span(t, 2, "imsU-");
@@ -168,21 +167,21 @@ static size_t group_length(struct text t)
 	return c == ':' || (flags > 0 && c == ')') ? 3 + flags : 0;
 }
 
-/* \Q...\E, which may lack its end. */
+/* The length of \Q...\E; the end may be missing. */
 static size_t quoted_length(struct text t)
 {
 	size_t n = up_to(t, 2, "\\E");
 	return n > 0 ? n : (size_t)(t.end - t.p);
 }
 
-/* What is open: for each level how often its parts are repeated, at most. */
+/* The open groups: for each level how often its parts repeat at most. */
 struct nesting {
 	int times[MAX_NESTING + 1];
 	size_t depth;
-	int last; /* of the part just read, which a quantifier may follow */
+	int last; /* for the part just read; a quantifier may follow */
 };
 
-/* One part of a pattern, that of n characters at t, with its quantifier. False: too much. */
+/* Counts one part of a pattern, n characters at t, with its quantifier. False: too much. */
 static bool count(struct nesting *s, struct text t, size_t n, bool quantified, int times)
 {
 	if (quantified) {
@@ -194,7 +193,7 @@ static bool count(struct nesting *s, struct text t, size_t n, bool quantified, i
 	} else {
 		s->last = 1;
 	}
-	/* A group that is all flags, "(?i)", is closed already. */
+	/* A group of flags only, "(?i)", is closed already. */
 	if (!quantified && *t.p == '(' && t.p[n - 1] != ')') {
 		if (s->depth == MAX_NESTING)
 			return false;
@@ -205,7 +204,7 @@ static bool count(struct nesting *s, struct text t, size_t n, bool quantified, i
 	return true;
 }
 
-/* The part at t: its length, or 0. What both refuse is left to PCRE2. */
+/* The length of the part at t, or 0. Leaves to PCRE2 what both refuse. */
 static size_t part_length(struct text t, size_t quantifier)
 {
 	if (begins_with(t, "\\Q"))
@@ -225,8 +224,8 @@ static size_t part_length(struct text t, size_t quantifier)
 }
 
 /*
- * Does the pattern do with what Go has? NULL, or what is wrong with it. What PCRE2 shall read goes
- * to out: from 10.43 on "{,2}" and "{ 1 }" are quantifiers there, which in Go are text.
+ * Does the pattern use Go's syntax only? NULL, or the error. Appends to out the pattern for PCRE2:
+ * from 10.43 on "{,2}" and "{ 1 }" are quantifiers there, but text in Go.
  */
 static const char *not_gos(const char *pattern, size_t len, struct strbuf *out)
 {
@@ -236,7 +235,7 @@ static const char *not_gos(const char *pattern, size_t len, struct strbuf *out)
 		int times, ignored;
 		size_t quantifier = quantifier_length(t, &times);
 		size_t n = part_length(t, quantifier);
-		/* One after another is possessive, or repeats what is repeated. */
+		/* A quantifier behind another is possessive, or repeats a repetition. */
 		if (n == 0 || (quantifier > 0 && quantifier_length(skip(t, n), &ignored) > 0))
 			return "not in Go's syntax";
 		if (!count(&nesting, t, n, quantifier > 0, times))
@@ -250,9 +249,9 @@ static const char *not_gos(const char *pattern, size_t len, struct strbuf *out)
 	return NULL;
 }
 
-/* --- compiling and matching ----------------------------------------------------------------- */
+/* --- compiling and matching ------------------------------------------------------------------- */
 
-/* PCRE2's memory: as all of ours, it is there, or the process ends with a message. */
+/* PCRE2's memory: without memory the process ends with a message, as everywhere. */
 static void *allocate(size_t size, void *arg)
 {
 	(void)arg;
@@ -273,7 +272,7 @@ static pcre2_match_context *match_context;
 
 static void make_contexts(void)
 {
-	/* They fail for want of memory only, and allocate never does. */
+	/* These calls fail only without memory, and allocate never fails. */
 	general_context = pcre2_general_context_create(allocate, release, NULL);
 	compile_context = pcre2_compile_context_create(general_context);
 	match_context = pcre2_match_context_create(general_context);
@@ -296,9 +295,7 @@ struct regex *regex_compile(const char *pattern, size_t len, struct err *err)
 		return NULL;
 	}
 	PT_OK(pthread_once(&contexts_once, make_contexts));
-	/*
-	 * Possessive quantifiers, which PCRE2 would make on its own, cost the other matcher more.
-	 */
+	/* Without this, PCRE2 makes possessive quantifiers, which cost pcre2_dfa_match more. */
 	pcre2_code *compiled = pcre2_compile(ours.len > 0 ? (PCRE2_SPTR)ours.data : (PCRE2_SPTR) "",
 		ours.len, PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_NO_AUTO_POSSESS, &code, &offset,
 		compile_context);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Files that are checked to be regular ones. Runs in any thread; blocks on the disk only. */
+/*
+ * Files that are checked to be regular ones. No Go file: stock opens any file. Any thread; blocks
+ * on the disk only.
+ */
 #include "common/regfile.h"
 
 #include <errno.h>

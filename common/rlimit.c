@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The limit of descriptors. Mirrors Go's syscall/rlimit.go, which gives the old limit back to
- * programs that it starts; there are none here.
+ * The limit of descriptors. Mirrors Go's syscall/rlimit.go, except that this daemon starts no
+ * programs that need the old limit back. Main thread, and accept loops.
  */
 #include "common/rlimit.h"
 

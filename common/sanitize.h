@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Which sanitizer this is built with; gcc and clang say it in different ways. */
+/* The sanitizer of this build; gcc and clang tell it in different ways. */
 #ifndef COMMON_SANITIZE_H
 #define COMMON_SANITIZE_H
 

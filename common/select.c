@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * select over chans and tickers (runtime/select.go). Runs in every thread.
+ * select over chans and tickers. Mirrors runtime/select.go. Any thread.
  *
- * 1. An optimistic pass tries the cases in random order, each under its own lock only, and skips
- *    without a lock those whose hint says no. It may only succeed: that nothing was ready at one
- *    moment it cannot know.
- * 2. A pass with all chans locked, in the order of their addresses, decides: run the first case (in
- *    the same random order) that is ready; else default; else queue a waiter per case, release the
- *    locks, and park.
- * 3. After the wake-up, the waiters that did not win are removed from their queues, one lock at a
+ * 1. An optimistic pass tries the cases in random order, each under its own lock only. It skips a
+ *    case without locking if the hint says no. It can only succeed: it cannot tell that nothing was
+ *    ready at one moment.
+ * 2. A pass with all chans locked, in the order of their addresses, decides. It runs the first case
+ *    (in the same random order) that is ready; else default; else it queues a waiter per case,
+ *    releases the locks, and parks.
+ * 3. After the wake-up, it removes the waiters that did not win from their queues, one lock at a
  *    time: the claim has settled that they are dead.
  *
- * Different from Go: a ticker is a case (a deadline that is compared with the clock, in the same
- * random order as the chans: if it came last, a busy client would never be flushed); CHAN_DEMAND;
- * vectors; CHAN_SELECT_MAX.
+ * Different from Go: CHAN_DEMAND, vectors, CHAN_SELECT_MAX, and a ticker is a case. A ticker is a
+ * deadline that is compared with the clock, in the same random order as the chans: if it came last,
+ * a busy client would never be flushed.
  */
 #include <string.h>
 
@@ -29,7 +29,7 @@ struct sel {
 	struct chan_case *cases;
 	unsigned nlive;
 	unsigned nlocks;
-	int64_t now_ns;  /* the clock in this pass; 0: not read, most selects never do */
+	int64_t now_ns;  /* the clock in this pass; 0: not read yet */
 	uint64_t random; /* what is left of a drawn number */
 	struct wake_list wakes;
 	uint8_t order[CHAN_SELECT_MAX]; /* indices of live cases; see sel_pick */
@@ -75,8 +75,8 @@ static void sel_init(struct sel *s, struct chan_case *cases, int ncases)
 }
 
 /*
- * The i-th case of the random order (Fisher-Yates, done step by step: most passes end early). One
- * drawn number serves RANDOM_STEPS steps: each takes its highest digit to base k and leaves the
+ * The i-th case of the random order (Fisher-Yates, done step by step, since most passes end early).
+ * One drawn number serves RANDOM_STEPS steps: each takes its highest digit to base k and leaves the
  * rest. Four digits to base 64 are 2^24 of 2^64, so the bias is below 2^-40.
  */
 #define RANDOM_STEPS 4
@@ -106,13 +106,15 @@ static bool tick_is_taken(struct sel *s, struct ticker *t)
 	return ticker_take(t, s->now_ns);
 }
 
-/* How many values the case may move. Not while it is parked: then its room may change. */
+/*
+ * How many values the case may move. Not to be asked while it is parked: then its room may change.
+ */
 static size_t case_max(const struct chan_case *cc)
 {
 	return cc->room && cc->room->n < cc->max ? cc->room->n : cc->max;
 }
 
-/* Runs the case if it is ready. The chan's lock is held. */
+/* Runs the case if it is ready. */
 static bool case_run_locked(struct chan_case *cc, struct wake_list *wakes)
 {
 	struct chan *c = cc->c;
@@ -137,7 +139,7 @@ static bool case_run_locked(struct chan_case *cc, struct wake_list *wakes)
 	}
 }
 
-/* What must be there for it. Nothing: it has no room. */
+/* The hints of which one must be set; 0: the case has no room, nothing makes it ready. */
 static unsigned case_hint(const struct chan_case *cc)
 {
 	if (cc->op == CHAN_RECV && case_max(cc) == 0)
@@ -176,7 +178,7 @@ static struct chan *sel_lock_at(const struct sel *s, unsigned i)
 	return s->cases[s->locks[i]].c;
 }
 
-/* Each chan once, by address: so two selects never hold what the other waits for. */
+/* Each chan once, by address: so no two selects each hold a lock that the other waits for. */
 static void sel_sort_locks(struct sel *s)
 {
 	s->nlocks = 0;
@@ -217,7 +219,7 @@ static void sel_unlock_all(struct sel *s)
 	wake_list_wake(&s->wakes);
 }
 
-/* Step 2, first half: as sel_try_each, but an answer for one moment. */
+/* Step 2, first half: as sel_try_each, but for all cases at one moment. */
 static int sel_try_all_locked(struct sel *s)
 {
 	sel_assert_all_locked(s);
@@ -276,7 +278,7 @@ static int64_t sel_enqueue_locked(struct sel *s, struct parker *p, struct waiter
 			.shared = true};
 		case_enqueue_locked(cc, w);
 	}
-	/* Now that our receivers stand in their queues, say so to those who wait for that. */
+	/* Now that our receivers are queued, tell the selects that wait for them. */
 	for (unsigned i = 0; i < s->nlive; i++) {
 		struct chan_case *cc = &s->cases[s->order[i]];
 		if (cc->op == CHAN_RECV && waiters[i].queued && cc->c->demandq.first)
@@ -304,7 +306,7 @@ static void sel_dequeue(struct sel *s, struct waiter *waiters, const struct wait
 	}
 }
 
-/* What the waker left for us. The index of the case. */
+/* Takes over the result that the waker has written. Returns the index of the case. */
 static int sel_take_result(struct sel *s, const struct waiter *won)
 {
 	struct chan_case *cc = &s->cases[won->index];
@@ -317,8 +319,8 @@ static int sel_take_result(struct sel *s, const struct waiter *won)
 
 /*
  * Step 2, second half, and step 3: parks, with all chans locked and none of them ready. waiters has
- * room for one per live case. -1 if a ticker came due while we slept, or we were given room for
- * what is there.
+ * an element per live case. -1 if a ticker came due during the sleep, or another thread gave room
+ * for something that was ready.
  */
 static inline int sel_park(struct sel *s, struct waiter *waiters)
 {
@@ -330,7 +332,7 @@ static inline int sel_park(struct sel *s, struct waiter *waiters)
 	if (park_wait(p, deadline_ns)) {
 		won = p->won;
 	} else if (!park_claim(p)) {
-		/* Somebody served us at the last moment; the wake-up is on its way. */
+		/* Another thread has served us at the last moment; its wake-up is on its way. */
 		park_wait(p, 0);
 		won = p->won;
 	}
@@ -339,8 +341,8 @@ static inline int sel_park(struct sel *s, struct waiter *waiters)
 }
 
 /*
- * Most threads spend most of their life in one of these, and each of their stacks is backed down to
- * here: room for CHAN_SELECT_MAX waiters is a page that few selects need.
+ * Most threads spend most of their life in one of these, and each stack is backed by memory down to
+ * here. CHAN_SELECT_MAX waiters would be a page more, which few selects need.
  */
 #define FEW_WAITERS 10
 
@@ -357,10 +359,10 @@ static __attribute__((noinline)) int sel_park_many(struct sel *s)
 }
 
 /*
- * Steps 2 and 3. The index of the case that was run; -1 if there is a default to run, or if a
- * ticker came due while we slept, or we were given room for what is there: then the caller starts
- * again, so that the ticker, or the receive, stands in one random order with all that is ready by
- * now.
+ * Steps 2 and 3. The index of the case that was run. -1: there is a default to run, or a ticker
+ * came due during the sleep, or another thread gave room for something that was ready. In the last
+ * two cases the caller starts again, so that the ticker, or the receive, is chosen in one random
+ * order with all that is ready by now.
  */
 static int sel_decide(struct sel *s, bool block)
 {
@@ -392,7 +394,7 @@ int chan_try_select(struct chan_case *cases, int ncases)
 	struct sel s UNINITIALIZED;
 	sel_init(&s, cases, ncases);
 	int index = sel_try_each(&s);
-	/* For a single chan that was an answer already. */
+	/* For a single chan the first pass was an answer already. */
 	if (index < 0 && s.nlive > 1)
 		index = sel_decide(&s, false);
 	return index;

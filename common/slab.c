@@ -3,10 +3,10 @@
  * Small objects by size class, for threads that hand them on. Mirrors, in small, the allocator of
  * the Go runtime (mcache, mcentral, mheap). Any thread.
  *
- * Why not malloc: a message is made by the publisher's thread and dropped by the consumer's. glibc
- * gives each thread an arena, grows it page by page (an mprotect for every dozen messages), and a
- * free takes the lock of the arena that the memory came from. Here memory comes in spans, and what
- * passes between threads passes in batches:
+ * Why not malloc: the publisher's thread makes a message, and the consumer's drops it. glibc gives
+ * each thread an arena, and grows it page by page (an mprotect for every dozen messages). A free
+ * takes the lock of the arena that the memory came from. Here memory comes in spans, and objects
+ * pass between threads in batches:
  *
  *   span   SPAN_SIZE bytes, aligned to that, cut into objects of one class; its
  *          head is found from the address of any of them
@@ -14,13 +14,14 @@
  *   cache  a thread's own free objects of a class: up to two batches. Only when
  *          it has none, or a third batch comes up, the class is asked.
  *
- * A span without a used object goes back to the heap, for the next burst. slab_trim, now and then,
- * gives the kernel the pages of those that nobody has wanted since the last time (the scavenger of
- * the Go runtime). A message that stays behind holds the memory of its span, as with any allocator
- * that does not move objects; but new spans are made only when the class has no free object left,
- * so there are never more of them than the most messages that were there at a time have needed.
+ * A span without a used object goes back to the heap, for the next burst. slab_trim runs now and
+ * then: it gives the kernel the pages of spans that were not used since the last time (the
+ * scavenger of the Go runtime). A message that stays behind holds the memory of its span, as with
+ * any allocator that does not move objects. But a new span is made only when its class has no free
+ * object left. So there are never more spans than the largest number of messages at one time has
+ * needed.
  *
- * Under AddressSanitizer all of it is malloc, which can tell what is wrong.
+ * Under AddressSanitizer all memory comes from malloc, so that the sanitizer sees each object.
  */
 #include "common/slab.h"
 
@@ -39,11 +40,11 @@
 #define CLASS_MIN 64
 #define N_CLASSES 29
 #define SPAN_SIZE ((size_t)256 << 10)
-/* Address space is asked for in such pieces; only what a span uses of it is memory. */
+/* Address space is mapped in such pieces; only the used part of a span is memory. */
 #define REGION_SIZE (64 * SPAN_SIZE)
-/* With so many spans in use there is load: from then on, they are paged in whole. */
+/* So many spans in use mean load: from then on, new spans are paged in whole. */
 #define SMALL_SPANS 8
-/* What one thread hands to another at once, at most. */
+/* The most that one thread passes to another at once. */
 #define BATCH_BYTES 8192
 #define BATCH_MAX 64
 
@@ -54,11 +55,10 @@ struct object {
 };
 
 struct span {
-	struct span *prev,
-		*next;       /* guarded by the class's lock, as all here: those with free objects */
-	struct object *free; /* given back */
-	size_t fresh;        /* offset of the first object that was never handed out */
-	size_t used;         /* objects with threads, their caches included */
+	struct span *prev, *next; /* all here is guarded by the class's lock */
+	struct object *free;      /* given back */
+	size_t fresh;             /* offset of the first object that was never handed out */
+	size_t used;              /* objects with threads, their caches included */
 	bool listed;
 };
 
@@ -68,7 +68,7 @@ struct span {
 struct class
 {
 	_Alignas(64) pthread_mutex_t lock;
-	struct span *spans; /* guarded by lock; those that have free objects */
+	struct span *spans; /* guarded by lock; the spans that have free objects */
 };
 
 struct batch {
@@ -77,7 +77,7 @@ struct batch {
 };
 
 struct cache {
-	struct batch current; /* what is allocated and freed */
+	struct batch current; /* where slab_alloc takes and slab_free puts */
 	struct batch spare;   /* empty, or a full batch */
 };
 
@@ -88,7 +88,7 @@ static struct class classes[N_CLASSES] = {
 static struct {
 	pthread_mutex_t lock;
 	size_t in_use;      /* guarded by lock, as all here: spans that belong to a class */
-	struct span *empty; /* with their memory */
+	struct span *empty; /* spans that still have their memory */
 	size_t n_empty;
 	size_t unwanted; /* the least n_empty since the last trim */
 	void **released; /* addresses of spans without memory */
@@ -98,7 +98,7 @@ static struct {
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;                  /* immutable after once; only for its destructor */
-static _Thread_local struct cache *caches; /* N_CLASSES, from the thread's first use on */
+static _Thread_local struct cache *caches; /* N_CLASSES, made at the first use */
 
 /* --- classes of size -------------------------------------------------------------------------- */
 
@@ -136,7 +136,7 @@ static void new_region_locked(void)
 	heap.region_end = p + REGION_SIZE;
 }
 
-/* *page_in: its memory is new, and will soon be used. */
+/* A span from the heap. *page_in: its memory is new, and will soon be used. */
 static struct span *take_span(bool *page_in)
 {
 	struct span *s;
@@ -164,7 +164,7 @@ static struct span *span_new(void)
 {
 	bool page_in;
 	struct span *s = take_span(&page_in);
-	/* In one go: page by page, each costs a fault. An old kernel refuses; then they do. */
+	/* In one call: else each page costs a fault. An old kernel refuses; then each page does. */
 	if (page_in)
 		(void)madvise(s, SPAN_SIZE, MADV_POPULATE_WRITE);
 	*s = (struct span){.fresh = SPAN_HEAD};
@@ -181,7 +181,7 @@ static void span_free(struct span *s)
 	PT_OK(pthread_mutex_unlock(&heap.lock));
 }
 
-/* A span that nobody wanted, or NULL. */
+/* Takes an empty span that was not used since the last trim, or NULL. */
 static struct span *take_unwanted(void)
 {
 	struct span *s = NULL;
@@ -211,7 +211,7 @@ static void add_released(struct span *s)
 void slab_trim(void)
 {
 	struct span *s;
-	/* One by one, and the system call without the lock: nobody waits for it. */
+	/* One by one, and the system call without the lock: no thread waits for it. */
 	while ((s = take_unwanted()) != NULL) {
 		(void)madvise(s, SPAN_SIZE, MADV_DONTNEED);
 		add_released(s);
@@ -269,7 +269,7 @@ static void unlist_span(struct class *c, struct span *s)
 	s->listed = false;
 }
 
-/* Moves objects of size bytes from s to b, up to max. */
+/* Moves objects of size bytes from s to b, until b has max. */
 static void take_from_span(struct span *s, size_t size, struct batch *b, size_t max)
 {
 	while (b->n < max) {
@@ -289,7 +289,7 @@ static void take_from_span(struct span *s, size_t size, struct batch *b, size_t 
 	}
 }
 
-/* A batch with at least one object. */
+/* Takes a batch with at least one object from the class. */
 static struct batch class_take(unsigned k)
 {
 	struct class *c = &classes[k];
@@ -341,7 +341,7 @@ static void class_give(unsigned k, struct batch b)
 
 /* --- caches: one thread's --------------------------------------------------------------------- */
 
-/* The thread ends: what it has goes to the others. */
+/* The thread ends: its free objects go back to the classes. */
 static void drop_caches(void *arg)
 {
 	struct cache *mine = arg;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The stacks of all threads. Mirrors runtime/traceback.go (tracebackothers) and the end of
- * sighandler in runtime/signal_unix.go. stacks_print runs in the thread "signals", on_signal in
- * every other one.
+ * sighandler in runtime/signal_unix.go. Threads: stacks_print is called by "signals", on_signal
+ * runs in every other one.
  *
- * Different from Go: the runtime can walk the stack of a goroutine that stands still. Here a thread
- * walks its own, into a slot that is only its own, so that a thread that does not answer spoils
- * nothing. (Under ThreadSanitizer those that sleep do not answer: it keeps their signals until they
- * wake up.) The unwinder (libgcc's) finds its tables without a lock from glibc 2.35 on.
+ * Different from Go: the runtime can walk the stack of a goroutine that stands still. Here each
+ * thread walks its own stack, and writes to a slot of its own. So a thread that does not answer
+ * spoils nothing. (Under ThreadSanitizer sleeping threads do not answer: it keeps their signals
+ * until they wake up.) From glibc 2.35 on, libgcc's unwinder finds its tables without a lock.
  */
 #include "common/stacks.h"
 
@@ -38,7 +38,7 @@
 #define ANSWER_NS NSEC_PER_SEC
 #define NAMES_NS (100 * NSEC_PER_MSEC)
 
-/* One thread. frames are written by that thread alone until it has answered. */
+/* One thread. That thread alone writes frames, until it has answered. */
 struct slot {
 	char name[NAME_MAX_SHOWN]; /* "": the kernel knows one */
 	_Atomic bool answered;
@@ -47,12 +47,12 @@ struct slot {
 	uintptr_t frames[FRAMES_MAX];
 };
 
-/* Immutable once signals are sent, all three: the pointer to n slots, and whose they are. */
+/* All three are immutable once signals are sent: a slot and a thread id for each of n_tids. */
 static struct slot *slots;
 static pid_t tids[THREADS_MAX];
 static size_t n_tids;
 
-/* What stacks_print gathers before it writes. Static: the stack of a thread is small. */
+/* The text that stacks_print gathers before it writes. Static: the stack of a thread is small. */
 static struct {
 	int fd;
 	int64_t deadline_ns;
@@ -73,7 +73,7 @@ static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *arg)
 	struct walk *w = arg;
 	int before_instruction = 0;
 	uintptr_t pc = _Unwind_GetIPInfo(context, &before_instruction);
-	/* Only what a signal has interrupted has not got to the call it returns from. */
+	/* In a frame that a signal interrupted, pc is not a return address. */
 	w->interrupted |= before_instruction != 0;
 	if (w->interrupted && pc != 0)
 		w->slot->frames[w->slot->n_frames++] = pc - (before_instruction ? 0 : 1);
@@ -101,7 +101,7 @@ static void on_signal(int signum)
 	(void)signum;
 	struct slot *s = find_slot(gettid());
 	if (s && !atomic_load(&s->answered))
-		walk_own_stack(s, SANITIZE_THREAD); /* which has handlers called by its own code */
+		walk_own_stack(s, SANITIZE_THREAD); /* it calls handlers from its own code */
 	for (;;)
 		pause();
 }
@@ -117,7 +117,7 @@ struct entry {
 	char name[];
 };
 
-/* Fills tids with the threads of /proc/self/task. opendir would ask malloc. */
+/* Fills tids with the threads of /proc/self/task. Not by opendir, which calls malloc. */
 static void list_threads(void)
 {
 	_Alignas(struct entry) char buf[4096];
@@ -175,7 +175,7 @@ static void ask_threads(pid_t self)
 
 /* --- printing --------------------------------------------------------------------------------- */
 
-/* What has been gathered, or what the reader takes of it before the deadline. */
+/* Writes the gathered text, or the part of it that the reader takes before the deadline. */
 static void flush(void)
 {
 	const char *p = out.buf;
@@ -186,7 +186,7 @@ static void flush(void)
 			continue;
 		if (rc <= 0)
 			break;
-		/* No more than a pipe that is writable takes at once. */
+		/* No more than a writable pipe takes at once. */
 		ssize_t n = write(out.fd, p, out.len < PIPE_BUF ? out.len : PIPE_BUF);
 		if (n < 0 && errno != EINTR && errno != EAGAIN)
 			break;
@@ -216,7 +216,7 @@ static void print(const char *fmt, ...)
 	out.len += (size_t)n;
 }
 
-/* The kernel's line about it, "tid (name) state ...", cut in two: name and state. */
+/* Reads the kernel's line about a thread, "tid (name) state ...", and cuts out name and state. */
 static bool read_stat(pid_t tid, char *buf, size_t size, char **name, char **state)
 {
 	char path[64];
@@ -251,7 +251,7 @@ static void print_thread(pid_t tid, const struct slot *s)
 
 void stacks_print(int fd, const char *title, int64_t deadline_ns)
 {
-	/* Pages that nobody touches cost nothing. */
+	/* Untouched pages cost nothing. */
 	void *p = mmap(NULL, THREADS_MAX * sizeof(struct slot), PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	out.fd = fd;

@@ -44,7 +44,7 @@ void statsd_client_destroy(struct statsd_client *c)
 static void send_stat(struct statsd_client *c, int64_t value, const char *type, const char *fmt,
 	va_list ap) __attribute__((format(printf, 4, 0)));
 
-/* BoundaryBufferedWriter.Write: a line is never cut, one that is too long goes alone. */
+/* BoundaryBufferedWriter.Write: never cuts a line; one that is too long goes alone. */
 static void add_line(struct statsd_client *c, const struct strbuf *line)
 {
 	struct strbuf *last = c->n > 0 ? &c->datagrams[c->n - 1] : NULL;
@@ -83,7 +83,7 @@ void statsd_client_gauge(struct statsd_client *c, int64_t value, const char *fmt
 	va_end(ap);
 }
 
-/* "host:port", "[v6]:port" or ":port" (this host) into its parts; net.SplitHostPort. */
+/* Splits "host:port", "[v6]:port" or ":port" (this host); net.SplitHostPort. */
 static int split_address(const char *address, char **host, char **port, struct err *err)
 {
 	const char *colon = strrchr(address, ':');

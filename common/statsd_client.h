@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Statsd over UDP (internal/statsd, internal/writers): lines are packed into datagrams up to a
- * size, and the datagrams are sent one by one, spread over an interval. A client serves one push:
- * new, lines, flush, free. One thread.
+ * Statsd over UDP (internal/statsd, internal/writers): it packs lines into datagrams up to a size,
+ * and sends the datagrams one by one, spread over an interval. A client is for one push: init,
+ * lines, flush, free. One thread.
  */
 #ifndef COMMON_STATSD_CLIENT_H
 #define COMMON_STATSD_CLIENT_H
@@ -15,15 +15,15 @@
 #include "common/strbuf.h"
 
 struct statsd_client {
-	char *prefix;             /* owned; in front of every name */
-	size_t packet_size;       /* most bytes in a datagram, unless one line is longer */
+	char *prefix;             /* owned; stands in front of every name */
+	size_t packet_size;       /* the most bytes in a datagram, unless one line is longer */
 	struct strbuf *datagrams; /* owned; packed so far */
 	size_t n;
 };
 
 /*
- * NewClient over NewBoundaryBufferedWriter. A packet_size of 0 or less is 4096, as in package
- * bufio.
+ * NewClient over NewBoundaryBufferedWriter. Copies prefix. A packet_size of 0 or less is 4096, as
+ * in package bufio.
  */
 void statsd_client_init(struct statsd_client *c, const char *prefix, int packet_size);
 void statsd_client_destroy(struct statsd_client *c);
@@ -35,14 +35,14 @@ void statsd_client_gauge(struct statsd_client *c, int64_t value, const char *fmt
 	__attribute__((format(printf, 3, 4)));
 
 /*
- * net.Dial("udp", address), "host:port": a connected descriptor, or -1 with err set. May block on
- * DNS.
+ * net.Dial("udp", address), "host:port": a connected descriptor, or -1 with err set. May block on a
+ * name server.
  */
 int statsd_client_dial(const char *address, struct err *err);
 /*
- * SpreadWriter.Flush: sends what was packed, with equal pauses that add up to interval_ns (nothing
- * to send: just waits). When exit_chan is closed it waits no more, and sends the rest at once.
- * Datagrams that cannot be sent are dropped; returns how many were.
+ * SpreadWriter.Flush: sends the packed datagrams, with equal pauses that add up to interval_ns.
+ * With nothing to send it only waits. When exit_chan is closed it sends the rest at once. Drops
+ * datagrams that cannot be sent; returns how many.
  */
 size_t statsd_client_flush(
 	struct statsd_client *c, int fd, int64_t interval_ns, struct chan *exit_chan);

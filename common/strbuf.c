@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A growing byte buffer, and the two ways in which Go quotes a string. Mirrors bytes.Buffer,
- * encoding/json (appendString with escapeHTML) and strconv.Quote. Runs in any thread; a strbuf
- * belongs to one thread at a time.
+ * encoding/json (appendString with escapeHTML) and strconv.Quote. Any thread; a strbuf belongs to
+ * one thread at a time.
  *
- * Two things differ from a given Go release: \b and \f are \u0008 and \u000c in JSON, as in the
- * releases up to 1.21 that the stock binaries were built with; and %q shows a code point that
- * Unicode has not assigned yet as it is.
+ * Two things differ from a given Go release. In JSON \b and \f are \u0008 and \u000c, as in the
+ * releases up to 1.21 that the stock binaries were built with. And %q shows a code point as it is
+ * if Unicode has not assigned it yet.
  */
 #include "common/strbuf.h"
 
@@ -53,7 +53,7 @@ void strbuf_reserve(struct strbuf *sb, size_t n)
 {
 	size_t need;
 	if (__builtin_add_overflow(sb->len, n, &need) || need > SIZE_MAX / 4)
-		need = SIZE_MAX / 4; /* more than there can be: let xrealloc say so */
+		need = SIZE_MAX / 4; /* more than there can be: xrealloc reports that */
 	need++;
 	if (need <= sb->cap)
 		return;
@@ -91,7 +91,7 @@ void strbuf_vaddf(struct strbuf *sb, const char *fmt, va_list ap)
 	strbuf_reserve(sb, 0);
 	int n = vsnprintf(sb->data + sb->len, sb->cap - sb->len, fmt, ap2);
 	va_end(ap2);
-	if (n < 0) { /* a bad conversion: keep what there was */
+	if (n < 0) { /* a bad conversion: the text stays as it was */
 		sb->data[sb->len] = '\0';
 		return;
 	}
@@ -112,7 +112,7 @@ void strbuf_addf(struct strbuf *sb, const char *fmt, ...)
 
 #define RUNE_BAD UINT32_MAX
 
-/* utf8.DecodeRune: *rune and its length; a byte that begins nothing valid is RUNE_BAD, length 1. */
+/* utf8.DecodeRune: *rune and its length. An invalid byte is RUNE_BAD, of length 1. */
 static size_t decode_rune(const unsigned char *s, size_t n, uint32_t *rune)
 {
 	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
@@ -143,7 +143,7 @@ size_t strbuf_utf8_len(const char *s, size_t n)
 	return rune == RUNE_BAD ? 0 : len;
 }
 
-/* The escape of c after a backslash that both forms know, or 0. */
+/* The letter after the backslash for c, if both forms know one, or 0. */
 static char short_escape(uint32_t c)
 {
 	switch (c) {
@@ -193,7 +193,10 @@ void strbuf_add_json(struct strbuf *sb, const char *s, size_t n)
 	strbuf_addc(sb, '"');
 }
 
-/* What strconv.IsPrint denies beyond ASCII: categories Z, Cf, Co, and what is no character. */
+/*
+ * The code points beyond ASCII that strconv.IsPrint denies: categories Z, Cf, Co, and
+ * non-characters.
+ */
 static const struct {
 	uint32_t first, last;
 } not_printable[] = {
@@ -251,7 +254,7 @@ static bool is_printable(uint32_t r)
 	return true;
 }
 
-/* One character of %q that cannot stand for itself. byte is what a bad sequence began with. */
+/* Appends a character of %q that cannot stand for itself. byte: the first of a bad sequence. */
 static void add_go_escape(struct strbuf *sb, uint32_t r, unsigned char byte)
 {
 	static const char letters[] = "abtnvfr"; /* \a is 7, \r is 13 */
@@ -293,7 +296,7 @@ void strbuf_add_json_double(struct strbuf *sb, double d)
 		strbuf_adds(sb, signbit(d) ? "-0" : "0");
 		return;
 	}
-	do /* the shortest that reads back as d; 17 always do */
+	do /* the shortest text that reads back as d; 17 digits always do */
 		snprintf(buf, sizeof(buf), "%.*e", digits - 1, d);
 	while (strtod(buf, NULL) != d && ++digits <= 17);
 
@@ -304,7 +307,7 @@ void strbuf_add_json_double(struct strbuf *sb, double d)
 		strbuf_addf(sb, "%se%c%d", buf, exponent < 0 ? '-' : '+', abs(exponent));
 	} else if (digits - 1 > exponent) {
 		strbuf_addf(sb, "%.*f", digits - 1 - exponent, d);
-	} else { /* an integer; %f would show more digits than are needed to tell it */
+	} else { /* an integer; %f would show more digits than needed */
 		for (const char *p = buf; *p != '\0'; p++) {
 			if (*p != '.')
 				strbuf_addc(sb, *p);

@@ -23,13 +23,13 @@ struct strbuf {
 
 /* Frees the memory; the strbuf is empty and can be used again. */
 void strbuf_free(struct strbuf *sb);
-/* The same for what nobody else shall see: all of the memory is overwritten first. */
+/* The same for a secret: overwrites all of the memory first. */
 void strbuf_wipe(struct strbuf *sb);
-/* Gives back what it has not used; an empty one has no memory. */
+/* Gives unused memory back; an empty strbuf keeps none. */
 void strbuf_shrink(struct strbuf *sb);
 /* Empties it and keeps the memory. */
 void strbuf_reset(struct strbuf *sb);
-/* Makes room for n more bytes (and the terminator). No memory ends the process. */
+/* Makes room for n more bytes (and the terminator). Without memory the process ends. */
 void strbuf_reserve(struct strbuf *sb, size_t n);
 void strbuf_add(struct strbuf *sb, const void *data, size_t n);
 void strbuf_adds(struct strbuf *sb, const char *s);
@@ -48,7 +48,7 @@ void strbuf_add_json(struct strbuf *sb, const char *s, size_t n);
  */
 void strbuf_addq(struct strbuf *sb, const char *s, size_t n);
 /*
- * Appends d as Go's encoding/json does: the shortest text that gives d again. Not for NaN and
+ * Appends d as Go's encoding/json does: the shortest text that reads back as d. Not for NaN and
  * infinities.
  */
 void strbuf_add_json_double(struct strbuf *sb, double d);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Names for addresses of code. Mirrors, in small, runtime/symtab.go. Runs in the thread that prints
- * the stacks.
+ * Names for addresses of code. Mirrors, in small, runtime/symtab.go. Thread: the one that prints
+ * the stacks, "signals".
  *
  * Why not backtrace_symbols or dladdr: they take the dynamic linker's lock, and know no static
- * function. The files are read as what they are, input: every offset in them is checked.
+ * function. The files are input: every offset in them is checked.
  */
 #include "common/symbols.h"
 
@@ -56,14 +56,14 @@ void symbols_load(struct symbols *s)
 		have -= (size_t)(line - buf);
 		memmove(buf, line, have);
 		if (have == sizeof(buf) - 1)
-			have = 0; /* a path of 4 KB: without a name */
+			have = 0; /* a path of 4 KB: no name for it */
 	}
 	close(fd);
 }
 
 /* --- ELF -------------------------------------------------------------------------------------- */
 
-/* Ours is opened by another way: the file at its path may be the next version by now. */
+/* Opens the daemon's own file by /proc/self/exe: its path may be the next version by now. */
 static int open_file(const char *path)
 {
 	char exe[SYMBOLS_PATH_MAX];
@@ -76,7 +76,7 @@ static int open_file(const char *path)
 	return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 }
 
-/* The file's bytes, or NULL: it is gone, or no ELF file of our kind. */
+/* The file's bytes; NULL: it is gone, or no ELF file of our kind. */
 static const char *map_file(struct symbols_file *f)
 {
 	struct stat st;
@@ -106,7 +106,7 @@ static const void *at(const struct symbols_file *f, uint64_t offset, uint64_t n,
 	return f->image + offset;
 }
 
-/* What the linker calls this place of the file: that is what symbols and addr2line speak of. */
+/* The linker's address of this place of the file: symbols and addr2line use it. */
 static uintptr_t file_address(const struct symbols_file *f, uintptr_t offset)
 {
 	const ElfW(Ehdr) *head = (const void *)f->image;
@@ -139,7 +139,7 @@ static const char *look_in_table(const struct symbols_file *f, const ElfW(Shdr) 
 	return NULL;
 }
 
-/* The full table, or, of a library that is stripped, what it exports. */
+/* The same from the full table or, in a stripped library, from the table of exports. */
 static const char *look_up(const struct symbols_file *f, uintptr_t address, uintptr_t *begin)
 {
 	const ElfW(Ehdr) *head = (const void *)f->image;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A string that others chose: it may hold any byte, a zero included (Go's string). It ends with a
- * zero more, so that what is known to hold none can be used as a C string.
+ * A string that a client chose: it may hold any byte, a zero included (Go's string). One more zero
+ * follows it, so that it serves as a C string if it holds none.
  */
 #ifndef COMMON_TEXT_H
 #define COMMON_TEXT_H
@@ -13,11 +13,11 @@
 #include "common/xalloc.h"
 
 struct text {
-	char *s; /* owned; never NULL but in a zeroed one, which is for text_free only */
+	char *s; /* owned; NULL only in a zeroed one, which is for text_free only */
 	size_t len;
 };
 
-/* Copies: text_free. */
+/* Copies s; the caller calls text_free. */
 static inline struct text text_new(const char *s, size_t len)
 {
 	struct text t = {.s = xmalloc(len + 1), .len = len};

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tickers and timers as deadlines (time/tick.go, time/sleep.go). Each runs in the one thread that
- * selects on it.
+ * Tickers and timers as deadlines. Mirrors time/tick.go and time/sleep.go. Threads: only the one
+ * that selects on a ticker uses it.
  *
  * Different from Go: no chan and no runtime timer, just a time that select compares with the clock.
- * So a tick can not be buffered: whether a ticker is due is decided when somebody looks, and ticks
- * that nobody saw are one tick.
+ * So a tick cannot be buffered: the select decides whether a ticker is due, and all missed ticks
+ * are one tick.
  */
 #include "common/ticker.h"
 
@@ -43,8 +43,8 @@ bool ticker_take(struct ticker *t, int64_t now_ns)
 		t->next_ns = 0;
 	} else {
 		/*
-		 * As runtime/time.go: the first multiple of the period after now; the phase is
-		 * kept.
+		 * As runtime/time.go: the first multiple of the period after now, which keeps the
+		 * phase.
 		 */
 		int64_t missed = (now_ns - t->next_ns) / t->period_ns;
 		t->next_ns = add_saturated(t->next_ns, t->period_ns * (1 + missed));

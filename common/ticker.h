@@ -2,8 +2,7 @@
 /*
  * Tickers and one-shot timers as cases of a select (time.Ticker, time.After). A ticker is a
  * deadline, not a thread: select compares it with the monotonic clock and parks until the earliest
- * one. It belongs to the thread that selects on it; nothing in nsqd shares one, so it needs no
- * lock.
+ * one. It belongs to the thread that selects on it, so it needs no lock.
  */
 #ifndef COMMON_TICKER_H
 #define COMMON_TICKER_H

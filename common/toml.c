@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A strict reader of flat TOML. Takes the place of BurntSushi/toml. Runs in the main thread, before
- * there are others; it keeps no state, so any thread may.
+ * A strict reader of flat TOML. No Go file: takes the place of BurntSushi/toml. Main thread, before
+ * others start; no state, so any thread may call it.
  *
- * One pass with one byte of look-ahead. Every function that reads something leaves p->at behind it,
- * or returns false with the error set.
+ * One pass with one byte of look-ahead. A function that reads something moves p->at behind it, or
+ * returns false with the error set.
  */
 #include "common/toml.h"
 
@@ -26,7 +26,7 @@ struct parser {
 	const char *at;
 	const char *end;
 	int line;
-	char *table; /* owned; "name." of the table that we are in, or "" */
+	char *table; /* owned; "name." of the current table, or "" */
 	const char *last_key;
 	struct toml *out;
 	size_t cap; /* of out->entries */
@@ -102,7 +102,7 @@ static bool skip_comment(struct parser *p)
 	return true;
 }
 
-/* One end of line. False, without an error, where there is none. */
+/* Takes one end of line. False, without an error: there is none. */
 static bool take_newline(struct parser *p)
 {
 	if (!take(p, "\n") && !take(p, "\r\n"))
@@ -153,7 +153,7 @@ static bool read_unicode(struct parser *p, int digits, struct strbuf *sb)
 	return true;
 }
 
-/* What follows a backslash. */
+/* Reads the part of an escape behind the backslash. */
 static bool read_escape(struct parser *p, struct strbuf *sb)
 {
 	static const char from[] = "btnfr\"\\", to[] = "\b\t\n\f\r\"\\";
@@ -177,7 +177,7 @@ static bool read_escape(struct parser *p, struct strbuf *sb)
 static bool read_string(struct parser *p, struct strbuf *sb)
 {
 	char quote = *p->at++;
-	char three[] = {quote, quote, '\0'}; /* with the one that is read already */
+	char three[] = {quote, quote, '\0'}; /* with the quote that is read already */
 	if (take(p, three))
 		return fail(p, "multi-line strings are not supported");
 	for (;;) {
@@ -215,7 +215,7 @@ static const char *scan_digits(const char *s, int base, struct strbuf *out)
 		else if (c != '_' || s == start || s[-1] == '_')
 			break;
 	}
-	return s > start && s[-1] == '_' ? s - 1 : s; /* then what follows is garbage */
+	return s > start && s[-1] == '_' ? s - 1 : s; /* then garbage follows */
 }
 
 static bool to_integer(
@@ -289,7 +289,7 @@ static bool read_decimal(struct parser *p, const char *word, struct toml_value *
 	return ok;
 }
 
-/* A number, true, false: all up to a byte that ends a value. */
+/* Reads a number, true or false: all up to a byte that ends a value. */
 static bool read_word(struct parser *p, struct toml_value *v)
 {
 	char word[64];
@@ -336,7 +336,7 @@ static void free_value(struct toml_value *v)
 	}
 }
 
-/* Anything but an array. On failure nothing is left to free. */
+/* Reads any value but an array. On failure nothing is left to free. */
 static bool read_scalar(struct parser *p, struct toml_value *v)
 {
 	int c = peek(p);
@@ -357,7 +357,7 @@ static bool read_scalar(struct parser *p, struct toml_value *v)
 	return read_word(p, v);
 }
 
-/* The rest of an array. What was read of it stays in *v, failure or not. */
+/* Reads the rest of an array. Also on failure *v holds the elements so far. */
 static bool read_array(struct parser *p, struct toml_value *v)
 {
 	size_t cap = 0;
@@ -392,7 +392,7 @@ static bool read_value(struct parser *p, struct toml_value *v)
 	return false;
 }
 
-/* One part of a key. A quoted one that is no bare key keeps its quotes. */
+/* Reads one part of a key. A quoted part that is no bare key keeps its quotes. */
 static bool read_key_part(struct parser *p, struct strbuf *key)
 {
 	int c = peek(p);
@@ -416,7 +416,7 @@ static bool read_key_part(struct parser *p, struct strbuf *key)
 	return ok;
 }
 
-/* key, key.key, with blanks around the points; appended to key. */
+/* Appends to key: key, key.key, with blanks around the points. */
 static bool read_key(struct parser *p, struct strbuf *key)
 {
 	do {
@@ -430,7 +430,7 @@ static bool read_key(struct parser *p, struct strbuf *key)
 	return true;
 }
 
-/* [name] or [[name]]: from here on its name goes in front of every key. */
+/* Reads [name] or [[name]]: from here on its name goes in front of every key. */
 static bool read_table(struct parser *p)
 {
 	struct strbuf name = STRBUF_INIT;
@@ -469,7 +469,7 @@ static bool read_entry(struct parser *p)
 		p->cap = p->cap != 0 ? p->cap * 2 : 16;
 		p->out->entries = xreallocarray(p->out->entries, p->cap, sizeof(e));
 	}
-	p->out->entries[p->out->n++] = e; /* which owns last_key from now on */
+	p->out->entries[p->out->n++] = e; /* e owns last_key from now on */
 	return end_of_line(p);
 }
 
@@ -481,7 +481,7 @@ static int by_key_and_line(const void *a, const void *b)
 	return order != 0 ? order : (x->line > y->line) - (x->line < y->line);
 }
 
-/* Sorted, so that a file of a million keys takes no million steps for each. */
+/* Sorts the keys first: in a file of a million keys, none takes a million steps. */
 static bool check_duplicates(struct parser *p)
 {
 	const struct toml_entry **sorted = xreallocarray(NULL, p->out->n, sizeof(*sorted));
@@ -502,7 +502,7 @@ static bool check_duplicates(struct parser *p)
 	return fail(p, "key '%.80s' has already been defined", again->key);
 }
 
-/* Anything but UTF-8 is refused before the rest looks at single bytes. */
+/* Refuses text that is not UTF-8, before other functions look at single bytes. */
 static bool check_utf8(struct parser *p)
 {
 	const char *start = p->at;
@@ -549,7 +549,7 @@ int toml_parse(struct toml *t, const char *text, size_t len, struct err *err)
 	return ok ? 0 : -1;
 }
 
-/* All of fd into sb. */
+/* Reads all of fd into sb. */
 static int read_all(int fd, const char *path, struct strbuf *sb, struct err *err)
 {
 	for (;;) {

@@ -24,7 +24,7 @@ struct toml_value {
 		double number;
 		bool boolean;
 		struct {
-			struct toml_value *v; /* owned; none of them an array */
+			struct toml_value *v; /* owned; no element is an array */
 			size_t n;
 		} array;
 	};
@@ -32,11 +32,11 @@ struct toml_value {
 
 struct toml_entry {
 	/*
-	 * Owned. "key", "table.key", "array_of_tables[line].key"; parts that are no bare keys keep
-	 * quotes.
+	 * Owned. "key", "table.key", "array_of_tables[line].key"; parts that are not bare keys keep
+	 * their quotes.
 	 */
 	char *key;
-	int line; /* where it stands, from 1 */
+	int line; /* the line of the key, from 1 */
 	struct toml_value value;
 };
 
@@ -46,8 +46,8 @@ struct toml {
 };
 
 /*
- * Reads text[0..len). 0, and t is to be given to toml_free; or -1 with err set ("toml: line 3 (last
- * key "a"): what is wrong") and t empty. Any bytes will do.
+ * Reads text[0..len), which may hold any bytes. 0: the caller calls toml_free. -1 with err set
+ * ("toml: line 3 (last key "a"): reason"): t is empty.
  */
 int toml_parse(struct toml *t, const char *text, size_t len, struct err *err);
 /*

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Request targets and query strings: mirrors the parts of Go's net/url that a server uses, and
- * path.go of httprouter. Runs in the threads of HTTP connections; keeps no state.
+ * Request targets and query strings. Mirrors the parts of Go's net/url that a server uses, and
+ * path.go of httprouter. Threads: those of HTTP connections; no state.
  */
 #include "common/url.h"
 
@@ -14,8 +14,8 @@
 #include "common/xalloc.h"
 
 /*
- * url.unescape: appends s decoded; never longer than s. False on a bad escape: then part of it is
- * there.
+ * url.unescape: appends s decoded, which is never longer than s. False on a bad escape: then out
+ * has a part of it.
  */
 static bool unescape(struct strbuf *out, const char *s, size_t len, bool plus_is_space)
 {
@@ -41,9 +41,9 @@ static bool unescape(struct strbuf *out, const char *s, size_t len, bool plus_is
 	return ok;
 }
 
-/* --- queries ------------------------------------------------------------------------------ */
+/* --- queries ---------------------------------------------------------------------------------- */
 
-/* The buffer has room for it, so that earlier pointers stay valid. */
+/* The caller has reserved memory in the buffer, so that earlier pointers stay valid. */
 static bool parse_pair(struct url_values *vs, const char *pair, size_t len)
 {
 	if (memchr(pair, ';', len))
@@ -112,14 +112,14 @@ void url_values_free(struct url_values *vs)
 	*vs = (struct url_values){0};
 }
 
-/* --- targets ------------------------------------------------------------------------------ */
+/* --- targets ---------------------------------------------------------------------------------- */
 
 static bool in_set(char c, const char *set)
 {
 	return c != '\0' && strchr(set, c);
 }
 
-/* Only letters, digits, what is not ASCII where that may be, and some marks? */
+/* Is s made of letters, digits and marks only, and of bytes beyond ASCII if non_ascii? */
 static bool consists_of(const char *s, size_t len, const char *marks, bool non_ascii)
 {
 	for (size_t i = 0; i < len; i++) {
@@ -130,7 +130,7 @@ static bool consists_of(const char *s, size_t len, const char *marks, bool non_a
 	return true;
 }
 
-/* Escapes with two digits each; those of ASCII only if that may be. */
+/* Do all escapes have two digits? Escapes of ASCII count as bad unless ascii. */
 static bool has_good_escapes(const char *s, size_t len, bool ascii)
 {
 	for (size_t i = 0; i < len; i++) {
@@ -156,7 +156,7 @@ static bool is_optional_port(const char *s, size_t len)
 	return true;
 }
 
-/* What stands in brackets: an address of IPv6, perhaps with a zone. */
+/* Is s, the text in brackets, an address of IPv6, perhaps with a zone? */
 static bool is_literal(const char *s, size_t len)
 {
 	char text[INET6_ADDRSTRLEN];
@@ -195,7 +195,7 @@ static bool is_authority(const char *s, size_t len)
 	       consists_of(s, user, "-._:~!$&'()*+,;=%@", false);
 }
 
-/* getScheme: what follows it; s itself if there is none; NULL: it is empty. */
+/* getScheme: the text behind the scheme; s itself if there is none; NULL: it is empty. */
 static const char *skip_scheme(const char *s, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
@@ -209,7 +209,7 @@ static const char *skip_scheme(const char *s, size_t len)
 	return s;
 }
 
-/* The path of an absolute target, which may have none: opaque. NULL: it is malformed. */
+/* The path of an absolute target; an opaque one has none. NULL: it is malformed. */
 static const char *find_path(const char *s, size_t len)
 {
 	const char *rest = skip_scheme(s, len), *end = s + len;
@@ -289,7 +289,7 @@ void url_add_escaped_path(struct strbuf *out, const struct url_target *t)
 		url_escape_path(out, t->path, t->path_len);
 }
 
-/* Takes the last element off what has been written since start. */
+/* Takes the last element off the part of out from start on. */
 static void drop_element(struct strbuf *out, size_t start)
 {
 	while (out->len > start && out->data[out->len - 1] != '/')

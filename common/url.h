@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Request targets and query strings (the part of package net/url that an HTTP server needs, and
- * CleanPath of httprouter). Strings are counted: a decoded %00 is an ordinary byte. All are
+ * CleanPath of httprouter). Strings are counted: a decoded %00 is an ordinary byte. They are
  * terminated as well.
  */
 #ifndef COMMON_URL_H
@@ -21,8 +21,8 @@ struct url_value {
 };
 
 /*
- * url.Values, in the order of the query. Zeroed, or reset, it can be parsed into; its memory is
- * used again.
+ * url.Values, in the order of the query. A zeroed or reset one can be parsed into; it uses its
+ * memory again.
  */
 struct url_values {
 	struct url_value *v; /* owned; points into buf */
@@ -31,7 +31,7 @@ struct url_values {
 	struct strbuf buf;
 };
 
-/* url.ParseQuery. False for a bad escape or a semicolon; what is in order is there nevertheless. */
+/* url.ParseQuery. False: a bad escape or a semicolon; vs has the good pairs all the same. */
 bool url_parse_query(struct url_values *vs, const char *query, size_t len);
 /* The first value of key, or NULL. */
 const struct url_value *url_values_get(const struct url_values *vs, const char *key);
@@ -39,7 +39,7 @@ const struct url_value *url_values_get(const struct url_values *vs, const char *
 void url_values_reset(struct url_values *vs);
 void url_values_free(struct url_values *vs);
 
-/* A parsed request target. All borrowed, path from the strbuf given. */
+/* A parsed request target. All strings are borrowed, path from the caller's strbuf. */
 struct url_target {
 	const char *path; /* decoded */
 	size_t path_len;
@@ -51,8 +51,8 @@ struct url_target {
 
 /*
  * url.ParseRequestURI: "/path?query", "http://host/path?query", "mailto:x" (which has no path) or
- * "*". False: none of them, or with a space, a control byte or a bad escape in it. target must
- * stay; path_buf receives the decoded path.
+ * "*". False: another form, or a space, a control byte or a bad escape in it. t borrows from target
+ * and path_buf, which receives the decoded path.
  */
 bool url_parse_target(
 	struct url_target *t, const char *target, size_t len, struct strbuf *path_buf);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Versions (internal/version). Clients, nsqadmin and dashboards compare NSQ_VERSION, so it says
- * exactly what stock's release says; who we are is in PRODUCT_*, which goes into additional fields
- * and lines only.
+ * Versions (internal/version). Clients, nsqadmin and dashboards compare NSQ_VERSION, so it is
+ * exactly that of stock's release. PRODUCT_* names this daemon; it goes into additional fields and
+ * lines only.
  */
 #ifndef COMMON_VERSION_H
 #define COMMON_VERSION_H

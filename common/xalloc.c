@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Allocation that ends the process instead of failing. Mirrors what the Go runtime does on "out of
- * memory": a message and exit code 2, no core file of a whole heap. Runs in any thread.
+ * Allocation that ends the process instead of failing. Mirrors the Go runtime's "out of memory"
+ * (runtime/malloc.go): a message and exit code 2, no core file of a whole heap. Any thread.
  */
 #include "common/xalloc.h"
 
@@ -92,8 +92,8 @@ char *xasprintf(const char *fmt, ...)
 
 /*
  * glibc raises both limits with the largest block that was ever freed, up to 32 and 64 MB. Each
- * thread's arena then keeps as much at its end, and malloc_trim does not give that back. These are
- * what the limits become with messages of 1 MB.
+ * thread's arena then keeps as much at its end, and malloc_trim does not give that back. The limits
+ * set here are those that messages of 1 MB lead to.
  */
 void xalloc_init(void)
 {

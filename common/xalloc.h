@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory or a clear end: these never return NULL. Out of memory ends the process with a message
- * that names the size, as the Go runtime does: every size that comes from the network or the disk
- * is checked against a limit before it gets here.
+ * Allocation that never returns NULL. Without memory the process ends with a message that names the
+ * size, as the Go runtime does. So every size from the network or the disk is checked against a
+ * limit before it gets here. Any thread.
  */
 #ifndef COMMON_XALLOC_H
 #define COMMON_XALLOC_H

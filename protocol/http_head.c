@@ -31,7 +31,7 @@ static const struct http_refusal bad_encoding = {
 static const struct http_refusal bad_version = {
 	.status = "505 HTTP Version Not Supported: unsupported protocol version"};
 
-/* --- characters ------------------------------------------------------------------------------ */
+/* --- characters ------------------------------------------------------------------------------- */
 
 struct span {
 	const char *s;
@@ -119,7 +119,7 @@ static bool has_token(struct span v, const char *token)
 	return false;
 }
 
-/* --- the first line -------------------------------------------------------------------------- */
+/* --- the first line --------------------------------------------------------------------------- */
 
 static bool refuse(struct http_head *h, const struct http_refusal *why)
 {
@@ -176,7 +176,7 @@ static bool parse_first_line(struct http_head *h, struct span line)
 	return true;
 }
 
-/* --- headers --------------------------------------------------------------------------------- */
+/* --- headers ---------------------------------------------------------------------------------- */
 
 /*
  * parseContentLength; false: it is none. An empty one is as none at all (with the GODEBUG settings
@@ -284,7 +284,7 @@ static bool parse_header(struct http_head *h, struct span line)
 	return true;
 }
 
-/* --- the whole ------------------------------------------------------------------------------- */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 /* parseTransferEncoding, fixLength. In HTTP/1.0 there are no chunks. */
 static bool check_body(struct http_head *h)
@@ -330,7 +330,7 @@ static bool check_head(struct http_head *h)
 	return true;
 }
 
-/* --- lines ----------------------------------------------------------------------------------- */
+/* --- lines ------------------------------------------------------------------------------------ */
 
 static bool end_header(struct http_head *h)
 {
@@ -452,7 +452,7 @@ bool http_trailer_is_valid(const char *data, size_t n)
 	return valid;
 }
 
-/* --- life ------------------------------------------------------------------------------------ */
+/* --- life ------------------------------------------------------------------------------------- */
 
 void http_head_init(struct http_head *h, size_t max)
 {

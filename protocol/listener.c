@@ -25,7 +25,7 @@
 #include "common/check.h"
 #include "common/xalloc.h"
 
-/* --- addresses --------------------------------------------------------------------------- */
+/* --- addresses -------------------------------------------------------------------------------- */
 
 /* A v4 address that came in by a v6 socket is shown as v4; a link-local one with its interface. */
 static void format_v6(const struct sockaddr_in6 *a, char *out, size_t size)
@@ -72,7 +72,7 @@ void address_format(const union address *a, char *out, size_t size)
 	}
 }
 
-/* --- TCP ----------------------------------------------------------------------------------- */
+/* --- TCP -------------------------------------------------------------------------------------- */
 
 static int bind_and_listen(int fd, const struct sockaddr *sa, socklen_t len, const char *net,
 	const char *shown, struct err *err)
@@ -186,7 +186,7 @@ static int listen_tcp(struct tcp_listener *l, const char *host, const char *port
 	return 0;
 }
 
-/* --- unix ---------------------------------------------------------------------------------- */
+/* --- unix ------------------------------------------------------------------------------------- */
 
 /* Whether it is a socket's file whose socket is closed: then the kernel refuses to connect. */
 static bool is_abandoned(const union address *a, struct stat *st)
@@ -262,7 +262,7 @@ static int listen_unix(struct tcp_listener *l, const char *path, struct err *err
 	return 0;
 }
 
-/* --- either -------------------------------------------------------------------------------- */
+/* --- either ----------------------------------------------------------------------------------- */
 
 static int listen_any(struct tcp_listener *l, const char *addr, bool may_be_unix, struct err *err)
 {

@@ -39,7 +39,7 @@ struct stream_deflate {
 	bool held_back;     /* something was written since the last sync marker */
 };
 
-/* --- reading -------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 static ssize_t fail(struct stream_deflate *s, const char *text, struct err *err)
 {
@@ -97,7 +97,7 @@ static ssize_t deflate_read(
 	}
 }
 
-/* --- writing -------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 static int send_out(struct stream_deflate *s, int64_t deadline_ns, struct err *err)
 {
@@ -156,7 +156,7 @@ static int deflate_flush(struct stream *stream, int64_t deadline_ns, struct err 
 	return s->below->ops->flush(s->below, deadline_ns, err);
 }
 
-/* --- life ----------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static void deflate_close_write(struct stream *stream, int64_t deadline_ns)
 {

@@ -63,7 +63,7 @@ struct stream_snappy {
 	size_t out_cap;
 };
 
-/* --- reading -------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 static int corrupt(struct stream_snappy *s, struct err *err)
 {
@@ -287,7 +287,7 @@ static ssize_t snappy_read(
 	return have;
 }
 
-/* --- writing -------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 /* The next block of at most MAX_BLOCK bytes: a part itself, or several copied together. */
 static struct iovec next_block(struct stream_snappy *s, struct iovec **iov, int *n)
@@ -375,7 +375,7 @@ static int snappy_flush(struct stream *stream, int64_t deadline_ns, struct err *
 	return below->ops->flush(below, deadline_ns, err);
 }
 
-/* --- life ----------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static void snappy_close_write(struct stream *stream, int64_t deadline_ns)
 {

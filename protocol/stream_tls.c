@@ -235,7 +235,7 @@ static int on_key_update(gnutls_session_t session, unsigned type, unsigned when,
 	return 0;
 }
 
-/* --- reading -------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 /* A record without data that is none of an end, either: a change of keys, a warning. */
 static bool is_useless(int rc)
@@ -367,7 +367,7 @@ static ssize_t tls_read(
 	return got > 0 ? (ssize_t)got : read_result(s, err);
 }
 
-/* --- writing -------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 static int fail_write(struct stream_tls *s, ssize_t rc, struct err *err)
 {
@@ -778,7 +778,7 @@ static int new_session(struct stream_tls *s, struct err *err)
 	return 0;
 }
 
-/* --- life ----------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 /* Without the layers below. */
 static void free_layer(struct stream_tls *s)
