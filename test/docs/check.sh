@@ -4,7 +4,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 bad=0
-for check in includes heads threads locks pages go_map; do
+for check in includes heads threads locks bounds pages go_map; do
     python3 "test/docs/$check.py" || bad=1
 done
 log=$(python3 test/docs/test_checks.py 2>&1) || {

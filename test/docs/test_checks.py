@@ -10,6 +10,7 @@ import tempfile
 import unittest
 
 sys.dont_write_bytecode = True
+import bounds
 import go_map
 import heads
 import includes
@@ -259,6 +260,36 @@ class Locks(Tree):
     def test_wrong_number_is_refused(self):
         table = self.TABLE.replace("| 2 |", "| 3 |")
         self.assert_refused(self.check(self.HEADER, table), "numbered")
+
+
+class Bounds(Tree):
+    CODE = "#define PUB_BATCH 64 /* PUBs */\n#define SIZE_MAX ((size_t)2 * 1024)\n"
+    TABLE = """
+| bound | value | in | why |
+|---|---|---|---|
+| `PUB_BATCH`, `FIN_BATCH` | 64 | `a.c`, `b.h` | memory |
+| `SIZE_MAX` | 2 KiB | `a.c` | memory |
+"""
+
+    def check(self, code=CODE, table=TABLE):
+        self.write("nsqd/queue/a.c", code)
+        self.write("nsqd/queue/b.h", "#define FIN_BATCH PUB_BATCH\n")
+        self.write("docs/architecture.md", table)
+        return bounds.check(self.root)
+
+    def test_good_table_passes(self):
+        self.assertEqual(self.check(), [])
+
+    def test_wrong_value_is_refused(self):
+        table = self.TABLE.replace("2 KiB", "3 KiB")
+        self.assert_refused(self.check(table=table), "SIZE_MAX", "3 KiB")
+
+    def test_bound_that_is_gone_is_refused(self):
+        code = self.CODE.replace("SIZE_MAX", "MAX_SIZE")
+        self.assert_refused(self.check(code), "SIZE_MAX", "not defined in a.c")
+
+    def test_bound_without_a_row_is_refused(self):
+        self.assert_refused(self.check(self.CODE + "#define NEW_BATCH 8\n"), "NEW_BATCH", "no row")
 
 
 class Pages(Tree):

@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""The bounds of batches: the table of docs/architecture.md against the code.
+
+A row names one or more constants, their value, and the files that define them. Each must be there
+with that value. And each constant of nsqd/ or protocol/ with BATCH in its name must have a row.
+
+    bounds.py [DIRECTORY]     the root of the sources; "." if not given
+"""
+import os
+import re
+
+import tree
+
+PAGE = "docs/architecture.md"
+FOLDERS = ("nsqd", "protocol")
+DEFINE = re.compile(r"^#define (\w+) (.+?)[ \t]*(?:/\*.*)?$", re.M)
+UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20}
+
+
+def number(text, defines):
+    """The value of a constant's text, or None; a cast does not count, other constants do."""
+    text = re.sub(r"\((?:size_t|int64_t)\)", "", text)
+    text = re.sub(r"[A-Za-z_]\w*", lambda m: defines.get(m.group(), "?"), text)
+    return eval(text) if re.fullmatch(r"[\d\s()*+<]+", text) else None
+
+
+def stated(text):
+    """The number that a cell of the table says: "64", "10,000", "256 KiB"."""
+    m = re.fullmatch(r"([\d,]+)(?: (KiB|MiB))?", text.strip())
+    return int(m.group(1).replace(",", "")) * UNITS[m.group(2) or ""] if m else None
+
+
+def rows(page):
+    """(names, value, files) of each row of the table that begins with "| bound |"."""
+    table = re.search(r"^\| bound \|.*\n\|[-|]+\n((?:\|.*\n)+)", page, re.M)
+    for row in table.group(1).splitlines() if table else []:
+        cells = row.split("|")
+        yield re.findall(r"`(\w+)`", cells[1]), cells[2], re.findall(r"`([\w.]+)`", cells[3])
+
+
+def check(root):
+    """All complaints about the tree, as lines."""
+    files, everywhere = {}, {}
+    for path in tree.sources(root, FOLDERS, (".c", ".h")):
+        found = dict(DEFINE.findall(tree.read(root, path)))
+        files.setdefault(os.path.basename(path), {}).update(found)
+        everywhere.update(found)
+    complaints, known = [], set()
+    for names, value, where in rows(tree.read(root, PAGE)):
+        known.update(names)
+        for name in names:
+            texts = [files.get(file, {}).get(name) for file in where]
+            if not any(texts):
+                complaints.append(f"{PAGE}: {name} is not defined in {', '.join(where)}")
+            for text in filter(None, texts):
+                if stated(value) is None or number(text, everywhere) != stated(value):
+                    complaints.append(f"{PAGE}: {name} is not {value.strip()}, but {text}")
+    for name in sorted(everywhere):
+        if "BATCH" in name and name not in known:
+            complaints.append(f"{PAGE}: no row for the bound {name}")
+    return complaints
+
+
+if __name__ == "__main__":
+    tree.run(check)
