@@ -76,12 +76,12 @@ enum chan_op {
 /*
  * How many values a receiver has room for, if that may change while it is parked in a select.
  * Another thread gives it room (chan_give_room): the receiver is queued at once, and does not wake
- * up. While the receiver is parked, the chan's lock guards all fields; else they are the receiver's
+ * up. While the receiver is parked, the chan's lock guards the fields; else they are the receiver's
  * own. The struct must last as long as a thread may give room. All 0 at first.
  */
 struct chan_room {
 	size_t n;    /* 0: the case is not ready, whatever becomes of the chan */
-	void *owner; /* immutable while parked; what chan_take_room returns; NULL: not to be taken */
+	void *owner; /* immutable while parked; chan_take_room returns it; NULL: not to be taken */
 	struct waiter *waiter; /* the parked receiver while it has no room; or NULL */
 };
 

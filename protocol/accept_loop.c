@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The accept loop with a thread per connection (Go: internal/protocol/tcp_server.go). The loop runs
- * in the threads "tcp", "http" and "https"; a handler in a thread "io:ADDR" of its own, unless the
- * user starts the threads itself. Any thread may stop the loop.
+ * The accept loop with a thread per connection. Mirrors internal/protocol/tcp_server.go. Threads:
+ * the loop runs in "tcp", "http" and "https", each handler in an "io:ADDR" of its own, unless the
+ * user starts these threads itself. Any thread may stop the loop.
  *
  * Differences: the loop is stopped by an eventfd that it polls beside the socket. To close a
  * descriptor under another thread's accept is no safe signal in C. Out of descriptors, Go accepts
@@ -30,7 +30,7 @@
 #define ACCEPT_PAUSE_MSEC 100           /* between attempts while there are no descriptors */
 #define COMPLAINT_PAUSE_NS NSEC_PER_SEC /* between lines about those that are kept back */
 
-/* What a new connection's thread needs; owned by it. */
+/* The argument of a new connection's thread, which owns it. */
 struct connection {
 	struct tcp_handler handler;
 	int fd;

@@ -12,8 +12,8 @@
 #include "protocol/listener.h"
 
 /*
- * What the loop's user has it do with connections. Immutable while the loop runs. The loop's thread
- * calls all of these but handle.
+ * What a user of the loop does with connections. Immutable while the loop runs. The loop's thread
+ * calls all of these functions but handle.
  */
 struct tcp_handler {
 	/* Handle(conn): runs in the connection's own thread; owns fd. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Buffered reading and writing of a stream. Mirrors Go's package bufio, as far as clientV2 uses it.
- * The reader runs in the client's io_loop; the writer in io_loop, in the client's pump and in the
- * channel's, under the client's write lock.
+ * Threads: the client's io_loop reads; io_loop, the client's pump and the channel's pump write,
+ * under the client's write lock. While the client is dormant, netpoll does both.
  *
- * Unlike bufio, a write that overflows the buffer goes out together with what is buffered, in one
- * system call and without a copy of what is big; so do many small ones that are given at once.
+ * Unlike in bufio, a write that overflows the buffer goes out together with the buffered bytes, in
+ * one system call and without a copy of large parts. So do many small parts of one call.
  */
 #include "protocol/bufio.h"
 
@@ -18,19 +18,21 @@
 #include "common/compiler.h"
 #include "common/slab.h"
 
-/* So few parts, a frame or two, are written as they are. */
+/* So few parts, a frame or two, are written without a copy. */
 #define FEW_PARTS 4
 /*
- * More of them are gathered: for each part the kernel takes about as long as for some hundred
- * bytes, so those of up to COPY_MAX are copied, one behind the other, into pieces of memory.
+ * More parts are gathered. For each part the kernel takes as long as for some hundred bytes. So
+ * parts of up to COPY_MAX bytes are copied, one behind the other, into pieces of memory.
  */
 #define COPY_MAX 1024
 #define PIECE_SIZE SLAB_MAX
 #define MAX_PIECES 8
 #define GATHER_PARTS 64
-/* With so much a write is complete: what a call costs is little then, and the peer is to read. */
+/*
+ * A gathered write of so many bytes goes out: the call's cost is small then, and the peer can read.
+ */
 #define GATHER_SIZE (64 * 1024)
-/* So much is read after a large value before before_read is called, if it is there at once. */
+/* After a large value, so much is read before before_read is called, if it is there at once. */
 #define READ_AHEAD ((size_t)256 << 10)
 
 void bufio_reader_init(struct bufio_reader *b, struct stream *s, size_t size)
@@ -53,8 +55,8 @@ void bufio_reader_wipe(struct bufio_reader *b)
 }
 
 /*
- * Makes the buffer one of cap bytes: the line, then room for so many bytes, then what is left of
- * the input. In place where that is possible.
+ * Gives the buffer cap bytes: the line, then room bytes of free space, then the unread input. Works
+ * in place if that is possible.
  */
 static void arrange(struct bufio_reader *b, size_t cap, size_t room)
 {
@@ -63,7 +65,7 @@ static void arrange(struct bufio_reader *b, size_t cap, size_t room)
 	CHECK(keep + room + rest <= cap);
 	if (old) {
 		/*
-		 * The line moves to the front, so it never meets what is left, which is behind it.
+		 * The line moves to the front, so it never overwrites the unread input behind it.
 		 */
 		memmove(buf, old + b->line, keep);
 		memmove(buf + keep + room, old + b->r, rest);
@@ -125,10 +127,10 @@ void bufio_append(struct bufio_reader *b, const void *p, size_t n)
 }
 
 /*
- * With values that do not fit into the buffer each command takes reads of its own, and what is held
- * back would go out with each: each PUB of 64 KB woke the topic's pump, and that stopped us. So
- * after a large read that was filled we look first whether more is there. (Not after every read:
- * where it is not, that is one system call more.)
+ * A command whose value does not fit into the buffer takes reads of its own, and held-back output
+ * would go out before each read. Each PUB of 64 KB would wake the topic's pump, and that would hold
+ * io_loop up. So after a large read that was filled, the reader first looks whether more input is
+ * there. (Not after every read: without more input that is one system call more.)
  */
 static bool read_ahead(struct bufio_reader *b, void *p, size_t n, size_t *got)
 {
@@ -144,7 +146,7 @@ static bool read_ahead(struct bufio_reader *b, void *p, size_t n, size_t *got)
 	return false;
 }
 
-/* Has the rest of a command, of which there is a part (inside), taken too long? */
+/* Has the rest of a command taken too long? inside: a part of it is here. */
 static bool takes_long(struct bufio_reader *b, bool inside, int64_t now)
 {
 	if (!inside || b->idle_ns == 0)
@@ -155,8 +157,8 @@ static bool takes_long(struct bufio_reader *b, bool inside, int64_t now)
 }
 
 /*
- * One read of the stream into p, after the chance to send what is held back. With idle_ns it has
- * one and the same timeout all the time, which need not be set anew (see stream_sock.c).
+ * One read of the stream into p, after before_read. With idle_ns the timeout is always the same, so
+ * that it need not be set anew (see stream_sock.c).
  */
 static enum bufio_result read_stream(
 	struct bufio_reader *b, void *p, size_t n, bool inside, size_t *got, struct err *err)
@@ -181,8 +183,8 @@ static enum bufio_result read_stream(
 }
 
 /*
- * Moves what is left to the front, but behind the line, and reads behind both. A line that leaves
- * little room has a larger buffer for as long as its command is read.
+ * Moves the unread input to the front, but behind the line, and reads behind both. If the line
+ * leaves little space, the buffer is larger for as long as the command is read.
  */
 static enum bufio_result fill(struct bufio_reader *b, bool inside, struct err *err)
 {
@@ -200,7 +202,7 @@ static enum bufio_result fill(struct bufio_reader *b, bool inside, struct err *e
 
 enum bufio_result bufio_read_line(struct bufio_reader *b, char **line, size_t *len, struct err *err)
 {
-	size_t searched = 0; /* a long line is not searched from its start again */
+	size_t searched = 0; /* the search of a long line does not start again */
 	b->line_len = 0;
 	for (;;) {
 		size_t buffered = bufio_buffered(b);
@@ -241,7 +243,7 @@ enum bufio_result bufio_read_full(struct bufio_reader *b, void *p, size_t n, str
 			have += take;
 			continue;
 		}
-		/* What fills the whole buffer or more is read to where it belongs. */
+		/* A part as large as the buffer, or larger, is read directly to its place. */
 		size_t got = 0;
 		enum bufio_result res;
 		if (n - have >= b->size) {
@@ -316,7 +318,7 @@ static void copy_to_buffer(struct bufio_writer *b, const struct iovec *parts, in
 	}
 }
 
-/* What is buffered, and behind it the parts, as they are. */
+/* Writes the buffered bytes and behind them the parts, without a copy. */
 static int write_few(struct bufio_writer *b, const struct iovec *parts, int n, int64_t deadline_ns,
 	struct err *err)
 {
@@ -327,7 +329,7 @@ static int write_few(struct bufio_writer *b, const struct iovec *parts, int n, i
 	return b->stream->ops->writev(b->stream, iov + first, n + 1 - first, deadline_ns, err);
 }
 
-/* What one write of the stream is to take. */
+/* The gathered parts of one write of the stream. */
 struct gather {
 	struct iovec iov[GATHER_PARTS];
 	int n;
@@ -337,7 +339,7 @@ struct gather {
 	size_t used; /* of the last piece */
 };
 
-/* Adds a copy. False: there is no room. */
+/* Adds a copy. False: there is no space. */
 static bool gather_copy(struct gather *g, struct iovec part)
 {
 	if (g->n_pieces == 0 || PIECE_SIZE - g->used < part.iov_len) {
@@ -357,7 +359,7 @@ static bool gather_copy(struct gather *g, struct iovec part)
 	return true;
 }
 
-/* Adds part; or says that what there is has to be written first. */
+/* Adds part. False: the gathered parts must be written first. */
 static bool gather_add(struct gather *g, struct iovec part)
 {
 	if (g->n == GATHER_PARTS || g->len >= GATHER_SIZE)
@@ -370,7 +372,7 @@ static bool gather_add(struct gather *g, struct iovec part)
 	return true;
 }
 
-/* Writes what has been gathered; g is empty. */
+/* Writes the gathered parts; then g is empty. */
 static int gather_write(
 	struct gather *g, struct stream *stream, int64_t deadline_ns, struct err *err)
 {
@@ -382,7 +384,7 @@ static int gather_write(
 	return rc;
 }
 
-/* What is buffered, and behind it the parts, in few writes with few parts each. */
+/* Writes the buffered bytes and behind them the parts, in few writes with few parts each. */
 static int write_many(struct bufio_writer *b, const struct iovec *parts, int n, int64_t deadline_ns,
 	struct err *err)
 {
@@ -401,7 +403,7 @@ static int write_many(struct bufio_writer *b, const struct iovec *parts, int n, 
 	return rc;
 }
 
-/* Sends on what the layers below hold back. */
+/* Makes the layers below send the bytes that they hold back. */
 static int flush_layers(struct bufio_writer *b, int64_t deadline_ns, struct err *err)
 {
 	int rc = b->stream->ops->flush(b->stream, deadline_ns, err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a client did wrong. Mirrors internal/protocol/errors.go. Runs in the client's io_loop. */
+/* Errors of a client. Mirrors internal/protocol/errors.go. Thread: the client's io_loop. */
 #include "protocol/errors.h"
 
 #include <stdarg.h>

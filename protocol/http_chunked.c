@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Bodies in chunks. Mirrors net/http's internal/chunked.go (chunkedReader) and readTrailer of
- * transfer.go. Runs in the threads of HTTP connections; keeps no state but the caller's.
+ * transfer.go. Threads: those of HTTP connections; the caller keeps all state.
  *
- * Different from Go: what is wrong in a line is said at once, not at its end; and an empty line
- * without its CR does not end a trailer, so that a proxy can not be told another end than we are.
+ * Different from Go: an error in a line is reported at once, not at the line's end. An empty line
+ * without its CR does not end a trailer: else a proxy could see another end than this parser does.
  */
 #include "protocol/http_chunked.h"
 
@@ -14,7 +14,10 @@
 
 /* A size has so many hexadecimal digits at most. */
 #define MAX_DIGITS 16
-/* Tolerated beside the data: so much for each chunk, twice the data, and in all. */
+/*
+ * Bytes that are tolerated beside the data: so many for each chunk, twice the data, and so many in
+ * all.
+ */
 #define OVERHEAD 16
 #define MAX_EXCESS (16 * 1024)
 
@@ -27,7 +30,7 @@ static int hex_value(char c)
 	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* A sender of single bytes is all right, one that hides them among extensions is not. */
+/* A sender may send single bytes, but may not hide them among extensions. */
 static bool count_excess(struct http_chunked *c)
 {
 	int64_t tolerated = c->left > INT32_MAX ? INT64_MAX / 4 : OVERHEAD + 2 * (int64_t)c->left;
@@ -37,7 +40,7 @@ static bool count_excess(struct http_chunked *c)
 	return c->excess <= MAX_EXCESS;
 }
 
-/* The line with the size is complete. */
+/* The line with the size is complete: begins the chunk. */
 static bool begin_chunk(struct http_chunked *c)
 {
 	bool ok = count_excess(c);
@@ -47,14 +50,14 @@ static bool begin_chunk(struct http_chunked *c)
 	return ok;
 }
 
-/* Behind the size come blanks, an extension or the end. */
+/* Takes the first byte behind the size: a blank, an extension or the end. */
 static bool end_digits(struct http_chunked *c, char b)
 {
 	c->at = b == ';' ? CHUNK_EXTENSION : b == ' ' || b == '\t' ? CHUNK_BLANKS : CHUNK_SIZE_LF;
 	return c->digits > 0 && (b == ';' || b == ' ' || b == '\t' || b == '\r');
 }
 
-/* One byte of the line with the size. False: it does not belong there. */
+/* Takes one byte of the line with the size. False: the byte does not belong there. */
 static bool feed_size(struct http_chunked *c, char b)
 {
 	int value;
@@ -87,7 +90,7 @@ static bool feed_data_end(struct http_chunked *c, char b)
 	return b == (is_cr ? '\r' : '\n');
 }
 
-/* Either an empty line, or headers and an empty line. */
+/* Takes one byte of the trailer: an empty line, or headers and an empty line. */
 static enum http_chunked_state feed_trailer(struct http_chunked *c, char b)
 {
 	strbuf_addc(&c->trailer, b);

@@ -16,16 +16,16 @@
 #define HTTP_CHUNK_LINE_MAX 4096
 
 enum http_chunked_state {
-	HTTP_CHUNKED_MORE,   /* nothing of the body is in what was taken */
+	HTTP_CHUNKED_MORE,   /* the taken bytes hold nothing of the body */
 	HTTP_CHUNKED_DATA,   /* data[0..len) is */
 	HTTP_CHUNKED_DONE,   /* the body is complete, with its trailer */
-	HTTP_CHUNKED_FAILED, /* these are no chunks: nothing that follows may be looked at */
+	HTTP_CHUNKED_FAILED, /* malformed chunks: the caller must not read on */
 };
 
-/* Zeroed it is at its beginning. The thread that feeds it owns it. */
+/* A zeroed one is at the beginning of a body. The thread that feeds it owns it. */
 struct http_chunked {
-	uint64_t left;  /* of the chunk whose data comes */
-	int64_t excess; /* how much more than data has come, beyond what is tolerated */
+	uint64_t left;  /* of the current chunk's data */
+	int64_t excess; /* bytes beside the data, beyond the tolerated ones */
 	enum {
 		CHUNK_SIZE,   /* hexadecimal digits */
 		CHUNK_BLANKS, /* behind them */
@@ -43,9 +43,9 @@ struct http_chunked {
 
 void http_chunked_free(struct http_chunked *c);
 /*
- * Takes some of in[0..n), n > 0; *used says how much. With HTTP_CHUNKED_DATA, that is *data and
- * *len; else it holds no data, and may end where some begins. To be called until everything is
- * taken, and no more after DONE and FAILED.
+ * Takes some of in[0..n), n > 0; *used says how much. With HTTP_CHUNKED_DATA, *data and *len are
+ * the data in it. Else it holds no data, and may end where data begins. The caller calls it until
+ * everything is taken, but not after DONE or FAILED.
  */
 enum http_chunked_state http_chunked_feed(struct http_chunked *c, const char *in, size_t n,
 	size_t *used, const char **data, size_t *len);

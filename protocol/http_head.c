@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The head of an HTTP request. Mirrors readRequest of net/http's request.go and server.go,
- * ReadMIMEHeader of net/textproto's reader.go, and transfer.go. Runs in the threads of HTTP
- * connections; keeps no state but the caller's.
+ * ReadMIMEHeader of net/textproto's reader.go, and transfer.go. Threads: those of HTTP connections;
+ * the caller keeps all state.
  *
- * A line is judged when it is complete, and a header when the first byte of the next line shows
- * that it is not continued there: then, and in that order, net/http refuses it as well. Only what
- * decides about the request is kept of the headers.
+ * The parser checks a line when it is complete. It checks a header when the first byte of the next
+ * line shows that the header does not continue there. net/http refuses at the same points, in the
+ * same order. Of the headers, the parser keeps only those that decide about the request.
  */
 #include "protocol/http_head.h"
 
@@ -16,7 +16,7 @@
 
 #include "common/ascii.h"
 
-/* In so many bytes in front of a request numLeadingCRorLF looks for line ends. */
+/* numLeadingCRorLF looks for line ends in so many bytes in front of a request. */
 #define MAX_SKIPPED 4
 
 const struct http_refusal http_bad_request = {.status = "400 Bad Request"};
@@ -54,7 +54,7 @@ static struct span trim(struct span v)
 	return v;
 }
 
-/* Are these all of them letters, digits or one of others? */
+/* Is s made of letters, digits and characters of others only? */
 static bool consists_of(const char *s, size_t len, const char *others)
 {
 	for (size_t i = 0; i < len; i++) {
@@ -77,7 +77,7 @@ static bool is_text(struct span v, const char *text)
 	return v.len == strlen(text) && strncasecmp(v.s, text, v.len) == 0;
 }
 
-/* Cuts the part in front of the next comma off v; false at the end. */
+/* Cuts the part in front of the next comma off v. False: v is at its end. */
 static bool next_element(struct span *v, struct span *element)
 {
 	if (!v->s)
@@ -179,8 +179,8 @@ static bool parse_first_line(struct http_head *h, struct span line)
 /* --- headers ---------------------------------------------------------------------------------- */
 
 /*
- * parseContentLength; false: it is none. An empty one is as none at all (with the GODEBUG settings
- * of the Go releases that stock was made for).
+ * parseContentLength. False: v is not a length. An empty one counts as absent (with the GODEBUG
+ * settings of the Go releases that stock was made for).
  */
 static bool parse_length(struct span v, int64_t *length)
 {
@@ -194,7 +194,7 @@ static bool parse_length(struct span v, int64_t *length)
 	return true;
 }
 
-/* A length once more must be the same, or one of us and a proxy believes the other one. */
+/* A second length must be the same: else a proxy might choose the other one. */
 static void take_length(struct http_head *h, struct span v)
 {
 	v = trim(v);
@@ -219,7 +219,7 @@ static void take_connection(struct http_head *h, struct span v)
 	h->wants_keep_alive = has_token(v, "keep-alive");
 }
 
-/* fixTrailer: what decides about the body can not come behind it. */
+/* fixTrailer: a header that decides about the body cannot come behind it. */
 static void take_trailer(struct http_head *h, struct span v)
 {
 	struct span name;
@@ -262,8 +262,8 @@ static bool is_valid_value(struct span v)
 }
 
 /*
- * A header with all of its lines. A blank within its name is refused late, and until then it is a
- * name like any other, but none that is known.
+ * Parses a header with all of its lines. A blank within its name is refused late; until then it is
+ * an unknown name.
  */
 static bool parse_header(struct http_head *h, struct span line)
 {
@@ -341,7 +341,7 @@ static bool end_header(struct http_head *h)
 	return ok;
 }
 
-/* The line behind part is complete: what is left of it has neither its end nor blanks around it. */
+/* Takes the line end, and blanks around the text, off the complete line behind part. */
 static void trim_part(struct http_head *h)
 {
 	struct span v = trim((struct span){h->line.data + h->part, h->line.len - h->part});
@@ -351,7 +351,7 @@ static void trim_part(struct http_head *h)
 	h->has_line = true;
 }
 
-/* A line is complete, and in `line` from part on. True: go on; else done or refused. */
+/* A line is complete, in `line` from part on. True: go on; else done or refused. */
 static bool end_line(struct http_head *h, bool *done)
 {
 	if (h->line.len > h->part && h->line.data[h->line.len - 1] == '\r')
@@ -378,7 +378,10 @@ static bool end_line(struct http_head *h, bool *done)
 	return true;
 }
 
-/* The first byte of a line that follows a header: does it continue it? */
+/*
+ * Takes the first byte of the line behind a header: a blank continues the header, else it ends
+ * there. False: refused.
+ */
 static bool begin_line(struct http_head *h, char c)
 {
 	if (!is_space(c))
@@ -394,7 +397,7 @@ static enum http_head_state result(const struct http_head *h, bool done)
 	return h->refusal ? HTTP_HEAD_REFUSED : done ? HTTP_HEAD_DONE : HTTP_HEAD_MORE;
 }
 
-/* Takes what there is of one line. */
+/* Takes data up to the end of one line, or all of it. */
 static bool feed_line(struct http_head *h, const char *data, size_t n, size_t *taken, bool *done)
 {
 	const char *newline = memchr(data, '\n', n);
@@ -467,7 +470,7 @@ void http_head_free(struct http_head *h)
 	strbuf_free(&h->length_text);
 }
 
-/* A buffer that grew large for one request is not kept for all others. */
+/* A buffer that grew large for one request is not kept for the following ones. */
 static struct strbuf emptied(struct strbuf sb)
 {
 	enum { KEEP = 1024 };

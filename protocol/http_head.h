@@ -2,9 +2,9 @@
 /*
  * The head of an HTTP request, taken in piece by piece as it comes (readRequest of net/http, and
  * what that calls: net/textproto's Reader, transfer.go). It reads no socket and keeps one line at a
- * time, so that any thread can go on with it at any byte.
+ * time, so that any thread can continue at any byte.
  *
- * What is accepted and refused, in which order and in which words, is net/http's (Go 1.26).
+ * It accepts and refuses as net/http does, in the same order and words (Go 1.26).
  */
 #ifndef PROTOCOL_HTTP_HEAD_H
 #define PROTOCOL_HTTP_HEAD_H
@@ -16,7 +16,7 @@
 #include "common/strbuf.h"
 #include "common/url.h"
 
-/* What a peer is told that has sent no request. */
+/* The answer to a malformed request. */
 struct http_refusal {
 	const char *status; /* "400 Bad Request: ..." */
 	const char *text;   /* the body of the answer; NULL: status once more */
@@ -24,13 +24,13 @@ struct http_refusal {
 
 extern const struct http_refusal http_bad_request;
 
-/* Is this a token (RFC 9110), as methods and names of headers are? Not if it is empty. */
+/* Is this a token (RFC 9110), as methods and names of headers are? An empty text is not. */
 bool http_is_token(const char *s, size_t len);
 
 enum http_head_state {
-	HTTP_HEAD_MORE, /* the head is not complete */
-	HTTP_HEAD_DONE, /* it is: what follows is the body, or the next request */
-	HTTP_HEAD_REFUSED, /* it is none: refusal says why, and nothing that follows may be looked at */
+	HTTP_HEAD_MORE,    /* the head is not complete */
+	HTTP_HEAD_DONE,    /* it is: the body follows, or the next request */
+	HTTP_HEAD_REFUSED, /* malformed: see refusal; the caller must not read on */
 };
 
 /* The thread that feeds it owns it; nothing here is shared. */
@@ -46,18 +46,18 @@ struct http_head {
 	bool expects_continue;  /* Expect: 100-continue */
 	bool expects_other;     /* Expect with anything else */
 	bool is_h2_preface;     /* "PRI * HTTP/2.0" without headers */
-	bool ignored_encoding;  /* HTTP/1.0 with Transfer-Encoding, which does not count there */
+	bool ignored_encoding;  /* HTTP/1.0 with Transfer-Encoding, which is ignored */
 
 	const struct http_refusal *refusal; /* with HTTP_HEAD_REFUSED */
 	size_t size;                        /* bytes taken since http_head_reset */
 
 	/* --- the parser's own --- */
 	size_t max;               /* bytes that a head may have */
-	size_t skip;              /* so many leading CR or LF are still tolerated */
+	size_t skip;              /* how many leading CR or LF are still tolerated */
 	struct strbuf first_line; /* method and target, each terminated */
 	struct strbuf path;       /* decoded */
-	struct strbuf line;       /* a header with its continuation lines, as far as it is there */
-	size_t part;              /* where the line that is being read begins in `line` */
+	struct strbuf line;       /* a header with its continuation lines so far */
+	size_t part;              /* where the current line begins in `line` */
 	bool has_first_line;
 	bool has_line;        /* `line` is a header, unless a continuation line follows */
 	bool is_first_header; /* none has come yet */
@@ -69,23 +69,20 @@ struct http_head {
 	struct strbuf length_text; /* the first Content-Length */
 };
 
-/* A head of at most max bytes (beyond that: 431). Zeroes *h first. */
+/* Sets h up for heads of at most max bytes (beyond that: 431). Zeroes *h first. */
 void http_head_init(struct http_head *h, size_t max);
 void http_head_free(struct http_head *h);
 /*
- * The next request begins. after_post: up to four line ends in front of it are skipped, as old
+ * The next request begins. after_post: skips up to four line ends in front of it, because old
  * clients send them behind the body of a POST.
  */
 void http_head_reset(struct http_head *h, bool after_post);
 /*
- * Takes what is needed of data[0..n); *used says how much that was. All of it with HTTP_HEAD_MORE.
- * To be called no more after anything else, until http_head_reset.
+ * Takes data[0..n) up to the end of the head; *used says how much. With HTTP_HEAD_MORE that is all.
+ * After any other state the caller calls http_head_reset first.
  */
 enum http_head_state http_head_feed(struct http_head *h, const char *data, size_t n, size_t *used);
-/*
- * The lines of a trailer behind a chunked body, up to its empty line, whose last 2 bytes are the
- * end of data: are they headers?
- */
+/* Is data[0..n) the valid trailer of a chunked body? It ends with the 2 bytes of the empty line. */
 bool http_trailer_is_valid(const char *data, size_t n);
 
 /* At least HTTP/1.1? */

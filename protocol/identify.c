@@ -2,7 +2,7 @@
 /*
  * The body of IDENTIFY. Mirrors identifyDataV2 of nsqd/client_v2.go and the rules of encoding/json:
  * names match in any case, the last of two wins, unknown ones are skipped, null changes nothing, a
- * value of the wrong type is an error. Runs in the client's io_loop.
+ * value of the wrong type is an error. Thread: the client's io_loop.
  */
 #include "protocol/identify.h"
 
@@ -57,7 +57,7 @@ static bool set_field(struct identify_data_v2 *d, const struct field *f, struct 
 	int64_t n;
 	switch (f->type) {
 	case FIELD_NEW_STRING:
-		/* 1.3.0 does not know it, and so takes anything. */
+		/* 1.3.0 does not know this field, and so takes anything. */
 		if (v.type != JSON_STRING)
 			return true;
 		/* fall through */

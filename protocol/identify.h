@@ -29,8 +29,8 @@ struct identify_data_v2 {
 };
 
 /*
- * json.Unmarshal: -1 with err set on bad JSON or a value of the wrong type. Then nothing is to be
- * freed.
+ * json.Unmarshal: -1 with err set on bad JSON or a value of the wrong type. Then there is nothing
+ * to free.
  */
 int identify_decode(struct identify_data_v2 *d, const char *json, size_t len, struct err *err);
 void identify_free(struct identify_data_v2 *d);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Listening sockets and how addresses are written. Mirrors net.Listen and the Addr types of Go's
- * net package, and internal/util/unix_socket.go. Listening happens in main; addresses are formatted
- * in any thread.
+ * Listening sockets, and how addresses are written. Mirrors net.Listen and the Addr types of Go's
+ * net package, and internal/util/unix_socket.go. Threads: main listens; any thread formats
+ * addresses.
  *
- * Different from Go: a socket file that a crash left behind is replaced, where Go says that the
- * address is in use until somebody removes it.
+ * Different from Go: a socket file that a crash left behind is replaced. Go says that the address
+ * is in use until an operator removes the file.
  */
 #include "protocol/listener.h"
 
@@ -27,7 +27,7 @@
 
 /* --- addresses -------------------------------------------------------------------------------- */
 
-/* A v4 address that came in by a v6 socket is shown as v4; a link-local one with its interface. */
+/* Shows a v4 address of a v6 socket as v4, and a link-local address with its interface. */
 static void format_v6(const struct sockaddr_in6 *a, char *out, size_t size)
 {
 	char host[INET6_ADDRSTRLEN], zone[IF_NAMESIZE + 1] = "";
@@ -82,9 +82,7 @@ static int bind_and_listen(int fd, const struct sockaddr *sa, socklen_t len, con
 	int flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
 		return err_errno(err, errno, "listen %s %s: fcntl", net, shown);
-	/*
-	 * So that a restart does not wait for the old connections' TIME_WAIT; meaningless on unix.
-	 */
+	/* A restart must not wait for the TIME_WAIT of old connections. No effect on unix. */
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(fd, sa, len) != 0)
 		return err_errno(err, errno, "listen %s %s: bind", net, shown);
@@ -94,8 +92,8 @@ static int bind_and_listen(int fd, const struct sockaddr *sa, socklen_t len, con
 }
 
 /*
- * The wildcard, written as nothing, 0.0.0.0 or :: in any of its spellings, means both families in
- * Go: one v6 socket that takes v4 as well. Without v6 in the kernel it is v4.
+ * In Go the wildcard (an empty host, 0.0.0.0, or :: in any spelling) means both families: one v6
+ * socket that takes v4 as well. Without v6 in the kernel it is v4.
  */
 static bool is_wildcard(const char *host)
 {
@@ -112,7 +110,7 @@ static int listen_wildcard(const char *host, uint16_t port, struct err *err)
 {
 	union address a = {.in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)}};
 	char shown[64];
-	/* Go shows any wildcard that was spelled out as v4's. */
+	/* Go shows a wildcard that was spelled out as that of v4. */
 	snprintf(shown, sizeof(shown), "%s:%d", *host ? "0.0.0.0" : "", port);
 	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd >= 0) {
@@ -146,7 +144,7 @@ static int listen_host(const char *host, uint16_t port, struct err *err)
 	if (rc != 0)
 		return err_set(err, 0, "listen tcp: lookup %s: %s", host,
 			rc == EAI_NONAME ? "no such host" : gai_strerror(rc));
-	/* Go prefers a v4 address where a name has both. */
+	/* Go prefers a v4 address if a name has both. */
 	struct addrinfo *pick = res;
 	for (struct addrinfo *p = res; p; p = p->ai_next) {
 		if (p->ai_family == AF_INET) {
@@ -188,7 +186,7 @@ static int listen_tcp(struct tcp_listener *l, const char *host, const char *port
 
 /* --- unix ------------------------------------------------------------------------------------- */
 
-/* Whether it is a socket's file whose socket is closed: then the kernel refuses to connect. */
+/* Is it the file of a closed socket? Then the kernel refuses to connect. */
 static bool is_abandoned(const union address *a, struct stat *st)
 {
 	if (lstat(a->un.sun_path, st) != 0 || !S_ISSOCK(st->st_mode))
@@ -203,15 +201,15 @@ static bool is_abandoned(const union address *a, struct stat *st)
 
 static bool same_file(const struct stat *a, const struct stat *b)
 {
-	/* The time, because a new file may have got the number of one that was removed. */
+	/* The time counts, because a new file may get the number of a removed one. */
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino &&
 	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
 /*
- * Removes what a crash left behind. Somebody else may be doing the same, and have a new socket
- * there between our look at the old one and our unlink: so it is renamed, looked at again, and put
- * back if it is not what we have seen.
+ * Removes the file that a crash left behind. Another process may do the same, and bind a new socket
+ * there between our check and our unlink. So the file is renamed, checked again, and put back if it
+ * is another one.
  */
 static void remove_abandoned(const union address *a)
 {
@@ -295,7 +293,10 @@ int tcp_listen_no_unix(struct tcp_listener *l, const char *addr, struct err *err
 
 void tcp_listener_close(struct tcp_listener *l)
 {
-	/* Removed first: once it is closed, the next daemon may have a file of its own there. */
+	/*
+	 * The file is removed first: once the socket is closed, the next daemon may have its own
+	 * file there.
+	 */
 	if (l->unlink_path)
 		unlink(l->unlink_path);
 	free(l->unlink_path);

@@ -14,8 +14,8 @@
 #include "common/err.h"
 
 /*
- * A socket's address. Zeroed before the kernel fills it, since only the zeros tell how long the
- * name of a unix socket is.
+ * A socket's address. The caller zeroes it before the kernel fills it: the zeros mark the end of a
+ * unix socket's name.
  */
 union address {
 	struct sockaddr sa;
@@ -39,16 +39,15 @@ struct tcp_listener {
  * net.Listen(TypeOfAddr(addr), addr). TCP: "host:port", where host is nothing, a name, v4 or [v6],
  * and port a number or the name of a service. Anything else is the path of a unix socket: "@name"
  * is abstract, "" an abstract one whose name the kernel chooses. The mode of a path is 0777 less
- * the umask; one that nobody listens on any more is replaced. -1 with err set to Go's text, e.g.
- * "listen tcp 0.0.0.0:4150: bind: address already in use", and l->fd -1. May block on a look-up of
- * the host.
+ * the umask; a path without a listener is replaced. -1 with err set to Go's text, e.g. "listen tcp
+ * 0.0.0.0:4150: bind: address already in use", and l->fd -1. May block on a look-up of the host.
  */
 int tcp_listen(struct tcp_listener *l, const char *addr, struct err *err);
-/* net.Listen("tcp", addr): likewise, but a path is an error. */
+/* net.Listen("tcp", addr): the same, but a path is an error. */
 int tcp_listen_no_unix(struct tcp_listener *l, const char *addr, struct err *err);
 /*
- * Closes the socket and removes its file; once more is fine. An accept loop on it must have been
- * stopped first.
+ * Closes the socket and removes its file; a second call does nothing. An accept loop on it must
+ * have ended.
  */
 void tcp_listener_close(struct tcp_listener *l);
 

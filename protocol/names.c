@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Topic and channel names. Mirrors internal/protocol/names.go; a loop in place of its regular
+ * Topic and channel names. Mirrors internal/protocol/names.go, with a loop in place of its regular
  * expression ^[.a-zA-Z0-9_-]+(#ephemeral)?$. Any thread.
  */
 #include "protocol/names.h"

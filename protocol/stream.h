@@ -17,49 +17,51 @@
 struct stream;
 
 /*
- * In place of a deadline of writev and flush: never blocks. What the system does not take at once
- * the lowest layer keeps, in whatever form the layers above have given it, and the next write or
- * flush sends it first. How much that may become is the caller's to limit.
+ * A deadline for writev and flush that never blocks. The lowest layer keeps the bytes that the
+ * system does not take at once, and the next write or flush sends them first. The caller limits how
+ * many bytes that may be.
  */
 #define STREAM_NOW INT64_C(-1)
 
 struct stream_ops {
 	/*
 	 * Reads 1..n bytes, blocking until there are some, or until deadline_ns (monotonic; 0: for
-	 * ever). 0: end of file; -1: err set. What is there at the deadline, or after it, is read:
-	 * only silence is ETIMEDOUT, and then the next read goes on where this one was. Reader
-	 * only.
+	 * ever). 0: end of file; -1: err set. Bytes that are there at the deadline, or after it,
+	 * are read: only silence is ETIMEDOUT. Then the next read goes on where this one stopped.
+	 * Reader only.
 	 */
 	ssize_t (*read)(
 		struct stream *s, void *buf, size_t n, int64_t deadline_ns, struct err *err);
 	/*
-	 * The same of what is there already, without blocking: -1 if that is nothing, or anything
-	 * is wrong; then read says what. May be NULL. Reader only.
+	 * Reads bytes that are there already, without blocking. -1: there are none, or an error
+	 * that read will report. May be NULL. Reader only.
 	 */
 	ssize_t (*try_read)(struct stream *s, void *buf, size_t n);
 	/*
-	 * Writes all n buffers (iov is used up), blocking until deadline_ns, or STREAM_NOW. -1 with
-	 * err set: then some may have gone. Writer only.
+	 * Writes all n buffers (changes iov), blocking until deadline_ns, or STREAM_NOW. -1 with
+	 * err set: some bytes may have been sent. Writer only.
 	 */
 	int (*writev)(
 		struct stream *s, struct iovec *iov, int n, int64_t deadline_ns, struct err *err);
 	/*
-	 * Sends on what the layers hold back. 0; 1: STREAM_NOW, and the lowest layer still keeps
-	 * some; -1 with err set. Writer only.
+	 * Sends the bytes that the layers hold back. 0; 1: STREAM_NOW, and the lowest layer still
+	 * keeps some; -1 with err set. Writer only.
 	 */
 	int (*flush)(struct stream *s, int64_t deadline_ns, struct err *err);
 	/*
-	 * Says that nothing more will be written (close-notify, FIN), until deadline_ns, and as far
-	 * as the peer can still be told. What is held back must have been flushed. Nothing may be
-	 * written any more. Sender, and the reader has ended.
+	 * Tells the peer that no more data will come (close-notify, FIN), if that can still be sent
+	 * until deadline_ns. The writer has flushed before, and writes no more. Writer only, after
+	 * the reader has ended.
 	 */
 	void (*close_write)(struct stream *s, int64_t deadline_ns);
 	/*
-	 * Both directions end: whoever reads or writes returns at once. Any thread; also more than
-	 * once.
+	 * Ends both directions: a thread that reads or writes returns at once. Any thread; also
+	 * more than once.
 	 */
 	void (*shutdown)(struct stream *s);
-	/* Frees it with the layers below, closing the descriptor. Nobody may use it any more. */
+	/*
+	 * Frees it with the layers below, and closes the descriptor. No thread may use it any more.
+	 */
 	void (*free)(struct stream *s);
 };
 
@@ -70,11 +72,11 @@ struct stream {
 
 /* The lowest layer. Takes over fd, a connected and blocking stream socket. */
 struct stream *stream_sock_new(int fd);
-/* The descriptor of a stream of stream_sock_new, for those who wait for several of them. */
+/* The descriptor of a stream of stream_sock_new, for a thread that waits for several of them. */
 int stream_sock_fd(const struct stream *s);
 /*
- * Of the lowest layer, and through it of all above: whoever reads now, or later, gets the end.
- * Writing goes on. Any thread; also more than once.
+ * Ends reading in the lowest layer, and so in all layers above: a read now or later returns the
+ * end. Writing goes on. Any thread; also more than once.
  */
 void stream_sock_shutdown_read(struct stream *s);
 

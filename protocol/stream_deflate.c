@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The deflate layer. Mirrors compress/flate as clientV2 uses it, on zlib. The client's io_loop
- * reads; io_loop and the client's pump write, one at a time under the client's write lock.
+ * The deflate layer. Mirrors compress/flate as clientV2 uses it, on zlib. Threads: the client's
+ * io_loop reads; io_loop and the client's pump write, one at a time under the client's write lock.
+ * While the client is dormant, netpoll does both.
  *
  * Difference: a flush with nothing new to send sends nothing (Go sends an empty block).
  */
@@ -27,15 +28,15 @@ struct stream_deflate {
 
 	/* --- reader only --- */
 	z_stream inflate;
-	unsigned char *in; /* owned; what inflate.next_in points into */
+	unsigned char *in; /* owned; inflate.next_in points into it */
 	size_t in_cap;
-	bool ended;  /* the last block is behind us */
-	bool failed; /* read_err is the answer to everything */
+	bool ended;  /* the last block has been read */
+	bool failed; /* every read fails with read_err */
 	struct err read_err;
 
 	/* --- writer only --- */
 	z_stream deflate;
-	unsigned char *out; /* owned; of OUT_SIZE: what deflate.next_out points into */
+	unsigned char *out; /* owned; of OUT_SIZE; deflate.next_out points into it */
 	bool held_back;     /* something was written since the last sync marker */
 };
 
@@ -49,7 +50,7 @@ static ssize_t fail(struct stream_deflate *s, const char *text, struct err *err)
 	return -1;
 }
 
-/* More input. 1, 0 at the end, -1 with err set. */
+/* Reads more input. 1; 0 at the end; -1 with err set. */
 static int fill(struct stream_deflate *s, int64_t deadline_ns, struct err *err)
 {
 	ssize_t got = s->below->ops->read(s->below, s->in, s->in_cap, deadline_ns, err);
@@ -75,14 +76,14 @@ static ssize_t deflate_read(
 			return 0;
 		s->inflate.next_out = buf;
 		s->inflate.avail_out = (uInt)n;
-		/* Without input, too: it may hold what did not fit the last time. */
+		/* Also without input: zlib may hold data that did not fit the last time. */
 		int rc = inflate(&s->inflate, Z_SYNC_FLUSH);
 		bool corrupt = rc != Z_OK && rc != Z_BUF_ERROR && rc != Z_STREAM_END;
 		if (rc == Z_STREAM_END)
 			s->ended = true;
 		if (corrupt)
 			(void)fail(s, "flate: corrupt input", err);
-		/* What came before the corruption is good. */
+		/* The data before the corruption is good. */
 		if (s->inflate.avail_out < n)
 			return (ssize_t)(n - s->inflate.avail_out);
 		if (corrupt)
@@ -190,7 +191,7 @@ static const struct stream_ops deflate_ops = {
 	.free = deflate_free,
 };
 
-/* zlib's memory: as all of ours, it is there, or the process ends with a message. */
+/* zlib's memory: without memory the process ends with a message, as everywhere. */
 static void *allocate(void *arg, unsigned n, unsigned size)
 {
 	(void)arg;
@@ -218,7 +219,7 @@ struct stream *stream_deflate_new(
 	s->out = xmalloc(OUT_SIZE);
 	s->inflate.zalloc = s->deflate.zalloc = allocate;
 	s->inflate.zfree = s->deflate.zfree = release;
-	/* They fail for want of memory only, and allocate never does. */
+	/* These calls fail only without memory, and allocate never fails. */
 	CHECK(inflateInit2(&s->inflate, RAW_WINDOW_BITS) == Z_OK);
 	CHECK(deflateInit2(&s->deflate, level, Z_DEFLATED, RAW_WINDOW_BITS, MEM_LEVEL,
 		      Z_DEFAULT_STRATEGY) == Z_OK);

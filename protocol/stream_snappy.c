@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The snappy layer. Mirrors Reader and Writer of github.com/golang/snappy; the block format is
- * libsnappy's. The client's io_loop reads; io_loop and the client's pump write, one at a time under
- * the client's write lock.
+ * The snappy layer. Mirrors Reader and Writer of github.com/golang/snappy; libsnappy does the
+ * blocks. Threads: the client's io_loop reads; io_loop and the client's pump write, one at a time
+ * under the client's write lock. While the client is dormant, netpoll does both.
  *
- * Differences: a read gives what is in all chunks that came together, where Go's gives one chunk; a
- * block is decoded right into the reader's buffer where it fits; the parts of one writev are
- * compressed together; a chunk to be skipped may have any length, as the format says (Go refuses
+ * Differences: a read returns the data of all chunks that came together, where Go's returns one
+ * chunk. A block that fits is decoded right into the reader's buffer. The parts of one writev are
+ * compressed together. A chunk to be skipped may have any length, as the format says (Go refuses
  * those beyond 76,494 bytes).
  */
 #include "protocol/stream_snappy.h"
@@ -28,12 +28,12 @@
 #define HEADER_SIZE 4
 #define CHECKSUM_SIZE 4
 #define MAX_BLOCK ((size_t)65536)
-/* snappy_max_compressed_length(MAX_BLOCK): a longer chunk is not snappy's. */
+/* snappy_max_compressed_length(MAX_BLOCK): a longer chunk is not valid. */
 #define MAX_ENCODED ((size_t)76490)
 #define MAX_CHUNK (HEADER_SIZE + CHECKSUM_SIZE + MAX_ENCODED)
 /*
- * What is asked for at a time, so that small chunks that came together are read together; MAX_CHUNK
- * once there was a chunk that is longer.
+ * One read asks for so much, so that small chunks that came together are read together. After a
+ * longer chunk it asks for MAX_CHUNK.
  */
 #define READ_SIZE ((size_t)16384)
 
@@ -46,20 +46,20 @@ struct stream_snappy {
 
 	/* --- reader only --- */
 	unsigned char *in; /* owned; from below, in[in_r..in_w) is not yet used */
-	size_t in_cap; /* READ_SIZE or MAX_CHUNK, or what had been read before if that is more */
+	size_t in_cap;     /* READ_SIZE or MAX_CHUNK, or more for pending bytes */
 	size_t in_r, in_w;
-	unsigned char *decoded; /* owned; of decoded_cap, decoded[d_r..d_w) is not yet passed on */
+	unsigned char *decoded; /* owned; of decoded_cap; decoded[d_r..d_w) is unread */
 	size_t decoded_cap;     /* at most MAX_BLOCK */
 	size_t d_r, d_w;
-	size_t skip;     /* bytes of a chunk to be skipped that are still to come */
+	size_t skip;     /* bytes of a skipped chunk that are still to come */
 	bool identified; /* the stream identifier has been seen */
-	bool failed;     /* read_err is the answer to everything */
+	bool failed;     /* every read fails with read_err */
 	struct err read_err;
 
 	/* --- writer only --- */
 	bool identifier_sent;
-	unsigned char *gather; /* owned; of MAX_BLOCK, or NULL: where parts become one block */
-	char *out;             /* owned; of out_cap, or NULL: what a block is compressed into */
+	unsigned char *gather; /* owned; of MAX_BLOCK, or NULL: gathers parts into one block */
+	char *out;             /* owned; of out_cap, or NULL: takes a compressed block */
 	size_t out_cap;
 };
 
@@ -98,7 +98,7 @@ static void put_le32(unsigned char *p, uint32_t v)
 		p[i] = (unsigned char)(v >> (8 * i));
 }
 
-/* Room for n bytes from in_r on. */
+/* Makes room for n bytes from in_r on. */
 static void reserve_in(struct stream_snappy *s, size_t n)
 {
 	if (s->in_r > 0 && s->in_r + n > s->in_cap) {
@@ -112,7 +112,7 @@ static void reserve_in(struct stream_snappy *s, size_t n)
 	}
 }
 
-/* Makes n bytes be at in[in_r]. 1, 0: the stream ended before, -1 with err set. */
+/* Reads until n bytes are at in[in_r]. 1; 0: the stream ended before; -1 with err set. */
 static int need(struct stream_snappy *s, size_t n, int64_t deadline_ns, struct err *err)
 {
 	if (s->in_r == s->in_w)
@@ -149,7 +149,7 @@ static int skip_rest(struct stream_snappy *s, int64_t deadline_ns, struct err *e
 	return 0;
 }
 
-/* Where a block of len bytes goes: to the reader's buffer if it fits, else into our own. */
+/* The target of a block of len bytes: the reader's buffer if it fits, else s->decoded. */
 static unsigned char *block_target(struct stream_snappy *s, size_t len, void *buf, size_t n)
 {
 	if (len <= n)
@@ -162,7 +162,7 @@ static unsigned char *block_target(struct stream_snappy *s, size_t len, void *bu
 	return s->decoded;
 }
 
-/* Passes on what fits of a block that is in our own buffer. */
+/* Copies data from s->decoded to the reader's buffer, as much as fits. */
 static ssize_t take_decoded(struct stream_snappy *s, void *buf, size_t n)
 {
 	size_t have = s->d_w - s->d_r;
@@ -172,7 +172,7 @@ static ssize_t take_decoded(struct stream_snappy *s, void *buf, size_t n)
 	return (ssize_t)take;
 }
 
-/* The chunk of data that is at in_r, len bytes after its header. Bytes for the reader, or -1. */
+/* Decodes the data chunk at in_r, len bytes after its header. Bytes for the reader, or -1. */
 static ssize_t data_chunk(
 	struct stream_snappy *s, int type, size_t len, void *buf, size_t n, struct err *err)
 {
@@ -199,7 +199,7 @@ static ssize_t data_chunk(
 	return take_decoded(s, buf, n);
 }
 
-/* The next chunk: bytes for the reader, 0 if it held none, -1 with err set. */
+/* Takes the next chunk. Bytes for the reader; 0 if it held none; -1 with err set. */
 static ssize_t chunk(
 	struct stream_snappy *s, void *buf, size_t n, int64_t deadline_ns, struct err *err)
 {
@@ -234,7 +234,7 @@ static ssize_t chunk(
 	return 0;
 }
 
-/* The next bytes of data, blocking until there are some. */
+/* Reads the next bytes of data, blocking until there are some. */
 static ssize_t read_some(
 	struct stream_snappy *s, void *buf, size_t n, int64_t deadline_ns, struct err *err)
 {
@@ -258,7 +258,7 @@ static ssize_t read_some(
 	}
 }
 
-/* Whether the next chunk is one of data and all there, so that nothing has to be waited for. */
+/* Is the next chunk a data chunk, and complete in the buffer? */
 static bool data_chunk_there(const struct stream_snappy *s)
 {
 	const unsigned char *h = s->in + s->in_r;
@@ -270,8 +270,8 @@ static bool data_chunk_there(const struct stream_snappy *s)
 }
 
 /*
- * As many chunks as came together: a peer that flushes each small command has a chunk for each, and
- * io_loop answers together what it has read together.
+ * Reads all chunks that came together. A peer that flushes each small command sends a chunk for
+ * each, and io_loop answers together the commands that it has read together.
  */
 static ssize_t snappy_read(
 	struct stream *stream, void *buf, size_t n, int64_t deadline_ns, struct err *err)
@@ -281,7 +281,7 @@ static ssize_t snappy_read(
 	while (have > 0 && (size_t)have < n && data_chunk_there(s)) {
 		ssize_t got = chunk(s, (char *)buf + have, n - (size_t)have, deadline_ns, err);
 		if (got < 0)
-			break; /* the next read fails with it again */
+			break; /* the next read fails in the same way */
 		have += got;
 	}
 	return have;
@@ -289,7 +289,7 @@ static ssize_t snappy_read(
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
-/* The next block of at most MAX_BLOCK bytes: a part itself, or several copied together. */
+/* The next block of at most MAX_BLOCK bytes: one part itself, or several copied together. */
 static struct iovec next_block(struct stream_snappy *s, struct iovec **iov, int *n)
 {
 	struct iovec *v = *iov;
@@ -319,7 +319,7 @@ static struct iovec next_block(struct stream_snappy *s, struct iovec **iov, int 
 	return (struct iovec){.iov_base = s->gather, .iov_len = have};
 }
 
-/* One block as a chunk; as it is if compression gains less than an eighth, as in Go. */
+/* Writes a block as a chunk; uncompressed if compression gains less than an eighth, as in Go. */
 static int write_block(
 	struct stream_snappy *s, struct iovec block, int64_t deadline_ns, struct err *err)
 {

@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The lowest layer of a connection: a plain socket (Go's net.TCPConn). The client's io_loop reads;
- * io_loop, the client's pump and the channel's write, one at a time under the client's write lock;
- * anybody may shut it down.
+ * The lowest layer of a connection: a plain socket. Mirrors net.TCPConn. Threads: the client's
+ * io_loop reads; io_loop, the client's pump and the channel's pump write, one at a time under the
+ * client's write lock. While the client is dormant, netpoll does both. The thread of an HTTP
+ * connection does both for its own. Any thread may shut it down.
  *
- * Where Go sets a deadline with every read and write, this sets the socket's timeout only when the
- * time left differs from it noticeably: deadlines are "now plus a constant" nearly always, so that
- * the system call is saved. A timeout that fires too early is noticed and waited out.
+ * Go sets a deadline with every read and write. This layer sets the socket's timeout only if the
+ * time left differs from it noticeably. Nearly all deadlines are "now plus a constant", so that
+ * saves the system call. After a timeout that fires too early, the call waits for the rest of the
+ * time.
  *
- * Threads that must not wait for a peer write with STREAM_NOW. What the system does not take then
- * is kept here, below all layers: so it does not matter what they have made of it, and the next
- * write, of a thread that may wait, begins with it.
+ * A thread that must not wait for a peer writes with STREAM_NOW. This layer keeps the bytes that
+ * the system does not take then. It is below all other layers, so the bytes are in their final
+ * form. The next write, by a thread that may wait, sends them first.
  *
- * Note on deadlines of writes. One that is past is no proof that the peer does not read: the
- * process may have been stopped (SIGSTOP, a frozen cgroup, a machine that was suspended), and the
- * peer have read all that there was. So the write looks once more what the system takes. Where we
- * come so late that we cannot have been running, what is left then gets its time once again; but
+ * Note on deadlines of writes. A deadline that has passed does not prove that the peer does not
+ * read. The process may have been stopped (SIGSTOP, a frozen cgroup, a suspended machine), and the
+ * peer may have read all bytes meanwhile. So the write tries once more what the system takes. If
+ * the thread comes so late that it cannot have been running, the rest gets its time once again, but
  * only once. A peer that only reads slowly gains nothing by it.
  */
 #include <errno.h>
@@ -37,13 +39,15 @@ struct stream_sock {
 	struct stream stream;
 	int fd;                   /* immutable */
 	_Atomic bool read_shut;   /* atomic */
-	int64_t read_timeout_ns;  /* reader only; what SO_RCVTIMEO is set to, 0: none */
-	int64_t write_timeout_ns; /* writer only; SO_SNDTIMEO */
-	char *kept;               /* writer only; owned, NULL for none: what is to be sent first */
+	int64_t read_timeout_ns;  /* reader only; the value of SO_RCVTIMEO; 0: none */
+	int64_t write_timeout_ns; /* writer only; the same for SO_SNDTIMEO */
+	char *kept;               /* writer only; owned; the bytes to be sent first, or NULL */
 	size_t kept_len;          /* writer only */
 };
 
-/* Makes the socket's timeout (opt) end at deadline_ns, give or take 1/64. False: that is past. */
+/*
+ * Makes the socket's timeout (opt) end at deadline_ns, give or take 1/64. False: that has passed.
+ */
 static bool set_timeout(struct stream_sock *s, int opt, int64_t *current, int64_t deadline_ns)
 {
 	int64_t left = 0;
@@ -72,13 +76,15 @@ static ssize_t sock_read(
 	struct stream_sock *s = (struct stream_sock *)stream;
 	for (;;) {
 		/*
-		 * A deadline that has passed is no proof of silence: if the process has stood still
-		 * (SIGSTOP, a frozen container, a suspended machine), what came in meanwhile is
-		 * here. So there is always one more look, that does not wait, before we give up.
+		 * A deadline that has passed does not prove silence: the process may have stood
+		 * still (SIGSTOP, a frozen container, a suspended machine), and input may have come
+		 * meanwhile. So the read always looks once more, without waiting, before it gives
+		 * up.
 		 */
 		bool past = !set_timeout(s, SO_RCVTIMEO, &s->read_timeout_ns, deadline_ns);
 		/*
-		 * The system would go on giving what comes in from a peer that sends all the time.
+		 * After the shutdown the system still gives input of a peer that sends all the
+		 * time.
 		 */
 		if (atomic_load(&s->read_shut))
 			return 0;
@@ -115,7 +121,7 @@ static int advance(struct iovec *iov, int cnt, size_t n)
 	return i;
 }
 
-/* One sendmsg with flags more. How much has gone, 0 for none yet; -1 with err set. */
+/* One sendmsg with additional flags. How many bytes have been sent, perhaps 0; -1 with err set. */
 static ssize_t send_parts(
 	struct stream_sock *s, struct iovec *iov, int n, int flags, struct err *err)
 {
@@ -126,7 +132,7 @@ static ssize_t send_parts(
 	return errno == EINTR || errno == EAGAIN ? 0 : err_errno(err, errno, "write");
 }
 
-/* What the system takes at once. How many of the buffers are used up; -1 with err set. */
+/* Sends what the system takes at once. How many of the buffers are used up; -1 with err set. */
 static int send_now(struct stream_sock *s, struct iovec *iov, int n, struct err *err)
 {
 	int used = 0;
@@ -145,18 +151,19 @@ static int send_now(struct stream_sock *s, struct iovec *iov, int n, struct err 
 /* Until when a write may wait. */
 struct patience {
 	int64_t deadline_ns; /* 0: for ever */
-	int64_t time_ns;     /* how long that was when it began; 0: it has not waited yet */
+	int64_t time_ns;     /* how long that was at the first wait; 0: it has not waited yet */
 	bool renewed;
 };
 
 /*
- * A thread that comes so late has not been running; if it was only kept from it, no harm is done.
+ * A thread that comes so late has not been running. (On a busy machine that may be wrong; it does
+ * no harm.)
  */
 #define STANDSTILL_NS (100 * NSEC_PER_MSEC)
-/* What it is given at least. */
+/* The least time that it gets anew. */
 #define RENEWED_NS NSEC_PER_SEC
 
-/* The deadline has passed: see the note above. False: it is over. */
+/* The deadline has passed: renews it, see the note above. False: the time is over. */
 static bool renew(struct patience *p)
 {
 	int64_t now = clock_mono_ns();
@@ -167,7 +174,7 @@ static bool renew(struct patience *p)
 	return true;
 }
 
-/* Sends all of it, as far as patience goes. */
+/* Sends all of it until the deadline. */
 static int send_all(
 	struct stream_sock *s, struct iovec *iov, int n, struct patience *p, struct err *err)
 {
@@ -194,7 +201,7 @@ static void drop_kept(struct stream_sock *s)
 	s->kept_len = 0;
 }
 
-/* Keeps what is in the buffers behind what is kept already. */
+/* Adds the bytes in the buffers to the kept ones. */
 static void keep(struct stream_sock *s, const struct iovec *iov, int n)
 {
 	size_t len = s->kept_len;
@@ -209,7 +216,7 @@ static void keep(struct stream_sock *s, const struct iovec *iov, int n)
 	}
 }
 
-/* Sends of what is kept what the system takes at once. -1 with err set. */
+/* Sends as many of the kept bytes as the system takes at once. -1 with err set. */
 static int send_kept_now(struct stream_sock *s, struct err *err)
 {
 	struct iovec iov = {.iov_base = s->kept, .iov_len = s->kept_len};
@@ -227,7 +234,7 @@ static int send_kept_now(struct stream_sock *s, struct err *err)
 	return 0;
 }
 
-/* Sends all that is kept. */
+/* Sends all kept bytes until the deadline. */
 static int send_kept(struct stream_sock *s, struct patience *p, struct err *err)
 {
 	struct iovec iov = {.iov_base = s->kept, .iov_len = s->kept_len};
@@ -272,10 +279,7 @@ static int sock_flush(struct stream *stream, int64_t deadline_ns, struct err *er
 	return send_kept(s, &p, err);
 }
 
-/*
- * What has come in and is not read would make the close a reset, which may overtake the last
- * answer.
- */
+/* Unread input would turn the close into a reset, which may overtake the last answer. */
 static void discard_input(int fd)
 {
 	enum { MAX_TURNS = 64 };
@@ -326,7 +330,7 @@ int stream_sock_fd(const struct stream *s)
 void stream_sock_shutdown_read(struct stream *stream)
 {
 	struct stream_sock *s = (struct stream_sock *)stream;
-	/* First what the next read looks at, then what wakes the one that waits. */
+	/* First the flag that the next read looks at, then the call that wakes a waiting one. */
 	atomic_store(&s->read_shut, true);
 	(void)shutdown(s->fd, SHUT_RD);
 }

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The TLS layer. Mirrors crypto/tls as clientV2 uses it, on GnuTLS. The client's io_loop makes it
- * and reads; io_loop and the client's pump write, one at a time under the client's write lock.
+ * The TLS layer. Mirrors crypto/tls as clientV2 uses it, on GnuTLS. Threads: the client's io_loop
+ * makes it and reads; io_loop and the client's pump write, one at a time under the client's write
+ * lock. While the client is dormant, netpoll does both. HTTPS connections use
+ * tls_server_verify_client only.
  *
- * GnuTLS lets one thread send while another receives, with one exception that it does not care for:
- * in TLS 1.3 a peer may change its keys at any time, and may ask for the same from us; either
- * copies the state of both directions. So each direction has a lock, which is held while GnuTLS
- * works on it, and whoever changes keys holds both (on_key_update, send_record). The reader never
- * blocks while it holds its own: it gives GnuTLS whole records only. The sender does, up to its
- * deadline; but the reader waits for that only when the peer changes keys. Like Go, we never change
- * ours unless we are asked.
+ * GnuTLS lets one thread send while another receives, with one exception that it does not guard. In
+ * TLS 1.3 a peer may change its keys at any time, and may ask us to change ours. Both copy the
+ * state of both directions. So each direction has a lock, held while GnuTLS works on it, and a
+ * thread that changes keys holds both (on_key_update, send_record). The reader never blocks while
+ * it holds its lock, because it gives GnuTLS whole records only. The sender may block under its
+ * lock, up to its deadline. The reader waits for that only when the peer changes keys. Like Go,
+ * this layer changes its keys only when asked.
  *
- * Reader and sender tell GnuTLS of failures by errno, which each thread has for itself; what went
- * wrong below is kept apart, and is what the caller gets.
+ * Reader and sender tell GnuTLS of failures by errno, of which each thread has its own. The error
+ * of the layer below is kept apart, and the caller gets that.
  */
 #include "protocol/stream_tls.h"
 
@@ -32,13 +34,13 @@
 
 #define RECORD_HEADER 5
 #define RECORD_MAX ((size_t)16384) /* of plain text */
-/* The biggest record of any version. */
+/* The largest record of any version. */
 #define IN_MAX (RECORD_HEADER + RECORD_MAX + 2048)
 #define RECORD_MAX_13 (RECORD_MAX + 256)
-/* What stands in the header of records of TLS 1.3. */
+/* The version in the header of records of TLS 1.3. */
 #define TLS13_VERSION 0x0304
 #define TLS13_RECORDS 0x0303
-/* What there is until a record is bigger: most clients send little. */
+/* The input buffer at first, until a record is larger: most clients send little. */
 #define IN_SIZE ((size_t)4096)
 #define HANDSHAKE_RECORD 22
 #define ALERT_RECORD 21
@@ -50,43 +52,43 @@
 struct stream_tls {
 	struct stream stream;
 	struct stream *below;            /* immutable; owned, once the handshake is done */
-	gnutls_session_t session;        /* by one reader and one sender; see above */
+	gnutls_session_t session;        /* used by one reader and one sender; see above */
 	const struct tls_server *server; /* immutable; borrowed */
 	struct stream_tls_info info;     /* immutable after the handshake */
 	struct err verify_err;           /* the handshake's thread only */
-	bool verified;                   /* likewise: the client's certificate is as it must be */
+	bool verified;                   /* the same; the client's certificate is good */
 
 	/* --- reader only --- */
-	struct mutex read_lock; /* GnuTLS works on a record that came in */
+	struct mutex read_lock; /* held while GnuTLS works on a record that came in */
 	char *in;               /* owned; in[in_r..in_w) has been read from below */
 	size_t in_cap, in_r, in_w;
 	unsigned char header[RECORD_HEADER]; /* of the record that GnuTLS is reading */
-	size_t header_len;                   /* 0: it is between two records */
+	size_t header_len;                   /* 0: between two records */
 	size_t record_left;
 	int first_record;         /* its type, -1: none yet */
 	int64_t read_deadline_ns; /* of the handshake */
 	int64_t extension_ns;     /* of the handshake, once; see fill_in_handshake */
 	bool in_handshake;        /* pull may block */
-	bool at_end;              /* below has come to its end */
+	bool at_end;              /* the layer below is at its end */
 	bool below_failed;
-	bool changing_keys; /* the reader holds write_lock, too */
-	bool ended;         /* read_err is the answer to everything; an empty one: the end */
+	bool changing_keys; /* guarded by read_lock; the reader holds write_lock, too */
+	bool ended;         /* every read returns read_err, or the end if it is empty */
 	struct err read_err;
 	int alert; /* to be sent instead of close-notify; -1: none */
 
 	/* --- sender only; the handshake's thread before that --- */
-	struct mutex write_lock; /* GnuTLS makes and sends a record */
+	struct mutex write_lock; /* held while GnuTLS makes and sends a record */
 	bool must_change_keys;   /* guarded by write_lock; with the next record */
 	char *out;               /* owned; of RECORD_MAX, NULL until something is held back */
 	size_t out_len;
 	int64_t write_deadline_ns;
-	bool write_failed; /* write_err is the answer to everything */
+	bool write_failed; /* every write fails with write_err */
 	struct err write_err;
 };
 
 /* --- what GnuTLS reads and writes ------------------------------------------------------------- */
 
-/* Follows the records' headers in what GnuTLS takes, which need not take them as a whole. */
+/* Follows the headers of the records in the bytes that GnuTLS takes, perhaps in pieces. */
 static void follow_records(struct stream_tls *s, const unsigned char *p, size_t n)
 {
 	while (n > 0) {
@@ -110,7 +112,7 @@ static void follow_records(struct stream_tls *s, const unsigned char *p, size_t 
 	}
 }
 
-/* How long the record at the front of `in` is, with its header; of which there is enough. */
+/* The length of the record at the front of `in`, with its header, which must be there. */
 static size_t record_size(const struct stream_tls *s)
 {
 	const unsigned char *p = (const unsigned char *)s->in + s->in_r;
@@ -122,13 +124,13 @@ static bool has_header(const struct stream_tls *s)
 	return s->in_w - s->in_r >= RECORD_HEADER;
 }
 
-/* Can a whole record be had without reading below? */
+/* Is there a whole record in `in`? */
 static bool has_record(const struct stream_tls *s)
 {
 	return has_header(s) && s->in_w - s->in_r >= record_size(s);
 }
 
-/* Room behind what is there, for a whole record. */
+/* Makes room behind the unread input, for a whole record. */
 static void make_room(struct stream_tls *s)
 {
 	size_t want = has_header(s) ? record_size(s) : RECORD_HEADER;
@@ -141,7 +143,7 @@ static void make_room(struct stream_tls *s)
 	}
 }
 
-/* Reads below once, behind what is there. False: that has failed, or it is the end. */
+/* Reads the layer below once, behind the unread input. False: an error, or the end. */
 static bool fill(struct stream_tls *s, int64_t deadline_ns)
 {
 	make_room(s);
@@ -155,8 +157,8 @@ static bool fill(struct stream_tls *s, int64_t deadline_ns)
 }
 
 /*
- * Something of the handshake, if there is nothing yet. If it came when the time was over we have
- * stood still: what is left to be said gets its time anew, once.
+ * Reads some of the handshake. Input after the deadline shows that the process has stood still: the
+ * rest of the handshake gets its time anew, once.
  */
 static bool fill_in_handshake(struct stream_tls *s)
 {
@@ -210,7 +212,7 @@ static ssize_t push(gnutls_transport_ptr_t arg, const giovec_t *parts, int n)
 	return -1;
 }
 
-/* GnuTLS asks whether something could be read, for time-outs of its own; it has none. */
+/* GnuTLS asks for input with a time-out of its own; this layer sets none. */
 static int pull_timeout(gnutls_transport_ptr_t arg, unsigned ms)
 {
 	(void)arg;
@@ -218,7 +220,7 @@ static int pull_timeout(gnutls_transport_ptr_t arg, unsigned ms)
 	return 1;
 }
 
-/* Before GnuTLS deals with a KeyUpdate that has come in, or sends one. */
+/* Called before GnuTLS handles a KeyUpdate that has come in, or sends one. */
 static int on_key_update(gnutls_session_t session, unsigned type, unsigned when, unsigned incoming,
 	const gnutls_datum_t *msg)
 {
@@ -237,7 +239,7 @@ static int on_key_update(gnutls_session_t session, unsigned type, unsigned when,
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-/* A record without data that is none of an end, either: a change of keys, a warning. */
+/* A record that is neither data nor an end: a change of keys, a warning. */
 static bool is_useless(int rc)
 {
 	return rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED ||
@@ -245,7 +247,7 @@ static bool is_useless(int rc)
 }
 
 /*
- * Why GnuTLS's call rc has ended the stream: s->read_err, empty for an end that is none of an
+ * The stream has ended with GnuTLS's result rc: sets s->read_err, which is empty if the end is no
  * error.
  */
 static void set_read_err(struct stream_tls *s, ssize_t rc)
@@ -284,8 +286,8 @@ static ssize_t read_result(const struct stream_tls *s, struct err *err)
 }
 
 /*
- * What can be told of the next record by its header, if that is there: before the record is, which
- * may never come from a peer that does not speak TLS. False: the stream has ended.
+ * Checks the header of the next record, if it is there. It does not wait for the record: a peer
+ * that does not speak TLS may never send it. False: the stream has ended.
  */
 static bool header_is_good(struct stream_tls *s)
 {
@@ -311,14 +313,14 @@ static bool header_is_good(struct stream_tls *s)
 	return false;
 }
 
-/* Reads below until there is something for GnuTLS. False: the stream has ended. */
+/* Reads the layer below until there is a record for GnuTLS. False: the stream has ended. */
 static bool await_record(struct stream_tls *s, int64_t deadline_ns)
 {
 	while (header_is_good(s)) {
 		if (has_record(s))
 			return true;
 		if (!fill(s, deadline_ns)) {
-			/* Silence is no end: what there is of the record stays. */
+			/* Silence is no end: the part of the record that is here stays. */
 			if (!s->below_failed || s->read_err.code != ETIMEDOUT)
 				set_read_err(s, 0);
 			return false;
@@ -340,8 +342,8 @@ static ssize_t receive(struct stream_tls *s, void *buf, size_t n)
 }
 
 /*
- * As many records as have come in already, or else the next: peers that send many small ones would
- * be answered one by one otherwise.
+ * Reads all records that have come in already, or else waits for the next. Otherwise io_loop would
+ * answer the many small records of a peer one by one.
  */
 static ssize_t tls_read(
 	struct stream *stream, void *buf, size_t n, int64_t deadline_ns, struct err *err)
@@ -378,13 +380,13 @@ static int fail_write(struct stream_tls *s, ssize_t rc, struct err *err)
 	return -1;
 }
 
-/* One record, or less where the peer wants them smaller: how much has gone, or GnuTLS's error. */
+/* Sends one record, or less if the peer wants smaller ones. The bytes sent, or GnuTLS's error. */
 static ssize_t send_record(struct stream_tls *s, const char *p, size_t n)
 {
 	mutex_lock(&s->write_lock);
 	bool change = s->must_change_keys;
 	if (change) {
-		/* In the order in which the reader takes them. */
+		/* In the order in which the reader takes the locks. */
 		mutex_unlock(&s->write_lock);
 		mutex_lock(&s->read_lock);
 		mutex_lock(&s->write_lock);
@@ -418,9 +420,7 @@ static int send_held_back(struct stream_tls *s, struct err *err)
 	return send_records(s, s->out, n, err);
 }
 
-/*
- * Copies into the record that is held back; where there is none, whole records go without a copy.
- */
+/* Copies into the held-back record. If there is none, whole records go out without a copy. */
 static int write_part(struct stream_tls *s, const char *p, size_t n, struct err *err)
 {
 	while (n > 0) {
@@ -470,9 +470,7 @@ static int tls_flush(struct stream *stream, int64_t deadline_ns, struct err *err
 
 /* --- the client's certificate ----------------------------------------------------------------- */
 
-/*
- * The first certificate of the peer; gnutls_x509_crt_deinit. NULL: none, or none that can be read.
- */
+/* The first certificate of the peer; the caller frees it. NULL: none, or an unreadable one. */
 static gnutls_x509_crt_t peer_certificate(gnutls_session_t session)
 {
 	unsigned n = 0;
@@ -487,8 +485,8 @@ static gnutls_x509_crt_t peer_certificate(gnutls_session_t session)
 }
 
 /*
- * Subject.CommonName: the last one, where there are several; none, if that cannot be told (a zero
- * byte in it, too long). The caller frees it.
+ * Subject.CommonName: the last one if there are several; "" if it cannot be read (a zero byte in
+ * it, too long). The caller frees it.
  */
 static char *common_name(gnutls_session_t session)
 {
@@ -512,7 +510,7 @@ static char *common_name(gnutls_session_t session)
 	return found;
 }
 
-/* Go's texts and alerts for why a chain is not trusted. -1. */
+/* Sets Go's text and alert for a chain that is not trusted. -1. */
 static int not_trusted(unsigned status, struct err *err)
 {
 	static const char text[] = "tls: failed to verify certificate: x509: ";
@@ -528,7 +526,7 @@ static int not_trusted(unsigned status, struct err *err)
 	return err_set(err, GNUTLS_A_BAD_CERTIFICATE, "%scertificate is not valid", text);
 }
 
-/* Up to the bounds that Go sets to a chain. */
+/* Verifies a chain, within Go's limits for chains. */
 static int verify_chain(
 	const struct tls_server *s, const gnutls_datum_t *der, unsigned n, struct err *err)
 {
@@ -569,8 +567,8 @@ static unsigned bit_length(const gnutls_datum_t *n)
 }
 
 /*
- * checkKeySize, and checkPub of crypto/rsa: before anything is verified with a key, since the work
- * that takes, and the stack that GMP needs for it, grow with both numbers.
+ * checkKeySize, and checkPub of crypto/rsa. It comes before anything is verified with the key: the
+ * work, and the stack that GMP needs for it, grow with both numbers.
  */
 static int check_key_size(gnutls_x509_crt_t crt, struct err *err)
 {
@@ -659,9 +657,7 @@ static uint16_t version_number(gnutls_protocol_t version)
 	}
 }
 
-/*
- * IANA's number of the suite; GnuTLS knows it, but gives it by key exchange, cipher and MAC only.
- */
+/* IANA's number of the suite. GnuTLS gives it only by key exchange, cipher and MAC. */
 static uint16_t cipher_suite_number(gnutls_session_t session)
 {
 	gnutls_cipher_algorithm_t cipher = gnutls_cipher_get(session), c;
@@ -679,14 +675,14 @@ static uint16_t cipher_suite_number(gnutls_session_t session)
 	return 0;
 }
 
-/* Has the peer sent nothing that is none of TLS? */
+/* Is the peer's first record one of TLS, or not there yet? */
 static bool is_tls(const struct stream_tls *s)
 {
 	return s->first_record < 0 || s->first_record == HANDSHAKE_RECORD ||
 	       s->first_record == ALERT_RECORD;
 }
 
-/* What Go says of a handshake that ended with rc. */
+/* Go's text for a handshake that ended with rc. */
 static void handshake_err(struct stream_tls *s, int rc, struct err *err)
 {
 	if (s->below_failed)
@@ -710,7 +706,7 @@ static void handshake_err(struct stream_tls *s, int rc, struct err *err)
 		err_set(err, 0, "tls: %s", gnutls_strerror(rc));
 }
 
-/* Who can still be told is told, but not waited for. */
+/* Tells the peer why, if that is possible, and does not wait for long. */
 static void send_alert(struct stream_tls *s, int rc)
 {
 	if (s->below_failed || s->write_failed || s->at_end || !is_tls(s) ||
@@ -733,14 +729,17 @@ static int handshake(struct stream_tls *s, int64_t timeout_ns, struct err *err)
 	s->extension_ns = timeout_ns;
 	s->in_handshake = true;
 	do {
-		/* Warnings only: reading and writing see to the deadline themselves. */
+		/*
+		 * Only a flood of warnings needs this check: reads and writes keep the deadline
+		 * themselves.
+		 */
 		if (s->read_deadline_ns != 0 && clock_mono_ns() >= s->read_deadline_ns)
 			return err_set(err, ETIMEDOUT, "i/o timeout");
 		rc = gnutls_handshake(s->session);
 	} while (rc < 0 && !gnutls_error_is_fatal(rc));
 	s->in_handshake = false;
 	if (rc == 0 && !s->verified && s->server->client_auth != TLS_NO_CLIENT_CERT)
-		rc = GNUTLS_E_CERTIFICATE_ERROR; /* nobody gets in because GnuTLS has not asked us */
+		rc = GNUTLS_E_CERTIFICATE_ERROR; /* GnuTLS has not called verify */
 	if (rc == 0)
 		return 0;
 	handshake_err(s, rc, err);
@@ -748,7 +747,7 @@ static int handshake(struct stream_tls *s, int64_t timeout_ns, struct err *err)
 	return -1;
 }
 
-/* It fails for want of memory, or of random numbers. */
+/* Makes a session. -1 with err set: no memory, or no random numbers. */
 static int new_session(struct stream_tls *s, struct err *err)
 {
 	int rc = gnutls_init(&s->session, GNUTLS_SERVER | GNUTLS_NO_TICKETS | GNUTLS_NO_AUTO_REKEY);
@@ -762,8 +761,8 @@ static int new_session(struct stream_tls *s, struct err *err)
 	gnutls_session_set_ptr(s->session, s);
 	if (s->server->client_auth != TLS_NO_CLIENT_CERT) {
 		/*
-		 * Without a certificate verify says no; GNUTLS_CERT_REQUIRE would, with another
-		 * alert.
+		 * verify refuses a client without a certificate; GNUTLS_CERT_REQUIRE would send
+		 * another alert.
 		 */
 		gnutls_certificate_server_set_request(s->session, GNUTLS_CERT_REQUEST);
 		gnutls_session_set_verify_function(s->session, verify);
@@ -780,7 +779,7 @@ static int new_session(struct stream_tls *s, struct err *err)
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-/* Without the layers below. */
+/* Frees this layer, but not those below. */
 static void free_layer(struct stream_tls *s)
 {
 	if (s->session)
@@ -793,7 +792,7 @@ static void free_layer(struct stream_tls *s)
 	free(s);
 }
 
-/* The peer is told by an alert, so that it can tell our end from an attacker's. */
+/* Sends an alert, so that the peer can tell our end from an attacker's. */
 static void tls_close_write(struct stream *stream, int64_t deadline_ns)
 {
 	struct stream_tls *s = (struct stream_tls *)stream;

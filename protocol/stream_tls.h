@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A layer that speaks TLS as the server, over GnuTLS (crypto/tls). What is written is held back
- * until it fills a record of 16 KiB, or until flush.
+ * A layer that speaks TLS as the server, over GnuTLS (crypto/tls). It holds written data back until
+ * that fills a record of 16 KiB, or until flush.
  *
- * Reading: an alert of the peer is the error "remote error: tls: ...", its close-notify the end,
- * and, as with Go, so is the end of the layer below between two records; anywhere else that is
- * "unexpected EOF". Renegotiation is refused, there are no session tickets, and what a peer may
- * make the layer keep is two records.
+ * Reading: an alert of the peer is the error "remote error: tls: ...", its close-notify is the end.
+ * As in Go, the end of the layer below between two records is the end, too; anywhere else it is
+ * "unexpected EOF". Renegotiation is refused, and there are no session tickets. A peer can make the
+ * layer keep two records at most.
  */
 #ifndef PROTOCOL_STREAM_TLS_H
 #define PROTOCOL_STREAM_TLS_H
@@ -25,7 +25,10 @@ enum tls_client_auth {
 	TLS_REQUIRE_AND_VERIFY_CLIENT_CERT,
 };
 
-/* What all connections of a server share (tls.Config). Immutable while there are any. */
+/*
+ * The settings that all connections of a server share (tls.Config). Immutable while there are
+ * connections.
+ */
 struct tls_server {
 	gnutls_certificate_credentials_t
 		credentials; /* our certificate; the CAs that clients are told of */
@@ -42,21 +45,21 @@ struct stream_tls_info {
 };
 
 /*
- * tls.Server and Handshake. The n bytes of pending have been read from below already and come first
- * (copied). Blocks until the handshake is done, for timeout_ns (0: for ever), or until below is
- * shut down. NULL with err set: the peer has got an alert, and below is still the caller's;
- * otherwise the layer owns it. *s, which must outlive the layer, is borrowed.
+ * tls.Server and Handshake. Reads first the n bytes of pending, which have been read from below
+ * already (copied). Blocks until the handshake is done, for timeout_ns (0: for ever), or until
+ * below is shut down. On success the layer owns below. NULL with err set: the peer has got an
+ * alert, and below is still the caller's. Borrows *s, which must outlive the layer.
  */
 struct stream *stream_tls_new(struct stream *below, const struct tls_server *s, const void *pending,
 	size_t n, int64_t timeout_ns, struct err *err);
 
-/* What the handshake has agreed on. Borrowed; never changes. Any thread. */
+/* The results of the handshake. Borrowed; they never change. Any thread. */
 const struct stream_tls_info *stream_tls_info(const struct stream *s);
 
 /*
- * May this client come in, as far as its certificate goes? For the handshake of any session (HTTPS
- * has its own), once the certificate has arrived. 0, or -1 with err set to Go's text, and then code
- * is the alert to send. Does not block; any thread.
+ * Checks the client's certificate, in the handshake of any session (HTTPS has its own), once it has
+ * arrived. 0, or -1 with err set to Go's text; err->code is the alert to send. Does not block; any
+ * thread.
  */
 int tls_server_verify_client(const struct tls_server *s, gnutls_session_t session, struct err *err);
 

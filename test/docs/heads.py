@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Every source says under which licence it stands, and opens with what it is.
 
-A .c file of nsqd/ also says which Go file it mirrors (or that Go has none), and which threads run
-in it.
+A .c file of common/, protocol/ or nsqd/ also says which Go file it mirrors (or that Go has none),
+and which threads run in it.
 
     heads.py [DIRECTORY]     the root of the sources; "." if not given
 """
@@ -12,6 +12,7 @@ import re
 import tree
 
 FOLDERS = ["common", "protocol", "nsqd", "test/unit", "test/bench"]
+SPEAKING = ("common/", "protocol/", "nsqd/")
 SPDX = "/* SPDX-License-Identifier: MIT */"
 GO_FILE = re.compile(r"\bmirrors\b|\bno go file\b|\bgo has\b|\bstock has no such\b", re.I)
 THREADS = re.compile(r"\bthreads?\b|\bruns in\b", re.I)
@@ -32,7 +33,7 @@ def complaints_about(path, text, lacking):
         return [f"{path}: no SPDX line"]
     if not rest.startswith("/*"):
         return [f"{path}: does not open with what it is"]
-    if not path.startswith("nsqd/") or not path.endswith(".c"):
+    if not path.startswith(SPEAKING) or not path.endswith(".c"):
         return []
     head = re.sub(r"\s*\n \* ?", " ", rest[: rest.index("*/")])  # One line: "Runs\n * in".
     found = []

@@ -155,6 +155,12 @@ class Heads(Tree):
         text = self.GOOD.replace("Runs\n * in the callers' threads.", "")
         self.assert_refused(self.check(text), "topic.c", "which threads")
 
+    def test_heads_of_common_and_protocol_count_too(self):
+        text = self.GOOD.replace("Runs\n * in the callers' threads.", "")
+        for path in "common/a.c", "protocol/a.c":
+            self.assert_refused(self.check(text, path), path, "which threads")
+            self.check(self.GOOD, path)
+
     def test_exception_that_is_none_is_refused(self):
         self.assert_refused(self.check(self.GOOD, lacking=["topic.c"]), "topic.c", "LACKING")
         text = self.GOOD.replace("Mirrors nsqd/topic.go. ", "")
