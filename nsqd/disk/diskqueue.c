@@ -18,8 +18,9 @@
  * - There is no exitFlag: the owner's lock keeps puts out of close and delete,
  *   which end the queue's life.
  */
-#include "nsqd/disk/diskqueue_internal.h"
+#include "nsqd/disk/diskqueue.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,14 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
+#include "nsqd/disk/diskqueue_count.h"
+#include "nsqd/disk/diskqueue_dir.h"
+#include "nsqd/disk/diskqueue_for_tests.h"
+#include "nsqd/disk/diskqueue_meta.h"
+#include "nsqd/disk/diskqueue_position.h"
+#include "nsqd/disk/diskqueue_read.h"
+#include "nsqd/disk/diskqueue_record.h"
+#include "nsqd/disk/diskqueue_write.h"
 
 #define DQ_MAGIC 0x44515545u
 /* Requests that are kept for reuse. */
@@ -44,7 +53,7 @@ static int io_open(const char *path, int flags, mode_t mode)
 	return open(path, flags, mode);
 }
 
-const struct dq_io dq_io_default = {
+static const struct dq_io default_io = {
 	.open = io_open,
 	.pread = pread,
 	.pwritev = pwritev,
@@ -56,21 +65,68 @@ const struct dq_io dq_io_default = {
 	.start = wait_group_wrap,
 };
 
-void dq_logf(const struct diskqueue *d, enum lg_level level, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	lg_vlogf(d->lg, level, fmt, ap);
-	va_end(ap);
-}
-
 static struct diskqueue *from_base(struct backend_queue *q)
 {
 	struct diskqueue *d = (struct diskqueue *)q;
 
 	CHECK(d->magic == DQ_MAGIC);
 	return d;
+}
+
+/* --- files that go ----------------------------------------------------------------------------- */
+
+/* Where everything was received: removes the file that holds it, and will go on in a new one. */
+static void drop_consumed(struct diskqueue *d)
+{
+	struct dq_pos to = {d->wr.file + 1, 0};
+	struct err err;
+
+	if (!dq_pos_eq(d->rd, d->wr) || d->wr.pos == 0)
+		return;
+	dq_close_read(d);
+	dq_close_write(d);
+	if (dq_remove_files(d, d->wr.file, to.file, &err) < 0)
+		return;
+	d->rd = d->taken = d->ahead = d->wr = to;
+	d->torn = d->data_dirty = false;
+	d->meta_dirty = true;
+}
+
+/* deleteAllFiles: throws everything away and goes on in a new file. */
+static int delete_all_files(struct diskqueue *d, struct err *err)
+{
+	char *meta = dq_meta_data_file_name(d);
+	int rc;
+
+	dq_count_end(d);
+	dq_drop_batch(d, 0);
+	dq_close_read(d);
+	dq_close_write(d);
+	dq_forget_damage(d);
+	/* What could not be removed when it was read (the directory was gone) must not come back. */
+	rc = dq_remove_files(d, 0, d->wr.file + 1, err);
+	d->wr = (struct dq_pos){d->wr.file + 1, 0};
+	d->rd = d->ahead = d->taken = d->wr;
+	d->undone = 0;
+	atomic_store(&d->depth, 0);
+	d->torn = d->data_dirty = d->need_sync = d->meta_dirty = false;
+	d->count = 0;
+	d->dir_dirty = true;
+	ticker_stop(&d->retry_ticker);
+	d->retry_ns = 0;
+	int code = d->io->unlink(meta) < 0 ? errno : 0;
+
+	d->meta_exists = false;
+	if (code == EISDIR) {
+		dq_move_aside(d, meta);
+	} else if (code != 0 && code != ENOENT) {
+		rc = err_errno(err, code, "remove %s", meta);
+		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to remove metadata file - %s", d->name,
+			err->msg);
+		d->meta_dirty = d->meta_exists = true;
+	}
+	free(meta);
+	return rc;
 }
 
 /* --- dq_io_loop ------------------------------------------------------------------------------- */
@@ -118,7 +174,7 @@ static void serve_empty(struct diskqueue *d, struct dq_empty_req *req)
 {
 	req->rc = load(d, &req->err);
 	if (req->rc == 0)
-		req->rc = dq_delete_all_files(d, &req->err);
+		req->rc = delete_all_files(d, &req->err);
 	touch(d);
 	chan_send(req->response_chan, NULL);
 }
@@ -157,7 +213,7 @@ static bool tick(struct diskqueue *d)
 	dq_drop_batch(d, 1);
 	dq_close_read(d);
 	if (d->loaded && dq_pos_eq(d->rd, d->wr) && d->wr.pos > 0) {
-		dq_drop_consumed(d);
+		drop_consumed(d);
 		dq_sync(d, &err);
 	}
 	if (d->data_dirty || d->meta_dirty || d->undone > 0)
@@ -508,7 +564,7 @@ static int diskqueue_close(struct backend_queue *q, struct err *err)
 	dq_logf(d, LG_INFO, "DISKQUEUE(%s): closing", d->name);
 	stop(d);
 	if (d->loaded)
-		dq_drop_consumed(d);
+		drop_consumed(d);
 	/* A queue that was never used, or emptied, leaves no file behind. */
 	if (d->loaded && !nothing_on_disk(d) && (d->meta_dirty || d->data_dirty || d->dir_dirty)) {
 		rc = dq_sync(d, err);
@@ -534,7 +590,7 @@ static int diskqueue_delete(struct backend_queue *q, struct err *err)
 		d->wr.file = DQ_SANE_MAX;
 	}
 	if (!nothing_on_disk(d))
-		rc = dq_delete_all_files(d, err);
+		rc = delete_all_files(d, err);
 	diskqueue_free(d);
 	return rc;
 }
@@ -608,5 +664,15 @@ struct backend_queue *diskqueue_new_with_io(
 
 struct backend_queue *diskqueue_new(const struct diskqueue_opts *opts, struct err *err)
 {
-	return diskqueue_new_with_io(opts, &dq_io_default, err);
+	return diskqueue_new_with_io(opts, &default_io, err);
+}
+
+void diskqueue_count_until(int64_t deadline_ns)
+{
+	dq_count_until(deadline_ns);
+}
+
+void diskqueue_wait_counted(int64_t deadline_ns)
+{
+	dq_wait_counted(deadline_ns);
 }

@@ -2,7 +2,7 @@
 /*
  * Work on files that may hold anything, a slice at a time: counting the records
  * that the metadata do not know of, and the turns that queues take at that. Runs
- * in dq_io_loop; diskqueue_wait_counted in main. No locks.
+ * in dq_io_loop; dq_wait_counted in main. No locks.
  *
  * Stock has no such thing, since it believes its metadata. Counting reads whole
  * files, after a crash perhaps all that there are. What is little is counted at once, so that as
@@ -19,7 +19,7 @@
  * for a slice, and goes back in line. So a thousand hostile files cost one core at most,
  * and a queue answers its publishers after a few milliseconds whatever its files hold.
  */
-#include "nsqd/disk/diskqueue_internal.h"
+#include "nsqd/disk/diskqueue_count.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -27,6 +27,8 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/ticker.h"
+#include "nsqd/disk/diskqueue_dir.h"
+#include "nsqd/disk/diskqueue_record.h"
 
 /* What a file costs that is only opened, in bytes that could be counted meanwhile. */
 #define FILE_COST 4096
@@ -59,12 +61,12 @@ struct chan *dq_turns(void)
 	return all.turns;
 }
 
-void diskqueue_count_until(int64_t deadline_ns)
+void dq_count_until(int64_t deadline_ns)
 {
 	atomic_store(&all.until, deadline_ns);
 }
 
-void diskqueue_wait_counted(int64_t deadline_ns)
+void dq_wait_counted(int64_t deadline_ns)
 {
 	struct ticker patience;
 

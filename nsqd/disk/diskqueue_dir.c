@@ -8,7 +8,7 @@
  * the directory when the range is wide, since the numbers come from a file that
  * may be damaged; nothing that was moved aside is overwritten by the next one.
  */
-#include "nsqd/disk/diskqueue_internal.h"
+#include "nsqd/disk/diskqueue_dir.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The inside of the disk queue, for nsqd/diskqueue*.c and their tests:
+ * The types of the disk queue, for its parts and their tests. No functions but inline ones: each
+ * part declares its own in a header of its name. A part calls only those below it:
  *
- *   diskqueue.c         the interface and dq_io_loop
- *   diskqueue_write.c   appending, rolling, syncing
- *   diskqueue_read.c    the read-ahead, and the end of files that are read
- *   diskqueue_record.c  where a record ends, and where the next one begins after damage
- *   diskqueue_meta.c    the metadata file, and what is found at start
- *   diskqueue_count.c   counting what the metadata do not know of, and turns at hard work
- *   diskqueue_dir.c     names and numbers of the data files
+ *   diskqueue.c            the interface and dq_io_loop
+ *   diskqueue_read.c       the read-ahead, and what becomes of files that cannot be read
+ *   diskqueue_write.c      appending, rolling, syncing
+ *   diskqueue_meta.c       the metadata file, and what is found at start
+ *   diskqueue_position.c   the read position: what moves it, and which files go with that
+ *   diskqueue_count.c      counting what the metadata do not know of, and turns at hard work
+ *   diskqueue_record.c     where a record ends, and where the next one begins after damage
+ *   diskqueue_dir.c        names and numbers of the data files
+ *   diskqueue_patience.c   how long an error is waited out
  *
- * One thread at a time works on a queue: the creator, then dq_io_loop while
- * `running`, then (all threads joined) whoever closes it. Fields marked "io"
- * belong to that thread.
+ * One thread at a time works on a queue: the creator, then dq_io_loop while `running`, then the
+ * thread that closes it, when all others have been joined. Fields marked "io" belong to that thread.
  */
 #ifndef NSQD_DISKQUEUE_INTERNAL_H
 #define NSQD_DISKQUEUE_INTERNAL_H
 
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,10 +30,10 @@
 #include "common/chan.h"
 #include "common/err.h"
 #include "common/gothread.h"
+#include "common/lg.h"
 #include "common/lock.h"
 #include "common/ticker.h"
 #include "nsqd/disk/backend_queue.h"
-#include "nsqd/disk/diskqueue.h"
 
 /* Every record: a big-endian length, then that many bytes. */
 #define DQ_PREFIX 4
@@ -64,7 +67,6 @@ struct dq_io {
 	int (*start)(struct wait_group *wg, const char *name, void (*fn)(void *), void *arg,
 		struct err *err);
 };
-extern const struct dq_io dq_io_default;
 
 /* A place in the queue: file number and offset. */
 struct dq_pos {
@@ -248,159 +250,17 @@ struct diskqueue {
 	bool active;                /* something was read or written since the last tick */
 };
 
-/*
- * What cannot be read, or stands in the way, is tried again for so long, and then set
- * aside: tries for what is no regular file, and for errors of reading. Tests have less.
- */
-struct dq_patience {
-	int odd_tries;   /* of reading: 3 s */
-	int error_tries; /* of reading: 141 s */
-	int odd_loads;   /* of metadata, one per second */
-	int error_loads;
-	int64_t obstacle_ns; /* what stands where a new file is to be written */
-};
-extern struct dq_patience dq_patience;
-/* Whether an error (err->code) may be one of the file alone, so that others can be read. */
-bool dq_is_files_own(int code);
-/* Whether it says that no regular file stands there. */
-bool dq_is_odd(int code);
-
-/* diskqueue.c */
-
-/* As diskqueue_new, with other system calls; io outlives the queue. For tests. */
-struct backend_queue *diskqueue_new_with_io(
-	const struct diskqueue_opts *opts, const struct dq_io *io, struct err *err);
-/* Waits until dq_io_loop has dealt with all that happened before, and has counted. For tests. */
-void diskqueue_barrier(struct backend_queue *q);
-void dq_logf(const struct diskqueue *d, enum lg_level level, const char *fmt, ...)
+/* Writes a line to the log, as printf. Any thread; never blocks on the disk. */
+static inline void dq_logf(const struct diskqueue *d, enum lg_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* diskqueue_write.c */
+static inline void dq_logf(const struct diskqueue *d, enum lg_level level, const char *fmt, ...)
+{
+	va_list ap;
 
-/* Writes all records of n requests, syncs if it is time, and fills in their results. */
-void dq_write(struct diskqueue *d, struct dq_write_req **reqs, size_t n);
-/*
- * Syncs the data, and the directory if a file is new, then persists the
- * metadata. -1 with err set if the data is not safe; a failure to persist the
- * metadata is logged, and tried again later.
- */
-int dq_sync(struct diskqueue *d, struct err *err);
-/* Leaves wr.file as it is and goes on in a new file (the reader finishes the old one). */
-void dq_skip_to_next_write_file(struct diskqueue *d);
-void dq_close_write(struct diskqueue *d);
-
-/* diskqueue_read.c */
-
-/*
- * Reads ahead until the batch is full, the queue ends, reading fails (then retry_ticker runs), or
- * about `budget` bytes of damage were passed (then `searching` is set).
- */
-void dq_fill(struct diskqueue *d, int64_t budget);
-/* The first n of the batch were received: moveForward. */
-void dq_taken(struct diskqueue *d, size_t n);
-/* Moves rd, if the receiver is done with all that it received. */
-void dq_settle(struct diskqueue *d);
-/* Drops the batch but for its first keep messages; they will be read again. With 0, its memory. */
-void dq_drop_batch(struct diskqueue *d, size_t keep);
-/* The reader follows when it waits at the end of wr.file and that is about to become to. */
-void dq_reader_follow(struct diskqueue *d, struct dq_pos to);
-/* Where everything was received: removes the file that holds it, and will go on in a new one. */
-void dq_drop_consumed(struct diskqueue *d);
-/* Closes the read file and gives its buffer back. */
-void dq_close_read(struct diskqueue *d);
-/* deleteAllFiles: throws everything away and goes on in a new file. */
-int dq_delete_all_files(struct diskqueue *d, struct err *err);
-
-/* diskqueue_record.c */
-
-void dq_block_init(struct dq_block *b, const struct dq_io *io);
-/*
- * regfile_open with d's open. *size may be NULL. -1 with err set: err->code is errno, EISDIR or ENXIO
- * where no regular file stands there.
- */
-int dq_open_regular(const struct dq_io *io, const char *path, int64_t *size, struct err *err);
-/* Opens file number file at path. -1 with err set, as dq_open_regular. */
-int dq_block_open(struct dq_block *b, const char *path, int64_t file, struct err *err);
-/* Frees the buffers; the file stays open. */
-void dq_block_release(struct dq_block *b);
-/* Closes the file and frees the buffers. */
-void dq_block_close(struct dq_block *b);
-/* Looks at the size again. */
-int dq_block_stat(struct dq_block *b, struct err *err);
-/* Bytes [pos, pos + n), valid until the next call. 0; 1: the file ends before; -1 with err set. */
-int dq_block_view(struct dq_block *b, int64_t pos, size_t n, int64_t limit, const unsigned char **p,
-	struct err *err);
-/* What stands at pos of a file whose records end at limit. Sizes are checked against d's. */
-enum dq_found dq_record_at(struct dq_block *b, const struct diskqueue *d, int64_t pos,
-	int64_t limit, struct dq_record *rec, struct err *err);
-
-/* diskqueue_meta.c */
-
-/*
- * retrieveMetaData: sets rd, wr and depth from the metadata file and from a look at
- * the data files. Where that does not do, it begins to count (dq_count_begin): it reads no data
- * file itself, whatever they hold. -1 with err set: the directory or the metadata
- * cannot be read now; then nothing was changed.
- */
-int dq_load(struct diskqueue *d, struct err *err);
-/* persistMetaData: temporary file, fsync if durable, rename. */
-int dq_persist_meta(struct diskqueue *d, bool durable, struct err *err);
-/*
- * Writes the metadata over those in the file that is there, for a crash that is sooner than
- * dq_persist_meta is done. Best effort.
- */
-void dq_note_meta(struct diskqueue *d);
-/*
- * The read position that the metadata are to have: what is behind it comes again after a crash. With
- * crash_forgets it is taken; but not while that is in another file than rd, since nobody would
- * remove the files between; nor at a clean stop.
- */
-struct dq_pos dq_saved_position(const struct diskqueue *d);
-
-/* diskqueue_count.c */
-
-/* The chan to receive a turn from; it is sent back when the slice is done. Process-wide. */
-struct chan *dq_turns(void);
-/*
- * Begins to count the records from `from` on in n > 0 files, whose numbers in order are
- * taken over. wr becomes a new file behind them. level and what (static) are for the log.
- */
-void dq_count_begin(struct diskqueue *d, int64_t *take_files, size_t n, struct dq_pos from,
-	enum lg_level level, const char *what);
-/* Counts on, for about so many bytes. In a turn. */
-void dq_count_slice(struct diskqueue *d, int64_t budget);
-/* Counts what is little, before dq_io_loop runs. */
-void dq_count_at_once(struct diskqueue *d);
-/* Messages that end at ends[0..n) are received: how many of them are not in the depth yet. */
-size_t dq_count_overtaken(struct diskqueue *d, const struct dq_pos *ends, size_t n);
-/* No more counting: done, or everything is thrown away. */
-void dq_count_end(struct diskqueue *d);
-
-/* diskqueue_dir.c; the caller frees what is returned */
-
-char *dq_meta_data_file_name(const struct diskqueue *d);
-char *dq_file_name(const struct diskqueue *d, int64_t file);
-/* The numbers of the data files that are there, in order. -1 with err set. */
-int dq_list_files(const struct diskqueue *d, int64_t **files, size_t *n, struct err *err);
-/*
- * Whether this queue has data files: 1, 0, or -1 with err set. Cheap where many queues ask in a
- * row.
- */
-int dq_any_files(const struct diskqueue *d, struct err *err);
-/*
- * Whether a regular file is there, and its size. -1 with err set: not known. 0: nothing, or
- * something else, which is dealt with where it is met. 1: yes.
- */
-int dq_file_size(const struct diskqueue *d, int64_t file, int64_t *size, struct err *err);
-/*
- * Removes the data files [from, to); missing ones are fine. Logs; returns -1 with the last error in
- * err.
- */
-int dq_remove_files(struct diskqueue *d, int64_t from, int64_t to, struct err *err);
-/* Something stands under this name, whatever it is; follows no symbolic link. */
-bool dq_anything_at(const char *path);
-/* Renames path to path.bad, or to path.N.bad if there is one already. */
-void dq_move_aside(struct diskqueue *d, const char *path);
-int dq_sync_dir(const struct diskqueue *d, struct err *err);
+	va_start(ap, fmt);
+	lg_vlogf(d->lg, level, fmt, ap);
+	va_end(ap);
+}
 
 #endif

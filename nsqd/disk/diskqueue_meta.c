@@ -15,7 +15,7 @@
  *   has been read to its end.
  * - The temporary file is a new one; stock opens what is there.
  */
-#include "nsqd/disk/diskqueue_internal.h"
+#include "nsqd/disk/diskqueue_meta.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,6 +28,10 @@
 #include "common/rand.h"
 #include "common/regfile.h"
 #include "common/xalloc.h"
+#include "nsqd/disk/diskqueue_count.h"
+#include "nsqd/disk/diskqueue_dir.h"
+#include "nsqd/disk/diskqueue_patience.h"
+#include "nsqd/disk/diskqueue_record.h"
 
 /* Files more than this apart are looked up in the directory, not one by one. */
 #define WIDE_RANGE 1000

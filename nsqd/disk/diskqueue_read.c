@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading ahead, and what becomes of files that have been read. Mirrors readOne,
- * moveForward, handleReadError, checkTailCorruption and skipToNextRWFile of
- * go-diskqueue's diskqueue.go. Runs in dq_io_loop. No locks.
+ * Reading ahead, and what becomes of files that cannot be read. Mirrors readOne, handleReadError and
+ * skipToNextRWFile of go-diskqueue's diskqueue.go. Runs in dq_io_loop. No locks.
  *
  * Deliberately different from stock:
  * - A batch of messages is read ahead and offered, not one. It is as large as
  *   the readers are quick: one at first, twice as many each time all were taken.
- * - A finished file ends where it ends, wherever the reader stood when it was
- *   finished; stock renames it to .bad if the reader waited at its end.
  * - Errors of the moment (EMFILE, EIO, EACCES...) are retried, at growing
  *   intervals. Only a file that alone could not be read for minutes is given up,
  *   as is at once (nearly) what is no file: it is kept as .bad, and the next one is read.
@@ -17,15 +14,19 @@
  *   for its turn (diskqueue_count.c), so that no file, whatever it holds, keeps dq_io_loop from
  *   its publishers.
  */
-#include "nsqd/disk/diskqueue_internal.h"
+#include "nsqd/disk/diskqueue_read.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/check.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
+#include "nsqd/disk/diskqueue_dir.h"
+#include "nsqd/disk/diskqueue_patience.h"
+#include "nsqd/disk/diskqueue_position.h"
+#include "nsqd/disk/diskqueue_record.h"
+#include "nsqd/disk/diskqueue_write.h"
 
 #define RETRY_MIN (100 * NSEC_PER_MSEC)
 #define RETRY_MAX (30 * NSEC_PER_SEC)
@@ -33,39 +34,6 @@
 #define LOG_LINES_MAX 20
 /* What passing over one damaged stretch costs, in bytes that could be searched meanwhile. */
 #define DAMAGE_COST 512
-
-/*
- * Retries come after 0.1, 0.2, 0.4 ... 25.6, 30, 30 s: 3.1 s for 5, 141 s for 12. They are
- * counted, not timed: a machine that stood still has not tried.
- */
-struct dq_patience dq_patience = {
-	.odd_tries = 5,
-	.error_tries = 12,
-	.odd_loads = 4,
-	.error_loads = 120,
-	.obstacle_ns = 5 * NSEC_PER_SEC,
-};
-
-bool dq_is_odd(int code)
-{
-	return code == EISDIR || code == ENXIO || code == ELOOP;
-}
-
-bool dq_is_files_own(int code)
-{
-	switch (code) {
-	case EMFILE:
-	case ENFILE:
-	case ENOMEM:
-	case ENOBUFS:
-	case EINTR:
-	case EAGAIN:
-	case ETIMEDOUT:
-		return false;
-	default:
-		return true;
-	}
-}
 
 void dq_drop_batch(struct diskqueue *d, size_t keep)
 {
@@ -85,104 +53,6 @@ void dq_drop_batch(struct diskqueue *d, size_t keep)
 void dq_close_read(struct diskqueue *d)
 {
 	dq_block_close(&d->block);
-}
-
-/*
- * checkTailCorruption: where everything was read nothing can be left. It is if
- * the metadata counted wrong, or records were damaged.
- */
-static void check_tail(struct diskqueue *d)
-{
-	int64_t depth = atomic_load(&d->depth);
-
-	if (depth == 0 || !dq_pos_eq(d->taken, d->wr))
-		return;
-	if (depth < 0)
-		dq_logf(d, LG_ERROR,
-			"DISKQUEUE(%s) negative depth at tail (%lld), metadata corruption, "
-			"resetting 0...",
-			d->name, (long long)depth);
-	else
-		dq_logf(d, LG_ERROR,
-			"DISKQUEUE(%s) positive depth at tail (%lld), data loss, resetting 0...",
-			d->name, (long long)depth);
-	/* force set depth 0 */
-	atomic_store(&d->depth, 0);
-	d->need_sync = d->meta_dirty = true;
-}
-
-/* Moves the read position, and removes the files that it leaves behind. */
-static void move_read(struct diskqueue *d, struct dq_pos to)
-{
-	struct err err;
-	int64_t from = d->rd.file;
-
-	d->rd = to;
-	d->meta_dirty = true;
-	if (from != to.file) {
-		/* sync every time we start reading from a new file */
-		d->need_sync = true;
-		dq_remove_files(d, from, to.file, &err);
-	}
-}
-
-/*
- * The read-ahead goes on at to, with no message in between: so does whoever receives the last one.
- */
-static void jump_ahead(struct diskqueue *d, struct dq_pos to)
-{
-	d->ahead = to;
-	if (d->batch_n > 0) {
-		d->batch->end[d->batch_n - 1] = to;
-		return;
-	}
-	d->taken = to;
-	if (d->undone == 0)
-		move_read(d, to);
-	check_tail(d);
-}
-
-void dq_reader_follow(struct diskqueue *d, struct dq_pos to)
-{
-	if (d->loaded && dq_pos_eq(d->ahead, d->wr)) {
-		dq_close_read(d);
-		jump_ahead(d, to);
-	}
-}
-
-void dq_settle(struct diskqueue *d)
-{
-	if (d->undone == 0 || (d->waits_for_done && atomic_load(&d->done) < d->received))
-		return;
-	d->count += d->undone;
-	d->undone = 0;
-	move_read(d, d->taken);
-}
-
-void dq_taken(struct diskqueue *d, size_t n)
-{
-	CHECK(n > 0 && n <= d->batch_n);
-	struct dq_batch *b = d->batch;
-	struct dq_pos to = b->end[n - 1];
-	size_t overtaken = dq_count_overtaken(d, b->end, n);
-
-	/* The receiver came back: as a rule it is done with what it received before. */
-	dq_settle(d);
-	if (n == d->batch_n && d->batch_target < DQ_BATCH_MAX)
-		d->batch_target *= 2;
-	for (size_t i = 0; i < n; i++)
-		d->batch_bytes -= b->len[i];
-	d->batch_n -= n;
-	memmove(b->msgs, b->msgs + n, d->batch_n * sizeof(b->msgs[0]));
-	memmove(b->end, b->end + n, d->batch_n * sizeof(b->end[0]));
-	memmove(b->len, b->len + n, d->batch_n * sizeof(b->len[0]));
-	/* The depth first: check_tail looks at both. */
-	atomic_fetch_sub(&d->depth, (int64_t)(n - overtaken));
-	d->taken = to;
-	d->undone += (int64_t)n;
-	d->received += (int64_t)n;
-	check_tail(d);
-	dq_settle(d);
 }
 
 /* The file at ahead is to be kept as .bad when it was read; and nothing more is written into it. */
@@ -226,7 +96,7 @@ static int skip_missing(struct diskqueue *d, struct err *err)
 	free(path);
 	if (to.file > d->wr.file)
 		dq_skip_to_next_write_file(d);
-	jump_ahead(d, to);
+	dq_jump_ahead(d, to);
 	return 0;
 }
 
@@ -271,7 +141,7 @@ static void give_up(struct diskqueue *d, const struct err *err)
 	mark_bad(d);
 	log_rest(d);
 	dq_close_read(d);
-	jump_ahead(d, (struct dq_pos){d->ahead.file + 1, 0});
+	dq_jump_ahead(d, (struct dq_pos){d->ahead.file + 1, 0});
 }
 
 /* Whether the error is that of one file which is there, in a directory that is well, and lasts. */
@@ -347,7 +217,7 @@ static int take_record(
 	}
 	log_skipped(d, rec->next, rc > 0 ? "unexpected EOF" : err->msg);
 	mark_bad(d);
-	jump_ahead(d, (struct dq_pos){d->ahead.file, rec->next});
+	dq_jump_ahead(d, (struct dq_pos){d->ahead.file, rec->next});
 	return 0;
 }
 
@@ -357,7 +227,7 @@ static void end_of_file(struct diskqueue *d)
 	if (d->ahead.file < d->wr.file) {
 		log_rest(d);
 		dq_close_read(d);
-		jump_ahead(d, (struct dq_pos){d->ahead.file + 1, 0});
+		dq_jump_ahead(d, (struct dq_pos){d->ahead.file + 1, 0});
 	}
 }
 
@@ -432,7 +302,7 @@ static int fill_one(struct diskqueue *d, struct err *err)
 		d->block.budget -= DAMAGE_COST;
 		log_skipped(d, rec.next, "damaged record");
 		mark_bad(d);
-		jump_ahead(d, (struct dq_pos){d->ahead.file, rec.next});
+		dq_jump_ahead(d, (struct dq_pos){d->ahead.file, rec.next});
 		return 0;
 	case DQ_SHORT:
 		return shortened(d, limit, err);
@@ -468,57 +338,10 @@ void dq_fill(struct diskqueue *d, int64_t budget)
 	}
 }
 
-void dq_drop_consumed(struct diskqueue *d)
+void dq_forget_damage(struct diskqueue *d)
 {
-	struct dq_pos to = {d->wr.file + 1, 0};
-	struct err err;
-
-	if (!dq_pos_eq(d->rd, d->wr) || d->wr.pos == 0)
-		return;
-	dq_close_read(d);
-	dq_close_write(d);
-	if (dq_remove_files(d, d->wr.file, to.file, &err) < 0)
-		return;
-	d->rd = d->taken = d->ahead = d->wr = to;
-	d->torn = d->data_dirty = false;
-	d->meta_dirty = true;
-}
-
-int dq_delete_all_files(struct diskqueue *d, struct err *err)
-{
-	char *meta = dq_meta_data_file_name(d);
-	int rc;
-
-	dq_count_end(d);
-	dq_drop_batch(d, 0);
-	dq_close_read(d);
-	dq_close_write(d);
 	d->n_bad_files = 0;
 	d->searching = false;
 	d->read_tries = 0;
 	log_rest(d);
-	/* What could not be removed when it was read (the directory was gone) must not come back. */
-	rc = dq_remove_files(d, 0, d->wr.file + 1, err);
-	d->wr = (struct dq_pos){d->wr.file + 1, 0};
-	d->rd = d->ahead = d->taken = d->wr;
-	d->undone = 0;
-	atomic_store(&d->depth, 0);
-	d->torn = d->data_dirty = d->need_sync = d->meta_dirty = false;
-	d->count = 0;
-	d->dir_dirty = true;
-	ticker_stop(&d->retry_ticker);
-	d->retry_ns = 0;
-	int code = d->io->unlink(meta) < 0 ? errno : 0;
-
-	d->meta_exists = false;
-	if (code == EISDIR) {
-		dq_move_aside(d, meta);
-	} else if (code != 0 && code != ENOENT) {
-		rc = err_errno(err, code, "remove %s", meta);
-		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to remove metadata file - %s", d->name,
-			err->msg);
-		d->meta_dirty = d->meta_exists = true;
-	}
-	free(meta);
-	return rc;
 }

@@ -17,7 +17,7 @@
  *   (THE SEARCH), holes are leapt over, and the caller says how much may be done at
  *   a time (dq_block.budget).
  */
-#include "nsqd/disk/diskqueue_internal.h"
+#include "nsqd/disk/diskqueue_record.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -12,7 +12,7 @@
  * - A write that fails half-way is cut back to the last whole record.
  * - A file that is longer or shorter than it should be is not written into.
  */
-#include "nsqd/disk/diskqueue_internal.h"
+#include "nsqd/disk/diskqueue_write.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +25,10 @@
 #include "common/clock.h"
 #include "common/regfile.h"
 #include "common/xalloc.h"
+#include "nsqd/disk/diskqueue_dir.h"
+#include "nsqd/disk/diskqueue_meta.h"
+#include "nsqd/disk/diskqueue_patience.h"
+#include "nsqd/disk/diskqueue_position.h"
 
 /* The records of a group of puts, in order. */
 struct records {

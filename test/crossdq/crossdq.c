@@ -17,7 +17,8 @@
 #include "common/chan.h"
 #include "common/clock.h"
 #include "common/lg.h"
-#include "nsqd/disk/diskqueue_internal.h"
+#include "nsqd/disk/diskqueue.h"
+#include "nsqd/disk/diskqueue_for_tests.h"
 
 #define MAX_MSG_SIZE (1024 * 1024)
 #define BASE_TS 1700000000000000000LL

@@ -5,8 +5,9 @@ The folders stand in FOLDERS from top to bottom. A file includes what lies in it
 a lower one. Two folders of one rank do not know each other.
 
 A room is a file without its extension: topic.c and topic.h are the room "topic". X_internal.h
-belongs to room X where X itself includes it; else it is a room of its own. The includes of a
-room's files lead to other rooms, and no way may lead back.
+belongs to room X where X itself includes it; else it is a room of its own. So it is if it does not
+include X.h and declares no function but inline ones: such types lie at the bottom of their group,
+for its parts to share. The includes of a room lead to other rooms, and no way may lead back.
 
     includes.py [DIRECTORY]     the root of the sources; "." if not given
 """
@@ -75,17 +76,37 @@ def complaint_about_place(path):
     return None
 
 
-def room_of(path, included_by):
-    """The room of a file; included_by says which files include it."""
+def declares_functions(text):
+    """Whether a header declares functions that are defined elsewhere: other than static ones."""
+    text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
+    text = re.sub(r"^\s*#(?:.*\\\n)*.*$", " ", text, flags=re.M)
+    outside = "{"
+    while outside != text:  # The innermost braces first, until none is left.
+        outside, text = text, re.sub(r"\{[^{}]*\}", ";", text)
+    for statement in text.split(";"):
+        words = statement.split()
+        if words and words[0] not in ("static", "typedef", "_Static_assert"):
+            if re.search(r"\w\s*\(", statement):
+                return True
+    return False
+
+
+def is_types_only(path, text):
+    """Whether X_internal.h, with this text, is for the parts of X as well: see above."""
+    return f'"{path[: -len("_internal.h")]}.h"' not in text and not declares_functions(text)
+
+
+def room_of(path, included_by, types):
+    """The room of a file; included_by says which files include it; types are is_types_only."""
     stem = os.path.splitext(path)[0]
-    if path.endswith("_internal.h"):
+    if path.endswith("_internal.h") and path not in types:
         owner = stem[: -len("_internal")]
         if {owner + ".c", owner + ".h"} & included_by.get(path, set()):
             return owner
     return stem
 
 
-def graph_of(includes):
+def graph_of(includes, types):
     """{room: set of the rooms that it includes} of {path: [(line, included path)]}."""
     included_by = {}
     for path, lines in includes.items():
@@ -93,10 +114,10 @@ def graph_of(includes):
             included_by.setdefault(included, set()).add(path)
     graph = {}
     for path, lines in includes.items():
-        room = room_of(path, included_by)
+        room = room_of(path, included_by, types)
         edges = graph.setdefault(room, set())
         for _, included in lines:
-            other = room_of(included, included_by)
+            other = room_of(included, included_by, types)
             if other != room:
                 edges.add(other)
                 graph.setdefault(other, set())
@@ -144,7 +165,9 @@ def check(root, known=KNOWN):
             complaints.append(complaint)
             if not complaint:
                 allowed[path].append((number, included))
-    graph = graph_of(allowed)
+    internal = [path for path in paths if path.endswith("_internal.h")]
+    types = {path for path in internal if is_types_only(path, tree.read(root, path))}
+    graph = graph_of(allowed, types)
     for room, other in known:
         if room in graph and way_back(graph, room) and other in graph[room]:
             graph[room].remove(other)

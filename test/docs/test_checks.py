@@ -96,10 +96,32 @@ class Includes(Tree):
 
     def test_circle_through_an_internal_header_is_refused(self):
         self.room("nsqd/queue/channel", "nsqd/queue/kept.h", "nsqd/queue/channel_internal.h")
-        self.write("nsqd/queue/channel_internal.h")
+        self.write("nsqd/queue/channel_internal.h", "size_t put(\n\tstruct channel *c, int n);\n")
         self.room("nsqd/queue/kept", "nsqd/queue/channel_internal.h")
         way = "nsqd/queue/channel -> nsqd/queue/kept -> nsqd/queue/channel"
         self.assert_refused(self.check(), way)
+
+    def test_internal_header_of_types_is_a_room_of_its_own(self):
+        self.room("nsqd/queue/channel", "nsqd/queue/kept.h", "nsqd/queue/channel_internal.h")
+        self.room("nsqd/queue/kept", "nsqd/queue/channel_internal.h")
+        types = """/* No void f(void); here. */
+#define CALL(f) \\
+	f(1);
+struct ops {
+	struct part { int (*open)(void); } part;
+};
+typedef void (*callback)(int);
+extern const struct ops ops;
+static inline int one(void)
+{
+	return two(1);
+}
+"""
+        self.write("nsqd/queue/channel_internal.h", types)
+        self.assertEqual(self.check(), [])
+        for function in ("void three(void);\n", "extern int *three(int, struct ops *)\n\t;\n"):
+            self.write("nsqd/queue/channel_internal.h", types + function)
+            self.assert_refused(self.check(), "channel -> nsqd/queue/kept -> nsqd/queue/channel")
 
     def test_internal_header_of_many_is_a_room_of_its_own(self):
         self.room("nsqd/http/http", "nsqd/http/http_conn.h")

@@ -24,7 +24,11 @@
 #include "common/clock.h"
 #include "common/lg.h"
 #include "common/xalloc.h"
+#include "nsqd/disk/diskqueue.h"
+#include "nsqd/disk/diskqueue_dir.h"
+#include "nsqd/disk/diskqueue_for_tests.h"
 #include "nsqd/disk/diskqueue_internal.h"
+#include "nsqd/disk/diskqueue_patience.h"
 
 #define BASE_TS 1700000000000000000LL
 /* No test waits longer than this for anything (ns). */
