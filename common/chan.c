@@ -40,8 +40,8 @@
  * note_hints: why a clear bit is an answer. A thread writes the hints before it releases the lock.
  * So an operation that made c ready has set the bit before it returns, and every thread for which
  * it happened before sees the bit. If a thread sees the bit clear, its call counts as made at the
- * moment of the load, before the operation that is about to set the bit. This holds for one chan
- * only: a select over several may give up only with all of them locked (Go's
+ * moment of the load. An operation that is about to set the bit comes after that. This holds for
+ * one chan only: a select over several may give up only with all of them locked (Go's
  * TestNonblockSelectRace2). And it is an answer about c alone. The thread that cleared the bit need
  * not have seen yet what the caller has written elsewhere (hence chan_signal).
  */
@@ -408,8 +408,8 @@ void chan_announce_demand_locked(struct chan *c, struct wake_list *wakes)
 	for (struct waiter *w = c->demandq.first; w; w = next) {
 		next = w->next;
 		/*
-		 * 0 has two reasons. A select that receives here as well must not answer itself,
-		 * and a receiver that was given room may have been served elsewhere at the same
+		 * 0 has two reasons. A select that receives here as well must not answer itself.
+		 * And a receiver that was given room may have been served elsewhere at the same
 		 * time.
 		 */
 		w->n = chan_demand_locked(c, w->max, w->parker);

@@ -161,8 +161,8 @@ static inline struct chan_case chan_case_demand(struct chan *c)
 }
 
 /*
- * Gives room for n > 0 values (at most its array is used) to the receiver that is parked on c with
- * this room and has none. True: it is queued from now on, and wakes up only if there is something
+ * Gives room for n > 0 values to the receiver that is parked on c with this room and has none. It
+ * uses its array at most. True: it is queued from now on, and wakes up only if there is something
  * for it. When its select returns, for whatever reason, it finds n in room->n. False, and nothing
  * done: it is not parked, or has room already. Then the caller must tell it in another way.
  */

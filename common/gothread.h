@@ -20,15 +20,15 @@
  * keeps at most one ended thread unjoined.
  */
 struct wait_group {
-	pthread_mutex_t lock;
-	pthread_cond_t done;
-	size_t running;  /* guarded by lock */
-	pthread_t ended; /* guarded by lock; valid if have_ended: to be joined */
-	int have_ended;  /* guarded by lock */
+	pthread_mutex_t lock; /* a leaf; guards all below */
+	pthread_cond_t done;  /* running has become 0 */
+	size_t running;       /* threads that have not ended */
+	pthread_t ended;      /* valid if have_ended: to be joined */
+	int have_ended;
 };
 
 void wait_group_init(struct wait_group *wg);
-/* No thread may run in it any more, and wait_group_wait has returned. */
+/* After wait_group_wait has returned; no thread may start in it any more. */
 void wait_group_destroy(struct wait_group *wg);
 /*
  * wg.Wrap(fn): starts a thread that runs fn(arg) and is counted in wg. Copies name; the kernel

@@ -34,15 +34,15 @@
 #define LINES_KEPT_BUFFER (64 * 1024) /* a larger buffer is given back once it is written */
 
 struct lg_writer {
-	int fd; /* immutable */
-	struct mutex lock;
+	int fd;                     /* immutable */
+	struct mutex lock;          /* a leaf */
 	struct strbuf pending;      /* guarded by lock; whole lines */
 	size_t dropped;             /* guarded by lock; lines, since the last take */
-	_Atomic int64_t stop_at_ns; /* monotonic; 0: not to stop */
-	_Atomic size_t unwritten;   /* bytes pending or being written */
-	_Atomic bool broken;        /* a write to stdout or stderr has met no reader */
-	struct chan *wake_chan; /* immutable; capacity 1: there is something to write, or to stop */
-	struct wait_group wait_group;
+	_Atomic int64_t stop_at_ns; /* atomic; monotonic; 0: not to stop */
+	_Atomic size_t unwritten;   /* atomic; bytes pending or being written */
+	_Atomic bool broken;        /* atomic; a write to stdout or stderr has met no reader */
+	struct chan *wake_chan; /* immutable; capacity 1: there are lines, or it is time to stop */
+	struct wait_group wait_group; /* the thread; has its own lock */
 };
 
 /* False: it is time to stop, or the descriptor is broken. */

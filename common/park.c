@@ -127,7 +127,7 @@ static unsigned spin_budget(struct parker *p)
 	return probe_turns;
 }
 
-/* What p learns: the answer took so many turns; 0: it did not come. */
+/* Adjusts p's limit: the answer took so many turns; 0: it did not come. */
 static void spin_learn(struct parker *p, unsigned turns)
 {
 	if (turns > 0) {

@@ -361,8 +361,8 @@ static __attribute__((noinline)) int sel_park_many(struct sel *s)
 /*
  * Steps 2 and 3. The index of the case that was run. -1: there is a default to run, or a ticker
  * came due during the sleep, or another thread gave room for something that was ready. In the last
- * two cases the caller starts again, so that the ticker, or the receive, is chosen in one random
- * order with all that is ready by now.
+ * two cases the caller starts again: the ticker, or the receive, competes in random order with all
+ * that is ready by now.
  */
 static int sel_decide(struct sel *s, bool block)
 {

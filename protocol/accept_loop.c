@@ -45,8 +45,9 @@ static void handle_connection(void *arg)
 }
 
 /*
- * What Go's net package sets on every accepted TCP connection. Here connections inherit it from the
- * listener, which saves four system calls for each. A unix socket refuses, harmlessly.
+ * Sets the options that Go's net package sets on every accepted TCP connection. Here connections
+ * inherit them from the listener, which saves four system calls for each. A unix socket refuses,
+ * harmlessly.
  */
 static void set_socket_options(int fd)
 {
@@ -108,7 +109,7 @@ static void start_handler(struct accept_loop *l, int fd, const union address *a)
 	free(conn);
 }
 
-/* What Go calls a temporary failure: that of one connection, or a want of resources. */
+/* Is it a temporary failure, as Go calls it: that of one connection, or a want of resources? */
 static bool is_temporary(int code)
 {
 	static const int temporary[] = {EINTR, EAGAIN, ECONNABORTED, ECONNRESET, EPROTO, EPERM,

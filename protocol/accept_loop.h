@@ -12,8 +12,8 @@
 #include "protocol/listener.h"
 
 /*
- * What a user of the loop does with connections. Immutable while the loop runs. The loop's thread
- * calls all of these functions but handle.
+ * The functions with which a user of the loop handles connections. Immutable while the loop runs.
+ * The loop's thread calls all of these functions but handle.
  */
 struct tcp_handler {
 	/* Handle(conn): runs in the connection's own thread; owns fd. */

@@ -4,8 +4,8 @@
  * Threads: the client's io_loop reads; io_loop, the client's pump and the channel's pump write,
  * under the client's write lock. While the client is dormant, netpoll does both.
  *
- * Unlike in bufio, a write that overflows the buffer goes out together with the buffered bytes, in
- * one system call and without a copy of large parts. So do many small parts of one call.
+ * Unlike in bufio, a write that overflows the buffer goes out together with the buffered bytes.
+ * That is one system call, without a copy of large parts. So do many small parts of one call.
  */
 #include "protocol/bufio.h"
 

@@ -102,7 +102,7 @@ void bufio_writer_give_back(struct bufio_writer *b);
  */
 void bufio_writer_reset(struct bufio_writer *b, struct stream *s, size_t size);
 /*
- * Appends the n parts. If they do not all fit, they go out together with the buffered bytes, in one
+ * Appends the n parts. If they do not all fit, they go out together with the buffered bytes: in one
  * writev, or in a few if they are many or large. No layer below holds any of that back: so never
  * more is buffered than the client has set. May block until deadline_ns (monotonic; 0: for ever;
  * STREAM_NOW: never, as the next). 0, or -1 with err set.

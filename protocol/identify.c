@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The body of IDENTIFY. Mirrors identifyDataV2 of nsqd/client_v2.go and the rules of encoding/json:
- * names match in any case, the last of two wins, unknown ones are skipped, null changes nothing, a
- * value of the wrong type is an error. Thread: the client's io_loop.
+ * names match in any case, the last of two wins, and unknown ones are skipped. null changes
+ * nothing; a value of the wrong type is an error. Thread: the client's io_loop.
  */
 #include "protocol/identify.h"
 

@@ -30,11 +30,11 @@ enum tls_client_auth {
  * connections.
  */
 struct tls_server {
-	gnutls_certificate_credentials_t
-		credentials; /* our certificate; the CAs that clients are told of */
+	/* Our certificate, and the CAs that clients are told of. */
+	gnutls_certificate_credentials_t credentials;
 	gnutls_priority_t priority;
-	gnutls_x509_trust_list_t
-		roots; /* whose clients are let in; NULL unless they are verified */
+	/* The CAs of clients that are let in; NULL unless clients are verified. */
+	gnutls_x509_trust_list_t roots;
 	enum tls_client_auth client_auth;
 };
 
