@@ -113,6 +113,7 @@ void client_v2_free(struct client_v2 *c)
 
 static int set_heartbeat_interval(struct client_v2 *c, int64_t desired_ms, struct err *err)
 {
+	mutex_assert_held(&c->write_lock);
 	int64_t max_ms = nsqd_get_opts(c->ctx)->max_heartbeat_interval / NSEC_PER_MSEC;
 	if (desired_ms == -1)
 		c->heartbeat_interval = 0;
@@ -127,6 +128,7 @@ static int set_heartbeat_interval(struct client_v2 *c, int64_t desired_ms, struc
 static int set_output_buffer(
 	struct client_v2 *c, int64_t desired_size, int64_t desired_timeout_ms, struct err *err)
 {
+	mutex_assert_held(&c->write_lock);
 	const struct options *opts = nsqd_get_opts(c->ctx);
 	if (desired_timeout_ms == -1)
 		c->output_buffer_timeout = 0;
@@ -158,6 +160,7 @@ static int set_output_buffer(
 
 static int set_sample_rate(struct client_v2 *c, int32_t sample_rate, struct err *err)
 {
+	mutex_assert_held(&c->write_lock);
 	if (sample_rate < 0 || sample_rate > 99)
 		return err_set(err, 0, "sample rate (%d) is invalid", (int)sample_rate);
 	atomic_store(&c->sample_rate, sample_rate);
@@ -166,6 +169,7 @@ static int set_sample_rate(struct client_v2 *c, int32_t sample_rate, struct err 
 
 static int set_msg_timeout(struct client_v2 *c, int64_t msg_timeout_ms, struct err *err)
 {
+	mutex_assert_held(&c->write_lock);
 	int64_t max_ms = nsqd_get_opts(c->ctx)->max_msg_timeout / NSEC_PER_MSEC;
 	if (msg_timeout_ms >= 1000 && msg_timeout_ms <= max_ms)
 		c->msg_timeout = msg_timeout_ms * NSEC_PER_MSEC;
@@ -574,6 +578,7 @@ int64_t client_v2_write_deadline_locked(const struct client_v2 *c)
 static int send_locked(struct client_v2 *c, int32_t frame_type, const void *data, size_t len,
 	bool flush, struct err *err)
 {
+	mutex_assert_held(&c->write_lock);
 	unsigned char header[FRAME_HEADER_LENGTH];
 	frame_write_header(header, frame_type, len);
 	struct iovec parts[] = {
@@ -665,6 +670,7 @@ bool client_v2_is_compressed(const struct client_v2 *c)
  */
 static void use_stream_locked(struct client_v2 *c, struct stream *take_stream)
 {
+	mutex_assert_held(&c->write_lock);
 	c->stream = take_stream;
 	bufio_reader_reset(&c->reader, take_stream);
 	bufio_writer_reset(&c->writer, take_stream, (size_t)c->output_buffer_size);
@@ -679,6 +685,7 @@ static const void *pending(const struct client_v2 *c)
 /* UpgradeTLS, with its OK */
 static int upgrade_tls_locked(struct client_v2 *c, struct err *err)
 {
+	mutex_assert_held(&c->write_lock);
 	nsqd_logf(
 		c->ctx, LG_INFO, "PROTOCOL(V2): [%s] upgrading connection to TLS", c->remote_addr);
 	size_t n = bufio_buffered(&c->reader);
@@ -695,6 +702,7 @@ static int upgrade_tls_locked(struct client_v2 *c, struct err *err)
 /* UpgradeSnappy, with its OK */
 static int upgrade_snappy_locked(struct client_v2 *c, struct err *err)
 {
+	mutex_assert_held(&c->write_lock);
 	nsqd_logf(c->ctx, LG_INFO, "PROTOCOL(V2): [%s] upgrading connection to snappy",
 		c->remote_addr);
 	size_t n = bufio_buffered(&c->reader);
@@ -706,6 +714,7 @@ static int upgrade_snappy_locked(struct client_v2 *c, struct err *err)
 /* UpgradeDeflate, with its OK */
 static int upgrade_deflate_locked(struct client_v2 *c, int level, struct err *err)
 {
+	mutex_assert_held(&c->write_lock);
 	nsqd_logf(c->ctx, LG_INFO, "PROTOCOL(V2): [%s] upgrading connection to deflate (level %d)",
 		c->remote_addr, level);
 	size_t n = bufio_buffered(&c->reader);

@@ -108,6 +108,7 @@ static int64_t deadline_of(const struct client_v2 *c)
 
 static void list_locked(struct netpoll *np, struct client_v2 *c, int64_t deadline_ns)
 {
+	mutex_assert_held(&np->lock);
 	HASH_ADD(parked.hh, np->parked, consumer.id, sizeof(c->consumer.id), c);
 	c->parked.deadline_ns = deadline_ns;
 	if (deadline_ns != 0)
@@ -115,8 +116,9 @@ static void list_locked(struct netpoll *np, struct client_v2 *c, int64_t deadlin
 }
 
 /* Its RDY is demand from now on. */
-static void offer_locked(struct client_v2 *c)
+static void offer_locked(struct netpoll *np, struct client_v2 *c)
 {
+	mutex_assert_held(&np->lock);
 	struct channel *ch = c->channel;
 	int64_t ready = atomic_load(&c->ready_count);
 	if (!ch || ready <= 0)
@@ -127,8 +129,9 @@ static void offer_locked(struct client_v2 *c)
 	chan_signal(ch->parked_chan);
 }
 
-static void withdraw_locked(struct client_v2 *c)
+static void withdraw_locked(struct netpoll *np, struct client_v2 *c)
 {
+	mutex_assert_held(&np->lock);
 	if (c->parked.room == 0)
 		return;
 	DL_DELETE2(c->channel->parked, c, parked.prev, parked.next);
@@ -142,7 +145,7 @@ static void unlist(struct netpoll *np, struct client_v2 *c)
 	HASH_DELETE(parked.hh, np->parked, c);
 	if (c->parked.deadline_ns != 0)
 		heap_remove(&np->deadlines, &c->parked.heap_node);
-	withdraw_locked(c);
+	withdraw_locked(np, c);
 	if (c->parked.called)
 		DL_DELETE2(np->called, c, parked.prev, parked.next);
 	if (c->parked.failed) {
@@ -165,7 +168,7 @@ bool netpoll_park(struct netpoll *np, struct client_v2 *c)
 	if (parked) {
 		c->parked.retried = false;
 		list_locked(np, c, deadline_of(c));
-		offer_locked(c);
+		offer_locked(np, c);
 		is_next = heap_peek(&np->deadlines) == &c->parked.heap_node;
 	}
 	mutex_unlock(&np->lock);
@@ -183,7 +186,7 @@ void netpoll_call(struct netpoll *np, struct channel *ch, size_t room)
 		room -= room < c->parked.room ? room : c->parked.room;
 		c->parked.promised = c->parked.room;
 		atomic_fetch_add(&ch->called_room, c->parked.promised);
-		withdraw_locked(c);
+		withdraw_locked(np, c);
 		DL_APPEND2(np->called, c, parked.prev, parked.next);
 		c->parked.called = any = true;
 	}
@@ -267,6 +270,7 @@ static void log_retry(struct netpoll *np, struct client_v2 *c, int64_t now, cons
 /* In how long to try again: soon, but together not so often that it would cost much. */
 static int64_t retry_in_locked(const struct netpoll *np)
 {
+	mutex_assert_held(&np->lock);
 	int64_t retry = RETRY_NS + (int64_t)np->n_failed * RETRY_EACH_NS;
 	return retry < RETRY_MAX_NS ? retry : RETRY_MAX_NS;
 }

@@ -94,6 +94,7 @@ static void conn_loop(void *arg)
  */
 static bool evict_locked(struct http_server *s)
 {
+	mutex_assert_held(&s->lock);
 	struct http_conn *worst = NULL;
 	int64_t least = clock_mono_ns() + HTTP_GRACE_NS;
 	for (struct http_conn *c = s->conns; c; c = c->next) {

@@ -367,6 +367,7 @@ size_t channel_finish_messages(struct channel *c, int64_t client_id, const struc
  */
 static int put_back_locked(struct channel *c, struct message *m, struct err *err)
 {
+	rwlock_assert_held(&c->exit_lock);
 	if (channel_put_locked(c, &m, 1, err) == 1)
 		return 0;
 	channel_start_deferred_timeout(c, m, RETRY_NS);

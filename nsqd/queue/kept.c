@@ -33,6 +33,7 @@ void kept_destroy(struct kept *k)
 
 static bool is_full_locked(const struct kept *k)
 {
+	mutex_assert_held(&k->lock);
 	size_t count = atomic_load(&k->count);
 	return count > 0 && (count >= KEPT_MSGS_MAX || k->bytes >= KEPT_BYTES_MAX ||
 				    atomic_load(k->total_bytes) >= KEPT_TOTAL_BYTES_MAX);
