@@ -139,8 +139,9 @@ static int compare_names(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static void forget_known(void)
+static void forget_known_locked(void)
 {
+	mutex_assert_held(&known.lock);
 	for (size_t i = 0; i < known.n; i++)
 		free(known.names[i]);
 	free(known.names);
@@ -149,7 +150,7 @@ static void forget_known(void)
 	known.mtime.tv_sec = 0;
 }
 
-static int read_known(const char *path, const struct stat *st, struct err *err)
+static int read_known_locked(const char *path, const struct stat *st, struct err *err)
 {
 	static const char mark[] = ".diskqueue.";
 	DIR *dir = opendir(path);
@@ -157,7 +158,8 @@ static int read_known(const char *path, const struct stat *st, struct err *err)
 	size_t cap = 0;
 	int code;
 
-	forget_known();
+	mutex_assert_held(&known.lock);
+	forget_known_locked();
 	if (dir == NULL)
 		return err_errno(err, errno, "open %s", path);
 	for (errno = 0; (e = readdir(dir)) != NULL; errno = 0) {
@@ -177,7 +179,7 @@ static int read_known(const char *path, const struct stat *st, struct err *err)
 	code = errno;
 	closedir(dir);
 	if (code != 0) {
-		forget_known();
+		forget_known_locked();
 		return err_errno(err, code, "read %s", path);
 	}
 	if (known.n > 1)
@@ -204,7 +206,7 @@ int dq_any_files(const struct diskqueue *d, struct err *err)
 		st.st_mtim.tv_sec != known.mtime.tv_sec ||
 		st.st_mtim.tv_nsec != known.mtime.tv_nsec ||
 		clock_wall_ns() - st.st_mtim.tv_sec * NSEC_PER_SEC < 2 * NSEC_PER_SEC)
-		rc = read_known(path, &st, err);
+		rc = read_known_locked(path, &st, err);
 	if (rc == 0 && known.n > 0)
 		rc = bsearch(&name, known.names, known.n, sizeof(char *), compare_names) != NULL;
 	mutex_unlock(&known.lock);
