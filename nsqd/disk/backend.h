@@ -12,8 +12,8 @@
 
 /*
  * The backend of that name ("topic", or as get_backend_name makes it): a disk queue, or one that
- * keeps nothing, for names that end in "#ephemeral". It lives no longer than ctx. NULL with err
- * set. Blocks on the disk.
+ * keeps nothing, for names that end in "#ephemeral". ctx outlives it. NULL with err set. Blocks on
+ * the disk.
  */
 struct backend_queue *backend_new(struct context *ctx, const char *name, struct err *err);
 

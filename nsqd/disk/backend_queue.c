@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages as records of a backend queue. Mirrors writeMessageToBackend of
- * nsqd/message.go, for many at once. Runs in whatever thread queues messages.
+ * Messages as records of a backend queue. Mirrors writeMessageToBackend of nsqd/message.go, for
+ * many at once. Runs in any thread that queues messages.
  */
 #include "nsqd/disk/backend_queue.h"
 

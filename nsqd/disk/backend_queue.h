@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The secondary message storage of a topic or channel (nsqd/backend_queue.go):
- * diskqueue.c, or dummy_backend_queue.c for #ephemeral ones. It stores byte
- * records; what it offers to read is decoded into messages, so that a record is
- * copied once, from the block that was read into the body.
+ * The secondary message storage of a topic or channel (nsqd/backend_queue.go): diskqueue.c, or
+ * dummy_backend_queue.c for #ephemeral ones. It stores byte records, and offers messages to read.
+ * So a record is copied only once, from the block that was read into the message's body.
  */
 #ifndef NSQD_BACKEND_QUEUE_H
 #define NSQD_BACKEND_QUEUE_H
@@ -27,37 +26,33 @@ struct backend_queue;
 
 struct backend_queue_ops {
 	/*
-	 * Appends n records in order. Returns how many are stored; fewer than n only
-	 * on error, with err set: then records [ret, n) are not there, not even torn.
-	 * May block on the disk. Any thread.
+	 * Appends n records in order. Returns how many are stored. Fewer than n: err is set, and
+	 * nothing of records [ret, n) is there, not even torn. May block on the disk. Any thread.
 	 */
 	size_t (*put)(struct backend_queue *q, const struct backend_record *recs, size_t n,
 		struct err *err);
 	/*
-	 * An unbuffered chan of struct message *, to receive from (vectored or not):
-	 * what is received is the receiver's and gone from the queue. Borrowed; the
-	 * same for the life of the queue. May be NULL: nothing ever to read.
+	 * An unbuffered chan of struct message *, to receive from (vectored or not): a message that
+	 * was received is the receiver's, and gone from the queue. The chan is borrowed, and the
+	 * same for the life of the queue. NULL: there is never anything to read.
 	 */
 	struct chan *(*read_chan)(struct backend_queue *q);
 	/*
-	 * The receiver has dealt with n more of the messages that it received, in
-	 * their order: they are where they belong. Only then may a queue that was
-	 * made to wait for this forget them; after a crash the others come again.
-	 * Any thread, never blocks.
+	 * The receiver has dealt with n more of the messages that it received, in their order. Only
+	 * then may a queue that was made to wait for this forget them. After a crash the others
+	 * come again. Any thread, never blocks.
 	 */
 	void (*done)(struct backend_queue *q, size_t n);
 	/*
-	 * Syncs, and stops its thread. What is stored stays. Frees the queue: nobody may use it any
-	 * more.
+	 * Syncs, stops the queue's thread and frees the queue; the stored messages stay on disk. -1
+	 * with err set. Blocks on the disk. No thread may use the queue after that.
 	 */
 	int (*close)(struct backend_queue *q, struct err *err);
-	/*
-	 * Like close, but removes the files as well. (go-diskqueue's Delete leaves that to Empty.)
-	 */
+	/* As close, and removes the files. (go-diskqueue's Delete leaves that to Empty.) */
 	int (*delete)(struct backend_queue *q, struct err *err);
 	/* Messages stored and not yet received. Any thread, never blocks. */
 	int64_t (*depth)(struct backend_queue *q);
-	/* Throws away what is stored. May block on the disk. */
+	/* Throws the stored messages away. -1 with err set. May block on the disk. */
 	int (*empty)(struct backend_queue *q, struct err *err);
 };
 
@@ -67,9 +62,9 @@ struct backend_queue {
 };
 
 /*
- * writeMessageToBackend for n messages: builds their records and stores them in
- * as few calls as possible. Returns how many are stored (and are still the
- * caller's to unref); fewer than n only with err set.
+ * writeMessageToBackend for n messages: builds their records and stores them in as few calls as
+ * possible. Returns how many are stored (and are still the caller's to unref); fewer than n only
+ * with err set.
  */
 size_t backend_queue_put_messages(
 	struct backend_queue *q, struct message *const *msgs, size_t n, struct err *err);

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The disk queue: its interface, and dq_io_loop. Mirrors New, Put, Empty, Close,
- * Delete and ioLoop of go-diskqueue 1.1.0's diskqueue.go. dq_io_loop is the
- * thread; the other functions run in whoever calls them.
+ * The disk queue: its interface, and dq_io_loop. Mirrors New, Put, Empty, Close, Delete and ioLoop
+ * of go-diskqueue 1.1.0's diskqueue.go. dq_io_loop is the thread "dq:NAME"; the other functions run
+ * in their callers' threads.
  *
  * Deliberately different from stock:
- * - dq_io_loop starts with the first put, or with data on disk, and ends when the
- *   queue has been empty and untouched for a while.
- * - What waits on write_chan is taken in one go and written together, so that
- *   publishers who wait at the same time share one writev and one fsync. Each is
- *   answered on a chan of its own.
+ * - dq_io_loop starts with the first put, or with data on disk, and ends when the queue has been
+ *   empty and untouched for a while.
+ * - All requests that wait on write_chan are taken in one go and written together. So publishers
+ *   that wait at the same time share one writev and one fsync. Each is answered on a chan of its
+ *   own.
  * - No depthChan: the depth is an atomic, so that asking never waits for a disk.
- * - The file whose every record was received goes when the queue falls quiet, or
- *   is closed; stock keeps it until the next one is begun.
- * - The sync ticker runs only while there is something to sync or to give back:
- *   a queue that nobody touches never wakes up.
- * - There is no exitFlag: the owner's lock keeps puts out of close and delete,
- *   which end the queue's life.
+ * - A file whose every record was received is removed when the queue falls quiet, or is closed.
+ *   Stock keeps it until it begins the next one.
+ * - The sync ticker runs only while there is something to sync or to give back: an unused queue
+ *   never wakes up.
+ * - There is no exitFlag. close and delete end the queue's life, and the owner's lock keeps puts
+ *   out of them.
  */
 #include "nsqd/disk/diskqueue.h"
 
@@ -68,19 +68,17 @@ static const struct dq_io default_io = {
 static struct diskqueue *from_base(struct backend_queue *q)
 {
 	struct diskqueue *d = (struct diskqueue *)q;
-
 	CHECK(d->magic == DQ_MAGIC);
 	return d;
 }
 
-/* --- files that go ----------------------------------------------------------------------------- */
+/* --- files that go --------------------------------------------------------------------------- */
 
 /* Where everything was received: removes the file that holds it, and will go on in a new one. */
 static void drop_consumed(struct diskqueue *d)
 {
 	struct dq_pos to = {d->wr.file + 1, 0};
 	struct err err;
-
 	if (!dq_pos_eq(d->rd, d->wr) || d->wr.pos == 0)
 		return;
 	dq_close_read(d);
@@ -96,15 +94,13 @@ static void drop_consumed(struct diskqueue *d)
 static int delete_all_files(struct diskqueue *d, struct err *err)
 {
 	char *meta = dq_meta_data_file_name(d);
-	int rc;
-
 	dq_count_end(d);
 	dq_drop_batch(d, 0);
 	dq_close_read(d);
 	dq_close_write(d);
 	dq_forget_damage(d);
-	/* What could not be removed when it was read (the directory was gone) must not come back. */
-	rc = dq_remove_files(d, 0, d->wr.file + 1, err);
+	/* Also files that could not be removed when they had been read (no directory). */
+	int rc = dq_remove_files(d, 0, d->wr.file + 1, err);
 	d->wr = (struct dq_pos){d->wr.file + 1, 0};
 	d->rd = d->ahead = d->taken = d->wr;
 	d->undone = 0;
@@ -129,9 +125,12 @@ static int delete_all_files(struct diskqueue *d, struct err *err)
 	return rc;
 }
 
-/* --- dq_io_loop ------------------------------------------------------------------------------- */
+/* --- dq_io_loop ------------------------------------------------------------------------------ */
 
-/* Something happened: the ticker must run until it has been synced and given back. */
+/*
+ * Something was read or written: the ticker must run until that is synced, and buffers are given
+ * back.
+ */
 static void touch(struct diskqueue *d)
 {
 	d->active = true;
@@ -156,7 +155,6 @@ static int load(struct diskqueue *d, struct err *err)
 static void serve_writes(struct diskqueue *d, struct dq_write_req **reqs, size_t n)
 {
 	struct err err;
-
 	if (load(d, &err) == 0) {
 		dq_write(d, reqs, n);
 		touch(d);
@@ -183,7 +181,6 @@ static void serve_empty(struct diskqueue *d, struct dq_empty_req *req)
 static bool retire(struct diskqueue *d)
 {
 	bool done = false;
-
 	if (!d->loaded || !dq_pos_eq(d->rd, d->wr) || d->batch_n > 0 || d->counting.active)
 		return false;
 	mutex_lock(&d->lock);
@@ -195,12 +192,14 @@ static bool retire(struct diskqueue *d)
 	return done;
 }
 
-/* The sync ticker: syncs, and after a while of quiet gives back what a quiet queue needs not. */
+/*
+ * The sync ticker: syncs, and gives back buffers and files after a while of quiet. True: the loop
+ * ends.
+ */
 static bool tick(struct diskqueue *d)
 {
 	struct err err;
-
-	/* What the receiver said since the last look belongs to what is saved now. */
+	/* The receiver may have reported messages as done since the last look. */
 	if (d->loaded)
 		dq_settle(d);
 	if (d->loaded && (d->count > 0 || d->meta_dirty || d->data_dirty || d->dir_dirty) &&
@@ -226,7 +225,6 @@ static bool tick(struct diskqueue *d)
 static void sync_if_needed(struct diskqueue *d)
 {
 	struct err err;
-
 	/* dont sync all the time :) */
 	if (d->count >= d->sync_every)
 		d->need_sync = true;
@@ -239,7 +237,9 @@ static void sync_if_needed(struct diskqueue *d)
 	touch(d);
 }
 
-/* Where messages that were read are worth a sync, that is in the file before the sync begins. */
+/*
+ * When a sync is due for messages that were read, their position is in the file before it begins.
+ */
 static void note_taken(struct diskqueue *d)
 {
 	if (d->crash_forgets && d->meta_exists && d->count + d->undone >= d->sync_every &&
@@ -247,7 +247,7 @@ static void note_taken(struct diskqueue *d)
 		dq_note_meta(d);
 }
 
-/* Our turn at hard work. */
+/* It is our turn at hard work. */
 static void slice(struct diskqueue *d)
 {
 	if (d->searching && d->retry_ticker.next_ns == 0) {
@@ -267,10 +267,8 @@ static void dq_io_loop(void *arg)
 	struct dq_write_req *reqs[DQ_REQS_MAX];
 	struct dq_empty_req *empty_req;
 	struct err err;
-
 	for (;;) {
 		struct chan *r = NULL, *turns = NULL;
-
 		dq_settle(d);
 		sync_if_needed(d);
 		if (d->loaded && d->retry_ticker.next_ns == 0 && !d->searching)
@@ -288,8 +286,10 @@ static void dq_io_loop(void *arg)
 			[WRITE] = chan_case_recv_n(d->write_chan, reqs, DQ_REQS_MAX),
 			[EMPTY] = chan_case_recv(d->empty_chan, &empty_req),
 			[DONE] = chan_case_recv(d->done_chan, NULL),
-			[TICK] = chan_case_tick(d->sync_ticker.next_ns ? &d->sync_ticker : NULL),
-			[RETRY] = chan_case_tick(d->retry_ticker.next_ns ? &d->retry_ticker : NULL),
+			[TICK] = chan_case_tick(
+				d->sync_ticker.next_ns != 0 ? &d->sync_ticker : NULL),
+			[RETRY] = chan_case_tick(
+				d->retry_ticker.next_ns != 0 ? &d->retry_ticker : NULL),
 			[TURN] = chan_case_recv(turns, NULL),
 			[EXIT] = chan_case_recv(d->exit_chan, NULL),
 		};
@@ -324,21 +324,18 @@ static void dq_io_loop(void *arg)
 	}
 }
 
-/*
- * --- the interface -----------------------------------------------------------------------------
- */
+/* --- the interface --------------------------------------------------------------------------- */
 
-/* Makes sure that dq_io_loop runs. */
+/* Makes sure that dq_io_loop runs. -1 with err set. */
 static int start_locked(struct diskqueue *d, struct err *err)
 {
 	char name[sizeof("dq:") + 160];
-
 	mutex_assert_held(&d->lock);
 	if (d->running)
 		return 0;
 	snprintf(name, sizeof(name), "dq:%s", d->name);
 	/*
-	 * Creating a thread under a lock: whoever waits for the lock waits for the thread anyway.
+	 * This creates a thread under a lock: all that wait for the lock need that thread anyway.
 	 */
 	if (d->io->start(&d->wait_group, name, dq_io_loop, d, err) < 0)
 		return err_wrap(err, "DISKQUEUE(%s)", d->name);
@@ -347,26 +344,25 @@ static int start_locked(struct diskqueue *d, struct err *err)
 }
 
 /*
- * A request that dq_io_loop will answer; it does not end meanwhile. NULL with err set: there is no
- * dq_io_loop.
+ * A request that dq_io_loop will answer; until end_write it does not end. NULL with err set: there
+ * is no such thread.
  */
 static struct dq_write_req *begin_write(struct diskqueue *d, struct err *err)
 {
 	struct dq_write_req *req = NULL;
-
 	mutex_lock(&d->lock);
 	if (start_locked(d, err) < 0) {
 		mutex_unlock(&d->lock);
 		return NULL;
 	}
 	d->pending++;
-	if (d->free_reqs != NULL) {
+	if (d->free_reqs) {
 		req = d->free_reqs;
 		d->free_reqs = req->next;
 		d->n_free_reqs--;
 	}
 	mutex_unlock(&d->lock);
-	if (req == NULL) {
+	if (!req) {
 		req = xcalloc(1, sizeof(*req));
 		req->response_chan = chan_new(0, 1);
 	}
@@ -390,7 +386,7 @@ static void end_write(struct diskqueue *d, struct dq_write_req *req)
 		req = NULL;
 	}
 	mutex_unlock(&d->lock);
-	if (req != NULL)
+	if (req)
 		free_write_req(req);
 }
 
@@ -400,7 +396,6 @@ static size_t valid_records(
 {
 	for (size_t i = 0; i < n; i++) {
 		uint64_t len = (uint64_t)recs[i].head_len + recs[i].body_len;
-
 		if (len < (uint64_t)d->min_msg_size || len > (uint64_t)d->max_msg_size) {
 			err_set(err, 0,
 				"invalid message write size (%llu) minMsgSize=%lld maxMsgSize=%lld",
@@ -416,16 +411,14 @@ static size_t write_and_wait(
 	struct diskqueue *d, const struct backend_record *recs, size_t n, struct err *err)
 {
 	struct dq_write_req *req = begin_write(d, err);
-	size_t stored;
-
-	if (req == NULL)
+	if (!req)
 		return 0;
 	req->recs = recs;
 	req->n = n;
 	chan_send(d->write_chan, &req);
 	chan_recv(req->response_chan, NULL);
-	stored = req->stored;
-	if (stored < n && err != NULL)
+	size_t stored = req->stored;
+	if (stored < n && err)
 		*err = req->err;
 	end_write(d, req);
 	return stored;
@@ -435,7 +428,6 @@ static size_t diskqueue_put(
 	struct backend_queue *q, const struct backend_record *recs, size_t n, struct err *err)
 {
 	struct diskqueue *d = from_base(q);
-
 	n = valid_records(d, recs, n, err);
 	return n > 0 ? write_and_wait(d, recs, n, err) : 0;
 }
@@ -444,7 +436,6 @@ void diskqueue_barrier(struct backend_queue *q)
 {
 	struct diskqueue *d = from_base(q);
 	struct ticker pause;
-
 	for (;;) {
 		write_and_wait(d, NULL, 0, NULL);
 		if (!atomic_load(&d->at_work))
@@ -462,10 +453,9 @@ static struct chan *diskqueue_read_chan(struct backend_queue *q)
 static void diskqueue_done(struct backend_queue *q, size_t n)
 {
 	struct diskqueue *d = from_base(q);
-
-	/* dq_io_loop sees it when it comes by, with the sync ticker at the latest. */
+	/* dq_io_loop sees it in its next round, which the sync ticker starts at the latest. */
 	atomic_fetch_add(&d->done, (int64_t)n);
-	/* Where so few are worth a sync, it need not wait. */
+	/* With so few messages per sync, the loop is woken at once. */
 	if ((int64_t)n >= d->sync_every)
 		chan_signal(d->done_chan);
 }
@@ -473,8 +463,7 @@ static void diskqueue_done(struct backend_queue *q, size_t n)
 static int64_t diskqueue_depth(struct backend_queue *q)
 {
 	int64_t depth = atomic_load(&from_base(q)->depth);
-
-	/* Below 0 the metadata has counted wrong; check_tail will put it right. */
+	/* Below 0: the metadata counted wrong. check_tail will put it right. */
 	return depth > 0 ? depth : 0;
 }
 
@@ -488,12 +477,10 @@ static int diskqueue_empty(struct backend_queue *q, struct err *err)
 {
 	struct diskqueue *d = from_base(q);
 	struct dq_empty_req req = {0}, *preq = &req;
-	bool nothing;
 	int rc = 0;
-
 	dq_logf(d, LG_INFO, "DISKQUEUE(%s): emptying", d->name);
 	mutex_lock(&d->lock);
-	nothing = !d->running && nothing_on_disk(d);
+	bool nothing = !d->running && nothing_on_disk(d);
 	if (!nothing && (rc = start_locked(d, err)) == 0)
 		d->pending++;
 	mutex_unlock(&d->lock);
@@ -506,7 +493,7 @@ static int diskqueue_empty(struct backend_queue *q, struct err *err)
 	mutex_lock(&d->lock);
 	d->pending--;
 	mutex_unlock(&d->lock);
-	if (req.rc < 0 && err != NULL)
+	if (req.rc < 0 && err)
 		*err = req.err;
 	return req.rc;
 }
@@ -531,7 +518,6 @@ static void stop(struct diskqueue *d)
 static void diskqueue_free(struct diskqueue *d)
 {
 	struct dq_write_req *req;
-
 	dq_count_end(d);
 	dq_close_read(d);
 	dq_close_write(d);
@@ -558,8 +544,7 @@ static int diskqueue_close(struct backend_queue *q, struct err *err)
 	struct diskqueue *d = from_base(q);
 	struct err own;
 	int rc = 0;
-
-	if (err == NULL)
+	if (!err)
 		err = &own;
 	dq_logf(d, LG_INFO, "DISKQUEUE(%s): closing", d->name);
 	stop(d);
@@ -580,13 +565,12 @@ static int diskqueue_delete(struct backend_queue *q, struct err *err)
 	struct diskqueue *d = from_base(q);
 	struct err own;
 	int rc = 0;
-
-	if (err == NULL)
+	if (!err)
 		err = &own;
 	dq_logf(d, LG_INFO, "DISKQUEUE(%s): deleting", d->name);
 	stop(d);
 	if (!d->loaded) {
-		/* What there is was never seen: everything of that name. */
+		/* The directory was never read: remove every file of that name. */
 		d->wr.file = DQ_SANE_MAX;
 	}
 	if (!nothing_on_disk(d))
@@ -608,7 +592,6 @@ static const struct backend_queue_ops diskqueue_ops = {
 static struct diskqueue *diskqueue_alloc(const struct diskqueue_opts *opts, const struct dq_io *io)
 {
 	struct diskqueue *d = xcalloc(1, sizeof(*d));
-
 	d->base.ops = &diskqueue_ops;
 	d->magic = DQ_MAGIC;
 	d->name = xstrdup(opts->name);
@@ -642,9 +625,7 @@ struct backend_queue *diskqueue_new_with_io(
 {
 	struct diskqueue *d = diskqueue_alloc(opts, io);
 	struct err own;
-	int rc;
-
-	if (err == NULL)
+	if (!err)
 		err = &own;
 	/* no need to lock here, nothing else could possibly be touching this instance */
 	load(d, err);
@@ -653,7 +634,7 @@ struct backend_queue *diskqueue_new_with_io(
 	if (d->loaded)
 		touch(d);
 	mutex_lock(&d->lock);
-	rc = start_locked(d, err);
+	int rc = start_locked(d, err);
 	mutex_unlock(&d->lock);
 	if (rc < 0) {
 		diskqueue_free(d);

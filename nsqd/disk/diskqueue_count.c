@@ -1,23 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Work on files that may hold anything, a slice at a time: counting the records
- * that the metadata do not know of, and the turns that queues take at that. Runs
- * in dq_io_loop; dq_wait_counted in main. No locks.
+ * Work on files that may hold anything, a slice at a time. It counts the records that the metadata
+ * do not know of; queues take turns at that. Runs in dq_io_loop, and in the thread that creates a
+ * queue; dq_wait_counted in main. No locks.
  *
- * Stock has no such thing, since it believes its metadata. Counting reads whole
- * files, after a crash perhaps all that there are. What is little is counted at once, so that as
- * a rule the depth is right from the beginning. But nobody waits for more: not the
- * start of the daemon, nor a publisher. Until it is done
+ * Stock has no such thing, since it believes its metadata. Counting reads whole files, after a
+ * crash perhaps all of them. Small amounts are counted at once, so the depth is usually right from
+ * the start. Neither the start of the daemon nor a publisher waits for more. Until counting is done
  * - the depth is what has been counted so far;
- * - records are written to a new file behind all that is counted, so that it does not
- *   matter how the last of those ends;
- * - the reader reads; what it takes before it was counted is not counted any more;
+ * - records are written to a new file behind all that is counted, so that it does not matter how
+ *   the last of those ends;
+ * - the reader reads; messages that are received before they are counted are not counted any more;
  * - the metadata say depth 0, which a later start does not believe: it counts anew.
  *
- * THE TURNS. Of all queues of the process only one at a time counts, or looks for the
- * next record behind much damage: dq_io_loop waits for its turn among other things, has it
- * for a slice, and goes back in line. So a thousand hostile files cost one core at most,
- * and a queue answers its publishers after a few milliseconds whatever its files hold.
+ * THE TURNS. Only one queue of the process at a time counts, or looks for the next record behind
+ * much damage. dq_io_loop waits for its turn in its select, has it for a slice, and goes back in
+ * line. So a thousand hostile files cost one core at most. A queue answers its publishers after a
+ * few milliseconds, whatever its files hold.
  */
 #include "nsqd/disk/diskqueue_count.h"
 
@@ -30,10 +29,10 @@
 #include "nsqd/disk/diskqueue_dir.h"
 #include "nsqd/disk/diskqueue_record.h"
 
-/* What a file costs that is only opened, in bytes that could be counted meanwhile. */
+/* The cost of opening a file, in bytes that could be counted meanwhile. */
 #define FILE_COST 4096
 
-/* What a queue, and all of them, count at once; and what is so little that it is always counted. */
+/* What one queue counts at once, what all of them do, and how little is always counted at once. */
 #define AT_ONCE_SLICE (4 << 20)
 #define AT_ONCE_BYTES (64 << 20)
 #define AT_ONCE_LITTLE (64 * 1024)
@@ -69,7 +68,6 @@ void dq_count_until(int64_t deadline_ns)
 void dq_wait_counted(int64_t deadline_ns)
 {
 	struct ticker patience;
-
 	dq_turns();
 	while (atomic_load(&all.n_counting) > 0 && clock_mono_ns() < deadline_ns) {
 		ticker_after(&patience, deadline_ns - clock_mono_ns());
@@ -84,7 +82,6 @@ void dq_count_begin(struct diskqueue *d, int64_t *take_files, size_t n, struct d
 	enum lg_level level, const char *what)
 {
 	struct dq_counting *c = &d->counting;
-
 	CHECK(!c->active && n > 0);
 	dq_turns();
 	c->active = c->clean = true;
@@ -104,7 +101,6 @@ void dq_count_begin(struct diskqueue *d, int64_t *take_files, size_t n, struct d
 void dq_count_end(struct diskqueue *d)
 {
 	struct dq_counting *c = &d->counting;
-
 	if (!c->active)
 		return;
 	c->active = false;
@@ -125,7 +121,6 @@ size_t dq_count_overtaken(struct diskqueue *d, const struct dq_pos *ends, size_t
 	struct dq_counting *c = &d->counting;
 	const struct dq_pos last_end = {c->last + 1, 0};
 	size_t overtaken = 0;
-
 	if (!c->active)
 		return 0;
 	for (size_t i = 0; i < n; i++) {
@@ -142,7 +137,6 @@ static void finish(struct diskqueue *d, int64_t size)
 {
 	struct dq_counting *c = &d->counting;
 	const struct dq_pos new_file = {c->last + 1, 0};
-
 	dq_logf(d, c->level, "DISKQUEUE(%s) found %lld messages %s", d->name, (long long)c->found,
 		c->what);
 	/* Where nothing was written or received behind it, the last file goes on. */
@@ -181,7 +175,6 @@ static void next_file(struct dq_counting *c)
 static void cannot_count(struct diskqueue *d, const char *why)
 {
 	char *path = dq_file_name(d, d->counting.pos.file);
-
 	dq_logf(d, LG_WARN, "DISKQUEUE(%s) cannot count the messages of %s - %s", d->name, path,
 		why);
 	free(path);
@@ -194,14 +187,11 @@ static bool open_file(struct diskqueue *d)
 {
 	struct dq_counting *c = &d->counting;
 	struct err err;
-	char *path;
-	int rc;
-
 	if (c->block.fd >= 0)
 		return true;
 	c->block.budget -= FILE_COST;
-	path = dq_file_name(d, c->pos.file);
-	rc = dq_block_open(&c->block, path, c->pos.file, &err);
+	char *path = dq_file_name(d, c->pos.file);
+	int rc = dq_block_open(&c->block, path, c->pos.file, &err);
 	free(path);
 	if (rc < 0)
 		cannot_count(d, err.msg);
@@ -214,7 +204,6 @@ static void count_one(struct diskqueue *d)
 	struct dq_counting *c = &d->counting;
 	struct dq_record rec = {0};
 	struct err err = {0};
-
 	if (!open_file(d))
 		return;
 	switch (dq_record_at(&c->block, d, c->pos.pos, c->block.size, &rec, &err)) {
@@ -249,7 +238,6 @@ static void count_one(struct diskqueue *d)
 void dq_count_slice(struct diskqueue *d, int64_t budget)
 {
 	struct dq_counting *c = &d->counting;
-
 	c->block.budget = budget;
 	while (c->active && c->block.budget > 0) {
 		/* The reader may have come by, and have removed the files. */
@@ -267,7 +255,6 @@ void dq_count_at_once(struct diskqueue *d)
 {
 	bool in_time = clock_mono_ns() < atomic_load(&all.until) && atomic_load(&all.at_once) > 0;
 	int64_t budget = in_time ? AT_ONCE_SLICE : AT_ONCE_LITTLE;
-
 	if (!d->counting.active)
 		return;
 	dq_count_slice(d, budget);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Counting what the metadata do not know of, and turns at hard work. What takes a queue runs in the
- * thread of its "io" fields, the rest in any.
+ * Counting what the metadata do not know of, and turns at hard work. Functions that take a queue
+ * run in the thread of its "io" fields, the others in any.
  */
 #ifndef NSQD_DISKQUEUE_COUNT_H
 #define NSQD_DISKQUEUE_COUNT_H
@@ -11,8 +11,8 @@
 /* The chan to receive a turn from; it is sent back when the slice is done. Process-wide. */
 struct chan *dq_turns(void);
 /*
- * Begins to count the records from `from` on in n > 0 files, whose numbers in order are taken over.
- * wr becomes a new file behind them. level and what (static) are for the log.
+ * Begins to count the records from `from` on, in n > 0 files; take_files has their numbers in
+ * order. wr becomes a new file behind them. level and what (static) are for the log.
  */
 void dq_count_begin(struct diskqueue *d, int64_t *take_files, size_t n, struct dq_pos from,
 	enum lg_level level, const char *what);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Names and numbers of a queue's files. Mirrors fileName, metaDataFileName and
- * the file loops of go-diskqueue's diskqueue.go. Runs in dq_io_loop, and in whoever
- * creates or closes a queue. No locks.
+ * Names and numbers of a queue's files. Mirrors fileName, metaDataFileName and the file loops of
+ * go-diskqueue's diskqueue.go. Runs in dq_io_loop, and in the thread that creates or closes a
+ * queue. One lock, for what all queues know of a directory.
  *
- * Deliberately different from stock: loops over file numbers go by what is in
- * the directory when the range is wide, since the numbers come from a file that
- * may be damaged; nothing that was moved aside is overwritten by the next one.
+ * Deliberately different from stock:
+ * - The numbers come from a file that may be damaged. So a loop over a wide range of them goes by
+ *   the directory.
+ * - A file that was moved aside is never overwritten by the next one.
  */
 #include "nsqd/disk/diskqueue_dir.h"
 
@@ -30,7 +31,6 @@
 static char *join(const struct diskqueue *d, const char *file)
 {
 	size_t n = strlen(d->data_path);
-
 	while (n > 1 && d->data_path[n - 1] == '/')
 		n--;
 	if (n == 0 || (n == 1 && d->data_path[0] == '.'))
@@ -44,7 +44,6 @@ char *dq_meta_data_file_name(const struct diskqueue *d)
 {
 	char *name = xasprintf("%s.diskqueue.meta.dat", d->name);
 	char *path = join(d, name);
-
 	free(name);
 	return path;
 }
@@ -53,7 +52,6 @@ char *dq_file_name(const struct diskqueue *d, int64_t file)
 {
 	char *name = xasprintf("%s.diskqueue.%06lld.dat", d->name, (long long)file);
 	char *path = join(d, name);
-
 	free(name);
 	return path;
 }
@@ -64,7 +62,6 @@ static int64_t file_number(const struct diskqueue *d, const char *entry)
 	size_t n = strlen(d->name);
 	int64_t v = 0;
 	int digits = 0;
-
 	if (strncmp(entry, d->name, n) != 0 || strncmp(entry + n, ".diskqueue.", 11) != 0)
 		return -1;
 	for (entry += n + 11; *entry >= '0' && *entry <= '9'; entry++, digits++) {
@@ -72,7 +69,7 @@ static int64_t file_number(const struct diskqueue *d, const char *entry)
 		if (v > DQ_SANE_MAX)
 			return -1;
 	}
-	/* A number that %06d would not print like this names a file that nobody would find. */
+	/* %06d must print the number like this, or dq_file_name would not find the file. */
 	if (digits < 6 || (digits > 6 && v < 1000000) || strcmp(entry, ".dat") != 0)
 		return -1;
 	return v;
@@ -81,27 +78,24 @@ static int64_t file_number(const struct diskqueue *d, const char *entry)
 static int compare_numbers(const void *a, const void *b)
 {
 	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
 	return (x > y) - (x < y);
 }
 
 int dq_list_files(const struct diskqueue *d, int64_t **files, size_t *n, struct err *err)
 {
-	DIR *dir = opendir(d->data_path[0] ? d->data_path : ".");
+	DIR *dir = opendir(d->data_path[0] != '\0' ? d->data_path : ".");
 	struct dirent *e;
 	size_t cap = 0;
-
 	*files = NULL;
 	*n = 0;
-	if (dir == NULL)
+	if (!dir)
 		return err_errno(err, errno, "open %s", d->data_path);
 	for (errno = 0; (e = readdir(dir)) != NULL; errno = 0) {
 		int64_t v = file_number(d, e->d_name);
-
 		if (v < 0)
 			continue;
 		if (*n == cap) {
-			cap = cap ? 2 * cap : 16;
+			cap = cap != 0 ? 2 * cap : 16;
 			*files = xreallocarray(*files, cap, sizeof(**files));
 		}
 		(*files)[(*n)++] = v;
@@ -121,9 +115,9 @@ int dq_list_files(const struct diskqueue *d, int64_t **files, size_t *n, struct 
 }
 
 /*
- * The names of the queues that have data files in one directory, as of one
- * reading of it. At start thousands of queues without metadata ask, each of
- * them whether there are data that lost theirs; nobody writes meanwhile.
+ * The names of the queues that have data files in one directory, as of one reading of it. At start,
+ * thousands of queues without metadata ask whether there are data files; nothing is written
+ * meanwhile.
  */
 static struct {
 	struct mutex lock;
@@ -156,11 +150,9 @@ static int read_known_locked(const char *path, const struct stat *st, struct err
 	DIR *dir = opendir(path);
 	struct dirent *e;
 	size_t cap = 0;
-	int code;
-
 	mutex_assert_held(&known.lock);
 	forget_known_locked();
-	if (dir == NULL)
+	if (!dir)
 		return err_errno(err, errno, "open %s", path);
 	for (errno = 0; (e = readdir(dir)) != NULL; errno = 0) {
 		/* The last mark: a name may hold one itself. */
@@ -168,15 +160,15 @@ static int read_known_locked(const char *path, const struct stat *st, struct err
 
 		for (char *p = e->d_name; (p = strstr(p, mark)) != NULL; p++)
 			end = p;
-		if (end == NULL || end[sizeof(mark) - 1] < '0' || end[sizeof(mark) - 1] > '9')
+		if (!end || end[sizeof(mark) - 1] < '0' || end[sizeof(mark) - 1] > '9')
 			continue;
 		if (known.n == cap) {
-			cap = cap ? 2 * cap : 64;
+			cap = cap != 0 ? 2 * cap : 64;
 			known.names = xreallocarray(known.names, cap, sizeof(char *));
 		}
 		known.names[known.n++] = xstrndup(e->d_name, (size_t)(end - e->d_name));
 	}
-	code = errno;
+	int code = errno;
 	closedir(dir);
 	if (code != 0) {
 		forget_known_locked();
@@ -192,14 +184,15 @@ static int read_known_locked(const char *path, const struct stat *st, struct err
 
 int dq_any_files(const struct diskqueue *d, struct err *err)
 {
-	const char *path = d->data_path[0] ? d->data_path : ".";
+	const char *path = d->data_path[0] != '\0' ? d->data_path : ".";
 	const char *name = d->name;
 	struct stat st;
 	int rc = 0;
-
 	if (stat(path, &st) < 0)
 		return err_errno(err, errno, "stat %s", path);
-	/* Reading a directory under a lock: those who wait want the very same answer. */
+	/*
+	 * This reads a directory under a lock: threads that wait for it want the very same answer.
+	 */
 	mutex_lock(&known.lock);
 	/* A directory that changed in this very second may change again without a new time. */
 	if (st.st_dev != known.dev || st.st_ino != known.ino ||
@@ -218,7 +211,6 @@ int dq_file_size(const struct diskqueue *d, int64_t file, int64_t *size, struct 
 	char *path = dq_file_name(d, file);
 	struct stat st;
 	int rc = 0;
-
 	if (stat(path, &st) == 0) {
 		rc = S_ISREG(st.st_mode);
 		if (rc)
@@ -238,10 +230,9 @@ static void cut_off(struct diskqueue *d, const char *path)
 {
 	struct stat st;
 	int fd = -1;
-
 	if (lstat(path, &st) == 0 && S_ISREG(st.st_mode))
 		fd = d->io->open(path, O_WRONLY | O_NOFOLLOW | REGFILE_FLAGS, 0);
-	/* With a second name it may be anybody's. */
+	/* A file with a second name may belong to another program. */
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink > 1 ||
 		d->io->ftruncate(fd, 0) < 0)
 		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to truncate data file %s", d->name,
@@ -253,17 +244,15 @@ static void cut_off(struct diskqueue *d, const char *path)
 bool dq_anything_at(const char *path)
 {
 	struct stat st;
-
 	return lstat(path, &st) == 0;
 }
 
-/* Moves a damaged file aside, and what is no file; removes a sound one. */
+/* Moves a damaged file aside, or a directory in its place; removes a sound file. */
 static int remove_file(struct diskqueue *d, int64_t file, struct err *err)
 {
 	char *path = dq_file_name(d, file);
 	bool bad = false;
 	int rc = 0;
-
 	for (size_t i = 0; i < d->n_bad_files && !bad; i++) {
 		bad = d->bad_files[i] == file;
 		if (bad)
@@ -289,7 +278,6 @@ int dq_remove_files(struct diskqueue *d, int64_t from, int64_t to, struct err *e
 	int64_t *files;
 	size_t n;
 	int rc = 0;
-
 	if (to - from <= TRY_RANGE) {
 		for (int64_t f = from; f < to; f++)
 			rc |= remove_file(d, f, err);
@@ -310,7 +298,6 @@ int dq_remove_files(struct diskqueue *d, int64_t from, int64_t to, struct err *e
 void dq_move_aside(struct diskqueue *d, const char *path)
 {
 	char *bad = xasprintf("%s.bad", path);
-
 	for (int i = 1; dq_anything_at(bad) && i < 10000; i++) {
 		free(bad);
 		bad = xasprintf("%s.%d.bad", path, i);
@@ -325,10 +312,9 @@ void dq_move_aside(struct diskqueue *d, const char *path)
 
 int dq_sync_dir(const struct diskqueue *d, struct err *err)
 {
-	const char *path = d->data_path[0] ? d->data_path : ".";
+	const char *path = d->data_path[0] != '\0' ? d->data_path : ".";
 	int fd = d->io->open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 	int rc = 0;
-
 	if (fd < 0)
 		return err_errno(err, errno, "open %s", path);
 	/* EINVAL: a file system that has no such thing. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Names and numbers of the data files. The caller frees what is returned. Runs in the thread of "io"
- * fields. All but the names block on the disk.
+ * Names and numbers of the data files. The caller frees what is returned. Runs in the thread of
+ * "io" fields. All but the names block on the disk.
  */
 #ifndef NSQD_DISKQUEUE_DIR_H
 #define NSQD_DISKQUEUE_DIR_H
@@ -12,7 +12,10 @@ char *dq_meta_data_file_name(const struct diskqueue *d);
 char *dq_file_name(const struct diskqueue *d, int64_t file);
 /* The numbers of the data files that are there, in order, the caller's to free. -1 with err set. */
 int dq_list_files(const struct diskqueue *d, int64_t **files, size_t *n, struct err *err);
-/* Whether this queue has data files: 1, 0, or -1 with err set. Cheap where many queues ask in a row. */
+/*
+ * Whether this queue has data files: 1, 0, or -1 with err set. Cheap where many queues ask in a
+ * row.
+ */
 int dq_any_files(const struct diskqueue *d, struct err *err);
 /*
  * Whether a regular file is there, and its size. -1 with err set: not known. 0: nothing, or

@@ -13,8 +13,8 @@
  *   diskqueue_dir.c        names and numbers of the data files
  *   diskqueue_patience.c   how long an error is waited out
  *
- * One thread at a time works on a queue: the creator, then dq_io_loop while `running`, then the
- * thread that closes it, when all others have been joined. Fields marked "io" belong to that thread.
+ * One thread at a time works on a queue: its creator, then dq_io_loop while `running`, then the
+ * thread that closes it. Fields marked "io" belong to that thread.
  */
 #ifndef NSQD_DISKQUEUE_INTERNAL_H
 #define NSQD_DISKQUEUE_INTERNAL_H
@@ -40,8 +40,7 @@
 /* What tells a record from other bytes: the prefix and a message's header. */
 #define DQ_RECORD_HEADER (DQ_PREFIX + MSG_HEADER_LENGTH)
 /*
- * File numbers and positions beyond this are nobody's: 10^15 (files of a million per second for 30
- * years).
+ * No queue gets to file numbers and positions beyond this: a million files per second for 30 years.
  */
 #define DQ_SANE_MAX 1000000000000000LL
 

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The metadata file, and making sense of a directory at start. Mirrors
- * retrieveMetaData and persistMetaData of go-diskqueue's diskqueue.go. Runs in
- * the creator of a queue and in dq_io_loop. No locks.
+ * The metadata file, and what is made of a directory at start. Mirrors retrieveMetaData and
+ * persistMetaData of go-diskqueue's diskqueue.go. Runs in the creator of a queue and in dq_io_loop.
+ * No locks.
  *
  * Deliberately different from stock:
- * - The metadata is a hint, the data files are the truth. Stock begins at file
- *   0, and writes over what is there, when the metadata is missing, empty or
- *   cannot be read; it believes any numbers. Here what the metadata does not
- *   know of is found and counted, and numbers that cannot be are not used.
- * - Stock goes on in a new file when the last one is longer than the metadata
- *   says; here only if it does not end in a whole record.
- * - The depth is right soon after a crash (diskqueue_count.c), not only when the queue
- *   has been read to its end.
+ * - The metadata is a hint, the data files are the truth. Stock begins at file 0, and writes over
+ *   what is there, when the metadata is missing, empty or cannot be read; it believes any numbers.
+ *   Here records that the metadata does not know of are found and counted, and impossible numbers
+ *   are not used.
+ * - Stock goes on in a new file when the last one is longer than the metadata says. Here that
+ *   happens only if it does not end in a whole record.
+ * - The depth is right soon after a crash (diskqueue_count.c), not only when the queue has been
+ *   read to its end.
  * - The temporary file is a new one; stock opens what is there.
  */
 #include "nsqd/disk/diskqueue_meta.h"
@@ -46,17 +46,15 @@ struct meta {
 enum meta_state { META_OK, META_NONE, META_BAD, META_ERROR };
 
 /*
- * A new file for the metadata: its descriptor, and its name in *tmp. One name, used again,
- * leaves at most one file behind after a crash; where something stands there that will not
- * go (a directory), it is a random one, as in stock. Nothing that is there is ever written to.
+ * A new file for the metadata: its descriptor, and its name in *tmp. One name, used again, leaves
+ * at most one file behind after a crash. If something stands there that cannot be removed (a
+ * directory), the name is random, as in stock. An existing file is never written to.
  */
 static int create_tmp(const struct diskqueue *d, const char *path, char **tmp, struct err *err)
 {
 	const mode_t mode = 0600;
-	int fd;
-
 	*tmp = xasprintf("%s.0.tmp", path);
-	fd = d->io->open(*tmp, O_RDWR | REGFILE_NEW, mode);
+	int fd = d->io->open(*tmp, O_RDWR | REGFILE_NEW, mode);
 	if (fd < 0 && errno == EEXIST) {
 		d->io->unlink(*tmp);
 		fd = d->io->open(*tmp, O_RDWR | REGFILE_NEW, mode);
@@ -79,22 +77,20 @@ static int write_meta(struct diskqueue *d, int fd, const char *path, size_t *len
 	char text[160];
 	struct dq_pos rd = dq_saved_position(d);
 	int64_t depth = atomic_load(&d->depth) + (dq_pos_eq(rd, d->rd) ? d->undone : 0);
-	/* Of depth 0 with something to read nobody believes a word: the next start counts anew. */
+	/* A start does not believe depth 0 where there is something to read: it counts anew. */
 	int n = snprintf(text, sizeof(text), "%lld\n%lld,%lld\n%lld,%lld\n",
 		(long long)(d->counting.active ? 0 : depth), (long long)rd.file, (long long)rd.pos,
 		(long long)d->wr.file, (long long)d->wr.pos);
 	struct iovec iov = {.iov_base = text, .iov_len = (size_t)n};
 	ssize_t w = d->io->pwritev(fd, &iov, 1, 0);
-
 	*len = (size_t)n;
 	return w == n ? 0 : err_errno(err, w < 0 ? errno : ENOSPC, "write %s", path);
 }
 
-/* Atomically; what stands there and is no file (a directory) makes room. */
+/* Renames atomically. If a directory stands in the way, it is moved aside. */
 static int replace_meta(struct diskqueue *d, const char *tmp, const char *path, struct err *err)
 {
 	int rc = d->io->rename(tmp, path);
-
 	if (rc < 0 && (errno == EISDIR || errno == ENOTEMPTY || errno == EEXIST)) {
 		dq_move_aside(d, path);
 		rc = d->io->rename(tmp, path);
@@ -107,7 +103,6 @@ int dq_persist_meta(struct diskqueue *d, bool durable, struct err *err)
 	char *path = dq_meta_data_file_name(d), *tmp;
 	int fd = create_tmp(d, path, &tmp, err), rc = -1;
 	size_t len;
-
 	if (fd >= 0) {
 		rc = write_meta(d, fd, tmp, &len, err);
 		if (rc == 0 && durable && d->io->fdatasync(fd) < 0)
@@ -130,8 +125,8 @@ int dq_persist_meta(struct diskqueue *d, bool durable, struct err *err)
 }
 
 /*
- * One page, written in one go: after a crash it is the old one or the new one. What is left of
- * a longer old one stands behind the last newline, where nobody reads.
+ * One page, written in one go: after a crash it is the old one or the new one. The rest of a longer
+ * old one stands behind the last newline, which ends the reading.
  */
 void dq_note_meta(struct diskqueue *d)
 {
@@ -140,7 +135,6 @@ void dq_note_meta(struct diskqueue *d)
 	struct err err;
 	size_t len = 0;
 	int fd = -1;
-
 	d->saved_rd = dq_saved_position(d);
 	if (lstat(path, &st) == 0 && S_ISREG(st.st_mode))
 		fd = d->io->open(path, O_WRONLY | O_NOFOLLOW | REGFILE_FLAGS, 0);
@@ -161,13 +155,12 @@ static void skip_spaces(const char **s)
 }
 
 /*
- * One "%d" of Go's Fscanf, and what follows it there: a comma at once; or a newline, before
- * which there may be spaces, and instead of which the end of the file.
+ * One "%d" of Go's Fscanf, and what follows it: either a comma at once, or a newline. Spaces may
+ * stand before the newline, and the end of the file instead of it.
  */
 static bool scan_number(const char **s, char after, int64_t *v)
 {
 	char *end;
-
 	skip_spaces(s);
 	if (**s != '-' && **s != '+' && (**s < '0' || **s > '9'))
 		return false;
@@ -190,7 +183,6 @@ static bool scan_number(const char **s, char after, int64_t *v)
 static bool scan_meta(const char *text, size_t len, struct meta *m)
 {
 	const char *s = text;
-
 	*m = (struct meta){0};
 	m->rd_known = scan_number(&s, '\n', &m->depth) && scan_number(&s, ',', &m->rd.file) &&
 		      scan_number(&s, '\n', &m->rd.pos) && s[-1] == '\n' && m->rd.file >= 0 &&
@@ -199,7 +191,7 @@ static bool scan_meta(const char *text, size_t len, struct meta *m)
 		!scan_number(&s, '\n', &m->wr.pos))
 		return false;
 	m->whole = s[-1] == '\n';
-	/* A zero byte is no end. */
+	/* A zero byte is not the end of the file. */
 	return m->whole || s == text + len;
 }
 
@@ -207,7 +199,6 @@ static bool scan_meta(const char *text, size_t len, struct meta *m)
 static bool meta_sane(const struct meta *m)
 {
 	const int64_t v[] = {m->depth, m->rd.file, m->rd.pos, m->wr.file, m->wr.pos};
-
 	for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++)
 		if (v[i] < 0 || v[i] > DQ_SANE_MAX)
 			return false;
@@ -216,12 +207,11 @@ static bool meta_sane(const struct meta *m)
 
 /*
  * A metadata file that cannot be read, for a reason of its own, is waited for. True: for long
- * enough; the data files have all that matters but how far they were read.
+ * enough. The data files have all that matters except how far they were read.
  */
 static bool out_of_patience(struct diskqueue *d, const struct err *err)
 {
 	int most = dq_is_odd(err->code) ? dq_patience.odd_loads : dq_patience.error_loads;
-
 	return dq_is_files_own(err->code) && d->load_tries >= most;
 }
 
@@ -231,7 +221,6 @@ static enum meta_state read_text(struct diskqueue *d, const char *path, char *te
 {
 	int fd = dq_open_regular(d->io, path, NULL, err);
 	ssize_t n;
-
 	if (fd < 0)
 		return err->code == ENOENT ? META_NONE : META_ERROR;
 	do
@@ -253,7 +242,6 @@ static enum meta_state read_meta(struct diskqueue *d, struct meta *m, struct err
 	char text[256];
 	size_t len;
 	enum meta_state state = read_text(d, path, text, sizeof(text), &len, err);
-
 	*m = (struct meta){0};
 	if (state == META_OK && !scan_meta(text, len, m)) {
 		err_set(err, 0, "%s is not a metadata file", path);
@@ -275,29 +263,26 @@ static enum meta_state read_meta(struct diskqueue *d, struct meta *m, struct err
 }
 
 /*
- * Whether the file at rd ends before rd: then all that is left of it was
- * received. Nothing may be appended there, so it goes out of the way.
+ * Whether the file at rd ends before rd: then all that is left of it was received. Nothing may be
+ * appended there, so it goes out of the way.
  */
 static bool cut_off(struct diskqueue *d, struct dq_pos rd)
 {
 	struct err err;
 	int64_t size;
-	char *path;
-
 	if (dq_file_size(d, rd.file, &size, &err) != 1 || size >= rd.pos)
 		return false;
-	path = dq_file_name(d, rd.file);
+	char *path = dq_file_name(d, rd.file);
 	dq_move_aside(d, path);
 	free(path);
 	return true;
 }
 
-/* Has every record from rd on counted, in the files that are there. */
+/* Begins to count every record from rd on, in the files that are there. */
 static int recount(struct diskqueue *d, struct dq_pos rd, const char *what, struct err *err)
 {
 	int64_t *files;
 	size_t n, i = 0;
-
 	if (dq_list_files(d, &files, &n, err) < 0)
 		return -1;
 	while (i < n && files[i] < rd.file)
@@ -322,7 +307,7 @@ static int recount(struct diskqueue *d, struct dq_pos rd, const char *what, stru
 }
 
 /*
- * The metadata is older than the data: what stands behind wr was written before a crash, and is
+ * The metadata is older than the data: records behind wr were written before a crash, and are
  * counted.
  */
 static int count_tail(struct diskqueue *d, const struct meta *m, int64_t wr_size, struct err *err)
@@ -331,7 +316,6 @@ static int count_tail(struct diskqueue *d, const struct meta *m, int64_t wr_size
 	size_t n = 1, cap = 16;
 	int64_t size, *files = xreallocarray(NULL, cap, sizeof(files[0]));
 	int rc;
-
 	if (wr_size > m->wr.pos)
 		dq_logf(d, LG_WARN,
 			"DISKQUEUE(%s) %s metadata writePos %lld < file size of %lld, recovering",
@@ -359,14 +343,13 @@ static int count_tail(struct diskqueue *d, const struct meta *m, int64_t wr_size
 }
 
 /*
- * The bytes from the read position to the end of the last file. 1: a file is
- * missing in between; nobody shall look for thousands of them one by one.
+ * The bytes from the read position to the end of the last file. 1: a file is missing in between. A
+ * wide range is looked up in the directory, not file by file.
  */
 static int bytes_between(struct diskqueue *d, const struct meta *m, int64_t *bytes, struct err *err)
 {
 	int64_t size, *files;
 	size_t n;
-
 	*bytes = -m->rd.pos;
 	if (m->wr.file - m->rd.file > WIDE_RANGE) {
 		if (dq_list_files(d, &files, &n, err) < 0)
@@ -377,7 +360,6 @@ static int bytes_between(struct diskqueue *d, const struct meta *m, int64_t *byt
 	}
 	for (int64_t f = m->rd.file; f <= m->wr.file; f++) {
 		int rc = dq_file_size(d, f, &size, err);
-
 		if (rc < 0)
 			return -1;
 		if (rc == 0 && f < m->wr.file)
@@ -387,18 +369,16 @@ static int bytes_between(struct diskqueue *d, const struct meta *m, int64_t *byt
 	return 0;
 }
 
-/* What a look at the ends of the queue says about the metadata. */
+/* What the ends of the queue say about the metadata. */
 enum verdict { TRUSTED, OLDER, WRONG, UNKNOWN };
 
 static enum verdict judge(
 	struct diskqueue *d, const struct meta *m, int64_t *wr_size, struct err *err)
 {
 	int64_t rd_size = 0, size, bytes;
-	int rc;
 	int rd_there = dq_file_size(d, m->rd.file, &rd_size, err);
 	int wr_there = dq_file_size(d, m->wr.file, wr_size, err);
 	int later = dq_file_size(d, m->wr.file + 1, &size, err);
-
 	if (rd_there < 0 || wr_there < 0 || later < 0)
 		return UNKNOWN;
 	if (!wr_there)
@@ -409,7 +389,7 @@ static enum verdict judge(
 		return WRONG; /* the file was read and removed since; it counts what is gone */
 	if (dq_pos_eq(m->rd, m->wr) != (m->depth == 0))
 		return WRONG;
-	rc = bytes_between(d, m, &bytes, err);
+	int rc = bytes_between(d, m, &bytes, err);
 	if (rc != 0)
 		return rc < 0 ? UNKNOWN : WRONG;
 	if (m->depth > bytes / (DQ_PREFIX + d->min_msg_size))
@@ -425,7 +405,6 @@ static void normalise_read_position(struct diskqueue *d, struct meta *m)
 {
 	struct err err;
 	int64_t size;
-
 	while (m->rd.file < m->wr.file && dq_file_size(d, m->rd.file, &size, &err) == 1 &&
 		m->rd.pos == size) {
 		dq_remove_files(d, m->rd.file, m->rd.file + 1, &err);
@@ -438,7 +417,6 @@ static int load_with_meta(struct diskqueue *d, struct meta *m, struct err *err)
 {
 	int64_t wr_size = 0;
 	int rc = 0;
-
 	normalise_read_position(d, m);
 	switch (judge(d, m, &wr_size, err)) {
 	case UNKNOWN:
@@ -470,7 +448,6 @@ static struct dq_pos salvaged(const struct diskqueue *d, const struct meta *m)
 {
 	struct err err;
 	int64_t size;
-
 	if (m->rd_known && dq_file_size(d, m->rd.file, &size, &err) == 1 && size >= m->rd.pos)
 		return m->rd;
 	return (struct dq_pos){0, 0};
@@ -480,7 +457,6 @@ int dq_load(struct diskqueue *d, struct err *err)
 {
 	struct meta m;
 	int rc = 0;
-
 	switch (read_meta(d, &m, err)) {
 	case META_ERROR:
 		return -1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The metadata file of the disk queue, and what is found at start. Runs in the thread of "io" fields.
- * All of it but dq_saved_position blocks on the disk.
+ * The metadata file of the disk queue, and what is found at start. Runs in the thread of "io"
+ * fields. All of it but dq_saved_position blocks on the disk.
  */
 #ifndef NSQD_DISKQUEUE_META_H
 #define NSQD_DISKQUEUE_META_H
@@ -23,9 +23,9 @@ int dq_persist_meta(struct diskqueue *d, bool durable, struct err *err);
  */
 void dq_note_meta(struct diskqueue *d);
 /*
- * The read position that the metadata are to have: what is behind it comes again after a crash.
- * With crash_forgets it is taken. It is rd while taken is in another file, since otherwise nobody
- * would remove the files between; and at a clean stop.
+ * The read position that the metadata are to have: messages behind it come again after a crash. It
+ * is rd; with crash_forgets it is taken. Then it is rd only at a clean stop, and while taken is in
+ * another file: else the files between would never be removed.
  */
 struct dq_pos dq_saved_position(const struct diskqueue *d);
 

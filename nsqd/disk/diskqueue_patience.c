@@ -10,8 +10,8 @@
 #include "common/clock.h"
 
 /*
- * Retries come after 0.1, 0.2, 0.4 ... 25.6, 30, 30 s: 3.1 s for 5, 141 s for 12. They are
- * counted, not timed: a machine that stood still has not tried.
+ * Retries come after 0.1, 0.2, 0.4 ... 25.6, 30, 30 s: 3.1 s for 5, 141 s for 12. They are counted,
+ * not timed: a machine that stood still has not tried.
  */
 struct dq_patience dq_patience = {
 	.odd_tries = 5,

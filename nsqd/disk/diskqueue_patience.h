@@ -7,8 +7,9 @@
 #include <stdint.h>
 
 /*
- * What cannot be read, or stands in the way, is tried again for so long, and then set aside. The
- * numbers are tries, for what is no regular file ("odd") and for errors of reading. Tests have less.
+ * A file that cannot be read, or stands in the way, is tried again for so long, and then set aside.
+ * The numbers are tries: odd_* where no regular file stands there, error_* for errors of reading.
+ * Tests set lower ones.
  */
 struct dq_patience {
 	int odd_tries;       /* of reading: 3 s */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The read position, and what goes with it: the depth, and the files that are left behind. Mirrors
- * moveForward and checkTailCorruption of go-diskqueue's diskqueue.go. Runs in dq_io_loop, and in the
- * thread that closes a queue. No locks.
+ * moveForward and checkTailCorruption of go-diskqueue's diskqueue.go. Runs in dq_io_loop, and in
+ * the thread that closes a queue. No locks.
  *
  * Deliberately different from stock: there are three positions. `ahead` is behind what was read,
  * `taken` behind what was received, and rd behind what the receiver is done with, too. Only rd
- * removes files. A finished file ends where it ends, wherever the reader stood when it was finished;
- * stock renames it to .bad if the reader waited at its end.
+ * removes files. When the writer leaves a file, a reader that waits at its end follows; stock
+ * renames that file to .bad.
  */
 #include "nsqd/disk/diskqueue_position.h"
 
@@ -19,13 +19,12 @@
 #include "nsqd/disk/diskqueue_record.h"
 
 /*
- * checkTailCorruption: where everything was read nothing can be left. It is if
- * the metadata counted wrong, or records were damaged.
+ * checkTailCorruption: where everything was read nothing can be left. It is if the metadata counted
+ * wrong, or records were damaged.
  */
 static void check_tail(struct diskqueue *d)
 {
 	int64_t depth = atomic_load(&d->depth);
-
 	if (depth == 0 || !dq_pos_eq(d->taken, d->wr))
 		return;
 	if (depth < 0)
@@ -47,7 +46,6 @@ static void move_read(struct diskqueue *d, struct dq_pos to)
 {
 	struct err err;
 	int64_t from = d->rd.file;
-
 	d->rd = to;
 	d->meta_dirty = true;
 	if (from != to.file) {

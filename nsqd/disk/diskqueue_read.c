@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading ahead, and what becomes of files that cannot be read. Mirrors readOne, handleReadError and
- * skipToNextRWFile of go-diskqueue's diskqueue.go. Runs in dq_io_loop. No locks.
+ * Reading ahead, and what becomes of files that cannot be read. Mirrors readOne, handleReadError
+ * and skipToNextRWFile of go-diskqueue's diskqueue.go. Runs in dq_io_loop. No locks.
  *
  * Deliberately different from stock:
- * - A batch of messages is read ahead and offered, not one. It is as large as
- *   the readers are quick: one at first, twice as many each time all were taken.
- * - Errors of the moment (EMFILE, EIO, EACCES...) are retried, at growing
- *   intervals. Only a file that alone could not be read for minutes is given up,
- *   as is at once (nearly) what is no file: it is kept as .bad, and the next one is read.
- * - Damaged bytes are skipped, not the rest of their file; the file is kept as
- *   .bad once it was read to its end. Where there is much damage the reader waits
- *   for its turn (diskqueue_count.c), so that no file, whatever it holds, keeps dq_io_loop from
- *   its publishers.
+ * - A batch of messages is read ahead and offered, not one. It is as large as the readers are
+ *   quick: one at first, twice as many each time all were taken.
+ * - Errors of the moment (EMFILE, EIO, EACCES...) are retried, at growing intervals. Only a file
+ *   that alone could not be read for minutes is given up: it is kept as .bad, and the next one is
+ *   read. What is no regular file is given up after seconds.
+ * - Damaged bytes are skipped, not the rest of their file. The file is kept as .bad once it was
+ *   read to its end. Behind much damage the reader waits for its turn (diskqueue_count.c), so no
+ *   file keeps dq_io_loop from its publishers.
  */
 #include "nsqd/disk/diskqueue_read.h"
 
@@ -32,7 +31,7 @@
 #define RETRY_MAX (30 * NSEC_PER_SEC)
 /* Lines in the log about damage in one file; the rest is summed up. */
 #define LOG_LINES_MAX 20
-/* What passing over one damaged stretch costs, in bytes that could be searched meanwhile. */
+/* The cost of passing over one damaged stretch, in bytes that could be searched meanwhile. */
 #define DAMAGE_COST 512
 
 void dq_drop_batch(struct diskqueue *d, size_t keep)
@@ -55,7 +54,7 @@ void dq_close_read(struct diskqueue *d)
 	dq_block_close(&d->block);
 }
 
-/* The file at ahead is to be kept as .bad when it was read; and nothing more is written into it. */
+/* The file at ahead will be kept as .bad when it has been read. Nothing more is written into it. */
 static void mark_bad(struct diskqueue *d)
 {
 	for (size_t i = 0; i < d->n_bad_files; i++)
@@ -70,18 +69,15 @@ static void mark_bad(struct diskqueue *d)
 /* The file at ahead is gone: goes on with the next one that is there. 0, or -1 with err set. */
 static int skip_missing(struct diskqueue *d, struct err *err)
 {
-	struct dq_pos to;
 	int64_t *files;
 	size_t n;
-	char *path;
-
 	if (dq_list_files(d, &files, &n, err) < 0)
 		return -1;
-	path = dq_file_name(d, d->ahead.file);
+	char *path = dq_file_name(d, d->ahead.file);
 	/* A symbolic link that leads nowhere is kept as well. */
 	if (dq_anything_at(path))
 		mark_bad(d);
-	to = d->wr;
+	struct dq_pos to = d->wr;
 	if (to.pos > 0)
 		to = (struct dq_pos){d->wr.file + 1, 0};
 	for (size_t i = 0; i < n; i++) {
@@ -102,24 +98,21 @@ static int skip_missing(struct diskqueue *d, struct err *err)
 
 static void log_skipped(struct diskqueue *d, int64_t to, const char *why)
 {
-	char *path;
-
 	if (++d->log_lines > LOG_LINES_MAX) {
 		d->log_skipped += to - d->ahead.pos;
 		return;
 	}
-	path = dq_file_name(d, d->ahead.file);
+	char *path = dq_file_name(d, d->ahead.file);
 	dq_logf(d, LG_ERROR, "DISKQUEUE(%s) reading at %lld of %s - %s, skipping %lld bytes",
 		d->name, (long long)d->ahead.pos, path, why, (long long)(to - d->ahead.pos));
 	free(path);
 }
 
-/* The reader leaves a file: what was skipped there without a line. */
+/* The reader leaves a file: logs how much was skipped there without a line. */
 static void log_rest(struct diskqueue *d)
 {
 	if (d->log_lines > LOG_LINES_MAX) {
 		char *path = dq_file_name(d, d->ahead.file);
-
 		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) %s - %d more such places, %lld bytes skipped",
 			d->name, path, d->log_lines - LOG_LINES_MAX, (long long)d->log_skipped);
 		free(path);
@@ -132,7 +125,6 @@ static void log_rest(struct diskqueue *d)
 static void give_up(struct diskqueue *d, const struct err *err)
 {
 	char *path = dq_file_name(d, d->ahead.file);
-
 	dq_logf(d, LG_ERROR, "DISKQUEUE(%s) giving up %s at %lld after %d tries - %s", d->name,
 		path, (long long)d->ahead.pos, d->read_tries, err->msg);
 	free(path);
@@ -152,7 +144,6 @@ static bool is_hopeless(struct diskqueue *d, const struct err *err)
 	int64_t *files;
 	struct err dir_err;
 	size_t n;
-
 	free(path);
 	d->read_tries++;
 	if (!there || !dq_is_files_own(err->code) ||
@@ -167,14 +158,12 @@ static bool is_hopeless(struct diskqueue *d, const struct err *err)
 /* Tries again later, a little later each time; but not for ever. */
 static void retry_later(struct diskqueue *d, const struct err *err)
 {
-	char *path;
-
 	if (is_hopeless(d, err)) {
 		give_up(d, err);
 		ticker_after(&d->retry_ticker, 0);
 		return;
 	}
-	path = dq_file_name(d, d->ahead.file);
+	char *path = dq_file_name(d, d->ahead.file);
 	d->retry_ns = d->retry_ns == 0 ? RETRY_MIN : 2 * d->retry_ns;
 	if (d->retry_ns > RETRY_MAX)
 		d->retry_ns = RETRY_MAX;
@@ -202,16 +191,14 @@ static int take_record(
 	struct diskqueue *d, int64_t limit, const struct dq_record *rec, struct err *err)
 {
 	const unsigned char *v;
-	struct message *m;
-	/* And the head behind it, which is looked at next. */
+	/* With the head behind it, which is looked at next. */
 	int64_t n =
 		rec->next + DQ_RECORD_HEADER <= limit ? rec->next + DQ_RECORD_HEADER : rec->next;
 	int rc = dq_block_view(&d->block, d->ahead.pos, (size_t)(n - d->ahead.pos), limit, &v, err);
-
 	if (rc < 0)
 		return -1;
-	m = rc > 0 ? NULL : message_decode(v + DQ_PREFIX, (size_t)rec->len, err);
-	if (m != NULL) {
+	struct message *m = rc > 0 ? NULL : message_decode(v + DQ_PREFIX, (size_t)rec->len, err);
+	if (m) {
 		push(d, m, (struct dq_pos){d->ahead.file, rec->next}, (size_t)rec->len);
 		return 0;
 	}
@@ -234,11 +221,9 @@ static void end_of_file(struct diskqueue *d)
 static int open_read_file(struct diskqueue *d, struct err *err)
 {
 	char *path = dq_file_name(d, d->ahead.file);
-	int rc;
-
 	if (d->block.fd >= 0)
 		dq_close_read(d);
-	rc = dq_block_open(&d->block, path, d->ahead.file, err);
+	int rc = dq_block_open(&d->block, path, d->ahead.file, err);
 	if (rc == 0)
 		dq_logf(d, LG_INFO, "DISKQUEUE(%s): readOne() opened %s", d->name, path);
 	else if (err->code == ENOENT)
@@ -250,9 +235,9 @@ static int open_read_file(struct diskqueue *d, struct err *err)
 }
 
 /*
- * The end of the records in the file at ahead: of wr.file what was written, of
- * a finished one its size. That is looked at again when the reader gets there,
- * since the file may have grown after it was opened.
+ * The end of the records in the file at ahead: in wr.file the end of what was written, in a
+ * finished one its size. The size is looked at again when the reader gets there: the file may have
+ * grown since.
  */
 static int find_limit(struct diskqueue *d, int64_t *limit, struct err *err)
 {
@@ -266,7 +251,7 @@ static int find_limit(struct diskqueue *d, int64_t *limit, struct err *err)
 	return 0;
 }
 
-/* The file is shorter than it was: what is left of it ends where it ends now. */
+/* The file is shorter than it was: its new end is the end of its records. */
 static int shortened(struct diskqueue *d, int64_t limit, struct err *err)
 {
 	if (dq_block_stat(&d->block, err) < 0)
@@ -283,10 +268,8 @@ static int fill_one(struct diskqueue *d, struct err *err)
 {
 	struct dq_record rec = {0};
 	int64_t limit;
-
 	if (d->block.fd < 0 || d->block.file != d->ahead.file) {
 		int rc = open_read_file(d, err);
-
 		if (rc != 0)
 			return rc < 0 ? -1 : skip_missing(d, err);
 	}
@@ -317,8 +300,7 @@ static int fill_one(struct diskqueue *d, struct err *err)
 void dq_fill(struct diskqueue *d, int64_t budget)
 {
 	struct err err = {0};
-
-	/* Not one message at a time: a batch is worth a refill when half of it is gone. */
+	/* A batch is refilled when half of it is gone, not after each message. */
 	if (d->batch_n > d->batch_target / 2)
 		return;
 	d->block.budget = budget;

@@ -6,8 +6,8 @@
 #include "nsqd/disk/diskqueue_internal.h"
 
 /*
- * Reads ahead until the batch is full, the queue ends, reading fails (then retry_ticker runs), or
- * about `budget` bytes of damage were passed (then `searching` is set). Blocks on the disk.
+ * Reads ahead until the batch is full or the queue ends. If reading fails, retry_ticker runs.
+ * Behind about `budget` bytes of damage it stops, with `searching` set. Blocks on the disk.
  */
 void dq_fill(struct diskqueue *d, int64_t budget);
 /* Drops the batch but for its first keep messages; they will be read again. With 0, its memory. */

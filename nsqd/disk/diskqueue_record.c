@@ -1,21 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Records in a data file: where one ends, whether it is one, and where the next
- * one begins when the bytes between are damaged. Mirrors the lower half of
- * readOne in go-diskqueue's diskqueue.go. Runs in dq_io_loop, and in the creator
- * of a queue. No locks, no state but the block.
+ * Records in a data file: where one ends, whether it is one, and where the next one begins when the
+ * bytes between are damaged. Mirrors the lower half of readOne in go-diskqueue's diskqueue.go. Runs
+ * in dq_io_loop, and in the creator of a queue. No locks, no state but the block.
  *
  * Deliberately different from stock:
  * - Reads are blocks of 256 KiB, not 4 KiB.
- * - Stock gives up a whole file at the first length that is out of range, and
- *   believes every other length. There is no checksum in the format, but every
- *   record of nsqd begins with a message header, which is hard to take for
- *   anything else: a length in range that fits, a timestamp of 2001 to 2080, 16
- *   lower-case hexadecimal digits. That is enough to find the next record behind
+ * - Stock gives up a whole file at the first length that is out of range, and believes every other
+ *   length. There is no checksum in the format. But every record of nsqd begins with a message
+ *   header, which hardly anything else looks like: a length in range that fits, a timestamp of 2001
+ *   to 2080, 16 lower-case hexadecimal digits. That is enough to find the next record behind
  *   damaged bytes, and to notice most damaged lengths (THE RULES, below).
- * - A file may hold anything, and be of any size. So each byte of it is searched once
- *   (THE SEARCH), holes are leapt over, and the caller says how much may be done at
- *   a time (dq_block.budget).
+ * - A file may hold anything, and be of any size. So each byte of it is searched once (THE SEARCH),
+ *   and holes are leapt over. The caller says how much may be done at a time (dq_block.budget).
  */
 #include "nsqd/disk/diskqueue_record.h"
 
@@ -32,57 +29,54 @@
 #include "common/xalloc.h"
 
 /*
- * THE RULES. A record at pos is sound if its length is in range, it ends at or
- * before the limit, and something confirms its end s: s is the limit, or at s
- * stands a length that is in range and fits, and the digits of an id. Almost
- * every record passes this, at the price of looking at each header once.
+ * THE RULES. A record at pos is sound if its length is in range, it ends at or before the limit,
+ * and something confirms its end s. The end is confirmed if s is the limit, or if a length that is
+ * in range and fits stands at s, with the digits of an id. Almost every record passes this, at the
+ * price of looking at each header once.
  *
- * Otherwise either this length is damaged, or the next record is. A record is
- * still taken (it is not proven to be damaged) if
- *   E1  at s stand two of these three: a length in range, a timestamp, an id (the
- *       third is damaged, or the tail of the file is torn off),
+ * Otherwise either this length is damaged, or the next record is. A record is still taken (it is
+ * not proven to be damaged) if
+ *   E1  at s stand two of these three: a length in range, a timestamp, an id (the third is damaged,
+ *       or the tail of the file is torn off),
  *   E2  at s stands a length whose own end is confirmed,
- *   E3  the bytes from s on were wiped (all 0x00 or 0xff: a block that was never
- *       written), and the byte before s was not.
- * If none of these holds, the next place p with a whole plausible record, whose
- * successor is plausible too, decides:
- *   R1  if the length to p differs from the one that is written in one bit, the
- *       bit is damaged: the record is taken with the length to p;
+ *   E3  the bytes from s on were wiped (all 0x00 or 0xff: a block that was never written), and the
+ *       byte before s was not.
+ * If none of these holds, the next place p with a whole plausible record, whose successor is
+ * plausible too, decides:
+ *   R1  if the length to p differs from the one that is written in one bit, the bit is damaged: the
+ *       record is taken with the length to p;
  *   R2  if p lies inside the record, the record is skipped up to p;
  *   R3  else the record is taken; what follows it is dealt with in its turn.
- * Where there is no p the limit takes its place, for R1 only if a whole header
- * would fit behind s: else a sound record and a torn header would be taken for
- * one record.
+ * Where there is no p the limit takes its place. For R1 it does so only if a whole header would fit
+ * behind s: else a sound record and a torn header would be taken for one record.
  *
- * A length that is out of range, or too long for the file, is damaged: R1 with p
- * inside the file, else skip to p, or to the limit if there is no p. (The limit
- * is no p here: a torn tail would often be one bit away from a whole record.)
+ * A length that is out of range, or too long for the file, is damaged. R1 holds here with a p
+ * inside the file. Else the bytes are skipped up to p, or up to the limit if there is no p. (The
+ * limit does not stand for p here: a torn tail would often be one bit away from a whole record.)
  *
- * So nothing is delivered that does not begin with a header which was written
- * as one, and nothing is skipped that is not proven to be broken. What no rule
- * can see is damage inside a body, and a length that was damaged so that it ends
- * just where a later record ends: that is what a body with records in it looks
- * like, and a sound file must never be read wrongly for the sake of a damaged one.
+ * So every delivered record begins with a header that was written as one, and only bytes that are
+ * proven to be broken are skipped. No rule can see damage inside a body, or a damaged length that
+ * ends just where a later record ends. A body with records in it looks the same, and a sound file
+ * must never be read wrongly for the sake of a damaged one.
  */
 
 #define TS_MIN 1000000000000000000LL /* September 2001 */
 /*
- * January 2080: the last moment that does not read as text. Eight bytes of
- * digits or letters are a later one, so that neither an id nor a body of text is
- * ever taken for a timestamp by a reader that was misled into it.
+ * January 2080: the last moment that does not read as text. Eight bytes of digits or letters are a
+ * later one. So a reader that was misled into an id or a body of text never takes it for a
+ * timestamp.
  */
 #define TS_MAX 0x302fffffffffffffLL
 
 /*
- * THE SEARCH for the next p goes forward only. What it has found out is kept in
- * dq_block.search: there is no p in [from, upto), and where `found` is set there is one
- * at upto. Later searches begin behind earlier ones, so that one goes on where the last one
- * stopped: no file, however made, has a byte searched twice. Two things make this possible:
- * a p beyond the longest record counts no more than none at all (in R1 to R3), and heads
- * that lead far away are looked at with a read of their own (peek).
+ * THE SEARCH for the next p goes forward only. Its findings are kept in dq_block.search: there is
+ * no p in [from, upto), and one at upto if `found` is set. A later search goes on where the last
+ * one stopped. So no byte of a file is searched twice, however the file was made. Two things make
+ * this possible. A p beyond the longest record counts as no p (in R1 to R3). And heads that lead
+ * far away are looked at with a read of their own (peek).
  */
 #define SEARCH_CHUNK (64 * 1024)
-/* What looking at a candidate costs, in bytes that could be searched meanwhile. */
+/* The cost of looking at a candidate, in bytes that could be searched meanwhile. */
 #define CANDIDATE_COST 512
 
 void dq_block_init(struct dq_block *b, const struct dq_io *io)
@@ -95,11 +89,9 @@ void dq_block_init(struct dq_block *b, const struct dq_io *io)
 
 int dq_open_regular(const struct dq_io *io, const char *path, int64_t *size, struct err *err)
 {
-	int fd;
-
 	if (regfile_check(path, err) < 0)
 		return -1;
-	fd = io->open(path, O_RDONLY | REGFILE_FLAGS, 0);
+	int fd = io->open(path, O_RDONLY | REGFILE_FLAGS, 0);
 	if (fd < 0)
 		return err_errno(err, errno, "open %s", path);
 	if (regfile_check_fd(fd, path, size, err) < 0) {
@@ -138,7 +130,6 @@ void dq_block_close(struct dq_block *b)
 int dq_block_stat(struct dq_block *b, struct err *err)
 {
 	struct stat st;
-
 	if (fstat(b->fd, &st) < 0)
 		return err_errno(err, errno, "fstat");
 	b->size = st.st_size;
@@ -152,7 +143,6 @@ static int read_at(struct dq_block *b, unsigned char *buf, size_t n, size_t max,
 	*got = 0;
 	while (*got < n) {
 		ssize_t r = b->io->pread(b->fd, buf + *got, max - *got, pos + (int64_t)*got);
-
 		if (r < 0 && errno == EINTR)
 			continue;
 		if (r < 0)
@@ -174,9 +164,7 @@ static int window_fill(struct dq_block *b, struct dq_window *w, size_t size, int
 	int64_t limit, struct err *err)
 {
 	size_t want, got, have = 0;
-	int rc;
-
-	if (w->cap < n || w->buf == NULL) {
+	if (w->cap < n || !w->buf) {
 		w->cap = n > size ? n : size;
 		free(w->buf);
 		w->buf = xmalloc(w->cap);
@@ -188,7 +176,7 @@ static int window_fill(struct dq_block *b, struct dq_window *w, size_t size, int
 		memmove(w->buf, w->buf + (pos - w->off), have);
 	}
 	want = limit - pos < (int64_t)w->cap ? (size_t)(limit - pos) : w->cap;
-	rc = read_at(b, w->buf + have, n - have, want - have, pos + (int64_t)have, &got, err);
+	int rc = read_at(b, w->buf + have, n - have, want - have, pos + (int64_t)have, &got, err);
 	w->off = pos;
 	w->len = have + got;
 	return rc;
@@ -200,7 +188,6 @@ int dq_block_view(struct dq_block *b, int64_t pos, size_t n, int64_t limit, cons
 	CHECK(pos >= 0 && pos + (int64_t)n <= limit);
 	if (!in_window(&b->main, pos, n)) {
 		int rc = window_fill(b, &b->main, DQ_BLOCK_SIZE, pos, n, limit, err);
-
 		if (rc != 0)
 			return rc;
 	}
@@ -209,16 +196,15 @@ int dq_block_view(struct dq_block *b, int64_t pos, size_t n, int64_t limit, cons
 }
 
 /*
- * A few bytes [pos, pos + n), which may lie anywhere, into buf: as dq_block_view, but
- * where they are in no window these stay where they are. Heads that are only looked at
- * may lead anywhere in the file, and a block for each would be most of the work.
+ * Copies a few bytes [pos, pos + n), which may lie anywhere, into buf. As dq_block_view, but the
+ * windows stay where they are. Heads that are only looked at may lead anywhere in the file, and a
+ * block for each would be most of the work.
  */
 static int peek(struct dq_block *b, int64_t pos, size_t n, int64_t limit, unsigned char *buf,
 	struct err *err)
 {
 	const struct dq_window *w = in_window(&b->main, pos, n) ? &b->main : &b->ahead;
 	size_t got;
-
 	CHECK(pos >= 0 && pos + (int64_t)n <= limit);
 	if (in_window(w, pos, n)) {
 		memcpy(buf, w->buf + (pos - w->off), n);
@@ -252,7 +238,6 @@ static bool is_digit(unsigned char c)
 static bool id_ok(const unsigned char *p)
 {
 	const unsigned char *id = p + DQ_PREFIX + 10;
-
 	for (int i = 0; i < MSG_ID_LENGTH; i++)
 		if (!is_digit(id[i]))
 			return false;
@@ -262,7 +247,6 @@ static bool id_ok(const unsigned char *p)
 static bool timestamp_ok(const unsigned char *p)
 {
 	int64_t ts = (int64_t)((uint64_t)be32(p + DQ_PREFIX) << 32 | be32(p + DQ_PREFIX + 4));
-
 	return ts >= TS_MIN && ts <= TS_MAX;
 }
 
@@ -273,7 +257,6 @@ static bool timestamp_ok(const unsigned char *p)
 static bool wiped(const unsigned char *p)
 {
 	int zeros = 0, ones = 0;
-
 	for (int i = 0; i < DQ_RECORD_HEADER; i++) {
 		zeros += p[i] == 0x00;
 		ones += p[i] == 0xff;
@@ -281,30 +264,28 @@ static bool wiped(const unsigned char *p)
 	return (zeros > 20 && p[-1] != 0x00) || (ones > 20 && p[-1] != 0xff);
 }
 
-/* A search that failed: what dq_record_at answers. rc is dq_block_view's. */
+/* What dq_record_at answers when a search has failed. rc is dq_block_view's. */
 static enum dq_found found_nothing(int rc)
 {
 	return rc > 0 ? DQ_SHORT : DQ_ERROR;
 }
 
 /*
- * Whether a whole plausible record stands at p whose successor is plausible as
- * well (or missing, or torn). DQ_RECORD: yes; DQ_DAMAGED: no; or DQ_SHORT, DQ_ERROR.
+ * Whether a whole plausible record stands at p whose successor is plausible as well (or missing, or
+ * torn). DQ_RECORD: yes; DQ_DAMAGED: no; or DQ_SHORT, DQ_ERROR.
  */
 static enum dq_found chain_at(
 	struct dq_block *b, const struct diskqueue *d, int64_t p, int64_t limit, struct err *err)
 {
 	unsigned char v[DQ_RECORD_HEADER];
-	int64_t len, s, rest;
 	int rc = peek(b, p, DQ_RECORD_HEADER, limit, v, err);
-
 	if (rc != 0)
 		return found_nothing(rc);
-	len = length_at(v);
-	s = p + DQ_PREFIX + len;
+	int64_t len = length_at(v);
+	int64_t s = p + DQ_PREFIX + len;
 	if (!length_ok(d, len) || s > limit || !timestamp_ok(v) || !id_ok(v))
 		return DQ_DAMAGED;
-	rest = limit - s;
+	int64_t rest = limit - s;
 	if (rest < DQ_PREFIX)
 		return DQ_RECORD;
 	rc = peek(b, s, rest < DQ_RECORD_HEADER ? (size_t)rest : DQ_RECORD_HEADER, limit, v, err);
@@ -316,18 +297,16 @@ static enum dq_found chain_at(
 }
 
 /*
- * The first i in [0, n) where the head of a record may be, or n. v has DQ_RECORD_HEADER - 1
- * bytes more than n. Looks at the last digit of the id first: where that is none, none of
- * the heads can be whose id would cover it.
+ * The first i in [0, n) where the head of a record may be, or n. v has DQ_RECORD_HEADER - 1 bytes
+ * more than n. Looks at the last digit of the id first. If it is not a digit, no head can be where
+ * its id would cover that byte.
  */
 static int64_t find_head(const struct diskqueue *d, const unsigned char *v, int64_t n)
 {
 	const int64_t id = DQ_PREFIX + 10;
 	int64_t digits_to = 0; /* [i + id, digits_to) are digits */
-
 	for (int64_t i = 0; i < n; i++) {
 		int64_t k = i + id + MSG_ID_LENGTH;
-
 		while (k > digits_to && k > i + id && is_digit(v[k - 1]))
 			k--;
 		if (k > digits_to && k > i + id) {
@@ -346,7 +325,6 @@ static int64_t find_head(const struct diskqueue *d, const unsigned char *v, int6
 static int64_t skip_hole(const struct dq_block *b, int64_t pos, int64_t limit)
 {
 	off_t data = lseek(b->fd, pos, SEEK_DATA);
-
 	if (data < 0)
 		return errno == ENXIO ? limit : pos; /* nothing but a hole; or no such thing here */
 	data -= DQ_RECORD_HEADER - 1;
@@ -358,23 +336,18 @@ static int search_on(struct dq_block *b, const struct diskqueue *d, int64_t limi
 {
 	struct dq_search *s = &b->search;
 	struct dq_window *w = &b->ahead;
-	const unsigned char *v;
-	int64_t n, i;
-
 	if (!in_window(w, s->upto, DQ_RECORD_HEADER)) {
 		int rc = window_fill(b, w, SEARCH_CHUNK, s->upto, DQ_RECORD_HEADER, limit, err);
-
 		if (rc != 0)
 			return rc;
 	}
-	v = w->buf + (s->upto - w->off);
-	n = w->off + (int64_t)w->len - s->upto - DQ_RECORD_HEADER + 1;
-	i = find_head(d, v, n);
+	const unsigned char *v = w->buf + (s->upto - w->off);
+	int64_t n = w->off + (int64_t)w->len - s->upto - DQ_RECORD_HEADER + 1;
+	int64_t i = find_head(d, v, n);
 	b->budget -= i;
 	s->upto += i;
 	if (i < n) {
 		enum dq_found f = chain_at(b, d, s->upto, limit, err);
-
 		if (f == DQ_SHORT || f == DQ_ERROR)
 			return f == DQ_SHORT ? 1 : -1;
 		b->budget -= CANDIDATE_COST;
@@ -387,25 +360,22 @@ static int search_on(struct dq_block *b, const struct diskqueue *d, int64_t limi
 }
 
 /*
- * The first p in [from, to) where chain_at says yes: DQ_RECORD. DQ_END: there is none.
- * DQ_MORE: the budget is used up; another call goes on where this one stopped.
+ * The first p in [from, to) where chain_at says yes: DQ_RECORD. DQ_END: there is none. DQ_MORE: the
+ * budget is used up; another call goes on where this one stopped.
  */
 static enum dq_found find_chain(struct dq_block *b, const struct diskqueue *d, int64_t from,
 	int64_t to, int64_t limit, int64_t *p, struct err *err)
 {
 	struct dq_search *s = &b->search;
-
 	if (s->file != b->file || s->limit != limit || from < s->from || from > s->upto)
 		*s = (struct dq_search){
 			.file = b->file, .limit = limit, .from = from, .upto = from};
 	if (to > limit - DQ_RECORD_HEADER + 1)
 		to = limit - DQ_RECORD_HEADER + 1;
 	while (!s->found && s->upto < to) {
-		int rc;
-
 		if (b->budget <= 0)
 			return DQ_MORE;
-		rc = search_on(b, d, limit, err);
+		int rc = search_on(b, d, limit, err);
 		if (rc != 0)
 			return found_nothing(rc);
 	}
@@ -426,7 +396,6 @@ static enum dq_found bad_length(struct dq_block *b, const struct diskqueue *d, i
 {
 	int64_t p = limit;
 	enum dq_found f = find_chain(b, d, pos + 1, limit, limit, &p, err);
-
 	if (f == DQ_SHORT || f == DQ_ERROR || f == DQ_MORE)
 		return f;
 	rec->next = p;
@@ -442,22 +411,19 @@ static enum dq_found end_confirmed(
 	struct dq_block *b, const struct diskqueue *d, int64_t s, int64_t limit, struct err *err)
 {
 	unsigned char buf[1 + DQ_RECORD_HEADER], *v = buf + 1; /* and the byte before it */
-	int64_t len, s2;
-	int rc;
-
 	if (limit - s < DQ_RECORD_HEADER)
 		return DQ_DAMAGED;
-	rc = peek(b, s - 1, sizeof(buf), limit, buf, err);
+	int rc = peek(b, s - 1, sizeof(buf), limit, buf, err);
 	if (rc != 0)
 		return found_nothing(rc);
-	len = length_at(v);
+	int64_t len = length_at(v);
 	if (length_ok(d, len) + timestamp_ok(v) + id_ok(v) >= 2)
 		return DQ_RECORD; /* E1 */
 	if (wiped(v))
 		return DQ_RECORD; /* E3 */
 	if (!length_ok(d, len))
 		return DQ_DAMAGED;
-	s2 = s + DQ_PREFIX + len;
+	int64_t s2 = s + DQ_PREFIX + len;
 	if (s2 == limit)
 		return DQ_RECORD; /* E2 */
 	if (limit - s2 < DQ_RECORD_HEADER)
@@ -474,7 +440,6 @@ static enum dq_found doubtful(struct dq_block *b, const struct diskqueue *d, int
 {
 	int64_t s = pos + DQ_PREFIX + len, p = limit;
 	enum dq_found f = end_confirmed(b, d, s, limit, err);
-
 	if (f == DQ_DAMAGED) {
 		f = find_chain(b, d, pos + DQ_PREFIX + d->min_msg_size,
 			pos + DQ_PREFIX + d->max_msg_size + 1, limit, &p, err);
@@ -501,12 +466,10 @@ enum dq_found dq_record_at(struct dq_block *b, const struct diskqueue *d, int64_
 {
 	const unsigned char *v;
 	int64_t len, s, n, rest = limit - pos;
-	int rc;
-
 	if (rest <= 0)
 		return DQ_END;
 	n = rest < DQ_RECORD_HEADER ? rest : DQ_RECORD_HEADER;
-	rc = dq_block_view(b, pos, (size_t)n, limit, &v, err);
+	int rc = dq_block_view(b, pos, (size_t)n, limit, &v, err);
 	if (rc != 0)
 		return found_nothing(rc);
 	len = n < DQ_PREFIX ? -1 : length_at(v);
@@ -521,12 +484,10 @@ enum dq_found dq_record_at(struct dq_block *b, const struct diskqueue *d, int64_
 		return DQ_RECORD;
 	if (s + DQ_RECORD_HEADER <= limit) {
 		unsigned char next[DQ_RECORD_HEADER];
-		int64_t next_len;
-
 		rc = peek(b, s, sizeof(next), limit, next, err);
 		if (rc != 0)
 			return found_nothing(rc);
-		next_len = length_at(next);
+		int64_t next_len = length_at(next);
 		if (length_ok(d, next_len) && s + DQ_PREFIX + next_len <= limit && id_ok(next))
 			return DQ_RECORD;
 	}

@@ -8,8 +8,9 @@
 /* Makes a closed block. io is borrowed, and outlives it. */
 void dq_block_init(struct dq_block *b, const struct dq_io *io);
 /*
- * Opens path for reading, if a regular file stands there. *size may be NULL. Returns the descriptor,
- * the caller's; or -1 with err set: err->code is errno, EISDIR or ENXIO where no regular file stands.
+ * Opens path for reading, if a regular file stands there. *size may be NULL. Returns the
+ * descriptor, the caller's; or -1 with err set: err->code is errno, EISDIR or ENXIO where no
+ * regular file stands.
  */
 int dq_open_regular(const struct dq_io *io, const char *path, int64_t *size, struct err *err);
 /* Opens file number file at path. -1 with err set, as dq_open_regular. */

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Appending to the queue: writev, rolling, syncing. Mirrors writeOne and sync of
- * go-diskqueue's diskqueue.go. Runs in dq_io_loop. No locks.
+ * Appending to the queue: writev, rolling, syncing. Mirrors writeOne and sync of go-diskqueue's
+ * diskqueue.go. Runs in dq_io_loop. No locks.
  *
  * Deliberately different from stock:
- * - A put of n records, and the puts that wait beside it, are one writev and, if
- *   one is due, one sync.
- * - Where --sync-every is reached the sync comes before the answer, so that with
- *   1 an acknowledged message is on the disk. If it fails the put fails, and its
- *   records are taken out again. Stock answers first and logs the failure.
+ * - A put of n records, and the puts that wait beside it, are one writev and, if one is due, one
+ *   sync.
+ * - Where --sync-every is reached the sync comes before the answer, so that with 1 an acknowledged
+ *   message is on the disk. If it fails the put fails, and its records are taken out again. Stock
+ *   answers first and logs the failure.
  * - A write that fails half-way is cut back to the last whole record.
  * - A file that is longer or shorter than it should be is not written into.
  */
@@ -67,7 +67,6 @@ void dq_close_write(struct diskqueue *d)
 static int cut_tail(struct diskqueue *d, struct err *err)
 {
 	int rc;
-
 	if (!d->torn)
 		return 0;
 	do
@@ -101,7 +100,6 @@ void dq_skip_to_next_write_file(struct diskqueue *d)
 {
 	struct dq_pos to = {d->wr.file + 1, 0};
 	struct err err;
-
 	/* The directory follows: need_sync. */
 	if (sync_file(d, &err) < 0)
 		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to sync - %s", d->name, err.msg);
@@ -128,13 +126,14 @@ static int sync_put(struct diskqueue *d, struct err *err)
 int dq_sync(struct diskqueue *d, struct err *err)
 {
 	struct err meta_err;
-
-	/* What was received shall not come again if we are killed while the disk works. */
+	/*
+	 * Messages that were received shall not come again if we are killed while the disk works.
+	 */
 	if (d->meta_exists && !dq_pos_eq(dq_saved_position(d), d->saved_rd))
 		dq_note_meta(d);
 	if (sync_put(d, err) < 0)
 		return -1;
-	/* Data without their metadata are found at the next start: no reason to refuse a put. */
+	/* The next start finds data without their metadata: that is no reason to refuse a put. */
 	if ((d->meta_dirty || !d->meta_exists) && dq_persist_meta(d, true, &meta_err) < 0)
 		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to sync - %s", d->name, meta_err.msg);
 	d->need_sync = false;
@@ -143,9 +142,9 @@ int dq_sync(struct diskqueue *d, struct err *err)
 }
 
 /*
- * What is in a file that is left behind is safe. With --sync-every=1 that includes its name; else
- * the directory is synced once for all files of a batch, right behind it (need_sync): a batch of
- * 200 that fill a file each took three times as long.
+ * The records in a file that is left behind are safe. With --sync-every=1 so is its name. Else the
+ * directory is synced once for all files of a batch, right after it (need_sync): otherwise a batch
+ * of 200 that fill a file each took three times as long.
  */
 static int sync_before_roll(struct diskqueue *d, struct err *err)
 {
@@ -156,7 +155,6 @@ static int sync_before_roll(struct diskqueue *d, struct err *err)
 static int roll(struct diskqueue *d, struct err *err)
 {
 	int fd = d->write_fd;
-
 	if (fd >= 0 && (cut_tail(d, err) < 0 || sync_before_roll(d, err) < 0))
 		return -1;
 	dq_skip_to_next_write_file(d);
@@ -167,7 +165,7 @@ static int roll(struct diskqueue *d, struct err *err)
 static int adopt_write_file(
 	struct diskqueue *d, const char *path, const struct stat *st, struct err *err)
 {
-	/* Nor is what is no regular file, or has a second name that may be anybody's. */
+	/* Nor is anything but a regular file, or a file with a second name. */
 	bool ours = S_ISREG(st->st_mode) && st->st_nlink <= 1;
 
 	if (ours && st->st_size == d->wr.pos)
@@ -187,13 +185,12 @@ static int adopt_write_file(
 }
 
 /*
- * A directory stands where the next file is to be: it may be there by mistake, and
- * gone in a moment. -1 with err set; or 1, when it has been in the way for long enough.
+ * A directory stands where the next file will be. It may be there by mistake, and gone in a moment.
+ * -1 with err set; or 1, when it has been in the way for long enough.
  */
 static int wait_for_obstacle(struct diskqueue *d, const char *path, struct err *err)
 {
 	int64_t now = clock_mono_ns();
-
 	if (d->obstacle_since == 0 || d->obstacle_file != d->wr.file) {
 		d->obstacle_file = d->wr.file;
 		d->obstacle_since = now;
@@ -208,12 +205,11 @@ static int wait_for_obstacle(struct diskqueue *d, const char *path, struct err *
 
 /*
  * The file that stands there already. It is opened only if it is a regular one, and under its own
- * name: what a symbolic link names is not ours to write to.
+ * name: the target of a symbolic link is not ours to write to.
  */
 static int open_old_write_file(struct diskqueue *d, const char *path, struct err *err)
 {
 	struct stat st;
-
 	if (lstat(path, &st) < 0) {
 		if (errno != ENOENT)
 			return err_errno(err, errno, "open %s", path);
@@ -238,7 +234,6 @@ static int open_write_file(struct diskqueue *d, struct err *err)
 {
 	char *path = dq_file_name(d, d->wr.file);
 	int rc = 0;
-
 	if (d->wr.pos == 0)
 		d->write_fd = d->io->open(path, O_RDWR | REGFILE_NEW, 0600);
 	if (d->write_fd < 0 && (d->wr.pos > 0 || errno == EEXIST))
@@ -260,19 +255,17 @@ static int open_write_file(struct diskqueue *d, struct err *err)
 }
 
 /*
- * Fills iov with records as far as the file and the vector allow. Returns how
- * many; 0: the next one belongs into a new file.
+ * Fills iov with records as far as the file and the vector allow. Returns how many; 0: the next one
+ * belongs into a new file.
  */
 static size_t gather(struct diskqueue *d, struct records *r, int *n_iov, int64_t *bytes)
 {
 	const struct backend_record *rec;
 	size_t n = 0;
-
 	*n_iov = 0;
 	*bytes = 0;
 	while (*n_iov + 3 <= DQ_IOV_MAX && (rec = next_record(r)) != NULL) {
 		int64_t end = d->wr.pos + *bytes;
-
 		if (end > 0 && end + record_bytes(rec) > d->max_bytes_per_file)
 			break;
 		d->prefixes[n] = __builtin_bswap32((uint32_t)(record_bytes(rec) - DQ_PREFIX));
@@ -291,10 +284,8 @@ static int64_t write_all(struct diskqueue *d, int n_iov, int64_t bytes, struct e
 {
 	struct iovec *iov = d->iov;
 	int64_t done = 0;
-
 	while (done < bytes) {
 		ssize_t w = d->io->pwritev(d->write_fd, iov, n_iov, d->wr.pos + done);
-
 		if (w < 0 && errno == EINTR)
 			continue;
 		if (w <= 0) {
@@ -322,10 +313,8 @@ static size_t write_gathered(
 	int64_t done = write_all(d, n_iov, bytes, err), whole = 0;
 	struct err cut_err;
 	size_t i;
-
 	for (i = 0; i < n; i++) {
 		int64_t len = DQ_PREFIX + (int64_t)__builtin_bswap32(d->prefixes[i]);
-
 		if (whole + len > done)
 			break;
 		whole += len;
@@ -352,11 +341,9 @@ struct progress {
 static void write_records(
 	struct diskqueue *d, struct records *r, struct progress *p, struct err *err)
 {
-	while (next_record(r) != NULL) {
+	while (next_record(r)) {
 		int64_t bytes;
 		int n_iov, rc = 0;
-		size_t n, whole;
-
 		if (d->write_fd < 0 && (rc = open_write_file(d, err)) < 0)
 			return;
 		if (rc == 1 || cut_tail(d, err) < 0) {
@@ -366,7 +353,7 @@ static void write_records(
 			p->safe = p->stored;
 			continue;
 		}
-		n = gather(d, r, &n_iov, &bytes);
+		size_t n = gather(d, r, &n_iov, &bytes);
 		if (n == 0) {
 			if (roll(d, err) < 0)
 				return;
@@ -374,18 +361,17 @@ static void write_records(
 			p->undo_pos = 0;
 			continue;
 		}
-		whole = write_gathered(d, n, n_iov, bytes, err);
+		size_t whole = write_gathered(d, n, n_iov, bytes, err);
 		p->stored += whole;
 		if (whole < n)
 			return;
 	}
 }
 
-/* The sync that was due has failed: nobody may believe that the records are there. */
+/* The sync that was due has failed, so the records must not be there. */
 static void undo(struct diskqueue *d, struct progress *p)
 {
 	struct err err;
-
 	p->stored = p->safe;
 	if (d->wr.pos == p->undo_pos)
 		return;
@@ -401,16 +387,14 @@ void dq_write(struct diskqueue *d, struct dq_write_req **reqs, size_t n)
 	struct records r = {.reqs = reqs, .n = n};
 	struct progress p = {.undo_pos = d->wr.pos};
 	struct err err = {0};
-	size_t left;
-
-	if (d->iov == NULL) {
+	if (!d->iov) {
 		d->iov = xcalloc(DQ_IOV_MAX, sizeof(*d->iov));
 		d->prefixes = xcalloc(DQ_IOV_MAX / 3, sizeof(*d->prefixes));
 	}
 	write_records(d, &r, &p, &err);
 	/*
-	 * Where a sync is due, the data are synced before the answer. The metadata can wait until
-	 * after it: a start finds the data without.
+	 * If a sync is due, the data are synced before the answer. The metadata can wait until
+	 * after it: a start finds the data without them.
 	 */
 	if (d->count + (int64_t)p.stored >= d->sync_every && p.stored > 0) {
 		if (sync_put(d, &err) < 0)
@@ -426,12 +410,11 @@ void dq_write(struct diskqueue *d, struct dq_write_req **reqs, size_t n)
 	 */
 	if (p.stored > 0 && !d->meta_exists) {
 		struct err meta_err;
-
 		if (dq_persist_meta(d, false, &meta_err) < 0)
 			d->need_sync = true;
 		d->meta_dirty = true;
 	}
-	left = p.stored;
+	size_t left = p.stored;
 	for (size_t i = 0; i < n; i++) {
 		reqs[i]->stored = reqs[i]->n < left ? reqs[i]->n : left;
 		left -= reqs[i]->stored;

@@ -5,7 +5,10 @@
 
 #include "nsqd/disk/diskqueue_internal.h"
 
-/* Writes all records of n requests, syncs if it is time, and fills in their results. Blocks on the disk. */
+/*
+ * Writes all records of n requests, syncs if it is time, and fills in their results. Blocks on the
+ * disk.
+ */
 void dq_write(struct diskqueue *d, struct dq_write_req **reqs, size_t n);
 /*
  * Syncs the data, and the directory if a file is new, then persists the metadata. -1 with err set

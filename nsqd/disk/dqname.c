@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Names of backend queues. Mirrors nsqd/dqname.go. Any thread.
- */
+/* Names of backend queues. Mirrors nsqd/dqname.go. Any thread. */
 #include "nsqd/disk/dqname.h"
 
 #include <stdio.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A backend that keeps nothing. Mirrors nsqd/dummy_backend_queue.go. No thread
- * of its own. Its read chan exists, as in Go, and nobody ever sends on it.
+ * A backend that keeps nothing. Mirrors nsqd/dummy_backend_queue.go. It has no thread; its
+ * functions run in their callers' threads. Its read chan exists, as in Go, and nothing is ever sent
+ * on it.
  */
 #include "nsqd/disk/dummy_backend_queue.h"
 
@@ -37,7 +38,6 @@ static void dummy_done(struct backend_queue *q, size_t n)
 static int dummy_close(struct backend_queue *q, struct err *err)
 {
 	struct dummy_backend_queue *d = (struct dummy_backend_queue *)q;
-
 	(void)err;
 	chan_free(d->read_chan);
 	free(d);
@@ -70,7 +70,6 @@ static const struct backend_queue_ops dummy_ops = {
 struct backend_queue *dummy_backend_queue_new(void)
 {
 	struct dummy_backend_queue *d = xmalloc(sizeof(*d));
-
 	d->base.ops = &dummy_ops;
 	d->read_chan = chan_new(sizeof(struct message *), 0);
 	return &d->base;

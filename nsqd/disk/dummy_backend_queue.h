@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The backend of #ephemeral topics and channels (nsqd/dummy_backend_queue.go):
- * what does not fit into memory is dropped, and the put succeeds.
+ * The backend of #ephemeral topics and channels (nsqd/dummy_backend_queue.go): messages that do not
+ * fit into memory are dropped, and the put succeeds.
  */
 #ifndef NSQD_DUMMY_BACKEND_QUEUE_H
 #define NSQD_DUMMY_BACKEND_QUEUE_H
