@@ -7,7 +7,7 @@
 
 #include "nsqd/client/client_v2.h"
 #include "nsqd/client/netpoll.h"
-#include "nsqd/client/protocol_v2_pump.h"
+#include "nsqd/client/protocol_v2_deliver.h"
 
 static void consumer_close(struct consumer *c)
 {
@@ -36,12 +36,12 @@ static void consumer_stats(struct consumer *c, const char *topic, struct client_
 
 static bool consumer_deliver(struct consumer *c, struct channel *ch, struct message *m)
 {
-	return protocol_v2_serve(client_v2_of(c), ch, m);
+	return protocol_v2_deliver_for_pump(client_v2_of(c), ch, m);
 }
 
 static void consumer_wake_dormant(struct consumer *c, struct channel *ch, size_t ready)
 {
-	netpoll_call(client_v2_of(c)->protocol->netpoll, ch, ready);
+	netpoll_wake(client_v2_of(c)->protocol->netpoll, ch, ready);
 }
 
 const struct consumer_ops client_consumer_ops = {

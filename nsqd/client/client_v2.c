@@ -56,7 +56,7 @@ struct client_v2 *client_v2_new(const struct protocol_v2 *protocol, int64_t id,
 	c->output_buffer_size = DEFAULT_BUFFER_SIZE;
 	c->output_buffer_timeout = opts->output_buffer_timeout;
 	c->msg_timeout = opts->msg_timeout;
-	c->fill_msg_timeout = opts->msg_timeout;
+	c->deliver_msg_timeout = opts->msg_timeout;
 	/* heartbeats are client configurable but default to 30s */
 	c->heartbeat_interval = opts->client_timeout / 2;
 	mutex_init(&c->meta_lock, RANK_CLIENT_META);
@@ -71,7 +71,7 @@ struct client_v2 *client_v2_new(const struct protocol_v2 *protocol, int64_t id,
 	c->exit_chan = chan_new(0, 0);
 	c->identify_event_chan = chan_new(sizeof(struct identify_event), 1);
 	c->sub_event_chan = chan_new(sizeof(struct channel *), 1);
-	c->park_chan = chan_new(0, 0);
+	c->suspend_chan = chan_new(0, 0);
 	wait_group_init(&c->wait_group);
 	return c;
 }
@@ -100,7 +100,7 @@ void client_v2_free(struct client_v2 *c)
 	chan_free(c->exit_chan);
 	chan_free(c->identify_event_chan);
 	chan_free(c->sub_event_chan);
-	chan_free(c->park_chan);
+	chan_free(c->suspend_chan);
 	wait_group_destroy(&c->wait_group);
 	free(c);
 }
@@ -262,8 +262,8 @@ int client_v2_identify(struct client_v2 *c, const struct identify_data_v2 *data,
 	chan_try_send_n(c->identify_event_chan, &event, 1);
 	if (!c->identified) {
 		c->identified = true;
-		c->fill_msg_timeout = event.msg_timeout;
-		c->fill_sample_rate = event.sample_rate;
+		c->deliver_msg_timeout = event.msg_timeout;
+		c->deliver_sample_rate = event.sample_rate;
 	}
 	return 0;
 }
@@ -339,14 +339,14 @@ int64_t client_v2_ready_for_messages(const struct client_v2 *c, const struct cha
 	return ready > in_flight ? ready - in_flight : 0;
 }
 
-bool client_v2_begin_filling(struct client_v2 *c)
+bool client_v2_try_claim_delivery(struct client_v2 *c)
 {
-	return !atomic_exchange(&c->filling, true);
+	return !atomic_exchange(&c->delivery, true);
 }
 
-void client_v2_end_filling(struct client_v2 *c)
+void client_v2_release_delivery(struct client_v2 *c)
 {
-	atomic_store(&c->filling, false);
+	atomic_store(&c->delivery, false);
 }
 
 void client_v2_set_ready_count(struct client_v2 *c, int64_t count)
@@ -363,6 +363,13 @@ void client_v2_try_update_ready_state(struct client_v2 *c)
 	 * the atomic integer operations guarantee correctness of the value.
 	 */
 	chan_signal(c->ready_state_chan);
+}
+
+bool client_v2_has_left(struct client_v2 *c)
+{
+	bool closed;
+	chan_try_recv_n(c->exit_chan, NULL, 1, &closed);
+	return closed;
 }
 
 void client_v2_sending_messages(struct client_v2 *c, size_t n)

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A connected client: what IDENTIFY set, what it is subscribed to, what it has
- * in flight, its reader and writer (nsqd/client_v2.go). Two threads run for it:
- * io_loop (protocol_v2.c), which owns and frees it, and message_pump
- * (protocol_v2_pump.c), which io_loop joins. Other threads reach it through
- * channel.clients and tcp_server, under the locks of those; the channel's pump
- * also where it stands in line for messages, under channel.lock.
+ * A connected client: what IDENTIFY set, what it is subscribed to, what it has in flight, its reader
+ * and writer (nsqd/client_v2.go).
+ *
+ * Two threads run for it: io_loop (protocol_v2.c), which owns and frees it, and its message pump
+ * (protocol_v2_pump.c), which io_loop joins. While it is dormant it has neither, and netpoll's thread
+ * owns it (netpoll.h). "The owner's" below means the one of the two that has it. Other threads reach
+ * it through channel.clients and tcp_server.conns, with the lock of one of these held. The channel's
+ * pump also reaches it where its pump stands in line for messages, under channel.lock.
  */
 #ifndef NSQD_CLIENT_V2_H
 #define NSQD_CLIENT_V2_H
@@ -53,10 +55,7 @@ struct identify_event {
 	struct topology topology;
 };
 
-/*
- * The state of a client's message pump. The pump's own while it has a thread;
- * while the client is parked (netpoll.h), netpoll's.
- */
+/* The state of a client's message pump: its own while it has a thread, else the owner's. */
 struct message_pump {
 	struct client_v2 *client;    /* NULL: has not been started yet */
 	struct channel *sub_channel; /* borrowed: the client keeps it until the pump is joined */
@@ -70,21 +69,23 @@ struct message_pump {
 	bool flushed;
 };
 
-/* Where netpoll keeps a client that is parked. All guarded by netpoll.lock. */
-struct parked {
-	UT_hash_handle hh;             /* netpoll.parked, by id */
-	int64_t deadline_ns;           /* heartbeat, or end of its patience; 0: none */
+/* What netpoll knows of a client that is dormant, or on its way from there. */
+struct dormancy {
+	/* Guarded by netpoll.lock. */
+	UT_hash_handle hh;             /* netpoll.dormant, by id */
+	int64_t deadline_ns;           /* heartbeat, or read deadline; 0: none */
 	struct heap_node heap_node;    /* in netpoll.deadlines, if it has a deadline */
-	struct client_v2 *prev, *next; /* in channel.parked, netpoll.called or netpoll.failed */
-	size_t room;                   /* its RDY while it is in channel.parked, else 0 */
-	bool called;                   /* it is in netpoll.called */
-	/* Its part of channel.called_room; whose the client is, while it is not parked. */
-	size_t promised;
-	bool starting;      /* it counts in netpoll.starting. Whose the client is */
-	bool served;        /* it has had both threads. Whose the client is, as the next */
-	int64_t give_up_ns; /* until when it waits for the first ones; 0: it does not */
-	bool failed;        /* there was no thread for it; the deadline is for the next try */
-	bool retried;       /* that has been logged. Whose the client is */
+	struct client_v2 *prev, *next; /* in channel.dormant, netpoll.waking or netpoll.failed */
+	size_t ready;                  /* its RDY while it is in channel.dormant, else 0 */
+	bool waking;                   /* it is in netpoll.waking */
+	bool failed; /* it is in netpoll.failed: no thread; the deadline is for the next try */
+
+	/* The owner's. */
+	size_t waking_share; /* its part of channel.waking_ready, on its way from dormancy */
+	bool starting;       /* it counts in netpoll.starting */
+	bool served;         /* it has had both threads */
+	bool retried;        /* the log says that it has no thread */
+	int64_t give_up_ns;  /* until when it waits for its first threads; 0: it does not */
 };
 
 struct auth_state;
@@ -122,12 +123,7 @@ struct client_v2 {
 
 	_Atomic int64_t ready_count;
 	_Atomic int64_t in_flight_count;
-	/*
-	 * Its RDY is being filled, or waits to be: by its pump, or on its behalf by io_loop or the
-	 * channel's pump. Who sets it looks at the room only then, so that together they never
-	 * send more than RDY.
-	 */
-	_Atomic bool filling;
+	_Atomic bool delivery; /* the token is taken: see protocol_v2_deliver.h */
 	_Atomic uint64_t message_count;
 	_Atomic uint64_t finish_count;
 	_Atomic uint64_t requeue_count;
@@ -138,26 +134,27 @@ struct client_v2 {
 	_Atomic bool snappy;
 	_Atomic bool closing; /* client_v2_close has been called */
 
-	const struct stream_tls_info
-		*tls_info;   /* set before tls is; then immutable; borrowed from stream */
-	struct stream *base; /* immutable; the socket: what shuts down whatever is on top of it */
-	struct stream
-		*stream; /* the top, owned with all below; io_loop changes it under write_lock */
-	struct bufio_reader reader; /* io_loop only */
+	/* Set before tls is, and then immutable; borrowed from stream. */
+	const struct stream_tls_info *tls_info;
+	struct stream *base; /* immutable; the socket: to shut down all that is on top of it */
+	/* The top, owned with all below; io_loop changes it under write_lock. */
+	struct stream *stream;
+	struct bufio_reader reader; /* the owner's */
 
 	struct mutex write_lock;
 	struct bufio_writer writer; /* guarded by write_lock */
-	int64_t heartbeat_interval; /* ns; written by io_loop under write_lock; io_loop may read without */
-	int64_t output_buffer_timeout; /* likewise */
-	int64_t msg_timeout;           /* likewise */
-	int output_buffer_size;        /* likewise */
+	/* The next four: io_loop writes them under write_lock, and reads them without. */
+	int64_t heartbeat_interval;    /* ns; 0: off */
+	int64_t output_buffer_timeout; /* ns; 0: never flush by time */
+	int64_t msg_timeout;           /* ns */
+	int output_buffer_size;        /* bytes */
 	/*
-	 * What the pump has from the first IDENTIFY, for those who write on its behalf; later ones
-	 * are only shown. io_loop's; immutable from SUB on, as are the next two.
+	 * What the pump has from the first IDENTIFY, for the threads that deliver on its behalf; later
+	 * ones are only shown. io_loop's, and immutable from SUB on, as are the next two.
 	 */
 	bool identified;
-	int64_t fill_msg_timeout; /* ns */
-	int32_t fill_sample_rate; /* percent; 0: all */
+	int64_t deliver_msg_timeout; /* ns */
+	int32_t deliver_sample_rate; /* percent; 0: all */
 
 	struct mutex meta_lock;
 	struct text client_id;       /* guarded by meta_lock; owned, as are the next four */
@@ -166,33 +163,33 @@ struct client_v2 {
 	struct text topology_region; /* guarded by meta_lock; as IDENTIFY says, "" for none */
 	struct text topology_zone;   /* likewise */
 	/*
-	 * What the auth server said, NULL before AUTH; written by io_loop under meta_lock; io_loop
-	 * may read without, and it alone asks it for permission. Owned.
+	 * What the auth server said, NULL before AUTH. Owned. io_loop writes it under meta_lock, and
+	 * reads it without; it alone asks for permission.
 	 */
 	struct auth_state *auth_state;
 	struct strbuf auth_secret; /* io_loop only */
 	struct pub_count
 		*pub_counts; /* guarded by meta_lock; uthash by topic, in order of first use */
 
-	struct channel
-		*channel; /* io_loop only (the pump has it from sub_event_chan); a reference */
+	/* A reference. The owner's; the pump has it from sub_event_chan. */
+	struct channel *channel;
 	struct chan *ready_state_chan;    /* immutable; capacity 1: a state update is never lost */
 	struct chan *exit_chan;           /* immutable; closed by io_loop */
 	struct chan *identify_event_chan; /* immutable; of struct identify_event, capacity 1 */
 	struct chan *sub_event_chan;      /* immutable; of struct channel *, capacity 1 */
-	struct chan *park_chan;           /* immutable; io_loop asks the pump to end for now */
+	struct chan *suspend_chan;        /* immutable; io_loop asks the pump to end for now */
 	struct wait_group wait_group;     /* the message pump */
 	struct message_pump pump;         /* see there */
-	bool has_magic;                   /* it has said its protocol; whose the client is */
-	struct command_input input;       /* what has come while it was parked; likewise */
+	bool has_magic;                   /* it has said its protocol; the owner's */
+	struct command_input input;       /* what has come while it was dormant; the owner's */
 	/*
-	 * For how many messages the pump waits. Others may give it room, or take it, and with it
-	 * the right to fill (see protocol_v2_pump.c). The pump's, but as chan.h says.
+	 * For how many messages the pump waits. Written by the pump; while it is parked, by
+	 * chan_give_room and chan_take_room under the chan's lock, and the token goes with it.
 	 */
 	struct chan_room room;
-	_Atomic bool unsent; /* somebody has written what the pump is to flush */
-	bool large; /* the last messages were; goes with the right to fill (protocol_v2_pump.c) */
-	struct parked parked; /* see there */
+	_Atomic bool unsent;      /* another thread has written what the pump is to flush */
+	bool large;               /* the last messages were; the holder's of the delivery token */
+	struct dormancy dormancy; /* see there */
 
 	struct consumer consumer; /* as its channel knows it; with its id */
 	UT_hash_handle hh_conns;  /* tcp_server.conns, by id; guarded by tcp_server.lock */
@@ -243,7 +240,7 @@ static inline struct client_v2 *client_v2_of(struct consumer *c)
 {
 	return (struct client_v2 *)((char *)c - offsetof(struct client_v2, consumer));
 }
-/* Nobody may know it any more: not in a channel, not in tcp_server, pump joined. */
+/* No thread may know it any more: it is in no channel, not in tcp_server, its pump is joined. */
 void client_v2_free(struct client_v2 *c);
 
 /*
@@ -282,21 +279,23 @@ int client_v2_is_authorized(
 bool client_v2_has_authorizations(const struct client_v2 *c);
 
 /*
- * IsReadyForMessages: how many more it may get now; 0: not ready, or the channel is paused. Who
- * has the right to fill it; others for a look.
+ * IsReadyForMessages: how many more messages it may get now; 0: not ready, or the channel is paused.
+ * Only the holder of the delivery token may send by it; other threads may look.
  */
 int64_t client_v2_ready_for_messages(const struct client_v2 *c, const struct channel *ch);
 /*
- * The right to fill the client's RDY: false if another thread has it. Its two threads; the
- * channel's pump takes it from the client's (protocol_v2_serve). Who gives it back
- * looks at the room once more after that: who made some meanwhile has left it to
- * him to see.
+ * The delivery token (protocol_v2_deliver.h): false if another thread holds it. The client's two
+ * threads; the channel's pump takes it from the client's pump. A thread that frees room while the
+ * token is taken relies on its holder, which looks at the room once more after the release.
  */
-bool client_v2_begin_filling(struct client_v2 *c);
-void client_v2_end_filling(struct client_v2 *c);
+bool client_v2_try_claim_delivery(struct client_v2 *c);
+void client_v2_release_delivery(struct client_v2 *c);
 void client_v2_set_ready_count(struct client_v2 *c, int64_t count);
 /* Tells the pump to look at the counts again. Never blocks; any thread. */
 void client_v2_try_update_ready_state(struct client_v2 *c);
+
+/* Has io_loop closed exit_chan? Then the pump is to stop. The pump; the channel's pump. */
+bool client_v2_has_left(struct client_v2 *c);
 
 /* The messages' ways, seen from the client. All may be called with the channel's locks held. */
 void client_v2_sending_messages(struct client_v2 *c, size_t n);
@@ -318,8 +317,8 @@ void client_v2_start_close(struct client_v2 *c);
  */
 void client_v2_close(struct client_v2 *c);
 /*
- * Do we end it ourselves, since its channel or the daemon goes? Whatever goes wrong from then on,
- * such as a read that ends in the middle, is our doing and no fault of the client. Any thread.
+ * Do we end it ourselves, since its channel or the daemon goes? From then on an error, such as a
+ * read that ends in the middle, is our doing and no fault of the client. Any thread.
  */
 bool client_v2_is_closing(const struct client_v2 *c);
 /*
@@ -355,8 +354,8 @@ int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, si
 int client_v2_write(struct client_v2 *c, const void *frames, size_t len, struct err *err);
 int client_v2_flush(struct client_v2 *c, struct err *err);
 /*
- * Flushes what the socket takes at once, and leaves the rest to the pump; as all of it, where
- * somebody else writes just now. Does not block. 0, or -1 with err set.
+ * Flushes what the socket takes at once, and leaves the rest to the pump; where another thread is
+ * writing, all of it. Does not block. 0, or -1 with err set.
  */
 int client_v2_try_flush(struct client_v2 *c, struct err *err);
 /*

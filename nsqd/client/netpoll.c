@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Idle clients, without threads. Go has this in its runtime (netpoll.go); see
- * netpoll.h for the idea. netpoll_loop is the thread "netpoll"; io_loops park,
- * channel pumps call.
+ * Idle clients, without threads: netpoll.h has the idea. Mirrors Go's runtime/netpoll.go; stock has
+ * no such file. netpoll_loop is the thread "netpoll". io_loops call netpoll_sleep and netpoll_retry,
+ * channels' pumps call netpoll_wake.
  *
- * Who owns what. A parked client is netpoll's thread's own: nobody else resumes
- * or frees it, so that thread may use it without the lock, heartbeat included.
- * The lock guards where it is listed. A client that is in netpoll.parked is
- * either in its channel's list of parked consumers (if it has room for
- * messages), or in `called`, or in neither.
+ * Ownership. A dormant client is netpoll's thread's own: no other thread resumes or frees it. So
+ * that thread may use it without the lock, heartbeat included. The lock guards where it is listed. A
+ * client in netpoll.dormant is either in its channel's list of dormant consumers (if it is ready for
+ * messages), or in netpoll.waking, or in netpoll.failed, or in none of the three.
  *
- * No message waits in vain. Who parks is listed first and tells the channel's
- * pump then (parked_chan), which counts the listed as demand when it looks
- * again. Who is called is resumed as soon as there is a thread for it; its pump
- * then waits for messages as any other does, or tells that it does not
- * (channel_consumer_is_full), or leaves, which the channel's pump hears of, too.
+ * No message waits in vain. A client that becomes dormant is listed first, and then tells the
+ * channel's pump by dormant_chan. The pump counts the listed ones as demand when it looks again. A
+ * client that the pump wakes is resumed as soon as there is a thread for it. Then its own pump waits
+ * for messages as any other does, or tells that it does not (channel_consumer_is_full), or leaves,
+ * which the channel's pump hears of, too.
  */
 #include "nsqd/client/netpoll.h"
 
@@ -52,11 +51,11 @@
 #define WAKE_ID 0
 /* How long a new client waits for its threads. */
 #define NEWCOMER_NS NSEC_PER_SEC
-/* For so long after threads have run out idle clients are asked for theirs. */
+/* For so long after threads have run out, idle clients are asked for theirs. */
 #define HURRY_NS (300 * NSEC_PER_MSEC)
-/* So much sooner a client is then parked that has nothing to say. */
+/* So much sooner a silent client then becomes dormant. */
 #define HURRY_FACTOR 10
-/* How much is read for a parked client in one go, and how often, before others have their turn. */
+/* How much is read for a dormant client in one go, and how often, before others have their turn. */
 #define READ_SIZE 16384
 #define MAX_READS 8
 /* A deadline that is past: what is there is read, and nothing awaited. */
@@ -70,34 +69,34 @@ struct netpoll {
 	int hurry_fd;        /* immutable; readable while there are no threads for others */
 	char buf[READ_SIZE]; /* the thread's */
 
-	struct mutex lock;        /* a leaf */
-	bool open;                /* guarded by lock: clients may be parked */
-	bool stopping;            /* guarded by lock */
-	struct client_v2 *parked; /* guarded by lock; uthash (parked.hh) by id; owned */
-	struct client_v2 *called; /* guarded by lock; of these, who is to be resumed */
-	struct client_v2 *failed; /* guarded by lock; of these, for whom there was no thread */
-	size_t n_failed;          /* guarded by lock; how many those are */
-	int64_t hurry_until_ns;   /* guarded by lock; 0: no hurry */
-	struct heap deadlines;    /* guarded by lock; of these, those that have a deadline */
-	_Atomic size_t starting; /* clients that were resumed, and whose pump has not started yet */
+	struct mutex lock; /* a leaf; guards the next eight */
+	bool open;         /* clients may become dormant */
+	bool stopping;
+	struct client_v2 *dormant; /* uthash (dormancy.hh) by id; owned */
+	struct client_v2 *waking;  /* of these, those that are to be resumed */
+	struct client_v2 *failed;  /* of these, those for which there was no thread */
+	size_t n_failed;           /* how many those are */
+	struct heap deadlines;     /* of these, those that have a deadline */
+	int64_t hurry_until_ns;    /* 0: no hurry */
 
-	struct wait_group group;   /* the thread */
-	struct wait_group clients; /* those it has resumed */
+	_Atomic size_t starting; /* clients that were resumed, and whose pump has not started yet */
+	struct wait_group group; /* the thread */
+	struct wait_group clients; /* those that it has resumed */
 };
 
 /* --- the lists ------------------------------------------------------------------------------ */
 
-static void wake(struct netpoll *np)
+static void notify(struct netpoll *np)
 {
 	CHECK(eventfd_write(np->wake_fd, 1) == 0);
 }
 
 static struct client_v2 *client_of(struct heap_node *n)
 {
-	return (struct client_v2 *)((char *)n - offsetof(struct client_v2, parked.heap_node));
+	return (struct client_v2 *)((char *)n - offsetof(struct client_v2, dormancy.heap_node));
 }
 
-/* The next heartbeat, or the end of its patience; 0: neither. */
+/* The next heartbeat, or the read deadline; 0: neither. */
 static int64_t deadline_of(const struct client_v2 *c)
 {
 	int64_t heartbeat = c->pump.heartbeat_ticker.next_ns, read = c->reader.deadline_ns;
@@ -109,97 +108,97 @@ static int64_t deadline_of(const struct client_v2 *c)
 static void list_locked(struct netpoll *np, struct client_v2 *c, int64_t deadline_ns)
 {
 	mutex_assert_held(&np->lock);
-	HASH_ADD(parked.hh, np->parked, consumer.id, sizeof(c->consumer.id), c);
-	c->parked.deadline_ns = deadline_ns;
+	HASH_ADD(dormancy.hh, np->dormant, consumer.id, sizeof(c->consumer.id), c);
+	c->dormancy.deadline_ns = deadline_ns;
 	if (deadline_ns != 0)
-		heap_push(&np->deadlines, &c->parked.heap_node, deadline_ns);
+		heap_push(&np->deadlines, &c->dormancy.heap_node, deadline_ns);
 }
 
 /* Its RDY is demand from now on. */
 static void offer_locked(struct netpoll *np, struct client_v2 *c)
 {
-	mutex_assert_held(&np->lock);
 	struct channel *ch = c->channel;
 	int64_t ready = atomic_load(&c->ready_count);
+	mutex_assert_held(&np->lock);
 	if (!ch || ready <= 0)
 		return;
-	c->parked.room = (size_t)ready;
-	DL_APPEND2(ch->parked, c, parked.prev, parked.next);
-	atomic_fetch_add(&ch->parked_room, c->parked.room);
-	chan_signal(ch->parked_chan);
+	c->dormancy.ready = (size_t)ready;
+	DL_APPEND2(ch->dormant, c, dormancy.prev, dormancy.next);
+	atomic_fetch_add(&ch->dormant_ready, c->dormancy.ready);
+	chan_signal(ch->dormant_chan);
 }
 
 static void withdraw_locked(struct netpoll *np, struct client_v2 *c)
 {
 	mutex_assert_held(&np->lock);
-	if (c->parked.room == 0)
+	if (c->dormancy.ready == 0)
 		return;
-	DL_DELETE2(c->channel->parked, c, parked.prev, parked.next);
-	atomic_fetch_sub(&c->channel->parked_room, c->parked.room);
-	c->parked.room = 0;
+	DL_DELETE2(c->channel->dormant, c, dormancy.prev, dormancy.next);
+	atomic_fetch_sub(&c->channel->dormant_ready, c->dormancy.ready);
+	c->dormancy.ready = 0;
 }
 
 static void unlist(struct netpoll *np, struct client_v2 *c)
 {
 	mutex_lock(&np->lock);
-	HASH_DELETE(parked.hh, np->parked, c);
-	if (c->parked.deadline_ns != 0)
-		heap_remove(&np->deadlines, &c->parked.heap_node);
+	HASH_DELETE(dormancy.hh, np->dormant, c);
+	if (c->dormancy.deadline_ns != 0)
+		heap_remove(&np->deadlines, &c->dormancy.heap_node);
 	withdraw_locked(np, c);
-	if (c->parked.called)
-		DL_DELETE2(np->called, c, parked.prev, parked.next);
-	if (c->parked.failed) {
-		DL_DELETE2(np->failed, c, parked.prev, parked.next);
+	if (c->dormancy.waking)
+		DL_DELETE2(np->waking, c, dormancy.prev, dormancy.next);
+	if (c->dormancy.failed) {
+		DL_DELETE2(np->failed, c, dormancy.prev, dormancy.next);
 		np->n_failed--;
 	}
-	c->parked.called = c->parked.failed = false;
+	c->dormancy.waking = c->dormancy.failed = false;
 	mutex_unlock(&np->lock);
 }
 
-bool netpoll_park(struct netpoll *np, struct client_v2 *c)
+bool netpoll_sleep(struct netpoll *np, struct client_v2 *c)
 {
 	struct epoll_event e = {
 		.events = EPOLLIN | EPOLLRDHUP, .data.u64 = (uint64_t)c->consumer.id};
 	mutex_lock(&np->lock);
 	/* Under the lock (it does not block), so that no event finds the client not yet listed. */
-	bool parked = np->open &&
+	bool asleep = np->open &&
 		      epoll_ctl(np->epoll_fd, EPOLL_CTL_ADD, stream_sock_fd(c->base), &e) == 0;
 	bool is_next = false;
-	if (parked) {
-		c->parked.retried = false;
+	if (asleep) {
+		c->dormancy.retried = false;
 		list_locked(np, c, deadline_of(c));
 		offer_locked(np, c);
-		is_next = heap_peek(&np->deadlines) == &c->parked.heap_node;
+		is_next = heap_peek(&np->deadlines) == &c->dormancy.heap_node;
 	}
 	mutex_unlock(&np->lock);
 	if (is_next)
-		wake(np);
-	return parked;
+		notify(np);
+	return asleep;
 }
 
-void netpoll_call(struct netpoll *np, struct channel *ch, size_t room)
+void netpoll_wake(struct netpoll *np, struct channel *ch, size_t ready)
 {
 	bool any = false;
 	mutex_lock(&np->lock);
-	while (room > 0 && ch->parked) {
-		struct client_v2 *c = ch->parked;
-		room -= room < c->parked.room ? room : c->parked.room;
-		c->parked.promised = c->parked.room;
-		atomic_fetch_add(&ch->called_room, c->parked.promised);
+	while (ready > 0 && ch->dormant) {
+		struct client_v2 *c = ch->dormant;
+		ready -= ready < c->dormancy.ready ? ready : c->dormancy.ready;
+		c->dormancy.waking_share = c->dormancy.ready;
+		atomic_fetch_add(&ch->waking_ready, c->dormancy.waking_share);
 		withdraw_locked(np, c);
-		DL_APPEND2(np->called, c, parked.prev, parked.next);
-		c->parked.called = any = true;
+		DL_APPEND2(np->waking, c, dormancy.prev, dormancy.next);
+		c->dormancy.waking = any = true;
 	}
 	mutex_unlock(&np->lock);
 	if (any)
-		wake(np);
+		notify(np);
 }
 
 void netpoll_has_started(struct netpoll *np, struct client_v2 *c)
 {
-	if (c->parked.starting)
+	if (c->dormancy.starting)
 		atomic_fetch_sub(&np->starting, 1);
-	c->parked.starting = false;
+	c->dormancy.starting = false;
 }
 
 int64_t netpoll_moment(struct netpoll *np)
@@ -210,12 +209,12 @@ int64_t netpoll_moment(struct netpoll *np)
 	return hurry ? MOMENT_NS / HURRY_FACTOR : MOMENT_NS;
 }
 
-void netpoll_has_come(struct client_v2 *c)
+void netpoll_woken(struct client_v2 *c)
 {
-	if (c->parked.promised == 0)
+	if (c->dormancy.waking_share == 0)
 		return;
-	atomic_fetch_sub(&c->channel->called_room, c->parked.promised);
-	c->parked.promised = 0;
+	atomic_fetch_sub(&c->channel->waking_ready, c->dormancy.waking_share);
+	c->dormancy.waking_share = 0;
 }
 
 /* Idle clients are to give up their threads. */
@@ -258,13 +257,13 @@ enum netpoll_wait_result netpoll_wait(
  */
 static void log_retry(struct netpoll *np, struct client_v2 *c, int64_t now, const struct err *why)
 {
-	if (!c->parked.served && c->parked.give_up_ns == 0)
-		c->parked.give_up_ns = now + NEWCOMER_NS;
-	if (c->parked.served && !c->parked.retried)
+	if (!c->dormancy.served && c->dormancy.give_up_ns == 0)
+		c->dormancy.give_up_ns = now + NEWCOMER_NS;
+	if (c->dormancy.served && !c->dormancy.retried)
 		nsqd_logf(np->ctx, LG_ERROR,
 			"TCP: no thread for idle client(%s), trying again - %s", c->remote_addr,
 			why->msg);
-	c->parked.retried = true;
+	c->dormancy.retried = true;
 }
 
 /* In how long to try again: soon, but together not so often that it would cost much. */
@@ -279,34 +278,34 @@ bool netpoll_retry(struct netpoll *np, struct client_v2 *c, const struct err *wh
 {
 	int64_t now = clock_mono_ns();
 	log_retry(np, c, now, why);
-	/* That nobody reads what it sends is our fault. */
+	/* That no thread reads what it sends is our fault. */
 	if (c->reader.timeout_ns > 0)
 		c->reader.deadline_ns = now + c->reader.timeout_ns;
-	if (c->parked.promised > 0) {
-		netpoll_has_come(c);
+	if (c->dormancy.waking_share > 0) {
+		netpoll_woken(c);
 		channel_consumer_is_full(c->channel);
 	}
 	mutex_lock(&np->lock);
 	bool open = np->open, is_next = false;
 	if (open) {
 		hurry_locked(np, now);
-		c->parked.failed = true;
-		DL_APPEND2(np->failed, c, parked.prev, parked.next);
+		c->dormancy.failed = true;
+		DL_APPEND2(np->failed, c, dormancy.prev, dormancy.next);
 		np->n_failed++;
 		list_locked(np, c, now + retry_in_locked(np));
-		is_next = heap_peek(&np->deadlines) == &c->parked.heap_node;
+		is_next = heap_peek(&np->deadlines) == &c->dormancy.heap_node;
 	}
 	mutex_unlock(&np->lock);
 	if (is_next)
-		wake(np);
+		notify(np);
 	return open;
 }
 
 static void set_deadline(struct netpoll *np, struct client_v2 *c)
 {
 	mutex_lock(&np->lock);
-	c->parked.deadline_ns = deadline_of(c);
-	heap_fix(&np->deadlines, &c->parked.heap_node, c->parked.deadline_ns);
+	c->dormancy.deadline_ns = deadline_of(c);
+	heap_fix(&np->deadlines, &c->dormancy.heap_node, c->dormancy.deadline_ns);
 	mutex_unlock(&np->lock);
 }
 
@@ -329,9 +328,9 @@ static void let_go(struct netpoll *np, struct client_v2 *c)
 }
 
 /*
- * Gives the client a thread; it is no longer ours then. Without one it stays
- * parked, for a new try; but the daemon's end does not wait for threads: the
- * connection has been shut down by then, so its io_loop ends at once, also here.
+ * Gives the client a thread; it is no longer ours then. Without a thread it stays dormant, for a new
+ * try. But the daemon's exit does not wait for threads: the connection has been shut down by then,
+ * so its io_loop ends at once, also in this thread.
  */
 static void resume(struct netpoll *np, struct client_v2 *c)
 {
@@ -341,13 +340,13 @@ static void resume(struct netpoll *np, struct client_v2 *c)
 	let_go(np, c);
 	/* It will need a pump as well, as do those that are on their way to theirs. */
 	size_t on_their_way = atomic_fetch_add(&np->starting, 1) + 1;
-	c->parked.starting = true;
+	c->dormancy.starting = true;
 	if (!gothread_is_scarce(1 + on_their_way, &err) &&
 		wait_group_wrap(&np->clients, name, np->handlers.resume, c, &err) == 0)
 		return;
 	netpoll_has_started(np, c);
-	if (!c->parked.served && c->parked.give_up_ns != 0 &&
-		c->parked.give_up_ns <= clock_mono_ns() && !is_stopping(np)) {
+	if (!c->dormancy.served && c->dormancy.give_up_ns != 0 &&
+		c->dormancy.give_up_ns <= clock_mono_ns() && !is_stopping(np)) {
 		nsqd_logf(np->ctx, LG_ERROR, "TCP: closing new client(%s), no thread for it - %s",
 			c->remote_addr, err.msg);
 		np->handlers.end(c);
@@ -374,7 +373,7 @@ static bool take_nop(struct netpoll *np, struct client_v2 *c)
 	c->input = (struct command_input){0};
 	if (lg_enabled(&c->ctx->lg, LG_DEBUG))
 		nsqd_logf(c->ctx, LG_DEBUG, "PROTOCOL(V2): [%s] [NOP]", c->remote_addr);
-	/* As with any command, its patience begins anew. */
+	/* As with any command, its read deadline begins anew. */
 	if (c->reader.timeout_ns > 0) {
 		c->reader.deadline_ns = clock_mono_ns() + c->reader.timeout_ns;
 		set_deadline(np, c);
@@ -382,7 +381,7 @@ static bool take_nop(struct netpoll *np, struct client_v2 *c)
 	return true;
 }
 
-/* Nothing has come in, and nothing more will. (To say goodbye through a layer may take a while.) */
+/* No input is here, and none will come. (To say goodbye through a layer may take a while.) */
 static bool has_nothing_to_say(const struct client_v2 *c)
 {
 	char byte;
@@ -391,9 +390,9 @@ static bool has_nothing_to_say(const struct client_v2 *c)
 }
 
 /*
- * At the daemon's exit, when each has been shut down: two threads for each that was parked, only to
- * end them, would take longer than all the rest. Before, this thread may not wait as those may who
- * leave a channel.
+ * At the daemon's exit, when each has been shut down: two threads for each dormant client, only to
+ * end it, would take longer than all the rest. Before the exit this thread must not wait, which a
+ * thread that leaves a channel may have to.
  */
 static bool end_at_once(struct netpoll *np, struct client_v2 *c)
 {
@@ -435,7 +434,7 @@ static bool take_input(struct netpoll *np, struct client_v2 *c)
 		if (!take_nop(np, c) && is_enough(c))
 			return false;
 	}
-	/* A plain socket tells again. What a layer still holds nobody tells of. */
+	/* epoll tells again of a plain socket, but not of what a layer still holds. */
 	return c->stream == c->base;
 }
 
@@ -444,7 +443,7 @@ static void on_event(struct netpoll *np, const struct epoll_event *e)
 	struct client_v2 *c;
 	int64_t id = (int64_t)e->data.u64;
 	mutex_lock(&np->lock);
-	HASH_FIND(parked.hh, np->parked, &id, sizeof(id), c);
+	HASH_FIND(dormancy.hh, np->dormant, &id, sizeof(id), c);
 	mutex_unlock(&np->lock);
 	/* It may have been resumed after it was reported. */
 	if (!c)
@@ -470,13 +469,13 @@ static void on_deadline(struct netpoll *np, struct client_v2 *c, int64_t now)
 {
 	int64_t heartbeat = c->pump.heartbeat_ticker.next_ns;
 	bool sent = heartbeat != 0 && heartbeat <= now && send_heartbeat(np, c, now);
-	if (sent && !c->parked.failed)
+	if (sent && !c->dormancy.failed)
 		set_deadline(np, c);
 	else
 		resume(np, c); /* io_loop and pump know what follows */
 }
 
-/* The first in the heap that is due, else NULL. At the end nobody waits for a new try. */
+/* The first in the heap that is due, else NULL. At the exit no client waits for a new try. */
 static struct client_v2 *next_due(struct netpoll *np, int64_t now)
 {
 	mutex_lock(&np->lock);
@@ -487,16 +486,16 @@ static struct client_v2 *next_due(struct netpoll *np, int64_t now)
 	return c;
 }
 
-static struct client_v2 *next_called(struct netpoll *np)
+static struct client_v2 *next_waking(struct netpoll *np)
 {
 	mutex_lock(&np->lock);
-	struct client_v2 *c = np->called;
+	struct client_v2 *c = np->waking;
 	mutex_unlock(&np->lock);
 	return c;
 }
 
 /* How long epoll may wait, in ms, rounded up; -1: for ever. */
-static int patience(struct netpoll *np)
+static int epoll_timeout_ms(struct netpoll *np)
 {
 	mutex_lock(&np->lock);
 	int64_t deadline = heap_least(&np->deadlines);
@@ -509,14 +508,14 @@ static int patience(struct netpoll *np)
 static bool is_over(struct netpoll *np)
 {
 	mutex_lock(&np->lock);
-	bool over = np->stopping && !np->parked;
+	bool over = np->stopping && !np->dormant;
 	mutex_unlock(&np->lock);
 	return over;
 }
 
 /*
- * Waits for input and takes it. Returns when there is no more, since after a standstill it is there
- * for all whose time is up; but not for ever.
+ * Waits for input and takes it, until there is no more (but not for ever): after a standstill, input
+ * is there for all clients whose deadlines have passed.
  */
 static void poll_input(struct netpoll *np)
 {
@@ -524,7 +523,7 @@ static void poll_input(struct netpoll *np)
 	struct epoll_event events[EVENTS];
 	int n = EVENTS;
 	for (int turn = 0; turn < MAX_TURNS && n == EVENTS; turn++) {
-		n = epoll_wait(np->epoll_fd, events, EVENTS, turn == 0 ? patience(np) : 0);
+		n = epoll_wait(np->epoll_fd, events, EVENTS, turn == 0 ? epoll_timeout_ms(np) : 0);
 		CHECK(n >= 0 || errno == EINTR);
 		for (int i = 0; i < n; i++) {
 			eventfd_t ignored;
@@ -542,7 +541,7 @@ static void netpoll_loop(void *arg)
 	struct client_v2 *c;
 	while (!is_over(np)) {
 		poll_input(np);
-		while ((c = next_called(np)) != NULL)
+		while ((c = next_waking(np)) != NULL)
 			resume(np, c);
 		int64_t now = clock_mono_ns();
 		while ((c = next_due(np, now)) != NULL)
@@ -578,7 +577,7 @@ void netpoll_free(struct netpoll *np)
 {
 	if (!np)
 		return;
-	CHECK(np->parked == NULL);
+	CHECK(np->dormant == NULL);
 	if (np->epoll_fd >= 0)
 		close(np->epoll_fd);
 	if (np->wake_fd >= 0)
@@ -608,7 +607,7 @@ static void begin_stop(struct netpoll *np)
 	np->open = false;
 	np->stopping = true;
 	mutex_unlock(&np->lock);
-	wake(np);
+	notify(np);
 }
 
 void netpoll_stop(struct netpoll *np)

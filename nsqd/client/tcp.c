@@ -19,7 +19,7 @@
 #include "nsqd/client/client_consumer.h"
 #include "nsqd/client/netpoll.h"
 #include "nsqd/client/protocol_v2.h"
-#include "nsqd/client/protocol_v2_pump.h"
+#include "nsqd/client/protocol_v2_send.h"
 #include "protocol/frame.h"
 
 /*
@@ -99,8 +99,8 @@ static enum magic read_magic(struct tcp_server *s, struct client_v2 *c)
 	while ((res = bufio_read_full(&c->reader, magic, sizeof(magic), &err)) == BUFIO_IDLE) {
 		client_v2_give_buffers_back(c);
 		netpoll_has_started(s->protocol.netpoll, c);
-		c->parked.give_up_ns = 0;
-		if (netpoll_park(s->protocol.netpoll, c))
+		c->dormancy.give_up_ns = 0;
+		if (netpoll_sleep(s->protocol.netpoll, c))
 			return MAGIC_AWAITED;
 	}
 	if (res != BUFIO_OK) {
@@ -170,10 +170,10 @@ static struct client_v2 *new_client(struct tcp_server *s, int fd, const char *re
 }
 
 /* netpoll_handlers.end */
-static void end_parked(struct client_v2 *c)
+static void end_dormant(struct client_v2 *c)
 {
 	if (c->has_magic)
-		protocol_v2_end_parked(c);
+		protocol_v2_end_dormant(c);
 	leave(c->protocol->server, c);
 }
 
@@ -211,7 +211,7 @@ struct tcp_server *tcp_server_new(struct context *ctx, struct topics *topics,
 {
 	static const struct netpoll_handlers handlers = {
 		.resume = resume,
-		.end = end_parked,
+		.end = end_dormant,
 		.send_heartbeat = protocol_v2_send_heartbeat,
 	};
 	struct netpoll *netpoll = netpoll_new(ctx, &handlers, err);

@@ -100,11 +100,11 @@ struct channel {
 
 	/* Consumers that are parked (netpoll.h) with room for messages, the longest first; guarded
 	 * by netpoll.lock. Their room in all is demand, as of those that wait in person. */
-	struct client_v2 *parked;
-	_Atomic size_t parked_room; /* written under netpoll.lock */
-	_Atomic size_t called_room; /* of those who have been called and are not there yet */
+	struct client_v2 *dormant;
+	_Atomic size_t dormant_ready; /* written under netpoll.lock */
+	_Atomic size_t waking_ready; /* of those who have been called and are not there yet */
 	/* immutable; capacity 1: the pump is to look at these again, or at what is kept */
-	struct chan *parked_chan;
+	struct chan *dormant_chan;
 
 	struct mutex in_flight_lock;
 	struct in_flight_pqueue in_flight; /* guarded by in_flight_lock */
@@ -227,8 +227,8 @@ void channel_remove_client(struct channel *c, struct consumer *client);
  */
 static inline void channel_consumer_is_full(struct channel *c)
 {
-	if (atomic_load(&c->parked_room) > 0)
-		chan_signal(c->parked_chan);
+	if (atomic_load(&c->dormant_ready) > 0)
+		chan_signal(c->dormant_chan);
 }
 
 /*

@@ -43,7 +43,7 @@ static size_t room_of_consumers(struct channel *c)
 {
 	if (channel_is_paused(c))
 		return 0;
-	size_t room = demand(c), parked = atomic_load(&c->parked_room);
+	size_t room = demand(c), parked = atomic_load(&c->dormant_ready);
 	return parked < CHANNEL_BATCH - room ? room + parked : CHANNEL_BATCH;
 }
 
@@ -63,11 +63,11 @@ static void wake_dormant(struct channel *c, size_t ready)
  */
 static void call_parked(struct channel *c, size_t least)
 {
-	if (atomic_load(&c->parked_room) == 0 || c->hand_count == 0 || channel_is_paused(c))
+	if (atomic_load(&c->dormant_ready) == 0 || c->hand_count == 0 || channel_is_paused(c))
 		return;
 	/* Who has been called counts until it waits itself: else each that comes, and takes its
 	 * share, would have all that is left in hand called for once more. */
-	size_t waiting = demand(c) + atomic_load(&c->called_room);
+	size_t waiting = demand(c) + atomic_load(&c->waking_ready);
 	size_t missing = c->hand_count > waiting ? c->hand_count - waiting : 0;
 	wake_dormant(c, missing > least ? missing : least);
 }
@@ -301,7 +301,7 @@ static bool pump_once(struct channel *c)
 	cases[MEMORY] = chan_case_recv_n(memory, c->hand, room);
 	cases[BACKEND] = chan_case_recv_n(backend, c->hand, room);
 	cases[UPDATE] = chan_case_recv(c->update_chan, &update);
-	cases[PARKED] = chan_case_recv(c->parked_chan, NULL);
+	cases[PARKED] = chan_case_recv(c->dormant_chan, NULL);
 	cases[KEPT] = chan_case_tick(kept);
 	cases[EXIT] = chan_case_recv(c->exit_chan, NULL);
 	/* Held while paused is only what the disk refuses to take back. */

@@ -34,7 +34,7 @@ functional-address: ## functional tests under AddressSanitizer and UBSan
 # now and then in the others is between any two commands there.
 functional-park: ## the tests of delivery, with clients parked after 2 ms, under ThreadSanitizer
 	@$(MAKE) --no-print-directory SANITIZE=thread BUILD=$(ROOT)/park \
-		CFLAGS='-O2 -g -DPARK_AFTER_NS=2000000' \
+		CFLAGS='-O2 -g -DDORMANT_AFTER_NS=2000000' \
 		FUNCTIONAL_ARGS='-k "test_delivery or test_pause or test_ephemeral or test_timeouts"' functional
 
 functional-stock: ## functional tests against the stock daemon: STOCK=path

@@ -519,7 +519,7 @@ struct client {
 	struct world *w;
 	struct chan_room room;
 	struct chan *state_chan, *fin_chan;
-	_Atomic bool filling;
+	_Atomic bool delivery;
 	_Atomic int ready, in_flight;
 	int ready_max;
 };
@@ -541,12 +541,12 @@ static int client_room(struct client *c)
 /* How many it may have; if any, with the right to fill. */
 static int begin_waiting(struct client *c)
 {
-	while (!atomic_exchange(&c->filling, true)) {
+	while (!atomic_exchange(&c->delivery, true)) {
 		int room = client_room(c);
 
 		if (room > 0)
 			return room;
-		c->filling = false;
+		c->delivery = false;
 		if (client_room(c) == 0)
 			break;
 	}
@@ -554,7 +554,7 @@ static int begin_waiting(struct client *c)
 }
 
 /* As protocol_v2_pump.c has it. */
-static void hand_back_filling(struct client *c)
+static void hand_back_delivery(struct client *c)
 {
 	int ready = c->ready, room = client_room(c);
 
@@ -563,7 +563,7 @@ static void hand_back_filling(struct client *c)
 			chan_try_send_n(c->state_chan, NULL, 1);
 		return;
 	}
-	c->filling = false;
+	c->delivery = false;
 	if (client_room(c) > 0)
 		chan_try_send_n(c->state_chan, NULL, 1);
 }
@@ -591,8 +591,8 @@ static void client_pump(void *arg)
 			chan_send_n(c->fin_chan, v, (size_t)n);
 		}
 		if (c->room.n > 0) {
-			CHECK(c->filling);
-			c->filling = false;
+			CHECK(c->delivery);
+			c->delivery = false;
 		}
 	} while (chosen != 3);
 }
@@ -611,8 +611,8 @@ static void client_io(void *arg)
 		int n = (int)cases[0].n, before = atomic_fetch_sub(&c->in_flight, n);
 		for (int i = 0; i < n; i++)
 			CHECK(atomic_fetch_add(&c->w->seen[v[i]], 1) == 0);
-		if (before >= c->ready && !atomic_exchange(&c->filling, true))
-			hand_back_filling(c);
+		if (before >= c->ready && !atomic_exchange(&c->delivery, true))
+			hand_back_delivery(c);
 		/* RDY, and what the client does about it later. */
 		if (c->ready_max > 1 && rand_below(4) == 0) {
 			c->ready = (int)rand_below((uint32_t)c->ready_max + 1);
@@ -627,7 +627,7 @@ static void client_io(void *arg)
 	}
 }
 
-/* protocol_v2_serve */
+/* protocol_v2_deliver_for_pump */
 static bool serve(struct world *w, int v)
 {
 	struct client *c = chan_take_room(w->client_msg_chan, 1);
@@ -635,14 +635,14 @@ static bool serve(struct world *w, int v)
 
 	if (!c)
 		return false;
-	CHECK(c->filling);
+	CHECK(c->delivery);
 	served = client_room(c) > 0;
 	if (served) {
 		CHECK(atomic_fetch_add(&c->in_flight, 1) < c->ready_max);
 		chan_send(c->fin_chan, &v);
 		w->served++;
 	}
-	hand_back_filling(c);
+	hand_back_delivery(c);
 	return served;
 }
 

@@ -98,14 +98,14 @@ static int connect_client(struct nsqd *n)
 }
 
 /* A consumer that is parked, with room for one message. */
-static int parked_consumer(struct nsqd *n, struct channel *ch)
+static int dormant_consumer(struct nsqd *n, struct channel *ch)
 {
-	size_t room = ch->parked_room;
+	size_t room = ch->dormant_ready;
 	int fd = connect_client(n);
 
 	SAY(fd, "SUB test ch\nRDY 1\n");
 	EXPECT(fd, OK_FRAME);
-	wait_for(ch->parked_room == room + 1);
+	wait_for(ch->dormant_ready == room + 1);
 	return fd;
 }
 
@@ -170,7 +170,7 @@ static void test_without_a_pump_the_message_goes_to_another(void **state)
 	struct nsqd *n = start();
 	struct topic *t = get_topic(n, "test");
 	struct channel *ch = get_channel(t, "ch");
-	int first = parked_consumer(n, ch), second = parked_consumer(n, ch);
+	int first = dormant_consumer(n, ch), second = dormant_consumer(n, ch);
 
 	refuse_in = 2; /* io_loop gets its thread */
 	put(t, 0, 1);
@@ -179,7 +179,7 @@ static void test_without_a_pump_the_message_goes_to_another(void **state)
 	/* The first is resumed after a while, for nothing. */
 	put(t, 1, 1);
 	expect_message(first);
-	assert_int_equal(ch->called_room, 0);
+	assert_int_equal(ch->waking_ready, 0);
 	close(first);
 	close(second);
 	finish(n);
@@ -190,14 +190,14 @@ static void test_a_message_does_not_wait_for_who_gets_no_thread(void **state)
 	struct nsqd *n = start();
 	struct topic *t = get_topic(n, "test");
 	struct channel *ch = get_channel(t, "ch");
-	int first = parked_consumer(n, ch), second = parked_consumer(n, ch);
+	int first = dormant_consumer(n, ch), second = dormant_consumer(n, ch);
 
 	refuse_in = 1;
 	put(t, 0, 1);
 	expect_message(second);
 	put(t, 1, 1);
 	expect_message(first);
-	assert_int_equal(ch->called_room, 0);
+	assert_int_equal(ch->waking_ready, 0);
 	close(first);
 	close(second);
 	finish(n);
@@ -223,7 +223,7 @@ static void test_the_daemon_ends_without_threads(void **state)
 }
 
 /* Thousands of them would need twice as many, only to end. */
-static void test_parked_clients_take_no_thread_for_the_daemons_exit(void **state)
+static void test_dormant_clients_take_no_thread_for_the_daemons_exit(void **state)
 {
 	struct nsqd *n = start();
 	struct channel *ch = get_channel(get_topic(n, "test"), "ch");
@@ -234,7 +234,7 @@ static void test_parked_clients_take_no_thread_for_the_daemons_exit(void **state
 	EXPECT(fds[0], OK_FRAME);
 	SAY(fds[1], "SUB test e#ephemeral\nRDY 1\n");
 	EXPECT(fds[1], OK_FRAME);
-	wait_for(client_threads() == 0 && ch->parked_room == 1);
+	wait_for(client_threads() == 0 && ch->dormant_ready == 1);
 	no_resumed = true;
 	exit_nsqd(n);
 	assert_int_equal(refused, 0);
@@ -254,7 +254,7 @@ int main(void)
 		nsqd_test(test_without_a_pump_the_message_goes_to_another),
 		nsqd_test(test_a_message_does_not_wait_for_who_gets_no_thread),
 		nsqd_test(test_the_daemon_ends_without_threads),
-		nsqd_test(test_parked_clients_take_no_thread_for_the_daemons_exit),
+		nsqd_test(test_dormant_clients_take_no_thread_for_the_daemons_exit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -197,7 +197,7 @@ static void test_a_pump_that_fails_gives_the_right_to_fill_back(void **state)
 	mutex_unlock(&c.client->write_lock);
 	client_v2_try_update_ready_state(c.client);
 	wait_group_wait(&c.wg);
-	assert_false(c.client->filling);
+	assert_false(c.client->delivery);
 	close(c.peer);
 	wait_group_destroy(&c.wg);
 	client_v2_free(c.client);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* protocol_v2_serve: the channel's pump writes to a consumer that waits, on its pump's behalf. */
+/* protocol_v2_deliver_for_pump: the channel's pump writes to a consumer that waits, on its pump's behalf. */
 #include "test/unit/io_loop_test.h"
 
 #include "protocol/frame.h"

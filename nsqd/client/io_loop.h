@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The state of one io_loop, as the parts of the protocol share it. Types only: each part declares
+ * its functions in a header of its own. From top to bottom:
+ *
+ *   protocol_v2.c            the loop, and the table of commands
+ *   protocol_v2_identify.c   IDENTIFY, AUTH
+ *   protocol_v2_publish.c    PUB, DPUB, MPUB
+ *   protocol_v2_consume.c    SUB, RDY, FIN, REQ, TOUCH, CLS, NOP
+ *   protocol_v2_params.c     the parameters and bodies of commands, and what is checked of them
+ *   protocol_v2_reply.c      answers and errors, and the PUBs and FINs that wait for their fellows
+ *
+ * All of it belongs to the thread "io:ADDR" (or to netpoll's, where that runs the loop at exit).
+ */
+#ifndef NSQD_IO_LOOP_H
+#define NSQD_IO_LOOP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "nsqd/client/client_v2.h"
+#include "nsqd/core/message.h"
+#include "nsqd/queue/channel.h"
+#include "protocol/errors.h"
+#include "protocol/names.h"
+
+/* The most PUBs that are queued together. */
+#define PUB_BATCH 64
+/* The most FINs that are executed together. */
+#define FIN_BATCH FINISH_BATCH
+/* No command has more parameters than it looks at; the others are only counted. */
+#define MAX_PARAMS 4
+
+struct param {
+	const char *s; /* borrowed from the reader's buffer; not terminated */
+	size_t len;
+};
+
+struct params {
+	struct param v[MAX_PARAMS];
+	size_t n; /* as many as the line had, also beyond MAX_PARAMS */
+};
+
+struct io_loop {
+	struct client_v2 *client;
+	const struct protocol_v2 *protocol; /* client->protocol */
+	struct context *ctx;                /* client->ctx */
+
+	struct protocol_err error; /* of the command that is being executed */
+	struct err failure;        /* why the connection is over, where no error says it */
+	bool send_failed; /* failure is that an answer could not be sent: it says so already */
+	const struct protocol_err
+		*ended_by; /* error or pub_error, if the connection is over with it */
+
+	bool unflushed;     /* answers wait in the writer */
+	bool ready_changed; /* the client has room again: it is to be served, or its pump told */
+
+	bool resumed;        /* the client was dormant, and has not sent a command since */
+	bool begun;          /* the next command is one that waited for its body: once more */
+	bool waiting;        /* the present one waits for its body; all that was read is put back */
+	int64_t patience_ns; /* how long the loop waits for an idle client before that goes dormant */
+
+	char pub_topic[NAME_SIZE];            /* of the PUBs that wait to be queued */
+	struct message_body *pubs[PUB_BATCH]; /* owned, a reference each */
+	size_t n_pubs;
+	bool pub_failed; /* pub_error is to be sent; the connection is over */
+	struct protocol_err pub_error;
+
+	struct message_id fins[FIN_BATCH]; /* that wait to be executed; never while PUBs wait */
+	size_t n_fins;
+	struct protocol_err fin_error; /* of the one that is being answered */
+};
+
+#endif

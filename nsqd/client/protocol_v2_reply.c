@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Answers, errors, and the PUBs and FINs that are executed together. Mirrors Send of
+ * nsqd/protocol_v2.go, and the second halves of PUB and FIN. Runs in the thread "io:ADDR".
+ */
+#include "nsqd/client/protocol_v2_reply.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "common/compiler.h"
+#include "nsqd/client/protocol_v2_deliver.h"
+#include "nsqd/queue/channel.h"
+#include "nsqd/queue/topic.h"
+#include "nsqd/queue/topics.h"
+#include "protocol/frame.h"
+
+/* --- answers -------------------------------------------------------------------------------- */
+
+int io_loop_send_frame(
+	struct io_loop *l, int32_t type, const void *data, size_t len, struct err *err)
+{
+	l->unflushed = true;
+	return client_v2_send(l->client, type, data, len, false, err);
+}
+
+int io_loop_flush(struct io_loop *l, struct err *err)
+{
+	if (!l->unflushed)
+		return 0;
+	l->unflushed = false;
+	return client_v2_try_flush(l->client, err);
+}
+
+/* An answer could not be sent; l->failure says why. */
+static int send_failed(struct io_loop *l)
+{
+	l->send_failed = true;
+	return err_wrap(&l->failure, "failed to send response - ");
+}
+
+int io_loop_send_response(struct io_loop *l, const char *response)
+{
+	return io_loop_send_frame(
+		       l, FRAME_TYPE_RESPONSE, response, strlen(response), &l->failure) == 0
+		       ? 0
+		       : send_failed(l);
+}
+
+/* n frames "OK" at once. */
+static int send_oks(struct io_loop *l, size_t n, struct err *err)
+{
+	static const char ok[] = "\0\0\0\6\0\0\0\0OK";
+	enum { OK_LENGTH = sizeof(ok) - 1 };
+	char oks[PUB_BATCH * OK_LENGTH] UNINITIALIZED;
+	CHECK(n <= PUB_BATCH);
+	for (size_t i = 0; i < n; i++)
+		memcpy(oks + i * OK_LENGTH, ok, OK_LENGTH);
+	l->unflushed = true;
+	return client_v2_write(l->client, oks, n * OK_LENGTH, err);
+}
+
+/* --- errors --------------------------------------------------------------------------------- */
+
+/* The text may hold any byte that the client has sent. */
+static void log_error(
+	struct io_loop *l, enum lg_level level, const char *note, const struct protocol_err *e)
+{
+	struct strbuf sb = STRBUF_INIT;
+	strbuf_addf(&sb, "[%s] - %s", l->client->remote_addr, note);
+	strbuf_add(&sb, e->text.data, e->text.len);
+	strbuf_addf(&sb, "%s%s", *e->parent ? " - " : "", e->parent);
+	lg_log(&l->ctx->lg, level, sb.data, sb.len);
+	strbuf_free(&sb);
+}
+
+int io_loop_send_error(struct io_loop *l, const struct protocol_err *e)
+{
+	struct err err;
+	if (client_v2_is_closing(l->client)) {
+		log_error(l, LG_INFO, "closing, so not sent: ", e);
+		return 0;
+	}
+	log_error(l, LG_ERROR, "", e);
+	if (io_loop_send_frame(l, FRAME_TYPE_ERROR, e->text.data, e->text.len, &err) == 0)
+		return 0;
+	nsqd_logf(l->ctx, LG_ERROR, "[%s] - %s%s%s", l->client->remote_addr, err.msg,
+		*e->parent ? " - " : "", e->parent);
+	l->send_failed = true;
+	return err_set(&l->failure, 0, "%s", e->text.data);
+}
+
+int io_loop_message_failed(
+	struct protocol_err *e, const char *cmd, struct message_id id, const char *why)
+{
+	char code[16];
+	snprintf(code, sizeof(code), "E_%s_FAILED", cmd);
+	client_err(e, why, code, "%s ", cmd);
+	strbuf_add(&e->text, id.hex, MSG_ID_LENGTH);
+	strbuf_addf(&e->text, " failed %s", why);
+	return -1;
+}
+
+/* --- what is gathered ------------------------------------------------------------------------ */
+
+/* Puts the PUBs into their topic. Returns how many are queued; fewer than all with err set. */
+static size_t put_pubs(struct io_loop *l, size_t n, struct err *err)
+{
+	struct topic *t = nsqd_get_topic(l->protocol->topics, l->pub_topic, err);
+	if (!t) {
+		for (size_t i = 0; i < n; i++)
+			message_body_unref(l->pubs[i]);
+		return 0;
+	}
+	size_t done = topic_put_messages(t, l->pubs, n, err);
+	topic_unref(t);
+	if (done > 0)
+		client_v2_published_message(l->client, l->pub_topic, done);
+	return done;
+}
+
+/* Queues the PUBs that wait, and answers them. */
+static int flush_pubs(struct io_loop *l)
+{
+	struct err err;
+	size_t n = l->n_pubs;
+	if (n == 0)
+		return 0;
+	l->n_pubs = 0;
+	size_t done = put_pubs(l, n, &err);
+	if (done < n) {
+		l->pub_failed = true;
+		l->failure = err;
+		fatal_client_err(&l->pub_error, err.msg, "E_PUB_FAILED", "PUB failed %s", err.msg);
+	}
+	if (done > 0 && send_oks(l, done, &err) != 0) {
+		l->failure = err;
+		return send_failed(l);
+	}
+	return l->pub_failed ? -1 : 0;
+}
+
+/* Executes the FINs that wait, and answers those that fail. */
+static int flush_fins(struct io_loop *l)
+{
+	struct client_v2 *c = l->client;
+	const char *why[FIN_BATCH] UNINITIALIZED;
+	size_t n = l->n_fins;
+	if (n == 0)
+		return 0;
+	l->n_fins = 0;
+	size_t done = channel_finish_messages(c->channel, c->consumer.id, l->fins, n, why);
+	if (done > 0 && client_v2_finished_messages(c, done))
+		l->ready_changed = true;
+	for (size_t i = 0; i < n && done < n; i++) {
+		if (!why[i])
+			continue;
+		io_loop_message_failed(&l->fin_error, "FIN", l->fins[i], why[i]);
+		if (io_loop_send_error(l, &l->fin_error) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+int io_loop_flush_gathered(struct io_loop *l, enum gathered to_keep)
+{
+	if (to_keep != GATHERED_PUBS && flush_pubs(l) != 0)
+		return -1;
+	return to_keep != GATHERED_FINS ? flush_fins(l) : 0;
+}
+
+void io_loop_drop_gathered(struct io_loop *l)
+{
+	for (size_t i = 0; i < l->n_pubs; i++)
+		message_body_unref(l->pubs[i]);
+	l->n_pubs = 0;
+}
+
+static int release(struct io_loop *l)
+{
+	if (flush_fins(l) != 0)
+		return -1;
+	if (l->ready_changed) {
+		l->ready_changed = false;
+		if (protocol_v2_deliver_inline(l->client, &l->unflushed, &l->failure) != 0)
+			return send_failed(l);
+	}
+	if (flush_pubs(l) != 0)
+		return -1;
+	return io_loop_flush(l, &l->failure) == 0 ? 0 : send_failed(l);
+}
+
+int io_loop_before_read(void *arg, struct err *err)
+{
+	struct io_loop *l = arg;
+	int rc = release(l);
+	if (rc != 0 && err != &l->failure)
+		*err = l->failure;
+	return rc;
+}
