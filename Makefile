@@ -61,7 +61,8 @@ ALL_LDFLAGS := $(LDFLAGS) $(LDHARDEN) $(SANFLAGS)
 # One short line per command; V=1 shows the commands themselves.
 say = $(if $(V),,@echo "$1 $@"; )
 
-SRC   := $(wildcard common/*.c protocol/*.c nsqd/*.c nsqd/*/*.c)
+# At any depth, in the same order everywhere.
+SRC   := $(sort $(shell find common protocol nsqd -name '*.c'))
 OBJ   := $(SRC:%.c=$(BUILD)/obj/%.o)
 # What unit tests link: everything but main().
 LIBOBJ := $(filter-out $(BUILD)/obj/nsqd/main.o,$(OBJ))

@@ -10,7 +10,7 @@ FUZZ_DIR  := $(ROOT)/fuzz
 FUZZ_SRC  := $(wildcard test/fuzz/fuzz_*.c)
 FUZZ_BIN  := $(FUZZ_SRC:test/fuzz/%.c=$(FUZZ_DIR)/%)
 FUZZ_LIB  := protocol/stream_snappy.c protocol/stream_deflate.c protocol/http_head.c protocol/http_chunked.c \
-             $(wildcard common/*.c)
+             $(filter common/%,$(SRC))
 FUZZ_FLAGS := -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -std=gnu11 $(WARN) -O1 -g
 CHECKS    += fuzz
 
