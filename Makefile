@@ -97,14 +97,22 @@ install: all ## install the daemon under $(DESTDIR)$(PREFIX)/bin
 clean: ## remove build/
 	rm -rf $(ROOT)
 
+# What has the project's style, sources of tests as well.
+STYLED = $(sort $(shell find common protocol nsqd test -name '*.[ch]'))
+
 .PHONY: format
 format: ## rewrite the C sources in the project's style
-	clang-format -i $(wildcard */*.[ch] */*/*.[ch])
+	clang-format -i $(STYLED)
 
+# One clang-tidy per file, as many at once as there are processors. What it prints is shown where
+# it finds something: all of it is an error (see .clang-tidy).
 .PHONY: lint
 lint: ## check the style, and run clang-tidy over the sources
-	clang-format --dry-run -Werror $(wildcard */*.[ch] */*/*.[ch])
-	clang-tidy --quiet $(SRC) -- -std=gnu11 $(CPPFLAGS)
+	@clang-format --dry-run -Werror $(STYLED)
+	@printf '%s\n' $(SRC) | xargs -P "$$(nproc)" -n 1 sh -c \
+	    'said=$$(clang-tidy --quiet "$$0" -- -std=gnu11 $(CPPFLAGS) 2>&1) || \
+	        { printf "%s\n" "$$said"; exit 1; }'
+	@echo 'lint: ok'
 
 # Debian packages: what a build needs, and what the tests need on top of it.
 DEPS      := gcc make pkg-config libc6-dev libcjson-dev uthash-dev \
