@@ -146,19 +146,31 @@ include test/unit/unit.mk
 -include test/tools/tools.mk
 -include test/fuzz/fuzz.mk
 
-# What the tests had to leave out, for the end of a run.
-NOT_TESTED := $(abspath $(ROOT)/not-tested.txt)
+# What became of each stage of the last run, and what the tests had to leave out.
+check quick: export RESULTS := $(abspath $(ROOT)/check.txt)
+check quick: export SKIPPED := $(abspath $(ROOT)/not-tested.txt)
 
 .PHONY: check
-check: export SKIPPED := $(NOT_TESTED)
-check: ## run the tests, without installing anything
-	@mkdir -p $(ROOT) && rm -f $(NOT_TESTED)
-	@for t in $(CHECKS); do echo "== $$t"; $(MAKE) --no-print-directory $$t || exit 1; done
-	@if [ -s $(NOT_TESTED) ]; then echo; sort -u $(NOT_TESTED); \
-	    else echo '== everything has been tested'; fi
+check: ## run the tests, without installing anything (KEEP=1: go on after a failure)
+	@MAKE='$(MAKE)' test/check.sh $(CHECKS)
+
+# The stages of `make quick`, and what it says at its end.
+QUICK := docs unit-quick functional-quick
+define QUICK_LEFT_OUT
+== left out by `make quick`; `make check` runs it all
+unit tests:       $(UNIT_SLOW)
+functional tests: $(FUNCTIONAL_SLOW)
+whole stages:     $(filter-out docs unit functional,$(CHECKS))
+endef
+
+.PHONY: quick
+quick: export LEFT_OUT = $(QUICK_LEFT_OUT)
+quick: ## what says most in two minutes: docs, most unit tests, most functional tests (KEEP=1)
+	@MAKE='$(MAKE)' test/check.sh $(QUICK)
 
 .PHONY: help
 help: ## this list
 	@grep -hE '^[a-z][a-zA-Z0-9_-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 24
 	@echo
 	@echo 'Variables: CC=gcc|clang  SANITIZE=address|thread|undefined  PERTURB=1  PREFIX= DESTDIR=  V=1'
+	@echo '           KEEP=1 (check, test, quick)  T="test_chan ..." (unit)'

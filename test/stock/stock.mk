@@ -8,8 +8,7 @@ STOCK_BIN   := $(STOCK_TOOLS:%=$(STOCK_DIR)/%)
 .PHONY: stock
 stock: $(STOCK_BIN) ## build the stock daemon and tools: build/stock/
 
-# One at a time: a Go build takes all cores as it is. Where it cannot be built the test that
-# wants it says so.
+# Where it cannot be built the test that wants it says so.
 $(STOCK_BIN): $(STOCK_DIR)/%: test/stock/go.mod test/stock/go.sum
 	@echo 'GO $@'
 	@test/go-build.sh 'stock $*' test/stock github.com/nsqio/nsq/apps/$* $@

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the given test programs, as many at once as there are processors, each
 # in a temporary directory of its own that is removed afterwards. Prints what
-# each said; fails if any failed or outlived the limit (seconds).
+# each said; fails if any failed or outlived the limit (seconds). Upon Ctrl-C they end as well.
 set -u
 LIMIT=${LIMIT:-900}
 export LIMIT
@@ -9,7 +9,13 @@ export LIMIT
 one() {
     dir=$(mktemp -d) || exit 1
     out=$dir.out
-    (cd "$dir" && exec timeout "$LIMIT" "$1") >"$out" 2>&1
+    # timeout and the program are in a process group of their own, which Ctrl-C does not reach. And
+    # what a shell starts with "&" would ignore it.
+    pid=
+    trap 'kill $pid; wait $pid; rm -rf "$dir" "$out"; exit 130' INT TERM HUP
+    (cd "$dir" && exec env --default-signal=INT,QUIT timeout -k 10 "$LIMIT" "$1") >"$out" 2>&1 &
+    pid=$!
+    wait $pid
     rc=$?
     if [ $rc -eq 0 ]; then
         printf 'ok   %s (%s tests)\n' "${1##*/}" "$(grep -c '\[       OK \]' "$out")"
