@@ -7,6 +7,7 @@ bad=0
 for check in includes heads threads locks bounds pages go_map; do
     python3 "test/docs/$check.py" || bad=1
 done
+python3 test/docs/way_svg.py --check || bad=1
 log=$(python3 test/docs/test_checks.py 2>&1) || {
     echo "$log" >&2
     bad=1

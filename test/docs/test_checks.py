@@ -18,6 +18,7 @@ import locks
 import pages
 import threads
 import tree
+import way_svg
 
 
 class Tree(unittest.TestCase):
@@ -318,6 +319,16 @@ class Bounds(Tree):
 
     def test_bound_without_a_row_is_refused(self):
         self.assert_refused(self.check(self.CODE + "#define NEW_BATCH 8\n"), "NEW_BATCH", "no row")
+
+
+class Way(Tree):
+    def test_picture_of_the_script_passes(self):
+        self.write("docs/way.svg", way_svg.picture())
+        self.assertEqual(way_svg.check(self.root), [])
+
+    def test_stale_picture_is_refused(self):
+        self.write("docs/way.svg", way_svg.picture().replace("consumer", "client"))
+        self.assert_refused(way_svg.check(self.root), "docs/way.svg is stale")
 
 
 class Pages(Tree):
