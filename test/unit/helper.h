@@ -51,7 +51,6 @@ static inline void sleep_ns(int64_t ns)
 {
 	struct ticker t;
 	struct chan_case c = chan_case_tick(&t);
-
 	ticker_after(&t, ns);
 	chan_select(&c, 1);
 }
@@ -85,7 +84,6 @@ static inline void sleep_ns(int64_t ns)
 static inline void go(struct wait_group *wg, void (*fn)(void *), void *arg)
 {
 	struct err err = {0};
-
 	if (wait_group_wrap(wg, "test", fn, arg, &err) != 0)
 		fail_msg("%s", err.msg);
 }

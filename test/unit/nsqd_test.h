@@ -7,9 +7,8 @@
 #ifndef TEST_UNIT_NSQD_TEST_H
 #define TEST_UNIT_NSQD_TEST_H
 
-#include "test/unit/helper.h"
+#include "test/unit/dir_test.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <sys/socket.h>
 
@@ -25,42 +24,6 @@
 #include "nsqd/queue/topic.h"
 
 /* --- a daemon ------------------------------------------------------------------------------- */
-
-/* Every test has a directory of its own below the working directory. */
-static char test_dir[32];
-
-static inline int nsqd_setup(void **state)
-{
-	strcpy(test_dir, "nsqdtest.XXXXXX");
-	return mkdtemp(test_dir) == NULL || chdir(test_dir) < 0 ? -1 : 0;
-}
-
-static inline int nsqd_teardown(void **state)
-{
-	DIR *dir = opendir(".");
-	struct dirent *e;
-
-	while ((e = readdir(dir)) != NULL)
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			unlink(e->d_name);
-	closedir(dir);
-	return chdir("..") < 0 || rmdir(test_dir) < 0 ? -1 : 0;
-}
-
-#define nsqd_test(f) cmocka_unit_test_setup_teardown(f, nsqd_setup, nsqd_teardown)
-
-/* How many files there are whose name begins like this. */
-static inline int files_of(const char *prefix)
-{
-	DIR *dir = opendir(".");
-	struct dirent *e;
-	int n = 0;
-
-	while ((e = readdir(dir)) != NULL)
-		n += strncmp(e->d_name, prefix, strlen(prefix)) == 0;
-	closedir(dir);
-	return n;
-}
 
 /* The defaults, but in this directory, with no port and nothing to say. */
 static inline struct options *quiet_options(void)
@@ -87,22 +50,7 @@ static inline struct nsqd *new_nsqd(struct options *take_opts)
 	return n;
 }
 
-/* A daemon whose loops do not run: nothing times out by itself. */
-static inline struct nsqd *idle_nsqd(int64_t mem_queue_size)
-{
-	struct options *o = quiet_options();
-
-	o->mem_queue_size = mem_queue_size;
-	return new_nsqd(o);
-}
-
-static inline void exit_nsqd(struct nsqd *n)
-{
-	nsqd_exit(n);
-	nsqd_free(n);
-}
-
-/* Both are gone after a moment: the maps keep them. */
+/* The references that the next two get are given back at once: the maps keep what they name. */
 static inline struct topic *get_topic(struct nsqd *n, const char *name)
 {
 	struct err err = {0};
@@ -123,6 +71,138 @@ static inline struct channel *get_channel(struct topic *t, const char *name)
 		fail_msg("channel %s: %s", name, err.msg);
 	channel_unref(c);
 	return c;
+}
+
+/* --- a fixture -------------------------------------------------------------------------------- */
+
+/* What a test works with. All is borrowed: it ends with the daemon. */
+struct fixture {
+	struct nsqd *nsqd;       /* NULL: none runs */
+	struct topic *topic;     /* "test"; NULL where the test did not ask for it */
+	struct channel *channel; /* its channel "ch", likewise */
+	const struct fixture_options *options;
+	bool passed;
+};
+
+/* What a test asks for. */
+struct fixture_options {
+	void (*test)(struct fixture *f);
+	enum { A_DIRECTORY, A_DAEMON, A_TOPIC, A_CHANNEL } wants; /* and all that are before it */
+	int64_t mem_queue_size;
+	void (*adjust)(struct options *o); /* sets further options; NULL: none */
+	bool runs;                         /* the daemon's loops: without them nothing times out */
+};
+
+/* Makes a daemon where there is none. It has no topic, and its loops do not run. */
+static inline void start_nsqd_with(struct fixture *f, struct options *take_opts)
+{
+	CHECK(!f->nsqd);
+	f->nsqd = new_nsqd(take_opts);
+}
+
+/* The same, as the test asks for it. */
+static inline void start_nsqd(struct fixture *f, int64_t mem_queue_size)
+{
+	struct options *o = quiet_options();
+	o->mem_queue_size = mem_queue_size;
+	if (f->options->adjust)
+		f->options->adjust(o);
+	start_nsqd_with(f, o);
+}
+
+/* Starts the daemon's loops. */
+static inline void run_nsqd(struct fixture *f)
+{
+	struct err err = {0};
+	if (nsqd_main(f->nsqd, &err) != 0)
+		fail_msg("nsqd_main: %s", err.msg);
+}
+
+/* For a daemon that has exited. */
+static inline void free_nsqd(struct fixture *f)
+{
+	nsqd_free(f->nsqd);
+	f->nsqd = NULL;
+	f->topic = NULL;
+	f->channel = NULL;
+}
+
+static inline void end_nsqd(struct fixture *f)
+{
+	nsqd_exit(f->nsqd);
+	free_nsqd(f);
+}
+
+/* *state: the options before, the fixture after. */
+static inline int fixture_setup(void **state)
+{
+	struct fixture *f = xcalloc(1, sizeof(*f));
+	f->options = *state;
+	*state = f;
+	if (enter_test_dir(state) != 0)
+		return -1;
+	if (f->options->wants >= A_DAEMON)
+		start_nsqd(f, f->options->mem_queue_size);
+	if (f->options->runs)
+		run_nsqd(f);
+	if (f->options->wants >= A_TOPIC)
+		f->topic = get_topic(f->nsqd, "test");
+	if (f->options->wants >= A_CHANNEL)
+		f->channel = get_channel(f->topic, "ch");
+	return 0;
+}
+
+/*
+ * A test that has failed may have left threads that use the daemon, or that its exit would wait
+ * for. So the daemon is ended only for one that has passed.
+ */
+static inline int fixture_teardown(void **state)
+{
+	struct fixture *f = *state;
+	if (f->nsqd && f->passed)
+		end_nsqd(f);
+	free(f);
+	return leave_test_dir(state);
+}
+
+static inline void fixture_run(void **state)
+{
+	struct fixture *f = *state;
+	f->options->test(f);
+	f->passed = true;
+}
+
+static inline struct CMUnitTest fixture_entry(const char *name, CMFixtureFunction setup,
+	CMFixtureFunction teardown, struct fixture_options *options)
+{
+	return (struct CMUnitTest){name, fixture_run, setup, teardown, options};
+}
+
+/* An entry of cmocka's list: the test f, with what it asks for as designated initializers. */
+#define fixture_test(f, setup, teardown, ...)                                                      \
+	fixture_entry(#f, setup, teardown, &(struct fixture_options){.test = f, __VA_ARGS__})
+
+/* A test that asks for other options than the usual ones names all: .mem_queue_size = 0, ... */
+#define nsqd_test_with(f, ...)                                                                     \
+	fixture_test(f, fixture_setup, fixture_teardown, .wants = A_DAEMON, __VA_ARGS__)
+#define topic_test_with(f, ...)                                                                    \
+	fixture_test(f, fixture_setup, fixture_teardown, .wants = A_TOPIC, __VA_ARGS__)
+#define channel_test_with(f, ...)                                                                  \
+	fixture_test(f, fixture_setup, fixture_teardown, .wants = A_CHANNEL, __VA_ARGS__)
+
+#define nsqd_test(f) nsqd_test_with(f, .mem_queue_size = 10)
+#define topic_test(f) topic_test_with(f, .mem_queue_size = 10)
+#define channel_test(f) channel_test_with(f, .mem_queue_size = 10)
+
+/* The test starts its daemons itself. */
+#define dir_test(f) fixture_test(f, fixture_setup, fixture_teardown, .wants = A_DIRECTORY)
+
+/* --- topics and channels ---------------------------------------------------------------------- */
+
+/* How many files have a name that begins like this. */
+static inline int files_of(const char *prefix)
+{
+	return count_files(prefix, "");
 }
 
 static inline size_t topic_count(struct nsqd *n)

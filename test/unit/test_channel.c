@@ -31,10 +31,9 @@ static int finish_message(
 /* --- in flight -------------------------------------------------------------------------------- */
 
 /* Each FIN has a fate of its own. */
-static void test_finishing_a_batch(void **state)
+static void test_finishing_a_batch(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct channel *c = f->channel;
 	const struct message_id ids[] = {id_of(0), id_of(7), id_of(3), id_of(0), id_of(2)};
 	const char *why[COUNT(ids)];
 
@@ -47,13 +46,11 @@ static void test_finishing_a_batch(void **state)
 	assert_string_equal(why[3], "ID not in flight");
 	assert_null(why[4]);
 	assert_int_equal(channel_in_flight_count(c), 2);
-	exit_nsqd(n);
 }
 
-static void test_a_finished_message_is_gone(void **state)
+static void test_a_finished_message_is_gone(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct channel *c = f->channel;
 	struct err err = {0};
 
 	put_in_flight(c, 0, 3, 1, HOUR);
@@ -62,13 +59,11 @@ static void test_a_finished_message_is_gone(void **state)
 	assert_int_equal(channel_in_flight_count(c), 2);
 	expect_fails(finish_message(c, 1, id_of(1), &err), &err, "ID not in flight");
 	assert_int_equal(channel_depth(c), 0);
-	exit_nsqd(n);
 }
 
-static void test_a_client_answers_for_its_own_messages_only(void **state)
+static void test_a_client_answers_for_its_own_messages_only(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct channel *c = f->channel;
 	struct err err = {0};
 
 	put_in_flight(c, 0, 1, 1, HOUR);
@@ -79,26 +74,22 @@ static void test_a_client_answers_for_its_own_messages_only(void **state)
 		"client does not own message");
 	assert_int_equal(channel_in_flight_count(c), 1);
 	assert_int_equal(c->requeue_count, 0);
-	exit_nsqd(n);
 }
 
-static void test_what_is_not_in_flight_cannot_be_answered(void **state)
+static void test_what_is_not_in_flight_cannot_be_answered(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct channel *c = f->channel;
 	struct err err = {0};
 
 	expect_fails(finish_message(c, 1, id_of(0), &err), &err, "ID not in flight");
 	expect_fails(channel_requeue_message(c, 1, id_of(0), 0, &err), &err, "ID not in flight");
 	expect_fails(channel_requeue_message(c, 1, id_of(0), 1, &err), &err, "ID not in flight");
 	expect_fails(channel_touch_message(c, 1, id_of(0), 1, &err), &err, "ID not in flight");
-	exit_nsqd(n);
 }
 
-static void test_in_flight_worker(void **state)
+static void test_in_flight_worker(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct channel *c = f->channel;
 	int64_t first, last;
 
 	first = clock_mono_ns() + HOUR;
@@ -116,13 +107,11 @@ static void test_in_flight_worker(void **state)
 	assert_true(channel_next_deadline(c) == INT64_MAX);
 	assert_int_equal(channel_depth(c), 250);
 	expect_each_once(c, 0, 250);
-	exit_nsqd(n);
 }
 
-static void test_a_requeued_message_comes_back_at_once(void **state)
+static void test_a_requeued_message_comes_back_at_once(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct channel *c = f->channel;
 	struct err err;
 
 	put_in_flight(c, 0, 1, 1, HOUR);
@@ -132,13 +121,11 @@ static void test_a_requeued_message_comes_back_at_once(void **state)
 	assert_int_equal(c->requeue_count, 1);
 	expect_in_order(c, 0, 1);
 	assert_int_equal(c->message_count, 0); /* it is not a new one */
-	exit_nsqd(n);
 }
 
-static void test_a_requeue_with_a_delay_waits_for_it(void **state)
+static void test_a_requeue_with_a_delay_waits_for_it(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct channel *c = f->channel;
 	struct err err;
 	int64_t before, after;
 
@@ -154,25 +141,21 @@ static void test_a_requeue_with_a_delay_waits_for_it(void **state)
 	expect_nothing(c);
 	assert_true(channel_process_deferred_queue(c, after + HOUR / 2));
 	expect_in_order(c, 0, 1);
-	exit_nsqd(n);
 }
 
-static void test_a_delay_beyond_the_end_of_time_is_never_due(void **state)
+static void test_a_delay_beyond_the_end_of_time_is_never_due(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct channel *c = f->channel;
 
 	put_in_flight(c, 0, 1, 1, INT64_MAX);
 	channel_put_message_deferred(c, new_message(1), INT64_MAX);
 	assert_false(channel_process_in_flight_queue(c, INT64_MAX - 1));
 	assert_false(channel_process_deferred_queue(c, INT64_MAX - 1));
-	exit_nsqd(n);
 }
 
-static void test_a_touch_begins_the_timeout_anew(void **state)
+static void test_a_touch_begins_the_timeout_anew(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct channel *c = f->channel;
 	int64_t minute = 60 * NSEC_PER_SEC, before;
 	struct err err;
 
@@ -186,14 +169,13 @@ static void test_a_touch_begins_the_timeout_anew(void **state)
 	assert_int_equal(channel_touch_message(c, 1, id_of(0), 3 * minute, &err), 0);
 	assert_true(channel_next_deadline(c) <= clock_mono_ns() + 2 * minute);
 	assert_int_equal(channel_in_flight_count(c), 2);
-	exit_nsqd(n);
 }
 
-static void test_touches_end_at_the_longest_timeout_since_delivery(void **state)
+static void test_touches_end_at_the_longest_timeout_since_delivery(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
-	int64_t max = nsqd_get_opts(&n->ctx)->max_msg_timeout, before = clock_mono_ns(), after;
+	struct channel *c = f->channel;
+	int64_t max = nsqd_get_opts(&f->nsqd->ctx)->max_msg_timeout, before = clock_mono_ns(),
+		after;
 	struct err err;
 
 	put_in_flight(c, 0, 1, 1, NSEC_PER_SEC);
@@ -202,13 +184,11 @@ static void test_touches_end_at_the_longest_timeout_since_delivery(void **state)
 	assert_in_range(channel_next_deadline(c), before + max, after + max);
 	assert_int_equal(channel_touch_message(c, 1, id_of(0), max, &err), 0);
 	assert_in_range(channel_next_deadline(c), before + max, after + max);
-	exit_nsqd(n);
 }
 
-static void test_two_messages_of_one_id_are_both_kept(void **state)
+static void test_two_messages_of_one_id_are_both_kept(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct channel *c = f->channel;
 	struct err err = {0};
 
 	put_in_flight(c, 0, 1, 1, HOUR);
@@ -217,30 +197,26 @@ static void test_two_messages_of_one_id_are_both_kept(void **state)
 	assert_int_equal(finish_message(c, 1, id_of(0), &err), 0);
 	assert_int_equal(finish_message(c, 1, id_of(0), &err), 0);
 	expect_fails(finish_message(c, 1, id_of(0), &err), &err, "ID not in flight");
-	exit_nsqd(n);
 }
 
 /* --- the pump --------------------------------------------------------------------------------- */
 
-static void test_nothing_leaves_the_queue_while_nobody_asks(void **state)
+static void test_nothing_leaves_the_queue_while_nobody_asks(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
 
 	put(t, 0, 30);
 	wait_for(channel_depth(c) == 30);
 	assert_int_equal(chan_len(c->memory_msg_chan), 10);
 	assert_int_equal(channel_backend_depth(c), 20);
 	stays(chan_len(c->memory_msg_chan) == 10 && c->hand_count == 0);
-	exit_nsqd(n);
 }
 
-static void test_a_consumer_gets_no_more_than_it_has_room_for(void **state)
+static void test_a_consumer_gets_no_more_than_it_has_room_for(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(100);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
 	struct message *m[5];
 	size_t got = 0;
 
@@ -258,7 +234,6 @@ static void test_a_consumer_gets_no_more_than_it_has_room_for(void **state)
 		message_unref(m[i]);
 	}
 	stays(chan_len(c->memory_msg_chan) + c->hand_count == 45);
-	exit_nsqd(n);
 }
 
 static void take_expecting(struct channel *c, size_t max, uint32_t first, size_t n)
@@ -272,11 +247,10 @@ static void take_expecting(struct channel *c, size_t max, uint32_t first, size_t
 	}
 }
 
-static void test_what_is_in_memory_can_be_taken_without_the_pump(void **state)
+static void test_what_is_in_memory_can_be_taken_without_the_pump(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(100);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
 
 	take_expecting(c, 3, 0, 0);
 	put(t, 0, 5);
@@ -286,34 +260,30 @@ static void test_what_is_in_memory_can_be_taken_without_the_pump(void **state)
 	take_expecting(c, 3, 0, 0);
 	channel_unpause(c);
 	take_expecting(c, 3, 3, 2);
-	exit_nsqd(n);
 }
 
-static void test_nobody_takes_while_the_pump_must_choose(void **state)
+static void test_nobody_takes_while_the_pump_must_choose(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
 
 	put(t, 0, 20);
 	wait_for(channel_depth(c) == 20 && channel_backend_depth(c) == 10);
 	take_expecting(c, 3, 0, 0); /* memory and disk take turns */
 
-	t = get_topic(n, "hand");
+	t = get_topic(f->nsqd, "hand");
 	c = get_channel(t, "ch");
 	ask_and_turn_away(c, 2);
 	put(t, 0, 5);
 	wait_for(c->hand_count > 0 && channel_depth(c) == 5);
 	take_expecting(c, 3, 0, 0); /* what is in hand is older */
 	expect_in_order(c, 0, 5);
-	exit_nsqd(n);
 }
 
-static void test_what_the_pump_holds_counts_as_depth(void **state)
+static void test_what_the_pump_holds_counts_as_depth(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(100);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
 
 	ask_and_turn_away(c, 5);
 	put(t, 0, 20);
@@ -323,14 +293,12 @@ static void test_what_the_pump_holds_counts_as_depth(void **state)
 	assert_int_equal(chan_len(c->memory_msg_chan) + c->hand_count, 20);
 	/* The next who asks gets those first: the order is kept. */
 	expect_in_order(c, 0, 20);
-	exit_nsqd(n);
 }
 
-static void test_pause_puts_back_what_the_pump_holds(void **state)
+static void test_pause_puts_back_what_the_pump_holds(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(100);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
 
 	ask_and_turn_away(c, 5);
 	put(t, 0, 20);
@@ -345,14 +313,12 @@ static void test_pause_puts_back_what_the_pump_holds(void **state)
 	channel_unpause(c);
 	expect_each_once(c, 0, 25);
 	assert_int_equal(c->message_count, 25); /* what was put back is not counted again */
-	exit_nsqd(n);
 }
 
-static void test_a_paused_channel_takes_messages_and_gives_none(void **state)
+static void test_a_paused_channel_takes_messages_and_gives_none(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
 
 	channel_pause(c);
 	channel_pause(c);
@@ -362,14 +328,12 @@ static void test_a_paused_channel_takes_messages_and_gives_none(void **state)
 	channel_unpause(c);
 	channel_unpause(c);
 	expect_each_once(c, 0, 30);
-	exit_nsqd(n);
 }
 
-static void test_without_memory_all_goes_through_the_disk_in_order(void **state)
+static void test_without_memory_all_goes_through_the_disk_in_order(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(0);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
 	struct err err;
 
 	assert_null(c->memory_msg_chan);
@@ -383,16 +347,14 @@ static void test_without_memory_all_goes_through_the_disk_in_order(void **state)
 	wait_for(channel_depth(c) == 3);
 	assert_int_equal(channel_empty(c, &err), 0);
 	assert_int_equal(channel_depth(c), 0);
-	exit_nsqd(n);
 }
 
 /* --- operators -------------------------------------------------------------------------------- */
 
-static void test_channel_empty(void **state)
+static void test_channel_empty(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
 	struct err err;
 
 	put_in_flight(c, 1000, 25, 0, HOUR);
@@ -411,17 +373,15 @@ static void test_channel_empty(void **state)
 	assert_true(channel_next_deadline(c) == INT64_MAX);
 	put(t, 40, 3);
 	expect_in_order(c, 40, 3);
-	exit_nsqd(n);
 }
 
-static void test_channel_empty_consumer(void **state)
+static void test_channel_empty_consumer(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct channel *c = f->channel;
 	struct client_v2_stats stats;
 	struct err err;
 	int peer;
-	struct client_v2 *client = new_client(n, &peer);
+	struct client_v2 *client = new_client(f->nsqd, &peer);
 
 	client_v2_set_ready_count(client, 25);
 	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
@@ -439,20 +399,18 @@ static void test_channel_empty_consumer(void **state)
 	assert_int_equal(client_v2_ready_for_messages(client, c), 25);
 	channel_remove_client(c, &client->consumer);
 	free_client(client, peer);
-	exit_nsqd(n);
 }
 
 /*
  * A FIN, a REQ or a timeout that has taken its message when the channel is emptied counts down
  * after it.
  */
-static void test_an_answer_that_crosses_an_empty_does_not_raise_rdy(void **state)
+static void test_an_answer_that_crosses_an_empty_does_not_raise_rdy(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct channel *c = f->channel;
 	struct err err;
 	int peer;
-	struct client_v2 *client = new_client(n, &peer);
+	struct client_v2 *client = new_client(f->nsqd, &peer);
 
 	client_v2_set_ready_count(client, 5);
 	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
@@ -468,18 +426,16 @@ static void test_an_answer_that_crosses_an_empty_does_not_raise_rdy(void **state
 	assert_int_equal(client_v2_ready_for_messages(client, c), 5);
 	channel_remove_client(c, &client->consumer);
 	free_client(client, peer);
-	exit_nsqd(n);
 }
 
-static void test_who_holds_a_deleted_channel_is_told_so(void **state)
+static void test_who_holds_a_deleted_channel_is_told_so(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = channel_ref(get_channel(t, "ch"));
+	struct topic *t = f->topic;
+	struct channel *c = channel_ref(f->channel);
 	struct message *m = new_message(1);
 	struct err err = {0};
 	int peer;
-	struct client_v2 *client = new_client(n, &peer);
+	struct client_v2 *client = new_client(f->nsqd, &peer);
 
 	put_in_flight(c, 0, 1, 1, HOUR);
 	assert_int_equal(topic_delete_existing_channel(t, "ch", &err), 0);
@@ -505,17 +461,15 @@ static void test_who_holds_a_deleted_channel_is_told_so(void **state)
 	channel_put_message_deferred(c, new_message(3), HOUR);
 	channel_unref(c);
 	free_client(client, peer);
-	exit_nsqd(n);
 }
 
-static void test_a_deleted_channel_leaves_no_file_and_disconnects_its_consumers(void **state)
+static void test_a_deleted_channel_leaves_no_file_and_disconnects_its_consumers(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(0);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
 	struct err err;
 	int peer;
-	struct client_v2 *client = new_client(n, &peer);
+	struct client_v2 *client = new_client(f->nsqd, &peer);
 	char buf[1];
 
 	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
@@ -531,25 +485,21 @@ static void test_a_deleted_channel_leaves_no_file_and_disconnects_its_consumers(
 	free_client(client, peer);
 	channel_unref(c);
 	assert_int_equal(channel_depth(get_channel(t, "ch")), 0);
-	exit_nsqd(n);
 }
 
 /* --- consumers -------------------------------------------------------------------------------- */
 
-static void test_max_channel_consumers(void **state)
+static void allow_one_consumer(struct options *o)
 {
-	struct options *o = quiet_options();
-	struct nsqd *n;
-	struct channel *c;
-	struct client_v2 *a, *b;
-	int peer_a, peer_b;
-	struct err err;
-
 	o->max_channel_consumers = 1;
-	n = new_nsqd(o);
-	c = get_channel(get_topic(n, "test"), "ch");
-	a = new_client(n, &peer_a);
-	b = new_client(n, &peer_b);
+}
+
+static void test_max_channel_consumers(struct fixture *f)
+{
+	struct channel *c = f->channel;
+	int peer_a, peer_b;
+	struct client_v2 *a = new_client(f->nsqd, &peer_a), *b = new_client(f->nsqd, &peer_b);
+	struct err err;
 	assert_int_equal(channel_add_client(c, &a->consumer, &err), 0);
 	expect_fails(channel_add_client(c, &b->consumer, &err), &err,
 		"consumers for test:ch exceeds limit of 1");
@@ -560,17 +510,15 @@ static void test_max_channel_consumers(void **state)
 	assert_int_equal(c->client_count, 0);
 	free_client(a, peer_a);
 	free_client(b, peer_b);
-	exit_nsqd(n);
 }
 
-static void test_what_the_pump_took_for_a_consumer_that_leaves_goes_back(void **state)
+static void test_what_the_pump_took_for_a_consumer_that_leaves_goes_back(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
 	struct err err;
 	int peer;
-	struct client_v2 *client = new_client(n, &peer);
+	struct client_v2 *client = new_client(f->nsqd, &peer);
 
 	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
 	ask_and_turn_away(c, 5);
@@ -581,16 +529,14 @@ static void test_what_the_pump_took_for_a_consumer_that_leaves_goes_back(void **
 	assert_int_equal(channel_depth(c), 3);
 	expect_each_once(c, 0, 3);
 	free_client(client, peer);
-	exit_nsqd(n);
 }
 
-static void test_a_timeout_is_told_to_the_client_that_had_the_message(void **state)
+static void test_a_timeout_is_told_to_the_client_that_had_the_message(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct channel *c = f->channel;
 	struct err err;
 	int peer_a, peer_b;
-	struct client_v2 *a = new_client(n, &peer_a), *b = new_client(n, &peer_b);
+	struct client_v2 *a = new_client(f->nsqd, &peer_a), *b = new_client(f->nsqd, &peer_b);
 
 	assert_int_equal(channel_add_client(c, &a->consumer, &err), 0);
 	assert_int_equal(channel_add_client(c, &b->consumer, &err), 0);
@@ -606,13 +552,12 @@ static void test_a_timeout_is_told_to_the_client_that_had_the_message(void **sta
 	channel_remove_client(c, &a->consumer);
 	free_client(a, peer_a);
 	free_client(b, peer_b);
-	exit_nsqd(n);
 }
 
-static void test_an_ephemeral_channel_goes_with_its_last_consumer(void **state)
+static void test_an_ephemeral_channel_goes_with_its_last_consumer(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
+	struct nsqd *n = f->nsqd;
+	struct topic *t = f->topic;
 	struct channel *c = get_channel(t, "ch#ephemeral");
 	struct err err;
 	int peer_a, peer_b;
@@ -627,30 +572,28 @@ static void test_an_ephemeral_channel_goes_with_its_last_consumer(void **state)
 	assert_int_equal(topic_count(n), 1); /* its topic is not ephemeral */
 	free_client(a, peer_a);
 	free_client(b, peer_b);
-	exit_nsqd(n);
+	end_nsqd(f);
 	assert_int_equal(files_of("test:"), 0);
 }
 
-static void test_an_ephemeral_topic_goes_with_the_last_consumer_of_its_last_channel(void **state)
+static void test_an_ephemeral_topic_goes_with_the_last_consumer_of_its_last_channel(
+	struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test#ephemeral");
+	struct topic *t = get_topic(f->nsqd, "test#ephemeral");
 	struct channel *c = get_channel(t, "ch#ephemeral");
 	struct err err;
 	int peer;
-	struct client_v2 *client = new_client(n, &peer);
+	struct client_v2 *client = new_client(f->nsqd, &peer);
 
 	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
 	channel_remove_client(c, &client->consumer);
-	wait_for(topic_count(n) == 0);
+	wait_for(topic_count(f->nsqd) == 0);
 	free_client(client, peer);
-	exit_nsqd(n);
 }
 
-static void test_only_the_channel_that_was_left_is_deleted_not_its_successor(void **state)
+static void test_only_the_channel_that_was_left_is_deleted_not_its_successor(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test"), *u;
+	struct topic *t = f->topic, *u;
 	struct channel *old = channel_ref(get_channel(t, "ch#ephemeral")), *successor;
 	struct err err;
 
@@ -662,19 +605,17 @@ static void test_only_the_channel_that_was_left_is_deleted_not_its_successor(voi
 	channel_unref(old);
 
 	topic_ref(t);
-	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
-	u = get_topic(n, "test");
-	assert_int_equal(nsqd_delete_topic(&n->topics, t, &err), 0);
-	assert_ptr_equal(get_topic(n, "test"), u);
+	assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), 0);
+	u = get_topic(f->nsqd, "test");
+	assert_int_equal(nsqd_delete_topic(&f->nsqd->topics, t, &err), 0);
+	assert_ptr_equal(get_topic(f->nsqd, "test"), u);
 	assert_false(topic_exiting(u));
 	topic_unref(t);
-	exit_nsqd(n);
 }
 
-static void test_an_ephemeral_channel_drops_what_exceeds_its_memory(void **state)
+static void test_an_ephemeral_channel_drops_what_exceeds_its_memory(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 	struct channel *c = get_channel(t, "ch#ephemeral");
 
 	put(t, 0, 10);
@@ -683,16 +624,13 @@ static void test_an_ephemeral_channel_drops_what_exceeds_its_memory(void **state
 	wait_for(topic_depth(t) == 0 && c->message_count == 20);
 	assert_int_equal(channel_depth(c), 10);
 	expect_in_order(c, 0, 10);
-	exit_nsqd(n);
 }
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
-static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(void **state)
+static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(100);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
+	struct channel *c = f->channel;
 	struct message *m;
 	struct err err;
 
@@ -701,7 +639,7 @@ static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(void **
 	 * DPUB.
 	 */
 	ask_and_turn_away(c, 5);
-	put(t, 0, 150);
+	put(f->topic, 0, 150);
 	wait_for(c->hand_count > 0 && channel_depth(c) == 150);
 	assert_true(channel_backend_depth(c) > 0);
 	put_in_flight(c, 150, 300, 1, HOUR);
@@ -710,11 +648,11 @@ static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(void **
 	m = new_message(451);
 	m->attempts = 7;
 	channel_start_in_flight_timeout(c, &m, 1, 1, HOUR);
-	exit_nsqd(n);
+	end_nsqd(f);
 
-	n = idle_nsqd(100);
-	assert_int_equal(nsqd_load_metadata(&n->metadata, &err), 0);
-	c = topic_get_existing_channel(get_topic(n, "test"), "ch");
+	start_nsqd(f, 100);
+	assert_int_equal(nsqd_load_metadata(&f->nsqd->metadata, &err), 0);
+	c = topic_get_existing_channel(get_topic(f->nsqd, "test"), "ch");
 	assert_non_null(c);
 	channel_unref(c);
 	assert_int_equal(channel_depth(c), 452);
@@ -729,7 +667,6 @@ static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(void **
 		message_unref(m);
 	}
 	expect_nothing(c);
-	exit_nsqd(n);
 }
 
 /* --- a disk that refuses ---------------------------------------------------------------------- */
@@ -741,39 +678,36 @@ static void expect_health(struct nsqd *n, const char *want)
 	assert_string_equal(nsqd_get_health(&n->ctx, buf, sizeof(buf)), want);
 }
 
-static void test_channel_health(void **state)
+static void test_channel_health(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(2);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
-	struct faulty_queue *f = make_channel_faulty(c);
+	struct channel *c = f->channel;
+	struct faulty_queue *disk = make_channel_faulty(c);
 	struct message *m[3] = {new_message(0), new_message(1), new_message(2)};
 	struct err err = {0};
 
-	f->allow = 0;
+	disk->allow = 0;
 	assert_int_equal(channel_put_messages(c, m, 2, &err), 2);
-	expect_health(n, "OK");
+	expect_health(f->nsqd, "OK");
 	assert_int_equal(channel_put_messages(c, m + 2, 1, &err), 1); /* it is kept */
-	expect_health(n, "NOK - never gonna happen");
+	expect_health(f->nsqd, "NOK - never gonna happen");
 	assert_int_equal(c->message_count, 3);
-	f->allow = -1;
-	wait_for(nsqd_is_healthy(&n->ctx));
+	disk->allow = -1;
+	wait_for(nsqd_is_healthy(&f->nsqd->ctx));
 	assert_int_equal(channel_backend_depth(c), 1);
 	expect_each_once(c, 0, 3);
-	exit_nsqd(n);
 }
 
-static void test_what_comes_back_and_is_refused_waits_and_is_tried_again(void **state)
+static void test_what_comes_back_and_is_refused_waits_and_is_tried_again(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(2);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
-	struct faulty_queue *f = make_channel_faulty(c);
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
+	struct faulty_queue *disk = make_channel_faulty(c);
 	struct err err = {0};
 	int64_t now;
 
 	put(t, 0, 2);
 	wait_for(channel_depth(c) == 2);
-	f->allow = 0;
+	disk->allow = 0;
 	put_in_flight(c, 2, 5, 1, HOUR);
 	channel_put_message_deferred(c, new_message(7), HOUR);
 	/* By a REQ, a timeout, and the end of a delay. */
@@ -783,25 +717,23 @@ static void test_what_comes_back_and_is_refused_waits_and_is_tried_again(void **
 	assert_true(channel_process_deferred_queue(c, now));
 	assert_int_equal(channel_in_flight_count(c), 0);
 	assert_int_equal(channel_deferred_count(c), 6);
-	assert_false(nsqd_is_healthy(&n->ctx));
+	assert_false(nsqd_is_healthy(&f->nsqd->ctx));
 	assert_int_equal(c->timeout_count, 4);
 	assert_int_equal(c->requeue_count, 1);
 	/* Not at once again. */
 	assert_true(channel_next_deadline(c) > clock_mono_ns());
-	f->allow = -1;
+	disk->allow = -1;
 	assert_true(channel_process_deferred_queue(c, now));
 	assert_int_equal(channel_deferred_count(c), 0);
-	assert_true(nsqd_is_healthy(&n->ctx));
+	assert_true(nsqd_is_healthy(&f->nsqd->ctx));
 	expect_each_once(c, 0, 8);
-	exit_nsqd(n);
 }
 
-static void test_what_cannot_be_put_back_at_a_pause_stays_in_hand(void **state)
+static void test_what_cannot_be_put_back_at_a_pause_stays_in_hand(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(3);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
-	struct faulty_queue *f = make_channel_faulty(c);
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
+	struct faulty_queue *disk = make_channel_faulty(c);
 	struct message *m;
 
 	ask_and_turn_away(c, 2);
@@ -809,15 +741,14 @@ static void test_what_cannot_be_put_back_at_a_pause_stays_in_hand(void **state)
 	wait_for(c->hand_count == 2 || chan_len(c->memory_msg_chan) > 0);
 	put(t, 2, 3);
 	wait_for(channel_depth(c) == 5);
-	f->allow = 0;
+	disk->allow = 0;
 	channel_pause(c);
 	assert_int_equal(channel_depth(c), 5);
 	/* Paused is paused, though it is in the pump's hand. */
 	assert_int_equal(take_within(c, &m, 1, A_WHILE), 0);
-	f->allow = -1;
+	disk->allow = -1;
 	channel_unpause(c);
 	expect_each_once(c, 0, 5);
-	exit_nsqd(n);
 }
 
 /* As the topic's pump does, one batch after the other. */
@@ -835,56 +766,54 @@ static void put_into(struct channel *c, uint32_t first, size_t n)
 	}
 }
 
-/* A channel whose memory is full, whose disk refuses everything, and that keeps n messages more. */
-static struct channel *keeping_channel(struct nsqd *d, uint32_t n, struct faulty_queue **f)
+/* The channel's memory becomes full, its disk refuses everything, and it keeps n messages more. */
+static struct faulty_queue *refuse_and_keep(struct channel *c, uint32_t n)
 {
-	struct channel *c = get_channel(get_topic(d, "test"), "ch");
 	uint32_t memory = (uint32_t)chan_cap(c->memory_msg_chan);
-
-	*f = make_channel_faulty(c);
-	(*f)->allow = 0;
+	struct faulty_queue *disk = make_channel_faulty(c);
+	disk->allow = 0;
 	put_into(c, 0, memory + n);
 	assert_int_equal(kept_count(&c->kept), n);
 	assert_int_equal(channel_depth(c), memory + n);
 	assert_int_equal(c->message_count, memory + n);
-	return c;
+	return disk;
 }
 
-static void test_what_is_kept_goes_to_the_consumer_in_order_while_the_disk_refuses(void **state)
+static void test_what_is_kept_goes_to_the_consumer_in_order_while_the_disk_refuses(
+	struct fixture *f)
 {
 	static const int64_t mem_queue_sizes[] = {1, 2, 100};
-	struct faulty_queue *f;
 
 	for (size_t i = 0; i < COUNT(mem_queue_sizes); i++) {
-		struct nsqd *n = idle_nsqd(mem_queue_sizes[i]);
-		struct channel *c = keeping_channel(n, 600, &f);
+		start_nsqd(f, mem_queue_sizes[i]);
+		struct channel *c = get_channel(get_topic(f->nsqd, "test"), "ch");
 		uint32_t all = 600 + (uint32_t)mem_queue_sizes[i];
 		struct err err;
+		refuse_and_keep(c, 600);
 
 		expect_in_order(c, 0, all);
 		expect_nothing(c);
 		assert_int_equal(channel_depth(c), 0);
-		assert_int_equal(n->ctx.kept_bytes, 0);
+		assert_int_equal(f->nsqd->ctx.kept_bytes, 0);
 		/* And now memory is what it was before. */
 		put_into(c, all, 1);
 		assert_false(channel_is_stuck(c));
 		expect_in_order(c, all, 1);
-		assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
-		exit_nsqd(n);
+		assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), 0);
+		end_nsqd(f);
 	}
 }
 
-static void test_without_a_memory_queue_what_is_kept_takes_turns_with_the_disk(void **state)
+static void test_without_a_memory_queue_what_is_kept_takes_turns_with_the_disk(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(0);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
-	struct faulty_queue *f = make_channel_faulty(c);
+	struct channel *c = f->channel;
+	struct faulty_queue *disk = make_channel_faulty(c);
 	bool from_disk = false, from_memory = false;
 
 	put_into(c, 0, 500);
 	assert_int_equal(channel_backend_depth(c), 500);
 	assert_int_equal(take_seq(c), 0); /* from now on the disk has some at hand */
-	f->allow = 0;
+	disk->allow = 0;
 	put_into(c, 500, 500);
 	assert_int_equal(kept_count(&c->kept), 500);
 	for (int i = 0; i < 100; i++) {
@@ -894,114 +823,104 @@ static void test_without_a_memory_queue_what_is_kept_takes_turns_with_the_disk(v
 			from_memory = true;
 	}
 	assert_true(from_disk && from_memory);
-	f->allow = -1;
-	wait_for(nsqd_is_healthy(&n->ctx) && !channel_is_stuck(c));
+	disk->allow = -1;
+	wait_for(nsqd_is_healthy(&f->nsqd->ctx) && !channel_is_stuck(c));
 	wait_for(channel_depth(c) == 899);
-	exit_nsqd(n);
 }
 
-static void test_what_is_kept_goes_to_disk_as_soon_as_that_has_room(void **state)
+static void test_what_is_kept_goes_to_disk_as_soon_as_that_has_room(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(2);
-	struct faulty_queue *f;
-	struct channel *c = keeping_channel(n, 3000, &f);
+	struct channel *c = f->channel;
+	struct faulty_queue *disk = refuse_and_keep(c, 3000);
 
 	stays(channel_depth(c) == 3002 && channel_is_stuck(c));
-	f->allow = 500; /* a little room comes, and is gone again */
+	disk->allow = 500; /* a little room comes, and is gone again */
 	wait_for(channel_backend_depth(c) == 500 && channel_depth(c) == 3002);
-	f->allow = -1;
+	disk->allow = -1;
 	wait_for(channel_backend_depth(c) == 3000 && !channel_is_stuck(c));
-	assert_int_equal(n->ctx.kept_bytes, 0);
-	assert_true(nsqd_is_healthy(&n->ctx));
+	assert_int_equal(f->nsqd->ctx.kept_bytes, 0);
+	assert_true(nsqd_is_healthy(&f->nsqd->ctx));
 	expect_each_once(c, 0, 3002);
-	exit_nsqd(n);
 }
 
-static void test_what_is_kept_goes_to_memory_that_becomes_free(void **state)
+static void test_what_is_kept_goes_to_memory_that_becomes_free(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(4);
-	struct faulty_queue *f;
-	struct channel *c = keeping_channel(n, 6, &f);
+	struct channel *c = f->channel;
 	struct message *m[4];
 
+	refuse_and_keep(c, 6);
 	/* As io_loop does on the pump's behalf, so that the pump does not hear of it. */
 	assert_int_equal(channel_take_messages(c, m, 4), 4);
 	wait_for(chan_len(c->memory_msg_chan) == 4 && kept_count(&c->kept) == 2);
 	channel_return_messages(c, m, 4); /* deferred, for want of a place */
 	assert_int_equal(channel_deferred_count(c), 4);
 	expect_in_order(c, 4, 6);
-	exit_nsqd(n);
 }
 
-static void test_what_is_kept_stays_while_the_channel_is_paused(void **state)
+static void test_what_is_kept_stays_while_the_channel_is_paused(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(2);
-	struct faulty_queue *f;
-	struct channel *c = keeping_channel(n, 10, &f);
+	struct channel *c = f->channel;
 
+	refuse_and_keep(c, 10);
 	channel_pause(c);
 	expect_nothing(c);
 	put_into(c, 12, 5);
 	assert_int_equal(channel_depth(c), 17);
 	channel_unpause(c);
 	expect_in_order(c, 0, 17);
-	exit_nsqd(n);
 }
 
-static void test_what_is_kept_is_thrown_away_with_the_rest(void **state)
+static void test_what_is_kept_is_thrown_away_with_the_rest(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(2);
-	struct faulty_queue *f;
-	struct channel *c = keeping_channel(n, 10, &f);
+	struct channel *c = f->channel;
 	struct err err;
 
+	refuse_and_keep(c, 10);
 	assert_int_equal(channel_empty(c, &err), 0);
 	assert_int_equal(channel_depth(c), 0);
-	assert_int_equal(n->ctx.kept_bytes, 0);
+	assert_int_equal(f->nsqd->ctx.kept_bytes, 0);
 	put_into(c, 100, 8);
 	expect_in_order(c, 100, 8);
 	put_into(c, 108, 8);
 	assert_int_equal(topic_delete_existing_channel(c->topic, "ch", &err), 0);
-	assert_int_equal(n->ctx.kept_bytes, 0);
-	exit_nsqd(n);
+	assert_int_equal(f->nsqd->ctx.kept_bytes, 0);
 }
 
-static void test_an_exit_tries_to_write_what_is_kept_and_counts_what_is_lost(void **state)
+static void test_an_exit_tries_to_write_what_is_kept_and_counts_what_is_lost(struct fixture *f)
 {
 	static const int64_t allow[] = {-1, 0, 1000};
 
 	for (size_t i = 0; i < COUNT(allow); i++) {
-		struct nsqd *n = idle_nsqd(2);
-		struct faulty_queue *f;
-		struct channel *c = channel_ref(keeping_channel(n, 2000, &f));
+		start_nsqd(f, 2);
+		struct channel *c = channel_ref(get_channel(get_topic(f->nsqd, "test"), "ch"));
+		struct faulty_queue *disk = refuse_and_keep(c, 2000);
 		size_t stored = allow[i] < 0 ? 2002 : (size_t)allow[i];
 		struct err err;
 
-		f->allow = 0;
+		disk->allow = 0;
 		channel_pause(c);
-		f->allow = allow[i];
-		nsqd_exit(n);
+		disk->allow = allow[i];
+		nsqd_exit(f->nsqd);
 		assert_int_equal(c->lost, 2002 - stored);
 		channel_unref(c);
-		nsqd_free(n);
+		free_nsqd(f);
 
-		n = idle_nsqd(2);
-		assert_int_equal(nsqd_load_metadata(&n->metadata, &err), 0);
-		c = get_channel(get_topic(n, "test"), "ch");
+		start_nsqd(f, 2);
+		assert_int_equal(nsqd_load_metadata(&f->nsqd->metadata, &err), 0);
+		c = get_channel(get_topic(f->nsqd, "test"), "ch");
 		assert_int_equal(channel_depth(c), stored);
-		assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
-		exit_nsqd(n);
+		assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), 0);
+		end_nsqd(f);
 	}
 }
 
-static void test_more_than_may_be_kept_is_dropped_and_counted(void **state)
+static void test_more_than_may_be_kept_is_dropped_and_counted(struct fixture *f)
 {
 	const uint32_t total = KEPT_MSGS_MAX + 5000;
-	struct nsqd *n = idle_nsqd(2);
-	struct faulty_queue *f;
-	struct channel *c = keeping_channel(n, 10, &f);
+	struct channel *c = f->channel;
 	uint64_t taken;
 
+	refuse_and_keep(c, 10);
 	put_into(c, 12, total - 12);
 	taken = c->message_count;
 	assert_int_equal(taken + c->dropped, total);
@@ -1010,13 +929,11 @@ static void test_more_than_may_be_kept_is_dropped_and_counted(void **state)
 	expect_in_order(c, 0, taken); /* the newest are dropped, as in stock */
 	put_into(c, total, 1);
 	expect_in_order(c, total, 1);
-	exit_nsqd(n);
 }
 
-static void test_the_bytes_that_are_kept_are_bounded_and_one_batch_always_is(void **state)
+static void test_the_bytes_that_are_kept_are_bounded_and_one_batch_always_is(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(0);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 	struct channel *c[6];
 	struct err err;
 	uint64_t kept = 0, dropped = 0;
@@ -1039,11 +956,10 @@ static void test_the_bytes_that_are_kept_are_bounded_and_one_batch_always_is(voi
 	assert_int_equal(kept_count(&c[0]->kept), 4); /* 60 MiB are less than may be */
 	assert_int_equal(kept_count(&c[5]->kept), 1); /* the daemon keeps as much as it may */
 	assert_int_equal(kept + dropped, 10 * COUNT(c));
-	assert_in_range(n->ctx.kept_bytes, KEPT_TOTAL_BYTES_MAX,
+	assert_in_range(f->nsqd->ctx.kept_bytes, KEPT_TOTAL_BYTES_MAX,
 		KEPT_TOTAL_BYTES_MAX + 2 * (KEPT_TOTAL_BYTES_MAX / 10));
-	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
-	assert_int_equal(n->ctx.kept_bytes, 0);
-	exit_nsqd(n);
+	assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), 0);
+	assert_int_equal(f->nsqd->ctx.kept_bytes, 0);
 }
 
 /* --- many threads ----------------------------------------------------------------------------- */
@@ -1142,13 +1058,12 @@ static void meddle(void *arg)
 	}
 }
 
-static void run_stress(int64_t mem_queue_size)
+static void run_stress(struct fixture *f)
 {
-	struct stress s = {.n = idle_nsqd(mem_queue_size), .total = (size_t)ROUNDS(10000)};
+	struct stress s = {
+		.n = f->nsqd, .t = f->topic, .c = f->channel, .total = (size_t)ROUNDS(10000)};
 	struct wait_group wg;
 
-	s.t = get_topic(s.n, "test");
-	s.c = get_channel(s.t, "ch");
 	s.seen = xcalloc(s.total, sizeof(*s.seen));
 	wait_group_init(&wg);
 	for (int i = 0; i < 3; i++)
@@ -1169,17 +1084,16 @@ static void run_stress(int64_t mem_queue_size)
 	assert_int_equal(channel_deferred_count(s.c), 0);
 	assert_int_equal(s.c->message_count, s.total);
 	free((void *)s.seen);
-	exit_nsqd(s.n);
 }
 
-static void test_whatever_consumers_do_each_message_is_finished_once(void **state)
+static void test_whatever_consumers_do_each_message_is_finished_once(struct fixture *f)
 {
-	run_stress(100);
+	run_stress(f);
 }
 
-static void test_and_so_it_is_without_memory(void **state)
+static void test_and_so_it_is_without_memory(struct fixture *f)
 {
-	run_stress(0);
+	run_stress(f);
 }
 
 static void empty_until_stopped(void *arg)
@@ -1194,14 +1108,13 @@ static void empty_until_stopped(void *arg)
 	}
 }
 
-static void test_empty_while_everybody_is_busy_leaves_nothing_behind(void **state)
+static void test_empty_while_everybody_is_busy_leaves_nothing_behind(struct fixture *f)
 {
-	struct stress s = {.n = idle_nsqd(10), .total = (size_t)ROUNDS(500)};
+	struct stress s = {
+		.n = f->nsqd, .t = f->topic, .c = f->channel, .total = (size_t)ROUNDS(500)};
 	struct wait_group wg;
 	struct err err;
 
-	s.t = get_topic(s.n, "test");
-	s.c = get_channel(s.t, "ch");
 	s.seen = xcalloc(1 << 20, sizeof(*s.seen));
 	wait_group_init(&wg);
 	go(&wg, let_time_pass, &s);
@@ -1215,59 +1128,76 @@ static void test_empty_while_everybody_is_busy_leaves_nothing_behind(void **stat
 	assert_int_equal(channel_empty(s.c, &err), 0);
 	assert_int_equal(channel_depth(s.c), 0);
 	free((void *)s.seen);
-	exit_nsqd(s.n);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		nsqd_test(test_finishing_a_batch),
-		nsqd_test(test_a_finished_message_is_gone),
-		nsqd_test(test_a_client_answers_for_its_own_messages_only),
-		nsqd_test(test_what_is_not_in_flight_cannot_be_answered),
-		nsqd_test(test_in_flight_worker),
-		nsqd_test(test_a_requeued_message_comes_back_at_once),
-		nsqd_test(test_a_requeue_with_a_delay_waits_for_it),
-		nsqd_test(test_a_delay_beyond_the_end_of_time_is_never_due),
-		nsqd_test(test_a_touch_begins_the_timeout_anew),
-		nsqd_test(test_touches_end_at_the_longest_timeout_since_delivery),
-		nsqd_test(test_two_messages_of_one_id_are_both_kept),
-		nsqd_test(test_nothing_leaves_the_queue_while_nobody_asks),
-		nsqd_test(test_a_consumer_gets_no_more_than_it_has_room_for),
-		nsqd_test(test_what_the_pump_holds_counts_as_depth),
-		nsqd_test(test_what_is_in_memory_can_be_taken_without_the_pump),
-		nsqd_test(test_nobody_takes_while_the_pump_must_choose),
-		nsqd_test(test_pause_puts_back_what_the_pump_holds),
-		nsqd_test(test_a_paused_channel_takes_messages_and_gives_none),
-		nsqd_test(test_without_memory_all_goes_through_the_disk_in_order),
-		nsqd_test(test_channel_empty),
-		nsqd_test(test_channel_empty_consumer),
-		nsqd_test(test_an_answer_that_crosses_an_empty_does_not_raise_rdy),
-		nsqd_test(test_who_holds_a_deleted_channel_is_told_so),
-		nsqd_test(test_a_deleted_channel_leaves_no_file_and_disconnects_its_consumers),
-		nsqd_test(test_max_channel_consumers),
-		nsqd_test(test_what_the_pump_took_for_a_consumer_that_leaves_goes_back),
-		nsqd_test(test_a_timeout_is_told_to_the_client_that_had_the_message),
-		nsqd_test(test_an_ephemeral_channel_goes_with_its_last_consumer),
+		channel_test(test_finishing_a_batch),
+		channel_test(test_a_finished_message_is_gone),
+		channel_test(test_a_client_answers_for_its_own_messages_only),
+		channel_test(test_what_is_not_in_flight_cannot_be_answered),
+		channel_test(test_in_flight_worker),
+		channel_test(test_a_requeued_message_comes_back_at_once),
+		channel_test(test_a_requeue_with_a_delay_waits_for_it),
+		channel_test(test_a_delay_beyond_the_end_of_time_is_never_due),
+		channel_test(test_a_touch_begins_the_timeout_anew),
+		channel_test(test_touches_end_at_the_longest_timeout_since_delivery),
+		channel_test(test_two_messages_of_one_id_are_both_kept),
+		channel_test(test_nothing_leaves_the_queue_while_nobody_asks),
+		channel_test_with(
+			test_a_consumer_gets_no_more_than_it_has_room_for, .mem_queue_size = 100),
+		channel_test_with(test_what_the_pump_holds_counts_as_depth, .mem_queue_size = 100),
+		channel_test_with(test_what_is_in_memory_can_be_taken_without_the_pump,
+			.mem_queue_size = 100),
+		channel_test(test_nobody_takes_while_the_pump_must_choose),
+		channel_test_with(test_pause_puts_back_what_the_pump_holds, .mem_queue_size = 100),
+		channel_test(test_a_paused_channel_takes_messages_and_gives_none),
+		channel_test_with(test_without_memory_all_goes_through_the_disk_in_order,
+			.mem_queue_size = 0),
+		channel_test(test_channel_empty),
+		channel_test(test_channel_empty_consumer),
+		channel_test(test_an_answer_that_crosses_an_empty_does_not_raise_rdy),
+		channel_test(test_who_holds_a_deleted_channel_is_told_so),
+		channel_test_with(
+			test_a_deleted_channel_leaves_no_file_and_disconnects_its_consumers,
+			.mem_queue_size = 0),
+		channel_test_with(test_max_channel_consumers, .mem_queue_size = 10,
+			.adjust = allow_one_consumer),
+		channel_test(test_what_the_pump_took_for_a_consumer_that_leaves_goes_back),
+		channel_test(test_a_timeout_is_told_to_the_client_that_had_the_message),
+		topic_test(test_an_ephemeral_channel_goes_with_its_last_consumer),
 		nsqd_test(test_an_ephemeral_topic_goes_with_the_last_consumer_of_its_last_channel),
-		nsqd_test(test_only_the_channel_that_was_left_is_deleted_not_its_successor),
-		nsqd_test(test_an_ephemeral_channel_drops_what_exceeds_its_memory),
-		nsqd_test(test_close_writes_everything_to_disk_and_a_new_daemon_has_it),
-		nsqd_test(test_channel_health),
-		nsqd_test(test_what_comes_back_and_is_refused_waits_and_is_tried_again),
-		nsqd_test(test_what_cannot_be_put_back_at_a_pause_stays_in_hand),
-		nsqd_test(test_what_is_kept_goes_to_the_consumer_in_order_while_the_disk_refuses),
-		nsqd_test(test_without_a_memory_queue_what_is_kept_takes_turns_with_the_disk),
-		nsqd_test(test_what_is_kept_goes_to_disk_as_soon_as_that_has_room),
-		nsqd_test(test_what_is_kept_goes_to_memory_that_becomes_free),
-		nsqd_test(test_what_is_kept_stays_while_the_channel_is_paused),
-		nsqd_test(test_what_is_kept_is_thrown_away_with_the_rest),
-		nsqd_test(test_an_exit_tries_to_write_what_is_kept_and_counts_what_is_lost),
-		nsqd_test(test_more_than_may_be_kept_is_dropped_and_counted),
-		nsqd_test(test_the_bytes_that_are_kept_are_bounded_and_one_batch_always_is),
-		nsqd_test(test_whatever_consumers_do_each_message_is_finished_once),
-		nsqd_test(test_and_so_it_is_without_memory),
-		nsqd_test(test_empty_while_everybody_is_busy_leaves_nothing_behind),
+		topic_test(test_only_the_channel_that_was_left_is_deleted_not_its_successor),
+		topic_test(test_an_ephemeral_channel_drops_what_exceeds_its_memory),
+		channel_test_with(test_close_writes_everything_to_disk_and_a_new_daemon_has_it,
+			.mem_queue_size = 100),
+		channel_test_with(test_channel_health, .mem_queue_size = 2),
+		channel_test_with(test_what_comes_back_and_is_refused_waits_and_is_tried_again,
+			.mem_queue_size = 2),
+		channel_test_with(
+			test_what_cannot_be_put_back_at_a_pause_stays_in_hand, .mem_queue_size = 3),
+		dir_test(test_what_is_kept_goes_to_the_consumer_in_order_while_the_disk_refuses),
+		channel_test_with(
+			test_without_a_memory_queue_what_is_kept_takes_turns_with_the_disk,
+			.mem_queue_size = 0),
+		channel_test_with(test_what_is_kept_goes_to_disk_as_soon_as_that_has_room,
+			.mem_queue_size = 2),
+		channel_test_with(
+			test_what_is_kept_goes_to_memory_that_becomes_free, .mem_queue_size = 4),
+		channel_test_with(
+			test_what_is_kept_stays_while_the_channel_is_paused, .mem_queue_size = 2),
+		channel_test_with(
+			test_what_is_kept_is_thrown_away_with_the_rest, .mem_queue_size = 2),
+		dir_test(test_an_exit_tries_to_write_what_is_kept_and_counts_what_is_lost),
+		channel_test_with(
+			test_more_than_may_be_kept_is_dropped_and_counted, .mem_queue_size = 2),
+		topic_test_with(test_the_bytes_that_are_kept_are_bounded_and_one_batch_always_is,
+			.mem_queue_size = 0),
+		channel_test_with(test_whatever_consumers_do_each_message_is_finished_once,
+			.mem_queue_size = 100),
+		channel_test_with(test_and_so_it_is_without_memory, .mem_queue_size = 0),
+		channel_test(test_empty_while_everybody_is_busy_leaves_nothing_behind),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,7 +26,10 @@ static void run_exit(void *arg)
 	r->ended = true;
 }
 
-/* A topic "test" whose channel "ch" is being deleted, and the disk is slow. */
+/*
+ * The fixture's channel is being deleted, and the disk is slow. Without a memory queue there are
+ * messages on it.
+ */
 struct slow {
 	struct nsqd *n;
 	struct topic *t;   /* a reference, as the next */
@@ -35,12 +38,12 @@ struct slow {
 	struct request first;
 };
 
-static void begin_slow(struct slow *s, int64_t mem_queue_size)
+static void begin_slow(struct slow *s, struct fixture *f)
 {
-	s->n = idle_nsqd(mem_queue_size);
-	s->t = topic_ref(get_topic(s->n, "test"));
-	s->c = channel_ref(get_channel(s->t, "ch"));
-	if (mem_queue_size == 0) {
+	s->n = f->nsqd;
+	s->t = topic_ref(f->topic);
+	s->c = channel_ref(f->channel);
+	if (f->options->mem_queue_size == 0) {
 		put(s->t, 0, 100);
 		wait_for(topic_depth(s->t) == 0 && channel_depth(s->c) == 100);
 	}
@@ -61,7 +64,6 @@ static void end_slow(struct slow *s)
 {
 	channel_unref(s->c);
 	topic_unref(s->t);
-	exit_nsqd(s->n);
 	chan_free(s->gate.open);
 }
 
@@ -74,12 +76,12 @@ static void all_wait_for(struct chan *gone_chan, size_t n)
 
 /* --- an answer means that it is gone ---------------------------------------------------------- */
 
-static void test_a_second_delete_of_a_channel_waits_for_the_first(void **state)
+static void test_a_second_delete_of_a_channel_waits_for_the_first(struct fixture *f)
 {
 	struct slow s;
 	struct request again[10];
 
-	begin_slow(&s, 10);
+	begin_slow(&s, f);
 	for (size_t i = 0; i < COUNT(again); i++)
 		begin_request(&again[i], s.n, s.t, "ch", run_delete);
 	all_wait_for(s.c->gone_chan, COUNT(again));
@@ -93,10 +95,10 @@ static void test_a_second_delete_of_a_channel_waits_for_the_first(void **state)
 	end_slow(&s);
 }
 
-static void test_a_second_delete_of_a_topic_waits_for_the_first(void **state)
+static void test_a_second_delete_of_a_topic_waits_for_the_first(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
+	struct nsqd *n = f->nsqd;
+	struct topic *t = f->topic;
 	struct request first, again;
 	struct gate gate;
 
@@ -113,16 +115,15 @@ static void test_a_second_delete_of_a_topic_waits_for_the_first(void **state)
 	assert_int_equal(first.rc, 0);
 	assert_int_equal(again.rc, 0);
 	assert_int_equal(topic_count(n), 0);
-	exit_nsqd(n);
 	chan_free(gate.open);
 }
 
-static void test_the_delete_of_a_topic_waits_for_a_channel_that_is_being_deleted(void **state)
+static void test_the_delete_of_a_topic_waits_for_a_channel_that_is_being_deleted(struct fixture *f)
 {
 	struct slow s;
 	struct request topic;
 
-	begin_slow(&s, 0);
+	begin_slow(&s, f);
 	begin_request(&topic, s.n, NULL, "test", run_delete);
 	all_wait_for(s.c->gone_chan, 1);
 	assert_int_equal(topic_count(s.n), 1);
@@ -134,21 +135,20 @@ static void test_the_delete_of_a_topic_waits_for_a_channel_that_is_being_deleted
 	end_slow(&s);
 }
 
-static void test_what_the_disk_refused_is_told_to_all_that_asked(void **state)
+static void test_what_the_disk_refused_is_told_to_all_that_asked(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = topic_ref(get_topic(n, "test"));
-	struct channel *c = channel_ref(get_channel(t, "ch"));
-	struct faulty_queue *f = make_channel_faulty(c);
+	struct topic *t = topic_ref(f->topic);
+	struct channel *c = channel_ref(f->channel);
+	struct faulty_queue *disk = make_channel_faulty(c);
 	struct request first, again;
 	struct gate gate;
 
 	gate_init(&gate);
-	f->gate = &gate;
-	f->fail_delete = true;
-	begin_request(&first, n, t, "ch", run_delete);
+	disk->gate = &gate;
+	disk->fail_delete = true;
+	begin_request(&first, f->nsqd, t, "ch", run_delete);
 	wait_for(gate.arrived == 1);
-	begin_request(&again, n, t, "ch", run_delete);
+	begin_request(&again, f->nsqd, t, "ch", run_delete);
 	all_wait_for(c->gone_chan, 1);
 	chan_close(gate.open);
 	end_request(&first);
@@ -158,18 +158,17 @@ static void test_what_the_disk_refused_is_told_to_all_that_asked(void **state)
 	assert_int_equal(channel_count(t), 0); /* gone all the same */
 	channel_unref(c);
 	topic_unref(t);
-	exit_nsqd(n);
 	chan_free(gate.open);
 }
 
 /* --- what is made anew begins when the old is gone --------------------------------------------- */
 
-static void test_a_channel_is_made_anew_only_when_the_old_one_is_gone(void **state)
+static void test_a_channel_is_made_anew_only_when_the_old_one_is_gone(struct fixture *f)
 {
 	struct slow s;
 	struct request create;
 
-	begin_slow(&s, 0);
+	begin_slow(&s, f);
 	begin_request(&create, s.n, s.t, "ch", run_create);
 	all_wait_for(s.c->gone_chan, 1);
 	let_go(&s);
@@ -185,12 +184,12 @@ static void test_a_channel_is_made_anew_only_when_the_old_one_is_gone(void **sta
 	end_slow(&s);
 }
 
-static void test_a_topic_is_made_anew_only_when_the_old_one_is_gone(void **state)
+static void test_a_topic_is_made_anew_only_when_the_old_one_is_gone(struct fixture *f)
 {
 	struct slow s;
 	struct request delete, create;
 
-	begin_slow(&s, 0);
+	begin_slow(&s, f);
 	begin_request(&delete, s.n, NULL, "test", run_delete);
 	wait_for(topic_exiting(s.t));
 	begin_request(&create, s.n, NULL, "test", run_create);
@@ -208,20 +207,19 @@ static void test_a_topic_is_made_anew_only_when_the_old_one_is_gone(void **state
 }
 
 /* The same holds for a creation: it is over when the topic's pump feeds the channel. */
-static void test_a_channel_that_is_being_made_is_not_taken_for_one_that_is(void **state)
+static void test_a_channel_that_is_being_made_is_not_taken_for_one_that_is(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(0);
-	struct topic *t = get_topic(n, "test");
-	struct faulty_queue *f = make_channel_faulty(get_channel(t, "slow"));
+	struct topic *t = f->topic;
+	struct faulty_queue *disk = make_channel_faulty(get_channel(t, "slow"));
 	struct request creates[3];
 	struct gate gate;
 
 	gate_init(&gate);
-	f->put_gate = &gate;
+	disk->put_gate = &gate;
 	put(t, 0, 1);
 	wait_for(gate.arrived == 1); /* the pump does not listen */
 	for (size_t i = 0; i < COUNT(creates); i++)
-		begin_request(&creates[i], n, t, "ch", run_create);
+		begin_request(&creates[i], f->nsqd, t, "ch", run_create);
 	wait_for(channel_count(t) == 2);
 	for (size_t i = 0; i < COUNT(creates); i++)
 		stays(!creates[i].ended);
@@ -230,18 +228,18 @@ static void test_a_channel_that_is_being_made_is_not_taken_for_one_that_is(void 
 		end_request(&creates[i]);
 	put(t, 1, 1);
 	expect_in_order(get_channel(t, "ch"), 1, 1);
-	exit_nsqd(n);
+	end_nsqd(f);
 	chan_free(gate.open);
 }
 
 /* Publishers and consumers are told at once, as by stock: so they do not wait for each other. */
-static void test_what_is_exiting_refuses_publishers_and_consumers(void **state)
+static void test_what_is_exiting_refuses_publishers_and_consumers(struct fixture *f)
 {
 	struct slow s;
 	struct err err = {0};
 	int peer;
 
-	begin_slow(&s, 10);
+	begin_slow(&s, f);
 	struct client_v2 *client = new_client(s.n, &peer);
 	assert_ptr_equal(get_channel(s.t, "ch"), s.c);
 	assert_int_equal(channel_add_client(s.c, &client->consumer, &err), -1);
@@ -261,11 +259,11 @@ static void test_what_is_exiting_refuses_publishers_and_consumers(void **state)
 	end_slow(&s);
 }
 
-static void test_what_is_published_while_the_only_channel_goes_waits_for_the_next(void **state)
+static void test_what_is_published_while_the_only_channel_goes_waits_for_the_next(struct fixture *f)
 {
 	struct slow s;
 
-	begin_slow(&s, 100);
+	begin_slow(&s, f);
 	put(s.t, 0, 50);
 	stays(topic_depth(s.t) == 50);
 	let_go(&s);
@@ -275,12 +273,12 @@ static void test_what_is_published_while_the_only_channel_goes_waits_for_the_nex
 
 /* --- nobody else waits ------------------------------------------------------------------------- */
 
-static void test_a_slow_deletion_holds_up_nobody_else(void **state)
+static void test_a_slow_deletion_holds_up_nobody_else(struct fixture *f)
 {
 	struct slow s;
 	struct err err;
 
-	begin_slow(&s, 10);
+	begin_slow(&s, f);
 	struct channel *other = get_channel(s.t, "other");
 	put(s.t, 0, 5);
 	expect_in_order(other, 0, 5);
@@ -305,12 +303,12 @@ static void test_a_slow_deletion_holds_up_nobody_else(void **state)
 
 /* --- the end of the daemon -------------------------------------------------------------------- */
 
-static void test_the_daemons_exit_wakes_those_that_wait_for_a_deletion(void **state)
+static void test_the_daemons_exit_wakes_those_that_wait_for_a_deletion(struct fixture *f)
 {
 	struct slow s;
 	struct request create, again, leave;
 
-	begin_slow(&s, 0);
+	begin_slow(&s, f);
 	begin_request(&create, s.n, s.t, "ch", run_create);
 	begin_request(&again, s.n, s.t, "ch", run_delete);
 	all_wait_for(s.c->gone_chan, 2);
@@ -325,18 +323,16 @@ static void test_the_daemons_exit_wakes_those_that_wait_for_a_deletion(void **st
 	let_go(&s);
 	end_request(&leave);
 	assert_int_equal(files_of("test:ch"), 0);
-	channel_unref(s.c);
-	topic_unref(s.t);
-	nsqd_free(s.n);
-	chan_free(s.gate.open);
+	end_slow(&s);
+	free_nsqd(f);
 }
 
-static void test_the_daemons_exit_waits_for_the_deletion_of_a_topic(void **state)
+static void test_the_daemons_exit_waits_for_the_deletion_of_a_topic(struct fixture *f)
 {
 	struct slow s;
 	struct request topic, create, leave;
 
-	begin_slow(&s, 0);
+	begin_slow(&s, f);
 	begin_request(&topic, s.n, NULL, "test", run_delete);
 	wait_for(topic_exiting(s.t));
 	begin_request(&create, s.n, NULL, "test", run_create);
@@ -350,10 +346,8 @@ static void test_the_daemons_exit_waits_for_the_deletion_of_a_topic(void **state
 	assert_int_equal(topic.rc, 0);
 	end_request(&leave);
 	assert_int_equal(files_of("test"), 0);
-	channel_unref(s.c);
-	topic_unref(s.t);
-	nsqd_free(s.n);
-	chan_free(s.gate.open);
+	end_slow(&s);
+	free_nsqd(f);
 }
 
 /* --- ephemeral --------------------------------------------------------------------------------- */
@@ -378,10 +372,11 @@ static void delete_topic(void *arg)
 }
 
 /* Two clients leave, an operator deletes the channel, another one the topic: all at once. */
-static void test_an_ephemeral_channel_and_topic_that_several_delete_go_once(void **state)
+static void test_an_ephemeral_channel_and_topic_that_several_delete_go_once(struct fixture *f)
 {
 	for (int i = 0; i < ROUNDS(200); i++) {
-		struct nsqd *n = idle_nsqd(10);
+		start_nsqd(f, 10);
+		struct nsqd *n = f->nsqd;
 		struct topic *t = topic_ref(get_topic(n, "test#ephemeral"));
 		struct channel *c = channel_ref(get_channel(t, "ch#ephemeral"));
 		struct leaver l[2];
@@ -407,7 +402,7 @@ static void test_an_ephemeral_channel_and_topic_that_several_delete_go_once(void
 			free_client(l[k].client, peers[k]);
 		channel_unref(c);
 		topic_unref(t);
-		exit_nsqd(n);
+		end_nsqd(f);
 	}
 }
 
@@ -454,9 +449,10 @@ static void delete_and_make_anew(void *arg)
 	}
 }
 
-static void test_channels_that_many_delete_beside_their_topic_are_gone_when_answered(void **state)
+static void test_channels_that_many_delete_beside_their_topic_are_gone_when_answered(
+	struct fixture *f)
 {
-	struct crowd w = {.n = idle_nsqd(0)};
+	struct crowd w = {.n = f->nsqd};
 	struct wait_group wg;
 	struct err err;
 	int deleted = 0;
@@ -475,26 +471,36 @@ static void test_channels_that_many_delete_beside_their_topic_are_gone_when_answ
 	assert_int_equal(w.wrong, 0);
 	(void)nsqd_delete_existing_topic(&w.n->topics, "test", &err);
 	assert_int_equal(files_of("test"), 0);
-	exit_nsqd(w.n);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		nsqd_test(test_a_second_delete_of_a_channel_waits_for_the_first),
-		nsqd_test(test_a_second_delete_of_a_topic_waits_for_the_first),
-		nsqd_test(test_the_delete_of_a_topic_waits_for_a_channel_that_is_being_deleted),
-		nsqd_test(test_what_the_disk_refused_is_told_to_all_that_asked),
-		nsqd_test(test_a_channel_is_made_anew_only_when_the_old_one_is_gone),
-		nsqd_test(test_a_topic_is_made_anew_only_when_the_old_one_is_gone),
-		nsqd_test(test_a_channel_that_is_being_made_is_not_taken_for_one_that_is),
-		nsqd_test(test_what_is_exiting_refuses_publishers_and_consumers),
-		nsqd_test(test_what_is_published_while_the_only_channel_goes_waits_for_the_next),
-		nsqd_test(test_a_slow_deletion_holds_up_nobody_else),
-		nsqd_test(test_the_daemons_exit_wakes_those_that_wait_for_a_deletion),
-		nsqd_test(test_the_daemons_exit_waits_for_the_deletion_of_a_topic),
-		nsqd_test(test_an_ephemeral_channel_and_topic_that_several_delete_go_once),
-		nsqd_test(test_channels_that_many_delete_beside_their_topic_are_gone_when_answered),
+		channel_test(test_a_second_delete_of_a_channel_waits_for_the_first),
+		topic_test(test_a_second_delete_of_a_topic_waits_for_the_first),
+		channel_test_with(
+			test_the_delete_of_a_topic_waits_for_a_channel_that_is_being_deleted,
+			.mem_queue_size = 0),
+		channel_test(test_what_the_disk_refused_is_told_to_all_that_asked),
+		channel_test_with(test_a_channel_is_made_anew_only_when_the_old_one_is_gone,
+			.mem_queue_size = 0),
+		channel_test_with(test_a_topic_is_made_anew_only_when_the_old_one_is_gone,
+			.mem_queue_size = 0),
+		topic_test_with(test_a_channel_that_is_being_made_is_not_taken_for_one_that_is,
+			.mem_queue_size = 0),
+		channel_test(test_what_is_exiting_refuses_publishers_and_consumers),
+		channel_test_with(
+			test_what_is_published_while_the_only_channel_goes_waits_for_the_next,
+			.mem_queue_size = 100),
+		channel_test(test_a_slow_deletion_holds_up_nobody_else),
+		channel_test_with(test_the_daemons_exit_wakes_those_that_wait_for_a_deletion,
+			.mem_queue_size = 0),
+		channel_test_with(test_the_daemons_exit_waits_for_the_deletion_of_a_topic,
+			.mem_queue_size = 0),
+		dir_test(test_an_ephemeral_channel_and_topic_that_several_delete_go_once),
+		nsqd_test_with(
+			test_channels_that_many_delete_beside_their_topic_are_gone_when_answered,
+			.mem_queue_size = 0),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,25 +30,26 @@ static int create_unless(
 	return pthread_create(id, attr, start, arg);
 }
 
-static struct nsqd *start(void)
+static int netpoll_setup(void **state)
 {
-	struct nsqd *n = new_nsqd(quiet_options());
-	struct err err = {0};
-
 	no_threads = no_pumps = no_resumed = false;
 	refuse_in = refused = 0;
 	gothread_create = create_unless;
 	gothread_learns_limit = false;
-	if (nsqd_main(n, &err) != 0)
-		fail_msg("nsqd_main: %s", err.msg);
-	return n;
+	return fixture_setup(state);
 }
 
-static void finish(struct nsqd *n)
+static int netpoll_teardown(void **state)
 {
-	exit_nsqd(n);
+	int rc = fixture_teardown(state);
 	gothread_create = pthread_create;
+	return rc;
 }
+
+/* A daemon that runs, with a channel. */
+#define netpoll_test(f)                                                                            \
+	fixture_test(f, netpoll_setup, netpoll_teardown, .wants = A_CHANNEL,                       \
+		.mem_queue_size = 100, .runs = true)
 
 static void count_client(void *arg, const char *name, int tid)
 {
@@ -119,9 +120,8 @@ static void expect_message(int fd)
 }
 
 /* A client that is parked says something, and is answered once lack has ended. */
-static void expect_patience(_Atomic bool *lack, int tries)
+static void expect_patience(struct nsqd *n, _Atomic bool *lack, int tries)
 {
-	struct nsqd *n = start();
 	int fd = connect_client(n);
 
 	wait_for(client_threads() == 0);
@@ -131,23 +131,21 @@ static void expect_patience(_Atomic bool *lack, int tries)
 	*lack = false;
 	EXPECT(fd, OK_FRAME);
 	close(fd);
-	finish(n);
 }
 
-static void test_without_a_thread_the_client_waits_for_one(void **state)
+static void test_without_a_thread_the_client_waits_for_one(struct fixture *f)
 {
-	expect_patience(&no_threads, 2);
+	expect_patience(f->nsqd, &no_threads, 2);
 }
 
-static void test_without_a_pump_the_client_waits_for_one(void **state)
+static void test_without_a_pump_the_client_waits_for_one(struct fixture *f)
 {
-	expect_patience(&no_pumps, 3);
+	expect_patience(f->nsqd, &no_pumps, 3);
 }
 
-static void test_heartbeats_go_on_without_threads(void **state)
+static void test_heartbeats_go_on_without_threads(struct fixture *f)
 {
-	struct nsqd *n = start();
-	int fd = connect_client(n);
+	int fd = connect_client(f->nsqd);
 	char frame[10];
 
 	/* After the time that it takes to be parked. */
@@ -162,15 +160,13 @@ static void test_heartbeats_go_on_without_threads(void **state)
 		memcmp(frame, OK_FRAME, sizeof(frame)) != 0)
 		EXPECT(fd, &HEARTBEAT_FRAME[sizeof(frame)]);
 	close(fd);
-	finish(n);
 }
 
-static void test_without_a_pump_the_message_goes_to_another(void **state)
+static void test_without_a_pump_the_message_goes_to_another(struct fixture *f)
 {
-	struct nsqd *n = start();
-	struct topic *t = get_topic(n, "test");
-	struct channel *ch = get_channel(t, "ch");
-	int first = dormant_consumer(n, ch), second = dormant_consumer(n, ch);
+	struct topic *t = f->topic;
+	struct channel *ch = f->channel;
+	int first = dormant_consumer(f->nsqd, ch), second = dormant_consumer(f->nsqd, ch);
 
 	refuse_in = 2; /* io_loop gets its thread */
 	put(t, 0, 1);
@@ -182,15 +178,13 @@ static void test_without_a_pump_the_message_goes_to_another(void **state)
 	assert_int_equal(ch->waking_ready, 0);
 	close(first);
 	close(second);
-	finish(n);
 }
 
-static void test_a_message_does_not_wait_for_who_gets_no_thread(void **state)
+static void test_a_message_does_not_wait_for_who_gets_no_thread(struct fixture *f)
 {
-	struct nsqd *n = start();
-	struct topic *t = get_topic(n, "test");
-	struct channel *ch = get_channel(t, "ch");
-	int first = dormant_consumer(n, ch), second = dormant_consumer(n, ch);
+	struct topic *t = f->topic;
+	struct channel *ch = f->channel;
+	int first = dormant_consumer(f->nsqd, ch), second = dormant_consumer(f->nsqd, ch);
 
 	refuse_in = 1;
 	put(t, 0, 1);
@@ -200,34 +194,30 @@ static void test_a_message_does_not_wait_for_who_gets_no_thread(void **state)
 	assert_int_equal(ch->waking_ready, 0);
 	close(first);
 	close(second);
-	finish(n);
 }
 
 /* Also for one that has said something. */
-static void test_the_daemon_ends_without_threads(void **state)
+static void test_the_daemon_ends_without_threads(struct fixture *f)
 {
-	struct nsqd *n = start();
-	int fds[] = {connect_client(n), connect_client(n), connect_client(n)};
+	int fds[] = {connect_client(f->nsqd), connect_client(f->nsqd), connect_client(f->nsqd)};
 	char buf[1];
 
 	wait_for(client_threads() == 0);
 	no_threads = true;
 	SAY(fds[1], "PUB t\n\0\0\0\1x");
 	wait_for(refused > 0);
-	exit_nsqd(n);
+	end_nsqd(f);
 	for (size_t i = 0; i < COUNT(fds); i++) {
 		assert_int_equal(recv(fds[i], buf, 1, 0), 0);
 		close(fds[i]);
 	}
-	gothread_create = pthread_create;
 }
 
 /* Thousands of them would need twice as many, only to end. */
-static void test_dormant_clients_take_no_thread_for_the_daemons_exit(void **state)
+static void test_parked_clients_take_no_thread_for_the_daemons_exit(struct fixture *f)
 {
-	struct nsqd *n = start();
-	struct channel *ch = get_channel(get_topic(n, "test"), "ch");
-	int fds[] = {connect_client(n), connect_client(n), connect_client(n)};
+	struct channel *ch = f->channel;
+	int fds[] = {connect_client(f->nsqd), connect_client(f->nsqd), connect_client(f->nsqd)};
 	char buf[1];
 
 	SAY(fds[0], "SUB test ch\nRDY 1\n");
@@ -236,25 +226,24 @@ static void test_dormant_clients_take_no_thread_for_the_daemons_exit(void **stat
 	EXPECT(fds[1], OK_FRAME);
 	wait_for(client_threads() == 0 && ch->dormant_ready == 1);
 	no_resumed = true;
-	exit_nsqd(n);
+	end_nsqd(f);
 	assert_int_equal(refused, 0);
 	for (size_t i = 0; i < COUNT(fds); i++) {
 		assert_int_equal(recv(fds[i], buf, 1, 0), 0);
 		close(fds[i]);
 	}
-	gothread_create = pthread_create;
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		nsqd_test(test_without_a_thread_the_client_waits_for_one),
-		nsqd_test(test_without_a_pump_the_client_waits_for_one),
-		nsqd_test(test_heartbeats_go_on_without_threads),
-		nsqd_test(test_without_a_pump_the_message_goes_to_another),
-		nsqd_test(test_a_message_does_not_wait_for_who_gets_no_thread),
-		nsqd_test(test_the_daemon_ends_without_threads),
-		nsqd_test(test_dormant_clients_take_no_thread_for_the_daemons_exit),
+		netpoll_test(test_without_a_thread_the_client_waits_for_one),
+		netpoll_test(test_without_a_pump_the_client_waits_for_one),
+		netpoll_test(test_heartbeats_go_on_without_threads),
+		netpoll_test(test_without_a_pump_the_message_goes_to_another),
+		netpoll_test(test_a_message_does_not_wait_for_who_gets_no_thread),
+		netpoll_test(test_the_daemon_ends_without_threads),
+		netpoll_test(test_parked_clients_take_no_thread_for_the_daemons_exit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,8 @@
 
 #include "protocol/frame.h"
 
+#define deliver_test(f) channel_test_with(f, .mem_queue_size = 100)
+
 /* What c's threads have begun they have done: they hold these while they write. */
 static void settle(struct peer *c)
 {
@@ -76,16 +78,15 @@ static long pump_switches(void)
 }
 
 /* Message by message: the pump stands in line and is served, and sleeps all the time. */
-static void test_a_consumer_that_waits_is_served_in_its_sleep(void **state)
+static void test_a_consumer_that_waits_is_served_in_its_sleep(struct fixture *f)
 {
 	enum { ROUNDS_OF_ONE = 50 };
-	struct nsqd *n = idle_nsqd(100);
-	struct topic *t = get_topic(n, "test");
-	struct channel *ch = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *ch = f->channel;
 	struct peer c;
 	char id[MSG_ID_LENGTH + 1];
 
-	start(&c, n, ch);
+	start(&c, f->nsqd, ch);
 	long before = pump_switches();
 	for (uint32_t i = 0; i < ROUNDS_OF_ONE; i++) {
 		put(t, i, 1);
@@ -100,22 +101,20 @@ static void test_a_consumer_that_waits_is_served_in_its_sleep(void **state)
 	assert_int_equal(channel_in_flight_count(ch), 0);
 	assert_int_equal(c.client->message_count, ROUNDS_OF_ONE);
 	stop(&c);
-	exit_nsqd(n);
 }
 
 /* The channel's pump does not wait for a socket: the client's does. */
-static void test_what_the_socket_does_not_take_is_left_to_the_pump(void **state)
+static void test_what_the_socket_does_not_take_is_left_to_the_pump(struct fixture *f)
 {
 	static char junk[1 << 16];
-	struct nsqd *n = idle_nsqd(100);
-	struct topic *t = get_topic(n, "test");
-	struct channel *ch = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *ch = f->channel;
 	struct peer c, other;
 	char id[MSG_ID_LENGTH + 1];
 	size_t filled = 0;
 	ssize_t sent;
 
-	start(&c, n, ch);
+	start(&c, f->nsqd, ch);
 	int fd = stream_sock_fd(c.client->base);
 	while ((sent = send(fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
 		filled += (size_t)sent;
@@ -124,7 +123,7 @@ static void test_what_the_socket_does_not_take_is_left_to_the_pump(void **state)
 	put(t, 0, 1);
 	wait_for(channel_in_flight_count(ch) == 1);
 	/* Nobody is held up by it. */
-	start(&other, n, ch);
+	start(&other, f->nsqd, ch);
 	for (uint32_t i = 1; i < 4; i++) {
 		put(t, i, 1);
 		assert_int_equal(receive_message(&other, id), i);
@@ -146,19 +145,17 @@ static void test_what_the_socket_does_not_take_is_left_to_the_pump(void **state)
 	put(t, 4, 1);
 	assert_int_equal(receive_message(&c, id), 4);
 	stop(&c);
-	exit_nsqd(n);
 }
 
-static void test_who_is_being_written_to_is_passed_over(void **state)
+static void test_who_is_being_written_to_is_passed_over(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(100);
-	struct topic *t = get_topic(n, "test");
-	struct channel *ch = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *ch = f->channel;
 	struct peer first, second;
 	char id[MSG_ID_LENGTH + 1];
 
-	start(&first, n, ch);
-	start(&second, n, ch);
+	start(&first, f->nsqd, ch);
+	start(&second, f->nsqd, ch);
 	/* As somebody else would: not checked for its rank. */
 	pthread_mutex_lock(&first.client->write_lock.m);
 	put(t, 7, 1);
@@ -169,18 +166,16 @@ static void test_who_is_being_written_to_is_passed_over(void **state)
 	assert_int_equal(receive_message(&first, id), 8);
 	stop(&first);
 	stop(&second);
-	exit_nsqd(n);
 }
 
-static void test_rdy_0_ends_it(void **state)
+static void test_rdy_0_ends_it(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(100);
-	struct topic *t = get_topic(n, "test");
-	struct channel *ch = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *ch = f->channel;
 	struct peer c;
 	char id[MSG_ID_LENGTH + 1];
 
-	start(&c, n, ch);
+	start(&c, f->nsqd, ch);
 	say(c.peer, "RDY 0\n");
 	wait_for(chan_demand(ch->client_msg_chans[GLOBAL], SIZE_MAX) == 0);
 	put(t, 1, 1);
@@ -189,7 +184,6 @@ static void test_rdy_0_ends_it(void **state)
 	say(c.peer, "RDY 1\n");
 	assert_int_equal(receive_message(&c, id), 1);
 	stop(&c);
-	exit_nsqd(n);
 }
 
 struct holder {
@@ -237,32 +231,28 @@ static size_t take_while_it_serves(struct topic *t, struct channel *ch, struct p
 	return taken;
 }
 
-static void test_others_need_not_wait_for_those_who_are_served(void **state)
+static void test_others_need_not_wait_for_those_who_are_served(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(100);
-	struct topic *t = get_topic(n, "test");
-	struct channel *ch = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *ch = f->channel;
 	struct peer c, other;
 
-	start(&c, n, ch);
-	start(&other, n, ch);
+	start(&c, f->nsqd, ch);
+	start(&other, f->nsqd, ch);
 	assert_int_equal(take_while_it_serves(t, ch, &c), 1);
 	stop(&c);
 	stop(&other);
-	exit_nsqd(n);
 }
 
-static void test_one_alone_is_not_overtaken_by_itself(void **state)
+static void test_one_alone_is_not_overtaken_by_itself(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(100);
-	struct topic *t = get_topic(n, "test");
-	struct channel *ch = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *ch = f->channel;
 	struct peer c;
 
-	start(&c, n, ch);
+	start(&c, f->nsqd, ch);
 	assert_int_equal(take_while_it_serves(t, ch, &c), 0);
 	stop(&c);
-	exit_nsqd(n);
 }
 
 static void publish(void *arg)
@@ -277,11 +267,10 @@ static void publish(void *arg)
 }
 
 /* Those who leave, in the middle of whatever is done for them, take nothing with them. */
-static void test_consumers_leave_while_they_are_served(void **state)
+static void test_consumers_leave_while_they_are_served(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10000);
-	struct topic *t = get_topic(n, "test");
-	struct channel *ch = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *ch = f->channel;
 	struct peer c[4];
 	struct wait_group wg;
 	int64_t finished = 0;
@@ -292,7 +281,7 @@ static void test_consumers_leave_while_they_are_served(void **state)
 		char id[MSG_ID_LENGTH + 1], ok[10];
 
 		for (int i = 0; i < 4; i++) {
-			connect_consumer(&c[i], n);
+			connect_consumer(&c[i], f->nsqd);
 			run_io_loop(&c[i]);
 			say(c[i].peer, "SUB test ch\nRDY 1\n");
 		}
@@ -306,19 +295,19 @@ static void test_consumers_leave_while_they_are_served(void **state)
 	wait_group_wait(&wg);
 	wait_group_destroy(&wg);
 	wait_for(channel_depth(ch) + (int64_t)channel_in_flight_count(ch) + finished == 3000);
-	exit_nsqd(n);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		nsqd_test(test_a_consumer_that_waits_is_served_in_its_sleep),
-		nsqd_test(test_what_the_socket_does_not_take_is_left_to_the_pump),
-		nsqd_test(test_who_is_being_written_to_is_passed_over),
-		nsqd_test(test_rdy_0_ends_it),
-		nsqd_test(test_others_need_not_wait_for_those_who_are_served),
-		nsqd_test(test_one_alone_is_not_overtaken_by_itself),
-		nsqd_test(test_consumers_leave_while_they_are_served),
+		deliver_test(test_a_consumer_that_waits_is_served_in_its_sleep),
+		deliver_test(test_what_the_socket_does_not_take_is_left_to_the_pump),
+		deliver_test(test_who_is_being_written_to_is_passed_over),
+		deliver_test(test_rdy_0_ends_it),
+		deliver_test(test_others_need_not_wait_for_those_who_are_served),
+		deliver_test(test_one_alone_is_not_overtaken_by_itself),
+		channel_test_with(
+			test_consumers_leave_while_they_are_served, .mem_queue_size = 10000),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,8 @@
 #include "nsqd/core/message.h"
 #include "protocol/frame.h"
 
+#define pump_test(f) channel_test_with(f, .mem_queue_size = 100)
+
 #define N_MESSAGES 8
 #define BODY_SIZE 300000
 
@@ -87,12 +89,11 @@ static void put_large_messages(struct topic *t)
 	assert_int_equal(topic_put_messages(t, bodies, N_MESSAGES, &err), N_MESSAGES);
 }
 
-static void test_a_large_message_of_a_batch_has_a_deadline_of_its_own(void **state)
+static void test_a_large_message_of_a_batch_has_a_deadline_of_its_own(struct fixture *f)
 {
 	static unsigned char frame[FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH + BODY_SIZE];
-	struct nsqd *n = idle_nsqd(100);
-	struct topic *t = get_topic(n, "test");
-	struct channel *ch = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *ch = f->channel;
 	struct watch w = {.stream.ops = &watch_ops};
 	struct peer c;
 	char ok[10];
@@ -100,7 +101,7 @@ static void test_a_large_message_of_a_batch_has_a_deadline_of_its_own(void **sta
 	put_large_messages(t);
 	wait_for(channel_depth(ch) == N_MESSAGES);
 
-	connect_consumer(&c, n);
+	connect_consumer(&c, f->nsqd);
 	w.below = c.client->base;
 	c.client->stream = c.client->reader.stream = c.client->writer.stream = &w.stream;
 	run_io_loop(&c);
@@ -111,7 +112,6 @@ static void test_a_large_message_of_a_batch_has_a_deadline_of_its_own(void **sta
 		receive(c.peer, frame, sizeof(frame));
 	stop(&c);
 	assert_int_equal(w.again, 0);
-	exit_nsqd(n);
 }
 
 static char junk[1 << 16];
@@ -150,17 +150,16 @@ static void receive_small_message(int fd, uint32_t seq, char id[MSG_ID_LENGTH + 
 }
 
 /* It has written the next message on the pump's behalf, but there was no room for it. */
-static void test_io_loop_reads_on_where_it_cannot_write(void **state)
+static void test_io_loop_reads_on_where_it_cannot_write(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(100);
-	struct topic *t = get_topic(n, "test");
-	struct channel *ch = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *ch = f->channel;
 	char id[MSG_ID_LENGTH + 1], fin[64], ok[10];
 	struct peer c;
 
 	put(t, 0, 3);
 	wait_for(channel_depth(ch) == 3);
-	connect_consumer(&c, n);
+	connect_consumer(&c, f->nsqd);
 	run_io_loop(&c);
 	say(c.peer, "SUB test ch\nRDY 1\n");
 	receive(c.peer, ok, sizeof(ok));
@@ -175,18 +174,15 @@ static void test_io_loop_reads_on_where_it_cannot_write(void **state)
 	receive_small_message(c.peer, 1, id);
 	receive_small_message(c.peer, 2, id);
 	stop(&c);
-	exit_nsqd(n);
 }
 
-static void test_a_pump_that_fails_gives_the_right_to_fill_back(void **state)
+static void test_a_pump_that_fails_gives_the_right_to_fill_back(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(100);
-	struct topic *t = get_topic(n, "test");
-	struct channel *ch = get_channel(t, "ch");
+	struct channel *ch = f->channel;
 	struct peer c;
 	char ok[10];
 
-	connect_consumer(&c, n);
+	connect_consumer(&c, f->nsqd);
 	run_io_loop(&c);
 	say(c.peer, "SUB test ch\nRDY 1\n");
 	receive(c.peer, ok, sizeof(ok));
@@ -201,15 +197,14 @@ static void test_a_pump_that_fails_gives_the_right_to_fill_back(void **state)
 	close(c.peer);
 	wait_group_destroy(&c.wg);
 	client_v2_free(c.client);
-	exit_nsqd(n);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		nsqd_test(test_a_large_message_of_a_batch_has_a_deadline_of_its_own),
-		nsqd_test(test_io_loop_reads_on_where_it_cannot_write),
-		nsqd_test(test_a_pump_that_fails_gives_the_right_to_fill_back),
+		pump_test(test_a_large_message_of_a_batch_has_a_deadline_of_its_own),
+		pump_test(test_io_loop_reads_on_where_it_cannot_write),
+		pump_test(test_a_pump_that_fails_gives_the_right_to_fill_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,22 +9,29 @@
 #include "common/gothread_internal.h"
 #include "nsqd/queue/queue_scan.h"
 
-/* A daemon whose loops run, and whose scan loop is in a hurry. */
-static struct nsqd *scanning_nsqd(int64_t interval_ns, int pool_max)
+static void scan_every(struct options *o, int64_t interval_ns)
 {
-	struct options *o = quiet_options();
-	struct nsqd *n;
-	struct err err = {0};
-
-	o->mem_queue_size = 100;
 	o->queue_scan_interval = interval_ns;
 	o->queue_scan_refresh_interval = 3600 * NSEC_PER_SEC; /* it must hear of changes itself */
-	o->queue_scan_worker_pool_max = pool_max;
-	n = new_nsqd(o);
-	if (nsqd_main(n, &err) != 0)
-		fail_msg("nsqd_main: %s", err.msg);
-	return n;
+	o->queue_scan_worker_pool_max = 4;
 }
+
+static void scan_often(struct options *o)
+{
+	scan_every(o, NSEC_PER_MSEC);
+}
+
+static void scan_very_often(struct options *o)
+{
+	scan_every(o, NSEC_PER_MSEC / 10);
+}
+
+static void scan_seldom(struct options *o)
+{
+	scan_every(o, 20 * NSEC_PER_MSEC);
+}
+
+#define scan_test(f, how) channel_test_with(f, .mem_queue_size = 100, .adjust = how, .runs = true)
 
 static void count_worker(void *arg, const char *name, int tid)
 {
@@ -39,10 +46,9 @@ static size_t workers(void)
 	return n;
 }
 
-static void test_a_message_times_out_after_its_timeout_and_not_before(void **state)
+static void test_a_message_times_out_after_its_timeout_and_not_before(struct fixture *f)
 {
-	struct nsqd *n = scanning_nsqd(NSEC_PER_MSEC, 4);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct channel *c = f->channel;
 	int64_t deadline = clock_mono_ns() + 30 * NSEC_PER_MSEC;
 
 	put_in_flight(c, 0, 10, 1, 30 * NSEC_PER_MSEC);
@@ -50,13 +56,11 @@ static void test_a_message_times_out_after_its_timeout_and_not_before(void **sta
 	assert_true(clock_mono_ns() >= deadline);
 	wait_for(c->timeout_count == 10);
 	expect_each_once(c, 0, 10);
-	exit_nsqd(n);
 }
 
-static void test_a_deferred_message_comes_after_its_delay(void **state)
+static void test_a_deferred_message_comes_after_its_delay(struct fixture *f)
 {
-	struct nsqd *n = scanning_nsqd(NSEC_PER_MSEC, 4);
-	struct channel *c = get_channel(get_topic(n, "test"), "ch");
+	struct channel *c = f->channel;
 	int64_t deadline = clock_mono_ns() + 30 * NSEC_PER_MSEC;
 
 	channel_put_message_deferred(c, new_message(0), 30 * NSEC_PER_MSEC);
@@ -64,13 +68,11 @@ static void test_a_deferred_message_comes_after_its_delay(void **state)
 	assert_true(clock_mono_ns() >= deadline);
 	assert_int_equal(channel_deferred_count(c), 0);
 	assert_int_equal(c->timeout_count, 0);
-	exit_nsqd(n);
 }
 
-static void test_a_channel_that_is_made_later_is_scanned_as_well(void **state)
+static void test_a_channel_that_is_made_later_is_scanned_as_well(struct fixture *f)
 {
-	struct nsqd *n = scanning_nsqd(NSEC_PER_MSEC, 4);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 
 	for (int i = 0; i < 5; i++) {
 		char name[32];
@@ -81,13 +83,11 @@ static void test_a_channel_that_is_made_later_is_scanned_as_well(void **state)
 		put_in_flight(c, 0, 1, 1, 1);
 		wait_for(c->timeout_count == 1);
 	}
-	exit_nsqd(n);
 }
 
-static void test_one_due_message_among_many_quiet_channels_does_not_wait_for_luck(void **state)
+static void test_one_due_message_among_many_quiet_channels_does_not_wait_for_luck(struct fixture *f)
 {
-	struct nsqd *n = scanning_nsqd(20 * NSEC_PER_MSEC, 4);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 	struct channel *c = NULL;
 
 	for (int i = 0; i < ROUNDS(200); i++) {
@@ -101,13 +101,11 @@ static void test_one_due_message_among_many_quiet_channels_does_not_wait_for_luc
 		put_in_flight(c, 0, 1, 1, 1);
 		wait_for(c->timeout_count == (uint64_t)i + 1);
 	}
-	exit_nsqd(n);
 }
 
-static void test_all_of_many_channels_get_their_turn(void **state)
+static void test_all_of_many_channels_get_their_turn(struct fixture *f)
 {
-	struct nsqd *n = scanning_nsqd(NSEC_PER_MSEC, 4);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 	struct channel *c[60];
 
 	for (size_t i = 0; i < COUNT(c); i++) {
@@ -120,10 +118,9 @@ static void test_all_of_many_channels_get_their_turn(void **state)
 	}
 	for (size_t i = 0; i < COUNT(c); i++)
 		wait_for(channel_depth(c[i]) == 6 && c[i]->timeout_count == 5);
-	exit_nsqd(n);
 }
 
-static void test_the_pool_is_a_quarter_of_the_channels_within_its_bounds(void **state)
+static void test_the_pool_is_a_quarter_of_the_channels_within_its_bounds(struct fixture *f)
 {
 	static const struct {
 		int pool_max;
@@ -131,8 +128,13 @@ static void test_the_pool_is_a_quarter_of_the_channels_within_its_bounds(void **
 	} cases[] = {{4, 0, 1}, {4, 7, 1}, {4, 8, 2}, {4, 12, 3}, {4, 40, 4}, {1, 40, 1}};
 
 	for (size_t i = 0; i < COUNT(cases); i++) {
-		struct nsqd *n = scanning_nsqd(NSEC_PER_MSEC, cases[i].pool_max);
-		struct topic *t = get_topic(n, "test");
+		struct options *o = quiet_options();
+		scan_often(o);
+		o->mem_queue_size = 100;
+		o->queue_scan_worker_pool_max = cases[i].pool_max;
+		start_nsqd_with(f, o);
+		run_nsqd(f);
+		struct topic *t = get_topic(f->nsqd, "test");
 
 		for (size_t k = 0; k < cases[i].channels; k++) {
 			char name[32];
@@ -146,10 +148,10 @@ static void test_the_pool_is_a_quarter_of_the_channels_within_its_bounds(void **
 		 * change.
 		 */
 		struct err err;
-		assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
-		get_channel(get_topic(n, "other"), "ch");
+		assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), 0);
+		get_channel(get_topic(f->nsqd, "other"), "ch");
 		wait_for(workers() == 1);
-		exit_nsqd(n);
+		end_nsqd(f);
 		assert_int_equal(workers(), 0);
 	}
 }
@@ -167,16 +169,17 @@ static void scan_without_threads(void *arg)
 	nsqd_queue_scan_loop(&((struct nsqd *)arg)->topics);
 }
 
-static void test_without_a_thread_for_a_worker_the_loop_does_the_work(void **state)
+static void scan_every_ms(struct options *o)
 {
-	struct options *o = quiet_options();
-	struct nsqd *n;
-	struct channel *c;
+	o->queue_scan_interval = NSEC_PER_MSEC;
+}
+
+static void test_without_a_thread_for_a_worker_the_loop_does_the_work(struct fixture *f)
+{
+	struct nsqd *n = f->nsqd;
+	struct channel *c = f->channel;
 	struct wait_group wg;
 
-	o->queue_scan_interval = NSEC_PER_MSEC;
-	n = new_nsqd(o);
-	c = get_channel(get_topic(n, "test"), "ch");
 	gothread_create = create_unless;
 	wait_group_init(&wg);
 	go(&wg, scan_without_threads, n); /* just the loop */
@@ -186,15 +189,14 @@ static void test_without_a_thread_for_a_worker_the_loop_does_the_work(void **sta
 	assert_int_equal(workers(), 0);
 	nsqd_exit(n);
 	join(&wg);
-	nsqd_free(n);
+	free_nsqd(f);
 	no_threads = false;
 	gothread_create = pthread_create;
 }
 
-static void test_a_channel_may_be_deleted_while_it_is_scanned(void **state)
+static void test_a_channel_may_be_deleted_while_it_is_scanned(struct fixture *f)
 {
-	struct nsqd *n = scanning_nsqd(NSEC_PER_MSEC / 10, 4);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 	struct err err;
 
 	for (int i = 0; i < ROUNDS(100); i++) {
@@ -206,7 +208,6 @@ static void test_a_channel_may_be_deleted_while_it_is_scanned(void **state)
 			wait_for(c->timeout_count > 0);
 		assert_int_equal(topic_delete_existing_channel(t, "ch", &err), 0);
 	}
-	exit_nsqd(n);
 }
 
 static size_t buckets_of(struct channel *c)
@@ -219,63 +220,67 @@ static size_t buckets_of(struct channel *c)
 	return n;
 }
 
-static void test_a_burst_costs_no_memory_for_ever(void **state)
+static void refresh_often(struct options *o)
 {
-	struct options *o = quiet_options();
-	struct nsqd *n;
-	struct channel *c;
-	struct err err;
-
-	o->mem_queue_size = 1000;
 	o->queue_scan_interval = NSEC_PER_MSEC;
 	o->queue_scan_refresh_interval = 5 * NSEC_PER_MSEC;
-	n = new_nsqd(o);
-	c = get_channel(get_topic(n, "test"), "ch");
+}
+
+static void test_a_burst_costs_no_memory_for_ever(struct fixture *f)
+{
+	struct channel *c = f->channel;
+
 	put_in_flight(c, 0, 500, 1, NSEC_PER_MSEC);
 	for (uint32_t i = 500; i < 1000; i++)
 		channel_put_message_deferred(c, new_message(i), NSEC_PER_MSEC);
 	assert_true(buckets_of(c) >= 1000);
-	assert_int_equal(nsqd_main(n, &err), 0);
+	run_nsqd(f);
 	wait_for(buckets_of(c) == 0);
 	assert_int_equal(channel_depth(c), 1000);
-	exit_nsqd(n);
 }
 
-static void test_at_exit_nothing_that_times_out_is_lost(void **state)
+static void test_at_exit_nothing_that_times_out_is_lost(struct fixture *f)
 {
 	for (int i = 0; i < ROUNDS(20) + 1; i++) {
-		struct nsqd *n = scanning_nsqd(NSEC_PER_MSEC / 10, 4);
-		struct channel *c = get_channel(get_topic(n, "test"), "ch");
+		struct options *o = quiet_options();
+		scan_very_often(o);
+		o->mem_queue_size = 100;
+		start_nsqd_with(f, o);
+		run_nsqd(f);
+		struct channel *c = get_channel(get_topic(f->nsqd, "test"), "ch");
 		struct err err;
 
 		put_in_flight(c, 0, 200, 1, NSEC_PER_MSEC);
 		for (uint32_t k = 200; k < 300; k++)
 			channel_put_message_deferred(c, new_message(k), NSEC_PER_MSEC);
 		sleep_ns(NSEC_PER_MSEC * (i % 3));
-		exit_nsqd(n);
+		end_nsqd(f);
 
-		n = idle_nsqd(100);
-		assert_int_equal(nsqd_load_metadata(&n->metadata, &err), 0);
-		c = get_channel(get_topic(n, "test"), "ch");
+		start_nsqd(f, 100);
+		assert_int_equal(nsqd_load_metadata(&f->nsqd->metadata, &err), 0);
+		c = get_channel(get_topic(f->nsqd, "test"), "ch");
 		assert_int_equal(channel_depth(c), 300);
 		expect_each_once(c, 0, 300);
-		exit_nsqd(n);
+		end_nsqd(f);
 	}
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		nsqd_test(test_a_message_times_out_after_its_timeout_and_not_before),
-		nsqd_test(test_a_deferred_message_comes_after_its_delay),
-		nsqd_test(test_a_channel_that_is_made_later_is_scanned_as_well),
-		nsqd_test(test_one_due_message_among_many_quiet_channels_does_not_wait_for_luck),
-		nsqd_test(test_all_of_many_channels_get_their_turn),
-		nsqd_test(test_the_pool_is_a_quarter_of_the_channels_within_its_bounds),
-		nsqd_test(test_without_a_thread_for_a_worker_the_loop_does_the_work),
-		nsqd_test(test_a_channel_may_be_deleted_while_it_is_scanned),
-		nsqd_test(test_a_burst_costs_no_memory_for_ever),
-		nsqd_test(test_at_exit_nothing_that_times_out_is_lost),
+		scan_test(test_a_message_times_out_after_its_timeout_and_not_before, scan_often),
+		scan_test(test_a_deferred_message_comes_after_its_delay, scan_often),
+		scan_test(test_a_channel_that_is_made_later_is_scanned_as_well, scan_often),
+		scan_test(test_one_due_message_among_many_quiet_channels_does_not_wait_for_luck,
+			scan_seldom),
+		scan_test(test_all_of_many_channels_get_their_turn, scan_often),
+		dir_test(test_the_pool_is_a_quarter_of_the_channels_within_its_bounds),
+		channel_test_with(test_without_a_thread_for_a_worker_the_loop_does_the_work,
+			.mem_queue_size = 100, .adjust = scan_every_ms),
+		scan_test(test_a_channel_may_be_deleted_while_it_is_scanned, scan_very_often),
+		channel_test_with(test_a_burst_costs_no_memory_for_ever, .mem_queue_size = 1000,
+			.adjust = refresh_often),
+		dir_test(test_at_exit_nothing_that_times_out_is_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,23 +7,20 @@
 
 #include "common/rand.h"
 
-static void test_get_topic(void **state)
+static void test_get_topic(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *a = get_topic(n, "test");
+	struct topic *a = f->topic;
 
 	assert_string_equal(a->name, "test");
-	assert_ptr_equal(get_topic(n, "test"), a);
-	assert_ptr_not_equal(get_topic(n, "test2"), a);
-	assert_null(nsqd_get_existing_topic(&n->topics, "test3"));
-	assert_int_equal(topic_count(n), 2);
-	exit_nsqd(n);
+	assert_ptr_equal(get_topic(f->nsqd, "test"), a);
+	assert_ptr_not_equal(get_topic(f->nsqd, "test2"), a);
+	assert_null(nsqd_get_existing_topic(&f->nsqd->topics, "test3"));
+	assert_int_equal(topic_count(f->nsqd), 2);
 }
 
-static void test_get_channel(void **state)
+static void test_get_channel(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 	struct channel *a = get_channel(t, "ch1"), *b = get_channel(t, "ch2");
 
 	assert_string_equal(a->name, "ch1");
@@ -31,45 +28,41 @@ static void test_get_channel(void **state)
 	assert_ptr_equal(get_channel(t, "ch2"), b);
 	assert_null(topic_get_existing_channel(t, "ch3"));
 	assert_int_equal(channel_count(t), 2);
-	exit_nsqd(n);
 }
 
-static void test_topics_and_channels_are_listed_by_name(void **state)
+static void test_topics_and_channels_are_listed_by_name(struct fixture *f)
 {
 	static const char *const names[] = {"b", "a", "c-1", "c"};
-	struct nsqd *n = idle_nsqd(10);
 	struct topic **topics;
 	struct channel **channels;
 	size_t count;
 
 	for (size_t i = 0; i < COUNT(names); i++)
-		get_topic(n, names[i]);
+		get_topic(f->nsqd, names[i]);
 	for (size_t i = 0; i < COUNT(names); i++)
-		get_channel(get_topic(n, "a"), names[i]);
-	topics = nsqd_topics(&n->topics, &count);
+		get_channel(get_topic(f->nsqd, "a"), names[i]);
+	topics = nsqd_topics(&f->nsqd->topics, &count);
 	assert_int_equal(count, 4);
 	for (size_t i = 0; i < count; i++) {
 		assert_true(i == 0 || strcmp(topics[i - 1]->name, topics[i]->name) < 0);
 		topic_unref(topics[i]);
 	}
 	free(topics);
-	channels = topic_channels(get_topic(n, "a"), &count);
+	channels = topic_channels(get_topic(f->nsqd, "a"), &count);
 	assert_int_equal(count, 4);
 	for (size_t i = 0; i < count; i++) {
 		assert_true(i == 0 || strcmp(channels[i - 1]->name, channels[i]->name) < 0);
 		channel_unref(channels[i]);
 	}
 	free(channels);
-	exit_nsqd(n);
 }
 
 /* --- from the topic to its channels ----------------------------------------------------------- */
 
-static void test_put_message(void **state)
+static void test_put_message(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
 	int64_t before = clock_wall_ns();
 	struct message *m;
 
@@ -82,13 +75,11 @@ static void test_put_message(void **state)
 	assert_int_equal(t->message_count, 1);
 	assert_int_equal(t->message_bytes, 4);
 	wait_for(c->message_count == 1); /* counted once it is queued, as in stock */
-	exit_nsqd(n);
 }
 
-static void test_put_message_2chan(void **state)
+static void test_put_message_2chan(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 	struct channel *a = get_channel(t, "ch1"), *b = get_channel(t, "ch2");
 	struct message *ma, *mb;
 
@@ -103,13 +94,11 @@ static void test_put_message_2chan(void **state)
 	message_unref(ma);
 	assert_int_equal(seq_of(mb), 7);
 	message_unref(mb);
-	exit_nsqd(n);
 }
 
-static void test_the_order_is_kept_through_a_long_batch(void **state)
+static void test_the_order_is_kept_through_a_long_batch(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10000);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 	struct channel *a = get_channel(t, "ch1"), *b = get_channel(t, "ch2");
 	char last[MSG_ID_LENGTH] = {0};
 
@@ -125,69 +114,59 @@ static void test_the_order_is_kept_through_a_long_batch(void **state)
 		message_unref(m);
 	}
 	expect_in_order(b, 0, 1000);
-	exit_nsqd(n);
 }
 
-static void test_without_memory_all_goes_through_the_disk_in_order(void **state)
+static void test_without_memory_all_goes_through_the_disk_in_order(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(0);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 
 	put(t, 0, 500);
 	assert_int_equal(topic_backend_depth(t), 500);
 	expect_in_order(get_channel(t, "ch"), 0, 500);
-	exit_nsqd(n);
 }
 
-static void test_what_does_not_fit_into_memory_goes_to_the_disk(void **state)
+static void test_what_does_not_fit_into_memory_goes_to_the_disk(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 
 	put(t, 0, 500);
 	assert_int_equal(topic_depth(t), 500);
 	assert_int_equal(topic_backend_depth(t), 490);
 	expect_each_once(get_channel(t, "ch"), 0, 500);
-	exit_nsqd(n);
 }
 
-static void test_a_topic_without_channels_keeps_its_messages_for_the_first(void **state)
+static void test_a_topic_without_channels_keeps_its_messages_for_the_first(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 
 	put(t, 0, 5);
 	stays(topic_depth(t) == 5);
 	expect_in_order(get_channel(t, "ch"), 0, 5);
 	assert_int_equal(topic_depth(t), 0);
-	exit_nsqd(n);
 }
 
-static void test_nothing_moves_before_the_start(void **state)
+static void test_nothing_moves_before_the_start(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
 	struct topic *t;
 	struct channel *c;
 
-	n->ctx.phase = PHASE_LOADING;
-	t = get_topic(n, "test");
+	f->nsqd->ctx.phase = PHASE_LOADING;
+	t = get_topic(f->nsqd, "test");
 	c = get_channel(t, "ch"); /* and this does not block */
 	topic_pause(t);
 	topic_unpause(t);
 	put(t, 0, 5);
 	expect_nothing(c);
 	assert_int_equal(topic_depth(t), 5);
-	n->ctx.phase = PHASE_RUNNING;
+	f->nsqd->ctx.phase = PHASE_RUNNING;
 	topic_start(t);
 	topic_start(t);
 	expect_in_order(c, 0, 5);
-	exit_nsqd(n);
 }
 
-static void test_a_deferred_message_is_deferred_by_every_channel(void **state)
+static void test_a_deferred_message_is_deferred_by_every_channel(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 	struct channel *a = get_channel(t, "ch1"), *b = get_channel(t, "ch2");
 	struct err err;
 	int64_t now = clock_mono_ns();
@@ -207,7 +186,6 @@ static void test_a_deferred_message_is_deferred_by_every_channel(void **state)
 	assert_true(channel_process_deferred_queue(a, INT64_MAX));
 	expect_in_order(a, 1, 1);
 	expect_nothing(b);
-	exit_nsqd(n);
 }
 
 /* Puts deferred messages 0 to n - 1, each when the one before has been accepted. */
@@ -236,13 +214,13 @@ static void put_deferred_behind_another(void *arg)
 	put_deferred(d);
 }
 
-static void test_a_delay_does_not_depend_on_a_pump_that_is_busy(void **state)
+static void test_a_delay_does_not_depend_on_a_pump_that_is_busy(struct fixture *f)
 {
 	static const int64_t mem_queue_sizes[] = {0, 1, 10000};
 
 	for (size_t i = 0; i < COUNT(mem_queue_sizes); i++) {
-		struct nsqd *n = idle_nsqd(mem_queue_sizes[i]);
-		struct topic *t = get_topic(n, "test");
+		start_nsqd(f, mem_queue_sizes[i]);
+		struct topic *t = get_topic(f->nsqd, "test");
 		struct channel *a = get_channel(t, "a"), *b = get_channel(t, "b");
 		struct deferring d = {.t = t, .n = 1000};
 		struct wait_group wg;
@@ -259,28 +237,27 @@ static void test_a_delay_does_not_depend_on_a_pump_that_is_busy(void **state)
 		assert_int_equal(channel_deferred_count(a), d.n);
 		assert_int_equal(channel_deferred_count(b), d.n);
 		assert_int_equal(topic_backend_depth(t), 0);
-		assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
-		exit_nsqd(n);
+		assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), 0);
+		end_nsqd(f);
 	}
 }
 
 static void test_a_delay_waits_in_memory_for_a_channel_the_start_and_the_end_of_a_pause(
-	void **state)
+	struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
 	struct deferring d = {.n = 5};
 	struct channel *c;
 
-	n->ctx.phase = PHASE_LOADING; /* what nsqlookupd knows of is still to come */
-	d.t = get_topic(n, "test");
+	f->nsqd->ctx.phase = PHASE_LOADING; /* what nsqlookupd knows of is still to come */
+	d.t = get_topic(f->nsqd, "test");
 	c = get_channel(d.t, "ch");
 	put_deferred(&d);
 	stays(topic_depth(d.t) == 5 && channel_deferred_count(c) == 0);
-	n->ctx.phase = PHASE_RUNNING;
+	f->nsqd->ctx.phase = PHASE_RUNNING;
 	topic_start(d.t);
 	wait_for(channel_deferred_count(c) == 5);
 
-	d.t = get_topic(n, "other");
+	d.t = get_topic(f->nsqd, "other");
 	put_deferred(&d);
 	stays(topic_depth(d.t) == 5);
 	c = get_channel(d.t, "ch");
@@ -290,13 +267,11 @@ static void test_a_delay_waits_in_memory_for_a_channel_the_start_and_the_end_of_
 	stays(topic_depth(d.t) == 5 && channel_deferred_count(c) == 5);
 	topic_unpause(d.t);
 	wait_for(channel_deferred_count(c) == 10);
-	exit_nsqd(n);
 }
 
-static void test_a_delay_does_not_go_with_a_channel_that_is_being_deleted(void **state)
+static void test_a_delay_does_not_go_with_a_channel_that_is_being_deleted(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct deferring d = {.t = get_topic(n, "test"), .n = 5};
+	struct deferring d = {.t = f->topic, .n = 5};
 	struct channel *a = get_channel(d.t, "a"), *b;
 
 	a->exit_flag = true; /* its deletion has begun, and takes a while */
@@ -309,13 +284,11 @@ static void test_a_delay_does_not_go_with_a_channel_that_is_being_deleted(void *
 	assert_int_equal(channel_deferred_count(b), 10);
 	assert_int_equal(channel_deferred_count(a), 0);
 	a->exit_flag = false;
-	exit_nsqd(n);
 }
 
-static void test_a_delay_is_lost_with_what_has_to_wait_on_disk(void **state)
+static void test_a_delay_is_lost_with_what_has_to_wait_on_disk(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(2);
-	struct deferring d = {.t = get_topic(n, "test"), .n = 5};
+	struct deferring d = {.t = f->topic, .n = 5};
 	struct channel *c;
 
 	put_deferred(&d);
@@ -323,28 +296,24 @@ static void test_a_delay_is_lost_with_what_has_to_wait_on_disk(void **state)
 	c = get_channel(d.t, "ch");
 	expect_each_once(c, 2, 3);
 	wait_for(channel_deferred_count(c) == 2);
-	exit_nsqd(n);
 }
 
-static void test_a_delay_of_0_is_no_delay(void **state)
+static void test_a_delay_of_0_is_no_delay(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
 	struct err err;
 
 	assert_int_equal(topic_put_message_deferred(t, body_of(1), 0, &err), 0);
 	expect_in_order(c, 1, 1);
 	assert_int_equal(channel_deferred_count(c), 0);
-	exit_nsqd(n);
 }
 
 /* --- operators -------------------------------------------------------------------------------- */
 
-static void test_pause(void **state)
+static void test_pause(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 	struct channel *c;
 
 	topic_pause(t);
@@ -359,14 +328,12 @@ static void test_pause(void **state)
 	topic_pause(t);
 	put(t, 1, 20);
 	stays(topic_depth(t) == 20);
-	exit_nsqd(n);
 }
 
-static void test_empty_throws_away_memory_and_disk_but_not_the_channels(void **state)
+static void test_empty_throws_away_memory_and_disk_but_not_the_channels(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
 	struct err err;
 
 	put(t, 0, 5);
@@ -380,13 +347,11 @@ static void test_empty_throws_away_memory_and_disk_but_not_the_channels(void **s
 	put(t, 55, 5);
 	expect_in_order(c, 0, 5);
 	expect_in_order(c, 55, 5);
-	exit_nsqd(n);
 }
 
-static void test_deletes(void **state)
+static void test_deletes(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 	struct err err;
 
 	get_channel(t, "ch1");
@@ -395,30 +360,26 @@ static void test_deletes(void **state)
 	assert_int_equal(topic_delete_existing_channel(t, "ch1", &err), -1);
 	assert_string_equal(err.msg, "channel does not exist");
 	get_channel(t, "ch2");
-	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
-	assert_int_equal(topic_count(n), 0);
-	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), -1);
+	assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), 0);
+	assert_int_equal(topic_count(f->nsqd), 0);
+	assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), -1);
 	assert_string_equal(err.msg, "topic does not exist");
-	exit_nsqd(n);
 }
 
-static void test_delete_last(void **state)
+static void test_delete_last(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 	struct err err;
 
 	get_channel(t, "ch1");
 	assert_int_equal(topic_delete_existing_channel(t, "ch1", &err), 0);
 	put(t, 0, 1);
 	stays(topic_depth(t) == 1);
-	exit_nsqd(n);
 }
 
-static void test_a_deleted_topic_leaves_no_file_and_a_new_one_is_empty(void **state)
+static void test_a_deleted_topic_leaves_no_file_and_a_new_one_is_empty(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(0);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 	struct err err;
 
 	get_channel(t, "ch");
@@ -427,23 +388,21 @@ static void test_a_deleted_topic_leaves_no_file_and_a_new_one_is_empty(void **st
 	topic_pause(t);
 	put(t, 0, 100);
 	assert_true(files_of("test") > 0);
-	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
+	assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), 0);
 	assert_int_equal(files_of("test"), 0);
-	t = get_topic(n, "test");
+	t = get_topic(f->nsqd, "test");
 	assert_int_equal(topic_depth(t), 0);
 	assert_false(topic_is_paused(t));
 	assert_int_equal(channel_depth(get_channel(t, "ch")), 0);
-	exit_nsqd(n);
 }
 
-static void test_who_holds_a_deleted_topic_is_told_so(void **state)
+static void test_who_holds_a_deleted_topic_is_told_so(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
 	struct err err = {0};
-	struct topic *t = nsqd_get_topic(&n->topics, "test", &err);
+	struct topic *t = nsqd_get_topic(&f->nsqd->topics, "test", &err);
 
 	get_channel(t, "ch");
-	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
+	assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), 0);
 	assert_int_equal(try_put(t, 0, 300, &err), 0);
 	assert_string_equal(err.msg, "exiting");
 	assert_int_equal(topic_put_message_deferred(t, body_of(1), 1, &err), -1);
@@ -458,14 +417,12 @@ static void test_who_holds_a_deleted_topic_is_told_so(void **state)
 	topic_pause(t); /* neither of these waits for a pump that is gone */
 	topic_unpause(t);
 	topic_unref(t);
-	exit_nsqd(n);
 }
 
-static void test_a_disk_that_cannot_delete_does_not_keep_the_name(void **state)
+static void test_a_disk_that_cannot_delete_does_not_keep_the_name(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
 	struct err err;
 
 	make_channel_faulty(c)->fail_delete = true;
@@ -477,79 +434,73 @@ static void test_a_disk_that_cannot_delete_does_not_keep_the_name(void **state)
 
 	/* Its own files, or those of a channel. */
 	make_topic_faulty(t)->fail_delete = true;
-	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), -1);
+	assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), -1);
 	assert_int_equal(err.code, EIO);
-	assert_int_equal(topic_count(n), 0);
-	t = get_topic(n, "test");
+	assert_int_equal(topic_count(f->nsqd), 0);
+	t = get_topic(f->nsqd, "test");
 	assert_false(topic_exiting(t));
 	make_channel_faulty(get_channel(t, "ch"))->fail_delete = true;
-	assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), -1);
+	assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), -1);
 	assert_int_equal(err.code, EIO);
-	assert_int_equal(topic_count(n), 0);
-	exit_nsqd(n);
+	assert_int_equal(topic_count(f->nsqd), 0);
 }
 
 /* --- ephemeral -------------------------------------------------------------------------------- */
 
-static void test_an_ephemeral_topic_drops_what_exceeds_its_memory(void **state)
+static void test_an_ephemeral_topic_drops_what_exceeds_its_memory(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test#ephemeral");
+	struct topic *t = get_topic(f->nsqd, "test#ephemeral");
 
 	assert_true(t->ephemeral);
 	put(t, 0, 50);
 	assert_int_equal(topic_depth(t), 10);
 	expect_in_order(get_channel(t, "ch#ephemeral"), 0, 10);
-	exit_nsqd(n);
+	end_nsqd(f);
 	assert_int_equal(files_of("test"), 0);
 }
 
-static void test_an_ephemeral_topic_goes_with_its_last_channel(void **state)
+static void test_an_ephemeral_topic_goes_with_its_last_channel(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
-	struct topic *t = get_topic(n, "test#ephemeral");
+	struct topic *t = get_topic(f->nsqd, "test#ephemeral");
 	struct err err;
 
 	get_channel(t, "a");
 	get_channel(t, "b");
 	assert_int_equal(topic_delete_existing_channel(t, "a", &err), 0);
-	assert_int_equal(topic_count(n), 1);
+	assert_int_equal(topic_count(f->nsqd), 1);
 	topic_ref(t);
 	assert_int_equal(topic_delete_existing_channel(t, "b", &err), 0);
-	wait_for(topic_count(n) == 0);
+	wait_for(topic_count(f->nsqd) == 0);
 	assert_true(topic_exiting(t));
 	topic_unref(t);
-	exit_nsqd(n);
 }
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
-static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(void **state)
+static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(1000);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 	struct channel *c;
 	struct err err;
 
 	put(t, 0, 300); /* stays in the topic: it has no channel */
-	exit_nsqd(n);
+	end_nsqd(f);
 	assert_true(files_of("test") > 0);
 
-	n = idle_nsqd(1000);
-	assert_int_equal(nsqd_load_metadata(&n->metadata, &err), 0);
-	assert_int_equal(topic_count(n), 1);
-	t = get_topic(n, "test");
+	start_nsqd(f, 1000);
+	assert_int_equal(nsqd_load_metadata(&f->nsqd->metadata, &err), 0);
+	assert_int_equal(topic_count(f->nsqd), 1);
+	t = get_topic(f->nsqd, "test");
 	assert_int_equal(topic_depth(t), 300);
 	c = get_channel(t, "ch");
 	wait_for(channel_depth(c) == 300);
 	put(t, 300, 100);
 	expect_each_once(c, 0, 400);
-	exit_nsqd(n);
 }
 
-static void test_close_counts_as_exit_for_those_who_come_late(void **state)
+static void test_close_counts_as_exit_for_those_who_come_late(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(10);
+	struct nsqd *n = f->nsqd;
 	struct err err = {0};
 	struct topic *t = nsqd_get_topic(&n->topics, "test", &err);
 
@@ -560,7 +511,7 @@ static void test_close_counts_as_exit_for_those_who_come_late(void **state)
 	assert_int_equal(try_put(t, 0, 1, &err), 0);
 	assert_string_equal(err.msg, "exiting");
 	topic_unref(t);
-	nsqd_free(n);
+	free_nsqd(f);
 }
 
 /* --- a disk that refuses ---------------------------------------------------------------------- */
@@ -573,61 +524,58 @@ static void expect_health(struct nsqd *n, const char *want)
 	assert_int_equal(nsqd_is_healthy(&n->ctx), strcmp(want, "OK") == 0);
 }
 
-static void test_health(void **state)
+static void test_health(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(2);
-	struct topic *t = get_topic(n, "test");
-	struct faulty_queue *f = make_topic_faulty(t);
+	struct topic *t = f->topic;
+	struct faulty_queue *disk = make_topic_faulty(t);
 	struct err err = {0};
 
-	f->allow = 0;
+	disk->allow = 0;
 	put(t, 0, 1);
 	put(t, 1, 1);
-	expect_health(n, "OK");
+	expect_health(f->nsqd, "OK");
 	assert_int_equal(try_put(t, 2, 1, &err), 0);
 	assert_string_equal(err.msg, "never gonna happen");
-	expect_health(n, "NOK - never gonna happen");
+	expect_health(f->nsqd, "NOK - never gonna happen");
 	assert_int_equal(try_put(t, 2, 300, &err), 0);
-	f->allow = -1;
+	disk->allow = -1;
 	put(t, 2, 1);
-	expect_health(n, "OK");
+	expect_health(f->nsqd, "OK");
 	assert_int_equal(t->message_count, 3);
 	expect_each_once(get_channel(t, "ch"), 0, 3);
-	exit_nsqd(n);
 }
 
-static void test_what_is_refused_in_the_middle_is_told_and_the_rest_is_kept(void **state)
+static void test_what_is_refused_in_the_middle_is_told_and_the_rest_is_kept(struct fixture *f)
 {
 	/* In memory; at, within and between the batches that a put is made of. */
 	static const int64_t allow[] = {0, 1, 63, 64, 65, 117, 118, 119, 246, 489};
 
 	for (size_t i = 0; i < COUNT(allow); i++) {
-		struct nsqd *n = idle_nsqd(10);
-		struct topic *t = get_topic(n, "test");
-		struct faulty_queue *f = make_topic_faulty(t);
+		start_nsqd(f, 10);
+		struct topic *t = get_topic(f->nsqd, "test");
+		struct faulty_queue *disk = make_topic_faulty(t);
 		struct err err = {0};
 		size_t want = 10 + (size_t)allow[i];
 
-		f->allow = allow[i];
+		disk->allow = allow[i];
 		assert_int_equal(try_put(t, 0, 500, &err), want);
 		assert_string_equal(err.msg, "never gonna happen");
 		assert_int_equal(t->message_count, want);
 		assert_int_equal(t->message_bytes, 4 * want);
 		assert_int_equal(topic_depth(t), want);
 		expect_each_once(get_channel(t, "ch"), 0, want);
-		assert_int_equal(nsqd_delete_existing_topic(&n->topics, "test", &err), 0);
-		exit_nsqd(n);
+		assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), 0);
+		end_nsqd(f);
 	}
 }
 
-static void test_a_channel_that_its_disk_refuses_stops_no_other(void **state)
+static void test_a_channel_that_its_disk_refuses_stops_no_other(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(4);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 	struct channel *a = get_channel(t, "a"), *b = get_channel(t, "b");
-	struct faulty_queue *f = make_channel_faulty(a);
+	struct faulty_queue *disk = make_channel_faulty(a);
 
-	f->allow = 3;
+	disk->allow = 3;
 	put(t, 0, 4); /* fills the channels' memory */
 	wait_for(channel_depth(a) == 4 && channel_depth(b) == 4);
 	expect_in_order(b, 0, 4);
@@ -635,21 +583,19 @@ static void test_a_channel_that_its_disk_refuses_stops_no_other(void **state)
 		put(t, i, 1);
 		expect_in_order(b, i, 1);
 	}
-	assert_true(f->refused > 0);
-	assert_false(nsqd_is_healthy(&n->ctx));
+	assert_true(disk->refused > 0);
+	assert_false(nsqd_is_healthy(&f->nsqd->ctx));
 	/* All is where an operator looks for it. */
 	wait_for(channel_depth(a) == 24 && topic_depth(t) == 0 && a->message_count == 24);
-	f->allow = -1;
-	wait_for(nsqd_is_healthy(&n->ctx));
+	disk->allow = -1;
+	wait_for(nsqd_is_healthy(&f->nsqd->ctx));
 	expect_each_once(a, 0, 24);
 	expect_nothing(b);
-	exit_nsqd(n);
 }
 
-static void test_a_topic_pushes_back_while_all_its_channels_are_refused(void **state)
+static void test_a_topic_pushes_back_while_all_its_channels_are_refused(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(4);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 	struct channel *a = get_channel(t, "a"), *b = get_channel(t, "b"), *c;
 	struct faulty_queue *fa = make_channel_faulty(a), *fb = make_channel_faulty(b);
 	struct faulty_queue *ft = make_topic_faulty(t);
@@ -684,48 +630,43 @@ static void test_a_topic_pushes_back_while_all_its_channels_are_refused(void **s
 	expect_in_order(a, end, 1);
 	fb->allow = -1;
 	expect_each_once(b, 0, end + 1);
-	exit_nsqd(n);
 }
 
 static void test_a_topic_goes_on_without_a_channel_that_its_disk_refuses_and_that_is_deleted(
-	void **state)
+	struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(4);
-	struct topic *t = get_topic(n, "test");
+	struct topic *t = f->topic;
 	struct channel *a = get_channel(t, "a"), *b = get_channel(t, "b");
-	struct faulty_queue *f = make_channel_faulty(a);
+	struct faulty_queue *disk = make_channel_faulty(a);
 	struct err err;
 
-	f->allow = 0;
+	disk->allow = 0;
 	put(t, 0, 24);
-	wait_for(f->refused > 0);
+	wait_for(disk->refused > 0);
 	assert_int_equal(topic_delete_existing_channel(t, "a", &err), 0);
 	wait_for(channel_depth(b) == 24);
 	expect_each_once(b, 0, 24);
-	exit_nsqd(n);
 }
 
-static void test_at_exit_what_a_channels_disk_refused_is_flushed_with_the_channel(void **state)
+static void test_at_exit_what_a_channels_disk_refused_is_flushed_with_the_channel(struct fixture *f)
 {
-	struct nsqd *n = idle_nsqd(4);
-	struct topic *t = get_topic(n, "test");
-	struct channel *c = get_channel(t, "ch");
-	struct faulty_queue *f = make_channel_faulty(c);
+	struct topic *t = f->topic;
+	struct channel *c = f->channel;
+	struct faulty_queue *disk = make_channel_faulty(c);
 	struct err err;
 
-	f->allow = 0;
+	disk->allow = 0;
 	put(t, 0, 4);
 	wait_for(channel_depth(c) == 4);
 	put(t, 4, 40);
-	wait_for(f->refused > 0);
-	f->allow = -1; /* the pump does not know yet, in all likelihood */
-	exit_nsqd(n);
+	wait_for(disk->refused > 0);
+	disk->allow = -1; /* the pump does not know yet, in all likelihood */
+	end_nsqd(f);
 
-	n = idle_nsqd(4);
-	assert_int_equal(nsqd_load_metadata(&n->metadata, &err), 0);
-	c = get_channel(get_topic(n, "test"), "ch");
+	start_nsqd(f, 4);
+	assert_int_equal(nsqd_load_metadata(&f->nsqd->metadata, &err), 0);
+	c = get_channel(get_topic(f->nsqd, "test"), "ch");
 	expect_each_once(c, 0, 44);
-	exit_nsqd(n);
 }
 
 /* --- many threads ----------------------------------------------------------------------------- */
@@ -780,9 +721,9 @@ static void make_channels_until_stopped(void *arg)
 	}
 }
 
-static void test_delete_while_others_put(void **state)
+static void test_delete_while_others_put(struct fixture *f)
 {
-	struct putters p = {.n = idle_nsqd(10)};
+	struct putters p = {.n = f->nsqd};
 	struct wait_group wg;
 	int deleted = 0;
 
@@ -800,7 +741,6 @@ static void test_delete_while_others_put(void **state)
 	p.stop = true;
 	join(&wg);
 	assert_true(p.stored > 0);
-	exit_nsqd(p.n);
 }
 
 static void delete_until_stopped(void *arg)
@@ -832,9 +772,10 @@ static bool holds_what_is_put(struct topic *t)
 	return got > 0 || topic_exiting(t);
 }
 
-static void test_a_topic_that_two_delete_at_once_is_made_anew_only_when_it_is_gone(void **state)
+static void test_a_topic_that_two_delete_at_once_is_made_anew_only_when_it_is_gone(
+	struct fixture *f)
 {
-	struct putters p = {.n = idle_nsqd(0)};
+	struct putters p = {.n = f->nsqd};
 	struct wait_group wg;
 	bool ok = true;
 
@@ -852,7 +793,6 @@ static void test_a_topic_that_two_delete_at_once_is_made_anew_only_when_it_is_go
 	p.stop = true;
 	join(&wg);
 	assert_true(ok);
-	exit_nsqd(p.n);
 }
 
 static void put_some(void *arg)
@@ -869,10 +809,10 @@ static void put_some(void *arg)
 	}
 }
 
-static void test_everything_that_many_put_arrives_at_every_channel_once(void **state)
+static void test_everything_that_many_put_arrives_at_every_channel_once(struct fixture *f)
 {
-	struct putters p = {.n = idle_nsqd(100), .rounds = ROUNDS(2000)};
-	struct topic *t = get_topic(p.n, "test");
+	struct putters p = {.n = f->nsqd, .rounds = ROUNDS(2000)};
+	struct topic *t = f->topic;
 	struct channel *a = get_channel(t, "a"), *b = get_channel(t, "b");
 	struct wait_group wg;
 	size_t total = 3 * 5 * (size_t)p.rounds;
@@ -885,7 +825,6 @@ static void test_everything_that_many_put_arrives_at_every_channel_once(void **s
 	expect_each_once(b, 0, total);
 	expect_nothing(a);
 	expect_nothing(b);
-	exit_nsqd(p.n);
 }
 
 struct weather {
@@ -909,14 +848,15 @@ static void make_weather(void *arg)
 	w->disk->allow = -1;
 }
 
-static void test_nothing_is_lost_or_doubled_while_a_disk_comes_and_goes(void **state)
+static void test_nothing_is_lost_or_doubled_while_a_disk_comes_and_goes(struct fixture *f)
 {
 	static const int64_t mem_queue_sizes[] = {0, 1, 100};
 	const int rounds = ROUNDS(600);
 	const size_t total = 3 * 5 * (size_t)rounds; /* no more than may be kept */
 
 	for (size_t i = 0; i < COUNT(mem_queue_sizes); i++) {
-		struct putters p = {.n = idle_nsqd(mem_queue_sizes[i]), .rounds = rounds};
+		start_nsqd(f, mem_queue_sizes[i]);
+		struct putters p = {.n = f->nsqd, .rounds = rounds};
 		struct topic *t = get_topic(p.n, "test");
 		struct channel *a = get_channel(t, "a"), *b = get_channel(t, "b");
 		struct weather w = {.disk = make_channel_faulty(a), .c = a};
@@ -938,52 +878,65 @@ static void test_nothing_is_lost_or_doubled_while_a_disk_comes_and_goes(void **s
 		assert_int_equal(a->dropped, 0);
 		assert_int_equal(p.n->ctx.kept_bytes, 0);
 		assert_int_equal(nsqd_delete_existing_topic(&p.n->topics, "test", &err), 0);
-		exit_nsqd(p.n);
+		end_nsqd(f);
 	}
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		nsqd_test(test_get_topic),
-		nsqd_test(test_get_channel),
+		topic_test(test_get_topic),
+		topic_test(test_get_channel),
 		nsqd_test(test_topics_and_channels_are_listed_by_name),
-		nsqd_test(test_put_message),
-		nsqd_test(test_put_message_2chan),
-		nsqd_test(test_the_order_is_kept_through_a_long_batch),
-		nsqd_test(test_without_memory_all_goes_through_the_disk_in_order),
-		nsqd_test(test_what_does_not_fit_into_memory_goes_to_the_disk),
-		nsqd_test(test_a_topic_without_channels_keeps_its_messages_for_the_first),
+		channel_test(test_put_message),
+		topic_test(test_put_message_2chan),
+		topic_test_with(
+			test_the_order_is_kept_through_a_long_batch, .mem_queue_size = 10000),
+		topic_test_with(test_without_memory_all_goes_through_the_disk_in_order,
+			.mem_queue_size = 0),
+		topic_test(test_what_does_not_fit_into_memory_goes_to_the_disk),
+		topic_test(test_a_topic_without_channels_keeps_its_messages_for_the_first),
 		nsqd_test(test_nothing_moves_before_the_start),
-		nsqd_test(test_a_deferred_message_is_deferred_by_every_channel),
-		nsqd_test(test_a_delay_does_not_depend_on_a_pump_that_is_busy),
+		topic_test(test_a_deferred_message_is_deferred_by_every_channel),
+		dir_test(test_a_delay_does_not_depend_on_a_pump_that_is_busy),
 		nsqd_test(
 			test_a_delay_waits_in_memory_for_a_channel_the_start_and_the_end_of_a_pause),
-		nsqd_test(test_a_delay_does_not_go_with_a_channel_that_is_being_deleted),
-		nsqd_test(test_a_delay_is_lost_with_what_has_to_wait_on_disk),
-		nsqd_test(test_a_delay_of_0_is_no_delay),
-		nsqd_test(test_pause),
-		nsqd_test(test_empty_throws_away_memory_and_disk_but_not_the_channels),
-		nsqd_test(test_deletes),
-		nsqd_test(test_delete_last),
-		nsqd_test(test_a_deleted_topic_leaves_no_file_and_a_new_one_is_empty),
+		topic_test(test_a_delay_does_not_go_with_a_channel_that_is_being_deleted),
+		topic_test_with(
+			test_a_delay_is_lost_with_what_has_to_wait_on_disk, .mem_queue_size = 2),
+		channel_test(test_a_delay_of_0_is_no_delay),
+		topic_test(test_pause),
+		channel_test(test_empty_throws_away_memory_and_disk_but_not_the_channels),
+		topic_test(test_deletes),
+		topic_test(test_delete_last),
+		topic_test_with(test_a_deleted_topic_leaves_no_file_and_a_new_one_is_empty,
+			.mem_queue_size = 0),
 		nsqd_test(test_who_holds_a_deleted_topic_is_told_so),
-		nsqd_test(test_a_disk_that_cannot_delete_does_not_keep_the_name),
+		channel_test(test_a_disk_that_cannot_delete_does_not_keep_the_name),
 		nsqd_test(test_an_ephemeral_topic_drops_what_exceeds_its_memory),
 		nsqd_test(test_an_ephemeral_topic_goes_with_its_last_channel),
-		nsqd_test(test_close_writes_everything_to_disk_and_a_new_daemon_has_it),
+		topic_test_with(test_close_writes_everything_to_disk_and_a_new_daemon_has_it,
+			.mem_queue_size = 1000),
 		nsqd_test(test_close_counts_as_exit_for_those_who_come_late),
-		nsqd_test(test_health),
-		nsqd_test(test_what_is_refused_in_the_middle_is_told_and_the_rest_is_kept),
-		nsqd_test(test_a_channel_that_its_disk_refuses_stops_no_other),
-		nsqd_test(test_a_topic_pushes_back_while_all_its_channels_are_refused),
-		nsqd_test(
-			test_a_topic_goes_on_without_a_channel_that_its_disk_refuses_and_that_is_deleted),
-		nsqd_test(test_at_exit_what_a_channels_disk_refused_is_flushed_with_the_channel),
+		topic_test_with(test_health, .mem_queue_size = 2),
+		dir_test(test_what_is_refused_in_the_middle_is_told_and_the_rest_is_kept),
+		topic_test_with(
+			test_a_channel_that_its_disk_refuses_stops_no_other, .mem_queue_size = 4),
+		topic_test_with(test_a_topic_pushes_back_while_all_its_channels_are_refused,
+			.mem_queue_size = 4),
+		topic_test_with(
+			test_a_topic_goes_on_without_a_channel_that_its_disk_refuses_and_that_is_deleted,
+			.mem_queue_size = 4),
+		channel_test_with(
+			test_at_exit_what_a_channels_disk_refused_is_flushed_with_the_channel,
+			.mem_queue_size = 4),
 		nsqd_test(test_delete_while_others_put),
-		nsqd_test(test_a_topic_that_two_delete_at_once_is_made_anew_only_when_it_is_gone),
-		nsqd_test(test_everything_that_many_put_arrives_at_every_channel_once),
-		nsqd_test(test_nothing_is_lost_or_doubled_while_a_disk_comes_and_goes),
+		nsqd_test_with(
+			test_a_topic_that_two_delete_at_once_is_made_anew_only_when_it_is_gone,
+			.mem_queue_size = 0),
+		topic_test_with(test_everything_that_many_put_arrives_at_every_channel_once,
+			.mem_queue_size = 100),
+		dir_test(test_nothing_is_lost_or_doubled_while_a_disk_comes_and_goes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
