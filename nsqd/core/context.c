@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the daemon's parts share: mirrors logf, getOpts, Notify, SetHealth and GetHealth of nsqd/nsqd.go.
- * main makes it and ends it; the rest runs in any thread.
+ * The state that the daemon's parts share. Mirrors logf, getOpts, Notify, SetHealth and GetHealth
+ * of nsqd/nsqd.go. The thread "main" makes it and ends it; the other functions run in any thread.
  */
 #include "nsqd/core/context.h"
 
@@ -85,7 +85,7 @@ void nsqd_set_health(struct context *ctx, const struct err *err)
 		return;
 	mutex_lock(&ctx->health_lock);
 	snprintf(ctx->health_error, sizeof(ctx->health_error), "%s", err ? err->msg : "");
-	atomic_store(&ctx->healthy, err == NULL);
+	atomic_store(&ctx->healthy, !err);
 	mutex_unlock(&ctx->health_lock);
 }
 

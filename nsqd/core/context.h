@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What every part of the daemon wants of it: its options, its log, its health, its exit, and the
- * place where news is posted. It knows nothing of topics, clients or servers. In Go each part
- * holds *NSQD, which knows everything; here it holds this (nsqd/context.go of older versions).
+ * The state that every part of the daemon needs: options, log, health, exit, and the place where
+ * news is posted. It knows nothing of topics, clients or servers. In Go each part holds *NSQD,
+ * which knows everything; here it holds this (nsqd/context.go of older versions).
  *
  * Functions that are methods of NSQD in Go keep its name: nsqd_logf, nsqd_set_health.
  */
@@ -72,7 +72,7 @@ static inline const struct options *nsqd_get_opts(const struct context *ctx)
 {
 	return ctx->opts;
 }
-/* --data-path, or "." where it is not given. */
+/* --data-path, or "." without it. */
 const char *nsqd_data_path(const struct context *ctx);
 
 /*
@@ -82,7 +82,9 @@ const char *nsqd_data_path(const struct context *ctx);
 void nsqd_notify(
 	struct context *ctx, const char *topic, const char *channel, bool gone, bool persist);
 
-/* SetHealth: err NULL is healthy. Cheap while nothing changes. Any thread. */
+/*
+ * SetHealth: err NULL is healthy. Cheap while nothing changes; else takes health_lock. Any thread.
+ */
 void nsqd_set_health(struct context *ctx, const struct err *err);
 bool nsqd_is_healthy(struct context *ctx);
 /* GetHealth: "OK" or "NOK - reason" into buf. Returns buf. Any thread. */

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Message ids. Mirrors nsqd/guid.go: 42 bits of pseudo-milliseconds (2^20 ns)
- * since an epoch, 10 bits of node id, 12 bits of sequence, in hexadecimal. Any
- * thread.
+ * Message ids. Mirrors nsqd/guid.go: 42 bits of pseudo-milliseconds (2^20 ns) since an epoch, 10
+ * bits of node id, 12 bits of sequence, in hexadecimal. Any thread.
  *
- * Stock gives out a timestamp and a sequence under a mutex and fails when 4096
- * ids of a pseudo-millisecond are used up or the clock has stepped back; its
- * publishers then sleep until time has caught up. Here both are one counter,
- * (timestamp << 12 | sequence), which only grows: it jumps to the present when
- * it is behind, and where it is ahead, it just goes on counting. So an id never
- * has to wait and is never given twice; a burst of more than 3.9 million per
- * second borrows from the near future, and a clock that steps back is noticed
- * by nobody.
+ * Stock gives out a timestamp and a sequence under a mutex. It fails when 4096 ids of a
+ * pseudo-millisecond are used up, or the clock has stepped back; its publishers then sleep until
+ * time has caught up. Here both are one counter, (timestamp << 12 | sequence), which only grows. If
+ * it is behind the clock it jumps to the present; if it is ahead it goes on counting. So no
+ * publisher waits for an id, and none is given twice. A burst of more than 3.9 million per second
+ * borrows from the near future. A clock that steps back has no effect.
  */
 #include "nsqd/core/guid.h"
 

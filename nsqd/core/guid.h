@@ -10,16 +10,15 @@
 #include "nsqd/core/message.h"
 
 struct guid_factory {
-	int64_t node_id; /* immutable; [0, 1024) */
-	_Atomic int64_t
-		next; /* pseudo-milliseconds << 12 | sequence: the next id not yet given out */
+	int64_t node_id;      /* immutable; [0, 1024) */
+	_Atomic int64_t next; /* pseudo-milliseconds << 12 | sequence, of the next id */
 };
 
 void guid_factory_init(struct guid_factory *f, int64_t node_id);
 /*
- * Reserves n ids at once and returns the first; guid_hex(f, first + i) is the
- * i-th. Any thread, never blocks, never fails: see guid.c for what happens when
- * the clock steps back or 4096 ids in a pseudo-millisecond do not suffice.
+ * Reserves n ids at once and returns the first; guid_hex(f, first + i) is the i-th. Any thread,
+ * never blocks, never fails. guid.c says what happens if the clock steps back, or if 4096 ids in a
+ * pseudo-millisecond do not suffice.
  */
 int64_t guid_factory_reserve(struct guid_factory *f, size_t n);
 /* The 16 hex digits of a reserved id (guid.Hex). */

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The message record and its forms. Mirrors nsqd/message.go. Any thread; the
- * counts are atomic, everything else belongs to the record's owner.
+ * The message record and its forms. Mirrors nsqd/message.go. Any thread; the counts are atomic,
+ * everything else belongs to the record's owner.
  *
- * In the Go source a slice shares the body and the collector frees both; here
- * the body is counted apart from the record, because it outlives the record of
- * any one channel.
+ * In the Go source a slice shares the body, and the collector frees both. Here the body is counted
+ * apart from the record, because it outlives the record of any one channel.
  */
 #include "nsqd/core/message.h"
 
@@ -37,7 +36,7 @@ struct message_body *message_body_ref(struct message_body *b)
 
 void message_body_unref(struct message_body *b)
 {
-	/* Who sees the last reference may skip the locked instruction: nobody else can be there. */
+	/* The last holder may skip the locked instruction: no other thread has a reference. */
 	if (atomic_load_explicit(&b->refs, memory_order_acquire) == 1 ||
 		atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) == 1)
 		slab_free(b, sizeof(*b) + b->len);

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The message record, its shared body, and its wire and disk form
- * (nsqd/message.go). A record belongs to exactly one queue at a time; passing
- * its pointer through a chan passes it on. What Go's collector hides is counted
- * here: a record lives while somebody holds a reference (its queue, and for the
- * time of the write the client's pump), a body while a record points to it, so
- * that the channels of a topic share one copy.
+ * The message record, its shared body, and its wire and disk form (nsqd/message.go). A record
+ * belongs to exactly one queue at a time; passing its pointer through a chan passes it on. Go's
+ * collector knows who uses a message; here references are counted. A record lives while its queue
+ * holds one, or the client's pump that is writing it. A body lives while a record points to it, so
+ * the channels of a topic share one copy.
  */
 #ifndef NSQD_MESSAGE_H
 #define NSQD_MESSAGE_H
@@ -18,7 +17,7 @@
 #include "common/heap.h"
 
 #define MSG_ID_LENGTH 16
-/* Timestamp (8), attempts (2), id (16): what precedes the body on the wire and on disk. */
+/* Timestamp (8), attempts (2), id (16): the bytes in front of the body on the wire and on disk. */
 #define MSG_HEADER_LENGTH 26
 #define MIN_VALID_MSG_LENGTH MSG_HEADER_LENGTH
 
@@ -47,13 +46,13 @@ struct message {
 };
 
 /*
- * The first record lies in front of its body: one piece of memory for both, since most messages have one
- * record only. It stays memory as long as the body does.
+ * The first record lies in front of its body: one piece of memory for both, since most messages
+ * have one record only. That memory lives as long as the body.
  */
 struct message_body {
 	_Atomic uint32_t refs;
 	uint32_t len;         /* immutable */
-	struct message first; /* what message_new makes; nobody's before */
+	struct message first; /* made by message_new */
 	char data[];
 };
 

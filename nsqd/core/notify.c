@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The list of what has come and gone. Mirrors Notify of nsqd/nsqd.go. notify_post runs in any
- * thread, notify_next in the thread "lookup".
+ * The list of topics and channels that have come or gone. Mirrors Notify of nsqd/nsqd.go.
+ * notify_post runs in any thread, notify_next in the thread "lookup".
  *
- * Differences: Notify starts a goroutine per event, which waits until the loop has time; here
- * events wait in a list, merged by name. What is merged leaves the same state behind as one event
- * after the other would: lookup.c says how.
+ * Differences: Notify starts a goroutine per event, which waits until the loop has time. Here
+ * events wait in a list, merged by name. Merged events leave the same state behind as one after the
+ * other would: lookup.c says how.
  */
 #include "nsqd/core/notify.h"
 
@@ -57,8 +57,10 @@ static void add_event(struct notify *n, struct notify_event *take_e)
 	mutex_lock(&n->lock);
 	HASH_FIND_STR(n->events, take_e->name, found);
 	if (found) {
-		/* It goes to the end, behind what has come since: the new state of a topic
-		 * must not be told after that of its channels. */
+		/*
+		 * It goes to the end, behind later events: a topic's new state must not be told
+		 * before older news.
+		 */
 		HASH_DEL(n->events, found);
 		take_e->gone = take_e->gone || found->gone;
 	} else if (HASH_COUNT(n->events) >= NOTIFY_MAX_EVENTS) {

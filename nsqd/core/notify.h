@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What has come and gone: topics and channels (the notifyChan of nsqd/nsqd.go). Threads that make
- * or delete one post it here; the threads "lookup", "metadata" and "scan" take it from here.
+ * News: topics and channels that have come or gone (the notifyChan of nsqd/nsqd.go). Threads that
+ * make or delete one post it here; the threads "lookup", "metadata" and "scan" take it from here.
  */
 #ifndef NSQD_NOTIFY_H
 #define NSQD_NOTIFY_H
@@ -19,10 +19,9 @@
 
 /* A topic or channel that has come or gone. */
 struct notify_event {
-	char name[2 *
-		  NAME_SIZE]; /* "TOPIC" or "TOPIC CHANNEL", as in REGISTER: no blanks in names */
-	bool gone;            /* it was deleted, whatever has come since */
-	UT_hash_handle hh;    /* notify.events */
+	char name[2 * NAME_SIZE]; /* "TOPIC" or "TOPIC CHANNEL", as in REGISTER */
+	bool gone;                /* it was deleted, whatever has come since */
+	UT_hash_handle hh;        /* notify.events */
 };
 
 struct notify {
@@ -39,9 +38,9 @@ void notify_init(struct notify *n);
 void notify_destroy(struct notify *n);
 
 /*
- * What Notify sends to notifyChan, as nsqd_notify says. Events of one name merge, and never more
- * than NOTIFY_MAX_EVENTS wait: then all of them are dropped. Never blocks; takes a leaf lock. Any
- * thread.
+ * Posts what Notify sends to notifyChan, as nsqd_notify says. Events of one name merge, and never
+ * more than NOTIFY_MAX_EVENTS wait: then all of them are dropped. Never blocks; takes a leaf lock.
+ * Any thread.
  */
 void notify_post(struct notify *n, const char *topic, const char *channel, bool gone, bool persist);
 /*

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The options that change while the daemon runs: mirrors swapOpts, getOpts and
- * triggerOptsNotification of nsqd/nsqd.go, for the one option that needs them.
- * Runs in any thread.
+ * The options that change while the daemon runs. Mirrors swapOpts, getOpts and
+ * triggerOptsNotification of nsqd/nsqd.go, for the one option that needs them. Runs in any thread.
  *
- * Different from Go, where everybody who reads the options gets the new copy and
- * the collector takes the old one: one list under one lock, read by two.
+ * Different from Go: there every reader of the options gets the new copy, and the collector takes
+ * the old one. Here one list under one lock has two readers.
  */
 #include "nsqd/core/nsqd_config.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The options that change while the daemon runs (swapOpts and
- * triggerOptsNotification of nsqd/nsqd.go): PUT /config sets them, lookup_loop
- * reads them. (The log level is the other one: lg.level.)
+ * The options that change while the daemon runs (swapOpts and triggerOptsNotification of
+ * nsqd/nsqd.go): PUT /config sets them, lookup_loop reads them. (The log level is the other one:
+ * lg.level.)
  */
 #ifndef NSQD_NSQD_CONFIG_H
 #define NSQD_NSQD_CONFIG_H

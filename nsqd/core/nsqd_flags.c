@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of flags, and how an option gets its value. Mirrors
- * apps/nsqd/options.go, Init of apps/nsqd/main.go, go-options' Resolve, and
- * getOptByCfgName of nsqd/http.go. Runs in the main thread, but
- * nsqd_flags_config_value, which only reads, runs in any.
+ * The table of flags, and how an option gets its value. Mirrors apps/nsqd/options.go, Init of
+ * apps/nsqd/main.go, go-options' Resolve, and getOptByCfgName of nsqd/http.go. Runs in the main
+ * thread. nsqd_flags_config_value only reads, and runs in any thread.
  *
- * What differs: a config value of the wrong kind is always refused with a
- * message (go-options panics, or stores the text of a Go formatting error), and
- * what stock ignores without a word (unknown keys, words behind the flags) gets
- * a warning.
+ * Differences: a config value of the wrong kind is always refused with a message. (go-options
+ * panics, or stores the text of a Go formatting error.) Unknown keys, and words behind the flags,
+ * get a warning; stock ignores them silently.
  */
 #include "nsqd/core/nsqd_flags.h"
 
@@ -49,8 +47,8 @@ static int descending(const void *a, const void *b)
 }
 
 /*
- * Calls fn for each part of text between commas; strings.Split: "" has one, the
- * empty one. Stops where fn returns false, and returns that.
+ * Calls fn for each part of text between commas; strings.Split: "" has one, the empty one. Stops
+ * where fn returns false, and returns that.
  */
 static bool split(const char *text, bool (*fn)(void *arg, const char *part), void *arg)
 {
@@ -71,7 +69,7 @@ static bool add_float_flag(void *arg, const char *part)
 	double d;
 	if (flags_parse_float(part, &d))
 		floats_add(a, d);
-	else if (a->bad == NULL)
+	else if (!a->bad)
 		a->bad = xstrdup(part);
 	return true;
 }
@@ -127,7 +125,6 @@ static int set_tls_required(void *value, const char *text, struct err *err)
 	char lower[16];
 	size_t i = 0;
 	bool b;
-
 	for (; text[i] != '\0' && i < sizeof(lower) - 1; i++)
 		lower[i] = text[i] >= 'A' && text[i] <= 'Z' ? (char)(text[i] | 0x20) : text[i];
 	lower[i] = '\0';
@@ -261,7 +258,6 @@ static int config_strings(void *value, const struct toml_value *v, struct err *e
 {
 	static const char wanted[] = "an array of strings is wanted";
 	struct strarray *a = value;
-
 	if (v->type == TOML_STRING) {
 		split(v->string, add_string, a);
 		return 0;
@@ -292,7 +288,6 @@ static bool add_float_config(void *arg, const char *part)
 static int config_floats(void *value, const struct toml_value *v, struct err *err)
 {
 	static const char wanted[] = "an array of numbers in (0,1] is wanted";
-
 	if (v->type == TOML_STRING)
 		return split(v->string, add_float_config, value) ? 0
 								 : err_set(err, 0, "%s", wanted);
@@ -307,7 +302,7 @@ static int config_floats(void *value, const struct toml_value *v, struct err *er
 	return 0;
 }
 
-/* fmt.Sprintf("%v", v) of what can be sensible here. */
+/* fmt.Sprintf("%v", v), for values that can be sensible here. */
 static void print_scalar(const struct toml_value *v, struct strbuf *sb)
 {
 	switch (v->type) {
@@ -395,7 +390,7 @@ static void json_uint16(const void *value, struct strbuf *sb)
 
 /* --- the table ------------------------------------------------------------------------------ */
 
-/* All that is to be known of an option's type. Immutable. */
+/* The properties of an option's type. Immutable. */
 struct option_type {
 	const struct flag_type *flag;
 	int (*from_config)(void *value, const struct toml_value *v, struct err *err);
@@ -420,7 +415,7 @@ static const struct option_type type_tls_required = {
 static const struct option_type type_tls_min_version = {
 	&flag_type_tls_min_version, config_tls_min_version, json_uint16, true};
 
-/* Values that are no options, or become some later. */
+/* Values that are not options, or become options later. */
 struct extra {
 	bool version;
 	bool verbose;
@@ -451,7 +446,7 @@ struct row {
 		name, NULL, &type, offsetof(struct extra, field), EXTRA, usage                     \
 	}
 
-/* In the order of nsqdFlagSet, with its texts. What stock's master added is marked. */
+/* In the order of nsqdFlagSet, with its texts. Flags of stock's master are marked. */
 static const struct row rows[] = {
 	/* clang-format off */
 	ONLY_FLAG("version", type_bool, version, "print version string"),
@@ -597,7 +592,7 @@ static bool row_has_key(const struct row *r, const char *key)
 {
 	if (r->where == EXTRA)
 		return false;
-	return r->cfg != NULL ? strcmp(r->cfg, key) == 0 : names_key(r->name, key);
+	return r->cfg ? strcmp(r->cfg, key) == 0 : names_key(r->name, key);
 }
 
 static const struct row *find_key(const char *key)
@@ -644,7 +639,6 @@ static void write_out(int fd, const struct strbuf *sb)
 static int read_command_line(struct reader *r, int argc, char **argv, int out_fd, int err_fd)
 {
 	struct strbuf out = STRBUF_INIT;
-
 	for (size_t i = 0; i < N_ROWS; i++) {
 		r->flags[i] = (struct flag){.name = rows[i].name,
 			.usage = rows[i].usage,
@@ -653,7 +647,7 @@ static int read_command_line(struct reader *r, int argc, char **argv, int out_fd
 	}
 	enum flags_result result = flags_scan("nsqd", r->flags, N_ROWS, argc, argv, &r->rest, &out);
 	int rc = 0;
-	if (r->extra.percentiles.bad != NULL) {
+	if (r->extra.percentiles.bad) {
 		rc = FATAL(r,
 			"Could not parse: %s (--e2e-processing-latency-percentile takes "
 			"numbers in (0,1])",
@@ -680,7 +674,6 @@ static int apply_key(struct reader *r, const struct row *row, const struct toml_
 		uint16_t version;
 	} unused = {0};
 	struct err err;
-
 	if (r->flags[row - rows].seen) {
 		if (!row->type->validated)
 			return 0;
@@ -703,25 +696,23 @@ static int apply_key(struct reader *r, const struct row *row, const struct toml_
 static int read_config_file(struct reader *r)
 {
 	struct err err;
-
 	if (r->extra.config[0] == '\0')
 		return 0;
 	if (toml_parse_file(&r->cfg, r->extra.config, &err) != 0)
 		return FATAL(r, "failed to load config file %s - %s", r->extra.config, err.msg);
 	for (size_t i = 0; i < r->cfg.n; i++) {
 		const struct row *row = find_key(r->cfg.entries[i].key);
-		if (row != NULL && apply_key(r, row, &r->cfg.entries[i]) != 0)
+		if (row && apply_key(r, row, &r->cfg.entries[i]) != 0)
 			return -1;
 	}
 	return 0;
 }
 
-/* Known keys are few, mistakes with them even fewer: the flag's name instead of the key is one. */
+/* A mistake with known keys: the flag's name stands instead of the key. */
 static void warn_about_key(struct reader *r, const struct toml_entry *e)
 {
 	const struct row *row = find_key(e->key);
-
-	if (row != NULL) {
+	if (row) {
 		if (row->type == &type_bool && e->value.type == TOML_INTEGER)
 			lg_logf(&r->log, LG_WARN,
 				"config file %s, line %d: %s = %" PRId64
@@ -748,11 +739,13 @@ static void warn_about_key(struct reader *r, const struct toml_entry *e)
 		r->extra.config, e->line, e->key);
 }
 
-/* What stock takes without a word, and what does not do what its author meant. */
+/*
+ * Warns of settings that stock takes without a word, and of those that do not do what their author
+ * meant.
+ */
 static void warn(struct reader *r, int argc, char **argv)
 {
 	const struct options *o = r->o;
-
 	atomic_store(&r->log.level, (int)o->log_level);
 	if (r->rest < argc)
 		lg_logf(&r->log, LG_WARN, "arguments from \"%s\" on are ignored", argv[r->rest]);
@@ -778,7 +771,6 @@ int nsqd_flags_parse(
 	struct options *o, int argc, char **argv, int out_fd, int err_fd, int *exit_code)
 {
 	struct reader *r = xcalloc(1, sizeof(*r));
-
 	r->o = o;
 	r->exit_code = exit_code;
 	r->extra.config = xstrdup("");
@@ -806,14 +798,14 @@ bool nsqd_flags_config_value(
 	const struct options *o, const char *key, struct strbuf *out, bool *json)
 {
 	const struct row *row = find_key(key);
-	if (row == NULL)
+	if (!row)
 		return false;
 
 	const struct extra x = {.percentiles = {.v = o->e2e_processing_latency_percentiles,
 					.n = o->n_e2e_processing_latency_percentiles}};
 	const void *value = row_value(row, o, &x);
 	*json = row->type != &type_string;
-	if (row->type->to_json != NULL)
+	if (row->type->to_json)
 		row->type->to_json(value, out);
 	else if (row->type == &type_duration) /* a time.Duration is an int64 there */
 		flag_type_int64.print(value, out);

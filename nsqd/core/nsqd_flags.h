@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The command line and the config file (apps/nsqd/options.go and the first half
- * of main.go, go-options). One table of all flags serves the parser, --help,
- * the config file and GET /config/:opt; docs/configuration.md lists it.
+ * The command line and the config file (apps/nsqd/options.go and the first half of main.go,
+ * go-options). One table of all flags serves the parser, --help, the config file and GET
+ * /config/:opt; docs/configuration.md lists it.
  */
 #ifndef NSQD_NSQD_FLAGS_H
 #define NSQD_NSQD_FLAGS_H
@@ -13,23 +13,22 @@
 #include "nsqd/core/options.h"
 
 /*
- * Fills in *o, which comes from options_new: the command line beats the config
- * file (--config) beats the default. Returns 0 to go on. Returns -1 when the
- * process is to exit with *exit_code, and has said all there is to say then:
+ * Fills in *o, which comes from options_new: the command line beats the config file (--config)
+ * beats the default. Returns 0 to go on. Returns -1 when the process is to exit with *exit_code,
+ * and has said all there is to say then:
  *   0  --version (to out_fd), --help (usage to err_fd)
  *   1  a config file, or a value in it, that cannot be used (FATAL line to err_fd)
  *   2  a bad command line (Go's message and the usage to err_fd)
- * Warnings (unknown keys and the like) go to err_fd as log lines. Values are
- * checked one by one here, and against each other by options_check. Blocks on
- * the config file. Main thread.
+ * Warnings (unknown keys and the like) go to err_fd as log lines. Values are checked one by one
+ * here, and against each other by options_check. Blocks on the config file. Main thread.
  */
 int nsqd_flags_parse(
 	struct options *o, int argc, char **argv, int out_fd, int err_fd, int *exit_code);
 
 /*
- * getOptByCfgName: appends the value of the option with this config key as GET
- * /config/:opt answers it: a string as it is (*json is false), the rest as JSON.
- * False: there is no such option.
+ * getOptByCfgName: appends the value of the option with this config key, as GET /config/:opt
+ * answers it. A string is appended as it is (*json is false), the rest as JSON. False: there is no
+ * such option.
  */
 bool nsqd_flags_config_value(
 	const struct options *o, const char *key, struct strbuf *out, bool *json);

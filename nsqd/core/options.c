@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The options, their defaults, and the checks among them. Mirrors
- * nsqd/options.go, and of nsqd/nsqd.go the part of New that looks at options
- * only. Runs in the main thread; options_copy also where /config is answered.
+ * The options, their defaults, and the checks among them. Mirrors nsqd/options.go, and of
+ * nsqd/nsqd.go the part of New that looks at options only. Runs in the main thread; options_copy
+ * also where /config is answered.
  */
 #include "nsqd/core/options.h"
 
@@ -129,7 +129,7 @@ struct options *options_new(void)
 		.statsd_prefix = xstrdup("nsq.%s"),
 	};
 #define OR_EMPTY(field)                                                                            \
-	if (o->field == NULL)                                                                      \
+	if (!o->field)                                                                             \
 		o->field = xstrdup("");
 	STRINGS(OR_EMPTY)
 	return o;
@@ -159,7 +159,7 @@ struct options *options_copy(const struct options *o)
 
 void options_free(struct options *o)
 {
-	if (o == NULL)
+	if (!o)
 		return;
 #define FREE_STRING(field) free(o->field);
 	STRINGS(FREE_STRING)
@@ -179,9 +179,9 @@ bool options_has_experiment(const struct options *o, const char *name)
 }
 
 /*
- * Values that stock takes and then panics on, wraps around, or silently stops
- * working with: refused at the start instead. The limit of the sizes is that of
- * the 32-bit lengths on the wire and on disk.
+ * Values that stock takes and then panics on, wraps around, or silently stops working with: refused
+ * at the start instead. The limit of the sizes is that of the 32-bit lengths on the wire and on
+ * disk.
  */
 static int check_ranges(const struct options *o, struct err *err)
 {

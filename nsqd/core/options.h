@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The daemon's options and their defaults (nsqd/options.go). Field names are
- * stock's in snake case; durations are ns. Immutable once the daemon runs,
- * except where /config swaps a whole copy (nsqd_get_opts, nsqd.h).
+ * The daemon's options and their defaults (nsqd/options.go). Field names are stock's in snake case;
+ * durations are ns. Immutable once the daemon runs, except where /config swaps a whole copy
+ * (nsqd_get_opts, context.h).
  */
 #ifndef NSQD_OPTIONS_H
 #define NSQD_OPTIONS_H
@@ -91,8 +91,7 @@ struct options {
 	char *tls_client_auth_policy;
 	char *tls_root_ca_file;
 	enum tls_required tls_required;
-	uint16_t
-		tls_min_version; /* TLS wire number: 0x0301 for TLS 1.0 ... 0x0304, as Go's tls.VersionTLSxx */
+	uint16_t tls_min_version; /* as Go's tls.VersionTLSxx: 0x0301 for TLS 1.0 ... 0x0304 */
 
 	/* compression */
 	bool deflate_enabled;
@@ -118,15 +117,15 @@ void options_free(struct options *o);
 bool options_has_experiment(const struct options *o, const char *name);
 
 /*
- * What New checks of the options alone, with stock's texts: the deflate level,
- * the node id, TLS required without a certificate, the percentiles. A client
- * auth policy implies TLS required: that is set here. -1 with err set.
+ * New's checks of the options alone, with stock's texts: the deflate level, the node id, TLS
+ * required without a certificate, the percentiles. A client auth policy implies TLS required: that
+ * is set here. -1 with err set.
  */
 int options_check(struct options *o, struct err *err);
 /*
- * New's last act: replaces %s in statsd_prefix by the broadcast address and
- * HTTP port with '.' and ':' as '_', and sees to the point at its end. Call it
- * when broadcast_http_port is known.
+ * The last step of New: replaces %s in statsd_prefix by the broadcast address and HTTP port, with
+ * '_' for '.' and ':'. Adds a dot at the end if there is none. Call it when broadcast_http_port is
+ * known.
  */
 void options_expand_statsd_prefix(struct options *o);
 /* crc32(md5(hostname)) % 1024: the default node id of a host of that name. */
@@ -136,7 +135,7 @@ int64_t options_default_id(const char *hostname);
 void strarray_add(struct strarray *a, const char *s);
 /*
  * json.Unmarshal into a []string, appended: null is the empty list, null in it the empty string.
- * False: it is no such list; some of it may be there.
+ * False: it is not such a list; some of it may have been added.
  */
 bool strarray_add_json(struct strarray *a, struct json_value list);
 void strarray_free(struct strarray *a);

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Signals. Mirrors os/signal (the goroutine that hands them on), the table of
- * runtime/sigtab_linux_generic.go and what go-svc does with SIGTERM and SIGINT.
+ * runtime/sigtab_linux_generic.go, and go-svc's handling of SIGTERM and SIGINT.
  *
- * All that mean something are blocked in every thread, and the thread "signals"
- * waits for them, from the start to the very end. So no handler runs, a signal
- * during the start waits, and a second one during the exit has somebody to
- * take it. It logs, and sends to stop_chan; it waits for nothing else, so
- * SIGQUIT is obeyed whatever the others are stuck in.
+ * All signals that mean something are blocked in every thread. The thread "signals" waits for them,
+ * from the start to the very end. So no handler runs, a signal during the start waits, and a second
+ * one during the exit is taken, too. The thread logs, and sends to stop_chan. It waits for nothing
+ * else, so SIGQUIT works whatever the other threads are stuck in.
  */
 #include "nsqd/core/signals.h"
 
@@ -26,7 +25,7 @@
 #include "common/xalloc.h"
 
 #define EXIT_QUIT 2                    /* what the Go runtime ends with */
-#define QUIT_LOG_NS (1 * NSEC_PER_SEC) /* what the log's reader gets to take the last lines */
+#define QUIT_LOG_NS (1 * NSEC_PER_SEC) /* for the log's reader to take the last lines */
 #define QUIT_NS (10 * NSEC_PER_SEC)    /* what the stacks may take in all */
 
 struct signals {
@@ -38,8 +37,8 @@ struct signals {
 };
 
 /*
- * Those for which Go's table says _SigNotify without _SigKill, _SigThrow or _SigDefault; what the
- * default ignores is left at that, STACKS_SIGNAL among it.
+ * The signals with _SigNotify, but without _SigKill, _SigThrow or _SigDefault, in Go's table. Those
+ * that the default ignores are left alone, STACKS_SIGNAL among them.
  */
 static const int ignored[] = {
 	SIGUSR1,
@@ -72,7 +71,7 @@ void signals_block(void)
 	sigset_t set;
 	waited_for(&set);
 	PT_OK(pthread_sigmask(SIG_BLOCK, &set, NULL));
-	/* A parent may have blocked or ignored it, and left us that. */
+	/* The parent process may have left it blocked or ignored. */
 	sigset_t stacks;
 	sigemptyset(&stacks);
 	sigaddset(&stacks, STACKS_SIGNAL);
@@ -83,7 +82,7 @@ void signals_block(void)
 		ignore(signum);
 }
 
-/* The end as in Go: no flush, no code of ours but this, and none of a sanitizer's. */
+/* Ends the process as Go does: no flush, no exit handlers, not even a sanitizer's. */
 static _Noreturn void quit(const struct signals *s)
 {
 	int64_t now = clock_mono_ns();

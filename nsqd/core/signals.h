@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What each signal does to the daemon: as in Go, but for SIGHUP, which stock dies of.
+ * What each signal does to the daemon: the same as in Go. Only SIGHUP differs, which kills stock.
  *
  *   SIGTERM, SIGINT             a clean stop; one that comes again is logged, and nothing else
  *   SIGQUIT                     the stacks of all threads to stderr, exit code 2; at once
@@ -18,9 +18,9 @@
 struct signals;
 
 /*
- * First of all, in main: ignores what is to be ignored, and blocks what the thread "signals" will
- * wait for, in main and so in all threads. SIGPIPE keeps its default until signals_start, for
- * `nsqd --help | true`.
+ * First of all, in main: ignores signals as in the table above, and blocks those that the thread
+ * "signals" will wait for. All threads inherit that. SIGPIPE keeps its default until signals_start,
+ * for `nsqd --help | true`.
  */
 void signals_block(void);
 /* Starts the thread. NULL with err set: no thread. Before any other thread. */
@@ -29,7 +29,7 @@ struct signals *signals_start(struct err *err);
 void signals_log_to(struct signals *s, const struct lg *lg);
 /* Blocks until SIGTERM or SIGINT has come, at once if it has already. Once. */
 void signals_wait_stop(struct signals *s);
-/* Ends and joins the thread, and frees s. What comes afterwards is never delivered. */
+/* Ends and joins the thread, and frees s. Later signals are never delivered. */
 void signals_stop(struct signals *s);
 
 #endif

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The server's side of --tls-*. Mirrors buildTLSConfig of nsqd/nsqd.go. Runs in
- * the main thread, at the start.
+ * The server's side of --tls-*. Mirrors buildTLSConfig of nsqd/nsqd.go. Runs in the main thread, at
+ * the start.
  *
- * Differences: errors about what is in a file name the flag and the file; a lowest
- * version that the installed GnuTLS (or its system-wide configuration) refuses is
- * an error, not a daemon that offers others. The cipher suites are those that Go
- * offers by default, in Go's order for machines with AES instructions.
+ * Differences: errors in a file's content name the flag and the file. A lowest version that the
+ * installed GnuTLS (or its system-wide configuration) refuses is an error: the daemon does not
+ * offer others instead. The cipher suites are those that Go offers by default, in Go's order for
+ * machines with AES instructions.
  */
 #include "nsqd/core/tls_config.h"
 
@@ -20,10 +20,10 @@
 #include "common/strbuf.h"
 #include "common/xalloc.h"
 
-/* Nobody has a key as big as this; a wrong name may be /dev/zero. */
+/* No key is as big as this; a wrong name may be /dev/zero. */
 #define MAX_FILE ((size_t)16 * 1024 * 1024)
 
-/* What Go offers by default: versions come behind it. */
+/* Go's cipher suites by default; the versions are added behind them. */
 #define CIPHERS                                                                                    \
 	"NORMAL:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:+AES-128-CBC"             \
 	":+AES-256-CBC:-MAC-ALL:+AEAD:+SHA1:-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA"                       \
@@ -44,7 +44,7 @@ static const struct {
 
 /* --- files ---------------------------------------------------------------------------------- */
 
-/* Room for more. Not by realloc: what it moves leaves a copy behind, perhaps of a key. */
+/* Grows sb. Not by realloc: it may leave a copy behind, perhaps of a key. */
 static void grow(struct strbuf *sb)
 {
 	struct strbuf larger = STRBUF_INIT;
@@ -98,7 +98,7 @@ static int bad_file(struct err *err, const char *flag, const char *path, int rc)
 
 /* --- certificate and key (tls.LoadX509KeyPair) ------------------------------------------------ */
 
-/* Each of the two by itself first: so it can be said which of them is wrong. */
+/* Looks at each of the two alone first, so the error can name the wrong one. */
 static int check_pair(const struct options *o, const gnutls_datum_t *cert,
 	const gnutls_datum_t *key, struct err *err)
 {
@@ -152,7 +152,10 @@ static int load_pair(struct tls_config *c, const struct options *o, struct err *
 
 /* --- clients' certificates -------------------------------------------------------------------- */
 
-/* AddCert: one more CA that clients are told of, and who may sign, where that is looked at. */
+/*
+ * AddCert: one more CA. Clients are told of it, and its signatures are trusted where they are
+ * verified.
+ */
 static bool add_root_ca(struct tls_config *c, const gnutls_datum_t *ca)
 {
 	if (gnutls_certificate_set_x509_trust_mem(c->server.credentials, ca, GNUTLS_X509_FMT_PEM) <
@@ -163,8 +166,8 @@ static bool add_root_ca(struct tls_config *c, const gnutls_datum_t *ca)
 }
 
 /*
- * AppendCertsFromPEM: bundles hold all sorts of things. Each certificate by itself,
- * since GnuTLS takes none if there is one that it cannot read.
+ * AppendCertsFromPEM: bundles hold all sorts of things. Adds each certificate alone, since GnuTLS
+ * takes none if it cannot read one.
  */
 static bool add_root_cas(struct tls_config *c, const struct strbuf *pems)
 {
@@ -194,7 +197,7 @@ static int load_root_ca(struct tls_config *c, const struct options *o, struct er
 static int set_client_auth(struct tls_config *c, const struct options *o, struct err *err)
 {
 	const char *policy = o->tls_client_auth_policy;
-	c->server.client_auth = TLS_NO_CLIENT_CERT; /* also for what stock does not know */
+	c->server.client_auth = TLS_NO_CLIENT_CERT; /* also for policies that stock does not know */
 	if (strcmp(policy, "require") == 0)
 		c->server.client_auth = TLS_REQUIRE_ANY_CLIENT_CERT;
 	else if (strcmp(policy, "require-verify") == 0)
@@ -206,7 +209,7 @@ static int set_client_auth(struct tls_config *c, const struct options *o, struct
 		return err_set(err, 0, "%s", gnutls_strerror(rc));
 	if (*o->tls_root_ca_file)
 		return load_root_ca(c, o, err);
-	/* None on the whole system: then nobody gets in, as with stock. */
+	/* No CA on the whole system: then no client gets in, as with stock. */
 	if (verify)
 		(void)gnutls_x509_trust_list_add_system_trust(c->server.roots, 0, 0);
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The server's side of --tls-*: certificate, key, client policy, versions
- * (buildTLSConfig of nsqd/nsqd.go). Both the TCP side and HTTPS use it.
+ * The server's side of --tls-*: certificate, key, client policy, versions (buildTLSConfig of
+ * nsqd/nsqd.go). Both the TCP side and HTTPS use it.
  */
 #ifndef NSQD_TLS_CONFIG_H
 #define NSQD_TLS_CONFIG_H
@@ -16,9 +16,8 @@ struct tls_config {
 };
 
 /*
- * buildTLSConfig. 0 and *c set, which is NULL where there is neither a
- * certificate nor a key; -1 with err set, which names the file or the flag that
- * is to blame. Reads the files.
+ * buildTLSConfig. Reads the files. 0: *c is set, to NULL if there is neither a certificate nor a
+ * key; the caller frees it. -1: err names the wrong file or flag.
  */
 int tls_config_new(const struct options *opts, struct tls_config **c, struct err *err);
 /* No connection may use it any more. NULL is fine. */

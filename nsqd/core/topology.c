@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Near and far: mirrors what nsqd/protocol_v2.go's messagePump and the places
- * that tell the node's zone and region do in stock's master. Pure functions.
+ * Near and far consumers. Mirrors parts of nsqd/protocol_v2.go's messagePump in stock's master, and
+ * the places that tell the node's zone and region. Pure functions, for any thread.
  */
 #include "nsqd/core/topology.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * --enable-experiment=topology-aware-consumption (stock: master): messages go
- * to consumers of this node's zone first, then to those of its region. Without
- * the experiment nobody is near, and nothing of it shows.
+ * --enable-experiment=topology-aware-consumption (stock: master): messages go to consumers of this
+ * node's zone first, then to those of its region. Without the experiment no consumer is near, and
+ * nothing of it shows.
  */
 #ifndef NSQD_TOPOLOGY_H
 #define NSQD_TOPOLOGY_H
@@ -24,7 +24,10 @@ enum closeness {
 struct topology {
 	/* How a message for this consumer is counted. As in stock "no zone" equals "no zone". */
 	enum closeness counted_as;
-	/* As what it is served: a zone or a region that this node does not have prefers nobody. */
+	/*
+	 * How the consumer is served: if this node has no zone or no region, that prefers no
+	 * consumer.
+	 */
 	enum closeness served_as;
 };
 

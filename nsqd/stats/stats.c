@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Snapshots of the counters: mirrors nsqd/stats.go. Runs in the threads of
- * HTTP connections and in statsd_loop.
+ * Snapshots of the counters. Mirrors nsqd/stats.go. Runs in the threads of HTTP connections and in
+ * statsd_loop.
  */
 #include "nsqd/stats/stats.h"
 
@@ -66,7 +66,7 @@ static void get_topic(struct topic *t, struct topic_stats *out)
 	quantile_free(latencies);
 }
 
-/* All channels of t, or the one of that name; false if there is none of that name. */
+/* All channels of t, or the one of that name. False: no channel has that name. */
 static bool find_channels(struct topic *t, const char *name, struct channel ***channels, size_t *n)
 {
 	if (!name || !*name) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the daemon counts, as a snapshot for /stats and statsd (nsqd/stats.go).
- * All of it is the snapshot's own, nothing is locked any more once it is taken.
+ * The daemon's counters, as a snapshot for /stats and statsd (nsqd/stats.go). The snapshot owns all
+ * of it; no lock is held once it is taken.
  */
 #ifndef NSQD_STATS_H
 #define NSQD_STATS_H
@@ -54,10 +54,9 @@ struct stats {
 };
 
 /*
- * GetStats: of everything, or of one topic and, in each topic, of one channel
- * (NULL or "" for all; topics without that channel are left out). With the clients of
- * tcp_server, where that is not NULL. Takes the locks of topics, topic, channels and clients, one
- * after the other, each for a moment.
+ * GetStats: of everything, or of one topic, or of one channel in each topic. NULL or "" means all;
+ * topics without that channel are left out. With the clients of tcp_server, if that is not NULL.
+ * Takes the locks of topics, topic, channels and clients, one after the other, each for a moment.
  */
 void stats_get(struct topics *ts, struct tcp_server *tcp_server, const char *topic,
 	const char *channel, struct stats *out);
@@ -79,7 +78,7 @@ struct mem_stats {
 	uint64_t gc_total_runs;
 };
 
-/* The keys of mem_stats in stock's order, for those who print them. */
+/* The keys of mem_stats in stock's order, for the printers. */
 struct mem_stats_field {
 	const char *name;
 	size_t offset; /* of a uint64_t */

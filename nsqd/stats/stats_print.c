@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /stats as JSON and as text: mirrors doStats and printStats of nsqd/http.go,
- * the json tags of nsqd/stats.go and ClientV2Stats of nsqd/client_v2.go. Runs in
- * the threads of HTTP connections, on a snapshot, without locks.
+ * /stats as JSON and as text: mirrors doStats and printStats of nsqd/http.go, the json tags of
+ * nsqd/stats.go and ClientV2Stats of nsqd/client_v2.go. Runs in the threads of HTTP connections, on
+ * a snapshot, without locks.
  */
 #include "nsqd/stats/stats_print.h"
 

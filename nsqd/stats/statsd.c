@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The loop that pushes the counters to statsd. Mirrors nsqd/statsd.go. Runs in
- * the thread "statsd".
+ * The loop that pushes the counters to statsd. Mirrors nsqd/statsd.go. Runs in the thread "statsd".
  *
- * Differences: a name server that does not answer holds up the exit for a second
- * or so; a topic or channel that was deleted and made anew since the last
- * push starts from 0, where stock sends a negative count; an interval of a
- * second or less is not spread (stock panics).
+ * Differences:
+ * - A name server that does not answer holds up the exit for a second or so.
+ * - A topic or channel that was deleted and made anew since the last push starts from 0; stock
+ *   sends a negative count.
+ * - An interval of a second or less is not spread (stock panics).
  */
 #include "nsqd/stats/statsd.h"
 
@@ -23,7 +23,7 @@
 
 /* --- the lines ------------------------------------------------------------------------------ */
 
-/* What has been added to a counter since the last push. */
+/* How much a counter has grown since the last push. */
 static int64_t diff(uint64_t now, uint64_t last)
 {
 	return (int64_t)(now >= last ? now - last : now);
@@ -141,7 +141,7 @@ static void add_mem_stats(struct statsd_client *client, uint64_t *last_gc_runs)
 
 /* --- the loop ------------------------------------------------------------------------------- */
 
-/* What the next push subtracts. */
+/* The counters of the last push; the next one subtracts them. */
 struct last {
 	struct stats stats;
 	uint64_t gc_runs;

@@ -8,14 +8,14 @@
 #include "nsqd/stats/stats.h"
 
 /*
- * The thread "statsd", where --statsd-address is given; arg is the nsqd. It ends when exit_chan is
- * closed.
+ * The thread "statsd", if --statsd-address is given; arg is the struct topics. Ends when exit_chan
+ * is closed.
  */
 void statsd_loop(void *arg);
 
 /*
- * Adds the lines of one push, but for mem.*, to client: gauges as they are in
- * now, counters as the difference from last (zeroed the first time).
+ * Adds the lines of one push to client, without mem.*. Gauges are those of now, counters the
+ * difference from last (zeroed the first time).
  */
 void statsd_add_stats(struct statsd_client *client, const struct options *opts,
 	const struct stats *now, const struct stats *last);

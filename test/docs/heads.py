@@ -22,7 +22,6 @@ LACKING = {
     "channel_pump.c",
     "command_input.c",
     "http_debug.c",
-    "topology.c",
 }
 
 
