@@ -289,7 +289,7 @@ static struct flag *find(struct flag *flags, size_t n, const char *name, size_t 
 	return NULL;
 }
 
-/* value is NULL where there is none. On failure the message is appended to msg. */
+/* value is NULL if there is none. On failure appends the message to msg. */
 static int set_flag(struct flag *f, const char *value, struct strbuf *msg)
 {
 	struct err err;

@@ -30,7 +30,7 @@ struct sel {
 	unsigned nlive;
 	unsigned nlocks;
 	int64_t now_ns;  /* the clock in this pass; 0: not read yet */
-	uint64_t random; /* what is left of a drawn number */
+	uint64_t random; /* the rest of a drawn number */
 	struct wake_list wakes;
 	uint8_t order[CHAN_SELECT_MAX]; /* indices of live cases; see sel_pick */
 	uint8_t locks[CHAN_SELECT_MAX]; /* indices of cases: each chan once, by address */

@@ -110,7 +110,7 @@ static int send_out(struct stream_deflate *s, int64_t deadline_ns, struct err *e
 	return s->below->ops->writev(s->below, &iov, 1, deadline_ns, err);
 }
 
-/* Compresses what is at next_in; with Z_SYNC_FLUSH all of it goes to the layer below. */
+/* Compresses the bytes at next_in; with Z_SYNC_FLUSH all of them go to the layer below. */
 static int compress_in(struct stream_deflate *s, int flush, int64_t deadline_ns, struct err *err)
 {
 	for (;;) {

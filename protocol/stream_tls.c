@@ -329,7 +329,7 @@ static bool await_record(struct stream_tls *s, int64_t deadline_ns)
 	return false;
 }
 
-/* Never blocks for want of data; but see on_key_update. */
+/* Never blocks to wait for data; but see on_key_update. */
 static ssize_t receive(struct stream_tls *s, void *buf, size_t n)
 {
 	mutex_lock(&s->read_lock);
