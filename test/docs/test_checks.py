@@ -15,6 +15,7 @@ import go_map
 import heads
 import includes
 import locks
+import names
 import pages
 import threads
 import tree
@@ -329,6 +330,24 @@ class Way(Tree):
     def test_stale_picture_is_refused(self):
         self.write("docs/way.svg", way_svg.picture().replace("consumer", "client"))
         self.assert_refused(way_svg.check(self.root), "docs/way.svg is stale")
+
+
+class Names(Tree):
+    def check(self, page):
+        self.write("Makefile")
+        self.write("nsqd/queue/topic.c", "t->exit_chan; void topic_put_messages(void);\n")
+        self.write("README.md", page)
+        self.write("docs/go-map.md", "`go_only`\n")
+        return names.check(self.root)
+
+    def test_names_of_the_code_pass(self):
+        self.assertEqual(self.check("`topic_put_messages()`, `topic.exit_chan`, `other`\n"), [])
+
+    def test_name_that_is_gone_is_refused(self):
+        self.assert_refused(self.check("`topic_put`\n"), "README.md", "topic_put")
+
+    def test_member_that_is_gone_is_refused(self):
+        self.assert_refused(self.check("`topic.gone_chan`\n"), "README.md", "topic.gone_chan")
 
 
 class Pages(Tree):
