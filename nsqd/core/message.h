@@ -39,7 +39,7 @@ struct message {
 	/* For in-flight and deferred handling; guarded by the lock of the queue that it is in. */
 	int64_t delivery_ns;       /* monotonic clock, when it was handed out */
 	int64_t client_id;         /* to whom */
-	int64_t pri;               /* deadline on the monotonic clock: the order of the queue */
+	int64_t due_ns;            /* deadline on the monotonic clock: the order of the queue */
 	struct message *hash_next; /* next in its bucket of the id table */
 	struct message *run_prev;  /* neighbours in its run (see in_flight_pqueue.c), or NULL */
 	struct message *run_next;

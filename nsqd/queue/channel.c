@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A channel: its queues, its consumers, and the message pump between the two.
- * Mirrors nsqd/channel.go. The pump (channel_pump.c) is the thread
- * "c:TOPIC/NAME"; what is here runs in the topic's pump (put), the consumers'
- * threads, the scan workers and the operators' HTTP threads.
+ * A channel: its queues, its consumers, and the message pump between the two. Mirrors
+ * nsqd/channel.go. The pump (channel_pump.c) is the thread "c:TOPIC/NAME". What is here runs in the
+ * topic's pump (put), the consumers' threads, the scan workers and the operators' HTTP threads.
  *
- * Differences: stock takes a message out of the in-flight map and out of its
- * heap in two steps, here it is one; a message that the disk refuses is kept
- * (kept.h), or when it comes back (requeue, timeout) deferred, and tried again,
- * where stock drops it; deadlines are on the monotonic clock.
+ * Differences: stock takes a message out of the in-flight map and out of its heap in two steps, here
+ * it is one. A message that the disk refuses is kept (kept.h), where stock drops it; one that comes
+ * back (requeue, timeout) is deferred, and tried again. Deadlines are on the monotonic clock.
  */
 #include "nsqd/queue/channel.h"
 
@@ -26,7 +24,7 @@
 #include "nsqd/disk/dqname.h"
 #include "protocol/names.h"
 
-/* When to try again what the backend has refused. */
+/* When to try a message again that the backend has refused. */
 #define RETRY_NS NSEC_PER_SEC
 #define FLUSH_BATCH 1024
 /* The most messages that are put in flight under one lock. */
@@ -36,7 +34,7 @@
 
 static void channel_free(struct channel *c)
 {
-	CHECK(c->clients == NULL && c->dormant == NULL && c->hand_count == 0);
+	CHECK(c->clients == NULL && c->dormant == NULL && c->batch_len == 0);
 	message_drain_chan(c->memory_msg_chan);
 	in_flight_pqueue_clear(&c->in_flight);
 	in_flight_pqueue_clear(&c->deferred);
@@ -58,7 +56,7 @@ static void channel_free(struct channel *c)
 	mutex_destroy(&c->deferred_lock);
 	quantile_free(c->e2e_processing_latency_stream);
 	c->topic_ops->unref(c->topic);
-	free(c->hand);
+	free(c->batch);
 	free(c);
 }
 
@@ -183,7 +181,7 @@ size_t channel_put_locked(struct channel *c, struct message *const *msgs, size_t
 	return sent + put_to_backend(c, msgs + sent, n - sent, err);
 }
 
-/* Keeps what the disk refuses, n > 0; returns how many: all, or none, and drops them. */
+/* Keeps n > 0 messages that the disk refuses; returns how many: all, or none, and drops them. */
 static size_t keep_locked(struct channel *c, struct message *const *take_msgs, size_t n)
 {
 	bool first;
@@ -247,9 +245,7 @@ void channel_put_message_deferred(struct channel *c, struct message *take_m, int
 	channel_start_deferred_timeout(c, take_m, delay_ns);
 }
 
-/*
- * --- in flight and deferred --------------------------------------------------------------------
- */
+/* --- in flight and deferred ------------------------------------------------------------------ */
 
 /*
  * The end of every change of a queue: the scan loop learns of its earliest deadline without a lock.
@@ -266,8 +262,8 @@ static int64_t deadline_after(int64_t now, int64_t ns)
 	return __builtin_add_overflow(now, ns, &sum) ? INT64_MAX : sum;
 }
 
-/* For so many at most that the FINs of other consumers do not wait for long. */
-static void start_some(struct channel *c, struct message *const *take_msgs, size_t n,
+/* n is small, so that the FINs of other consumers do not wait for long. */
+static void put_in_flight(struct channel *c, struct message *const *take_msgs, size_t n,
 	int64_t client_id, int64_t now, int64_t deadline)
 {
 	mutex_lock(&c->in_flight_lock);
@@ -275,7 +271,7 @@ static void start_some(struct channel *c, struct message *const *take_msgs, size
 		struct message *m = take_msgs[i];
 		m->client_id = client_id;
 		m->delivery_ns = now;
-		m->pri = deadline;
+		m->due_ns = deadline;
 		in_flight_pqueue_push(&c->in_flight, m);
 	}
 	publish_next(&c->next_in_flight, &c->in_flight);
@@ -288,14 +284,14 @@ void channel_start_in_flight_timeout(struct channel *c, struct message *const *t
 	int64_t now = clock_mono_ns(), deadline = deadline_after(now, timeout_ns);
 	for (size_t done = 0, some; done < n; done += some) {
 		some = n - done < START_BATCH ? n - done : START_BATCH;
-		start_some(c, take_msgs + done, some, client_id, now, deadline);
+		put_in_flight(c, take_msgs + done, some, client_id, now, deadline);
 	}
 }
 
 void channel_start_deferred_timeout(struct channel *c, struct message *take_m, int64_t delay_ns)
 {
 	mutex_lock(&c->deferred_lock);
-	take_m->pri = deadline_after(clock_mono_ns(), delay_ns);
+	take_m->due_ns = deadline_after(clock_mono_ns(), delay_ns);
 	in_flight_pqueue_push(&c->deferred, take_m);
 	publish_next(&c->next_deferred, &c->deferred);
 	mutex_unlock(&c->deferred_lock);
@@ -362,8 +358,8 @@ size_t channel_finish_messages(struct channel *c, int64_t client_id, const struc
 }
 
 /*
- * put of a message that comes back. What the disk refuses is not lost: it waits
- * in memory, where it was anyway, and is tried again.
+ * put of a message that comes back. One that the disk refuses is not lost: it waits in memory, where
+ * it was anyway, and is tried again.
  */
 static int put_back_locked(struct channel *c, struct message *m, struct err *err)
 {
@@ -422,7 +418,7 @@ int channel_touch_message(struct channel *c, int64_t client_id, struct message_i
 	if (m) {
 		int64_t deadline = deadline_after(clock_mono_ns(), timeout_ns);
 		/* where we would have gone over, set to the max */
-		m->pri = deadline - m->delivery_ns >= max ? m->delivery_ns + max : deadline;
+		m->due_ns = deadline - m->delivery_ns >= max ? m->delivery_ns + max : deadline;
 		in_flight_pqueue_fix(&c->in_flight, m);
 		publish_next(&c->next_in_flight, &c->in_flight);
 	}
@@ -501,9 +497,7 @@ int64_t channel_next_deadline(const struct channel *c)
 	return a < b ? a : b;
 }
 
-/*
- * --- consumers ---------------------------------------------------------------------------------
- */
+/* --- consumers ------------------------------------------------------------------------------ */
 
 int channel_add_client(struct channel *c, struct consumer *client, struct err *err)
 {
@@ -535,8 +529,8 @@ void channel_remove_client(struct channel *c, struct consumer *client)
 		return;
 
 	/*
-	 * What the pump took for this client and nobody else wants goes back. When all clients go,
-	 * at the daemon's exit, the flush finds it in hand, and the pump is not asked for each.
+	 * The pump puts a batch back that it took for this client, and that no other wants. When all
+	 * clients go, at the daemon's exit, the flush finds the batch, and the pump is not asked.
 	 */
 	if (!context_is_exiting(c->ctx))
 		channel_update_pump(c, CHANNEL_CLIENT_LEFT);
@@ -557,9 +551,7 @@ static void close_clients(struct channel *c)
 	rwlock_unlock(&c->lock);
 }
 
-/*
- * --- operators ---------------------------------------------------------------------------------
- */
+/* --- operators ------------------------------------------------------------------------------ */
 
 int64_t channel_backend_depth(struct channel *c)
 {
@@ -572,7 +564,7 @@ int64_t channel_backend_depth(struct channel *c)
 int64_t channel_depth(struct channel *c)
 {
 	int64_t memory = c->memory_msg_chan ? (int64_t)chan_len(c->memory_msg_chan) : 0;
-	return memory + (int64_t)atomic_load(&c->hand_count) + (int64_t)kept_count(&c->kept) +
+	return memory + (int64_t)atomic_load(&c->batch_len) + (int64_t)kept_count(&c->kept) +
 	       channel_backend_depth(c);
 }
 
@@ -677,14 +669,12 @@ static size_t flush_pqueue(struct channel *c, struct in_flight_pqueue *q, struct
 	return lost;
 }
 
-/*
- * What the pump took from the backend goes to its end; if that is refused it is still at the front.
- */
-static size_t flush_hand(struct channel *c)
+/* A batch from the backend goes to its end; if that is refused it is still at the front. */
+static size_t flush_batch(struct channel *c)
 {
-	size_t n = atomic_exchange(&c->hand_count, 0);
-	size_t lost = flush_messages(c, c->hand, n);
-	if (!c->hand_is_backends)
+	size_t n = atomic_exchange(&c->batch_len, 0);
+	size_t lost = flush_messages(c, c->batch, n);
+	if (!c->batch_from_backend)
 		return lost;
 	if (lost == 0)
 		c->backend->ops->done(c->backend, n);
@@ -704,23 +694,23 @@ static size_t flush_kept(struct channel *c, struct message **msgs)
 }
 
 /*
- * flush: everything in memory goes to the backend; what that refuses is lost,
- * and said to be. Nobody else uses the queues any more, but the scan workers
- * may still look at them: hence the locks, over a write to disk.
+ * flush: everything in memory goes to the backend. Messages that it refuses are lost, and the log
+ * says so. No other thread uses the queues any more, but the scan workers may still look at them:
+ * hence the locks, over a write to disk.
  */
 static void flush(struct channel *c)
 {
 	struct message **msgs = xreallocarray(NULL, FLUSH_BATCH, sizeof(*msgs));
 	size_t n, lost;
 	size_t memory = c->memory_msg_chan ? chan_len(c->memory_msg_chan) : 0;
-	memory += atomic_load(&c->hand_count) + kept_count(&c->kept);
+	memory += atomic_load(&c->batch_len) + kept_count(&c->kept);
 	if (memory + c->in_flight.len + c->deferred.len > 0)
 		nsqd_logf(c->ctx, LG_INFO,
 			"CHANNEL(%s): flushing %zu memory %zu in-flight %zu deferred messages to "
 			"backend",
 			c->name, memory, c->in_flight.len, c->deferred.len);
 
-	lost = flush_hand(c);
+	lost = flush_batch(c);
 	while (c->memory_msg_chan &&
 		(n = chan_try_recv_n(c->memory_msg_chan, msgs, FLUSH_BATCH, NULL)) > 0)
 		lost += flush_messages(c, msgs, n);
@@ -740,9 +730,9 @@ static void flush(struct channel *c)
 
 static void drop_everything(struct channel *c)
 {
-	for (size_t i = 0; i < c->hand_count; i++)
-		message_unref(c->hand[i]);
-	atomic_store(&c->hand_count, 0);
+	for (size_t i = 0; i < c->batch_len; i++)
+		message_unref(c->batch[i]);
+	atomic_store(&c->batch_len, 0);
 	message_drain_chan(c->memory_msg_chan);
 	kept_clear(&c->kept);
 	clear_in_flight_and_deferred(c);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A channel: its own copy of the topic's messages, shared out among its
- * consumers (nsqd/channel.go). Every change of a message's state goes through
- * one of the functions below. Counted like topics.
+ * A channel: its own copy of the topic's messages, shared out among its consumers (nsqd/channel.go).
+ * Every change of a message's state goes through one of the functions below. Counted like topics.
  */
 #ifndef NSQD_CHANNEL_H
 #define NSQD_CHANNEL_H
@@ -32,7 +31,7 @@
 struct topic;
 struct client_v2;
 
-/* The most that the pump takes in hand at once. */
+/* The most messages in the pump's batch. */
 #define CHANNEL_BATCH 256
 /* The most messages that are finished at once. */
 #define FINISH_BATCH 128
@@ -50,19 +49,20 @@ struct channel_topic_ops {
 
 struct channel {
 	_Atomic int refs;
-	char name[NAME_SIZE];                      /* immutable */
-	bool ephemeral;                            /* immutable */
-	struct context *ctx;                       /* immutable; outlives every channel */
-	char topic_name[NAME_SIZE];                /* immutable */
-	struct topic *topic;                       /* immutable; a reference; for the next */
+	char name[NAME_SIZE]; /* immutable, as are the next four */
+	bool ephemeral;
+	struct context *ctx; /* outlives every channel */
+	char topic_name[NAME_SIZE];
+	struct topic *topic;                       /* a reference; for the next */
 	const struct channel_topic_ops *topic_ops; /* immutable */
 
 	struct backend_queue
 		*backend; /* immutable; lives until exit has ended; puts hold exit_lock */
-	struct chan
-		*memory_msg_chan; /* immutable; of struct message *; NULL with --mem-queue-size=0 */
-	/* immutable; of struct message *, unbuffered: all that clients see, each one of them. The
-	 * near ones are NULL unless the experiment is on and the node has a zone, a region. */
+	struct chan *memory_msg_chan; /* immutable; of struct message *; NULL: --mem-queue-size=0 */
+	/*
+	 * Immutable; of struct message *, unbuffered: all that clients see, each one of them. The near
+	 * ones are NULL unless the experiment is on and the node has a zone, a region.
+	 */
 	struct chan *client_msg_chans[N_CLOSENESS];
 	struct chan *exit_chan;    /* immutable; closed by exit */
 	struct chan *update_chan;  /* immutable; of enum channel_update, rendezvous with the pump */
@@ -72,7 +72,7 @@ struct channel {
 	struct rwlock exit_lock; /* read: a put is under way; write: exit */
 	_Atomic bool exit_flag;  /* set under exit_lock */
 	struct chan *gone_chan;  /* see gone.h; set before exit_flag, NULL till then */
-	bool files_left; /* the disk has refused to remove some; read once gone_chan is closed */
+	bool files_left;         /* the disk has kept some; read once gone_chan is closed */
 
 	struct rwlock lock;
 	struct consumer *clients; /* guarded by lock; uthash by id; borrowed: each removes itself */
@@ -80,31 +80,35 @@ struct channel {
 
 	_Atomic bool pump_knows; /* the topic's pump has heard of it: it misses no message */
 	_Atomic bool paused;
-	_Atomic bool deleter_once; /* ephemeral: who sets it deletes the channel */
+	_Atomic bool deleter_once; /* ephemeral: the thread that sets it deletes the channel */
 
 	/*
-	 * What the pump holds between a queue and a consumer, at most CHANNEL_BATCH; the pump's own
-	 * while it runs, then exit's. NULL: nobody has asked for messages yet.
+	 * What the pump holds between a queue and a consumer. The first four are the pump's own while
+	 * it runs, then exit's; other threads may read the atomic ones.
 	 */
-	struct message **hand;
-	_Atomic size_t hand_count; /* written by the pump only */
-	bool hand_is_backends;     /* the pump's own, then exit's: where it came from */
-	_Atomic bool serving;      /* written by the pump only: it serves what it has in hand */
+	struct message **batch; /* at most CHANNEL_BATCH; NULL: no consumer has asked yet */
+	_Atomic size_t batch_len;
+	bool batch_from_backend;
+	_Atomic bool delivering; /* the pump writes the batch to consumers itself */
 
-	struct kept kept;         /* what the disk refuses; while there is some, new ones join it */
-	struct ticker kept_retry; /* the pump's own: when it tries to queue what is kept */
+	/* The messages that the disk refuses; while there are some, new ones join them (kept.h). */
+	struct kept kept;
+	struct ticker kept_retry; /* the pump's own: when it tries to queue them */
 	int64_t kept_patience_ns; /* the pump's own: how long it waits for that */
 	_Atomic uint64_t dropped; /* messages that the disk refused, too many to keep */
 	uint64_t dropped_told;    /* the pump's own, then exit's: so many the log knows of */
 	size_t lost;              /* written by exit: messages that could not be flushed */
 
-	/* Consumers that are parked (netpoll.h) with room for messages, the longest first; guarded
-	 * by netpoll.lock. Their room in all is demand, as of those that wait in person. */
+	/*
+	 * Consumers that are dormant (client/netpoll.h) and ready for messages, the longest first:
+	 * netpoll's list, which it guards with its lock. What they are ready for, in all, is demand, as
+	 * if they waited.
+	 */
 	struct client_v2 *dormant;
 	_Atomic size_t dormant_ready; /* written under netpoll.lock */
-	_Atomic size_t waking_ready; /* of those who have been called and are not there yet */
-	/* immutable; capacity 1: the pump is to look at these again, or at what is kept */
-	struct chan *dormant_chan;
+	_Atomic size_t waking_ready;  /* of those that the pump has woken, and do not wait yet */
+	struct chan
+		*dormant_chan; /* immutable; capacity 1: the pump is to look at these, or at kept */
 
 	struct mutex in_flight_lock;
 	struct in_flight_pqueue in_flight; /* guarded by in_flight_lock */
@@ -119,7 +123,7 @@ struct channel {
 	_Atomic uint64_t requeue_count;
 	_Atomic uint64_t timeout_count;
 
-	/* immutable; its own lock; NULL: no percentiles are configured */
+	/* Immutable; its own lock; NULL: no percentiles are configured. */
 	struct quantile *e2e_processing_latency_stream;
 
 	UT_hash_handle hh; /* topic.channel_map; guarded by topic.lock */
@@ -142,10 +146,10 @@ static inline bool channel_exiting(const struct channel *c)
 /* --- queueing: the topic's pump --------------------------------------------------------------- */
 
 /*
- * PutMessage, for n of them: queues each in memory or, where that is full, in
- * the backend. What the disk refuses is kept (kept.h); beyond what may be kept it
- * is dropped, counted, and told in the log. Returns n; or 0, with err set to
- * "exiting", and they are still the caller's. May block on the disk.
+ * PutMessage, for n of them: queues each in memory or, where that is full, in the backend. Messages
+ * that the disk refuses are kept (kept.h), up to a bound; beyond, they are dropped, counted, and the
+ * log says so. Returns n; or 0, with err set to "exiting", and they are still the caller's. May block
+ * on the disk.
  */
 size_t channel_put_messages(
 	struct channel *c, struct message *const *msgs, size_t n, struct err *err);
@@ -157,20 +161,20 @@ static inline bool channel_is_stuck(const struct channel *c)
 /* PutMessageDeferred: takes m over and queues it once its delay is over. */
 void channel_put_message_deferred(struct channel *c, struct message *take_m, int64_t delay_ns);
 
-/*
- * --- delivery: a client's pump -----------------------------------------------------------------
- */
+/* --- delivery: a client's pump ---------------------------------------------------------------- */
 
-/* StartInFlightTimeout, for n of them: hands each to the client until FIN, REQ or the timeout (ns).
- * Takes over one reference each. */
+/*
+ * StartInFlightTimeout, for n of them: each is the client's until FIN, REQ or the timeout (ns). Takes
+ * over one reference each.
+ */
 void channel_start_in_flight_timeout(struct channel *c, struct message *const *take_msgs, size_t n,
 	int64_t client_id, int64_t timeout_ns);
 
 /*
- * What the pump would do for a consumer that has room for max messages, without waking it: takes
- * those that are in memory. Returns how many; 0 while the pump must choose (it holds some and is
- * not just serving them, the backend has some, consumers are nearer or farther) or may not (paused,
- * exiting, or about to). Any thread; does not block.
+ * Takes up to max messages from memory, as the pump would for a consumer, without waking the pump.
+ * Returns how many. 0 while the pump must choose: it has a batch that it is not delivering itself, or
+ * the backend has messages, or consumers are nearer or farther. 0 while it may not: paused, exiting,
+ * or about to. Any thread; does not block.
  */
 size_t channel_take_messages(struct channel *c, struct message **msgs, size_t max);
 
@@ -180,8 +184,11 @@ size_t channel_take_messages(struct channel *c, struct message **msgs, size_t ma
  */
 void channel_return_messages(struct channel *c, struct message *const *take_msgs, size_t n);
 
-/* --- answers: a client's io_loop. If not said otherwise 0, or -1 with err set: "ID not in flight",
- *     "client does not own message", "exiting" ------------------------------------------------- */
+/* --- answers: a client's io_loop ---------------------------------------------------------------
+ *
+ * If not said otherwise 0, or -1 with err set: "ID not in flight", "client does not own message",
+ * "exiting".
+ */
 
 /*
  * FinishMessage, for n of them, at most FINISH_BATCH: each is done, and its time since it was
@@ -199,8 +206,8 @@ int channel_touch_message(struct channel *c, int64_t client_id, struct message_i
 /* --- time: the scan workers ------------------------------------------------------------------- */
 
 /*
- * processInFlightQueue, processDeferredQueue: requeue what is due at now_ns (monotonic). True:
- * there was some.
+ * processInFlightQueue, processDeferredQueue: requeue the messages that are due at now_ns
+ * (monotonic). True: there were some.
  */
 bool channel_process_in_flight_queue(struct channel *c, int64_t now_ns);
 bool channel_process_deferred_queue(struct channel *c, int64_t now_ns);
@@ -209,9 +216,7 @@ void channel_trim(struct channel *c);
 /* The earliest deadline of both queues (monotonic, ns); INT64_MAX for none. Takes no lock. */
 int64_t channel_next_deadline(const struct channel *c);
 
-/*
- * --- consumers ---------------------------------------------------------------------------------
- */
+/* --- consumers ------------------------------------------------------------------------------ */
 
 /* AddClient: -1 with err set: "exiting", or too many consumers. */
 int channel_add_client(struct channel *c, struct consumer *client, struct err *err);
@@ -221,21 +226,16 @@ int channel_add_client(struct channel *c, struct consumer *client, struct err *e
  */
 void channel_remove_client(struct channel *c, struct consumer *client);
 
-/*
- * A consumer does not wait for messages any more: if others are parked, the pump may have to call
- * them.
- */
+/* A consumer does not wait for messages any more: the pump may have to wake dormant ones. */
 static inline void channel_consumer_is_full(struct channel *c)
 {
 	if (atomic_load(&c->dormant_ready) > 0)
 		chan_signal(c->dormant_chan);
 }
 
-/*
- * --- operators ---------------------------------------------------------------------------------
- */
+/* --- operators ------------------------------------------------------------------------------ */
 
-/* Depth: messages in memory, in the pump's hand, in the backend, and kept since that refuses. */
+/* Depth: messages in memory, in the pump's batch, in the backend, and kept since that refuses. */
 int64_t channel_depth(struct channel *c);
 int64_t channel_backend_depth(struct channel *c);
 size_t channel_in_flight_count(struct channel *c);
@@ -249,9 +249,9 @@ static inline bool channel_is_paused(const struct channel *c)
 /* Empty: throws away everything, in flight and deferred included. May block on the disk. */
 int channel_empty(struct channel *c, struct err *err);
 /*
- * Delete: with its files. Close: writes everything to the backend. Both disconnect the consumers
- * and block until the pump has ended. For the topic (see topic_delete_channel): unless it was begun
- * elsewhere, the topic takes the channel out of its map and closes gone_chan.
+ * Delete: with its files. Close: writes everything to the backend. Both disconnect the consumers, and
+ * block until the pump has ended. For the topic (see topic_delete_channel): unless another thread has
+ * begun it, the topic takes the channel out of its map and closes gone_chan.
  */
 enum exit_result channel_delete(struct channel *c, struct err *err);
 enum exit_result channel_close(struct channel *c, struct err *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What channel.c and its pump, channel_pump.c, share; for nobody else. */
+/* What channel.c and its pump, channel_pump.c, share; for no other file. */
 #ifndef NSQD_CHANNEL_INTERNAL_H
 #define NSQD_CHANNEL_INTERNAL_H
 
@@ -8,13 +8,13 @@
 /* What has changed, as told to the pump. */
 enum channel_update {
 	CHANNEL_PAUSED,      /* or unpaused */
-	CHANNEL_EMPTIED,     /* what is in hand is to be dropped as well */
-	CHANNEL_CLIENT_LEFT, /* whoever asked for what is in hand may be gone */
+	CHANNEL_EMPTIED,     /* the batch is to be dropped as well */
+	CHANNEL_CLIENT_LEFT, /* perhaps the one that asked for the batch */
 };
 
 /* The thread; arg is the channel. It ends when exit_chan is closed. */
 void channel_message_pump(void *arg);
-/* Tells the pump, and waits until it has done what that asks for; not beyond its end. */
+/* Blocks until the pump has handled the update, or has exited. */
 void channel_update_pump(struct channel *c, enum channel_update what);
 
 /*

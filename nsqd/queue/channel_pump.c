@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The channel's message pump: memory queue or backend -> client_msg_chans, the
- * only chans that clients see. It is the Channel.messagePump of NSQ before 1.0
- * (and of the walk-through); in 1.3.0 each client's pump selects over the
- * channel's memory queue and backend by itself. Thread "c:TOPIC/NAME".
+ * The channel's message pump: memory queue or backend -> client_msg_chans, the only chans that
+ * consumers see. It mirrors Channel.messagePump of nsqd/channel.go before NSQ 1.0 (and of the
+ * walk-through); in 1.3.0 each client's pump selects over the channel's memory queue and backend by
+ * itself. Thread "c:TOPIC/NAME".
  *
- * Note on demand. A pump that took messages ahead of time would change what
- * operators see: the depth, what spills to disk, what a #ephemeral channel
- * drops. So it takes only while a consumer is parked on one of them, and only as
- * many as those have room for; otherwise its sources are NULL and it waits for
- * demand. (A consumer that is parked counts as one that waits, and is called
- * when there is something for it; see netpoll.h.) What it holds ("in hand") counts as depth, and goes back to the queue
- * when the channel is paused or the consumer that asked has left.
+ * Note on demand. A pump that took messages ahead of time would change what operators see: the depth,
+ * what spills to disk, what a #ephemeral channel drops. So it takes messages only while a consumer is
+ * parked on one of these chans, and only as many as those have room for. Otherwise its sources are
+ * NULL, and it waits for demand. A dormant consumer (client/netpoll.h) counts as one that waits; the
+ * pump wakes it when there are messages for it. What the pump holds is its batch. It counts as depth,
+ * and goes back to the queue when the channel is paused, or when the consumer that asked has left.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,15 +18,17 @@
 #include "common/clock.h"
 #include "common/compiler.h"
 #include "common/xalloc.h"
-#include "nsqd/queue/channel_internal.h"
 #include "nsqd/core/message.h"
+#include "nsqd/queue/channel_internal.h"
 #include "protocol/frame.h"
 
+/* --- demand --------------------------------------------------------------------------------- */
+
 /*
- * What the nearest of the consumers that wait have room for, as far as it matters:
- * the hand does not hold more. The others are not asked before.
+ * How much room the nearest of the consumers that wait have, up to CHANNEL_BATCH. Those that are
+ * farther are not asked while there is any nearer.
  */
-static size_t demand(struct channel *c)
+static size_t nearest_demand(struct channel *c)
 {
 	for (int i = 0; i < N_CLOSENESS; i++) {
 		struct chan *client = c->client_msg_chans[i];
@@ -38,13 +39,13 @@ static size_t demand(struct channel *c)
 	return 0;
 }
 
-/* How much to take now: what the parked consumers have room for, within the hand's size. */
-static size_t room_of_consumers(struct channel *c)
+/* How many messages to take now: for the consumers that wait, and for those that are dormant. */
+static size_t demand_of_all(struct channel *c)
 {
 	if (channel_is_paused(c))
 		return 0;
-	size_t room = demand(c), parked = atomic_load(&c->dormant_ready);
-	return parked < CHANNEL_BATCH - room ? room + parked : CHANNEL_BATCH;
+	size_t waiting = nearest_demand(c), dormant = atomic_load(&c->dormant_ready);
+	return dormant < CHANNEL_BATCH - waiting ? waiting + dormant : CHANNEL_BATCH;
 }
 
 /* Any of the consumers will do to wake those that are dormant: they are consumers as well. */
@@ -57,69 +58,80 @@ static void wake_dormant(struct channel *c, size_t ready)
 }
 
 /*
- * Calls parked consumers for what is in hand and those that wait have no room
- * for; at least for so many messages: so that each batch makes one more wait,
- * and the busiest do not get everything.
+ * Wakes dormant consumers for what of the batch those that wait have no room for; at least for so
+ * many messages. So each batch brings one more consumer to the chan, and those that are awake do not
+ * get everything.
  */
-static void call_parked(struct channel *c, size_t least)
+static void wake_for_batch(struct channel *c, size_t least)
 {
-	if (atomic_load(&c->dormant_ready) == 0 || c->hand_count == 0 || channel_is_paused(c))
+	if (atomic_load(&c->dormant_ready) == 0 || c->batch_len == 0 || channel_is_paused(c))
 		return;
-	/* Who has been called counts until it waits itself: else each that comes, and takes its
-	 * share, would have all that is left in hand called for once more. */
-	size_t waiting = demand(c) + atomic_load(&c->waking_ready);
-	size_t missing = c->hand_count > waiting ? c->hand_count - waiting : 0;
+	/* A consumer that is waking counts until it waits itself. Else each that comes, and takes its
+	 * share, would have more woken for all that is left of the batch. */
+	size_t waiting = nearest_demand(c) + atomic_load(&c->waking_ready);
+	size_t missing = c->batch_len > waiting ? c->batch_len - waiting : 0;
 	wake_dormant(c, missing > least ? missing : least);
 }
 
-/* The first n messages have left the hand. */
-static void hand_out(struct channel *c, size_t n)
+/* --- the batch ------------------------------------------------------------------------------ */
+
+/* The first n messages have left it. */
+static void batch_taken(struct channel *c, size_t n)
 {
-	size_t left = c->hand_count - n;
+	size_t left = c->batch_len - n;
 	if (n == 0)
 		return;
 	/* In flight, or back in the queue: a crash need not bring them again. */
-	if (c->hand_is_backends)
+	if (c->batch_from_backend)
 		c->backend->ops->done(c->backend, n);
-	memmove(c->hand, c->hand + n, left * sizeof(*c->hand));
-	atomic_store(&c->hand_count, left);
+	memmove(c->batch, c->batch + n, left * sizeof(*c->batch));
+	atomic_store(&c->batch_len, left);
 }
 
-static void drop_hand(struct channel *c)
+static void drop_batch(struct channel *c)
 {
-	for (size_t i = 0; i < c->hand_count; i++)
-		message_unref(c->hand[i]);
-	hand_out(c, c->hand_count);
+	for (size_t i = 0; i < c->batch_len; i++)
+		message_unref(c->batch[i]);
+	batch_taken(c, c->batch_len);
 }
 
-/* Back into the queue; what the disk refuses stays in hand. */
-static void put_hand_back(struct channel *c)
+/* Back into the queue; messages that the disk refuses stay in the batch. */
+static void put_batch_back(struct channel *c)
 {
 	struct err err;
 	rwlock_rdlock(&c->exit_lock);
-	if (c->hand_count > 0 && !channel_exiting(c))
-		hand_out(c, channel_put_locked(c, c->hand, c->hand_count, &err));
+	if (c->batch_len > 0 && !channel_exiting(c))
+		batch_taken(c, channel_put_locked(c, c->batch, c->batch_len, &err));
 	rwlock_unlock(&c->exit_lock);
 }
 
-static void obey(struct channel *c, enum channel_update what)
+/* A new batch has come, from the backend or not. */
+static void begin_batch(struct channel *c, size_t n, bool from_backend)
+{
+	c->batch_from_backend = from_backend;
+	atomic_store(&c->batch_len, n);
+}
+
+/* --- updates -------------------------------------------------------------------------------- */
+
+static void apply_update(struct channel *c, enum channel_update what)
 {
 	switch (what) {
 	case CHANNEL_PAUSED:
 		if (channel_is_paused(c))
-			put_hand_back(c);
+			put_batch_back(c);
 		break;
 	case CHANNEL_EMPTIED:
-		drop_hand(c);
+		drop_batch(c);
 		kept_clear(&c->kept);
 		channel_kept_less(c);
 		break;
 	case CHANNEL_CLIENT_LEFT:
-		if (demand(c) == 0)
-			put_hand_back(c);
-		if (c->hand_count == 0) {
-			free(c->hand);
-			c->hand = NULL;
+		if (nearest_demand(c) == 0)
+			put_batch_back(c);
+		if (c->batch_len == 0) {
+			free(c->batch);
+			c->batch = NULL;
 		}
 		break;
 	}
@@ -139,17 +151,20 @@ void channel_update_pump(struct channel *c, enum channel_update what)
 	chan_select(wait, 2);
 }
 
+/* --- delivery without waking the consumer's pump --------------------------------------------- */
+
 size_t channel_take_messages(struct channel *c, struct message **msgs, size_t max)
 {
 	size_t n = 0;
 	if (!c->memory_msg_chan || c->topology_aware || channel_is_paused(c))
 		return 0;
 	/*
-	 * What is being served is for those who have waited, while others come back; they need not
-	 * queue up behind one thread. (But one alone gets its messages in order.)
+	 * While the pump delivers its batch itself, that is for consumers that have waited; others,
+	 * which come back, need not queue up behind one thread. (But one consumer alone gets its
+	 * messages in order.)
 	 */
-	if (atomic_load(&c->hand_count) > 0 &&
-		(!atomic_load(&c->serving) || atomic_load(&c->client_count) == 1))
+	if (atomic_load(&c->batch_len) > 0 &&
+		(!atomic_load(&c->delivering) || atomic_load(&c->client_count) == 1))
 		return 0;
 	/* The caller holds a client's write_lock, which comes after this one. */
 	if (!rwlock_tryrdlock(&c->exit_lock))
@@ -179,29 +194,27 @@ static bool deliver(struct channel *c, struct message *m)
 }
 
 /*
- * Hands out to those who have waited for the longest, as far as they can be
- * served without waking them (protocol_v2_pump.c, note on filling): where there
- * is no backlog, a consumer with RDY 1 would wake to send one message and sleep.
+ * Delivers the batch to the consumers that have waited for the longest, as far as that goes without
+ * waking them (client/protocol_v2_deliver.h). Where there is no backlog, a consumer with RDY 1 would
+ * wake to send one message and sleep.
  */
-static void serve(struct channel *c)
+static void deliver_batch(struct channel *c)
 {
 	if (c->topology_aware || channel_is_paused(c))
 		return;
-	atomic_store(&c->serving, true);
-	while (c->hand_count > 0 && deliver(c, c->hand[0]))
-		hand_out(c, 1);
-	atomic_store(&c->serving, false);
+	atomic_store(&c->delivering, true);
+	while (c->batch_len > 0 && deliver(c, c->batch[0]))
+		batch_taken(c, 1);
+	atomic_store(&c->delivering, false);
 }
 
-/*
- * --- what the disk refuses ---------------------------------------------------------------------
- */
+/* --- messages that the disk refuses ----------------------------------------------------------- */
 
 /* How long the pump waits until it tries again, at first and at last. */
 #define PATIENCE_MIN_NS (250 * NSEC_PER_MSEC)
 #define PATIENCE_MAX_NS NSEC_PER_SEC
 
-/* When to try to queue what is kept; NULL: there is nothing. */
+/* When to try to queue the kept messages; NULL: there are none. */
 static struct ticker *await_retry(struct channel *c)
 {
 	if (!channel_is_stuck(c)) {
@@ -216,8 +229,8 @@ static struct ticker *await_retry(struct channel *c)
 }
 
 /*
- * Queues what is kept, as far as memory and disk have room by now. (Not inlined: a pump that waits
- * has no need of the batch on its stack.)
+ * Queues the kept messages, as far as memory and disk have room by now. (Not inlined: a pump that
+ * waits has no need of the messages on its stack.)
  */
 static __attribute__((noinline)) void queue_kept(struct channel *c)
 {
@@ -242,19 +255,16 @@ static __attribute__((noinline)) void queue_kept(struct channel *c)
 	}
 }
 
-/* Takes up to room of what is kept into the hand, for consumers that ask. */
-static void take_kept(struct channel *c, size_t room)
+/* Takes up to max of the kept messages as a batch, for consumers that ask. */
+static void take_kept(struct channel *c, size_t max)
 {
-	c->hand_is_backends = false;
-	atomic_store(&c->hand_count, kept_take(&c->kept, c->hand, room));
+	begin_batch(c, kept_take(&c->kept, c->batch, max), false);
 	kept_settle(&c->kept, NULL, 0);
 	channel_kept_less(c);
-	call_parked(c, 1);
-	serve(c);
 }
 
 /*
- * Whether what is kept comes next, along with what is on disk: what is in memory is older. It comes
+ * Whether the kept messages come next, along with those on disk: those in memory are older. They come
  * by way of a ticker that is due, so that select is fair to all.
  */
 static bool kept_is_next(struct channel *c, struct ticker *due)
@@ -265,81 +275,109 @@ static bool kept_is_next(struct channel *c, struct ticker *due)
 	return true;
 }
 
-/* To near consumers that wait; somebody nearer than who asked may have come meanwhile. */
-static bool hand_to_near(struct channel *c)
+/* --- the select ------------------------------------------------------------------------------- */
+
+enum { MEMORY, BACKEND, UPDATE, DORMANT, KEPT, EXIT, CLIENTS };
+
+/* One turn of the pump: what its select is about. */
+struct turn {
+	struct chan_case cases[CLIENTS + N_CLOSENESS];
+	int n_cases;
+	enum channel_update update;
+	size_t wanted;     /* for so many messages there is demand, and no batch */
+	bool kept_next;    /* the kept messages are a source */
+	struct ticker due; /* for that */
+};
+
+/* To near consumers that wait; one that is nearer than the one that asked may have come meanwhile. */
+static bool offer_to_near(struct channel *c)
 {
-	for (int i = 0; c->hand_count > 0 && i < GLOBAL; i++) {
+	for (int i = 0; c->batch_len > 0 && i < GLOBAL; i++) {
 		struct chan *near = c->client_msg_chans[i];
-		size_t n = near ? chan_try_send_n(near, c->hand, c->hand_count) : 0;
+		size_t n = near ? chan_try_send_n(near, c->batch, c->batch_len) : 0;
 		if (n > 0) {
-			hand_out(c, n);
+			batch_taken(c, n);
 			return true;
 		}
 	}
 	return false;
 }
 
-/* The next select: what is in hand is offered; else, with demand, more is taken. False: exit. */
-static bool pump_once(struct channel *c)
+/* The cases of the consumers: the batch is offered; or without one, and without demand, awaited. */
+static void add_clients(struct channel *c, struct turn *t)
 {
-	enum { MEMORY, BACKEND, UPDATE, PARKED, KEPT, EXIT, CLIENTS };
-	enum channel_update update;
-	if (c->topology_aware && !channel_is_paused(c) && hand_to_near(c))
-		return true;
-	size_t held = c->hand_count;
-	size_t room = held ? 0 : room_of_consumers(c);
-	if (room && !c->hand)
-		c->hand = xreallocarray(NULL, CHANNEL_BATCH, sizeof(*c->hand));
-	struct ticker due;
-	bool kept_next = room && kept_is_next(c, &due);
-	struct ticker *kept = kept_next ? &due : await_retry(c);
-	struct chan *memory = room ? c->memory_msg_chan : NULL;
-	struct chan *backend = room ? c->backend->ops->read_chan(c->backend) : NULL;
-	int n_cases = CLIENTS;
-
-	struct chan_case cases[CLIENTS + N_CLOSENESS];
-	cases[MEMORY] = chan_case_recv_n(memory, c->hand, room);
-	cases[BACKEND] = chan_case_recv_n(backend, c->hand, room);
-	cases[UPDATE] = chan_case_recv(c->update_chan, &update);
-	cases[PARKED] = chan_case_recv(c->dormant_chan, NULL);
-	cases[KEPT] = chan_case_tick(kept);
-	cases[EXIT] = chan_case_recv(c->exit_chan, NULL);
-	/* Held while paused is only what the disk refuses to take back. */
-	for (int i = 0; i < N_CLOSENESS && !room && !channel_is_paused(c); i++) {
+	/* A batch that there is while the channel is paused is what the disk refuses to take back. */
+	if (t->wanted > 0 || channel_is_paused(c))
+		return;
+	for (int i = 0; i < N_CLOSENESS; i++) {
 		struct chan *client = c->client_msg_chans[i];
 		if (!client)
 			continue;
-		cases[n_cases] =
-			held ? chan_case_send_n(client, c->hand, held) : chan_case_demand(client);
-		if (!held)
-			cases[n_cases].max = 1; /* how much it is is asked anew */
-		n_cases++;
+		struct chan_case *cc = &t->cases[t->n_cases++];
+		*cc = c->batch_len > 0 ? chan_case_send_n(client, c->batch, c->batch_len)
+				       : chan_case_demand(client);
+		if (c->batch_len == 0)
+			cc->max = 1; /* how much it is, is asked anew */
 	}
-	int chosen = chan_select(cases, n_cases);
+}
+
+/* With demand, and no batch, the sources are open. */
+static void prepare(struct channel *c, struct turn *t)
+{
+	t->wanted = c->batch_len > 0 ? 0 : demand_of_all(c);
+	if (t->wanted > 0 && !c->batch)
+		c->batch = xreallocarray(NULL, CHANNEL_BATCH, sizeof(*c->batch));
+	t->kept_next = t->wanted > 0 && kept_is_next(c, &t->due);
+	struct chan *memory = t->wanted > 0 ? c->memory_msg_chan : NULL;
+	struct chan *backend = t->wanted > 0 ? c->backend->ops->read_chan(c->backend) : NULL;
+	t->cases[MEMORY] = chan_case_recv_n(memory, c->batch, t->wanted);
+	t->cases[BACKEND] = chan_case_recv_n(backend, c->batch, t->wanted);
+	t->cases[UPDATE] = chan_case_recv(c->update_chan, &t->update);
+	t->cases[DORMANT] = chan_case_recv(c->dormant_chan, NULL);
+	t->cases[KEPT] = chan_case_tick(t->kept_next ? &t->due : await_retry(c));
+	t->cases[EXIT] = chan_case_recv(c->exit_chan, NULL);
+	t->n_cases = CLIENTS;
+	add_clients(c, t);
+}
+
+/* One turn: the batch is offered; or, with demand, a new one is taken. False: exit. */
+static bool pump_once(struct channel *c)
+{
+	struct turn t UNINITIALIZED;
+	if (c->topology_aware && !channel_is_paused(c) && offer_to_near(c))
+		return true;
+	prepare(c, &t);
+	bool had_batch = c->batch_len > 0;
+	int chosen = chan_select(t.cases, t.n_cases);
 	switch (chosen) {
 	case MEMORY:
 	case BACKEND:
-		c->hand_is_backends = chosen == BACKEND;
-		atomic_store(&c->hand_count, cases[chosen].n);
-		call_parked(c, 1);
-		serve(c);
+		begin_batch(c, t.cases[chosen].n, chosen == BACKEND);
 		break;
 	case UPDATE:
-		obey(c, update);
-		call_parked(c, 0);
-		break;
-	case PARKED:
-		call_parked(c, 0);
-		break;
+		apply_update(c, t.update);
+		wake_for_batch(c, 0);
+		return true;
+	case DORMANT:
+		wake_for_batch(c, 0);
+		return true;
 	case KEPT:
-		kept_next ? take_kept(c, room) : queue_kept(c);
+		if (!t.kept_next) {
+			queue_kept(c);
+			return true;
+		}
+		take_kept(c, t.wanted);
 		break;
 	case EXIT:
 		return false;
 	default:
-		if (held)
-			hand_out(c, cases[chosen].n);
+		if (had_batch)
+			batch_taken(c, t.cases[chosen].n);
+		return true;
 	}
+	/* There is a new batch. */
+	wake_for_batch(c, 1);
+	deliver_batch(c);
 	return true;
 }
 

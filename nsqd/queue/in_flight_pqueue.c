@@ -100,17 +100,17 @@ static void run_push(struct in_flight_pqueue *q, struct message *m)
 {
 	struct message *last = q->last;
 	m->run_next = NULL;
-	if (last && last->pri <= m->pri) {
+	if (last && last->due_ns <= m->due_ns) {
 		m->run_prev = last;
 		last->run_next = m;
 	} else {
 		m->run_prev = NULL;
-		heap_push(&q->runs, &m->heap_node, m->pri);
+		heap_push(&q->runs, &m->heap_node, m->due_ns);
 	}
 	q->last = m;
 }
 
-/* Does not look at the pri of m, which may have changed. */
+/* Does not look at due_ns of m, which may have changed. */
 static void run_remove(struct in_flight_pqueue *q, struct message *m)
 {
 	struct message *prev = m->run_prev, *next = m->run_next;
@@ -124,7 +124,7 @@ static void run_remove(struct in_flight_pqueue *q, struct message *m)
 		return;
 	}
 	if (next)
-		heap_replace(&q->runs, &m->heap_node, &next->heap_node, next->pri);
+		heap_replace(&q->runs, &m->heap_node, &next->heap_node, next->due_ns);
 	else
 		heap_remove(&q->runs, &m->heap_node);
 }

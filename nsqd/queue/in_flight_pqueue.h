@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The messages that wait for a deadline, found by deadline and by id: a heap by
- * pri (nsqd/in_flight_pqueue.go, internal/pqueue) and the map beside it that Go
+ * due_ns, Go's pri (nsqd/in_flight_pqueue.go, internal/pqueue) and the map beside it that Go
  * keeps in Channel (inFlightMessages, deferredMessages). One type serves both
  * of a channel's queues. The queue holds one reference to each message.
  *
@@ -22,7 +22,7 @@
 struct in_flight_pqueue {
 	size_t len;             /* messages */
 	size_t peak;            /* the most of them since the last trim */
-	struct heap runs;       /* the first of each run, by pri */
+	struct heap runs;       /* the first of each run, by due_ns */
 	struct message *last;   /* the end of the run that the next one may join; or NULL */
 	struct message **table; /* buckets by id, chained by hash_next */
 	size_t n_buckets;       /* a power of two, not below len; or 0 */
@@ -32,7 +32,7 @@ void in_flight_pqueue_init(struct in_flight_pqueue *q);
 /* Unrefs what is in it. It is empty and can be used again. */
 void in_flight_pqueue_clear(struct in_flight_pqueue *q);
 /*
- * Adds m by m->pri and m->id; takes over one reference. Two messages of one id may both be in it.
+ * Adds m by m->due_ns and m->id; takes over one reference. Two messages of one id may both be in it.
  */
 void in_flight_pqueue_push(struct in_flight_pqueue *q, struct message *m);
 /* A message with this id, or NULL; borrowed. */
@@ -45,10 +45,10 @@ void in_flight_pqueue_fetch_ahead(
 	const struct in_flight_pqueue *q, const struct message_id *ids, size_t n, size_t i);
 /* Takes m, which is in q, out; the caller gets its reference. */
 void in_flight_pqueue_remove(struct in_flight_pqueue *q, struct message *m);
-/* m->pri has changed. */
+/* m->due_ns has changed. */
 void in_flight_pqueue_fix(struct in_flight_pqueue *q, struct message *m);
 /*
- * PeekAndShift: takes out and returns the message with the least pri if that is <= max; else NULL.
+ * PeekAndShift: takes out and returns the message with the least due_ns if that is <= max; else NULL.
  */
 struct message *in_flight_pqueue_peek_and_shift(struct in_flight_pqueue *q, int64_t max);
 /*
@@ -56,7 +56,7 @@ struct message *in_flight_pqueue_peek_and_shift(struct in_flight_pqueue *q, int6
  * and a queue that fills and empties all the time must not be built anew each time.
  */
 void in_flight_pqueue_trim(struct in_flight_pqueue *q);
-/* The least pri, or INT64_MAX where it is empty. */
+/* The least due_ns, or INT64_MAX where it is empty. */
 int64_t in_flight_pqueue_next(const struct in_flight_pqueue *q);
 
 #endif

@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A topic and its message pump. Mirrors nsqd/topic.go. The pump is the thread
- * "t:NAME"; everything else runs in the callers' threads: io_loops and HTTP
- * handlers put, operators and consumers create and delete channels.
+ * A topic. Mirrors nsqd/topic.go, whose messagePump is topic_pump.c. Runs in the callers' threads:
+ * io_loops and HTTP handlers put, operators and consumers create and delete channels.
  *
- * Differences: messages travel in batches; exit takes the lock for writing when
- * it sets its flag, so that no put can come after the final flush; the pump
- * leaves out a channel from the beginning of its deletion, so what is published
- * to a topic whose only channel is being deleted waits for the next one; a message
- * that a channel's disk refuses is kept and tried again, where stock logs and
- * drops it.
+ * Differences: messages travel in batches. The exit takes the lock for writing when it sets its flag,
+ * so that no put can come after the final flush.
  */
-#include "nsqd/queue/topic.h"
+#include "nsqd/queue/topic_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -27,24 +22,8 @@
 #include "nsqd/queue/channel.h"
 #include "protocol/names.h"
 
-/* The most messages that the pump takes at once, and that are made at once. */
-#define TOPIC_BATCH 256
-/* And as long as it has never met so many: most topics are idle, and each has a pump. */
-#define SMALL_BATCH 16
 /* The most messages that the final flush writes at once. */
 #define FLUSH_BATCH 1024
-
-/* The pump's own state; nobody else sees it. */
-struct pump {
-	struct topic *topic;
-	struct channel **channels; /* a reference each */
-	size_t n_channels;
-	bool stale;            /* channel_map has changed since */
-	struct message **msgs; /* not on the stack, where they would take a page for themselves */
-	size_t room;           /* for so many of them */
-};
-
-static void topic_message_pump(void *arg);
 
 /* --- life --------------------------------------------------------------------------------- */
 
@@ -181,7 +160,7 @@ struct channel *topic_get_channel(struct topic *t, const char *name, struct err 
 			channel_ref(c);
 		rwlock_unlock(&t->lock);
 	}
-	/* Not the maker alone waits for that: to others, too, it is there to be relied on. */
+	/* Every thread that finds it waits for that, not its maker alone: it is to miss no message. */
 	if (c && !atomic_load(&c->pump_knows)) {
 		topic_update_channels(t);
 		atomic_store(&c->pump_knows, true);
@@ -216,8 +195,8 @@ struct channel *topic_get_existing_channel(struct topic *t, const char *name)
 }
 
 /*
- * The end of an exit that this thread has begun: the name is free, and those that wait are told.
- * Drops the map's reference. Returns how many channels are left.
+ * The end of an exit that this thread has begun: the name is free, and the threads that wait are
+ * told. Drops the map's reference. Returns how many channels are left.
  */
 static size_t channel_is_gone(struct topic *t, struct channel *c, enum exit_result res)
 {
@@ -288,7 +267,7 @@ struct channel **topic_channels(struct topic *t, size_t *count)
 	return list;
 }
 
-static void free_channels(struct channel **list, size_t n)
+void topic_free_channels(struct channel **list, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		channel_unref(list[i]);
@@ -336,13 +315,13 @@ static bool defer(struct topic *t, struct message *m)
 }
 
 /*
- * put: memory first, then the backend. With --mem-queue-size=0 the memory chan
- * is avoided for more consistent ordering, except for deferred messages (which
- * lose their delay in the backend) and ephemeral topics (which have none).
+ * put: memory first, then the backend. With --mem-queue-size=0 the memory chan is avoided for more
+ * consistent ordering, except for deferred messages (which lose their delay in the backend) and
+ * ephemeral topics (which have none).
  *
- * A deferred message needs no queue on its way where the pump would take it: the
- * channels keep it in memory and out of their queues until its time comes. So
- * whether its delay is kept does not depend on how busy the pump is.
+ * A deferred message needs no queue on its way where the pump would take it: the channels keep it in
+ * memory, and out of their queues, until its time comes. So its delay does not depend on how busy the
+ * pump is.
  */
 static size_t put(struct topic *t, struct message **msgs, size_t n, bool deferred, struct err *err)
 {
@@ -443,183 +422,8 @@ struct quantile *topic_aggregate_channel_e2e_processing_latency(struct topic *t)
 			opts->n_e2e_processing_latency_percentiles);
 	for (size_t i = 0; i < n; i++)
 		quantile_merge(all, channels[i]->e2e_processing_latency_stream);
-	free_channels(channels, n);
+	topic_free_channels(channels, n);
 	return all;
-}
-
-/* --- the pump -------------------------------------------------------------------------------- */
-
-/* Those that are being deleted get nothing more. */
-static void refresh_channels(struct pump *p)
-{
-	size_t n, kept = 0;
-	free_channels(p->channels, p->n_channels);
-	p->channels = topic_channels(p->topic, &n);
-	for (size_t i = 0; i < n; i++) {
-		if (channel_exiting(p->channels[i]))
-			channel_unref(p->channels[i]);
-		else
-			p->channels[kept++] = p->channels[i];
-	}
-	p->n_channels = kept;
-	p->stale = false;
-}
-
-/* Queues n plain messages in the channel; takes over their references. */
-static void put_to_channel(struct pump *p, struct channel *c, struct message **msgs, size_t n)
-{
-	struct err err UNINITIALIZED;
-	if (channel_put_messages(c, msgs, n, &err) == n)
-		return;
-	/* It is being deleted, and its messages with it. */
-	nsqd_logf(p->topic->ctx, LG_ERROR,
-		"TOPIC(%s) ERROR: failed to put msg(%.16s) to channel(%s) - %s", p->topic->name,
-		msgs[0]->id.hex, c->name, err.msg);
-	for (size_t i = 0; i < n; i++)
-		message_unref(msgs[i]);
-}
-
-/* Queues n messages in the channel, runs of plain ones at once; takes over their references. */
-static void deliver_to_channel(struct pump *p, struct channel *c, struct message **msgs, size_t n)
-{
-	size_t i = 0;
-	while (i < n) {
-		size_t plain = i;
-		while (plain < n && msgs[plain]->deferred_ns == 0)
-			plain++;
-		if (plain > i)
-			put_to_channel(p, c, msgs + i, plain - i);
-		i = plain;
-		if (i < n) {
-			channel_put_message_deferred(c, msgs[i], msgs[i]->deferred_ns);
-			i++;
-		}
-	}
-}
-
-/*
- * Every channel needs records of its own. The first gets the ones that the topic
- * made, last of all, because a record that is queued is not ours to copy any more.
- * (Not inlined: a pump that waits has no need of the copies on its stack.)
- */
-static __attribute__((noinline)) void deliver(struct pump *p, struct message **msgs, size_t n)
-{
-	struct message *copies[TOPIC_BATCH] UNINITIALIZED;
-	for (size_t i = p->n_channels; i-- > 1;) {
-		for (size_t k = 0; k < n; k++)
-			copies[k] = message_copy(msgs[k]);
-		deliver_to_channel(p, p->channels[i], copies, n);
-	}
-	deliver_to_channel(p, p->channels[0], msgs, n);
-}
-
-/*
- * Whether the disks refuse all channels, so that nobody is served by going on. As long as one is
- * well, what the others are refused is kept for them (kept.h), and this pump waits for none.
- */
-static bool all_are_stuck(const struct pump *p)
-{
-	size_t i = 0;
-	while (i < p->n_channels && channel_is_stuck(p->channels[i]))
-		i++;
-	return i > 0 && i == p->n_channels;
-}
-
-/*
- * The backend may forget what the pump has received, since the channels have it; while none of them
- * has a place for it but what it keeps in memory, a crash had better bring it again.
- */
-static void settle(struct topic *t)
-{
-	t->backend->ops->done(t->backend, t->undone);
-	t->undone = 0;
-}
-
-/* Do not pass messages before topic_start, but avoid blocking topic_pause or topic_get_channel. */
-static bool wait_for_start(struct topic *t)
-{
-	enum { UPDATE, PAUSE, EXIT, START };
-	for (;;) {
-		struct chan_case cases[] = {
-			[UPDATE] = chan_case_recv(t->channel_update_chan, NULL),
-			[PAUSE] = chan_case_recv(t->pause_chan, NULL),
-			[EXIT] = chan_case_recv(t->exit_chan, NULL),
-			[START] = chan_case_recv(t->start_chan, NULL),
-		};
-		switch (chan_select(cases, 4)) {
-		case EXIT:
-			return false;
-		case START:
-			return true;
-		}
-	}
-}
-
-/* A batch was full: from now on there is room for the largest. */
-static void more_room(struct pump *p)
-{
-	p->room = TOPIC_BATCH;
-	p->msgs = xreallocarray(p->msgs, p->room, sizeof(struct message *));
-}
-
-/*
- * messagePump: selects over the in-memory and backend queue and writes messages to every channel.
- */
-static void pump_messages(struct pump *p)
-{
-	struct topic *t = p->topic;
-	enum { MEMORY, BACKEND, UPDATE, PAUSE, UNSTUCK, EXIT };
-	size_t n = 0; /* messages in the last batch */
-	for (;;) {
-		if (p->stale)
-			refresh_channels(p);
-		if (n == p->room && n < TOPIC_BATCH)
-			more_room(p);
-		bool stuck = all_are_stuck(p);
-		if (t->undone > 0 && !stuck)
-			settle(t);
-		bool flowing = p->n_channels > 0 && !topic_is_paused(t) && !stuck;
-		struct chan *memory = flowing ? t->memory_msg_chan : NULL;
-		struct chan *backend = flowing ? t->backend->ops->read_chan(t->backend) : NULL;
-		struct chan_case cases[] = {
-			[MEMORY] = chan_case_recv_n(memory, p->msgs, p->room),
-			[BACKEND] = chan_case_recv_n(backend, p->msgs, p->room),
-			[UPDATE] = chan_case_recv(t->channel_update_chan, NULL),
-			[PAUSE] = chan_case_recv(t->pause_chan, NULL),
-			[UNSTUCK] = chan_case_recv(stuck ? t->unstuck_chan : NULL, NULL),
-			[EXIT] = chan_case_recv(t->exit_chan, NULL),
-		};
-		int chosen = chan_select(cases, 6);
-		n = cases[chosen].n;
-		switch (chosen) {
-		case MEMORY:
-			deliver(p, p->msgs, n);
-			break;
-		case BACKEND:
-			deliver(p, p->msgs, n);
-			t->undone = n;
-			break;
-		case UPDATE:
-			p->stale = true;
-			break;
-		case EXIT:
-			return;
-		}
-	}
-}
-
-static void topic_message_pump(void *arg)
-{
-	struct topic *t = arg;
-	struct pump p = {.topic = t,
-		.stale = true,
-		.msgs = xreallocarray(NULL, SMALL_BATCH, sizeof(struct message *)),
-		.room = SMALL_BATCH};
-	if (wait_for_start(t))
-		pump_messages(&p);
-	free(p.msgs);
-	free_channels(p.channels, p.n_channels);
-	nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): closing ... messagePump", t->name);
 }
 
 /* --- operators ------------------------------------------------------------------------------- */
@@ -650,7 +454,7 @@ int topic_empty(struct topic *t, struct err *err)
 	return rc;
 }
 
-/* flush: what is in memory goes to the backend; what that refuses is lost, and said to be. */
+/* flush: memory goes to the backend. Messages that it refuses are lost, and the log says so. */
 static void flush(struct topic *t)
 {
 	struct message **msgs = xreallocarray(NULL, FLUSH_BATCH, sizeof(*msgs));
@@ -682,8 +486,8 @@ static struct backend_queue *take_backend(struct topic *t)
 }
 
 /*
- * Ends a channel, or waits until the thread has done it that deletes the channel just now: only
- * then may the files be another's. False: its files could not be removed, or not be written.
+ * Ends a channel. Where another thread is deleting it, waits until that has done so: only then may
+ * the files be another's. False: its files could not be removed, or not be written.
  */
 static bool end_channel(struct topic *t, struct channel *c, bool deleted)
 {
@@ -713,7 +517,7 @@ static bool end_channels(struct topic *t, bool deleted, size_t *lost)
 		ok &= end_channel(t, channels[i], deleted);
 		*lost += channels[i]->lost;
 	}
-	free_channels(channels, n);
+	topic_free_channels(channels, n);
 	return ok;
 }
 
@@ -754,7 +558,7 @@ static enum exit_result topic_exit(struct topic *t, bool deleted, struct err *er
 		message_drain_chan(t->memory_msg_chan);
 	} else {
 		if (t->undone > 0 && lost == 0)
-			settle(t); /* else the next start finds these once more */
+			topic_settle(t); /* else the next start finds these once more */
 		flush(t);
 	}
 	struct backend_queue *q = take_backend(t);

@@ -54,7 +54,7 @@ struct topic {
 
 	_Atomic bool started; /* the channels that the topic begins with are there */
 	_Atomic bool paused;
-	_Atomic bool deleter_once; /* ephemeral: who sets it deletes the topic */
+	_Atomic bool deleter_once; /* ephemeral: the thread that sets it deletes the topic */
 
 	struct chan *unstuck_chan; /* immutable; capacity 1: some channel keeps nothing any more */
 	size_t undone; /* the pump's, then exit's: from the backend, and only channels' memory has it */
@@ -84,7 +84,7 @@ static inline bool topic_exiting(const struct topic *t)
 
 /*
  * GetChannel: finds or creates it; the caller gets a reference. NULL with err set: no thread, or
- * exiting. What is found may be exiting itself; then the caller's next step fails.
+ * exiting. A channel that is found may be exiting itself; then the caller's next step fails.
  */
 struct channel *topic_get_channel(struct topic *t, const char *name, struct err *err);
 /*
@@ -108,9 +108,8 @@ int topic_delete_existing_channel(struct topic *t, const char *name, struct err 
  */
 int topic_delete_channel(struct topic *t, struct channel *c, struct err *err);
 /*
- * Tells the pump that a channel has come or is exiting: no message that is taken from the topic
- * from then on is dealt out without regard to that. Blocks for what the pump has in hand; not
- * beyond its end.
+ * Tells the pump that a channel has come or is exiting: from then on it deals out messages with
+ * regard to that. Blocks until the pump is done with its batch, or has exited.
  */
 void topic_update_channels(struct topic *t);
 /*
@@ -145,7 +144,7 @@ int64_t topic_backend_depth(struct topic *t);
  */
 struct quantile *topic_aggregate_channel_e2e_processing_latency(struct topic *t);
 
-/* Pause, UnPause: the pump obeys before they return. */
+/* Pause, UnPause: the pump has heard of it when they return. */
 void topic_pause(struct topic *t);
 void topic_unpause(struct topic *t);
 static inline bool topic_is_paused(const struct topic *t)

@@ -3,7 +3,7 @@
 # TIMEOUT_SCALE stretches the deadlines. FUNCTIONAL_ARGS goes to pytest, for
 # instance `make functional FUNCTIONAL_ARGS='-k pause -x'`.
 
-CHECKS += functional functional-thread functional-address functional-park
+CHECKS += functional functional-thread functional-address functional-dormant
 
 # Debian's python3, which sees Debian's pytest; another one first in PATH
 # usually does not.
@@ -30,7 +30,7 @@ STOCK_LOOKUPD   := $(ROOT)/stock/nsqlookupd
 FUNCTIONAL_RUN   = STOCK=$${STOCK:-$(abspath $(SIDE_BY_SIDE))} NSQD=$(abspath $(BUILD)/nsqd) \
                    TIMEOUT_SCALE=$(FUNCTIONAL_SCALE) $(FUNCTIONAL)
 
-.PHONY: functional functional-quick functional-thread functional-address functional-park functional-stock
+.PHONY: functional functional-quick functional-thread functional-address functional-dormant functional-stock
 functional: $(BUILD)/nsqd $(SIDE_BY_SIDE) $(STOCK_LOOKUPD) ## functional tests of this variant (SANITIZE=, FUNCTIONAL_ARGS=)
 	@$(FUNCTIONAL_RUN)
 
@@ -47,10 +47,10 @@ functional-thread: ## functional tests under ThreadSanitizer
 functional-address: ## functional tests under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory SANITIZE=address functional
 
-# A daemon that parks its clients all the time: what takes two seconds and happens
+# A daemon whose clients go dormant all the time: what takes two seconds and happens
 # now and then in the others is between any two commands there.
-functional-park: ## the tests of delivery, with clients parked after 2 ms, under ThreadSanitizer
-	@$(MAKE) --no-print-directory SANITIZE=thread BUILD=$(ROOT)/park \
+functional-dormant: ## the tests of delivery, with clients dormant after 2 ms, under ThreadSanitizer
+	@$(MAKE) --no-print-directory SANITIZE=thread BUILD=$(ROOT)/dormant \
 		CFLAGS='-O2 -g -DDORMANT_AFTER_NS=2000000' \
 		FUNCTIONAL_ARGS='-k "test_delivery or test_pause or test_ephemeral or test_timeouts"' functional
 

@@ -210,7 +210,7 @@ static void test_nothing_leaves_the_queue_while_nobody_asks(struct fixture *f)
 	wait_for(channel_depth(c) == 30);
 	assert_int_equal(chan_len(c->memory_msg_chan), 10);
 	assert_int_equal(channel_backend_depth(c), 20);
-	stays(chan_len(c->memory_msg_chan) == 10 && c->hand_count == 0);
+	stays(chan_len(c->memory_msg_chan) == 10 && c->batch_len == 0);
 }
 
 static void test_a_consumer_gets_no_more_than_it_has_room_for(struct fixture *f)
@@ -233,7 +233,7 @@ static void test_a_consumer_gets_no_more_than_it_has_room_for(struct fixture *f)
 		assert_int_equal(seq_of(m[i]), i);
 		message_unref(m[i]);
 	}
-	stays(chan_len(c->memory_msg_chan) + c->hand_count == 45);
+	stays(chan_len(c->memory_msg_chan) + c->batch_len == 45);
 }
 
 static void take_expecting(struct channel *c, size_t max, uint32_t first, size_t n)
@@ -275,7 +275,7 @@ static void test_nobody_takes_while_the_pump_must_choose(struct fixture *f)
 	c = get_channel(t, "ch");
 	ask_and_turn_away(c, 2);
 	put(t, 0, 5);
-	wait_for(c->hand_count > 0 && channel_depth(c) == 5);
+	wait_for(c->batch_len > 0 && channel_depth(c) == 5);
 	take_expecting(c, 3, 0, 0); /* what is in hand is older */
 	expect_in_order(c, 0, 5);
 }
@@ -287,10 +287,10 @@ static void test_what_the_pump_holds_counts_as_depth(struct fixture *f)
 
 	ask_and_turn_away(c, 5);
 	put(t, 0, 20);
-	wait_for(c->hand_count > 0);
+	wait_for(c->batch_len > 0);
 	wait_for(channel_depth(c) == 20);
-	assert_in_range(c->hand_count, 1, 5);
-	assert_int_equal(chan_len(c->memory_msg_chan) + c->hand_count, 20);
+	assert_in_range(c->batch_len, 1, 5);
+	assert_int_equal(chan_len(c->memory_msg_chan) + c->batch_len, 20);
 	/* The next who asks gets those first: the order is kept. */
 	expect_in_order(c, 0, 20);
 }
@@ -302,10 +302,10 @@ static void test_pause_puts_back_what_the_pump_holds(struct fixture *f)
 
 	ask_and_turn_away(c, 5);
 	put(t, 0, 20);
-	wait_for(c->hand_count > 0 && channel_depth(c) == 20);
+	wait_for(c->batch_len > 0 && channel_depth(c) == 20);
 	channel_pause(c);
 	assert_true(channel_is_paused(c));
-	assert_int_equal(c->hand_count, 0);
+	assert_int_equal(c->batch_len, 0);
 	assert_int_equal(channel_depth(c), 20);
 	expect_nothing(c);
 	put(t, 20, 5);
@@ -361,14 +361,14 @@ static void test_channel_empty(struct fixture *f)
 	assert_int_equal(channel_requeue_message(c, 0, id_of(1024), HOUR, &err), 0);
 	ask_and_turn_away(c, 5);
 	put(t, 0, 40);
-	wait_for(c->hand_count > 0 && channel_depth(c) == 40);
+	wait_for(c->batch_len > 0 && channel_depth(c) == 40);
 	assert_int_equal(channel_in_flight_count(c), 24);
 	assert_int_equal(channel_deferred_count(c), 1);
 
 	assert_int_equal(channel_empty(c, &err), 0);
 	assert_int_equal(channel_in_flight_count(c), 0);
 	assert_int_equal(channel_deferred_count(c), 0);
-	assert_int_equal(c->hand_count, 0);
+	assert_int_equal(c->batch_len, 0);
 	assert_int_equal(channel_depth(c), 0);
 	assert_true(channel_next_deadline(c) == INT64_MAX);
 	put(t, 40, 3);
@@ -523,9 +523,9 @@ static void test_what_the_pump_took_for_a_consumer_that_leaves_goes_back(struct 
 	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
 	ask_and_turn_away(c, 5);
 	put(t, 0, 3);
-	wait_for(c->hand_count > 0 && channel_depth(c) == 3);
+	wait_for(c->batch_len > 0 && channel_depth(c) == 3);
 	channel_remove_client(c, &client->consumer);
-	assert_int_equal(c->hand_count, 0);
+	assert_int_equal(c->batch_len, 0);
 	assert_int_equal(channel_depth(c), 3);
 	expect_each_once(c, 0, 3);
 	free_client(client, peer);
@@ -640,7 +640,7 @@ static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(struct 
 	 */
 	ask_and_turn_away(c, 5);
 	put(f->topic, 0, 150);
-	wait_for(c->hand_count > 0 && channel_depth(c) == 150);
+	wait_for(c->batch_len > 0 && channel_depth(c) == 150);
 	assert_true(channel_backend_depth(c) > 0);
 	put_in_flight(c, 150, 300, 1, HOUR);
 	assert_int_equal(channel_requeue_message(c, 1, id_of(449), HOUR, &err), 0);
@@ -738,7 +738,7 @@ static void test_what_cannot_be_put_back_at_a_pause_stays_in_hand(struct fixture
 
 	ask_and_turn_away(c, 2);
 	put(t, 0, 2);
-	wait_for(c->hand_count == 2 || chan_len(c->memory_msg_chan) > 0);
+	wait_for(c->batch_len == 2 || chan_len(c->memory_msg_chan) > 0);
 	put(t, 2, 3);
 	wait_for(channel_depth(c) == 5);
 	disk->allow = 0;

@@ -17,7 +17,7 @@ static struct message *new_message(uint64_t id, int64_t pri)
 	snprintf(hex, sizeof(hex), "%016llx", (unsigned long long)id);
 	memcpy(mid.hex, hex, MSG_ID_LENGTH);
 	m = message_new(mid, message_body_new(0), 0);
-	m->pri = pri;
+	m->due_ns = pri;
 	return m;
 }
 
@@ -29,7 +29,7 @@ static size_t expect_sound_run(const struct in_flight_pqueue *q, const struct me
 	assert_null(first->run_prev);
 	for (const struct message *m = first; m->run_next; m = m->run_next) {
 		assert_ptr_equal(m->run_next->run_prev, m);
-		assert_true(m->pri <= m->run_next->pri);
+		assert_true(m->due_ns <= m->run_next->due_ns);
 		assert_ptr_not_equal(m, q->last);
 		n++;
 	}
@@ -48,7 +48,7 @@ static void expect_sound(const struct in_flight_pqueue *q)
 	assert_true(q->len <= q->n_buckets);
 	for (size_t i = 0; i < q->runs.len; i++) {
 		const struct message *first = first_of_run(q, i);
-		assert_int_equal(q->runs.v[i].key, first->pri);
+		assert_int_equal(q->runs.v[i].key, first->due_ns);
 		in_runs += expect_sound_run(q, first);
 	}
 	for (size_t b = 0; b < q->n_buckets; b++)
@@ -69,7 +69,7 @@ static void test_priority_queue(void **state)
 	for (int i = 0; i < 101; i++) {
 		struct message *m = in_flight_pqueue_peek_and_shift(&q, INT64_MAX);
 
-		assert_int_equal(m->pri, i);
+		assert_int_equal(m->due_ns, i);
 		message_unref(m);
 	}
 	assert_null(in_flight_pqueue_peek_and_shift(&q, INT64_MAX));
@@ -87,8 +87,8 @@ static void test_unsorted_insert(void **state)
 	for (int i = 0; i < 100; i++) {
 		struct message *m = in_flight_pqueue_peek_and_shift(&q, INT64_MAX);
 
-		assert_true(m->pri >= last);
-		last = m->pri;
+		assert_true(m->due_ns >= last);
+		last = m->due_ns;
 		message_unref(m);
 	}
 	in_flight_pqueue_clear(&q);
@@ -138,7 +138,7 @@ static void test_the_earliest_deadline_is_known(void **state)
 	assert_int_equal(in_flight_pqueue_next(&q), 100);
 	in_flight_pqueue_push(&q, b);
 	assert_int_equal(in_flight_pqueue_next(&q), 50);
-	b->pri = 200;
+	b->due_ns = 200;
 	in_flight_pqueue_fix(&q, b);
 	assert_int_equal(in_flight_pqueue_next(&q), 100);
 	in_flight_pqueue_clear(&q);
@@ -335,14 +335,14 @@ static void test_a_touch_moves_a_message_to_its_new_place(void **state)
 	in_flight_pqueue_init(&q);
 	for (uint64_t i = 0; i < 4; i++)
 		in_flight_pqueue_push(&q, m[i] = new_message(i, 10 * (int64_t)i));
-	m[0]->pri = 35; /* the first: behind the last */
+	m[0]->due_ns = 35; /* the first: behind the last */
 	in_flight_pqueue_fix(&q, m[0]);
 	expect_sound(&q);
 	assert_int_equal(q.runs.len, 1);
-	m[2]->pri = 12; /* to an earlier time: a run of its own */
+	m[2]->due_ns = 12; /* to an earlier time: a run of its own */
 	in_flight_pqueue_fix(&q, m[2]);
 	expect_sound(&q);
-	m[2]->pri = 14; /* which the last one may go on with */
+	m[2]->due_ns = 14; /* which the last one may go on with */
 	in_flight_pqueue_fix(&q, m[2]);
 	expect_sound(&q);
 	assert_int_equal(q.runs.len, 2);
@@ -377,8 +377,8 @@ static int64_t model_min(const struct model *model)
 	int64_t min = INT64_MAX;
 
 	for (size_t i = 0; i < model->n; i++)
-		if (model->v[i]->pri < min)
-			min = model->v[i]->pri;
+		if (model->v[i]->due_ns < min)
+			min = model->v[i]->due_ns;
 	return min;
 }
 
@@ -420,7 +420,7 @@ static bool both_shift(struct in_flight_pqueue *q, struct model *model, int64_t 
 	assert_int_equal(m != NULL, min <= max);
 	if (!m)
 		return false;
-	assert_int_equal(m->pri, min);
+	assert_int_equal(m->due_ns, min);
 	model_drop(model, m);
 	message_unref(m);
 	return true;
@@ -456,7 +456,7 @@ static void random_step(struct in_flight_pqueue *q, struct model *model, uint32_
 	} else if (dice < 60 + push_percent / 3 && model->n > 0) {
 		struct message *m = model_any(model);
 
-		m->pri = rand_below(50);
+		m->due_ns = rand_below(50);
 		in_flight_pqueue_fix(q, m);
 	} else if (dice < 80 && model->n > 0) {
 		both_remove(q, model, model_any(model));
@@ -500,7 +500,7 @@ static void step_of_a_channel(struct in_flight_pqueue *q, struct model *model, i
 	} else if (dice < 95 && model->n > 0) {
 		struct message *m = model_any(model);
 
-		m->pri = now + timeout;
+		m->due_ns = now + timeout;
 		in_flight_pqueue_fix(q, m); /* TOUCH */
 	} else {
 		while (both_shift(q, model, now))

@@ -214,7 +214,7 @@ static size_t take_while_it_serves(struct topic *t, struct channel *ch, struct p
 	assert_int_equal(wait_group_wrap(&wg, "holder", hold, &h, NULL), 0);
 	chan_recv(h.held, NULL);
 	put(t, 1, 1);
-	wait_for(ch->hand_count == 1 && ch->serving);
+	wait_for(ch->batch_len == 1 && ch->delivering);
 	put(t, 2, 1);
 	wait_for(chan_len(ch->memory_msg_chan) == 1);
 	size_t taken = channel_take_messages(ch, &m, 1);

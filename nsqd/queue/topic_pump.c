@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The topic's message pump: memory queue or backend -> every channel. Mirrors Topic.messagePump of
+ * nsqd/topic.go. Thread "t:NAME".
+ *
+ * Differences: it takes messages in batches. It leaves out a channel from the beginning of its
+ * deletion, so messages for a topic whose only channel is being deleted wait for the next one. A
+ * message that a channel's disk refuses is kept and tried again, where stock logs and drops it.
+ */
+#include <stdlib.h>
+
+#include "common/compiler.h"
+#include "common/xalloc.h"
+#include "nsqd/queue/channel.h"
+#include "nsqd/queue/topic_internal.h"
+
+/* The most messages in a batch as long as none was larger: most topics are idle, each has a pump. */
+#define SMALL_BATCH 16
+
+/* The pump's own state; no other thread sees it. */
+struct pump {
+	struct topic *topic;
+	struct channel **channels; /* a reference each */
+	size_t n_channels;
+	bool stale;            /* channel_map has changed since */
+	struct message **msgs; /* not on the stack, where they would take a page for themselves */
+	size_t cap;            /* for so many of them there is memory */
+};
+
+/* Those that are being deleted get nothing more. */
+static void refresh_channels(struct pump *p)
+{
+	size_t n, kept = 0;
+	topic_free_channels(p->channels, p->n_channels);
+	p->channels = topic_channels(p->topic, &n);
+	for (size_t i = 0; i < n; i++) {
+		if (channel_exiting(p->channels[i]))
+			channel_unref(p->channels[i]);
+		else
+			p->channels[kept++] = p->channels[i];
+	}
+	p->n_channels = kept;
+	p->stale = false;
+}
+
+/* Queues n plain messages in the channel; takes over their references. */
+static void put_to_channel(struct pump *p, struct channel *c, struct message **msgs, size_t n)
+{
+	struct err err UNINITIALIZED;
+	if (channel_put_messages(c, msgs, n, &err) == n)
+		return;
+	/* It is being deleted, and its messages with it. */
+	nsqd_logf(p->topic->ctx, LG_ERROR,
+		"TOPIC(%s) ERROR: failed to put msg(%.16s) to channel(%s) - %s", p->topic->name,
+		msgs[0]->id.hex, c->name, err.msg);
+	for (size_t i = 0; i < n; i++)
+		message_unref(msgs[i]);
+}
+
+/* Queues n messages in the channel, runs of plain ones at once; takes over their references. */
+static void deliver_to_channel(struct pump *p, struct channel *c, struct message **msgs, size_t n)
+{
+	size_t i = 0;
+	while (i < n) {
+		size_t plain = i;
+		while (plain < n && msgs[plain]->deferred_ns == 0)
+			plain++;
+		if (plain > i)
+			put_to_channel(p, c, msgs + i, plain - i);
+		i = plain;
+		if (i < n) {
+			channel_put_message_deferred(c, msgs[i], msgs[i]->deferred_ns);
+			i++;
+		}
+	}
+}
+
+/*
+ * Every channel needs records of its own. The first gets the ones that the topic made, last of all,
+ * because a record that is queued is not ours to copy any more. (Not inlined: a pump that waits has
+ * no need of the copies on its stack.)
+ */
+static __attribute__((noinline)) void deliver(struct pump *p, struct message **msgs, size_t n)
+{
+	struct message *copies[TOPIC_BATCH] UNINITIALIZED;
+	for (size_t i = p->n_channels; i-- > 1;) {
+		for (size_t k = 0; k < n; k++)
+			copies[k] = message_copy(msgs[k]);
+		deliver_to_channel(p, p->channels[i], copies, n);
+	}
+	deliver_to_channel(p, p->channels[0], msgs, n);
+}
+
+/*
+ * Whether the disks refuse all channels, so that it is no use to go on. As long as one channel is
+ * well, the others keep their messages (kept.h), and this pump waits for none.
+ */
+static bool all_are_stuck(const struct pump *p)
+{
+	size_t i = 0;
+	while (i < p->n_channels && channel_is_stuck(p->channels[i]))
+		i++;
+	return i > 0 && i == p->n_channels;
+}
+
+void topic_settle(struct topic *t)
+{
+	t->backend->ops->done(t->backend, t->undone);
+	t->undone = 0;
+}
+
+/* Do not pass messages before topic_start, but avoid blocking topic_pause or topic_get_channel. */
+static bool wait_for_start(struct topic *t)
+{
+	enum { UPDATE, PAUSE, EXIT, START };
+	for (;;) {
+		struct chan_case cases[] = {
+			[UPDATE] = chan_case_recv(t->channel_update_chan, NULL),
+			[PAUSE] = chan_case_recv(t->pause_chan, NULL),
+			[EXIT] = chan_case_recv(t->exit_chan, NULL),
+			[START] = chan_case_recv(t->start_chan, NULL),
+		};
+		switch (chan_select(cases, 4)) {
+		case EXIT:
+			return false;
+		case START:
+			return true;
+		}
+	}
+}
+
+/* A batch was full: from now on it may be the largest. */
+static void grow(struct pump *p)
+{
+	p->cap = TOPIC_BATCH;
+	p->msgs = xreallocarray(p->msgs, p->cap, sizeof(struct message *));
+}
+
+/*
+ * messagePump: selects over the in-memory and backend queue and writes messages to every channel.
+ */
+static void pump_messages(struct pump *p)
+{
+	struct topic *t = p->topic;
+	enum { MEMORY, BACKEND, UPDATE, PAUSE, UNSTUCK, EXIT };
+	size_t n = 0; /* messages in the last batch */
+	for (;;) {
+		if (p->stale)
+			refresh_channels(p);
+		if (n == p->cap && n < TOPIC_BATCH)
+			grow(p);
+		bool stuck = all_are_stuck(p);
+		if (t->undone > 0 && !stuck)
+			topic_settle(t);
+		bool flowing = p->n_channels > 0 && !topic_is_paused(t) && !stuck;
+		struct chan *memory = flowing ? t->memory_msg_chan : NULL;
+		struct chan *backend = flowing ? t->backend->ops->read_chan(t->backend) : NULL;
+		struct chan_case cases[] = {
+			[MEMORY] = chan_case_recv_n(memory, p->msgs, p->cap),
+			[BACKEND] = chan_case_recv_n(backend, p->msgs, p->cap),
+			[UPDATE] = chan_case_recv(t->channel_update_chan, NULL),
+			[PAUSE] = chan_case_recv(t->pause_chan, NULL),
+			[UNSTUCK] = chan_case_recv(stuck ? t->unstuck_chan : NULL, NULL),
+			[EXIT] = chan_case_recv(t->exit_chan, NULL),
+		};
+		int chosen = chan_select(cases, 6);
+		n = cases[chosen].n;
+		switch (chosen) {
+		case MEMORY:
+			deliver(p, p->msgs, n);
+			break;
+		case BACKEND:
+			deliver(p, p->msgs, n);
+			t->undone = n;
+			break;
+		case UPDATE:
+			p->stale = true;
+			break;
+		case EXIT:
+			return;
+		}
+	}
+}
+
+void topic_message_pump(void *arg)
+{
+	struct topic *t = arg;
+	struct pump p = {.topic = t,
+		.stale = true,
+		.msgs = xreallocarray(NULL, SMALL_BATCH, sizeof(struct message *)),
+		.cap = SMALL_BATCH};
+	if (wait_for_start(t))
+		pump_messages(&p);
+	free(p.msgs);
+	topic_free_channels(p.channels, p.n_channels);
+	nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): closing ... messagePump", t->name);
+}
