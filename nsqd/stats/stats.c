@@ -31,6 +31,33 @@ static size_t get_clients(struct channel *c, const char *topic, struct client_v2
 	return n;
 }
 
+#define COUNT(field)                                                                               \
+	{                                                                                          \
+#field, offsetof(struct channel, field), offsetof(struct channel_stats, field)     \
+	}
+
+const struct channel_count channel_counts[] = {
+	COUNT(requeue_count),
+	COUNT(timeout_count),
+};
+
+const size_t n_channel_counts = sizeof(channel_counts) / sizeof(*channel_counts);
+
+uint64_t channel_count_of(const struct channel_stats *c, size_t i)
+{
+	return *(const uint64_t *)((const char *)c + channel_counts[i].to);
+}
+
+static void copy_counts(const struct channel *c, struct channel_stats *out)
+{
+	for (size_t i = 0; i < n_channel_counts; i++) {
+		const _Atomic uint64_t *from =
+			(const _Atomic uint64_t *)((const char *)c + channel_counts[i].from);
+		uint64_t *to = (uint64_t *)((char *)out + channel_counts[i].to);
+		*to = atomic_load_explicit(from, memory_order_relaxed);
+	}
+}
+
 /* NewChannelStats */
 static void get_channel(
 	struct channel *c, const char *topic, bool include_clients, struct channel_stats *out)
@@ -46,8 +73,7 @@ static void get_channel(
 	for (int i = 0; i < N_CLOSENESS; i++)
 		out->delivered_counts[i] =
 			atomic_load_explicit(&c->delivered_counts[i], memory_order_relaxed);
-	out->requeue_count = atomic_load_explicit(&c->requeue_count, memory_order_relaxed);
-	out->timeout_count = atomic_load_explicit(&c->timeout_count, memory_order_relaxed);
+	copy_counts(c, out);
 	out->paused = channel_is_paused(c);
 	quantile_result(c->e2e_processing_latency_stream, &out->e2e_processing_latency);
 }

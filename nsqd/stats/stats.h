@@ -32,6 +32,20 @@ struct channel_stats {
 	struct quantile_result e2e_processing_latency;
 };
 
+/*
+ * The counters that /stats and statsd show beside message_count, in their order. A new one needs a
+ * field in struct channel, one in struct channel_stats and a row in stats.c.
+ */
+struct channel_count {
+	const char *name;
+	size_t from; /* in struct channel: an _Atomic uint64_t */
+	size_t to;   /* in struct channel_stats: a uint64_t */
+};
+extern const struct channel_count channel_counts[];
+extern const size_t n_channel_counts;
+/* The counter of the snapshot that i, less than n_channel_counts, is the row of. */
+uint64_t channel_count_of(const struct channel_stats *c, size_t i);
+
 struct topic_stats {
 	char topic_name[NAME_SIZE];
 	struct channel_stats *channels; /* owned; by name */

@@ -125,10 +125,10 @@ static void print_channel_json(struct strbuf *out, const struct channel_stats *c
 		c->depth, c->backend_depth, c->in_flight_count, c->deferred_count,
 		c->message_count);
 	print_delivered_json(out, c);
-	strbuf_addf(out,
-		",\"requeue_count\":%" PRIu64 ",\"timeout_count\":%" PRIu64
-		",\"client_count\":%zu,\"clients\":",
-		c->requeue_count, c->timeout_count, c->client_count);
+	for (size_t i = 0; i < n_channel_counts; i++)
+		strbuf_addf(
+			out, ",\"%s\":%" PRIu64, channel_counts[i].name, channel_count_of(c, i));
+	strbuf_addf(out, ",\"client_count\":%zu,\"clients\":", c->client_count);
 	if (c->clients)
 		print_clients_json(out, c->clients, c->client_count);
 	else

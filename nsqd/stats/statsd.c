@@ -74,10 +74,9 @@ static void add_channel(struct statsd_client *client, const char *topic,
 		"topic.%s.channel.%s.in_flight_count", topic, name);
 	statsd_client_gauge(client, (int64_t)c->deferred_count,
 		"topic.%s.channel.%s.deferred_count", topic, name);
-	statsd_client_incr(client, diff(c->requeue_count, last->requeue_count),
-		"topic.%s.channel.%s.requeue_count", topic, name);
-	statsd_client_incr(client, diff(c->timeout_count, last->timeout_count),
-		"topic.%s.channel.%s.timeout_count", topic, name);
+	for (size_t i = 0; i < n_channel_counts; i++)
+		statsd_client_incr(client, diff(channel_count_of(c, i), channel_count_of(last, i)),
+			"topic.%s.channel.%s.%s", topic, name, channel_counts[i].name);
 	statsd_client_gauge(
 		client, (int64_t)c->client_count, "topic.%s.channel.%s.clients", topic, name);
 	for (size_t i = 0; i < e2e->n; i++)
