@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "common/gothread.h"
+#include "common/thread_name.h"
 
 void check_failed(const char *file, int line, const char *fmt, ...)
 {
 	char buf[1024];
 	va_list ap;
-	int n = snprintf(buf, sizeof(buf), "%s:%d: in thread %s: ", file, line, gothread_name());
+	int n = snprintf(buf, sizeof(buf), "%s:%d: in thread %s: ", file, line, thread_name());
 	if (n > 0 && (size_t)n < sizeof(buf)) {
 		va_start(ap, fmt);
 		n += vsnprintf(buf + n, sizeof(buf) - (size_t)n, fmt, ap);

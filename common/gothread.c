@@ -22,7 +22,8 @@
 #include "common/gothread_internal.h"
 #include "common/lock.h"
 #include "common/sanitize.h"
-#include "common/stacks.h"
+#include "common/stacks_signal.h"
+#include "common/thread_name.h"
 #include "common/xalloc.h"
 
 /*
@@ -108,6 +109,7 @@ static void record_take(struct gothread *g)
 {
 	char kernel_name[KERNEL_NAME + 1];
 	self = g;
+	thread_name_set(g->name);
 	PT_OK(pthread_mutex_lock(&list_lock));
 	g->tid = gettid();
 	PT_OK(pthread_mutex_unlock(&list_lock));
@@ -117,13 +119,6 @@ static void record_take(struct gothread *g)
 	kernel_name[KERNEL_NAME] = '\0';
 	/* Only for people who look; may fail if /proc is not mounted. */
 	(void)pthread_setname_np(pthread_self(), kernel_name);
-}
-
-const char *gothread_name(void)
-{
-	if (self)
-		return self->name;
-	return gettid() == getpid() ? "main" : "?";
 }
 
 static void each_locked(void (*fn)(void *arg, const char *name, int tid), void *arg)
@@ -171,6 +166,7 @@ static pthread_key_t adopt_key; /* immutable after adopt_once */
 static void adopted_exit(void *arg)
 {
 	self = NULL;
+	thread_name_set(NULL);
 	record_free(arg);
 }
 
@@ -190,6 +186,7 @@ void gothread_adopt(const char *name)
 		char *old = self->name, *copy = xstrdup(name);
 		PT_OK(pthread_mutex_lock(&list_lock));
 		self->name = copy;
+		thread_name_set(copy);
 		PT_OK(pthread_mutex_unlock(&list_lock));
 		free(old);
 		record_take(self);
@@ -284,6 +281,7 @@ static void *gothread_main(void *arg)
 	record_take(g);
 	g->fn(g->arg);
 	self = NULL;
+	thread_name_set(NULL);
 	record_free(g);
 	wait_group_done(wg);
 	return NULL;

@@ -32,7 +32,7 @@ void wait_group_init(struct wait_group *wg);
 void wait_group_destroy(struct wait_group *wg);
 /*
  * wg.Wrap(fn): starts a thread that runs fn(arg) and is counted in wg. Copies name; the kernel
- * shows its first 15 bytes, gothread_name() all of it. Returns 0, or -1 with err set (EAGAIN: no
+ * shows its first 15 bytes, thread_name() all of it. Returns 0, or -1 with err set (EAGAIN: no
  * more threads). On failure fn never runs, and arg is still the caller's. In the new thread all
  * signals but STACKS_SIGNAL are blocked.
  */
@@ -56,8 +56,6 @@ void gothread_expect_thousands(void);
  * system together. Any thread.
  */
 bool gothread_is_scarce(size_t wanted, struct err *err);
-/* The full name of the calling thread ("main" for the first, "?" for foreign ones). Borrowed. */
-const char *gothread_name(void);
 /* Gives the calling thread (main, or a test's) a record with this name. */
 void gothread_adopt(const char *name);
 /* Calls fn for each live thread with a record, for /debug. fn must not start or end threads. */

@@ -7,15 +7,9 @@
 #ifndef COMMON_STACKS_H
 #define COMMON_STACKS_H
 
-#include <signal.h>
 #include <stdint.h>
 
-/*
- * The one signal that gothread leaves unblocked in its threads. From elsewhere it does nothing: by
- * default it is ignored, and there is no handler before stacks_print. (The Go runtime interrupts
- * its threads with it, too.)
- */
-#define STACKS_SIGNAL SIGURG
+#include "common/stacks_signal.h"
 
 /*
  * Stops all threads but the calling one for good. Prints title, and the names and stacks of all

@@ -34,8 +34,6 @@ TOP = {"main.c", "nsqd.c", "nsqd.h"}
 
 # Includes that close a circle and are known: (room, included room) with the reason.
 KNOWN = {
-    ("common/check", "common/gothread"): "a failed check names its thread; threads check their locks",
-    ("common/gothread", "common/stacks"): "STACKS_SIGNAL only; stacks asks each thread of the list",
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"')

@@ -23,7 +23,7 @@ static void look(void *arg)
 	struct seen *s = arg;
 	pthread_attr_t attr;
 
-	snprintf(s->name, sizeof(s->name), "%s", gothread_name());
+	snprintf(s->name, sizeof(s->name), "%s", thread_name());
 	pthread_getname_np(pthread_self(), s->kernel, sizeof(s->kernel));
 	pthread_sigmask(SIG_SETMASK, NULL, &s->mask);
 	pthread_getattr_np(pthread_self(), &attr);
@@ -50,7 +50,7 @@ static void test_full_name_here_and_15_bytes_in_the_kernel(void **state)
 	join(&wg);
 	assert_string_equal(s.name, "channel:orders/mail#ephemeral");
 	assert_string_equal(s.kernel, "channel:orders/");
-	assert_string_equal(gothread_name(), "main");
+	assert_string_equal(thread_name(), "main");
 }
 
 static void test_signals_are_blocked(void **state)
@@ -152,10 +152,10 @@ static void *foreign(void *arg)
 {
 	struct listed *l = arg;
 
-	CHECK(strcmp(gothread_name(), "?") == 0);
+	CHECK(strcmp(thread_name(), "?") == 0);
 	gothread_adopt("first name");
 	gothread_adopt("adopted");
-	CHECK(strcmp(gothread_name(), "adopted") == 0);
+	CHECK(strcmp(thread_name(), "adopted") == 0);
 	gothread_each(list_one, l);
 	CHECK(l->own_tid == gettid());
 	CHECK(gothread_count() == 1);

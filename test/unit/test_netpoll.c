@@ -22,8 +22,8 @@ static int create_unless(
 
 	if (left > 0)
 		refuse_in = left - 1;
-	if (no_threads || left == 1 || (no_resumed && strcmp(gothread_name(), "netpoll") == 0) ||
-		(no_pumps && strncmp(gothread_name(), "io:", 3) == 0)) {
+	if (no_threads || left == 1 || (no_resumed && strcmp(thread_name(), "netpoll") == 0) ||
+		(no_pumps && strncmp(thread_name(), "io:", 3) == 0)) {
 		refused++;
 		return EAGAIN;
 	}
