@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * main: options -> nsqd_new -> nsqd_load_metadata -> nsqd_persist_metadata ->
- * nsqd_main -> wait for a stop signal -> nsqd_exit. Mirrors apps/nsqd/main.go
- * and what go-svc and the Go runtime do around it. Runs in the thread "main".
+ * main: options -> nsqd_new -> nsqd_load_metadata -> nsqd_persist_metadata -> nsqd_main -> wait for
+ * a stop signal -> nsqd_exit. Mirrors apps/nsqd/main.go, and the work of go-svc and the Go runtime
+ * around it. Runs in the thread "main".
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,9 +20,9 @@
 #include "nsqd/core/signals.h"
 
 /*
- * checkfds of runtime/fds_unix.go. A standard descriptor that is closed at the start would be the
- * number of the first thing that we open, and the log would go into that. Where there is no
- * /dev/null, anything that cannot be written to keeps the number.
+ * checkfds of runtime/fds_unix.go. The first file that we open would get the number of a standard
+ * descriptor that is closed at the start, and the log would go into it. Without /dev/null, anything
+ * that cannot be written to takes the number.
  */
 static void open_standard_descriptors(void)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The daemon's life: mirrors New, Main and Exit of nsqd/nsqd.go. It alone knows all the others, and puts
- * them together. Runs in main.
+ * The daemon's life. Mirrors New, Main and Exit of nsqd/nsqd.go. It alone knows all other parts,
+ * and puts them together. Runs in the thread "main".
  *
  * Differences at exit: stock flushes the channels while clients may still take messages out of
- * them; here every client and HTTP handler is gone before, so that nothing can slip between a queue
+ * them. Here every client and HTTP handler is gone before that, so nothing can slip between a queue
  * and the flush.
  */
 #include "nsqd/nsqd.h"
@@ -58,7 +58,7 @@ static int listen_https(struct nsqd *n, struct err *err)
 	return 0;
 }
 
-/* What handlers see of the daemon, with the ports as they are. */
+/* Fills in the part of the daemon that handlers see, with the real ports. */
 static void fill_http_daemon(struct nsqd *n)
 {
 	n->http_daemon = (struct http_daemon){
@@ -72,7 +72,7 @@ static void fill_http_daemon(struct nsqd *n)
 	};
 }
 
-/* What other nodes are told to connect to is what we listen on, unless told otherwise. */
+/* Unless told otherwise, other nodes are told to connect to the ports that we listen on. */
 static void set_broadcast_ports(struct nsqd *n)
 {
 	struct options *opts = n->ctx.opts;
@@ -159,10 +159,7 @@ int nsqd_main(struct nsqd *n, struct err *err)
 	return n->https_server ? http_server_start(n->https_server, err) : 0;
 }
 
-/*
- * Nobody new comes in, and everybody that is there goes: when it returns, no client and no handler
- * is left.
- */
+/* Lets no new client in, and ends the others: when it returns, no client and no handler is left. */
 static void disconnect_everybody(struct nsqd *n)
 {
 	tcp_server_close(n->tcp_server);

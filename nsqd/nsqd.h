@@ -20,7 +20,7 @@ struct http_server;
 struct tls_config;
 
 struct nsqd {
-	struct context ctx;       /* what everybody has; see there, as for the next three */
+	struct context ctx;       /* shared by all parts; see there, as for the next three */
 	struct topics topics;     /* the topics by name */
 	struct metadata metadata; /* nsqd.dat */
 	struct lookup lookup;     /* registration with nsqlookupd */
@@ -37,15 +37,15 @@ struct nsqd {
 };
 
 /*
- * New: takes over opts, locks the data path, checks the options against each
- * other, listens. NULL with err set, and nothing left behind. Main thread.
+ * New: takes over opts, locks the data path, checks the options against each other, listens. NULL
+ * with err set, and nothing left behind. Main thread.
  */
 struct nsqd *nsqd_new(struct options *take_opts, struct err *err);
 /* Main: starts the threads and returns; -1 with err set if one cannot be started. Main thread. */
 int nsqd_main(struct nsqd *n, struct err *err);
 /*
- * Exit: stops listening, disconnects everybody, writes what is in memory to
- * disk, joins every thread. Blocks on the disk. Main thread, once.
+ * Exit: stops listening, disconnects every client, writes the messages in memory to disk, joins
+ * every thread. Blocks on the disk. Main thread, once.
  */
 void nsqd_exit(struct nsqd *n);
 /* The rest of Go's collector; after nsqd_exit, or right after nsqd_new. NULL is fine. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which channels a topic has elsewhere. Mirrors GetLookupdTopicChannels of
+ * Which channels a topic has on other nodes. Mirrors GetLookupdTopicChannels of
  * internal/clusterinfo/data.go. Runs in the thread that creates a topic.
  *
  * Difference: in place of a goroutine per nsqlookupd one thread waits for all.
@@ -18,7 +18,7 @@
 #include "nsqd/queue/topic.h"
 #include "protocol/names.h"
 
-/* {"channels":["a","b"]} */
+/* The answer is {"channels":["a","b"]}. */
 static bool decode_answer(const char *text, size_t len, struct strarray *channels)
 {
 	struct json_value key, value;
@@ -38,7 +38,7 @@ static bool decode_answer(const char *text, size_t len, struct strarray *channel
 	return true;
 }
 
-/* -1 with err set if it is something else than channels. */
+/* -1 with err set if body is not a list of channels. */
 static int add_channels(const struct strbuf *body, struct strarray *channels, struct err *err)
 {
 	struct strarray names = {0};
@@ -69,7 +69,7 @@ static void sort_and_unique(struct strarray *a)
 	a->n = kept + 1;
 }
 
-/* Gathers what the calls brought, and frees them. Returns how many failed. */
+/* Gathers the answers of the calls, and frees the calls. Returns how many failed. */
 static size_t gather(
 	struct http_client_call *calls, size_t n, struct strarray *channels, struct strbuf *why)
 {
@@ -137,8 +137,8 @@ static void create_channels(struct topic *t, const struct strarray *names)
 }
 
 /*
- * if using lookupd, make a blocking call to get channels and immediately create
- * them to ensure that all channels receive published messages
+ * if using lookupd, make a blocking call to get channels and immediately create them to ensure that
+ * all channels receive published messages
  */
 void clusterinfo_precreate_channels(void *arg, struct topic *t)
 {

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The loop that keeps the nsqlookupds informed. Mirrors nsqd/lookup.go. Runs in
- * the thread "lookup"; lookup_notify and lookup_http_addrs in any.
+ * The loop that keeps the nsqlookupds informed. Mirrors nsqd/lookup.go. Runs in the thread
+ * "lookup"; lookup_notify and lookup_http_addrs in any.
  *
- * Differences: Notify starts a goroutine per event, which waits until the loop
- * has time; here events wait in a list, merged by name. What is merged leaves the
- * same state behind as one command per event would: whether a name is there is
- * looked up when it is its turn; but a deletion among the events is told in any
- * case, before that, because it also ends a tombstone (which hides the name, and
- * which REGISTER alone does not touch). Should there be too many, the list is
- * dropped, and all connections with it: a connection's end takes its tombstones
- * along, and the next one begins with everything that is there.
- * A peer that could not be reached is left alone for a while (lookup_peer.h).
+ * Differences: Notify starts a goroutine per event, which waits until the loop has time. Here
+ * events wait in a list, merged by name. Merged events leave the same state behind as one command
+ * per event would. The loop looks up whether a name exists when it is that name's turn. Before that
+ * it always tells of a deletion among the events, because that also ends a tombstone. (A tombstone
+ * hides the name, and REGISTER alone does not end it.) If there are too many events, the list is
+ * dropped, and all connections with it. A connection's end takes its tombstones along, and the next
+ * one begins with all that exists. A peer that could not be reached is left alone for a while
+ * (lookup_peer.h).
  */
 #include "nsqd/cluster/lookup.h"
 
@@ -31,7 +30,7 @@
 
 /* For announcements: how often a peer hears from us, at least. */
 #define PING_INTERVAL (15 * NSEC_PER_SEC)
-/* The loop's own state; nobody else sees it. */
+/* The loop's own state. */
 struct loop {
 	struct lookup *lookup;
 	struct topics *topics; /* lookup->topics */
@@ -42,7 +41,7 @@ struct loop {
 	struct ticker retry; /* when to connect to the peers that were left alone */
 };
 
-/* --- for everybody -------------------------------------------------------------------------- */
+/* --- for other threads ------------------------------------------------------------------------ */
 
 void lookup_init(struct lookup *l, struct topics *topics)
 {
@@ -89,7 +88,7 @@ static void publish_http_addrs(struct loop *loop)
 
 /* --- connecting ----------------------------------------------------------------------------- */
 
-/* One command, whose response nobody reads, and the line about its failure. */
+/* Sends one command, and ignores its response. Logs a failure. */
 static int command(struct loop *loop, struct lookup_peer *lp, const char *cmd)
 {
 	struct err err;
@@ -113,7 +112,7 @@ static void add_identify_body(struct loop *loop, struct strbuf *sb)
 	strbuf_adds(sb, ",\"version\":\"" NSQ_VERSION "\"}");
 }
 
-/* Takes the answer to IDENTIFY; closes the peer if that is none. */
+/* Takes the answer to IDENTIFY. Closes the peer if the answer is malformed. */
 static int take_peer_info(struct loop *loop, struct lookup_peer *lp, const struct strbuf *resp)
 {
 	struct context *ctx = loop->ctx;
@@ -160,7 +159,10 @@ static void add_registration(struct strarray *commands, const char *topic, const
 	free(cmd);
 }
 
-/* What there is. Not what is being deleted: that would be registered after it was unregistered. */
+/*
+ * All topics and channels but those that are being deleted: else they would be registered after
+ * they were unregistered.
+ */
 static void collect_registrations(struct topics *ts, struct strarray *commands)
 {
 	size_t n_topics, n_channels;
@@ -289,7 +291,7 @@ static bool exists(struct topics *ts, const char *topic, const char *channel)
 	return there;
 }
 
-/* lp has missed something: it is to be told as soon as it may be tried again. */
+/* lp has missed something: the loop connects to it as soon as it may be tried again. */
 static void retry_after(struct loop *loop, const struct lookup_peer *lp)
 {
 	int64_t *next = &loop->retry.next_ns;
@@ -298,8 +300,7 @@ static void retry_after(struct loop *loop, const struct lookup_peer *lp)
 }
 
 /*
- * One more try for those who have had their rest; if it fails, the next event or ping is the next
- * one.
+ * Tries the peers again whose rest is over. If that fails, the next event or ping is the next try.
  */
 static void reconnect(struct loop *loop)
 {
@@ -331,8 +332,8 @@ static void tell_all(struct loop *loop, const char *verb, const char *name)
 }
 
 /*
- * notify all nsqlookupds that a topic or channel exists, or that it's removed; or one after the
- * other, if it is there again
+ * notify all nsqlookupds that a topic or channel exists, or that it's removed; or both, one after
+ * the other, if it is there again
  */
 static void tell(struct loop *loop, const struct notify_event *e)
 {
@@ -348,7 +349,7 @@ static void tell(struct loop *loop, const struct notify_event *e)
 		tell_all(loop, "REGISTER", e->name);
 }
 
-/* A connection that ends takes all that was registered with it; who connects is told everything. */
+/* A connection that ends takes its registrations along; a peer that connects is told everything. */
 static void tell_everything_anew(struct loop *loop)
 {
 	struct err ignored;

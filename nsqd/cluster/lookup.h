@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Registration with the nsqlookupds (nsqd/lookup.go): the loop that tells them
- * which topics and channels there are, and what the rest of the daemon has to
- * do with it.
+ * Registration with the nsqlookupds (nsqd/lookup.go): a loop tells them which topics and channels
+ * there are.
  */
 #ifndef NSQD_LOOKUP_H
 #define NSQD_LOOKUP_H

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A connection to one nsqlookupd. Mirrors nsqd/lookup_peer.go. Runs in the
- * thread "lookup".
+ * A connection to one nsqlookupd. Mirrors nsqd/lookup_peer.go. Runs in the thread "lookup".
  *
- * Differences: a response of negative length is an error (stock panics); exit
- * ends every wait; a peer that cannot be reached is given a rest.
+ * Differences: a response of negative length is an error (stock panics). The daemon's exit ends
+ * every wait. A peer that cannot be reached is left alone for a while.
  */
 #include "nsqd/cluster/lookup_peer.h"
 
@@ -63,7 +62,8 @@ void lookup_peer_close(struct lookup_peer *lp)
 /* --- reading and writing -------------------------------------------------------------------- */
 
 /*
- * Until the socket is ready for events. -1 with err set: the deadline is over, or we are to exit.
+ * Blocks until the socket is ready for events. -1 with err set: the deadline is over, or the daemon
+ * exits.
  */
 static int wait_ready(struct lookup_peer *lp, short events, int64_t deadline_ns, struct err *err)
 {
@@ -72,7 +72,10 @@ static int wait_ready(struct lookup_peer *lp, short events, int64_t deadline_ns,
 		{.fd = lp->cancel_fd, .events = POLLIN},
 	};
 	for (;;) {
-		/* Also when the deadline is over: we may have stood still, and the answer be there. */
+		/*
+		 * Also polls after the deadline: the machine may have stood still, and the answer
+		 * may be there.
+		 */
 		int left_ms = clock_msec_until(deadline_ns);
 		int n = poll(fds, 2, left_ms);
 		if (n < 0 && errno != EINTR)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A connection to one nsqlookupd (nsqd/lookup_peer.go): connects lazily, and
- * again after an error, so that its user only has to send commands. One thread,
- * the lookup loop's. Every wait ends after a second, or when cancel_fd is readable.
+ * A connection to one nsqlookupd (nsqd/lookup_peer.go): connects lazily, and again after an error,
+ * so its user only has to send commands. Only the thread "lookup" uses it. Every wait ends after a
+ * second, or when cancel_fd is readable.
  */
 #ifndef NSQD_LOOKUP_PEER_H
 #define NSQD_LOOKUP_PEER_H
@@ -14,7 +14,7 @@
 #include "common/lg.h"
 #include "common/strbuf.h"
 
-/* What nsqlookupd says of itself when it is told who we are. */
+/* The nsqlookupd's answer to IDENTIFY. */
 struct peer_info {
 	int64_t tcp_port;
 	int64_t http_port;
@@ -43,22 +43,22 @@ void lookup_peer_free(struct lookup_peer *lp);
 void lookup_peer_close(struct lookup_peer *lp);
 
 /*
- * Command: sends cmd ("PING") and, if not NULL, body; waits for the response and
- * puts it into resp (may be NULL: nobody wants to know). cmd NULL: only sees to
- * it that there is a connection. -1 with err set: then it is closed.
+ * Command: sends cmd ("PING"), and body if not NULL. Waits for the response, and puts it into resp
+ * if that is not NULL. With cmd NULL it only connects, if need be. -1 with err set: the connection
+ * is closed.
  */
 int lookup_peer_command(struct lookup_peer *lp, const char *cmd, const struct strbuf *body,
 	struct strbuf *resp, struct err *err);
 /*
- * True while a peer that could not be reached is better left alone: for three
- * times as long as the last attempt took, so that a dead one costs its loop a
- * quarter of its time at most. What it misses it learns when it connects.
+ * True while a peer that could not be reached is left alone. That lasts three times as long as the
+ * last attempt took, so a dead peer costs its loop at most a quarter of its time. When it connects
+ * it is told all that it has missed.
  */
 int lookup_peer_resting(const struct lookup_peer *lp);
 
 /*
- * json.Unmarshal of a response to IDENTIFY: fields that are not there keep their values. -1: no
- * such JSON.
+ * json.Unmarshal of a response to IDENTIFY: fields that are not there keep their values. -1: the
+ * text is not such JSON.
  */
 int peer_info_decode(struct peer_info *info, const char *json, size_t len);
 

@@ -2,7 +2,7 @@
 /*
  * The message record, its shared body, and its wire and disk form (nsqd/message.go). A record
  * belongs to exactly one queue at a time; passing its pointer through a chan passes it on. Go's
- * collector knows who uses a message; here references are counted. A record lives while its queue
+ * collector knows what uses a message; here references are counted. A record lives while its queue
  * holds one, or the client's pump that is writing it. A body lives while a record points to it, so
  * the channels of a topic share one copy.
  */

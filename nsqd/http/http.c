@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The HTTP API: mirrors nsqd/http.go, route by route and error by error. The
- * handlers run in the threads of HTTP connections and may block as they would
- * in Go: on the disk, and on a topic's or channel's pump. (/config is in
- * http_config.c, /debug in http_debug.c, the page of /stats in stats_print.c.)
+ * The HTTP API. Mirrors nsqd/http.go, route by route and error by error. The handlers run in the
+ * threads of HTTP connections. They may block as in Go: on the disk, and on a topic's or channel's
+ * pump. (/config is in http_config.c, /debug in http_debug.c, the page of /stats in stats_print.c.)
  *
- * A body is read before its handler runs, and after what decides whether it is wanted
- * (HTTP_TOPIC_FIRST).
+ * A body is read before its handler runs. Where a handler may refuse it first, that comes before
+ * the body (HTTP_TOPIC_FIRST).
  */
 #include "nsqd/http/http.h"
 
@@ -49,8 +48,8 @@ static bool parse_params(struct http_request *req)
 }
 
 /*
- * A value as a C string, or NULL. One with a 0 byte in it names nothing: it becomes one that cannot
- * exist.
+ * A value as a C string, or NULL. A name with a 0 byte in it cannot exist: it becomes another that
+ * cannot.
  */
 static const char *get_param(const struct http_request *req, const char *key)
 {
@@ -105,10 +104,7 @@ static struct topic *get_topic_from_query(struct http_request *req, get_topic_fn
 	return NULL;
 }
 
-/*
- * What the other topic handlers begin with: the existing topic, its name checked or not as in
- * stock.
- */
+/* The existing topic, for the other topic handlers. Its name is checked or not, as in stock. */
 static struct topic *get_existing_topic(struct http_request *req, bool check_name)
 {
 	if (!parse_params(req))
@@ -209,7 +205,7 @@ static void do_info(struct http_request *req)
 
 /* --- /pub ------------------------------------------------------------------------------------- */
 
-/* A size flag as a limit: none is so large that a body's 32-bit length could not say it. */
+/* A size flag as a limit: at most what a body's 32-bit length can say. */
 static int64_t as_limit(int64_t option)
 {
 	return option < 0 ? 0 : option > INT32_MAX ? INT32_MAX : option;
@@ -298,7 +294,7 @@ static void add_body(struct bodies *b, const char *data, size_t len)
 	b->v[b->n++] = m;
 }
 
-/* A message per line; empty ones are left out. Returns what is wrong, or NULL. */
+/* A message per line; empty ones are left out. Returns the error's text, or NULL. */
 static const char *read_lines(const struct http_request *req, struct bodies *out)
 {
 	const struct options *o = nsqd_get_opts(req->ctx);
@@ -307,7 +303,7 @@ static const char *read_lines(const struct http_request *req, struct bodies *out
 	while (p < end) {
 		const char *nl = memchr(p, '\n', (size_t)(end - p));
 		const char *next = nl ? nl + 1 : end;
-		/* A line that is cut off is none. */
+		/* A line that is cut off does not count. */
 		if (!nl && req->body_failed)
 			break;
 		size_t len = (size_t)((nl ? nl : end) - p);
@@ -322,7 +318,7 @@ static const char *read_lines(const struct http_request *req, struct bodies *out
 	return NULL;
 }
 
-/* readMPUB: the count, then a size and that many bytes each. Returns what is wrong, or NULL. */
+/* readMPUB: the count, then a size and that many bytes each. Returns the error's text, or NULL. */
 static const char *read_binary(const struct http_request *req, struct bodies *out)
 {
 	const struct options *o = nsqd_get_opts(req->ctx);
@@ -449,7 +445,7 @@ static void do_delete_topic(struct http_request *req)
 }
 
 /*
- * So that after a crash nothing is suddenly (un)paused. As in stock, a failure to write is only
+ * Persists, so that nothing is suddenly (un)paused after a crash. As in stock, a failure is only
  * logged.
  */
 static void persist_pause(struct http_request *req)

@@ -10,7 +10,7 @@
 #include "nsqd/http/http_internal.h"
 #include "nsqd/http/http_io.h"
 
-/* So much at once is read of a body that is not a message's, and so much of what nobody wants. */
+/* How much is read at once of a body that is not a message's, or that is discarded. */
 #define READ_SIZE ((size_t)64 * 1024)
 #define SCRAP_SIZE 4096
 
@@ -62,7 +62,7 @@ static ssize_t read_length(struct http_conn *c, char *buf, size_t n)
 	if (got > 0)
 		b->left -= got;
 	b->failed = got < 0;
-	/* As with Go: what is cut off has come to its end all the same. */
+	/* As with Go: a body that is cut off is at its end. */
 	b->at_end = got == 0 || b->left == 0;
 	return got > 0 ? got : -1;
 }

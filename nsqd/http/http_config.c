@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /config: mirrors doConfig of nsqd/http.go. Runs in the threads of HTTP
- * connections.
+ * /config. Mirrors doConfig of nsqd/http.go. Runs in the threads of HTTP connections.
  *
- * Different from Go: options are not swapped as a whole, since whoever reads
- * them would have to hold them. The two that can change have places of their
- * own: the level in the logger, lookupd's addresses in nsqd_config.
+ * Different from Go: options are not swapped as a whole, since every reader would have to hold
+ * them. The two that can change have places of their own: the level in the logger, lookupd's
+ * addresses in nsqd_config.
  */
 #include <string.h>
 

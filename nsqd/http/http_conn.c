@@ -2,14 +2,13 @@
 /*
  * An HTTP connection: its requests, one after the other. Mirrors conn.serve and readRequest of
  * net/http's server.go, and the decorators of internal/http_api/http_server.go. Runs in the thread
- * of the connection, "http:ADDR" or "https:ADDR"; where there is none, in "http-reserve".
+ * of the connection, "http:ADDR" or "https:ADDR"; if it has none, in "http-reserve".
  *
  *     handshake --> head --> body --> handler --> answer --+--> linger --> end
  *       (TLS)        ^                                     |
  *                    +-------------- keep-alive -----------+
  *
- * In each of these states but "handler" a connection moves bytes, and earns credit by that; one
- * without any left makes room when there is none (http_server.c).
+ * In each of these states but "handler" a connection moves bytes, and earns credit by that. When there is no room for a new connection, one without credit makes room (http_server.c).
  */
 #include "nsqd/http/http_conn.h"
 
@@ -24,14 +23,14 @@
 #include "nsqd/http/http_response.h"
 #include "nsqd/core/tls_config.h"
 
-/* A handshake has so long, as on the TCP port. */
+/* The time for a handshake, as on the TCP port. */
 #define HANDSHAKE_TIMEOUT_NS (5 * NSEC_PER_SEC)
-/* The beginning of a TLS record, by which HTTP can be told from it. */
+/* The first bytes of a TLS record: enough to tell HTTP from TLS. */
 #define RECORD_HEADER 5
-/* rstAvoidanceDelay: how long the end is kept back from a client that still sends and is silent. */
+/* rstAvoidanceDelay: how long the close is put off for a client that may still send. */
 #define LINGER_NS (500 * NSEC_PER_MSEC)
 #define LINGER_MAX_NS (10 * NSEC_PER_SEC)
-/* NewReqParams reads bodies without a limit; here that much, in front of a handler that needs none. */
+/* NewReqParams reads bodies without a limit. Here it is so much, if the handler needs no body. */
 #define DISCARD_MAX ((int64_t)64 * 1024 * 1024)
 /* Buffers that grew beyond this are not kept from one request to the next. */
 #define KEEP_BUFFER ((size_t)64 * 1024)
@@ -62,7 +61,7 @@ static void answer_not_https(struct http_conn *c)
 	http_io_write(c, &iov, 1);
 }
 
-/* The first bytes, read below TLS. As many as have come in time. */
+/* Reads the first bytes, below TLS: as many as have come in time. */
 static size_t read_record_header(struct http_conn *c, char *first, int64_t deadline)
 {
 	struct err ignored;
@@ -87,7 +86,10 @@ static bool handshake(struct http_conn *c)
 		deadline = c->deadline_ns;
 	size_t n = read_record_header(c, first, deadline);
 	int64_t left = deadline - clock_mono_ns();
-	/* What came when the time was over came while we stood still: the rest has time anew. */
+	/*
+	 * The header came, but the time is over: the machine stood still. The rest has its time
+	 * anew.
+	 */
 	if (left <= 0 && n == RECORD_HEADER)
 		left = HANDSHAKE_TIMEOUT_NS;
 	c->linger = true;
@@ -111,14 +113,16 @@ static bool handshake(struct http_conn *c)
 
 /* --- a request ------------------------------------------------------------------------------- */
 
-/* What has been said to us was no request; so is what comes behind it. */
+/* Answers a malformed request. All that follows it is malformed as well. */
 static void refuse(struct http_conn *c, const struct http_refusal *why)
 {
 	c->close = c->linger = true;
 	http_answer_refusal(c, why);
 }
 
-/* The input has ended within a head, if in one. (net/http waits for 4 bytes of a further request.) */
+/*
+ * The input has ended within a head, if in one. (net/http waits for 4 bytes of a further request.)
+ */
 static void end_within_head(struct http_conn *c, ssize_t got)
 {
 	enum { PEEKED = 4 };
@@ -126,7 +130,7 @@ static void end_within_head(struct http_conn *c, ssize_t got)
 		refuse(c, &http_bad_request);
 }
 
-/* False: none has come, or what came was refused. */
+/* False: no head has come, or it was refused. */
 static bool read_head(struct http_conn *c)
 {
 	struct err err;
@@ -140,7 +144,7 @@ static bool read_head(struct http_conn *c)
 				return false;
 			}
 			if (begins)
-				http_io_begin_move(c); /* its silence before that is forgotten */
+				http_io_begin_move(c); /* the silence before it does not count */
 		}
 		enum http_head_state state =
 			http_head_feed(&c->head, c->input + c->r, c->w - c->r, &used);
@@ -154,7 +158,7 @@ static bool read_head(struct http_conn *c)
 	}
 }
 
-/* Where the request goes. */
+/* Finds the request's route. */
 static void route_request(struct http_conn *c)
 {
 	struct http_request *req = &c->req;
@@ -221,7 +225,7 @@ static void run_handler(struct http_conn *c)
 		log_request(c, c->req.status, clock_mono_ns() - start);
 }
 
-/* What the router has found but no handler. */
+/* Answers a request for which the router has found no handler. */
 static void answer_routed(struct http_conn *c)
 {
 	switch (c->result) {
@@ -244,7 +248,7 @@ static void answer_routed(struct http_conn *c)
 	http_answer_v1(c);
 }
 
-/* While a handler runs, nobody waits for the client. */
+/* While a handler runs, the thread does not wait for the client. */
 static void begin_answer(struct http_conn *c)
 {
 	atomic_store(&c->answering, true);
@@ -311,7 +315,7 @@ static void serve_request(struct http_conn *c)
 	}
 	if (for_handler && c->result == HTTP_ROUTE_FOUND)
 		read_body(c);
-	/* A body that our own end has cut off is not the client's fault. */
+	/* The daemon's exit has cut the body off: that is not the client's fault. */
 	if (stopping(c) && c->req.body_failed) {
 		c->close = true;
 		return;
@@ -323,9 +327,8 @@ static void serve_request(struct http_conn *c)
 /* --- the end --------------------------------------------------------------------------------- */
 
 /*
- * A socket that is closed with input unread resets the connection, which may destroy our last
- * answer: so what still comes is read, until the client is silent or closes. In that time it has no
- * credit.
+ * Closing a socket with unread input resets the connection, which may destroy our last answer. So
+ * input is still read, until the client is silent or closes. In that time it has no credit.
  */
 static void linger(struct http_conn *c)
 {
@@ -353,7 +356,7 @@ void http_conn_serve(struct http_conn *c)
 			end_request(c);
 		}
 	}
-	/* Not for long: a client that does not read is not waited for. */
+	/* With a short deadline: a client that does not read is not waited for. */
 	if (!c->send_failed)
 		c->stream->ops->close_write(c->stream, clock_mono_ns() + LINGER_NS);
 	if (c->linger)

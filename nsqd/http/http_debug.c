@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /debug: what stands for the debugging pages of nsqd/http.go. Runs in the
- * threads of HTTP connections.
+ * /debug, in place of the debugging pages. Mirrors the routes below /debug in nsqd/http.go. Runs in
+ * the threads of HTTP connections.
  *
- * Different from Go: GET /debug/, which stock does not have, shows threads,
- * descriptors and the allocator; what belongs to the Go runtime (net/http/pprof,
- * the block profile) is answered with 501, so that a tool says why it fails.
+ * Different from Go: GET /debug/, which stock does not have, shows threads, descriptors and the
+ * allocator. Requests to the Go runtime (net/http/pprof, the block profile) are answered with 501,
+ * so that a tool says why it fails.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -42,7 +42,7 @@ struct threads {
 	size_t cap;
 };
 
-/* Called with the list of threads locked: only copies. */
+/* gothread_each calls it with the list of threads locked: it only copies. */
 static void add_thread(void *arg, const char *name, int tid)
 {
 	struct threads *t = arg;
@@ -234,7 +234,7 @@ static const char *check_int(const char *s)
 /* setBlockRateHandler */
 void http_do_set_block_rate(struct http_request *req)
 {
-	(void)http_parse_query(req); /* what is malformed is left out, as FormValue does */
+	(void)http_parse_query(req); /* malformed parts are left out, as FormValue does */
 	const struct url_value *v = url_values_get(&req->query, "rate");
 	const char *rate = v ? v->value : "";
 	const char *problem = check_int(rate);
@@ -250,7 +250,7 @@ void http_do_set_block_rate(struct http_request *req)
 	strbuf_free(&text);
 }
 
-/* freeMemory. (Stock does it as well, and then fails to say so: 500.) */
+/* freeMemory. (Stock frees memory, too, and then answers 500.) */
 void http_do_free_memory(struct http_request *req)
 {
 	slab_trim_all(); /* messages lie there */

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The server and its connections, as the parts of the HTTP server share them. Types only: each part
- * declares its functions in a header of its own. From top to bottom: http_server.c (who is
- * connected, and the server's life), http_conn.c (a connection: its requests, one after the other),
- * http_response.c (answers), http_body.c (the body of a request), http_io.c (moving bytes).
+ * The types that the parts of the HTTP server share: the server and its connections. Each part
+ * declares its functions in a header of its own. From top to bottom:
+ *
+ *   http_server.c     the connections, and the server's life
+ *   http_conn.c       a connection: its requests, one after the other
+ *   http_response.c   answers
+ *   http_body.c       the body of a request
+ *   http_io.c         moving bytes
  */
 #ifndef NSQD_HTTP_INTERNAL_H
 #define NSQD_HTTP_INTERNAL_H
@@ -23,9 +27,9 @@
 
 /* As net/http's bufio.Reader. */
 #define HTTP_INPUT_SIZE 4096
-/* What a connection that has had a request answered may be silent for, ahead of one that has not. */
+/* How much longer a connection may be silent that has had a request answered. */
 #define HTTP_GRACE_NS (2 * NSEC_PER_SEC)
-/* maxPostHandlerReadBytes: what is read of a body behind its handler. */
+/* maxPostHandlerReadBytes: how much of a body is read after its handler has run. */
 #define HTTP_DISCARD_MAX ((int64_t)256 * 1024)
 
 struct http_server {
@@ -47,10 +51,9 @@ struct http_server {
 	size_t refused;          /* accept thread: since the last line about it */
 	int64_t refused_logged;  /* accept thread; monotonic */
 
-	struct chan
-		*reserve_chan; /* immutable; of struct http_conn *, for which there is no thread */
-	int reserve_fd;        /* immutable; an eventfd: there is one in it, or the end */
-	_Atomic bool stopping;
+	struct chan *reserve_chan; /* immutable; of struct http_conn * that got no thread */
+	int reserve_fd;            /* immutable; an eventfd: there is one in the chan, or the end */
+	_Atomic bool stopping;     /* atomic */
 };
 
 /* The body of the request that a connection is at (net/http's body and expectContinueReader). */
@@ -64,7 +67,7 @@ struct http_body {
 	bool was_expected;  /* the client asked for that */
 };
 
-/* A connection. Its own thread's, where nothing else is said. */
+/* A connection. Fields belong to its own thread, where nothing else is said. */
 struct http_conn {
 	struct http_conn *prev, *next; /* guarded by the server's lock */
 	struct http_server *server;    /* immutable */
@@ -73,9 +76,9 @@ struct http_conn {
 	char remote_addr[128];         /* immutable */
 
 	/*
-	 * Until when what has been moved is good: when there is no room for a new connection, the one
-	 * with the least has to go. One that works is ahead of the clock by more than
-	 * HTTP_GRACE_NS, and stays. INT64_MAX: it does not depend on the client.
+	 * The time until which its moved bytes are worth something. When there is no room for a new
+	 * connection, the one with the least credit has to go. A working connection is ahead of the
+	 * clock by more than HTTP_GRACE_NS, and stays. INT64_MAX: it does not depend on the client.
 	 */
 	_Atomic int64_t credit_ns; /* monotonic */
 	int64_t since_ns;          /* when it began to move what moves now */
@@ -90,7 +93,7 @@ struct http_conn {
 	bool has_served; /* a request before the one that it is at */
 	bool after_post; /* that was a POST */
 	bool close;      /* after the answer */
-	bool linger;     /* the client may still be sending what nobody reads */
+	bool linger;     /* the client may still be sending, and nothing reads that */
 	bool send_failed;
 
 	struct http_head head;

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Moving the bytes of an HTTP connection: mirrors connReader and checkConnErrorWriter of net/http's
+ * Moving the bytes of an HTTP connection. Mirrors connReader and checkConnErrorWriter of net/http's
  * server.go. Runs in the connection's thread.
  *
- * Different from Go: a connection that moves bytes earns credit by that; one without any left makes
- * room when there is none (http_server.c).
+ * Different from Go: a connection that moves bytes earns credit by that. When there is no room for
+ * a new connection, one without credit makes room (http_server.c).
  */
 #include "nsqd/http/http_io.h"
 
 #include "common/clock.h"
 #include "nsqd/http/http_internal.h"
 
-/* A byte is good for so long: a client that works moves more than 4 KiB in a second. */
+/* The credit for a byte: a working client moves more than 4 KiB in a second. */
 #define NS_PER_BYTE (NSEC_PER_SEC / 4096)
 /* How much of an answer is written before it counts as moved. */
 #define WRITE_SIZE ((size_t)64 * 1024)
@@ -59,7 +59,7 @@ ssize_t http_io_fill(struct http_conn *c, struct err *err)
 	return got;
 }
 
-/* What of the buffers goes out next: not more than counts at once. Returns how many buffers. */
+/* The part of the buffers that goes out next, at most WRITE_SIZE. Returns how many buffers. */
 static int next_part(struct iovec *part, const struct iovec *iov, int n, size_t *len)
 {
 	int used = 0;
@@ -87,8 +87,8 @@ static void drop_part(struct iovec **iov, int *n, size_t len)
 }
 
 /*
- * What is written earns nothing but its time: it may have gone no further than the kernel's
- * buffers, for a client that never reads.
+ * Written bytes earn only the time that writing took: for a client that never reads, they may have
+ * gone no further than the kernel's buffers.
  */
 void http_io_write(struct http_conn *c, struct iovec *iov, int n)
 {

@@ -24,10 +24,12 @@ ssize_t http_io_read(struct http_conn *c, void *buf, size_t n, struct err *err);
  * the connection ends. Blocks for as long as the client takes what is sent.
  */
 void http_io_write(struct http_conn *c, struct iovec *iov, int n);
-/* The same, but not beyond deadline_ns (monotonic; 0: without end), and from the layer at the top. */
+/*
+ * The same, but not beyond deadline_ns (monotonic; 0: without end), and from the layer at the top.
+ */
 ssize_t http_io_read_until(
 	struct http_conn *c, void *buf, size_t n, int64_t deadline_ns, struct err *err);
-/* Something else moves from now on: what has been moved so far earns nothing any more. */
+/* A new part begins to move: the bytes moved so far earn nothing any more. */
 void http_io_begin_move(struct http_conn *c);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What handlers are given and give back: mirrors internal/http_api/req_params.go, and what
- * api_response.go makes of the values that a handler returns. Runs in the connections' threads.
+ * The handlers' arguments and results. Mirrors internal/http_api/req_params.go, and the part of
+ * api_response.go that looks at the values that a handler returns. Runs in the connections'
+ * threads.
  */
 #include "nsqd/http/http_request.h"
 

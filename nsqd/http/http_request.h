@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A request as handlers see it, and what they answer (internal/http_api, req_params.go and the
- * values that handlers return). Everything here belongs to the thread of the connection.
+ * A request as handlers see it, and their answer (internal/http_api, req_params.go and the values
+ * that handlers return). Everything here belongs to the thread of the connection.
  */
 #ifndef NSQD_HTTP_REQUEST_H
 #define NSQD_HTTP_REQUEST_H
@@ -41,16 +41,16 @@ struct http_request {
 	size_t param_len;
 	int64_t content_length; /* -1: not told (chunked) */
 	/*
-	 * The body, up to the route's limit and one byte more, as stock's
-	 * io.LimitReader would give it. In message if that is not NULL.
+	 * The body, up to the route's limit and one byte more, as stock's io.LimitReader would give
+	 * it. In message if that is not NULL.
 	 */
 	size_t body_len;
-	bool body_failed; /* it was cut off, or is none: what is there is the part before that */
+	bool body_failed; /* it was cut off, or is malformed: body holds the part before that */
 	struct strbuf body;
 	struct message_body *message;
 	struct url_values query;
 
-	/* What the handler answers; filled by the functions below. */
+	/* The handler's answer; filled by the functions below. */
 	int status;
 	bool is_json;
 	const char *text; /* a static string; NULL: out */
@@ -66,7 +66,7 @@ struct message_body *http_take_body(struct http_request *req);
 
 /* return text, nil. text must be static. */
 void http_respond_text(struct http_request *req, const char *text);
-/* return x, nil: what the handler has written to req->out, as text or as JSON. */
+/* return x, nil: the handler has written x to req->out, as text or as JSON. */
 void http_respond_out(struct http_request *req, bool is_json);
 /* return nil, http_api.Err{status, text}. text is copied. */
 void http_respond_error(struct http_request *req, int status, const char *text);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The answers that become of what handlers say: mirrors internal/http_api/api_response.go, and below
- * it chunkWriter.writeHeader of net/http's server.go, which decides what an answer's head says and
- * whether the connection stays. Runs in the connections' threads.
+ * The answers of handlers, as bytes. Mirrors internal/http_api/api_response.go, and below it
+ * chunkWriter.writeHeader of net/http's server.go. The latter decides what an answer's head says
+ * and whether the connection stays. Runs in the connections' threads.
  */
 #include "nsqd/http/http_response.h"
 
@@ -20,7 +20,9 @@
 #define TEXT_PLAIN "text/plain; charset=utf-8"
 #define TEXT_HTML "text/html; charset=utf-8"
 #define APPLICATION_JSON "application/json; charset=utf-8"
-/* bufferBeforeChunkingSize: longer bodies go out in chunks, since Go does not wait for their end. */
+/*
+ * bufferBeforeChunkingSize: longer bodies go out in chunks, since Go does not wait for their end.
+ */
 #define BUFFER_BEFORE_CHUNKING 2048
 
 struct answer {
@@ -104,8 +106,8 @@ static bool has_length(const struct http_conn *c, const struct answer *a)
 }
 
 /*
- * A client that sends all of its request before it reads must not wait for us while we wait for it:
- * so the rest of the body is read, unless it is too long. Returns whether it is.
+ * A client that sends all of its request before it reads must not wait for us while we wait for it.
+ * So the rest of the body is read, unless it is too long. Returns whether it is too long.
  */
 static bool discard_body(struct http_conn *c)
 {
@@ -124,7 +126,7 @@ static const char *decide_connection(struct http_conn *c, const struct answer *a
 {
 	const struct http_head *h = &c->head;
 	bool sized = has_length(c, a), keeps_1_0 = false, is_1_1 = http_head_is_1_1(h);
-	/* Chunks that HTTP/1.0 does not know may stand where a request is looked for. */
+	/* HTTP/1.0 knows no chunks: they may stand where the next request is expected. */
 	if (h->wants_keep_alive && !h->ignored_encoding && (is_head(c) || sized))
 		keeps_1_0 = true;
 	else if (!is_1_1 || h->wants_close)
@@ -146,7 +148,7 @@ static bool is_chunked(const struct http_conn *c, const struct answer *a)
 	return !has_length(c, a) && !is_head(c) && http_head_is_1_1(&c->head);
 }
 
-/* First what the handler has set, by name; then what net/http adds, in its order. */
+/* First the handler's headers, by name; then those that net/http adds, in its order. */
 static void add_head(
 	struct strbuf *out, struct http_conn *c, const struct answer *a, const char *connection)
 {

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Routing: mirrors julienschmidt/httprouter 1.3.0 (router.go, tree.go) for a
- * table of fixed paths and paths with one parameter at the end. Runs in the
- * threads of HTTP connections; keeps no state. A table of thirty paths needs no
- * radix tree.
+ * Routing. Mirrors julienschmidt/httprouter 1.3.0 (router.go, tree.go), for a table of fixed paths
+ * and paths with one parameter at the end. Runs in the threads of HTTP connections; keeps no state.
+ * A table of thirty paths needs no radix tree.
  */
 #include "nsqd/http/http_router.h"
 
@@ -36,7 +35,7 @@ enum http_method http_method_parse(const char *method)
 	return HTTP_OTHER;
 }
 
-/* What of the route's path precedes its parameter; the whole path if it has none. */
+/* The length of the route's path in front of its parameter; of all of it if it has none. */
 static size_t fixed_len(const struct http_route *r, bool *has_param)
 {
 	const char *colon = strchr(r->path, ':');
@@ -96,7 +95,7 @@ static void add_path(struct strbuf *out, const struct http_route *r, const char 
 		strbuf_add(out, param, len);
 }
 
-/* The empty parameter is none, except (as httprouter has it) when a slash follows. */
+/* An empty parameter does not count, except (as in httprouter) when a slash follows. */
 static bool is_empty_param_and_slash(const struct http_route *r, const char *path, size_t len)
 {
 	bool has_param;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which route serves a method and a path, or else what to answer: a redirect
- * to the path that was meant, 405, the list of methods, 404 (httprouter 1.3.0,
- * with the settings that nsqd uses).
+ * Finds the route that serves a method and a path (httprouter 1.3.0, with nsqd's settings). Without
+ * a route it finds the answer: a redirect to the path that was meant, 405, the list of methods, or
+ * 404.
  */
 #ifndef NSQD_HTTP_ROUTER_H
 #define NSQD_HTTP_ROUTER_H
@@ -22,8 +22,7 @@ enum http_route_flags {
 	HTTP_PLAIN_TEXT = 2,    /* http_api.PlainText; without: http_api.V1 */
 	HTTP_MESSAGE_BODY = 4,  /* a body of known length is read into a message_body at once */
 	HTTP_DISCARDS_BODY = 8, /* NewReqParams: read, and nothing of it looked at */
-	HTTP_TOPIC_FIRST =
-		16, /* http_find_topic comes before the body; without topic, none is read */
+	HTTP_TOPIC_FIRST = 16,  /* http_find_topic comes before the body; no topic: no body */
 };
 
 struct http_route {
@@ -31,7 +30,9 @@ struct http_route {
 	const char *path; /* one that ends in "/:name" takes any last element: request.param */
 	void (*handle)(struct http_request *req);
 	int flags;
-	/* Most of the body that handle looks at (it is given one byte more); NULL: none of it. */
+	/*
+	 * How much of the body handle looks at, at most (it is given one byte more). NULL: nothing.
+	 */
 	int64_t (*body_limit)(const struct options *opts);
 };
 

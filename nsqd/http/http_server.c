@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The HTTP server's life, and who is connected: mirrors Serve of
- * internal/http_api/http_server.go, and Server.Serve of net/http. Threads: "http" (or "https")
- * accepts; each connection has one, "http:ADDR"; "http-reserve" serves those that can get none.
+ * The HTTP server's life, and its connections. Mirrors Serve of internal/http_api/http_server.go,
+ * and Server.Serve of net/http. Threads: "http" (or "https") accepts; each connection has one,
+ * "http:ADDR"; "http-reserve" serves those for which no thread can be created.
  *
- * Different from Go: a connection is a thread, so their number is limited. Nobody may hold what
- * others need: at the limit, and out of threads or descriptors, the connection makes room that has
- * the least to show for its time (http_conn.credit_ns).
+ * Different from Go: a connection is a thread, so their number is limited. At the limit, or out of
+ * threads or descriptors, the connection with the least credit makes room (http_conn.credit_ns).
  */
 #include "nsqd/http/http_server.h"
 
@@ -28,20 +27,20 @@
 #include "nsqd/http/http_conn.h"
 #include "nsqd/http/http_internal.h"
 
-/* What the head of a request may have. */
+/* The longest head of a request, in bytes. */
 #define MAX_HEAD ((size_t)32 * 1024)
 /* Connections at once: half of the descriptors, within these bounds. */
 #define MIN_CONNECTIONS 64
 #define MAX_CONNECTIONS 8192
-/* Beyond the limit until those that make room are gone. */
+/* So many may be beyond the limit, until those that make room are gone. */
 #define SPARE_CONNECTIONS 16
-/* How long a new connection waits for these: they are in the middle of something. */
+/* How long a new connection waits for a place: the others may be in the middle of something. */
 #define ROOM_WAIT_NS (100 * NSEC_PER_MSEC)
 /* Between two log lines about the limit. */
 #define LIMIT_LOG_NS NSEC_PER_SEC
 /* How long stop waits for answers under way. */
 #define STOP_WAIT_NS NSEC_PER_SEC
-/* Connections that wait for the reserve, and what each of them has once it has said something. */
+/* How many connections wait for the reserve, and the time of each once it has sent something. */
 #define RESERVE_QUEUE 64
 #define RESERVE_TIME_NS (100 * NSEC_PER_MSEC)
 
@@ -61,7 +60,7 @@ static struct http_conn *conn_new(struct http_server *s, int fd, const union add
 	return c;
 }
 
-/* It leaves the list first: nobody else shuts its socket down after that. */
+/* It leaves the list first: after that no other thread shuts its socket down. */
 static void conn_free(struct http_conn *c)
 {
 	struct http_server *s = c->server;
@@ -142,8 +141,8 @@ static bool make_room(struct http_server *s)
 }
 
 /*
- * tcp_handler.no_descriptors. Clients of the TCP port leave us some (keep_back), so these are what
- * our own connections hold, however far they are from their limit.
+ * tcp_handler.no_descriptors. Clients of the TCP port leave us some (keep_back). So our own
+ * connections hold the others, however far they are from their limit.
  */
 static bool free_descriptor(void *arg)
 {
@@ -178,8 +177,9 @@ static void refuse(struct http_server *s, int fd)
 }
 
 /*
- * Out of threads: the reserve takes it; where too many wait for that, the oldest has to go. It
- * makes no room: the reserve bounds its time. A connection that has a thread for nothing does.
+ * Out of threads: the reserve takes c. If too many wait for the reserve, the oldest has to go. c
+ * itself makes no room, since the reserve bounds its time. The connection with the least credit
+ * makes room.
  */
 static void give_to_reserve(struct http_server *s, struct http_conn *c)
 {
@@ -216,7 +216,7 @@ static void handle_accepted(void *arg, int fd, const union address *addr)
 
 /* --- the reserve ----------------------------------------------------------------------------- */
 
-/* The connections of the thread "http-reserve", and in front of them what wakes it. */
+/* The connections of the thread "http-reserve"; the first element of fds wakes it. */
 struct reserve {
 	struct http_server *server;
 	struct http_conn *conns[RESERVE_QUEUE];
@@ -233,7 +233,7 @@ static struct http_conn *remove_at(struct reserve *r, size_t i)
 	return c;
 }
 
-/* All that wait; where there is no place for them, the oldest that has been silent so far goes. */
+/* Takes all that wait. Without a place for one, the oldest that has been silent so far goes. */
 static void take_waiting(struct reserve *r)
 {
 	eventfd_t ignored;
@@ -287,7 +287,7 @@ static void reserve_loop(void *arg)
 
 /* --- the server ------------------------------------------------------------------------------ */
 
-/* HTTPS has half as many, so that both together leave some for the rest. */
+/* HTTPS has half as many, so both together leave descriptors for the rest. */
 static size_t connection_limit(bool tls)
 {
 	struct rlimit files;
@@ -339,7 +339,7 @@ static void accept_loop(void *arg)
 	if (accept_loop_run(&s->loop, &err) == 0)
 		return;
 	nsqd_logf(s->daemon->ctx, LG_FATAL, "http.Serve() error - %s", err.msg);
-	/* As in stock, the daemon does not go on with an ear less. */
+	/* As in stock, the daemon does not go on without a listener. */
 	atomic_store(&s->daemon->ctx->main_failed, true);
 	kill(getpid(), SIGTERM);
 }
@@ -365,8 +365,7 @@ int http_server_start(struct http_server *s, struct err *err)
 }
 
 /*
- * Connections that are not being answered read their end; with everything, the others as well as
- * those that write.
+ * Ends the reading of connections that are not being answered; with everything, ends all of them.
  */
 static void end_connections(struct http_server *s, bool everything)
 {
@@ -381,7 +380,7 @@ static void end_connections(struct http_server *s, bool everything)
 	mutex_unlock(&s->lock);
 }
 
-/* Nobody takes them any more. */
+/* No thread takes them any more. */
 static void drop_waiting(struct http_server *s)
 {
 	struct http_conn *c;
@@ -399,7 +398,7 @@ void http_server_stop(struct http_server *s)
 	end_connections(s, false);
 	wait_group_wait(&s->wait_group);
 	drop_waiting(s);
-	/* Who comes now is told so, instead of waiting until the daemon has ended. */
+	/* A client that connects now is refused at once. */
 	tcp_listener_close(&s->listener);
 	/* Again, for those that were accepted meanwhile. */
 	end_connections(s, false);

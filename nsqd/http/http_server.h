@@ -12,17 +12,17 @@ struct http_server;
 struct tls_config;
 
 /*
- * Listens on address. daemon is borrowed until free, and may be filled until start. tls, likewise:
- * this is the HTTPS server, and not on a unix socket; tls_required: without tls, every answer is 403 TLS_REQUIRED.
- * NULL with err set to Go's text of net.Listen.
+ * Listens on address. daemon and tls are borrowed until free; daemon may be filled until start.
+ * With tls this is the HTTPS server, and not on a unix socket. tls_required without tls: every
+ * answer is 403 TLS_REQUIRED. NULL with err set to Go's text of net.Listen.
  */
 struct http_server *http_server_new(const struct http_daemon *daemon, const char *address,
 	const struct tls_config *tls, bool tls_required, struct err *err);
 /* Serves; logs "HTTP: listening on ADDR". -1 with err set: no thread. Once. */
 int http_server_start(struct http_server *s, struct err *err);
 /*
- * Stops accepting, lets the handlers that run finish and answer, closes the
- * connections, joins all threads; logs "HTTP: closing ADDR". Fine without start.
+ * Stops accepting, lets the handlers that run finish and answer, closes the connections, joins all
+ * threads; logs "HTTP: closing ADDR". Fine without start.
  */
 void http_server_stop(struct http_server *s);
 /* After stop. NULL is fine. */
