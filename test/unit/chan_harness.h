@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests of the chan share. They look into chan_internal.h for one
- * thing: to know that a thread sleeps in a queue, instead of sleeping a while
- * and hoping that it does.
+ * What the tests of the chan share. They look into chan_internal.h for one thing: to know that a
+ * thread sleeps in a queue, instead of sleeping a while and hoping that it does.
  */
 #ifndef TEST_UNIT_CHAN_HARNESS_H
 #define TEST_UNIT_CHAN_HARNESS_H
@@ -68,7 +67,6 @@ static inline void sleep_us(long us)
 static inline size_t count_waiters(struct chan *c, enum chan_op op)
 {
 	size_t n = 0;
-
 	chan_lock(c);
 	for (struct waiter *w = (op == CHAN_SEND   ? &c->sendq
 				 : op == CHAN_RECV ? &c->recvq
@@ -98,10 +96,8 @@ static inline void expect_abort(void (*fn)(void), ...)
 	ssize_t n;
 	int fds[2], status;
 	va_list ap;
-	pid_t pid;
-
 	assert_int_equal(pipe(fds), 0);
-	pid = fork();
+	pid_t pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests of the disk queue share: queues in the working directory,
- * messages that know their number, and readers that give up after a while.
+ * What the tests of the disk queue share: queues in the working directory, messages that know their
+ * number, and readers that give up after a while.
  */
 #ifndef TEST_UNIT_DQ_TEST_H
 #define TEST_UNIT_DQ_TEST_H
@@ -56,7 +56,7 @@ static char test_dir[32];
 static inline int test_setup(void **state)
 {
 	strcpy(test_dir, "dqtest.XXXXXX");
-	if (mkdtemp(test_dir) == NULL || chdir(test_dir) < 0)
+	if (!mkdtemp(test_dir) || chdir(test_dir) != 0)
 		return -1;
 	lg_init(&test_lg, open("log", O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600),
 		"[test] ", LG_DEBUG);
@@ -67,10 +67,9 @@ static inline int test_teardown(void **state)
 {
 	DIR *dir = opendir(".");
 	struct dirent *e;
-
 	close(test_lg.fd);
 	lg_destroy(&test_lg);
-	while ((e = readdir(dir)) != NULL)
+	while ((e = readdir(dir)))
 		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
 			unlink(e->d_name);
 	closedir(dir);
@@ -81,13 +80,12 @@ static inline int test_teardown(void **state)
 static inline int logged(const char *text)
 {
 	struct stat st;
-	char *buf, *p;
+	char *p;
 	int n = 0;
-
 	assert_int_equal(fstat(test_lg.fd, &st), 0);
-	buf = xcalloc(1, (size_t)st.st_size + 1);
+	char *buf = xcalloc(1, (size_t)st.st_size + 1);
 	assert_true(pread(test_lg.fd, buf, (size_t)st.st_size, 0) == st.st_size);
-	for (p = buf; (p = strstr(p, text)) != NULL; p++)
+	for (p = buf; (p = strstr(p, text)); p++)
 		n++;
 	free(buf);
 	return n;
@@ -99,10 +97,8 @@ static inline int files_ending(const char *end)
 	DIR *dir = opendir(".");
 	struct dirent *e;
 	int n = 0;
-
-	while ((e = readdir(dir)) != NULL) {
+	while ((e = readdir(dir))) {
 		size_t len = strlen(e->d_name), m = strlen(end);
-
 		if (len >= m && strcmp(e->d_name + len - m, end) == 0)
 			n++;
 	}
@@ -119,8 +115,7 @@ static inline struct backend_queue *open_queue(const struct diskqueue_opts *o)
 {
 	struct err err = {0};
 	struct backend_queue *q = diskqueue_new(o, &err);
-
-	if (q == NULL)
+	if (!q)
 		fail_msg("diskqueue_new: %s", err.msg);
 	return q;
 }
@@ -128,7 +123,6 @@ static inline struct backend_queue *open_queue(const struct diskqueue_opts *o)
 static inline void close_queue(struct backend_queue *q)
 {
 	struct err err = {0};
-
 	if (q->ops->close(q, &err) < 0)
 		fail_msg("close: %s", err.msg);
 }
@@ -144,7 +138,6 @@ static inline struct message *make_message(int64_t seq, size_t body_len)
 	struct message_body *body = message_body_new(body_len);
 	struct message_id id;
 	char hex[MSG_ID_LENGTH + 1];
-
 	for (size_t i = 0; i < body_len; i++)
 		body->data[i] = (char)body_byte(seq, i);
 	snprintf(hex, sizeof(hex), "%016llx", (long long)seq);
@@ -156,11 +149,8 @@ static inline struct message *make_message(int64_t seq, size_t body_len)
 static inline int64_t message_seq(const struct message *m)
 {
 	uint64_t number = 0;
-	int64_t seq;
-
 	for (int i = 0; i < MSG_ID_LENGTH; i++) {
 		char c = m->id.hex[i];
-
 		if (c >= '0' && c <= '9')
 			number = number * 16 + (uint64_t)(c - '0');
 		else if (c >= 'a' && c <= 'f')
@@ -168,7 +158,7 @@ static inline int64_t message_seq(const struct message *m)
 		else
 			return -1;
 	}
-	seq = (int64_t)number;
+	int64_t seq = (int64_t)number;
 	/* No test makes that many; and the sum must not overflow. */
 	if (number >= 1ULL << 50 || m->timestamp != BASE_TS + seq)
 		return -1;
@@ -185,15 +175,13 @@ static inline size_t try_put(
 	unsigned char(*heads)[MSG_HEADER_LENGTH] = xcalloc(n, MSG_HEADER_LENGTH);
 	struct backend_record *recs = xcalloc(n, sizeof(*recs));
 	struct message **msgs = xcalloc(n, sizeof(struct message *));
-	size_t stored;
-
 	for (size_t i = 0; i < n; i++) {
 		msgs[i] = make_message(first + (int64_t)i, body_len);
 		message_write_header(msgs[i], heads[i]);
 		recs[i] = (struct backend_record){
 			heads[i], MSG_HEADER_LENGTH, msgs[i]->body->data, body_len};
 	}
-	stored = q->ops->put(q, recs, n, err);
+	size_t stored = q->ops->put(q, recs, n, err);
 	for (size_t i = 0; i < n; i++)
 		message_unref(msgs[i]);
 	free(msgs);
@@ -205,7 +193,6 @@ static inline size_t try_put(
 static inline void put(struct backend_queue *q, int64_t first, size_t n, size_t body_len)
 {
 	struct err err = {0};
-
 	if (try_put(q, first, n, body_len, &err) != n)
 		fail_msg("put of %lld: %s", (long long)first, err.msg);
 }
@@ -217,7 +204,6 @@ static inline struct message *get_within(struct backend_queue *q, int64_t ns)
 	struct ticker patience;
 	struct chan_case cases[] = {
 		chan_case_recv(q->ops->read_chan(q), &m), chan_case_tick(&patience)};
-
 	ticker_after(&patience, ns);
 	return chan_select(cases, 2) == 0 ? m : NULL;
 }
@@ -227,7 +213,6 @@ static inline int64_t get_seq_within(struct backend_queue *q, int64_t ns)
 {
 	struct message *m = get_within(q, ns);
 	int64_t seq = m ? message_seq(m) : -2;
-
 	message_unref(m);
 	return seq;
 }
@@ -273,7 +258,6 @@ static inline void expect_drained(struct backend_queue *q)
 static inline void write_text(const char *path, const char *text)
 {
 	FILE *f = fopen(path, "w");
-
 	assert_non_null(f);
 	assert_true(fputs(text, f) >= 0);
 	assert_int_equal(fclose(f), 0);
@@ -282,7 +266,6 @@ static inline void write_text(const char *path, const char *text)
 static inline void read_meta_file(const char *path, long long v[5])
 {
 	FILE *f = fopen(path, "r");
-
 	assert_non_null(f);
 	assert_int_equal(
 		fscanf(f, "%lld\n%lld,%lld\n%lld,%lld\n", &v[0], &v[1], &v[2], &v[3], &v[4]), 5);

@@ -18,7 +18,6 @@ struct peer {
 static inline void io_loop(void *arg)
 {
 	struct err err;
-
 	(void)protocol_v2_io_loop(arg, &err);
 }
 
@@ -36,7 +35,6 @@ static inline void receive(int fd, void *buf, size_t len)
 static inline void connect_consumer(struct peer *c, struct nsqd *n)
 {
 	struct timeval patience = {.tv_sec = PATIENCE / NSEC_PER_SEC};
-
 	c->client = new_client(n, &c->peer);
 	assert_int_equal(
 		setsockopt(c->peer, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);

@@ -17,7 +17,6 @@ static inline struct tcp_listener listen_on(const char *addr)
 {
 	struct tcp_listener l;
 	struct err err = {0};
-
 	if (tcp_listen(&l, addr, &err) != 0)
 		fail_msg("%s: %s", addr, err.msg);
 	return l;
@@ -29,7 +28,6 @@ static inline int connect_v4(int port)
 		.sin_port = htons((uint16_t)port),
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
 	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	return fd;
 }
@@ -38,7 +36,6 @@ static inline int connect_unix(const char *path)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
 	strcpy(a.sun_path, path);
 	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	return fd;

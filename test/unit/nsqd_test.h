@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests of topics and channels share: a daemon in a directory of its
- * own whose loops do not run unless asked to, messages that know their number, a
- * consumer that is nothing but a receiver, and a backend that can refuse.
+ * What the tests of topics and channels share: a daemon in a directory of its own whose loops do
+ * not run unless asked to, messages that know their number, a consumer that is nothing but a
+ * receiver, and a backend that can refuse.
  */
 #ifndef TEST_UNIT_NSQD_TEST_H
 #define TEST_UNIT_NSQD_TEST_H
@@ -23,13 +23,12 @@
 #include "nsqd/client/tcp.h"
 #include "nsqd/queue/topic.h"
 
-/* --- a daemon ------------------------------------------------------------------------------- */
+/* --- a daemon --------------------------------------------------------------------------------- */
 
 /* The defaults, but in this directory, with no port and nothing to say. */
 static inline struct options *quiet_options(void)
 {
 	struct options *o = options_new();
-
 	free(o->tcp_address);
 	free(o->http_address);
 	free(o->data_path);
@@ -44,7 +43,6 @@ static inline struct nsqd *new_nsqd(struct options *take_opts)
 {
 	struct err err = {0};
 	struct nsqd *n = nsqd_new(take_opts, &err);
-
 	if (!n)
 		fail_msg("nsqd_new: %s", err.msg);
 	return n;
@@ -55,7 +53,6 @@ static inline struct topic *get_topic(struct nsqd *n, const char *name)
 {
 	struct err err = {0};
 	struct topic *t = nsqd_get_topic(&n->topics, name, &err);
-
 	if (!t)
 		fail_msg("topic %s: %s", name, err.msg);
 	topic_unref(t);
@@ -66,7 +63,6 @@ static inline struct channel *get_channel(struct topic *t, const char *name)
 {
 	struct err err = {0};
 	struct channel *c = topic_get_channel(t, name, &err);
-
 	if (!c)
 		fail_msg("channel %s: %s", name, err.msg);
 	channel_unref(c);
@@ -209,7 +205,6 @@ static inline size_t topic_count(struct nsqd *n)
 {
 	size_t count;
 	struct topic **list = nsqd_topics(&n->topics, &count);
-
 	for (size_t i = 0; i < count; i++)
 		topic_unref(list[i]);
 	free(list);
@@ -220,21 +215,17 @@ static inline size_t channel_count(struct topic *t)
 {
 	size_t count;
 	struct channel **list = topic_channels(t, &count);
-
 	for (size_t i = 0; i < count; i++)
 		channel_unref(list[i]);
 	free(list);
 	return count;
 }
 
-/*
- * --- messages: the body is the number ----------------------------------------------------------
- */
+/* --- messages: the body is the number --------------------------------------------------------- */
 
 static inline struct message_body *body_of(uint32_t seq)
 {
 	struct message_body *b = message_body_new(sizeof(seq));
-
 	memcpy(b->data, &seq, sizeof(seq));
 	return b;
 }
@@ -242,7 +233,6 @@ static inline struct message_body *body_of(uint32_t seq)
 static inline uint32_t seq_of(const struct message *m)
 {
 	uint32_t seq;
-
 	CHECK(m->body->len == sizeof(seq));
 	memcpy(&seq, m->body->data, sizeof(seq));
 	return seq;
@@ -251,11 +241,9 @@ static inline uint32_t seq_of(const struct message *m)
 static inline size_t try_put(struct topic *t, uint32_t first, size_t n, struct err *err)
 {
 	struct message_body **bodies = xcalloc(n, sizeof(*bodies));
-	size_t done;
-
 	for (size_t i = 0; i < n; i++)
 		bodies[i] = body_of(first + (uint32_t)i);
-	done = topic_put_messages(t, bodies, n, err);
+	size_t done = topic_put_messages(t, bodies, n, err);
 	free(bodies);
 	return done;
 }
@@ -263,7 +251,6 @@ static inline size_t try_put(struct topic *t, uint32_t first, size_t n, struct e
 static inline void put(struct topic *t, uint32_t first, size_t n)
 {
 	struct err err = {0};
-
 	if (try_put(t, first, n, &err) != n)
 		fail_msg("put: %s", err.msg);
 }
@@ -273,7 +260,6 @@ static inline struct message *new_message(uint32_t seq)
 {
 	struct message_id id;
 	char hex[MSG_ID_LENGTH + 1];
-
 	snprintf(hex, sizeof(hex), "%016x", seq);
 	memcpy(id.hex, hex, MSG_ID_LENGTH);
 	return message_new(id, body_of(seq), clock_wall_ns());
@@ -285,7 +271,6 @@ static inline void put_in_flight(
 {
 	for (size_t i = 0; i < n; i++) {
 		struct message *m = new_message(first + (uint32_t)i);
-
 		channel_start_in_flight_timeout(c, &m, 1, client_id, timeout_ns);
 	}
 }
@@ -294,14 +279,11 @@ static inline struct message_id id_of(uint32_t seq)
 {
 	struct message *m = new_message(seq);
 	struct message_id id = m->id;
-
 	message_unref(m);
 	return id;
 }
 
-/*
- * --- a consumer --------------------------------------------------------------------------------
- */
+/* --- a consumer ------------------------------------------------------------------------------- */
 
 /* Up to max messages from the channel's pump; 0: none came within ns. */
 static inline size_t take_within(struct channel *c, struct message **v, size_t max, int64_t ns)
@@ -309,7 +291,6 @@ static inline size_t take_within(struct channel *c, struct message **v, size_t m
 	struct ticker patience;
 	struct chan_case cases[] = {
 		chan_case_recv_n(c->client_msg_chans[GLOBAL], v, max), chan_case_tick(&patience)};
-
 	ticker_after(&patience, ns);
 	return chan_select(cases, 2) == 0 ? cases[0].n : 0;
 }
@@ -317,7 +298,6 @@ static inline size_t take_within(struct channel *c, struct message **v, size_t m
 static inline struct message *take_one(struct channel *c)
 {
 	struct message *m;
-
 	if (take_within(c, &m, 1, PATIENCE) != 1)
 		fail_msg("no message from %s", c->name);
 	return m;
@@ -328,7 +308,6 @@ static inline uint32_t take_seq(struct channel *c)
 {
 	struct message *m = take_one(c);
 	uint32_t seq = seq_of(m);
-
 	message_unref(m);
 	return seq;
 }
@@ -344,10 +323,8 @@ static inline void expect_in_order(struct channel *c, uint32_t first, size_t n)
 static inline void expect_each_once(struct channel *c, uint32_t first, size_t n)
 {
 	bool *seen = xcalloc(n, sizeof(*seen));
-
 	for (size_t i = 0; i < n; i++) {
 		uint32_t seq = take_seq(c) - first;
-
 		assert_true(seq < n);
 		assert_false(seen[seq]);
 		seen[seq] = true;
@@ -358,7 +335,6 @@ static inline void expect_each_once(struct channel *c, uint32_t first, size_t n)
 static inline void expect_nothing(struct channel *c)
 {
 	struct message *m;
-
 	if (take_within(c, &m, 1, A_WHILE) != 0)
 		fail_msg("a message from %s: %u", c->name, seq_of(m));
 }
@@ -367,7 +343,6 @@ static inline void expect_nothing(struct channel *c)
 static inline size_t receivers_of(struct chan *c)
 {
 	size_t n = 0;
-
 	chan_lock(c);
 	for (struct waiter *w = c->recvq.first; w; w = w->next)
 		n++;
@@ -376,13 +351,12 @@ static inline size_t receivers_of(struct chan *c)
 }
 
 /*
- * Brings messages into the pump's hand: a consumer asks for room messages while
- * there are none, and turns away.
+ * Brings messages into the pump's hand: a consumer asks for room messages while there are none, and
+ * turns away.
  */
 static inline void ask_and_turn_away(struct channel *c, size_t room)
 {
 	struct message *m[64];
-
 	CHECK(room <= COUNT(m));
 	/* The ticker ends the select once the pump has heard of it. */
 	int64_t end = clock_mono_ns() + PATIENCE;
@@ -396,7 +370,6 @@ static inline void ask_and_turn_away(struct channel *c, size_t room)
 static inline struct client_v2 *new_client(struct nsqd *n, int *peer)
 {
 	int fds[2];
-
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	*peer = fds[1];
 	int64_t id = atomic_fetch_add(&n->tcp_server->client_id_sequence, 1) + 1;
@@ -410,9 +383,7 @@ static inline void free_client(struct client_v2 *client, int peer)
 	close(peer);
 }
 
-/*
- * --- a backend that can refuse ------------------------------------------------------------------
- */
+/* --- a backend that can refuse ---------------------------------------------------------------- */
 
 /* Where a slow disk holds up those that come to it. */
 struct gate {
@@ -441,7 +412,6 @@ static inline size_t faulty_put(
 {
 	struct faulty_queue *f = (struct faulty_queue *)q;
 	int64_t allow = f->allow;
-
 	if (f->put_gate) {
 		f->put_gate->arrived++;
 		chan_recv(f->put_gate->open, NULL);
@@ -462,21 +432,18 @@ static inline size_t faulty_put(
 static inline struct chan *faulty_read_chan(struct backend_queue *q)
 {
 	struct backend_queue *real = ((struct faulty_queue *)q)->real;
-
 	return real->ops->read_chan(real);
 }
 
 static inline void faulty_done(struct backend_queue *q, size_t n)
 {
 	struct backend_queue *real = ((struct faulty_queue *)q)->real;
-
 	real->ops->done(real, n);
 }
 
 static inline int faulty_close(struct backend_queue *q, struct err *err)
 {
 	struct backend_queue *real = ((struct faulty_queue *)q)->real;
-
 	free(q);
 	return real->ops->close(real, err);
 }
@@ -491,7 +458,6 @@ static inline int faulty_delete(struct backend_queue *q, struct err *err)
 		chan_recv(gate->open, NULL);
 	}
 	int rc = (real->ops->delete)(real, err);
-
 	free(q);
 	return fail ? err_set(err, 5, "input/output error") : rc;
 }
@@ -499,14 +465,12 @@ static inline int faulty_delete(struct backend_queue *q, struct err *err)
 static inline int64_t faulty_depth(struct backend_queue *q)
 {
 	struct backend_queue *real = ((struct faulty_queue *)q)->real;
-
 	return real->ops->depth(real);
 }
 
 static inline int faulty_empty(struct backend_queue *q, struct err *err)
 {
 	struct backend_queue *real = ((struct faulty_queue *)q)->real;
-
 	return real->ops->empty(real, err);
 }
 
@@ -524,7 +488,6 @@ static const struct backend_queue_ops faulty_ops = {
 static inline struct faulty_queue *make_faulty(struct backend_queue **backend)
 {
 	struct faulty_queue *f = xcalloc(1, sizeof(*f));
-
 	f->base.ops = &faulty_ops;
 	f->real = *backend;
 	f->allow = -1;
@@ -539,9 +502,7 @@ static inline void slow_deletion(struct channel *c, struct gate *g)
 	make_faulty(&c->backend)->gate = g;
 }
 
-/*
- * A request of an operator, in a thread of its own: HTTP's handlers are nothing more.
- */
+/* A request of an operator, in a thread of its own: HTTP's handlers are nothing more. */
 struct request {
 	struct nsqd *nsqd;
 	struct topic *topic; /* borrowed; NULL: of a topic */
@@ -555,7 +516,6 @@ struct request {
 static inline void run_delete(void *arg)
 {
 	struct request *r = arg;
-
 	r->rc = r->topic ? topic_delete_existing_channel(r->topic, r->name, &r->err)
 			 : nsqd_delete_existing_topic(&r->nsqd->topics, r->name, &r->err);
 	r->ended = true;

@@ -27,7 +27,6 @@ static ssize_t stream_mem_read(
 	struct stream_mem *s = (struct stream_mem *)stream;
 	size_t left = s->in_len - s->pos;
 	size_t take = left < n ? left : n;
-
 	(void)deadline_ns;
 	if (s->timeouts > 0 && s->timeouts-- % 2)
 		return err_set(err, ETIMEDOUT, "i/o timeout");
@@ -43,7 +42,6 @@ static int stream_mem_writev(
 	struct stream *stream, struct iovec *iov, int n, int64_t deadline_ns, struct err *err)
 {
 	struct stream_mem *s = (struct stream_mem *)stream;
-
 	(void)deadline_ns;
 	(void)err;
 	for (int i = 0; i < n; i++) {
@@ -72,7 +70,6 @@ static void stream_mem_shutdown(struct stream *stream)
 static void stream_mem_free(struct stream *stream)
 {
 	struct stream_mem *s = (struct stream_mem *)stream;
-
 	if (s->freed)
 		(*s->freed)++;
 	free(s->out);
@@ -90,7 +87,6 @@ static const struct stream_ops stream_mem_ops = {
 static inline struct stream_mem *stream_mem_new(const void *in, size_t len, size_t step)
 {
 	struct stream_mem *s = calloc(1, sizeof(*s));
-
 	s->stream.ops = &stream_mem_ops;
 	s->in = in;
 	s->in_len = len;

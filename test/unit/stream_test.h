@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * For the tests of the compressing layers: dice that fall alike in each run, data
- * that they throw, and reading to the end.
+ * For the tests of the compressing layers: dice that fall alike in each run, data that they throw,
+ * and reading to the end.
  */
 #ifndef TEST_UNIT_STREAM_TEST_H
 #define TEST_UNIT_STREAM_TEST_H
@@ -26,7 +26,6 @@ static inline const char *read_all(
 {
 	static struct err err;
 	ssize_t got;
-
 	*len = 0;
 	do {
 		got = s->ops->read(s, to + *len, n < max - *len ? n : max - *len, 0, &err);
@@ -41,7 +40,6 @@ static inline void fill(unsigned char *data, size_t n)
 {
 	for (size_t i = 0; i < n;) {
 		uint32_t kind = dice(3), len = 1 + dice(3000), c = dice(256);
-
 		for (; len > 0 && i < n; len--, i++)
 			data[i] = (unsigned char)(kind == 0   ? c
 						  : kind == 1 ? dice(256)
@@ -53,14 +51,11 @@ static inline void fill(unsigned char *data, size_t n)
 static inline void write_in_parts(struct stream *s, unsigned char *data, size_t n, bool flushing)
 {
 	struct err err;
-
 	for (size_t done = 0; done < n;) {
 		struct iovec iov[5];
 		int parts = 1 + (int)dice(5);
-
 		for (int i = 0; i < parts; i++) {
 			size_t len = dice(4) ? dice(200) : dice(150000);
-
 			if (len > n - done)
 				len = n - done;
 			iov[i] = (struct iovec){.iov_base = data + done, .iov_len = len};

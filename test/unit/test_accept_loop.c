@@ -31,7 +31,6 @@ static int option(int fd, int level, int name)
 {
 	int value = -1;
 	socklen_t len = sizeof(value);
-
 	assert_int_equal(getsockopt(fd, level, name, &value, &len), 0);
 	return value;
 }
@@ -48,7 +47,6 @@ static void check_options(int fd)
 static void handle(void *arg, int fd, const char *remote_addr)
 {
 	struct server *s = arg;
-
 	if (s->came++ == 0)
 		snprintf(s->remote, sizeof(s->remote), "%s", remote_addr);
 	s->started++;
@@ -62,7 +60,6 @@ static void handle(void *arg, int fd, const char *remote_addr)
 static void run(void *arg)
 {
 	struct server *s = arg;
-
 	s->rc = accept_loop_run(&s->loop, &s->err);
 }
 
@@ -91,9 +88,8 @@ static int logged_in(int fd, const char *text)
 	char buf[8192];
 	int n = 0;
 	ssize_t len = pread(fd, buf, sizeof(buf) - 1, 0);
-
 	buf[len > 0 ? len : 0] = '\0';
-	for (char *p = buf; (p = strstr(p, text)) != NULL; p++)
+	for (char *p = buf; (p = strstr(p, text)); p++)
 		n++;
 	return n;
 }
@@ -101,7 +97,6 @@ static int logged_in(int fd, const char *text)
 static int logged(const char *text)
 {
 	int fd = open("log", O_RDONLY | O_CLOEXEC), n = logged_in(fd, text);
-
 	close(fd);
 	return n;
 }
@@ -121,7 +116,6 @@ static void finish(struct server *s)
 static void test_a_loop_without_connections_stops(void **state)
 {
 	struct server s;
-
 	start(&s, "127.0.0.1:0");
 	accept_loop_stop(&s.loop);
 	finish(&s);
@@ -131,7 +125,6 @@ static void test_a_loop_without_connections_stops(void **state)
 static void test_a_stop_before_the_start_is_not_lost(void **state)
 {
 	struct server s;
-
 	start(&s, "127.0.0.1:0");
 	accept_loop_stop(&s.loop);
 	accept_loop_stop(&s.loop);
@@ -146,7 +139,6 @@ static void test_every_connection_has_a_handler_that_runs_beside_the_others(void
 	struct server s;
 	int fds[10];
 	char buf[1];
-
 	start(&s, "127.0.0.1:0");
 	for (size_t i = 0; i < COUNT(fds); i++)
 		fds[i] = connect_v4(s.listener.port);
@@ -165,10 +157,8 @@ static void test_every_connection_has_a_handler_that_runs_beside_the_others(void
 static void test_run_returns_only_after_the_last_handler(void **state)
 {
 	struct server s;
-	int fd;
-
 	start(&s, "127.0.0.1:0");
-	fd = connect_v4(s.listener.port);
+	int fd = connect_v4(s.listener.port);
 	wait_for(s.started == 1);
 	accept_loop_stop(&s.loop);
 	stays(logged("TCP: closing") == 0);
@@ -183,15 +173,12 @@ static void test_the_peers_address_is_shown_as_go_does(void **state)
 {
 	static const char *const addrs[] = {"127.0.0.1:0", ":0"};
 	struct server s;
-
 	for (size_t i = 0; i < COUNT(addrs); i++) {
 		struct sockaddr_in a;
 		socklen_t len = sizeof(a);
 		char want[64];
-		int fd;
-
 		start(&s, addrs[i]);
-		fd = connect_v4(s.listener.port);
+		int fd = connect_v4(s.listener.port);
 		assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
 		snprintf(want, sizeof(want), "127.0.0.1:%d", ntohs(a.sin_port));
 		wait_for(s.started == 1);
@@ -206,10 +193,8 @@ static void test_the_peers_address_is_shown_as_go_does(void **state)
 static void test_a_unix_peer_has_no_address_but_an_at_sign(void **state)
 {
 	struct server s;
-	int fd;
-
 	start(&s, "sock");
-	fd = connect_unix("sock");
+	int fd = connect_unix("sock");
 	wait_for(s.started == 1);
 	assert_string_equal(s.remote, "@");
 	chan_close(s.release);
@@ -228,14 +213,12 @@ static int create_unless(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void
 static void test_a_connection_that_cannot_have_a_thread_is_closed_and_said_so(void **state)
 {
 	struct server s;
-	int fd;
 	char buf[1];
-
 	gothread_create = create_unless;
 	gothread_learns_limit = false;
 	start(&s, "127.0.0.1:0");
 	no_threads = true;
-	fd = connect_v4(s.listener.port);
+	int fd = connect_v4(s.listener.port);
 	assert_true(read(fd, buf, 1) <= 0);
 	close(fd);
 	wait_for(logged("no thread for it") == 1);
@@ -254,7 +237,6 @@ static void test_no_descriptor_is_left_behind(void **state)
 {
 	struct server s;
 	int before = dup(0), after;
-
 	close(before);
 	start(&s, "127.0.0.1:0");
 	chan_close(s.release);
@@ -279,22 +261,20 @@ static int connect_with(int fd, int port)
 	struct sockaddr_in a = {.sin_family = AF_INET,
 		.sin_port = htons((uint16_t)port),
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-
 	return connect(fd, (struct sockaddr *)&a, sizeof(a));
 }
 
 static void test_out_of_descriptors_it_tries_again(void **state)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), limit, log_fd;
-	struct rlimit old, none;
+	struct rlimit old;
 	struct server s;
-
 	start_with(&s, "127.0.0.1:0", (struct tcp_handler){.accepted = accepted});
 	log_fd = open("log", O_RDONLY | O_CLOEXEC);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
 	limit = dup(0);
 	close(limit);
-	none = old;
+	struct rlimit none = old;
 	none.rlim_cur = (rlim_t)limit;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
 	assert_int_equal(connect_with(fd, s.listener.port), 0);
@@ -310,11 +290,10 @@ static void test_out_of_descriptors_it_tries_again(void **state)
 
 static void test_the_last_descriptors_are_kept_back(void **state)
 {
-	int fds[3], filler[16], limit;
-	struct rlimit old, few;
+	int fds[3], filler[16];
+	struct rlimit old;
 	struct server s;
 	char buf[1];
-
 	/* Of a limit below 16 it keeps less. */
 	for (size_t i = 0; i < COUNT(filler); i++)
 		filler[i] = dup(0);
@@ -322,9 +301,9 @@ static void test_the_last_descriptors_are_kept_back(void **state)
 		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	start_with(&s, "127.0.0.1:0", (struct tcp_handler){.handle = handle, .keep_back = 2});
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
-	limit = dup(0) + 1; /* with one more the table is full */
+	int limit = dup(0) + 1; /* with one more the table is full */
 	close(limit - 1);
-	few = old;
+	struct rlimit few = old;
 	few.rlim_cur = (rlim_t)(limit + 2);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
 	assert_int_equal(connect_with(fds[0], s.listener.port), 0);
@@ -362,6 +341,5 @@ int main(void)
 		cmocka_unit_test(test_out_of_descriptors_it_tries_again),
 		cmocka_unit_test(test_the_last_descriptors_are_kept_back),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bufio: reader and writer over a stream that does what the test tells it: gives
- * its bytes in pieces of any size, ends, fails, and remembers how it was called.
+ * bufio: reader and writer over a stream that does what the test tells it: gives its bytes in
+ * pieces of any size, ends, fails, and remembers how it was called.
  */
 #include "test/unit/helper.h"
 
@@ -40,7 +40,6 @@ static ssize_t fake_read(
 {
 	struct fake *f = (struct fake *)stream;
 	size_t left = f->len - f->pos;
-
 	f->deadlines[f->reads++ % 64] = deadline_ns;
 	assert_true(n > 0);
 	if (f->pos == f->pause_at && f->pauses > 0) {
@@ -62,7 +61,6 @@ static int fake_writev(
 	struct stream *stream, struct iovec *iov, int n, int64_t deadline_ns, struct err *err)
 {
 	struct fake *f = (struct fake *)stream;
-
 	f->parts[f->writes++ % 64] = n;
 	f->write_deadline = deadline_ns;
 	if (f->fail_write && --f->fail_write == 0)
@@ -81,7 +79,6 @@ static int fake_writev(
 static int fake_flush(struct stream *stream, int64_t deadline_ns, struct err *err)
 {
 	struct fake *f = (struct fake *)stream;
-
 	f->flushes++;
 	f->write_deadline = deadline_ns;
 	if (f->fail_flush && --f->fail_flush == 0)
@@ -106,14 +103,13 @@ static void fake_text(struct fake *f, const char *text, size_t piece)
 	fake_init(f, text, strlen(text), piece);
 }
 
-/* --- reading lines --------------------------------------------------------------------------- */
+/* --- reading lines ---------------------------------------------------------------------------- */
 
 static void expect_line(struct bufio_reader *b, const char *want)
 {
 	struct err err = {0};
 	char *line;
 	size_t len;
-
 	if (bufio_read_line(b, &line, &len, &err) != BUFIO_OK)
 		fail_msg("no line %s: %s", want, err.msg);
 	assert_int_equal(len, strlen(want));
@@ -124,7 +120,6 @@ static enum bufio_result read_line(struct bufio_reader *b, struct err *err)
 {
 	char *line;
 	size_t len;
-
 	*err = (struct err){0};
 	return bufio_read_line(b, &line, &len, err);
 }
@@ -135,7 +130,6 @@ static void test_lines_come_one_by_one_whatever_the_pieces(void **state)
 		struct bufio_reader b;
 		struct fake f;
 		struct err err;
-
 		fake_text(&f, "PUB a\n\nSUB t c\r\nNOP\n", piece);
 		bufio_reader_init(&b, &f.stream, 16);
 		expect_line(&b, "PUB a\n");
@@ -152,7 +146,6 @@ static void test_an_end_before_and_within_a_line_is_eof(void **state)
 	struct bufio_reader b;
 	struct fake f;
 	struct err err;
-
 	fake_text(&f, "", 0);
 	bufio_reader_init(&b, &f.stream, 16);
 	assert_int_equal(read_line(&b, &err), BUFIO_EOF);
@@ -169,7 +162,6 @@ static void test_what_is_wiped_is_what_has_been_used(void **state)
 {
 	struct bufio_reader b;
 	struct fake f;
-
 	fake_text(&f, "SECRET\nNOP\n", 0);
 	bufio_reader_init(&b, &f.stream, 32);
 	bufio_reader_wipe(&b);
@@ -185,7 +177,6 @@ static void test_an_error_of_the_stream_is_the_lines_error(void **state)
 	struct bufio_reader b;
 	struct fake f;
 	struct err err;
-
 	fake_text(&f, "NOP\nNO", 0);
 	f.fail_at_end = true;
 	bufio_reader_init(&b, &f.stream, 16);
@@ -202,7 +193,6 @@ static void test_a_line_may_fill_the_buffer_but_not_exceed_it(void **state)
 		struct bufio_reader b;
 		struct fake f;
 		struct err err;
-
 		fake_text(&f, "x\n123456789012345\n1234567890123456\n", piece);
 		bufio_reader_init(&b, &f.stream, 16);
 		expect_line(&b, "x\n");
@@ -213,12 +203,11 @@ static void test_a_line_may_fill_the_buffer_but_not_exceed_it(void **state)
 	}
 }
 
-/* --- reading bytes --------------------------------------------------------------------------- */
+/* --- reading bytes ---------------------------------------------------------------------------- */
 
 static void test_read_full_gives_exactly_what_was_asked_for(void **state)
 {
 	char data[1000], got[1000];
-
 	for (size_t i = 0; i < sizeof(data); i++)
 		data[i] = (char)(i * 7);
 	/* Smaller than the buffer, as large, larger; after a line that left some in it. */
@@ -227,7 +216,6 @@ static void test_read_full_gives_exactly_what_was_asked_for(void **state)
 			struct bufio_reader b;
 			struct fake f;
 			struct err err;
-
 			data[2] = '\n';
 			fake_init(&f, data, sizeof(data), piece);
 			bufio_reader_init(&b, &f.stream, 32);
@@ -246,7 +234,6 @@ static void test_what_fills_the_buffer_is_read_to_where_it_belongs(void **state)
 	struct bufio_reader b;
 	struct fake f;
 	struct err err;
-
 	fake_init(&f, data, sizeof(data), 0);
 	bufio_reader_init(&b, &f.stream, 32);
 	assert_int_equal(bufio_read_full(&b, got, sizeof(got), &err), BUFIO_OK);
@@ -260,7 +247,6 @@ static void test_nothing_is_read_for_no_bytes(void **state)
 	struct bufio_reader b;
 	struct fake f;
 	struct err err;
-
 	fake_text(&f, "", 0);
 	bufio_reader_init(&b, &f.stream, 32);
 	assert_int_equal(bufio_read_full(&b, NULL, 0, &err), BUFIO_OK);
@@ -272,12 +258,10 @@ static void test_an_end_before_the_first_byte_is_eof_and_in_the_middle_unexpecte
 {
 	static const size_t sizes[] = {4, 100}; /* by way of the buffer, and past it */
 	char got[100];
-
 	for (size_t i = 0; i < COUNT(sizes); i++) {
 		struct bufio_reader b;
 		struct fake f;
 		struct err err = {0};
-
 		fake_text(&f, "", 0);
 		bufio_reader_init(&b, &f.stream, 32);
 		assert_int_equal(bufio_read_full(&b, got, sizes[i], &err), BUFIO_EOF);
@@ -311,7 +295,6 @@ struct before {
 static int before_read(void *arg, struct err *err)
 {
 	struct before *before = arg;
-
 	before->reads_then[before->calls++ % 16] = before->fake->reads;
 	return before->fail ? err_set(err, 0, "not now") : 0;
 }
@@ -323,7 +306,6 @@ static void test_before_read_is_called_exactly_when_a_read_follows(void **state)
 	struct before before = {.fake = &f};
 	struct err err;
 	char got[64];
-
 	fake_text(&f, "a\nbb\nccc\n0123456789012345678901234567890123456789", 9);
 	bufio_reader_init(&b, &f.stream, 16);
 	b.before_read = before_read;
@@ -347,12 +329,10 @@ static ssize_t fake_try_read(struct stream *stream, void *buf, size_t n)
 {
 	struct fake *f = (struct fake *)stream;
 	struct err err;
-	ssize_t rc;
-
 	f->tries++;
 	if (f->pos == f->pause_at || f->pos == f->len)
 		return -1;
-	rc = fake_read(stream, buf, n, 0, &err);
+	ssize_t rc = fake_read(stream, buf, n, 0, &err);
 	f->reads--; /* counted are those that may block */
 	return rc;
 }
@@ -366,7 +346,6 @@ static void test_after_a_large_value_what_is_there_is_read_without_before_read(v
 	struct before before = {.fake = &f};
 	struct err err;
 	char data[100], got[100];
-
 	for (size_t i = 0; i < sizeof(data); i++)
 		data[i] = (char)i;
 	fake_init(&f, data, sizeof(data), 0);
@@ -400,7 +379,6 @@ static void test_reading_on_without_before_read_has_a_limit(void **state)
 	struct before before = {.fake = &f};
 	struct err err;
 	char *data = calloc(N, SIZE), *got = malloc(SIZE);
-
 	fake_init(&f, data, (size_t)N * SIZE, 0);
 	f.stream.ops = &ops;
 	f.pause_at = (size_t)N * SIZE;
@@ -423,7 +401,6 @@ static void test_an_error_of_before_read_ends_the_read_and_nothing_is_read(void 
 	struct before before = {.fake = &f, .fail = true};
 	struct err err;
 	char got[64];
-
 	fake_text(&f, "NOP\n", 0);
 	bufio_reader_init(&b, &f.stream, 16);
 	b.before_read = before_read;
@@ -443,7 +420,6 @@ static void test_a_command_has_one_deadline_and_the_next_a_later_one(void **stat
 	struct err err;
 	int64_t before = clock_mono_ns(), first;
 	char got[8];
-
 	fake_text(&f, "PUB a\n12345678NOP\n", 2);
 	bufio_reader_init(&b, &f.stream, 16);
 	b.timeout_ns = NSEC_PER_SEC;
@@ -466,7 +442,6 @@ static void test_without_a_timeout_there_is_no_deadline(void **state)
 {
 	struct bufio_reader b;
 	struct fake f;
-
 	fake_text(&f, "NOP\n", 2);
 	bufio_reader_init(&b, &f.stream, 16);
 	bufio_reader_begin(&b);
@@ -480,8 +455,6 @@ static void test_idle_is_told_and_its_deadline_stands(void **state)
 	struct bufio_reader b;
 	struct fake f;
 	struct err err;
-	int64_t deadline;
-
 	fake_text(&f, "NOP\nFIN x\n", 4);
 	bufio_reader_init(&b, &f.stream, 16);
 	b.timeout_ns = 3600 * NSEC_PER_SEC;
@@ -489,7 +462,7 @@ static void test_idle_is_told_and_its_deadline_stands(void **state)
 	f.pauses = 2;
 	bufio_reader_begin(&b);
 	assert_int_equal(read_line(&b, &err), BUFIO_IDLE);
-	deadline = b.deadline_ns;
+	int64_t deadline = b.deadline_ns;
 	assert_true(f.deadlines[0] <= clock_mono_ns() + NSEC_PER_SEC);
 	bufio_reader_give_back(&b);
 	assert_null(b.buf);
@@ -525,14 +498,11 @@ static void test_a_command_can_be_put_back_and_read_again(void **state)
 	static const char text[] = "PUB t\nSIZEbody, which is longer than the buffer is\nNOP\n";
 	enum { LINE = 6, SIZE = 4, BODY = sizeof(text) - 1 - LINE - SIZE - 5 };
 	char size[SIZE], body[BODY];
-
 	for (size_t at = LINE; at < LINE + SIZE + BODY; at++)
 		for (size_t piece = 1; piece < 20; piece += 6) {
 			struct bufio_reader b;
 			struct fake f;
 			struct err err;
-			enum bufio_result res;
-
 			fake_text(&f, text, piece);
 			bufio_reader_init(&b, &f.stream, 16);
 			b.idle_ns = NSEC_PER_SEC;
@@ -540,7 +510,7 @@ static void test_a_command_can_be_put_back_and_read_again(void **state)
 			f.pause_at = at - at % piece;
 			f.pauses = f.pause_at >= LINE;
 			expect_line(&b, "PUB t\n");
-			res = bufio_read_full(&b, size, SIZE, &err);
+			enum bufio_result res = bufio_read_full(&b, size, SIZE, &err);
 			if (res == BUFIO_OK) {
 				res = bufio_read_full(&b, body, BODY, &err);
 				if (res == BUFIO_IDLE)
@@ -571,7 +541,6 @@ static void test_a_command_that_drips_in_takes_long(void **state)
 	struct bufio_reader b;
 	struct fake f;
 	struct err err;
-
 	memset(data, 'x', sizeof(data));
 	fake_init(&f, data, sizeof(data), 1);
 	bufio_reader_init(&b, &f.stream, sizeof(data));
@@ -597,7 +566,6 @@ static void test_what_others_have_read_is_read_like_anything(void **state)
 	struct fake f;
 	struct err err;
 	char body[20], rest[5];
-
 	fake_text(&f, "other", 0);
 	bufio_reader_init(&b, &f.stream, 16);
 	for (size_t i = 0; i < sizeof(text) - 1; i++)
@@ -616,7 +584,6 @@ static void test_a_line_in_a_larger_buffer_may_not_be_longer(void **state)
 	struct bufio_reader b;
 	struct fake f;
 	struct err err;
-
 	fake_text(&f, "", 0);
 	bufio_reader_init(&b, &f.stream, 16);
 	bufio_append(&b, "123456789012345\n1234567890123456\n", 33);
@@ -632,7 +599,6 @@ static int write_text(struct bufio_writer *b, const char *one, const char *two, 
 {
 	struct iovec parts[] = {{.iov_base = (char *)one, .iov_len = strlen(one)},
 		{.iov_base = (char *)two, .iov_len = strlen(two)}};
-
 	*err = (struct err){0};
 	return bufio_writev(b, parts, 2, 4711, err);
 }
@@ -648,7 +614,6 @@ static void test_what_fits_is_kept_until_the_flush(void **state)
 	struct bufio_writer b;
 	struct fake f;
 	struct err err;
-
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 8);
 	assert_int_equal(write_text(&b, "ab", "cd", &err), 0);
@@ -668,7 +633,6 @@ static void test_what_overflows_goes_out_at_once_and_in_order(void **state)
 	struct bufio_writer b;
 	struct fake f;
 	struct err err;
-
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 8);
 	assert_int_equal(write_text(&b, "ab", "cd", &err), 0);
@@ -690,7 +654,6 @@ static void test_parts_of_no_bytes_do_no_harm(void **state)
 	struct bufio_writer b;
 	struct fake f;
 	struct err err;
-
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 4);
 	assert_int_equal(write_text(&b, "", "", &err), 0);
@@ -708,7 +671,6 @@ static void test_a_buffer_of_one_byte_writes_through(void **state)
 	struct bufio_writer b;
 	struct fake f;
 	struct err err;
-
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 1);
 	assert_int_equal(write_text(&b, "ab", "cd", &err), 0);
@@ -721,7 +683,6 @@ static void test_a_flush_of_nothing_still_reaches_the_layer_below(void **state)
 	struct bufio_writer b;
 	struct fake f;
 	struct err err;
-
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 4);
 	assert_int_equal(bufio_flush(&b, 0, &err), 0);
@@ -737,7 +698,6 @@ static void test_no_layer_holds_back_what_went_past_the_buffer(void **state)
 	struct fake f;
 	struct err err;
 	struct iovec many[8];
-
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 4);
 	assert_false(b.unflushed);
@@ -768,11 +728,9 @@ static void test_no_layer_holds_back_what_went_past_the_buffer(void **state)
 static size_t cut(struct iovec *parts, int n, char *text, size_t max, bool exactly)
 {
 	size_t total = 0;
-
 	assert_true((size_t)n * max <= OUT_SIZE);
 	for (int i = 0; i < n; i++) {
 		size_t len = exactly ? max : rand_below((uint32_t)max + 1);
-
 		for (size_t k = 0; k < len; k++)
 			text[total + k] = (char)('a' + (total + k) % 26);
 		parts[i] = (struct iovec){.iov_base = text + total, .iov_len = len};
@@ -790,7 +748,6 @@ static void test_many_small_parts_go_out_as_few(void **state)
 	struct iovec parts[MANY];
 	struct err err;
 	size_t total = cut(parts, MANY, text, 100, true);
-
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 1000);
 	/* What fits waits as ever. */
@@ -818,7 +775,6 @@ static void test_what_is_big_goes_out_without_a_copy(void **state)
 		{.iov_base = text + 20020, .iov_len = 20000},
 		{.iov_base = text + 40020, .iov_len = 2000}};
 	struct iovec all;
-
 	cut(&all, 1, text, 42020, true);
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 16);
@@ -837,7 +793,6 @@ static void test_what_is_huge_goes_out_by_itself(void **state)
 	struct err err;
 	struct iovec parts[6];
 	size_t at = 0;
-
 	/* Three messages, each with what precedes it. */
 	for (size_t i = 0; i < COUNT(parts); i++) {
 		parts[i].iov_base = text + at;
@@ -858,7 +813,6 @@ static void test_what_is_huge_goes_out_by_itself(void **state)
 static void test_parts_of_any_size_keep_their_order(void **state)
 {
 	static const size_t sizes[] = {0, 3, 300, 1024, 1500};
-
 	for (int i = 0; i < ROUNDS(300); i++) {
 		struct bufio_writer b;
 		struct fake f;
@@ -867,7 +821,6 @@ static void test_parts_of_any_size_keep_their_order(void **state)
 		int n = (int)rand_below(256), more = (int)rand_below(MANY - 256);
 		size_t total = cut(
 			parts, n + more, text, sizes[rand_below(COUNT(sizes))], rand_below(2) == 0);
-
 		fake_text(&f, "", 0);
 		bufio_writer_init(&b, &f.stream, 1 + rand_below(20000));
 		assert_int_equal(bufio_writev(&b, parts, n, 0, &err), 0);
@@ -887,7 +840,6 @@ static void test_after_an_error_the_rest_of_many_is_not_written(void **state)
 	struct fake f;
 	struct iovec parts[MANY];
 	struct err err;
-
 	cut(parts, MANY, text, 1000, true);
 	fake_text(&f, "", 0);
 	f.fail_write = 2;
@@ -904,7 +856,6 @@ static void test_after_an_error_the_rest_of_many_is_not_written(void **state)
 static bool try_flush(struct bufio_writer *b)
 {
 	struct err err;
-
 	return bufio_flush(b, STREAM_NOW, &err) == 0 && !b->unflushed;
 }
 
@@ -912,7 +863,6 @@ static bool try_flush(struct bufio_writer *b)
 static void fill_socket(int fd)
 {
 	static char junk[4096];
-
 	while (send(fd, junk, sizeof(junk), MSG_DONTWAIT) > 0)
 		;
 	while (send(fd, junk, 1, MSG_DONTWAIT) == 1)
@@ -926,7 +876,6 @@ static void test_a_flush_that_must_not_wait_keeps_what_does_not_go(void **state)
 	struct err err;
 	int fds[2], small = 4096;
 	char buf[16];
-
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	assert_int_equal(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
 	struct stream *s = stream_sock_new(fds[0]);
@@ -972,7 +921,6 @@ static void test_after_an_error_every_call_fails_with_it(void **state)
 	struct bufio_writer b;
 	struct fake f;
 	struct err err;
-
 	fake_text(&f, "", 0);
 	f.fail_write = 2;
 	bufio_writer_init(&b, &f.stream, 4);
@@ -996,7 +944,6 @@ static void test_an_error_in_a_flush_is_kept_as_well(void **state)
 		struct bufio_writer b;
 		struct fake f;
 		struct err err, again;
-
 		fake_text(&f, "", 0);
 		*(in_write ? &f.fail_write : &f.fail_flush) = 1;
 		bufio_writer_init(&b, &f.stream, 4);
@@ -1013,7 +960,6 @@ static void test_reset_gives_another_size_and_stream_and_forgets_the_error(void 
 	struct bufio_writer b;
 	struct fake f, g;
 	struct err err;
-
 	fake_text(&f, "", 0);
 	fake_text(&g, "", 0);
 	bufio_writer_init(&b, &f.stream, 4);
@@ -1035,7 +981,6 @@ static void test_an_unused_writer_has_no_buffer(void **state)
 	struct bufio_writer b;
 	struct fake f;
 	struct err err;
-
 	fake_text(&f, "", 0);
 	bufio_writer_init(&b, &f.stream, 1 << 30);
 	assert_int_equal(bufio_flush(&b, 0, &err), 0);
@@ -1085,6 +1030,5 @@ int main(void)
 		cmocka_unit_test(test_reset_gives_another_size_and_stream_and_forgets_the_error),
 		cmocka_unit_test(test_an_unused_writer_has_no_buffer),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

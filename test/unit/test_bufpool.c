@@ -9,7 +9,6 @@ enum { MANY = 600 }; /* more than two regions */
 static void test_each_buffer_is_its_own(void **state)
 {
 	static char *bufs[MANY];
-
 	for (int round = 0; round < 3; round++) {
 		for (int i = 0; i < MANY; i++) {
 			bufs[i] = bufpool_get(BUFPOOL_SIZE);
@@ -26,7 +25,6 @@ static void test_each_buffer_is_its_own(void **state)
 static void test_other_sizes_and_nothing_are_taken_as_well(void **state)
 {
 	char *one = bufpool_get(1), *big = bufpool_get(1000000);
-
 	one[0] = big[999999] = 'x';
 	bufpool_put(one, 1);
 	bufpool_put(big, 1000000);
@@ -37,7 +35,6 @@ static void test_other_sizes_and_nothing_are_taken_as_well(void **state)
 static void take_and_return(void *arg)
 {
 	char *bufs[50];
-
 	for (int round = 0; round < 200; round++) {
 		for (int i = 0; i < 50; i++) {
 			bufs[i] = bufpool_get(BUFPOOL_SIZE);
@@ -55,7 +52,6 @@ static void test_threads_share_it(void **state)
 	struct wait_group wg;
 	struct err err;
 	int ids[4];
-
 	wait_group_init(&wg);
 	for (int i = 0; i < 4; i++)
 		assert_int_equal(wait_group_wrap(&wg, "t", take_and_return, &ids[i], &err), 0);
@@ -70,6 +66,5 @@ int main(void)
 		cmocka_unit_test(test_other_sizes_and_nothing_are_taken_as_well),
 		cmocka_unit_test(test_threads_share_it),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

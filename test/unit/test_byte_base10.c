@@ -7,7 +7,6 @@
 static uint64_t number(const char *s)
 {
 	uint64_t n = 77;
-
 	assert_true(byte_to_base10(s, strlen(s), &n));
 	return n;
 }
@@ -39,13 +38,11 @@ static void test_anything_but_a_digit_is_refused_and_sets_nothing(void **state)
 {
 	static const char *const bad[] = {"-1", "+1", " 1", "1 ", "1.0", "0x1", "a", "1e3", "1\r"};
 	uint64_t n = 77;
-
 	for (size_t i = 0; i < COUNT(bad); i++)
 		assert_false(byte_to_base10(bad[i], strlen(bad[i]), &n));
 	for (int ch = 0; ch < 256; ch++) {
 		char s[2] = {'1', (char)ch};
 		uint64_t ignored;
-
 		assert_int_equal(byte_to_base10(s, 2, &ignored), ch >= '0' && ch <= '9');
 	}
 	assert_int_equal(n, 77);
@@ -54,7 +51,6 @@ static void test_anything_but_a_digit_is_refused_and_sets_nothing(void **state)
 static void test_only_len_bytes_are_read(void **state)
 {
 	uint64_t n;
-
 	assert_true(byte_to_base10("123x", 3, &n));
 	assert_int_equal(n, 123);
 }
@@ -68,6 +64,5 @@ int main(void)
 		cmocka_unit_test(test_anything_but_a_digit_is_refused_and_sets_nothing),
 		cmocka_unit_test(test_only_len_bytes_are_read),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,7 @@
 /* chan: the rules of operations on one chan, of close and of NULL, one by one. */
 #include "chan_harness.h"
 
-/* --- capacity, order, element sizes --- */
+/* --- capacity, order, element sizes ----------------------------------------------------------- */
 
 struct sender_args {
 	struct chan *c;
@@ -13,7 +13,6 @@ struct sender_args {
 static void send_one(void *arg)
 {
 	struct sender_args *a = arg;
-
 	chan_send(a->c, &a->v);
 	a->returned = true;
 }
@@ -25,7 +24,6 @@ static void test_capacity_n_takes_n_and_blocks_the_next(void **state)
 		struct sender_args a = {c, cap, false};
 		struct wait_group wg;
 		int v;
-
 		for (int i = 0; i < cap; i++)
 			chan_send(c, &i);
 		assert_int_equal(chan_len(c), cap);
@@ -57,7 +55,6 @@ struct link {
 static void chain_link(void *arg)
 {
 	struct link *l = arg;
-
 	chan_recv(l->in, NULL);
 	chan_recv(l->c, &l->got);
 	chan_send(l->out, NULL);
@@ -69,7 +66,6 @@ static void fifo(size_t cap)
 	struct chan *c = chan_new(sizeof(int), cap), *in[LINKS + 1];
 	struct link links[LINKS];
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	for (int i = 0; i <= LINKS; i++)
 		in[i] = chan_new(0, 0);
@@ -118,7 +114,6 @@ static void send_sized(void *arg)
 {
 	struct sized *s = arg;
 	char v[40];
-
 	for (int i = 0; i < s->n; i++) {
 		fill(v, s->size, i);
 		chan_send(s->c, v);
@@ -132,7 +127,6 @@ static void test_element_sizes(void **state)
 			struct sized s = {chan_new(sizes[k], cap), sizes[k], 50};
 			char v[48], want[48];
 			struct wait_group wg;
-
 			wait_group_init(&wg);
 			go(&wg, send_sized, &s);
 			for (int i = 0; i < s.n; i++) {
@@ -153,7 +147,6 @@ static void test_null_destination_discards_and_null_source_is_zero(void **state)
 {
 	struct chan *c = chan_new(sizeof(int), 3);
 	int v = 1;
-
 	chan_send(c, &v);
 	v = 2;
 	chan_send(c, &v);
@@ -175,7 +168,6 @@ struct recv_args {
 static void recv_one(void *arg)
 {
 	struct recv_args *a = arg;
-
 	a->ok = chan_recv(a->c, &a->v);
 }
 
@@ -186,7 +178,6 @@ static void test_unbuffered_send_returns_when_the_receiver_has_it(void **state)
 		for (int i = 1; i <= ROUNDS(200); i++) {
 			struct recv_args a = {chan_new(sizeof(int), 0), 0, false};
 			struct wait_group wg;
-
 			wait_group_init(&wg);
 			go(&wg, recv_one, &a);
 			if (order == 0)
@@ -205,7 +196,6 @@ static void test_blocked_receivers_are_served_oldest_first(void **state)
 	struct chan *c = chan_new(sizeof(int), 2);
 	struct recv_args a[8];
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	for (int i = 0; i < 8; i++) {
 		a[i] = (struct recv_args){c, -1, false};
@@ -227,7 +217,6 @@ static void test_blocked_senders_are_served_oldest_first(void **state)
 		struct sender_args a[8];
 		struct wait_group wg;
 		int v;
-
 		wait_group_init(&wg);
 		for (int i = 0; i < (int)cap; i++)
 			chan_send(c, &(int){i - (int)cap});
@@ -245,7 +234,7 @@ static void test_blocked_senders_are_served_oldest_first(void **state)
 	}
 }
 
-/* --- close --- */
+/* --- close ------------------------------------------------------------------------------------ */
 
 static void test_closed_drains_then_gives_zero_for_ever(void **state)
 {
@@ -254,7 +243,6 @@ static void test_closed_drains_then_gives_zero_for_ever(void **state)
 		struct chan_case cc;
 		bool closed;
 		int v;
-
 		for (int i = 0; i < cap; i++)
 			chan_send(c, &(int){i + 1});
 		chan_close(c);
@@ -295,7 +283,6 @@ static void wait_recv(void *arg)
 {
 	struct closer *k = arg;
 	int v = 7;
-
 	CHECK(!chan_recv(k->c, &v));
 	CHECK(v == 0);
 	k->woken++;
@@ -308,7 +295,6 @@ static void wait_select(void *arg)
 	struct chan_case cases[] = {
 		chan_case_recv(k->other, &w), chan_case_recv(k->c, &v), chan_case_recv(k->c, NULL)};
 	int i = chan_select(cases, 3);
-
 	CHECK(i == 1 || i == 2);
 	CHECK(!cases[i].ok);
 	CHECK(v == (i == 1 ? 0 : 7));
@@ -320,7 +306,6 @@ static void test_close_wakes_each_waiter_once(void **state)
 {
 	struct closer k = {chan_new(sizeof(int), 0), chan_new(sizeof(int), 0), 0};
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	for (int i = 0; i < 25; i++) {
 		go(&wg, wait_recv, &k);
@@ -339,7 +324,6 @@ static void test_close_wakes_each_waiter_once(void **state)
 static void drain_counting(void *arg)
 {
 	struct closer *k = arg;
-
 	while (chan_recv(k->c, NULL))
 		k->woken++;
 }
@@ -350,7 +334,6 @@ static void test_receivers_racing_with_close(void **state)
 	for (int round = 0; round < ROUNDS(300); round++) {
 		struct closer k = {chan_new(sizeof(int), (size_t)round % 4), NULL, 0};
 		struct wait_group wg;
-
 		wait_group_init(&wg);
 		for (int i = 0; i < 3; i++)
 			go(&wg, drain_counting, &k);
@@ -363,7 +346,7 @@ static void test_receivers_racing_with_close(void **state)
 	}
 }
 
-/* --- NULL and empty --- */
+/* --- NULL and empty --------------------------------------------------------------------------- */
 
 static void test_null_case_is_never_chosen(void **state)
 {
@@ -371,7 +354,6 @@ static void test_null_case_is_never_chosen(void **state)
 	int v = 3, w = 4;
 	struct chan_case cases[] = {chan_case_send(NULL, &v), chan_case_recv(NULL, &v),
 		chan_case_send(c, &w), chan_case_tick(NULL), chan_case_demand(NULL)};
-
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(chan_select(cases, 5), 2);
 	assert_int_equal(chan_try_select(cases, 5), -1);
@@ -384,7 +366,6 @@ static void test_all_null_takes_default_or_times_out(void **state)
 	struct ticker t;
 	struct chan_case cases[] = {chan_case_send(NULL, NULL), chan_case_recv(NULL, NULL),
 		chan_case_demand(NULL), chan_case_tick(&t)};
-
 	ticker_stop(&t);
 	assert_int_equal(chan_try_select(cases, 4), -1);
 	assert_int_equal(chan_try_select(NULL, 0), -1);
@@ -399,7 +380,6 @@ static void test_case_with_max_0_is_off(void **state)
 	struct chan *c = chan_new(sizeof(int), 1);
 	int v = 1;
 	struct chan_case cases[] = {chan_case_recv_n(c, &v, 0), chan_case_send_n(c, &v, 0)};
-
 	assert_int_equal(chan_try_select(cases, 2), -1);
 	chan_send(c, &v);
 	assert_int_equal(chan_try_select(cases, 2), -1);
@@ -414,7 +394,6 @@ static void select_with_nulls(void *arg)
 	struct recv_args *a = arg;
 	struct chan_case cases[] = {chan_case_recv(NULL, NULL), chan_case_recv(a->c, &a->v),
 		chan_case_send(NULL, NULL), chan_case_tick(NULL)};
-
 	a->ok = chan_select(cases, 4) == 1 && cases[1].ok;
 }
 
@@ -423,7 +402,6 @@ static void test_null_beside_a_live_case_in_a_woken_select(void **state)
 {
 	struct recv_args a = {chan_new(sizeof(int), 0), 0, false};
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	go(&wg, select_with_nulls, &a);
 	await_waiters(a.c, CHAN_RECV, 1);
@@ -434,21 +412,19 @@ static void test_null_beside_a_live_case_in_a_woken_select(void **state)
 	chan_free(a.c);
 }
 
-/* --- flaws of other libraries (the first four are in test_chan_select.c) --- */
+/* --- flaws of other libraries (the first four are in test_chan_select.c) ---------------------- */
 
 /* A wake-up that means somebody else must not be taken for an answer. */
 static void test_spurious_wakeup_is_not_a_result(void **state)
 {
 	struct sender_args a = {chan_new(sizeof(int), 0), 5, false};
-	struct parker *p;
 	struct wait_group wg;
 	int v;
-
 	wait_group_init(&wg);
 	go(&wg, send_one, &a);
 	await_waiters(a.c, CHAN_SEND, 1);
 	chan_lock(a.c);
-	p = a.c->sendq.first->parker;
+	struct parker *p = a.c->sendq.first->parker;
 	chan_unlock(a.c);
 	for (int i = 0; i < 50; i++) {
 		futex_wake_one(&p->state);
@@ -467,7 +443,6 @@ static void test_a_large_ring_is_made_for_its_first_value(void **state)
 {
 	struct chan *small = chan_new(sizeof(int), 100), *large = chan_new(sizeof(int), 10000);
 	int v = 7;
-
 	assert_non_null(small->ring);
 	assert_null(large->ring);
 	assert_int_equal(chan_cap(large), 10000);
@@ -489,7 +464,6 @@ static void test_signals_merge_and_never_block(void **state)
 {
 	struct chan *c = chan_new(sizeof(int), 1);
 	int v = 1;
-
 	for (int i = 0; i < 3; i++)
 		chan_signal(c);
 	assert_int_equal(chan_len(c), 1);
@@ -529,6 +503,5 @@ int main(void)
 		cmocka_unit_test(test_signals_merge_and_never_block),
 		cmocka_unit_test(test_free_of_null_is_fine),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,7 +26,6 @@ static size_t send_some(const struct side *s, const int *v, size_t n)
 {
 	struct chan *idle = NULL;
 	struct chan_case cases[] = {chan_case_recv(idle, NULL), chan_case_send_n(s->c, v, n)};
-
 	switch (s->how) {
 	case PLAIN:
 		chan_send_n(s->c, v, n);
@@ -47,10 +46,8 @@ static void send_side(void *arg)
 {
 	const struct side *s = arg;
 	int v[100];
-
 	for (size_t done = 0; done < s->total;) {
 		size_t n = min(s->batch, s->total - done);
-
 		for (size_t i = 0; i < n; i++)
 			v[i] = (int)(done + i);
 		done += send_some(s, v, n);
@@ -61,7 +58,6 @@ static size_t recv_some(const struct side *s, int *v)
 {
 	struct chan_case cc = chan_case_recv_n(s->c, v, s->batch);
 	size_t n;
-
 	switch (s->how) {
 	case PLAIN:
 		return chan_recv_n(s->c, v, s->batch);
@@ -82,14 +78,11 @@ static void check_sequence(size_t cap, size_t out, size_t in, enum how how_out, 
 	struct side from = {c, out, 250, how_out}, to = {c, in, 250, how_in};
 	struct wait_group wg;
 	int v[101];
-
 	wait_group_init(&wg);
 	go(&wg, send_side, &from);
 	for (size_t done = 0; done < to.total;) {
-		size_t n;
-
 		v[in] = -1;
-		n = recv_some(&to, v);
+		size_t n = recv_some(&to, v);
 		assert_true(n <= in);
 		assert_int_equal(v[in], -1); /* never above max */
 		for (size_t i = 0; i < n; i++)
@@ -115,7 +108,7 @@ static void test_every_size_against_every_capacity(void **state)
 								(enum how)in);
 }
 
-/* --- order per producer --- */
+/* --- order per producer ----------------------------------------------------------------------- */
 
 struct mixed {
 	struct chan *c;
@@ -126,14 +119,11 @@ static void mixed_send(void *arg)
 {
 	struct mixed *m = arg;
 	int v[20];
-
 	for (int done = 0; done < m->total;) {
 		size_t n = min(1 + rand_below(20), (size_t)(m->total - done));
-		struct chan_case cc;
-
 		for (size_t i = 0; i < n; i++)
 			v[i] = m->id * 1000000 + done + (int)i;
-		cc = chan_case_send_n(m->c, v, n);
+		struct chan_case cc = chan_case_send_n(m->c, v, n);
 		if (rand_below(2)) {
 			chan_send_n(m->c, v, n);
 			done += (int)n;
@@ -154,11 +144,9 @@ static void mixed_recv(void *arg)
 	struct sink *s = arg;
 	int v[20], last[3] = {-1, -1, -1};
 	size_t n;
-
 	while ((n = chan_recv_n(s->c, v, 1 + rand_below(20))) > 0) {
 		for (size_t i = 0; i < n; i++) {
 			int id = v[i] / 1000000, k = v[i] % 1000000;
-
 			CHECK(k > last[id]);
 			last[id] = k;
 		}
@@ -174,7 +162,6 @@ static void test_order_per_producer_with_mixed_sizes(void **state)
 		_Atomic int got = 0;
 		struct sink s = {c, &got};
 		struct wait_group senders, receivers;
-
 		wait_group_init(&senders);
 		wait_group_init(&receivers);
 		for (int k = 0; k < 3; k++) {
@@ -190,14 +177,13 @@ static void test_order_per_producer_with_mixed_sizes(void **state)
 	}
 }
 
-/* --- partial results --- */
+/* --- partial results -------------------------------------------------------------------------- */
 
 static void test_try_moves_what_fits(void **state)
 {
 	struct chan *c = chan_new(sizeof(int), 5);
 	int v[8] = {0, 1, 2, 3, 4, 5, 6, 7}, w[8];
 	bool closed = true;
-
 	assert_int_equal(chan_try_send_n(c, v, 8), 5);
 	assert_int_equal(chan_try_send_n(c, v, 8), 0);
 	assert_int_equal(chan_try_recv_n(c, w, 2, NULL), 2);
@@ -221,7 +207,6 @@ struct batch {
 static void batch_send(void *arg)
 {
 	struct batch *b = arg;
-
 	chan_send_n(b->c, b->v, b->max);
 	b->returned = true;
 }
@@ -231,7 +216,6 @@ static void batch_select_send(void *arg)
 	struct batch *b = arg;
 	struct chan_case cases[] = {
 		chan_case_recv(b->other, NULL), chan_case_send_n(b->c, b->v, b->max)};
-
 	CHECK(chan_select(cases, 2) == 1);
 	b->n = cases[1].n;
 }
@@ -239,7 +223,6 @@ static void batch_select_send(void *arg)
 static void batch_recv(void *arg)
 {
 	struct batch *b = arg;
-
 	b->n = chan_recv_n(b->c, b->v, b->max);
 }
 
@@ -250,7 +233,6 @@ static void test_blocked_batch_sender_stays_until_all_is_sent(void **state)
 		struct batch b = {.c = chan_new(sizeof(int), cap), .max = 10};
 		struct wait_group wg;
 		int v;
-
 		for (int i = 0; i < 10; i++)
 			b.v[i] = i;
 		wait_group_init(&wg);
@@ -276,7 +258,6 @@ static void test_select_send_is_released_part_served(void **state)
 		.c = chan_new(sizeof(int), 0), .other = chan_new(0, 0), .v = {1, 2, 3}, .max = 10};
 	struct wait_group wg;
 	int v[10];
-
 	wait_group_init(&wg);
 	go(&wg, batch_select_send, &b);
 	await_waiters(b.c, CHAN_SEND, 1);
@@ -295,7 +276,6 @@ static void test_close_after_part_of_a_batch_gives_the_part(void **state)
 	struct batch b = {.c = chan_new(sizeof(int), 0), .max = 10};
 	struct wait_group wg;
 	int v[4] = {5, 6, 7, 8};
-
 	wait_group_init(&wg);
 	go(&wg, batch_recv, &b);
 	await_waiters(b.c, CHAN_RECV, 1);
@@ -308,7 +288,7 @@ static void test_close_after_part_of_a_batch_gives_the_part(void **state)
 	chan_free(b.c);
 }
 
-/* --- shares --- */
+/* --- shares ----------------------------------------------------------------------------------- */
 
 /*
  * Parks receivers with the given rooms, sends n with one try, returns how many went; got[] is what
@@ -322,7 +302,6 @@ static size_t deal(size_t cap, size_t k, const size_t *rooms, size_t n, size_t *
 	int v[100];
 	size_t sent, demand = 0;
 	char seen[100] = {0};
-
 	wait_group_init(&wg);
 	for (size_t i = 0; i < k; i++) {
 		b[i] = (struct batch){.c = c, .max = rooms[i]};
@@ -357,7 +336,6 @@ static void test_equal_shares(void **state)
 {
 	const size_t wide[] = {100, 100, 100, 100};
 	size_t got[4];
-
 	for (size_t n = 1; n <= 20; n++) {
 		deal(0, 4, wide, n, got);
 		for (size_t i = 0; i < 4; i++)
@@ -369,7 +347,6 @@ static void test_shares_respect_each_ones_room(void **state)
 {
 	const size_t rooms[] = {1, 90, 2};
 	size_t got[3];
-
 	assert_int_equal(deal(0, 3, rooms, 50, got), 50);
 	assert_int_equal(got[0], 1);
 	assert_int_equal(got[1], 47);
@@ -390,7 +367,6 @@ static void test_random_shares(void **state)
 	for (int round = 0; round < ROUNDS(200); round++) {
 		size_t rooms[10], got[10], k = 1 + rand_below(10), n = 1 + rand_below(100);
 		size_t sum = 0, sent, least = SIZE_MAX;
-
 		for (size_t i = 0; i < k; i++)
 			rooms[i] = 1 + rand_below(20);
 		sent = deal(rand_below(2) * 3, k, rooms, n, got);
@@ -411,7 +387,6 @@ static void test_random_shares(void **state)
 static void test_batches_of_nothing_sized_values(void **state)
 {
 	struct chan *c = chan_new(0, 7);
-
 	assert_int_equal(chan_try_send_n(c, NULL, 10), 7);
 	assert_int_equal(chan_len(c), 7);
 	assert_int_equal(chan_try_recv_n(c, NULL, 3, NULL), 3);
@@ -434,6 +409,5 @@ int main(void)
 		cmocka_unit_test(test_random_shares),
 		cmocka_unit_test(test_batches_of_nothing_sized_values),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

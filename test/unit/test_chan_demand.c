@@ -11,7 +11,6 @@ struct taker {
 static void take(void *arg)
 {
 	struct taker *t = arg;
-
 	t->n = chan_recv_n(t->c, t->v, t->max);
 }
 
@@ -20,7 +19,6 @@ static void take_select(void *arg)
 	struct taker *t = arg;
 	struct chan_case cases[] = {
 		chan_case_recv(t->other, NULL), chan_case_recv_n(t->c, t->v, t->max)};
-
 	if (chan_select(cases, 2) == 1)
 		t->n = cases[1].n;
 }
@@ -32,7 +30,6 @@ static void test_demand_is_the_room_of_parked_receivers(void **state)
 	struct chan_case cc = chan_case_demand(c);
 	struct wait_group wg;
 	int v[66] = {0};
-
 	assert_int_equal(chan_demand(c, 100), 0);
 	assert_int_equal(chan_try_select(&cc, 1), -1);
 	wait_group_init(&wg);
@@ -66,7 +63,6 @@ static void ask(void *arg)
 {
 	struct asker *a = arg;
 	struct chan_case cases[] = {chan_case_recv(a->exit, NULL), chan_case_demand(a->c)};
-
 	a->index = chan_select(cases, 2);
 	a->n = cases[1].n;
 	a->woken++;
@@ -88,7 +84,6 @@ static void test_parking_receivers_wake_who_waits_for_demand(void **state)
 		struct taker t = {a.c, a.other, 7, 0, {0}};
 		struct wait_group wg;
 		int v[7] = {0};
-
 		wait_group_init(&wg);
 		go(&wg, ask, &a);
 		await_waiters(a.c, CHAN_DEMAND, 1);
@@ -111,7 +106,6 @@ static void test_all_that_wait_for_demand_are_woken(void **state)
 	struct asker a = {.c = chan_new(sizeof(int), 0), .exit = chan_new(0, 0)};
 	struct taker t = {a.c, NULL, 1, 0, {0}};
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	for (int i = 0; i < 5; i++)
 		go(&wg, ask, &a);
@@ -130,7 +124,6 @@ static void test_nothing_else_is_demand(void **state)
 	struct wait_group wg;
 	int v[4] = {0};
 	struct chan_case cc = chan_case_recv(a.c, v);
-
 	wait_group_init(&wg);
 	go(&wg, ask, &a);
 	await_waiters(a.c, CHAN_DEMAND, 1);
@@ -159,7 +152,6 @@ static void both(void *arg)
 	struct chan_case cases[] = {chan_case_demand(a->c), chan_case_recv(a->c, &v),
 		chan_case_recv(a->c, &v), chan_case_demand(a->c)};
 	int i = chan_select(cases, 4);
-
 	a->n = cases[i].n;
 	a->index = cases[i].op == CHAN_DEMAND;
 	a->woken++;
@@ -169,7 +161,6 @@ static void test_recv_and_demand_never_meet_in_one_select(void **state)
 {
 	struct asker a = {.c = chan_new(sizeof(int), 0)}, b = {.c = a.c};
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	go(&wg, both, &a);
 	await_waiters(a.c, CHAN_DEMAND, 2);
@@ -197,7 +188,6 @@ static void test_dead_receivers_are_no_demand(void **state)
 	struct taker t = {c, other, 9, 0, {0}};
 	struct chan_case cc = chan_case_demand(c);
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	go(&wg, take_select, &t);
 	await_waiters(c, CHAN_RECV, 1);
@@ -214,7 +204,7 @@ static void test_dead_receivers_are_no_demand(void **state)
 	chan_free(other);
 }
 
-/* --- two-sided races --- */
+/* --- two-sided races -------------------------------------------------------------------------- */
 
 struct pingpong {
 	struct chan *c;
@@ -225,7 +215,6 @@ static void serve_one_per_demand(void *arg)
 {
 	struct pingpong *p = arg;
 	struct chan_case cc = chan_case_demand(p->c);
-
 	for (int i = 0; i < p->n; i++) {
 		CHECK(chan_select(&cc, 1) == 0 && cc.n == 1);
 		CHECK(chan_try_send_n(p->c, &i, 1) == 1);
@@ -240,7 +229,6 @@ static void test_no_demand_is_missed_by_one_against_one(void **state)
 	struct pingpong p = {chan_new(sizeof(int), 0), ROUNDS(50000)};
 	struct wait_group wg;
 	int v;
-
 	wait_group_init(&wg);
 	go(&wg, serve_one_per_demand, &p);
 	for (int i = 0; i < p.n; i++) {
@@ -261,13 +249,11 @@ static void pump(void *arg)
 {
 	struct pump *p = arg;
 	int v[8];
-
 	for (;;) {
 		size_t demand = chan_demand(p->client_msg_chan, SIZE_MAX), have;
 		struct chan_case take[] = {chan_case_recv_n(p->source, v, demand < 8 ? demand : 8),
 			chan_case_demand(demand ? NULL : p->client_msg_chan),
 			chan_case_recv(p->exit, NULL)};
-
 		switch (chan_select(take, 3)) {
 		case 0:
 			have = take[0].n;
@@ -281,7 +267,6 @@ static void pump(void *arg)
 			struct chan_case give[] = {
 				chan_case_send_n(p->client_msg_chan, v + done, have - done),
 				chan_case_recv(p->exit, NULL)};
-
 			p->in_hand = have - done;
 			if (chan_select(give, 2) != 0)
 				return;
@@ -304,13 +289,11 @@ static void consume(void *arg)
 {
 	struct consumer *c = arg;
 	int v[5], got;
-
 	for (;;) {
 		struct ticker t;
 		struct chan_case cases[] = {
 			chan_case_recv_n(c->p->client_msg_chan, v, 1 + rand_below(5)),
 			chan_case_tick(&t), chan_case_recv(c->p->exit, NULL)};
-
 		ticker_after(&t, rand_below(100) * NSEC_PER_USEC);
 		switch (chan_select(cases, 3)) {
 		case 0:
@@ -338,7 +321,6 @@ static void test_pump_with_consumers_delivers_each_once(void **state)
 		int total = ROUNDS(50000);
 		struct consumer c = {&p, &got, calloc((size_t)total, 1), total, chan_new(0, 1)};
 		struct wait_group wg;
-
 		wait_group_init(&wg);
 		go(&wg, pump, &p);
 		for (size_t i = 0; i < 1 + 2 * cap; i++)
@@ -365,7 +347,6 @@ static void test_pump_without_consumers_takes_nothing(void **state)
 		.exit = chan_new(0, 0)};
 	struct wait_group wg;
 	int v;
-
 	wait_group_init(&wg);
 	go(&wg, pump, &p);
 	for (int i = 0; i < 100; i++)
@@ -400,6 +381,5 @@ int main(void)
 		cmocka_unit_test(test_pump_with_consumers_delivers_each_once),
 		cmocka_unit_test(test_pump_without_consumers_takes_nothing),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

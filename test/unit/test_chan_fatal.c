@@ -9,7 +9,6 @@ static int values[10];
 static void in_culprit(void (*fn)(void *))
 {
 	static struct wait_group wg;
-
 	wait_group_init(&wg);
 	if (wait_group_wrap(&wg, "culprit", fn, NULL, NULL))
 		_exit(1);
@@ -29,7 +28,6 @@ static void select_send_it(void *arg)
 {
 	struct chan *other = chan_new(0, 0);
 	struct chan_case cases[] = {chan_case_recv(other, NULL), chan_case_send(c, values)};
-
 	chan_select(cases, 2);
 }
 
@@ -64,10 +62,8 @@ static void select_send_on_closed(void)
 
 static void try_select_send_on_closed(void)
 {
-	struct chan_case cc;
-
 	make_closed();
-	cc = chan_case_send(c, values);
+	struct chan_case cc = chan_case_send(c, values);
 	chan_try_select(&cc, 1);
 }
 
@@ -130,7 +126,6 @@ static void recv_without_room(void *arg)
 {
 	static struct chan_room room;
 	struct chan_case cc = chan_case_recv_room(c, values, 10, &room);
-
 	chan_select(&cc, 1);
 }
 
@@ -149,14 +144,12 @@ static void free_with_roomless_waiter(void)
 static void too_many_cases(void)
 {
 	static struct chan_case cases[CHAN_SELECT_MAX + 1];
-
 	chan_try_select(cases, CHAN_SELECT_MAX + 1);
 }
 
 static void not_a_chan(void)
 {
 	static char zeroes[512] __attribute__((aligned(64)));
-
 	chan_recv((struct chan *)zeroes, NULL);
 }
 
@@ -238,7 +231,6 @@ static void test_select_without_cases_blocks(void **state)
 {
 	pid_t pid = fork();
 	int status;
-
 	if (pid == 0) {
 		select_nothing(NULL);
 		_exit(0);
@@ -263,6 +255,5 @@ int main(void)
 #endif
 		cmocka_unit_test(test_select_without_cases_blocks),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,6 @@ static void receive(void *arg)
 	struct ticker t;
 	struct chan_case cases[] = {chan_case_recv_room(r->c, r->v, MAX, &r->room),
 		chan_case_recv(r->other, NULL), chan_case_tick(r->tick_ns ? &t : NULL)};
-
 	if (r->tick_ns)
 		ticker_after(&t, r->tick_ns);
 	r->index = chan_select(cases, 3);
@@ -35,7 +34,6 @@ static void receive(void *arg)
 static void await_roomless(struct chan *c, size_t n)
 {
 	size_t now;
-
 	for (;;) {
 		chan_lock(c);
 		now = c->roomless;
@@ -60,7 +58,6 @@ static void test_without_room_it_is_as_if_switched_off(void **state)
 	struct wait_group wg;
 	struct receiver r;
 	int v = 7;
-
 	park(&wg, &r, c);
 	assert_int_equal(count_waiters(c, CHAN_RECV), 0);
 	assert_int_equal(chan_demand(c, SIZE_MAX), 0);
@@ -81,7 +78,6 @@ static void test_without_room_a_try_finds_nothing(void **state)
 	struct chan_room room = {0};
 	int v[2];
 	struct chan_case cases[] = {chan_case_recv_room(c, v, 2, &room), chan_case_recv(NULL, v)};
-
 	chan_send(c, &(int){5});
 	assert_int_equal(chan_try_select(cases, 1), -1);
 	assert_int_equal(chan_try_select(cases, 2), -1);
@@ -101,7 +97,6 @@ static void test_with_room_it_takes_no_more(void **state)
 	struct chan_room room = {.n = 3};
 	int in[10] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, v[MAX];
 	struct chan_case cc = chan_case_recv_room(c, v, MAX, &room);
-
 	chan_send_n(c, in, 10);
 	assert_int_equal(chan_select(&cc, 1), 0);
 	assert_int_equal(cc.n, 3);
@@ -118,7 +113,6 @@ static void test_given_room_it_stands_in_line_asleep(void **state)
 	struct wait_group wg;
 	struct receiver r;
 	int v[3] = {1, 2, 3};
-
 	park(&wg, &r, c);
 	assert_true(chan_give_room(c, &r.room, 2));
 	assert_int_equal(count_waiters(c, CHAN_RECV), 1);
@@ -141,7 +135,6 @@ static void test_it_stands_at_the_end_of_the_line(void **state)
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct wait_group wg[3];
 	struct receiver r[3];
-
 	/* The first to come is the last to be given room. */
 	for (size_t i = 0; i < 3; i++) {
 		r[i] = (struct receiver){.c = c, .other = chan_new(0, 0)};
@@ -166,7 +159,6 @@ static void test_nobody_there_without_room_is_told(void **state)
 	struct chan_room room = {0};
 	struct wait_group wg;
 	struct receiver r;
-
 	assert_false(chan_give_room(c, &room, 1));
 	park(&wg, &r, c);
 	assert_false(chan_give_room(c, &room, 1)); /* another one's */
@@ -186,7 +178,6 @@ static void test_more_than_the_array_is_cut(void **state)
 	struct wait_group wg;
 	struct receiver r;
 	int v[MAX + 1] = {0};
-
 	park(&wg, &r, c);
 	assert_true(chan_give_room(c, &r.room, 1000));
 	assert_int_equal(chan_demand(c, SIZE_MAX), MAX);
@@ -207,7 +198,6 @@ static void send_two(void *arg)
 	struct sender *s = arg;
 	int v[2] = {1, 2};
 	struct chan_case cases[] = {chan_case_send_n(s->c, v, 2), chan_case_recv(NULL, NULL)};
-
 	if (!s->selects)
 		chan_send_n(s->c, v, 2);
 	else if (chan_select(cases, 2) == 0 && cases[0].n < 2)
@@ -222,7 +212,6 @@ static void test_given_room_it_takes_what_is_there(void **state)
 		struct sender s = {c, kind == 2};
 		struct wait_group wg, sender;
 		struct receiver r;
-
 		park(&wg, &r, c);
 		wait_group_init(&sender);
 		go(&sender, send_two, &s);
@@ -248,7 +237,6 @@ static void test_given_room_it_learns_of_the_close(void **state)
 		struct chan *c = chan_new(sizeof(int), 0);
 		struct wait_group wg;
 		struct receiver r;
-
 		park(&wg, &r, c);
 		if (before)
 			chan_close(c);
@@ -270,7 +258,6 @@ static void test_served_elsewhere_it_sees_its_room(void **state)
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct wait_group wg;
 	struct receiver r;
-
 	park(&wg, &r, c);
 	assert_true(chan_give_room(c, &r.room, 3));
 	chan_send(r.other, NULL);
@@ -290,7 +277,6 @@ static void test_dead_receivers_may_be_given_room(void **state)
 	struct chan_case ask = chan_case_demand(c);
 	struct wait_group wg;
 	struct receiver r;
-
 	park(&wg, &r, c);
 	chan_lock(c); /* so that it can not leave */
 	chan_send(r.other, NULL);
@@ -311,7 +297,6 @@ static void test_dead_receivers_may_be_given_room(void **state)
 static void ask(void *arg)
 {
 	struct chan_case cases[] = {chan_case_demand(arg), chan_case_recv(NULL, NULL)};
-
 	CHECK(chan_select(cases, 2) == 0 && cases[0].n == 2);
 }
 
@@ -321,7 +306,6 @@ static void test_given_room_it_is_demand(void **state)
 	struct wait_group wg, asker;
 	struct receiver r;
 	int v[2] = {1, 2};
-
 	park(&wg, &r, c);
 	wait_group_init(&asker);
 	go(&asker, ask, c);
@@ -346,7 +330,6 @@ static void send_recv_and_demand(void *arg)
 	int v[2], out = 1;
 	struct chan_case cases[] = {chan_case_recv_room(b->c, v, 2, &b->room),
 		chan_case_send(b->c, &out), chan_case_demand(b->c), chan_case_recv(b->other, NULL)};
-
 	b->index = chan_select(cases, 4);
 }
 
@@ -355,7 +338,6 @@ static void test_a_select_does_not_meet_itself(void **state)
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct both b = {.c = c, .other = chan_new(0, 0)};
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	go(&wg, send_recv_and_demand, &b);
 	await_roomless(c, 1);
@@ -375,7 +357,6 @@ static void test_a_ticker_ends_it_with_room_and_without(void **state)
 	for (int given = 0; given < 2; given++) {
 		struct receiver r = {.c = chan_new(sizeof(int), 0), .tick_ns = NSEC_PER_MSEC};
 		struct wait_group wg;
-
 		wait_group_init(&wg);
 		go(&wg, receive, &r);
 		/* It may be over by then. */
@@ -393,7 +374,6 @@ static void test_room_is_taken_from_the_first_in_line(void **state)
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct wait_group wg[2];
 	struct receiver r[2];
-
 	assert_null(chan_take_room(c, 1));
 	for (int i = 0; i < 2; i++) {
 		park(&wg[i], &r[i], c);
@@ -433,7 +413,6 @@ static void test_room_is_not_taken_from_the_dead(void **state)
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct wait_group wg;
 	struct receiver r;
-
 	park(&wg, &r, c);
 	assert_true(chan_give_room(c, &r.room, 1));
 	chan_lock(c);
@@ -457,7 +436,6 @@ static void test_room_is_not_taken_where_there_is_no_chan_room(void **state)
 {
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	go(&wg, recv_plain, c);
 	await_waiters(c, CHAN_RECV, 1);
@@ -467,7 +445,7 @@ static void test_room_is_not_taken_where_there_is_no_chan_room(void **state)
 	chan_free(c);
 }
 
-/* --- races ---------------------------------------------------------------------------------- */
+/* --- races ------------------------------------------------------------------------------------ */
 
 struct race {
 	struct receiver r;
@@ -482,7 +460,6 @@ static void close_it(void *arg)
 static void give_it(void *arg)
 {
 	struct race *x = arg;
-
 	x->given = chan_give_room(x->r.c, &x->r.room, 2);
 	if (!x->given)
 		chan_send(x->r.other, NULL);
@@ -494,7 +471,6 @@ static void test_room_against_close(void **state)
 	for (int i = 0; i < ROUNDS(2000); i++) {
 		struct race x = {.r = {.c = chan_new(sizeof(int), 0), .other = chan_new(0, 0)}};
 		struct wait_group wg;
-
 		wait_group_init(&wg);
 		go(&wg, receive, &x.r);
 		go(&wg, give_it, &x);
@@ -509,11 +485,10 @@ static void test_room_against_close(void **state)
 }
 
 /*
- * The daemon's use: a client has a pump that receives, and an io_loop that counts
- * down what is in flight and gives the pump room, or tells it where that can not
- * be done. The channel's pump takes the room of those that have little, and
- * serves them on their pumps' behalf. RDY changes all the time, and is 0 now and then. A
- * wake-up that is lost is a hang: values are left, and nobody asks.
+ * The daemon's use: a client has a pump that receives, and an io_loop that counts down what is in
+ * flight and gives the pump room, or tells it where that can not be done. The channel's pump takes
+ * the room of those that have little, and serves them on their pumps' behalf. RDY changes all the
+ * time, and is 0 now and then. A wake-up that is lost is a hang: values are left, and nobody asks.
  */
 struct client {
 	struct world *w;
@@ -534,7 +509,6 @@ struct world {
 static int client_room(struct client *c)
 {
 	int room = c->ready - c->in_flight;
-
 	return room > 0 ? room < MAX ? room : MAX : 0;
 }
 
@@ -543,7 +517,6 @@ static int begin_waiting(struct client *c)
 {
 	while (!atomic_exchange(&c->delivery, true)) {
 		int room = client_room(c);
-
 		if (room > 0)
 			return room;
 		c->delivery = false;
@@ -557,7 +530,6 @@ static int begin_waiting(struct client *c)
 static void hand_back_delivery(struct client *c)
 {
 	int ready = c->ready, room = client_room(c);
-
 	if (room > 0 && chan_give_room(c->w->client_msg_chan, &c->room, (size_t)room)) {
 		if (c->ready != ready)
 			chan_try_send_n(c->state_chan, NULL, 1);
@@ -573,7 +545,6 @@ static void client_pump(void *arg)
 	struct client *c = arg;
 	struct ticker t;
 	int v[MAX], chosen;
-
 	ticker_start(&t, 50 * NSEC_PER_USEC);
 	do {
 		c->room.n = (size_t)begin_waiting(c);
@@ -582,11 +553,9 @@ static void client_pump(void *arg)
 			chan_case_recv(c->state_chan, NULL),
 			chan_case_tick(rand_below(4) == 0 ? &t : NULL),
 			chan_case_recv(c->w->exit, NULL)};
-
 		chosen = chan_select(cases, 4);
 		if (chosen == 0) {
 			int n = (int)cases[0].n;
-
 			CHECK(atomic_fetch_add(&c->in_flight, n) + n <= c->ready_max);
 			chan_send_n(c->fin_chan, v, (size_t)n);
 		}
@@ -601,11 +570,9 @@ static void client_io(void *arg)
 {
 	struct client *c = arg;
 	int v[MAX];
-
 	for (;;) {
 		struct chan_case cases[] = {chan_case_recv_n(c->fin_chan, v, 1 + rand_below(MAX)),
 			chan_case_recv(c->w->exit, NULL)};
-
 		if (chan_select(cases, 2) != 0)
 			return;
 		int n = (int)cases[0].n, before = atomic_fetch_sub(&c->in_flight, n);
@@ -631,12 +598,10 @@ static void client_io(void *arg)
 static bool serve(struct world *w, int v)
 {
 	struct client *c = chan_take_room(w->client_msg_chan, 1);
-	bool served;
-
 	if (!c)
 		return false;
 	CHECK(c->delivery);
-	served = client_room(c) > 0;
+	bool served = client_room(c) > 0;
 	if (served) {
 		CHECK(atomic_fetch_add(&c->in_flight, 1) < c->ready_max);
 		chan_send(c->fin_chan, &v);
@@ -651,7 +616,6 @@ static void channel_pump(void *arg)
 {
 	struct world *w = arg;
 	int v[16];
-
 	for (;;) {
 		size_t demand = chan_demand(w->client_msg_chan, SIZE_MAX);
 		struct chan_case take[] = {
@@ -659,7 +623,6 @@ static void channel_pump(void *arg)
 			chan_case_demand(demand ? NULL : w->client_msg_chan),
 			chan_case_recv(w->exit, NULL)};
 		int chosen = chan_select(take, 3);
-
 		if (chosen == 2)
 			return;
 		size_t done = 0, have = chosen == 0 ? take[0].n : 0;
@@ -669,7 +632,6 @@ static void channel_pump(void *arg)
 			struct chan_case hand_out[] = {
 				chan_case_send_n(w->client_msg_chan, v + done, have - done),
 				chan_case_recv(w->exit, NULL)};
-
 			if (chan_select(hand_out, 2) != 0)
 				return;
 			done += hand_out[0].n;
@@ -686,7 +648,6 @@ static void run_world(int clients, int ready, bool in_bursts)
 		.total = ROUNDS(40000)};
 	struct client c[16] = {0};
 	struct wait_group wg;
-
 	w.seen = calloc((size_t)w.total, 1);
 	wait_group_init(&wg);
 	go(&wg, channel_pump, &w);
@@ -760,6 +721,5 @@ int main(void)
 		cmocka_unit_test(test_no_room_is_lost),
 		cmocka_unit_test(test_no_room_is_lost_with_more_than_one),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

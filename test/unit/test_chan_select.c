@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-/* --- exactly one case --- */
+/* --- exactly one case ------------------------------------------------------------------------- */
 
 enum { LANES = 4 };
 
@@ -17,10 +17,8 @@ struct doubleselect {
 static void double_send(void *arg)
 {
 	struct doubleselect *d = arg;
-
 	for (int i = 0; i < d->n; i++) {
 		struct chan_case cases[LANES];
-
 		for (int k = 0; k < LANES; k++)
 			cases[k] = chan_case_send(d->lane[k], &i);
 		chan_select(cases, LANES);
@@ -37,7 +35,6 @@ static void double_forward(void *arg)
 {
 	struct lane *l = arg;
 	int v;
-
 	while (chan_recv(l->in, &v))
 		chan_send(l->out, &v);
 	chan_send(l->done, NULL);
@@ -46,7 +43,6 @@ static void double_forward(void *arg)
 static void double_close(void *arg)
 {
 	struct doubleselect *d = arg;
-
 	for (int k = 0; k < LANES; k++)
 		chan_recv(d->done, NULL);
 	chan_close(d->out);
@@ -60,7 +56,6 @@ static void test_doubleselect_delivers_each_value_once(void **state)
 	struct wait_group wg;
 	char *seen = calloc((size_t)d.n, 1);
 	int v, total = 0;
-
 	wait_group_init(&wg);
 	for (int k = 0; k < LANES; k++) {
 		d.lane[k] = chan_new(sizeof(int), 0);
@@ -90,7 +85,6 @@ struct recv_args {
 static void recv_plain(void *arg)
 {
 	struct recv_args *a = arg;
-
 	chan_recv(a->c, &a->v);
 }
 
@@ -98,7 +92,6 @@ static void recv_select(void *arg)
 {
 	struct recv_args *a = arg;
 	struct chan_case cases[] = {chan_case_recv(a->c, &a->v), chan_case_recv(a->other, &a->v)};
-
 	a->index = chan_select(cases, 2);
 }
 
@@ -112,7 +105,6 @@ static void test_losers_leave_the_middle_of_a_queue(void **state)
 		struct chan *c = chan_new(sizeof(int), 0), *other = chan_new(sizeof(int), 0);
 		struct recv_args a[4];
 		struct wait_group wg;
-
 		wait_group_init(&wg);
 		for (int i = 0; i < 3; i++) {
 			a[i] = (struct recv_args){c, other, -1, -1};
@@ -140,7 +132,6 @@ static void recv_duplicate(void *arg)
 	struct recv_args *a = arg;
 	struct chan_case cases[] = {chan_case_recv(a->c, &a->v), chan_case_recv(a->other, &a->v),
 		chan_case_recv(a->c, &a->v), chan_case_recv(a->other, &a->v)};
-
 	a->index = chan_select(cases, 4);
 }
 
@@ -150,7 +141,6 @@ static void test_duplicate_chan(void **state)
 	struct chan *c = chan_new(sizeof(int), 0), *other = chan_new(sizeof(int), 0);
 	struct recv_args a[2] = {{c, other, -1, -1}, {c, other, -1, -1}};
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	go(&wg, recv_duplicate, &a[0]);
 	await_waiters(c, CHAN_RECV, 2);
@@ -175,12 +165,10 @@ struct self_args {
 static void self_select(void *arg)
 {
 	struct self_args *a = arg;
-
 	for (int i = 0; i < a->n; i++) {
 		int v = -1;
 		struct chan_case cases[] = {chan_case_send(a->c, &a->id), chan_case_recv(a->c, &v)};
 		int k = chan_select(cases, 2);
-
 		a->met_self += k == 1 && v == a->id;
 	}
 }
@@ -191,7 +179,6 @@ static void test_self_select_never_meets_itself_unbuffered(void **state)
 	struct chan *c = chan_new(sizeof(int), 0);
 	struct self_args a[2] = {{c, 0, ROUNDS(20000), 0}, {c, 1, ROUNDS(20000), 0}};
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	go(&wg, self_select, &a[0]);
 	go(&wg, self_select, &a[1]);
@@ -205,7 +192,6 @@ static void test_self_select_buffered_never_blocks(void **state)
 {
 	struct chan *c = chan_new(sizeof(int), 10);
 	struct self_args a = {c, 0, 1000, 0};
-
 	self_select(&a);
 	assert_true(a.met_self > 300);
 	chan_free(c);
@@ -217,7 +203,6 @@ static void test_self_select_alone_blocks(void **state)
 	struct self_args a = {c, 7, 1, 0};
 	struct wait_group wg;
 	int v;
-
 	wait_group_init(&wg);
 	go(&wg, self_select, &a);
 	await_waiters(c, CHAN_RECV, 1);
@@ -241,11 +226,9 @@ static void cross_select(void *arg)
 {
 	struct cross *x = arg;
 	struct chan *a = x->c[x->first], *b = x->c[!x->first];
-
 	for (int i = 0; i < x->n; i++) {
 		int v;
 		struct chan_case cases[2];
-
 		if (x->sender) {
 			cases[0] = chan_case_send(a, &i);
 			cases[1] = chan_case_send(b, &i);
@@ -262,7 +245,6 @@ static void test_opposite_orders_never_deadlock(void **state)
 	struct chan *c[2] = {chan_new(sizeof(int), 0), chan_new(sizeof(int), 0)};
 	struct cross x[4];
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	for (int i = 0; i < 4; i++) {
 		x[i] = (struct cross){{c[0], c[1]}, i & 1, ROUNDS(20000), i < 2};
@@ -278,7 +260,6 @@ static void test_blocked_select_meets_try_select(void **state)
 	struct recv_args a = {chan_new(sizeof(int), 0), chan_new(sizeof(int), 0), -1, -1};
 	struct chan_case cases[] = {chan_case_recv(a.c, NULL), chan_case_send(a.other, &(int){9})};
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	go(&wg, recv_select, &a);
 	await_waiters(a.other, CHAN_RECV, 1);
@@ -302,7 +283,6 @@ static void poll_recv(void *arg)
 	struct poller *p = arg;
 	int v;
 	struct chan_case cc = chan_case_recv(p->c, &v);
-
 	while (*p->got < p->total) {
 		if (chan_try_select(&cc, 1) == 0)
 			++*p->got;
@@ -317,7 +297,6 @@ static void test_try_select_never_blocks(void **state)
 	_Atomic int got = 0;
 	struct poller p = {chan_new(sizeof(int), 1), &got, ROUNDS(5000)};
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	for (int i = 0; i < 3; i++)
 		go(&wg, poll_recv, &p);
@@ -328,7 +307,7 @@ static void test_try_select_never_blocks(void **state)
 	chan_free(p.c);
 }
 
-/* --- default only if nothing was ready at one moment --- */
+/* --- default only if nothing was ready at one moment ------------------------------------------ */
 
 struct race {
 	struct chan *start, *result;
@@ -340,12 +319,10 @@ struct race {
 static void race_try(void *arg)
 {
 	struct race *r = arg;
-
 	while (chan_recv(r->start, NULL)) {
 		struct chan_case cases[] = {
 			chan_case_recv(r->c[0], NULL), chan_case_recv(r->c[1], NULL)};
 		bool ready = chan_try_select(cases, r->ncases) >= 0;
-
 		chan_send(r->result, &ready);
 	}
 }
@@ -353,7 +330,6 @@ static void race_try(void *arg)
 static void run_race(struct race *r, void (*round)(struct race *), int ncases)
 {
 	struct wait_group wg;
-
 	r->start = chan_new(0, 0);
 	r->result = chan_new(sizeof(bool), 1);
 	r->ncases = ncases;
@@ -361,7 +337,6 @@ static void run_race(struct race *r, void (*round)(struct race *), int ncases)
 	go(&wg, race_try, r);
 	for (int i = 0; i < ROUNDS(20000); i++) {
 		bool ready;
-
 		r->c[0] = chan_new(sizeof(int), 1);
 		r->c[1] = chan_new(sizeof(int), 1);
 		round(r);
@@ -389,7 +364,6 @@ static void recv_race(struct race *r)
 static void select_race(struct race *r)
 {
 	struct chan_case cc = chan_case_recv(r->c[0], NULL);
-
 	chan_send(r->c[0], &(int){1});
 	chan_send(r->start, NULL);
 	chan_send(r->c[1], &(int){1});
@@ -400,7 +374,6 @@ static void select_race(struct race *r)
 static void select_race2(struct race *r)
 {
 	struct chan_case cc = chan_case_recv(r->c[0], NULL);
-
 	chan_send(r->c[0], &(int){1});
 	chan_send(r->start, NULL);
 	chan_close(r->c[1]);
@@ -422,19 +395,17 @@ static void test_nonblock_select_race2(void **state)
 	run_race(&(struct race){0}, select_race2, 2);
 }
 
-/* --- fairness --- */
+/* --- fairness --------------------------------------------------------------------------------- */
 
 /* All of k cases are ready; each must be chosen equally often. */
 static void test_choice_is_uniform_among_k(void **state)
 {
 	static const int counts[] = {2, 3, 5, 8, 12, 13, 14, 24, 25, 40, 64};
-
 	for (size_t j = 0; j < COUNT(counts); j++) {
 		int k = counts[j], per_case = 1000, hits[CHAN_SELECT_MAX] = {0};
 		struct chan_case cases[CHAN_SELECT_MAX];
 		struct chan *closed = chan_new(sizeof(int), 0);
 		double chi2 = 0, df = k - 1;
-
 		chan_close(closed);
 		for (int i = 0; i < k; i++)
 			cases[i] = chan_case_recv(closed, NULL);
@@ -454,11 +425,9 @@ static void test_choice_is_fair_beside_many_idle_cases(void **state)
 	enum { TRIALS = 10000 };
 	struct chan *idle = chan_new(sizeof(int), 0), *closed = chan_new(sizeof(int), 0);
 	struct chan_case cases[CHAN_SELECT_MAX];
-
 	chan_close(closed);
 	for (int k = 3; k <= CHAN_SELECT_MAX; k += 6) {
 		int first = 0;
-
 		for (int i = 0; i < k; i++)
 			cases[i] = chan_case_recv(i == 0 || i == k - 1 ? closed : idle, NULL);
 		for (int i = 0; i < TRIALS; i++)
@@ -476,7 +445,6 @@ static void test_select_fairness(void **state)
 	struct chan *c[4];
 	struct chan_case cases[4];
 	int first = 0;
-
 	for (int i = 0; i < 4; i++) {
 		c[i] = chan_new(1, i < 2 ? TRIALS + 1 : 0);
 		cases[i] = chan_case_recv(c[i], NULL);
@@ -498,12 +466,10 @@ struct random_send {
 static void send_random_bit(void *arg)
 {
 	struct random_send *r = arg;
-
 	for (int i = 0; i < r->n; i++) {
 		int zero = 0, one = 1;
 		struct chan_case cases[] = {
 			chan_case_send(r->c, &zero), chan_case_send(r->c, &one)};
-
 		chan_select(cases, 2);
 	}
 }
@@ -515,7 +481,6 @@ static void test_pseudo_random_send(void **state)
 		struct random_send r = {chan_new(sizeof(int), cap), ROUNDS(5000)};
 		struct wait_group wg;
 		int ones = 0, v;
-
 		wait_group_init(&wg);
 		go(&wg, send_random_bit, &r);
 		for (int i = 0; i < r.n; i++) {
@@ -537,7 +502,6 @@ static void test_blocked_selects_are_served_oldest_first(void **state)
 	struct chan *c = chan_new(sizeof(int), 0), *other = chan_new(sizeof(int), 0);
 	struct recv_args a[8];
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	for (int i = 0; i < 8; i++) {
 		a[i] = (struct recv_args){c, other, -1, -1};
@@ -557,7 +521,7 @@ static void test_blocked_selects_are_served_oldest_first(void **state)
 	chan_free(other);
 }
 
-/* --- many cases --- */
+/* --- many cases ------------------------------------------------------------------------------- */
 
 struct wide {
 	struct chan *c[CHAN_SELECT_MAX];
@@ -568,14 +532,11 @@ static void wide_recv(void *arg)
 {
 	struct wide *w = arg;
 	int v;
-
 	for (int i = 0; i < w->n; i++) {
 		struct chan_case cases[CHAN_SELECT_MAX];
-		int k;
-
 		for (int j = 0; j < CHAN_SELECT_MAX; j++)
 			cases[j] = chan_case_recv(w->c[j], &v);
-		k = chan_select(cases, CHAN_SELECT_MAX);
+		int k = chan_select(cases, CHAN_SELECT_MAX);
 		CHECK(v == k && cases[k].n == 1 && cases[k].ok);
 	}
 }
@@ -584,7 +545,6 @@ static void test_widest_select(void **state)
 {
 	struct wide w = {.n = ROUNDS(2000)};
 	struct wait_group wg;
-
 	for (int i = 0; i < CHAN_SELECT_MAX; i++)
 		w.c[i] = chan_new(sizeof(int), (size_t)i % 2);
 	wait_group_init(&wg);
@@ -592,7 +552,6 @@ static void test_widest_select(void **state)
 	go(&wg, wide_recv, &w);
 	for (int i = 0; i < 2 * w.n; i++) {
 		int k = (int)rand_below(CHAN_SELECT_MAX);
-
 		chan_send(w.c[k], &k);
 	}
 	join(&wg);
@@ -622,6 +581,5 @@ int main(void)
 		cmocka_unit_test(test_blocked_selects_are_served_oldest_first),
 		cmocka_unit_test(test_widest_select),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

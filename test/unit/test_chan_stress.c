@@ -21,7 +21,6 @@ struct plain {
 static void plain_send(void *arg)
 {
 	struct plain *p = arg;
-
 	for (int i = 0; i < p->n; i++)
 		chan_send(p->c, &i);
 }
@@ -29,7 +28,6 @@ static void plain_send(void *arg)
 static void plain_recv(void *arg)
 {
 	struct plain *p = arg;
-
 	for (int i = 0; i < p->n; i++)
 		chan_recv(p->c, NULL);
 }
@@ -39,7 +37,6 @@ static void select_all(struct stress *s, bool sender)
 {
 	struct chan *c[CHANS];
 	int left[CHANS];
-
 	for (int k = 0; k < CHANS; k++) {
 		c[k] = s->c[k];
 		left[k] = s->n;
@@ -47,7 +44,6 @@ static void select_all(struct stress *s, bool sender)
 	for (int i = 0; i < CHANS * s->n; i++) {
 		struct chan_case cases[CHANS];
 		int v = i, k;
-
 		for (k = 0; k < CHANS; k++)
 			cases[k] = sender ? chan_case_send(c[k], &v) : chan_case_recv(c[k], &v);
 		k = chan_select(cases, CHANS);
@@ -71,7 +67,6 @@ static void test_select_stress(void **state)
 	struct stress s = {.n = ROUNDS(10000)};
 	struct plain p[CHANS];
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	for (int k = 0; k < CHANS; k++) {
 		s.c[k] = chan_new(sizeof(int), k < 2 ? 0 : (size_t)k);
@@ -88,7 +83,7 @@ static void test_select_stress(void **state)
 	}
 }
 
-/* --- TestMultiConsumer: each value reaches one of many consumers --- */
+/* --- TestMultiConsumer: each value reaches one of many consumers ------------------------------ */
 
 struct multi {
 	struct chan *q, *r;
@@ -98,7 +93,6 @@ static void multi_consume(void *arg)
 {
 	struct multi *m = arg;
 	int v;
-
 	while (chan_recv(m->q, &v)) {
 		if (v % 7 == 0)
 			sched_yield();
@@ -116,10 +110,8 @@ static void multi_feed(void *arg)
 {
 	static const int primes[] = {2, 3, 5, 7, 11, 13};
 	struct feed *f = arg;
-
 	for (int i = 0; i < f->n; i++) {
 		int v = primes[i % 6];
-
 		f->sum += v;
 		chan_send(f->q, &v);
 	}
@@ -134,7 +126,6 @@ static void test_multi_consumer(void **state)
 	struct wait_group wg;
 	long sum = 0;
 	int v;
-
 	wait_group_init(&wg);
 	for (int i = 0; i < WORKERS; i++)
 		go(&wg, multi_consume, &m);
@@ -149,29 +140,26 @@ static void test_multi_consumer(void **state)
 	chan_free(m.r);
 }
 
-/* --- select2.go: operations do not grow the heap --- */
+/* --- select2.go: operations do not grow the heap ---------------------------------------------- */
 
 static void test_operations_allocate_nothing(void **state)
 {
 	struct chan *a = chan_new(sizeof(int), 0), *b = chan_new(sizeof(int), 1);
 	struct plain p = {a, ROUNDS(20000)};
 	struct wait_group wg;
-	struct mallinfo2 before, after;
 	int v;
-
 	wait_group_init(&wg);
 	go(&wg, plain_send, &p);
 	chan_recv(a, &v);
-	before = mallinfo2();
+	struct mallinfo2 before = mallinfo2();
 	for (int i = 1; i < p.n; i++) {
 		struct ticker t;
 		struct chan_case cases[] = {
 			chan_case_recv(a, &v), chan_case_recv(b, &v), chan_case_tick(&t)};
-
 		ticker_after(&t, NSEC_PER_SEC * 60);
 		assert_int_equal(chan_select(cases, 3), 0);
 	}
-	after = mallinfo2();
+	struct mallinfo2 after = mallinfo2();
 	join(&wg);
 	/* The sender's exit is all that may have happened beside. */
 	assert_true(after.uordblks <= before.uordblks + 1024);
@@ -179,7 +167,7 @@ static void test_operations_allocate_nothing(void **state)
 	chan_free(b);
 }
 
-/* --- goroutines.go: a long chain of threads, torn down by one value --- */
+/* --- goroutines.go: a long chain of threads, torn down by one value --------------------------- */
 
 struct hop {
 	struct chan *left, *right;
@@ -189,7 +177,6 @@ static void hop(void *arg)
 {
 	struct hop *h = arg;
 	int v;
-
 	chan_recv(h->right, &v);
 	v++;
 	chan_send(h->left, &v);
@@ -202,7 +189,6 @@ static void test_long_chain(void **state)
 	struct hop h[HOPS];
 	struct wait_group wg;
 	int v = 0;
-
 	wait_group_init(&wg);
 	for (int i = 0; i <= HOPS; i++)
 		c[i] = chan_new(sizeof(int), 0);
@@ -218,7 +204,7 @@ static void test_long_chain(void **state)
 		chan_free(c[i]);
 }
 
-/* --- lives --- */
+/* --- lives ------------------------------------------------------------------------------------ */
 
 static void recv_and_exit(void *arg)
 {
@@ -234,13 +220,12 @@ static void test_woken_threads_exit_while_their_waker_wakes(void **state)
 	for (int i = 0; i < ROUNDS(1000); i++) {
 		struct chan *c = chan_new(0, 0);
 		struct wait_group wg;
-
 		wait_group_init(&wg);
 		for (int k = 0; k < 4; k++)
 			go(&wg, recv_and_exit, c);
 		if (i % 3 == 0)
 			await_waiters(c, CHAN_RECV, 4);
-		if (i % 2)
+		if (i % 2 != 0)
 			for (int k = 0; k < 4; k++)
 				chan_send(c, NULL);
 		else
@@ -258,7 +243,6 @@ struct request {
 static void answer(void *arg)
 {
 	struct request r;
-
 	while (chan_recv(arg, &r)) {
 		if (r.v % 3 == 2) {
 			chan_close(r.done);
@@ -274,7 +258,6 @@ static void test_short_lived_chans_are_freed_by_their_receiver(void **state)
 {
 	struct chan *requests = chan_new(sizeof(struct request), 4);
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	go(&wg, answer, requests);
 	go(&wg, answer, requests);
@@ -282,7 +265,6 @@ static void test_short_lived_chans_are_freed_by_their_receiver(void **state)
 		struct request r = {i, chan_new(sizeof(int), (size_t)i % 2)};
 		struct chan_case cc = chan_case_recv(r.done, &r.v);
 		int v = 0;
-
 		chan_send(requests, &r);
 		switch (i % 4) {
 		case 0:
@@ -304,7 +286,7 @@ static void test_short_lived_chans_are_freed_by_their_receiver(void **state)
 	chan_free(requests);
 }
 
-/* --- everything at once: what was sent is what was received --- */
+/* --- everything at once: what was sent is what was received ----------------------------------- */
 
 struct chaos {
 	struct chan *c[3], *exit;
@@ -322,7 +304,6 @@ static void chaos_sent(struct chaos *x, const int *v, size_t n)
 static void chaos_send(void *arg)
 {
 	struct chaos *x = arg;
-
 	for (int i = 0; i < x->rounds; i++) {
 		int v[6];
 		size_t n = 1 + rand_below(6);
@@ -332,7 +313,6 @@ static void chaos_send(void *arg)
 			chan_case_tick(&t), chan_case_demand(x->c[0])};
 		struct chan *c = x->c[rand_below(3)];
 		int k;
-
 		for (size_t j = 0; j < n; j++)
 			v[j] = (int)rand_below(1000);
 		ticker_after(&t, rand_below(50) * NSEC_PER_USEC);
@@ -365,21 +345,19 @@ static void chaos_received(struct chaos *x, const int *v, size_t n)
 static void chaos_recv(void *arg)
 {
 	struct chaos *x = arg;
-
 	for (;;) {
-		int v[6], k;
+		int v[6];
 		size_t n = 1 + rand_below(6);
 		struct ticker t;
 		struct chan_case cases[] = {chan_case_recv_n(x->c[2], v, n),
 			chan_case_recv_n(x->c[0], v, n), chan_case_recv_n(x->c[1], v, n),
 			chan_case_tick(&t), chan_case_recv(x->exit, NULL)};
-
 		ticker_after(&t, rand_below(50) * NSEC_PER_USEC);
 		if (rand_below(3) == 0) {
 			chaos_received(x, v, chan_try_recv_n(x->c[rand_below(3)], v, n, NULL));
 			continue;
 		}
-		k = rand_below(2) ? chan_select(cases, 5) : chan_try_select(cases, 5);
+		int k = rand_below(2) ? chan_select(cases, 5) : chan_try_select(cases, 5);
 		if (k >= 0 && k < 3)
 			chaos_received(x, v, cases[k].n);
 		else if (k == 4)
@@ -395,7 +373,6 @@ static void test_chaos_loses_nothing(void **state)
 		.rounds = ROUNDS(10000)};
 	struct wait_group senders, receivers;
 	int v[200];
-
 	wait_group_init(&senders);
 	wait_group_init(&receivers);
 	for (int i = 0; i < 3; i++) {
@@ -426,7 +403,6 @@ static void exit_select(void *arg)
 	struct chan_case cases[] = {chan_case_send_n(x->c[0], NULL, 2),
 		chan_case_recv_n(x->c[1], NULL, 2), chan_case_demand(x->c[2]),
 		chan_case_recv(x->exit, NULL)};
-
 	while (chan_select(cases, 4) != 3)
 		;
 }
@@ -437,7 +413,6 @@ static void exit_peer(void *arg)
 	struct chan_case cases[] = {chan_case_recv_n(x->c[2], NULL, 2),
 		chan_case_recv_n(x->c[0], NULL, 2), chan_case_send_n(x->c[1], NULL, 2),
 		chan_case_recv(x->exit, NULL)};
-
 	while (chan_select(cases, 4) != 3)
 		;
 }
@@ -452,7 +427,6 @@ struct signalled {
 static void look_when_signalled(void *arg)
 {
 	struct signalled *s = arg;
-
 	while (s->seen < LAST_STATE) {
 		chan_recv(s->c, NULL);
 		s->seen = atomic_load_explicit(&s->state, memory_order_relaxed);
@@ -464,7 +438,6 @@ static void test_a_signal_shows_what_was_written_before(void **state)
 {
 	struct signalled s = {.c = chan_new(0, 1)};
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	go(&wg, look_when_signalled, &s);
 	for (int i = 1; i <= LAST_STATE; i++) {
@@ -490,13 +463,12 @@ static void test_exit_chan_stops_all(void **state)
 		struct chaos x = {.c = {chan_new(4, 0), chan_new(4, 1), chan_new(4, 0)},
 			.exit = chan_new(0, 0)};
 		struct wait_group wg;
-
 		wait_group_init(&wg);
 		for (int k = 0; k < 3; k++) {
 			go(&wg, exit_select, &x);
 			go(&wg, exit_peer, &x);
 		}
-		if (i % 2)
+		if (i % 2 != 0)
 			sleep_us(50);
 		chan_close(x.exit);
 		join(&wg);
@@ -519,6 +491,5 @@ int main(void)
 		cmocka_unit_test(test_a_signal_shows_what_was_written_before),
 		cmocka_unit_test(test_exit_chan_stops_all),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

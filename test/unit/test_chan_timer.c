@@ -9,12 +9,10 @@
 static void test_never_early(void **state)
 {
 	struct chan *idle = chan_new(sizeof(int), 0);
-
 	for (int i = 0; i < ROUNDS(300); i++) {
 		int64_t delay = rand_below(2000) * NSEC_PER_USEC, due;
 		struct ticker t;
 		struct chan_case cases[] = {chan_case_recv(idle, NULL), chan_case_tick(&t)};
-
 		ticker_after(&t, delay);
 		due = t.next_ns;
 		assert_int_equal(chan_select(cases, 2), 1);
@@ -29,7 +27,6 @@ static void test_the_earliest_of_several_fires(void **state)
 	struct ticker t[3];
 	struct chan_case cases[] = {
 		chan_case_tick(&t[0]), chan_case_tick(&t[1]), chan_case_tick(&t[2])};
-
 	ticker_start(&t[0], 3600 * NSEC_PER_SEC);
 	ticker_after(&t[1], 2 * NSEC_PER_MSEC);
 	ticker_stop(&t[2]);
@@ -42,13 +39,10 @@ static void test_ticker_ticks_on_its_beat(void **state)
 {
 	struct ticker t;
 	struct chan_case cc = chan_case_tick(&t);
-	int64_t first;
-
 	ticker_start(&t, NSEC_PER_MSEC);
-	first = t.next_ns;
+	int64_t first = t.next_ns;
 	for (int i = 0; i < 20; i++) {
 		int64_t due = t.next_ns;
-
 		assert_int_equal(chan_select(&cc, 1), 0);
 		assert_true(clock_mono_ns() >= due);
 		assert_true(t.next_ns > clock_mono_ns() - 60 * NSEC_PER_SEC);
@@ -66,10 +60,8 @@ static void test_a_chan_that_is_ready_leaves_the_ticker_alone(void **state)
 	struct ticker t;
 	int v = 1;
 	struct chan_case cases[] = {chan_case_recv(c, &v), chan_case_tick(&t)};
-	int64_t due;
-
 	ticker_start(&t, 3600 * NSEC_PER_SEC);
-	due = t.next_ns;
+	int64_t due = t.next_ns;
 	for (int i = 0; i < 100; i++) {
 		chan_send(c, &i);
 		assert_int_equal(chan_select(cases, 2), 0);
@@ -85,16 +77,13 @@ static void test_expired_ticker_fires_beside_a_chan_never_empty(void **state)
 	struct ticker t;
 	struct chan_case cases[] = {chan_case_recv(never_empty, NULL), chan_case_tick(&t)};
 	int ticks = 0;
-
 	chan_close(never_empty);
 	ticker_start(&t, NSEC_PER_MSEC);
 	while (ticks < 50) {
 		int64_t now = clock_mono_ns(), due = t.next_ns;
-
 		/* It may lose to the chan now and then, but 64 times in a row is one in 2^64. */
 		if (now >= due) {
 			int turns = 0;
-
 			while (chan_select(cases, 2) != 1)
 				assert_true(++turns < 64);
 			ticks++;
@@ -110,13 +99,11 @@ static void test_expired_ticker_is_chosen_as_often_as_a_ready_chan(void **state)
 	enum { TRIALS = 10000 };
 	struct chan *ready = chan_new(sizeof(int), 0);
 	int fired = 0;
-
 	chan_close(ready);
 	for (int i = 0; i < TRIALS; i++) {
 		struct ticker t = {.period_ns = 0, .next_ns = 1};
 		struct chan_case cases[] = {chan_case_recv(ready, NULL), chan_case_tick(&t)};
-
-		fired += (i & 1 ? chan_select(cases, 2) : chan_try_select(cases, 2)) == 1;
+		fired += (i % 2 != 0 ? chan_select(cases, 2) : chan_try_select(cases, 2)) == 1;
 	}
 	assert_true(fabs((double)fired / TRIALS - 0.5) < 4.891676 / (2 * sqrt(TRIALS)));
 	chan_free(ready);
@@ -126,7 +113,6 @@ static void test_stopped_ticker_never_fires_and_can_be_armed_again(void **state)
 {
 	struct ticker stopped, end;
 	struct chan_case cases[] = {chan_case_tick(&stopped), chan_case_tick(&end)};
-
 	ticker_start(&stopped, NSEC_PER_USEC);
 	ticker_stop(&stopped);
 	ticker_after(&end, 3 * NSEC_PER_MSEC);
@@ -135,7 +121,7 @@ static void test_stopped_ticker_never_fires_and_can_be_armed_again(void **state)
 	assert_int_equal(chan_select(cases, 2), 0);
 }
 
-/* --- a time-out races with a hand-off --- */
+/* --- a time-out races with a hand-off --------------------------------------------------------- */
 
 struct racer {
 	struct chan *c;
@@ -148,14 +134,12 @@ static void race(void *arg)
 {
 	struct racer *r = arg;
 	int v[4] = {0};
-
 	for (int i = 0; i < r->rounds; i++) {
 		struct ticker t;
 		size_t max = 1 + rand_below(4);
 		struct chan_case cases[] = {
 			r->sender ? chan_case_send_n(r->c, v, max) : chan_case_recv_n(r->c, v, max),
 			chan_case_tick(&t)};
-
 		ticker_after(&t, rand_below(40) * NSEC_PER_USEC);
 		if (chan_select(cases, 2) == 0)
 			r->moved += cases[0].n;
@@ -168,7 +152,6 @@ static void test_timeout_racing_a_handoff_loses_nothing(void **state)
 		struct chan *c = chan_new(sizeof(int), cap);
 		struct racer r[4];
 		struct wait_group wg;
-
 		wait_group_init(&wg);
 		for (int i = 0; i < 4; i++) {
 			r[i] = (struct racer){c, ROUNDS(5000), 0, i & 1};
@@ -190,11 +173,9 @@ static void test_deadline_in_the_past_does_not_sleep(void **state)
 {
 	struct chan *idle = chan_new(sizeof(int), 0);
 	int64_t before = clock_mono_ns();
-
 	for (int i = 0; i < 1000; i++) {
 		struct ticker t = {.period_ns = 0, .next_ns = 1};
 		struct chan_case cases[] = {chan_case_recv(idle, NULL), chan_case_tick(&t)};
-
 		assert_int_equal(chan_select(cases, 2), 1);
 	}
 	assert_true(clock_mono_ns() - before < 60 * NSEC_PER_SEC);
@@ -214,6 +195,5 @@ int main(void)
 		cmocka_unit_test(test_timeout_racing_a_handoff_loses_nothing),
 		cmocka_unit_test(test_deadline_in_the_past_does_not_sleep),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

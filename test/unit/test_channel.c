@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * channel: the tests of stock under their names; what is in flight, deferred and
- * in the pump's hand; consumers that come and go; and that through all of this,
- * and a disk that refuses, no message is lost or handed out twice.
+ * channel: the tests of stock under their names; what is in flight, deferred and in the pump's
+ * hand; consumers that come and go; and that through all of this, and a disk that refuses, no
+ * message is lost or handed out twice.
  */
 #include "test/unit/nsqd_test.h"
 
@@ -36,7 +36,6 @@ static void test_finishing_a_batch(struct fixture *f)
 	struct channel *c = f->channel;
 	const struct message_id ids[] = {id_of(0), id_of(7), id_of(3), id_of(0), id_of(2)};
 	const char *why[COUNT(ids)];
-
 	put_in_flight(c, 0, 3, 1, HOUR);
 	put_in_flight(c, 3, 1, 2, HOUR);
 	assert_int_equal(channel_finish_messages(c, 1, ids, COUNT(ids), why), 2);
@@ -52,7 +51,6 @@ static void test_a_finished_message_is_gone(struct fixture *f)
 {
 	struct channel *c = f->channel;
 	struct err err = {0};
-
 	put_in_flight(c, 0, 3, 1, HOUR);
 	assert_int_equal(channel_in_flight_count(c), 3);
 	assert_int_equal(finish_message(c, 1, id_of(1), &err), 0);
@@ -65,7 +63,6 @@ static void test_a_client_answers_for_its_own_messages_only(struct fixture *f)
 {
 	struct channel *c = f->channel;
 	struct err err = {0};
-
 	put_in_flight(c, 0, 1, 1, HOUR);
 	expect_fails(finish_message(c, 2, id_of(0), &err), &err, "client does not own message");
 	expect_fails(channel_requeue_message(c, 2, id_of(0), 0, &err), &err,
@@ -80,7 +77,6 @@ static void test_what_is_not_in_flight_cannot_be_answered(struct fixture *f)
 {
 	struct channel *c = f->channel;
 	struct err err = {0};
-
 	expect_fails(finish_message(c, 1, id_of(0), &err), &err, "ID not in flight");
 	expect_fails(channel_requeue_message(c, 1, id_of(0), 0, &err), &err, "ID not in flight");
 	expect_fails(channel_requeue_message(c, 1, id_of(0), 1, &err), &err, "ID not in flight");
@@ -90,11 +86,9 @@ static void test_what_is_not_in_flight_cannot_be_answered(struct fixture *f)
 static void test_in_flight_worker(struct fixture *f)
 {
 	struct channel *c = f->channel;
-	int64_t first, last;
-
-	first = clock_mono_ns() + HOUR;
+	int64_t first = clock_mono_ns() + HOUR;
 	put_in_flight(c, 0, 250, 0, HOUR);
-	last = clock_mono_ns() + HOUR;
+	int64_t last = clock_mono_ns() + HOUR;
 	assert_int_equal(channel_in_flight_count(c), 250);
 	assert_in_range(channel_next_deadline(c), first, last);
 	/* Never early. */
@@ -113,7 +107,6 @@ static void test_a_requeued_message_comes_back_at_once(struct fixture *f)
 {
 	struct channel *c = f->channel;
 	struct err err;
-
 	put_in_flight(c, 0, 1, 1, HOUR);
 	assert_int_equal(channel_requeue_message(c, 1, id_of(0), 0, &err), 0);
 	assert_int_equal(channel_in_flight_count(c), 0);
@@ -127,12 +120,10 @@ static void test_a_requeue_with_a_delay_waits_for_it(struct fixture *f)
 {
 	struct channel *c = f->channel;
 	struct err err;
-	int64_t before, after;
-
 	put_in_flight(c, 0, 1, 1, HOUR);
-	before = clock_mono_ns();
+	int64_t before = clock_mono_ns();
 	assert_int_equal(channel_requeue_message(c, 1, id_of(0), HOUR / 2, &err), 0);
-	after = clock_mono_ns();
+	int64_t after = clock_mono_ns();
 	assert_int_equal(channel_in_flight_count(c), 0);
 	assert_int_equal(channel_deferred_count(c), 1);
 	assert_int_equal(c->requeue_count, 1);
@@ -146,7 +137,6 @@ static void test_a_requeue_with_a_delay_waits_for_it(struct fixture *f)
 static void test_a_delay_beyond_the_end_of_time_is_never_due(struct fixture *f)
 {
 	struct channel *c = f->channel;
-
 	put_in_flight(c, 0, 1, 1, INT64_MAX);
 	channel_put_message_deferred(c, new_message(1), INT64_MAX);
 	assert_false(channel_process_in_flight_queue(c, INT64_MAX - 1));
@@ -158,7 +148,6 @@ static void test_a_touch_begins_the_timeout_anew(struct fixture *f)
 	struct channel *c = f->channel;
 	int64_t minute = 60 * NSEC_PER_SEC, before;
 	struct err err;
-
 	put_in_flight(c, 0, 1, 1, NSEC_PER_SEC);
 	put_in_flight(c, 1, 1, 1, 2 * minute);
 	before = clock_mono_ns();
@@ -177,7 +166,6 @@ static void test_touches_end_at_the_longest_timeout_since_delivery(struct fixtur
 	int64_t max = nsqd_get_opts(&f->nsqd->ctx)->max_msg_timeout, before = clock_mono_ns(),
 		after;
 	struct err err;
-
 	put_in_flight(c, 0, 1, 1, NSEC_PER_SEC);
 	after = clock_mono_ns();
 	assert_int_equal(channel_touch_message(c, 1, id_of(0), max + HOUR, &err), 0);
@@ -190,7 +178,6 @@ static void test_two_messages_of_one_id_are_both_kept(struct fixture *f)
 {
 	struct channel *c = f->channel;
 	struct err err = {0};
-
 	put_in_flight(c, 0, 1, 1, HOUR);
 	put_in_flight(c, 0, 1, 1, HOUR);
 	assert_int_equal(channel_in_flight_count(c), 2);
@@ -205,7 +192,6 @@ static void test_nothing_leaves_the_queue_while_nobody_asks(struct fixture *f)
 {
 	struct topic *t = f->topic;
 	struct channel *c = f->channel;
-
 	put(t, 0, 30);
 	wait_for(channel_depth(c) == 30);
 	assert_int_equal(chan_len(c->memory_msg_chan), 10);
@@ -219,12 +205,10 @@ static void test_a_consumer_gets_no_more_than_it_has_room_for(struct fixture *f)
 	struct channel *c = f->channel;
 	struct message *m[5];
 	size_t got = 0;
-
 	put(t, 0, 50);
 	wait_for(channel_depth(c) == 50);
 	while (got < 5) {
 		size_t k = take_within(c, m + got, 5 - got, PATIENCE);
-
 		assert_in_range(k, 1, 5 - got);
 		got += k;
 	}
@@ -239,7 +223,6 @@ static void test_a_consumer_gets_no_more_than_it_has_room_for(struct fixture *f)
 static void take_expecting(struct channel *c, size_t max, uint32_t first, size_t n)
 {
 	struct message *m[8];
-
 	assert_int_equal(channel_take_messages(c, m, max), n);
 	for (size_t i = 0; i < n; i++) {
 		assert_int_equal(seq_of(m[i]), first + i);
@@ -251,7 +234,6 @@ static void test_what_is_in_memory_can_be_taken_without_the_pump(struct fixture 
 {
 	struct topic *t = f->topic;
 	struct channel *c = f->channel;
-
 	take_expecting(c, 3, 0, 0);
 	put(t, 0, 5);
 	wait_for(channel_depth(c) == 5);
@@ -266,7 +248,6 @@ static void test_nobody_takes_while_the_pump_must_choose(struct fixture *f)
 {
 	struct topic *t = f->topic;
 	struct channel *c = f->channel;
-
 	put(t, 0, 20);
 	wait_for(channel_depth(c) == 20 && channel_backend_depth(c) == 10);
 	take_expecting(c, 3, 0, 0); /* memory and disk take turns */
@@ -284,7 +265,6 @@ static void test_what_the_pump_holds_counts_as_depth(struct fixture *f)
 {
 	struct topic *t = f->topic;
 	struct channel *c = f->channel;
-
 	ask_and_turn_away(c, 5);
 	put(t, 0, 20);
 	wait_for(c->batch_len > 0);
@@ -299,7 +279,6 @@ static void test_pause_puts_back_what_the_pump_holds(struct fixture *f)
 {
 	struct topic *t = f->topic;
 	struct channel *c = f->channel;
-
 	ask_and_turn_away(c, 5);
 	put(t, 0, 20);
 	wait_for(c->batch_len > 0 && channel_depth(c) == 20);
@@ -319,7 +298,6 @@ static void test_a_paused_channel_takes_messages_and_gives_none(struct fixture *
 {
 	struct topic *t = f->topic;
 	struct channel *c = f->channel;
-
 	channel_pause(c);
 	channel_pause(c);
 	put(t, 0, 30);
@@ -335,7 +313,6 @@ static void test_without_memory_all_goes_through_the_disk_in_order(struct fixtur
 	struct topic *t = f->topic;
 	struct channel *c = f->channel;
 	struct err err;
-
 	assert_null(c->memory_msg_chan);
 	put(t, 0, 300);
 	wait_for(channel_backend_depth(c) == 300);
@@ -356,7 +333,6 @@ static void test_channel_empty(struct fixture *f)
 	struct topic *t = f->topic;
 	struct channel *c = f->channel;
 	struct err err;
-
 	put_in_flight(c, 1000, 25, 0, HOUR);
 	assert_int_equal(channel_requeue_message(c, 0, id_of(1024), HOUR, &err), 0);
 	ask_and_turn_away(c, 5);
@@ -382,7 +358,6 @@ static void test_channel_empty_consumer(struct fixture *f)
 	struct err err;
 	int peer;
 	struct client_v2 *client = new_client(f->nsqd, &peer);
-
 	client_v2_set_ready_count(client, 25);
 	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
 	put_in_flight(c, 0, 25, client->consumer.id, HOUR);
@@ -411,7 +386,6 @@ static void test_an_answer_that_crosses_an_empty_does_not_raise_rdy(struct fixtu
 	struct err err;
 	int peer;
 	struct client_v2 *client = new_client(f->nsqd, &peer);
-
 	client_v2_set_ready_count(client, 5);
 	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
 	put_in_flight(c, 0, 3, client->consumer.id, HOUR);
@@ -436,7 +410,6 @@ static void test_who_holds_a_deleted_channel_is_told_so(struct fixture *f)
 	struct err err = {0};
 	int peer;
 	struct client_v2 *client = new_client(f->nsqd, &peer);
-
 	put_in_flight(c, 0, 1, 1, HOUR);
 	assert_int_equal(topic_delete_existing_channel(t, "ch", &err), 0);
 	assert_true(channel_exiting(c));
@@ -471,7 +444,6 @@ static void test_a_deleted_channel_leaves_no_file_and_disconnects_its_consumers(
 	int peer;
 	struct client_v2 *client = new_client(f->nsqd, &peer);
 	char buf[1];
-
 	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
 	put(t, 0, 100);
 	wait_for(channel_depth(c) == 100);
@@ -519,7 +491,6 @@ static void test_what_the_pump_took_for_a_consumer_that_leaves_goes_back(struct 
 	struct err err;
 	int peer;
 	struct client_v2 *client = new_client(f->nsqd, &peer);
-
 	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
 	ask_and_turn_away(c, 5);
 	put(t, 0, 3);
@@ -537,7 +508,6 @@ static void test_a_timeout_is_told_to_the_client_that_had_the_message(struct fix
 	struct err err;
 	int peer_a, peer_b;
 	struct client_v2 *a = new_client(f->nsqd, &peer_a), *b = new_client(f->nsqd, &peer_b);
-
 	assert_int_equal(channel_add_client(c, &a->consumer, &err), 0);
 	assert_int_equal(channel_add_client(c, &b->consumer, &err), 0);
 	put_in_flight(c, 0, 2, a->consumer.id, HOUR);
@@ -562,7 +532,6 @@ static void test_an_ephemeral_channel_goes_with_its_last_consumer(struct fixture
 	struct err err;
 	int peer_a, peer_b;
 	struct client_v2 *a = new_client(n, &peer_a), *b = new_client(n, &peer_b);
-
 	assert_int_equal(channel_add_client(c, &a->consumer, &err), 0);
 	assert_int_equal(channel_add_client(c, &b->consumer, &err), 0);
 	channel_remove_client(c, &a->consumer);
@@ -584,7 +553,6 @@ static void test_an_ephemeral_topic_goes_with_the_last_consumer_of_its_last_chan
 	struct err err;
 	int peer;
 	struct client_v2 *client = new_client(f->nsqd, &peer);
-
 	assert_int_equal(channel_add_client(c, &client->consumer, &err), 0);
 	channel_remove_client(c, &client->consumer);
 	wait_for(topic_count(f->nsqd) == 0);
@@ -596,7 +564,6 @@ static void test_only_the_channel_that_was_left_is_deleted_not_its_successor(str
 	struct topic *t = f->topic, *u;
 	struct channel *old = channel_ref(get_channel(t, "ch#ephemeral")), *successor;
 	struct err err;
-
 	assert_int_equal(topic_delete_existing_channel(t, "ch#ephemeral", &err), 0);
 	successor = get_channel(t, "ch#ephemeral");
 	assert_int_equal(topic_delete_channel(t, old, &err), 0);
@@ -617,7 +584,6 @@ static void test_an_ephemeral_channel_drops_what_exceeds_its_memory(struct fixtu
 {
 	struct topic *t = f->topic;
 	struct channel *c = get_channel(t, "ch#ephemeral");
-
 	put(t, 0, 10);
 	wait_for(channel_depth(c) == 10);
 	put(t, 10, 10);
@@ -631,9 +597,7 @@ static void test_an_ephemeral_channel_drops_what_exceeds_its_memory(struct fixtu
 static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(struct fixture *f)
 {
 	struct channel *c = f->channel;
-	struct message *m;
 	struct err err;
-
 	/*
 	 * In the hand, in memory, on disk, in flight (with its attempts), deferred by REQ and by
 	 * DPUB.
@@ -645,7 +609,7 @@ static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(struct 
 	put_in_flight(c, 150, 300, 1, HOUR);
 	assert_int_equal(channel_requeue_message(c, 1, id_of(449), HOUR, &err), 0);
 	channel_put_message_deferred(c, new_message(450), HOUR);
-	m = new_message(451);
+	struct message *m = new_message(451);
 	m->attempts = 7;
 	channel_start_in_flight_timeout(c, &m, 1, 1, HOUR);
 	end_nsqd(f);
@@ -674,7 +638,6 @@ static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(struct 
 static void expect_health(struct nsqd *n, const char *want)
 {
 	char buf[256];
-
 	assert_string_equal(nsqd_get_health(&n->ctx, buf, sizeof(buf)), want);
 }
 
@@ -684,7 +647,6 @@ static void test_channel_health(struct fixture *f)
 	struct faulty_queue *disk = make_channel_faulty(c);
 	struct message *m[3] = {new_message(0), new_message(1), new_message(2)};
 	struct err err = {0};
-
 	disk->allow = 0;
 	assert_int_equal(channel_put_messages(c, m, 2, &err), 2);
 	expect_health(f->nsqd, "OK");
@@ -703,8 +665,6 @@ static void test_what_comes_back_and_is_refused_waits_and_is_tried_again(struct 
 	struct channel *c = f->channel;
 	struct faulty_queue *disk = make_channel_faulty(c);
 	struct err err = {0};
-	int64_t now;
-
 	put(t, 0, 2);
 	wait_for(channel_depth(c) == 2);
 	disk->allow = 0;
@@ -712,7 +672,7 @@ static void test_what_comes_back_and_is_refused_waits_and_is_tried_again(struct 
 	channel_put_message_deferred(c, new_message(7), HOUR);
 	/* By a REQ, a timeout, and the end of a delay. */
 	assert_int_equal(channel_requeue_message(c, 1, id_of(2), 0, &err), 0);
-	now = clock_mono_ns() + HOUR;
+	int64_t now = clock_mono_ns() + HOUR;
 	assert_true(channel_process_in_flight_queue(c, now));
 	assert_true(channel_process_deferred_queue(c, now));
 	assert_int_equal(channel_in_flight_count(c), 0);
@@ -735,7 +695,6 @@ static void test_what_cannot_be_put_back_at_a_pause_stays_in_hand(struct fixture
 	struct channel *c = f->channel;
 	struct faulty_queue *disk = make_channel_faulty(c);
 	struct message *m;
-
 	ask_and_turn_away(c, 2);
 	put(t, 0, 2);
 	wait_for(c->batch_len == 2 || chan_len(c->memory_msg_chan) > 0);
@@ -758,7 +717,6 @@ static void put_into(struct channel *c, uint32_t first, size_t n)
 		struct message *m[256];
 		size_t k = n < COUNT(m) ? n : COUNT(m);
 		struct err err;
-
 		for (size_t i = 0; i < k; i++)
 			m[i] = new_message(first++);
 		assert_int_equal(channel_put_messages(c, m, k, &err), k);
@@ -783,7 +741,6 @@ static void test_what_is_kept_goes_to_the_consumer_in_order_while_the_disk_refus
 	struct fixture *f)
 {
 	static const int64_t mem_queue_sizes[] = {1, 2, 100};
-
 	for (size_t i = 0; i < COUNT(mem_queue_sizes); i++) {
 		start_nsqd(f, mem_queue_sizes[i]);
 		struct channel *c = get_channel(get_topic(f->nsqd, "test"), "ch");
@@ -809,7 +766,6 @@ static void test_without_a_memory_queue_what_is_kept_takes_turns_with_the_disk(s
 	struct channel *c = f->channel;
 	struct faulty_queue *disk = make_channel_faulty(c);
 	bool from_disk = false, from_memory = false;
-
 	put_into(c, 0, 500);
 	assert_int_equal(channel_backend_depth(c), 500);
 	assert_int_equal(take_seq(c), 0); /* from now on the disk has some at hand */
@@ -832,7 +788,6 @@ static void test_what_is_kept_goes_to_disk_as_soon_as_that_has_room(struct fixtu
 {
 	struct channel *c = f->channel;
 	struct faulty_queue *disk = refuse_and_keep(c, 3000);
-
 	stays(channel_depth(c) == 3002 && channel_is_stuck(c));
 	disk->allow = 500; /* a little room comes, and is gone again */
 	wait_for(channel_backend_depth(c) == 500 && channel_depth(c) == 3002);
@@ -847,7 +802,6 @@ static void test_what_is_kept_goes_to_memory_that_becomes_free(struct fixture *f
 {
 	struct channel *c = f->channel;
 	struct message *m[4];
-
 	refuse_and_keep(c, 6);
 	/* As io_loop does on the pump's behalf, so that the pump does not hear of it. */
 	assert_int_equal(channel_take_messages(c, m, 4), 4);
@@ -860,7 +814,6 @@ static void test_what_is_kept_goes_to_memory_that_becomes_free(struct fixture *f
 static void test_what_is_kept_stays_while_the_channel_is_paused(struct fixture *f)
 {
 	struct channel *c = f->channel;
-
 	refuse_and_keep(c, 10);
 	channel_pause(c);
 	expect_nothing(c);
@@ -874,7 +827,6 @@ static void test_what_is_kept_is_thrown_away_with_the_rest(struct fixture *f)
 {
 	struct channel *c = f->channel;
 	struct err err;
-
 	refuse_and_keep(c, 10);
 	assert_int_equal(channel_empty(c, &err), 0);
 	assert_int_equal(channel_depth(c), 0);
@@ -889,14 +841,12 @@ static void test_what_is_kept_is_thrown_away_with_the_rest(struct fixture *f)
 static void test_an_exit_tries_to_write_what_is_kept_and_counts_what_is_lost(struct fixture *f)
 {
 	static const int64_t allow[] = {-1, 0, 1000};
-
 	for (size_t i = 0; i < COUNT(allow); i++) {
 		start_nsqd(f, 2);
 		struct channel *c = channel_ref(get_channel(get_topic(f->nsqd, "test"), "ch"));
 		struct faulty_queue *disk = refuse_and_keep(c, 2000);
 		size_t stored = allow[i] < 0 ? 2002 : (size_t)allow[i];
 		struct err err;
-
 		disk->allow = 0;
 		channel_pause(c);
 		disk->allow = allow[i];
@@ -918,11 +868,9 @@ static void test_more_than_may_be_kept_is_dropped_and_counted(struct fixture *f)
 {
 	const uint32_t total = KEPT_MSGS_MAX + 5000;
 	struct channel *c = f->channel;
-	uint64_t taken;
-
 	refuse_and_keep(c, 10);
 	put_into(c, 12, total - 12);
-	taken = c->message_count;
+	uint64_t taken = c->message_count;
 	assert_int_equal(taken + c->dropped, total);
 	assert_in_range(taken, KEPT_MSGS_MAX + 2, KEPT_MSGS_MAX + 2 + 256);
 	assert_int_equal(channel_depth(c), taken);
@@ -937,17 +885,14 @@ static void test_the_bytes_that_are_kept_are_bounded_and_one_batch_always_is(str
 	struct channel *c[6];
 	struct err err;
 	uint64_t kept = 0, dropped = 0;
-
 	for (size_t i = 0; i < COUNT(c); i++) {
 		char name[8];
-
 		snprintf(name, sizeof(name), "c%zu", i);
 		c[i] = get_channel(t, name);
 		make_channel_faulty(c[i])->allow = 0;
 		/* The body is counted for each, though they share it. */
 		for (int k = 0; k < 10; k++) {
 			struct message *m = message_new(id_of(1), message_body_new(20 << 20), 1);
-
 			assert_int_equal(channel_put_messages(c[i], &m, 1, &err), 1);
 		}
 		kept += kept_count(&c[i]->kept);
@@ -987,14 +932,12 @@ static void consume(void *arg)
 {
 	struct stress *s = arg;
 	int64_t id = ++s->next_client;
-
 	while (!over(s)) {
 		struct message *m[20];
 		size_t n = take_within(s->c, m, 1 + rand_below(20), NSEC_PER_MSEC);
 		struct message_id ids[20];
 		uint32_t seqs[20];
 		struct err err;
-
 		for (size_t i = 0; i < n; i++) {
 			ids[i] = m[i]->id;
 			seqs[i] = seq_of(m[i]);
@@ -1028,7 +971,6 @@ static void consume(void *arg)
 static void let_time_pass(void *arg)
 {
 	struct stress *s = arg;
-
 	while (!over(s)) {
 		channel_process_in_flight_queue(s->c, clock_mono_ns());
 		channel_process_deferred_queue(s->c, clock_mono_ns());
@@ -1039,11 +981,9 @@ static void let_time_pass(void *arg)
 static void meddle(void *arg)
 {
 	struct stress *s = arg;
-
 	while (!over(s)) {
 		struct err err;
 		int peer;
-
 		channel_pause(s->c);
 		topic_pause(s->t);
 		(void)channel_depth(s->c);
@@ -1063,7 +1003,6 @@ static void run_stress(struct fixture *f)
 	struct stress s = {
 		.n = f->nsqd, .t = f->topic, .c = f->channel, .total = (size_t)ROUNDS(10000)};
 	struct wait_group wg;
-
 	s.seen = xcalloc(s.total, sizeof(*s.seen));
 	wait_group_init(&wg);
 	for (int i = 0; i < 3; i++)
@@ -1099,10 +1038,8 @@ static void test_and_so_it_is_without_memory(struct fixture *f)
 static void empty_until_stopped(void *arg)
 {
 	struct stress *s = arg;
-
 	while (!over(s)) {
 		struct err err;
-
 		CHECK(channel_empty(s->c, &err) == 0);
 		s->finished++;
 	}
@@ -1114,7 +1051,6 @@ static void test_empty_while_everybody_is_busy_leaves_nothing_behind(struct fixt
 		.n = f->nsqd, .t = f->topic, .c = f->channel, .total = (size_t)ROUNDS(500)};
 	struct wait_group wg;
 	struct err err;
-
 	s.seen = xcalloc(1 << 20, sizeof(*s.seen));
 	wait_group_init(&wg);
 	go(&wg, let_time_pass, &s);
@@ -1199,6 +1135,5 @@ int main(void)
 		channel_test_with(test_and_so_it_is_without_memory, .mem_queue_size = 0),
 		channel_test(test_empty_while_everybody_is_busy_leaves_nothing_behind),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,6 @@
 static void run_create(void *arg)
 {
 	struct request *r = arg;
-
 	if (r->topic)
 		channel_unref(topic_create_channel(r->topic, r->name, &r->err));
 	else
@@ -21,7 +20,6 @@ static void run_create(void *arg)
 static void run_exit(void *arg)
 {
 	struct request *r = arg;
-
 	nsqd_exit(r->nsqd);
 	r->ended = true;
 }
@@ -80,7 +78,6 @@ static void test_a_second_delete_of_a_channel_waits_for_the_first(struct fixture
 {
 	struct slow s;
 	struct request again[10];
-
 	begin_slow(&s, f);
 	for (size_t i = 0; i < COUNT(again); i++)
 		begin_request(&again[i], s.n, s.t, "ch", run_delete);
@@ -101,7 +98,6 @@ static void test_a_second_delete_of_a_topic_waits_for_the_first(struct fixture *
 	struct topic *t = f->topic;
 	struct request first, again;
 	struct gate gate;
-
 	gate_init(&gate);
 	make_topic_faulty(t)->gate = &gate;
 	begin_request(&first, n, NULL, "test", run_delete);
@@ -122,7 +118,6 @@ static void test_the_delete_of_a_topic_waits_for_a_channel_that_is_being_deleted
 {
 	struct slow s;
 	struct request topic;
-
 	begin_slow(&s, f);
 	begin_request(&topic, s.n, NULL, "test", run_delete);
 	all_wait_for(s.c->gone_chan, 1);
@@ -142,7 +137,6 @@ static void test_what_the_disk_refused_is_told_to_all_that_asked(struct fixture 
 	struct faulty_queue *disk = make_channel_faulty(c);
 	struct request first, again;
 	struct gate gate;
-
 	gate_init(&gate);
 	disk->gate = &gate;
 	disk->fail_delete = true;
@@ -161,13 +155,12 @@ static void test_what_the_disk_refused_is_told_to_all_that_asked(struct fixture 
 	chan_free(gate.open);
 }
 
-/* --- what is made anew begins when the old is gone --------------------------------------------- */
+/* --- what is made anew begins when the old is gone -------------------------------------------- */
 
 static void test_a_channel_is_made_anew_only_when_the_old_one_is_gone(struct fixture *f)
 {
 	struct slow s;
 	struct request create;
-
 	begin_slow(&s, f);
 	begin_request(&create, s.n, s.t, "ch", run_create);
 	all_wait_for(s.c->gone_chan, 1);
@@ -188,7 +181,6 @@ static void test_a_topic_is_made_anew_only_when_the_old_one_is_gone(struct fixtu
 {
 	struct slow s;
 	struct request delete, create;
-
 	begin_slow(&s, f);
 	begin_request(&delete, s.n, NULL, "test", run_delete);
 	wait_for(topic_exiting(s.t));
@@ -213,7 +205,6 @@ static void test_a_channel_that_is_being_made_is_not_taken_for_one_that_is(struc
 	struct faulty_queue *disk = make_channel_faulty(get_channel(t, "slow"));
 	struct request creates[3];
 	struct gate gate;
-
 	gate_init(&gate);
 	disk->put_gate = &gate;
 	put(t, 0, 1);
@@ -238,7 +229,6 @@ static void test_what_is_exiting_refuses_publishers_and_consumers(struct fixture
 	struct slow s;
 	struct err err = {0};
 	int peer;
-
 	begin_slow(&s, f);
 	struct client_v2 *client = new_client(s.n, &peer);
 	assert_ptr_equal(get_channel(s.t, "ch"), s.c);
@@ -262,7 +252,6 @@ static void test_what_is_exiting_refuses_publishers_and_consumers(struct fixture
 static void test_what_is_published_while_the_only_channel_goes_waits_for_the_next(struct fixture *f)
 {
 	struct slow s;
-
 	begin_slow(&s, f);
 	put(s.t, 0, 50);
 	stays(topic_depth(s.t) == 50);
@@ -271,13 +260,12 @@ static void test_what_is_published_while_the_only_channel_goes_waits_for_the_nex
 	end_slow(&s);
 }
 
-/* --- nobody else waits ------------------------------------------------------------------------- */
+/* --- nobody else waits ------------------------------------------------------------------------ */
 
 static void test_a_slow_deletion_holds_up_nobody_else(struct fixture *f)
 {
 	struct slow s;
 	struct err err;
-
 	begin_slow(&s, f);
 	struct channel *other = get_channel(s.t, "other");
 	put(s.t, 0, 5);
@@ -307,7 +295,6 @@ static void test_the_daemons_exit_wakes_those_that_wait_for_a_deletion(struct fi
 {
 	struct slow s;
 	struct request create, again, leave;
-
 	begin_slow(&s, f);
 	begin_request(&create, s.n, s.t, "ch", run_create);
 	begin_request(&again, s.n, s.t, "ch", run_delete);
@@ -331,7 +318,6 @@ static void test_the_daemons_exit_waits_for_the_deletion_of_a_topic(struct fixtu
 {
 	struct slow s;
 	struct request topic, create, leave;
-
 	begin_slow(&s, f);
 	begin_request(&topic, s.n, NULL, "test", run_delete);
 	wait_for(topic_exiting(s.t));
@@ -350,7 +336,7 @@ static void test_the_daemons_exit_waits_for_the_deletion_of_a_topic(struct fixtu
 	free_nsqd(f);
 }
 
-/* --- ephemeral --------------------------------------------------------------------------------- */
+/* --- ephemeral -------------------------------------------------------------------------------- */
 
 struct leaver {
 	struct channel *c;
@@ -360,14 +346,12 @@ struct leaver {
 static void leave(void *arg)
 {
 	struct leaver *l = arg;
-
 	channel_remove_client(l->c, &l->client->consumer);
 }
 
 static void delete_topic(void *arg)
 {
 	struct err err;
-
 	(void)nsqd_delete_existing_topic(&((struct nsqd *)arg)->topics, "test#ephemeral", &err);
 }
 
@@ -384,7 +368,6 @@ static void test_an_ephemeral_channel_and_topic_that_several_delete_go_once(stru
 		struct wait_group wg;
 		struct err err;
 		int peers[2];
-
 		wait_group_init(&wg);
 		for (int k = 0; k < 2; k++) {
 			l[k] = (struct leaver){c, new_client(n, &peers[k])};
@@ -406,7 +389,7 @@ static void test_an_ephemeral_channel_and_topic_that_several_delete_go_once(stru
 	}
 }
 
-/* --- many at once ------------------------------------------------------------------------------ */
+/* --- many at once ----------------------------------------------------------------------------- */
 
 #define CHANNELS 4
 
@@ -427,7 +410,6 @@ static void delete_and_make_anew(void *arg)
 	struct crowd *w = arg;
 	int me = w->next++;
 	char name[8];
-
 	snprintf(name, sizeof(name), "ch%d", me);
 	while (!w->stop) {
 		struct err err = {0};
@@ -435,7 +417,6 @@ static void delete_and_make_anew(void *arg)
 		struct channel *c = t ? topic_create_channel(t, name, &err) : NULL;
 		int rc = c ? topic_delete_existing_channel(t, name, &err) : -1;
 		char backend[BACKEND_NAME_SIZE], file[BACKEND_NAME_SIZE + 32];
-
 		snprintf(file, sizeof(file), "%s.diskqueue.",
 			get_backend_name("test", name, backend, sizeof(backend)));
 		/* Nobody else makes it: its files are gone. */
@@ -456,13 +437,11 @@ static void test_channels_that_many_delete_beside_their_topic_are_gone_when_answ
 	struct wait_group wg;
 	struct err err;
 	int deleted = 0;
-
 	wait_group_init(&wg);
 	for (int i = 0; i < CHANNELS; i++)
 		go(&wg, delete_and_make_anew, &w);
 	while (deleted < ROUNDS(60)) {
 		int before = w.rounds[deleted % CHANNELS];
-
 		deleted += nsqd_delete_existing_topic(&w.n->topics, "test", &err) == 0;
 		wait_for(w.rounds[deleted % CHANNELS] > before || w.wrong > 0);
 	}
@@ -502,6 +481,5 @@ int main(void)
 			test_channels_that_many_delete_beside_their_topic_are_gone_when_answered,
 			.mem_queue_size = 0),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The disk queue when nothing goes wrong: the tests of go-diskqueue under their
- * names, and what is ours: batches, the late thread, giving back.
+ * The disk queue when nothing goes wrong: the tests of go-diskqueue under their names, and what is
+ * ours: batches, the late thread, giving back.
  */
 #include "test/unit/dq_test.h"
 
@@ -13,7 +13,6 @@ static void test_disk_queue(void **state)
 {
 	struct diskqueue_opts o = test_opts(1024);
 	struct backend_queue *q = open_queue(&o);
-
 	assert_int_equal(q->ops->depth(q), 0);
 	put(q, 0, 1, 4);
 	assert_int_equal(q->ops->depth(q), 1);
@@ -27,7 +26,6 @@ static void test_an_unused_queue_costs_no_thread_and_no_file(void **state)
 	struct diskqueue_opts o = test_opts(1024);
 	struct backend_queue *q = open_queue(&o);
 	struct err err;
-
 	assert_false(inside(q)->running);
 	assert_non_null(q->ops->read_chan(q));
 	assert_int_equal(q->ops->empty(q, &err), 0);
@@ -40,7 +38,6 @@ static void test_disk_queue_roll(void **state)
 {
 	struct diskqueue_opts o = test_opts(10 * 40);
 	struct backend_queue *q = open_queue(&o);
-
 	for (int i = 0; i < 11; i++) {
 		put(q, i, 1, 10);
 		assert_int_equal(q->ops->depth(q), i + 1);
@@ -61,7 +58,6 @@ static void test_a_batch_is_split_where_the_file_is_full(void **state)
 {
 	struct diskqueue_opts o = test_opts(10 * 40);
 	struct backend_queue *q = open_queue(&o);
-
 	put(q, 0, 1000, 10);
 	assert_int_equal(q->ops->depth(q), 1000);
 	diskqueue_barrier(q);
@@ -78,7 +74,6 @@ static void test_a_record_larger_than_a_file_has_one_of_its_own(void **state)
 {
 	struct diskqueue_opts o = test_opts(100);
 	struct backend_queue *q = open_queue(&o);
-
 	put(q, 0, 1, 10);
 	put(q, 1, 2, 1024 * 1024);
 	put(q, 3, 1, 0);
@@ -96,7 +91,6 @@ static void test_sizes_out_of_range_are_refused(void **state)
 	struct backend_record recs[3] = {
 		{"01234567890123456789012345", 26, "a", 1}, {"x", 1, NULL, 0}, {"y", 1, NULL, 0}};
 	struct err err = {0};
-
 	assert_int_equal(q->ops->put(q, recs, 3, &err), 1);
 	assert_string_equal(
 		err.msg, "invalid message write size (1) minMsgSize=26 maxMsgSize=1048602");
@@ -110,7 +104,6 @@ static void test_disk_queue_empty(void **state)
 	struct diskqueue_opts o = test_opts(400);
 	struct backend_queue *q = open_queue(&o);
 	struct err err;
-
 	put(q, 0, 100, 10);
 	expect(q, 0, 3);
 	assert_int_equal(depth(q), 97);
@@ -134,7 +127,6 @@ static void test_delete_leaves_nothing(void **state)
 	struct diskqueue_opts o = test_opts(400);
 	struct backend_queue *q = open_queue(&o);
 	struct err err;
-
 	put(q, 0, 100, 10);
 	expect(q, 0, 30);
 	assert_int_equal(q->ops->delete (q, &err), 0);
@@ -145,11 +137,9 @@ static void test_delete_leaves_nothing(void **state)
 static void test_disk_queue_sync_after_read(void **state)
 {
 	struct diskqueue_opts o = test_opts(1 << 11);
-	struct backend_queue *q;
 	long long v[5] = {0};
-
 	o.sync_timeout = 20 * NSEC_PER_MSEC;
-	q = open_queue(&o);
+	struct backend_queue *q = open_queue(&o);
 	put(q, 0, 1, 970);
 	wait_for(exists(META) && (read_meta_file(META, v), v[0] == 1 && v[4] == 1000));
 	assert_int_equal(v[2], 0);
@@ -164,7 +154,6 @@ static void test_everything_comes_back_after_close(void **state)
 	struct diskqueue_opts o = test_opts(5000);
 	struct backend_queue *q = open_queue(&o);
 	long long v[5];
-
 	put(q, 0, 1000, 33);
 	expect(q, 0, 123);
 	close_queue(q);
@@ -189,7 +178,6 @@ static void test_disk_queue_resize(void **state)
 {
 	struct diskqueue_opts o = test_opts(8 * 40);
 	struct backend_queue *q = open_queue(&o);
-
 	for (int i = 0; i < 9; i++)
 		put(q, i, 1, 10);
 	diskqueue_barrier(q);
@@ -214,7 +202,6 @@ static void test_a_reader_that_waits_at_the_end_of_a_file_condemns_nothing(void 
 {
 	struct diskqueue_opts o = test_opts(2000);
 	struct backend_queue *q = open_queue(&o);
-
 	for (int i = 0; i < 200; i++) {
 		put(q, i, 1, 200);
 		expect(q, i, 1);
@@ -238,7 +225,6 @@ struct side {
 static void read_one(void *arg)
 {
 	struct side *s = arg;
-
 	assert_int_equal(get_seq_within(s->q, PATIENCE), s->first);
 }
 
@@ -249,7 +235,6 @@ static void test_a_reader_can_wait_before_there_is_a_thread(void **state)
 	struct side s = {.q = q, .first = 7};
 	struct wait_group wg;
 	struct err err;
-
 	wait_group_init(&wg);
 	assert_int_equal(wait_group_wrap(&wg, "reader", read_one, &s, &err), 0);
 	wait_for(chan_demand(q->ops->read_chan(q), 1) == 1);
@@ -267,11 +252,9 @@ static void test_what_is_received_in_part_is_still_there(void **state)
 	struct backend_queue *q = open_queue(&o);
 	struct message *m[100];
 	int64_t next = 0;
-
 	put(q, 0, 1000, 100);
 	for (int round = 0; next < 700; round++) {
 		size_t n = chan_recv_n(q->ops->read_chan(q), m, (size_t)(1 + round % 100));
-
 		for (size_t i = 0; i < n; i++) {
 			assert_int_equal(message_seq(m[i]), next++);
 			message_unref(m[i]);
@@ -287,7 +270,6 @@ static void test_what_is_received_in_part_is_still_there(void **state)
 static ino_t inode_of(const char *path)
 {
 	struct stat st;
-
 	return stat(path, &st) == 0 ? st.st_ino : 0;
 }
 
@@ -295,19 +277,15 @@ static ino_t inode_of(const char *path)
 static bool try_saving_what_is_done(void)
 {
 	struct diskqueue_opts o = test_opts(10000);
-	struct backend_queue *q;
 	long long v[5];
-	ino_t before;
-	bool in_time;
-
 	o.sync_timeout = 300 * NSEC_PER_MSEC;
 	o.waits_for_done = true;
-	q = open_queue(&o);
+	struct backend_queue *q = open_queue(&o);
 	put(q, 0, 10, 40);
-	before = inode_of("q.diskqueue.meta.dat");
+	ino_t before = inode_of("q.diskqueue.meta.dat");
 	expect(q, 0, 7);
 	q->ops->done(q, 7);
-	in_time = inode_of("q.diskqueue.meta.dat") == before;
+	bool in_time = inode_of("q.diskqueue.meta.dat") == before;
 	wait_for(inode_of("q.diskqueue.meta.dat") != before);
 	read_meta_file("q.diskqueue.meta.dat", v);
 	if (in_time)
@@ -316,29 +294,26 @@ static bool try_saving_what_is_done(void)
 	return in_time;
 }
 
-/* Silence follows: the first time that the sync timeout saves the read position it is the right one. */
+/* Silence follows: the read position that the sync timeout saves first is the right one. */
 static void test_the_sync_timeout_saves_what_the_receiver_is_done_with(void **state)
 {
 	int i;
-
 	for (i = 0; i < 20 && !try_saving_what_is_done(); i++)
 		;
 	assert_true(i < 20);
 }
 
 /*
- * For a crash, what was received is gone where the queue was made so: at once with sync_every 1, done
- * or not. At a clean stop what is not done was not received.
+ * For a crash, what was received is gone where the queue was made so: at once with sync_every 1,
+ * done or not. At a clean stop what is not done was not received.
  */
 static void test_a_crash_need_not_bring_again_what_consumers_get(void **state)
 {
 	struct diskqueue_opts o = test_opts(10000);
-	struct backend_queue *q;
 	long long v[5];
-
 	o.sync_every = 1;
 	o.waits_for_done = o.crash_forgets = true;
-	q = open_queue(&o);
+	struct backend_queue *q = open_queue(&o);
 	put(q, 0, 10, 40);
 	expect(q, 0, 7);
 	diskqueue_barrier(q);
@@ -355,15 +330,11 @@ static void test_a_crash_need_not_bring_again_what_consumers_get(void **state)
 static void test_an_empty_queue_gives_everything_back(void **state)
 {
 	struct diskqueue_opts o = test_opts(20000);
-	struct backend_queue *q;
-	struct diskqueue *d;
-
 	o.sync_timeout = NSEC_PER_SEC / 2;
-	q = open_queue(&o);
-	d = inside(q);
+	struct backend_queue *q = open_queue(&o);
+	struct diskqueue *d = inside(q);
 	for (int round = 0; round < 2; round++) {
 		bool running = true;
-
 		put(q, 0, 100, 100);
 		expect(q, 0, 100);
 		while (running) {
@@ -389,10 +360,8 @@ static void write_some(void *arg)
 	struct side *s = arg;
 	int64_t i = 0;
 	bool closed = false;
-
 	while (!closed) {
 		size_t n = (size_t)(i % 7) + 1;
-
 		if (try_put(s->q, s->first + i, n, (size_t)(i % 300), NULL) != n)
 			fail();
 		i += (int64_t)n;
@@ -412,12 +381,10 @@ static void read_some(void *arg)
 	struct message *m[64];
 	struct chan_case cases[] = {chan_case_recv_n(s->side.q->ops->read_chan(s->side.q), m, 64),
 		chan_case_recv(s->side.exit, NULL)};
-
 	while (chan_select(cases, 2) == 0) {
 		for (size_t i = 0; i < cases[0].n; i++) {
 			int64_t seq = message_seq(m[i]);
 			int writer = (int)(seq >> 40);
-
 			message_unref(m[i]);
 			if (seq < 0 || writer > 3 || seq <= s->last[writer])
 				fail_msg("message %lld", (long long)seq);
@@ -438,7 +405,6 @@ static void test_disk_queue_torture(void **state)
 	struct chan *exit_chan = chan_new(0, 0);
 	struct ticker t;
 	struct chan_case c = chan_case_tick(&t);
-
 	wait_group_init(&wg);
 	for (int i = 0; i < 4; i++) {
 		w[i] = (struct side){q, &written, (int64_t)i << 40, exit_chan};
@@ -493,6 +459,5 @@ int main(void)
 		dq_test(test_an_empty_queue_gives_everything_back),
 		dq_test(test_disk_queue_torture),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files that are not as they were left: cut off, bit-flipped, wiped, missing,
- * alien, and metadata that are old, gone, or nonsense. What was not touched is
- * delivered, nothing is invented, and the queue goes on.
+ * Files that are not as they were left: cut off, bit-flipped, wiped, missing, alien, and metadata
+ * that are old, gone, or nonsense. What was not touched is delivered, nothing is invented, and the
+ * queue goes on.
  */
 #include "test/unit/dq_test.h"
 
@@ -14,7 +14,6 @@ static char *data_file(int n)
 {
 	static char name[4][64];
 	static int i;
-
 	i = (i + 1) % 4;
 	snprintf(name[i], sizeof(name[i]), "q.diskqueue.%06d.dat", n);
 	return name[i];
@@ -23,7 +22,6 @@ static char *data_file(int n)
 static int64_t size_of(const char *path)
 {
 	struct stat st;
-
 	return stat(path, &st) == 0 ? st.st_size : -1;
 }
 
@@ -31,7 +29,6 @@ static int64_t size_of(const char *path)
 static void make_queue(const struct diskqueue_opts *o, int64_t n, size_t body_len)
 {
 	struct backend_queue *q = open_queue(o);
-
 	put(q, 0, (size_t)n, body_len);
 	close_queue(q);
 }
@@ -39,7 +36,6 @@ static void make_queue(const struct diskqueue_opts *o, int64_t n, size_t body_le
 static void clean_dir(void)
 {
 	char cmd[] = "rm -f q.diskqueue.*";
-
 	assert_int_equal(system(cmd), 0);
 }
 
@@ -55,18 +51,14 @@ static struct got drain(struct backend_queue *q)
 {
 	struct got g = {.order = true};
 	int64_t last = -1;
-
 	/* A message that will come is announced by the depth, or is already on offer. */
 	for (;;) {
-		struct message *m;
-		int64_t seq;
-
 		diskqueue_barrier(q);
 		if (inside(q)->batch_n == 0)
 			break;
-		m = get_within(q, PATIENCE);
+		struct message *m = get_within(q, PATIENCE);
 		assert_non_null(m);
-		seq = message_seq(m);
+		int64_t seq = message_seq(m);
 		message_unref(m);
 		g.n++;
 		if (seq < 0 || seq >= 64) {
@@ -85,7 +77,6 @@ static struct got check_queue(const struct diskqueue_opts *o, int n, int hit, co
 {
 	struct backend_queue *q = open_queue(o);
 	struct got g = drain(q);
-
 	for (int i = 0; i < n; i++)
 		if (i != hit && g.count[i] != 1)
 			fail_msg("%s: message %d came %d times", what, i, g.count[i]);
@@ -105,7 +96,6 @@ static void flip(const char *path, int64_t byte, int bit)
 {
 	unsigned char c;
 	int fd = open(path, O_RDWR);
-
 	assert_true(fd >= 0 && pread(fd, &c, 1, byte) == 1);
 	c ^= (unsigned char)(1 << bit);
 	assert_true(pwrite(fd, &c, 1, byte) == 1);
@@ -116,7 +106,6 @@ static void flip(const char *path, int64_t byte, int bit)
 static bool lands_on_a_record(int64_t len, int byte, int bit, int64_t records_left)
 {
 	int64_t grown = ((len - DQ_PREFIX) ^ ((int64_t)1 << (8 * byte + bit))) + DQ_PREFIX;
-
 	return grown > len && grown % len == 0 && grown / len <= records_left;
 }
 
@@ -129,11 +118,8 @@ static void flip_every_bit(size_t body_len, int records_per_file, int record)
 	int64_t len = DQ_RECORD_HEADER + (int64_t)body_len;
 	struct diskqueue_opts o = test_opts(records_per_file * len);
 	char what[64];
-
 	for (int byte = 0; byte < DQ_RECORD_HEADER; byte++) {
 		for (int bit = 0; bit < 8; bit++) {
-			struct got g;
-
 			if (byte >= 14 && bit != byte % 8)
 				continue; /* one bit of each digit will do */
 			if (byte < DQ_PREFIX &&
@@ -145,7 +131,7 @@ static void flip_every_bit(size_t body_len, int records_per_file, int record)
 				record % records_per_file * len + byte, bit);
 			snprintf(what, sizeof(what), "%zu bytes, record %d, byte %d bit %d",
 				body_len, record, byte, bit);
-			g = check_queue(&o, 12, record, what);
+			struct got g = check_queue(&o, 12, record, what);
 			if (byte >= DQ_PREFIX && g.n != 12)
 				fail_msg("%s: an intact body was not delivered", what);
 			clean_dir();
@@ -156,7 +142,6 @@ static void flip_every_bit(size_t body_len, int records_per_file, int record)
 static void test_a_flipped_bit_costs_at_most_its_own_message(void **state)
 {
 	const size_t lens[] = {0, 1, 34, 98, 200};
-
 	atomic_store(&test_lg.level, LG_FATAL);
 	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++)
 		flip_every_bit(lens[i], 6, (int)(i % 2) * 5);
@@ -171,19 +156,14 @@ static void cut_everywhere(int file)
 	const int64_t len = 60, per_file = 4;
 	struct diskqueue_opts o = test_opts(per_file * len);
 	char what[64];
-
 	for (int64_t at = 0; at < per_file * len; at += 7) {
-		struct backend_queue *q;
-		struct got g;
-
 		make_queue(&o, 12, (size_t)len - DQ_RECORD_HEADER);
 		assert_int_equal(truncate(data_file(file), at), 0);
 		snprintf(what, sizeof(what), "file %d cut at %lld", file, (long long)at);
-		q = open_queue(&o);
-		g = drain(q);
+		struct backend_queue *q = open_queue(&o);
+		struct got g = drain(q);
 		for (int64_t i = 0; i < 12; i++) {
 			bool there = i / per_file != file || (i % per_file + 1) * len <= at;
-
 			if (g.count[i] != there)
 				fail_msg("%s: message %lld came %d times", what, (long long)i,
 					g.count[i]);
@@ -211,20 +191,17 @@ static void test_metadata_older_than_the_data(void **state)
 	const int64_t len = 60;
 	struct diskqueue_opts o = test_opts(5 * len);
 	long long v[5];
-
 	for (int64_t at = 0; at <= 2 * len; at += 13) {
 		for (int known = 0; known < 5; known++) {
 			int64_t whole = 10 + at / len;
-			struct backend_queue *q;
 			char text[64];
-
 			make_queue(&o, 12, (size_t)len - DQ_RECORD_HEADER);
 			assert_int_equal(truncate(data_file(2), at), 0);
 			/* The metadata of a moment when the first `known` were written. */
 			snprintf(text, sizeof(text), "%d\n0,%d\n0,%lld\n", known, 0,
 				(long long)(known * len));
 			write_text(META, text);
-			q = open_queue(&o);
+			struct backend_queue *q = open_queue(&o);
 			assert_int_equal(depth(q), whole);
 			put(q, whole, 3, (size_t)len - DQ_RECORD_HEADER);
 			assert_int_equal(depth(q), whole + 3);
@@ -249,15 +226,12 @@ static void test_metadata_gone_or_nonsense(void **state)
 		"9000000000000\n0,0\n2,120\n", "0\n0,0\n2,120\n", "0\n0,0\n0,0\n",
 		"3\n0,0\n2,100000\n", "12\n0,0\n7,0\n", "12\n0,0\n7,77\n"};
 	struct diskqueue_opts o = test_opts(5 * 60);
-
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		struct backend_queue *q;
-
 		make_queue(&o, 12, 60 - DQ_RECORD_HEADER);
 		assert_int_equal(unlink(META), 0);
-		if (texts[i] != NULL)
+		if (texts[i])
 			write_text(META, texts[i]);
-		q = open_queue(&o);
+		struct backend_queue *q = open_queue(&o);
 		if (depth(q) != 12)
 			fail_msg("depth %lld with metadata %zu", (long long)depth(q), i);
 		put(q, 12, 8, 60 - DQ_RECORD_HEADER);
@@ -269,8 +243,8 @@ static void test_metadata_gone_or_nonsense(void **state)
 }
 
 /*
- * What Go's Fscanf takes: the read position is kept. Last, the write position may be cut off: it
- * is not believed, and what is there is counted.
+ * What Go's Fscanf takes: the read position is kept. Last, the write position may be cut off: it is
+ * not believed, and what is there is counted.
  */
 static void test_metadata_are_read_as_stock_reads_them(void **state)
 {
@@ -278,13 +252,10 @@ static void test_metadata_are_read_as_stock_reads_them(void **state)
 		"8\r\n0,240\r\n2,120", " 8 \n 0, 240\t\n 2, 120 \n", "+8\n0,240\n2,120\nmore",
 		"008\n0,240\n2,120\r", "8\n0,240\n2,12", "8\n0,240\n2,1"};
 	struct diskqueue_opts o = test_opts(5 * 60);
-
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		struct backend_queue *q;
-
 		make_queue(&o, 12, 60 - DQ_RECORD_HEADER);
 		write_text(META, texts[i]);
-		q = open_queue(&o);
+		struct backend_queue *q = open_queue(&o);
 		if (depth(q) != 8)
 			fail_msg("depth %lld with metadata %zu", (long long)depth(q), i);
 		expect(q, 4, 8);
@@ -300,13 +271,10 @@ static void test_metadata_that_were_cut_off_keep_the_read_position(void **state)
 {
 	const char *texts[] = {"8\n0,240\n", "8\n0,240\n2", "8\n0,240\n2,", "8\n0,240\nx"};
 	struct diskqueue_opts o = test_opts(5 * 60);
-
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		struct backend_queue *q;
-
 		make_queue(&o, 12, 60 - DQ_RECORD_HEADER);
 		write_text(META, texts[i]);
-		q = open_queue(&o);
+		struct backend_queue *q = open_queue(&o);
 		assert_int_equal(depth(q), 8);
 		expect(q, 4, 8);
 		expect_drained(q);
@@ -318,7 +286,6 @@ static void test_metadata_that_were_cut_off_keep_the_read_position(void **state)
 	make_queue(&o, 12, 60 - DQ_RECORD_HEADER);
 	write_text(META, "8\n7,240\n");
 	struct backend_queue *q = open_queue(&o);
-
 	expect(q, 0, 12);
 	close_queue(q);
 }
@@ -329,13 +296,10 @@ static void test_metadata_newer_than_the_data(void **state)
 	const char *texts[] = {"0\n2,240\n2,240\n", "0\n7,0\n7,0\n", "5\n7,100\n7,400\n",
 		"5\n7,100\n9,0\n", "0\n900000000000000,0\n900000000000000,0\n"};
 	struct diskqueue_opts o = test_opts(5 * 60);
-
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		struct backend_queue *q;
-
 		make_queue(&o, 12, 60 - DQ_RECORD_HEADER);
 		write_text(META, texts[i]);
-		q = open_queue(&o);
+		struct backend_queue *q = open_queue(&o);
 		if (depth(q) != 0)
 			fail_msg("depth %lld with metadata %zu", (long long)depth(q), i);
 		put(q, 12, 8, 60 - DQ_RECORD_HEADER);
@@ -349,15 +313,12 @@ static void test_metadata_newer_than_the_data(void **state)
 static void test_a_read_position_inside_a_record(void **state)
 {
 	struct diskqueue_opts o = test_opts(5 * 60);
-
 	for (int at = 61; at < 120; at++) {
-		struct backend_queue *q;
 		char text[64];
-
 		make_queue(&o, 12, 60 - DQ_RECORD_HEADER);
 		snprintf(text, sizeof(text), "11\n0,%d\n2,120\n", at);
 		write_text(META, text);
-		q = open_queue(&o);
+		struct backend_queue *q = open_queue(&o);
 		expect(q, 2, 10);
 		expect_drained(q);
 		close_queue(q);
@@ -368,15 +329,11 @@ static void test_a_read_position_inside_a_record(void **state)
 static void test_missing_files_are_passed_over(void **state)
 {
 	struct diskqueue_opts o = test_opts(2 * 60);
-
 	for (int missing = 0; missing < 6; missing++) {
-		struct backend_queue *q;
-		struct got g;
-
 		make_queue(&o, 12, 60 - DQ_RECORD_HEADER);
 		assert_int_equal(unlink(data_file(missing)), 0);
-		q = open_queue(&o);
-		g = drain(q);
+		struct backend_queue *q = open_queue(&o);
+		struct got g = drain(q);
 		for (int i = 0; i < 12; i++)
 			assert_int_equal(g.count[i], i / 2 != missing);
 		assert_int_equal(depth(q), 0);
@@ -391,8 +348,6 @@ static void test_missing_files_are_passed_over(void **state)
 static void test_alien_and_empty_files(void **state)
 {
 	struct diskqueue_opts o = test_opts(5 * 60);
-	struct backend_queue *q;
-
 	/* In the way of a queue that has metadata, and of one that has none. */
 	make_queue(&o, 12, 60 - DQ_RECORD_HEADER);
 	write_text(data_file(3), "this is no data file, but somebody's shopping list");
@@ -400,7 +355,7 @@ static void test_alien_and_empty_files(void **state)
 	write_text("q.diskqueue.9999999999999999999999.dat", "a number that cannot be");
 	write_text("q.diskqueue.1.dat", "a number that %06d does not print");
 	write_text("q.diskqueue.000000.dat.bad", "moved aside before");
-	q = open_queue(&o);
+	struct backend_queue *q = open_queue(&o);
 	assert_int_equal(depth(q), 12);
 	put(q, 12, 20, 60 - DQ_RECORD_HEADER);
 	expect(q, 0, 32);
@@ -424,7 +379,6 @@ static void test_a_new_file_that_is_there_already(void **state)
 {
 	struct diskqueue_opts o = test_opts(5 * 60);
 	struct backend_queue *q = open_queue(&o);
-
 	put(q, 0, 5, 60 - DQ_RECORD_HEADER);
 	write_text(data_file(1), "mine");
 	put(q, 5, 5, 60 - DQ_RECORD_HEADER);
@@ -437,10 +391,8 @@ static void test_a_new_file_that_is_there_already(void **state)
 static void overwrite(const char *path, int64_t at, int64_t n, int byte)
 {
 	int fd = open(path, O_RDWR);
-
 	for (int64_t i = 0; i < n; i++) {
 		unsigned char c = byte >= 0 ? (unsigned char)byte : (unsigned char)rand_u64();
-
 		assert_true(pwrite(fd, &c, 1, at + i) == 1);
 	}
 	close(fd);
@@ -455,7 +407,6 @@ static void test_a_damaged_stretch_costs_only_what_it_touches(void **state)
 	struct diskqueue_opts o = test_opts(1 << 20);
 	const int fill[] = {0, 0xff, -1, 'a'};
 	char what[100];
-
 	atomic_store(&test_lg.level, LG_FATAL);
 	for (int round = 0; round < 400; round++) {
 		/* Odd: two records of an even size can be one bit away from being one. */
@@ -463,20 +414,16 @@ static void test_a_damaged_stretch_costs_only_what_it_touches(void **state)
 		int64_t len = DQ_RECORD_HEADER + (int64_t)body;
 		int64_t at = rand_below((uint32_t)(20 * len));
 		int64_t n = 1 + rand_below(rand_below(2) ? 500 : 20);
-		struct backend_queue *q;
-		struct got g;
-
 		if (at + n > 20 * len)
 			n = 20 * len - at;
 		make_queue(&o, 20, body);
 		overwrite(data_file(0), at, n, fill[round % 4]);
 		snprintf(what, sizeof(what), "body %zu, %lld bytes at %lld filled with %d", body,
 			(long long)n, (long long)at, fill[round % 4]);
-		q = open_queue(&o);
-		g = drain(q);
+		struct backend_queue *q = open_queue(&o);
+		struct got g = drain(q);
 		for (int64_t i = 0; i < 20; i++) {
 			bool touched = i * len < at + n && (i + 1) * len > at;
-
 			if (g.count[i] > 1 || (!touched && g.count[i] != 1))
 				fail_msg("%s: message %lld came %d times", what, (long long)i,
 					g.count[i]);
@@ -494,21 +441,18 @@ static void test_a_damaged_stretch_costs_only_what_it_touches(void **state)
 }
 
 /*
- * A length that was damaged so that the record seems to end inside the header
- * of the next one: eight digits of the id stand where a timestamp would, and
- * digits of the body where an id would. That confirms nothing.
+ * A length that was damaged so that the record seems to end inside the header of the next one:
+ * eight digits of the id stand where a timestamp would, and digits of the body where an id would.
+ * That confirms nothing.
  */
 static void test_digits_of_an_id_are_no_timestamp(void **state)
 {
 	struct diskqueue_opts o = test_opts(1 << 20);
-	struct backend_queue *q;
-	struct got g;
-
 	atomic_store(&test_lg.level, LG_FATAL);
 	make_queue(&o, 20, 61);
 	overwrite(data_file(0), 367, 70, 'a');
-	q = open_queue(&o);
-	g = drain(q);
+	struct backend_queue *q = open_queue(&o);
+	struct got g = drain(q);
 	for (int i = 0; i < 20; i++)
 		if (i != 4 && g.count[i] != 1)
 			fail_msg("message %d came %d times", i, g.count[i]);
@@ -530,11 +474,9 @@ static void test_records_inside_a_body(void **state)
 	struct backend_record rec = {head, MSG_HEADER_LENGTH, nested, sizeof(nested)};
 	struct message *m;
 	struct err err;
-	int fd;
-
 	put(q, 0, 4, 60 - DQ_RECORD_HEADER);
 	diskqueue_barrier(q);
-	fd = open(data_file(0), O_RDONLY);
+	int fd = open(data_file(0), O_RDONLY);
 	assert_true(pread(fd, nested, sizeof(nested), 0) == sizeof(nested));
 	close(fd);
 	for (int i = 0; i < 3; i++)
@@ -558,7 +500,6 @@ static void test_disk_queue_corruption(void **state)
 {
 	struct diskqueue_opts o = test_opts(1000);
 	struct backend_queue *q = open_queue(&o);
-
 	o.sync_every = 5;
 	for (int i = 0; i < 25; i++) /* 124 bytes per message, 8 messages (992 bytes) per file */
 		put(q, i, 1, 94);
@@ -569,7 +510,6 @@ static void test_disk_queue_corruption(void **state)
 	/* Stock would have lost 24 as well: here it was read ahead, or is cut off. */
 	put(q, 30, 1, 94);
 	int64_t seq = get_seq_within(q, PATIENCE);
-
 	if (seq == 24)
 		seq = get_seq_within(q, PATIENCE);
 	assert_int_equal(seq, 30);
@@ -607,6 +547,5 @@ int main(void)
 		dq_test(test_records_inside_a_body),
 		dq_test(test_disk_queue_corruption),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

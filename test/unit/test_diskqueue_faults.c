@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * System calls that fail: short writes, full disks, errors of reading, syncing,
- * renaming, missing descriptors, directories and threads. The publisher gets the
- * error, no record is torn, nothing is condemned, and it all works again when
- * the cause is gone.
+ * System calls that fail: short writes, full disks, errors of reading, syncing, renaming, missing
+ * descriptors, directories and threads. The publisher gets the error, no record is torn, nothing is
+ * condemned, and it all works again when the cause is gone.
  */
 #include "test/unit/dq_test.h"
 
@@ -56,11 +55,10 @@ static bool interrupted(void)
 static int f_open(const char *path, int flags, mode_t mode)
 {
 	bool meta = strstr(path, ".meta.dat") != NULL;
-
 	if (fails(meta ? &fault.open_meta_errno
-		       : (flags & O_CREAT ? &fault.create_errno : &fault.open_errno)))
+		       : ((flags & O_CREAT) != 0 ? &fault.create_errno : &fault.open_errno)))
 		return -1;
-	if (strstr(path, ".000001.dat") != NULL && !(flags & O_CREAT) && fails(&fault.file_errno))
+	if (strstr(path, ".000001.dat") && (flags & O_CREAT) == 0 && fails(&fault.file_errno))
 		return -1;
 	return open(path, flags, mode);
 }
@@ -73,7 +71,6 @@ static ssize_t f_pread(int fd, void *buf, size_t n, off_t off)
 		return 0;
 	/* Short reads are always possible. */
 	ssize_t r = pread(fd, buf, n > 1000 ? n / 2 : n, off);
-
 	if (r > 0)
 		atomic_fetch_add(&fault.bytes_read, r);
 	return r;
@@ -84,9 +81,6 @@ static ssize_t f_pwritev(int fd, const struct iovec *iov, int n, off_t off)
 	int limit = atomic_load(&fault.short_writes);
 	int64_t left = atomic_load(&fault.disk_left);
 	size_t total = 0, max;
-	ssize_t w;
-	char *buf;
-
 	atomic_fetch_add(&fault.writes, 1);
 	if (interrupted() || fails(&fault.write_errno))
 		return -1;
@@ -99,13 +93,13 @@ static ssize_t f_pwritev(int fd, const struct iovec *iov, int n, off_t off)
 		errno = ENOSPC;
 		return -1;
 	}
-	buf = xmalloc(total + 1);
+	char *buf = xmalloc(total + 1);
 	total = 0;
 	for (int i = 0; i < n; i++) {
 		memcpy(buf + total, iov[i].iov_base, iov[i].iov_len);
 		total += iov[i].iov_len;
 	}
-	w = pwrite(fd, buf, max, off);
+	ssize_t w = pwrite(fd, buf, max, off);
 	free(buf);
 	if (left >= 0)
 		atomic_fetch_sub(&fault.disk_left, w);
@@ -166,8 +160,7 @@ static struct backend_queue *open_faulty(const struct diskqueue_opts *o)
 {
 	struct err err = {0};
 	struct backend_queue *q = diskqueue_new_with_io(o, &faulty, &err);
-
-	if (q == NULL)
+	if (!q)
 		fail_msg("diskqueue_new: %s", err.msg);
 	return q;
 }
@@ -175,7 +168,6 @@ static struct backend_queue *open_faulty(const struct diskqueue_opts *o)
 static int64_t size_of(const char *path)
 {
 	struct stat st;
-
 	return stat(path, &st) == 0 ? st.st_size : -1;
 }
 
@@ -183,7 +175,6 @@ static void test_short_writes_and_interrupts(void **state)
 {
 	struct diskqueue_opts o = test_opts(1000);
 	struct backend_queue *q = open_faulty(&o);
-
 	for (int limit = 1; limit < 200; limit += 11) {
 		atomic_store(&fault.short_writes, limit);
 		atomic_store(&fault.eintr, 3);
@@ -206,15 +197,12 @@ static void test_a_full_disk_tears_no_record(void **state)
 	const int64_t len = DQ_RECORD_HEADER + 40;
 	struct diskqueue_opts o = test_opts(4 * len);
 	int64_t left;
-
 	for (left = 0; left < 10 * len; left += 17) {
 		struct backend_queue *q = open_faulty(&o);
 		struct err err = {0};
-		size_t n;
-
 		put(q, 0, 2, 40);
 		atomic_store(&fault.disk_left, left);
-		n = try_put(q, 2, 10, 40, &err);
+		size_t n = try_put(q, 2, 10, 40, &err);
 		assert_int_equal(n, left / len);
 		assert_int_equal(err.code, ENOSPC);
 		assert_string_equal(err.msg, "write: no space left on device");
@@ -222,7 +210,7 @@ static void test_a_full_disk_tears_no_record(void **state)
 		assert_int_equal(try_put(q, 2, 10, 400, &err), 0);
 		assert_int_equal(q->ops->depth(q), 2 + (int64_t)n);
 		/* Space comes back, perhaps after a restart. */
-		if (left % 2) {
+		if (left % 2 != 0) {
 			atomic_store(&fault.disk_left, -1);
 			close_queue(q);
 			q = open_faulty(&o);
@@ -244,7 +232,6 @@ static void test_a_torn_record_that_cannot_be_cut_off(void **state)
 	struct diskqueue_opts o = test_opts(100 * len);
 	struct backend_queue *q = open_faulty(&o);
 	struct err err = {0};
-
 	put(q, 0, 2, 40);
 	atomic_store(&fault.disk_left, 50);
 	atomic_store(&fault.truncate_errno, EIO);
@@ -266,7 +253,6 @@ static void test_a_data_file_that_cannot_be_created(void **state)
 	struct diskqueue_opts o = test_opts(200);
 	struct backend_queue *q = open_faulty(&o);
 	struct err err = {0};
-
 	atomic_store(&fault.create_errno, EROFS);
 	assert_int_equal(try_put(q, 0, 3, 40, &err), 0);
 	assert_string_equal(err.msg, "open q.diskqueue.000000.dat: read-only file system");
@@ -285,18 +271,15 @@ static void test_a_data_file_that_cannot_be_created(void **state)
 static void test_a_failed_sync_fails_the_put(void **state)
 {
 	struct diskqueue_opts o = test_opts(300);
-	struct backend_queue *q;
 	struct err err = {0};
-	int before;
-
 	o.sync_every = 1;
-	q = open_faulty(&o);
-	before = atomic_load(&fault.syncs);
+	struct backend_queue *q = open_faulty(&o);
+	int before = atomic_load(&fault.syncs);
 	put(q, 0, 1, 40);
 	assert_true(atomic_load(&fault.syncs) > before);
 	for (int64_t i = 1; i < 20; i++) {
 		atomic_store(i % 2 ? &fault.sync_errno : &fault.dir_sync_errno, EIO);
-		if (i % 2) {
+		if (i % 2 != 0) {
 			assert_int_equal(try_put(q, i, 9, 40, &err), 0);
 			assert_int_equal(err.code, EIO);
 			assert_int_equal(q->ops->depth(q), i);
@@ -323,7 +306,6 @@ static void test_the_directory_is_synced_once_for_all_files_of_a_batch(void **st
 	struct diskqueue_opts o = test_opts(50);
 	struct backend_queue *q = open_faulty(&o);
 	int before = atomic_load(&fault.dir_syncs);
-
 	put(q, 0, 20, 40);
 	diskqueue_barrier(q);
 	assert_true(atomic_load(&fault.syncs) >= 19);
@@ -344,11 +326,9 @@ static void test_the_directory_is_synced_once_for_all_files_of_a_batch(void **st
 static void test_metadata_that_cannot_be_written(void **state)
 {
 	struct diskqueue_opts o = test_opts(300);
-	struct backend_queue *q;
 	struct err err = {0};
-
 	o.sync_every = 1;
-	q = open_faulty(&o);
+	struct backend_queue *q = open_faulty(&o);
 	put(q, 0, 10, 40);
 	atomic_store(&fault.rename_errno, ENOSPC);
 	put(q, 10, 10, 40);
@@ -359,7 +339,6 @@ static void test_metadata_that_cannot_be_written(void **state)
 	q = open_faulty(&o);
 	for (int64_t i = -1;;) {
 		int64_t seq = get_seq_within(q, PATIENCE);
-
 		assert_true(i < 0 ? seq <= 7 : seq == i + 1);
 		i = seq;
 		if (i == 19)
@@ -376,16 +355,13 @@ static void test_read_errors_condemn_nothing(void **state)
 	const int errors[] = {EMFILE, EIO, EACCES, ENOMEM, EINTR};
 	struct diskqueue_opts o = test_opts(500);
 	_Atomic int *const faults[] = {&fault.open_errno, &fault.read_errno, &fault.zero_reads};
-
 	for (size_t f = 0; f < 3; f++) {
 		for (size_t e = 0; e < (f == 2 ? 1 : 4); e++) {
 			struct backend_queue *q = open_faulty(&o);
-
 			put(q, 0, 100, 40);
 			expect(q, 0, 10);
 			atomic_store(faults[f], errors[e]);
 			int64_t i = 10;
-
 			/* What was read before comes; then nothing. */
 			for (int64_t seq; (seq = get_seq_within(q, 30 * NSEC_PER_MSEC)) >= 0; i++)
 				assert_int_equal(seq, i);
@@ -408,7 +384,6 @@ static void test_no_thread_at_the_first_put(void **state)
 	struct diskqueue_opts o = test_opts(500);
 	struct backend_queue *q = open_faulty(&o);
 	struct err err = {0};
-
 	atomic_store(&fault.start_errno, EAGAIN);
 	assert_int_equal(try_put(q, 0, 3, 40, &err), 0);
 	assert_int_equal(err.code, EAGAIN);
@@ -431,7 +406,6 @@ static void test_a_directory_that_cannot_be_read_at_start(void **state)
 	struct diskqueue_opts o = test_opts(500);
 	struct backend_queue *q = open_faulty(&o);
 	struct err err = {0};
-
 	put(q, 0, 30, 40);
 	expect(q, 0, 10);
 	close_queue(q);
@@ -462,7 +436,6 @@ static void test_files_that_cannot_be_removed(void **state)
 	struct diskqueue_opts o = test_opts(500);
 	struct backend_queue *q = open_faulty(&o);
 	struct err err = {0};
-
 	put(q, 0, 100, 40);
 	atomic_store(&fault.unlink_errno, EACCES);
 	expect(q, 0, 50);
@@ -480,7 +453,6 @@ static void test_what_was_deleted_does_not_come_back_from_files_that_cannot_be_r
 {
 	struct diskqueue_opts o = test_opts(500);
 	struct err err = {0};
-
 	/* Emptied, and never used again. */
 	struct backend_queue *q = open_faulty(&o);
 	put(q, 0, 100, 40);
@@ -508,16 +480,14 @@ static void test_what_was_deleted_does_not_come_back_from_files_that_cannot_be_r
 static void test_out_of_descriptors(void **state)
 {
 	struct diskqueue_opts o = test_opts(5000);
-	struct backend_queue *q;
-	struct rlimit old, none;
+	struct rlimit old;
 	int64_t seq, i = 0;
-
-	q = open_queue(&o);
+	struct backend_queue *q = open_queue(&o);
 	put(q, 0, 1000, 40);
 	close_queue(q);
 	q = open_queue(&o);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
-	none = old;
+	struct rlimit none = old;
 	none.rlim_cur = 3;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
 	for (; (seq = get_seq_within(q, 100 * NSEC_PER_MSEC)) >= 0; i++)
@@ -536,13 +506,10 @@ static void test_a_file_that_can_never_be_read_is_set_aside(void **state)
 	const int errors[] = {EIO, EACCES, ELOOP, EMFILE};
 	const int64_t len = DQ_RECORD_HEADER + 40;
 	struct diskqueue_opts o = test_opts(5 * len);
-
 	dq_patience.error_tries = dq_patience.odd_tries = 2;
 	for (size_t e = 0; e < 4; e++) {
-		struct backend_queue *q;
 		struct err err;
-
-		q = open_faulty(&o);
+		struct backend_queue *q = open_faulty(&o);
 		put(q, 0, 20, 40);
 		close_queue(q);
 		atomic_store(&fault.file_errno, errors[e]);
@@ -572,18 +539,15 @@ static void test_a_directory_that_comes_back_has_lost_nothing(void **state)
 {
 	const int64_t len = DQ_RECORD_HEADER + 40;
 	struct diskqueue_opts o = test_opts(5 * len);
-	struct backend_queue *q;
 	struct err err;
-
 	o.data_path = "data";
 	assert_int_equal(mkdir("data", 0700), 0);
 	dq_patience.error_tries = dq_patience.odd_tries = 1;
-	q = open_queue(&o);
+	struct backend_queue *q = open_queue(&o);
 	put(q, 0, 20, 40);
 	expect(q, 0, 1);
 	assert_int_equal(rename("data", "away"), 0);
 	int64_t i = 1, seq;
-
 	while ((seq = get_seq_within(q, 1000 * NSEC_PER_MSEC)) >= 0)
 		assert_int_equal(seq, i++);
 	assert_true(i < 20);
@@ -599,7 +563,6 @@ static void make_odd(enum odd what, const char *path)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	int fd;
-
 	switch (what) {
 	case DIRECTORY:
 		assert_int_equal(mkdir(path, 0700), 0);
@@ -624,7 +587,6 @@ static void make_odd(enum odd what, const char *path)
 static void remove_odd(const char *path)
 {
 	struct stat st;
-
 	if (lstat(path, &st) == 0)
 		assert_int_equal(S_ISDIR(st.st_mode) ? rmdir(path) : unlink(path), 0);
 }
@@ -634,14 +596,12 @@ static void test_what_is_no_file_is_set_aside_by_the_reader(void **state)
 {
 	const int64_t len = DQ_RECORD_HEADER + 40;
 	struct diskqueue_opts o = test_opts(5 * len);
-
 	dq_patience.odd_tries = 0;
 	for (int round = 0; round < N_ODD * 3 * 2; round++) {
 		int what = round % N_ODD, file = round / N_ODD % 3;
 		struct backend_queue *q = open_queue(&o);
 		struct err err;
 		char path[64], bad[80];
-
 		put(q, 0, 15, 40);
 		close_queue(q);
 		snprintf(path, sizeof(path), "q.diskqueue.%06d.dat", file);
@@ -670,10 +630,8 @@ static void test_what_is_no_file_makes_room_for_the_writer(void **state)
 	const int64_t len = DQ_RECORD_HEADER + 40;
 	struct diskqueue_opts o = test_opts(5 * len);
 	struct err err = {0};
-
 	for (int what = 0; what < N_ODD; what++) {
 		struct backend_queue *q = open_queue(&o);
-
 		put(q, 0, 5, 40);
 		make_odd(what, "q.diskqueue.000001.dat");
 		if (what == DIRECTORY) {
@@ -706,7 +664,6 @@ static const char precious[] = "precious";
 static void make_victim(bool symbolic, const char *path, size_t size)
 {
 	char text[1000] = "";
-
 	memset(text, 'v', size);
 	memcpy(text, precious, size < 8 ? size : 8);
 	write_text("victim", text);
@@ -726,15 +683,12 @@ static void test_nothing_is_written_through_a_link(void **state)
 		"q.diskqueue.000000.dat", "q.diskqueue.000001.dat", META ".0.tmp", META};
 	const int64_t len = DQ_RECORD_HEADER + 40;
 	struct diskqueue_opts o = test_opts(5 * len);
-
 	o.sync_every = 1;
 	for (int i = 0; i < 8; i++) {
 		const char *name = names[i / 2];
-		struct backend_queue *q;
 		struct err err;
-
 		make_victim(i % 2, name, 30);
-		q = open_queue(&o);
+		struct backend_queue *q = open_queue(&o);
 		put(q, 0, 7, 40);
 		expect(q, 0, 6);
 		close_queue(q);
@@ -744,7 +698,6 @@ static void test_nothing_is_written_through_a_link(void **state)
 		check_victim(30);
 		for (int n = 0; n < 4; n++) {
 			char bad[64];
-
 			snprintf(bad, sizeof(bad), "%s.bad", names[n]);
 			remove_odd(bad);
 		}
@@ -754,7 +707,6 @@ static void test_nothing_is_written_through_a_link(void **state)
 	for (int i = 0; i < 2; i++) {
 		struct backend_queue *q = open_queue(&o);
 		struct err err;
-
 		put(q, 0, 2, 40);
 		close_queue(q);
 		assert_int_equal(unlink(names[0]), 0);
@@ -772,11 +724,9 @@ static void test_what_is_no_file_in_the_place_of_metadata(void **state)
 {
 	struct diskqueue_opts o = test_opts(500);
 	struct err err;
-
 	dq_patience.odd_loads = 0;
 	for (int what = 0; what < N_ODD; what++) {
 		struct backend_queue *q = open_queue(&o);
-
 		put(q, 0, 20, 40);
 		close_queue(q);
 		assert_int_equal(unlink(META), 0);
@@ -813,7 +763,6 @@ static void put_head(unsigned char *p, int64_t len, int i)
 	p[12] = 0;
 	p[13] = 1;
 	char id[MSG_ID_LENGTH + 1];
-
 	snprintf(id, sizeof(id), "%016x", (unsigned)i);
 	memcpy(p + 14, id, MSG_ID_LENGTH);
 }
@@ -824,14 +773,12 @@ static void write_heads(const char *path, int kind, int64_t n)
 	unsigned char *buf = xcalloc(1, (size_t)n + DQ_RECORD_HEADER);
 	int64_t most = 1024 * 1024 + MSG_HEADER_LENGTH;
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600), i = 0;
-
 	for (int64_t at = 0; at < n; at += DQ_RECORD_HEADER, i++) {
 		int64_t rest = n - at - DQ_PREFIX;
 		const int64_t lens[] = {1000, 1000000, rest, rest - 1 - i % 40, 27,
 			26 + 30 * (i % 1000) + i % 2, most,
 			26 + (int64_t)(rand_u64() % (uint64_t)(most - 26))};
 		int64_t len = lens[kind] > most ? most : lens[kind];
-
 		put_head(buf + at, len < 26 ? 26 : len, i);
 	}
 	assert_true(write(fd, buf, (size_t)n) == n);
@@ -855,15 +802,12 @@ static void test_hostile_files_are_read_in_linear_time(void **state)
 {
 	const int64_t n = 1 << 20;
 	struct diskqueue_opts o = test_opts(100 << 20);
-
 	atomic_store(&test_lg.level, LG_FATAL);
 	for (int kind = 0; kind < 8; kind++) {
-		struct backend_queue *q;
 		struct err err;
-
 		write_heads("q.diskqueue.000000.dat", kind, n);
 		atomic_store(&fault.bytes_read, 0);
-		q = open_faulty(&o);
+		struct backend_queue *q = open_faulty(&o);
 		drain_all(q);
 		put(q, 0, 3, 40);
 		expect(q, 0, 3);
@@ -881,17 +825,14 @@ static void test_holes_are_not_read(void **state)
 {
 	struct diskqueue_opts o = test_opts(8LL << 30);
 	unsigned char rec[DQ_RECORD_HEADER];
-	struct backend_queue *q;
-	struct message *m;
 	struct err err;
 	int fd = open("q.diskqueue.000000.dat", O_RDWR | O_CREAT, 0600);
-
 	put_head(rec, MSG_HEADER_LENGTH, 7);
 	assert_true(pwrite(fd, rec, sizeof(rec), 4LL << 30) == sizeof(rec));
 	close(fd);
-	q = open_faulty(&o);
+	struct backend_queue *q = open_faulty(&o);
 	assert_int_equal(depth(q), 1);
-	m = get_within(q, PATIENCE);
+	struct message *m = get_within(q, PATIENCE);
 	assert_memory_equal(m->id.hex, "0000000000000007", MSG_ID_LENGTH);
 	message_unref(m);
 	expect_drained(q);
@@ -906,7 +847,6 @@ static void test_nobody_waits_while_messages_are_counted(void **state)
 	struct diskqueue_opts o = test_opts(10 << 20);
 	struct backend_queue *q = open_queue(&o);
 	struct err err;
-
 	put(q, 0, n, body);
 	close_queue(q);
 	assert_int_equal(unlink(META), 0);
@@ -961,7 +901,6 @@ int main(void)
 		fault_test(test_holes_are_not_read),
 		fault_test(test_nobody_waits_while_messages_are_counted),
 	};
-
 	patience = dq_patience;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * kill -9 at random moments. A child publishes with --sync-every=1 and tells
- * through a pipe what was acknowledged; the parent kills it, opens the queue and
- * counts. Everything acknowledged and not received is there, in order, once, and
- * nothing else. Every other child is also a consumer, and takes a part: what it
- * had received may come again (at most since the last sync), never be missed.
+ * kill -9 at random moments. A child publishes with --sync-every=1 and tells through a pipe what
+ * was acknowledged; the parent kills it, opens the queue and counts. Everything acknowledged and
+ * not received is there, in order, once, and nothing else. Every other child is also a consumer,
+ * and takes a part: what it had received may come again (at most since the last sync), never be
+ * missed.
  */
 #include "test/unit/dq_test.h"
 
@@ -19,7 +19,6 @@
 static struct diskqueue_opts kill_opts(int round)
 {
 	struct diskqueue_opts o = test_opts(round % 3 == 0 ? 700 : 20000);
-
 	o.sync_every = 1;
 	return o;
 }
@@ -35,10 +34,8 @@ static _Noreturn void child(int round, int64_t first, int64_t next, int fd)
 	struct diskqueue_opts o = kill_opts(round);
 	struct backend_queue *q = open_queue(&o);
 	struct report r = {.acked = next, .taken = first};
-
 	for (;;) {
 		size_t n = 1 + rand_below(20);
-
 		if (try_put(q, r.acked, n, rand_below(400), NULL) != n)
 			_exit(1);
 		r.acked += (int64_t)n;
@@ -65,11 +62,9 @@ static struct report run_child(int round, int64_t first, int64_t next)
 	int fds[2], status;
 	struct ticker t;
 	struct chan_case c = chan_case_tick(&t);
-
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	fflush(NULL);
 	pid_t pid = fork();
-
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		close(fds[0]);
@@ -92,17 +87,14 @@ static void test_kill_9_loses_nothing_that_was_acknowledged(void **state)
 {
 	int64_t end = clock_mono_ns() + BUDGET, first = 0, next = 0, total = 0;
 	int round;
-
 	for (round = 0; round < ROUNDS && clock_mono_ns() < end; round++) {
 		struct report r = run_child(round, first, next);
 		struct diskqueue_opts o = kill_opts(round);
 		struct backend_queue *q = open_queue(&o);
 		int64_t left = q->ops->depth(q), seq = -1;
-
 		/* Some of the last put, that was not acknowledged, may be there as well. */
 		for (int64_t i = 0; i < left; i++) {
 			int64_t s = get_seq_within(q, PATIENCE);
-
 			if (i == 0 ? s < first || s > r.taken : s != seq + 1)
 				fail_msg("round %d: message %lld after %lld; acknowledged %lld, "
 					 "received %lld..%lld",
@@ -127,6 +119,5 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		dq_test(test_kill_9_loses_nothing_that_was_acknowledged),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,6 @@ static void test_a_dummy_takes_everything_and_keeps_nothing(void **state)
 {
 	struct backend_queue *q = dummy_backend_queue_new();
 	struct err err;
-
 	put(q, 0, 10, 100);
 	assert_int_equal(q->ops->depth(q), 0);
 	assert_non_null(q->ops->read_chan(q));
@@ -24,7 +23,6 @@ static void test_a_dummy_takes_everything_and_keeps_nothing(void **state)
 static void test_get_backend_name(void **state)
 {
 	char buf[BACKEND_NAME_SIZE];
-
 	assert_string_equal(get_backend_name("orders", "mail", buf, sizeof(buf)), "orders:mail");
 }
 
@@ -34,6 +32,5 @@ int main(void)
 		dq_test(test_a_dummy_takes_everything_and_keeps_nothing),
 		dq_test(test_get_backend_name),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

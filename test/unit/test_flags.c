@@ -58,7 +58,7 @@ static int teardown(void **state)
 static enum flags_result scan(const char **argv)
 {
 	int argc = 0;
-	while (argv[argc] != NULL)
+	while (argv[argc])
 		argc++;
 	strbuf_reset(&out);
 	return flags_scan("prog", flags, N_FLAGS, argc, (char **)argv, &rest, &out);

@@ -22,7 +22,6 @@ static void look(void *arg)
 {
 	struct seen *s = arg;
 	pthread_attr_t attr;
-
 	snprintf(s->name, sizeof(s->name), "%s", thread_name());
 	pthread_getname_np(pthread_self(), s->kernel, sizeof(s->kernel));
 	pthread_sigmask(SIG_SETMASK, NULL, &s->mask);
@@ -44,7 +43,6 @@ static void test_full_name_here_and_15_bytes_in_the_kernel(void **state)
 {
 	struct seen s = {.ready = NULL};
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	start(&wg, "channel:orders/mail#ephemeral", look, &s);
 	join(&wg);
@@ -58,7 +56,6 @@ static void test_signals_are_blocked(void **state)
 	struct seen s = {.ready = NULL};
 	struct wait_group wg;
 	sigset_t here;
-
 	wait_group_init(&wg);
 	start(&wg, "x", look, &s);
 	join(&wg);
@@ -74,7 +71,6 @@ static void test_stack_has_the_size_we_say(void **state)
 {
 	struct seen s = {.ready = NULL};
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	start(&wg, "x", look, &s);
 	join(&wg);
@@ -86,7 +82,6 @@ static void heavy_libc(void *arg)
 {
 	char buf[4096];
 	struct addrinfo *ai = NULL, hints = {.ai_socktype = SOCK_STREAM};
-
 	snprintf(buf, sizeof(buf), "%.300f %s", 1e300, "x");
 	if (getaddrinfo("localhost", "4150", &hints, &ai) == 0)
 		freeaddrinfo(ai);
@@ -98,7 +93,6 @@ static void heavy_libc(void *arg)
 static void test_stack_is_enough_for_what_libc_does(void **state)
 {
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	start(&wg, "x", heavy_libc, NULL);
 	join(&wg);
@@ -112,7 +106,6 @@ struct listed {
 static void list_one(void *arg, const char *name, int tid)
 {
 	struct listed *l = arg;
-
 	if (strncmp(name, "listed", 6) == 0) {
 		l->named++;
 		l->tids += tid > 0;
@@ -127,7 +120,6 @@ static void test_live_threads_are_listed(void **state)
 	struct seen s[5];
 	struct listed l = {0, 0, 0};
 	struct wait_group wg;
-
 	assert_int_equal(gothread_count(), 0);
 	wait_group_init(&wg);
 	for (int i = 0; i < 5; i++) {
@@ -151,7 +143,6 @@ static void test_live_threads_are_listed(void **state)
 static void *foreign(void *arg)
 {
 	struct listed *l = arg;
-
 	CHECK(strcmp(thread_name(), "?") == 0);
 	gothread_adopt("first name");
 	gothread_adopt("adopted");
@@ -166,7 +157,6 @@ static void test_foreign_threads_can_be_adopted_and_leave_by_themselves(void **s
 {
 	struct listed l = {0, 0, 0};
 	pthread_t t;
-
 	assert_int_equal(pthread_create(&t, NULL, foreign, &l), 0);
 	assert_int_equal(pthread_join(t, NULL), 0);
 	assert_int_equal(gothread_count(), 0);
@@ -187,7 +177,6 @@ static void test_a_thread_that_cannot_start_is_an_error(void **state)
 {
 	struct wait_group wg;
 	struct err err;
-
 	wait_group_init(&wg);
 	gothread_create = no_threads;
 	assert_int_equal(wait_group_wrap(&wg, "topic:orders", never, NULL, &err), -1);
@@ -210,7 +199,6 @@ static int count_tasks(void)
 {
 	DIR *dir = opendir("/proc/self/task");
 	int n = 0;
-
 	while (readdir(dir))
 		n++;
 	closedir(dir);
@@ -222,7 +210,6 @@ static void test_wait_joins_all_and_the_group_can_be_used_again(void **state)
 	_Atomic int n = 0;
 	struct wait_group wg;
 	int before = count_tasks();
-
 	wait_group_init(&wg);
 	wait_group_wait(&wg);
 	for (int round = 1; round <= 5; round++) {
@@ -242,7 +229,6 @@ static void test_ended_threads_do_not_pile_up(void **state)
 	struct wait_group wg;
 	long pages[2] = {0, 0};
 	long leaked = ROUNDS(4000) / 2 * (long)gothread_stack_size() / sysconf(_SC_PAGESIZE);
-
 	/*
 	 * An arena for a thread that happens to find the others in use would be as large as 500
 	 * stacks.
@@ -251,21 +237,19 @@ static void test_ended_threads_do_not_pile_up(void **state)
 	wait_group_init(&wg);
 	for (int i = 0; i < ROUNDS(4000); i++) {
 		char line[128];
-		FILE *f;
-
 		start(&wg, "bump", bump, &n);
 		while (n <= i)
 			sched_yield();
 		if (i != ROUNDS(4000) / 2 && i != ROUNDS(4000) - 1)
 			continue;
-		f = fopen("/proc/self/statm", "r");
+		FILE *f = fopen("/proc/self/statm", "r");
 		assert_non_null(fgets(line, sizeof(line), f));
 		fclose(f);
 		pages[i == ROUNDS(4000) - 1] = atol(line); /* address space */
 	}
 	/*
-	 * Not near what the stacks of the second half would be. But some: threads that have
-	 * counted and not yet ended, and 40 MB of stacks that libc keeps for the next.
+	 * Not near what the stacks of the second half would be. But some: threads that have counted
+	 * and not yet ended, and 40 MB of stacks that libc keeps for the next.
 	 */
 	assert_true(pages[1] - pages[0] < leaked / 2);
 	wait_group_wait(&wg);
@@ -281,12 +265,10 @@ struct nest {
 static void spawn_more(void *arg)
 {
 	struct nest *p = arg;
-
 	++*p->n;
 	if (p->depth > 0)
 		for (int i = 0; i < 2; i++) {
 			struct nest *child = malloc(sizeof(*child));
-
 			*child = (struct nest){p->wg, p->n, p->depth - 1};
 			CHECK(wait_group_wrap(p->wg, "more", spawn_more, child, NULL) == 0);
 		}
@@ -304,7 +286,6 @@ static void test_waiting_may_have_an_end(void **state)
 	struct err err;
 	struct chan *stop = chan_new(0, 0);
 	int64_t start = clock_mono_ns();
-
 	wait_group_init(&wg);
 	assert_true(wait_group_wait_until(&wg, start));
 	assert_int_equal(wait_group_wrap(&wg, "test", wait_on_chan, stop, &err), 0);
@@ -323,7 +304,6 @@ static void test_threads_may_start_others_in_their_group(void **state)
 	_Atomic int n = 0;
 	struct wait_group wg;
 	struct nest *root = malloc(sizeof(*root));
-
 	wait_group_init(&wg);
 	*root = (struct nest){&wg, &n, 6};
 	start(&wg, "more", spawn_more, root);
@@ -335,7 +315,6 @@ static void destroy_while_running(void)
 {
 	struct wait_group wg;
 	struct seen s = {.ready = chan_new(0, 0), .go_on = chan_new(0, 0)};
-
 	wait_group_init(&wg);
 	start(&wg, "x", look, &s);
 	chan_recv(s.ready, NULL);
@@ -350,7 +329,6 @@ static void fail_in_thread(void *arg)
 static void check_in_thread(void)
 {
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	start(&wg, "client:127.0.0.1:4150", fail_in_thread, NULL);
 	wait_group_wait(&wg);
@@ -377,7 +355,6 @@ static void test_when_threads_have_run_out_the_last_are_spared(void **state)
 	struct chan *end = chan_new(0, 0);
 	struct wait_group wg;
 	struct err err = {0};
-
 	wait_group_init(&wg);
 	for (int i = 0; i < 32; i++)
 		start(&wg, "x", wait_for_end, end);
@@ -419,6 +396,5 @@ int main(void)
 		cmocka_unit_test(test_misuse_aborts),
 		cmocka_unit_test(test_check_names_place_thread_and_condition),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

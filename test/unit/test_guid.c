@@ -7,11 +7,9 @@
 static void test_the_layout_is_stocks(void **state)
 {
 	struct guid_factory f;
-	struct message_id id;
-
 	/* As stock's guid.Hex prints node 0x155 and sequence 0xabc at 1700000000000000000 ns. */
 	guid_factory_init(&f, 0x155);
-	id = guid_hex(&f, (INT64_C(1700000000000000000) >> 20) << 12 | 0xabc);
+	struct message_id id = guid_hex(&f, (INT64_C(1700000000000000000) >> 20) << 12 | 0xabc);
 	assert_memory_equal(id.hex, "135950b844955abc", MSG_ID_LENGTH);
 	/* The epoch, and node and sequence at their ends. */
 	guid_factory_init(&f, 1023);
@@ -24,7 +22,6 @@ static void test_the_layout_is_stocks(void **state)
 static uint64_t value_of(struct message_id id)
 {
 	char hex[MSG_ID_LENGTH + 1] = {0};
-
 	memcpy(hex, id.hex, MSG_ID_LENGTH);
 	return strtoull(hex, NULL, 16);
 }
@@ -33,10 +30,8 @@ static void test_an_id_tells_the_time_and_the_node(void **state)
 {
 	struct guid_factory f;
 	int64_t before = clock_wall_ns() >> 20, after;
-	uint64_t id;
-
 	guid_factory_init(&f, 517);
-	id = value_of(guid_hex(&f, guid_factory_reserve(&f, 1)));
+	uint64_t id = value_of(guid_hex(&f, guid_factory_reserve(&f, 1)));
 	after = clock_wall_ns() >> 20;
 	assert_int_equal(id >> 12 & 1023, 517);
 	assert_in_range((id >> 22) + 1288834974288, before, after);
@@ -46,11 +41,9 @@ static void test_ids_of_one_thread_grow(void **state)
 {
 	struct guid_factory f;
 	uint64_t last = 0;
-
 	guid_factory_init(&f, 3);
 	for (int i = 0; i < 100000; i++) {
 		uint64_t id = value_of(guid_hex(&f, guid_factory_reserve(&f, 1)));
-
 		assert_true(id > last);
 		last = id;
 	}
@@ -59,17 +52,14 @@ static void test_ids_of_one_thread_grow(void **state)
 static void test_a_batch_is_reserved_as_a_whole(void **state)
 {
 	struct guid_factory f;
-	int64_t first, second;
 	uint64_t last = 0;
-
 	guid_factory_init(&f, 3);
 	/* More than a pseudo-millisecond has: the sequence overflows into the timestamp. */
-	first = guid_factory_reserve(&f, 10000);
-	second = guid_factory_reserve(&f, 1);
+	int64_t first = guid_factory_reserve(&f, 10000);
+	int64_t second = guid_factory_reserve(&f, 1);
 	assert_true(second >= first + 10000);
 	for (int i = 0; i < 10000; i++) {
 		uint64_t id = value_of(guid_hex(&f, first + i));
-
 		assert_true(id > last);
 		last = id;
 	}
@@ -80,7 +70,6 @@ static void test_a_clock_that_is_behind_is_noticed_by_nobody(void **state)
 {
 	struct guid_factory f;
 	int64_t ahead = ((clock_wall_ns() + 3600 * NSEC_PER_SEC) >> 20) << 12;
-
 	guid_factory_init(&f, 3);
 	/* As if the clock had been an hour ahead when the last id was given out. */
 	atomic_store(&f.next, ahead);
@@ -92,7 +81,6 @@ static void test_the_counter_jumps_to_the_present(void **state)
 {
 	struct guid_factory f;
 	int64_t now = (clock_wall_ns() >> 20) << 12;
-
 	guid_factory_init(&f, 3);
 	atomic_store(&f.next, now - 1000000);
 	assert_true(guid_factory_reserve(&f, 1) >= now);
@@ -111,11 +99,9 @@ static void take_ids(void *arg)
 {
 	struct ids *ids = arg;
 	size_t n = 0;
-
 	chan_recv(ids->start, NULL);
 	while (n < IDS) {
 		size_t k = 1 + n % 7;
-
 		if (k > IDS - n)
 			k = IDS - n;
 		int64_t first = guid_factory_reserve(ids->factory, k);
@@ -127,7 +113,6 @@ static void take_ids(void *arg)
 static int by_value(const void *a, const void *b)
 {
 	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
 	return x < y ? -1 : x > y;
 }
 
@@ -138,7 +123,6 @@ static void test_no_id_is_given_twice_under_8_threads(void **state)
 	struct chan *start = chan_new(0, 0);
 	struct guid_factory f;
 	struct wait_group wg;
-
 	guid_factory_init(&f, 3);
 	wait_group_init(&wg);
 	for (int i = 0; i < THREADS; i++) {
@@ -172,6 +156,5 @@ int main(void)
 		cmocka_unit_test(test_the_counter_jumps_to_the_present),
 		cmocka_unit_test(test_no_id_is_given_twice_under_8_threads),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,11 +10,9 @@ static enum http_chunked_state decode(
 	struct http_chunked c = {0};
 	enum http_chunked_state state = HTTP_CHUNKED_MORE;
 	size_t i = 0;
-
 	while (i < len && (state == HTTP_CHUNKED_MORE || state == HTTP_CHUNKED_DATA)) {
 		size_t n = len - i < step ? len - i : step, taken, got;
 		const char *data;
-
 		state = http_chunked_feed(&c, in + i, n, &taken, &data, &got);
 		assert_in_range(taken, 1, n);
 		if (state == HTTP_CHUNKED_DATA)
@@ -30,13 +28,11 @@ static void assert_decoded(const char *in, const char *expected)
 {
 	size_t len = strlen(in);
 	struct strbuf all = STRBUF_INIT;
-
 	strbuf_adds(&all, in);
 	strbuf_adds(&all, "GET"); /* what follows is not taken */
 	for (size_t step = 1; step <= all.len; step++) {
 		struct strbuf out = STRBUF_INIT;
 		size_t used;
-
 		assert_int_equal(decode(all.data, all.len, step, &out, &used), HTTP_CHUNKED_DONE);
 		assert_int_equal(used, len);
 		assert_string_equal(out.len ? out.data : "", expected);
@@ -50,7 +46,6 @@ static void assert_failed(const char *in)
 	for (size_t step = 1; step <= strlen(in); step++) {
 		struct strbuf out = STRBUF_INIT;
 		size_t used;
-
 		assert_int_equal(decode(in, strlen(in), step, &out, &used), HTTP_CHUNKED_FAILED);
 		strbuf_free(&out);
 	}
@@ -73,7 +68,6 @@ static void test_what_are_no_chunks(void **state)
 		" 5\r\n", "+5\r\n", "0x5\r\n", "-1\r\n", "g\r\n", "00000000000000001\r\n",
 		"5\r\nhello\n", "5\r\nhello!", "5\r\nhello\r!", "5;a\rb", "5;a\n", "0\r\nA\r\n\r\n",
 		"0\r\nA: b\n\nGET / HTTP/1.1\r\n\r\n"};
-
 	for (size_t i = 0; i < COUNT(bad); i++)
 		assert_failed(bad[i]);
 }
@@ -82,7 +76,6 @@ static void test_bytes_that_are_no_data_are_bounded(void **state)
 {
 	struct strbuf in = STRBUF_INIT, out = STRBUF_INIT;
 	size_t used;
-
 	for (int i = 0; i < 1000; i++) /* single bytes are all right */
 		strbuf_adds(&in, "1\r\nx\r\n");
 	strbuf_adds(&in, "0\r\n\r\n");
@@ -118,7 +111,6 @@ static void test_the_longest_chunk(void **state)
 	static const char in[] = "ffffffffffffffff\r\nhello";
 	struct strbuf out = STRBUF_INIT;
 	size_t used;
-
 	assert_int_equal(decode(in, sizeof(in) - 1, sizeof(in), &out, &used), HTTP_CHUNKED_DATA);
 	assert_string_equal(out.data, "hello");
 	strbuf_free(&out);

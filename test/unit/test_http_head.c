@@ -14,10 +14,8 @@ static enum http_head_state feed_in_steps(
 {
 	enum http_head_state state = HTTP_HEAD_MORE;
 	size_t i = 0;
-
 	while (i < len && state == HTTP_HEAD_MORE) {
 		size_t n = len - i < step ? len - i : step, taken;
-
 		state = http_head_feed(h, text + i, n, &taken);
 		assert_true(taken <= n);
 		assert_true(state != HTTP_HEAD_MORE || taken == n);
@@ -32,7 +30,6 @@ static void parse(struct http_head *h, const char *text, size_t step)
 {
 	size_t len = strlen(text), used;
 	struct strbuf all = STRBUF_INIT;
-
 	strbuf_adds(&all, text);
 	strbuf_adds(&all, "more");
 	http_head_init(h, MAX);
@@ -50,7 +47,6 @@ static void assert_refused(const char *text, const char *status)
 	{
 		struct http_head h;
 		size_t used;
-
 		http_head_init(&h, MAX);
 		assert_int_equal(
 			feed_in_steps(&h, text, strlen(text), step, &used), HTTP_HEAD_REFUSED);
@@ -66,11 +62,9 @@ static void test_a_request_in_pieces_of_any_size(void **state)
 {
 	static const char text[] = "POST /p%75b?topic=t HTTP/1.1\r\nHost: x:1\r\nContent-Length: 5"
 				   "\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n";
-
 	EACH_STEP(step, text)
 	{
 		struct http_head h;
-
 		parse(&h, text, step);
 		assert_string_equal(h.method, "POST");
 		assert_int_equal(h.target.path_len, 4);
@@ -91,7 +85,6 @@ static void assert_length(const char *text, int64_t length)
 	EACH_STEP(step, text)
 	{
 		struct http_head h;
-
 		parse(&h, text, step);
 		assert_int_equal(h.content_length, length);
 		http_head_free(&h);
@@ -152,7 +145,6 @@ static void test_first_lines_that_are_none(void **state)
 		"G(T / HTTP/1.1\r\n", "GET / http/1.1\r\n", "GET / HTTP/1.10\r\n",
 		"GET / HTTP/x.1\r\n", "GET x HTTP/1.1\r\n", "GET /%zz HTTP/1.1\r\n",
 		"GET /\x7f HTTP/1.1\r\n", "GET /a b HTTP/1.1\r\n"};
-
 	for (size_t i = 0; i < COUNT(lines); i++)
 		assert_refused(lines[i], BAD);
 	assert_refused("GET / HTTP/2.0\r\nHost: x\r\n\r\n",
@@ -178,7 +170,6 @@ static void test_a_zero_byte_is_refused_in_a_value(void **state)
 	static const char text[] = "GET / HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n";
 	struct http_head h;
 	size_t used;
-
 	http_head_init(&h, MAX);
 	assert_int_equal(http_head_feed(&h, text, sizeof(text) - 1, &used), HTTP_HEAD_REFUSED);
 	http_head_free(&h);
@@ -188,11 +179,9 @@ static void test_a_head_has_a_limit(void **state)
 {
 	static const char line[] = "A: 0123456789\r\n";
 	struct http_head h;
-	enum http_head_state st;
 	size_t used;
-
 	http_head_init(&h, MAX);
-	st = http_head_feed(&h, "GET / HTTP/1.1\r\n", 16, &used);
+	enum http_head_state st = http_head_feed(&h, "GET / HTTP/1.1\r\n", 16, &used);
 	for (int i = 0; i < MAX && st == HTTP_HEAD_MORE; i++)
 		st = http_head_feed(&h, line, sizeof(line) - 1, &used);
 	assert_int_equal(st, HTTP_HEAD_REFUSED);
@@ -204,7 +193,6 @@ static void test_a_head_has_a_limit(void **state)
 static void assert_connection(const char *text, bool close, bool keep_alive)
 {
 	struct http_head h;
-
 	parse(&h, text, 7);
 	assert_int_equal(h.wants_close, close);
 	assert_int_equal(h.wants_keep_alive, keep_alive);
@@ -227,7 +215,6 @@ static void test_the_next_request_remembers_nothing(void **state)
 	static const char next[] = "\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n";
 	struct http_head h;
 	size_t used;
-
 	parse(&h, HEAD("Content-Length: 5\r\nExpect: x\r\nConnection: close\r\n"), 100);
 	assert_true(h.expects_other);
 	http_head_reset(&h, true); /* and skips the line ends that old clients send */
@@ -243,7 +230,6 @@ static void test_the_next_request_remembers_nothing(void **state)
 static void test_connect_has_an_authority(void **state)
 {
 	struct http_head h;
-
 	parse(&h, "CONNECT example:80 HTTP/1.1\r\n\r\n", 3);
 	assert_string_equal(h.method, "CONNECT");
 	assert_int_equal(h.target.path_len, 0);

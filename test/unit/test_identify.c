@@ -9,7 +9,6 @@ static struct identify_data_v2 decoded(const char *json)
 {
 	struct identify_data_v2 d;
 	struct err err = {0};
-
 	if (identify_decode(&d, json, strlen(json), &err) != 0)
 		fail_msg("%s: %s", json, err.msg);
 	return d;
@@ -19,7 +18,6 @@ static void expect_refused(const char *json)
 {
 	struct identify_data_v2 d;
 	struct err err = {0};
-
 	if (identify_decode(&d, json, strlen(json), &err) == 0)
 		fail_msg("taken: %s", json);
 	assert_true(err.msg[0] != '\0');
@@ -32,7 +30,6 @@ static void test_every_field_is_read(void **state)
 		"\"heartbeat_interval\":1,\"output_buffer_size\":2,\"output_buffer_timeout\":3,"
 		"\"feature_negotiation\":true,\"tls_v1\":true,\"deflate\":true,\"deflate_level\":4,"
 		"\"snappy\":true,\"sample_rate\":5,\"msg_timeout\":6}");
-
 	assert_string_equal(d.client_id.s, "id");
 	assert_string_equal(d.hostname.s, "host");
 	assert_string_equal(d.user_agent.s, "agent/1");
@@ -49,7 +46,6 @@ static void test_every_field_is_read(void **state)
 static void expect_zero(const char *json)
 {
 	struct identify_data_v2 d = decoded(json);
-
 	assert_string_equal(d.client_id.s, "");
 	assert_string_equal(d.hostname.s, "");
 	assert_string_equal(d.user_agent.s, "");
@@ -81,7 +77,6 @@ static void test_unknown_fields_are_skipped(void **state)
 static void test_names_match_in_any_case(void **state)
 {
 	struct identify_data_v2 d = decoded("{\"Client_ID\":\"a\",\"HEARTBEAT_INTERVAL\":-1}");
-
 	assert_string_equal(d.client_id.s, "a");
 	assert_int_equal(d.heartbeat_interval, -1);
 	identify_free(&d);
@@ -91,7 +86,6 @@ static void test_the_last_of_two_wins(void **state)
 {
 	struct identify_data_v2 d = decoded("{\"client_id\":\"a\",\"CLIENT_ID\":\"b\","
 					    "\"msg_timeout\":1,\"msg_timeout\":2}");
-
 	assert_string_equal(d.client_id.s, "b");
 	assert_int_equal(d.msg_timeout, 2);
 	identify_free(&d);
@@ -113,7 +107,6 @@ static void test_a_value_of_the_wrong_type_is_an_error(void **state)
 		"{\"feature_negotiation\":\"true\"}",
 		"{\"client_id\":\"good\",\"snappy\":0}",
 	};
-
 	for (size_t i = 0; i < COUNT(bad); i++)
 		expect_refused(bad[i]);
 }
@@ -133,7 +126,6 @@ static void test_what_is_no_json_is_an_error(void **state)
 		"{\"heartbeat_interval\":1,}", "{\"heartbeat_interval\":+1}",
 		"{\"heartbeat_interval\":01}", "{\"heartbeat_interval\":.5}",
 		"{\"client_id\":\"a\nb\"}", "\xef\xbb\xbf{}", "{\"client_id\":\"\\x\"}"};
-
 	for (size_t i = 0; i < COUNT(bad); i++)
 		expect_refused(bad[i]);
 }
@@ -142,7 +134,6 @@ static void test_a_zero_byte_behind_the_object_is_an_error(void **state)
 {
 	struct identify_data_v2 d;
 	struct err err;
-
 	assert_int_equal(identify_decode(&d, "{}\0", 3, &err), -1);
 }
 
@@ -151,15 +142,12 @@ static void test_only_len_bytes_are_read(void **state)
 	/* On the heap, so that a sanitizer sees a step too far. */
 	static const char json[] = "{\"client_id\":\"abc\"}";
 	size_t len = sizeof(json) - 1;
-
 	for (size_t n = 0; n <= len; n++) {
 		char *copy = malloc(n ? n : 1);
 		struct identify_data_v2 d;
 		struct err err;
-		int rc;
-
 		memcpy(copy, json, n);
-		rc = identify_decode(&d, copy, n, &err);
+		int rc = identify_decode(&d, copy, n, &err);
 		assert_int_equal(rc, n == len ? 0 : -1);
 		if (rc == 0)
 			identify_free(&d);
@@ -170,7 +158,6 @@ static void test_only_len_bytes_are_read(void **state)
 static void test_sample_rate_is_an_int32(void **state)
 {
 	struct identify_data_v2 d = decoded("{\"sample_rate\":2147483647}");
-
 	assert_int_equal(d.sample_rate, INT32_MAX);
 	identify_free(&d);
 	d = decoded("{\"sample_rate\":-2147483648}");
@@ -183,7 +170,6 @@ static void test_sample_rate_is_an_int32(void **state)
 static void test_numbers_beyond_int64_are_refused(void **state)
 {
 	struct identify_data_v2 d = decoded("{\"msg_timeout\":9223372036854775807}");
-
 	assert_true(d.msg_timeout == INT64_MAX);
 	identify_free(&d);
 	expect_refused("{\"msg_timeout\":9223372036854775808}");
@@ -195,7 +181,6 @@ static void test_escapes_in_strings_are_resolved(void **state)
 {
 	struct identify_data_v2 d = decoded(
 		"{\"client_id\":\"\\\"\\\\\\/\\n\\u00e9\",\"hostname\":\"\\ud83d\\ude00\"}");
-
 	assert_string_equal(d.client_id.s, "\"\\/\n\xc3\xa9");
 	assert_string_equal(d.hostname.s, "\xf0\x9f\x98\x80");
 	identify_free(&d);
@@ -208,7 +193,6 @@ static void decode_deep(void *arg)
 	char *json = calloc(depth, 6);
 	struct identify_data_v2 d;
 	struct err err;
-
 	for (size_t i = 0; i < depth; i++, len += 6)
 		memcpy(json + len, "{\"a\":[", 6);
 	CHECK(identify_decode(&d, json, len, &err) == -1);
@@ -221,10 +205,8 @@ static void decode_deep(void *arg)
 static void test_deep_nesting_does_not_overflow_the_stack_of_a_thread(void **state)
 {
 	size_t depths[] = {10, 499, 999, 1000, 1001, 100000};
-
 	for (size_t i = 0; i < COUNT(depths); i++) {
 		struct wait_group wg;
-
 		wait_group_init(&wg);
 		go(&wg, decode_deep, &depths[i]);
 		join(&wg);
@@ -233,9 +215,7 @@ static void test_deep_nesting_does_not_overflow_the_stack_of_a_thread(void **sta
 
 static void test_a_zero_is_a_character_like_any(void **state)
 {
-	struct identify_data_v2 d;
-
-	d = decoded(
+	struct identify_data_v2 d = decoded(
 		"{\"client_id\":\"a\\u0000b\",\"snappy\\u0000x\":true,\"hostname\":\"\\u0000\"}");
 	assert_int_equal(d.client_id.len, 3);
 	assert_memory_equal(d.client_id.s, "a\0b", 4);
@@ -265,6 +245,5 @@ int main(void)
 		cmocka_unit_test(test_deep_nesting_does_not_overflow_the_stack_of_a_thread),
 		cmocka_unit_test(test_a_zero_is_a_character_like_any),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

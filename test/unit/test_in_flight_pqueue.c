@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * in_flight_pqueue: the tests of stock under their names, and a long random run
- * beside a model, a plain list.
+ * in_flight_pqueue: the tests of stock under their names, and a long random run beside a model, a
+ * plain list.
  */
 #include "test/unit/helper.h"
 
@@ -12,11 +12,9 @@ static struct message *new_message(uint64_t id, int64_t pri)
 {
 	struct message_id mid;
 	char hex[MSG_ID_LENGTH + 1];
-	struct message *m;
-
 	snprintf(hex, sizeof(hex), "%016llx", (unsigned long long)id);
 	memcpy(mid.hex, hex, MSG_ID_LENGTH);
-	m = message_new(mid, message_body_new(0), 0);
+	struct message *m = message_new(mid, message_body_new(0), 0);
 	m->due_ns = pri;
 	return m;
 }
@@ -25,7 +23,6 @@ static struct message *new_message(uint64_t id, int64_t pri)
 static size_t expect_sound_run(const struct in_flight_pqueue *q, const struct message *first)
 {
 	size_t n = 1;
-
 	assert_null(first->run_prev);
 	for (const struct message *m = first; m->run_next; m = m->run_next) {
 		assert_ptr_equal(m->run_next->run_prev, m);
@@ -44,7 +41,6 @@ static struct message *first_of_run(const struct in_flight_pqueue *q, size_t i)
 static void expect_sound(const struct in_flight_pqueue *q)
 {
 	size_t filed = 0, in_runs = 0;
-
 	assert_true(q->len <= q->n_buckets);
 	for (size_t i = 0; i < q->runs.len; i++) {
 		const struct message *first = first_of_run(q, i);
@@ -61,14 +57,12 @@ static void expect_sound(const struct in_flight_pqueue *q)
 static void test_priority_queue(void **state)
 {
 	struct in_flight_pqueue q;
-
 	in_flight_pqueue_init(&q);
 	for (int i = 0; i < 101; i++)
 		in_flight_pqueue_push(&q, new_message((uint64_t)i, i));
 	assert_int_equal(q.len, 101);
 	for (int i = 0; i < 101; i++) {
 		struct message *m = in_flight_pqueue_peek_and_shift(&q, INT64_MAX);
-
 		assert_int_equal(m->due_ns, i);
 		message_unref(m);
 	}
@@ -80,13 +74,11 @@ static void test_unsorted_insert(void **state)
 {
 	struct in_flight_pqueue q;
 	int64_t last = INT64_MIN;
-
 	in_flight_pqueue_init(&q);
 	for (uint64_t i = 0; i < 100; i++)
 		in_flight_pqueue_push(&q, new_message(i, (int64_t)(rand_u64() >> 1)));
 	for (int i = 0; i < 100; i++) {
 		struct message *m = in_flight_pqueue_peek_and_shift(&q, INT64_MAX);
-
 		assert_true(m->due_ns >= last);
 		last = m->due_ns;
 		message_unref(m);
@@ -98,7 +90,6 @@ static void test_remove(void **state)
 {
 	struct in_flight_pqueue q;
 	struct message *all[100];
-
 	in_flight_pqueue_init(&q);
 	for (uint64_t i = 0; i < 100; i++)
 		in_flight_pqueue_push(&q, all[i] = new_message(i, rand_below(100000000)));
@@ -115,12 +106,10 @@ static void test_remove(void **state)
 static void test_shift_takes_what_is_due_and_nothing_else(void **state)
 {
 	struct in_flight_pqueue q;
-	struct message *m;
-
 	in_flight_pqueue_init(&q);
 	in_flight_pqueue_push(&q, new_message(1, 100));
 	assert_null(in_flight_pqueue_peek_and_shift(&q, 99));
-	m = in_flight_pqueue_peek_and_shift(&q, 100);
+	struct message *m = in_flight_pqueue_peek_and_shift(&q, 100);
 	assert_non_null(m);
 	assert_int_equal(m->refs, 1);
 	message_unref(m);
@@ -131,7 +120,6 @@ static void test_the_earliest_deadline_is_known(void **state)
 {
 	struct in_flight_pqueue q;
 	struct message *a = new_message(1, 100), *b = new_message(2, 50);
-
 	in_flight_pqueue_init(&q);
 	assert_true(in_flight_pqueue_next(&q) == INT64_MAX);
 	in_flight_pqueue_push(&q, a);
@@ -149,7 +137,6 @@ static void test_an_empty_queue_finds_nothing(void **state)
 {
 	struct in_flight_pqueue q;
 	struct message *m = new_message(1, 0);
-
 	in_flight_pqueue_init(&q);
 	assert_null(in_flight_pqueue_find(&q, m->id));
 	assert_null(in_flight_pqueue_peek_and_shift(&q, INT64_MAX));
@@ -164,7 +151,6 @@ static void test_two_messages_of_one_id_live_side_by_side(void **state)
 {
 	struct in_flight_pqueue q;
 	struct message *a = new_message(1, 100), *b = new_message(1, 50), *found;
-
 	in_flight_pqueue_init(&q);
 	in_flight_pqueue_push(&q, a);
 	in_flight_pqueue_push(&q, b);
@@ -182,7 +168,6 @@ static void test_clear_drops_its_references_only(void **state)
 {
 	struct in_flight_pqueue q;
 	struct message *m = new_message(1, 0);
-
 	in_flight_pqueue_init(&q);
 	in_flight_pqueue_push(&q, message_ref(m));
 	in_flight_pqueue_clear(&q);
@@ -195,8 +180,6 @@ static void test_a_burst_gives_its_memory_back(void **state)
 {
 	struct in_flight_pqueue q;
 	struct message *m;
-	size_t n_buckets;
-
 	in_flight_pqueue_init(&q);
 	for (uint64_t i = 0; i < 10000; i++)
 		in_flight_pqueue_push(&q, new_message(i, -(int64_t)i));
@@ -205,7 +188,7 @@ static void test_a_burst_gives_its_memory_back(void **state)
 	while ((m = in_flight_pqueue_peek_and_shift(&q, INT64_MAX)))
 		message_unref(m);
 	/* Not at once: who had so many is likely to have as many soon. */
-	n_buckets = q.n_buckets;
+	size_t n_buckets = q.n_buckets;
 	in_flight_pqueue_trim(&q);
 	assert_int_equal(q.n_buckets, n_buckets);
 	for (uint64_t i = 0; i < 100; i++)
@@ -229,13 +212,11 @@ static void test_buckets_stay_short_for_ids_that_follow_each_other(void **state)
 {
 	struct in_flight_pqueue q;
 	size_t longest = 0;
-
 	in_flight_pqueue_init(&q);
 	for (uint64_t i = 0; i < 16384; i++)
 		in_flight_pqueue_push(&q, new_message(0x135950b844955000 + i, (int64_t)i));
 	for (size_t b = 0; b < q.n_buckets; b++) {
 		size_t n = 0;
-
 		for (const struct message *m = q.table[b]; m; m = m->hash_next)
 			n++;
 		if (n > longest)
@@ -246,12 +227,11 @@ static void test_buckets_stay_short_for_ids_that_follow_each_other(void **state)
 	in_flight_pqueue_clear(&q);
 }
 
-/* --- runs ------------------------------------------------------------------------------------ */
+/* --- runs ------------------------------------------------------------------------------------- */
 
 static void expect_shifts(struct in_flight_pqueue *q, struct message *wanted)
 {
 	struct message *m = in_flight_pqueue_peek_and_shift(q, INT64_MAX);
-
 	assert_ptr_equal(m, wanted);
 	message_unref(m);
 	expect_sound(q);
@@ -261,7 +241,6 @@ static void test_one_timeout_makes_one_run(void **state)
 {
 	struct in_flight_pqueue q;
 	struct message *all[1000];
-
 	in_flight_pqueue_init(&q);
 	/* Batches, each of one deadline. */
 	for (uint64_t i = 0; i < 1000; i++)
@@ -288,7 +267,6 @@ static void test_a_shorter_timeout_begins_a_run(void **state)
 {
 	struct in_flight_pqueue q;
 	struct message *a = new_message(1, 60), *b = new_message(2, 30), *c = new_message(3, 61);
-
 	in_flight_pqueue_init(&q);
 	in_flight_pqueue_push(&q, a);
 	in_flight_pqueue_push(&q, b);
@@ -307,7 +285,6 @@ static void test_the_end_of_a_run_may_leave(void **state)
 {
 	struct in_flight_pqueue q;
 	struct message *a = new_message(1, 10), *b = new_message(2, 20), *c = new_message(3, 15);
-
 	in_flight_pqueue_init(&q);
 	in_flight_pqueue_push(&q, a);
 	in_flight_pqueue_push(&q, b);
@@ -331,7 +308,6 @@ static void test_a_touch_moves_a_message_to_its_new_place(void **state)
 {
 	struct in_flight_pqueue q;
 	struct message *m[4];
-
 	in_flight_pqueue_init(&q);
 	for (uint64_t i = 0; i < 4; i++)
 		in_flight_pqueue_push(&q, m[i] = new_message(i, 10 * (int64_t)i));
@@ -353,7 +329,7 @@ static void test_a_touch_moves_a_message_to_its_new_place(void **state)
 	in_flight_pqueue_clear(&q);
 }
 
-/* --- the model ------------------------------------------------------------------------------- */
+/* --- the model -------------------------------------------------------------------------------- */
 
 #define MODEL_MAX 600
 
@@ -375,7 +351,6 @@ static void model_drop(struct model *model, const struct message *m)
 static int64_t model_min(const struct model *model)
 {
 	int64_t min = INT64_MAX;
-
 	for (size_t i = 0; i < model->n; i++)
 		if (model->v[i]->due_ns < min)
 			min = model->v[i]->due_ns;
@@ -399,7 +374,6 @@ static void both_push(struct in_flight_pqueue *q, struct model *model, int64_t p
 {
 	/* Few ids, so that they repeat. */
 	struct message *m = new_message(rand_below(300), pri);
-
 	model->v[model->n++] = m;
 	in_flight_pqueue_push(q, m);
 }
@@ -416,7 +390,6 @@ static bool both_shift(struct in_flight_pqueue *q, struct model *model, int64_t 
 {
 	int64_t min = model_min(model);
 	struct message *m = in_flight_pqueue_peek_and_shift(q, max);
-
 	assert_int_equal(m != NULL, min <= max);
 	if (!m)
 		return false;
@@ -430,7 +403,6 @@ static void expect_same(const struct in_flight_pqueue *q, const struct model *mo
 {
 	struct message *wanted = new_message(rand_below(300), 0), *found;
 	struct message_id ids[10];
-
 	/* Whether they are there or not, it does no harm. */
 	for (size_t i = 0; i < COUNT(ids); i++)
 		ids[i] = i % 2 || model->n == 0 ? wanted->id : model->v[i % model->n]->id;
@@ -449,13 +421,11 @@ static void expect_same(const struct in_flight_pqueue *q, const struct model *mo
 static void random_step(struct in_flight_pqueue *q, struct model *model, uint32_t push_percent)
 {
 	uint32_t dice = rand_below(100);
-
 	if (dice < push_percent && model->n < MODEL_MAX) {
 		/* Few deadlines, so that they repeat. */
 		both_push(q, model, rand_below(50));
 	} else if (dice < 60 + push_percent / 3 && model->n > 0) {
 		struct message *m = model_any(model);
-
 		m->due_ns = rand_below(50);
 		in_flight_pqueue_fix(q, m);
 	} else if (dice < 80 && model->n > 0) {
@@ -469,7 +439,6 @@ static void test_it_behaves_as_a_plain_list_would(void **state)
 {
 	struct in_flight_pqueue q;
 	struct model model = {.n = 0};
-
 	in_flight_pqueue_init(&q);
 	for (int i = 0; i < ROUNDS(20000); i++) {
 		/* In turn it grows and shrinks. */
@@ -489,7 +458,6 @@ static void step_of_a_channel(struct in_flight_pqueue *q, struct model *model, i
 	static const int64_t timeouts[] = {60, 60, 60, 30, 90};
 	int64_t timeout = timeouts[rand_below(5)];
 	uint32_t dice = rand_below(100);
-
 	if (dice < 10) {
 		for (size_t n = rand_below(128); n > 0 && model->n < MODEL_MAX; n--)
 			both_push(q, model, now + timeout); /* a batch for a consumer */
@@ -499,7 +467,6 @@ static void step_of_a_channel(struct in_flight_pqueue *q, struct model *model, i
 			both_remove(q, model, dice < 50 ? first_of_run(q, 0) : model_any(model));
 	} else if (dice < 95 && model->n > 0) {
 		struct message *m = model_any(model);
-
 		m->due_ns = now + timeout;
 		in_flight_pqueue_fix(q, m); /* TOUCH */
 	} else {
@@ -512,7 +479,6 @@ static void test_it_behaves_as_a_plain_list_would_while_time_goes_on(void **stat
 {
 	struct in_flight_pqueue q;
 	struct model model = {.n = 0};
-
 	in_flight_pqueue_init(&q);
 	for (int i = 0; i < ROUNDS(20000); i++) {
 		step_of_a_channel(&q, &model, i / 4);
@@ -545,6 +511,5 @@ int main(void)
 		cmocka_unit_test(test_it_behaves_as_a_plain_list_would),
 		cmocka_unit_test(test_it_behaves_as_a_plain_list_would_while_time_goes_on),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

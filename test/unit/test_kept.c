@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * kept: the order of what is taken and comes back, what counts meanwhile, and the bounds.
- */
+/* kept: the order of what is taken and comes back, what counts meanwhile, and the bounds. */
 #include "test/unit/nsqd_test.h"
 
 #include "nsqd/queue/kept.h"
@@ -11,7 +9,6 @@ static bool push(struct kept *k, uint32_t first, size_t n)
 {
 	struct message *m[64];
 	bool was_empty;
-
 	CHECK(n <= COUNT(m));
 	for (size_t i = 0; i < n; i++)
 		m[i] = new_message(first + (uint32_t)i);
@@ -24,7 +21,6 @@ static bool take(struct kept *k, uint32_t first, size_t n, size_t done)
 {
 	struct message *m[64];
 	size_t before = kept_count(k);
-
 	assert_int_equal(kept_take(k, m, n), n);
 	assert_int_equal(kept_count(k), before); /* until it is settled */
 	for (size_t i = 0; i < n; i++)
@@ -38,7 +34,6 @@ static void test_what_comes_back_is_the_first_again(void **state)
 {
 	_Atomic size_t total = 0;
 	struct kept k;
-
 	kept_init(&k, &total);
 	assert_true(push(&k, 0, 5));
 	assert_false(push(&k, 5, 5));
@@ -61,7 +56,6 @@ static void test_what_comes_while_some_are_taken_is_behind_them(void **state)
 	_Atomic size_t total = 0;
 	struct message *m[8];
 	struct kept k;
-
 	kept_init(&k, &total);
 	push(&k, 0, 8);
 	assert_int_equal(kept_take(&k, m, 8), 8);
@@ -79,7 +73,6 @@ static void test_at_its_bounds_it_takes_nothing_and_the_caller_keeps_them(void *
 	struct message *m = new_message(0);
 	bool was_empty;
 	struct kept k, other;
-
 	kept_init(&k, &total);
 	kept_init(&other, &total);
 	for (uint32_t i = 0; i < KEPT_MSGS_MAX; i += 50)
@@ -109,6 +102,5 @@ int main(void)
 		cmocka_unit_test(test_what_comes_while_some_are_taken_is_behind_them),
 		cmocka_unit_test(test_at_its_bounds_it_takes_nothing_and_the_caller_keeps_them),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

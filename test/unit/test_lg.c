@@ -79,7 +79,7 @@ static void test_levels_below_the_set_one_are_dropped(void **state)
 	}
 	const char *p = logged();
 	int lines = 0;
-	for (; (p = strchr(p, '\n')) != NULL; p++)
+	for (; (p = strchr(p, '\n')); p++)
 		lines++;
 	assert_int_equal(lines, 5 + 4 + 3 + 2 + 1);
 }

@@ -20,7 +20,6 @@ static void expect_refused(const char *addr, const char *want)
 {
 	struct tcp_listener l;
 	struct err err = {0};
-
 	if (tcp_listen(&l, addr, &err) == 0)
 		fail_msg("listens on %s", addr);
 	assert_string_equal(err.msg, want);
@@ -31,7 +30,6 @@ static bool have_v6(void)
 	struct sockaddr_in6 a = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
 	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0;
-
 	if (fd >= 0)
 		close(fd);
 	return ok;
@@ -43,7 +41,6 @@ static int connect_v6(int port)
 		.sin6_port = htons((uint16_t)port),
 		.sin6_addr = IN6ADDR_LOOPBACK_INIT};
 	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
 	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	return fd;
 }
@@ -54,7 +51,6 @@ static void test_port_0_is_a_free_port_that_is_told(void **state)
 {
 	struct tcp_listener l = listen_on("127.0.0.1:0");
 	char want[32];
-
 	assert_in_range(l.port, 1, 65535);
 	snprintf(want, sizeof(want), "127.0.0.1:%d", l.port);
 	assert_string_equal(l.addr, want);
@@ -68,7 +64,6 @@ static void test_port_0_is_a_free_port_that_is_told(void **state)
 static void test_no_port_is_port_0(void **state)
 {
 	struct tcp_listener l = listen_on("127.0.0.1:");
-
 	assert_in_range(l.port, 1, 65535);
 	tcp_listener_close(&l);
 }
@@ -76,13 +71,11 @@ static void test_no_port_is_port_0(void **state)
 static void test_every_wildcard_takes_both_families(void **state)
 {
 	static const char *const wildcards[] = {":0", "0.0.0.0:0", "[::]:0", ":"};
-
 	if (!have_v6())
 		skip();
 	for (size_t i = 0; i < COUNT(wildcards); i++) {
 		struct tcp_listener l = listen_on(wildcards[i]);
 		char want[32];
-
 		snprintf(want, sizeof(want), "[::]:%d", l.port);
 		assert_string_equal(l.addr, want);
 		close(connect_v4(l.port));
@@ -93,12 +86,10 @@ static void test_every_wildcard_takes_both_families(void **state)
 
 static void test_a_v6_address_stands_in_brackets(void **state)
 {
-	struct tcp_listener l;
 	char want[32];
-
 	if (!have_v6())
 		skip();
-	l = listen_on("[::1]:0");
+	struct tcp_listener l = listen_on("[::1]:0");
 	snprintf(want, sizeof(want), "[::1]:%d", l.port);
 	assert_string_equal(l.addr, want);
 	close(connect_v6(l.port));
@@ -109,7 +100,6 @@ static void test_a_name_is_looked_up(void **state)
 {
 	struct tcp_listener l = listen_on("localhost:0");
 	char want[32];
-
 	snprintf(want, sizeof(want), "127.0.0.1:%d", l.port);
 	assert_string_equal(l.addr, want);
 	tcp_listener_close(&l);
@@ -128,7 +118,6 @@ static void test_an_address_in_use_is_refused_with_gos_words(void **state)
 {
 	struct tcp_listener l = listen_on("127.0.0.1:0");
 	char addr[64], want[128];
-
 	snprintf(addr, sizeof(addr), "127.0.0.1:%d", l.port);
 	snprintf(want, sizeof(want), "listen tcp 127.0.0.1:%d: bind: address already in use",
 		l.port);
@@ -160,7 +149,6 @@ static void test_what_is_no_host_and_port_is_the_path_of_a_unix_socket(void **st
 {
 	struct tcp_listener l = listen_on("sock");
 	struct stat st;
-
 	assert_int_equal(l.port, -1);
 	assert_string_equal(l.addr, "sock");
 	assert_int_equal(stat("sock", &st), 0);
@@ -176,7 +164,6 @@ static void test_what_is_no_host_and_port_is_the_path_of_a_unix_socket(void **st
 static void test_bad_paths_are_refused_with_gos_words(void **state)
 {
 	char path[200], want[256];
-
 	expect_refused("/nosuch/dir/sock",
 		"listen unix /nosuch/dir/sock: bind: no such file or directory");
 	memset(path, 'x', sizeof(path));
@@ -190,7 +177,6 @@ static void test_a_port_may_be_a_services_name(void **state)
 	struct servent *known = getservbyname("http", "tcp");
 	struct tcp_listener l;
 	struct err err = {0};
-
 	if (!known)
 		skip(); /* no /etc/services */
 	/* Whether port 80 is free, and ours to take, is not the point. */
@@ -210,10 +196,8 @@ static void test_addresses_are_split_as_go_does(void **state)
 	/* Go takes all of these for paths. */
 	static const char *const paths[] = {"127.0.0.1", "::1", "[::1]", "::1:80", "a]:80",
 		"[a]b]:80", "[[::1]:80", "[a]:b:80"};
-
 	for (size_t i = 0; i < COUNT(paths); i++) {
 		struct tcp_listener l = listen_on(paths[i]);
-
 		assert_int_equal(l.port, -1);
 		assert_string_equal(l.addr, paths[i]);
 		tcp_listener_close(&l);
@@ -236,7 +220,6 @@ static void test_where_unix_is_not_meant_a_path_is_refused_with_gos_words(void *
 	};
 	struct tcp_listener l;
 	struct err err = {0};
-
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		assert_int_equal(tcp_listen_no_unix(&l, cases[i].addr, &err), -1);
 		assert_string_equal(err.msg, cases[i].want);
@@ -249,11 +232,9 @@ static void test_where_unix_is_not_meant_a_path_is_refused_with_gos_words(void *
 static void test_an_abstract_name_leaves_no_file(void **state)
 {
 	char name[64];
-	struct tcp_listener l;
 	char want[128];
-
 	snprintf(name, sizeof(name), "@nsqd-test-%d", (int)getpid());
-	l = listen_on(name);
+	struct tcp_listener l = listen_on(name);
 	assert_string_equal(l.addr, name);
 	assert_null(l.unlink_path);
 	assert_int_equal(access(name, F_OK), -1);
@@ -265,7 +246,6 @@ static void test_an_abstract_name_leaves_no_file(void **state)
 static void test_no_name_is_an_abstract_one_of_the_kernels(void **state)
 {
 	struct tcp_listener a = listen_on(""), b = listen_on("");
-
 	assert_int_equal(a.port, -1);
 	assert_int_equal(a.addr[0], '@');
 	assert_string_not_equal(a.addr, b.addr);
@@ -278,7 +258,6 @@ static void abandon(const char *path)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
 	strcpy(a.sun_path, path);
 	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	assert_int_equal(listen(fd, 1), 0);
@@ -287,11 +266,9 @@ static void abandon(const char *path)
 
 static void test_an_abandoned_socket_file_is_replaced(void **state)
 {
-	struct tcp_listener l;
 	char aside[64];
-
 	abandon("sock");
-	l = listen_on("sock");
+	struct tcp_listener l = listen_on("sock");
 	close(connect_unix("sock"));
 	expect_refused("sock", "listen unix sock: bind: address already in use");
 	tcp_listener_close(&l);
@@ -303,7 +280,6 @@ static void test_an_abandoned_socket_file_is_replaced(void **state)
 static void test_what_is_no_socket_is_not_replaced(void **state)
 {
 	struct stat st;
-
 	close(open("file", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
 	expect_refused("file", "listen unix file: bind: address already in use");
 	assert_int_equal(stat("file", &st), 0);
@@ -320,7 +296,6 @@ static void test_what_is_no_socket_is_not_replaced(void **state)
 static void test_a_closed_listener_leaves_its_successor_alone(void **state)
 {
 	struct tcp_listener old = listen_on("sock"), new;
-
 	tcp_listener_close(&old);
 	new = listen_on("sock");
 	tcp_listener_close(&old);
@@ -331,7 +306,6 @@ static void test_a_closed_listener_leaves_its_successor_alone(void **state)
 static void expect_shown(const union address *a, const char *want)
 {
 	char got[128];
-
 	address_format(a, got, sizeof(got));
 	assert_string_equal(got, want);
 }
@@ -340,7 +314,6 @@ static void test_addresses_are_shown_as_go_does(void **state)
 {
 	union address a = {.in = {.sin_family = AF_INET, .sin_port = htons(80)}};
 	unsigned lo = if_nametoindex("lo");
-
 	expect_shown(&a, "0.0.0.0:80");
 	a = (union address){.in6 = {.sin6_family = AF_INET6, .sin6_port = htons(80)}};
 	expect_shown(&a, "[::]:80");
@@ -386,6 +359,5 @@ int main(void)
 		cmocka_unit_test(test_a_closed_listener_leaves_its_successor_alone),
 		cmocka_unit_test(test_addresses_are_shown_as_go_does),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,7 +23,6 @@ struct counter {
 static void count_mutex(void *arg)
 {
 	struct counter *c = arg;
-
 	for (int i = 0; i < ROUNDS(20000); i++) {
 		mutex_lock(&c->m);
 		mutex_assert_held(&c->m);
@@ -53,7 +52,6 @@ static void exclusion(void (*fn)(void *))
 {
 	struct counter c = {.n = 0};
 	struct wait_group wg;
-
 	mutex_init(&c.m, RANK_TOPIC);
 	rwlock_init(&c.rw, RANK_TOPIC);
 	wait_group_init(&wg);
@@ -73,7 +71,6 @@ static void test_mutex_excludes(void **state)
 static void try_it(void *arg)
 {
 	struct counter *c = arg;
-
 	CHECK(!mutex_trylock(&c->m));
 	chan_send(c->progress, NULL);
 }
@@ -82,7 +79,6 @@ static void test_trylock_fails_at_once_while_it_is_held(void **state)
 {
 	struct counter c = {.progress = chan_new(0, 0)};
 	struct wait_group wg;
-
 	mutex_init(&c.m, RANK_TOPIC);
 	assert_true(mutex_trylock(&c.m));
 	mutex_assert_held(&c.m);
@@ -103,7 +99,6 @@ static void test_rwlock_excludes_writers(void **state)
 static void write_once(void *arg)
 {
 	struct counter *c = arg;
-
 	chan_send(c->progress, &(int){1});
 	rwlock_wrlock(&c->rw);
 	chan_send(c->progress, &(int){2});
@@ -116,7 +111,6 @@ static void test_tryrdlock_does_not_wait(void **state)
 	struct counter c = {.progress = chan_new(sizeof(int), 8)};
 	struct wait_group wg;
 	int v;
-
 	mutex_init(&c.m, RANK_CHANNEL);
 	rwlock_init(&c.rw, RANK_TOPIC);
 	wait_group_init(&wg);
@@ -143,7 +137,6 @@ static void test_tryrdlock_does_not_wait(void **state)
 static void read_once(void *arg)
 {
 	struct counter *c = arg;
-
 	rwlock_rdlock(&c->rw);
 	chan_send(c->progress, &(int){3});
 	rwlock_unlock(&c->rw);
@@ -155,7 +148,6 @@ static void test_waiting_writer_keeps_new_readers_out(void **state)
 	struct counter c = {.progress = chan_new(sizeof(int), 8)};
 	struct wait_group wg;
 	int v;
-
 	rwlock_init(&c.rw, RANK_TOPIC);
 	wait_group_init(&wg);
 	rwlock_rdlock(&c.rw);
@@ -182,7 +174,6 @@ static void test_locks_in_order_and_released_in_any(void **state)
 {
 	struct mutex a, b;
 	struct rwlock rw;
-
 	mutex_init(&a, RANK_TOPICS);
 	rwlock_init(&rw, RANK_TOPIC);
 	mutex_init(&b, RANK_LEAF);
@@ -203,7 +194,6 @@ static void test_locks_in_order_and_released_in_any(void **state)
 static void init_without_rank(void)
 {
 	struct mutex m;
-
 	mutex_init(&m, RANK_NONE);
 }
 
@@ -304,6 +294,5 @@ int main(void)
 		cmocka_unit_test(test_violations_abort_with_both_names),
 #endif
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

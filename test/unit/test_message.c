@@ -10,7 +10,6 @@ static const struct message_id an_id = {
 static struct message *new_message(const char *body)
 {
 	struct message_body *b = message_body_new(strlen(body));
-
 	memcpy(b->data, body, strlen(body));
 	return message_new(an_id, b, 0x0102030405060708);
 }
@@ -18,7 +17,6 @@ static struct message *new_message(const char *body)
 static void test_a_new_message_has_one_reference_and_no_attempts(void **state)
 {
 	struct message *m = new_message("test");
-
 	assert_int_equal(m->refs, 1);
 	assert_int_equal(m->body->refs, 1);
 	assert_int_equal(m->body->len, 4);
@@ -30,7 +28,6 @@ static void test_a_new_message_has_one_reference_and_no_attempts(void **state)
 static void test_a_message_lives_until_its_last_reference_is_gone(void **state)
 {
 	struct message *m = new_message("test");
-
 	assert_ptr_equal(message_ref(m), m);
 	assert_int_equal(m->refs, 2);
 	message_unref(m);
@@ -43,7 +40,6 @@ static void test_a_message_lives_until_its_last_reference_is_gone(void **state)
 static void test_a_copy_shares_the_body_and_outlives_the_original(void **state)
 {
 	struct message *m = new_message("test"), *copy;
-
 	m->attempts = 7;
 	m->deferred_ns = 8;
 	copy = message_copy(m);
@@ -64,7 +60,6 @@ static void test_the_header_is_big_endian_timestamp_attempts_and_id(void **state
 {
 	unsigned char head[MSG_HEADER_LENGTH];
 	struct message *m = new_message("test");
-
 	m->attempts = 0x090a;
 	message_write_header(m, head);
 	assert_memory_equal(head, "\1\2\3\4\5\6\7\x8\x9\xa", 10);
@@ -77,7 +72,6 @@ static void test_what_was_written_is_decoded_again(void **state)
 	char buf[MSG_HEADER_LENGTH + 4] = {0};
 	struct message *m = new_message("test"), *back;
 	struct err err;
-
 	m->attempts = 65535;
 	message_write_header(m, (unsigned char *)buf);
 	memcpy(buf + MSG_HEADER_LENGTH, "test", 4);
@@ -98,7 +92,6 @@ static void test_a_header_alone_is_a_message_without_body(void **state)
 	char buf[MSG_HEADER_LENGTH] = {0};
 	struct err err;
 	struct message *m = message_decode(buf, sizeof(buf), &err);
-
 	assert_non_null(m);
 	assert_int_equal(m->body->len, 0);
 	message_unref(m);
@@ -107,10 +100,8 @@ static void test_a_header_alone_is_a_message_without_body(void **state)
 static void test_less_than_a_header_is_an_error(void **state)
 {
 	struct err err;
-
 	for (size_t n = 0; n < MIN_VALID_MSG_LENGTH; n++) {
 		char *buf = calloc(1, n + 1), want[64];
-
 		assert_null(message_decode(buf, n, &err));
 		snprintf(want, sizeof(want), "invalid message buffer size (%zu)", n);
 		assert_string_equal(err.msg, want);
@@ -127,7 +118,6 @@ struct sharing {
 static void ref_and_unref(void *arg)
 {
 	struct sharing *s = arg;
-
 	chan_recv(s->go, NULL);
 	for (int i = 0; i < ROUNDS(20000); i++) {
 		message_unref(message_ref(s->m));
@@ -141,7 +131,6 @@ static void test_references_are_counted_under_many_threads(void **state)
 {
 	struct sharing s = {.m = new_message("test"), .go = chan_new(0, 0)};
 	struct wait_group wg;
-
 	s.body = message_body_ref(s.m->body);
 	wait_group_init(&wg);
 	for (int i = 0; i < 4; i++) {
@@ -168,6 +157,5 @@ int main(void)
 		cmocka_unit_test(test_less_than_a_header_is_an_error),
 		cmocka_unit_test(test_references_are_counted_under_many_threads),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

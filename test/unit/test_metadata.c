@@ -12,13 +12,10 @@
 static char *read_file(const char *path)
 {
 	FILE *f = fopen(path, "r");
-	char *buf;
-	size_t len;
-
 	if (!f)
 		fail_msg("no %s", path);
-	buf = xcalloc(1, 1 << 20);
-	len = fread(buf, 1, (1 << 20) - 1, f);
+	char *buf = xcalloc(1, 1 << 20);
+	size_t len = fread(buf, 1, (1 << 20) - 1, f);
 	buf[len] = '\0';
 	fclose(f);
 	return buf;
@@ -27,7 +24,6 @@ static char *read_file(const char *path)
 static void expect_file(const char *want)
 {
 	char *got = read_file("nsqd.dat");
-
 	assert_string_equal(got, want);
 	free(got);
 }
@@ -35,7 +31,6 @@ static void expect_file(const char *want)
 static void persist(struct nsqd *n)
 {
 	struct err err = {0};
-
 	if (nsqd_persist_metadata(&n->metadata, &err) != 0)
 		fail_msg("%s", err.msg);
 }
@@ -43,7 +38,6 @@ static void persist(struct nsqd *n)
 static void load(struct nsqd *n)
 {
 	struct err err = {0};
-
 	if (nsqd_load_metadata(&n->metadata, &err) != 0)
 		fail_msg("%s", err.msg);
 }
@@ -52,7 +46,6 @@ static void load(struct nsqd *n)
 
 static void test_nothing_is_written_as_null(struct fixture *f)
 {
-
 	persist(f->nsqd);
 	expect_file("{\"topics\":null," VERSION_JSON);
 	get_topic(f->nsqd, "a");
@@ -63,7 +56,6 @@ static void test_nothing_is_written_as_null(struct fixture *f)
 
 static void test_topics_and_channels_are_written_as_stock_does(struct fixture *f)
 {
-
 	get_channel(get_topic(f->nsqd, "b"), "y");
 	channel_pause(get_channel(get_topic(f->nsqd, "b"), "x"));
 	topic_pause(get_topic(f->nsqd, "a"));
@@ -78,7 +70,6 @@ static void test_topics_and_channels_are_written_as_stock_does(struct fixture *f
 
 static void test_what_is_ephemeral_is_not_written(struct fixture *f)
 {
-
 	get_channel(get_topic(f->nsqd, "a#ephemeral"), "x");
 	get_channel(get_topic(f->nsqd, "b"), "x#ephemeral");
 	get_channel(get_topic(f->nsqd, "c"), "x#ephemeral");
@@ -96,7 +87,6 @@ static void test_what_is_being_deleted_is_not_written(struct fixture *f)
 	struct channel *c = get_channel(t, "x");
 	struct request channel, topic;
 	struct gate gate;
-
 	/* Between the beginning and the end of the deletion, while both are in their maps. */
 	slow_deletion(c, &gate);
 	begin_request(&channel, n, t, "x", run_delete);
@@ -118,7 +108,6 @@ static void test_what_is_being_deleted_is_not_written(struct fixture *f)
 static void test_only_the_owner_may_read_it_and_nothing_else_is_left(struct fixture *f)
 {
 	struct stat st;
-
 	for (int i = 0; i < 3; i++)
 		persist(f->nsqd);
 	assert_int_equal(stat("nsqd.dat", &st), 0);
@@ -129,7 +118,6 @@ static void test_only_the_owner_may_read_it_and_nothing_else_is_left(struct fixt
 static void test_a_file_that_cannot_be_replaced_is_an_error_and_leaves_no_other(struct fixture *f)
 {
 	struct err err = {0};
-
 	assert_int_equal(mkdir("nsqd.dat", 0700), 0);
 	assert_int_equal(nsqd_persist_metadata(&f->nsqd->metadata, &err), -1);
 	assert_int_equal(err.code, EISDIR);
@@ -141,7 +129,6 @@ static void test_a_file_that_cannot_be_replaced_is_an_error_and_leaves_no_other(
 static void test_at_exit_the_file_has_everything_and_stays_so(struct fixture *f)
 {
 	struct nsqd *n = f->nsqd;
-
 	get_channel(get_topic(n, "a"), "x");
 	nsqd_exit(n);
 	persist(n); /* nobody may write it without the topics that have closed */
@@ -154,7 +141,6 @@ static void test_at_exit_the_file_has_everything_and_stays_so(struct fixture *f)
 
 static void test_no_file_is_a_fresh_start(struct fixture *f)
 {
-
 	load(f->nsqd);
 	assert_int_equal(topic_count(f->nsqd), 0);
 	assert_false(context_is_loading(&f->nsqd->ctx));
@@ -163,8 +149,6 @@ static void test_no_file_is_a_fresh_start(struct fixture *f)
 static void test_what_was_written_is_read_again(struct fixture *f)
 {
 	struct nsqd *n = f->nsqd;
-	struct topic *t;
-
 	get_channel(get_topic(n, "a"), "x");
 	channel_pause(get_channel(get_topic(n, "a"), "y"));
 	topic_pause(get_topic(n, "b"));
@@ -173,7 +157,7 @@ static void test_what_was_written_is_read_again(struct fixture *f)
 	n = f->nsqd;
 	load(n);
 	assert_int_equal(topic_count(n), 2);
-	t = nsqd_get_existing_topic(&n->topics, "a");
+	struct topic *t = nsqd_get_existing_topic(&n->topics, "a");
 	assert_non_null(t);
 	topic_unref(t);
 	assert_int_equal(channel_count(t), 2);
@@ -188,7 +172,6 @@ static void test_what_was_written_is_read_again(struct fixture *f)
 
 static void test_any_json_that_stock_takes_is_taken(struct fixture *f)
 {
-
 	write_text("nsqd.dat",
 		" { \"Version\":\"0.1\", \"new\":[1,{}], \"topics\":[\n"
 		"{\"name\":\"a\"},"
@@ -204,7 +187,6 @@ static void test_any_json_that_stock_takes_is_taken(struct fixture *f)
 static void test_null_and_an_empty_object_are_a_fresh_start(struct fixture *f)
 {
 	static const char *const texts[] = {"null", "{}", "{\"topics\":null}", "{\"topics\":[]}"};
-
 	for (size_t i = 0; i < COUNT(texts); i++) {
 		start_nsqd(f, 10);
 
@@ -217,7 +199,6 @@ static void test_null_and_an_empty_object_are_a_fresh_start(struct fixture *f)
 
 static void test_invalid_names_are_skipped_and_the_others_are_there(struct fixture *f)
 {
-
 	write_text("nsqd.dat",
 		"{\"topics\":[{\"name\":\"\"},{\"name\":\"../evil\"},{\"name\":\"a b\"},{},"
 		"{\"name\":\"ok\",\"channels\":[{\"name\":\"x/y\"},{\"name\":\"good\"},{}]}]}");
@@ -229,7 +210,6 @@ static void test_invalid_names_are_skipped_and_the_others_are_there(struct fixtu
 
 static void test_a_topic_that_is_listed_twice_is_one(struct fixture *f)
 {
-
 	write_text("nsqd.dat",
 		"{\"topics\":[{\"name\":\"a\",\"channels\":[{\"name\":\"x\"}]},"
 		"{\"name\":\"a\",\"paused\":true,\"channels\":[{\"name\":\"y\"},{\"name\":\"x\"}"
@@ -261,11 +241,9 @@ static void test_a_broken_file_is_an_error_creates_nothing_and_stays_as_it_is(st
 		"{\"topics\":[{\"name\":\"a\"}",
 		"{\"topics\":[{\"name\":\"a\n\"}]}",
 	};
-
 	for (size_t i = 0; i < COUNT(broken); i++) {
 		start_nsqd(f, 10);
 		struct err err = {0};
-
 		write_text("nsqd.dat", broken[i]);
 		if (nsqd_load_metadata(&f->nsqd->metadata, &err) != -1)
 			fail_msg("taken: %s", broken[i]);
@@ -280,7 +258,6 @@ static void test_a_broken_file_is_an_error_creates_nothing_and_stays_as_it_is(st
 static void test_a_file_that_cannot_be_read_is_an_error(struct fixture *f)
 {
 	struct err err = {0};
-
 	assert_int_equal(mkdir("nsqd.dat", 0700), 0);
 	assert_int_equal(nsqd_load_metadata(&f->nsqd->metadata, &err), -1);
 	assert_non_null(strstr(err.msg, "failed to read metadata from "));
@@ -292,7 +269,6 @@ static void test_what_is_no_file_is_an_error_at_once(struct fixture *f)
 {
 	struct nsqd *n = f->nsqd;
 	struct err err = {0};
-
 	assert_int_equal(mkfifo("nsqd.dat", 0600), 0);
 	assert_int_equal(nsqd_load_metadata(&n->metadata, &err), -1);
 	assert_non_null(strstr(err.msg, "nsqd.dat: not a regular file"));
@@ -317,24 +293,19 @@ static void test_what_is_no_file_is_an_error_at_once(struct fixture *f)
 
 static bool file_has(const char *text)
 {
-	char *got;
-	bool found;
-
 	if (access("nsqd.dat", F_OK) != 0)
 		return false;
-	got = read_file("nsqd.dat");
-	found = strstr(got, text) != NULL;
+	char *got = read_file("nsqd.dat");
+	bool found = strstr(got, text) != NULL;
 	free(got);
 	return found;
 }
 
 static void test_a_change_is_written_by_itself(struct fixture *f)
 {
-	struct topic *t;
 	struct err err;
-
 	assert_int_equal(nsqd_main(f->nsqd, &err), 0);
-	t = get_topic(f->nsqd, "a");
+	struct topic *t = get_topic(f->nsqd, "a");
 	wait_for(file_has("\"name\":\"a\""));
 	get_channel(t, "x");
 	wait_for(file_has("\"name\":\"x\""));
@@ -347,7 +318,6 @@ static void test_a_change_is_written_by_itself(struct fixture *f)
 static void test_what_is_ephemeral_causes_no_write(struct fixture *f)
 {
 	struct err err;
-
 	assert_int_equal(nsqd_main(f->nsqd, &err), 0);
 	get_channel(get_topic(f->nsqd, "a#ephemeral"), "x#ephemeral");
 	stays(access("nsqd.dat", F_OK) != 0);
@@ -355,7 +325,6 @@ static void test_what_is_ephemeral_causes_no_write(struct fixture *f)
 
 static void test_loading_does_not_write(struct fixture *f)
 {
-
 	write_text("nsqd.dat", "{\"topics\":[{\"name\":\"a\",\"channels\":[{\"name\":\"x\"}]}]}");
 	load(f->nsqd);
 	assert_int_equal(chan_len(f->nsqd->ctx.notify.persist_chan), 0);
@@ -372,7 +341,6 @@ static void persist_until_stopped(void *arg)
 {
 	struct persisters *p = arg;
 	struct err err;
-
 	while (!p->stop)
 		p->failed += nsqd_persist_metadata(&p->n->metadata, &err) != 0;
 }
@@ -380,14 +348,11 @@ static void persist_until_stopped(void *arg)
 static void change_until_stopped(void *arg)
 {
 	struct persisters *p = arg;
-
 	for (unsigned i = 0; !p->stop; i++) {
 		char name[16];
 		struct err err;
-		struct topic *t;
-
 		snprintf(name, sizeof(name), "t%u", i % 7);
-		t = nsqd_get_topic(&p->n->topics, name, &err);
+		struct topic *t = nsqd_get_topic(&p->n->topics, name, &err);
 		if (t) {
 			channel_unref(topic_get_channel(t, "x", &err));
 			topic_pause(t);
@@ -404,7 +369,6 @@ static void test_many_who_write_at_once_leave_a_whole_file(struct fixture *f)
 {
 	struct persisters p = {.n = f->nsqd};
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	get_topic(p.n, "stays");
 	persist(p.n);
@@ -413,7 +377,6 @@ static void test_many_who_write_at_once_leave_a_whole_file(struct fixture *f)
 	go(&wg, change_until_stopped, &p);
 	for (int i = 0; i < ROUNDS(100); i++) {
 		char *got = read_file("nsqd.dat");
-
 		assert_int_equal(strncmp(got, "{\"topics\":[{\"name\":\"", 20), 0);
 		assert_non_null(strstr(got, "\"name\":\"stays\""));
 		assert_string_equal(got + strlen(got) - strlen(VERSION_JSON), VERSION_JSON);
@@ -449,6 +412,5 @@ int main(void)
 		nsqd_test(test_loading_does_not_write),
 		nsqd_test(test_many_who_write_at_once_leave_a_whole_file),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

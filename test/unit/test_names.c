@@ -7,7 +7,6 @@
 static bool valid(const char *name)
 {
 	bool topic = is_valid_topic_name(name, strlen(name));
-
 	assert_int_equal(topic, is_valid_channel_name(name, strlen(name)));
 	return topic;
 }
@@ -28,7 +27,6 @@ static void test_exactly_those_bytes_are_valid(void **state)
 		char name[3] = {'a', (char)ch, 'b'};
 		bool want = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') ||
 			    (ch >= '0' && ch <= '9') || ch == '.' || ch == '_' || ch == '-';
-
 		assert_int_equal(is_valid_topic_name(name, 3), want);
 		assert_int_equal(is_valid_channel_name(name, 3), want);
 	}
@@ -42,7 +40,6 @@ static void test_nothing_is_not_a_name(void **state)
 static void test_64_bytes_are_valid_and_65_are_not(void **state)
 {
 	char name[66];
-
 	memset(name, 'x', sizeof(name));
 	assert_true(is_valid_topic_name(name, 64));
 	assert_false(is_valid_topic_name(name, 65));
@@ -100,6 +97,5 @@ int main(void)
 		cmocka_unit_test(test_a_name_needs_no_terminator),
 		cmocka_unit_test(test_ephemeral_is_who_ends_so),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,6 @@ static int create_unless(
 	pthread_t *id, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
 {
 	int left = refuse_in;
-
 	if (left > 0)
 		refuse_in = left - 1;
 	if (no_threads || left == 1 || (no_resumed && strcmp(thread_name(), "netpoll") == 0) ||
@@ -59,7 +58,6 @@ static void count_client(void *arg, const char *name, int tid)
 static size_t client_threads(void)
 {
 	size_t n = 0;
-
 	gothread_each(count_client, &n);
 	return n;
 }
@@ -68,7 +66,6 @@ static size_t client_threads(void)
 static void expect(int fd, const char *answer, size_t len)
 {
 	char buf[64];
-
 	assert_true(len <= sizeof(buf));
 	assert_int_equal(recv(fd, buf, len, MSG_WAITALL), len);
 	assert_memory_equal(buf, answer, len);
@@ -90,7 +87,6 @@ static int connect_client(struct nsqd *n)
 		.sin_port = htons((uint16_t)n->tcp_listener.port),
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
 	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
 	/* An answer: it has its threads, or has had them, which on a slow machine nobody sees. */
 	SAY(fd, "  V2PUB t\n\0\0\0\1x");
@@ -103,7 +99,6 @@ static int dormant_consumer(struct nsqd *n, struct channel *ch)
 {
 	size_t room = ch->dormant_ready;
 	int fd = connect_client(n);
-
 	SAY(fd, "SUB test ch\nRDY 1\n");
 	EXPECT(fd, OK_FRAME);
 	wait_for(ch->dormant_ready == room + 1);
@@ -114,7 +109,6 @@ static int dormant_consumer(struct nsqd *n, struct channel *ch)
 static void expect_message(int fd)
 {
 	char buf[64];
-
 	assert_true(recv(fd, buf, sizeof(buf), 0) > 8);
 	assert_memory_equal(buf + 4, "\0\0\0\2", 4);
 }
@@ -123,7 +117,6 @@ static void expect_message(int fd)
 static void expect_patience(struct nsqd *n, _Atomic bool *lack, int tries)
 {
 	int fd = connect_client(n);
-
 	wait_for(client_threads() == 0);
 	*lack = true;
 	SAY(fd, "PUB t\n\0\0\0\1x");
@@ -147,7 +140,6 @@ static void test_heartbeats_go_on_without_threads(struct fixture *f)
 {
 	int fd = connect_client(f->nsqd);
 	char frame[10];
-
 	/* After the time that it takes to be parked. */
 	SAY(fd, "IDENTIFY\n\0\0\0\x1b{\"heartbeat_interval\":2500}");
 	EXPECT(fd, OK_FRAME);
@@ -167,7 +159,6 @@ static void test_without_a_pump_the_message_goes_to_another(struct fixture *f)
 	struct topic *t = f->topic;
 	struct channel *ch = f->channel;
 	int first = dormant_consumer(f->nsqd, ch), second = dormant_consumer(f->nsqd, ch);
-
 	refuse_in = 2; /* io_loop gets its thread */
 	put(t, 0, 1);
 	expect_message(second);
@@ -185,7 +176,6 @@ static void test_a_message_does_not_wait_for_who_gets_no_thread(struct fixture *
 	struct topic *t = f->topic;
 	struct channel *ch = f->channel;
 	int first = dormant_consumer(f->nsqd, ch), second = dormant_consumer(f->nsqd, ch);
-
 	refuse_in = 1;
 	put(t, 0, 1);
 	expect_message(second);
@@ -201,7 +191,6 @@ static void test_the_daemon_ends_without_threads(struct fixture *f)
 {
 	int fds[] = {connect_client(f->nsqd), connect_client(f->nsqd), connect_client(f->nsqd)};
 	char buf[1];
-
 	wait_for(client_threads() == 0);
 	no_threads = true;
 	SAY(fds[1], "PUB t\n\0\0\0\1x");
@@ -219,7 +208,6 @@ static void test_parked_clients_take_no_thread_for_the_daemons_exit(struct fixtu
 	struct channel *ch = f->channel;
 	int fds[] = {connect_client(f->nsqd), connect_client(f->nsqd), connect_client(f->nsqd)};
 	char buf[1];
-
 	SAY(fds[0], "SUB test ch\nRDY 1\n");
 	EXPECT(fds[0], OK_FRAME);
 	SAY(fds[1], "SUB test e#ephemeral\nRDY 1\n");
@@ -245,6 +233,5 @@ int main(void)
 		netpoll_test(test_the_daemon_ends_without_threads),
 		netpoll_test(test_parked_clients_take_no_thread_for_the_daemons_exit),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

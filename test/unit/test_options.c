@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * options and nsqd's flags: defaults, command line, config file, what beats
- * what, and what is refused. The expected texts were printed by stock.
+ * options and nsqd's flags: defaults, command line, config file, what beats what, and what is
+ * refused. The expected texts were printed by stock.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -45,7 +45,7 @@ static void slurp(FILE *f, char *buf, size_t size)
 static int parse(const char **argv)
 {
 	int argc = 0;
-	while (argv[argc] != NULL)
+	while (argv[argc])
 		argc++;
 	FILE *f = tmpfile(), *g = tmpfile();
 	assert_non_null(f);
@@ -82,7 +82,7 @@ static void assert_value(const char *key, const char *want)
 /* The text of a log line in err_text. */
 static void assert_said(const char *text)
 {
-	if (strstr(err_text, text) == NULL)
+	if (!strstr(err_text, text))
 		fail_msg("not said: %s\nbut: %s", text, err_text);
 }
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* protocol_v2_deliver_for_pump: the channel's pump writes to a consumer that waits, on its pump's behalf. */
+/*
+ * protocol_v2_deliver_for_pump: the channel's pump writes to a consumer that waits, on its pump's
+ * behalf.
+ */
 #include "test/unit/io_loop_test.h"
 
 #include "protocol/frame.h"
@@ -20,7 +23,6 @@ static void start(struct peer *c, struct nsqd *n, struct channel *ch)
 {
 	size_t demand = chan_demand(ch->client_msg_chans[GLOBAL], SIZE_MAX);
 	char ok[10];
-
 	connect_consumer(c, n);
 	run_io_loop(c);
 	say(c->peer, "SUB test ch\nRDY 1\n");
@@ -34,7 +36,6 @@ static uint32_t receive_message(struct peer *c, char id[MSG_ID_LENGTH + 1])
 {
 	unsigned char frame[FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH + 4];
 	uint32_t seq;
-
 	receive(c->peer, frame, sizeof(frame));
 	assert_int_equal(frame[3], sizeof(frame) - 4);
 	assert_int_equal(frame[7], FRAME_TYPE_MESSAGE);
@@ -47,7 +48,6 @@ static uint32_t receive_message(struct peer *c, char id[MSG_ID_LENGTH + 1])
 static void finish(struct peer *c, const char *id)
 {
 	char text[32];
-
 	snprintf(text, sizeof(text), "FIN %s\n", id);
 	say(c->peer, text);
 }
@@ -57,7 +57,6 @@ static void add_switches(void *arg, const char *name, int tid)
 {
 	char path[64], line[128];
 	long n;
-
 	if (strncmp(name, "pump:", 5) != 0)
 		return;
 	snprintf(path, sizeof(path), "/proc/self/task/%d/status", tid);
@@ -72,7 +71,6 @@ static void add_switches(void *arg, const char *name, int tid)
 static long pump_switches(void)
 {
 	long n = 0;
-
 	gothread_each(add_switches, &n);
 	return n;
 }
@@ -85,7 +83,6 @@ static void test_a_consumer_that_waits_is_served_in_its_sleep(struct fixture *f)
 	struct channel *ch = f->channel;
 	struct peer c;
 	char id[MSG_ID_LENGTH + 1];
-
 	start(&c, f->nsqd, ch);
 	long before = pump_switches();
 	for (uint32_t i = 0; i < ROUNDS_OF_ONE; i++) {
@@ -113,7 +110,6 @@ static void test_what_the_socket_does_not_take_is_left_to_the_pump(struct fixtur
 	char id[MSG_ID_LENGTH + 1];
 	size_t filled = 0;
 	ssize_t sent;
-
 	start(&c, f->nsqd, ch);
 	int fd = stream_sock_fd(c.client->base);
 	while ((sent = send(fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
@@ -132,7 +128,6 @@ static void test_what_the_socket_does_not_take_is_left_to_the_pump(struct fixtur
 	}
 	while (filled > 0) {
 		size_t part = filled < sizeof(junk) ? filled : sizeof(junk);
-
 		receive(c.peer, junk, part);
 		filled -= part;
 	}
@@ -153,7 +148,6 @@ static void test_who_is_being_written_to_is_passed_over(struct fixture *f)
 	struct channel *ch = f->channel;
 	struct peer first, second;
 	char id[MSG_ID_LENGTH + 1];
-
 	start(&first, f->nsqd, ch);
 	start(&second, f->nsqd, ch);
 	/* As somebody else would: not checked for its rank. */
@@ -174,7 +168,6 @@ static void test_rdy_0_ends_it(struct fixture *f)
 	struct channel *ch = f->channel;
 	struct peer c;
 	char id[MSG_ID_LENGTH + 1];
-
 	start(&c, f->nsqd, ch);
 	say(c.peer, "RDY 0\n");
 	wait_for(chan_demand(ch->client_msg_chans[GLOBAL], SIZE_MAX) == 0);
@@ -194,7 +187,6 @@ struct holder {
 static void hold(void *arg)
 {
 	struct holder *h = arg;
-
 	rwlock_wrlock(h->lock);
 	chan_send(h->held, NULL);
 	chan_recv(h->release, NULL);
@@ -208,7 +200,6 @@ static size_t take_while_it_serves(struct topic *t, struct channel *ch, struct p
 	char id[MSG_ID_LENGTH + 1];
 	struct wait_group wg;
 	struct message *m;
-
 	/* The pump comes so far and no further. */
 	wait_group_init(&wg);
 	assert_int_equal(wait_group_wrap(&wg, "holder", hold, &h, NULL), 0);
@@ -236,7 +227,6 @@ static void test_others_need_not_wait_for_those_who_are_served(struct fixture *f
 	struct topic *t = f->topic;
 	struct channel *ch = f->channel;
 	struct peer c, other;
-
 	start(&c, f->nsqd, ch);
 	start(&other, f->nsqd, ch);
 	assert_int_equal(take_while_it_serves(t, ch, &c), 1);
@@ -249,7 +239,6 @@ static void test_one_alone_is_not_overtaken_by_itself(struct fixture *f)
 	struct topic *t = f->topic;
 	struct channel *ch = f->channel;
 	struct peer c;
-
 	start(&c, f->nsqd, ch);
 	assert_int_equal(take_while_it_serves(t, ch, &c), 0);
 	stop(&c);
@@ -258,7 +247,6 @@ static void test_one_alone_is_not_overtaken_by_itself(struct fixture *f)
 static void publish(void *arg)
 {
 	struct topic *t = arg;
-
 	for (uint32_t i = 0; i < 3000; i++) {
 		put(t, i, 1);
 		if (i % 32 == 0)
@@ -274,12 +262,10 @@ static void test_consumers_leave_while_they_are_served(struct fixture *f)
 	struct peer c[4];
 	struct wait_group wg;
 	int64_t finished = 0;
-
 	wait_group_init(&wg);
 	assert_int_equal(wait_group_wrap(&wg, "publisher", publish, t, NULL), 0);
 	while (channel_depth(ch) + (int64_t)channel_in_flight_count(ch) + finished < 2500) {
 		char id[MSG_ID_LENGTH + 1], ok[10];
-
 		for (int i = 0; i < 4; i++) {
 			connect_consumer(&c[i], f->nsqd);
 			run_io_loop(&c[i]);
@@ -309,6 +295,5 @@ int main(void)
 		channel_test_with(
 			test_consumers_leave_while_they_are_served, .mem_queue_size = 10000),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,7 +23,6 @@ static ssize_t watch_read(
 	struct stream *stream, void *buf, size_t n, int64_t deadline_ns, struct err *err)
 {
 	struct watch *w = (struct watch *)stream;
-
 	return w->below->ops->read(w->below, buf, n, deadline_ns, err);
 }
 
@@ -32,7 +31,6 @@ static int watch_writev(
 {
 	struct watch *w = (struct watch *)stream;
 	int64_t now = clock_mono_ns();
-
 	if (deadline_ns == w->last)
 		w->again++;
 	w->last = deadline_ns;
@@ -50,21 +48,18 @@ static int watch_flush(struct stream *stream, int64_t deadline_ns, struct err *e
 static void watch_close_write(struct stream *stream, int64_t deadline_ns)
 {
 	struct watch *w = (struct watch *)stream;
-
 	w->below->ops->close_write(w->below, deadline_ns);
 }
 
 static void watch_shutdown(struct stream *stream)
 {
 	struct watch *w = (struct watch *)stream;
-
 	w->below->ops->shutdown(w->below);
 }
 
 static void watch_free(struct stream *stream)
 {
 	struct watch *w = (struct watch *)stream;
-
 	w->below->ops->free(w->below);
 }
 
@@ -81,7 +76,6 @@ static void put_large_messages(struct topic *t)
 {
 	struct message_body *bodies[N_MESSAGES];
 	struct err err;
-
 	for (size_t i = 0; i < N_MESSAGES; i++) {
 		bodies[i] = message_body_new(BODY_SIZE);
 		memset(bodies[i]->data, 'x', BODY_SIZE);
@@ -97,7 +91,6 @@ static void test_a_large_message_of_a_batch_has_a_deadline_of_its_own(struct fix
 	struct watch w = {.stream.ops = &watch_ops};
 	struct peer c;
 	char ok[10];
-
 	put_large_messages(t);
 	wait_for(channel_depth(ch) == N_MESSAGES);
 
@@ -121,7 +114,6 @@ static size_t fill_socket(int fd)
 {
 	size_t filled = 0;
 	ssize_t sent;
-
 	while ((sent = send(fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
 		filled += (size_t)sent;
 	while (send(fd, junk, 1, MSG_DONTWAIT) == 1)
@@ -133,7 +125,6 @@ static void receive_junk(int fd, size_t n)
 {
 	while (n > 0) {
 		size_t part = n < sizeof(junk) ? n : sizeof(junk);
-
 		receive(fd, junk, part);
 		n -= part;
 	}
@@ -142,7 +133,6 @@ static void receive_junk(int fd, size_t n)
 static void receive_small_message(int fd, uint32_t seq, char id[MSG_ID_LENGTH + 1])
 {
 	char frame[FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH + sizeof(seq)];
-
 	receive(fd, frame, sizeof(frame));
 	assert_memory_equal(frame + sizeof(frame) - sizeof(seq), &seq, sizeof(seq));
 	memcpy(id, frame + sizeof(frame) - sizeof(seq) - MSG_ID_LENGTH, MSG_ID_LENGTH);
@@ -156,7 +146,6 @@ static void test_io_loop_reads_on_where_it_cannot_write(struct fixture *f)
 	struct channel *ch = f->channel;
 	char id[MSG_ID_LENGTH + 1], fin[64], ok[10];
 	struct peer c;
-
 	put(t, 0, 3);
 	wait_for(channel_depth(ch) == 3);
 	connect_consumer(&c, f->nsqd);
@@ -181,7 +170,6 @@ static void test_a_pump_that_fails_gives_the_right_to_fill_back(struct fixture *
 	struct channel *ch = f->channel;
 	struct peer c;
 	char ok[10];
-
 	connect_consumer(&c, f->nsqd);
 	run_io_loop(&c);
 	say(c.peer, "SUB test ch\nRDY 1\n");
@@ -206,6 +194,5 @@ int main(void)
 		pump_test(test_io_loop_reads_on_where_it_cannot_write),
 		pump_test(test_a_pump_that_fails_gives_the_right_to_fill_back),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,7 +72,6 @@ static double worst_rank_error(struct quantile *q, int64_t *v, size_t n)
 {
 	struct quantile_result r;
 	double worst = 0;
-
 	quantile_result_at(q, &r, T0);
 	assert_int_equal(r.count, n);
 	assert_int_equal(r.n, N_QUANTILES);
@@ -100,7 +99,6 @@ static void test_ranks_are_within_1_percent(void **state)
 	static int64_t (*const draws[])(void) = {draw_uniform, draw_exponential, draw_bimodal,
 		draw_steps, draw_ascending, draw_descending};
 	static const size_t sizes[] = {1, 2, 10, 511, 513, 5000, 100000, 400000};
-
 	for (size_t d = 0; d < sizeof(draws) / sizeof(draws[0]); d++) {
 		for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
 			size_t n = sizes[s];
@@ -137,7 +135,6 @@ static void test_a_merge_keeps_the_error(void **state)
 	enum { STREAMS = 20, EACH = 20000 };
 	static int64_t v[STREAMS * EACH];
 	struct quantile *all = quantile_new(WINDOW, quantiles, N_QUANTILES);
-
 	for (int s = 0; s < STREAMS; s++) {
 		struct quantile *q = quantile_new(WINDOW, quantiles, N_QUANTILES);
 		for (int i = 0; i < EACH; i++) {
@@ -166,7 +163,6 @@ static void test_the_window_forgets_half_at_a_time(void **state)
 {
 	int64_t half = WINDOW / 2;
 	struct quantile *q = quantile_new(WINDOW, quantiles, N_QUANTILES);
-
 	quantile_insert_at(q, 1, T0);
 	quantile_insert_at(q, 2, T0 + half + 1);
 	assert_int_equal(count_at(q, T0 + half + 1), 2);
@@ -187,7 +183,6 @@ static void test_a_merge_takes_only_what_is_in_the_window(void **state)
 	struct quantile *old = quantile_new(WINDOW, quantiles, N_QUANTILES);
 	struct quantile *fresh = quantile_new(WINDOW, quantiles, N_QUANTILES);
 	int64_t now = T0 + 10 * WINDOW;
-
 	quantile_insert_at(old, 1, T0);
 	quantile_insert_at(fresh, 2, now);
 	quantile_merge_at(q, fresh, now);
@@ -213,7 +208,6 @@ static void test_json_is_stocks(void **state)
 	static const double two[] = {0.99, 0.5};
 	struct strbuf sb = STRBUF_INIT;
 	struct quantile_result r;
-
 	quantile_result(NULL, &r);
 	quantile_result_add_json(&r, &sb);
 	assert_string_equal(sb.data, "{\"count\":0,\"percentiles\":null}");

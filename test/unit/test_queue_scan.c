@@ -41,7 +41,6 @@ static void count_worker(void *arg, const char *name, int tid)
 static size_t workers(void)
 {
 	size_t n = 0;
-
 	gothread_each(count_worker, &n);
 	return n;
 }
@@ -50,7 +49,6 @@ static void test_a_message_times_out_after_its_timeout_and_not_before(struct fix
 {
 	struct channel *c = f->channel;
 	int64_t deadline = clock_mono_ns() + 30 * NSEC_PER_MSEC;
-
 	put_in_flight(c, 0, 10, 1, 30 * NSEC_PER_MSEC);
 	wait_for(c->timeout_count > 0);
 	assert_true(clock_mono_ns() >= deadline);
@@ -62,7 +60,6 @@ static void test_a_deferred_message_comes_after_its_delay(struct fixture *f)
 {
 	struct channel *c = f->channel;
 	int64_t deadline = clock_mono_ns() + 30 * NSEC_PER_MSEC;
-
 	channel_put_message_deferred(c, new_message(0), 30 * NSEC_PER_MSEC);
 	expect_in_order(c, 0, 1);
 	assert_true(clock_mono_ns() >= deadline);
@@ -73,13 +70,10 @@ static void test_a_deferred_message_comes_after_its_delay(struct fixture *f)
 static void test_a_channel_that_is_made_later_is_scanned_as_well(struct fixture *f)
 {
 	struct topic *t = f->topic;
-
 	for (int i = 0; i < 5; i++) {
 		char name[32];
-		struct channel *c;
-
 		snprintf(name, sizeof(name), "ch%d", i);
-		c = get_channel(t, name);
+		struct channel *c = get_channel(t, name);
 		put_in_flight(c, 0, 1, 1, 1);
 		wait_for(c->timeout_count == 1);
 	}
@@ -89,10 +83,8 @@ static void test_one_due_message_among_many_quiet_channels_does_not_wait_for_luc
 {
 	struct topic *t = f->topic;
 	struct channel *c = NULL;
-
 	for (int i = 0; i < ROUNDS(200); i++) {
 		char name[32];
-
 		snprintf(name, sizeof(name), "ch%d#ephemeral", i);
 		c = get_channel(t, name);
 	}
@@ -107,10 +99,8 @@ static void test_all_of_many_channels_get_their_turn(struct fixture *f)
 {
 	struct topic *t = f->topic;
 	struct channel *c[60];
-
 	for (size_t i = 0; i < COUNT(c); i++) {
 		char name[32];
-
 		snprintf(name, sizeof(name), "ch%zu#ephemeral", i);
 		c[i] = get_channel(t, name);
 		put_in_flight(c[i], 0, 5, 1, NSEC_PER_MSEC);
@@ -135,10 +125,8 @@ static void test_the_pool_is_a_quarter_of_the_channels_within_its_bounds(struct 
 		start_nsqd_with(f, o);
 		run_nsqd(f);
 		struct topic *t = get_topic(f->nsqd, "test");
-
 		for (size_t k = 0; k < cases[i].channels; k++) {
 			char name[32];
-
 			snprintf(name, sizeof(name), "ch%zu", k);
 			get_channel(t, name);
 		}
@@ -179,7 +167,6 @@ static void test_without_a_thread_for_a_worker_the_loop_does_the_work(struct fix
 	struct nsqd *n = f->nsqd;
 	struct channel *c = f->channel;
 	struct wait_group wg;
-
 	gothread_create = create_unless;
 	wait_group_init(&wg);
 	go(&wg, scan_without_threads, n); /* just the loop */
@@ -198,13 +185,11 @@ static void test_a_channel_may_be_deleted_while_it_is_scanned(struct fixture *f)
 {
 	struct topic *t = f->topic;
 	struct err err;
-
 	for (int i = 0; i < ROUNDS(100); i++) {
 		struct channel *c = get_channel(t, "ch");
-
 		put_in_flight(c, 0, 50, 1, 1);
 		channel_put_message_deferred(c, new_message(50), 1);
-		if (i % 2)
+		if (i % 2 != 0)
 			wait_for(c->timeout_count > 0);
 		assert_int_equal(topic_delete_existing_channel(t, "ch", &err), 0);
 	}
@@ -229,7 +214,6 @@ static void refresh_often(struct options *o)
 static void test_a_burst_costs_no_memory_for_ever(struct fixture *f)
 {
 	struct channel *c = f->channel;
-
 	put_in_flight(c, 0, 500, 1, NSEC_PER_MSEC);
 	for (uint32_t i = 500; i < 1000; i++)
 		channel_put_message_deferred(c, new_message(i), NSEC_PER_MSEC);
@@ -249,7 +233,6 @@ static void test_at_exit_nothing_that_times_out_is_lost(struct fixture *f)
 		run_nsqd(f);
 		struct channel *c = get_channel(get_topic(f->nsqd, "test"), "ch");
 		struct err err;
-
 		put_in_flight(c, 0, 200, 1, NSEC_PER_MSEC);
 		for (uint32_t k = 200; k < 300; k++)
 			channel_put_message_deferred(c, new_message(k), NSEC_PER_MSEC);
@@ -282,6 +265,5 @@ int main(void)
 			.adjust = refresh_often),
 		dir_test(test_at_exit_nothing_that_times_out_is_lost),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,14 +13,11 @@
 static void test_below_stays_below_and_is_uniform(void **state)
 {
 	static const uint32_t sizes[] = {1, 2, 3, 7, 8, 100};
-
 	for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) {
 		uint32_t n = sizes[k], hits[100] = {0}, trials = 20000 * n;
 		double chi2 = 0;
-
 		for (uint32_t i = 0; i < trials; i++) {
 			uint32_t r = rand_below(n);
-
 			assert_true(r < n);
 			hits[r]++;
 		}
@@ -34,10 +31,8 @@ static void test_below_stays_below_and_is_uniform(void **state)
 static void test_below_a_large_bound_reaches_both_ends(void **state)
 {
 	uint32_t n = 0xfffffff0u, low = n, high = 0;
-
 	for (int i = 0; i < 100000; i++) {
 		uint32_t r = rand_below(n);
-
 		low = r < low ? r : low;
 		high = r > high ? r : high;
 		assert_true(r < n);
@@ -48,11 +43,9 @@ static void test_below_a_large_bound_reaches_both_ends(void **state)
 static void test_unique_are_distinct_and_in_range(void **state)
 {
 	uint32_t out[50], scratch[50];
-
 	for (size_t quantity = 0; quantity <= 60; quantity++) {
 		size_t n = rand_unique(quantity, 50, out, scratch);
 		char seen[50] = {0};
-
 		assert_int_equal(n, quantity < 50 ? quantity : 50);
 		for (size_t i = 0; i < n; i++) {
 			assert_true(out[i] < 50);
@@ -73,7 +66,6 @@ static void test_threads_draw_different_numbers(void **state)
 {
 	uint64_t a, b, c = rand_u64();
 	pthread_t t;
-
 	pthread_create(&t, NULL, draw, &a);
 	pthread_join(t, NULL);
 	pthread_create(&t, NULL, draw, &b);
@@ -89,6 +81,5 @@ int main(void)
 		cmocka_unit_test(test_unique_are_distinct_and_in_range),
 		cmocka_unit_test(test_threads_draw_different_numbers),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -207,7 +207,7 @@ static void test_many_threads_are_all_shown(void **state)
 {
 	struct strbuf text = printed_by(print_many);
 	int n = 0;
-	for (const char *p = text.data; (p = strstr(p, " [one of many]:\n")) != NULL; p++)
+	for (const char *p = text.data; (p = strstr(p, " [one of many]:\n")); p++)
 		n++;
 	assert_int_equal(n, 300);
 	strbuf_free(&text);

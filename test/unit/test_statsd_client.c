@@ -26,7 +26,6 @@ static int setup(void **state)
 	socklen_t len = sizeof(sa);
 	char address[64];
 	struct err err;
-
 	exit_chan = chan_new(0, 0);
 	server = socket(AF_INET, SOCK_DGRAM, 0);
 	if (bind(server, (struct sockaddr *)&sa, sizeof(sa)) != 0 ||

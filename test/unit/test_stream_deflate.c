@@ -15,14 +15,12 @@ static const char *decode(const void *in, size_t len, unsigned char *to, size_t 
 {
 	static const size_t steps[][2] = {{1, 1}, {7, 3}, {4096, 16384}, {1 << 20, 1 << 20}};
 	const char *text = NULL;
-
 	for (size_t i = 0; i < COUNT(steps); i++) {
 		struct stream *s = stream_deflate_new(
 			&stream_mem_new(in, len, steps[i][0])->stream, 6, NULL, 0);
 		size_t now;
 		const char *t = read_all(s, steps[i][1], to, max, &now);
 		struct err again;
-
 		if (text)
 			assert_string_equal(t, text);
 		text = t;
@@ -40,7 +38,6 @@ static void check(const void *in, size_t len, const char *expected, const char *
 {
 	unsigned char out[1024];
 	size_t n;
-
 	assert_string_equal(decode(in, len, out, sizeof(out), &n), text);
 	assert_int_equal(n, strlen(expected));
 	assert_memory_equal(out, expected, n);
@@ -68,12 +65,10 @@ static void test_random_round_trips_at_every_level(void **state)
 {
 	enum { MAX = 300000 };
 	unsigned char *data = malloc(MAX), *back = malloc(MAX + 1);
-
 	for (int round = 0; round < ROUNDS(90); round++) {
 		size_t n = round < 20 ? (size_t)round + 1 : 1 + dice(MAX - 1), got;
 		struct stream_mem *mem = stream_mem_new(NULL, 0, 1);
 		struct stream *w = stream_deflate_new(&mem->stream, 1 + round % 9, NULL, 0);
-
 		fill(data, n);
 		write_in_parts(w, data, n, true);
 		/* The first bytes have been read by somebody else. */
@@ -81,7 +76,6 @@ static void test_random_round_trips_at_every_level(void **state)
 		struct stream_mem *rest =
 			stream_mem_new(mem->out + before, mem->out_len - before, 1 + dice(30000));
 		struct stream *r = stream_deflate_new(&rest->stream, 6, mem->out, before);
-
 		/* All is there after the flush, without waiting for more. */
 		assert_string_equal(read_all(r, 1 + dice(70000), back, n, &got), "");
 		assert_int_equal(got, n);
@@ -98,12 +92,10 @@ static void test_every_truncation_gives_a_prefix(void **state)
 	unsigned char data[600], back[700];
 	struct stream_mem *mem = stream_mem_new(NULL, 0, 1);
 	struct stream *w = stream_deflate_new(&mem->stream, 6, NULL, 0);
-
 	fill(data, sizeof(data));
 	write_in_parts(w, data, sizeof(data), true);
 	for (size_t len = 0; len <= mem->out_len; len++) {
 		size_t n;
-
 		assert_string_equal(decode(mem->out, len, back, sizeof(back), &n), CUT);
 		assert_true(n <= sizeof(data));
 		assert_memory_equal(back, data, n);
@@ -117,15 +109,12 @@ static void test_corruption_ends_somehow(void **state)
 	unsigned char data[300], *back = malloc(MAX);
 	struct stream_mem *mem = stream_mem_new(NULL, 0, 1);
 	struct stream *w = stream_deflate_new(&mem->stream, 6, NULL, 0);
-
 	fill(data, sizeof(data));
 	write_in_parts(w, data, sizeof(data), true);
 	for (size_t bit = 0; bit < mem->out_len * 8; bit++) {
-		struct stream *s;
 		size_t n;
-
 		mem->out[bit / 8] ^= (unsigned char)(1 << bit % 8);
-		s = stream_deflate_new(
+		struct stream *s = stream_deflate_new(
 			&stream_mem_new(mem->out, mem->out_len, 4096)->stream, 6, NULL, 0);
 		(void)read_all(s, 4096, back, MAX, &n);
 		assert_true(n < MAX);
@@ -144,7 +133,6 @@ static void test_what_came_before_corruption_is_not_lost(void **state)
 	struct stream *w = stream_deflate_new(&mem->stream, 6, NULL, 0);
 	unsigned char in[100], buf[100];
 	struct err err;
-
 	write_in_parts(w, text, sizeof(text), true);
 	assert_true(mem->out_len < sizeof(in) - 3);
 	memcpy(in, mem->out, mem->out_len);
@@ -170,7 +158,6 @@ static void test_a_bomb_is_read_a_buffer_at_a_time(void **state)
 	struct stream_mem *mem = stream_mem_new(NULL, 0, 1);
 	struct stream *w = stream_deflate_new(&mem->stream, 9, NULL, 0);
 	struct err err;
-
 	assert_int_equal(w->ops->writev(w, &(struct iovec){zeros, SIZE}, 1, 0, &err), 0);
 	assert_int_equal(w->ops->flush(w, 0, &err), 0);
 	assert_true(mem->out_len < 32768);
@@ -178,7 +165,6 @@ static void test_a_bomb_is_read_a_buffer_at_a_time(void **state)
 	struct stream *r = stream_deflate_new(&in->stream, 6, NULL, 0);
 	for (size_t done = 0; done < SIZE;) {
 		ssize_t n = r->ops->read(r, back, sizeof(back), 0, &err);
-
 		assert_in_range(n, 1, sizeof(back));
 		done += (size_t)n;
 		/* Input is taken as it is needed, not all at once. */
@@ -196,7 +182,6 @@ static void test_a_timeout_loses_nothing(void **state)
 	struct stream *w = stream_deflate_new(&mem->stream, 6, NULL, 0);
 	size_t got = 0;
 	struct err err;
-
 	fill(data, sizeof(data));
 	write_in_parts(w, data, sizeof(data), true);
 	struct stream_mem *in = stream_mem_new(mem->out, mem->out_len, 3);
@@ -204,7 +189,6 @@ static void test_a_timeout_loses_nothing(void **state)
 	struct stream *r = stream_deflate_new(&in->stream, 6, NULL, 0);
 	while (got < sizeof(back)) {
 		ssize_t n = r->ops->read(r, back + got, sizeof(back) - got, 0, &err);
-
 		if (n < 0)
 			assert_int_equal(err.code, ETIMEDOUT);
 		else
@@ -223,7 +207,6 @@ static void test_a_flush_sends_once(void **state)
 	struct stream *w = stream_deflate_new(&mem->stream, 6, NULL, 0);
 	char hello[] = "hello";
 	struct err err;
-
 	mem->freed = &freed;
 	assert_int_equal(w->ops->flush(w, 0, &err), 0);
 	assert_int_equal(mem->out_len, 0);
@@ -253,6 +236,5 @@ int main(void)
 		cmocka_unit_test(test_a_timeout_loses_nothing),
 		cmocka_unit_test(test_a_flush_sends_once),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,14 +16,12 @@ static const char *decode(const void *in, size_t len, unsigned char *to, size_t 
 {
 	static const size_t steps[][2] = {{1, 1}, {7, 3}, {4096, 16384}, {1 << 20, 1 << 20}};
 	const char *text = NULL;
-
 	for (size_t i = 0; i < COUNT(steps); i++) {
 		struct stream *s =
 			stream_snappy_new(&stream_mem_new(in, len, steps[i][0])->stream, NULL, 0);
 		size_t now;
 		const char *t = read_all(s, steps[i][1], to, max, &now);
 		struct err again;
-
 		if (text) {
 			assert_string_equal(t, text);
 			assert_int_equal(now, *n);
@@ -127,14 +125,12 @@ static void test_every_truncation_is_refused_and_gives_nothing_wrong(void **stat
 				       "abcd";
 	/* Where a chunk ends, the stream may. */
 	static const size_t ends[] = {0, 10, 22, 31, 45};
-
 	assert_int_equal(sizeof(whole) - 1, 45);
 	for (size_t len = 0, next = 0; len < sizeof(whole); len++) {
 		unsigned char out[64];
 		size_t n;
 		const char *text = decode(whole, len, out, sizeof(out), &n);
 		bool at_end = len == ends[next];
-
 		next += at_end;
 		assert_string_equal(text, at_end ? "" : CORRUPT);
 		assert_memory_equal(out, "abcdabcd", n);
@@ -149,11 +145,9 @@ static void test_every_flipped_bit_is_noticed(void **state)
 				       "abcd";
 	enum { LEN = sizeof(whole) - 1 };
 	char bad[LEN];
-
 	for (size_t bit = 0; bit < LEN * 8; bit++) {
 		unsigned char out[64];
 		size_t n;
-
 		memcpy(bad, whole, LEN);
 		bad[bit / 8] = (char)(bad[bit / 8] ^ (1 << bit % 8));
 		const char *text = decode(bad, LEN, out, sizeof(out), &n);
@@ -173,7 +167,6 @@ static void test_a_long_chunk_is_skipped_without_being_held(void **state)
 	enum { SKIPPED = 0xffffff };
 	unsigned char *in = calloc(1, 10 + 4 + SKIPPED + 12), out[8];
 	size_t n;
-
 	memcpy(in, ID "\xfe\xff\xff\xff", 14);
 	memcpy(in + 14 + SKIPPED,
 		"\x01\x08\x00\x00\x68\x10\xe6\xb6"
@@ -203,7 +196,6 @@ static void test_chunks_that_came_together_are_read_together(void **state)
 	struct stream *s = stream_snappy_new(&below->stream, in, sizeof(in) - 1);
 	char out[100];
 	struct err err;
-
 	below->timeouts = 1; /* a read of it fails */
 	assert_int_equal(s->ops->read(s, out, 6, 0, &err), 6);
 	assert_memory_equal(out, "abcdab", 6);
@@ -227,7 +219,6 @@ static void check_chunks(const unsigned char *p, size_t n)
 	assert_true(n >= 10 && memcmp(p, ID, 10) == 0);
 	for (size_t at = 10; at < n;) {
 		size_t len = p[at + 1] | (size_t)p[at + 2] << 8 | (size_t)p[at + 3] << 16;
-
 		assert_in_range(p[at], 0, 1);
 		assert_in_range(len, 5, 4 + 65536);
 		at += 4 + len;
@@ -239,12 +230,10 @@ static void test_random_round_trips(void **state)
 {
 	enum { MAX = 400000 };
 	unsigned char *data = malloc(MAX), *back = malloc(MAX + 1);
-
 	for (int round = 0; round < ROUNDS(100); round++) {
 		size_t n = round < 20 ? (size_t)round : dice(MAX), got;
 		struct stream_mem *mem = stream_mem_new(NULL, 0, 1);
 		struct stream *w = stream_snappy_new(&mem->stream, NULL, 0);
-
 		fill(data, n);
 		write_in_parts(w, data, n, false);
 		if (n > 0)
@@ -255,7 +244,6 @@ static void test_random_round_trips(void **state)
 		struct stream_mem *rest =
 			stream_mem_new(out + before, mem->out_len - before, 1 + dice(30000));
 		struct stream *r = stream_snappy_new(&rest->stream, out, before);
-
 		assert_string_equal(read_all(r, 1 + dice(70000), back, MAX + 1, &got), "");
 		assert_int_equal(got, n);
 		assert_memory_equal(back, data, n);
@@ -273,7 +261,6 @@ static void test_a_timeout_loses_nothing(void **state)
 	struct stream *w = stream_snappy_new(&mem->stream, NULL, 0);
 	size_t got = 0;
 	struct err err;
-
 	fill(data, sizeof(data));
 	write_in_parts(w, data, sizeof(data), false);
 	struct stream_mem *in = stream_mem_new(mem->out, mem->out_len, 3);
@@ -281,7 +268,6 @@ static void test_a_timeout_loses_nothing(void **state)
 	struct stream *r = stream_snappy_new(&in->stream, NULL, 0);
 	while (got < sizeof(back)) {
 		ssize_t n = r->ops->read(r, back + got, sizeof(back) - got, 0, &err);
-
 		if (n < 0)
 			assert_int_equal(err.code, ETIMEDOUT);
 		else
@@ -299,7 +285,6 @@ static void test_what_does_not_compress_is_sent_as_it_is(void **state)
 	struct stream_mem *mem = stream_mem_new(NULL, 0, 1);
 	struct stream *w = stream_snappy_new(&mem->stream, NULL, 0);
 	struct err err;
-
 	for (size_t i = 0; i < sizeof(noise); i++)
 		noise[i] = (unsigned char)dice(256);
 	assert_int_equal(w->ops->writev(w, &(struct iovec){noise, sizeof(noise)}, 1, 0, &err), 0);
@@ -322,7 +307,6 @@ static void test_the_rest_goes_to_the_layer_below(void **state)
 	struct stream_mem *mem = stream_mem_new(NULL, 0, 1);
 	struct stream *s = stream_snappy_new(&mem->stream, NULL, 0);
 	struct err err;
-
 	mem->freed = &freed;
 	assert_int_equal(s->ops->flush(s, 0, &err), 0);
 	s->ops->shutdown(s);
@@ -346,6 +330,5 @@ int main(void)
 		cmocka_unit_test(test_what_does_not_compress_is_sent_as_it_is),
 		cmocka_unit_test(test_the_rest_goes_to_the_layer_below),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

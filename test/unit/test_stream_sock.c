@@ -19,7 +19,6 @@ struct pair {
 static struct pair new_pair(void)
 {
 	int fds[2], small = 4096;
-
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	/* So that little is enough to make a writer wait. */
 	assert_int_equal(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
@@ -37,7 +36,6 @@ static int write_bytes(
 	struct pair *p, const void *data, size_t n, int64_t deadline, struct err *err)
 {
 	struct iovec iov = {.iov_base = (void *)data, .iov_len = n};
-
 	return p->s->ops->writev(p->s, &iov, 1, deadline, err);
 }
 
@@ -46,7 +44,6 @@ static void test_it_reads_what_there_is(void **state)
 	struct pair p = new_pair();
 	struct err err;
 	char buf[16];
-
 	assert_int_equal(write(p.peer, "hello", 5), 5);
 	assert_int_equal(p.s->ops->read(p.s, buf, 2, 0, &err), 2);
 	assert_int_equal(p.s->ops->read(p.s, buf + 2, sizeof(buf) - 2, 0, &err), 3);
@@ -59,7 +56,6 @@ static void test_trying_to_read_does_not_block(void **state)
 	struct pair p = new_pair();
 	struct err err;
 	char buf[16];
-
 	assert_int_equal(p.s->ops->try_read(p.s, buf, sizeof(buf)), -1);
 	assert_int_equal(write(p.peer, "hello", 5), 5);
 	assert_int_equal(p.s->ops->try_read(p.s, buf, 2), 2);
@@ -74,7 +70,6 @@ static void test_the_end_is_0(void **state)
 	struct pair p = new_pair();
 	struct err err;
 	char buf[16];
-
 	assert_int_equal(write(p.peer, "x", 1), 1);
 	close(p.peer);
 	p.peer = -1;
@@ -90,10 +85,8 @@ static void test_a_read_ends_at_its_deadline_and_never_before(void **state)
 	struct pair p = new_pair();
 	struct err err;
 	char buf[16];
-
 	for (size_t i = 0; i < COUNT(timeouts); i++) {
 		int64_t deadline = clock_mono_ns() + timeouts[i] * NSEC_PER_MSEC;
-
 		assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), deadline, &err), -1);
 		assert_true(clock_mono_ns() >= deadline);
 		assert_true(clock_mono_ns() < deadline + PATIENCE);
@@ -109,7 +102,6 @@ static void test_after_a_deadline_that_is_past_nothing_is_waited_for(void **stat
 	struct pair p = new_pair();
 	struct err err;
 	char buf[16];
-
 	assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), clock_mono_ns() - 1, &err), -1);
 	assert_int_equal(err.code, ETIMEDOUT);
 	/* What the system takes at once is written all the same. */
@@ -132,7 +124,6 @@ static void test_a_deadline_that_is_past_is_no_proof_of_silence(void **state)
 	struct pair p = new_pair();
 	struct err err;
 	char buf[16];
-
 	assert_int_equal(write(p.peer, "hello", 5), 5);
 	assert_int_equal(p.s->ops->read(p.s, buf, 2, 1, &err), 2);
 	assert_int_equal(p.s->ops->read(p.s, buf + 2, sizeof(buf) - 2, 1, &err), 3);
@@ -163,11 +154,9 @@ static void read_all(void *arg)
 	struct reader *r = arg;
 	unsigned char buf[1000];
 	size_t done = 0;
-
 	r->ok = true;
 	while (done < r->n) {
 		ssize_t got = read(r->fd, buf, sizeof(buf));
-
 		if (got <= 0)
 			break;
 		for (ssize_t i = 0; i < got; i++)
@@ -210,7 +199,6 @@ static void test_a_write_of_nothing_returns(void **state)
 	struct pair p = new_pair();
 	struct iovec iov[] = {{.iov_base = NULL, .iov_len = 0}, {.iov_base = NULL, .iov_len = 0}};
 	struct err err;
-
 	assert_int_equal(p.s->ops->writev(p.s, iov, 2, 0, &err), 0);
 	assert_int_equal(p.s->ops->writev(p.s, iov, 0, 0, &err), 0);
 	assert_int_equal(p.s->ops->flush(p.s, 0, &err), 0);
@@ -222,10 +210,8 @@ static void test_a_peer_that_does_not_read_lets_a_write_end_at_its_deadline(void
 	static char data[1 << 20];
 	struct pair p = new_pair();
 	struct err err;
-
 	for (int i = 0; i < 3; i++) {
 		int64_t deadline = clock_mono_ns() + 30 * NSEC_PER_MSEC;
-
 		assert_int_equal(write_bytes(&p, data, sizeof(data), deadline, &err), -1);
 		assert_true(clock_mono_ns() >= deadline);
 		assert_int_equal(err.code, ETIMEDOUT);
@@ -241,7 +227,6 @@ static size_t fill_socket(struct pair *p)
 	int fd = stream_sock_fd(p->s);
 	size_t filled = 0;
 	ssize_t sent;
-
 	while ((sent = send(fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
 		filled += (size_t)sent;
 	while (send(fd, junk, 1, MSG_DONTWAIT) == 1)
@@ -260,7 +245,6 @@ static void test_a_write_that_must_not_wait_leaves_the_rest_to_the_next(void **s
 	struct pair p = new_pair();
 	struct err err;
 	char buf[16];
-
 	assert_int_equal(write_bytes(&p, "hello", 5, STREAM_NOW, &err), 0);
 	assert_int_equal(p.s->ops->flush(p.s, STREAM_NOW, &err), 0);
 	read_exactly(p.peer, buf, 5);
@@ -309,7 +293,6 @@ static void check_order(void *arg)
 	struct sink *k = arg;
 	unsigned char buf[3000], next = 0;
 	ssize_t got;
-
 	k->in_order = true;
 	while ((got = recv(k->fd, buf, sizeof(buf), 0)) > 0) {
 		k->n += (size_t)got;
@@ -326,7 +309,6 @@ static void test_writes_that_wait_and_that_do_not_keep_their_order(void **state)
 	struct wait_group wg;
 	struct err err;
 	size_t n = 0;
-
 	for (size_t i = 0; i < sizeof(data); i++)
 		data[i] = (unsigned char)i;
 	wait_group_init(&wg);
@@ -336,7 +318,6 @@ static void test_writes_that_wait_and_that_do_not_keep_their_order(void **state)
 		unsigned char *from = data + n % 256;
 		struct iovec iov[] = {{from, len / 3}, {from + len / 3, len - len / 3}};
 		int64_t deadline = i % 3 ? STREAM_NOW : clock_mono_ns() + PATIENCE;
-
 		assert_int_equal(p.s->ops->writev(p.s, iov, 2, deadline, &err), 0);
 		n += len;
 	}
@@ -357,7 +338,6 @@ static void test_a_deadline_that_passed_while_we_stood_still_counts_anew_once(vo
 	struct wait_group wg;
 	struct err err;
 	int64_t long_ago = clock_mono_ns() - NSEC_PER_SEC;
-
 	assert_int_equal(write_bytes(&p, "x", 1, long_ago, &err), 0);
 	/* There is room for less; and nobody reads. */
 	int64_t start = clock_mono_ns();
@@ -386,10 +366,8 @@ static void read_slowly(void *arg)
 {
 	struct drip *d = arg;
 	char buf[64];
-
 	while (!d->stop) {
 		ssize_t n = recv(d->fd, buf, sizeof(buf), MSG_DONTWAIT);
-
 		(void)n;
 		sleep_ns(NSEC_PER_MSEC);
 	}
@@ -402,11 +380,9 @@ static void test_a_peer_that_reads_slowly_does_not_move_the_deadline(void **stat
 	struct drip d = {.fd = p.peer};
 	struct wait_group wg;
 	struct err err;
-	int64_t deadline;
-
 	wait_group_init(&wg);
 	go(&wg, read_slowly, &d);
-	deadline = clock_mono_ns() + 50 * NSEC_PER_MSEC;
+	int64_t deadline = clock_mono_ns() + 50 * NSEC_PER_MSEC;
 	assert_int_equal(write_bytes(&p, data, sizeof(data), deadline, &err), -1);
 	assert_true(clock_mono_ns() >= deadline);
 	assert_int_equal(err.code, ETIMEDOUT);
@@ -419,7 +395,6 @@ static void test_a_write_to_a_closed_peer_is_an_error_and_no_signal(void **state
 {
 	struct pair p = new_pair();
 	struct err err;
-
 	close(p.peer);
 	p.peer = -1;
 	assert_int_equal(write_bytes(&p, "x", 1, 0, &err), -1);
@@ -442,7 +417,6 @@ static void block_in_read(void *arg)
 	struct blocked *b = arg;
 	struct err err;
 	char buf[16];
-
 	b->started++;
 	b->read_rc = b->p->s->ops->read(b->p->s, buf, sizeof(buf), 0, &err);
 }
@@ -452,7 +426,6 @@ static void block_in_write(void *arg)
 	static char data[1 << 20];
 	struct blocked *b = arg;
 	struct err err;
-
 	b->started++;
 	b->write_rc = write_bytes(b->p, data, sizeof(data), 0, &err);
 }
@@ -462,7 +435,6 @@ static void test_shutdown_wakes_a_reader_and_a_writer(void **state)
 	struct pair p = new_pair();
 	struct blocked b = {.p = &p, .read_rc = 77, .write_rc = 77};
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	go(&wg, block_in_read, &b);
 	go(&wg, block_in_write, &b);
@@ -479,7 +451,6 @@ static void test_after_a_shutdown_nothing_blocks_and_a_second_one_is_fine(void *
 	struct pair p = new_pair();
 	struct err err;
 	char buf[16];
-
 	p.s->ops->shutdown(p.s);
 	p.s->ops->shutdown(p.s);
 	assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), 0, &err), 0);
@@ -497,7 +468,6 @@ static void test_reader_and_writer_do_not_wait_for_each_other(void **state)
 	struct wait_group wg;
 	struct err err;
 	char buf[2];
-
 	wait_group_init(&wg);
 	go(&wg, block_in_read, &b);
 	wait_for(b.started == 1);
@@ -512,7 +482,6 @@ static void test_free_closes_the_descriptor(void **state)
 {
 	struct pair p = new_pair();
 	char buf[1];
-
 	p.s->ops->free(p.s);
 	assert_int_equal(read(p.peer, buf, 1), 0);
 	close(p.peer);
@@ -527,7 +496,6 @@ static void sends_all_the_time(void *arg)
 {
 	struct endless *e = arg;
 	char data[1000] = {0};
-
 	while (!atomic_load(&e->stop) && send(e->p->peer, data, sizeof(data), MSG_NOSIGNAL) > 0)
 		;
 }
@@ -540,7 +508,6 @@ static void test_reading_can_be_ended_alone(void **state)
 	struct wait_group wg;
 	struct err err;
 	char buf[100];
-
 	wait_group_init(&wg);
 	go(&wg, sends_all_the_time, &e);
 	assert_true(p.s->ops->read(p.s, buf, sizeof(buf), 0, &err) > 0);
@@ -568,7 +535,6 @@ static void read_once(void *arg)
 	struct one_read *r = arg;
 	struct err err;
 	char byte;
-
 	r->result = r->p->s->ops->read(r->p->s, &byte, 1, 0, &err);
 }
 
@@ -577,7 +543,6 @@ static void test_ending_the_reading_wakes_a_reader(void **state)
 	struct pair p = new_pair();
 	struct one_read r = {.p = &p, .result = -1};
 	struct wait_group wg;
-
 	wait_group_init(&wg);
 	go(&wg, read_once, &r);
 	stream_sock_shutdown_read(p.s);
@@ -610,6 +575,5 @@ int main(void)
 		cmocka_unit_test(test_reading_can_be_ended_alone),
 		cmocka_unit_test(test_ending_the_reading_wakes_a_reader),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,7 +35,6 @@ struct client {
 static void client_handshake(void *arg)
 {
 	struct client *c = arg;
-
 	do
 		c->result = gnutls_handshake(c->session);
 	while (c->result < 0 && !gnutls_error_is_fatal(c->result));
@@ -72,7 +71,6 @@ struct pair {
 static struct stream *new_base(int *peer)
 {
 	int fds[2];
-
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	*peer = fds[1];
 	return stream_sock_new(fds[0]);
@@ -83,7 +81,6 @@ static void connect_pair(struct pair *p, const char *priority, const struct tls_
 	struct wait_group wg;
 	int fd;
 	struct stream *base = new_base(&fd);
-
 	wait_group_init(&wg);
 	client_init(&p->client, fd, priority, cert);
 	go(&wg, client_handshake, &p->client);
@@ -104,7 +101,6 @@ static void send_all(struct stream *s, const void *data, size_t n)
 {
 	struct iovec iov = {.iov_base = (void *)data, .iov_len = n};
 	struct err err;
-
 	assert_int_equal(s->ops->writev(s, &iov, 1, 0, &err), 0);
 	assert_int_equal(s->ops->flush(s, 0, &err), 0);
 }
@@ -112,10 +108,8 @@ static void send_all(struct stream *s, const void *data, size_t n)
 static void read_exactly(struct stream *s, void *buf, size_t n)
 {
 	struct err err = {0};
-
 	for (size_t have = 0; have < n;) {
 		ssize_t got = s->ops->read(s, (char *)buf + have, n - have, 0, &err);
-
 		if (got <= 0)
 			fail_msg("%zd %s", got, err.msg);
 		have += (size_t)got;
@@ -126,7 +120,6 @@ static void client_read_exactly(struct client *c, void *buf, size_t n)
 {
 	for (size_t have = 0; have < n;) {
 		ssize_t got = gnutls_record_recv(c->session, (char *)buf + have, n - have);
-
 		if (got == GNUTLS_E_AGAIN || got == GNUTLS_E_INTERRUPTED)
 			continue;
 		if (got <= 0)
@@ -139,7 +132,6 @@ static void client_send(struct client *c, const void *data, size_t n)
 {
 	for (size_t done = 0; done < n;) {
 		ssize_t rc = gnutls_record_send(c->session, (const char *)data + done, n - done);
-
 		if (rc < 0)
 			fail_msg("%s", gnutls_strerror((int)rc));
 		done += (size_t)rc;
@@ -186,11 +178,9 @@ static void test_every_version(void **state)
 {
 	static const uint16_t numbers[] = {0x0304, 0x0303, 0x0302, 0x0301};
 	static const uint16_t suites[] = {0x1302, 0xc02c, 0xc00a, 0xc00a};
-
 	for (size_t i = 0; i < COUNT(all_versions); i++) {
 		char priority[64], buf[5];
 		struct pair p;
-
 		priority_of(priority, sizeof(priority), all_versions[i]);
 		connect_pair(&p, priority, NULL);
 		assert_non_null(p.s);
@@ -217,13 +207,11 @@ static void test_what_was_read_before_comes_first(void **state)
 		int fd;
 		char hello[200];
 		struct stream *base = new_base(&fd);
-
 		wait_group_init(&wg);
 		client_init(&c, fd, "NORMAL", NULL);
 		go(&wg, client_handshake, &c);
 		for (size_t have = 0; have < n;) {
 			ssize_t got = base->ops->read(base, hello + have, n - have, 0, &err);
-
 			assert_true(got > 0);
 			have += (size_t)got;
 		}
@@ -264,7 +252,6 @@ static void test_client_certificates(void **state)
 		size_t k = i / 2;
 		struct pair p;
 		char priority[64];
-
 		priority_of(priority, sizeof(priority), all_versions[i % 2]);
 		server.client_auth = cases[k].auth;
 		connect_pair(&p, priority, cases[k].cert);
@@ -282,9 +269,7 @@ static void test_client_certificates(void **state)
 	}
 }
 
-/*
- * --- data ---------------------------------------------------------------------------------------
- */
+/* --- data ------------------------------------------------------------------------------------- */
 
 /* Patterns that both sides can compute. */
 static void fill_pattern(unsigned char *data, size_t n, uint32_t seed)
@@ -315,14 +300,11 @@ static void stream_writer(void *arg)
 	struct stream *s = t->p->s;
 	uint32_t seed = 3;
 	struct err err;
-
 	for (size_t done = 0; done < TOTAL;) {
 		struct iovec iov[3];
 		int n = 1 + (int)dice(&seed, 3);
-
 		for (int i = 0; i < n; i++) {
 			size_t len = dice(&seed, 8) ? dice(&seed, 700) : dice(&seed, 70000);
-
 			if (len > TOTAL - done)
 				len = TOTAL - done;
 			iov[i] = (struct iovec){.iov_base = t->down + done, .iov_len = len};
@@ -338,10 +320,8 @@ static void client_writer(void *arg)
 {
 	struct traffic *t = arg;
 	uint32_t seed = 4;
-
 	for (size_t done = 0; done < TOTAL;) {
 		size_t len = 1 + (dice(&seed, 8) ? dice(&seed, 700) : dice(&seed, 70000));
-
 		if (len > TOTAL - done)
 			len = TOTAL - done;
 		client_send(&t->p->client, t->up + done, len);
@@ -353,7 +333,6 @@ static void client_reader(void *arg)
 {
 	struct traffic *t = arg;
 	unsigned char *got = xmalloc(TOTAL);
-
 	client_read_exactly(&t->p->client, got, TOTAL);
 	assert_memory_equal(got, t->down, TOTAL);
 	free(got);
@@ -365,8 +344,8 @@ static bool is_again(ssize_t rc)
 }
 
 /*
- * The client that changes its keys does all in one thread: GnuTLS itself gets two
- * threads' changes mixed up, which is what the stream has to see to.
+ * The client that changes its keys does all in one thread: GnuTLS itself gets two threads' changes
+ * mixed up, which is what the stream has to see to.
  */
 static void client_with_key_updates(void *arg)
 {
@@ -375,12 +354,10 @@ static void client_with_key_updates(void *arg)
 	unsigned char *got = xmalloc(TOTAL);
 	size_t sent = 0, have = 0, updates = 0;
 	bool sending = false; /* a record has gone in part */
-
 	assert_int_equal(fcntl(c->fd, F_SETFL, fcntl(c->fd, F_GETFL) | O_NONBLOCK), 0);
 	while (sent < TOTAL || have < TOTAL) {
 		struct pollfd fd = {.fd = c->fd, .events = POLLIN};
 		ssize_t rc;
-
 		/* Not more than GnuTLS lets a peer do within a second. */
 		if (!sending && updates < 7 && sent >= (updates + 1) * (TOTAL / 8)) {
 			while (is_again(rc = gnutls_session_key_update(c->session, GNUTLS_KU_PEER)))
@@ -390,7 +367,6 @@ static void client_with_key_updates(void *arg)
 		}
 		if (sent < TOTAL) {
 			size_t len = TOTAL - sent < 3000 ? TOTAL - sent : 3000;
-
 			rc = gnutls_record_send(c->session, t->up + sent, len);
 			if (rc > 0)
 				sent += (size_t)rc;
@@ -405,7 +381,7 @@ static void client_with_key_updates(void *arg)
 			have += (size_t)rc;
 		else if (have < TOTAL)
 			assert_true(is_again(rc));
-		if (is_again(rc) && (fd.events & POLLOUT || sent == TOTAL) && have < TOTAL)
+		if (is_again(rc) && ((fd.events & POLLOUT) != 0 || sent == TOTAL) && have < TOTAL)
 			assert_true(poll(&fd, 1, 20000) > 0);
 	}
 	assert_memory_equal(got, t->down, TOTAL);
@@ -419,7 +395,6 @@ static void run_traffic(const char *priority, bool key_updates)
 	struct wait_group wg;
 	struct traffic t = {.p = &p, .down = xmalloc(TOTAL), .up = xmalloc(TOTAL)};
 	unsigned char *got = xmalloc(TOTAL);
-
 	fill_pattern(t.down, TOTAL, 1);
 	fill_pattern(t.up, TOTAL, 2);
 	connect_pair(&p, priority, NULL);
@@ -445,7 +420,6 @@ static void test_both_ways_at_once(void **state)
 {
 	for (size_t i = 0; i < COUNT(all_versions); i++) {
 		char priority[64];
-
 		priority_of(priority, sizeof(priority), all_versions[i]);
 		run_traffic(priority, false);
 	}
@@ -461,7 +435,6 @@ static void test_a_peer_that_wants_our_keys_changed(void **state)
 {
 	struct pair p;
 	char buf[6];
-
 	connect_pair(&p, "NORMAL:-VERS-ALL:+VERS-TLS1.3", NULL);
 	assert_non_null(p.s);
 	for (int i = 0; i < 3; i++) {
@@ -481,13 +454,11 @@ static size_t records_on_the_wire(int fd, size_t *bytes)
 	unsigned char buf[65536];
 	size_t n = 0, have = 0;
 	ssize_t got;
-
 	*bytes = 0;
 	while ((got = recv(fd, buf + have, sizeof(buf) - have, MSG_DONTWAIT)) > 0)
 		have += (size_t)got;
 	for (size_t at = 0; at + 5 <= have; n++) {
 		size_t len = (size_t)buf[at + 3] << 8 | buf[at + 4];
-
 		at += 5 + len;
 		*bytes += len;
 	}
@@ -500,12 +471,10 @@ static void test_small_writes_share_a_record(void **state)
 	struct err err;
 	size_t bytes;
 	char message[200] = {0};
-
 	connect_pair(&p, "NORMAL:-VERS-ALL:+VERS-TLS1.3", NULL);
 	assert_non_null(p.s);
 	for (int i = 0; i < 200; i++) {
 		struct iovec iov[2] = {{message, 34}, {message, 100}};
-
 		assert_int_equal(p.s->ops->writev(p.s, iov, 2, 0, &err), 0);
 	}
 	/* 26,800 bytes: one full record is on its way, the rest waits for the flush. */
@@ -524,7 +493,6 @@ static void test_many_small_records_are_one_read(void **state)
 	struct pair p;
 	struct err err;
 	char buf[1000];
-
 	connect_pair(&p, "NORMAL", NULL);
 	assert_non_null(p.s);
 	for (int i = 0; i < 20; i++)
@@ -544,10 +512,8 @@ static void expect_end(struct stream *s, const char *text)
 {
 	struct err err;
 	char buf[100];
-
 	for (int i = 0; i < 2; i++) {
 		ssize_t got = s->ops->read(s, buf, sizeof(buf), 0, &err);
-
 		if (*text) {
 			assert_int_equal(got, -1);
 			assert_string_equal(err.msg, text);
@@ -562,10 +528,8 @@ static void test_how_a_peer_leaves(void **state)
 	struct pair p;
 	char byte = 23;
 	char buf[3];
-
 	for (size_t i = 0; i < 2; i++) {
 		char priority[64];
-
 		priority_of(priority, sizeof(priority), all_versions[i]);
 		connect_pair(&p, priority, NULL);
 		client_send(&p.client, "bye", 3);
@@ -602,10 +566,8 @@ static void test_garbage_between_records(void **state)
 	struct pair p;
 	struct err err;
 	char buf[100];
-
 	for (size_t i = 0; i < COUNT(all_versions); i++) {
 		char priority[64];
-
 		priority_of(priority, sizeof(priority), all_versions[i]);
 		connect_pair(&p, priority, NULL);
 		assert_int_equal(write(p.client.fd, bad, sizeof(bad) - 1), sizeof(bad) - 1);
@@ -619,7 +581,6 @@ static void test_garbage_between_records(void **state)
 static void expect_alert(struct pair *p, gnutls_alert_description_t alert)
 {
 	char buf[100];
-
 	p->s->ops->close_write(p->s, 0);
 	assert_int_equal(gnutls_record_recv(p->client.session, buf, sizeof(buf)),
 		GNUTLS_E_FATAL_ALERT_RECEIVED);
@@ -629,10 +590,8 @@ static void expect_alert(struct pair *p, gnutls_alert_description_t alert)
 static void test_a_record_that_is_too_big(void **state)
 {
 	struct pair p;
-
 	for (size_t i = 0; i < COUNT(all_versions); i++) {
 		char priority[64];
-
 		priority_of(priority, sizeof(priority), all_versions[i]);
 		connect_pair(&p, priority, NULL);
 		unsigned version = stream_tls_info(p.s)->version;
@@ -641,7 +600,6 @@ static void test_a_record_that_is_too_big(void **state)
 		unsigned char bad[] = {23, 3, version == 0x0304 ? 3 : version & 0xff,
 			(max + 1) >> 8, (max + 1) & 0xff};
 		char text[64];
-
 		snprintf(text, sizeof(text), "tls: oversized record received with length %u",
 			max + 1);
 		assert_int_equal(write(p.client.fd, bad, sizeof(bad)), sizeof(bad));
@@ -657,14 +615,11 @@ static void test_a_header_that_is_none_is_told_at_once(void **state)
 	struct pair p;
 	struct err err;
 	char buf[100];
-
 	for (size_t i = 0; i < COUNT(all_versions); i++) {
 		char priority[64], text[100];
-
 		priority_of(priority, sizeof(priority), all_versions[i]);
 		connect_pair(&p, priority, NULL);
 		unsigned version = stream_tls_info(p.s)->version;
-
 		client_send(&p.client, "NOP\n", 4);
 		assert_int_equal(write(p.client.fd, "PUB t\n", 6), 6);
 		assert_int_equal(p.s->ops->read(p.s, buf, 2, 0, &err), 2);
@@ -686,7 +641,6 @@ static void test_records_without_data(void **state)
 	struct pair p;
 	struct err err;
 	char buf[2 * MANY];
-
 	connect_pair(&p, "NORMAL:-VERS-ALL:+VERS-TLS1.2", NULL);
 	for (int i = 0; i < MANY; i++) {
 		TLS_OK(gnutls_alert_send(
@@ -709,7 +663,6 @@ static void test_a_flood_of_key_updates(void **state)
 {
 	enum { MANY = 40 };
 	struct pair p;
-
 	connect_pair(&p, "NORMAL:-VERS-ALL:+VERS-TLS1.3", NULL);
 	for (int i = 0; i < MANY; i++)
 		TLS_OK(gnutls_session_key_update(p.client.session, 0));
@@ -722,7 +675,6 @@ static void test_renegotiation_is_refused(void **state)
 {
 	struct pair p;
 	struct wait_group wg;
-
 	connect_pair(&p, "NORMAL:-VERS-ALL:+VERS-TLS1.2", NULL);
 	assert_non_null(p.s);
 	wait_group_init(&wg);
@@ -741,7 +693,6 @@ static void test_a_shutdown_ends_both_directions(void **state)
 	struct err err;
 	char byte = 0;
 	struct iovec iov = {&byte, 1};
-
 	connect_pair(&p, "NORMAL", NULL);
 	p.s->ops->shutdown(p.s);
 	expect_end(p.s, "");
@@ -758,10 +709,8 @@ static void test_the_peer_is_told_of_the_end(void **state)
 	struct pair p;
 	struct err err;
 	char buf[10];
-
 	for (size_t i = 0; i < COUNT(all_versions); i++) {
 		char priority[64];
-
 		priority_of(priority, sizeof(priority), all_versions[i]);
 		connect_pair(&p, priority, NULL);
 		send_all(p.s, "last words", 10);
@@ -783,7 +732,6 @@ static void test_a_peer_that_does_not_read_is_not_waited_for(void **state)
 	struct err err;
 	static char big[8 << 20];
 	struct iovec iov = {big, sizeof(big)};
-
 	connect_pair(&p, "NORMAL", NULL);
 	int64_t start = clock_mono_ns();
 	assert_int_equal(p.s->ops->writev(p.s, &iov, 1, start + 50 * NSEC_PER_MSEC, &err), -1);
@@ -800,7 +748,6 @@ static void test_deadlines(void **state)
 	char buf[3];
 	static char big[8 << 20];
 	struct iovec iov = {big, sizeof(big)};
-
 	connect_pair(&p, "NORMAL", NULL);
 	int64_t start = clock_mono_ns();
 	assert_int_equal(p.s->ops->writev(p.s, &iov, 1, start + 50 * NSEC_PER_MSEC, &err), -1);
@@ -814,16 +761,13 @@ static void test_deadlines(void **state)
 	free_pair(&p);
 }
 
-/*
- * --- handshakes that come to nothing ------------------------------------------------------------
- */
+/* --- handshakes that come to nothing ---------------------------------------------------------- */
 
 static void fails(const void *data, size_t n, int64_t timeout, bool then_close, const char *text)
 {
 	int fd;
 	struct err err = {0};
 	struct stream *base = new_base(&fd);
-
 	assert_int_equal(write(fd, data, n), n);
 	if (then_close)
 		assert_int_equal(shutdown(fd, SHUT_WR), 0);
@@ -838,7 +782,6 @@ static void fails(const void *data, size_t n, int64_t timeout, bool then_close, 
 static void test_handshakes_that_come_to_nothing(void **state)
 {
 	static const char hello[] = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
-
 	fails("", 0, TIMEOUT, true, "EOF");
 	fails(hello, 3, TIMEOUT, true, "unexpected EOF");
 	fails(hello, sizeof(hello) - 1, TIMEOUT, true, "unexpected EOF");
@@ -853,7 +796,6 @@ static void test_handshakes_that_come_to_nothing(void **state)
 static void shut_down(void *arg)
 {
 	struct stream *base = arg;
-
 	base->ops->shutdown(base);
 }
 
@@ -863,7 +805,6 @@ static void test_a_shutdown_ends_the_handshake(void **state)
 	struct err err;
 	int fd;
 	struct stream *base = new_base(&fd);
-
 	wait_group_init(&wg);
 	go(&wg, shut_down, base);
 	assert_null(stream_tls_new(base, &server, NULL, 0, 0, &err));
@@ -897,6 +838,5 @@ int main(void)
 		cmocka_unit_test(test_handshakes_that_come_to_nothing),
 		cmocka_unit_test(test_a_shutdown_ends_the_handshake),
 	};
-
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

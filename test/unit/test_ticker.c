@@ -14,7 +14,6 @@ static void test_first_tick_is_one_period_from_now(void **state)
 {
 	struct ticker t;
 	int64_t before = clock_mono_ns();
-
 	ticker_start(&t, NSEC_PER_SEC);
 	assert_true(t.next_ns >= before + NSEC_PER_SEC);
 	assert_true(t.next_ns <= clock_mono_ns() + NSEC_PER_SEC);
@@ -25,7 +24,6 @@ static void test_first_tick_is_one_period_from_now(void **state)
 static void test_missed_ticks_merge_and_the_phase_is_kept(void **state)
 {
 	struct ticker t = {.period_ns = 100, .next_ns = 1000};
-
 	assert_true(ticker_take(&t, 1000));
 	assert_int_equal(t.next_ns, 1100);
 	assert_true(ticker_take(&t, 1199));
@@ -42,7 +40,6 @@ static void test_missed_ticks_merge_and_the_phase_is_kept(void **state)
 static void test_one_shot_fires_once(void **state)
 {
 	struct ticker t;
-
 	ticker_after(&t, 1000);
 	assert_false(ticker_take(&t, t.next_ns - 1));
 	assert_true(ticker_take(&t, t.next_ns + 5));
@@ -53,7 +50,6 @@ static void test_one_shot_fires_once(void **state)
 static void test_no_delay_is_due_at_once(void **state)
 {
 	struct ticker t;
-
 	ticker_after(&t, 0);
 	assert_true(ticker_take(&t, clock_mono_ns()));
 	ticker_after(&t, -5);
@@ -63,7 +59,6 @@ static void test_no_delay_is_due_at_once(void **state)
 static void test_stopped_never_fires_and_can_be_armed_again(void **state)
 {
 	struct ticker t;
-
 	ticker_start(&t, 10);
 	ticker_stop(&t);
 	assert_false(ticker_take(&t, INT64_MAX));
@@ -78,7 +73,6 @@ static void test_stopped_never_fires_and_can_be_armed_again(void **state)
 static void test_far_future_does_not_wrap(void **state)
 {
 	struct ticker t;
-
 	ticker_after(&t, INT64_MAX);
 	assert_false(ticker_take(&t, clock_mono_ns()));
 	ticker_start(&t, INT64_MAX);
@@ -98,6 +92,5 @@ int main(void)
 		cmocka_unit_test(test_stopped_never_fires_and_can_be_armed_again),
 		cmocka_unit_test(test_far_future_does_not_wrap),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

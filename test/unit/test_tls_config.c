@@ -25,7 +25,6 @@ static int teardown(void **state)
 {
 	static const char *const files[] = {
 		"ca.pem", "cert.pem", "key.pem", "other.pem", "empty.pem"};
-
 	tls_test_cert_free(&ca);
 	tls_test_cert_free(&server);
 	tls_test_cert_free(&other);
@@ -43,7 +42,6 @@ static void set(char **option, const char *value)
 static struct options *new_options(const char *cert, const char *key)
 {
 	struct options *o = options_new();
-
 	set(&o->tls_cert, cert);
 	set(&o->tls_key, key);
 	return o;
@@ -53,7 +51,6 @@ static struct tls_config *build(struct options *take_opts)
 {
 	struct tls_config *c;
 	struct err err = {0};
-
 	if (tls_config_new(take_opts, &c, &err) != 0)
 		fail_msg("%s", err.msg);
 	options_free(take_opts);
@@ -64,7 +61,6 @@ static void refused(struct options *take_opts, const char *text)
 {
 	struct tls_config *c;
 	struct err err = {0};
-
 	assert_int_equal(tls_config_new(take_opts, &c, &err), -1);
 	assert_null(c);
 	assert_string_equal(err.msg, text);
@@ -80,7 +76,6 @@ static void test_without_certificate_and_key_there_is_none(void **state)
 static void test_a_certificate_with_its_key(void **state)
 {
 	struct tls_config *c = build(new_options("cert.pem", "key.pem"));
-
 	assert_int_equal(c->server.client_auth, TLS_NO_CLIENT_CERT);
 	assert_null(c->server.roots);
 	tls_config_free(c);
@@ -103,7 +98,6 @@ static void test_the_key_file_has_to_hold_one(void **state)
 	struct options *o = new_options("cert.pem", "cert.pem");
 	struct tls_config *c;
 	struct err err = {0};
-
 	assert_int_equal(tls_config_new(o, &c, &err), -1);
 	assert_non_null(strstr(err.msg, "--tls-key cert.pem: "));
 	options_free(o);
@@ -125,7 +119,6 @@ static void test_client_policies(void **state)
 	for (size_t i = 0; i < COUNT(policies); i++) {
 		for (int with_ca = 0; with_ca < 2; with_ca++) {
 			struct options *o = new_options("cert.pem", "key.pem");
-
 			set(&o->tls_client_auth_policy, policies[i].policy);
 			if (with_ca)
 				set(&o->tls_root_ca_file, "ca.pem");
@@ -141,10 +134,8 @@ static void test_client_policies(void **state)
 static void test_a_root_ca_has_to_be_one(void **state)
 {
 	static const char *const policies[] = {"", "require-verify"};
-
 	for (size_t i = 0; i < COUNT(policies); i++) {
 		struct options *o = new_options("cert.pem", "key.pem");
-
 		set(&o->tls_client_auth_policy, policies[i]);
 		set(&o->tls_root_ca_file, "none.pem");
 		refused(o, "open none.pem: no such file or directory");
@@ -159,11 +150,9 @@ static void test_versions(void **state)
 {
 	static const gnutls_protocol_t expected[] = {
 		GNUTLS_TLS1_3, GNUTLS_TLS1_2, GNUTLS_TLS1_1, GNUTLS_TLS1_0};
-
 	for (int n = 1; n <= 4; n++) {
 		struct options *o = new_options("cert.pem", "key.pem");
 		const unsigned *list;
-
 		o->tls_min_version = (uint16_t)(0x0305 - n);
 		struct tls_config *c = build(o);
 		assert_int_equal(gnutls_priority_protocol_list(c->server.priority, &list), n);
@@ -184,6 +173,5 @@ int main(void)
 		cmocka_unit_test(test_a_root_ca_has_to_be_one),
 		cmocka_unit_test(test_versions),
 	};
-
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

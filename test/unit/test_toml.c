@@ -186,8 +186,7 @@ static void test_what_is_refused_says_where_and_why(void **state)
 		struct err err;
 		if (parse(&t, cases[i].text, strlen(cases[i].text), &err) != -1)
 			fail_msg("accepted: %s", cases[i].text);
-		if (strncmp(err.msg, "toml: line ", 11) != 0 ||
-			strstr(err.msg, cases[i].message) == NULL)
+		if (strncmp(err.msg, "toml: line ", 11) != 0 || !strstr(err.msg, cases[i].message))
 			fail_msg("%s: %s", cases[i].text, err.msg);
 		assert_int_equal(t.n, 0);
 		assert_null(t.entries);
@@ -209,7 +208,6 @@ static void test_garbage_does_no_harm(void **state)
 				   "0x1_f,true,]\n[[z]]\nd=-inf\ne=9\xe2\x82\xac\n";
 	uint64_t x = 88172645463325252ULL;
 	char copy[sizeof(text)];
-
 	for (size_t n = 0; n < sizeof(text); n++) {
 		struct toml t;
 		if (parse(&t, text, n, NULL) == 0)

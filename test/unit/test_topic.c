@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * topic: the tests of stock under their names, and what its pump, its end and a
- * disk that refuses must never do: lose, double or hold back a message.
+ * topic: the tests of stock under their names, and what its pump, its end and a disk that refuses
+ * must never do: lose, double or hold back a message.
  */
 #include "test/unit/nsqd_test.h"
 
@@ -10,7 +10,6 @@
 static void test_get_topic(struct fixture *f)
 {
 	struct topic *a = f->topic;
-
 	assert_string_equal(a->name, "test");
 	assert_ptr_equal(get_topic(f->nsqd, "test"), a);
 	assert_ptr_not_equal(get_topic(f->nsqd, "test2"), a);
@@ -22,7 +21,6 @@ static void test_get_channel(struct fixture *f)
 {
 	struct topic *t = f->topic;
 	struct channel *a = get_channel(t, "ch1"), *b = get_channel(t, "ch2");
-
 	assert_string_equal(a->name, "ch1");
 	assert_ptr_equal(get_channel(t, "ch1"), a);
 	assert_ptr_equal(get_channel(t, "ch2"), b);
@@ -33,22 +31,19 @@ static void test_get_channel(struct fixture *f)
 static void test_topics_and_channels_are_listed_by_name(struct fixture *f)
 {
 	static const char *const names[] = {"b", "a", "c-1", "c"};
-	struct topic **topics;
-	struct channel **channels;
 	size_t count;
-
 	for (size_t i = 0; i < COUNT(names); i++)
 		get_topic(f->nsqd, names[i]);
 	for (size_t i = 0; i < COUNT(names); i++)
 		get_channel(get_topic(f->nsqd, "a"), names[i]);
-	topics = nsqd_topics(&f->nsqd->topics, &count);
+	struct topic **topics = nsqd_topics(&f->nsqd->topics, &count);
 	assert_int_equal(count, 4);
 	for (size_t i = 0; i < count; i++) {
 		assert_true(i == 0 || strcmp(topics[i - 1]->name, topics[i]->name) < 0);
 		topic_unref(topics[i]);
 	}
 	free(topics);
-	channels = topic_channels(get_topic(f->nsqd, "a"), &count);
+	struct channel **channels = topic_channels(get_topic(f->nsqd, "a"), &count);
 	assert_int_equal(count, 4);
 	for (size_t i = 0; i < count; i++) {
 		assert_true(i == 0 || strcmp(channels[i - 1]->name, channels[i]->name) < 0);
@@ -64,10 +59,8 @@ static void test_put_message(struct fixture *f)
 	struct topic *t = f->topic;
 	struct channel *c = f->channel;
 	int64_t before = clock_wall_ns();
-	struct message *m;
-
 	put(t, 7, 1);
-	m = take_one(c);
+	struct message *m = take_one(c);
 	assert_int_equal(seq_of(m), 7);
 	assert_in_range(m->timestamp, before, clock_wall_ns());
 	assert_int_equal(m->attempts, 0); /* the client's pump counts */
@@ -81,11 +74,9 @@ static void test_put_message_2chan(struct fixture *f)
 {
 	struct topic *t = f->topic;
 	struct channel *a = get_channel(t, "ch1"), *b = get_channel(t, "ch2");
-	struct message *ma, *mb;
-
 	put(t, 7, 1);
-	ma = take_one(a);
-	mb = take_one(b);
+	struct message *ma = take_one(a);
+	struct message *mb = take_one(b);
 	assert_ptr_not_equal(ma, mb);
 	assert_ptr_equal(ma->body, mb->body);
 	assert_int_equal(ma->body->refs, 2);
@@ -101,13 +92,11 @@ static void test_the_order_is_kept_through_a_long_batch(struct fixture *f)
 	struct topic *t = f->topic;
 	struct channel *a = get_channel(t, "ch1"), *b = get_channel(t, "ch2");
 	char last[MSG_ID_LENGTH] = {0};
-
 	put(t, 0, 1000);
 	assert_int_equal(t->message_count, 1000);
 	assert_int_equal(t->message_bytes, 4000);
 	for (uint32_t i = 0; i < 1000; i++) {
 		struct message *m = take_one(a);
-
 		assert_int_equal(seq_of(m), i);
 		assert_true(memcmp(m->id.hex, last, MSG_ID_LENGTH) > 0);
 		memcpy(last, m->id.hex, MSG_ID_LENGTH);
@@ -119,7 +108,6 @@ static void test_the_order_is_kept_through_a_long_batch(struct fixture *f)
 static void test_without_memory_all_goes_through_the_disk_in_order(struct fixture *f)
 {
 	struct topic *t = f->topic;
-
 	put(t, 0, 500);
 	assert_int_equal(topic_backend_depth(t), 500);
 	expect_in_order(get_channel(t, "ch"), 0, 500);
@@ -128,7 +116,6 @@ static void test_without_memory_all_goes_through_the_disk_in_order(struct fixtur
 static void test_what_does_not_fit_into_memory_goes_to_the_disk(struct fixture *f)
 {
 	struct topic *t = f->topic;
-
 	put(t, 0, 500);
 	assert_int_equal(topic_depth(t), 500);
 	assert_int_equal(topic_backend_depth(t), 490);
@@ -138,7 +125,6 @@ static void test_what_does_not_fit_into_memory_goes_to_the_disk(struct fixture *
 static void test_a_topic_without_channels_keeps_its_messages_for_the_first(struct fixture *f)
 {
 	struct topic *t = f->topic;
-
 	put(t, 0, 5);
 	stays(topic_depth(t) == 5);
 	expect_in_order(get_channel(t, "ch"), 0, 5);
@@ -147,12 +133,9 @@ static void test_a_topic_without_channels_keeps_its_messages_for_the_first(struc
 
 static void test_nothing_moves_before_the_start(struct fixture *f)
 {
-	struct topic *t;
-	struct channel *c;
-
 	f->nsqd->ctx.phase = PHASE_LOADING;
-	t = get_topic(f->nsqd, "test");
-	c = get_channel(t, "ch"); /* and this does not block */
+	struct topic *t = get_topic(f->nsqd, "test");
+	struct channel *c = get_channel(t, "ch"); /* and this does not block */
 	topic_pause(t);
 	topic_unpause(t);
 	put(t, 0, 5);
@@ -170,7 +153,6 @@ static void test_a_deferred_message_is_deferred_by_every_channel(struct fixture 
 	struct channel *a = get_channel(t, "ch1"), *b = get_channel(t, "ch2");
 	struct err err;
 	int64_t now = clock_mono_ns();
-
 	put(t, 0, 1);
 	assert_int_equal(topic_put_message_deferred(t, body_of(1), 3600 * NSEC_PER_SEC, &err), 0);
 	put(t, 2, 1);
@@ -199,7 +181,6 @@ static void put_deferred(void *arg)
 {
 	struct deferring *d = arg;
 	struct err err;
-
 	for (uint32_t i = 0; i < d->n; i++)
 		d->accepted += topic_put_message_deferred(
 				       d->t, body_of(i), 3600 * NSEC_PER_SEC, &err) == 0;
@@ -209,7 +190,6 @@ static void put_deferred(void *arg)
 static void put_deferred_behind_another(void *arg)
 {
 	struct deferring *d = arg;
-
 	put(d->t, d->n, 1);
 	put_deferred(d);
 }
@@ -217,7 +197,6 @@ static void put_deferred_behind_another(void *arg)
 static void test_a_delay_does_not_depend_on_a_pump_that_is_busy(struct fixture *f)
 {
 	static const int64_t mem_queue_sizes[] = {0, 1, 10000};
-
 	for (size_t i = 0; i < COUNT(mem_queue_sizes); i++) {
 		start_nsqd(f, mem_queue_sizes[i]);
 		struct topic *t = get_topic(f->nsqd, "test");
@@ -225,7 +204,6 @@ static void test_a_delay_does_not_depend_on_a_pump_that_is_busy(struct fixture *
 		struct deferring d = {.t = t, .n = 1000};
 		struct wait_group wg;
 		struct err err;
-
 		wait_group_init(&wg);
 		rwlock_wrlock(&a->exit_lock); /* the pump gets no further than this channel */
 		go(&wg, put_deferred_behind_another, &d);
@@ -246,11 +224,9 @@ static void test_a_delay_waits_in_memory_for_a_channel_the_start_and_the_end_of_
 	struct fixture *f)
 {
 	struct deferring d = {.n = 5};
-	struct channel *c;
-
 	f->nsqd->ctx.phase = PHASE_LOADING; /* what nsqlookupd knows of is still to come */
 	d.t = get_topic(f->nsqd, "test");
-	c = get_channel(d.t, "ch");
+	struct channel *c = get_channel(d.t, "ch");
 	put_deferred(&d);
 	stays(topic_depth(d.t) == 5 && channel_deferred_count(c) == 0);
 	f->nsqd->ctx.phase = PHASE_RUNNING;
@@ -273,7 +249,6 @@ static void test_a_delay_does_not_go_with_a_channel_that_is_being_deleted(struct
 {
 	struct deferring d = {.t = f->topic, .n = 5};
 	struct channel *a = get_channel(d.t, "a"), *b;
-
 	a->exit_flag = true; /* its deletion has begun, and takes a while */
 	topic_update_channels(d.t);
 	put_deferred(&d);
@@ -289,11 +264,9 @@ static void test_a_delay_does_not_go_with_a_channel_that_is_being_deleted(struct
 static void test_a_delay_is_lost_with_what_has_to_wait_on_disk(struct fixture *f)
 {
 	struct deferring d = {.t = f->topic, .n = 5};
-	struct channel *c;
-
 	put_deferred(&d);
 	assert_int_equal(topic_backend_depth(d.t), 3);
-	c = get_channel(d.t, "ch");
+	struct channel *c = get_channel(d.t, "ch");
 	expect_each_once(c, 2, 3);
 	wait_for(channel_deferred_count(c) == 2);
 }
@@ -303,7 +276,6 @@ static void test_a_delay_of_0_is_no_delay(struct fixture *f)
 	struct topic *t = f->topic;
 	struct channel *c = f->channel;
 	struct err err;
-
 	assert_int_equal(topic_put_message_deferred(t, body_of(1), 0, &err), 0);
 	expect_in_order(c, 1, 1);
 	assert_int_equal(channel_deferred_count(c), 0);
@@ -314,11 +286,9 @@ static void test_a_delay_of_0_is_no_delay(struct fixture *f)
 static void test_pause(struct fixture *f)
 {
 	struct topic *t = f->topic;
-	struct channel *c;
-
 	topic_pause(t);
 	assert_true(topic_is_paused(t));
-	c = get_channel(t, "ch1");
+	struct channel *c = get_channel(t, "ch1");
 	put(t, 0, 1);
 	stays(topic_depth(t) == 1 && channel_depth(c) == 0);
 	topic_unpause(t);
@@ -335,7 +305,6 @@ static void test_empty_throws_away_memory_and_disk_but_not_the_channels(struct f
 	struct topic *t = f->topic;
 	struct channel *c = f->channel;
 	struct err err;
-
 	put(t, 0, 5);
 	wait_for(channel_depth(c) == 5);
 	topic_pause(t);
@@ -353,7 +322,6 @@ static void test_deletes(struct fixture *f)
 {
 	struct topic *t = f->topic;
 	struct err err;
-
 	get_channel(t, "ch1");
 	assert_int_equal(topic_delete_existing_channel(t, "ch1", &err), 0);
 	assert_int_equal(channel_count(t), 0);
@@ -370,7 +338,6 @@ static void test_delete_last(struct fixture *f)
 {
 	struct topic *t = f->topic;
 	struct err err;
-
 	get_channel(t, "ch1");
 	assert_int_equal(topic_delete_existing_channel(t, "ch1", &err), 0);
 	put(t, 0, 1);
@@ -381,7 +348,6 @@ static void test_a_deleted_topic_leaves_no_file_and_a_new_one_is_empty(struct fi
 {
 	struct topic *t = f->topic;
 	struct err err;
-
 	get_channel(t, "ch");
 	put(t, 0, 100);
 	wait_for(topic_depth(t) == 0);
@@ -400,7 +366,6 @@ static void test_who_holds_a_deleted_topic_is_told_so(struct fixture *f)
 {
 	struct err err = {0};
 	struct topic *t = nsqd_get_topic(&f->nsqd->topics, "test", &err);
-
 	get_channel(t, "ch");
 	assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), 0);
 	assert_int_equal(try_put(t, 0, 300, &err), 0);
@@ -424,7 +389,6 @@ static void test_a_disk_that_cannot_delete_does_not_keep_the_name(struct fixture
 	struct topic *t = f->topic;
 	struct channel *c = f->channel;
 	struct err err;
-
 	make_channel_faulty(c)->fail_delete = true;
 	assert_int_equal(topic_delete_existing_channel(t, "ch", &err), -1);
 	assert_int_equal(err.code, EIO);
@@ -450,7 +414,6 @@ static void test_a_disk_that_cannot_delete_does_not_keep_the_name(struct fixture
 static void test_an_ephemeral_topic_drops_what_exceeds_its_memory(struct fixture *f)
 {
 	struct topic *t = get_topic(f->nsqd, "test#ephemeral");
-
 	assert_true(t->ephemeral);
 	put(t, 0, 50);
 	assert_int_equal(topic_depth(t), 10);
@@ -463,7 +426,6 @@ static void test_an_ephemeral_topic_goes_with_its_last_channel(struct fixture *f
 {
 	struct topic *t = get_topic(f->nsqd, "test#ephemeral");
 	struct err err;
-
 	get_channel(t, "a");
 	get_channel(t, "b");
 	assert_int_equal(topic_delete_existing_channel(t, "a", &err), 0);
@@ -480,9 +442,7 @@ static void test_an_ephemeral_topic_goes_with_its_last_channel(struct fixture *f
 static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(struct fixture *f)
 {
 	struct topic *t = f->topic;
-	struct channel *c;
 	struct err err;
-
 	put(t, 0, 300); /* stays in the topic: it has no channel */
 	end_nsqd(f);
 	assert_true(files_of("test") > 0);
@@ -492,7 +452,7 @@ static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(struct 
 	assert_int_equal(topic_count(f->nsqd), 1);
 	t = get_topic(f->nsqd, "test");
 	assert_int_equal(topic_depth(t), 300);
-	c = get_channel(t, "ch");
+	struct channel *c = get_channel(t, "ch");
 	wait_for(channel_depth(c) == 300);
 	put(t, 300, 100);
 	expect_each_once(c, 0, 400);
@@ -503,7 +463,6 @@ static void test_close_counts_as_exit_for_those_who_come_late(struct fixture *f)
 	struct nsqd *n = f->nsqd;
 	struct err err = {0};
 	struct topic *t = nsqd_get_topic(&n->topics, "test", &err);
-
 	n->ctx.phase = PHASE_EXITING;
 	assert_null(nsqd_get_topic(&n->topics, "other", &err));
 	assert_string_equal(err.msg, "exiting");
@@ -519,7 +478,6 @@ static void test_close_counts_as_exit_for_those_who_come_late(struct fixture *f)
 static void expect_health(struct nsqd *n, const char *want)
 {
 	char buf[256];
-
 	assert_string_equal(nsqd_get_health(&n->ctx, buf, sizeof(buf)), want);
 	assert_int_equal(nsqd_is_healthy(&n->ctx), strcmp(want, "OK") == 0);
 }
@@ -529,7 +487,6 @@ static void test_health(struct fixture *f)
 	struct topic *t = f->topic;
 	struct faulty_queue *disk = make_topic_faulty(t);
 	struct err err = {0};
-
 	disk->allow = 0;
 	put(t, 0, 1);
 	put(t, 1, 1);
@@ -549,14 +506,12 @@ static void test_what_is_refused_in_the_middle_is_told_and_the_rest_is_kept(stru
 {
 	/* In memory; at, within and between the batches that a put is made of. */
 	static const int64_t allow[] = {0, 1, 63, 64, 65, 117, 118, 119, 246, 489};
-
 	for (size_t i = 0; i < COUNT(allow); i++) {
 		start_nsqd(f, 10);
 		struct topic *t = get_topic(f->nsqd, "test");
 		struct faulty_queue *disk = make_topic_faulty(t);
 		struct err err = {0};
 		size_t want = 10 + (size_t)allow[i];
-
 		disk->allow = allow[i];
 		assert_int_equal(try_put(t, 0, 500, &err), want);
 		assert_string_equal(err.msg, "never gonna happen");
@@ -574,7 +529,6 @@ static void test_a_channel_that_its_disk_refuses_stops_no_other(struct fixture *
 	struct topic *t = f->topic;
 	struct channel *a = get_channel(t, "a"), *b = get_channel(t, "b");
 	struct faulty_queue *disk = make_channel_faulty(a);
-
 	disk->allow = 3;
 	put(t, 0, 4); /* fills the channels' memory */
 	wait_for(channel_depth(a) == 4 && channel_depth(b) == 4);
@@ -601,7 +555,6 @@ static void test_a_topic_pushes_back_while_all_its_channels_are_refused(struct f
 	struct faulty_queue *ft = make_topic_faulty(t);
 	struct err err = {0};
 	uint32_t next = 4, end = 109;
-
 	fa->allow = fb->allow = ft->allow = 0;
 	put(t, 0, 4);
 	wait_for(channel_depth(a) == 4 && channel_depth(b) == 4);
@@ -639,7 +592,6 @@ static void test_a_topic_goes_on_without_a_channel_that_its_disk_refuses_and_tha
 	struct channel *a = get_channel(t, "a"), *b = get_channel(t, "b");
 	struct faulty_queue *disk = make_channel_faulty(a);
 	struct err err;
-
 	disk->allow = 0;
 	put(t, 0, 24);
 	wait_for(disk->refused > 0);
@@ -654,7 +606,6 @@ static void test_at_exit_what_a_channels_disk_refused_is_flushed_with_the_channe
 	struct channel *c = f->channel;
 	struct faulty_queue *disk = make_channel_faulty(c);
 	struct err err;
-
 	disk->allow = 0;
 	put(t, 0, 4);
 	wait_for(channel_depth(c) == 4);
@@ -681,14 +632,11 @@ struct putters {
 static void put_until_stopped(void *arg)
 {
 	struct putters *p = arg;
-
 	while (!p->stop) {
 		struct err err = {0};
 		struct topic *t = nsqd_get_topic(&p->n->topics, "test", &err);
-		size_t done;
-
-		CHECK(t != NULL);
-		done = try_put(t, p->next++, 3, &err);
+		CHECK(t);
+		size_t done = try_put(t, p->next++, 3, &err);
 		p->stored += done;
 		p->refused += 3 - done;
 		CHECK(done == 3 || strcmp(err.msg, "exiting") == 0);
@@ -699,16 +647,13 @@ static void put_until_stopped(void *arg)
 static void make_channels_until_stopped(void *arg)
 {
 	struct putters *p = arg;
-
 	while (!p->stop) {
 		struct err err = {0};
 		struct topic *t = nsqd_get_topic(&p->n->topics, "test", &err);
 		struct channel *c = topic_get_channel(t, "ch", &err);
-
 		if (c) {
 			struct message *m[16];
 			size_t got = chan_try_recv_n(c->client_msg_chans[GLOBAL], m, 16, NULL);
-
 			for (size_t i = 0; i < got; i++)
 				message_unref(m[i]);
 			if (p->next % 3 == 0)
@@ -726,7 +671,6 @@ static void test_delete_while_others_put(struct fixture *f)
 	struct putters p = {.n = f->nsqd};
 	struct wait_group wg;
 	int deleted = 0;
-
 	wait_group_init(&wg);
 	go(&wg, put_until_stopped, &p);
 	go(&wg, put_until_stopped, &p);
@@ -734,7 +678,6 @@ static void test_delete_while_others_put(struct fixture *f)
 	while (deleted < ROUNDS(100)) {
 		struct err err;
 		uint32_t before = p.next;
-
 		deleted += nsqd_delete_existing_topic(&p.n->topics, "test", &err) == 0;
 		wait_for(p.next > before);
 	}
@@ -746,10 +689,8 @@ static void test_delete_while_others_put(struct fixture *f)
 static void delete_until_stopped(void *arg)
 {
 	struct putters *p = arg;
-
 	while (!p->stop) {
 		struct err err;
-
 		p->next++;
 		(void)nsqd_delete_existing_topic(&p->n->topics, "test", &err);
 	}
@@ -763,7 +704,6 @@ static bool holds_what_is_put(struct topic *t)
 	size_t got = 0, done = try_put(t, 0, 2, &err);
 	struct channel *c = topic_get_channel(t, "ch", &err);
 	int64_t end = clock_mono_ns() + PATIENCE;
-
 	while (c && done == 2 && got == 0 && !channel_exiting(c) && clock_mono_ns() < end)
 		got = take_within(c, m, COUNT(m), NSEC_PER_MSEC);
 	for (size_t i = 0; i < got; i++)
@@ -778,7 +718,6 @@ static void test_a_topic_that_two_delete_at_once_is_made_anew_only_when_it_is_go
 	struct putters p = {.n = f->nsqd};
 	struct wait_group wg;
 	bool ok = true;
-
 	wait_group_init(&wg);
 	go(&wg, delete_until_stopped, &p);
 	go(&wg, delete_until_stopped, &p);
@@ -786,7 +725,6 @@ static void test_a_topic_that_two_delete_at_once_is_made_anew_only_when_it_is_go
 	for (int i = 0; i < ROUNDS(300) && ok; i++) {
 		struct err err = {0};
 		struct topic *t = nsqd_get_topic(&p.n->topics, "test", &err);
-
 		ok = t && holds_what_is_put(t);
 		topic_unref(t);
 	}
@@ -798,12 +736,10 @@ static void test_a_topic_that_two_delete_at_once_is_made_anew_only_when_it_is_go
 static void put_some(void *arg)
 {
 	struct putters *p = arg;
-
 	for (int i = 0; i < p->rounds; i++) {
 		struct err err = {0};
 		struct topic *t = nsqd_get_topic(&p->n->topics, "test", &err);
 		uint32_t first = atomic_fetch_add(&p->next, 5);
-
 		CHECK(try_put(t, first, 5, &err) == 5);
 		topic_unref(t);
 	}
@@ -816,7 +752,6 @@ static void test_everything_that_many_put_arrives_at_every_channel_once(struct f
 	struct channel *a = get_channel(t, "a"), *b = get_channel(t, "b");
 	struct wait_group wg;
 	size_t total = 3 * 5 * (size_t)p.rounds;
-
 	wait_group_init(&wg);
 	for (int i = 0; i < 3; i++)
 		go(&wg, put_some, &p);
@@ -836,7 +771,6 @@ struct weather {
 static void make_weather(void *arg)
 {
 	struct weather *w = arg;
-
 	while (!w->stop) {
 		w->disk->allow = rand_below(3) == 0 ? -1 : 0;
 		if (rand_below(4) == 0) {
@@ -853,7 +787,6 @@ static void test_nothing_is_lost_or_doubled_while_a_disk_comes_and_goes(struct f
 	static const int64_t mem_queue_sizes[] = {0, 1, 100};
 	const int rounds = ROUNDS(600);
 	const size_t total = 3 * 5 * (size_t)rounds; /* no more than may be kept */
-
 	for (size_t i = 0; i < COUNT(mem_queue_sizes); i++) {
 		start_nsqd(f, mem_queue_sizes[i]);
 		struct putters p = {.n = f->nsqd, .rounds = rounds};
@@ -862,7 +795,6 @@ static void test_nothing_is_lost_or_doubled_while_a_disk_comes_and_goes(struct f
 		struct weather w = {.disk = make_channel_faulty(a), .c = a};
 		struct wait_group wg, weather;
 		struct err err;
-
 		wait_group_init(&wg);
 		wait_group_init(&weather);
 		go(&weather, make_weather, &w);
@@ -938,6 +870,5 @@ int main(void)
 			.mem_queue_size = 100),
 		dir_test(test_nothing_is_lost_or_doubled_while_a_disk_comes_and_goes),
 	};
-
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,7 +27,6 @@ static inline void tls_test_cert_new(struct tls_test_cert *c, const char *name, 
 {
 	static unsigned char serial;
 	time_t now = time(NULL);
-
 	serial++;
 	TLS_OK(gnutls_x509_privkey_init(&c->key));
 	TLS_OK(gnutls_x509_privkey_generate(
@@ -62,7 +61,6 @@ static inline void tls_test_cert_free(struct tls_test_cert *c)
 static inline void tls_test_write(const char *path, const gnutls_datum_t *d)
 {
 	FILE *f = fopen(path, "w");
-
 	assert_non_null(f);
 	assert_int_equal(fwrite(d->data, 1, d->size, f), d->size);
 	assert_int_equal(fclose(f), 0);
