@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "common/gothread_internal.h"
+#include "common/thread_name.h"
 
 struct seen {
 	struct chan *ready, *go_on;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/gothread_internal.h"
+#include "common/thread_name.h"
 #include "protocol/listener.h"
 
 static _Atomic bool no_threads; /* none can be created */
