@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Asking auth servers, and keeping what they say. Mirrors
- * internal/auth/authorizations.go. Runs in the clients' io_loops.
+ * Asking auth servers, and keeping what they say. Mirrors internal/auth/authorizations.go. Runs in
+ * the clients' io_loops.
  *
- * Expressions are kept as text, as in stock, and compiled when they are asked: an
- * answer may have a hundred thousand of them, and one compiled takes ten times its
- * text. What differs: which topics a client may publish to is remembered, so that
- * nothing is compiled with every command; the time to live is on the monotonic
- * clock; the secret never gets into the log, and is wiped from memory that was
- * used for asking.
+ * Expressions are kept as text, as in stock, and compiled when they are asked: an answer may have a
+ * hundred thousand of them, and one compiled takes ten times its text. What differs: which topics a
+ * client may publish to is remembered, so that nothing is compiled with every command; the time to
+ * live is on the monotonic clock; the secret never gets into the log, and is wiped from memory that
+ * was used for asking.
  */
 #include "nsqd/client/auth.h"
 
@@ -121,7 +120,7 @@ bool auth_is_expired(const struct auth_state *s)
 
 /*
  * json.Unmarshal's rules: names match in any case, the last of two wins, unknown ones are skipped,
- * null changes nothing, and a value of another type than the field's is an error.
+ * null changes nothing. A value of another type than the field's is an error.
  */
 static int wrong_type(struct json_value v, const char *field, struct err *err)
 {
@@ -176,7 +175,7 @@ static int decode_channels(
 	return 0;
 }
 
-/* *unknown is the first of them that nobody knows, if there is one; the caller frees it. */
+/* *unknown is the first of them that is not known, if there is one; the caller frees it. */
 static int decode_permissions(
 	struct json_value v, struct auth_authorization *a, char **unknown, struct err *err)
 {

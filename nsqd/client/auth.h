@@ -47,7 +47,7 @@ struct auth_state {
 	int64_t expires_ns; /* on the monotonic clock */
 };
 
-/* Who asks. All borrowed. */
+/* The client that asks. All borrowed. */
 struct auth_request {
 	const char *remote_ip; /* "" for a unix socket */
 	bool tls_enabled;
@@ -57,10 +57,10 @@ struct auth_request {
 };
 
 /*
- * QueryAnyAuthd: asks the servers of --auth-http-address one after the other,
- * beginning with any, until one has an answer that can be used. Blocks for up to
- * --http-client-request-timeout each; the daemon's exit ends it. NULL: the
- * reasons are in why (without the secret), which was empty; else why is empty.
+ * QueryAnyAuthd: asks the servers of --auth-http-address one after the other, beginning with any,
+ * until one has an answer that can be used. Blocks for up to --http-client-request-timeout each;
+ * the daemon's exit ends it. NULL: the reasons are in why (without the secret), which was empty;
+ * else why is empty.
  */
 struct auth_state *auth_query_any(
 	struct context *ctx, const struct auth_request *request, struct strbuf *why);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How client_v2 implements Consumer: mirrors that interface of nsqd/channel.go. Runs in the threads that call a channel:
- * the channel's pump, scan workers, operators, main.
+ * How client_v2 implements Consumer: mirrors that interface of nsqd/channel.go. Runs in the threads
+ * that call a channel: the channel's pump, scan workers, operators, main.
  */
 #include "nsqd/client/client_consumer.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A connected client. Mirrors nsqd/client_v2.go. Its io_loop and its message
- * pump run in threads of their own; the channel's operators, the scan workers
- * and stats come by under the locks of channel and tcp_server.
+ * A connected client. Mirrors nsqd/client_v2.go. Its io_loop and its message pump run in threads of
+ * their own; the channel's operators, the scan workers and stats come by under the locks of channel
+ * and tcp_server.
  */
 #include "nsqd/client/client_v2.h"
 
@@ -358,9 +358,9 @@ void client_v2_set_ready_count(struct client_v2 *c, int64_t count)
 void client_v2_try_update_ready_state(struct client_v2 *c)
 {
 	/*
-	 * you can always *try* to write to ready_state_chan because in the cases
-	 * where you cannot the message pump loop would have iterated anyway.
-	 * the atomic integer operations guarantee correctness of the value.
+	 * you can always *try* to write to ready_state_chan because in the cases where you cannot
+	 * the message pump loop would have iterated anyway. the atomic integer operations guarantee
+	 * correctness of the value.
 	 */
 	chan_signal(c->ready_state_chan);
 }
@@ -379,9 +379,9 @@ void client_v2_sending_messages(struct client_v2 *c, size_t n)
 }
 
 /*
- * n less in flight. Stock tells the pump every time; here only when the pump
- * may be waiting for it: while in_flight < ready it sees itself as ready anyway,
- * and of all who count down, one sees the step from "not ready" to "ready".
+ * n less in flight. True: the pump must be told, since it may be waiting for that (stock tells it
+ * every time). While in_flight < ready the pump sees itself as ready anyway. Of all threads that
+ * count down, one sees the step from "not ready" to "ready".
  */
 static bool less_in_flight(struct client_v2 *c, size_t n)
 {
@@ -464,7 +464,7 @@ void client_v2_say_bye(struct client_v2 *c)
 	struct err ignored;
 	mutex_lock(&c->write_lock);
 	int64_t deadline = clock_mono_ns() + BYE_TIMEOUT;
-	/* The last answers, where they have been left to the pump; for messages nobody waits. */
+	/* The last answers, where they have been left to the pump; messages are not waited for. */
 	int rc = c->writer.failed ? -1 : 0;
 	if (rc == 0 && atomic_load(&c->unsent))
 		rc = bufio_flush(&c->writer, deadline, &ignored);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A connected client: what IDENTIFY set, what it is subscribed to, what it has in flight, its reader
- * and writer (nsqd/client_v2.go).
+ * A connected client: what IDENTIFY set, what it is subscribed to, what it has in flight, its
+ * reader and writer (nsqd/client_v2.go).
  *
  * Two threads run for it: io_loop (protocol_v2.c), which owns and frees it, and its message pump
- * (protocol_v2_pump.c), which io_loop joins. While it is dormant it has neither, and netpoll's thread
- * owns it (netpoll.h). "The owner's" below means the one of the two that has it. Other threads reach
- * it through channel.clients and tcp_server.conns, with the lock of one of these held. The channel's
- * pump also reaches it where its pump stands in line for messages, under channel.lock.
+ * (protocol_v2_pump.c), which io_loop joins. While it is dormant it has neither, and netpoll's
+ * thread owns it (netpoll.h). "The owner's" below means the one of the two that has it. Other
+ * threads reach it through channel.clients and tcp_server.conns, with the lock of one of these
+ * held. The channel's pump also reaches it where its pump stands in line for messages, under
+ * channel.lock.
  */
 #ifndef NSQD_CLIENT_V2_H
 #define NSQD_CLIENT_V2_H
@@ -149,8 +150,8 @@ struct client_v2 {
 	int64_t msg_timeout;           /* ns */
 	int output_buffer_size;        /* bytes */
 	/*
-	 * What the pump has from the first IDENTIFY, for the threads that deliver on its behalf; later
-	 * ones are only shown. io_loop's, and immutable from SUB on, as are the next two.
+	 * What the pump has from the first IDENTIFY, for the threads that deliver on its behalf;
+	 * later ones are only shown. io_loop's, and immutable from SUB on, as are the next two.
 	 */
 	bool identified;
 	int64_t deliver_msg_timeout; /* ns */
@@ -163,8 +164,8 @@ struct client_v2 {
 	struct text topology_region; /* guarded by meta_lock; as IDENTIFY says, "" for none */
 	struct text topology_zone;   /* likewise */
 	/*
-	 * What the auth server said, NULL before AUTH. Owned. io_loop writes it under meta_lock, and
-	 * reads it without; it alone asks for permission.
+	 * What the auth server said, NULL before AUTH. Owned. io_loop writes it under meta_lock,
+	 * and reads it without; it alone asks for permission.
 	 */
 	struct auth_state *auth_state;
 	struct strbuf auth_secret; /* io_loop only */
@@ -253,20 +254,19 @@ int client_v2_identify(struct client_v2 *c, const struct identify_data_v2 *data,
 bool client_v2_is_tls(const struct client_v2 *c);
 bool client_v2_is_compressed(const struct client_v2 *c);
 /*
- * The response to IDENTIFY, and then UpgradeTLS, and UpgradeSnappy or
- * UpgradeDeflate, each with an OK through the new layer. All under write_lock, so
- * that no heartbeat comes in between, which the client could not read. What was
- * read beyond IDENTIFY is the new layer's first input. Blocks for the TLS
- * handshake, up to 5 s. -1 with err set: errors still go through the layers that
- * there were. io_loop.
+ * The response to IDENTIFY, and then UpgradeTLS, and UpgradeSnappy or UpgradeDeflate, each with an
+ * OK through the new layer. All under write_lock, so that no heartbeat comes in between, which the
+ * client could not read. What was read beyond IDENTIFY is the new layer's first input. Blocks for
+ * the TLS handshake, up to 5 s. -1 with err set: errors still go through the layers that there
+ * were. io_loop.
  */
 int client_v2_upgrade(struct client_v2 *c, const struct client_v2_upgrade *u, const void *response,
 	size_t len, struct err *err);
 
 /*
- * Auth: asks the auth servers what a client with this secret may do, and keeps
- * both. Blocks as auth_query_any does (auth.h). -1: no server had an answer; the
- * reasons are appended to why. io_loop, as are the next two.
+ * Auth: asks the auth servers what a client with this secret may do, and keeps both. Blocks as
+ * auth_query_any does (auth.h). -1: no server had an answer; the reasons are appended to why.
+ * io_loop, as are the next two.
  */
 int client_v2_auth(struct client_v2 *c, const char *secret, size_t len, struct strbuf *why);
 /*
@@ -279,8 +279,8 @@ int client_v2_is_authorized(
 bool client_v2_has_authorizations(const struct client_v2 *c);
 
 /*
- * IsReadyForMessages: how many more messages it may get now; 0: not ready, or the channel is paused.
- * Only the holder of the delivery token may send by it; other threads may look.
+ * IsReadyForMessages: how many more messages it may get now; 0: not ready, or the channel is
+ * paused. Only the holder of the delivery token may send by it; other threads may look.
  */
 int64_t client_v2_ready_for_messages(const struct client_v2 *c, const struct channel *ch);
 /*
@@ -312,8 +312,8 @@ void client_v2_empty(struct client_v2 *c);
 /* StartClose: ready 0, state closing. */
 void client_v2_start_close(struct client_v2 *c);
 /*
- * Close: io_loop reads no more, and ends when it has answered what it has read.
- * Any thread, also more than once; does not block.
+ * Close: io_loop reads no more, and ends when it has answered what it has read. Any thread, also
+ * more than once; does not block.
  */
 void client_v2_close(struct client_v2 *c);
 /*
@@ -327,9 +327,8 @@ bool client_v2_is_closing(const struct client_v2 *c);
  */
 void client_v2_abort(struct client_v2 *c);
 /*
- * The last thing that the peer gets: TLS' close-notify, the end of the stream.
- * Blocks for half a second at most. io_loop, when the pump has ended; takes
- * write_lock.
+ * The last thing that the peer gets: TLS' close-notify, the end of the stream. Blocks for half a
+ * second at most. io_loop, when the pump has ended; takes write_lock.
  */
 void client_v2_say_bye(struct client_v2 *c);
 

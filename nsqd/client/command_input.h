@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How much of a command has come in: enough to go on with it? For clients that
- * have sent a part and no longer have a thread (netpoll.h): what they send is
- * gathered until io_loop has something to do, so that it makes no difference to
- * the others in how many pieces a command comes, and how slowly.
+ * How much of a command has come in: enough to go on with it? For dormant clients that have sent a
+ * part (netpoll.h): netpoll gathers what they send until io_loop has something to do. So a command
+ * may come in any number of pieces, however slowly, and costs others nothing.
  */
 #ifndef NSQD_COMMAND_INPUT_H
 #define NSQD_COMMAND_INPUT_H
@@ -22,7 +21,7 @@ enum command_stage {
 	COMMAND_WHOLE,   /* there is something to do, be it to refuse it */
 };
 
-/* Zeroed: nothing has been looked at. Whose the client is. */
+/* Zeroed: nothing has been looked at. Its client's owner's (client_v2.h). */
 struct command_input {
 	bool begun; /* io_loop has found nothing wrong with its line, and waits for the body */
 	enum command_stage stage;
@@ -43,8 +42,8 @@ struct command_limits {
 };
 
 /*
- * buf[0..len) is all that has come of a command (and perhaps more behind it). What
- * has been looked at is not looked at again: a drip costs no more than a flood.
+ * buf[0..len) is all that has come of a command (and perhaps more behind it). What has been looked
+ * at is not looked at again: a drip costs no more than a flood.
  */
 bool command_input_is_enough(
 	struct command_input *in, const struct command_limits *limits, const char *buf, size_t len);

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Idle clients, without threads: netpoll.h has the idea. Mirrors Go's runtime/netpoll.go; stock has
- * no such file. netpoll_loop is the thread "netpoll". io_loops call netpoll_sleep and netpoll_retry,
- * channels' pumps call netpoll_wake.
+ * no such file. netpoll_loop is the thread "netpoll". io_loops call netpoll_sleep and
+ * netpoll_retry, channels' pumps call netpoll_wake.
  *
  * Ownership. A dormant client is netpoll's thread's own: no other thread resumes or frees it. So
- * that thread may use it without the lock, heartbeat included. The lock guards where it is listed. A
- * client in netpoll.dormant is either in its channel's list of dormant consumers (if it is ready for
- * messages), or in netpoll.waking, or in netpoll.failed, or in none of the three.
+ * that thread may use it without the lock, heartbeat included. The lock guards where it is listed.
+ * All dormant clients are in netpoll.dormant. Each is in at most one of three lists besides: in its
+ * channel's, if it is ready for messages; in netpoll.waking; in netpoll.failed.
  *
  * No message waits in vain. A client that becomes dormant is listed first, and then tells the
  * channel's pump by dormant_chan. The pump counts the listed ones as demand when it looks again. A
- * client that the pump wakes is resumed as soon as there is a thread for it. Then its own pump waits
- * for messages as any other does, or tells that it does not (channel_consumer_is_full), or leaves,
- * which the channel's pump hears of, too.
+ * client that the pump wakes is resumed as soon as there is a thread for it. Then its own pump
+ * waits for messages as any other does, or tells that it does not (channel_consumer_is_full), or
+ * leaves. Of that, too, the channel's pump hears.
  */
 #include "nsqd/client/netpoll.h"
 
@@ -328,9 +328,9 @@ static void let_go(struct netpoll *np, struct client_v2 *c)
 }
 
 /*
- * Gives the client a thread; it is no longer ours then. Without a thread it stays dormant, for a new
- * try. But the daemon's exit does not wait for threads: the connection has been shut down by then,
- * so its io_loop ends at once, also in this thread.
+ * Gives the client a thread; it is no longer ours then. Without a thread it stays dormant, for a
+ * new try. But the daemon's exit does not wait for threads: the connection has been shut down by
+ * then, so its io_loop ends at once, also in this thread.
  */
 static void resume(struct netpoll *np, struct client_v2 *c)
 {
@@ -514,8 +514,8 @@ static bool is_over(struct netpoll *np)
 }
 
 /*
- * Waits for input and takes it, until there is no more (but not for ever): after a standstill, input
- * is there for all clients whose deadlines have passed.
+ * Waits for input and takes it, until there is no more (but not for ever): after a standstill,
+ * input is there for all clients whose deadlines have passed.
  */
 static void poll_input(struct netpoll *np)
 {

@@ -13,7 +13,7 @@
  *  - messages: a dormant consumer counts as demand in its channel, whose pump wakes it
  *    (netpoll_wake) when it has taken something.
  *
- * A client is idle if it has sent nothing for some time and has nothing in flight, and if its pump
+ * A client is idle if it has sent nothing for some time, has nothing in flight, and if its pump
  * waits in its select with everything flushed. Its channel does not look at topology.
  *
  * A client that has sent a part of a command, and not the rest, becomes dormant after a moment.
@@ -41,8 +41,8 @@ struct channel;
 
 /*
  * After so long without input a client becomes dormant: long enough that one which does something
- * every second keeps its threads. Where that was not possible the next attempt comes after twice the
- * time, up to the maximum.
+ * every second keeps its threads. Where that was not possible the next attempt comes after twice
+ * the time, up to the maximum.
  */
 #ifndef DORMANT_AFTER_NS /* tests make it short: see docs/testing.md */
 #define DORMANT_AFTER_NS (2 * NSEC_PER_SEC)
@@ -107,11 +107,11 @@ bool netpoll_sleep(struct netpoll *np, struct client_v2 *c);
  */
 void netpoll_wake(struct netpoll *np, struct channel *ch, size_t ready);
 /*
- * There is no thread for this client, which is the caller's and idle (no pump, no buffers). From now
- * on it is netpoll's, which tries again: sooner where fewer wait, and at least once a second. Its
- * heartbeats go on. Logs why, the first time. A client that has never had its threads is refused
- * after a second. False if the daemon ends: the client stays the caller's. Takes netpoll's lock;
- * does not block.
+ * There is no thread for this client, which is the caller's and idle (no pump, no buffers). From
+ * now on it is netpoll's, which tries again: sooner where fewer wait, and at least once a second.
+ * Its heartbeats go on. Logs why, the first time. A client that has never had its threads is
+ * refused after a second. False if the daemon ends: the client stays the caller's. Takes netpoll's
+ * lock; does not block.
  */
 bool netpoll_retry(struct netpoll *np, struct client_v2 *c, const struct err *why);
 /* The client's pump has been started, or never will be. Takes no lock. io_loop. */

@@ -4,10 +4,10 @@
  * nsqd/protocol_v2.go; io_loop.h lists the other parts. Runs in the connection's thread, "io:ADDR".
  *
  * Differences, all for the sake of system calls and wake-ups:
- * - answers are buffered, and flushed before a read that may block (stock flushes each), so a client
- *   that sends commands in bulk is answered in bulk;
- * - PUBs of one topic that came in together are queued together. Their OKs are written only then, so
- *   that "acknowledged" means what it says;
+ * - answers are buffered, and flushed before a read that may block (stock flushes each), so a
+ *   client that sends commands in bulk is answered in bulk;
+ * - PUBs of one topic that came in together are queued together. Their OKs are written only then,
+ *   so that "acknowledged" means what it says;
  * - FINs that came in together are executed together, under one lock;
  * - the pump is told once of all the FINs that came in together, and only if there are no messages
  *   at hand to take their place, and then mostly without being woken (protocol_v2_deliver.h).
@@ -140,8 +140,8 @@ static enum outcome execute(struct io_loop *l, const struct params *p)
 }
 
 /*
- * The one place where errors are sent: of the command, when the FINs and PUBs that came before it are
- * answered; or of one of these PUBs, which ends the connection before the command is looked at.
+ * The one place where errors are sent: of the command, when the FINs and PUBs that came before it
+ * are answered; or of one of these PUBs, which ends the connection before the command is looked at.
  */
 static enum outcome refuse(struct io_loop *l)
 {
@@ -203,9 +203,10 @@ static bool is_idle(const struct client_v2 *c)
 }
 
 /*
- * No input has come for a while. If no message is in flight either, the pump's thread ends, and this
- * one is to do so as well (see netpoll.h): OUTCOME_DORMANT, also where the pump has ended and there
- * is no thread to go on. OUTCOME_DONE: not now. OUTCOME_FAILED: likewise, but the daemon exits.
+ * No input has come for a while. If no message is in flight either, the pump's thread ends, and
+ * this one is to do so as well (see netpoll.h): OUTCOME_DORMANT, also where the pump has ended and
+ * there is no thread to go on. OUTCOME_DONE: not now. OUTCOME_FAILED: likewise, but the daemon
+ * exits.
  */
 static enum outcome go_dormant(struct io_loop *l)
 {
@@ -230,8 +231,8 @@ static enum outcome go_dormant(struct io_loop *l)
 }
 
 /*
- * No input has come for a moment. A client with half a command goes dormant at once, as it is no part
- * of a conversation. Another one waits for a while, or until other clients need its threads.
+ * No input has come for a moment. A client with half a command goes dormant at once, as it is no
+ * part of a conversation. Another one waits for a while, or until other clients need its threads.
  * OUTCOME_DONE: read on.
  */
 static enum outcome wait_for_input(struct io_loop *l)

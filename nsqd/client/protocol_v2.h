@@ -8,11 +8,11 @@
 struct client_v2;
 
 /*
- * IOLoop: starts the client's message pump, reads and executes its commands until it leaves or errs,
- * stops the pump. Then no channel knows the client any more, and its pump has ended; freeing it is
- * the caller's. 0, or -1 with err set to the reason for the log. Runs in the connection's own thread.
- * 1: the client is dormant, or waits for a thread; it is netpoll's, which resumes it. The caller
- * touches nothing of it.
+ * IOLoop: starts the client's message pump, reads and executes its commands until it leaves or
+ * errs, stops the pump. Then no channel knows the client any more, and its pump has ended; freeing
+ * it is the caller's. 0, or -1 with err set to the reason for the log. Runs in the connection's own
+ * thread. 1: the client is dormant, or waits for a thread; it is netpoll's, which resumes it. The
+ * caller touches nothing of it.
  */
 int protocol_v2_io_loop(struct client_v2 *client, struct err *err);
 /*

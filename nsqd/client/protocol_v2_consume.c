@@ -25,10 +25,9 @@
 enum sub_result { SUB_OK, SUB_ERR, SUB_AGAIN };
 
 /*
- * One attempt to join the channel. SUB_AGAIN: the last client has left an
- * ephemeral channel (or topic) between our finding it and joining it, so that it
- * is being deleted, and its end has been waited for, up to patience_ns; err says
- * so. SUB_OK: client->channel is set.
+ * One attempt to join the channel. SUB_OK: client->channel is set. SUB_AGAIN, and err says so: the
+ * last client has left an ephemeral channel (or topic) between our finding it and joining it. So it
+ * is being deleted, and this has waited for its end, up to patience_ns.
  */
 static enum sub_result try_sub(struct io_loop *l, const char *topic_name, const char *channel_name,
 	int64_t patience_ns, struct err *err)

@@ -9,27 +9,27 @@
  * they can on its behalf:
  *  - io_loop, with a FIN, takes messages that wait in the channel's memory, and writes them as the
  *    pump would (protocol_v2_deliver_inline), but for large ones;
- *  - where none waits, io_loop gives the pump, which sleeps in its select without room, the room that
- *    there is now (chan_give_room). So the pump stands in line for the next message without having
- *    been awake;
+ *  - where none waits, io_loop gives the pump, which sleeps in its select without room, the room
+ *    that there is now (chan_give_room). So the pump stands in line for the next message without
+ *    having been awake;
  *  - the channel's pump, when that message comes, takes the room back from the first in line
- *    (chan_take_room), and writes the message (protocol_v2_deliver_for_pump): only to a plain socket,
- *    only a small one, and only if it is all that the client has room for, so that the pump would
- *    flush at once.
+ *    (chan_take_room), and writes the message (protocol_v2_deliver_for_pump): only to a plain
+ *    socket, only a small one, and only if it is all that the client has room for, so that the pump
+ *    would flush at once.
  * Neither of the two waits for the peer: what the socket does not take at once is left to the pump
  * (STREAM_NOW, client_v2.unsent).
  *
  * The token. Only its holder may compare RDY with what is in flight and send by the difference, so
  * the three threads together never exceed RDY (client_v2.delivery).
  *
- *   state of the client          holder            it may write         how that ends
- *   pump awake, with room        the pump          the pump             its turn of the loop is over
- *   pump in line for messages    the pump          nobody               a message or another case
- *     (asleep, room.n > 0)                                                wakes it, or chan_take_room
- *                                                                         takes the token with the room
- *   pump asleep without room     none, or          the holder           it releases the token, or gives
- *     (room.n is 0)                io_loop, or                            it to the sleeping pump with
- *                                  the channel's pump                     the room (chan_give_room)
+ *   state of the client        holder                  may write     how that ends
+ *   pump awake, with room      the pump                the pump      its turn of the loop is over
+ *   pump in line for messages  the pump                nobody        a message or another case wakes
+ *     (asleep, room.n > 0)                                             it; or chan_take_room takes
+ *                                                                      the token with the room
+ *   pump asleep, or awake,     none, or io_loop, or    the holder    it releases the token; or gives
+ *     without room (0)           the channel's pump                    it to the sleeping pump with
+ *                                                                      the room (chan_give_room)
  *
  * A pump sees by its room, when its select returns, whether it holds the token. A thread that wants
  * the token and does not get it may go on: the holder looks at the room once more when it has
@@ -52,9 +52,9 @@ struct message;
 
 /*
  * After FINs or REQs have made a client ready that was not: writes messages that wait in its
- * channel's memory (*unflushed: the caller is to flush them, with client_v2_try_flush). Room that is
- * left goes to the pump; where that does not sleep, it is told. Never waits for the peer, nor for a
- * thread that does. -1 with err set: the messages cannot be written. io_loop.
+ * channel's memory (*unflushed: the caller is to flush them, with client_v2_try_flush). Room that
+ * is left goes to the pump; where that does not sleep, it is told. Never waits for the peer, nor
+ * for a thread that does. -1 with err set: the messages cannot be written. io_loop.
  */
 int protocol_v2_deliver_inline(struct client_v2 *c, bool *unflushed, struct err *err);
 

@@ -6,9 +6,9 @@
 #include "nsqd/client/io_loop.h"
 
 /*
- * 0, and *response set to a static string if there is one; -1 with l->error or l->waiting set, or
- * where the connection is over (l->failure, l->pub_error). Block for the body; identify
- * for the handshake of TLS (client_v2_upgrade), auth for the auth servers. io_loop.
+ * 0, and *response set to a static string if there is one. -1 with l->error or l->waiting set, or
+ * where the connection is over (l->failure, l->pub_error). Block for the body; identify for the
+ * handshake of TLS (client_v2_upgrade), auth for the auth servers. io_loop.
  */
 int protocol_v2_identify(struct io_loop *l, const struct params *p, const char **response);
 int protocol_v2_auth(struct io_loop *l, const struct params *p, const char **response);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The parameters and bodies of commands: reading them, and what is checked of them. Where it is not
- * said otherwise a function returns 0, or -1 (NULL) with l->error set. All of it runs in io_loop; the
- * reading blocks for the client.
+ * said otherwise a function returns 0, or -1 (NULL) with l->error set. All of it runs in io_loop;
+ * the reading blocks for the client.
  */
 #ifndef NSQD_PROTOCOL_V2_PARAMS_H
 #define NSQD_PROTOCOL_V2_PARAMS_H
@@ -65,9 +65,9 @@ bool io_loop_parse_ms(struct param p, uint64_t *ms, int64_t *ns);
 /* IsAuthEnabled */
 bool io_loop_is_auth_enabled(const struct io_loop *l);
 /*
- * CheckAuth: if auth is enabled, the client must have authorized already. Compares topic and channel
- * ("": to publish) against cached authorization data (refetching if expired, which blocks as
- * client_v2_is_authorized does). -1 also where the connection is over, with l->pub_error or
+ * CheckAuth: if auth is enabled, the client must have authorized already. Compares topic and
+ * channel ("": to publish) against cached authorization data (refetching if expired, which blocks
+ * as client_v2_is_authorized does). -1 also where the connection is over, with l->pub_error or
  * l->failure set.
  */
 int io_loop_check_auth(

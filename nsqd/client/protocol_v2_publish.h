@@ -6,9 +6,9 @@
 #include "nsqd/client/io_loop.h"
 
 /*
- * 0, and *response set to a static string if there is one; -1 with l->error or l->waiting set, or
- * where the connection is over (l->failure, l->pub_error). Block for
- * the body, and on the disk. pub only gathers its message (protocol_v2_reply.h). io_loop.
+ * 0, and *response set to a static string if there is one. -1 with l->error or l->waiting set, or
+ * where the connection is over (l->failure, l->pub_error). Block for the body, and on the disk. pub
+ * only gathers its message (protocol_v2_reply.h). io_loop.
  */
 int protocol_v2_pub(struct io_loop *l, const struct params *p, const char **response);
 int protocol_v2_dpub(struct io_loop *l, const struct params *p, const char **response);

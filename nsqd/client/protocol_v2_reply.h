@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What io_loop says to its client: answers and errors; and the PUBs and FINs that are gathered, to be
- * executed together. All of it runs in io_loop.
+ * What io_loop says to its client: answers and errors; and the PUBs and FINs that are gathered, to
+ * be executed together. All of it runs in io_loop.
  */
 #ifndef NSQD_PROTOCOL_V2_REPLY_H
 #define NSQD_PROTOCOL_V2_REPLY_H
@@ -19,8 +19,8 @@ int io_loop_send_frame(
 int io_loop_send_response(struct io_loop *l, const char *response);
 /*
  * Logs and sends an error. -1: it cannot be sent, and l->failure is what it says. While we end the
- * connection ourselves the client is told nothing: an error would say that its command was wrong, and
- * libraries hand that on as a refusal of the message, where they would try elsewhere.
+ * connection ourselves the client is told nothing: an error would say that its command was wrong,
+ * and libraries hand that on as a refusal of the message, where they would try elsewhere.
  */
 int io_loop_send_error(struct io_loop *l, const struct protocol_err *e);
 /* Flushes what the socket takes at once, and leaves the rest to the pump. -1 with err set. */
@@ -31,16 +31,16 @@ enum gathered { GATHERED_NONE, GATHERED_PUBS, GATHERED_FINS };
 
 /*
  * Executes what is gathered, but for the kind to_keep, and answers it. The PUBs go to their topic,
- * which may block on the disk. -1: the connection is over: a PUB could not be queued (l->pub_failed,
- * and l->pub_error is to be sent), or an answer could not be sent (l->failure).
+ * which may block on the disk. -1: the connection is over: a PUB could not be queued
+ * (l->pub_failed, and l->pub_error is to be sent), or an answer could not be sent (l->failure).
  */
 int io_loop_flush_gathered(struct io_loop *l, enum gathered to_keep);
 /* The connection is over: drops what is gathered. */
 void io_loop_drop_gathered(struct io_loop *l);
 /*
  * bufio_reader.before_read; arg is the io_loop. Nothing is held back while the client is silent:
- * executes what is gathered, delivers messages to a client that has room again, flushes. -1 with err
- * set, as above.
+ * executes what is gathered, delivers messages to a client that has room again, flushes. -1 with
+ * err set, as above.
  */
 int io_loop_before_read(void *arg, struct err *err);
 

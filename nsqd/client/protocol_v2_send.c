@@ -34,9 +34,9 @@ size_t protocol_v2_sample(int32_t sample_rate, struct message **msgs, size_t n)
 }
 
 /*
- * Before message i of n: another processor wrote the records and the bodies last, and this one would
- * wait for them one after the other. So records are fetched some ahead, and bodies, to which they
- * point, less so. (Inline, since gcc drops calls of a function that does nothing but this.)
+ * Before message i of n: another processor wrote the records and the bodies last, and this one
+ * would wait for them one after the other. So records are fetched some ahead, and bodies, to which
+ * they point, less so. (Inline, since gcc drops calls of a function that does nothing but this.)
  */
 static inline __attribute__((always_inline)) void fetch_ahead(
 	struct message *const *msgs, size_t n, size_t i)

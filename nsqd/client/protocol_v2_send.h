@@ -37,11 +37,12 @@ typedef unsigned char message_prefix[MSG_PREFIX_LENGTH];
 size_t protocol_v2_sample(int32_t sample_rate, struct message **msgs, size_t n);
 
 /*
- * The first half of SendMessage, for n of them: counts them, and puts them in flight. A message is in
- * flight before it is written, so that its FIN, which may come as soon as it is written, finds it
- * there. From that moment a FIN or a timeout may drop it, or hand it to another client, which counts
- * up its attempts. So the bytes that change are copied before, to prefixes, and one more reference
- * keeps the body. The caller drops that when it has written the frame. Takes in_flight_lock.
+ * The first half of SendMessage, for n of them: counts them, and puts them in flight. A message is
+ * in flight before it is written, so that its FIN, which may come as soon as it is written, finds
+ * it there. From that moment a FIN or a timeout may drop it, or hand it to another client, which
+ * counts up its attempts. So the bytes that change are copied before, to prefixes, and one more
+ * reference keeps the body. The caller drops that when it has written the frame. Takes
+ * in_flight_lock.
  */
 void protocol_v2_start_sending(struct client_v2 *c, struct channel *channel, int64_t msg_timeout,
 	struct message *const *msgs, size_t n, message_prefix *prefixes);

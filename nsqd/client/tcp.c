@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The TCP side's handler. Mirrors nsqd/tcp.go. Runs in the thread of each
- * connection ("io:ADDR"), which becomes the client's io_loop.
+ * The TCP side's handler. Mirrors nsqd/tcp.go. Runs in the thread of each connection ("io:ADDR"),
+ * which becomes the client's io_loop.
  *
- * Difference: a connection has --client-timeout's 60 s to send its 4 bytes of
- * magic; stock waits for ever.
+ * Difference: a connection has --client-timeout's 60 s to send its 4 bytes of magic; stock waits
+ * for ever.
  */
 #include "nsqd/client/tcp.h"
 
@@ -71,7 +71,7 @@ static void log_no_magic(struct client_v2 *c, enum bufio_result res, const struc
 		nsqd_logf(c->ctx, LG_ERROR, "failed to read protocol version - %s", err->msg);
 }
 
-/* "who(address)what 'magic'", which may hold any byte. */
+/* A line with the magic, which may hold any byte: "who(address)what 'magic'". */
 static void log_magic(struct client_v2 *c, enum lg_level level, const char *who, const char *what,
 	const char *magic)
 {
@@ -84,9 +84,9 @@ static void log_magic(struct client_v2 *c, enum lg_level level, const char *who,
 }
 
 /*
- * The client should initialize itself by sending a 4 byte sequence indicating
- * the version of the protocol that it intends to communicate, this will allow us
- * to gracefully upgrade the protocol away from text/line oriented to whatever...
+ * The client should initialize itself by sending a 4 byte sequence indicating the version of the
+ * protocol that it intends to communicate, this will allow us to gracefully upgrade the protocol
+ * away from text/line oriented to whatever...
  */
 static enum magic read_magic(struct tcp_server *s, struct client_v2 *c)
 {
@@ -157,7 +157,7 @@ static int64_t next_id(struct tcp_server *s)
 	return atomic_fetch_add(&s->client_id_sequence, 1) + 1;
 }
 
-/* A new client in the list. NULL: nobody is let in any more, and its connection is closed. */
+/* A new client in the list. NULL: no client is let in any more, and its connection is closed. */
 static struct client_v2 *new_client(struct tcp_server *s, int fd, const char *remote_addr)
 {
 	nsqd_logf(s->protocol.ctx, LG_INFO, "TCP: new client(%s)", remote_addr);

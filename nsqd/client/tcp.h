@@ -17,7 +17,7 @@ struct tcp_server {
 	_Atomic int64_t client_id_sequence;
 	struct rwlock lock;
 	struct client_v2 *conns; /* guarded by lock; uthash (hh_conns) by id; borrowed */
-	bool closing;            /* guarded by lock; nobody new is let in */
+	bool closing;            /* guarded by lock; no new client is let in */
 };
 
 /*
@@ -31,8 +31,8 @@ void tcp_server_free(struct tcp_server *s);
 /* Starts the threads "netpoll" and "tcp". -1 with err set if one cannot be started. */
 int tcp_server_start(struct tcp_server *s, struct err *err);
 /*
- * tcpServer.Close, and what Exit waits for: nobody new comes in, every client is answered what it
- * has sent so far, and then disconnected. Blocks until all have left. Those that do not read are
+ * tcpServer.Close, and what Exit waits for: no new client comes in, every client is answered what
+ * it has sent so far, and then disconnected. Blocks until all have left. Those that do not read are
  * cut off after a second. Fine without start.
  */
 void tcp_server_close(struct tcp_server *s);

@@ -4,9 +4,9 @@
  * nsqd/channel.go. The pump (channel_pump.c) is the thread "c:TOPIC/NAME". What is here runs in the
  * topic's pump (put), the consumers' threads, the scan workers and the operators' HTTP threads.
  *
- * Differences: stock takes a message out of the in-flight map and out of its heap in two steps, here
- * it is one. A message that the disk refuses is kept (kept.h), where stock drops it; one that comes
- * back (requeue, timeout) is deferred, and tried again. Deadlines are on the monotonic clock.
+ * Differences: stock takes a message out of the in-flight map and out of its heap in two steps,
+ * here it is one. A message that the disk refuses is kept (kept.h), where stock drops it; one that
+ * comes back (requeue, timeout) is deferred, and tried again. Deadlines are on the monotonic clock.
  */
 #include "nsqd/queue/channel.h"
 
@@ -358,8 +358,8 @@ size_t channel_finish_messages(struct channel *c, int64_t client_id, const struc
 }
 
 /*
- * put of a message that comes back. One that the disk refuses is not lost: it waits in memory, where
- * it was anyway, and is tried again.
+ * put of a message that comes back. One that the disk refuses is not lost: it waits in memory,
+ * where it was anyway, and is tried again.
  */
 static int put_back_locked(struct channel *c, struct message *m, struct err *err)
 {
@@ -529,8 +529,9 @@ void channel_remove_client(struct channel *c, struct consumer *client)
 		return;
 
 	/*
-	 * The pump puts a batch back that it took for this client, and that no other wants. When all
-	 * clients go, at the daemon's exit, the flush finds the batch, and the pump is not asked.
+	 * The pump puts a batch back that it took for this client, and that no other wants. When
+	 * all clients go, at the daemon's exit, the flush finds the batch, and the pump is not
+	 * asked.
 	 */
 	if (!context_is_exiting(c->ctx))
 		channel_update_pump(c, CHANNEL_CLIENT_LEFT);
@@ -626,10 +627,9 @@ static void clear_in_flight_and_deferred(struct channel *c)
 }
 
 /*
- * From the queues to the consumers, the way a message goes: so what the pump
- * takes meanwhile is in its hand, and what it hands out is in flight, when that
- * is emptied in turn. First of all what the disk refuses: the pump may be about
- * to move that into a queue.
+ * From the queues to the consumers, the way a message goes: so what the pump takes meanwhile is in
+ * its hand, and what it hands out is in flight, when that is emptied in turn. First of all what the
+ * disk refuses: the pump may be about to move that into a queue.
  */
 int channel_empty(struct channel *c, struct err *err)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A channel: its own copy of the topic's messages, shared out among its consumers (nsqd/channel.go).
- * Every change of a message's state goes through one of the functions below. Counted like topics.
+ * A channel: its own copy of the topic's messages, shared out among its consumers
+ * (nsqd/channel.go). Every change of a message's state goes through one of the functions below.
+ * Counted like topics.
  */
 #ifndef NSQD_CHANNEL_H
 #define NSQD_CHANNEL_H
@@ -60,8 +61,8 @@ struct channel {
 		*backend; /* immutable; lives until exit has ended; puts hold exit_lock */
 	struct chan *memory_msg_chan; /* immutable; of struct message *; NULL: --mem-queue-size=0 */
 	/*
-	 * Immutable; of struct message *, unbuffered: all that clients see, each one of them. The near
-	 * ones are NULL unless the experiment is on and the node has a zone, a region.
+	 * Immutable; of struct message *, unbuffered: all that clients see, each one of them. The
+	 * near ones are NULL unless the experiment is on and the node has a zone, a region.
 	 */
 	struct chan *client_msg_chans[N_CLOSENESS];
 	struct chan *exit_chan;    /* immutable; closed by exit */
@@ -83,8 +84,8 @@ struct channel {
 	_Atomic bool deleter_once; /* ephemeral: the thread that sets it deletes the channel */
 
 	/*
-	 * What the pump holds between a queue and a consumer. The first four are the pump's own while
-	 * it runs, then exit's; other threads may read the atomic ones.
+	 * What the pump holds between a queue and a consumer. The first four are the pump's own
+	 * while it runs, then exit's; other threads may read the atomic ones.
 	 */
 	struct message **batch; /* at most CHANNEL_BATCH; NULL: no consumer has asked yet */
 	_Atomic size_t batch_len;
@@ -101,8 +102,8 @@ struct channel {
 
 	/*
 	 * Consumers that are dormant (client/netpoll.h) and ready for messages, the longest first:
-	 * netpoll's list, which it guards with its lock. What they are ready for, in all, is demand, as
-	 * if they waited.
+	 * netpoll's list, which it guards with its lock. What they are ready for, in all, is
+	 * demand, as if they waited.
 	 */
 	struct client_v2 *dormant;
 	_Atomic size_t dormant_ready; /* written under netpoll.lock */
@@ -147,9 +148,9 @@ static inline bool channel_exiting(const struct channel *c)
 
 /*
  * PutMessage, for n of them: queues each in memory or, where that is full, in the backend. Messages
- * that the disk refuses are kept (kept.h), up to a bound; beyond, they are dropped, counted, and the
- * log says so. Returns n; or 0, with err set to "exiting", and they are still the caller's. May block
- * on the disk.
+ * that the disk refuses are kept (kept.h), up to a bound; beyond, they are dropped, counted, and
+ * the log says so. Returns n; or 0, with err set to "exiting", and they are still the caller's. May
+ * block on the disk.
  */
 size_t channel_put_messages(
 	struct channel *c, struct message *const *msgs, size_t n, struct err *err);
@@ -164,17 +165,17 @@ void channel_put_message_deferred(struct channel *c, struct message *take_m, int
 /* --- delivery: a client's pump ---------------------------------------------------------------- */
 
 /*
- * StartInFlightTimeout, for n of them: each is the client's until FIN, REQ or the timeout (ns). Takes
- * over one reference each.
+ * StartInFlightTimeout, for n of them: each is the client's until FIN, REQ or the timeout (ns).
+ * Takes over one reference each.
  */
 void channel_start_in_flight_timeout(struct channel *c, struct message *const *take_msgs, size_t n,
 	int64_t client_id, int64_t timeout_ns);
 
 /*
  * Takes up to max messages from memory, as the pump would for a consumer, without waking the pump.
- * Returns how many. 0 while the pump must choose: it has a batch that it is not delivering itself, or
- * the backend has messages, or consumers are nearer or farther. 0 while it may not: paused, exiting,
- * or about to. Any thread; does not block.
+ * Returns how many. 0 while the pump must choose: it has a batch that it is not delivering itself,
+ * or the backend has messages, or consumers are nearer or farther. 0 while it may not: paused,
+ * exiting, or about to. Any thread; does not block.
  */
 size_t channel_take_messages(struct channel *c, struct message **msgs, size_t max);
 
@@ -249,9 +250,9 @@ static inline bool channel_is_paused(const struct channel *c)
 /* Empty: throws away everything, in flight and deferred included. May block on the disk. */
 int channel_empty(struct channel *c, struct err *err);
 /*
- * Delete: with its files. Close: writes everything to the backend. Both disconnect the consumers, and
- * block until the pump has ended. For the topic (see topic_delete_channel): unless another thread has
- * begun it, the topic takes the channel out of its map and closes gone_chan.
+ * Delete: with its files. Close: writes everything to the backend. Both disconnect the consumers,
+ * and block until the pump has ended. For the topic (see topic_delete_channel): unless another
+ * thread has begun it, the topic takes the channel out of its map and closes gone_chan.
  */
 enum exit_result channel_delete(struct channel *c, struct err *err);
 enum exit_result channel_close(struct channel *c, struct err *err);

@@ -5,12 +5,13 @@
  * walk-through); in 1.3.0 each client's pump selects over the channel's memory queue and backend by
  * itself. Thread "c:TOPIC/NAME".
  *
- * Note on demand. A pump that took messages ahead of time would change what operators see: the depth,
- * what spills to disk, what a #ephemeral channel drops. So it takes messages only while a consumer is
- * parked on one of these chans, and only as many as those have room for. Otherwise its sources are
- * NULL, and it waits for demand. A dormant consumer (client/netpoll.h) counts as one that waits; the
- * pump wakes it when there are messages for it. What the pump holds is its batch. It counts as depth,
- * and goes back to the queue when the channel is paused, or when the consumer that asked has left.
+ * Note on demand. A pump that took messages ahead of time would change what operators see: the
+ * depth, what spills to disk, what a #ephemeral channel drops. So it takes messages only while a
+ * consumer is parked on one of these chans, and only as many as those have room for. Otherwise its
+ * sources are NULL, and it waits for demand. A dormant consumer (client/netpoll.h) counts as one
+ * that waits; the pump wakes it when there are messages for it. What the pump holds is its batch.
+ * It counts as depth, and goes back to the queue when the channel is paused, or when the consumer
+ * that asked has left.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -59,8 +60,8 @@ static void wake_dormant(struct channel *c, size_t ready)
 
 /*
  * Wakes dormant consumers for what of the batch those that wait have no room for; at least for so
- * many messages. So each batch brings one more consumer to the chan, and those that are awake do not
- * get everything.
+ * many messages. So each batch brings one more consumer to the chan, and those that are awake do
+ * not get everything.
  */
 static void wake_for_batch(struct channel *c, size_t least)
 {
@@ -195,8 +196,8 @@ static bool deliver(struct channel *c, struct message *m)
 
 /*
  * Delivers the batch to the consumers that have waited for the longest, as far as that goes without
- * waking them (client/protocol_v2_deliver.h). Where there is no backlog, a consumer with RDY 1 would
- * wake to send one message and sleep.
+ * waking them (client/protocol_v2_deliver.h). Where there is no backlog, a consumer with RDY 1
+ * would wake to send one message and sleep.
  */
 static void deliver_batch(struct channel *c)
 {
@@ -264,8 +265,8 @@ static void take_kept(struct channel *c, size_t max)
 }
 
 /*
- * Whether the kept messages come next, along with those on disk: those in memory are older. They come
- * by way of a ticker that is due, so that select is fair to all.
+ * Whether the kept messages come next, along with those on disk: those in memory are older. They
+ * come by way of a ticker that is due, so that select is fair to all.
  */
 static bool kept_is_next(struct channel *c, struct ticker *due)
 {

@@ -33,9 +33,9 @@ struct consumer_ops {
 	/* Stats(topic): a snapshot into *out, for client_v2_stats_free. */
 	void (*stats)(struct consumer *c, const char *topic, struct client_v2_stats *out);
 	/*
-	 * Writes m to the consumer on its pump's behalf, if that can be done at once. The caller has
-	 * taken the pump's room (chan_take_room), which deliver gives back. True: m is in flight
-	 * (takes over the caller's reference). The channel's pump. Takes write_lock and what
+	 * Writes m to the consumer on its pump's behalf, if that can be done at once. The caller
+	 * has taken the pump's room (chan_take_room), which deliver gives back. True: m is in
+	 * flight (takes over the caller's reference). The channel's pump. Takes write_lock and what
 	 * channel_start_in_flight_timeout takes.
 	 */
 	bool (*deliver)(struct consumer *c, struct channel *ch, struct message *m);

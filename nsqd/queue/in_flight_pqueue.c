@@ -1,22 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The messages that wait for a deadline, by deadline and by id. Mirrors
- * nsqd/in_flight_pqueue.go and internal/pqueue, and the two maps beside them in
- * nsqd/channel.go. Any thread: the caller holds channel.in_flight_lock or
- * channel.deferred_lock.
+ * The messages that wait for a deadline, by deadline and by id. Mirrors nsqd/in_flight_pqueue.go
+ * and internal/pqueue, and the two maps beside them in nsqd/channel.go. Any thread: the caller
+ * holds channel.in_flight_lock or channel.deferred_lock.
  *
- * Note on runs. A message is put in flight with now + timeout, so it is due
- * after the one before it, unless their timeouts differ. Hence messages form
- * runs, lists in which none is due before its predecessor, and the heap is one
- * of runs, by the first of each. Who is not due before the last that came joins
- * its run; else it begins one. With one timeout for all there is one run, and a
- * FIN, which nearly always comes long before the deadline, unlinks its message
- * from a list, where each step through a heap of messages would touch another
- * message. At worst each message is a run of its own, and the heap is stock's.
+ * Note on runs. A message is put in flight with now + timeout, so it is due after the one before
+ * it, unless their timeouts differ. Hence messages form runs, lists in which none is due before its
+ * predecessor, and the heap is one of runs, by the first of each. A message that is not due before
+ * the last that came joins its run; else it begins one. With one timeout for all there is one run.
+ * Then a FIN, which nearly always comes long before the deadline, unlinks its message from a list;
+ * each step through a heap of messages would touch another message. At worst each message is a run
+ * of its own, and the heap is stock's.
  *
- * Differences: heap and map change in one step, so that a FIN cannot come
- * between them; two messages of one id (which only a damaged or copied data
- * directory can bring) live side by side, where stock loses track of one.
+ * Differences: heap and map change in one step, so that a FIN cannot come between them. Two
+ * messages of one id live side by side, where stock loses track of one. (Only a damaged or copied
+ * data directory can bring such.)
  */
 #include "nsqd/queue/in_flight_pqueue.h"
 
@@ -32,9 +30,9 @@
 /* --- the table ------------------------------------------------------------------------------ */
 
 /*
- * Ids that follow each other differ in their last digits only, which are the
- * upper bytes of the second half here: so they are shifted down and mixed
- * (the finaliser of MurmurHash3) before the bucket is cut out.
+ * Ids that follow each other differ in their last digits only, which are the upper bytes of the
+ * second half here: so they are shifted down and mixed (the finaliser of MurmurHash3) before the
+ * bucket is cut out.
  */
 static size_t bucket_of(const struct in_flight_pqueue *q, struct message_id id)
 {

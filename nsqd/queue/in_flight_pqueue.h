@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The messages that wait for a deadline, found by deadline and by id: a heap by
- * due_ns, Go's pri (nsqd/in_flight_pqueue.go, internal/pqueue) and the map beside it that Go
- * keeps in Channel (inFlightMessages, deferredMessages). One type serves both
- * of a channel's queues. The queue holds one reference to each message.
+ * The messages that wait for a deadline, found by deadline and by id: a heap by due_ns, Go's pri
+ * (nsqd/in_flight_pqueue.go, internal/pqueue) and the map beside it that Go keeps in Channel
+ * (inFlightMessages, deferredMessages). One type serves both of a channel's queues. The queue holds
+ * one reference to each message.
  *
- * Deadlines are on the monotonic clock: a step of the wall clock (which stock
- * follows) neither redelivers early nor late.
+ * Deadlines are on the monotonic clock: a step of the wall clock (which stock follows) neither
+ * redelivers early nor late.
  *
  * Not thread-safe: the owner's lock guards it.
  */
@@ -32,7 +32,8 @@ void in_flight_pqueue_init(struct in_flight_pqueue *q);
 /* Unrefs what is in it. It is empty and can be used again. */
 void in_flight_pqueue_clear(struct in_flight_pqueue *q);
 /*
- * Adds m by m->due_ns and m->id; takes over one reference. Two messages of one id may both be in it.
+ * Adds m by m->due_ns and m->id; takes over one reference. Two messages of one id may both be in
+ * it.
  */
 void in_flight_pqueue_push(struct in_flight_pqueue *q, struct message *m);
 /* A message with this id, or NULL; borrowed. */
@@ -48,7 +49,8 @@ void in_flight_pqueue_remove(struct in_flight_pqueue *q, struct message *m);
 /* m->due_ns has changed. */
 void in_flight_pqueue_fix(struct in_flight_pqueue *q, struct message *m);
 /*
- * PeekAndShift: takes out and returns the message with the least due_ns if that is <= max; else NULL.
+ * PeekAndShift: takes out and returns the message with the least due_ns if that is <= max; else
+ * NULL.
  */
 struct message *in_flight_pqueue_peek_and_shift(struct in_flight_pqueue *q, int64_t max);
 /*

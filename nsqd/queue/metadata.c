@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * nsqd.dat. Mirrors LoadMetadata, GetMetadata and PersistMetadata of
- * nsqd/nsqd.go. Runs in main (load; persist at start and exit), in the thread
- * "metadata" (persist after each change), and in HTTP handlers (pause).
+ * nsqd.dat. Mirrors LoadMetadata, GetMetadata and PersistMetadata of nsqd/nsqd.go. Runs in main
+ * (load; persist at start and exit), in the thread "metadata" (persist after each change), and in
+ * HTTP handlers (pause).
  *
- * Differences: stock starts a goroutine per change, and each writes the file;
- * here changes that come while it is being written are written together. The
- * file is parsed and checked as a whole before anything is created. The
- * directory is synced after the rename.
+ * Differences: stock starts a goroutine per change, and each writes the file; here changes that
+ * come while it is being written are written together. The file is parsed and checked as a whole
+ * before anything is created. The directory is synced after the rename.
  */
 #include "nsqd/queue/metadata.h"
 
@@ -175,8 +174,8 @@ static int load_topics(struct topics *ts, const cJSON *topics, struct loaded *l,
 }
 
 /*
- * After all are loaded: those that have a backlog on disk get to work at once, and a thousand of them
- * would leave the loading little of the processor.
+ * After all are loaded: those that have a backlog on disk get to work at once, and a thousand of
+ * them would leave the loading little of the processor.
  */
 static void start_topics(struct loaded *l)
 {
@@ -198,7 +197,7 @@ static int parse_and_load(
 	ok = root && (cJSON_IsObject(root) || cJSON_IsNull(root)) &&
 	     field_ok(root, "version", cJSON_IsString) && field_ok(root, "topics", cJSON_IsArray) &&
 	     entries_ok(topics, 1);
-	/* The first who asks sees the right depths, where counting them does not take long. */
+	/* The first request sees the right depths, where counting them does not take long. */
 	struct loaded loaded = {.deadline_ns = clock_mono_ns() + COUNTING_NS};
 	diskqueue_count_until(loaded.deadline_ns);
 	int rc = ok ? load_topics(ts, topics, &loaded, err)

@@ -1,23 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * queueScanLoop runs in a single thread ("scan") to process in-flight and
- * deferred priority queues. It manages a pool of workers ("scan-worker",
- * configurable max of queue_scan_worker_pool_max (default: 4)) that process
- * channels concurrently. Mirrors queueScanLoop, queueScanWorker and resizePool
- * of nsqd/nsqd.go.
+ * queueScanLoop runs in a single thread ("scan") to process in-flight and deferred priority queues.
+ * It manages a pool of workers ("scan-worker", configurable max of queue_scan_worker_pool_max
+ * (default: 4)) that process channels concurrently. Mirrors queueScanLoop, queueScanWorker and
+ * resizePool of nsqd/nsqd.go.
  *
- * It copies Redis's probabilistic expiration algorithm: it wakes up every
- * queue_scan_interval (default: 100ms) to select a random
- * queue_scan_selection_count (default: 20) channels from a locally cached list
- * (refreshed every queue_scan_refresh_interval (default: 5s)). If either of the
- * queues had work to do the channel is considered "dirty". If
- * queue_scan_dirty_percent (default: 25%) of the selected channels were dirty,
- * the loop continues without sleep.
+ * It copies Redis's probabilistic expiration algorithm: it wakes up every queue_scan_interval
+ * (default: 100ms) to select a random queue_scan_selection_count (default: 20) channels from a
+ * locally cached list (refreshed every queue_scan_refresh_interval (default: 5s)). If either of the
+ * queues had work to do the channel is considered "dirty". If queue_scan_dirty_percent (default:
+ * 25%) of the selected channels were dirty, the loop continues without sleep.
  *
- * Differences: it selects among the channels that have something due, which it
- * sees without a lock, so that a message among thousands of quiet channels does
- * not wait for the dice; and the list is refreshed as soon as a channel comes
- * or goes, so that a new channel's timeouts need not wait for 5 s.
+ * Differences: it selects among the channels that have something due, which it sees without a lock.
+ * So a message among thousands of quiet channels does not wait for luck. And it refreshes the list
+ * as soon as a channel comes or goes, so that a new channel's timeouts need not wait for 5 s.
  */
 #include "nsqd/queue/queue_scan.h"
 
@@ -71,8 +67,8 @@ static void scan_worker(void *arg)
 }
 
 /*
- * resizePool adjusts the size of the pool of workers:
- * 1 <= pool <= min(num * 0.25, queue_scan_worker_pool_max)
+ * resizePool adjusts the size of the pool of workers: 1 <= pool <= min(num * 0.25,
+ * queue_scan_worker_pool_max)
  */
 static void resize_pool(struct scan *s)
 {

@@ -4,8 +4,8 @@
 #define NSQD_QUEUE_SCAN_H
 
 /*
- * The thread "scan"; arg is the struct topics. It starts its workers itself, and ends them when exit_chan is
- * closed.
+ * The thread "scan"; arg is the struct topics. It starts its workers itself, and ends them when
+ * exit_chan is closed.
  */
 void nsqd_queue_scan_loop(void *arg);
 

@@ -3,8 +3,8 @@
  * A topic. Mirrors nsqd/topic.go, whose messagePump is topic_pump.c. Runs in the callers' threads:
  * io_loops and HTTP handlers put, operators and consumers create and delete channels.
  *
- * Differences: messages travel in batches. The exit takes the lock for writing when it sets its flag,
- * so that no put can come after the final flush.
+ * Differences: messages travel in batches. The exit takes the lock for writing when it sets its
+ * flag, so that no put can come after the final flush.
  */
 #include "nsqd/queue/topic_internal.h"
 
@@ -217,10 +217,9 @@ int topic_delete_channel(struct topic *t, struct channel *c, struct err *err)
 {
 	nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): deleting channel %s", t->name, c->name);
 	/*
-	 * delete empties the channel before closing (so that we dont leave any
-	 * messages around). We do this before removing the channel from the map
-	 * below (with no lock), so that any incoming subs will error and not
-	 * create a new channel, to enforce ordering.
+	 * delete empties the channel before closing (so that we dont leave any messages around). We
+	 * do this before removing the channel from the map below (with no lock), so that any
+	 * incoming subs will error and not create a new channel, to enforce ordering.
 	 */
 	enum exit_result res = channel_delete(c, err);
 	if (res == EXIT_ELSEWHERE)
@@ -319,9 +318,9 @@ static bool defer(struct topic *t, struct message *m)
  * consistent ordering, except for deferred messages (which lose their delay in the backend) and
  * ephemeral topics (which have none).
  *
- * A deferred message needs no queue on its way where the pump would take it: the channels keep it in
- * memory, and out of their queues, until its time comes. So its delay does not depend on how busy the
- * pump is.
+ * A deferred message needs no queue on its way where the pump would take it: the channels keep it
+ * in memory, and out of their queues, until its time comes. So its delay does not depend on how
+ * busy the pump is.
  */
 static size_t put(struct topic *t, struct message **msgs, size_t n, bool deferred, struct err *err)
 {

@@ -119,17 +119,17 @@ void topic_update_channels(struct topic *t);
 struct channel **topic_channels(struct topic *t, size_t *count);
 
 /*
- * PutMessages: makes n messages of the given bodies, in order: gives each its id
- * and timestamp and queues it, in memory or, where that is full, in the backend.
- * Takes over the references of all n bodies, whatever happens. Returns how many
- * messages are queued; fewer than n only with err set. May block on the disk.
+ * PutMessages: makes n messages of the given bodies, in order: gives each its id and timestamp and
+ * queues it, in memory or, where that is full, in the backend. Takes over the references of all n
+ * bodies, whatever happens. Returns how many messages are queued; fewer than n only with err set.
+ * May block on the disk.
  */
 size_t topic_put_messages(
 	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err);
 /*
- * PutMessage with a delay (DPUB): 0, or -1 with err set. The channels that there are defer it before
- * this returns. Without one, before the start or while the topic is paused it is queued as any
- * other: then its delay begins when the pump hands it on, and is lost if it has been on disk.
+ * PutMessage with a delay (DPUB): 0, or -1 with err set. The channels that there are defer it
+ * before this returns. Without one, before the start or while the topic is paused it is queued as
+ * any other: then its delay begins when the pump hands it on, and is lost if it has been on disk.
  */
 int topic_put_message_deferred(
 	struct topic *t, struct message_body *take_body, int64_t deferred_ns, struct err *err);

@@ -11,9 +11,9 @@
 /* The thread; arg is the topic. It ends when exit_chan is closed. (topic_pump.c) */
 void topic_message_pump(void *arg);
 /*
- * The backend may forget the messages that the pump has received, since the channels have them. While
- * all of these only keep them in memory, a crash had better bring them again. (topic_pump.c) The pump;
- * then exit.
+ * The backend may forget the messages that the pump has received, since the channels have them.
+ * While all of these only keep them in memory, a crash had better bring them again. (topic_pump.c)
+ * The pump; then exit.
  */
 void topic_settle(struct topic *t);
 

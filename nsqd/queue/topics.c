@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The registry of topics: mirrors GetTopic, GetExistingTopic, DeleteExistingTopic, channels and the topics'
- * part of Exit of nsqd/nsqd.go. Runs in any thread; topics_close in main, and in the threads
- * "close" that it starts.
+ * The registry of topics: mirrors GetTopic, GetExistingTopic, DeleteExistingTopic, channels and the
+ * topics' part of Exit of nsqd/nsqd.go. Runs in any thread; topics_close in main, and in the
+ * threads "close" that it starts.
  */
 #include "nsqd/queue/topics.h"
 
@@ -129,10 +129,10 @@ static void topic_is_gone(struct topics *ts, struct topic *t, enum exit_result r
 int nsqd_delete_topic(struct topics *ts, struct topic *t, struct err *err)
 {
 	/*
-	 * delete empties all channels and the topic itself before closing (so that
-	 * we dont leave any messages around). We do this before removing the topic
-	 * from the map below (with no lock), so that any incoming writes will error
-	 * and not create a new topic, to enforce ordering.
+	 * delete empties all channels and the topic itself before closing (so that we dont leave
+	 * any messages around). We do this before removing the topic from the map below (with no
+	 * lock), so that any incoming writes will error and not create a new topic, to enforce
+	 * ordering.
 	 */
 	enum exit_result res = topic_delete(t, err);
 	if (res == EXIT_ELSEWHERE)
@@ -186,9 +186,8 @@ static void close_some(void *arg)
 }
 
 /*
- * Several at once, because most of it is waiting for the disk, and an
- * orchestrator may wait for us no longer than 5 s. Threads that cannot be
- * created are done without: main closes what nobody else does.
+ * Several at once, because most of it is waiting for the disk, and an orchestrator may wait for us
+ * no longer than 5 s. Where threads cannot be created, main closes the topics that are left.
  */
 static void close_all(struct topics *ts, struct topic **topics, size_t count)
 {
