@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How much of a command has come in. The bounds are those of protocol_v2.c, which has the last
- * word: what is odd in any way is "enough", and io_loop then finds out what. Runs in the thread
- * "netpoll".
+ * How much of a command has come in. No Go file: stock reads commands with a goroutine per client.
+ * The bounds are those of protocol_v2_params.c, which has the last word: anything odd is "enough",
+ * and io_loop then finds out what it is. Runs in the thread "netpoll".
  */
 #include "nsqd/client/command_input.h"
 

@@ -13,8 +13,8 @@
  *  - messages: a dormant consumer counts as demand in its channel, whose pump wakes it
  *    (netpoll_wake) when it has taken something.
  *
- * A client is idle if it has sent nothing for some time, has nothing in flight, and if its pump
- * waits in its select with everything flushed. Its channel does not look at topology.
+ * A client is idle if it has sent nothing for some time and has nothing in flight. Its pump waits
+ * in its select with everything flushed, and its channel does not look at topology.
  *
  * A client that has sent a part of a command, and not the rest, becomes dormant after a moment.
  * netpoll gathers what it sends, in as much memory as has come, until there is something to do

@@ -4,9 +4,9 @@
  * flush timer. Mirrors protocolV2.messagePump of nsqd/protocol_v2.go. Thread "pump:ADDR".
  *
  * Differences: its state is derived from the client's before its thread starts, so there is no
- * messagePumpStartedChan. It takes what the client has room for in one go, up to a batch, and puts
- * a batch back that it got for a client that has just left. After an error it ends the connection
- * at once, where stock's io_loop finds out by a read that times out. Other threads deliver on its
+ * messagePumpStartedChan. It takes what the client has room for in one go, up to a batch. A batch
+ * that it got for a client that has just left goes back. After an error it ends the connection at
+ * once, where stock's io_loop finds out by a read that times out. Other threads deliver on its
  * behalf where they can (protocol_v2_deliver.h).
  */
 #include "nsqd/client/protocol_v2_pump.h"

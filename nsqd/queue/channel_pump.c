@@ -290,7 +290,7 @@ struct turn {
 	struct ticker due; /* for that */
 };
 
-/* To near consumers that wait; one that is nearer than the one that asked may have come meanwhile. */
+/* To near consumers that wait: one that is nearer than that which asked may have come since. */
 static bool offer_to_near(struct channel *c)
 {
 	for (int i = 0; c->batch_len > 0 && i < GLOBAL; i++) {

@@ -211,7 +211,7 @@ int64_t in_flight_pqueue_next(const struct in_flight_pqueue *q)
 	return heap_least(&q->runs);
 }
 
-/* size, less what of it n have left unused, but not all of that: else the next one would grow it. */
+/* size, less a part of what n have left unused: without all of that the next one would grow it. */
 static size_t trimmed(size_t size, size_t n)
 {
 	while (size > MIN_CAP && n <= size / 4)

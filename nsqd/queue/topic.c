@@ -294,7 +294,7 @@ static size_t put_to_backend(struct topic *t, struct message **msgs, size_t n, s
 	return stored;
 }
 
-/* Hands m to every channel, which all defer it; takes it over. False: there is none, and m stays. */
+/* Hands m to every channel, to be deferred; takes it over. False: there is none, and m stays. */
 static bool defer(struct topic *t, struct message *m)
 {
 	struct channel *c, *last = NULL;

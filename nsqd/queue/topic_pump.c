@@ -4,7 +4,7 @@
  * nsqd/topic.go. Thread "t:NAME".
  *
  * Differences: it takes messages in batches. It leaves out a channel from the beginning of its
- * deletion, so messages for a topic whose only channel is being deleted wait for the next one. A
+ * deletion. So messages for a topic whose only channel is being deleted wait for the next one. A
  * message that a channel's disk refuses is kept and tried again, where stock logs and drops it.
  */
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 #include "nsqd/queue/channel.h"
 #include "nsqd/queue/topic_internal.h"
 
-/* The most messages in a batch as long as none was larger: most topics are idle, each has a pump. */
+/* The same as long as no batch was larger: most topics are idle, and each has a pump. */
 #define SMALL_BATCH 16
 
 /* The pump's own state; no other thread sees it. */

@@ -38,7 +38,11 @@ void topics_destroy(struct topics *ts);
  */
 void topics_close(struct topics *ts);
 
-/* --- each of these takes topics.lock for a moment; any thread -------------------------------- */
+/* --- any thread -------------------------------------------------------------------------------
+ *
+ * Each takes topics.lock for a moment. The one that creates a topic holds it while the disk queue
+ * opens (which reads files) and the pump's thread starts.
+ */
 
 /*
  * GetTopic: finds or creates it. The caller gets a reference (topic_unref). NULL with err set: its

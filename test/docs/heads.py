@@ -19,7 +19,6 @@ THREADS = re.compile(r"\bthreads?\b|\bruns in\b", re.I)
 
 # Heads that still lack their Go file or their threads; to be emptied.
 LACKING = {
-    "command_input.c",
 }
 
 
