@@ -41,7 +41,7 @@ struct loop {
 	struct ticker retry; /* when to connect to the peers that were left alone */
 };
 
-/* --- for other threads ------------------------------------------------------------------------ */
+/* --- for other threads ---------------------------------------------------------------------- */
 
 void lookup_init(struct lookup *l, struct topics *topics)
 {
