@@ -32,7 +32,7 @@
 /* The cost of opening a file, in bytes that could be counted meanwhile. */
 #define FILE_COST 4096
 
-/* What one queue counts at once, what all of them do, and how little is always counted at once. */
+/* How much one queue counts at once, how much all of them do, and how little is always counted. */
 #define AT_ONCE_SLICE (4 << 20)
 #define AT_ONCE_BYTES (64 << 20)
 #define AT_ONCE_LITTLE (64 * 1024)

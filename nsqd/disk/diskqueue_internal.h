@@ -37,7 +37,7 @@
 
 /* Every record: a big-endian length, then that many bytes. */
 #define DQ_PREFIX 4
-/* What tells a record from other bytes: the prefix and a message's header. */
+/* The bytes by which a record is recognised: the prefix and a message's header. */
 #define DQ_RECORD_HEADER (DQ_PREFIX + MSG_HEADER_LENGTH)
 /*
  * No queue gets to file numbers and positions beyond this: a million files per second for 30 years.
@@ -108,7 +108,7 @@ struct dq_block {
 	struct dq_search search;
 };
 
-/* What dq_record_at found. */
+/* The results of dq_record_at. */
 enum dq_found {
 	DQ_RECORD,  /* a record: rec->len bytes at pos + DQ_PREFIX, the next place is rec->next */
 	DQ_END,     /* pos is the limit */

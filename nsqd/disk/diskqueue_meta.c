@@ -369,7 +369,7 @@ static int bytes_between(struct diskqueue *d, const struct meta *m, int64_t *byt
 	return 0;
 }
 
-/* What the ends of the queue say about the metadata. */
+/* Judgement of the metadata, by the ends of the queue. */
 enum verdict { TRUSTED, OLDER, WRONG, UNKNOWN };
 
 static enum verdict judge(

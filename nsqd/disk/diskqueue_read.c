@@ -8,7 +8,7 @@
  *   quick: one at first, twice as many each time all were taken.
  * - Errors of the moment (EMFILE, EIO, EACCES...) are retried, at growing intervals. Only a file
  *   that alone could not be read for minutes is given up: it is kept as .bad, and the next one is
- *   read. What is no regular file is given up after seconds.
+ *   read. Anything but a regular file is given up after seconds.
  * - Damaged bytes are skipped, not the rest of their file. The file is kept as .bad once it was
  *   read to its end. Behind much damage the reader waits for its turn (diskqueue_count.c), so no
  *   file keeps dq_io_loop from its publishers.

@@ -264,7 +264,7 @@ static bool wiped(const unsigned char *p)
 	return (zeros > 20 && p[-1] != 0x00) || (ones > 20 && p[-1] != 0xff);
 }
 
-/* What dq_record_at answers when a search has failed. rc is dq_block_view's. */
+/* The answer of dq_record_at when a search has failed. rc is dq_block_view's. */
 static enum dq_found found_nothing(int rc)
 {
 	return rc > 0 ? DQ_SHORT : DQ_ERROR;

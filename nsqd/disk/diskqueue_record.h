@@ -24,7 +24,7 @@ int dq_block_stat(struct dq_block *b, struct err *err);
 /* Bytes [pos, pos + n), valid until the next call. 0; 1: the file ends before; -1 with err set. */
 int dq_block_view(struct dq_block *b, int64_t pos, size_t n, int64_t limit, const unsigned char **p,
 	struct err *err);
-/* What stands at pos of a file whose records end at limit. Sizes are checked against d's. */
+/* Looks what stands at pos of a file whose records end at limit. Sizes are checked against d's. */
 enum dq_found dq_record_at(struct dq_block *b, const struct diskqueue *d, int64_t pos,
 	int64_t limit, struct dq_record *rec, struct err *err);
 

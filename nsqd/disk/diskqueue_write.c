@@ -114,7 +114,7 @@ void dq_skip_to_next_write_file(struct diskqueue *d)
 	d->need_sync = true;
 }
 
-/* sync, without the metadata: what a put needs whose sync is due. */
+/* sync, without the metadata: enough for a put whose sync is due. */
 static int sync_put(struct diskqueue *d, struct err *err)
 {
 	if (sync_data(d, err) == 0)
@@ -331,7 +331,7 @@ static size_t write_gathered(
 	return i;
 }
 
-/* What a group of puts has done so far. */
+/* The progress of a group of puts. */
 struct progress {
 	size_t stored;
 	size_t safe;      /* of these, in files that were synced and left behind */

@@ -9,7 +9,7 @@
 
 #include "nsqd/http/http_router.h"
 
-/* The topic of the query, which is created. False: there is none, and the answer is given. */
+/* The topic of the query, which is created. False: no topic, and the answer is given. */
 bool http_find_topic(struct http_request *req);
 
 extern const struct http_route http_routes[];

@@ -62,7 +62,7 @@ struct http_body {
 	int64_t left; /* LENGTH: still to come */
 	struct http_chunked chunked;
 	bool at_end;        /* nothing more of it will come; also when it was cut off there */
-	bool failed;        /* it is none: nothing behind it may be looked at */
+	bool failed;        /* it is malformed: nothing behind it may be looked at */
 	bool must_continue; /* the client waits for our consent to send it */
 	bool was_expected;  /* the client asked for that */
 };

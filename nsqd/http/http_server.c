@@ -124,7 +124,7 @@ static bool take_place(struct http_server *s)
 	return room;
 }
 
-/* Accept thread: takes a place for one more; where there is none, one may soon become free. */
+/* Accept thread: takes a place for one more. If no place is free, it waits a little for one. */
 static bool make_room(struct http_server *s)
 {
 	struct ticker patience;

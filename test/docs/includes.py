@@ -5,9 +5,9 @@ The folders stand in FOLDERS from top to bottom. A file includes what lies in it
 a lower one. Two folders of one rank do not know each other.
 
 A room is a file without its extension: topic.c and topic.h are the room "topic". X_internal.h
-belongs to room X where X itself includes it; else it is a room of its own. So it is if it does not
-include X.h and declares no function but inline ones: such types lie at the bottom of their group,
-for its parts to share. The includes of a room lead to other rooms, and no way may lead back.
+belongs to room X, unless it declares no function but inline ones and does not include X.h. Then it
+is a room of its own: such types lie at the bottom of their group, for its parts to share. The
+includes of a room's files lead to other rooms, and no way may lead back.
 
     includes.py [DIRECTORY]     the root of the sources; "." if not given
 """
@@ -94,28 +94,21 @@ def is_types_only(path, text):
     return f'"{path[: -len("_internal.h")]}.h"' not in text and not declares_functions(text)
 
 
-def room_of(path, included_by, types):
-    """The room of a file; included_by says which files include it; types are is_types_only."""
-    stem = os.path.splitext(path)[0]
+def room_of(path, types):
+    """The room of a file; types are the files that are is_types_only."""
     if path.endswith("_internal.h") and path not in types:
-        owner = stem[: -len("_internal")]
-        if {owner + ".c", owner + ".h"} & included_by.get(path, set()):
-            return owner
-    return stem
+        return path[: -len("_internal.h")]
+    return os.path.splitext(path)[0]
 
 
 def graph_of(includes, types):
     """{room: set of the rooms that it includes} of {path: [(line, included path)]}."""
-    included_by = {}
-    for path, lines in includes.items():
-        for _, included in lines:
-            included_by.setdefault(included, set()).add(path)
     graph = {}
     for path, lines in includes.items():
-        room = room_of(path, included_by, types)
+        room = room_of(path, types)
         edges = graph.setdefault(room, set())
         for _, included in lines:
-            other = room_of(included, included_by, types)
+            other = room_of(included, types)
             if other != room:
                 edges.add(other)
                 graph.setdefault(other, set())

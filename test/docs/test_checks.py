@@ -125,6 +125,14 @@ static inline int one(void)
             self.write("nsqd/queue/channel_internal.h", types + function)
             self.assert_refused(self.check(), "channel -> nsqd/queue/kept -> nsqd/queue/channel")
 
+    def test_function_in_an_internal_header_is_its_owners(self):
+        self.room("nsqd/queue/channel", "nsqd/queue/kept.h")
+        self.room("nsqd/queue/kept", "nsqd/queue/channel_internal.h")
+        self.write("nsqd/queue/channel_internal.h")
+        self.assertEqual(self.check(), [])
+        self.write("nsqd/queue/channel_internal.h", "void channel_put(int n);\n")
+        self.assert_refused(self.check(), "channel -> nsqd/queue/kept -> nsqd/queue/channel")
+
     def test_internal_header_of_many_is_a_room_of_its_own(self):
         self.room("nsqd/http/http", "nsqd/http/http_conn.h")
         self.room("nsqd/http/http_conn", "nsqd/http/http_internal.h")
