@@ -6,22 +6,12 @@
 #ifndef TEST_UNIT_DQ_TEST_H
 #define TEST_UNIT_DQ_TEST_H
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <cmocka.h>
+#include "test/unit/dir_test.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "common/clock.h"
 #include "common/lg.h"
 #include "common/xalloc.h"
 #include "nsqd/disk/diskqueue.h"
@@ -31,8 +21,6 @@
 #include "nsqd/disk/diskqueue_patience.h"
 
 #define BASE_TS 1700000000000000000LL
-/* No test waits longer than this for anything (ns). */
-#define PATIENCE (120 * NSEC_PER_SEC)
 
 static struct lg test_lg;
 
@@ -50,13 +38,10 @@ static inline struct diskqueue_opts test_opts(int64_t max_bytes_per_file)
 	};
 }
 
-/* Every test has a directory of its own below the working directory, with a log. */
-static char test_dir[32];
-
+/* The directory of a test has a log. */
 static inline int test_setup(void **state)
 {
-	strcpy(test_dir, "dqtest.XXXXXX");
-	if (!mkdtemp(test_dir) || chdir(test_dir) != 0)
+	if (enter_test_dir(state) != 0)
 		return -1;
 	lg_init(&test_lg, open("log", O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600),
 		"[test] ", LG_DEBUG);
@@ -65,15 +50,9 @@ static inline int test_setup(void **state)
 
 static inline int test_teardown(void **state)
 {
-	DIR *dir = opendir(".");
-	struct dirent *e;
 	close(test_lg.fd);
 	lg_destroy(&test_lg);
-	while ((e = readdir(dir)))
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			unlink(e->d_name);
-	closedir(dir);
-	return chdir("..") < 0 || rmdir(test_dir) < 0 ? -1 : 0;
+	return leave_test_dir(state);
 }
 
 /* How often text stands in the log. */
@@ -94,16 +73,7 @@ static inline int logged(const char *text)
 /* How many files have a name that ends like this. */
 static inline int files_ending(const char *end)
 {
-	DIR *dir = opendir(".");
-	struct dirent *e;
-	int n = 0;
-	while ((e = readdir(dir))) {
-		size_t len = strlen(e->d_name), m = strlen(end);
-		if (len >= m && strcmp(e->d_name + len - m, end) == 0)
-			n++;
-	}
-	closedir(dir);
-	return n;
+	return count_files("", end);
 }
 
 static inline bool exists(const char *path)
@@ -223,20 +193,6 @@ static inline void expect(struct backend_queue *q, int64_t first, int64_t n)
 		assert_int_equal(get_seq_within(q, PATIENCE), first + i);
 }
 
-/* Waits until a condition holds that another thread brings about. */
-#define wait_for(cond)                                                                             \
-	do {                                                                                       \
-		int64_t end_ = clock_mono_ns() + PATIENCE;                                         \
-		while (!(cond)) {                                                                  \
-			struct ticker t_;                                                          \
-			struct chan_case c_ = chan_case_tick(&t_);                                 \
-			if (clock_mono_ns() > end_)                                                \
-				fail_msg("in vain: %s", #cond);                                    \
-			ticker_after(&t_, NSEC_PER_MSEC);                                          \
-			chan_select(&c_, 1);                                                       \
-		}                                                                                  \
-	} while (0)
-
 static inline struct diskqueue *inside(struct backend_queue *q)
 {
 	return (struct diskqueue *)q;
@@ -253,14 +209,6 @@ static inline void expect_drained(struct backend_queue *q)
 {
 	assert_int_equal(depth(q), 0);
 	assert_int_equal(get_seq_within(q, 20 * NSEC_PER_MSEC), -2);
-}
-
-static inline void write_text(const char *path, const char *text)
-{
-	FILE *f = fopen(path, "w");
-	assert_non_null(f);
-	assert_true(fputs(text, f) >= 0);
-	assert_int_equal(fclose(f), 0);
 }
 
 static inline void read_meta_file(const char *path, long long v[5])

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What the tests of protocol/ and nsqd/ share: waiting with an end, threads, bodies and messages.
- */
+/* What most tests share: cmocka, waiting with an end, and threads. */
 #ifndef TEST_UNIT_HELPER_H
 #define TEST_UNIT_HELPER_H
 
@@ -16,27 +14,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/chan.h"
 #include "common/clock.h"
 #include "common/err.h"
 #include "common/gothread.h"
-
-/* clang says so in another way. */
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer) && !defined(__SANITIZE_THREAD__)
-#define __SANITIZE_THREAD__ 1
-#endif
-#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
-#define __SANITIZE_ADDRESS__ 1
-#endif
-#endif
+#include "common/sanitize.h"
 
 /* Fewer rounds where each costs more. */
-#if defined(__SANITIZE_THREAD__)
+#if SANITIZE_THREAD
 #define ROUNDS(n) ((n) / 10)
-#elif defined(__SANITIZE_ADDRESS__)
+#elif SANITIZE_ADDRESS || defined(CHAN_PERTURB)
 #define ROUNDS(n) ((n) / 4)
 #else
 #define ROUNDS(n) (n)
@@ -47,12 +37,10 @@
 /* No test waits longer than this for anything (ns). */
 #define PATIENCE (120 * NSEC_PER_SEC)
 
+/* Not by means of a chan: the chan's own tests sleep so, too. */
 static inline void sleep_ns(int64_t ns)
 {
-	struct ticker t;
-	struct chan_case c = chan_case_tick(&t);
-	ticker_after(&t, ns);
-	chan_select(&c, 1);
+	nanosleep(&(struct timespec){ns / NSEC_PER_SEC, ns % NSEC_PER_SEC}, NULL);
 }
 
 /* Waits until a condition holds that another thread brings about. */

@@ -7,6 +7,7 @@
 
 #include "common/gothread.h"
 #include "nsqd/client/protocol_v2.h"
+#include "protocol/frame.h"
 
 /* A consumer: the client, the other end of its connection, and the thread of its io_loop. */
 struct peer {
@@ -44,6 +45,50 @@ static inline void run_io_loop(struct peer *c)
 {
 	wait_group_init(&c->wg);
 	assert_int_equal(wait_group_wrap(&c->wg, "io:test", io_loop, c->client, NULL), 0);
+}
+
+/* Sends to fd until it takes nothing any more. Returns how much that was. */
+static inline size_t fill_socket(int fd)
+{
+	static const char junk[1 << 16];
+	size_t filled = 0;
+	ssize_t sent;
+	while ((sent = send(fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
+		filled += (size_t)sent;
+	while (send(fd, junk, 1, MSG_DONTWAIT) == 1)
+		filled++;
+	return filled;
+}
+
+static inline void receive_junk(int fd, size_t n)
+{
+	static char junk[1 << 16];
+	while (n > 0) {
+		size_t part = n < sizeof(junk) ? n : sizeof(junk);
+		receive(fd, junk, part);
+		n -= part;
+	}
+}
+
+/* The next message's number, and its id for a FIN. */
+static inline uint32_t receive_message(struct peer *c, char id[MSG_ID_LENGTH + 1])
+{
+	unsigned char frame[FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH + 4];
+	uint32_t seq;
+	receive(c->peer, frame, sizeof(frame));
+	assert_int_equal(frame[3], sizeof(frame) - 4);
+	assert_int_equal(frame[7], FRAME_TYPE_MESSAGE);
+	memcpy(id, frame + sizeof(frame) - 4 - MSG_ID_LENGTH, MSG_ID_LENGTH);
+	id[MSG_ID_LENGTH] = '\0';
+	memcpy(&seq, frame + sizeof(frame) - 4, 4);
+	return seq;
+}
+
+static inline void finish(struct peer *c, const char *id)
+{
+	char text[32];
+	snprintf(text, sizeof(text), "FIN %s\n", id);
+	say(c->peer, text);
 }
 
 /* It leaves. Returns how many messages it has finished. */

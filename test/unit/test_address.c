@@ -1,14 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* address: what Go's net makes of an address. The expectations are Go's answers. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "test/unit/helper.h"
 
 #include "common/address.h"
 

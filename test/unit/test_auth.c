@@ -1,14 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* auth: what an auth server's answer allows. The expectations are those of encoding/json. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "test/unit/helper.h"
 
 #include "nsqd/client/auth.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* chan: the rules of operations on one chan, of close and of NULL, one by one. */
-#include "chan_harness.h"
+#include "test/unit/chan_harness.h"
 
 /* --- capacity, order, element sizes ----------------------------------------------------------- */
 
@@ -32,7 +32,7 @@ static void test_capacity_n_takes_n_and_blocks_the_next(void **state)
 		wait_group_init(&wg);
 		go(&wg, send_one, &a);
 		await_waiters(c, CHAN_SEND, 1);
-		sleep_us(1000);
+		sleep_ns(NSEC_PER_MSEC);
 		assert_false(a.returned);
 		for (int i = 0; i <= cap; i++) {
 			assert_true(chan_recv(c, &v));
@@ -428,7 +428,7 @@ static void test_spurious_wakeup_is_not_a_result(void **state)
 	chan_unlock(a.c);
 	for (int i = 0; i < 50; i++) {
 		futex_wake_one(&p->state);
-		sleep_us(50);
+		sleep_ns(50 * NSEC_PER_USEC);
 		assert_false(a.returned);
 		assert_int_equal(count_waiters(a.c, CHAN_SEND), 1);
 	}

@@ -3,7 +3,7 @@
  * chan: vectored operations are what single ones in a row would be, at every size against every
  * capacity.
  */
-#include "chan_harness.h"
+#include "test/unit/chan_harness.h"
 
 static const size_t caps[] = {0, 1, 2, 7, 64, 1000};
 static const size_t batches[] = {1, 2, 3, 8, 64, 100};

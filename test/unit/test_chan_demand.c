@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* CHAN_DEMAND: a sender waits for receivers; no demand is missed, nobody is woken without. */
-#include "chan_harness.h"
+#include "test/unit/chan_harness.h"
 
 struct taker {
 	struct chan *c, *other;
@@ -71,7 +71,7 @@ static void ask(void *arg)
 static void await_woken(struct asker *a, int n)
 {
 	while (a->woken < n)
-		sleep_us(20);
+		sleep_ns(20 * NSEC_PER_USEC);
 }
 
 /* Each kind of receiver that goes to sleep is heard. */
@@ -133,7 +133,7 @@ static void test_nothing_else_is_demand(void **state)
 	assert_int_equal(chan_recv_n(a.c, v, 4), 2); /* does not sleep */
 	chan_close(a.c);
 	assert_false(chan_recv(a.c, v));
-	sleep_us(2000);
+	sleep_ns(2 * NSEC_PER_MSEC);
 	assert_int_equal(a.woken, 0);
 	assert_int_equal(count_waiters(a.c, CHAN_DEMAND), 1);
 	chan_close(a.exit);
@@ -164,7 +164,7 @@ static void test_recv_and_demand_never_meet_in_one_select(void **state)
 	wait_group_init(&wg);
 	go(&wg, both, &a);
 	await_waiters(a.c, CHAN_DEMAND, 2);
-	sleep_us(2000);
+	sleep_ns(2 * NSEC_PER_MSEC);
 	assert_int_equal(a.woken, 0);
 	/* A second one finds the first. */
 	go(&wg, both, &b);

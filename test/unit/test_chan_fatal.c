@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* chan: misuse stops the process with a message that names the chan and the thread. */
-#include "chan_harness.h"
+#include "test/unit/chan_harness.h"
+#include "test/unit/child_test.h"
 
 static struct chan *c;
 static int values[10];
@@ -133,7 +134,7 @@ static void free_with_roomless_waiter(void)
 {
 	c = chan_new(sizeof(int), 0);
 	in_culprit(recv_without_room);
-	for (size_t n = 0; n == 0; sleep_us(20)) {
+	for (size_t n = 0; n == 0; sleep_ns(20 * NSEC_PER_USEC)) {
 		chan_lock(c);
 		n = c->roomless;
 		chan_unlock(c);
@@ -235,7 +236,7 @@ static void test_select_without_cases_blocks(void **state)
 		select_nothing(NULL);
 		_exit(0);
 	}
-	sleep_us(100000);
+	sleep_ns(100 * NSEC_PER_MSEC);
 	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, &status, 0), pid);

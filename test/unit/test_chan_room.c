@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* chan_give_room: a receiver that is parked without room gets some, and wakes only for values. */
-#include "chan_harness.h"
+#include "test/unit/chan_harness.h"
 
 enum { MAX = 8 };
 
@@ -40,7 +40,7 @@ static void await_roomless(struct chan *c, size_t n)
 		chan_unlock(c);
 		if (now == n)
 			return;
-		sleep_us(20);
+		sleep_ns(20 * NSEC_PER_USEC);
 	}
 }
 
@@ -665,7 +665,7 @@ static void run_world(int clients, int ready, bool in_bursts)
 		chan_send(w.source, &i);
 		/* Now and then everybody has something to wait for. */
 		if (in_bursts && i % 16 == 0)
-			sleep_us(10);
+			sleep_ns(10 * NSEC_PER_USEC);
 	}
 	chan_recv(w.done, NULL);
 	chan_close(w.exit);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* select: exactly one case, never a wrong default, fair choice. Go's tests gave the ideas. */
-#include "chan_harness.h"
+#include "test/unit/chan_harness.h"
 
 #include <math.h>
 
@@ -207,7 +207,7 @@ static void test_self_select_alone_blocks(void **state)
 	go(&wg, self_select, &a);
 	await_waiters(c, CHAN_RECV, 1);
 	await_waiters(c, CHAN_SEND, 1);
-	sleep_us(1000);
+	sleep_ns(NSEC_PER_MSEC);
 	assert_int_equal(count_waiters(c, CHAN_RECV), 1);
 	assert_true(chan_recv(c, &v));
 	assert_int_equal(v, 7);

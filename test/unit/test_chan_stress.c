@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* chan: many threads, short lives, everything at once. */
-#include "chan_harness.h"
+#include "test/unit/chan_harness.h"
 
 #include <malloc.h>
 
@@ -469,7 +469,7 @@ static void test_exit_chan_stops_all(void **state)
 			go(&wg, exit_peer, &x);
 		}
 		if (i % 2 != 0)
-			sleep_us(50);
+			sleep_ns(50 * NSEC_PER_USEC);
 		chan_close(x.exit);
 		join(&wg);
 		for (int k = 0; k < 3; k++)

@@ -2,7 +2,7 @@
 /*
  * select with tickers: never early, in one random order with the chans, and races with a hand-off.
  */
-#include "chan_harness.h"
+#include "test/unit/chan_harness.h"
 
 #include <math.h>
 
@@ -49,7 +49,7 @@ static void test_ticker_ticks_on_its_beat(void **state)
 		assert_int_equal((t.next_ns - first) % NSEC_PER_MSEC, 0);
 	}
 	/* Many were missed: one tick. */
-	sleep_us(5000);
+	sleep_ns(5 * NSEC_PER_MSEC);
 	assert_int_equal(chan_try_select(&cc, 1), 0);
 	assert_int_equal((t.next_ns - first) % NSEC_PER_MSEC, 0);
 }

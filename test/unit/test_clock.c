@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* clock: Go durations, parsed and printed as package time does (its own test tables, and more). */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <stdio.h>
-
-#include <cmocka.h>
+#include "test/unit/helper.h"
 
 #include "common/clock.h"
 

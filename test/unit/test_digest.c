@@ -1,13 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* digest: the test vectors of RFC 1321, lengths around a block's end, and crc32.ChecksumIEEE. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "test/unit/helper.h"
 
 #include "common/digest.h"
 

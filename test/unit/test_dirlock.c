@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* dirlock: one holder at a time, stock's message, released with the process. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "test/unit/helper.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 #include "common/dirlock.h"
 

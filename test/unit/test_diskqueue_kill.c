@@ -13,7 +13,7 @@
 
 #include "common/rand.h"
 
-#define ROUNDS 60
+#define KILLS 60
 #define BUDGET (10 * NSEC_PER_SEC)
 
 static struct diskqueue_opts kill_opts(int round)
@@ -87,7 +87,7 @@ static void test_kill_9_loses_nothing_that_was_acknowledged(void **state)
 {
 	int64_t end = clock_mono_ns() + BUDGET, first = 0, next = 0, total = 0;
 	int round;
-	for (round = 0; round < ROUNDS && clock_mono_ns() < end; round++) {
+	for (round = 0; round < KILLS && clock_mono_ns() < end; round++) {
 		struct report r = run_child(round, first, next);
 		struct diskqueue_opts o = kill_opts(round);
 		struct backend_queue *q = open_queue(&o);

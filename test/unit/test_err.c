@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* err: messages with context, and Go's texts of errno. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <errno.h>
-#include <string.h>
+#include "test/unit/helper.h"
 
-#include <cmocka.h>
+#include <errno.h>
 
 #include "common/err.h"
 

@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* flags: Go's package flag; every message here was printed by it. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "test/unit/helper.h"
+
 #include <errno.h>
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #include "common/flags.h"
 #include "common/xalloc.h"

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* gothread: names, joins, signals, stacks, and a thread that can not be created. */
-#include "chan_harness.h"
+#include "test/unit/child_test.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <malloc.h>
 #include <netdb.h>
 #include <sched.h>
-#include <stdio.h>
 
+#include "common/check.h"
 #include "common/gothread_internal.h"
 #include "common/thread_name.h"
 

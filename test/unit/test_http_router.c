@@ -3,12 +3,7 @@
  * Routing as httprouter does it; the whole table is compared with stock in
  * test_http_side_by_side.py.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "test/unit/helper.h"
 
 #include "nsqd/http/http_router.h"
 

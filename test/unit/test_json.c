@@ -1,13 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* common/json: what encoding/json takes and refuses, and the walk over an object's members. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "test/unit/helper.h"
 
 #include "common/json.h"
 #include "common/strbuf.h"

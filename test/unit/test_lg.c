@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* lg: stock's line format, levels and their names. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "test/unit/helper.h"
+
 #include <errno.h>
 #include <regex.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 #include "common/lg.h"
 

@@ -1,15 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* common/lg_writer: lines arrive whole and in order; a log that nobody reads holds nobody up. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
+#include "test/unit/helper.h"
 
 #include "common/clock.h"
 #include "common/gothread.h"

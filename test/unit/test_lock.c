@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* lock: exclusion, writers before new readers, names, and in debug builds the order. */
-#include "chan_harness.h"
+#include "test/unit/child_test.h"
 
+#include "common/check.h"
 #include "common/lock.h"
 
 static void test_every_rank_has_a_name(void **state)
@@ -122,7 +123,7 @@ static void test_tryrdlock_does_not_wait(void **state)
 	/* One that waits keeps us out as well. */
 	while (rwlock_tryrdlock(&c.rw)) {
 		rwlock_unlock(&c.rw);
-		sleep_us(50);
+		sleep_ns(50 * NSEC_PER_USEC);
 	}
 	rwlock_unlock(&c.rw);
 	mutex_unlock(&c.m);
@@ -155,10 +156,10 @@ static void test_waiting_writer_keeps_new_readers_out(void **state)
 	chan_recv(c.progress, &v);
 	while (pthread_rwlock_tryrdlock(&c.rw.rw) == 0) { /* until the writer waits */
 		pthread_rwlock_unlock(&c.rw.rw);
-		sleep_us(50);
+		sleep_ns(50 * NSEC_PER_USEC);
 	}
 	go(&wg, read_once, &c);
-	sleep_us(20000);
+	sleep_ns(20 * NSEC_PER_MSEC);
 	assert_int_equal(chan_len(c.progress), 0);
 	rwlock_unlock(&c.rw);
 	chan_recv(c.progress, &v);

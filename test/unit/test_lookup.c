@@ -1,14 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* lookup_peer, http_client: what of them needs no network. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "test/unit/helper.h"
 
 #include "common/http_client.h"
 #include "nsqd/cluster/lookup_peer.h"

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* netpoll: parked clients for whom there is no thread. (All the rest is in test_idle.py.) */
+#include "test/unit/listen_test.h"
 #include "test/unit/nsqd_test.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <unistd.h>
 
 #include "common/gothread_internal.h"
 #include "common/thread_name.h"
-#include "protocol/listener.h"
 
 static _Atomic bool no_threads; /* none can be created */
 static _Atomic bool no_pumps;   /* nor can this kind, by an io_loop */
@@ -84,11 +82,7 @@ static void say(int fd, const char *text, size_t len)
 
 static int connect_client(struct nsqd *n)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET,
-		.sin_port = htons((uint16_t)n->tcp_listener.port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	int fd = connect_v4(n->tcp_listener.port);
 	/* An answer: it has its threads, or has had them, which on a slow machine nobody sees. */
 	SAY(fd, "  V2PUB t\n\0\0\0\1x");
 	EXPECT(fd, OK_FRAME);

@@ -3,16 +3,7 @@
  * options and nsqd's flags: defaults, command line, config file, what beats what, and what is
  * refused. The expected texts were printed by stock.
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
+#include "test/unit/helper.h"
 
 #include "common/clock.h"
 #include "nsqd/core/nsqd_flags.h"

@@ -31,27 +31,6 @@ static void start(struct peer *c, struct nsqd *n, struct channel *ch)
 	settle(c);
 }
 
-/* The next message's number, and its id for a FIN. */
-static uint32_t receive_message(struct peer *c, char id[MSG_ID_LENGTH + 1])
-{
-	unsigned char frame[FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH + 4];
-	uint32_t seq;
-	receive(c->peer, frame, sizeof(frame));
-	assert_int_equal(frame[3], sizeof(frame) - 4);
-	assert_int_equal(frame[7], FRAME_TYPE_MESSAGE);
-	memcpy(id, frame + sizeof(frame) - 4 - MSG_ID_LENGTH, MSG_ID_LENGTH);
-	id[MSG_ID_LENGTH] = '\0';
-	memcpy(&seq, frame + sizeof(frame) - 4, 4);
-	return seq;
-}
-
-static void finish(struct peer *c, const char *id)
-{
-	char text[32];
-	snprintf(text, sizeof(text), "FIN %s\n", id);
-	say(c->peer, text);
-}
-
 /* How often the pump has slept: its voluntary switches. */
 static void add_switches(void *arg, const char *name, int tid)
 {
@@ -103,19 +82,12 @@ static void test_a_consumer_that_waits_is_served_in_its_sleep(struct fixture *f)
 /* The channel's pump does not wait for a socket: the client's does. */
 static void test_what_the_socket_does_not_take_is_left_to_the_pump(struct fixture *f)
 {
-	static char junk[1 << 16];
 	struct topic *t = f->topic;
 	struct channel *ch = f->channel;
 	struct peer c, other;
 	char id[MSG_ID_LENGTH + 1];
-	size_t filled = 0;
-	ssize_t sent;
 	start(&c, f->nsqd, ch);
-	int fd = stream_sock_fd(c.client->base);
-	while ((sent = send(fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
-		filled += (size_t)sent;
-	while (send(fd, junk, 1, MSG_DONTWAIT) == 1)
-		filled++;
+	size_t filled = fill_socket(stream_sock_fd(c.client->base));
 	put(t, 0, 1);
 	wait_for(channel_in_flight_count(ch) == 1);
 	/* Nobody is held up by it. */
@@ -126,11 +98,7 @@ static void test_what_the_socket_does_not_take_is_left_to_the_pump(struct fixtur
 		finish(&other, id);
 		wait_for(channel_in_flight_count(ch) == 1);
 	}
-	while (filled > 0) {
-		size_t part = filled < sizeof(junk) ? filled : sizeof(junk);
-		receive(c.peer, junk, part);
-		filled -= part;
-	}
+	receive_junk(c.peer, filled);
 	assert_int_equal(receive_message(&c, id), 0);
 	finish(&c, id);
 	wait_for(channel_in_flight_count(ch) == 0);

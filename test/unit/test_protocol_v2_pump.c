@@ -107,44 +107,12 @@ static void test_a_large_message_of_a_batch_has_a_deadline_of_its_own(struct fix
 	assert_int_equal(w.again, 0);
 }
 
-static char junk[1 << 16];
-
-/* Until it takes nothing any more. How much that was. */
-static size_t fill_socket(int fd)
-{
-	size_t filled = 0;
-	ssize_t sent;
-	while ((sent = send(fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
-		filled += (size_t)sent;
-	while (send(fd, junk, 1, MSG_DONTWAIT) == 1)
-		filled++;
-	return filled;
-}
-
-static void receive_junk(int fd, size_t n)
-{
-	while (n > 0) {
-		size_t part = n < sizeof(junk) ? n : sizeof(junk);
-		receive(fd, junk, part);
-		n -= part;
-	}
-}
-
-static void receive_small_message(int fd, uint32_t seq, char id[MSG_ID_LENGTH + 1])
-{
-	char frame[FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH + sizeof(seq)];
-	receive(fd, frame, sizeof(frame));
-	assert_memory_equal(frame + sizeof(frame) - sizeof(seq), &seq, sizeof(seq));
-	memcpy(id, frame + sizeof(frame) - sizeof(seq) - MSG_ID_LENGTH, MSG_ID_LENGTH);
-	id[MSG_ID_LENGTH] = '\0';
-}
-
 /* It has written the next message on the pump's behalf, but there was no room for it. */
 static void test_io_loop_reads_on_where_it_cannot_write(struct fixture *f)
 {
 	struct topic *t = f->topic;
 	struct channel *ch = f->channel;
-	char id[MSG_ID_LENGTH + 1], fin[64], ok[10];
+	char id[MSG_ID_LENGTH + 1], ok[10];
 	struct peer c;
 	put(t, 0, 3);
 	wait_for(channel_depth(ch) == 3);
@@ -152,16 +120,15 @@ static void test_io_loop_reads_on_where_it_cannot_write(struct fixture *f)
 	run_io_loop(&c);
 	say(c.peer, "SUB test ch\nRDY 1\n");
 	receive(c.peer, ok, sizeof(ok));
-	receive_small_message(c.peer, 0, id);
+	assert_int_equal(receive_message(&c, id), 0);
 	size_t filled = fill_socket(stream_sock_fd(c.client->base));
-	snprintf(fin, sizeof(fin), "FIN %s\n", id);
-	say(c.peer, fin);
+	finish(&c, id);
 	wait_for(channel_depth(ch) == 1 && channel_in_flight_count(ch) == 1);
 	say(c.peer, "RDY 2\n");
 	wait_for(c.client->ready_count == 2);
 	receive_junk(c.peer, filled);
-	receive_small_message(c.peer, 1, id);
-	receive_small_message(c.peer, 2, id);
+	assert_int_equal(receive_message(&c, id), 1);
+	assert_int_equal(receive_message(&c, id), 2);
 	stop(&c);
 }
 

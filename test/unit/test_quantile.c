@@ -1,14 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* quantile: ranks within 1 % on any distribution, merged or not; the window; bounded memory. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "test/unit/helper.h"
 
-#include <cmocka.h>
+#include <math.h>
 
 #include "common/clock.h"
 #include "common/quantile.h"

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* rand: bounds, uniformity, distinct numbers, a seed per thread. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "test/unit/helper.h"
 
-#include <cmocka.h>
 #include <pthread.h>
 
 #include "common/rand.h"

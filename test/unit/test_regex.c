@@ -1,15 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* regex: what matches, what Go refuses, and time. The expectations are Go's answers. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
+#include "test/unit/helper.h"
 
-#include <cmocka.h>
+#include <time.h>
 
 #include "common/gothread.h"
 #include "common/regex.h"

@@ -44,7 +44,7 @@ static void test_each_size(void **state)
 /* What comes back is what goes out next. */
 static void test_memory_is_used_again(void **state)
 {
-#ifdef __SANITIZE_ADDRESS__
+#if SANITIZE_ADDRESS
 	skip(); /* it keeps what was freed out of use, to find those who still use it */
 #endif
 	void *p = slab_alloc(1000);
@@ -66,7 +66,7 @@ static long resident_pages(void)
 
 static void test_a_burst_is_given_back(void **state)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if SANITIZE_ADDRESS || SANITIZE_THREAD
 	skip(); /* resident is what they need for themselves */
 #endif
 	enum { N = 100000, SIZE = 1000 }; /* 100 MB */
@@ -89,7 +89,7 @@ static void test_a_burst_is_given_back(void **state)
 
 static void test_all_is_given_back_at_once_if_asked_for(void **state)
 {
-#ifdef __SANITIZE_ADDRESS__
+#if SANITIZE_ADDRESS
 	skip(); /* there are no spans */
 #endif
 	enum { N = 10000, SIZE = 1000 };

@@ -1,16 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* stacks: every thread is shown, and none holds up the others. Each test prints in a child. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "test/unit/helper.h"
 
-#include <cmocka.h>
+#include <sys/wait.h>
 
 #include "common/chan.h"
 #include "common/clock.h"
@@ -18,8 +10,6 @@
 #include "common/sanitize.h"
 #include "common/stacks.h"
 #include "common/strbuf.h"
-
-#define PATIENCE (60 * NSEC_PER_SEC)
 
 static struct wait_group wg;
 static struct chan *ready_chan, *never_chan;

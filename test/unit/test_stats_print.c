@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* /stats as stock prints it. The texts are stock's, taken from its answers. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
+#include "test/unit/helper.h"
 
-#include <cmocka.h>
+#include <time.h>
 
 #include "common/clock.h"
 #include "common/version.h"

@@ -1,13 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* statsd: the lines of one push. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "test/unit/helper.h"
 
 #include "nsqd/stats/statsd.h"
 

@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* statsd_client: lines, datagram sizes, spreading, and exit in the middle of it. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "test/unit/helper.h"
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 #include "common/clock.h"
 #include "common/statsd_client.h"

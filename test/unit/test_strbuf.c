@@ -1,13 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* strbuf: the buffer, and Go's two ways to quote (checked against encoding/json and strconv). */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "test/unit/helper.h"
 
 #include "common/strbuf.h"
 

@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ticker: Go's rules for missed ticks, stop and re-arm, on invented times. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "test/unit/helper.h"
 
 #include "common/clock.h"
 #include "common/ticker.h"

@@ -1,15 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* toml: what is read, what is refused with which message, and that no bytes do any harm. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "test/unit/helper.h"
 
-#include <cmocka.h>
+#include <math.h>
 
 #include "common/toml.h"
 

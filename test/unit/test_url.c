@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* common/url against net/url and httprouter's CleanPath. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "test/unit/helper.h"
 
 #include "common/url.h"
 

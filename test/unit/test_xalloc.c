@@ -1,16 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* xalloc: memory, or a message and exit code 2. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmocka.h>
+#include "test/unit/child_test.h"
 
 #include "common/xalloc.h"
 
@@ -39,43 +29,27 @@ static void ask_for_an_overflow(void)
 	xcalloc(huge, 8);
 }
 
-/* Runs fn in a child; its stderr into out, its exit code back (-1: a signal). */
-static int run_child(void (*fn)(void), char *out, size_t size)
+/* fn must exit with this code, after it has printed text. */
+static void expect_exit(void (*fn)(void), int code, const char *text)
 {
-	int p[2];
-	assert_int_equal(pipe(p), 0);
-	fflush(NULL);
-	pid_t pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		dup2(p[1], STDERR_FILENO);
-		fn();
-		_exit(0);
-	}
-	close(p[1]);
-	size_t n = 0;
-	for (ssize_t got; (got = read(p[0], out + n, size - 1 - n)) > 0;)
-		n += (size_t)got;
-	out[n] = '\0';
-	close(p[0]);
-	int status;
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+	char out[8192];
+	int status = run_in_child(fn, out, sizeof(out));
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), code);
+	if (!strstr(out, text))
+		fail_msg("no \"%s\" in: %s", text, out);
 }
 
 static void test_out_of_memory_names_the_size_and_exits_2(void **state)
 {
-	char out[8192], want[64];
-	assert_int_equal(run_child(ask_for_too_much, out, sizeof(out)), 2);
+	char want[64];
 	snprintf(want, sizeof(want), "out of memory: cannot allocate %zu bytes", huge);
-	assert_non_null(strstr(out, want));
+	expect_exit(ask_for_too_much, 2, want);
 }
 
 static void test_a_product_that_overflows_is_out_of_memory(void **state)
 {
-	char out[8192];
-	assert_int_equal(run_child(ask_for_an_overflow, out, sizeof(out)), 2);
-	assert_non_null(strstr(out, "out of memory"));
+	expect_exit(ask_for_an_overflow, 2, "out of memory");
 }
 
 static void test_sizes_of_zero_give_memory(void **state)
