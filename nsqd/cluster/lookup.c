@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The loop that keeps the nsqlookupds informed. Mirrors nsqd/lookup.go. Runs in the thread
- * "lookup"; lookup_notify and lookup_http_addrs in any.
+ * "lookup"; lookup_http_addrs in any.
  *
  * Differences: Notify starts a goroutine per event, which waits until the loop has time. Here
  * events wait in a list, merged by name. Merged events leave the same state behind as one command

@@ -332,7 +332,7 @@ struct http_server *http_server_new(const struct http_daemon *daemon, const char
 }
 
 /* The threads "http" and "https". */
-static void accept_loop(void *arg)
+static void accept_connections(void *arg)
 {
 	struct http_server *s = arg;
 	struct err err;
@@ -355,7 +355,8 @@ int http_server_start(struct http_server *s, struct err *err)
 	const char *reserve = s->tls ? "https-reserve" : "http-reserve";
 	if (wait_group_wrap(&s->wait_group, reserve, reserve_loop, s, err) != 0)
 		return -1;
-	if (wait_group_wrap(&s->wait_group, s->tls ? "https" : "http", accept_loop, s, err) != 0) {
+	if (wait_group_wrap(
+		    &s->wait_group, s->tls ? "https" : "http", accept_connections, s, err) != 0) {
 		stop_reserve(s);
 		wait_group_wait(&s->wait_group);
 		return -1;
