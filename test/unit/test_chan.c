@@ -120,7 +120,7 @@ static void send_sized(void *arg)
 	}
 }
 
-static void test_element_sizes(void **state)
+static void test_elements_of_each_size_are_whole(void **state)
 {
 	for (size_t k = 0; k < COUNT(sizes); k++) {
 		for (size_t cap = 0; cap < 4; cap++) {
@@ -329,7 +329,7 @@ static void drain_counting(void *arg)
 }
 
 /* Nothing that was sent before close is lost, and nobody hangs. */
-static void test_receivers_racing_with_close(void **state)
+static void test_receivers_that_race_with_close_get_all(void **state)
 {
 	for (int round = 0; round < ROUNDS(300); round++) {
 		struct closer k = {chan_new(sizeof(int), (size_t)round % 4), NULL, 0};
@@ -398,7 +398,7 @@ static void select_with_nulls(void *arg)
 }
 
 /* Plan 9's alt crashed its waker here. */
-static void test_null_beside_a_live_case_in_a_woken_select(void **state)
+static void test_a_select_with_null_cases_is_woken_by_the_others(void **state)
 {
 	struct recv_args a = {chan_new(sizeof(int), 0), 0, false};
 	struct wait_group wg;
@@ -486,18 +486,18 @@ int main(void)
 		cmocka_unit_test(test_capacity_n_takes_n_and_blocks_the_next),
 		cmocka_unit_test(test_fifo_unbuffered),
 		cmocka_unit_test(test_fifo_buffered),
-		cmocka_unit_test(test_element_sizes),
+		cmocka_unit_test(test_elements_of_each_size_are_whole),
 		cmocka_unit_test(test_null_destination_discards_and_null_source_is_zero),
 		cmocka_unit_test(test_unbuffered_send_returns_when_the_receiver_has_it),
 		cmocka_unit_test(test_blocked_receivers_are_served_oldest_first),
 		cmocka_unit_test(test_blocked_senders_are_served_oldest_first),
 		cmocka_unit_test(test_closed_drains_then_gives_zero_for_ever),
 		cmocka_unit_test(test_close_wakes_each_waiter_once),
-		cmocka_unit_test(test_receivers_racing_with_close),
+		cmocka_unit_test(test_receivers_that_race_with_close_get_all),
 		cmocka_unit_test(test_null_case_is_never_chosen),
 		cmocka_unit_test(test_all_null_takes_default_or_times_out),
 		cmocka_unit_test(test_case_with_max_0_is_off),
-		cmocka_unit_test(test_null_beside_a_live_case_in_a_woken_select),
+		cmocka_unit_test(test_a_select_with_null_cases_is_woken_by_the_others),
 		cmocka_unit_test(test_spurious_wakeup_is_not_a_result),
 		cmocka_unit_test(test_a_large_ring_is_made_for_its_first_value),
 		cmocka_unit_test(test_signals_merge_and_never_block),

@@ -94,7 +94,7 @@ static void check_sequence(size_t cap, size_t out, size_t in, enum how how_out, 
 	chan_free(c);
 }
 
-static void test_every_size_against_every_capacity(void **state)
+static void test_batches_of_every_size_keep_the_sequence_at_every_capacity(void **state)
 {
 	for (size_t i = 0; i < COUNT(caps); i++)
 		for (size_t j = 0; j < COUNT(batches); j++)
@@ -154,7 +154,7 @@ static void mixed_recv(void *arg)
 	}
 }
 
-static void test_order_per_producer_with_mixed_sizes(void **state)
+static void test_each_producers_order_is_kept_with_mixed_sizes(void **state)
 {
 	for (size_t i = 0; i < 4; i++) {
 		struct chan *c = chan_new(sizeof(int), caps[i]);
@@ -332,7 +332,7 @@ static size_t deal(size_t cap, size_t k, const size_t *rooms, size_t n, size_t *
 	return sent;
 }
 
-static void test_equal_shares(void **state)
+static void test_receivers_get_equal_shares(void **state)
 {
 	const size_t wide[] = {100, 100, 100, 100};
 	size_t got[4];
@@ -362,7 +362,7 @@ static void test_shares_respect_each_ones_room(void **state)
 	assert_int_equal(deal(4, 3, rooms, 99, got), 97);
 }
 
-static void test_random_shares(void **state)
+static void test_nobody_falls_behind_by_more_than_rounding(void **state)
 {
 	for (int round = 0; round < ROUNDS(200); round++) {
 		size_t rooms[10], got[10], k = 1 + rand_below(10), n = 1 + rand_below(100);
@@ -384,7 +384,7 @@ static void test_random_shares(void **state)
 	}
 }
 
-static void test_batches_of_nothing_sized_values(void **state)
+static void test_values_of_size_0_are_counted(void **state)
 {
 	struct chan *c = chan_new(0, 7);
 	assert_int_equal(chan_try_send_n(c, NULL, 10), 7);
@@ -398,16 +398,16 @@ static void test_batches_of_nothing_sized_values(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_size_against_every_capacity),
-		cmocka_unit_test(test_order_per_producer_with_mixed_sizes),
+		cmocka_unit_test(test_batches_of_every_size_keep_the_sequence_at_every_capacity),
+		cmocka_unit_test(test_each_producers_order_is_kept_with_mixed_sizes),
 		cmocka_unit_test(test_try_moves_what_fits),
 		cmocka_unit_test(test_blocked_batch_sender_stays_until_all_is_sent),
 		cmocka_unit_test(test_select_send_is_released_part_served),
 		cmocka_unit_test(test_close_after_part_of_a_batch_gives_the_part),
-		cmocka_unit_test(test_equal_shares),
+		cmocka_unit_test(test_receivers_get_equal_shares),
 		cmocka_unit_test(test_shares_respect_each_ones_room),
-		cmocka_unit_test(test_random_shares),
-		cmocka_unit_test(test_batches_of_nothing_sized_values),
+		cmocka_unit_test(test_nobody_falls_behind_by_more_than_rounding),
+		cmocka_unit_test(test_values_of_size_0_are_counted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

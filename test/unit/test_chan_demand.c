@@ -75,7 +75,7 @@ static void await_woken(struct asker *a, int n)
 }
 
 /* Each kind of receiver that goes to sleep is heard. */
-static void test_parking_receivers_wake_who_waits_for_demand(void **state)
+static void test_parking_receivers_wake_the_thread_that_waits_for_demand(void **state)
 {
 	for (int kind = 0; kind < 2; kind++) {
 		struct asker a = {.c = chan_new(sizeof(int), (size_t)kind),
@@ -372,7 +372,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_demand_is_the_room_of_parked_receivers),
-		cmocka_unit_test(test_parking_receivers_wake_who_waits_for_demand),
+		cmocka_unit_test(test_parking_receivers_wake_the_thread_that_waits_for_demand),
 		cmocka_unit_test(test_all_that_wait_for_demand_are_woken),
 		cmocka_unit_test(test_nothing_else_is_demand),
 		cmocka_unit_test(test_recv_and_demand_never_meet_in_one_select),

@@ -466,7 +466,7 @@ static void give_it(void *arg)
 }
 
 /* Whoever comes first: the receiver learns of the room or of its lack, once, and of the close. */
-static void test_room_against_close(void **state)
+static void test_a_close_finds_room_given_or_taken_back(void **state)
 {
 	for (int i = 0; i < ROUNDS(2000); i++) {
 		struct race x = {.r = {.c = chan_new(sizeof(int), 0), .other = chan_new(0, 0)}};
@@ -717,7 +717,7 @@ int main(void)
 		cmocka_unit_test(test_room_is_taken_from_the_first_in_line),
 		cmocka_unit_test(test_room_is_not_taken_from_the_dead),
 		cmocka_unit_test(test_room_is_not_taken_where_there_is_no_chan_room),
-		cmocka_unit_test(test_room_against_close),
+		cmocka_unit_test(test_a_close_finds_room_given_or_taken_back),
 		cmocka_unit_test(test_no_room_is_lost),
 		cmocka_unit_test(test_no_room_is_lost_with_more_than_one),
 	};

@@ -541,7 +541,7 @@ static void wide_recv(void *arg)
 	}
 }
 
-static void test_widest_select(void **state)
+static void test_the_widest_select_gets_each_value(void **state)
 {
 	struct wide w = {.n = ROUNDS(2000)};
 	struct wait_group wg;
@@ -579,7 +579,7 @@ int main(void)
 		cmocka_unit_test(test_select_fairness),
 		cmocka_unit_test(test_pseudo_random_send),
 		cmocka_unit_test(test_blocked_selects_are_served_oldest_first),
-		cmocka_unit_test(test_widest_select),
+		cmocka_unit_test(test_the_widest_select_gets_each_value),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -182,7 +182,7 @@ static void hop(void *arg)
 	chan_send(h->left, &v);
 }
 
-static void test_long_chain(void **state)
+static void test_a_long_chain_is_torn_down_by_one_value(void **state)
 {
 	enum { HOPS = 400 };
 	struct chan *c[HOPS + 1];
@@ -484,7 +484,7 @@ int main(void)
 		cmocka_unit_test(test_select_stress),
 		cmocka_unit_test(test_multi_consumer),
 		cmocka_unit_test(test_operations_allocate_nothing),
-		cmocka_unit_test(test_long_chain),
+		cmocka_unit_test(test_a_long_chain_is_torn_down_by_one_value),
 		cmocka_unit_test(test_woken_threads_exit_while_their_waker_wakes),
 		cmocka_unit_test(test_short_lived_chans_are_freed_by_their_receiver),
 		cmocka_unit_test(test_chaos_loses_nothing),

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-static void test_never_early(void **state)
+static void test_a_timeout_is_never_early(void **state)
 {
 	struct chan *idle = chan_new(sizeof(int), 0);
 	for (int i = 0; i < ROUNDS(300); i++) {
@@ -185,7 +185,7 @@ static void test_deadline_in_the_past_does_not_sleep(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_never_early),
+		cmocka_unit_test(test_a_timeout_is_never_early),
 		cmocka_unit_test(test_the_earliest_of_several_fires),
 		cmocka_unit_test(test_ticker_ticks_on_its_beat),
 		cmocka_unit_test(test_a_chan_that_is_ready_leaves_the_ticker_alone),

@@ -31,7 +31,7 @@ static int finish_message(
 /* --- in flight -------------------------------------------------------------------------------- */
 
 /* Each FIN has a fate of its own. */
-static void test_finishing_a_batch(struct fixture *f)
+static void test_each_fin_of_a_batch_has_its_own_fate(struct fixture *f)
 {
 	struct channel *c = f->channel;
 	const struct message_id ids[] = {id_of(0), id_of(7), id_of(3), id_of(0), id_of(2)};
@@ -402,7 +402,7 @@ static void test_an_answer_that_crosses_an_empty_does_not_raise_rdy(struct fixtu
 	free_client(client, peer);
 }
 
-static void test_who_holds_a_deleted_channel_is_told_so(struct fixture *f)
+static void test_a_holder_of_a_deleted_channel_is_told_so(struct fixture *f)
 {
 	struct topic *t = f->topic;
 	struct channel *c = channel_ref(f->channel);
@@ -689,7 +689,7 @@ static void test_what_comes_back_and_is_refused_waits_and_is_tried_again(struct 
 	expect_each_once(c, 0, 8);
 }
 
-static void test_what_cannot_be_put_back_at_a_pause_stays_in_hand(struct fixture *f)
+static void test_what_cannot_be_put_back_at_a_pause_stays_in_the_batch(struct fixture *f)
 {
 	struct topic *t = f->topic;
 	struct channel *c = f->channel;
@@ -1030,7 +1030,7 @@ static void test_whatever_consumers_do_each_message_is_finished_once(struct fixt
 	run_stress(f);
 }
 
-static void test_and_so_it_is_without_memory(struct fixture *f)
+static void test_without_memory_each_message_is_finished_once_too(struct fixture *f)
 {
 	run_stress(f);
 }
@@ -1069,7 +1069,7 @@ static void test_empty_while_everybody_is_busy_leaves_nothing_behind(struct fixt
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		channel_test(test_finishing_a_batch),
+		channel_test(test_each_fin_of_a_batch_has_its_own_fate),
 		channel_test(test_a_finished_message_is_gone),
 		channel_test(test_a_client_answers_for_its_own_messages_only),
 		channel_test(test_what_is_not_in_flight_cannot_be_answered),
@@ -1094,7 +1094,7 @@ int main(void)
 		channel_test(test_channel_empty),
 		channel_test(test_channel_empty_consumer),
 		channel_test(test_an_answer_that_crosses_an_empty_does_not_raise_rdy),
-		channel_test(test_who_holds_a_deleted_channel_is_told_so),
+		channel_test(test_a_holder_of_a_deleted_channel_is_told_so),
 		channel_test_with(
 			test_a_deleted_channel_leaves_no_file_and_disconnects_its_consumers,
 			.mem_queue_size = 0),
@@ -1111,8 +1111,8 @@ int main(void)
 		channel_test_with(test_channel_health, .mem_queue_size = 2),
 		channel_test_with(test_what_comes_back_and_is_refused_waits_and_is_tried_again,
 			.mem_queue_size = 2),
-		channel_test_with(
-			test_what_cannot_be_put_back_at_a_pause_stays_in_hand, .mem_queue_size = 3),
+		channel_test_with(test_what_cannot_be_put_back_at_a_pause_stays_in_the_batch,
+			.mem_queue_size = 3),
 		dir_test(test_what_is_kept_goes_to_the_consumer_in_order_while_the_disk_refuses),
 		channel_test_with(
 			test_without_a_memory_queue_what_is_kept_takes_turns_with_the_disk,
@@ -1132,7 +1132,8 @@ int main(void)
 			.mem_queue_size = 0),
 		channel_test_with(test_whatever_consumers_do_each_message_is_finished_once,
 			.mem_queue_size = 100),
-		channel_test_with(test_and_so_it_is_without_memory, .mem_queue_size = 0),
+		channel_test_with(
+			test_without_memory_each_message_is_finished_once_too, .mem_queue_size = 0),
 		channel_test(test_empty_while_everybody_is_busy_leaves_nothing_behind),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,7 +10,7 @@
 #define M (60 * S)
 #define H (60 * M)
 
-static void test_durations_that_go_accepts(void **state)
+static void test_what_go_takes_is_a_duration(void **state)
 {
 	static const struct {
 		const char *text;
@@ -66,7 +66,7 @@ static void test_durations_that_go_accepts(void **state)
 	}
 }
 
-static void test_durations_that_go_refuses(void **state)
+static void test_what_go_refuses_is_no_duration(void **state)
 {
 	static const char *const cases[] = {"", "3", "-", "s", ".", "-.", ".s", "+.s", "1d", "5 s",
 		" 5s", "5s ", "1h-2m", "--5s", "00", "1e3s", "0x5s", "5S", "\x85\x85", "\xffs",
@@ -135,7 +135,7 @@ static void test_clocks_run(void **state)
 	assert_true(clock_wall_ns() > 1500000000LL * S);
 }
 
-static void test_a_deadline_for_poll(void **state)
+static void test_a_deadline_for_poll_is_rounded_up(void **state)
 {
 	int64_t now = clock_mono_ns();
 	assert_int_equal(clock_msec_until(now - S), 0);
@@ -150,12 +150,12 @@ static void test_a_deadline_for_poll(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_durations_that_go_accepts),
-		cmocka_unit_test(test_durations_that_go_refuses),
+		cmocka_unit_test(test_what_go_takes_is_a_duration),
+		cmocka_unit_test(test_what_go_refuses_is_no_duration),
 		cmocka_unit_test(test_durations_are_printed_as_by_go),
 		cmocka_unit_test(test_what_is_printed_can_be_parsed),
 		cmocka_unit_test(test_clocks_run),
-		cmocka_unit_test(test_a_deadline_for_poll),
+		cmocka_unit_test(test_a_deadline_for_poll_is_rounded_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,7 +4,7 @@
 
 #include "common/crc32c.h"
 
-static void test_the_vectors_of_rfc_3720(void **state)
+static void test_crc32c_is_that_of_rfc_3720(void **state)
 {
 	unsigned char data[32];
 	memset(data, 0, sizeof(data));
@@ -63,7 +63,7 @@ static void test_both_ways_agree_on_long_data(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_the_vectors_of_rfc_3720),
+		cmocka_unit_test(test_crc32c_is_that_of_rfc_3720),
 		cmocka_unit_test(test_both_ways_agree_at_every_length_and_in_parts),
 		cmocka_unit_test(test_both_ways_agree_on_long_data),
 	};

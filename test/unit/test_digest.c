@@ -14,7 +14,7 @@ static void check_md5(const char *text, size_t len, const char *want)
 	assert_string_equal(hex, want);
 }
 
-static void test_md5(void **state)
+static void test_md5_is_that_of_rfc_1321(void **state)
 {
 	static const char *const cases[][2] = {
 		{"", "d41d8cd98f00b204e9800998ecf8427e"},
@@ -30,7 +30,7 @@ static void test_md5(void **state)
 		check_md5(cases[i][0], strlen(cases[i][0]), cases[i][1]);
 }
 
-static void test_md5_where_the_padding_changes(void **state)
+static void test_md5_is_right_where_the_padding_changes(void **state)
 {
 	char a[129];
 	memset(a, 'a', sizeof(a));
@@ -42,7 +42,7 @@ static void test_md5_where_the_padding_changes(void **state)
 	check_md5(a, 128, "e510683b3f5ffe4093d021808bc6ff70");
 }
 
-static void test_crc32(void **state)
+static void test_crc32_is_that_of_go(void **state)
 {
 	assert_int_equal(digest_crc32("", 0), 0);
 	assert_int_equal(digest_crc32("123456789", 9), 0xcbf43926);
@@ -51,9 +51,9 @@ static void test_crc32(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_md5),
-		cmocka_unit_test(test_md5_where_the_padding_changes),
-		cmocka_unit_test(test_crc32),
+		cmocka_unit_test(test_md5_is_that_of_rfc_1321),
+		cmocka_unit_test(test_md5_is_right_where_the_padding_changes),
+		cmocka_unit_test(test_crc32_is_that_of_go),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,7 +26,7 @@ static void test_a_second_lock_is_refused_with_stocks_text(void **state)
 }
 
 /* The lock that stock takes: flock on the directory. */
-static void test_it_excludes_whoever_flocks_the_directory(void **state)
+static void test_another_flock_of_the_directory_excludes_it(void **state)
 {
 	struct err err;
 	int other = open(".", O_RDONLY);
@@ -53,7 +53,7 @@ static void test_it_goes_with_the_process(void **state)
 	dirlock_unlock(fd);
 }
 
-static void test_a_directory_that_is_not_there(void **state)
+static void test_a_directory_that_is_not_there_is_an_error(void **state)
 {
 	struct err err;
 	assert_int_equal(dirlock_lock("nope", &err), -1);
@@ -65,9 +65,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_second_lock_is_refused_with_stocks_text),
-		cmocka_unit_test(test_it_excludes_whoever_flocks_the_directory),
+		cmocka_unit_test(test_another_flock_of_the_directory_excludes_it),
 		cmocka_unit_test(test_it_goes_with_the_process),
-		cmocka_unit_test(test_a_directory_that_is_not_there),
+		cmocka_unit_test(test_a_directory_that_is_not_there_is_an_error),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

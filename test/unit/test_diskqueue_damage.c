@@ -186,7 +186,7 @@ static void test_a_file_that_was_cut_off_gives_what_is_left(void **state)
 }
 
 /* A crash: the data are newer than the metadata, and the last record may be torn. */
-static void test_metadata_older_than_the_data(void **state)
+static void test_metadata_older_than_the_data_lose_nothing(void **state)
 {
 	const int64_t len = 60;
 	struct diskqueue_opts o = test_opts(5 * len);
@@ -217,7 +217,7 @@ static void test_metadata_older_than_the_data(void **state)
 	assert_true(logged("skipping to new file") > 0);
 }
 
-static void test_metadata_gone_or_nonsense(void **state)
+static void test_without_metadata_what_is_there_is_found(void **state)
 {
 	const char *texts[] = {NULL, "", "\n", "garbage", "12\n0,0\n", "12\n0,0\n2,240",
 		"-1\n0,0\n2,240\n", "12\n5,0\n2,240\n", "12\n0,0\n999999999999999999,0\n",
@@ -291,7 +291,7 @@ static void test_metadata_that_were_cut_off_keep_the_read_position(void **state)
 }
 
 /* Numbers that point behind what there is: nothing of it is owed, everything new works. */
-static void test_metadata_newer_than_the_data(void **state)
+static void test_metadata_newer_than_the_data_make_an_empty_queue(void **state)
 {
 	const char *texts[] = {"0\n2,240\n2,240\n", "0\n7,0\n7,0\n", "5\n7,100\n7,400\n",
 		"5\n7,100\n9,0\n", "0\n900000000000000,0\n900000000000000,0\n"};
@@ -310,7 +310,7 @@ static void test_metadata_newer_than_the_data(void **state)
 	}
 }
 
-static void test_a_read_position_inside_a_record(void **state)
+static void test_a_read_position_inside_a_record_moves_to_the_next(void **state)
 {
 	struct diskqueue_opts o = test_opts(5 * 60);
 	for (int at = 61; at < 120; at++) {
@@ -345,7 +345,7 @@ static void test_missing_files_are_passed_over(void **state)
 	}
 }
 
-static void test_alien_and_empty_files(void **state)
+static void test_alien_and_empty_files_are_set_aside(void **state)
 {
 	struct diskqueue_opts o = test_opts(5 * 60);
 	/* In the way of a queue that has metadata, and of one that has none. */
@@ -375,7 +375,7 @@ static void test_alien_and_empty_files(void **state)
 }
 
 /* A file that turns up while the queue is at work, with the number that comes next. */
-static void test_a_new_file_that_is_there_already(void **state)
+static void test_a_file_in_the_way_of_a_new_one_is_set_aside(void **state)
 {
 	struct diskqueue_opts o = test_opts(5 * 60);
 	struct backend_queue *q = open_queue(&o);
@@ -462,7 +462,7 @@ static void test_digits_of_an_id_are_no_timestamp(void **state)
 }
 
 /* A body may hold records itself: they are not mistaken for the queue's. */
-static void test_records_inside_a_body(void **state)
+static void test_records_inside_a_body_cost_nothing_that_is_before_them(void **state)
 {
 	struct diskqueue_opts o = test_opts(1 << 20);
 	struct backend_queue *q = open_queue(&o);
@@ -533,18 +533,18 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		dq_test(test_a_flipped_bit_costs_at_most_its_own_message),
 		dq_test(test_a_file_that_was_cut_off_gives_what_is_left),
-		dq_test(test_metadata_older_than_the_data),
-		dq_test(test_metadata_gone_or_nonsense),
+		dq_test(test_metadata_older_than_the_data_lose_nothing),
+		dq_test(test_without_metadata_what_is_there_is_found),
 		dq_test(test_metadata_are_read_as_stock_reads_them),
 		dq_test(test_metadata_that_were_cut_off_keep_the_read_position),
-		dq_test(test_metadata_newer_than_the_data),
-		dq_test(test_a_read_position_inside_a_record),
+		dq_test(test_metadata_newer_than_the_data_make_an_empty_queue),
+		dq_test(test_a_read_position_inside_a_record_moves_to_the_next),
 		dq_test(test_missing_files_are_passed_over),
-		dq_test(test_alien_and_empty_files),
-		dq_test(test_a_new_file_that_is_there_already),
+		dq_test(test_alien_and_empty_files_are_set_aside),
+		dq_test(test_a_file_in_the_way_of_a_new_one_is_set_aside),
 		dq_test(test_a_damaged_stretch_costs_only_what_it_touches),
 		dq_test(test_digits_of_an_id_are_no_timestamp),
-		dq_test(test_records_inside_a_body),
+		dq_test(test_records_inside_a_body_cost_nothing_that_is_before_them),
 		dq_test(test_disk_queue_corruption),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -176,7 +176,7 @@ static int64_t size_of(const char *path)
 	return stat(path, &st) == 0 ? st.st_size : -1;
 }
 
-static void test_short_writes_and_interrupts(void **state)
+static void test_short_writes_and_interrupts_do_no_harm(void **state)
 {
 	struct diskqueue_opts o = test_opts(1000);
 	struct backend_queue *q = open_faulty(&o);
@@ -231,7 +231,7 @@ static void test_a_full_disk_tears_no_record(void **state)
 }
 
 /* The torn record cannot be cut off at once: it is later, and nobody reads it. */
-static void test_a_torn_record_that_cannot_be_cut_off(void **state)
+static void test_a_torn_record_that_cannot_be_cut_off_fails_the_next_put(void **state)
 {
 	const int64_t len = DQ_RECORD_HEADER + 40;
 	struct diskqueue_opts o = test_opts(100 * len);
@@ -253,7 +253,7 @@ static void test_a_torn_record_that_cannot_be_cut_off(void **state)
 	close_queue(q);
 }
 
-static void test_a_data_file_that_cannot_be_created(void **state)
+static void test_a_data_file_that_cannot_be_created_fails_the_put(void **state)
 {
 	struct diskqueue_opts o = test_opts(200);
 	struct backend_queue *q = open_faulty(&o);
@@ -328,7 +328,7 @@ static void test_the_directory_is_synced_once_for_all_files_of_a_batch(void **st
 }
 
 /* The metadata are only a hint: a put does not fail for them, and a restart finds everything. */
-static void test_metadata_that_cannot_be_written(void **state)
+static void test_metadata_that_cannot_be_written_lose_nothing(void **state)
 {
 	struct diskqueue_opts o = test_opts(300);
 	struct err err = {0};
@@ -384,7 +384,7 @@ static void test_read_errors_condemn_nothing(void **state)
 	assert_true(logged("reading at") < 50);
 }
 
-static void test_no_thread_at_the_first_put(void **state)
+static void test_a_put_that_gets_no_thread_fails_and_the_next_works(void **state)
 {
 	struct diskqueue_opts o = test_opts(500);
 	struct backend_queue *q = open_faulty(&o);
@@ -406,7 +406,7 @@ static void test_no_thread_at_the_first_put(void **state)
 }
 
 /* Metadata that cannot be read say nothing: no file is touched until they can. */
-static void test_a_directory_that_cannot_be_read_at_start(void **state)
+static void test_a_directory_that_cannot_be_read_at_start_is_tried_again(void **state)
 {
 	struct diskqueue_opts o = test_opts(500);
 	struct backend_queue *q = open_faulty(&o);
@@ -436,7 +436,7 @@ static void test_a_directory_that_cannot_be_read_at_start(void **state)
 	assert_int_equal(files_ending(".dat"), 0);
 }
 
-static void test_files_that_cannot_be_removed(void **state)
+static void test_files_that_cannot_be_removed_do_not_stop_the_queue(void **state)
 {
 	struct diskqueue_opts o = test_opts(500);
 	struct backend_queue *q = open_faulty(&o);
@@ -482,7 +482,7 @@ static void test_what_was_deleted_does_not_come_back_from_files_that_cannot_be_r
 }
 
 /* For real: a process without descriptors. */
-static void test_out_of_descriptors(void **state)
+static void test_without_descriptors_nothing_is_condemned(void **state)
 {
 	struct diskqueue_opts o = test_opts(5000);
 	struct rlimit old;
@@ -725,7 +725,7 @@ static void test_nothing_is_written_through_a_link(void **state)
 }
 
 /* Where the temporary file would be, or the metadata themselves, at start and later. */
-static void test_what_is_no_file_in_the_place_of_metadata(void **state)
+static void test_what_is_no_file_in_the_place_of_metadata_loses_nothing(void **state)
 {
 	struct diskqueue_opts o = test_opts(500);
 	struct err err;
@@ -882,26 +882,26 @@ static void test_nobody_waits_while_messages_are_counted(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		fault_test(test_short_writes_and_interrupts),
+		fault_test(test_short_writes_and_interrupts_do_no_harm),
 		fault_test(test_a_full_disk_tears_no_record),
-		fault_test(test_a_torn_record_that_cannot_be_cut_off),
-		fault_test(test_a_data_file_that_cannot_be_created),
+		fault_test(test_a_torn_record_that_cannot_be_cut_off_fails_the_next_put),
+		fault_test(test_a_data_file_that_cannot_be_created_fails_the_put),
 		fault_test(test_a_failed_sync_fails_the_put),
 		fault_test(test_the_directory_is_synced_once_for_all_files_of_a_batch),
-		fault_test(test_metadata_that_cannot_be_written),
+		fault_test(test_metadata_that_cannot_be_written_lose_nothing),
 		fault_test(test_read_errors_condemn_nothing),
-		fault_test(test_no_thread_at_the_first_put),
-		fault_test(test_a_directory_that_cannot_be_read_at_start),
-		fault_test(test_files_that_cannot_be_removed),
+		fault_test(test_a_put_that_gets_no_thread_fails_and_the_next_works),
+		fault_test(test_a_directory_that_cannot_be_read_at_start_is_tried_again),
+		fault_test(test_files_that_cannot_be_removed_do_not_stop_the_queue),
 		fault_test(
 			test_what_was_deleted_does_not_come_back_from_files_that_cannot_be_removed),
-		fault_test(test_out_of_descriptors),
+		fault_test(test_without_descriptors_nothing_is_condemned),
 		fault_test(test_a_file_that_can_never_be_read_is_set_aside),
 		fault_test(test_a_directory_that_comes_back_has_lost_nothing),
 		fault_test(test_what_is_no_file_is_set_aside_by_the_reader),
 		fault_test(test_what_is_no_file_makes_room_for_the_writer),
 		fault_test(test_nothing_is_written_through_a_link),
-		fault_test(test_what_is_no_file_in_the_place_of_metadata),
+		fault_test(test_what_is_no_file_in_the_place_of_metadata_loses_nothing),
 		fault_test(test_hostile_files_are_read_in_linear_time),
 		fault_test(test_holes_are_not_read),
 		fault_test(test_nobody_waits_while_messages_are_counted),

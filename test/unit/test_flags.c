@@ -58,7 +58,7 @@ static enum flags_result scan(const char **argv)
 	return flags_scan("prog", flags, N_FLAGS, argc, (char **)argv, &rest, &out);
 }
 
-static void test_one_or_two_dashes_equals_or_next_word(void **state)
+static void test_a_flag_has_one_or_two_dashes_and_its_value_behind_equals_or_next(void **state)
 {
 	assert_int_equal(SCAN("-size=7", "--int", "-3", "-name", "", "--wait=250ms"), FLAGS_OK);
 	assert_int_equal(v.l, 7);
@@ -97,7 +97,7 @@ static void test_the_last_of_several_wins(void **state)
 	assert_int_equal(v.l, 2);
 }
 
-static void test_what_ends_the_flags(void **state)
+static void test_a_word_or_two_dashes_end_the_flags(void **state)
 {
 	assert_int_equal(SCAN("--", "-size=1"), FLAGS_OK);
 	assert_int_equal(rest, 2);
@@ -245,11 +245,11 @@ static void test_floats_and_booleans_as_strconv_reads_them(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_one_or_two_dashes_equals_or_next_word),
+		T(test_a_flag_has_one_or_two_dashes_and_its_value_behind_equals_or_next),
 		T(test_a_value_may_have_equals_and_dashes),
 		T(test_booleans_need_no_value_and_take_none_from_the_next_word),
 		T(test_the_last_of_several_wins),
-		T(test_what_ends_the_flags),
+		T(test_a_word_or_two_dashes_end_the_flags),
 		T(test_messages_are_those_of_go_and_the_usage_follows),
 		T(test_help_prints_the_defaults_even_behind_other_flags),
 		cmocka_unit_test(test_integers_as_strconv_reads_them),

@@ -95,7 +95,7 @@ static void test_equal_keys_all_come_out_once(void **state)
  *       50       10
  *     60  70   15  20
  */
-static void test_removed_from_the_middle_both_ways(void **state)
+static void test_what_fills_a_gap_may_go_up_or_down(void **state)
 {
 	static struct element e[7];
 	static const int64_t keys[] = {0, 50, 10, 60, 70, 15, 20};
@@ -219,7 +219,7 @@ static void expect_least_of_model(const struct heap *h, const struct element *e)
 	assert_int_equal(heap_least(h), least);
 }
 
-static void test_random_steps_beside_a_model(void **state)
+static void test_it_behaves_as_a_plain_list_would(void **state)
 {
 	static struct element e[N];
 	struct heap h = {0};
@@ -244,11 +244,11 @@ int main(void)
 		cmocka_unit_test(test_an_empty_heap_has_no_first),
 		cmocka_unit_test(test_keys_come_out_in_their_order),
 		cmocka_unit_test(test_equal_keys_all_come_out_once),
-		cmocka_unit_test(test_removed_from_the_middle_both_ways),
+		cmocka_unit_test(test_what_fills_a_gap_may_go_up_or_down),
 		cmocka_unit_test(test_a_new_key_moves_an_element),
 		cmocka_unit_test(test_one_element_takes_anothers_place),
 		cmocka_unit_test(test_memory_grows_and_is_given_back),
-		cmocka_unit_test(test_random_steps_beside_a_model),
+		cmocka_unit_test(test_it_behaves_as_a_plain_list_would),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

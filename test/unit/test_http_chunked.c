@@ -51,7 +51,7 @@ static void assert_failed(const char *in)
 	}
 }
 
-static void test_chunks(void **state)
+static void test_chunks_are_joined(void **state)
 {
 	assert_decoded("0\r\n\r\n", "");
 	assert_decoded("5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", "hello world");
@@ -62,7 +62,7 @@ static void test_chunks(void **state)
 	assert_decoded("0000000000000001\r\nx\r\n0\r\n\r\n", "x");
 }
 
-static void test_what_are_no_chunks(void **state)
+static void test_malformed_chunks_are_refused(void **state)
 {
 	static const char *const bad[] = {"\r\n", "5\nhello", "5\rhello", "5\r\r\n", "5 ;a\r\n",
 		" 5\r\n", "+5\r\n", "0x5\r\n", "-1\r\n", "g\r\n", "00000000000000001\r\n",
@@ -106,7 +106,7 @@ static void test_bytes_that_are_no_data_are_bounded(void **state)
 	strbuf_free(&out);
 }
 
-static void test_the_longest_chunk(void **state)
+static void test_the_longest_chunk_is_taken(void **state)
 {
 	static const char in[] = "ffffffffffffffff\r\nhello";
 	struct strbuf out = STRBUF_INIT;
@@ -119,10 +119,10 @@ static void test_the_longest_chunk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_chunks),
-		cmocka_unit_test(test_what_are_no_chunks),
+		cmocka_unit_test(test_chunks_are_joined),
+		cmocka_unit_test(test_malformed_chunks_are_refused),
 		cmocka_unit_test(test_bytes_that_are_no_data_are_bounded),
-		cmocka_unit_test(test_the_longest_chunk),
+		cmocka_unit_test(test_the_longest_chunk_is_taken),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,7 +58,7 @@ static void assert_refused(const char *text, const char *status)
 #define BAD "400 Bad Request"
 #define HEAD(lines) "POST /pub?topic=t HTTP/1.1\r\nHost: x\r\n" lines "\r\n"
 
-static void test_a_request_in_pieces_of_any_size(void **state)
+static void test_a_request_may_come_in_pieces_of_any_size(void **state)
 {
 	static const char text[] = "POST /p%75b?topic=t HTTP/1.1\r\nHost: x:1\r\nContent-Length: 5"
 				   "\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n";
@@ -91,7 +91,7 @@ static void assert_length(const char *text, int64_t length)
 	}
 }
 
-static void test_how_long_the_body_is(void **state)
+static void test_the_headers_say_how_long_the_body_is(void **state)
 {
 	assert_length(HEAD(""), 0);
 	assert_length(HEAD("Content-Length: 0\r\n"), 0);
@@ -119,7 +119,7 @@ static void test_a_header_goes_on_in_lines_that_begin_with_a_blank(void **state)
 	assert_refused("GET / HTTP/1.1\r\n Host: x\r\n\r\n", BAD);
 }
 
-static void test_lengths_that_are_none(void **state)
+static void test_malformed_lengths_are_refused(void **state)
 {
 	assert_refused(HEAD("Content-Length: +5\r\n"), BAD);
 	assert_refused(HEAD("Content-Length: -5\r\n"), BAD);
@@ -138,7 +138,7 @@ static void test_lengths_that_are_none(void **state)
 	assert_refused(HEAD("Transfer-Encoding: chunked\r\nTrailer: a, Content-Length\r\n"), BAD);
 }
 
-static void test_first_lines_that_are_none(void **state)
+static void test_malformed_first_lines_are_refused(void **state)
 {
 	static const char *const lines[] = {"\n", "\r\n", "GET\r\n", "GET /\r\n",
 		"GET  / HTTP/1.1\r\n", " GET / HTTP/1.1\r\n", "GET / HTTP/1.1 \r\n",
@@ -151,7 +151,7 @@ static void test_first_lines_that_are_none(void **state)
 		"505 HTTP Version Not Supported: unsupported protocol version");
 }
 
-static void test_headers_that_are_none(void **state)
+static void test_malformed_headers_are_refused(void **state)
 {
 	assert_refused(HEAD("a\r\n"), BAD);
 	assert_refused(HEAD(": a\r\n"), BAD);
@@ -199,7 +199,7 @@ static void assert_connection(const char *text, bool close, bool keep_alive)
 	http_head_free(&h);
 }
 
-static void test_what_becomes_of_the_connection(void **state)
+static void test_the_head_says_what_becomes_of_the_connection(void **state)
 {
 	assert_connection("GET / HTTP/1.1\r\nHost: x\r\n\r\n", false, false);
 	assert_connection("GET / HTTP/1.1\r\nHost: x\r\nConnection: a, Close\r\n\r\n", true, false);
@@ -255,15 +255,15 @@ static void test_trailers_are_headers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_a_request_in_pieces_of_any_size),
-		cmocka_unit_test(test_how_long_the_body_is),
+		cmocka_unit_test(test_a_request_may_come_in_pieces_of_any_size),
+		cmocka_unit_test(test_the_headers_say_how_long_the_body_is),
 		cmocka_unit_test(test_a_header_goes_on_in_lines_that_begin_with_a_blank),
-		cmocka_unit_test(test_lengths_that_are_none),
-		cmocka_unit_test(test_first_lines_that_are_none),
-		cmocka_unit_test(test_headers_that_are_none),
+		cmocka_unit_test(test_malformed_lengths_are_refused),
+		cmocka_unit_test(test_malformed_first_lines_are_refused),
+		cmocka_unit_test(test_malformed_headers_are_refused),
 		cmocka_unit_test(test_a_zero_byte_is_refused_in_a_value),
 		cmocka_unit_test(test_a_head_has_a_limit),
-		cmocka_unit_test(test_what_becomes_of_the_connection),
+		cmocka_unit_test(test_the_head_says_what_becomes_of_the_connection),
 		cmocka_unit_test(test_the_next_request_remembers_nothing),
 		cmocka_unit_test(test_connect_has_an_authority),
 		cmocka_unit_test(test_trailers_are_headers),

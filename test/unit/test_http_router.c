@@ -41,14 +41,14 @@ static void assert_route(
 	strbuf_free(&m.redirect_path);
 }
 
-static void test_found(void **state)
+static void test_a_known_path_has_its_route(void **state)
 {
 	assert_route("GET", "/ping", HTTP_ROUTE_FOUND, "");
 	assert_route("PUT", "/config/x", HTTP_ROUTE_FOUND, "x");
 	assert_route("GET", "/debug/pprof/", HTTP_ROUTE_FOUND, "");
 }
 
-static void test_not_found(void **state)
+static void test_an_unknown_path_has_no_route(void **state)
 {
 	static const char *const paths[] = {"/", "//", "/pin", "/pings", "/config", "/config/",
 		"/config/x/y", "/debug", "/debug/", "x", ""};
@@ -57,7 +57,7 @@ static void test_not_found(void **state)
 	assert_route("BREW", "/coffee", HTTP_ROUTE_NOT_FOUND, "");
 }
 
-static void test_redirects(void **state)
+static void test_a_path_that_is_not_clean_is_redirected(void **state)
 {
 	assert_route("GET", "/ping/", HTTP_ROUTE_REDIRECT, "/ping");
 	assert_route("GET", "/PiNG", HTTP_ROUTE_REDIRECT, "/ping");
@@ -71,7 +71,7 @@ static void test_redirects(void **state)
 	assert_route("POST", "/PUB", HTTP_ROUTE_REDIRECT, "/pub");
 }
 
-static void test_other_methods(void **state)
+static void test_other_methods_are_told_which_are_allowed(void **state)
 {
 	assert_route("POST", "/ping", HTTP_ROUTE_METHOD_NOT_ALLOWED, "GET, OPTIONS");
 	assert_route("HEAD", "/ping", HTTP_ROUTE_METHOD_NOT_ALLOWED, "GET, OPTIONS");
@@ -96,10 +96,10 @@ static void test_a_path_with_a_zero_byte_is_no_route(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_found),
-		cmocka_unit_test(test_not_found),
-		cmocka_unit_test(test_redirects),
-		cmocka_unit_test(test_other_methods),
+		cmocka_unit_test(test_a_known_path_has_its_route),
+		cmocka_unit_test(test_an_unknown_path_has_no_route),
+		cmocka_unit_test(test_a_path_that_is_not_clean_is_redirected),
+		cmocka_unit_test(test_other_methods_are_told_which_are_allowed),
 		cmocka_unit_test(test_a_path_with_a_zero_byte_is_no_route),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -77,7 +77,7 @@ static void test_levels_below_the_set_one_are_dropped(void **state)
 	assert_int_equal(lines, 5 + 4 + 3 + 2 + 1);
 }
 
-static void test_level_texts(void **state)
+static void test_each_level_has_its_text(void **state)
 {
 	atomic_store(&lg.level, LG_DEBUG);
 	for (int level = LG_DEBUG; level <= LG_FATAL; level++)
@@ -152,7 +152,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_line_looks_like_stocks, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_levels_below_the_set_one_are_dropped, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_level_texts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_each_level_has_its_text, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_newline_is_added_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_long_lines_are_whole, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_errno_is_left_alone, setup, teardown),

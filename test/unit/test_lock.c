@@ -171,7 +171,7 @@ static void test_waiting_writer_keeps_new_readers_out(void **state)
 	chan_free(c.progress);
 }
 
-static void test_locks_in_order_and_released_in_any(void **state)
+static void test_locks_taken_in_order_may_be_released_in_any(void **state)
 {
 	struct mutex a, b;
 	struct rwlock rw;
@@ -289,7 +289,7 @@ int main(void)
 		cmocka_unit_test(test_tryrdlock_does_not_wait),
 		cmocka_unit_test(test_rwlock_excludes_writers),
 		cmocka_unit_test(test_waiting_writer_keeps_new_readers_out),
-		cmocka_unit_test(test_locks_in_order_and_released_in_any),
+		cmocka_unit_test(test_locks_taken_in_order_may_be_released_in_any),
 		cmocka_unit_test(test_a_lock_needs_a_rank),
 #ifdef DEBUG_LOCKS
 		cmocka_unit_test(test_violations_abort_with_both_names),

@@ -365,7 +365,7 @@ static void change_until_stopped(void *arg)
 	}
 }
 
-static void test_many_who_write_at_once_leave_a_whole_file(struct fixture *f)
+static void test_many_writers_at_once_leave_a_whole_file(struct fixture *f)
 {
 	struct persisters p = {.n = f->nsqd};
 	struct wait_group wg;
@@ -410,7 +410,7 @@ int main(void)
 		nsqd_test(test_a_change_is_written_by_itself),
 		nsqd_test(test_what_is_ephemeral_causes_no_write),
 		nsqd_test(test_loading_does_not_write),
-		nsqd_test(test_many_who_write_at_once_leave_a_whole_file),
+		nsqd_test(test_many_writers_at_once_leave_a_whole_file),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

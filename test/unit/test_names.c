@@ -75,7 +75,7 @@ static void test_a_name_needs_no_terminator(void **state)
 	assert_false(is_valid_topic_name("go\0d", 4));
 }
 
-static void test_ephemeral_is_who_ends_so(void **state)
+static void test_a_name_that_ends_in_ephemeral_is_ephemeral(void **state)
 {
 	assert_true(is_ephemeral_name("test#ephemeral"));
 	assert_true(is_ephemeral_name("#ephemeral"));
@@ -95,7 +95,7 @@ int main(void)
 		cmocka_unit_test(test_one_ephemeral_suffix_is_valid),
 		cmocka_unit_test(test_a_name_with_a_newline_at_its_end_is_not_valid),
 		cmocka_unit_test(test_a_name_needs_no_terminator),
-		cmocka_unit_test(test_ephemeral_is_who_ends_so),
+		cmocka_unit_test(test_a_name_that_ends_in_ephemeral_is_ephemeral),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -155,7 +155,7 @@ static void test_the_default_node_id_is_stocks_hash(void **state)
 	assert_int_equal(options_default_id(""), 812);
 }
 
-static void test_every_kind_of_flag(void **state)
+static void test_flags_of_every_kind_are_read(void **state)
 {
 	assert_int_equal(PARSE("--node-id=0x10", "-mem-queue-size", "0", "--msg-timeout=1m30s",
 				 "-snappy=false", "--deflate=0", "--statsd-exclude-ephemeral",
@@ -345,7 +345,7 @@ static void test_config_values_that_are_refused_name_key_and_what_is_allowed(voi
 	}
 }
 
-static void test_a_config_file_that_is_not_there(void **state)
+static void test_a_config_file_that_is_not_there_exits_1(void **state)
 {
 	assert_int_equal(PARSE("--config=nope.cfg"), -1);
 	assert_int_equal(exit_code, 1);
@@ -525,7 +525,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_defaults_are_stocks),
 		cmocka_unit_test(test_the_default_node_id_is_stocks_hash),
-		T(test_every_kind_of_flag),
+		T(test_flags_of_every_kind_are_read),
 		T(test_deprecated_flags_are_accepted),
 		T(test_tls_required_has_three_values),
 		T(test_a_bad_command_line_exits_2_with_the_usage),
@@ -536,7 +536,7 @@ int main(void)
 		T(test_the_command_line_beats_the_config_file),
 		T(test_empty_tls_min_version_in_the_config_is_the_default),
 		T(test_config_values_that_are_refused_name_key_and_what_is_allowed),
-		T(test_a_config_file_that_is_not_there),
+		T(test_a_config_file_that_is_not_there_exits_1),
 		T(test_unknown_keys_are_named_and_ignored),
 		T(test_a_number_for_a_boolean_means_what_it_does_on_stock),
 		T(test_what_stock_takes_without_a_word_gets_a_warning),

@@ -110,7 +110,7 @@ static void test_what_the_socket_does_not_take_is_left_to_the_pump(struct fixtur
 	stop(&c);
 }
 
-static void test_who_is_being_written_to_is_passed_over(struct fixture *f)
+static void test_a_client_that_is_being_written_to_is_passed_over(struct fixture *f)
 {
 	struct topic *t = f->topic;
 	struct channel *ch = f->channel;
@@ -130,7 +130,7 @@ static void test_who_is_being_written_to_is_passed_over(struct fixture *f)
 	stop(&second);
 }
 
-static void test_rdy_0_ends_it(struct fixture *f)
+static void test_rdy_0_ends_the_delivery(struct fixture *f)
 {
 	struct topic *t = f->topic;
 	struct channel *ch = f->channel;
@@ -190,7 +190,7 @@ static size_t take_while_it_serves(struct topic *t, struct channel *ch, struct p
 	return taken;
 }
 
-static void test_others_need_not_wait_for_those_who_are_served(struct fixture *f)
+static void test_others_need_not_wait_for_clients_that_are_served(struct fixture *f)
 {
 	struct topic *t = f->topic;
 	struct channel *ch = f->channel;
@@ -256,9 +256,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		deliver_test(test_a_consumer_that_waits_is_served_in_its_sleep),
 		deliver_test(test_what_the_socket_does_not_take_is_left_to_the_pump),
-		deliver_test(test_who_is_being_written_to_is_passed_over),
-		deliver_test(test_rdy_0_ends_it),
-		deliver_test(test_others_need_not_wait_for_those_who_are_served),
+		deliver_test(test_a_client_that_is_being_written_to_is_passed_over),
+		deliver_test(test_rdy_0_ends_the_delivery),
+		deliver_test(test_others_need_not_wait_for_clients_that_are_served),
 		deliver_test(test_one_alone_is_not_overtaken_by_itself),
 		channel_test_with(
 			test_consumers_leave_while_they_are_served, .mem_queue_size = 10000),

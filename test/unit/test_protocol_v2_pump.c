@@ -132,7 +132,7 @@ static void test_io_loop_reads_on_where_it_cannot_write(struct fixture *f)
 	stop(&c);
 }
 
-static void test_a_pump_that_fails_gives_the_right_to_fill_back(struct fixture *f)
+static void test_a_pump_that_fails_releases_delivery(struct fixture *f)
 {
 	struct channel *ch = f->channel;
 	struct peer c;
@@ -159,7 +159,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		pump_test(test_a_large_message_of_a_batch_has_a_deadline_of_its_own),
 		pump_test(test_io_loop_reads_on_where_it_cannot_write),
-		pump_test(test_a_pump_that_fails_gives_the_right_to_fill_back),
+		pump_test(test_a_pump_that_fails_releases_delivery),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

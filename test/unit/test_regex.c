@@ -8,7 +8,7 @@
 #include "common/regex.h"
 #include "common/strbuf.h"
 
-static void test_matches(void **state)
+static void test_matches_are_those_of_go(void **state)
 {
 	static const struct {
 		const char *pattern;
@@ -182,7 +182,7 @@ static void test_no_pattern_takes_long(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_matches),
+		cmocka_unit_test(test_matches_are_those_of_go),
 		cmocka_unit_test(test_what_go_refuses_is_refused),
 		cmocka_unit_test(test_a_zero_is_a_character),
 		cmocka_unit_test(test_no_nesting_overflows_the_stack),

@@ -29,7 +29,7 @@ static void give(struct object o)
 }
 
 /* Around the borders of all classes, and beyond the largest. */
-static void test_each_size(void **state)
+static void test_objects_of_each_size_are_apart(void **state)
 {
 	enum { N = 100 };
 	for (size_t size = 1; size <= SLAB_MAX + 64; size += size < 300 ? 1 : 61) {
@@ -132,7 +132,7 @@ static void consume(void *arg)
 }
 
 /* Threads come and go; what is in their caches when they end is not lost, and not shared. */
-static void test_from_thread_to_thread(void **state)
+static void test_objects_may_go_from_thread_to_thread(void **state)
 {
 	enum { PAIRS = 3, GENERATIONS = 4 };
 	struct relay r = {chan_new(sizeof(struct object), 500), ROUNDS(20000)};
@@ -154,11 +154,11 @@ static void test_from_thread_to_thread(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_each_size),
+		cmocka_unit_test(test_objects_of_each_size_are_apart),
 		cmocka_unit_test(test_memory_is_used_again),
 		cmocka_unit_test(test_a_burst_is_given_back),
 		cmocka_unit_test(test_all_is_given_back_at_once_if_asked_for),
-		cmocka_unit_test(test_from_thread_to_thread),
+		cmocka_unit_test(test_objects_may_go_from_thread_to_thread),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,7 +69,7 @@ static struct stats stats = {
 	.n_producers = 1,
 };
 
-static void test_json(void **state)
+static void test_json_looks_like_stocks(void **state)
 {
 	struct strbuf out = STRBUF_INIT;
 	struct stats_page page = {.stats = &stats, .health = "OK", .start_time_ns = START};
@@ -100,7 +100,7 @@ static void test_json(void **state)
 	strbuf_free(&out);
 }
 
-static void test_json_null_and_empty(void **state)
+static void test_json_tells_null_from_empty(void **state)
 {
 	struct strbuf out = STRBUF_INIT;
 	struct channel_stats c = {.channel_name = "c", .client_count = 3};
@@ -121,7 +121,7 @@ static void test_json_null_and_empty(void **state)
 	strbuf_free(&out);
 }
 
-static void test_text(void **state)
+static void test_text_looks_like_stocks(void **state)
 {
 	struct strbuf out = STRBUF_INIT;
 	struct mem_stats memory = {.heap_in_use_bytes = 5};
@@ -158,7 +158,7 @@ static void test_text(void **state)
 	strbuf_free(&out);
 }
 
-static void test_text_of_nothing(void **state)
+static void test_text_without_topics_says_so(void **state)
 {
 	struct strbuf out = STRBUF_INIT;
 	struct stats s = {0};
@@ -176,10 +176,10 @@ int main(void)
 	setenv("TZ", "TST-2", 1);
 	tzset();
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_json),
-		cmocka_unit_test(test_json_null_and_empty),
-		cmocka_unit_test(test_text),
-		cmocka_unit_test(test_text_of_nothing),
+		cmocka_unit_test(test_json_looks_like_stocks),
+		cmocka_unit_test(test_json_tells_null_from_empty),
+		cmocka_unit_test(test_text_looks_like_stocks),
+		cmocka_unit_test(test_text_without_topics_says_so),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -113,7 +113,7 @@ static void test_exit_sends_the_rest_at_once(void **state)
 	statsd_client_destroy(&client);
 }
 
-static void test_addresses(void **state)
+static void test_addresses_are_checked_as_by_go(void **state)
 {
 	struct err err;
 	assert_int_equal(statsd_client_dial("nohost", &err), -1);
@@ -135,7 +135,7 @@ int main(void)
 		T(test_datagrams_are_spread_over_the_interval),
 		T(test_nothing_to_send_just_waits),
 		T(test_exit_sends_the_rest_at_once),
-		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_addresses_are_checked_as_by_go),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,7 +47,7 @@ static void test_bytes_may_be_zero(void **state)
 	strbuf_free(&sb);
 }
 
-static void test_formats_of_any_length(void **state)
+static void test_formats_of_any_length_fit(void **state)
 {
 	struct strbuf sb = STRBUF_INIT;
 	char longer[500];
@@ -183,7 +183,7 @@ static void test_json_numbers_are_those_of_go(void **state)
 	strbuf_free(&sb);
 }
 
-static void test_utf8_lengths(void **state)
+static void test_the_length_of_a_utf8_character_is_known(void **state)
 {
 	assert_int_equal(strbuf_utf8_len("a", 1), 1);
 	assert_int_equal(strbuf_utf8_len("\xc3\xbcx", 3), 2);
@@ -200,12 +200,12 @@ int main(void)
 		cmocka_unit_test(test_it_grows_and_stays_terminated),
 		cmocka_unit_test(test_adding_nothing_is_fine),
 		cmocka_unit_test(test_bytes_may_be_zero),
-		cmocka_unit_test(test_formats_of_any_length),
+		cmocka_unit_test(test_formats_of_any_length_fit),
 		cmocka_unit_test(test_detach_gives_the_memory_away),
 		cmocka_unit_test(test_json_is_escaped_as_by_go),
 		cmocka_unit_test(test_q_is_escaped_as_by_go),
 		cmocka_unit_test(test_json_numbers_are_those_of_go),
-		cmocka_unit_test(test_utf8_lengths),
+		cmocka_unit_test(test_the_length_of_a_utf8_character_is_known),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,7 +46,7 @@ static void check(const void *in, size_t len, const char *expected, const char *
 #define CHECK_BYTES(in, expected, text) check(in, sizeof(in) - 1, expected, text)
 
 /* From compress/flate's inflate_test.go (TestStreams) and RFC 1951. */
-static void test_published_vectors(void **state)
+static void test_published_vectors_are_decoded(void **state)
 {
 	/* A stored block, then the empty last one of fixed codes. */
 	CHECK_BYTES("\x00\x05\x00\xfa\xffhello\x03\x00", "hello", "");
@@ -61,7 +61,7 @@ static void test_published_vectors(void **state)
 	CHECK_BYTES("\x03\x02\x00", "", CORRUPT);
 }
 
-static void test_random_round_trips_at_every_level(void **state)
+static void test_random_data_comes_back_at_every_level(void **state)
 {
 	enum { MAX = 300000 };
 	unsigned char *data = malloc(MAX), *back = malloc(MAX + 1);
@@ -227,8 +227,8 @@ static void test_a_flush_sends_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_published_vectors),
-		cmocka_unit_test(test_random_round_trips_at_every_level),
+		cmocka_unit_test(test_published_vectors_are_decoded),
+		cmocka_unit_test(test_random_data_comes_back_at_every_level),
 		cmocka_unit_test(test_every_truncation_gives_a_prefix),
 		cmocka_unit_test(test_corruption_ends_somehow),
 		cmocka_unit_test(test_what_came_before_corruption_is_not_lost),

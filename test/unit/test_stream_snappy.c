@@ -55,7 +55,7 @@ static const char *decode(const void *in, size_t len, unsigned char *to, size_t 
 	} while (0)
 
 /* golang/snappy, TestFramingFormat and TestReaderUncompressedDataOK, snappy_test.go. */
-static void test_published_vectors(void **state)
+static void test_published_vectors_are_decoded(void **state)
 {
 	assert_decodes(ID "\x01\x08\x00\x00\x68\x10\xe6\xb6"
 			  "abcd",
@@ -226,7 +226,7 @@ static void check_chunks(const unsigned char *p, size_t n)
 	}
 }
 
-static void test_random_round_trips(void **state)
+static void test_random_data_comes_back(void **state)
 {
 	enum { MAX = 400000 };
 	unsigned char *data = malloc(MAX), *back = malloc(MAX + 1);
@@ -319,13 +319,13 @@ static void test_the_rest_goes_to_the_layer_below(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_published_vectors),
+		cmocka_unit_test(test_published_vectors_are_decoded),
 		cmocka_unit_test(test_what_go_refuses_is_refused),
 		cmocka_unit_test(test_every_truncation_is_refused_and_gives_nothing_wrong),
 		cmocka_unit_test(test_every_flipped_bit_is_noticed),
 		cmocka_unit_test(test_a_long_chunk_is_skipped_without_being_held),
 		cmocka_unit_test(test_chunks_that_came_together_are_read_together),
-		cmocka_unit_test(test_random_round_trips),
+		cmocka_unit_test(test_random_data_comes_back),
 		cmocka_unit_test(test_a_timeout_loses_nothing),
 		cmocka_unit_test(test_what_does_not_compress_is_sent_as_it_is),
 		cmocka_unit_test(test_the_rest_goes_to_the_layer_below),

@@ -174,7 +174,7 @@ static void priority_of(char *buf, size_t size, const char *version)
 	snprintf(buf, size, "NORMAL:-VERS-ALL:+VERS-%s", version);
 }
 
-static void test_every_version(void **state)
+static void test_every_version_works(void **state)
 {
 	static const uint16_t numbers[] = {0x0304, 0x0303, 0x0302, 0x0301};
 	static const uint16_t suites[] = {0x1302, 0xc02c, 0xc00a, 0xc00a};
@@ -224,7 +224,7 @@ static void test_what_was_read_before_comes_first(void **state)
 	}
 }
 
-static void test_client_certificates(void **state)
+static void test_a_client_certificate_is_checked_as_the_policy_says(void **state)
 {
 	static const struct {
 		enum tls_client_auth auth;
@@ -416,7 +416,7 @@ static void run_traffic(const char *priority, bool key_updates)
 	free(t.up);
 }
 
-static void test_both_ways_at_once(void **state)
+static void test_bytes_go_both_ways_at_once(void **state)
 {
 	for (size_t i = 0; i < COUNT(all_versions); i++) {
 		char priority[64];
@@ -425,13 +425,13 @@ static void test_both_ways_at_once(void **state)
 	}
 }
 
-static void test_a_peer_that_changes_its_keys(void **state)
+static void test_a_peer_may_change_its_keys(void **state)
 {
 	run_traffic("NORMAL:-VERS-ALL:+VERS-TLS1.3", true);
 }
 
 /* The peer asks us to change ours, and gets the next data under the new ones. */
-static void test_a_peer_that_wants_our_keys_changed(void **state)
+static void test_a_peer_may_ask_for_new_keys_of_ours(void **state)
 {
 	struct pair p;
 	char buf[6];
@@ -523,7 +523,7 @@ static void expect_end(struct stream *s, const char *text)
 	}
 }
 
-static void test_how_a_peer_leaves(void **state)
+static void test_a_peer_may_leave_between_records_but_not_inside_one(void **state)
 {
 	struct pair p;
 	char byte = 23;
@@ -560,7 +560,7 @@ static void test_how_a_peer_leaves(void **state)
 	}
 }
 
-static void test_garbage_between_records(void **state)
+static void test_garbage_between_records_ends_the_connection(void **state)
 {
 	static const char bad[] = "\x17\x03\x03\x00\x14this is not encrypted";
 	struct pair p;
@@ -587,7 +587,7 @@ static void expect_alert(struct pair *p, gnutls_alert_description_t alert)
 	assert_int_equal(gnutls_alert_get(p->client.session), alert);
 }
 
-static void test_a_record_that_is_too_big(void **state)
+static void test_a_record_that_is_too_big_is_refused(void **state)
 {
 	struct pair p;
 	for (size_t i = 0; i < COUNT(all_versions); i++) {
@@ -635,7 +635,7 @@ static void test_a_header_that_is_none_is_told_at_once(void **state)
 }
 
 /* A peer may send what has no data now and then, but not for ever. */
-static void test_records_without_data(void **state)
+static void test_records_without_data_are_bounded(void **state)
 {
 	enum { MANY = 40 };
 	struct pair p;
@@ -659,7 +659,7 @@ static void test_records_without_data(void **state)
 	free_pair(&p);
 }
 
-static void test_a_flood_of_key_updates(void **state)
+static void test_a_flood_of_key_updates_is_refused(void **state)
 {
 	enum { MANY = 40 };
 	struct pair p;
@@ -741,7 +741,7 @@ static void test_a_peer_that_does_not_read_is_not_waited_for(void **state)
 }
 
 /* A peer that does not read costs a writer its deadline, and a reader nothing. */
-static void test_deadlines(void **state)
+static void test_reads_and_writes_end_at_their_deadline(void **state)
 {
 	struct pair p;
 	struct err err;
@@ -779,7 +779,7 @@ static void fails(const void *data, size_t n, int64_t timeout, bool then_close, 
 	close(fd);
 }
 
-static void test_handshakes_that_come_to_nothing(void **state)
+static void test_a_handshake_that_fails_says_why(void **state)
 {
 	static const char hello[] = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
 	fails("", 0, TIMEOUT, true, "EOF");
@@ -816,26 +816,26 @@ static void test_a_shutdown_ends_the_handshake(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_every_version),
+		cmocka_unit_test(test_every_version_works),
 		cmocka_unit_test(test_what_was_read_before_comes_first),
-		cmocka_unit_test(test_client_certificates),
-		cmocka_unit_test(test_both_ways_at_once),
-		cmocka_unit_test(test_a_peer_that_changes_its_keys),
-		cmocka_unit_test(test_a_peer_that_wants_our_keys_changed),
+		cmocka_unit_test(test_a_client_certificate_is_checked_as_the_policy_says),
+		cmocka_unit_test(test_bytes_go_both_ways_at_once),
+		cmocka_unit_test(test_a_peer_may_change_its_keys),
+		cmocka_unit_test(test_a_peer_may_ask_for_new_keys_of_ours),
 		cmocka_unit_test(test_small_writes_share_a_record),
 		cmocka_unit_test(test_many_small_records_are_one_read),
-		cmocka_unit_test(test_how_a_peer_leaves),
-		cmocka_unit_test(test_garbage_between_records),
-		cmocka_unit_test(test_a_record_that_is_too_big),
+		cmocka_unit_test(test_a_peer_may_leave_between_records_but_not_inside_one),
+		cmocka_unit_test(test_garbage_between_records_ends_the_connection),
+		cmocka_unit_test(test_a_record_that_is_too_big_is_refused),
 		cmocka_unit_test(test_a_header_that_is_none_is_told_at_once),
-		cmocka_unit_test(test_records_without_data),
-		cmocka_unit_test(test_a_flood_of_key_updates),
+		cmocka_unit_test(test_records_without_data_are_bounded),
+		cmocka_unit_test(test_a_flood_of_key_updates_is_refused),
 		cmocka_unit_test(test_renegotiation_is_refused),
 		cmocka_unit_test(test_a_shutdown_ends_both_directions),
 		cmocka_unit_test(test_the_peer_is_told_of_the_end),
 		cmocka_unit_test(test_a_peer_that_does_not_read_is_not_waited_for),
-		cmocka_unit_test(test_deadlines),
-		cmocka_unit_test(test_handshakes_that_come_to_nothing),
+		cmocka_unit_test(test_reads_and_writes_end_at_their_deadline),
+		cmocka_unit_test(test_a_handshake_that_fails_says_why),
 		cmocka_unit_test(test_a_shutdown_ends_the_handshake),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -67,13 +67,13 @@ static void refused(struct options *take_opts, const char *text)
 	options_free(take_opts);
 }
 
-static void test_without_certificate_and_key_there_is_none(void **state)
+static void test_without_certificate_and_key_there_is_no_tls_config(void **state)
 {
 	assert_null(build(new_options("", "")));
 	tls_config_free(NULL);
 }
 
-static void test_a_certificate_with_its_key(void **state)
+static void test_a_certificate_and_its_key_are_enough(void **state)
 {
 	struct tls_config *c = build(new_options("cert.pem", "key.pem"));
 	assert_int_equal(c->server.client_auth, TLS_NO_CLIENT_CERT);
@@ -103,7 +103,7 @@ static void test_the_key_file_has_to_hold_one(void **state)
 	options_free(o);
 }
 
-static void test_client_policies(void **state)
+static void test_each_client_policy_has_its_meaning(void **state)
 {
 	static const struct {
 		const char *policy;
@@ -146,7 +146,7 @@ static void test_a_root_ca_has_to_be_one(void **state)
 	}
 }
 
-static void test_versions(void **state)
+static void test_the_lowest_version_is_the_configured_one(void **state)
 {
 	static const gnutls_protocol_t expected[] = {
 		GNUTLS_TLS1_3, GNUTLS_TLS1_2, GNUTLS_TLS1_1, GNUTLS_TLS1_0};
@@ -165,13 +165,13 @@ static void test_versions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_without_certificate_and_key_there_is_none),
-		cmocka_unit_test(test_a_certificate_with_its_key),
+		cmocka_unit_test(test_without_certificate_and_key_there_is_no_tls_config),
+		cmocka_unit_test(test_a_certificate_and_its_key_are_enough),
 		cmocka_unit_test(test_what_is_wrong_is_named),
 		cmocka_unit_test(test_the_key_file_has_to_hold_one),
-		cmocka_unit_test(test_client_policies),
+		cmocka_unit_test(test_each_client_policy_has_its_meaning),
 		cmocka_unit_test(test_a_root_ca_has_to_be_one),
-		cmocka_unit_test(test_versions),
+		cmocka_unit_test(test_the_lowest_version_is_the_configured_one),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

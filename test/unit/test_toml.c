@@ -43,7 +43,7 @@ static void test_an_empty_document_is_fine(void **state)
 	}
 }
 
-static void test_keys_and_their_lines(void **state)
+static void test_keys_know_their_lines(void **state)
 {
 	struct toml t = must_parse("a = 1\n\n# c\r\nb-2_C=2 # c\n\"q\" = 3\n'l'=4\n\"x y\"=5\n"
 				   "d . e = 6\n[t]\n f=7\n[ t.u ]\ng=8\n[[v]]\nh=9\n[[v]]\nh=10\n");
@@ -62,7 +62,7 @@ static void test_keys_and_their_lines(void **state)
 	toml_free(&t);
 }
 
-static void test_strings(void **state)
+static void test_strings_are_unquoted(void **state)
 {
 	static const struct {
 		const char *text, *want;
@@ -84,7 +84,7 @@ static void test_strings(void **state)
 	}
 }
 
-static void test_numbers_and_booleans(void **state)
+static void test_numbers_and_booleans_have_their_values(void **state)
 {
 	struct toml t = must_parse("a=0\nb=-17\nc=+1_000\nd=0xDEAD_beef\ne=0o17\nf=0b101\n"
 				   "g=9223372036854775807\nh=-9223372036854775808\n"
@@ -107,7 +107,7 @@ static void test_numbers_and_booleans(void **state)
 	toml_free(&t);
 }
 
-static void test_arrays(void **state)
+static void test_arrays_keep_their_elements(void **state)
 {
 	struct toml t = must_parse("a = []\nb = [ \"x\", 'y' , ]\nc = [\n 1, # one\n\n 2.5\n]\n"
 				   "d=[1,2,3,4,5,6,7,8,9,true]");
@@ -223,7 +223,7 @@ static void test_garbage_does_no_harm(void **state)
 	}
 }
 
-static void test_files(void **state)
+static void test_a_file_may_be_long(void **state)
 {
 	struct toml t;
 	struct err err;
@@ -247,14 +247,14 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_an_empty_document_is_fine),
-		cmocka_unit_test(test_keys_and_their_lines),
-		cmocka_unit_test(test_strings),
-		cmocka_unit_test(test_numbers_and_booleans),
-		cmocka_unit_test(test_arrays),
+		cmocka_unit_test(test_keys_know_their_lines),
+		cmocka_unit_test(test_strings_are_unquoted),
+		cmocka_unit_test(test_numbers_and_booleans_have_their_values),
+		cmocka_unit_test(test_arrays_keep_their_elements),
 		cmocka_unit_test(test_what_is_refused_says_where_and_why),
 		cmocka_unit_test(test_a_zero_byte_is_refused),
 		cmocka_unit_test(test_garbage_does_no_harm),
-		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_a_file_may_be_long),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

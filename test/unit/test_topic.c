@@ -362,7 +362,7 @@ static void test_a_deleted_topic_leaves_no_file_and_a_new_one_is_empty(struct fi
 	assert_int_equal(channel_depth(get_channel(t, "ch")), 0);
 }
 
-static void test_who_holds_a_deleted_topic_is_told_so(struct fixture *f)
+static void test_a_holder_of_a_deleted_topic_is_told_so(struct fixture *f)
 {
 	struct err err = {0};
 	struct topic *t = nsqd_get_topic(&f->nsqd->topics, "test", &err);
@@ -458,7 +458,7 @@ static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(struct 
 	expect_each_once(c, 0, 400);
 }
 
-static void test_close_counts_as_exit_for_those_who_come_late(struct fixture *f)
+static void test_close_counts_as_exit_for_late_callers(struct fixture *f)
 {
 	struct nsqd *n = f->nsqd;
 	struct err err = {0};
@@ -843,13 +843,13 @@ int main(void)
 		topic_test(test_delete_last),
 		topic_test_with(test_a_deleted_topic_leaves_no_file_and_a_new_one_is_empty,
 			.mem_queue_size = 0),
-		nsqd_test(test_who_holds_a_deleted_topic_is_told_so),
+		nsqd_test(test_a_holder_of_a_deleted_topic_is_told_so),
 		channel_test(test_a_disk_that_cannot_delete_does_not_keep_the_name),
 		nsqd_test(test_an_ephemeral_topic_drops_what_exceeds_its_memory),
 		nsqd_test(test_an_ephemeral_topic_goes_with_its_last_channel),
 		topic_test_with(test_close_writes_everything_to_disk_and_a_new_daemon_has_it,
 			.mem_queue_size = 1000),
-		nsqd_test(test_close_counts_as_exit_for_those_who_come_late),
+		nsqd_test(test_close_counts_as_exit_for_late_callers),
 		topic_test_with(test_health, .mem_queue_size = 2),
 		dir_test(test_what_is_refused_in_the_middle_is_told_and_the_rest_is_kept),
 		topic_test_with(

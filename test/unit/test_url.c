@@ -28,7 +28,7 @@ static void assert_query(const char *query, bool ok, const char *expected)
 	url_values_free(&vs);
 }
 
-static void test_queries(void **state)
+static void test_queries_are_taken_apart_as_by_go(void **state)
 {
 	assert_query("", true, "");
 	assert_query("a=1&b=2", true, "a=1|b=2|");
@@ -88,7 +88,7 @@ static void assert_target(
 	strbuf_free(&out);
 }
 
-static void test_targets(void **state)
+static void test_targets_are_parsed_as_by_go(void **state)
 {
 	assert_target("/", "/", "/", "-");
 	assert_target("/a?", "/a", "/a", "");
@@ -112,7 +112,7 @@ static void test_targets(void **state)
 	assert_target("http://a:b:1/a", "/a", "/a", "-");
 }
 
-static void test_bad_targets(void **state)
+static void test_malformed_targets_are_refused(void **state)
 {
 	static const char *const bad[] = {"", "a", "a/b", "://x", "/%", "/%2", "/%zz", "/a b",
 		"/a\x01", "/a?b\x7f", "**", "1:x", "http://h:x/", "http://[::1/",
@@ -127,7 +127,7 @@ static void test_bad_targets(void **state)
 }
 
 /* httprouter's path_test.go */
-static void test_clean_path(void **state)
+static void test_paths_are_cleaned_as_by_go(void **state)
 {
 	static const struct {
 		const char *path;
@@ -181,12 +181,12 @@ static void test_clean_path(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_queries),
+		cmocka_unit_test(test_queries_are_taken_apart_as_by_go),
 		cmocka_unit_test(test_values_are_found_by_whole_key),
 		cmocka_unit_test(test_pointers_survive_a_long_query),
-		cmocka_unit_test(test_targets),
-		cmocka_unit_test(test_bad_targets),
-		cmocka_unit_test(test_clean_path),
+		cmocka_unit_test(test_targets_are_parsed_as_by_go),
+		cmocka_unit_test(test_malformed_targets_are_refused),
+		cmocka_unit_test(test_paths_are_cleaned_as_by_go),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -73,7 +73,7 @@ static void test_calloc_gives_zeros(void **state)
 	free(p);
 }
 
-static void test_strings(void **state)
+static void test_strings_are_copied(void **state)
 {
 	char *a = xstrdup("abc"), *b = xstrndup("abcdef", 3), *c = xstrndup("ab", 100);
 	char *d = xasprintf("%s-%d", "x", 7);
@@ -94,7 +94,7 @@ int main(void)
 		cmocka_unit_test(test_a_product_that_overflows_is_out_of_memory),
 		cmocka_unit_test(test_sizes_of_zero_give_memory),
 		cmocka_unit_test(test_calloc_gives_zeros),
-		cmocka_unit_test(test_strings),
+		cmocka_unit_test(test_strings_are_copied),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

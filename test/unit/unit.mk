@@ -26,7 +26,9 @@ ifneq ($(UNIT_UNKNOWN),)
 $(error There is no unit test program named $(UNIT_UNKNOWN). There are: $(UNIT))
 endif
 
-$(BUILD)/test/unit/%: $(BUILD)/obj/test/unit/%.o $(LIBOBJ)
+UNIT_FILTER := $(BUILD)/obj/test/unit/filter.o
+
+$(BUILD)/test/unit/%: $(BUILD)/obj/test/unit/%.o $(UNIT_FILTER) $(LIBOBJ)
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS)
 
@@ -35,7 +37,7 @@ $(BUILD)/test/unit/%: $(BUILD)/obj/test/unit/%.o $(LIBOBJ)
 $(UNIT_SRC:%.c=$(BUILD)/obj/%.o): ALL_CFLAGS += -Wno-unused-parameter
 
 # Kept: make would remove them as steps on the way, and compile them again.
-.SECONDARY: $(UNIT_SRC:%.c=$(BUILD)/obj/%.o)
+.SECONDARY: $(UNIT_SRC:%.c=$(BUILD)/obj/%.o) $(UNIT_FILTER)
 
 -include $(UNIT_SRC:%.c=$(BUILD)/obj/%.d)
 
