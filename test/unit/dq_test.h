@@ -59,12 +59,11 @@ static inline int test_teardown(void **state)
 static inline int logged(const char *text)
 {
 	struct stat st;
-	char *p;
 	int n = 0;
 	assert_int_equal(fstat(test_lg.fd, &st), 0);
 	char *buf = xcalloc(1, (size_t)st.st_size + 1);
 	assert_true(pread(test_lg.fd, buf, (size_t)st.st_size, 0) == st.st_size);
-	for (p = buf; (p = strstr(p, text)); p++)
+	for (char *p = buf; (p = strstr(p, text)); p++)
 		n++;
 	free(buf);
 	return n;

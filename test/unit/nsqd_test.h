@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests of topics and channels share: a daemon in a directory of its own whose loops do
- * not run unless asked to, messages that know their number, a consumer that is nothing but a
- * receiver, and a backend that can refuse.
+ * What the tests of topics and channels share. The daemon has a directory of its own, and its loops
+ * run only if asked to. Messages know their number. A consumer is nothing but a receiver. A backend
+ * can refuse.
  */
 #ifndef TEST_UNIT_NSQD_TEST_H
 #define TEST_UNIT_NSQD_TEST_H
@@ -351,8 +351,8 @@ static inline size_t receivers_of(struct chan *c)
 }
 
 /*
- * Brings messages into the pump's hand: a consumer asks for room messages while there are none, and
- * turns away.
+ * Brings messages into the pump's batch: a consumer asks for room messages while there are none,
+ * and turns away.
  */
 static inline void ask_and_turn_away(struct channel *c, size_t room)
 {

@@ -29,7 +29,7 @@ static void test_ports_are_numbers_or_services(void **state)
 		{" 1", -1, "lookup tcp/ 1: unknown port"},
 		{"1 ", -1, "lookup tcp/1 : unknown port"},
 	};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+	for (size_t i = 0; i < COUNT(cases); i++) {
 		struct err err;
 		uint16_t number = 7;
 		int rc = address_lookup_port(cases[i].port, &number, &err);
@@ -106,7 +106,7 @@ static void test_the_hosts_file_has_any_name(void **state)
 	FILE *f = fopen("hosts", "w");
 	fputs(content, f);
 	fclose(f);
-	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+	for (size_t i = 0; i < COUNT(cases); i++) {
 		struct strbuf ips = STRBUF_INIT;
 		bool found = address_lookup_hosts_file("hosts", cases[i].name, &ips);
 		assert_string_equal(ips.data ? ips.data : "", cases[i].ips);

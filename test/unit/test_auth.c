@@ -32,7 +32,7 @@ static void test_the_last_of_two_keys_wins(void **state)
 		 "\"permissions\":[\"publish\"]}]}",
 			true, true},
 	};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+	for (size_t i = 0; i < COUNT(cases); i++) {
 		struct err err;
 		struct auth_state *s = decode(cases[i].json, &err);
 		if (!s)
@@ -102,7 +102,7 @@ static void test_what_is_remembered_is_what_was_decided(void **state)
 static void test_depth_and_size_are_bounded(void **state)
 {
 	static const char *const openings[] = {"[", "{\"a\":", "{\"authorizations\":[{\"topic\":"};
-	for (size_t i = 0; i < sizeof(openings) / sizeof(*openings); i++) {
+	for (size_t i = 0; i < COUNT(openings); i++) {
 		struct strbuf sb = STRBUF_INIT;
 		struct err err;
 		for (int k = 0; k < 100000; k++)

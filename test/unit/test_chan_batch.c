@@ -373,7 +373,8 @@ static void test_nobody_falls_behind_by_more_than_rounding(void **state)
 		for (size_t i = 0; i < k; i++) {
 			sum += got[i];
 			/*
-			 * Who could have taken more is not behind the others by more than rounding.
+			 * A receiver that could have taken more is not behind the others by more
+			 * than rounding.
 			 */
 			if (got[i] < rooms[i])
 				least = min(least, got[i]);

@@ -407,7 +407,7 @@ static void test_room_is_taken_from_the_first_in_line(void **state)
 	chan_free(c);
 }
 
-/* Who wakes for another case has its room still: it cannot be taken any more. */
+/* A thread that wakes for another case has its room still: nobody can take it any more. */
 static void test_room_is_not_taken_from_the_dead(void **state)
 {
 	struct chan *c = chan_new(sizeof(int), 0);
@@ -465,7 +465,7 @@ static void give_it(void *arg)
 		chan_send(x->r.other, NULL);
 }
 
-/* Whoever comes first: the receiver learns of the room or of its lack, once, and of the close. */
+/* In any order: the receiver learns of the room or of its lack, once, and of the close. */
 static void test_a_close_finds_room_given_or_taken_back(void **state)
 {
 	for (int i = 0; i < ROUNDS(2000); i++) {
@@ -485,10 +485,11 @@ static void test_a_close_finds_room_given_or_taken_back(void **state)
 }
 
 /*
- * The daemon's use: a client has a pump that receives, and an io_loop that counts down what is in
- * flight and gives the pump room, or tells it where that can not be done. The channel's pump takes
- * the room of those that have little, and serves them on their pumps' behalf. RDY changes all the
- * time, and is 0 now and then. A wake-up that is lost is a hang: values are left, and nobody asks.
+ * The daemon's use. A client has a pump that receives, and an io_loop that counts down what is in
+ * flight and gives the pump room. Where the io_loop cannot, it tells the pump. The channel's pump
+ * takes the room of those that have little, and serves them on their pumps' behalf. RDY changes all
+ * the time, and is 0 now and then. A wake-up that is lost is a hang: values are left, and nobody
+ * asks.
  */
 struct client {
 	struct world *w;

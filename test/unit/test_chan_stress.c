@@ -237,7 +237,7 @@ static void test_woken_threads_exit_while_their_waker_wakes(void **state)
 
 struct request {
 	int v;
-	struct chan *done; /* freed by who receives from it, at once */
+	struct chan *done; /* its receiver frees it at once */
 };
 
 static void answer(void *arg)
@@ -253,7 +253,7 @@ static void answer(void *arg)
 	}
 }
 
-/* Whoever takes the last value of a chan may free it: the sender does not touch it after that. */
+/* The receiver of the last value may free the chan: the sender does not touch it after that. */
 static void test_short_lived_chans_are_freed_by_their_receiver(void **state)
 {
 	struct chan *requests = chan_new(sizeof(struct request), 4);

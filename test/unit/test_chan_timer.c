@@ -159,7 +159,7 @@ static void test_timeout_racing_a_handoff_loses_nothing(void **state)
 		}
 		join(&wg);
 		assert_int_equal(r[1].moved + r[3].moved, r[0].moved + r[2].moved + chan_len(c));
-		/* Those who race must meet; on one busy processor they may miss each other. */
+		/* Threads that race must meet; on one busy processor they may miss each other. */
 		if (r[1].moved > 0 && r[3].moved > 0)
 			cap++;
 		else

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * channel: the tests of stock under their names; what is in flight, deferred and in the pump's
- * hand; consumers that come and go; and that through all of this, and a disk that refuses, no
- * message is lost or handed out twice.
+ * batch; consumers that come and go. Through all of this, and a disk that refuses, no message is
+ * lost or delivered twice.
  */
 #include "test/unit/nsqd_test.h"
 
@@ -257,7 +257,7 @@ static void test_nobody_takes_while_the_pump_must_choose(struct fixture *f)
 	ask_and_turn_away(c, 2);
 	put(t, 0, 5);
 	wait_for(c->batch_len > 0 && channel_depth(c) == 5);
-	take_expecting(c, 3, 0, 0); /* what is in hand is older */
+	take_expecting(c, 3, 0, 0); /* the batch is older */
 	expect_in_order(c, 0, 5);
 }
 
@@ -271,7 +271,7 @@ static void test_what_the_pump_holds_counts_as_depth(struct fixture *f)
 	wait_for(channel_depth(c) == 20);
 	assert_in_range(c->batch_len, 1, 5);
 	assert_int_equal(chan_len(c->memory_msg_chan) + c->batch_len, 20);
-	/* The next who asks gets those first: the order is kept. */
+	/* The next consumer that asks gets those first: the order is kept. */
 	expect_in_order(c, 0, 20);
 }
 
@@ -514,7 +514,7 @@ static void test_a_timeout_is_told_to_the_client_that_had_the_message(struct fix
 	put_in_flight(c, 2, 1, b->consumer.id, HOUR);
 	client_v2_sending_messages(a, 2);
 	client_v2_sending_messages(b, 1);
-	channel_remove_client(c, &b->consumer); /* whoever has left is not told */
+	channel_remove_client(c, &b->consumer); /* a client that has left is not told */
 	assert_true(channel_process_in_flight_queue(c, INT64_MAX));
 	assert_int_equal(a->in_flight_count, 0);
 	assert_int_equal(b->in_flight_count, 1);
@@ -599,7 +599,7 @@ static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(struct 
 	struct channel *c = f->channel;
 	struct err err;
 	/*
-	 * In the hand, in memory, on disk, in flight (with its attempts), deferred by REQ and by
+	 * In the batch, in memory, on disk, in flight (with its attempts), deferred by REQ and by
 	 * DPUB.
 	 */
 	ask_and_turn_away(c, 5);

@@ -59,7 +59,7 @@ static void test_what_go_takes_is_a_duration(void **state)
 		{"0.100000000000000000000h", 6 * M},
 		{"0.830103483285477580700h", 49 * M + 48 * S + 372539827},
 	};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < COUNT(cases); i++) {
 		int64_t ns = -1;
 		if (!duration_parse(cases[i].text, &ns) || ns != cases[i].ns)
 			fail_msg("%s: %lld", cases[i].text, (long long)ns);
@@ -75,7 +75,7 @@ static void test_what_go_refuses_is_no_duration(void **state)
 		"9223372036854775.808us", "9223372036854ms775us808ns", "9223372036s854ms775us808ns",
 		"2562047h47m16.854775808s", "-9223372036854775808ns-9223372036854775808ns",
 		"-9223372036854775808ns9223372036854775808ns"};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < COUNT(cases); i++) {
 		int64_t ns = 42;
 		if (duration_parse(cases[i], &ns))
 			fail_msg("accepted: %s as %lld", cases[i], (long long)ns);
@@ -111,7 +111,7 @@ static void test_durations_are_printed_as_by_go(void **state)
 		{"999.999999ms", S - 1},
 	};
 	char buf[32];
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	for (size_t i = 0; i < COUNT(cases); i++)
 		assert_string_equal(duration_format(cases[i].ns, buf, sizeof(buf)), cases[i].text);
 }
 
@@ -140,7 +140,7 @@ static void test_a_deadline_for_poll_is_rounded_up(void **state)
 	int64_t now = clock_mono_ns();
 	assert_int_equal(clock_msec_until(now - S), 0);
 	assert_int_equal(clock_msec_until(now), 0);
-	/* Rounded up: whoever waits for so long is not too early. */
+	/* Rounded up: a thread that waits for so long is not too early. */
 	int ms = clock_msec_until(clock_mono_ns() + H);
 	assert_true(ms > 0 && ms <= 3600 * 1000);
 	assert_true((int64_t)ms * MS + clock_mono_ns() >= now + H);

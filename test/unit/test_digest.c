@@ -26,7 +26,7 @@ static void test_md5_is_that_of_rfc_1321(void **state)
 		 "0",
 			"57edf4a22be3c955ac49da2e2107b67a"},
 	};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	for (size_t i = 0; i < COUNT(cases); i++)
 		check_md5(cases[i][0], strlen(cases[i][0]), cases[i][1]);
 }
 

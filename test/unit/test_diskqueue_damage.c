@@ -143,7 +143,7 @@ static void test_a_flipped_bit_costs_at_most_its_own_message(void **state)
 {
 	const size_t lens[] = {0, 1, 34, 98, 200};
 	atomic_store(&test_lg.level, LG_FATAL);
-	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++)
+	for (size_t i = 0; i < COUNT(lens); i++)
 		flip_every_bit(lens[i], 6, (int)(i % 2) * 5);
 	flip_every_bit(100, 12, 5);
 	flip_every_bit(100, 12, 11);
@@ -226,7 +226,7 @@ static void test_without_metadata_what_is_there_is_found(void **state)
 		"9000000000000\n0,0\n2,120\n", "0\n0,0\n2,120\n", "0\n0,0\n0,0\n",
 		"3\n0,0\n2,100000\n", "12\n0,0\n7,0\n", "12\n0,0\n7,77\n"};
 	struct diskqueue_opts o = test_opts(5 * 60);
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+	for (size_t i = 0; i < COUNT(texts); i++) {
 		make_queue(&o, 12, 60 - DQ_RECORD_HEADER);
 		assert_int_equal(unlink(META), 0);
 		if (texts[i])
@@ -252,7 +252,7 @@ static void test_metadata_are_read_as_stock_reads_them(void **state)
 		"8\r\n0,240\r\n2,120", " 8 \n 0, 240\t\n 2, 120 \n", "+8\n0,240\n2,120\nmore",
 		"008\n0,240\n2,120\r", "8\n0,240\n2,12", "8\n0,240\n2,1"};
 	struct diskqueue_opts o = test_opts(5 * 60);
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+	for (size_t i = 0; i < COUNT(texts); i++) {
 		make_queue(&o, 12, 60 - DQ_RECORD_HEADER);
 		write_text(META, texts[i]);
 		struct backend_queue *q = open_queue(&o);
@@ -271,7 +271,7 @@ static void test_metadata_that_were_cut_off_keep_the_read_position(void **state)
 {
 	const char *texts[] = {"8\n0,240\n", "8\n0,240\n2", "8\n0,240\n2,", "8\n0,240\nx"};
 	struct diskqueue_opts o = test_opts(5 * 60);
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+	for (size_t i = 0; i < COUNT(texts); i++) {
 		make_queue(&o, 12, 60 - DQ_RECORD_HEADER);
 		write_text(META, texts[i]);
 		struct backend_queue *q = open_queue(&o);
@@ -296,7 +296,7 @@ static void test_metadata_newer_than_the_data_make_an_empty_queue(void **state)
 	const char *texts[] = {"0\n2,240\n2,240\n", "0\n7,0\n7,0\n", "5\n7,100\n7,400\n",
 		"5\n7,100\n9,0\n", "0\n900000000000000,0\n900000000000000,0\n"};
 	struct diskqueue_opts o = test_opts(5 * 60);
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+	for (size_t i = 0; i < COUNT(texts); i++) {
 		make_queue(&o, 12, 60 - DQ_RECORD_HEADER);
 		write_text(META, texts[i]);
 		struct backend_queue *q = open_queue(&o);

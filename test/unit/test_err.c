@@ -60,7 +60,7 @@ static void test_errno_texts_are_those_of_go(void **state)
 		{ERFKILL, "operation not possible due to RF-kill"},
 	};
 	char buf[128];
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+	for (size_t i = 0; i < COUNT(texts); i++)
 		assert_string_equal(err_strerror(texts[i].code, buf, sizeof(buf)), texts[i].text);
 }
 

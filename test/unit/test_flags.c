@@ -22,7 +22,7 @@ static struct flag flags[] = {
 	{"name", "a name", &flag_type_string, &v.s, false},
 	{"wait", "a duration", &flag_type_duration, &v.d, false},
 };
-#define N_FLAGS (sizeof(flags) / sizeof(flags[0]))
+#define N_FLAGS (COUNT(flags))
 
 static int rest;
 static struct strbuf out;
@@ -138,7 +138,7 @@ static void test_messages_are_those_of_go_and_the_usage_follows(void **state)
 		{"-b=maybe", "invalid boolean value \"maybe\" for -b: parse error\n"},
 		{"-b=", "invalid boolean value \"\" for -b: parse error\n"},
 	};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < COUNT(cases); i++) {
 		assert_int_equal(SCAN(cases[i].word), FLAGS_BAD);
 		size_t n = strlen(cases[i].message);
 		if (strncmp(out.data, cases[i].message, n) != 0)
@@ -197,7 +197,7 @@ static void test_integers_as_strconv_reads_them(void **state)
 		{"--1", EINVAL, 0},
 		{"1.5", EINVAL, 0},
 	};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < COUNT(cases); i++) {
 		int64_t got = 0;
 		int rc = flags_parse_int(cases[i].text, 0, 64, &got);
 		if (rc != cases[i].rc || got != cases[i].want)
@@ -230,7 +230,7 @@ static void test_floats_and_booleans_as_strconv_reads_them(void **state)
 	static const char *const bad[] = {"", " 1", "1 ", "x", "1e", "1e999", "--1", "+-1", "0x",
 		"nan(1)", "1,5", ".", "0x1", "0x.8", "0xp1", "0x1p", "_1", "1_", "1__0", "1_.5",
 		"1._5", "1_e5", "1e_5", "0_x1p2", "0x1p1f", "in_f", "0x1p999999", "1p2", "1f"};
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+	for (size_t i = 0; i < COUNT(bad); i++)
 		if (flags_parse_float(bad[i], &d))
 			fail_msg("%s", bad[i]);
 	assert_true(flags_parse_bool("T", &b) && b);

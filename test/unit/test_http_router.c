@@ -20,7 +20,7 @@ static const struct http_route routes[] = {
 	{HTTP_GET, "/debug/pprof/heap", handle, 0, NULL},
 };
 
-#define N (sizeof(routes) / sizeof(*routes))
+#define N (COUNT(routes))
 
 /* text: the parameter, the redirect or the list of methods. */
 static void assert_route(
@@ -52,7 +52,7 @@ static void test_an_unknown_path_has_no_route(void **state)
 {
 	static const char *const paths[] = {"/", "//", "/pin", "/pings", "/config", "/config/",
 		"/config/x/y", "/debug", "/debug/", "x", ""};
-	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++)
+	for (size_t i = 0; i < COUNT(paths); i++)
 		assert_route("GET", paths[i], HTTP_ROUTE_NOT_FOUND, "");
 	assert_route("BREW", "/coffee", HTTP_ROUTE_NOT_FOUND, "");
 }

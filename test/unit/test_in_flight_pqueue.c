@@ -187,7 +187,7 @@ static void test_a_burst_gives_its_memory_back(void **state)
 	assert_int_equal(q.runs.len, 10000);
 	while ((m = in_flight_pqueue_peek_and_shift(&q, INT64_MAX)))
 		message_unref(m);
-	/* Not at once: who had so many is likely to have as many soon. */
+	/* Not at once: a channel that had so many is likely to have as many soon. */
 	size_t n_buckets = q.n_buckets;
 	in_flight_pqueue_trim(&q);
 	assert_int_equal(q.n_buckets, n_buckets);

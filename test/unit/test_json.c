@@ -15,7 +15,7 @@ static void test_what_go_takes_is_valid(void **state)
 	static const char *const docs[] = {"null", " true ", "false", "0", "-0", "-12.5e+3", "1E9",
 		"\"\"", "\"\\u00e9\\n\\\\\"", "\"\xff\"", "[]", "[ ]", "[1,[2],{}]", "{}", "{ }",
 		"{\"a\":1,\"a\":[{\"b\":null}]}", "\t\r\n{\"a\" : 1 }\n"};
-	for (size_t i = 0; i < sizeof(docs) / sizeof(*docs); i++) {
+	for (size_t i = 0; i < COUNT(docs); i++) {
 		if (!valid(docs[i]))
 			fail_msg("refused: %s", docs[i]);
 	}
@@ -28,7 +28,7 @@ static void test_what_go_refuses_is_not_valid(void **state)
 		"[", "]", "[1,]", "[,1]", "[1 2]", "{", "}", "{1:2}", "{\"a\"}", "{\"a\":}",
 		"{\"a\":1,}", "{\"a\" 1}", "{\"a\":1]", "[1}", "1 2", "{}x", "\xef\xbb\xbf{}",
 		"'a'"};
-	for (size_t i = 0; i < sizeof(docs) / sizeof(*docs); i++) {
+	for (size_t i = 0; i < COUNT(docs); i++) {
 		if (valid(docs[i]))
 			fail_msg("taken: %s", docs[i]);
 	}

@@ -70,7 +70,7 @@ static void test_dial_takes_addresses_as_go_does(void **state)
 		{"a b:1", "dial tcp: lookup a b: no such host"},
 		{"\xff:1", "dial tcp: lookup \xff: no such host"},
 	};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+	for (size_t i = 0; i < COUNT(cases); i++) {
 		struct err err;
 		int fd = http_client_dial(cases[i].address, 1000000000, -1, &err);
 		assert_int_equal(fd, -1);
@@ -89,8 +89,8 @@ static void test_nothing_that_a_call_has_ends_the_process(void **state)
 	const char *const urls[] = {url.data, "", "nonsense", "http://", "http://a b/", "ftp://x/",
 		"http://[::1", "http://127.0.0.1:99999/", "http://\x01/"};
 	static const int64_t times[] = {INT64_MIN, -1, 0, 1, INT64_MAX};
-	for (size_t i = 0; i < sizeof(urls) / sizeof(*urls); i++) {
-		for (size_t k = 0; k < sizeof(times) / sizeof(*times); k++) {
+	for (size_t i = 0; i < COUNT(urls); i++) {
+		for (size_t k = 0; k < COUNT(times); k++) {
 			struct http_client c = {.connect_timeout_ns = times[k],
 				.request_timeout_ns = times[k],
 				.cancel_fd = -1};

@@ -90,7 +90,7 @@ static int connect_client(struct nsqd *n)
 	return fd;
 }
 
-/* A consumer that is parked, with room for one message. */
+/* A dormant consumer that is ready for one message. */
 static int dormant_consumer(struct nsqd *n, struct channel *ch)
 {
 	size_t room = ch->dormant_ready;
@@ -109,7 +109,7 @@ static void expect_message(int fd)
 	assert_memory_equal(buf + 4, "\0\0\0\2", 4);
 }
 
-/* A client that is parked says something, and is answered once lack has ended. */
+/* A dormant client says something, and is answered once lack has ended. */
 static void expect_patience(struct nsqd *n, _Atomic bool *lack, int tries)
 {
 	int fd = connect_client(n);
@@ -136,7 +136,7 @@ static void test_heartbeats_go_on_without_threads(struct fixture *f)
 {
 	int fd = connect_client(f->nsqd);
 	char frame[10];
-	/* After the time that it takes to be parked. */
+	/* After the time that it takes to become dormant. */
 	SAY(fd, "IDENTIFY\n\0\0\0\x1b{\"heartbeat_interval\":2500}");
 	EXPECT(fd, OK_FRAME);
 	wait_for(client_threads() == 0);
@@ -151,8 +151,8 @@ static void test_heartbeats_go_on_without_threads(struct fixture *f)
 }
 
 /*
- * The one of the two that has the message. The first gets it where its retry, after 20 ms, is sooner
- * than the other has its threads.
+ * The one of the two that has the message. The first gets it where its retry, after 20 ms, is
+ * sooner than the other has its threads.
  */
 static int which_has_message(int first, int second)
 {

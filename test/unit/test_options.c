@@ -133,7 +133,7 @@ static void test_defaults_are_stocks(void **state)
 		{"enable_experiment", "[]"},
 	};
 	assert_int_equal(parse((const char *[]){"nsqd", NULL}), 0);
-	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++)
+	for (size_t i = 0; i < COUNT(want); i++)
 		assert_value(want[i][0], want[i][1]);
 	assert_string_equal(err_text, "");
 
@@ -218,7 +218,7 @@ static void test_a_bad_command_line_exits_2_with_the_usage(void **state)
 		{"--tls-min-version=SSL3.0", "invalid value \"SSL3.0\" for flag -tls-min-version: "
 					     "unknown tlsVersionOption \"ssl3.0\"\n"},
 	};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < COUNT(cases); i++) {
 		assert_int_equal(PARSE(cases[i][0]), -1);
 		assert_int_equal(exit_code, 2);
 		assert_int_equal(strncmp(err_text, cases[i][1], strlen(cases[i][1])), 0);
@@ -335,7 +335,7 @@ static void test_config_values_that_are_refused_name_key_and_what_is_allowed(voi
 		{"tls_min_version = \"ssl3.0\"", "failed parsing tls_min_version ssl3.0"},
 		{"id = ", "failed to load config file nsqd.cfg - toml: line 1 (last key \"id\")"},
 	};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < COUNT(cases); i++) {
 		assert_int_equal(parse_config(cases[i][0], NULL), -1);
 		assert_int_equal(exit_code, 1);
 		assert_int_equal(strncmp(err_text, "[nsqd] ", 7), 0);
@@ -389,7 +389,7 @@ static void test_only_options_can_be_read_as_config(void **state)
 	bool json;
 	static const char *const keys[] = {"", "version", "config", "verbose", "worker_id",
 		"node_id", "node-id", "lookupd_tcp_address", "msg-timeout", "e2e", "bogus"};
-	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+	for (size_t i = 0; i < COUNT(keys); i++)
 		assert_false(nsqd_flags_config_value(o, keys[i], &sb, &json));
 	assert_null(sb.data);
 	assert_true(nsqd_flags_config_value(o, "tcp_address", &sb, &json));
@@ -428,7 +428,7 @@ static void test_contradictions_are_refused_with_stocks_texts(void **state)
 	o->tls_required = TLS_NOT_REQUIRED;
 	static const char *const methods[] = {"--auth-http-request-method=put",
 		"--auth-http-request-method=POST", "--auth-http-request-method="};
-	for (size_t i = 0; i < sizeof(methods) / sizeof(*methods); i++) {
+	for (size_t i = 0; i < COUNT(methods); i++) {
 		assert_int_equal(PARSE(methods[i]), 0);
 		assert_check_fails("--auth-http-request-method must be post or get");
 	}
@@ -488,7 +488,7 @@ static void test_the_statsd_prefix_names_the_host(void **state)
 		{"nsq.%s", "::1", "nsq.[__1]_4151."},
 		{"", "h", ""},
 	};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < COUNT(cases); i++) {
 		char prefix[64], address[64];
 		snprintf(prefix, sizeof(prefix), "--statsd-prefix=%s", cases[i][0]);
 		snprintf(address, sizeof(address), "--broadcast-address=%s", cases[i][1]);

@@ -72,7 +72,7 @@ static void test_a_consumer_that_waits_is_served_in_its_sleep(struct fixture *f)
 		finish(&c, id);
 		wait_for(chan_demand(ch->client_msg_chans[GLOBAL], SIZE_MAX) == 1);
 	}
-	/* It may not quite have slept when we began to count. (Less: it was parked, and resumed.) */
+	/* It may not quite have slept when we began to count. (Less: it was dormant, and resumed.) */
 	assert_true(pump_switches() - before <= 2);
 	assert_int_equal(channel_in_flight_count(ch), 0);
 	assert_int_equal(c.client->message_count, ROUNDS_OF_ONE);
@@ -222,7 +222,7 @@ static void publish(void *arg)
 	}
 }
 
-/* Those who leave, in the middle of whatever is done for them, take nothing with them. */
+/* Consumers that leave, in the middle of whatever is done for them, take nothing with them. */
 static void test_consumers_leave_while_they_are_served(struct fixture *f)
 {
 	struct topic *t = f->topic;

@@ -11,7 +11,7 @@
 #define T0 (1000 * NSEC_PER_SEC)
 
 static const double quantiles[] = {1.0, 0.999, 0.99, 0.95, 0.5, 0.1, 0.01};
-#define N_QUANTILES (sizeof(quantiles) / sizeof(quantiles[0]))
+#define N_QUANTILES (COUNT(quantiles))
 
 static uint64_t seed = 88172645463325252ULL;
 
@@ -93,8 +93,8 @@ static void test_ranks_are_within_1_percent(void **state)
 	static int64_t (*const draws[])(void) = {draw_uniform, draw_exponential, draw_bimodal,
 		draw_steps, draw_ascending, draw_descending};
 	static const size_t sizes[] = {1, 2, 10, 511, 513, 5000, 100000, 400000};
-	for (size_t d = 0; d < sizeof(draws) / sizeof(draws[0]); d++) {
-		for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+	for (size_t d = 0; d < COUNT(draws); d++) {
+		for (size_t s = 0; s < COUNT(sizes); s++) {
 			size_t n = sizes[s];
 			int64_t *v = malloc(n * sizeof(*v));
 			struct quantile *q = quantile_new(WINDOW, quantiles, N_QUANTILES);

@@ -9,7 +9,7 @@
 static void test_below_stays_below_and_is_uniform(void **state)
 {
 	static const uint32_t sizes[] = {1, 2, 3, 7, 8, 100};
-	for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) {
+	for (size_t k = 0; k < COUNT(sizes); k++) {
 		uint32_t n = sizes[k], hits[100] = {0}, trials = 20000 * n;
 		double chi2 = 0;
 		for (uint32_t i = 0; i < trials; i++) {

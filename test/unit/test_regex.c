@@ -66,7 +66,7 @@ static void test_matches_are_those_of_go(void **state)
 		{"(a{1000})*", "a", true},
 		{"(?i)A{2}", "aa", true},
 	};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+	for (size_t i = 0; i < COUNT(cases); i++) {
 		struct err err;
 		struct regex *re = regex_compile(cases[i].pattern, strlen(cases[i].pattern), &err);
 		if (!re)
@@ -132,7 +132,7 @@ static const struct {
 /* In a thread with the stack that clients' threads have. */
 static void nest(void *arg)
 {
-	for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++) {
+	for (size_t i = 0; i < COUNT(forms); i++) {
 		for (int depth = 1; depth < 300000; depth *= 2) {
 			struct err err;
 			struct regex *re = compile_nested(
@@ -169,7 +169,7 @@ static void test_no_pattern_takes_long(void **state)
 	text[sizeof(text) - 1] = '\0';
 	/* The processor's time: others may want it, too. */
 	clock_t start = clock();
-	for (size_t i = 0; i < sizeof(patterns) / sizeof(*patterns); i++) {
+	for (size_t i = 0; i < COUNT(patterns); i++) {
 		struct err err;
 		struct regex *re = regex_compile(patterns[i], strlen(patterns[i]), &err);
 		assert_non_null(re);

@@ -45,7 +45,7 @@ static void test_objects_of_each_size_are_apart(void **state)
 static void test_memory_is_used_again(void **state)
 {
 #if SANITIZE_ADDRESS
-	skip(); /* it keeps what was freed out of use, to find those who still use it */
+	skip(); /* it keeps what was freed out of use, to find what still uses it */
 #endif
 	void *p = slab_alloc(1000);
 	slab_free(p, 1000);

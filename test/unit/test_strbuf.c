@@ -126,7 +126,7 @@ static void test_json_is_escaped_as_by_go(void **state)
 		CASE("\xf4\x90\x80\x80", "\"\\ufffd\\ufffd\\ufffd\\ufffd\""), /* beyond U+10FFFF */
 		CASE("\xf4\x8f\xbf\xbf", "\"\xf4\x8f\xbf\xbf\""),
 	};
-	check(strbuf_add_json, cases, sizeof(cases) / sizeof(cases[0]));
+	check(strbuf_add_json, cases, COUNT(cases));
 }
 
 static void test_q_is_escaped_as_by_go(void **state)
@@ -147,7 +147,7 @@ static void test_q_is_escaped_as_by_go(void **state)
 		CASE("\xef\xbf\xbd", "\"\xef\xbf\xbd\""),
 		CASE("\xf3\xa0\x80\x81", "\"\\U000e0001\""),
 	};
-	check(strbuf_addq, cases, sizeof(cases) / sizeof(cases[0]));
+	check(strbuf_addq, cases, COUNT(cases));
 }
 
 static void test_json_numbers_are_those_of_go(void **state)
@@ -175,7 +175,7 @@ static void test_json_numbers_are_those_of_go(void **state)
 		{5e-324, "5e-324"},
 	};
 	struct strbuf sb = STRBUF_INIT;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < COUNT(cases); i++) {
 		strbuf_reset(&sb);
 		strbuf_add_json_double(&sb, cases[i].d);
 		assert_string_equal(sb.data, cases[i].text);

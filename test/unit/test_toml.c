@@ -36,7 +36,7 @@ static void test_an_empty_document_is_fine(void **state)
 {
 	static const char *const texts[] = {
 		"", "\n", "# only a comment", "  \t\n\r\n# x\n", "\xef\xbb\xbf"};
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+	for (size_t i = 0; i < COUNT(texts); i++) {
 		struct toml t = must_parse(texts[i]);
 		assert_int_equal(t.n, 0);
 		toml_free(&t);
@@ -52,7 +52,7 @@ static void test_keys_know_their_lines(void **state)
 		int line;
 	} keys[] = {{"a", 1}, {"b-2_C", 4}, {"q", 5}, {"l", 6}, {"\"x y\"", 7}, {"d.e", 8},
 		{"t.f", 10}, {"t.u.g", 12}, {"v[13].h", 14}, {"v[15].h", 16}};
-	assert_int_equal(t.n, sizeof(keys) / sizeof(keys[0]));
+	assert_int_equal(t.n, COUNT(keys));
 	for (size_t i = 0; i < t.n; i++) {
 		assert_string_equal(t.entries[i].key, keys[i].key);
 		assert_int_equal(t.entries[i].line, keys[i].line);
@@ -76,7 +76,7 @@ static void test_strings_are_unquoted(void **state)
 		{"s=\"tab\there\"", "tab\there"},
 		{"s=\"gr\xc3\xbc\xc3\x9f\"", "gr\xc3\xbc\xc3\x9f"},
 	};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < COUNT(cases); i++) {
 		struct toml t = must_parse(cases[i].text);
 		assert_int_equal(value(&t, "s")->type, TOML_STRING);
 		assert_string_equal(value(&t, "s")->string, cases[i].want);
@@ -174,7 +174,7 @@ static void test_what_is_refused_says_where_and_why(void **state)
 		{"[]", "expected a key but found ']'"},
 		{"[a] x=1", "expected the end of the line but found 'x'"},
 	};
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < COUNT(cases); i++) {
 		struct toml t;
 		struct err err;
 		if (parse(&t, cases[i].text, strlen(cases[i].text), &err) != -1)

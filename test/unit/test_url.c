@@ -118,7 +118,7 @@ static void test_malformed_targets_are_refused(void **state)
 		"/a\x01", "/a?b\x7f", "**", "1:x", "http://h:x/", "http://[::1/",
 		"http://[1.2.3.4]/", "http://x[::1]/", "http://h%41/", "http://h%zz/",
 		"http://a^b/", "http://u^@h/", "http://u%zz@h/", "http://[::1]x/"};
-	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+	for (size_t i = 0; i < COUNT(bad); i++) {
 		struct url_target t;
 		struct strbuf buf = STRBUF_INIT;
 		assert_false(url_parse_target(&t, bad[i], strlen(bad[i]), &buf));
@@ -170,7 +170,7 @@ static void test_paths_are_cleaned_as_by_go(void **state)
 		{"abc//./../def", "/def"},
 		{"abc/../../././../def", "/def"},
 	};
-	for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++) {
+	for (size_t i = 0; i < COUNT(tests); i++) {
 		struct strbuf out = STRBUF_INIT;
 		url_clean_path(&out, tests[i].path, strlen(tests[i].path));
 		assert_string_equal(out.data, tests[i].clean);
