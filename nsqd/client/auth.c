@@ -437,7 +437,7 @@ struct auth_state *auth_query_any(
 			strbuf_addf(why, "%sfailed to auth against %s - %s", i > 0 ? "; " : "", a,
 				err.msg);
 	}
-	/* Of no interest once there is an answer; and the caller frees it only where it reads it. */
+	/* Of no interest once there is an answer; the caller frees it only where it reads it. */
 	if (s)
 		strbuf_free(why);
 	return s;

@@ -60,7 +60,7 @@ struct io_loop {
 	bool resumed;        /* the client was dormant, and has not sent a command since */
 	bool begun;          /* the next command is one that waited for its body: once more */
 	bool waiting;        /* the present one waits for its body; all that was read is put back */
-	int64_t patience_ns; /* how long the loop waits for an idle client before that goes dormant */
+	int64_t patience_ns; /* how long an idle client keeps its threads before it goes dormant */
 
 	char pub_topic[NAME_SIZE];            /* of the PUBs that wait to be queued */
 	struct message_body *pubs[PUB_BATCH]; /* owned, a reference each */

@@ -121,8 +121,10 @@ void netpoll_has_started(struct netpoll *np, struct client_v2 *c);
  * for others. Takes netpoll's lock. io_loop, when it begins.
  */
 int64_t netpoll_moment(struct netpoll *np);
-/* The client's pump goes on: the channel's pump no longer counts it as waking. Takes no lock. The
- * client's pump, first of all. */
+/*
+ * The client's pump goes on: the channel's pump no longer counts it as waking. Takes no lock. The
+ * client's pump, first of all.
+ */
 void netpoll_woken(struct client_v2 *c);
 
 #endif

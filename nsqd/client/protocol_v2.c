@@ -171,7 +171,7 @@ static int start_message_pump(struct client_v2 *c, struct err *err)
 	return rc == 0 ? 0 : err_wrap(err, "no thread for the message pump - ");
 }
 
-/* OUTCOME_DORMANT: there is no thread for the pump, so the client is netpoll's, which tries again. */
+/* OUTCOME_DORMANT: there is no thread for the pump; the client is netpoll's, which tries again. */
 static enum outcome start_message_pump_or_wait(struct io_loop *l)
 {
 	struct client_v2 *c = l->client;
@@ -211,7 +211,7 @@ static bool is_idle(const struct client_v2 *c)
 static enum outcome go_dormant(struct io_loop *l)
 {
 	struct client_v2 *c = l->client;
-	/* The pump hears it only while it waits in its select, with all that it has written flushed. */
+	/* The pump hears it only in its select, when all that it has written is flushed. */
 	if (!is_idle(c) || chan_try_send_n(c->suspend_chan, NULL, 1) == 0) {
 		sleep_later(l);
 		return OUTCOME_DONE;
@@ -295,7 +295,7 @@ static void split(const char *line, size_t len, struct params *p)
 	}
 }
 
-/* There is no line, for the reason that the reader has, which includes sending what is held back. */
+/* There is no line. The reason is the reader's; its work includes sending what is held back. */
 static enum outcome no_line(struct io_loop *l, enum bufio_result res)
 {
 	if (l->pub_failed)

@@ -22,14 +22,14 @@
  * The token. Only its holder may compare RDY with what is in flight and send by the difference, so
  * the three threads together never exceed RDY (client_v2.delivery).
  *
- *   state of the client        holder                  may write     how that ends
- *   pump awake, with room      the pump                the pump      its turn of the loop is over
- *   pump in line for messages  the pump                nobody        a message or another case wakes
- *     (asleep, room.n > 0)                                             it; or chan_take_room takes
- *                                                                      the token with the room
- *   pump asleep, or awake,     none, or io_loop, or    the holder    it releases the token; or gives
- *     without room (0)           the channel's pump                    it to the sleeping pump with
- *                                                                      the room (chan_give_room)
+ *   state of the client        holder                  may write   how that ends
+ *   pump awake, with room      the pump                the pump    its turn of the loop is over
+ *   pump in line for messages  the pump                nobody      a message or another case wakes
+ *     (asleep, room.n > 0)                                         it; or chan_take_room takes
+ *                                                                  the token with the room
+ *   pump asleep, or awake,     none, or io_loop, or    the holder  it releases the token; or gives
+ *     without room (0)           the channel's pump                it to the sleeping pump with
+ *                                                                  the room (chan_give_room)
  *
  * A pump sees by its room, when its select returns, whether it holds the token. A thread that wants
  * the token and does not get it may go on: the holder looks at the room once more when it has

@@ -17,9 +17,9 @@
 
 /* --- bodies ----------------------------------------------------------------------------------
  *
- * Where a body takes long the command is left as if it had not begun, and begun again when more of it
- * is here (netpoll.h). Then l->waiting is set in place of l->error. Each function puts back what it
- * has read, the last part first. By then a command has done nothing but read, so it can be done
+ * Where a body takes long the command is left as if it had not begun, and begun again when more of
+ * it is here (netpoll.h). Then l->waiting is set in place of l->error. Each function puts back what
+ * it has read, the last part first. By then a command has done nothing but read, so it can be done
  * twice.
  */
 

@@ -108,7 +108,7 @@ static enum pump_result wait_and_act(struct message_pump *p, int64_t room, struc
 	/* last iteration we flushed: do not select on the flusher ticker. Else we're
 	 * buffered (if there isn't any more data we should flush): select on it, too */
 	struct ticker *flusher = room > 0 && !p->flushed ? &p->output_buffer_ticker : NULL;
-	/* Without room: perhaps io_loop, which does not know where near consumers wait, gives it. */
+	/* Without room: perhaps io_loop gives some, but it does not know where near ones wait. */
 	bool may_get = p->sub_channel && (room > 0 || !p->sub_channel->topology_aware);
 	struct chan *msg_chan = may_get ? client_msg_chan(p) : NULL;
 

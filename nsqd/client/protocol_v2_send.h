@@ -24,7 +24,7 @@ struct client_v2;
 #define MSG_PREFIX_LENGTH (FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH)
 /* The most messages for one client at a time: so much its fellow consumers may have to wait. */
 #define CLIENT_BATCH 256
-/* Messages above this size on average are large: each way of delivering treats them in its own way. */
+/* Messages of more than this on average are large: io_loop leaves the next ones to the pump. */
 #define LARGE_MESSAGE ((size_t)64 * 1024)
 
 /* A prefix, as protocol_v2_start_sending makes it. */

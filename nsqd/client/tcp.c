@@ -30,7 +30,7 @@
 /* How long clients have at exit to take their last answers. */
 #define EXIT_GRACE NSEC_PER_SEC
 
-/* What has come of the magic; MAGIC_AWAITED: the client has been parked until it comes. */
+/* What has come of the magic; MAGIC_AWAITED: the client is dormant until it comes. */
 enum magic { MAGIC_GOOD, MAGIC_BAD, MAGIC_AWAITED };
 
 /* A frame on a connection that is no client yet. */
@@ -123,7 +123,7 @@ static void leave(struct tcp_server *s, struct client_v2 *c)
 	client_v2_free(c);
 }
 
-/* Runs the client until it ends, and frees it; or until it is parked. */
+/* Runs the client until it ends, and frees it; or until it is dormant. */
 static void run(struct tcp_server *s, struct client_v2 *c)
 {
 	struct err err;
@@ -287,7 +287,7 @@ static void close_clients(struct tcp_server *s)
 	tcp_server_each_client(s, close_client, NULL);
 }
 
-/* Have all of them gone before the deadline? Those that were parked are netpoll's. */
+/* Have all of them gone before the deadline? Those that were dormant are netpoll's. */
 static bool clients_have_left(struct tcp_server *s, int64_t deadline_ns)
 {
 	return wait_group_wait_until(&s->wait_group, deadline_ns) &&

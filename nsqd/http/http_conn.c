@@ -8,7 +8,8 @@
  *       (TLS)        ^                                     |
  *                    +-------------- keep-alive -----------+
  *
- * In each of these states but "handler" a connection moves bytes, and earns credit by that. When there is no room for a new connection, one without credit makes room (http_server.c).
+ * In each of these states but "handler" a connection moves bytes, and earns credit by that. When
+ * there is no room for a new connection, one without credit makes room (http_server.c).
  */
 #include "nsqd/http/http_conn.h"
 

@@ -19,16 +19,14 @@ struct http_conn;
 ssize_t http_io_fill(struct http_conn *c, struct err *err);
 /* Reads into buf without detour, up to n > 0 bytes. As http_io_fill. */
 ssize_t http_io_read(struct http_conn *c, void *buf, size_t n, struct err *err);
+/* The same, but not beyond deadline_ns (monotonic; 0: without end). */
+ssize_t http_io_read_until(
+	struct http_conn *c, void *buf, size_t n, int64_t deadline_ns, struct err *err);
 /*
  * Writes all of it, and flushes; iov is used up. A failure is remembered: nothing more is sent, and
  * the connection ends. Blocks for as long as the client takes what is sent.
  */
 void http_io_write(struct http_conn *c, struct iovec *iov, int n);
-/*
- * The same, but not beyond deadline_ns (monotonic; 0: without end), and from the layer at the top.
- */
-ssize_t http_io_read_until(
-	struct http_conn *c, void *buf, size_t n, int64_t deadline_ns, struct err *err);
 /* A new part begins to move: the bytes moved so far earn nothing any more. */
 void http_io_begin_move(struct http_conn *c);
 

@@ -37,14 +37,18 @@ struct client_v2;
 /* The most messages that are finished at once. */
 #define FINISH_BATCH 128
 
-/* What a channel needs of its topic, which is above it. All are called without a lock. */
+/* What a channel needs of its topic, which is above it. All but unref are called without a lock. */
 struct channel_topic_ops {
-	/* deleteCallback: an ephemeral channel has lost its last consumer. Blocks until it is gone. */
+	/* deleteCallback: the last consumer of an ephemeral channel left. Blocks until it is gone. */
 	void (*delete_callback)(struct topic *t, struct channel *c);
 	/* The exit of a channel has begun: see topic_update_channels. */
 	void (*update_channels)(struct topic *t);
 	/* The channel keeps nothing any more that its disk has refused. Does not block. */
 	void (*unstuck)(struct topic *t);
+	/*
+	 * Drops the channel's reference. Where no channel could be made that is under topic.lock,
+	 * and topic_get_channel's caller has another one.
+	 */
 	void (*unref)(struct topic *t);
 };
 

@@ -67,8 +67,10 @@ static void wake_for_batch(struct channel *c, size_t least)
 {
 	if (atomic_load(&c->dormant_ready) == 0 || c->batch_len == 0 || channel_is_paused(c))
 		return;
-	/* A consumer that is waking counts until it waits itself. Else each that comes, and takes its
-	 * share, would have more woken for all that is left of the batch. */
+	/*
+	 * A consumer that is waking counts until it waits itself. Else each that comes, and takes
+	 * its share, would have more woken for all that is left of the batch.
+	 */
 	size_t waiting = nearest_demand(c) + atomic_load(&c->waking_ready);
 	size_t missing = c->batch_len > waiting ? c->batch_len - waiting : 0;
 	wake_dormant(c, missing > least ? missing : least);
@@ -307,7 +309,7 @@ static bool offer_to_near(struct channel *c)
 /* The cases of the consumers: the batch is offered; or without one, and without demand, awaited. */
 static void add_clients(struct channel *c, struct turn *t)
 {
-	/* A batch that there is while the channel is paused is what the disk refuses to take back. */
+	/* A batch while the channel is paused is what the disk refuses to take back. */
 	if (t->wanted > 0 || channel_is_paused(c))
 		return;
 	for (int i = 0; i < N_CLOSENESS; i++) {

@@ -160,7 +160,7 @@ struct channel *topic_get_channel(struct topic *t, const char *name, struct err 
 			channel_ref(c);
 		rwlock_unlock(&t->lock);
 	}
-	/* Every thread that finds it waits for that, not its maker alone: it is to miss no message. */
+	/* Every thread that finds it waits for that, not its maker alone: it misses no message. */
 	if (c && !atomic_load(&c->pump_knows)) {
 		topic_update_channels(t);
 		atomic_store(&c->pump_knows, true);

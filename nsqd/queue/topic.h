@@ -57,7 +57,7 @@ struct topic {
 	_Atomic bool deleter_once; /* ephemeral: the thread that sets it deletes the topic */
 
 	struct chan *unstuck_chan; /* immutable; capacity 1: some channel keeps nothing any more */
-	size_t undone; /* the pump's, then exit's: from the backend, and only channels' memory has it */
+	size_t undone; /* the pump's, then exit's: from the backend; only channels' memory has it */
 
 	_Atomic uint64_t message_count;
 	_Atomic uint64_t message_bytes;
