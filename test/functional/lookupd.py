@@ -30,7 +30,7 @@ class FakeLookupd:
         self.commands = []      # 'REGISTER t c', in order
         self.identities = []    # the bodies of IDENTIFY
         self.connections = 0
-        self.registered = set()
+        self.registrations = []     # a set for each connection
         self.channels = {}
         self.queries = []
         self.mute = False
@@ -61,6 +61,11 @@ class FakeLookupd:
     def address(self):
         return self.tcp.address
 
+    @property
+    def registered(self):
+        with self.lock:
+            return set().union(*self.registrations)
+
     def close(self):
         self.http_hold.set()
         self.tcp_hold.set()
@@ -82,6 +87,7 @@ class FakeLookupd:
         with self.lock:
             self.connections += 1
             self.sockets.add(handler.request)
+            self.registrations.append(mine)
         try:
             assert handler.rfile.read(4) == b'  V1'
             for line in handler.rfile:
@@ -96,7 +102,7 @@ class FakeLookupd:
         finally:
             with self.lock:
                 self.sockets.discard(handler.request)
-                self.registered -= mine
+                mine.clear()
 
     def _execute(self, line, handler, mine):
         name, *words = line.split(' ')
@@ -115,10 +121,8 @@ class FakeLookupd:
                 self.identities.append(identity)
             if name == 'REGISTER':
                 mine.add(tuple(words))
-                self.registered.add(tuple(words))
             if name == 'UNREGISTER':
                 mine.discard(tuple(words))
-                self.registered.discard(tuple(words))
         return response
 
     def _answer(self, handler):
