@@ -148,7 +148,8 @@ static enum outcome refuse(struct io_loop *l)
 	if (!l->pub_failed && io_loop_flush_gathered(l, GATHERED_NONE) != 0 && !l->pub_failed)
 		return OUTCOME_FAILED;
 	const struct protocol_err *e = l->pub_failed ? &l->pub_error : &l->error;
-	if (io_loop_send_error(l, e) != 0)
+	/* That of a PUB ends the connection, sent or not. */
+	if (io_loop_send_error(l, e) != 0 && !l->pub_failed)
 		return OUTCOME_FAILED;
 	if (!e->fatal)
 		return OUTCOME_DONE;

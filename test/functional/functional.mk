@@ -8,7 +8,8 @@ CHECKS += functional functional-thread functional-address functional-dormant
 # Debian's python3, which sees Debian's pytest; another one first in PATH
 # usually does not.
 PYTHON3         ?= /usr/bin/python3
-FUNCTIONAL_JOBS ?= $(shell nproc)
+# The tests wait more than they work, so more of them at once than there are processors.
+FUNCTIONAL_JOBS ?= $(shell expr $(if $(SANITIZE),3,4) '*' $$(nproc) / 2)
 FUNCTIONAL_ARGS ?=
 FUNCTIONAL_SCALE := $(if $(SANITIZE),5,1)
 FUNCTIONAL      = PYTHONDONTWRITEBYTECODE=1 $(PYTHON3) -m pytest -q -p no:cacheprovider \
@@ -34,9 +35,7 @@ FUNCTIONAL_RUN   = STOCK=$${STOCK:-$(abspath $(SIDE_BY_SIDE))} NSQD=$(abspath $(
 functional: $(BUILD)/nsqd $(SIDE_BY_SIDE) $(STOCK_LOOKUPD) ## functional tests of this variant (SANITIZE=, FUNCTIONAL_ARGS=)
 	@$(FUNCTIONAL_RUN)
 
-# They wait more than they work, so twice as many at once. Stock's programs are not built for
-# this: the tests that want them say so where there are none.
-functional-quick: FUNCTIONAL_JOBS := $(shell expr 2 '*' $$(nproc))
+# Stock's programs are not built for this: the tests that want them say so where there are none.
 functional-quick: FUNCTIONAL_LEFT_OUT := $(FUNCTIONAL_SLOW:%=--ignore=test/functional/%.py)
 functional-quick: $(BUILD)/nsqd ## functional tests without the slow files
 	@$(FUNCTIONAL_RUN)
