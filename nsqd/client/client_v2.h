@@ -168,9 +168,8 @@ struct client_v2 {
 	 * and reads it without; it alone asks for permission.
 	 */
 	struct auth_state *auth_state;
-	struct strbuf auth_secret; /* io_loop only */
-	struct pub_count
-		*pub_counts; /* guarded by meta_lock; uthash by topic, in order of first use */
+	struct strbuf auth_secret;    /* io_loop only */
+	struct pub_count *pub_counts; /* guarded by meta_lock; uthash, in order of first use */
 
 	/* A reference. The owner's; the pump has it from sub_event_chan. */
 	struct channel *channel;

@@ -51,8 +51,7 @@ struct io_loop {
 	struct protocol_err error; /* of the command that is being executed */
 	struct err failure;        /* why the connection is over, where no error says it */
 	bool send_failed; /* failure is that an answer could not be sent: it says so already */
-	const struct protocol_err
-		*ended_by; /* error or pub_error, if the connection is over with it */
+	const struct protocol_err *ended_by; /* error or pub_error that has ended the connection */
 
 	bool unflushed;     /* answers wait in the writer */
 	bool ready_changed; /* the client has room again: it is to be served, or its pump told */

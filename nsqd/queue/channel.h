@@ -61,8 +61,8 @@ struct channel {
 	struct topic *topic;                       /* a reference; for the next */
 	const struct channel_topic_ops *topic_ops; /* immutable */
 
-	struct backend_queue
-		*backend; /* immutable; lives until exit has ended; puts hold exit_lock */
+	/* Immutable; lives until exit has ended; puts hold exit_lock. */
+	struct backend_queue *backend;
 	struct chan *memory_msg_chan; /* immutable; of struct message *; NULL: --mem-queue-size=0 */
 	/*
 	 * Immutable; of struct message *, unbuffered: all that clients see, each one of them. The
@@ -113,7 +113,7 @@ struct channel {
 	_Atomic size_t dormant_ready; /* written under netpoll.lock */
 	_Atomic size_t waking_ready;  /* of those that the pump has woken, and do not wait yet */
 	struct chan
-		*dormant_chan; /* immutable; capacity 1: the pump is to look at these, or at kept */
+		*dormant_chan; /* immutable; capacity 1: the pump is to look at these, or kept */
 
 	struct mutex in_flight_lock;
 	struct in_flight_pqueue in_flight; /* guarded by in_flight_lock */
