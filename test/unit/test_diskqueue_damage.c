@@ -96,7 +96,8 @@ static void flip(const char *path, int64_t byte, int bit)
 {
 	unsigned char c;
 	int fd = open(path, O_RDWR);
-	assert_true(fd >= 0 && pread(fd, &c, 1, byte) == 1);
+	assert_true(fd >= 0);
+	assert_true(pread(fd, &c, 1, byte) == 1);
 	c ^= (unsigned char)(1 << bit);
 	assert_true(pwrite(fd, &c, 1, byte) == 1);
 	close(fd);
