@@ -32,9 +32,9 @@ void wait_group_init(struct wait_group *wg);
 void wait_group_destroy(struct wait_group *wg);
 /*
  * wg.Wrap(fn): starts a thread that runs fn(arg) and is counted in wg. Copies name; the kernel
- * shows its first 15 bytes, thread_name() all of it. Returns 0, or -1 with err set (EAGAIN: no
- * more threads). On failure fn never runs, and arg is still the caller's. In the new thread all
- * signals but STACKS_SIGNAL are blocked.
+ * shows its first 15 bytes, thread_name() all of it. Returns 0, or -1 with err set (EAGAIN: no more
+ * threads). On failure fn never runs, and arg is still the caller's. In the new thread all signals
+ * but STACKS_SIGNAL are blocked.
  */
 int wait_group_wrap(
 	struct wait_group *wg, const char *name, void (*fn)(void *), void *arg, struct err *err);

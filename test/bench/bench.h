@@ -2,13 +2,12 @@
 /*
  * What the files of the load generator share.
  *
- * The generator is a set of worker threads. A worker owns one or more
- * connections and does nothing but wait for input on them; a connection is a
- * publisher or a consumer, and its `input` callback does the rest. With one
- * connection a worker blocks in recv(), with several in epoll_wait().
+ * The generator is a set of worker threads. A worker owns one or more connections and does nothing
+ * but wait for input on them; a connection is a publisher or a consumer, and its `input` callback
+ * does the rest. With one connection a worker blocks in recv(), with several in epoll_wait().
  *
- * Everything that goes wrong ends the process through die(): a load generator
- * that survives a fault only produces wrong figures.
+ * Everything that goes wrong ends the process through die(): a load generator that survives a fault
+ * only produces wrong figures.
  */
 #ifndef BENCH_H
 #define BENCH_H

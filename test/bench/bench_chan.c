@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the operations of a chan cost, beside a bare mutex and a bare futex
- * hand-off. test/bench/chango is the same in Go, line by line; bench_chan.sh
- * runs both and makes the table. Prints "key<TAB>ns<TAB>cpu_ns", both per value
- * (or per turn): time that passed, and time of all processors together.
+ * What the operations of a chan cost, beside a bare mutex and a bare futex hand-off.
+ * test/bench/chango is the same in Go, line by line; bench_chan.sh runs both and makes the table.
+ * Prints "key<TAB>ns<TAB>cpu_ns", both per value (or per turn): time that passed, and time of all
+ * processors together.
  */
 #include <pthread.h>
 #include <stdio.h>

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Message bodies. Each carries its sequence number in the first eight bytes
- * and the low half of it in the last four, so that a consumer can tell which
- * message it is and that it came whole. The rest is text that compresses about
- * as well as log lines do: words, the short ones more often, and numbers that
- * come once. Each command of a publisher has bodies of its own, sent again and
- * again: too far apart for a compressor to find the same body again.
+ * Message bodies. Each carries its sequence number in the first eight bytes and the low half of it
+ * in the last four, so that a consumer can tell which message it is and that it came whole. The
+ * rest is text that compresses about as well as log lines do: words, the short ones more often, and
+ * numbers that come once. Each command of a publisher has bodies of its own, sent again and again:
+ * too far apart for a compressor to find the same body again.
  */
 #include "test/bench/bench.h"
 

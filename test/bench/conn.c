@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A client's connection in protocol V2: handshake, input buffer, frames.
- * Sockets are blocking. Nothing may be silent for longer than STALL_S: a
- * server that stops answering ends the run.
+ * A client's connection in protocol V2: handshake, input buffer, frames. Sockets are blocking.
+ * Nothing may be silent for longer than STALL_S: a server that stops answering ends the run.
  */
 #include "test/bench/bench.h"
 

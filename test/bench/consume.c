@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Consumers: each message is looked at, noted in a bitmap and finished. The
- * FINs of all messages that one recv() brought go out in one send().
+ * Consumers: each message is looked at, noted in a bitmap and finished. The FINs of all messages
+ * that one recv() brought go out in one send().
  *
- * The check: each worker has a bitmap of its own, so that noting a message
- * touches no shared memory; at the end the bitmaps of a channel are put
- * together, and every message must be in there. A message may come twice only
- * when its attempts say so.
+ * The check: each worker has a bitmap of its own, so that noting a message touches no shared
+ * memory; at the end the bitmaps of a channel are put together, and every message must be in there.
+ * A message may come twice only when its attempts say so.
  *
- * The end: FINs are sent before the messages are counted. So when the count is
- * complete, every FIN is on its way, and a CLS that follows them is answered
- * only when the server has executed them all. A FIN that fails brings an error
- * frame, which ends the run.
+ * The end: FINs are sent before the messages are counted. So when the count is complete, every FIN
+ * is on its way, and a CLS that follows them is answered only when the server has executed them
+ * all. A FIN that fails brings an error frame, which ends the run.
  *
- * The clock of a channel stops when 99 % of its messages have come. The last few
- * may lie in the server's output buffers until their ticker comes round
- * (250 ms), which says nothing about throughput and would hide it.
+ * The clock of a channel stops when 99 % of its messages have come. The last few may lie in the
+ * server's output buffers until their ticker comes round (250 ms), which says nothing about
+ * throughput and would hide it.
  */
 #include "test/bench/bench.h"
 

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Idle connections: opens opt.conns of them, subscribes every second one with
- * RDY, answers heartbeats and reports what the server pays for them. Nothing
- * is published.
+ * Idle connections: opens opt.conns of them, subscribes every second one with RDY, answers
+ * heartbeats and reports what the server pays for them. Nothing is published.
  *
- * What a thread costs is not all in the server's RSS. Kernel stacks are added
- * to it by their known size; they, task structures, page tables and socket
- * buffers are also seen in MemAvailable, which counts the generator's side of
- * the sockets as well, and whatever else the machine does meanwhile.
+ * What a thread costs is not all in the server's RSS. Kernel stacks are added to it by their known
+ * size; they, task structures, page tables and socket buffers are also seen in MemAvailable, which
+ * counts the generator's side of the sockets as well, and whatever else the machine does meanwhile.
  */
 #include "test/bench/bench.h"
 
@@ -56,8 +54,8 @@ static void hold(struct conn *conns, int n, double seconds)
 }
 
 /*
- * What another daemon had, above all its kernel stacks, comes back for some
- * time after its end: until then it would be counted in this one's favour.
+ * What another daemon had, above all its kernel stacks, comes back for some time after its end:
+ * until then it would be counted in this one's favour.
  */
 static void await_steady_memory(void)
 {

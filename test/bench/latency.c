@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Publish-to-receive latency at a fixed rate, open loop: message i is due at
- * start + i / rate, whatever became of the messages before. It carries both
- * the time when it was due and the time when it was really sent.
+ * Publish-to-receive latency at a fixed rate, open loop: message i is due at start + i / rate,
+ * whatever became of the messages before. It carries both the time when it was due and the time
+ * when it was really sent.
  *
- * Two distributions are printed. `due`: from the due time, so a server that
- * stalls the publisher is charged for every message that should have gone out
- * meanwhile (no coordinated omission). `sent`: from the send. Their difference
- * is how late the generator was, printed as `late`; on a machine without real
- * time it is part of `due` even with an infinitely fast server.
+ * Two distributions are printed. `due`: from the due time, so a server that stalls the publisher is
+ * charged for every message that should have gone out meanwhile (no coordinated omission). `sent`:
+ * from the send. Their difference is how late the generator was, printed as `late`; on a machine
+ * without real time it is part of `due` even with an infinitely fast server.
  *
  * The first 5 % of the messages warm up and are not counted.
  */

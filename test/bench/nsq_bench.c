@@ -2,13 +2,12 @@
 /*
  * nsq_bench: a load generator for nsqd that costs little and checks the work.
  *
- * Each mode prints one line of key=value. `rate` is messages per second, for
- * modes with consumers counted where they come out; `cpu_us` the server's CPU
- * time per such message (with --pid), `gen_us` the generator's own, `ctx` the
- * server's context switches per message.
+ * Each mode prints one line of key=value. `rate` is messages per second, for modes with consumers
+ * counted where they come out; `cpu_us` the server's CPU time per such message (with --pid),
+ * `gen_us` the generator's own, `ctx` the server's context switches per message.
  *
- * The exit status is 0 only if every message that was sent was acknowledged,
- * and every message that was expected came, came once, and was finished.
+ * The exit status is 0 only if every message that was sent was acknowledged, and every message that
+ * was expected came, came once, and was finished.
  */
 #include "test/bench/bench.h"
 

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A server that does nothing, as fast as it can, to show the limits of the
- * generator: it answers OK, feeds a consumer with messages made in advance,
- * and throws FINs away. It runs in a child process, one thread per connection,
- * and is measured like any other server.
+ * A server that does nothing, as fast as it can, to show the limits of the generator: it answers
+ * OK, feeds a consumer with messages made in advance, and throws FINs away. It runs in a child
+ * process, one thread per connection, and is measured like any other server.
  *
- * It keeps no queue: in mode sub each consumer is fed until opt.total messages
- * are out; otherwise what is published is passed on at once, to one consumer of
- * each channel, in turn. It knows no layers: the rows over TLS, snappy and
- * deflate are not for it.
+ * It keeps no queue: in mode sub each consumer is fed until opt.total messages are out; otherwise
+ * what is published is passed on at once, to one consumer of each channel, in turn. It knows no
+ * layers: the rows over TLS, snappy and deflate are not for it.
  */
 #include "test/bench/bench.h"
 

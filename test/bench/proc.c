@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the server has used, from outside. CPU time comes from the CPU clock
- * of the process: nanoseconds, and threads that have ended are in it. Context
- * switches are kept per thread and are lost with it, so samples are taken
- * while the connections are open. Memory is the process's since its start.
+ * What the server has used, from outside. CPU time comes from the CPU clock of the process:
+ * nanoseconds, and threads that have ended are in it. Context switches are kept per thread and are
+ * lost with it, so samples are taken while the connections are open. Memory is the process's since
+ * its start.
  */
 #include "test/bench/bench.h"
 
@@ -92,9 +92,8 @@ void proc_sample(struct proc_sample *s)
 }
 
 /*
- * Pages that processors keep for themselves after they were freed: a kernel
- * since 6.7 lets that be hundreds of MB after many threads have ended, and
- * counts them as neither free nor available.
+ * Pages that processors keep for themselves after they were freed: a kernel since 6.7 lets that be
+ * hundreds of MB after many threads have ended, and counts them as neither free nor available.
  */
 static long per_cpu_lists_kb(void)
 {

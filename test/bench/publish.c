@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Publishers: PUB, MPUB and HTTP POST /pub, each connection with a window of
- * commands that wait for their answer. The commands are built once; only the
- * sequence numbers in the bodies are written anew. As many commands as have
- * been answered by one recv() go out in one send().
+ * Publishers: PUB, MPUB and HTTP POST /pub, each connection with a window of commands that wait for
+ * their answer. The commands are built once; only the sequence numbers in the bodies are written
+ * anew. As many commands as have been answered by one recv() go out in one send().
  *
- * Over snappy and deflate, the bytes of all commands are recorded before the
- * clock starts (see transport.c), each publisher taking its share of the numbers.
+ * Over snappy and deflate, the bytes of all commands are recorded before the clock starts (see
+ * transport.c), each publisher taking its share of the numbers.
  */
 #include "test/bench/bench.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The client's half of TLS, with as few system calls as can be: what arrives is
- * received 64 KB at a time, and all records of one send go out in one. It
- * prefers what clients in Go prefer, and looks at no certificate.
+ * The client's half of TLS, with as few system calls as can be: what arrives is received 64 KB at a
+ * time, and all records of one send go out in one. It prefers what clients in Go prefer, and looks
+ * at no certificate.
  */
 #include "test/bench/bench.h"
 

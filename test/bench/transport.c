@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * TLS, snappy and deflate under a connection. Snappy and deflate are spoken by
- * the daemon's own layers (protocol/), whose proof is stock's half of each pair.
+ * TLS, snappy and deflate under a connection. Snappy and deflate are spoken by the daemon's own
+ * layers (protocol/), whose proof is stock's half of each pair.
  *
- * A publisher's compressed bytes are recorded before the clock starts: to
- * compress costs several times what it costs to decompress, and it is the
- * server that is to be measured. Between the compressor and what is below it
- * lies a tap, which keeps what comes by while a recording is made.
+ * A publisher's compressed bytes are recorded before the clock starts: to compress costs several
+ * times what it costs to decompress, and it is the server that is to be measured. Between the
+ * compressor and what is below it lies a tap, which keeps what comes by while a recording is made.
  */
 #include "test/bench/bench.h"
 

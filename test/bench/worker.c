@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Worker threads: each waits for input on its connections and calls back.
- * One connection needs no epoll_wait() beside its recv(), which matters: the
- * generator shares the machine with the server that it measures.
+ * Worker threads: each waits for input on its connections and calls back. One connection needs no
+ * epoll_wait() beside its recv(), which matters: the generator shares the machine with the server
+ * that it measures.
  */
 #include "test/bench/bench.h"
 

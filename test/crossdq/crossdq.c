@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writes, reads and times disk queues with our library; main.go does the same
- * with stock's. The messages follow from their numbers.
+ * Writes, reads and times disk queues with our library; main.go does the same with stock's. The
+ * messages follow from their numbers.
  *
  *   put   DIR NAME MAX-BYTES-PER-FILE FIRST COUNT   prints the depth afterwards
  *   get   DIR NAME MAX-BYTES-PER-FILE FIRST COUNT   the same; fails on any difference

@@ -12,9 +12,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /*
- * Reads data through the layer that wrap puts over it: whatever it is, it gives
- * data (at most so much), an end or an error. The first two bytes say in which
- * pieces the rest comes and is asked for.
+ * Reads data through the layer that wrap puts over it: whatever it is, it gives data (at most so
+ * much), an end or an error. The first two bytes say in which pieces the rest comes and is asked
+ * for.
  */
 static inline void fuzz_reader(
 	struct stream *(*wrap)(struct stream *below), const uint8_t *data, size_t size, size_t most)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: whatever a peer sends, the snappy reader returns data, an end or
- * an error, and never more data than the format can hold.
+ * Fuzz target: whatever a peer sends, the snappy reader returns data, an end or an error, and never
+ * more data than the format can hold.
  */
 #include "test/fuzz/fuzz.h"
 

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Power series as threads, after an idea of McIlroy's ("Squinting at power
- * series"): a series gives its next coefficient when it is asked, and
- * operations are threads between series. The same program as main.go. What Go
- * does for free is here: each thread ends when the exit chan closes, and what
- * a series and its thread need is allocated in one list and freed at the end.
+ * Power series as threads, after an idea of McIlroy's ("Squinting at power series"): a series gives
+ * its next coefficient when it is asked, and operations are threads between series. The same
+ * program as main.go. What Go does for free is here: each thread ends when the exit chan closes,
+ * and what a series and its thread need is allocated in one list and freed at the end.
  */
 #include <inttypes.h>
 #include <stdbool.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The prime sieve as a chain of threads, each of which lets pass what its prime
- * does not divide. The same program as main.go, but for one thing: Go's main
- * returns, and all its goroutines are gone. Here each thread must be told to
- * end, so wherever it could block it also listens to an exit chan.
+ * The prime sieve as a chain of threads, each of which lets pass what its prime does not divide.
+ * The same program as main.go, but for one thing: Go's main returns, and all its goroutines are
+ * gone. Here each thread must be told to end, so wherever it could block it also listens to an exit
+ * chan.
  */
 #include <stdbool.h>
 #include <stdio.h>
