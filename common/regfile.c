@@ -29,7 +29,7 @@ int regfile_check(const char *path, struct err *err)
 int regfile_check_fd(int fd, const char *path, int64_t *size, struct err *err)
 {
 	struct stat st;
-	if (fstat(fd, &st) < 0)
+	if (fstat(fd, &st) != 0)
 		return err_errno(err, errno, "stat %s", path);
 	if (size)
 		*size = st.st_size;
@@ -38,12 +38,12 @@ int regfile_check_fd(int fd, const char *path, int64_t *size, struct err *err)
 
 int regfile_open(const char *path, struct err *err)
 {
-	if (regfile_check(path, err) < 0)
+	if (regfile_check(path, err) != 0)
 		return -1;
 	int fd = open(path, O_RDONLY | REGFILE_FLAGS);
 	if (fd < 0)
 		return err_errno(err, errno, "open %s", path);
-	if (regfile_check_fd(fd, path, NULL, err) < 0) {
+	if (regfile_check_fd(fd, path, NULL, err) != 0) {
 		close(fd);
 		return -1;
 	}

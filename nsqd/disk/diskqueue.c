@@ -83,7 +83,7 @@ static void drop_consumed(struct diskqueue *d)
 		return;
 	dq_close_read(d);
 	dq_close_write(d);
-	if (dq_remove_files(d, d->wr.file, to.file, &err) < 0)
+	if (dq_remove_files(d, d->wr.file, to.file, &err) != 0)
 		return;
 	d->rd = d->taken = d->ahead = d->wr = to;
 	d->torn = d->data_dirty = false;
@@ -110,7 +110,7 @@ static int delete_all_files(struct diskqueue *d, struct err *err)
 	d->dir_dirty = true;
 	ticker_stop(&d->retry_ticker);
 	d->retry_ns = 0;
-	int code = d->io->unlink(meta) < 0 ? errno : 0;
+	int code = d->io->unlink(meta) != 0 ? errno : 0;
 
 	d->meta_exists = false;
 	if (code == EISDIR) {
@@ -232,7 +232,7 @@ static void sync_if_needed(struct diskqueue *d)
 		return;
 	/* After a failure the ticker tries again, or the next sync_every messages do. */
 	d->need_sync = false;
-	if (dq_sync(d, &err) < 0)
+	if (dq_sync(d, &err) != 0)
 		d->count = 0;
 	touch(d);
 }
@@ -337,7 +337,7 @@ static int start_locked(struct diskqueue *d, struct err *err)
 	/*
 	 * This creates a thread under a lock: all that wait for the lock need that thread anyway.
 	 */
-	if (d->io->start(&d->wait_group, name, dq_io_loop, d, err) < 0)
+	if (d->io->start(&d->wait_group, name, dq_io_loop, d, err) != 0)
 		return err_wrap(err, "DISKQUEUE(%s)", d->name);
 	d->running = true;
 	return 0;
@@ -351,7 +351,7 @@ static struct dq_write_req *begin_write(struct diskqueue *d, struct err *err)
 {
 	struct dq_write_req *req = NULL;
 	mutex_lock(&d->lock);
-	if (start_locked(d, err) < 0) {
+	if (start_locked(d, err) != 0) {
 		mutex_unlock(&d->lock);
 		return NULL;
 	}

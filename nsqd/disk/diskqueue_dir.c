@@ -188,7 +188,7 @@ int dq_any_files(const struct diskqueue *d, struct err *err)
 	const char *name = d->name;
 	struct stat st;
 	int rc = 0;
-	if (stat(path, &st) < 0)
+	if (stat(path, &st) != 0)
 		return err_errno(err, errno, "stat %s", path);
 	/*
 	 * This reads a directory under a lock: threads that wait for it want the very same answer.
@@ -233,8 +233,8 @@ static void cut_off(struct diskqueue *d, const char *path)
 	if (lstat(path, &st) == 0 && S_ISREG(st.st_mode))
 		fd = d->io->open(path, O_WRONLY | O_NOFOLLOW | REGFILE_FLAGS, 0);
 	/* A file with a second name may belong to another program. */
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink > 1 ||
-		d->io->ftruncate(fd, 0) < 0)
+	if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_nlink > 1 ||
+		d->io->ftruncate(fd, 0) != 0)
 		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to truncate data file %s", d->name,
 			path);
 	if (fd >= 0)
@@ -258,7 +258,7 @@ static int remove_file(struct diskqueue *d, int64_t file, struct err *err)
 		if (bad)
 			d->bad_files[i] = d->bad_files[--d->n_bad_files];
 	}
-	if (!bad && d->io->unlink(path) < 0 && errno != ENOENT) {
+	if (!bad && d->io->unlink(path) != 0 && errno != ENOENT) {
 		bad = errno == EISDIR;
 		rc = bad ? 0 : err_errno(err, errno, "remove %s", path);
 	}
@@ -283,7 +283,7 @@ int dq_remove_files(struct diskqueue *d, int64_t from, int64_t to, struct err *e
 			rc |= remove_file(d, f, err);
 		return rc;
 	}
-	if (dq_list_files(d, &files, &n, err) < 0) {
+	if (dq_list_files(d, &files, &n, err) != 0) {
 		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to remove data file - %s", d->name,
 			err->msg);
 		return -1;
@@ -304,7 +304,7 @@ void dq_move_aside(struct diskqueue *d, const char *path)
 	}
 	dq_logf(d, LG_WARN, "DISKQUEUE(%s) jump to next file and saving bad file as %s", d->name,
 		bad);
-	if (dq_anything_at(bad) || d->io->rename(path, bad) < 0)
+	if (dq_anything_at(bad) || d->io->rename(path, bad) != 0)
 		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to rename bad diskqueue file %s to %s",
 			d->name, path, bad);
 	free(bad);
@@ -318,7 +318,7 @@ int dq_sync_dir(const struct diskqueue *d, struct err *err)
 	if (fd < 0)
 		return err_errno(err, errno, "open %s", path);
 	/* EINVAL: a file system that has no such thing. */
-	if (d->io->fsync(fd) < 0 && errno != EINVAL)
+	if (d->io->fsync(fd) != 0 && errno != EINVAL)
 		rc = err_errno(err, errno, "fsync %s", path);
 	close(fd);
 	return rc;

@@ -105,9 +105,9 @@ int dq_persist_meta(struct diskqueue *d, bool durable, struct err *err)
 	size_t len;
 	if (fd >= 0) {
 		rc = write_meta(d, fd, tmp, &len, err);
-		if (rc == 0 && durable && d->io->fdatasync(fd) < 0)
+		if (rc == 0 && durable && d->io->fdatasync(fd) != 0)
 			rc = err_errno(err, errno, "fsync %s", tmp);
-		if (close(fd) < 0 && rc == 0)
+		if (close(fd) != 0 && rc == 0)
 			rc = err_errno(err, errno, "close %s", tmp);
 		if (rc == 0)
 			rc = replace_meta(d, tmp, path, err);
@@ -283,7 +283,7 @@ static int recount(struct diskqueue *d, struct dq_pos rd, const char *what, stru
 {
 	int64_t *files;
 	size_t n, i = 0;
-	if (dq_list_files(d, &files, &n, err) < 0)
+	if (dq_list_files(d, &files, &n, err) != 0)
 		return -1;
 	while (i < n && files[i] < rd.file)
 		i++;
@@ -352,7 +352,7 @@ static int bytes_between(struct diskqueue *d, const struct meta *m, int64_t *byt
 	size_t n;
 	*bytes = -m->rd.pos;
 	if (m->wr.file - m->rd.file > WIDE_RANGE) {
-		if (dq_list_files(d, &files, &n, err) < 0)
+		if (dq_list_files(d, &files, &n, err) != 0)
 			return -1;
 		free(files);
 		if ((int64_t)n < m->wr.file - m->rd.file)

@@ -71,7 +71,7 @@ static int skip_missing(struct diskqueue *d, struct err *err)
 {
 	int64_t *files;
 	size_t n;
-	if (dq_list_files(d, &files, &n, err) < 0)
+	if (dq_list_files(d, &files, &n, err) != 0)
 		return -1;
 	char *path = dq_file_name(d, d->ahead.file);
 	/* A symbolic link that leads nowhere is kept as well. */
@@ -149,7 +149,7 @@ static bool is_hopeless(struct diskqueue *d, const struct err *err)
 	if (!there || !dq_is_files_own(err->code) ||
 		d->read_tries <=
 			(dq_is_odd(err->code) ? dq_patience.odd_tries : dq_patience.error_tries) ||
-		dq_list_files(d, &files, &n, &dir_err) < 0)
+		dq_list_files(d, &files, &n, &dir_err) != 0)
 		return false;
 	free(files);
 	return true;
@@ -245,7 +245,7 @@ static int find_limit(struct diskqueue *d, int64_t *limit, struct err *err)
 		*limit = d->block.size = d->wr.pos;
 		return 0;
 	}
-	if (d->ahead.pos >= d->block.size && dq_block_stat(&d->block, err) < 0)
+	if (d->ahead.pos >= d->block.size && dq_block_stat(&d->block, err) != 0)
 		return -1;
 	*limit = d->block.size;
 	return 0;
@@ -254,7 +254,7 @@ static int find_limit(struct diskqueue *d, int64_t *limit, struct err *err)
 /* The file is shorter than it was: its new end is the end of its records. */
 static int shortened(struct diskqueue *d, int64_t limit, struct err *err)
 {
-	if (dq_block_stat(&d->block, err) < 0)
+	if (dq_block_stat(&d->block, err) != 0)
 		return -1;
 	if (d->block.size >= limit)
 		return err_set(err, 0, "unexpected EOF");
@@ -273,7 +273,7 @@ static int fill_one(struct diskqueue *d, struct err *err)
 		if (rc != 0)
 			return rc < 0 ? -1 : skip_missing(d, err);
 	}
-	if (find_limit(d, &limit, err) < 0)
+	if (find_limit(d, &limit, err) != 0)
 		return -1;
 	switch (dq_record_at(&d->block, d, d->ahead.pos, limit, &rec, err)) {
 	case DQ_RECORD:
@@ -311,7 +311,7 @@ void dq_fill(struct diskqueue *d, int64_t budget)
 			dq_block_release(&d->block);
 			return;
 		}
-		if (fill_one(d, &err) < 0) {
+		if (fill_one(d, &err) != 0) {
 			retry_later(d, &err);
 			return;
 		}

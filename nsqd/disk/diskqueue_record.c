@@ -89,12 +89,12 @@ void dq_block_init(struct dq_block *b, const struct dq_io *io)
 
 int dq_open_regular(const struct dq_io *io, const char *path, int64_t *size, struct err *err)
 {
-	if (regfile_check(path, err) < 0)
+	if (regfile_check(path, err) != 0)
 		return -1;
 	int fd = io->open(path, O_RDONLY | REGFILE_FLAGS, 0);
 	if (fd < 0)
 		return err_errno(err, errno, "open %s", path);
-	if (regfile_check_fd(fd, path, size, err) < 0) {
+	if (regfile_check_fd(fd, path, size, err) != 0) {
 		close(fd);
 		return -1;
 	}
@@ -130,7 +130,7 @@ void dq_block_close(struct dq_block *b)
 int dq_block_stat(struct dq_block *b, struct err *err)
 {
 	struct stat st;
-	if (fstat(b->fd, &st) < 0)
+	if (fstat(b->fd, &st) != 0)
 		return err_errno(err, errno, "fstat");
 	b->size = st.st_size;
 	return 0;

@@ -80,7 +80,7 @@ static int cut_tail(struct diskqueue *d, struct err *err)
 
 static int sync_file(struct diskqueue *d, struct err *err)
 {
-	if (d->data_dirty && d->io->fdatasync(d->write_fd) < 0)
+	if (d->data_dirty && d->io->fdatasync(d->write_fd) != 0)
 		return err_errno(err, errno, "fsync");
 	d->data_dirty = false;
 	return 0;
@@ -88,9 +88,9 @@ static int sync_file(struct diskqueue *d, struct err *err)
 
 static int sync_data(struct diskqueue *d, struct err *err)
 {
-	if (sync_file(d, err) < 0)
+	if (sync_file(d, err) != 0)
 		return -1;
-	if (d->dir_dirty && dq_sync_dir(d, err) < 0)
+	if (d->dir_dirty && dq_sync_dir(d, err) != 0)
 		return -1;
 	d->dir_dirty = false;
 	return 0;
@@ -101,7 +101,7 @@ void dq_skip_to_next_write_file(struct diskqueue *d)
 	struct dq_pos to = {d->wr.file + 1, 0};
 	struct err err;
 	/* The directory follows: need_sync. */
-	if (sync_file(d, &err) < 0)
+	if (sync_file(d, &err) != 0)
 		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to sync - %s", d->name, err.msg);
 	dq_reader_follow(d, to);
 	if (d->write_fd >= 0)
@@ -131,10 +131,10 @@ int dq_sync(struct diskqueue *d, struct err *err)
 	 */
 	if (d->meta_exists && !dq_pos_eq(dq_saved_position(d), d->saved_rd))
 		dq_note_meta(d);
-	if (sync_put(d, err) < 0)
+	if (sync_put(d, err) != 0)
 		return -1;
 	/* The next start finds data without their metadata: that is no reason to refuse a put. */
-	if ((d->meta_dirty || !d->meta_exists) && dq_persist_meta(d, true, &meta_err) < 0)
+	if ((d->meta_dirty || !d->meta_exists) && dq_persist_meta(d, true, &meta_err) != 0)
 		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to sync - %s", d->name, meta_err.msg);
 	d->need_sync = false;
 	d->count = 0;
@@ -155,7 +155,7 @@ static int sync_before_roll(struct diskqueue *d, struct err *err)
 static int roll(struct diskqueue *d, struct err *err)
 {
 	int fd = d->write_fd;
-	if (fd >= 0 && (cut_tail(d, err) < 0 || sync_before_roll(d, err) < 0))
+	if (fd >= 0 && (cut_tail(d, err) != 0 || sync_before_roll(d, err) != 0))
 		return -1;
 	dq_skip_to_next_write_file(d);
 	return 0;
@@ -210,7 +210,7 @@ static int wait_for_obstacle(struct diskqueue *d, const char *path, struct err *
 static int open_old_write_file(struct diskqueue *d, const char *path, struct err *err)
 {
 	struct stat st;
-	if (lstat(path, &st) < 0) {
+	if (lstat(path, &st) != 0) {
 		if (errno != ENOENT)
 			return err_errno(err, errno, "open %s", path);
 		dq_logf(d, LG_WARN, "DISKQUEUE(%s) %s is gone, skipping to new file", d->name,
@@ -224,7 +224,7 @@ static int open_old_write_file(struct diskqueue *d, const char *path, struct err
 	d->write_fd = d->io->open(path, O_RDWR | O_CREAT | O_NOFOLLOW | REGFILE_FLAGS, 0600);
 	if (d->write_fd < 0)
 		return err_errno(err, errno, "open %s", path);
-	if (fstat(d->write_fd, &st) < 0)
+	if (fstat(d->write_fd, &st) != 0)
 		return err_errno(err, errno, "stat %s", path);
 	return adopt_write_file(d, path, &st, err);
 }
@@ -324,7 +324,7 @@ static size_t write_gathered(
 		d->data_dirty = d->meta_dirty = true;
 	if (done > whole) {
 		d->torn = true;
-		if (cut_tail(d, &cut_err) < 0)
+		if (cut_tail(d, &cut_err) != 0)
 			dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to cut off a torn record - %s",
 				d->name, cut_err.msg);
 	}
@@ -346,7 +346,7 @@ static void write_records(
 		int n_iov, rc = 0;
 		if (d->write_fd < 0 && (rc = open_write_file(d, err)) < 0)
 			return;
-		if (rc == 1 || cut_tail(d, err) < 0) {
+		if (rc == 1 || cut_tail(d, err) != 0) {
 			if (rc == 0)
 				return;
 			p->undo_pos = 0;
@@ -355,7 +355,7 @@ static void write_records(
 		}
 		size_t n = gather(d, r, &n_iov, &bytes);
 		if (n == 0) {
-			if (roll(d, err) < 0)
+			if (roll(d, err) != 0)
 				return;
 			p->safe = p->stored;
 			p->undo_pos = 0;
@@ -377,7 +377,7 @@ static void undo(struct diskqueue *d, struct progress *p)
 		return;
 	d->wr.pos = p->undo_pos;
 	d->torn = true;
-	if (d->write_fd >= 0 && cut_tail(d, &err) < 0)
+	if (d->write_fd >= 0 && cut_tail(d, &err) != 0)
 		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to cut off unsynced records - %s",
 			d->name, err.msg);
 }
@@ -397,7 +397,7 @@ void dq_write(struct diskqueue *d, struct dq_write_req **reqs, size_t n)
 	 * after it: a start finds the data without them.
 	 */
 	if (d->count + (int64_t)p.stored >= d->sync_every && p.stored > 0) {
-		if (sync_put(d, &err) < 0)
+		if (sync_put(d, &err) != 0)
 			undo(d, &p);
 		else
 			d->need_sync = true;
@@ -410,7 +410,7 @@ void dq_write(struct diskqueue *d, struct dq_write_req **reqs, size_t n)
 	 */
 	if (p.stored > 0 && !d->meta_exists) {
 		struct err meta_err;
-		if (dq_persist_meta(d, false, &meta_err) < 0)
+		if (dq_persist_meta(d, false, &meta_err) != 0)
 			d->need_sync = true;
 		d->meta_dirty = true;
 	}

@@ -131,7 +131,7 @@ struct stream *tls_client_new(struct stream *below);
 
 /* What the compressor of a connection made of what was sent meanwhile. */
 struct recording {
-	char *data; /* owned by whoever has the recording */
+	char *data; /* owned by the holder of the recording */
 	size_t len, cap;
 };
 

@@ -78,7 +78,7 @@ void conn_open(struct conn *c, int port, size_t cap)
 
 void conn_close(struct conn *c)
 {
-	if (c->stream != NULL)
+	if (c->stream)
 		transport_close(c); /* and the descriptor */
 	else
 		close(c->fd);
@@ -87,7 +87,7 @@ void conn_close(struct conn *c)
 
 void conn_send(struct conn *c, const void *data, size_t len)
 {
-	if (c->stream != NULL)
+	if (c->stream)
 		transport_send(c, data, len);
 	else
 		send_all(c->fd, data, len);

@@ -87,7 +87,7 @@ static bool consumer_message(struct consumer *c, const struct frame *f)
 		die("message %llu was never sent", (unsigned long long)seq);
 	if (f->data[8] != 0 || f->data[9] != 1)
 		c->worker->redelivered++;
-	if (c->all->latency != NULL)
+	if (c->all->latency)
 		latency_record(c->all->latency, body, c->conn.input_at);
 	if (note(c->worker->seen, seq))
 		return true;

@@ -53,7 +53,7 @@ void *xalloc(size_t size)
 {
 	void *p = calloc(1, size > 0 ? size : 1);
 
-	if (p == NULL)
+	if (!p)
 		die("out of memory");
 	return p;
 }
@@ -118,16 +118,16 @@ static void run_load(const struct load *load)
 		parties += (unsigned)publishers_workers(pub);
 	}
 	pthread_barrier_init(&start, NULL, parties);
-	if (con != NULL)
+	if (con)
 		consumers_spawn(con, &start);
-	if (pub != NULL)
+	if (pub)
 		publishers_spawn(pub, &start);
 	proc_sample(&before);
 	pthread_barrier_wait(&start);
 	t0 = now_ns();
-	if (con != NULL)
+	if (con)
 		consumers_ready(con);
-	if (pub != NULL) {
+	if (pub) {
 		if (opt.total == 0) {
 			sleep_s(opt.seconds);
 			atomic_store(&seq.stop, true);
@@ -139,7 +139,7 @@ static void run_load(const struct load *load)
 	}
 	t1 = now_ns();
 	timed = expected;
-	if (con != NULL)
+	if (con)
 		t1 = consumers_finish(con, expected, &timed);
 	proc_sample(&after);
 
@@ -152,9 +152,9 @@ static void run_load(const struct load *load)
 		(unsigned long long)(con != NULL ? consumers_redelivered(con) : 0));
 	proc_print(&before, &after, out);
 	printf("\n");
-	if (pub != NULL)
+	if (pub)
 		publishers_close(pub);
-	if (con != NULL)
+	if (con)
 		consumers_close(con);
 }
 
@@ -421,7 +421,7 @@ int main(int argc, char **argv)
 	}
 	if (opt.null)
 		null_server_start();
-	if (mode->run != NULL)
+	if (mode->run)
 		mode->run();
 	else
 		run_load(&mode->load);

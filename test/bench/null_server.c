@@ -30,7 +30,7 @@ static const char CLOSE_WAIT[] = "\0\0\0\16\0\0\0\0CLOSE_WAIT";
 static const char HTTP_OK[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK";
 
 static struct sequence feed;
-/* Who has subscribed. Complete before the first message is published: each SUB is answered. */
+/* The subscribers: complete before the first message is published, since each SUB is answered. */
 struct channel {
 	char name[80];
 	pthread_mutex_t lock; /* one writes to this channel's consumers at a time */
@@ -158,7 +158,7 @@ static size_t http_request(struct peer *p, const char *at, size_t have)
 	const char *end = memmem(at, have, "\r\n\r\n", 4);
 	size_t size;
 
-	if (end == NULL)
+	if (!end)
 		return 0;
 	size = (size_t)(end + 4 - at) + opt.size;
 	if (size > have)
@@ -178,7 +178,7 @@ static size_t command(struct peer *p, const char *at, size_t have)
 	if (at[0] == ' ')
 		return have < 4 ? 0 : 4;
 	nl = memchr(at, '\n', have);
-	if (nl == NULL)
+	if (!nl)
 		return 0;
 	line = (size_t)(nl + 1 - at);
 	switch (at[0]) {

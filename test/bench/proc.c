@@ -56,7 +56,7 @@ static void sample_threads(struct proc_sample *s)
 
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)opt.pid);
 	d = opendir(path);
-	if (d == NULL)
+	if (!d)
 		die("no server process %d", (int)opt.pid);
 	while ((e = readdir(d)) != NULL) {
 		if (e->d_name[0] == '.')

@@ -132,7 +132,7 @@ static void publisher_fill(struct publisher *p, struct sequence *seq)
 
 static void publisher_send(struct publisher *p)
 {
-	if (p->ends != NULL)
+	if (p->ends)
 		publisher_play(p);
 	else
 		publisher_fill(p, p->all->seq);

@@ -42,7 +42,7 @@ static void record(struct recording *r, const void *data, size_t len)
 	if (len > r->cap - r->len) {
 		r->cap = 2 * r->cap + len;
 		r->data = realloc(r->data, r->cap);
-		if (r->data == NULL)
+		if (!r->data)
 			die("out of memory");
 	}
 	memcpy(r->data + r->len, data, len);
@@ -54,7 +54,7 @@ static int tap_writev(
 {
 	struct tap *t = (struct tap *)stream;
 
-	if (t->recording == NULL)
+	if (!t->recording)
 		return t->below->ops->writev(t->below, iov, n, deadline_ns, err);
 	for (int i = 0; i < n; i++)
 		record(t->recording, iov[i].iov_base, iov[i].iov_len);

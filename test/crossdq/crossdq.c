@@ -155,7 +155,7 @@ int main(int argc, char **argv)
 	struct backend_queue *q = diskqueue_new(&o, &err);
 	long long first = atoll(argv[5]), n = atoll(argv[6]);
 
-	if (q == NULL)
+	if (!q)
 		die("open", 0, err.msg);
 	if (strcmp(argv[1], "put") == 0) {
 		put(q, first, n);
