@@ -260,13 +260,20 @@ static void slice(struct diskqueue *d)
 	touch(d);
 }
 
+/* After a failure to read: the metadata, where they could not be read either. */
+static void load_again(struct diskqueue *d)
+{
+	struct err ignored; /* logged */
+	d->load_tries += !d->loaded;
+	(void)load(d, &ignored);
+}
+
 static void dq_io_loop(void *arg)
 {
 	enum { READ, WRITE, EMPTY, DONE, TICK, RETRY, TURN, EXIT, N_CASES };
 	struct diskqueue *d = arg;
 	struct dq_write_req *reqs[DQ_REQS_MAX];
 	struct dq_empty_req *empty_req;
-	struct err err;
 	for (;;) {
 		struct chan *r = NULL, *turns = NULL;
 		dq_settle(d);
@@ -276,7 +283,8 @@ static void dq_io_loop(void *arg)
 		sync_if_needed(d);
 		if (d->searching || d->counting.active)
 			turns = dq_turns();
-		atomic_store_explicit(&d->at_work, turns != NULL, memory_order_relaxed);
+		/* Release: what was done until now is seen by diskqueue_barrier with it. */
+		atomic_store_explicit(&d->at_work, turns != NULL, memory_order_release);
 		/* r is set only while there is data to read: a NULL chan is never ready */
 		if (d->batch_n > 0)
 			r = d->read_chan;
@@ -311,8 +319,7 @@ static void dq_io_loop(void *arg)
 				return;
 			break;
 		case RETRY:
-			d->load_tries += !d->loaded;
-			load(d, &err);
+			load_again(d);
 			break;
 		case TURN:
 			slice(d);
