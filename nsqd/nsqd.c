@@ -58,21 +58,17 @@ static int listen_https(struct nsqd *n, struct err *err)
 	return 0;
 }
 
-/* Fills in the part of the daemon that handlers see, with the real ports. */
-static void fill_http_daemon(struct nsqd *n)
+/* All listen: handlers get to know the TCP server, and the ports. */
+static void complete_http_daemon(struct nsqd *n)
 {
-	n->http_daemon = (struct http_daemon){
-		.ctx = &n->ctx,
-		.topics = &n->topics,
-		.metadata = &n->metadata,
-		.tcp_server = n->tcp_server,
-		.tcp_port = n->tcp_listener.port,
-		.http_port = n->http_server ? http_server_port(n->http_server) : 0,
-		.https_port = n->https_server ? http_server_port(n->https_server) : 0,
-	};
+	struct http_daemon *d = &n->http_daemon;
+	d->tcp_server = n->tcp_server;
+	d->tcp_port = n->tcp_listener.port;
+	d->http_port = n->http_server ? http_server_port(n->http_server) : 0;
+	d->https_port = n->https_server ? http_server_port(n->https_server) : 0;
 }
 
-/* Unless told otherwise, other nodes are told to connect to the ports that we listen on. */
+/* Other nodes are told to connect to what we listen on, unless told otherwise. */
 static void set_broadcast_ports(struct nsqd *n)
 {
 	struct options *opts = n->ctx.opts;
@@ -99,10 +95,9 @@ static int open_all(struct nsqd *n, struct err *err)
 	nsqd_logf(ctx, LG_INFO, "%s", VERSION_STRING);
 	nsqd_logf(ctx, LG_INFO, "%s", PRODUCT_STRING);
 	nsqd_logf(ctx, LG_INFO, "ID: %lld", (long long)ctx->opts->id);
-	fill_http_daemon(n); /* the servers take its context */
 	if (listen_tcp(n, err) != 0 || listen_http(n, err) != 0 || listen_https(n, err) != 0)
 		return -1;
-	fill_http_daemon(n);
+	complete_http_daemon(n);
 	set_broadcast_ports(n);
 	options_expand_statsd_prefix(ctx->opts);
 	return 0;
@@ -117,6 +112,8 @@ struct nsqd *nsqd_new(struct options *take_opts, struct err *err)
 	lookup_init(&n->lookup, &n->topics);
 	n->topics.prepare = clusterinfo_precreate_channels;
 	n->topics.prepare_arg = &n->lookup;
+	n->http_daemon = (struct http_daemon){
+		.ctx = &n->ctx, .topics = &n->topics, .metadata = &n->metadata};
 	n->tcp_listener.fd = -1;
 	wait_group_init(&n->wait_group);
 	if (open_all(n, err) == 0)

@@ -71,7 +71,7 @@ static int deliver_locked(struct client_v2 *c, struct err *err)
 	c->large = protocol_v2_size_of(msgs, n) > LARGE_MESSAGE * n;
 	protocol_v2_frame_parts(parts, msgs, n, prefixes);
 	int rc = bufio_writev(&c->writer, parts, (int)(2 * n), STREAM_NOW, err);
-	protocol_v2_unref_all(msgs, n);
+	message_unref_all(msgs, n);
 	return rc;
 }
 

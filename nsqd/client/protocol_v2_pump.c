@@ -74,7 +74,7 @@ static __attribute__((noinline)) enum pump_result deliver(
 	size_t size = protocol_v2_size_of(msgs, n);
 	p->client->large = size > LARGE_MESSAGE * n;
 	int rc = protocol_v2_write_messages(p->client, msgs, n, size, prefixes, err);
-	protocol_v2_unref_all(msgs, n);
+	message_unref_all(msgs, n);
 	return rc == 0 ? PUMP_ON : PUMP_ERR;
 }
 

@@ -71,12 +71,6 @@ void protocol_v2_start_sending(struct client_v2 *c, struct channel *channel, int
 	channel_start_in_flight_timeout(channel, msgs, n, c->consumer.id, msg_timeout);
 }
 
-void protocol_v2_unref_all(struct message *const *msgs, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		message_unref(msgs[i]);
-}
-
 /* --- the pump's way of writing --------------------------------------------------------------- */
 
 void protocol_v2_frame_parts(

@@ -4,7 +4,7 @@
  * deliver: the client's pump, and on its behalf its io_loop and the channel's pump.
  *
  * The order is: protocol_v2_sample, protocol_v2_start_sending, a write of the frames, and then
- * protocol_v2_unref_all.
+ * message_unref_all.
  */
 #ifndef NSQD_PROTOCOL_V2_SEND_H
 #define NSQD_PROTOCOL_V2_SEND_H
@@ -58,9 +58,6 @@ size_t protocol_v2_size_of(struct message *const *msgs, size_t n);
  */
 int protocol_v2_write_messages(struct client_v2 *c, struct message *const *msgs, size_t n,
 	size_t size, message_prefix *prefixes, struct err *err);
-/* Drops the references that protocol_v2_start_sending took. */
-void protocol_v2_unref_all(struct message *const *msgs, size_t n);
-
 /*
  * One heartbeat, flushed. Blocks as client_v2_send does. The client's pump; netpoll, for a dormant
  * client.

@@ -88,13 +88,18 @@ void message_unref(struct message *m)
 	}
 }
 
+void message_unref_all(struct message *const *msgs, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		message_unref(msgs[i]);
+}
+
 void message_drain_chan(struct chan *c)
 {
 	struct message *msgs[DRAIN_BATCH] UNINITIALIZED;
 	size_t n;
 	while (c && (n = chan_try_recv_n(c, msgs, DRAIN_BATCH, NULL)) > 0) {
-		for (size_t i = 0; i < n; i++)
-			message_unref(msgs[i]);
+		message_unref_all(msgs, n);
 	}
 }
 

@@ -75,6 +75,8 @@ struct message *message_copy(const struct message *m);
 struct message *message_ref(struct message *m);
 /* NULL is fine. */
 void message_unref(struct message *m);
+/* Of each of n messages. */
+void message_unref_all(struct message *const *msgs, size_t n);
 
 /* Drops the messages that a chan of struct message * holds; does not block. NULL is fine. */
 void message_drain_chan(struct chan *c);

@@ -165,8 +165,7 @@ static size_t put_to_backend(
 	if (stored < n)
 		nsqd_logf(c->ctx, LG_ERROR, "CHANNEL(%s): failed to write message to backend - %s",
 			c->name, err->msg);
-	for (size_t i = 0; i < stored; i++)
-		message_unref(msgs[i]);
+	message_unref_all(msgs, stored);
 	return stored;
 }
 
@@ -191,8 +190,7 @@ static size_t keep_locked(struct channel *c, struct message *const *take_msgs, s
 			chan_signal(c->dormant_chan);
 		return n;
 	}
-	for (size_t i = 0; i < n; i++)
-		message_unref(take_msgs[i]);
+	message_unref_all(take_msgs, n);
 	atomic_fetch_add(&c->dropped, n);
 	return 0;
 }
@@ -649,8 +647,7 @@ static size_t flush_messages(struct channel *c, struct message **msgs, size_t n)
 {
 	struct err err;
 	size_t stored = put_to_backend(c, msgs, n, &err);
-	for (size_t i = stored; i < n; i++)
-		message_unref(msgs[i]);
+	message_unref_all(msgs + stored, n - stored);
 	return n - stored;
 }
 
@@ -730,8 +727,7 @@ static void flush(struct channel *c)
 
 static void drop_everything(struct channel *c)
 {
-	for (size_t i = 0; i < c->batch_len; i++)
-		message_unref(c->batch[i]);
+	message_unref_all(c->batch, c->batch_len);
 	atomic_store(&c->batch_len, 0);
 	message_drain_chan(c->memory_msg_chan);
 	kept_clear(&c->kept);

@@ -93,8 +93,7 @@ static void batch_taken(struct channel *c, size_t n)
 
 static void drop_batch(struct channel *c)
 {
-	for (size_t i = 0; i < c->batch_len; i++)
-		message_unref(c->batch[i]);
+	message_unref_all(c->batch, c->batch_len);
 	batch_taken(c, c->batch_len);
 }
 

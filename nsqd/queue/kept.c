@@ -104,8 +104,7 @@ void kept_clear(struct kept *k)
 	struct message *msgs[CLEAR_BATCH] UNINITIALIZED;
 	size_t n;
 	while ((n = kept_take(k, msgs, CLEAR_BATCH)) > 0) {
-		for (size_t i = 0; i < n; i++)
-			message_unref(msgs[i]);
+		message_unref_all(msgs, n);
 		kept_settle(k, NULL, 0);
 	}
 }

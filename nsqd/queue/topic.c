@@ -289,8 +289,7 @@ static size_t put_to_backend(struct topic *t, struct message **msgs, size_t n, s
 		nsqd_logf(t->ctx, LG_ERROR,
 			"TOPIC(%s) ERROR: failed to write message to backend - %s", t->name,
 			err->msg);
-	for (size_t i = 0; i < stored; i++)
-		message_unref(msgs[i]);
+	message_unref_all(msgs, stored);
 	return stored;
 }
 
@@ -355,8 +354,7 @@ static size_t put_messages(
 
 	for (size_t i = 0; i < done; i++)
 		bytes += lens[i];
-	for (size_t i = done; i < n; i++)
-		message_unref(msgs[i]);
+	message_unref_all(msgs + done, n - done);
 	atomic_fetch_add_explicit(&t->message_count, done, memory_order_relaxed);
 	atomic_fetch_add_explicit(&t->message_bytes, bytes, memory_order_relaxed);
 	return done;
@@ -464,8 +462,7 @@ static void flush(struct topic *t)
 	while ((n = chan_try_recv_n(t->memory_msg_chan, msgs, FLUSH_BATCH, NULL)) > 0) {
 		struct err err;
 		size_t stored = put_to_backend(t, msgs, n, &err);
-		for (size_t i = stored; i < n; i++)
-			message_unref(msgs[i]);
+		message_unref_all(msgs + stored, n - stored);
 		lost += n - stored;
 	}
 	free(msgs);

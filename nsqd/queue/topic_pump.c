@@ -53,8 +53,7 @@ static void put_to_channel(struct pump *p, struct channel *c, struct message **m
 	nsqd_logf(p->topic->ctx, LG_ERROR,
 		"TOPIC(%s) ERROR: failed to put msg(%.16s) to channel(%s) - %s", p->topic->name,
 		msgs[0]->id.hex, c->name, err.msg);
-	for (size_t i = 0; i < n; i++)
-		message_unref(msgs[i]);
+	message_unref_all(msgs, n);
 }
 
 /* Queues n messages in the channel, runs of plain ones at once; takes over their references. */
