@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -80,6 +81,19 @@ static inline void join(struct wait_group *wg)
 {
 	wait_group_wait(wg);
 	wait_group_destroy(wg);
+}
+
+/* Sends to fd until it takes nothing any more. Returns how much that was. */
+static inline size_t fill_socket(int fd)
+{
+	static const char junk[1 << 16];
+	size_t filled = 0;
+	ssize_t sent;
+	while ((sent = send(fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
+		filled += (size_t)sent;
+	while (send(fd, junk, 1, MSG_DONTWAIT) == 1)
+		filled++;
+	return filled;
 }
 
 #endif

@@ -47,19 +47,6 @@ static inline void run_io_loop(struct peer *c)
 	assert_int_equal(wait_group_wrap(&c->wg, "io:test", io_loop, c->client, NULL), 0);
 }
 
-/* Sends to fd until it takes nothing any more. Returns how much that was. */
-static inline size_t fill_socket(int fd)
-{
-	static const char junk[1 << 16];
-	size_t filled = 0;
-	ssize_t sent;
-	while ((sent = send(fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
-		filled += (size_t)sent;
-	while (send(fd, junk, 1, MSG_DONTWAIT) == 1)
-		filled++;
-	return filled;
-}
-
 static inline void receive_junk(int fd, size_t n)
 {
 	static char junk[1 << 16];

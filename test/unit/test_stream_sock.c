@@ -220,20 +220,6 @@ static void test_a_peer_that_does_not_read_lets_a_write_end_at_its_deadline(void
 	free_pair(&p);
 }
 
-/* Until it takes nothing any more; how much that was. */
-static size_t fill_socket(struct pair *p)
-{
-	static char junk[4096];
-	int fd = stream_sock_fd(p->s);
-	size_t filled = 0;
-	ssize_t sent;
-	while ((sent = send(fd, junk, sizeof(junk), MSG_DONTWAIT)) > 0)
-		filled += (size_t)sent;
-	while (send(fd, junk, 1, MSG_DONTWAIT) == 1)
-		filled++;
-	return filled;
-}
-
 static void read_exactly(int fd, char *buf, size_t n)
 {
 	assert_int_equal(recv(fd, buf, n, MSG_WAITALL), n);
@@ -250,7 +236,7 @@ static void test_a_write_that_must_not_wait_leaves_the_rest_to_the_next(void **s
 	read_exactly(p.peer, buf, 5);
 	assert_memory_equal(buf, "hello", 5);
 
-	size_t filled = fill_socket(&p);
+	size_t filled = fill_socket(stream_sock_fd(p.s));
 	assert_int_equal(write_bytes(&p, "abc", 3, STREAM_NOW, &err), 0);
 	assert_int_equal(write_bytes(&p, "de", 2, STREAM_NOW, &err), 0);
 	assert_int_equal(write_bytes(&p, "", 0, STREAM_NOW, &err), 0);
@@ -259,7 +245,7 @@ static void test_a_write_that_must_not_wait_leaves_the_rest_to_the_next(void **s
 	free_pair(&p);
 
 	p = new_pair();
-	filled = fill_socket(&p);
+	filled = fill_socket(stream_sock_fd(p.s));
 	assert_int_equal(write_bytes(&p, "abcde", 5, STREAM_NOW, &err), 0);
 	read_exactly(p.peer, data, filled);
 	/* A write that may wait begins with it. */
@@ -267,7 +253,7 @@ static void test_a_write_that_must_not_wait_leaves_the_rest_to_the_next(void **s
 	read_exactly(p.peer, buf, 7);
 	assert_memory_equal(buf, "abcdefg", 7);
 
-	filled = fill_socket(&p);
+	filled = fill_socket(stream_sock_fd(p.s));
 	assert_int_equal(write_bytes(&p, "hi", 2, STREAM_NOW, &err), 0);
 	read_exactly(p.peer, data, filled);
 	assert_int_equal(p.s->ops->flush(p.s, STREAM_NOW, &err), 0);
