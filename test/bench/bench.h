@@ -21,7 +21,11 @@
 
 #include "protocol/stream.h"
 
-/* ---- options (nsq_bench.c) ---- */
+/* ---- options (options.c) ---- */
+
+enum { SEQ_LIMIT = 1 << 30 }; /* with --seconds: what a bitmap must have room for */
+
+enum compression { COMPRESS_NONE, COMPRESS_SNAPPY, COMPRESS_DEFLATE };
 
 struct options {
 	const char *mode;
@@ -30,13 +34,14 @@ struct options {
 	int http_port;
 	pid_t pid; /* the server to account for, 0 = none */
 	const char *topic;
+	int topics; /* latency: so many, each with a publisher and a consumer */
 	const char *channel;
 	int conns; /* publishing connections */
 	int subs;  /* consuming connections per channel */
 	int channels;
 	int outstanding; /* commands without an answer, per connection */
 	int batch;       /* messages per MPUB */
-	size_t size;     /* of a body */
+	uint64_t size;   /* of a body */
 	uint64_t total;  /* messages to publish or to expect */
 	double seconds;  /* publish for so long instead of `total` messages */
 	double rate;     /* latency: messages per second */
@@ -47,10 +52,20 @@ struct options {
 	bool create; /* create the channels before publishing */
 	bool null;   /* load the built-in null server instead */
 	bool tls;
-	enum { COMPRESS_NONE, COMPRESS_SNAPPY, COMPRESS_DEFLATE } compress;
+	enum compression compress;
 };
 
 extern struct options opt;
+
+/* Sets opt; returns the mode's name, NULL where the command line is wrong. Ends the run for a value
+ * that is out of range. */
+const char *options_parse(int argc, char **argv);
+/* Prints what there is. */
+void options_usage(void);
+
+/* ---- the process (nsq_bench.c) ---- */
+
+void usage(void);
 
 __attribute__((noreturn, format(printf, 1, 2))) void die(const char *fmt, ...);
 void *xalloc(size_t size);
@@ -106,6 +121,9 @@ void conn_identify(struct conn *c, int heartbeat_ms);
 /* Waits for the answer OK to `what`; any other ends the run. */
 void conn_expect_ok(struct conn *c, const char *what);
 void conn_send(struct conn *c, const void *data, size_t len);
+/* The name of the i-th of n topics or channels: where there is one, it has no number. */
+enum { NAME_SIZE = 80 };
+void numbered(char *out, size_t size, const char *name, int n, int i);
 void conn_subscribe(struct conn *c, const char *topic, const char *channel);
 /* Waits for input and appends it to buf. */
 void conn_recv(struct conn *c);
@@ -198,6 +216,8 @@ struct consumers *consumers_open(uint64_t max, struct latency *lat);
 void consumers_spawn(struct consumers *c, pthread_barrier_t *start);
 int consumers_workers(const struct consumers *c);
 void consumers_ready(struct consumers *c);
+/* Waits until each channel got so many messages. */
+void consumers_await(struct consumers *c, uint64_t expected);
 /* Waits until each channel got `expected` messages and the server has taken
  * every FIN, and checks them. Returns when the clock stopped, with the number of
  * messages that each channel had received by then. */

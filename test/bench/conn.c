@@ -181,6 +181,14 @@ void conn_identify(struct conn *c, int heartbeat_ms)
 		transport_upgrade(c);
 }
 
+void numbered(char *out, size_t size, const char *name, int n, int i)
+{
+	if (n > 1)
+		snprintf(out, size, "%s%d", name, i);
+	else
+		snprintf(out, size, "%s", name);
+}
+
 void conn_subscribe(struct conn *c, const char *topic, const char *channel)
 {
 	char out[160];

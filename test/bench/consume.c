@@ -50,6 +50,7 @@ struct consumer {
 	struct consumers *all;
 	struct consumer_worker *worker;
 	struct channel_count *count;
+	int topic; /* message n belongs to topic n % opt.topics */
 	char *out; /* FINs */
 };
 
@@ -85,6 +86,8 @@ static bool consumer_message(struct consumer *c, const struct frame *f)
 	seq = body_check(body, f->len - MESSAGE_HEAD);
 	if (seq >= c->all->max)
 		die("message %llu was never sent", (unsigned long long)seq);
+	if (seq % (uint64_t)opt.topics != (uint64_t)c->topic)
+		die("message %llu came from topic %d", (unsigned long long)seq, c->topic);
 	if (f->data[8] != 0 || f->data[9] != 1)
 		c->worker->redelivered++;
 	if (c->all->latency)
@@ -143,7 +146,7 @@ static void consumer_open(struct consumer *c, int channel)
 {
 	size_t message = 8 + MESSAGE_HEAD + opt.size;
 	size_t cap = message * 2 > INPUT_MIN ? message * 2 : INPUT_MIN;
-	char name[80];
+	char name[NAME_SIZE], topic[NAME_SIZE];
 
 	if (opt.subs > 64 && message <= 4096)
 		cap = 8192; /* a thousand consumers, each with little to read */
@@ -152,9 +155,10 @@ static void consumer_open(struct consumer *c, int channel)
 	c->conn.input = consumer_input;
 	/* The smallest frame that is answered is a heartbeat, with 4 bytes for 19. */
 	c->out = xalloc(cap / message * FIN_SIZE + cap / 4 + FIN_SIZE);
-	snprintf(name, sizeof(name), opt.channels > 1 ? "%s%d" : "%s", opt.channel, channel);
+	numbered(name, sizeof(name), opt.channel, opt.channels, channel);
+	numbered(topic, sizeof(topic), opt.topic, opt.topics, c->topic);
 	conn_identify(&c->conn, HEARTBEAT_MS);
-	conn_subscribe(&c->conn, opt.topic, name);
+	conn_subscribe(&c->conn, topic, name);
 }
 
 static uint64_t *bitmap_new(size_t size)
@@ -196,6 +200,7 @@ struct consumers *consumers_open(uint64_t max, struct latency *lat)
 		one->worker = &c->workers[channel * per_channel + i % opt.subs % per_channel];
 		one->all = c;
 		one->count = &c->counts[channel];
+		one->topic = i % opt.subs % opt.topics;
 		consumer_open(one, channel);
 		w = &one->worker->worker;
 		w->conns[w->n++] = &one->conn;
@@ -243,6 +248,12 @@ static void wait_received(struct consumers *c, int channel, uint64_t expected)
 	}
 }
 
+void consumers_await(struct consumers *c, uint64_t expected)
+{
+	for (int i = 0; i < opt.channels; i++)
+		wait_received(c, i, expected);
+}
+
 /* Puts the bitmaps of a channel together and compares. */
 static void check_channel(struct consumers *c, int channel, uint64_t expected)
 {
@@ -274,8 +285,7 @@ uint64_t consumers_finish(struct consumers *c, uint64_t expected, uint64_t *rece
 {
 	uint64_t last = 0;
 
-	for (int i = 0; i < opt.channels; i++)
-		wait_received(c, i, expected);
+	consumers_await(c, expected);
 	uint64_t all_at = now_ns();
 	for (int i = 0; i < c->n; i++)
 		conn_send(&c->list[i].conn, "CLS\n", 4);

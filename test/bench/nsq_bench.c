@@ -11,7 +11,6 @@
  */
 #include "test/bench/bench.h"
 
-#include <getopt.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,22 +18,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
-
-struct options opt = {
-	.host = "127.0.0.1",
-	.port = 4150,
-	.http_port = 4151,
-	.topic = "bench",
-	.channel = "ch",
-	.conns = 2,
-	.channels = 1,
-	.outstanding = 1,
-	.batch = 200,
-	.size = 200,
-	.rate = 1000,
-	.rdy = 2500,
-	.threads = 16,
-};
 
 void die(const char *fmt, ...)
 {
@@ -72,8 +55,6 @@ struct load {
 	enum publish_kind kind;
 };
 
-enum { SEQ_LIMIT = 1 << 30 }; /* with --seconds: what a bitmap must have room for */
-
 static void sleep_s(double s)
 {
 	struct timespec ts = {
@@ -86,10 +67,10 @@ static void sleep_s(double s)
 static void create_channels(void)
 {
 	struct conn c = {0};
-	char name[80];
+	char name[NAME_SIZE];
 
 	for (int i = 0; i < opt.channels; i++) {
-		snprintf(name, sizeof(name), opt.channels > 1 ? "%s%d" : "%s", opt.channel, i);
+		numbered(name, sizeof(name), opt.channel, opt.channels, i);
 		conn_open(&c, opt.port, 4096);
 		conn_identify(&c, 30000);
 		conn_subscribe(&c, opt.topic, name);
@@ -175,185 +156,12 @@ static const struct mode {
 	{"idle", "hold --conns connections for --seconds", {false, false, PUBLISH_PUB}, run_idle},
 };
 
-static void usage(void)
+void usage(void)
 {
 	printf("usage: nsq_bench MODE [options]\n\nmodes:\n");
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
 		printf("  %-10s%s\n", modes[i].name, modes[i].what);
-	printf("\noptions:\n"
-	       "  --host IP --port N --http-port N   where the server is\n"
-	       "  --pid N            account for this server process\n"
-	       "  --null             load a built-in server that does nothing\n"
-	       "  --topic T --channel C\n"
-	       "  --create           create the channels before publishing\n"
-	       "  --conns N          publishing connections\n"
-	       "  --outstanding N    commands without an answer, per connection\n"
-	       "  --batch N          messages per MPUB\n"
-	       "  --size N           bytes of a body\n"
-	       "  --total N          messages, or:\n"
-	       "  --seconds S        how long to publish, or to be idle\n"
-	       "  --subs N           consuming connections per channel\n"
-	       "  --channels N       channels C0..C(N-1), when more than 1\n"
-	       "  --rdy N            RDY of each consumer\n"
-	       "  --rate N           latency: messages per second\n"
-	       "  --output-buffer-size N --output-buffer-timeout MS   as in IDENTIFY\n"
-	       "  --threads N        workers for publishing, and for each channel\n"
-	       "  --tls --snappy --deflate            what to ask for in IDENTIFY\n");
-}
-
-enum option_id {
-	O_HOST = 256,
-	O_PORT,
-	O_HTTP_PORT,
-	O_PID,
-	O_NULL,
-	O_TOPIC,
-	O_CHANNEL,
-	O_CREATE,
-	O_CONNS,
-	O_OUTSTANDING,
-	O_BATCH,
-	O_SIZE,
-	O_TOTAL,
-	O_SECONDS,
-	O_SUBS,
-	O_CHANNELS,
-	O_RDY,
-	O_RATE,
-	O_OUTPUT_BUFFER_SIZE,
-	O_OUTPUT_BUFFER_TIMEOUT,
-	O_THREADS,
-	O_TLS,
-	O_SNAPPY,
-	O_DEFLATE,
-	O_HELP,
-};
-
-static const struct option long_options[] = {
-	{"host", 1, NULL, O_HOST},
-	{"port", 1, NULL, O_PORT},
-	{"http-port", 1, NULL, O_HTTP_PORT},
-	{"pid", 1, NULL, O_PID},
-	{"null", 0, NULL, O_NULL},
-	{"topic", 1, NULL, O_TOPIC},
-	{"channel", 1, NULL, O_CHANNEL},
-	{"create", 0, NULL, O_CREATE},
-	{"conns", 1, NULL, O_CONNS},
-	{"outstanding", 1, NULL, O_OUTSTANDING},
-	{"batch", 1, NULL, O_BATCH},
-	{"size", 1, NULL, O_SIZE},
-	{"total", 1, NULL, O_TOTAL},
-	{"seconds", 1, NULL, O_SECONDS},
-	{"subs", 1, NULL, O_SUBS},
-	{"channels", 1, NULL, O_CHANNELS},
-	{"rdy", 1, NULL, O_RDY},
-	{"rate", 1, NULL, O_RATE},
-	{"output-buffer-size", 1, NULL, O_OUTPUT_BUFFER_SIZE},
-	{"output-buffer-timeout", 1, NULL, O_OUTPUT_BUFFER_TIMEOUT},
-	{"threads", 1, NULL, O_THREADS},
-	{"tls", 0, NULL, O_TLS},
-	{"snappy", 0, NULL, O_SNAPPY},
-	{"deflate", 0, NULL, O_DEFLATE},
-	{"help", 0, NULL, O_HELP},
-	{NULL, 0, NULL, 0},
-};
-
-static long long number(const char *text, long long min, long long max)
-{
-	char *end;
-	long long n = strtoll(text, &end, 10);
-
-	if (*text == '\0' || *end != '\0' || n < min || n > max)
-		die("%s: must be a number from %lld to %lld", text, min, max);
-	return n;
-}
-
-static int count(const char *text)
-{
-	return (int)number(text, 1, 1000000);
-}
-
-static void set_option(int id, const char *value)
-{
-	switch (id) {
-	case O_HOST:
-		opt.host = value;
-		break;
-	case O_PORT:
-		opt.port = (int)number(value, 1, 65535);
-		break;
-	case O_HTTP_PORT:
-		opt.http_port = (int)number(value, 1, 65535);
-		break;
-	case O_PID:
-		opt.pid = (pid_t)number(value, 1, 1 << 30);
-		break;
-	case O_NULL:
-		opt.null = true;
-		break;
-	case O_TOPIC:
-	case O_CHANNEL:
-		if (strlen(value) > 64)
-			die("%s: a name has at most 64 bytes", value);
-		*(id == O_TOPIC ? &opt.topic : &opt.channel) = value;
-		break;
-	case O_CREATE:
-		opt.create = true;
-		break;
-	case O_CONNS:
-		opt.conns = count(value);
-		break;
-	case O_OUTSTANDING:
-		opt.outstanding = count(value);
-		break;
-	case O_BATCH:
-		opt.batch = count(value);
-		break;
-	case O_SIZE:
-		opt.size = (size_t)number(value, BODY_MIN, 1 << 26);
-		break;
-	case O_TOTAL:
-		opt.total = (uint64_t)number(value, 1, SEQ_LIMIT);
-		break;
-	case O_SECONDS:
-		opt.seconds = strtod(value, NULL);
-		break;
-	case O_SUBS:
-		opt.subs = count(value);
-		break;
-	case O_CHANNELS:
-		opt.channels = count(value);
-		break;
-	case O_RDY:
-		opt.rdy = count(value);
-		break;
-	case O_RATE:
-		opt.rate = (double)number(value, 1, 10000000);
-		break;
-	case O_OUTPUT_BUFFER_SIZE:
-		opt.output_buffer_size = (int)number(value, -1, 1 << 26);
-		break;
-	case O_OUTPUT_BUFFER_TIMEOUT:
-		opt.output_buffer_timeout = (int)number(value, -1, 1 << 26);
-		break;
-	case O_THREADS:
-		opt.threads = count(value);
-		break;
-	case O_TLS:
-		opt.tls = true;
-		break;
-	case O_SNAPPY:
-		opt.compress = COMPRESS_SNAPPY;
-		break;
-	case O_DEFLATE:
-		opt.compress = COMPRESS_DEFLATE;
-		break;
-	case O_HELP:
-		usage();
-		exit(0);
-	default:
-		exit(2);
-	}
+	options_usage();
 }
 
 static const struct mode *find_mode(const char *name)
@@ -361,8 +169,7 @@ static const struct mode *find_mode(const char *name)
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
 		if (strcmp(modes[i].name, name) == 0)
 			return &modes[i];
-	usage();
-	exit(2);
+	return NULL;
 }
 
 /* Layers hold back input that epoll does not know of: each connection has a worker. */
@@ -392,6 +199,10 @@ static void complete_options(const struct mode *mode)
 		if (opt.total == 0)
 			opt.total = (uint64_t)(opt.rate * (opt.seconds > 0 ? opt.seconds : 3));
 		opt.channels = 1;
+		if (opt.topics > 1)
+			opt.subs = opt.topics;
+	} else if (opt.topics > 1) {
+		die("%s: one topic only", mode->name);
 	}
 	complete_transport(mode);
 	if (opt.total == 0 && opt.seconds <= 0)
@@ -404,16 +215,15 @@ int main(int argc, char **argv)
 {
 	const struct mode *mode;
 	struct rlimit files;
-	int id;
+	const char *name;
 
 	signal(SIGPIPE, SIG_IGN);
-	while ((id = getopt_long(argc, argv, "", long_options, NULL)) != -1)
-		set_option(id, optarg);
-	if (optind + 1 != argc) {
+	name = options_parse(argc, argv);
+	mode = name != NULL ? find_mode(name) : NULL;
+	if (!mode) {
 		usage();
 		return 2;
 	}
-	mode = find_mode(argv[optind]);
 	complete_options(mode);
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;

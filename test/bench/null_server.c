@@ -32,20 +32,27 @@ static const char HTTP_OK[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK";
 static struct sequence feed;
 /* The subscribers: complete before the first message is published, since each SUB is answered. */
 struct channel {
-	char name[80];
+	char name[NAME_SIZE];
 	pthread_mutex_t lock; /* one writes to this channel's consumers at a time */
 	int *fds;
 	int n;
 	int turn; /* guarded by lock */
 };
 
+struct topic {
+	char name[NAME_SIZE];
+	struct channel *channels; /* opt.channels */
+	int n;
+};
+
 static pthread_mutex_t subscribe_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct channel *channels; /* opt.channels; changed under subscribe_lock */
-static int n_channels;
+static struct topic *topics; /* opt.topics; changed under subscribe_lock */
+static int n_topics;
 
 /* One connection's thread. */
 struct peer {
 	int fd;
+	struct topic *topic;   /* the one that it published to last */
 	char *in, *out, *pass; /* input; answers; messages to pass on */
 	size_t have, cap, answered, passed;
 };
@@ -92,25 +99,68 @@ static void ready(int fd)
 	pthread_detach(t);
 }
 
+static bool is_name(const char *name, const char *text, size_t len)
+{
+	return strncmp(name, text, len) == 0 && name[len] == '\0';
+}
+
+/* NULL: nobody has subscribed to it. */
+static struct topic *find_topic(const char *name, size_t len)
+{
+	for (struct topic *t = topics; t < topics + n_topics; t++)
+		if (is_name(t->name, name, len))
+			return t;
+	return NULL;
+}
+
+static void copy_name(char *to, const char *name, size_t len)
+{
+	if (len >= NAME_SIZE)
+		die("null server: a name of %zu bytes", len);
+	memcpy(to, name, len);
+}
+
+static struct topic *get_topic(const char *name, size_t len)
+{
+	struct topic *t = find_topic(name, len);
+
+	if (t)
+		return t;
+	if (n_topics == opt.topics)
+		die("null server: more topics than --topics");
+	t = &topics[n_topics];
+	copy_name(t->name, name, len);
+	t->channels = xalloc((size_t)opt.channels * sizeof(*t->channels));
+	n_topics++;
+	return t;
+}
+
+static struct channel *get_channel(struct topic *t, const char *name, size_t len)
+{
+	struct channel *c = t->channels;
+
+	for (; c < t->channels + t->n; c++)
+		if (is_name(c->name, name, len))
+			return c;
+	if (t->n == opt.channels)
+		die("null server: more channels than --channels");
+	copy_name(c->name, name, len);
+	pthread_mutex_init(&c->lock, NULL);
+	c->fds = xalloc((size_t)opt.subs * sizeof(int));
+	t->n++;
+	return c;
+}
+
 /* "SUB topic channel\n": publishing begins when all have been answered, so none comes too early. */
 static void subscribed(int fd, const char *line, size_t len)
 {
-	const char *name = memrchr(line, ' ', len);
-	size_t n = len - 1 - (size_t)(name + 1 - line);
-	struct channel *c = channels;
+	const char *topic = line + sizeof("SUB");
+	const char *name = (const char *)memrchr(line, ' ', len) + 1;
+	struct channel *c;
 
 	pthread_mutex_lock(&subscribe_lock);
-	while (c < channels + n_channels &&
-		(strlen(c->name) != n || memcmp(c->name, name + 1, n) != 0))
-		c++;
-	if (c == channels + n_channels) {
-		if (n_channels == opt.channels || n >= sizeof(c->name))
-			die("null server: more channels than --channels");
-		memcpy(c->name, name + 1, n);
-		pthread_mutex_init(&c->lock, NULL);
-		c->fds = xalloc((size_t)opt.subs * sizeof(int));
-		n_channels++;
-	}
+	c = get_channel(get_topic(topic, (size_t)(name - 1 - topic)), name,
+		(size_t)(line + len - 1 - name));
 	if (c->n == opt.subs)
 		die("null server: more consumers than --subs");
 	c->fds[c->n++] = fd;
@@ -119,12 +169,26 @@ static void subscribed(int fd, const char *line, size_t len)
 
 static void pass_on(struct peer *p)
 {
-	for (struct channel *c = channels; c < channels + n_channels; c++) {
+	for (int i = 0; i < p->topic->n; i++) {
+		struct channel *c = &p->topic->channels[i];
 		pthread_mutex_lock(&c->lock);
 		send_all(c->fds[c->turn++ % c->n], p->pass, p->passed);
 		pthread_mutex_unlock(&c->lock);
 	}
 	p->passed = 0;
+}
+
+/* "PUB topic\n" or "MPUB topic\n": what is passed on together is of one topic. */
+static void published(struct peer *p, const char *line, size_t len)
+{
+	const char *name = (const char *)memchr(line, ' ', len) + 1;
+	size_t n = (size_t)(line + len - 1 - name);
+
+	if (p->topic && is_name(p->topic->name, name, n))
+		return;
+	if (p->passed > 0)
+		pass_on(p);
+	p->topic = find_topic(name, n);
 }
 
 /* One published message. */
@@ -201,9 +265,12 @@ static size_t command(struct peer *p, const char *at, size_t have)
 	if (have < line + 4 + body)
 		return 0;
 	reply(p, OK, OK_SIZE);
-	if (at[0] == 'P' && n_channels > 0)
+	if (at[0] == 'I')
+		return line + 4 + body;
+	published(p, at, line);
+	if (at[0] == 'P' && p->topic)
 		pass(p, at + line + 4, body);
-	if (at[0] == 'M' && n_channels > 0)
+	if (at[0] == 'M' && p->topic)
 		pass_all(p, at + line + 4);
 	return line + 4 + body;
 }
@@ -280,7 +347,7 @@ void null_server_start(void)
 	opt.host = "127.0.0.1";
 	opt.port = opt.http_port = ntohs(sa.sin_port);
 	feed.total = opt.total;
-	channels = xalloc((size_t)(opt.channels + 1) * sizeof(*channels));
+	topics = xalloc((size_t)opt.topics * sizeof(*topics));
 	opt.pid = fork();
 	if (opt.pid < 0)
 		die("fork: %s", strerror(errno));

@@ -62,6 +62,9 @@ def brief(row, r):
     if row.kind == "latency":
         return (f"sent p50 {r['sent_p50_us']:.0f} us p99 {r['sent_p99_us']:.0f} us, "
                 f"due p99 {r['due_p99_us']:.0f} us, {r.get('cpu_us', 0):.1f} us CPU")
+    if row.kind == "many":
+        return (f"{r['cpu_us']:.1f} us CPU {r['ctx']:.2f} ctx, sent p50 {r['sent_p50_us']:.0f} us "
+                f"p99 {r['sent_p99_us']:.0f} us")
     if row.kind == "idle":
         return (f"{r['mem_conn_kb']:.1f} kB a connection, {r['avail_conn_kb']:.1f} as seen in "
                 f"MemAvailable, {r['cpu_percent']:.2f} % CPU, "
@@ -104,6 +107,18 @@ def latency_cells(row, res):
             both(res, "cpu_us")]
 
 
+MANY_HEAD = ["row", "work", "CPU us/msg", "ratio (min - max)", "null server",
+             "context switches/msg", "ratio (min - max)", "null server", "p50 us",
+             "ratio (min - max)", "null server", "p99 us", "ratio (min - max)", "null server"]
+
+
+def many_cells(row, res):
+    out = [row.name, row.title]
+    for key in ("cpu_us", "ctx", "sent_p50_us", "sent_p99_us"):
+        out += [both(res, key), ratio_cell(res, key), limit(res, key)]
+    return out
+
+
 IDLE_HEAD = ["row", "work", "RSS and kernel stacks kB/connection", "ratio (min - max)",
              "MemAvailable kB/connection", "ratio (min - max)", "RSS kB/connection", "CPU % of a core", "context switches/s", "threads", "us to open one"]
 
@@ -137,7 +152,7 @@ def cores_cells(row, res):
 
 
 TABLES = [("rate", RATE_HEAD, rate_cells), ("latency", LATENCY_HEAD, latency_cells),
-          ("idle", IDLE_HEAD, idle_cells), ("topics", TOPICS_HEAD, topics_cells),
+          ("many", MANY_HEAD, many_cells), ("idle", IDLE_HEAD, idle_cells), ("topics", TOPICS_HEAD, topics_cells),
           ("cores", CORES_HEAD, cores_cells)]
 
 
@@ -191,8 +206,9 @@ def version(binary):
 TITLES = {
     "rate": "Throughput",
     "latency": "Latency, publish to receive",
+    "many": "Many topics, ten messages a second on each",
     "idle": "Idle connections",
-    "topics": "Many topics",
+    "topics": "Many idle topics",
     "cores": "Fewer cores: CPU per message",
 }
 

@@ -18,11 +18,17 @@ class Row:
     total: int = 0
     prefill: list = field(default_factory=list)
     mem_queue: int = -1  # -1: enough for all messages
-    kind: str = "rate"  # or latency, idle, topics, cores
+    kind: str = "rate"  # or latency, many, idle, topics, cores
     flags: list = field(default_factory=list)  # of the daemon
 
     def tls(self):
         return "--tls" in self.load
+
+    def topics(self):
+        return int(self.load[self.load.index("--topics") + 1]) if "--topics" in self.load else 1
+
+    def consumes(self):
+        return self.load[0] not in ("pub", "mpub", "http")
 
     def memory_queue(self, total):
         return self.mem_queue if self.mem_queue >= 0 else total + 10000
@@ -36,6 +42,14 @@ def _rate(name, group, title, total, load, prefill="", mem_queue=-1, flags=()):
 def _latency(name, title, rate, more):
     load = f"latency --rate {rate} {more}".split()
     return Row(name, "latency", title, load, total=rate * 3, kind="latency")
+
+
+def _many(n, name, title, more):
+    """Ten messages a second on each of n topics."""
+    rate = 10 * n
+    load = f"latency --topics {n} --rate {rate} --threads 1 {more}".split()
+    return Row(f"many-{n}{name}", "many", f"{n} topics, {rate:,}/s in all, {title}", load,
+               total=rate * 4, mem_queue=10000, kind="many")
 
 
 def _idle(n):
@@ -113,6 +127,9 @@ ROWS = [
     _latency("latency-1k", "1,000/s, output not buffered", 1000, "--output-buffer-size -1"),
     _latency("latency-1k-rdy1", "1,000/s, RDY 1", 1000, "--rdy 1"),
     _latency("latency-20k", "20,000/s, output not buffered", 20000, "--output-buffer-size -1"),
+    *[_many(n, *setting) for n in (200, 50) for setting in (
+        ("", "RDY 10", "--rdy 10"), ("-rdy1", "RDY 1", "--rdy 1"),
+        ("-unbuffered", "RDY 10, output not buffered", "--rdy 10 --output-buffer-size -1"))],
     # Needs 10,000 descriptors in the daemon, and as many in the generator.
     _idle(10_000),
     _rate("consumers-1000", "scale", "PUB x2 (64 outstanding), 1,000 consumers, RDY 1, on one channel",
@@ -130,7 +147,7 @@ ROWS = [
     *[_cores(n) for n in (1, 10, 100, 1000)],
 ]
 
-GROUPS = ["memory", "disk", "transport", "body", "latency", "idle", "scale", "cores"]
+GROUPS = ["memory", "disk", "transport", "body", "latency", "many", "idle", "scale", "cores"]
 
 
 def select(spec):

@@ -8,279 +8,19 @@ daemon says in /stats afterwards must agree. A run that fails makes its row
 """
 
 import argparse
-import ctypes
-import json
 import os
 import re
-import resource
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 
 import report
 import rows
-
-LIBC = ctypes.CDLL(None)
-PR_SET_PDEATHSIG = 1
-
-START_S = 60  # a daemon must accept connections by then
-RUN_S = 180  # and a run must end
-SETTLE_S = 30  # what was sent last must be in the statistics by then
-TOPIC = "bench"
-
-
-class Failed(Exception):
-    """A run that gives no figure, and why."""
-
-
-def free_ports(n):
-    """Sockets at ports that nobody else is given until they are closed. A daemon may
-    listen there all the same."""
-    socks = [socket.socket() for _ in range(n)]
-    for s in socks:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind(("127.0.0.1", 0))
-    return socks
-
-
-class Daemon:
-    """One nsqd process with a data directory of its own. `wrapper` is a command
-    that runs it as its only child."""
-
-    def __init__(self, binary, flags, work_dir, cores=0, wrapper=()):
-        self.binary, self.flags, self.cores = binary, flags, cores
-        self.wrapper = list(wrapper)
-        self.dir = tempfile.mkdtemp(prefix="run.", dir=work_dir)
-        self.proc = self.pid = None
-        self.ports = free_ports(2)
-        self.tcp, self.http = (s.getsockname()[1] for s in self.ports)
-        self.start()
-
-    def _prepare(self):
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # none outlives a runner that was killed
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        if self.cores:
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:self.cores])
-
-    def start(self):
-        with open(os.path.join(self.dir, "log"), "ab") as log:
-            self.proc = subprocess.Popen(
-                [*self.wrapper, self.binary, f"--tcp-address=127.0.0.1:{self.tcp}",
-                 f"--http-address=127.0.0.1:{self.http}", f"--data-path={self.dir}",
-                 *self.flags],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=self._prepare)
-        end = time.monotonic() + START_S
-        while time.monotonic() < end:
-            self.check_alive()
-            try:
-                for port in (self.tcp, self.http):
-                    socket.create_connection(("127.0.0.1", port), 1).close()
-                self.pid = self._find_pid()
-                return
-            except OSError:
-                time.sleep(0.005)
-        raise Failed(f"does not accept connections after {START_S} s")
-
-    def _find_pid(self):
-        if not self.wrapper:
-            return self.proc.pid
-        with open(f"/proc/{self.proc.pid}/task/{self.proc.pid}/children") as f:
-            return int(f.read().split()[0])
-
-    def check_alive(self):
-        code = self.proc.poll()
-        if code is not None:
-            raise Failed(f"the daemon ended with {code}: {self.last_log_line()}")
-
-    def last_log_line(self):
-        with open(os.path.join(self.dir, "log"), errors="replace") as f:
-            lines = f.read().strip().splitlines()
-        return lines[-1][-200:] if lines else "nothing in its log"
-
-    def request(self, path, method="GET"):
-        req = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", method=method)
-        try:
-            with urllib.request.urlopen(req, timeout=30) as r:
-                return r.read()
-        except OSError as e:
-            raise Failed(f"{method} {path}: {e}") from e
-
-    def topic_stats(self):
-        stats = json.loads(self.request(f"/stats?format=json&topic={TOPIC}"))
-        if not stats["topics"]:
-            raise Failed("the topic is not in /stats")
-        return stats["topics"][0]
-
-    def stop(self):
-        """A clean stop; returns how long it took."""
-        began = time.monotonic()
-        self.proc.send_signal(signal.SIGTERM)
-        try:
-            self.proc.wait(60)
-        except subprocess.TimeoutExpired as e:
-            raise Failed("did not stop within 60 s") from e
-        return time.monotonic() - began
-
-    def remove(self):
-        # Not a clean stop: a full memory queue would be written to disk first.
-        if self.proc.poll() is None:
-            os.kill(self.pid or self.proc.pid, signal.SIGKILL)
-            self.proc.wait()
-        for s in self.ports:
-            s.close()
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-
-def generate(bench, args, total, daemon=None):
-    """Runs the generator; returns its key=value line as a dict."""
-    cmd = [bench, *args]
-    if total:
-        cmd += ["--total", str(total)]
-    if daemon:
-        cmd += ["--topic", TOPIC, "--port", str(daemon.tcp), "--http-port", str(daemon.http),
-                "--pid", str(daemon.pid)]
-    try:
-        p = subprocess.run(cmd, capture_output=True, text=True, timeout=RUN_S, check=False)
-    except subprocess.TimeoutExpired as e:
-        raise Failed(f"the generator did not end within {RUN_S} s") from e
-    if daemon:
-        daemon.check_alive()
-    if p.returncode != 0:
-        lines = p.stderr.strip().splitlines()
-        raise Failed(lines[-1].replace("nsq_bench: error: ", "") if lines else "no reason given")
-    out = {}
-    for word in p.stdout.split():
-        key, value = word.split("=", 1)
-        try:
-            out[key] = float(value)
-        except ValueError:
-            out[key] = value
-    return out
-
-
-def prefill(bench, row, daemon, total):
-    """Publishes, and waits until the messages are in the channel."""
-    generate(bench, row.prefill, total, daemon)
-    end = time.monotonic() + 60
-    while True:
-        stats = daemon.topic_stats()
-        if stats["channels"] and stats["channels"][0]["depth"] == total:
-            return
-        if time.monotonic() > end:
-            raise Failed(f"the channel does not fill up: topic depth {stats['depth']}, channel "
-                         f"{stats['channels'][0]['depth'] if stats['channels'] else 'missing'}")
-        time.sleep(0.05)
-
-
-def verify(daemon, total, consumed):
-    """What the daemon counted must be what the generator counted; the last FINs may still
-    be on their way."""
-    end = time.monotonic() + SETTLE_S
-    while True:
-        try:
-            return verify_once(daemon.topic_stats(), total, consumed)
-        except Failed:
-            if time.monotonic() > end:
-                raise
-        time.sleep(0.02)
-
-
-def verify_once(topic, total, consumed):
-    if topic["message_count"] != total:
-        raise Failed(f"/stats counts {topic['message_count']} messages of {total}")
-    if not consumed and topic["depth"] != total:
-        raise Failed(f"/stats has a depth of {topic['depth']}, not {total}")
-    if not consumed:
-        return
-    for c in topic["channels"]:
-        left = {k: c[k] for k in ("depth", "in_flight_count", "deferred_count", "requeue_count")}
-        if any(left.values()) or c["message_count"] != total:
-            raise Failed(f"/stats of {c['channel_name']}: {c['message_count']} messages, {left}")
-
-
-def certificate(opts):
-    """Flags for a daemon with TLS; makes the certificate with the first run that asks."""
-    cert, key = (os.path.join(opts.work, name) for name in ("cert.pem", "key.pem"))
-    if not os.path.exists(cert):
-        cmd = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "365",
-               "-subj", "/CN=localhost", "-keyout", key, "-out", cert]
-        subprocess.run(cmd, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return [f"--tls-cert={cert}", f"--tls-key={key}"]
-
-
-def run_load(opts, row, binary, total, perf=None, cores=0):
-    flags = [f"--mem-queue-size={row.memory_queue(total)}", *row.flags]
-    if row.tls():
-        flags += certificate(opts)
-    daemon = Daemon(binary, flags, opts.work, cores or opts.cores, perf.command if perf else ())
-    try:
-        if row.prefill:
-            prefill(opts.bench, row, daemon, total)
-        if perf:
-            perf.control("enable")
-        result = generate(opts.bench, row.load, total, daemon)
-        if perf:
-            perf.control("disable")
-        if row.kind != "idle":
-            verify(daemon, total, row.load[0] not in ("pub", "mpub", "http"))
-        return result
-    finally:
-        daemon.remove()
-
-
-def run_topics(opts, row, binary, total):
-    """Creates topics and channels over HTTP, stops, starts again."""
-    del row
-    daemon = Daemon(binary, [], opts.work, opts.cores)
-    try:
-        began = time.monotonic()
-        for i in range(total):
-            daemon.request(f"/topic/create?topic=t{i}", "POST")
-            for c in ("a", "b"):
-                daemon.request(f"/channel/create?topic=t{i}&channel={c}", "POST")
-        create = time.monotonic() - began
-        rss = rss_mb(daemon.pid)
-        stop = daemon.stop()
-        began = time.monotonic()
-        daemon.start()
-        n = len(json.loads(daemon.request("/stats?format=json"))["topics"])
-        if n != total:
-            raise Failed(f"{n} topics of {total} after the restart")
-        return {"create_s": create, "stop_s": stop, "start_s": time.monotonic() - began,
-                "rss_mb": rss}
-    finally:
-        daemon.remove()
-
-
-def run_cores(opts, row, binary, total):
-    """The same load with the daemon on fewer and fewer cores; the generator has all of them."""
-    out = {}
-    for cores in report.CORES:
-        if cores <= len(os.sched_getaffinity(0)):
-            r = run_load(opts, row, binary, total, cores=cores)
-            out[f"cpu_us_{cores}"], out[f"rate_{cores}"] = r["cpu_us"], r["rate"]
-            out.setdefault("most_us", r["cpu_us"])  # on the most cores there are
-            out["growth"] = r["cpu_us"] / out["most_us"]
-    return out
-
-
-def rss_mb(pid):
-    with open(f"/proc/{pid}/status") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:")) / 1024
-
-
-def messages(opts, row):
-    """How many a run has. A row about a number of topics has that number, whatever the scale."""
-    if row.kind == "topics" or not row.total:
-        return row.total
-    return max(int(row.total * opts.scale), 200)
+from daemon import Failed
+from measure import generate, messages, run_cores, run_load, run_topics
 
 
 def run_once(opts, row, binary):
@@ -295,7 +35,7 @@ def run_once(opts, row, binary):
 def run_null_once(opts, row):
     """The same load on a server that does nothing: more than the generator's limit nobody can
     reach. None for rows that the null server does not know."""
-    if row.kind not in ("rate", "latency") or row.group == "transport":
+    if row.kind not in ("rate", "latency", "many") or row.group == "transport":
         return None
     try:
         return generate(opts.bench, [*row.load, "--null"], messages(opts, row))
@@ -311,7 +51,7 @@ def run_row(opts, row):
             if binary is None or any("failed" in r for r in results[side]):
                 continue
             results[side].append(run_once(opts, row, binary))
-            print(f"  {row.name:19}{side:6} {report.brief(row, results[side][-1])}",
+            print(f"  {row.name:21}{side:6} {report.brief(row, results[side][-1])}",
                   file=sys.stderr, flush=True)
         limit = run_null_once(opts, row) if opts.stock else None
         if limit:
@@ -344,7 +84,7 @@ def run_null(opts):
             continue
         if "failed" in r:
             print(f"  {row.name:19}failed: {r['failed']}")
-        elif row.kind == "latency":
+        elif row.kind in ("latency", "many"):
             print(f"  {row.name:19}{r['sent_p50_us']:8.0f} us p50 {r['sent_p99_us']:8.0f} us p99")
         else:
             print(f"  {row.name:19}{r['rate']:12,.0f}/s {r['gen_us']:8.3f} us")

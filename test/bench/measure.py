@@ -1,0 +1,166 @@
+"""One run of a row on one daemon: what is done, and whether the daemon has counted it right."""
+
+import os
+import subprocess
+import time
+
+import report
+from daemon import Daemon, Failed
+
+TOPIC = "bench"  # or bench0, bench1, ...
+RUN_S = 180  # a run must end by then
+SETTLE_S = 30  # what was sent last must be in the statistics by then
+
+
+def generate(bench, args, total, daemon=None):
+    """Runs the generator; returns its key=value line as a dict."""
+    cmd = [bench, *args]
+    if total:
+        cmd += ["--total", str(total)]
+    if daemon:
+        cmd += ["--topic", TOPIC, "--port", str(daemon.tcp), "--http-port", str(daemon.http),
+                "--pid", str(daemon.pid)]
+    try:
+        p = subprocess.run(cmd, capture_output=True, text=True, timeout=RUN_S, check=False)
+    except subprocess.TimeoutExpired as e:
+        raise Failed(f"the generator did not end within {RUN_S} s") from e
+    if daemon:
+        daemon.check_alive()
+    if p.returncode != 0:
+        lines = p.stderr.strip().splitlines()
+        raise Failed(lines[-1].replace("nsq_bench: error: ", "") if lines else "no reason given")
+    out = {}
+    for word in p.stdout.split():
+        key, value = word.split("=", 1)
+        try:
+            out[key] = float(value)
+        except ValueError:
+            out[key] = value
+    return out
+
+
+def prefill(bench, row, daemon, total):
+    """Publishes, and waits until the messages are in the channel."""
+    generate(bench, row.prefill, total, daemon)
+    end = time.monotonic() + 60
+    while True:
+        stats = daemon.topic_stats(TOPIC)
+        if stats["channels"] and stats["channels"][0]["depth"] == total:
+            return
+        if time.monotonic() > end:
+            raise Failed(f"the channel does not fill up: topic depth {stats['depth']}, channel "
+                         f"{stats['channels'][0]['depth'] if stats['channels'] else 'missing'}")
+        time.sleep(0.05)
+
+
+def verify(daemon, row, total):
+    """What the daemon counted must be what the generator counted; the last FINs may still
+    be on their way."""
+    end = time.monotonic() + SETTLE_S
+    n = row.topics()
+    while True:
+        topics = {t["topic_name"]: t for t in daemon.stats()["topics"]}
+        try:
+            for i in range(n):
+                verify_topic(topics, TOPIC if n == 1 else f"{TOPIC}{i}",
+                             total // n + (i < total % n), row.consumes())
+            return
+        except Failed:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.02)
+
+
+def verify_topic(topics, name, total, consumed):
+    if name not in topics:
+        raise Failed(f"the topic {name} is not in /stats")
+    topic = topics[name]
+    if topic["message_count"] != total:
+        raise Failed(f"/stats of {name} counts {topic['message_count']} messages of {total}")
+    if not consumed and topic["depth"] != total:
+        raise Failed(f"/stats has a depth of {topic['depth']}, not {total}")
+    if not consumed:
+        return
+    for c in topic["channels"]:
+        left = {k: c[k] for k in ("depth", "in_flight_count", "deferred_count", "requeue_count")}
+        if any(left.values()) or c["message_count"] != total:
+            raise Failed(f"/stats of {name}/{c['channel_name']}: {c['message_count']} messages, "
+                         f"{left}")
+
+
+def certificate(opts):
+    """Flags for a daemon with TLS; makes the certificate with the first run that asks."""
+    cert, key = (os.path.join(opts.work, name) for name in ("cert.pem", "key.pem"))
+    if not os.path.exists(cert):
+        cmd = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "365",
+               "-subj", "/CN=localhost", "-keyout", key, "-out", cert]
+        subprocess.run(cmd, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return [f"--tls-cert={cert}", f"--tls-key={key}"]
+
+
+def run_load(opts, row, binary, total, perf=None, cores=0):
+    flags = [f"--mem-queue-size={row.memory_queue(total)}", *row.flags]
+    if row.tls():
+        flags += certificate(opts)
+    daemon = Daemon(binary, flags, opts.work, cores or opts.cores, perf.command if perf else ())
+    try:
+        if row.prefill:
+            prefill(opts.bench, row, daemon, total)
+        if perf:
+            perf.control("enable")
+        result = generate(opts.bench, row.load, total, daemon)
+        if perf:
+            perf.control("disable")
+        if row.kind != "idle":
+            verify(daemon, row, total)
+        return result
+    finally:
+        daemon.remove()
+
+
+def run_topics(opts, row, binary, total):
+    """Creates topics and channels over HTTP, stops, starts again."""
+    del row
+    daemon = Daemon(binary, [], opts.work, opts.cores)
+    try:
+        began = time.monotonic()
+        for i in range(total):
+            daemon.request(f"/topic/create?topic=t{i}", "POST")
+            for c in ("a", "b"):
+                daemon.request(f"/channel/create?topic=t{i}&channel={c}", "POST")
+        create = time.monotonic() - began
+        rss = rss_mb(daemon.pid)
+        stop = daemon.stop()
+        began = time.monotonic()
+        daemon.start()
+        n = len(daemon.stats()["topics"])
+        if n != total:
+            raise Failed(f"{n} topics of {total} after the restart")
+        return {"create_s": create, "stop_s": stop, "start_s": time.monotonic() - began,
+                "rss_mb": rss}
+    finally:
+        daemon.remove()
+
+
+def run_cores(opts, row, binary, total):
+    """The same load with the daemon on fewer and fewer cores; the generator has all of them."""
+    out = {}
+    for cores in report.CORES:
+        if cores <= len(os.sched_getaffinity(0)):
+            r = run_load(opts, row, binary, total, cores=cores)
+            out[f"cpu_us_{cores}"], out[f"rate_{cores}"] = r["cpu_us"], r["rate"]
+            out.setdefault("most_us", r["cpu_us"])  # on the most cores there are
+            out["growth"] = r["cpu_us"] / out["most_us"]
+    return out
+
+
+def rss_mb(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:")) / 1024
+
+
+def messages(opts, row):
+    """How many a run has. A row about a number of topics has that number, whatever the scale."""
+    if row.kind == "topics" or not row.total:
+        return row.total
+    return max(int(row.total * opts.scale), 200)
