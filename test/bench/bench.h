@@ -48,7 +48,14 @@ struct options {
 	int rdy;
 	int output_buffer_size;    /* as in IDENTIFY; 0 = the server's default */
 	int output_buffer_timeout; /* in ms, the same */
+	int msg_timeout;           /* in ms, the same; first deliveries are not answered */
+	bool requeue;              /* first deliveries are answered with REQ 0 */
+	bool touch;                /* each message is touched before it is finished */
+	int defer;                 /* dpub: in ms */
+	int stored_topics;         /* stats: so many topics besides opt.topic */
+	int stats_interval;        /* stats: in ms, from request to request */
 	int threads; /* at most so many workers publish, and as many consume per channel */
+	int pollers; /* at most so many workers consume in all; 0 = no limit */
 	bool create; /* create the channels before publishing */
 	bool null;   /* load the built-in null server instead */
 	bool tls;
@@ -194,7 +201,7 @@ unsigned sequence_take(struct sequence *s, unsigned n, uint64_t *first);
 
 /* ---- publishers (publish.c) ---- */
 
-enum publish_kind { PUBLISH_PUB, PUBLISH_MPUB, PUBLISH_HTTP };
+enum publish_kind { PUBLISH_PUB, PUBLISH_MPUB, PUBLISH_DPUB, PUBLISH_HTTP };
 
 struct publishers;
 
@@ -205,19 +212,99 @@ int publishers_workers(const struct publishers *p);
 uint64_t publishers_join(struct publishers *p);
 void publishers_close(struct publishers *p);
 
+/* ---- one thread that publishes on time (open_loop.c) ---- */
+
+/* What a body starts with. */
+struct stamps {
+	uint64_t seq;
+	uint64_t due; /* when it should be sent, in ns of CLOCK_MONOTONIC */
+	uint64_t sent;
+};
+
+struct source;
+
+/* One publishing connection to each of opt.topics topics. */
+struct source *sources_open(void);
+/* Publishes the messages from `from` to `to` at opt.rate, each on time or as soon as possible after
+ * it; returns when all are acknowledged. */
+void sources_publish(struct source *sources, uint64_t from, uint64_t to);
+void sources_close(struct source *sources);
+
+/* ---- what has come (tally.c) ---- */
+
+/* Whether each message comes twice by design, so that only its second delivery is finished. */
+bool delivered_twice(void);
+
+/* The messages of one channel that one thread has seen. */
+struct tally {
+	int channel;
+	unsigned last;        /* the attempts of a delivery that is finished */
+	uint64_t *seen;       /* bitmap over the sequence numbers: to be finished */
+	uint64_t *first;      /* the same of those that were left for a second delivery */
+	uint64_t redelivered; /* messages with more attempts than that */
+	uint64_t again;       /* messages that had been seen before */
+};
+
+struct channel_count {
+	_Alignas(64) _Atomic uint64_t received;
+	_Atomic uint64_t first; /* deliveries that were left for a second one */
+	uint64_t mark;          /* so many stop the clock */
+	_Atomic uint64_t marked_at;
+};
+
+struct tallies {
+	uint64_t max; /* messages of a channel */
+	size_t bitmap_size;
+	int n; /* several for each channel */
+	struct tally *list;
+	struct channel_count *counts; /* one per channel */
+};
+
+void tallies_init(struct tallies *t, uint64_t max, int per_channel);
+void tallies_free(struct tallies *t);
+/* Notes a delivery. True: it was the last one, and that for the first time. */
+static inline bool tally_note(struct tally *t, uint64_t seq, unsigned attempts)
+{
+	uint64_t *word = &(attempts < t->last ? t->first : t->seen)[seq >> 6];
+	uint64_t bit = 1ULL << (seq & 63);
+	bool fresh = (*word & bit) == 0;
+
+	*word |= bit;
+	if (attempts > t->last)
+		t->redelivered++;
+	if (!fresh)
+		t->again++;
+	return fresh && attempts >= t->last;
+}
+
+/* For the deliveries of one recv(): first ones, and those that tally_note() said true of. */
+void tallies_count(
+	struct tallies *t, int channel, uint64_t first, uint64_t fresh, uint64_t received_at);
+/* Wait until each channel got so many first deliveries, or so many messages. */
+void tallies_await_first(struct tallies *t, uint64_t expected);
+void tallies_await(struct tallies *t, uint64_t expected);
+/* Ends the run unless each message has come as often as it should. */
+void tallies_check(const struct tallies *t, uint64_t expected);
+
 /* ---- consumers (consume.c) ---- */
 
-struct latency; /* latency.c */
+/* Something that wants to see each delivery, on the thread of its consumer. */
+struct observer {
+	void (*delivered)(struct observer *o, int channel, const char *body, unsigned attempts,
+		uint64_t received_at);
+};
 
 struct consumers;
 
 /* Connects and subscribes, without RDY. At most `max` messages will come. */
-struct consumers *consumers_open(uint64_t max, struct latency *lat);
+struct consumers *consumers_open(uint64_t max, struct observer *observer);
+/* The consumers' threads begin with the barrier. */
 void consumers_spawn(struct consumers *c, pthread_barrier_t *start);
 int consumers_workers(const struct consumers *c);
 void consumers_ready(struct consumers *c);
-/* Waits until each channel got so many messages. */
-void consumers_await(struct consumers *c, uint64_t expected);
+/* All three at once, where nothing else begins with them. */
+void consumers_run(struct consumers *c);
+struct tallies *consumers_tallies(struct consumers *c);
 /* Waits until each channel got `expected` messages and the server has taken
  * every FIN, and checks them. Returns when the clock stopped, with the number of
  * messages that each channel had received by then. */
@@ -227,13 +314,24 @@ void consumers_close(struct consumers *c);
 
 /* ---- latency (latency.c) ---- */
 
-/* Called by the consumer for each message. */
-void latency_record(struct latency *l, const char *body, uint64_t received_at);
+struct latency;
+
+/* For messages from `from` to `to`: the others are seen and not counted. */
+struct latency *latency_new(uint64_t from, uint64_t to);
+struct observer *latency_observer(struct latency *l);
+/* Prints percentiles of the messages from `from` to `to`. Sorts them, so once for each message. */
+void latency_print(struct latency *l, const char *prefix, uint64_t from, uint64_t to);
+void latency_free(struct latency *l);
+void print_distribution(const char *name, const char *unit, double scale, uint64_t *v, size_t n);
 void run_latency(void);
 
 /* ---- the other modes ---- */
 
-void run_idle(void);          /* idle.c */
+void run_idle(void);     /* idle.c */
+void run_timeouts(void); /* timeouts.c */
+void run_stats(void);    /* stats.c */
+/* Waits until /stats says that so many messages of the channel are deferred. */
+void stats_await_deferred(uint64_t expected);
 void null_server_start(void); /* null_server.c: sets opt.port, opt.pid */
 
 /* ---- the server's accounts (proc.c) ---- */

@@ -162,19 +162,20 @@ void conn_expect_ok(struct conn *c, const char *what)
 void conn_identify(struct conn *c, int heartbeat_ms)
 {
 	char json[512], out[640];
+	size_t head;
 	int n;
 
 	n = snprintf(json, sizeof(json),
 		"{\"client_id\":\"bench\",\"hostname\":\"bench\",\"user_agent\":\"nsq_bench\","
 		"\"heartbeat_interval\":%d,\"output_buffer_size\":%d,"
-		"\"output_buffer_timeout\":%d",
-		heartbeat_ms, opt.output_buffer_size, opt.output_buffer_timeout);
+		"\"output_buffer_timeout\":%d,\"msg_timeout\":%d",
+		heartbeat_ms, opt.output_buffer_size, opt.output_buffer_timeout, opt.msg_timeout);
 	n += transport_json(json + n, sizeof(json) - (size_t)n - 1);
 	json[n++] = '}';
-	memcpy(out, "  V2IDENTIFY\n", 13);
-	put_be32(out + 13, (uint32_t)n);
-	memcpy(out + 17, json, (size_t)n);
-	send_all(c->fd, out, 17 + (size_t)n);
+	head = (size_t)sprintf(out, "  V2IDENTIFY\n");
+	put_be32(out + head, (uint32_t)n);
+	memcpy(out + head + 4, json, (size_t)n);
+	send_all(c->fd, out, head + 4 + (size_t)n);
 	if (transport_is_plain())
 		conn_expect_ok(c, "IDENTIFY");
 	else

@@ -34,16 +34,25 @@ def free_ports(n):
 
 class Daemon:
     """One nsqd process with a data directory of its own. `wrapper` is a command
-    that runs it as its only child."""
+    that runs it as its only child; `topics` are there from the start."""
 
-    def __init__(self, binary, flags, work_dir, cores=0, wrapper=()):
+    def __init__(self, binary, flags, work_dir, cores=0, wrapper=(), topics=()):
         self.binary, self.flags, self.cores = binary, flags, cores
         self.wrapper = list(wrapper)
         self.dir = tempfile.mkdtemp(prefix="run.", dir=work_dir)
         self.proc = self.pid = None
         self.ports = free_ports(2)
         self.tcp, self.http = (s.getsockname()[1] for s in self.ports)
+        if topics:
+            self._store(topics)
         self.start()
+
+    def _store(self, topics):
+        """As if an earlier daemon had left these topics, with a channel each."""
+        channel = {"name": "ch", "paused": False}
+        with open(os.path.join(self.dir, "nsqd.dat"), "w") as f:
+            json.dump({"version": "1.3.0", "topics": [
+                {"name": name, "paused": False, "channels": [channel]} for name in topics]}, f)
 
     def _prepare(self):
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # none outlives a runner that was killed

@@ -118,6 +118,8 @@ static void run_load(const struct load *load)
 			die("%llu messages acknowledged of %llu", (unsigned long long)expected,
 				(unsigned long long)opt.total);
 	}
+	if (load->kind == PUBLISH_DPUB && !opt.null)
+		stats_await_deferred(expected);
 	t1 = now_ns();
 	timed = expected;
 	if (con)
@@ -147,12 +149,18 @@ static const struct mode {
 } modes[] = {
 	{"pub", "PUB", {true, false, PUBLISH_PUB}, NULL},
 	{"mpub", "MPUB of --batch messages", {true, false, PUBLISH_MPUB}, NULL},
+	{"dpub", "DPUB with a delay of --defer", {true, false, PUBLISH_DPUB}, NULL},
 	{"http", "POST /pub, keep-alive", {true, false, PUBLISH_HTTP}, NULL},
 	{"sub", "consume --total messages that are there", {false, true, PUBLISH_PUB}, NULL},
 	{"pubsub", "PUB and consume at once", {true, true, PUBLISH_PUB}, NULL},
 	{"mpubsub", "MPUB and consume at once", {true, true, PUBLISH_MPUB}, NULL},
 	{"fanout", "MPUB, --channels channels consumed", {true, true, PUBLISH_MPUB}, NULL},
 	{"latency", "PUB at --rate, open loop", {false, true, PUBLISH_PUB}, run_latency},
+	{"timeouts", "consume --total messages that are there, after a timeout of each",
+		{false, true, PUBLISH_PUB}, run_timeouts},
+	{"expiring", "PUB at --rate, each message runs out once", {false, true, PUBLISH_PUB},
+		run_timeouts},
+	{"stats", "latency, and GET /stats meanwhile", {false, true, PUBLISH_PUB}, run_stats},
 	{"idle", "hold --conns connections for --seconds", {false, false, PUBLISH_PUB}, run_idle},
 };
 
@@ -185,6 +193,25 @@ static void complete_transport(const struct mode *mode)
 		die("to publish compressed messages needs --total");
 }
 
+/* What is to come of the first delivery of a message. */
+static void check_deliveries(const struct mode *mode)
+{
+	bool timeouts = mode->run == run_timeouts;
+
+	if (timeouts != (opt.msg_timeout > 0))
+		die("--msg-timeout is for mode timeouts, which needs it");
+	if (timeouts && (opt.requeue || opt.channels > 1 || opt.threads > 1))
+		die("timeouts: one channel, one thread, no --requeue");
+	if (mode->load.kind == PUBLISH_DPUB && (opt.defer == 0 || opt.channels > 1))
+		die("dpub: needs --defer, and one channel");
+}
+
+static bool at_a_rate(const struct mode *mode)
+{
+	return mode->run == run_latency || mode->run == run_stats ||
+	       strcmp(mode->name, "expiring") == 0;
+}
+
 /* What a mode cannot do without, and what follows from it. */
 static void complete_options(const struct mode *mode)
 {
@@ -193,17 +220,19 @@ static void complete_options(const struct mode *mode)
 		opt.subs = 1;
 	if (!mode->load.consume)
 		opt.subs = 0;
-	if (mode->run == run_latency) {
+	if (at_a_rate(mode)) {
 		if (opt.size < BODY_MIN_LATENCY)
-			die("latency: bodies must have at least %d bytes", BODY_MIN_LATENCY);
+			die("%s: bodies must have at least %d bytes", mode->name, BODY_MIN_LATENCY);
 		if (opt.total == 0)
 			opt.total = (uint64_t)(opt.rate * (opt.seconds > 0 ? opt.seconds : 3));
-		opt.channels = 1;
+		if (opt.topics > 1 && opt.channels > 1)
+			die("%s: one channel for each of several topics", mode->name);
 		if (opt.topics > 1)
 			opt.subs = opt.topics;
 	} else if (opt.topics > 1) {
 		die("%s: one topic only", mode->name);
 	}
+	check_deliveries(mode);
 	complete_transport(mode);
 	if (opt.total == 0 && opt.seconds <= 0)
 		die("one of --total and --seconds is needed");

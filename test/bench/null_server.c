@@ -158,6 +158,8 @@ static void subscribed(int fd, const char *line, size_t len)
 	const char *name = (const char *)memrchr(line, ' ', len) + 1;
 	struct channel *c;
 
+	if (opt.subs == 0) /* it only creates the channel */
+		return;
 	pthread_mutex_lock(&subscribe_lock);
 	c = get_channel(get_topic(topic, (size_t)(name - 1 - topic)), name,
 		(size_t)(line + len - 1 - name));
@@ -257,7 +259,7 @@ static size_t command(struct peer *p, const char *at, size_t have)
 		reply(p, CLOSE_WAIT, sizeof(CLOSE_WAIT) - 1);
 		break;
 	}
-	if (at[0] != 'P' && at[0] != 'M' && at[0] != 'I')
+	if (strchr("PMDI", at[0]) == NULL)
 		return line;
 	if (have < line + 4)
 		return 0;
@@ -265,7 +267,7 @@ static size_t command(struct peer *p, const char *at, size_t have)
 	if (have < line + 4 + body)
 		return 0;
 	reply(p, OK, OK_SIZE);
-	if (at[0] == 'I')
+	if (at[0] == 'I' || at[0] == 'D') /* what is deferred does not come */
 		return line + 4 + body;
 	published(p, at, line);
 	if (at[0] == 'P' && p->topic)

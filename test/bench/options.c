@@ -24,6 +24,7 @@ struct options opt = {
 	.rate = 1000,
 	.rdy = 2500,
 	.threads = 16,
+	.stats_interval = 200,
 };
 
 enum { MANY = 1000000, NAME_MAX_LEN = 56 }; /* a number is appended to a name */
@@ -61,6 +62,14 @@ static const struct setting {
 	{"rate", REAL, &opt.rate, 1, 10 * MANY, "N", "latency: messages per second"},
 	{"output-buffer-size", INT, &opt.output_buffer_size, -1, 1 << 26, "N", "as in IDENTIFY"},
 	{"output-buffer-timeout", INT, &opt.output_buffer_timeout, -1, 1 << 26, "MS", "the same"},
+	{"msg-timeout", INT, &opt.msg_timeout, 1, MANY, "MS",
+		"the same; the first delivery is not answered"},
+	{"requeue", FLAG, &opt.requeue, 0, 0, NULL, "answer the first delivery with REQ 0"},
+	{"touch", FLAG, &opt.touch, 0, 0, NULL, "touch each message before it is finished"},
+	{"defer", INT, &opt.defer, 1, 3600 * 1000, "MS", "dpub: the delay"},
+	{"stored-topics", INT, &opt.stored_topics, 0, MANY, "N", "stats: topics besides T"},
+	{"stats-interval", INT, &opt.stats_interval, 1, MANY, "MS", "stats: between requests"},
+	{"pollers", INT, &opt.pollers, 1, MANY, "N", "workers that consume, in all"},
 	{"threads", INT, &opt.threads, 1, MANY, "N", "workers to publish, and for each channel"},
 	{"tls", FLAG, &opt.tls, 0, 0, NULL, "what to ask for in IDENTIFY"},
 	{"snappy", COMPRESS, &opt.compress, COMPRESS_SNAPPY, 0, NULL, "the same"},

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Publishers: PUB, MPUB and HTTP POST /pub, each connection with a window of commands that wait for
- * their answer. The commands are built once; only the sequence numbers in the bodies are written
- * anew. As many commands as have been answered by one recv() go out in one send().
+ * Publishers: PUB, MPUB, DPUB and HTTP POST /pub, each connection with a window of commands that
+ * wait for their answer. The commands are built once; only the sequence numbers in the bodies are
+ * written anew. As many commands as have been answered by one recv() go out in one send().
  *
  * Over snappy and deflate, the bytes of all commands are recorded before the clock starts (see
  * transport.c), each publisher taking its share of the numbers.
@@ -59,6 +59,10 @@ static size_t command_head(const struct publishers *p, char *out, unsigned messa
 		put_be32(out + n + 4, messages);
 		put_be32(out + n + 8, (uint32_t)opt.size);
 		return (size_t)n + 12;
+	case PUBLISH_DPUB:
+		n = sprintf(out, "DPUB %s %d\n", opt.topic, opt.defer);
+		put_be32(out + n, (uint32_t)opt.size);
+		return (size_t)n + 4;
 	default:
 		n = sprintf(out, "PUB %s\n", opt.topic);
 		put_be32(out + n, (uint32_t)opt.size);

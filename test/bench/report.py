@@ -65,6 +65,13 @@ def brief(row, r):
     if row.kind == "many":
         return (f"{r['cpu_us']:.1f} us CPU {r['ctx']:.2f} ctx, sent p50 {r['sent_p50_us']:.0f} us "
                 f"p99 {r['sent_p99_us']:.0f} us")
+    if row.kind == "timeouts":
+        return (f"{r['late_p50_ms']:.1f} ms late p50 {r['late_p99_ms']:.1f} p99 "
+                f"{r['late_max_ms']:.1f} max, {r['rate']:,.0f}/s {r['cpu_us']:.2f} us CPU")
+    if row.kind == "stats":
+        return (f"request p50 {r['request_p50_ms']:.1f} ms {r['request_cpu_ms']:.1f} ms CPU, "
+                f"sent p99 {r['quiet_sent_p99_us']:.0f} us without, "
+                f"{r['busy_sent_p99_us']:.0f} with")
     if row.kind == "idle":
         return (f"{r['mem_conn_kb']:.1f} kB a connection, {r['avail_conn_kb']:.1f} as seen in "
                 f"MemAvailable, {r['cpu_percent']:.2f} % CPU, "
@@ -107,20 +114,47 @@ def latency_cells(row, res):
             both(res, "cpu_us")]
 
 
-MANY_HEAD = ["row", "work", "CPU us/msg", "ratio (min - max)", "null server",
+MANY_HEAD = ["row", "work", "messages/s", "CPU us/msg", "ratio (min - max)", "null server",
              "context switches/msg", "ratio (min - max)", "null server", "p50 us",
              "ratio (min - max)", "null server", "p99 us", "ratio (min - max)", "null server"]
 
 
 def many_cells(row, res):
-    out = [row.name, row.title]
+    out = [row.name, row.title, both(res, "rate")]
     for key in ("cpu_us", "ctx", "sent_p50_us", "sent_p99_us"):
         out += [both(res, key), ratio_cell(res, key), limit(res, key)]
     return out
 
 
+TIMEOUTS_HEAD = ["row", "work", "late p50 ms", "late p99 ms", "ratio (min - max)", "late max ms",
+                 "again/s", "ratio (min - max)", "deadlines within ms", "CPU us/msg",
+                 "ratio (min - max)"]
+
+
+def timeouts_cells(row, res):
+    return [row.name, row.title, both(res, "late_p50_ms"), both(res, "late_p99_ms"),
+            ratio_cell(res, "late_p99_ms"), both(res, "late_max_ms"), both(res, "rate"),
+            ratio_cell(res, "rate"), both(res, "span_ms"), both(res, "cpu_us"),
+            ratio_cell(res, "cpu_us")]
+
+
+STATS_HEAD = ["row", "work", "request p50 ms", "ratio (min - max)", "max ms",
+              "request's CPU ms", "ratio (min - max)", "p50 us without", "p50 us with",
+              "p99 us without", "p99 us with", "ratio (min - max)", "answer kB"]
+
+
+def stats_cells(row, res):
+    return [row.name, row.title, both(res, "request_p50_ms"), ratio_cell(res, "request_p50_ms"),
+            both(res, "request_max_ms"), both(res, "request_cpu_ms"),
+            ratio_cell(res, "request_cpu_ms"), both(res, "quiet_sent_p50_us"),
+            both(res, "busy_sent_p50_us"), both(res, "quiet_sent_p99_us"),
+            both(res, "busy_sent_p99_us"), ratio_cell(res, "busy_sent_p99_us"),
+            both(res, "answer_kb")]
+
+
 IDLE_HEAD = ["row", "work", "RSS and kernel stacks kB/connection", "ratio (min - max)",
-             "MemAvailable kB/connection", "ratio (min - max)", "RSS kB/connection", "CPU % of a core", "context switches/s", "threads", "us to open one"]
+             "MemAvailable kB/connection", "ratio (min - max)", "RSS kB/connection",
+             "CPU % of a core", "context switches/s", "threads", "us to open one"]
 
 
 def idle_cells(row, res):
@@ -152,7 +186,9 @@ def cores_cells(row, res):
 
 
 TABLES = [("rate", RATE_HEAD, rate_cells), ("latency", LATENCY_HEAD, latency_cells),
-          ("many", MANY_HEAD, many_cells), ("idle", IDLE_HEAD, idle_cells), ("topics", TOPICS_HEAD, topics_cells),
+          ("many", MANY_HEAD, many_cells),
+          ("timeouts", TIMEOUTS_HEAD, timeouts_cells), ("stats", STATS_HEAD, stats_cells),
+          ("idle", IDLE_HEAD, idle_cells), ("topics", TOPICS_HEAD, topics_cells),
           ("cores", CORES_HEAD, cores_cells)]
 
 
@@ -207,6 +243,8 @@ TITLES = {
     "rate": "Throughput",
     "latency": "Latency, publish to receive",
     "many": "Many topics, ten messages a second on each",
+    "timeouts": "Timeouts",
+    "stats": "Statistics of many topics",
     "idle": "Idle connections",
     "topics": "Many idle topics",
     "cores": "Fewer cores: CPU per message",

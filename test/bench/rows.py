@@ -18,25 +18,44 @@ class Row:
     total: int = 0
     prefill: list = field(default_factory=list)
     mem_queue: int = -1  # -1: enough for all messages
-    kind: str = "rate"  # or latency, many, idle, topics, cores
+    kind: str = "rate"  # or latency, many, timeouts, stats, idle, topics, cores
     flags: list = field(default_factory=list)  # of the daemon
+    # What /stats must say of each channel, per message; elsewhere nothing may be left.
+    counts: dict = field(default_factory=dict)
 
     def tls(self):
         return "--tls" in self.load
 
-    def topics(self):
-        return int(self.load[self.load.index("--topics") + 1]) if "--topics" in self.load else 1
+    def value(self, option, default):
+        """Of an option of the generator that is a number."""
+        return int(self.load[self.load.index(option) + 1]) if option in self.load else default
 
-    def consumes(self):
-        return self.load[0] not in ("pub", "mpub", "http")
+    def topics(self):
+        return self.value("--topics", 1)
+
+    def stored_topics(self):
+        """Names of those that the daemon finds when it starts. Timeouts: a new channel is not
+        looked at before the daemon counts its channels again, every five seconds."""
+        if self.kind == "timeouts":
+            return ["bench"]
+        return [f"stored{i}" for i in range(self.value("--stored-topics", 0))]
+
+    def channels(self):
+        """How many each topic has in the end."""
+        return 0 if self.load[0] in ("pub", "mpub", "http") else self.value("--channels", 1)
+
+    def for_null_server(self):
+        """Whether a server that does nothing can answer it: it knows no layers, keeps nothing."""
+        return (self.kind in ("rate", "latency", "many") and self.group != "transport"
+                and not {"--requeue", "--touch"} & set(self.load))
 
     def memory_queue(self, total):
         return self.mem_queue if self.mem_queue >= 0 else total + 10000
 
 
-def _rate(name, group, title, total, load, prefill="", mem_queue=-1, flags=()):
-    return Row(name, group, title, load.split(), total, prefill.split(), mem_queue, "rate",
-               list(flags))
+def _rate(name, group, title, total, load, prefill="", mem_queue=-1, counts=None):
+    return Row(name, group, title, load.split(), total, prefill.split(), mem_queue,
+               counts=counts or {})
 
 
 def _latency(name, title, rate, more):
@@ -87,6 +106,12 @@ ROWS = [
           "mpubsub --conns 2 --outstanding 2 --subs 2"),
     _rate("fanout-8", "memory", "MPUB to 1 topic with 8 channels, all consumed", 250_000,
           "fanout --conns 2 --outstanding 2 --channels 8 --subs 1"),
+    _rate("req", "memory", "SUB, 1 connection, RDY 2500, each message REQ 0 once", 800_000,
+          f"{_SUB} --requeue", _FILL, counts={"requeue_count": 1}),
+    _rate("touch", "memory", "SUB, 1 connection, RDY 2500, each message TOUCH once", 1_000_000,
+          f"{_SUB} --touch", _FILL),
+    _rate("dpub-64", "memory", "DPUB, ten minutes, 2 connections, 64 outstanding", 400_000,
+          "dpub --create --conns 2 --outstanding 64 --defer 600000", counts={"deferred_count": 1}),
     _rate("http-16", "memory", "HTTP POST /pub, keep-alive, 16 connections", 120_000,
           "http --conns 16"),
     _rate("disk-pub", "disk", "mem-queue-size=0: PUB, 2 connections, 64 outstanding", 150_000,
@@ -130,10 +155,21 @@ ROWS = [
     *[_many(n, *setting) for n in (200, 50) for setting in (
         ("", "RDY 10", "--rdy 10"), ("-rdy1", "RDY 1", "--rdy 1"),
         ("-unbuffered", "RDY 10, output not buffered", "--rdy 10 --output-buffer-size -1"))],
+    Row("channels-100", "many", "1 topic, 100/s, 100 channels with one consumer each, RDY 1",
+        "latency --channels 100 --rate 100 --threads 1 --pollers 1 --rdy 1".split(), total=400,
+        kind="many"),
+    Row("timeouts", "timers", "100,000 messages in flight run out, 40 consumers, RDY 2500",
+        "timeouts --subs 40 --rdy 2500 --threads 1 --msg-timeout 2000".split(), total=100_000,
+        prefill=_FILL.split(), kind="timeouts", counts={"timeout_count": 1}),
+    Row("timeouts-1k", "timers", "1,000 messages a second run out one by one, 1 consumer",
+        "expiring --rate 1000 --rdy 2500 --threads 1 --msg-timeout 1000 "
+        "--output-buffer-size -1".split(), total=3000, kind="timeouts",
+        counts={"timeout_count": 1}),
     # Needs 10,000 descriptors in the daemon, and as many in the generator.
     _idle(10_000),
-    _rate("consumers-1000", "scale", "PUB x2 (64 outstanding), 1,000 consumers, RDY 1, on one channel",
-          200_000, "pubsub --conns 2 --outstanding 64 --subs 1000 --rdy 1"),
+    _rate("consumers-1000", "scale",
+          "PUB x2 (64 outstanding), 1,000 consumers, RDY 1, on one channel", 200_000,
+          "pubsub --conns 2 --outstanding 64 --subs 1000 --rdy 1"),
     _rate("conns-1", "scale", "PUB, 1 connection, 1 outstanding", 80_000,
           "pub --conns 1 --outstanding 1"),
     _rate("conns-10", "scale", "PUB, 10 connections, 1 outstanding", 200_000,
@@ -144,10 +180,14 @@ ROWS = [
           "pub --conns 1000 --outstanding 1"),
     Row("topics-2000", "scale", "2,000 topics with 2 channels each", [], total=2000,
         kind="topics"),
+    Row("stats-2000", "scale", "GET /stats, 2,000 topics, five times a second; 1,000/s on one",
+        "stats --stored-topics 2000 --stats-interval 200 --rate 1000 --rdy 10 "
+        "--output-buffer-size -1".split(), total=8000, mem_queue=10000, kind="stats"),
     *[_cores(n) for n in (1, 10, 100, 1000)],
 ]
 
-GROUPS = ["memory", "disk", "transport", "body", "latency", "many", "idle", "scale", "cores"]
+GROUPS = ["memory", "disk", "transport", "body", "latency", "many", "timers", "idle", "scale",
+          "cores"]
 
 
 def select(spec):

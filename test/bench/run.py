@@ -35,7 +35,7 @@ def run_once(opts, row, binary):
 def run_null_once(opts, row):
     """The same load on a server that does nothing: more than the generator's limit nobody can
     reach. None for rows that the null server does not know."""
-    if row.kind not in ("rate", "latency", "many") or row.group == "transport":
+    if not row.for_null_server():
         return None
     try:
         return generate(opts.bench, [*row.load, "--null"], messages(opts, row))
