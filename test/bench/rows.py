@@ -159,10 +159,11 @@ ROWS = [
         "latency --channels 100 --rate 100 --threads 1 --pollers 1 --rdy 1".split(), total=400,
         kind="many"),
     Row("timeouts", "timers", "100,000 messages in flight run out, 40 consumers, RDY 2500",
-        "timeouts --subs 40 --rdy 2500 --threads 1 --msg-timeout 2000".split(), total=100_000,
+        "timeouts --subs 40 --rdy 2500 --threads 1 --msg-timeout 3000 "
+        "--output-buffer-timeout 25".split(), total=100_000,
         prefill=_FILL.split(), kind="timeouts", counts={"timeout_count": 1}),
     Row("timeouts-1k", "timers", "1,000 messages a second run out one by one, 1 consumer",
-        "expiring --rate 1000 --rdy 2500 --threads 1 --msg-timeout 1000 "
+        "expiring --rate 1000 --rdy 2500 --threads 1 --msg-timeout 2000 "
         "--output-buffer-size -1".split(), total=3000, kind="timeouts",
         counts={"timeout_count": 1}),
     # Needs 10,000 descriptors in the daemon, and as many in the generator.
