@@ -19,9 +19,9 @@ static void consumer_empty(struct consumer *c)
 	client_v2_empty(client_v2_of(c));
 }
 
-static void consumer_timed_out_message(struct consumer *c)
+static void consumer_timed_out_messages(struct consumer *c, size_t n)
 {
-	client_v2_timed_out_message(client_v2_of(c));
+	client_v2_timed_out_messages(client_v2_of(c), n);
 }
 
 static void consumer_ready_changed(struct consumer *c)
@@ -47,7 +47,7 @@ static void consumer_wake_dormant(struct consumer *c, struct channel *ch, size_t
 const struct consumer_ops client_consumer_ops = {
 	.close = consumer_close,
 	.empty = consumer_empty,
-	.timed_out_message = consumer_timed_out_message,
+	.timed_out_messages = consumer_timed_out_messages,
 	.ready_changed = consumer_ready_changed,
 	.stats = consumer_stats,
 	.deliver = consumer_deliver,

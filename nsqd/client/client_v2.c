@@ -408,9 +408,9 @@ bool client_v2_requeued_message(struct client_v2 *c)
 	return less_in_flight(c, 1);
 }
 
-void client_v2_timed_out_message(struct client_v2 *c)
+void client_v2_timed_out_messages(struct client_v2 *c, size_t n)
 {
-	if (less_in_flight(c, 1))
+	if (less_in_flight(c, n))
 		client_v2_try_update_ready_state(c);
 }
 

@@ -304,7 +304,7 @@ void client_v2_sending_messages(struct client_v2 *c, size_t n);
  */
 bool client_v2_finished_messages(struct client_v2 *c, size_t n);
 bool client_v2_requeued_message(struct client_v2 *c);
-void client_v2_timed_out_message(struct client_v2 *c);
+void client_v2_timed_out_messages(struct client_v2 *c, size_t n);
 void client_v2_published_message(struct client_v2 *c, const char *topic, uint64_t count);
 void client_v2_empty(struct client_v2 *c);
 

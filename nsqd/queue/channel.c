@@ -356,29 +356,25 @@ size_t channel_finish_messages(struct channel *c, int64_t client_id, const struc
 }
 
 /*
- * put of a message that comes back. One that the disk refuses is not lost: it waits in memory,
- * where it was anyway, and is tried again.
+ * put of messages that come back. What the disk refuses is not lost: it waits in memory, where it
+ * was anyway, and is tried again.
  */
-static int put_back_locked(struct channel *c, struct message *m, struct err *err)
+static void put_back_locked(struct channel *c, struct message *const *take_msgs, size_t n)
 {
+	struct err err;
 	rwlock_assert_held(&c->exit_lock);
-	if (channel_put_locked(c, &m, 1, err) == 1)
-		return 0;
-	channel_start_deferred_timeout(c, m, RETRY_NS);
-	return -1;
+	for (size_t i = channel_put_locked(c, take_msgs, n, &err); i < n; i++)
+		channel_start_deferred_timeout(c, take_msgs[i], RETRY_NS);
 }
 
 void channel_return_messages(struct channel *c, struct message *const *take_msgs, size_t n)
 {
-	struct err err;
 	rwlock_rdlock(&c->exit_lock);
-	for (size_t i = 0; i < n; i++) {
-		if (channel_exiting(c))
-			message_unref(
-				take_msgs[i]); /* deleted: at the daemon's exit no client is left */
-		else
-			(void)put_back_locked(c, take_msgs[i], &err);
-	}
+	/* Exiting is being deleted: at the daemon's exit no client is left. */
+	if (channel_exiting(c))
+		message_unref_all(take_msgs, n);
+	else
+		put_back_locked(c, take_msgs, n);
 	rwlock_unlock(&c->exit_lock);
 }
 
@@ -398,7 +394,7 @@ int channel_requeue_message(struct channel *c, int64_t client_id, struct message
 	} else {
 		atomic_fetch_add_explicit(&c->requeue_count, 1, memory_order_relaxed);
 		if (delay_ns == 0)
-			(void)put_back_locked(c, m, err);
+			put_back_locked(c, &m, 1);
 		else
 			channel_start_deferred_timeout(c, m, delay_ns);
 	}
@@ -426,56 +422,80 @@ int channel_touch_message(struct channel *c, int64_t client_id, struct message_i
 
 /* --- time ------------------------------------------------------------------------------------- */
 
-/* The consumer that had m has one less in flight, if it is still there. */
-static void tell_timed_out(struct channel *c, int64_t client_id)
+/* Takes up to DUE_BATCH messages out of q that are due; returns how many. */
+static size_t take_due(struct in_flight_pqueue *q, int64_t now_ns, struct message **msgs)
+{
+	size_t n = 0;
+	while (n < DUE_BATCH && (msgs[n] = in_flight_pqueue_peek_and_shift(q, now_ns)) != NULL)
+		n++;
+	return n;
+}
+
+/* How many of n > 0 messages, from the first on, were with one client. */
+static size_t count_of_one_client(struct message *const *msgs, size_t n)
+{
+	size_t same = 1;
+	while (same < n && msgs[same]->client_id == msgs[0]->client_id)
+		same++;
+	return same;
+}
+
+/* The consumers that had these have so many less in flight, if they are still there. */
+static void tell_timed_out(struct channel *c, struct message *const *msgs, size_t n)
 {
 	struct consumer *client;
 	rwlock_rdlock(&c->lock);
-	HASH_FIND(hh, c->clients, &client_id, sizeof(client_id), client);
-	if (client)
-		client->ops->timed_out_message(client);
+	for (size_t i = 0, same; i < n; i += same) {
+		same = count_of_one_client(msgs + i, n - i);
+		HASH_FIND(hh, c->clients, &msgs[i]->client_id, sizeof(msgs[i]->client_id), client);
+		if (client)
+			client->ops->timed_out_messages(client, same);
+	}
 	rwlock_unlock(&c->lock);
+}
+
+/* Not beyond the begin of exit, whose flush finds the messages in the queue. */
+static size_t time_out_locked(struct channel *c, int64_t now_ns)
+{
+	struct message *msgs[DUE_BATCH] UNINITIALIZED;
+	rwlock_assert_held(&c->exit_lock);
+	if (channel_exiting(c))
+		return 0;
+	mutex_lock(&c->in_flight_lock);
+	size_t n = take_due(&c->in_flight, now_ns, msgs);
+	publish_next(&c->next_in_flight, &c->in_flight);
+	mutex_unlock(&c->in_flight_lock);
+	if (n == 0)
+		return 0;
+	atomic_fetch_add_explicit(&c->timeout_count, n, memory_order_relaxed);
+	tell_timed_out(c, msgs, n);
+	put_back_locked(c, msgs, n);
+	return n;
 }
 
 bool channel_process_in_flight_queue(struct channel *c, int64_t now_ns)
 {
-	bool dirty = false;
 	rwlock_rdlock(&c->exit_lock);
-	while (!channel_exiting(c)) {
-		struct err err;
-		mutex_lock(&c->in_flight_lock);
-		struct message *m = in_flight_pqueue_peek_and_shift(&c->in_flight, now_ns);
-		publish_next(&c->next_in_flight, &c->in_flight);
-		mutex_unlock(&c->in_flight_lock);
-		if (!m)
-			break;
-		dirty = true;
-		atomic_fetch_add_explicit(&c->timeout_count, 1, memory_order_relaxed);
-		tell_timed_out(c, m->client_id);
-		(void)put_back_locked(c, m, &err);
-	}
+	size_t n = time_out_locked(c, now_ns);
 	rwlock_unlock(&c->exit_lock);
-	return dirty;
+	return n > 0;
 }
 
 bool channel_process_deferred_queue(struct channel *c, int64_t now_ns)
 {
-	bool dirty = false;
+	struct message *msgs[DUE_BATCH] UNINITIALIZED;
+	size_t n = 0;
 	rwlock_rdlock(&c->exit_lock);
-	while (!channel_exiting(c)) {
-		struct err err;
+	if (!channel_exiting(c)) {
 		mutex_lock(&c->deferred_lock);
-		struct message *m = in_flight_pqueue_peek_and_shift(&c->deferred, now_ns);
+		n = take_due(&c->deferred, now_ns, msgs);
 		publish_next(&c->next_deferred, &c->deferred);
 		mutex_unlock(&c->deferred_lock);
-		if (!m)
-			break;
-		dirty = true;
-		if (put_back_locked(c, m, &err) != 0)
-			break; /* the disk is full: no use in trying the others now */
 	}
+	if (n > 0)
+		put_back_locked(c, msgs, n);
 	rwlock_unlock(&c->exit_lock);
-	return dirty;
+	return n > 0;
 }
 
 void channel_trim(struct channel *c)

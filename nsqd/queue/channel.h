@@ -210,9 +210,12 @@ int channel_touch_message(struct channel *c, int64_t client_id, struct message_i
 
 /* --- time: the scan workers ------------------------------------------------------------------- */
 
+/* The most messages that one call of the next two requeues: FINs wait for their lock. */
+#define DUE_BATCH 128
+
 /*
- * processInFlightQueue, processDeferredQueue: requeue the messages that are due at now_ns
- * (monotonic). True: there were some.
+ * processInFlightQueue, processDeferredQueue: requeue up to DUE_BATCH messages that are due at
+ * now_ns (monotonic), the earliest first. True: there were some, and there may be more.
  */
 bool channel_process_in_flight_queue(struct channel *c, int64_t now_ns);
 bool channel_process_deferred_queue(struct channel *c, int64_t now_ns);

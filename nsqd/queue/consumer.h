@@ -26,8 +26,8 @@ struct consumer_ops {
 	void (*close)(struct consumer *c);
 	/* Empty: nothing is in flight any more. */
 	void (*empty)(struct consumer *c);
-	/* TimedOutMessage: one less in flight. */
-	void (*timed_out_message)(struct consumer *c);
+	/* TimedOutMessage, for n of them: so many less in flight. */
+	void (*timed_out_messages)(struct consumer *c, size_t n);
 	/* Pause, UnPause: it is to look at its channel again. */
 	void (*ready_changed)(struct consumer *c);
 	/* Stats(topic): a snapshot into *out, for client_v2_stats_free. */

@@ -94,7 +94,8 @@ static void test_in_flight_worker(struct fixture *f)
 	/* Never early. */
 	assert_false(channel_process_in_flight_queue(c, first - 1));
 	assert_int_equal(channel_in_flight_count(c), 250);
-	assert_true(channel_process_in_flight_queue(c, last));
+	while (channel_process_in_flight_queue(c, last))
+		;
 	assert_int_equal(channel_in_flight_count(c), 0);
 	assert_int_equal(c->timeout_count, 250);
 	assert_int_equal(c->requeue_count, 0);
@@ -395,7 +396,7 @@ static void test_an_answer_that_crosses_an_empty_does_not_raise_rdy(struct fixtu
 	assert_int_equal(channel_empty(c, &err), 0);
 	client_v2_finished_messages(client, 1);
 	client_v2_requeued_message(client);
-	client_v2_timed_out_message(client);
+	client_v2_timed_out_messages(client, 1);
 	assert_int_equal(client->in_flight_count, 0);
 	assert_int_equal(client_v2_ready_for_messages(client, c), 5);
 	channel_remove_client(c, &client->consumer);
@@ -522,6 +523,55 @@ static void test_a_timeout_is_told_to_the_client_that_had_the_message(struct fix
 	channel_remove_client(c, &a->consumer);
 	free_client(a, peer_a);
 	free_client(b, peer_b);
+}
+
+static void test_many_that_time_out_at_once_come_back_in_order_and_each_is_counted(
+	struct fixture *f)
+{
+	enum { N = 3 * DUE_BATCH };
+	struct channel *c = f->channel;
+	struct err err;
+	int peer_a, peer_b;
+	struct client_v2 *a = new_client(f->nsqd, &peer_a), *b = new_client(f->nsqd, &peer_b);
+	assert_int_equal(channel_add_client(c, &a->consumer, &err), 0);
+	assert_int_equal(channel_add_client(c, &b->consumer, &err), 0);
+	/* Two of three are a's; b has more in flight, which does not time out. */
+	for (uint32_t i = 0; i < N; i++)
+		put_in_flight(c, i, 1, i % 3 != 0 ? a->consumer.id : b->consumer.id, HOUR);
+	client_v2_sending_messages(a, 2 * N / 3);
+	client_v2_sending_messages(b, N / 3 + 5);
+	/* One call leaves its lock after some of them. */
+	assert_true(channel_process_in_flight_queue(c, INT64_MAX));
+	assert_int_equal(channel_in_flight_count(c), N - DUE_BATCH);
+	while (channel_process_in_flight_queue(c, INT64_MAX))
+		;
+	assert_int_equal(a->in_flight_count, 0);
+	assert_int_equal(b->in_flight_count, 5);
+	assert_int_equal(c->timeout_count, N);
+	expect_in_order(c, 0, N);
+	channel_remove_client(c, &a->consumer);
+	channel_remove_client(c, &b->consumer);
+	free_client(a, peer_a);
+	free_client(b, peer_b);
+}
+
+static void test_many_that_come_back_and_of_which_the_disk_takes_some_are_all_kept(
+	struct fixture *f)
+{
+	enum { N = 50, TAKEN = 10 + 20 };
+	struct channel *c = f->channel;
+	make_channel_faulty(c)->allow = 20; /* and memory has room for 10 */
+	put_in_flight(c, 0, N, 1, HOUR);
+	assert_true(channel_process_in_flight_queue(c, INT64_MAX));
+	assert_int_equal(c->timeout_count, N);
+	assert_int_equal(channel_in_flight_count(c), 0);
+	assert_int_equal(channel_depth(c), TAKEN);
+	assert_int_equal(channel_deferred_count(c), N - TAKEN);
+	assert_true(channel_next_deadline(c) > clock_mono_ns());
+	((struct faulty_queue *)c->backend)->allow = -1;
+	assert_true(channel_process_deferred_queue(c, clock_mono_ns() + HOUR));
+	assert_int_equal(channel_depth(c), N);
+	expect_each_once(c, 0, N);
 }
 
 static void test_an_ephemeral_channel_goes_with_its_last_consumer(struct fixture *f)
@@ -1102,6 +1152,11 @@ int main(void)
 			.adjust = allow_one_consumer),
 		channel_test(test_what_the_pump_took_for_a_consumer_that_leaves_goes_back),
 		channel_test(test_a_timeout_is_told_to_the_client_that_had_the_message),
+		channel_test_with(
+			test_many_that_time_out_at_once_come_back_in_order_and_each_is_counted,
+			.mem_queue_size = 1000),
+		channel_test(
+			test_many_that_come_back_and_of_which_the_disk_takes_some_are_all_kept),
 		topic_test(test_an_ephemeral_channel_goes_with_its_last_consumer),
 		nsqd_test(test_an_ephemeral_topic_goes_with_the_last_consumer_of_its_last_channel),
 		topic_test(test_only_the_channel_that_was_left_is_deleted_not_its_successor),
