@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Random numbers. Mirrors math/rand and internal/util/rand.go. Any thread.
+ * Random numbers. Mirrors math/rand. Any thread.
  *
  * Different from Go: the generator is SplitMix64 (Steele, Lea and Flood, 2014), eight bytes per
  * thread, seeded from the kernel at a thread's first use. Not for secrets.
@@ -45,19 +45,4 @@ uint32_t rand_below(uint32_t n)
 			m = (rand_u64() >> 32) * n;
 	}
 	return (uint32_t)(m >> 32);
-}
-
-size_t rand_unique(size_t quantity, size_t maxval, uint32_t *out, uint32_t *scratch)
-{
-	CHECK(maxval <= UINT32_MAX);
-	if (quantity > maxval)
-		quantity = maxval;
-	for (size_t i = 0; i < maxval; i++)
-		scratch[i] = (uint32_t)i;
-	for (size_t i = 0; i < quantity; i++) {
-		size_t j = i + rand_below((uint32_t)(maxval - i));
-		out[i] = scratch[j];
-		scratch[j] = scratch[i];
-	}
-	return quantity;
 }

@@ -20,6 +20,7 @@ void context_init(struct context *ctx, struct options *take_opts, int log_fd)
 	lg_init(&ctx->lg, log_fd, take_opts->log_prefix, take_opts->log_level);
 	nsqd_config_init(&ctx->config, take_opts);
 	notify_init(&ctx->notify);
+	deadlines_init(&ctx->deadlines);
 	ctx->start_time_ns = clock_wall_ns();
 	mutex_init(&ctx->health_lock, RANK_HEALTH);
 	atomic_init(&ctx->healthy, true);
@@ -34,6 +35,7 @@ void context_destroy(struct context *ctx)
 	mutex_destroy(&ctx->health_lock);
 	nsqd_config_destroy(&ctx->config);
 	notify_destroy(&ctx->notify);
+	deadlines_destroy(&ctx->deadlines);
 	if (ctx->exit_fd >= 0)
 		close(ctx->exit_fd);
 	lg_stop_writer(&ctx->lg);

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "common/chan.h"
+#include "common/deadlines.h"
 #include "common/err.h"
 #include "common/lg.h"
 #include "common/lock.h"
@@ -29,13 +30,14 @@ enum phase {
 };
 
 struct context {
-	struct options *opts;      /* owned; immutable after nsqd_new */
-	struct lg lg;              /* level: atomic */
-	struct nsqd_config config; /* what of the options may change; its own synchronisation */
-	struct notify notify;      /* what has come and gone; its own synchronisation */
-	int64_t start_time_ns;     /* immutable; wall clock */
-	_Atomic int phase;         /* enum phase; written by main */
-	_Atomic bool main_failed;  /* a listener has failed: exit with 1 */
+	struct options *opts;       /* owned; immutable after nsqd_new */
+	struct lg lg;               /* level: atomic */
+	struct nsqd_config config;  /* what of the options may change; its own synchronisation */
+	struct notify notify;       /* what has come and gone; its own synchronisation */
+	struct deadlines deadlines; /* of channels, for the scan loop; its own synchronisation */
+	int64_t start_time_ns;      /* immutable; wall clock */
+	_Atomic int phase;          /* enum phase; written by main */
+	_Atomic bool main_failed;   /* a listener has failed: exit with 1 */
 
 	_Atomic size_t kept_bytes; /* what channels keep, since their disks refuse it (kept.h) */
 	_Atomic bool healthy;

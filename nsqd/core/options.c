@@ -99,7 +99,6 @@ struct options *options_new(void)
 		.queue_scan_refresh_interval = 5 * NSEC_PER_SEC,
 		.queue_scan_selection_count = 20,
 		.queue_scan_worker_pool_max = 4,
-		.queue_scan_dirty_percent = 0.25,
 		.msg_timeout = NSEC_PER_MIN,
 		.max_msg_timeout = 15 * NSEC_PER_MIN,
 		.max_msg_size = 1024 * 1024,

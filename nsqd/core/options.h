@@ -53,7 +53,6 @@ struct options {
 	int64_t queue_scan_refresh_interval;
 	int queue_scan_selection_count;
 	int queue_scan_worker_pool_max;
-	double queue_scan_dirty_percent;
 
 	/* msg and command options */
 	int64_t msg_timeout;

@@ -247,10 +247,27 @@ void channel_put_message_deferred(struct channel *c, struct message *take_m, int
 
 /*
  * The end of every change of a queue: the scan loop learns of its earliest deadline without a lock.
+ * True: it may not learn of it in time, so the caller calls channel_await_deadline, behind the
+ * unlock. A deadline that becomes later, as all do when messages leave, never needs that: the loop
+ * looks too early, once. So only one that becomes earlier is ordered (common/deadlines.h).
  */
-static void publish_next(_Atomic int64_t *next, const struct in_flight_pqueue *q)
+static bool publish_next(struct channel *c, _Atomic int64_t *next, const struct in_flight_pqueue *q)
 {
-	atomic_store_explicit(next, in_flight_pqueue_next(q), memory_order_relaxed);
+	int64_t before = atomic_load_explicit(next, memory_order_relaxed);
+	int64_t now = in_flight_pqueue_next(q);
+	if (now >= before) {
+		atomic_store_explicit(next, now, memory_order_relaxed);
+		return false;
+	}
+	atomic_store(next, now);
+	return deadlines_concern(&c->ctx->deadlines, now);
+}
+
+void channel_await_deadline(struct channel *c)
+{
+	channel_ref(c);
+	if (!deadlines_add(&c->ctx->deadlines, &c->deadline, channel_next_deadline(c)))
+		channel_unref(c);
 }
 
 /* now + ns. The longest timeouts that the flags allow are beyond the end of time. */
@@ -272,8 +289,10 @@ static void put_in_flight(struct channel *c, struct message *const *take_msgs, s
 		m->due_ns = deadline;
 		in_flight_pqueue_push(&c->in_flight, m);
 	}
-	publish_next(&c->next_in_flight, &c->in_flight);
+	bool is_next = publish_next(c, &c->next_in_flight, &c->in_flight);
 	mutex_unlock(&c->in_flight_lock);
+	if (is_next)
+		channel_await_deadline(c);
 }
 
 void channel_start_in_flight_timeout(struct channel *c, struct message *const *take_msgs, size_t n,
@@ -291,8 +310,10 @@ void channel_start_deferred_timeout(struct channel *c, struct message *take_m, i
 	mutex_lock(&c->deferred_lock);
 	take_m->due_ns = deadline_after(clock_mono_ns(), delay_ns);
 	in_flight_pqueue_push(&c->deferred, take_m);
-	publish_next(&c->next_deferred, &c->deferred);
+	bool is_next = publish_next(c, &c->next_deferred, &c->deferred);
 	mutex_unlock(&c->deferred_lock);
+	if (is_next)
+		channel_await_deadline(c);
 }
 
 /*
@@ -321,7 +342,7 @@ static struct message *pop_in_flight(
 	struct message *m = find_in_flight_locked(c, client_id, id, &why);
 	if (m) {
 		in_flight_pqueue_remove(&c->in_flight, m);
-		publish_next(&c->next_in_flight, &c->in_flight);
+		(void)publish_next(c, &c->next_in_flight, &c->in_flight);
 	}
 	mutex_unlock(&c->in_flight_lock);
 	if (!m)
@@ -344,7 +365,7 @@ size_t channel_finish_messages(struct channel *c, int64_t client_id, const struc
 		in_flight_pqueue_remove(&c->in_flight, m);
 		finished[done++] = m;
 	}
-	publish_next(&c->next_in_flight, &c->in_flight);
+	(void)publish_next(c, &c->next_in_flight, &c->in_flight);
 	mutex_unlock(&c->in_flight_lock);
 
 	for (size_t i = 0; i < done; i++) {
@@ -407,6 +428,7 @@ int channel_touch_message(struct channel *c, int64_t client_id, struct message_i
 {
 	int64_t max = nsqd_get_opts(c->ctx)->max_msg_timeout;
 	const char *why;
+	bool is_next = false;
 	mutex_lock(&c->in_flight_lock);
 	struct message *m = find_in_flight_locked(c, client_id, id, &why);
 	if (m) {
@@ -414,9 +436,11 @@ int channel_touch_message(struct channel *c, int64_t client_id, struct message_i
 		/* where we would have gone over, set to the max */
 		m->due_ns = deadline - m->delivery_ns >= max ? m->delivery_ns + max : deadline;
 		in_flight_pqueue_fix(&c->in_flight, m);
-		publish_next(&c->next_in_flight, &c->in_flight);
+		is_next = publish_next(c, &c->next_in_flight, &c->in_flight);
 	}
 	mutex_unlock(&c->in_flight_lock);
+	if (is_next)
+		channel_await_deadline(c);
 	return m ? 0 : err_set(err, 0, "%s", why);
 }
 
@@ -463,7 +487,7 @@ static size_t time_out_locked(struct channel *c, int64_t now_ns)
 		return 0;
 	mutex_lock(&c->in_flight_lock);
 	size_t n = take_due(&c->in_flight, now_ns, msgs);
-	publish_next(&c->next_in_flight, &c->in_flight);
+	(void)publish_next(c, &c->next_in_flight, &c->in_flight);
 	mutex_unlock(&c->in_flight_lock);
 	if (n == 0)
 		return 0;
@@ -489,13 +513,19 @@ bool channel_process_deferred_queue(struct channel *c, int64_t now_ns)
 	if (!channel_exiting(c)) {
 		mutex_lock(&c->deferred_lock);
 		n = take_due(&c->deferred, now_ns, msgs);
-		publish_next(&c->next_deferred, &c->deferred);
+		(void)publish_next(c, &c->next_deferred, &c->deferred);
 		mutex_unlock(&c->deferred_lock);
 	}
 	if (n > 0)
 		put_back_locked(c, msgs, n);
 	rwlock_unlock(&c->exit_lock);
 	return n > 0;
+}
+
+bool channel_has_room(struct channel *c)
+{
+	struct chan *memory = c->memory_msg_chan;
+	return memory && chan_len(memory) + 2 * DUE_BATCH <= chan_cap(memory);
 }
 
 void channel_trim(struct channel *c)
@@ -510,9 +540,10 @@ void channel_trim(struct channel *c)
 
 int64_t channel_next_deadline(const struct channel *c)
 {
-	int64_t a = atomic_load_explicit(&c->next_in_flight, memory_order_relaxed);
-	int64_t b = atomic_load_explicit(&c->next_deferred, memory_order_relaxed);
-	return a < b ? a : b;
+	int64_t a = atomic_load(&c->next_in_flight), b = atomic_load(&c->next_deferred);
+	int64_t next = a < b ? a : b;
+	/* Of an idle channel no more is fetched than these two: there may be thousands. */
+	return next < INT64_MAX && channel_exiting(c) ? INT64_MAX : next;
 }
 
 /* --- consumers ------------------------------------------------------------------------------ */
@@ -630,12 +661,12 @@ static void clear_in_flight_and_deferred(struct channel *c)
 	struct consumer *client, *tmp;
 	mutex_lock(&c->in_flight_lock);
 	in_flight_pqueue_clear(&c->in_flight);
-	publish_next(&c->next_in_flight, &c->in_flight);
+	(void)publish_next(c, &c->next_in_flight, &c->in_flight);
 	mutex_unlock(&c->in_flight_lock);
 
 	mutex_lock(&c->deferred_lock);
 	in_flight_pqueue_clear(&c->deferred);
-	publish_next(&c->next_deferred, &c->deferred);
+	(void)publish_next(c, &c->next_deferred, &c->deferred);
 	mutex_unlock(&c->deferred_lock);
 
 	rwlock_rdlock(&c->lock);

@@ -15,6 +15,7 @@
 #include <uthash.h>
 
 #include "common/chan.h"
+#include "common/deadlines.h"
 #include "common/err.h"
 #include "common/gothread.h"
 #include "common/lock.h"
@@ -121,6 +122,7 @@ struct channel {
 	struct in_flight_pqueue deferred; /* guarded by deferred_lock */
 	_Atomic int64_t next_in_flight;   /* earliest deadline; written under in_flight_lock */
 	_Atomic int64_t next_deferred;    /* likewise, deferred_lock */
+	struct deadline deadline;         /* the scan loop's; a reference, unless it is idle */
 
 	_Atomic uint64_t message_count;
 	bool topology_aware;                            /* immutable */
@@ -208,7 +210,7 @@ int channel_requeue_message(struct channel *c, int64_t client_id, struct message
 int channel_touch_message(struct channel *c, int64_t client_id, struct message_id id,
 	int64_t timeout_ns, struct err *err);
 
-/* --- time: the scan workers ------------------------------------------------------------------- */
+/* --- time: the scan loop and its workers ------------------------------------------------------ */
 
 /* The most messages that one call of the next two requeues: FINs wait for their lock. */
 #define DUE_BATCH 128
@@ -219,10 +221,20 @@ int channel_touch_message(struct channel *c, int64_t client_id, struct message_i
  */
 bool channel_process_in_flight_queue(struct channel *c, int64_t now_ns);
 bool channel_process_deferred_queue(struct channel *c, int64_t now_ns);
+/*
+ * Whether memory has room for all that these two requeue. Then they do not wait for a disk, unless
+ * publishers fill memory at this very moment. Does not block.
+ */
+bool channel_has_room(struct channel *c);
 /* Gives back what the queues have not needed since the last call; does not block. */
 void channel_trim(struct channel *c);
-/* The earliest deadline of both queues (monotonic, ns); INT64_MAX for none. Takes no lock. */
+/*
+ * The earliest deadline of both queues (monotonic, ns); INT64_MAX for none, and once the channel is
+ * exiting. Takes no lock.
+ */
 int64_t channel_next_deadline(const struct channel *c);
+/* Has the scan loop look at c when its next deadline is due. Takes a leaf lock. Any thread. */
+void channel_await_deadline(struct channel *c);
 
 /* --- consumers ------------------------------------------------------------------------------ */
 

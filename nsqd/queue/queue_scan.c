@@ -5,42 +5,108 @@
  * (default: 4)) that process channels concurrently. Mirrors queueScanLoop, queueScanWorker and
  * resizePool of nsqd/nsqd.go.
  *
- * It copies Redis's probabilistic expiration algorithm: it wakes up every queue_scan_interval
- * (default: 100ms) to select a random queue_scan_selection_count (default: 20) channels from a
- * locally cached list (refreshed every queue_scan_refresh_interval (default: 5s)). If either of the
- * queues had work to do the channel is considered "dirty". If queue_scan_dirty_percent (default:
- * 25%) of the selected channels were dirty, the loop continues without sleep.
+ * Differences: stock copies Redis's probabilistic expiration algorithm. Every 100 ms it selects 20
+ * channels at random, and goes on at once while a quarter of them had something due. Here the loop
+ * knows which channel is due next, and waits for that (common/deadlines.h). So a message is 2 ms
+ * late at most, while the machine has time, and not 100.
  *
- * Differences: it selects among the channels that have something due, which it sees without a lock.
- * So a message among thousands of quiet channels does not wait for luck. And it refreshes the list
- * as soon as a channel comes or goes, so that a new channel's timeouts need not wait for 5 s.
+ * Every queue_scan_interval (100 ms) the loop looks at the next deadlines of all channels, without
+ * a lock, and queues the channels that are due before the next such look. A channel that becomes
+ * due earlier than it was thought to be queues itself.
+ *
+ * Of the channels that are due, the loop takes at most queue_scan_selection_count at a time. What
+ * is quick it does itself, so that a message alone wakes no worker. A channel with more to do, or
+ * without room in memory, goes to a worker. The loop does not wait for the workers, so a channel
+ * whose disk is slow does not hold up the others. A worker gives the channel back itself.
+ *
+ * The list of channels is refreshed every queue_scan_refresh_interval (5 s), and as soon as a
+ * channel comes or goes.
  */
 #include "nsqd/queue/queue_scan.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "common/check.h"
 #include "common/clock.h"
-#include "common/rand.h"
+#include "common/compiler.h"
 #include "common/slab.h"
 #include "common/xalloc.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/queue/topics.h"
 
+/* The most channels that wait for a worker, whatever queue_scan_selection_count says. */
+#define SELECTION_MAX 256
+
 struct scan {
 	struct topics *topics;
-	struct context *ctx;       /* topics->ctx */
-	struct channel **channels; /* a reference each */
+	struct context *ctx;         /* topics->ctx */
+	struct deadlines *deadlines; /* ctx's: of channels, each queued with a reference */
+	struct channel **channels;   /* a reference each */
 	size_t n_channels;
-	struct channel **due; /* those of them that have something to do; borrowed */
-	uint32_t *picks;      /* n_channels each: what rand_unique fills, and its scratch */
-	uint32_t *scratch;
+	int64_t look_at_all_ns; /* the horizon of deadlines; 0: now */
+	struct ticker look;     /* when the loop is to look again */
 
-	struct chan *work_chan;     /* of struct channel *, borrowed until answered */
-	struct chan *response_chan; /* of bool: dirty */
-	struct chan *close_chan;    /* closed, or sent to, once per worker that is to end */
+	struct channel *due[SELECTION_MAX]; /* taken from deadlines, for the workers */
+	size_t n_due;
+	size_t selection_count; /* as many as may be in due, and in work_chan */
+
+	struct chan *work_chan;  /* of struct channel *, with the reference */
+	struct chan *close_chan; /* closed, or sent to, once per worker that is to end */
 	struct wait_group workers;
 	size_t pool_size;
+	size_t ideal_pool_size;
 };
+
+/* --- one channel ------------------------------------------------------------------------------ */
+
+static struct channel *channel_of(struct deadline *d)
+{
+	return (struct channel *)((char *)d - offsetof(struct channel, deadline));
+}
+
+/* The end of a turn with c, which is due next then; not before now. Takes over the reference. */
+static void give_back(struct scan *s, struct channel *take_c, int64_t next_ns, int64_t now_ns)
+{
+	/* With work left it goes to the end of the line, behind what else is due by now. */
+	int64_t at = next_ns > now_ns ? next_ns : now_ns;
+	if (!deadlines_put_back(s->deadlines, &take_c->deadline, at))
+		channel_unref(take_c);
+}
+
+/* Requeues some of the messages that are due now. Returns when c is due next. */
+static int64_t process_some(struct channel *c, int64_t now_ns)
+{
+	(void)channel_process_in_flight_queue(c, now_ns);
+	(void)channel_process_deferred_queue(c, now_ns);
+	return channel_next_deadline(c);
+}
+
+/* A worker's turn: requeues all that is due, unless another channel waits for a worker. */
+static void process(struct scan *s, struct channel *take_c)
+{
+	int64_t now, next;
+	do {
+		now = clock_mono_ns();
+		next = process_some(take_c, now);
+	} while (next <= now && chan_len(s->work_chan) == 0);
+	give_back(s, take_c, next, now);
+}
+
+/*
+ * The loop's turn. A message that was answered in time has left; then c is due later. Else the loop
+ * does what is quick. True: there is work for a worker.
+ */
+static bool process_quickly(struct scan *s, struct channel *take_c, int64_t now_ns)
+{
+	int64_t next = channel_next_deadline(take_c);
+	if (next <= now_ns && (channel_has_room(take_c) || s->pool_size == 0))
+		next = process_some(take_c, now_ns);
+	if (next <= now_ns && s->pool_size > 0)
+		return true;
+	give_back(s, take_c, next, now_ns);
+	return false;
+}
 
 /*
  * queueScanWorker receives work (in the form of a channel) from the scan loop and processes the
@@ -58,17 +124,15 @@ static void scan_worker(void *arg)
 		};
 		if (chan_select(cases, 2) == CLOSE)
 			return;
-		int64_t now = clock_mono_ns();
-		bool dirty = channel_process_in_flight_queue(c, now);
-		if (channel_process_deferred_queue(c, now))
-			dirty = true;
-		chan_send(s->response_chan, &dirty);
+		process(s, c);
 	}
 }
 
+/* --- the pool, and the list of channels ------------------------------------------------------- */
+
 /*
  * resizePool adjusts the size of the pool of workers: 1 <= pool <= min(num * 0.25,
- * queue_scan_worker_pool_max)
+ * queue_scan_worker_pool_max). The loop ends those that are too many, when they have no work.
  */
 static void resize_pool(struct scan *s)
 {
@@ -79,16 +143,10 @@ static void resize_pool(struct scan *s)
 		ideal = max;
 	if (ideal < 1)
 		ideal = 1;
-	while (s->pool_size > ideal) {
-		chan_send(s->close_chan, NULL);
-		s->pool_size--;
-	}
+	s->ideal_pool_size = ideal;
 	while (s->pool_size < ideal) {
 		if (wait_group_wrap(&s->workers, "scan-worker", scan_worker, s, &err) != 0) {
-			/*
-			 * The next refresh tries again; with no worker at all the loop does the
-			 * work.
-			 */
+			/* The next refresh tries again. */
 			nsqd_logf(s->ctx, LG_ERROR, "QUEUESCAN: no thread for a worker - %s",
 				err.msg);
 			break;
@@ -102,71 +160,14 @@ static void drop_channels(struct scan *s)
 	for (size_t i = 0; i < s->n_channels; i++)
 		channel_unref(s->channels[i]);
 	free(s->channels);
-	free(s->due);
-	free(s->picks);
-	free(s->scratch);
 }
 
 static void refresh(struct scan *s)
 {
 	drop_channels(s);
 	s->channels = nsqd_channels(s->topics, &s->n_channels);
-	s->due = xcalloc(s->n_channels + 1, sizeof(struct channel *));
-	s->picks = xcalloc(s->n_channels + 1, sizeof(*s->picks));
-	s->scratch = xcalloc(s->n_channels + 1, sizeof(*s->scratch));
+	s->look_at_all_ns = 0;
 	resize_pool(s);
-}
-
-static size_t find_due(struct scan *s)
-{
-	size_t n = 0;
-	int64_t now = clock_mono_ns();
-	for (size_t i = 0; i < s->n_channels; i++) {
-		if (channel_next_deadline(s->channels[i]) <= now)
-			s->due[n++] = s->channels[i];
-	}
-	return n;
-}
-
-/* Has num of the n due channels processed; returns how many were dirty. */
-static size_t process(struct scan *s, size_t num, size_t n)
-{
-	size_t dirty = 0;
-	num = rand_unique(num, n, s->picks, s->scratch);
-	if (s->pool_size == 0) {
-		for (size_t i = 0; i < num; i++) {
-			struct channel *c = s->due[s->picks[i]];
-			int64_t now = clock_mono_ns();
-			bool in_flight = channel_process_in_flight_queue(c, now);
-			bool deferred = channel_process_deferred_queue(c, now);
-			dirty += in_flight || deferred;
-		}
-		return dirty;
-	}
-	for (size_t i = 0; i < num; i++)
-		chan_send(s->work_chan, &s->due[s->picks[i]]);
-	for (size_t i = 0; i < num; i++) {
-		bool was_dirty;
-		chan_recv(s->response_chan, &was_dirty);
-		dirty += was_dirty;
-	}
-	return dirty;
-}
-
-static void work(struct scan *s)
-{
-	const struct options *opts = nsqd_get_opts(s->ctx);
-	for (;;) {
-		size_t n = find_due(s);
-		size_t num = (size_t)opts->queue_scan_selection_count;
-		if (num > n)
-			num = n;
-		if (num == 0 || context_is_exiting(s->ctx))
-			return;
-		size_t dirty = process(s, num, n);
-		if ((double)dirty / (double)num <= opts->queue_scan_dirty_percent)
-			return;
-	}
 }
 
 /* The memory of messages and of their queues, which Go's collector gives back. */
@@ -177,24 +178,78 @@ static void trim(const struct scan *s)
 		channel_trim(s->channels[i]);
 }
 
+/* --- the loop --------------------------------------------------------------------------------- */
+
+/* Queues the channels that are due before the next such look. Until then they do so themselves. */
+static void look_at_all(struct scan *s, int64_t now)
+{
+	int64_t interval = nsqd_get_opts(s->ctx)->queue_scan_interval;
+	if (__builtin_add_overflow(now, interval, &s->look_at_all_ns))
+		s->look_at_all_ns = INT64_MAX;
+	deadlines_set_horizon(s->deadlines, s->look_at_all_ns);
+	for (size_t i = 0; i < s->n_channels; i++) {
+		if (channel_next_deadline(s->channels[i]) < s->look_at_all_ns)
+			channel_await_deadline(s->channels[i]);
+	}
+}
+
+/* Takes what is due, and does what is quick. What is left is in due, for the workers. */
+static void take_due(struct scan *s, int64_t now)
+{
+	struct deadline *taken[SELECTION_MAX] UNINITIALIZED;
+	CHECK(s->n_due == 0);
+	size_t n = deadlines_take(s->deadlines, now, taken, s->selection_count);
+	for (size_t i = 0; i < n; i++) {
+		struct channel *c = channel_of(taken[i]);
+		if (process_quickly(s, c, now))
+			s->due[s->n_due++] = c;
+	}
+}
+
+/* The first n of due are on their way. */
+static void handed_out(struct scan *s, size_t n)
+{
+	s->n_due -= n;
+	memmove(s->due, s->due + n, s->n_due * sizeof(*s->due));
+}
+
+/* Takes what is due, unless the workers have enough to do; and decides when to look again. */
+static void look(struct scan *s)
+{
+	int64_t now = clock_mono_ns();
+	bool closed = context_is_exiting(s->ctx);
+	if (now >= s->look_at_all_ns)
+		look_at_all(s, now);
+	if (s->n_due == 0 && !closed)
+		take_due(s, now);
+	bool waits = s->n_due == 0 && !closed;
+	ticker_after(&s->look, (waits ? deadlines_await(s->deadlines) : s->look_at_all_ns) - now);
+}
+
 static void scan(struct scan *s)
 {
-	const struct options *opts = nsqd_get_opts(s->ctx);
-	struct ticker work_ticker, refresh_ticker;
-	ticker_start(&work_ticker, opts->queue_scan_interval);
-	ticker_start(&refresh_ticker, opts->queue_scan_refresh_interval);
+	struct ticker refresh_ticker;
+	ticker_start(&refresh_ticker, nsqd_get_opts(s->ctx)->queue_scan_refresh_interval);
 	refresh(s);
-	enum { WORK, REFRESH, CHANGED, EXIT };
+	enum { HAND_OUT, LOOK, EARLIER, END_WORKER, REFRESH, CHANGED, EXIT, N_CASES };
 	for (;;) {
+		look(s);
+		bool many = s->pool_size > s->ideal_pool_size;
 		struct chan_case cases[] = {
-			[WORK] = chan_case_tick(&work_ticker),
+			[HAND_OUT] = chan_case_send_n(s->work_chan, s->due, s->n_due),
+			[LOOK] = chan_case_tick(&s->look),
+			[EARLIER] = chan_case_recv(s->deadlines->earlier_chan, NULL),
+			[END_WORKER] = chan_case_send(many ? s->close_chan : NULL, NULL),
 			[REFRESH] = chan_case_tick(&refresh_ticker),
 			[CHANGED] = chan_case_recv(s->ctx->notify.channels_changed_chan, NULL),
 			[EXIT] = chan_case_recv(s->ctx->exit_chan, NULL),
 		};
-		switch (chan_select(cases, 4)) {
-		case WORK:
-			work(s);
+		switch (chan_select(cases, N_CASES)) {
+		case HAND_OUT:
+			handed_out(s, cases[HAND_OUT].n);
+			break;
+		case END_WORKER:
+			s->pool_size--;
 			break;
 		case REFRESH:
 			refresh(s);
@@ -209,25 +264,40 @@ static void scan(struct scan *s)
 	}
 }
 
+/* The workers have ended: drops the references that are left. */
+static void drop_due(struct scan *s)
+{
+	struct deadline *d;
+	struct channel *c;
+	deadlines_set_horizon(s->deadlines, INT64_MIN);
+	while (chan_try_recv_n(s->work_chan, &c, 1, NULL) == 1)
+		channel_unref(c);
+	for (size_t i = 0; i < s->n_due; i++)
+		channel_unref(s->due[i]);
+	while (deadlines_take(s->deadlines, INT64_MAX, &d, 1) == 1)
+		channel_unref(channel_of(d));
+}
+
 void nsqd_queue_scan_loop(void *arg)
 {
 	struct topics *topics = arg;
-	size_t count = (size_t)nsqd_get_opts(topics->ctx)->queue_scan_selection_count;
+	int count = nsqd_get_opts(topics->ctx)->queue_scan_selection_count;
 	struct scan s = {
 		.topics = topics,
 		.ctx = topics->ctx,
-		.work_chan = chan_new(sizeof(struct channel *), count),
-		.response_chan = chan_new(sizeof(bool), count),
+		.deadlines = &topics->ctx->deadlines,
+		.selection_count = (size_t)(count < SELECTION_MAX ? count : SELECTION_MAX),
 		.close_chan = chan_new(0, 0),
 	};
+	s.work_chan = chan_new(sizeof(struct channel *), s.selection_count);
 	wait_group_init(&s.workers);
 	scan(&s);
 	nsqd_logf(s.ctx, LG_INFO, "QUEUESCAN: closing");
 	chan_close(s.close_chan);
 	wait_group_wait(&s.workers);
+	drop_due(&s);
 	drop_channels(&s);
 	chan_free(s.work_chan);
-	chan_free(s.response_chan);
 	chan_free(s.close_chan);
 	wait_group_destroy(&s.workers);
 }

@@ -143,7 +143,6 @@ static void test_defaults_are_stocks(void **state)
 	assert_int_equal(o->id, options_default_id(host));
 	assert_int_equal(o->queue_scan_interval, 100 * NSEC_PER_MSEC);
 	assert_int_equal(o->queue_scan_refresh_interval, 5 * NSEC_PER_SEC);
-	assert_true(o->queue_scan_dirty_percent == 0.25);
 	assert_int_equal(o->client_timeout, 60 * NSEC_PER_SEC);
 }
 

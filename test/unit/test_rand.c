@@ -36,22 +36,6 @@ static void test_below_a_large_bound_reaches_both_ends(void **state)
 	assert_true(low < n / 1000 && high > n - n / 1000);
 }
 
-static void test_unique_are_distinct_and_in_range(void **state)
-{
-	uint32_t out[50], scratch[50];
-	for (size_t quantity = 0; quantity <= 60; quantity++) {
-		size_t n = rand_unique(quantity, 50, out, scratch);
-		char seen[50] = {0};
-		assert_int_equal(n, quantity < 50 ? quantity : 50);
-		for (size_t i = 0; i < n; i++) {
-			assert_true(out[i] < 50);
-			assert_false(seen[out[i]]);
-			seen[out[i]] = 1;
-		}
-	}
-	assert_int_equal(rand_unique(3, 0, out, scratch), 0);
-}
-
 static void *draw(void *arg)
 {
 	*(uint64_t *)arg = rand_u64();
@@ -74,7 +58,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_below_stays_below_and_is_uniform),
 		cmocka_unit_test(test_below_a_large_bound_reaches_both_ends),
-		cmocka_unit_test(test_unique_are_distinct_and_in_range),
 		cmocka_unit_test(test_threads_draw_different_numbers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
