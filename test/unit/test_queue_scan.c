@@ -590,6 +590,8 @@ int main(void)
 		channel_test_with(test_without_a_thread_for_a_worker_the_loop_does_the_work,
 			.mem_queue_size = 100, .adjust = scan_every_ms),
 		scan_test(test_a_channel_may_be_deleted_while_it_is_scanned, scan_very_often),
+		scan_test(test_a_channel_may_be_deleted_while_it_is_scanned, scan_never),
+		quick_test(test_a_channel_may_be_deleted_while_it_is_scanned, scan_never),
 		channel_test_with(test_a_burst_costs_no_memory_for_ever, .mem_queue_size = 1000,
 			.adjust = refresh_often),
 		scan_test(test_the_loop_waits_for_a_timeout_and_not_for_its_interval, scan_never),
