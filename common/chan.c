@@ -17,14 +17,13 @@
  * thread must also win the claim on its parker. It writes the result while it holds the lock. It
  * calls park_wake after it has released all its locks, once for each claimed thread. After that
  * call it touches neither waiter nor parker: the woken thread goes on, and the waiter is on its
- * stack.
+ * stack. (Or it goes on in the place of the claimed thread, which sleeps on: runnext.h.)
  *
  * Different from Go:
  *   - vectors: up to n values go under one lock, in equal shares to the receivers that wait. A
  *     blocked sender of n stays at the head of its queue until all its values are gone, so it is
  *     woken once;
  *   - demand: a sender can ask, and wait, for receivers (see chan.h);
- *   - room: another thread can queue a parked receiver, or take it out of the queue (note_room);
  *   - a NULL chan outside of select aborts, where Go blocks for ever;
  *   - no allocation: a waiter is on the stack of its thread.
  */
@@ -100,7 +99,7 @@ void chan_free(struct chan *c)
 	 * still have the lock.
 	 */
 	chan_lock(c);
-	if (c->recvq.first || c->sendq.first || c->demandq.first || c->roomless > 0)
+	if (c->recvq.first || c->sendq.first || c->demandq.first)
 		chan_misuse(c, "free of a chan on which threads wait");
 	c->magic = 0;
 	chan_unlock(c);
@@ -370,7 +369,7 @@ size_t chan_recv_locked(struct chan *c, char *v, size_t max, struct wake_list *w
 
 void chan_close(struct chan *c)
 {
-	struct wake_list wakes = {NULL, NULL};
+	struct wake_list wakes = {NULL, NULL, 0};
 	struct waiter *w;
 	chan_assert_valid(c, "close");
 	chan_lock(c);
@@ -409,8 +408,7 @@ void chan_announce_demand_locked(struct chan *c, struct wake_list *wakes)
 		next = w->next;
 		/*
 		 * 0 has two reasons. A select that receives here as well must not answer itself.
-		 * And a receiver that was given room may have been served elsewhere at the same
-		 * time.
+		 * And a receiver may have been claimed elsewhere just now, as a task's can be.
 		 */
 		w->n = chan_demand_locked(c, w->max, w->parker);
 		if (w->n == 0 || !waiter_claim(w))
@@ -430,79 +428,11 @@ size_t chan_demand(struct chan *c, size_t most)
 	return room;
 }
 
-/* --- room ------------------------------------------------------------------------------------- */
-
-/*
- * note_room. A receiver without room is in no queue; only room->waiter leads to it. Its select sets
- * room->waiter when it parks, with c locked. Either a thread that gives room or the select on its
- * way out resets it, with c locked as well. So a thread that finds it set finds a waiter that is
- * still there: the waiter's thread must take the lock once more before it leaves, and sees room->n
- * then.
- *   - The waiter may have been claimed for another case. Then a dead waiter is queued here, and its
- *     select removes it as any other.
- *   - If nothing is ready for it, it is queued under the lock under which that was seen. A thread
- *     that makes something ready locks c later, and finds it.
- *   - If something is ready, it must not be queued. To hand the value over here would take two
- *     claims, one of a sender and one of the receiver. The second may fail when the first cannot be
- *     given back. So only the receiver is claimed, for no case. Its select starts again, now with
- *     room, as after a ticker.
- */
-bool chan_give_room(struct chan *c, struct chan_room *room, size_t n)
-{
-	struct wake_list wakes = {NULL, NULL};
-	chan_assert_valid(c, "chan_give_room");
-	CHECK(n > 0);
-	chan_lock(c);
-	struct waiter *w = room->waiter;
-	if (!w) {
-		chan_unlock(c);
-		return false;
-	}
-	room->waiter = NULL;
-	c->roomless--;
-	w->max = n < w->cap ? n : w->cap;
-	room->n = w->max;
-	if (c->count > 0 || c->closed || waitq_first_live(&c->sendq)) {
-		if (waiter_claim(w)) {
-			w->parker->won = NULL;
-			wake_list_add(&wakes, w->parker);
-		}
-	} else {
-		waitq_add(&c->recvq, w);
-		if (c->demandq.first)
-			chan_announce_demand_locked(c, &wakes);
-	}
-	chan_unlock(c);
-	wake_list_wake(&wakes);
-	return true;
-}
-
-void *chan_take_room(struct chan *c, size_t max)
-{
-	void *owner = NULL;
-	struct waiter *w;
-	chan_assert_valid(c, "chan_take_room");
-	if (!chan_hint(c, HINT_RECEIVERS))
-		return NULL;
-	chan_lock(c);
-	while ((w = c->recvq.first) && !waiter_is_live(w))
-		waitq_remove(&c->recvq, w);
-	if (w && w->room && w->room->owner && w->max <= max) {
-		waitq_remove(&c->recvq, w);
-		owner = w->room->owner;
-		w->room->n = 0;
-		w->room->waiter = w;
-		c->roomless++;
-	}
-	chan_unlock(c);
-	return owner;
-}
-
 /* --- operations on one chan ------------------------------------------------------------------- */
 
 void chan_send_n(struct chan *c, const void *v, size_t n)
 {
-	struct wake_list wakes = {NULL, NULL};
+	struct wake_list wakes = {NULL, NULL, 0};
 	chan_assert_valid(c, "send");
 	if (n == 0)
 		return;
@@ -531,7 +461,7 @@ void chan_send(struct chan *c, const void *v)
 
 size_t chan_recv_n(struct chan *c, void *v, size_t max)
 {
-	struct wake_list wakes = {NULL, NULL};
+	struct wake_list wakes = {NULL, NULL, 0};
 	chan_assert_valid(c, "receive");
 	CHECK(max > 0);
 	chan_lock(c);
@@ -560,7 +490,7 @@ bool chan_recv(struct chan *c, void *v)
 
 size_t chan_try_send_n(struct chan *c, const void *v, size_t n)
 {
-	struct wake_list wakes = {NULL, NULL};
+	struct wake_list wakes = {NULL, NULL, 0};
 	chan_assert_valid(c, "send");
 	if (n == 0 || !chan_hint(c, HINT_SEND))
 		return 0;
@@ -575,7 +505,7 @@ size_t chan_try_send_n(struct chan *c, const void *v, size_t n)
 
 void chan_signal(struct chan *c)
 {
-	struct wake_list wakes = {NULL, NULL};
+	struct wake_list wakes = {NULL, NULL, 0};
 	chan_assert_valid(c, "signal");
 	CHECK(c->cap == 1);
 	chan_lock(c);
@@ -588,7 +518,7 @@ void chan_signal(struct chan *c)
 
 size_t chan_try_recv_n(struct chan *c, void *v, size_t max, bool *closed)
 {
-	struct wake_list wakes = {NULL, NULL};
+	struct wake_list wakes = {NULL, NULL, 0};
 	bool over = false;
 	size_t n = 0;
 	chan_assert_valid(c, "receive");

@@ -21,7 +21,6 @@
 #include "common/ticker.h"
 
 struct chan;
-struct waiter;
 
 /* make(chan T, cap). elem_size may be 0 (struct{}). Never NULL: no memory aborts. */
 struct chan *chan_new(size_t elem_size, size_t cap);
@@ -74,18 +73,6 @@ enum chan_op {
 };
 
 /*
- * How many values a receiver has room for, if that may change while it is parked in a select.
- * Another thread gives it room (chan_give_room): the receiver is queued at once, and does not wake
- * up. While the receiver is parked, the chan's lock guards the fields; else they are the receiver's
- * own. The struct must last as long as a thread may give room. All 0 at first.
- */
-struct chan_room {
-	size_t n;    /* 0: the case is not ready, whatever becomes of the chan */
-	void *owner; /* immutable while parked; chan_take_room returns it; NULL: not to be taken */
-	struct waiter *waiter; /* the parked receiver while it has no room; or NULL */
-};
-
-/*
  * One case of a select. A NULL c (or ticker), and a SEND or RECV with max 0, is never ready: so the
  * pumps switch cases off.
  */
@@ -99,7 +86,6 @@ struct chan_case {
 	void *v;    /* array of max values; RECV: NULL discards; SEND: NULL sends zeroes */
 	size_t max; /* DEMAND: counts no further than this; 0: all */
 	size_t n;   /* out: values moved by the chosen case */
-	struct chan_room *room; /* RECV: no more than room->n either; NULL: max alone counts */
 };
 
 /*
@@ -115,7 +101,6 @@ static inline struct chan_case chan_case_make(enum chan_op op, struct chan *c, v
 	cc.v = v;
 	cc.max = max;
 	cc.n = 0;
-	cc.room = NULL;
 	return cc;
 }
 
@@ -139,15 +124,6 @@ static inline struct chan_case chan_case_recv_n(struct chan *c, void *v, size_t 
 	return chan_case_make(CHAN_RECV, c, v, max);
 }
 
-/* v is an array of max values; room is for this case of this select only. */
-static inline struct chan_case chan_case_recv_room(
-	struct chan *c, void *v, size_t max, struct chan_room *room)
-{
-	struct chan_case cc = chan_case_make(CHAN_RECV, c, v, max);
-	cc.room = room;
-	return cc;
-}
-
 static inline struct chan_case chan_case_tick(struct ticker *t)
 {
 	struct chan_case cc = chan_case_make(CHAN_TICK, NULL, NULL, 0);
@@ -159,23 +135,6 @@ static inline struct chan_case chan_case_demand(struct chan *c)
 {
 	return chan_case_make(CHAN_DEMAND, c, NULL, 0);
 }
-
-/*
- * Gives room for n > 0 values to the receiver that is parked on c with this room and has none. It
- * uses its array at most. True: it is queued from now on, and wakes up only if there is something
- * for it. When its select returns, for whatever reason, it finds n in room->n. False, and nothing
- * done: it is not parked, or has room already. Then the caller must tell it in another way.
- */
-bool chan_give_room(struct chan *c, struct chan_room *room, size_t n);
-
-/*
- * The other way round, for a thread that can do with the values what the receiver would do. Takes
- * its room from the receiver that has been queued on c for the longest, without waking it. Returns
- * its room->owner. The receiver is then parked without room (unless it is just waking for another
- * case), and room->n is 0. NULL, and nothing done: no receiver is queued, or the first has more
- * room than max, or no owner.
- */
-void *chan_take_room(struct chan *c, size_t max);
 
 /* More cases in one select abort (Go: 65536). */
 #define CHAN_SELECT_MAX 64

@@ -16,15 +16,13 @@
 #include "common/park.h"
 
 /*
- * A thread that waits at one chan, for one thing. It is on that thread's own stack. While it is
- * queued, and until its thread is woken, the chan's lock guards all fields; after that they are the
- * thread's again.
+ * A thread that waits at one chan, for one thing. It is on that thread's own stack, or part of a
+ * task (runnext.h). While it is queued, and until its thread is woken, the chan's lock guards all
+ * fields; after that they are the thread's again.
  */
 struct waiter {
 	struct waiter *next, *prev; /* in its queue; next also in the list of a deal */
 	struct parker *parker;      /* immutable */
-	struct chan_room *room;     /* immutable; its case's, or NULL */
-	size_t cap;                 /* immutable; with a room: of its array */
 	char *v;     /* immutable; the thread's array of values; NULL: see copy_values */
 	size_t max;  /* immutable while it is in a queue; how many */
 	size_t n;    /* how many have been moved */
@@ -63,7 +61,6 @@ struct chan {
 	struct waitq recvq;                 /* guarded by lock; oldest first */
 	struct waitq sendq;                 /* guarded by lock; oldest first */
 	struct waitq demandq;               /* guarded by lock */
-	size_t roomless;                    /* guarded by lock; chan_rooms whose waiter is set */
 	char *ring;        /* guarded by lock; cap elements; NULL: large, and was never used */
 	char small_ring[]; /* guarded by lock; the ring, unless that is large */
 };

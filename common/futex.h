@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The kernel's part of sleeping and waking: thin wrappers of futex(2), private to the process. Only
- * the lock of a chan and the parker use them.
+ * the lock of a chan, the parker, and timerproc use them.
  *
  * The waker passes an address, and the kernel does not read the memory there. So a wake-up may
  * reach memory that has been reused meanwhile: every sleeper must look at its word again, whatever

@@ -29,6 +29,7 @@
 #include "common/address.h"
 #include "common/clock.h"
 #include "common/json.h"
+#include "common/runnext.h"
 #include "common/version.h"
 #include "common/xalloc.h"
 
@@ -245,6 +246,7 @@ static void run(CURLM *multi, int cancel_fd, struct transfer *ts, size_t n)
 	unsigned extra = cancel_fd >= 0 ? 1 : 0;
 	CURLMcode rc = CURLM_OK;
 	int running = 1;
+	runnext_handoff(); /* peers may take their time */
 	while (rc == CURLM_OK && cancel.revents == 0) {
 		rc = curl_multi_perform(multi, &running);
 		collect(multi);

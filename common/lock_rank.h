@@ -3,8 +3,8 @@
  * The lock order of the daemon: a thread takes locks downwards in this list only, and never two of
  * one rank. docs/architecture.md has the same list, in the same words; `make docs` compares the
  * two. (common/ knows nothing of NSQ; this one list of names is the exception, since the order only
- * makes sense as a whole. The locks of chans come after all of these and are not listed: under them
- * nothing is taken.)
+ * makes sense as a whole. The locks of chans come after all of these and are not listed. Under them
+ * only the plain lock of timerproc.c is taken, and under that nothing.)
  */
 #ifndef COMMON_LOCK_RANK_H
 #define COMMON_LOCK_RANK_H

@@ -18,11 +18,12 @@
 #include "common/futex.h"
 
 /*
- * The state word is AWAKE while the owner does not wait or still spins. It is ASLEEP while the
- * owner is in the kernel or on its way there, and WOKEN from park_wake until the owner has seen it.
- * Only the step ASLEEP -> WOKEN costs the waker a system call.
+ * The state word is AWAKE while the owner does not wait or still spins, and BUSY while it does
+ * something else first (park_busy). It is ASLEEP while the owner is in the kernel or on its way
+ * there, and WOKEN from park_wake until the owner has seen it. Only the step ASLEEP -> WOKEN costs
+ * the waker a system call.
  */
-enum { AWAKE, ASLEEP, WOKEN };
+enum { AWAKE, BUSY, ASLEEP, WOKEN };
 
 /*
  * note_spinning. A hand-off to a thread that spins takes some 100 ns. To a thread that sleeps it
@@ -55,6 +56,8 @@ static pthread_mutex_t free_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct parker *free_list; /* guarded by free_lock */
 
 static _Thread_local struct parker *self;
+/* Where this thread keeps the tasks whose next step it runs itself; NULL: it wakes their owners. */
+static _Thread_local struct wake_list *kept_list;
 
 /* At the end of a thread its parker goes to the free list: the next thread gets it. */
 static void park_retire(void *arg)
@@ -67,7 +70,8 @@ static void park_retire(void *arg)
 	PT_OK(pthread_mutex_unlock(&free_lock));
 }
 
-static void park_init(void)
+/* What the machine is like. */
+static void park_learn(void)
 {
 	cpu_set_t cpus;
 	unsigned ncpu = 1;
@@ -87,9 +91,17 @@ static void park_init(void)
 	spinners_max = ncpu - 1;
 }
 
+void park_init(struct parker *p, bool (*may_run)(struct parker *p))
+{
+	PT_OK(pthread_once(&park_once, park_learn));
+	*p = (struct parker){.probe_interval = PROBE_INTERVAL_MIN, .may_run = may_run};
+	atomic_init(&p->state, AWAKE);
+	atomic_init(&p->claimed, true);
+}
+
 static struct parker *park_new(void)
 {
-	PT_OK(pthread_once(&park_once, park_init));
+	PT_OK(pthread_once(&park_once, park_learn));
 	PT_OK(pthread_mutex_lock(&free_lock));
 	struct parker *p = free_list;
 	if (p)
@@ -101,6 +113,7 @@ static struct parker *park_new(void)
 			check_failed(__FILE__, __LINE__, "out of memory for a parker");
 		atomic_init(&p->state, AWAKE);
 		atomic_init(&p->claimed, false);
+		p->may_run = NULL;
 	}
 	p->spin_limit = 0;
 	p->probe_interval = PROBE_INTERVAL_MIN;
@@ -165,8 +178,13 @@ static bool park_spin(struct parker *p)
 
 bool park_wait(struct parker *p, int64_t deadline_ns)
 {
-	uint32_t seen = AWAKE;
+	uint32_t seen = BUSY;
+	park_hand_off();
 	park_perturb(PERTURB_PARK);
+	if (atomic_load_explicit(&p->state, memory_order_relaxed) == BUSY)
+		atomic_compare_exchange_strong_explicit(
+			&p->state, &seen, AWAKE, memory_order_relaxed, memory_order_relaxed);
+	seen = AWAKE;
 	if (atomic_load_explicit(&p->state, memory_order_relaxed) != WOKEN && !park_spin(p))
 		atomic_compare_exchange_strong_explicit(
 			&p->state, &seen, ASLEEP, memory_order_relaxed, memory_order_relaxed);
@@ -193,14 +211,53 @@ void park_wake(struct parker *p)
 		futex_wake_one(&p->state);
 }
 
+void park_busy(struct parker *p)
+{
+	uint32_t seen = AWAKE;
+	atomic_compare_exchange_strong_explicit(
+		&p->state, &seen, BUSY, memory_order_relaxed, memory_order_relaxed);
+}
+
+bool park_is_woken(struct parker *p)
+{
+	return atomic_load_explicit(&p->state, memory_order_relaxed) == WOKEN;
+}
+
+bool park_is_away(struct parker *p)
+{
+	uint32_t state = atomic_load_explicit(&p->state, memory_order_relaxed);
+	return state == ASLEEP || state == BUSY;
+}
+
 void wake_list_wake_all(struct wake_list *l)
 {
 	struct parker *next;
 	for (struct parker *p = l->first; p; p = next) {
 		next = p->next; /* first: once woken, p's owner may use it again */
-		park_wake(p);
+		if (!kept_list || !p->may_run || !p->may_run(p)) {
+			park_wake(p);
+			continue;
+		}
+		if (kept_list->n == PARK_KEPT_MAX)
+			park_hand_off();
+		wake_list_add(kept_list, p);
 	}
-	l->first = NULL;
+	*l = (struct wake_list){NULL, NULL, 0};
+}
+
+void park_keep(struct wake_list *kept)
+{
+	kept_list = kept;
+}
+
+void park_hand_off(void)
+{
+	struct parker *first = kept_list ? wake_list_take(kept_list) : NULL;
+	if (!first)
+		return;
+	first->rest = *kept_list;
+	*kept_list = (struct wake_list){NULL, NULL, 0};
+	park_wake(first);
 }
 
 #ifdef CHAN_PERTURB

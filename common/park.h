@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Putting a thread to sleep and waking exactly that thread (gopark and goready of the Go runtime),
- * for chan.c and select.c only.
+ * for chan.c, select.c and runnext.c only.
  *
- * A thread has one parker. An episode of sleep goes like this:
+ * A thread has one parker, and each task that it owns has another (runnext.h). An episode of sleep
+ * goes like this:
  *
  *   the sleeper                          a waker
  *   park_open(p)
@@ -16,8 +17,10 @@
  *   reads p->won
  *
  * Exactly one park_wake follows each successful claim by another thread, and the sleeper waits for
- * it before it opens the next episode. A parker is never given back to the allocator: a waker may
- * still hold its address when the thread that it woke has ended.
+ * it before it opens the next episode. (The parker of a task may be opened anew by the thread that
+ * has claimed it, and its owner sleeps through several episodes.) A waker may still hold the
+ * address of a parker when the thread that it woke has ended. By then it uses nothing but the
+ * address, for the kernel.
  */
 #ifndef COMMON_PARK_H
 #define COMMON_PARK_H
@@ -26,6 +29,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* Parkers that a waker has claimed under a lock and will wake after it, oldest first. */
+struct wake_list {
+	struct parker *first, *last;
+	unsigned n;
+};
 
 struct parker {
 	/* A line of its own: one thread spins on it, another writes it once. */
@@ -36,10 +45,18 @@ struct parker {
 	uint32_t parks;          /* owner only; since the last probe */
 	void *won;               /* claimer's until park_wake, then owner's; NULL: try again */
 	struct parker *next;     /* claimer: its wake list; unused: the free list */
+	struct wake_list rest;   /* claimer's until park_wake, then owner's: see park_hand_off */
+	/*
+	 * Immutable. NULL: only the owner goes on from here. Else the parker is a task's: may the
+	 * thread that has claimed it take the next step in the owner's place?
+	 */
+	bool (*may_run)(struct parker *p);
 };
 
 /* The calling thread's parker. Only the first call in a thread may allocate. */
 struct parker *park_self(void);
+/* Makes p the parker of a task; no episode is open. */
+void park_init(struct parker *p, bool (*may_run)(struct parker *p));
 
 /* Starts an episode. No other thread may know p yet. */
 static inline void park_open(struct parker *p)
@@ -47,11 +64,26 @@ static inline void park_open(struct parker *p)
 	atomic_store_explicit(&p->claimed, false, memory_order_relaxed);
 }
 
+/*
+ * The same for a parker that other threads know already: from now on they may claim it. What was
+ * written before is theirs to read.
+ */
+static inline void park_reopen(struct parker *p)
+{
+	atomic_store(&p->claimed, false);
+}
+
 /* True for one caller per episode: that thread alone decides how the episode ends. */
 static inline bool park_claim(struct parker *p)
 {
 	return !atomic_load_explicit(&p->claimed, memory_order_relaxed) &&
 	       !atomic_exchange_explicit(&p->claimed, true, memory_order_acq_rel);
+}
+
+/* The same, in one order with all that is sequentially consistent: for timerproc.c. */
+static inline bool park_claim_in_order(struct parker *p)
+{
+	return !atomic_exchange(&p->claimed, true);
 }
 
 static inline bool park_is_claimed(struct parker *p)
@@ -67,11 +99,15 @@ static inline bool park_is_claimed(struct parker *p)
 bool park_wait(struct parker *p, int64_t deadline_ns);
 /* Ends the episode that the caller has claimed; p may be another thread's when this returns. */
 void park_wake(struct parker *p);
-
-/* Parkers that a waker has claimed under a lock and will wake after it, oldest first. */
-struct wake_list {
-	struct parker *first, *last;
-};
+/*
+ * The owner does something else now, and may be at it for a while; then it calls park_wait. (A
+ * wake-up meanwhile costs no system call.)
+ */
+void park_busy(struct parker *p);
+/* Has p been woken, so that park_wait would return at once? The owner. */
+bool park_is_woken(struct parker *p);
+/* Is the owner asleep or busy, so that it would not answer at once? A guess. */
+bool park_is_away(struct parker *p);
 
 static inline void wake_list_add(struct wake_list *l, struct parker *p)
 {
@@ -81,10 +117,35 @@ static inline void wake_list_add(struct wake_list *l, struct parker *p)
 	else
 		l->first = p;
 	l->last = p;
+	l->n++;
 }
 
-/* Wakes all of them. The caller holds no chan's lock. */
+/* Takes the oldest out of the list; NULL: it is empty. */
+static inline struct parker *wake_list_take(struct wake_list *l)
+{
+	struct parker *p = l->first;
+	if (p) {
+		l->first = p->next;
+		l->n--;
+	}
+	return p;
+}
+
+/* The most tasks that a thread keeps: before it is one more, the list goes to the first's owner. */
+#define PARK_KEPT_MAX 16
+
+/*
+ * Wakes all of them. The caller holds no chan's lock. The parkers of tasks whose next step it may
+ * run go to the list of park_keep instead, if it has one.
+ */
 void wake_list_wake_all(struct wake_list *l);
+/* From now on the calling thread keeps such tasks there; NULL: no longer. runnext.c only. */
+void park_keep(struct wake_list *kept);
+/*
+ * The calling thread is about to block: wakes the owner of the first task that it keeps, which
+ * finds the others in parker.rest, and goes on with them. park_wait calls it.
+ */
+void park_hand_off(void);
 
 static inline void wake_list_wake(struct wake_list *l)
 {
@@ -97,7 +158,14 @@ static inline void wake_list_wake(struct wake_list *l)
  * wrong algorithm would lose a race. The seed comes from CHAN_SEED, or is drawn and printed. In
  * other builds this does nothing.
  */
-enum perturb_point { PERTURB_LOCK_ALL, PERTURB_PARK, PERTURB_CLAIM, PERTURB_WAKE };
+enum perturb_point {
+	PERTURB_LOCK_ALL,
+	PERTURB_PARK,
+	PERTURB_CLAIM,
+	PERTURB_WAKE,
+	PERTURB_ARM,
+	PERTURB_STEP
+};
 
 #ifdef CHAN_PERTURB
 void park_perturb(enum perturb_point point);

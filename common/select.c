@@ -23,18 +23,7 @@
 #include "common/clock.h"
 #include "common/compiler.h"
 #include "common/rand.h"
-
-/* One call of select. On its thread's stack. */
-struct sel {
-	struct chan_case *cases;
-	unsigned nlive;
-	unsigned nlocks;
-	int64_t now_ns;  /* the clock in this pass; 0: not read yet */
-	uint64_t random; /* the rest of a drawn number */
-	struct wake_list wakes;
-	uint8_t order[CHAN_SELECT_MAX]; /* indices of live cases; see sel_pick */
-	uint8_t locks[CHAN_SELECT_MAX]; /* indices of cases: each chan once, by address */
-};
+#include "common/select_internal.h"
 
 /* A case that is switched off is never ready. */
 static bool case_is_live(const struct chan_case *cc)
@@ -58,14 +47,14 @@ static bool case_is_live(const struct chan_case *cc)
 	return true;
 }
 
-static void sel_init(struct sel *s, struct chan_case *cases, int ncases)
+void sel_init(struct sel *s, struct chan_case *cases, int ncases)
 {
 	CHECK(ncases >= 0 && ncases <= CHAN_SELECT_MAX);
 	s->cases = cases;
 	s->nlive = 0;
 	s->nlocks = 0;
 	s->now_ns = 0;
-	s->wakes.first = NULL;
+	s->wakes = (struct wake_list){NULL, NULL, 0};
 	for (int i = 0; i < ncases; i++) {
 		cases[i].n = 0;
 		cases[i].ok = false;
@@ -106,14 +95,6 @@ static bool tick_is_taken(struct sel *s, struct ticker *t)
 	return ticker_take(t, s->now_ns);
 }
 
-/*
- * How many values the case may move. Not to be asked while it is parked: then its room may change.
- */
-static size_t case_max(const struct chan_case *cc)
-{
-	return cc->room && cc->room->n < cc->max ? cc->room->n : cc->max;
-}
-
 /* Runs the case if it is ready. */
 static bool case_run_locked(struct chan_case *cc, struct wake_list *wakes)
 {
@@ -126,9 +107,7 @@ static bool case_run_locked(struct chan_case *cc, struct wake_list *wakes)
 		cc->n = chan_send_locked(c, cc->v, cc->max, wakes);
 		return cc->n > 0;
 	case CHAN_RECV:
-		if (case_max(cc) == 0)
-			return false;
-		cc->n = chan_recv_locked(c, cc->v, case_max(cc), wakes);
+		cc->n = chan_recv_locked(c, cc->v, cc->max, wakes);
 		cc->ok = cc->n > 0;
 		if (!cc->ok && c->closed)
 			chan_zero(c, cc->v);
@@ -139,11 +118,9 @@ static bool case_run_locked(struct chan_case *cc, struct wake_list *wakes)
 	}
 }
 
-/* The hints of which one must be set; 0: the case has no room, nothing makes it ready. */
+/* The hints of which one must be set. */
 static unsigned case_hint(const struct chan_case *cc)
 {
-	if (cc->op == CHAN_RECV && case_max(cc) == 0)
-		return 0;
 	return cc->op == CHAN_SEND ? HINT_SEND : cc->op == CHAN_RECV ? HINT_RECV : HINT_RECEIVERS;
 }
 
@@ -173,7 +150,7 @@ static int sel_try_each(struct sel *s)
 }
 
 /* The chan that is the i-th to be locked. */
-static struct chan *sel_lock_at(const struct sel *s, unsigned i)
+struct chan *sel_lock_at(const struct sel *s, unsigned i)
 {
 	return s->cases[s->locks[i]].c;
 }
@@ -223,7 +200,6 @@ static void sel_unlock_all(struct sel *s)
 static int sel_try_all_locked(struct sel *s)
 {
 	sel_assert_all_locked(s);
-	s->now_ns = 0;
 	for (unsigned i = 0; i < s->nlive; i++) {
 		struct chan_case *cc = &s->cases[s->order[i]];
 		if (cc->op == CHAN_TICK ? tick_is_taken(s, cc->ticker)
@@ -240,26 +216,7 @@ static struct waitq *case_queue(const struct chan_case *cc)
 				     : &cc->c->demandq;
 }
 
-/* Queues the waiter of a case, unless it has no room: see note_room in chan.c. */
-static void case_enqueue_locked(struct chan_case *cc, struct waiter *w)
-{
-	chan_assert_locked(cc->c);
-	if (cc->room) {
-		CHECK(!cc->room->waiter);
-		w->room = cc->room;
-		w->cap = cc->max;
-		if (cc->room->n == 0) {
-			cc->room->waiter = w;
-			cc->c->roomless++;
-			return;
-		}
-		w->max = case_max(cc);
-	}
-	waitq_add(case_queue(cc), w);
-}
-
-/* Queues a waiter for each case. Returns the earliest deadline, 0 for none. */
-static int64_t sel_enqueue_locked(struct sel *s, struct parker *p, struct waiter *waiters)
+int64_t sel_enqueue_locked(struct sel *s, struct parker *p, struct waiter *waiters)
 {
 	int64_t deadline_ns = 0;
 	sel_assert_all_locked(s);
@@ -276,15 +233,18 @@ static int64_t sel_enqueue_locked(struct sel *s, struct parker *p, struct waiter
 			.max = cc->op == CHAN_DEMAND && cc->max == 0 ? SIZE_MAX : cc->max,
 			.index = s->order[i],
 			.shared = true};
-		case_enqueue_locked(cc, w);
-	}
-	/* Now that our receivers are queued, tell the selects that wait for them. */
-	for (unsigned i = 0; i < s->nlive; i++) {
-		struct chan_case *cc = &s->cases[s->order[i]];
-		if (cc->op == CHAN_RECV && waiters[i].queued && cc->c->demandq.first)
-			chan_announce_demand_locked(cc->c, &s->wakes);
+		waitq_add(case_queue(cc), w);
 	}
 	return deadline_ns;
+}
+
+void sel_announce_locked(struct sel *s, struct wake_list *wakes)
+{
+	for (unsigned i = 0; i < s->nlive; i++) {
+		struct chan_case *cc = &s->cases[s->order[i]];
+		if (cc->op == CHAN_RECV && cc->c->demandq.first)
+			chan_announce_demand_locked(cc->c, wakes);
+	}
 }
 
 /* Step 3. The winner has left its queue already. */
@@ -296,12 +256,8 @@ static void sel_dequeue(struct sel *s, struct waiter *waiters, const struct wait
 		if (cc->op == CHAN_TICK || w == won)
 			continue;
 		chan_lock(cc->c);
-		if (w->queued) {
+		if (w->queued)
 			waitq_remove(case_queue(cc), w);
-		} else if (cc->room && cc->room->waiter == w) {
-			cc->room->waiter = NULL;
-			cc->c->roomless--;
-		}
 		chan_unlock(cc->c);
 	}
 }
@@ -317,10 +273,15 @@ static int sel_take_result(struct sel *s, const struct waiter *won)
 	return won->index;
 }
 
+int sel_resolve(struct sel *s, struct waiter *waiters, const struct waiter *won)
+{
+	sel_dequeue(s, waiters, won);
+	return won ? sel_take_result(s, won) : -1;
+}
+
 /*
  * Step 2, second half, and step 3: parks, with all chans locked and none of them ready. waiters has
- * an element per live case. -1 if a ticker came due during the sleep, or another thread gave room
- * for something that was ready.
+ * an element per live case. -1 if a ticker came due during the sleep.
  */
 static inline int sel_park(struct sel *s, struct waiter *waiters)
 {
@@ -328,6 +289,7 @@ static inline int sel_park(struct sel *s, struct waiter *waiters)
 	struct parker *p = park_self();
 	park_open(p);
 	int64_t deadline_ns = sel_enqueue_locked(s, p, waiters);
+	sel_announce_locked(s, &s->wakes);
 	sel_unlock_all(s);
 	if (park_wait(p, deadline_ns)) {
 		won = p->won;
@@ -336,8 +298,7 @@ static inline int sel_park(struct sel *s, struct waiter *waiters)
 		park_wait(p, 0);
 		won = p->won;
 	}
-	sel_dequeue(s, waiters, won);
-	return won ? sel_take_result(s, won) : -1;
+	return sel_resolve(s, waiters, won);
 }
 
 /*
@@ -358,21 +319,25 @@ static __attribute__((noinline)) int sel_park_many(struct sel *s)
 	return sel_park(s, waiters);
 }
 
-/*
- * Steps 2 and 3. The index of the case that was run. -1: there is a default to run, or a ticker
- * came due during the sleep, or another thread gave room for something that was ready. In the last
- * two cases the caller starts again: the ticker, or the receive, competes in random order with all
- * that is ready by now.
- */
-static int sel_decide(struct sel *s, bool block)
+int sel_try(struct sel *s)
 {
+	int index = sel_try_each(s);
+	if (index >= 0)
+		return index;
 	sel_sort_locks(s);
 	sel_lock_all(s);
-	int index = sel_try_all_locked(s);
-	if (index >= 0 || !block) {
+	index = sel_try_all_locked(s);
+	if (index >= 0)
 		sel_unlock_all(s);
-		return index;
-	}
+	return index;
+}
+
+/*
+ * Steps 2 and 3. The index of the case that was run. -1: a ticker came due during the sleep, and
+ * the caller starts again: the ticker competes in random order with all that is ready by now.
+ */
+static int sel_wait(struct sel *s)
+{
 	return s->nlive <= FEW_WAITERS ? sel_park_few(s) : sel_park_many(s);
 }
 
@@ -382,9 +347,9 @@ int chan_select(struct chan_case *cases, int ncases)
 	int index;
 	sel_init(&s, cases, ncases);
 	do {
-		index = sel_try_each(&s);
+		index = sel_try(&s);
 		if (index < 0)
-			index = sel_decide(&s, true);
+			index = sel_wait(&s);
 	} while (index < 0);
 	return index;
 }
@@ -393,9 +358,11 @@ int chan_try_select(struct chan_case *cases, int ncases)
 {
 	struct sel s UNINITIALIZED;
 	sel_init(&s, cases, ncases);
-	int index = sel_try_each(&s);
-	/* For a single chan the first pass was an answer already. */
-	if (index < 0 && s.nlive > 1)
-		index = sel_decide(&s, false);
+	/* For a single chan the first pass is an answer already. */
+	if (s.nlive <= 1)
+		return sel_try_each(&s);
+	int index = sel_try(&s);
+	if (index < 0)
+		sel_unlock_all(&s);
 	return index;
 }

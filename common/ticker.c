@@ -23,6 +23,13 @@ void ticker_start(struct ticker *t, int64_t period_ns)
 	t->next_ns = period_ns > 0 ? add_saturated(clock_mono_ns(), period_ns) : 0;
 }
 
+void ticker_start_in_step(struct ticker *t, int64_t period_ns)
+{
+	ticker_start(t, period_ns);
+	if (period_ns >= 8)
+		t->next_ns -= t->next_ns % (period_ns / 8);
+}
+
 void ticker_after(struct ticker *t, int64_t delay_ns)
 {
 	t->period_ns = 0;

@@ -20,6 +20,12 @@ struct ticker {
  * period <= 0 is a stopped ticker.
  */
 void ticker_start(struct ticker *t, int64_t period_ns);
+/*
+ * The same for one of many tickers of one period, such as all clients' flush timers: the first tick
+ * comes up to an eighth of the period sooner, so that many of them tick at the same moment. Then the
+ * thread that waits for all of them wakes once.
+ */
+void ticker_start_in_step(struct ticker *t, int64_t period_ns);
 /* time.After(delay): ready once, then stopped. delay_ns <= 0 is ready at once. */
 void ticker_after(struct ticker *t, int64_t delay_ns);
 /* t.Stop(). */

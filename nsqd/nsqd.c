@@ -14,6 +14,7 @@
 
 #include "common/dirlock.h"
 #include "common/http_client.h"
+#include "common/runnext.h"
 #include "common/version.h"
 #include "common/xalloc.h"
 #include "nsqd/client/auth.h"
@@ -97,6 +98,9 @@ static int open_all(struct nsqd *n, struct err *err)
 	nsqd_logf(ctx, LG_INFO, "ID: %lld", (long long)ctx->opts->id);
 	if (listen_tcp(n, err) != 0 || listen_http(n, err) != 0 || listen_https(n, err) != 0)
 		return -1;
+	if (runnext_start(err) != 0)
+		return -1;
+	n->runnext = true;
 	complete_http_daemon(n);
 	set_broadcast_ports(n);
 	options_expand_statsd_prefix(ctx->opts);
@@ -126,6 +130,8 @@ void nsqd_free(struct nsqd *n)
 {
 	if (!n)
 		return;
+	if (n->runnext)
+		runnext_stop();
 	topics_destroy(&n->topics);
 	http_server_free(n->http_server);
 	http_server_free(n->https_server);

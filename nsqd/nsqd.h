@@ -33,6 +33,7 @@ struct nsqd {
 
 	struct http_daemon http_daemon; /* what their handlers see of it; as the two */
 
+	bool runnext;                 /* runnext_start has been called */
 	struct wait_group wait_group; /* every thread that nsqd_main started */
 };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The deflate layer. Mirrors compress/flate as clientV2 uses it, on zlib. Threads: the client's
- * io_loop reads; io_loop and the client's pump write, one at a time under the client's write lock.
- * While the client is dormant, netpoll does both.
+ * io_loop reads. io_loop, the client's pump and threads that take the pump's steps write, one at a
+ * time under the client's write lock. While the client is dormant, netpoll does both.
  *
  * Difference: a flush with nothing new to send sends nothing (Go sends an empty block).
  */

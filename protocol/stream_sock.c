@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The lowest layer of a connection: a plain socket. Mirrors net.TCPConn. Threads: the client's
- * io_loop reads; io_loop, the client's pump and the channel's pump write, one at a time under the
- * client's write lock. While the client is dormant, netpoll does both. The thread of an HTTP
- * connection does both for its own. Any thread may shut it down.
+ * io_loop reads. io_loop, the client's pump and threads that take the pump's steps write, one at a
+ * time under the client's write lock. While the client is dormant, netpoll does both. The thread of
+ * an HTTP connection does both for its own. Any thread may shut it down.
  *
  * Go sets a deadline with every read and write. This layer sets the socket's timeout only if the
  * time left differs from it noticeably. Nearly all deadlines are "now plus a constant", so that
@@ -32,6 +32,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/compiler.h"
+#include "common/runnext.h"
 #include "common/xalloc.h"
 #include "protocol/stream.h"
 
@@ -178,16 +179,21 @@ static bool renew(struct patience *p)
 static int send_all(
 	struct stream_sock *s, struct iovec *iov, int n, struct patience *p, struct err *err)
 {
+	/* A thread that keeps tasks does not block on a full socket: it hands them on first. */
+	bool keeps = runnext_keeps();
 	while (n > 0) {
 		bool late = !set_timeout(s, SO_SNDTIMEO, &s->write_timeout_ns, p->deadline_ns);
 		if (p->time_ns == 0 && !late)
 			p->time_ns = s->write_timeout_ns;
-		ssize_t sent = send_parts(s, iov, n, late ? MSG_DONTWAIT : 0, err);
+		ssize_t sent = send_parts(s, iov, n, late || keeps ? MSG_DONTWAIT : 0, err);
 		if (sent < 0)
 			return -1;
 		int used = advance(iov, n, (size_t)sent);
 		iov += used;
 		n -= used;
+		if (keeps && n > 0)
+			runnext_handoff();
+		keeps = false;
 		if (late && n > 0 && !renew(p))
 			return err_set(err, ETIMEDOUT, "i/o timeout");
 	}

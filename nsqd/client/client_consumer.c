@@ -7,7 +7,6 @@
 
 #include "nsqd/client/client_v2.h"
 #include "nsqd/client/netpoll.h"
-#include "nsqd/client/protocol_v2_deliver.h"
 
 static void consumer_close(struct consumer *c)
 {
@@ -34,11 +33,6 @@ static void consumer_stats(struct consumer *c, const char *topic, struct client_
 	client_v2_stats(client_v2_of(c), topic, out);
 }
 
-static bool consumer_deliver(struct consumer *c, struct channel *ch, struct message *m)
-{
-	return protocol_v2_deliver_for_pump(client_v2_of(c), ch, m);
-}
-
 static void consumer_wake_dormant(struct consumer *c, struct channel *ch, size_t ready)
 {
 	netpoll_wake(client_v2_of(c)->protocol->netpoll, ch, ready);
@@ -50,6 +44,5 @@ const struct consumer_ops client_consumer_ops = {
 	.timed_out_messages = consumer_timed_out_messages,
 	.ready_changed = consumer_ready_changed,
 	.stats = consumer_stats,
-	.deliver = consumer_deliver,
 	.wake_dormant = consumer_wake_dormant,
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A connected client. Mirrors nsqd/client_v2.go. Its io_loop and its message pump run in threads of
- * their own; the channel's operators, the scan workers and stats come by under the locks of channel
- * and tcp_server.
+ * their own; threads that wake the pump may take its steps (common/runnext.h). The channel's
+ * operators, the scan workers and stats come by under the locks of channel and tcp_server.
  */
 #include "nsqd/client/client_v2.h"
 
@@ -13,6 +13,8 @@
 
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/compiler.h"
+#include "common/runnext.h"
 #include "common/xalloc.h"
 #include "nsqd/client/auth.h"
 #include "nsqd/queue/channel.h"
@@ -56,7 +58,6 @@ struct client_v2 *client_v2_new(const struct protocol_v2 *protocol, int64_t id,
 	c->output_buffer_size = DEFAULT_BUFFER_SIZE;
 	c->output_buffer_timeout = opts->output_buffer_timeout;
 	c->msg_timeout = opts->msg_timeout;
-	c->deliver_msg_timeout = opts->msg_timeout;
 	/* heartbeats are client configurable but default to 30s */
 	c->heartbeat_interval = opts->client_timeout / 2;
 	mutex_init(&c->meta_lock, RANK_CLIENT_META);
@@ -68,10 +69,6 @@ struct client_v2 *client_v2_new(const struct protocol_v2 *protocol, int64_t id,
 	c->topology_region = text_from("");
 	c->topology_zone = text_from("");
 	c->ready_state_chan = chan_new(0, 1);
-	c->exit_chan = chan_new(0, 0);
-	c->identify_event_chan = chan_new(sizeof(struct identify_event), 1);
-	c->sub_event_chan = chan_new(sizeof(struct channel *), 1);
-	c->suspend_chan = chan_new(0, 0);
 	wait_group_init(&c->wait_group);
 	return c;
 }
@@ -97,12 +94,38 @@ void client_v2_free(struct client_v2 *c)
 	text_free(&c->topology_region);
 	text_free(&c->topology_zone);
 	chan_free(c->ready_state_chan);
-	chan_free(c->exit_chan);
-	chan_free(c->identify_event_chan);
-	chan_free(c->sub_event_chan);
-	chan_free(c->suspend_chan);
 	wait_group_destroy(&c->wait_group);
 	free(c);
+}
+
+/* --- the pump's orders: io_loop -------------------------------------------------------------- */
+
+/* Has the pump look, and if it is asleep takes its next step here. */
+static void tell_pump(struct client_v2 *c)
+{
+	runnext_begin();
+	client_v2_try_update_ready_state(c);
+	runnext_end();
+}
+
+void client_v2_subscribed(struct client_v2 *c)
+{
+	atomic_store(&c->pump_orders.sub_channel, c->channel);
+	tell_pump(c);
+}
+
+void client_v2_end_pump(struct client_v2 *c)
+{
+	atomic_store(&c->pump_orders.exit, true);
+	tell_pump(c);
+}
+
+bool client_v2_suspend_pump(struct client_v2 *c)
+{
+	_Atomic int32_t *suspend = &c->pump_orders.suspend;
+	atomic_store(suspend, SUSPEND_ASKED);
+	tell_pump(c);
+	return atomic_exchange(suspend, SUSPEND_NO) == SUSPEND_DONE;
 }
 
 /* --- IDENTIFY ------------------------------------------------------------------------------ */
@@ -232,6 +255,24 @@ static void set_names(struct client_v2 *c, const struct identify_data_v2 *d)
 		text_free(&old[i]);
 }
 
+/* Updates the client's message pump, with the first IDENTIFY only. */
+static void tell_identified(struct client_v2 *c, const struct identify_data_v2 *data)
+{
+	struct pump_orders *o = &c->pump_orders;
+	if (atomic_load(&o->identified))
+		return;
+	o->identify = (struct identify_event){
+		.output_buffer_timeout = c->output_buffer_timeout,
+		.heartbeat_interval = c->heartbeat_interval,
+		.sample_rate = atomic_load(&c->sample_rate),
+		.msg_timeout = c->msg_timeout,
+		.topology = topology_of(
+			nsqd_get_opts(c->ctx), data->topology_zone, data->topology_region),
+	};
+	atomic_store(&o->identified, true);
+	tell_pump(c);
+}
+
 int client_v2_identify(struct client_v2 *c, const struct identify_data_v2 *data, struct err *err)
 {
 	log_identify(c, data);
@@ -250,21 +291,7 @@ int client_v2_identify(struct client_v2 *c, const struct identify_data_v2 *data,
 	if (rc != 0)
 		return rc;
 
-	struct identify_event event = {
-		.output_buffer_timeout = c->output_buffer_timeout,
-		.heartbeat_interval = c->heartbeat_interval,
-		.sample_rate = atomic_load(&c->sample_rate),
-		.msg_timeout = c->msg_timeout,
-		.topology = topology_of(
-			nsqd_get_opts(c->ctx), data->topology_zone, data->topology_region),
-	};
-	/* update the client's message pump; it takes the first only */
-	chan_try_send_n(c->identify_event_chan, &event, 1);
-	if (!c->identified) {
-		c->identified = true;
-		c->deliver_msg_timeout = event.msg_timeout;
-		c->deliver_sample_rate = event.sample_rate;
-	}
+	tell_identified(c, data);
 	return 0;
 }
 
@@ -339,16 +366,6 @@ int64_t client_v2_ready_for_messages(const struct client_v2 *c, const struct cha
 	return ready > in_flight ? ready - in_flight : 0;
 }
 
-bool client_v2_try_claim_delivery(struct client_v2 *c)
-{
-	return !atomic_exchange(&c->delivery, true);
-}
-
-void client_v2_release_delivery(struct client_v2 *c)
-{
-	atomic_store(&c->delivery, false);
-}
-
 void client_v2_set_ready_count(struct client_v2 *c, int64_t count)
 {
 	if (atomic_exchange(&c->ready_count, count) != count)
@@ -363,13 +380,6 @@ void client_v2_try_update_ready_state(struct client_v2 *c)
 	 * correctness of the value.
 	 */
 	chan_signal(c->ready_state_chan);
-}
-
-bool client_v2_has_left(struct client_v2 *c)
-{
-	bool closed;
-	chan_try_recv_n(c->exit_chan, NULL, 1, &closed);
-	return closed;
 }
 
 void client_v2_sending_messages(struct client_v2 *c, size_t n)
@@ -466,7 +476,7 @@ void client_v2_say_bye(struct client_v2 *c)
 	int64_t deadline = clock_mono_ns() + BYE_TIMEOUT;
 	/* The last answers, where they have been left to the pump; messages are not waited for. */
 	int rc = c->writer.failed ? -1 : 0;
-	if (rc == 0 && atomic_load(&c->unsent))
+	if (rc == 0 && c->answers_left)
 		rc = bufio_flush(&c->writer, deadline, &ignored);
 	/* What the lowest layer still has ends with a frame. */
 	if (rc == 0 && c->stream->ops->flush(c->stream, deadline, &ignored) == 0)
@@ -582,8 +592,20 @@ int64_t client_v2_write_deadline_locked(const struct client_v2 *c)
 	return c->heartbeat_interval > 0 ? clock_mono_ns() + c->heartbeat_interval : 0;
 }
 
+/*
+ * Another thread may hold the lock while it waits for the peer. What this one keeps is for others to
+ * do then.
+ */
+void client_v2_lock_for_writing(struct client_v2 *c)
+{
+	if (mutex_trylock(&c->write_lock))
+		return;
+	runnext_handoff();
+	mutex_lock(&c->write_lock);
+}
+
 static int send_locked(struct client_v2 *c, int32_t frame_type, const void *data, size_t len,
-	bool flush, struct err *err)
+	bool flush, int64_t deadline_ns, struct err *err)
 {
 	mutex_assert_held(&c->write_lock);
 	unsigned char header[FRAME_HEADER_LENGTH];
@@ -592,18 +614,18 @@ static int send_locked(struct client_v2 *c, int32_t frame_type, const void *data
 		{.iov_base = header, .iov_len = sizeof(header)},
 		{.iov_base = (void *)data, .iov_len = len},
 	};
-	int64_t deadline = client_v2_write_deadline_locked(c);
-	int rc = bufio_writev(&c->writer, parts, 2, deadline, err);
+	int rc = bufio_writev(&c->writer, parts, 2, deadline_ns, err);
 	if (rc == 0 && flush)
-		rc = bufio_flush(&c->writer, deadline, err);
+		rc = bufio_flush(&c->writer, deadline_ns, err);
 	return rc;
 }
 
 int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, size_t len,
 	bool flush, struct err *err)
 {
-	mutex_lock(&c->write_lock);
-	int rc = send_locked(c, frame_type, data, len, flush, err);
+	client_v2_lock_for_writing(c);
+	int64_t deadline = client_v2_write_deadline_locked(c);
+	int rc = send_locked(c, frame_type, data, len, flush, deadline, err);
 	mutex_unlock(&c->write_lock);
 	return rc;
 }
@@ -611,7 +633,7 @@ int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, si
 int client_v2_write(struct client_v2 *c, const void *frames, size_t len, struct err *err)
 {
 	struct iovec part = {.iov_base = (void *)frames, .iov_len = len};
-	mutex_lock(&c->write_lock);
+	client_v2_lock_for_writing(c);
 	int rc = bufio_writev(&c->writer, &part, 1, client_v2_write_deadline_locked(c), err);
 	mutex_unlock(&c->write_lock);
 	return rc;
@@ -628,36 +650,71 @@ void client_v2_give_buffers_back(struct client_v2 *c)
 int client_v2_flush(struct client_v2 *c, struct err *err)
 {
 	int rc = 0;
-	mutex_lock(&c->write_lock);
+	client_v2_lock_for_writing(c);
 	if (c->writer.unflushed || c->writer.failed)
 		rc = bufio_flush(&c->writer, client_v2_write_deadline_locked(c), err);
 	mutex_unlock(&c->write_lock);
 	return rc;
 }
 
-int client_v2_try_flush_locked(struct client_v2 *c, struct err *err)
+int client_v2_flush_answers(struct client_v2 *c, struct err *err)
 {
-	mutex_assert_held(&c->write_lock);
-	if (!c->writer.unflushed && !c->writer.failed)
-		return 0;
-	int rc = bufio_flush(&c->writer, STREAM_NOW, err);
-	if (rc != 0 || c->writer.unflushed)
-		atomic_store(&c->unsent, true);
+	int rc = 0;
+	c->answers_left = true;
+	if (mutex_trylock(&c->write_lock)) {
+		if (c->writer.unflushed || c->writer.failed)
+			rc = bufio_flush(&c->writer, STREAM_NOW, err);
+		c->answers_left = rc == 0 && c->writer.unflushed;
+		mutex_unlock(&c->write_lock);
+	}
+	if (c->answers_left) {
+		atomic_store(&c->pump_orders.flush, true);
+		client_v2_try_update_ready_state(c);
+	}
 	return rc;
 }
 
-int client_v2_try_flush(struct client_v2 *c, struct err *err)
+bool client_v2_has_answers_left(struct client_v2 *c)
 {
-	int rc = 0;
-	if (mutex_trylock(&c->write_lock)) {
-		rc = client_v2_try_flush_locked(c, err);
+	if (c->answers_left && mutex_trylock(&c->write_lock)) {
+		c->answers_left = !c->writer.failed && c->writer.unflushed;
 		mutex_unlock(&c->write_lock);
-	} else {
-		atomic_store(&c->unsent, true);
 	}
-	if (atomic_load(&c->unsent))
-		client_v2_try_update_ready_state(c);
-	return rc;
+	return c->answers_left;
+}
+
+/* --- writing without waiting ----------------------------------------------------------------- */
+
+bool client_v2_begin_try_write(struct client_v2 *c)
+{
+	if (!mutex_trylock(&c->write_lock))
+		return false;
+	if (!c->writer.failed && !c->writer.below)
+		return true;
+	mutex_unlock(&c->write_lock);
+	return false;
+}
+
+bool client_v2_try_flush(struct client_v2 *c)
+{
+	struct err ignored UNINITIALIZED; /* the writer keeps it */
+	if (!mutex_trylock(&c->write_lock))
+		return false;
+	bool ok = !c->writer.failed;
+	if (ok && c->writer.unflushed)
+		ok = bufio_flush(&c->writer, STREAM_NOW, &ignored) == 0 && !c->writer.unflushed;
+	mutex_unlock(&c->write_lock);
+	return ok;
+}
+
+bool client_v2_try_send(struct client_v2 *c, int32_t frame_type, const void *data, size_t len)
+{
+	struct err ignored UNINITIALIZED; /* the writer keeps it */
+	if (!client_v2_begin_try_write(c))
+		return false;
+	(void)send_locked(c, frame_type, data, len, true, STREAM_NOW, &ignored);
+	mutex_unlock(&c->write_lock);
+	return true;
 }
 
 /* --- upgrades ------------------------------------------------------------------------------- */
@@ -670,6 +727,17 @@ bool client_v2_is_tls(const struct client_v2 *c)
 bool client_v2_is_compressed(const struct client_v2 *c)
 {
 	return atomic_load(&c->snappy) || atomic_load(&c->deflate);
+}
+
+static int respond_locked(struct client_v2 *c, const void *response, size_t len, struct err *err)
+{
+	int64_t deadline = client_v2_write_deadline_locked(c);
+	return send_locked(c, FRAME_TYPE_RESPONSE, response, len, true, deadline, err);
+}
+
+static int send_ok_locked(struct client_v2 *c, struct err *err)
+{
+	return respond_locked(c, "OK", 2, err);
 }
 
 /*
@@ -703,7 +771,7 @@ static int upgrade_tls_locked(struct client_v2 *c, struct err *err)
 	use_stream_locked(c, tls);
 	c->tls_info = stream_tls_info(tls);
 	atomic_store(&c->tls, true);
-	return send_locked(c, FRAME_TYPE_RESPONSE, "OK", 2, true, err);
+	return send_ok_locked(c, err);
 }
 
 /* UpgradeSnappy, with its OK */
@@ -715,7 +783,7 @@ static int upgrade_snappy_locked(struct client_v2 *c, struct err *err)
 	size_t n = bufio_buffered(&c->reader);
 	use_stream_locked(c, stream_snappy_new(c->stream, pending(c), n));
 	atomic_store(&c->snappy, true);
-	return send_locked(c, FRAME_TYPE_RESPONSE, "OK", 2, true, err);
+	return send_ok_locked(c, err);
 }
 
 /* UpgradeDeflate, with its OK */
@@ -727,14 +795,14 @@ static int upgrade_deflate_locked(struct client_v2 *c, int level, struct err *er
 	size_t n = bufio_buffered(&c->reader);
 	use_stream_locked(c, stream_deflate_new(c->stream, level, pending(c), n));
 	atomic_store(&c->deflate, true);
-	return send_locked(c, FRAME_TYPE_RESPONSE, "OK", 2, true, err);
+	return send_ok_locked(c, err);
 }
 
 int client_v2_upgrade(struct client_v2 *c, const struct client_v2_upgrade *u, const void *response,
 	size_t len, struct err *err)
 {
 	mutex_lock(&c->write_lock);
-	int rc = send_locked(c, FRAME_TYPE_RESPONSE, response, len, true, err);
+	int rc = respond_locked(c, response, len, err);
 	if (rc == 0 && u->tls_v1)
 		rc = upgrade_tls_locked(c, err);
 	if (rc == 0 && u->snappy)

@@ -7,8 +7,8 @@
  * (protocol_v2_pump.c), which io_loop joins. While it is dormant it has neither, and netpoll's
  * thread owns it (netpoll.h). "The owner's" below means the one of the two that has it. Other
  * threads reach it through channel.clients and tcp_server.conns, with the lock of one of these
- * held. The channel's pump also reaches it where its pump stands in line for messages, under
- * channel.lock.
+ * held. Threads that wake its pump may take the pump's next step (common/runnext.h): "the pump"
+ * below is the thread that does.
  */
 #ifndef NSQD_CLIENT_V2_H
 #define NSQD_CLIENT_V2_H
@@ -56,19 +56,36 @@ struct identify_event {
 	struct topology topology;
 };
 
-/* The state of a client's message pump: its own while it has a thread, else the owner's. */
+/* The state of a client's message pump: the pump's while it has a thread, else the owner's. */
 struct message_pump {
 	struct client_v2 *client;    /* NULL: has not been started yet */
 	struct channel *sub_channel; /* borrowed: the client keeps it until the pump is joined */
-	struct chan *sub_event_chan; /* NULL once used, as is the next */
-	struct chan *identify_event_chan;
+	bool identified;             /* it has seen IDENTIFY */
 	struct ticker output_buffer_ticker;
 	struct ticker heartbeat_ticker;
 	int64_t msg_timeout;
 	int32_t sample_rate;
 	struct topology topology;
-	bool flushed;
+	bool flushed;   /* no message waits in the writer */
+	bool flush_now; /* what is in the writer is to go out, whatever it is */
 };
+
+/*
+ * What io_loop tells the pump, beside what the counts say. Go has a chan for each: IdentifyEventChan,
+ * SubEventChan, ExitChan. A select of few chans is a cheap one, and each of these would be used once.
+ * So io_loop writes here, and ready_state_chan says "look".
+ */
+struct pump_orders {
+	struct identify_event identify; /* of the first IDENTIFY; set before the next */
+	_Atomic bool identified;
+	_Atomic(struct channel *) sub_channel; /* set once, by SUB */
+	_Atomic bool flush;                    /* what is in the writer is to go out */
+	_Atomic bool exit;                     /* the client leaves: the pump is to end */
+	_Atomic int32_t suspend;               /* enum pump_suspend */
+};
+
+/* io_loop asks the pump to end for now; and takes that back, if the pump has not done so at once. */
+enum pump_suspend { SUSPEND_NO, SUSPEND_ASKED, SUSPEND_DONE };
 
 /* What netpoll knows of a client that is dormant, or on its way from there. */
 struct dormancy {
@@ -124,7 +141,6 @@ struct client_v2 {
 
 	_Atomic int64_t ready_count;
 	_Atomic int64_t in_flight_count;
-	_Atomic bool delivery; /* the token is taken: see protocol_v2_deliver.h */
 	_Atomic uint64_t message_count;
 	_Atomic uint64_t finish_count;
 	_Atomic uint64_t requeue_count;
@@ -149,14 +165,6 @@ struct client_v2 {
 	int64_t output_buffer_timeout; /* ns; 0: never flush by time */
 	int64_t msg_timeout;           /* ns */
 	int output_buffer_size;        /* bytes */
-	/*
-	 * What the pump has from the first IDENTIFY, for the threads that deliver on its behalf;
-	 * later ones are only shown. io_loop's, and immutable from SUB on, as are the next two.
-	 */
-	bool identified;
-	int64_t deliver_msg_timeout; /* ns */
-	int32_t deliver_sample_rate; /* percent; 0: all */
-
 	struct mutex meta_lock;
 	struct text client_id;       /* guarded by meta_lock; owned, as are the next four */
 	struct text hostname;        /* guarded by meta_lock */
@@ -171,24 +179,18 @@ struct client_v2 {
 	struct strbuf auth_secret;    /* io_loop only */
 	struct pub_count *pub_counts; /* guarded by meta_lock; uthash, in order of first use */
 
-	/* A reference. The owner's; the pump has it from sub_event_chan. */
-	struct channel *channel;
-	struct chan *ready_state_chan;    /* immutable; capacity 1: a state update is never lost */
-	struct chan *exit_chan;           /* immutable; closed by io_loop */
-	struct chan *identify_event_chan; /* immutable; of struct identify_event, capacity 1 */
-	struct chan *sub_event_chan;      /* immutable; of struct channel *, capacity 1 */
-	struct chan *suspend_chan;        /* immutable; io_loop asks the pump to end for now */
-	struct wait_group wait_group;     /* the message pump */
-	struct message_pump pump;         /* see there */
-	bool has_magic;                   /* it has said its protocol; the owner's */
-	struct command_input input;       /* what has come while it was dormant; the owner's */
+	struct channel *channel; /* a reference; the owner's; the pump has it from pump_orders */
 	/*
-	 * For how many messages the pump waits. Written by the pump; while it is parked, by
-	 * chan_give_room and chan_take_room under the chan's lock, and the token goes with it.
+	 * Immutable; capacity 1: a state update is never lost. The pump is to look: at RDY, in flight,
+	 * paused, at what is to be flushed, and at its orders.
 	 */
-	struct chan_room room;
-	_Atomic bool unsent;      /* another thread has written what the pump is to flush */
-	bool large;               /* the last messages were; the holder's of the delivery token */
+	struct chan *ready_state_chan;
+	struct pump_orders pump_orders;
+	struct wait_group wait_group; /* the message pump */
+	struct message_pump pump;     /* see there */
+	bool has_magic;               /* it has said its protocol; the owner's */
+	struct command_input input;   /* what has come while it was dormant; the owner's */
+	bool answers_left; /* the owner's: the last answers were left to the pump to be flushed */
 	struct dormancy dormancy; /* see there */
 
 	struct consumer consumer; /* as its channel knows it; with its id */
@@ -279,22 +281,27 @@ bool client_v2_has_authorizations(const struct client_v2 *c);
 
 /*
  * IsReadyForMessages: how many more messages it may get now; 0: not ready, or the channel is
- * paused. Only the holder of the delivery token may send by it; other threads may look.
+ * paused. The pump sends by it; other threads may look.
  */
 int64_t client_v2_ready_for_messages(const struct client_v2 *c, const struct channel *ch);
-/*
- * The delivery token (protocol_v2_deliver.h): false if another thread holds it. The client's two
- * threads; the channel's pump takes it from the client's pump. A thread that frees room while the
- * token is taken relies on its holder, which looks at the room once more after the release.
- */
-bool client_v2_try_claim_delivery(struct client_v2 *c);
-void client_v2_release_delivery(struct client_v2 *c);
 void client_v2_set_ready_count(struct client_v2 *c, int64_t count);
-/* Tells the pump to look at the counts again. Never blocks; any thread. */
+/* Tells the pump to look at the counts again, and at its orders. Never blocks; any thread. */
 void client_v2_try_update_ready_state(struct client_v2 *c);
 
-/* Has io_loop closed exit_chan? Then the pump is to stop. The pump; the channel's pump. */
-bool client_v2_has_left(struct client_v2 *c);
+/* Tells the pump of the channel that the client has joined (c->channel). io_loop. */
+void client_v2_subscribed(struct client_v2 *c);
+/* The client leaves: its pump is to end. io_loop. */
+void client_v2_end_pump(struct client_v2 *c);
+/* Has it been told to? The pump. */
+static inline bool client_v2_has_left(const struct client_v2 *c)
+{
+	return atomic_load(&c->pump_orders.exit);
+}
+/*
+ * Asks the pump to end for now. It does so only if it is asleep, with nothing to flush; another one
+ * may go on later. Whether it does; then the caller joins it. Does not block. io_loop.
+ */
+bool client_v2_suspend_pump(struct client_v2 *c);
 
 /* The messages' ways, seen from the client. All may be called with the channel's locks held. */
 void client_v2_sending_messages(struct client_v2 *c, size_t n);
@@ -353,14 +360,26 @@ int client_v2_write(struct client_v2 *c, const void *frames, size_t len, struct 
 int client_v2_flush(struct client_v2 *c, struct err *err);
 /*
  * Flushes what the socket takes at once, and leaves the rest to the pump; where another thread is
- * writing, all of it. Does not block. 0, or -1 with err set.
+ * writing, all of it. Does not block. 0, or -1 with err set. io_loop.
  */
-int client_v2_try_flush(struct client_v2 *c, struct err *err);
+int client_v2_flush_answers(struct client_v2 *c, struct err *err);
+/* Are there answers that the pump has still to flush? io_loop. */
+bool client_v2_has_answers_left(struct client_v2 *c);
+
 /*
- * The same where the caller has write_lock, and tells the pump later, if unsent is set: with
- * client_v2_try_update_ready_state.
+ * Writing without blocking, for a step of the pump that another thread takes. False, and nothing
+ * done: another thread is writing, or the peer is slow, or the connection is broken. The pump's
+ * thread is to go on, which may block, and will find the error. After true some bytes may still be
+ * there to be flushed.
+ *
+ * begin_try_write takes write_lock; the caller may then write with STREAM_NOW, and unlocks.
  */
-int client_v2_try_flush_locked(struct client_v2 *c, struct err *err);
+bool client_v2_begin_try_write(struct client_v2 *c);
+bool client_v2_try_send(struct client_v2 *c, int32_t frame_type, const void *data, size_t len);
+/* Likewise. False also if some bytes could not be flushed. */
+bool client_v2_try_flush(struct client_v2 *c);
+/* Takes write_lock for a write that may block. What this thread keeps is handed on if it waits. */
+void client_v2_lock_for_writing(struct client_v2 *c);
 /* Until when a write that starts now may take (monotonic; 0: for ever). */
 int64_t client_v2_write_deadline_locked(const struct client_v2 *c);
 

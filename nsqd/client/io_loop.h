@@ -54,7 +54,7 @@ struct io_loop {
 	const struct protocol_err *ended_by; /* error or pub_error that has ended the connection */
 
 	bool unflushed;     /* answers wait in the writer */
-	bool ready_changed; /* the client has room again: it is to be served, or its pump told */
+	bool ready_changed; /* the client has room again: its pump is to be told */
 
 	bool resumed;        /* the client was dormant, and has not sent a command since */
 	bool begun;          /* the next command is one that waited for its body: once more */

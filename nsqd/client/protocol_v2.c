@@ -9,8 +9,8 @@
  * - PUBs of one topic that came in together are queued together. Their OKs are written only then,
  *   so that "acknowledged" means what it says;
  * - FINs that came in together are executed together, under one lock;
- * - the pump is told once of all the FINs that came in together, and only if there are no messages
- *   at hand to take their place, and then mostly without being woken (protocol_v2_deliver.h).
+ * - the pump is told once of all the FINs that came in together, and this thread may take its step
+ *   (common/runnext.h).
  * A connection that reads one answer per command sees no difference.
  *
  * And for the sake of memory: the threads of an idle client end, and new ones go on when there is
@@ -197,9 +197,9 @@ static void sleep_later(struct io_loop *l)
 		l->patience_ns *= 2;
 }
 
-static bool is_idle(const struct client_v2 *c)
+static bool is_idle(struct client_v2 *c)
 {
-	return atomic_load(&c->in_flight_count) == 0 && !atomic_load(&c->unsent) &&
+	return atomic_load(&c->in_flight_count) == 0 && !client_v2_has_answers_left(c) &&
 	       !(c->channel && c->channel->topology_aware);
 }
 
@@ -212,21 +212,16 @@ static bool is_idle(const struct client_v2 *c)
 static enum outcome go_dormant(struct io_loop *l)
 {
 	struct client_v2 *c = l->client;
-	/* The pump hears it only in its select, when all that it has written is flushed. */
-	if (!is_idle(c) || chan_try_send_n(c->suspend_chan, NULL, 1) == 0) {
+	if (!is_idle(c) || !client_v2_suspend_pump(c)) {
 		sleep_later(l);
 		return OUTCOME_DONE;
 	}
 	wait_group_wait(&c->wait_group);
-	/* The channel's pump may still be delivering, but without a pump it does not begin to. */
-	if (client_v2_try_claim_delivery(c)) {
-		client_v2_release_delivery(c);
-		client_v2_give_buffers_back(c);
-		c->input = (struct command_input){.begun = l->begun};
-		/* From then on it is no longer ours. */
-		if (is_idle(c) && netpoll_sleep(l->protocol->netpoll, c))
-			return OUTCOME_DORMANT;
-	}
+	client_v2_give_buffers_back(c);
+	c->input = (struct command_input){.begun = l->begun};
+	/* From then on it is no longer ours. */
+	if (is_idle(c) && netpoll_sleep(l->protocol->netpoll, c))
+		return OUTCOME_DORMANT;
 	sleep_later(l);
 	return start_message_pump_or_wait(l);
 }
@@ -377,7 +372,7 @@ static void log_exit(struct client_v2 *client)
 /* The last that there is to do for a client: after this only the caller knows it. */
 static void leave(struct client_v2 *client)
 {
-	chan_close(client->exit_chan);
+	client_v2_end_pump(client);
 	if (client->channel)
 		channel_remove_client(client->channel, &client->consumer);
 	/* The pump may be writing, and that to a peer that does not read. */

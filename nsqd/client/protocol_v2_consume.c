@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "common/compiler.h"
+#include "common/runnext.h"
 #include "nsqd/client/protocol_v2_params.h"
 #include "nsqd/client/protocol_v2_reply.h"
 #include "nsqd/queue/channel.h"
@@ -83,7 +84,7 @@ int protocol_v2_sub(struct io_loop *l, const struct params *p, const char **resp
 			&l->error, err.msg, "E_SUB_FAILED", "SUB failed %s", err.msg);
 	atomic_store(&c->state, STATE_SUBSCRIBED);
 	/* update message pump */
-	chan_send(c->sub_event_chan, &c->channel);
+	client_v2_subscribed(c);
 	*response = "OK";
 	return 0;
 }
@@ -129,7 +130,9 @@ int protocol_v2_rdy(struct io_loop *l, const struct params *p, const char **resp
 	if (count < 0 || count > max)
 		return fatal_client_err(&l->error, NULL, "E_INVALID",
 			"RDY count %" PRId64 " out of range 0-%" PRId64, count, max);
+	runnext_begin();
 	client_v2_set_ready_count(l->client, count);
+	runnext_end();
 	return 0;
 }
 

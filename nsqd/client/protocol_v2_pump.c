@@ -6,23 +6,23 @@
  * Differences: its state is derived from the client's before its thread starts, so there is no
  * messagePumpStartedChan. It takes what the client has room for in one go, up to a batch. A batch
  * that it got for a client that has just left goes back. After an error it ends the connection at
- * once, where stock's io_loop finds out by a read that times out. Other threads deliver on its
- * behalf where they can (protocol_v2_deliver.h).
+ * once, where stock's io_loop finds out by a read that times out. It is a task: threads that wake it
+ * take its steps where they can (common/runnext.h).
  */
 #include "nsqd/client/protocol_v2_pump.h"
 
 #include "common/compiler.h"
+#include "common/runnext.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/client/client_v2.h"
 #include "nsqd/client/netpoll.h"
-#include "nsqd/client/protocol_v2_deliver.h"
 #include "nsqd/client/protocol_v2_send.h"
 
 static void identify(struct message_pump *p, const struct identify_event *e)
 {
 	ticker_stop(&p->output_buffer_ticker);
 	if (e->output_buffer_timeout > 0)
-		ticker_start(&p->output_buffer_ticker, e->output_buffer_timeout);
+		ticker_start_in_step(&p->output_buffer_ticker, e->output_buffer_timeout);
 	ticker_stop(&p->heartbeat_ticker);
 	if (e->heartbeat_interval > 0)
 		ticker_start(&p->heartbeat_ticker, e->heartbeat_interval);
@@ -32,13 +32,20 @@ static void identify(struct message_pump *p, const struct identify_event *e)
 	p->topology = e->topology;
 }
 
-static int flush(struct message_pump *p, struct err *err)
-{
-	p->flushed = true;
-	return client_v2_flush(p->client, err);
-}
+/* Up to this RDY a client gets messages from the channel's memory: see take_from_memory. */
+#define SMALL_READY 64
 
 enum pump_result { PUMP_ON, PUMP_EXIT, PUMP_ERR, PUMP_SUSPENDED };
+
+/* The pump's task: what its selects and steps need beside the pump's state. */
+struct pump {
+	struct task task;
+	struct message_pump *p;
+	enum pump_result result; /* of the last step */
+	struct err err;          /* set with PUMP_ERR */
+	size_t n_taken;          /* messages from the channel's memory, still to be delivered */
+	struct message *msgs[CLIENT_BATCH];
+};
 
 /* Where the channel serves consumers as near as this one. */
 static struct chan *client_msg_chan(const struct message_pump *p)
@@ -55,149 +62,250 @@ static void count_delivered(struct message_pump *p, size_t n)
 			&c->delivered_counts[p->topology.counted_as], n, memory_order_relaxed);
 }
 
-/* The channel's data. (Not inlined: a pump that waits has no need of the prefixes on its stack.) */
-static __attribute__((noinline)) enum pump_result deliver(
-	struct message_pump *p, struct message **msgs, size_t n, struct err *err)
+/* Not inlined: a pump that waits has no need of the prefixes on its stack. */
+static __attribute__((noinline)) enum pump_result write_batch(struct pump *q, size_t n)
 {
+	struct message_pump *p = q->p;
 	message_prefix prefixes[CLIENT_BATCH] UNINITIALIZED;
+	protocol_v2_start_sending(p->client, p->sub_channel, p->msg_timeout, q->msgs, n, prefixes);
+	size_t size = protocol_v2_size_of(q->msgs, n);
+	int rc = protocol_v2_write_messages(p->client, q->msgs, n, size, prefixes, &q->err);
+	return rc == 0 ? PUMP_ON : PUMP_ERR;
+}
+
+/* The channel's data. */
+static enum pump_result deliver(struct pump *q, size_t n)
+{
+	struct message_pump *p = q->p;
+	enum pump_result res = PUMP_ON;
 	/* The choice was random: a batch for a client that has left would wait out its timeout. */
 	if (client_v2_has_left(p->client)) {
-		channel_return_messages(p->sub_channel, msgs, n);
+		channel_return_messages(p->sub_channel, q->msgs, n);
 		return PUMP_EXIT;
 	}
 	count_delivered(p, n);
-	n = protocol_v2_sample(p->sample_rate, msgs, n);
+	n = protocol_v2_sample(p->sample_rate, q->msgs, n);
 	if (n == 0)
 		return PUMP_ON;
 	p->flushed = false;
-	protocol_v2_start_sending(p->client, p->sub_channel, p->msg_timeout, msgs, n, prefixes);
-	size_t size = protocol_v2_size_of(msgs, n);
-	p->client->large = size > LARGE_MESSAGE * n;
-	int rc = protocol_v2_write_messages(p->client, msgs, n, size, prefixes, err);
-	message_unref_all(msgs, n);
-	return rc == 0 ? PUMP_ON : PUMP_ERR;
+	res = write_batch(q, n);
+	message_unref_all(q->msgs, n);
+	return res;
+}
+
+/* A few small ones: another thread than the pump's may write them. */
+static bool is_short(const struct pump *q, size_t n)
+{
+	return n <= SHORT_WRITE && protocol_v2_size_of(q->msgs, n) <= SHORT_WRITE_SIZE;
+}
+
+/* deliver, for a thread that must not wait; false, and nothing done: that is not possible now. */
+static bool try_deliver(struct pump *q, size_t n)
+{
+	struct message_pump *p = q->p;
+	struct client_v2 *c = p->client;
+	if (!is_short(q, n) || client_v2_has_left(c) || !client_v2_begin_try_write(c))
+		return false;
+	count_delivered(p, n);
+	n = protocol_v2_sample(p->sample_rate, q->msgs, n);
+	if (n > 0) {
+		protocol_v2_write_messages_locked(c, p->sub_channel, p->msg_timeout, q->msgs, n);
+		p->flushed = false;
+		/* What the peer does not take, and an error, is for the pump's own thread. */
+		p->flush_now = p->flush_now || c->writer.below || c->writer.failed;
+	}
+	mutex_unlock(&c->write_lock);
+	message_unref_all(q->msgs, n);
+	return true;
+}
+
+/* False, and nothing done: the pump's own thread is to do it. */
+static bool deliver_as(struct pump *q, size_t n, bool owner)
+{
+	if (!owner)
+		return try_deliver(q, n);
+	q->result = deliver(q, n);
+	return true;
 }
 
 /*
- * IsReadyForMessages: how many it may wait for now. If there is room for any, the pump holds the
- * delivery token. Else io_loop may hold it, which tells the pump if it leaves some room.
+ * A client that has room again, since it has finished a message, gets the next ones from the
+ * channel's memory, as in stock. It stands in line only where there is none. So with a backlog, and
+ * a small RDY, consumers need not wait for the channel's pump. (With a large RDY it is better that
+ * one thread reads while another writes.)
  */
-static int64_t begin_waiting(struct message_pump *p)
+static size_t take_from_memory(struct pump *q)
 {
+	struct message_pump *p = q->p;
 	struct client_v2 *c = p->client;
-	while (p->sub_channel && client_v2_try_claim_delivery(c)) {
-		int64_t room = client_v2_ready_for_messages(c, p->sub_channel);
-		if (room > 0)
-			return room < CLIENT_BATCH ? room : CLIENT_BATCH;
-		client_v2_release_delivery(c);
-		if (client_v2_ready_for_messages(c, p->sub_channel) == 0) {
-			channel_consumer_is_full(p->sub_channel);
-			break;
-		}
-	}
-	return 0;
+	if (!p->sub_channel || atomic_load(&c->ready_count) > SMALL_READY)
+		return 0;
+	size_t room = (size_t)client_v2_ready_for_messages(c, p->sub_channel);
+	return channel_take_messages(
+		p->sub_channel, q->msgs, room < SHORT_WRITE ? room : SHORT_WRITE);
 }
 
-/* The select, with room for so many messages, and what follows from it. */
-static enum pump_result wait_and_act(struct message_pump *p, int64_t room, struct err *err)
+/* IsReadyForMessages: how many it may wait for now. */
+static size_t room_of(struct message_pump *p)
 {
+	struct channel *ch = p->sub_channel;
+	int64_t room = ch ? client_v2_ready_for_messages(p->client, ch) : 0;
+	if (ch && room == 0)
+		channel_consumer_is_full(ch);
+	return room < CLIENT_BATCH ? (size_t)room : CLIENT_BATCH;
+}
+
+/* True: what was to be flushed is flushed. False: by the owner; or it fails, and the error is set. */
+static bool flush(struct pump *q, bool owner)
+{
+	struct message_pump *p = q->p;
+	bool ok = owner ? client_v2_flush(p->client, &q->err) == 0 : client_v2_try_flush(p->client);
+	if (ok) {
+		p->flushed = true;
+		p->flush_now = false;
+	}
+	return ok;
+}
+
+enum { FLUSHER, READY_STATE, HEARTBEAT, MESSAGE, N_CASES };
+
+static struct pump *pump_of(struct task *task)
+{
+	return (struct pump *)task;
+}
+
+static int prepare(struct task *task, bool owner)
+{
+	struct pump *q = pump_of(task);
+	struct message_pump *p = q->p;
 	struct client_v2 *c = p->client;
-	struct message *msgs[CLIENT_BATCH] UNINITIALIZED;
-	struct channel *sub_channel;
-	struct identify_event event;
+	size_t room = room_of(p);
+	/* the client is not ready to receive messages... force flush */
+	if ((room == 0 || p->flush_now) && !flush(q, owner)) {
+		q->result = PUMP_ERR;
+		return -1;
+	}
 	/* last iteration we flushed: do not select on the flusher ticker. Else we're
 	 * buffered (if there isn't any more data we should flush): select on it, too */
 	struct ticker *flusher = room > 0 && !p->flushed ? &p->output_buffer_ticker : NULL;
-	/* Without room: perhaps io_loop gives some, but it does not know where near ones wait. */
-	bool may_get = p->sub_channel && (room > 0 || !p->sub_channel->topology_aware);
-	struct chan *msg_chan = may_get ? client_msg_chan(p) : NULL;
+	struct chan *msg_chan = room > 0 ? client_msg_chan(p) : NULL;
+	struct chan_case *cases = task->cases;
+	cases[FLUSHER] = chan_case_tick(flusher);
+	cases[READY_STATE] = chan_case_recv(c->ready_state_chan, NULL);
+	cases[HEARTBEAT] = chan_case_tick(&p->heartbeat_ticker);
+	cases[MESSAGE] = chan_case_recv_n(msg_chan, q->msgs, room);
+	return N_CASES;
+}
 
-	enum { FLUSHER, READY_STATE, SUB_EVENT, IDENTIFY_EVENT, HEARTBEAT, MESSAGE, SUSPEND, EXIT };
-	struct chan_case cases[] = {
-		[FLUSHER] = chan_case_tick(flusher),
-		[READY_STATE] = chan_case_recv(c->ready_state_chan, NULL),
-		[SUB_EVENT] = chan_case_recv(p->sub_event_chan, &sub_channel),
-		[IDENTIFY_EVENT] = chan_case_recv(p->identify_event_chan, &event),
-		[HEARTBEAT] = chan_case_tick(&p->heartbeat_ticker),
-		[MESSAGE] = chan_case_recv_room(msg_chan, msgs, CLIENT_BATCH, &c->room),
-		[SUSPEND] = chan_case_recv(p->flushed ? c->suspend_chan : NULL, NULL),
-		[EXIT] = chan_case_recv(c->exit_chan, NULL),
-	};
-	int rc = 0;
-	switch (chan_select(cases, 8)) {
+/* Of messages a few that are small. */
+static bool may_run(struct task *task, int chosen, size_t n)
+{
+	struct pump *q = pump_of(task);
+	return chosen != MESSAGE || is_short(q, n);
+}
+
+/* Something has changed: the counts, which prepare looks at, or what io_loop has to say. */
+static enum pump_result look(struct message_pump *p)
+{
+	struct pump_orders *o = &p->client->pump_orders;
+	int32_t asked = SUSPEND_ASKED;
+	if (!p->identified && atomic_load(&o->identified)) {
+		p->identified = true;
+		identify(p, &o->identify);
+	}
+	if (!p->sub_channel)
+		p->sub_channel = atomic_load(&o->sub_channel);
+	if (atomic_load(&o->exit))
+		return PUMP_EXIT;
+	if (p->flushed && atomic_compare_exchange_strong(&o->suspend, &asked, SUSPEND_DONE))
+		return PUMP_SUSPENDED;
+	if (atomic_exchange(&o->flush, false))
+		p->flush_now = true;
+	return PUMP_ON;
+}
+
+/* False: messages were taken, and it is the pump's own thread that is to deliver them. */
+static bool look_and_deliver(struct pump *q, bool owner)
+{
+	if (q->n_taken == 0) {
+		q->result = look(q->p);
+		if (q->result == PUMP_ON)
+			q->n_taken = take_from_memory(q);
+	}
+	if (q->n_taken > 0 && !deliver_as(q, q->n_taken, owner))
+		return false;
+	q->n_taken = 0;
+	return true;
+}
+
+static bool heartbeat(struct pump *q, bool owner)
+{
+	struct client_v2 *c = q->p->client;
+	if (!owner && protocol_v2_try_send_heartbeat(c)) {
+		q->p->flush_now = true; /* what was not sent */
+		return true;
+	}
+	if (owner && protocol_v2_send_heartbeat(c, &q->err) != 0)
+		q->result = PUMP_ERR;
+	return owner;
+}
+
+static enum task_result act(struct task *task, int chosen, bool owner)
+{
+	struct pump *q = pump_of(task);
+	struct message_pump *p = q->p;
+	bool done = true;
+	q->result = PUMP_ON;
+	switch (chosen) {
 	case FLUSHER:
 		/* if this case wins, we're either starved or we won the race between
 		 * other chans... in either case, force flush */
-		rc = flush(p, err);
+		p->flush_now = true;
 		break;
-	case SUB_EVENT:
-		/* you can't SUB anymore */
-		p->sub_channel = sub_channel;
-		c->room.owner =
-			protocol_v2_may_deliver_for_pump(c, sub_channel) ? &c->consumer : NULL;
-		p->sub_event_chan = NULL;
-		break;
-	case IDENTIFY_EVENT:
-		/* you can't IDENTIFY anymore */
-		identify(p, &event);
-		p->identify_event_chan = NULL;
+	case READY_STATE:
+		done = look_and_deliver(q, owner);
 		break;
 	case HEARTBEAT:
-		rc = protocol_v2_send_heartbeat(c, err);
+		done = heartbeat(q, owner);
 		break;
 	case MESSAGE:
-		return deliver(p, msgs, cases[MESSAGE].n, err);
-	case SUSPEND:
-		return PUMP_SUSPENDED;
-	case EXIT:
-		return PUMP_EXIT;
+		done = deliver_as(q, task->cases[MESSAGE].n, owner);
+		break;
 	}
-	return rc == 0 ? PUMP_ON : PUMP_ERR;
+	if (!done)
+		return TASK_NOT_DONE;
+	return q->result == PUMP_ON ? TASK_ON : TASK_END;
 }
 
-/* One turn of the loop. */
-static enum pump_result pump_once(struct message_pump *p, struct err *err)
-{
-	int64_t room = begin_waiting(p);
-	bool unsent = atomic_exchange(&p->client->unsent, false);
-	p->client->room.n = (size_t)room;
-	/* the client is not ready to receive messages... force flush */
-	int rc = room == 0 || unsent ? flush(p, err) : 0;
-	enum pump_result res = rc == 0 ? wait_and_act(p, room, err) : PUMP_ERR;
-	/* With room, the token is the pump's: also with room that it was given while it slept. */
-	if (p->client->room.n > 0)
-		client_v2_release_delivery(p->client);
-	return res;
-}
+/* messagePump: selects over the channel's messages and all that a client has to be told. */
+static const struct task_ops pump_ops = {.prepare = prepare, .may_run = may_run, .act = act};
 
 void protocol_v2_init_message_pump(struct client_v2 *c)
 {
 	c->pump = (struct message_pump){
 		.client = c,
-		.sub_event_chan = c->sub_event_chan,
-		.identify_event_chan = c->identify_event_chan,
 		.msg_timeout = c->msg_timeout,
 		.topology = {.counted_as = GLOBAL, .served_as = GLOBAL},
 		.flushed = true,
 	};
-	ticker_start(&c->pump.output_buffer_ticker, c->output_buffer_timeout);
+	ticker_start_in_step(&c->pump.output_buffer_ticker, c->output_buffer_timeout);
 	ticker_start(&c->pump.heartbeat_ticker, c->heartbeat_interval);
 }
 
 void protocol_v2_message_pump(void *arg)
 {
 	struct client_v2 *c = arg;
-	struct err err;
-	enum pump_result res;
+	struct pump q UNINITIALIZED;
+	q.p = &c->pump;
+	q.n_taken = 0;
 	netpoll_woken(c);
-	while ((res = pump_once(&c->pump, &err)) == PUMP_ON)
-		;
-	if (res == PUMP_SUSPENDED)
+	task_run(&q.task, &pump_ops);
+	if (q.result == PUMP_SUSPENDED)
 		return;
 	nsqd_logf(c->ctx, LG_INFO, "PROTOCOL(V2): [%s] exiting messagePump", c->remote_addr);
-	if (res == PUMP_ERR) {
+	if (q.result == PUMP_ERR) {
 		nsqd_logf(c->ctx, LG_ERROR, "PROTOCOL(V2): [%s] messagePump error - %s",
-			c->remote_addr, err.msg);
+			c->remote_addr, q.err.msg);
 		client_v2_abort(c);
 	}
 }

@@ -8,8 +8,8 @@ struct client_v2;
 /* The pump's state, derived from client attributes. io_loop, before the first start. */
 void protocol_v2_init_message_pump(struct client_v2 *c);
 /*
- * The thread; arg is the client. It ends when exit_chan is closed, after an error, or when io_loop
- * asks by suspend_chan: then another one may go on later.
+ * The thread; arg is the client. It ends when io_loop tells it to, for good or for now (struct
+ * pump_orders), or after an error.
  */
 void protocol_v2_message_pump(void *arg);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Answers, errors, and the PUBs and FINs that are executed together. Mirrors Send of
- * nsqd/protocol_v2.go, and the second halves of PUB and FIN. Runs in the thread "io:ADDR".
+ * nsqd/protocol_v2.go, and the second halves of PUB and FIN. Runs in the thread "io:ADDR", which
+ * takes the next steps of the pumps that it wakes so (common/runnext.h).
  */
 #include "nsqd/client/protocol_v2_reply.h"
 
@@ -10,7 +11,7 @@
 
 #include "common/check.h"
 #include "common/compiler.h"
-#include "nsqd/client/protocol_v2_deliver.h"
+#include "common/runnext.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/queue/topic.h"
 #include "nsqd/queue/topics.h"
@@ -30,7 +31,7 @@ int io_loop_flush(struct io_loop *l, struct err *err)
 	if (!l->unflushed)
 		return 0;
 	l->unflushed = false;
-	return client_v2_try_flush(l->client, err);
+	return client_v2_flush_answers(l->client, err);
 }
 
 /* An answer could not be sent; l->failure says why. */
@@ -183,18 +184,23 @@ static int release(struct io_loop *l)
 		return -1;
 	if (l->ready_changed) {
 		l->ready_changed = false;
-		if (protocol_v2_deliver_inline(l->client, &l->unflushed, &l->failure) != 0)
-			return send_failed(l);
+		client_v2_try_update_ready_state(l->client);
 	}
 	if (flush_pubs(l) != 0)
 		return -1;
 	return io_loop_flush(l, &l->failure) == 0 ? 0 : send_failed(l);
 }
 
+/*
+ * The answers go out before this thread takes the steps of the pumps that it has woken: its client
+ * does not wait for those.
+ */
 int io_loop_before_read(void *arg, struct err *err)
 {
 	struct io_loop *l = arg;
+	runnext_begin();
 	int rc = release(l);
+	runnext_end();
 	if (rc != 0 && err != &l->failure)
 		*err = l->failure;
 	return rc;

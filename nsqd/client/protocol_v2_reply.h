@@ -39,8 +39,8 @@ int io_loop_flush_gathered(struct io_loop *l, enum gathered to_keep);
 void io_loop_drop_gathered(struct io_loop *l);
 /*
  * bufio_reader.before_read; arg is the io_loop. Nothing is held back while the client is silent:
- * executes what is gathered, delivers messages to a client that has room again, flushes. -1 with
- * err set, as above.
+ * executes what is gathered, tells the pump if it has room again, flushes. Then it takes the steps
+ * of the pumps that are woken by all that. -1 with err set, as above.
  */
 int io_loop_before_read(void *arg, struct err *err);
 

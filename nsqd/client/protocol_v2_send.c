@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Sending messages and heartbeats. Mirrors SendMessage and the heartbeat of nsqd/protocol_v2.go.
- * Runs in the threads that deliver: "pump:ADDR", and for it "io:ADDR" and "c:TOPIC/CHANNEL";
- * heartbeats also in "netpoll".
+ * Runs in the thread "pump:ADDR", and in those that take its steps; heartbeats also in "netpoll".
  */
 #include "nsqd/client/protocol_v2_send.h"
 
+#include <sys/uio.h>
+
+#include "common/check.h"
 #include "common/compiler.h"
 #include "common/rand.h"
 #include "nsqd/client/client_v2.h"
@@ -17,6 +19,12 @@ int protocol_v2_send_heartbeat(struct client_v2 *c, struct err *err)
 {
 	return client_v2_send(
 		c, FRAME_TYPE_RESPONSE, heartbeat_bytes, sizeof(heartbeat_bytes) - 1, true, err);
+}
+
+bool protocol_v2_try_send_heartbeat(struct client_v2 *c)
+{
+	return client_v2_try_send(
+		c, FRAME_TYPE_RESPONSE, heartbeat_bytes, sizeof(heartbeat_bytes) - 1);
 }
 
 size_t protocol_v2_sample(int32_t sample_rate, struct message **msgs, size_t n)
@@ -73,7 +81,8 @@ void protocol_v2_start_sending(struct client_v2 *c, struct channel *channel, int
 
 /* --- the pump's way of writing --------------------------------------------------------------- */
 
-void protocol_v2_frame_parts(
+/* The frames of n messages, as two parts each; these borrow from msgs and prefixes. */
+static void frame_parts(
 	struct iovec *parts, struct message *const *msgs, size_t n, message_prefix *prefixes)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -101,7 +110,7 @@ size_t protocol_v2_size_of(struct message *const *msgs, size_t n)
 
 static int write_parts(struct client_v2 *c, const struct iovec *parts, size_t n, struct err *err)
 {
-	mutex_lock(&c->write_lock);
+	client_v2_lock_for_writing(c);
 	int rc = bufio_writev(&c->writer, parts, (int)n, client_v2_write_deadline_locked(c), err);
 	mutex_unlock(&c->write_lock);
 	return rc;
@@ -112,7 +121,7 @@ int protocol_v2_write_messages(struct client_v2 *c, struct message *const *msgs,
 {
 	struct iovec parts[2 * CLIENT_BATCH] UNINITIALIZED;
 	int rc = 0;
-	protocol_v2_frame_parts(parts, msgs, n, prefixes);
+	frame_parts(parts, msgs, n, prefixes);
 	for (size_t i = 0, from = 0; i < n && rc == 0; from = i) {
 		for (size_t size = 0; i < n && (size < WRITE_SIZE || left < WRITE_SIZE); i++) {
 			size += msgs[i]->body->len;
@@ -121,4 +130,17 @@ int protocol_v2_write_messages(struct client_v2 *c, struct message *const *msgs,
 		rc = write_parts(c, parts + 2 * from, 2 * (i - from), err);
 	}
 	return rc;
+}
+
+void protocol_v2_write_messages_locked(struct client_v2 *c, struct channel *channel,
+	int64_t msg_timeout, struct message *const *msgs, size_t n)
+{
+	message_prefix prefixes[SHORT_WRITE] UNINITIALIZED;
+	struct iovec parts[2 * SHORT_WRITE] UNINITIALIZED;
+	struct err ignored UNINITIALIZED;
+	mutex_assert_held(&c->write_lock);
+	CHECK(n <= SHORT_WRITE);
+	protocol_v2_start_sending(c, channel, msg_timeout, msgs, n, prefixes);
+	frame_parts(parts, msgs, n, prefixes);
+	(void)bufio_writev(&c->writer, parts, (int)(2 * n), STREAM_NOW, &ignored);
 }

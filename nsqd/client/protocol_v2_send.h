@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sending messages to a client (SendMessage and Send of nsqd/protocol_v2.go), for the threads that
- * deliver: the client's pump, and on its behalf its io_loop and the channel's pump.
+ * Sending messages to a client (SendMessage and Send of nsqd/protocol_v2.go), for its pump.
  *
  * The order is: protocol_v2_sample, protocol_v2_start_sending, a write of the frames, and then
  * message_unref_all.
@@ -9,9 +8,9 @@
 #ifndef NSQD_PROTOCOL_V2_SEND_H
 #define NSQD_PROTOCOL_V2_SEND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/uio.h>
 
 #include "common/err.h"
 #include "nsqd/core/message.h"
@@ -24,8 +23,9 @@ struct client_v2;
 #define MSG_PREFIX_LENGTH (FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH)
 /* The most messages for one client at a time: so much its fellow consumers may have to wait. */
 #define CLIENT_BATCH 256
-/* Messages of more than this on average are large: io_loop leaves the next ones to the pump. */
-#define LARGE_MESSAGE ((size_t)64 * 1024)
+/* So many messages, of so many bytes in all, may be written by another thread than the pump's. */
+#define SHORT_WRITE 16
+#define SHORT_WRITE_SIZE ((size_t)4096)
 
 /* A prefix, as protocol_v2_start_sending makes it. */
 typedef unsigned char message_prefix[MSG_PREFIX_LENGTH];
@@ -47,9 +47,6 @@ size_t protocol_v2_sample(int32_t sample_rate, struct message **msgs, size_t n);
 void protocol_v2_start_sending(struct client_v2 *c, struct channel *channel, int64_t msg_timeout,
 	struct message *const *msgs, size_t n, message_prefix *prefixes);
 
-/* The frames of n messages, as two parts each; these borrow from msgs and prefixes. */
-void protocol_v2_frame_parts(
-	struct iovec *parts, struct message *const *msgs, size_t n, message_prefix *prefixes);
 /* The size of n bodies. */
 size_t protocol_v2_size_of(struct message *const *msgs, size_t n);
 /*
@@ -59,9 +56,17 @@ size_t protocol_v2_size_of(struct message *const *msgs, size_t n);
 int protocol_v2_write_messages(struct client_v2 *c, struct message *const *msgs, size_t n,
 	size_t size, message_prefix *prefixes, struct err *err);
 /*
+ * Both halves for n messages, at most SHORT_WRITE, without blocking. The caller has write_lock by
+ * client_v2_begin_try_write. Takes in_flight_lock. An error is the writer's to keep.
+ */
+void protocol_v2_write_messages_locked(struct client_v2 *c, struct channel *channel,
+	int64_t msg_timeout, struct message *const *msgs, size_t n);
+/*
  * One heartbeat, flushed. Blocks as client_v2_send does. The client's pump; netpoll, for a dormant
  * client.
  */
 int protocol_v2_send_heartbeat(struct client_v2 *c, struct err *err);
+/* The same without blocking; false, and nothing done: that is not possible now. The pump. */
+bool protocol_v2_try_send_heartbeat(struct client_v2 *c);
 
 #endif

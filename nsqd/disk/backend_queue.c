@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "common/compiler.h"
+#include "common/runnext.h"
 #include "common/xalloc.h"
 
 /* So few records are built on the stack, which every publisher's thread has. */
@@ -63,5 +64,6 @@ size_t backend_queue_put_messages(
 {
 	if (n == 0)
 		return 0;
+	runnext_handoff(); /* the disk may take its time */
 	return n <= FEW_RECORDS ? put_few(q, msgs, n, err) : put_many(q, msgs, n, err);
 }

@@ -2,7 +2,8 @@
 /*
  * A channel: its queues, its consumers, and the message pump between the two. Mirrors
  * nsqd/channel.go. The pump (channel_pump.c) is the thread "c:TOPIC/NAME". What is here runs in the
- * topic's pump (put), the consumers' threads, the scan workers and the operators' HTTP threads.
+ * topic's pump (put), the consumers' threads, the threads that take steps of these pumps, the scan
+ * workers and the operators' HTTP threads.
  *
  * Differences: stock takes a message out of the in-flight map and out of its heap in two steps,
  * here it is one. A message that the disk refuses is kept (kept.h), where stock drops it; one that
@@ -235,6 +236,12 @@ size_t channel_put_messages(
 	rwlock_unlock(&c->exit_lock);
 	atomic_fetch_add_explicit(&c->message_count, done, memory_order_relaxed);
 	return n;
+}
+
+bool channel_has_room(struct channel *c, size_t n)
+{
+	struct chan *memory = c->memory_msg_chan;
+	return memory && !channel_is_stuck(c) && chan_len(memory) + n <= chan_cap(memory);
 }
 
 void channel_put_message_deferred(struct channel *c, struct message *take_m, int64_t delay_ns)
@@ -520,12 +527,6 @@ bool channel_process_deferred_queue(struct channel *c, int64_t now_ns)
 		put_back_locked(c, msgs, n);
 	rwlock_unlock(&c->exit_lock);
 	return n > 0;
-}
-
-bool channel_has_room(struct channel *c)
-{
-	struct chan *memory = c->memory_msg_chan;
-	return memory && chan_len(memory) + 2 * DUE_BATCH <= chan_cap(memory);
 }
 
 void channel_trim(struct channel *c)

@@ -89,13 +89,12 @@ struct channel {
 	_Atomic bool deleter_once; /* ephemeral: the thread that sets it deletes the channel */
 
 	/*
-	 * What the pump holds between a queue and a consumer. The first four are the pump's own
+	 * What the pump holds between a queue and a consumer. The first three are the pump's own
 	 * while it runs, then exit's; other threads may read the atomic ones.
 	 */
 	struct message **batch; /* at most CHANNEL_BATCH; NULL: no consumer has asked yet */
 	_Atomic size_t batch_len;
 	bool batch_from_backend;
-	_Atomic bool delivering; /* the pump writes the batch to consumers itself */
 
 	/* The messages that the disk refuses; while there are some, new ones join them (kept.h). */
 	struct kept kept;
@@ -165,6 +164,11 @@ static inline bool channel_is_stuck(const struct channel *c)
 {
 	return kept_count(&c->kept) > 0;
 }
+/*
+ * Would n messages that are put, or requeued, go to memory, and so not wait for the disk? A guess:
+ * others may be faster. Does not block.
+ */
+bool channel_has_room(struct channel *c, size_t n);
 /* PutMessageDeferred: takes m over and queues it once its delay is over. */
 void channel_put_message_deferred(struct channel *c, struct message *take_m, int64_t delay_ns);
 
@@ -178,10 +182,10 @@ void channel_start_in_flight_timeout(struct channel *c, struct message *const *t
 	int64_t client_id, int64_t timeout_ns);
 
 /*
- * Takes up to max messages from memory, as the pump would for a consumer, without waking the pump.
- * Returns how many. 0 while the pump must choose: it has a batch that it is not delivering itself,
- * or the backend has messages, or consumers are nearer or farther. 0 while it may not: paused,
- * exiting, or about to. Any thread; does not block.
+ * Takes up to max messages from memory, as the pumps of clients do in stock, so that the channel's
+ * pump need not hand them out. Returns how many. 0 where the channel's pump must choose: it has a
+ * batch, or the backend has messages, or consumers are nearer or farther; and 0 while the channel
+ * is paused or exits. Any thread; does not block.
  */
 size_t channel_take_messages(struct channel *c, struct message **msgs, size_t max);
 
@@ -221,11 +225,6 @@ int channel_touch_message(struct channel *c, int64_t client_id, struct message_i
  */
 bool channel_process_in_flight_queue(struct channel *c, int64_t now_ns);
 bool channel_process_deferred_queue(struct channel *c, int64_t now_ns);
-/*
- * Whether memory has room for all that these two requeue. Then they do not wait for a disk, unless
- * publishers fill memory at this very moment. Does not block.
- */
-bool channel_has_room(struct channel *c);
 /* Gives back what the queues have not needed since the last call; does not block. */
 void channel_trim(struct channel *c);
 /*

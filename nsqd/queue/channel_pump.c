@@ -3,7 +3,7 @@
  * The channel's message pump: memory queue or backend -> client_msg_chans, the only chans that
  * consumers see. It mirrors Channel.messagePump of nsqd/channel.go before NSQ 1.0 (and of the
  * walk-through); in 1.3.0 each client's pump selects over the channel's memory queue and backend by
- * itself. Thread "c:TOPIC/NAME".
+ * itself. Thread "c:TOPIC/NAME", and threads that take its steps (common/runnext.h).
  *
  * Note on demand. A pump that took messages ahead of time would change what operators see: the
  * depth, what spills to disk, what a #ephemeral channel drops. So it takes messages only while a
@@ -18,10 +18,10 @@
 
 #include "common/clock.h"
 #include "common/compiler.h"
+#include "common/runnext.h"
 #include "common/xalloc.h"
 #include "nsqd/core/message.h"
 #include "nsqd/queue/channel_internal.h"
-#include "protocol/frame.h"
 
 /* --- demand --------------------------------------------------------------------------------- */
 
@@ -153,61 +153,21 @@ void channel_update_pump(struct channel *c, enum channel_update what)
 	chan_select(wait, 2);
 }
 
-/* --- delivery without waking the consumer's pump --------------------------------------------- */
+/* --- past the pump ---------------------------------------------------------------------------- */
 
 size_t channel_take_messages(struct channel *c, struct message **msgs, size_t max)
 {
 	size_t n = 0;
 	if (!c->memory_msg_chan || c->topology_aware || channel_is_paused(c))
 		return 0;
-	/*
-	 * While the pump delivers its batch itself, that is for consumers that have waited; others,
-	 * which come back, need not queue up behind one thread. (But one consumer alone gets its
-	 * messages in order.)
-	 */
-	if (atomic_load(&c->batch_len) > 0 &&
-		(!atomic_load(&c->delivering) || atomic_load(&c->client_count) == 1))
-		return 0;
-	/* The caller holds a client's write_lock, which comes after this one. */
-	if (!rwlock_tryrdlock(&c->exit_lock))
+	/* What the pump has taken is older. */
+	if (atomic_load(&c->batch_len) > 0 || !rwlock_tryrdlock(&c->exit_lock))
 		return 0;
 	/* With messages in both, the pump's select is what is fair to those on disk. */
 	if (!channel_exiting(c) && c->backend->ops->depth(c->backend) == 0)
 		n = chan_try_recv_n(c->memory_msg_chan, msgs, max, NULL);
 	rwlock_unlock(&c->exit_lock);
 	return n;
-}
-
-/*
- * Has m written to the consumer that has waited for the longest, on its pump's behalf. The lock
- * keeps that consumer: its io_loop needs it for writing to take the consumer from the channel.
- */
-static bool deliver(struct channel *c, struct message *m)
-{
-	bool delivered = false;
-	if (FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH + m->body->len > CONSUMER_DELIVER_MAX)
-		return false;
-	rwlock_rdlock(&c->lock);
-	struct consumer *client = chan_take_room(c->client_msg_chans[GLOBAL], 1);
-	if (client)
-		delivered = client->ops->deliver(client, c, m);
-	rwlock_unlock(&c->lock);
-	return delivered;
-}
-
-/*
- * Delivers the batch to the consumers that have waited for the longest, as far as that goes without
- * waking them (client/protocol_v2_deliver.h). Where there is no backlog, a consumer with RDY 1
- * would wake to send one message and sleep.
- */
-static void deliver_batch(struct channel *c)
-{
-	if (c->topology_aware || channel_is_paused(c))
-		return;
-	atomic_store(&c->delivering, true);
-	while (c->batch_len > 0 && deliver(c, c->batch[0]))
-		batch_taken(c, 1);
-	atomic_store(&c->delivering, false);
 }
 
 /* --- messages that the disk refuses ----------------------------------------------------------- */
@@ -281,112 +241,128 @@ static bool kept_is_next(struct channel *c, struct ticker *due)
 
 enum { MEMORY, BACKEND, UPDATE, DORMANT, KEPT, EXIT, CLIENTS };
 
-/* One turn of the pump: what its select is about. */
-struct turn {
-	struct chan_case cases[CLIENTS + N_CLOSENESS];
-	int n_cases;
+/* The pump's state: that of the thread that takes its step. */
+struct pump {
+	struct task task;
+	struct channel *channel;
 	enum channel_update update;
 	size_t wanted;     /* for so many messages there is demand, and no batch */
 	bool kept_next;    /* the kept messages are a source */
 	struct ticker due; /* for that */
 };
 
+static struct pump *pump_of(struct task *task)
+{
+	return (struct pump *)task;
+}
+
 /* To near consumers that wait: one that is nearer than that which asked may have come since. */
-static bool offer_to_near(struct channel *c)
+static void offer_to_near(struct channel *c)
 {
 	for (int i = 0; c->batch_len > 0 && i < GLOBAL; i++) {
 		struct chan *near = c->client_msg_chans[i];
-		size_t n = near ? chan_try_send_n(near, c->batch, c->batch_len) : 0;
-		if (n > 0) {
-			batch_taken(c, n);
-			return true;
-		}
+		if (near)
+			batch_taken(c, chan_try_send_n(near, c->batch, c->batch_len));
 	}
-	return false;
 }
 
-/* The cases of the consumers: the batch is offered; or without one, and without demand, awaited. */
-static void add_clients(struct channel *c, struct turn *t)
+/*
+ * The cases of the consumers: the batch is offered; or without one, and without demand, awaited.
+ * Returns how many cases there are.
+ */
+static int add_clients(struct channel *c, struct pump *p)
 {
+	int n = CLIENTS;
 	/* A batch while the channel is paused is what the disk refuses to take back. */
-	if (t->wanted > 0 || channel_is_paused(c))
-		return;
+	if (p->wanted > 0 || channel_is_paused(c))
+		return n;
 	for (int i = 0; i < N_CLOSENESS; i++) {
 		struct chan *client = c->client_msg_chans[i];
 		if (!client)
 			continue;
-		struct chan_case *cc = &t->cases[t->n_cases++];
+		struct chan_case *cc = &p->task.cases[n++];
 		*cc = c->batch_len > 0 ? chan_case_send_n(client, c->batch, c->batch_len)
 				       : chan_case_demand(client);
 		if (c->batch_len == 0)
 			cc->max = 1; /* how much it is, is asked anew */
 	}
+	return n;
 }
 
-/* With demand, and no batch, the sources are open. */
-static void prepare(struct channel *c, struct turn *t)
+/* With demand, and no batch, the sources are open; else the batch is offered. */
+static int prepare(struct task *task, bool owner)
 {
-	t->wanted = c->batch_len > 0 ? 0 : demand_of_all(c);
-	if (t->wanted > 0 && !c->batch)
+	struct pump *p = pump_of(task);
+	struct channel *c = p->channel;
+	(void)owner;
+	if (c->topology_aware && !channel_is_paused(c))
+		offer_to_near(c);
+	p->wanted = c->batch_len > 0 ? 0 : demand_of_all(c);
+	if (p->wanted > 0 && !c->batch)
 		c->batch = xreallocarray(NULL, CHANNEL_BATCH, sizeof(*c->batch));
-	t->kept_next = t->wanted > 0 && kept_is_next(c, &t->due);
-	struct chan *memory = t->wanted > 0 ? c->memory_msg_chan : NULL;
-	struct chan *backend = t->wanted > 0 ? c->backend->ops->read_chan(c->backend) : NULL;
-	t->cases[MEMORY] = chan_case_recv_n(memory, c->batch, t->wanted);
-	t->cases[BACKEND] = chan_case_recv_n(backend, c->batch, t->wanted);
-	t->cases[UPDATE] = chan_case_recv(c->update_chan, &t->update);
-	t->cases[DORMANT] = chan_case_recv(c->dormant_chan, NULL);
-	t->cases[KEPT] = chan_case_tick(t->kept_next ? &t->due : await_retry(c));
-	t->cases[EXIT] = chan_case_recv(c->exit_chan, NULL);
-	t->n_cases = CLIENTS;
-	add_clients(c, t);
+	p->kept_next = p->wanted > 0 && kept_is_next(c, &p->due);
+	struct chan *memory = p->wanted > 0 ? c->memory_msg_chan : NULL;
+	struct chan *backend = p->wanted > 0 ? c->backend->ops->read_chan(c->backend) : NULL;
+	task->cases[MEMORY] = chan_case_recv_n(memory, c->batch, p->wanted);
+	task->cases[BACKEND] = chan_case_recv_n(backend, c->batch, p->wanted);
+	task->cases[UPDATE] = chan_case_recv(c->update_chan, &p->update);
+	task->cases[DORMANT] = chan_case_recv(c->dormant_chan, NULL);
+	task->cases[KEPT] = chan_case_tick(p->kept_next ? &p->due : await_retry(c));
+	task->cases[EXIT] = chan_case_recv(c->exit_chan, NULL);
+	return add_clients(c, p);
 }
 
-/* One turn: the batch is offered; or, with demand, a new one is taken. False: exit. */
-static bool pump_once(struct channel *c)
+/* What touches neither the disk nor a thread that waits for the pump. */
+static bool may_run(struct task *task, int chosen, size_t n)
 {
-	struct turn t UNINITIALIZED;
-	if (c->topology_aware && !channel_is_paused(c) && offer_to_near(c))
-		return true;
-	prepare(c, &t);
-	bool had_batch = c->batch_len > 0;
-	int chosen = chan_select(t.cases, t.n_cases);
+	(void)task;
+	(void)n;
+	return chosen == MEMORY || chosen == DORMANT || chosen >= CLIENTS;
+}
+
+static enum task_result act(struct task *task, int chosen, bool owner)
+{
+	struct pump *p = pump_of(task);
+	struct channel *c = p->channel;
+	(void)owner;
 	switch (chosen) {
 	case MEMORY:
 	case BACKEND:
-		begin_batch(c, t.cases[chosen].n, chosen == BACKEND);
+		begin_batch(c, task->cases[chosen].n, chosen == BACKEND);
+		wake_for_batch(c, 1);
 		break;
 	case UPDATE:
-		apply_update(c, t.update);
+		apply_update(c, p->update);
 		wake_for_batch(c, 0);
-		return true;
+		break;
 	case DORMANT:
 		wake_for_batch(c, 0);
-		return true;
+		break;
 	case KEPT:
-		if (!t.kept_next) {
+		if (p->kept_next) {
+			take_kept(c, p->wanted);
+			wake_for_batch(c, 1);
+		} else {
 			queue_kept(c);
-			return true;
 		}
-		take_kept(c, t.wanted);
 		break;
 	case EXIT:
-		return false;
+		return TASK_END;
 	default:
-		if (had_batch)
-			batch_taken(c, t.cases[chosen].n);
-		return true;
+		if (task->cases[chosen].op == CHAN_SEND)
+			batch_taken(c, task->cases[chosen].n);
 	}
-	/* There is a new batch. */
-	wake_for_batch(c, 1);
-	deliver_batch(c);
-	return true;
+	return TASK_ON;
 }
+
+/* messagePump reads messages from either memory or backend and sends them to consumers. */
+static const struct task_ops pump_ops = {.prepare = prepare, .may_run = may_run, .act = act};
 
 void channel_message_pump(void *arg)
 {
 	struct channel *c = arg;
-	while (pump_once(c))
-		;
+	struct pump p UNINITIALIZED;
+	p.channel = c;
+	task_run(&p.task, &pump_ops);
 	nsqd_logf(c->ctx, LG_INFO, "CHANNEL(%s): closing ... messagePump", c->name);
 }

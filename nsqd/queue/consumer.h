@@ -17,9 +17,6 @@ struct channel;
 struct message;
 struct client_v2_stats;
 
-/* The longest frame that deliver writes: many processors copy a longer one better. */
-#define CONSUMER_DELIVER_MAX 4096
-
 /* All may be called with channel.lock held for reading, by any thread; none blocks. */
 struct consumer_ops {
 	/* Close: it is disconnected, when it has been answered what it has sent. */
@@ -32,13 +29,6 @@ struct consumer_ops {
 	void (*ready_changed)(struct consumer *c);
 	/* Stats(topic): a snapshot into *out, for client_v2_stats_free. */
 	void (*stats)(struct consumer *c, const char *topic, struct client_v2_stats *out);
-	/*
-	 * Writes m to the consumer on its pump's behalf, if that can be done at once. The caller
-	 * has taken the pump's room (chan_take_room), which deliver gives back. True: m is in
-	 * flight (takes over the caller's reference). The channel's pump. Takes write_lock and what
-	 * channel_start_in_flight_timeout takes.
-	 */
-	bool (*deliver)(struct consumer *c, struct channel *ch, struct message *m);
 	/*
 	 * Wakes dormant consumers of ch, of which c is any, until they are ready for that many
 	 * messages. The channel's pump.

@@ -30,6 +30,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/compiler.h"
+#include "common/runnext.h"
 #include "common/slab.h"
 #include "common/xalloc.h"
 #include "nsqd/queue/channel.h"
@@ -77,8 +78,11 @@ static void give_back(struct scan *s, struct channel *take_c, int64_t next_ns, i
 /* Requeues some of the messages that are due now. Returns when c is due next. */
 static int64_t process_some(struct channel *c, int64_t now_ns)
 {
+	/* A message that comes back alone wakes no pump. */
+	runnext_begin();
 	(void)channel_process_in_flight_queue(c, now_ns);
 	(void)channel_process_deferred_queue(c, now_ns);
+	runnext_end();
 	return channel_next_deadline(c);
 }
 
@@ -100,7 +104,7 @@ static void process(struct scan *s, struct channel *take_c)
 static bool process_quickly(struct scan *s, struct channel *take_c, int64_t now_ns)
 {
 	int64_t next = channel_next_deadline(take_c);
-	if (next <= now_ns && (channel_has_room(take_c) || s->pool_size == 0))
+	if (next <= now_ns && (channel_has_room(take_c, 2 * DUE_BATCH) || s->pool_size == 0))
 		next = process_some(take_c, now_ns);
 	if (next <= now_ns && s->pool_size > 0)
 		return true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The topic's message pump: memory queue or backend -> every channel. Mirrors Topic.messagePump of
- * nsqd/topic.go. Thread "t:NAME".
+ * nsqd/topic.go. Thread "t:NAME", and threads that take its steps (common/runnext.h).
  *
  * Differences: it takes messages in batches. It leaves out a channel from the beginning of its
  * deletion. So messages for a topic whose only channel is being deleted wait for the next one. A
@@ -10,21 +10,26 @@
 #include <stdlib.h>
 
 #include "common/compiler.h"
+#include "common/runnext.h"
 #include "common/xalloc.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/queue/topic_internal.h"
 
 /* The same as long as no batch was larger: most topics are idle, and each has a pump. */
 #define SMALL_BATCH 16
+/* The most messages, over all channels, that another thread than the pump's deals out. */
+#define SHORT_STEP 16
 
-/* The pump's own state; no other thread sees it. */
+/* The pump's state: that of the thread that takes its step. */
 struct pump {
+	struct task task;
 	struct topic *topic;
 	struct channel **channels; /* a reference each */
 	size_t n_channels;
 	bool stale;            /* channel_map has changed since */
 	struct message **msgs; /* not on the stack, where they would take a page for themselves */
 	size_t cap;            /* for so many of them there is memory */
+	size_t last;           /* how many the last batch had */
 };
 
 /* Those that are being deleted get nothing more. */
@@ -135,61 +140,94 @@ static void grow(struct pump *p)
 	p->msgs = xreallocarray(p->msgs, p->cap, sizeof(struct message *));
 }
 
+enum { MEMORY, BACKEND, UPDATE, PAUSE, UNSTUCK, EXIT, N_CASES };
+
+static struct pump *pump_of(struct task *task)
+{
+	return (struct pump *)task;
+}
+
+/* The sources are open while there is a channel, and none of what stops them. */
+static int prepare(struct task *task, bool owner)
+{
+	struct pump *p = pump_of(task);
+	struct topic *t = p->topic;
+	/* That takes topic.lock, which may be held over the disk. */
+	if (p->stale && !owner)
+		return -1;
+	if (p->stale)
+		refresh_channels(p);
+	if (p->last == p->cap && p->last < TOPIC_BATCH)
+		grow(p);
+	bool stuck = all_are_stuck(p);
+	if (t->undone > 0 && !stuck)
+		topic_settle(t);
+	bool flowing = p->n_channels > 0 && !topic_is_paused(t) && !stuck;
+	struct chan *memory = flowing ? t->memory_msg_chan : NULL;
+	struct chan *backend = flowing ? t->backend->ops->read_chan(t->backend) : NULL;
+	task->cases[MEMORY] = chan_case_recv_n(memory, p->msgs, p->cap);
+	task->cases[BACKEND] = chan_case_recv_n(backend, p->msgs, p->cap);
+	task->cases[UPDATE] = chan_case_recv(t->channel_update_chan, NULL);
+	task->cases[PAUSE] = chan_case_recv(t->pause_chan, NULL);
+	task->cases[UNSTUCK] = chan_case_recv(stuck ? t->unstuck_chan : NULL, NULL);
+	task->cases[EXIT] = chan_case_recv(t->exit_chan, NULL);
+	return N_CASES;
+}
+
+/* A few messages for a few channels, which have room for them in memory. */
+static bool may_run(struct task *task, int chosen, size_t n)
+{
+	struct pump *p = pump_of(task);
+	if (chosen != MEMORY || n * p->n_channels > SHORT_STEP)
+		return false;
+	for (size_t i = 0; i < p->n_channels; i++) {
+		if (!channel_has_room(p->channels[i], n))
+			return false;
+	}
+	return true;
+}
+
+static enum task_result act(struct task *task, int chosen, bool owner)
+{
+	struct pump *p = pump_of(task);
+	size_t n = task->cases[chosen].n;
+	(void)owner;
+	p->last = n;
+	switch (chosen) {
+	case MEMORY:
+		deliver(p, p->msgs, n);
+		break;
+	case BACKEND:
+		deliver(p, p->msgs, n);
+		p->topic->undone = n;
+		break;
+	case UPDATE:
+		p->stale = true;
+		break;
+	case EXIT:
+		return TASK_END;
+	}
+	return TASK_ON;
+}
+
 /*
  * messagePump: selects over the in-memory and backend queue and writes messages to every channel.
  */
-static void pump_messages(struct pump *p)
-{
-	struct topic *t = p->topic;
-	enum { MEMORY, BACKEND, UPDATE, PAUSE, UNSTUCK, EXIT };
-	size_t n = 0; /* messages in the last batch */
-	for (;;) {
-		if (p->stale)
-			refresh_channels(p);
-		if (n == p->cap && n < TOPIC_BATCH)
-			grow(p);
-		bool stuck = all_are_stuck(p);
-		if (t->undone > 0 && !stuck)
-			topic_settle(t);
-		bool flowing = p->n_channels > 0 && !topic_is_paused(t) && !stuck;
-		struct chan *memory = flowing ? t->memory_msg_chan : NULL;
-		struct chan *backend = flowing ? t->backend->ops->read_chan(t->backend) : NULL;
-		struct chan_case cases[] = {
-			[MEMORY] = chan_case_recv_n(memory, p->msgs, p->cap),
-			[BACKEND] = chan_case_recv_n(backend, p->msgs, p->cap),
-			[UPDATE] = chan_case_recv(t->channel_update_chan, NULL),
-			[PAUSE] = chan_case_recv(t->pause_chan, NULL),
-			[UNSTUCK] = chan_case_recv(stuck ? t->unstuck_chan : NULL, NULL),
-			[EXIT] = chan_case_recv(t->exit_chan, NULL),
-		};
-		int chosen = chan_select(cases, 6);
-		n = cases[chosen].n;
-		switch (chosen) {
-		case MEMORY:
-			deliver(p, p->msgs, n);
-			break;
-		case BACKEND:
-			deliver(p, p->msgs, n);
-			t->undone = n;
-			break;
-		case UPDATE:
-			p->stale = true;
-			break;
-		case EXIT:
-			return;
-		}
-	}
-}
+static const struct task_ops pump_ops = {.prepare = prepare, .may_run = may_run, .act = act};
 
 void topic_message_pump(void *arg)
 {
 	struct topic *t = arg;
-	struct pump p = {.topic = t,
-		.stale = true,
-		.msgs = xreallocarray(NULL, SMALL_BATCH, sizeof(struct message *)),
-		.cap = SMALL_BATCH};
+	struct pump p UNINITIALIZED;
+	p.topic = t;
+	p.channels = NULL;
+	p.n_channels = 0;
+	p.stale = true;
+	p.msgs = xreallocarray(NULL, SMALL_BATCH, sizeof(struct message *));
+	p.cap = SMALL_BATCH;
+	p.last = 0;
 	if (wait_for_start(t))
-		pump_messages(&p);
+		task_run(&p.task, &pump_ops);
 	free(p.msgs);
 	topic_free_channels(p.channels, p.n_channels);
 	nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): closing ... messagePump", t->name);

@@ -12,6 +12,7 @@
 
 #include "common/check.h"
 #include "common/gothread.h"
+#include "common/runnext.h"
 #include "common/xalloc.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/queue/gone.h"
@@ -79,6 +80,7 @@ struct topic *nsqd_get_topic(struct topics *ts, const char *name, struct err *er
 	if (t)
 		return t;
 	bool is_new;
+	runnext_handoff(); /* the disk, and nsqlookupd, may take their time */
 	t = get_or_create_topic(ts, name, &is_new, err);
 	if (!t || !is_new)
 		return t;

@@ -126,7 +126,7 @@ def run_profile(opts, row, out):
     total = messages(opts, row)
     result = run_load(opts, row, opts.ours, total, perf)
     sections = [
-        ("Functions", 60, ["--no-children", "-g", "none", "--sort", "dso,symbol"]),
+        ("Functions", 90, ["--no-children", "-g", "none", "--sort", "dso,symbol"]),
         ("Threads", 60, ["--no-children", "-g", "none", "--sort", "comm"]),
         ("Threads and functions", 100, ["--no-children", "-g", "none", "--sort", "comm,symbol"]),
         ("Call graph", 400, ["--children", "--sort", "symbol",

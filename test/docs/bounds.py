@@ -13,6 +13,7 @@ import tree
 
 PAGE = "docs/architecture.md"
 FOLDERS = ("nsqd", "protocol")
+ALSO = ("common",)  # Batches of memory and the like are no bounds that a reader looks for.
 DEFINE = re.compile(r"^#define (\w+) (.+?)[ \t]*(?:/\*.*)?$", re.M)
 UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20}
 
@@ -41,10 +42,11 @@ def rows(page):
 def check(root):
     """All complaints about the tree, as lines."""
     files, everywhere = {}, {}
-    for path in tree.sources(root, FOLDERS, (".c", ".h")):
+    for path in tree.sources(root, FOLDERS + ALSO, (".c", ".h")):
         found = dict(DEFINE.findall(tree.read(root, path)))
         files.setdefault(os.path.basename(path), {}).update(found)
-        everywhere.update(found)
+        if path.startswith(FOLDERS):
+            everywhere.update(found)
     complaints, known = [], set()
     for names, value, where in rows(tree.read(root, PAGE)):
         known.update(names)

@@ -315,6 +315,12 @@ class Bounds(Tree):
         self.write("docs/architecture.md", table)
         return bounds.check(self.root)
 
+    def test_bound_of_common_is_compared_and_needs_no_row(self):
+        self.write("common/c.c", "#define KEPT_MAX 16\n#define SLAB_BATCH 3\n")
+        row = "| `KEPT_MAX` | {} | `c.c` | memory |\n"
+        self.assertEqual(self.check(table=self.TABLE + row.format(16)), [])
+        self.assert_refused(self.check(table=self.TABLE + row.format(17)), "KEPT_MAX is not 17")
+
     def test_good_table_passes(self):
         self.assertEqual(self.check(), [])
 

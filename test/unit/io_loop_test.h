@@ -6,6 +6,7 @@
 #include "test/unit/nsqd_test.h"
 
 #include "common/gothread.h"
+#include "common/runnext.h"
 #include "nsqd/client/protocol_v2.h"
 #include "protocol/frame.h"
 
@@ -32,11 +33,12 @@ static inline void receive(int fd, void *buf, size_t len)
 	assert_int_equal(recv(fd, buf, len, MSG_WAITALL), len);
 }
 
-/* Connected, but nothing runs yet. */
+/* Connected, but nothing runs yet. No heartbeat will come in between. */
 static inline void connect_consumer(struct peer *c, struct nsqd *n)
 {
 	struct timeval patience = {.tv_sec = PATIENCE / NSEC_PER_SEC};
 	c->client = new_client(n, &c->peer);
+	c->client->heartbeat_interval = 3600 * NSEC_PER_SEC;
 	assert_int_equal(
 		setsockopt(c->peer, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
 }
@@ -76,6 +78,45 @@ static inline void finish(struct peer *c, const char *id)
 	char text[32];
 	snprintf(text, sizeof(text), "FIN %s\n", id);
 	say(c->peer, text);
+}
+
+/* As io_loop does: this thread takes the steps of those that the message wakes. */
+static inline void publish(struct topic *t, uint32_t seq)
+{
+	runnext_begin();
+	put(t, seq, 1);
+	runnext_end();
+}
+
+/* How many messages the consumers wait for. */
+static inline size_t demand_of(struct channel *ch)
+{
+	return chan_demand(ch->client_msg_chans[GLOBAL], SIZE_MAX);
+}
+
+/* It reads and writes from now on, and gets messages of the channel "ch" of "test". */
+static inline void subscribe_at_once(struct peer *c, size_t rdy)
+{
+	char text[64], ok[10];
+	run_io_loop(c);
+	snprintf(text, sizeof(text), "SUB test ch\nRDY %zu\n", rdy);
+	say(c->peer, text);
+	receive(c->peer, ok, sizeof(ok));
+}
+
+/* The same where there are none. Returns when it waits for rdy of them. */
+static inline void subscribe(struct peer *c, struct channel *ch, size_t rdy)
+{
+	size_t demand = demand_of(ch);
+	subscribe_at_once(c, rdy);
+	wait_for(demand_of(ch) == demand + rdy);
+}
+
+/* A new consumer that waits for rdy messages. */
+static inline void start(struct peer *c, struct fixture *f, size_t rdy)
+{
+	connect_consumer(c, f->nsqd);
+	subscribe(c, f->channel, rdy);
 }
 
 /* It leaves. Returns how many messages it has finished. */

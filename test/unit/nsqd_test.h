@@ -129,9 +129,16 @@ static inline void end_nsqd(struct fixture *f)
 	free_nsqd(f);
 }
 
+/* A test has failed, and its daemon is still there: another one cannot run in this process. */
+static bool daemon_is_left;
+
 /* *state: the options before, the fixture after. */
 static inline int fixture_setup(void **state)
 {
+	if (daemon_is_left) {
+		print_error("not run: the daemon of a test that failed is still there\n");
+		return -1;
+	}
 	struct fixture *f = xcalloc(1, sizeof(*f));
 	f->options = *state;
 	*state = f;
@@ -157,6 +164,7 @@ static inline int fixture_teardown(void **state)
 	struct fixture *f = *state;
 	if (f->nsqd && f->passed)
 		end_nsqd(f);
+	daemon_is_left = f->nsqd != NULL;
 	free(f);
 	return leave_test_dir(state);
 }

@@ -221,45 +221,26 @@ static void test_a_consumer_gets_no_more_than_it_has_room_for(struct fixture *f)
 	stays(chan_len(c->memory_msg_chan) + c->batch_len == 45);
 }
 
-static void take_expecting(struct channel *c, size_t max, uint32_t first, size_t n)
-{
-	struct message *m[8];
-	assert_int_equal(channel_take_messages(c, m, max), n);
-	for (size_t i = 0; i < n; i++) {
-		assert_int_equal(seq_of(m[i]), first + i);
-		message_unref(m[i]);
-	}
-}
-
-static void test_what_is_in_memory_can_be_taken_without_the_pump(struct fixture *f)
+static void test_a_channel_has_room_for_what_fits_into_memory(struct fixture *f)
 {
 	struct topic *t = f->topic;
 	struct channel *c = f->channel;
-	take_expecting(c, 3, 0, 0);
-	put(t, 0, 5);
-	wait_for(channel_depth(c) == 5);
-	take_expecting(c, 3, 0, 3);
-	channel_pause(c);
-	take_expecting(c, 3, 0, 0);
-	channel_unpause(c);
-	take_expecting(c, 3, 3, 2);
+	assert_true(channel_has_room(c, 10));
+	assert_false(channel_has_room(c, 11));
+	put(t, 0, 9);
+	wait_for(channel_depth(c) == 9);
+	assert_true(channel_has_room(c, 1));
+	assert_false(channel_has_room(c, 2));
+	put(t, 9, 3);
+	wait_for(channel_depth(c) == 12);
+	assert_false(channel_has_room(c, 1));
+	expect_each_once(c, 0, 12);
+	wait_for(channel_has_room(c, 10));
 }
 
-static void test_nobody_takes_while_the_pump_must_choose(struct fixture *f)
+static void test_without_a_memory_queue_a_channel_has_no_room(struct fixture *f)
 {
-	struct topic *t = f->topic;
-	struct channel *c = f->channel;
-	put(t, 0, 20);
-	wait_for(channel_depth(c) == 20 && channel_backend_depth(c) == 10);
-	take_expecting(c, 3, 0, 0); /* memory and disk take turns */
-
-	t = get_topic(f->nsqd, "hand");
-	c = get_channel(t, "ch");
-	ask_and_turn_away(c, 2);
-	put(t, 0, 5);
-	wait_for(c->batch_len > 0 && channel_depth(c) == 5);
-	take_expecting(c, 3, 0, 0); /* the batch is older */
-	expect_in_order(c, 0, 5);
+	assert_false(channel_has_room(f->channel, 1));
 }
 
 static void test_what_the_pump_holds_counts_as_depth(struct fixture *f)
@@ -853,12 +834,22 @@ static void test_what_is_kept_goes_to_memory_that_becomes_free(struct fixture *f
 	struct channel *c = f->channel;
 	struct message *m[4];
 	refuse_and_keep(c, 6);
-	/* As io_loop does on the pump's behalf, so that the pump does not hear of it. */
-	assert_int_equal(channel_take_messages(c, m, 4), 4);
+	/* Not by way of the pump, so that it does not hear of it. */
+	assert_int_equal(chan_try_recv_n(c->memory_msg_chan, m, 4, NULL), 4);
 	wait_for(chan_len(c->memory_msg_chan) == 4 && kept_count(&c->kept) == 2);
 	channel_return_messages(c, m, 4); /* deferred, for want of a place */
 	assert_int_equal(channel_deferred_count(c), 4);
 	expect_in_order(c, 4, 6);
+}
+
+/* Also where consumers have made some: what is kept is older. */
+static void test_a_channel_has_no_room_while_it_keeps_what_the_disk_refuses(struct fixture *f)
+{
+	struct channel *c = f->channel;
+	refuse_and_keep(c, 600);
+	expect_in_order(c, 0, 5);
+	assert_true(channel_is_stuck(c));
+	assert_false(channel_has_room(c, 1));
 }
 
 static void test_what_is_kept_stays_while_the_channel_is_paused(struct fixture *f)
@@ -1134,9 +1125,10 @@ int main(void)
 		channel_test_with(
 			test_a_consumer_gets_no_more_than_it_has_room_for, .mem_queue_size = 100),
 		channel_test_with(test_what_the_pump_holds_counts_as_depth, .mem_queue_size = 100),
-		channel_test_with(test_what_is_in_memory_can_be_taken_without_the_pump,
-			.mem_queue_size = 100),
-		channel_test(test_nobody_takes_while_the_pump_must_choose),
+		channel_test(test_a_channel_has_room_for_what_fits_into_memory),
+		channel_test_with(
+			test_without_a_memory_queue_a_channel_has_no_room, .mem_queue_size = 0),
+		channel_test(test_a_channel_has_no_room_while_it_keeps_what_the_disk_refuses),
 		channel_test_with(test_pause_puts_back_what_the_pump_holds, .mem_queue_size = 100),
 		channel_test(test_a_paused_channel_takes_messages_and_gives_none),
 		channel_test_with(test_without_memory_all_goes_through_the_disk_in_order,

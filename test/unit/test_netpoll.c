@@ -8,6 +8,7 @@
 
 #include "common/gothread_internal.h"
 #include "common/thread_name.h"
+#include "nsqd/client/netpoll.h"
 
 static _Atomic bool no_threads; /* none can be created */
 static _Atomic bool no_pumps;   /* nor can this kind, by an io_loop */
@@ -81,13 +82,18 @@ static void say(int fd, const char *text, size_t len)
 #define HEARTBEAT_FRAME "\0\0\0\17\0\0\0\0_heartbeat_"
 #define EXPECT(fd, text) expect(fd, text, sizeof(text) - 1)
 
-static int connect_client(struct nsqd *n)
+/* Says hello. */
+static int begin_client(int fd)
 {
-	int fd = connect_v4(n->tcp_listener.port);
 	/* An answer: it has its threads, or has had them, which on a slow machine nobody sees. */
 	SAY(fd, "  V2PUB t\n\0\0\0\1x");
 	EXPECT(fd, OK_FRAME);
 	return fd;
+}
+
+static int connect_client(struct nsqd *n)
+{
+	return begin_client(connect_v4(n->tcp_listener.port));
 }
 
 /* A dormant consumer that is ready for one message. */
@@ -159,6 +165,55 @@ static int which_has_message(int first, int second)
 	struct pollfd fds[] = {{.fd = first, .events = POLLIN}, {.fd = second, .events = POLLIN}};
 	assert_true(poll(fds, 2, PATIENCE / NSEC_PER_MSEC) > 0);
 	return fds[1].revents != 0 ? second : first;
+}
+
+static void get_client(struct client_v2 *c, void *arg)
+{
+	*(struct client_v2 **)arg = c;
+}
+
+/* Until the peer reads, nothing more can be sent to it. */
+static size_t fill_connection(struct nsqd *n)
+{
+	struct client_v2 *c = NULL;
+	tcp_server_each_client(n->tcp_server, get_client, &c);
+	assert_non_null(c);
+	return fill_socket(stream_sock_fd(c->base));
+}
+
+/* It has a buffer of a fixed size. */
+static void listen_unix(struct options *o)
+{
+	free(o->tcp_address);
+	o->tcp_address = xstrdup("sock");
+}
+
+/*
+ * The pump has to flush them. Half a command would make the client dormant after a moment, and this
+ * one does become so when its peer has read.
+ */
+static void test_a_client_with_answers_left_keeps_its_threads(struct fixture *f)
+{
+	int fd = begin_client(connect_unix("sock"));
+	size_t filled = fill_connection(f->nsqd);
+	SAY(fd, "PUB t\n\0\0\0\1xPU");
+	wait_for(get_topic(f->nsqd, "t")->message_count == 2);
+	int64_t end = clock_mono_ns() + 2 * MOMENT_NS;
+	while (clock_mono_ns() < end) {
+		assert_int_equal(client_threads(), 2);
+		sleep_ns(5 * NSEC_PER_MSEC);
+	}
+	while (filled > 0) {
+		char junk[4096];
+		ssize_t got = recv(fd, junk, filled < sizeof(junk) ? filled : sizeof(junk), 0);
+		assert_true(got > 0);
+		filled -= (size_t)got;
+	}
+	EXPECT(fd, OK_FRAME);
+	wait_for(client_threads() == 0);
+	SAY(fd, "B t\n\0\0\0\1x");
+	EXPECT(fd, OK_FRAME);
+	close(fd);
 }
 
 static void test_without_a_pump_the_message_goes_to_another(struct fixture *f)
@@ -237,6 +292,9 @@ int main(void)
 		netpoll_test(test_without_a_thread_the_client_waits_for_one),
 		netpoll_test(test_without_a_pump_the_client_waits_for_one),
 		netpoll_test(test_heartbeats_go_on_without_threads),
+		fixture_test(test_a_client_with_answers_left_keeps_its_threads, netpoll_setup,
+			netpoll_teardown, .wants = A_DAEMON, .mem_queue_size = 100, .runs = true,
+			.adjust = listen_unix),
 		netpoll_test(test_without_a_pump_the_message_goes_to_another),
 		netpoll_test(test_a_message_does_not_wait_for_a_client_without_a_thread),
 		netpoll_test(test_the_daemon_ends_without_threads),

@@ -1,22 +1,32 @@
 /* SPDX-License-Identifier: MIT */
-/* protocol_v2_pump: how long a batch may take to be written, and whom it may keep waiting. */
+/*
+ * protocol_v2_pump: the client's pump is a task, whose steps other threads take where they can. Which
+ * thread writes, how long that may take, and which consumers may have to wait for it.
+ */
 #include "test/unit/io_loop_test.h"
 
+#include <sys/ioctl.h>
+
 #include "common/clock.h"
+#include "common/rand.h"
+#include "common/thread_name.h"
+#include "nsqd/client/protocol_v2_pump.h"
+#include "nsqd/client/protocol_v2_send.h"
 #include "nsqd/core/message.h"
+#include "nsqd/queue/queue_scan.h"
 #include "protocol/frame.h"
 
 #define pump_test(f) channel_test_with(f, .mem_queue_size = 100)
 
-#define N_MESSAGES 8
-#define BODY_SIZE 300000
+/* --- a stream that is watched ------------------------------------------------------------------ */
 
-/* A layer that looks at the deadlines of writes. */
+/* A layer that looks at the writes. The client's write_lock guards it. */
 struct watch {
 	struct stream stream;
 	struct stream *below; /* owned */
 	int64_t last;         /* deadline of the last write */
 	size_t again;         /* writes with the deadline of the one before */
+	char writer[64];      /* the thread of the last write */
 };
 
 static ssize_t watch_read(
@@ -34,6 +44,7 @@ static int watch_writev(
 	if (deadline_ns == w->last)
 		w->again++;
 	w->last = deadline_ns;
+	snprintf(w->writer, sizeof(w->writer), "%s", thread_name());
 	/* A write takes some time. */
 	while (clock_mono_ns() == now)
 		;
@@ -42,7 +53,8 @@ static int watch_writev(
 
 static int watch_flush(struct stream *stream, int64_t deadline_ns, struct err *err)
 {
-	return 0;
+	struct watch *w = (struct watch *)stream;
+	return w->below->ops->flush(w->below, deadline_ns, err);
 }
 
 static void watch_close_write(struct stream *stream, int64_t deadline_ns)
@@ -72,49 +84,242 @@ static const struct stream_ops watch_ops = {
 	.free = watch_free,
 };
 
-static void put_large_messages(struct topic *t)
+static void watch_client(struct watch *w, struct client_v2 *c)
 {
-	struct message_body *bodies[N_MESSAGES];
-	struct err err;
-	for (size_t i = 0; i < N_MESSAGES; i++) {
-		bodies[i] = message_body_new(BODY_SIZE);
-		memset(bodies[i]->data, 'x', BODY_SIZE);
+	*w = (struct watch){.stream.ops = &watch_ops, .below = c->base};
+	c->stream = c->reader.stream = c->writer.stream = &w->stream;
+}
+
+/* --- what its threads do ----------------------------------------------------------------------- */
+
+/* What is written to the client is written: its threads hold the lock meanwhile. */
+static void settle(struct peer *c)
+{
+	mutex_lock(&c->client->write_lock);
+	mutex_unlock(&c->client->write_lock);
+}
+
+/* The task that waits at ch: could another thread take its step, since its owner sleeps? */
+static bool is_away(struct chan *ch)
+{
+	chan_lock(ch);
+	struct waiter *w = ch->recvq.first;
+	bool away = w && !park_is_claimed(w->parker) && park_is_away(w->parker);
+	chan_unlock(ch);
+	return away;
+}
+
+/*
+ * The pumps of topic, channel and client wait, each at a chan of its own. (In this order: the
+ * client's pump tells the channel's before it waits.)
+ */
+static bool are_away(struct fixture *f, struct peer *c)
+{
+	return is_away(c->client->ready_state_chan) && is_away(f->channel->update_chan) &&
+	       is_away(f->topic->channel_update_chan);
+}
+
+/* How often one of these has slept: the voluntary switches of its thread. */
+static void add_switches(void *arg, const char *name, int tid)
+{
+	char path[64], line[128];
+	long n;
+	if (strncmp(name, "pump:", 5) != 0 && strcmp(name, "t:test") != 0 &&
+		strcmp(name, "c:test/ch") != 0)
+		return;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/status", tid);
+	FILE *f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "voluntary_ctxt_switches: %ld", &n) == 1)
+			*(long *)arg += n;
+	if (f)
+		fclose(f);
+}
+
+static long switches(void)
+{
+	long n = 0;
+	gothread_each(add_switches, &n);
+	return n;
+}
+
+/* --- asleep ------------------------------------------------------------------------------------ */
+
+/* Message by message: the pumps of topic, channel and client sleep all the time. */
+static void test_a_consumer_that_waits_is_served_while_the_pumps_sleep(struct fixture *f)
+{
+	enum { ROUNDS_OF_ONE = 50 };
+	struct peer c;
+	char id[MSG_ID_LENGTH + 1];
+	start(&c, f, 1);
+	wait_for(are_away(f, &c));
+	long before = switches();
+	for (uint32_t i = 0; i < ROUNDS_OF_ONE; i++) {
+		wait_for(are_away(f, &c));
+		publish(f->topic, i);
+		assert_int_equal(receive_message(&c, id), i);
+		assert_int_equal(channel_in_flight_count(f->channel), 1);
+		finish(&c, id);
+		wait_for(demand_of(f->channel) == 1);
 	}
-	assert_int_equal(topic_put_messages(t, bodies, N_MESSAGES, &err), N_MESSAGES);
+	/* They may have been on their way to sleep when we began to count. */
+	assert_true(switches() - before <= ROUNDS_OF_ONE / 10);
+	assert_int_equal(channel_in_flight_count(f->channel), 0);
+	assert_int_equal(c.client->message_count, ROUNDS_OF_ONE);
+	stop(&c);
+}
+
+/* --- limits ------------------------------------------------------------------------------------ */
+
+static void put_large_messages(struct topic *t, size_t n, size_t size)
+{
+	struct message_body *bodies[CLIENT_BATCH];
+	struct err err;
+	CHECK(n <= COUNT(bodies));
+	for (size_t i = 0; i < n; i++) {
+		bodies[i] = message_body_new(size);
+		memset(bodies[i]->data, 'x', size);
+	}
+	assert_int_equal(topic_put_messages(t, bodies, n, &err), n);
 }
 
 static void test_a_large_message_of_a_batch_has_a_deadline_of_its_own(struct fixture *f)
 {
-	static unsigned char frame[FRAME_HEADER_LENGTH + MSG_HEADER_LENGTH + BODY_SIZE];
-	struct topic *t = f->topic;
+	enum { N_MESSAGES = 8, BODY_SIZE = 300000 };
 	struct channel *ch = f->channel;
-	struct watch w = {.stream.ops = &watch_ops};
+	struct watch w;
 	struct peer c;
 	char ok[10];
-	put_large_messages(t);
+	put_large_messages(f->topic, N_MESSAGES, BODY_SIZE);
 	wait_for(channel_depth(ch) == N_MESSAGES);
-
 	connect_consumer(&c, f->nsqd);
-	w.below = c.client->base;
-	c.client->stream = c.client->reader.stream = c.client->writer.stream = &w.stream;
+	watch_client(&w, c.client);
 	run_io_loop(&c);
 	say(c.peer, "SUB test ch\n");
 	receive(c.peer, ok, sizeof(ok));
 	say(c.peer, "RDY 8\n");
-	for (size_t i = 0; i < N_MESSAGES; i++)
-		receive(c.peer, frame, sizeof(frame));
+	receive_junk(c.peer, N_MESSAGES * (MSG_PREFIX_LENGTH + BODY_SIZE));
 	stop(&c);
 	assert_int_equal(w.again, 0);
 }
 
-/* It has written the next message on the pump's behalf, but there was no room for it. */
+/* Puts n messages of that size into the channel, for a consumer that waits for n. */
+static void write_batch(struct fixture *f, size_t n, size_t size, char writer[64])
+{
+	struct message *msgs[CLIENT_BATCH];
+	struct watch w;
+	struct peer c;
+	struct err err;
+	connect_consumer(&c, f->nsqd);
+	watch_client(&w, c.client);
+	subscribe(&c, f->channel, n);
+	for (size_t i = 0; i < n; i++) {
+		struct message *like = new_message((uint32_t)i);
+		msgs[i] = message_new(like->id, message_body_new(size), 0);
+		memset(msgs[i]->body->data, 'x', size);
+		message_unref(like);
+	}
+	wait_for(are_away(f, &c));
+	runnext_begin();
+	assert_int_equal(channel_put_messages(f->channel, msgs, n, &err), n);
+	runnext_end();
+	receive_junk(c.peer, n * (MSG_PREFIX_LENGTH + size));
+	settle(&c);
+	memcpy(writer, w.writer, sizeof(w.writer));
+	stop(&c);
+	wait_for(channel_depth(f->channel) == 0);
+	assert_int_equal(channel_empty(f->channel, &err), 0);
+}
+
+/* By the thread that brought them, or by the client's pump? */
+#define assert_written_here(f, n, size)                                                            \
+	do {                                                                                       \
+		char writer_[64];                                                                  \
+		write_batch(f, n, size, writer_);                                                  \
+		assert_string_equal(writer_, thread_name());                                       \
+	} while (0)
+#define assert_written_by_the_pump(f, n, size)                                                     \
+	do {                                                                                       \
+		char writer_[64];                                                                  \
+		write_batch(f, n, size, writer_);                                                  \
+		assert_memory_equal(writer_, "pump:", 5);                                          \
+	} while (0)
+
+static void test_few_messages_are_written_by_the_thread_that_brings_them(struct fixture *f)
+{
+	assert_written_here(f, 1, 10);
+	assert_written_here(f, SHORT_WRITE, 10);
+	assert_written_by_the_pump(f, SHORT_WRITE + 1, 10);
+}
+
+static void test_small_messages_are_written_by_the_thread_that_brings_them(struct fixture *f)
+{
+	assert_written_here(f, 1, SHORT_WRITE_SIZE);
+	assert_written_by_the_pump(f, 1, SHORT_WRITE_SIZE + 1);
+	assert_written_here(f, 4, SHORT_WRITE_SIZE / 4);
+	assert_written_by_the_pump(f, 4, SHORT_WRITE_SIZE / 4 + 1);
+	assert_written_by_the_pump(f, 1, 100 * SHORT_WRITE_SIZE);
+}
+
+/* --- a client that cannot be written to ------------------------------------------------------------------ */
+
+static void test_what_the_socket_does_not_take_is_left_to_the_pumps_thread(struct fixture *f)
+{
+	struct channel *ch = f->channel;
+	struct peer c, other;
+	char id[MSG_ID_LENGTH + 1];
+	start(&c, f, 1);
+	size_t filled = fill_socket(stream_sock_fd(c.client->base));
+	publish(f->topic, 0);
+	wait_for(channel_in_flight_count(ch) == 1);
+	/* Nobody is held up by it. */
+	start(&other, f, 1);
+	for (uint32_t i = 1; i < 4; i++) {
+		publish(f->topic, i);
+		assert_int_equal(receive_message(&other, id), i);
+		finish(&other, id);
+		wait_for(channel_in_flight_count(ch) == 1 && demand_of(ch) == 1);
+	}
+	receive_junk(c.peer, filled);
+	assert_int_equal(receive_message(&c, id), 0);
+	finish(&c, id);
+	wait_for(channel_in_flight_count(ch) == 0);
+	/* And its pump goes on as before. */
+	wait_for(demand_of(ch) == 2);
+	stop(&other);
+	publish(f->topic, 4);
+	assert_int_equal(receive_message(&c, id), 4);
+	stop(&c);
+}
+
+static void test_a_client_that_is_being_written_to_is_served_by_its_pumps_thread(struct fixture *f)
+{
+	struct peer first, second;
+	char id[MSG_ID_LENGTH + 1];
+	start(&first, f, 1);
+	start(&second, f, 1);
+	/* As another thread would: not checked for its rank. */
+	pthread_mutex_lock(&first.client->write_lock.m);
+	publish(f->topic, 7); /* one of them for each */
+	publish(f->topic, 8);
+	uint32_t seq = receive_message(&second, id);
+	finish(&second, id);
+	wait_for(demand_of(f->channel) == 1);
+	publish(f->topic, 9);
+	assert_int_equal(receive_message(&second, id), 9);
+	pthread_mutex_unlock(&first.client->write_lock.m);
+	assert_int_equal(receive_message(&first, id), 7 + 8 - seq);
+	stop(&first);
+	stop(&second);
+}
+
+/* It has taken the pump's step, but the socket had no room for the message. */
 static void test_io_loop_reads_on_where_it_cannot_write(struct fixture *f)
 {
-	struct topic *t = f->topic;
 	struct channel *ch = f->channel;
 	char id[MSG_ID_LENGTH + 1], ok[10];
 	struct peer c;
-	put(t, 0, 3);
+	put(f->topic, 0, 3);
 	wait_for(channel_depth(ch) == 3);
 	connect_consumer(&c, f->nsqd);
 	run_io_loop(&c);
@@ -132,34 +337,359 @@ static void test_io_loop_reads_on_where_it_cannot_write(struct fixture *f)
 	stop(&c);
 }
 
-static void test_a_pump_that_fails_releases_delivery(struct fixture *f)
+static void test_a_pump_that_fails_ends_the_connection(struct fixture *f)
 {
-	struct channel *ch = f->channel;
 	struct peer c;
-	char ok[10];
-	connect_consumer(&c, f->nsqd);
-	run_io_loop(&c);
-	say(c.peer, "SUB test ch\nRDY 1\n");
-	receive(c.peer, ok, sizeof(ok));
-	wait_for(chan_demand(ch->client_msg_chans[GLOBAL], 1) == 1);
+	start(&c, f, 1);
 	mutex_lock(&c.client->write_lock);
 	c.client->writer.failed = true;
-	atomic_store(&c.client->unsent, true);
 	mutex_unlock(&c.client->write_lock);
 	client_v2_try_update_ready_state(c.client);
 	wait_group_wait(&c.wg);
-	assert_false(c.client->delivery);
 	close(c.peer);
 	wait_group_destroy(&c.wg);
 	client_v2_free(c.client);
 }
 
+/* Does a thread write to it, or try to? */
+static bool is_being_written_to(struct peer *c)
+{
+	if (!mutex_trylock(&c->client->write_lock))
+		return true;
+	mutex_unlock(&c->client->write_lock);
+	return false;
+}
+
+/* A FIN of nothing, which is answered with an error. */
+static void ask_for_answer(struct peer *c)
+{
+	finish(c, "0000000000000000");
+}
+
+static void expect_answer(struct peer *c)
+{
+	static const char text[] = "E_FIN_FAILED FIN 0000000000000000 failed ID not in flight";
+	char frame[FRAME_HEADER_LENGTH + sizeof(text) - 1];
+	receive(c->peer, frame, sizeof(frame));
+	assert_int_equal(frame[7], FRAME_TYPE_ERROR);
+	assert_memory_equal(frame + FRAME_HEADER_LENGTH, text, sizeof(text) - 1);
+}
+
+static void test_the_pump_flushes_the_answers_that_io_loop_could_not(struct fixture *f)
+{
+	struct peer c;
+	start(&c, f, 1);
+	size_t filled = fill_socket(stream_sock_fd(c.client->base));
+	ask_for_answer(&c);
+	wait_for(is_being_written_to(&c));
+	/* io_loop goes on meanwhile. */
+	say(c.peer, "RDY 2\n");
+	wait_for(c.client->ready_count == 2);
+	receive_junk(c.peer, filled);
+	expect_answer(&c);
+	stop(&c);
+}
+
+/* --- suspension -------------------------------------------------------------------------------- */
+
+/*
+ * A consumer that waits for one message, and has another in flight: so its io_loop does not suspend
+ * the pump by itself.
+ */
+static void start_busy(struct peer *c, struct fixture *f)
+{
+	char id[MSG_ID_LENGTH + 1];
+	connect_consumer(c, f->nsqd);
+	c->client->output_buffer_timeout = 3600 * NSEC_PER_SEC;
+	subscribe(c, f->channel, 1);
+	publish(f->topic, 99);
+	assert_int_equal(receive_message(c, id), 99);
+	say(c->peer, "RDY 2\n");
+	wait_for(demand_of(f->channel) == 1);
+}
+
+static void run_pump_again(struct peer *c)
+{
+	wait_group_wait(&c->client->wait_group);
+	assert_int_equal(wait_group_wrap(&c->client->wait_group, "pump:again",
+				 protocol_v2_message_pump, c->client, NULL),
+		0);
+}
+
+static void test_an_idle_pump_is_suspended_and_goes_on(struct fixture *f)
+{
+	struct peer c;
+	char id[MSG_ID_LENGTH + 1];
+	start_busy(&c, f);
+	/* It has to be asleep for that. */
+	wait_for(client_v2_suspend_pump(c.client));
+	wait_group_wait(&c.client->wait_group);
+	assert_int_equal(demand_of(f->channel), 0);
+	publish(f->topic, 0);
+	wait_for(channel_depth(f->channel) == 1);
+	stays(channel_depth(f->channel) == 1);
+	run_pump_again(&c);
+	assert_int_equal(receive_message(&c, id), 0);
+	stop(&c);
+}
+
+static void test_a_pump_with_unflushed_messages_is_not_suspended(struct fixture *f)
+{
+	struct peer c;
+	char id[MSG_ID_LENGTH + 1];
+	start_busy(&c, f);
+	say(c.peer, "RDY 3\n");
+	wait_for(demand_of(f->channel) == 2);
+	wait_for(are_away(f, &c));
+	publish(f->topic, 0);
+	wait_for(c.client->message_count == 2);
+	settle(&c);
+	/* It has room for another, so it waits for more to flush. */
+	assert_true(c.client->writer.len > 0);
+	assert_false(client_v2_suspend_pump(c.client));
+	/* But it has been asked, and has flushed. */
+	assert_int_equal(receive_message(&c, id), 0);
+	wait_for(client_v2_suspend_pump(c.client));
+	run_pump_again(&c);
+	stop(&c);
+}
+
+/* How much of what the peer has sent has not been read yet. */
+static int input_of(struct peer *c)
+{
+	int n;
+	assert_int_equal(ioctl(stream_sock_fd(c->client->base), FIONREAD, &n), 0);
+	return n;
+}
+
+static void test_a_pump_with_answers_left_is_not_suspended(struct fixture *f)
+{
+	struct peer c;
+	start_busy(&c, f);
+	size_t filled = fill_socket(stream_sock_fd(c.client->base));
+	ask_for_answer(&c);
+	wait_for(input_of(&c) == 0);
+	/* When it has read this, io_loop has told the pump of the answer. */
+	say(c.peer, "RDY 3\n");
+	wait_for(c.client->ready_count == 3);
+	stays(!client_v2_suspend_pump(c.client));
+	receive_junk(c.peer, filled);
+	expect_answer(&c);
+	wait_for(client_v2_suspend_pump(c.client));
+	run_pump_again(&c);
+	stop(&c);
+}
+
+/* --- time -------------------------------------------------------------------------------------- */
+
+struct scan {
+	struct wait_group group;
+};
+
+static void begin_scan(struct scan *s, struct fixture *f)
+{
+	wait_group_init(&s->group);
+	go(&s->group, nsqd_queue_scan_loop, &f->nsqd->topics);
+}
+
+/* And of the daemon. */
+static void end_scan(struct scan *s, struct fixture *f)
+{
+	nsqd_exit(f->nsqd);
+	join(&s->group);
+	free_nsqd(f);
+}
+
+static void scan_often(struct options *o)
+{
+	o->queue_scan_interval = NSEC_PER_MSEC;
+}
+
+#define scan_test(f) channel_test_with(f, .mem_queue_size = 100, .adjust = scan_often)
+
+static void test_what_times_out_goes_to_a_consumer_that_waits(struct fixture *f)
+{
+	struct peer first, second;
+	char id[MSG_ID_LENGTH + 1];
+	struct scan s;
+	begin_scan(&s, f);
+	connect_consumer(&first, f->nsqd);
+	first.client->msg_timeout = 50 * NSEC_PER_MSEC;
+	subscribe(&first, f->channel, 1);
+	publish(f->topic, 5);
+	assert_int_equal(receive_message(&first, id), 5);
+	/* Not to the first, though it could have it again. */
+	say(first.peer, "RDY 0\n");
+	wait_for(first.client->ready_count == 0);
+	connect_consumer(&second, f->nsqd);
+	subscribe_at_once(&second, 1);
+	assert_int_equal(receive_message(&second, id), 5);
+	stop(&first);
+	stop(&second);
+	end_scan(&s, f);
+}
+
+/* The time-out makes it ready for the next. (Nothing else makes its pump look.) */
+static void test_a_consumer_that_forgets_its_message_gets_it_again(struct fixture *f)
+{
+	struct peer c;
+	char id[MSG_ID_LENGTH + 1];
+	struct scan s;
+	begin_scan(&s, f);
+	connect_consumer(&c, f->nsqd);
+	c.client->msg_timeout = 20 * NSEC_PER_MSEC;
+	c.client->output_buffer_timeout = 3600 * NSEC_PER_SEC;
+	subscribe(&c, f->channel, 1);
+	publish(f->topic, 6);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(receive_message(&c, id), 6);
+	assert_true(f->channel->timeout_count >= 4);
+	stop(&c);
+	end_scan(&s, f);
+}
+
+static void test_what_is_requeued_comes_back_at_once_or_after_its_delay(struct fixture *f)
+{
+	struct peer c;
+	char id[MSG_ID_LENGTH + 1], text[64];
+	struct scan s;
+	begin_scan(&s, f);
+	start(&c, f, 1);
+	publish(f->topic, 6);
+	for (int i = 0; i < 6; i++) {
+		assert_int_equal(receive_message(&c, id), 6);
+		int64_t due = clock_mono_ns() + i % 2 * 20 * NSEC_PER_MSEC;
+		snprintf(text, sizeof(text), "REQ %s %d\n", id, i % 2 * 20);
+		say(c.peer, text);
+		wait_for(c.client->message_count == (uint64_t)i + 2);
+		assert_true(clock_mono_ns() >= due);
+	}
+	stop(&c);
+	end_scan(&s, f);
+}
+
+/* --- RDY --------------------------------------------------------------------------------------- */
+
+static void test_rdy_0_ends_the_delivery(struct fixture *f)
+{
+	struct channel *ch = f->channel;
+	struct peer c;
+	char id[MSG_ID_LENGTH + 1];
+	start(&c, f, 1);
+	say(c.peer, "RDY 0\n");
+	wait_for(demand_of(ch) == 0);
+	publish(f->topic, 1);
+	wait_for(channel_depth(ch) == 1);
+	stays(channel_depth(ch) == 1);
+	say(c.peer, "RDY 1\n");
+	assert_int_equal(receive_message(&c, id), 1);
+	stop(&c);
+}
+
+static void test_a_consumer_that_lowers_its_rdy_waits_for_less(struct fixture *f)
+{
+	struct channel *ch = f->channel;
+	struct peer c;
+	char ids[3][MSG_ID_LENGTH + 1];
+	start(&c, f, 5);
+	for (uint32_t i = 0; i < 2; i++) {
+		publish(f->topic, i);
+		assert_int_equal(receive_message(&c, ids[i]), i);
+	}
+	wait_for(demand_of(ch) == 3);
+	say(c.peer, "RDY 3\n");
+	wait_for(demand_of(ch) == 1);
+	say(c.peer, "RDY 2\n");
+	wait_for(demand_of(ch) == 0);
+	publish(f->topic, 2);
+	wait_for(channel_depth(ch) == 1);
+	stays(channel_depth(ch) == 1);
+	finish(&c, ids[0]);
+	assert_int_equal(receive_message(&c, ids[2]), 2);
+	assert_int_equal(channel_in_flight_count(ch), 2);
+	stop(&c);
+}
+
+/* --- coming and going -------------------------------------------------------------------------- */
+
+/* Its pump has not heard of that yet, and is offered a message. */
+static void test_what_comes_for_a_client_that_has_left_goes_back(struct fixture *f)
+{
+	struct peer c, other;
+	char id[MSG_ID_LENGTH + 1];
+	start(&c, f, 1);
+	atomic_store(&c.client->pump_orders.exit, true);
+	publish(f->topic, 3);
+	/* It has ended. */
+	wait_group_wait(&c.client->wait_group);
+	wait_for(channel_depth(f->channel) == 1);
+	assert_int_equal(channel_in_flight_count(f->channel), 0);
+	connect_consumer(&other, f->nsqd);
+	subscribe_at_once(&other, 1);
+	assert_int_equal(receive_message(&other, id), 3);
+	stop(&c);
+	stop(&other);
+}
+
+static void publish_3000(void *arg)
+{
+	for (uint32_t i = 0; i < 3000; i++) {
+		publish(arg, i);
+		if (i % 32 == 0)
+			sleep_ns(20 * NSEC_PER_USEC);
+	}
+}
+
+/* Consumers that leave, in the middle of whatever is done for them, take nothing with them. */
+static void test_consumers_leave_while_they_are_served(struct fixture *f)
+{
+	struct channel *ch = f->channel;
+	struct peer c[4];
+	struct wait_group wg;
+	int64_t finished = 0;
+	wait_group_init(&wg);
+	go(&wg, publish_3000, f->topic);
+	while (channel_depth(ch) + (int64_t)channel_in_flight_count(ch) + finished < 2500) {
+		char id[MSG_ID_LENGTH + 1], ok[10];
+		for (int i = 0; i < 4; i++) {
+			connect_consumer(&c[i], f->nsqd);
+			run_io_loop(&c[i]);
+			say(c[i].peer, "SUB test ch\nRDY 1\n");
+		}
+		receive(c[0].peer, ok, sizeof(ok));
+		receive_message(&c[0], id);
+		finish(&c[0], id);
+		/* The end may overtake the FIN, where a message is not read. */
+		for (int i = 0; i < 4; i++)
+			finished += (int64_t)stop(&c[i]);
+	}
+	join(&wg);
+	wait_for(channel_depth(ch) + (int64_t)channel_in_flight_count(ch) + finished == 3000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		pump_test(test_a_consumer_that_waits_is_served_while_the_pumps_sleep),
 		pump_test(test_a_large_message_of_a_batch_has_a_deadline_of_its_own),
+		pump_test(test_few_messages_are_written_by_the_thread_that_brings_them),
+		pump_test(test_small_messages_are_written_by_the_thread_that_brings_them),
+		pump_test(test_what_the_socket_does_not_take_is_left_to_the_pumps_thread),
+		pump_test(test_a_client_that_is_being_written_to_is_served_by_its_pumps_thread),
 		pump_test(test_io_loop_reads_on_where_it_cannot_write),
-		pump_test(test_a_pump_that_fails_releases_delivery),
+		pump_test(test_a_pump_that_fails_ends_the_connection),
+		pump_test(test_the_pump_flushes_the_answers_that_io_loop_could_not),
+		pump_test(test_an_idle_pump_is_suspended_and_goes_on),
+		pump_test(test_a_pump_with_unflushed_messages_is_not_suspended),
+		pump_test(test_a_pump_with_answers_left_is_not_suspended),
+		scan_test(test_what_times_out_goes_to_a_consumer_that_waits),
+		scan_test(test_a_consumer_that_forgets_its_message_gets_it_again),
+		scan_test(test_what_is_requeued_comes_back_at_once_or_after_its_delay),
+		pump_test(test_rdy_0_ends_the_delivery),
+		pump_test(test_a_consumer_that_lowers_its_rdy_waits_for_less),
+		pump_test(test_what_comes_for_a_client_that_has_left_goes_back),
+		channel_test_with(
+			test_consumers_leave_while_they_are_served, .mem_queue_size = 10000),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,6 +16,24 @@ static void test_first_tick_is_one_period_from_now(void **state)
 	assert_true(ticker_take(&t, t.next_ns));
 }
 
+static void test_tickers_of_one_period_tick_together(void **state)
+{
+	enum { PERIOD = 80 * NSEC_PER_MSEC, STEP = PERIOD / 8 };
+	struct ticker t;
+	int64_t before = clock_mono_ns();
+	ticker_start_in_step(&t, PERIOD);
+	assert_true(t.next_ns > before + PERIOD - STEP);
+	assert_true(t.next_ns <= clock_mono_ns() + PERIOD);
+	assert_int_equal(t.next_ns % STEP, 0);
+	assert_true(ticker_take(&t, t.next_ns));
+	assert_int_equal(t.next_ns % STEP, 0);
+	/* As ever: no period is a stopped ticker, and the shortest one still ticks. */
+	ticker_start_in_step(&t, 0);
+	assert_int_equal(t.next_ns, 0);
+	ticker_start_in_step(&t, 1);
+	assert_true(ticker_take(&t, clock_mono_ns()));
+}
+
 static void test_missed_ticks_merge_and_the_phase_is_kept(void **state)
 {
 	struct ticker t = {.period_ns = 100, .next_ns = 1000};
@@ -81,6 +99,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_first_tick_is_one_period_from_now),
+		cmocka_unit_test(test_tickers_of_one_period_tick_together),
 		cmocka_unit_test(test_missed_ticks_merge_and_the_phase_is_kept),
 		cmocka_unit_test(test_one_shot_fires_once),
 		cmocka_unit_test(test_no_delay_is_due_at_once),

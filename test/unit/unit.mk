@@ -56,9 +56,10 @@ unit-address: ## unit tests under AddressSanitizer and UBSan
 
 # Seeded yields where a wrong algorithm would lose a race; CHAN_SEED=n replays.
 .PHONY: chan-perturb chan-perturb-run
-chan-perturb: ## tests of the chan in the perturbation build, plain and under ThreadSanitizer
+PERTURBED := test_chan% test_runnext test_timerproc
+chan-perturb: ## tests of chan and runnext in the perturbation build, plain and under ThreadSanitizer
 	@$(MAKE) --no-print-directory PERTURB=1 chan-perturb-run
 	@$(MAKE) --no-print-directory PERTURB=1 SANITIZE=thread chan-perturb-run
 
-chan-perturb-run: $(filter $(BUILD)/test/unit/test_chan%,$(UNIT_BIN))
+chan-perturb-run: $(filter $(PERTURBED:%=$(BUILD)/test/unit/%),$(UNIT_BIN))
 	@test/unit/run.sh $^
