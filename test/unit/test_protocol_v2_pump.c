@@ -143,20 +143,38 @@ static long switches(void)
 	return n;
 }
 
+/* A FIN of nothing, which is answered with an error. */
+static void ask_for_answer(struct peer *c)
+{
+	finish(c, "0000000000000000");
+}
+
+static void expect_answer(struct peer *c)
+{
+	static const char text[] = "E_FIN_FAILED FIN 0000000000000000 failed ID not in flight";
+	char frame[FRAME_HEADER_LENGTH + sizeof(text) - 1];
+	receive(c->peer, frame, sizeof(frame));
+	assert_int_equal(frame[7], FRAME_TYPE_ERROR);
+	assert_memory_equal(frame + FRAME_HEADER_LENGTH, text, sizeof(text) - 1);
+}
+
 /* --- asleep ------------------------------------------------------------------------------------ */
 
 /* Message by message: the pumps of topic, channel and client sleep all the time. */
-static void test_a_consumer_that_waits_is_served_while_the_pumps_sleep(struct fixture *f)
+static void serve_in_sleep(
+	struct fixture *f, void (*bring)(struct fixture *f, struct peer *from, uint32_t seq))
 {
 	enum { ROUNDS_OF_ONE = 50 };
-	struct peer c;
+	struct peer publisher, c;
 	char id[MSG_ID_LENGTH + 1];
+	connect_consumer(&publisher, f->nsqd);
+	run_io_loop(&publisher);
 	start(&c, f, 1);
-	wait_for(are_away(f, &c));
+	wait_for(are_away(f, &c) && is_away(publisher.client->ready_state_chan));
 	long before = switches();
 	for (uint32_t i = 0; i < ROUNDS_OF_ONE; i++) {
 		wait_for(are_away(f, &c));
-		publish(f->topic, i);
+		bring(f, &publisher, i);
 		assert_int_equal(receive_message(&c, id), i);
 		assert_int_equal(channel_in_flight_count(f->channel), 1);
 		finish(&c, id);
@@ -167,6 +185,30 @@ static void test_a_consumer_that_waits_is_served_while_the_pumps_sleep(struct fi
 	assert_int_equal(channel_in_flight_count(f->channel), 0);
 	assert_int_equal(c.client->message_count, ROUNDS_OF_ONE);
 	stop(&c);
+	stop(&publisher);
+}
+
+static void bring_here(struct fixture *f, struct peer *from, uint32_t seq)
+{
+	publish(f->topic, seq);
+}
+
+static void bring_by_io_loop(struct fixture *f, struct peer *from, uint32_t seq)
+{
+	char pub[] = "PUB test\n\0\0\0\4....", ok[10];
+	memcpy(pub + sizeof(pub) - 1 - sizeof(seq), &seq, sizeof(seq));
+	assert_int_equal(send(from->peer, pub, sizeof(pub) - 1, MSG_NOSIGNAL), sizeof(pub) - 1);
+	receive(from->peer, ok, sizeof(ok));
+}
+
+static void test_a_consumer_that_waits_is_served_while_the_pumps_sleep(struct fixture *f)
+{
+	serve_in_sleep(f, bring_here);
+}
+
+static void test_what_an_io_loop_brings_is_served_while_the_pumps_sleep(struct fixture *f)
+{
+	serve_in_sleep(f, bring_by_io_loop);
 }
 
 /* --- limits ------------------------------------------------------------------------------------ */
@@ -213,6 +255,9 @@ static void write_batch(struct fixture *f, size_t n, size_t size, char writer[64
 	connect_consumer(&c, f->nsqd);
 	watch_client(&w, c.client);
 	subscribe(&c, f->channel, n);
+	/* io_loop has nothing more to tell the pump. */
+	ask_for_answer(&c);
+	expect_answer(&c);
 	for (size_t i = 0; i < n; i++) {
 		struct message *like = new_message((uint32_t)i);
 		msgs[i] = message_new(like->id, message_body_new(size), 0);
@@ -231,11 +276,15 @@ static void write_batch(struct fixture *f, size_t n, size_t size, char writer[64
 	assert_int_equal(channel_empty(f->channel, &err), 0);
 }
 
-/* By the thread that brought them, or by the client's pump? */
+/*
+ * By the thread that brings them, if the pump has been asleep for long enough: so there are some
+ * tries. Or always by the client's pump?
+ */
 #define assert_written_here(f, n, size)                                                            \
 	do {                                                                                       \
-		char writer_[64];                                                                  \
-		write_batch(f, n, size, writer_);                                                  \
+		char writer_[64] = "";                                                             \
+		for (int i_ = 0; i_ < 50 && strcmp(writer_, thread_name()) != 0; i_++)             \
+			write_batch(f, n, size, writer_);                                          \
 		assert_string_equal(writer_, thread_name());                                       \
 	} while (0)
 #define assert_written_by_the_pump(f, n, size)                                                     \
@@ -337,18 +386,41 @@ static void test_io_loop_reads_on_where_it_cannot_write(struct fixture *f)
 	stop(&c);
 }
 
+/* A thread that had to wait, or an earlier step, has got an error from the socket. */
+static void break_writer(struct peer *c)
+{
+	mutex_lock(&c->client->write_lock);
+	c->client->writer.failed = true;
+	mutex_unlock(&c->client->write_lock);
+}
+
+/* io_loop ends by itself. */
+static void expect_end(struct peer *c)
+{
+	assert_true(wait_group_wait_until(&c->wg, clock_mono_ns() + PATIENCE));
+	stop(c);
+}
+
 static void test_a_pump_that_fails_ends_the_connection(struct fixture *f)
 {
 	struct peer c;
 	start(&c, f, 1);
-	mutex_lock(&c.client->write_lock);
-	c.client->writer.failed = true;
-	mutex_unlock(&c.client->write_lock);
+	break_writer(&c);
+	atomic_store(&c.client->pump_orders.flush, true);
 	client_v2_try_update_ready_state(c.client);
-	wait_group_wait(&c.wg);
-	close(c.peer);
-	wait_group_destroy(&c.wg);
-	client_v2_free(c.client);
+	expect_end(&c);
+}
+
+/* The thread that brings it must not end a connection: the pump's own does. */
+static void test_a_message_that_cannot_be_written_ends_the_connection(struct fixture *f)
+{
+	struct peer c;
+	start(&c, f, 1);
+	break_writer(&c);
+	publish(f->topic, 0);
+	expect_end(&c);
+	/* In flight until its timeout, as in stock. */
+	assert_int_equal(channel_in_flight_count(f->channel), 1);
 }
 
 /* Does a thread write to it, or try to? */
@@ -358,21 +430,6 @@ static bool is_being_written_to(struct peer *c)
 		return true;
 	mutex_unlock(&c->client->write_lock);
 	return false;
-}
-
-/* A FIN of nothing, which is answered with an error. */
-static void ask_for_answer(struct peer *c)
-{
-	finish(c, "0000000000000000");
-}
-
-static void expect_answer(struct peer *c)
-{
-	static const char text[] = "E_FIN_FAILED FIN 0000000000000000 failed ID not in flight";
-	char frame[FRAME_HEADER_LENGTH + sizeof(text) - 1];
-	receive(c->peer, frame, sizeof(frame));
-	assert_int_equal(frame[7], FRAME_TYPE_ERROR);
-	assert_memory_equal(frame + FRAME_HEADER_LENGTH, text, sizeof(text) - 1);
 }
 
 static void test_the_pump_flushes_the_answers_that_io_loop_could_not(struct fixture *f)
@@ -447,7 +504,9 @@ static void test_a_pump_with_unflushed_messages_is_not_suspended(struct fixture 
 	/* It has room for another, so it waits for more to flush. */
 	assert_true(c.client->writer.len > 0);
 	assert_false(client_v2_suspend_pump(c.client));
-	/* But it has been asked, and has flushed. */
+	/* When they are flushed it is. */
+	atomic_store(&c.client->pump_orders.flush, true);
+	client_v2_try_update_ready_state(c.client);
 	assert_int_equal(receive_message(&c, id), 0);
 	wait_for(client_v2_suspend_pump(c.client));
 	run_pump_again(&c);
@@ -671,6 +730,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		pump_test(test_a_consumer_that_waits_is_served_while_the_pumps_sleep),
+		pump_test(test_what_an_io_loop_brings_is_served_while_the_pumps_sleep),
 		pump_test(test_a_large_message_of_a_batch_has_a_deadline_of_its_own),
 		pump_test(test_few_messages_are_written_by_the_thread_that_brings_them),
 		pump_test(test_small_messages_are_written_by_the_thread_that_brings_them),
@@ -678,6 +738,7 @@ int main(void)
 		pump_test(test_a_client_that_is_being_written_to_is_served_by_its_pumps_thread),
 		pump_test(test_io_loop_reads_on_where_it_cannot_write),
 		pump_test(test_a_pump_that_fails_ends_the_connection),
+		pump_test(test_a_message_that_cannot_be_written_ends_the_connection),
 		pump_test(test_the_pump_flushes_the_answers_that_io_loop_could_not),
 		pump_test(test_an_idle_pump_is_suspended_and_goes_on),
 		pump_test(test_a_pump_with_unflushed_messages_is_not_suspended),

@@ -13,6 +13,8 @@
 #include "nsqd/client/protocol_v2_pump.h"
 
 #define N_MESSAGES ((uint32_t)ROUNDS(4000))
+/* Three of them fill the narrowest socket. */
+#define LARGE_SIZE 1500
 /* All fit into memory: the disk has an order of its own. */
 #define rdy_test(f) channel_test_with(f, .mem_queue_size = 10000)
 
@@ -69,6 +71,23 @@ static void publish_by_io_loop(void *arg)
 		pause_now_and_then(p);
 	}
 	stop(&c);
+}
+
+/* The same, of larger messages. */
+static void publish_large_here(void *arg)
+{
+	struct publisher *p = arg;
+	struct err err;
+	for (uint32_t i = 0; i < p->n; i++) {
+		struct message_body *b = message_body_new(LARGE_SIZE);
+		uint32_t seq = p->from + i;
+		memset(b->data, 'x', LARGE_SIZE);
+		memcpy(b->data, &seq, sizeof(seq));
+		runnext_begin();
+		CHECK(topic_put_messages(p->f->topic, &b, 1, &err) == 1);
+		runnext_end();
+		pause_now_and_then(p);
+	}
 }
 
 /* --- consumers --------------------------------------------------------------------------------- */
@@ -138,7 +157,7 @@ static uint32_t take_message(struct consuming *k, const unsigned char *frame)
 /* False: it is over. */
 static bool receive_next(struct consuming *k, uint32_t *seq)
 {
-	unsigned char frame[128];
+	unsigned char frame[2 * LARGE_SIZE];
 	int type = read_frame(k->c.peer, frame, sizeof(frame));
 	if (type < 0)
 		return false;
@@ -147,13 +166,30 @@ static bool receive_next(struct consuming *k, uint32_t *seq)
 	return true;
 }
 
-/* A message does not wait for others for long. */
-static void begin_consuming(struct consuming *k, struct consumed *all, size_t rdy)
+/* Connected, but not subscribed. A message does not wait for others for long. */
+static void connect_consuming(struct consuming *k, struct consumed *all, size_t rdy)
 {
 	*k = (struct consuming){.all = all, .rdy = rdy};
 	connect_consumer(&k->c, all->f->nsqd);
 	k->c.client->output_buffer_timeout = NSEC_PER_MSEC;
+}
+
+static void begin_consuming(struct consuming *k, struct consumed *all, size_t rdy)
+{
+	connect_consuming(k, all, rdy);
 	subscribe_at_once(&k->c, rdy);
+}
+
+/* Each message is written at once, to a socket that takes only a few. */
+static void make_narrow(struct client_v2 *c)
+{
+	int least = 1;
+	assert_int_equal(
+		setsockopt(stream_sock_fd(c->base), SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)),
+		0);
+	c->output_buffer_size = 1;
+	c->output_buffer_timeout = 0;
+	bufio_writer_reset(&c->writer, c->stream, 1);
 }
 
 static void consumed_init(struct consumed *all, struct fixture *f)
@@ -345,6 +381,37 @@ static void test_the_order_of_what_comes_by_an_io_loop_is_kept(struct fixture *f
 	expect_order(f, 5, publish_by_io_loop);
 }
 
+/*
+ * The socket is full time and again: what a thread that must not wait cannot write the pump's own
+ * has to.
+ */
+static void test_the_order_is_kept_where_the_peer_is_slow(struct fixture *f)
+{
+	const uint32_t n_slow = N_MESSAGES / 8;
+	struct publisher p = {f, 0, n_slow};
+	struct consumed all;
+	struct consuming k;
+	struct wait_group wg;
+	uint32_t seq;
+	consumed_init(&all, f);
+	connect_consuming(&k, &all, MAX_RDY);
+	make_narrow(k.c.client);
+	subscribe_at_once(&k.c, MAX_RDY);
+	wait_group_init(&wg);
+	go(&wg, publish_large_here, &p);
+	for (uint32_t i = 0; i < n_slow; i++) {
+		if (rand_below(8) == 0)
+			sleep_ns(200 * NSEC_PER_USEC);
+		assert_true(receive_next(&k, &seq));
+		assert_int_equal(seq, i);
+		while (k.n_held == k.rdy || (k.n_held > 0 && rand_below(2) == 0))
+			finish_one(&k);
+	}
+	join(&wg);
+	stop(&k.c);
+	free((void *)all.seen);
+}
+
 /* --- suspension -------------------------------------------------------------------------------- */
 
 /* The pump ends again and again, as before a dormancy, and goes on. Meanwhile messages come. */
@@ -394,6 +461,7 @@ int main(void)
 		rdy_test(test_with_rdy_1_the_order_is_kept),
 		rdy_test(test_with_rdy_5_the_order_is_kept),
 		rdy_test(test_the_order_of_what_comes_by_an_io_loop_is_kept),
+		rdy_test(test_the_order_is_kept_where_the_peer_is_slow),
 		rdy_test(test_a_pump_that_ends_and_goes_on_loses_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
