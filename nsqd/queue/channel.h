@@ -89,12 +89,13 @@ struct channel {
 	_Atomic bool deleter_once; /* ephemeral: the thread that sets it deletes the channel */
 
 	/*
-	 * What the pump holds between a queue and a consumer. The first three are the pump's own
-	 * while it runs, then exit's; other threads may read the atomic ones.
+	 * What the pump holds between a queue and a consumer. All four are the pump's own while it
+	 * runs, then exit's; other threads may read the atomic ones.
 	 */
 	struct message **batch; /* at most CHANNEL_BATCH; NULL: no consumer has asked yet */
 	_Atomic size_t batch_len;
 	bool batch_from_backend;
+	_Atomic bool may_take; /* the pump receives from its queues, or is about to */
 
 	/* The messages that the disk refuses; while there are some, new ones join them (kept.h). */
 	struct kept kept;
@@ -185,7 +186,8 @@ void channel_start_in_flight_timeout(struct channel *c, struct message *const *t
  * Takes up to max messages from memory, as the pumps of clients do in stock, so that the channel's
  * pump need not hand them out. Returns how many. 0 where the channel's pump must choose: it has a
  * batch, or the backend has messages, or consumers are nearer or farther; and 0 while the channel
- * is paused or exits. Any thread; does not block.
+ * is paused or exits. A channel's only consumer, which does not stand in line, gets its messages in
+ * order so. Any thread; does not block.
  */
 size_t channel_take_messages(struct channel *c, struct message **msgs, size_t max);
 

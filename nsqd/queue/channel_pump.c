@@ -160,8 +160,14 @@ size_t channel_take_messages(struct channel *c, struct message **msgs, size_t ma
 	size_t n = 0;
 	if (!c->memory_msg_chan || c->topology_aware || channel_is_paused(c))
 		return 0;
-	/* What the pump has taken is older. */
-	if (atomic_load(&c->batch_len) > 0 || !rwlock_tryrdlock(&c->exit_lock))
+	/*
+	 * What the pump has taken is older, also if it has not seen that yet. Among several
+	 * consumers there is no order, and they do not wait for the pump.
+	 */
+	if (atomic_load(&c->batch_len) > 0 ||
+		(atomic_load(&c->may_take) && atomic_load(&c->client_count) == 1))
+		return 0;
+	if (!rwlock_tryrdlock(&c->exit_lock))
 		return 0;
 	/* With messages in both, the pump's select is what is fair to those on disk. */
 	if (!channel_exiting(c) && c->backend->ops->depth(c->backend) == 0)
@@ -297,7 +303,11 @@ static int prepare(struct task *task, bool owner)
 	(void)owner;
 	if (c->topology_aware && !channel_is_paused(c))
 		offer_to_near(c);
+	/* Before it looks for demand: a consumer that leaves the line after that knows it. */
+	atomic_store(&c->may_take, true);
 	p->wanted = c->batch_len > 0 ? 0 : demand_of_all(c);
+	if (p->wanted == 0)
+		atomic_store(&c->may_take, false);
 	if (p->wanted > 0 && !c->batch)
 		c->batch = xreallocarray(NULL, CHANNEL_BATCH, sizeof(*c->batch));
 	p->kept_next = p->wanted > 0 && kept_is_next(c, &p->due);
