@@ -449,8 +449,3 @@ int bufio_flush(struct bufio_writer *b, int64_t deadline_ns, struct err *err)
 	}
 	return result(b, flush_layers(b, deadline_ns, err), err);
 }
-
-bool bufio_writer_is_free(const struct bufio_writer *b, size_t n)
-{
-	return !b->failed && !b->unflushed && b->len == 0 && n <= b->size;
-}

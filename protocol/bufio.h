@@ -115,6 +115,4 @@ int bufio_writev(struct bufio_writer *b, const struct iovec *parts, int n, int64
  * and more.
  */
 int bufio_flush(struct bufio_writer *b, int64_t deadline_ns, struct err *err);
-/* Is it empty, and can n bytes be appended without a write of the stream? */
-bool bufio_writer_is_free(const struct bufio_writer *b, size_t n);
 #endif

@@ -63,15 +63,20 @@ static size_t workers(void)
 	return n;
 }
 
-static void test_a_message_times_out_after_its_timeout_and_not_before(struct fixture *f)
+/* Ten messages time out, when they are due. */
+static void expect_timeouts(struct channel *c)
 {
-	struct channel *c = f->channel;
 	int64_t deadline = clock_mono_ns() + 30 * NSEC_PER_MSEC;
 	put_in_flight(c, 0, 10, 1, 30 * NSEC_PER_MSEC);
 	wait_for(c->timeout_count > 0);
 	assert_true(clock_mono_ns() >= deadline);
 	wait_for(c->timeout_count == 10);
 	expect_each_once(c, 0, 10);
+}
+
+static void test_a_message_times_out_after_its_timeout_and_not_before(struct fixture *f)
+{
+	expect_timeouts(f->channel);
 }
 
 static void test_a_deferred_message_comes_after_its_delay(struct fixture *f)
@@ -217,12 +222,7 @@ static void test_a_channel_may_be_deleted_while_it_is_scanned(struct fixture *f)
 
 static void test_the_loop_waits_for_a_timeout_and_not_for_its_interval(struct fixture *f)
 {
-	struct channel *c = f->channel;
-	int64_t deadline = clock_mono_ns() + 30 * NSEC_PER_MSEC;
-	put_in_flight(c, 0, 10, 1, 30 * NSEC_PER_MSEC);
-	wait_for(c->timeout_count > 0);
-	assert_true(clock_mono_ns() >= deadline);
-	wait_for(c->timeout_count == 10);
+	expect_timeouts(f->channel);
 }
 
 static void test_the_loop_waits_for_a_delay_and_not_for_its_interval(struct fixture *f)
