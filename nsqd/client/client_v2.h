@@ -182,7 +182,7 @@ struct client_v2 {
 	struct channel *channel; /* a reference; the owner's; the pump has it from pump_orders */
 	/*
 	 * Immutable; capacity 1: a state update is never lost. The pump is to look: at RDY, in flight,
-	 * paused, at what is to be flushed, and at its orders.
+	 * paused, and at its orders.
 	 */
 	struct chan *ready_state_chan;
 	struct pump_orders pump_orders;

@@ -453,11 +453,12 @@ int channel_touch_message(struct channel *c, int64_t client_id, struct message_i
 
 /* --- time ------------------------------------------------------------------------------------- */
 
-/* Takes up to DUE_BATCH messages out of q that are due; returns how many. */
-static size_t take_due(struct in_flight_pqueue *q, int64_t now_ns, struct message **msgs)
+/* Takes up to max messages out of q that are due; returns how many. */
+static size_t take_due(
+	struct in_flight_pqueue *q, int64_t now_ns, struct message **msgs, size_t max)
 {
 	size_t n = 0;
-	while (n < DUE_BATCH && (msgs[n] = in_flight_pqueue_peek_and_shift(q, now_ns)) != NULL)
+	while (n < max && (msgs[n] = in_flight_pqueue_peek_and_shift(q, now_ns)) != NULL)
 		n++;
 	return n;
 }
@@ -493,7 +494,7 @@ static size_t time_out_locked(struct channel *c, int64_t now_ns)
 	if (channel_exiting(c))
 		return 0;
 	mutex_lock(&c->in_flight_lock);
-	size_t n = take_due(&c->in_flight, now_ns, msgs);
+	size_t n = take_due(&c->in_flight, now_ns, msgs, DUE_BATCH);
 	(void)publish_next(c, &c->next_in_flight, &c->in_flight);
 	mutex_unlock(&c->in_flight_lock);
 	if (n == 0)
@@ -519,7 +520,7 @@ bool channel_process_deferred_queue(struct channel *c, int64_t now_ns)
 	rwlock_rdlock(&c->exit_lock);
 	if (!channel_exiting(c)) {
 		mutex_lock(&c->deferred_lock);
-		n = take_due(&c->deferred, now_ns, msgs);
+		n = take_due(&c->deferred, now_ns, msgs, DUE_BATCH);
 		(void)publish_next(c, &c->next_deferred, &c->deferred);
 		mutex_unlock(&c->deferred_lock);
 	}
@@ -708,10 +709,7 @@ static size_t flush_pqueue(struct channel *c, struct in_flight_pqueue *q, struct
 {
 	size_t lost = 0;
 	while (q->len > 0) {
-		size_t n = 0;
-		while (n < FLUSH_BATCH &&
-			(msgs[n] = in_flight_pqueue_peek_and_shift(q, INT64_MAX)) != NULL)
-			n++;
+		size_t n = take_due(q, INT64_MAX, msgs, FLUSH_BATCH);
 		lost += flush_messages(c, msgs, n);
 	}
 	in_flight_pqueue_clear(q);
