@@ -4,8 +4,9 @@
  * file: Go has the size classes of its heap, and the scavenger. Threads: any that opens or closes a
  * connection, or gives up its buffers.
  *
- * A few free buffers keep their pages, for connections that come and go. The kernel gets the pages
- * of the others back; their addresses stay.
+ * A few free buffers keep their pages, for connections that come and go: these are *warm*. The
+ * kernel gets the pages of the others back; their addresses stay. A buffer that was never used has
+ * no pages either. Both are *cold*: the next thread that uses such a buffer faults its pages in.
  */
 #include "common/bufpool.h"
 
@@ -20,12 +21,13 @@
 #include "common/xalloc.h"
 
 #define REGION_BUFFERS 256 /* 4 MiB: rarely aligned so that it could become a huge page */
-#define WARM 64            /* so many free buffers keep their pages */
 
 /* A leaf: nothing is taken under it. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static char **free_list; /* guarded by lock; a stack */
+/* A stack: the cold ones are below, the warm ones above. */
+static char **free_list; /* guarded by lock */
 static size_t n_free;    /* guarded by lock */
+static size_t n_cold;    /* guarded by lock; at most n_free */
 static size_t n_all;     /* guarded by lock; the capacity of free_list */
 
 #if SANITIZE_ADDRESS
@@ -48,6 +50,15 @@ static void add_region_locked(void)
 	free_list = xreallocarray(free_list, n_all, sizeof(*free_list));
 	for (size_t i = REGION_BUFFERS; i > 0; i--)
 		free_list[n_free++] = region + (i - 1) * BUFPOOL_SIZE;
+	n_cold = n_free;
+}
+
+/* The lowest of the warm ones makes room for it, at the top. */
+static void push_cold_locked(char *buf)
+{
+	plain_mutex_assert_locked(&lock);
+	free_list[n_free++] = free_list[n_cold];
+	free_list[n_cold++] = buf;
 }
 
 void *bufpool_get(size_t size)
@@ -58,6 +69,8 @@ void *bufpool_get(size_t size)
 	if (n_free == 0)
 		add_region_locked();
 	void *buf = free_list[--n_free];
+	if (n_cold > n_free)
+		n_cold = n_free;
 	PT_OK(pthread_mutex_unlock(&lock));
 	return buf;
 }
@@ -69,11 +82,14 @@ void bufpool_put(void *buf, size_t size)
 		return;
 	}
 	PT_OK(pthread_mutex_lock(&lock));
-	bool cold = n_free >= WARM;
+	bool warm = n_free - n_cold < BUFPOOL_WARM;
+	if (warm)
+		free_list[n_free++] = buf;
 	PT_OK(pthread_mutex_unlock(&lock));
-	if (cold)
-		(void)madvise(buf, size, MADV_DONTNEED);
+	if (warm)
+		return;
+	(void)madvise(buf, size, MADV_DONTNEED); /* not under the lock: it takes microseconds */
 	PT_OK(pthread_mutex_lock(&lock));
-	free_list[n_free++] = buf;
+	push_cold_locked(buf);
 	PT_OK(pthread_mutex_unlock(&lock));
 }

@@ -11,6 +11,8 @@
 
 /* The size of a pooled buffer. Buffers of other sizes come from malloc. */
 #define BUFPOOL_SIZE (16 * 1024)
+/* So many free buffers keep their pages: 1 MiB. They are taken first. */
+#define BUFPOOL_WARM 64
 
 /* Never NULL: without memory the process ends. Not zeroed. Any thread; takes the pool's lock. */
 void *bufpool_get(size_t size) __attribute__((malloc, returns_nonnull, alloc_size(1)));
