@@ -225,12 +225,28 @@ void wait_group_destroy(struct wait_group *wg)
 	PT_OK(pthread_mutex_destroy(&wg->lock));
 }
 
+void wait_group_add(struct wait_group *wg)
+{
+	PT_OK(pthread_mutex_lock(&wg->lock));
+	wg->running++;
+	PT_OK(pthread_mutex_unlock(&wg->lock));
+}
+
+void wait_group_done(struct wait_group *wg)
+{
+	PT_OK(pthread_mutex_lock(&wg->lock));
+	CHECK(wg->running > 0);
+	if (--wg->running == 0)
+		PT_OK(pthread_cond_broadcast(&wg->done));
+	PT_OK(pthread_mutex_unlock(&wg->lock));
+}
+
 /*
  * The last step of a thread: it leaves itself to be joined, and joins the thread that ended before
  * it. Once its lock is released and no thread runs, wg may be gone. But that is not before this
  * thread is joined, so no thread is missed.
  */
-static void wait_group_done(struct wait_group *wg)
+static void thread_done(struct wait_group *wg)
 {
 	PT_OK(pthread_mutex_lock(&wg->lock));
 	pthread_t previous = wg->ended;
@@ -283,7 +299,7 @@ static void *gothread_main(void *arg)
 	self = NULL;
 	thread_name_set(NULL);
 	record_free(g);
-	wait_group_done(wg);
+	thread_done(wg);
 	return NULL;
 }
 
@@ -333,16 +349,11 @@ int wait_group_wrap(
 	g->fn = fn;
 	g->arg = arg;
 	/* It is counted before it can end. */
-	PT_OK(pthread_mutex_lock(&wg->lock));
-	wg->running++;
-	PT_OK(pthread_mutex_unlock(&wg->lock));
+	wait_group_add(wg);
 	int rc = create(&id, g);
 	if (rc == 0)
 		return 0;
-	PT_OK(pthread_mutex_lock(&wg->lock));
-	if (--wg->running == 0)
-		PT_OK(pthread_cond_broadcast(&wg->done));
-	PT_OK(pthread_mutex_unlock(&wg->lock));
+	wait_group_done(wg);
 	record_free(g);
 	if (gothread_learns_limit) {
 		atomic_store(&ceiling, gothread_count());

@@ -30,6 +30,9 @@ struct wait_group {
 void wait_group_init(struct wait_group *wg);
 /* After wait_group_wait has returned; no thread may start in it any more. */
 void wait_group_destroy(struct wait_group *wg);
+/* wg.Add(1) and wg.Done(), for work that is no thread of its own. Any thread. */
+void wait_group_add(struct wait_group *wg);
+void wait_group_done(struct wait_group *wg);
 /*
  * wg.Wrap(fn): starts a thread that runs fn(arg) and is counted in wg. Copies name; the kernel
  * shows its first 15 bytes, thread_name() all of it. Returns 0, or -1 with err set (EAGAIN: no more
