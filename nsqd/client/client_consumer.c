@@ -35,7 +35,7 @@ static void consumer_stats(struct consumer *c, const char *topic, struct client_
 
 static void consumer_wake_dormant(struct consumer *c, struct channel *ch, size_t ready)
 {
-	netpoll_wake(client_v2_of(c)->protocol->netpoll, ch, ready);
+	oldpoll_wake(client_v2_of(c)->protocol->netpoll, ch, ready);
 }
 
 const struct consumer_ops client_consumer_ops = {

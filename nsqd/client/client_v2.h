@@ -108,7 +108,7 @@ struct dormancy {
 
 struct auth_state;
 struct channel;
-struct netpoll;
+struct oldpoll;
 struct tcp_server;
 struct tls_config;
 struct topics;
@@ -128,7 +128,7 @@ struct protocol_v2 {
 	struct context *ctx;
 	struct topics *topics;
 	const struct tls_config *tls_config; /* NULL: no certificate */
-	struct netpoll *netpoll;
+	struct oldpoll *netpoll;
 	struct tcp_server *server;
 	const struct consumer_ops *consumer_ops;
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Idle clients, without threads: netpoll.h has the idea. Mirrors Go's runtime/netpoll.go; stock has
- * no such file. netpoll_loop is the thread "netpoll". io_loops call netpoll_sleep and
- * netpoll_retry, channels' pumps call netpoll_wake.
+ * no such file. oldpoll_loop is the thread "netpoll". io_loops call oldpoll_sleep and
+ * oldpoll_retry, channels' pumps call oldpoll_wake.
  *
  * Ownership. A dormant client is netpoll's thread's own: no other thread resumes or frees it. So
  * that thread may use it without the lock, heartbeat included. The lock guards where it is listed.
@@ -61,9 +61,9 @@
 /* A deadline that is past: what is there is read, and nothing awaited. */
 #define AT_ONCE 1
 
-struct netpoll {
+struct oldpoll {
 	struct context *ctx;              /* immutable */
-	struct netpoll_handlers handlers; /* immutable */
+	struct oldpoll_handlers handlers; /* immutable */
 	int epoll_fd;                     /* immutable */
 	int wake_fd;         /* immutable; written when the thread is to look at the lists */
 	int hurry_fd;        /* immutable; readable while there are no threads for others */
@@ -86,7 +86,7 @@ struct netpoll {
 
 /* --- the lists ------------------------------------------------------------------------------ */
 
-static void notify(struct netpoll *np)
+static void notify(struct oldpoll *np)
 {
 	CHECK(eventfd_write(np->wake_fd, 1) == 0);
 }
@@ -105,7 +105,7 @@ static int64_t deadline_of(const struct client_v2 *c)
 	return heartbeat < read ? heartbeat : read;
 }
 
-static void list_locked(struct netpoll *np, struct client_v2 *c, int64_t deadline_ns)
+static void list_locked(struct oldpoll *np, struct client_v2 *c, int64_t deadline_ns)
 {
 	mutex_assert_held(&np->lock);
 	HASH_ADD(dormancy.hh, np->dormant, consumer.id, sizeof(c->consumer.id), c);
@@ -115,7 +115,7 @@ static void list_locked(struct netpoll *np, struct client_v2 *c, int64_t deadlin
 }
 
 /* Its RDY is demand from now on. */
-static void offer_locked(struct netpoll *np, struct client_v2 *c)
+static void offer_locked(struct oldpoll *np, struct client_v2 *c)
 {
 	struct channel *ch = c->channel;
 	int64_t ready = atomic_load(&c->ready_count);
@@ -128,7 +128,7 @@ static void offer_locked(struct netpoll *np, struct client_v2 *c)
 	chan_signal(ch->dormant_chan);
 }
 
-static void withdraw_locked(struct netpoll *np, struct client_v2 *c)
+static void withdraw_locked(struct oldpoll *np, struct client_v2 *c)
 {
 	mutex_assert_held(&np->lock);
 	if (c->dormancy.ready == 0)
@@ -138,7 +138,7 @@ static void withdraw_locked(struct netpoll *np, struct client_v2 *c)
 	c->dormancy.ready = 0;
 }
 
-static void unlist(struct netpoll *np, struct client_v2 *c)
+static void unlist(struct oldpoll *np, struct client_v2 *c)
 {
 	mutex_lock(&np->lock);
 	HASH_DELETE(dormancy.hh, np->dormant, c);
@@ -155,7 +155,7 @@ static void unlist(struct netpoll *np, struct client_v2 *c)
 	mutex_unlock(&np->lock);
 }
 
-bool netpoll_sleep(struct netpoll *np, struct client_v2 *c)
+bool oldpoll_sleep(struct oldpoll *np, struct client_v2 *c)
 {
 	struct epoll_event e = {
 		.events = EPOLLIN | EPOLLRDHUP, .data.u64 = (uint64_t)c->consumer.id};
@@ -176,7 +176,7 @@ bool netpoll_sleep(struct netpoll *np, struct client_v2 *c)
 	return asleep;
 }
 
-void netpoll_wake(struct netpoll *np, struct channel *ch, size_t ready)
+void oldpoll_wake(struct oldpoll *np, struct channel *ch, size_t ready)
 {
 	bool any = false;
 	mutex_lock(&np->lock);
@@ -194,14 +194,14 @@ void netpoll_wake(struct netpoll *np, struct channel *ch, size_t ready)
 		notify(np);
 }
 
-void netpoll_has_started(struct netpoll *np, struct client_v2 *c)
+void oldpoll_has_started(struct oldpoll *np, struct client_v2 *c)
 {
 	if (c->dormancy.starting)
 		atomic_fetch_sub(&np->starting, 1);
 	c->dormancy.starting = false;
 }
 
-int64_t netpoll_moment(struct netpoll *np)
+int64_t oldpoll_moment(struct oldpoll *np)
 {
 	mutex_lock(&np->lock);
 	bool hurry = np->hurry_until_ns != 0;
@@ -209,7 +209,7 @@ int64_t netpoll_moment(struct netpoll *np)
 	return hurry ? MOMENT_NS / HURRY_FACTOR : MOMENT_NS;
 }
 
-void netpoll_woken(struct client_v2 *c)
+void oldpoll_woken(struct client_v2 *c)
 {
 	if (c->dormancy.waking_share == 0)
 		return;
@@ -218,7 +218,7 @@ void netpoll_woken(struct client_v2 *c)
 }
 
 /* Idle clients are to give up their threads. */
-static void hurry_locked(struct netpoll *np, int64_t now)
+static void hurry_locked(struct oldpoll *np, int64_t now)
 {
 	mutex_assert_held(&np->lock);
 	if (np->hurry_until_ns == 0)
@@ -226,7 +226,7 @@ static void hurry_locked(struct netpoll *np, int64_t now)
 	np->hurry_until_ns = now + HURRY_NS;
 }
 
-static void end_hurry(struct netpoll *np, int64_t now)
+static void end_hurry(struct oldpoll *np, int64_t now)
 {
 	eventfd_t ignored;
 	mutex_lock(&np->lock);
@@ -237,8 +237,8 @@ static void end_hurry(struct netpoll *np, int64_t now)
 	mutex_unlock(&np->lock);
 }
 
-enum netpoll_wait_result netpoll_wait(
-	struct netpoll *np, const struct client_v2 *c, int64_t deadline_ns, bool may_hurry)
+enum oldpoll_wait_result oldpoll_wait(
+	struct oldpoll *np, const struct client_v2 *c, int64_t deadline_ns, bool may_hurry)
 {
 	struct pollfd fds[] = {{.fd = stream_sock_fd(c->base), .events = POLLIN},
 		{.fd = may_hurry ? np->hurry_fd : -1, .events = POLLIN}};
@@ -247,15 +247,15 @@ enum netpoll_wait_result netpoll_wait(
 		n = poll(fds, 2, clock_msec_until(deadline_ns));
 	while (n < 0 && errno == EINTR);
 	if (n <= 0)
-		return NETPOLL_TIME;
-	return fds[0].revents != 0 ? NETPOLL_INPUT : NETPOLL_HURRY;
+		return OLDPOLL_TIME;
+	return fds[0].revents != 0 ? OLDPOLL_INPUT : OLDPOLL_HURRY;
 }
 
 /*
  * Logs the first time only: there may be thousands. A newcomer's line, if any, is that it is
  * refused.
  */
-static void log_retry(struct netpoll *np, struct client_v2 *c, int64_t now, const struct err *why)
+static void log_retry(struct oldpoll *np, struct client_v2 *c, int64_t now, const struct err *why)
 {
 	if (!c->dormancy.served && c->dormancy.give_up_ns == 0)
 		c->dormancy.give_up_ns = now + NEWCOMER_NS;
@@ -267,14 +267,14 @@ static void log_retry(struct netpoll *np, struct client_v2 *c, int64_t now, cons
 }
 
 /* In how long to try again: soon, but together not so often that it would cost much. */
-static int64_t retry_in_locked(const struct netpoll *np)
+static int64_t retry_in_locked(const struct oldpoll *np)
 {
 	mutex_assert_held(&np->lock);
 	int64_t retry = RETRY_NS + (int64_t)np->n_failed * RETRY_EACH_NS;
 	return retry < RETRY_MAX_NS ? retry : RETRY_MAX_NS;
 }
 
-bool netpoll_retry(struct netpoll *np, struct client_v2 *c, const struct err *why)
+bool oldpoll_retry(struct oldpoll *np, struct client_v2 *c, const struct err *why)
 {
 	int64_t now = clock_mono_ns();
 	log_retry(np, c, now, why);
@@ -282,7 +282,7 @@ bool netpoll_retry(struct netpoll *np, struct client_v2 *c, const struct err *wh
 	if (c->reader.timeout_ns > 0)
 		c->reader.deadline_ns = now + c->reader.timeout_ns;
 	if (c->dormancy.waking_share > 0) {
-		netpoll_woken(c);
+		oldpoll_woken(c);
 		channel_consumer_is_full(c->channel);
 	}
 	mutex_lock(&np->lock);
@@ -301,7 +301,7 @@ bool netpoll_retry(struct netpoll *np, struct client_v2 *c, const struct err *wh
 	return open;
 }
 
-static void set_deadline(struct netpoll *np, struct client_v2 *c)
+static void set_deadline(struct oldpoll *np, struct client_v2 *c)
 {
 	mutex_lock(&np->lock);
 	c->dormancy.deadline_ns = deadline_of(c);
@@ -309,7 +309,7 @@ static void set_deadline(struct netpoll *np, struct client_v2 *c)
 	mutex_unlock(&np->lock);
 }
 
-static bool is_stopping(struct netpoll *np)
+static bool is_stopping(struct oldpoll *np)
 {
 	mutex_lock(&np->lock);
 	bool stopping = np->stopping;
@@ -320,7 +320,7 @@ static bool is_stopping(struct netpoll *np)
 /* --- the thread ----------------------------------------------------------------------------- */
 
 /* The client is no longer ours. */
-static void let_go(struct netpoll *np, struct client_v2 *c)
+static void let_go(struct oldpoll *np, struct client_v2 *c)
 {
 	unlist(np, c);
 	/* Fails where it has been done already, before a try in vain. */
@@ -332,7 +332,7 @@ static void let_go(struct netpoll *np, struct client_v2 *c)
  * new try. But the daemon's exit does not wait for threads: the connection has been shut down by
  * then, so its io_loop ends at once, also in this thread.
  */
-static void resume(struct netpoll *np, struct client_v2 *c)
+static void resume(struct oldpoll *np, struct client_v2 *c)
 {
 	char name[160];
 	struct err err;
@@ -344,13 +344,13 @@ static void resume(struct netpoll *np, struct client_v2 *c)
 	if (!gothread_is_scarce(1 + on_their_way, &err) &&
 		wait_group_wrap(&np->clients, name, np->handlers.resume, c, &err) == 0)
 		return;
-	netpoll_has_started(np, c);
+	oldpoll_has_started(np, c);
 	if (!c->dormancy.served && c->dormancy.give_up_ns != 0 &&
 		c->dormancy.give_up_ns <= clock_mono_ns() && !is_stopping(np)) {
 		nsqd_logf(np->ctx, LG_ERROR, "TCP: closing new client(%s), no thread for it - %s",
 			c->remote_addr, err.msg);
 		np->handlers.end(c);
-	} else if (!netpoll_retry(np, c, &err)) {
+	} else if (!oldpoll_retry(np, c, &err)) {
 		np->handlers.resume(c);
 	}
 }
@@ -359,7 +359,7 @@ static void resume(struct netpoll *np, struct client_v2 *c)
  * All that has come in is the answer to a heartbeat: it is taken. Where TLS is required and there
  * is none it is an error.
  */
-static bool take_nop(struct netpoll *np, struct client_v2 *c)
+static bool take_nop(struct oldpoll *np, struct client_v2 *c)
 {
 	static const char nop[] = "NOP\n";
 	enum { LENGTH = sizeof(nop) - 1 };
@@ -394,7 +394,7 @@ static bool has_nothing_to_say(const struct client_v2 *c)
  * end it, would take longer than all the rest. Before the exit this thread must not wait, which a
  * thread that leaves a channel may have to.
  */
-static bool end_at_once(struct netpoll *np, struct client_v2 *c)
+static bool end_at_once(struct oldpoll *np, struct client_v2 *c)
 {
 	if (!context_is_exiting(np->ctx) || !has_nothing_to_say(c))
 		return false;
@@ -421,7 +421,7 @@ static bool is_enough(struct client_v2 *c)
  * Takes what has come in, without waiting. False: io_loop is needed. A layer above the socket
  * decrypts or unpacks here, as much as has come.
  */
-static bool take_input(struct netpoll *np, struct client_v2 *c)
+static bool take_input(struct oldpoll *np, struct client_v2 *c)
 {
 	struct err err;
 	for (int i = 0; i < MAX_READS; i++) {
@@ -438,7 +438,7 @@ static bool take_input(struct netpoll *np, struct client_v2 *c)
 	return c->stream == c->base;
 }
 
-static void on_event(struct netpoll *np, const struct epoll_event *e)
+static void on_event(struct oldpoll *np, const struct epoll_event *e)
 {
 	struct client_v2 *c;
 	int64_t id = (int64_t)e->data.u64;
@@ -453,7 +453,7 @@ static void on_event(struct netpoll *np, const struct epoll_event *e)
 }
 
 /* A heartbeat, if that can be sent without waiting. */
-static bool send_heartbeat(struct netpoll *np, struct client_v2 *c, int64_t now)
+static bool send_heartbeat(struct oldpoll *np, struct client_v2 *c, int64_t now)
 {
 	struct pollfd p = {.fd = stream_sock_fd(c->base), .events = POLLOUT};
 	struct err err;
@@ -465,7 +465,7 @@ static bool send_heartbeat(struct netpoll *np, struct client_v2 *c, int64_t now)
 	return true;
 }
 
-static void on_deadline(struct netpoll *np, struct client_v2 *c, int64_t now)
+static void on_deadline(struct oldpoll *np, struct client_v2 *c, int64_t now)
 {
 	int64_t heartbeat = c->pump.heartbeat_ticker.next_ns;
 	bool sent = heartbeat != 0 && heartbeat <= now && send_heartbeat(np, c, now);
@@ -476,7 +476,7 @@ static void on_deadline(struct netpoll *np, struct client_v2 *c, int64_t now)
 }
 
 /* The first in the heap that is due, else NULL. At the exit no client waits for a new try. */
-static struct client_v2 *next_due(struct netpoll *np, int64_t now)
+static struct client_v2 *next_due(struct oldpoll *np, int64_t now)
 {
 	mutex_lock(&np->lock);
 	struct client_v2 *c = np->stopping ? np->failed : NULL;
@@ -486,7 +486,7 @@ static struct client_v2 *next_due(struct netpoll *np, int64_t now)
 	return c;
 }
 
-static struct client_v2 *next_waking(struct netpoll *np)
+static struct client_v2 *next_waking(struct oldpoll *np)
 {
 	mutex_lock(&np->lock);
 	struct client_v2 *c = np->waking;
@@ -495,7 +495,7 @@ static struct client_v2 *next_waking(struct netpoll *np)
 }
 
 /* How long epoll may wait, in ms, rounded up; -1: for ever. */
-static int epoll_timeout_ms(struct netpoll *np)
+static int epoll_timeout_ms(struct oldpoll *np)
 {
 	mutex_lock(&np->lock);
 	int64_t deadline = heap_least(&np->deadlines);
@@ -505,7 +505,7 @@ static int epoll_timeout_ms(struct netpoll *np)
 	return deadline == INT64_MAX ? -1 : clock_msec_until(deadline);
 }
 
-static bool is_over(struct netpoll *np)
+static bool is_over(struct oldpoll *np)
 {
 	mutex_lock(&np->lock);
 	bool over = np->stopping && !np->dormant;
@@ -517,7 +517,7 @@ static bool is_over(struct netpoll *np)
  * Waits for input and takes it, until there is no more (but not for ever): after a standstill,
  * input is there for all clients whose deadlines have passed.
  */
-static void poll_input(struct netpoll *np)
+static void poll_input(struct oldpoll *np)
 {
 	enum { MAX_TURNS = 64 };
 	struct epoll_event events[EVENTS];
@@ -535,9 +535,9 @@ static void poll_input(struct netpoll *np)
 	}
 }
 
-static void netpoll_loop(void *arg)
+static void oldpoll_loop(void *arg)
 {
-	struct netpoll *np = arg;
+	struct oldpoll *np = arg;
 	struct client_v2 *c;
 	while (!is_over(np)) {
 		poll_input(np);
@@ -552,10 +552,10 @@ static void netpoll_loop(void *arg)
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-struct netpoll *netpoll_new(
-	struct context *ctx, const struct netpoll_handlers *handlers, struct err *err)
+struct oldpoll *oldpoll_new(
+	struct context *ctx, const struct oldpoll_handlers *handlers, struct err *err)
 {
-	struct netpoll *np = xcalloc(1, sizeof(*np));
+	struct oldpoll *np = xcalloc(1, sizeof(*np));
 	struct epoll_event e = {.events = EPOLLIN, .data.u64 = WAKE_ID};
 	np->ctx = ctx;
 	np->handlers = *handlers;
@@ -569,11 +569,11 @@ struct netpoll *netpoll_new(
 		epoll_ctl(np->epoll_fd, EPOLL_CTL_ADD, np->wake_fd, &e) == 0)
 		return np;
 	err_errno(err, errno, "epoll");
-	netpoll_free(np);
+	oldpoll_free(np);
 	return NULL;
 }
 
-void netpoll_free(struct netpoll *np)
+void oldpoll_free(struct oldpoll *np)
 {
 	if (!np)
 		return;
@@ -591,9 +591,9 @@ void netpoll_free(struct netpoll *np)
 	free(np);
 }
 
-int netpoll_start(struct netpoll *np, struct err *err)
+int oldpoll_start(struct oldpoll *np, struct err *err)
 {
-	if (wait_group_wrap(&np->group, "netpoll", netpoll_loop, np, err) != 0)
+	if (wait_group_wrap(&np->group, "netpoll", oldpoll_loop, np, err) != 0)
 		return -1;
 	mutex_lock(&np->lock);
 	np->open = true;
@@ -601,7 +601,7 @@ int netpoll_start(struct netpoll *np, struct err *err)
 	return 0;
 }
 
-static void begin_stop(struct netpoll *np)
+static void begin_stop(struct oldpoll *np)
 {
 	mutex_lock(&np->lock);
 	np->open = false;
@@ -610,14 +610,14 @@ static void begin_stop(struct netpoll *np)
 	notify(np);
 }
 
-void netpoll_stop(struct netpoll *np)
+void oldpoll_stop(struct oldpoll *np)
 {
 	begin_stop(np);
 	wait_group_wait(&np->group);
 	wait_group_wait(&np->clients);
 }
 
-bool netpoll_stop_until(struct netpoll *np, int64_t deadline_ns)
+bool oldpoll_stop_until(struct oldpoll *np, int64_t deadline_ns)
 {
 	begin_stop(np);
 	return wait_group_wait_until(&np->group, deadline_ns) &&

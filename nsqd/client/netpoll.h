@@ -11,7 +11,7 @@
  *  - a command that is whole, or at fault, or the end of the connection;
  *  - the read deadline, or a peer that does not read;
  *  - messages: a dormant consumer counts as demand in its channel, whose pump wakes it
- *    (netpoll_wake) when it has taken something.
+ *    (oldpoll_wake) when it has taken something.
  *
  * A client is idle if it has sent nothing for some time and has nothing in flight. Its pump waits
  * in its select with everything flushed, and its channel does not look at topology.
@@ -22,10 +22,10 @@
  * rest drips in. The same holds before the magic.
  *
  * A new connection for which there is no thread waits here, too, for a second. Idle clients that
- * still have threads give them up at once then (netpoll_wait).
+ * still have threads give them up at once then (oldpoll_wait).
  */
-#ifndef NSQD_NETPOLL_H
-#define NSQD_NETPOLL_H
+#ifndef NSQD_OLDPOLL_H
+#define NSQD_OLDPOLL_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,7 +35,7 @@
 #include "common/err.h"
 
 struct context;
-struct netpoll;
+struct oldpoll;
 struct client_v2;
 struct channel;
 
@@ -53,7 +53,7 @@ struct channel;
 #define WHOLE_NS (4 * MOMENT_NS)
 
 /* What netpoll does with a client by way of those above it. */
-struct netpoll_handlers {
+struct oldpoll_handlers {
 	/* What a resumed client's thread runs; the argument is the client, which it takes over. */
 	void (*resume)(void *client);
 	/*
@@ -66,46 +66,46 @@ struct netpoll_handlers {
 };
 
 /* NULL with err set. */
-struct netpoll *netpoll_new(
-	struct context *ctx, const struct netpoll_handlers *handlers, struct err *err);
+struct oldpoll *oldpoll_new(
+	struct context *ctx, const struct oldpoll_handlers *handlers, struct err *err);
 /* No client is dormant any more. NULL is fine. */
-void netpoll_free(struct netpoll *np);
+void oldpoll_free(struct oldpoll *np);
 /* Starts the thread; without it no client becomes dormant. 0, or -1 with err set. */
-int netpoll_start(struct netpoll *np, struct err *err);
+int oldpoll_start(struct oldpoll *np, struct err *err);
 /*
  * From now on no client becomes dormant. Blocks until all that are have ended: the caller has shut
  * their connections down. A client that has sent something is resumed for that. Fine without start.
  */
-void netpoll_stop(struct netpoll *np);
+void oldpoll_stop(struct oldpoll *np);
 /*
  * The same, but not beyond deadline_ns (monotonic). False: some are still there; then it is called
  * again.
  */
-bool netpoll_stop_until(struct netpoll *np, int64_t deadline_ns);
+bool oldpoll_stop_until(struct oldpoll *np, int64_t deadline_ns);
 
-enum netpoll_wait_result {
-	NETPOLL_INPUT, /* or the end: there is something to be read */
-	NETPOLL_TIME,
-	NETPOLL_HURRY, /* there are no threads for others: an idle client should give up its own */
+enum oldpoll_wait_result {
+	OLDPOLL_INPUT, /* or the end: there is something to be read */
+	OLDPOLL_TIME,
+	OLDPOLL_HURRY, /* there are no threads for others: an idle client should give up its own */
 };
 
 /*
  * Waits for input, after a read that timed out (so that no layer of the stream holds any), until
  * deadline_ns; not beyond the moment when others need threads, if may_hurry. io_loop.
  */
-enum netpoll_wait_result netpoll_wait(
-	struct netpoll *np, const struct client_v2 *c, int64_t deadline_ns, bool may_hurry);
+enum oldpoll_wait_result oldpoll_wait(
+	struct oldpoll *np, const struct client_v2 *c, int64_t deadline_ns, bool may_hurry);
 /*
  * The client becomes dormant: it is idle, its pump has ended, its buffers are given back. True: it
  * is netpoll's now, and the caller does not touch it any more. io_loop. Takes netpoll's lock; does
  * not block.
  */
-bool netpoll_sleep(struct netpoll *np, struct client_v2 *c);
+bool oldpoll_sleep(struct oldpoll *np, struct client_v2 *c);
 /*
  * Wakes dormant consumers of ch, the longest dormant first, until they are ready for that many
  * messages. The pump of ch. Takes netpoll's lock; does not block.
  */
-void netpoll_wake(struct netpoll *np, struct channel *ch, size_t ready);
+void oldpoll_wake(struct oldpoll *np, struct channel *ch, size_t ready);
 /*
  * There is no thread for this client, which is the caller's and idle (no pump, no buffers). From
  * now on it is netpoll's, which tries again: sooner where fewer wait, and at least once a second.
@@ -113,18 +113,18 @@ void netpoll_wake(struct netpoll *np, struct channel *ch, size_t ready);
  * refused after a second. False if the daemon ends: the client stays the caller's. Takes netpoll's
  * lock; does not block.
  */
-bool netpoll_retry(struct netpoll *np, struct client_v2 *c, const struct err *why);
+bool oldpoll_retry(struct oldpoll *np, struct client_v2 *c, const struct err *why);
 /* The client's pump has been started, or never will be. Takes no lock. io_loop. */
-void netpoll_has_started(struct netpoll *np, struct client_v2 *c);
+void oldpoll_has_started(struct oldpoll *np, struct client_v2 *c);
 /*
  * How long a read of a client waits at a time, in ns: MOMENT_NS, or less while there are no threads
  * for others. Takes netpoll's lock. io_loop, when it begins.
  */
-int64_t netpoll_moment(struct netpoll *np);
+int64_t oldpoll_moment(struct oldpoll *np);
 /*
  * The client's pump goes on: the channel's pump no longer counts it as waking. Takes no lock. The
  * client's pump, first of all.
  */
-void netpoll_woken(struct client_v2 *c);
+void oldpoll_woken(struct client_v2 *c);
 
 #endif

@@ -176,16 +176,16 @@ static int start_message_pump(struct client_v2 *c, struct err *err)
 static enum outcome start_message_pump_or_wait(struct io_loop *l)
 {
 	struct client_v2 *c = l->client;
-	struct netpoll *np = l->protocol->netpoll;
+	struct oldpoll *np = l->protocol->netpoll;
 	bool started = start_message_pump(c, &l->failure) == 0;
-	netpoll_has_started(np, c);
+	oldpoll_has_started(np, c);
 	if (started) {
 		c->dormancy.served = true;
 		return OUTCOME_DONE;
 	}
 	client_v2_give_buffers_back(c);
 	c->input = (struct command_input){.begun = l->begun};
-	return netpoll_retry(np, c, &l->failure) ? OUTCOME_DORMANT : OUTCOME_FAILED;
+	return oldpoll_retry(np, c, &l->failure) ? OUTCOME_DORMANT : OUTCOME_FAILED;
 }
 
 /* --- waiting for a command ------------------------------------------------------------------- */
@@ -220,7 +220,7 @@ static enum outcome go_dormant(struct io_loop *l)
 	client_v2_give_buffers_back(c);
 	c->input = (struct command_input){.begun = l->begun};
 	/* From then on it is no longer ours. */
-	if (is_idle(c) && netpoll_sleep(l->protocol->netpoll, c))
+	if (is_idle(c) && oldpoll_sleep(l->protocol->netpoll, c))
 		return OUTCOME_DORMANT;
 	sleep_later(l);
 	return start_message_pump_or_wait(l);
@@ -234,20 +234,20 @@ static enum outcome go_dormant(struct io_loop *l)
 static enum outcome wait_for_input(struct io_loop *l)
 {
 	struct client_v2 *c = l->client;
-	struct netpoll *np = l->protocol->netpoll;
+	struct oldpoll *np = l->protocol->netpoll;
 	bool inside = bufio_buffered(&c->reader) > 0;
 	int64_t until = clock_mono_ns() + l->patience_ns;
 	/* The read deadline is the reader's to notice. */
 	if (c->reader.deadline_ns != 0 && c->reader.deadline_ns < until)
 		until = c->reader.deadline_ns;
 	if (!inside) {
-		enum netpoll_wait_result res = netpoll_wait(np, c, until, is_idle(c));
-		if (res == NETPOLL_INPUT || (res == NETPOLL_TIME && until == c->reader.deadline_ns))
+		enum oldpoll_wait_result res = oldpoll_wait(np, c, until, is_idle(c));
+		if (res == OLDPOLL_INPUT || (res == OLDPOLL_TIME && until == c->reader.deadline_ns))
 			return OUTCOME_DONE;
 	}
 	enum outcome o = go_dormant(l);
 	if (o == OUTCOME_DONE && inside)
-		(void)netpoll_wait(np, c, until, false);
+		(void)oldpoll_wait(np, c, until, false);
 	return o;
 }
 
@@ -344,7 +344,7 @@ static void io_loop_init(struct io_loop *l, struct client_v2 *c)
 		protocol_v2_init_message_pump(c);
 	c->reader.before_read = io_loop_before_read;
 	c->reader.arg = l;
-	c->reader.idle_ns = netpoll_moment(l->protocol->netpoll);
+	c->reader.idle_ns = oldpoll_moment(l->protocol->netpoll);
 	c->reader.whole_ns = WHOLE_NS;
 }
 

@@ -298,7 +298,7 @@ void protocol_v2_message_pump(void *arg)
 	struct pump q UNINITIALIZED;
 	q.p = &c->pump;
 	q.n_taken = 0;
-	netpoll_woken(c);
+	oldpoll_woken(c);
 	task_run(&q.task, &pump_ops);
 	if (q.result == PUMP_SUSPENDED)
 		return;

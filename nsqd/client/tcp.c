@@ -94,13 +94,13 @@ static enum magic read_magic(struct tcp_server *s, struct client_v2 *c)
 	struct err err;
 	enum bufio_result res;
 	c->reader.timeout_ns = nsqd_get_opts(s->protocol.ctx)->client_timeout;
-	c->reader.idle_ns = netpoll_moment(s->protocol.netpoll);
+	c->reader.idle_ns = oldpoll_moment(s->protocol.netpoll);
 	c->reader.whole_ns = WHOLE_NS;
 	while ((res = bufio_read_full(&c->reader, magic, sizeof(magic), &err)) == BUFIO_IDLE) {
 		client_v2_give_buffers_back(c);
-		netpoll_has_started(s->protocol.netpoll, c);
+		oldpoll_has_started(s->protocol.netpoll, c);
 		c->dormancy.give_up_ns = 0;
-		if (netpoll_sleep(s->protocol.netpoll, c))
+		if (oldpoll_sleep(s->protocol.netpoll, c))
 			return MAGIC_AWAITED;
 	}
 	if (res != BUFIO_OK) {
@@ -118,7 +118,7 @@ static enum magic read_magic(struct tcp_server *s, struct client_v2 *c)
 
 static void leave(struct tcp_server *s, struct client_v2 *c)
 {
-	netpoll_has_started(s->protocol.netpoll, c);
+	oldpoll_has_started(s->protocol.netpoll, c);
 	remove_conn(s, c);
 	client_v2_free(c);
 }
@@ -145,7 +145,7 @@ static void serve(struct tcp_server *s, struct client_v2 *c)
 		leave(s, c);
 }
 
-/* netpoll_handlers.resume */
+/* oldpoll_handlers.resume */
 static void resume(void *arg)
 {
 	struct client_v2 *c = arg;
@@ -169,7 +169,7 @@ static struct client_v2 *new_client(struct tcp_server *s, int fd, const char *re
 	return NULL;
 }
 
-/* netpoll_handlers.end */
+/* oldpoll_handlers.end */
 static void end_dormant(struct client_v2 *c)
 {
 	if (c->has_magic)
@@ -190,7 +190,7 @@ static void no_thread(void *arg, int fd, const char *remote_addr, const struct e
 {
 	struct tcp_server *s = arg;
 	struct client_v2 *c = new_client(s, fd, remote_addr);
-	if (c && !netpoll_retry(s->protocol.netpoll, c, why))
+	if (c && !oldpoll_retry(s->protocol.netpoll, c, why))
 		leave(s, c);
 }
 
@@ -209,12 +209,12 @@ static int init_loop(struct tcp_server *s, struct tcp_listener *l, struct err *e
 struct tcp_server *tcp_server_new(struct context *ctx, struct topics *topics,
 	const struct tls_config *tls_config, struct tcp_listener *l, struct err *err)
 {
-	static const struct netpoll_handlers handlers = {
+	static const struct oldpoll_handlers handlers = {
 		.resume = resume,
 		.end = end_dormant,
 		.send_heartbeat = protocol_v2_send_heartbeat,
 	};
-	struct netpoll *netpoll = netpoll_new(ctx, &handlers, err);
+	struct oldpoll *netpoll = oldpoll_new(ctx, &handlers, err);
 	if (!netpoll)
 		return NULL;
 	struct tcp_server *s = xcalloc(1, sizeof(*s));
@@ -232,7 +232,7 @@ struct tcp_server *tcp_server_new(struct context *ctx, struct topics *topics,
 		return s;
 	wait_group_destroy(&s->wait_group);
 	rwlock_destroy(&s->lock);
-	netpoll_free(netpoll);
+	oldpoll_free(netpoll);
 	free(s);
 	return NULL;
 }
@@ -242,7 +242,7 @@ void tcp_server_free(struct tcp_server *s)
 	if (!s)
 		return;
 	accept_loop_destroy(&s->loop);
-	netpoll_free(s->protocol.netpoll);
+	oldpoll_free(s->protocol.netpoll);
 	wait_group_destroy(&s->wait_group);
 	rwlock_destroy(&s->lock);
 	free(s);
@@ -262,7 +262,7 @@ static void tcp_loop(void *arg)
 
 int tcp_server_start(struct tcp_server *s, struct err *err)
 {
-	if (netpoll_start(s->protocol.netpoll, err) != 0)
+	if (oldpoll_start(s->protocol.netpoll, err) != 0)
 		return -1;
 	return wait_group_wrap(&s->wait_group, "tcp", tcp_loop, s, err);
 }
@@ -291,7 +291,7 @@ static void close_clients(struct tcp_server *s)
 static bool clients_have_left(struct tcp_server *s, int64_t deadline_ns)
 {
 	return wait_group_wait_until(&s->wait_group, deadline_ns) &&
-	       netpoll_stop_until(s->protocol.netpoll, deadline_ns);
+	       oldpoll_stop_until(s->protocol.netpoll, deadline_ns);
 }
 
 void tcp_server_close(struct tcp_server *s)
@@ -302,7 +302,7 @@ void tcp_server_close(struct tcp_server *s)
 		return;
 	tcp_server_each_client(s, abort_client, NULL);
 	wait_group_wait(&s->wait_group);
-	netpoll_stop(s->protocol.netpoll);
+	oldpoll_stop(s->protocol.netpoll);
 }
 
 /* --- for stats ------------------------------------------------------------------------------- */

@@ -2,7 +2,8 @@
 """The names of the threads: those in the code against the thread table of docs/architecture.md.
 
 The code names a thread in a call of wait_group_wrap or gothread_adopt: by a literal, or by what
-snprintf has made of a format. The table's first column names it in backquotes, with capitals for
+snprintf has made of a format. Or a function that is some struct's thread_name writes it so, with
+snprintf, to "out". The table's first column names it in backquotes, with capitals for
 what varies: "io:%s" is `io:ADDR`. Both become "io:*" here.
 
     threads.py [DIRECTORY]     the root of the sources; "." if not given
@@ -77,7 +78,13 @@ def threads_of(text):
         function = text.rfind("\n}", 0, call.start()) + 1
         name = args[0] if "gothread_adopt" in call.group() else args[1]
         line = text.count("\n", 0, call.start()) + 1
-        yield line, names_of(name, text[function : call.start()])
+        before = text[function : call.start()]
+        if not re.search(r"->thread_name\([^()]*\b" + re.escape(name) + r"\b", before):
+            yield line, names_of(name, before)
+    for writer in re.findall(r"\.thread_name\s*=\s*(\w+)", text):
+        body = re.search(r"\b" + writer + r"\([^()]*\)\s*(\{.*?\n\})", text, re.S)
+        line = text.count("\n", 0, body.start()) + 1 if body else 1
+        yield line, names_of("out", body.group(1)) if body else []
 
 
 def names_in_table(page):

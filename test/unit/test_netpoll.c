@@ -30,7 +30,7 @@ static int create_unless(
 	return pthread_create(id, attr, start, arg);
 }
 
-static int netpoll_setup(void **state)
+static int oldpoll_setup(void **state)
 {
 	no_threads = no_pumps = no_resumed = false;
 	refuse_in = refused = 0;
@@ -39,7 +39,7 @@ static int netpoll_setup(void **state)
 	return fixture_setup(state);
 }
 
-static int netpoll_teardown(void **state)
+static int oldpoll_teardown(void **state)
 {
 	int rc = fixture_teardown(state);
 	gothread_create = pthread_create;
@@ -47,8 +47,8 @@ static int netpoll_teardown(void **state)
 }
 
 /* A daemon that runs, with a channel. */
-#define netpoll_test(f)                                                                            \
-	fixture_test(f, netpoll_setup, netpoll_teardown, .wants = A_CHANNEL,                       \
+#define oldpoll_test(f)                                                                            \
+	fixture_test(f, oldpoll_setup, oldpoll_teardown, .wants = A_CHANNEL,                       \
 		.mem_queue_size = 100, .runs = true)
 
 static void count_client(void *arg, const char *name, int tid)
@@ -289,16 +289,16 @@ static void test_dormant_clients_take_no_thread_for_the_daemons_exit(struct fixt
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		netpoll_test(test_without_a_thread_the_client_waits_for_one),
-		netpoll_test(test_without_a_pump_the_client_waits_for_one),
-		netpoll_test(test_heartbeats_go_on_without_threads),
-		fixture_test(test_a_client_with_answers_left_keeps_its_threads, netpoll_setup,
-			netpoll_teardown, .wants = A_DAEMON, .mem_queue_size = 100, .runs = true,
+		oldpoll_test(test_without_a_thread_the_client_waits_for_one),
+		oldpoll_test(test_without_a_pump_the_client_waits_for_one),
+		oldpoll_test(test_heartbeats_go_on_without_threads),
+		fixture_test(test_a_client_with_answers_left_keeps_its_threads, oldpoll_setup,
+			oldpoll_teardown, .wants = A_DAEMON, .mem_queue_size = 100, .runs = true,
 			.adjust = listen_unix),
-		netpoll_test(test_without_a_pump_the_message_goes_to_another),
-		netpoll_test(test_a_message_does_not_wait_for_a_client_without_a_thread),
-		netpoll_test(test_the_daemon_ends_without_threads),
-		netpoll_test(test_dormant_clients_take_no_thread_for_the_daemons_exit),
+		oldpoll_test(test_without_a_pump_the_message_goes_to_another),
+		oldpoll_test(test_a_message_does_not_wait_for_a_client_without_a_thread),
+		oldpoll_test(test_the_daemon_ends_without_threads),
+		oldpoll_test(test_dormant_clients_take_no_thread_for_the_daemons_exit),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,596 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Connections that wait for the network without a thread: netpoll.h has the idea. Mirrors
+ * runtime/netpoll.go and netpoll_epoll.go. The threads "poller" run poller_loop; a connection with
+ * a thread of its own runs thread_loop there.
+ *
+ * The claim. `word` says in which state a connection is, and the thread that has brought it to
+ * RUNNING may use everything in it, until it parks it, closes it, or gives it a thread. (AGAIN is
+ * RUNNING with an event that came meanwhile.) Only the fields of the lists are guarded by the lock.
+ *
+ * Stale events. A poller may hold an event of a connection that another one has just closed. So a
+ * poll_desc is never freed, as in Go: it goes to a free list, and its sequence number (fdseq) goes
+ * up. An event carries the number that it was made for, and a claim compares the two.
+ *
+ * No event is lost. epoll tells once of what has come (EPOLLET). A step reads all of it, so what
+ * comes after that is told anew, and finds the connection PARKED, or RUNNING: then the thread that
+ * would park it finds AGAIN. A descriptor is in epoll only while pollers have it. When it comes
+ * back, epoll tells at once if there is something to be read.
+ *
+ * Deadlines. A connection's deadline moves with each command, so it is not worth a heap operation
+ * each time. The heap holds when to look at it: at its deadline or earlier, never later. A look that
+ * comes too early plans the next one. The earliest look of all is the time of a timerfd, in epoll as
+ * well.
+ */
+#include "common/netpoll.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/gothread.h"
+#include "common/heap.h"
+#include "common/lock.h"
+#include "common/xalloc.h"
+
+/* At least so many, as one of them may be slow. */
+#define MIN_POLLERS 2
+#define MAX_POLLERS 64
+/* Where there is no thread: when to try again, at first and at most. */
+#define RETRY_NS (20 * NSEC_PER_MSEC)
+#define RETRY_EACH_NS (40 * NSEC_PER_USEC) /* more for each that waits */
+#define RETRY_MAX_NS (1000 * NSEC_PER_MSEC)
+/* The most deadlines that a poller takes in one go. */
+#define TIMERS_AT_ONCE 16
+/* Connections are made so many at a time. */
+#define DESCS_AT_ONCE 64
+
+/* A connection's state: the low bits of its word. The others are its sequence number. */
+enum state { FREE, PARKED, RUNNING, AGAIN, AWAY };
+#define STATE_BITS 3
+#define STATE_MASK ((1u << STATE_BITS) - 1)
+
+/* What an event carries: a pointer, and in its upper bits, which are all zero, a sequence number. */
+#define POINTER_BITS 48
+
+struct poll_desc {
+	_Atomic uint32_t word; /* atomic; see "The claim" */
+	int fd;                /* immutable while it is open, as are the next three */
+	struct netpoll *np;
+	const struct netpoll_ops *ops;
+	void *arg;
+	_Atomic int64_t look_ns;    /* written under np->lock; INT64_MAX: it is not in the heap */
+	struct heap_node heap_node; /* guarded by np->lock */
+	struct poll_desc *next;     /* in the free list, in np->kicked, or in a poller's list */
+
+	/* The claimer's. */
+	int64_t deadline_ns;
+	bool registered;   /* fd is in epoll */
+	bool needs_thread; /* there was none: the next try is at the deadline below */
+	int64_t retry_ns;
+};
+
+/* The queue of a poller, as the run queue of a P: connections that it has claimed. */
+struct poller {
+	struct poll_desc *first, **last;
+};
+
+struct netpoll {
+	int epoll_fd; /* immutable */
+	int wake_fd;  /* immutable; an eventfd: somebody is kicked, or all is over */
+	int timer_fd; /* immutable */
+	_Atomic bool stopping;
+	_Atomic size_t n_waiting; /* atomic; connections that need a thread */
+
+	struct mutex lock; /* a leaf; guards the next five */
+	struct poll_desc *free;
+	struct poll_desc *kicked;  /* claimed for the next poller */
+	struct heap looks;         /* by look_ns */
+	int64_t timer_ns;          /* what timer_fd is set to; INT64_MAX: off */
+	struct desc_block *blocks; /* owned */
+
+	struct wait_group pollers;
+	struct wait_group threads; /* of connections */
+};
+
+struct desc_block {
+	struct desc_block *next;
+	struct poll_desc descs[DESCS_AT_ONCE];
+};
+
+/* Of a poller's thread. */
+static _Thread_local struct poller *self;
+
+/* --- the claim -------------------------------------------------------------------------------- */
+
+static enum state state_of(uint32_t word)
+{
+	return (enum state)(word & STATE_MASK);
+}
+
+static uint16_t seq_of(uint32_t word)
+{
+	return (uint16_t)(word >> STATE_BITS);
+}
+
+static uint32_t word_of(uint16_t seq, enum state state)
+{
+	return (uint32_t)seq << STATE_BITS | state;
+}
+
+static uint16_t current_seq(struct poll_desc *pd)
+{
+	return seq_of(atomic_load_explicit(&pd->word, memory_order_relaxed));
+}
+
+/* The claimer changes the state. */
+static void set_state(struct poll_desc *pd, enum state state)
+{
+	atomic_store(&pd->word, word_of(current_seq(pd), state));
+}
+
+/* Something has happened to it. True: the caller runs it now. False: another thread, or it is gone. */
+static bool claim(struct poll_desc *pd, uint16_t seq)
+{
+	uint32_t seen = atomic_load(&pd->word);
+	enum state state;
+	do {
+		state = state_of(seen);
+		if (seq_of(seen) != seq || (state != PARKED && state != RUNNING))
+			return false;
+	} while (!atomic_compare_exchange_weak(
+		&pd->word, &seen, word_of(seq, state == PARKED ? RUNNING : AGAIN)));
+	return state == PARKED;
+}
+
+/* The end of a claim. False: something has happened meanwhile, and the caller runs it on. */
+static bool release(struct poll_desc *pd)
+{
+	uint32_t seen = word_of(current_seq(pd), RUNNING);
+	if (atomic_compare_exchange_strong(&pd->word, &seen, word_of(seq_of(seen), PARKED)))
+		return true;
+	set_state(pd, RUNNING);
+	return false;
+}
+
+/* --- deadlines -------------------------------------------------------------------------------- */
+
+static struct poll_desc *desc_of(struct heap_node *n)
+{
+	return (struct poll_desc *)((char *)n - offsetof(struct poll_desc, heap_node));
+}
+
+/* Sets the timer to the earliest look, if that has come nearer, or if the timer has run out. */
+static void set_timer_locked(struct netpoll *np)
+{
+	mutex_assert_held(&np->lock);
+	int64_t least = heap_least(&np->looks);
+	if (least >= np->timer_ns)
+		return;
+	/* 0 would switch it off. */
+	int64_t ns = least > 0 ? least : 1;
+	struct itimerspec when = {
+		.it_value = {.tv_sec = ns / NSEC_PER_SEC, .tv_nsec = ns % NSEC_PER_SEC}};
+	CHECK(timerfd_settime(np->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) == 0);
+	np->timer_ns = least;
+}
+
+/* When the claimer wants to be called next. */
+static int64_t wanted_look(const struct poll_desc *pd)
+{
+	if (pd->needs_thread)
+		return pd->retry_ns;
+	return pd->deadline_ns != 0 ? pd->deadline_ns : INT64_MAX;
+}
+
+/* Before the end of a claim. A planned look that is early enough will do. */
+static void plan_look(struct poll_desc *pd)
+{
+	struct netpoll *np = pd->np;
+	int64_t look = wanted_look(pd), planned = atomic_load(&pd->look_ns);
+	if (look >= planned)
+		return;
+	mutex_lock(&np->lock);
+	planned = atomic_load(&pd->look_ns);
+	if (planned == INT64_MAX)
+		heap_push(&np->looks, &pd->heap_node, look);
+	else
+		heap_fix(&np->looks, &pd->heap_node, look);
+	atomic_store(&pd->look_ns, look);
+	set_timer_locked(np);
+	mutex_unlock(&np->lock);
+}
+
+static void forget_look_locked(struct poll_desc *pd)
+{
+	mutex_assert_held(&pd->np->lock);
+	if (atomic_load(&pd->look_ns) == INT64_MAX)
+		return;
+	heap_remove(&pd->np->looks, &pd->heap_node);
+	heap_trim(&pd->np->looks);
+	atomic_store(&pd->look_ns, INT64_MAX);
+}
+
+/* A connection as an event knows it. */
+struct tagged {
+	struct poll_desc *pd;
+	uint16_t seq;
+};
+
+/* Those that are to be looked at now, at most TIMERS_AT_ONCE. The timer is set to the next ones. */
+static int take_due(struct netpoll *np, struct tagged *due)
+{
+	int n = 0;
+	int64_t now = clock_mono_ns();
+	mutex_lock(&np->lock);
+	while (n < TIMERS_AT_ONCE && heap_least(&np->looks) <= now) {
+		struct poll_desc *pd = desc_of(heap_peek(&np->looks));
+		due[n++] = (struct tagged){pd, current_seq(pd)};
+		forget_look_locked(pd);
+	}
+	np->timer_ns = INT64_MAX;
+	set_timer_locked(np);
+	mutex_unlock(&np->lock);
+	return n;
+}
+
+/* --- connections ------------------------------------------------------------------------------ */
+
+static void add_block_locked(struct netpoll *np)
+{
+	mutex_assert_held(&np->lock);
+	struct desc_block *b = xcalloc(1, sizeof(*b));
+	b->next = np->blocks;
+	np->blocks = b;
+	for (size_t i = 0; i < DESCS_AT_ONCE; i++) {
+		struct poll_desc *pd = &b->descs[i];
+		CHECK((uintptr_t)pd >> POINTER_BITS == 0);
+		pd->np = np;
+		atomic_init(&pd->look_ns, INT64_MAX);
+		pd->next = np->free;
+		np->free = pd;
+	}
+}
+
+struct poll_desc *netpoll_open(struct netpoll *np, int fd, const struct netpoll_ops *ops, void *arg)
+{
+	mutex_lock(&np->lock);
+	if (!np->free)
+		add_block_locked(np);
+	struct poll_desc *pd = np->free;
+	np->free = pd->next;
+	mutex_unlock(&np->lock);
+	pd->fd = fd;
+	pd->ops = ops;
+	pd->arg = arg;
+	pd->deadline_ns = 0;
+	pd->registered = pd->needs_thread = false;
+	set_state(pd, RUNNING);
+	return pd;
+}
+
+static void stop_waiting(struct poll_desc *pd)
+{
+	if (pd->needs_thread)
+		atomic_fetch_sub(&pd->np->n_waiting, 1);
+	pd->needs_thread = false;
+}
+
+void netpoll_close(struct poll_desc *pd)
+{
+	struct netpoll *np = pd->np;
+	stop_waiting(pd);
+	mutex_lock(&np->lock);
+	forget_look_locked(pd);
+	atomic_store(&pd->word, word_of((uint16_t)(current_seq(pd) + 1), FREE));
+	pd->next = np->free;
+	np->free = pd;
+	mutex_unlock(&np->lock);
+}
+
+void netpoll_set_deadline(struct poll_desc *pd, int64_t deadline_ns)
+{
+	pd->deadline_ns = deadline_ns;
+}
+
+/* --- the queues of claimed connections -------------------------------------------------------- */
+
+static void enqueue(struct poller *p, struct poll_desc *pd)
+{
+	pd->next = NULL;
+	*p->last = pd;
+	p->last = &pd->next;
+}
+
+/* For the next poller that comes by; there is one, since it is woken. */
+static void give_away(struct poll_desc *pd)
+{
+	struct netpoll *np = pd->np;
+	mutex_lock(&np->lock);
+	pd->next = np->kicked;
+	np->kicked = pd;
+	mutex_unlock(&np->lock);
+	CHECK(eventfd_write(np->wake_fd, 1) == 0);
+}
+
+void netpoll_begin(struct poll_desc *pd)
+{
+	if (self)
+		enqueue(self, pd);
+	else
+		give_away(pd);
+}
+
+void netpoll_kick(struct poll_desc *pd)
+{
+	if (claim(pd, current_seq(pd)))
+		give_away(pd);
+}
+
+static void take_kicked(struct netpoll *np)
+{
+	eventfd_t ignored;
+	(void)eventfd_read(np->wake_fd, &ignored);
+	mutex_lock(&np->lock);
+	struct poll_desc *pd = np->kicked;
+	np->kicked = NULL;
+	mutex_unlock(&np->lock);
+	while (pd) {
+		struct poll_desc *next = pd->next;
+		enqueue(self, pd);
+		pd = next;
+	}
+}
+
+/* --- steps ------------------------------------------------------------------------------------ */
+
+/* In epoll, so that it is told of what comes, and of what is there. False: there is no memory. */
+static bool enter_epoll(struct poll_desc *pd)
+{
+	if (pd->registered)
+		return true;
+	uint64_t tagged = (uint64_t)(uintptr_t)pd | (uint64_t)current_seq(pd) << POINTER_BITS;
+	struct epoll_event e = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.u64 = tagged};
+	pd->registered = epoll_ctl(pd->np->epoll_fd, EPOLL_CTL_ADD, pd->fd, &e) == 0;
+	return pd->registered;
+}
+
+static void leave_epoll(struct poll_desc *pd)
+{
+	if (pd->registered)
+		CHECK(epoll_ctl(pd->np->epoll_fd, EPOLL_CTL_DEL, pd->fd, NULL) == 0);
+	pd->registered = false;
+}
+
+/* The claimer has nothing more to do. WAIT: it is parked. Else it goes on. */
+static enum netpoll_next park(struct poll_desc *pd)
+{
+	/* A connection that epoll cannot watch has to wait in a thread. */
+	if (!enter_epoll(pd))
+		return NETPOLL_THREAD;
+	plan_look(pd);
+	return release(pd) ? NETPOLL_WAIT : NETPOLL_YIELD;
+}
+
+static enum netpoll_next take_step(struct poll_desc *pd)
+{
+	if (pd->needs_thread)
+		return clock_mono_ns() < pd->retry_ns ? park(pd) : NETPOLL_THREAD;
+	enum netpoll_next next = pd->ops->step(pd->arg);
+	return next == NETPOLL_WAIT ? park(pd) : next;
+}
+
+/* --- threads of connections ------------------------------------------------------------------- */
+
+static void thread_loop(void *arg)
+{
+	struct poll_desc *pd = arg;
+	enum netpoll_next next = NETPOLL_THREAD;
+	while (next == NETPOLL_THREAD) {
+		next = pd->ops->run(pd->arg);
+		if (next != NETPOLL_WAIT)
+			return;
+		set_state(pd, RUNNING);
+		next = park(pd);
+		while (next == NETPOLL_YIELD)
+			next = take_step(pd);
+		if (next == NETPOLL_THREAD) {
+			leave_epoll(pd);
+			set_state(pd, AWAY);
+		}
+	}
+}
+
+/* In how long to try again: soon, but together not so often that it would cost much. */
+static int64_t retry_in(struct netpoll *np)
+{
+	int64_t retry = RETRY_NS + (int64_t)atomic_load(&np->n_waiting) * RETRY_EACH_NS;
+	return retry < RETRY_MAX_NS ? retry : RETRY_MAX_NS;
+}
+
+/* There is no thread for it. */
+static enum netpoll_next do_without(struct poll_desc *pd, const struct err *why)
+{
+	set_state(pd, RUNNING);
+	enum netpoll_next next = pd->ops->no_thread(pd->arg, why);
+	if (next == NETPOLL_THREAD)
+		next = pd->ops->run(pd->arg);
+	else if (next == NETPOLL_WAIT) {
+		pd->needs_thread = true;
+		pd->retry_ns = clock_mono_ns() + retry_in(pd->np);
+		atomic_fetch_add(&pd->np->n_waiting, 1);
+	}
+	return next == NETPOLL_WAIT ? park(pd) : next;
+}
+
+/* WAIT: it has a thread, or waits for one. */
+static enum netpoll_next give_thread(struct poll_desc *pd)
+{
+	char name[160];
+	struct err err;
+	stop_waiting(pd);
+	pd->ops->thread_name(pd->arg, name, sizeof(name));
+	leave_epoll(pd);
+	set_state(pd, AWAY);
+	if (!gothread_is_scarce(1, &err) &&
+		wait_group_wrap(&pd->np->threads, name, thread_loop, pd, &err) == 0)
+		return NETPOLL_WAIT;
+	return do_without(pd, &err);
+}
+
+/* --- the pollers ------------------------------------------------------------------------------ */
+
+/* A turn of a claimed connection; it may get a further one when others have had theirs. */
+static void take_turn(struct poll_desc *pd)
+{
+	enum netpoll_next next = take_step(pd);
+	if (next == NETPOLL_THREAD)
+		next = give_thread(pd);
+	if (next == NETPOLL_YIELD || next == NETPOLL_THREAD)
+		enqueue(self, pd);
+}
+
+static void on_timer(struct netpoll *np)
+{
+	struct tagged due[TIMERS_AT_ONCE];
+	uint64_t ignored;
+	(void)!read(np->timer_fd, &ignored, sizeof(ignored));
+	int n = take_due(np, due);
+	int64_t now = clock_mono_ns();
+	for (int i = 0; i < n; i++) {
+		struct poll_desc *pd = due[i].pd;
+		if (!claim(pd, due[i].seq))
+			continue;
+		/* It may have been looked at too early, as its deadline has moved. */
+		if (wanted_look(pd) <= now || park(pd) != NETPOLL_WAIT)
+			enqueue(self, pd);
+	}
+}
+
+static void on_event(struct netpoll *np, const struct epoll_event *e)
+{
+	uint64_t pointer = e->data.u64 & ((UINT64_C(1) << POINTER_BITS) - 1);
+	struct poll_desc *pd = (struct poll_desc *)(uintptr_t)pointer;
+	if (e->data.u64 == (uint64_t)np->wake_fd)
+		take_kicked(np);
+	else if (e->data.u64 == (uint64_t)np->timer_fd)
+		on_timer(np);
+	else if (claim(pd, (uint16_t)(e->data.u64 >> POINTER_BITS)))
+		take_turn(pd);
+}
+
+/* One turn for each that is in the queue now. */
+static void take_turns(struct poller *p)
+{
+	struct poll_desc *pd = p->first, *next;
+	*p = (struct poller){NULL, &p->first};
+	for (; pd; pd = next) {
+		next = pd->next;
+		take_turn(pd);
+	}
+}
+
+static void poller_loop(void *arg)
+{
+	struct netpoll *np = arg;
+	struct poller p = {NULL, &p.first};
+	self = &p;
+	while (!atomic_load(&np->stopping)) {
+		struct epoll_event events[NETPOLL_EVENTS];
+		int n = epoll_wait(np->epoll_fd, events, NETPOLL_EVENTS, p.first ? 0 : -1);
+		CHECK(n >= 0 || errno == EINTR);
+		for (int i = 0; i < n; i++)
+			on_event(np, &events[i]);
+		take_turns(&p);
+	}
+	self = NULL;
+	/* The next one is to see it, too. */
+	CHECK(eventfd_write(np->wake_fd, 1) == 0);
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+static int watch_own(struct netpoll *np, int fd)
+{
+	/* Small numbers: no pointer is like that. */
+	struct epoll_event e = {.events = EPOLLIN, .data.u64 = (uint64_t)fd};
+	return fd < 0 ? -1 : epoll_ctl(np->epoll_fd, EPOLL_CTL_ADD, fd, &e);
+}
+
+struct netpoll *netpoll_new(struct err *err)
+{
+	struct netpoll *np = xcalloc(1, sizeof(*np));
+	mutex_init(&np->lock, RANK_LEAF);
+	np->timer_ns = INT64_MAX;
+	wait_group_init(&np->pollers);
+	wait_group_init(&np->threads);
+	np->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	np->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	np->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (np->epoll_fd >= 0 && watch_own(np, np->wake_fd) == 0 &&
+		watch_own(np, np->timer_fd) == 0)
+		return np;
+	err_errno(err, errno, "epoll");
+	netpoll_free(np);
+	return NULL;
+}
+
+static int n_pollers(void)
+{
+	cpu_set_t cpus;
+	int n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : MIN_POLLERS;
+	return n < MIN_POLLERS ? MIN_POLLERS : n > MAX_POLLERS ? MAX_POLLERS : n;
+}
+
+int netpoll_start(struct netpoll *np, struct err *err)
+{
+	for (int i = n_pollers(); i > 0; i--) {
+		if (wait_group_wrap(&np->pollers, "poller", poller_loop, np, err) != 0) {
+			netpoll_stop(np);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+void netpoll_stop(struct netpoll *np)
+{
+	/* The last steps of connections that had threads are over: what is left is to return. */
+	wait_group_wait(&np->threads);
+	atomic_store(&np->stopping, true);
+	CHECK(eventfd_write(np->wake_fd, 1) == 0);
+	wait_group_wait(&np->pollers);
+}
+
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+void netpoll_free(struct netpoll *np)
+{
+	if (!np)
+		return;
+	CHECK(np->looks.len == 0 && !np->kicked);
+	close_fd(np->epoll_fd);
+	close_fd(np->wake_fd);
+	close_fd(np->timer_fd);
+	while (np->blocks) {
+		struct desc_block *b = np->blocks;
+		np->blocks = b->next;
+		free(b);
+	}
+	heap_free(&np->looks);
+	wait_group_destroy(&np->pollers);
+	wait_group_destroy(&np->threads);
+	mutex_destroy(&np->lock);
+	free(np);
+}
