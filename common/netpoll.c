@@ -52,10 +52,11 @@
 /* Connections are made so many at a time. */
 #define DESCS_AT_ONCE 64
 
-/* A connection's state: the low bits of its word. The others are its sequence number. */
+/* A connection's state: the low bits of its word. Above them: has it hung up? Its sequence number. */
 enum state { FREE, PARKED, RUNNING, AGAIN, AWAY };
-#define STATE_BITS 3
-#define STATE_MASK ((1u << STATE_BITS) - 1)
+#define STATE_MASK 7u
+#define HUNG_UP 8u
+#define SEQ_SHIFT 4
 
 /* What an event carries: a pointer, and in its upper bits, which are all zero, a sequence number. */
 #define POINTER_BITS 48
@@ -117,12 +118,13 @@ static enum state state_of(uint32_t word)
 
 static uint16_t seq_of(uint32_t word)
 {
-	return (uint16_t)(word >> STATE_BITS);
+	return (uint16_t)(word >> SEQ_SHIFT);
 }
 
-static uint32_t word_of(uint16_t seq, enum state state)
+/* The same word, but with this state. */
+static uint32_t with_state(uint32_t word, enum state state)
 {
-	return (uint32_t)seq << STATE_BITS | state;
+	return (word & ~STATE_MASK) | state;
 }
 
 static uint16_t current_seq(struct poll_desc *pd)
@@ -133,31 +135,48 @@ static uint16_t current_seq(struct poll_desc *pd)
 /* The claimer changes the state. */
 static void set_state(struct poll_desc *pd, enum state state)
 {
-	atomic_store(&pd->word, word_of(current_seq(pd), state));
+	uint32_t seen = atomic_load(&pd->word);
+	while (!atomic_compare_exchange_weak(&pd->word, &seen, with_state(seen, state)))
+		;
 }
 
-/* Something has happened to it. True: the caller runs it now. False: another thread, or it is gone. */
-static bool claim(struct poll_desc *pd, uint16_t seq)
+/*
+ * Something has happened to it; with is HUNG_UP or 0. True: the caller runs it now. False: another
+ * thread does, or it is gone.
+ */
+static bool claim(struct poll_desc *pd, uint16_t seq, uint32_t with)
 {
 	uint32_t seen = atomic_load(&pd->word);
 	enum state state;
 	do {
 		state = state_of(seen);
-		if (seq_of(seen) != seq || (state != PARKED && state != RUNNING))
+		if (seq_of(seen) != seq || state == FREE || state == AWAY)
 			return false;
 	} while (!atomic_compare_exchange_weak(
-		&pd->word, &seen, word_of(seq, state == PARKED ? RUNNING : AGAIN)));
+		&pd->word, &seen, with_state(seen, state == PARKED ? RUNNING : AGAIN) | with));
 	return state == PARKED;
 }
 
 /* The end of a claim. False: something has happened meanwhile, and the caller runs it on. */
 static bool release(struct poll_desc *pd)
 {
-	uint32_t seen = word_of(current_seq(pd), RUNNING);
-	if (atomic_compare_exchange_strong(&pd->word, &seen, word_of(seq_of(seen), PARKED)))
-		return true;
+	uint32_t seen = atomic_load(&pd->word);
+	while (state_of(seen) == RUNNING) {
+		if (atomic_compare_exchange_weak(&pd->word, &seen, with_state(seen, PARKED)))
+			return true;
+	}
 	set_state(pd, RUNNING);
 	return false;
+}
+
+bool netpoll_hung_up(struct poll_desc *pd)
+{
+	return atomic_load(&pd->word) & HUNG_UP;
+}
+
+bool netpoll_is_short_of_threads(struct netpoll *np)
+{
+	return atomic_load_explicit(&np->n_waiting, memory_order_relaxed) > 0;
 }
 
 /* --- deadlines -------------------------------------------------------------------------------- */
@@ -289,7 +308,8 @@ void netpoll_close(struct poll_desc *pd)
 	stop_waiting(pd);
 	mutex_lock(&np->lock);
 	forget_look_locked(pd);
-	atomic_store(&pd->word, word_of((uint16_t)(current_seq(pd) + 1), FREE));
+	uint16_t next_seq = (uint16_t)(current_seq(pd) + 1);
+	atomic_store(&pd->word, (uint32_t)next_seq << SEQ_SHIFT | FREE);
 	pd->next = np->free;
 	np->free = pd;
 	mutex_unlock(&np->lock);
@@ -330,7 +350,7 @@ void netpoll_begin(struct poll_desc *pd)
 
 void netpoll_kick(struct poll_desc *pd)
 {
-	if (claim(pd, current_seq(pd)))
+	if (claim(pd, current_seq(pd), 0))
 		give_away(pd);
 }
 
@@ -466,7 +486,7 @@ static void on_timer(struct netpoll *np)
 	int64_t now = clock_mono_ns();
 	for (int i = 0; i < n; i++) {
 		struct poll_desc *pd = due[i].pd;
-		if (!claim(pd, due[i].seq))
+		if (!claim(pd, due[i].seq, 0))
 			continue;
 		/* It may have been looked at too early, as its deadline has moved. */
 		if (wanted_look(pd) <= now || park(pd) != NETPOLL_WAIT)
@@ -477,12 +497,13 @@ static void on_timer(struct netpoll *np)
 static void on_event(struct netpoll *np, const struct epoll_event *e)
 {
 	uint64_t pointer = e->data.u64 & ((UINT64_C(1) << POINTER_BITS) - 1);
+	bool hung_up = e->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
 	struct poll_desc *pd = (struct poll_desc *)(uintptr_t)pointer;
 	if (e->data.u64 == (uint64_t)np->wake_fd)
 		take_kicked(np);
 	else if (e->data.u64 == (uint64_t)np->timer_fd)
 		on_timer(np);
-	else if (claim(pd, (uint16_t)(e->data.u64 >> POINTER_BITS)))
+	else if (claim(pd, (uint16_t)(e->data.u64 >> POINTER_BITS), hung_up ? HUNG_UP : 0))
 		take_turn(pd);
 }
 

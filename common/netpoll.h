@@ -54,9 +54,9 @@ enum netpoll_next {
 struct netpoll_ops {
 	/*
 	 * Takes a step: something has come in, or the deadline has passed, or neither. Before it
-	 * returns NETPOLL_WAIT it has read until there was nothing more (a read that fills less
-	 * than was asked for is proof): what is there already is not told again. A poller; must not
-	 * block.
+	 * returns NETPOLL_WAIT it has read until there was nothing more: what is there already is
+	 * not told again. (A read of a socket that fills less than was asked for is proof of that,
+	 * unless netpoll_hung_up: then the end may follow.) A poller; must not block.
 	 */
 	enum netpoll_next (*step)(void *arg);
 	/*
@@ -97,6 +97,10 @@ void netpoll_begin(struct poll_desc *pd);
  * any more, once step or run has returned NETPOLL_OVER.
  */
 void netpoll_close(struct poll_desc *pd);
+/* Has the peer ended its sending, or the connection? The thread that runs it, in a step. */
+bool netpoll_hung_up(struct poll_desc *pd);
+/* Are there connections for which there is no thread? A guess. Any thread; takes no lock. */
+bool netpoll_is_short_of_threads(struct netpoll *np);
 /* When step is to be called though nothing has come (monotonic; 0: never). The thread that runs it. */
 void netpoll_set_deadline(struct poll_desc *pd, int64_t deadline_ns);
 /*
