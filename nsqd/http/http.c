@@ -2,7 +2,8 @@
 /*
  * The HTTP API. Mirrors nsqd/http.go, route by route and error by error. The handlers run in the
  * threads of HTTP connections. They may block as in Go: on the disk, and on a topic's or channel's
- * pump. (/config is in http_config.c, /debug in http_debug.c, the page of /stats in stats_print.c.)
+ * pump. Where http_route.may_block says that one will not, it runs at a poller. (/config is in
+ * http_config.c, /debug in http_debug.c, the page of /stats in stats_print.c.)
  *
  * A body is read before its handler runs. Where a handler may refuse it first, that comes before
  * the body (HTTP_TOPIC_FIRST).
@@ -33,6 +34,8 @@
 #define TOO_LARGE 413
 #define INTERNAL 500
 #define UNAVAILABLE 503
+/* The most messages that a poller makes of one request. */
+#define SHORT_MPUB 256
 
 /* --- arguments ------------------------------------------------------------------------------ */
 
@@ -81,6 +84,8 @@ typedef struct topic *get_topic_fn(struct topics *ts, const char *name, struct e
 static struct topic *get_topic_from_query(struct http_request *req, get_topic_fn *get)
 {
 	struct err err;
+	if (req->topic)
+		return topic_ref(req->topic);
 	if (!parse_params(req))
 		return NULL;
 	const char *name = get_param(req, "topic");
@@ -102,6 +107,29 @@ static struct topic *get_topic_from_query(struct http_request *req, get_topic_fn
 	nsqd_logf(req->ctx, LG_ERROR, "TOPIC(%s): cannot be created - %s", name, err.msg);
 	http_respond_error(req, INTERNAL, "INTERNAL_ERROR");
 	return NULL;
+}
+
+/*
+ * Looks the topic of the query up, into req->topic. False: it would have to be created. (Without a
+ * good name the handler answers an error.)
+ */
+static bool look_up_topic(struct http_request *req)
+{
+	const char *name = http_parse_query(req) ? get_param(req, "topic") : NULL;
+	if (!name || !is_valid_topic_name(name, strlen(name)))
+		return true;
+	if (!req->topic)
+		req->topic = nsqd_get_existing_topic(req->daemon->topics, name);
+	return req->topic != NULL;
+}
+
+enum http_found http_find_topic(struct http_request *req, bool may_block)
+{
+	if (!look_up_topic(req) && !may_block)
+		return HTTP_MAY_BLOCK;
+	if (!req->topic)
+		req->topic = get_topic_from_query(req, nsqd_get_topic);
+	return req->topic ? HTTP_FOUND : HTTP_NOT_FOUND;
 }
 
 /* The existing topic, for the other topic handlers. Its name is checked or not, as in stock. */
@@ -356,11 +384,29 @@ static bool is_binary(const struct http_request *req)
 	return binary;
 }
 
-bool http_find_topic(struct http_request *req)
+/* The most messages that the body can hold. */
+static size_t count_messages(const struct http_request *req)
 {
-	struct topic *t = get_topic_from_query(req, nsqd_get_topic);
-	topic_unref(t);
-	return t != NULL;
+	const char *p = http_body(req), *end = p + req->body_len;
+	size_t n = 1;
+	if (get_bool(req, "binary", get_param(req, "binary") != NULL))
+		return req->body_len < 4 ? 0 : get_be32((const unsigned char *)p);
+	while (p < end && (p = memchr(p, '\n', (size_t)(end - p)))) {
+		p++;
+		n++;
+	}
+	return n;
+}
+
+bool http_put_may_block(struct http_request *req, bool many)
+{
+	if (!look_up_topic(req))
+		return true;
+	if (!req->topic)
+		return false;
+	struct chan *memory = req->topic->memory_msg_chan;
+	size_t n = many ? count_messages(req) : 1;
+	return n > SHORT_MPUB || n > chan_cap(memory) - chan_len(memory);
 }
 
 static void do_mpub(struct http_request *req)
@@ -580,11 +626,11 @@ static void do_stats(struct http_request *req)
 /* --- the routes ------------------------------------------------------------------------------- */
 
 const struct http_route http_routes[] = {
-	{HTTP_POST, "/pub", do_pub, HTTP_MESSAGE_BODY, max_msg_size},
-	{HTTP_POST, "/mpub", do_mpub, HTTP_TOPIC_FIRST, max_body_size},
-	{HTTP_GET, "/ping", ping_handler, HTTP_LOGGED | HTTP_PLAIN_TEXT, NULL},
+	{HTTP_POST, "/pub", do_pub, HTTP_MESSAGE_BODY | HTTP_PUBLISHES, max_msg_size},
+	{HTTP_POST, "/mpub", do_mpub, HTTP_TOPIC_FIRST | HTTP_PUBLISHES, max_body_size},
+	{HTTP_GET, "/ping", ping_handler, HTTP_LOGGED | HTTP_PLAIN_TEXT | HTTP_QUICK, NULL},
 	{HTTP_GET, "/stats", do_stats, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
-	{HTTP_GET, "/info", do_info, HTTP_LOGGED, NULL},
+	{HTTP_GET, "/info", do_info, HTTP_LOGGED | HTTP_QUICK, NULL},
 
 	{HTTP_POST, "/topic/create", do_create_topic, HTTP_LOGGED, NULL},
 	{HTTP_POST, "/topic/delete", do_delete_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
@@ -596,7 +642,7 @@ const struct http_route http_routes[] = {
 	{HTTP_POST, "/channel/empty", do_empty_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
 	{HTTP_POST, "/channel/pause", do_pause_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
 	{HTTP_POST, "/channel/unpause", do_unpause_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
-	{HTTP_GET, "/config/:opt", http_do_get_config, HTTP_LOGGED, NULL},
+	{HTTP_GET, "/config/:opt", http_do_get_config, HTTP_LOGGED | HTTP_QUICK, NULL},
 	{HTTP_PUT, "/config/:opt", http_do_put_config, HTTP_LOGGED, max_msg_size},
 
 	{HTTP_GET, "/debug/", http_do_debug, HTTP_LOGGED | HTTP_PLAIN_TEXT, NULL},

@@ -3,14 +3,23 @@
 #ifndef NSQD_HTTP_H
 #define NSQD_HTTP_H
 
-#include <stddef.h>
-
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "nsqd/http/http_router.h"
 
-/* The topic of the query, which is created. False: no topic, and the answer is given. */
-bool http_find_topic(struct http_request *req);
+enum http_found { HTTP_FOUND, HTTP_NOT_FOUND, HTTP_MAY_BLOCK };
+
+/*
+ * Finds the topic of the query for the handler, or creates it. NOT_FOUND: the answer is given;
+ * MAY_BLOCK, unless may_block: it would have to be created.
+ */
+enum http_found http_find_topic(struct http_request *req, bool may_block);
+/*
+ * With the body there: may a publishing handler block, or take long? It does not if the topic is
+ * there, with room in memory for one message, or for the `many` of the body.
+ */
+bool http_put_may_block(struct http_request *req, bool many);
 
 extern const struct http_route http_routes[];
 extern const size_t http_n_routes;

@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The body of a request. Mirrors body and expectContinueReader of net/http (transfer.go,
- * server.go). Runs in the connections' threads.
+ * server.go). Runs at the pollers, and in the connections' threads. Where the input ends for now each
+ * function returns HTTP_IO_WAIT, and goes on from there when it is called again.
  */
 #include "nsqd/http/http_body.h"
 
 #include <string.h>
 
+#include "common/compiler.h"
 #include "nsqd/http/http_internal.h"
 #include "nsqd/http/http_io.h"
 
 /* How much is read at once of a body that is not a message's, or that is discarded. */
 #define READ_SIZE ((size_t)64 * 1024)
+/* Likewise, if it is not known whether so much will come. */
+#define FIRST_READ_SIZE ((size_t)4096)
 #define SCRAP_SIZE 4096
 
 void http_body_begin(struct http_conn *c)
@@ -55,10 +59,11 @@ static size_t take_input(struct http_conn *c, char *buf, size_t n)
 static ssize_t read_length(struct http_conn *c, char *buf, size_t n)
 {
 	struct http_body *b = &c->body;
-	struct err err;
 	if ((int64_t)n > b->left)
 		n = (size_t)b->left;
-	ssize_t got = c->r < c->w ? (ssize_t)take_input(c, buf, n) : http_io_read(c, buf, n, &err);
+	ssize_t got = c->r < c->w ? (ssize_t)take_input(c, buf, n) : http_io_read(c, buf, n);
+	if (got == HTTP_IO_WAIT)
+		return got;
 	if (got > 0)
 		b->left -= got;
 	b->failed = got < 0;
@@ -95,20 +100,25 @@ static ssize_t read_some_chunk(struct http_conn *c, char *buf, size_t n)
 static ssize_t read_chunked(struct http_conn *c, char *buf, size_t n)
 {
 	struct http_body *b = &c->body;
-	struct err err;
 	while (!b->at_end) {
-		if (c->r == c->w && http_io_fill(c, &err) <= 0) {
-			b->failed = true;
+		ssize_t got = c->r < c->w ? 1 : http_io_fill(c);
+		if (got == HTTP_IO_WAIT)
+			return got;
+		b->failed = got <= 0;
+		if (b->failed)
 			return -1;
-		}
-		ssize_t got = read_some_chunk(c, buf, n);
+		got = read_some_chunk(c, buf, n);
 		if (got != 0)
 			return got;
 	}
 	return 0;
 }
 
-ssize_t http_body_read(struct http_conn *c, char *buf, size_t n)
+/*
+ * Reads 1 to n bytes of the body. 0: that was all; -1: it was cut off, or is malformed. The first
+ * call consents to a body that was announced with Expect.
+ */
+static ssize_t read_some(struct http_conn *c, char *buf, size_t n)
 {
 	struct http_body *b = &c->body;
 	if (b->failed)
@@ -120,48 +130,60 @@ ssize_t http_body_read(struct http_conn *c, char *buf, size_t n)
 	return b->kind == HTTP_BODY_LENGTH ? read_length(c, buf, n) : read_chunked(c, buf, n);
 }
 
-static bool read_message(struct http_conn *c)
+static ssize_t read_message(struct http_conn *c)
 {
 	struct http_request *req = &c->req;
+	ssize_t got = 0;
 	while (req->body_len < req->message->len) {
-		ssize_t got = http_body_read(
+		got = read_some(
 			c, req->message->data + req->body_len, req->message->len - req->body_len);
 		if (got <= 0)
-			return false;
+			return got == HTTP_IO_WAIT ? got : -1;
 		req->body_len += (size_t)got;
 	}
-	return true;
+	return 0;
 }
 
-bool http_body_read_all(struct http_conn *c, int64_t limit)
+/* How much to read next: not more than the handler wants, or than will come; memory is for that. */
+static size_t next_read(const struct http_conn *c, int64_t room)
+{
+	const struct http_body *b = &c->body;
+	int64_t n = (int64_t)READ_SIZE;
+	if (b->kind == HTTP_BODY_LENGTH && b->left < n)
+		n = b->left;
+	else if (b->kind == HTTP_BODY_CHUNKED && c->req.body.len < FIRST_READ_SIZE)
+		n = (int64_t)FIRST_READ_SIZE;
+	return (size_t)(n < room ? n : room);
+}
+
+ssize_t http_body_read(struct http_conn *c, int64_t limit)
 {
 	struct http_request *req = &c->req;
-	ssize_t got;
+	struct strbuf *body = &req->body;
 	if (req->message)
 		return read_message(c);
-	while ((int64_t)req->body.len <= limit) {
-		int64_t room = limit + 1 - (int64_t)req->body.len;
-		strbuf_reserve(&req->body, room < (int64_t)READ_SIZE ? (size_t)room : READ_SIZE);
-		got = http_body_read(c, req->body.data + req->body.len,
-			room < (int64_t)READ_SIZE ? (size_t)room : READ_SIZE);
+	while ((int64_t)body->len <= limit) {
+		size_t n = next_read(c, limit + 1 - (int64_t)body->len);
+		strbuf_reserve(body, n);
+		ssize_t got = read_some(c, body->data + body->len, n);
 		if (got <= 0)
-			return got == 0;
-		req->body.len += (size_t)got;
-		req->body.data[req->body.len] = '\0';
-		req->body_len = req->body.len;
+			return got;
+		body->len += (size_t)got;
+		body->data[body->len] = '\0';
+		req->body_len = body->len;
 	}
-	return true;
+	return 0;
 }
 
-int http_body_discard(struct http_conn *c, int64_t max)
+ssize_t http_body_discard(struct http_conn *c, int64_t *max)
 {
-	char scrap[SCRAP_SIZE];
-	while (max > 0) {
-		ssize_t got = http_body_read(
-			c, scrap, max < SCRAP_SIZE ? (size_t)max : (size_t)SCRAP_SIZE);
+	char scrap[SCRAP_SIZE] UNINITIALIZED;
+	while (*max > 0) {
+		ssize_t got =
+			read_some(c, scrap, *max < SCRAP_SIZE ? (size_t)*max : (size_t)SCRAP_SIZE);
 		if (got <= 0)
-			return (int)got;
-		max -= got;
+			return got;
+		*max -= got;
 	}
 	return c->body.at_end ? 0 : 1;
 }

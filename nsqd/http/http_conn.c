@@ -4,26 +4,37 @@
  * net/http's server.go, and the decorators of internal/http_api/http_server.go. Runs in the thread
  * of the connection, "http:ADDR" or "https:ADDR"; if it has none, in "http-reserve".
  *
- *     handshake --> head --> body --> handler --> answer --+--> linger --> end
- *       (TLS)        ^                                     |
- *                    +-------------- keep-alive -----------+
+ *     HANDSHAKE --> HEAD --> ROUTE --> BODY --> HANDLE --> REST --> ANSWER --> GOODBYE --> LINGER
+ *       (TLS)        ^                                                 |
+ *                    +------------------ keep-alive -------------------+
  *
- * In each of these states but "handler" a connection moves bytes, and earns credit by that. When
- * there is no room for a new connection, one without credit makes room (http_server.c).
+ * Each state is a function. It does what it can, and says how it goes on: with another state, with a
+ * wait for input, or in a thread. What it has to remember is in the connection. So it stops wherever
+ * the input ends, and goes on from there, at a poller or in a thread alike. A thread may wait: for
+ * the client a moment, and for the disk.
+ *
+ * A connection that moves bytes earns credit by that. When there is no room for a new connection,
+ * one without credit makes room (http_server.c).
  */
 #include "nsqd/http/http_conn.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/runnext.h"
+#include "common/xalloc.h"
+#include "nsqd/core/tls_config.h"
 #include "nsqd/http/http.h"
 #include "nsqd/http/http_body.h"
 #include "nsqd/http/http_internal.h"
 #include "nsqd/http/http_io.h"
 #include "nsqd/http/http_response.h"
-#include "nsqd/core/tls_config.h"
+#include "nsqd/queue/topic.h"
 
+/* The longest head of a request, in bytes. */
+#define MAX_HEAD ((size_t)32 * 1024)
 /* The time for a handshake, as on the TCP port. */
 #define HANDSHAKE_TIMEOUT_NS (5 * NSEC_PER_SEC)
 /* The first bytes of a TLS record: enough to tell HTTP from TLS. */
@@ -36,12 +47,21 @@
 /* Buffers that grew beyond this are not kept from one request to the next. */
 #define KEEP_BUFFER ((size_t)64 * 1024)
 
+/* What a state returns when it has gone to another one. */
+#define GO_ON NETPOLL_YIELD
+
 static bool stopping(const struct http_conn *c)
 {
 	return atomic_load(&c->server->stopping);
 }
 
-/* --- TLS ------------------------------------------------------------------------------------- */
+static enum netpoll_next go_to(struct http_conn *c, enum http_state state)
+{
+	c->state = state;
+	return GO_ON;
+}
+
+/* --- HANDSHAKE ------------------------------------------------------------------------------- */
 
 /* tlsRecordHeaderLooksLikeHTTP */
 static bool looks_like_http(const char *first, size_t n)
@@ -62,105 +82,101 @@ static void answer_not_https(struct http_conn *c)
 	http_io_write(c, &iov, 1);
 }
 
-/* Reads the first bytes, below TLS: as many as have come in time. */
-static size_t read_record_header(struct http_conn *c, char *first, int64_t deadline)
-{
-	struct err ignored;
-	size_t n = 0;
-	while (n < RECORD_HEADER) {
-		ssize_t got =
-			http_io_read_until(c, first + n, RECORD_HEADER - n, deadline, &ignored);
-		if (got <= 0)
-			break;
-		n += (size_t)got;
-	}
-	return n;
-}
-
 /* tls.Conn.Handshake, and what conn.serve says when it fails. */
-static bool handshake(struct http_conn *c)
+static enum netpoll_next start_tls(struct http_conn *c, int64_t timeout_ns)
 {
-	char first[RECORD_HEADER];
 	struct err err;
-	int64_t deadline = clock_mono_ns() + HANDSHAKE_TIMEOUT_NS;
-	if (c->deadline_ns != 0 && c->deadline_ns < deadline)
-		deadline = c->deadline_ns;
-	size_t n = read_record_header(c, first, deadline);
-	int64_t left = deadline - clock_mono_ns();
-	/*
-	 * The header came, but the time is over: the machine stood still. The rest has its time
-	 * anew.
-	 */
-	if (left <= 0 && n == RECORD_HEADER)
-		left = HANDSHAKE_TIMEOUT_NS;
-	c->linger = true;
-	if (looks_like_http(first, n)) {
+	struct stream *tls = NULL;
+	if (looks_like_http(c->input, c->w)) {
 		err_set(&err, 0, "client sent an HTTP request to an HTTPS server");
 		answer_not_https(c);
 	} else {
-		struct stream *tls = stream_tls_new(
-			c->sock, &c->server->tls->server, first, n, left > 0 ? left : 1, &err);
-		if (tls) {
-			c->stream = tls;
-			c->linger = false;
-			return true;
-		}
+		tls = stream_tls_new(
+			c->sock, &c->server->tls->server, c->input, c->w, timeout_ns, &err);
+	}
+	c->r = c->w = 0;
+	c->wait_until_ns = 0;
+	if (tls) {
+		c->stream = tls;
+		return go_to(c, HTTP_HEAD);
 	}
 	if (!stopping(c))
 		lg_logf(&c->server->daemon->ctx->lg, LG_WARN,
 			"http: TLS handshake error from %s: %s", c->remote_addr, err.msg);
-	return false;
+	c->linger = true;
+	return go_to(c, HTTP_GOODBYE);
 }
 
-/* --- a request ------------------------------------------------------------------------------- */
+/* Reads the first bytes below TLS, as many as come in time. The rest is for a thread. */
+static enum netpoll_next handshake(struct http_conn *c)
+{
+	ssize_t got = 1;
+	while (got > 0 && c->w < RECORD_HEADER) {
+		got = http_io_read(c, c->input + c->w, RECORD_HEADER - c->w);
+		c->w += got > 0 ? (size_t)got : 0;
+	}
+	int64_t left = c->wait_until_ns - clock_mono_ns();
+	if (got == HTTP_IO_WAIT && left > 0)
+		return NETPOLL_WAIT;
+	/* Without a header it fails at once, here as well. */
+	if (c->w == RECORD_HEADER && !c->in_thread)
+		return NETPOLL_THREAD;
+	/*
+	 * The header came, but the time is over: the machine stood still. The rest has its time
+	 * anew.
+	 */
+	if (left <= 0)
+		left = c->w == RECORD_HEADER ? HANDSHAKE_TIMEOUT_NS : 1;
+	return start_tls(c, left);
+}
+
+/* --- HEAD ------------------------------------------------------------------------------------ */
 
 /* Answers a malformed request. All that follows it is malformed as well. */
-static void refuse(struct http_conn *c, const struct http_refusal *why)
+static enum netpoll_next refuse(struct http_conn *c, const struct http_refusal *why)
 {
-	c->close = c->linger = true;
+	c->linger = true;
 	http_answer_refusal(c, why);
+	return go_to(c, HTTP_GOODBYE);
 }
 
-/*
- * The input has ended within a head, if in one. (net/http waits for 4 bytes of a further request.)
- */
-static void end_within_head(struct http_conn *c, ssize_t got)
+/* The input has ended, perhaps within a head. (net/http waits for 4 bytes of a further request.) */
+static enum netpoll_next end_of_input(struct http_conn *c, ssize_t got)
 {
 	enum { PEEKED = 4 };
 	if (got == 0 && !stopping(c) && c->head.size >= (c->has_served ? PEEKED : 1))
-		refuse(c, &http_bad_request);
+		return refuse(c, &http_bad_request);
+	return go_to(c, HTTP_GOODBYE);
 }
 
-/* False: no head has come, or it was refused. */
-static bool read_head(struct http_conn *c)
+static enum netpoll_next read_head(struct http_conn *c)
 {
-	struct err err;
-	for (;;) {
+	enum http_head_state state = HTTP_HEAD_MORE;
+	if (stopping(c))
+		return go_to(c, HTTP_GOODBYE);
+	if (!c->in_thread && c->served == HTTP_STEP_REQUESTS)
+		return NETPOLL_THREAD;
+	while (state == HTTP_HEAD_MORE) {
 		size_t used;
-		bool begins = c->head.size == 0;
 		if (c->r == c->w) {
-			ssize_t got = http_io_fill(c, &err);
-			if (got <= 0) {
-				end_within_head(c, got);
-				return false;
-			}
+			bool begins = c->head.size == 0;
+			ssize_t got = http_io_fill(c);
+			if (got == HTTP_IO_WAIT)
+				return NETPOLL_WAIT;
+			if (got <= 0)
+				return end_of_input(c, got);
 			if (begins)
 				http_io_begin_move(c); /* the silence before it does not count */
 		}
-		enum http_head_state state =
-			http_head_feed(&c->head, c->input + c->r, c->w - c->r, &used);
+		state = http_head_feed(&c->head, c->input + c->r, c->w - c->r, &used);
 		c->r += used;
-		if (state == HTTP_HEAD_DONE)
-			return true;
-		if (state == HTTP_HEAD_REFUSED) {
-			refuse(c, c->head.refusal);
-			return false;
-		}
 	}
+	return state == HTTP_HEAD_DONE ? go_to(c, HTTP_ROUTE) : refuse(c, c->head.refusal);
 }
 
-/* Finds the request's route. */
-static void route_request(struct http_conn *c)
+/* --- ROUTE and BODY -------------------------------------------------------------------------- */
+
+static void find_route(struct http_conn *c)
 {
 	struct http_request *req = &c->req;
 	req->method = http_method_parse(c->head.method);
@@ -172,27 +188,58 @@ static void route_request(struct http_conn *c)
 	req->param_len = c->match.param_len;
 }
 
-/* Reads as much of the body as the handler looks at, if it does not refuse it for its length. */
-static void read_body(struct http_conn *c)
+/* Is the answer the handler's? If not, the body is not looked at. */
+static bool is_for_handler(const struct http_conn *c)
+{
+	return c->result == HTTP_ROUTE_FOUND && !c->head.expects_other &&
+	       (c->server->tls || !c->server->tls_required);
+}
+
+/* How much of the body the handler looks at; -1: nothing, or it refuses the body for its length. */
+static int64_t body_limit(const struct http_conn *c)
+{
+	const struct http_route *route = c->match.route;
+	if (!route->body_limit)
+		return -1;
+	int64_t limit = route->body_limit(nsqd_get_opts(c->server->daemon->ctx));
+	return c->req.content_length <= limit ? limit : -1;
+}
+
+static enum netpoll_next route(struct http_conn *c)
 {
 	struct http_request *req = &c->req;
-	const struct http_route *route = c->match.route;
-	if (route->flags & HTTP_DISCARDS_BODY) {
-		req->body_failed = http_body_discard(c, DISCARD_MAX) < 0;
-		return;
+	http_body_begin(c);
+	find_route(c);
+	if (!is_for_handler(c))
+		return go_to(c, HTTP_HANDLE);
+	int flags = c->match.route->flags;
+	if ((flags & HTTP_TOPIC_FIRST) && body_limit(c) >= 0) {
+		enum http_found found = http_find_topic(req, c->in_thread);
+		if (found == HTTP_MAY_BLOCK)
+			return NETPOLL_THREAD;
+		c->answered = found == HTTP_NOT_FOUND;
 	}
-	if (!route->body_limit)
-		return;
-	int64_t limit = route->body_limit(nsqd_get_opts(c->server->daemon->ctx));
-	if (req->content_length > limit)
-		return;
-	c->answered = (route->flags & HTTP_TOPIC_FIRST) && !http_find_topic(req);
-	if (c->answered)
-		return;
-	if (req->content_length > 0 && (route->flags & HTTP_MESSAGE_BODY))
+	if ((flags & HTTP_MESSAGE_BODY) && req->content_length > 0 && body_limit(c) >= 0)
 		req->message = message_body_new((size_t)req->content_length);
-	req->body_failed = !http_body_read_all(c, limit);
+	c->discard_left = DISCARD_MAX;
+	return go_to(c, c->answered ? HTTP_HANDLE : HTTP_BODY);
 }
+
+/* Reads as much of the body as the handler looks at. */
+static enum netpoll_next read_body(struct http_conn *c)
+{
+	ssize_t rc = 0;
+	if (c->match.route->flags & HTTP_DISCARDS_BODY)
+		rc = http_body_discard(c, &c->discard_left);
+	else if (body_limit(c) >= 0)
+		rc = http_body_read(c, body_limit(c));
+	if (rc == HTTP_IO_WAIT)
+		return NETPOLL_WAIT;
+	c->req.body_failed = rc < 0;
+	return go_to(c, HTTP_HANDLE);
+}
+
+/* --- HANDLE ---------------------------------------------------------------------------------- */
 
 /* http_api.Log */
 static void log_request(struct http_conn *c, int status, int64_t elapsed_ns)
@@ -213,17 +260,28 @@ static void log_request(struct http_conn *c, int status, int64_t elapsed_ns)
 	strbuf_free(&uri);
 }
 
+/* While it runs it may wake pumps: their steps are taken when the answer has been sent. */
 static void run_handler(struct http_conn *c)
 {
 	const struct http_route *route = c->match.route;
 	bool logged = route->flags & HTTP_LOGGED;
 	int64_t start = logged ? clock_mono_ns() : 0;
+	if (!(route->flags & HTTP_PUBLISHES)) {
+		http_io_take_steps(c);
+	} else if (!c->keeps_tasks) {
+		c->keeps_tasks = true;
+		runnext_begin();
+	}
 	if (c->req.body_failed && (route->flags & HTTP_DISCARDS_BODY))
 		http_respond_error(&c->req, 400, "INVALID_REQUEST"); /* NewReqParams */
 	else if (!c->answered)
 		route->handle(&c->req);
 	if (logged)
 		log_request(c, c->req.status, clock_mono_ns() - start);
+	if (route->flags & HTTP_PLAIN_TEXT)
+		http_answer_plain(c);
+	else
+		http_answer_v1(c);
 }
 
 /* Answers a request for which the router has found no handler. */
@@ -249,30 +307,65 @@ static void answer_routed(struct http_conn *c)
 	http_answer_v1(c);
 }
 
-/* While a handler runs, the thread does not wait for the client. */
-static void begin_answer(struct http_conn *c)
-{
-	atomic_store(&c->answering, true);
-	atomic_store_explicit(&c->credit_ns, INT64_MAX, memory_order_relaxed);
-}
-
 /* serverHandler.ServeHTTP */
 static void answer(struct http_conn *c)
 {
 	struct http_server *s = c->server;
-	if (c->head.is_server_target && strcmp(c->head.method, "OPTIONS") == 0) {
+	if (c->head.expects_other)
+		http_answer_expectation_failed(c);
+	else if (c->head.is_server_target && strcmp(c->head.method, "OPTIONS") == 0)
 		http_answer_global_options(c);
-	} else if (s->tls_required && !s->tls) {
+	else if (s->tls_required && !s->tls)
 		http_answer_tls_required(c);
-	} else if (c->result != HTTP_ROUTE_FOUND) {
+	else if (c->result != HTTP_ROUTE_FOUND)
 		answer_routed(c);
-	} else {
+	else
 		run_handler(c);
-		if (c->match.route->flags & HTTP_PLAIN_TEXT)
-			http_answer_plain(c);
-		else
-			http_answer_v1(c);
+}
+
+static bool may_block(struct http_conn *c)
+{
+	if (!is_for_handler(c) || c->answered)
+		return false;
+	int flags = c->match.route->flags;
+	if (flags & HTTP_PUBLISHES)
+		return http_put_may_block(&c->req, !(flags & HTTP_MESSAGE_BODY));
+	return !(flags & HTTP_QUICK);
+}
+
+static enum netpoll_next handle(struct http_conn *c)
+{
+	/* The daemon's exit has cut the body off: that is not the client's fault. */
+	if (stopping(c) && c->req.body_failed)
+		return go_to(c, HTTP_GOODBYE);
+	/* From here on it does not depend on the client. */
+	atomic_store_explicit(&c->credit_ns, INT64_MAX, memory_order_relaxed);
+	if (!c->in_thread && may_block(c))
+		return NETPOLL_THREAD;
+	answer(c);
+	c->discard_left = HTTP_DISCARD_MAX + 1;
+	return go_to(c, HTTP_REST);
+}
+
+/* --- REST and ANSWER ------------------------------------------------------------------------- */
+
+/*
+ * A client that sends all of its request before it reads must not wait for us while we wait for it.
+ * So the rest of the body is read, unless it is too long.
+ */
+static enum netpoll_next read_rest(struct http_conn *c)
+{
+	ssize_t rc = 0;
+	if (http_answer_keeps_body(c)) {
+		bool too_long =
+			c->body.kind == HTTP_BODY_LENGTH && c->body.left >= HTTP_DISCARD_MAX;
+		rc = too_long ? 1 : http_body_discard(c, &c->discard_left);
 	}
+	if (rc == HTTP_IO_WAIT)
+		return NETPOLL_WAIT;
+	c->close = c->close || rc < 0;
+	c->answer.is_too_early = rc > 0;
+	return go_to(c, HTTP_ANSWER);
 }
 
 static void reset_buffer(struct strbuf *sb)
@@ -288,78 +381,126 @@ static void end_request(struct http_conn *c)
 	struct http_request *req = &c->req;
 	if (req->message)
 		message_body_unref(req->message);
+	topic_unref(req->topic);
 	strbuf_free(&c->match.redirect_path);
 	reset_buffer(&req->body);
 	reset_buffer(&req->out);
+	strbuf_reset(&c->made);
 	http_body_end(c);
 	req->message = NULL;
+	req->topic = NULL;
 	req->body_len = 0;
 	req->body_failed = false;
 	c->answered = false;
 	c->match = (struct http_match){0};
-	c->after_post = strcmp(c->head.method, "POST") == 0;
+}
+
+static enum netpoll_next send_answer(struct http_conn *c)
+{
+	http_answer_send(c);
+	end_request(c);
+	http_head_reset(&c->head, c->req.method == HTTP_POST);
 	c->has_served = true;
-	http_head_reset(&c->head, c->after_post);
+	c->served++;
 	c->grace_ns = HTTP_GRACE_NS;
 	http_io_begin_move(c);
-	atomic_store(&c->answering, false);
+	return go_to(c, c->close ? HTTP_GOODBYE : HTTP_HEAD);
 }
 
-static void serve_request(struct http_conn *c)
+/* --- GOODBYE and LINGER ---------------------------------------------------------------------- */
+
+/* With a short deadline: a client that does not read is not waited for. */
+static enum netpoll_next say_goodbye(struct http_conn *c)
 {
-	bool for_handler = c->server->tls || !c->server->tls_required;
-	http_body_begin(c);
-	route_request(c);
-	if (c->head.expects_other) {
-		http_answer_expectation_failed(c);
-		return;
-	}
-	if (for_handler && c->result == HTTP_ROUTE_FOUND)
-		read_body(c);
-	/* The daemon's exit has cut the body off: that is not the client's fault. */
-	if (stopping(c) && c->req.body_failed) {
-		c->close = true;
-		return;
-	}
-	begin_answer(c);
-	answer(c);
+	int64_t now = clock_mono_ns();
+	if (!c->send_failed)
+		c->stream->ops->close_write(c->stream, c->in_thread ? now + LINGER_NS : STREAM_NOW);
+	if (!c->linger)
+		return NETPOLL_OVER;
+	c->wait_until_ns = now + LINGER_NS;
+	c->linger_end_ns = now + LINGER_MAX_NS;
+	return go_to(c, HTTP_LINGER);
 }
-
-/* --- the end --------------------------------------------------------------------------------- */
 
 /*
  * Closing a socket with unread input resets the connection, which may destroy our last answer. So
  * input is still read, until the client is silent or closes. In that time it has no credit.
  */
-static void linger(struct http_conn *c)
+static enum netpoll_next linger(struct http_conn *c)
 {
-	char scrap[HTTP_INPUT_SIZE];
-	struct err ignored;
-	int64_t now = clock_mono_ns(), end = now + LINGER_MAX_NS;
-	if (c->deadline_ns != 0)
-		end = c->deadline_ns;
-	while (now < end && !stopping(c)) {
-		int64_t silence = now + LINGER_NS;
+	int64_t now = clock_mono_ns();
+	while (now < c->linger_end_ns && !stopping(c)) {
 		atomic_store_explicit(&c->credit_ns, now, memory_order_relaxed);
-		if (c->sock->ops->read(c->sock, scrap, sizeof(scrap), silence < end ? silence : end,
-			    &ignored) <= 0)
-			break;
+		ssize_t got = http_io_read_layer(c, c->sock, c->input, sizeof(c->input));
 		now = clock_mono_ns();
+		if (got == HTTP_IO_WAIT && now < c->wait_until_ns)
+			return NETPOLL_WAIT;
+		if (got <= 0)
+			break;
+		c->wait_until_ns = now + LINGER_NS;
 	}
+	return NETPOLL_OVER;
 }
 
-void http_conn_serve(struct http_conn *c)
+/* --- all of it ------------------------------------------------------------------------------- */
+
+static enum netpoll_next take_transition(struct http_conn *c)
 {
-	http_io_begin_move(c);
-	if (!c->server->tls || handshake(c)) {
-		while (!c->close && !stopping(c) && read_head(c)) {
-			serve_request(c);
-			end_request(c);
-		}
+	static enum netpoll_next (*const states[])(struct http_conn * c) = {
+		[HTTP_HANDSHAKE] = handshake,
+		[HTTP_HEAD] = read_head,
+		[HTTP_ROUTE] = route,
+		[HTTP_BODY] = read_body,
+		[HTTP_HANDLE] = handle,
+		[HTTP_REST] = read_rest,
+		[HTTP_ANSWER] = send_answer,
+		[HTTP_GOODBYE] = say_goodbye,
+		[HTTP_LINGER] = linger,
+	};
+	return states[c->state](c);
+}
+
+enum netpoll_next http_conn_step(struct http_conn *c, bool in_thread)
+{
+	enum netpoll_next next = GO_ON;
+	c->in_thread = in_thread;
+	c->taken = 0;
+	c->served = 0;
+	if (c->wants_thread) {
+		c->wants_thread = false;
+		http_io_flush(c);
 	}
-	/* With a short deadline: a client that does not read is not waited for. */
-	if (!c->send_failed)
-		c->stream->ops->close_write(c->stream, clock_mono_ns() + LINGER_NS);
-	if (c->linger)
-		linger(c);
+	while (next == GO_ON && !c->wants_thread)
+		next = take_transition(c);
+	http_io_take_steps(c);
+	return c->wants_thread ? NETPOLL_THREAD : next;
+}
+
+struct http_conn *http_conn_new(struct http_server *s, int fd, const union address *addr)
+{
+	struct http_conn *c = xcalloc(1, sizeof(*c));
+	c->server = s;
+	c->sock = c->stream = stream_sock_new(fd);
+	c->state = s->tls ? HTTP_HANDSHAKE : HTTP_HEAD;
+	c->wait_until_ns = s->tls ? clock_mono_ns() + HANDSHAKE_TIMEOUT_NS : 0;
+	address_format(addr, c->remote_addr, sizeof(c->remote_addr));
+	http_head_init(&c->head, MAX_HEAD);
+	c->req.daemon = s->daemon;
+	c->req.ctx = s->daemon->ctx;
+	c->req.remote_addr = c->remote_addr;
+	http_io_begin_move(c);
+	return c;
+}
+
+void http_conn_free(struct http_conn *c)
+{
+	c->stream->ops->free(c->stream);
+	end_request(c);
+	http_head_free(&c->head);
+	strbuf_free(&c->req.body);
+	strbuf_free(&c->req.out);
+	strbuf_free(&c->made);
+	strbuf_free(&c->out);
+	url_values_free(&c->req.query);
+	free(c);
 }

@@ -3,9 +3,25 @@
 #ifndef NSQD_HTTP_CONN_H
 #define NSQD_HTTP_CONN_H
 
-struct http_conn;
+#include <stdbool.h>
 
-/* Serves the connection until it ends, and says goodbye. Blocks; the connection's thread. */
-void http_conn_serve(struct http_conn *c);
+#include "common/netpoll.h"
+#include "protocol/listener.h"
+
+struct http_conn;
+struct http_server;
+
+/* Takes over fd, a connected socket. Never NULL. */
+struct http_conn *http_conn_new(struct http_server *s, int fd, const union address *addr);
+/*
+ * Goes on with the connection for as long as that is possible. in_thread: it may block, and waits a
+ * moment for input; the result is NETPOLL_WAIT (for input, or until c->wait_until_ns) or
+ * NETPOLL_OVER. Else it is a poller's step, which does not block, and may ask for a thread
+ * (NETPOLL_THREAD). One thread at a time; it holds no lock, and is not between runnext_begin and
+ * runnext_end.
+ */
+enum netpoll_next http_conn_step(struct http_conn *c, bool in_thread);
+/* Also in the middle of a request. Closes its socket. */
+void http_conn_free(struct http_conn *c);
 
 #endif

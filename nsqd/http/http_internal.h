@@ -31,6 +31,11 @@
 #define HTTP_GRACE_NS (2 * NSEC_PER_SEC)
 /* maxPostHandlerReadBytes: how much of a body is read after its handler has run. */
 #define HTTP_DISCARD_MAX ((int64_t)256 * 1024)
+/* What a poller does for a connection in one go, at most: then a thread goes on. */
+#define HTTP_STEP_BYTES ((size_t)64 * 1024)
+#define HTTP_STEP_REQUESTS 16
+/* How long a thread waits for input, before the connection goes back to the pollers. */
+#define HTTP_MOMENT_NS (250 * NSEC_PER_MSEC)
 
 struct http_server {
 	const struct http_daemon *daemon; /* immutable */
@@ -67,7 +72,35 @@ struct http_body {
 	bool was_expected;  /* the client asked for that */
 };
 
-/* A connection. Fields belong to its own thread, where nothing else is said. */
+/* An answer: what its head says, and the body. */
+struct http_answer {
+	int status;
+	const char *data; /* the body, len bytes; borrowed, as are the texts below */
+	size_t len;
+	const char *type;             /* of the body; set by the handler, or sniffed by net/http */
+	bool is_sniffed;              /* the latter: then it comes later in the head */
+	bool is_v1;                   /* with the header of that API */
+	const char *allow, *location; /* headers; NULL: none */
+	bool says_close;              /* the handler sets Connection: close */
+	bool says_length;             /* and this one Content-Length */
+	bool keeps_1_0;               /* the connection stays, though it is HTTP/1.0 */
+	bool is_too_early;            /* more of the request's body is left than is read */
+};
+
+/* How it goes on with a connection; see http_conn.c, which has their picture. */
+enum http_state {
+	HTTP_HANDSHAKE,
+	HTTP_HEAD,
+	HTTP_ROUTE,
+	HTTP_BODY,
+	HTTP_HANDLE,
+	HTTP_REST,
+	HTTP_ANSWER,
+	HTTP_GOODBYE,
+	HTTP_LINGER,
+};
+
+/* A connection. Fields belong to the thread that takes its step, where nothing else is said. */
 struct http_conn {
 	struct http_conn *prev, *next; /* guarded by the server's lock */
 	struct http_server *server;    /* immutable */
@@ -84,26 +117,37 @@ struct http_conn {
 	int64_t since_ns;          /* when it began to move what moves now */
 	int64_t moved;             /* bytes since then */
 	int64_t grace_ns;          /* what it is allowed beside */
-	_Atomic bool answering;    /* from the handler to the last byte: stop waits for it */
 	int64_t deadline_ns;       /* of all reading and writing; 0: none (see the reserve) */
+
+	/* --- the step --- */
+	enum http_state state;
+	bool in_thread;        /* may block; else it is a poller's step */
+	bool wants_thread;     /* a poller has had enough of it, or the socket has */
+	bool keeps_tasks;      /* between runnext_begin and runnext_end */
+	size_t taken;          /* bytes read in this step */
+	unsigned served;       /* requests in this step */
+	int64_t wait_until_ns; /* how long it waits for input; 0: for ever */
 
 	char input[HTTP_INPUT_SIZE];
 	size_t r, w;     /* input[r..w) has not been looked at */
 	bool answered;   /* before its body was read */
 	bool has_served; /* a request before the one that it is at */
-	bool after_post; /* that was a POST */
 	bool close;      /* after the answer */
 	bool linger;     /* the client may still be sending, and nothing reads that */
 	bool send_failed;
 
 	struct http_head head;
 	struct http_body body;
+	int64_t discard_left; /* of a body that is read for nothing: how much, at most */
+	int64_t linger_end_ns;
 	enum http_route_result result;
 	struct http_match match;
 	struct http_request req;
-	struct strbuf answer; /* its head, and a short body */
-	time_t date_of;       /* what date is made of */
-	char date[48];        /* a header */
+	struct http_answer answer;
+	struct strbuf made; /* the answer's body, where the handler has not made it */
+	struct strbuf out;  /* the answer's head, and a short body */
+	time_t date_of;     /* what date is made of */
+	char date[48];      /* a header */
 };
 
 #endif

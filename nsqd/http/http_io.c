@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Moving the bytes of an HTTP connection. Mirrors connReader and checkConnErrorWriter of net/http's
- * server.go. Runs in the connection's thread.
+ * server.go. Runs at the pollers, and in the connection's thread if it has one.
  *
  * Different from Go: a connection that moves bytes earns credit by that. When there is no room for
  * a new connection, one without credit makes room (http_server.c).
  */
 #include "nsqd/http/http_io.h"
 
+#include <errno.h>
+
 #include "common/clock.h"
+#include "common/runnext.h"
 #include "nsqd/http/http_internal.h"
 
+/* A deadline that is past: what is there is read, and nothing awaited. */
+#define AT_ONCE 1
 /* The credit for a byte: a working client moves more than 4 KiB in a second. */
 #define NS_PER_BYTE (NSEC_PER_SEC / 4096)
 /* How much of an answer is written before it counts as moved. */
@@ -34,10 +39,41 @@ void http_io_begin_move(struct http_conn *c)
 	set_credit(c);
 }
 
-ssize_t http_io_read_until(
-	struct http_conn *c, void *buf, size_t n, int64_t deadline_ns, struct err *err)
+void http_io_take_steps(struct http_conn *c)
 {
-	ssize_t got = c->stream->ops->read(c->stream, buf, n, deadline_ns, err);
+	if (!c->keeps_tasks)
+		return;
+	c->keeps_tasks = false;
+	runnext_end();
+}
+
+static int64_t read_deadline(const struct http_conn *c)
+{
+	if (!c->in_thread)
+		return AT_ONCE;
+	int64_t end = clock_mono_ns() + HTTP_MOMENT_NS;
+	if (c->wait_until_ns != 0 && c->wait_until_ns < end)
+		end = c->wait_until_ns;
+	return c->deadline_ns != 0 && c->deadline_ns < end ? c->deadline_ns : end;
+}
+
+ssize_t http_io_read_layer(struct http_conn *c, struct stream *layer, void *buf, size_t n)
+{
+	struct err err;
+	if (!c->in_thread && c->taken >= HTTP_STEP_BYTES) {
+		c->wants_thread = true;
+		return HTTP_IO_WAIT;
+	}
+	http_io_take_steps(c);
+	ssize_t got = layer->ops->read(layer, buf, n, read_deadline(c), &err);
+	if (got > 0)
+		c->taken += (size_t)got;
+	return got < 0 && err.code == ETIMEDOUT ? HTTP_IO_WAIT : got;
+}
+
+ssize_t http_io_read(struct http_conn *c, void *buf, size_t n)
+{
+	ssize_t got = http_io_read_layer(c, c->stream, buf, n);
 	if (got > 0) {
 		c->moved += got;
 		set_credit(c);
@@ -45,15 +81,10 @@ ssize_t http_io_read_until(
 	return got;
 }
 
-ssize_t http_io_read(struct http_conn *c, void *buf, size_t n, struct err *err)
-{
-	return http_io_read_until(c, buf, n, c->deadline_ns, err);
-}
-
-ssize_t http_io_fill(struct http_conn *c, struct err *err)
+ssize_t http_io_fill(struct http_conn *c)
 {
 	c->r = c->w = 0;
-	ssize_t got = http_io_read(c, c->input, sizeof(c->input), err);
+	ssize_t got = http_io_read(c, c->input, sizeof(c->input));
 	if (got > 0)
 		c->w = (size_t)got;
 	return got;
@@ -86,25 +117,49 @@ static void drop_part(struct iovec **iov, int *n, size_t len)
 	}
 }
 
+static void end_write(struct http_conn *c, bool failed)
+{
+	c->send_failed = c->send_failed || failed;
+	c->close = c->close || c->send_failed;
+}
+
 /*
  * Written bytes earn only the time that writing took: for a client that never reads, they may have
  * gone no further than the kernel's buffers.
  */
-void http_io_write(struct http_conn *c, struct iovec *iov, int n)
+static void write_in_parts(struct http_conn *c, struct iovec *iov, int n)
 {
 	enum { MAX_PARTS = 4 };
 	struct iovec part[MAX_PARTS];
 	struct err err;
 	size_t len;
-	http_io_begin_move(c);
 	while (n > 0 && !c->send_failed) {
 		int k = next_part(part, iov, n < MAX_PARTS ? n : MAX_PARTS, &len);
-		c->send_failed =
-			c->stream->ops->writev(c->stream, part, k, c->deadline_ns, &err) != 0;
+		end_write(c, c->stream->ops->writev(c->stream, part, k, c->deadline_ns, &err) != 0);
 		drop_part(&iov, &n, len);
 		http_io_begin_move(c);
 	}
-	if (!c->send_failed && c->stream != c->sock)
-		c->send_failed = c->stream->ops->flush(c->stream, c->deadline_ns, &err) != 0;
-	c->close = c->close || c->send_failed;
+}
+
+void http_io_flush(struct http_conn *c)
+{
+	struct err err;
+	int64_t deadline_ns = c->in_thread ? c->deadline_ns : STREAM_NOW;
+	if (c->send_failed)
+		return;
+	int rc = c->stream->ops->flush(c->stream, deadline_ns, &err);
+	if (rc > 0)
+		c->wants_thread = true;
+	end_write(c, rc < 0);
+}
+
+void http_io_write(struct http_conn *c, struct iovec *iov, int n)
+{
+	struct err err;
+	http_io_begin_move(c);
+	if (c->in_thread)
+		write_in_parts(c, iov, n);
+	else if (!c->send_failed)
+		end_write(c, c->stream->ops->writev(c->stream, iov, n, STREAM_NOW, &err) != 0);
+	http_io_flush(c);
 }

@@ -11,23 +11,33 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#include "common/err.h"
-
 struct http_conn;
+struct stream;
 
-/* Reads what there is, at least one byte, into the empty input. 0: the end; -1: err set. Blocks. */
-ssize_t http_io_fill(struct http_conn *c, struct err *err);
-/* Reads into buf without detour, up to n > 0 bytes. As http_io_fill. */
-ssize_t http_io_read(struct http_conn *c, void *buf, size_t n, struct err *err);
-/* The same, but not beyond deadline_ns (monotonic; 0: without end). */
-ssize_t http_io_read_until(
-	struct http_conn *c, void *buf, size_t n, int64_t deadline_ns, struct err *err);
+/* What reads return beside a count, 0 for the end, and -1: there is no input yet. */
+#define HTTP_IO_WAIT (-2)
+
+/*
+ * Reads up to n > 0 bytes from layer, what there is. A poller's step does not wait for them, and
+ * gets HTTP_IO_WAIT also where it has read enough. In a thread it waits for a moment, but not beyond
+ * c->wait_until_ns. Takes the steps of tasks that c has kept first.
+ */
+ssize_t http_io_read_layer(struct http_conn *c, struct stream *layer, void *buf, size_t n);
+/* The same from the top layer. */
+ssize_t http_io_read(struct http_conn *c, void *buf, size_t n);
+/* The same into the input, which is empty. */
+ssize_t http_io_fill(struct http_conn *c);
 /*
  * Writes all of it, and flushes; iov is used up. A failure is remembered: nothing more is sent, and
- * the connection ends. Blocks for as long as the client takes what is sent.
+ * the connection ends. In a thread it blocks for as long as the client takes what is sent. At a
+ * poller it does not: where the socket is full, c->wants_thread is set, and http_io_flush is next.
  */
 void http_io_write(struct http_conn *c, struct iovec *iov, int n);
+/* In a thread: sends what a poller could not. */
+void http_io_flush(struct http_conn *c);
 /* A new part begins to move: the bytes moved so far earn nothing any more. */
 void http_io_begin_move(struct http_conn *c);
+/* Takes the steps of the tasks that the handler has woken. The caller holds no lock. */
+void http_io_take_steps(struct http_conn *c);
 
 #endif

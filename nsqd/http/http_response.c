@@ -2,7 +2,10 @@
 /*
  * The answers of handlers, as bytes. Mirrors internal/http_api/api_response.go, and below it
  * chunkWriter.writeHeader of net/http's server.go. The latter decides what an answer's head says
- * and whether the connection stays. Runs in the connections' threads.
+ * and whether the connection stays. Runs at the pollers, and in the connections' threads.
+ *
+ * An answer is made when the handler has run (c->answer), and sent when the rest of the request's
+ * body has been dealt with: its head says what becomes of the connection.
  */
 #include "nsqd/http/http_response.h"
 
@@ -11,7 +14,6 @@
 #include <time.h>
 
 #include "common/clock.h"
-#include "nsqd/http/http_body.h"
 #include "nsqd/http/http_internal.h"
 #include "nsqd/http/http_io.h"
 
@@ -24,18 +26,6 @@
  * bufferBeforeChunkingSize: longer bodies go out in chunks, since Go does not wait for their end.
  */
 #define BUFFER_BEFORE_CHUNKING 2048
-
-struct answer {
-	int status;
-	const char *data; /* the body, len bytes */
-	size_t len;
-	const char *type;             /* of the body; set by the handler, or sniffed by net/http */
-	bool is_sniffed;              /* the latter: then it comes later in the head */
-	bool is_v1;                   /* with the header of that API */
-	const char *allow, *location; /* headers; NULL: none */
-	bool says_close;              /* the handler sets Connection: close */
-	bool says_length;             /* and this one Content-Length */
-};
 
 /* http.StatusText, as far as nsqd uses it. */
 static const char *status_text(int status)
@@ -100,57 +90,47 @@ static bool is_head(const struct http_conn *c)
 }
 
 /* Does the answer say how long it is? (An empty one to HEAD might have been longer to GET.) */
-static bool has_length(const struct http_conn *c, const struct answer *a)
+static bool has_length(const struct http_conn *c, const struct http_answer *a)
 {
 	return a->len <= BUFFER_BEFORE_CHUNKING && (!is_head(c) || a->len > 0);
 }
 
-/*
- * A client that sends all of its request before it reads must not wait for us while we wait for it.
- * So the rest of the body is read, unless it is too long. Returns whether it is too long.
- */
-static bool discard_body(struct http_conn *c)
-{
-	if (c->close || c->body.kind == HTTP_BODY_NONE)
-		return false;
-	if (c->body.kind == HTTP_BODY_LENGTH && c->body.left >= HTTP_DISCARD_MAX)
-		return true;
-	int rc = http_body_discard(c, HTTP_DISCARD_MAX + 1);
-	if (rc < 0)
-		c->close = true;
-	return rc > 0;
-}
-
-/* Sets c->close and c->linger; returns what Connection says, or NULL. */
-static const char *decide_connection(struct http_conn *c, const struct answer *a)
+bool http_answer_keeps_body(struct http_conn *c)
 {
 	const struct http_head *h = &c->head;
-	bool sized = has_length(c, a), keeps_1_0 = false, is_1_1 = http_head_is_1_1(h);
+	struct http_answer *a = &c->answer;
 	/* HTTP/1.0 knows no chunks: they may stand where the next request is expected. */
-	if (h->wants_keep_alive && !h->ignored_encoding && (is_head(c) || sized))
-		keeps_1_0 = true;
-	else if (!is_1_1 || h->wants_close)
+	if (h->wants_keep_alive && !h->ignored_encoding && (is_head(c) || has_length(c, a)))
+		a->keeps_1_0 = true;
+	else if (!http_head_is_1_1(h) || h->wants_close)
 		c->close = true;
 	if (a->says_close || (c->body.was_expected && !c->body.at_end))
 		c->close = true;
-	bool too_big = discard_body(c);
+	return !c->close && c->body.kind != HTTP_BODY_NONE;
+}
+
+/* Sets c->close and c->linger; returns what Connection says, or NULL. */
+static const char *decide_connection(struct http_conn *c)
+{
+	bool too_big = c->answer.is_too_early;
+	bool sized = has_length(c, &c->answer), is_1_1 = http_head_is_1_1(&c->head);
 	c->close = c->close || too_big || (!sized && !is_head(c) && !is_1_1);
 	c->linger = c->linger || !c->body.at_end;
 	if (too_big || (c->close && is_1_1))
 		return "close";
-	return keeps_1_0 ? "keep-alive" : NULL;
+	return c->answer.keeps_1_0 ? "keep-alive" : NULL;
 }
 
 /* --- the bytes ------------------------------------------------------------------------------- */
 
-static bool is_chunked(const struct http_conn *c, const struct answer *a)
+static bool is_chunked(const struct http_conn *c, const struct http_answer *a)
 {
 	return !has_length(c, a) && !is_head(c) && http_head_is_1_1(&c->head);
 }
 
 /* First the handler's headers, by name; then those that net/http adds, in its order. */
-static void add_head(
-	struct strbuf *out, struct http_conn *c, const struct answer *a, const char *connection)
+static void add_head(struct strbuf *out, struct http_conn *c, const struct http_answer *a,
+	const char *connection)
 {
 	char length[24];
 	snprintf(length, sizeof(length), "%zu", a->len);
@@ -170,51 +150,49 @@ static void add_head(
 	strbuf_add(out, "\r\n", 2);
 }
 
-static void send_answer(struct http_conn *c, const struct answer *a)
+void http_answer_send(struct http_conn *c)
 {
-	struct strbuf *head = &c->answer;
-	const char *connection = decide_connection(c, a);
-	strbuf_reset(head);
-	add_head(head, c, a, connection);
+	static const char last[] = "\r\n0\r\n\r\n";
+	const struct http_answer *a = &c->answer;
+	struct strbuf *out = &c->out;
+	const char *connection = decide_connection(c);
+	strbuf_reset(out);
+	add_head(out, c, a, connection);
 	size_t len = is_head(c) ? 0 : a->len;
 	struct iovec iov[3] = {{NULL, 0}, {(void *)a->data, len}, {NULL, 0}};
 	int n = 2;
 	if (len <= BUFFER_BEFORE_CHUNKING) {
-		strbuf_add(head, a->data, len);
+		strbuf_add(out, a->data, len);
 		n = 1;
 	} else if (is_chunked(c, a)) {
-		static const char last[] = "\r\n0\r\n\r\n";
-		strbuf_addf(head, "%zx\r\n", len);
+		strbuf_addf(out, "%zx\r\n", len);
 		iov[n++] = (struct iovec){(void *)last, sizeof(last) - 1};
 	}
-	iov[0] = (struct iovec){head->data, head->len};
+	iov[0] = (struct iovec){out->data, out->len};
 	http_io_write(c, iov, n);
 }
 
-/* A static or a built text, in an answer of its own. */
-static void send_text(struct http_conn *c, bool v1)
+/* What the handler has made, or a static text. */
+static void set_text(struct http_conn *c, bool v1)
 {
 	const struct http_request *req = &c->req;
-	struct answer a = {
-		.status = req->status, .is_v1 = v1, .type = TEXT_PLAIN, .is_sniffed = true};
-	a.data = req->text ? req->text : req->out.data;
-	a.len = req->text ? strlen(req->text) : req->out.len;
-	if (req->is_json) {
-		a.type = APPLICATION_JSON;
-		a.is_sniffed = false;
-	}
-	send_answer(c, &a);
+	c->answer = (struct http_answer){.status = req->status,
+		.data = req->text ? req->text : req->out.data,
+		.len = req->text ? strlen(req->text) : req->out.len,
+		.type = req->is_json ? APPLICATION_JSON : TEXT_PLAIN,
+		.is_sniffed = !req->is_json,
+		.is_v1 = v1};
 }
 
-static void send_json(struct http_conn *c, int status, const char *json, const char *allow)
+/* What is in c->made. */
+static void set_json(struct http_conn *c, int status, const char *allow)
 {
-	struct answer a = {.status = status,
-		.data = json,
-		.len = strlen(json),
+	c->answer = (struct http_answer){.status = status,
+		.data = c->made.data,
+		.len = c->made.len,
 		.type = APPLICATION_JSON,
 		.is_v1 = true,
 		.allow = allow};
-	send_answer(c, &a);
 }
 
 /* --- answers --------------------------------------------------------------------------------- */
@@ -224,30 +202,27 @@ void http_answer_v1(struct http_conn *c)
 {
 	struct http_request *req = &c->req;
 	if (req->status == 200) {
-		send_text(c, true);
+		set_text(c, true);
 		return;
 	}
-	struct strbuf json = STRBUF_INIT;
-	strbuf_adds(&json, "{\"message\":");
-	strbuf_add_json(&json, req->out.data, req->out.len);
-	strbuf_addc(&json, '}');
-	send_json(c, req->status, json.data, NULL);
-	strbuf_free(&json);
+	strbuf_adds(&c->made, "{\"message\":");
+	strbuf_add_json(&c->made, req->out.data, req->out.len);
+	strbuf_addc(&c->made, '}');
+	set_json(c, req->status, NULL);
 }
 
 /* http_api.PlainText */
 void http_answer_plain(struct http_conn *c)
 {
 	c->req.is_json = false;
-	send_text(c, false);
+	set_text(c, false);
 }
 
 void http_answer_tls_required(struct http_conn *c)
 {
-	char json[80];
-	snprintf(json, sizeof(json), "{\"message\": \"TLS_REQUIRED\", \"https_port\": %d}",
+	strbuf_addf(&c->made, "{\"message\": \"TLS_REQUIRED\", \"https_port\": %d}",
 		c->server->daemon->https_port);
-	send_json(c, 403, json, NULL);
+	set_json(c, 403, NULL);
 }
 
 /* template.HTMLEscape as http.Redirect uses it */
@@ -295,51 +270,47 @@ static void add_ascii(struct strbuf *out, const char *s)
 void http_answer_redirect(struct http_conn *c)
 {
 	bool get = c->req.method == HTTP_GET;
-	struct strbuf url = STRBUF_INIT, location = STRBUF_INIT, html = STRBUF_INIT;
+	struct strbuf url = STRBUF_INIT, *location = &c->match.redirect_path;
 	add_redirect_url(&url, c);
-	add_ascii(&location, url.data);
+	strbuf_reset(location); /* url is made of it */
+	add_ascii(location, url.data);
 	if (get) {
-		strbuf_adds(&html, "<a href=\"");
-		add_html_escaped(&html, url.data);
-		strbuf_adds(&html, "\">Moved Permanently</a>.\n\n");
+		strbuf_adds(&c->made, "<a href=\"");
+		add_html_escaped(&c->made, url.data);
+		strbuf_adds(&c->made, "\">Moved Permanently</a>.\n\n");
 	}
-	struct answer a = {.status = get ? 301 : 307,
-		.data = html.data,
-		.len = html.len,
-		.type = get ? TEXT_HTML : NULL,
-		.location = location.data};
-	send_answer(c, &a);
 	strbuf_free(&url);
-	strbuf_free(&location);
-	strbuf_free(&html);
+	c->answer = (struct http_answer){.status = get ? 301 : 307,
+		.data = c->made.data,
+		.len = c->made.len,
+		.type = get ? TEXT_HTML : NULL,
+		.location = location->data};
 }
 
 void http_answer_allow(struct http_conn *c)
 {
-	struct answer a = {.status = 200, .data = "", .allow = c->match.allow};
-	send_answer(c, &a);
+	c->answer = (struct http_answer){.status = 200, .data = "", .allow = c->match.allow};
 }
 
 void http_answer_method_not_allowed(struct http_conn *c)
 {
-	send_json(c, 405, "{\"message\":\"METHOD_NOT_ALLOWED\"}", c->match.allow);
+	strbuf_adds(&c->made, "{\"message\":\"METHOD_NOT_ALLOWED\"}");
+	set_json(c, 405, c->match.allow);
 }
 
 void http_answer_global_options(struct http_conn *c)
 {
-	struct answer a = {.status = 200, .data = "", .says_length = true};
-	send_answer(c, &a);
+	c->answer = (struct http_answer){.status = 200, .data = "", .says_length = true};
 }
 
 void http_answer_expectation_failed(struct http_conn *c)
 {
-	struct answer a = {.status = 417, .data = "", .says_close = true};
-	send_answer(c, &a);
+	c->answer = (struct http_answer){.status = 417, .data = "", .says_close = true};
 }
 
 void http_answer_refusal(struct http_conn *c, const struct http_refusal *why)
 {
-	struct strbuf *out = &c->answer;
+	struct strbuf *out = &c->out;
 	strbuf_reset(out);
 	strbuf_addf(out,
 		"HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\n"

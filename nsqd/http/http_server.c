@@ -27,8 +27,6 @@
 #include "nsqd/http/http_conn.h"
 #include "nsqd/http/http_internal.h"
 
-/* The longest head of a request, in bytes. */
-#define MAX_HEAD ((size_t)32 * 1024)
 /* Connections at once: half of the descriptors, within these bounds. */
 #define MIN_CONNECTIONS 64
 #define MAX_CONNECTIONS 8192
@@ -46,20 +44,6 @@
 
 /* --- connections ----------------------------------------------------------------------------- */
 
-static struct http_conn *conn_new(struct http_server *s, int fd, const union address *addr)
-{
-	struct http_conn *c = xcalloc(1, sizeof(*c));
-	c->server = s;
-	c->sock = c->stream = stream_sock_new(fd);
-	address_format(addr, c->remote_addr, sizeof(c->remote_addr));
-	atomic_init(&c->credit_ns, clock_mono_ns());
-	http_head_init(&c->head, MAX_HEAD);
-	c->req.daemon = s->daemon;
-	c->req.ctx = s->daemon->ctx;
-	c->req.remote_addr = c->remote_addr;
-	return c;
-}
-
 /* It leaves the list first: after that no other thread shuts its socket down. */
 static void conn_free(struct http_conn *c)
 {
@@ -67,23 +51,19 @@ static void conn_free(struct http_conn *c)
 	mutex_lock(&s->lock);
 	DL_DELETE(s->conns, c);
 	mutex_unlock(&s->lock);
-	c->stream->ops->free(c->stream);
+	http_conn_free(c);
 	mutex_lock(&s->lock);
 	s->n_conns--;
 	mutex_unlock(&s->lock);
 	chan_signal(s->room_chan);
-	http_head_free(&c->head);
-	strbuf_free(&c->req.body);
-	strbuf_free(&c->req.out);
-	strbuf_free(&c->answer);
-	url_values_free(&c->req.query);
-	free(c);
 }
 
 static void conn_loop(void *arg)
 {
 	struct http_conn *c = arg;
-	http_conn_serve(c);
+	while (http_conn_step(c, true) != NETPOLL_OVER &&
+		(c->deadline_ns == 0 || clock_mono_ns() < c->deadline_ns))
+		continue;
 	conn_free(c);
 }
 
@@ -205,7 +185,7 @@ static void handle_accepted(void *arg, int fd, const union address *addr)
 		return;
 	}
 	char name[160];
-	struct http_conn *c = conn_new(s, fd, addr);
+	struct http_conn *c = http_conn_new(s, fd, addr);
 	mutex_lock(&s->lock);
 	DL_APPEND(s->conns, c);
 	mutex_unlock(&s->lock);
@@ -261,6 +241,8 @@ static void serve_one(struct reserve *r)
 		return;
 	struct http_conn *c = remove_at(r, i - 1);
 	c->deadline_ns = clock_mono_ns() + RESERVE_TIME_NS;
+	if (c->wait_until_ns > c->deadline_ns)
+		c->wait_until_ns = c->deadline_ns;
 	conn_loop(c);
 }
 
