@@ -54,6 +54,7 @@ struct options {
 	int defer;                 /* dpub: in ms */
 	int stored_topics;         /* stats: so many topics besides opt.topic */
 	int stats_interval;        /* stats: in ms, from request to request */
+	double storm_rate;         /* storm-latency: connections per second */
 	int threads; /* at most so many workers publish, and as many consume per channel */
 	int pollers; /* at most so many workers consume in all; 0 = no limit */
 	bool create; /* create the channels before publishing */
@@ -76,6 +77,9 @@ void usage(void);
 
 __attribute__((noreturn, format(printf, 1, 2))) void die(const char *fmt, ...);
 void *xalloc(size_t size);
+void sleep_until(uint64_t at); /* the same clock */
+/* Subscribes once to every channel, so that they exist from the start. */
+void create_channels(void);
 uint64_t now_ns(void); /* CLOCK_MONOTONIC */
 
 /* ---- connections (conn.c) ---- */
@@ -118,6 +122,8 @@ static inline void put_be32(char *p, uint32_t v)
 }
 
 int dial(int port);
+/* From this address of 127.0.0.0/8, in host order: each has its own ports. */
+int dial_from(uint32_t source, int port);
 /* Past all layers of a connection: what a plain one needs. */
 void send_all(int fd, const void *data, size_t len);
 /* Connects with room for `cap` bytes of input. */
@@ -125,6 +131,8 @@ void conn_open(struct conn *c, int port, size_t cap);
 void conn_close(struct conn *c);
 /* Magic, IDENTIFY and the upgrades. heartbeat_ms -1 switches heartbeats off. */
 void conn_identify(struct conn *c, int heartbeat_ms);
+/* Without waiting for the answer. */
+void conn_send_identify(struct conn *c, int heartbeat_ms);
 /* Waits for the answer OK to `what`; any other ends the run. */
 void conn_expect_ok(struct conn *c, const char *what);
 void conn_send(struct conn *c, const void *data, size_t len);
@@ -132,8 +140,12 @@ void conn_send(struct conn *c, const void *data, size_t len);
 enum { NAME_SIZE = 80 };
 void numbered(char *out, size_t size, const char *name, int n, int i);
 void conn_subscribe(struct conn *c, const char *topic, const char *channel);
+/* Without waiting for the answer. */
+void conn_send_sub(struct conn *c, const char *topic, const char *channel);
 /* Waits for input and appends it to buf. */
 void conn_recv(struct conn *c);
+/* The same; false: the server has closed the connection. */
+bool conn_recv_some(struct conn *c);
 /* The frame at offset *used; advances *used. False: no complete frame there.
  * An error frame from the server ends the run. */
 bool conn_frame(const struct conn *c, size_t *used, struct frame *f);
@@ -151,7 +163,7 @@ void transport_upgrade(struct conn *c);
 void transport_close(struct conn *c);
 void transport_send(struct conn *c, const void *data, size_t len);
 ssize_t transport_recv(struct conn *c, void *buf, size_t n);
-/* Takes over below, a connection on which the server has agreed to TLS. */
+/* Takes over below, a connection on which the server has agreed to TLS. A full handshake. */
 struct stream *tls_client_new(struct stream *below);
 
 /* What the compressor of a connection made of what was sent meanwhile. */
@@ -325,13 +337,52 @@ void latency_free(struct latency *l);
 void print_distribution(const char *name, const char *unit, double scale, uint64_t *v, size_t n);
 void run_latency(void);
 
+/* ---- a connection for each piece of work (churn.c) ---- */
+
+enum churn_kind {
+	CHURN_PUB,     /* PUB, without IDENTIFY */
+	CHURN_SUB,     /* IDENTIFY, SUB to a channel that exists */
+	CHURN_SUB_NEW, /* IDENTIFY, SUB to an ephemeral channel that is new each time */
+	CHURN_HTTP,    /* POST /pub, Connection: close; with opt.tls over TLS */
+};
+
+/* A thread that opens one connection after the other. */
+struct churner;
+
+/* Each number has source addresses of its own. Borrows the names. */
+struct churner *churner_new(
+	enum churn_kind kind, uint32_t number, const char *topic, const char *channel);
+/* Connects, does the work and closes. Any answer that is not as it should be ends the run. */
+void churner_once(struct churner *c, uint64_t seq);
+void churner_free(struct churner *c);
+void run_churn(void);
+
+/* ---- many consumers at once, one message each (crowd.c) ---- */
+
+struct crowd;
+
+/* opt.conns of them; the channel exists. */
+struct crowd *crowd_new(void);
+/* Returns when all have subscribed and sent RDY 1. */
+void crowd_connect(struct crowd *c);
+/* Each gets one message, which must come once; returns when all have sent FIN. */
+void crowd_deliver(struct crowd *c);
+/* Returns when the server has executed all that they have sent. */
+void crowd_finish(struct crowd *c);
+/* The server has ended: each connection must be at its end. */
+void crowd_expect_end(struct crowd *c);
+void crowd_free(struct crowd *c);
+
 /* ---- the other modes ---- */
 
 void run_idle(void);     /* idle.c */
 void run_timeouts(void); /* timeouts.c */
 void run_stats(void);    /* stats.c */
-/* Waits until /stats says that so many messages of the channel are deferred. */
-void stats_await_deferred(uint64_t expected);
+void run_storm(void);    /* storm.c */
+void run_storm_latency(void);
+void run_exit(void);
+/* Waits until /stats says so of the channel: deferred_count, in_flight_count. */
+void stats_await(const char *counter, uint64_t expected);
 void null_server_start(void); /* null_server.c: sets opt.port, opt.pid */
 
 /* ---- the server's accounts (proc.c) ---- */
@@ -347,7 +398,36 @@ struct proc_sample {
 };
 
 void proc_sample(struct proc_sample *s);
+/* How many the server has open; 0 without a server process to account for. */
+int proc_descriptors(void);
+/* Cheap enough for every millisecond, however many threads there are. */
+struct proc_memory {
+	long rss_kb, peak_kb, tables_kb, threads;
+};
+
+void proc_memory(struct proc_memory *m);
+/* Of the whole machine: what is free or can be had, and what TCP's buffers take. */
 long mem_available_kb(void);
+long tcp_memory_kb(void);
+/* What another process had, above all its kernel stacks, comes back for some time after its end:
+ * until then it would be counted in this one's favour. */
+void await_steady_memory(void);
+enum { KERNEL_STACK_KB = 16 };
+
+/* The most that there was (watch.c). */
+struct peak {
+	long memory_kb;            /* RSS, page tables and kernel stacks, at one time */
+	long rss_kb, kernel_kb;    /* each for itself; kernel: page tables and stacks */
+	long avail_kb, sockets_kb; /* what the whole machine lost of MemAvailable, and TCP took */
+	long threads;
+};
+
+struct watch;
+
+struct watch *watch_begin(void);
+struct peak watch_end(struct watch *w);
+void peak_print(const char *prefix, const struct peak *p);
+
 /* Prints the server's share as key=value, each with a blank in front. */
 void proc_print(const struct proc_sample *a, const struct proc_sample *b, uint64_t messages);
 

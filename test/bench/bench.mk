@@ -3,9 +3,9 @@
 
 include test/stock/stock.mk
 
-BENCH_SRC := $(addprefix test/bench/,nsq_bench.c body.c conn.c consume.c idle.c latency.c \
-             null_server.c open_loop.c options.c proc.c publish.c stats.c tally.c \
-             timeouts.c tls_client.c transport.c worker.c)
+BENCH_SRC := $(addprefix test/bench/,nsq_bench.c body.c churn.c conn.c consume.c crowd.c idle.c \
+             latency.c null_server.c open_loop.c options.c proc.c publish.c stats.c storm.c \
+             tally.c timeouts.c tls_client.c transport.c watch.c worker.c)
 BENCH_OBJ := $(BENCH_SRC:%.c=$(BUILD)/obj/%.o)
 BENCH     := $(BUILD)/test/bench/nsq_bench
 PYTHON    ?= /usr/bin/python3
@@ -35,7 +35,7 @@ bench-null: $(BENCH) $(OURS) ## print the limits of the load generator
 	@$(BENCH_RUN) --null
 
 bench-smoke: $(BENCH) $(OURS) ## short runs on our daemon alone, for the counts
-	@$(BENCH_RUN) --no-stock --pairs=1 --scale=0.02 --row=memory,disk,transport,latency,many,timers,stats-2000
+	@$(BENCH_RUN) --no-stock --pairs=1 --scale=0.02 --row=memory,disk,transport,latency,many,timers,stats-2000,churn
 
 # A race ends the daemon, and so the run.
 bench-smoke-thread: $(BENCH) ## the same over TLS, snappy and deflate, under ThreadSanitizer

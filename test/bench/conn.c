@@ -18,7 +18,24 @@
 
 enum { STALL_S = 30 };
 
+/* The port is found by connect(), which knows the other end: those in TIME_WAIT there are free
+ * elsewhere. */
+static void bind_address(int fd, uint32_t source)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(source)};
+	int one = 1;
+
+	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0)
+		die("bind: %s", strerror(errno));
+}
+
 int dial(int port)
+{
+	return dial_from(INADDR_ANY, port);
+}
+
+int dial_from(uint32_t source, int port)
 {
 	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
 	struct timeval stall = {.tv_sec = STALL_S};
@@ -29,6 +46,8 @@ int dial(int port)
 		die("socket: %s", strerror(errno));
 	if (inet_pton(AF_INET, opt.host, &sa.sin_addr) != 1)
 		die("%s: not an IPv4 address", opt.host);
+	if (source != INADDR_ANY)
+		bind_address(fd, source);
 	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0)
 		die("connect to %s:%d: %s", opt.host, port, strerror(errno));
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -93,12 +112,12 @@ void conn_send(struct conn *c, const void *data, size_t len)
 		send_all(c->fd, data, len);
 }
 
-void conn_recv(struct conn *c)
+bool conn_recv_some(struct conn *c)
 {
 	ssize_t n;
 
 	if (c->have == c->cap)
-		die("a frame of %u bytes is too big for the input buffer", get_be32(c->buf));
+		die("an answer of %u bytes is too big for the input buffer", get_be32(c->buf));
 	do
 		n = c->stream != NULL ? transport_recv(c, c->buf + c->have, c->cap - c->have)
 				      : recv(c->fd, c->buf + c->have, c->cap - c->have, 0);
@@ -106,10 +125,15 @@ void conn_recv(struct conn *c)
 	if (n < 0)
 		die(errno == EAGAIN ? "the server was silent for %d s" : "recv failed after %d s",
 			STALL_S);
-	if (n == 0)
-		die("the server closed the connection");
 	c->input_at = now_ns();
 	c->have += (size_t)n;
+	return n > 0;
+}
+
+void conn_recv(struct conn *c)
+{
+	if (!conn_recv_some(c))
+		die("the server closed the connection");
 }
 
 bool conn_frame(const struct conn *c, size_t *used, struct frame *f)
@@ -159,7 +183,7 @@ void conn_expect_ok(struct conn *c, const char *what)
 	conn_consume(c, used);
 }
 
-void conn_identify(struct conn *c, int heartbeat_ms)
+void conn_send_identify(struct conn *c, int heartbeat_ms)
 {
 	char json[512], out[640];
 	size_t head;
@@ -176,6 +200,11 @@ void conn_identify(struct conn *c, int heartbeat_ms)
 	put_be32(out + head, (uint32_t)n);
 	memcpy(out + head + 4, json, (size_t)n);
 	send_all(c->fd, out, head + 4 + (size_t)n);
+}
+
+void conn_identify(struct conn *c, int heartbeat_ms)
+{
+	conn_send_identify(c, heartbeat_ms);
 	if (transport_is_plain())
 		conn_expect_ok(c, "IDENTIFY");
 	else
@@ -190,11 +219,16 @@ void numbered(char *out, size_t size, const char *name, int n, int i)
 		snprintf(out, size, "%s", name);
 }
 
-void conn_subscribe(struct conn *c, const char *topic, const char *channel)
+void conn_send_sub(struct conn *c, const char *topic, const char *channel)
 {
 	char out[160];
 	int n = snprintf(out, sizeof(out), "SUB %s %s\n", topic, channel);
 
 	conn_send(c, out, (size_t)n);
+}
+
+void conn_subscribe(struct conn *c, const char *topic, const char *channel)
+{
+	conn_send_sub(c, topic, channel);
 	conn_expect_ok(c, "SUB");
 }

@@ -41,8 +41,8 @@ class Daemon:
         self.wrapper = list(wrapper)
         self.dir = tempfile.mkdtemp(prefix="run.", dir=work_dir)
         self.proc = self.pid = None
-        self.ports = free_ports(2)
-        self.tcp, self.http = (s.getsockname()[1] for s in self.ports)
+        self.ports = free_ports(3)
+        self.tcp, self.http, self.https = (s.getsockname()[1] for s in self.ports)
         if topics:
             self._store(topics)
         self.start()
@@ -66,7 +66,7 @@ class Daemon:
             self.proc = subprocess.Popen(
                 [*self.wrapper, self.binary, f"--tcp-address=127.0.0.1:{self.tcp}",
                  f"--http-address=127.0.0.1:{self.http}", f"--data-path={self.dir}",
-                 *self.flags],
+                 f"--https-address=127.0.0.1:{self.https}", *self.flags],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=self._prepare)
         end = time.monotonic() + START_S
         while time.monotonic() < end:
@@ -117,17 +117,30 @@ class Daemon:
         """A clean stop; returns how long it took."""
         began = time.monotonic()
         self.proc.send_signal(signal.SIGTERM)
+        self.await_exit()
+        return time.monotonic() - began
+
+    def await_exit(self):
+        """It has been told to stop; it must have done so, without a complaint."""
         try:
-            self.proc.wait(60)
+            code = self.proc.wait(60)
         except subprocess.TimeoutExpired as e:
             raise Failed("did not stop within 60 s") from e
-        return time.monotonic() - began
+        if code != 0:
+            raise Failed(f"the daemon ended with {code}: {self.last_log_line()}")
+
+    def kill(self):
+        """Returns the context switches of all its threads, those that had ended before as well:
+        the kernel adds them up, and tells the parent only."""
+        os.kill(self.pid or self.proc.pid, signal.SIGKILL)
+        _, status, used = os.wait4(self.proc.pid, 0)
+        self.proc.returncode = os.waitstatus_to_exitcode(status)
+        return used.ru_nvcsw + used.ru_nivcsw
 
     def remove(self):
         # Not a clean stop: a full memory queue would be written to disk first.
         if self.proc.poll() is None:
-            os.kill(self.pid or self.proc.pid, signal.SIGKILL)
-            self.proc.wait()
+            self.kill()
         for s in self.ports:
             s.close()
         shutil.rmtree(self.dir, ignore_errors=True)

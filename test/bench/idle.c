@@ -16,7 +16,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { INPUT = 256, EVENTS = 64, HEARTBEAT_MS = 30000, REST_S = 5, KERNEL_STACK_KB = 16 };
+enum { INPUT = 256, EVENTS = 64, HEARTBEAT_MS = 30000, REST_S = 5 };
 
 static void answer(struct conn *c)
 {
@@ -51,24 +51,6 @@ static void hold(struct conn *conns, int n, double seconds)
 			answer(ev[i].data.ptr);
 	}
 	close(ep);
-}
-
-/*
- * What another daemon had, above all its kernel stacks, comes back for some time after its end:
- * until then it would be counted in this one's favour.
- */
-static void await_steady_memory(void)
-{
-	long last = mem_available_kb(), steady = 0;
-
-	for (int i = 0; i < 100 && steady < 5; i++) {
-		long now;
-
-		usleep(100000);
-		now = mem_available_kb();
-		steady = labs(now - last) < 1024 ? steady + 1 : 0;
-		last = now;
-	}
 }
 
 void run_idle(void)

@@ -12,19 +12,20 @@ RUN_S = 180  # a run must end by then
 SETTLE_S = 30  # what was sent last must be in the statistics by then
 
 
-def generate(bench, args, total, daemon=None):
-    """Runs the generator; returns its key=value line as a dict."""
+def generate(bench, args, total, daemon=None, ends=False):
+    """Runs the generator; returns its key=value line as a dict. `ends`: it ends the daemon."""
     cmd = [bench, *args]
     if total:
         cmd += ["--total", str(total)]
     if daemon:
-        cmd += ["--topic", TOPIC, "--port", str(daemon.tcp), "--http-port", str(daemon.http),
+        http = daemon.https if args[0] == "churn-http" and "--tls" in args else daemon.http
+        cmd += ["--topic", TOPIC, "--port", str(daemon.tcp), "--http-port", str(http),
                 "--pid", str(daemon.pid)]
     try:
         p = subprocess.run(cmd, capture_output=True, text=True, timeout=RUN_S, check=False)
     except subprocess.TimeoutExpired as e:
         raise Failed(f"the generator did not end within {RUN_S} s") from e
-    if daemon:
+    if daemon and not ends:
         daemon.check_alive()
     if p.returncode != 0:
         lines = p.stderr.strip().splitlines()
@@ -93,22 +94,29 @@ def verify_topic(row, topics, name, total, again):
             raise Failed(f"/stats of {name}/{c['channel_name']}, {total} messages: {wrong}")
 
 
-def certificate(opts):
+KEYS = {"rsa": ["rsa:2048"], "p256": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]}
+
+
+def certificate(opts, kind):
     """Flags for a daemon with TLS; makes the certificate with the first run that asks."""
-    cert, key = (os.path.join(opts.work, name) for name in ("cert.pem", "key.pem"))
+    cert, key = (os.path.join(opts.work, f"{name}-{kind}.pem") for name in ("cert", "key"))
     if not os.path.exists(cert):
-        cmd = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "365",
+        cmd = ["openssl", "req", "-x509", "-newkey", *KEYS[kind], "-nodes", "-days", "365",
                "-subj", "/CN=localhost", "-keyout", key, "-out", cert]
         subprocess.run(cmd, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return [f"--tls-cert={cert}", f"--tls-key={key}"]
 
 
-def run_load(opts, row, binary, total, perf=None, cores=0):
+def start(opts, row, binary, total, perf=None, cores=0):
     flags = [f"--mem-queue-size={row.memory_queue(total)}", *row.flags]
     if row.tls():
-        flags += certificate(opts)
-    daemon = Daemon(binary, flags, opts.work, cores or opts.cores, perf.command if perf else (),
-                    row.stored_topics())
+        flags += certificate(opts, row.certificate)
+    return Daemon(binary, flags, opts.work, cores or opts.cores, perf.command if perf else (),
+                  row.stored_topics())
+
+
+def run_load(opts, row, binary, total, perf=None, cores=0):
+    daemon = start(opts, row, binary, total, perf, cores)
     try:
         if row.prefill:
             prefill(opts.bench, row, daemon, total)
@@ -117,8 +125,51 @@ def run_load(opts, row, binary, total, perf=None, cores=0):
         result = generate(opts.bench, row.load, total, daemon)
         if perf:
             perf.control("disable")
-        if row.kind != "idle":
+        if row.kind == "churn":
+            verify_churn(opts, row, daemon, int(result["msgs"]))
+            # Threads that have ended took their switches with them.
+            if not perf:
+                result["ctx"] = daemon.kill() / result["msgs"]
+        elif row.kind != "idle":
             verify(daemon, row, total, int(result["redelivered"]))
+        if row.kind == "storm-latency":
+            verify_storm(daemon, int(result["storm_published"]))
+        return result
+    finally:
+        daemon.remove()
+
+
+def verify_churn(opts, row, daemon, made):
+    """What each connection has published must be there, and come. Of the channels that they
+    have made none may be left."""
+    if row.load[0] == "churn-sub":
+        verify(daemon, row, 0, 0)
+    else:
+        verify(daemon, row, made, 0)
+        generate(opts.bench, ["sub", "--rdy", "2500"], made, daemon)
+
+
+def verify_storm(daemon, published):
+    """The topic of the short connections."""
+    topic = daemon.topic_stats(f"{TOPIC}-storm")
+    if topic["message_count"] != published:
+        raise Failed(f"/stats counts {topic['message_count']} messages of the {published} that "
+                     "short connections have published")
+
+
+def run_exit(opts, row, binary, total):
+    """The generator ends the daemon. All its messages were finished, so the next one must find
+    none, and the channel."""
+    daemon = start(opts, row, binary, total)
+    try:
+        result = generate(opts.bench, row.load, total, daemon, ends=True)
+        daemon.await_exit()
+        daemon.start()
+        topic = daemon.topic_stats(TOPIC)
+        left = {c["channel_name"]: c["depth"] for c in topic["channels"]}
+        if topic["depth"] != 0 or left != {"ch": 0}:
+            raise Failed(f"after the exit the topic has {topic['depth']} messages, and its "
+                         f"channels have {left}")
         return result
     finally:
         daemon.remove()
@@ -166,7 +217,8 @@ def rss_mb(pid):
 
 
 def messages(opts, row):
-    """How many a run has. A row about a number of topics has that number, whatever the scale."""
-    if row.kind == "topics" or not row.total:
+    """How many a run has. A row about a number of topics or connections has that number, whatever
+    the scale."""
+    if row.kind in ("topics", "storm", "exit") or not row.total:
         return row.total
     return max(int(row.total * opts.scale), 200)

@@ -11,6 +11,7 @@
  */
 #include "test/bench/bench.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -49,6 +50,15 @@ uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+void sleep_until(uint64_t at)
+{
+	struct timespec ts = {
+		.tv_sec = (time_t)(at / 1000000000), .tv_nsec = (long)(at % 1000000000)};
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
+		;
+}
+
 /* Publishes, consumes, or both at once. */
 struct load {
 	bool publish, consume;
@@ -63,8 +73,7 @@ static void sleep_s(double s)
 	nanosleep(&ts, NULL);
 }
 
-/* Subscribes once to every channel, so that they exist from the start. */
-static void create_channels(void)
+void create_channels(void)
 {
 	struct conn c = {0};
 	char name[NAME_SIZE];
@@ -119,7 +128,7 @@ static void run_load(const struct load *load)
 				(unsigned long long)opt.total);
 	}
 	if (load->kind == PUBLISH_DPUB && !opt.null)
-		stats_await_deferred(expected);
+		stats_await("deferred_count", expected);
 	t1 = now_ns();
 	timed = expected;
 	if (con)
@@ -160,6 +169,17 @@ static const struct mode {
 		{false, true, PUBLISH_PUB}, run_timeouts},
 	{"expiring", "PUB at --rate, each message runs out once", {false, true, PUBLISH_PUB},
 		run_timeouts},
+	{"churn-pub", "connect, PUB, close", {true, false, PUBLISH_PUB}, run_churn},
+	{"churn-sub", "connect, SUB to a new ephemeral channel, close", {true, false, PUBLISH_PUB},
+		run_churn},
+	{"churn-http", "connect, POST /pub, with the end of the connection",
+		{true, false, PUBLISH_HTTP}, run_churn},
+	{"storm", "--conns consumers connect at once, then one message each",
+		{true, false, PUBLISH_PUB}, run_storm},
+	{"storm-latency", "latency, and short connections meanwhile", {false, true, PUBLISH_PUB},
+		run_storm_latency},
+	{"exit", "SIGTERM with --conns consumers that have just had a message",
+		{true, false, PUBLISH_PUB}, run_exit},
 	{"stats", "latency, and GET /stats meanwhile", {false, true, PUBLISH_PUB}, run_stats},
 	{"idle", "hold --conns connections for --seconds", {false, false, PUBLISH_PUB}, run_idle},
 };
@@ -168,7 +188,7 @@ void usage(void)
 {
 	printf("usage: nsq_bench MODE [options]\n\nmodes:\n");
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
-		printf("  %-10s%s\n", modes[i].name, modes[i].what);
+		printf("  %-14s%s\n", modes[i].name, modes[i].what);
 	options_usage();
 }
 
@@ -185,6 +205,9 @@ static void complete_transport(const struct mode *mode)
 {
 	if (transport_is_plain())
 		return;
+	if (mode->run == run_churn && mode->load.kind == PUBLISH_HTTP &&
+		opt.compress == COMPRESS_NONE)
+		return; /* HTTPS, and a thread for each connection at all times */
 	if (mode->run != NULL || mode->load.kind == PUBLISH_HTTP || opt.null)
 		die("%s: over plain connections only", mode->name);
 	if (opt.conns > opt.threads || opt.subs > opt.threads)
@@ -209,7 +232,7 @@ static void check_deliveries(const struct mode *mode)
 static bool at_a_rate(const struct mode *mode)
 {
 	return mode->run == run_latency || mode->run == run_stats ||
-	       strcmp(mode->name, "expiring") == 0;
+	       mode->run == run_storm_latency || strcmp(mode->name, "expiring") == 0;
 }
 
 /* What a mode cannot do without, and what follows from it. */

@@ -2,7 +2,8 @@
 /*
  * A server that does nothing, as fast as it can, to show the limits of the generator: it answers
  * OK, feeds a consumer with messages made in advance, and throws FINs away. It runs in a child
- * process, one thread per connection, and is measured like any other server.
+ * process, one thread per connection, and is measured like any other server. For churn, threads take
+ * one connection after the other.
  *
  * It keeps no queue: in mode sub each consumer is fed until opt.total messages are out; otherwise
  * what is published is passed on at once, to one consumer of each channel, in turn. It knows no
@@ -57,6 +58,15 @@ struct peer {
 	size_t have, cap, answered, passed;
 };
 
+static void spawn(void *(*f)(void *), void *arg)
+{
+	pthread_t t;
+
+	if (pthread_create(&t, NULL, f, arg) != 0)
+		die("pthread_create failed");
+	pthread_detach(t);
+}
+
 static void message_head(char *p, size_t body)
 {
 	put_be32(p, (uint32_t)(30 + body));
@@ -91,12 +101,8 @@ static void *feed_main(void *arg)
 /* RDY. */
 static void ready(int fd)
 {
-	pthread_t t;
-
-	if (strcmp(opt.mode, "sub") != 0)
-		return;
-	pthread_create(&t, NULL, feed_main, (void *)(intptr_t)fd);
-	pthread_detach(t);
+	if (strcmp(opt.mode, "sub") == 0)
+		spawn(feed_main, (void *)(intptr_t)fd);
 }
 
 static bool is_name(const char *name, const char *text, size_t len)
@@ -277,34 +283,40 @@ static size_t command(struct peer *p, const char *at, size_t have)
 	return line + 4 + body;
 }
 
+/* Answers what one recv() brings. False: the connection is at its end. */
+static bool peer_step(struct peer *p)
+{
+	ssize_t n = recv(p->fd, p->in + p->have, p->cap - p->have, 0);
+	size_t used = 0, k;
+
+	if (n <= 0)
+		return false;
+	p->have += (size_t)n;
+	while (p->have > used) {
+		if (p->have - used >= 4 && memcmp(p->in + used, "POST", 4) == 0)
+			k = http_request(p, p->in + used, p->have - used);
+		else
+			k = command(p, p->in + used, p->have - used);
+		if (k == 0)
+			break;
+		used += k;
+	}
+	p->have -= used;
+	memmove(p->in, p->in + used, p->have);
+	if (p->answered > 0)
+		send_all(p->fd, p->out, p->answered);
+	p->answered = 0;
+	if (p->passed > 0)
+		pass_on(p);
+	return true;
+}
+
 static void *peer_main(void *arg)
 {
 	struct peer *p = arg;
 
-	for (;;) {
-		ssize_t n = recv(p->fd, p->in + p->have, p->cap - p->have, 0);
-		size_t used = 0, k;
-
-		if (n <= 0)
-			break;
-		p->have += (size_t)n;
-		while (p->have > used) {
-			if (p->have - used >= 4 && memcmp(p->in + used, "POST", 4) == 0)
-				k = http_request(p, p->in + used, p->have - used);
-			else
-				k = command(p, p->in + used, p->have - used);
-			if (k == 0)
-				break;
-			used += k;
-		}
-		p->have -= used;
-		memmove(p->in, p->in + used, p->have);
-		if (p->answered > 0)
-			send_all(p->fd, p->out, p->answered);
-		p->answered = 0;
-		if (p->passed > 0)
-			pass_on(p);
-	}
+	while (peer_step(p))
+		;
 	/* The descriptor stays open: a feeder may still use it. */
 	free(p->in);
 	free(p->out);
@@ -313,26 +325,56 @@ static void *peer_main(void *arg)
 	return NULL;
 }
 
-static void serve(int listener)
+static struct peer *peer_new(void)
 {
 	size_t largest = 256 + (size_t)opt.batch * (opt.size + 4);
+	struct peer *p = xalloc(sizeof(*p));
+
+	p->cap = 2 * largest > INPUT_MIN ? 2 * largest : INPUT_MIN;
+	p->in = xalloc(p->cap);
+	p->out = xalloc(p->cap + 64);      /* an answer is never longer than */
+	p->pass = xalloc(p->cap * 3 + 64); /* what asked for it, a message not 3 times */
+	return p;
+}
+
+static int accept_one(int listener)
+{
+	int fd = accept(listener, NULL, NULL), one = 1;
+
+	if (fd < 0)
+		die("accept: %s", strerror(errno));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	return fd;
+}
+
+/* One connection after the other, each for one piece of work: no thread is made for it. */
+static void *serve_churn(void *arg)
+{
+	bool http = strcmp(opt.mode, "churn-http") == 0;
+	struct peer *p = peer_new();
 
 	for (;;) {
-		struct peer *p = xalloc(sizeof(*p));
-		pthread_t t;
-		int one = 1;
+		p->fd = accept_one((int)(intptr_t)arg);
+		p->have = 0;
+		while (peer_step(p) && !(http && p->have == 0))
+			;
+		close(p->fd);
+	}
+	return NULL;
+}
 
-		p->fd = accept(listener, NULL, NULL);
-		if (p->fd < 0)
-			die("accept: %s", strerror(errno));
-		setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		p->cap = 2 * largest > INPUT_MIN ? 2 * largest : INPUT_MIN;
-		p->in = xalloc(p->cap);
-		p->out = xalloc(p->cap + 64);      /* an answer is never longer than */
-		p->pass = xalloc(p->cap * 3 + 64); /* what asked for it, a message not 3 times */
-		if (pthread_create(&t, NULL, peer_main, p) != 0)
-			die("pthread_create failed");
-		pthread_detach(t);
+static void serve(int listener)
+{
+	if (strncmp(opt.mode, "churn-", 6) == 0) {
+		for (int i = 0; i < opt.conns; i++)
+			spawn(serve_churn, (void *)(intptr_t)listener);
+		serve_churn((void *)(intptr_t)listener);
+	}
+	for (;;) {
+		struct peer *p = peer_new();
+
+		p->fd = accept_one(listener);
+		spawn(peer_main, p);
 	}
 }
 

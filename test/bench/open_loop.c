@@ -8,13 +8,11 @@
  */
 #include "test/bench/bench.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <time.h>
 
 enum { BURST = 64, INPUT = 64 * 1024 };
 
@@ -26,15 +24,6 @@ struct source {
 	int room, filled; /* commands in `out` */
 	uint64_t waiting; /* commands sent and not answered */
 };
-
-static void sleep_until(uint64_t at)
-{
-	struct timespec ts = {
-		.tv_sec = (time_t)(at / 1000000000), .tv_nsec = (long)(at % 1000000000)};
-
-	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
-		;
-}
 
 /* Reads the answers that are there; waits for one when told so. */
 static void answers(struct source *s, bool wait)

@@ -25,6 +25,7 @@ struct options opt = {
 	.rdy = 2500,
 	.threads = 16,
 	.stats_interval = 200,
+	.storm_rate = 1000,
 };
 
 enum { MANY = 1000000, NAME_MAX_LEN = 56 }; /* a number is appended to a name */
@@ -49,7 +50,7 @@ static const struct setting {
 		"publishing and one consuming connection"},
 	{"channel", TEXT, &opt.channel, 0, 0, "C", "the channel"},
 	{"create", FLAG, &opt.create, 0, 0, NULL, "create the channels before publishing"},
-	{"conns", INT, &opt.conns, 1, MANY, "N", "publishing connections"},
+	{"conns", INT, &opt.conns, 1, MANY, "N", "publishing connections; connections at once"},
 	{"outstanding", INT, &opt.outstanding, 1, MANY, "N",
 		"commands without an answer, per connection"},
 	{"batch", INT, &opt.batch, 1, MANY, "N", "messages per MPUB"},
@@ -69,6 +70,7 @@ static const struct setting {
 	{"defer", INT, &opt.defer, 1, 3600 * 1000, "MS", "dpub: the delay"},
 	{"stored-topics", INT, &opt.stored_topics, 0, MANY, "N", "stats: topics besides T"},
 	{"stats-interval", INT, &opt.stats_interval, 1, MANY, "MS", "stats: between requests"},
+	{"storm-rate", REAL, &opt.storm_rate, 1, 0, "N", "storm-latency: connections per second"},
 	{"pollers", INT, &opt.pollers, 1, MANY, "N", "workers that consume, in all"},
 	{"threads", INT, &opt.threads, 1, MANY, "N", "workers to publish, and for each channel"},
 	{"tls", FLAG, &opt.tls, 0, 0, NULL, "what to ask for in IDENTIFY"},

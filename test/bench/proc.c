@@ -71,9 +71,40 @@ static void sample_threads(struct proc_sample *s)
 	closedir(d);
 }
 
-void proc_sample(struct proc_sample *s)
+void proc_memory(struct proc_memory *m)
 {
 	char path[64], buf[4096];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)opt.pid);
+	if (read_file(AT_FDCWD, path, buf, sizeof(buf)) == 0)
+		die("no server process %d", (int)opt.pid);
+	m->rss_kb = field(buf, "\nVmRSS:");
+	m->peak_kb = field(buf, "\nVmHWM:");
+	m->tables_kb = field(buf, "\nVmPTE:");
+	m->threads = field(buf, "\nThreads:");
+}
+
+int proc_descriptors(void)
+{
+	char path[64];
+	int n = 0;
+	DIR *d;
+
+	if (opt.pid == 0)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)opt.pid);
+	d = opendir(path);
+	if (!d)
+		die("no server process %d", (int)opt.pid);
+	for (struct dirent *e; (e = readdir(d)) != NULL;)
+		n += e->d_name[0] != '.';
+	closedir(d);
+	return n;
+}
+
+void proc_sample(struct proc_sample *s)
+{
+	struct proc_memory m;
 	clockid_t clock;
 
 	memset(s, 0, sizeof(*s));
@@ -84,11 +115,9 @@ void proc_sample(struct proc_sample *s)
 		die("no server process %d", (int)opt.pid);
 	s->cpu_ns = clock_ns(clock);
 	sample_threads(s);
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)opt.pid);
-	if (read_file(AT_FDCWD, path, buf, sizeof(buf)) == 0)
-		die("no server process %d", (int)opt.pid);
-	s->rss_kb = field(buf, "\nVmRSS:");
-	s->peak_kb = field(buf, "\nVmHWM:");
+	proc_memory(&m);
+	s->rss_kb = m.rss_kb;
+	s->peak_kb = m.peak_kb;
 }
 
 /*
@@ -112,6 +141,30 @@ long mem_available_kb(void)
 
 	read_file(AT_FDCWD, "/proc/meminfo", buf, sizeof(buf));
 	return field(buf, "\nMemAvailable:") + per_cpu_lists_kb();
+}
+
+void await_steady_memory(void)
+{
+	long last = mem_available_kb(), steady = 0;
+
+	for (int i = 0; i < 100 && steady < 5; i++) {
+		long now;
+
+		usleep(100000);
+		now = mem_available_kb();
+		steady = labs(now - last) < 1024 ? steady + 1 : 0;
+		last = now;
+	}
+}
+
+long tcp_memory_kb(void)
+{
+	char buf[1024];
+	char *tcp;
+
+	read_file(AT_FDCWD, "/proc/net/sockstat", buf, sizeof(buf));
+	tcp = strstr(buf, "TCP:");
+	return tcp == NULL ? 0 : field(tcp, " mem") * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
 void proc_print(const struct proc_sample *a, const struct proc_sample *b, uint64_t messages)

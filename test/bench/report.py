@@ -76,6 +76,15 @@ def brief(row, r):
         return (f"{r['mem_conn_kb']:.1f} kB a connection, {r['avail_conn_kb']:.1f} as seen in "
                 f"MemAvailable, {r['cpu_percent']:.2f} % CPU, "
                 f"{r['threads']:.0f} threads")
+    if row.kind == "storm":
+        return ", ".join(f"{when}: {r[when + '_memory_kb'] / 1024:.1f} MB "
+                         f"{r[when + '_threads']:.0f} threads"
+                         for when in ("connected", "delivered"))
+    if row.kind == "storm-latency":
+        return (f"sent p99 {r['quiet_sent_p99_us']:.0f} us without, {r['busy_sent_p99_us']:.0f} "
+                f"with {r['storm_rate']:.0f} connections/s, p99 {r['storm_p99_ms']:.2f} ms")
+    if row.kind == "exit":
+        return f"{r['exit_s'] * 1000:.0f} ms, with {r['threads']:.0f} threads"
     if row.kind in ("topics", "cores"):
         return ", ".join(f"{k} {v:.2f}" for k, v in r.items())
     return (f"{r['rate']:12,.0f}/s {r['cpu_us']:8.2f} us CPU {r['ctx']:8.4f} ctx "
@@ -99,6 +108,54 @@ def rate_cells(row, res):
     return [row.name, row.title, both(res, "rate"), ratio_cell(res, "rate"), limit(res, "rate"),
             both(res, "cpu_us"), ratio_cell(res, "cpu_us"), both(res, "peak_kb", 1 / 1024),
             both(res, "ctx")]
+
+
+CHURN_HEAD = ["row", "work", "connections/s", "ratio (min - max)", "null server", "CPU us/conn",
+              "ratio (min - max)", "generator's CPU us/conn", "context switches/conn",
+              "peak RSS MB"]
+
+
+def churn_cells(row, res):
+    return [row.name, row.title, both(res, "rate"), ratio_cell(res, "rate"), limit(res, "rate"),
+            both(res, "cpu_us"), ratio_cell(res, "cpu_us"), both(res, "gen_us"),
+            both(res, "ctx"), both(res, "peak_kb", 1 / 1024)]
+
+
+STORM_HEAD = ["row", "work", "when", "peak MB", "ratio (min - max)", "RSS MB",
+              "stacks and page tables MB", "loss of MemAvailable MB", "TCP buffers MB", "threads",
+              "ms", "CPU us/conn"]
+
+
+def storm_cells(row, res):
+    """Two lines."""
+    return [[row.name, row.title, when, both(res, f"{key}_memory_kb", 1 / 1024),
+             ratio_cell(res, f"{key}_memory_kb"), both(res, f"{key}_rss_kb", 1 / 1024),
+             both(res, f"{key}_kernel_kb", 1 / 1024), both(res, f"{key}_avail_kb", 1 / 1024),
+             both(res, f"{key}_sockets_kb", 1 / 1024), both(res, f"{key}_threads"),
+             both(res, f"{verb}_ms"), both(res, f"{verb}_cpu_us")]
+            for when, key, verb in (("connecting", "connected", "connect"),
+                                    ("a message each", "delivered", "deliver"))]
+
+
+STORM_LATENCY_HEAD = ["row", "work", "p50 us without", "p50 us with", "p99 us without",
+                      "p99 us with", "ratio (min - max)", "p99.9 us with", "connections/s",
+                      "connection p50 ms", "p99 ms", "ratio (min - max)"]
+
+
+def storm_latency_cells(row, res):
+    return [row.name, row.title, both(res, "quiet_sent_p50_us"), both(res, "busy_sent_p50_us"),
+            both(res, "quiet_sent_p99_us"), both(res, "busy_sent_p99_us"),
+            ratio_cell(res, "busy_sent_p99_us"), both(res, "busy_sent_p999_us"),
+            both(res, "storm_rate"), both(res, "storm_p50_ms"), both(res, "storm_p99_ms"),
+            ratio_cell(res, "storm_p99_ms")]
+
+
+EXIT_HEAD = ["row", "work", "ms to the end", "ratio (min - max)", "threads", "RSS MB"]
+
+
+def exit_cells(row, res):
+    return [row.name, row.title, both(res, "exit_s", 1000), ratio_cell(res, "exit_s"),
+            both(res, "threads"), both(res, "rss_kb", 1 / 1024)]
 
 
 LATENCY_HEAD = ["row", "work", "p50 us", "ratio (min - max)", "null server", "p99 us",
@@ -189,7 +246,14 @@ TABLES = [("rate", RATE_HEAD, rate_cells), ("latency", LATENCY_HEAD, latency_cel
           ("many", MANY_HEAD, many_cells),
           ("timeouts", TIMEOUTS_HEAD, timeouts_cells), ("stats", STATS_HEAD, stats_cells),
           ("idle", IDLE_HEAD, idle_cells), ("topics", TOPICS_HEAD, topics_cells),
-          ("cores", CORES_HEAD, cores_cells)]
+          ("churn", CHURN_HEAD, churn_cells), ("storm", STORM_HEAD, storm_cells),
+          ("storm-latency", STORM_LATENCY_HEAD, storm_latency_cells),
+          ("exit", EXIT_HEAD, exit_cells), ("cores", CORES_HEAD, cores_cells)]
+
+
+def lines_of(cells):
+    """Most rows have one line in their table."""
+    return cells if isinstance(cells[0], list) else [cells]
 
 
 def tables(results):
@@ -197,7 +261,7 @@ def tables(results):
     for kind, head, cells in TABLES:
         mine = [(row, res) for row, res in results if row.kind == kind]
         if mine:
-            yield (kind, [head] + [cells(row, res) for row, res in mine],
+            yield (kind, [head] + [line for row, res in mine for line in lines_of(cells(row, res))],
                    [f"{row.name}: {side_failures(res)}" for row, res in mine
                     if side_failures(res)])
 
@@ -247,6 +311,10 @@ TITLES = {
     "stats": "Statistics of many topics",
     "idle": "Idle connections",
     "topics": "Many idle topics",
+    "churn": "A connection for each piece of work",
+    "storm": "Many consumers connect at once",
+    "storm-latency": "Latency while connections come and go",
+    "exit": "The end, with many connections",
     "cores": "Fewer cores: CPU per message",
 }
 

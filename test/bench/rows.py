@@ -18,8 +18,9 @@ class Row:
     total: int = 0
     prefill: list = field(default_factory=list)
     mem_queue: int = -1  # -1: enough for all messages
-    kind: str = "rate"  # or latency, many, timeouts, stats, idle, topics, cores
+    kind: str = "rate"  # or another table of report.py
     flags: list = field(default_factory=list)  # of the daemon
+    certificate: str = "rsa"  # with TLS; or p256
     # What /stats must say of each channel, per message; elsewhere nothing may be left.
     counts: dict = field(default_factory=dict)
 
@@ -42,12 +43,14 @@ class Row:
 
     def channels(self):
         """How many each topic has in the end."""
-        return 0 if self.load[0] in ("pub", "mpub", "http") else self.value("--channels", 1)
+        if self.load[0] in ("pub", "mpub", "http") or self.kind == "churn":
+            return 0
+        return self.value("--channels", 1)
 
     def for_null_server(self):
         """Whether a server that does nothing can answer it: it knows no layers, keeps nothing."""
-        return (self.kind in ("rate", "latency", "many") and self.group != "transport"
-                and not {"--requeue", "--touch"} & set(self.load))
+        return (self.kind in ("rate", "latency", "many", "churn") and not self.tls()
+                and not {"--snappy", "--deflate", "--requeue", "--touch"} & set(self.load))
 
     def memory_queue(self, total):
         return self.mem_queue if self.mem_queue >= 0 else total + 10000
@@ -75,6 +78,17 @@ def _idle(n):
     load = f"idle --conns {n} --rdy 1 --seconds 5".split()
     return Row(f"idle-{n}", "idle", f"{n:,} idle connections, half of them subscribed", load,
                kind="idle")
+
+
+def _churn(name, title, total, load, certificate="rsa", mem_queue=-1):
+    """--conns is how many connections there are at a time."""
+    return Row(name, "churn", title, f"{load} --conns 8".split(), total, mem_queue=mem_queue,
+               kind="churn", certificate=certificate)
+
+
+def _crowd(name, title, n, load):
+    """A crowd has its size whatever the scale; each gets a message."""
+    return Row(name, "churn", title, f"{load} --conns {n}".split(), n, kind=load)
 
 
 def _cores(n):
@@ -184,11 +198,27 @@ ROWS = [
     Row("stats-2000", "scale", "GET /stats, 2,000 topics, five times a second; 1,000/s on one",
         "stats --stored-topics 2000 --stats-interval 200 --rate 1000 --rdy 10 "
         "--output-buffer-size -1".split(), total=8000, mem_queue=10000, kind="stats"),
+    _churn("churn-tcp", "connect, PUB, close", 30_000, "churn-pub"),
+    _churn("churn-sub", "connect, IDENTIFY, SUB to a new ephemeral channel, close",
+           6_000, "churn-sub", mem_queue=10000),
+    _churn("churn-http", "HTTP POST /pub, Connection: close", 30_000, "churn-http"),
+    _churn("churn-https-rsa", "the same over TLS, RSA with 2048 bits", 3_000,
+           "churn-http --tls"),
+    _churn("churn-https-p256", "the same over TLS, ECDSA with P-256", 5_000,
+           "churn-http --tls", "p256"),
+    _crowd("storm-1000", "1,000 consumers connect at once; then a message for each", 1000,
+           "storm"),
+    Row("storm-latency", "churn", "1,000/s published and consumed, while 1,000 connections a "
+        "second come and go", "storm-latency --rate 1000 --storm-rate 1000 --rdy 10 "
+        "--output-buffer-size -1".split(), total=6000, mem_queue=10000, kind="storm-latency"),
+    # Needs 5,000 descriptors in the daemon, and as many in the generator.
+    _crowd("exit-5000", "SIGTERM with 5,000 consumers that have just had a message", 5000,
+           "exit"),
     *[_cores(n) for n in (1, 10, 100, 1000)],
 ]
 
 GROUPS = ["memory", "disk", "transport", "body", "latency", "many", "timers", "idle", "scale",
-          "cores"]
+          "churn", "cores"]
 
 
 def select(spec):

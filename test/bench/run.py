@@ -20,12 +20,12 @@ import tempfile
 import report
 import rows
 from daemon import Failed
-from measure import generate, messages, run_cores, run_load, run_topics
+from measure import generate, messages, run_cores, run_exit, run_load, run_topics
 
 
 def run_once(opts, row, binary):
     total = messages(opts, row)
-    run = {"topics": run_topics, "cores": run_cores}.get(row.kind, run_load)
+    run = {"topics": run_topics, "cores": run_cores, "exit": run_exit}.get(row.kind, run_load)
     try:
         return run(opts, row, binary, total)
     except Failed as e:

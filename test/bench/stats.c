@@ -160,18 +160,22 @@ void run_stats(void)
 }
 
 /* The number behind "NAME": in the last answer. */
-static uint64_t counter(const struct monitor *m, const char *name)
+static uint64_t number(const struct monitor *m, const char *name)
 {
-	const char *p = strstr(m->answer, name);
+	char key[64];
+	int n = snprintf(key, sizeof(key), "\"%s\":", name);
+	const char *p = strstr(m->answer, key);
 
-	return p == NULL ? 0 : strtoull(p + strlen(name), NULL, 10);
+	if (!p)
+		die("/stats has no %s", name);
+	return strtoull(p + n, NULL, 10);
 }
 
-void stats_await_deferred(uint64_t expected)
+void stats_await(const char *counter, uint64_t expected)
 {
 	struct timespec pause = {.tv_nsec = 20000000};
 	struct monitor m = {0};
-	uint64_t before = 0, changed = now_ns();
+	uint64_t before = UINT64_MAX, changed = now_ns();
 	char path[256];
 
 	snprintf(path, sizeof(path), "/stats?format=json&include_clients=false&topic=%s&channel=%s",
@@ -179,14 +183,14 @@ void stats_await_deferred(uint64_t expected)
 	for (;;) {
 		uint64_t n;
 		get(&m, path);
-		n = counter(&m, "\"deferred_count\":");
-		if (n >= expected)
+		n = number(&m, counter);
+		if (n == expected)
 			break;
 		if (n != before)
 			changed = now_ns();
 		before = n;
 		if (now_ns() - changed > STALL_NS)
-			die("%llu messages deferred of %llu", (unsigned long long)n,
+			die("%s is %llu, not %llu", counter, (unsigned long long)n,
 				(unsigned long long)expected);
 		nanosleep(&pause, NULL);
 	}
