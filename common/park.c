@@ -20,10 +20,11 @@
 /*
  * The state word is AWAKE while the owner does not wait or still spins, and BUSY while it does
  * something else first (park_busy). It is ASLEEP while the owner is in the kernel or on its way
- * there, and WOKEN from park_wake until the owner has seen it. Only the step ASLEEP -> WOKEN costs
- * the waker a system call.
+ * there, and WOKEN from park_wake until the owner has seen it. It is ABSENT while there is no owner.
+ * Only the step ASLEEP -> WOKEN costs the waker a system call, and ABSENT -> WOKEN the start of an
+ * owner.
  */
-enum { AWAKE, BUSY, ASLEEP, WOKEN };
+enum { AWAKE, BUSY, ASLEEP, WOKEN, ABSENT };
 
 /*
  * note_spinning. A hand-off to a thread that spins takes some 100 ns. To a thread that sleeps it
@@ -91,10 +92,12 @@ static void park_learn(void)
 	spinners_max = ncpu - 1;
 }
 
-void park_init(struct parker *p, bool (*may_run)(struct parker *p))
+void park_init(
+	struct parker *p, bool (*may_run)(struct parker *p), void (*absent)(struct parker *p))
 {
 	PT_OK(pthread_once(&park_once, park_learn));
-	*p = (struct parker){.probe_interval = PROBE_INTERVAL_MIN, .may_run = may_run};
+	*p = (struct parker){
+		.probe_interval = PROBE_INTERVAL_MIN, .may_run = may_run, .absent = absent};
 	atomic_init(&p->state, AWAKE);
 	atomic_init(&p->claimed, true);
 }
@@ -114,6 +117,7 @@ static struct parker *park_new(void)
 		atomic_init(&p->state, AWAKE);
 		atomic_init(&p->claimed, false);
 		p->may_run = NULL;
+		p->absent = NULL;
 	}
 	p->spin_limit = 0;
 	p->probe_interval = PROBE_INTERVAL_MIN;
@@ -205,10 +209,23 @@ void park_wake(struct parker *p)
 	park_perturb(PERTURB_WAKE);
 	/*
 	 * After the exchange p is no longer ours: the wake-up may reach its next user, which looks
-	 * at the word again.
+	 * at the word again. But if it was ABSENT, there is no other thread yet.
 	 */
-	if (atomic_exchange_explicit(&p->state, WOKEN, memory_order_release) == ASLEEP)
+	uint32_t was = atomic_exchange_explicit(&p->state, WOKEN, memory_order_release);
+	if (was == ASLEEP)
 		futex_wake_one(&p->state);
+	else if (was == ABSENT)
+		p->absent(p);
+}
+
+void park_leave(struct parker *p)
+{
+	atomic_store_explicit(&p->state, ABSENT, memory_order_relaxed);
+}
+
+bool park_is_absent(struct parker *p)
+{
+	return atomic_load_explicit(&p->state, memory_order_relaxed) == ABSENT;
 }
 
 void park_busy(struct parker *p)
@@ -226,7 +243,7 @@ bool park_is_woken(struct parker *p)
 bool park_is_away(struct parker *p)
 {
 	uint32_t state = atomic_load_explicit(&p->state, memory_order_relaxed);
-	return state == ASLEEP || state == BUSY;
+	return state == ASLEEP || state == BUSY || state == ABSENT;
 }
 
 void wake_list_wake_all(struct wake_list *l)
@@ -250,11 +267,19 @@ void park_keep(struct wake_list *kept)
 	kept_list = kept;
 }
 
+/* Those in front that have no owner go to the end, if there is one that has. */
+static void put_owned_first(struct wake_list *l)
+{
+	for (unsigned i = l->n; i > 0 && park_is_absent(l->first); i--)
+		wake_list_add(l, wake_list_take(l));
+}
+
 void park_hand_off(void)
 {
-	struct parker *first = kept_list ? wake_list_take(kept_list) : NULL;
-	if (!first)
+	if (!kept_list || !kept_list->first)
 		return;
+	put_owned_first(kept_list);
+	struct parker *first = wake_list_take(kept_list);
 	first->rest = *kept_list;
 	*kept_list = (struct wake_list){NULL, NULL, 0};
 	park_wake(first);

@@ -51,12 +51,17 @@ struct parker {
 	 * thread that has claimed it take the next step in the owner's place?
 	 */
 	bool (*may_run)(struct parker *p);
+	void (*absent)(struct parker *p); /* immutable; a task's: park_wake found no owner */
 };
 
 /* The calling thread's parker. Only the first call in a thread may allocate. */
 struct parker *park_self(void);
-/* Makes p the parker of a task; no episode is open. */
-void park_init(struct parker *p, bool (*may_run)(struct parker *p));
+/*
+ * Makes p the parker of a task; no episode is open. It has an owner until park_leave. absent is for
+ * tasks that may be without one, and NULL for others.
+ */
+void park_init(
+	struct parker *p, bool (*may_run)(struct parker *p), void (*absent)(struct parker *p));
 
 /* Starts an episode. No other thread may know p yet. */
 static inline void park_open(struct parker *p)
@@ -97,8 +102,16 @@ static inline bool park_is_claimed(struct parker *p)
  * its way, and the caller must wait for it.
  */
 bool park_wait(struct parker *p, int64_t deadline_ns);
-/* Ends the episode that the caller has claimed; p may be another thread's when this returns. */
+/*
+ * Ends the episode that the caller has claimed; p may be another thread's when this returns. Without
+ * an owner p->absent(p) is called in place of a wake-up, once. It is to see that a thread calls
+ * park_wait(p), now or later, which returns at once.
+ */
 void park_wake(struct parker *p);
+/* The task whose parker this is has no owner from now on, until park_wake. By the one with the claim. */
+void park_leave(struct parker *p);
+/* Has p no owner, since park_leave? By the one with the claim: it does not change meanwhile. */
+bool park_is_absent(struct parker *p);
 /*
  * The owner does something else now, and may be at it for a while; then it calls park_wait. (A
  * wake-up meanwhile costs no system call.)
@@ -106,7 +119,7 @@ void park_wake(struct parker *p);
 void park_busy(struct parker *p);
 /* Has p been woken, so that park_wait would return at once? The owner. */
 bool park_is_woken(struct parker *p);
-/* Is the owner asleep or busy, so that it would not answer at once? A guess. */
+/* Is the owner asleep, busy or absent, so that it would not answer at once? A guess. */
 bool park_is_away(struct parker *p);
 
 static inline void wake_list_add(struct wake_list *l, struct parker *p)
@@ -142,8 +155,9 @@ void wake_list_wake_all(struct wake_list *l);
 /* From now on the calling thread keeps such tasks there; NULL: no longer. runnext.c only. */
 void park_keep(struct wake_list *kept);
 /*
- * The calling thread is about to block: wakes the owner of the first task that it keeps, which
- * finds the others in parker.rest, and goes on with them. park_wait calls it.
+ * The calling thread is about to block: wakes the owner of a task that it keeps, which finds the
+ * others in parker.rest, and goes on with them. It is the first that has an owner; if none has, the
+ * first of all gets one. park_wait calls it.
  */
 void park_hand_off(void);
 
@@ -164,7 +178,8 @@ enum perturb_point {
 	PERTURB_CLAIM,
 	PERTURB_WAKE,
 	PERTURB_ARM,
-	PERTURB_STEP
+	PERTURB_STEP,
+	PERTURB_LEAVE
 };
 
 #ifdef CHAN_PERTURB

@@ -11,10 +11,14 @@
  *
  * A claimed task that is to be run here is in the list of its thread (park_keep), and its `chosen`
  * says how it goes on.
+ *
+ * A task of task_start may be without an owner. Then park_wake has ops->go start one, and a step that
+ * ends the task does so without.
  */
 #include "common/runnext.h"
 
 #include "common/check.h"
+#include "common/clock.h"
 #include "common/compiler.h"
 #include "common/lock.h"
 
@@ -29,6 +33,8 @@ enum {
 
 /* What task_select returns, if no case was ready. */
 #define PARKED (-4)
+/* What owner_wait returns, if the owner has left: the task is not its any more. */
+#define LEFT (-5)
 
 /* The tasks that this thread keeps between runnext_begin and the end of runnext_end. */
 static _Thread_local struct wake_list kept;
@@ -46,6 +52,37 @@ static bool task_may_run(struct parker *p)
 	const struct waiter *won = p->won;
 	return won->n <= RUNNEXT_VALUES && park_is_away(p) &&
 	       t->ops->may_run(t, won->index, won->n);
+}
+
+/* parker.absent: a step is the owner's, and there is none. */
+static void task_absent(struct parker *p)
+{
+	struct task *t = task_of(p);
+	t->ops->go(t);
+}
+
+void task_init(struct task *t, struct chan_case *cases, struct waiter *waiters, int max)
+{
+	CHECK(max > 0 && max <= TASK_CASES);
+	t->cases = cases;
+	t->waiters = waiters;
+	t->max_cases = max;
+}
+
+/* The calling thread has the claim. */
+static void begin_task(struct task *t, const struct task_ops *ops)
+{
+	t->ops = ops;
+	t->chosen = AGAIN;
+	park_init(&t->parker, task_may_run, ops->go ? task_absent : NULL);
+	timer_init(&t->timer, &t->parker);
+}
+
+/* For tasks of task_start. t is gone then. */
+static void end_task(struct task *t)
+{
+	timer_destroy(&t->timer);
+	t->ops->ended(t);
 }
 
 /* --- one step --------------------------------------------------------------------------------- */
@@ -78,6 +115,7 @@ static void task_park(struct task *t)
 /* The index of a case that has been run, or PARKED. */
 static int task_select(struct task *t, int n_cases)
 {
+	CHECK(n_cases <= t->max_cases);
 	sel_init(&t->sel, t->cases, n_cases);
 	int chosen = sel_try(&t->sel);
 	if (chosen >= 0)
@@ -102,18 +140,29 @@ static void hand_over(struct task *t, int chosen)
 	park_wake(&t->parker);
 }
 
+/* The last step has been taken here. */
+static void finish(struct task *t)
+{
+	if (park_is_absent(&t->parker))
+		end_task(t);
+	else
+		hand_over(t, ENDED);
+}
+
 /*
- * One turn of another thread's task. False: it is parked, or its owner's. True: a case is ready
- * again, *chosen, that may be run here.
+ * One turn of another thread's task. False: it is parked, its owner's, or has ended. True: a case is
+ * ready again, *chosen, that may be run here.
  */
 static bool take_turn(struct task *t, int *chosen)
 {
 	if (*chosen >= 0) {
 		enum task_result res = t->ops->act(t, *chosen, false);
-		if (res != TASK_ON) {
-			hand_over(t, res == TASK_END ? ENDED : *chosen);
+		if (res == TASK_END)
+			finish(t);
+		else if (res == TASK_NOT_DONE)
+			hand_over(t, *chosen);
+		if (res != TASK_ON)
 			return false;
-		}
 	}
 	int n_cases = t->ops->prepare(t, false);
 	if (n_cases < 0) {
@@ -214,15 +263,53 @@ static void owner_take_steps(struct task *t)
 	end_keeping();
 }
 
-/* Sleeps until the task is handed over, with perhaps some others. How it goes on. */
-static int owner_wait(struct task *t)
+/* The task has been handed over, with perhaps some others. How it goes on. */
+static int take_over(struct task *t)
 {
-	owner_take_steps(t);
-	park_wait(&t->parker, 0);
 	runnext_begin();
 	kept = t->parker.rest;
 	t->parker.rest = (struct wake_list){NULL, NULL, 0};
 	return task_resolve(t);
+}
+
+/* False: the owner has slept for its patience (0: it has no end), and has the claim on its task. */
+static bool owner_sleep(struct task *t, int64_t patience_ns)
+{
+	if (patience_ns == 0)
+		return park_wait(&t->parker, 0);
+	while (!park_wait(&t->parker, clock_mono_ns() + patience_ns)) {
+		park_perturb(PERTURB_LEAVE);
+		if (park_claim(&t->parker))
+			return false;
+		/* A step is under way, after which it may be parked again; or a wake-up. */
+	}
+	return true;
+}
+
+/*
+ * The owner, which has claimed its task in its sleep, leaves. The order matters, and docs/channels.md
+ * says why. After the step t may be another thread's, and soon gone.
+ */
+static void owner_leave(struct task *t)
+{
+	park_perturb(PERTURB_LEAVE);
+	t->parker.won = NULL;
+	t->chosen = task_resolve(t);
+	if (t->ops->leave)
+		t->ops->leave(t);
+	park_leave(&t->parker);
+	runnext_begin();
+	take_step(t);
+}
+
+/* Sleeps until the task is handed over. How it goes on, or LEFT. */
+static int owner_wait(struct task *t, int64_t patience_ns)
+{
+	owner_take_steps(t);
+	if (owner_sleep(t, patience_ns))
+		return take_over(t);
+	owner_leave(t);
+	return LEFT;
 }
 
 /* What this thread keeps is not to wait for what it does next. */
@@ -255,25 +342,64 @@ static int owner_prepare(struct task *t)
 	return t->ops->prepare(t, true);
 }
 
-void task_run(struct task *t, const struct task_ops *ops)
+/*
+ * The owner's loop: goes on with chosen, until the end of the task, or until it has slept for its
+ * patience. The thread keeps tasks, before and after. False: it has left, and t is not its any more.
+ */
+static bool own(struct task *t, int chosen, int64_t patience_ns)
 {
 	int n_cases, turns = 0;
-	park_init(&t->parker, task_may_run);
-	t->ops = ops;
-	timer_init(&t->timer, &t->parker);
-	runnext_begin();
-	while ((n_cases = owner_prepare(t)) >= 0) {
-		int chosen = task_select(t, n_cases);
+	for (;;) {
+		if (chosen == LEFT)
+			return false;
+		if (chosen == ENDED || (chosen >= 0 && owner_act(t, chosen) == TASK_END))
+			return true;
+		n_cases = owner_prepare(t);
+		if (n_cases < 0)
+			return true;
+		chosen = task_select(t, n_cases);
 		if (chosen == PARKED) {
-			chosen = owner_wait(t);
+			chosen = owner_wait(t, patience_ns);
 			turns = 0;
 		} else if (++turns % TASK_TURNS == 0) {
 			/* Ready again and again, it has no time for those that it keeps. */
 			park_hand_off();
 		}
-		if (chosen == ENDED || (chosen >= 0 && owner_act(t, chosen) == TASK_END))
-			break;
 	}
+}
+
+void task_run(struct task *t, const struct task_ops *ops)
+{
+	CHECK(!ops->go);
+	begin_task(t, ops);
+	runnext_begin();
+	own(t, AGAIN, 0);
 	runnext_end();
 	timer_destroy(&t->timer);
+}
+
+/* --- tasks without an owner ------------------------------------------------------------------- */
+
+void task_start(struct task *t, const struct task_ops *ops)
+{
+	bool keeps_already = keeping;
+	CHECK(ops->go && ops->ended);
+	begin_task(t, ops);
+	park_leave(&t->parker);
+	if (!keeps_already)
+		runnext_begin();
+	if (kept.n >= PARK_KEPT_MAX)
+		park_hand_off();
+	wake_list_add(&kept, &t->parker);
+	if (!keeps_already)
+		runnext_end();
+}
+
+void task_own(struct task *t, int64_t patience_ns)
+{
+	CHECK(patience_ns > 0 && park_is_woken(&t->parker));
+	park_wait(&t->parker, 0);
+	if (own(t, take_over(t), patience_ns))
+		end_task(t);
+	runnext_end();
 }

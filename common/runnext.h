@@ -27,6 +27,10 @@
  * Between the two it should not block. Where it has to, it calls runnext_handoff() before, unless it
  * blocks on a chan, which does that by itself. Task steps that the thread has no time for go to the
  * owner of the first of them, which goes on with the others as well.
+ *
+ * A task of task_run has its owner from start to end. One of task_start begins without: it is
+ * *ownerless*. Where an owner would be woken, it gets one: ops->go starts a thread that calls
+ * task_own. That thread leaves when it has slept for a while, and the task is ownerless again.
  */
 #ifndef COMMON_RUNNEXT_H
 #define COMMON_RUNNEXT_H
@@ -41,7 +45,7 @@
 #include "common/select_internal.h"
 #include "common/timerproc.h"
 
-/* The most cases in the select of a task. */
+/* The most cases that the select of any task has. */
 #define TASK_CASES 10
 /* The most steps that a thread takes in one go for others. */
 #define RUNNEXT_STEPS 16
@@ -52,7 +56,7 @@ struct task;
 
 enum task_result {
 	TASK_ON,       /* done: the next select */
-	TASK_END,      /* done: there is no next select; the owner returns from task_run */
+	TASK_END,      /* done: there is no next select, the task has ended */
 	TASK_NOT_DONE, /* nothing is done, it is the owner's to do. Not the owner */
 };
 
@@ -64,7 +68,7 @@ enum task_result {
  */
 struct task_ops {
 	/*
-	 * Fills t->cases for the next select; returns how many, at most TASK_CASES. One of them at
+	 * Fills t->cases for the next select; returns how many, at most t->max_cases. One of them at
 	 * least is a chan's. -1: there is no next select (owner); it is the owner's to prepare
 	 * (another thread, which has done nothing then that could not be done again).
 	 */
@@ -76,20 +80,44 @@ struct task_ops {
 	bool (*may_run)(struct task *t, int chosen, size_t n);
 	/* Runs case number chosen. */
 	enum task_result (*act)(struct task *t, int chosen, bool owner);
+
+	/* The next three are for task_start; of a task of task_run they are NULL. */
+
+	/*
+	 * The task needs an owner: starts a thread that calls task_own. Called once each time, by any
+	 * thread. Locks may be held, though no chan's, so it takes leaf locks only, and must not
+	 * block. Once that thread may run, t is that thread's: go touches it no more. If none can be
+	 * had now, go keeps the request, and starts one later. Until then the task stands still.
+	 */
+	void (*go)(struct task *t);
+	/*
+	 * The task has ended: the last access to t, whose memory may be freed here. Called once, by
+	 * the thread that took the last step: the owner or another, so it must not block. What it
+	 * wakes, the thread keeps, as after a step.
+	 */
+	void (*ended)(struct task *t);
+	/*
+	 * May be NULL. The owner leaves: the task gives up what is on that thread's stack or its
+	 * alone. Steps and perhaps other owners follow. By the owner, which must not block.
+	 */
+	void (*leave)(struct task *t);
 };
 
 /*
- * The owner's memory: it lives until task_run returns. What is not said to be another's belongs to
- * the thread with the claim.
+ * The user's memory: it lives until task_run returns, or ops->ended is called. What is not said to
+ * be another's belongs to the thread with the claim. The parker has a line of the cache of its own.
+ * So malloc does not do for a struct that contains a task: xcalloc_aligned(_Alignof(struct x),
+ * sizeof(struct x)) does, freed by free.
  */
 struct task {
 	struct parker parker;       /* see park.h; claimed, unless the task is parked */
 	const struct task_ops *ops; /* immutable */
 	struct timer timer;         /* see timerproc.h */
 	int chosen;                 /* what the owner is to go on with; see runnext.c */
+	int max_cases;              /* immutable; of the next two; at most TASK_CASES */
+	struct chan_case *cases;    /* the pointer is immutable; for prepare to fill */
+	struct waiter *waiters;     /* likewise; while the task is parked: the chans' */
 	struct sel sel;
-	struct chan_case cases[TASK_CASES];
-	struct waiter waiters[TASK_CASES]; /* while the task is parked: the chans' */
 };
 
 /*
@@ -100,10 +128,24 @@ int runnext_start(struct err *err);
 void runnext_stop(void);
 
 /*
- * Runs the task until its end; the caller is its owner, for as long. ops is borrowed. All else in t
- * is initialised here.
+ * Before task_run or task_start: the memory for the select of t, of max cases. Both arrays are
+ * borrowed as long as t is. They need not be initialised.
  */
+void task_init(struct task *t, struct chan_case *cases, struct waiter *waiters, int max);
+/* Runs the task until its end; the caller is its owner, for as long. ops is borrowed. */
 void task_run(struct task *t, const struct task_ops *ops);
+/*
+ * Begins a task without an owner; ops is borrowed. The calling thread takes the first steps, as any
+ * thread but the owner: before this returns; or if it keeps tasks, in runnext_end, with theirs. From
+ * now on t is other threads', and may be gone when this returns. The caller holds no lock.
+ */
+void task_start(struct task *t, const struct task_ops *ops);
+/*
+ * For the thread that ops->go has started, once for each call of that: it is the owner of t, until
+ * the end of the task, or until it has slept for patience_ns (not 0). t is not to be touched after
+ * that, since it may be another thread's, or gone. The caller keeps no tasks, and holds no lock.
+ */
+void task_own(struct task *t, int64_t patience_ns);
 
 /* Begins to keep the tasks that this thread wakes. Not between another begin and its end. */
 void runnext_begin(void);

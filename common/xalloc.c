@@ -50,6 +50,18 @@ void *xcalloc(size_t n, size_t size)
 	return p;
 }
 
+void *xcalloc_aligned(size_t align, size_t size)
+{
+	/* aligned_alloc wants a multiple of the alignment. */
+	size_t more = -size & (align - 1), total;
+	if (__builtin_add_overflow(size, more, &total))
+		out_of_memory(size);
+	void *p = aligned_alloc(align, total);
+	if (!p)
+		out_of_memory(size);
+	return memset(p, 0, total);
+}
+
 void *xrealloc(void *p, size_t size)
 {
 	void *q = realloc(p, size != 0 ? size : 1);

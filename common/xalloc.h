@@ -12,6 +12,9 @@
 void *xmalloc(size_t size) __attribute__((malloc, returns_nonnull, alloc_size(1)));
 /* Zeroed. n * size is checked for overflow. */
 void *xcalloc(size_t n, size_t size) __attribute__((malloc, returns_nonnull, alloc_size(1, 2)));
+/* Zeroed, for a type whose alignment (a power of two) is more than malloc's. Freed by free. */
+void *xcalloc_aligned(size_t align, size_t size)
+	__attribute__((malloc, returns_nonnull, alloc_align(1), alloc_size(2)));
 void *xrealloc(void *p, size_t size) __attribute__((returns_nonnull, alloc_size(2)));
 /* realloc to n elements of size bytes, checked for overflow. */
 void *xreallocarray(void *p, size_t n, size_t size)

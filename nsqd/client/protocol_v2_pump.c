@@ -37,9 +37,13 @@ static void identify(struct message_pump *p, const struct identify_event *e)
 
 enum pump_result { PUMP_ON, PUMP_EXIT, PUMP_ERR, PUMP_SUSPENDED };
 
+enum { FLUSHER, READY_STATE, HEARTBEAT, MESSAGE, N_CASES };
+
 /* The pump's task: what its selects and steps need beside the pump's state. */
 struct pump {
 	struct task task;
+	struct chan_case cases[N_CASES];
+	struct waiter waiters[N_CASES];
 	struct message_pump *p;
 	enum pump_result result; /* of the last step */
 	struct err err;          /* set with PUMP_ERR */
@@ -166,8 +170,6 @@ static bool flush(struct pump *q, bool owner)
 	}
 	return ok;
 }
-
-enum { FLUSHER, READY_STATE, HEARTBEAT, MESSAGE, N_CASES };
 
 static struct pump *pump_of(struct task *task)
 {
@@ -299,6 +301,7 @@ void protocol_v2_message_pump(void *arg)
 	q.p = &c->pump;
 	q.n_taken = 0;
 	oldpoll_woken(c);
+	task_init(&q.task, q.cases, q.waiters, N_CASES);
 	task_run(&q.task, &pump_ops);
 	if (q.result == PUMP_SUSPENDED)
 		return;

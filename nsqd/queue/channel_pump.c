@@ -246,10 +246,13 @@ static bool kept_is_next(struct channel *c, struct ticker *due)
 /* --- the select ------------------------------------------------------------------------------- */
 
 enum { MEMORY, BACKEND, UPDATE, DORMANT, KEPT, EXIT, CLIENTS };
+#define MAX_CASES (CLIENTS + N_CLOSENESS)
 
 /* The pump's state: that of the thread that takes its step. */
 struct pump {
 	struct task task;
+	struct chan_case cases[MAX_CASES];
+	struct waiter waiters[MAX_CASES];
 	struct channel *channel;
 	enum channel_update update;
 	size_t wanted;     /* for so many messages there is demand, and no batch */
@@ -373,6 +376,7 @@ void channel_message_pump(void *arg)
 	struct channel *c = arg;
 	struct pump p UNINITIALIZED;
 	p.channel = c;
+	task_init(&p.task, p.cases, p.waiters, MAX_CASES);
 	task_run(&p.task, &pump_ops);
 	nsqd_logf(c->ctx, LG_INFO, "CHANNEL(%s): closing ... messagePump", c->name);
 }

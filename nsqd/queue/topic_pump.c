@@ -20,9 +20,13 @@
 /* The most messages, over all channels, that another thread than the pump's deals out. */
 #define SHORT_STEP 16
 
+enum { MEMORY, BACKEND, UPDATE, PAUSE, UNSTUCK, EXIT, N_CASES };
+
 /* The pump's state: that of the thread that takes its step. */
 struct pump {
 	struct task task;
+	struct chan_case cases[N_CASES];
+	struct waiter waiters[N_CASES];
 	struct topic *topic;
 	struct channel **channels; /* a reference each */
 	size_t n_channels;
@@ -116,18 +120,18 @@ void topic_settle(struct topic *t)
 /* Do not pass messages before topic_start, but avoid blocking topic_pause or topic_get_channel. */
 static bool wait_for_start(struct topic *t)
 {
-	enum { UPDATE, PAUSE, EXIT, START };
+	enum { ON_UPDATE, ON_PAUSE, ON_EXIT, ON_START };
 	for (;;) {
 		struct chan_case cases[] = {
-			[UPDATE] = chan_case_recv(t->channel_update_chan, NULL),
-			[PAUSE] = chan_case_recv(t->pause_chan, NULL),
-			[EXIT] = chan_case_recv(t->exit_chan, NULL),
-			[START] = chan_case_recv(t->start_chan, NULL),
+			[ON_UPDATE] = chan_case_recv(t->channel_update_chan, NULL),
+			[ON_PAUSE] = chan_case_recv(t->pause_chan, NULL),
+			[ON_EXIT] = chan_case_recv(t->exit_chan, NULL),
+			[ON_START] = chan_case_recv(t->start_chan, NULL),
 		};
 		switch (chan_select(cases, 4)) {
-		case EXIT:
+		case ON_EXIT:
 			return false;
-		case START:
+		case ON_START:
 			return true;
 		}
 	}
@@ -139,8 +143,6 @@ static void grow(struct pump *p)
 	p->cap = TOPIC_BATCH;
 	p->msgs = xreallocarray(p->msgs, p->cap, sizeof(struct message *));
 }
-
-enum { MEMORY, BACKEND, UPDATE, PAUSE, UNSTUCK, EXIT, N_CASES };
 
 static struct pump *pump_of(struct task *task)
 {
@@ -226,6 +228,7 @@ void topic_message_pump(void *arg)
 	p.msgs = xreallocarray(NULL, SMALL_BATCH, sizeof(struct message *));
 	p.cap = SMALL_BATCH;
 	p.last = 0;
+	task_init(&p.task, p.cases, p.waiters, N_CASES);
 	if (wait_for_start(t))
 		task_run(&p.task, &pump_ops);
 	free(p.msgs);

@@ -10,9 +10,10 @@
 #include "test/unit/chan_harness.h"
 
 #include "common/runnext.h"
+#include "common/xalloc.h"
 
 /* The cases of each worker; those of one test follow. */
-enum { IN, QUIT, TICK, MORE };
+enum { IN, QUIT, TICK, MORE, MAX_CASES = MORE + 2 };
 
 #define WORKER_BATCH 32
 
@@ -26,10 +27,16 @@ struct worker_ops {
 	enum task_result (*act)(struct worker *w, int chosen, size_t n, bool owner);
 	/* In the owner, after task_run. */
 	void (*after)(struct worker *w);
+	/* Of a worker without a thread. NULL: an owner is started at once. */
+	void (*go)(struct worker *w);
+	void (*leave)(struct worker *w);
+	void (*ended)(struct worker *w); /* the worker may be freed here */
 };
 
 struct worker {
 	struct task task; /* first */
+	struct chan_case cases[MAX_CASES];
+	struct waiter waiters[MAX_CASES];
 	const struct worker_ops *ops;
 	void *arg;
 	struct chan *in;   /* of uint64_t */
@@ -45,6 +52,12 @@ struct worker {
 	_Atomic int ran_by;        /* the thread that took the last of these steps */
 	_Atomic int tid;           /* the owner; 0: not yet, or no longer */
 	struct wait_group wg;
+	/* Of a worker without a thread: */
+	int64_t patience_ns;    /* of its owners */
+	_Atomic size_t n_gone;  /* how often an owner was asked for */
+	_Atomic size_t n_left;  /* how often one has left */
+	_Atomic size_t n_ended; /* 1: and which thread that was */
+	_Atomic int ended_by;
 };
 
 static inline void enter(struct worker *w)
@@ -150,13 +163,12 @@ static inline void await_asleep(struct worker *w)
 static inline struct worker *worker_new(const struct worker_ops *ops, size_t cap)
 {
 	static const struct worker_ops none;
-	struct worker *w = aligned_alloc(_Alignof(struct worker), sizeof(*w));
-	assert_non_null(w);
-	memset(w, 0, sizeof(*w));
+	struct worker *w = xcalloc_aligned(_Alignof(struct worker), sizeof(*w));
 	w->ops = ops ? ops : &none;
 	w->in = chan_new(sizeof(uint64_t), cap);
 	w->quit = chan_new(0, 1);
 	w->max = WORKER_BATCH;
+	task_init(&w->task, w->cases, w->waiters, MAX_CASES);
 	wait_group_init(&w->wg);
 	return w;
 }
@@ -189,6 +201,104 @@ static inline void worker_stop(struct worker *w)
 	worker_free(w);
 }
 
+/* --- workers without a thread ----------------------------------------------------------------- */
+
+/* The threads of all owners. Not part of a worker, which may end before the thread that woke it. */
+static struct wait_group owners;
+
+static inline void worker_own(void *arg)
+{
+	struct worker *w = arg;
+	atomic_store(&w->tid, gettid());
+	task_own(&w->task, w->patience_ns);
+}
+
+static inline void worker_get_owner(struct task *t)
+{
+	struct worker *w = (struct worker *)t;
+	CHECK(!w->inside);
+	atomic_fetch_add(&w->n_gone, 1);
+	if (w->ops->go)
+		w->ops->go(w);
+	else
+		go(&owners, worker_own, w);
+}
+
+static inline void worker_leave(struct task *t)
+{
+	struct worker *w = (struct worker *)t;
+	enter(w);
+	CHECK(atomic_exchange(&w->tid, 0) == gettid());
+	atomic_fetch_add(&w->n_left, 1);
+	if (w->ops->leave)
+		w->ops->leave(w);
+	leave(w);
+}
+
+static inline void worker_ended(struct task *t)
+{
+	struct worker *w = (struct worker *)t;
+	CHECK(!w->inside);
+	atomic_store(&w->ended_by, gettid());
+	size_t ended = atomic_fetch_add(&w->n_ended, 1); /* the test may free it now */
+	CHECK(ended == 0);
+}
+
+static inline void worker_ended_as_told(struct task *t)
+{
+	struct worker *w = (struct worker *)t;
+	CHECK(!w->inside && w->n_ended == 0);
+	w->ops->ended(w);
+}
+
+#define WORKER_OPS_OWNERLESS                                                                       \
+	.prepare = worker_prepare, .may_run = worker_may_run, .act = worker_act,                   \
+	.go = worker_get_owner, .leave = worker_leave
+
+static inline void worker_begin(struct worker *w)
+{
+	static const struct task_ops ops = {WORKER_OPS_OWNERLESS, .ended = worker_ended};
+	static const struct task_ops told = {WORKER_OPS_OWNERLESS, .ended = worker_ended_as_told};
+	task_start(&w->task, w->ops->ended ? &told : &ops);
+}
+
+/* Is the task parked, and without an owner? */
+static inline bool is_ownerless(struct worker *w)
+{
+	return park_is_absent(&w->task.parker) && !park_is_claimed(&w->task.parker);
+}
+
+/* Its owners stay for long. */
+#define LONG_PATIENCE (600 * NSEC_PER_SEC)
+
+static inline struct worker *worker_new_ownerless(const struct worker_ops *ops, size_t cap)
+{
+	struct worker *w = worker_new(ops, cap);
+	w->patience_ns = LONG_PATIENCE;
+	return w;
+}
+
+static inline struct worker *worker_start_ownerless(const struct worker_ops *ops, size_t cap)
+{
+	struct worker *w = worker_new_ownerless(ops, cap);
+	worker_begin(w);
+	assert_true(is_ownerless(w));
+	return w;
+}
+
+/* It has ended, or is about to. */
+static inline void worker_free_ownerless(struct worker *w)
+{
+	wait_for(w->n_ended == 1);
+	worker_free(w);
+}
+
+static inline void worker_stop_ownerless(struct worker *w)
+{
+	chan_signal(w->quit);
+	worker_free_ownerless(w);
+}
+
 static inline void give(struct worker *w, uint64_t value)
 {
 	CHECK(chan_try_send_n(w->in, &value, 1) == 1);
@@ -205,11 +315,13 @@ static inline void give_here(struct worker *w, uint64_t value)
 static inline int start_runnext(void **state)
 {
 	struct err err = {0};
+	wait_group_init(&owners);
 	return runnext_start(&err);
 }
 
 static inline int stop_runnext(void **state)
 {
+	join(&owners);
 	runnext_stop();
 	return 0;
 }

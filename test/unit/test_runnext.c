@@ -1066,6 +1066,8 @@ struct siege {
 
 struct mortal {
 	struct task task; /* first */
+	struct chan_case cases[3];
+	struct waiter waiters[3];
 	struct siege *s;
 	struct ticker ticker;
 };
@@ -1096,7 +1098,8 @@ static void live_and_die(void *arg)
 		.prepare = prepare_mortal, .may_run = may_run_mortal, .act = die};
 	struct siege *s = arg;
 	for (int i = 0; i < ROUNDS(10000); i++) {
-		struct mortal *m = aligned_alloc(_Alignof(struct mortal), sizeof(*m));
+		struct mortal *m = xcalloc_aligned(_Alignof(struct mortal), sizeof(*m));
+		task_init(&m->task, m->cases, m->waiters, COUNT(m->cases));
 		m->s = s;
 		ticker_after(&m->ticker, rand_below(40) * NSEC_PER_USEC);
 		task_run(&m->task, &ops);

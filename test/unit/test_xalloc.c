@@ -73,6 +73,18 @@ static void test_calloc_gives_zeros(void **state)
 	free(p);
 }
 
+static void test_aligned_memory_is_aligned_and_zeros(void **state)
+{
+	for (size_t size = 1; size < 200; size += 33) {
+		unsigned char *p = xcalloc_aligned(64, size);
+		assert_int_equal((uintptr_t)p % 64, 0);
+		for (size_t i = 0; i < size; i++)
+			assert_int_equal(p[i], 0);
+		memset(p, 0xdd, size);
+		free(p);
+	}
+}
+
 static void test_strings_are_copied(void **state)
 {
 	char *a = xstrdup("abc"), *b = xstrndup("abcdef", 3), *c = xstrndup("ab", 100);
@@ -94,6 +106,7 @@ int main(void)
 		cmocka_unit_test(test_a_product_that_overflows_is_out_of_memory),
 		cmocka_unit_test(test_sizes_of_zero_give_memory),
 		cmocka_unit_test(test_calloc_gives_zeros),
+		cmocka_unit_test(test_aligned_memory_is_aligned_and_zeros),
 		cmocka_unit_test(test_strings_are_copied),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
