@@ -14,6 +14,7 @@
 
 #include "common/dirlock.h"
 #include "common/http_client.h"
+#include "common/netpoll.h"
 #include "common/runnext.h"
 #include "common/version.h"
 #include "common/xalloc.h"
@@ -101,6 +102,9 @@ static int open_all(struct nsqd *n, struct err *err)
 	if (runnext_start(err) != 0)
 		return -1;
 	n->runnext = true;
+	n->netpoll = netpoll_new(err);
+	if (!n->netpoll)
+		return -1;
 	complete_http_daemon(n);
 	set_broadcast_ports(n);
 	options_expand_statsd_prefix(ctx->opts);
@@ -136,6 +140,7 @@ void nsqd_free(struct nsqd *n)
 	http_server_free(n->http_server);
 	http_server_free(n->https_server);
 	tcp_server_free(n->tcp_server);
+	netpoll_free(n->netpoll);
 	tcp_listener_close(&n->tcp_listener);
 	tls_config_free(n->tls_config);
 	if (n->ctx.data_dir_fd >= 0)
@@ -155,11 +160,13 @@ int nsqd_main(struct nsqd *n, struct err *err)
 		wait_group_wrap(wg, "lookup", lookup_loop, &n->lookup, err) != 0 ||
 		(*n->ctx.opts->statsd_address &&
 			wait_group_wrap(wg, "statsd", statsd_loop, &n->topics, err) != 0) ||
-		tcp_server_start(n->tcp_server, err) != 0)
+		netpoll_start(n->netpoll, err) != 0 || tcp_server_start(n->tcp_server, err) != 0)
 		return -1;
-	if (n->http_server && http_server_start(n->http_server, err) != 0)
-		return -1;
-	return n->https_server ? http_server_start(n->https_server, err) : 0;
+	if (n->http_server)
+		http_server_start(n->http_server, n->netpoll);
+	if (n->https_server)
+		http_server_start(n->https_server, n->netpoll);
+	return 0;
 }
 
 /* Lets no new client in, and ends the others: when it returns, no client and no handler is left. */
@@ -171,6 +178,7 @@ static void disconnect_everybody(struct nsqd *n)
 		http_server_stop(n->http_server);
 	if (n->https_server)
 		http_server_stop(n->https_server);
+	netpoll_stop(n->netpoll);
 }
 
 void nsqd_exit(struct nsqd *n)

@@ -17,6 +17,7 @@
 
 struct tcp_server;
 struct http_server;
+struct netpoll;
 struct tls_config;
 
 struct nsqd {
@@ -33,6 +34,7 @@ struct nsqd {
 
 	struct http_daemon http_daemon; /* what their handlers see of it; as the two */
 
+	struct netpoll *netpoll;      /* immutable after nsqd_new; owned; the pollers */
 	bool runnext;                 /* runnext_start has been called */
 	struct wait_group wait_group; /* every thread that nsqd_main started */
 };

@@ -32,7 +32,7 @@
 
 /* The argument of a new connection's thread, which owns it. */
 struct connection {
-	struct tcp_handler handler;
+	struct accept_handler handler;
 	int fd;
 	char remote_addr[128];
 };
@@ -133,7 +133,7 @@ static bool stopped(struct accept_loop *l, bool pause)
 }
 
 int accept_loop_init(struct accept_loop *l, struct tcp_listener *listener,
-	const struct tcp_handler *h, struct err *err)
+	const struct accept_handler *h, struct err *err)
 {
 	*l = (struct accept_loop){.listener = listener, .handler = *h};
 	l->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -15,7 +15,7 @@
  * The functions with which a user of the loop handles connections. Immutable while the loop runs.
  * The loop's thread calls all of these functions but handle.
  */
-struct tcp_handler {
+struct accept_handler {
 	/* Handle(conn): runs in the connection's own thread; owns fd. */
 	void (*handle)(void *arg, int fd, const char *remote_addr);
 	/*
@@ -42,7 +42,7 @@ struct tcp_handler {
 
 struct accept_loop {
 	struct tcp_listener *listener; /* immutable; borrowed */
-	struct tcp_handler handler;    /* immutable */
+	struct accept_handler handler; /* immutable */
 	int stop_fd;                /* immutable; eventfd that the loop polls beside the socket */
 	int64_t next_complaint_ns;  /* the loop's: until then no more lines about descriptors */
 	struct wait_group handlers; /* has its own lock */
@@ -50,7 +50,7 @@ struct accept_loop {
 
 /* Copies *h. 0, or -1 with err set: there is no descriptor. */
 int accept_loop_init(struct accept_loop *l, struct tcp_listener *listener,
-	const struct tcp_handler *h, struct err *err);
+	const struct accept_handler *h, struct err *err);
 /*
  * TCPServer: accepts until accept_loop_stop, and handles each connection in a thread "io:ADDR" of
  * its own. Then blocks until all handlers have returned. 0, or -1 with err set: accepting failed.

@@ -198,7 +198,7 @@ static void no_thread(void *arg, int fd, const char *remote_addr, const struct e
 
 static int init_loop(struct tcp_server *s, struct tcp_listener *l, struct err *err)
 {
-	struct tcp_handler h = {.handle = handle,
+	struct accept_handler h = {.handle = handle,
 		.no_thread = no_thread,
 		.keep_back = KEEP_BACK,
 		.arg = s,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An HTTP connection: its requests, one after the other. Mirrors conn.serve and readRequest of
- * net/http's server.go, and the decorators of internal/http_api/http_server.go. Runs in the thread
- * of the connection, "http:ADDR" or "https:ADDR"; if it has none, in "http-reserve".
+ * net/http's server.go, and the decorators of internal/http_api/http_server.go. Runs at the pollers,
+ * and in the thread "http:ADDR" or "https:ADDR" of a connection that may block.
  *
  *     HANDSHAKE --> HEAD --> ROUTE --> BODY --> HANDLE --> REST --> ANSWER --> GOODBYE --> LINGER
  *       (TLS)        ^                                                 |
@@ -323,6 +323,13 @@ static void answer(struct http_conn *c)
 		run_handler(c);
 }
 
+/* The answer is made. */
+static enum netpoll_next answer_next(struct http_conn *c)
+{
+	c->discard_left = HTTP_DISCARD_MAX + 1;
+	return go_to(c, HTTP_REST);
+}
+
 static bool may_block(struct http_conn *c)
 {
 	if (!is_for_handler(c) || c->answered)
@@ -343,8 +350,7 @@ static enum netpoll_next handle(struct http_conn *c)
 	if (!c->in_thread && may_block(c))
 		return NETPOLL_THREAD;
 	answer(c);
-	c->discard_left = HTTP_DISCARD_MAX + 1;
-	return go_to(c, HTTP_REST);
+	return answer_next(c);
 }
 
 /* --- REST and ANSWER ------------------------------------------------------------------------- */
@@ -464,16 +470,36 @@ enum netpoll_next http_conn_step(struct http_conn *c, bool in_thread)
 {
 	enum netpoll_next next = GO_ON;
 	c->in_thread = in_thread;
+	c->busy = c->drained = false;
 	c->taken = 0;
 	c->served = 0;
-	if (c->wants_thread) {
-		c->wants_thread = false;
+	if (c->unsent)
 		http_io_flush(c);
-	}
-	while (next == GO_ON && !c->wants_thread)
+	while (next == GO_ON && !c->unsent)
 		next = take_transition(c);
 	http_io_take_steps(c);
-	return c->wants_thread ? NETPOLL_THREAD : next;
+	c->in_thread = false;
+	return c->unsent || c->busy ? NETPOLL_THREAD : next;
+}
+
+bool http_conn_can_do_without(struct http_conn *c)
+{
+	if (!c->unsent)
+		return c->state != HTTP_HANDSHAKE && c->state != HTTP_ROUTE &&
+		       c->state != HTTP_HANDLE;
+	http_io_flush(c);
+	return !c->unsent;
+}
+
+bool http_conn_refuse(struct http_conn *c)
+{
+	if (c->unsent || c->state == HTTP_HANDSHAKE)
+		return false;
+	http_respond_error(&c->req, 503, "OUT_OF_THREADS");
+	log_request(c, 503, 0);
+	http_answer_v1(c);
+	(void)answer_next(c);
+	return true;
 }
 
 struct http_conn *http_conn_new(struct http_server *s, int fd, const union address *addr)

@@ -21,6 +21,13 @@ struct http_conn *http_conn_new(struct http_server *s, int fd, const union addre
  * runnext_end.
  */
 enum netpoll_next http_conn_step(struct http_conn *c, bool in_thread);
+/*
+ * It has asked for a thread, and there is none. True: a poller may go on with it in further steps,
+ * as others have their turns in between.
+ */
+bool http_conn_can_do_without(struct http_conn *c);
+/* There was no thread for too long: has it answer 503. False: it can only be ended. */
+bool http_conn_refuse(struct http_conn *c);
 /* Also in the middle of a request. Closes its socket. */
 void http_conn_free(struct http_conn *c);
 

@@ -4,7 +4,7 @@
  * declares its functions in a header of its own. From top to bottom:
  *
  *   http_server.c     the connections, and the server's life
- *   http_conn.c       a connection: its requests, one after the other
+ *   http_conn.c       a connection: its states
  *   http_response.c   answers
  *   http_body.c       the body of a request
  *   http_io.c         moving bytes
@@ -15,12 +15,12 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#include "common/chan.h"
 #include "common/clock.h"
 #include "common/gothread.h"
 #include "common/lock.h"
 #include "nsqd/http/http_request.h"
-#include "protocol/accept_loop.h"
+#include "common/netpoll.h"
+#include "protocol/acceptor.h"
 #include "protocol/http_chunked.h"
 #include "protocol/http_head.h"
 #include "protocol/stream.h"
@@ -42,23 +42,22 @@ struct http_server {
 	const char *proto;                /* immutable; "HTTP", "HTTPS" */
 	const struct tls_config *tls;     /* immutable; NULL: HTTP */
 	bool tls_required;                /* immutable */
+	struct netpoll *netpoll;          /* immutable after start; borrowed */
 	struct tcp_listener listener;     /* immutable until free */
-	struct accept_loop loop;          /* its own synchronisation */
+	struct acceptor acceptor;         /* its own synchronisation */
 	bool started;                     /* main thread only */
-	struct wait_group wait_group;     /* the accept thread and the reserve */
-	struct wait_group serving;        /* the connections' threads */
+	_Atomic bool stopping;            /* atomic */
+	struct wait_group serving;        /* the connections */
+	size_t max_conns;                 /* immutable */
 
-	struct mutex lock;       /* a leaf */
-	struct http_conn *conns; /* guarded by lock; utlist */
-	size_t n_conns;          /* guarded by lock */
-	size_t max_conns;        /* immutable */
-	struct chan *room_chan;  /* immutable; capacity 1: a place has become free */
-	size_t refused;          /* accept thread: since the last line about it */
-	int64_t refused_logged;  /* accept thread; monotonic */
-
-	struct chan *reserve_chan; /* immutable; of struct http_conn * that got no thread */
-	int reserve_fd;            /* immutable; an eventfd: there is one in the chan, or the end */
-	_Atomic bool stopping;     /* atomic */
+	struct mutex lock;       /* a leaf; guards the next five */
+	struct http_conn *conns; /* utlist */
+	size_t n_conns;
+	size_t n_leaving;       /* of these: evicted, and on their way out */
+	int64_t evicted_ns;     /* the last time; monotonic, as are the next two */
+	int64_t full_until_ns;  /* a new one waits for a place so long; 0: none does */
+	size_t refused;         /* the acceptor's: since the last line about it */
+	int64_t refused_logged; /* the acceptor's */
 };
 
 /* The body of the request that a connection is at (net/http's body and expectContinueReader). */
@@ -104,6 +103,8 @@ enum http_state {
 struct http_conn {
 	struct http_conn *prev, *next; /* guarded by the server's lock */
 	struct http_server *server;    /* immutable */
+	struct poll_desc *pd;          /* immutable after begin */
+	bool is_evicted;               /* guarded by the server's lock */
 	struct stream *sock;           /* immutable; the lowest layer */
 	struct stream *stream;         /* what is read and written: sock, or TLS on top of it */
 	char remote_addr[128];         /* immutable */
@@ -117,16 +118,18 @@ struct http_conn {
 	int64_t since_ns;          /* when it began to move what moves now */
 	int64_t moved;             /* bytes since then */
 	int64_t grace_ns;          /* what it is allowed beside */
-	int64_t deadline_ns;       /* of all reading and writing; 0: none (see the reserve) */
 
 	/* --- the step --- */
 	enum http_state state;
-	bool in_thread;        /* may block; else it is a poller's step */
-	bool wants_thread;     /* a poller has had enough of it, or the socket has */
-	bool keeps_tasks;      /* between runnext_begin and runnext_end */
-	size_t taken;          /* bytes read in this step */
-	unsigned served;       /* requests in this step */
-	int64_t wait_until_ns; /* how long it waits for input; 0: for ever */
+	_Atomic bool in_thread; /* may block; else it is a poller's step */
+	bool busy;              /* a poller has done enough for it */
+	bool drained;           /* its socket has been read to the end in this step */
+	bool unsent;            /* the socket has not taken all that was written */
+	bool keeps_tasks;       /* between runnext_begin and runnext_end */
+	size_t taken;           /* bytes read in this step */
+	unsigned served;        /* requests in this step */
+	int64_t wait_until_ns;  /* how long it waits for input; 0: for ever */
+	int64_t give_up_ns;     /* how long it waits for a thread; 0: it does not */
 
 	char input[HTTP_INPUT_SIZE];
 	size_t r, w;     /* input[r..w) has not been looked at */

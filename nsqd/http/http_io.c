@@ -24,8 +24,6 @@
 static void set_credit(struct http_conn *c)
 {
 	int64_t earned;
-	if (c->deadline_ns != 0)
-		return; /* that bounds it */
 	if (__builtin_mul_overflow(c->moved, NS_PER_BYTE, &earned) ||
 		__builtin_add_overflow(earned, c->since_ns + c->grace_ns, &earned))
 		earned = INT64_MAX;
@@ -49,25 +47,26 @@ void http_io_take_steps(struct http_conn *c)
 
 static int64_t read_deadline(const struct http_conn *c)
 {
-	if (!c->in_thread)
+	if (!c->in_thread || netpoll_is_short_of_threads(c->server->netpoll))
 		return AT_ONCE;
 	int64_t end = clock_mono_ns() + HTTP_MOMENT_NS;
-	if (c->wait_until_ns != 0 && c->wait_until_ns < end)
-		end = c->wait_until_ns;
-	return c->deadline_ns != 0 && c->deadline_ns < end ? c->deadline_ns : end;
+	return c->wait_until_ns != 0 && c->wait_until_ns < end ? c->wait_until_ns : end;
 }
 
 ssize_t http_io_read_layer(struct http_conn *c, struct stream *layer, void *buf, size_t n)
 {
 	struct err err;
-	if (!c->in_thread && c->taken >= HTTP_STEP_BYTES) {
-		c->wants_thread = true;
+	bool at_poller = !c->in_thread;
+	c->busy = at_poller && c->taken >= HTTP_STEP_BYTES;
+	if (c->busy || c->drained)
 		return HTTP_IO_WAIT;
-	}
 	http_io_take_steps(c);
 	ssize_t got = layer->ops->read(layer, buf, n, read_deadline(c), &err);
 	if (got > 0)
 		c->taken += (size_t)got;
+	/* See netpoll_ops.step: that is all, for now. */
+	c->drained = at_poller && layer == c->sock && got > 0 && (size_t)got < n &&
+		     !netpoll_hung_up(c->pd);
 	return got < 0 && err.code == ETIMEDOUT ? HTTP_IO_WAIT : got;
 }
 
@@ -135,7 +134,7 @@ static void write_in_parts(struct http_conn *c, struct iovec *iov, int n)
 	size_t len;
 	while (n > 0 && !c->send_failed) {
 		int k = next_part(part, iov, n < MAX_PARTS ? n : MAX_PARTS, &len);
-		end_write(c, c->stream->ops->writev(c->stream, part, k, c->deadline_ns, &err) != 0);
+		end_write(c, c->stream->ops->writev(c->stream, part, k, 0, &err) != 0);
 		drop_part(&iov, &n, len);
 		http_io_begin_move(c);
 	}
@@ -144,12 +143,11 @@ static void write_in_parts(struct http_conn *c, struct iovec *iov, int n)
 void http_io_flush(struct http_conn *c)
 {
 	struct err err;
-	int64_t deadline_ns = c->in_thread ? c->deadline_ns : STREAM_NOW;
+	c->unsent = false;
 	if (c->send_failed)
 		return;
-	int rc = c->stream->ops->flush(c->stream, deadline_ns, &err);
-	if (rc > 0)
-		c->wants_thread = true;
+	int rc = c->stream->ops->flush(c->stream, c->in_thread ? 0 : STREAM_NOW, &err);
+	c->unsent = rc > 0;
 	end_write(c, rc < 0);
 }
 

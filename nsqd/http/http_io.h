@@ -30,10 +30,10 @@ ssize_t http_io_fill(struct http_conn *c);
 /*
  * Writes all of it, and flushes; iov is used up. A failure is remembered: nothing more is sent, and
  * the connection ends. In a thread it blocks for as long as the client takes what is sent. At a
- * poller it does not: where the socket is full, c->wants_thread is set, and http_io_flush is next.
+ * poller it does not: where the socket is full, c->unsent is set, and http_io_flush is next.
  */
 void http_io_write(struct http_conn *c, struct iovec *iov, int n);
-/* In a thread: sends what a poller could not. */
+/* Sends what could not be sent before; as http_io_write. */
 void http_io_flush(struct http_conn *c);
 /* A new part begins to move: the bytes moved so far earn nothing any more. */
 void http_io_begin_move(struct http_conn *c);

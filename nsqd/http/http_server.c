@@ -1,28 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The HTTP server's life, and its connections. Mirrors Serve of internal/http_api/http_server.go,
- * and Server.Serve of net/http. Threads: "http" (or "https") accepts; each connection has one,
- * "http:ADDR"; "http-reserve" serves those for which no thread can be created.
+ * and Server.Serve of net/http. The pollers accept, and take the connections' steps
+ * (common/netpoll.h); a connection that may block has a thread for that time, "http:ADDR" or
+ * "https:ADDR".
  *
- * Different from Go: a connection is a thread, so their number is limited. At the limit, or out of
- * threads or descriptors, the connection with the least credit makes room (http_conn.credit_ns).
+ * Different from Go: the number of connections is limited. At the limit, or out of threads or
+ * descriptors, the connection with the least credit makes room (http_conn.credit_ns).
  */
 #include "nsqd/http/http_server.h"
 
-#include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <unistd.h>
 #include <utlist.h>
 
-#include "common/chan.h"
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/rlimit.h"
 #include "common/xalloc.h"
 #include "nsqd/http/http_conn.h"
 #include "nsqd/http/http_internal.h"
@@ -33,114 +29,154 @@
 /* So many may be beyond the limit, until those that make room are gone. */
 #define SPARE_CONNECTIONS 16
 /* How long a new connection waits for a place: the others may be in the middle of something. */
-#define ROOM_WAIT_NS (100 * NSEC_PER_MSEC)
+#define ROOM_WAIT_NS (250 * NSEC_PER_MSEC)
 /* Between two log lines about the limit. */
 #define LIMIT_LOG_NS NSEC_PER_SEC
 /* How long stop waits for answers under way. */
 #define STOP_WAIT_NS NSEC_PER_SEC
-/* How many connections wait for the reserve, and the time of each once it has sent something. */
-#define RESERVE_QUEUE 64
-#define RESERVE_TIME_NS (100 * NSEC_PER_MSEC)
+/* How long a connection waits for a thread. */
+#define THREAD_WAIT_NS NSEC_PER_SEC
 
 /* --- connections ----------------------------------------------------------------------------- */
 
 /* It leaves the list first: after that no other thread shuts its socket down. */
-static void conn_free(struct http_conn *c)
+static enum netpoll_next end_conn(struct http_conn *c)
 {
 	struct http_server *s = c->server;
 	mutex_lock(&s->lock);
 	DL_DELETE(s->conns, c);
 	mutex_unlock(&s->lock);
+	bool was_evicted = c->is_evicted;
+	netpoll_close(c->pd);
 	http_conn_free(c);
 	mutex_lock(&s->lock);
 	s->n_conns--;
+	s->n_leaving -= was_evicted;
 	mutex_unlock(&s->lock);
-	chan_signal(s->room_chan);
+	wait_group_done(&s->serving);
+	return NETPOLL_OVER;
 }
 
-static void conn_loop(void *arg)
+static enum netpoll_next go_on(struct http_conn *c, bool in_thread)
+{
+	enum netpoll_next next = http_conn_step(c, in_thread);
+	if (next == NETPOLL_OVER)
+		return end_conn(c);
+	netpoll_set_deadline(c->pd, c->wait_until_ns);
+	return next;
+}
+
+/* netpoll_ops.step */
+static enum netpoll_next step(void *arg)
+{
+	return go_on(arg, false);
+}
+
+/* netpoll_ops.run */
+static enum netpoll_next run(void *arg)
 {
 	struct http_conn *c = arg;
-	while (http_conn_step(c, true) != NETPOLL_OVER &&
-		(c->deadline_ns == 0 || clock_mono_ns() < c->deadline_ns))
-		continue;
-	conn_free(c);
+	c->give_up_ns = 0;
+	return go_on(c, true);
 }
 
 /*
  * The connection with the least credit goes: it has been silent for longest, or moves next to
- * nothing. The lock keeps its descriptor open. False: the handlers of all run, or they work.
+ * nothing. in_threads: of those that have one. The lock keeps its descriptor open. False: the
+ * handlers of all run, or they work.
  */
-static bool evict_locked(struct http_server *s)
+static bool evict_locked(struct http_server *s, bool in_threads)
 {
 	mutex_assert_held(&s->lock);
 	struct http_conn *worst = NULL;
-	int64_t least = clock_mono_ns() + HTTP_GRACE_NS;
+	s->evicted_ns = clock_mono_ns();
+	int64_t least = s->evicted_ns + HTTP_GRACE_NS;
 	for (struct http_conn *c = s->conns; c; c = c->next) {
 		int64_t credit = atomic_load_explicit(&c->credit_ns, memory_order_relaxed);
-		if (credit <= least) {
+		if (credit <= least && !c->is_evicted &&
+			(!in_threads ||
+				atomic_load_explicit(&c->in_thread, memory_order_relaxed))) {
 			worst = c;
 			least = credit;
 		}
 	}
 	if (!worst)
 		return false;
-	/* Once is enough: its thread is on its way out. (If it earns credit meanwhile, twice.) */
-	atomic_store_explicit(&worst->credit_ns, INT64_MAX, memory_order_relaxed);
+	worst->is_evicted = true;
+	s->n_leaving++;
 	worst->sock->ops->shutdown(worst->sock);
 	return true;
 }
 
-/* Is there room for one more, beside those that are on their way out? Counts it. */
-static bool take_place(struct http_server *s)
+/* netpoll_ops.no_thread */
+static enum netpoll_next no_thread(void *arg, const struct err *why)
 {
-	mutex_lock(&s->lock);
-	if (s->n_conns >= s->max_conns)
-		(void)evict_locked(s);
-	bool room = s->n_conns < s->max_conns + SPARE_CONNECTIONS;
-	if (room)
-		s->n_conns++;
-	mutex_unlock(&s->lock);
-	return room;
+	struct http_conn *c = arg;
+	struct http_server *s = c->server;
+	int64_t now = clock_mono_ns();
+	(void)why;
+	if (http_conn_can_do_without(c))
+		return NETPOLL_YIELD;
+	if (c->give_up_ns == 0) {
+		c->give_up_ns = now + THREAD_WAIT_NS;
+		mutex_lock(&s->lock);
+		(void)evict_locked(s, true);
+		mutex_unlock(&s->lock);
+	}
+	if (now < c->give_up_ns && !atomic_load(&s->stopping))
+		return NETPOLL_WAIT;
+	c->give_up_ns = 0;
+	return http_conn_refuse(c) ? NETPOLL_YIELD : end_conn(c);
 }
 
-/* Accept thread: takes a place for one more. If no place is free, it waits a little for one. */
-static bool make_room(struct http_server *s)
+static void thread_name(void *arg, char *out, size_t size)
 {
-	struct ticker patience;
-	ticker_after(&patience, ROOM_WAIT_NS);
-	while (!take_place(s)) {
-		struct chan_case cases[] = {
-			chan_case_recv(s->room_chan, NULL),
-			chan_case_tick(&patience),
-		};
-		if (chan_select(cases, 2) == 1)
-			return false;
-	}
-	return true;
+	const struct http_conn *c = arg;
+	snprintf(out, size, "%s:%s", c->server->tls ? "https" : "http", c->remote_addr);
+}
+
+static const struct netpoll_ops conn_ops = {
+	.step = step, .run = run, .no_thread = no_thread, .thread_name = thread_name};
+
+/* --- accepting ------------------------------------------------------------------------------- */
+
+static bool is_full_locked(const struct http_server *s)
+{
+	mutex_assert_held(&s->lock);
+	return s->n_conns >= s->max_conns + SPARE_CONNECTIONS;
+}
+
+/* tcp_handler.has_room. While no other goes, a new connection waits a little, and then is refused. */
+static bool has_room(void *arg)
+{
+	struct http_server *s = arg;
+	int64_t now = clock_mono_ns();
+	mutex_lock(&s->lock);
+	bool full = is_full_locked(s);
+	if (full && s->n_leaving == 0)
+		(void)evict_locked(s, false);
+	if (full && s->full_until_ns == 0)
+		s->full_until_ns = now + ROOM_WAIT_NS;
+	bool waits = full && now < s->full_until_ns;
+	if (!waits)
+		s->full_until_ns = 0;
+	mutex_unlock(&s->lock);
+	return !waits;
 }
 
 /*
  * tcp_handler.no_descriptors. Clients of the TCP port leave us some (keep_back). So our own
  * connections hold the others, however far they are from their limit.
  */
-static bool free_descriptor(void *arg)
+static bool no_descriptors(void *arg)
 {
 	struct http_server *s = arg;
-	struct ticker patience;
-	/* Places that became free before this have been taken. */
-	(void)chan_try_recv_n(s->room_chan, NULL, 1, NULL);
 	mutex_lock(&s->lock);
-	bool evicted = evict_locked(s);
+	bool leaving = s->n_leaving > 0 && clock_mono_ns() - s->evicted_ns < ROOM_WAIT_NS;
+	if (!leaving)
+		leaving = evict_locked(s, false);
 	mutex_unlock(&s->lock);
-	if (!evicted)
-		return false;
-	ticker_after(&patience, ROOM_WAIT_NS);
-	struct chan_case cases[] = {
-		chan_case_recv(s->room_chan, NULL),
-		chan_case_tick(&patience),
-	};
-	return chan_select(cases, 2) == 0;
+	return leaving;
 }
 
 static void refuse(struct http_server *s, int fd)
@@ -156,115 +192,36 @@ static void refuse(struct http_server *s, int fd)
 	s->refused_logged = now;
 }
 
-/*
- * Out of threads: the reserve takes c. If too many wait for the reserve, the oldest has to go. c
- * itself makes no room, since the reserve bounds its time. The connection with the least credit
- * makes room.
- */
-static void give_to_reserve(struct http_server *s, struct http_conn *c)
-{
-	atomic_store_explicit(&c->credit_ns, INT64_MAX, memory_order_relaxed);
-	mutex_lock(&s->lock);
-	(void)evict_locked(s);
-	mutex_unlock(&s->lock);
-	while (chan_try_send_n(s->reserve_chan, &c, 1) == 0) {
-		struct http_conn *oldest;
-		if (chan_try_recv_n(s->reserve_chan, &oldest, 1, NULL) == 1)
-			conn_free(oldest);
-	}
-	CHECK(eventfd_write(s->reserve_fd, 1) == 0);
-}
-
-/* tcp_handler.accepted */
-static void handle_accepted(void *arg, int fd, const union address *addr)
+/* tcp_handler.handle */
+static void handle(void *arg, int fd, const union address *addr)
 {
 	struct http_server *s = arg;
-	struct err err;
-	if (!make_room(s)) {
+	mutex_lock(&s->lock);
+	bool full = is_full_locked(s);
+	s->n_conns += !full;
+	if (s->n_conns - s->n_leaving > s->max_conns)
+		(void)evict_locked(s, false);
+	mutex_unlock(&s->lock);
+	if (full) {
 		refuse(s, fd);
 		return;
 	}
-	char name[160];
 	struct http_conn *c = http_conn_new(s, fd, addr);
+	wait_group_add(&s->serving);
+	c->pd = netpoll_open(s->netpoll, fd, &conn_ops, c);
 	mutex_lock(&s->lock);
 	DL_APPEND(s->conns, c);
 	mutex_unlock(&s->lock);
-	snprintf(name, sizeof(name), "%s:%s", s->tls ? "https" : "http", c->remote_addr);
-	if (wait_group_wrap(&s->serving, name, conn_loop, c, &err) != 0)
-		give_to_reserve(s, c);
+	netpoll_begin(c->pd);
 }
 
-/* --- the reserve ----------------------------------------------------------------------------- */
-
-/* The connections of the thread "http-reserve"; the first element of fds wakes it. */
-struct reserve {
-	struct http_server *server;
-	struct http_conn *conns[RESERVE_QUEUE];
-	struct pollfd fds[RESERVE_QUEUE + 1];
-	size_t n;
-};
-
-static struct http_conn *remove_at(struct reserve *r, size_t i)
-{
-	struct http_conn *c = r->conns[i];
-	r->n--;
-	memmove(r->conns + i, r->conns + i + 1, (r->n - i) * sizeof(*r->conns));
-	memmove(r->fds + i + 1, r->fds + i + 2, (r->n - i) * sizeof(*r->fds));
-	return c;
-}
-
-/* Takes all that wait. Without a place for one, the oldest that has been silent so far goes. */
-static void take_waiting(struct reserve *r)
-{
-	eventfd_t ignored;
-	(void)eventfd_read(r->server->reserve_fd, &ignored);
-	while (chan_len(r->server->reserve_chan) > 0) {
-		if (r->n == RESERVE_QUEUE)
-			conn_free(remove_at(r, 0));
-		size_t got = chan_try_recv_n(
-			r->server->reserve_chan, r->conns + r->n, RESERVE_QUEUE - r->n, NULL);
-		for (; got > 0; got--) {
-			struct stream *sock = r->conns[r->n++]->sock;
-			r->fds[r->n] =
-				(struct pollfd){.fd = stream_sock_fd(sock), .events = POLLIN};
-		}
-	}
-}
-
-/* The youngest that has said something is served, but only for a moment: the others wait for it. */
-static void serve_one(struct reserve *r)
-{
-	size_t i = r->n;
-	while (i > 0 && r->fds[i].revents == 0)
-		i--;
-	if (i == 0)
-		return;
-	struct http_conn *c = remove_at(r, i - 1);
-	c->deadline_ns = clock_mono_ns() + RESERVE_TIME_NS;
-	if (c->wait_until_ns > c->deadline_ns)
-		c->wait_until_ns = c->deadline_ns;
-	conn_loop(c);
-}
-
-/*
- * The thread "http-reserve". It was created at the start, so it is there when no other can be:
- * /ping is answered then, too. The silent wait together.
- */
-static void reserve_loop(void *arg)
+/* tcp_handler.failed: as in stock, the daemon does not go on without a listener. */
+static void failed(void *arg, const struct err *why)
 {
 	struct http_server *s = arg;
-	struct reserve *r = xcalloc(1, sizeof(*r));
-	r->server = s;
-	r->fds[0] = (struct pollfd){.fd = s->reserve_fd, .events = POLLIN};
-	while (!atomic_load(&s->stopping)) {
-		if (poll(r->fds, r->n + 1, -1) < 0)
-			CHECK(errno == EINTR);
-		serve_one(r);
-		take_waiting(r);
-	}
-	while (r->n > 0)
-		conn_free(remove_at(r, 0));
-	free(r);
+	nsqd_logf(s->daemon->ctx, LG_FATAL, "http.Serve() error - %s", why->msg);
+	atomic_store(&s->daemon->ctx->main_failed, true);
+	kill(getpid(), SIGTERM);
 }
 
 /* --- the server ------------------------------------------------------------------------------ */
@@ -272,11 +229,8 @@ static void reserve_loop(void *arg)
 /* HTTPS has half as many, so both together leave descriptors for the rest. */
 static size_t connection_limit(bool tls)
 {
-	struct rlimit files;
-	size_t n = MAX_CONNECTIONS;
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur / 2 < n)
-		n = (size_t)files.rlim_cur / 2;
-	n = tls ? n / 2 : n;
+	size_t n = (size_t)rlimit_nofile() / (tls ? 4 : 2), max = MAX_CONNECTIONS / (tls ? 2 : 1);
+	n = n < max ? n : max;
 	return n < MIN_CONNECTIONS ? MIN_CONNECTIONS : n;
 }
 
@@ -293,58 +247,24 @@ struct http_server *http_server_new(const struct http_daemon *daemon, const char
 		free(s);
 		return NULL;
 	}
-	struct tcp_handler h = {.accepted = handle_accepted,
-		.no_descriptors = free_descriptor,
+	const struct tcp_handler h = {.handle = handle,
+		.has_room = has_room,
+		.no_descriptors = no_descriptors,
+		.failed = failed,
 		.arg = s,
 		.lg = &daemon->ctx->lg,
 		.proto = s->proto};
-	if (accept_loop_init(&s->loop, &s->listener, &h, err) != 0) {
-		tcp_listener_close(&s->listener);
-		free(s);
-		return NULL;
-	}
-	s->reserve_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	CHECK(s->reserve_fd >= 0);
+	acceptor_init(&s->acceptor, &s->listener, &h);
 	mutex_init(&s->lock, RANK_LEAF);
-	wait_group_init(&s->wait_group);
 	wait_group_init(&s->serving);
-	s->reserve_chan = chan_new(sizeof(struct http_conn *), RESERVE_QUEUE);
-	s->room_chan = chan_new(0, 1);
 	return s;
 }
 
-/* The threads "http" and "https". */
-static void accept_connections(void *arg)
+void http_server_start(struct http_server *s, struct netpoll *np)
 {
-	struct http_server *s = arg;
-	struct err err;
-	if (accept_loop_run(&s->loop, &err) == 0)
-		return;
-	nsqd_logf(s->daemon->ctx, LG_FATAL, "http.Serve() error - %s", err.msg);
-	/* As in stock, the daemon does not go on without a listener. */
-	atomic_store(&s->daemon->ctx->main_failed, true);
-	kill(getpid(), SIGTERM);
-}
-
-static void stop_reserve(struct http_server *s)
-{
-	atomic_store(&s->stopping, true);
-	CHECK(eventfd_write(s->reserve_fd, 1) == 0);
-}
-
-int http_server_start(struct http_server *s, struct err *err)
-{
-	const char *reserve = s->tls ? "https-reserve" : "http-reserve";
-	if (wait_group_wrap(&s->wait_group, reserve, reserve_loop, s, err) != 0)
-		return -1;
-	if (wait_group_wrap(
-		    &s->wait_group, s->tls ? "https" : "http", accept_connections, s, err) != 0) {
-		stop_reserve(s);
-		wait_group_wait(&s->wait_group);
-		return -1;
-	}
 	s->started = true;
-	return 0;
+	s->netpoll = np;
+	acceptor_start(&s->acceptor, np);
 }
 
 /*
@@ -363,28 +283,16 @@ static void end_connections(struct http_server *s, bool everything)
 	mutex_unlock(&s->lock);
 }
 
-/* No thread takes them any more. */
-static void drop_waiting(struct http_server *s)
-{
-	struct http_conn *c;
-	while (chan_try_recv_n(s->reserve_chan, &c, 1, NULL) == 1)
-		conn_free(c);
-}
-
 void http_server_stop(struct http_server *s)
 {
 	if (!s->started)
 		return;
 	s->started = false;
-	accept_loop_stop(&s->loop);
-	stop_reserve(s);
+	acceptor_stop(&s->acceptor);
+	atomic_store(&s->stopping, true);
 	end_connections(s, false);
-	wait_group_wait(&s->wait_group);
-	drop_waiting(s);
 	/* A client that connects now is refused at once. */
 	tcp_listener_close(&s->listener);
-	/* Again, for those that were accepted meanwhile. */
-	end_connections(s, false);
 	if (!wait_group_wait_until(&s->serving, clock_mono_ns() + STOP_WAIT_NS)) {
 		end_connections(s, true);
 		wait_group_wait(&s->serving);
@@ -396,14 +304,10 @@ void http_server_free(struct http_server *s)
 	if (!s)
 		return;
 	CHECK(s->n_conns == 0);
-	accept_loop_destroy(&s->loop);
+	acceptor_destroy(&s->acceptor);
 	tcp_listener_close(&s->listener);
-	wait_group_destroy(&s->wait_group);
 	wait_group_destroy(&s->serving);
 	mutex_destroy(&s->lock);
-	chan_free(s->reserve_chan);
-	chan_free(s->room_chan);
-	close(s->reserve_fd);
 	free(s);
 }
 

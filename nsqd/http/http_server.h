@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The HTTP server's life (internal/http_api/http_server.go): a thread per connection. */
+/* The HTTP server's life (internal/http_api/http_server.go): on the pollers. */
 #ifndef NSQD_HTTP_SERVER_H
 #define NSQD_HTTP_SERVER_H
 
@@ -9,6 +9,7 @@
 
 struct http_daemon;
 struct http_server;
+struct netpoll;
 struct tls_config;
 
 /*
@@ -18,11 +19,11 @@ struct tls_config;
  */
 struct http_server *http_server_new(const struct http_daemon *daemon, const char *address,
 	const struct tls_config *tls, bool tls_required, struct err *err);
-/* Serves; logs "HTTP: listening on ADDR". -1 with err set: no thread. Once. */
-int http_server_start(struct http_server *s, struct err *err);
+/* Serves; logs "HTTP: listening on ADDR". np runs until stop. Once. */
+void http_server_start(struct http_server *s, struct netpoll *np);
 /*
- * Stops accepting, lets the handlers that run finish and answer, closes the connections, joins all
- * threads; logs "HTTP: closing ADDR". Fine without start.
+ * Stops accepting, lets the handlers that run finish and answer, ends the connections, for a second
+ * without force; logs "HTTP: closing ADDR". Fine without start.
  */
 void http_server_stop(struct http_server *s);
 /* After stop. NULL is fine. */

@@ -263,6 +263,15 @@ def test_a_request_and_another_one_behind_it(pair, name):
     compare(pair, FRAMES[name] + NEXT + request(PING, b'Connection: close'))
 
 
+CREATE = request(b'POST /topic/create?topic=t HTTP/1.1', b'Content-Length: 0')
+
+
+@pytest.mark.parametrize('name', FRAMES)
+def test_a_request_in_a_thread(pair, name):
+    """To create a topic may block: so a thread does that, and goes on with what follows."""
+    compare(pair, CREATE + FRAMES[name] + request(PING, b'Connection: close'))
+
+
 @pytest.mark.parametrize('name', FRAMES)
 def test_a_request_byte_by_byte(pair, name):
     raw = FRAMES[name]

@@ -148,11 +148,12 @@ def test_half_sent_requests_do_not_delay_the_end(new_nsqd):
     halves = [b'', b'POST', b'POST /pub?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc',
               b'POST /mpub?topic=t HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab']
     sockets = []
+    before = daemon.descriptors()
     for half in halves * 5:
         s = connect(daemon)
         s.sendall(half)
         sockets.append(s)
-    wait_until(lambda: daemon.count_threads('http:') == len(sockets),
+    wait_until(lambda: daemon.descriptors() == before + len(sockets),
                'they are all connected')
     daemon.stop()   # which has a deadline
     for s in sockets:
@@ -253,6 +254,7 @@ def test_silent_connections_do_not_hold_the_reserve(starved):
 def test_what_came_in_during_a_standstill_is_answered(new_nsqd, server_cert):
     """The handshake's time has run out meanwhile, but its bytes have come."""
     daemon = new_nsqd(*flags(server_cert))
+    before = daemon.descriptors()
     with connect(daemon, tls=True) as s:
         done = threading.Event()
         found = []
@@ -262,7 +264,7 @@ def test_what_came_in_during_a_standstill_is_answered(new_nsqd, server_cert):
                 tls.sendall(PING)
                 found.append(tls.recv(4096))
             done.set()
-        wait_until(lambda: daemon.count_threads('https:') == 1, 'it is there')
+        wait_until(lambda: daemon.descriptors() == before + 1, 'it is there')
         with daemon.frozen():
             thread = threading.Thread(target=handshake)
             thread.start()

@@ -63,7 +63,7 @@ static void run(void *arg)
 	s->rc = accept_loop_run(&s->loop, &s->err);
 }
 
-static void start_with(struct server *s, const char *addr, struct tcp_handler h)
+static void start_with(struct server *s, const char *addr, struct accept_handler h)
 {
 	memset(s, 0, sizeof(*s));
 	h.arg = s;
@@ -79,7 +79,7 @@ static void start_with(struct server *s, const char *addr, struct tcp_handler h)
 
 static void start(struct server *s, const char *addr)
 {
-	start_with(s, addr, (struct tcp_handler){.handle = handle});
+	start_with(s, addr, (struct accept_handler){.handle = handle});
 }
 
 /* How often text stands in the log, which is open. */
@@ -269,7 +269,7 @@ static void test_out_of_descriptors_it_tries_again(void **state)
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), limit, log_fd;
 	struct rlimit old;
 	struct server s;
-	start_with(&s, "127.0.0.1:0", (struct tcp_handler){.accepted = accepted});
+	start_with(&s, "127.0.0.1:0", (struct accept_handler){.accepted = accepted});
 	log_fd = open("log", O_RDONLY | O_CLOEXEC);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
 	limit = dup(0);
@@ -299,7 +299,7 @@ static void test_the_last_descriptors_are_kept_back(void **state)
 		filler[i] = dup(0);
 	for (size_t i = 0; i < COUNT(fds); i++)
 		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	start_with(&s, "127.0.0.1:0", (struct tcp_handler){.handle = handle, .keep_back = 2});
+	start_with(&s, "127.0.0.1:0", (struct accept_handler){.handle = handle, .keep_back = 2});
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
 	int limit = dup(0) + 1; /* with one more the table is full */
 	close(limit - 1);

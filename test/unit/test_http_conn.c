@@ -18,6 +18,9 @@ struct peer {
 	char got[16384];
 };
 
+/* The pollers do not run: the test takes the steps. */
+static const struct netpoll_ops no_ops;
+
 static void dial(struct peer *p, struct fixture *f)
 {
 	union address none = {0};
@@ -25,13 +28,16 @@ static void dial(struct peer *p, struct fixture *f)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	memset(p, 0, sizeof(*p));
 	p->server.daemon = &f->nsqd->http_daemon;
+	p->server.netpoll = f->nsqd->netpoll;
 	p->fd = fds[1];
 	assert_int_equal(fcntl(p->fd, F_SETFL, O_NONBLOCK), 0);
 	p->c = http_conn_new(&p->server, fds[0], &none);
+	p->c->pd = netpoll_open(f->nsqd->netpoll, fds[0], &no_ops, p->c);
 }
 
 static void hang_up(struct peer *p)
 {
+	netpoll_close(p->c->pd);
 	http_conn_free(p->c);
 	close(p->fd);
 }
