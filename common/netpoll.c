@@ -5,8 +5,8 @@
  * a thread of its own runs thread_loop there.
  *
  * The claim. `word` says in which state a connection is, and the thread that has brought it to
- * RUNNING may use everything in it, until it parks it, closes it, or gives it a thread. (AGAIN is
- * RUNNING with an event that came meanwhile.) Only the fields of the lists are guarded by the lock.
+ * RUNNING may use everything in it, until it parks it, closes it, or gives it a thread. AGAIN says
+ * that something has happened meanwhile. Only the fields of the lists are guarded by the lock.
  *
  * Stale events. A poller may hold an event of a connection that another one has just closed. So a
  * poll_desc is never freed, as in Go: it goes to a free list, and its sequence number (fdseq) goes
@@ -43,7 +43,7 @@
 /* At least so many, as one of them may be slow. */
 #define MIN_POLLERS 2
 #define MAX_POLLERS 64
-/* Where there is no thread: when to try again, at first and at most. */
+/* Where there is no thread, or no memory: when to try again, at first and at most. */
 #define RETRY_NS (20 * NSEC_PER_MSEC)
 #define RETRY_EACH_NS (40 * NSEC_PER_USEC) /* more for each that waits */
 #define RETRY_MAX_NS (1000 * NSEC_PER_MSEC)
@@ -52,9 +52,13 @@
 /* Connections are made so many at a time. */
 #define DESCS_AT_ONCE 64
 
-/* A connection's state: the low bits of its word. Above them: has it hung up? Its sequence number. */
-enum state { FREE, PARKED, RUNNING, AGAIN, AWAY };
-#define STATE_MASK 7u
+/*
+ * A connection's state: the low bits of its word. Above them: has something happened while it ran?
+ * Has it hung up? And its sequence number.
+ */
+enum state { FREE, PARKED, RUNNING, AWAY };
+#define STATE_MASK 3u
+#define AGAIN 4u
 #define HUNG_UP 8u
 #define SEQ_SHIFT 4
 
@@ -69,17 +73,17 @@ struct poll_desc {
 	void *arg;
 	_Atomic int64_t look_ns;    /* written under np->lock; INT64_MAX: it is not in the heap */
 	struct heap_node heap_node; /* guarded by np->lock */
-	struct poll_desc *next;     /* in the free list, in np->kicked, or in a poller's list */
+	struct poll_desc *next;     /* in the free list, or in a queue */
 
 	/* The claimer's. */
 	int64_t deadline_ns;
 	bool registered;   /* fd is in epoll */
-	bool needs_thread; /* there was none: the next try is at the deadline below */
-	int64_t retry_ns;
+	bool needs_thread; /* there was none: the next try is at retry_ns */
+	int64_t retry_ns;  /* also where epoll has refused fd */
 };
 
-/* The queue of a poller, as the run queue of a P: connections that it has claimed. */
-struct poller {
+/* Connections that are claimed, first come, first served. */
+struct queue {
 	struct poll_desc *first, **last;
 };
 
@@ -92,7 +96,7 @@ struct netpoll {
 
 	struct mutex lock; /* a leaf; guards the next five */
 	struct poll_desc *free;
-	struct poll_desc *kicked;  /* claimed for the next poller */
+	struct queue kicked;       /* claimed for the next poller */
 	struct heap looks;         /* by look_ns */
 	int64_t timer_ns;          /* what timer_fd is set to; INT64_MAX: off */
 	struct desc_block *blocks; /* owned */
@@ -106,8 +110,8 @@ struct desc_block {
 	struct poll_desc descs[DESCS_AT_ONCE];
 };
 
-/* Of a poller's thread. */
-static _Thread_local struct poller *self;
+/* The queue of the calling poller, as the run queue of a P in Go. NULL: it is no poller. */
+static _Thread_local struct queue *run_queue;
 
 /* --- the claim -------------------------------------------------------------------------------- */
 
@@ -132,7 +136,10 @@ static uint16_t current_seq(struct poll_desc *pd)
 	return seq_of(atomic_load_explicit(&pd->word, memory_order_relaxed));
 }
 
-/* The claimer changes the state. */
+/*
+ * The claimer changes the state. What happens meanwhile is not lost, and what the threads that
+ * tried to claim it have written is the caller's to read.
+ */
 static void set_state(struct poll_desc *pd, enum state state)
 {
 	uint32_t seen = atomic_load(&pd->word);
@@ -142,7 +149,8 @@ static void set_state(struct poll_desc *pd, enum state state)
 
 /*
  * Something has happened to it; with is HUNG_UP or 0. True: the caller runs it now. False: another
- * thread does, or it is gone.
+ * thread does, or it is gone. (It writes also where AGAIN is set already: so release, which clears
+ * that, sees what the caller has written before.)
  */
 static bool claim(struct poll_desc *pd, uint16_t seq, uint32_t with)
 {
@@ -150,10 +158,10 @@ static bool claim(struct poll_desc *pd, uint16_t seq, uint32_t with)
 	enum state state;
 	do {
 		state = state_of(seen);
-		if (seq_of(seen) != seq || state == FREE || state == AWAY)
+		if (seq_of(seen) != seq || state == FREE)
 			return false;
-	} while (!atomic_compare_exchange_weak(
-		&pd->word, &seen, with_state(seen, state == PARKED ? RUNNING : AGAIN) | with));
+	} while (!atomic_compare_exchange_weak(&pd->word, &seen,
+		(state == PARKED ? with_state(seen, RUNNING) : seen | AGAIN) | with));
 	return state == PARKED;
 }
 
@@ -161,11 +169,11 @@ static bool claim(struct poll_desc *pd, uint16_t seq, uint32_t with)
 static bool release(struct poll_desc *pd)
 {
 	uint32_t seen = atomic_load(&pd->word);
-	while (state_of(seen) == RUNNING) {
+	while (!(seen & AGAIN)) {
 		if (atomic_compare_exchange_weak(&pd->word, &seen, with_state(seen, PARKED)))
 			return true;
 	}
-	set_state(pd, RUNNING);
+	atomic_fetch_and(&pd->word, ~AGAIN);
 	return false;
 }
 
@@ -206,7 +214,8 @@ static int64_t wanted_look(const struct poll_desc *pd)
 {
 	if (pd->needs_thread)
 		return pd->retry_ns;
-	return pd->deadline_ns != 0 ? pd->deadline_ns : INT64_MAX;
+	int64_t look = pd->deadline_ns != 0 ? pd->deadline_ns : INT64_MAX;
+	return !pd->registered && pd->retry_ns < look ? pd->retry_ns : look;
 }
 
 /* Before the end of a claim. A planned look that is early enough will do. */
@@ -322,28 +331,45 @@ void netpoll_set_deadline(struct poll_desc *pd, int64_t deadline_ns)
 
 /* --- the queues of claimed connections -------------------------------------------------------- */
 
-static void enqueue(struct poller *p, struct poll_desc *pd)
+static void queue_init(struct queue *q)
 {
-	pd->next = NULL;
-	*p->last = pd;
-	p->last = &pd->next;
+	*q = (struct queue){NULL, &q->first};
 }
 
-/* For the next poller that comes by; there is one, since it is woken. */
+static void enqueue(struct queue *q, struct poll_desc *pd)
+{
+	pd->next = NULL;
+	*q->last = pd;
+	q->last = &pd->next;
+}
+
+static struct poll_desc *dequeue(struct queue *q)
+{
+	struct poll_desc *pd = q->first;
+	if (pd && !(q->first = pd->next))
+		q->last = &q->first;
+	return pd;
+}
+
+static void wake_a_poller(struct netpoll *np)
+{
+	CHECK(eventfd_write(np->wake_fd, 1) == 0);
+}
+
+/* For the next poller that comes by. */
 static void give_away(struct poll_desc *pd)
 {
 	struct netpoll *np = pd->np;
 	mutex_lock(&np->lock);
-	pd->next = np->kicked;
-	np->kicked = pd;
+	enqueue(&np->kicked, pd);
 	mutex_unlock(&np->lock);
-	CHECK(eventfd_write(np->wake_fd, 1) == 0);
+	wake_a_poller(np);
 }
 
 void netpoll_begin(struct poll_desc *pd)
 {
-	if (self)
-		enqueue(self, pd);
+	if (run_queue)
+		enqueue(run_queue, pd);
 	else
 		give_away(pd);
 }
@@ -354,32 +380,35 @@ void netpoll_kick(struct poll_desc *pd)
 		give_away(pd);
 }
 
+/* Takes some of those, and leaves the others to another poller: one may be slow. */
 static void take_kicked(struct netpoll *np)
 {
 	eventfd_t ignored;
 	(void)eventfd_read(np->wake_fd, &ignored);
 	mutex_lock(&np->lock);
-	struct poll_desc *pd = np->kicked;
-	np->kicked = NULL;
+	for (int i = 0; i < NETPOLL_EVENTS && np->kicked.first; i++)
+		enqueue(run_queue, dequeue(&np->kicked));
+	bool more = np->kicked.first;
 	mutex_unlock(&np->lock);
-	while (pd) {
-		struct poll_desc *next = pd->next;
-		enqueue(self, pd);
-		pd = next;
-	}
+	if (more)
+		wake_a_poller(np);
 }
 
 /* --- steps ------------------------------------------------------------------------------------ */
 
-/* In epoll, so that it is told of what comes, and of what is there. False: there is no memory. */
-static bool enter_epoll(struct poll_desc *pd)
+/*
+ * In epoll, so that it is told of what comes, and of what is there. If the kernel has no memory for
+ * that, a step looks for itself in a while.
+ */
+static void enter_epoll(struct poll_desc *pd)
 {
 	if (pd->registered)
-		return true;
+		return;
 	uint64_t tagged = (uint64_t)(uintptr_t)pd | (uint64_t)current_seq(pd) << POINTER_BITS;
 	struct epoll_event e = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.u64 = tagged};
 	pd->registered = epoll_ctl(pd->np->epoll_fd, EPOLL_CTL_ADD, pd->fd, &e) == 0;
-	return pd->registered;
+	if (!pd->registered && !pd->needs_thread)
+		pd->retry_ns = clock_mono_ns() + RETRY_NS;
 }
 
 static void leave_epoll(struct poll_desc *pd)
@@ -392,9 +421,7 @@ static void leave_epoll(struct poll_desc *pd)
 /* The claimer has nothing more to do. WAIT: it is parked. Else it goes on. */
 static enum netpoll_next park(struct poll_desc *pd)
 {
-	/* A connection that epoll cannot watch has to wait in a thread. */
-	if (!enter_epoll(pd))
-		return NETPOLL_THREAD;
+	enter_epoll(pd);
 	plan_look(pd);
 	return release(pd) ? NETPOLL_WAIT : NETPOLL_YIELD;
 }
@@ -474,7 +501,7 @@ static void take_turn(struct poll_desc *pd)
 	if (next == NETPOLL_THREAD)
 		next = give_thread(pd);
 	if (next == NETPOLL_YIELD || next == NETPOLL_THREAD)
-		enqueue(self, pd);
+		enqueue(run_queue, pd);
 }
 
 static void on_timer(struct netpoll *np)
@@ -490,7 +517,7 @@ static void on_timer(struct netpoll *np)
 			continue;
 		/* It may have been looked at too early, as its deadline has moved. */
 		if (wanted_look(pd) <= now || park(pd) != NETPOLL_WAIT)
-			enqueue(self, pd);
+			enqueue(run_queue, pd);
 	}
 }
 
@@ -508,32 +535,34 @@ static void on_event(struct netpoll *np, const struct epoll_event *e)
 }
 
 /* One turn for each that is in the queue now. */
-static void take_turns(struct poller *p)
+static void take_turns(struct queue *q)
 {
-	struct poll_desc *pd = p->first, *next;
-	*p = (struct poller){NULL, &p->first};
-	for (; pd; pd = next) {
-		next = pd->next;
+	struct poll_desc *pd;
+	if (!q->first)
+		return;
+	struct queue now = *q;
+	queue_init(q);
+	while ((pd = dequeue(&now)))
 		take_turn(pd);
-	}
 }
 
 static void poller_loop(void *arg)
 {
 	struct netpoll *np = arg;
-	struct poller p = {NULL, &p.first};
-	self = &p;
+	struct queue queue;
+	queue_init(&queue);
+	run_queue = &queue;
 	while (!atomic_load(&np->stopping)) {
 		struct epoll_event events[NETPOLL_EVENTS];
-		int n = epoll_wait(np->epoll_fd, events, NETPOLL_EVENTS, p.first ? 0 : -1);
+		int n = epoll_wait(np->epoll_fd, events, NETPOLL_EVENTS, queue.first ? 0 : -1);
 		CHECK(n >= 0 || errno == EINTR);
 		for (int i = 0; i < n; i++)
 			on_event(np, &events[i]);
-		take_turns(&p);
+		take_turns(&queue);
 	}
-	self = NULL;
+	run_queue = NULL;
 	/* The next one is to see it, too. */
-	CHECK(eventfd_write(np->wake_fd, 1) == 0);
+	wake_a_poller(np);
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -549,6 +578,7 @@ struct netpoll *netpoll_new(struct err *err)
 {
 	struct netpoll *np = xcalloc(1, sizeof(*np));
 	mutex_init(&np->lock, RANK_LEAF);
+	queue_init(&np->kicked);
 	np->timer_ns = INT64_MAX;
 	wait_group_init(&np->pollers);
 	wait_group_init(&np->threads);
@@ -586,7 +616,7 @@ void netpoll_stop(struct netpoll *np)
 	/* The last steps of connections that had threads are over: what is left is to return. */
 	wait_group_wait(&np->threads);
 	atomic_store(&np->stopping, true);
-	CHECK(eventfd_write(np->wake_fd, 1) == 0);
+	wake_a_poller(np);
 	wait_group_wait(&np->pollers);
 }
 
@@ -600,7 +630,7 @@ void netpoll_free(struct netpoll *np)
 {
 	if (!np)
 		return;
-	CHECK(np->looks.len == 0 && !np->kicked);
+	CHECK(np->looks.len == 0 && !np->kicked.first);
 	close_fd(np->epoll_fd);
 	close_fd(np->wake_fd);
 	close_fd(np->timer_fd);

@@ -19,8 +19,8 @@
  *                          v  | input, deadline            |
  *                        [ PARKED ] <----------------------+ WAIT
  *
- * One thread at a time runs a connection: the one that has brought it to RUNNING, or its own. An
- * event that comes meanwhile is remembered (AGAIN), and another step follows.
+ * One thread at a time runs a connection: the one that has brought it to RUNNING, or its own. What
+ * happens meanwhile is remembered (AGAIN), and another step follows.
  *
  * There is one epoll instance, as in Go, and any poller takes any connection. So a step that takes
  * long holds up nobody but the few connections that its poller has fetched together with it.
@@ -104,8 +104,9 @@ bool netpoll_is_short_of_threads(struct netpoll *np);
 /* When step is to be called though nothing has come (monotonic; 0: never). The thread that runs it. */
 void netpoll_set_deadline(struct poll_desc *pd, int64_t deadline_ns);
 /*
- * A step soon, for a reason of the caller's; without effect while the connection has its own
- * thread. Any thread; the caller knows that pd is open, and stays so during the call.
+ * A step soon, for a reason of the caller's, which sees what the caller has written before; while
+ * the connection has its own thread, when it comes back from it. Any thread; pd is open, or was. (A
+ * kick that comes too late at worst gives a step to the connection that has its place now.)
  */
 void netpoll_kick(struct poll_desc *pd);
 
