@@ -91,8 +91,21 @@ static enum netpoll_next end(struct acceptor *s)
 
 static enum netpoll_next pause_for(struct acceptor *s, int64_t ns)
 {
-	netpoll_set_deadline(s->pd, clock_mono_ns() + ns);
+	s->resume_ns = clock_mono_ns() + ns;
+	netpoll_set_deadline(s->pd, s->resume_ns);
 	return NETPOLL_WAIT;
+}
+
+/* A pause is one also if more connections come meanwhile. */
+static bool is_pausing(struct acceptor *s)
+{
+	if (s->resume_ns == 0)
+		return false;
+	if (clock_mono_ns() < s->resume_ns && !atomic_load(&s->stopping))
+		return true;
+	s->resume_ns = 0;
+	netpoll_set_deadline(s->pd, 0);
+	return false;
 }
 
 /* No connection has been accepted. */
@@ -119,7 +132,8 @@ static enum netpoll_next on_failure(struct acceptor *s, int code)
 static enum netpoll_next acceptor_step(void *arg)
 {
 	struct acceptor *s = arg;
-	netpoll_set_deadline(s->pd, 0);
+	if (is_pausing(s))
+		return NETPOLL_WAIT;
 	for (int i = 0; i < ACCEPT_AT_ONCE; i++) {
 		union address a = {0};
 		socklen_t len = sizeof(a);
