@@ -66,8 +66,8 @@ struct netpoll_ops {
 	enum netpoll_next (*run)(void *arg);
 	/*
 	 * There is no thread for run; why says so. NETPOLL_WAIT: another try follows in a while.
-	 * NETPOLL_OVER: it is given up. NETPOLL_THREAD: run is called by the poller; only where it
-	 * does not block. A poller; must not block.
+	 * NETPOLL_YIELD: a step instead. NETPOLL_OVER: it is given up. NETPOLL_THREAD: run is called
+	 * by the poller; only where it does not block. A poller; must not block.
 	 */
 	enum netpoll_next (*no_thread)(void *arg, const struct err *why);
 	/* The name of its thread. */

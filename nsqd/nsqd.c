@@ -33,8 +33,9 @@ static int listen_tcp(struct nsqd *n, struct err *err)
 	const char *address = n->ctx.opts->tcp_address;
 	if (tcp_listen(&n->tcp_listener, address, err) != 0)
 		return err_wrap(err, "listen (%s) failed - ", address);
-	n->tcp_server = tcp_server_new(&n->ctx, &n->topics, n->tls_config, &n->tcp_listener, err);
-	return n->tcp_server ? 0 : -1;
+	n->tcp_server =
+		tcp_server_new(&n->ctx, &n->topics, n->tls_config, &n->tcp_listener, n->netpoll);
+	return 0;
 }
 
 static int listen_http(struct nsqd *n, struct err *err)
@@ -97,14 +98,13 @@ static int open_all(struct nsqd *n, struct err *err)
 	nsqd_logf(ctx, LG_INFO, "%s", VERSION_STRING);
 	nsqd_logf(ctx, LG_INFO, "%s", PRODUCT_STRING);
 	nsqd_logf(ctx, LG_INFO, "ID: %lld", (long long)ctx->opts->id);
-	if (listen_tcp(n, err) != 0 || listen_http(n, err) != 0 || listen_https(n, err) != 0)
+	n->netpoll = netpoll_new(err);
+	if (!n->netpoll || listen_tcp(n, err) != 0 || listen_http(n, err) != 0 ||
+		listen_https(n, err) != 0)
 		return -1;
 	if (runnext_start(err) != 0)
 		return -1;
 	n->runnext = true;
-	n->netpoll = netpoll_new(err);
-	if (!n->netpoll)
-		return -1;
 	complete_http_daemon(n);
 	set_broadcast_ports(n);
 	options_expand_statsd_prefix(ctx->opts);
@@ -160,8 +160,9 @@ int nsqd_main(struct nsqd *n, struct err *err)
 		wait_group_wrap(wg, "lookup", lookup_loop, &n->lookup, err) != 0 ||
 		(*n->ctx.opts->statsd_address &&
 			wait_group_wrap(wg, "statsd", statsd_loop, &n->topics, err) != 0) ||
-		netpoll_start(n->netpoll, err) != 0 || tcp_server_start(n->tcp_server, err) != 0)
+		netpoll_start(n->netpoll, err) != 0)
 		return -1;
+	tcp_server_start(n->tcp_server);
 	if (n->http_server)
 		http_server_start(n->http_server, n->netpoll);
 	if (n->https_server)

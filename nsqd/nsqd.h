@@ -15,6 +15,7 @@
 #include "nsqd/queue/topics.h"
 #include "protocol/listener.h"
 
+struct netpoll;
 struct tcp_server;
 struct http_server;
 struct netpoll;
@@ -27,6 +28,7 @@ struct nsqd {
 	struct lookup lookup;     /* registration with nsqlookupd */
 
 	struct tls_config *tls_config; /* immutable after nsqd_new; owned; NULL: no certificate */
+	struct netpoll *netpoll; /* immutable after nsqd_new; owned; the connections without threads */
 	struct tcp_listener tcp_listener; /* immutable between nsqd_new and nsqd_exit */
 	struct tcp_server *tcp_server;    /* immutable after nsqd_new; owned, as are the next two */
 	struct http_server *http_server;  /* NULL: switched off */
@@ -34,7 +36,6 @@ struct nsqd {
 
 	struct http_daemon http_daemon; /* what their handlers see of it; as the two */
 
-	struct netpoll *netpoll;      /* immutable after nsqd_new; owned; the pollers */
 	bool runnext;                 /* runnext_start has been called */
 	struct wait_group wait_group; /* every thread that nsqd_main started */
 };

@@ -113,19 +113,6 @@ void bufio_unread_line(struct bufio_reader *b)
 	b->line_len = 0;
 }
 
-void bufio_append(struct bufio_reader *b, const void *p, size_t n)
-{
-	enum { LEAST = 256 };
-	size_t rest = bufio_buffered(b), need = rest + n;
-	CHECK(b->line_len == 0);
-	if (!b->buf || b->cap - b->w < n) {
-		size_t cap = need > 2 * rest ? need : 2 * rest;
-		arrange(b, cap > LEAST ? cap : LEAST, 0);
-	}
-	memcpy(b->buf + b->w, p, n);
-	b->w += n;
-}
-
 /*
  * A command whose value does not fit into the buffer takes reads of its own, and held-back output
  * would go out before each read. Each PUB of 64 KB would wake the topic's pump, and that would hold
@@ -156,6 +143,48 @@ static bool takes_long(struct bufio_reader *b, bool inside, int64_t now)
 	return now - b->part_since_ns > b->whole_ns;
 }
 
+int64_t bufio_read_deadline(struct bufio_reader *b)
+{
+	if (b->deadline_ns == 0 && b->timeout_ns > 0)
+		b->deadline_ns = clock_mono_ns() + b->timeout_ns;
+	return b->deadline_ns;
+}
+
+void bufio_poll_begin(struct bufio_reader *b, size_t most, bool trusts_short_reads)
+{
+	b->poll = (struct bufio_poll){.left = most, .on = true, .trusts = trusts_short_reads};
+}
+
+bool bufio_poll_end(struct bufio_reader *b)
+{
+	bool drained = b->poll.drained;
+	b->poll = (struct bufio_poll){0};
+	return drained;
+}
+
+/* One read without waiting, of what there is. */
+static enum bufio_result poll_stream(
+	struct bufio_reader *b, void *p, size_t n, size_t *got, struct err *err)
+{
+	enum { AT_ONCE = 1 }; /* a deadline that is past */
+	if (b->poll.drained || b->poll.left == 0)
+		return BUFIO_IDLE;
+	ssize_t rc = b->stream->ops->read(b->stream, p, n, AT_ONCE, err);
+	if (rc == 0)
+		return BUFIO_EOF;
+	if (rc > 0) {
+		*got = (size_t)rc;
+		b->poll.left -= *got < b->poll.left ? *got : b->poll.left;
+		b->poll.drained = b->poll.trusts && *got < n;
+		return BUFIO_OK;
+	}
+	if (err->code != ETIMEDOUT)
+		return BUFIO_ERR;
+	int64_t deadline = bufio_read_deadline(b);
+	b->poll.drained = deadline == 0 || clock_mono_ns() < deadline;
+	return b->poll.drained ? BUFIO_IDLE : BUFIO_ERR;
+}
+
 /*
  * One read of the stream into p, after before_read. With idle_ns the timeout is always the same, so
  * that it need not be set anew (see stream_sock.c).
@@ -163,6 +192,8 @@ static bool takes_long(struct bufio_reader *b, bool inside, int64_t now)
 static enum bufio_result read_stream(
 	struct bufio_reader *b, void *p, size_t n, bool inside, size_t *got, struct err *err)
 {
+	if (b->poll.on)
+		return poll_stream(b, p, n, got, err);
 	if (read_ahead(b, p, n, got))
 		return BUFIO_OK;
 	if (b->before_read && b->before_read(b->arg, err) != 0)
@@ -197,6 +228,17 @@ static enum bufio_result fill(struct bufio_reader *b, bool inside, struct err *e
 	enum bufio_result res = read_stream(b, b->buf + b->w, cap - b->w, inside, &got, err);
 	b->w += got;
 	b->more = b->more && b->w == cap;
+	return res;
+}
+
+enum bufio_result bufio_read_more(struct bufio_reader *b, struct err *err)
+{
+	size_t have = bufio_buffered(b), got = 0;
+	b->line_len = 0;
+	if (!b->buf || b->w == b->cap)
+		arrange(b, have < b->size / 2 ? b->size : 2 * have, 0);
+	enum bufio_result res = read_stream(b, b->buf + b->w, b->cap - b->w, true, &got, err);
+	b->w += got;
 	return res;
 }
 

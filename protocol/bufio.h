@@ -13,6 +13,17 @@
 #include "common/err.h"
 #include "protocol/stream.h"
 
+/*
+ * A reader at the pollers (common/netpoll.h) never waits: where it would, a read is BUFIO_IDLE. The
+ * zeroed struct: it waits.
+ */
+struct bufio_poll {
+	size_t left;  /* bytes that may still be read in this step, and then some; 0: no more */
+	bool on;      /* do not wait */
+	bool trusts;  /* a read that fills less than was asked for is proof that there is no more */
+	bool drained; /* there was no more input */
+};
+
 struct bufio_reader {
 	struct stream *stream; /* borrowed */
 	char *buf;   /* owned; NULL until the first read, and after bufio_reader_give_back */
@@ -28,6 +39,7 @@ struct bufio_reader {
 	int64_t part_since_ns; /* when the command's first part came; 0: not known */
 	int64_t timeout_ns;    /* how long a command may take to arrive; 0: for ever */
 	int64_t deadline_ns;   /* the command's; 0: its first read is still to come */
+	struct bufio_poll poll;
 	/*
 	 * Called before every read of the stream that may block, to send held-back output. -1 with
 	 * err set ends the read with that error. May be NULL.
@@ -49,6 +61,20 @@ void bufio_reader_free(struct bufio_reader *b);
 void bufio_reader_wipe(struct bufio_reader *b);
 /* Reads s from now on, and drops the buffered input (a caller that needs it copies it before). */
 void bufio_reader_reset(struct bufio_reader *b, struct stream *s);
+/*
+ * A step begins: until bufio_poll_end no read waits, and of the stream most bytes are read, give or
+ * take a buffer. before_read is not called: the user sends what it holds back when the step ends.
+ */
+void bufio_poll_begin(struct bufio_reader *b, size_t most, bool trusts_short_reads);
+/* False: there may be more input, which had to wait for another step. */
+bool bufio_poll_end(struct bufio_reader *b);
+/*
+ * In a step: reads more, behind the unread input, which is the part of a command. In as much memory
+ * as has come.
+ */
+enum bufio_result bufio_read_more(struct bufio_reader *b, struct err *err);
+/* When the read that has been BUFIO_IDLE is over by its timeout (monotonic); 0: never. */
+int64_t bufio_read_deadline(struct bufio_reader *b);
 /* Frees the buffer until the next read. Unread input stays, in as little memory as it needs. */
 void bufio_reader_give_back(struct bufio_reader *b);
 /*
@@ -59,8 +85,6 @@ void bufio_reader_give_back(struct bufio_reader *b);
 void bufio_put_back(struct bufio_reader *b, const void *p, size_t n);
 /* Puts the line back, too. All used-up bytes behind it must have been put back. */
 void bufio_unread_line(struct bufio_reader *b);
-/* Adds bytes behind the unread input that another reader has read from the stream. */
-void bufio_append(struct bufio_reader *b, const void *p, size_t n);
 /* A new command begins: its timeout starts with the next read of the stream (SetReadDeadline). */
 static inline void bufio_reader_begin(struct bufio_reader *b)
 {

@@ -6,7 +6,6 @@
 #include "nsqd/client/client_consumer.h"
 
 #include "nsqd/client/client_v2.h"
-#include "nsqd/client/netpoll.h"
 
 static void consumer_close(struct consumer *c)
 {
@@ -33,16 +32,10 @@ static void consumer_stats(struct consumer *c, const char *topic, struct client_
 	client_v2_stats(client_v2_of(c), topic, out);
 }
 
-static void consumer_wake_dormant(struct consumer *c, struct channel *ch, size_t ready)
-{
-	oldpoll_wake(client_v2_of(c)->protocol->netpoll, ch, ready);
-}
-
 const struct consumer_ops client_consumer_ops = {
 	.close = consumer_close,
 	.empty = consumer_empty,
 	.timed_out_messages = consumer_timed_out_messages,
 	.ready_changed = consumer_ready_changed,
 	.stats = consumer_stats,
-	.wake_dormant = consumer_wake_dormant,
 };

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A connected client. Mirrors nsqd/client_v2.go. Its io_loop and its message pump run in threads of
- * their own; threads that wake the pump may take its steps (common/runnext.h). The channel's
- * operators, the scan workers and stats come by under the locks of channel and tcp_server.
+ * A connected client. Mirrors nsqd/client_v2.go. Its io_loop runs at the pollers or in a thread, its
+ * message pump in any thread that takes its steps (common/runnext.h). The channel's operators, the scan workers and stats come by under the locks of channel and tcp_server.
  */
 #include "nsqd/client/client_v2.h"
 
@@ -83,6 +82,8 @@ void client_v2_free(struct client_v2 *c)
 	channel_unref(c->channel);
 	bufio_reader_free(&c->reader);
 	bufio_writer_free(&c->writer);
+	strbuf_free(&c->late_answers);
+	free(c->pump_task);
 	c->stream->ops->free(c->stream);
 	mutex_destroy(&c->write_lock);
 	mutex_destroy(&c->meta_lock);
@@ -100,32 +101,16 @@ void client_v2_free(struct client_v2 *c)
 
 /* --- the pump's orders: io_loop -------------------------------------------------------------- */
 
-/* Has the pump look, and if it is asleep takes its next step here. */
-static void tell_pump(struct client_v2 *c)
-{
-	runnext_begin();
-	client_v2_try_update_ready_state(c);
-	runnext_end();
-}
-
 void client_v2_subscribed(struct client_v2 *c)
 {
 	atomic_store(&c->pump_orders.sub_channel, c->channel);
-	tell_pump(c);
+	client_v2_try_update_ready_state(c);
 }
 
 void client_v2_end_pump(struct client_v2 *c)
 {
 	atomic_store(&c->pump_orders.exit, true);
-	tell_pump(c);
-}
-
-bool client_v2_suspend_pump(struct client_v2 *c)
-{
-	_Atomic int32_t *suspend = &c->pump_orders.suspend;
-	atomic_store(suspend, SUSPEND_ASKED);
-	tell_pump(c);
-	return atomic_exchange(suspend, SUSPEND_NO) == SUSPEND_DONE;
+	client_v2_try_update_ready_state(c);
 }
 
 /* --- IDENTIFY ------------------------------------------------------------------------------ */
@@ -270,7 +255,7 @@ static void tell_identified(struct client_v2 *c, const struct identify_data_v2 *
 			nsqd_get_opts(c->ctx), data->topology_zone, data->topology_region),
 	};
 	atomic_store(&o->identified, true);
-	tell_pump(c);
+	client_v2_try_update_ready_state(c);
 }
 
 int client_v2_identify(struct client_v2 *c, const struct identify_data_v2 *data, struct err *err)
@@ -630,19 +615,46 @@ int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, si
 	return rc;
 }
 
-int client_v2_write(struct client_v2 *c, const void *frames, size_t len, struct err *err)
+int client_v2_answer(struct client_v2 *c, const struct iovec *parts, int n, struct err *err)
 {
-	struct iovec part = {.iov_base = (void *)frames, .iov_len = len};
-	client_v2_lock_for_writing(c);
-	int rc = bufio_writev(&c->writer, &part, 1, client_v2_write_deadline_locked(c), err);
+	int64_t deadline = STREAM_NOW;
+	if (!c->polled) {
+		client_v2_lock_for_writing(c);
+		deadline = client_v2_write_deadline_locked(c);
+	} else if (c->late_answers.len > 0 || !mutex_trylock(&c->write_lock)) {
+		for (int i = 0; i < n; i++)
+			strbuf_add(&c->late_answers, parts[i].iov_base, parts[i].iov_len);
+		return 0;
+	}
+	int rc = bufio_writev(&c->writer, parts, n, deadline, err);
 	mutex_unlock(&c->write_lock);
 	return rc;
+}
+
+int client_v2_send_late_answers(struct client_v2 *c, struct err *err)
+{
+	struct iovec part = {c->late_answers.data, c->late_answers.len};
+	if (c->polled || part.iov_len == 0)
+		return 0;
+	int rc = client_v2_answer(c, &part, 1, err);
+	strbuf_free(&c->late_answers);
+	return rc;
+}
+
+bool client_v2_has_written_all(struct client_v2 *c)
+{
+	if (c->late_answers.len > 0 || !mutex_trylock(&c->write_lock))
+		return false;
+	bool all = !c->writer.unflushed || c->writer.failed;
+	mutex_unlock(&c->write_lock);
+	return all;
 }
 
 void client_v2_give_buffers_back(struct client_v2 *c)
 {
 	bufio_reader_give_back(&c->reader);
-	mutex_lock(&c->write_lock);
+	if (!mutex_trylock(&c->write_lock))
+		return;
 	bufio_writer_give_back(&c->writer);
 	mutex_unlock(&c->write_lock);
 }
@@ -674,15 +686,6 @@ int client_v2_flush_answers(struct client_v2 *c, struct err *err)
 	return rc;
 }
 
-bool client_v2_has_answers_left(struct client_v2 *c)
-{
-	if (c->answers_left && mutex_trylock(&c->write_lock)) {
-		c->answers_left = !c->writer.failed && c->writer.unflushed;
-		mutex_unlock(&c->write_lock);
-	}
-	return c->answers_left;
-}
-
 /* --- writing without waiting ----------------------------------------------------------------- */
 
 bool client_v2_begin_try_write(struct client_v2 *c)
@@ -703,6 +706,9 @@ bool client_v2_try_flush(struct client_v2 *c)
 	bool ok = !c->writer.failed;
 	if (ok && c->writer.unflushed)
 		ok = bufio_flush(&c->writer, STREAM_NOW, &ignored) == 0 && !c->writer.unflushed;
+	/* A client that has no thread is not to keep a buffer for its next message. */
+	if (ok)
+		bufio_writer_give_back(&c->writer);
 	mutex_unlock(&c->write_lock);
 	return ok;
 }

@@ -3,12 +3,12 @@
  * A connected client: what IDENTIFY set, what it is subscribed to, what it has in flight, its
  * reader and writer (nsqd/client_v2.go).
  *
- * Two threads run for it: io_loop (protocol_v2.c), which owns and frees it, and its message pump
- * (protocol_v2_pump.c), which io_loop joins. While it is dormant it has neither, and netpoll's
- * thread owns it (netpoll.h). "The owner's" below means the one of the two that has it. Other
- * threads reach it through channel.clients and tcp_server.conns, with the lock of one of these
- * held. Threads that wake its pump may take the pump's next step (common/runnext.h): "the pump"
- * below is the thread that does.
+ * In Go two goroutines run for it: IOLoop and messagePump. Here both are no threads, as long as
+ * nothing blocks. io_loop (protocol_v2.c) runs in steps of the pollers, or in a thread "io:ADDR";
+ * the one that does is "the owner" below, and frees the client in the end. The message pump
+ * (protocol_v2_pump.c) is a task, and gets an owner of its own, "pump:ADDR", when a step may block.
+ * "The pump" below is the thread that takes its step. Other threads reach the client through
+ * channel.clients and tcp_server.conns, with the lock of one of these held.
  */
 #ifndef NSQD_CLIENT_V2_H
 #define NSQD_CLIENT_V2_H
@@ -21,10 +21,11 @@
 #include <uthash.h>
 
 #include "common/chan.h"
+#include "common/clock.h"
 #include "common/err.h"
 #include "common/gothread.h"
-#include "common/heap.h"
 #include "common/lock.h"
+#include "common/netpoll.h"
 #include "common/strbuf.h"
 #include "nsqd/client/command_input.h"
 #include "nsqd/queue/consumer.h"
@@ -38,6 +39,21 @@
 #define DEFAULT_BUFFER_SIZE (16 * 1024)
 /* Of the protocol's version, which comes first. */
 #define MAGIC_LENGTH 4
+
+/*
+ * Where a client stands, at the pollers or in a thread. tcp.c has the picture.
+ */
+enum client_stage {
+	STAGE_MAGIC,    /* the version of its protocol is awaited */
+	STAGE_COMMANDS, /* commands are read and executed */
+	STAGE_LEAVING,  /* no more commands: its pump ends, its channel forgets it */
+	STAGE_OVER,
+};
+
+/* After so long without input a client gives up its thread, and waits at the pollers. */
+#ifndef SILENCE_NS /* tests make it short: see docs/testing.md */
+#define SILENCE_NS (250 * NSEC_PER_MSEC)
+#endif
 
 enum client_state {
 	STATE_INIT,
@@ -56,7 +72,7 @@ struct identify_event {
 	struct topology topology;
 };
 
-/* The state of a client's message pump: the pump's while it has a thread, else the owner's. */
+/* The state of a client's message pump: the pump's from its start to its end, before it the owner's. */
 struct message_pump {
 	struct client_v2 *client;    /* NULL: has not been started yet */
 	struct channel *sub_channel; /* borrowed: the client keeps it until the pump is joined */
@@ -81,29 +97,6 @@ struct pump_orders {
 	_Atomic(struct channel *) sub_channel; /* set once, by SUB */
 	_Atomic bool flush;                    /* what is in the writer is to go out */
 	_Atomic bool exit;                     /* the client leaves: the pump is to end */
-	_Atomic int32_t suspend;               /* enum pump_suspend */
-};
-
-/* io_loop asks the pump to end for now; and takes that back, if the pump has not done so at once. */
-enum pump_suspend { SUSPEND_NO, SUSPEND_ASKED, SUSPEND_DONE };
-
-/* What netpoll knows of a client that is dormant, or on its way from there. */
-struct dormancy {
-	/* Guarded by netpoll.lock. */
-	UT_hash_handle hh;             /* netpoll.dormant, by id */
-	int64_t deadline_ns;           /* heartbeat, or read deadline; 0: none */
-	struct heap_node heap_node;    /* in netpoll.deadlines, if it has a deadline */
-	struct client_v2 *prev, *next; /* in channel.dormant, netpoll.waking or netpoll.failed */
-	size_t ready;                  /* its RDY while it is in channel.dormant, else 0 */
-	bool waking;                   /* it is in netpoll.waking */
-	bool failed; /* it is in netpoll.failed: no thread; the deadline is for the next try */
-
-	/* The owner's. */
-	size_t waking_share; /* its part of channel.waking_ready, on its way from dormancy */
-	bool starting;       /* it counts in netpoll.starting */
-	bool served;         /* it has had both threads */
-	bool retried;        /* the log says that it has no thread */
-	int64_t give_up_ns;  /* until when it waits for its first threads; 0: it does not */
 };
 
 struct auth_state;
@@ -128,7 +121,8 @@ struct protocol_v2 {
 	struct context *ctx;
 	struct topics *topics;
 	const struct tls_config *tls_config; /* NULL: no certificate */
-	struct oldpoll *netpoll;
+	struct netpoll *netpoll;
+	struct wait_group *pump_threads;
 	struct tcp_server *server;
 	const struct consumer_ops *consumer_ops;
 };
@@ -186,12 +180,23 @@ struct client_v2 {
 	 */
 	struct chan *ready_state_chan;
 	struct pump_orders pump_orders;
-	struct wait_group wait_group; /* the message pump */
+	struct wait_group wait_group; /* the message pump, from its start to its end */
 	struct message_pump pump;     /* see there */
-	bool has_magic;               /* it has said its protocol; the owner's */
-	struct command_input input;   /* what has come while it was dormant; the owner's */
-	bool answers_left; /* the owner's: the last answers were left to the pump to be flushed */
-	struct dormancy dormancy; /* see there */
+	struct pump *pump_task;       /* owned; NULL: the pump has not been started. The owner's */
+	_Atomic bool pump_waits;      /* the pump needs a thread, and there was none */
+
+	/* The next are the owner's. */
+	struct poll_desc *pd; /* from tcp.c; open as long as the client is */
+	enum client_stage stage;
+	bool polled;                /* a poller runs it, and must not block */
+	bool has_left;              /* its channel has forgotten it, and its pump is to end */
+	bool has_waited;            /* for a thread; the log says so */
+	int64_t give_up_ns;         /* until when it waits for a thread; 0: it does not */
+	struct command_input input; /* how much of a command is here */
+	struct strbuf late_answers; /* frames that could not be written by a poller */
+	bool answers_left;          /* the last answers were left to the pump to be flushed */
+	int busy_steps;             /* one after the other that were so; since then: */
+	int64_t busy_since_ns;
 
 	struct consumer consumer; /* as its channel knows it; with its id */
 	UT_hash_handle hh_conns;  /* tcp_server.conns, by id; guarded by tcp_server.lock */
@@ -234,7 +239,7 @@ struct client_v2_upgrade {
 	int deflate_level; /* 1 to 9 */
 };
 
-/* newClientV2: takes over the stream. id: above 0, no other's. io_loop's thread, or "tcp". */
+/* newClientV2: takes over the stream. id: above 0, no other's. A poller. */
 struct client_v2 *client_v2_new(const struct protocol_v2 *protocol, int64_t id,
 	struct stream *take_stream, const char *remote_addr);
 /* The client whose role as a consumer this is. */
@@ -297,12 +302,6 @@ static inline bool client_v2_has_left(const struct client_v2 *c)
 {
 	return atomic_load(&c->pump_orders.exit);
 }
-/*
- * Asks the pump to end for now. It does so only if it is asleep, with nothing to flush; another one
- * may go on later. Whether it does; then the caller joins it. Does not block. io_loop.
- */
-bool client_v2_suspend_pump(struct client_v2 *c);
-
 /* The messages' ways, seen from the client. All may be called with the channel's locks held. */
 void client_v2_sending_messages(struct client_v2 *c, size_t n);
 /*
@@ -345,8 +344,8 @@ void client_v2_stats(struct client_v2 *c, const char *topic, struct client_v2_st
 void client_v2_stats_free(struct client_v2_stats *s);
 
 /*
- * Gives the buffers back, which must be empty, until they are used again. io_loop, netpoll. Takes
- * write_lock.
+ * Gives the buffers back, as far as they are empty, until they are used again. io_loop. Does not
+ * block: while another thread writes, the writer keeps its buffer.
  */
 void client_v2_give_buffers_back(struct client_v2 *c);
 
@@ -356,15 +355,26 @@ void client_v2_give_buffers_back(struct client_v2 *c);
  */
 int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, size_t len,
 	bool flush, struct err *err);
-int client_v2_write(struct client_v2 *c, const void *frames, size_t len, struct err *err);
 int client_v2_flush(struct client_v2 *c, struct err *err);
 /*
  * Flushes what the socket takes at once, and leaves the rest to the pump; where another thread is
  * writing, all of it. Does not block. 0, or -1 with err set. io_loop.
  */
 int client_v2_flush_answers(struct client_v2 *c, struct err *err);
-/* Are there answers that the pump has still to flush? io_loop. */
-bool client_v2_has_answers_left(struct client_v2 *c);
+/*
+ * io_loop's answers: appends complete frames, made of n parts. In a thread as client_v2_send. At a
+ * poller this does not block: what the socket does not take, the lowest layer keeps; while another
+ * thread writes, the frames are late answers, for a thread to send. 0, or -1 with err set.
+ */
+int client_v2_answer(struct client_v2 *c, const struct iovec *parts, int n, struct err *err);
+static inline bool client_v2_has_late_answers(const struct client_v2 *c)
+{
+	return c->late_answers.len > 0;
+}
+/* Sends them, if there are any. Blocks, as client_v2_send does. 0, or -1 with err set. io_loop. */
+int client_v2_send_late_answers(struct client_v2 *c, struct err *err);
+/* Is nothing left to be written, and no thread about to? A guess; does not block. io_loop. */
+bool client_v2_has_written_all(struct client_v2 *c);
 
 /*
  * Writing without blocking, for a step of the pump that another thread takes. False, and nothing

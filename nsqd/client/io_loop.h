@@ -10,7 +10,7 @@
  *   protocol_v2_params.c     the parameters and bodies of commands, and what is checked of them
  *   protocol_v2_reply.c      answers and errors, and the PUBs and FINs that wait for their fellows
  *
- * All of it belongs to the thread "io:ADDR" (or to netpoll's, where that runs the loop at exit).
+ * All of it belongs to the thread that runs the loop: a poller for a step, or "io:ADDR".
  */
 #ifndef NSQD_IO_LOOP_H
 #define NSQD_IO_LOOP_H
@@ -53,23 +53,27 @@ struct io_loop {
 	bool send_failed; /* failure is that an answer could not be sent: it says so already */
 	const struct protocol_err *ended_by; /* error or pub_error that has ended the connection */
 
+	bool polled;        /* a poller runs it, which must not block */
 	bool unflushed;     /* answers wait in the writer */
 	bool ready_changed; /* the client has room again: its pump is to be told */
 
-	bool resumed;        /* the client was dormant, and has not sent a command since */
-	bool begun;          /* the next command is one that waited for its body: once more */
-	bool waiting;        /* the present one waits for its body; all that was read is put back */
-	int64_t patience_ns; /* how long an idle client keeps its threads before it goes dormant */
+	bool goes_on; /* this is not its first command: the time for that goes on */
+	bool begun;   /* the next command is one that waited, and has been logged: once more */
+	bool waiting; /* the present one waits for its body; all that was read is put back */
+	bool blocks;  /* the PUBs that wait may block: they are for a thread */
+	bool gathers; /* a part of a command is here, and is not begun again before it is whole */
+	size_t n_commands; /* that have been executed */
 
-	char pub_topic[NAME_SIZE];            /* of the PUBs that wait to be queued */
-	struct message_body *pubs[PUB_BATCH]; /* owned, a reference each */
-	size_t n_pubs;
+	size_t n_pubs;   /* that wait to be queued */
 	bool pub_failed; /* pub_error is to be sent; the connection is over */
 	struct protocol_err pub_error;
-
-	struct message_id fins[FIN_BATCH]; /* that wait to be executed; never while PUBs wait */
-	size_t n_fins;
+	size_t n_fins;                 /* that wait to be executed; never while PUBs wait */
 	struct protocol_err fin_error; /* of the one that is being answered */
+
+	/* From here on nothing is set before it is used. */
+	char pub_topic[NAME_SIZE];            /* of the PUBs */
+	struct message_body *pubs[PUB_BATCH]; /* owned, a reference each */
+	struct message_id fins[FIN_BATCH];
 };
 
 #endif

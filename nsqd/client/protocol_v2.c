@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Protocol V2: the loop that reads and executes a client's commands. Mirrors IOLoop and Exec of
- * nsqd/protocol_v2.go; io_loop.h lists the other parts. Runs in the connection's thread, "io:ADDR".
+ * nsqd/protocol_v2.go; io_loop.h lists the other parts. Runs in steps of the pollers, as long as
+ * nothing can block, else in the connection's thread, "io:ADDR" (common/netpoll.h).
  *
  * Differences, all for the sake of system calls and wake-ups:
  * - answers are buffered, and flushed before a read that may block (stock flushes each), so a
@@ -13,8 +14,7 @@
  *   (common/runnext.h).
  * A connection that reads one answer per command sees no difference.
  *
- * And for the sake of memory: the threads of an idle client end, and new ones go on when there is
- * something to do (netpoll.h).
+ * And a client has no thread, but for what may block, or while it is busy.
  */
 #include "nsqd/client/protocol_v2.h"
 
@@ -22,8 +22,9 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/compiler.h"
+#include "common/runnext.h"
 #include "nsqd/client/io_loop.h"
-#include "nsqd/client/netpoll.h"
 #include "nsqd/client/protocol_v2_consume.h"
 #include "nsqd/client/protocol_v2_identify.h"
 #include "nsqd/client/protocol_v2_params.h"
@@ -32,17 +33,31 @@
 #include "nsqd/client/protocol_v2_reply.h"
 #include "nsqd/queue/channel.h"
 
-/* The longest wait before the next attempt to let a client go dormant; see DORMANT_AFTER_NS. */
-#define DORMANT_AFTER_MAX_NS (32 * NSEC_PER_SEC)
 /* How long the pump may go on writing when the connection ends. */
 #define PUMP_EXIT_NS (500 * NSEC_PER_MSEC)
+/* So much sooner a silent client gives up its thread, while others wait for one. */
+#define HURRY_FACTOR 10
+/* A command whose parts drip in waits at the pollers after this time. */
+#define WHOLE_NS (4 * SILENCE_NS)
+/* How much a step reads, give or take a buffer: some 50 us of work. */
+#define STEP_SIZE ((size_t)16 * 1024)
+/* A command of more than this is read by a thread, unless it drips in. */
+#define LARGE_SIZE ((size_t)16 * 1024)
+/*
+ * A client is busy if a step executes so many commands, and another one so soon after it, so often:
+ * then a thread of its own pays.
+ */
+#define BUSY_COMMANDS 8
+#define BUSY_STEPS 8
+#define BUSY_NS (20 * NSEC_PER_MSEC)
 
 /* What has come of a command, or of waiting for one. */
 enum outcome {
 	OUTCOME_DONE,    /* it is executed; its answer, if any, waits in the writer */
 	OUTCOME_REFUSED, /* it is in error: l->error, or l->pub_error of a PUB before it */
 	OUTCOME_AWAITED, /* its body is still to come: it is put back, to be begun again */
-	OUTCOME_DORMANT, /* the client is netpoll's now */
+	OUTCOME_SILENCE, /* there is no input now */
+	OUTCOME_BLOCKS,  /* it is put back: it may block, and is for a thread */
 	OUTCOME_LEFT,    /* there will be no more commands: the client has left, or must */
 	OUTCOME_FAILED,  /* the connection is over; l->failure says why */
 };
@@ -52,9 +67,9 @@ enum outcome {
 static enum outcome read_command(struct io_loop *l, struct params *p);
 static enum outcome execute(struct io_loop *l, const struct params *p);
 static enum outcome refuse(struct io_loop *l);
-static enum outcome await_rest(struct io_loop *l);
+static enum outcome settle(struct io_loop *l, enum outcome o);
 
-/* Until there are no more commands: what the last outcome was. */
+/* Until there are no more commands, or no more now: what the last outcome was. */
 static enum outcome read_and_execute(struct io_loop *l)
 {
 	enum outcome o = OUTCOME_DONE;
@@ -63,10 +78,7 @@ static enum outcome read_and_execute(struct io_loop *l)
 		o = read_command(l, &p);
 		if (o == OUTCOME_DONE)
 			o = execute(l, &p);
-		if (o == OUTCOME_AWAITED)
-			o = await_rest(l);
-		else
-			l->begun = false;
+		l->begun = l->begun && o != OUTCOME_DONE && o != OUTCOME_REFUSED;
 		if (o == OUTCOME_REFUSED)
 			o = refuse(l);
 	}
@@ -79,22 +91,24 @@ static const struct command {
 	const char *name;
 	/* 0, *response set if there is one; -1: l->error, l->waiting, or the connection is over. */
 	int (*exec)(struct io_loop *l, const struct params *p, const char **response);
+	/* May it wait for a disk, another host, a thread, a lock? NULL: never. */
+	bool (*may_block)(struct io_loop *l, const struct params *p);
 	enum gathered gathers; /* its fellows may wait while this one is executed */
 	bool needs_no_tls;     /* also where TLS is required */
 } commands[] = {
 	/* The busy ones first. */
-	{"FIN", protocol_v2_fin, GATHERED_FINS, false},
-	{"PUB", protocol_v2_pub, GATHERED_PUBS, false},
-	{"RDY", protocol_v2_rdy, GATHERED_NONE, false},
-	{"REQ", protocol_v2_req, GATHERED_NONE, false},
-	{"MPUB", protocol_v2_mpub, GATHERED_NONE, false},
-	{"DPUB", protocol_v2_dpub, GATHERED_NONE, false},
-	{"NOP", protocol_v2_nop, GATHERED_NONE, false},
-	{"TOUCH", protocol_v2_touch, GATHERED_NONE, false},
-	{"SUB", protocol_v2_sub, GATHERED_NONE, false},
-	{"CLS", protocol_v2_cls, GATHERED_NONE, false},
-	{"AUTH", protocol_v2_auth, GATHERED_NONE, false},
-	{"IDENTIFY", protocol_v2_identify, GATHERED_NONE, true},
+	{"FIN", protocol_v2_fin, NULL, GATHERED_FINS, false},
+	{"PUB", protocol_v2_pub, protocol_v2_pub_may_block, GATHERED_PUBS, false},
+	{"RDY", protocol_v2_rdy, NULL, GATHERED_NONE, false},
+	{"REQ", protocol_v2_req, protocol_v2_req_may_block, GATHERED_NONE, false},
+	{"MPUB", protocol_v2_mpub, protocol_v2_mpub_may_block, GATHERED_NONE, false},
+	{"DPUB", protocol_v2_dpub, protocol_v2_pub_may_block, GATHERED_NONE, false},
+	{"NOP", protocol_v2_nop, NULL, GATHERED_NONE, false},
+	{"TOUCH", protocol_v2_touch, NULL, GATHERED_NONE, false},
+	{"SUB", protocol_v2_sub, protocol_v2_sub_may_block, GATHERED_NONE, false},
+	{"CLS", protocol_v2_cls, NULL, GATHERED_NONE, false},
+	{"AUTH", protocol_v2_auth, protocol_v2_auth_may_block, GATHERED_NONE, false},
+	{"IDENTIFY", protocol_v2_identify, protocol_v2_identify_may_block, GATHERED_NONE, true},
 };
 
 /* No such command: it is refused, when all before it is done. */
@@ -106,7 +120,7 @@ static int no_command(struct io_loop *l, const struct params *p, const char **re
 
 static const struct command *find_command(struct param name)
 {
-	static const struct command unknown = {"", no_command, GATHERED_NONE, false};
+	static const struct command unknown = {"", no_command, NULL, GATHERED_NONE, false};
 	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
 		if (strlen(commands[i].name) == name.len &&
 			memcmp(commands[i].name, name.s, name.len) == 0)
@@ -120,7 +134,17 @@ static enum outcome not_done(const struct io_loop *l)
 {
 	if (l->waiting)
 		return OUTCOME_AWAITED;
+	if (l->blocks)
+		return OUTCOME_BLOCKS;
 	return l->pub_failed || l->error.text.len > 0 ? OUTCOME_REFUSED : OUTCOME_FAILED;
+}
+
+/* The command is left as if it had not begun. */
+static void put_back_line(struct io_loop *l)
+{
+	l->waiting = false;
+	l->begun = true;
+	bufio_unread_line(&l->client->reader);
 }
 
 /* Exec: one command, and its response. */
@@ -128,15 +152,21 @@ static enum outcome execute(struct io_loop *l, const struct params *p)
 {
 	const char *response = NULL;
 	const struct command *cmd = find_command(p->v[0]);
+	enum outcome o = OUTCOME_DONE;
 	strbuf_reset(&l->error.text);
+	if (l->polled && cmd->may_block && cmd->may_block(l, p))
+		o = OUTCOME_BLOCKS;
 	/* The commands that came before are done and answered before. */
-	if (io_loop_flush_gathered(l, cmd->gathers) != 0 ||
-		(!cmd->needs_no_tls && io_loop_enforce_tls_policy(l, p->v[0]) != 0) ||
-		cmd->exec(l, p, &response) != 0)
-		return not_done(l);
-	if (response && io_loop_send_response(l, response) != 0)
-		return OUTCOME_FAILED;
-	return OUTCOME_DONE;
+	else if (io_loop_flush_gathered(l, cmd->gathers) != 0 ||
+		 (!cmd->needs_no_tls && io_loop_enforce_tls_policy(l, p->v[0]) != 0) ||
+		 cmd->exec(l, p, &response) != 0)
+		o = not_done(l);
+	else if (response && io_loop_send_response(l, response) != 0)
+		o = OUTCOME_FAILED;
+	if (o == OUTCOME_AWAITED || o == OUTCOME_BLOCKS)
+		put_back_line(l);
+	l->n_commands++;
+	return o;
 }
 
 /*
@@ -156,108 +186,6 @@ static enum outcome refuse(struct io_loop *l)
 	/* errors of this kind should forceably close the connection */
 	l->ended_by = client_v2_is_closing(l->client) ? NULL : e;
 	return OUTCOME_LEFT;
-}
-
-/* --- the pump -------------------------------------------------------------------------------- */
-
-/*
- * The pump's state has been derived from client attributes by then, so there is no race with an
- * IDENTIFY that changes them.
- */
-static int start_message_pump(struct client_v2 *c, struct err *err)
-{
-	char name[160];
-	snprintf(name, sizeof(name), "pump:%s", c->remote_addr);
-	int rc = wait_group_wrap(&c->wait_group, name, protocol_v2_message_pump, c, err);
-	return rc == 0 ? 0 : err_wrap(err, "no thread for the message pump - ");
-}
-
-/* OUTCOME_DORMANT: there is no thread for the pump; the client is netpoll's, which tries again. */
-static enum outcome start_message_pump_or_wait(struct io_loop *l)
-{
-	struct client_v2 *c = l->client;
-	struct oldpoll *np = l->protocol->netpoll;
-	bool started = start_message_pump(c, &l->failure) == 0;
-	oldpoll_has_started(np, c);
-	if (started) {
-		c->dormancy.served = true;
-		return OUTCOME_DONE;
-	}
-	client_v2_give_buffers_back(c);
-	c->input = (struct command_input){.begun = l->begun};
-	return oldpoll_retry(np, c, &l->failure) ? OUTCOME_DORMANT : OUTCOME_FAILED;
-}
-
-/* --- waiting for a command ------------------------------------------------------------------- */
-
-/* Going dormant failed; the next try comes after twice the time. */
-static void sleep_later(struct io_loop *l)
-{
-	if (l->patience_ns < DORMANT_AFTER_MAX_NS)
-		l->patience_ns *= 2;
-}
-
-static bool is_idle(struct client_v2 *c)
-{
-	return atomic_load(&c->in_flight_count) == 0 && !client_v2_has_answers_left(c) &&
-	       !(c->channel && c->channel->topology_aware);
-}
-
-/*
- * No input has come for a while. If no message is in flight either, the pump's thread ends, and
- * this one is to do so as well (see netpoll.h): OUTCOME_DORMANT, also where the pump has ended and
- * there is no thread to go on. OUTCOME_DONE: not now. OUTCOME_FAILED: likewise, but the daemon
- * exits.
- */
-static enum outcome go_dormant(struct io_loop *l)
-{
-	struct client_v2 *c = l->client;
-	if (!is_idle(c) || !client_v2_suspend_pump(c)) {
-		sleep_later(l);
-		return OUTCOME_DONE;
-	}
-	wait_group_wait(&c->wait_group);
-	client_v2_give_buffers_back(c);
-	c->input = (struct command_input){.begun = l->begun};
-	/* From then on it is no longer ours. */
-	if (is_idle(c) && oldpoll_sleep(l->protocol->netpoll, c))
-		return OUTCOME_DORMANT;
-	sleep_later(l);
-	return start_message_pump_or_wait(l);
-}
-
-/*
- * No input has come for a moment. A client with half a command goes dormant at once, as it is no
- * part of a conversation. Another one waits for a while, or until other clients need its threads.
- * OUTCOME_DONE: read on.
- */
-static enum outcome wait_for_input(struct io_loop *l)
-{
-	struct client_v2 *c = l->client;
-	struct oldpoll *np = l->protocol->netpoll;
-	bool inside = bufio_buffered(&c->reader) > 0;
-	int64_t until = clock_mono_ns() + l->patience_ns;
-	/* The read deadline is the reader's to notice. */
-	if (c->reader.deadline_ns != 0 && c->reader.deadline_ns < until)
-		until = c->reader.deadline_ns;
-	if (!inside) {
-		enum oldpoll_wait_result res = oldpoll_wait(np, c, until, is_idle(c));
-		if (res == OLDPOLL_INPUT || (res == OLDPOLL_TIME && until == c->reader.deadline_ns))
-			return OUTCOME_DONE;
-	}
-	enum outcome o = go_dormant(l);
-	if (o == OUTCOME_DONE && inside)
-		(void)oldpoll_wait(np, c, until, false);
-	return o;
-}
-
-/* The command has been put back but for its line; it is begun again when there is more of it. */
-static enum outcome await_rest(struct io_loop *l)
-{
-	l->waiting = false;
-	l->begun = true;
-	bufio_unread_line(&l->client->reader);
-	return wait_for_input(l);
 }
 
 /* --- reading a command ----------------------------------------------------------------------- */
@@ -310,18 +238,13 @@ static enum outcome read_command(struct io_loop *l, struct params *p)
 	char *line;
 	size_t len;
 	c->reader.timeout_ns = 2 * c->heartbeat_interval;
-	/* The time goes on behind a dormancy, and while the rest of a command is awaited. */
-	if (!l->resumed && !l->begun)
+	/* The time goes on while a client moves, and while the rest of a command is awaited. */
+	if (!l->goes_on && !l->begun)
 		bufio_reader_begin(&c->reader);
-	l->resumed = false;
-	enum bufio_result res;
-	while ((res = bufio_read_line(&c->reader, &line, &len, &l->failure)) == BUFIO_IDLE) {
-		enum outcome o = wait_for_input(l);
-		if (o != OUTCOME_DONE)
-			return o == OUTCOME_FAILED ? no_line(l, BUFIO_ERR) : o;
-	}
+	l->goes_on = false;
+	enum bufio_result res = bufio_read_line(&c->reader, &line, &len, &l->failure);
 	if (res != BUFIO_OK)
-		return no_line(l, res);
+		return settle(l, res == BUFIO_IDLE ? OUTCOME_SILENCE : no_line(l, res));
 	/* trim the '\n', optionally the '\r' */
 	len--;
 	if (len > 0 && line[len - 1] == '\r')
@@ -332,23 +255,115 @@ static enum outcome read_command(struct io_loop *l, struct params *p)
 	return OUTCOME_DONE;
 }
 
+/* --- a step ---------------------------------------------------------------------------------- */
+
+/* Is there something to do with what has come, or is more of a command awaited? */
+static bool is_enough(struct client_v2 *c)
+{
+	const struct bufio_reader *b = &c->reader;
+	const struct command_limits limits = {
+		.opts = nsqd_get_opts(c->ctx),
+		.may_identify = atomic_load(&c->state) == STATE_INIT,
+		.line_max = b->size,
+	};
+	return command_input_is_enough(&c->input, &limits, b->buf + b->r, bufio_buffered(b));
+}
+
+/*
+ * A part of a command has been waiting. It is not begun again before it is whole, or at fault, or
+ * the input has ended: so drips cost little. OUTCOME_DONE: now it is.
+ */
+static enum outcome gather_rest(struct io_loop *l)
+{
+	struct client_v2 *c = l->client;
+	if (bufio_buffered(&c->reader) == 0)
+		return OUTCOME_DONE;
+	c->reader.timeout_ns = 2 * c->heartbeat_interval;
+	enum bufio_result res = BUFIO_OK;
+	while (!is_enough(c) && res == BUFIO_OK)
+		res = bufio_read_more(&c->reader, &l->failure);
+	/* Of the end, and of an error, the next read tells as well. */
+	l->gathers = res == BUFIO_IDLE;
+	return l->gathers ? OUTCOME_SILENCE : OUTCOME_DONE;
+}
+
+/* A command that waits at a poller is large, and has just begun: a thread reads it faster. */
+static bool is_large(struct client_v2 *c)
+{
+	return bufio_buffered(&c->reader) > 0 && !is_enough(c) && c->input.need > LARGE_SIZE;
+}
+
+/* Does the client keep its poller busy, step after step? */
+static bool is_busy(struct io_loop *l)
+{
+	struct client_v2 *c = l->client;
+	int64_t now;
+	if (l->n_commands < BUSY_COMMANDS)
+		return false;
+	if (c->busy_steps == 0)
+		c->busy_since_ns = clock_mono_ns();
+	if (++c->busy_steps < BUSY_STEPS)
+		return false;
+	c->busy_steps = 0;
+	now = clock_mono_ns();
+	return now - c->busy_since_ns < BUSY_NS;
+}
+
+/*
+ * At a poller: what was gathered is executed before the input ends, or is awaited. (In a thread it
+ * has been, before the read that told so.) Returns o, or what is wrong with the gathered ones.
+ */
+static enum outcome settle(struct io_loop *l, enum outcome o)
+{
+	if (!l->polled || l->blocks || l->pub_failed || io_loop_before_read(l, &l->failure) == 0)
+		return o;
+	return l->blocks ? OUTCOME_BLOCKS : l->pub_failed ? OUTCOME_REFUSED : OUTCOME_FAILED;
+}
+
+/* In a step, or in a thread until the client has been silent for a moment. */
+static enum outcome go_on(struct io_loop *l)
+{
+	struct err ignored;
+	enum outcome o = l->polled ? gather_rest(l) : OUTCOME_DONE;
+	if (o == OUTCOME_DONE)
+		o = read_and_execute(l);
+	if (o == OUTCOME_AWAITED || o == OUTCOME_BLOCKS)
+		o = settle(l, o);
+	if (o == OUTCOME_REFUSED)
+		o = refuse(l);
+	if (o == OUTCOME_LEFT || o == OUTCOME_FAILED)
+		(void)io_loop_flush(l, &ignored);
+	return o;
+}
+
 /* --- life ------------------------------------------------------------------------------------ */
 
+/* Not the arrays, which are large, and not read before they are written. */
 static void io_loop_init(struct io_loop *l, struct client_v2 *c)
 {
-	*l = (struct io_loop){.client = c, .protocol = c->protocol, .ctx = c->ctx};
-	l->resumed = c->pump.client != NULL;
+	memset(l, 0, offsetof(struct io_loop, pub_topic));
+	l->client = c;
+	l->protocol = c->protocol;
+	l->ctx = c->ctx;
+	l->polled = c->polled;
+	l->goes_on = c->pump.client != NULL;
 	l->begun = c->input.begun;
-	l->patience_ns = DORMANT_AFTER_NS - MOMENT_NS;
-	if (!l->resumed)
+	/* What a step could not send. */
+	l->unflushed = !l->polled;
+	if (!l->goes_on)
 		protocol_v2_init_message_pump(c);
 	c->reader.before_read = io_loop_before_read;
 	c->reader.arg = l;
-	c->reader.idle_ns = oldpoll_moment(l->protocol->netpoll);
+	c->reader.idle_ns = SILENCE_NS;
+	/* Others wait for the thread of a client that is silent. */
+	if (netpoll_is_short_of_threads(l->protocol->netpoll))
+		c->reader.idle_ns /= HURRY_FACTOR;
 	c->reader.whole_ns = WHOLE_NS;
+	if (l->polled)
+		bufio_poll_begin(
+			&c->reader, STEP_SIZE, c->stream == c->base && !netpoll_hung_up(c->pd));
 }
 
-/* The client may be netpoll's by then, unless an error has ended it. */
 static void io_loop_free(struct io_loop *l)
 {
 	if (l->ended_by) {
@@ -364,45 +379,97 @@ static void io_loop_free(struct io_loop *l)
 	strbuf_free(&l->fin_error.text);
 }
 
-static void log_exit(struct client_v2 *client)
+/* How a step ends that the client survives. */
+static enum netpoll_next end_step(struct io_loop *l, enum outcome o)
 {
-	nsqd_logf(client->ctx, LG_INFO, "PROTOCOL(V2): [%s] exiting ioloop", client->remote_addr);
-}
-
-/* The last that there is to do for a client: after this only the caller knows it. */
-static void leave(struct client_v2 *client)
-{
-	client_v2_end_pump(client);
-	if (client->channel)
-		channel_remove_client(client->channel, &client->consumer);
-	/* The pump may be writing, and that to a peer that does not read. */
-	if (!wait_group_wait_until(&client->wait_group, clock_mono_ns() + PUMP_EXIT_NS)) {
-		client_v2_abort(client);
-		wait_group_wait(&client->wait_group);
+	struct client_v2 *c = l->client;
+	if (o == OUTCOME_BLOCKS) {
+		io_loop_put_back_pubs(l);
+		return NETPOLL_THREAD;
 	}
-	client_v2_say_bye(client);
+	if (client_v2_has_late_answers(c) || (o == OUTCOME_AWAITED && is_large(c)) || is_busy(l))
+		return NETPOLL_THREAD;
+	return c->reader.poll.drained ? NETPOLL_WAIT : NETPOLL_YIELD;
 }
 
-void protocol_v2_end_dormant(struct client_v2 *client)
+/* The client waits at the pollers from now on: for input, until its deadlines. */
+static void wait_at_pollers(struct client_v2 *c)
 {
-	log_exit(client);
-	leave(client);
+	int64_t deadline = bufio_read_deadline(&c->reader);
+	int64_t pump = protocol_v2_pump_deadline(c);
+	if (deadline == 0 || (pump != 0 && pump < deadline))
+		deadline = pump;
+	netpoll_set_deadline(c->pd, deadline);
+	if (bufio_buffered(&c->reader) < LARGE_SIZE / 2)
+		client_v2_give_buffers_back(c);
 }
 
-int protocol_v2_io_loop(struct client_v2 *client, struct err *err)
+enum netpoll_next protocol_v2_io_loop(struct client_v2 *c)
 {
-	struct io_loop l;
-	struct err ignored;
-	io_loop_init(&l, client);
-	enum outcome o = start_message_pump_or_wait(&l);
-	if (o == OUTCOME_DONE)
-		o = read_and_execute(&l);
-	if (o != OUTCOME_DORMANT) {
-		*err = l.failure;
-		log_exit(client);
-		(void)io_loop_flush(&l, &ignored);
-		leave(client);
+	struct io_loop l UNINITIALIZED;
+	enum netpoll_next next = NETPOLL_WAIT;
+	io_loop_init(&l, c);
+	runnext_begin();
+	enum outcome o = io_loop_send_late(&l) == 0 ? go_on(&l) : OUTCOME_FAILED;
+	runnext_end();
+	if (o == OUTCOME_LEFT || o == OUTCOME_FAILED) {
+		nsqd_logf(c->ctx, LG_INFO, "PROTOCOL(V2): [%s] exiting ioloop", c->remote_addr);
+		c->stage = STAGE_LEAVING;
+	} else {
+		/* What has been looked at of a command that is still not whole is not again. */
+		if (!l.gathers)
+			c->input = (struct command_input){.begun = l.begun};
+		if (l.polled)
+			next = end_step(&l, o);
 	}
+	(void)bufio_poll_end(&c->reader);
+	if (next == NETPOLL_WAIT && c->stage == STAGE_COMMANDS)
+		wait_at_pollers(c);
+	if (o == OUTCOME_FAILED)
+		nsqd_logf(c->ctx, LG_ERROR, "client(%s) - %s", c->remote_addr, l.failure.msg);
 	io_loop_free(&l);
-	return o == OUTCOME_DORMANT ? 1 : o == OUTCOME_LEFT ? 0 : -1;
+	return next;
+}
+
+/* --- leaving --------------------------------------------------------------------------------- */
+
+/* The pump is told to end, and the channel forgets the client. False: for that a thread is needed. */
+static bool leave_channel(struct client_v2 *c)
+{
+	/* The last consumer of an ephemeral channel deletes it. */
+	if (c->polled && c->channel && c->channel->ephemeral)
+		return false;
+	client_v2_end_pump(c);
+	if (c->channel)
+		channel_remove_client(c->channel, &c->consumer);
+	c->has_left = true;
+	return true;
+}
+
+/*
+ * Waits for the end of the pump. It may be writing, and that to a peer that does not read. False:
+ * for that a thread is needed.
+ */
+static bool await_pump(struct client_v2 *c)
+{
+	if (wait_group_wait_until(&c->wait_group, c->polled ? 0 : clock_mono_ns() + PUMP_EXIT_NS))
+		return true;
+	if (c->polled)
+		return false;
+	client_v2_abort(c);
+	protocol_v2_lend_thread(c);
+	wait_group_wait(&c->wait_group);
+	return true;
+}
+
+enum netpoll_next protocol_v2_leave(struct client_v2 *c)
+{
+	if ((!c->has_left && !leave_channel(c)) || !await_pump(c))
+		return NETPOLL_THREAD;
+	/* To say goodbye through a layer, or behind what the socket has not taken, may take a while. */
+	if (c->polled && (c->stream != c->base || !client_v2_has_written_all(c)))
+		return NETPOLL_THREAD;
+	client_v2_say_bye(c);
+	c->stage = STAGE_OVER;
+	return NETPOLL_OVER;
 }

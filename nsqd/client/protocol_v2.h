@@ -3,22 +3,22 @@
 #ifndef NSQD_PROTOCOL_V2_H
 #define NSQD_PROTOCOL_V2_H
 
-#include "common/err.h"
+#include "common/netpoll.h"
 
 struct client_v2;
 
 /*
- * IOLoop: starts the client's message pump, reads and executes its commands until it leaves or
- * errs, stops the pump. Then no channel knows the client any more, and its pump has ended; freeing
- * it is the caller's. 0, or -1 with err set to the reason for the log. Runs in the connection's own
- * thread. 1: the client is dormant, or waits for a thread; it is netpoll's, which resumes it. The
- * caller touches nothing of it.
+ * IOLoop: reads and executes the client's commands. At a poller (c->polled) as far as that goes
+ * without blocking: NETPOLL_WAIT, YIELD or THREAD, as a step. In a thread until the client has been
+ * silent for a moment (SILENCE_NS): NETPOLL_WAIT. When there will be no more commands the stage is
+ * STAGE_LEAVING, and the reason is in the log. The owner.
  */
-int protocol_v2_io_loop(struct client_v2 *client, struct err *err);
+enum netpoll_next protocol_v2_io_loop(struct client_v2 *c);
 /*
- * The end of a dormant client that has nothing more to say: what io_loop would do at the end of its
- * input. The caller has it from netpoll.
+ * The client leaves: its pump is told to end, its channel forgets it, and when the pump has ended,
+ * it says goodbye. Then the stage is STAGE_OVER, and freeing it is the caller's. NETPOLL_THREAD: the
+ * rest may block. In a thread it blocks for the pump, for half a second and more. The owner.
  */
-void protocol_v2_end_dormant(struct client_v2 *client);
+enum netpoll_next protocol_v2_leave(struct client_v2 *c);
 
 #endif

@@ -10,8 +10,8 @@
 
 #include "common/clock.h"
 #include "common/compiler.h"
-#include "common/runnext.h"
 #include "nsqd/client/protocol_v2_params.h"
+#include "nsqd/client/protocol_v2_pump.h"
 #include "nsqd/client/protocol_v2_reply.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/queue/topic.h"
@@ -54,6 +54,20 @@ static enum sub_result try_sub(struct io_loop *l, const char *topic_name, const 
 	return res;
 }
 
+/* The channel is there, and no thread makes or deletes it or its topic. */
+bool protocol_v2_sub_may_block(struct io_loop *l, const struct params *p)
+{
+	char topic_name[NAME_SIZE], channel_name[NAME_SIZE];
+	if (io_loop_auth_may_block(l))
+		return true;
+	if (p->n < 3 || !is_valid_topic_name(p->v[1].s, p->v[1].len) ||
+		!is_valid_channel_name(p->v[2].s, p->v[2].len))
+		return false;
+	io_loop_copy_name(topic_name, p->v[1]);
+	io_loop_copy_name(channel_name, p->v[2]);
+	return nsqd_sub_may_block(l->protocol->topics, topic_name, channel_name);
+}
+
 int protocol_v2_sub(struct io_loop *l, const struct params *p, const char **response)
 {
 	struct client_v2 *c = l->client;
@@ -85,6 +99,7 @@ int protocol_v2_sub(struct io_loop *l, const struct params *p, const char **resp
 	atomic_store(&c->state, STATE_SUBSCRIBED);
 	/* update message pump */
 	client_v2_subscribed(c);
+	protocol_v2_start_message_pump(c);
 	*response = "OK";
 	return 0;
 }
@@ -130,9 +145,7 @@ int protocol_v2_rdy(struct io_loop *l, const struct params *p, const char **resp
 	if (count < 0 || count > max)
 		return fatal_client_err(&l->error, NULL, "E_INVALID",
 			"RDY count %" PRId64 " out of range 0-%" PRId64, count, max);
-	runnext_begin();
 	client_v2_set_ready_count(l->client, count);
-	runnext_end();
 	return 0;
 }
 
@@ -161,6 +174,14 @@ static int64_t clamp_req_timeout(struct io_loop *l, int64_t timeout)
 			". Setting to %" PRId64,
 			l->client->remote_addr, timeout, max, clamped);
 	return clamped;
+}
+
+/* Without a delay the message goes back into the queue, be that on disk. */
+bool protocol_v2_req_may_block(struct io_loop *l, const struct params *p)
+{
+	(void)p;
+	struct channel *ch = l->client->channel;
+	return ch && !channel_has_room(ch, PUT_MARGIN);
 }
 
 int protocol_v2_req(struct io_loop *l, const struct params *p, const char **response)

@@ -18,4 +18,11 @@ int protocol_v2_touch(struct io_loop *l, const struct params *p, const char **re
 int protocol_v2_cls(struct io_loop *l, const struct params *p, const char **response);
 int protocol_v2_nop(struct io_loop *l, const struct params *p, const char **response);
 
+/*
+ * May it have to wait for a disk, another host, a thread or a lock? A guess that errs on the safe
+ * side. In a step, before the command: nothing is done then.
+ */
+bool protocol_v2_sub_may_block(struct io_loop *l, const struct params *p);
+bool protocol_v2_req_may_block(struct io_loop *l, const struct params *p);
+
 #endif

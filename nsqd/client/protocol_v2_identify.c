@@ -69,7 +69,17 @@ static void add_identify_response(
 	strbuf_addc(sb, '}');
 }
 
-/* The body of an IDENTIFY, decoded; identify_free. -1 with l->error set. */
+/* Is a layer to be put onto the stream? That may block: for a handshake, or a full socket. */
+static bool wants_layer(const struct io_loop *l, const struct identify_data_v2 *data)
+{
+	return data->feature_negotiation &&
+	       ((data->tls_v1 && l->protocol->tls_config) || data->snappy || data->deflate);
+}
+
+/*
+ * The body of an IDENTIFY, decoded; identify_free. -1 with l->error set, or with l->blocks: it has
+ * been put back.
+ */
 static int read_identify(struct io_loop *l, struct identify_data_v2 *data)
 {
 	int32_t size;
@@ -78,11 +88,31 @@ static int read_identify(struct io_loop *l, struct identify_data_v2 *data)
 	if (!body)
 		return -1;
 	int rc = identify_decode(data, body, (size_t)size, &err);
-	free(body);
 	if (rc != 0)
-		return fatal_client_err(
+		fatal_client_err(
 			&l->error, err.msg, "E_BAD_BODY", "IDENTIFY failed to decode JSON body");
-	return 0;
+	l->blocks = rc == 0 && l->polled && wants_layer(l, data);
+	if (l->blocks) {
+		bufio_put_back(&l->client->reader, body, (size_t)size);
+		io_loop_put_back_len(l, size);
+		identify_free(data);
+		rc = -1;
+	}
+	free(body);
+	return rc;
+}
+
+bool protocol_v2_identify_may_block(struct io_loop *l, const struct params *p)
+{
+	(void)p;
+	return !client_v2_has_written_all(l->client);
+}
+
+bool protocol_v2_auth_may_block(struct io_loop *l, const struct params *p)
+{
+	(void)l;
+	(void)p;
+	return true;
 }
 
 /* Answers an IDENTIFY that negotiates features, and upgrades the connection. */
@@ -94,7 +124,9 @@ static int identify_features(struct io_loop *l, const struct identify_data_v2 *d
 	if (negotiate(l, data, &u) != 0)
 		return -1;
 	add_identify_response(l, &u, &sb);
-	int rc = client_v2_upgrade(l->client, &u, sb.data, sb.len, &err);
+	int rc = u.tls_v1 || u.snappy || u.deflate
+			 ? client_v2_upgrade(l->client, &u, sb.data, sb.len, &err)
+			 : io_loop_send_frame(l, FRAME_TYPE_RESPONSE, sb.data, sb.len, &err);
 	strbuf_free(&sb);
 	if (rc != 0)
 		return fatal_client_err(

@@ -165,6 +165,12 @@ bool io_loop_is_auth_enabled(const struct io_loop *l)
 	return nsqd_get_opts(l->ctx)->auth_http_addresses.n > 0;
 }
 
+bool io_loop_auth_may_block(const struct io_loop *l)
+{
+	const struct client_v2 *c = l->client;
+	return io_loop_is_auth_enabled(l) && c->auth_state && auth_is_expired(c->auth_state);
+}
+
 int io_loop_auth_failed(struct io_loop *l, struct strbuf *why, bool log_again)
 {
 	nsqd_logf(l->ctx, LG_WARN, "PROTOCOL(V2): [%s] AUTH failed %s", l->client->remote_addr,

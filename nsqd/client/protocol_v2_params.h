@@ -18,7 +18,7 @@
 /* --- bodies ----------------------------------------------------------------------------------
  *
  * Where a body takes long the command is left as if it had not begun, and begun again when more of
- * it is here (netpoll.h). Then l->waiting is set in place of l->error. Each function puts back what
+ * it is here. Then l->waiting is set in place of l->error. Each function puts back what
  * it has read, the last part first. By then a command has done nothing but read, so it can be done
  * twice.
  */
@@ -64,6 +64,8 @@ void io_loop_copy_name(char out[NAME_SIZE], struct param name);
 bool io_loop_parse_ms(struct param p, uint64_t *ms, int64_t *ns);
 /* IsAuthEnabled */
 bool io_loop_is_auth_enabled(const struct io_loop *l);
+/* Would a CheckAuth ask an auth server? */
+bool io_loop_auth_may_block(const struct io_loop *l);
 /*
  * CheckAuth: if auth is enabled, the client must have authorized already. Compares topic and
  * channel ("": to publish) against cached authorization data (refetching if expired, which blocks

@@ -17,6 +17,37 @@
 #include "nsqd/queue/topic.h"
 #include "nsqd/queue/topics.h"
 
+/* Where n messages go to. */
+static bool put_may_block(struct io_loop *l, const struct params *p, size_t n)
+{
+	char topic_name[NAME_SIZE];
+	if (io_loop_auth_may_block(l))
+		return true;
+	if (p->n < 2 || !is_valid_topic_name(p->v[1].s, p->v[1].len))
+		return false;
+	io_loop_copy_name(topic_name, p->v[1]);
+	/* That has been looked at for the first of them. */
+	if (l->n_pubs > 0 && l->n_pubs < PUB_BATCH && strcmp(topic_name, l->pub_topic) == 0)
+		return false;
+	return nsqd_put_may_block(l->protocol->topics, topic_name, n);
+}
+
+bool protocol_v2_pub_may_block(struct io_loop *l, const struct params *p)
+{
+	return put_may_block(l, p, PUB_BATCH);
+}
+
+/* The number of messages is behind the line and the size; they may not all be here yet. */
+bool protocol_v2_mpub_may_block(struct io_loop *l, const struct params *p)
+{
+	enum { SIZES = 8 };
+	const struct bufio_reader *b = &l->client->reader;
+	size_t n = 0, most = bufio_buffered(b) / (1 + sizeof(uint32_t));
+	if (bufio_buffered(b) >= SIZES)
+		n = get_be32((const unsigned char *)b->buf + b->r + sizeof(uint32_t));
+	return put_may_block(l, p, n < most ? n : most);
+}
+
 /* The message waits for its fellows; io_loop_flush_gathered() queues and answers it. */
 int protocol_v2_pub(struct io_loop *l, const struct params *p, const char **response)
 {
@@ -28,7 +59,7 @@ int protocol_v2_pub(struct io_loop *l, const struct params *p, const char **resp
 	if (io_loop_check_topic_name(l, "PUB", p->v[1]) != 0)
 		return -1;
 	io_loop_copy_name(topic_name, p->v[1]);
-	if (l->n_pubs > 0 && strcmp(topic_name, l->pub_topic) != 0 &&
+	if ((l->n_pubs == PUB_BATCH || (l->n_pubs > 0 && strcmp(topic_name, l->pub_topic) != 0)) &&
 		io_loop_flush_gathered(l, GATHERED_FINS) != 0)
 		return -1;
 	struct message_body *body = io_loop_read_message(l, "PUB");
@@ -40,8 +71,6 @@ int protocol_v2_pub(struct io_loop *l, const struct params *p, const char **resp
 	}
 	memcpy(l->pub_topic, topic_name, sizeof(topic_name));
 	l->pubs[l->n_pubs++] = body;
-	if (l->n_pubs == PUB_BATCH && io_loop_flush_gathered(l, GATHERED_FINS) != 0)
-		return -1;
 	return 0;
 }
 

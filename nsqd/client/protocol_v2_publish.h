@@ -14,4 +14,8 @@ int protocol_v2_pub(struct io_loop *l, const struct params *p, const char **resp
 int protocol_v2_dpub(struct io_loop *l, const struct params *p, const char **response);
 int protocol_v2_mpub(struct io_loop *l, const struct params *p, const char **response);
 
+/* Of PUB and DPUB, and of MPUB: as in protocol_v2_consume.h. */
+bool protocol_v2_pub_may_block(struct io_loop *l, const struct params *p);
+bool protocol_v2_mpub_may_block(struct io_loop *l, const struct params *p);
+
 #endif

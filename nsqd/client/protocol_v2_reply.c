@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Answers, errors, and the PUBs and FINs that are executed together. Mirrors Send of
- * nsqd/protocol_v2.go, and the second halves of PUB and FIN. Runs in the thread "io:ADDR", which
+ * nsqd/protocol_v2.go, and the second halves of PUB and FIN. Runs in the thread of io_loop, which
  * takes the next steps of the pumps that it wakes so (common/runnext.h).
  */
 #include "nsqd/client/protocol_v2_reply.h"
@@ -9,9 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/bytes.h"
 #include "common/check.h"
 #include "common/compiler.h"
 #include "common/runnext.h"
+#include "nsqd/client/protocol_v2_pump.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/queue/topic.h"
 #include "nsqd/queue/topics.h"
@@ -19,11 +21,24 @@
 
 /* --- answers -------------------------------------------------------------------------------- */
 
+/* An answer could not be sent; l->failure says why. */
+static int send_failed(struct io_loop *l)
+{
+	l->send_failed = true;
+	return err_wrap(&l->failure, "failed to send response - ");
+}
+
 int io_loop_send_frame(
 	struct io_loop *l, int32_t type, const void *data, size_t len, struct err *err)
 {
+	unsigned char header[FRAME_HEADER_LENGTH];
+	struct iovec parts[] = {
+		{.iov_base = header, .iov_len = sizeof(header)},
+		{.iov_base = (void *)data, .iov_len = len},
+	};
+	frame_write_header(header, type, len);
 	l->unflushed = true;
-	return client_v2_send(l->client, type, data, len, false, err);
+	return client_v2_answer(l->client, parts, 2, err);
 }
 
 int io_loop_flush(struct io_loop *l, struct err *err)
@@ -31,14 +46,16 @@ int io_loop_flush(struct io_loop *l, struct err *err)
 	if (!l->unflushed)
 		return 0;
 	l->unflushed = false;
-	return client_v2_flush_answers(l->client, err);
+	int rc = client_v2_flush_answers(l->client, err);
+	/* The pump flushes what the socket does not take. */
+	if (rc == 0 && l->client->answers_left)
+		protocol_v2_start_message_pump(l->client);
+	return rc;
 }
 
-/* An answer could not be sent; l->failure says why. */
-static int send_failed(struct io_loop *l)
+int io_loop_send_late(struct io_loop *l)
 {
-	l->send_failed = true;
-	return err_wrap(&l->failure, "failed to send response - ");
+	return client_v2_send_late_answers(l->client, &l->failure) == 0 ? 0 : send_failed(l);
 }
 
 int io_loop_send_response(struct io_loop *l, const char *response)
@@ -58,8 +75,9 @@ static int send_oks(struct io_loop *l, size_t n, struct err *err)
 	CHECK(n <= PUB_BATCH);
 	for (size_t i = 0; i < n; i++)
 		memcpy(oks + i * OK_LENGTH, ok, OK_LENGTH);
+	struct iovec part = {.iov_base = oks, .iov_len = n * OK_LENGTH};
 	l->unflushed = true;
-	return client_v2_write(l->client, oks, n * OK_LENGTH, err);
+	return client_v2_answer(l->client, &part, 1, err);
 }
 
 /* --- errors --------------------------------------------------------------------------------- */
@@ -128,6 +146,11 @@ static int flush_pubs(struct io_loop *l)
 	size_t n = l->n_pubs;
 	if (n == 0)
 		return 0;
+	/* Memory may have filled up since they were gathered. */
+	if (l->polled && nsqd_put_may_block(l->protocol->topics, l->pub_topic, n)) {
+		l->blocks = true;
+		return -1;
+	}
 	l->n_pubs = 0;
 	size_t done = put_pubs(l, n, &err);
 	if (done < n) {
@@ -198,10 +221,31 @@ static int release(struct io_loop *l)
 int io_loop_before_read(void *arg, struct err *err)
 {
 	struct io_loop *l = arg;
-	runnext_begin();
 	int rc = release(l);
 	runnext_end();
+	runnext_begin();
+	protocol_v2_retry_pump(l->client);
 	if (rc != 0 && err != &l->failure)
 		*err = l->failure;
 	return rc;
+}
+
+void io_loop_put_back_pubs(struct io_loop *l)
+{
+	struct bufio_reader *b = &l->client->reader;
+	struct strbuf sb = STRBUF_INIT;
+	unsigned char len[4];
+	if (l->n_pubs == 0)
+		return;
+	for (size_t i = 0; i < l->n_pubs; i++) {
+		const struct message_body *body = l->pubs[i];
+		strbuf_addf(&sb, "PUB %s\n", l->pub_topic);
+		put_be32(len, (uint32_t)body->len);
+		strbuf_add(&sb, len, sizeof(len));
+		strbuf_add(&sb, body->data, body->len);
+	}
+	bufio_put_back(b, sb.data, sb.len);
+	strbuf_free(&sb);
+	io_loop_drop_gathered(l);
+	l->begun = false;
 }

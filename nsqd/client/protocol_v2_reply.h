@@ -25,6 +25,8 @@ int io_loop_send_response(struct io_loop *l, const char *response);
 int io_loop_send_error(struct io_loop *l, const struct protocol_err *e);
 /* Flushes what the socket takes at once, and leaves the rest to the pump. -1 with err set. */
 int io_loop_flush(struct io_loop *l, struct err *err);
+/* In a thread: sends the answers for which a step found the writer taken. -1 as above. Blocks. */
+int io_loop_send_late(struct io_loop *l);
 
 /* Commands that are not executed at once, but together with their fellows. Never both at a time. */
 enum gathered { GATHERED_NONE, GATHERED_PUBS, GATHERED_FINS };
@@ -32,9 +34,12 @@ enum gathered { GATHERED_NONE, GATHERED_PUBS, GATHERED_FINS };
 /*
  * Executes what is gathered, but for the kind to_keep, and answers it. The PUBs go to their topic,
  * which may block on the disk. -1: the connection is over: a PUB could not be queued
- * (l->pub_failed, and l->pub_error is to be sent), or an answer could not be sent (l->failure).
+ * (l->pub_failed, and l->pub_error is to be sent), or an answer could not be sent (l->failure). Or
+ * l->blocks: at a poller PUBs would have to wait for the disk, and are still there.
  */
 int io_loop_flush_gathered(struct io_loop *l, enum gathered to_keep);
+/* PUBs that a step must not queue are commands again, to be read first by the thread. */
+void io_loop_put_back_pubs(struct io_loop *l);
 /* The connection is over: drops what is gathered. */
 void io_loop_drop_gathered(struct io_loop *l);
 /*

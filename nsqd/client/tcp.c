@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The TCP side's handler. Mirrors nsqd/tcp.go. Runs in the thread of each connection ("io:ADDR"),
- * which becomes the client's io_loop.
+ * The TCP side's handler, and where its clients stand. Mirrors nsqd/tcp.go. The pollers run a
+ * client's steps, or its own thread "io:ADDR" does (common/netpoll.h). For both it is the same
+ * function, go_on, and the same stages:
+ *
+ *     accepted --> MAGIC --> COMMANDS --> LEAVING --> OVER (freed)
+ *                    |                       ^
+ *                    +-- bad magic, the end -+
  *
  * Difference: a connection has --client-timeout's 60 s to send its 4 bytes of magic; stock waits
  * for ever.
@@ -10,6 +15,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,10 +23,8 @@
 #include "common/clock.h"
 #include "common/xalloc.h"
 #include "nsqd/client/client_consumer.h"
-#include "nsqd/client/netpoll.h"
 #include "nsqd/client/protocol_v2.h"
-#include "nsqd/client/protocol_v2_send.h"
-#include "protocol/frame.h"
+#include "nsqd/client/protocol_v2_pump.h"
 
 /*
  * Descriptors that are for HTTP, and for files, when clients have all others: so that /ping is
@@ -30,15 +34,17 @@
 /* How long clients have at exit to take their last answers. */
 #define EXIT_GRACE NSEC_PER_SEC
 
-/* What has come of the magic; MAGIC_AWAITED: the client is dormant until it comes. */
-enum magic { MAGIC_GOOD, MAGIC_BAD, MAGIC_AWAITED };
+/* How long a client waits for a thread before it is refused. */
+#define THREAD_WAIT_NS NSEC_PER_SEC
 
 /* A frame on a connection that is no client yet. */
 static void send_bad_protocol(struct client_v2 *c)
 {
-	static const char text[] = "E_BAD_PROTOCOL";
+	static const char frame[] = "\0\0\0\x12\0\0\0\1E_BAD_PROTOCOL";
+	struct iovec part = {(void *)frame, sizeof(frame) - 1};
 	struct err ignored;
-	(void)client_v2_send(c, FRAME_TYPE_ERROR, text, sizeof(text) - 1, true, &ignored);
+	if (client_v2_answer(c, &part, 1, &ignored) == 0)
+		(void)client_v2_flush_answers(c, &ignored);
 }
 
 /*
@@ -83,188 +89,200 @@ static void log_magic(struct client_v2 *c, enum lg_level level, const char *who,
 	strbuf_free(&sb);
 }
 
+/* Reads the magic without waiting. */
+static enum bufio_result poll_magic(struct client_v2 *c, char magic[MAGIC_LENGTH], struct err *err)
+{
+	struct bufio_reader *b = &c->reader;
+	enum bufio_result res = BUFIO_OK;
+	b->timeout_ns = nsqd_get_opts(c->ctx)->client_timeout;
+	bufio_poll_begin(b, MAGIC_LENGTH, !netpoll_hung_up(c->pd));
+	while (bufio_buffered(b) < MAGIC_LENGTH && res == BUFIO_OK)
+		res = bufio_read_more(b, err);
+	if (res == BUFIO_OK)
+		res = bufio_read_full(b, magic, MAGIC_LENGTH, err);
+	else if (res == BUFIO_EOF)
+		err_set(err, 0, bufio_buffered(b) > 0 ? "unexpected EOF" : "EOF");
+	(void)bufio_poll_end(b);
+	return res == BUFIO_EOF && bufio_buffered(b) > 0 ? BUFIO_ERR : res;
+}
+
 /*
  * The client should initialize itself by sending a 4 byte sequence indicating the version of the
  * protocol that it intends to communicate, this will allow us to gracefully upgrade the protocol
  * away from text/line oriented to whatever...
  */
-static enum magic read_magic(struct tcp_server *s, struct client_v2 *c)
+static enum netpoll_next read_magic(struct client_v2 *c)
 {
 	char magic[MAGIC_LENGTH];
 	struct err err;
-	enum bufio_result res;
-	c->reader.timeout_ns = nsqd_get_opts(s->protocol.ctx)->client_timeout;
-	c->reader.idle_ns = oldpoll_moment(s->protocol.netpoll);
-	c->reader.whole_ns = WHOLE_NS;
-	while ((res = bufio_read_full(&c->reader, magic, sizeof(magic), &err)) == BUFIO_IDLE) {
+	enum bufio_result res = poll_magic(c, magic, &err);
+	if (res == BUFIO_IDLE) {
+		netpoll_set_deadline(c->pd, bufio_read_deadline(&c->reader));
 		client_v2_give_buffers_back(c);
-		oldpoll_has_started(s->protocol.netpoll, c);
-		c->dormancy.give_up_ns = 0;
-		if (oldpoll_sleep(s->protocol.netpoll, c))
-			return MAGIC_AWAITED;
+		return NETPOLL_WAIT;
 	}
+	c->stage = STAGE_LEAVING;
 	if (res != BUFIO_OK) {
 		log_no_magic(c, res, &err);
-		return MAGIC_BAD;
+		return NETPOLL_YIELD;
 	}
-	c->has_magic = true;
 	log_magic(c, LG_INFO, "CLIENT", ": desired protocol magic", magic);
-	if (memcmp(magic, "  V2", MAGIC_LENGTH) == 0)
-		return MAGIC_GOOD;
-	send_bad_protocol(c);
-	log_magic(c, LG_ERROR, "client", " bad protocol magic", magic);
-	return MAGIC_BAD;
+	if (memcmp(magic, "  V2", MAGIC_LENGTH) == 0) {
+		c->stage = STAGE_COMMANDS;
+	} else {
+		send_bad_protocol(c);
+		log_magic(c, LG_ERROR, "client", " bad protocol magic", magic);
+	}
+	return NETPOLL_YIELD;
 }
 
-static void leave(struct tcp_server *s, struct client_v2 *c)
+/* The client is over: freed. */
+static enum netpoll_next end(struct client_v2 *c)
 {
-	oldpoll_has_started(s->protocol.netpoll, c);
+	struct tcp_server *s = c->protocol->server;
 	remove_conn(s, c);
+	netpoll_close(c->pd);
 	client_v2_free(c);
+	wait_group_done(&s->clients);
+	return NETPOLL_OVER;
 }
 
-/* Runs the client until it ends, and frees it; or until it is dormant. */
-static void run(struct tcp_server *s, struct client_v2 *c)
+/* From stage to stage, as far as that goes without waiting; in a thread it waits as well. */
+static enum netpoll_next go_on(struct client_v2 *c, bool polled)
 {
-	struct err err;
-	int rc = protocol_v2_io_loop(c, &err);
-	if (rc > 0)
-		return;
-	if (rc != 0)
-		nsqd_logf(s->protocol.ctx, LG_ERROR, "client(%s) - %s", c->remote_addr, err.msg);
-	leave(s, c);
+	enum netpoll_next next = NETPOLL_YIELD;
+	c->polled = polled;
+	if (c->stage == STAGE_MAGIC)
+		next = read_magic(c);
+	if (c->stage == STAGE_COMMANDS)
+		next = protocol_v2_io_loop(c);
+	if (c->stage == STAGE_LEAVING)
+		next = protocol_v2_leave(c);
+	return c->stage == STAGE_OVER ? end(c) : next;
 }
 
-/* The thread of a client, from its beginning or from where it was. */
-static void serve(struct tcp_server *s, struct client_v2 *c)
-{
-	enum magic magic = c->has_magic ? MAGIC_GOOD : read_magic(s, c);
-	if (magic == MAGIC_GOOD)
-		run(s, c);
-	else if (magic == MAGIC_BAD)
-		leave(s, c);
-}
-
-/* oldpoll_handlers.resume */
-static void resume(void *arg)
+/* netpoll_ops.step */
+static enum netpoll_next step(void *arg)
 {
 	struct client_v2 *c = arg;
-	serve(c->protocol->server, c);
+	protocol_v2_retry_pump(c);
+	return go_on(c, true);
 }
+
+/* netpoll_ops.run */
+static enum netpoll_next run(void *arg)
+{
+	struct client_v2 *c = arg;
+	c->give_up_ns = 0;
+	return go_on(c, false);
+}
+
+/*
+ * netpoll_ops.no_thread. The daemon's exit does not wait for threads: the connection has been shut
+ * down by then, so it ends at once, also in a poller.
+ */
+static enum netpoll_next no_thread(void *arg, const struct err *why)
+{
+	struct client_v2 *c = arg;
+	int64_t now = clock_mono_ns();
+	if (context_is_exiting(c->ctx))
+		return NETPOLL_THREAD;
+	if (c->give_up_ns == 0)
+		c->give_up_ns = now + THREAD_WAIT_NS;
+	if (now < c->give_up_ns || c->stage == STAGE_LEAVING)
+		return NETPOLL_WAIT;
+	nsqd_logf(c->ctx, LG_ERROR, "TCP: closing client(%s), no thread for it - %s",
+		c->remote_addr, why->msg);
+	client_v2_abort(c);
+	c->stage = STAGE_LEAVING;
+	return NETPOLL_YIELD;
+}
+
+/* netpoll_ops.thread_name */
+static void thread_name(void *arg, char *out, size_t size)
+{
+	snprintf(out, size, "io:%s", ((struct client_v2 *)arg)->remote_addr);
+}
+
+static const struct netpoll_ops client_ops = {
+	.step = step, .run = run, .no_thread = no_thread, .thread_name = thread_name};
 
 static int64_t next_id(struct tcp_server *s)
 {
 	return atomic_fetch_add(&s->client_id_sequence, 1) + 1;
 }
 
-/* A new client in the list. NULL: no client is let in any more, and its connection is closed. */
-static struct client_v2 *new_client(struct tcp_server *s, int fd, const char *remote_addr)
+/* tcpServer.Handle: a new client in the list, unless no client is let in any more. */
+static void handle(void *arg, int fd, const union address *addr)
 {
+	struct tcp_server *s = arg;
+	char remote_addr[128];
+	address_format(addr, remote_addr, sizeof(remote_addr));
 	nsqd_logf(s->protocol.ctx, LG_INFO, "TCP: new client(%s)", remote_addr);
 	struct client_v2 *c =
 		client_v2_new(&s->protocol, next_id(s), stream_sock_new(fd), remote_addr);
-	if (add_conn(s, c))
-		return c;
+	c->pd = netpoll_open(s->protocol.netpoll, fd, &client_ops, c);
+	wait_group_add(&s->clients);
+	if (add_conn(s, c)) {
+		netpoll_begin(c->pd);
+		return;
+	}
+	netpoll_close(c->pd);
 	client_v2_free(c);
-	return NULL;
+	wait_group_done(&s->clients);
 }
 
-/* oldpoll_handlers.end */
-static void end_dormant(struct client_v2 *c)
-{
-	if (c->has_magic)
-		protocol_v2_end_dormant(c);
-	leave(c->protocol->server, c);
-}
-
-/* tcpServer.Handle */
-static void handle(void *arg, int fd, const char *remote_addr)
-{
-	struct client_v2 *c = new_client(arg, fd, remote_addr);
-	if (c)
-		serve(arg, c);
-}
-
-/* In the thread "tcp". */
-static void no_thread(void *arg, int fd, const char *remote_addr, const struct err *why)
+/* tcp_handler.failed: it ends the daemon, as main sees by the signal. */
+static void accept_failed(void *arg, const struct err *why)
 {
 	struct tcp_server *s = arg;
-	struct client_v2 *c = new_client(s, fd, remote_addr);
-	if (c && !oldpoll_retry(s->protocol.netpoll, c, why))
-		leave(s, c);
+	nsqd_logf(s->protocol.ctx, LG_FATAL, "%s", why->msg);
+	atomic_store(&s->protocol.ctx->main_failed, true);
+	kill(getpid(), SIGTERM);
 }
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-static int init_loop(struct tcp_server *s, struct tcp_listener *l, struct err *err)
+struct tcp_server *tcp_server_new(struct context *ctx, struct topics *topics,
+	const struct tls_config *tls_config, struct tcp_listener *l, struct netpoll *np)
 {
-	struct accept_handler h = {.handle = handle,
-		.no_thread = no_thread,
+	struct tcp_server *s = xcalloc(1, sizeof(*s));
+	struct tcp_handler h = {.handle = handle,
+		.failed = accept_failed,
 		.keep_back = KEEP_BACK,
 		.arg = s,
-		.lg = &s->protocol.ctx->lg};
-	return accept_loop_init(&s->loop, l, &h, err);
-}
-
-struct tcp_server *tcp_server_new(struct context *ctx, struct topics *topics,
-	const struct tls_config *tls_config, struct tcp_listener *l, struct err *err)
-{
-	static const struct oldpoll_handlers handlers = {
-		.resume = resume,
-		.end = end_dormant,
-		.send_heartbeat = protocol_v2_send_heartbeat,
-	};
-	struct oldpoll *netpoll = oldpoll_new(ctx, &handlers, err);
-	if (!netpoll)
-		return NULL;
-	struct tcp_server *s = xcalloc(1, sizeof(*s));
+		.lg = &ctx->lg,
+		.proto = "TCP"};
 	s->protocol = (struct protocol_v2){
 		.ctx = ctx,
 		.topics = topics,
 		.tls_config = tls_config,
-		.netpoll = netpoll,
+		.netpoll = np,
+		.pump_threads = &s->pump_threads,
 		.server = s,
 		.consumer_ops = &client_consumer_ops,
 	};
 	rwlock_init(&s->lock, RANK_TCP_CONNS);
-	wait_group_init(&s->wait_group);
-	if (init_loop(s, l, err) == 0)
-		return s;
-	wait_group_destroy(&s->wait_group);
-	rwlock_destroy(&s->lock);
-	oldpoll_free(netpoll);
-	free(s);
-	return NULL;
+	wait_group_init(&s->clients);
+	wait_group_init(&s->pump_threads);
+	acceptor_init(&s->acceptor, l, &h);
+	return s;
 }
 
 void tcp_server_free(struct tcp_server *s)
 {
 	if (!s)
 		return;
-	accept_loop_destroy(&s->loop);
-	oldpoll_free(s->protocol.netpoll);
-	wait_group_destroy(&s->wait_group);
+	acceptor_destroy(&s->acceptor);
+	wait_group_destroy(&s->clients);
+	wait_group_destroy(&s->pump_threads);
 	rwlock_destroy(&s->lock);
 	free(s);
 }
 
-/* The thread "tcp". A listener that fails ends the daemon, as main sees by the signal. */
-static void tcp_loop(void *arg)
+void tcp_server_start(struct tcp_server *s)
 {
-	struct tcp_server *s = arg;
-	struct err err;
-	if (accept_loop_run(&s->loop, &err) == 0)
-		return;
-	nsqd_logf(s->protocol.ctx, LG_FATAL, "%s", err.msg);
-	atomic_store(&s->protocol.ctx->main_failed, true);
-	kill(getpid(), SIGTERM);
-}
-
-int tcp_server_start(struct tcp_server *s, struct err *err)
-{
-	if (oldpoll_start(s->protocol.netpoll, err) != 0)
-		return -1;
-	return wait_group_wrap(&s->wait_group, "tcp", tcp_loop, s, err);
+	acceptor_start(&s->acceptor, s->protocol.netpoll);
 }
 
 static void close_client(struct client_v2 *c, void *arg)
@@ -287,22 +305,15 @@ static void close_clients(struct tcp_server *s)
 	tcp_server_each_client(s, close_client, NULL);
 }
 
-/* Have all of them gone before the deadline? Those that were dormant are netpoll's. */
-static bool clients_have_left(struct tcp_server *s, int64_t deadline_ns)
-{
-	return wait_group_wait_until(&s->wait_group, deadline_ns) &&
-	       oldpoll_stop_until(s->protocol.netpoll, deadline_ns);
-}
-
 void tcp_server_close(struct tcp_server *s)
 {
-	accept_loop_stop(&s->loop);
+	acceptor_stop(&s->acceptor);
 	close_clients(s);
-	if (clients_have_left(s, clock_mono_ns() + EXIT_GRACE))
-		return;
-	tcp_server_each_client(s, abort_client, NULL);
-	wait_group_wait(&s->wait_group);
-	oldpoll_stop(s->protocol.netpoll);
+	if (!wait_group_wait_until(&s->clients, clock_mono_ns() + EXIT_GRACE)) {
+		tcp_server_each_client(s, abort_client, NULL);
+		wait_group_wait(&s->clients);
+	}
+	wait_group_wait(&s->pump_threads);
 }
 
 /* --- for stats ------------------------------------------------------------------------------- */

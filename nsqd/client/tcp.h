@@ -8,12 +8,13 @@
 #include "common/gothread.h"
 #include "common/lock.h"
 #include "nsqd/client/client_v2.h"
-#include "protocol/accept_loop.h"
+#include "protocol/acceptor.h"
 
 struct tcp_server {
-	struct protocol_v2 protocol;  /* immutable; netpoll is owned */
-	struct accept_loop loop;      /* its own synchronisation */
-	struct wait_group wait_group; /* the accept loop, and through it every client */
+	struct protocol_v2 protocol;    /* immutable */
+	struct acceptor acceptor;       /* its own synchronisation */
+	struct wait_group clients;      /* every client, from accept to free */
+	struct wait_group pump_threads; /* their pumps' threads */
 	_Atomic int64_t client_id_sequence;
 	struct rwlock lock;
 	struct client_v2 *conns; /* guarded by lock; uthash (hh_conns) by id; borrowed */
@@ -22,14 +23,14 @@ struct tcp_server {
 
 /*
  * Over a listener, which stays the caller's; so do the others, which outlive it. tls_config may be
- * NULL. NULL with err set. Main thread, as are the next three.
+ * NULL. Main thread, as are the next three.
  */
 struct tcp_server *tcp_server_new(struct context *ctx, struct topics *topics,
-	const struct tls_config *tls_config, struct tcp_listener *l, struct err *err);
+	const struct tls_config *tls_config, struct tcp_listener *l, struct netpoll *np);
 /* When no client is left. NULL is fine. */
 void tcp_server_free(struct tcp_server *s);
-/* Starts the threads "netpoll" and "tcp". -1 with err set if one cannot be started. */
-int tcp_server_start(struct tcp_server *s, struct err *err);
+/* Accepts clients from now on, at the pollers. */
+void tcp_server_start(struct tcp_server *s);
 /*
  * tcpServer.Close, and what Exit waits for: no new client comes in, every client is answered what
  * it has sent so far, and then disconnected. Blocks until all have left. Those that do not read are

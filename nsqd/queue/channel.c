@@ -35,7 +35,7 @@
 
 static void channel_free(struct channel *c)
 {
-	CHECK(c->clients == NULL && c->dormant == NULL && c->batch_len == 0);
+	CHECK(c->clients == NULL && c->batch_len == 0);
 	message_drain_chan(c->memory_msg_chan);
 	in_flight_pqueue_clear(&c->in_flight);
 	in_flight_pqueue_clear(&c->deferred);
@@ -49,7 +49,7 @@ static void channel_free(struct channel *c)
 	chan_free(c->gone_chan);
 	chan_free(c->update_chan);
 	chan_free(c->updated_chan);
-	chan_free(c->dormant_chan);
+	chan_free(c->keeping_chan);
 	wait_group_destroy(&c->wait_group);
 	rwlock_destroy(&c->exit_lock);
 	rwlock_destroy(&c->lock);
@@ -117,7 +117,7 @@ struct channel *channel_new(struct context *ctx, const char *topic_name, const c
 	c->exit_chan = chan_new(0, 0);
 	c->update_chan = chan_new(sizeof(enum channel_update), 0);
 	c->updated_chan = chan_new(0, 0);
-	c->dormant_chan = chan_new(0, 1);
+	c->keeping_chan = chan_new(0, 1);
 	wait_group_init(&c->wait_group);
 	if (opts->n_e2e_processing_latency_percentiles > 0)
 		c->e2e_processing_latency_stream =
@@ -188,7 +188,7 @@ static size_t keep_locked(struct channel *c, struct message *const *take_msgs, s
 	rwlock_assert_held(&c->exit_lock);
 	if (kept_push(&c->kept, take_msgs, n, &first)) {
 		if (first)
-			chan_signal(c->dormant_chan);
+			chan_signal(c->keeping_chan);
 		return n;
 	}
 	message_unref_all(take_msgs, n);

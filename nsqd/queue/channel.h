@@ -30,8 +30,8 @@
 #include "nsqd/core/topology.h"
 #include "protocol/names.h"
 
+struct channel;
 struct topic;
-struct client_v2;
 
 /* The most messages in the pump's batch. */
 #define CHANNEL_BATCH 256
@@ -105,16 +105,7 @@ struct channel {
 	uint64_t dropped_told;    /* the pump's own, then exit's: so many the log knows of */
 	size_t lost;              /* written by exit: messages that could not be flushed */
 
-	/*
-	 * Consumers that are dormant (client/netpoll.h) and ready for messages, the longest first:
-	 * netpoll's list, which it guards with its lock. What they are ready for, in all, is
-	 * demand, as if they waited.
-	 */
-	struct client_v2 *dormant;
-	_Atomic size_t dormant_ready; /* written under netpoll.lock */
-	_Atomic size_t waking_ready;  /* of those that the pump has woken, and do not wait yet */
-	struct chan
-		*dormant_chan; /* immutable; capacity 1: the pump is to look at these, or kept */
+	struct chan *keeping_chan; /* immutable; capacity 1: the pump is to look at kept */
 
 	struct mutex in_flight_lock;
 	struct in_flight_pqueue in_flight; /* guarded by in_flight_lock */
@@ -170,6 +161,8 @@ static inline bool channel_is_stuck(const struct channel *c)
  * others may be faster. Does not block.
  */
 bool channel_has_room(struct channel *c, size_t n);
+/* So many messages others may put between such a guess and the put. */
+#define PUT_MARGIN 256
 /* PutMessageDeferred: takes m over and queues it once its delay is over. */
 void channel_put_message_deferred(struct channel *c, struct message *take_m, int64_t delay_ns);
 
@@ -246,13 +239,6 @@ int channel_add_client(struct channel *c, struct consumer *client, struct err *e
  * channel that has lost its last one (and then blocks until its pump has ended).
  */
 void channel_remove_client(struct channel *c, struct consumer *client);
-
-/* A consumer does not wait for messages any more: the pump may have to wake dormant ones. */
-static inline void channel_consumer_is_full(struct channel *c)
-{
-	if (atomic_load(&c->dormant_ready) > 0)
-		chan_signal(c->dormant_chan);
-}
 
 /* --- operators ------------------------------------------------------------------------------ */
 

@@ -8,8 +8,7 @@
  * Note on demand. A pump that took messages ahead of time would change what operators see: the
  * depth, what spills to disk, what a #ephemeral channel drops. So it takes messages only while a
  * consumer is parked on one of these chans, and only as many as those have room for. Otherwise its
- * sources are NULL, and it waits for demand. A dormant consumer (client/netpoll.h) counts as one
- * that waits; the pump wakes it when there are messages for it. What the pump holds is its batch.
+ * sources are NULL, and it waits for demand. What the pump holds is its batch.
  * It counts as depth, and goes back to the queue when the channel is paused, or when the consumer
  * that asked has left.
  */
@@ -40,40 +39,10 @@ static size_t nearest_demand(struct channel *c)
 	return 0;
 }
 
-/* How many messages to take now: for the consumers that wait, and for those that are dormant. */
+/* How many messages to take now. */
 static size_t demand_of_all(struct channel *c)
 {
-	if (channel_is_paused(c))
-		return 0;
-	size_t waiting = nearest_demand(c), dormant = atomic_load(&c->dormant_ready);
-	return dormant < CHANNEL_BATCH - waiting ? waiting + dormant : CHANNEL_BATCH;
-}
-
-/* Any of the consumers will do to wake those that are dormant: they are consumers as well. */
-static void wake_dormant(struct channel *c, size_t ready)
-{
-	rwlock_rdlock(&c->lock);
-	if (c->clients)
-		c->clients->ops->wake_dormant(c->clients, c, ready);
-	rwlock_unlock(&c->lock);
-}
-
-/*
- * Wakes dormant consumers for what of the batch those that wait have no room for; at least for so
- * many messages. So each batch brings one more consumer to the chan, and those that are awake do
- * not get everything.
- */
-static void wake_for_batch(struct channel *c, size_t least)
-{
-	if (atomic_load(&c->dormant_ready) == 0 || c->batch_len == 0 || channel_is_paused(c))
-		return;
-	/*
-	 * A consumer that is waking counts until it waits itself. Else each that comes, and takes
-	 * its share, would have more woken for all that is left of the batch.
-	 */
-	size_t waiting = nearest_demand(c) + atomic_load(&c->waking_ready);
-	size_t missing = c->batch_len > waiting ? c->batch_len - waiting : 0;
-	wake_dormant(c, missing > least ? missing : least);
+	return channel_is_paused(c) ? 0 : nearest_demand(c);
 }
 
 /* --- the batch ------------------------------------------------------------------------------ */
@@ -245,7 +214,7 @@ static bool kept_is_next(struct channel *c, struct ticker *due)
 
 /* --- the select ------------------------------------------------------------------------------- */
 
-enum { MEMORY, BACKEND, UPDATE, DORMANT, KEPT, EXIT, CLIENTS };
+enum { MEMORY, BACKEND, UPDATE, KEEPING, KEPT, EXIT, CLIENTS };
 #define MAX_CASES (CLIENTS + N_CLOSENESS)
 
 /* The pump's state: that of the thread that takes its step. */
@@ -319,7 +288,7 @@ static int prepare(struct task *task, bool owner)
 	task->cases[MEMORY] = chan_case_recv_n(memory, c->batch, p->wanted);
 	task->cases[BACKEND] = chan_case_recv_n(backend, c->batch, p->wanted);
 	task->cases[UPDATE] = chan_case_recv(c->update_chan, &p->update);
-	task->cases[DORMANT] = chan_case_recv(c->dormant_chan, NULL);
+	task->cases[KEEPING] = chan_case_recv(c->keeping_chan, NULL);
 	task->cases[KEPT] = chan_case_tick(p->kept_next ? &p->due : await_retry(c));
 	task->cases[EXIT] = chan_case_recv(c->exit_chan, NULL);
 	return add_clients(c, p);
@@ -330,7 +299,7 @@ static bool may_run(struct task *task, int chosen, size_t n)
 {
 	(void)task;
 	(void)n;
-	return chosen == MEMORY || chosen == DORMANT || chosen >= CLIENTS;
+	return chosen == MEMORY || chosen == KEEPING || chosen >= CLIENTS;
 }
 
 static enum task_result act(struct task *task, int chosen, bool owner)
@@ -342,22 +311,17 @@ static enum task_result act(struct task *task, int chosen, bool owner)
 	case MEMORY:
 	case BACKEND:
 		begin_batch(c, task->cases[chosen].n, chosen == BACKEND);
-		wake_for_batch(c, 1);
 		break;
 	case UPDATE:
 		apply_update(c, p->update);
-		wake_for_batch(c, 0);
 		break;
-	case DORMANT:
-		wake_for_batch(c, 0);
-		break;
+	case KEEPING:
+		break; /* prepare looks at what is kept */
 	case KEPT:
-		if (p->kept_next) {
+		if (p->kept_next)
 			take_kept(c, p->wanted);
-			wake_for_batch(c, 1);
-		} else {
+		else
 			queue_kept(c);
-		}
 		break;
 	case EXIT:
 		return TASK_END;

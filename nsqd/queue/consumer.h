@@ -13,7 +13,6 @@
 #include <uthash.h>
 
 struct consumer;
-struct channel;
 struct message;
 struct client_v2_stats;
 
@@ -29,11 +28,6 @@ struct consumer_ops {
 	void (*ready_changed)(struct consumer *c);
 	/* Stats(topic): a snapshot into *out, for client_v2_stats_free. */
 	void (*stats)(struct consumer *c, const char *topic, struct client_v2_stats *out);
-	/*
-	 * Wakes dormant consumers of ch, of which c is any, until they are ready for that many
-	 * messages. The channel's pump.
-	 */
-	void (*wake_dormant)(struct consumer *c, struct channel *ch, size_t ready);
 };
 
 struct consumer {

@@ -183,6 +183,17 @@ struct channel *topic_create_channel(struct topic *t, const char *name, struct e
 	}
 }
 
+bool topic_sub_may_block(struct topic *t, const char *channel_name)
+{
+	struct channel *c;
+	if (topic_exiting(t) || !rwlock_tryrdlock(&t->lock))
+		return true;
+	HASH_FIND_STR(t->channel_map, channel_name, c);
+	bool may_block = !c || channel_exiting(c) || !atomic_load(&c->pump_knows);
+	rwlock_unlock(&t->lock);
+	return may_block;
+}
+
 struct channel *topic_get_existing_channel(struct topic *t, const char *name)
 {
 	struct channel *c;
@@ -332,6 +343,17 @@ static size_t put(struct topic *t, struct message **msgs, size_t n, bool deferre
 	if (sent == n)
 		return n;
 	return sent + put_to_backend(t, msgs + sent, n - sent, err);
+}
+
+bool topic_put_may_block(struct topic *t, size_t n)
+{
+	size_t cap = chan_cap(t->memory_msg_chan);
+	size_t spare = cap / 4 < PUT_MARGIN ? cap / 4 : PUT_MARGIN;
+	if (!rwlock_tryrdlock(&t->lock))
+		return true;
+	bool may_block = !t->ephemeral && chan_len(t->memory_msg_chan) + n + spare > cap;
+	rwlock_unlock(&t->lock);
+	return may_block;
 }
 
 /* Counts, and queues; takes over the references of all n messages. */

@@ -93,6 +93,9 @@ struct channel *topic_get_channel(struct topic *t, const char *name, struct err 
  * meanwhile.
  */
 struct channel *topic_create_channel(struct topic *t, const char *name, struct err *err);
+/* For nsqd_put_may_block and nsqd_sub_may_block (topics.h), which see. */
+bool topic_put_may_block(struct topic *t, size_t n);
+bool topic_sub_may_block(struct topic *t, const char *channel_name);
 /* GetExistingChannel: a reference, or NULL. */
 struct channel *topic_get_existing_channel(struct topic *t, const char *name);
 /*

@@ -46,6 +46,28 @@ struct topic *nsqd_get_existing_topic(struct topics *ts, const char *name)
 	return t;
 }
 
+bool nsqd_put_may_block(struct topics *ts, const char *topic_name, size_t n)
+{
+	struct topic *t;
+	if (!rwlock_tryrdlock(&ts->lock))
+		return true;
+	HASH_FIND_STR(ts->topic_map, topic_name, t);
+	bool may_block = !t || topic_put_may_block(t, n);
+	rwlock_unlock(&ts->lock);
+	return may_block;
+}
+
+bool nsqd_sub_may_block(struct topics *ts, const char *topic_name, const char *channel_name)
+{
+	struct topic *t;
+	if (!rwlock_tryrdlock(&ts->lock))
+		return true;
+	HASH_FIND_STR(ts->topic_map, topic_name, t);
+	bool may_block = !t || topic_sub_may_block(t, channel_name);
+	rwlock_unlock(&ts->lock);
+	return may_block;
+}
+
 /* deleteCallback: an ephemeral topic has lost its last channel. */
 static void delete_callback(void *arg, struct topic *t)
 {

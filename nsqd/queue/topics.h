@@ -60,6 +60,14 @@ struct topic *nsqd_create_topic(struct topics *ts, const char *name, struct err 
 /* GetExistingTopic: a reference, or NULL. */
 struct topic *nsqd_get_existing_topic(struct topics *ts, const char *name);
 /*
+ * May a put of n messages into the topic of that name have to wait, be it for a disk, for a topic
+ * that is to be made, or for a lock? And a SUB of a channel? Guesses that err on the safe side, with
+ * so much room to spare that other publishers do not spoil them. They do not block.
+ */
+#define PUT_MARGIN 256
+bool nsqd_put_may_block(struct topics *ts, const char *topic_name, size_t n);
+bool nsqd_sub_may_block(struct topics *ts, const char *topic_name, const char *channel_name);
+/*
  * DeleteExistingTopic: with its channels, messages and files. Blocks until it is gone, also if
  * another thread has begun the deletion. 0, or -1 with err set, as topic_delete_existing_channel.
  */

@@ -48,9 +48,9 @@ functional-address: ## functional tests under AddressSanitizer and UBSan
 
 # A daemon whose clients go dormant all the time: what takes two seconds and happens
 # now and then in the others is between any two commands there.
-functional-dormant: ## the tests of delivery, with clients dormant after 2 ms, under ThreadSanitizer
+functional-dormant: ## the tests of delivery, with clients that give up their threads after 1 ms, under ThreadSanitizer
 	@$(MAKE) --no-print-directory SANITIZE=thread BUILD=$(ROOT)/dormant \
-		CFLAGS='-O2 -g -DDORMANT_AFTER_NS=2000000' \
+		CFLAGS='-O2 -g -DSILENCE_NS=1000000' \
 		FUNCTIONAL_ARGS='-k "test_delivery or test_pause or test_ephemeral or test_timeouts"' functional
 
 functional-stock: ## functional tests against the stock daemon: STOCK=path
