@@ -115,8 +115,9 @@ static void post(struct churner *c)
 		die("a HTTP answer without an end");
 	in->buf[in->have] = '\0';
 	body = strstr(in->buf, "\r\n\r\n");
-	if (strncmp(in->buf, "HTTP/1.1 200 ", 13) != 0 || !body || strcmp(body + 4, "OK") != 0)
-		die("a HTTP answer that is not OK: \"%s\"", in->buf);
+	if (!body || strncmp(in->buf, "HTTP/1.1 200 ", 13) != 0 || strcmp(body + 4, "OK") != 0)
+		die("a HTTP answer that is not OK: %.*s, %zu bytes", (int)strcspn(in->buf, "\r"),
+			in->buf, in->have);
 }
 
 static void publish(struct churner *c)
