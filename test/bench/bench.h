@@ -129,6 +129,9 @@ void send_all(int fd, const void *data, size_t len);
 /* Connects with room for `cap` bytes of input. */
 void conn_open(struct conn *c, int port, size_t cap);
 void conn_close(struct conn *c);
+/* From now on a connection that the server closes is done, and a command that it refuses is an
+ * error frame, instead of an end of the run. */
+void conn_expect_end(void);
 /* Magic, IDENTIFY and the upgrades. heartbeat_ms -1 switches heartbeats off. */
 void conn_identify(struct conn *c, int heartbeat_ms);
 /* Without waiting for the answer. */
@@ -147,7 +150,7 @@ void conn_recv(struct conn *c);
 /* The same; false: the server has closed the connection. */
 bool conn_recv_some(struct conn *c);
 /* The frame at offset *used; advances *used. False: no complete frame there.
- * An error frame from the server ends the run. */
+ * An error frame from the server ends the run (but see conn_expect_end()). */
 bool conn_frame(const struct conn *c, size_t *used, struct frame *f);
 /* Drops the first `used` bytes of buf. */
 void conn_consume(struct conn *c, size_t used);
@@ -369,6 +372,14 @@ void crowd_connect(struct crowd *c);
 void crowd_deliver(struct crowd *c);
 /* Returns when the server has executed all that they have sent. */
 void crowd_finish(struct crowd *c);
+/* Each message is finished at once, until the server closes (conn_expect_end() has been called). */
+void crowd_traffic_begin(struct crowd *c);
+void crowd_traffic_end(struct crowd *c);
+/* How many different messages have come, of at most so many. */
+enum { CROWD_TRAFFIC_MAX = 1 << 22 };
+uint64_t crowd_seen(const struct crowd *c);
+/* Prints the numbers below `to` of those that have not, each with a comma in front. */
+void crowd_print_unseen(const struct crowd *c, uint64_t to);
 /* The server has ended: each connection must be at its end. */
 void crowd_expect_end(struct crowd *c);
 void crowd_free(struct crowd *c);
@@ -380,7 +391,8 @@ void run_timeouts(void); /* timeouts.c */
 void run_stats(void);    /* stats.c */
 void run_storm(void);    /* storm.c */
 void run_storm_latency(void);
-void run_exit(void);
+void run_exit(void); /* exit.c */
+void run_exit_traffic(void);
 /* Waits until /stats says so of the channel: deferred_count, in_flight_count. */
 void stats_await(const char *counter, uint64_t expected);
 void null_server_start(void); /* null_server.c: sets opt.port, opt.pid */

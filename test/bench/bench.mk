@@ -3,8 +3,8 @@
 
 include test/stock/stock.mk
 
-BENCH_SRC := $(addprefix test/bench/,nsq_bench.c body.c churn.c conn.c consume.c crowd.c idle.c \
-             latency.c null_server.c open_loop.c options.c proc.c publish.c stats.c storm.c \
+BENCH_SRC := $(addprefix test/bench/,nsq_bench.c body.c churn.c conn.c consume.c crowd.c exit.c \
+             idle.c latency.c null_server.c open_loop.c options.c proc.c publish.c stats.c storm.c \
              tally.c timeouts.c tls_client.c transport.c watch.c worker.c)
 BENCH_OBJ := $(BENCH_SRC:%.c=$(BUILD)/obj/%.o)
 BENCH     := $(BUILD)/test/bench/nsq_bench

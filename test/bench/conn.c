@@ -18,6 +18,13 @@
 
 enum { STALL_S = 30 };
 
+static _Atomic bool end_expected;
+
+void conn_expect_end(void)
+{
+	atomic_store(&end_expected, true);
+}
+
 /* The port is found by connect(), which knows the other end: those in TIME_WAIT there are free
  * elsewhere. */
 static void bind_address(int fd, uint32_t source)
@@ -60,6 +67,8 @@ int dial_from(uint32_t source, int port)
  * read when sending to it has failed. */
 static void send_failed(int fd, int error)
 {
+	if (atomic_load(&end_expected))
+		return; /* which recv() will tell */
 	char buf[4096];
 	struct conn c = {.buf = buf, .cap = sizeof(buf)};
 	struct frame f;
@@ -82,6 +91,7 @@ void send_all(int fd, const void *data, size_t len)
 			if (errno == EINTR)
 				continue;
 			send_failed(fd, errno);
+			return;
 		}
 		p += n;
 		len -= (size_t)n;
@@ -122,6 +132,8 @@ bool conn_recv_some(struct conn *c)
 		n = c->stream != NULL ? transport_recv(c, c->buf + c->have, c->cap - c->have)
 				      : recv(c->fd, c->buf + c->have, c->cap - c->have, 0);
 	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno != EAGAIN && atomic_load(&end_expected))
+		n = 0;
 	if (n < 0)
 		die(errno == EAGAIN ? "the server was silent for %d s" : "recv failed after %d s",
 			STALL_S);
@@ -132,8 +144,11 @@ bool conn_recv_some(struct conn *c)
 
 void conn_recv(struct conn *c)
 {
-	if (!conn_recv_some(c))
+	if (conn_recv_some(c))
+		return;
+	if (!atomic_load(&end_expected))
 		die("the server closed the connection");
+	c->done = true;
 }
 
 bool conn_frame(const struct conn *c, size_t *used, struct frame *f)
@@ -152,7 +167,7 @@ bool conn_frame(const struct conn *c, size_t *used, struct frame *f)
 	f->type = (int32_t)get_be32(p + 4);
 	f->data = p + 8;
 	f->len = size - 4;
-	if (f->type == FRAME_ERROR)
+	if (f->type == FRAME_ERROR && !atomic_load(&end_expected))
 		die("the server says: %.*s", (int)f->len, f->data);
 	*used += 4 + (size_t)size;
 	return true;

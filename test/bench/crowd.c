@@ -6,6 +6,8 @@
  *
  * A message for each: nobody answers before all have one, so that none gets two. Then all FINs go
  * out at once.
+ *
+ * Traffic: each message is finished at once, until the server ends.
  */
 #include "test/bench/bench.h"
 
@@ -32,7 +34,9 @@ struct crowd {
 	int n;
 	struct member *list;
 	struct worker worker;
-	bool *seen;         /* by sequence number of this round */
+	bool *seen;   /* by sequence number of this round, or of the traffic */
+	bool traffic; /* finish at once */
+	_Atomic uint64_t n_seen;
 	struct conn source; /* publishes */
 	uint64_t published;
 };
@@ -42,10 +46,35 @@ static void send_rdy(struct conn *c)
 	conn_send(c, "RDY 1\n", 6);
 }
 
+static char *put_fin(char *out, const struct frame *f)
+{
+	return mempcpy(mempcpy(mempcpy(out, "FIN ", 4), f->data + ID_AT, ID_SIZE), "\n", 1);
+}
+
+static void finish_at_once(struct member *m, const struct frame *f)
+{
+	uint64_t seq;
+
+	if (f->len < MESSAGE_HEAD + BODY_MIN)
+		die("a message of %zu bytes", f->len);
+	seq = body_check(f->data + MESSAGE_HEAD, f->len - MESSAGE_HEAD);
+	if (seq >= CROWD_TRAFFIC_MAX)
+		die("message %llu was never sent", (unsigned long long)seq);
+	put_fin(m->fin, f);
+	conn_send(&m->conn, m->fin, sizeof(m->fin));
+	if (!m->all->seen[seq])
+		atomic_fetch_add(&m->all->n_seen, 1);
+	m->all->seen[seq] = true;
+}
+
 static void note_message(struct member *m, const struct frame *f)
 {
 	uint64_t seq;
 
+	if (m->all->traffic) {
+		finish_at_once(m, f);
+		return;
+	}
 	if (m->step != READY || m->has_message || f->len < MESSAGE_HEAD + BODY_MIN)
 		die("a message for a consumer that has one already, or is not ready");
 	seq = body_check(f->data + MESSAGE_HEAD, f->len - MESSAGE_HEAD);
@@ -54,7 +83,7 @@ static void note_message(struct member *m, const struct frame *f)
 		die("message %llu came twice, or was never sent", (unsigned long long)seq);
 	m->all->seen[seq % (uint64_t)m->all->n] = true;
 	m->has_message = true;
-	mempcpy(mempcpy(mempcpy(m->fin, "FIN ", 4), f->data + ID_AT, ID_SIZE), "\n", 1);
+	put_fin(m->fin, f);
 	m->conn.done = true;
 }
 
@@ -84,7 +113,7 @@ static void member_input(struct conn *c)
 			note_message((struct member *)c, &f);
 		else if (frame_is(&f, "_heartbeat_"))
 			conn_send(c, "NOP\n", 4);
-		else
+		else if (f.type != FRAME_ERROR) /* a FIN that came too late */
 			note_answer((struct member *)c, &f);
 	}
 	conn_consume(c, used);
@@ -106,8 +135,8 @@ static void start_closing(struct conn *c)
 	conn_send(c, "CLS\n", 4);
 }
 
-/* Begins with `start` for each, and goes on until all are done. */
-static void run(struct crowd *c, void (*start)(struct conn *), void (*meanwhile)(struct crowd *))
+/* Begins with `start` for each, in the worker. */
+static void begin(struct crowd *c, void (*start)(struct conn *))
 {
 	pthread_barrier_t barrier;
 
@@ -118,10 +147,14 @@ static void run(struct crowd *c, void (*start)(struct conn *), void (*meanwhile)
 	pthread_barrier_init(&barrier, NULL, 2);
 	worker_spawn(&c->worker, &barrier);
 	pthread_barrier_wait(&barrier);
-	if (meanwhile)
-		meanwhile(c);
-	worker_join(&c->worker);
 	pthread_barrier_destroy(&barrier);
+}
+
+/* Goes on until all are done. */
+static void run(struct crowd *c, void (*start)(struct conn *))
+{
+	begin(c, start);
+	worker_join(&c->worker);
 }
 
 /* One MPUB with a message for each. */
@@ -167,14 +200,16 @@ void crowd_connect(struct crowd *c)
 {
 	for (int i = 0; i < c->n; i++)
 		conn_open(&c->list[i].conn, opt.port, INPUT);
-	run(c, start_identify, NULL);
+	run(c, start_identify);
 }
 
 void crowd_deliver(struct crowd *c)
 {
 	memset(c->seen, 0, (size_t)c->n * sizeof(*c->seen));
 	c->published += (uint64_t)c->n;
-	run(c, start_waiting, publish);
+	begin(c, start_waiting);
+	publish(c);
+	worker_join(&c->worker);
 	for (int i = 0; i < c->n; i++) {
 		conn_send(&c->list[i].conn, c->list[i].fin, sizeof(c->list[i].fin));
 		c->list[i].has_message = false;
@@ -183,7 +218,32 @@ void crowd_deliver(struct crowd *c)
 
 void crowd_finish(struct crowd *c)
 {
-	run(c, start_closing, NULL);
+	run(c, start_closing);
+}
+
+void crowd_traffic_begin(struct crowd *c)
+{
+	free(c->seen);
+	c->seen = xalloc(CROWD_TRAFFIC_MAX * sizeof(*c->seen));
+	c->traffic = true;
+	begin(c, start_waiting);
+}
+
+void crowd_traffic_end(struct crowd *c)
+{
+	worker_join(&c->worker);
+}
+
+uint64_t crowd_seen(const struct crowd *c)
+{
+	return atomic_load(&c->n_seen);
+}
+
+void crowd_print_unseen(const struct crowd *c, uint64_t to)
+{
+	for (uint64_t seq = 0; seq < to; seq++)
+		if (!c->seen[seq])
+			printf(",%llu", (unsigned long long)seq);
 }
 
 void crowd_expect_end(struct crowd *c)

@@ -178,6 +178,8 @@ static const struct mode {
 		{true, false, PUBLISH_PUB}, run_storm},
 	{"storm-latency", "latency, and short connections meanwhile", {false, true, PUBLISH_PUB},
 		run_storm_latency},
+	{"exit-traffic", "SIGTERM with --conns consumers at work", {true, false, PUBLISH_PUB},
+		run_exit_traffic},
 	{"exit", "SIGTERM with --conns consumers that have just had a message",
 		{true, false, PUBLISH_PUB}, run_exit},
 	{"stats", "latency, and GET /stats meanwhile", {false, true, PUBLISH_PUB}, run_stats},

@@ -86,9 +86,9 @@ def _churn(name, title, total, load, certificate="rsa", mem_queue=-1):
                kind="churn", certificate=certificate)
 
 
-def _crowd(name, title, n, load):
+def _crowd(name, title, n, load, kind):
     """A crowd has its size whatever the scale; each gets a message."""
-    return Row(name, "churn", title, f"{load} --conns {n}".split(), n, kind=load)
+    return Row(name, "churn", title, f"{load} --conns {n}".split(), n, kind=kind)
 
 
 def _cores(n):
@@ -207,13 +207,15 @@ ROWS = [
     _churn("churn-https-p256", "the same over TLS, ECDSA with P-256", 5_000,
            "churn-http --tls", "p256"),
     _crowd("storm-1000", "1,000 consumers connect at once; then a message for each", 1000,
-           "storm"),
+           "storm", "storm"),
     Row("storm-latency", "churn", "1,000/s published and consumed, while 1,000 connections a "
         "second come and go", "storm-latency --rate 1000 --storm-rate 1000 --rdy 10 "
         "--output-buffer-size -1".split(), total=6000, mem_queue=10000, kind="storm-latency"),
     # Needs 5,000 descriptors in the daemon, and as many in the generator.
     _crowd("exit-5000", "SIGTERM with 5,000 consumers that have just had a message", 5000,
-           "exit"),
+           "exit", "exit"),
+    _crowd("exit-5000-traffic", "SIGTERM with 5,000 consumers at work, PUB (64 outstanding)", 5000,
+           "exit-traffic --outstanding 64", "exit"),
     *[_cores(n) for n in (1, 10, 100, 1000)],
 ]
 

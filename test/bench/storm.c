@@ -10,24 +10,16 @@
  * --storm-rate short connections a second come from other threads (churn.c). Half of them publish
  * to a topic of their own, the other half subscribe to a channel of it. Both halves of the run have
  * the same number of messages, and their latencies are printed apart (`quiet`, `busy`).
- *
- * Mode exit: the same crowd has just got its messages; SIGTERM; how long until the process is gone.
  */
 #include "test/bench/bench.h"
 
-#include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
 	BEYOND_US = 200000, /* how long a peak is looked for after the work is done */
-	END_S = 60,
 	STORMERS = 8,
 	CONNECTIONS_MAX = 1 << 20,
 };
@@ -76,46 +68,6 @@ void run_storm(void)
 	peak_print("delivered_", &delivered);
 	printf("\n");
 	crowd_free(c);
-}
-
-/* ---- mode exit ---- */
-
-/* The process is not gone before its memory and its descriptors are. */
-static double await_end(int pidfd, uint64_t began)
-{
-	struct pollfd p = {.fd = pidfd, .events = POLLIN};
-
-	if (poll(&p, 1, END_S * 1000) != 1)
-		die("the server did not end within %d s", END_S);
-	return (double)(now_ns() - began) / 1e9;
-}
-
-void run_exit(void)
-{
-	struct proc_sample before;
-	struct crowd *c;
-	uint64_t began;
-	double seconds;
-	int pidfd = pidfd_open(opt.pid, 0);
-
-	if (pidfd < 0)
-		die("pidfd_open %d: %s", (int)opt.pid, strerror(errno));
-	create_channels();
-	c = crowd_new();
-	crowd_connect(c);
-	crowd_deliver(c);
-	if (!opt.null)
-		stats_await("in_flight_count", 0);
-	proc_sample(&before);
-	began = now_ns();
-	if (kill(opt.pid, SIGTERM) != 0)
-		die("kill: %s", strerror(errno));
-	seconds = await_end(pidfd, began);
-	crowd_expect_end(c);
-	printf("mode=exit msgs=%d redelivered=0 exit_s=%.4f threads=%d rss_kb=%ld\n", opt.conns,
-		seconds, before.threads, before.rss_kb);
-	crowd_free(c);
-	close(pidfd);
 }
 
 /* ---- mode storm-latency ---- */
