@@ -79,6 +79,13 @@ static void held_pop(const void *lock, enum lock_rank rank)
 		held[i] = held[i + 1];
 }
 
+void locks_assert_none_held(void)
+{
+	if (nheld > 0)
+		check_failed(__FILE__, __LINE__, "the thread's function has left %s locked",
+			lock_rank_name(held[nheld - 1].rank));
+}
+
 #define MUTEX_KIND PTHREAD_MUTEX_ERRORCHECK_NP
 
 #else
@@ -101,6 +108,10 @@ static inline void held_assert(const void *lock, enum lock_rank rank, const char
 static inline void held_pop(const void *lock, enum lock_rank rank)
 {
 	(void)lock, (void)rank;
+}
+
+void locks_assert_none_held(void)
+{
 }
 
 #define MUTEX_KIND PTHREAD_MUTEX_ADAPTIVE_NP

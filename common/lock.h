@@ -32,6 +32,8 @@ bool mutex_trylock(struct mutex *m);
 void mutex_unlock(struct mutex *m);
 /* In a debug build, aborts unless the calling thread holds m: first line of *_locked functions. */
 void mutex_assert_held(const struct mutex *m);
+/* In a debug build, aborts if the calling thread holds any: its function has returned. */
+void locks_assert_none_held(void);
 
 /*
  * The same for a pthread mutex, but it aborts only if no thread holds it. For modules that this one

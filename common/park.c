@@ -102,6 +102,13 @@ void park_init(
 	atomic_init(&p->claimed, true);
 }
 
+static void unlearn(struct parker *p)
+{
+	p->spin_limit = 0;
+	p->probe_interval = PROBE_INTERVAL_MIN;
+	p->parks = 0;
+}
+
 static struct parker *park_new(void)
 {
 	PT_OK(pthread_once(&park_once, park_learn));
@@ -119,9 +126,7 @@ static struct parker *park_new(void)
 		p->may_run = NULL;
 		p->absent = NULL;
 	}
-	p->spin_limit = 0;
-	p->probe_interval = PROBE_INTERVAL_MIN;
-	p->parks = 0;
+	unlearn(p);
 	PT_OK(pthread_setspecific(park_key, p));
 	return p;
 }
@@ -131,6 +136,15 @@ struct parker *park_self(void)
 	if (__builtin_expect(!self, 0))
 		self = park_new();
 	return self;
+}
+
+void park_forget(void)
+{
+	CHECK(!kept_list);
+	if (!self)
+		return;
+	CHECK(atomic_load_explicit(&self->state, memory_order_relaxed) == AWAKE);
+	unlearn(self);
 }
 
 /* How many turns p may spin this time. */

@@ -57,6 +57,11 @@ struct parker {
 /* The calling thread's parker. Only the first call in a thread may allocate. */
 struct parker *park_self(void);
 /*
+ * The calling thread's function has returned, and the next one is another goroutine's. Its parker
+ * forgets what it has learned, as if it were a new thread's. Aborts if the thread keeps tasks.
+ */
+void park_forget(void);
+/*
  * Makes p the parker of a task; no episode is open. It has an owner until park_leave. absent is for
  * tasks that may be without one, and NULL for others.
  */

@@ -34,13 +34,12 @@
 
 #define THREADS_MAX 65536
 #define FRAMES_MAX 64
-#define NAME_MAX_SHOWN 160 /* "c:TOPIC/CHANNEL", each of which has 64 bytes and #ephemeral */
 #define ANSWER_NS NSEC_PER_SEC
 #define NAMES_NS (100 * NSEC_PER_MSEC)
 
 /* One thread. That thread alone writes frames, until it has answered. */
 struct slot {
-	char name[NAME_MAX_SHOWN]; /* "": the kernel knows one */
+	char name[GOTHREAD_NAME_SIZE]; /* "": the kernel knows one */
 	_Atomic bool answered;
 	bool ended;
 	int n_frames;

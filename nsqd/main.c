@@ -93,6 +93,7 @@ int main(int argc, char **argv)
 	bool nobody_reads = lg_is_broken(&nsqd->ctx.lg);
 	exit_code = atomic_load(&nsqd->ctx.main_failed) ? EXIT_FAILURE : EXIT_SUCCESS;
 	nsqd_free(nsqd);
+	gothread_drain();
 	if (nobody_reads)
 		die_of(SIGPIPE);
 	return exit_code;

@@ -147,7 +147,7 @@ static void print_threads(struct strbuf *out)
 	if (known.n > 0)
 		qsort(known.v, known.n, sizeof(*known.v), compare_tids);
 	int *tids = list_numbers("/proc/self/task", &n);
-	strbuf_addf(out, "\nThreads: %zu\n", n);
+	strbuf_addf(out, "\nThreads: %zu\n   %-25s\t%zu\n", n, "kept", gothread_kept());
 	print_limit(out, "limit_user", RLIMIT_NPROC);
 	print_file_limit(out, "limit_system", "/proc/sys/kernel/threads-max");
 	print_file_limit(out, "limit_container", "/sys/fs/cgroup/pids.max");

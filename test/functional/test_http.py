@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from nsq import DEADLINE, mpub_body
+from nsq import DEADLINE, mpub_body, wait_until
 
 FLAGS = ['--max-msg-size=1000', '--max-body-size=5000',
          '--max-req-timeout=90s']
@@ -749,6 +749,20 @@ def test_config_of_an_unknown_option_is_refused(nsqd):
         check_error(nsqd.get('/config/' + option), 400, 'INVALID_OPTION')
         check_error(nsqd.http('PUT', '/config/' + option, b'1'),
                     400, 'INVALID_OPTION')
+
+
+@pytest.mark.ours(reason='has no such page')
+def test_the_debug_page_tells_threads_that_are_kept_from_those_that_run(nsqd):
+    def shows_one():
+        nsqd.post('/topic/create?topic=short-lived')
+        nsqd.post('/topic/delete?topic=short-lived')
+        page = nsqd.get('/debug/').body.decode()
+        running = re.findall(r'^   \d+ +[A-Z] +[\d.]+  (\S+)$', page, re.M)
+        assert {'main', 'scan', 'signals'} <= set(running), page
+        assert 't:short-lived' not in running
+        kept = int(re.search(r'^   kept +\t(\d+)$', page, re.M)[1])
+        return 1 <= kept <= 64 and 'kept' in running
+    wait_until(shows_one, 'the thread of the deleted topic is kept')
 
 
 @operator

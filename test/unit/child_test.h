@@ -15,7 +15,7 @@ static inline int run_in_child(void (*fn)(void), char *text, size_t size)
 	int fds[2];
 	assert_int_equal(pipe(fds), 0);
 	fflush(NULL);
-	pid_t pid = fork();
+	pid_t pid = fork_alone();
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});

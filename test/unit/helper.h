@@ -83,6 +83,19 @@ static inline void join(struct wait_group *wg)
 	wait_group_destroy(wg);
 }
 
+/* fork: the threads that are kept would seem to be there in the child, and are not. */
+static inline pid_t fork_alone(void)
+{
+	gothread_drain();
+	return fork();
+}
+
+/* ThreadSanitizer wants each thread that has ended to be joined. */
+__attribute__((destructor)) static void drain_at_exit(void)
+{
+	gothread_drain();
+}
+
 /* Sends to fd until it takes nothing any more. Returns how much that was. */
 static inline size_t fill_socket(int fd)
 {

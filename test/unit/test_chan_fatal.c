@@ -210,7 +210,7 @@ static void select_nothing(void *arg)
 /* select {} blocks for ever: nothing can wake it, so it can only be killed. */
 static void test_select_without_cases_blocks(void **state)
 {
-	pid_t pid = fork();
+	pid_t pid = fork_alone();
 	int status;
 	if (pid == 0) {
 		select_nothing(NULL);

@@ -41,7 +41,7 @@ static void test_another_flock_of_the_directory_excludes_it(void **state)
 static void test_it_goes_with_the_process(void **state)
 {
 	struct err err;
-	pid_t pid = fork();
+	pid_t pid = fork_alone();
 	if (pid == 0)
 		_exit(dirlock_lock(".", &err) >= 0 ? 0 : 1);
 	int status;

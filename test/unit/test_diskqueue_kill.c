@@ -64,7 +64,7 @@ static struct report run_child(int round, int64_t first, int64_t next)
 	struct chan_case c = chan_case_tick(&t);
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	fflush(NULL);
-	pid_t pid = fork();
+	pid_t pid = fork_alone();
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		close(fds[0]);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* gothread: names, joins, signals, stacks, and a thread that can not be created. */
+/* gothread: names, waiting, signals, stacks, a thread that can not be created, and kept threads. */
 #include "test/unit/child_test.h"
 
 #include <dirent.h>
@@ -10,7 +10,28 @@
 
 #include "common/check.h"
 #include "common/gothread_internal.h"
+#include "common/lock.h"
+#include "common/park.h"
+#include "common/rand.h"
+#include "common/runnext.h"
 #include "common/thread_name.h"
+
+/* Each test begins without kept threads; one that is kept stays. */
+static int setup(void **state)
+{
+	gothread_kept_ns = 2 * PATIENCE;
+	gothread_drain();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	gothread_create = pthread_create;
+	gothread_kept_max = GOTHREAD_KEPT_MAX;
+	return 0;
+}
+
+#define gothread_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 struct seen {
 	struct chan *ready, *go_on;
@@ -133,9 +154,14 @@ static void test_live_threads_are_listed(void **state)
 	gothread_each(list_one, &l);
 	assert_int_equal(l.named, 5);
 	assert_int_equal(l.tids, 5);
+	assert_int_equal(gothread_kept(), 0);
 	chan_close(go_on);
 	wait_group_wait(&wg);
 	assert_int_equal(gothread_count(), 0);
+	assert_int_equal(gothread_kept(), 5);
+	l = (struct listed){0, 0, 0};
+	gothread_each(list_one, &l);
+	assert_int_equal(l.named, 0);
 	wait_group_destroy(&wg);
 	chan_free(ready);
 	chan_free(go_on);
@@ -182,7 +208,6 @@ static void test_a_thread_that_cannot_start_is_an_error(void **state)
 	gothread_create = no_threads;
 	assert_int_equal(wait_group_wrap(&wg, "topic:orders", never, NULL, &err), -1);
 	assert_int_equal(wait_group_wrap(&wg, "topic:orders", never, NULL, NULL), -1);
-	gothread_create = pthread_create;
 	assert_int_equal(err.code, EAGAIN);
 	assert_string_equal(
 		err.msg, "could not start thread topic:orders: resource temporarily unavailable");
@@ -206,11 +231,10 @@ static int count_tasks(void)
 	return n - 2;
 }
 
-static void test_wait_joins_all_and_the_group_can_be_used_again(void **state)
+static void test_wait_waits_for_all_and_the_group_can_be_used_again(void **state)
 {
 	_Atomic int n = 0;
 	struct wait_group wg;
-	int before = count_tasks();
 	wait_group_init(&wg);
 	wait_group_wait(&wg);
 	for (int round = 1; round <= 5; round++) {
@@ -218,23 +242,18 @@ static void test_wait_joins_all_and_the_group_can_be_used_again(void **state)
 			start(&wg, "bump", bump, &n);
 		wait_group_wait(&wg);
 		assert_int_equal(n, 50 * round);
-		assert_int_equal(count_tasks(), before);
+		assert_int_equal(gothread_count(), 0);
 	}
 	wait_group_destroy(&wg);
 }
 
-/* A group that lives for ever keeps one ended thread, not thousands. */
-static void test_ended_threads_do_not_pile_up(void **state)
+/* Functions one after the other: with new threads, and with the one that is kept. */
+static void assert_threads_do_not_pile_up(void)
 {
 	_Atomic int n = 0;
 	struct wait_group wg;
 	long pages[2] = {0, 0};
 	long leaked = ROUNDS(4000) / 2 * (long)gothread_stack_size() / sysconf(_SC_PAGESIZE);
-	/*
-	 * An arena for a thread that happens to find the others in use would be as large as 500
-	 * stacks.
-	 */
-	mallopt(M_ARENA_MAX, 1);
 	wait_group_init(&wg);
 	for (int i = 0; i < ROUNDS(4000); i++) {
 		char line[128];
@@ -253,8 +272,21 @@ static void test_ended_threads_do_not_pile_up(void **state)
 	 * and not yet ended, and 40 MB of stacks that libc keeps for the next.
 	 */
 	assert_true(pages[1] - pages[0] < leaked / 2);
-	wait_group_wait(&wg);
-	wait_group_destroy(&wg);
+	join(&wg);
+}
+
+/* A thread that has ended waits to be joined, but never thousands of them. */
+static void test_ended_threads_do_not_pile_up(void **state)
+{
+	/*
+	 * An arena for a thread that happens to find the others in use would be as large as 500
+	 * stacks.
+	 */
+	mallopt(M_ARENA_MAX, 1);
+	assert_threads_do_not_pile_up();
+	gothread_kept_max = 0;
+	gothread_drain();
+	assert_threads_do_not_pile_up();
 }
 
 struct nest {
@@ -361,11 +393,10 @@ static void test_when_threads_have_run_out_the_last_are_spared(void **state)
 		start(&wg, "x", wait_for_end, end);
 	gothread_create = no_threads;
 	assert_int_equal(wait_group_wrap(&wg, "x", wait_for_end, end, NULL), -1);
-	gothread_create = pthread_create;
 	assert_true(gothread_is_scarce(1, &err));
 	assert_int_equal(err.code, EAGAIN);
 	assert_true(gothread_is_scarce(0, &err));
-	/* When some end, those but an eighth of all may be had again. */
+	/* When some end they are kept, and those but an eighth of all may be had again. */
 	size_t most = gothread_count(), spare = most / 8;
 	for (int i = 0; i < 16; i++)
 		chan_send(end, NULL);
@@ -379,23 +410,404 @@ static void test_when_threads_have_run_out_the_last_are_spared(void **state)
 	chan_free(end);
 }
 
+/* --- counting --------------------------------------------------------------------------------- */
+
+static void done_at_last(void *arg)
+{
+	sleep_ns(A_WHILE);
+	wait_group_done(arg);
+}
+
+static void test_a_group_counts_what_is_no_thread_as_well(void **state)
+{
+	struct wait_group wg, others;
+	wait_group_init(&wg);
+	wait_group_init(&others);
+	wait_group_add(&wg);
+	wait_group_add(&wg);
+	assert_false(wait_group_wait_until(&wg, clock_mono_ns()));
+	wait_group_done(&wg);
+	assert_false(wait_group_wait_until(&wg, clock_mono_ns()));
+	int64_t begin = clock_mono_ns();
+	start(&others, "other", done_at_last, &wg);
+	join(&wg);
+	assert_true(clock_mono_ns() - begin >= A_WHILE);
+	join(&others);
+}
+
+static void done_without_add(void)
+{
+	struct wait_group wg;
+	wait_group_init(&wg);
+	wait_group_done(&wg);
+}
+
+static void test_what_was_not_added_cannot_be_done(void **state)
+{
+	expect_abort(done_without_add, "check failed: wg->running > 0", NULL);
+}
+
+/* --- kept threads ----------------------------------------------------------------------------- */
+
+static void tell_tid(void *arg)
+{
+	*(pid_t *)arg = gettid();
+}
+
+/* The thread in which a function has run, and ended. */
+static pid_t run_one(void)
+{
+	struct wait_group wg;
+	pid_t tid = 0;
+	wait_group_init(&wg);
+	start(&wg, "one", tell_tid, &tid);
+	join(&wg);
+	return tid;
+}
+
+static void test_a_function_gets_the_thread_of_the_last(void **state)
+{
+	int before = count_tasks();
+	pid_t tid = run_one();
+	for (int i = 0; i < ROUNDS(1000); i++)
+		assert_int_equal(run_one(), tid);
+	assert_int_equal(gothread_kept(), 1);
+	assert_int_equal(count_tasks(), before + 1);
+}
+
+struct held {
+	struct wait_group wg;
+	struct chan *end;
+	_Atomic pid_t tid;
+};
+
+static void hold(void *arg)
+{
+	struct held *h = arg;
+	h->tid = gettid();
+	chan_recv(h->end, NULL);
+}
+
+/* Functions that run until release. */
+static void hold_all(struct held *h, int n)
+{
+	for (int i = 0; i < n; i++) {
+		wait_group_init(&h[i].wg);
+		h[i].end = chan_new(0, 0);
+		h[i].tid = 0;
+		start(&h[i].wg, "held", hold, &h[i]);
+	}
+	for (int i = 0; i < n; i++)
+		wait_for(h[i].tid != 0);
+}
+
+static void release(struct held *h)
+{
+	chan_close(h->end);
+	join(&h->wg);
+	chan_free(h->end);
+}
+
+static void test_the_thread_that_ended_last_is_used_first(void **state)
+{
+	struct held first[5], then[5];
+	hold_all(first, 5);
+	for (int i = 0; i < 5; i++) {
+		release(&first[i]);
+		assert_int_equal(gothread_kept(), i + 1);
+	}
+	hold_all(then, 5);
+	assert_int_equal(gothread_kept(), 0);
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(then[i].tid, first[4 - i].tid);
+		release(&then[i]);
+	}
+}
+
+static void test_no_more_threads_than_64_are_kept(void **state)
+{
+	enum { N = GOTHREAD_KEPT_MAX + 20 };
+	struct held h[N];
+	int before = count_tasks();
+	assert_int_equal(GOTHREAD_KEPT_MAX, 64);
+	hold_all(h, N);
+	for (int i = 0; i < N; i++) {
+		release(&h[i]);
+		assert_int_equal(
+			gothread_kept(), i < GOTHREAD_KEPT_MAX ? i + 1 : GOTHREAD_KEPT_MAX);
+	}
+	/* The others have ended. */
+	wait_for(count_tasks() == before + GOTHREAD_KEPT_MAX);
+}
+
+static void test_no_thread_is_kept_for_longer_than_it_may_be(void **state)
+{
+	struct held h[5];
+	int before = count_tasks();
+	assert_int_equal(GOTHREAD_KEPT_NS, NSEC_PER_SEC);
+	gothread_kept_ns = A_WHILE;
+	hold_all(h, 5);
+	int64_t begin = clock_mono_ns();
+	for (int i = 0; i < 5; i++)
+		release(&h[i]);
+	wait_for(gothread_kept() == 0);
+	assert_true(clock_mono_ns() - begin >= A_WHILE);
+	wait_for(count_tasks() == before);
+}
+
+static void test_those_that_nobody_needs_end_while_others_are_used(void **state)
+{
+	struct held h[3];
+	gothread_kept_ns = A_WHILE;
+	hold_all(h, 3);
+	for (int i = 0; i < 3; i++)
+		release(&h[i]);
+	wait_for((run_one(), gothread_kept() <= 1));
+}
+
+static void test_drain_ends_and_joins_all_that_are_kept(void **state)
+{
+	struct held h[10];
+	int before = count_tasks();
+	hold_all(h, 10);
+	for (int i = 0; i < 9; i++)
+		release(&h[i]);
+	assert_int_equal(gothread_kept(), 9);
+	gothread_drain();
+	assert_int_equal(gothread_kept(), 0);
+	assert_int_equal(gothread_count(), 1); /* it was left alone */
+	wait_for(count_tasks() == before + 1); /* the kernel forgets them a moment later */
+	release(&h[9]);
+	gothread_drain();
+	gothread_drain();
+	wait_for(count_tasks() == before);
+	assert_true(run_one() != 0);
+}
+
+static void test_a_kept_thread_is_there_where_none_can_be_created(void **state)
+{
+	struct held h;
+	struct wait_group wg;
+	struct err err;
+	pid_t tid = run_one();
+	gothread_create = no_threads;
+	hold_all(&h, 1);
+	assert_int_equal(h.tid, tid);
+	wait_group_init(&wg);
+	assert_int_equal(wait_group_wrap(&wg, "more", never, NULL, &err), -1);
+	assert_int_equal(err.code, EAGAIN);
+	join(&wg);
+	release(&h);
+	assert_int_equal(run_one(), tid);
+}
+
+static int kept_meanwhile(pthread_t *id, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
+{
+	gothread_create = pthread_create;
+	run_one();
+	return EAGAIN;
+}
+
+static void test_one_that_is_kept_while_none_can_be_created_is_used(void **state)
+{
+	gothread_create = kept_meanwhile;
+	assert_true(run_one() != 0);
+	assert_int_equal(gothread_kept(), 1);
+}
+
+static void read_name(pid_t tid, char *name, size_t size)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/self/task/%d/comm", (int)tid);
+	FILE *f = fopen(path, "r");
+	assert_non_null(f);
+	assert_non_null(fgets(name, (int)size, f));
+	fclose(f);
+}
+
+static void test_a_kept_thread_has_not_the_name_of_its_last_function(void **state)
+{
+	struct seen s = {.ready = NULL};
+	struct wait_group wg;
+	char name[64];
+	pid_t tid = run_one();
+	read_name(tid, name, sizeof(name));
+	assert_string_equal(name, "kept\n");
+	wait_group_init(&wg);
+	start(&wg, "another:one/with-a-name", look, &s);
+	join(&wg);
+	assert_string_equal(s.name, "another:one/with-a-name");
+	assert_string_equal(s.kernel, "another:one/wit");
+	read_name(tid, name, sizeof(name));
+	assert_string_equal(name, "kept\n");
+}
+
+static void take_another_name(void *arg)
+{
+	gothread_adopt("adopted");
+	gothread_each(list_one, arg);
+}
+
+static void test_a_function_may_take_another_name(void **state)
+{
+	struct listed l = {0, 0, 0};
+	struct wait_group wg;
+	pid_t tid = run_one();
+	wait_group_init(&wg);
+	start(&wg, "listed", take_another_name, &l);
+	join(&wg);
+	assert_int_equal(l.named, 0);
+	assert_int_equal(l.own_tid, tid);
+	assert_int_equal(run_one(), tid);
+}
+
+static void spin_long(void *arg)
+{
+	struct parker *p = park_self();
+	p->spin_limit = 1000;
+	p->probe_interval = 1;
+	p->parks = 5;
+}
+
+static void see_parker(void *arg)
+{
+	*(struct parker *)arg = *park_self();
+}
+
+static void test_the_next_function_does_not_spin_as_the_last_has_learned_to(void **state)
+{
+	struct parker fresh, p;
+	struct wait_group wg;
+	wait_group_init(&wg);
+	start(&wg, "x", see_parker, &fresh);
+	wait_group_wait(&wg);
+	start(&wg, "x", spin_long, NULL);
+	wait_group_wait(&wg);
+	start(&wg, "x", see_parker, &p);
+	join(&wg);
+	assert_int_equal(gothread_kept(), 1);
+	assert_int_equal(p.spin_limit, fresh.spin_limit);
+	assert_int_equal(p.probe_interval, fresh.probe_interval);
+	assert_int_equal(p.parks, fresh.parks);
+}
+
+static void run_in_thread(void (*fn)(void *))
+{
+	struct wait_group wg;
+	wait_group_init(&wg);
+	start(&wg, "careless", fn, NULL);
+	wait_group_wait(&wg);
+}
+
+static void begin_keeping(void *arg)
+{
+	runnext_begin();
+}
+
+static void leave_keeping(void)
+{
+	run_in_thread(begin_keeping);
+}
+
+#ifdef DEBUG_LOCKS
+static void take_lock(void *arg)
+{
+	static struct mutex m;
+	mutex_init(&m, RANK_TOPIC);
+	mutex_lock(&m);
+}
+
+static void leave_locked(void)
+{
+	run_in_thread(take_lock);
+}
+#endif
+
+static void test_a_function_that_leaves_something_behind_aborts(void **state)
+{
+	expect_abort(leave_keeping, "in thread careless: check failed: !kept_list", NULL);
+#ifdef DEBUG_LOCKS
+	expect_abort(leave_locked, "in thread careless: the thread's function has left ", NULL);
+#endif
+}
+
+static void test_a_kept_thread_blocks_the_signals_still(void **state)
+{
+	for (int i = 0; i < 2; i++)
+		test_signals_are_blocked(state);
+	assert_int_equal(gothread_kept(), 1);
+}
+
+/* --- all at once ------------------------------------------------------------------------------ */
+
+enum { STARTERS = 4 };
+
+static void start_and_wait(void *arg)
+{
+	struct wait_group wg;
+	wait_group_init(&wg);
+	for (int i = 0; i < ROUNDS(2000); i++) {
+		for (int k = 0; k < 3; k++)
+			CHECK(wait_group_wrap(&wg, "bump", bump, arg, NULL) == 0);
+		wait_group_wait(&wg);
+	}
+	wait_group_destroy(&wg);
+}
+
+/* Functions come just when threads have been kept for long enough, or are drained. */
+static void test_no_function_is_lost_between_a_start_and_an_end(void **state)
+{
+	_Atomic int n = 0;
+	struct wait_group wg;
+	int before = count_tasks();
+	gothread_kept_ns = NSEC_PER_MSEC / 50;
+	gothread_kept_max = 5;
+	wait_group_init(&wg);
+	for (int i = 0; i < STARTERS; i++)
+		start(&wg, "starter", start_and_wait, &n);
+	while (!wait_group_wait_until(&wg, clock_mono_ns() + NSEC_PER_MSEC)) {
+		gothread_drain();
+		gothread_kept_ns = (int64_t)rand_below(100) * NSEC_PER_MSEC / 1000;
+	}
+	wait_group_destroy(&wg);
+	assert_int_equal(n, STARTERS * ROUNDS(2000) * 3);
+	gothread_drain();
+	wait_for(count_tasks() == before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_full_name_here_and_15_bytes_in_the_kernel),
-		cmocka_unit_test(test_signals_are_blocked),
-		cmocka_unit_test(test_stack_has_the_size_we_say),
-		cmocka_unit_test(test_stack_is_enough_for_what_libc_does),
-		cmocka_unit_test(test_live_threads_are_listed),
-		cmocka_unit_test(test_foreign_threads_can_be_adopted_and_leave_by_themselves),
-		cmocka_unit_test(test_a_thread_that_cannot_start_is_an_error),
-		cmocka_unit_test(test_wait_joins_all_and_the_group_can_be_used_again),
-		cmocka_unit_test(test_ended_threads_do_not_pile_up),
-		cmocka_unit_test(test_waiting_may_have_an_end),
-		cmocka_unit_test(test_threads_may_start_others_in_their_group),
-		cmocka_unit_test(test_when_threads_have_run_out_the_last_are_spared),
-		cmocka_unit_test(test_misuse_aborts),
-		cmocka_unit_test(test_check_names_place_thread_and_condition),
+		gothread_test(test_full_name_here_and_15_bytes_in_the_kernel),
+		gothread_test(test_signals_are_blocked),
+		gothread_test(test_stack_has_the_size_we_say),
+		gothread_test(test_stack_is_enough_for_what_libc_does),
+		gothread_test(test_live_threads_are_listed),
+		gothread_test(test_foreign_threads_can_be_adopted_and_leave_by_themselves),
+		gothread_test(test_a_thread_that_cannot_start_is_an_error),
+		gothread_test(test_wait_waits_for_all_and_the_group_can_be_used_again),
+		gothread_test(test_ended_threads_do_not_pile_up),
+		gothread_test(test_waiting_may_have_an_end),
+		gothread_test(test_threads_may_start_others_in_their_group),
+		gothread_test(test_when_threads_have_run_out_the_last_are_spared),
+		gothread_test(test_misuse_aborts),
+		gothread_test(test_check_names_place_thread_and_condition),
+		gothread_test(test_a_group_counts_what_is_no_thread_as_well),
+		gothread_test(test_what_was_not_added_cannot_be_done),
+		gothread_test(test_a_function_gets_the_thread_of_the_last),
+		gothread_test(test_the_thread_that_ended_last_is_used_first),
+		gothread_test(test_no_more_threads_than_64_are_kept),
+		gothread_test(test_no_thread_is_kept_for_longer_than_it_may_be),
+		gothread_test(test_those_that_nobody_needs_end_while_others_are_used),
+		gothread_test(test_drain_ends_and_joins_all_that_are_kept),
+		gothread_test(test_a_kept_thread_is_there_where_none_can_be_created),
+		gothread_test(test_one_that_is_kept_while_none_can_be_created_is_used),
+		gothread_test(test_a_kept_thread_has_not_the_name_of_its_last_function),
+		gothread_test(test_a_function_may_take_another_name),
+		gothread_test(test_the_next_function_does_not_spin_as_the_last_has_learned_to),
+		gothread_test(test_a_function_that_leaves_something_behind_aborts),
+		gothread_test(test_a_kept_thread_blocks_the_signals_still),
+		gothread_test(test_no_function_is_lost_between_a_start_and_an_end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -292,6 +292,8 @@ static void test_nothing_is_lost(void **state)
 	uint32_t seed = given ? (uint32_t)strtoul(given, NULL, 10) : (uint32_t)rand_u64();
 	print_message("POLLERS_SEED=%u\n", seed);
 	gothread_learns_limit = false;
+	gothread_kept_max = 0;
+	gothread_drain();
 	gothread_create = create_at_times;
 	struct netpoll *np = netpoll_new(&err);
 	assert_int_equal(netpoll_start(np, &err), 0);

@@ -253,6 +253,8 @@ static int create_unless(pthread_t *id, const pthread_attr_t *attr, void *(*fn)(
 
 static int without_threads(void **state)
 {
+	gothread_kept_max = 0;
+	gothread_drain();
 	gothread_create = create_unless;
 	gothread_learns_limit = false;
 	return 0;
@@ -262,6 +264,7 @@ static int with_threads(void **state)
 {
 	no_threads = false;
 	gothread_create = pthread_create;
+	gothread_kept_max = GOTHREAD_KEPT_MAX;
 	gothread_learns_limit = true;
 	return 0;
 }

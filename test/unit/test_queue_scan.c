@@ -190,6 +190,8 @@ static void test_without_a_thread_for_a_worker_the_loop_does_the_work(struct fix
 	struct nsqd *n = f->nsqd;
 	struct channel *c = f->channel;
 	struct wait_group wg;
+	gothread_kept_max = 0;
+	gothread_drain();
 	gothread_create = create_unless;
 	wait_group_init(&wg);
 	go(&wg, scan_without_threads, n); /* just the loop */
@@ -202,6 +204,7 @@ static void test_without_a_thread_for_a_worker_the_loop_does_the_work(struct fix
 	free_nsqd(f);
 	no_threads = false;
 	gothread_create = pthread_create;
+	gothread_kept_max = GOTHREAD_KEPT_MAX;
 }
 
 static void test_a_channel_may_be_deleted_while_it_is_scanned(struct fixture *f)

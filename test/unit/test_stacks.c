@@ -7,6 +7,7 @@
 #include "common/chan.h"
 #include "common/clock.h"
 #include "common/gothread.h"
+#include "common/gothread_internal.h"
 #include "common/sanitize.h"
 #include "common/stacks.h"
 #include "common/strbuf.h"
@@ -73,7 +74,7 @@ static void start(const char *name, void (*fn)(void *))
 static pid_t run_child(void (*fn)(int fd), int fd)
 {
 	fflush(NULL);
-	pid_t pid = fork();
+	pid_t pid = fork_alone();
 	assert_true(pid >= 0);
 	if (pid > 0)
 		return pid;
@@ -144,12 +145,20 @@ static void assert_says(const struct strbuf *text, const char *name, const char 
 	free(part);
 }
 
+static void ends(void *arg)
+{
+	chan_send(ready_chan, NULL);
+}
+
 __attribute__((noinline)) static void print_some(int fd)
 {
 	start("waits for ever, and its name is long", waits);
 	start("computes", computes);
 	start("holds", holds_a_lock);
 	start("wants", wants_that_lock);
+	gothread_kept_ns = PATIENCE;
+	start("ends", ends);
+	wait_for(gothread_kept() == 1);
 	stacks_print(fd, "the title", clock_mono_ns() + PATIENCE);
 	STAY_ON_THE_STACK();
 }
@@ -165,6 +174,8 @@ static void test_each_thread_is_shown_with_its_name_and_where_it_is(void **state
 	assert_stands_in(&text, "holds", "holds_a_lock");
 	assert_stands_in(&text, "wants", "wants_that_lock");
 	assert_stands_in(&text, "computes", "computes");
+	assert_stands_in(&text, "kept", "gothread_main");
+	assert_null(strstr(text.data, "[ends]"));
 	strbuf_free(&text);
 }
 
