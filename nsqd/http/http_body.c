@@ -13,9 +13,9 @@
 #include "nsqd/http/http_io.h"
 
 /* How much is read at once of a body that is not a message's, or that is discarded. */
-#define READ_SIZE ((size_t)64 * 1024)
+#define READ_SIZE ((int64_t)64 * 1024)
 /* Likewise, if it is not known whether so much will come. */
-#define FIRST_READ_SIZE ((size_t)4096)
+#define FIRST_READ_SIZE 4096
 #define SCRAP_SIZE 4096
 
 void http_body_begin(struct http_conn *c)
@@ -41,9 +41,8 @@ void http_body_end(struct http_conn *c)
 static void consent(struct http_conn *c)
 {
 	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
-	struct iovec iov = {(void *)text, sizeof(text) - 1};
 	c->body.must_continue = false;
-	http_io_write(c, &iov, 1);
+	http_io_write(c, text, sizeof(text) - 1);
 }
 
 static size_t take_input(struct http_conn *c, char *buf, size_t n)
@@ -130,47 +129,36 @@ static ssize_t read_some(struct http_conn *c, char *buf, size_t n)
 	return b->kind == HTTP_BODY_LENGTH ? read_length(c, buf, n) : read_chunked(c, buf, n);
 }
 
-static ssize_t read_message(struct http_conn *c)
+/* Where the next part of the body goes, and how much of it, at most; 0: no more is wanted. */
+static size_t make_room(struct http_conn *c, int64_t limit, char **to)
 {
 	struct http_request *req = &c->req;
-	ssize_t got = 0;
-	while (req->body_len < req->message->len) {
-		got = read_some(
-			c, req->message->data + req->body_len, req->message->len - req->body_len);
-		if (got <= 0)
-			return got == HTTP_IO_WAIT ? got : -1;
-		req->body_len += (size_t)got;
-	}
-	return 0;
-}
-
-/* How much to read next: not more than the handler wants, or than will come; memory is for that. */
-static size_t next_read(const struct http_conn *c, int64_t room)
-{
 	const struct http_body *b = &c->body;
-	int64_t n = (int64_t)READ_SIZE;
-	if (b->kind == HTTP_BODY_LENGTH && b->left < n)
-		n = b->left;
-	else if (b->kind == HTTP_BODY_CHUNKED && c->req.body.len < FIRST_READ_SIZE)
-		n = (int64_t)FIRST_READ_SIZE;
-	return (size_t)(n < room ? n : room);
+	if (req->message) {
+		*to = req->message->data + req->body_len;
+		return req->message->len - req->body_len;
+	}
+	int64_t n = limit + 1 - (int64_t)req->body_len, most = READ_SIZE;
+	if (b->kind != HTTP_BODY_CHUNKED)
+		most = b->left < READ_SIZE ? b->left : READ_SIZE;
+	else if (req->body_len < FIRST_READ_SIZE)
+		most = FIRST_READ_SIZE;
+	n = n < most ? n : most;
+	req->body.len = req->body_len;
+	strbuf_reserve(&req->body, (size_t)n);
+	*to = req->body.data + req->body_len;
+	return (size_t)n;
 }
 
 ssize_t http_body_read(struct http_conn *c, int64_t limit)
 {
-	struct http_request *req = &c->req;
-	struct strbuf *body = &req->body;
-	if (req->message)
-		return read_message(c);
-	while ((int64_t)body->len <= limit) {
-		size_t n = next_read(c, limit + 1 - (int64_t)body->len);
-		strbuf_reserve(body, n);
-		ssize_t got = read_some(c, body->data + body->len, n);
+	size_t n;
+	char *to;
+	while ((n = make_room(c, limit, &to)) > 0) {
+		ssize_t got = read_some(c, to, n);
 		if (got <= 0)
 			return got;
-		body->len += (size_t)got;
-		body->data[body->len] = '\0';
-		req->body_len = body->len;
+		c->req.body_len += (size_t)got;
 	}
 	return 0;
 }

@@ -78,8 +78,7 @@ static void answer_not_https(struct http_conn *c)
 {
 	static const char text[] = "HTTP/1.0 400 Bad Request\r\n\r\n"
 				   "Client sent an HTTP request to an HTTPS server.\n";
-	struct iovec iov = {(void *)text, sizeof(text) - 1};
-	http_io_write(c, &iov, 1);
+	http_io_write(c, text, sizeof(text) - 1);
 }
 
 /* tls.Conn.Handshake, and what conn.serve says when it fails. */
@@ -391,7 +390,8 @@ static void end_request(struct http_conn *c)
 	strbuf_free(&c->match.redirect_path);
 	reset_buffer(&req->body);
 	reset_buffer(&req->out);
-	strbuf_reset(&c->made);
+	reset_buffer(&c->out);
+	reset_buffer(&c->made);
 	http_body_end(c);
 	req->message = NULL;
 	req->topic = NULL;

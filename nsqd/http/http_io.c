@@ -18,8 +18,6 @@
 #define AT_ONCE 1
 /* The credit for a byte: a working client moves more than 4 KiB in a second. */
 #define NS_PER_BYTE (NSEC_PER_SEC / 4096)
-/* How much of an answer is written before it counts as moved. */
-#define WRITE_SIZE ((size_t)64 * 1024)
 
 static void set_credit(struct http_conn *c)
 {
@@ -89,55 +87,10 @@ ssize_t http_io_fill(struct http_conn *c)
 	return got;
 }
 
-/* The part of the buffers that goes out next, at most WRITE_SIZE. Returns how many buffers. */
-static int next_part(struct iovec *part, const struct iovec *iov, int n, size_t *len)
-{
-	int used = 0;
-	*len = 0;
-	while (used < n && *len < WRITE_SIZE) {
-		part[used] = iov[used];
-		if (part[used].iov_len > WRITE_SIZE - *len)
-			part[used].iov_len = WRITE_SIZE - *len;
-		*len += part[used++].iov_len;
-	}
-	return used;
-}
-
-static void drop_part(struct iovec **iov, int *n, size_t len)
-{
-	while (*n > 0 && len >= (*iov)->iov_len) {
-		len -= (*iov)->iov_len;
-		++*iov;
-		--*n;
-	}
-	if (*n > 0) {
-		(*iov)->iov_base = (char *)(*iov)->iov_base + len;
-		(*iov)->iov_len -= len;
-	}
-}
-
 static void end_write(struct http_conn *c, bool failed)
 {
 	c->send_failed = c->send_failed || failed;
 	c->close = c->close || c->send_failed;
-}
-
-/*
- * Written bytes earn only the time that writing took: for a client that never reads, they may have
- * gone no further than the kernel's buffers.
- */
-static void write_in_parts(struct http_conn *c, struct iovec *iov, int n)
-{
-	enum { MAX_PARTS = 4 };
-	struct iovec part[MAX_PARTS];
-	struct err err;
-	size_t len;
-	while (n > 0 && !c->send_failed) {
-		int k = next_part(part, iov, n < MAX_PARTS ? n : MAX_PARTS, &len);
-		end_write(c, c->stream->ops->writev(c->stream, part, k, 0, &err) != 0);
-		drop_part(&iov, &n, len);
-		http_io_begin_move(c);
-	}
 }
 
 void http_io_flush(struct http_conn *c)
@@ -151,13 +104,17 @@ void http_io_flush(struct http_conn *c)
 	end_write(c, rc < 0);
 }
 
-void http_io_write(struct http_conn *c, struct iovec *iov, int n)
+/*
+ * Written bytes earn only the time that writing took: for a client that never reads, they may have
+ * gone no further than the kernel's buffers.
+ */
+void http_io_write(struct http_conn *c, const void *data, size_t n)
 {
 	struct err err;
+	struct iovec iov = {(void *)data, n};
+	int64_t deadline_ns = c->in_thread ? 0 : STREAM_NOW;
 	http_io_begin_move(c);
-	if (c->in_thread)
-		write_in_parts(c, iov, n);
-	else if (!c->send_failed)
-		end_write(c, c->stream->ops->writev(c->stream, iov, n, STREAM_NOW, &err) != 0);
+	if (!c->send_failed)
+		end_write(c, c->stream->ops->writev(c->stream, &iov, 1, deadline_ns, &err) != 0);
 	http_io_flush(c);
 }

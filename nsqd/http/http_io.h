@@ -7,9 +7,7 @@
 #define NSQD_HTTP_IO_H
 
 #include <stddef.h>
-#include <stdint.h>
 #include <sys/types.h>
-#include <sys/uio.h>
 
 struct http_conn;
 struct stream;
@@ -28,11 +26,11 @@ ssize_t http_io_read(struct http_conn *c, void *buf, size_t n);
 /* The same into the input, which is empty. */
 ssize_t http_io_fill(struct http_conn *c);
 /*
- * Writes all of it, and flushes; iov is used up. A failure is remembered: nothing more is sent, and
- * the connection ends. In a thread it blocks for as long as the client takes what is sent. At a
+ * Writes all of it, and flushes. A failure is remembered: nothing more is sent, and the connection
+ * ends. In a thread it blocks for as long as the client takes what is sent. At a
  * poller it does not: where the socket is full, c->unsent is set, and http_io_flush is next.
  */
-void http_io_write(struct http_conn *c, struct iovec *iov, int n);
+void http_io_write(struct http_conn *c, const void *data, size_t n);
 /* Sends what could not be sent before; as http_io_write. */
 void http_io_flush(struct http_conn *c);
 /* A new part begins to move: the bytes moved so far earn nothing any more. */

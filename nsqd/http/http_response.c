@@ -26,6 +26,8 @@
  * bufferBeforeChunkingSize: longer bodies go out in chunks, since Go does not wait for their end.
  */
 #define BUFFER_BEFORE_CHUNKING 2048
+/* How much of an answer is written before it counts as moved. */
+#define WRITE_SIZE ((size_t)64 * 1024)
 
 /* http.StatusText, as far as nsqd uses it. */
 static const char *status_text(int status)
@@ -152,24 +154,22 @@ static void add_head(struct strbuf *out, struct http_conn *c, const struct http_
 
 void http_answer_send(struct http_conn *c)
 {
-	static const char last[] = "\r\n0\r\n\r\n";
 	const struct http_answer *a = &c->answer;
 	struct strbuf *out = &c->out;
 	const char *connection = decide_connection(c);
-	strbuf_reset(out);
+	size_t len = is_head(c) ? 0 : a->len, at = 0;
 	add_head(out, c, a, connection);
-	size_t len = is_head(c) ? 0 : a->len;
-	struct iovec iov[3] = {{NULL, 0}, {(void *)a->data, len}, {NULL, 0}};
-	int n = 2;
-	if (len <= BUFFER_BEFORE_CHUNKING) {
-		strbuf_add(out, a->data, len);
-		n = 1;
-	} else if (is_chunked(c, a)) {
+	if (is_chunked(c, a))
 		strbuf_addf(out, "%zx\r\n", len);
-		iov[n++] = (struct iovec){(void *)last, sizeof(last) - 1};
-	}
-	iov[0] = (struct iovec){out->data, out->len};
-	http_io_write(c, iov, n);
+	do {
+		size_t n = len - at < WRITE_SIZE ? len - at : WRITE_SIZE;
+		strbuf_add(out, a->data + at, n);
+		at += n;
+		if (at == len && is_chunked(c, a))
+			strbuf_adds(out, "\r\n0\r\n\r\n");
+		http_io_write(c, out->data, out->len);
+		strbuf_reset(out);
+	} while (at < len && !c->send_failed);
 }
 
 /* What the handler has made, or a static text. */
@@ -177,7 +177,9 @@ static void set_text(struct http_conn *c, bool v1)
 {
 	const struct http_request *req = &c->req;
 	c->answer = (struct http_answer){.status = req->status,
-		.data = req->text ? req->text : req->out.data,
+		.data = req->text      ? req->text
+			: req->out.len ? req->out.data
+				       : "",
 		.len = req->text ? strlen(req->text) : req->out.len,
 		.type = req->is_json ? APPLICATION_JSON : TEXT_PLAIN,
 		.is_sniffed = !req->is_json,
@@ -281,7 +283,7 @@ void http_answer_redirect(struct http_conn *c)
 	}
 	strbuf_free(&url);
 	c->answer = (struct http_answer){.status = get ? 301 : 307,
-		.data = c->made.data,
+		.data = get ? c->made.data : "",
 		.len = c->made.len,
 		.type = get ? TEXT_HTML : NULL,
 		.location = location->data};
@@ -310,12 +312,9 @@ void http_answer_expectation_failed(struct http_conn *c)
 
 void http_answer_refusal(struct http_conn *c, const struct http_refusal *why)
 {
-	struct strbuf *out = &c->out;
-	strbuf_reset(out);
-	strbuf_addf(out,
+	strbuf_addf(&c->out,
 		"HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\n"
 		"Connection: close\r\n\r\n%s",
 		why->status, why->text ? why->text : why->status);
-	struct iovec iov = {out->data, out->len};
-	http_io_write(c, &iov, 1);
+	http_io_write(c, c->out.data, c->out.len);
 }

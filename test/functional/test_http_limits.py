@@ -10,8 +10,8 @@ import time
 import pytest
 
 from certs import *  # pylint: disable=wildcard-import,unused-wildcard-import
-from limits import FewDescriptors, FewThreads
-from nsq import DEADLINE, SCALE, wait_until
+from limits import FewDescriptors
+from nsq import DEADLINE, wait_until
 from test_https import ask as ask_https, https_port
 from test_tls import context, flags
 
@@ -194,58 +194,6 @@ def test_slow_connections_do_not_hold_the_last_descriptors(limited, tls):
         s.close()
     wait_until(lambda: limited.descriptors() < 30, 'all descriptors are given back')
     limited.check()
-
-
-# -- out of threads
-
-
-THREADS = 60
-
-
-@pytest.fixture
-def starved(server_cert):
-    # The user that it runs as can read neither certificate nor key where they are.
-    daemon = FewThreads(THREADS * (4 if SCALE > 1 else 1))
-    try:
-        yield daemon.start()
-    finally:
-        daemon.close()
-
-
-def use_up_threads(daemon):
-    """Each consumer that has a message in flight keeps its two threads."""
-    daemon.create('t', 'ch')
-    daemon.pub('t', *[b'x'] * daemon.threads_max)
-    clients = [daemon.connect() for _ in range(daemon.threads_max)]
-    for client in clients:
-        send(client.socket, b'SUB t ch\nRDY 1\n')
-    wait_until(lambda: 'no thread for it' in daemon.log(),
-               'there are no threads any more')
-    # Clients leave the last ones to others.
-    return clients + [connect(daemon) for _ in range(20)]
-
-
-def test_pings_are_answered_without_a_thread(starved):
-    clients = use_up_threads(starved)
-    for _ in range(20):
-        assert starved.get('/ping').body == b'OK'
-    assert starved.post('/pub?topic=t', b'x').body == b'OK'
-    for c in clients:
-        c.close()
-
-
-def test_silent_connections_do_not_hold_the_reserve(starved):
-    clients = use_up_threads(starved)
-    others = [connect(starved) for _ in range(300)]
-    for i, s in enumerate(others):
-        send(s, [b'', b'G', b'GET /ping HTTP/1.1\r\nHost: x\r\n', POST + b'x'][i % 4])
-    for _ in range(5):
-        assert starved.get('/ping').body == b'OK'
-    starved.stop()
-    for c in clients:
-        c.close()
-    for s in others:
-        s.close()
 
 
 # -- a machine that stood still
