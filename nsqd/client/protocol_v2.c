@@ -469,6 +469,8 @@ enum netpoll_next protocol_v2_leave(struct client_v2 *c)
 	/* To say goodbye through a layer, or behind what the socket has not taken, may take a while. */
 	if (c->polled && (c->stream != c->base || !client_v2_has_written_all(c)))
 		return NETPOLL_THREAD;
+	struct err ignored;
+	(void)client_v2_send_late_answers(c, &ignored);
 	client_v2_say_bye(c);
 	c->stage = STAGE_OVER;
 	return NETPOLL_OVER;
