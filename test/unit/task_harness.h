@@ -30,7 +30,7 @@ struct worker_ops {
 	/* Of a worker without a thread. NULL: an owner is started at once. */
 	void (*go)(struct worker *w);
 	void (*leave)(struct worker *w);
-	void (*ended)(struct worker *w); /* the worker may be freed here */
+	void (*ended)(struct worker *w); /* adds to n_ended, or frees the worker */
 };
 
 struct worker {
@@ -229,37 +229,35 @@ static inline void worker_leave(struct task *t)
 	struct worker *w = (struct worker *)t;
 	enter(w);
 	CHECK(atomic_exchange(&w->tid, 0) == gettid());
-	atomic_fetch_add(&w->n_left, 1);
+	/* The select is over: its cases and waiters are nobody's by now. */
+	memset(w->cases, 0, sizeof(w->cases));
+	memset(w->waiters, 0xdd, sizeof(w->waiters));
 	if (w->ops->leave)
 		w->ops->leave(w);
 	leave(w);
+	atomic_fetch_add(&w->n_left, 1);
 }
 
 static inline void worker_ended(struct task *t)
 {
 	struct worker *w = (struct worker *)t;
-	CHECK(!w->inside);
-	atomic_store(&w->ended_by, gettid());
-	size_t ended = atomic_fetch_add(&w->n_ended, 1); /* the test may free it now */
-	CHECK(ended == 0);
-}
-
-static inline void worker_ended_as_told(struct task *t)
-{
-	struct worker *w = (struct worker *)t;
 	CHECK(!w->inside && w->n_ended == 0);
-	w->ops->ended(w);
+	atomic_store(&w->ended_by, gettid());
+	if (w->ops->ended)
+		w->ops->ended(w);
+	else
+		atomic_fetch_add(&w->n_ended, 1); /* the test may free it now */
 }
-
-#define WORKER_OPS_OWNERLESS                                                                       \
-	.prepare = worker_prepare, .may_run = worker_may_run, .act = worker_act,                   \
-	.go = worker_get_owner, .leave = worker_leave
 
 static inline void worker_begin(struct worker *w)
 {
-	static const struct task_ops ops = {WORKER_OPS_OWNERLESS, .ended = worker_ended};
-	static const struct task_ops told = {WORKER_OPS_OWNERLESS, .ended = worker_ended_as_told};
-	task_start(&w->task, w->ops->ended ? &told : &ops);
+	static const struct task_ops ops = {.prepare = worker_prepare,
+		.may_run = worker_may_run,
+		.act = worker_act,
+		.go = worker_get_owner,
+		.ended = worker_ended,
+		.leave = worker_leave};
+	task_start(&w->task, &ops);
 }
 
 /* Is the task parked, and without an owner? */
