@@ -77,6 +77,29 @@ static bool get_bool(const struct http_request *req, const char *key, bool other
 	return otherwise;
 }
 
+/* A name of the query. NULL with the answer given: it is missing, or not valid (NULL: any is). */
+static const char *get_name(struct http_request *req, const char *key, const char *missing,
+	bool (*is_valid)(const char *name, size_t len), const char *invalid)
+{
+	const char *name = get_param(req, key);
+	if (!name)
+		http_respond_error(req, BAD_REQUEST, missing);
+	else if (!is_valid || is_valid(name, strlen(name)))
+		return name;
+	else
+		http_respond_error(req, BAD_REQUEST, invalid);
+	return NULL;
+}
+
+/* The topic's. invalid: the answer to one that is not valid; NULL: stock does not look. */
+static const char *get_topic_name(struct http_request *req, const char *invalid)
+{
+	if (!parse_params(req))
+		return NULL;
+	return get_name(
+		req, "topic", "MISSING_ARG_TOPIC", invalid ? is_valid_topic_name : NULL, invalid);
+}
+
 /* How a topic is found or made: nsqd_get_topic, or nsqd_create_topic. */
 typedef struct topic *get_topic_fn(struct topics *ts, const char *name, struct err *err);
 
@@ -86,17 +109,9 @@ static struct topic *get_topic_from_query(struct http_request *req, get_topic_fn
 	struct err err;
 	if (req->topic)
 		return topic_ref(req->topic);
-	if (!parse_params(req))
+	const char *name = get_topic_name(req, "INVALID_TOPIC");
+	if (!name)
 		return NULL;
-	const char *name = get_param(req, "topic");
-	if (!name) {
-		http_respond_error(req, BAD_REQUEST, "MISSING_ARG_TOPIC");
-		return NULL;
-	}
-	if (!is_valid_topic_name(name, strlen(name))) {
-		http_respond_error(req, BAD_REQUEST, "INVALID_TOPIC");
-		return NULL;
-	}
 	struct topic *t = get(req->daemon->topics, name, &err);
 	if (t)
 		return t;
@@ -132,22 +147,11 @@ enum http_found http_find_topic(struct http_request *req, bool may_block)
 	return req->topic ? HTTP_FOUND : HTTP_NOT_FOUND;
 }
 
-/* The existing topic, for the other topic handlers. Its name is checked or not, as in stock. */
-static struct topic *get_existing_topic(struct http_request *req, bool check_name)
+/* The existing topic, for the other topic handlers; as get_topic_name, and NULL if name is. */
+static struct topic *get_existing_topic(struct http_request *req, const char *name)
 {
-	if (!parse_params(req))
-		return NULL;
-	const char *name = get_param(req, "topic");
-	if (!name) {
-		http_respond_error(req, BAD_REQUEST, "MISSING_ARG_TOPIC");
-		return NULL;
-	}
-	if (check_name && !is_valid_topic_name(name, strlen(name))) {
-		http_respond_error(req, BAD_REQUEST, "INVALID_TOPIC");
-		return NULL;
-	}
-	struct topic *t = nsqd_get_existing_topic(req->daemon->topics, name);
-	if (!t)
+	struct topic *t = name ? nsqd_get_existing_topic(req->daemon->topics, name) : NULL;
+	if (name && !t)
 		http_respond_error(req, NOT_FOUND, "TOPIC_NOT_FOUND");
 	return t;
 }
@@ -155,27 +159,12 @@ static struct topic *get_existing_topic(struct http_request *req, bool check_nam
 /* getExistingTopicFromQuery: with the name of the channel. */
 static struct topic *get_existing_topic_from_query(struct http_request *req, const char **channel)
 {
-	if (!parse_params(req))
-		return NULL;
-	const char *topic = get_param(req, "topic");
-	*channel = get_param(req, "channel");
-	const char *problem = NULL;
+	const char *topic = get_topic_name(req, "INVALID_ARG_TOPIC");
 	if (!topic)
-		problem = "MISSING_ARG_TOPIC";
-	else if (!is_valid_topic_name(topic, strlen(topic)))
-		problem = "INVALID_ARG_TOPIC";
-	else if (!*channel)
-		problem = "MISSING_ARG_CHANNEL";
-	else if (!is_valid_channel_name(*channel, strlen(*channel)))
-		problem = "INVALID_ARG_CHANNEL";
-	if (problem) {
-		http_respond_error(req, BAD_REQUEST, problem);
 		return NULL;
-	}
-	struct topic *t = nsqd_get_existing_topic(req->daemon->topics, topic);
-	if (!t)
-		http_respond_error(req, NOT_FOUND, "TOPIC_NOT_FOUND");
-	return t;
+	*channel = get_name(req, "channel", "MISSING_ARG_CHANNEL", is_valid_channel_name,
+		"INVALID_ARG_CHANNEL");
+	return *channel ? get_existing_topic(req, topic) : NULL;
 }
 
 /* The existing channel; NULL with the answer given. */
@@ -466,7 +455,7 @@ static void do_create_topic(struct http_request *req)
 static void do_empty_topic(struct http_request *req)
 {
 	struct err err;
-	struct topic *t = get_existing_topic(req, true);
+	struct topic *t = get_existing_topic(req, get_topic_name(req, "INVALID_TOPIC"));
 	if (!t)
 		return;
 	if (topic_empty(t, &err) == 0)
@@ -479,12 +468,10 @@ static void do_empty_topic(struct http_request *req)
 static void do_delete_topic(struct http_request *req)
 {
 	struct err err;
-	if (!parse_params(req))
-		return;
-	const char *name = get_param(req, "topic");
+	const char *name = get_topic_name(req, NULL);
 	if (!name)
-		http_respond_error(req, BAD_REQUEST, "MISSING_ARG_TOPIC");
-	else if (nsqd_delete_existing_topic(req->daemon->topics, name, &err) == 0)
+		return;
+	if (nsqd_delete_existing_topic(req->daemon->topics, name, &err) == 0)
 		http_respond_empty(req);
 	else
 		respond_not_deleted(req, &err, "TOPIC_NOT_FOUND");
@@ -502,24 +489,20 @@ static void persist_pause(struct http_request *req)
 	http_respond_empty(req);
 }
 
-static void set_topic_paused(struct http_request *req, void (*set)(struct topic *t))
+/* As in stock, the path says which of the two it is. */
+static bool is_unpause(const struct http_request *req)
 {
-	struct topic *t = get_existing_topic(req, false);
-	if (!t)
-		return;
-	set(t);
-	topic_unref(t);
-	persist_pause(req);
+	return memmem(req->target.path, req->target.path_len, "unpause", strlen("unpause"));
 }
 
 static void do_pause_topic(struct http_request *req)
 {
-	set_topic_paused(req, topic_pause);
-}
-
-static void do_unpause_topic(struct http_request *req)
-{
-	set_topic_paused(req, topic_unpause);
+	struct topic *t = get_existing_topic(req, get_topic_name(req, NULL));
+	if (!t)
+		return;
+	(is_unpause(req) ? topic_unpause : topic_pause)(t);
+	topic_unref(t);
+	persist_pause(req);
 }
 
 /* --- /channel --------------------------------------------------------------------------------- */
@@ -571,24 +554,14 @@ static void do_delete_channel(struct http_request *req)
 	topic_unref(t);
 }
 
-static void set_channel_paused(struct http_request *req, void (*set)(struct channel *c))
+static void do_pause_channel(struct http_request *req)
 {
 	struct channel *c = get_existing_channel(req);
 	if (!c)
 		return;
-	set(c);
+	(is_unpause(req) ? channel_unpause : channel_pause)(c);
 	channel_unref(c);
 	persist_pause(req);
-}
-
-static void do_pause_channel(struct http_request *req)
-{
-	set_channel_paused(req, channel_pause);
-}
-
-static void do_unpause_channel(struct http_request *req)
-{
-	set_channel_paused(req, channel_unpause);
 }
 
 /* --- /stats ----------------------------------------------------------------------------------- */
@@ -636,12 +609,12 @@ const struct http_route http_routes[] = {
 	{HTTP_POST, "/topic/delete", do_delete_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
 	{HTTP_POST, "/topic/empty", do_empty_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
 	{HTTP_POST, "/topic/pause", do_pause_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
-	{HTTP_POST, "/topic/unpause", do_unpause_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/topic/unpause", do_pause_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
 	{HTTP_POST, "/channel/create", do_create_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
 	{HTTP_POST, "/channel/delete", do_delete_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
 	{HTTP_POST, "/channel/empty", do_empty_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
 	{HTTP_POST, "/channel/pause", do_pause_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
-	{HTTP_POST, "/channel/unpause", do_unpause_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/channel/unpause", do_pause_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
 	{HTTP_GET, "/config/:opt", http_do_get_config, HTTP_LOGGED | HTTP_QUICK, NULL},
 	{HTTP_PUT, "/config/:opt", http_do_put_config, HTTP_LOGGED, max_msg_size},
 
