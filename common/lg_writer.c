@@ -31,6 +31,7 @@
 #define PENDING_MAX (1 << 20)
 #define POLL_MSEC 100                 /* how often a stuck write looks whether to stop */
 #define STOP_NS (1 * NSEC_PER_SEC)    /* how long a reader has to take the rest */
+#define GATHER_NS (2 * NSEC_PER_MSEC) /* so long lines gather that come one upon the other */
 #define LINES_KEPT_BUFFER (64 * 1024) /* a larger buffer is given back once it is written */
 
 struct lg_writer {
@@ -99,13 +100,29 @@ static size_t take(struct lg_writer *w, struct strbuf *lines)
 	return n;
 }
 
+/*
+ * A line after a silence is written at once. Lines that follow it closely gather, so that not each
+ * of them costs a wake-up and a write: a daemon with many short connections has thousands a second.
+ */
+static void gather(int64_t *last_ns)
+{
+	int64_t now = clock_mono_ns(), left = *last_ns + GATHER_NS - now;
+	if (left > 0) {
+		const struct timespec pause = {.tv_nsec = left};
+		nanosleep(&pause, NULL);
+	}
+	*last_ns = now + (left > 0 ? left : 0);
+}
+
 static void lg_writer_loop(void *arg)
 {
 	struct lg_writer *w = arg;
 	struct strbuf lines = STRBUF_INIT;
+	int64_t last_ns = 0;
 	bool stopping;
 	do {
 		chan_recv(w->wake_chan, NULL);
+		gather(&last_ns);
 		/*
 		 * Read before the lines: a thread that asks to stop has added its last line
 		 * already.

@@ -58,12 +58,14 @@ static void complain(struct acceptor *s, const union address *a, int limit)
  */
 static bool is_kept_back(struct acceptor *s, int fd, const union address *a)
 {
-	if (s->handler.keep_back == 0)
+	if (s->handler.keep_back == 0 || fd < atomic_load(&s->plenty))
 		return false;
 	int limit = rlimit_nofile(), keep = s->handler.keep_back;
 	/* A small limit is not kept back altogether. */
 	if (keep > limit / 8)
 		keep = limit / 8;
+	/* While half are free there is no need to ask for the limit, which somebody may change. */
+	atomic_store(&s->plenty, (limit - keep) / 2);
 	if (fd < limit - keep)
 		return false;
 	complain(s, a, limit);

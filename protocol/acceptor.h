@@ -48,6 +48,7 @@ struct acceptor {
 	struct tcp_handler handler;        /* immutable */
 	struct poll_desc *pd;              /* immutable between start and stop */
 	_Atomic bool stopping;             /* atomic */
+	_Atomic int plenty;                /* atomic; descriptors below this are not looked at */
 	_Atomic int64_t next_complaint_ns; /* atomic; until then no more lines about descriptors */
 	int64_t resume_ns;                 /* the step's; it pauses until then. 0: it does not */
 	struct wait_group accepting;       /* has its own lock */

@@ -463,8 +463,12 @@ void client_v2_say_bye(struct client_v2 *c)
 	int rc = c->writer.failed ? -1 : 0;
 	if (rc == 0 && c->answers_left)
 		rc = bufio_flush(&c->writer, deadline, &ignored);
-	/* What the lowest layer still has ends with a frame. */
-	if (rc == 0 && c->stream->ops->flush(c->stream, deadline, &ignored) == 0)
+	/*
+	 * What the lowest layer still has ends with a frame. A peer that has said goodbye first, and
+	 * got all, needs no more than the close.
+	 */
+	bool close_will_do = c->peer_ended && c->stream == c->base && !c->writer.unflushed;
+	if (rc == 0 && !close_will_do && c->stream->ops->flush(c->stream, deadline, &ignored) == 0)
 		c->stream->ops->close_write(c->stream, deadline);
 	mutex_unlock(&c->write_lock);
 }

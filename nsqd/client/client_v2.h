@@ -44,6 +44,7 @@
  * Where a client stands, at the pollers or in a thread. tcp.c has the picture.
  */
 enum client_stage {
+	STAGE_ACCEPTED, /* nothing has come yet */
 	STAGE_MAGIC,    /* the version of its protocol is awaited */
 	STAGE_COMMANDS, /* commands are read and executed */
 	STAGE_LEAVING,  /* no more commands: its pump ends, its channel forgets it */
@@ -190,7 +191,7 @@ struct client_v2 {
 	enum client_stage stage;
 	bool polled;                /* a poller runs it, and must not block */
 	bool has_left;              /* its channel has forgotten it, and its pump is to end */
-	bool has_waited;            /* for a thread; the log says so */
+	bool peer_ended;            /* its last byte has been read, and it has said that it is */
 	int64_t give_up_ns;         /* until when it waits for a thread; 0: it does not */
 	struct command_input input; /* how much of a command is here */
 	struct strbuf late_answers; /* frames that could not be written by a poller */

@@ -224,8 +224,10 @@ static enum outcome no_line(struct io_loop *l, enum bufio_result res)
 {
 	if (l->pub_failed)
 		return OUTCOME_REFUSED;
-	if (res == BUFIO_EOF)
+	if (res == BUFIO_EOF) {
+		l->client->peer_ended = !client_v2_is_closing(l->client);
 		return OUTCOME_LEFT;
+	}
 	if (res == BUFIO_ERR && !l->send_failed)
 		err_wrap(&l->failure, "failed to read command - ");
 	return OUTCOME_FAILED;
@@ -338,6 +340,11 @@ static enum outcome go_on(struct io_loop *l)
 
 /* --- life ------------------------------------------------------------------------------------ */
 
+void protocol_v2_begin_step(struct client_v2 *c)
+{
+	bufio_poll_begin(&c->reader, STEP_SIZE, c->stream == c->base && !netpoll_hung_up(c->pd));
+}
+
 /* Not the arrays, which are large, and not read before they are written. */
 static void io_loop_init(struct io_loop *l, struct client_v2 *c)
 {
@@ -359,9 +366,8 @@ static void io_loop_init(struct io_loop *l, struct client_v2 *c)
 	if (netpoll_is_short_of_threads(l->protocol->netpoll))
 		c->reader.idle_ns /= HURRY_FACTOR;
 	c->reader.whole_ns = WHOLE_NS;
-	if (l->polled)
-		bufio_poll_begin(
-			&c->reader, STEP_SIZE, c->stream == c->base && !netpoll_hung_up(c->pd));
+	if (l->polled && !c->reader.poll.on)
+		protocol_v2_begin_step(c);
 }
 
 static void io_loop_free(struct io_loop *l)

@@ -7,6 +7,8 @@
 
 struct client_v2;
 
+/* A step of the client begins, by a poller: its reads do not wait, until io_loop has ended. */
+void protocol_v2_begin_step(struct client_v2 *c);
 /*
  * IOLoop: reads and executes the client's commands. At a poller (c->polled) as far as that goes
  * without blocking: NETPOLL_WAIT, YIELD or THREAD, as a step. In a thread until the client has been

@@ -4,7 +4,7 @@
  * client's steps, or its own thread "io:ADDR" does (common/netpoll.h). For both it is the same
  * function, go_on, and the same stages:
  *
- *     accepted --> MAGIC --> COMMANDS --> LEAVING --> OVER (freed)
+ *     ACCEPTED --> MAGIC --> COMMANDS --> LEAVING --> OVER (freed)
  *                    |                       ^
  *                    +-- bad magic, the end -+
  *
@@ -94,15 +94,13 @@ static enum bufio_result poll_magic(struct client_v2 *c, char magic[MAGIC_LENGTH
 {
 	struct bufio_reader *b = &c->reader;
 	enum bufio_result res = BUFIO_OK;
-	b->timeout_ns = nsqd_get_opts(c->ctx)->client_timeout;
-	bufio_poll_begin(b, MAGIC_LENGTH, !netpoll_hung_up(c->pd));
+	protocol_v2_begin_step(c);
 	while (bufio_buffered(b) < MAGIC_LENGTH && res == BUFIO_OK)
 		res = bufio_read_more(b, err);
 	if (res == BUFIO_OK)
 		res = bufio_read_full(b, magic, MAGIC_LENGTH, err);
 	else if (res == BUFIO_EOF)
 		err_set(err, 0, bufio_buffered(b) > 0 ? "unexpected EOF" : "EOF");
-	(void)bufio_poll_end(b);
 	return res == BUFIO_EOF && bufio_buffered(b) > 0 ? BUFIO_ERR : res;
 }
 
@@ -116,6 +114,8 @@ static enum netpoll_next read_magic(struct client_v2 *c)
 	char magic[MAGIC_LENGTH];
 	struct err err;
 	enum bufio_result res = poll_magic(c, magic, &err);
+	if (res != BUFIO_OK)
+		(void)bufio_poll_end(&c->reader);
 	if (res == BUFIO_IDLE) {
 		netpoll_set_deadline(c->pd, bufio_read_deadline(&c->reader));
 		client_v2_give_buffers_back(c);
@@ -136,6 +136,15 @@ static enum netpoll_next read_magic(struct client_v2 *c)
 	return NETPOLL_YIELD;
 }
 
+/* The first step. A client that has just connected has hardly ever sent something yet: it waits. */
+static enum netpoll_next await_magic(struct client_v2 *c)
+{
+	c->reader.timeout_ns = nsqd_get_opts(c->ctx)->client_timeout;
+	netpoll_set_deadline(c->pd, bufio_read_deadline(&c->reader));
+	c->stage = STAGE_MAGIC;
+	return NETPOLL_WAIT;
+}
+
 /* The client is over: freed. */
 static enum netpoll_next end(struct client_v2 *c)
 {
@@ -152,6 +161,8 @@ static enum netpoll_next go_on(struct client_v2 *c, bool polled)
 {
 	enum netpoll_next next = NETPOLL_YIELD;
 	c->polled = polled;
+	if (c->stage == STAGE_ACCEPTED)
+		return await_magic(c);
 	if (c->stage == STAGE_MAGIC)
 		next = read_magic(c);
 	if (c->stage == STAGE_COMMANDS)
