@@ -1,27 +1,72 @@
 /* SPDX-License-Identifier: MIT */
-/* For tests that talk to a client's io_loop: it runs, and the test is its peer. */
+/*
+ * For tests that talk to a client's io_loop: the pollers run it, or a thread of its own does, and
+ * the test is its peer. The pollers are to be started: fixture_options.polls.
+ */
 #ifndef TEST_UNIT_IO_LOOP_TEST_H
 #define TEST_UNIT_IO_LOOP_TEST_H
 
 #include "test/unit/nsqd_test.h"
 
 #include "common/gothread.h"
+#include "common/netpoll.h"
 #include "common/runnext.h"
 #include "nsqd/client/protocol_v2.h"
+#include "nsqd/client/protocol_v2_pump.h"
+#include "nsqd/client/protocol_v2_send.h"
 #include "protocol/frame.h"
 
-/* A consumer: the client, the other end of its connection, and the thread of its io_loop. */
+/* A consumer: the client, and the other end of its connection. */
 struct peer {
 	struct client_v2 *client;
 	int peer;
-	struct wait_group wg;
+	bool threaded; /* its io_loop has a thread, whatever it does; else where it needs one */
+	struct wait_group wg; /* its io_loop, until that is over */
 };
 
-static inline void io_loop(void *arg)
+/* As tcp.c does, but for the version of the protocol, and the end. */
+static inline enum netpoll_next peer_go_on(struct peer *p, bool polled)
 {
-	struct err err;
-	(void)protocol_v2_io_loop(arg, &err);
+	struct client_v2 *c = p->client;
+	enum netpoll_next next = NETPOLL_YIELD;
+	c->polled = polled;
+	if (c->stage == STAGE_COMMANDS)
+		next = protocol_v2_io_loop(c);
+	if (c->stage == STAGE_LEAVING)
+		next = protocol_v2_leave(c);
+	if (c->stage != STAGE_OVER)
+		return next;
+	netpoll_close(c->pd);
+	wait_group_done(&p->wg);
+	return NETPOLL_OVER;
 }
+
+static inline enum netpoll_next peer_step(void *arg)
+{
+	struct peer *p = arg;
+	protocol_v2_retry_pump(p->client);
+	return p->threaded ? NETPOLL_THREAD : peer_go_on(p, true);
+}
+
+static inline enum netpoll_next peer_run(void *arg)
+{
+	return peer_go_on(arg, false);
+}
+
+static inline enum netpoll_next peer_no_thread(void *arg, const struct err *why)
+{
+	return NETPOLL_WAIT;
+}
+
+static inline void peer_thread_name(void *arg, char *out, size_t size)
+{
+	snprintf(out, size, "io:test");
+}
+
+static const struct netpoll_ops peer_ops = {.step = peer_step,
+	.run = peer_run,
+	.no_thread = peer_no_thread,
+	.thread_name = peer_thread_name};
 
 static inline void say(int fd, const char *text)
 {
@@ -37,7 +82,9 @@ static inline void receive(int fd, void *buf, size_t len)
 static inline void connect_consumer(struct peer *c, struct nsqd *n)
 {
 	struct timeval patience = {.tv_sec = PATIENCE / NSEC_PER_SEC};
+	*c = (struct peer){0};
 	c->client = new_client(n, &c->peer);
+	c->client->stage = STAGE_COMMANDS;
 	c->client->heartbeat_interval = 3600 * NSEC_PER_SEC;
 	assert_int_equal(
 		setsockopt(c->peer, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
@@ -45,8 +92,12 @@ static inline void connect_consumer(struct peer *c, struct nsqd *n)
 
 static inline void run_io_loop(struct peer *c)
 {
+	struct client_v2 *client = c->client;
+	client->pd =
+		netpoll_open(client->protocol->netpoll, stream_sock_fd(client->base), &peer_ops, c);
 	wait_group_init(&c->wg);
-	assert_int_equal(wait_group_wrap(&c->wg, "io:test", io_loop, c->client, NULL), 0);
+	wait_group_add(&c->wg);
+	netpoll_begin(client->pd);
 }
 
 static inline void receive_junk(int fd, size_t n)
@@ -104,12 +155,18 @@ static inline void subscribe_at_once(struct peer *c, size_t rdy)
 	receive(c->peer, ok, sizeof(ok));
 }
 
+/* So many messages it waits for, in one go: without a thread of its own a pump has no place for more. */
+static inline size_t wait_of(size_t rdy)
+{
+	return rdy < SHORT_WRITE ? rdy : SHORT_WRITE;
+}
+
 /* The same where there are none. Returns when it waits for rdy of them. */
 static inline void subscribe(struct peer *c, struct channel *ch, size_t rdy)
 {
 	size_t demand = demand_of(ch);
 	subscribe_at_once(c, rdy);
-	wait_for(demand_of(ch) == demand + rdy);
+	wait_for(demand_of(ch) == demand + wait_of(rdy));
 }
 
 /* A new consumer that waits for rdy messages. */

@@ -14,6 +14,7 @@
 
 #include "common/chan_internal.h"
 #include "common/check.h"
+#include "common/netpoll.h"
 #include "common/xalloc.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/client/client_v2.h"
@@ -87,6 +88,7 @@ struct fixture_options {
 	int64_t mem_queue_size;
 	void (*adjust)(struct options *o); /* sets further options; NULL: none */
 	bool runs;                         /* the daemon's loops: without them nothing times out */
+	bool polls;                        /* the pollers, but no other loop */
 };
 
 /* Makes a daemon where there is none. It has no topic, and its loops do not run. */
@@ -112,6 +114,13 @@ static inline void run_nsqd(struct fixture *f)
 	struct err err = {0};
 	if (nsqd_main(f->nsqd, &err) != 0)
 		fail_msg("nsqd_main: %s", err.msg);
+}
+
+static inline void run_pollers(struct fixture *f)
+{
+	struct err err = {0};
+	if (netpoll_start(f->nsqd->netpoll, &err) != 0)
+		fail_msg("netpoll_start: %s", err.msg);
 }
 
 /* For a daemon that has exited. */
@@ -148,6 +157,8 @@ static inline int fixture_setup(void **state)
 		start_nsqd(f, f->options->mem_queue_size);
 	if (f->options->runs)
 		run_nsqd(f);
+	if (f->options->polls)
+		run_pollers(f);
 	if (f->options->wants >= A_TOPIC)
 		f->topic = get_topic(f->nsqd, "test");
 	if (f->options->wants >= A_CHANNEL)

@@ -559,26 +559,6 @@ static void test_a_command_that_drips_in_takes_long(void **state)
 	bufio_reader_free(&b);
 }
 
-static void test_what_others_have_read_is_read_like_anything(void **state)
-{
-	static const char text[] = "PUB t\nbodybodybodybodybody";
-	struct bufio_reader b;
-	struct fake f;
-	struct err err;
-	char body[20], rest[5];
-	fake_text(&f, "other", 0);
-	bufio_reader_init(&b, &f.stream, 16);
-	for (size_t i = 0; i < sizeof(text) - 1; i++)
-		bufio_append(&b, text + i, 1);
-	assert_int_equal(f.reads, 0);
-	expect_line(&b, "PUB t\n");
-	assert_int_equal(bufio_read_full(&b, body, sizeof(body), &err), BUFIO_OK);
-	assert_memory_equal(body, text + 6, sizeof(body));
-	assert_int_equal(bufio_read_full(&b, rest, sizeof(rest), &err), BUFIO_OK);
-	assert_memory_equal(rest, "other", sizeof(rest));
-	bufio_reader_free(&b);
-}
-
 static void test_a_line_in_a_larger_buffer_may_not_be_longer(void **state)
 {
 	struct bufio_reader b;
@@ -586,7 +566,7 @@ static void test_a_line_in_a_larger_buffer_may_not_be_longer(void **state)
 	struct err err;
 	fake_text(&f, "", 0);
 	bufio_reader_init(&b, &f.stream, 16);
-	bufio_append(&b, "123456789012345\n1234567890123456\n", 33);
+	bufio_put_back(&b, "123456789012345\n1234567890123456\n", 33);
 	expect_line(&b, "123456789012345\n");
 	assert_int_equal(read_line(&b, &err), BUFIO_ERR);
 	assert_string_equal(err.msg, "bufio: buffer full");
@@ -1007,7 +987,6 @@ int main(void)
 		cmocka_unit_test(test_idle_is_told_and_its_deadline_stands),
 		cmocka_unit_test(test_a_command_can_be_put_back_and_read_again),
 		cmocka_unit_test(test_a_command_that_drips_in_takes_long),
-		cmocka_unit_test(test_what_others_have_read_is_read_like_anything),
 		cmocka_unit_test(test_a_line_in_a_larger_buffer_may_not_be_longer),
 		cmocka_unit_test(test_what_fits_is_kept_until_the_flush),
 		cmocka_unit_test(test_what_overflows_goes_out_at_once_and_in_order),

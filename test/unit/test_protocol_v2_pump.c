@@ -5,8 +5,6 @@
  */
 #include "test/unit/io_loop_test.h"
 
-#include <sys/ioctl.h>
-
 #include "common/clock.h"
 #include "common/rand.h"
 #include "common/thread_name.h"
@@ -16,7 +14,7 @@
 #include "nsqd/queue/queue_scan.h"
 #include "protocol/frame.h"
 
-#define pump_test(f) channel_test_with(f, .mem_queue_size = 100)
+#define pump_test(f) channel_test_with(f, .mem_queue_size = 100, .polls = true)
 
 /* --- a stream that is watched ------------------------------------------------------------------ */
 
@@ -170,7 +168,7 @@ static void serve_in_sleep(
 	connect_consumer(&publisher, f->nsqd);
 	run_io_loop(&publisher);
 	start(&c, f, 1);
-	wait_for(are_away(f, &c) && is_away(publisher.client->ready_state_chan));
+	wait_for(are_away(f, &c));
 	long before = switches();
 	for (uint32_t i = 0; i < ROUNDS_OF_ONE; i++) {
 		wait_for(are_away(f, &c));
@@ -447,98 +445,6 @@ static void test_the_pump_flushes_the_answers_that_io_loop_could_not(struct fixt
 	stop(&c);
 }
 
-/* --- suspension -------------------------------------------------------------------------------- */
-
-/*
- * A consumer that waits for one message, and has another in flight: so its io_loop does not suspend
- * the pump by itself.
- */
-static void start_busy(struct peer *c, struct fixture *f)
-{
-	char id[MSG_ID_LENGTH + 1];
-	connect_consumer(c, f->nsqd);
-	c->client->output_buffer_timeout = 3600 * NSEC_PER_SEC;
-	subscribe(c, f->channel, 1);
-	publish(f->topic, 99);
-	assert_int_equal(receive_message(c, id), 99);
-	say(c->peer, "RDY 2\n");
-	wait_for(demand_of(f->channel) == 1);
-}
-
-static void run_pump_again(struct peer *c)
-{
-	wait_group_wait(&c->client->wait_group);
-	assert_int_equal(wait_group_wrap(&c->client->wait_group, "pump:again",
-				 protocol_v2_message_pump, c->client, NULL),
-		0);
-}
-
-static void test_an_idle_pump_is_suspended_and_goes_on(struct fixture *f)
-{
-	struct peer c;
-	char id[MSG_ID_LENGTH + 1];
-	start_busy(&c, f);
-	/* It has to be asleep for that. */
-	wait_for(client_v2_suspend_pump(c.client));
-	wait_group_wait(&c.client->wait_group);
-	assert_int_equal(demand_of(f->channel), 0);
-	publish(f->topic, 0);
-	wait_for(channel_depth(f->channel) == 1);
-	stays(channel_depth(f->channel) == 1);
-	run_pump_again(&c);
-	assert_int_equal(receive_message(&c, id), 0);
-	stop(&c);
-}
-
-static void test_a_pump_with_unflushed_messages_is_not_suspended(struct fixture *f)
-{
-	struct peer c;
-	char id[MSG_ID_LENGTH + 1];
-	start_busy(&c, f);
-	say(c.peer, "RDY 3\n");
-	wait_for(demand_of(f->channel) == 2);
-	wait_for(are_away(f, &c));
-	publish(f->topic, 0);
-	wait_for(c.client->message_count == 2);
-	settle(&c);
-	/* It has room for another, so it waits for more to flush. */
-	assert_true(c.client->writer.len > 0);
-	assert_false(client_v2_suspend_pump(c.client));
-	/* When they are flushed it is. */
-	atomic_store(&c.client->pump_orders.flush, true);
-	client_v2_try_update_ready_state(c.client);
-	assert_int_equal(receive_message(&c, id), 0);
-	wait_for(client_v2_suspend_pump(c.client));
-	run_pump_again(&c);
-	stop(&c);
-}
-
-/* How much of what the peer has sent has not been read yet. */
-static int input_of(struct peer *c)
-{
-	int n;
-	assert_int_equal(ioctl(stream_sock_fd(c->client->base), FIONREAD, &n), 0);
-	return n;
-}
-
-static void test_a_pump_with_answers_left_is_not_suspended(struct fixture *f)
-{
-	struct peer c;
-	start_busy(&c, f);
-	size_t filled = fill_socket(stream_sock_fd(c.client->base));
-	ask_for_answer(&c);
-	wait_for(input_of(&c) == 0);
-	/* When it has read this, io_loop has told the pump of the answer. */
-	say(c.peer, "RDY 3\n");
-	wait_for(c.client->ready_count == 3);
-	stays(!client_v2_suspend_pump(c.client));
-	receive_junk(c.peer, filled);
-	expect_answer(&c);
-	wait_for(client_v2_suspend_pump(c.client));
-	run_pump_again(&c);
-	stop(&c);
-}
-
 /* --- time -------------------------------------------------------------------------------------- */
 
 struct scan {
@@ -564,7 +470,8 @@ static void scan_often(struct options *o)
 	o->queue_scan_interval = NSEC_PER_MSEC;
 }
 
-#define scan_test(f) channel_test_with(f, .mem_queue_size = 100, .adjust = scan_often)
+#define scan_test(f)                                                                               \
+	channel_test_with(f, .mem_queue_size = 100, .polls = true, .adjust = scan_often)
 
 static void test_what_times_out_goes_to_a_consumer_that_waits(struct fixture *f)
 {
@@ -740,17 +647,14 @@ int main(void)
 		pump_test(test_a_pump_that_fails_ends_the_connection),
 		pump_test(test_a_message_that_cannot_be_written_ends_the_connection),
 		pump_test(test_the_pump_flushes_the_answers_that_io_loop_could_not),
-		pump_test(test_an_idle_pump_is_suspended_and_goes_on),
-		pump_test(test_a_pump_with_unflushed_messages_is_not_suspended),
-		pump_test(test_a_pump_with_answers_left_is_not_suspended),
 		scan_test(test_what_times_out_goes_to_a_consumer_that_waits),
 		scan_test(test_a_consumer_that_forgets_its_message_gets_it_again),
 		scan_test(test_what_is_requeued_comes_back_at_once_or_after_its_delay),
 		pump_test(test_rdy_0_ends_the_delivery),
 		pump_test(test_a_consumer_that_lowers_its_rdy_waits_for_less),
 		pump_test(test_what_comes_for_a_client_that_has_left_goes_back),
-		channel_test_with(
-			test_consumers_leave_while_they_are_served, .mem_queue_size = 10000),
+		channel_test_with(test_consumers_leave_while_they_are_served,
+			.mem_queue_size = 10000, .polls = true),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,7 @@
 /* Three of them fill the narrowest socket. */
 #define LARGE_SIZE 1500
 /* All fit into memory: the disk has an order of its own. */
-#define rdy_test(f) channel_test_with(f, .mem_queue_size = 10000)
+#define rdy_test(f) channel_test_with(f, .mem_queue_size = 10000, .polls = true)
 
 /* --- publishers -------------------------------------------------------------------------------- */
 
@@ -412,47 +412,6 @@ static void test_the_order_is_kept_where_the_peer_is_slow(struct fixture *f)
 	free((void *)all.seen);
 }
 
-/* --- suspension -------------------------------------------------------------------------------- */
-
-/* The pump ends again and again, as before a dormancy, and goes on. Meanwhile messages come. */
-static void suspend_and_resume(void *arg)
-{
-	struct consuming *k = arg;
-	struct client_v2 *c = k->c.client;
-	while (!k->all->over) {
-		sleep_ns((int64_t)rand_below(300) * NSEC_PER_USEC);
-		if (!client_v2_suspend_pump(c))
-			continue;
-		wait_group_wait(&c->wait_group);
-		CHECK(wait_group_wrap(&c->wait_group, "pump:again", protocol_v2_message_pump, c,
-			      NULL) == 0);
-	}
-}
-
-static void test_a_pump_that_ends_and_goes_on_loses_nothing(struct fixture *f)
-{
-	struct publisher p = {f, 0, N_MESSAGES};
-	struct consumed all;
-	struct consuming k;
-	struct wait_group wg;
-	uint32_t seq;
-	consumed_init(&all, f);
-	begin_consuming(&k, &all, 2);
-	wait_group_init(&wg);
-	go(&wg, publish_here, &p);
-	go(&wg, suspend_and_resume, &k);
-	for (uint32_t i = 0; i < N_MESSAGES; i++) {
-		assert_true(receive_next(&k, &seq));
-		assert_int_equal(seq, i);
-		finish_one(&k);
-	}
-	wait_for(k.c.client->in_flight_count == 0);
-	all.over = true;
-	join(&wg);
-	stop(&k.c);
-	consumed_check(&all);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -462,7 +421,6 @@ int main(void)
 		rdy_test(test_with_rdy_5_the_order_is_kept),
 		rdy_test(test_the_order_of_what_comes_by_an_io_loop_is_kept),
 		rdy_test(test_the_order_is_kept_where_the_peer_is_slow),
-		rdy_test(test_a_pump_that_ends_and_goes_on_loses_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
