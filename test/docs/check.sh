@@ -7,7 +7,9 @@ bad=0
 for check in includes heads threads locks bounds pages names go_map; do
     python3 "test/docs/$check.py" || bad=1
 done
-python3 test/docs/way_svg.py --check || bad=1
+for picture in way client; do
+    python3 "test/docs/${picture}_svg.py" --check || bad=1
+done
 log=$(python3 test/docs/test_checks.py 2>&1) || {
     echo "$log" >&2
     bad=1

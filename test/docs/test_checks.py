@@ -11,6 +11,7 @@ import unittest
 
 sys.dont_write_bytecode = True
 import bounds
+import client_svg
 import go_map
 import heads
 import includes
@@ -321,6 +322,14 @@ class Bounds(Tree):
         self.assertEqual(self.check(table=self.TABLE + row.format(16)), [])
         self.assert_refused(self.check(table=self.TABLE + row.format(17)), "KEPT_MAX is not 17")
 
+    def test_limit_in_time_is_compared(self):
+        code = self.CODE + "#define WAIT_NS (250 * NSEC_PER_MSEC)\n"
+        limits = "\n| limit | value | in | of what |\n|---|---|---|---|\n| `WAIT_NS` | {} | `a.c` | x |\n"
+        self.assertEqual(self.check(code, self.TABLE + limits.format("250 ms")), [])
+        for wrong in ("250 us", "1 s", "250"):
+            table = self.TABLE + limits.format(wrong)
+            self.assert_refused(self.check(code, table), "WAIT_NS is not " + wrong)
+
     def test_good_table_passes(self):
         self.assertEqual(self.check(), [])
 
@@ -344,6 +353,24 @@ class Way(Tree):
     def test_stale_picture_is_refused(self):
         self.write("docs/way.svg", way_svg.picture().replace("consumer", "client"))
         self.assert_refused(way_svg.check(self.root), "docs/way.svg is stale")
+
+
+class Client(Tree):
+    def setUp(self):
+        super().setUp()
+        self.write("docs/client.svg", client_svg.picture())
+        self.write("nsqd/a.c", "\n".join(sorted(client_svg.FUNCTIONS)))
+
+    def test_picture_of_the_script_passes(self):
+        self.assertEqual(client_svg.check(self.root), [])
+
+    def test_stale_picture_is_refused(self):
+        self.write("docs/client.svg", client_svg.picture().replace("LEAVING", "GOING"))
+        self.assert_refused(client_svg.check(self.root), "docs/client.svg is stale")
+
+    def test_transition_that_is_no_function_is_refused(self):
+        self.write("nsqd/a.c", "\n".join(sorted(client_svg.FUNCTIONS - {"read_magic"})))
+        self.assert_refused(client_svg.check(self.root), "nothing in the sources", "read_magic")
 
 
 class Names(Tree):

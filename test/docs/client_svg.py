@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""The picture of a client's states: docs/client.svg, for docs/architecture.md.
+
+Each function that it names is in the sources.
+
+    client_svg.py                       writes it
+    client_svg.py --check [DIRECTORY]   1 if the file there is another; "." if not given
+"""
+import re
+
+import svg
+import tree
+from svg import PEER, QUEUE, STEP, THREAD, arrow, box, text
+
+PICTURE = "docs/client.svg"
+WIDTH, HEIGHT = 900, 512
+# The functions that make the transitions.
+FUNCTIONS = set()
+
+
+def by(x, y, function, *why, anchor="middle"):
+    """A transition: the function, and below it when it makes it."""
+    FUNCTIONS.add(function)
+    lines = [text(x, y, function, 11, anchor).replace("<text ", '<text font-weight="bold" ')]
+    return "".join(lines + [text(x, y + 13 * i, line, 10, anchor) for i, line in enumerate(why, 1)])
+
+
+def row(y, height, name):
+    return (f'<rect x="8" y="{y}" width="{WIDTH - 16}" height="{height}" rx="4" fill="none" '
+            f'stroke="#a0aec0"/>' + text(18, y + 18, name, 12, "start"))
+
+
+def stage():
+    return [row(8, 150, "stage: what is to be done"),
+            text(18, 76, "accepted", 11, "start"), arrow((68, 72), (98, 72)),
+            by(62, 102, "handle"),
+            box(100, 72, 90, "MAGIC", QUEUE), arrow((190, 72), (318, 72)),
+            by(254, 62, "read_magic"), text(254, 88, '"  V2"', 10),
+            box(320, 72, 110, "COMMANDS", QUEUE), arrow((430, 72), (578, 72)),
+            by(504, 50, "protocol_v2_io_loop", "the end, an error"),
+            box(580, 72, 100, "LEAVING", QUEUE), arrow((680, 72), (798, 72)),
+            by(739, 50, "protocol_v2_leave", "pump ended, bye"),
+            box(800, 72, 80, "OVER", QUEUE),
+            arrow((145, 89), (145, 126), (630, 126), (630, 91)),
+            arrow((375, 89), (375, 125)),
+            by(260, 121, "read_magic"), text(260, 139, "other bytes, the end, 60 s", 10),
+            by(504, 121, "no_thread"), text(504, 139, "no thread for a second", 10)]
+
+
+def place():
+    return [row(170, 150, "place: which thread does it"),
+            box(60, 250, 170, "waits, at the pollers", PEER),
+            box(370, 250, 130, "a poller's step", STEP),
+            box(670, 250, 190, "its own thread, io:ADDR", THREAD),
+            arrow((230, 242), (368, 242)), by(299, 218, "on_event", "input, a deadline, a kick"),
+            arrow((370, 258), (232, 258)), by(301, 274, "park", "nothing more to do"),
+            arrow((500, 242), (668, 242)), by(584, 218, "give_thread", "may block, or is busy"),
+            arrow((765, 267), (765, 304), (145, 304), (145, 269)),
+            by(584, 285, "thread_loop", "silent for 250 ms")]
+
+
+def pump():
+    return [row(332, 172, "pump: what sends messages and heartbeats"),
+            box(40, 412, 100, "not started", PEER),
+            box(360, 412, 110, "ownerless", STEP),
+            box(640, 412, 210, "with an owner, pump:ADDR", THREAD),
+            arrow((140, 412), (358, 412)),
+            by(250, 402, "protocol_v2_start_message_pump"),
+            text(250, 428, "SUB, the first heartbeat is due,", 10),
+            text(250, 441, "answers that the socket does not take", 10),
+            arrow((470, 404), (638, 404)), by(555, 380, "go", "a step may block, or there is much"),
+            arrow((640, 420), (472, 420)), by(555, 436, "leave", "asleep for 250 ms"),
+            box(385, 478, 60, "ended", PEER), arrow((415, 429), (415, 459)),
+            arrow((745, 429), (745, 478), (447, 478)),
+            by(600, 473, "ended"), text(600, 491, "the client leaves, or cannot be written to", 10)]
+
+
+def picture():
+    """The text of the file."""
+    return svg.picture(WIDTH, HEIGHT, stage() + place() + pump())
+
+
+def check(root):
+    """All complaints about the tree, as lines."""
+    complaints = svg.stale(root, PICTURE, picture())
+    words = set()
+    for path in tree.sources(root, ("nsqd", "protocol", "common"), (".c", ".h")):
+        words.update(re.findall(r"\w+", tree.read(root, path)))
+    for name in sorted(FUNCTIONS - words):
+        complaints.append(f"{PICTURE}: nothing in the sources is called {name}")
+    return complaints
+
+
+if __name__ == "__main__":
+    svg.main(PICTURE, picture(), check)
