@@ -78,7 +78,8 @@ void usage(void);
 __attribute__((noreturn, format(printf, 1, 2))) void die(const char *fmt, ...);
 void *xalloc(size_t size);
 void sleep_until(uint64_t at); /* the same clock */
-/* Subscribes once to every channel, so that they exist from the start. */
+/* Subscribes once, so that the channel exists from the start; the same for all channels. */
+void create_channel(const char *topic, const char *channel);
 void create_channels(void);
 uint64_t now_ns(void); /* CLOCK_MONOTONIC */
 
@@ -101,6 +102,8 @@ struct conn {
 };
 
 enum { FRAME_RESPONSE = 0, FRAME_ERROR = 1, FRAME_MESSAGE = 2 };
+/* A message: timestamp 8, attempts 2, id 16, then its body. */
+enum { MESSAGE_HEAD = 26, ID_AT = 10, ID_SIZE = 16 };
 
 struct frame {
 	int32_t type;
@@ -120,6 +123,9 @@ static inline void put_be32(char *p, uint32_t v)
 	v = __builtin_bswap32(v);
 	__builtin_memcpy(p, &v, 4);
 }
+
+/* Writes "NAME TOPIC\n" and the size of what follows; returns how many bytes that are. */
+size_t put_command(char *out, const char *name, const char *topic, size_t size);
 
 int dial(int port);
 /* From this address of 127.0.0.0/8, in host order: each has its own ports. */

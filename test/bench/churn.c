@@ -44,21 +44,18 @@ struct churner {
 static void build_request(struct churner *c)
 {
 	char head[256];
-	int n;
+	size_t n;
 
-	if (c->kind == CHURN_HTTP) {
-		n = snprintf(head, sizeof(head),
+	if (c->kind == CHURN_HTTP)
+		n = (size_t)snprintf(head, sizeof(head),
 			"POST /pub?topic=%s HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n"
 			"Content-Length: %zu\r\n\r\n",
 			c->topic, opt.size);
-	} else {
-		n = snprintf(head, sizeof(head) - 4, "  V2PUB %s\n", c->topic);
-		put_be32(head + n, (uint32_t)opt.size);
-		n += 4;
-	}
-	c->len = (size_t)n + opt.size;
+	else
+		n = put_command(head, "  V2PUB", c->topic, opt.size);
+	c->len = n + opt.size;
 	c->out = xalloc(c->len);
-	memcpy(c->out, head, (size_t)n);
+	memcpy(c->out, head, n);
 	body_fill(c->out + n, opt.size, c->number);
 }
 

@@ -98,6 +98,14 @@ void send_all(int fd, const void *data, size_t len)
 	}
 }
 
+size_t put_command(char *out, const char *name, const char *topic, size_t size)
+{
+	int n = sprintf(out, "%s %s\n", name, topic);
+
+	put_be32(out + n, (uint32_t)size);
+	return (size_t)n + 4;
+}
+
 void conn_open(struct conn *c, int port, size_t cap)
 {
 	c->fd = dial(port);

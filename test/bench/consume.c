@@ -15,9 +15,6 @@
 #include <string.h>
 
 enum {
-	MESSAGE_HEAD = 26, /* timestamp 8, attempts 2, id 16 */
-	ID_AT = 10,
-	ID_SIZE = 16,
 	ANSWERS_MAX = 2 * 24, /* "TOUCH ", "FIN " or "REQ ", id, " 0", newline */
 	INPUT_MIN = 64 * 1024,
 	HEARTBEAT_MS = 30000,

@@ -18,7 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { INPUT = 1024, HEARTBEAT_MS = 30000, MESSAGE_HEAD = 26, ID_AT = 10, ID_SIZE = 16 };
+enum { INPUT = 1024, HEARTBEAT_MS = 30000 };
 
 enum member_step { IDENTIFYING, SUBSCRIBING, READY, FINISHING };
 
@@ -162,17 +162,16 @@ static void publish(struct crowd *c)
 {
 	size_t stride = 4 + opt.size, bodies = (size_t)c->n * stride;
 	char *out = xalloc(NAME_SIZE + 16 + bodies);
-	int n = sprintf(out, "MPUB %s\n", opt.topic);
+	size_t n = put_command(out, "MPUB", opt.topic, 4 + bodies);
 
-	put_be32(out + n, (uint32_t)(4 + bodies));
-	put_be32(out + n + 4, (uint32_t)c->n);
+	put_be32(out + n, (uint32_t)c->n);
 	for (int i = 0; i < c->n; i++) {
-		char *body = out + n + 8 + (size_t)i * stride + 4;
+		char *body = out + n + 4 + (size_t)i * stride + 4;
 		put_be32(body - 4, (uint32_t)opt.size);
 		body_fill(body, opt.size, (uint32_t)i);
 		body_stamp(body, opt.size, c->published - (uint64_t)c->n + (uint64_t)i);
 	}
-	conn_send(&c->source, out, (size_t)n + 8 + bodies);
+	conn_send(&c->source, out, n + 4 + bodies);
 	conn_expect_ok(&c->source, "MPUB");
 	free(out);
 }

@@ -73,10 +73,8 @@ struct traffic {
 static void build(struct traffic *t)
 {
 	char head[NAME_SIZE + 16];
-	int n = snprintf(head, sizeof(head), "PUB %s\n", opt.topic);
 
-	put_be32(head + n, (uint32_t)opt.size);
-	t->head = (size_t)n + 4;
+	t->head = put_command(head, "PUB", opt.topic, opt.size);
 	t->command = t->head + opt.size;
 	t->out = xalloc((size_t)opt.outstanding * t->command);
 	for (int i = 0; i < opt.outstanding; i++) {

@@ -73,17 +73,23 @@ static void sleep_s(double s)
 	nanosleep(&ts, NULL);
 }
 
-void create_channels(void)
+void create_channel(const char *topic, const char *channel)
 {
 	struct conn c = {0};
+
+	conn_open(&c, opt.port, 4096);
+	conn_identify(&c, 30000);
+	conn_subscribe(&c, topic, channel);
+	conn_close(&c);
+}
+
+void create_channels(void)
+{
 	char name[NAME_SIZE];
 
 	for (int i = 0; i < opt.channels; i++) {
 		numbered(name, sizeof(name), opt.channel, opt.channels, i);
-		conn_open(&c, opt.port, 4096);
-		conn_identify(&c, 30000);
-		conn_subscribe(&c, opt.topic, name);
-		conn_close(&c);
+		create_channel(opt.topic, name);
 	}
 }
 

@@ -24,7 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { INPUT_MIN = 256 * 1024, FEED = 64, MESSAGE_HEAD = 34, OK_SIZE = 10 };
+enum { INPUT_MIN = 256 * 1024, FEED = 64, MESSAGE_FRAME = 34, OK_SIZE = 10 };
 
 static const char OK[] = "\0\0\0\6\0\0\0\0OK";
 static const char CLOSE_WAIT[] = "\0\0\0\16\0\0\0\0CLOSE_WAIT";
@@ -80,18 +80,18 @@ static void message_head(char *p, size_t body)
 static void *feed_main(void *arg)
 {
 	int fd = (int)(intptr_t)arg;
-	size_t message = MESSAGE_HEAD + opt.size;
+	size_t message = MESSAGE_FRAME + opt.size;
 	char *out = xalloc(FEED * message);
 	uint64_t first;
 	unsigned n;
 
 	for (int i = 0; i < FEED; i++) {
 		message_head(out + (size_t)i * message, opt.size);
-		body_fill(out + (size_t)i * message + MESSAGE_HEAD, opt.size, (uint32_t)i);
+		body_fill(out + (size_t)i * message + MESSAGE_FRAME, opt.size, (uint32_t)i);
 	}
 	while ((n = sequence_take(&feed, FEED, &first)) > 0) {
 		for (unsigned i = 0; i < n; i++)
-			body_stamp(out + i * message + MESSAGE_HEAD, opt.size, first + i);
+			body_stamp(out + i * message + MESSAGE_FRAME, opt.size, first + i);
 		send_all(fd, out, n * message);
 	}
 	free(out);
@@ -203,8 +203,8 @@ static void published(struct peer *p, const char *line, size_t len)
 static void pass(struct peer *p, const char *body, size_t len)
 {
 	message_head(p->pass + p->passed, len);
-	memcpy(p->pass + p->passed + MESSAGE_HEAD, body, len);
-	p->passed += MESSAGE_HEAD + len;
+	memcpy(p->pass + p->passed + MESSAGE_FRAME, body, len);
+	p->passed += MESSAGE_FRAME + len;
 }
 
 /* The body of an MPUB: a count, then a size and a body for each. */

@@ -51,8 +51,7 @@ static void source_open(struct source *s, int topic)
 	char head[NAME_SIZE + 16], name[NAME_SIZE];
 
 	numbered(name, sizeof(name), opt.topic, opt.topics, topic);
-	s->head = (size_t)snprintf(head, sizeof(head) - 4, "PUB %s\n", name) + 4;
-	put_be32(head + s->head - 4, (uint32_t)opt.size);
+	s->head = put_command(head, "PUB", name, opt.size);
 	s->room = BURST / opt.topics + 1;
 	s->out = xalloc((size_t)s->room * (s->head + opt.size));
 	for (int i = 0; i < s->room; i++) {

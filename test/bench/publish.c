@@ -54,19 +54,16 @@ static size_t command_head(const struct publishers *p, char *out, unsigned messa
 			opt.topic, opt.size);
 		return (size_t)n;
 	case PUBLISH_MPUB:
-		n = sprintf(out, "MPUB %s\n", opt.topic);
-		put_be32(out + n, (uint32_t)(4 + bodies));
-		put_be32(out + n + 4, messages);
-		put_be32(out + n + 8, (uint32_t)opt.size);
-		return (size_t)n + 12;
+		n = (int)put_command(out, "MPUB", opt.topic, 4 + bodies);
+		put_be32(out + n, messages);
+		put_be32(out + n + 4, (uint32_t)opt.size);
+		return (size_t)n + 8;
 	case PUBLISH_DPUB:
 		n = sprintf(out, "DPUB %s %d\n", opt.topic, opt.defer);
 		put_be32(out + n, (uint32_t)opt.size);
 		return (size_t)n + 4;
 	default:
-		n = sprintf(out, "PUB %s\n", opt.topic);
-		put_be32(out + n, (uint32_t)opt.size);
-		return (size_t)n + 4;
+		return put_command(out, "PUB", opt.topic, opt.size);
 	}
 }
 

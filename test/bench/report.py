@@ -336,9 +336,9 @@ def chart(results):
     """What the chart shows: throughput and CPU per message, as ratios."""
     bars = []
     for row, res in results:
-        if row.kind == "rate":
+        if row.kind in ("rate", "churn"):
             bars.append((row.name, pair_ratios(res, "rate"), pair_ratios(res, "cpu_us")))
-    return svg.ratio_chart(bars, "messages/s", "CPU per message")
+    return svg.ratio_chart(bars, "rate", "CPU")
 
 
 def write(opts, results):

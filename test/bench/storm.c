@@ -107,13 +107,9 @@ static void *stormer_main(void *arg)
 static struct storm *storm_new(void)
 {
 	struct storm *s = xalloc(sizeof(*s));
-	struct conn first = {0};
 
 	snprintf(s->topic, sizeof(s->topic), "%s-storm", opt.topic);
-	conn_open(&first, opt.port, 4096);
-	conn_identify(&first, 30000);
-	conn_subscribe(&first, s->topic, opt.channel);
-	conn_close(&first);
+	create_channel(s->topic, opt.channel);
 	for (int i = 0; i < STORMERS; i++) {
 		struct stormer *one = &s->list[i];
 		one->churner = churner_new(
