@@ -107,8 +107,6 @@ typedef struct topic *get_topic_fn(struct topics *ts, const char *name, struct e
 static struct topic *get_topic_from_query(struct http_request *req, get_topic_fn *get)
 {
 	struct err err;
-	if (req->topic)
-		return topic_ref(req->topic);
 	const char *name = get_topic_name(req, "INVALID_TOPIC");
 	if (!name)
 		return NULL;
@@ -124,27 +122,11 @@ static struct topic *get_topic_from_query(struct http_request *req, get_topic_fn
 	return NULL;
 }
 
-/*
- * Looks the topic of the query up, into req->topic. False: it would have to be created. (Without a
- * good name the handler answers an error.)
- */
-static bool look_up_topic(struct http_request *req)
+bool http_find_topic(struct http_request *req)
 {
-	const char *name = http_parse_query(req) ? get_param(req, "topic") : NULL;
-	if (!name || !is_valid_topic_name(name, strlen(name)))
-		return true;
-	if (!req->topic)
-		req->topic = nsqd_get_existing_topic(req->daemon->topics, name);
-	return req->topic != NULL;
-}
-
-enum http_found http_find_topic(struct http_request *req, bool may_block)
-{
-	if (!look_up_topic(req) && !may_block)
-		return HTTP_MAY_BLOCK;
-	if (!req->topic)
-		req->topic = get_topic_from_query(req, nsqd_get_topic);
-	return req->topic ? HTTP_FOUND : HTTP_NOT_FOUND;
+	struct topic *t = get_topic_from_query(req, nsqd_get_topic);
+	topic_unref(t);
+	return t != NULL;
 }
 
 /* The existing topic, for the other topic handlers; as get_topic_name, and NULL if name is. */
@@ -387,15 +369,14 @@ static size_t count_messages(const struct http_request *req)
 	return n;
 }
 
+/* (Without a good name the handler answers an error.) */
 bool http_put_may_block(struct http_request *req, bool many)
 {
-	if (!look_up_topic(req))
-		return true;
-	if (!req->topic)
+	const char *name = http_parse_query(req) ? get_param(req, "topic") : NULL;
+	if (!name || !is_valid_topic_name(name, strlen(name)))
 		return false;
-	struct chan *memory = req->topic->memory_msg_chan;
 	size_t n = many ? count_messages(req) : 1;
-	return n > SHORT_MPUB || n > chan_cap(memory) - chan_len(memory);
+	return n > SHORT_MPUB || nsqd_put_may_block(req->daemon->topics, name, n);
 }
 
 static void do_mpub(struct http_request *req)

@@ -8,16 +8,11 @@
 
 #include "nsqd/http/http_router.h"
 
-enum http_found { HTTP_FOUND, HTTP_NOT_FOUND, HTTP_MAY_BLOCK };
-
+/* The topic of the query, which is created. False: no topic, and the answer is given. */
+bool http_find_topic(struct http_request *req);
 /*
- * Finds the topic of the query for the handler, or creates it. NOT_FOUND: the answer is given;
- * MAY_BLOCK, unless may_block: it would have to be created.
- */
-enum http_found http_find_topic(struct http_request *req, bool may_block);
-/*
- * With the body there: may a publishing handler block, or take long? It does not if the topic is
- * there, with room in memory for one message, or for the `many` of the body.
+ * May a handler that publishes block, or take long? It does not if the topic is there, with room in
+ * memory for one message, or for the `many` in what has come of the body.
  */
 bool http_put_may_block(struct http_request *req, bool many);
 

@@ -31,7 +31,6 @@
 #include "nsqd/http/http_internal.h"
 #include "nsqd/http/http_io.h"
 #include "nsqd/http/http_response.h"
-#include "nsqd/queue/topic.h"
 
 /* The longest head of a request, in bytes. */
 #define MAX_HEAD ((size_t)32 * 1024)
@@ -39,6 +38,7 @@
 #define HANDSHAKE_TIMEOUT_NS (5 * NSEC_PER_SEC)
 /* The first bytes of a TLS record: enough to tell HTTP from TLS. */
 #define RECORD_HEADER 5
+#define HANDSHAKE_RECORD 22
 /* rstAvoidanceDelay: how long the close is put off for a client that may still send. */
 #define LINGER_NS (500 * NSEC_PER_MSEC)
 #define LINGER_MAX_NS (10 * NSEC_PER_SEC)
@@ -106,26 +106,34 @@ static enum netpoll_next start_tls(struct http_conn *c, int64_t timeout_ns)
 	return go_to(c, HTTP_GOODBYE);
 }
 
-/* Reads the first bytes below TLS, as many as come in time. The rest is for a thread. */
+/* How much to read before a thread is worth it: the first record, if it looks like TLS. */
+static size_t first_size(const struct http_conn *c)
+{
+	const unsigned char *p = (const unsigned char *)c->input;
+	if (c->w < RECORD_HEADER || p[0] != HANDSHAKE_RECORD)
+		return RECORD_HEADER;
+	size_t size = RECORD_HEADER + ((size_t)p[3] << 8 | p[4]);
+	return size < sizeof(c->input) ? size : sizeof(c->input);
+}
+
+/* Reads the client's first record below TLS. The rest is for a thread. */
 static enum netpoll_next handshake(struct http_conn *c)
 {
 	ssize_t got = 1;
-	while (got > 0 && c->w < RECORD_HEADER) {
-		got = http_io_read(c, c->input + c->w, RECORD_HEADER - c->w);
+	while (got > 0 && c->w < first_size(c)) {
+		got = http_io_read(c, c->input + c->w, first_size(c) - c->w);
 		c->w += got > 0 ? (size_t)got : 0;
 	}
 	int64_t left = c->wait_until_ns - clock_mono_ns();
 	if (got == HTTP_IO_WAIT && left > 0)
 		return NETPOLL_WAIT;
-	/* Without a header it fails at once, here as well. */
-	if (c->w == RECORD_HEADER && !c->in_thread)
+	/* Without the rest it fails at once, here as well. */
+	bool has_come = c->w == first_size(c);
+	if (has_come && !c->in_thread)
 		return NETPOLL_THREAD;
-	/*
-	 * The header came, but the time is over: the machine stood still. The rest has its time
-	 * anew.
-	 */
+	/* It came, but the time is over: the machine stood still. The rest has its time anew. */
 	if (left <= 0)
-		left = c->w == RECORD_HEADER ? HANDSHAKE_TIMEOUT_NS : 1;
+		left = has_come ? HANDSHAKE_TIMEOUT_NS : 1;
 	return start_tls(c, left);
 }
 
@@ -213,10 +221,9 @@ static enum netpoll_next route(struct http_conn *c)
 		return go_to(c, HTTP_HANDLE);
 	int flags = c->match.route->flags;
 	if ((flags & HTTP_TOPIC_FIRST) && body_limit(c) >= 0) {
-		enum http_found found = http_find_topic(req, c->in_thread);
-		if (found == HTTP_MAY_BLOCK)
+		if (!c->in_thread && http_put_may_block(req, true))
 			return NETPOLL_THREAD;
-		c->answered = found == HTTP_NOT_FOUND;
+		c->answered = !http_find_topic(req);
 	}
 	if ((flags & HTTP_MESSAGE_BODY) && req->content_length > 0 && body_limit(c) >= 0)
 		req->message = message_body_new((size_t)req->content_length);
@@ -386,7 +393,6 @@ static void end_request(struct http_conn *c)
 	struct http_request *req = &c->req;
 	if (req->message)
 		message_body_unref(req->message);
-	topic_unref(req->topic);
 	strbuf_free(&c->match.redirect_path);
 	reset_buffer(&req->body);
 	reset_buffer(&req->out);
@@ -394,7 +400,6 @@ static void end_request(struct http_conn *c)
 	reset_buffer(&c->made);
 	http_body_end(c);
 	req->message = NULL;
-	req->topic = NULL;
 	req->body_len = 0;
 	req->body_failed = false;
 	c->answered = false;

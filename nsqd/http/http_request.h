@@ -18,7 +18,6 @@
 
 struct metadata;
 struct tcp_server;
-struct topic;
 struct topics;
 
 /* The daemon as handlers see it. All borrowed; immutable once the servers have been started. */
@@ -50,7 +49,6 @@ struct http_request {
 	struct strbuf body;
 	struct message_body *message;
 	struct url_values query;
-	struct topic *topic; /* of the query, once it was looked up; a reference; or NULL */
 
 	/* The handler's answer; filled by the functions below. */
 	int status;

@@ -320,8 +320,8 @@ def test_a_handshake_has_a_limit_and_costs_nothing_while_it_waits(
     idle = Connection(daemon)
     assert idle.ask('GET', '/ping').body == b'OK'
     wait_until(lambda: daemon.descriptors() >= len(stalled), 'all are there')
-    # A thread each, for those that have sent enough to be TLS.
-    wait_until(lambda: daemon.count_threads('https:') >= len(stalled) // 2,
+    # A thread each, for those that have sent their first record.
+    wait_until(lambda: daemon.count_threads('https:') >= len(stalled) // len(parts),
                daemon.thread_names)
     before = cpu_seconds(daemon)
     gone = 0
