@@ -40,6 +40,7 @@ static _Noreturn void log_fatal(struct nsqd *n, const char *what, const struct e
 {
 	if (n)
 		lg_stop_writer(&n->ctx.lg);
+	gothread_drain();
 	lg_fatalf("[nsqd] ", "%s - %s", what, err->msg);
 }
 
