@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The picture of a client's states: docs/client.svg, for docs/architecture.md.
 
-Each function that it names is in the sources.
+Each function that it names is in the sources, and its stages are those of enum client_stage.
 
     client_svg.py                       writes it
     client_svg.py --check [DIRECTORY]   1 if the file there is another; "." if not given
@@ -14,6 +14,8 @@ from svg import PEER, QUEUE, STEP, THREAD, arrow, box, text
 
 PICTURE = "docs/client.svg"
 WIDTH, HEIGHT = 900, 512
+HEADER = "nsqd/client/client_v2.h"
+STAGES = ["ACCEPTED", "MAGIC", "COMMANDS", "LEAVING", "OVER"]
 # The functions that make the transitions.
 FUNCTIONS = set()
 
@@ -32,19 +34,18 @@ def row(y, height, name):
 
 def stage():
     return [row(8, 150, "stage: what is to be done"),
-            text(18, 76, "accepted", 11, "start"), arrow((68, 72), (98, 72)),
-            by(62, 102, "handle"),
-            box(100, 72, 90, "MAGIC", QUEUE), arrow((190, 72), (318, 72)),
-            by(254, 62, "read_magic"), text(254, 88, '"  V2"', 10),
-            box(320, 72, 110, "COMMANDS", QUEUE), arrow((430, 72), (578, 72)),
-            by(504, 50, "protocol_v2_io_loop", "the end, an error"),
-            box(580, 72, 100, "LEAVING", QUEUE), arrow((680, 72), (798, 72)),
-            by(739, 50, "protocol_v2_leave", "pump ended, bye"),
-            box(800, 72, 80, "OVER", QUEUE),
-            arrow((145, 89), (145, 126), (630, 126), (630, 91)),
-            arrow((375, 89), (375, 125)),
-            by(260, 121, "read_magic"), text(260, 139, "other bytes, the end, 60 s", 10),
-            by(504, 121, "no_thread"), text(504, 139, "no thread for a second", 10)]
+            box(20, 72, 90, STAGES[0], QUEUE), arrow((110, 72), (188, 72)),
+            by(149, 62, "await_magic"),
+            box(190, 72, 80, STAGES[1], QUEUE), arrow((270, 72), (368, 72)),
+            by(319, 62, "read_magic"), text(319, 88, '"  V2"', 10),
+            box(370, 72, 110, STAGES[2], QUEUE), arrow((480, 72), (608, 72)),
+            by(544, 50, "protocol_v2_io_loop", "the end, an error"),
+            box(610, 72, 90, STAGES[3], QUEUE), arrow((700, 72), (808, 72)),
+            by(754, 50, "protocol_v2_leave", "pump ended, bye"),
+            box(810, 72, 70, STAGES[4], QUEUE),
+            arrow((230, 89), (230, 126), (655, 126), (655, 91)), arrow((425, 89), (425, 125)),
+            by(320, 121, "read_magic"), text(320, 139, "other bytes, the end, 60 s", 10),
+            by(544, 121, "no_thread"), text(544, 139, "no thread for a second", 10)]
 
 
 def place():
@@ -88,6 +89,9 @@ def check(root):
         words.update(re.findall(r"\w+", tree.read(root, path)))
     for name in sorted(FUNCTIONS - words):
         complaints.append(f"{PICTURE}: nothing in the sources is called {name}")
+    stages = re.findall(r"^\tSTAGE_(\w+)", tree.read(root, HEADER), re.M)
+    if stages != STAGES:
+        complaints.append(f"{PICTURE}: the stages of {HEADER} are {', '.join(stages)}")
     return complaints
 
 

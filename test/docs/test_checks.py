@@ -360,6 +360,11 @@ class Client(Tree):
         super().setUp()
         self.write("docs/client.svg", client_svg.picture())
         self.write("nsqd/a.c", "\n".join(sorted(client_svg.FUNCTIONS)))
+        self.write_stages(client_svg.STAGES)
+
+    def write_stages(self, stages):
+        lines = "".join(f"\tSTAGE_{stage}, /* what */\n" for stage in stages)
+        self.write(client_svg.HEADER, "enum client_stage {\n" + lines + "};\n")
 
     def test_picture_of_the_script_passes(self):
         self.assertEqual(client_svg.check(self.root), [])
@@ -371,6 +376,10 @@ class Client(Tree):
     def test_transition_that_is_no_function_is_refused(self):
         self.write("nsqd/a.c", "\n".join(sorted(client_svg.FUNCTIONS - {"read_magic"})))
         self.assert_refused(client_svg.check(self.root), "nothing in the sources", "read_magic")
+
+    def test_stage_that_the_picture_lacks_is_refused(self):
+        self.write_stages(client_svg.STAGES + ["LIMBO"])
+        self.assert_refused(client_svg.check(self.root), "stages", "LIMBO")
 
 
 class Names(Tree):
