@@ -273,6 +273,7 @@ int main(void)
 	measure("same through a select of 4", pingpong_select, (struct bench){0});
 	chan_close(end);
 	wait_group_wait(&wg);
+	gothread_drain();
 	chan_free(end);
 	return 0;
 }

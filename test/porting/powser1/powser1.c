@@ -342,6 +342,7 @@ int main(void)
 	chan_close(exit_chan);
 	wait_group_wait(&threads);
 	wait_group_destroy(&threads);
+	gothread_drain();
 	while (all) {
 		struct series *s = all;
 

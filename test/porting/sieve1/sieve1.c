@@ -74,6 +74,7 @@ int main(void)
 	chan_close(exit_chan);
 	wait_group_wait(&wg);
 	wait_group_destroy(&wg);
+	gothread_drain();
 	chan_free(first);
 	for (int i = 0; i < PRIMES; i++)
 		chan_free(filters[i].out);
