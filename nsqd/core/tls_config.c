@@ -5,8 +5,8 @@
  *
  * Differences: errors in a file's content name the flag and the file. A lowest version that the
  * installed GnuTLS (or its system-wide configuration) refuses is an error: the daemon does not
- * offer others instead. The cipher suites are those that Go offers by default, in Go's order for
- * machines with AES instructions.
+ * offer others instead. The cipher suites and groups are those that Go offers by default, in Go's
+ * order for machines with AES instructions, but for X25519MLKEM768: Debian 12's GnuTLS lacks it.
  */
 #include "nsqd/core/tls_config.h"
 
@@ -23,10 +23,14 @@
 /* No key is as big as this; a wrong name may be /dev/zero. */
 #define MAX_FILE ((size_t)16 * 1024 * 1024)
 
-/* Go's cipher suites by default; the versions are added behind them. */
+/*
+ * Go's cipher suites and groups by default; the versions are added behind them. Clients send a key
+ * share of X25519 in TLS 1.3. With another group in front each handshake would begin anew.
+ */
 #define CIPHERS                                                                                    \
 	"NORMAL:-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:+AES-128-CBC"             \
 	":+AES-256-CBC:-MAC-ALL:+AEAD:+SHA1:-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA"                       \
+	":-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:+GROUP-SECP521R1"             \
 	":%SERVER_PRECEDENCE:%DEBUG_ALLOW_KEY_USAGE_VIOLATIONS:-VERS-ALL"
 
 static const struct {

@@ -22,6 +22,12 @@ VERSIONS = {'tls1.0': ssl.TLSVersion.TLSv1, 'tls1.1': ssl.TLSVersion.TLSv1_1,
             'tls1.2': ssl.TLSVersion.TLSv1_2, 'tls1.3': ssl.TLSVersion.TLSv1_3}
 ORDER = list(VERSIONS)
 
+# RFC 8446, 4.1.3: a record's head, a message's head, the version, and the random. By its random a
+# server tells that it asks for another key share.
+TLS_HANDSHAKE, TLS_SERVER_HELLO, SERVER_RANDOM = 22, 2, slice(11, 43)
+RETRY_RANDOM = bytes.fromhex('cf21ad74e59a6111be1d8c021e65b891'
+                             'c2a211167abb8c5e079e09e2c8a8339c')
+
 
 def flags(pair, *more):
     return ['--tls-cert=' + pair[0], '--tls-key=' + pair[1],
@@ -203,6 +209,19 @@ def test_version_and_cipher_are_shown(nsqd, version, ciphers, shown):
             'tls', 'tls_cipher_suite', 'tls_version',
             'tls_negotiated_protocol', 'tls_negotiated_protocol_is_mutual')
         ] == [True, shown, version.upper(), '', True]
+
+
+def test_the_key_share_that_clients_send_is_taken(client):
+    """Without a HelloRetryRequest, which costs a round trip. Clients send a share of X25519, and
+    offer other groups as well."""
+    ask(client)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        context(version='tls1.3').wrap_bio(incoming, outgoing).do_handshake()
+    client.send(outgoing.read())
+    hello = client.read(SERVER_RANDOM.stop)
+    assert hello[0] == TLS_HANDSHAKE and hello[5] == TLS_SERVER_HELLO
+    assert hello[SERVER_RANDOM] != RETRY_RANDOM
 
 
 @pytest.mark.parametrize('minimum', ORDER)
