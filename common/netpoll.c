@@ -5,8 +5,9 @@
  * a thread of its own runs thread_loop there.
  *
  * The claim. `word` says in which state a connection is, and the thread that has brought it to
- * RUNNING may use everything in it, until it parks it, closes it, or gives it a thread. AGAIN says
- * that something has happened meanwhile. Only the fields of the lists are guarded by the lock.
+ * RUNNING may use everything in it, until it parks it, closes it, or gives it a thread, which has
+ * the claim then. AGAIN says that something has happened meanwhile. Only the fields of the lists are
+ * guarded by the lock.
  *
  * Stale events. A poller may hold an event of a connection that another one has just closed. So a
  * poll_desc is never freed, as in Go: it goes to a free list, and its sequence number (fdseq) goes
@@ -56,7 +57,7 @@
  * A connection's state: the low bits of its word. Above them: has something happened while it ran?
  * Has it hung up? And its sequence number.
  */
-enum state { FREE, PARKED, RUNNING, AWAY };
+enum state { FREE, PARKED, RUNNING };
 #define STATE_MASK 3u
 #define AGAIN 4u
 #define HUNG_UP 8u
@@ -134,17 +135,6 @@ static uint32_t with_state(uint32_t word, enum state state)
 static uint16_t current_seq(struct poll_desc *pd)
 {
 	return seq_of(atomic_load_explicit(&pd->word, memory_order_relaxed));
-}
-
-/*
- * The claimer changes the state. What happens meanwhile is not lost, and what the threads that
- * tried to claim it have written is the caller's to read.
- */
-static void set_state(struct poll_desc *pd, enum state state)
-{
-	uint32_t seen = atomic_load(&pd->word);
-	while (!atomic_compare_exchange_weak(&pd->word, &seen, with_state(seen, state)))
-		;
 }
 
 /*
@@ -300,21 +290,13 @@ struct poll_desc *netpoll_open(struct netpoll *np, int fd, const struct netpoll_
 	pd->arg = arg;
 	pd->deadline_ns = 0;
 	pd->registered = pd->needs_thread = false;
-	set_state(pd, RUNNING);
+	atomic_store(&pd->word, with_state(atomic_load(&pd->word), RUNNING));
 	return pd;
-}
-
-static void stop_waiting(struct poll_desc *pd)
-{
-	if (pd->needs_thread)
-		atomic_fetch_sub(&pd->np->n_waiting, 1);
-	pd->needs_thread = false;
 }
 
 void netpoll_close(struct poll_desc *pd)
 {
 	struct netpoll *np = pd->np;
-	stop_waiting(pd);
 	mutex_lock(&np->lock);
 	forget_look_locked(pd);
 	uint16_t next_seq = (uint16_t)(current_seq(pd) + 1);
@@ -436,23 +418,24 @@ static enum netpoll_next take_step(struct poll_desc *pd)
 
 /* --- threads of connections ------------------------------------------------------------------- */
 
+/* In its thread, or in one that does for it. What is unread then is told when it comes back. */
+static enum netpoll_next run(struct poll_desc *pd)
+{
+	leave_epoll(pd);
+	return pd->ops->run(pd->arg);
+}
+
 static void thread_loop(void *arg)
 {
 	struct poll_desc *pd = arg;
-	enum netpoll_next next = NETPOLL_THREAD;
-	while (next == NETPOLL_THREAD) {
-		next = pd->ops->run(pd->arg);
-		if (next != NETPOLL_WAIT)
-			return;
-		set_state(pd, RUNNING);
-		next = park(pd);
+	enum netpoll_next next;
+	do {
+		next = run(pd);
+		if (next == NETPOLL_WAIT)
+			next = park(pd);
 		while (next == NETPOLL_YIELD)
 			next = take_step(pd);
-		if (next == NETPOLL_THREAD) {
-			leave_epoll(pd);
-			set_state(pd, AWAY);
-		}
-	}
+	} while (next == NETPOLL_THREAD);
 }
 
 /* In how long to try again: soon, but together not so often that it would cost much. */
@@ -465,16 +448,22 @@ static int64_t retry_in(struct netpoll *np)
 /* There is no thread for it. */
 static enum netpoll_next do_without(struct poll_desc *pd, const struct err *why)
 {
-	set_state(pd, RUNNING);
 	enum netpoll_next next = pd->ops->no_thread(pd->arg, why);
 	if (next == NETPOLL_THREAD)
-		next = pd->ops->run(pd->arg);
+		next = run(pd);
 	else if (next == NETPOLL_WAIT) {
 		pd->needs_thread = true;
 		pd->retry_ns = clock_mono_ns() + retry_in(pd->np);
 		atomic_fetch_add(&pd->np->n_waiting, 1);
 	}
 	return next == NETPOLL_WAIT ? park(pd) : next;
+}
+
+static void stop_waiting(struct poll_desc *pd)
+{
+	if (pd->needs_thread)
+		atomic_fetch_sub(&pd->np->n_waiting, 1);
+	pd->needs_thread = false;
 }
 
 /* WAIT: it has a thread, or waits for one. */
@@ -484,8 +473,6 @@ static enum netpoll_next give_thread(struct poll_desc *pd)
 	struct err err;
 	stop_waiting(pd);
 	pd->ops->thread_name(pd->arg, name, sizeof(name));
-	leave_epoll(pd);
-	set_state(pd, AWAY);
 	if (!gothread_is_scarce(1, &err) &&
 		wait_group_wrap(&pd->np->threads, name, thread_loop, pd, &err) == 0)
 		return NETPOLL_WAIT;

@@ -13,13 +13,13 @@
  * nothing to do but wait for the network, and returns to the pollers.
  *
  *                 begin                    THREAD
- *        (open) --------> [ RUNNING ] ------------------> [ AWAY ]
+ *        (open) --------> [ RUNNING ] ------------------> [ its thread ]
  *                          |  ^   | OVER                   |   | OVER
  *                     WAIT |  |   +-------> (closed) <---------+
  *                          v  | input, deadline            |
  *                        [ PARKED ] <----------------------+ WAIT
  *
- * One thread at a time runs a connection: the one that has brought it to RUNNING, or its own. What
+ * One thread at a time runs a connection: the poller that has claimed it, or its own. What
  * happens meanwhile is remembered (AGAIN), and another step follows.
  *
  * There is one epoll instance, as in Go, and any poller takes any connection. So a step that takes

@@ -26,11 +26,13 @@ struct conn {
 	int fd, peer;
 	int64_t first_deadline_ns;
 	bool reads_short;                                     /* it reads no more than it must */
+	bool reads_nothing;                                   /* its input stays where it is */
 	enum netpoll_next (*_Atomic on_step)(struct conn *c); /* NULL: waits */
 	enum netpoll_next (*_Atomic on_run)(struct conn *c);
 	enum netpoll_next (*on_no_thread)(struct conn *c, const struct err *why);
-	struct chan *entered, *go_on; /* of hold() */
-	_Atomic(void *) more;         /* a test's own */
+	int holds;                /* the test's: how often it has waited for a hold */
+	_Atomic int held, let_go; /* how often it was held, and may go on */
+	_Atomic(void *) more;     /* a test's own */
 
 	_Atomic int steps, runs, no_threads, got, hung_up;
 	_Atomic bool over;
@@ -81,7 +83,7 @@ static inline enum netpoll_next conn_step(void *arg)
 	enter(c);
 	c->last_step_ns = clock_mono_ns();
 	c->hung_up += netpoll_hung_up(c->pd);
-	bool open = read_all(c);
+	bool open = c->reads_nothing || read_all(c);
 	c->steps++;
 	if (!open)
 		return close_conn(c);
@@ -145,11 +147,11 @@ static inline void begin_conn(struct netpoll *np, struct conn *c)
 	netpoll_begin(c->pd);
 }
 
-/* Begins it, and waits for its first step; it is parked then, or will be. */
+/* Begins it, and waits for the end of its first step. */
 static inline void begin_and_wait(struct netpoll *np, struct conn *c)
 {
 	begin_conn(np, c);
-	wait_for(c->steps > 0);
+	wait_for(c->steps > 0 && !c->busy);
 }
 
 static inline void say(struct conn *c)
@@ -193,21 +195,38 @@ static inline int n_pollers(void)
 	return n;
 }
 
-/* A step that lasts until the test lets it go on. */
+/* The thread that runs c waits here until the test lets it go on. */
+static inline void be_held(struct conn *c)
+{
+	int n = ++c->held;
+	while (c->let_go < n)
+		sleep_ns(NSEC_PER_MSEC / 20);
+}
+
+static inline void wait_held(struct conn *c)
+{
+	c->holds++;
+	wait_for(c->held >= c->holds);
+}
+
+static inline void let_go(struct conn *c)
+{
+	c->let_go++;
+}
+
+/* A step that is held after its input. */
 static inline enum netpoll_next held_step(struct conn *c)
 {
-	if (c->got == 0)
-		return NETPOLL_WAIT;
-	c->got = 0;
-	chan_send(c->entered, NULL);
-	chan_recv(c->go_on, NULL);
+	if (c->got > 0) {
+		c->got = 0;
+		be_held(c);
+	}
 	return NETPOLL_WAIT;
 }
 
 static inline void holder_init(struct netpoll *np, struct conn *h)
 {
-	*h = (struct conn){
-		.on_step = held_step, .entered = chan_new(0, 0), .go_on = chan_new(0, 0)};
+	*h = (struct conn){.on_step = held_step};
 	begin_and_wait(np, h);
 }
 
@@ -215,19 +234,7 @@ static inline void holder_init(struct netpoll *np, struct conn *h)
 static inline void hold(struct conn *h)
 {
 	say(h);
-	chan_recv(h->entered, NULL);
-}
-
-static inline void let_go(struct conn *h)
-{
-	chan_send(h->go_on, NULL);
-}
-
-static inline void holder_end(struct conn *h)
-{
-	hang_up(h);
-	chan_free(h->entered);
-	chan_free(h->go_on);
+	wait_held(h);
 }
 
 /* Holds all pollers but some. */
@@ -251,7 +258,7 @@ static inline struct held hold_all_but(struct netpoll *np, int free_ones)
 static inline void end_held(struct held *h)
 {
 	for (int i = 0; i < h->n; i++)
-		holder_end(&h->conns[i]);
+		hang_up(&h->conns[i]);
 	free(h->conns);
 }
 
@@ -279,18 +286,14 @@ static inline enum netpoll_next to_thread(struct conn *c)
 
 static inline enum netpoll_next held_run(struct conn *c)
 {
-	chan_send(c->entered, NULL);
-	chan_recv(c->go_on, NULL);
+	be_held(c);
 	return NETPOLL_WAIT;
 }
 
 /* A connection that is in its thread from the first byte on, until it is let go. */
 static inline void away_init(struct netpoll *np, struct conn *c)
 {
-	*c = (struct conn){.on_step = to_thread,
-		.on_run = held_run,
-		.entered = chan_new(0, 0),
-		.go_on = chan_new(0, 0)};
+	*c = (struct conn){.on_step = to_thread, .on_run = held_run};
 	begin_and_wait(np, c);
 }
 

@@ -60,6 +60,26 @@ static void test_a_peer_that_is_gone_at_the_beginning_is_seen(void **state)
 	stop(np);
 }
 
+static enum netpoll_next end_when_told(struct conn *c)
+{
+	return c->more ? close_conn(c) : NETPOLL_WAIT;
+}
+
+static void test_what_a_step_leaves_unread_is_not_told_again(void **state)
+{
+	struct netpoll *np = start();
+	struct conn c = {.on_step = end_when_told, .reads_nothing = true};
+	begin_and_wait(np, &c);
+	say(&c);
+	wait_for(c.steps == 2);
+	stays(c.steps == 2);
+	c.more = &c;
+	say(&c);
+	wait_for(c.over);
+	close(c.peer);
+	stop(np);
+}
+
 /* A step that has read all already when the next byte comes. */
 static void test_input_during_a_step_is_not_lost(void **state)
 {
@@ -71,11 +91,11 @@ static void test_input_during_a_step_is_not_lost(void **state)
 		say(&c);
 		let_go(&c);
 		/* The second byte gives a second step, in which it is held again. */
-		chan_recv(c.entered, NULL);
+		wait_held(&c);
 		let_go(&c);
 	}
 	assert_true(c.steps >= 1 + 2 * ROUNDS(1000));
-	holder_end(&c);
+	hang_up(&c);
 	stop(np);
 }
 
@@ -88,8 +108,6 @@ static void test_the_end_during_a_step_is_not_lost(void **state)
 	close(c.peer);
 	let_go(&c);
 	wait_for(c.over);
-	chan_free(c.entered);
-	chan_free(c.go_on);
 	stop(np);
 }
 
@@ -267,7 +285,7 @@ static void test_a_slow_step_delays_few(void **state)
 	for (size_t i = 0; i < COUNT(others); i++)
 		say(&others[i]);
 	let_go(&held.conns[0]);
-	chan_recv(slow.entered, NULL);
+	wait_held(&slow);
 	let_go(&held.conns[1]);
 	for (size_t i = DELAYED; i < COUNT(others); i++)
 		wait_for(others[i].got == 1);
@@ -278,7 +296,7 @@ static void test_a_slow_step_delays_few(void **state)
 		wait_for(others[i].got == 1);
 		hang_up(&others[i]);
 	}
-	holder_end(&slow);
+	hang_up(&slow);
 	end_held(&held);
 	stop(np);
 }
@@ -286,10 +304,8 @@ static void test_a_slow_step_delays_few(void **state)
 /* A first step that is held. */
 static enum netpoll_next held_begin(struct conn *c)
 {
-	if (c->steps == 1) {
-		chan_send(c->entered, NULL);
-		chan_recv(c->go_on, NULL);
-	}
+	if (c->steps == 1)
+		be_held(c);
 	return NETPOLL_WAIT;
 }
 
@@ -305,8 +321,7 @@ static size_t begun(struct conn *conns, size_t n)
 static void test_a_slow_beginning_delays_few(void **state)
 {
 	struct netpoll *np = start();
-	struct conn others[50],
-		slow = {.on_step = held_begin, .entered = chan_new(0, 0), .go_on = chan_new(0, 0)};
+	struct conn others[50], slow = {.on_step = held_begin};
 	struct held held = hold_all_but(np, 0);
 	for (size_t i = 0; i < COUNT(others); i++) {
 		if (i == COUNT(others) / 2)
@@ -315,7 +330,7 @@ static void test_a_slow_beginning_delays_few(void **state)
 		begin_conn(np, &others[i]);
 	}
 	let_go(&held.conns[0]);
-	chan_recv(slow.entered, NULL);
+	wait_held(&slow);
 	let_go(&held.conns[1]);
 	wait_for(begun(others, COUNT(others)) >= COUNT(others) - (NETPOLL_EVENTS - 1));
 	let_go(&slow);
@@ -325,7 +340,7 @@ static void test_a_slow_beginning_delays_few(void **state)
 		wait_for(others[i].steps == 1);
 		hang_up(&others[i]);
 	}
-	holder_end(&slow);
+	hang_up(&slow);
 	end_held(&held);
 	stop(np);
 }
@@ -346,7 +361,7 @@ static void test_an_event_of_a_closed_connection_is_not_the_next_ones(void **sta
 	say(&slow);
 	say(&old);
 	let_go(&held.conns[0]);
-	chan_recv(slow.entered, NULL);
+	wait_held(&slow);
 	let_go(&held.conns[1]);
 	hang_up(&old);
 	begin_and_wait(np, &new);
@@ -360,16 +375,11 @@ static void test_an_event_of_a_closed_connection_is_not_the_next_ones(void **sta
 	say(&new);
 	wait_for(new.got == 1);
 	hang_up(&new);
-	holder_end(&slow);
+	hang_up(&slow);
 	stop(np);
 }
 
 /* --- what epoll does not take ------------------------------------------------------------------ */
-
-static enum netpoll_next end_when_told(struct conn *c)
-{
-	return c->more ? close_conn(c) : NETPOLL_WAIT;
-}
 
 /* A file cannot be watched. Nor can a socket while the kernel has no memory. */
 static void test_what_cannot_be_watched_is_looked_at_now_and_then(void **state)
@@ -381,7 +391,7 @@ static void test_what_cannot_be_watched_is_looked_at_now_and_then(void **state)
 	assert_true(c.fd >= 0);
 	c.pd = netpoll_open(np, c.fd, &conn_ops, &c);
 	netpoll_begin(c.pd);
-	wait_for(c.steps == 10);
+	wait_for(c.steps >= 10);
 	assert_int_equal(c.runs, 0);
 	c.more = &c;
 	wait_for(c.over);
@@ -483,6 +493,7 @@ int main(void)
 		cmocka_unit_test(test_input_gives_a_step_and_none_gives_none),
 		cmocka_unit_test(test_what_came_before_the_beginning_is_seen),
 		cmocka_unit_test(test_a_peer_that_is_gone_at_the_beginning_is_seen),
+		cmocka_unit_test(test_what_a_step_leaves_unread_is_not_told_again),
 		cmocka_unit_test(test_input_during_a_step_is_not_lost),
 		cmocka_unit_test(test_the_end_during_a_step_is_not_lost),
 		cmocka_unit_test(test_the_end_right_behind_the_input_is_not_lost),

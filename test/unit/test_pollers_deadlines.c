@@ -184,7 +184,7 @@ static void test_a_deadline_that_passes_during_a_step_gives_another(void **state
 	int steps = c.steps;
 	let_go(&c);
 	wait_for(c.steps > steps);
-	holder_end(&c);
+	hang_up(&c);
 	stop(np);
 }
 
@@ -208,7 +208,7 @@ static void test_a_deadline_gives_no_step_during_a_threads_time_but_after_it(voi
 		/* As the deadline stays as it is, one step follows the other. */
 		wait_for(c.steps > steps + 2);
 	}
-	holder_end(&c);
+	hang_up(&c);
 	stop(np);
 }
 

@@ -42,7 +42,42 @@ static void test_input_during_a_threads_time_gives_no_step_and_is_not_lost(void 
 		wait_for(!c.busy);
 		c.runs = c.got;
 	}
-	holder_end(&c);
+	hang_up(&c);
+	stop(np);
+}
+
+/* Does an epoll instance of this process watch fd? */
+static bool is_watched(int fd)
+{
+	char path[64], what[64], line[128];
+	bool found = false;
+	for (int e = 0; e < 64; e++) {
+		int watched;
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", e);
+		ssize_t n = readlink(path, what, sizeof(what) - 1);
+		what[n > 0 ? n : 0] = '\0';
+		if (strcmp(what, "anon_inode:[eventpoll]") != 0)
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", e);
+		FILE *f = fopen(path, "re");
+		while (f && fgets(line, sizeof(line), f))
+			found |= sscanf(line, "tfd: %d", &watched) == 1 && watched == fd;
+		fclose(f);
+	}
+	return found;
+}
+
+static void test_what_comes_during_a_threads_time_disturbs_no_poller(void **state)
+{
+	struct netpoll *np = start();
+	struct conn c;
+	away_init(np, &c);
+	wait_for(is_watched(c.fd));
+	hold(&c);
+	assert_false(is_watched(c.fd));
+	let_go(&c);
+	wait_for(is_watched(c.fd));
+	hang_up(&c);
 	stop(np);
 }
 
@@ -55,8 +90,6 @@ static void test_the_end_during_a_threads_time_is_not_lost(void **state)
 	close(c.peer);
 	let_go(&c);
 	wait_for(c.over);
-	chan_free(c.entered);
-	chan_free(c.go_on);
 	stop(np);
 }
 
@@ -69,10 +102,10 @@ static void test_a_thread_may_be_wanted_again_at_once(void **state)
 	for (int i = 0; i < ROUNDS(500); i++) {
 		say(&c); /* is found on the way back */
 		let_go(&c);
-		chan_recv(c.entered, NULL);
+		wait_held(&c);
 	}
 	let_go(&c);
-	holder_end(&c);
+	hang_up(&c);
 	stop(np);
 }
 
@@ -111,7 +144,7 @@ static void test_threads_do_not_wait_for_each_other(void **state)
 	for (size_t i = 0; i < COUNT(c); i++)
 		let_go(&c[i]);
 	for (size_t i = 0; i < COUNT(c); i++)
-		holder_end(&c[i]);
+		hang_up(&c[i]);
 	stop(np);
 }
 
@@ -157,7 +190,7 @@ static void test_a_kick_during_a_step_gives_another(void **state)
 		let_go(&c);
 		wait_for(c.steps > steps);
 	}
-	holder_end(&c);
+	hang_up(&c);
 	stop(np);
 }
 
@@ -175,7 +208,7 @@ static void test_a_kick_during_a_threads_time_gives_a_step_after_it(void **state
 		let_go(&c);
 		wait_for(c.steps > steps);
 	}
-	holder_end(&c);
+	hang_up(&c);
 	stop(np);
 }
 
@@ -315,6 +348,29 @@ static void test_of_many_that_wait_for_a_thread_each_gets_one(void **state)
 	stop(np);
 }
 
+static enum netpoll_next try_ten_times(struct conn *c, const struct err *why)
+{
+	return c->no_threads < 10 ? NETPOLL_WAIT : close_conn(c);
+}
+
+/* Also where it has input, for which there were steps else. */
+static void test_the_tries_are_not_many(void **state)
+{
+	struct netpoll *np = start();
+	struct conn c = {.on_step = to_thread, .on_no_thread = try_ten_times};
+	begin_and_wait(np, &c);
+	no_threads = true;
+	int64_t begin = clock_mono_ns();
+	say(&c);
+	while (!c.over) {
+		(void)send(c.peer, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+		sleep_ns(NSEC_PER_MSEC);
+	}
+	assert_true(clock_mono_ns() - begin >= 9 * 20 * NSEC_PER_MSEC);
+	close(c.peer);
+	stop(np);
+}
+
 static enum netpoll_next give_up(struct conn *c, const struct err *why)
 {
 	return c->no_threads < 2 ? NETPOLL_WAIT : close_conn(c);
@@ -365,6 +421,28 @@ static void test_without_a_thread_a_poller_may_run_it(void **state)
 	stop(np);
 }
 
+static enum netpoll_next step_instead(struct conn *c, const struct err *why)
+{
+	c->runs = 1000000; /* that needs no thread */
+	return NETPOLL_YIELD;
+}
+
+static void test_without_a_thread_it_may_take_a_step_instead(void **state)
+{
+	struct netpoll *np = start();
+	struct conn c = {.on_step = to_thread, .on_no_thread = step_instead};
+	begin_and_wait(np, &c);
+	no_threads = true;
+	say(&c);
+	wait_for(c.steps >= 3);
+	assert_int_equal(c.no_threads, 1);
+	assert_false(netpoll_is_short_of_threads(np));
+	say(&c);
+	wait_for(c.got == 2);
+	hang_up(&c);
+	stop(np);
+}
+
 static void test_the_last_threads_are_not_for_connections(void **state)
 {
 	struct netpoll *np = start();
@@ -402,6 +480,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_may_block_gets_a_thread_and_comes_back),
 		cmocka_unit_test(test_input_during_a_threads_time_gives_no_step_and_is_not_lost),
+		cmocka_unit_test(test_what_comes_during_a_threads_time_disturbs_no_poller),
 		cmocka_unit_test(test_the_end_during_a_threads_time_is_not_lost),
 		cmocka_unit_test(test_a_thread_may_be_wanted_again_at_once),
 		cmocka_unit_test(test_a_connection_may_end_in_its_thread),
@@ -414,8 +493,10 @@ int main(void)
 		cmocka_unit_test(test_kicks_of_several_threads_all_arrive),
 		no_thread_test(test_without_a_thread_another_try_follows),
 		no_thread_test(test_of_many_that_wait_for_a_thread_each_gets_one),
+		no_thread_test(test_the_tries_are_not_many),
 		no_thread_test(test_without_a_thread_it_may_be_given_up),
 		no_thread_test(test_without_a_thread_a_poller_may_run_it),
+		no_thread_test(test_without_a_thread_it_may_take_a_step_instead),
 		no_thread_test(test_the_last_threads_are_not_for_connections),
 		no_thread_test(test_pollers_that_cannot_start_are_an_error),
 	};
