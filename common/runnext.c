@@ -380,6 +380,14 @@ void task_run(struct task *t, const struct task_ops *ops)
 
 /* --- tasks without an owner ------------------------------------------------------------------- */
 
+/* Adds what this thread has the claim on to what it keeps. */
+static void keep(struct parker *p)
+{
+	if (kept.n >= PARK_KEPT_MAX)
+		park_hand_off();
+	wake_list_add(&kept, p);
+}
+
 void task_start(struct task *t, const struct task_ops *ops)
 {
 	bool keeps_already = keeping;
@@ -388,9 +396,22 @@ void task_start(struct task *t, const struct task_ops *ops)
 	park_leave(&t->parker);
 	if (!keeps_already)
 		runnext_begin();
-	if (kept.n >= PARK_KEPT_MAX)
-		park_hand_off();
-	wake_list_add(&kept, &t->parker);
+	keep(&t->parker);
+	if (!keeps_already)
+		runnext_end();
+}
+
+void task_relieve(struct task *t)
+{
+	bool keeps_already = keeping;
+	struct wake_list rest = t->parker.rest;
+	struct parker *p;
+	CHECK(park_is_woken(&t->parker));
+	t->parker.rest = (struct wake_list){NULL, NULL, 0};
+	if (!keeps_already)
+		runnext_begin();
+	while ((p = wake_list_take(&rest)))
+		keep(p);
 	if (!keeps_already)
 		runnext_end();
 }

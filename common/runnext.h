@@ -142,10 +142,17 @@ void task_run(struct task *t, const struct task_ops *ops);
 void task_start(struct task *t, const struct task_ops *ops);
 /*
  * For the thread that ops->go has started, once for each call of that: it is the owner of t, until
- * the end of the task, or until it has slept for patience_ns (not 0). t is not to be touched after
- * that, since it may be another thread's, or gone. The caller keeps no tasks, and holds no lock.
+ * the end of the task, or until it has slept for patience_ns (not 0). Before this call the task is
+ * that thread's already, as in a step. After it t is not to be touched, since it may be another
+ * thread's, or gone. The caller keeps no tasks, and holds no lock.
  */
 void task_own(struct task *t, int64_t patience_ns);
+/*
+ * For a thread that has tried in vain to start the owner that ops->go has asked for: t goes on
+ * waiting, but those that wait with it need not. Takes their steps: before this returns; or if the
+ * caller keeps tasks, in runnext_end. The caller holds no lock.
+ */
+void task_relieve(struct task *t);
 
 /* Begins to keep the tasks that this thread wakes. Not between another begin and its end. */
 void runnext_begin(void);

@@ -361,8 +361,10 @@ void protocol_v2_retry_pump(struct client_v2 *c)
 	if (!atomic_load_explicit(&c->pump_waits, memory_order_relaxed) ||
 		!atomic_exchange(&c->pump_waits, false))
 		return;
-	if (!start_thread(c))
-		atomic_store(&c->pump_waits, true);
+	if (start_thread(c))
+		return;
+	task_relieve(&c->pump_task->task);
+	atomic_store(&c->pump_waits, true);
 }
 
 void protocol_v2_lend_thread(struct client_v2 *c)

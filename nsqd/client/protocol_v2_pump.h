@@ -20,7 +20,10 @@ void protocol_v2_start_message_pump(struct client_v2 *c);
  * been started is when its first heartbeat is due. If that is now this starts it.
  */
 int64_t protocol_v2_pump_deadline(struct client_v2 *c);
-/* There may have been no thread for the pump: tries once more. Does not block. */
+/*
+ * There may have been no thread for the pump: tries once more. The pumps that wait with it go on in
+ * any case. Does not block.
+ */
 void protocol_v2_retry_pump(struct client_v2 *c);
 /* The same at the end, where the calling thread will do: it runs the pump, which is to end. Blocks. */
 void protocol_v2_lend_thread(struct client_v2 *c);

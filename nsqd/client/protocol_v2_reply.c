@@ -222,9 +222,9 @@ int io_loop_before_read(void *arg, struct err *err)
 {
 	struct io_loop *l = arg;
 	int rc = release(l);
+	protocol_v2_retry_pump(l->client);
 	runnext_end();
 	runnext_begin();
-	protocol_v2_retry_pump(l->client);
 	if (rc != 0 && err != &l->failure)
 		*err = l->failure;
 	return rc;

@@ -422,7 +422,7 @@ static void test_they_are_handed_to_an_owner_if_there_is_one(void **state)
 	}
 }
 
-static void test_those_that_are_handed_to_an_owner_that_comes_late_wait_with_it(void **state)
+static void test_those_that_are_handed_to_an_owner_that_comes_late_may_wait_with_it(void **state)
 {
 	struct worker *w[3];
 	for (size_t i = 0; i < COUNT(w); i++)
@@ -441,6 +441,38 @@ static void test_those_that_are_handed_to_an_owner_that_comes_late_wait_with_it(
 	}
 	for (size_t i = 0; i < COUNT(w); i++)
 		worker_stop_ownerless(w[i]);
+}
+
+static void test_but_they_need_not_wait(void **state)
+{
+	struct worker *w[PARK_KEPT_MAX];
+	for (int keeping = 0; keeping <= 1; keeping++) {
+		for (size_t i = 0; i < COUNT(w); i++)
+			w[i] = worker_start_ownerless(i == 0 ? &late : NULL, 1);
+		runnext_begin();
+		for (size_t i = 0; i < COUNT(w); i++)
+			give(w[i], 1);
+		runnext_handoff();
+		runnext_end();
+		if (keeping)
+			runnext_begin();
+		task_relieve(&w[0]->task);
+		if (keeping) {
+			stays(w[1]->n_steps == 0);
+			runnext_end();
+		}
+		for (size_t i = 1; i < COUNT(w); i++) {
+			assert_int_equal(w[i]->n_steps, 1);
+			assert_int_equal(w[i]->ran_by, gettid());
+			assert_int_equal(w[i]->n_gone, 0);
+		}
+		assert_int_equal(w[0]->n_steps, 0);
+		task_relieve(&w[0]->task); /* of nothing */
+		go(&owners, worker_own, w[0]);
+		wait_for(w[0]->n_steps == 1);
+		for (size_t i = 0; i < COUNT(w); i++)
+			worker_stop_ownerless(w[i]);
+	}
 }
 
 /* Values must come in order, whichever thread takes them. */
@@ -782,6 +814,8 @@ static void give_late_owners(void *arg)
 {
 	while (!labour.over) {
 		struct office *o = next_waiting();
+		if (o && rand_below(2) == 0)
+			task_relieve(&o->clerk->task);
 		if (o)
 			go(&owners, own_clerk, o);
 		else
@@ -920,7 +954,8 @@ int main(void)
 		cmocka_unit_test(test_ownerless_tasks_that_are_handed_on_get_one_owner_for_all),
 		cmocka_unit_test(test_they_are_handed_to_an_owner_if_there_is_one),
 		cmocka_unit_test(
-			test_those_that_are_handed_to_an_owner_that_comes_late_wait_with_it),
+			test_those_that_are_handed_to_an_owner_that_comes_late_may_wait_with_it),
+		cmocka_unit_test(test_but_they_need_not_wait),
 		cmocka_unit_test(test_steps_without_end_get_an_owner_after_some),
 		cmocka_unit_test(test_tasks_that_begin_others_do_so_without_recursion),
 		cmocka_unit_test(test_a_wake_up_may_hold_locks),
