@@ -619,13 +619,27 @@ int client_v2_send(struct client_v2 *c, int32_t frame_type, const void *data, si
 	return rc;
 }
 
+/*
+ * At a poller: takes write_lock, unless another thread has it, or the socket has not taken what there
+ * was before: a client that does not read must not fill the daemon's memory.
+ */
+static bool begin_to_answer(struct client_v2 *c)
+{
+	if (!mutex_trylock(&c->write_lock))
+		return false;
+	if (!c->writer.below)
+		return true;
+	mutex_unlock(&c->write_lock);
+	return false;
+}
+
 int client_v2_answer(struct client_v2 *c, const struct iovec *parts, int n, struct err *err)
 {
 	int64_t deadline = STREAM_NOW;
 	if (!c->polled) {
 		client_v2_lock_for_writing(c);
 		deadline = client_v2_write_deadline_locked(c);
-	} else if (c->late_answers.len > 0 || !mutex_trylock(&c->write_lock)) {
+	} else if (c->late_answers.len > 0 || !begin_to_answer(c)) {
 		for (int i = 0; i < n; i++)
 			strbuf_add(&c->late_answers, parts[i].iov_base, parts[i].iov_len);
 		return 0;
@@ -642,6 +656,7 @@ int client_v2_send_late_answers(struct client_v2 *c, struct err *err)
 		return 0;
 	int rc = client_v2_answer(c, &part, 1, err);
 	strbuf_free(&c->late_answers);
+	c->answers_left = true;
 	return rc;
 }
 
@@ -654,9 +669,24 @@ bool client_v2_has_written_all(struct client_v2 *c)
 	return all;
 }
 
+bool client_v2_bye_may_block(struct client_v2 *c)
+{
+	const struct bufio_writer *w = &c->writer;
+	if (c->stream != c->base || c->late_answers.len > 0 || !mutex_trylock(&c->write_lock))
+		return true;
+	bool may_block = !w->failed && (w->below || (c->answers_left && w->unflushed));
+	mutex_unlock(&c->write_lock);
+	return may_block;
+}
+
 void client_v2_give_buffers_back(struct client_v2 *c)
 {
 	bufio_reader_give_back(&c->reader);
+	client_v2_give_writer_back(c);
+}
+
+void client_v2_give_writer_back(struct client_v2 *c)
+{
 	if (!mutex_trylock(&c->write_lock))
 		return;
 	bufio_writer_give_back(&c->writer);
@@ -811,6 +841,7 @@ static int upgrade_deflate_locked(struct client_v2 *c, int level, struct err *er
 int client_v2_upgrade(struct client_v2 *c, const struct client_v2_upgrade *u, const void *response,
 	size_t len, struct err *err)
 {
+	runnext_handoff(); /* the peer may take its time */
 	mutex_lock(&c->write_lock);
 	int rc = respond_locked(c, response, len, err);
 	if (rc == 0 && u->tls_v1)

@@ -349,6 +349,8 @@ void client_v2_stats_free(struct client_v2_stats *s);
  * block: while another thread writes, the writer keeps its buffer.
  */
 void client_v2_give_buffers_back(struct client_v2 *c);
+/* The writer's alone. Any thread. */
+void client_v2_give_writer_back(struct client_v2 *c);
 
 /*
  * Buffered writing: append a frame; append frames that are complete already; flush. Block until the
@@ -364,8 +366,8 @@ int client_v2_flush(struct client_v2 *c, struct err *err);
 int client_v2_flush_answers(struct client_v2 *c, struct err *err);
 /*
  * io_loop's answers: appends complete frames, made of n parts. In a thread as client_v2_send. At a
- * poller this does not block: what the socket does not take, the lowest layer keeps; while another
- * thread writes, the frames are late answers, for a thread to send. 0, or -1 with err set.
+ * poller this does not block: what the socket does not take, the lowest layer keeps. While it does,
+ * or another thread writes, the frames are late answers, for a thread to send. 0, or -1 with err set.
  */
 int client_v2_answer(struct client_v2 *c, const struct iovec *parts, int n, struct err *err);
 static inline bool client_v2_has_late_answers(const struct client_v2 *c)
@@ -374,6 +376,11 @@ static inline bool client_v2_has_late_answers(const struct client_v2 *c)
 }
 /* Sends them, if there are any. Blocks, as client_v2_send does. 0, or -1 with err set. io_loop. */
 int client_v2_send_late_answers(struct client_v2 *c, struct err *err);
+/*
+ * Might client_v2_say_bye block? Through a layer, behind answers, or behind what the socket has not
+ * taken it may take a while. Does not block. io_loop, when the pump has ended.
+ */
+bool client_v2_bye_may_block(struct client_v2 *c);
 /* Is nothing left to be written, and no thread about to? A guess; does not block. io_loop. */
 bool client_v2_has_written_all(struct client_v2 *c);
 

@@ -35,6 +35,8 @@
 
 /* How long the pump may go on writing when the connection ends. */
 #define PUMP_EXIT_NS (500 * NSEC_PER_MSEC)
+/* And after that how often io_loop looks whether it needs a thread. */
+#define PUMP_LOOK_NS (20 * NSEC_PER_MSEC)
 /* So much sooner a silent client gives up its thread, while others wait for one. */
 #define HURRY_FACTOR 10
 /* A command whose parts drip in waits at the pollers after this time. */
@@ -445,7 +447,10 @@ static bool leave_channel(struct client_v2 *c)
 	/* The last consumer of an ephemeral channel deletes it. */
 	if (c->polled && c->channel && c->channel->ephemeral)
 		return false;
+	/* A pump that is asleep ends here. */
+	runnext_begin();
 	client_v2_end_pump(c);
+	runnext_end();
 	if (c->channel)
 		channel_remove_client(c->channel, &c->consumer);
 	c->has_left = true;
@@ -463,8 +468,10 @@ static bool await_pump(struct client_v2 *c)
 	if (c->polled)
 		return false;
 	client_v2_abort(c);
-	protocol_v2_lend_thread(c);
-	wait_group_wait(&c->wait_group);
+	/* There may be no thread for its last step, which another thread has begun. */
+	do
+		protocol_v2_lend_thread(c);
+	while (!wait_group_wait_until(&c->wait_group, clock_mono_ns() + PUMP_LOOK_NS));
 	return true;
 }
 
@@ -472,8 +479,7 @@ enum netpoll_next protocol_v2_leave(struct client_v2 *c)
 {
 	if ((!c->has_left && !leave_channel(c)) || !await_pump(c))
 		return NETPOLL_THREAD;
-	/* To say goodbye through a layer, or behind what the socket has not taken, may take a while. */
-	if (c->polled && (c->stream != c->base || !client_v2_has_written_all(c)))
+	if (c->polled && client_v2_bye_may_block(c))
 		return NETPOLL_THREAD;
 	struct err ignored;
 	(void)client_v2_send_late_answers(c, &ignored);
