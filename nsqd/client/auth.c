@@ -113,7 +113,12 @@ bool auth_is_allowed(struct auth_state *s, const char *topic, const char *channe
 
 bool auth_is_expired(const struct auth_state *s)
 {
-	return clock_mono_ns() > s->expires_ns;
+	return auth_expires_within(s, 0);
+}
+
+bool auth_expires_within(const struct auth_state *s, int64_t ns)
+{
+	return clock_mono_ns() + ns > s->expires_ns;
 }
 
 /* --- decoding ------------------------------------------------------------------------------- */

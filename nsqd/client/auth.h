@@ -75,6 +75,8 @@ void auth_state_free(struct auth_state *s);
  */
 bool auth_is_allowed(struct auth_state *s, const char *topic, const char *channel);
 bool auth_is_expired(const struct auth_state *s);
+/* Will it be in so many ns? */
+bool auth_expires_within(const struct auth_state *s, int64_t ns);
 
 /*
  * buildClientTLSConfig's check of --tls-root-ca-file: -1 with err set to stock's text. Reads the

@@ -90,7 +90,11 @@ int protocol_v2_sub(struct io_loop *l, const struct params *p, const char **resp
 	if (io_loop_check_auth(l, "SUB", topic_name, channel_name) != 0)
 		return -1;
 	struct err err;
-	enum sub_result res = try_sub(l, topic_name, channel_name, SUB_PATIENCE_NS, &err);
+	int64_t patience = l->polled ? 0 : SUB_PATIENCE_NS;
+	enum sub_result res = try_sub(l, topic_name, channel_name, patience, &err);
+	l->blocks = res == SUB_AGAIN && l->polled;
+	if (l->blocks)
+		return -1;
 	if (res == SUB_AGAIN)
 		res = try_sub(l, topic_name, channel_name, 0, &err);
 	if (res != SUB_OK)

@@ -18,6 +18,9 @@
 #include "nsqd/client/protocol_v2_reply.h"
 #include "protocol/byte_base10.h"
 
+/* A command that begins so long before the answer of an auth server expires ends in time. */
+#define AUTH_MARGIN_NS NSEC_PER_SEC
+
 /* --- reading bodies ------------------------------------------------------------------------- */
 
 enum bufio_result io_loop_read_len(struct io_loop *l, int32_t *n, struct err *err)
@@ -168,7 +171,8 @@ bool io_loop_is_auth_enabled(const struct io_loop *l)
 bool io_loop_auth_may_block(const struct io_loop *l)
 {
 	const struct client_v2 *c = l->client;
-	return io_loop_is_auth_enabled(l) && c->auth_state && auth_is_expired(c->auth_state);
+	return io_loop_is_auth_enabled(l) && c->auth_state &&
+	       auth_expires_within(c->auth_state, AUTH_MARGIN_NS);
 }
 
 int io_loop_auth_failed(struct io_loop *l, struct strbuf *why, bool log_again)

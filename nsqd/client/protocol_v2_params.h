@@ -64,7 +64,7 @@ void io_loop_copy_name(char out[NAME_SIZE], struct param name);
 bool io_loop_parse_ms(struct param p, uint64_t *ms, int64_t *ns);
 /* IsAuthEnabled */
 bool io_loop_is_auth_enabled(const struct io_loop *l);
-/* Would a CheckAuth ask an auth server? */
+/* Would a CheckAuth ask an auth server, now or in a moment? */
 bool io_loop_auth_may_block(const struct io_loop *l);
 /*
  * CheckAuth: if auth is enabled, the client must have authorized already. Compares topic and

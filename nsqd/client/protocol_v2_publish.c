@@ -223,11 +223,14 @@ static int mpub_to(struct io_loop *l, struct topic *t)
 	struct err err;
 	if (io_loop_read_body_size(l, "MPUB", &size) != 0)
 		return -1;
-	if (read_mpub(l, &b) != 0) {
-		if (l->waiting) {
-			put_back_bodies(l, &b);
-			io_loop_put_back_len(l, size);
-		}
+	int rc = read_mpub(l, &b);
+	/* More of it may have come since protocol_v2_mpub_may_block. */
+	l->blocks = rc == 0 && l->polled && topic_put_may_block(t, b.n);
+	if (l->waiting || l->blocks) {
+		put_back_bodies(l, &b);
+		io_loop_put_back_len(l, size);
+	}
+	if (rc != 0 || l->blocks) {
 		free_bodies(&b);
 		return -1;
 	}
