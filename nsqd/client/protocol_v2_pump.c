@@ -308,7 +308,9 @@ static enum task_result act(struct task *task, int chosen, bool owner)
 /* task_ops.leave */
 static void leave(struct task *task)
 {
-	pump_of(task)->owner = NULL;
+	struct pump *q = pump_of(task);
+	q->owner = NULL;
+	client_v2_give_writer_back(q->p->client);
 }
 
 /* The thread "pump:ADDR", or one that is lent. */
@@ -339,6 +341,8 @@ static void go(struct task *task)
 		return;
 	struct poll_desc *pd = c->pd;
 	atomic_store(&c->pump_waits, true);
+	/* From now on io_loop may run the pump to its end. Then the kick is a step for nothing, of whatever
+	 * connection pd is by then. */
 	netpoll_kick(pd);
 }
 
@@ -375,14 +379,15 @@ void protocol_v2_lend_thread(struct client_v2 *c)
 
 int64_t protocol_v2_pump_deadline(struct client_v2 *c)
 {
-	if (!c->pump_task)
-		note_identified(&c->pump);
-	int64_t now = clock_mono_ns(), heartbeat = c->pump.heartbeat_ticker.next_ns;
-	if (atomic_load(&c->pump_waits))
-		return now + RETRY_NS;
-	if (!c->pump_task && heartbeat != 0 && heartbeat <= now)
-		protocol_v2_start_message_pump(c);
-	return c->pump_task ? 0 : heartbeat;
+	if (c->pump_task)
+		return atomic_load(&c->pump_waits) ? clock_mono_ns() + RETRY_NS : 0;
+	/* The pump's state is io_loop's until it starts. */
+	note_identified(&c->pump);
+	int64_t heartbeat = c->pump.heartbeat_ticker.next_ns;
+	if (heartbeat == 0 || heartbeat > clock_mono_ns())
+		return heartbeat;
+	protocol_v2_start_message_pump(c);
+	return protocol_v2_pump_deadline(c);
 }
 
 /* --- life ------------------------------------------------------------------------------------- */

@@ -222,6 +222,9 @@ int io_loop_before_read(void *arg, struct err *err)
 {
 	struct io_loop *l = arg;
 	int rc = release(l);
+	/* While the client has a thread, no poller looks when its first heartbeat is due. */
+	if (!l->polled)
+		(void)protocol_v2_pump_deadline(l->client);
 	protocol_v2_retry_pump(l->client);
 	runnext_end();
 	runnext_begin();
