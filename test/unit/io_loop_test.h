@@ -90,14 +90,19 @@ static inline void connect_consumer(struct peer *c, struct nsqd *n)
 		setsockopt(c->peer, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
 }
 
-static inline void run_io_loop(struct peer *c)
+static inline void open_peer(struct peer *c)
 {
 	struct client_v2 *client = c->client;
-	client->pd =
-		netpoll_open(client->protocol->netpoll, stream_sock_fd(client->base), &peer_ops, c);
+	int fd = stream_sock_fd(client->base);
+	client->pd = netpoll_open(client->protocol->netpoll, fd, &peer_ops, c);
 	wait_group_init(&c->wg);
 	wait_group_add(&c->wg);
-	netpoll_begin(client->pd);
+}
+
+static inline void run_io_loop(struct peer *c)
+{
+	open_peer(c);
+	netpoll_begin(c->client->pd);
 }
 
 static inline void receive_junk(int fd, size_t n)
@@ -175,6 +180,42 @@ static inline void start(struct peer *c, struct fixture *f, size_t rdy)
 	connect_consumer(c, f->nsqd);
 	subscribe(c, f->channel, rdy);
 }
+
+/* --- steps that the test takes itself ----------------------------------------------------------- */
+
+/* Connected, and no other thread runs its io_loop. The next three are for such clients. */
+static inline void begin_here(struct peer *c, struct nsqd *n)
+{
+	connect_consumer(c, n);
+	open_peer(c);
+}
+
+/* A step, as a poller takes it. */
+static inline enum netpoll_next step_here(struct peer *c)
+{
+	protocol_v2_retry_pump(c->client);
+	c->client->polled = true;
+	return protocol_v2_io_loop(c->client);
+}
+
+/* What the thread does that a step has asked for. */
+static inline enum netpoll_next run_here(struct peer *c)
+{
+	c->client->polled = false;
+	return protocol_v2_io_loop(c->client);
+}
+
+/* It leaves, and is freed. */
+static inline void end_here(struct peer *c)
+{
+	close(c->peer);
+	c->client->stage = STAGE_LEAVING;
+	assert_int_equal(peer_go_on(c, false), NETPOLL_OVER);
+	wait_group_destroy(&c->wg);
+	client_v2_free(c->client);
+}
+
+/* --- the end ------------------------------------------------------------------------------------ */
 
 /* It leaves. Returns how many messages it has finished. */
 static inline uint64_t stop(struct peer *c)
