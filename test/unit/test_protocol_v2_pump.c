@@ -6,6 +6,7 @@
 #include "test/unit/io_loop_test.h"
 
 #include "common/clock.h"
+#include "common/gothread_internal.h"
 #include "common/rand.h"
 #include "common/thread_name.h"
 #include "nsqd/client/protocol_v2_pump.h"
@@ -24,13 +25,15 @@ struct watch {
 	struct stream *below; /* owned */
 	int64_t last;         /* deadline of the last write */
 	size_t again;         /* writes with the deadline of the one before */
-	char writer[64];      /* the thread of the last write */
+	int64_t slow_ns;      /* a read takes so long */
+	char writer[64];      /* the thread of the last write; the pump's, if that has written */
 };
 
 static ssize_t watch_read(
 	struct stream *stream, void *buf, size_t n, int64_t deadline_ns, struct err *err)
 {
 	struct watch *w = (struct watch *)stream;
+	sleep_ns(w->slow_ns);
 	return w->below->ops->read(w->below, buf, n, deadline_ns, err);
 }
 
@@ -42,7 +45,8 @@ static int watch_writev(
 	if (deadline_ns == w->last)
 		w->again++;
 	w->last = deadline_ns;
-	snprintf(w->writer, sizeof(w->writer), "%s", thread_name());
+	if (strncmp(w->writer, "pump:", 5) != 0)
+		snprintf(w->writer, sizeof(w->writer), "%s", thread_name());
 	/* A write takes some time. */
 	while (clock_mono_ns() == now)
 		;
@@ -445,6 +449,344 @@ static void test_the_pump_flushes_the_answers_that_io_loop_could_not(struct fixt
 	stop(&c);
 }
 
+/* --- threads ------------------------------------------------------------------------------------ */
+
+static _Atomic bool no_threads;       /* none can be created */
+static _Thread_local bool may_create; /* but by this thread */
+static _Atomic int n_refused, n_created;
+
+static int create_unless(pthread_t *id, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
+{
+	if (no_threads && !may_create) {
+		n_refused++;
+		return EAGAIN;
+	}
+	n_created++;
+	return pthread_create(id, attr, fn, arg);
+}
+
+static int threads_setup(void **state)
+{
+	int rc = fixture_setup(state);
+	no_threads = false;
+	n_refused = n_created = 0;
+	gothread_create = create_unless;
+	gothread_learns_limit = false;
+	return rc;
+}
+
+static int threads_teardown(void **state)
+{
+	no_threads = false;
+	int rc = fixture_teardown(state);
+	gothread_create = pthread_create;
+	gothread_learns_limit = true;
+	return rc;
+}
+
+#define threads_test(f)                                                                            \
+	fixture_test(f, threads_setup, threads_teardown, .wants = A_CHANNEL,                       \
+		.mem_queue_size = 100, .polls = true)
+
+static struct task *pump_of(struct peer *c)
+{
+	return (struct task *)c->client->pump_task;
+}
+
+/* No thread has come to own the pump, or it has left. */
+static bool is_ownerless(struct peer *c)
+{
+	return park_is_absent(&pump_of(c)->parker);
+}
+
+static void expect_frame(struct peer *c, const char *frame, size_t len)
+{
+	char got[64];
+	receive(c->peer, got, len);
+	assert_memory_equal(got, frame, len);
+}
+
+#define EXPECT_OK(c) expect_frame(c, "\0\0\0\6\0\0\0\0OK", 10)
+#define EXPECT_HEARTBEAT(c) expect_frame(c, "\0\0\0\17\0\0\0\0_heartbeat_", 19)
+
+static void say_pub(struct peer *c)
+{
+	static const char pub[] = "PUB test\n\0\0\0\1x";
+	assert_int_equal(send(c->peer, pub, sizeof(pub) - 1, MSG_NOSIGNAL), sizeof(pub) - 1);
+}
+
+/* One that a pump without a thread does not write. */
+static void publish_large(struct fixture *f)
+{
+	runnext_begin();
+	put_large_messages(f->topic, 1, 2 * SHORT_WRITE_SIZE);
+	runnext_end();
+}
+
+static void receive_large(struct peer *c)
+{
+	receive_junk(c->peer, MSG_PREFIX_LENGTH + 2 * SHORT_WRITE_SIZE);
+}
+
+/* --- the beginning ------------------------------------------------------------------------------ */
+
+static void test_a_publisher_has_no_pump_and_a_consumer_has(struct fixture *f)
+{
+	struct peer c;
+	begin_here(&c, f->nsqd);
+	say_pub(&c);
+	assert_int_equal(step_here(&c), NETPOLL_WAIT);
+	EXPECT_OK(&c);
+	assert_null(c.client->pump_task);
+	say(c.peer, "SUB test ch\n");
+	assert_int_equal(step_here(&c), NETPOLL_WAIT);
+	EXPECT_OK(&c);
+	assert_non_null(c.client->pump_task);
+	assert_true(is_ownerless(&c));
+	end_here(&c);
+	assert_int_equal(n_created, 0);
+}
+
+static void test_what_identify_has_said_is_known_to_a_pump_that_starts_later(struct fixture *f)
+{
+	static const char identify[] = "IDENTIFY\n\0\0\0\x14{\"msg_timeout\":4321}";
+	struct peer c;
+	begin_here(&c, f->nsqd);
+	assert_int_equal(
+		send(c.peer, identify, sizeof(identify) - 1, MSG_NOSIGNAL), sizeof(identify) - 1);
+	assert_int_equal(step_here(&c), NETPOLL_WAIT);
+	EXPECT_OK(&c);
+	say(c.peer, "SUB test ch\nRDY 1\n");
+	assert_int_equal(step_here(&c), NETPOLL_WAIT);
+	EXPECT_OK(&c);
+	assert_int_equal(c.client->pump.msg_timeout, 4321 * NSEC_PER_MSEC);
+	end_here(&c);
+}
+
+#define INTERVAL (20 * NSEC_PER_MSEC)
+
+static void test_the_first_heartbeat_starts_the_pump(struct fixture *f)
+{
+	struct peer c;
+	begin_here(&c, f->nsqd);
+	c.client->heartbeat_interval = INTERVAL;
+	int64_t begin = clock_mono_ns();
+	assert_int_equal(step_here(&c), NETPOLL_WAIT);
+	if (clock_mono_ns() - begin < INTERVAL)
+		assert_null(c.client->pump_task);
+	sleep_ns(INTERVAL);
+	/* Else it has been silent for too long. */
+	say(c.peer, "NOP\n");
+	assert_int_equal(step_here(&c), NETPOLL_WAIT);
+	assert_non_null(c.client->pump_task);
+	/* No step of io_loop is needed for those that follow. */
+	for (int i = 1; i <= 4; i++) {
+		EXPECT_HEARTBEAT(&c);
+		assert_true(clock_mono_ns() - begin >= i * INTERVAL);
+	}
+	end_here(&c);
+	assert_int_equal(n_created, 0);
+}
+
+static void test_a_heartbeat_comes_also_while_io_loop_has_a_thread(struct fixture *f)
+{
+	struct watch w;
+	struct peer c;
+	begin_here(&c, f->nsqd);
+	watch_client(&w, c.client);
+	w.slow_ns = INTERVAL;
+	c.client->heartbeat_interval = INTERVAL;
+	/* It is not silent until then. */
+	say(c.peer, "NOP\n");
+	shutdown(c.peer, SHUT_WR);
+	run_here(&c);
+	assert_int_equal(c.client->stage, STAGE_LEAVING);
+	EXPECT_HEARTBEAT(&c);
+	end_here(&c);
+}
+
+static void test_answers_that_the_socket_does_not_take_start_the_pump(struct fixture *f)
+{
+	struct peer c;
+	connect_consumer(&c, f->nsqd);
+	size_t filled = fill_socket(stream_sock_fd(c.client->base));
+	run_io_loop(&c);
+	say_pub(&c);
+	wait_for(f->topic->message_count == 1 && n_created == 1);
+	receive_junk(c.peer, filled);
+	EXPECT_OK(&c);
+	stop(&c);
+}
+
+/* --- its thread ----------------------------------------------------------------------------------- */
+
+static void test_a_thread_that_has_nothing_to_do_leaves_and_another_comes(struct fixture *f)
+{
+	struct peer c;
+	char id[MSG_ID_LENGTH + 1];
+	start(&c, f, 10);
+	for (int i = 1; i <= 2; i++) {
+		wait_for(is_away(c.client->ready_state_chan));
+		publish_large(f);
+		receive_large(&c);
+		wait_for(is_ownerless(&c));
+		assert_int_equal(n_created, i);
+		/* It has left nothing behind. */
+		mutex_lock(&c.client->write_lock);
+		assert_null(c.client->writer.buf);
+		mutex_unlock(&c.client->write_lock);
+		publish(f->topic, 7);
+		assert_int_equal(receive_message(&c, id), 7);
+	}
+	stop(&c);
+	assert_int_equal(n_created, 2);
+}
+
+static void test_a_pump_that_gets_no_thread_waits_for_one(struct fixture *f)
+{
+	struct peer c, other;
+	char id[MSG_ID_LENGTH + 1];
+	start(&c, f, 1);
+	no_threads = true;
+	publish_large(f);
+	wait_for(n_refused >= 3);
+	assert_true(c.client->pump_waits);
+	/* Nothing else does. */
+	start(&other, f, 1);
+	publish(f->topic, 5);
+	assert_int_equal(receive_message(&other, id), 5);
+	say(c.peer, "RDY 7\n");
+	wait_for(c.client->ready_count == 7);
+	no_threads = false;
+	receive_large(&c);
+	stop(&other);
+	stop(&c);
+}
+
+static void test_a_pump_that_gets_no_thread_waits_also_while_io_loop_has_one(struct fixture *f)
+{
+	struct peer c;
+	connect_consumer(&c, f->nsqd);
+	c.threaded = true;
+	subscribe(&c, f->channel, 1);
+	no_threads = true;
+	publish_large(f);
+	wait_for(n_refused >= 1);
+	for (int i = 0; i < 10; i++) {
+		say(c.peer, "NOP\n");
+		sleep_ns(NSEC_PER_MSEC);
+	}
+	no_threads = false;
+	say(c.peer, "NOP\n");
+	receive_large(&c);
+	stop(&c);
+}
+
+/* --- leaving -------------------------------------------------------------------------------------- */
+
+static enum netpoll_next leave_here(struct peer *c, bool polled)
+{
+	c->client->polled = polled;
+	c->client->stage = STAGE_LEAVING;
+	return protocol_v2_leave(c->client);
+}
+
+/* In a thread, as it may block for ever if something is wrong. */
+static void leave_in_thread(void *arg)
+{
+	assert_int_equal(leave_here(arg, false), NETPOLL_OVER);
+}
+
+static void expect_to_leave(struct peer *c)
+{
+	struct wait_group wg;
+	wait_group_init(&wg);
+	may_create = true;
+	go(&wg, leave_in_thread, c);
+	may_create = false;
+	assert_true(wait_group_wait_until(&wg, clock_mono_ns() + PATIENCE / 4));
+	join(&wg);
+	end_here(c);
+}
+
+static void subscribe_here(struct peer *c, struct fixture *f)
+{
+	begin_here(c, f->nsqd);
+	say(c->peer, "SUB test ch\nRDY 1\n");
+	assert_int_equal(step_here(c), NETPOLL_WAIT);
+	EXPECT_OK(c);
+}
+
+static void test_a_client_leaves_while_its_pump_waits_for_a_thread(struct fixture *f)
+{
+	struct peer c;
+	subscribe_here(&c, f);
+	no_threads = true;
+	publish_large(f);
+	assert_true(c.client->pump_waits);
+	assert_int_equal(leave_here(&c, true), NETPOLL_THREAD);
+	assert_int_equal(leave_here(&c, true), NETPOLL_THREAD);
+	expect_to_leave(&c);
+	/* What the pump had for it is another consumer's. */
+	assert_int_equal(channel_depth(f->channel), 1);
+	assert_int_equal(channel_in_flight_count(f->channel), 0);
+}
+
+/* A thread has begun a step of the pump, and finds late that it needs a thread for that. */
+static void hand_over_late(void *arg)
+{
+	struct task *t = arg;
+	sleep_ns(700 * NSEC_PER_MSEC);
+	park_wake(&t->parker);
+}
+
+static void test_a_client_leaves_whose_pump_needs_a_thread_after_all(struct fixture *f)
+{
+	struct wait_group wg;
+	struct peer c;
+	subscribe_here(&c, f);
+	struct task *t = pump_of(&c);
+	assert_true(park_claim(&t->parker));
+	t->parker.won = NULL;
+	wait_group_init(&wg);
+	go(&wg, hand_over_late, t);
+	no_threads = true;
+	assert_int_equal(leave_here(&c, true), NETPOLL_THREAD);
+	expect_to_leave(&c);
+	join(&wg);
+}
+
+/* The step is longer than a poller waits, but needs no thread. */
+static void test_a_client_does_not_leave_before_a_step_of_its_pump_ends(struct fixture *f)
+{
+	struct wait_group wg;
+	struct peer c;
+	subscribe_here(&c, f);
+	struct task *t = pump_of(&c);
+	assert_true(park_claim(&t->parker));
+	t->parker.won = NULL;
+	assert_int_equal(leave_here(&c, true), NETPOLL_THREAD);
+	wait_group_init(&wg);
+	go(&wg, leave_in_thread, &c);
+	assert_false(wait_group_wait_until(&wg, clock_mono_ns() + 20 * NSEC_PER_MSEC));
+	park_wake(&t->parker);
+	join(&wg);
+	end_here(&c);
+}
+
+static void test_a_client_whose_pump_writes_leaves_in_a_thread(struct fixture *f)
+{
+	struct peer c;
+	subscribe_here(&c, f);
+	size_t filled = fill_socket(stream_sock_fd(c.client->base));
+	publish_large(f);
+	wait_for(is_being_written_to(&c));
+	assert_int_equal(leave_here(&c, true), NETPOLL_THREAD);
+	/* It is cut off after half a second. */
+	expect_to_leave(&c);
+	assert_true(filled > 0);
+}
+
 /* --- time -------------------------------------------------------------------------------------- */
 
 struct scan {
@@ -647,6 +989,18 @@ int main(void)
 		pump_test(test_a_pump_that_fails_ends_the_connection),
 		pump_test(test_a_message_that_cannot_be_written_ends_the_connection),
 		pump_test(test_the_pump_flushes_the_answers_that_io_loop_could_not),
+		threads_test(test_a_publisher_has_no_pump_and_a_consumer_has),
+		threads_test(test_what_identify_has_said_is_known_to_a_pump_that_starts_later),
+		threads_test(test_the_first_heartbeat_starts_the_pump),
+		threads_test(test_a_heartbeat_comes_also_while_io_loop_has_a_thread),
+		threads_test(test_answers_that_the_socket_does_not_take_start_the_pump),
+		threads_test(test_a_thread_that_has_nothing_to_do_leaves_and_another_comes),
+		threads_test(test_a_pump_that_gets_no_thread_waits_for_one),
+		threads_test(test_a_pump_that_gets_no_thread_waits_also_while_io_loop_has_one),
+		threads_test(test_a_client_leaves_while_its_pump_waits_for_a_thread),
+		threads_test(test_a_client_leaves_whose_pump_needs_a_thread_after_all),
+		threads_test(test_a_client_does_not_leave_before_a_step_of_its_pump_ends),
+		threads_test(test_a_client_whose_pump_writes_leaves_in_a_thread),
 		scan_test(test_what_times_out_goes_to_a_consumer_that_waits),
 		scan_test(test_a_consumer_that_forgets_its_message_gets_it_again),
 		scan_test(test_what_is_requeued_comes_back_at_once_or_after_its_delay),
@@ -656,5 +1010,7 @@ int main(void)
 		channel_test_with(test_consumers_leave_while_they_are_served,
 			.mem_queue_size = 10000, .polls = true),
 	};
+	/* Each function that gets a thread gets a new one: the tests count them, and let some fail. */
+	gothread_kept_max = 0;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
