@@ -43,7 +43,7 @@
 #define WHOLE_NS (4 * SILENCE_NS)
 /* How much a step reads, give or take a buffer: some 50 us of work. */
 #define STEP_SIZE ((size_t)16 * 1024)
-/* A command of more than this is read by a thread, unless it drips in. */
+/* A command of more than this is executed by a thread, and read by one as well, unless it drips in. */
 #define LARGE_SIZE ((size_t)16 * 1024)
 /*
  * A client is busy if a step executes so many commands, and another one so soon after it, so often:
@@ -149,6 +149,15 @@ static void put_back_line(struct io_loop *l)
 	bufio_unread_line(&l->client->reader);
 }
 
+/*
+ * A command that has dripped in may be of any size by now: JSON of 5 MB takes some 30 ms, and as many
+ * small messages longer. (Else a step does not read so much.)
+ */
+static bool takes_long(const struct io_loop *l)
+{
+	return bufio_buffered(&l->client->reader) > LARGE_SIZE;
+}
+
 /* Exec: one command, and its response. */
 static enum outcome execute(struct io_loop *l, const struct params *p)
 {
@@ -156,7 +165,7 @@ static enum outcome execute(struct io_loop *l, const struct params *p)
 	const struct command *cmd = find_command(p->v[0]);
 	enum outcome o = OUTCOME_DONE;
 	strbuf_reset(&l->error.text);
-	if (l->polled && cmd->may_block && cmd->may_block(l, p))
+	if (l->polled && (takes_long(l) || (cmd->may_block && cmd->may_block(l, p))))
 		o = OUTCOME_BLOCKS;
 	/* The commands that came before are done and answered before. */
 	else if (io_loop_flush_gathered(l, cmd->gathers) != 0 ||
