@@ -2,14 +2,16 @@
 connections cost none, however many they are, and nobody waits for them."""
 
 import contextlib
-import socket
+import itertools
+import os
+import re
 import threading
 
 import pytest
 
 from certs import *  # pylint: disable=wildcard-import,unused-wildcard-import
 from limits import FewThreads
-from nsq import DEADLINE, SCALE, running, wait_until
+from nsq import SCALE, running, wait_until
 from test_http_limits import DRIPS, PING, connect, dripping, send
 from test_tls import context, flags
 
@@ -141,6 +143,31 @@ def test_memory_that_is_full_needs_a_thread(new_nsqd):
     assert daemon.topic_stats('t')['depth'] == 30
 
 
+def switches(daemon, name):
+    """How often the thread of that name has gone to sleep."""
+    tasks = '/proc/%d/task' % daemon.process.pid
+    for task in os.listdir(tasks):
+        with open(os.path.join(tasks, task, 'status'), encoding='ascii') as f:
+            status = f.read()
+        if re.search(r'^Name:\t%s$' % name, status, re.M):
+            return int(re.search(r'^voluntary_ctxt_switches:\t(\d+)$', status, re.M)[1])
+    raise AssertionError('no thread is called ' + name)
+
+
+def test_a_message_wakes_no_pump(nsqd):
+    """The poller takes the steps of the topic's pump and the channel's, one after the other."""
+    nsqd.create('alone', 'ch')
+    body = b'POST /pub?topic=alone HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx'
+    count = 50
+    with nsqd.subscribe('alone', 'ch', rdy=1) as consumer, connect(nsqd) as s:
+        before = [switches(nsqd, name) for name in ('t:alone', 'c:alone/ch')]
+        for _ in range(count):
+            assert ask(s, body).startswith(OK_PING)
+            consumer.fin(consumer.message())
+        after = [switches(nsqd, name) for name in ('t:alone', 'c:alone/ch')]
+    assert sum(after) - sum(before) < count
+
+
 # -- out of threads
 
 
@@ -171,16 +198,20 @@ def test_ping_and_pub_go_on_without_threads(starved):
             assert ask(s).startswith(OK_PING)
 
 
+_names = itertools.count()
+
+
 @pytest.mark.parametrize('method, path', [
-    ('GET', '/debug/'), ('POST', '/topic/create?topic=new'), ('POST', '/mpub?topic=new')])
+    ('GET', '/debug/?%d'), ('POST', '/topic/create?topic=new%d'), ('POST', '/mpub?topic=new%d')])
 def test_what_needs_a_thread_is_refused(starved, method, path):
-    """Not for ever: so a request may also get one."""
+    """Not for ever: so a request may also get one. A topic that it makes takes that away."""
     def refused():
-        response = starved.http(method, path, b'x')
+        response = starved.http(method, path % next(_names), b'x')
         return response.status == 503 and response.body == b'{"message":"OUT_OF_THREADS"}'
     wait_until(refused, starved.log)
     with connect(starved) as s:  # the connection goes on
-        s.sendall(b'%s %s HTTP/1.1\r\nHost: x\r\n\r\n' % (method.encode(), path.encode()))
+        s.sendall(b'%s %s HTTP/1.1\r\nHost: x\r\n\r\n' % (
+            method.encode(), (path % next(_names)).encode()))
         assert b'\r\n\r\n' in s.recv(4096)
         assert ask(s).startswith(OK_PING)
 
