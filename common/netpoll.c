@@ -39,6 +39,7 @@
 #include "common/gothread.h"
 #include "common/heap.h"
 #include "common/lock.h"
+#include "common/park.h"
 #include "common/xalloc.h"
 
 /* At least so many, as one of them may be slow. */
@@ -144,6 +145,7 @@ static uint16_t current_seq(struct poll_desc *pd)
  */
 static bool claim(struct poll_desc *pd, uint16_t seq, uint32_t with)
 {
+	park_perturb(PERTURB_POLL);
 	uint32_t seen = atomic_load(&pd->word);
 	enum state state;
 	do {
@@ -158,6 +160,7 @@ static bool claim(struct poll_desc *pd, uint16_t seq, uint32_t with)
 /* The end of a claim. False: something has happened meanwhile, and the caller runs it on. */
 static bool release(struct poll_desc *pd)
 {
+	park_perturb(PERTURB_POLL);
 	uint32_t seen = atomic_load(&pd->word);
 	while (!(seen & AGAIN)) {
 		if (atomic_compare_exchange_weak(&pd->word, &seen, with_state(seen, PARKED)))
@@ -213,6 +216,7 @@ static void plan_look(struct poll_desc *pd)
 {
 	struct netpoll *np = pd->np;
 	int64_t look = wanted_look(pd), planned = atomic_load(&pd->look_ns);
+	park_perturb(PERTURB_POLL);
 	if (look >= planned)
 		return;
 	mutex_lock(&np->lock);
@@ -388,7 +392,9 @@ static void enter_epoll(struct poll_desc *pd)
 		return;
 	uint64_t tagged = (uint64_t)(uintptr_t)pd | (uint64_t)current_seq(pd) << POINTER_BITS;
 	struct epoll_event e = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.u64 = tagged};
+	park_perturb(PERTURB_POLL);
 	pd->registered = epoll_ctl(pd->np->epoll_fd, EPOLL_CTL_ADD, pd->fd, &e) == 0;
+	park_perturb(PERTURB_POLL);
 	if (!pd->registered && !pd->needs_thread)
 		pd->retry_ns = clock_mono_ns() + RETRY_NS;
 }

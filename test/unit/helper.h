@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,6 +95,17 @@ static inline pid_t fork_alone(void)
 __attribute__((destructor)) static void drain_at_exit(void)
 {
 	gothread_drain();
+}
+
+/* How many descriptors this process has. */
+static inline int count_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int n = 0;
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
 }
 
 /* Sends to fd until it takes nothing any more. Returns how much that was. */

@@ -56,8 +56,8 @@ unit-address: ## unit tests under AddressSanitizer and UBSan
 
 # Seeded yields where a wrong algorithm would lose a race; CHAN_SEED=n replays.
 .PHONY: chan-perturb chan-perturb-run
-PERTURBED := test_chan% test_runnext test_ownerless test_timerproc
-chan-perturb: ## tests of chan and runnext in the perturbation build, plain and under ThreadSanitizer
+PERTURBED := test_chan% test_runnext test_ownerless test_timerproc test_pollers_stress
+chan-perturb: ## tests of chan, runnext and netpoll in the perturbation build, plain and under ThreadSanitizer
 	@$(MAKE) --no-print-directory PERTURB=1 chan-perturb-run
 	@$(MAKE) --no-print-directory PERTURB=1 SANITIZE=thread chan-perturb-run
 
