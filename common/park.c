@@ -56,6 +56,9 @@ static _Atomic unsigned spinners; /* atomic */
 static pthread_mutex_t free_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct parker *free_list; /* guarded by free_lock */
 
+/* Takes the steps of tasks without an owner for threads that keep none; NULL: they get owners. */
+static void (*steps_taker)(struct wake_list *l); /* set while no task is there */
+
 static _Thread_local struct parker *self;
 /* Where this thread keeps the tasks whose next step it runs itself; NULL: it wakes their owners. */
 static _Thread_local struct wake_list *kept_list;
@@ -262,10 +265,16 @@ bool park_is_away(struct parker *p)
 
 void wake_list_wake_all(struct wake_list *l)
 {
+	struct wake_list ownerless = {NULL, NULL, 0};
 	struct parker *next;
 	for (struct parker *p = l->first; p; p = next) {
 		next = p->next; /* first: once woken, p's owner may use it again */
-		if (!kept_list || !p->may_run || !p->may_run(p)) {
+		bool may_run = p->may_run && p->may_run(p);
+		if (may_run && !kept_list && steps_taker && park_is_absent(p)) {
+			wake_list_add(&ownerless, p);
+			continue;
+		}
+		if (!may_run || !kept_list) {
 			park_wake(p);
 			continue;
 		}
@@ -274,6 +283,13 @@ void wake_list_wake_all(struct wake_list *l)
 		wake_list_add(kept_list, p);
 	}
 	*l = (struct wake_list){NULL, NULL, 0};
+	if (ownerless.first)
+		steps_taker(&ownerless);
+}
+
+void park_set_steps_taker(void (*take)(struct wake_list *l))
+{
+	steps_taker = take;
 }
 
 void park_keep(struct wake_list *kept)

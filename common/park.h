@@ -157,6 +157,12 @@ static inline struct parker *wake_list_take(struct wake_list *l)
  * run go to the list of park_keep instead, if it has one.
  */
 void wake_list_wake_all(struct wake_list *l);
+/*
+ * A task that has no owner would get one, if a thread wakes it that keeps none: a thread for each of
+ * the thousands that one call may wake. take is given their list instead, with all of them claimed:
+ * it may not block, and chans are unlocked. NULL: no longer. runnext.c only, while there is no task.
+ */
+void park_set_steps_taker(void (*take)(struct wake_list *l));
 /* From now on the calling thread keeps such tasks there; NULL: no longer. runnext.c only. */
 void park_keep(struct wake_list *kept);
 /*

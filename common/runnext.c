@@ -239,11 +239,15 @@ static void take_steps(struct wake_list *due)
 
 int runnext_start(struct err *err)
 {
-	return timerproc_start(take_steps, err);
+	if (timerproc_start(take_steps, err) != 0)
+		return -1;
+	park_set_steps_taker(timerproc_give);
+	return 0;
 }
 
 void runnext_stop(void)
 {
+	park_set_steps_taker(NULL);
 	timerproc_stop();
 }
 

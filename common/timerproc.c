@@ -22,8 +22,9 @@
 #define MOST_AT_ONCE 16
 
 static struct {
-	pthread_mutex_t lock;     /* a leaf; guards the next two */
+	pthread_mutex_t lock;     /* a leaf; guards the next three */
 	struct heap heap;         /* of all timers, by when_ns */
+	struct wake_list given;   /* claimed tasks, whose steps it is to take */
 	bool stopping;            /* no task is left */
 	_Atomic uint32_t changed; /* atomic; more when the thread is to look at the heap */
 	void (*take_steps)(struct wake_list *due); /* immutable while the thread runs */
@@ -71,18 +72,34 @@ bool timer_expect(struct timer *t, int64_t when_ns)
 	return is_next;
 }
 
+void timerproc_give(struct wake_list *l)
+{
+	struct parker *p;
+	PT_OK(pthread_mutex_lock(&proc.lock));
+	while ((p = wake_list_take(l)))
+		wake_list_add(&proc.given, p);
+	PT_OK(pthread_mutex_unlock(&proc.lock));
+	timerproc_wake();
+}
+
 void timerproc_wake(void)
 {
 	atomic_fetch_add(&proc.changed, 1);
 	futex_wake_one(&proc.changed);
 }
 
-/* Claims the tasks to be looked at now, but for those that are not parked. When the next one is. */
+/*
+ * Claims the tasks to be looked at now, but for those that are not parked; and takes those that have
+ * been given. When the next one is to be looked at.
+ */
 static int64_t claim_due(struct wake_list *due)
 {
 	int64_t now = clock_mono_ns();
+	struct parker *p;
 	PT_OK(pthread_mutex_lock(&proc.lock));
-	for (int n = 0; n < MOST_AT_ONCE && heap_least(&proc.heap) <= now; n++) {
+	while (due->n < MOST_AT_ONCE / 2 && (p = wake_list_take(&proc.given)))
+		wake_list_add(due, p);
+	for (int n = (int)due->n; n < MOST_AT_ONCE && heap_least(&proc.heap) <= now; n++) {
 		struct timer *t = timer_of(heap_peek(&proc.heap));
 		plan_locked(t, INT64_MAX);
 		if (!park_claim_in_order(t->parker))

@@ -46,5 +46,10 @@ void timer_destroy(struct timer *t);
  */
 bool timer_expect(struct timer *t, int64_t when_ns);
 void timerproc_wake(void);
+/*
+ * Takes the steps of these claimed tasks, soon, and empties l: for threads that keep no tasks
+ * (park_set_steps_taker). Does not block.
+ */
+void timerproc_give(struct wake_list *l);
 
 #endif

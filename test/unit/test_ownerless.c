@@ -932,6 +932,64 @@ static void test_owners_come_and_go_tasks_end_and_begin_and_nothing_is_lost(void
 	assert_in_range(labour.n_retired_with_owner, 1, labour.n_retired - 1);
 }
 
+/* --- threads that keep no tasks ---------------------------------------------------------------- */
+
+/* As in the daemon. The other tests want an owner for a step that such a thread has woken. */
+static int with_steps_taker(void **state)
+{
+	park_set_steps_taker(timerproc_give);
+	return 0;
+}
+
+static int without_steps_taker(void **state)
+{
+	park_set_steps_taker(NULL);
+	return 0;
+}
+
+static int start_without_steps_taker(void **state)
+{
+	return start_runnext(state) != 0 ? -1 : without_steps_taker(state);
+}
+
+static void test_many_tasks_that_a_thread_wakes_at_once_get_no_thread_each(void **state)
+{
+	enum { TASKS = 500 };
+	static struct worker *w[TASKS];
+	struct wake_list none = {NULL, NULL, 0};
+	timerproc_give(&none);
+	for (size_t i = 0; i < TASKS; i++)
+		w[i] = worker_start_ownerless(NULL, 1);
+	for (uint64_t round = 1; round <= 3; round++) {
+		for (size_t i = 0; i < TASKS; i++)
+			give(w[i], round);
+		for (size_t i = 0; i < TASKS; i++)
+			wait_for(w[i]->n_steps == round);
+	}
+	for (size_t i = 0; i < TASKS; i++) {
+		assert_int_equal(w[i]->sum, 1 + 2 + 3);
+		assert_int_equal(w[i]->n_gone, 0);
+		assert_true(is_ownerless(w[i]));
+		worker_stop_ownerless(w[i]);
+	}
+}
+
+static void test_but_a_step_that_is_an_owners_gets_one(void **state)
+{
+	for (enum way way = MAY_RUN; way < MANY; way++) {
+		struct refusal r = {.way = way};
+		struct worker *w = worker_new_ownerless(&refusing, 1);
+		w->arg = &r;
+		worker_begin(w);
+		r.on = true;
+		give(w, 7);
+		wait_for(w->n_gone == 1 && w->n_steps == 1);
+		assert_int_equal(w->sum, 7);
+		r.on = false;
+		worker_stop_ownerless(w);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -967,7 +1025,12 @@ int main(void)
 		cmocka_unit_test(test_without_a_next_select_an_owner_ends_it),
 		cmocka_unit_test(test_close_reaches_an_ownerless_task),
 		cmocka_unit_test(test_what_the_end_of_a_task_wakes_is_run_by_the_same_thread),
+		cmocka_unit_test_setup_teardown(
+			test_many_tasks_that_a_thread_wakes_at_once_get_no_thread_each,
+			with_steps_taker, without_steps_taker),
+		cmocka_unit_test_setup_teardown(test_but_a_step_that_is_an_owners_gets_one,
+			with_steps_taker, without_steps_taker),
 		cmocka_unit_test(test_owners_come_and_go_tasks_end_and_begin_and_nothing_is_lost),
 	};
-	return cmocka_run_group_tests(tests, start_runnext, stop_runnext);
+	return cmocka_run_group_tests(tests, start_without_steps_taker, stop_runnext);
 }
