@@ -356,22 +356,6 @@ def test_the_log_says_why_an_answer_could_not_be_sent(daemon, first, commands, w
 # -- threads
 
 @THREADS
-def test_the_threads_of_a_connection_end_with_it(new_nsqd):
-    daemon = new_nsqd()
-    clients = [daemon.subscribe('t', 'ch', rdy=1) for _ in range(50)]
-    # Who has a message in flight keeps its threads; on a slow machine some have
-    # been idle for long enough to have none by now.
-    daemon.pub('t', *[b'x'] * 50)
-    daemon.wait_channel('t', 'ch', in_flight_count=50)
-    wait_until(lambda: daemon.count_threads('io:') == 50
-               and daemon.count_threads('pump:') == 50, daemon.thread_names)
-    for i, client in enumerate(clients):
-        client.reset() if i % 2 else client.close()
-    wait_until(lambda: daemon.count_threads('io:', 'pump:') == 0,
-               daemon.thread_names)
-
-
-@THREADS
 def test_the_threads_of_topics_and_channels_end_with_them(new_nsqd):
     daemon = new_nsqd()
     clients = [daemon.subscribe('t%d#ephemeral' % (i % 5),

@@ -499,14 +499,6 @@ def test_not_required(new_nsqd, server_cert, value):
         client.expect_usable()
 
 
-def test_required_also_of_a_client_that_was_idle(new_nsqd, server_cert):
-    nsqd = new_nsqd(*flags(server_cert, '--tls-required'))
-    with nsqd.connect() as client:
-        time.sleep(2.5)     # its threads have ended by then: test_idle.py
-        client.command('NOP')
-        client.expect_fatal(b'E_INVALID cannot NOP in current state (TLS required)')
-
-
 @pytest.mark.parametrize('flag', ['--tls-required', '--tls-required=tcp-https',
                                   '--tls-client-auth-policy=require'])
 def test_it_cannot_be_required_without_a_certificate(new_nsqd, flag):
