@@ -99,9 +99,12 @@ static enum netpoll_next start_tls(struct http_conn *c, int64_t timeout_ns)
 		c->stream = tls;
 		return go_to(c, HTTP_HEAD);
 	}
-	if (!stopping(c))
+	if (!stopping(c)) {
+		char from[128];
+		address_format(&c->remote, from, sizeof(from));
 		lg_logf(&c->server->daemon->ctx->lg, LG_WARN,
-			"http: TLS handshake error from %s: %s", c->remote_addr, err.msg);
+			"http: TLS handshake error from %s: %s", from, err.msg);
+	}
 	c->linger = true;
 	return go_to(c, HTTP_GOODBYE);
 }
@@ -250,7 +253,7 @@ static enum netpoll_next read_body(struct http_conn *c)
 /* http_api.Log */
 static void log_request(struct http_conn *c, int status, int64_t elapsed_ns)
 {
-	char elapsed[32];
+	char elapsed[32], from[128];
 	struct strbuf uri = STRBUF_INIT;
 	if (!lg_enabled(&c->server->daemon->ctx->lg, LG_INFO))
 		return;
@@ -261,8 +264,9 @@ static void log_request(struct http_conn *c, int status, int64_t elapsed_ns)
 		strbuf_addc(&uri, '?');
 		strbuf_add(&uri, c->req.target.raw_query, c->req.target.raw_query_len);
 	}
+	address_format(&c->remote, from, sizeof(from));
 	lg_logf(&c->server->daemon->ctx->lg, LG_INFO, "%d %s %s (%s) %s", status, c->head.method,
-		uri.data, c->remote_addr, duration_format(elapsed_ns, elapsed, sizeof(elapsed)));
+		uri.data, from, duration_format(elapsed_ns, elapsed, sizeof(elapsed)));
 	strbuf_free(&uri);
 }
 
@@ -420,11 +424,15 @@ static enum netpoll_next send_answer(struct http_conn *c)
 
 /* --- GOODBYE and LINGER ---------------------------------------------------------------------- */
 
-/* With a short deadline: a client that does not read is not waited for. */
+/*
+ * With a short deadline: a client that does not read is not waited for. If nothing is left to be
+ * read, the close of the socket says the same.
+ */
 static enum netpoll_next say_goodbye(struct http_conn *c)
 {
 	int64_t now = clock_mono_ns();
-	if (!c->send_failed)
+	bool close_does = !c->linger && c->drained && c->r == c->w;
+	if (!c->send_failed && !close_does)
 		c->stream->ops->close_write(c->stream, c->in_thread ? now + LINGER_NS : STREAM_NOW);
 	if (!c->linger)
 		return NETPOLL_OVER;
@@ -514,11 +522,10 @@ struct http_conn *http_conn_new(struct http_server *s, int fd, const union addre
 	c->sock = c->stream = stream_sock_new(fd);
 	c->state = s->tls ? HTTP_HANDSHAKE : HTTP_HEAD;
 	c->wait_until_ns = s->tls ? clock_mono_ns() + HANDSHAKE_TIMEOUT_NS : 0;
-	address_format(addr, c->remote_addr, sizeof(c->remote_addr));
+	c->remote = *addr;
 	http_head_init(&c->head, MAX_HEAD);
 	c->req.daemon = s->daemon;
 	c->req.ctx = s->daemon->ctx;
-	c->req.remote_addr = c->remote_addr;
 	http_io_begin_move(c);
 	return c;
 }

@@ -13,7 +13,6 @@
 #define NSQD_HTTP_INTERNAL_H
 
 #include <stdatomic.h>
-#include <time.h>
 
 #include "common/clock.h"
 #include "common/gothread.h"
@@ -107,7 +106,7 @@ struct http_conn {
 	bool is_evicted;               /* guarded by the server's lock */
 	struct stream *sock;           /* immutable; the lowest layer */
 	struct stream *stream;         /* what is read and written: sock, or TLS on top of it */
-	char remote_addr[128];         /* immutable */
+	union address remote;          /* immutable */
 
 	/*
 	 * The time until which its moved bytes are worth something. When there is no room for a new
@@ -149,8 +148,6 @@ struct http_conn {
 	struct http_answer answer;
 	struct strbuf made; /* the answer's body, where the handler has not made it */
 	struct strbuf out;  /* the answer's head, and a short body */
-	time_t date_of;     /* what date is made of */
-	char date[48];      /* a header */
 };
 
 #endif

@@ -35,7 +35,6 @@ struct http_request {
 	const struct http_daemon *daemon; /* immutable */
 	struct context *ctx;              /* immutable; daemon->ctx */
 	enum http_method method;
-	const char *remote_addr;
 	struct url_target target;
 	const char *param; /* what the route's ":name" stands for, not terminated */
 	size_t param_len;

@@ -66,22 +66,23 @@ static void add_header(struct strbuf *out, const char *name, const char *value)
 	strbuf_add(out, "\r\n", 2);
 }
 
-/* http.TimeFormat; made anew once a second. */
-static void add_date(struct strbuf *out, struct http_conn *c)
+/* http.TimeFormat; each thread makes it anew once a second. */
+static void add_date(struct strbuf *out)
 {
 	static const char days[] = "SunMonTueWedThuFriSat";
 	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+	static _Thread_local time_t date_of;
+	static _Thread_local char date[48];
 	time_t now = (time_t)(clock_wall_ns() / NSEC_PER_SEC);
 	struct tm t;
-	if (now != c->date_of) {
+	if (now != date_of) {
 		gmtime_r(&now, &t);
-		snprintf(c->date, sizeof(c->date),
-			"Date: %.3s, %02d %.3s %d %02d:%02d:%02d GMT\r\n", days + 3 * t.tm_wday,
-			t.tm_mday, months + 3 * t.tm_mon, t.tm_year + 1900, t.tm_hour, t.tm_min,
-			t.tm_sec);
-		c->date_of = now;
+		snprintf(date, sizeof(date), "Date: %.3s, %02d %.3s %d %02d:%02d:%02d GMT\r\n",
+			days + 3 * t.tm_wday, t.tm_mday, months + 3 * t.tm_mon, t.tm_year + 1900,
+			t.tm_hour, t.tm_min, t.tm_sec);
+		date_of = now;
 	}
-	strbuf_adds(out, c->date);
+	strbuf_adds(out, date);
 }
 
 /* --- what becomes of the connection ---------------------------------------------------------- */
@@ -144,7 +145,7 @@ static void add_head(struct strbuf *out, struct http_conn *c, const struct http_
 	add_header(out, "Content-Type", a->is_sniffed ? NULL : a->type);
 	add_header(out, "Location", a->location);
 	add_header(out, "X-Nsq-Content-Type", a->is_v1 ? "nsq; version=1.0" : NULL);
-	add_date(out, c);
+	add_date(out);
 	add_header(out, "Content-Length", has_length(c, a) && !a->says_length ? length : NULL);
 	add_header(out, "Content-Type", a->is_sniffed && a->len > 0 ? a->type : NULL);
 	add_header(out, "Connection", a->says_close ? NULL : connection);

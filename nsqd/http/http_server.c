@@ -132,7 +132,9 @@ static enum netpoll_next no_thread(void *arg, const struct err *why)
 static void thread_name(void *arg, char *out, size_t size)
 {
 	const struct http_conn *c = arg;
-	snprintf(out, size, "%s:%s", c->server->tls ? "https" : "http", c->remote_addr);
+	char from[128];
+	address_format(&c->remote, from, sizeof(from));
+	snprintf(out, size, "%s:%s", c->server->tls ? "https" : "http", from);
 }
 
 static const struct netpoll_ops conn_ops = {
