@@ -453,8 +453,7 @@ enum netpoll_next protocol_v2_io_loop(struct client_v2 *c)
 /* The pump is told to end, and the channel forgets the client. False: for that a thread is needed. */
 static bool leave_channel(struct client_v2 *c)
 {
-	/* The last consumer of an ephemeral channel deletes it. */
-	if (c->polled && c->channel && c->channel->ephemeral)
+	if (c->polled && c->channel && channel_removal_may_block(c->channel))
 		return false;
 	/* A pump that is asleep ends here. */
 	runnext_begin();

@@ -594,6 +594,13 @@ void channel_remove_client(struct channel *c, struct consumer *client)
 		c->topic_ops->delete_callback(c->topic, c);
 }
 
+bool channel_removal_may_block(struct channel *c)
+{
+	if (c->ephemeral)
+		return true;
+	return !channel_has_room(c, PUT_MARGIN) && !context_is_exiting(c->ctx);
+}
+
 static void close_clients(struct channel *c)
 {
 	struct consumer *client, *tmp;

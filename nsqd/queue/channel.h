@@ -239,6 +239,11 @@ int channel_add_client(struct channel *c, struct consumer *client, struct err *e
  * channel that has lost its last one (and then blocks until its pump has ended).
  */
 void channel_remove_client(struct channel *c, struct consumer *client);
+/*
+ * May that have to wait for a disk, since the channel is ephemeral, or the pump has a batch to put
+ * back? A guess that errs on the safe side. Does not block.
+ */
+bool channel_removal_may_block(struct channel *c);
 
 /* --- operators ------------------------------------------------------------------------------ */
 

@@ -1064,6 +1064,22 @@ static void test_the_end_of_an_ephemeral_channel_is_for_a_thread(struct fixture 
 	end_here(&c);
 }
 
+/* The channel's pump puts back what it has taken for the consumer, perhaps onto disk. */
+static void test_leaving_a_channel_without_room_is_for_a_thread(struct fixture *f)
+{
+	struct peer c;
+	begin_here(&c, f->nsqd);
+	SAY(&c, SUB_OK);
+	step_says(&c, NETPOLL_WAIT);
+	put(f->topic, 0, MEMORY - 1);
+	wait_for(chan_len(f->channel->memory_msg_chan) == MEMORY - 1);
+	assert_int_equal(leave_here(&c, true), NETPOLL_THREAD);
+	assert_non_null(f->channel->clients);
+	assert_int_equal(leave_here(&c, false), NETPOLL_OVER);
+	assert_null(f->channel->clients);
+	end_here(&c);
+}
+
 static void test_what_the_socket_does_not_take_at_the_end_is_for_a_thread(struct fixture *f)
 {
 	struct peer c;
@@ -1122,6 +1138,7 @@ int main(void)
 		step_test(test_a_large_command_that_drips_in_gets_a_thread_at_its_end),
 		step_test(test_a_client_leaves_without_a_thread),
 		step_test(test_the_end_of_an_ephemeral_channel_is_for_a_thread),
+		step_test(test_leaving_a_channel_without_room_is_for_a_thread),
 		step_test(test_what_the_socket_does_not_take_at_the_end_is_for_a_thread),
 	};
 	/* Each function that gets a thread gets a new one: the tests count them, and let some fail. */
