@@ -2,7 +2,7 @@
 /*
  * Buffered reading and writing of a stream. Mirrors Go's package bufio, as far as clientV2 uses it.
  * Threads: the client's io_loop reads. io_loop, the client's pump and threads that take the pump's
- * steps write, under the client's write lock. While the client is dormant, netpoll does both.
+ * steps write, under the client's write lock.
  *
  * Unlike in bufio, a write that overflows the buffer goes out together with the buffered bytes.
  * That is one system call, without a copy of large parts. So do many small parts of one call.

@@ -2,7 +2,7 @@
 /*
  * The deflate layer. Mirrors compress/flate as clientV2 uses it, on zlib. Threads: the client's
  * io_loop reads. io_loop, the client's pump and threads that take the pump's steps write, one at a
- * time under the client's write lock. While the client is dormant, netpoll does both.
+ * time under the client's write lock.
  *
  * Difference: a flush with nothing new to send sends nothing (Go sends an empty block).
  */

@@ -2,8 +2,7 @@
 /*
  * The snappy layer. Mirrors Reader and Writer of github.com/golang/snappy; libsnappy does the
  * blocks. Threads: the client's io_loop reads. io_loop, the client's pump and threads that take the
- * pump's steps write, one at a time under the client's write lock. While the client is dormant,
- * netpoll does both.
+ * pump's steps write, one at a time under the client's write lock.
  *
  * Differences: a read returns the data of all chunks that came together, where Go's returns one
  * chunk. A block that fits is decoded right into the reader's buffer. The parts of one writev are

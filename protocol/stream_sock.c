@@ -2,8 +2,8 @@
 /*
  * The lowest layer of a connection: a plain socket. Mirrors net.TCPConn. Threads: the client's
  * io_loop reads. io_loop, the client's pump and threads that take the pump's steps write, one at a
- * time under the client's write lock. While the client is dormant, netpoll does both. The thread of
- * an HTTP connection does both for its own. Any thread may shut it down.
+ * time under the client's write lock. The thread that runs an HTTP connection does both. Any thread
+ * may shut it down.
  *
  * Go sets a deadline with every read and write. This layer sets the socket's timeout only if the
  * time left differs from it noticeably. Nearly all deadlines are "now plus a constant", so that

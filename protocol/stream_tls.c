@@ -2,8 +2,7 @@
 /*
  * The TLS layer. Mirrors crypto/tls as clientV2 uses it, on GnuTLS. Threads: the client's io_loop
  * makes it and reads. io_loop, the client's pump and threads that take the pump's steps write, one
- * at a time under the client's write lock. While the client is dormant, netpoll does both. HTTPS
- * connections use tls_server_verify_client only.
+ * at a time under the client's write lock. The thread that runs a connection of HTTPS does all of it.
  *
  * GnuTLS lets one thread send while another receives, with one exception that it does not guard. In
  * TLS 1.3 a peer may change its keys at any time, and may ask us to change ours. Both copy the

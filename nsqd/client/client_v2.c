@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A connected client. Mirrors nsqd/client_v2.go. Its io_loop runs at the pollers or in a thread, its
- * message pump in any thread that takes its steps (common/runnext.h). The channel's operators, the scan workers and stats come by under the locks of channel and tcp_server.
+ * message pump in any thread that takes its steps (common/runnext.h). Operators, the scan workers and
+ * stats come by under the locks of channel and tcp_server.
  */
 #include "nsqd/client/client_v2.h"
 

@@ -102,7 +102,6 @@ struct pump_orders {
 
 struct auth_state;
 struct channel;
-struct oldpoll;
 struct tcp_server;
 struct tls_config;
 struct topics;

@@ -2,7 +2,7 @@
 /*
  * How much of a command has come in. No Go file: stock reads commands with a goroutine per client.
  * The bounds are those of protocol_v2_params.c, which has the last word: anything odd is "enough",
- * and io_loop then finds out what it is. Runs in the thread "netpoll".
+ * and io_loop then finds out what it is. Runs in the threads "poller".
  */
 #include "nsqd/client/command_input.h"
 

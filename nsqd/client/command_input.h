@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How much of a command has come in: enough to go on with it? For dormant clients that have sent a
- * part (netpoll.h): netpoll gathers what they send until io_loop has something to do. So a command
- * may come in any number of pieces, however slowly, and costs others nothing.
+ * How much of a command has come in: enough to go on with it? For clients at the pollers that have
+ * sent a part: a step gathers what comes, until there is something to do. So a command may come in
+ * any number of pieces, however slowly, and costs others nothing.
  */
 #ifndef NSQD_COMMAND_INPUT_H
 #define NSQD_COMMAND_INPUT_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * IDENTIFY and AUTH. Mirrors both of nsqd/protocol_v2.go. Runs in the thread "io:ADDR".
+ * IDENTIFY and AUTH. Mirrors both of nsqd/protocol_v2.go. Runs in the thread of
+ * io_loop: a poller, or "io:ADDR".
  */
 #include "nsqd/client/protocol_v2_identify.h"
 

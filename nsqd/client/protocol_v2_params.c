@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Parameters and bodies of commands. Mirrors readLen, CheckAuth and enforceTLSPolicy of
- * nsqd/protocol_v2.go. Runs in the thread "io:ADDR".
+ * nsqd/protocol_v2.go. Runs in the thread of io_loop: a poller, or "io:ADDR".
  */
 #include "nsqd/client/protocol_v2_params.h"
 

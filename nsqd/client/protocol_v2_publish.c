@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The commands of producers: PUB, DPUB, MPUB. Mirrors them in nsqd/protocol_v2.go. Runs in the
- * thread "io:ADDR".
+ * thread of io_loop: a poller, or "io:ADDR".
  */
 #include "nsqd/client/protocol_v2_publish.h"
 

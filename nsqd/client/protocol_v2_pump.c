@@ -6,9 +6,10 @@
  * thread "pump:ADDR", which leaves when it has slept for a while.
  *
  * Differences: its state is derived from the client's before it starts, so there is no
- * messagePumpStartedChan. It starts when there is something for it: with SUB, or the first heartbeat. It takes what the client has room for in one go, up to a batch. A batch
- * that it got for a client that has just left goes back. After an error it ends the connection at
- * once, where stock's io_loop finds out by a read that times out.
+ * messagePumpStartedChan. It starts when there is something for it: with SUB, or the first heartbeat.
+ * It takes what the client has room for in one go, up to a batch. A batch that it got for a client
+ * that has just left goes back. After an error it ends the connection at once, where stock's io_loop
+ * finds out by a read that times out.
  */
 #include "nsqd/client/protocol_v2_pump.h"
 

@@ -62,8 +62,7 @@ int protocol_v2_write_messages(struct client_v2 *c, struct message *const *msgs,
 void protocol_v2_write_messages_locked(struct client_v2 *c, struct channel *channel,
 	int64_t msg_timeout, struct message *const *msgs, size_t n);
 /*
- * One heartbeat, flushed. Blocks as client_v2_send does. The client's pump; netpoll, for a dormant
- * client.
+ * One heartbeat, flushed. Blocks as client_v2_send does. The client's pump.
  */
 int protocol_v2_send_heartbeat(struct client_v2 *c, struct err *err);
 /* The same without blocking; false, and nothing done: that is not possible now. The pump. */

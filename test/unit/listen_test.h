@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Listening, and connecting to what listens, for the tests of listener and accept_loop. */
+/* Listening, and connecting to what listens, for the tests of listener and acceptor. */
 #ifndef TEST_UNIT_LISTEN_TEST_H
 #define TEST_UNIT_LISTEN_TEST_H
 
