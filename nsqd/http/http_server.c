@@ -28,6 +28,8 @@
 #define MAX_CONNECTIONS 8192
 /* So many may be beyond the limit, until those that make room are gone. */
 #define SPARE_CONNECTIONS 16
+/* The most connections that are looked at for the one that makes room. */
+#define EVICT_AMONG 256
 /* How long a new connection waits for a place: the others may be in the middle of something. */
 #define ROOM_WAIT_NS (250 * NSEC_PER_MSEC)
 /* Between two log lines about the limit. */
@@ -80,25 +82,33 @@ static enum netpoll_next run(void *arg)
 	return go_on(c, true);
 }
 
+/* Could it make room? in_thread: it must have a thread. */
+static bool may_go(struct http_conn *c, bool in_thread)
+{
+	return !c->is_evicted &&
+	       (!in_thread || atomic_load_explicit(&c->in_thread, memory_order_relaxed));
+}
+
 /*
  * The connection with the least credit goes: it has been silent for longest, or moves next to
- * nothing. in_threads: of those that have one. The lock keeps its descriptor open. False: the
- * handlers of all run, or they work.
+ * nothing. It is looked for among EVICT_AMONG at a time, as a poller must not take long. The lock
+ * keeps its descriptor open. False: the handlers of all run, or they work.
  */
-static bool evict_locked(struct http_server *s, bool in_threads)
+static bool evict_locked(struct http_server *s, bool in_thread)
 {
 	mutex_assert_held(&s->lock);
-	struct http_conn *worst = NULL;
+	struct http_conn *first = s->conns, *worst = NULL;
 	s->evicted_ns = clock_mono_ns();
 	int64_t least = s->evicted_ns + HTTP_GRACE_NS;
-	for (struct http_conn *c = s->conns; c; c = c->next) {
+	for (int i = 0; i < EVICT_AMONG && s->conns && (i == 0 || s->conns != first); i++) {
+		struct http_conn *c = s->conns;
 		int64_t credit = atomic_load_explicit(&c->credit_ns, memory_order_relaxed);
-		if (credit <= least && !c->is_evicted &&
-			(!in_threads ||
-				atomic_load_explicit(&c->in_thread, memory_order_relaxed))) {
+		if (credit <= least && may_go(c, in_thread)) {
 			worst = c;
 			least = credit;
 		}
+		DL_DELETE(s->conns, c);
+		DL_APPEND(s->conns, c);
 	}
 	if (!worst)
 		return false;
@@ -117,12 +127,12 @@ static enum netpoll_next no_thread(void *arg, const struct err *why)
 	(void)why;
 	if (http_conn_can_do_without(c))
 		return NETPOLL_YIELD;
-	if (c->give_up_ns == 0) {
+	if (c->give_up_ns == 0)
 		c->give_up_ns = now + THREAD_WAIT_NS;
-		mutex_lock(&s->lock);
+	mutex_lock(&s->lock);
+	if (s->n_leaving == 0)
 		(void)evict_locked(s, true);
-		mutex_unlock(&s->lock);
-	}
+	mutex_unlock(&s->lock);
 	if (now < c->give_up_ns && !atomic_load(&s->stopping))
 		return NETPOLL_WAIT;
 	c->give_up_ns = 0;
