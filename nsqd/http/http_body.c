@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The body of a request. Mirrors body and expectContinueReader of net/http (transfer.go,
- * server.go). Runs at the pollers, and in the connections' threads. Where the input ends for now each
- * function returns HTTP_IO_WAIT, and goes on from there when it is called again.
+ * server.go). Runs at the pollers, and in the connections' threads. Where the input ends for now,
+ * each function returns HTTP_IO_WAIT. It goes on from there when it is called again.
  */
 #include "nsqd/http/http_body.h"
 

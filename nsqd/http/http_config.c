@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /config. Mirrors doConfig of nsqd/http.go. Runs in the threads of HTTP connections.
+ * /config. Mirrors doConfig of nsqd/http.go. GET runs in the pollers, PUT runs in the threads of HTTP
+ * connections.
  *
  * Different from Go: options are not swapped as a whole, since every reader would have to hold
  * them. The two that can change have places of their own: the level in the logger, lookupd's
@@ -24,9 +25,7 @@ static bool is_option(const struct http_request *req, const char *name)
 	return req->param_len == strlen(name) && memcmp(req->param, name, req->param_len) == 0;
 }
 
-/*
- * --- the two options that change ----------------------------------------------------------------
- */
+/* --- the two options that change -------------------------------------------------------------- */
 
 static void get_log_level(struct http_request *req)
 {
@@ -85,9 +84,7 @@ static const struct {
 
 #define N_CHANGEABLE (sizeof(changeable) / sizeof(*changeable))
 
-/*
- * --- the handlers -------------------------------------------------------------------------------
- */
+/* --- the handlers ----------------------------------------------------------------------------- */
 
 void http_do_get_config(struct http_request *req)
 {

@@ -53,7 +53,7 @@ struct http_server {
 	struct http_conn *conns; /* utlist */
 	size_t n_conns;
 	size_t n_leaving;       /* of these: evicted, and on their way out */
-	int64_t evicted_ns;     /* the last time; monotonic, as are the next two */
+	int64_t evicted_ns;     /* the last time; monotonic, as is the next one */
 	int64_t full_until_ns;  /* a new one waits for a place so long; 0: none does */
 	size_t refused;         /* the acceptor's: since the last line about it */
 	int64_t refused_logged; /* the acceptor's */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The handlers' arguments and results. Mirrors internal/http_api/req_params.go, and the part of
- * api_response.go that looks at the values that a handler returns. Runs in the connections'
- * threads.
+ * api_response.go that looks at the values that a handler returns. Runs where handlers do: at the
+ * pollers, and in the connections' threads.
  */
 #include "nsqd/http/http_request.h"
 

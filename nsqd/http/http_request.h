@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A request as handlers see it, and their answer (internal/http_api, req_params.go and the values
- * that handlers return). Everything here belongs to the thread of the connection.
+ * that handlers return). Everything here belongs to the thread that takes the connection's step.
  */
 #ifndef NSQD_HTTP_REQUEST_H
 #define NSQD_HTTP_REQUEST_H

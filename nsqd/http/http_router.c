@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Routing. Mirrors julienschmidt/httprouter 1.3.0 (router.go, tree.go), for a table of fixed paths
- * and paths with one parameter at the end. Runs in the threads of HTTP connections; keeps no state.
- * A table of thirty paths needs no radix tree.
+ * and paths with one parameter at the end. Runs in the pollers, and keeps no state. A table of
+ * thirty paths needs no radix tree.
  */
 #include "nsqd/http/http_router.h"
 
