@@ -62,7 +62,9 @@ struct io_loop {
 	bool waiting; /* the present one waits for its body; all that was read is put back */
 	bool blocks;  /* the PUBs that wait may block: they are for a thread */
 	bool gathers; /* a part of a command is here, and is not begun again before it is whole */
-	size_t n_commands; /* that have been executed */
+	size_t n_commands; /* that have been executed; and when a thread last read: */
+	size_t n_commands_read;
+	size_t lonely_reads; /* of a thread, in a row, that brought few commands */
 
 	size_t n_pubs;   /* that wait to be queued */
 	bool pub_failed; /* pub_error is to be sent; the connection is over */

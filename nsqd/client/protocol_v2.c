@@ -52,6 +52,11 @@
 #define BUSY_COMMANDS 8
 #define BUSY_STEPS 8
 #define BUSY_NS (20 * NSEC_PER_MSEC)
+/*
+ * After so many reads in a row that brought few commands a client gives its thread up, though it is
+ * never silent. (Where each command may block it soon gets one again: once in so many commands.)
+ */
+#define LONELY_READS 64
 
 /* What has come of a command, or of waiting for one. */
 enum outcome {
@@ -244,6 +249,27 @@ static enum outcome no_line(struct io_loop *l, enum bufio_result res)
 	return OUTCOME_FAILED;
 }
 
+/* What was gathered could not be executed, or not answered. */
+static enum outcome not_settled(const struct io_loop *l)
+{
+	return l->blocks ? OUTCOME_BLOCKS : l->pub_failed ? OUTCOME_REFUSED : OUTCOME_FAILED;
+}
+
+/*
+ * In a thread, before a read that waits. True: the client goes back to the pollers instead. A thread
+ * that it got for one command would be its own for ever, if it sends a command now and then.
+ */
+static bool goes_back(struct io_loop *l)
+{
+	const struct client_v2 *c = l->client;
+	if (l->polled || c->stream != c->base || bufio_buffered(&c->reader) > 0)
+		return false;
+	bool lonely = l->n_commands - l->n_commands_read < BUSY_COMMANDS;
+	l->n_commands_read = l->n_commands;
+	l->lonely_reads = lonely ? l->lonely_reads + 1 : 0;
+	return l->lonely_reads > LONELY_READS;
+}
+
 /* Reads one command and splits it. */
 static enum outcome read_command(struct io_loop *l, struct params *p)
 {
@@ -255,6 +281,8 @@ static enum outcome read_command(struct io_loop *l, struct params *p)
 	if (!l->goes_on && !l->begun)
 		bufio_reader_begin(&c->reader);
 	l->goes_on = false;
+	if (goes_back(l))
+		return io_loop_before_read(l, &l->failure) == 0 ? OUTCOME_SILENCE : not_settled(l);
 	enum bufio_result res = bufio_read_line(&c->reader, &line, &len, &l->failure);
 	if (res != BUFIO_OK)
 		return settle(l, res == BUFIO_IDLE ? OUTCOME_SILENCE : no_line(l, res));
@@ -330,7 +358,7 @@ static enum outcome settle(struct io_loop *l, enum outcome o)
 {
 	if (!l->polled || l->blocks || l->pub_failed || io_loop_before_read(l, &l->failure) == 0)
 		return o;
-	return l->blocks ? OUTCOME_BLOCKS : l->pub_failed ? OUTCOME_REFUSED : OUTCOME_FAILED;
+	return not_settled(l);
 }
 
 /* In a step, or in a thread until the client has been silent for a moment. */

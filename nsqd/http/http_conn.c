@@ -166,6 +166,10 @@ static enum netpoll_next read_head(struct http_conn *c)
 		return go_to(c, HTTP_GOODBYE);
 	if (!c->in_thread && c->served == HTTP_STEP_REQUESTS)
 		return NETPOLL_THREAD;
+	/* A thread that it got for one request would be its own for as long as it is never silent. */
+	if (c->in_thread && c->served >= HTTP_THREAD_REQUESTS && c->stream == c->sock &&
+		c->r == c->w && c->head.size == 0)
+		return NETPOLL_WAIT;
 	while (state == HTTP_HEAD_MORE) {
 		size_t used;
 		if (c->r == c->w) {

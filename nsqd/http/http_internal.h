@@ -33,6 +33,8 @@
 /* What a poller does for a connection in one go, at most: then a thread goes on. */
 #define HTTP_STEP_BYTES ((size_t)64 * 1024)
 #define HTTP_STEP_REQUESTS 16
+/* So many a thread serves before the connection goes back to the pollers; there it may get one anew. */
+#define HTTP_THREAD_REQUESTS 64
 /* How long a thread waits for input, before the connection goes back to the pollers. */
 #define HTTP_MOMENT_NS (250 * NSEC_PER_MSEC)
 

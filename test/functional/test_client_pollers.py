@@ -633,3 +633,16 @@ def test_idle_topics_take_little_memory(new_nsqd):
         daemon.create('t%d' % i, 'a', 'b')
     # 40 KiB for a topic with two channels, of which 24 are the stacks of three pumps.
     assert (resident() - before) / 200 < 64
+
+
+def test_a_client_that_is_never_silent_gives_its_thread_up_as_well(nsqd):
+    """It has got it for one command, and sends others now and then."""
+    with nsqd.connect() as client:
+        client.pub(nsqd.topic(), b'a')
+        topic = nsqd.topic()
+
+        def thread_is_gone():
+            for _ in range(20):
+                client.pub(topic, b'b')
+            return client_threads(nsqd) == 0
+        wait_until(thread_is_gone, nsqd.thread_names)

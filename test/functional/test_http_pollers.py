@@ -63,6 +63,18 @@ def test_a_thread_is_given_back(nsqd):
             assert nsqd.count_threads('http:') == 0
 
 
+def test_a_thread_is_given_back_also_by_one_that_is_never_silent(nsqd):
+    with connect(nsqd) as s:
+        s.sendall(b'POST /topic/create?topic=t HTTP/1.1\r\nHost: x\r\n\r\n')
+        assert s.recv(4096).startswith(OK_PING)
+
+        def thread_is_gone():
+            for _ in range(20):
+                assert ask(s).startswith(OK_PING)
+            return nsqd.count_threads('http:') == 0
+        wait_until(thread_is_gone, nsqd.thread_names)
+
+
 def test_https_needs_a_thread_for_the_handshake_only(new_nsqd, server_cert):
     daemon = new_nsqd(*flags(server_cert))
     with contextlib.ExitStack() as stack:
