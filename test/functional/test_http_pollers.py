@@ -155,15 +155,22 @@ def test_memory_that_is_full_needs_a_thread(new_nsqd):
     assert daemon.topic_stats('t')['depth'] == 30
 
 
-def switches(daemon, name):
-    """How often the thread of that name has gone to sleep."""
+def status_of(daemon, name):
+    """Of the thread of that name; None: it has not told its name yet."""
     tasks = '/proc/%d/task' % daemon.process.pid
     for task in os.listdir(tasks):
-        with open(os.path.join(tasks, task, 'status'), encoding='ascii') as f:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), \
+                open(os.path.join(tasks, task, 'status'), encoding='ascii') as f:
             status = f.read()
-        if re.search(r'^Name:\t%s$' % name, status, re.M):
-            return int(re.search(r'^voluntary_ctxt_switches:\t(\d+)$', status, re.M)[1])
-    raise AssertionError('no thread is called ' + name)
+            if re.search(r'^Name:\t%s$' % name, status, re.M):
+                return status
+    return None
+
+
+def switches(daemon, name):
+    """How often the thread of that name has gone to sleep."""
+    status = wait_until(lambda: status_of(daemon, name), daemon.thread_names)
+    return int(re.search(r'^voluntary_ctxt_switches:\t(\d+)$', status, re.M)[1])
 
 
 def test_a_message_wakes_no_pump(nsqd):
