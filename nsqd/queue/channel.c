@@ -598,7 +598,11 @@ bool channel_removal_may_block(struct channel *c)
 {
 	if (c->ephemeral)
 		return true;
-	return !channel_has_room(c, PUT_MARGIN) && !context_is_exiting(c->ctx);
+	size_t cap = c->memory_msg_chan ? chan_cap(c->memory_msg_chan) : 0;
+	size_t spare = cap / 4 < PUT_MARGIN ? cap / 4 : PUT_MARGIN;
+	/* At exit the flush finds the batch. */
+	return !channel_has_room(c, atomic_load(&c->batch_len) + spare) &&
+	       !context_is_exiting(c->ctx);
 }
 
 static void close_clients(struct channel *c)
