@@ -57,7 +57,7 @@ def place():
             arrow((370, 258), (232, 258)), by(301, 274, "park", "nothing more to do"),
             arrow((500, 242), (668, 242)), by(584, 218, "give_thread", "may block, or is busy"),
             arrow((765, 267), (765, 304), (145, 304), (145, 269)),
-            by(584, 285, "thread_loop", "silent for 250 ms")]
+            by(584, 285, "thread_loop", "silent for 250 ms, or sends little at a time")]
 
 
 def pump():
