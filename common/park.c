@@ -269,13 +269,13 @@ void wake_list_wake_all(struct wake_list *l)
 	struct parker *next;
 	for (struct parker *p = l->first; p; p = next) {
 		next = p->next; /* first: once woken, p's owner may use it again */
-		bool may_run = p->may_run && p->may_run(p);
-		if (may_run && !kept_list && steps_taker && park_is_absent(p)) {
-			wake_list_add(&ownerless, p);
+		bool is_given = !kept_list && steps_taker && park_is_absent(p);
+		if ((!kept_list && !is_given) || !p->may_run || !p->may_run(p)) {
+			park_wake(p);
 			continue;
 		}
-		if (!may_run || !kept_list) {
-			park_wake(p);
+		if (is_given) {
+			wake_list_add(&ownerless, p);
 			continue;
 		}
 		if (kept_list->n == PARK_KEPT_MAX)

@@ -894,6 +894,10 @@ static void send_all(void *arg)
 
 static void open_offices(void)
 {
+	memset(offices, 0, sizeof(offices));
+	labour.over = false;
+	labour.n_filed = labour.n_got = labour.n_late = labour.n_left = 0;
+	labour.n_retired = labour.n_retired_with_owner = 0;
 	for (size_t i = 0; i < OFFICES; i++) {
 		struct office *o = &offices[i];
 		o->random = rand_u64();
@@ -1031,6 +1035,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_but_a_step_that_is_an_owners_gets_one,
 			with_steps_taker, without_steps_taker),
 		cmocka_unit_test(test_owners_come_and_go_tasks_end_and_begin_and_nothing_is_lost),
+		cmocka_unit_test_setup_teardown(
+			test_owners_come_and_go_tasks_end_and_begin_and_nothing_is_lost,
+			with_steps_taker, without_steps_taker),
 	};
 	return cmocka_run_group_tests(tests, start_without_steps_taker, stop_runnext);
 }
