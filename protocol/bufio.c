@@ -196,8 +196,9 @@ static enum bufio_result read_stream(
 		return poll_stream(b, p, n, got, err);
 	if (read_ahead(b, p, n, got))
 		return BUFIO_OK;
-	if (b->before_read && b->before_read(b->arg, err) != 0)
-		return BUFIO_ERR;
+	int before = b->before_read ? b->before_read(b->arg, err) : 0;
+	if (before != 0)
+		return before > 0 ? BUFIO_IDLE : BUFIO_ERR;
 	int64_t now = b->timeout_ns > 0 || b->idle_ns > 0 ? clock_mono_ns() : 0;
 	if (b->deadline_ns == 0 && b->timeout_ns > 0)
 		b->deadline_ns = now + b->timeout_ns;

@@ -42,7 +42,7 @@ struct bufio_reader {
 	struct bufio_poll poll;
 	/*
 	 * Called before every read of the stream that may block, to send held-back output. -1 with
-	 * err set ends the read with that error. May be NULL.
+	 * err set ends the read with that error, and 1 with BUFIO_IDLE. May be NULL.
 	 */
 	int (*before_read)(void *arg, struct err *err);
 	void *arg;

@@ -55,6 +55,8 @@ enum client_stage {
 #ifndef SILENCE_NS /* tests make it short: see docs/testing.md */
 #define SILENCE_NS (250 * NSEC_PER_MSEC)
 #endif
+/* So long a client waits for a thread, for itself or for a topic or channel, before it is refused. */
+#define THREAD_WAIT_NS NSEC_PER_SEC
 
 enum client_state {
 	STATE_INIT,
@@ -191,6 +193,7 @@ struct client_v2 {
 	bool polled;                /* a poller runs it, and must not block */
 	bool has_left;              /* its channel has forgotten it, and its pump is to end */
 	bool peer_ended;            /* its last byte has been read, and it has said that it is */
+	bool does_without;          /* there is no thread: a step takes longer than it should */
 	int64_t give_up_ns;         /* until when it waits for a thread; 0: it does not */
 	struct command_input input; /* how much of a command is here */
 	struct strbuf late_answers; /* frames that could not be written by a poller */

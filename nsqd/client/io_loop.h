@@ -60,8 +60,9 @@ struct io_loop {
 	bool goes_on; /* this is not its first command: the time for that goes on */
 	bool begun;   /* the next command is one that waited, and has been logged: once more */
 	bool waiting; /* the present one waits for its body; all that was read is put back */
-	bool blocks;  /* the PUBs that wait may block: they are for a thread */
-	bool gathers; /* a part of a command is here, and is not begun again before it is whole */
+	bool blocks; /* the PUBs that wait may block, or a thread is missing: they stay, or are put back */
+	bool last_try; /* the command behind the PUBs is used up, so they cannot stay */
+	bool gathers;  /* a part of a command is here, and is not begun again before it is whole */
 	size_t n_commands; /* that have been executed; and when a thread last read: */
 	size_t n_commands_read;
 	size_t lonely_reads; /* of a thread, in a row, that brought few commands */

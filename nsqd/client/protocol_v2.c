@@ -33,6 +33,8 @@
 #include "nsqd/client/protocol_v2_reply.h"
 #include "nsqd/queue/channel.h"
 
+/* When to try again, if there was no thread for a topic or channel. */
+#define THREAD_RETRY_NS (20 * NSEC_PER_MSEC)
 /* How long the pump may go on writing when the connection ends. */
 #define PUMP_EXIT_NS (500 * NSEC_PER_MSEC)
 /* And after that how often io_loop looks whether it needs a thread. */
@@ -160,7 +162,7 @@ static void put_back_line(struct io_loop *l)
  */
 static bool takes_long(const struct io_loop *l)
 {
-	return bufio_buffered(&l->client->reader) > LARGE_SIZE;
+	return !l->client->does_without && bufio_buffered(&l->client->reader) > LARGE_SIZE;
 }
 
 /* Exec: one command, and its response. */
@@ -191,8 +193,10 @@ static enum outcome execute(struct io_loop *l, const struct params *p)
  */
 static enum outcome refuse(struct io_loop *l)
 {
+	l->last_try = true;
 	if (!l->pub_failed && io_loop_flush_gathered(l, GATHERED_NONE) != 0 && !l->pub_failed)
 		return OUTCOME_FAILED;
+	l->last_try = false;
 	const struct protocol_err *e = l->pub_failed ? &l->pub_error : &l->error;
 	/* That of a PUB ends the connection, sent or not. */
 	if (io_loop_send_error(l, e) != 0 && !l->pub_failed)
@@ -282,7 +286,7 @@ static enum outcome read_command(struct io_loop *l, struct params *p)
 		bufio_reader_begin(&c->reader);
 	l->goes_on = false;
 	if (goes_back(l))
-		return io_loop_before_read(l, &l->failure) == 0 ? OUTCOME_SILENCE : not_settled(l);
+		return io_loop_before_read(l, &l->failure) >= 0 ? OUTCOME_SILENCE : not_settled(l);
 	enum bufio_result res = bufio_read_line(&c->reader, &line, &len, &l->failure);
 	if (res != BUFIO_OK)
 		return settle(l, res == BUFIO_IDLE ? OUTCOME_SILENCE : no_line(l, res));
@@ -432,9 +436,23 @@ static enum netpoll_next end_step(struct io_loop *l, enum outcome o)
 		io_loop_put_back_pubs(l);
 		return NETPOLL_THREAD;
 	}
-	if (client_v2_has_late_answers(c) || (o == OUTCOME_AWAITED && is_large(c)) || is_busy(l))
+	if (client_v2_has_late_answers(c))
+		return NETPOLL_THREAD;
+	if (!c->does_without && ((o == OUTCOME_AWAITED && is_large(c)) || is_busy(l)))
 		return NETPOLL_THREAD;
 	return c->reader.poll.drained ? NETPOLL_WAIT : NETPOLL_YIELD;
+}
+
+/*
+ * There is no thread for a topic or channel that a command wants. The command is begun again in a
+ * moment. Until then the client has no thread either: it might be the one that is missing.
+ */
+static bool awaits_thread(struct io_loop *l, enum outcome o)
+{
+	if (l->polled || (o != OUTCOME_BLOCKS && l->n_pubs == 0))
+		return false;
+	io_loop_put_back_pubs(l);
+	return true;
 }
 
 /* The client waits at the pollers from now on: for input, until its deadlines. */
@@ -444,6 +462,8 @@ static void wait_at_pollers(struct client_v2 *c)
 	int64_t pump = protocol_v2_pump_deadline(c);
 	if (deadline == 0 || (pump != 0 && pump < deadline))
 		deadline = pump;
+	if (c->give_up_ns != 0)
+		deadline = clock_mono_ns() + THREAD_RETRY_NS;
 	netpoll_set_deadline(c->pd, deadline);
 	if (bufio_buffered(&c->reader) < LARGE_SIZE / 2)
 		client_v2_give_buffers_back(c);
@@ -466,6 +486,8 @@ enum netpoll_next protocol_v2_io_loop(struct client_v2 *c)
 			c->input = (struct command_input){.begun = l.begun};
 		if (l.polled)
 			next = end_step(&l, o);
+		if (!awaits_thread(&l, o) && next != NETPOLL_THREAD)
+			c->give_up_ns = 0;
 	}
 	(void)bufio_poll_end(&c->reader);
 	if (next == NETPOLL_WAIT && c->stage == STAGE_COMMANDS)

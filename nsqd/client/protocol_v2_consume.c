@@ -97,6 +97,8 @@ int protocol_v2_sub(struct io_loop *l, const struct params *p, const char **resp
 		return -1;
 	if (res == SUB_AGAIN)
 		res = try_sub(l, topic_name, channel_name, 0, &err);
+	if (res == SUB_ERR && io_loop_awaits_thread(l, &err))
+		return -1;
 	if (res != SUB_OK)
 		return fatal_client_err(
 			&l->error, err.msg, "E_SUB_FAILED", "SUB failed %s", err.msg);

@@ -103,8 +103,14 @@ int protocol_v2_dpub(struct io_loop *l, const struct params *p, const char **res
 
 	struct err err;
 	struct topic *t = nsqd_get_topic(l->protocol->topics, topic_name, &err);
+	if (!t && io_loop_awaits_thread(l, &err)) {
+		bufio_put_back(&l->client->reader, body->data, body->len);
+		io_loop_put_back_len(l, (int32_t)body->len);
+	}
 	if (!t)
 		message_body_unref(body);
+	if (l->blocks)
+		return -1;
 	int rc = t ? topic_put_message_deferred(t, body, timeout, &err) : -1;
 	topic_unref(t);
 	if (rc != 0)
@@ -257,6 +263,8 @@ int protocol_v2_mpub(struct io_loop *l, const struct params *p, const char **res
 	if (io_loop_check_auth(l, "MPUB", topic_name, "") != 0)
 		return -1;
 	struct topic *t = nsqd_get_topic(l->protocol->topics, topic_name, &err);
+	if (!t && io_loop_awaits_thread(l, &err))
+		return -1;
 	if (!t)
 		return fatal_client_err(
 			&l->error, err.msg, "E_MPUB_FAILED", "MPUB failed %s", err.msg);

@@ -6,11 +6,13 @@
  */
 #include "nsqd/client/protocol_v2_reply.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "common/bytes.h"
 #include "common/check.h"
+#include "common/clock.h"
 #include "common/compiler.h"
 #include "common/runnext.h"
 #include "nsqd/client/protocol_v2_pump.h"
@@ -121,12 +123,26 @@ int io_loop_message_failed(
 	return -1;
 }
 
+bool io_loop_awaits_thread(struct io_loop *l, const struct err *why)
+{
+	struct client_v2 *c = l->client;
+	int64_t now = clock_mono_ns();
+	if (why->code != EAGAIN || l->last_try || context_is_exiting(l->ctx))
+		return false;
+	if (c->give_up_ns == 0)
+		c->give_up_ns = now + THREAD_WAIT_NS;
+	l->blocks = now < c->give_up_ns;
+	return l->blocks;
+}
+
 /* --- what is gathered ------------------------------------------------------------------------ */
 
 /* Puts the PUBs into their topic. Returns how many are queued; fewer than all with err set. */
 static size_t put_pubs(struct io_loop *l, size_t n, struct err *err)
 {
 	struct topic *t = nsqd_get_topic(l->protocol->topics, l->pub_topic, err);
+	if (!t && io_loop_awaits_thread(l, err))
+		return 0;
 	if (!t) {
 		for (size_t i = 0; i < n; i++)
 			message_body_unref(l->pubs[i]);
@@ -147,12 +163,14 @@ static int flush_pubs(struct io_loop *l)
 	if (n == 0)
 		return 0;
 	/* Memory may have filled up since they were gathered. */
-	if (l->polled && nsqd_put_may_block(l->protocol->topics, l->pub_topic, n)) {
+	if (l->polled && !l->last_try && nsqd_put_may_block(l->protocol->topics, l->pub_topic, n)) {
 		l->blocks = true;
 		return -1;
 	}
-	l->n_pubs = 0;
 	size_t done = put_pubs(l, n, &err);
+	if (l->blocks)
+		return -1;
+	l->n_pubs = 0;
 	if (done < n) {
 		l->pub_failed = true;
 		l->failure = err;
@@ -209,9 +227,14 @@ static int release(struct io_loop *l)
 		l->ready_changed = false;
 		client_v2_try_update_ready_state(l->client);
 	}
-	if (flush_pubs(l) != 0)
+	int rc = flush_pubs(l);
+	if (rc != 0 && (l->polled || !l->blocks))
 		return -1;
-	return io_loop_flush(l, &l->failure) == 0 ? 0 : send_failed(l);
+	/* They stay for later, and the thread is not to wait for more input: it is for others. */
+	l->blocks = false;
+	if (io_loop_flush(l, &l->failure) != 0)
+		return send_failed(l);
+	return rc == 0 ? 0 : 1;
 }
 
 /*
@@ -228,7 +251,7 @@ int io_loop_before_read(void *arg, struct err *err)
 	protocol_v2_retry_pump(l->client);
 	runnext_end();
 	runnext_begin();
-	if (rc != 0 && err != &l->failure)
+	if (rc < 0 && err != &l->failure)
 		*err = l->failure;
 	return rc;
 }

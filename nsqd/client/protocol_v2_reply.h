@@ -35,17 +35,25 @@ enum gathered { GATHERED_NONE, GATHERED_PUBS, GATHERED_FINS };
  * Executes what is gathered, but for the kind to_keep, and answers it. The PUBs go to their topic,
  * which may block on the disk. -1: the connection is over: a PUB could not be queued
  * (l->pub_failed, and l->pub_error is to be sent), or an answer could not be sent (l->failure). Or
- * l->blocks: at a poller PUBs would have to wait for the disk, and are still there.
+ * l->blocks: the PUBs are still there. At a poller they would have to wait for the disk; or there is
+ * no thread for their topic (io_loop_awaits_thread).
  */
 int io_loop_flush_gathered(struct io_loop *l, enum gathered to_keep);
-/* PUBs that a step must not queue are commands again, to be read first by the thread. */
+/* PUBs that must not or cannot be queued now are commands again, to be read first. */
 void io_loop_put_back_pubs(struct io_loop *l);
+/*
+ * A topic or channel could not be made; why says so. True, and l->blocks is set: for want of a thread
+ * that may be there in a moment. The command is put back, and this client gives up its own thread.
+ * False: there are other reasons, or it has been so for a second.
+ */
+bool io_loop_awaits_thread(struct io_loop *l, const struct err *why);
 /* The connection is over: drops what is gathered. */
 void io_loop_drop_gathered(struct io_loop *l);
 /*
  * bufio_reader.before_read; arg is the io_loop. Nothing is held back while the client is silent:
  * executes what is gathered, tells the pump if it has room again, flushes. Then it takes the steps
- * of the pumps that are woken by all that. -1 with err set, as above.
+ * of the pumps that are woken by all that. -1 with err set, as above. 1: PUBs are still there, as
+ * there is no thread for their topic.
  */
 int io_loop_before_read(void *arg, struct err *err);
 

@@ -34,9 +34,6 @@
 /* How long clients have at exit to take their last answers. */
 #define EXIT_GRACE NSEC_PER_SEC
 
-/* How long a client waits for a thread before it is refused. */
-#define THREAD_WAIT_NS NSEC_PER_SEC
-
 /* A frame on a connection that is no client yet. */
 static void send_bad_protocol(struct client_v2 *c)
 {
@@ -183,9 +180,7 @@ static enum netpoll_next step(void *arg)
 /* netpoll_ops.run */
 static enum netpoll_next run(void *arg)
 {
-	struct client_v2 *c = arg;
-	c->give_up_ns = 0;
-	return go_on(c, false);
+	return go_on(arg, false);
 }
 
 /*
@@ -198,6 +193,17 @@ static enum netpoll_next no_thread(void *arg, const struct err *why)
 	int64_t now = clock_mono_ns();
 	if (context_is_exiting(c->ctx))
 		return NETPOLL_THREAD;
+	/*
+	 * A thread may only have been better. Or the reason is gone by now: the topic is there, another
+	 * thread does not write any more.
+	 */
+	c->does_without = true;
+	enum netpoll_next next = go_on(c, true);
+	if (next == NETPOLL_OVER)
+		return next;
+	c->does_without = false;
+	if (next != NETPOLL_THREAD)
+		return NETPOLL_YIELD;
 	if (c->give_up_ns == 0)
 		c->give_up_ns = now + THREAD_WAIT_NS;
 	if (now < c->give_up_ns || c->stage == STAGE_LEAVING)

@@ -1,11 +1,14 @@
 """Daemons that have little: descriptors, or threads."""
 
+import contextlib
 import itertools
 import os
 import shutil
+import signal
+import subprocess
 import tempfile
 
-from nsq import Nsqd, binary, not_tested
+from nsq import Nsqd, binary, not_tested, wait_until
 
 
 class FewDescriptors(Nsqd):
@@ -35,10 +38,29 @@ class FewThreads(Nsqd):
         for path in (self.directory, self.data_path):
             os.chown(path, self.user, self.user)
 
+    def as_user(self):
+        return ['setpriv', '--reuid=%d' % self.user, '--regid=%d' % self.user, '--clear-groups']
+
     def command(self):
-        return ['setpriv', '--reuid=%d' % self.user, '--regid=%d' % self.user,
-                '--clear-groups', 'prlimit', '--nproc=%d' % self.threads_max,
-                self.copy] + super().command()[1:]
+        return (self.as_user() + ['prlimit', '--nproc=%d' % self.threads_max, self.copy]
+                + super().command()[1:])
+
+    @contextlib.contextmanager
+    def crowd(self):
+        """Other processes of that user, so many that the daemon gets no thread any more."""
+        others = subprocess.Popen(
+            self.as_user() + ['sh', '-c', 'for i in $(seq %d); do sleep 600 & done; echo there; wait'
+                              % self.threads_max],
+            stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
+        try:
+            assert others.stdout.readline() == b'there\n'
+            # Nor one that it has from before.
+            wait_until(lambda: self.count_threads('kept') == 0, self.thread_names)
+            yield
+        finally:
+            os.killpg(others.pid, signal.SIGKILL)
+            others.stdout.close()
+            others.wait()
 
     def close(self):
         try:

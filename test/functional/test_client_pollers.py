@@ -322,7 +322,7 @@ def test_a_large_body_that_drips_in_costs_no_thread_for_long(nsqd, topic, comman
         with nsqd.connect() as other:
             for _ in range(20):
                 other.pub(topic, b'x')
-        assert client_threads(nsqd) == 0
+        wait_no_threads(nsqd)
     for client in clients:
         client.send(command[sent[0]:])
         client.expect_ok()

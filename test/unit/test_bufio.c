@@ -394,6 +394,29 @@ static void test_reading_on_without_before_read_has_a_limit(void **state)
 	free(got);
 }
 
+static int wait_not(void *arg, struct err *err)
+{
+	return 1;
+}
+
+static void test_before_read_may_have_no_time_to_wait(void **state)
+{
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+	char got[8];
+	fake_text(&f, "PUB t\nhalf, and the rest", 10);
+	bufio_reader_init(&b, &f.stream, 64);
+	assert_int_equal(read_line(&b, &err), BUFIO_OK);
+	b.before_read = wait_not;
+	assert_int_equal(bufio_read_full(&b, got, 8, &err), BUFIO_IDLE);
+	b.before_read = NULL;
+	/* It has put back what there was. */
+	assert_int_equal(bufio_read_full(&b, got, 8, &err), BUFIO_OK);
+	assert_memory_equal(got, "half, an", 8);
+	bufio_reader_free(&b);
+}
+
 static void test_an_error_of_before_read_ends_the_read_and_nothing_is_read(void **state)
 {
 	struct bufio_reader b;
@@ -981,6 +1004,7 @@ int main(void)
 		cmocka_unit_test(
 			test_after_a_large_value_what_is_there_is_read_without_before_read),
 		cmocka_unit_test(test_reading_on_without_before_read_has_a_limit),
+		cmocka_unit_test(test_before_read_may_have_no_time_to_wait),
 		cmocka_unit_test(test_an_error_of_before_read_ends_the_read_and_nothing_is_read),
 		cmocka_unit_test(test_a_command_has_one_deadline_and_the_next_a_later_one),
 		cmocka_unit_test(test_without_a_timeout_there_is_no_deadline),

@@ -209,6 +209,99 @@ static void test_what_makes_a_topic_or_channel_is_for_a_thread(struct fixture *f
 	end_here(&c);
 }
 
+static void no_threads_from_now_on(void)
+{
+	gothread_drain();
+	gothread_create = create_none;
+	gothread_learns_limit = false;
+}
+
+static void threads_again(void)
+{
+	gothread_create = pthread_create;
+	gothread_learns_limit = true;
+}
+
+/* The thread is given up: it may be the one that is missing. */
+static void expect_command_waits(struct peer *c)
+{
+	step_says(c, NETPOLL_THREAD);
+	no_threads_from_now_on();
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(run_here(c), NETPOLL_WAIT);
+		EXPECT(c, "");
+		step_says(c, NETPOLL_THREAD);
+	}
+	threads_again();
+}
+
+static void test_a_command_waits_if_its_topic_or_channel_gets_no_thread(struct fixture *f)
+{
+	static const struct exchange of_new[] = {
+		SAID(PUB_X("a") PUB_X("a") "NOP\n", OK_FRAME OK_FRAME),
+		SAID(PUB_X("test") PUB_X("b") "DPUB c 0\n\0\0\0\4xxxx", OK_FRAME OK_FRAME OK_FRAME),
+		SAID("MPUB d\n\0\0\0\x0d\0\0\0\1\0\0\0\5hello", OK_FRAME),
+		SAID("SUB e ch\n", OK_FRAME),
+		SAID("SUB test other\n", OK_FRAME),
+	};
+	for (size_t i = 0; i < COUNT(of_new); i++) {
+		struct peer c;
+		size_t first = i == 1 ? sizeof(PUB_X("test")) - 1 : 0;
+		begin_here(&c, f->nsqd);
+		say_bytes(&c, of_new[i].input, first);
+		if (first > 0) {
+			step_says(&c, NETPOLL_WAIT);
+			EXPECT(&c, OK_FRAME);
+		}
+		say_bytes(&c, of_new[i].input + first, of_new[i].len - first);
+		expect_command_waits(&c);
+		run_to_the_end(&c);
+		size_t seen = first > 0 ? sizeof(OK_FRAME) - 1 : 0;
+		expect_bytes(&c, of_new[i].answer + seen, of_new[i].answer_len - seen);
+		end_here(&c);
+	}
+	assert_int_equal(topic_count(f->nsqd), 6);
+	assert_int_equal(get_topic(f->nsqd, "a")->message_count, 2);
+	assert_int_equal(channel_count(f->topic), 2);
+}
+
+/* With half a command behind it. */
+static void test_a_command_that_waits_for_a_thread_may_have_fellows(struct fixture *f)
+{
+	struct peer c;
+	begin_here(&c, f->nsqd);
+	SAY(&c, PUB_X("a") "PUB a\n\0\0");
+	expect_command_waits(&c);
+	SAY(&c, "\0\4xxxx" PUB_X("a"));
+	run_to_the_end(&c);
+	EXPECT(&c, OK_FRAME OK_FRAME OK_FRAME);
+	assert_int_equal(get_topic(f->nsqd, "a")->message_count, 3);
+	end_here(&c);
+}
+
+static void test_it_does_not_wait_for_ever(struct fixture *f)
+{
+	static const char refused[] = "PUB e\n\0\0\0\0";
+	for (size_t i = 0; i < 2; i++) {
+		struct peer c;
+		begin_here(&c, f->nsqd);
+		SAY(&c, PUB_X("e"));
+		say_bytes(&c, refused, i * (sizeof(refused) - 1));
+		step_says(&c, NETPOLL_THREAD);
+		/* The first has waited for long enough; the second cannot, since what was behind it is used up. */
+		if (i == 0)
+			c.client->give_up_ns = 1;
+		no_threads_from_now_on();
+		run_here(&c);
+		threads_again();
+		assert_int_equal(c.client->stage, STAGE_LEAVING);
+		EXPECT(&c, ERROR_FRAME("\x70",
+				   "E_PUB_FAILED PUB failed cannot create topic e - could not "
+				   "start thread t:e: resource temporarily unavailable"));
+		end_here(&c);
+	}
+}
+
 static void test_auth_is_for_a_thread(struct fixture *f)
 {
 	static const struct exchange auth =
@@ -1103,6 +1196,9 @@ int main(void)
 		step_test(test_a_command_that_is_refused_ends_the_connection_in_a_step),
 		step_test(test_the_end_of_the_input_is_found_in_a_step),
 		step_test(test_what_makes_a_topic_or_channel_is_for_a_thread),
+		step_test(test_a_command_waits_if_its_topic_or_channel_gets_no_thread),
+		step_test(test_a_command_that_waits_for_a_thread_may_have_fellows),
+		step_test(test_it_does_not_wait_for_ever),
 		step_test(test_auth_is_for_a_thread),
 		step_test(test_what_may_go_to_disk_is_for_a_thread),
 		step_test(test_a_step_waits_for_no_creator),
