@@ -111,7 +111,9 @@ static void test_kill_9_loses_nothing_that_was_acknowledged(void **state)
 		close_queue(q);
 	}
 	print_message("%d kills, %lld messages\n", round, (long long)total);
-	assert_int_equal(logged("ERROR"), 0);
+	/* The signal may end a write behind any page: a torn last record, not acknowledged, is skipped. */
+	assert_int_equal(logged("ERROR"), logged("damaged record"));
+	assert_true(logged("damaged record") <= round);
 }
 
 int main(void)
