@@ -579,6 +579,9 @@ static void do_stats(struct http_request *req)
 
 /* --- the routes ------------------------------------------------------------------------------- */
 
+/* What an operator does with topics and channels that are there. */
+#define OPERATORS (HTTP_LOGGED | HTTP_DISCARDS_BODY | HTTP_HELPS)
+
 const struct http_route http_routes[] = {
 	{HTTP_POST, "/pub", do_pub, HTTP_MESSAGE_BODY | HTTP_PUBLISHES, max_msg_size},
 	{HTTP_POST, "/mpub", do_mpub, HTTP_TOPIC_FIRST | HTTP_PUBLISHES, max_body_size},
@@ -587,15 +590,15 @@ const struct http_route http_routes[] = {
 	{HTTP_GET, "/info", do_info, HTTP_LOGGED | HTTP_QUICK, NULL},
 
 	{HTTP_POST, "/topic/create", do_create_topic, HTTP_LOGGED, NULL},
-	{HTTP_POST, "/topic/delete", do_delete_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
-	{HTTP_POST, "/topic/empty", do_empty_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
-	{HTTP_POST, "/topic/pause", do_pause_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
-	{HTTP_POST, "/topic/unpause", do_pause_topic, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/topic/delete", do_delete_topic, OPERATORS, NULL},
+	{HTTP_POST, "/topic/empty", do_empty_topic, OPERATORS, NULL},
+	{HTTP_POST, "/topic/pause", do_pause_topic, OPERATORS, NULL},
+	{HTTP_POST, "/topic/unpause", do_pause_topic, OPERATORS, NULL},
 	{HTTP_POST, "/channel/create", do_create_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
-	{HTTP_POST, "/channel/delete", do_delete_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
-	{HTTP_POST, "/channel/empty", do_empty_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
-	{HTTP_POST, "/channel/pause", do_pause_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
-	{HTTP_POST, "/channel/unpause", do_pause_channel, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/channel/delete", do_delete_channel, OPERATORS, NULL},
+	{HTTP_POST, "/channel/empty", do_empty_channel, OPERATORS, NULL},
+	{HTTP_POST, "/channel/pause", do_pause_channel, OPERATORS, NULL},
+	{HTTP_POST, "/channel/unpause", do_pause_channel, OPERATORS, NULL},
 	{HTTP_GET, "/config/:opt", http_do_get_config, HTTP_LOGGED | HTTP_QUICK, NULL},
 	{HTTP_PUT, "/config/:opt", http_do_put_config, HTTP_LOGGED, max_msg_size},
 

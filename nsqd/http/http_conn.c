@@ -508,6 +508,12 @@ bool http_conn_can_do_without(struct http_conn *c)
 	return !c->unsent;
 }
 
+bool http_conn_helps(const struct http_conn *c)
+{
+	return !c->unsent && c->state == HTTP_HANDLE && is_for_handler(c) &&
+	       (c->match.route->flags & HTTP_HELPS);
+}
+
 bool http_conn_refuse(struct http_conn *c)
 {
 	if (c->unsent || c->state == HTTP_HANDSHAKE)

@@ -26,6 +26,8 @@ enum netpoll_next http_conn_step(struct http_conn *c, bool in_thread);
  * as others have their turns in between.
  */
 bool http_conn_can_do_without(struct http_conn *c);
+/* Without a thread for its request: is it one with which an operator may help against that? */
+bool http_conn_helps(const struct http_conn *c);
 /* There was no thread for too long: has it answer 503. False: it can only be ended. */
 bool http_conn_refuse(struct http_conn *c);
 /* Also in the middle of a request. Closes its socket. */

@@ -123,14 +123,15 @@ struct http_conn {
 	/* --- the step --- */
 	enum http_state state;
 	_Atomic bool in_thread; /* may block; else it is a poller's step */
-	bool busy;              /* a poller has done enough for it */
-	bool drained;           /* its socket has been read to the end in this step */
-	bool unsent;            /* the socket has not taken all that was written */
-	bool keeps_tasks;       /* between runnext_begin and runnext_end */
-	size_t taken;           /* bytes read in this step */
-	unsigned served;        /* requests in this step */
-	int64_t wait_until_ns;  /* how long it waits for input; 0: for ever */
-	int64_t give_up_ns;     /* how long it waits for a thread; 0: it does not */
+	bool is_lent;     /* that is a poller's, for want of a thread: it waits for no client */
+	bool busy;        /* a poller has done enough for it */
+	bool drained;     /* its socket has been read to the end in this step */
+	bool unsent;      /* the socket has not taken all that was written */
+	bool keeps_tasks; /* between runnext_begin and runnext_end */
+	size_t taken;     /* bytes read in this step */
+	unsigned served;  /* requests in this step */
+	int64_t wait_until_ns; /* how long it waits for input; 0: for ever */
+	int64_t give_up_ns;    /* how long it waits for a thread; 0: it does not */
 
 	char input[HTTP_INPUT_SIZE];
 	size_t r, w;     /* input[r..w) has not been looked at */

@@ -45,7 +45,7 @@ void http_io_take_steps(struct http_conn *c)
 
 static int64_t read_deadline(const struct http_conn *c)
 {
-	if (!c->in_thread || netpoll_is_short_of_threads(c->server->netpoll))
+	if (!c->in_thread || c->is_lent || netpoll_is_short_of_threads(c->server->netpoll))
 		return AT_ONCE;
 	int64_t end = clock_mono_ns() + HTTP_MOMENT_NS;
 	return c->wait_until_ns != 0 && c->wait_until_ns < end ? c->wait_until_ns : end;

@@ -24,7 +24,9 @@ enum http_route_flags {
 	HTTP_DISCARDS_BODY = 8, /* NewReqParams: read, and nothing of it looked at */
 	HTTP_TOPIC_FIRST = 16,  /* http_find_topic comes before the body; no topic: no body */
 	HTTP_QUICK = 32,        /* handle neither blocks nor takes long */
-	HTTP_PUBLISHES = 64,    /* likewise, unless http_put_may_block; and it wakes pumps */
+	HTTP_HELPS =
+		128, /* an operator may want it when threads are short: a poller lends itself */
+	HTTP_PUBLISHES = 64, /* likewise, unless http_put_may_block; and it wakes pumps */
 };
 
 struct http_route {

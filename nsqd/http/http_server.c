@@ -39,6 +39,9 @@
 /* How long a connection waits for a thread. */
 #define THREAD_WAIT_NS NSEC_PER_SEC
 
+/* A poller runs what needs a thread: see lend_poller. Of HTTP and HTTPS together. */
+static _Atomic bool poller_is_lent;
+
 /* --- connections ----------------------------------------------------------------------------- */
 
 /* It leaves the list first: after that no other thread shuts its socket down. */
@@ -78,8 +81,24 @@ static enum netpoll_next step(void *arg)
 static enum netpoll_next run(void *arg)
 {
 	struct http_conn *c = arg;
+	bool was_lent = c->is_lent;
 	c->give_up_ns = 0;
-	return go_on(c, true);
+	enum netpoll_next next = go_on(c, true);
+	if (next != NETPOLL_OVER)
+		c->is_lent = false;
+	if (was_lent)
+		atomic_store(&poller_is_lent, false);
+	return next;
+}
+
+/*
+ * Deleting a topic is what an operator may want when topics have used up all threads. So the poller
+ * itself does it then: only one at a time, since the others are for everybody else.
+ */
+static bool lend_poller(struct http_conn *c)
+{
+	c->is_lent = http_conn_helps(c) && !atomic_exchange(&poller_is_lent, true);
+	return c->is_lent;
 }
 
 /* Could it make room? in_thread: it must have a thread. */
@@ -136,6 +155,8 @@ static enum netpoll_next no_thread(void *arg, const struct err *why)
 	if (now < c->give_up_ns && !atomic_load(&s->stopping))
 		return NETPOLL_WAIT;
 	c->give_up_ns = 0;
+	if (lend_poller(c))
+		return NETPOLL_THREAD;
 	return http_conn_refuse(c) ? NETPOLL_YIELD : end_conn(c);
 }
 

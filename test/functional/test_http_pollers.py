@@ -235,6 +235,14 @@ def test_what_needs_a_thread_is_refused(starved, method, path):
         assert ask(s).startswith(OK_PING)
 
 
+@pytest.mark.parametrize('action', ['pause', 'unpause', 'empty'])
+def test_an_operator_may_help_without_a_thread(starved, action):
+    """A poller lends itself. (Deletion goes the same way, but would end the want.)"""
+    for _ in range(2):
+        assert starved.post('/topic/%s?topic=t' % action).status == 200
+    assert starved.get('/ping').body == b'OK'
+
+
 def test_a_long_body_is_read_without_a_thread(starved):
     body = b'x' * 1000000
     assert starved.post('/pub?topic=t', body).body == b'OK'
