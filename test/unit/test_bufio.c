@@ -6,6 +6,7 @@
 #include "test/unit/helper.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sys/socket.h>
 
 #include "common/rand.h"
@@ -596,6 +597,284 @@ static void test_a_line_in_a_larger_buffer_may_not_be_longer(void **state)
 	bufio_reader_free(&b);
 }
 
+/* --- at the pollers ---------------------------------------------------------------------------- */
+
+/* A stream that has no more input for now, where its data ends. */
+static void fake_silent(struct fake *f, const char *data, size_t len, size_t piece)
+{
+	fake_init(f, data, len, piece);
+	f->pause_at = len;
+	f->pauses = INT_MAX;
+}
+
+/* None of the reads has waited. */
+static void expect_no_wait(const struct fake *f)
+{
+	for (int i = 0; i < f->reads && i < 64; i++) {
+		assert_true(f->deadlines[i] != 0);
+		assert_true(f->deadlines[i] < clock_mono_ns());
+	}
+}
+
+static int must_not_be_called(void *arg, struct err *err)
+{
+	fail();
+	return -1;
+}
+
+static void test_in_a_step_no_read_waits(void **state)
+{
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+	char body[20];
+	fake_silent(&f, "PUB t\n1234567", 13, 5);
+	bufio_reader_init(&b, &f.stream, 16);
+	b.idle_ns = b.whole_ns = PATIENCE;
+	b.timeout_ns = 2 * PATIENCE;
+	b.before_read = must_not_be_called;
+	bufio_poll_begin(&b, 100, false);
+	expect_line(&b, "PUB t\n");
+	assert_int_equal(bufio_read_full(&b, body, 20, &err), BUFIO_IDLE);
+	bufio_unread_line(&b);
+	assert_int_equal(bufio_buffered(&b), 13);
+	assert_int_equal(bufio_read_more(&b, &err), BUFIO_IDLE);
+	assert_true(bufio_poll_end(&b));
+	expect_no_wait(&f);
+	/* What was read is read again, and then the reader waits as before. */
+	b.before_read = NULL;
+	expect_line(&b, "PUB t\n");
+	assert_int_equal(bufio_read_full(&b, body, 20, &err), BUFIO_IDLE);
+	assert_true(f.deadlines[(f.reads - 1) % 64] > clock_mono_ns());
+	bufio_reader_free(&b);
+}
+
+static void test_once_there_is_no_more_a_step_does_not_look_again(void **state)
+{
+	for (int trusts = 0; trusts < 2; trusts++) {
+		struct bufio_reader b;
+		struct fake f;
+		struct err err;
+		fake_silent(&f, "NOP\nNO", 6, 0);
+		bufio_reader_init(&b, &f.stream, 16);
+		bufio_poll_begin(&b, 100, trusts);
+		expect_line(&b, "NOP\n");
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(read_line(&b, &err), BUFIO_IDLE);
+		assert_int_equal(bufio_read_more(&b, &err), BUFIO_IDLE);
+		assert_true(bufio_poll_end(&b));
+		/* A short read is proof only to those that trust it. */
+		assert_int_equal(f.reads, trusts ? 1 : 2);
+		/* The next step looks. */
+		bufio_poll_begin(&b, 100, trusts);
+		assert_int_equal(read_line(&b, &err), BUFIO_IDLE);
+		assert_int_equal(f.reads, trusts ? 2 : 3);
+		bufio_reader_free(&b);
+	}
+}
+
+static void test_a_read_that_is_filled_is_no_proof(void **state)
+{
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+	fake_silent(&f, "0123456789abcde\n", 16, 0);
+	bufio_reader_init(&b, &f.stream, 16);
+	bufio_poll_begin(&b, 100, true);
+	expect_line(&b, "0123456789abcde\n");
+	assert_int_equal(read_line(&b, &err), BUFIO_IDLE);
+	assert_int_equal(f.reads, 2);
+	assert_true(bufio_poll_end(&b));
+	bufio_reader_free(&b);
+}
+
+/* The others at the pollers have their turn. */
+static void test_a_step_reads_so_much_and_a_buffer_more(void **state)
+{
+	enum { SIZE = 64, MOST = 200, LEN = 4000 };
+	static char data[LEN];
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+	size_t steps = 0, lines = 0;
+	for (size_t i = 0; i < LEN; i += 4)
+		memcpy(data + i, "NOP\n", 4);
+	fake_silent(&f, data, LEN, 0);
+	bufio_reader_init(&b, &f.stream, SIZE);
+	for (bool drained = false; !drained; steps++) {
+		size_t before = f.pos;
+		bufio_poll_begin(&b, MOST, true);
+		while (read_line(&b, &err) == BUFIO_OK)
+			lines++;
+		drained = bufio_poll_end(&b);
+		assert_true(f.pos - before < MOST + SIZE);
+		assert_true(drained || f.pos - before >= MOST);
+	}
+	assert_int_equal(lines, LEN / 4);
+	assert_in_range(steps, LEN / (MOST + SIZE), LEN / MOST + 1);
+	bufio_reader_free(&b);
+}
+
+static void test_a_step_of_a_large_body_is_no_larger(void **state)
+{
+	enum { SIZE = 64, MOST = 200, LEN = 4000 };
+	static char data[LEN], body[LEN];
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+	size_t i = 0;
+	for (i = 0; i < LEN; i++)
+		data[i] = (char)i;
+	fake_silent(&f, data, LEN, 50);
+	bufio_reader_init(&b, &f.stream, SIZE);
+	for (i = 0;; i++) {
+		size_t before = f.pos;
+		bufio_poll_begin(&b, MOST, false);
+		if (bufio_read_full(&b, body, LEN, &err) == BUFIO_OK)
+			break;
+		/* Not the end, but there is more. */
+		assert_false(bufio_poll_end(&b));
+		assert_in_range(f.pos - before, MOST, MOST + SIZE);
+		assert_int_equal(bufio_buffered(&b), f.pos);
+	}
+	assert_memory_equal(body, data, LEN);
+	bufio_reader_free(&b);
+}
+
+static void test_the_deadline_stands_from_step_to_step(void **state)
+{
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+	fake_silent(&f, "NO", 2, 0);
+	bufio_reader_init(&b, &f.stream, 16);
+	b.timeout_ns = PATIENCE;
+	bufio_reader_begin(&b);
+	int64_t now = clock_mono_ns();
+	bufio_poll_begin(&b, 100, true);
+	assert_int_equal(read_line(&b, &err), BUFIO_IDLE);
+	(void)bufio_poll_end(&b);
+	int64_t deadline = bufio_read_deadline(&b);
+	assert_in_range(deadline, now + PATIENCE, clock_mono_ns() + PATIENCE);
+	sleep_ns(NSEC_PER_MSEC);
+	bufio_poll_begin(&b, 100, true);
+	assert_int_equal(read_line(&b, &err), BUFIO_IDLE);
+	assert_true(bufio_poll_end(&b));
+	assert_int_equal(bufio_read_deadline(&b), deadline);
+	/* When it has passed that is an error; but not before a look whether something has come. */
+	b.deadline_ns = clock_mono_ns();
+	bufio_poll_begin(&b, 100, true);
+	assert_int_equal(read_line(&b, &err), BUFIO_ERR);
+	assert_int_equal(err.code, ETIMEDOUT);
+	(void)bufio_poll_end(&b);
+	f.pauses = 0;
+	f.data = "NOP\n";
+	f.len = 4;
+	bufio_poll_begin(&b, 100, true);
+	expect_line(&b, "NOP\n");
+	/* The next command has its own time. */
+	bufio_reader_begin(&b);
+	assert_true(bufio_read_deadline(&b) > deadline);
+	bufio_reader_free(&b);
+}
+
+static void test_without_a_timeout_a_step_has_no_deadline(void **state)
+{
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+	fake_silent(&f, "", 0, 0);
+	bufio_reader_init(&b, &f.stream, 16);
+	bufio_poll_begin(&b, 100, true);
+	assert_int_equal(read_line(&b, &err), BUFIO_IDLE);
+	assert_true(bufio_poll_end(&b));
+	assert_int_equal(bufio_read_deadline(&b), 0);
+	bufio_reader_free(&b);
+}
+
+/* They are not used up by a read that was made to gather more. */
+static void test_the_end_and_an_error_are_found_again(void **state)
+{
+	for (int fails = 0; fails < 2; fails++) {
+		enum bufio_result want = fails ? BUFIO_ERR : BUFIO_EOF;
+		struct bufio_reader b;
+		struct fake f;
+		struct err err;
+		fake_text(&f, "NOP\nNO", 0);
+		f.fail_at_end = fails;
+		bufio_reader_init(&b, &f.stream, 16);
+		bufio_poll_begin(&b, 100, false);
+		assert_int_equal(bufio_read_more(&b, &err), BUFIO_OK);
+		assert_int_equal(bufio_read_more(&b, &err), want);
+		expect_line(&b, "NOP\n");
+		assert_int_equal(read_line(&b, &err), want);
+		(void)bufio_poll_end(&b);
+		assert_int_equal(read_line(&b, &err), want);
+		if (fails)
+			assert_string_equal(err.msg, "read: connection reset by peer");
+		bufio_reader_free(&b);
+	}
+}
+
+/* Behind what is there, which stays in front: also where it begins in the middle of the buffer. */
+static void test_read_more_appends(void **state)
+{
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+	char body[40];
+	fake_text(&f, "NOP\nPUB t\nbodybodybodybodybodybodybodybodybodybody", 10);
+	bufio_reader_init(&b, &f.stream, 16);
+	bufio_poll_begin(&b, 1000, false);
+	expect_line(&b, "NOP\n");
+	while (bufio_buffered(&b) < 46)
+		assert_int_equal(bufio_read_more(&b, &err), BUFIO_OK);
+	expect_line(&b, "PUB t\n");
+	assert_int_equal(bufio_read_full(&b, body, 40, &err), BUFIO_OK);
+	assert_memory_equal(body, "bodybodybodybodybodybodybodybodybodybody", 40);
+	bufio_reader_free(&b);
+}
+
+/* Whether the buffer is given back between the drips or not. */
+static void test_a_large_body_that_drips_in_costs_little(void **state)
+{
+	enum { SIZE = 1024, LEN = 1 << 20, DRIP = 300 };
+	static char data[LEN], body[LEN];
+	for (size_t i = 0; i < LEN; i++)
+		data[i] = (char)(i * 7);
+	for (int gives_back = 0; gives_back < 2; gives_back++) {
+		struct bufio_reader b;
+		struct fake f;
+		struct err err;
+		size_t grown = 0, cap = 0;
+		fake_silent(&f, data, 0, 0);
+		bufio_reader_init(&b, &f.stream, SIZE);
+		while (f.len < LEN) {
+			f.len = f.len + DRIP < LEN ? f.len + DRIP : LEN;
+			f.pause_at = f.len;
+			int reads = f.reads;
+			bufio_poll_begin(&b, LEN, true);
+			while (bufio_read_more(&b, &err) == BUFIO_OK)
+				;
+			assert_true(bufio_poll_end(&b));
+			assert_true(f.reads - reads <= 2);
+			assert_int_equal(bufio_buffered(&b), f.len);
+			/* As much memory as has come, and as much again. */
+			assert_true(b.cap <= 2 * f.len + SIZE);
+			grown += b.cap != cap;
+			/* As a client does, while it is little. */
+			if (gives_back && f.len < SIZE / 2)
+				bufio_reader_give_back(&b);
+			cap = b.cap;
+		}
+		assert_true(grown <= 14);
+		bufio_poll_begin(&b, LEN, true);
+		assert_int_equal(bufio_read_full(&b, body, LEN, &err), BUFIO_OK);
+		assert_memory_equal(body, data, LEN);
+		bufio_reader_free(&b);
+	}
+}
+
 /* --- writing ---------------------------------------------------------------------------------- */
 
 static int write_text(struct bufio_writer *b, const char *one, const char *two, struct err *err)
@@ -1012,6 +1291,16 @@ int main(void)
 		cmocka_unit_test(test_a_command_can_be_put_back_and_read_again),
 		cmocka_unit_test(test_a_command_that_drips_in_takes_long),
 		cmocka_unit_test(test_a_line_in_a_larger_buffer_may_not_be_longer),
+		cmocka_unit_test(test_in_a_step_no_read_waits),
+		cmocka_unit_test(test_once_there_is_no_more_a_step_does_not_look_again),
+		cmocka_unit_test(test_a_read_that_is_filled_is_no_proof),
+		cmocka_unit_test(test_a_step_reads_so_much_and_a_buffer_more),
+		cmocka_unit_test(test_a_step_of_a_large_body_is_no_larger),
+		cmocka_unit_test(test_the_deadline_stands_from_step_to_step),
+		cmocka_unit_test(test_without_a_timeout_a_step_has_no_deadline),
+		cmocka_unit_test(test_the_end_and_an_error_are_found_again),
+		cmocka_unit_test(test_read_more_appends),
+		cmocka_unit_test(test_a_large_body_that_drips_in_costs_little),
 		cmocka_unit_test(test_what_fits_is_kept_until_the_flush),
 		cmocka_unit_test(test_what_overflows_goes_out_at_once_and_in_order),
 		cmocka_unit_test(test_parts_of_no_bytes_do_no_harm),
