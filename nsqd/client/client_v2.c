@@ -748,12 +748,15 @@ bool client_v2_try_flush(struct client_v2 *c)
 	return ok;
 }
 
-bool client_v2_try_send(struct client_v2 *c, int32_t frame_type, const void *data, size_t len)
+bool client_v2_try_send(
+	struct client_v2 *c, int32_t frame_type, const void *data, size_t len, bool *left)
 {
 	struct err ignored UNINITIALIZED; /* the writer keeps it */
 	if (!client_v2_begin_try_write(c))
 		return false;
 	(void)send_locked(c, frame_type, data, len, true, STREAM_NOW, &ignored);
+	*left = c->writer.unflushed || c->writer.failed;
+	bufio_writer_give_back(&c->writer);
 	mutex_unlock(&c->write_lock);
 	return true;
 }

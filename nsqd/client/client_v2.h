@@ -390,12 +390,13 @@ bool client_v2_has_written_all(struct client_v2 *c);
  * Writing without blocking, for a step of the pump that another thread takes. False, and nothing
  * done: another thread is writing, or the peer is slow, or the connection is broken. The pump's
  * thread is to go on, which may block, and will find the error. After true some bytes may still be
- * there to be flushed.
+ * there to be flushed: *left says so.
  *
  * begin_try_write takes write_lock; the caller may then write with STREAM_NOW, and unlocks.
  */
 bool client_v2_begin_try_write(struct client_v2 *c);
-bool client_v2_try_send(struct client_v2 *c, int32_t frame_type, const void *data, size_t len);
+bool client_v2_try_send(
+	struct client_v2 *c, int32_t frame_type, const void *data, size_t len, bool *left);
 /* Likewise. False also if some bytes could not be flushed. */
 bool client_v2_try_flush(struct client_v2 *c);
 /* Takes write_lock for a write that may block. What this thread keeps is handed on if it waits. */

@@ -199,7 +199,8 @@ static int prepare(struct task *task, bool owner)
 	struct client_v2 *c = p->client;
 	size_t room = q->room = room_of(p);
 	/* the client is not ready to receive messages... force flush */
-	if ((room == 0 || p->flush_now) && !flush(q, owner)) {
+	bool force = room == 0 && !p->flushed;
+	if ((force || p->flush_now) && !flush(q, owner)) {
 		q->result = PUMP_ERR;
 		return -1;
 	}
@@ -267,9 +268,12 @@ static bool look_and_deliver(struct pump *q, bool owner)
 
 static bool heartbeat(struct pump *q, bool owner)
 {
-	struct client_v2 *c = q->p->client;
-	if (!owner && protocol_v2_try_send_heartbeat(c)) {
-		q->p->flush_now = true; /* what was not sent */
+	struct message_pump *p = q->p;
+	struct client_v2 *c = p->client;
+	bool left;
+	if (!owner && protocol_v2_try_send_heartbeat(c, &left)) {
+		p->flush_now = left;
+		p->flushed = !left;
 		return true;
 	}
 	if (owner && protocol_v2_send_heartbeat(c, &q->owner->err) != 0)

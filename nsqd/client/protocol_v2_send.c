@@ -21,10 +21,10 @@ int protocol_v2_send_heartbeat(struct client_v2 *c, struct err *err)
 		c, FRAME_TYPE_RESPONSE, heartbeat_bytes, sizeof(heartbeat_bytes) - 1, true, err);
 }
 
-bool protocol_v2_try_send_heartbeat(struct client_v2 *c)
+bool protocol_v2_try_send_heartbeat(struct client_v2 *c, bool *left)
 {
 	return client_v2_try_send(
-		c, FRAME_TYPE_RESPONSE, heartbeat_bytes, sizeof(heartbeat_bytes) - 1);
+		c, FRAME_TYPE_RESPONSE, heartbeat_bytes, sizeof(heartbeat_bytes) - 1, left);
 }
 
 size_t protocol_v2_sample(int32_t sample_rate, struct message **msgs, size_t n)

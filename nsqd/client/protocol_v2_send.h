@@ -65,7 +65,10 @@ void protocol_v2_write_messages_locked(struct client_v2 *c, struct channel *chan
  * One heartbeat, flushed. Blocks as client_v2_send does. The client's pump.
  */
 int protocol_v2_send_heartbeat(struct client_v2 *c, struct err *err);
-/* The same without blocking; false, and nothing done: that is not possible now. The pump. */
-bool protocol_v2_try_send_heartbeat(struct client_v2 *c);
+/*
+ * The same without blocking; false, and nothing done: that is not possible now. *left: the socket has
+ * not taken all that was to be flushed. The pump.
+ */
+bool protocol_v2_try_send_heartbeat(struct client_v2 *c, bool *left);
 
 #endif

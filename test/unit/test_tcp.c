@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tcp: clients of a daemon that runs, from the magic to the end, and where there is no thread for
+ * what they want. (What a step does is in test_io_loop.c.)
+ */
+#include "test/unit/listen_test.h"
+#include "test/unit/nsqd_test.h"
+
+#include <sys/time.h>
+
+#include "common/gothread_internal.h"
+
+static _Atomic bool no_threads; /* none can be created */
+static _Atomic int refused;     /* so many times */
+static _Atomic int created;
+
+static int create_unless(pthread_t *id, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
+{
+	if (no_threads) {
+		refused++;
+		return EAGAIN;
+	}
+	created++;
+	return pthread_create(id, attr, fn, arg);
+}
+
+static int tcp_setup(void **state)
+{
+	no_threads = false;
+	gothread_create = create_unless;
+	gothread_learns_limit = false;
+	int rc = fixture_setup(state);
+	refused = created = 0;
+	return rc;
+}
+
+static int tcp_teardown(void **state)
+{
+	no_threads = false;
+	int rc = fixture_teardown(state);
+	gothread_create = pthread_create;
+	return rc;
+}
+
+/* A daemon that runs, with a channel. */
+#define tcp_test(f)                                                                                \
+	fixture_test(f, tcp_setup, tcp_teardown, .wants = A_CHANNEL, .mem_queue_size = 2000,       \
+		.runs = true)
+
+static int connect_to(struct fixture *f)
+{
+	struct timeval patience = {.tv_sec = PATIENCE / NSEC_PER_SEC};
+	int fd = connect_v4(f->nsqd->tcp_listener.port);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+	return fd;
+}
+
+static void say(int fd, const char *text, size_t len)
+{
+	assert_int_equal(send(fd, text, len, MSG_NOSIGNAL), len);
+}
+
+static void expect(int fd, const char *answer, size_t len)
+{
+	char buf[64];
+	assert_true(len <= sizeof(buf));
+	assert_int_equal(recv(fd, buf, len, MSG_WAITALL), len);
+	assert_memory_equal(buf, answer, len);
+}
+
+#define SAY(fd, text) say(fd, text, sizeof(text) - 1)
+#define EXPECT(fd, text) expect(fd, text, sizeof(text) - 1)
+#define OK_FRAME "\0\0\0\6\0\0\0\0OK"
+#define HEARTBEAT_FRAME "\0\0\0\17\0\0\0\0_heartbeat_"
+#define PUB(topic) "PUB " topic "\n\0\0\0\1x"
+
+/* It is there, and has said what makes it one. */
+static int connect_client(struct fixture *f)
+{
+	int fd = connect_to(f);
+	SAY(fd, "  V2" PUB("test"));
+	EXPECT(fd, OK_FRAME);
+	return fd;
+}
+
+static void expect_end(int fd)
+{
+	char c;
+	assert_int_equal(recv(fd, &c, 1, 0), 0);
+	close(fd);
+}
+
+static void count(struct client_v2 *c, void *arg)
+{
+	(*(size_t *)arg)++;
+}
+
+static size_t clients_of(struct fixture *f)
+{
+	size_t n = 0;
+	tcp_server_each_client(f->nsqd->tcp_server, count, &n);
+	return n;
+}
+
+static void count_io_loop(void *arg, const char *name, int tid)
+{
+	*(size_t *)arg += strncmp(name, "io:", 3) == 0;
+}
+
+/* How many clients have a thread. */
+static size_t io_threads(void)
+{
+	size_t n = 0;
+	gothread_each(count_io_loop, &n);
+	return n;
+}
+
+/* --- the magic ---------------------------------------------------------------------------------- */
+
+static void test_clients_come_and_go_without_threads(struct fixture *f)
+{
+	for (int i = 0; i < 20; i++) {
+		int fd = connect_client(f);
+		SAY(fd, "SUB test ch\nCLS\n");
+		EXPECT(fd, OK_FRAME "\0\0\0\x0e\0\0\0\0CLOSE_WAIT");
+		close(fd);
+		wait_for(clients_of(f) == 0);
+	}
+	assert_int_equal(created, 0);
+}
+
+static void test_the_magic_may_come_byte_by_byte(struct fixture *f)
+{
+	static const char text[] = "  V2" PUB("test");
+	int fd = connect_to(f);
+	for (size_t i = 0; i < sizeof(text) - 1; i++) {
+		say(fd, text + i, 1);
+		sleep_ns(NSEC_PER_MSEC / 2);
+	}
+	EXPECT(fd, OK_FRAME);
+	close(fd);
+}
+
+static void test_another_magic_is_refused(struct fixture *f)
+{
+	int fd = connect_to(f);
+	SAY(fd, "GET ");
+	EXPECT(fd, "\0\0\0\x12\0\0\0\1E_BAD_PROTOCOL");
+	expect_end(fd);
+	wait_for(clients_of(f) == 0);
+	assert_int_equal(created, 0);
+}
+
+static void test_a_client_that_says_nothing_leaves_nothing(struct fixture *f)
+{
+	int fds[] = {connect_to(f), connect_to(f)};
+	wait_for(clients_of(f) == 2);
+	SAY(fds[1], "  V");
+	close(fds[0]);
+	close(fds[1]);
+	wait_for(clients_of(f) == 0);
+	assert_int_equal(created, 0);
+}
+
+/* --- without threads ---------------------------------------------------------------------------- */
+
+static void test_without_a_thread_the_client_waits_for_one(struct fixture *f)
+{
+	int fd = connect_client(f);
+	no_threads = true;
+	SAY(fd, PUB("new"));
+	wait_for(refused >= 3);
+	no_threads = false;
+	EXPECT(fd, OK_FRAME);
+	close(fd);
+}
+
+static void test_without_a_thread_others_go_on(struct fixture *f)
+{
+	int fd = connect_client(f), other = connect_client(f);
+	no_threads = true;
+	SAY(fd, PUB("new"));
+	wait_for(refused >= 1);
+	for (int i = 0; i < 5; i++) {
+		SAY(other, PUB("test"));
+		EXPECT(other, OK_FRAME);
+	}
+	no_threads = false;
+	EXPECT(fd, OK_FRAME);
+	close(fd);
+	close(other);
+}
+
+static void test_a_client_waits_for_a_thread_for_a_second(struct fixture *f)
+{
+	int fd = connect_client(f), other = connect_client(f);
+	int64_t begin = clock_mono_ns();
+	no_threads = true;
+	SAY(fd, PUB("new"));
+	expect_end(fd);
+	assert_true(clock_mono_ns() - begin >= NSEC_PER_SEC);
+	assert_int_equal(topic_count(f->nsqd), 1);
+	wait_for(clients_of(f) == 1);
+	/* One that has got a thread within its second has as long the next time. */
+	for (int i = 0; i < 2; i++) {
+		begin = clock_mono_ns();
+		say(other, i == 0 ? PUB("one") : PUB("two"), sizeof(PUB("one")) - 1);
+		wait_for(clock_mono_ns() - begin > 600 * NSEC_PER_MSEC);
+		no_threads = false;
+		EXPECT(other, OK_FRAME);
+		wait_for(io_threads() == 0);
+		no_threads = true;
+	}
+	no_threads = false;
+	close(other);
+}
+
+static void test_heartbeats_go_on_without_threads(struct fixture *f)
+{
+	int fd = connect_client(f);
+	no_threads = true;
+	SAY(fd, "IDENTIFY\n\0\0\0\x1b{\"heartbeat_interval\":1000}");
+	EXPECT(fd, OK_FRAME);
+	EXPECT(fd, HEARTBEAT_FRAME);
+	SAY(fd, "NOP\n");
+	EXPECT(fd, HEARTBEAT_FRAME);
+	close(fd);
+	wait_for(clients_of(f) == 0);
+	no_threads = false;
+}
+
+/* --- the exit ----------------------------------------------------------------------------------- */
+
+/* Thousands of them would need as many threads, only to end. */
+static void test_the_exit_needs_no_thread_for_clients_that_are_silent(struct fixture *f)
+{
+	int fds[] = {connect_client(f), connect_client(f), connect_client(f), connect_to(f)};
+	SAY(fds[0], "SUB test ch\nRDY 1\n");
+	EXPECT(fds[0], OK_FRAME);
+	SAY(fds[1], "PUB te");
+	SAY(fds[2], "PUB test\n\0\0\0\4x");
+	wait_for(clients_of(f) == COUNT(fds));
+	no_threads = true;
+	tcp_server_close(f->nsqd->tcp_server);
+	assert_int_equal(refused, 0);
+	assert_int_equal(clients_of(f), 0);
+	no_threads = false;
+	for (size_t i = 0; i < COUNT(fds); i++)
+		close(fds[i]);
+}
+
+/* Also not for those that wait for one, and for one whose end may block. */
+static void test_the_exit_does_not_wait_for_threads(struct fixture *f)
+{
+	int fds[] = {connect_client(f), connect_client(f), connect_client(f)};
+	SAY(fds[0], "SUB test e#ephemeral\nRDY 1\n");
+	EXPECT(fds[0], OK_FRAME);
+	no_threads = true;
+	SAY(fds[1], PUB("new"));
+	SAY(fds[2], "IDENTIFY\n\0\0\0\x28{\"feature_negotiation\":true,\"snappy\":true}");
+	wait_for(refused >= 4);
+	int64_t begin = clock_mono_ns();
+	end_nsqd(f);
+	/* A second for those that do not read, and as much for the next try. */
+	assert_true(clock_mono_ns() - begin < 10 * NSEC_PER_SEC);
+	for (size_t i = 0; i < COUNT(fds); i++)
+		close(fds[i]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		tcp_test(test_clients_come_and_go_without_threads),
+		tcp_test(test_the_magic_may_come_byte_by_byte),
+		tcp_test(test_another_magic_is_refused),
+		tcp_test(test_a_client_that_says_nothing_leaves_nothing),
+		tcp_test(test_without_a_thread_the_client_waits_for_one),
+		tcp_test(test_without_a_thread_others_go_on),
+		tcp_test(test_a_client_waits_for_a_thread_for_a_second),
+		tcp_test(test_heartbeats_go_on_without_threads),
+		tcp_test(test_the_exit_needs_no_thread_for_clients_that_are_silent),
+		tcp_test(test_the_exit_does_not_wait_for_threads),
+	};
+	/* Each function that gets a thread gets a new one: the tests count them, and let some fail. */
+	gothread_kept_max = 0;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
