@@ -194,6 +194,7 @@ struct client_v2 {
 	bool has_left;              /* its channel has forgotten it, and its pump is to end */
 	bool peer_ended;            /* its last byte has been read, and it has said that it is */
 	bool does_without;          /* there is no thread: a step takes longer than it should */
+	int64_t pump_until_ns;      /* until when a step waits for the pump's end; 0: not yet */
 	int64_t give_up_ns;         /* until when it waits for a thread; 0: it does not */
 	struct command_input input; /* how much of a command is here */
 	struct strbuf late_answers; /* frames that could not be written by a poller */

@@ -37,7 +37,9 @@
 #define THREAD_RETRY_NS (20 * NSEC_PER_MSEC)
 /* How long the pump may go on writing when the connection ends. */
 #define PUMP_EXIT_NS (500 * NSEC_PER_MSEC)
-/* And after that how often io_loop looks whether it needs a thread. */
+/* How long a poller gives it for a step that is under way, before io_loop gets a thread. */
+#define PUMP_STEP_NS (2 * NSEC_PER_MSEC)
+/* And after PUMP_EXIT_NS how often io_loop looks whether it needs a thread. */
 #define PUMP_LOOK_NS (20 * NSEC_PER_MSEC)
 /* So much sooner a silent client gives up its thread, while others wait for one. */
 #define HURRY_FACTOR 10
@@ -516,30 +518,43 @@ static bool leave_channel(struct client_v2 *c)
 }
 
 /*
- * Waits for the end of the pump. It may be writing, and that to a peer that does not read. False:
- * for that a thread is needed.
+ * A poller does not wait for the end of the pump. If a step of it is under way, that is a matter of
+ * microseconds. A thread of its own may be writing, and that to a peer that does not read.
  */
-static bool await_pump(struct client_v2 *c)
+static enum netpoll_next look_at_pump(struct client_v2 *c)
 {
-	if (wait_group_wait_until(&c->wait_group, c->polled ? 0 : clock_mono_ns() + PUMP_EXIT_NS))
-		return true;
-	if (c->polled)
-		return false;
+	int64_t now = clock_mono_ns();
+	if (c->pump_until_ns == 0)
+		c->pump_until_ns = now + PUMP_STEP_NS;
+	if (now >= c->pump_until_ns || atomic_load(&c->pump_waits))
+		return NETPOLL_THREAD;
+	netpoll_set_deadline(c->pd, c->pump_until_ns);
+	return NETPOLL_WAIT;
+}
+
+/* A thread does. */
+static void await_pump(struct client_v2 *c)
+{
+	if (wait_group_wait_until(&c->wait_group, clock_mono_ns() + PUMP_EXIT_NS))
+		return;
 	client_v2_abort(c);
 	/* There may be no thread for its last step, which another thread has begun. */
 	do
 		protocol_v2_lend_thread(c);
 	while (!wait_group_wait_until(&c->wait_group, clock_mono_ns() + PUMP_LOOK_NS));
-	return true;
 }
 
 enum netpoll_next protocol_v2_leave(struct client_v2 *c)
 {
-	if ((!c->has_left && !leave_channel(c)) || !await_pump(c))
-		return NETPOLL_THREAD;
-	if (c->polled && client_v2_bye_may_block(c))
-		return NETPOLL_THREAD;
 	struct err ignored;
+	if (!c->has_left && !leave_channel(c))
+		return NETPOLL_THREAD;
+	if (!c->polled)
+		await_pump(c);
+	else if (!wait_group_wait_until(&c->wait_group, 0))
+		return look_at_pump(c);
+	else if (client_v2_bye_may_block(c))
+		return NETPOLL_THREAD;
 	(void)client_v2_send_late_answers(c, &ignored);
 	client_v2_say_bye(c);
 	c->stage = STAGE_OVER;

@@ -18,8 +18,9 @@ void protocol_v2_begin_step(struct client_v2 *c);
 enum netpoll_next protocol_v2_io_loop(struct client_v2 *c);
 /*
  * The client leaves: its pump is told to end, its channel forgets it, and when the pump has ended,
- * it says goodbye. Then the stage is STAGE_OVER, and freeing it is the caller's. NETPOLL_THREAD: the
- * rest may block. In a thread it blocks for the pump, for half a second and more. The owner.
+ * it says goodbye. Then the stage is STAGE_OVER, and freeing it is the caller's. At a poller also
+ * NETPOLL_WAIT: the pump will end in a moment; or NETPOLL_THREAD: the rest may block. In a thread it
+ * blocks for the pump, for half a second and more. The owner.
  */
 enum netpoll_next protocol_v2_leave(struct client_v2 *c);
 

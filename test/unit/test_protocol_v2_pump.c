@@ -477,11 +477,11 @@ static int create_unless(pthread_t *id, const pthread_attr_t *attr, void *(*fn)(
 
 static int threads_setup(void **state)
 {
-	int rc = fixture_setup(state);
 	no_threads = false;
-	n_refused = n_created = 0;
 	gothread_create = create_unless;
 	gothread_learns_limit = false;
+	int rc = fixture_setup(state);
+	n_refused = n_created = 0;
 	return rc;
 }
 
@@ -727,6 +727,13 @@ static void subscribe_here(struct peer *c, struct fixture *f)
 	EXPECT_OK(c);
 }
 
+/* Not at once, as the pump may end in a moment, but soon. */
+static void expect_to_need_a_thread(struct peer *c)
+{
+	assert_int_equal(leave_here(c, true), NETPOLL_WAIT);
+	wait_for(leave_here(c, true) == NETPOLL_THREAD);
+}
+
 static void test_a_client_leaves_while_its_pump_waits_for_a_thread(struct fixture *f)
 {
 	struct peer c;
@@ -734,7 +741,6 @@ static void test_a_client_leaves_while_its_pump_waits_for_a_thread(struct fixtur
 	no_threads = true;
 	publish_large(f);
 	wait_for(c.client->pump_waits);
-	assert_int_equal(leave_here(&c, true), NETPOLL_THREAD);
 	assert_int_equal(leave_here(&c, true), NETPOLL_THREAD);
 	expect_to_leave(&c);
 	/* What the pump had for it is another consumer's. */
@@ -761,9 +767,24 @@ static void test_a_client_leaves_whose_pump_needs_a_thread_after_all(struct fixt
 	wait_group_init(&wg);
 	go(&wg, hand_over_late, t);
 	no_threads = true;
-	assert_int_equal(leave_here(&c, true), NETPOLL_THREAD);
+	expect_to_need_a_thread(&c);
 	expect_to_leave(&c);
 	join(&wg);
+}
+
+static void test_a_client_leaves_without_a_thread_when_a_step_of_its_pump_has_ended(
+	struct fixture *f)
+{
+	struct peer c;
+	subscribe_here(&c, f);
+	struct task *t = pump_of(&c);
+	assert_true(park_claim(&t->parker));
+	t->parker.won = NULL;
+	assert_int_equal(leave_here(&c, true), NETPOLL_WAIT);
+	park_wake(&t->parker);
+	wait_group_wait(&c.client->wait_group);
+	assert_int_equal(leave_here(&c, true), NETPOLL_OVER);
+	end_here(&c);
 }
 
 /* The step is longer than a poller waits, but needs no thread. */
@@ -775,7 +796,7 @@ static void test_a_client_does_not_leave_before_a_step_of_its_pump_ends(struct f
 	struct task *t = pump_of(&c);
 	assert_true(park_claim(&t->parker));
 	t->parker.won = NULL;
-	assert_int_equal(leave_here(&c, true), NETPOLL_THREAD);
+	expect_to_need_a_thread(&c);
 	wait_group_init(&wg);
 	go(&wg, leave_in_thread, &c);
 	assert_false(wait_group_wait_until(&wg, clock_mono_ns() + 20 * NSEC_PER_MSEC));
@@ -791,7 +812,7 @@ static void test_a_client_whose_pump_writes_leaves_in_a_thread(struct fixture *f
 	size_t filled = fill_socket(stream_sock_fd(c.client->base));
 	publish_large(f);
 	wait_for(is_being_written_to(&c));
-	assert_int_equal(leave_here(&c, true), NETPOLL_THREAD);
+	expect_to_need_a_thread(&c);
 	/* It is cut off after half a second. */
 	expect_to_leave(&c);
 	assert_true(filled > 0);
@@ -1009,6 +1030,8 @@ int main(void)
 		threads_test(test_a_pump_that_gets_no_thread_waits_also_while_io_loop_has_one),
 		threads_test(test_a_client_leaves_while_its_pump_waits_for_a_thread),
 		threads_test(test_a_client_leaves_whose_pump_needs_a_thread_after_all),
+		threads_test(
+			test_a_client_leaves_without_a_thread_when_a_step_of_its_pump_has_ended),
 		threads_test(test_a_client_does_not_leave_before_a_step_of_its_pump_ends),
 		threads_test(test_a_client_whose_pump_writes_leaves_in_a_thread),
 		scan_test(test_what_times_out_goes_to_a_consumer_that_waits),
