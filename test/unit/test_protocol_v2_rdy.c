@@ -9,6 +9,7 @@
 #include <poll.h>
 
 #include "common/check.h"
+#include "common/gothread_internal.h"
 #include "common/rand.h"
 #include "nsqd/client/protocol_v2_pump.h"
 
@@ -59,6 +60,7 @@ static void publish_by_io_loop(void *arg)
 	struct peer c;
 	char oks[80];
 	connect_consumer(&c, p->f->nsqd);
+	c.threaded = rand_below(2);
 	run_io_loop(&c);
 	for (uint32_t i = 0; i < p->n;) {
 		uint32_t k = 1 + rand_below(2) * rand_below(8);
@@ -73,19 +75,23 @@ static void publish_by_io_loop(void *arg)
 	stop(&c);
 }
 
-/* The same, of larger messages. */
+static void publish_large(struct fixture *f, uint32_t seq)
+{
+	struct message_body *b = message_body_new(LARGE_SIZE);
+	struct err err;
+	memset(b->data, 'x', LARGE_SIZE);
+	memcpy(b->data, &seq, sizeof(seq));
+	runnext_begin();
+	CHECK(topic_put_messages(f->topic, &b, 1, &err) == 1);
+	runnext_end();
+}
+
+/* publish_here, of larger messages. */
 static void publish_large_here(void *arg)
 {
 	struct publisher *p = arg;
-	struct err err;
 	for (uint32_t i = 0; i < p->n; i++) {
-		struct message_body *b = message_body_new(LARGE_SIZE);
-		uint32_t seq = p->from + i;
-		memset(b->data, 'x', LARGE_SIZE);
-		memcpy(b->data, &seq, sizeof(seq));
-		runnext_begin();
-		CHECK(topic_put_messages(p->f->topic, &b, 1, &err) == 1);
-		runnext_end();
+		publish_large(p->f, p->from + i);
 		pause_now_and_then(p);
 	}
 }
@@ -166,11 +172,15 @@ static bool receive_next(struct consuming *k, uint32_t *seq)
 	return true;
 }
 
-/* Connected, but not subscribed. A message does not wait for others for long. */
+/*
+ * Connected, but not subscribed. A message does not wait for others for long. Its io_loop is at the
+ * pollers, or has a thread.
+ */
 static void connect_consuming(struct consuming *k, struct consumed *all, size_t rdy)
 {
 	*k = (struct consuming){.all = all, .rdy = rdy};
 	connect_consumer(&k->c, all->f->nsqd);
+	k->c.threaded = rand_below(2);
 	k->c.client->output_buffer_timeout = NSEC_PER_MSEC;
 }
 
@@ -381,13 +391,44 @@ static void test_the_order_of_what_comes_by_an_io_loop_is_kept(struct fixture *f
 	expect_order(f, 5, publish_by_io_loop);
 }
 
+/* Threads can be had, but often not at once. */
+static _Atomic bool is_scarce;
+
+static int create_sometimes(
+	pthread_t *id, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
+{
+	return is_scarce && rand_below(2) ? EAGAIN : pthread_create(id, attr, fn, arg);
+}
+
+static int scarce_setup(void **state)
+{
+	gothread_create = create_sometimes;
+	gothread_learns_limit = false;
+	gothread_kept_max = 0;
+	return fixture_setup(state);
+}
+
+static int scarce_teardown(void **state)
+{
+	is_scarce = false;
+	int rc = fixture_teardown(state);
+	gothread_kept_max = GOTHREAD_KEPT_MAX;
+	gothread_learns_limit = true;
+	gothread_create = pthread_create;
+	return rc;
+}
+
+#define scarce_test(f)                                                                             \
+	fixture_test(f, scarce_setup, scarce_teardown, .wants = A_CHANNEL,                         \
+		.mem_queue_size = 10000, .polls = true)
+
 /*
  * The socket is full time and again: what a thread that must not wait cannot write the pump's own
  * has to.
  */
-static void test_the_order_is_kept_where_the_peer_is_slow(struct fixture *f)
+static void expect_order_of_slow_peer(struct fixture *f, bool scarce)
 {
-	const uint32_t n_slow = N_MESSAGES / 8;
+	const uint32_t n_slow = N_MESSAGES / (scarce ? 32 : 8);
 	struct publisher p = {f, 0, n_slow};
 	struct consumed all;
 	struct consuming k;
@@ -399,6 +440,7 @@ static void test_the_order_is_kept_where_the_peer_is_slow(struct fixture *f)
 	subscribe_at_once(&k.c, MAX_RDY);
 	wait_group_init(&wg);
 	go(&wg, publish_large_here, &p);
+	is_scarce = scarce;
 	for (uint32_t i = 0; i < n_slow; i++) {
 		if (rand_below(8) == 0)
 			sleep_ns(200 * NSEC_PER_USEC);
@@ -412,6 +454,44 @@ static void test_the_order_is_kept_where_the_peer_is_slow(struct fixture *f)
 	free((void *)all.seen);
 }
 
+static void test_the_order_is_kept_where_the_peer_is_slow(struct fixture *f)
+{
+	expect_order_of_slow_peer(f, false);
+}
+
+/* Its pump needs one again and again. */
+static void test_the_order_is_kept_where_threads_are_scarce(struct fixture *f)
+{
+	expect_order_of_slow_peer(f, true);
+}
+
+/* Their pumps wait for a thread, or have one, or need none. They take nothing with them. */
+static void test_consumers_leave_where_threads_are_scarce(struct fixture *f)
+{
+	struct channel *ch = f->channel;
+	const uint32_t n = N_MESSAGES / 8;
+	uint64_t finished = 0;
+	for (uint32_t i = 0; i < n; i++)
+		publish_large(f, i);
+	wait_for(channel_depth(ch) == n);
+	is_scarce = true;
+	for (int round = 0; round < ROUNDS(20); round++) {
+		struct peer c[3];
+		for (int i = 0; i < 3; i++) {
+			connect_consumer(&c[i], f->nsqd);
+			c[i].threaded = rand_below(2);
+			make_narrow(c[i].client);
+			run_io_loop(&c[i]);
+			say(c[i].peer, "SUB test ch\nRDY 4\n");
+		}
+		sleep_ns((int64_t)rand_below(3000) * NSEC_PER_USEC);
+		for (int i = 0; i < 3; i++)
+			finished += stop(&c[i]);
+	}
+	assert_int_equal(finished, 0);
+	wait_for(channel_depth(ch) + channel_in_flight_count(ch) == n);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -421,6 +501,8 @@ int main(void)
 		rdy_test(test_with_rdy_5_the_order_is_kept),
 		rdy_test(test_the_order_of_what_comes_by_an_io_loop_is_kept),
 		rdy_test(test_the_order_is_kept_where_the_peer_is_slow),
+		scarce_test(test_the_order_is_kept_where_threads_are_scarce),
+		scarce_test(test_consumers_leave_where_threads_are_scarce),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
