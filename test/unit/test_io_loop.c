@@ -1049,21 +1049,50 @@ static void test_half_a_command_and_the_end_is_an_error(struct fixture *f)
 	end_here(&c);
 }
 
-static void test_half_a_command_times_out_in_a_step(struct fixture *f)
+/* What came in together with it does not wait for its rest. */
+static void test_what_comes_before_half_a_command_is_done(struct fixture *f)
 {
-	struct peer c;
-	begin_here(&c, f->nsqd);
-	c.client->heartbeat_interval = 5 * NSEC_PER_MSEC;
-	SAY(&c, "PUB test\n\0\0\0\4xx");
-	step_says(&c, NETPOLL_WAIT);
-	int64_t end = clock_mono_ns() + PATIENCE;
-	while (c.client->stage == STAGE_COMMANDS) {
-		assert_true(clock_mono_ns() < end);
-		sleep_ns(NSEC_PER_MSEC);
-		step_here(&c);
+	static const struct exchange halves[] = {
+		SAID("PUB te", "st\n\0\0\0\4xxxx"),
+		SAID("PUB test\n", "\0\0\0\4xxxx"),
+		SAID("PUB test\n\0\0\0\4x", "xxx"),
+		SAID("MPUB test\n\0\0\0\x0d\0\0\0\1\0\0\0\5hel", "lo"),
+		SAID("DPUB test 1\n\0\0\0\4x", "xxx"),
+	};
+	for (size_t i = 0; i < COUNT(halves); i++) {
+		struct peer c;
+		begin_here(&c, f->nsqd);
+		SAY(&c, PUB_X("test") PUB_X("test"));
+		say_bytes(&c, halves[i].input, halves[i].len);
+		step_says(&c, NETPOLL_WAIT);
+		EXPECT(&c, OK_FRAME OK_FRAME);
+		say_bytes(&c, halves[i].answer, halves[i].answer_len);
+		step_says(&c, NETPOLL_WAIT);
+		EXPECT(&c, OK_FRAME);
+		end_here(&c);
+	}
+}
+
+/* With nothing, or half a line, or half a body: its time goes on from step to step. */
+static void test_a_client_that_is_silent_for_too_long_is_over(struct fixture *f)
+{
+	static const struct exchange parts[] = {
+		SAID("", ""), SAID("PUB te", ""), SAID("PUB test\n\0\0\0\4xx", "")};
+	for (size_t i = 0; i < COUNT(parts); i++) {
+		struct peer c;
+		begin_here(&c, f->nsqd);
+		c.client->heartbeat_interval = 5 * NSEC_PER_MSEC;
+		say_bytes(&c, parts[i].input, parts[i].len);
+		int64_t end = clock_mono_ns() + PATIENCE, begin = clock_mono_ns();
+		while (c.client->stage == STAGE_COMMANDS) {
+			assert_true(clock_mono_ns() < end);
+			step_here(&c);
+			sleep_ns(NSEC_PER_MSEC);
+		}
+		assert_true(clock_mono_ns() - begin >= 2 * c.client->heartbeat_interval);
+		end_here(&c);
 	}
 	assert_int_equal(f->topic->message_count, 0);
-	end_here(&c);
 }
 
 /* A thread reads it faster, and with less copying. */
@@ -1229,7 +1258,8 @@ int main(void)
 		step_test(test_a_command_in_two_parts_is_done_once),
 		step_test(test_commands_byte_by_byte_are_done_once),
 		step_test(test_half_a_command_and_the_end_is_an_error),
-		step_test(test_half_a_command_times_out_in_a_step),
+		step_test(test_what_comes_before_half_a_command_is_done),
+		step_test(test_a_client_that_is_silent_for_too_long_is_over),
 		step_test(test_a_large_command_gets_a_thread),
 		step_test(test_a_large_command_that_drips_in_gets_a_thread_at_its_end),
 		step_test(test_a_client_leaves_without_a_thread),
