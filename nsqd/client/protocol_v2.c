@@ -53,8 +53,10 @@
  * A client is busy if a step executes so many commands, and another one so soon after it, so often:
  * then a thread of its own pays.
  */
+#ifndef BUSY_STEPS /* tests make both small: see docs/testing.md */
 #define BUSY_COMMANDS 8
 #define BUSY_STEPS 8
+#endif
 #define BUSY_NS (20 * NSEC_PER_MSEC)
 /*
  * After so many reads in a row that brought few commands a client gives its thread up, though it is

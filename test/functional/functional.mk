@@ -3,7 +3,7 @@
 # TIMEOUT_SCALE stretches the deadlines. FUNCTIONAL_ARGS goes to pytest, for
 # instance `make functional FUNCTIONAL_ARGS='-k pause -x'`.
 
-CHECKS += functional functional-thread functional-address functional-dormant
+CHECKS += functional functional-thread functional-address functional-handover
 
 # Debian's python3, which sees Debian's pytest; another one first in PATH
 # usually does not.
@@ -31,7 +31,7 @@ STOCK_LOOKUPD   := $(ROOT)/stock/nsqlookupd
 FUNCTIONAL_RUN   = STOCK=$${STOCK:-$(abspath $(SIDE_BY_SIDE))} NSQD=$(abspath $(BUILD)/nsqd) \
                    TIMEOUT_SCALE=$(FUNCTIONAL_SCALE) $(FUNCTIONAL)
 
-.PHONY: functional functional-quick functional-thread functional-address functional-dormant functional-stock
+.PHONY: functional functional-quick functional-thread functional-address functional-handover functional-stock
 functional: $(BUILD)/nsqd $(SIDE_BY_SIDE) $(STOCK_LOOKUPD) ## functional tests of this variant (SANITIZE=, FUNCTIONAL_ARGS=)
 	@$(FUNCTIONAL_RUN)
 
@@ -46,11 +46,12 @@ functional-thread: ## functional tests under ThreadSanitizer
 functional-address: ## functional tests under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory SANITIZE=address functional
 
-# A daemon whose clients go dormant all the time: what takes two seconds and happens
-# now and then in the others is between any two commands there.
-functional-dormant: ## the tests of delivery, with clients that give up their threads after 1 ms, under ThreadSanitizer
-	@$(MAKE) --no-print-directory SANITIZE=thread BUILD=$(ROOT)/dormant \
-		CFLAGS='-O2 -g -DSILENCE_NS=1000000' \
+# A daemon whose clients get a thread with each command, and give it up after a
+# millisecond, as their pumps do: what happens now and then in the others is between any
+# two commands there.
+functional-handover: ## the tests of delivery, with clients that get threads and give them up all the time, under ThreadSanitizer
+	@$(MAKE) --no-print-directory SANITIZE=thread BUILD=$(ROOT)/handover \
+		CFLAGS='-O2 -g -DSILENCE_NS=1000000 -DBUSY_COMMANDS=1 -DBUSY_STEPS=1' \
 		FUNCTIONAL_ARGS='-k "test_delivery or test_pause or test_ephemeral or test_timeouts"' functional
 
 functional-stock: ## functional tests against the stock daemon: STOCK=path
