@@ -61,6 +61,16 @@ class FewThreads(Nsqd):
             os.killpg(others.pid, signal.SIGKILL)
             others.stdout.close()
             others.wait()
+            # Its children are init's now, and count until that has reaped them.
+            wait_until(lambda: self.processes() <= 1, "the user has the daemon's process only")
+
+    def processes(self):
+        """How many that user has, those that have ended and are not yet reaped included."""
+        count = 0
+        for pid in filter(str.isdigit, os.listdir('/proc')):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                count += os.stat('/proc/' + pid).st_uid == self.user
+        return count
 
     def close(self):
         try:
