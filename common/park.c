@@ -266,10 +266,11 @@ bool park_is_away(struct parker *p)
 void wake_list_wake_all(struct wake_list *l)
 {
 	struct wake_list ownerless = {NULL, NULL, 0};
+	void (*take)(struct wake_list *) = kept_list ? NULL : steps_taker;
 	struct parker *next;
 	for (struct parker *p = l->first; p; p = next) {
 		next = p->next; /* first: once woken, p's owner may use it again */
-		bool is_given = !kept_list && steps_taker && park_is_absent(p);
+		bool is_given = take && park_is_absent(p);
 		if ((!kept_list && !is_given) || !p->may_run || !p->may_run(p)) {
 			park_wake(p);
 			continue;
@@ -283,8 +284,8 @@ void wake_list_wake_all(struct wake_list *l)
 		wake_list_add(kept_list, p);
 	}
 	*l = (struct wake_list){NULL, NULL, 0};
-	if (ownerless.first)
-		steps_taker(&ownerless);
+	if (take && ownerless.first)
+		take(&ownerless);
 }
 
 void park_set_steps_taker(void (*take)(struct wake_list *l))

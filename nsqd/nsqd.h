@@ -28,7 +28,8 @@ struct nsqd {
 	struct lookup lookup;     /* registration with nsqlookupd */
 
 	struct tls_config *tls_config; /* immutable after nsqd_new; owned; NULL: no certificate */
-	struct netpoll *netpoll; /* immutable after nsqd_new; owned; the connections without threads */
+	struct netpoll
+		*netpoll; /* immutable after nsqd_new; owned; the connections without threads */
 	struct tcp_listener tcp_listener; /* immutable between nsqd_new and nsqd_exit */
 	struct tcp_server *tcp_server;    /* immutable after nsqd_new; owned, as are the next two */
 	struct http_server *http_server;  /* NULL: switched off */

@@ -87,7 +87,7 @@ static enum outcome read_and_execute(struct io_loop *l)
 {
 	enum outcome o = OUTCOME_DONE;
 	while (o == OUTCOME_DONE) {
-		struct params p;
+		struct params p = {.n = 0};
 		o = read_command(l, &p);
 		if (o == OUTCOME_DONE)
 			o = execute(l, &p);
