@@ -36,7 +36,8 @@ def wait_no_threads(daemon):
 @contextlib.contextmanager
 def without_threads(daemon):
     """No client gets a thread meanwhile, as far as one can see: a thread that has done
-    something is kept for a second. HTTP but for /pub and /mpub has them, too."""
+    something is kept for a second. HTTP but for /pub and /mpub has them, too. (And so do
+    scan-workers that end: a test that deletes channels has a daemon of its own.)"""
     wait_until(lambda: daemon.count_threads('io:', 'pump:', 'http:', 'kept') == 0,
                daemon.thread_names)
 
@@ -237,7 +238,8 @@ def test_a_full_socket_needs_a_thread_and_holds_up_nobody(nsqd, topic):
     for i, client in enumerate(full):
         client.reset() if i % 2 else client.close()
     wait_no_threads(nsqd)
-    nsqd.post('/topic/delete?topic=' + topic)
+    for channel in 'ch', 'full':
+        nsqd.post('/channel/empty?topic=%s&channel=%s' % (topic, channel))
 
 
 @pytest.mark.parametrize('stack', STACKS[1:])
@@ -490,6 +492,7 @@ def test_heartbeats_of_silent_clients_cost_no_thread(nsqd, topic):
                 upgrade(clients[-1], stack, heartbeat_interval=1500)
                 if subscribed:
                     clients[-1].sub(topic, 'ch')
+                say_nothing(clients)
         beat(clients)
         with without_threads(nsqd) as check:
             # More than two intervals: the answers count as life.
@@ -500,6 +503,12 @@ def test_heartbeats_of_silent_clients_cost_no_thread(nsqd, topic):
             client.expect_usable()
 
 
+def say_nothing(clients):
+    """So that those do not go which have been there for long."""
+    for client in clients:
+        client.command('NOP')
+
+
 def beat(clients):
     for client in clients:
         assert client.frame() == (RESPONSE, HEARTBEAT)
@@ -508,17 +517,18 @@ def beat(clients):
 
 def test_silent_clients_are_disconnected(nsqd, topic):
     """After two heartbeats without an answer."""
-    start = time.monotonic()
+    clients = []
     with contextlib.ExitStack() as opened:
         for stack in STACKS:
-            client = opened.enter_context(nsqd.connect())
-            upgrade(client, stack, heartbeat_interval=2000)
-            client.sub(topic, 'ch')
-        nsqd.wait_channel(topic, 'ch', client_count=len(STACKS))
+            clients.append(opened.enter_context(nsqd.connect()))
+            upgrade(clients[-1], stack, heartbeat_interval=2000)
+            clients[-1].sub(topic, 'ch')
+            start = time.monotonic()
+            say_nothing(clients)
         nsqd.wait_channel(topic, 'ch', client_count=0)
         assert time.monotonic() - start >= 3.9
-        # The last one had its first heartbeat, and its end.
-        assert client.frame() == (RESPONSE, HEARTBEAT)
+        for client in clients:
+            assert client.frame() == (RESPONSE, HEARTBEAT)
     wait_no_threads(nsqd)
 
 
@@ -549,15 +559,16 @@ def test_clients_may_leave(nsqd, topic):
     nsqd.wait_channel(topic, 'ch', client_count=0)
 
 
-def test_a_deleted_channel_disconnects_its_consumers(nsqd, topic):
-    with nsqd.subscribe(topic, 'ch', rdy=1) as client:
-        nsqd.post('/channel/delete?topic=%s&channel=ch' % topic)
+def test_a_deleted_channel_disconnects_its_consumers(new_nsqd):
+    daemon = new_nsqd()
+    with daemon.subscribe('t', 'ch', rdy=1) as client:
+        daemon.post('/channel/delete?topic=t&channel=ch')
         client.expect_closed()
 
 
-def test_ephemeral_channels_end_with_their_last_consumers(nsqd):
+def test_ephemeral_channels_end_with_their_last_consumers(new_nsqd):
     """For that they get a thread each, which they give up."""
-    name = nsqd.topic('#ephemeral')
+    nsqd, name = new_nsqd(), 't#ephemeral'
     for end in 'close', 'reset', 'half_close':
         clients = [nsqd.subscribe(name, 'ch%d#ephemeral' % i) for i in range(30)]
         for client in clients:
