@@ -166,10 +166,9 @@ bool bufio_poll_end(struct bufio_reader *b)
 static enum bufio_result poll_stream(
 	struct bufio_reader *b, void *p, size_t n, size_t *got, struct err *err)
 {
-	enum { AT_ONCE = 1 }; /* a deadline that is past */
-	if (b->poll.drained || b->poll.left == 0)
+	if (b->poll.drained || b->poll.busy || b->poll.left == 0)
 		return BUFIO_IDLE;
-	ssize_t rc = b->stream->ops->read(b->stream, p, n, AT_ONCE, err);
+	ssize_t rc = b->stream->ops->read(b->stream, p, n, STREAM_AT_ONCE, err);
 	if (rc == 0)
 		return BUFIO_EOF;
 	if (rc > 0) {
@@ -178,6 +177,9 @@ static enum bufio_result poll_stream(
 		b->poll.drained = b->poll.trusts && *got < n;
 		return BUFIO_OK;
 	}
+	b->poll.busy = err->code == EBUSY;
+	if (b->poll.busy)
+		return BUFIO_IDLE;
 	if (err->code != ETIMEDOUT)
 		return BUFIO_ERR;
 	int64_t deadline = bufio_read_deadline(b);

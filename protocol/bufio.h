@@ -22,6 +22,7 @@ struct bufio_poll {
 	bool on;      /* do not wait */
 	bool trusts;  /* a read that fills less than was asked for is proof that there is no more */
 	bool drained; /* there was no more input */
+	bool busy;    /* there may be more, but a thread that writes is in the way (EBUSY) */
 };
 
 struct bufio_reader {

@@ -22,6 +22,11 @@ struct stream;
  * many bytes that may be.
  */
 #define STREAM_NOW INT64_C(-1)
+/*
+ * A deadline for read, which is past: it waits neither for the peer nor for another thread. If one
+ * that writes is in the way, the read fails with EBUSY, and another one may succeed.
+ */
+#define STREAM_AT_ONCE INT64_C(1)
 
 struct stream_ops {
 	/*

@@ -70,8 +70,8 @@ struct stream_tls {
 	bool in_handshake;        /* pull may block */
 	bool at_end;              /* the layer below is at its end */
 	bool below_failed;
-	bool changing_keys; /* guarded by read_lock; the reader holds write_lock, too */
-	bool ended;         /* every read returns read_err, or the end if it is empty */
+	bool may_change_keys; /* guarded by read_lock; the reader holds write_lock, too */
+	bool ended;           /* every read returns read_err, or the end if it is empty */
 	struct err read_err;
 	int alert; /* to be sent instead of close-notify; -1: none */
 
@@ -227,12 +227,13 @@ static int on_key_update(gnutls_session_t session, unsigned type, unsigned when,
 	(void)type;
 	(void)when;
 	(void)msg;
-	if (incoming && !s->changing_keys) {
-		mutex_assert_held(&s->read_lock);
+	if (!incoming)
+		return 0;
+	mutex_assert_held(&s->read_lock);
+	if (!s->may_change_keys)
 		mutex_lock(&s->write_lock);
-		s->changing_keys = true;
-		s->must_change_keys = true;
-	}
+	s->may_change_keys = true;
+	s->must_change_keys = true;
 	return 0;
 }
 
@@ -328,14 +329,35 @@ static bool await_record(struct stream_tls *s, int64_t deadline_ns)
 	return false;
 }
 
+/*
+ * Takes read_lock. A read that must not wait takes write_lock as well, since the record may change
+ * the keys. False: a sender has one of them, and may be waiting for the peer.
+ */
+static bool begin_receive(struct stream_tls *s, bool at_once)
+{
+	if (!at_once) {
+		mutex_lock(&s->read_lock);
+		return true;
+	}
+	if (!mutex_trylock(&s->read_lock))
+		return false;
+	/* Older versions have no such records. */
+	if (s->info.version != TLS13_VERSION)
+		return true;
+	s->may_change_keys = mutex_trylock(&s->write_lock);
+	if (!s->may_change_keys)
+		mutex_unlock(&s->read_lock);
+	return s->may_change_keys;
+}
+
 /* Never blocks to wait for data; but see on_key_update. */
 static ssize_t receive(struct stream_tls *s, void *buf, size_t n)
 {
-	mutex_lock(&s->read_lock);
+	mutex_assert_held(&s->read_lock);
 	ssize_t rc = gnutls_record_recv(s->session, buf, n);
-	if (s->changing_keys)
+	if (s->may_change_keys)
 		mutex_unlock(&s->write_lock);
-	s->changing_keys = false;
+	s->may_change_keys = false;
 	mutex_unlock(&s->read_lock);
 	return rc;
 }
@@ -348,6 +370,7 @@ static ssize_t tls_read(
 	struct stream *stream, void *buf, size_t n, int64_t deadline_ns, struct err *err)
 {
 	struct stream_tls *s = (struct stream_tls *)stream;
+	bool at_once = deadline_ns == STREAM_AT_ONCE;
 	size_t got = 0;
 	int useless = 0;
 	while (!s->ended && got < n) {
@@ -357,6 +380,9 @@ static ssize_t tls_read(
 			if (!await_record(s, deadline_ns))
 				break;
 		}
+		if (!begin_receive(s, at_once))
+			return got > 0 ? (ssize_t)got
+				       : err_set(err, EBUSY, "another thread writes");
 		ssize_t rc = receive(s, (char *)buf + got, n - got);
 		if (rc > 0) {
 			got += (size_t)rc;

@@ -201,6 +201,7 @@ struct client_v2 {
 	bool answers_left;          /* the last answers were left to the pump to be flushed */
 	int busy_steps;             /* one after the other that were so; since then: */
 	int64_t busy_since_ns;
+	int busy_reads; /* steps in a row that could not read, as another thread writes */
 
 	struct consumer consumer; /* as its channel knows it; with its id */
 	UT_hash_handle hh_conns;  /* tcp_server.conns, by id; guarded by tcp_server.lock */

@@ -58,6 +58,8 @@
 #define BUSY_STEPS 8
 #endif
 #define BUSY_NS (20 * NSEC_PER_MSEC)
+/* After so many steps in a row that another thread has kept from reading a thread waits for that. */
+#define BUSY_READS 8
 /*
  * After so many reads in a row that brought few commands a client gives its thread up, though it is
  * never silent. (Where each command may block it soon gets one again: once in so many commands.)
@@ -432,6 +434,13 @@ static void io_loop_free(struct io_loop *l)
 	strbuf_free(&l->fin_error.text);
 }
 
+/* A thread that writes keeps the step from reading: mostly for a moment, but perhaps for long. */
+static bool is_kept_from_reading(struct client_v2 *c)
+{
+	c->busy_reads = c->reader.poll.busy ? c->busy_reads + 1 : 0;
+	return c->busy_reads > BUSY_READS;
+}
+
 /* How a step ends that the client survives. */
 static enum netpoll_next end_step(struct io_loop *l, enum outcome o)
 {
@@ -440,7 +449,7 @@ static enum netpoll_next end_step(struct io_loop *l, enum outcome o)
 		io_loop_put_back_pubs(l);
 		return NETPOLL_THREAD;
 	}
-	if (client_v2_has_late_answers(c))
+	if (client_v2_has_late_answers(c) || is_kept_from_reading(c))
 		return NETPOLL_THREAD;
 	if (!c->does_without && ((o == OUTCOME_AWAITED && is_large(c)) || is_busy(l)))
 		return NETPOLL_THREAD;

@@ -24,6 +24,7 @@ struct fake {
 	bool fail_at_end; /* an error in place of the end */
 	size_t pause_at;  /* before this byte so many reads time out */
 	int pauses;
+	int pause_code; /* 0: ETIMEDOUT */
 	int reads;
 	int tries;
 	int64_t deadlines[64]; /* of each read */
@@ -45,7 +46,7 @@ static ssize_t fake_read(
 	assert_true(n > 0);
 	if (f->pos == f->pause_at && f->pauses > 0) {
 		f->pauses--;
-		return err_set(err, ETIMEDOUT, "i/o timeout");
+		return err_set(err, f->pause_code ? f->pause_code : ETIMEDOUT, "i/o timeout");
 	}
 	if (left == 0)
 		return f->fail_at_end ? err_set(err, 104, "read: connection reset by peer") : 0;
@@ -688,6 +689,31 @@ static void test_a_read_that_is_filled_is_no_proof(void **state)
 	bufio_reader_free(&b);
 }
 
+/* That a thread which writes is in the way says nothing of the input: there is another step. */
+static void test_a_busy_stream_is_not_drained(void **state)
+{
+	struct bufio_reader b;
+	struct fake f;
+	struct err err;
+	fake_silent(&f, "NOP\n", 0, 0);
+	f.pause_code = EBUSY;
+	bufio_reader_init(&b, &f.stream, 16);
+	b.timeout_ns = 1;
+	bufio_poll_begin(&b, 100, true);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(read_line(&b, &err), BUFIO_IDLE);
+	assert_int_equal(bufio_read_more(&b, &err), BUFIO_IDLE);
+	assert_true(b.poll.busy);
+	assert_false(bufio_poll_end(&b));
+	assert_int_equal(f.reads, 1);
+	f.pauses = 0;
+	f.len = 4;
+	bufio_poll_begin(&b, 100, true);
+	assert_false(b.poll.busy);
+	expect_line(&b, "NOP\n");
+	bufio_reader_free(&b);
+}
+
 /* The others at the pollers have their turn. */
 static void test_a_step_reads_so_much_and_a_buffer_more(void **state)
 {
@@ -1294,6 +1320,7 @@ int main(void)
 		cmocka_unit_test(test_in_a_step_no_read_waits),
 		cmocka_unit_test(test_once_there_is_no_more_a_step_does_not_look_again),
 		cmocka_unit_test(test_a_read_that_is_filled_is_no_proof),
+		cmocka_unit_test(test_a_busy_stream_is_not_drained),
 		cmocka_unit_test(test_a_step_reads_so_much_and_a_buffer_more),
 		cmocka_unit_test(test_a_step_of_a_large_body_is_no_larger),
 		cmocka_unit_test(test_the_deadline_stands_from_step_to_step),

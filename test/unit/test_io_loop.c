@@ -5,6 +5,8 @@
  */
 #include "test/unit/io_loop_test.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <sys/ioctl.h>
 
 #include "common/gothread_internal.h"
@@ -875,7 +877,8 @@ static void test_late_answers_come_before_the_goodbye(struct fixture *f)
 			end_to_write(&c);
 		c.client->stage = STAGE_LEAVING;
 		c.client->polled = true;
-		assert_int_equal(protocol_v2_leave(c.client), NETPOLL_THREAD);
+		/* The pump is about to flush them. */
+		wait_for(protocol_v2_leave(c.client) == NETPOLL_THREAD);
 		EXPECT(&c, "");
 		c.client->polled = false;
 		assert_int_equal(protocol_v2_leave(c.client), NETPOLL_OVER);
@@ -919,6 +922,43 @@ static void test_a_client_that_does_not_read_is_not_read_from_either(struct fixt
 	EXPECT(&c, "");
 	free(text);
 	end_here(&c);
+}
+
+/* A layer that says that a thread which writes is in the way. */
+static ssize_t busy_read(
+	struct stream *stream, void *buf, size_t n, int64_t deadline_ns, struct err *err)
+{
+	struct watched *w = (struct watched *)stream;
+	if (deadline_ns == STREAM_AT_ONCE && w->countdown-- > 0)
+		return err_set(err, EBUSY, "another thread writes");
+	return w->below->ops->read(w->below, buf, n, deadline_ns, err);
+}
+
+static void test_a_step_that_is_kept_from_reading_comes_again_and_gets_a_thread(struct fixture *f)
+{
+	static const int for_so_many_steps[] = {1, 5, INT_MAX};
+	struct stream_ops ops = watched_ops;
+	ops.read = busy_read;
+	for (size_t i = 0; i < COUNT(for_so_many_steps); i++) {
+		bool long_ = for_so_many_steps[i] == INT_MAX;
+		enum netpoll_next next;
+		struct watched w;
+		struct peer c;
+		begin_here(&c, f->nsqd);
+		watch_reads(&w, &c, NULL, NULL);
+		w.stream.ops = &ops;
+		w.countdown = for_so_many_steps[i];
+		SAY(&c, PUB_X("test"));
+		int steps = 0;
+		while ((next = step_here(&c)) == NETPOLL_YIELD)
+			assert_true(++steps <= 20);
+		assert_int_equal(next, long_ ? NETPOLL_THREAD : NETPOLL_WAIT);
+		assert_true(long_ || steps == for_so_many_steps[i]);
+		if (long_)
+			run_to_the_end(&c);
+		EXPECT(&c, OK_FRAME);
+		end_here(&c);
+	}
 }
 
 /* --- busy clients ------------------------------------------------------------------------------ */
@@ -1251,6 +1291,7 @@ int main(void)
 		step_test(test_late_answers_are_not_overtaken),
 		step_test(test_late_answers_come_before_the_goodbye),
 		step_test(test_a_client_that_does_not_read_is_not_read_from_either),
+		step_test(test_a_step_that_is_kept_from_reading_comes_again_and_gets_a_thread),
 		step_test(test_a_busy_client_gets_a_thread),
 		step_test(test_a_client_that_says_little_at_a_time_is_not_busy),
 		step_test(test_a_client_that_says_something_now_and_then_is_not_busy),

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "common/xalloc.h"
@@ -741,6 +742,86 @@ static void test_a_peer_that_does_not_read_is_not_waited_for(void **state)
 }
 
 /* A peer that does not read costs a writer its deadline, and a reader nothing. */
+enum { MUCH = 4 << 20 };
+
+/* It does not fit into the socket. */
+static void write_much(void *arg)
+{
+	char *much = xcalloc(1, MUCH);
+	send_all(arg, much, MUCH);
+	free(much);
+}
+
+/* Until no more comes in at fd, where nothing is read: the sender is stuck. */
+static void wait_until_full(int fd)
+{
+	int n = 0, before, same = 0;
+	while (same < 10) {
+		before = n;
+		sleep_ns(2 * NSEC_PER_MSEC);
+		assert_int_equal(ioctl(fd, FIONREAD, &n), 0);
+		same = n > 0 && n == before ? same + 1 : 0;
+	}
+}
+
+/* Reads without waiting until there is something, or a reason. */
+static ssize_t read_at_once(struct stream *s, char *buf, size_t n, struct err *err)
+{
+	int64_t begin = clock_mono_ns();
+	ssize_t got;
+	do
+		got = s->ops->read(s, buf, n, STREAM_AT_ONCE, err);
+	while (got < 0 && err->code == ETIMEDOUT && clock_mono_ns() - begin < PATIENCE);
+	assert_true(clock_mono_ns() - begin < PATIENCE);
+	return got;
+}
+
+/* A thread writes, and waits for the peer, which has changed its keys and asks for others. */
+static void expect_no_wait_for_a_sender(const char *version, bool changes_keys)
+{
+	char priority[128], buf[10];
+	struct wait_group wg;
+	struct pair p;
+	struct err err;
+	priority_of(priority, sizeof(priority), version);
+	connect_pair(&p, priority, NULL);
+	client_send(&p.client, "one", 3);
+	assert_int_equal(read_at_once(p.s, buf, sizeof(buf), &err), 3);
+	wait_group_init(&wg);
+	go(&wg, write_much, p.s);
+	wait_until_full(p.client.fd);
+	if (changes_keys)
+		TLS_OK(gnutls_session_key_update(p.client.session, GNUTLS_KU_PEER));
+	client_send(&p.client, "two", 3);
+	if (changes_keys) {
+		assert_int_equal(read_at_once(p.s, buf, sizeof(buf), &err), -1);
+		assert_int_equal(err.code, EBUSY);
+	} else {
+		assert_int_equal(read_at_once(p.s, buf, sizeof(buf), &err), 3);
+	}
+	char *much = xcalloc(1, MUCH);
+	client_read_exactly(&p.client, much, MUCH);
+	free(much);
+	join(&wg);
+	/* It was not the end, and nothing is lost. */
+	if (changes_keys) {
+		assert_int_equal(read_at_once(p.s, buf, sizeof(buf), &err), 3);
+		assert_memory_equal(buf, "two", 3);
+	}
+	client_send(&p.client, "three", 5);
+	assert_int_equal(read_at_once(p.s, buf, sizeof(buf), &err), 5);
+	send_all(p.s, "four", 4);
+	client_read_exactly(&p.client, buf, 4);
+	assert_memory_equal(buf, "four", 4);
+	free_pair(&p);
+}
+
+static void test_a_read_at_once_does_not_wait_for_a_sender(void **state)
+{
+	expect_no_wait_for_a_sender("TLS1.3", true);
+	expect_no_wait_for_a_sender("TLS1.2", false);
+}
+
 static void test_reads_and_writes_end_at_their_deadline(void **state)
 {
 	struct pair p;
@@ -834,6 +915,7 @@ int main(void)
 		cmocka_unit_test(test_a_shutdown_ends_both_directions),
 		cmocka_unit_test(test_the_peer_is_told_of_the_end),
 		cmocka_unit_test(test_a_peer_that_does_not_read_is_not_waited_for),
+		cmocka_unit_test(test_a_read_at_once_does_not_wait_for_a_sender),
 		cmocka_unit_test(test_reads_and_writes_end_at_their_deadline),
 		cmocka_unit_test(test_a_handshake_that_fails_says_why),
 		cmocka_unit_test(test_a_shutdown_ends_the_handshake),
