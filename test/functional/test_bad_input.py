@@ -5,10 +5,11 @@ import os
 import random
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from nsq import DEADLINE, SCALE, mpub_body, sized, wait_until
+from nsq import DEADLINE, SCALE, Client, mpub_body, sized, wait_until
 
 SEED = int(os.environ.get('SEED', '1'))
 
@@ -207,6 +208,68 @@ def test_500_connects_and_disconnects_leave_nothing_behind(daemon):
         if i % 5 == 0:
             client.send(b'SUB t ch\nRDY 1\n')
         client.reset() if i % 2 else client.close()
+    daemon.wait_channel('t', 'ch', client_count=0)
+
+
+def test_an_end_right_behind_a_command_is_seen(daemon):
+    """What has come and its end are one event of the kernel, which is told once."""
+    for _ in range(100):
+        with daemon.connect() as client:
+            client.expect_usable()
+            client.command('PUB', 'usable', body=b'x').half_close()
+            client.expect_ok()
+            client.expect_closed()
+
+
+def test_an_end_right_behind_a_request_is_seen(daemon):
+    request = b'GET /ping HTTP/1.1\r\nHost: x\r\n\r\n'
+
+    def expect_answer(client):
+        answer = b''
+        while not answer.endswith(b'\r\n\r\nOK'):
+            answer += client.read(1)
+    for _ in range(100):
+        with Client(daemon.http_port, magic=b'') as client:
+            client.send(request)
+            expect_answer(client)
+            client.send(request).half_close()
+            expect_answer(client)
+            client.expect_closed()
+
+
+def visit(daemon, chance):
+    """A connection that does anything, and leaves in any way."""
+    http = chance.random() < 0.2
+    client = Client(daemon.http_port if http else daemon.tcp_port,
+                    magic=b'' if http or chance.random() < 0.1 else b'  V2')
+    said = chance.choice([
+        b'', b'GET /stats HTTP/1.1\r\nHost: x\r\n\r\n' * 9,
+        b'POST /pub?topic=usable HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhel',
+    ] if http else [
+        b'', b'PUB usable\n' + sized(b'x' * 3000), b'SUB t ch\nRDY 10\n',
+        b'SUB crowd#ephemeral ch#ephemeral\nRDY 1\n', b'IDENTIFY\n' + sized(b'{}'),
+        b'PUB usable\n' + struct.pack('>i', 1000) + b'half',
+    ])
+    send(client, said)
+    if chance.random() < 0.5:
+        half_close(client)
+        if chance.random() < 0.5:
+            drain(client)
+    client.reset() if chance.random() < 0.5 else client.close()
+
+
+def test_a_crowd_that_comes_and_goes_leaves_nothing_behind(daemon):
+    def come_and_go(seed):
+        chance = random.Random(seed)
+        for _ in range(120):
+            visit(daemon, chance)
+    with ThreadPoolExecutor(6) as crowd:
+        visitors = [crowd.submit(come_and_go, SEED * 100 + i) for i in range(6)]
+        with daemon.connect() as client:
+            while not all(v.done() for v in visitors):
+                client.expect_usable()
+        for visitor in visitors:
+            visitor.result()
     daemon.wait_channel('t', 'ch', client_count=0)
 
 
