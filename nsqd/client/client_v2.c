@@ -634,28 +634,42 @@ static bool begin_to_answer(struct client_v2 *c)
 	return false;
 }
 
+/* Without waiting. False: that is not possible now. Else *rc is what came of it. */
+static bool try_answer(
+	struct client_v2 *c, const struct iovec *parts, int n, int *rc, struct err *err)
+{
+	if (!begin_to_answer(c))
+		return false;
+	*rc = bufio_writev(&c->writer, parts, n, STREAM_NOW, err);
+	mutex_unlock(&c->write_lock);
+	return true;
+}
+
 int client_v2_answer(struct client_v2 *c, const struct iovec *parts, int n, struct err *err)
 {
-	int64_t deadline = STREAM_NOW;
+	int rc = 0;
 	if (!c->polled) {
 		client_v2_lock_for_writing(c);
-		deadline = client_v2_write_deadline_locked(c);
-	} else if (c->late_answers.len > 0 || !begin_to_answer(c)) {
+		int64_t deadline = client_v2_write_deadline_locked(c);
+		rc = bufio_writev(&c->writer, parts, n, deadline, err);
+		mutex_unlock(&c->write_lock);
+	} else if (c->late_answers.len > 0 || !try_answer(c, parts, n, &rc, err)) {
 		for (int i = 0; i < n; i++)
 			strbuf_add(&c->late_answers, parts[i].iov_base, parts[i].iov_len);
-		return 0;
 	}
-	int rc = bufio_writev(&c->writer, parts, n, deadline, err);
-	mutex_unlock(&c->write_lock);
 	return rc;
 }
 
 int client_v2_send_late_answers(struct client_v2 *c, struct err *err)
 {
 	struct iovec part = {c->late_answers.data, c->late_answers.len};
-	if (c->polled || part.iov_len == 0)
+	int rc = 0;
+	if (part.iov_len == 0)
 		return 0;
-	int rc = client_v2_answer(c, &part, 1, err);
+	if (!c->polled)
+		rc = client_v2_answer(c, &part, 1, err);
+	else if (!try_answer(c, &part, 1, &rc, err))
+		return 0;
 	strbuf_free(&c->late_answers);
 	c->answers_left = true;
 	return rc;

@@ -378,7 +378,10 @@ static inline bool client_v2_has_late_answers(const struct client_v2 *c)
 {
 	return c->late_answers.len > 0;
 }
-/* Sends them, if there are any. Blocks, as client_v2_send does. 0, or -1 with err set. io_loop. */
+/*
+ * Sends them, if there are any: in a thread it blocks for that, as client_v2_send does; at a poller
+ * only if it can without. They are still to be flushed. 0, or -1 with err set. io_loop.
+ */
 int client_v2_send_late_answers(struct client_v2 *c, struct err *err);
 /*
  * Might client_v2_say_bye block? Through a layer, behind answers, or behind what the socket has not

@@ -482,13 +482,23 @@ static void wait_at_pollers(struct client_v2 *c)
 		client_v2_give_buffers_back(c);
 }
 
+/* What a step could not answer goes first. While it cannot go, no more commands are executed. */
+static enum outcome begin(struct io_loop *l)
+{
+	if (io_loop_send_late(l) != 0)
+		return OUTCOME_FAILED;
+	return client_v2_has_late_answers(l->client) ? OUTCOME_SILENCE : OUTCOME_DONE;
+}
+
 enum netpoll_next protocol_v2_io_loop(struct client_v2 *c)
 {
 	struct io_loop l UNINITIALIZED;
 	enum netpoll_next next = NETPOLL_WAIT;
 	io_loop_init(&l, c);
 	runnext_begin();
-	enum outcome o = io_loop_send_late(&l) == 0 ? go_on(&l) : OUTCOME_FAILED;
+	enum outcome o = begin(&l);
+	if (o == OUTCOME_DONE)
+		o = go_on(&l);
 	runnext_end();
 	if (o == OUTCOME_LEFT || o == OUTCOME_FAILED) {
 		nsqd_logf(c->ctx, LG_INFO, "PROTOCOL(V2): [%s] exiting ioloop", c->remote_addr);

@@ -57,7 +57,14 @@ int io_loop_flush(struct io_loop *l, struct err *err)
 
 int io_loop_send_late(struct io_loop *l)
 {
-	return client_v2_send_late_answers(l->client, &l->failure) == 0 ? 0 : send_failed(l);
+	struct client_v2 *c = l->client;
+	bool late = client_v2_has_late_answers(c);
+	if (client_v2_send_late_answers(c, &l->failure) != 0)
+		return send_failed(l);
+	if (!late || client_v2_has_late_answers(c))
+		return 0;
+	l->unflushed = true;
+	return io_loop_flush(l, &l->failure) == 0 ? 0 : send_failed(l);
 }
 
 int io_loop_send_response(struct io_loop *l, const char *response)

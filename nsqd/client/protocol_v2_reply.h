@@ -25,7 +25,10 @@ int io_loop_send_response(struct io_loop *l, const char *response);
 int io_loop_send_error(struct io_loop *l, const struct protocol_err *e);
 /* Flushes what the socket takes at once, and leaves the rest to the pump. -1 with err set. */
 int io_loop_flush(struct io_loop *l, struct err *err);
-/* In a thread: sends the answers for which a step found the writer taken. -1 as above. Blocks. */
+/*
+ * Sends the answers for which a step found the writer taken: in a thread, or where that is possible
+ * now. -1 as above.
+ */
 int io_loop_send_late(struct io_loop *l);
 
 /* Commands that are not executed at once, but together with their fellows. Never both at a time. */

@@ -837,6 +837,27 @@ static void test_while_another_thread_writes_the_answers_are_for_a_thread(struct
 	end_here(&c);
 }
 
+/* Where there is no thread, a step is taken in its place. */
+static void test_a_step_sends_late_answers_first_and_does_nothing_before(struct fixture *f)
+{
+	struct peer c;
+	begin_here(&c, f->nsqd);
+	begin_to_write(&c);
+	SAY(&c, PUB_X("test"));
+	step_says(&c, NETPOLL_THREAD);
+	SAY(&c, PUB_X("test"));
+	for (int i = 0; i < 3; i++)
+		step_says(&c, NETPOLL_THREAD);
+	/* The second waits until the first is answered. */
+	assert_int_equal(f->topic->message_count, 1);
+	EXPECT(&c, "");
+	end_to_write(&c);
+	step_says(&c, NETPOLL_WAIT);
+	EXPECT(&c, OK_FRAME OK_FRAME);
+	assert_int_equal(f->topic->message_count, 2);
+	end_here(&c);
+}
+
 /* The writing has ended in the middle of the step: what follows must not overtake. */
 static void write_no_more(void *arg)
 {
@@ -1288,6 +1309,7 @@ int main(void)
 		step_test(test_fins_before_what_blocks_are_done_in_the_step),
 		step_test(test_a_thread_goes_back_when_its_client_is_silent),
 		step_test(test_while_another_thread_writes_the_answers_are_for_a_thread),
+		step_test(test_a_step_sends_late_answers_first_and_does_nothing_before),
 		step_test(test_late_answers_are_not_overtaken),
 		step_test(test_late_answers_come_before_the_goodbye),
 		step_test(test_a_client_that_does_not_read_is_not_read_from_either),
