@@ -58,8 +58,12 @@
 #define BUSY_STEPS 8
 #endif
 #define BUSY_NS (20 * NSEC_PER_MSEC)
-/* After so many steps in a row that another thread has kept from reading a thread waits for that. */
+/*
+ * A step that another thread keeps from reading is taken again after this time; after so many of them
+ * in a row a thread waits for that.
+ */
 #define BUSY_READS 8
+#define BUSY_READ_NS NSEC_PER_MSEC
 /*
  * After so many reads in a row that brought few commands a client gives its thread up, though it is
  * never silent. (Where each command may block it soon gets one again: once in so many commands.)
@@ -453,7 +457,7 @@ static enum netpoll_next end_step(struct io_loop *l, enum outcome o)
 		return NETPOLL_THREAD;
 	if (!c->does_without && ((o == OUTCOME_AWAITED && is_large(c)) || is_busy(l)))
 		return NETPOLL_THREAD;
-	return c->reader.poll.drained ? NETPOLL_WAIT : NETPOLL_YIELD;
+	return c->reader.poll.drained || c->busy_reads > 0 ? NETPOLL_WAIT : NETPOLL_YIELD;
 }
 
 /*
@@ -477,6 +481,8 @@ static void wait_at_pollers(struct client_v2 *c)
 		deadline = pump;
 	if (c->give_up_ns != 0)
 		deadline = clock_mono_ns() + THREAD_RETRY_NS;
+	if (c->busy_reads > 0)
+		deadline = clock_mono_ns() + BUSY_READ_NS;
 	netpoll_set_deadline(c->pd, deadline);
 	if (bufio_buffered(&c->reader) < LARGE_SIZE / 2)
 		client_v2_give_buffers_back(c);
