@@ -105,7 +105,7 @@ static void look_at_number(struct command_input *in, const struct options *opts,
 		in->need = in->at + SIZE_LENGTH;
 		return;
 	case COMMAND_MESSAGE:
-		in->body_bytes += SIZE_LENGTH + n;
+		in->body_bytes += SIZE_LENGTH + (int64_t)n;
 		if (n > opts->max_msg_size || in->body_bytes > opts->max_body_size)
 			return;
 		in->at += (size_t)n;

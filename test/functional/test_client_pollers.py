@@ -143,6 +143,7 @@ def test_no_command_needs_a_thread_where_its_topic_is_there(nsqd, topic):
 def test_a_thousand_consumers_cost_no_thread(nsqd, topic):
     with contextlib.ExitStack() as stack:
         producer = stack.enter_context(nsqd.connect())
+        producer.identify(heartbeat_interval=-1)    # it has nothing to say for long
         check = stack.enter_context(without_threads(nsqd))
         consumers = []
         for i in range(COUNT):
