@@ -6,6 +6,8 @@
 #include "test/unit/listen_test.h"
 #include "test/unit/nsqd_test.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/time.h>
 
 #include "common/gothread_internal.h"
@@ -247,16 +249,22 @@ static void get_client(struct client_v2 *c, void *arg)
 	*(struct client_v2 **)arg = c;
 }
 
-/* A thread writes to the client, which does not read. */
+/* A thread writes to the client, and does not get on, since that does not read. */
 static bool is_stuck(struct fixture *f)
 {
 	struct client_v2 *c = NULL;
+	int first = -1, unsent;
 	tcp_server_each_client(f->nsqd->tcp_server, get_client, &c);
 	for (int i = 0; i < 20; i++) {
 		if (mutex_trylock(&c->write_lock)) {
 			mutex_unlock(&c->write_lock);
 			return false;
 		}
+		assert_int_equal(ioctl(stream_sock_fd(c->base), SIOCOUTQ, &unsent), 0);
+		if (i == 0)
+			first = unsent;
+		if (unsent == 0 || unsent != first)
+			return false;
 		sleep_ns(NSEC_PER_MSEC);
 	}
 	return true;
