@@ -14,6 +14,7 @@
 
 #include "common/chan_internal.h"
 #include "common/check.h"
+#include "common/gothread.h"
 #include "common/netpoll.h"
 #include "common/xalloc.h"
 #include "nsqd/queue/channel.h"
@@ -116,6 +117,18 @@ static inline void run_nsqd(struct fixture *f)
 		fail_msg("nsqd_main: %s", err.msg);
 }
 
+static inline void count_worker(void *arg, const char *name, int tid)
+{
+	*(size_t *)arg += strcmp(name, "scan-worker") == 0;
+}
+
+static inline size_t workers(void)
+{
+	size_t n = 0;
+	gothread_each(count_worker, &n);
+	return n;
+}
+
 static inline void run_pollers(struct fixture *f)
 {
 	struct err err = {0};
@@ -155,8 +168,11 @@ static inline int fixture_setup(void **state)
 		return -1;
 	if (f->options->wants >= A_DAEMON)
 		start_nsqd(f, f->options->mem_queue_size);
-	if (f->options->runs)
+	if (f->options->runs) {
 		run_nsqd(f);
+		/* The loop's first worker starts a little later: a test may count what it starts. */
+		wait_for(workers() >= 1);
+	}
 	if (f->options->polls)
 		run_pollers(f);
 	if (f->options->wants >= A_TOPIC)

@@ -51,18 +51,6 @@ static void scan_never_and_select_one(struct options *o)
 #define quick_test(f, how)                                                                         \
 	channel_test_with(f, .mem_queue_size = 4 * DUE_BATCH, .adjust = how, .runs = true)
 
-static void count_worker(void *arg, const char *name, int tid)
-{
-	*(size_t *)arg += strcmp(name, "scan-worker") == 0;
-}
-
-static size_t workers(void)
-{
-	size_t n = 0;
-	gothread_each(count_worker, &n);
-	return n;
-}
-
 /* Ten messages time out, when they are due. */
 static void expect_timeouts(struct channel *c)
 {
