@@ -18,7 +18,7 @@ struct server {
 	struct lg lg;
 	_Atomic int came, asked_for_room, no_descriptors, failed;
 	_Atomic bool full;     /* has_room says so */
-	_Atomic bool can_help; /* no_descriptors says so */
+	_Atomic bool helpless; /* no_descriptors says so */
 	char remote[128];      /* of the last to come */
 	struct err why;        /* of failed */
 };
@@ -61,7 +61,7 @@ static bool no_descriptors(void *arg)
 {
 	struct server *s = arg;
 	s->no_descriptors++;
-	return s->can_help;
+	return !s->helpless;
 }
 
 static void failed(void *arg, const struct err *why)
@@ -71,7 +71,8 @@ static void failed(void *arg, const struct err *why)
 	s->failed++;
 }
 
-static void start_with(struct server *s, const char *addr, struct tcp_handler h)
+/* All but acceptor_start. */
+static void make_with(struct server *s, const char *addr, struct tcp_handler h)
 {
 	memset(s, 0, sizeof(*s));
 	h.handle = handle;
@@ -86,6 +87,11 @@ static void start_with(struct server *s, const char *addr, struct tcp_handler h)
 	assert_non_null(s->np);
 	assert_int_equal(netpoll_start(s->np, &s->why), 0);
 	acceptor_init(&s->acceptor, &s->listener, &h);
+}
+
+static void start_with(struct server *s, const char *addr, struct tcp_handler h)
+{
+	make_with(s, addr, h);
 	acceptor_start(&s->acceptor, s->np);
 }
 
@@ -104,6 +110,12 @@ static int logged_in(int fd, const char *text)
 	for (char *p = buf; (p = strstr(p, text)); p++)
 		n++;
 	return n;
+}
+
+/* For tests in which descriptors run out. */
+static int open_log(void)
+{
+	return open("log", O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
 }
 
 static int logged(const char *text)
@@ -296,16 +308,28 @@ static void test_one_without_room_stops(void **state)
 
 /* --- want of descriptors ---------------------------------------------------------------------- */
 
-/* From now on there is none. Returns the old limit. */
-static struct rlimit no_more_descriptors(void)
+/* From now on so many can be had. Returns the old limit. */
+static struct rlimit descriptors_left(int n)
 {
 	struct rlimit old;
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
-	int limit = dup(0);
-	close(limit);
-	struct rlimit none = old;
-	none.rlim_cur = (rlim_t)limit;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	int next = dup(0);
+	close(next);
+	struct rlimit few = old;
+	few.rlim_cur = (rlim_t)(next + n);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	return old;
+}
+
+/*
+ * A server begins when so many are left, not before: an accept4 that is under way already, and finds
+ * no connection, has a descriptor all the same, and keeps it for the one that comes then.
+ */
+static struct rlimit start_with_descriptors(struct server *s, int n, struct tcp_handler h)
+{
+	make_with(s, "127.0.0.1:0", h);
+	struct rlimit old = descriptors_left(n);
+	acceptor_start(&s->acceptor, s->np);
 	return old;
 }
 
@@ -313,9 +337,8 @@ static void test_out_of_descriptors_it_tries_again(void **state)
 {
 	int fd = new_socket();
 	struct server s;
-	start(&s, "127.0.0.1:0");
-	int log_fd = open("log", O_RDONLY | O_CLOEXEC);
-	struct rlimit old = no_more_descriptors();
+	int log_fd = open_log();
+	struct rlimit old = start_with_descriptors(&s, 0, (struct tcp_handler){.keep_back = 0});
 	connect_with(fd, s.listener.port);
 	wait_for(logged_in(log_fd, "temporary Accept() failure") > 0);
 	assert_int_equal(s.came, 0);
@@ -333,10 +356,9 @@ static void test_out_of_descriptors_it_pauses_also_when_others_come(void **state
 	struct server s;
 	for (size_t i = 0; i < COUNT(fds); i++)
 		fds[i] = new_socket();
-	start(&s, "127.0.0.1:0");
-	int log_fd = open("log", O_RDONLY | O_CLOEXEC);
-	struct rlimit old = no_more_descriptors();
+	int log_fd = open_log();
 	int64_t begin = clock_mono_ns();
+	struct rlimit old = start_with_descriptors(&s, 0, (struct tcp_handler){.keep_back = 0});
 	for (size_t i = 0; i < COUNT(fds); i++) {
 		connect_with(fds[i], s.listener.port);
 		sleep_ns(NSEC_PER_MSEC);
@@ -357,9 +379,8 @@ static void test_one_that_pauses_stops(void **state)
 {
 	int fd = new_socket();
 	struct server s;
-	start(&s, "127.0.0.1:0");
-	int log_fd = open("log", O_RDONLY | O_CLOEXEC);
-	struct rlimit old = no_more_descriptors();
+	int log_fd = open_log();
+	struct rlimit old = start_with_descriptors(&s, 0, (struct tcp_handler){.keep_back = 0});
 	connect_with(fd, s.listener.port);
 	wait_for(logged_in(log_fd, "temporary Accept() failure") > 0);
 	acceptor_stop(&s.acceptor);
@@ -374,14 +395,13 @@ static void test_the_user_may_free_a_descriptor(void **state)
 {
 	int fd = new_socket();
 	struct server s;
-	start_with(&s, "127.0.0.1:0", (struct tcp_handler){.no_descriptors = no_descriptors});
-	int log_fd = open("log", O_RDONLY | O_CLOEXEC);
-	s.can_help = true;
-	struct rlimit old = no_more_descriptors();
+	int log_fd = open_log();
+	struct tcp_handler h = {.no_descriptors = no_descriptors};
+	struct rlimit old = start_with_descriptors(&s, 0, h);
 	connect_with(fd, s.listener.port);
 	wait_for(s.no_descriptors > 2);
 	assert_int_equal(logged_in(log_fd, "temporary Accept() failure"), 0);
-	s.can_help = false;
+	s.helpless = true;
 	wait_for(logged_in(log_fd, "temporary Accept() failure") > 0);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 	wait_for(s.came == 1);
@@ -393,7 +413,6 @@ static void test_the_user_may_free_a_descriptor(void **state)
 static void test_the_last_descriptors_are_kept_back(void **state)
 {
 	int fds[3], filler[16];
-	struct rlimit old;
 	struct server s;
 	char buf[1];
 	/* Of a limit below 16 it keeps less. */
@@ -401,13 +420,7 @@ static void test_the_last_descriptors_are_kept_back(void **state)
 		filler[i] = dup(0);
 	for (size_t i = 0; i < COUNT(fds); i++)
 		fds[i] = new_socket();
-	start_with(&s, "127.0.0.1:0", (struct tcp_handler){.keep_back = 2});
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
-	int limit = dup(0) + 2;
-	close(limit - 2);
-	struct rlimit few = old;
-	few.rlim_cur = (rlim_t)limit;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	struct rlimit old = start_with_descriptors(&s, 2, (struct tcp_handler){.keep_back = 2});
 	for (size_t i = 0; i < COUNT(fds); i++) {
 		connect_with(fds[i], s.listener.port);
 		assert_true(read(fds[i], buf, 1) <= 0);
