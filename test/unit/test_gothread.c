@@ -247,32 +247,43 @@ static void test_wait_waits_for_all_and_the_group_can_be_used_again(void **state
 	wait_group_destroy(&wg);
 }
 
-/* Functions one after the other: with new threads, and with the one that is kept. */
-static void assert_threads_do_not_pile_up(void)
+/* Of this process, in pages. */
+static long address_space(void)
+{
+	char line[128];
+	FILE *f = fopen("/proc/self/statm", "r");
+	assert_non_null(fgets(line, sizeof(line), f));
+	fclose(f);
+	return atol(line);
+}
+
+static void bump_one_after_the_other(struct wait_group *wg, int times)
 {
 	_Atomic int n = 0;
-	struct wait_group wg;
-	long pages[2] = {0, 0};
-	long leaked = ROUNDS(4000) / 2 * (long)gothread_stack_size() / sysconf(_SC_PAGESIZE);
-	wait_group_init(&wg);
-	for (int i = 0; i < ROUNDS(4000); i++) {
-		char line[128];
-		start(&wg, "bump", bump, &n);
+	for (int i = 0; i < times; i++) {
+		start(wg, "bump", bump, &n);
 		while (n <= i)
 			sched_yield();
-		if (i != ROUNDS(4000) / 2 && i != ROUNDS(4000) - 1)
-			continue;
-		FILE *f = fopen("/proc/self/statm", "r");
-		assert_non_null(fgets(line, sizeof(line), f));
-		fclose(f);
-		pages[i == ROUNDS(4000) - 1] = atol(line); /* address space */
 	}
+	wait_group_wait(wg);
+}
+
+/* With new threads, and with the one that is kept. */
+static void assert_threads_do_not_pile_up(void)
+{
+	struct wait_group wg;
+	int times = ROUNDS(4000) / 2;
+	long leaked = times * (long)gothread_stack_size() / sysconf(_SC_PAGESIZE);
+	wait_group_init(&wg);
+	bump_one_after_the_other(&wg, times);
+	long before = address_space();
+	bump_one_after_the_other(&wg, times);
 	/*
-	 * Not near what the stacks of the second half would be. But some: threads that have counted
-	 * and not yet ended, and 40 MB of stacks that libc keeps for the next.
+	 * Not near what the stacks of the second half would be. But some: 40 MB of stacks that libc
+	 * keeps for the next, and for a moment those of threads that have counted and not yet ended.
 	 */
-	assert_true(pages[1] - pages[0] < leaked / 2);
-	join(&wg);
+	wait_for(address_space() - before < leaked / 2);
+	wait_group_destroy(&wg);
 }
 
 /* A thread that has ended waits to be joined, but never thousands of them. */
