@@ -66,6 +66,12 @@ enum client_state {
 	STATE_CLOSING,
 };
 
+/* How fast steps follow each other: so many since then. */
+struct pace {
+	unsigned n_steps;
+	int64_t since_ns; /* monotonic */
+};
+
 /* What the pump must know of an IDENTIFY. */
 struct identify_event {
 	int64_t output_buffer_timeout; /* ns; 0: never flush by time */
@@ -186,6 +192,7 @@ struct client_v2 {
 	struct message_pump pump;     /* see there */
 	struct pump *pump_task;       /* owned; NULL: the pump has not been started. The owner's */
 	_Atomic bool pump_waits;      /* the pump needs a thread, and there was none */
+	int64_t pump_waits_until_ns; /* then the client is closed; the pump's, while pump_waits the owner's */
 
 	/* The next are the owner's. */
 	struct poll_desc *pd; /* from tcp.c; open as long as the client is */
@@ -199,9 +206,9 @@ struct client_v2 {
 	struct command_input input; /* how much of a command is here */
 	struct strbuf late_answers; /* frames that could not be written by a poller */
 	bool answers_left;          /* the last answers were left to the pump to be flushed */
-	int busy_steps;             /* one after the other that were so; since then: */
-	int64_t busy_since_ns;
-	int busy_reads; /* steps in a row that could not read, as another thread writes */
+	struct pace steps,
+		bulk_steps; /* those that brought commands, and those that brought many */
+	int busy_reads;     /* steps in a row that could not read, as another thread writes */
 
 	struct consumer consumer; /* as its channel knows it; with its id */
 	UT_hash_handle hh_conns;  /* tcp_server.conns, by id; guarded by tcp_server.lock */

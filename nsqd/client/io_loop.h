@@ -65,7 +65,8 @@ struct io_loop {
 	bool gathers;  /* a part of a command is here, and is not begun again before it is whole */
 	size_t n_commands; /* that have been executed; and when a thread last read: */
 	size_t n_commands_read;
-	size_t lonely_reads; /* of a thread, in a row, that brought few commands */
+	size_t lonely_reads; /* of a thread, in a row, that brought few commands; since then: */
+	int64_t lonely_since_ns;
 
 	size_t n_pubs;   /* that wait to be queued */
 	bool pub_failed; /* pub_error is to be sent; the connection is over */

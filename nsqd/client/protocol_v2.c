@@ -50,13 +50,14 @@
 /* A command of more than this is executed by a thread, and read by one as well, unless it drips in. */
 #define LARGE_SIZE ((size_t)16 * 1024)
 /*
- * A client is busy if a step executes so many commands, and another one so soon after it, so often:
- * then a thread of its own pays.
+ * A client is busy if a step executes so many commands, and another one so soon after it, so often;
+ * or with fewer commands, if its steps are so quick. Then a thread of its own pays.
  */
 #ifndef BUSY_STEPS /* tests make both small: see docs/testing.md */
 #define BUSY_COMMANDS 8
 #define BUSY_STEPS 8
 #endif
+#define QUICK_STEPS 64
 #define BUSY_NS (20 * NSEC_PER_MSEC)
 /*
  * A step that another thread keeps from reading is taken again after this time; after so many of them
@@ -65,10 +66,12 @@
 #define BUSY_READS 8
 #define BUSY_READ_NS NSEC_PER_MSEC
 /*
- * After so many reads in a row that brought few commands a client gives its thread up, though it is
- * never silent. (Where each command may block it soon gets one again: once in so many commands.)
+ * After so many reads in a row that brought few commands, and took so long, a client gives its thread
+ * up, though it is never silent. (Where each command may block it soon gets one again: once in so many
+ * commands.)
  */
 #define LONELY_READS 64
+#define LONELY_NS (2 * BUSY_NS)
 
 /* What has come of a command, or of waiting for one. */
 enum outcome {
@@ -280,8 +283,13 @@ static bool goes_back(struct io_loop *l)
 		return false;
 	bool lonely = l->n_commands - l->n_commands_read < BUSY_COMMANDS;
 	l->n_commands_read = l->n_commands;
+	if (l->lonely_reads == 0)
+		l->lonely_since_ns = clock_mono_ns();
 	l->lonely_reads = lonely ? l->lonely_reads + 1 : 0;
-	return l->lonely_reads > LONELY_READS;
+	if (l->lonely_reads <= LONELY_READS)
+		return false;
+	l->lonely_reads = 0;
+	return clock_mono_ns() - l->lonely_since_ns >= LONELY_NS;
 }
 
 /* Reads one command and splits it. */
@@ -348,20 +356,24 @@ static bool is_large(struct client_v2 *c)
 	return bufio_buffered(&c->reader) > 0 && !is_enough(c) && c->input.need > LARGE_SIZE;
 }
 
+/* One more step: were the last n of them quick? */
+static bool is_quick(struct pace *p, unsigned n)
+{
+	if (p->n_steps == 0)
+		p->since_ns = clock_mono_ns();
+	if (++p->n_steps < n)
+		return false;
+	p->n_steps = 0;
+	return clock_mono_ns() - p->since_ns < BUSY_NS;
+}
+
 /* Does the client keep its poller busy, step after step? */
 static bool is_busy(struct io_loop *l)
 {
 	struct client_v2 *c = l->client;
-	int64_t now;
-	if (l->n_commands < BUSY_COMMANDS)
-		return false;
-	if (c->busy_steps == 0)
-		c->busy_since_ns = clock_mono_ns();
-	if (++c->busy_steps < BUSY_STEPS)
-		return false;
-	c->busy_steps = 0;
-	now = clock_mono_ns();
-	return now - c->busy_since_ns < BUSY_NS;
+	if (l->n_commands >= BUSY_COMMANDS && is_quick(&c->bulk_steps, BUSY_STEPS))
+		return true;
+	return l->n_commands > 0 && is_quick(&c->steps, QUICK_STEPS);
 }
 
 /*

@@ -1007,12 +1007,25 @@ static void test_a_busy_client_gets_a_thread(struct fixture *f)
 	end_here(&c);
 }
 
+static void test_a_client_whose_steps_are_many_and_quick_is_busy(struct fixture *f)
+{
+	struct peer c;
+	begin_here(&c, f->nsqd);
+	for (int i = 1; i < 64; i++)
+		assert_int_equal(step_with_commands(&c, 1), NETPOLL_WAIT);
+	/* On a busy machine they have not been quick enough. */
+	wait_for(step_with_commands(&c, 1) == NETPOLL_THREAD);
+	end_here(&c);
+}
+
 static void test_a_client_that_says_little_at_a_time_is_not_busy(struct fixture *f)
 {
 	struct peer c;
 	begin_here(&c, f->nsqd);
-	for (int i = 0; i < 100; i++)
+	for (int i = 0; i < 150; i++) {
 		assert_int_equal(step_with_commands(&c, 7), NETPOLL_WAIT);
+		sleep_ns(NSEC_PER_MSEC / 2);
+	}
 	end_here(&c);
 }
 
@@ -1317,6 +1330,7 @@ int main(void)
 		step_test(test_a_client_that_does_not_read_is_not_read_from_either),
 		step_test(test_a_step_that_is_kept_from_reading_comes_again_and_gets_a_thread),
 		step_test(test_a_busy_client_gets_a_thread),
+		step_test(test_a_client_whose_steps_are_many_and_quick_is_busy),
 		step_test(test_a_client_that_says_little_at_a_time_is_not_busy),
 		step_test(test_a_client_that_says_something_now_and_then_is_not_busy),
 		step_test(test_a_step_ends_also_where_the_input_does_not),

@@ -165,6 +165,23 @@ static void test_a_client_that_says_nothing_leaves_nothing(struct fixture *f)
 	assert_int_equal(created, 0);
 }
 
+/* --- with a thread ------------------------------------------------------------------------------- */
+
+/* What it needed the thread for is done, but it goes on, now and then. */
+static void test_a_client_gives_its_thread_up_though_it_is_never_silent(struct fixture *f)
+{
+	int fd = connect_client(f);
+	SAY(fd, PUB("new"));
+	EXPECT(fd, OK_FRAME);
+	wait_for(({
+		SAY(fd, PUB("test"));
+		EXPECT(fd, OK_FRAME);
+		sleep_ns(NSEC_PER_MSEC);
+		io_threads() == 0;
+	}));
+	close(fd);
+}
+
 /* --- without threads ---------------------------------------------------------------------------- */
 
 static void test_without_a_thread_the_client_waits_for_one(struct fixture *f)
@@ -336,6 +353,7 @@ int main(void)
 		tcp_test(test_the_magic_may_come_byte_by_byte),
 		tcp_test(test_another_magic_is_refused),
 		tcp_test(test_a_client_that_says_nothing_leaves_nothing),
+		tcp_test(test_a_client_gives_its_thread_up_though_it_is_never_silent),
 		tcp_test(test_without_a_thread_the_client_waits_for_one),
 		tcp_test(test_without_a_thread_others_go_on),
 		tcp_test(test_a_client_waits_for_a_thread_for_a_second),
