@@ -42,8 +42,9 @@ static void identify(struct message_pump *p, const struct identify_event *e)
 
 /* How long a pump's thread sleeps before it leaves. */
 #define OWNER_PATIENCE_NS SILENCE_NS
-/* Without a thread for it, when to try again. */
+/* Without a thread for it: when to try again, and how long. */
 #define RETRY_NS (20 * NSEC_PER_MSEC)
+#define PUMP_WAIT_NS (5 * NSEC_PER_SEC)
 
 enum pump_result { PUMP_ON, PUMP_EXIT, PUMP_ERR };
 
@@ -328,23 +329,24 @@ static void own(void *arg)
 	task_own(&c->pump_task->task, OWNER_PATIENCE_NS);
 }
 
-/* False: there is no thread. */
-static bool start_thread(struct client_v2 *c)
+/* False with err set: there is no thread. */
+static bool start_thread(struct client_v2 *c, struct err *err)
 {
 	char name[160];
-	struct err err;
 	snprintf(name, sizeof(name), "pump:%s", c->remote_addr);
-	return !gothread_is_scarce(1, &err) &&
-	       wait_group_wrap(c->protocol->pump_threads, name, own, c, &err) == 0;
+	return !gothread_is_scarce(1, err) &&
+	       wait_group_wrap(c->protocol->pump_threads, name, own, c, err) == 0;
 }
 
 /* task_ops.go: without a thread now, io_loop tries again. It goes on when the pollers kick it. */
 static void go(struct task *task)
 {
 	struct client_v2 *c = pump_of(task)->p->client;
-	if (start_thread(c))
+	struct err err;
+	if (start_thread(c, &err))
 		return;
 	struct poll_desc *pd = c->pd;
+	c->pump_waits_until_ns = clock_mono_ns() + PUMP_WAIT_NS;
 	atomic_store(&c->pump_waits, true);
 	/* From now on io_loop may run the pump to its end. Then the kick is a step for nothing, of whatever
 	 * connection pd is by then. */
@@ -365,14 +367,27 @@ static void ended(struct task *task)
 	wait_group_done(&c->wait_group);
 }
 
+/* What its pump holds is to go to another consumer. The next read finds the end. */
+static void give_up(struct client_v2 *c, const struct err *why)
+{
+	nsqd_logf(c->ctx, LG_ERROR,
+		"PROTOCOL(V2): [%s] closing client, no thread for its pump - %s", c->remote_addr,
+		why->msg);
+	c->pump_waits_until_ns = INT64_MAX;
+	client_v2_abort(c);
+}
+
 void protocol_v2_retry_pump(struct client_v2 *c)
 {
+	struct err err;
 	if (!atomic_load_explicit(&c->pump_waits, memory_order_relaxed) ||
 		!atomic_exchange(&c->pump_waits, false))
 		return;
-	if (start_thread(c))
+	if (start_thread(c, &err))
 		return;
 	task_relieve(&c->pump_task->task);
+	if (clock_mono_ns() >= c->pump_waits_until_ns)
+		give_up(c, &err);
 	atomic_store(&c->pump_waits, true);
 }
 

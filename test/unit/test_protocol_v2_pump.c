@@ -667,6 +667,24 @@ static void test_a_pump_that_gets_no_thread_waits_for_one(struct fixture *f)
 	stop(&c);
 }
 
+static void test_a_pump_that_gets_no_thread_holds_its_messages_for_five_seconds(struct fixture *f)
+{
+	struct peer c;
+	char end;
+	start(&c, f, 1);
+	no_threads = true;
+	int64_t begin = clock_mono_ns();
+	publish_large(f);
+	wait_for(n_refused >= 1);
+	assert_int_equal(channel_depth(f->channel), 0);
+	assert_int_equal(recv(c.peer, &end, 1, 0), 0);
+	assert_true(clock_mono_ns() - begin >= 5 * NSEC_PER_SEC);
+	no_threads = false;
+	stop(&c);
+	assert_int_equal(channel_depth(f->channel), 1);
+	assert_int_equal(channel_in_flight_count(f->channel), 0);
+}
+
 static void test_a_pump_that_gets_no_thread_waits_also_while_io_loop_has_one(struct fixture *f)
 {
 	struct peer c;
@@ -1021,6 +1039,7 @@ int main(void)
 		threads_test(test_answers_that_the_socket_does_not_take_start_the_pump),
 		threads_test(test_a_thread_that_has_nothing_to_do_leaves_and_another_comes),
 		threads_test(test_a_pump_that_gets_no_thread_waits_for_one),
+		threads_test(test_a_pump_that_gets_no_thread_holds_its_messages_for_five_seconds),
 		threads_test(test_a_pump_that_gets_no_thread_waits_also_while_io_loop_has_one),
 		threads_test(test_a_client_leaves_while_its_pump_waits_for_a_thread),
 		threads_test(test_a_client_leaves_whose_pump_needs_a_thread_after_all),
