@@ -66,9 +66,9 @@
 #define BUSY_READS 8
 #define BUSY_READ_NS NSEC_PER_MSEC
 /*
- * After so many reads in a row that brought few commands, and took so long, a client gives its thread
- * up, though it is never silent. (Where each command may block it soon gets one again: once in so many
- * commands.)
+ * A client whose reads bring few commands keeps its thread only if it reads so often in this time. Else
+ * it gives the thread up, though it is never silent. (Where each command may block it soon gets one
+ * again: once in many commands.)
  */
 #define LONELY_READS 64
 #define LONELY_NS (2 * BUSY_NS)
@@ -286,10 +286,11 @@ static bool goes_back(struct io_loop *l)
 	if (l->lonely_reads == 0)
 		l->lonely_since_ns = clock_mono_ns();
 	l->lonely_reads = lonely ? l->lonely_reads + 1 : 0;
-	if (l->lonely_reads <= LONELY_READS)
+	if (!lonely || clock_mono_ns() - l->lonely_since_ns < LONELY_NS)
 		return false;
+	bool quick = l->lonely_reads > LONELY_READS;
 	l->lonely_reads = 0;
-	return clock_mono_ns() - l->lonely_since_ns >= LONELY_NS;
+	return !quick;
 }
 
 /* Reads one command and splits it. */
