@@ -206,9 +206,9 @@ struct client_v2 {
 	struct command_input input; /* how much of a command is here */
 	struct strbuf late_answers; /* frames that could not be written by a poller */
 	bool answers_left;          /* the last answers were left to the pump to be flushed */
-	struct pace steps,
-		bulk_steps; /* those that brought commands, and those that brought many */
-	int busy_reads;     /* steps in a row that could not read, as another thread writes */
+	struct pace steps;          /* at the pollers: those that brought commands */
+	struct pace bulk_steps;     /* and those that brought many */
+	int busy_reads; /* steps in a row that could not read, as another thread writes */
 
 	struct consumer consumer; /* as its channel knows it; with its id */
 	UT_hash_handle hh_conns;  /* tcp_server.conns, by id; guarded by tcp_server.lock */
