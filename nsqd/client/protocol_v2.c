@@ -283,10 +283,15 @@ static bool goes_back(struct io_loop *l)
 		return false;
 	bool lonely = l->n_commands - l->n_commands_read < BUSY_COMMANDS;
 	l->n_commands_read = l->n_commands;
+	if (!lonely) {
+		l->lonely_reads = 0;
+		return false;
+	}
+	int64_t now = clock_mono_ns();
 	if (l->lonely_reads == 0)
-		l->lonely_since_ns = clock_mono_ns();
-	l->lonely_reads = lonely ? l->lonely_reads + 1 : 0;
-	if (!lonely || clock_mono_ns() - l->lonely_since_ns < LONELY_NS)
+		l->lonely_since_ns = now;
+	l->lonely_reads++;
+	if (now - l->lonely_since_ns < LONELY_NS)
 		return false;
 	bool quick = l->lonely_reads > LONELY_READS;
 	l->lonely_reads = 0;
