@@ -1,12 +1,15 @@
 """A daemon that cannot write goes on reading: what io_loop does for the pump never waits."""
 
+import array
+import fcntl
 import random
 import signal
+import termios
 import time
 
 import pytest
 
-from nsq import MESSAGE, QUIET, RESPONSE, Message, mpub_body, sized
+from nsq import MESSAGE, QUIET, RESPONSE, SCALE, Message, mpub_body, sized, wait_until
 from stacks import *  # pylint: disable=wildcard-import,unused-wildcard-import
 
 
@@ -47,6 +50,18 @@ def test_a_client_that_finishes_a_batch_and_publishes_before_it_reads_on(
         nsqd.post('/topic/delete?topic=' + name)
 
 
+def wait_until_no_more_fits(client):
+    """The daemon is in the middle of a write: more lies before the client than the sockets hold."""
+    there = [-1]
+
+    def nothing_new():
+        size = array.array('i', [0])
+        fcntl.ioctl(client.socket, termios.FIONREAD, size)
+        there.append(size[0])
+        return there[-1] > 0 and there[-8:] == 8 * there[-1:]
+    wait_until(nothing_new, lambda: '%d bytes are all that fits' % there[-1])
+
+
 def read_what_is_there(client):
     """Until nothing comes any more."""
     client.socket.settimeout(QUIET)
@@ -62,20 +77,21 @@ def test_after_a_standstill_the_daemon_looks_again_before_it_gives_a_client_up(n
     """It was stopped while it wrote, and so the deadline of the write passed; but the client reads."""
     nsqd = new_nsqd()
     bodies = [b'%d' % i * 1_000_000 for i in range(10)]
+    deadline = 2 * min(SCALE, 3)
     nsqd.create('t', 'ch')
     for body in bodies:
         nsqd.pub('t', body)
     with nsqd.connect(receive_buffer=1 << 19) as client:
-        client.identify(heartbeat_interval=2000)
+        client.identify(heartbeat_interval=int(1000 * deadline))
         client.sub('t', 'ch')
         client.rdy(10)
-        nsqd.wait_channel('t', 'ch', in_flight_count=10)
+        wait_until_no_more_fits(client)
         nsqd.process.send_signal(signal.SIGSTOP)
         begun = time.monotonic()
         read_what_is_there(client)
         client.command('NOP')
         # The standstill itself: longer than a write may take, shorter than a client may be silent.
-        time.sleep(max(0, begun + 2.5 - time.monotonic()))
+        time.sleep(max(0, begun + 1.25 * deadline - time.monotonic()))
         nsqd.process.send_signal(signal.SIGCONT)
         messages = client.messages(10)
         assert sorted(m.body for m in messages) == sorted(bodies)
