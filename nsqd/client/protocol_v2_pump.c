@@ -383,7 +383,9 @@ void protocol_v2_retry_pump(struct client_v2 *c)
 	if (!atomic_load_explicit(&c->pump_waits, memory_order_relaxed) ||
 		!atomic_exchange(&c->pump_waits, false))
 		return;
-	if (start_thread(c, &err))
+	/* After give_up what the pump holds is no more for this client, which has not left yet. */
+	bool given_up = c->pump_waits_until_ns == INT64_MAX && !client_v2_has_left(c);
+	if (!given_up && start_thread(c, &err))
 		return;
 	task_relieve(&c->pump_task->task);
 	if (clock_mono_ns() >= c->pump_waits_until_ns)
