@@ -542,7 +542,9 @@ size_t chan_try_recv_n(struct chan *c, void *v, size_t max, bool *closed)
  * nothing that can block, so a thread that spins for a moment nearly always wins. (The three states
  * are those of Drepper, "Futexes are tricky".)
  */
+#ifndef LOCK_SPINS
 #define LOCK_SPINS 100
+#endif
 
 void chan_lock_slow(struct chan *c)
 {

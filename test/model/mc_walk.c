@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Random runs, in the memory of C11 (mc_weak.c). They look less thoroughly than the search, but at
+ * more: at what a processor with a weaker order may do, and at data races.
+ */
+#include <setjmp.h>
+
+#include "test/model/mc_internal.h"
+#include "test/model/mc_weak.h"
+
+#define STEPS_MAX 100000
+
+/* Mostly the thread that ran last goes on. A deadline seldom passes while others can run. */
+static int pick_way(const struct mc_way *ways, int n, int last)
+{
+	if (mc_random(3) != 0) {
+		for (int i = 0; i < n; i++) {
+			if (ways[i].thread == last && !ways[i].times_out)
+				return i;
+		}
+	}
+	int i = (int)mc_random((unsigned)n);
+	return ways[i].times_out && mc_random(4) != 0 ? (int)mc_random((unsigned)n) : i;
+}
+
+static void walk_once(void)
+{
+	struct mc_way ways[2 * MC_THREADS];
+	unsigned char stuck;
+	int n, last = -1;
+	for (int steps = 0; (n = mc_ways(ways, &stuck)) > 0; steps++) {
+		if (steps == STEPS_MAX)
+			mc_fail("a run of %d steps, and no end", steps);
+		const struct mc_way *w = &ways[pick_way(ways, n, last)];
+		last = w->thread;
+		C.n_given = 0;
+		mc_step(w->thread, w->times_out);
+		if (C.has_failed)
+			longjmp(*C.on_failure, 1);
+		mc_check_always();
+	}
+	mc_check_end();
+}
+
+void mc_walk(unsigned long runs)
+{
+	char *begin = mc_map(2 * MC_ARENA_SIZE + MC_THREADS * MC_STACK_SIZE);
+	mc_save(begin);
+	for (unsigned long i = 0; i < runs; i++) {
+		mc_weak_reset();
+		mc_restore(begin);
+		walk_once();
+	}
+}

@@ -1,0 +1,208 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Builds the models, searches their scenarios, and then those of each mutation.
+
+Each scenario of the code as it is must be searched to its end without a fault; each mutation must be
+found by one of its scenarios. See README.md.
+"""
+
+import argparse
+import concurrent.futures
+import os
+import re
+import subprocess
+import sys
+import time
+
+from mutations import MUTATIONS
+from scenarios import PROGRAMS, SCENARIOS
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+CHECKER = ["mc_world.c", "mc_search.c", "mc_access.c", "mc_os.c", "mc_stubs.c", "mc_walk.c", "mc_weak.c"]
+FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-fno-pie", "-fno-stack-protector",
+         "-fcf-protection=none", "-Wall", "-Wextra", "-Werror"]
+# What is modelled: each access to memory is a call, and thread-local variables lie in a section,
+# which the checker changes with the thread. The lock of a chan does not spin.
+MODELLED = ["-fsanitize=thread", "-fno-builtin", "-DLOCK_SPINS=0",
+            '-D_Thread_local=__attribute__((section("mc_tls")))']
+
+
+class Failed(Exception):
+    pass
+
+
+def run(*args, **kwargs):
+    done = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs)
+    if done.returncode != 0:
+        raise Failed(f"{' '.join(args)}\n{done.stdout}")
+    return done.stdout
+
+
+def compile_one(opts, source, out, modelled, include=()):
+    """Compiles a source of the project, or a file of `include`, which has changed ones."""
+    path = next((os.path.join(d, source) for d in include if os.path.exists(os.path.join(d, source))),
+                os.path.join(ROOT, source))
+    includes = [f"-I{d}" for d in (*include, ROOT)]
+    run(opts.cc, *FLAGS, *(MODELLED if modelled else []), *(["-w"] if include else []), *includes, "-c", path, "-o", out, cwd=ROOT)
+    if modelled:
+        run("objcopy", f"--redefine-syms={HERE}/symbols.txt", out)
+
+
+def object_of(opts, source, directory=None):
+    return os.path.join(directory or opts.build, source.replace("/", "_")[:-2] + ".o")
+
+
+def link(opts, program, out, changed=()):
+    """`changed` has objects in place of some of the usual ones."""
+    objects = [changed.get(s, object_of(opts, s)) if changed else object_of(opts, s)
+               for s in PROGRAMS[program]]
+    objects += [object_of(opts, f"test/model/{s}") for s in CHECKER]
+    run(opts.cc, "-no-pie", "-o", out, *objects)
+
+
+def build(opts, pool):
+    os.makedirs(opts.build, exist_ok=True)
+    modelled = sorted({s for sources in PROGRAMS.values() for s in sources})
+    jobs = [pool.submit(compile_one, opts, s, object_of(opts, s), True) for s in modelled]
+    jobs += [pool.submit(compile_one, opts, f"test/model/{s}", object_of(opts, f"test/model/{s}"), False)
+             for s in CHECKER]
+    for job in jobs:
+        job.result()
+    for program in PROGRAMS:
+        link(opts, program, os.path.join(opts.build, program))
+
+
+def search(binary, arguments, states, trace=False):
+    """Returns whether it found a fault, and what it says."""
+    args = [binary, *arguments.split(), f"states={states}"] + (["trace=1"] if trace else [])
+    done = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode not in (0, 1):
+        raise Failed(f"{' '.join(args)}: exit {done.returncode}\n{done.stdout}")
+    return done.returncode == 1, done.stdout
+
+
+def name_lines(binary, text):
+    """Adds to each address of code the line of the source."""
+    addresses = sorted(set(re.findall(r" at (0x[0-9a-f]+)", text)))
+    if not addresses:
+        return text
+    # The address is that after the call.
+    before = [hex(int(a, 16) - 1) for a in addresses]
+    lines = run("addr2line", "-s", "-e", binary, *before).split("\n")
+    where = dict(zip(addresses, (line.split(" (")[0] for line in lines)))
+    return re.sub(r" at (0x[0-9a-f]+)", lambda m: " at " + where[m.group(1)], text)
+
+
+# --- the code as it is ------------------------------------------------------------------------------
+
+
+def states_in(text):
+    found = re.search(r"(\d+) states", text)
+    return int(found.group(1)) if found else 0
+
+
+def search_scenario(opts, scenario):
+    program, _, arguments = scenario.name.partition(" ")
+    binary = os.path.join(opts.build, program)
+    found, text = search(binary, arguments, opts.states or scenario.states)
+    if found:
+        text = name_lines(binary, search(binary, arguments, opts.states or scenario.states, True)[1])
+    return found, text.strip()
+
+
+def search_all(opts, pool):
+    bad = total = incomplete = 0
+    scenarios = [s for s in SCENARIOS if opts.proof or not s.only_proof]
+    scenarios = [s for s in scenarios if opts.only in s.name]
+    for scenario, (found, text) in zip(scenarios,
+                                       pool.map(lambda s: search_scenario(opts, s), scenarios)):
+        total += states_in(text)
+        bad += found
+        incomplete += "as far as" in text
+        print(f"{'FAULT' if found else 'ok   '} {scenario.name.split(' ')[0]:8} {text}", flush=True)
+    print(f"{len(scenarios)} scenarios, {total} states, {bad} with a fault, "
+          f"{incomplete} not searched to the end")
+    return bad == 0
+
+
+# --- mutations ---------------------------------------------------------------------------------------
+
+
+def mutate(opts, number, mutation):
+    """A directory with the changed file."""
+    with open(os.path.join(ROOT, mutation.file)) as f:
+        text = f.read()
+    if text.count(mutation.old) != 1:
+        raise Failed(f"mutation \"{mutation.rule}\": its text is {text.count(mutation.old)} times in "
+                     f"{mutation.file}")
+    directory = os.path.join(opts.build, f"mutation-{number}")
+    path = os.path.join(directory, mutation.file)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as f:
+        f.write(text.replace(mutation.old, mutation.new))
+    return directory
+
+
+def sources_touched(mutation, program):
+    """A header is in all of them."""
+    if mutation.file.endswith(".h"):
+        return [s for s in PROGRAMS[program] if s.startswith("common/") or s.startswith("test/")]
+    return [mutation.file]
+
+
+def find(opts, number, mutation):
+    """The scenario that finds it, or None."""
+    directory = mutate(opts, number, mutation)
+    built = {}
+    for name in mutation.scenarios:
+        program, _, arguments = name.partition(" ")
+        if program not in built:
+            changed = {}
+            for source in sources_touched(mutation, program):
+                changed[source] = object_of(opts, source, directory)
+                compile_one(opts, source, changed[source], True, (directory,))
+            built[program] = os.path.join(directory, program)
+            link(opts, program, built[program], changed)
+        found, text = search(built[program], arguments, opts.states or 2000000)
+        if found:
+            return name, text.split("FAULT: ")[1].split("\n")[0]
+    return None
+
+
+def find_all(opts, pool):
+    survivors = 0
+    chosen = [(i, m) for i, m in enumerate(MUTATIONS) if opts.only in m.rule or opts.only in m.file]
+    for (_, mutation), found in zip(chosen, pool.map(lambda m: find(opts, *m), chosen)):
+        survivors += found is None
+        what = f"by {found[0]}: {found[1]}" if found else "NOT FOUND"
+        print(f"{'found' if found else 'FAULT'} {mutation.rule}: {what}", flush=True)
+    print(f"{len(chosen)} mutations, {survivors} not found")
+    return survivors == 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", default=os.path.join(ROOT, "build/model"))
+    parser.add_argument("--cc", default="gcc")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--states", type=int, help="at most so many per scenario")
+    parser.add_argument("--only", default="", help="scenarios and mutations with this in their name")
+    parser.add_argument("--proof", action="store_true", help="the long ones as well")
+    parser.add_argument("--no-mutations", action="store_true")
+    parser.add_argument("--no-scenarios", action="store_true")
+    opts = parser.parse_args()
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(opts.jobs) as pool:
+        try:
+            build(opts, pool)
+            ok = opts.no_scenarios or search_all(opts, pool)
+            ok = (opts.no_mutations or find_all(opts, pool)) and ok
+        except Failed as e:
+            sys.exit(f"model: {e}")
+    print(f"model: {'ok' if ok else 'FAILED'} ({time.monotonic() - began:.0f} s)")
+    sys.exit(0 if ok else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""What the model searches: programs, and scenarios with their parameters.
+
+A scenario of `make model` is searched to its end. Those of `make proof` alone are larger.
+"""
+
+from collections import namedtuple
+
+CHAN = ["common/chan.c", "common/select.c", "common/park.c", "common/ticker.c", "common/clock.c"]
+SHARED = ["common/heap.c", "common/xalloc.c", "common/lock.c", "common/err.c"]
+
+# The sources of each, modelled.
+PROGRAMS = {
+    "core": [*CHAN, "test/model/core.c"],
+    "runnext": [*CHAN, *SHARED, "common/runnext.c", "common/timerproc.c", "test/model/runnext.c"],
+    "netpoll": [*CHAN, *SHARED, "common/netpoll.c", "test/model/mc_net.c", "test/model/netpoll.c"],
+}
+
+Scenario = namedtuple("Scenario", "name states only_proof")
+
+
+def quick(name, states=4000000):
+    return Scenario(name, states, False)
+
+
+def proof(name, states=100000000):
+    return Scenario(name, states, True)
+
+
+SCENARIOS = [
+    quick("core senders cap=0"),
+    quick("core senders cap=1"),
+    proof("core deal cap=0"),
+    proof("core deal cap=1"),
+    proof("core deal cap=0 max=1"),
+    quick("core order cap=0"),
+    quick("core order cap=1"),
+    quick("core select cap=0"),
+    quick("core select cap=1"),
+    quick("core mirror"),
+    quick("core meet"),
+    quick("core close cap=0 selects=1"),
+    quick("core close cap=1 selects=1"),
+    proof("core close cap=0"),
+    proof("core close cap=1"),
+    quick("core default cap=1"),
+    quick("core try cap=0"),
+    quick("core try cap=1"),
+    quick("core deadline cap=0"),
+    quick("core deadline cap=1"),
+    quick("core signal cap=1"),
+    quick("core demand"),
+    quick("core demand-self"),
+    quick("core answer"),
+    quick("core answer select=1"),
+    quick("core lock"),
+    quick("runnext owned cap=0"),
+    quick("runnext owned cap=1"),
+    quick("runnext owned cap=1 both=1"),
+    quick("runnext owned cap=1 nostep=1"),
+    proof("runnext owned cap=1 parked=0"),
+    quick("runnext blocks"),
+    quick("runnext blocks tasks=2"),
+    quick("runnext ticker cap=1"),
+    quick("runnext ticker cap=1 timeouts=1"),
+    quick("runnext ticker cap=1 nostep=2 timeouts=1"),
+    quick("runnext ownerless"),
+    quick("runnext ownerless cap=1 nostep=1"),
+    quick("runnext ownerless cap=1 nostep=1 sends=1 timeouts=2 failures=1"),
+    proof("runnext ownerless cap=1 nostep=1 timeouts=2 failures=2"),
+    quick("runnext ownerless cap=1 tick=1 sends=1"),
+    quick("netpoll stream"),
+    quick("netpoll stream begun=0"),
+    quick("netpoll stream sends=2"),
+    quick("netpoll stream kicks=1 sends=0"),
+    quick("netpoll stream kicks=1 sends=0 begun=0"),
+    proof("netpoll stream kicks=1"),
+    proof("netpoll stream kicks=2"),
+    quick("netpoll stream thread=1"),
+    quick("netpoll stream thread=1 lazy=1"),
+    proof("netpoll stream thread=1 failures=1"),
+    quick("netpoll deadline"),
+    quick("netpoll deadline ends=0 begun=0"),
+    quick("netpoll again sends=0"),
+    proof("netpoll again"),
+]
