@@ -16,11 +16,11 @@ PARK_H, NETPOLL = "common/park.h", "common/netpoll.c"
 
 MUTATIONS = [
     # --- chans
-    Mutation("who serves a select has won the claim", CHAN,
+    Mutation("a thread that serves a select has won the claim", CHAN,
              "	if (!park_claim(w->parker))\n		return false;",
              "	(void)park_claim(w->parker);",
              ["core close cap=0 selects=1", "core select cap=0"]),
-    Mutation("a close wakes all that receive", CHAN,
+    Mutation("a close wakes all receivers", CHAN,
              "		waiter_done(&c->recvq, w, false, &wakes);",
              "		waitq_remove(&c->recvq, w);",
              ["core close cap=0 selects=1"]),
@@ -57,11 +57,11 @@ MUTATIONS = [
              "		atomic_store_explicit(&c->hints, hints, memory_order_release);\n",
              "	(void)hints;\n",
              ["core try cap=0", "core try cap=1"]),
-    Mutation("an unlock wakes who waits for the lock", INTERNAL,
+    Mutation("an unlock wakes a thread that waits for the lock", INTERNAL,
              "		futex_wake_one(&c->lock);",
              "		;",
              ["core lock"]),
-    Mutation("who waits for the lock says so", CHAN,
+    Mutation("a thread that waits for the lock says so", CHAN,
              "	while (atomic_exchange_explicit(&c->lock, 2, memory_order_acquire) != 0)\n"
              "		futex_wait_until(&c->lock, 2, 0);",
              "	while (atomic_exchange_explicit(&c->lock, 1, memory_order_acquire) != 0)\n"
@@ -108,7 +108,7 @@ MUTATIONS = [
              "		atomic_store_explicit(&p->state, ASLEEP, memory_order_relaxed);\n"
              "	while",
              ["core senders cap=0"]),
-    Mutation("a wake-up wakes who is asleep", PARK,
+    Mutation("a wake-up wakes a thread that is asleep", PARK,
              "	if (was == ASLEEP)\n		futex_wake_one(&p->state);\n	else if",
              "	if",
              ["core senders cap=0"]),
@@ -124,7 +124,7 @@ MUTATIONS = [
              "	       (atomic_store(&p->claimed, true), true);",
              ["core select cap=0", "core close cap=0 selects=1"]),
     # --- tasks
-    Mutation("who claims a parked task finds how it goes on", RUNNEXT,
+    Mutation("a thread that claims a parked task finds how it goes on", RUNNEXT,
              "	t->chosen = BY_WAKER;\n"
              "	int64_t deadline_ns = sel_enqueue_locked(&t->sel, &t->parker, t->waiters);\n"
              "	park_reopen(&t->parker);",
@@ -146,7 +146,7 @@ MUTATIONS = [
              "	uint32_t seen = BUSY;\n	park_hand_off();",
              "	uint32_t seen = BUSY;",
              ["runnext blocks"]),
-    Mutation("who takes over a task takes over those that wait with it", RUNNEXT,
+    Mutation("an owner takes over those that wait with its task", RUNNEXT,
              "	kept = t->parker.rest;\n",
              "",
              ["runnext blocks tasks=2"]),
@@ -186,7 +186,7 @@ MUTATIONS = [
              "		(state == PARKED ? with_state(seen, RUNNING) : seen | AGAIN) | with));",
              "		(state == PARKED ? with_state(seen, RUNNING) : seen) | with));",
              ["netpoll stream", "netpoll stream kicks=1 sends=0"]),
-    Mutation("who parks a connection looks whether something has happened", NETPOLL,
+    Mutation("a thread that parks a connection looks whether something has happened", NETPOLL,
              "	while (!(seen & AGAIN)) {",
              "	for (;;) {",
              ["netpoll stream", "netpoll stream kicks=1 sends=0"]),
@@ -203,7 +203,7 @@ MUTATIONS = [
              "	leave_epoll(pd);\n	return pd->ops->run(pd->arg);",
              "	return pd->ops->run(pd->arg);",
              ["netpoll stream thread=1 lazy=1"]),
-    Mutation("who closes a connection forgets its deadline", NETPOLL,
+    Mutation("the deadline of a connection ends with it", NETPOLL,
              "	mutex_lock(&np->lock);\n	forget_look_locked(pd);\n	uint16_t",
              "	mutex_lock(&np->lock);\n	uint16_t",
              ["netpoll deadline"]),

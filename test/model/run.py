@@ -14,8 +14,8 @@ import subprocess
 import sys
 import time
 
-from mutations import MUTATIONS
-from scenarios import PROGRAMS, SCENARIOS
+from mutations import MUTATIONS, Mutation
+from scenarios import PROGRAMS, SCENARIOS, WALKS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -181,6 +181,71 @@ def find_all(opts, pool):
     return survivors == 0
 
 
+# --- memory orders: each is weakened, one at a time -----------------------------------------------------
+
+ORDERED = ["common/chan.c", "common/chan_internal.h", "common/park.c", "common/park.h",
+           "common/select.c", "common/runnext.c", "common/timerproc.c", "common/netpoll.c"]
+# An atomic access with an order, or without one: then it is seq_cst.
+STRONG = re.compile(r"memory_order_(?:acquire|release|acq_rel|seq_cst)\b"
+                    r"|\batomic_(?:load|store|exchange|fetch_\w+?|compare_exchange_\w+?)(?=\()")
+
+
+def weakened(text, match):
+    """The text with that access relaxed."""
+    if match.group().startswith("memory_order"):
+        return text[:match.start()] + "memory_order_relaxed" + text[match.end():]
+    depth, end = 0, match.end()
+    while True:
+        depth += {"(": 1, ")": -1}.get(text[end], 0)
+        if depth == 0:
+            break
+        end += 1
+    orders = ", memory_order_relaxed" * (2 if "compare" in match.group() else 1)
+    return (text[:match.end()] + "_explicit" + text[match.end():end] + orders + text[end:])
+
+
+def weak_sites():
+    for file in ORDERED:
+        with open(os.path.join(ROOT, file)) as f:
+            text = f.read()
+        for number, match in enumerate(STRONG.finditer(text)):
+            if match.group().endswith("_explicit"):
+                continue
+            line = text.count("\n", 0, match.start()) + 1
+            yield file, line, text.split("\n")[line - 1].strip(), Mutation(
+                f"{file}:{line}", file, text, weakened(text, match), WALKS)
+
+
+def find_by_walks(opts, number, mutation, runs):
+    directory = mutate(opts, f"order-{number}", mutation)
+    built = {}
+    for name in mutation.scenarios:
+        program, _, arguments = name.partition(" ")
+        sources = [s for s in PROGRAMS[program]
+                   if s == mutation.file or (mutation.file.endswith(".h") and s.startswith("common/"))]
+        if not sources:
+            continue
+        if program not in built:
+            changed = {}
+            for source in sources:
+                changed[source] = object_of(opts, source, directory)
+                compile_one(opts, source, changed[source], True, (directory,))
+            built[program] = os.path.join(directory, program)
+            link(opts, program, built[program], changed)
+        found, text = search(built[program], f"{arguments} walk={runs}", 0)
+        if found:
+            return name, text.split("FAULT: ")[1].split("\n")[0]
+    return None
+
+
+def weaken_all(opts, pool):
+    sites = list(weak_sites())
+    jobs = [pool.submit(find_by_walks, opts, i, m, opts.walks) for i, (_, _, _, m) in enumerate(sites)]
+    for (file, line, text, _), job in zip(sites, jobs):
+        found = job.result()
+        print(f"{'found' if found else 'NOT  '} {file}:{line} {text}: {found}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", default=os.path.join(ROOT, "build/model"))
@@ -191,11 +256,15 @@ def main():
     parser.add_argument("--proof", action="store_true", help="the long ones as well")
     parser.add_argument("--no-mutations", action="store_true")
     parser.add_argument("--no-scenarios", action="store_true")
+    parser.add_argument("--weaken", action="store_true")
+    parser.add_argument("--walks", type=int, default=20000)
     opts = parser.parse_args()
     began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(opts.jobs) as pool:
         try:
             build(opts, pool)
+            if opts.weaken:
+                weaken_all(opts, pool)
             ok = opts.no_scenarios or search_all(opts, pool)
             ok = (opts.no_mutations or find_all(opts, pool)) and ok
         except Failed as e:
