@@ -145,6 +145,10 @@ include test/unit/unit.mk
 -include test/crossdq/crossdq.mk
 -include test/tools/tools.mk
 -include test/fuzz/fuzz.mk
+-include test/model/model.mk
+-include test/soak/soak.mk
+-include test/below/below.mk
+include test/proof/proof.mk
 
 # What became of each stage of the last run, and what the tests had to leave out.
 check quick: export RESULTS := $(abspath $(ROOT)/check.txt)
