@@ -131,7 +131,9 @@ MUTATIONS = [
              "	int64_t deadline_ns = sel_enqueue_locked(&t->sel, &t->parker, t->waiters);\n"
              "	park_reopen(&t->parker);\n"
              "	t->chosen = BY_WAKER;",
-             ["runnext ticker cap=1 nostep=2 timeouts=1"]),
+             # No step of a thread lies between the two stores: it is a data race, which walks find.
+             ["runnext ticker cap=1 timeouts=2 walk=5000", "runnext owned cap=1 walk=5000",
+              "runnext blocks tasks=2 walk=5000"]),
     Mutation("the deadline is told after the claim is open", RUNNEXT,
              "	park_reopen(&t->parker);\n	park_perturb(PERTURB_ARM);\n"
              "	bool is_next = deadline_ns != 0 && timer_expect(&t->timer, deadline_ns);",

@@ -9,6 +9,7 @@ found by one of its scenarios. See README.md.
 import argparse
 import concurrent.futures
 import os
+import random
 import re
 import subprocess
 import sys
@@ -97,9 +98,14 @@ def name_lines(binary, text):
 # --- the code as it is ------------------------------------------------------------------------------
 
 
-def states_in(text):
-    found = re.search(r"(\d+) states", text)
+def number_of(what, text):
+    found = re.search(rf"(\d+) {what},", text)
     return int(found.group(1)) if found else 0
+
+
+def say_figure(name, value, unit):
+    """Tells `make proof` what was done."""
+    run(f"{ROOT}/test/proof/figure.sh", name, str(value), unit)
 
 
 def search_scenario(opts, scenario):
@@ -112,17 +118,39 @@ def search_scenario(opts, scenario):
 
 
 def search_all(opts, pool):
-    bad = total = incomplete = 0
+    bad = total = 0
     scenarios = [s for s in SCENARIOS if opts.proof or not s.only_proof]
     scenarios = [s for s in scenarios if opts.only in s.name]
     for scenario, (found, text) in zip(scenarios,
                                        pool.map(lambda s: search_scenario(opts, s), scenarios)):
-        total += states_in(text)
+        # What `make model` claims has been searched to its end.
+        found = found or ("as far as" in text and not scenario.only_proof)
+        total += number_of("states", text)
         bad += found
-        incomplete += "as far as" in text
         print(f"{'FAULT' if found else 'ok   '} {scenario.name.split(' ')[0]:8} {text}", flush=True)
-    print(f"{len(scenarios)} scenarios, {total} states, {bad} with a fault, "
-          f"{incomplete} not searched to the end")
+        say_figure(scenario.name, number_of("states", text), "states")
+    print(f"{len(scenarios)} scenarios, {total} states, {bad} with a fault or not searched to the end")
+    return bad == 0
+
+
+def walk_all(opts, pool):
+    """The code as it is, in random runs in the memory of C11."""
+    bad = 0
+    walks = [w for w in WALKS if opts.only in w]
+
+    def walk(name):
+        program, _, arguments = name.partition(" ")
+        binary = os.path.join(opts.build, program)
+        arguments += f" walk={opts.walks} seed={opts.seed}"
+        found, text = search(binary, arguments, 0)
+        if found:
+            text = name_lines(binary, search(binary, arguments, 0, True)[1])
+        return found, text.strip()
+    for name, (found, text) in zip(walks, pool.map(walk, walks)):
+        bad += found
+        print(f"{'FAULT' if found else 'ok   '} {name.split(' ')[0]:8} {text}", flush=True)
+        say_figure(name, opts.walks, "walks")
+    print(f"{len(walks)} scenarios of {opts.walks} walks each, seed {opts.seed}, {bad} with a fault")
     return bad == 0
 
 
@@ -178,6 +206,7 @@ def find_all(opts, pool):
         what = f"by {found[0]}: {found[1]}" if found else "NOT FOUND"
         print(f"{'found' if found else 'FAULT'} {mutation.rule}: {what}", flush=True)
     print(f"{len(chosen)} mutations, {survivors} not found")
+    say_figure("found", len(chosen) - survivors, "mutations")
     return survivors == 0
 
 
@@ -257,15 +286,18 @@ def main():
     parser.add_argument("--no-mutations", action="store_true")
     parser.add_argument("--no-scenarios", action="store_true")
     parser.add_argument("--weaken", action="store_true")
-    parser.add_argument("--walks", type=int, default=20000)
+    parser.add_argument("--walks", type=int, help="so many for each scenario (1,000; with --proof 20,000)")
+    parser.add_argument("--seed", type=int, help="of the walks (1; with --proof a new one)")
     opts = parser.parse_args()
+    opts.walks = opts.walks or (20000 if opts.proof else 1000)
+    opts.seed = opts.seed or (random.randrange(1, 1 << 31) if opts.proof else 1)
     began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(opts.jobs) as pool:
         try:
             build(opts, pool)
             if opts.weaken:
                 weaken_all(opts, pool)
-            ok = opts.no_scenarios or search_all(opts, pool)
+            ok = opts.no_scenarios or all([search_all(opts, pool), walk_all(opts, pool)])
             ok = (opts.no_mutations or find_all(opts, pool)) and ok
         except Failed as e:
             sys.exit(f"model: {e}")
