@@ -75,8 +75,8 @@ struct mc_checker {
 	/* The choices within a step: those that are given, and what was asked. */
 	unsigned n_given, n_asked;
 	unsigned char given[32], asked[32];
-	void *weak;      /* the memory of a walk, see mc_weak.c; NULL: this is a search */
-	uint64_t random; /* of a walk; 0: this is a search */
+	void *weak;            /* the memory of a walk, see mc_weak.c; NULL: this is a search */
+	uint64_t random;       /* of a walk; 0: this is a search */
 	char *low[MC_THREADS]; /* below this a stack is all zero */
 	/* The scenario that is searched, and the program's arguments. */
 	const struct mc_scenario *scenario;

@@ -108,8 +108,8 @@ static void tick(void)
 
 static bool is_acquire(int order)
 {
-	return order == __ATOMIC_ACQUIRE || order == __ATOMIC_CONSUME || order == __ATOMIC_ACQ_REL ||
-	       order == __ATOMIC_SEQ_CST;
+	return order == __ATOMIC_ACQUIRE || order == __ATOMIC_CONSUME ||
+	       order == __ATOMIC_ACQ_REL || order == __ATOMIC_SEQ_CST;
 }
 
 static bool is_release(int order)
@@ -450,7 +450,8 @@ void mc_weak_begin(int thread)
 		return;
 	struct view *v = &M.threads[thread];
 	if (v->clock[thread] > 0)
-		mc_weak_forget((char *)MC_STACKS_AT + (size_t)thread * MC_STACK_SIZE, MC_STACK_SIZE);
+		mc_weak_forget(
+			(char *)MC_STACKS_AT + (size_t)thread * MC_STACK_SIZE, MC_STACK_SIZE);
 	v->clock[thread]++;
 	if (C.current >= 0) {
 		join(v, self());

@@ -268,7 +268,8 @@ static int extents(struct extent *e)
 {
 	int n = 0;
 	e[n++] = (struct extent){(char *)&W, offsetof(struct mc_world, map)};
-	e[n++] = (struct extent){(char *)W.map, (W.arena_used + MC_GRAIN * 8 - 1) / (MC_GRAIN * 8) * 8};
+	e[n++] = (struct extent){
+		(char *)W.map, (W.arena_used + MC_GRAIN * 8 - 1) / (MC_GRAIN * 8) * 8};
 	e[n++] = (struct extent){(char *)MC_ARENA_AT, W.arena_used};
 	e[n++] = (struct extent){__data_start, (size_t)(_end - __data_start)};
 	for (int i = 0; i < MC_THREADS; i++) {

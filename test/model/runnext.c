@@ -25,7 +25,7 @@ struct receiver {
 	struct chan *to; /* if not NULL, it passes on what it gets */
 	int v;
 	_Atomic bool in_step; /* one thread at a time */
-	int no_step; /* 1: a value is the owner's; 2: that is found out in the step */
+	int no_step;          /* 1: a value is the owner's; 2: that is found out in the step */
 };
 
 static MC_GHOST struct chan *a, *b, *ex;
@@ -260,11 +260,8 @@ static void ended_without(struct task *t)
 	n_ended++;
 }
 
-static const struct task_ops ownerless = {.prepare = prepare,
-	.may_run = may_run,
-	.act = act,
-	.go = go_owner,
-	.ended = ended_without};
+static const struct task_ops ownerless = {
+	.prepare = prepare, .may_run = may_run, .act = act, .go = go_owner, .ended = ended_without};
 
 static bool waits_or_ended(void *arg)
 {
