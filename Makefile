@@ -120,7 +120,8 @@ DEPS      := gcc make pkg-config libc6-dev libcjson-dev uthash-dev \
 # With a colon: only where that command is missing. (See install-deps.sh.)
 DEPS_TEST := $(DEPS) libcmocka-dev openssl clang clang-rt python3 python3-pytest \
              python3-pytest-xdist python3-venv ca-certificates curl wget netbase \
-             go:golang-go node:nodejs npm:npm
+             go:golang-go node:nodejs npm:npm \
+             aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu qemu-aarch64:qemu-user
 
 .PHONY: deps
 deps: ## install the Debian packages that the build needs
@@ -135,6 +136,7 @@ deps-test: ## install the Debian packages that the tests need
 CHECKS :=
 include test/docs/docs.mk
 include test/unit/unit.mk
+-include test/arm64/arm64.mk
 -include test/functional/functional.mk
 -include test/interop/interop.mk
 -include test/bench/bench.mk

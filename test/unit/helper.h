@@ -25,10 +25,15 @@
 #include "common/gothread.h"
 #include "common/sanitize.h"
 
+/* 1: the program is for another processor, and an emulator runs it (test/arm64). */
+#ifndef EMULATED
+#define EMULATED 0
+#endif
+
 /* Fewer rounds where each costs more. */
 #if SANITIZE_THREAD
 #define ROUNDS(n) ((n) / 10)
-#elif SANITIZE_ADDRESS || defined(CHAN_PERTURB)
+#elif SANITIZE_ADDRESS || EMULATED || defined(CHAN_PERTURB)
 #define ROUNDS(n) ((n) / 4)
 #else
 #define ROUNDS(n) (n)

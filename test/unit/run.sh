@@ -2,6 +2,7 @@
 # Runs the given test programs, as many at once as there are processors, each
 # in a temporary directory of its own that is removed afterwards. Prints what
 # each said; fails if any failed or outlived the limit (seconds). Upon Ctrl-C they end as well.
+# RUN_BY in the environment: the emulator that runs them.
 set -u
 LIMIT=${LIMIT:-900}
 export LIMIT
@@ -13,7 +14,7 @@ one() {
     # what a shell starts with "&" would ignore it.
     pid=
     trap 'kill $pid; wait $pid; rm -rf "$dir" "$out"; exit 130' INT TERM HUP
-    (cd "$dir" && exec env --default-signal=INT,QUIT timeout -k 10 "$LIMIT" "$1") >"$out" 2>&1 &
+    (cd "$dir" && exec env --default-signal=INT,QUIT timeout -k 10 "$LIMIT" ${RUN_BY:-} "$1") >"$out" 2>&1 &
     pid=$!
     wait $pid
     rc=$?

@@ -27,8 +27,8 @@ static int count_tasks(void)
 	return n - 2;
 }
 
-/* main, and ThreadSanitizer's own thread. */
-#define OWN_TASKS (1 + SANITIZE_THREAD)
+/* main, and ThreadSanitizer's or the emulator's own thread. */
+#define OWN_TASKS (1 + SANITIZE_THREAD + EMULATED)
 
 /* Each test begins without kept threads; one that is kept stays. */
 static int setup(void **state)
