@@ -1,0 +1,269 @@
+"""The accounts of a soak: acknowledged = finished + present + explained, for each channel.
+
+After a round everything that the daemon still had has been drained, so what was present has been
+received and finished, too. So each acknowledged message must have been finished in each channel,
+unless an event of the journal explains its loss. docs/durability.md says what may be lost:
+
+* nothing by a clean stop;
+* by kill -9 what was in memory, in flight or deferred. How much that can be is bounded by the
+  settings of that life, so a loss that is larger is not explained;
+* what an operator has emptied or deleted, and what is in an ephemeral channel.
+
+A message that comes twice needs a cause as well: a REQ, a time-out that can have passed, or the
+end of the daemon. Each rule errs on the daemon's side where the clients' clocks
+cannot tell which of two things came first; so what it finds is a fault.
+"""
+
+import collections
+
+from journal import INF
+
+# Of the daemon's bounds (docs/architecture.md).
+TOPIC_BATCH = CHANNEL_BATCH = 256
+
+
+def is_ephemeral(name):
+    return name.endswith('#ephemeral')
+
+
+class Accounts:
+    """Works out what is wrong with a journal: problems() has a (text, ids) for each."""
+
+    def __init__(self, journal, kept, emptied=()):
+        """kept, emptied: topics whose channels were there before the first message, and stay.
+
+        From the kept ones nothing is ever taken away. All others may be deleted.
+        """
+        self.j = journal
+        self.kept, self.emptied = set(kept), set(emptied)
+        self.kills = [life for life in journal.lives if life.how == 'kill']
+        self.found = []
+        self.explained = collections.Counter()
+        self.finished = 0
+        self.by_channel = {key: self._by_id(deliveries)
+                           for key, deliveries in journal.deliveries.items()}
+
+    @staticmethod
+    def _by_id(deliveries):
+        by_id = collections.defaultdict(list)
+        for d in deliveries:
+            by_id[d.id].append(d)
+        for ds in by_id.values():
+            ds.sort(key=lambda d: (d.session.life.epoch, d.attempts, d.at))
+        return by_id
+
+    def channels(self):
+        """Every (topic, channel) that keeps messages and has ever been created."""
+        return sorted({(e.topic, e.channel) for e in self.j.events
+                       if e.kind == 'create' and e.channel
+                       and not is_ephemeral(e.channel) and not is_ephemeral(e.topic)})
+
+    def problems(self):
+        self._noted()
+        self._invented()
+        for topic, channel in self.channels():
+            self._losses(topic, channel)
+        for (topic, channel), by_id in sorted(self.by_channel.items()):
+            self._repeats(topic, channel, by_id)
+        self._resurrections()
+        self._refused_fins()
+        return self.found
+
+    def _find(self, text, ids=()):
+        self.found.append((text, list(ids)))
+
+    # -- what the actors have seen themselves
+
+    def _noted(self):
+        for text in self.j.noted():
+            self._find(text)
+
+    # -- nothing is received that was never sent
+
+    def _invented(self):
+        for (topic, channel), by_id in sorted(self.by_channel.items()):
+            strange = [name for name in by_id if name not in self.j.pubs
+                       or self.j.pubs[name].topic != topic
+                       or self.j.pubs[name].state == 'half']
+            if strange:
+                self._find('%s/%s: received, but never sent there' % (topic, channel), strange)
+
+    # -- losses
+
+    def _created(self, topic, channel):
+        """When the channel certainly was there: [(from, nothing was taken away since)]."""
+        removals = [e for e in self.j.events if e.kind == 'delete' and e.topic == topic
+                    and e.channel in (None, channel) and not e.missed]
+        last = max([e.certain_end() for e in removals], default=-INF)
+        if topic not in self.kept and topic not in self.emptied:
+            # nsqd.dat may not have had it yet.
+            last = max([last] + [life.end for life in self.kills])
+        return min([e.end for e in self.j.events
+                    if e.kind == 'create' and (e.topic, e.channel) == (topic, channel)
+                    and e.end is not None and e.begin > last], default=INF)
+
+    def _losses(self, topic, channel):
+        since = self._created(topic, channel)
+        by_id = self.by_channel.get((topic, channel), {})
+        emptied = [e.certain_end() for e in self.j.events if e.kind == 'empty'
+                   and e.topic == topic and e.channel in (None, channel)]
+        if emptied:
+            # A kill is no more than that here.
+            emptied += [life.end for life in self.kills]
+        last_emptied = max(emptied, default=-INF)
+        exposed = []
+        for pub in self.j.pubs.values():
+            if pub.topic != topic or pub.state != 'acked':
+                continue
+            deliveries = by_id.get(pub.id, ())
+            if self._is_finished(deliveries) or (
+                    deliveries and self._has_copies(pub, deliveries[-1].at)
+                    and any(d.fin for d in deliveries)):
+                self.finished += 1
+            elif pub.begin <= since:
+                self.explained['deleted'] += 1
+            elif pub.begin <= last_emptied:
+                self.explained['emptied'] += 1
+            else:
+                exposed.append(pub)
+        self._lost_by_kills(topic, channel, exposed)
+
+    @staticmethod
+    def _is_finished(deliveries):
+        """In some epoch, the last consumer that had it sent a FIN that may have been heard.
+
+        (If it got the message twice: the first FIN may have come after the second delivery.)
+        """
+        last = {d.session.life.epoch: d.session for d in deliveries}
+        return any(d.fin in ('sent', 'confirmed', 'maybe') and d.session in last.values()
+                   for d in deliveries)
+
+    def _has_copies(self, pub, until):
+        """A kill makes copies: the topic's queue and the channel's may both have it afterwards."""
+        return any(pub.begin <= life.end <= until for life in self.kills)
+
+    def _lost_by_kills(self, topic, channel, lost):
+        """Which of them no kill explains: each takes as many as its life may have exposed."""
+        lost.sort(key=lambda pub: pub.begin)
+        left, at = [], 0
+        for life in self.kills:
+            while at < len(lost) and lost[at].begin < life.end:
+                left.append(lost[at])
+                at += 1
+            room = self.exposed(life, topic, channel)
+            self.explained['kill -9'] += min(room, len(left))
+            left = left[room:]
+        left += lost[at:]
+        if left:
+            self._find('%s/%s: %d acknowledged messages are lost, of %d that were not finished' % (
+                topic, channel, len(left), len(lost)), [pub.id for pub in left])
+
+    def exposed(self, life, topic, channel):
+        """How many messages of a channel the end of that life may have lost, at most."""
+        memory = life.settings['mem']
+        sessions = [s for s in self.j.sessions if s.life is life
+                    and (s.topic, s.channel) == (topic, channel)]
+        deferred = sum(pub.delay > 0 for pub in self.j.pubs.values()
+                       if pub.topic == topic and pub.life is life)
+        deferred += sum(d.fate == 'req' and d.delay > 0
+                        for d in self.j.deliveries.get((topic, channel), ())
+                        if d.session.life is life)
+        room = deferred + memory
+        if memory > 0:
+            room += memory + TOPIC_BATCH
+        if sessions:
+            room += CHANNEL_BATCH + sum(s.max_rdy for s in sessions)
+        return room
+
+    # -- what comes twice
+
+    def _repeats(self, topic, channel, by_id):
+        uncaused = []
+        for name, ds in by_id.items():
+            pub = self.j.pubs.get(name)
+            if pub is None or len(ds) < 2:
+                continue
+            if self._has_copies(pub, ds[-1].at):
+                self.explained['again after kill -9'] += 1
+                continue
+            for i, (first, then) in enumerate(zip(ds, ds[1:])):
+                if not self._may_repeat(pub, first, then, ds[:i], ds[i + 1:]):
+                    uncaused.append(name)
+                    break
+        if uncaused:
+            self._find('%s/%s: messages came again without a cause' % (topic, channel), uncaused)
+
+    @staticmethod
+    def _may_repeat(pub, first, then, earlier, later):
+        if first.attempts == then.attempts:
+            return False
+        if first.fin == 'confirmed' and first.answered_at < max(d.at for d in later):
+            return False
+        s = first.session
+        # (A consumer that has gone is no cause: what it had in flight waits for its time-out.)
+        return (first.fate == 'req'
+                # The REQ may have come when its consumer had the message for the second time.
+                or any(d.fate == 'req' and d.session is s for d in earlier)
+                # The daemon has gone.
+                or s.life.end_begin <= then.at
+                # Its time may have been over. It went out after it came in, and after the SUB.
+                or then.at - max(pub.begin, s.begin) >= s.timeout)
+
+    # -- what comes back from the dead
+
+    def _resurrections(self):
+        """A topic that has been deleted takes its messages along.
+
+        (A channel of an ephemeral topic need not be ephemeral. An exit writes what it has to its
+        disk queue, and forgets the topic, as stock does. The next topic of that name has it again.)
+        """
+        for topic in {e.topic for e in self.j.events if e.kind == 'delete' and e.channel is None
+                      and not is_ephemeral(e.topic)}:
+            deaths = [(e.begin, e.end) for e in self.j.events
+                      if e.kind == 'delete' and e.topic == topic and e.channel is None
+                      and e.end is not None and not e.missed]
+            for channel in [c for t, c in self.by_channel if t == topic]:
+                back = [name for name, ds in self.by_channel[topic, channel].items()
+                        if self._is_back(name, ds, deaths)]
+                if back:
+                    self._find('%s/%s: messages came back after their topic was deleted' % (
+                        topic, channel), back)
+
+    def _is_back(self, name, deliveries, deaths):
+        pub = self.j.pubs.get(name)
+        return pub is not None and any(
+            pub.end < begin and end < d.session.begin
+            for d in deliveries for begin, end in deaths)
+
+    # -- FINs that fail
+
+    def _refused_fins(self):
+        """A FIN fails if the message's time is over. It cannot be before its answer came."""
+        for (topic, channel), deliveries in sorted(self.j.deliveries.items()):
+            if topic not in self.kept or is_ephemeral(channel):
+                continue
+            seen = collections.Counter((d.session, d.message_id) for d in deliveries)
+            ids = [d.id for d in deliveries if d.fin == 'failed'
+                   and not self._has_copies(self.j.pubs[d.id], d.at)
+                   and seen[d.session, d.message_id] == 1
+                   and d.answered_at - max(self.j.pubs[d.id].begin, d.session.begin)
+                   < d.session.timeout]
+            if ids:
+                self._find('%s/%s: FINs of messages in flight were refused' % (topic, channel), ids)
+
+    # -- counts
+
+    def published(self, topic, life):
+        """(least, most) messages that the topic has counted in that life."""
+        pubs = [p for p in self.j.pubs.values() if p.topic == topic and p.life is life]
+        return (sum(p.state == 'acked' for p in pubs),
+                sum(p.state != 'half' for p in pubs))
+
+    def summary(self):
+        states = collections.Counter(p.state for p in self.j.pubs.values())
+        received = sum(map(len, self.j.deliveries.values()))
+        return ('%d acknowledged, %d not answered, %d refused; %d deliveries; in all channels '
+                '%d finished, %s' % (
+                    states['acked'], states['unknown'], states['refused'], received, self.finished,
+                    ', '.join('%d %s' % (n, why)
+                              for why, n in sorted(self.explained.items())) or '0 explained'))

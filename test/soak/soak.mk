@@ -1,0 +1,29 @@
+# A soak with accounting: many clients and operators do everything at random, the daemon is stopped,
+# killed and suspended meanwhile, and then the books are balanced. `make soak MINUTES=5 SEED=7
+# SANITIZE=thread`; a seed repeats what each session does. SOAK_ARGS goes to soak.py, for instance
+# `make soak SEED=7 SOAK_ARGS='--round 2'`.
+
+PYTHON3   ?= /usr/bin/python3
+MINUTES   ?= 5
+SEED      ?=
+SOAK_ARGS ?=
+
+.PHONY: soak
+soak: $(BUILD)/nsqd ## a soak of this variant with accounting (MINUTES=5, SEED=, SANITIZE=)
+	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON3) test/soak/soak.py --nsqd $(BUILD)/nsqd \
+		--directory $(BUILD)/soak --variant $(or $(SANITIZE),plain) \
+		--minutes $(MINUTES) --seed '$(SEED)' $(SOAK_ARGS)
+
+# Side by side: a soak waits more than it works. The seconds of each are the wall's.
+SOAK_VARIANTS := soak-plain soak-address soak-thread
+.PHONY: soak-check $(SOAK_VARIANTS)
+soak-check: MINUTES := $(if $(filter command line,$(origin MINUTES)),$(MINUTES),1.67)
+soak-check: soak-rules ## soaks of the plain build and under two sanitizers, side by side (MINUTES=1.67 each)
+	@$(MAKE) --no-print-directory -j3 MINUTES=$(MINUTES) $(SOAK_VARIANTS)
+
+.PHONY: soak-rules
+soak-rules:
+	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON3) -m pytest -q -p no:cacheprovider test/soak
+
+$(SOAK_VARIANTS): soak-%:
+	@$(MAKE) --no-print-directory SANITIZE=$(filter-out plain,$*) soak
