@@ -118,7 +118,7 @@ lint: ## check the style, and run clang-tidy over the sources
 DEPS      := gcc make pkg-config libc6-dev libcjson-dev uthash-dev \
              libcurl4-gnutls-dev libgnutls28-dev libpcre2-dev libsnappy-dev zlib1g-dev
 # With a colon: only where that command is missing. (See install-deps.sh.)
-DEPS_TEST := $(DEPS) libcmocka-dev openssl clang clang-rt python3 python3-pytest \
+DEPS_TEST := $(DEPS) libcmocka-dev openssl clang clang-rt llvm-cov:llvm python3 python3-pytest \
              python3-pytest-xdist python3-venv ca-certificates curl wget netbase \
              go:golang-go node:nodejs npm:npm \
              aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu qemu-aarch64:qemu-user

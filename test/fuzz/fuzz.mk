@@ -1,32 +1,42 @@
 # Fuzz targets (libFuzzer, so clang, with AddressSanitizer and UBSan): one
-# program per reader of what a peer sends, fuzz_<reader>.c. Each runs FUZZ_TIME
-# seconds; what it found before is kept below build/fuzz and tried first. A
-# failing input is left there as well: build/fuzz/fuzz_x build/fuzz/crash-...
-# repeats it.
+# program for each thing that comes from outside, fuzz_<thing>.c. run.py starts
+# them: see there, and docs/testing.md.
 
 FUZZ_TIME ?= 10
 FUZZ_CC   ?= clang
+# At once. A target waits for its threads half of the time.
+FUZZ_JOBS ?= $(shell expr 4 '*' $$(nproc))
 FUZZ_DIR  := $(ROOT)/fuzz
 FUZZ_SRC  := $(wildcard test/fuzz/fuzz_*.c)
 FUZZ_BIN  := $(FUZZ_SRC:test/fuzz/%.c=$(FUZZ_DIR)/%)
-FUZZ_LIB  := protocol/stream_snappy.c protocol/stream_deflate.c protocol/http_head.c protocol/http_chunked.c \
-             $(filter common/%,$(SRC))
-FUZZ_FLAGS := -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -std=gnu11 $(WARN) -O1 -g
+FUZZ_SAN  := address,undefined
+# Locks are checked, and a client's thread gives up after 1 ms of silence: an
+# input costs no more. The macro with the long name is the usual one: it leaves
+# out checksums that no fuzzer guesses (protocol/stream_snappy.c).
+FUZZ_CFLAGS := -std=gnu11 $(WARN) -O1 -g -pthread -fno-omit-frame-pointer \
+               -fsanitize=fuzzer-no-link,$(FUZZ_SAN) -fno-sanitize-recover=all \
+               -fprofile-instr-generate -fcoverage-mapping \
+               -DDEBUG_LOCKS -DSILENCE_NS=1000000 -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+FUZZ_HARNESS := $(filter-out $(FUZZ_SRC),$(wildcard test/fuzz/*.c))
+FUZZ_OBJ  := $(patsubst %.c,$(FUZZ_DIR)/obj/%.o,$(filter-out nsqd/main.c,$(SRC)) $(FUZZ_HARNESS))
+FUZZ_LIB  := $(FUZZ_DIR)/libnsqd.a
 CHECKS    += fuzz
 
-$(FUZZ_DIR)/%: test/fuzz/%.c $(FUZZ_LIB) $(wildcard protocol/stream*.h protocol/http_*.h test/unit/stream_mem.h test/fuzz/*.h)
+$(FUZZ_DIR)/obj/%.o: %.c Makefile test/fuzz/fuzz.mk
 	@mkdir -p $(@D)
-	$(call say,FUZZ)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_FLAGS) -o $@ $< $(FUZZ_LIB) $(LDLIBS)
+	$(call say,FUZZ)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
 
-# Side by side: each target has one thread.
-FUZZ_RUN  := $(FUZZ_SRC:test/fuzz/fuzz_%.c=fuzz-%)
+$(FUZZ_LIB): $(FUZZ_OBJ)
+	@rm -f $@
+	$(call say,AR)ar rc $@ $^
 
-.PHONY: fuzz $(FUZZ_RUN)
-fuzz: $(FUZZ_BIN) ## fuzz the readers of compressed streams and of HTTP, FUZZ_TIME=10 seconds each
-	@$(MAKE) --no-print-directory -j$$(nproc) $(FUZZ_RUN)
+$(FUZZ_DIR)/%: $(FUZZ_DIR)/obj/test/fuzz/%.o $(FUZZ_LIB)
+	$(call say,LD)$(FUZZ_CC) $(FUZZ_CFLAGS) -fsanitize=fuzzer,$(FUZZ_SAN) -o $@ $< $(FUZZ_LIB) $(LDLIBS)
 
-$(FUZZ_RUN): fuzz-%: $(FUZZ_DIR)/fuzz_%
-	@mkdir -p $<.corpus
-	@$< -max_total_time=$(FUZZ_TIME) -artifact_prefix=$(FUZZ_DIR)/ -verbosity=0 \
-		-print_final_stats=1 -max_len=8192 $<.corpus >$<.log 2>&1 || { cat $<.log; exit 1; }
-	@echo "ok   $(<F) ($$(sed -n 's/^stat::number_of_executed_units: *//p' $<.log) inputs)"
+.SECONDARY: $(FUZZ_SRC:%.c=$(FUZZ_DIR)/obj/%.o)
+-include $(FUZZ_OBJ:.o=.d) $(FUZZ_SRC:%.c=$(FUZZ_DIR)/obj/%.d)
+
+.PHONY: fuzz
+fuzz: $(FUZZ_BIN) ## fuzz what comes from outside, FUZZ_TIME=10 seconds per target (FUZZ="http tls": these)
+	@test/fuzz/make_corpus.py --check
+	@test/fuzz/run.py --time $(FUZZ_TIME) --jobs $(FUZZ_JOBS) --build $(FUZZ_DIR) $(FUZZ)

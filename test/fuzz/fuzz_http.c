@@ -1,76 +1,163 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: whatever a peer sends, the parsers of heads and of chunks take all of it, come to
- * the same end however it is cut into pieces, and keep to their limits.
+ * Fuzz target: the HTTP server with all its handlers. An input is what a client sends on one
+ * connection; a byte 0xff says that the daemon takes steps before the rest comes.
+ *
+ * Flags: 1 a thread takes all steps; 2 the log has all lines; 4 over the daemon's listener, and its
+ * pollers; 8 over HTTPS, without any handshake (fuzz_tls.c has those); 16 there are a topic t and
+ * its channel c, with messages; 32 TLS is required.
  */
-#include <string.h>
+#include "test/fuzz/daemon.h"
 
-#include "protocol/http_chunked.h"
-#include "protocol/http_head.h"
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/netpoll.h"
+#include "nsqd/http/http_conn.h"
+#include "nsqd/http/http_internal.h"
+#include "nsqd/queue/channel.h"
+#include "nsqd/queue/topic.h"
 #include "test/fuzz/fuzz.h"
 
-#define MAX_HEAD 2048
+#define THREADED 1
+#define LOGGED 2
+#define LISTENER 4
+#define HTTPS 8
+#define HAS_TOPIC 16
+#define TLS_ONLY 32
+#define MARK 0xff
 
-/* What is left of one request after another; stops at what is none. */
-struct outcome {
-	size_t heads, body;
-	enum http_head_state head;
-	enum http_chunked_state chunked;
-};
+static struct nsqd *nsqd;
 
-static size_t take_chunks(struct outcome *o, const uint8_t *data, size_t size, size_t step)
+int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	struct http_chunked c = {0};
-	size_t i = 0, used, len;
-	const char *out;
-
-	o->chunked = HTTP_CHUNKED_MORE;
-	while (i < size && (o->chunked == HTTP_CHUNKED_MORE || o->chunked == HTTP_CHUNKED_DATA)) {
-		size_t n = size - i < step ? size - i : step;
-		o->chunked = http_chunked_feed(&c, (const char *)data + i, n, &used, &out, &len);
-		CHECK(used > 0 && used <= n && c.trailer.len <= HTTP_CHUNK_LINE_MAX);
-		if (o->chunked == HTTP_CHUNKED_DATA)
-			o->body += len;
-		i += used;
-	}
-	http_chunked_free(&c);
-	return i;
+	(void)argc;
+	(void)argv;
+	nsqd = daemon_start(&(struct daemon_options){.polls = true, .tls = true});
+	return 0;
 }
 
-static struct outcome take_requests(const uint8_t *data, size_t size, size_t step)
+static void make_topic(void)
 {
-	struct outcome o = {0};
-	struct http_head h;
-	http_head_init(&h, MAX_HEAD);
-	for (size_t i = 0, used; i < size; i += used) {
-		size_t n = size - i < step ? size - i : step;
-		o.head = http_head_feed(&h, (const char *)data + i, n, &used);
-		CHECK(used <= n && h.size <= MAX_HEAD);
-		CHECK(o.head != HTTP_HEAD_MORE || used == n);
-		if (o.head == HTTP_HEAD_REFUSED)
-			break;
-		if (o.head == HTTP_HEAD_MORE)
-			continue;
-		o.heads++;
-		CHECK(h.content_length >= -1 && h.method && h.target.path);
-		if (h.content_length < 0) {
-			used += take_chunks(&o, data + i + used, size - i - used, step);
-			if (o.chunked != HTTP_CHUNKED_DONE)
-				break;
-		}
-		http_head_reset(&h, strcmp(h.method, "POST") == 0);
+	struct err err;
+	struct topic *t = nsqd_get_topic(&nsqd->topics, "t", &err);
+	CHECK(t);
+	struct channel *c = topic_get_channel(t, "c", &err);
+	CHECK(c);
+	channel_unref(c);
+	topic_unref(t);
+}
+
+/* The other end of a connection. */
+struct peer {
+	int fd;
+	struct input rest;
+	bool ended; /* nothing more is sent */
+	struct wait_group reading;
+};
+
+/* In a thread of its own: no answer is too long. */
+static void read_answers(void *arg)
+{
+	daemon_read_to_end(((struct peer *)arg)->fd);
+}
+
+static void peer_begin(struct peer *p, int fd, struct input in)
+{
+	struct err err;
+	*p = (struct peer){.fd = fd, .rest = in};
+	wait_group_init(&p->reading);
+	CHECK(wait_group_wrap(&p->reading, "reader", read_answers, p, &err) == 0);
+}
+
+static void peer_send_piece(struct peer *p)
+{
+	struct input piece = input_until(&p->rest, MARK);
+	daemon_send(p->fd, piece.p, piece.n);
+}
+
+static void peer_send_rest(struct peer *p)
+{
+	while (p->rest.n > 0)
+		peer_send_piece(p);
+	if (!p->ended)
+		shutdown(p->fd, SHUT_WR);
+	p->ended = true;
+}
+
+/* When the daemon has closed its end. */
+static void peer_end(struct peer *p)
+{
+	wait_group_wait(&p->reading);
+	wait_group_destroy(&p->reading);
+	close(p->fd);
+}
+
+/* A thread waits for input for a moment: so it has all there is. */
+static void take_steps(struct http_conn *c, struct peer *p, bool in_thread)
+{
+	for (;;) {
+		if (in_thread)
+			peer_send_rest(p);
+		enum netpoll_next next = http_conn_step(c, in_thread);
+		if (next == NETPOLL_OVER)
+			return;
+		if (next == NETPOLL_THREAD || (next == NETPOLL_WAIT && p->ended))
+			in_thread = true;
+		else if (p->rest.n > 0)
+			peer_send_piece(p);
+		else
+			peer_send_rest(p);
 	}
-	http_head_free(&h);
-	return o;
+}
+
+static enum netpoll_next no_step(void *arg)
+{
+	(void)arg;
+	return NETPOLL_WAIT;
+}
+
+static void run_connection(struct http_server *s, struct input in, bool threaded)
+{
+	static const struct netpoll_ops ops = {.step = no_step, .run = no_step};
+	static const union address from = {.in = {.sin_family = AF_INET}};
+	struct peer p;
+	int fds[2];
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+	peer_begin(&p, fds[1], in);
+	struct http_conn *c = http_conn_new(s, fds[0], &from);
+	c->pd = netpoll_open(nsqd->netpoll, fds[0], &ops, c);
+	if (!threaded)
+		peer_send_piece(&p);
+	take_steps(c, &p, threaded);
+	netpoll_close(c->pd);
+	http_conn_free(c);
+	peer_end(&p);
+}
+
+static void run_listener(struct input in)
+{
+	struct peer p;
+	peer_begin(&p, daemon_connect("http.sock"), in);
+	peer_send_rest(&p);
+	peer_end(&p);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	if (size < 1)
+	struct input in = {data, size};
+	uint8_t flags = input_byte(&in);
+	if (in.n == 0)
 		return 0;
-	struct outcome whole = take_requests(data + 1, size - 1, size);
-	struct outcome pieces = take_requests(data + 1, size - 1, 1 + data[0] % 32);
-	CHECK(whole.heads == pieces.heads && whole.body == pieces.body &&
-		whole.head == pieces.head);
+	daemon_log_level(nsqd, flags & LOGGED ? LG_DEBUG : LG_FATAL);
+	nsqd->http_server->tls_required = flags & TLS_ONLY;
+	if (flags & HAS_TOPIC)
+		make_topic();
+	if (flags & LISTENER)
+		run_listener(in);
+	else
+		run_connection(flags & HTTPS ? nsqd->https_server : nsqd->http_server, in,
+			flags & THREADED);
+	daemon_clear(nsqd);
 	return 0;
 }

@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""Which functions the fuzz targets have reached.
+
+    coverage.py BUILD       after run.py, which calls report() itself
+
+Each function of protocol/, and of the files below that read what comes from outside, must be reached
+by at least one target, or stand in UNREACHED with the reason. What stands there and is reached after
+all, or is no more, is a mistake as well. The count of each function is in BUILD/functions.txt.
+"""
+
+import collections
+import fnmatch
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+# The files that read what others have written: clients, operators, other hosts, files.
+PARSERS = '''
+    protocol/*.c
+    common/address.c common/flags.c common/http_client.c common/json.c common/regex.c
+    common/regfile.c common/toml.c common/url.c
+    nsqd/client/*.c
+    nsqd/cluster/*.c
+    nsqd/core/nsqd_config.c nsqd/core/nsqd_flags.c nsqd/core/options.c nsqd/core/tls_config.c
+    nsqd/core/message.c
+    nsqd/disk/diskqueue*.c nsqd/disk/dqname.c
+    nsqd/http/*.c
+    nsqd/queue/metadata.c
+'''.split()
+
+# FILE FUNCTION...: REASON. No input decides about these. "sometimes": they are reached by chance.
+UNREACHED = '''
+nsqd/client/client_v2.c client_v2_abort: sometimes, a client that does not read for half a second
+nsqd/client/client_v2.c client_v2_flush client_v2_send: sometimes, by the thread of a client's pump
+nsqd/client/protocol_v2_send.c protocol_v2_send_heartbeat: sometimes, by the thread of a client's pump
+nsqd/client/protocol_v2.c look_at_pump not_settled: sometimes, another thread takes a step in the same moment
+nsqd/client/protocol_v2_pump.c give_up protocol_v2_lend_thread: there is no thread
+nsqd/client/tcp.c abort_client close_client: the daemon's exit
+nsqd/client/tcp.c accept_failed: the listener fails
+nsqd/client/tcp.c no_thread: there is no thread
+nsqd/cluster/lookup.c ping: after 15 seconds
+nsqd/cluster/lookup.c tell_everything_anew: thousands of topics
+nsqd/disk/diskqueue.c retire tick: after two seconds of silence
+nsqd/disk/diskqueue_dir.c cut_off: the disk fails
+nsqd/disk/diskqueue_read.c shortened: another program cuts the file meanwhile
+nsqd/disk/diskqueue_record.c found_nothing: another program cuts the file meanwhile, or the disk fails
+nsqd/disk/diskqueue_write.c undo: the disk fails
+nsqd/disk/diskqueue_write.c wait_for_obstacle: sometimes, when the writer is where the directory is
+protocol/bufio.c failed: sometimes, when a pump has met the error before
+nsqd/http/http_conn.c http_conn_can_do_without http_conn_helps http_conn_refuse: there is no thread
+nsqd/http/http_server.c lend_poller no_thread: there is no thread
+nsqd/http/http_server.c evict_locked may_go no_descriptors refuse: thousands of connections
+nsqd/http/http_server.c failed: the listener fails
+nsqd/queue/metadata.c nsqd_metadata_loop: a loop; the targets call what it calls
+protocol/acceptor.c complain is_temporary pause_for: there are no descriptors
+protocol/listener.c is_abandoned listen_wildcard remove_abandoned same_file: the operator's own host, at the start
+protocol/stream_sock.c drop_kept: sometimes, when the peer has read in the right moment
+protocol/stream_sock.c renew: the machine has stood still
+protocol/stream_sock.c sock_shutdown: sometimes, the daemon's exit, and clients that do not read
+protocol/stream_tls.c pull_timeout: GnuTLS does not call it where no time-out is set
+protocol/stream_tls.c tls_shutdown: sometimes, the daemon's exit, and clients that do not read
+'''
+
+
+def sources():
+    files = [str(f.relative_to(ROOT)) for d in ('protocol', 'common', 'nsqd')
+             for f in (ROOT / d).rglob('*.c')]
+    found = {f for f in files if any(fnmatch.fnmatch(f, p) for p in PARSERS)}
+    for p in PARSERS:
+        if not any(fnmatch.fnmatch(f, p) for f in found):
+            raise SystemExit(f'coverage.py: no file is {p}')
+    return found
+
+
+def excused():
+    """{(file, function): reason}"""
+    out = {}
+    for line in UNREACHED.strip().splitlines():
+        names, reason = line.split(': ', 1)
+        path, *functions = names.split()
+        for f in functions:
+            out[path, f] = reason.strip()
+    return out
+
+
+def tool(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def counts(build, targets):
+    """{(file, function): how often it was called}, over all targets."""
+    merged = build / 'profile' / 'all.profdata'
+    tool('llvm-profdata', 'merge', '-sparse', '-o', str(merged),
+         *map(str, sorted((build / 'profile').glob('*.profraw'))))
+    programs = [str(build / f'fuzz_{t}') for t in targets]
+    objects = [a for p in programs[1:] for a in ('-object', p)]
+    text = tool('llvm-cov', 'export', '-format=lcov', f'-instr-profile={merged}', programs[0],
+                *objects)
+    out = collections.Counter()
+    path = None
+    for line in text.splitlines():
+        if line.startswith('SF:'):
+            path = pathlib.Path(line[3:])
+            path = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else None
+        elif line.startswith('FNDA:') and path:
+            n, name = line[5:].split(',', 1)
+            # A static function has its file before its name.
+            out[path, re.sub(r'^.*:', '', name)] += int(n)
+    return out
+
+
+def print_table(reached, build):
+    files = collections.defaultdict(list)
+    for (path, function), n in sorted(reached.items()):
+        files[path].append((function, n))
+    with (build / 'functions.txt').open('w') as f:
+        for path, functions in files.items():
+            for name, n in functions:
+                print(f'{n:>14} {path} {name}', file=f)
+    hit = sum(n > 0 for n in reached.values())
+    print(f'{hit} of {len(reached)} functions in {len(files)} files that read from outside are '
+          f'reached: {build}/functions.txt')
+
+
+def report(build, targets):
+    """Prints what was reached. False: something must be, and is not."""
+    missing = [t for t in ('llvm-profdata', 'llvm-cov') if not shutil.which(t)]
+    if missing:
+        return subprocess.run([ROOT / 'test' / 'skip.sh', 'what the fuzz targets reach',
+                               f'there is no {missing[0]}'], check=False).returncode == 0
+    wanted, excuses = sources(), excused()
+    reached = {k: n for k, n in counts(build, targets).items() if k[0] in wanted}
+    print_table(reached, build)
+    problems = [f'{path}: no target has this file'
+                for path in sorted(wanted - {p for p, _ in reached})]
+    for key, n in sorted(reached.items()):
+        if n == 0 and key not in excuses:
+            problems.append(f'{key[0]}: {key[1]} is reached by no target')
+        elif n > 0 and not excuses.get(key, 'sometimes').startswith('sometimes'):
+            problems.append(f'{key[0]}: {key[1]} is reached, and need not stand in UNREACHED')
+    problems += [f'{p}: {f} stands in UNREACHED, and is not there'
+                 for p, f in sorted(excuses) if (p, f) not in reached]
+    print('\n'.join(problems), end='\n' if problems else '')
+    return not problems
+
+
+if __name__ == '__main__':
+    where = pathlib.Path(sys.argv[1]).resolve()
+    sys.exit(not report(where, sorted(f.name[len('fuzz_'):] for f in where.glob('fuzz_*')
+                                      if f.is_file() and not f.suffix)))

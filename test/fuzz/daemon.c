@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/* The daemon of a fuzz target: see daemon.h. Runs in the target's thread, "main". */
+#include "test/fuzz/daemon.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/gothread.h"
+#include "common/netpoll.h"
+#include "common/xalloc.h"
+#include "nsqd/client/tcp.h"
+#include "nsqd/http/http_server.h"
+#include "nsqd/queue/queue_scan.h"
+#include "nsqd/queue/topic.h"
+#include "test/fuzz/certificate.h"
+#include "test/fuzz/fuzz.h"
+
+static struct nsqd *the_daemon;
+
+static void set(char **option, const char *value)
+{
+	free(*option);
+	*option = xstrdup(value);
+}
+
+/* Small limits: what an input can do is bounded, and so are the times that it takes. */
+static struct options *make_options(const struct daemon_options *d)
+{
+	struct options *o = options_new();
+	set(&o->tcp_address, d->polls ? fuzz_path("tcp.sock") : "");
+	set(&o->http_address, d->polls ? fuzz_path("http.sock") : "");
+	set(&o->https_address, d->polls && d->tls ? "127.0.0.1:0" : "");
+	set(&o->data_path, fuzz_dir());
+	set(&o->broadcast_address, "127.0.0.1");
+	o->log_level = LG_FATAL;
+	o->mem_queue_size = 4;
+	o->max_msg_size = 32768;
+	o->max_body_size = 65536;
+	o->max_bytes_per_file = 4096;
+	o->msg_timeout = o->max_msg_timeout = 60 * NSEC_PER_SEC;
+	if (d->tls) {
+		certificate_write(fuzz_path("cert.pem"), fuzz_path("key.pem"), false);
+		set(&o->tls_cert, fuzz_path("cert.pem"));
+		set(&o->tls_key, fuzz_path("key.pem"));
+		o->tls_min_version = 0x0301;
+	}
+	if (d->adjust)
+		d->adjust(o);
+	return o;
+}
+
+/* Its memory is freed, so that what is left is a leak. */
+static void end(void)
+{
+	nsqd_exit(the_daemon);
+	nsqd_free(the_daemon);
+	gothread_drain();
+}
+
+struct nsqd *daemon_start(const struct daemon_options *d)
+{
+	struct err err = {0};
+	fuzz_process_init();
+	(void)fuzz_dir(); /* it is removed after the daemon has ended */
+	struct nsqd *n = the_daemon = nsqd_new(make_options(d), &err);
+	if (!n) {
+		fprintf(stderr, "%s\n", err.msg);
+		abort();
+	}
+	atexit(end);
+	if (!d->polls)
+		return n;
+	CHECK(netpoll_start(n->netpoll, &err) == 0);
+	CHECK(wait_group_wrap(&n->wait_group, "scan", nsqd_queue_scan_loop, &n->topics, &err) == 0);
+	tcp_server_start(n->tcp_server);
+	http_server_start(n->http_server, n->netpoll);
+	if (n->https_server)
+		http_server_start(n->https_server, n->netpoll);
+	return n;
+}
+
+void daemon_log_level(struct nsqd *n, enum lg_level level)
+{
+	atomic_store(&n->ctx.lg.level, (int)level);
+}
+
+void daemon_clear(struct nsqd *n)
+{
+	size_t count;
+	struct err err;
+	wait_group_wait(&n->tcp_server->clients);
+	struct topic **topics = nsqd_topics(&n->topics, &count);
+	for (size_t i = 0; i < count; i++) {
+		CHECK(nsqd_delete_topic(&n->topics, topics[i], &err) == 0);
+		topic_unref(topics[i]);
+	}
+	free(topics);
+	topics = nsqd_topics(&n->topics, &count);
+	CHECK(count == 0);
+	free(topics);
+	wait_group_wait(&n->tcp_server->pump_threads);
+	CHECK(n->tcp_server->conns == NULL);
+	fuzz_check_resources();
+}
+
+/* --- from outside ------------------------------------------------------------------------------- */
+
+int daemon_connect(const char *name)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(fd >= 0);
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", fuzz_path(name));
+	CHECK(connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0);
+	return fd;
+}
+
+void daemon_send(int fd, const void *data, size_t n)
+{
+	const char *p = data;
+	while (n > 0) {
+		ssize_t sent = send(fd, p, n, MSG_NOSIGNAL);
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent <= 0)
+			return;
+		p += sent;
+		n -= (size_t)sent;
+	}
+}
+
+void daemon_read_to_end(int fd)
+{
+	char buf[16384];
+	ssize_t got;
+	do
+		got = recv(fd, buf, sizeof(buf), 0);
+	while (got > 0 || (got < 0 && errno == EINTR));
+}

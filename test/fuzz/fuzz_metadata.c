@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fuzz target: nsqd.dat, an input being one. It is refused, and then nothing has been created; or it
+ * is loaded, and then the daemon writes a file from which the same topics and channels come again.
+ */
+#include "test/fuzz/daemon.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "nsqd/queue/topic.h"
+#include "test/fuzz/fuzz.h"
+
+static struct nsqd *nsqd;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	nsqd = daemon_start(&(struct daemon_options){0});
+	return 0;
+}
+
+static size_t count_topics(void)
+{
+	size_t n;
+	struct topic **topics = nsqd_topics(&nsqd->topics, &n);
+	for (size_t i = 0; i < n; i++)
+		topic_unref(topics[i]);
+	free(topics);
+	return n;
+}
+
+/* What the daemon writes. */
+static void persist(struct strbuf *out)
+{
+	struct err err;
+	char buf[4096];
+	ssize_t got;
+	CHECK(nsqd_persist_metadata(&nsqd->metadata, &err) == 0);
+	int fd = open(fuzz_path("nsqd.dat"), O_RDONLY | O_CLOEXEC);
+	CHECK(fd >= 0);
+	while ((got = read(fd, buf, sizeof(buf))) > 0)
+		strbuf_add(out, buf, (size_t)got);
+	close(fd);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct strbuf first = STRBUF_INIT, second = STRBUF_INIT;
+	struct err err = {0};
+	fuzz_write_file(fuzz_path("nsqd.dat"), data, size);
+	if (nsqd_load_metadata(&nsqd->metadata, &err) != 0) {
+		CHECK(*err.msg && count_topics() == 0);
+	} else {
+		persist(&first);
+		daemon_clear(nsqd);
+		CHECK(nsqd_load_metadata(&nsqd->metadata, &err) == 0);
+		persist(&second);
+		CHECK(first.len == second.len && memcmp(first.data, second.data, first.len) == 0);
+	}
+	strbuf_free(&first);
+	strbuf_free(&second);
+	daemon_clear(nsqd);
+	return 0;
+}

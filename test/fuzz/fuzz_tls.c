@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fuzz target: TLS, as the client sends it. A client in a thread of its own makes a handshake, and
+ * then does what the input says: see act(). The daemon's end is a client of the TCP port that has
+ * asked for TLS, or a connection of the HTTPS server.
+ *
+ * Flags: 1 HTTPS; 2 there is no handshake, the input is what comes instead; 4 and 8 the version, 0:
+ * TLS 1.3 to 3: TLS 1.0; 16 clients must have a certificate, 32 one that is known; 64 the client has
+ * one, 128 it is not the known one.
+ */
+#include "test/fuzz/clients.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <gnutls/gnutls.h>
+
+#include "common/bytes.h"
+#include "common/gothread.h"
+#include "common/netpoll.h"
+#include "common/xalloc.h"
+#include "nsqd/http/http_conn.h"
+#include "nsqd/http/http_internal.h"
+#include "nsqd/core/tls_config.h"
+#include "protocol/frame.h"
+#include "test/fuzz/certificate.h"
+
+#define HTTPS 1
+#define NO_HANDSHAKE 2
+#define VERSION_SHIFT 2
+#define REQUIRE 16
+#define VERIFY 32
+#define HAS_CERTIFICATE 64
+#define STRANGER 128
+/* Longer than SILENCE_NS. */
+#define PAUSE_US 10000
+#define MAX_PAUSES 2
+
+static const char *const versions[] = {
+	"NORMAL:-VERS-ALL:+VERS-TLS1.3",
+	"NORMAL:-VERS-ALL:+VERS-TLS1.2",
+	"NORMAL:-VERS-ALL:+VERS-TLS1.1",
+	"NORMAL:-VERS-ALL:+VERS-TLS1.0",
+};
+
+static struct nsqd *nsqd;
+/* Of clients, which take any server: no certificate, the daemon's own, another one. */
+static gnutls_certificate_credentials_t nobody, known, stranger;
+
+/* The daemon knows its own certificate as a client's. */
+static void adjust(struct options *o)
+{
+	free(o->tls_client_auth_policy);
+	free(o->tls_root_ca_file);
+	o->tls_client_auth_policy = xstrdup("require-verify");
+	o->tls_root_ca_file = xstrdup(o->tls_cert);
+}
+
+static void load(gnutls_certificate_credentials_t *c, const char *cert, const char *key)
+{
+	CHECK(gnutls_certificate_allocate_credentials(c) == 0);
+	if (cert)
+		CHECK(gnutls_certificate_set_x509_key_file(*c, cert, key, GNUTLS_X509_FMT_PEM) ==
+			0);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	nsqd = daemon_start(&(struct daemon_options){.polls = true, .tls = true, .adjust = adjust});
+	certificate_write(fuzz_path("other.pem"), fuzz_path("other-key.pem"), true);
+	load(&nobody, NULL, NULL);
+	load(&known, fuzz_path("cert.pem"), fuzz_path("key.pem"));
+	load(&stranger, fuzz_path("other.pem"), fuzz_path("other-key.pem"));
+	return 0;
+}
+
+/* --- the client --------------------------------------------------------------------------------- */
+
+struct tls_client {
+	int fd;
+	uint8_t flags;
+	struct input in;
+	gnutls_session_t session;
+	bool captures;           /* what it would send goes into out */
+	unsigned char out[8192]; /* records that have not been sent */
+	size_t out_len;
+	int pauses;
+	struct wait_group running;
+};
+
+static ssize_t push(gnutls_transport_ptr_t ptr, const void *data, size_t n)
+{
+	struct tls_client *c = ptr;
+	if (!c->captures) {
+		daemon_send(c->fd, data, n);
+		return (ssize_t)n;
+	}
+	size_t room = sizeof(c->out) - c->out_len, keep = n < room ? n : room;
+	memcpy(c->out + c->out_len, data, keep);
+	c->out_len += keep;
+	return (ssize_t)n;
+}
+
+/* Once the handshake is done it does not wait for answers. */
+static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t n)
+{
+	struct tls_client *c = ptr;
+	ssize_t got = recv(c->fd, buf, n, c->captures ? MSG_DONTWAIT : 0);
+	if (got < 0)
+		gnutls_transport_set_errno(c->session, errno);
+	return got;
+}
+
+static void add_raw(struct tls_client *c, struct input raw)
+{
+	(void)push(c, raw.p, raw.n);
+}
+
+static void send_out(struct tls_client *c)
+{
+	daemon_send(c->fd, c->out, c->out_len);
+	c->out_len = 0;
+}
+
+enum action { DATA, FLIP, CUT, REPEAT, RAW, ALERT, NEW_KEYS, SEND, PAUSE, N_ACTIONS };
+
+/* One action: a byte that says which, and what it takes. */
+static void act(struct tls_client *c)
+{
+	enum action action = input_byte(&c->in) % N_ACTIONS;
+	unsigned char at[2] = {0};
+	size_t place;
+	struct input data;
+	switch (action) {
+	case DATA: /* a record with the next n bytes */
+		data = input_take(&c->in, input_byte(&c->in));
+		if (data.n > 0)
+			(void)gnutls_record_send(c->session, data.p, data.n);
+		break;
+	case FLIP: /* bits of a byte */
+	case CUT:  /* all from there on */
+		at[0] = input_byte(&c->in);
+		at[1] = input_byte(&c->in);
+		if (c->out_len == 0)
+			break;
+		place = get_be16(at) % c->out_len;
+		if (action == FLIP)
+			c->out[place] ^= input_byte(&c->in);
+		else
+			c->out_len = place;
+		break;
+	case REPEAT: /* all that is to be sent */
+		if (2 * c->out_len > sizeof(c->out))
+			break;
+		memcpy(c->out + c->out_len, c->out, c->out_len);
+		c->out_len *= 2;
+		break;
+	case RAW: /* n bytes that are no record */
+		add_raw(c, input_take(&c->in, input_byte(&c->in)));
+		break;
+	case ALERT:
+		(void)gnutls_alert_send(
+			c->session, 1 + (input_byte(&c->in) & 1), input_byte(&c->in));
+		break;
+	case NEW_KEYS: /* an update in TLS 1.3, a new handshake before */
+		if (gnutls_protocol_get_version(c->session) == GNUTLS_TLS1_3)
+			(void)gnutls_session_key_update(
+				c->session, input_byte(&c->in) & 1 ? GNUTLS_KU_PEER : 0);
+		else
+			(void)gnutls_handshake(c->session);
+		break;
+	case PAUSE: /* the daemon's thread finds nothing to read; a few times are enough */
+		send_out(c);
+		if (c->pauses++ < MAX_PAUSES)
+			usleep(PAUSE_US);
+		break;
+	case SEND:
+	case N_ACTIONS:
+		send_out(c);
+		break;
+	}
+}
+
+static gnutls_certificate_credentials_t credentials_of(uint8_t flags)
+{
+	if (!(flags & HAS_CERTIFICATE))
+		return nobody;
+	return flags & STRANGER ? stranger : known;
+}
+
+static bool shake_hands(struct tls_client *c)
+{
+	int rc;
+	CHECK(gnutls_init(&c->session, GNUTLS_CLIENT) == 0);
+	CHECK(gnutls_priority_set_direct(
+		      c->session, versions[c->flags >> VERSION_SHIFT & 3], NULL) == 0);
+	CHECK(gnutls_credentials_set(
+		      c->session, GNUTLS_CRD_CERTIFICATE, credentials_of(c->flags)) == 0);
+	gnutls_transport_set_ptr(c->session, c);
+	gnutls_transport_set_push_function(c->session, push);
+	gnutls_transport_set_pull_function(c->session, pull);
+	do
+		rc = gnutls_handshake(c->session);
+	while (rc < 0 && !gnutls_error_is_fatal(rc));
+	return rc == 0;
+}
+
+/* IDENTIFY, and the answer; what follows is TLS. */
+static void ask_for_tls(int fd)
+{
+	static const char text[] = "IDENTIFY\n\0\0\0\x2a"
+				   "{\"tls_v1\":true,\"feature_negotiation\":true}";
+	unsigned char head[FRAME_HEADER_LENGTH], body[4096];
+	daemon_send(fd, text, sizeof(text) - 1);
+	if (recv(fd, head, sizeof(head), MSG_WAITALL) != sizeof(head))
+		return;
+	size_t n = get_be32(head) - 4;
+	CHECK(n <= sizeof(body));
+	(void)recv(fd, body, n, MSG_WAITALL);
+}
+
+/* In a thread of its own. */
+static void run_client(void *arg)
+{
+	struct tls_client *c = arg;
+	if (!(c->flags & HTTPS))
+		ask_for_tls(c->fd);
+	if (c->flags & NO_HANDSHAKE) {
+		daemon_send(c->fd, c->in.p, c->in.n);
+	} else {
+		bool done = shake_hands(c);
+		CHECK(done || c->flags & (REQUIRE | VERIFY));
+		c->captures = true;
+		if (!done)
+			c->in.n = 0;
+		while (c->in.n > 0)
+			act(c);
+		send_out(c);
+		gnutls_deinit(c->session);
+	}
+	shutdown(c->fd, SHUT_WR);
+	daemon_read_to_end(c->fd);
+}
+
+static void client_begin(struct tls_client *c, int fd, uint8_t flags, struct input in)
+{
+	struct err err;
+	*c = (struct tls_client){.fd = fd, .flags = flags, .in = in};
+	wait_group_init(&c->running);
+	CHECK(wait_group_wrap(&c->running, "client", run_client, c, &err) == 0);
+}
+
+static void client_end(struct tls_client *c)
+{
+	wait_group_wait(&c->running);
+	wait_group_destroy(&c->running);
+	close(c->fd);
+}
+
+/* --- the daemon's end --------------------------------------------------------------------------- */
+
+static void run_tcp(uint8_t flags, struct input in)
+{
+	static struct fuzz_client c;
+	static struct tls_client client;
+	fuzz_client_open(&c, nsqd, true, false);
+	client_begin(&client, c.peer, flags, in);
+	/* Each turn waits a moment for input, as a client's thread does. */
+	while (fuzz_client_go_on(&c))
+		fuzz_client_show(&c, nsqd);
+	client_end(&client);
+}
+
+static enum netpoll_next no_step(void *arg)
+{
+	(void)arg;
+	return NETPOLL_WAIT;
+}
+
+static void run_https(uint8_t flags, struct input in)
+{
+	static const struct netpoll_ops ops = {.step = no_step, .run = no_step};
+	static const union address from = {.in = {.sin_family = AF_INET}};
+	static struct tls_client client;
+	int fds[2];
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+	struct http_conn *c = http_conn_new(nsqd->https_server, fds[0], &from);
+	c->pd = netpoll_open(nsqd->netpoll, fds[0], &ops, c);
+	client_begin(&client, fds[1], flags, in);
+	while (http_conn_step(c, true) != NETPOLL_OVER)
+		;
+	netpoll_close(c->pd);
+	http_conn_free(c);
+	client_end(&client);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = {data, size};
+	uint8_t flags = input_byte(&in);
+	nsqd->tls_config->server.client_auth = flags & VERIFY ? TLS_REQUIRE_AND_VERIFY_CLIENT_CERT
+					       : flags & REQUIRE ? TLS_REQUIRE_ANY_CLIENT_CERT
+								 : TLS_NO_CLIENT_CERT;
+	if (flags & HTTPS)
+		run_https(flags, in);
+	else
+		run_tcp(flags, in);
+	daemon_clear(nsqd);
+	return 0;
+}

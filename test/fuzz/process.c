@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/* The process of a fuzz target: its start, its directory, and what it must not use up. */
+#include "test/fuzz/fuzz.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/gothread.h"
+#include "common/xalloc.h"
+
+/* How often descriptors and threads are counted, in inputs. */
+#define COUNT_EVERY 256
+/* So many more of them may be there than at the first count: disk queues end a little later. */
+#define MORE 32
+
+static char dir[4096];
+
+char *input_string(struct input in)
+{
+	char *s = xcalloc(1, in.n + 1);
+	if (in.n > 0)
+		memcpy(s, in.p, in.n);
+	return s;
+}
+
+void fuzz_process_init(void)
+{
+	xalloc_init();
+	gothread_adopt("main");
+}
+
+/* --- files -------------------------------------------------------------------------------------- */
+
+static void remove_dir(void)
+{
+	fuzz_empty_dir(dir);
+	rmdir(dir);
+}
+
+const char *fuzz_dir(void)
+{
+	const char *parent = getenv("FUZZ_SCRATCH");
+	if (*dir)
+		return dir;
+	if (!parent)
+		parent = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+	snprintf(dir, sizeof(dir), "%s/nsqd-fuzz.XXXXXX", parent);
+	CHECK(mkdtemp(dir) != NULL);
+	atexit(remove_dir);
+	return dir;
+}
+
+const char *fuzz_path(const char *name)
+{
+	static char path[4][sizeof(dir) + 256];
+	static size_t i;
+	i = (i + 1) % 4;
+	snprintf(path[i], sizeof(path[i]), "%s/%s", fuzz_dir(), name);
+	return path[i];
+}
+
+void fuzz_write_file(const char *path, const void *data, size_t n)
+{
+	(void)rmdir(path); /* an input may have made one there */
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	CHECK(fd >= 0);
+	CHECK(n == 0 || write(fd, data, n) == (ssize_t)n);
+	close(fd);
+}
+
+void fuzz_empty_dir(const char *path)
+{
+	DIR *d = opendir(path);
+	struct dirent *e;
+	CHECK(d != NULL);
+	while ((e = readdir(d)))
+		if (unlinkat(dirfd(d), e->d_name, 0) != 0)
+			(void)unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
+	closedir(d);
+}
+
+/* --- what an input leaves behind ---------------------------------------------------------------- */
+
+static size_t count_descriptors(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	size_t n = 0;
+	CHECK(d != NULL);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+void fuzz_check_resources(void)
+{
+	static size_t inputs, descriptors, threads;
+	if (inputs++ % COUNT_EVERY != 0)
+		return;
+	if (inputs == 1) {
+		descriptors = count_descriptors();
+		threads = gothread_count();
+		return;
+	}
+	CHECK(count_descriptors() <= descriptors + MORE);
+	CHECK(gothread_count() <= threads + MORE);
+}
