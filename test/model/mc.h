@@ -48,8 +48,16 @@ void mc_may_wait(void);
 void mc_wait(bool (*ready)(void *arg), void *arg);
 /* The other threads may run now. */
 void mc_yield(void);
+/* The same, but for coarse programs (mc_coarse.c): there this is the end of the step before. */
+void mc_yield_unless_coarse(void);
 /* 0 to n - 1: all are tried. */
 unsigned mc_choose(unsigned n);
+
+/*
+ * At the end: the size of an object to which no variable points, nor an object to which one does; 0:
+ * there is none.
+ */
+size_t mc_leaked(void);
 
 /*
  * What a scenario notes for its checks, beside what the threads do: no access to it is a data race.

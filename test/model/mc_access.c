@@ -40,15 +40,51 @@ void mc_touch(const volatile void *p, size_t size)
 	}
 }
 
+/* --- points ------------------------------------------------------------------------------------- */
+
+/*
+ * A coarse program has objects whose code is in this section (run.py): no access there is a point.
+ * What they do from one call to its end, or to a sleep, is one step. Their own models show that no
+ * other thread can tell. The calls are points, in mc_coarse.c.
+ */
+extern const char __start_mc_calm[] __attribute__((weak)), __stop_mc_calm[] __attribute__((weak));
+
+bool mc_is_coarse(void)
+{
+	return __start_mc_calm != NULL;
+}
+
+static bool is_calm(const char *pc)
+{
+	return pc >= __start_mc_calm && pc < __stop_mc_calm;
+}
+
 void mc_point(const char *what, const volatile void *at, const void *pc)
 {
 	if (C.current < 0 || C.quiet)
 		return;
+	if (is_calm(pc)) {
+		if (at)
+			mc_touch(at, 1);
+		return;
+	}
 	struct mc_thread *t = &W.threads[C.current];
 	t->place = (struct mc_place){what, (const void *)at, pc};
 	mc_leave();
 	if (at)
 		mc_touch(at, 1);
+}
+
+/*
+ * In a coarse program what is relaxed is a count, or has a lock besides. And a reference may as well be
+ * dropped at the end of the step before: that other threads still use the object is found then, too.
+ */
+static void atomic_point(const char *what, const volatile void *at, int order, const void *pc)
+{
+	if (mc_is_coarse() && (order == __ATOMIC_RELAXED || strcmp(what, "fetch_sub") == 0))
+		mc_touch(at, 1);
+	else
+		mc_point(what, at, pc);
 }
 
 /* --- what the compiler calls ------------------------------------------------------------------ */
@@ -148,7 +184,7 @@ static uint64_t fetch_xor(uint64_t value, uint64_t operand)
 	type __tsan_atomic##bits##_##name(volatile type *p, type v, int order);                    \
 	type __tsan_atomic##bits##_##name(volatile type *p, type v, int order)                     \
 	{                                                                                          \
-		mc_point(#name, p, HERE);                                                          \
+		atomic_point(#name, p, order, HERE);                                               \
 		return (type)mc_weak_change(p, sizeof(type), name, v, order);                      \
 	}
 
@@ -159,7 +195,7 @@ static uint64_t fetch_xor(uint64_t value, uint64_t operand)
 		volatile type *p, type *expected, type v, int order, int order_if_not)             \
 	{                                                                                          \
 		uint64_t seen = *expected;                                                         \
-		mc_point("compare_exchange", p, HERE);                                             \
+		atomic_point("compare_exchange", p, order, HERE);                                  \
 		bool done = mc_weak_compare(p, sizeof(type), &seen, v, order, order_if_not);       \
 		*expected = (type)seen;                                                            \
 		return done;                                                                       \
@@ -169,13 +205,13 @@ static uint64_t fetch_xor(uint64_t value, uint64_t operand)
 	type __tsan_atomic##bits##_load(const volatile type *p, int order);                        \
 	type __tsan_atomic##bits##_load(const volatile type *p, int order)                         \
 	{                                                                                          \
-		mc_point("load", p, HERE);                                                         \
+		atomic_point("load", p, order, HERE);                                              \
 		return (type)mc_weak_load(p, sizeof(type), order);                                 \
 	}                                                                                          \
 	void __tsan_atomic##bits##_store(volatile type *p, type v, int order);                     \
 	void __tsan_atomic##bits##_store(volatile type *p, type v, int order)                      \
 	{                                                                                          \
-		mc_point("store", p, HERE);                                                        \
+		atomic_point("store", p, order, HERE);                                             \
 		mc_weak_store(p, sizeof(type), v, order);                                          \
 	}                                                                                          \
 	CHANGE(bits, type, exchange)                                                               \

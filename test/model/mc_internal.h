@@ -17,7 +17,13 @@
 #define MC_CHECKER_AT 0x20000000000
 #define MC_CHECKER_SIZE ((size_t)1 << 17)
 
-#define MC_ARENA_SIZE ((size_t)1 << 18)
+/*
+ * Each thread has a part of the arena, and setup the first one: so where an object lies does not depend
+ * on what other threads do meanwhile, and two states are not taken for different by that alone.
+ */
+#define MC_PARTS (1 + MC_THREADS)
+#define MC_PART_SIZE ((size_t)1 << 16)
+#define MC_ARENA_SIZE (MC_PARTS * MC_PART_SIZE)
 #define MC_GRAIN 16 /* bytes of the arena per byte of its map */
 #define MC_STACK_SIZE ((size_t)1 << 16)
 #define MC_TLS_SIZE 512
@@ -58,8 +64,8 @@ struct mc_world {
 	struct mc_thread threads[MC_THREADS];
 	int64_t now_ns;
 	unsigned timeouts_left;
-	void (*at_end)(void *specific); /* of pthread_key_create */
-	size_t arena_used;
+	void (*at_end)(void *specific);              /* of pthread_key_create */
+	size_t arena_used[MC_PARTS];                 /* of each part */
 	unsigned char map[MC_ARENA_SIZE / MC_GRAIN]; /* is it allocated? */
 };
 #define W (*(struct mc_world *)MC_WORLD_AT)
@@ -115,6 +121,8 @@ void mc_walk(unsigned long runs);
 
 /* mc_access.c: a point, before an access of the current thread. */
 void mc_point(const char *what, const volatile void *at, const void *pc);
+/* Has the program code that is calm? */
+bool mc_is_coarse(void);
 /* Other accesses of it, by functions that are not instrumented. */
 void mc_read_memory(const void *p, size_t n);
 void mc_write_memory(const void *p, size_t n);

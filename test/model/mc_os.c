@@ -84,6 +84,14 @@ long mc_syscall(long number, ...)
 	return futex_wait(word, value, ts);
 }
 
+/* An unlock can as well be the end of the step before it. */
+static void unlock_point(const char *what, const void *lock, const void *pc)
+{
+	if (!mc_is_coarse())
+		mc_point(what, lock, pc);
+	mc_touch(lock, 1);
+}
+
 /* --- mutexes: the first word says whether one is held ------------------------------------------- */
 
 static bool is_zero(void *word)
@@ -118,7 +126,7 @@ int mc_pthread_mutex_trylock(pthread_mutex_t *m)
 
 int mc_pthread_mutex_unlock(pthread_mutex_t *m)
 {
-	mc_point("mutex_unlock", m, HERE);
+	unlock_point("mutex_unlock", m, HERE);
 	if (*(int *)m != 1 + C.current)
 		mc_fail("unlock of a mutex that another thread holds");
 	mc_weak_release(m);
@@ -195,7 +203,7 @@ int mc_pthread_rwlock_wrlock(pthread_rwlock_t *p)
 int mc_pthread_rwlock_unlock(pthread_rwlock_t *p)
 {
 	struct rw *rw = (struct rw *)p;
-	mc_point("rwlock_unlock", p, HERE);
+	unlock_point("rwlock_unlock", p, HERE);
 	mc_weak_release(p);
 	if (rw->readers > 0)
 		rw->readers--;
@@ -275,15 +283,17 @@ struct head {
 
 void *mc_aligned_alloc(size_t alignment, size_t size)
 {
-	size_t at = W.arena_used + sizeof(struct head);
+	size_t *used = &W.arena_used[1 + C.current];
+	size_t at = *used + sizeof(struct head);
 	at = (at + alignment - 1) / alignment * alignment;
 	size_t grains = (size + MC_GRAIN - 1) / MC_GRAIN;
-	if (at + grains * MC_GRAIN > MC_ARENA_SIZE)
+	if (at + grains * MC_GRAIN > MC_PART_SIZE)
 		mc_fail("the model has no memory left");
+	*used = at + grains * MC_GRAIN;
+	at += (size_t)(1 + C.current) * MC_PART_SIZE;
 	char *p = (char *)MC_ARENA_AT + at;
 	((struct head *)p)[-1].size = size;
 	memset(W.map + at / MC_GRAIN, 1, grains);
-	W.arena_used = at + grains * MC_GRAIN;
 	return p;
 }
 
@@ -321,6 +331,63 @@ void *mc_realloc(void *p, size_t size)
 		mc_free(p);
 	}
 	return q;
+}
+
+/* --- memory that nothing points to ---------------------------------------------------------------- */
+
+static size_t grain_of(uintptr_t at)
+{
+	return (at - MC_ARENA_AT) / MC_GRAIN;
+}
+
+/* Marks the object that this points into, if it does. True: it was not marked. A head is before each. */
+static bool mark(uintptr_t at)
+{
+	if (at < MC_ARENA_AT || at >= MC_ARENA_AT + MC_ARENA_SIZE || W.map[grain_of(at)] != 1)
+		return false;
+	size_t i = grain_of(at);
+	while (i > 0 && W.map[i - 1] == 1)
+		i--;
+	for (; W.map[i] == 1; i++)
+		W.map[i] = 2;
+	return true;
+}
+
+static bool mark_all(const void *from, size_t size)
+{
+	const uintptr_t *p = from;
+	bool any = false;
+	for (size_t i = 0; i < size / sizeof(*p); i++)
+		any |= mark(p[i]);
+	return any;
+}
+
+/* Of what the marked objects point to. */
+static bool mark_more(void)
+{
+	bool any = false;
+	for (size_t i = 0; i < sizeof(W.map); i++) {
+		if (W.map[i] == 2)
+			any |= mark_all((char *)MC_ARENA_AT + i * MC_GRAIN, MC_GRAIN);
+	}
+	return any;
+}
+
+extern char __data_start[], _end[];
+
+size_t mc_leaked(void)
+{
+	size_t leaked = 0;
+	mark_all(__data_start, (size_t)(_end - __data_start));
+	while (mark_more())
+		;
+	for (size_t i = 0; i < sizeof(W.map); i++) {
+		if (W.map[i] == 1 && leaked == 0)
+			leaked = ((struct head *)((char *)MC_ARENA_AT + i * MC_GRAIN))[-1].size;
+		else if (W.map[i] == 2)
+			W.map[i] = 1;
+	}
+	return leaked;
 }
 
 /* --- failures of the code under test ------------------------------------------------------------ */

@@ -35,13 +35,13 @@ void wait_group_destroy(struct wait_group *wg)
 
 void wait_group_add(struct wait_group *wg)
 {
-	mc_yield();
+	mc_yield_unless_coarse();
 	wg->running++;
 }
 
 void wait_group_done(struct wait_group *wg)
 {
-	mc_yield();
+	mc_yield_unless_coarse();
 	MC_CHECK(wg->running > 0);
 	mc_weak_release(wg);
 	wg->running--;

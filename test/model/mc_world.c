@@ -139,6 +139,12 @@ void mc_yield(void)
 	mc_point("yields", NULL, __builtin_return_address(0));
 }
 
+void mc_yield_unless_coarse(void)
+{
+	if (!mc_is_coarse())
+		mc_point("yields", NULL, __builtin_return_address(0));
+}
+
 unsigned mc_choose(unsigned n)
 {
 	unsigned i = C.n_asked;
@@ -261,16 +267,34 @@ struct extent {
 	size_t size;
 };
 
-#define MC_EXTENTS (4 + MC_THREADS)
+#define MC_EXTENTS (2 + 2 * MC_PARTS + MC_THREADS)
+
+/* Where part i begins, and its map. */
+static char *part_at(int i)
+{
+	return (char *)MC_ARENA_AT + (size_t)i * MC_PART_SIZE;
+}
+
+static char *map_of(int i)
+{
+	return (char *)W.map + (size_t)i * (MC_PART_SIZE / MC_GRAIN);
+}
+
+/* So much of the map says what of a part is used. */
+static size_t map_used(size_t used)
+{
+	return (used + MC_GRAIN * 8 - 1) / (MC_GRAIN * 8) * 8;
+}
 
 /* What a state consists of. The first one says how large the others are. */
 static int extents(struct extent *e)
 {
 	int n = 0;
 	e[n++] = (struct extent){(char *)&W, offsetof(struct mc_world, map)};
-	e[n++] = (struct extent){
-		(char *)W.map, (W.arena_used + MC_GRAIN * 8 - 1) / (MC_GRAIN * 8) * 8};
-	e[n++] = (struct extent){(char *)MC_ARENA_AT, W.arena_used};
+	for (int i = 0; i < MC_PARTS; i++) {
+		e[n++] = (struct extent){map_of(i), map_used(W.arena_used[i])};
+		e[n++] = (struct extent){part_at(i), W.arena_used[i]};
+	}
 	e[n++] = (struct extent){__data_start, (size_t)(_end - __data_start)};
 	for (int i = 0; i < MC_THREADS; i++) {
 		char *sp = W.threads[i].sp;
@@ -323,16 +347,20 @@ size_t mc_save(char *to)
 void mc_restore(const char *from)
 {
 	struct extent e[MC_EXTENTS];
-	size_t used = W.arena_used, map = sizeof(W.map);
+	size_t used[MC_PARTS];
+	memcpy(used, W.arena_used, sizeof(used));
 	memcpy(&W, from, offsetof(struct mc_world, map));
 	int n = extents(e);
 	for (int i = 0; i < n; i++) {
 		memcpy(e[i].at, from, e[i].size);
 		from += e[i].size;
 	}
-	if (used > W.arena_used) {
-		memset((char *)MC_ARENA_AT + W.arena_used, 0, used - W.arena_used);
-		memset(W.map + e[1].size, 0, map - e[1].size);
+	for (int i = 0; i < MC_PARTS; i++) {
+		size_t now = W.arena_used[i];
+		if (used[i] <= now)
+			continue;
+		memset(part_at(i) + now, 0, used[i] - now);
+		memset(map_of(i) + map_used(now), 0, map_used(used[i]) - map_used(now));
 	}
 	for (int i = 0; i < MC_THREADS; i++) {
 		char *sp = W.threads[i].state != MC_UNUSED ? W.threads[i].sp : stack_top(i);

@@ -41,13 +41,21 @@ def run(*args, **kwargs):
 
 
 def compile_one(opts, source, out, modelled, include=()):
-    """Compiles a source of the project, or a file of `include`, which has changed ones."""
+    """Compiles a source of the project, or a file of `include`, which has changed ones.
+
+    A source may be "calm:...", "coarse:..." or both: see mc_coarse.c.
+    """
+    kind, _, source = source.rpartition(":")
     path = next((os.path.join(d, source) for d in include if os.path.exists(os.path.join(d, source))),
                 os.path.join(ROOT, source))
     includes = [f"-I{d}" for d in (*include, ROOT)]
     run(opts.cc, *FLAGS, *(MODELLED if modelled else []), *(["-w"] if include else []), *includes, "-c", path, "-o", out, cwd=ROOT)
     if modelled:
         run("objcopy", f"--redefine-syms={HERE}/symbols.txt", out)
+    if "coarse" in kind:
+        run("objcopy", f"--redefine-syms={HERE}/coarse.txt", out)
+    if "calm" in kind:
+        run("objcopy", "--rename-section", ".text=mc_calm", out)
 
 
 def object_of(opts, source, directory=None):
@@ -175,8 +183,8 @@ def mutate(opts, number, mutation):
 def sources_touched(mutation, program):
     """A header is in all of them."""
     if mutation.file.endswith(".h"):
-        return [s for s in PROGRAMS[program] if s.startswith("common/") or s.startswith("test/")]
-    return [mutation.file]
+        return list(PROGRAMS[program])
+    return [s for s in PROGRAMS[program] if s.rpartition(":")[2] == mutation.file]
 
 
 def find(opts, number, mutation):

@@ -9,11 +9,22 @@ from collections import namedtuple
 CHAN = ["common/chan.c", "common/select.c", "common/park.c", "common/ticker.c", "common/clock.c"]
 SHARED = ["common/heap.c", "common/xalloc.c", "common/lock.c", "common/err.c"]
 
-# The sources of each, modelled.
+CALM = [f"calm:{s}" for s in [*CHAN, "common/heap.c", "common/timerproc.c", "common/deadlines.c",
+                              "nsqd/core/message.c", "nsqd/core/guid.c"]]
+QUEUE = ["topics", "topic", "topic_pump", "channel", "channel_pump", "gone", "kept", "in_flight_pqueue"]
+COARSE = [f"coarse:{s}" for s in [*(f"nsqd/queue/{s}.c" for s in QUEUE), "common/xalloc.c",
+                                  "common/lock.c", "common/err.c", "nsqd/disk/backend_queue.c",
+                                  "nsqd/disk/dummy_backend_queue.c", "nsqd/disk/dqname.c",
+                                  "protocol/names.c"]]
+
+# The sources of each, modelled. Of a coarse program (mc_coarse.c) some are calm, those that call them
+# are coarse.
 PROGRAMS = {
     "core": [*CHAN, "test/model/core.c"],
     "runnext": [*CHAN, *SHARED, "common/runnext.c", "common/timerproc.c", "test/model/runnext.c"],
     "netpoll": [*CHAN, *SHARED, "common/netpoll.c", "test/model/mc_net.c", "test/model/netpoll.c"],
+    "delete": [*CALM, "calm+coarse:common/runnext.c", *COARSE, "test/model/mc_coarse.c",
+               "coarse:test/model/delete_stubs.c", "coarse:test/model/delete.c"],
 }
 
 Scenario = namedtuple("Scenario", "name states only_proof")
@@ -83,6 +94,51 @@ SCENARIOS = [
     quick("netpoll deadline ends=0 begun=0"),
     quick("netpoll again sends=0"),
     proof("netpoll again"),
+    # --- the end of topics and channels
+    quick("delete topic-twice"),
+    quick("delete topic-twice keeps=1"),
+    quick("delete topic-exit early=1"),
+    quick("delete topic-create"),
+    quick("delete topic-create publish=1"),
+    proof("delete topic-create early=1"),
+    proof("delete topic-twice early=1"),
+    quick("delete channel-twice"),
+    proof("delete channel-twice early=1"),
+    quick("delete channel-topic"),
+    quick("delete channel-exit early=1"),
+    proof("delete channel-create put=0"),
+    quick("delete channel-create topic=1"),
+    quick("delete put-exit early=1"),
+    quick("delete put-exit early=1 channels=0"),
+    quick("delete put-exit early=1 channels=2"),
+    quick("delete put-exit early=1 deferred=1"),
+    proof("delete put-channel"),
+    quick("delete put-channel deferred=1"),
+    quick("delete put-last"),
+    quick("delete put-topic channels=2"),
+    quick("delete use use=0"),
+    proof("delete use use=0 topic=0"),
+    quick("delete use use=0 early=1"),
+    quick("delete use use=1"),
+    proof("delete use use=1 topic=0"),
+    proof("delete use use=1 early=1 topic=0"),
+    quick("delete use use=2 topic=0"),
+    quick("delete use use=3"),
+    quick("delete use use=4"),
+    proof("delete use use=4 topic=0 put=1"),
+    quick("delete answer"),
+    quick("delete answer delay=1000"),
+    quick("delete answer answer=1"),
+    quick("delete answer answer=2"),
+    quick("delete answer delete=1 scan=0"),
+    proof("delete answer delete=1"),
+    proof("delete known begin=0"),
+    proof("delete prepared"),
+    proof("delete disk early=1"),
+    proof("delete ephemeral again=0"),
+    proof("delete ephemeral subs=0 delete=1"),
+    proof("delete ephemeral topic=1 subs=0 delete-topic=1"),
+    proof("delete ephemeral-last"),
 ]
 
 # Those that are walked, in the memory of C11.

@@ -1,0 +1,851 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The model of how topics and channels end: threads make them, find them, use them, delete them, at the
+ * same time; then the daemon exits. What is deleted is freed once, with its files; a name has one owner
+ * at a time; no acknowledged message is lost that was not deleted; and no thread waits for ever.
+ *
+ * Each scenario has a few *actors*: threads of operators, clients and others. "main" makes what they
+ * begin with, and exits. With early=1 it does not wait for the actors: as if they were threads that
+ * the exit does not end first. The program is coarse, see mc_coarse.c.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/gothread.h"
+#include "common/runnext.h"
+#include "nsqd/queue/channel.h"
+#include "nsqd/queue/topic.h"
+#include "nsqd/queue/topics.h"
+#include "test/model/delete_stubs.h"
+#include "test/model/mc.h"
+#include "test/model/mc_stubs.h"
+
+static struct topics topics;
+static MC_GHOST const char *topic_name, *channel_name;
+static MC_GHOST int n_topics_left; /* when the exit begins to close them */
+
+void mc_always(void)
+{
+}
+
+static int in_file(const char *name, int number)
+{
+	return file_of(name)->stored[number];
+}
+
+/* --- actors ------------------------------------------------------------------------------------- */
+
+static MC_GHOST int n_actors, n_over;
+static MC_GHOST int n_others, n_others_over; /* for which the exit does not wait */
+
+static bool all_over(void *arg)
+{
+	(void)arg;
+	return n_over == n_actors;
+}
+
+static bool others_over(void *arg)
+{
+	(void)arg;
+	return n_others_over == n_others;
+}
+
+static void be_actor(void *arg)
+{
+	void (*fn)(void) = (void (*)(void))arg;
+	fn();
+	n_over++;
+	/* Its parker is not for another thread, which would make two states of one. */
+	mc_wait(all_over, NULL);
+}
+
+static void be_other(void *arg)
+{
+	void (*fn)(void) = (void (*)(void))arg;
+	fn();
+	n_others_over++;
+	mc_wait(all_over, NULL);
+}
+
+static void go(const char *name, void (*fn)(void))
+{
+	n_actors++;
+	mc_go(name, be_actor, (void *)fn);
+}
+
+static void end_clients(void);
+
+/* --- main --------------------------------------------------------------------------------------- */
+
+static MC_GHOST bool begun;
+
+static bool has_begun(void *arg)
+{
+	(void)arg;
+	return begun;
+}
+
+static void do_exit(void)
+{
+	int early = mc_param("early", 0);
+	if (!early)
+		mc_wait(all_over, NULL);
+	n_topics_left = (int)HASH_COUNT(topics.topic_map);
+	context_begin_exit(&ctx);
+	end_clients();
+	topics_close(&topics);
+	if (early)
+		mc_wait(all_over, NULL);
+	mc_wait(others_over, NULL);
+	topics_destroy(&topics);
+	context_end();
+}
+
+/* So many channels are there before the actors begin; -1: no topic either. */
+static void make(int n_channels)
+{
+	struct err err;
+	if (n_channels < 0)
+		return;
+	struct topic *t = nsqd_get_topic(&topics, topic_name, &err);
+	if (n_channels > 0)
+		channel_unref(topic_get_channel(t, channel_name, &err));
+	if (n_channels > 1)
+		channel_unref(topic_get_channel(t, "d", &err));
+	topic_unref(t);
+}
+
+static void be_main(void *arg)
+{
+	make((int)(intptr_t)arg);
+	mc_wait(has_begun, NULL);
+	do_exit();
+}
+
+/* First of all; then the actors. */
+static void begin(const char *topic, const char *channel, int n_channels)
+{
+	topic_name = topic;
+	channel_name = channel;
+	context_make(mc_param("mem", 2));
+	topics_init(&topics, &ctx);
+	mc_go("main", be_main, (void *)(intptr_t)n_channels);
+	mc_settle(); /* up to where it waits for the topic's pump */
+	mc_settle();
+	mc_thread_failures = mc_param("failures", 0);
+	disk_refusals = mc_param("refusals", 0);
+	disk_keeps_files = mc_param("keeps", 0);
+	begun = true;
+}
+
+static void end_clean(void)
+{
+	size_t leaked = mc_leaked();
+	if (leaked > 0)
+		mc_fail("%zu bytes are nobody's", leaked);
+	for (int i = 0; i < FILES; i++)
+		MC_CHECK(!files[i].open);
+}
+
+/* --- deleting ----------------------------------------------------------------------------------- */
+
+static MC_GHOST int n_deleted;   /* so many deletions were answered with success */
+static MC_GHOST bool may_be_new; /* some thread makes it anew */
+
+static void check_answer(int rc, const struct err *err)
+{
+	if (rc == 0)
+		n_deleted++;
+	else if (err->code == ECANCELED)
+		MC_CHECK(context_is_exiting(&ctx));
+	else
+		MC_CHECK(err->code == ENOENT || (err->code == EIO && disk_keeps_files));
+}
+
+/* After the answer the files are gone, and the name is free. */
+static void check_gone(const char *file)
+{
+	if (may_be_new)
+		return;
+	MC_CHECK(!file_of(file)->open);
+	/* Unless the exit has closed it, which no handler lives to see. */
+	MC_CHECK(!file_of(file)->there || mc_param("early", 0));
+}
+
+static void delete_topic(void)
+{
+	struct err err;
+	int rc = nsqd_delete_existing_topic(&topics, topic_name, &err);
+	check_answer(rc, &err);
+	if (rc != 0)
+		return;
+	check_gone("t");
+	check_gone("t:c");
+}
+
+static void delete_channel_of_name(const char *name, const char *file)
+{
+	struct err err;
+	struct topic *t = nsqd_get_existing_topic(&topics, topic_name);
+	if (!t)
+		return;
+	int rc = topic_delete_existing_channel(t, name, &err);
+	check_answer(rc, &err);
+	if (rc == 0)
+		check_gone(file);
+	topic_unref(t);
+}
+
+static void delete_channel(void)
+{
+	delete_channel_of_name(channel_name, "t:c");
+}
+
+static void delete_d(void)
+{
+	delete_channel_of_name("d", "t:d");
+}
+
+static void setup_topic_twice(void)
+{
+	begin("t", "c", mc_param("channels", 1));
+	go("delete 1", delete_topic);
+	go("delete 2", delete_topic);
+}
+
+static void end_deleted(void)
+{
+	MC_CHECK(n_deleted > 0 || mc_param("early", 0) || disk_keeps_files);
+	MC_CHECK(n_topics_left == 0 || mc_param("early", 0));
+	end_clean();
+}
+
+static void setup_channel_twice(void)
+{
+	begin("t", "c", 1);
+	go("delete 1", delete_channel);
+	go("delete 2", delete_channel);
+}
+
+static void end_channel_deleted(void)
+{
+	MC_CHECK(n_deleted > 0 || mc_param("early", 0) || disk_keeps_files);
+	end_clean();
+}
+
+static void setup_channel_topic(void)
+{
+	begin("t", "c", mc_param("channels", 1));
+	go("del channel", delete_channel);
+	go("del topic", delete_topic);
+}
+
+static void setup_topic_exit(void)
+{
+	begin("t", "c", mc_param("channels", 1));
+	go("delete", delete_topic);
+}
+
+static void setup_channel_exit(void)
+{
+	begin("t", "c", 1);
+	go("delete", delete_channel);
+}
+
+/* --- making anew ---------------------------------------------------------------------------------- */
+
+static MC_GHOST int acked[MESSAGES];
+static MC_GHOST bool made_after; /* the deletion had been answered */
+
+static void publish_to(struct topic *t, int number)
+{
+	struct err err;
+	struct message_body *b = body_of(number);
+	if (topic_put_messages(t, &b, 1, &err) == 1)
+		acked[number]++;
+}
+
+static void create_topic(void)
+{
+	struct err err;
+	made_after = n_deleted > 0;
+	struct topic *t = nsqd_create_topic(&topics, topic_name, &err);
+	MC_CHECK(t || context_is_exiting(&ctx));
+	if (t)
+		publish_to(t, 1);
+	topic_unref(t);
+}
+
+/* A publisher does so, too, but is told that the topic exits. */
+static void publish_1(void)
+{
+	struct err err;
+	made_after = n_deleted > 0;
+	runnext_begin();
+	struct topic *t = nsqd_get_topic(&topics, topic_name, &err);
+	if (t)
+		publish_to(t, 1);
+	topic_unref(t);
+	runnext_end();
+}
+
+static void setup_topic_create(void)
+{
+	may_be_new = true;
+	begin("t", "c", mc_param("channels", 1));
+	go("delete", delete_topic);
+	go("create", mc_param("publish", 0) ? publish_1 : create_topic);
+	if (mc_param("both", 0))
+		go("publish", publish_1);
+}
+
+/* The deletion of what was made later has not begun. */
+static void end_made_anew(void)
+{
+	end_clean();
+	if (made_after && !mc_param("early", 0))
+		MC_CHECK(acked[1] > 0 && in_file("t", 1) == acked[1]);
+	MC_CHECK(in_file("t", 1) + in_file("t:c", 1) <= acked[1]);
+}
+
+/* By an operator, and then something is published. */
+static void create_channel(void)
+{
+	struct err err;
+	made_after = n_deleted > 0;
+	struct topic *t = nsqd_get_existing_topic(&topics, topic_name);
+	if (!t)
+		return;
+	struct channel *c = topic_create_channel(t, channel_name, &err);
+	MC_CHECK(c || topic_exiting(t) || context_is_exiting(&ctx));
+	if (c && mc_param("put", 1))
+		publish_to(t, 1);
+	channel_unref(c);
+	topic_unref(t);
+}
+
+static void setup_channel_create(void)
+{
+	may_be_new = true;
+	begin("t", "c", 1);
+	go("delete", mc_param("topic", 0) ? delete_topic : delete_channel);
+	go("create", create_channel);
+}
+
+static void end_channel_made_anew(void)
+{
+	end_clean();
+	if (made_after && !mc_param("early", 0) && !mc_param("topic", 0) && mc_param("put", 1))
+		MC_CHECK(acked[1] == 1 && in_file("t:c", 1) + in_file("t", 1) == 1);
+	MC_CHECK(in_file("t", 1) + in_file("t:c", 1) <= acked[1]);
+}
+
+/* --- the way of a message ------------------------------------------------------------------------- */
+
+static void publish_2(void)
+{
+	struct err err;
+	struct topic *t = nsqd_get_topic(&topics, topic_name, &err);
+	if (t)
+		publish_to(t, 2);
+	topic_unref(t);
+}
+
+static void publish_deferred(void)
+{
+	struct err err;
+	struct topic *t = nsqd_get_topic(&topics, topic_name, &err);
+	if (t && topic_put_message_deferred(t, body_of(1), 1000, &err) == 0)
+		acked[1]++;
+	topic_unref(t);
+}
+
+static void setup_put_exit(void)
+{
+	begin("t", "c", mc_param("channels", 1));
+	go("publish", mc_param("deferred", 0) ? publish_deferred : publish_1);
+	if (mc_param("two", 0))
+		go("publish 2", publish_2);
+}
+
+/* Once in each channel; without one, in the topic. */
+static void end_all_there(void)
+{
+	int channels = mc_param("channels", 1);
+	end_clean();
+	for (int i = 0; i < MESSAGES; i++) {
+		int waits = in_file("t", i);
+		MC_CHECK(channels < 1 || in_file("t:c", i) + waits == acked[i]);
+		MC_CHECK(channels < 2 || in_file("t:d", i) + waits == acked[i]);
+		MC_CHECK(channels > 0 || waits == acked[i]);
+	}
+}
+
+/* The channel d stays, and misses nothing. */
+static void setup_put_channel(void)
+{
+	begin("t", "c", 2);
+	go("publish", mc_param("deferred", 0) ? publish_deferred : publish_1);
+	go("delete", delete_channel);
+}
+
+static void end_put_channel(void)
+{
+	end_clean();
+	MC_CHECK(acked[1] == 1 && in_file("t:d", 1) + in_file("t", 1) == 1);
+	MC_CHECK(in_file("t:c", 1) == 0);
+}
+
+/* The topic's last channel goes: what comes after that waits in the topic. */
+static void setup_put_last(void)
+{
+	begin("t", "c", 1);
+	go("publish", publish_1);
+	go("delete", delete_channel);
+}
+
+static void end_put_last(void)
+{
+	end_clean();
+	MC_CHECK(acked[1] == 1 && in_file("t:c", 1) == 0 && in_file("t", 1) <= 1);
+	MC_CHECK(!made_after || in_file("t", 1) == 1);
+}
+
+static void setup_put_topic(void)
+{
+	begin("t", "c", mc_param("channels", 1));
+	go("publish", mc_param("deferred", 0) ? publish_deferred : publish_1);
+	go("delete", delete_topic);
+	may_be_new = true;
+}
+
+/* Channel c is new. A thread that has got it, and then publishes, finds the message there. */
+static void get_and_publish(int number)
+{
+	struct err err;
+	struct topic *t = nsqd_get_topic(&topics, topic_name, &err);
+	struct channel *c = t ? topic_get_channel(t, "c", &err) : NULL;
+	if (c && (number == 1 || mc_param("both", 0)))
+		publish_to(t, number);
+	channel_unref(c);
+	topic_unref(t);
+}
+
+static void get_and_publish_1(void)
+{
+	get_and_publish(1);
+}
+
+static void get_and_publish_2(void)
+{
+	get_and_publish(2);
+}
+
+static void setup_known(void)
+{
+	begin("t", "d", mc_param("begin", 1));
+	go("get 1", get_and_publish_1);
+	go("get 2", get_and_publish_2);
+}
+
+static void end_known(void)
+{
+	end_clean();
+	MC_CHECK(acked[1] == 1 || mc_param("failures", 0));
+	for (int i = 1; i <= 2; i++)
+		MC_CHECK(in_file("t:c", i) + in_file("t", i) == acked[i]);
+}
+
+/* The topic begins with a channel: no message gets past it. */
+static void prepare(void *arg, struct topic *t)
+{
+	struct err err;
+	(void)arg;
+	channel_unref(topic_get_channel(t, "c", &err));
+}
+
+static void get_only(void)
+{
+	struct err err;
+	topic_unref(nsqd_get_topic(&topics, topic_name, &err));
+}
+
+static void setup_prepared(void)
+{
+	begin("t", "c", -1);
+	topics.prepare = prepare;
+	go("publish 1", mc_param("deferred", 0) ? publish_deferred : publish_1);
+	go("get 2", mc_param("both", 0) ? publish_2 : get_only);
+	if (mc_param("delete", 0))
+		go("delete", delete_topic);
+	may_be_new = true;
+}
+
+static void end_prepared(void)
+{
+	end_clean();
+	if (mc_param("delete", 0))
+		return;
+	for (int i = 1; i <= 2; i++)
+		MC_CHECK(in_file("t:c", i) + in_file("t", i) == acked[i]);
+}
+
+/* Message 1 is on disk when the daemon starts. */
+static void setup_disk(void)
+{
+	file_of("t")->stored[1] = 1;
+	acked[1] = 1;
+	begin("t", "c", -1);
+	topics.prepare = prepare;
+	go("get", mc_param("both", 0) ? publish_2 : get_only);
+	if (mc_param("delete", 0))
+		go("delete", delete_topic);
+	may_be_new = true;
+}
+
+/* --- users ---------------------------------------------------------------------------------------- */
+
+/* Calls fn with the channel, if it is there. */
+static void with_channel(void (*fn)(struct topic *t, struct channel *c))
+{
+	struct topic *t = nsqd_get_existing_topic(&topics, topic_name);
+	struct channel *c = t ? topic_get_existing_channel(t, channel_name) : NULL;
+	if (c)
+		fn(t, c);
+	channel_unref(c);
+	topic_unref(t);
+}
+
+static void pause_both(struct topic *t, struct channel *c)
+{
+	if (mc_param("topic", 1))
+		topic_pause(t);
+	else
+		channel_pause(c);
+	if (mc_param("topic", 1))
+		topic_unpause(t);
+	else
+		channel_unpause(c);
+}
+
+static void empty_both(struct topic *t, struct channel *c)
+{
+	struct err err;
+	if (mc_param("topic", 1)) {
+		topic_empty(t, &err);
+		MC_CHECK(topic_depth(t) >= 0);
+	} else {
+		channel_empty(c, &err);
+		MC_CHECK(channel_depth(c) >= 0);
+	}
+}
+
+/* The stats. */
+static void list_all(struct topic *t, struct channel *c)
+{
+	size_t n;
+	(void)t, (void)c;
+	struct channel **all = nsqd_channels(&topics, &n);
+	for (size_t i = 0; i < n; i++) {
+		MC_CHECK(channel_depth(all[i]) >= 0);
+		channel_unref(all[i]);
+	}
+	free(all);
+}
+
+/* The guesses of pollers. */
+static void ask(struct topic *t, struct channel *c)
+{
+	(void)t, (void)c;
+	(void)nsqd_put_may_block(&topics, topic_name, 1);
+	(void)nsqd_sub_may_block(&topics, topic_name, channel_name);
+}
+
+/* A client's pump takes from memory. */
+static void take(struct topic *t, struct channel *c)
+{
+	struct message *m;
+	(void)t;
+	if (channel_take_messages(c, &m, 1) == 1)
+		channel_return_messages(c, &m, 1);
+}
+
+static void use(void)
+{
+	static void (*const all[])(struct topic * t, struct channel * c) = {
+		pause_both, empty_both, list_all, ask, take};
+	with_channel(all[mc_param("use", 0)]);
+}
+
+static void setup_use(void)
+{
+	begin("t", "c", 1);
+	go("use", use);
+	if (mc_param("early", 0) == 0)
+		go("delete", mc_param("topic", 1) ? delete_topic : delete_channel);
+	if (mc_param("put", 0))
+		go("publish", publish_2);
+	may_be_new = mc_param("put", 0);
+}
+
+/* --- messages in flight --------------------------------------------------------------------------- */
+
+static MC_GHOST struct message_id in_flight_id;
+
+/* Message 3 is in flight with client 7. */
+static void put_in_flight(void)
+{
+	struct err err;
+	struct topic *t = nsqd_get_topic(&topics, topic_name, &err);
+	struct channel *c = topic_get_channel(t, channel_name, &err);
+	memcpy(in_flight_id.hex, "a message of old", MSG_ID_LENGTH);
+	struct message *m = message_new(in_flight_id, body_of(3), 0);
+	channel_start_in_flight_timeout(c, &m, 1, 7, 1000);
+	acked[3] = 1;
+	channel_unref(c);
+	topic_unref(t);
+}
+
+static void requeue(struct topic *t, struct channel *c)
+{
+	struct err err;
+	(void)t;
+	channel_requeue_message(c, 7, in_flight_id, mc_param("delay", 0), &err);
+}
+
+static void time_out(struct topic *t, struct channel *c)
+{
+	(void)t;
+	channel_process_in_flight_queue(c, INT64_MAX - 1);
+	channel_process_deferred_queue(c, INT64_MAX - 1);
+}
+
+static void finish(struct topic *t, struct channel *c)
+{
+	const char *why;
+	(void)t;
+	if (channel_finish_messages(c, 7, &in_flight_id, 1, &why) == 1)
+		acked[3]--;
+}
+
+static void touch(struct topic *t, struct channel *c)
+{
+	struct err err;
+	(void)t;
+	channel_touch_message(c, 7, in_flight_id, 1000, &err);
+}
+
+static void answer(void)
+{
+	static void (*const all[])(struct topic * t, struct channel * c) = {requeue, finish, touch};
+	with_channel(all[mc_param("answer", 0)]);
+}
+
+static void scan(void)
+{
+	with_channel(time_out);
+}
+
+static void setup_answer(void)
+{
+	begin("t", "c", 1);
+	mc_go("in flight", be_actor, (void *)put_in_flight);
+	n_actors++;
+	mc_settle();
+	go("answer", answer);
+	if (mc_param("scan", 1)) {
+		n_others++;
+		mc_go("scan", be_other, (void *)scan);
+	}
+	if (mc_param("delete", 0))
+		go("delete", delete_channel);
+}
+
+static void end_answer(void)
+{
+	end_clean();
+	MC_CHECK(in_file("t:c", 3) == (mc_param("delete", 0) ? 0 : acked[3]));
+}
+
+/* --- consumers ------------------------------------------------------------------------------------ */
+
+struct subscriber {
+	struct consumer consumer;
+	struct channel *channel;
+	bool is_closed;
+};
+
+static struct subscriber subscribers[3];
+
+static void consumer_close(struct consumer *c)
+{
+	((struct subscriber *)c)->is_closed = true;
+}
+
+static void consumer_nothing(struct consumer *c)
+{
+	(void)c;
+}
+
+static void consumer_timed_out(struct consumer *c, size_t n)
+{
+	(void)c, (void)n;
+}
+
+static const struct consumer_ops consumer_ops = {.close = consumer_close,
+	.empty = consumer_nothing,
+	.timed_out_messages = consumer_timed_out,
+	.ready_changed = consumer_nothing};
+
+/* As try_sub of protocol_v2_consume.c. 1: it is to try again. */
+static int try_sub(struct subscriber *s)
+{
+	struct err err;
+	int res = -1;
+	struct topic *t = nsqd_get_topic(&topics, topic_name, &err);
+	struct channel *c = t ? topic_get_channel(t, channel_name, &err) : NULL;
+	if (c && channel_add_client(c, &s->consumer, &err) == 0) {
+		s->channel = channel_ref(c);
+		res = 0;
+	} else if (t && ((t->ephemeral && topic_exiting(t)) ||
+				(c && c->ephemeral && channel_exiting(c)))) {
+		(void)gone_wait(&ctx, topic_exiting(t) ? t->gone_chan : c->gone_chan, INT64_MAX);
+		res = 1;
+	}
+	channel_unref(c);
+	topic_unref(t);
+	return res;
+}
+
+static void subscribe(struct subscriber *s)
+{
+	s->consumer.ops = &consumer_ops;
+	s->consumer.id = s - subscribers;
+	int res = try_sub(s);
+	if (res == 1 && mc_param("again", 1))
+		(void)try_sub(s);
+}
+
+static void leave(struct subscriber *s)
+{
+	struct channel *c = s->channel;
+	if (!c)
+		return;
+	channel_remove_client(c, &s->consumer);
+	s->channel = NULL;
+	channel_unref(c);
+}
+
+static void be_first(void)
+{
+	leave(&subscribers[0]);
+}
+
+static void sub_first(void)
+{
+	subscribe(&subscribers[0]);
+}
+
+static bool is_closed(void *arg)
+{
+	return ((struct subscriber *)arg)->is_closed;
+}
+
+/* Is its channel being deleted? Then it is told so. */
+static void check_channel(struct subscriber *s)
+{
+	if (s->channel && channel_exiting(s->channel))
+		mc_wait(is_closed, s);
+}
+
+static void sub_1(void)
+{
+	subscribe(&subscribers[1]);
+	check_channel(&subscribers[1]);
+	if (mc_param("leave", 0))
+		leave(&subscribers[1]);
+}
+
+static void sub_2(void)
+{
+	subscribe(&subscribers[2]);
+	check_channel(&subscribers[2]);
+	if (mc_param("leave", 0))
+		leave(&subscribers[2]);
+}
+
+/* The exit does so first. */
+static void end_clients(void)
+{
+	for (int i = 0; i < 3; i++)
+		leave(&subscribers[i]);
+}
+
+static void setup_ephemeral(void)
+{
+	bool topic = mc_param("topic", 0);
+	begin(topic ? "t#ephemeral" : "t", "c#ephemeral", 1);
+	mc_go("subscribe", be_actor, (void *)sub_first);
+	n_actors++;
+	mc_settle();
+	go("leave", be_first);
+	if (mc_param("subs", 1) > 0)
+		go("sub 1", sub_1);
+	if (mc_param("subs", 1) > 1)
+		go("sub 2", sub_2);
+	if (mc_param("delete", 0))
+		go("delete", delete_channel);
+	if (mc_param("delete-topic", 0))
+		go("delete topic", delete_topic);
+	may_be_new = true;
+}
+
+/* When all consumers have gone, the channel is gone, and with it the ephemeral topic. */
+static void end_ephemeral(void)
+{
+	for (int i = 0; i < 3; i++)
+		MC_CHECK(!subscribers[i].channel);
+	if (mc_param("topic", 0) && (mc_param("leave", 0) || mc_param("subs", 1) == 0))
+		MC_CHECK(n_topics_left == 0 || mc_param("early", 0));
+	end_clean();
+}
+
+/* An ephemeral topic has two channels, and loses both. */
+static void setup_ephemeral_last(void)
+{
+	begin("t#ephemeral", "c#ephemeral", 2);
+	go("delete c", delete_channel);
+	go("delete d", delete_d);
+	if (mc_param("topic", 0))
+		go("delete topic", delete_topic);
+	may_be_new = true;
+}
+
+static void end_ephemeral_last(void)
+{
+	MC_CHECK(n_topics_left == 0 || mc_param("early", 0));
+	end_clean();
+}
+
+const struct mc_scenario mc_scenarios[] = {
+	{"topic-twice", setup_topic_twice, end_deleted},
+	{"topic-exit", setup_topic_exit, end_deleted},
+	{"topic-create", setup_topic_create, end_made_anew},
+	{"channel-twice", setup_channel_twice, end_channel_deleted},
+	{"channel-topic", setup_channel_topic, end_deleted},
+	{"channel-exit", setup_channel_exit, end_channel_deleted},
+	{"channel-create", setup_channel_create, end_channel_made_anew},
+	{"put-exit", setup_put_exit, end_all_there},
+	{"put-channel", setup_put_channel, end_put_channel},
+	{"put-last", setup_put_last, end_put_last},
+	{"put-topic", setup_put_topic, end_clean},
+	{"known", setup_known, end_known},
+	{"prepared", setup_prepared, end_prepared},
+	{"disk", setup_disk, end_prepared},
+	{"use", setup_use, end_clean},
+	{"answer", setup_answer, end_answer},
+	{"ephemeral", setup_ephemeral, end_ephemeral},
+	{"ephemeral-last", setup_ephemeral_last, end_ephemeral_last},
+	{NULL, NULL, NULL},
+};
