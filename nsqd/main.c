@@ -44,15 +44,22 @@ static _Noreturn void log_fatal(struct nsqd *n, const char *what, const struct e
 	lg_fatalf("[nsqd] ", "%s - %s", what, err->msg);
 }
 
+/* Topics may have been loaded, and their pumps hold messages: stock's end here loses those. */
+static _Noreturn void give_up(struct nsqd *n, const char *what, const struct err *err)
+{
+	nsqd_give_up(n);
+	log_fatal(n, what, err);
+}
+
 static void start(struct nsqd *n)
 {
 	struct err err;
 	if (nsqd_load_metadata(&n->metadata, &err) != 0)
-		log_fatal(n, "failed to load metadata", &err);
+		give_up(n, "failed to load metadata", &err);
 	if (nsqd_persist_metadata(&n->metadata, &err) != 0)
-		log_fatal(n, "failed to persist metadata", &err);
+		give_up(n, "failed to persist metadata", &err);
 	if (nsqd_main(n, &err) != 0)
-		log_fatal(n, "failed to start nsqd", &err);
+		give_up(n, "failed to start nsqd", &err);
 }
 
 /* dieFromSignal: so that the parent sees why. Returns as the first process of a container. */

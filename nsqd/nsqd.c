@@ -182,14 +182,10 @@ static void disconnect_everybody(struct nsqd *n)
 	netpoll_stop(n->netpoll);
 }
 
-void nsqd_exit(struct nsqd *n)
+/* Writes what is in memory to disk, joins the loops, and lets another daemon have the data path. */
+static void close_queues(struct nsqd *n)
 {
 	struct context *ctx = &n->ctx;
-	struct err err;
-	context_begin_exit(ctx);
-	disconnect_everybody(n);
-	if (nsqd_persist_metadata(&n->metadata, &err) != 0)
-		nsqd_logf(ctx, LG_ERROR, "failed to persist metadata - %s", err.msg);
 	nsqd_close_metadata(&n->metadata);
 	nsqd_logf(ctx, LG_INFO, "NSQ: closing topics");
 	/* The scan loop holds channels: it ends first, so that closing frees them. */
@@ -199,4 +195,21 @@ void nsqd_exit(struct nsqd *n)
 	wait_group_wait(&n->wait_group);
 	dirlock_unlock(ctx->data_dir_fd);
 	ctx->data_dir_fd = -1;
+}
+
+void nsqd_give_up(struct nsqd *n)
+{
+	context_begin_exit(&n->ctx);
+	close_queues(n);
+}
+
+void nsqd_exit(struct nsqd *n)
+{
+	struct context *ctx = &n->ctx;
+	struct err err;
+	context_begin_exit(ctx);
+	disconnect_everybody(n);
+	if (nsqd_persist_metadata(&n->metadata, &err) != 0)
+		nsqd_logf(ctx, LG_ERROR, "failed to persist metadata - %s", err.msg);
+	close_queues(n);
 }

@@ -53,7 +53,13 @@ int nsqd_main(struct nsqd *n, struct err *err);
  * every thread. Blocks on the disk. Main thread, once.
  */
 void nsqd_exit(struct nsqd *n);
-/* The rest of Go's collector; after nsqd_exit, or right after nsqd_new. NULL is fine. */
+/*
+ * For a start that has failed after nsqd_new: what the pumps hold by then goes back to disk, and
+ * every thread of nsqd_main is joined. nsqd.dat stays as it is. Blocks on the disk. Main thread,
+ * in place of nsqd_exit.
+ */
+void nsqd_give_up(struct nsqd *n);
+/* The rest of Go's collector; after nsqd_exit or nsqd_give_up, or right after nsqd_new. NULL is fine. */
 void nsqd_free(struct nsqd *n);
 
 #endif

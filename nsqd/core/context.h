@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "common/chan.h"
+#include "common/clock.h"
 #include "common/deadlines.h"
 #include "common/err.h"
 #include "common/lg.h"
@@ -28,6 +29,9 @@ enum phase {
 	PHASE_LOADING, /* nsqd.dat is being read: topics do not start yet */
 	PHASE_EXITING, /* nsqd_exit has begun */
 };
+
+/* So long an exit tries again what the disk refuses: supervisors kill after ten seconds. */
+#define FLUSH_PATIENCE_NS (2 * NSEC_PER_SEC)
 
 struct context {
 	struct options *opts;       /* owned; immutable after nsqd_new */
@@ -44,6 +48,9 @@ struct context {
 	struct mutex health_lock;
 	char health_error[512]; /* guarded by health_lock; "" while healthy */
 
+	int64_t flush_patience_ns;      /* immutable; FLUSH_PATIENCE_NS, less in tests */
+	_Atomic int64_t flush_until_ns; /* atomic; 0: the disk has not refused the final flush */
+
 	int data_dir_fd; /* immutable until the exit has ended; holds the lock on the data path */
 
 	struct chan *exit_begun_chan; /* immutable; closed when the exit begins: requests give up */
@@ -59,6 +66,12 @@ void context_destroy(struct context *ctx);
 int context_open(struct context *ctx, struct err *err);
 /* The exit begins: sets the phase, closes exit_begun_chan, makes exit_fd readable. Main thread. */
 void context_begin_exit(struct context *ctx);
+/*
+ * The disk refuses what the final flush writes. Sleeps for *pause_ns, which is 0 at first, and
+ * makes it longer for the next time: the caller tries once more. False: flush_patience_ns have
+ * passed since the first refusal of all, so what is refused now is lost. Any thread of the exit.
+ */
+bool context_wait_for_disk(struct context *ctx, int64_t *pause_ns);
 static inline bool context_is_exiting(const struct context *ctx)
 {
 	return atomic_load(&ctx->phase) == PHASE_EXITING;

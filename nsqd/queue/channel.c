@@ -706,11 +706,17 @@ int channel_empty(struct channel *c, struct err *err)
 	return rc;
 }
 
-/* Writes the messages of an array to the backend and unrefs all; returns how many are lost. */
+/*
+ * Writes the messages of an array to the backend and unrefs all; returns how many are lost. A disk
+ * that was full, or descriptors that were gone, may be there a moment later.
+ */
 static size_t flush_messages(struct channel *c, struct message **msgs, size_t n)
 {
 	struct err err;
+	int64_t pause_ns = 0;
 	size_t stored = put_to_backend(c, msgs, n, &err);
+	while (stored < n && context_wait_for_disk(c->ctx, &pause_ns))
+		stored += put_to_backend(c, msgs + stored, n - stored, &err);
 	message_unref_all(msgs + stored, n - stored);
 	return n - stored;
 }

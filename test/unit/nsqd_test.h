@@ -47,6 +47,7 @@ static inline struct nsqd *new_nsqd(struct options *take_opts)
 	struct nsqd *n = nsqd_new(take_opts, &err);
 	if (!n)
 		fail_msg("nsqd_new: %s", err.msg);
+	n->ctx.flush_patience_ns = 0; /* a disk that refuses does so for ever, in most tests */
 	return n;
 }
 
@@ -438,6 +439,7 @@ struct faulty_queue {
 	struct backend_queue *real;
 	_Atomic int64_t allow; /* how many records it still takes; -1: all */
 	_Atomic int refused;   /* how many calls have been */
+	_Atomic int recovers;  /* at so many it takes all again; 0: never */
 	_Atomic bool fail_delete;
 	struct gate *gate;     /* NULL: the disk is not slow to delete */
 	struct gate *put_gate; /* likewise, to write */
@@ -458,7 +460,8 @@ static inline size_t faulty_put(
 		return f->real->ops->put(f->real, recs, n, err);
 	}
 	f->allow = 0;
-	f->refused++;
+	if (++f->refused == f->recovers)
+		f->allow = -1;
 	if (allow > 0)
 		CHECK(f->real->ops->put(f->real, recs, (size_t)allow, err) == (size_t)allow);
 	err_set(err, 28, "never gonna happen");

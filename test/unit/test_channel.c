@@ -905,6 +905,26 @@ static void test_an_exit_tries_to_write_what_is_kept_and_counts_what_is_lost(str
 	}
 }
 
+static void test_an_exit_waits_a_moment_for_a_disk_that_recovers(struct fixture *f)
+{
+	struct channel *c = channel_ref(f->channel);
+	struct faulty_queue *disk = make_channel_faulty(c);
+	struct err err;
+	put_into(c, 0, 8);
+	put_in_flight(c, 8, 3, 1, HOUR);
+	disk->allow = 5;
+	disk->recovers = 3;
+	f->nsqd->ctx.flush_patience_ns = HOUR;
+	nsqd_exit(f->nsqd);
+	assert_int_equal(c->lost, 0);
+	channel_unref(c);
+	free_nsqd(f);
+
+	start_nsqd(f, 10);
+	assert_int_equal(nsqd_load_metadata(&f->nsqd->metadata, &err), 0);
+	expect_each_once(get_channel(get_topic(f->nsqd, "test"), "ch"), 0, 11);
+}
+
 static void test_more_than_may_be_kept_is_dropped_and_counted(struct fixture *f)
 {
 	const uint32_t total = KEPT_MSGS_MAX + 5000;
@@ -1172,6 +1192,7 @@ int main(void)
 			test_what_is_kept_stays_while_the_channel_is_paused, .mem_queue_size = 2),
 		channel_test_with(
 			test_what_is_kept_is_thrown_away_with_the_rest, .mem_queue_size = 2),
+		channel_test(test_an_exit_waits_a_moment_for_a_disk_that_recovers),
 		dir_test(test_an_exit_tries_to_write_what_is_kept_and_counts_what_is_lost),
 		channel_test_with(
 			test_more_than_may_be_kept_is_dropped_and_counted, .mem_queue_size = 2),

@@ -458,6 +458,46 @@ static void test_close_writes_everything_to_disk_and_a_new_daemon_has_it(struct 
 	expect_each_once(c, 0, 400);
 }
 
+static void test_close_waits_a_moment_for_a_disk_that_recovers(struct fixture *f)
+{
+	struct faulty_queue *disk = make_topic_faulty(f->topic);
+	struct err err;
+	put(f->topic, 0, 8);
+	disk->allow = 5;
+	disk->recovers = 3;
+	f->nsqd->ctx.flush_patience_ns = 3600 * NSEC_PER_SEC;
+	end_nsqd(f);
+
+	start_nsqd(f, 10);
+	assert_int_equal(nsqd_load_metadata(&f->nsqd->metadata, &err), 0);
+	assert_int_equal(topic_depth(get_topic(f->nsqd, "test")), 8);
+}
+
+/* What a start has moved from the topic's disk into the channel's memory, it writes back. */
+static void test_a_start_that_fails_after_loading_loses_nothing(struct fixture *f)
+{
+	struct err err;
+	topic_pause(f->topic);
+	get_channel(f->topic, "ch");
+	put(f->topic, 0, 300);
+	end_nsqd(f);
+
+	start_nsqd(f, 1000);
+	assert_int_equal(nsqd_load_metadata(&f->nsqd->metadata, &err), 0);
+	struct topic *t = get_topic(f->nsqd, "test");
+	struct channel *c = get_channel(t, "ch");
+	topic_unpause(t);
+	wait_for(channel_depth(c) == 300);
+	nsqd_give_up(f->nsqd);
+	free_nsqd(f);
+
+	start_nsqd(f, 1000);
+	assert_int_equal(nsqd_load_metadata(&f->nsqd->metadata, &err), 0);
+	t = get_topic(f->nsqd, "test");
+	assert_true(topic_is_paused(t)); /* nsqd.dat is as it was */
+	expect_each_once(get_channel(t, "ch"), 0, 300);
+}
+
 static void test_close_counts_as_exit_for_late_callers(struct fixture *f)
 {
 	struct nsqd *n = f->nsqd;
@@ -849,6 +889,8 @@ int main(void)
 		nsqd_test(test_an_ephemeral_topic_goes_with_its_last_channel),
 		topic_test_with(test_close_writes_everything_to_disk_and_a_new_daemon_has_it,
 			.mem_queue_size = 1000),
+		topic_test(test_close_waits_a_moment_for_a_disk_that_recovers),
+		topic_test(test_a_start_that_fails_after_loading_loses_nothing),
 		nsqd_test(test_close_counts_as_exit_for_late_callers),
 		topic_test_with(test_health, .mem_queue_size = 2),
 		dir_test(test_what_is_refused_in_the_middle_is_told_and_the_rest_is_kept),
