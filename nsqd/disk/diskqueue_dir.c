@@ -222,6 +222,25 @@ int dq_file_size(const struct diskqueue *d, int64_t file, int64_t *size, struct 
 	return rc;
 }
 
+int dq_open_ours(const struct diskqueue *d, const char *path, struct stat *st, struct err *err)
+{
+	if (lstat(path, st) != 0)
+		return err_errno(err, errno, "stat %s", path);
+	if (!S_ISREG(st->st_mode))
+		return err_set(err, 0, "%s is no file", path);
+	int fd = d->io->open(path, O_WRONLY | O_NOFOLLOW | REGFILE_FLAGS, 0);
+	if (fd < 0)
+		return err_errno(err, errno, "open %s", path);
+	if (fstat(fd, st) != 0)
+		err_errno(err, errno, "stat %s", path);
+	else if (!S_ISREG(st->st_mode) || st->st_nlink != 1)
+		err_set(err, 0, "%s is no file of ours", path);
+	else
+		return fd;
+	close(fd);
+	return -1;
+}
+
 /*
  * The disk refuses to remove this file. At least its messages do not come back, in a queue that is
  * emptied, or that is made anew with this name.
@@ -229,14 +248,13 @@ int dq_file_size(const struct diskqueue *d, int64_t file, int64_t *size, struct 
 static void cut_off(struct diskqueue *d, const char *path)
 {
 	struct stat st;
-	int fd = -1;
-	if (lstat(path, &st) == 0 && S_ISREG(st.st_mode))
-		fd = d->io->open(path, O_WRONLY | O_NOFOLLOW | REGFILE_FLAGS, 0);
-	/* A file with a second name may belong to another program. */
-	if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_nlink > 1 ||
-		d->io->ftruncate(fd, 0) != 0)
-		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to truncate data file %s", d->name,
-			path);
+	struct err err;
+	int fd = dq_open_ours(d, path, &st, &err), rc = fd < 0 ? -1 : 0;
+	if (fd >= 0 && d->io->ftruncate(fd, 0) != 0)
+		rc = err_errno(&err, errno, "truncate %s", path);
+	if (rc < 0)
+		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to truncate data file %s - %s", d->name,
+			path, err.msg);
 	if (fd >= 0)
 		close(fd);
 }
@@ -304,9 +322,12 @@ void dq_move_aside(struct diskqueue *d, const char *path)
 	}
 	dq_logf(d, LG_WARN, "DISKQUEUE(%s) jump to next file and saving bad file as %s", d->name,
 		bad);
-	if (dq_anything_at(bad) || d->io->rename(path, bad) != 0)
-		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to rename bad diskqueue file %s to %s",
-			d->name, path, bad);
+	char reason[128];
+	int code = dq_anything_at(bad) ? EEXIST : d->io->rename(path, bad) != 0 ? errno : 0;
+	if (code != 0)
+		dq_logf(d, LG_ERROR,
+			"DISKQUEUE(%s) failed to rename bad diskqueue file %s to %s - %s", d->name,
+			path, bad, err_strerror(code, reason, sizeof(reason)));
 	free(bad);
 }
 

@@ -6,6 +6,8 @@
 #ifndef NSQD_DISKQUEUE_DIR_H
 #define NSQD_DISKQUEUE_DIR_H
 
+#include <sys/stat.h>
+
 #include "nsqd/disk/diskqueue_internal.h"
 
 char *dq_meta_data_file_name(const struct diskqueue *d);
@@ -24,6 +26,11 @@ int dq_any_files(const struct diskqueue *d, struct err *err);
 int dq_file_size(const struct diskqueue *d, int64_t file, int64_t *size, struct err *err);
 /* Removes the data files [from, to); missing ones are fine. Logs; -1 with the last error in err. */
 int dq_remove_files(struct diskqueue *d, int64_t from, int64_t to, struct err *err);
+/*
+ * Opens what stands there, to be written over, and fills st: a regular file with one name. -1 with
+ * err set, also if it is something else, which may be another program's.
+ */
+int dq_open_ours(const struct diskqueue *d, const char *path, struct stat *st, struct err *err);
 /* Something stands under this name, whatever it is; follows no symbolic link. */
 bool dq_anything_at(const char *path);
 /* Renames path to path.bad, or to path.N.bad if there is one already. Logs. */

@@ -208,6 +208,7 @@ struct diskqueue {
 	bool data_dirty;  /* wr.file has unsynced records */
 	bool dir_dirty;   /* a file was created since the directory was synced */
 	bool meta_dirty;  /* the metadata file differs from rd, wr, depth */
+	bool note_failed; /* dq_note_meta has said so; it says it again after a success */
 	bool meta_exists; /* there is a metadata file */
 	bool closing;     /* what is not done counts as not received */
 	bool need_sync;

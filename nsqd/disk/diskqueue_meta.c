@@ -128,22 +128,32 @@ int dq_persist_meta(struct diskqueue *d, bool durable, struct err *err)
  * One page, written in one go: after a crash it is the old one or the new one. The rest of a longer
  * old one stands behind the last newline, which ends the reading.
  */
+static int note_meta(struct diskqueue *d, const char *path, struct err *err)
+{
+	struct stat st;
+	size_t len;
+	int fd = dq_open_ours(d, path, &st, err);
+	if (fd < 0)
+		return -1;
+	int rc = write_meta(d, fd, path, &len, err);
+	if (rc == 0 && st.st_size > (off_t)len && d->io->ftruncate(fd, (off_t)len) != 0)
+		rc = err_errno(err, errno, "truncate %s", path);
+	if (close(fd) != 0 && rc == 0)
+		rc = err_errno(err, errno, "close %s", path);
+	return rc;
+}
+
 void dq_note_meta(struct diskqueue *d)
 {
 	char *path = dq_meta_data_file_name(d);
-	struct stat st;
 	struct err err;
-	size_t len = 0;
-	int fd = -1;
+	bool failed = note_meta(d, path, &err) != 0;
 	d->saved_rd = dq_saved_position(d);
-	if (lstat(path, &st) == 0 && S_ISREG(st.st_mode))
-		fd = d->io->open(path, O_WRONLY | O_NOFOLLOW | REGFILE_FLAGS, 0);
-	if (fd >= 0) {
-		if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 &&
-			write_meta(d, fd, path, &len, &err) == 0 && st.st_size > (off_t)len)
-			d->io->ftruncate(fd, (off_t)len);
-		close(fd);
-	}
+	/* One line, and not one for each message, while the disk refuses. */
+	if (failed && !d->note_failed)
+		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to note the read position - %s", d->name,
+			err.msg);
+	d->note_failed = failed;
 	free(path);
 }
 

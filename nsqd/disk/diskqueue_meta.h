@@ -19,7 +19,7 @@ int dq_load(struct diskqueue *d, struct err *err);
 int dq_persist_meta(struct diskqueue *d, bool durable, struct err *err);
 /*
  * Writes the metadata over those in the file that is there, for a crash that is sooner than
- * dq_persist_meta is done. Best effort.
+ * dq_persist_meta is done. A failure is logged, and the next failure only after a success.
  */
 void dq_note_meta(struct diskqueue *d);
 /*

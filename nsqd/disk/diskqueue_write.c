@@ -52,11 +52,21 @@ static int64_t record_bytes(const struct backend_record *rec)
 	return DQ_PREFIX + (int64_t)rec->head_len + (int64_t)rec->body_len;
 }
 
+/* What was written is synced by now, so an error changes nothing. It may be the first sign. */
+static void close_write_fd(struct diskqueue *d)
+{
+	struct err err;
+	if (d->write_fd >= 0 && close(d->write_fd) != 0) {
+		err_errno(&err, errno, "close");
+		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to close a data file - %s", d->name,
+			err.msg);
+	}
+	d->write_fd = -1;
+}
+
 void dq_close_write(struct diskqueue *d)
 {
-	if (d->write_fd >= 0)
-		close(d->write_fd);
-	d->write_fd = -1;
+	close_write_fd(d);
 	free(d->iov);
 	free(d->prefixes);
 	d->iov = NULL;
@@ -104,9 +114,7 @@ void dq_skip_to_next_write_file(struct diskqueue *d)
 	if (sync_file(d, &err) != 0)
 		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to sync - %s", d->name, err.msg);
 	dq_reader_follow(d, to);
-	if (d->write_fd >= 0)
-		close(d->write_fd);
-	d->write_fd = -1;
+	close_write_fd(d);
 	d->wr = to;
 	d->torn = false;
 	d->data_dirty = false;
@@ -244,9 +252,8 @@ static int open_write_file(struct diskqueue *d, struct err *err)
 		dq_logf(d, LG_INFO, "DISKQUEUE(%s): writeOne() opened %s", d->name, path);
 		d->obstacle_since = 0;
 		d->dir_dirty = d->dir_dirty || d->wr.pos == 0;
-	} else if (d->write_fd >= 0) {
-		close(d->write_fd);
-		d->write_fd = -1;
+	} else {
+		close_write_fd(d);
 	}
 	if (rc == 1)
 		dq_skip_to_next_write_file(d);
@@ -410,8 +417,11 @@ void dq_write(struct diskqueue *d, struct dq_write_req **reqs, size_t n)
 	 */
 	if (p.stored > 0 && !d->meta_exists) {
 		struct err meta_err;
-		if (dq_persist_meta(d, false, &meta_err) != 0)
+		if (dq_persist_meta(d, false, &meta_err) != 0) {
+			dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to sync - %s", d->name,
+				meta_err.msg);
 			d->need_sync = true;
+		}
 		d->meta_dirty = true;
 	}
 	size_t left = p.stored;
