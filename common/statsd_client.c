@@ -121,8 +121,11 @@ int statsd_client_dial(const char *address, struct err *err)
 	if (split_address(address, &host, &port, err) != 0)
 		return -1;
 	int rc = getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, &list);
+	int code = errno;
 	free(host);
 	free(port);
+	if (rc == EAI_SYSTEM)
+		return err_errno(err, code, "dial udp: lookup %s", address);
 	if (rc != 0)
 		return err_set(err, 0, "dial udp: lookup %s: %s", address, gai_strerror(rc));
 	int fd = connect_first(list, address, err);
@@ -137,8 +140,8 @@ static void wait_tick(struct ticker *t, struct chan *exit_chan)
 	chan_select(cases, 2);
 }
 
-size_t statsd_client_flush(
-	struct statsd_client *c, int fd, int64_t interval_ns, struct chan *exit_chan)
+size_t statsd_client_flush(struct statsd_client *c, int fd, int64_t interval_ns,
+	struct chan *exit_chan, struct err *err)
 {
 	struct ticker ticker;
 	size_t dropped = 0;
@@ -152,8 +155,8 @@ size_t statsd_client_flush(
 		ticker_start(&ticker, pause);
 	for (size_t i = 0; i < c->n; i++) {
 		const struct strbuf *d = &c->datagrams[i];
-		if (send(fd, d->data, d->len, MSG_NOSIGNAL) < 0)
-			dropped++;
+		if (send(fd, d->data, d->len, MSG_NOSIGNAL) < 0 && ++dropped > 0)
+			err_errno(err, errno, "send");
 		if (pause > 0) /* stock panics on an interval of a second or less */
 			wait_tick(&ticker, exit_chan);
 	}

@@ -42,9 +42,9 @@ int statsd_client_dial(const char *address, struct err *err);
 /*
  * SpreadWriter.Flush: sends the packed datagrams, with equal pauses that add up to interval_ns.
  * With nothing to send it only waits. When exit_chan is closed it sends the rest at once. Drops
- * datagrams that cannot be sent; returns how many.
+ * datagrams that cannot be sent; returns how many. If there are any, err says why of the last one.
  */
-size_t statsd_client_flush(
-	struct statsd_client *c, int fd, int64_t interval_ns, struct chan *exit_chan);
+size_t statsd_client_flush(struct statsd_client *c, int fd, int64_t interval_ns,
+	struct chan *exit_chan, struct err *err);
 
 #endif

@@ -141,6 +141,8 @@ static int listen_host(const char *host, uint16_t port, struct err *err)
 	char number[8];
 	snprintf(number, sizeof(number), "%d", port);
 	int rc = getaddrinfo(host, number, &hints, &res);
+	if (rc == EAI_SYSTEM)
+		return err_errno(err, errno, "listen tcp: lookup %s", host);
 	if (rc != 0)
 		return err_set(err, 0, "listen tcp: lookup %s: %s", host,
 			rc == EAI_NONAME ? "no such host" : gai_strerror(rc));
@@ -167,6 +169,18 @@ static int listen_host(const char *host, uint16_t port, struct err *err)
 	return fd;
 }
 
+/* The address that the listener has got; -1 with err set, and the listener closed. */
+static int learn_address(struct tcp_listener *l, union address *a, struct err *err)
+{
+	socklen_t len = sizeof(*a);
+	memset(a, 0, sizeof(*a));
+	if (getsockname(l->fd, &a->sa, &len) == 0)
+		return 0;
+	err_errno(err, errno, "listen: getsockname");
+	tcp_listener_close(l);
+	return -1;
+}
+
 static int listen_tcp(struct tcp_listener *l, const char *host, const char *port, struct err *err)
 {
 	uint16_t number;
@@ -176,9 +190,9 @@ static int listen_tcp(struct tcp_listener *l, const char *host, const char *port
 				  : listen_host(host, number, err);
 	if (l->fd < 0)
 		return -1;
-	union address a = {0};
-	socklen_t len = sizeof(a);
-	CHECK(getsockname(l->fd, &a.sa, &len) == 0);
+	union address a;
+	if (learn_address(l, &a, err) != 0)
+		return -1;
 	l->port = ntohs(a.sa.sa_family == AF_INET6 ? a.in6.sin6_port : a.in.sin_port);
 	address_format(&a, l->addr, sizeof(l->addr));
 	return 0;
@@ -250,13 +264,12 @@ static int listen_unix(struct tcp_listener *l, const char *path, struct err *err
 		l->fd = -1;
 		return -1;
 	}
-	memset(&a, 0, sizeof(a));
-	size = sizeof(a);
-	CHECK(getsockname(l->fd, &a.sa, &size) == 0);
-	l->port = -1;
-	address_format(&a, l->addr, sizeof(l->addr));
 	if (!abstract)
 		l->unlink_path = xstrdup(path);
+	if (learn_address(l, &a, err) != 0)
+		return -1;
+	l->port = -1;
+	address_format(&a, l->addr, sizeof(l->addr));
 	return 0;
 }
 

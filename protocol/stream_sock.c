@@ -47,28 +47,34 @@ struct stream_sock {
 };
 
 /*
- * Makes the socket's timeout (opt) end at deadline_ns, give or take 1/64. False: that has passed.
+ * Makes the socket's timeout (opt) end at deadline_ns, give or take 1/64. *late: that has passed.
+ * -1 with err set: the system refuses, as a BPF program of a container may.
  */
-static bool set_timeout(struct stream_sock *s, int opt, int64_t *current, int64_t deadline_ns)
+static int set_timeout(struct stream_sock *s, int opt, int64_t *current, int64_t deadline_ns,
+	bool *late, struct err *err)
 {
 	int64_t left = 0;
+	*late = false;
 	if (deadline_ns != 0) {
 		left = deadline_ns - clock_mono_ns();
-		if (left <= 0)
-			return false;
+		if (left <= 0) {
+			*late = true;
+			return 0;
+		}
 	}
 	int64_t off = left > *current ? left - *current : *current - left;
 	if (off == 0 || (left != 0 && *current != 0 && off <= left / 64))
-		return true;
+		return 0;
 	struct timeval tv = {
 		.tv_sec = left / NSEC_PER_SEC,
 		.tv_usec = left % NSEC_PER_SEC / NSEC_PER_USEC,
 	};
 	if (left != 0 && tv.tv_sec == 0 && tv.tv_usec == 0)
 		tv.tv_usec = 1; /* 0 would mean "for ever" */
-	CHECK(setsockopt(s->fd, SOL_SOCKET, opt, &tv, sizeof(tv)) == 0);
+	if (setsockopt(s->fd, SOL_SOCKET, opt, &tv, sizeof(tv)) != 0)
+		return err_errno(err, errno, "setsockopt");
 	*current = left;
-	return true;
+	return 0;
 }
 
 static ssize_t sock_read(
@@ -82,7 +88,9 @@ static ssize_t sock_read(
 		 * meanwhile. So the read always looks once more, without waiting, before it gives
 		 * up.
 		 */
-		bool past = !set_timeout(s, SO_RCVTIMEO, &s->read_timeout_ns, deadline_ns);
+		bool past;
+		if (set_timeout(s, SO_RCVTIMEO, &s->read_timeout_ns, deadline_ns, &past, err) != 0)
+			return -1;
 		/*
 		 * After the shutdown the system still gives input of a peer that sends all the
 		 * time.
@@ -182,7 +190,10 @@ static int send_all(
 	/* A thread that keeps tasks does not block on a full socket: it hands them on first. */
 	bool keeps = runnext_keeps();
 	while (n > 0) {
-		bool late = !set_timeout(s, SO_SNDTIMEO, &s->write_timeout_ns, p->deadline_ns);
+		bool late;
+		if (set_timeout(s, SO_SNDTIMEO, &s->write_timeout_ns, p->deadline_ns, &late, err) !=
+			0)
+			return -1;
 		if (p->time_ns == 0 && !late)
 			p->time_ns = s->write_timeout_ns;
 		ssize_t sent = send_parts(s, iov, n, late || keeps ? MSG_DONTWAIT : 0, err);

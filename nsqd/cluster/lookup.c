@@ -225,11 +225,18 @@ static bool have_peer(const struct loop *loop, const char *addr)
 	return false;
 }
 
+/* Starts the connection if there is none. Logs a failure, which the next ping would meet again. */
+static void connect_peer(struct loop *loop, struct lookup_peer *lp)
+{
+	struct err err;
+	if (lookup_peer_command(lp, NULL, NULL, NULL, &err) != 0 && !exiting(loop))
+		nsqd_logf(loop->ctx, LG_ERROR, "LOOKUPD(%s): connecting - %s", lp->addr, err.msg);
+}
+
 static void connect_new_peers(struct loop *loop)
 {
 	struct context *ctx = loop->ctx;
 	struct strarray addrs;
-	struct err ignored;
 	nsqd_config_get_lookupd(&ctx->config, &addrs);
 	for (size_t i = 0; i < addrs.n && !exiting(loop); i++) {
 		if (have_peer(loop, addrs.v[i]))
@@ -239,8 +246,7 @@ static void connect_new_peers(struct loop *loop)
 			nsqd_get_opts(ctx)->max_body_size, connect_callback, loop);
 		loop->peers = xreallocarray(loop->peers, loop->n_peers + 1, sizeof(*loop->peers));
 		loop->peers[loop->n_peers++] = lp;
-		/* start the connection */
-		(void)lookup_peer_command(lp, NULL, NULL, NULL, &ignored);
+		connect_peer(loop, lp);
 	}
 	strarray_free(&addrs);
 	publish_http_addrs(loop);
@@ -304,13 +310,12 @@ static void retry_after(struct loop *loop, const struct lookup_peer *lp)
  */
 static void reconnect(struct loop *loop)
 {
-	struct err ignored;
 	for (size_t i = 0; i < loop->n_peers && !exiting(loop); i++) {
 		struct lookup_peer *lp = loop->peers[i];
 		if (lookup_peer_resting(lp))
 			retry_after(loop, lp);
 		else
-			(void)lookup_peer_command(lp, NULL, NULL, NULL, &ignored);
+			connect_peer(loop, lp);
 	}
 }
 
@@ -352,12 +357,11 @@ static void tell(struct loop *loop, const struct notify_event *e)
 /* A connection that ends takes its registrations along; a peer that connects is told everything. */
 static void tell_everything_anew(struct loop *loop)
 {
-	struct err ignored;
 	for (size_t i = 0; i < loop->n_peers && !exiting(loop); i++) {
 		nsqd_logf(loop->ctx, LG_WARN, "LOOKUPD(%s): too many changes, reconnecting",
 			loop->peers[i]->addr);
 		lookup_peer_close(loop->peers[i]);
-		(void)lookup_peer_command(loop->peers[i], NULL, NULL, NULL, &ignored);
+		connect_peer(loop, loop->peers[i]);
 	}
 }
 

@@ -154,8 +154,8 @@ static void push(struct topics *ts, struct last *last)
 	struct err err;
 	int fd = statsd_client_dial(opts->statsd_address, &err);
 	if (fd < 0) {
-		nsqd_logf(ts->ctx, LG_ERROR, "failed to create UDP socket to statsd(%s)",
-			opts->statsd_address);
+		nsqd_logf(ts->ctx, LG_ERROR, "failed to create UDP socket to statsd(%s) - %s",
+			opts->statsd_address, err.msg);
 		return;
 	}
 	nsqd_logf(ts->ctx, LG_INFO, "STATSD: pushing stats to %s", opts->statsd_address);
@@ -166,7 +166,11 @@ static void push(struct topics *ts, struct last *last)
 	last->stats = stats;
 	if (opts->statsd_mem_stats)
 		add_mem_stats(&client, &last->gc_runs);
-	statsd_client_flush(&client, fd, opts->statsd_interval - NOT_SPREAD, ts->ctx->exit_chan);
+	size_t dropped = statsd_client_flush(
+		&client, fd, opts->statsd_interval - NOT_SPREAD, ts->ctx->exit_chan, &err);
+	if (dropped > 0)
+		nsqd_logf(ts->ctx, LG_WARN, "STATSD: %zu datagrams were not sent - %s", dropped,
+			err.msg);
 	statsd_client_destroy(&client);
 	close(fd);
 }
