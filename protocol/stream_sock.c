@@ -77,6 +77,18 @@ static int set_timeout(struct stream_sock *s, int opt, int64_t *current, int64_t
 	return 0;
 }
 
+/*
+ * ETIMEDOUT of the system means that the peer is gone (keepalives, retransmissions), for good. For
+ * this module's callers it is the deadline, after which they read on: so it gets another code.
+ */
+static int io_error(struct err *err, const char *what)
+{
+	int code = errno;
+	err_errno(err, code, "%s", what);
+	err->code = code == ETIMEDOUT ? ECONNRESET : code;
+	return -1;
+}
+
 static ssize_t sock_read(
 	struct stream *stream, void *buf, size_t n, int64_t deadline_ns, struct err *err)
 {
@@ -103,7 +115,7 @@ static ssize_t sock_read(
 		if (errno == EAGAIN && past)
 			return err_set(err, ETIMEDOUT, "i/o timeout");
 		if (errno != EINTR && errno != EAGAIN)
-			return err_errno(err, errno, "read");
+			return io_error(err, "read");
 	}
 }
 
@@ -138,7 +150,7 @@ static ssize_t send_parts(
 	ssize_t sent = sendmsg(s->fd, &mh, MSG_NOSIGNAL | flags);
 	if (sent >= 0)
 		return sent;
-	return errno == EINTR || errno == EAGAIN ? 0 : err_errno(err, errno, "write");
+	return errno == EINTR || errno == EAGAIN ? 0 : io_error(err, "write");
 }
 
 /* Sends what the system takes at once. How many of the buffers are used up; -1 with err set. */

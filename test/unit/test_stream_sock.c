@@ -39,6 +39,33 @@ static int write_bytes(
 	return p->s->ops->writev(p->s, &iov, 1, deadline, err);
 }
 
+/* In place of libc's: the next one fails with this code, if it is not 0. */
+static _Atomic int recv_code;
+
+ssize_t recv(int fd, void *buf, size_t n, int flags)
+{
+	int code = atomic_exchange(&recv_code, 0);
+	if (code == 0)
+		return recvfrom(fd, buf, n, flags, NULL, NULL);
+	errno = code;
+	return -1;
+}
+
+/* The caller reads on after its own deadline. After that of the system nothing ever comes. */
+static void test_a_peer_that_is_gone_is_no_deadline(void **state)
+{
+	struct pair p = new_pair();
+	struct err err;
+	char buf[16];
+	recv_code = ETIMEDOUT;
+	assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), STREAM_AT_ONCE, &err), -1);
+	assert_int_equal(err.code, ECONNRESET);
+	assert_string_equal(err.msg, "read: connection timed out");
+	assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), STREAM_AT_ONCE, &err), -1);
+	assert_int_equal(err.code, ETIMEDOUT);
+	free_pair(&p);
+}
+
 static void test_it_reads_what_there_is(void **state)
 {
 	struct pair p = new_pair();
@@ -540,6 +567,7 @@ static void test_ending_the_reading_wakes_a_reader(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_peer_that_is_gone_is_no_deadline),
 		cmocka_unit_test(test_it_reads_what_there_is),
 		cmocka_unit_test(test_trying_to_read_does_not_block),
 		cmocka_unit_test(test_the_end_is_0),
