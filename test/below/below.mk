@@ -1,0 +1,21 @@
+# Faults from below: the daemon under a library that makes its system calls fail, one after the
+# other (docs/testing.md). BELOW=all tries every call and every way to fail, instead of a sample.
+# BELOW_ARGS goes to the runner, for instance `make below BELOW_ARGS='--kinds fsync,rename'`.
+
+PYTHON3     ?= /usr/bin/python3
+BELOW       ?= sample
+BELOW_ARGS  ?=
+# Which faults the sample has beside those that it always has.
+BELOW_SEED  ?= 1
+BELOW_SO    := $(ROOT)/below/below.so
+
+# Never sanitized: it stands between the daemon and the sanitizer.
+$(BELOW_SO): test/below/below.c test/below/below.mk
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) -std=gnu11 $(WARN) -O2 -g -D_GNU_SOURCE -fPIC -shared -o $@ $< -ldl
+
+.PHONY: below
+below: $(BUILD)/nsqd $(BELOW_SO) ## system calls of the daemon fail, one in each run (BELOW=all: every one; BELOW_ARGS=)
+	@NSQD=$(abspath $(BUILD)/nsqd) BELOW_SO=$(abspath $(BELOW_SO)) \
+	TIMEOUT_SCALE=$(if $(SANITIZE),5,1) PYTHONDONTWRITEBYTECODE=1 \
+	$(PYTHON3) test/below/run.py --seed $(BELOW_SEED) $(if $(filter all,$(BELOW)),--all) $(BELOW_ARGS)

@@ -1,0 +1,205 @@
+"""Which calls may fail how, and which failures leave no line in the log, each with its reason."""
+
+import errno
+import os
+
+# What the manual pages (section 2) name, and this kernel can do to the daemon. `short` moves half
+# of the bytes; `slow` is a device or a scheduler that takes its time. accept4 and recv have no
+# EAGAIN: that says that nothing is there, and what is there would never be told of again (EPOLLET).
+SLOW = 'slow=150'
+FAULTS = {
+    'open': ['EMFILE', 'EIO', 'ENOSPC', 'ENFILE', 'ENOMEM', 'EACCES', 'EINTR', SLOW],
+    'fopen': ['EMFILE', 'ENOMEM'],
+    'opendir': ['EMFILE', 'EIO', 'ENOMEM', 'EACCES'],
+    'readdir': ['EIO'],
+    'getdents64': ['EIO'],
+    'close': ['EIO', 'EINTR', 'ENOSPC'],
+    'read': ['EIO', 'EINTR', 'short', SLOW],
+    'pread': ['EIO', 'EINTR', 'short', SLOW],
+    'write': ['ENOSPC', 'EIO', 'EINTR', 'short', SLOW],
+    'pwritev': ['ENOSPC', 'EIO', 'short', 'EINTR', 'EDQUOT', SLOW],
+    'getdelim': ['EIO'],
+    'fgets': ['EIO'],
+    'fsync': ['EIO', 'ENOSPC', SLOW],
+    'fdatasync': ['EIO', 'ENOSPC', SLOW],
+    'ftruncate': ['EIO', 'EINTR', 'ENOSPC'],
+    'rename': ['EIO', 'ENOSPC', SLOW],
+    'unlink': ['EIO', 'EACCES', SLOW],
+    'link': ['EIO', 'ENOSPC'],
+    'flock': ['EAGAIN', 'ENOLCK', 'EINTR'],
+    'lseek': ['EINVAL'],
+    'stat': ['EIO', 'ENOMEM', 'EACCES'],
+    'fstat': ['EIO', 'ENOMEM'],
+    'lstat': ['EIO', 'ENOMEM', 'EACCES'],
+    'readlink': ['EIO', 'ENOMEM'],
+    'fcntl': ['EMFILE'],
+    'mmap': ['ENOMEM'],
+    'madvise': ['ENOMEM', 'EINVAL', 'EAGAIN'],
+    'pthread_create': ['EAGAIN', SLOW],
+    'futex': ['EINTR', 'EAGAIN', SLOW],
+    'nanosleep': ['EINTR'],
+    'socket': ['EMFILE', 'ENFILE', 'ENOBUFS', 'EAFNOSUPPORT'],
+    'bind': ['EADDRINUSE', 'EACCES'],
+    'listen': ['EADDRINUSE'],
+    'accept4': ['EMFILE', 'ECONNABORTED', 'EINTR', 'ENFILE', 'ENOMEM', 'ENOBUFS',
+                'EPERM', SLOW],
+    'connect': ['ECONNREFUSED', 'ETIMEDOUT', 'EINTR', 'EADDRNOTAVAIL'],
+    'shutdown': ['ENOTCONN'],
+    'setsockopt': ['ENOMEM', 'EPERM'],
+    'getsockopt': ['ENOBUFS'],
+    'getsockname': ['ENOBUFS'],
+    'send': ['ECONNRESET', 'EPIPE', 'EAGAIN', 'EINTR', 'ENOBUFS', 'short', SLOW],
+    'sendmsg': ['ECONNRESET', 'EPIPE', 'EAGAIN', 'EINTR', 'ENOMEM', 'short', SLOW],
+    'recv': ['ECONNRESET', 'EINTR', 'ETIMEDOUT', 'ENOMEM', 'short', SLOW],
+    'poll': ['EINTR', 'ENOMEM'],
+    'epoll_create1': ['EMFILE', 'ENFILE', 'ENOMEM'],
+    'epoll_ctl': ['ENOMEM', 'ENOSPC', SLOW],
+    'epoll_wait': ['EINTR', SLOW],
+    'eventfd': ['EMFILE', 'ENFILE', 'ENOMEM'],
+    'eventfd_read': ['EAGAIN'],
+    'eventfd_write': [SLOW],
+    'timerfd_create': ['EMFILE', 'ENFILE', 'ENOMEM'],
+    'timerfd_settime': [SLOW],
+    'getrandom': ['EINTR', 'ENOSYS', 'short'],
+    'getaddrinfo': ['EAI_AGAIN', 'EAI_MEMORY', 'EMFILE', SLOW],
+    'gethostname': [],
+    'getservbyname_r': ['ENOMEM'],
+    'getrlimit': [],
+    'setrlimit': ['EPERM'],
+    'getrusage': [],
+    'prctl': ['EINVAL'],
+    'sched_getaffinity': ['EINVAL'],
+}
+
+# The functions of libc that are system calls, or end in some. What of these the daemon imports must
+# be a kind of below.c, or be here with a reason.
+SYSTEM_CALLS = set('''
+    accept accept4 access bind chdir chmod chown clock_nanosleep close closedir connect
+    copy_file_range creat dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_pwait
+    epoll_wait eventfd eventfd_read eventfd_write execve faccessat fallocate fchmod fchown
+    fclose fcntl fdatasync fdopen fdopendir fflush fgets flock fopen fork fputs fread fstat
+    fstatat fstatvfs fsync ftruncate futimens fwrite getaddrinfo getcwd getdelim getdents64
+    gethostbyname gethostname getifaddrs getline getnameinfo getpeername getrandom getrlimit
+    getrusage getservbyname_r getsockname getsockopt ioctl kill lchown link linkat listen lseek
+    lstat madvise mkdir mkdirat mkostemp mkstemp mlock mmap mprotect mremap msync munmap
+    nanosleep open openat opendir pause pipe pipe2 poll posix_fadvise posix_fallocate ppoll
+    prctl pread preadv prlimit pselect pthread_create pthread_setname_np pwrite pwritev raise
+    read readdir readlink readlinkat readv recv recvfrom recvmmsg recvmsg remove rename renameat
+    renameat2 rmdir sched_getaffinity sched_setaffinity select send sendfile sendmmsg sendmsg
+    sendto setrlimit setsockopt shutdown signalfd sigwait sigwaitinfo sigtimedwait socket
+    socketpair splice stat statfs statvfs statx symlink sync sync_file_range syscall sysconf
+    timerfd_create timerfd_gettime timerfd_settime truncate unlink unlinkat usleep utimensat
+    vfork wait waitpid write writev'''.split())
+NOT_TRIED = {
+    'closedir': 'after it nothing depends on the directory',
+    'fclose': 'only files that were read',
+    'kill': 'to the process itself',
+    'raise': 'likewise',
+    'pause': 'the last call of a process that ends',
+    'pthread_setname_np': 'the name is for people',
+    'sigwait': 'fails only with signals that are none',
+    'syscall': 'futex and getdents64 are kinds of their own',
+    'sysconf': 'no system call for what is asked',
+}
+
+# (kind, function): failures that cannot be on Linux. CHECK holds the daemon to that.
+IMPOSSIBLE = {
+    ('epoll_ctl', 'leave_epoll'): 'EPOLL_CTL_DEL of a descriptor that is in it needs nothing',
+    ('fcntl', 'open_standard_descriptors'): 'F_GETFD only tells whether it is a descriptor',
+    ('fcntl', 'bind_and_listen'): 'F_GETFL and F_SETFL of a socket need nothing',
+}
+
+# (kind, function): without this memory the daemon cannot go on; it ends, with these words.
+ENDS = {
+    ('mmap', 'new_region_locked'): 'out of memory for messages',
+    ('mmap', 'add_region_locked'): 'out of memory for ',
+}
+
+# (kind, function, action): why the failure leaves no line with its name. '*' is any.
+QUIET = [
+    ('*', '*', 'EINTR', 'made again'),
+    ('*', '*', 'EAGAIN', 'made again, or the caller waits'),
+    # libraries
+    ('*', 'libcurl-gnutls', '*', 'the line has the words of libcurl instead'),
+    ('*', 'libgnutls', '*', 'the line has the words of GnuTLS instead'),
+    # the log itself
+    ('write', 'lg_writer_loop', '*', 'the log cannot say that it cannot be written'),
+    ('poll', 'lg_writer_loop', '*', 'a write follows in any case'),
+    # connections, whose failures stock does not log
+    ('recv', '*', '*', 'a connection that fails is over; for HTTP without a line, as in stock'),
+    ('sendmsg', '*', '*', 'likewise'),
+    ('shutdown', '*', '*', 'the connection is closed next'),
+    ('setsockopt', 'set_socket_options', '*', 'the connections are only slower without'),
+    ('setsockopt', 'bind_and_listen', '*', 'without SO_REUSEADDR bind says what is in the way'),
+    ('setsockopt', 'listen_wildcard', '*', 'the wildcard of IPv6 alone, then'),
+    ('setsockopt', 'set_timeout', '*', 'a connection that fails is over, as above'),
+    ('epoll_ctl', 'enter_epoll', '*', 'the poller looks again after 20 ms'),
+    ('accept4', 'acceptor_step', 'EMFILE', 'HTTP closes an idle connection of its own first'),
+    ('accept4', 'acceptor_step', 'ENFILE', 'likewise'),
+    # nothing was written to the descriptor, or it was synced before
+    ('close', 'read_file', '*', 'only read from'),
+    ('close', 'toml_parse_file', '*', 'only read from'),
+    ('close', 'read_pem', '*', 'only read from'),
+    ('close', 'read_text', '*', 'only read from'),
+    ('close', 'read_or_empty', '*', 'only read from'),
+    ('close', 'dq_block_close', '*', 'only read from'),
+    ('close', 'dq_sync_dir', '*', 'a directory'),
+    ('close', 'close_queues', '*', 'a directory'),
+    ('close', 'sock_free', '*', 'a socket'),
+    ('close', 'tcp_listener_close', '*', 'a socket'),
+    ('stat', 'dq_file_size', '*', 'the start asks again at once, and fails if that fails'),
+    ('close', 'lookup_peer_close', '*', 'a socket'),
+    ('close', 'send_to', '*', 'a socket'),
+    ('close', 'statsd_loop', '*', 'a socket'),
+    ('close', 'netpoll_free', '*', 'no file'),
+    ('close', 'context_destroy', '*', 'no file'),
+    ('flock', 'dirlock_unlock', '*', 'the end of the process unlocks, too'),
+    # best effort, each with a way to do without
+    ('madvise', '*', '*', 'advice'),
+    ('prctl', '*', '*', 'older kernels have no such thing'),
+    ('sched_getaffinity', '*', '*', 'as many processors as are usual'),
+    ('getrandom', 'rand_seed', '*', 'clocks and addresses instead'),
+    ('setrlimit', 'rlimit_raise_nofile', '*', 'the limit stays as it is'),
+    # what /debug/ and /stats show of the process
+    ('open', 'read_file', '*', '/debug/ shows what can be read'),
+    ('read', 'read_file', '*', '/debug/ shows what can be read'),
+    ('opendir', 'list_numbers', '*', '/debug/ shows what can be read'),
+    ('readdir', 'list_numbers', '*', '/debug/ shows what can be read'),
+]
+
+GETADDRINFO = {'EAI_AGAIN': 'temporary failure in name resolution',
+               'EAI_MEMORY': 'memory allocation failure'}
+
+
+def unknown_calls(imports, kinds):
+    """System calls that the daemon makes and nothing here tries."""
+    return sorted(SYSTEM_CALLS & set(imports) - set(kinds) - set(NOT_TRIED))
+
+
+def applies(kind, functions, action):
+    """Can this call fail so?"""
+    if action.startswith('slow'):
+        return True
+    return not any(kind == k and (f == '*' or f in functions) for k, f in IMPOSSIBLE)
+
+
+def why_quiet(kind, functions, action):
+    """The reason why no line is expected, or None."""
+    if action == 'short' or action.startswith('slow'):
+        return 'the call goes well'
+    for k, f, a, why in QUIET:
+        if k in ('*', kind) and (f == '*' or f in functions) and a in ('*', action):
+            return why
+    return None
+
+
+def way_to_end(kind, functions):
+    """The words with which the daemon may end, or None."""
+    return next((words for (k, f), words in ENDS.items() if k == kind and f in functions), None)
+
+
+def message(action):
+    """What a line says of it: strerror in lower case, as Go does."""
+    if action in GETADDRINFO:
+        return GETADDRINFO[action]
+    return os.strerror(getattr(errno, action)).lower()

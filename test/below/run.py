@@ -1,0 +1,244 @@
+#!/usr/bin/python3
+"""Faults from below: the workload again and again, each time with another call that goes wrong.
+
+    run.py             a sample, as in `make test`
+    run.py --all       each call of the recorded run, each way to fail: about an hour
+    run.py --record    only shows which calls there are, and how often
+    run.py --orders 'pwritev:3:ENOSPC'     one run, with its log
+
+NSQD names the daemon, BELOW_SO the shim. docs/testing.md says what is judged.
+"""
+
+import argparse
+import collections
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, '..', 'functional')]
+
+# The runner is no pytest, but its helpers are made for it.
+import faults       # noqa: E402
+import trial        # noqa: E402
+from certs import Authority     # noqa: E402
+from lookupd import FakeLookupd     # noqa: E402
+from record import KINDS, Names        # noqa: E402
+from workload import FLAGS      # noqa: E402
+
+
+class Setup:
+    """What all runs share: the data directory that they begin with, certificate, flags."""
+
+    def __init__(self, directory):
+        self.shim = os.environ['BELOW_SO']
+        self.directory = directory
+        for name in ('prepare', 'ca'):
+            os.makedirs(os.path.join(directory, name))
+        self.prepared, self.ledger = trial.prepare(os.path.join(directory, 'prepare'))
+        authority = Authority(os.path.join(directory, 'ca'))
+        self.certificate, self.key = authority.issue('server', rsa=2048)
+        self.config = os.path.join(directory, 'nsqd.cfg')
+        with open(self.config, 'w', encoding='utf-8') as f:
+            f.write('https_address = "127.0.0.1:0"\n')
+
+    def serve(self):
+        """In each process: a nsqlookupd, and the flags that name it."""
+        self.lookupd = FakeLookupd()
+        # A connection that ends in the middle of a word is nothing to talk about.
+        self.lookupd.tcp.handle_error = self.lookupd.http.handle_error = lambda *_: None
+        # Nobody reads what comes there, and nothing refuses it.
+        self.statsd = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.statsd.bind(('127.0.0.1', 0))
+        self.flags = FLAGS + [
+            '--config=' + self.config, '--tls-cert=' + self.certificate, '--tls-key=' + self.key,
+            '--lookupd-tcp-address=' + self.lookupd.address,
+            '--statsd-address=127.0.0.1:%d' % self.statsd.getsockname()[1],
+            '--statsd-interval=200ms']
+
+
+def execute(setup, orders):
+    directory = tempfile.mkdtemp(dir=setup.directory)
+    try:
+        return trial.Trial(setup, os.path.join(directory, 'run'), orders).run()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+worker_setup = None
+
+
+def start_worker(setup):
+    global worker_setup
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    worker_setup = setup
+    setup.serve()
+
+
+def run_case(case):
+    return case, execute(worker_setup, case.orders)
+
+
+class Case:
+    """A place, an action, and at which calls."""
+
+    def __init__(self, place, functions, action, nth, times=1):
+        self.kind, self.functions, self.action = place.kind, functions, action
+        self.orders = '%s:%d:%s:%d' % (place.spec, nth, action, times)
+        self.name = '%s nr %d%s in %s: %s' % (
+            place.kind, nth, ' to %d' % (nth + times - 1) if times > 1 else '',
+            ' < '.join(functions), action)
+
+
+def judge(case, result):
+    """What is wrong with this run: texts."""
+    wrong = list(result.wrong)
+    words = faults.way_to_end(case.kind, case.functions)
+    if words and words in result.log:
+        return []
+    if not result.faults or wrong:
+        return wrong
+    if faults.why_quiet(case.kind, case.functions, case.action) is None:
+        if faults.message(case.action) not in result.log.lower():
+            wrong.append('no line of the log says "%s"' % faults.message(case.action))
+    return wrong
+
+
+def all_cases(places, names):
+    cases = []
+    for place, count in places:
+        functions = names.functions(place)
+        for action in faults.FAULTS[place.kind]:
+            if faults.applies(place.kind, functions, action):
+                cases += [Case(place, functions, action, n) for n in range(1, count + 1)]
+                cases.append(Case(place, functions, action, 1, 3))
+    return cases
+
+
+def sample(places, names, rng):
+    """Each place with its first two faults at the first call; the others somewhere else."""
+    cases = []
+    for place, count in places:
+        functions = names.functions(place)
+        actions = [a for a in faults.FAULTS[place.kind]
+                   if faults.applies(place.kind, functions, a)]
+        for i, action in enumerate(actions):
+            if i == 0:
+                nths = {1, count} if count < 5 else {1, rng.randint(2, count - 1), count}
+            elif place.module == 0 and (i == 1 or rng.random() < 0.4):
+                nths = {rng.randint(1, count)}
+            else:
+                nths = set()
+            cases += [Case(place, functions, action, n) for n in sorted(nths)]
+        if actions and count >= 5:
+            cases.append(Case(place, functions, actions[0], rng.randint(1, count - 2), 3))
+    return cases
+
+
+def imports(program):
+    """The functions of libraries that it calls, without what _FORTIFY_SOURCE adds to names."""
+    out = subprocess.run(['nm', '-D', '--undefined-only', program], capture_output=True,
+                         text=True, check=True).stdout
+    names = re.findall(r' U (\w+)', out)
+    return {re.sub(r'^__(\w+?)(_chk|_2)$', r'\1', name) for name in names}
+
+
+def show_record(result, names):
+    names.look_up([place for place, _ in result.places])
+    for place, count in result.places:
+        print('%6d %s' % (count, names.name(place)))
+
+
+def report(case, result, wrong):
+    print('FAILED: %s' % case.name)
+    for text in wrong:
+        print('    ' + text)
+    for event in result.faults:
+        print('    was: %s' % event)
+    for note in result.notes[:10]:
+        print('    a client saw: %s' % note)
+    print('    again: --orders %s' % case.orders)
+    for line in result.log.splitlines()[-12:]:
+        print('    | ' + line)
+    sys.stdout.flush()
+
+
+def go_through(setup, cases, jobs, until):
+    """Runs them; prints what fails. Returns (runs, faults that came, failures)."""
+    failures, came, runs = [], 0, 0
+    doubled = 0
+    with multiprocessing.Pool(jobs, start_worker, (setup,)) as pool:
+        for case, result in pool.imap_unordered(run_case, cases):
+            runs += 1
+            came += bool(result.faults)
+            doubled += result.doubled
+            wrong = judge(case, result)
+            if wrong:
+                failures.append(case)
+                report(case, result, wrong)
+    return runs, came, failures, doubled
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--all', action='store_true')
+    parser.add_argument('--record', action='store_true')
+    parser.add_argument('--orders')
+    parser.add_argument('--kinds', help='only these, with commas between them')
+    parser.add_argument('--seed', type=int, default=int(time.time()))
+    parser.add_argument('--share', default='1/1', help='I/N: the I-th of N parts of the cases')
+    parser.add_argument('--jobs', type=int, default=2 * len(os.sched_getaffinity(0)))
+    options = parser.parse_args()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix='below') as directory:
+        setup = Setup(directory)
+        names = Names(os.environ['NSQD'])
+        unknown = faults.unknown_calls(imports(os.environ['NSQD']), KINDS)
+        if unknown:
+            print('below.c does not wrap: ' + ' '.join(unknown))
+            return 1
+        setup.serve()
+        recorded = execute(setup, options.orders or '')
+        setup.lookupd.close()
+        setup.lookupd = None
+        if options.orders or recorded.wrong:
+            print(recorded.log)
+            print('\n'.join(map(str, recorded.faults)))
+            for text in recorded.wrong:
+                print('WRONG: ' + text)
+            return 1 if recorded.wrong else 0
+        if options.record:
+            show_record(recorded, names)
+            return 0
+        places = [(p, n) for p, n in recorded.places
+                  if not options.kinds or p.kind in options.kinds.split(',')]
+        names.look_up([place for place, _ in places])
+        rng = random.Random(options.seed)
+        cases = all_cases(places, names) if options.all else sample(places, names, rng)
+        part, parts = map(int, options.share.split('/'))
+        rng.shuffle(cases)
+        cases = cases[part - 1::parts]
+        calls = sum(n for _, n in recorded.places)
+        print('below: %d calls of %d kinds at %d places; %d faults to try; seed %d' % (
+            calls, len(recorded.kinds), len(recorded.places), len(cases), options.seed))
+        sys.stdout.flush()
+        runs, came, failures, doubled = go_through(setup, cases, options.jobs, None)
+        figure = os.path.join(HERE, '..', 'proof', 'figure.sh')
+        subprocess.run([figure, 'below', str(came), 'faults'], check=True)
+        print('below: %d runs, %d faults met, %d failures, %d messages twice, %.0f s' % (
+            runs, came, len(failures), doubled, time.monotonic() - began))
+        for case in failures:
+            print('below: FAILED: ' + case.name)
+        return 1 if failures else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
