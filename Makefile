@@ -132,8 +132,12 @@ deps-test: ## install the Debian packages that the tests need
 	@test/install-deps.sh $(DEPS_TEST)
 
 # Each kind of test has a makefile of its own beside its sources; each adds
-# its targets to CHECKS, in the order in which `make test` runs them.
+# its targets to CHECKS, in the order in which `make test` runs them. BUILT has those for which
+# built-STAGE builds all that the stage needs; BESIDE and IDLE those that run beside others.
 CHECKS :=
+BUILT  :=
+BESIDE := interop tools durability soak-check below
+IDLE   := model fuzz
 include test/docs/docs.mk
 include test/unit/unit.mk
 -include test/arm64/arm64.mk
@@ -152,11 +156,19 @@ include test/unit/unit.mk
 -include test/below/below.mk
 include test/proof/proof.mk
 
-# What became of each stage of the last run, and what the tests had to leave out.
-check quick: export RESULTS := $(abspath $(ROOT)/check.txt)
-check quick: export SKIPPED := $(abspath $(ROOT)/not-tested.txt)
+# The order of the stages. Those that wait come between those that compute, so that what the next
+# ones need is built meanwhile.
+ORDER  := docs unit functional unit-thread functional-thread unit-address functional-address \
+          functional-handover chan-perturb
+CHECKS := $(filter $(CHECKS),$(ORDER)) $(filter-out $(ORDER),$(CHECKS))
 
-.PHONY: check
+# What became of each stage of the last run. What else check.sh has to know: docs/testing.md.
+check quick: export RESULTS := $(abspath $(ROOT)/check.txt)
+check quick: export BUILT := $(BUILT)
+check quick: export BESIDE := $(BESIDE)
+check quick: export IDLE := $(IDLE)
+
+.PHONY: check $(BUILT:%=built-%)
 check: ## run the tests, without installing anything (KEEP=1: go on after a failure)
 	@MAKE='$(MAKE)' test/check.sh $(CHECKS)
 

@@ -11,7 +11,7 @@ case $output in /*) ;; *) output=$PWD/$output ;; esac
 command -v "$go" >/dev/null || exec "$here/skip.sh" "$what" 'there is no go (Debian: golang-go)'
 # Not for a second time in one run.
 why='the registry of Go modules cannot be reached'
-if grep -q "$why" "${SKIPPED:-/dev/null}" 2>/dev/null; then
+if [ -n "${SKIPPED:-}" ] && grep -rqs "$why" "${SKIPPED%/*}"; then
     exec "$here/skip.sh" "$what" "$why"
 fi
 mkdir -p "$(dirname "$output")"

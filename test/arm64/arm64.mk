@@ -10,6 +10,7 @@ ARM64_CC  ?= aarch64-linux-gnu-gcc
 ARM64_RUN ?= qemu-aarch64
 ARM64_DIR := $(ROOT)/arm64
 CHECKS    += unit-arm64
+BUILT     += unit-arm64
 
 # These need other libraries.
 ARM64_NOT := common/digest.c common/http_client.c common/json.c common/regex.c common/toml.c \
@@ -40,7 +41,13 @@ $(ARM64_DIR)/test_%: $(ARM64_DIR)/obj/test/unit/test_%.o $(ARM64_OBJ)
 
 -include $(ARM64_OBJ:.o=.d) $(ARM64_TESTS:%=$(ARM64_DIR)/obj/test/unit/%.d)
 
-.PHONY: unit-arm64 unit-arm64-run
+.PHONY: unit-arm64 unit-arm64-run unit-arm64-built
+# Without the tools there is nothing to build: the stage says so.
+built-unit-arm64:
+	@! command -v $(ARM64_CC) >/dev/null || $(MAKE) --no-print-directory unit-arm64-built
+
+unit-arm64-built: $(ARM64_BIN)
+
 unit-arm64: ## unit tests of chans, tasks and pollers on arm64, by qemu
 	@for tool in $(ARM64_CC) $(ARM64_RUN); do \
 	    command -v $$tool >/dev/null || \

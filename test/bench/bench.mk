@@ -26,6 +26,7 @@ $(BENCH): $(BENCH_OBJ) $(LIBOBJ)
 BENCH_WRITE := $(if $(or $(WRITE),$(filter all,$(ROW))),--write=docs/benchmarks.md)
 
 CHECKS    += bench-smoke bench-smoke-thread
+BUILT     += bench-smoke bench-smoke-thread
 
 .PHONY: bench bench-null bench-smoke bench-smoke-thread profile
 bench: $(BENCH) $(OURS) $(STOCK_DIR)/nsqd ## measure against stock (ROW=name|group|all PAIRS=5 WRITE=1)
@@ -34,8 +35,12 @@ bench: $(BENCH) $(OURS) $(STOCK_DIR)/nsqd ## measure against stock (ROW=name|gro
 bench-null: $(BENCH) $(OURS) ## print the limits of the load generator
 	@$(BENCH_RUN) --null
 
+built-bench-smoke: $(BENCH) $(OURS)
 bench-smoke: $(BENCH) $(OURS) ## short runs on our daemon alone, for the counts
 	@$(BENCH_RUN) --no-stock --pairs=1 --scale=0.02 --row=memory,disk,transport,latency,many,timers,stats-2000,churn
+
+built-bench-smoke-thread: $(BENCH)
+	@$(MAKE) --no-print-directory SANITIZE=thread $(ROOT)/thread/nsqd
 
 # A race ends the daemon, and so the run.
 bench-smoke-thread: $(BENCH) ## the same over TLS, snappy and deflate, under ThreadSanitizer

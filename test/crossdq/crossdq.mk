@@ -2,6 +2,7 @@
 
 CROSSDQ := $(BUILD)/test/crossdq
 CHECKS  += crossdq
+BUILT   += crossdq
 
 CROSSDQ_OBJ := $(filter $(BUILD)/obj/common/% $(BUILD)/obj/nsqd/disk/diskqueue% \
                         $(BUILD)/obj/nsqd/core/message.o $(BUILD)/obj/nsqd/disk/backend_queue.o,$(OBJ))
@@ -17,6 +18,7 @@ $(CROSSDQ)/stock: test/crossdq/main.go test/crossdq/go.mod test/crossdq/go.sum
 
 # Where stock's part cannot be built, that has been said.
 .PHONY: crossdq bench-dq
+built-crossdq: $(CROSSDQ)/crossdq $(CROSSDQ)/stock
 crossdq: $(CROSSDQ)/crossdq $(CROSSDQ)/stock ## disk queues handed to and fro between stock's library and ours
 	@[ ! -x $(CROSSDQ)/stock ] || test/crossdq/run.sh $(CROSSDQ)/stock $(CROSSDQ)/crossdq $(CROSSDQ)/data
 

@@ -3,6 +3,7 @@
 # to pytest, for instance `make durability DURABILITY_ARGS='-k ping_pong -x'`.
 
 CHECKS += durability
+BUILT  += durability
 
 PYTHON3         ?= /usr/bin/python3
 DURABILITY_ARGS ?=
@@ -11,6 +12,7 @@ DURABILITY_JOBS ?= $(shell nproc)
 DURABILITY_FIGURES := $(BUILD)/durability.txt
 
 .PHONY: durability
+built-durability: $(BUILD)/nsqd $(STOCK_DIR)/nsqd
 durability: $(BUILD)/nsqd $(STOCK_DIR)/nsqd ## disk, restart, exit, crash, exchange with stock (DURABILITY_ARGS=)
 	@rm -f $(DURABILITY_FIGURES)
 	@FIGURES=$(abspath $(DURABILITY_FIGURES)) NSQD=$(abspath $(BUILD)/nsqd) STOCK=$(abspath $(STOCK_DIR)/nsqd) \

@@ -4,6 +4,7 @@
 # instance `make functional FUNCTIONAL_ARGS='-k pause -x'`.
 
 CHECKS += functional functional-thread functional-address functional-handover
+BUILT  += functional functional-quick functional-thread functional-address functional-handover
 
 # Debian's python3, which sees Debian's pytest; another one first in PATH
 # usually does not.
@@ -32,16 +33,24 @@ FUNCTIONAL_RUN   = STOCK=$${STOCK:-$(abspath $(SIDE_BY_SIDE))} NSQD=$(abspath $(
                    TIMEOUT_SCALE=$(FUNCTIONAL_SCALE) $(FUNCTIONAL)
 
 .PHONY: functional functional-quick functional-thread functional-address functional-handover functional-stock
+built-functional: $(BUILD)/nsqd $(SIDE_BY_SIDE) $(STOCK_LOOKUPD)
 functional: $(BUILD)/nsqd $(SIDE_BY_SIDE) $(STOCK_LOOKUPD) ## functional tests of this variant (SANITIZE=, FUNCTIONAL_ARGS=)
 	@$(FUNCTIONAL_RUN)
 
 # Stock's programs are not built for this: the tests that want them say so where there are none.
 functional-quick: FUNCTIONAL_LEFT_OUT := $(FUNCTIONAL_SLOW:%=--ignore=test/functional/%.py)
+built-functional-quick: $(BUILD)/nsqd
 functional-quick: $(BUILD)/nsqd ## functional tests without the slow files
 	@$(FUNCTIONAL_RUN)
 
+built-functional-thread:
+	@$(MAKE) --no-print-directory SANITIZE=thread built-functional
+
 functional-thread: ## functional tests under ThreadSanitizer
 	@$(MAKE) --no-print-directory SANITIZE=thread functional
+
+built-functional-address:
+	@$(MAKE) --no-print-directory SANITIZE=address built-functional
 
 functional-address: ## functional tests under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory SANITIZE=address functional
@@ -49,9 +58,13 @@ functional-address: ## functional tests under AddressSanitizer and UBSan
 # A daemon whose clients get a thread with each command, and give it up after a
 # millisecond, as their pumps do: what happens now and then in the others is between any
 # two commands there.
+HANDOVER := SANITIZE=thread BUILD=$(ROOT)/handover \
+            CFLAGS='-O2 -g -DSILENCE_NS=1000000 -DBUSY_COMMANDS=1 -DBUSY_STEPS=1'
+built-functional-handover:
+	@$(MAKE) --no-print-directory $(HANDOVER) built-functional
+
 functional-handover: ## the tests of delivery, with clients that get threads and give them up all the time, under ThreadSanitizer
-	@$(MAKE) --no-print-directory SANITIZE=thread BUILD=$(ROOT)/handover \
-		CFLAGS='-O2 -g -DSILENCE_NS=1000000 -DBUSY_COMMANDS=1 -DBUSY_STEPS=1' \
+	@$(MAKE) --no-print-directory $(HANDOVER) \
 		FUNCTIONAL_ARGS='-k "test_delivery or test_pause or test_ephemeral or test_timeouts"' functional
 
 functional-stock: ## functional tests against the stock daemon: STOCK=path

@@ -21,6 +21,7 @@ FUZZ_HARNESS := $(filter-out $(FUZZ_SRC),$(wildcard test/fuzz/*.c))
 FUZZ_OBJ  := $(patsubst %.c,$(FUZZ_DIR)/obj/%.o,$(filter-out nsqd/main.c,$(SRC)) $(FUZZ_HARNESS))
 FUZZ_LIB  := $(FUZZ_DIR)/libnsqd.a
 CHECKS    += fuzz
+BUILT     += fuzz
 
 $(FUZZ_DIR)/obj/%.o: %.c Makefile test/fuzz/fuzz.mk
 	@mkdir -p $(@D)
@@ -37,6 +38,7 @@ $(FUZZ_DIR)/%: $(FUZZ_DIR)/obj/test/fuzz/%.o $(FUZZ_LIB)
 -include $(FUZZ_OBJ:.o=.d) $(FUZZ_SRC:%.c=$(FUZZ_DIR)/obj/%.d)
 
 .PHONY: fuzz
+built-fuzz: $(FUZZ_BIN)
 fuzz: $(FUZZ_BIN) ## fuzz what comes from outside, FUZZ_TIME=10 seconds per target (FUZZ="http tls": these)
 	@test/fuzz/make_corpus.py --check
 	@test/fuzz/run.py --time $(FUZZ_TIME) --jobs $(FUZZ_JOBS) --build $(FUZZ_DIR) $(FUZZ)

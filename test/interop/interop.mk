@@ -6,6 +6,7 @@ INTEROP_CLIENTS := go python js
 INTEROP_PYTHON  := $(firstword $(wildcard /usr/bin/python3) python3)
 NSQD            ?= $(BUILD)/nsqd
 CHECKS          += interop
+BUILT           += interop
 
 # A client that could not be set up (a SKIP) is tried again the next time.
 $(INTEROP)/%/ready: test/interop/setup.sh FORCE
@@ -19,6 +20,9 @@ FORCE:
 interop-clients: $(INTEROP_CLIENTS:%=$(INTEROP)/%/ready)
 
 .PHONY: interop
+built-interop: $(NSQD)
+	@$(MAKE) --no-print-directory interop-clients
+
 interop: $(NSQD) ## interop tests; INTEROP_FLAGS= for run.py
 	@$(MAKE) --no-print-directory -j$(words $(INTEROP_CLIENTS)) interop-clients
 	@PYTHONDONTWRITEBYTECODE=1 $(INTEROP_PYTHON) test/interop/run.py $(INTEROP_FLAGS) --clients $(INTEROP) $(NSQD)

@@ -2,6 +2,7 @@
 
 PORTING := sieve1 powser1
 CHECKS  += porting
+BUILT   += porting
 
 PORTING_C  := $(PORTING:%=$(BUILD)/test/porting/%)
 PORTING_GO := $(PORTING:%=$(BUILD)/test/porting/%.go)
@@ -18,6 +19,7 @@ $(PORTING_GO): $(BUILD)/test/porting/%.go: test/porting/%/main.go
 
 # Without a Go tool chain there is nothing to compare with: that has been said.
 .PHONY: porting
+built-porting: $(PORTING_C) $(PORTING_GO)
 porting: $(PORTING_C) $(PORTING_GO) ## paired programs in C and in Go, outputs compared
 	@for p in $(PORTING); do \
 	    [ -x $(BUILD)/test/porting/$$p.go ] || continue; \

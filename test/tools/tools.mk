@@ -3,6 +3,7 @@
 # `make tools-stock` runs them against stock's daemon, where they pass as well.
 
 CHECKS += tools
+BUILT  += tools
 
 TOOLS_ARGS ?=
 TOOLS_JOBS ?= $(shell nproc)
@@ -11,6 +12,7 @@ TOOLS_RUN   = STOCK_DIR=$(abspath $(STOCK_DIR)) INTEROP_DIR=$(abspath $(INTEROP)
               -n $(TOOLS_JOBS) $(TOOLS_ARGS) test/tools
 
 .PHONY: tools tools-stock tools-built
+built-tools: $(BUILD)/nsqd tools-built
 tools: $(BUILD)/nsqd tools-built ## stock's tools and nsqlookupd against the daemon (TOOLS_ARGS=)
 	@NSQD=$(abspath $(BUILD)/nsqd) $(TOOLS_RUN)
 

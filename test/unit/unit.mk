@@ -5,6 +5,7 @@ UNIT_SRC  := $(wildcard test/unit/test_*.c)
 UNIT      := $(UNIT_SRC:test/unit/%.c=%)
 UNIT_BIN  := $(UNIT:%=$(BUILD)/test/unit/%)
 CHECKS    += unit unit-thread unit-address chan-perturb
+BUILT     += unit unit-quick unit-thread unit-address chan-perturb
 
 # The programs that `make quick` leaves out: those that run for more than 8 s on an idle machine
 # (35, 19, 10 and 10 s; all others together take 35 s, so 18 s on two cores). They kill, damage
@@ -42,24 +43,38 @@ $(UNIT_SRC:%.c=$(BUILD)/obj/%.o): ALL_CFLAGS += -Wno-unused-parameter
 -include $(UNIT_SRC:%.c=$(BUILD)/obj/%.d)
 
 .PHONY: unit unit-quick unit-thread unit-address
+built-unit: $(UNIT_RUN:%=$(BUILD)/test/unit/%)
 unit: $(UNIT_RUN:%=$(BUILD)/test/unit/%) ## unit tests of this variant (SANITIZE=, PERTURB=), or T="test_chan ..." alone
 	@test/unit/run.sh $^
 
+built-unit-quick: $(UNIT_QUICK:%=$(BUILD)/test/unit/%)
 unit-quick: $(UNIT_QUICK:%=$(BUILD)/test/unit/%) ## unit tests of this variant, without the few slow ones
 	@test/unit/run.sh $^
 
+built-unit-thread:
+	@$(MAKE) --no-print-directory SANITIZE=thread built-unit
+
 unit-thread: ## unit tests under ThreadSanitizer
 	@$(MAKE) --no-print-directory SANITIZE=thread unit
+
+built-unit-address:
+	@$(MAKE) --no-print-directory SANITIZE=address built-unit
 
 unit-address: ## unit tests under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory SANITIZE=address unit
 
 # Seeded yields where a wrong algorithm would lose a race; CHAN_SEED=n replays.
-.PHONY: chan-perturb chan-perturb-run
+.PHONY: chan-perturb chan-perturb-run chan-perturb-built
 PERTURBED := test_chan% test_runnext test_ownerless test_timerproc test_pollers_stress
 chan-perturb: ## tests of chan, runnext and netpoll in the perturbation build, plain and under ThreadSanitizer
 	@$(MAKE) --no-print-directory PERTURB=1 chan-perturb-run
 	@$(MAKE) --no-print-directory PERTURB=1 SANITIZE=thread chan-perturb-run
+
+built-chan-perturb:
+	@$(MAKE) --no-print-directory PERTURB=1 chan-perturb-built
+	@$(MAKE) --no-print-directory PERTURB=1 SANITIZE=thread chan-perturb-built
+
+chan-perturb-built: $(filter $(PERTURBED:%=$(BUILD)/test/unit/%),$(UNIT_BIN))
 
 chan-perturb-run: $(filter $(PERTURBED:%=$(BUILD)/test/unit/%),$(UNIT_BIN))
 	@test/unit/run.sh $^
