@@ -3,9 +3,9 @@
 
     coverage.py BUILD       after run.py, which calls report() itself
 
-Each function of protocol/, and of the files below that read what comes from outside, must be reached
-by at least one target, or stand in UNREACHED with the reason. What stands there and is reached after
-all, or is no more, is a mistake as well. The count of each function is in BUILD/functions.txt.
+Each function of protocol/, and of the files below that read what comes from outside, must be
+reached by at least one target, or stand in UNREACHED with the reason. What stands there and is
+reached after all, or is no more, is a mistake as well. BUILD/functions.txt has all counts.
 """
 
 import collections
@@ -35,9 +35,9 @@ PARSERS = '''
 # FILE FUNCTION...: REASON. No input decides about these. "sometimes": they are reached by chance.
 UNREACHED = '''
 nsqd/client/client_v2.c client_v2_abort: sometimes, a client that does not read for half a second
-nsqd/client/client_v2.c client_v2_flush client_v2_send: sometimes, by the thread of a client's pump
-nsqd/client/protocol_v2_send.c protocol_v2_send_heartbeat: sometimes, by the thread of a client's pump
-nsqd/client/protocol_v2.c look_at_pump not_settled: sometimes, another thread takes a step in the same moment
+nsqd/client/client_v2.c client_v2_flush client_v2_send: sometimes, by a pump's thread
+nsqd/client/protocol_v2_send.c protocol_v2_send_heartbeat: sometimes, by a pump's thread
+nsqd/client/protocol_v2.c look_at_pump not_settled: sometimes, two threads in one moment
 nsqd/client/protocol_v2_pump.c give_up protocol_v2_lend_thread: there is no thread
 nsqd/client/tcp.c abort_client close_client: the daemon's exit
 nsqd/client/tcp.c accept_failed: the listener fails
@@ -47,7 +47,7 @@ nsqd/cluster/lookup.c tell_everything_anew: thousands of topics
 nsqd/disk/diskqueue.c retire tick: after two seconds of silence
 nsqd/disk/diskqueue_dir.c cut_off: the disk fails
 nsqd/disk/diskqueue_read.c shortened: another program cuts the file meanwhile
-nsqd/disk/diskqueue_record.c found_nothing: another program cuts the file meanwhile, or the disk fails
+nsqd/disk/diskqueue_record.c found_nothing: as before, or the disk fails
 nsqd/disk/diskqueue_write.c undo: the disk fails
 nsqd/disk/diskqueue_write.c wait_for_obstacle: sometimes, when the writer is where the directory is
 protocol/bufio.c failed: sometimes, when a pump has met the error before
@@ -57,7 +57,7 @@ nsqd/http/http_server.c evict_locked may_go no_descriptors refuse: thousands of 
 nsqd/http/http_server.c failed: the listener fails
 nsqd/queue/metadata.c nsqd_metadata_loop: a loop; the targets call what it calls
 protocol/acceptor.c complain is_temporary pause_for: there are no descriptors
-protocol/listener.c is_abandoned listen_wildcard remove_abandoned same_file: the operator's own host, at the start
+protocol/listener.c is_abandoned listen_wildcard remove_abandoned same_file: at the start
 protocol/stream_sock.c drop_kept: sometimes, when the peer has read in the right moment
 protocol/stream_sock.c renew: the machine has stood still
 protocol/stream_sock.c sock_shutdown: sometimes, the daemon's exit, and clients that do not read

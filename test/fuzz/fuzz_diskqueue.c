@@ -71,13 +71,13 @@ static void fill_record(unsigned char record[RECORD], unsigned number)
 static long number_of(const struct message *m)
 {
 	unsigned char record[RECORD];
-	long number = (long)(m->timestamp - TIMESTAMP);
-	if (number < 0 || number > 2 * NEW_MESSAGE || m->body->len != BODY)
+	uint64_t number = (uint64_t)m->timestamp - (uint64_t)TIMESTAMP;
+	if (number > 2 * NEW_MESSAGE || m->body->len != BODY)
 		return -1;
 	fill_record(record, (unsigned)number);
 	return memcmp(record + 14, m->id.hex, MSG_ID_LENGTH) == 0 &&
 			       memcmp(record + DQ_RECORD_HEADER, m->body->data, BODY) == 0
-		       ? number
+		       ? (long)number
 		       : -1;
 }
 
