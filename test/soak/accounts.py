@@ -40,8 +40,11 @@ class Accounts:
         self.found = []
         self.explained = collections.Counter()
         self.finished = 0
+        # (The consumers of the drain may still be at work.)
+        self.deliveries = {key: list(deliveries)
+                           for key, deliveries in list(journal.deliveries.items())}
         self.by_channel = {key: self._by_id(deliveries)
-                           for key, deliveries in journal.deliveries.items()}
+                           for key, deliveries in self.deliveries.items()}
 
     @staticmethod
     def _by_id(deliveries):
@@ -166,7 +169,7 @@ class Accounts:
         deferred = sum(pub.delay > 0 for pub in self.j.pubs.values()
                        if pub.topic == topic and pub.life is life)
         deferred += sum(d.fate == 'req' and d.delay > 0
-                        for d in self.j.deliveries.get((topic, channel), ())
+                        for d in self.deliveries.get((topic, channel), ())
                         if d.session.life is life)
         room = deferred + memory
         if memory > 0:
@@ -239,7 +242,7 @@ class Accounts:
 
     def _refused_fins(self):
         """A FIN fails if the message's time is over. It cannot be before its answer came."""
-        for (topic, channel), deliveries in sorted(self.j.deliveries.items()):
+        for (topic, channel), deliveries in sorted(self.deliveries.items()):
             if topic not in self.kept or is_ephemeral(channel):
                 continue
             seen = collections.Counter((d.session, d.message_id) for d in deliveries)
@@ -261,7 +264,7 @@ class Accounts:
 
     def summary(self):
         states = collections.Counter(p.state for p in self.j.pubs.values())
-        received = sum(map(len, self.j.deliveries.values()))
+        received = sum(map(len, self.deliveries.values()))
         return ('%d acknowledged, %d not answered, %d refused; %d deliveries; in all channels '
                 '%d finished, %s' % (
                     states['acked'], states['unknown'], states['refused'], received, self.finished,

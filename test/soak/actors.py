@@ -21,7 +21,7 @@ from journal import INF, Delivery, Session, now
 from layers import Tls
 from nsq import ERROR, HEARTBEAT, MESSAGE, RESPONSE, SCALE, Client, Message, mpub_body, quote
 from stacks import STACKS, context, upgrade
-from world import PATIENCE, body, id_of
+from world import HANDSHAKE, PATIENCE, body, id_of
 
 # How a connection ends that the daemon has closed, in whatever layer that is noticed. (The helpers
 # of the functional tests use assert for answers that are not as expected.)
@@ -105,7 +105,7 @@ class Actor(threading.Thread):
 
     def connect(self, life, stack, **identify):
         """A connection to that life's daemon, or None if it is gone."""
-        client = None
+        client, since = None, now()
         try:
             client = Client(self.world.daemon.tcp_port)
             if self.world.life is not life:
@@ -117,7 +117,8 @@ class Actor(threading.Thread):
         except ENDINGS as error:
             if client:
                 client.close()
-            self.ended(life, 'no connection by %s' % stack, error)
+            self.ended(life, 'no connection by %s' % stack, error,
+                       'tls' in stack and now() - since > HANDSHAKE)
             return None
 
 
@@ -280,8 +281,10 @@ class HttpProducer(Actor):
         else:
             connection = http.client.HTTPConnection(
                 '127.0.0.1', daemon.http_port, timeout=PATIENCE)
+        since = connected = now()
         try:
             connection.connect()
+            connected = now()
             if self.world.life is not life:
                 return
             for topic, kind, pause in requests:
@@ -291,7 +294,8 @@ class HttpProducer(Actor):
                 self.count['http ' + kind] += 1
                 self.sleep(pause)
         except ENDINGS as error:
-            self.ended(life, 'a request by HTTP', error)
+            self.ended(life, 'a request by HTTP', error,
+                       secure and connected == since and now() - since > HANDSHAKE)
             self.sleep(0.05)
         finally:
             connection.close()
@@ -332,6 +336,7 @@ class Consuming(Conversation):
         self.unconfirmed = []       # FINs sent since a command was answered
         self.later = []             # (when, delivery, what)
         self.outstanding = 0
+        self.counts_rdy = True
         self.closed_by_cls = False
         self.before_cls = []        # FINs that were sent before
 
@@ -376,7 +381,8 @@ class Consuming(Conversation):
         self.by_message_id[message.id].append(d)
         self.actor.journal.deliver(d)
         self.outstanding += 1
-        if (self.outstanding > self.session.max_rdy and self.session.topic in Topics.KEPT
+        if (self.outstanding > self.session.max_rdy and self.counts_rdy
+                and self.session.topic in Topics.KEPT
                 and d.at - self.session.begin < self.session.timeout):
             self.actor.journal.problem('%r: %d messages are in flight, RDY was never more than %d'
                                        % (self.session, self.outstanding, self.session.max_rdy))
@@ -477,8 +483,8 @@ class Consumer(Actor):
         steps = [rng.choice(['listen'] * 6 + ['rdy', 'nop', 'sync', 'sync', 'stall', 'bad fin'])
                  for _ in range(rng.choice([2, 6, 12, 20]))]
         end = rng.choice(['cls', 'cls', 'cut', 'rst', 'half_close', 'invalid', 'half'])
-        if topic not in Topics.FIXED:
-            fragile = True      # its channel may be deleted
+        if topic not in Topics.FIXED or channel not in Topics.FIXED[topic]:
+            fragile = True      # its channel may be deleted, also by the end of another consumer
         client = self.connect(life, stack, **identify)
         if client is None:
             return self.sleep(0.05)
@@ -563,8 +569,8 @@ class Consumer(Actor):
             client.half_close()
             self.expect_end(talk)
         elif end == 'invalid':
-            client.send(rng.choice([b'RDY -1\n', b'FIN x\n', b'SUB kept x\n', b'REQ\n', b'CLS x\n\n',
-                                    b'RDY 1000000\n', b'\n', b'TOUCH 1\n']))
+            client.send(rng.choice([b'RDY -1\n', b'FIN x\n', b'SUB kept x\n', b'REQ\n', b'\n',
+                                    b'RDY 1000000\n', b'CLS x\n\n', b'TOUCH 1\n']))
             self.expect_end(talk)
         elif end == 'half':
             pub = self.new_pub(rng, 'kept', 'half', talk.life)
@@ -577,7 +583,7 @@ class Consumer(Actor):
         """The daemon closes; what comes before that is received, but nothing answers it."""
         deadline = now() + PATIENCE
         talk.decide = lambda d: None
-        talk.session.max_rdy = 1 << 30      # nothing is counted any more
+        talk.counts_rdy = False
         try:
             while True:
                 talk.take(deadline - now())
@@ -600,7 +606,8 @@ class Vandal(Actor):
             b'POST /pub?topic=kept HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf',
             b'POST /mpub?topic=kept&binary=true HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n'
             b'\0\0\0\2\0\0\0\1',
-            b'POST /pub?topic=kept HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab']
+            b'POST /pub?topic=kept HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n'
+            b'5\r\nab']
 
     def session(self, rng, life):
         daemon = self.world.daemon
@@ -687,7 +694,12 @@ class Operator(Actor):
     def do(self, kind, topic, channel, life):
         event = self.world.event(kind, topic, channel, life)
         what, path = ('channel', '&channel=' + quote(channel)) if channel else ('topic', '')
-        response = self.world.daemon.post('/%s/%s?topic=%s%s' % (what, kind, quote(topic), path))
+        try:
+            response = self.world.daemon.post('/%s/%s?topic=%s%s' % (
+                what, kind, quote(topic), path))
+        except ENDINGS:
+            event.life = self.world.life    # it may have been the next one that did it
+            raise
         if response.status == 200:
             event.end = now()
         elif response.status == 404:
@@ -704,7 +716,11 @@ class Operator(Actor):
                            '/stats?format=json&topic=kept', '/stats?format=json&include_clients=0',
                            '/stats?format=json&topic=kept&channel=x', '/config/log_level',
                            '/debug/pprof/heap'])
-        response = self.world.daemon.get(path)
+        if rng.random() < 0.1:
+            path = '/config/log_level'
+            response = self.world.daemon.http('PUT', path, rng.choice([b'info', b'debug']))
+        else:
+            response = self.world.daemon.get(path)
         if response.status != (501 if 'pprof' in path else 200):
             self.journal.problem('%s: %r' % (path, response), life)
         if 'json' in path and response.status == 200:

@@ -27,3 +27,9 @@ soak-rules:
 
 $(SOAK_VARIANTS): soak-%:
 	@$(MAKE) --no-print-directory SANITIZE=$(filter-out plain,$*) soak
+
+# After a change to the rules; minutes. (`make soak-faults FAULTS="FIN RDY"`)
+FAULTS ?=
+.PHONY: soak-faults
+soak-faults: $(BUILD)/nsqd ## faults in a copy of the daemon, each of which a soak must find (FAULTS=)
+	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON3) test/soak/faults.py $(ROOT)/soak-faults $(FAULTS)

@@ -140,14 +140,14 @@ def drain(world):
     drains = {}
 
     def deliveries():
-        return sum(map(len, world.journal.deliveries.values()))
+        return sum(map(len, list(world.journal.deliveries.values())))
 
     last, at, began = deliveries(), now(), now()
     while True:
         for t in world.daemon.stats()['topics']:
             for c in t['channels']:
                 key = t['topic_name'], c['channel_name']
-                if key not in drains and not is_ephemeral(key[1]):
+                if key not in drains:
                     drains[key] = Drain(world, *key)
                     drains[key].start()
         time.sleep(0.2)
@@ -188,6 +188,15 @@ def counts(world, books):
             wrong.append('%s: message_count is %d; %d were acknowledged, %d sent' % (
                 topic, t['message_count'], least, most))
         for c in t['channels']:
+            if (len(world.journal.lives) == 1 and c['channel_name'] in channels
+                    and c['message_count'] != t['message_count']):
+                wrong.append('%s/%s: message_count is %d, and of the topic %d' % (
+                    topic, c['channel_name'], c['message_count'], t['message_count']))
+            requeued = sum(d.fate == 'req' for d in books.deliveries.get(
+                (topic, c['channel_name']), ()))
+            if c['requeue_count'] > requeued:
+                wrong.append('%s/%s: requeue_count is %d, but only %d were sent' % (
+                    topic, c['channel_name'], c['requeue_count'], requeued))
             if c['depth'] or c['in_flight_count'] or c['deferred_count'] or c['paused']:
                 wrong.append('%s: not empty: %s' % (topic, c))
     return wrong
@@ -258,15 +267,16 @@ def perform(world, mode, seconds):
 def tell(world, problems, books):
     """The problems, and the histories of some messages of each."""
     lines = []
-    for text, ids in problems:
+    for text, ids in problems[:20]:
         lines.append('* ' + text)
         for name in ids[:3]:
             lines.append('  %s:' % name)
             lines += ['    ' + line for line in world.journal.history(name)]
         if len(ids) > 3:
             lines.append('  and %d more: %s' % (len(ids) - 3, ' '.join(ids[3:30])))
-    if books:
-        lines.append('  (%s)' % books.summary())
+    if len(problems) > 20:
+        lines.append('* and %d more' % (len(problems) - 20))
+    lines.append('  (%s)' % books.summary())
     return '\n'.join(lines)
 
 
@@ -276,8 +286,7 @@ def play(world, mode, seconds, plain):
     before = {'resources': settled(world.daemon), 'memory': world.daemon.memory()}
     create_fixed(world)
     fates, done, sessions = perform(world, mode, seconds)
-    if not world.daemon.alive():
-        world.daemon.check()
+    world.must_live()
     if mode != 'steady':
         # What is in flight need not wait for its time-out then.
         world.stop()
@@ -335,7 +344,7 @@ def main():
                 return fail(world, seed, i, mode, str(error), args)
             except Exception:  # pylint: disable=broad-except
                 return fail(world, seed, i, mode, traceback.format_exc(), args)
-            print('  round %d, %s: %s' % (i, mode, said), flush=True)
+            print('  %s, round %d, %s: %s' % (args.variant, i, mode, said), flush=True)
             messages += len(world.journal.pubs)
             shutil.rmtree(world.directory)
     print('ok   soak (%s): %d messages' % (args.variant, messages), flush=True)
@@ -346,15 +355,17 @@ def main():
 
 
 def fail(world, seed, i, mode, text, args):
-    """What is known stays; the daemon does not."""
+    """Say what is known, and where the rest is. The daemon ends."""
     if world.daemon.alive():
         world.daemon.process.kill()
         world.daemon.process.wait()
-    noted = [t for t in world.journal.noted()[:10] if t not in text]
-    print('FAILED soak (%s), round %d (%s): seed %s\n%s\n%s\nlog and data: %s\n'
-          'again: make soak SEED=%s%s' % (
-              args.variant, i, mode, seed, text,
-              '\n'.join('noted: ' + t for t in noted), world.directory, seed,
+    if not text.startswith('* '):
+        # It did not come as far as the accounts: what they say may be the cause.
+        books, problems = accounts(world)
+        text += '\nThe accounts by then:\n' + tell(world, problems, books)
+    print("FAILED soak (%s), round %d (%s): seed %s\n%s\nlog and data: %s\n"
+          "again: make soak SEED=%s MINUTES=%g SOAK_ARGS='--round %d'%s" % (
+              args.variant, i, mode, seed, text, world.directory, seed, args.minutes, i,
               '' if args.variant == 'plain' else ' SANITIZE=' + args.variant), flush=True)
     return 1
 

@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Faults that a soak must find: each is put into a copy of the daemon, and soaked.
+
+faults.py DIR [WORD...]: all, or those whose rule has one of the words. A fault changes one place
+of one file; `old` must be there exactly once. It is found when a soak of the copy fails with one of
+the words of `says`; three seeds are tried. One that is not found fails this script.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+
+# round: 0 is steady, 1 has clean stops, 2 kills.
+Fault = namedtuple('Fault', 'rule file old new round says')
+
+CHANNEL = 'nsqd/queue/channel.c'
+SOME = "(m->id.hex[15] == '5' && (m->id.hex[14] & 3) == 1)"
+
+FAULTS = [
+    Fault('a message that is requeued is not lost', CHANNEL,
+          '		if (delay_ns == 0)\n			put_back_locked(c, &m, 1);',
+          '		if %s\n			message_unref(m);\n		else if (delay_ns == 0)\n'
+          '			put_back_locked(c, &m, 1);' % SOME,
+          0, ['are lost']),
+    Fault('a deferred message is not lost', CHANNEL,
+          '	if (n > 0)\n		put_back_locked(c, msgs, n);\n'
+          '	rwlock_unlock(&c->exit_lock);\n	return n > 0;',
+          '	if (n > 1)\n		message_unref(msgs[--n]);\n	if (n > 0)\n		put_back_locked(c, msgs, n);\n'
+          '	rwlock_unlock(&c->exit_lock);\n	return n > 0;',
+          0, ['are lost']),
+    Fault('an exit flushes what is in flight', CHANNEL,
+          '	lost += flush_pqueue(c, &c->in_flight, msgs);',
+          '	in_flight_pqueue_clear(&c->in_flight);',
+          1, ['are lost']),
+    Fault('an exit flushes what is in memory', 'nsqd/queue/channel.c',
+          '		lost += flush_messages(c, msgs, n);\n	lost += flush_kept',
+          '		lost += flush_messages(c, msgs, n - (n > 1));\n	lost += flush_kept',
+          1, ['are lost']),
+    Fault('after a crash the records behind the metadata count', 'nsqd/disk/diskqueue_meta.c',
+          '	if (wr_size > m->wr.pos)\n		dq_logf(d, LG_WARN,',
+          '	if (wr_size > m->wr.pos && truncate(path, m->wr.pos) == 0) {\n'
+          '		d->rd = m->rd;\n		d->wr = m->wr;\n		free(path);\n		free(files);\n'
+          '		return 0;\n	}\n	if (wr_size > m->wr.pos)\n		dq_logf(d, LG_WARN,',
+          2, ['are lost', 'data loss']),
+    Fault('a message is in a channel once', CHANNEL,
+          '		if (delay_ns == 0)\n			put_back_locked(c, &m, 1);',
+          '		if %s\n			put_back_locked(c, (struct message *[]){message_copy(m)}, 1);\n'
+          '		if (delay_ns == 0)\n			put_back_locked(c, &m, 1);' % SOME,
+          0, ['came again without a cause']),
+    Fault('a FIN ends its message', CHANNEL,
+          '		if (!m)\n			continue;\n'
+          '		in_flight_pqueue_remove(&c->in_flight, m);\n		finished',
+          '		if (!m || (m->attempts == 1 && %s))\n			continue;\n'
+          '		in_flight_pqueue_remove(&c->in_flight, m);\n		finished' % SOME,
+          0, ['came again without a cause']),
+    Fault('a message times out when it is due', CHANNEL,
+          '		m->due_ns = deadline;\n		in_flight_pqueue_push(&c->in_flight, m);\n	}',
+          '		m->due_ns = now + (deadline - now) / 4;\n'
+          '		in_flight_pqueue_push(&c->in_flight, m);\n	}',
+          0, ['came again without a cause', 'were refused']),
+    Fault('each attempt counts', 'nsqd/client/protocol_v2_send.c',
+          '		m->attempts++;',
+          '		m->attempts += m->attempts != 1;',
+          0, ['came again without a cause']),
+    Fault('at most RDY in flight', 'nsqd/client/client_v2.c',
+          '	return ready > in_flight ? ready - in_flight : 0;',
+          '	return ready > in_flight ? ready - in_flight + 1 : 0;',
+          0, ['are in flight, RDY']),
+    Fault('a topic that is deleted leaves nothing', CHANNEL,
+          '	int rc = deleted ? q->ops->delete (q, err) : q->ops->close(q, err);',
+          '	int rc = q->ops->close(q, err);',
+          1, ['came back after', 'files are left', 'never sent']),
+    Fault('message_count counts', 'nsqd/queue/topic.c',
+          '	atomic_fetch_add_explicit(&t->message_count, done, memory_order_relaxed);',
+          '	atomic_fetch_add_explicit(\n'
+          '		&t->message_count, done - (done > 40), memory_order_relaxed);',
+          0, ['message_count']),
+    Fault('a daemon that dies was not killed', CHANNEL,
+          '		if (delay_ns == 0)\n			put_back_locked(c, &m, 1);',
+          '		if %s\n			abort();\n		if (delay_ns == 0)\n'
+          '			put_back_locked(c, &m, 1);' % SOME,
+          2, ['nsqd died']),
+    Fault('a client closes its descriptor', 'protocol/stream_sock.c',
+          '	close(s->fd);\n	free(s->kept);',
+          '	static _Atomic int n;\n	if (n++ % 200 != 150)\n		close(s->fd);\n	free(s->kept);',
+          0, ['descriptors']),
+    Fault('a client gives its memory back', 'nsqd/client/client_v2.c',
+          '	wait_group_destroy(&c->wait_group);\n	free(c);',
+          '	wait_group_destroy(&c->wait_group);\n	(void)c;',
+          0, ['malloc:']),
+]
+
+
+def make_copy(directory):
+    """The sources and objects of the plain build, elsewhere: a fault compiles one file."""
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(os.path.join(directory, 'build'))
+    for name in ('common', 'protocol', 'nsqd', 'test', 'Makefile'):
+        subprocess.run(['cp', '-a', name, directory], check=True)
+    subprocess.run(['cp', '-a', 'build/obj', os.path.join(directory, 'build')], check=True)
+
+
+def build(directory):
+    subprocess.run(['make', '--no-print-directory', '-s', '-C', directory, 'CFLAGS=-O2 -g', 'all'],
+                   check=True)
+
+
+def soak(directory, fault, seed):
+    run = subprocess.run(
+        [sys.executable, os.path.join('test', 'soak', 'soak.py'),
+         '--nsqd', os.path.join(directory, 'build', 'nsqd'),
+         '--directory', os.path.join(directory, 'soak'), '--minutes', '0.5',
+         '--seed', str(seed), '--round', str(fault.round)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    lines = [line for line in run.stdout.splitlines() if line.startswith(('* ', 'nsqd died'))]
+    return run.returncode != 0, lines or run.stdout.splitlines()[-3:]
+
+
+def try_fault(directory, fault):
+    """The line that found it, or None."""
+    path = os.path.join(directory, fault.file)
+    with open(path, encoding='utf-8') as f:
+        text = f.read()
+    if text.count(fault.old) != 1:
+        raise SystemExit('%s: its place is %d times in %s' % (
+            fault.rule, text.count(fault.old), fault.file))
+    with open(path, 'w', encoding='utf-8') as f:
+        f.write(text.replace(fault.old, fault.new))
+    try:
+        build(directory)
+        for seed in (1, 2, 3):
+            failed, lines = soak(directory, fault, seed)
+            said = [line for line in lines if any(word in line for word in fault.says)]
+            if failed and said:
+                return 'seed %d: %s' % (seed, said[0])
+            if failed:
+                print('     %s: it says something else: %s' % (fault.rule, lines[:3]), flush=True)
+    finally:
+        with open(path, 'w', encoding='utf-8') as f:
+            f.write(text)
+    return None
+
+
+def main():
+    directory, words = os.path.abspath(sys.argv[1]), sys.argv[2:]
+    make_copy(directory)
+    missed = 0
+    for fault in FAULTS:
+        if words and not any(word in fault.rule for word in words):
+            continue
+        said = try_fault(directory, fault)
+        print('%s %s (%s)' % ('ok  ' if said else 'MISSED', fault.rule, said), flush=True)
+        missed += said is None
+    return 1 if missed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
