@@ -200,14 +200,23 @@ static int listen_tcp(struct tcp_listener *l, const char *host, const char *port
 
 /* --- unix ------------------------------------------------------------------------------------- */
 
-/* Is it the file of a closed socket? Then the kernel refuses to connect. */
-static bool is_abandoned(const union address *a, struct stat *st)
+/*
+ * Is it the file of a closed socket? Then the kernel refuses to connect. why says what has kept us
+ * from finding out.
+ */
+static bool is_abandoned(const union address *a, struct stat *st, struct err *why)
 {
-	if (lstat(a->un.sun_path, st) != 0 || !S_ISSOCK(st->st_mode))
+	if (lstat(a->un.sun_path, st) != 0) {
+		err_errno(why, errno, "stat %s", a->un.sun_path);
+		return false;
+	}
+	if (!S_ISSOCK(st->st_mode))
 		return false;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
+	if (fd < 0) {
+		err_errno(why, errno, "socket");
 		return false;
+	}
 	bool refused = connect(fd, &a->sa, sizeof(a->un)) != 0 && errno == ECONNREFUSED;
 	close(fd);
 	return refused;
@@ -223,16 +232,18 @@ static bool same_file(const struct stat *a, const struct stat *b)
 /*
  * Removes the file that a crash left behind. Another process may do the same, and bind a new socket
  * there between our check and our unlink. So the file is renamed, checked again, and put back if it
- * is another one.
+ * is another one. why.code stays 0 unless something has failed.
  */
-static void remove_abandoned(const union address *a)
+static void remove_abandoned(const union address *a, struct err *why)
 {
 	const char *path = a->un.sun_path;
 	struct stat seen, moved;
-	if (!is_abandoned(a, &seen))
+	if (!is_abandoned(a, &seen, why))
 		return;
 	char *aside = xasprintf("%s.%d", path, (int)getpid());
-	if (rename(path, aside) == 0) {
+	if (rename(path, aside) != 0) {
+		err_errno(why, errno, "rename %s %s", path, aside);
+	} else {
 		if (lstat(aside, &moved) == 0 && !same_file(&seen, &moved))
 			(void)!link(aside, path);
 		unlink(aside);
@@ -256,8 +267,11 @@ static int listen_unix(struct tcp_listener *l, const char *path, struct err *err
 		return err_errno(err, errno, "listen unix %s: socket", path);
 	int rc = bind_and_listen(l->fd, &a.sa, size, "unix", path, err);
 	if (rc != 0 && err->code == EADDRINUSE && !abstract) {
-		remove_abandoned(&a);
+		struct err why = {0};
+		remove_abandoned(&a, &why);
 		rc = bind_and_listen(l->fd, &a.sa, size, "unix", path, err);
+		if (rc != 0 && why.code != 0)
+			err_wrap(err, "%s", why.msg);
 	}
 	if (rc != 0) {
 		close(l->fd);

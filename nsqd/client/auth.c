@@ -459,8 +459,12 @@ int auth_check_root_ca(const struct options *opts, struct err *err)
 	FILE *f = fopen(path, "re");
 	if (!f)
 		return err_errno(err, errno, "open %s", path);
+	errno = 0;
 	while (!found && fgets(line, sizeof(line), f))
 		found = strncmp(line, begin, sizeof(begin) - 1) == 0;
+	int code = found ? 0 : errno;
 	fclose(f);
+	if (code != 0)
+		return err_errno(err, code, "read %s", path);
 	return found ? 0 : err_set(err, 0, "failed to append certificate to pool");
 }
