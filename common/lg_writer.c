@@ -17,12 +17,14 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/chan.h"
 #include "common/clock.h"
+#include "common/err.h"
 #include "common/gothread.h"
 #include "common/lock.h"
 #include "common/strbuf.h"
@@ -46,7 +48,14 @@ struct lg_writer {
 	struct wait_group wait_group; /* the thread; has its own lock */
 };
 
-/* False: it is time to stop, or the descriptor is broken. */
+/* Lines that could not be written: the log says so as soon as it can. The thread's own. */
+struct loss {
+	size_t lines;
+	int code;  /* why the last of them could not */
+	bool torn; /* a part of the first one was written */
+};
+
+/* False: it is time to stop, or the descriptor is none. */
 static bool wait_writable(struct lg_writer *w)
 {
 	struct pollfd pfd = {.fd = w->fd, .events = POLLOUT};
@@ -54,8 +63,11 @@ static bool wait_writable(struct lg_writer *w)
 		int rc = poll(&pfd, 1, POLL_MSEC);
 		if (rc > 0) /* without a reader, the write fails */
 			return !(pfd.revents & POLLNVAL);
-		if (rc < 0 && errno != EINTR)
-			return false;
+		if (rc < 0 && errno != EINTR) {
+			/* A want of memory, which will pass. */
+			const struct timespec pause = {.tv_nsec = POLL_MSEC * NSEC_PER_MSEC};
+			nanosleep(&pause, NULL);
+		}
 		int64_t stop_at = atomic_load(&w->stop_at_ns);
 		if (stop_at != 0 && clock_mono_ns() >= stop_at)
 			return false;
@@ -69,19 +81,46 @@ static void reader_gone(struct lg_writer *w)
 		kill(getpid(), SIGTERM);
 }
 
-static void write_lines(struct lg_writer *w, const char *p, size_t n)
+/* Returns how many of the bytes are written. Fewer than n: *code says why, 0 at the stop. */
+static size_t write_some(struct lg_writer *w, const char *p, size_t n, int *code)
 {
-	while (n > 0 && wait_writable(w)) {
-		ssize_t done = write(w->fd, p, n < PIPE_BUF ? n : PIPE_BUF);
+	size_t at = 0;
+	*code = 0;
+	while (at < n && wait_writable(w)) {
+		size_t left = n - at;
+		ssize_t done = write(w->fd, p + at, left < PIPE_BUF ? left : PIPE_BUF);
 		if (done < 0 && errno == EPIPE)
 			reader_gone(w);
-		if (done < 0 && errno != EINTR && errno != EAGAIN)
-			return;
-		if (done > 0) {
-			p += done;
-			n -= (size_t)done;
+		if (done < 0 && errno != EINTR && errno != EAGAIN) {
+			*code = errno;
+			return at;
 		}
+		at += done > 0 ? (size_t)done : 0;
 	}
+	return at;
+}
+
+/* Says what was lost before. False: that cannot be written either. */
+static bool tell_loss(struct lg_writer *w, struct loss *loss)
+{
+	char line[256], reason[128];
+	if (loss->lines == 0)
+		return true;
+	int n = snprintf(line, sizeof(line), "%s(%zu log lines lost: %s)\n", loss->torn ? "\n" : "",
+		loss->lines, err_strerror(loss->code, reason, sizeof(reason)));
+	if (write_some(w, line, (size_t)n, &loss->code) < (size_t)n)
+		return false;
+	*loss = (struct loss){0};
+	return true;
+}
+
+static void write_lines(struct lg_writer *w, const char *p, size_t n, struct loss *loss)
+{
+	size_t at = tell_loss(w, loss) ? write_some(w, p, n, &loss->code) : 0;
+	if (at < n && loss->lines == 0)
+		loss->torn = at > 0 && p[at - 1] != '\n';
+	for (; at < n; at++)
+		loss->lines += p[at] == '\n';
 }
 
 /* Exchanges the pending lines for the caller's empty buffer. Returns how many bytes they are. */
@@ -118,6 +157,7 @@ static void lg_writer_loop(void *arg)
 {
 	struct lg_writer *w = arg;
 	struct strbuf lines = STRBUF_INIT;
+	struct loss loss = {0};
 	int64_t last_ns = 0;
 	bool stopping;
 	do {
@@ -129,7 +169,7 @@ static void lg_writer_loop(void *arg)
 		 */
 		stopping = atomic_load(&w->stop_at_ns) != 0;
 		size_t n = take(w, &lines);
-		write_lines(w, lines.data, lines.len);
+		write_lines(w, lines.data, lines.len, &loss);
 		atomic_fetch_sub(&w->unwritten, n);
 		strbuf_reset(&lines);
 		if (lines.cap > LINES_KEPT_BUFFER)

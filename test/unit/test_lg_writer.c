@@ -2,6 +2,8 @@
 /* common/lg_writer: lines arrive whole and in order; a log that nobody reads holds nobody up. */
 #include "test/unit/helper.h"
 
+#include <fcntl.h>
+
 #include "common/clock.h"
 #include "common/gothread.h"
 #include "common/lg_writer.h"
@@ -60,6 +62,33 @@ static void test_a_pipe_that_nobody_reads_blocks_nobody_and_costs_a_bounded_buff
 	assert_true(clock_mono_ns() - start < 20 * NSEC_PER_SEC);
 	close(fds[0]);
 	close(fds[1]);
+}
+
+static void wait_written(const struct lg_writer *w)
+{
+	lg_writer_drain(w, clock_mono_ns() + 20 * NSEC_PER_SEC);
+}
+
+static void test_lines_that_the_disk_refuses_are_counted_when_it_takes_some_again(void **state)
+{
+	struct err err;
+	char path[] = "refusedXXXXXX", text[200];
+	int file = mkstemp(path), fd = open("/dev/full", O_WRONLY);
+	struct lg_writer *w = lg_writer_start(fd, &err);
+	assert_non_null(w);
+	add_numbered(w, 1, 3);
+	wait_written(w);
+	add_numbered(w, 1, 2);
+	wait_written(w);
+	assert_true(dup2(file, fd) == fd);
+	add_numbered(w, 2, 1);
+	stop(w);
+	ssize_t n = pread(file, text, sizeof(text) - 1, 0);
+	assert_true(n > 0);
+	text[n] = '\0';
+	assert_string_equal(text, "(5 log lines lost: no space left on device)\n2 0\n");
+	close(file);
+	close(fd);
 }
 
 struct reader {
@@ -158,6 +187,8 @@ int main(void)
 		cmocka_unit_test(test_every_line_is_written_in_order_before_stop_returns),
 		cmocka_unit_test(
 			test_a_pipe_that_nobody_reads_blocks_nobody_and_costs_a_bounded_buffer),
+		cmocka_unit_test(
+			test_lines_that_the_disk_refuses_are_counted_when_it_takes_some_again),
 		cmocka_unit_test(test_dropped_lines_are_counted_in_the_log),
 		cmocka_unit_test(test_lines_of_many_threads_stay_whole),
 	};
