@@ -123,8 +123,7 @@ QUIET = [
     ('*', 'libcurl-gnutls', '*', 'the line has the words of libcurl instead'),
     ('*', 'libgnutls', '*', 'the line has the words of GnuTLS instead'),
     # the log itself
-    ('write', 'lg_writer_loop', '*', 'the log cannot say that it cannot be written'),
-    ('poll', 'lg_writer_loop', '*', 'a write follows in any case'),
+    ('poll', 'wait_writable', '*', 'made again after 100 ms; the lines wait'),
     # connections, whose failures stock does not log
     ('recv', '*', '*', 'a connection that fails is over; for HTTP without a line, as in stock'),
     ('sendmsg', '*', '*', 'likewise'),
@@ -153,12 +152,19 @@ QUIET = [
     ('close', 'statsd_loop', '*', 'a socket'),
     ('close', 'netpoll_free', '*', 'no file'),
     ('close', 'context_destroy', '*', 'no file'),
+    # the file of a unix socket
+    ('connect', 'is_abandoned', '*', 'it may be in use, as bind says'),
+    ('lstat', 'remove_abandoned', '*', 'it was one of ours a moment before'),
+    ('close', 'is_abandoned', '*', 'a socket'),
+    ('unlink', 'remove_abandoned', '*', 'a file that nobody uses is left'),
+    ('unlink', 'tcp_listener_close', '*', 'the next start removes it'),
     ('flock', 'dirlock_unlock', '*', 'the end of the process unlocks, too'),
     # best effort, each with a way to do without
     ('madvise', '*', '*', 'advice'),
     ('prctl', '*', '*', 'older kernels have no such thing'),
     ('sched_getaffinity', '*', '*', 'as many processors as are usual'),
     ('getrandom', 'rand_seed', '*', 'clocks and addresses instead'),
+    ('lseek', 'skip_hole', '*', 'the zeros are read instead'),
     ('setrlimit', 'rlimit_raise_nofile', '*', 'the limit stays as it is'),
     # what /debug/ and /stats show of the process
     ('open', 'read_file', '*', '/debug/ shows what can be read'),

@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -46,12 +47,16 @@ class Setup:
         self.prepared, self.ledger = trial.prepare(os.path.join(directory, 'prepare'))
         authority = Authority(os.path.join(directory, 'ca'))
         self.certificate, self.key = authority.issue('server', rsa=2048)
+        self.ca = authority.cert
         self.config = os.path.join(directory, 'nsqd.cfg')
         with open(self.config, 'w', encoding='utf-8') as f:
             f.write('https_address = "127.0.0.1:0"\n')
 
     def serve(self):
         """In each process: a nsqlookupd, and the flags that name it."""
+        # Less than it may have: a daemon asks for all of it.
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1000), hard))
         self.lookupd = FakeLookupd()
         # A connection that ends in the middle of a word is nothing to talk about.
         self.lookupd.tcp.handle_error = self.lookupd.http.handle_error = lambda *_: None
@@ -60,7 +65,8 @@ class Setup:
         self.statsd.bind(('127.0.0.1', 0))
         self.flags = FLAGS + [
             '--config=' + self.config, '--tls-cert=' + self.certificate, '--tls-key=' + self.key,
-            '--lookupd-tcp-address=' + self.lookupd.address,
+            '--tls-root-ca-file=' + self.ca,
+            '--lookupd-tcp-address=localhost:%d' % self.lookupd.tcp.port,
             '--statsd-address=127.0.0.1:%d' % self.statsd.getsockname()[1],
             '--statsd-interval=200ms']
 
@@ -133,7 +139,7 @@ def sample(places, names, rng):
         for i, action in enumerate(actions):
             if i == 0:
                 nths = {1, count} if count < 5 else {1, rng.randint(2, count - 1), count}
-            elif place.module == 0 and (i == 1 or rng.random() < 0.4):
+            elif place.module == 0 and (i == 1 or action == 'short' or rng.random() < 0.4):
                 nths = {rng.randint(1, count)}
             else:
                 nths = set()

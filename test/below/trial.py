@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -27,6 +28,7 @@ def prepare(directory):
         work, peer = Work(daemon, ledger), Peer(daemon, ledger)
         work.create('old', 'ch')
         work.create('held', 'ch')
+        work.create('hurt', 'ch')
         for text in bodies('old', 0, 24):
             peer.publish('old', text)
         daemon.wait_channel('old', 'ch', depth=24)
@@ -36,9 +38,16 @@ def prepare(directory):
             peer.publish('old', text)
         for text in bodies('before', 0, 12):
             peer.publish('held', text)
+        for text in bodies('hurt', 0, 12):
+            peer.publish('hurt', text)
         peer.close()
     finally:
         daemon.close()
+    # A crash has left a hole at the end of a file.
+    last = max(name for name in os.listdir(daemon.data_path)
+               if re.match(r'hurt:ch\.diskqueue\.\d+\.dat', name))
+    with open(os.path.join(daemon.data_path, last), 'ab') as f:
+        f.truncate(f.tell() + 300000)
     # It is found unpaused, so that the topic's pump begins with the start.
     metadata = json.loads(daemon.read_metadata())
     for topic in metadata['topics']:

@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import re
+import socket
 import ssl
 import time
 
@@ -22,7 +23,7 @@ FLAGS = ['--mem-queue-size=8', '--max-bytes-per-file=2048', '--sync-every=8',
          '--msg-timeout=2s', '--broadcast-address=127.0.0.1', '--node-id=1']
 # With the end of the line: half of it may be there, and half of the port.
 LISTENING = re.compile(
-    r'^\[nsqd\] .* INFO: (TCP|HTTP|HTTPS): listening on 127\.0\.0\.1:(\d+)\n', re.M)
+    r'^\[nsqd\] .* INFO: (TCP|HTTPS): listening on 127\.0\.0\.1:(\d+)\n', re.M)
 ACKED, REFUSED, UNKNOWN = 'acknowledged', 'refused', 'unknown'
 
 
@@ -69,7 +70,11 @@ class DaemonBelow(Daemon):
     """A daemon with below.so in front of libc."""
 
     def __init__(self, directory, flags, record, shim, orders):
-        super().__init__(directory, flags)
+        # A crash has left the socket's file there.
+        self.http_path = os.path.join(directory, 'http')
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(self.http_path)
+        super().__init__(directory, flags + ['--http-address=' + self.http_path])
         self.record, self.shim, self.orders = record, shim, orders
         self.https_port = None
 
@@ -99,13 +104,12 @@ class DaemonBelow(Daemon):
             if not self.alive():
                 return {'ended': True}
             if any('log' in e.thread for e in self.record.faults() if e.place.kind == 'write'):
-                return dict(zip(('TCP', 'HTTP', 'HTTPS'), listening(self.process.pid)))
+                return dict(zip(('TCP', 'HTTPS'), listening(self.process.pid)))
             return None
         found = wait_for(ports, 'the daemon listens')
         if 'HTTPS' not in found:
             raise Died()
-        self.tcp_port, self.http_port, self.https_port = map(
-            int, (found['TCP'], found['HTTP'], found['HTTPS']))
+        self.tcp_port, self.https_port = int(found['TCP']), int(found['HTTPS'])
         return self
 
 
@@ -286,13 +290,22 @@ class Work:
     def __init__(self, daemon, ledger):
         self.daemon, self.ledger = daemon, ledger
 
-    def http(self, method, path, data=None, port=None, tls=False):
+    def connection(self, tls):
+        if tls:
+            return http.client.HTTPSConnection('127.0.0.1', self.daemon.https_port,
+                                               timeout=DEADLINE, context=insecure())
+        connection = http.client.HTTPConnection('127.0.0.1', self.daemon.http_port,
+                                                timeout=DEADLINE)
+        if isinstance(self.daemon, DaemonBelow):
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.settimeout(DEADLINE)
+            connection.sock.connect(self.daemon.http_path)
+        return connection
+
+    def http(self, method, path, data=None, tls=False):
         """(status, body); (0, b'') if the connection is lost."""
         try:
-            port = port or self.daemon.http_port
-            connection = http.client.HTTPSConnection(
-                '127.0.0.1', port, timeout=DEADLINE, context=insecure()
-            ) if tls else http.client.HTTPConnection('127.0.0.1', port, timeout=DEADLINE)
+            connection = self.connection(tls)
             try:
                 connection.request(method, path, data)
                 response = connection.getresponse()
@@ -397,7 +410,7 @@ class Work:
         for i in range(4):
             peer.publish('work', body('tls', i, 3000))
         peer.close()
-        self.http('GET', '/ping', port=self.daemon.https_port, tls=True)
+        self.http('GET', '/ping', tls=True)
 
     def look(self):
         for path in ('/ping', '/stats?format=json', '/stats', '/info', '/config/log_level',
