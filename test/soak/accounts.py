@@ -69,6 +69,7 @@ class Accounts:
         for (topic, channel), by_id in sorted(self.by_channel.items()):
             self._repeats(topic, channel, by_id)
         self._resurrections()
+        self._pauses()
         self._refused_fins()
         return self.found
 
@@ -237,6 +238,33 @@ class Accounts:
         return pub is not None and any(
             pub.end < begin and end < d.session.begin
             for d in deliveries for begin, end in deaths)
+
+    # -- pauses
+
+    def _pauses(self):
+        """What is published after a pause does not come before its end."""
+        for pause in self.j.events:
+            if pause.kind != 'pause' or pause.end is None:
+                continue
+            until = self._end_of(pause)
+            for (topic, channel), deliveries in self.deliveries.items():
+                if topic != pause.topic or pause.channel not in (None, channel):
+                    continue
+                ids = [d.id for d in deliveries if d.id in self.j.pubs
+                       and pause.end < self.j.pubs[d.id].begin and d.at < until]
+                if ids:
+                    self._find('%s/%s: messages came during %r' % (topic, channel, pause), ids)
+
+    def _end_of(self, pause):
+        """Before anything began that may have ended it. (nsqd.dat may not have it at a kill.)"""
+        ends = [e.begin for e in self.j.events if e.topic == pause.topic
+                and (e.kind == 'delete' and e.channel in (None, pause.channel)
+                     or e.kind == 'unpause' and e.channel == pause.channel)
+                and e.certain_end() > pause.begin]
+        ends += [life.end_begin for life in self.kills if life.end > pause.begin]
+        if is_ephemeral(pause.topic) or is_ephemeral(pause.channel or ''):
+            ends.append(pause.end)      # it may go at any moment
+        return min(ends, default=INF)
 
     # -- FINs that fail
 

@@ -72,6 +72,10 @@ FAULTS = [
           '	int rc = deleted ? q->ops->delete (q, err) : q->ops->close(q, err);',
           '	int rc = q->ops->close(q, err);',
           1, ['came back after', 'files are left', 'never sent']),
+    Fault('a topic that is paused hands out nothing', 'nsqd/queue/topic_pump.c',
+          '	bool flowing = p->n_channels > 0 && !topic_is_paused(t) && !stuck;',
+          '	bool flowing = p->n_channels > 0 && !stuck;',
+          0, ['came during pause']),
     Fault('message_count counts', 'nsqd/queue/topic.c',
           '	atomic_fetch_add_explicit(&t->message_count, done, memory_order_relaxed);',
           '	atomic_fetch_add_explicit(\n'

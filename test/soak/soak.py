@@ -26,13 +26,19 @@ os.environ.setdefault('TIMEOUT_SCALE', '12')    # before nsq reads it
 
 # pylint: disable=wrong-import-position
 from accounts import Accounts, is_ephemeral
-from actors import Drain, Topics, cast
 from certs import Authority
+from consumers import Consumer, Drain
 from journal import now
 from nsq import quote, wait_until
+from operators import Operator
+from producers import HttpProducer, Producer
+from topics import Topics
+from vandals import Vandal
 from world import PATIENCE, World
 
 MODES = ['steady', 'clean', 'kill']
+
+CAST = [(Producer, 6), (HttpProducer, 2), (Consumer, 9), (Vandal, 1), (Operator, 2)]
 
 # What the plain daemon may have more, in KiB, when all topics are gone, than before the first
 # message. A span of messages stays while a thread keeps one of its objects for the next time:
@@ -248,7 +254,8 @@ def leftovers(world, mode):
 
 def perform(world, mode, seconds):
     """The actors and the daemon's fates."""
-    actors = cast(world)
+    actors = [kind(world, '%s%d' % (kind.__name__.lower(), i)) for kind, n in CAST
+              for i in range(n)]
     for actor in actors:
         actor.start()
     try:

@@ -283,6 +283,31 @@ def test_nothing_comes_back_from_a_deleted_topic():
     assert any('came back' in text for text, _ in h.problems())
 
 
+@pytest.mark.parametrize('channel', [None, 'x'])
+def test_nothing_comes_during_a_pause(h, channel):
+    h.pub('before')
+    h.event('pause', channel)
+    s = h.session()
+    h.delivery(s, 'before', fin='confirmed')
+    h.pub('during')
+    h.event('unpause', channel)
+    h.delivery(s, 'during', fin='confirmed')
+    assert h.balanced()
+    h.event('pause', channel)
+    h.pub('early')
+    h.delivery(s, 'early', fin='confirmed')
+    h.event('unpause', channel)
+    assert [ids for _, ids in h.problems()] == [['early']]
+
+
+def test_a_kill_may_end_a_pause(h):
+    h.event('pause', 'x')
+    h.end('kill')
+    h.pub()
+    h.delivery(h.session(), fin='confirmed')
+    assert h.balanced()
+
+
 def test_what_an_actor_noted_counts_until_the_life_ends(h):
     h.j.problems.append((h.tick(), 'before', h.now))
     h.now.end_begin = h.tick()
