@@ -28,6 +28,8 @@ cc-option = $(shell echo 'int x;' | $(CC) -Werror $(1) -x c -c -o /dev/null - 2>
 # Steps over the guard page below a stack are impossible; what was not set is zero, nobody's secret.
 PROBE   := $(call cc-option,-fstack-clash-protection)
 ZERO    := $(call cc-option,-ftrivial-auto-var-init=zero)
+# An atomic access of the daemon is a call that names it (docs/memory-order.md).
+NAMED   := $(call cc-option,-Watomic-implicit-seq-cst)
 ifeq ($(ZERO),)
 ZERO    := $(call cc-option,-ftrivial-auto-var-init=zero \
              -enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang)
@@ -76,6 +78,8 @@ $(BUILD)/nsqd: $(OBJ)
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(OBJ): ALL_CFLAGS += $(NAMED)
 
 -include $(OBJ:.o=.d)
 

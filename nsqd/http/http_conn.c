@@ -132,7 +132,7 @@ static enum netpoll_next handshake(struct http_conn *c)
 		return NETPOLL_WAIT;
 	/* Without the rest it fails at once, here as well. */
 	bool has_come = c->w == first_size(c);
-	if (has_come && !c->in_thread)
+	if (has_come && !http_is_in_thread(c))
 		return NETPOLL_THREAD;
 	/* It came, but the time is over: the machine stood still. The rest has its time anew. */
 	if (left <= 0)
@@ -164,10 +164,10 @@ static enum netpoll_next read_head(struct http_conn *c)
 	enum http_head_state state = HTTP_HEAD_MORE;
 	if (stopping(c))
 		return go_to(c, HTTP_GOODBYE);
-	if (!c->in_thread && c->served == HTTP_STEP_REQUESTS)
+	if (!http_is_in_thread(c) && c->served == HTTP_STEP_REQUESTS)
 		return NETPOLL_THREAD;
 	/* A thread that it got for one request would be its own for as long as it is never silent. */
-	if (c->in_thread && c->served >= HTTP_THREAD_REQUESTS && c->stream == c->sock &&
+	if (http_is_in_thread(c) && c->served >= HTTP_THREAD_REQUESTS && c->stream == c->sock &&
 		c->r == c->w && c->head.size == 0)
 		return NETPOLL_WAIT;
 	while (state == HTTP_HEAD_MORE) {
@@ -228,7 +228,7 @@ static enum netpoll_next route(struct http_conn *c)
 		return go_to(c, HTTP_HANDLE);
 	int flags = c->match.route->flags;
 	if ((flags & HTTP_TOPIC_FIRST) && body_limit(c) >= 0) {
-		if (!c->in_thread && http_put_may_block(req, true))
+		if (!http_is_in_thread(c) && http_put_may_block(req, true))
 			return NETPOLL_THREAD;
 		c->answered = !http_find_topic(req);
 	}
@@ -361,7 +361,7 @@ static enum netpoll_next handle(struct http_conn *c)
 		return go_to(c, HTTP_GOODBYE);
 	/* From here on it does not depend on the client. */
 	atomic_store_explicit(&c->credit_ns, INT64_MAX, memory_order_relaxed);
-	if (!c->in_thread && may_block(c))
+	if (!http_is_in_thread(c) && may_block(c))
 		return NETPOLL_THREAD;
 	answer(c);
 	return answer_next(c);
@@ -437,7 +437,8 @@ static enum netpoll_next say_goodbye(struct http_conn *c)
 	int64_t now = clock_mono_ns();
 	bool close_does = !c->linger && c->drained && c->r == c->w;
 	if (!c->send_failed && !close_does)
-		c->stream->ops->close_write(c->stream, c->in_thread ? now + LINGER_NS : STREAM_NOW);
+		c->stream->ops->close_write(
+			c->stream, http_is_in_thread(c) ? now + LINGER_NS : STREAM_NOW);
 	if (!c->linger)
 		return NETPOLL_OVER;
 	c->wait_until_ns = now + LINGER_NS;
@@ -486,7 +487,7 @@ static enum netpoll_next take_transition(struct http_conn *c)
 enum netpoll_next http_conn_step(struct http_conn *c, bool in_thread)
 {
 	enum netpoll_next next = GO_ON;
-	c->in_thread = in_thread;
+	http_set_in_thread(c, in_thread);
 	c->busy = c->drained = false;
 	c->taken = 0;
 	c->served = 0;
@@ -495,7 +496,7 @@ enum netpoll_next http_conn_step(struct http_conn *c, bool in_thread)
 	while (next == GO_ON && !c->unsent)
 		next = take_transition(c);
 	http_io_take_steps(c);
-	c->in_thread = false;
+	http_set_in_thread(c, false);
 	return c->unsent || c->busy ? NETPOLL_THREAD : next;
 }
 

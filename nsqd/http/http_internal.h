@@ -153,4 +153,18 @@ struct http_conn {
 	struct strbuf out;  /* the answer's head, and a short body */
 };
 
+/*
+ * May the step that runs block? By the thread that takes it, which has set it. To other threads, in
+ * evict_locked, it is a guess.
+ */
+static inline bool http_is_in_thread(const struct http_conn *c)
+{
+	return atomic_load_explicit(&c->in_thread, memory_order_relaxed);
+}
+
+static inline void http_set_in_thread(struct http_conn *c, bool in_thread)
+{
+	atomic_store_explicit(&c->in_thread, in_thread, memory_order_relaxed);
+}
+
 #endif

@@ -45,7 +45,7 @@ void http_io_take_steps(struct http_conn *c)
 
 static int64_t read_deadline(const struct http_conn *c)
 {
-	if (!c->in_thread || c->is_lent || netpoll_is_short_of_threads(c->server->netpoll))
+	if (!http_is_in_thread(c) || c->is_lent || netpoll_is_short_of_threads(c->server->netpoll))
 		return AT_ONCE;
 	int64_t end = clock_mono_ns() + HTTP_MOMENT_NS;
 	return c->wait_until_ns != 0 && c->wait_until_ns < end ? c->wait_until_ns : end;
@@ -54,7 +54,7 @@ static int64_t read_deadline(const struct http_conn *c)
 ssize_t http_io_read_layer(struct http_conn *c, struct stream *layer, void *buf, size_t n)
 {
 	struct err err;
-	bool at_poller = !c->in_thread;
+	bool at_poller = !http_is_in_thread(c);
 	c->busy = at_poller && c->taken >= HTTP_STEP_BYTES;
 	if (c->busy || c->drained)
 		return HTTP_IO_WAIT;
@@ -99,7 +99,7 @@ void http_io_flush(struct http_conn *c)
 	c->unsent = false;
 	if (c->send_failed)
 		return;
-	int rc = c->stream->ops->flush(c->stream, c->in_thread ? 0 : STREAM_NOW, &err);
+	int rc = c->stream->ops->flush(c->stream, http_is_in_thread(c) ? 0 : STREAM_NOW, &err);
 	c->unsent = rc > 0;
 	end_write(c, rc < 0);
 }
@@ -112,7 +112,7 @@ void http_io_write(struct http_conn *c, const void *data, size_t n)
 {
 	struct err err;
 	struct iovec iov = {(void *)data, n};
-	int64_t deadline_ns = c->in_thread ? 0 : STREAM_NOW;
+	int64_t deadline_ns = http_is_in_thread(c) ? 0 : STREAM_NOW;
 	http_io_begin_move(c);
 	if (!c->send_failed)
 		end_write(c, c->stream->ops->writev(c->stream, &iov, 1, deadline_ns, &err) != 0);

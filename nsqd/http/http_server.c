@@ -104,8 +104,7 @@ static bool lend_poller(struct http_conn *c)
 /* Could it make room? in_thread: it must have a thread. */
 static bool may_go(struct http_conn *c, bool in_thread)
 {
-	return !c->is_evicted &&
-	       (!in_thread || atomic_load_explicit(&c->in_thread, memory_order_relaxed));
+	return !c->is_evicted && (!in_thread || http_is_in_thread(c));
 }
 
 /*

@@ -35,7 +35,7 @@
 
 static void channel_free(struct channel *c)
 {
-	CHECK(c->clients == NULL && c->batch_len == 0);
+	CHECK(c->clients == NULL && atomic_load(&c->batch_len) == 0);
 	message_drain_chan(c->memory_msg_chan);
 	in_flight_pqueue_clear(&c->in_flight);
 	in_flight_pqueue_clear(&c->deferred);
@@ -794,8 +794,7 @@ static void flush(struct channel *c)
 
 static void drop_everything(struct channel *c)
 {
-	message_unref_all(c->batch, c->batch_len);
-	atomic_store(&c->batch_len, 0);
+	message_unref_all(c->batch, atomic_exchange(&c->batch_len, 0));
 	message_drain_chan(c->memory_msg_chan);
 	kept_clear(&c->kept);
 	clear_in_flight_and_deferred(c);

@@ -47,10 +47,16 @@ static size_t demand_of_all(struct channel *c)
 
 /* --- the batch ------------------------------------------------------------------------------ */
 
+/* How long it is, to the thread that has written that: the pump, or one that takes its step. */
+static size_t batch_len(const struct channel *c)
+{
+	return atomic_load_explicit(&c->batch_len, memory_order_relaxed);
+}
+
 /* The first n messages have left it. */
 static void batch_taken(struct channel *c, size_t n)
 {
-	size_t left = c->batch_len - n;
+	size_t left = batch_len(c) - n;
 	if (n == 0)
 		return;
 	/* In flight, or back in the queue: a crash need not bring them again. */
@@ -62,8 +68,8 @@ static void batch_taken(struct channel *c, size_t n)
 
 static void drop_batch(struct channel *c)
 {
-	message_unref_all(c->batch, c->batch_len);
-	batch_taken(c, c->batch_len);
+	message_unref_all(c->batch, batch_len(c));
+	batch_taken(c, batch_len(c));
 }
 
 /* Back into the queue; messages that the disk refuses stay in the batch. */
@@ -71,8 +77,8 @@ static void put_batch_back(struct channel *c)
 {
 	struct err err;
 	rwlock_rdlock(&c->exit_lock);
-	if (c->batch_len > 0 && !channel_exiting(c))
-		batch_taken(c, channel_put_locked(c, c->batch, c->batch_len, &err));
+	if (batch_len(c) > 0 && !channel_exiting(c))
+		batch_taken(c, channel_put_locked(c, c->batch, batch_len(c), &err));
 	rwlock_unlock(&c->exit_lock);
 }
 
@@ -100,7 +106,7 @@ static void apply_update(struct channel *c, enum channel_update what)
 	case CHANNEL_CLIENT_LEFT:
 		if (nearest_demand(c) == 0)
 			put_batch_back(c);
-		if (c->batch_len == 0) {
+		if (batch_len(c) == 0) {
 			free(c->batch);
 			c->batch = NULL;
 		}
@@ -237,10 +243,10 @@ static struct pump *pump_of(struct task *task)
 /* To near consumers that wait: one that is nearer than that which asked may have come since. */
 static void offer_to_near(struct channel *c)
 {
-	for (int i = 0; c->batch_len > 0 && i < GLOBAL; i++) {
+	for (int i = 0; batch_len(c) > 0 && i < GLOBAL; i++) {
 		struct chan *near = c->client_msg_chans[i];
 		if (near)
-			batch_taken(c, chan_try_send_n(near, c->batch, c->batch_len));
+			batch_taken(c, chan_try_send_n(near, c->batch, batch_len(c)));
 	}
 }
 
@@ -259,9 +265,9 @@ static int add_clients(struct channel *c, struct pump *p)
 		if (!client)
 			continue;
 		struct chan_case *cc = &p->task.cases[n++];
-		*cc = c->batch_len > 0 ? chan_case_send_n(client, c->batch, c->batch_len)
+		*cc = batch_len(c) > 0 ? chan_case_send_n(client, c->batch, batch_len(c))
 				       : chan_case_demand(client);
-		if (c->batch_len == 0)
+		if (batch_len(c) == 0)
 			cc->max = 1; /* how much it is, is asked anew */
 	}
 	return n;
@@ -277,7 +283,7 @@ static int prepare(struct task *task, bool owner)
 		offer_to_near(c);
 	/* Before it looks for demand: a consumer that leaves the line after that knows it. */
 	atomic_store(&c->may_take, true);
-	p->wanted = c->batch_len > 0 ? 0 : demand_of_all(c);
+	p->wanted = batch_len(c) > 0 ? 0 : demand_of_all(c);
 	if (p->wanted == 0)
 		atomic_store(&c->may_take, false);
 	if (p->wanted > 0 && !c->batch)
