@@ -108,7 +108,7 @@ void dq_count_end(struct diskqueue *d)
 	free(c->files);
 	c->files = NULL;
 	if (atomic_fetch_sub(&all.n_counting, 1) == 1)
-		chan_try_send_n(all.counted, NULL, 1);
+		chan_signal(all.counted);
 }
 
 static bool before(struct dq_pos a, struct dq_pos b)

@@ -139,8 +139,9 @@ size_t channel_take_messages(struct channel *c, struct message **msgs, size_t ma
 	 * What the pump has taken is older, also if it has not seen that yet. Among several
 	 * consumers there is no order, and they do not wait for the pump.
 	 */
-	if (atomic_load(&c->batch_len) > 0 ||
-		(atomic_load(&c->may_take) && atomic_load(&c->client_count) == 1))
+	bool may_take = atomic_load(&c->may_take) && atomic_load(&c->client_count) == 1;
+	/* In this order: the pump has its batch before it says that it takes no more. */
+	if (may_take || atomic_load(&c->batch_len) > 0)
 		return 0;
 	if (!rwlock_tryrdlock(&c->exit_lock))
 		return 0;
