@@ -42,7 +42,8 @@
  * moment of the load. An operation that is about to set the bit comes after that. This holds for
  * one chan only: a select over several may give up only with all of them locked (Go's
  * TestNonblockSelectRace2). And it is an answer about c alone. The thread that cleared the bit need
- * not have seen yet what the caller has written elsewhere (hence chan_signal).
+ * not have seen yet what the caller has written elsewhere (hence chan_signal). So the hints need no
+ * order but that of the stores to one variable, and all their accesses are relaxed.
  */
 
 /* --- making, closing, freeing ----------------------------------------------------------------- */

@@ -105,7 +105,7 @@ static inline void chan_unlock(struct chan *c)
 	if (c->recvq.first)
 		hints |= HINT_RECEIVERS;
 	if (hints != atomic_load_explicit(&c->hints, memory_order_relaxed))
-		atomic_store_explicit(&c->hints, hints, memory_order_release);
+		atomic_store_explicit(&c->hints, hints, memory_order_relaxed);
 #if defined(DEBUG_LOCKS) || defined(CHAN_PERTURB)
 	chan_check_invariants_locked(c);
 #endif
@@ -120,7 +120,7 @@ static inline void chan_unlock(struct chan *c)
 /* False: nothing of what bits ask for was ready at the moment of the call. */
 static inline bool chan_hint(struct chan *c, unsigned bits)
 {
-	return atomic_load_explicit(&c->hints, memory_order_acquire) & bits;
+	return atomic_load_explicit(&c->hints, memory_order_relaxed) & bits;
 }
 
 void waitq_add(struct waitq *q, struct waiter *w);

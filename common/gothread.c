@@ -383,7 +383,8 @@ static bool rest(struct gothread *g)
 {
 	int64_t deadline_ns = clock_mono_ns() + atomic_load(&gothread_kept_ns);
 	uint32_t seen = RESTING;
-	atomic_compare_exchange_strong(&g->word, &seen, ASLEEP);
+	atomic_compare_exchange_strong_explicit(
+		&g->word, &seen, ASLEEP, memory_order_relaxed, memory_order_relaxed);
 	while (atomic_load_explicit(&g->word, memory_order_acquire) != CALLED) {
 		if (futex_wait_until(&g->word, ASLEEP, deadline_ns) != ETIMEDOUT)
 			continue;

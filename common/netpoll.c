@@ -152,8 +152,9 @@ static bool claim(struct poll_desc *pd, uint16_t seq, uint32_t with)
 		state = state_of(seen);
 		if (seq_of(seen) != seq || state == FREE)
 			return false;
-	} while (!atomic_compare_exchange_weak(&pd->word, &seen,
-		(state == PARKED ? with_state(seen, RUNNING) : seen | AGAIN) | with));
+	} while (!atomic_compare_exchange_weak_explicit(&pd->word, &seen,
+		(state == PARKED ? with_state(seen, RUNNING) : seen | AGAIN) | with,
+		memory_order_acq_rel, memory_order_relaxed));
 	return state == PARKED;
 }
 
@@ -161,18 +162,19 @@ static bool claim(struct poll_desc *pd, uint16_t seq, uint32_t with)
 static bool release(struct poll_desc *pd)
 {
 	park_perturb(PERTURB_POLL);
-	uint32_t seen = atomic_load(&pd->word);
+	uint32_t seen = atomic_load_explicit(&pd->word, memory_order_relaxed);
 	while (!(seen & AGAIN)) {
-		if (atomic_compare_exchange_weak(&pd->word, &seen, with_state(seen, PARKED)))
+		if (atomic_compare_exchange_weak_explicit(&pd->word, &seen,
+			    with_state(seen, PARKED), memory_order_release, memory_order_relaxed))
 			return true;
 	}
-	atomic_fetch_and(&pd->word, ~AGAIN);
+	atomic_fetch_and_explicit(&pd->word, ~AGAIN, memory_order_acquire);
 	return false;
 }
 
 bool netpoll_hung_up(struct poll_desc *pd)
 {
-	return atomic_load(&pd->word) & HUNG_UP;
+	return atomic_load_explicit(&pd->word, memory_order_relaxed) & HUNG_UP;
 }
 
 bool netpoll_is_short_of_threads(struct netpoll *np)
@@ -211,21 +213,36 @@ static int64_t wanted_look(const struct poll_desc *pd)
 	return !pd->registered && pd->retry_ns < look ? pd->retry_ns : look;
 }
 
+/*
+ * When the claimer is looked at. Not in order with anything: to a thread that reads it too early or
+ * too late `word` says what it has missed (docs/memory-order.md).
+ */
+static int64_t planned_look(const struct poll_desc *pd)
+{
+	return atomic_load_explicit(&pd->look_ns, memory_order_relaxed);
+}
+
+static void set_look_locked(struct poll_desc *pd, int64_t look)
+{
+	mutex_assert_held(&pd->np->lock);
+	atomic_store_explicit(&pd->look_ns, look, memory_order_relaxed);
+}
+
 /* Before the end of a claim. A planned look that is early enough will do. */
 static void plan_look(struct poll_desc *pd)
 {
 	struct netpoll *np = pd->np;
-	int64_t look = wanted_look(pd), planned = atomic_load(&pd->look_ns);
+	int64_t look = wanted_look(pd), planned = planned_look(pd);
 	park_perturb(PERTURB_POLL);
 	if (look >= planned)
 		return;
 	mutex_lock(&np->lock);
-	planned = atomic_load(&pd->look_ns);
+	planned = planned_look(pd);
 	if (planned == INT64_MAX)
 		heap_push(&np->looks, &pd->heap_node, look);
 	else
 		heap_fix(&np->looks, &pd->heap_node, look);
-	atomic_store(&pd->look_ns, look);
+	set_look_locked(pd, look);
 	set_timer_locked(np);
 	mutex_unlock(&np->lock);
 }
@@ -233,11 +250,11 @@ static void plan_look(struct poll_desc *pd)
 static void forget_look_locked(struct poll_desc *pd)
 {
 	mutex_assert_held(&pd->np->lock);
-	if (atomic_load(&pd->look_ns) == INT64_MAX)
+	if (planned_look(pd) == INT64_MAX)
 		return;
 	heap_remove(&pd->np->looks, &pd->heap_node);
 	heap_trim(&pd->np->looks);
-	atomic_store(&pd->look_ns, INT64_MAX);
+	set_look_locked(pd, INT64_MAX);
 }
 
 /* A connection as an event knows it. */
@@ -294,7 +311,8 @@ struct poll_desc *netpoll_open(struct netpoll *np, int fd, const struct netpoll_
 	pd->arg = arg;
 	pd->deadline_ns = 0;
 	pd->registered = pd->needs_thread = false;
-	atomic_store(&pd->word, with_state(atomic_load(&pd->word), RUNNING));
+	uint32_t free = atomic_load_explicit(&pd->word, memory_order_relaxed);
+	atomic_store(&pd->word, with_state(free, RUNNING));
 	return pd;
 }
 
@@ -304,7 +322,8 @@ void netpoll_close(struct poll_desc *pd)
 	mutex_lock(&np->lock);
 	forget_look_locked(pd);
 	uint16_t next_seq = (uint16_t)(current_seq(pd) + 1);
-	atomic_store(&pd->word, (uint32_t)next_seq << SEQ_SHIFT | FREE);
+	atomic_store_explicit(
+		&pd->word, (uint32_t)next_seq << SEQ_SHIFT | FREE, memory_order_relaxed);
 	pd->next = np->free;
 	np->free = pd;
 	mutex_unlock(&np->lock);
@@ -447,7 +466,9 @@ static void thread_loop(void *arg)
 /* In how long to try again: soon, but together not so often that it would cost much. */
 static int64_t retry_in(struct netpoll *np)
 {
-	int64_t retry = RETRY_NS + (int64_t)atomic_load(&np->n_waiting) * RETRY_EACH_NS;
+	int64_t retry =
+		RETRY_NS +
+		(int64_t)atomic_load_explicit(&np->n_waiting, memory_order_relaxed) * RETRY_EACH_NS;
 	return retry < RETRY_MAX_NS ? retry : RETRY_MAX_NS;
 }
 
@@ -460,7 +481,7 @@ static enum netpoll_next do_without(struct poll_desc *pd, const struct err *why)
 	else if (next == NETPOLL_WAIT) {
 		pd->needs_thread = true;
 		pd->retry_ns = clock_mono_ns() + retry_in(pd->np);
-		atomic_fetch_add(&pd->np->n_waiting, 1);
+		atomic_fetch_add_explicit(&pd->np->n_waiting, 1, memory_order_relaxed);
 	}
 	return next == NETPOLL_WAIT ? park(pd) : next;
 }
@@ -468,7 +489,7 @@ static enum netpoll_next do_without(struct poll_desc *pd, const struct err *why)
 static void stop_waiting(struct poll_desc *pd)
 {
 	if (pd->needs_thread)
-		atomic_fetch_sub(&pd->np->n_waiting, 1);
+		atomic_fetch_sub_explicit(&pd->np->n_waiting, 1, memory_order_relaxed);
 	pd->needs_thread = false;
 }
 

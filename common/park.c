@@ -338,7 +338,8 @@ void park_perturb(enum perturb_point point)
 	static _Thread_local uint64_t state;
 	if (!state) {
 		PT_OK(pthread_once(&perturb_once, perturb_init));
-		state = (perturb_seed + atomic_fetch_add(&perturb_threads, 1)) *
+		state = (perturb_seed + atomic_fetch_add_explicit(
+						&perturb_threads, 1, memory_order_relaxed)) *
 				0x9e3779b97f4a7c15u |
 			1;
 	}

@@ -83,11 +83,14 @@ static inline void park_reopen(struct parker *p)
 	atomic_store(&p->claimed, false);
 }
 
-/* True for one caller per episode: that thread alone decides how the episode ends. */
+/*
+ * True for one caller per episode: that thread alone decides how the episode ends. It sees what was
+ * written before park_reopen.
+ */
 static inline bool park_claim(struct parker *p)
 {
 	return !atomic_load_explicit(&p->claimed, memory_order_relaxed) &&
-	       !atomic_exchange_explicit(&p->claimed, true, memory_order_acq_rel);
+	       !atomic_exchange_explicit(&p->claimed, true, memory_order_acquire);
 }
 
 /* The same, in one order with all that is sequentially consistent: for timerproc.c. */

@@ -66,7 +66,7 @@ bool timer_expect(struct timer *t, int64_t when_ns)
 		return false;
 	PT_OK(pthread_mutex_lock(&proc.lock));
 	bool is_next = when_ns < heap_least(&proc.heap);
-	if (when_ns < atomic_load(&t->when_ns))
+	if (when_ns < atomic_load_explicit(&t->when_ns, memory_order_relaxed))
 		plan_locked(t, when_ns);
 	PT_OK(pthread_mutex_unlock(&proc.lock));
 	return is_next;
@@ -84,7 +84,7 @@ void timerproc_give(struct wake_list *l)
 
 void timerproc_wake(void)
 {
-	atomic_fetch_add(&proc.changed, 1);
+	atomic_fetch_add_explicit(&proc.changed, 1, memory_order_relaxed);
 	futex_wake_one(&proc.changed);
 }
 
@@ -125,7 +125,7 @@ static void timerproc(void *arg)
 	(void)arg;
 	for (;;) {
 		/* Before it looks at anything: what changes after a look ends the sleep. */
-		uint32_t seen = atomic_load(&proc.changed);
+		uint32_t seen = atomic_load_explicit(&proc.changed, memory_order_relaxed);
 		struct wake_list due = {NULL, NULL, 0};
 		if (is_stopping())
 			return;

@@ -11,6 +11,7 @@ import concurrent.futures
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -24,8 +25,9 @@ CHECKER = ["mc_world.c", "mc_search.c", "mc_access.c", "mc_os.c", "mc_stubs.c", 
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-fno-pie", "-fno-stack-protector",
          "-fcf-protection=none", "-Wall", "-Wextra", "-Werror"]
 # What is modelled: each access to memory is a call, and thread-local variables lie in a section,
-# which the checker changes with the thread. The lock of a chan does not spin.
-MODELLED = ["-fsanitize=thread", "-fno-builtin", "-DLOCK_SPINS=0",
+# which the checker changes with the thread. The lock of a chan spins as often as the scenario says.
+MODELLED = ["-fsanitize=thread", "-fno-builtin", "-include", "test/model/mc.h",
+            '-DLOCK_SPINS=mc_param("spins", 0)',
             '-D_Thread_local=__attribute__((section("mc_tls")))']
 
 
@@ -174,7 +176,9 @@ def mutate(opts, number, mutation):
                      f"{mutation.file}")
     directory = os.path.join(opts.build, f"mutation-{number}")
     path = os.path.join(directory, mutation.file)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    # What another mutation of that number has left would be compiled as well.
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(os.path.dirname(path))
     with open(path, "w") as f:
         f.write(text.replace(mutation.old, mutation.new))
     return directory
@@ -227,17 +231,30 @@ STRONG = re.compile(r"memory_order_(?:acquire|release|acq_rel|seq_cst)\b"
                     r"|\batomic_(?:load|store|exchange|fetch_\w+?|compare_exchange_\w+?)(?=\()")
 
 
-def weakened(text, match):
-    """The text with that access relaxed."""
+def weaker(match):
+    """The orders next below that of the access: if each of these is found, it is none too strong."""
+    order = match.group().removeprefix("memory_order_")
+    if order in ("acquire", "release"):
+        return ["relaxed"]
+    if order == "acq_rel":
+        return ["acquire", "release"]
+    operation = match.group().removeprefix("atomic_")
+    return {"load": ["acquire"], "store": ["release"]}.get(operation, ["acq_rel"])
+
+
+def weakened(text, match, order):
+    """The text with that order for the access."""
     if match.group().startswith("memory_order"):
-        return text[:match.start()] + "memory_order_relaxed" + text[match.end():]
+        return text[:match.start()] + f"memory_order_{order}" + text[match.end():]
     depth, end = 0, match.end()
     while True:
         depth += {"(": 1, ")": -1}.get(text[end], 0)
         if depth == 0:
             break
         end += 1
-    orders = ", memory_order_relaxed" * (2 if "compare" in match.group() else 1)
+    orders = f", memory_order_{order}"
+    if "compare" in match.group():
+        orders += ", memory_order_acquire"
     return (text[:match.end()] + "_explicit" + text[match.end():end] + orders + text[end:])
 
 
@@ -245,12 +262,13 @@ def weak_sites():
     for file in ORDERED:
         with open(os.path.join(ROOT, file)) as f:
             text = f.read()
-        for number, match in enumerate(STRONG.finditer(text)):
+        for match in STRONG.finditer(text):
             if match.group().endswith("_explicit"):
                 continue
             line = text.count("\n", 0, match.start()) + 1
-            yield file, line, text.split("\n")[line - 1].strip(), Mutation(
-                f"{file}:{line}", file, text, weakened(text, match), WALKS)
+            for order in weaker(match):
+                yield file, line, f"{text.splitlines()[line - 1].strip()} as {order}", Mutation(
+                    f"{file}:{line}", file, text, weakened(text, match, order), WALKS)
 
 
 def find_by_walks(opts, number, mutation, runs):
@@ -269,18 +287,24 @@ def find_by_walks(opts, number, mutation, runs):
                 compile_one(opts, source, changed[source], True, (directory,))
             built[program] = os.path.join(directory, program)
             link(opts, program, built[program], changed)
-        found, text = search(built[program], f"{arguments} walk={runs}", 0)
+        found, text = search(built[program], f"{arguments} walk={runs} seed={opts.seed}", 0)
         if found:
             return name, text.split("FAULT: ")[1].split("\n")[0]
     return None
 
 
 def weaken_all(opts, pool):
-    sites = list(weak_sites())
-    jobs = [pool.submit(find_by_walks, opts, i, m, opts.walks) for i, (_, _, _, m) in enumerate(sites)]
-    for (file, line, text, _), job in zip(sites, jobs):
+    """Each order that is weakened must be found, so an order that nothing needs is a fault as well."""
+    sites = [(i, *site) for i, site in enumerate(weak_sites()) if opts.only in f"{site[0]}:{site[1]}"]
+    jobs = [pool.submit(find_by_walks, opts, i, m, opts.walks) for i, _, _, _, m in sites]
+    survivors = 0
+    for (_, file, line, text, _), job in zip(sites, jobs):
         found = job.result()
-        print(f"{'found' if found else 'NOT  '} {file}:{line} {text}: {found}", flush=True)
+        survivors += found is None
+        print(f"{'found' if found else 'FAULT'} {file}:{line} {text}: "
+              f"{f'by {found[0]}: {found[1]}' if found else 'NOT FOUND'}", flush=True)
+    print(f"{len(sites)} memory orders weakened, {survivors} not found")
+    return survivors == 0
 
 
 def main():
@@ -303,9 +327,8 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(opts.jobs) as pool:
         try:
             build(opts, pool)
-            if opts.weaken:
-                weaken_all(opts, pool)
-            ok = opts.no_scenarios or all([search_all(opts, pool), walk_all(opts, pool)])
+            ok = not opts.weaken or weaken_all(opts, pool)
+            ok = (opts.no_scenarios or all([search_all(opts, pool), walk_all(opts, pool)])) and ok
             ok = (opts.no_mutations or find_all(opts, pool)) and ok
         except Failed as e:
             sys.exit(f"model: {e}")

@@ -83,6 +83,7 @@ SCENARIOS = [
     quick("netpoll stream"),
     quick("netpoll stream begun=0"),
     quick("netpoll stream sends=2"),
+    quick("netpoll stream kicks=1 told=1"),
     quick("netpoll stream kicks=1 sends=0"),
     quick("netpoll stream kicks=1 sends=0 begun=0"),
     proof("netpoll stream kicks=1"),
@@ -144,9 +145,9 @@ SCENARIOS = [
 # Those that are walked, in the memory of C11.
 WALKS = [
     "core signal cap=1", "core senders cap=0", "core senders cap=1", "core select cap=0", "core close",
-    "core answer", "core answer select=1", "core demand", "core deadline cap=0", "core default cap=1",
+    "core senders cap=1 spins=1", "core answer", "core answer select=1", "core demand", "core deadline cap=0", "core default cap=1",
     "runnext ticker cap=1 nostep=2", "runnext ticker cap=1 timeouts=2", "runnext owned cap=1",
-    "runnext blocks tasks=2", "runnext ownerless cap=1 nostep=1 timeouts=2 failures=1",
-    "netpoll stream kicks=1 sends=2", "netpoll stream thread=1 failures=1", "netpoll deadline",
+    "runnext ownerless cap=1 nostep=3 both=1 timeouts=2", "runnext blocks tasks=2", "runnext ownerless cap=1 nostep=1 timeouts=2 failures=1",
+    "netpoll stream kicks=1 sends=2", "netpoll stream kicks=2 told=1", "netpoll stream thread=1 failures=1", "netpoll deadline",
     "netpoll again",
 ]
