@@ -16,6 +16,7 @@ import go_map
 import heads
 import includes
 import locks
+import memory_order
 import names
 import pages
 import threads
@@ -299,6 +300,90 @@ class Locks(Tree):
     def test_wrong_number_is_refused(self):
         table = self.TABLE.replace("| 2 |", "| 3 |")
         self.assert_refused(self.check(self.HEADER, table), "numbered")
+
+
+class MemoryOrder(Tree):
+    CODE = """struct thing {
+	_Atomic bool stopping; /* atomic_store(&comment) */
+	_Atomic(struct thing *) other;
+	int n;
+};
+
+static inline bool is_stopping(const struct thing *t)
+{
+	return atomic_load(&t->stopping);
+}
+
+void stop(struct thing *t,
+	int n)
+{
+	if (n)
+		atomic_store_explicit(
+			&t->stopping, true, memory_order_release);
+	atomic_store_explicit(&t->stopping, true, memory_order_release);
+	while (!atomic_compare_exchange_weak_explicit(&t->other, &t, f(t, n),
+		memory_order_acq_rel, memory_order_relaxed))
+		t->n++;
+}
+"""
+    TABLE = """
+| variable | operation | order | in | pairs with | why |
+|---|---|---|---|---|---|
+| `thing.stopping` | load | seq_cst | `a.c`: `is_stopping` | the store | x |
+| | store | release | `a.c`: `stop` twice | the load | x |
+| `thing.other` | compare_exchange_weak | acq_rel, relaxed | `a.c`: `stop` | itself | x |
+"""
+
+    def check(self, code=CODE, table=TABLE):
+        self.write("common/a.c", code)
+        self.write("docs/memory-order.md", table)
+        return memory_order.check(self.root)
+
+    def test_good_table_passes(self):
+        self.assertEqual(self.check(), [])
+
+    def test_new_access_is_refused(self):
+        code = self.CODE.replace("if (n)", "if (atomic_load(&t->stopping))")
+        self.assert_refused(self.check(code), "common/a.c: stop: load of stopping, seq_cst", "1 in")
+
+    def test_one_more_of_the_same_is_refused(self):
+        code = self.CODE.replace("return ", "return atomic_load(&t->stopping) && ")
+        self.assert_refused(self.check(code), "is_stopping: load of stopping", "2 in the code, 1 in")
+
+    def test_access_that_is_gone_is_refused(self):
+        code = self.CODE.replace("atomic_load(&t->stopping)", "false")
+        self.assert_refused(self.check(code), "is_stopping: load", "0 in the code, 1 in")
+
+    def test_other_order_is_refused(self):
+        code = self.CODE.replace("memory_order_acq_rel", "memory_order_release")
+        complaints = self.check(code)
+        self.assertEqual(len(complaints), 2)
+        self.assertIn("acq_rel, relaxed: 0 in the code", complaints[0])
+        self.assertIn("release, relaxed: 1 in the code, 0 in", complaints[1])
+
+    def test_other_function_is_refused(self):
+        self.assertEqual(len(self.check(self.CODE.replace("void stop", "void halt"))), 4)
+
+    def test_builtins_count_too(self):
+        code = self.CODE.replace("t->n++;", "__atomic_fetch_add(&t->n, 1, __ATOMIC_RELAXED);")
+        self.assert_refused(self.check(code), "stop: fetch_add of n, relaxed", "1 in the code")
+
+    def test_access_without_a_call_is_refused(self):
+        for use in ("t->stopping = true;", "t->n = t->stopping;", "(*t).stopping |= 1;"):
+            code = self.CODE.replace("t->n++;", use)
+            self.assert_refused(self.check(code), "common/a.c:21", "stopping is atomic, and used")
+
+    def test_address_and_initializer_are_no_access(self):
+        code = self.CODE + "int n = g(&t->stopping);\nstruct thing u = {.n = 1, .stopping = true};\n"
+        self.assertEqual(self.check(code), [])
+
+    def test_atomic_without_a_row_is_refused(self):
+        code = self.CODE.replace("int n;", "_Atomic int n_idle;", 1).replace("t->n++", "")
+        self.assert_refused(self.check(code), "no row for the _Atomic n_idle")
+
+    def test_row_that_is_none_is_refused(self):
+        table = self.TABLE + "| `thing.other` | load | relaxed | elsewhere | none | x |\n"
+        self.assert_refused(self.check(table=table), "a row of six cells")
 
 
 class Bounds(Tree):
