@@ -203,13 +203,22 @@ void nsqd_give_up(struct nsqd *n)
 	close_queues(n);
 }
 
+static void persist_for_the_last_time(struct nsqd *n)
+{
+	struct err err;
+	int64_t pause_ns = 0;
+	while (nsqd_persist_metadata(&n->metadata, &err) != 0) {
+		nsqd_logf(&n->ctx, LG_ERROR, "failed to persist metadata - %s", err.msg);
+		if (!context_wait_for_disk(&n->ctx, &pause_ns))
+			return;
+	}
+}
+
 void nsqd_exit(struct nsqd *n)
 {
 	struct context *ctx = &n->ctx;
-	struct err err;
 	context_begin_exit(ctx);
 	disconnect_everybody(n);
-	if (nsqd_persist_metadata(&n->metadata, &err) != 0)
-		nsqd_logf(ctx, LG_ERROR, "failed to persist metadata - %s", err.msg);
+	persist_for_the_last_time(n);
 	close_queues(n);
 }

@@ -6,7 +6,8 @@
  *
  * Differences: stock starts a goroutine per change, and each writes the file; here changes that
  * come while it is being written are written together. The file is parsed and checked as a whole
- * before anything is created. The directory is synced after the rename.
+ * before anything is created. The directory is synced after the rename. A change that cannot be
+ * written is tried again; stock waits for the next change.
  */
 #include "nsqd/queue/metadata.h"
 
@@ -24,6 +25,7 @@
 #include "common/rand.h"
 #include "common/regfile.h"
 #include "common/strbuf.h"
+#include "common/ticker.h"
 #include "common/version.h"
 #include "common/xalloc.h"
 #include "nsqd/queue/channel.h"
@@ -35,6 +37,8 @@
 #define MAX_METADATA_SIZE (1 << 30)
 /* How long the start waits for queues that count what a crash has left. */
 #define COUNTING_NS (300 * NSEC_PER_MSEC)
+/* When a change that could not be written is tried again: a crash would forget it. */
+#define RETRY_NS NSEC_PER_SEC
 
 /* path.Join(DataPath, "nsqd.dat"): the path may end with slashes. */
 static char *metadata_file(const struct context *ctx)
@@ -352,16 +356,22 @@ void nsqd_metadata_loop(void *arg)
 {
 	struct metadata *m = arg;
 	struct context *ctx = m->topics->ctx;
-	enum { PERSIST, EXIT };
+	enum { PERSIST, RETRY, EXIT };
+	struct ticker retry;
+	ticker_stop(&retry);
 	for (;;) {
 		struct chan_case cases[] = {
 			[PERSIST] = chan_case_recv(ctx->notify.persist_chan, NULL),
+			[RETRY] = chan_case_tick(retry.next_ns != 0 ? &retry : NULL),
 			[EXIT] = chan_case_recv(ctx->exit_chan, NULL),
 		};
-		if (chan_select(cases, 2) == EXIT)
+		if (chan_select(cases, 3) == EXIT)
 			return;
 		struct err err;
-		if (nsqd_persist_metadata(m, &err) != 0)
+		ticker_stop(&retry);
+		if (nsqd_persist_metadata(m, &err) != 0) {
 			nsqd_logf(ctx, LG_ERROR, "failed to persist metadata - %s", err.msg);
+			ticker_after(&retry, RETRY_NS);
+		}
 	}
 }

@@ -3,6 +3,7 @@
 #include "test/unit/nsqd_test.h"
 
 #include <errno.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 
 #include "common/version.h"
@@ -315,6 +316,24 @@ static void test_a_change_is_written_by_itself(struct fixture *f)
 	wait_for(!file_has("\"name\":\"a\""));
 }
 
+static void test_a_change_that_cannot_be_written_is_written_as_soon_as_it_can(struct fixture *f)
+{
+	struct err err;
+	char event[4096];
+	int watch = inotify_init1(IN_CLOEXEC);
+	assert_true(inotify_add_watch(watch, ".", IN_DELETE) >= 0);
+	assert_int_equal(mkdir("nsqd.dat", 0700), 0);
+	assert_int_equal(nsqd_main(f->nsqd, &err), 0);
+	get_topic(f->nsqd, "t");
+	assert_true(
+		read(watch, event, sizeof(event)) > 0); /* the temporary file of the first try */
+	close(watch);
+	assert_int_equal(rmdir("nsqd.dat"), 0);
+	wait_for(file_has("\"t\""));
+	expect_file(
+		"{\"topics\":[{\"name\":\"t\",\"paused\":false,\"channels\":null}]," VERSION_JSON);
+}
+
 static void test_what_is_ephemeral_causes_no_write(struct fixture *f)
 {
 	struct err err;
@@ -408,6 +427,7 @@ int main(void)
 		nsqd_test(test_a_file_that_cannot_be_read_is_an_error),
 		nsqd_test(test_what_is_no_file_is_an_error_at_once),
 		nsqd_test(test_a_change_is_written_by_itself),
+		nsqd_test(test_a_change_that_cannot_be_written_is_written_as_soon_as_it_can),
 		nsqd_test(test_what_is_ephemeral_causes_no_write),
 		nsqd_test(test_loading_does_not_write),
 		nsqd_test(test_many_writers_at_once_leave_a_whole_file),
