@@ -6,14 +6,15 @@ import os
 # What the manual pages (section 2) name, and this kernel can do to the daemon. `short` moves half
 # of the bytes; `slow` is a device or a scheduler that takes its time. accept4 and recv have no
 # EAGAIN: that says that nothing is there, and what is there would never be told of again (EPOLLET).
+# open, close and flock have no EINTR: no signal has a handler (nsqd/core/signals.h).
 SLOW = 'slow=150'
 FAULTS = {
-    'open': ['EMFILE', 'EIO', 'ENOSPC', 'ENFILE', 'ENOMEM', 'EACCES', 'EINTR', SLOW],
+    'open': ['EMFILE', 'EIO', 'ENOSPC', 'ENFILE', 'ENOMEM', 'EACCES', SLOW],
     'fopen': ['EMFILE', 'ENOMEM'],
     'opendir': ['EMFILE', 'EIO', 'ENOMEM', 'EACCES'],
     'readdir': ['EIO'],
     'getdents64': ['EIO'],
-    'close': ['EIO', 'EINTR', 'ENOSPC'],
+    'close': ['EIO', 'ENOSPC'],
     'read': ['EIO', 'EINTR', 'short', SLOW],
     'pread': ['EIO', 'EINTR', 'short', SLOW],
     'write': ['ENOSPC', 'EIO', 'EINTR', 'short', SLOW],
@@ -26,7 +27,7 @@ FAULTS = {
     'rename': ['EIO', 'ENOSPC', SLOW],
     'unlink': ['EIO', 'EACCES', SLOW],
     'link': ['EIO', 'ENOSPC'],
-    'flock': ['EAGAIN', 'ENOLCK', 'EINTR'],
+    'flock': ['EAGAIN', 'ENOLCK'],
     'lseek': ['EINVAL'],
     'stat': ['EIO', 'ENOMEM', 'EACCES'],
     'fstat': ['EIO', 'ENOMEM'],
@@ -102,12 +103,13 @@ NOT_TRIED = {
     'sysconf': 'no system call for what is asked',
 }
 
-# (kind, function): failures that cannot be on Linux. CHECK holds the daemon to that.
-IMPOSSIBLE = {
-    ('epoll_ctl', 'leave_epoll'): 'EPOLL_CTL_DEL of a descriptor that is in it needs nothing',
-    ('fcntl', 'open_standard_descriptors'): 'F_GETFD only tells whether it is a descriptor',
-    ('fcntl', 'bind_and_listen'): 'F_GETFL and F_SETFL of a socket need nothing',
-}
+# (kind, function, action): failures that cannot be on Linux.
+IMPOSSIBLE = [
+    ('epoll_ctl', 'leave_epoll', '*', 'EPOLL_CTL_DEL of a descriptor that is in it needs nothing'),
+    ('fcntl', 'open_standard_descriptors', '*', 'F_GETFD only asks whether it is a descriptor'),
+    ('fcntl', 'bind_and_listen', '*', 'F_GETFL and F_SETFL of a socket need nothing'),
+    ('recv', 'sock_read', 'short', 'less than was asked for is all that there is: epoll(7)'),
+]
 
 # (kind, function): without this memory the daemon cannot go on; it ends, with these words.
 ENDS = {
@@ -177,6 +179,18 @@ GETADDRINFO = {'EAI_AGAIN': 'temporary failure in name resolution',
                'EAI_MEMORY': 'memory allocation failure'}
 
 
+def find(table, kind, functions, action):
+    """The reason in the first row that fits, or None."""
+    return next((why for k, f, a, why in table
+                 if k in ('*', kind) and (f == '*' or f in functions) and a in ('*', action)), None)
+
+
+def is_harmless(kind, action):
+    """Nobody is to notice it: the call is made again, or goes on, or is only late."""
+    return action in ('EINTR', 'short') or action.startswith('slow') or (
+        action == 'EAGAIN' and kind in ('send', 'sendmsg', 'eventfd_read', 'futex', 'madvise'))
+
+
 def unknown_calls(imports, kinds):
     """System calls that the daemon makes and nothing here tries."""
     return sorted(SYSTEM_CALLS & set(imports) - set(kinds) - set(NOT_TRIED))
@@ -186,17 +200,14 @@ def applies(kind, functions, action):
     """Can this call fail so?"""
     if action.startswith('slow'):
         return True
-    return not any(kind == k and (f == '*' or f in functions) for k, f in IMPOSSIBLE)
+    return not find(IMPOSSIBLE, kind, functions, action)
 
 
 def why_quiet(kind, functions, action):
     """The reason why no line is expected, or None."""
     if action == 'short' or action.startswith('slow'):
         return 'the call goes well'
-    for k, f, a, why in QUIET:
-        if k in ('*', kind) and (f == '*' or f in functions) and a in ('*', action):
-            return why
-    return None
+    return find(QUIET, kind, functions, action)
 
 
 def way_to_end(kind, functions):

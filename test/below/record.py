@@ -45,6 +45,12 @@ class Place:
         self.offset = key & ((1 << 48) - 1)
         self.module_name = modules[self.module] if self.module < len(modules) else ''
 
+    @classmethod
+    def parse(cls, spec, modules):
+        kind, at = spec.split('@')
+        module, offset = at.split('.')
+        return cls(KINDS.index(kind) + 1 << 56 | int(module) << 48 | int(offset, 16), modules)
+
     @property
     def spec(self):
         return '%s@%d.%x' % (self.kind, self.module, self.offset)

@@ -65,7 +65,7 @@ class Result:
         self.log = ''
         self.started = True
         self.notes = []
-        self.kinds, self.places = {}, []
+        self.kinds, self.places, self.modules = {}, [], []
         self.doubled = 0
         self.seconds = 0.0
 
@@ -92,6 +92,7 @@ class Trial:
         try:
             self.live()
             self.judge_end()
+            self.look_at_metadata()
             self.verify()
         except Hang as error:
             self.result.fail('hang: %s', error)
@@ -103,6 +104,7 @@ class Trial:
                 self.daemon.process.wait()
         r = self.result
         r.faults, r.log = record.faults(), self.daemon.log()
+        r.modules = record.modules
         r.kinds, r.places = record.by_kind(), record.by_place()
         for event in record.bad():
             r.fail('not a descriptor: %s', event)
@@ -185,6 +187,18 @@ class Trial:
             daemon.process.wait()
         for topic, got in found.items():
             self.compare(topic, got)
+
+    def look_at_metadata(self):
+        """nsqd.dat has what was created, as it was paused."""
+        try:
+            there = self.daemon.metadata()
+        except (OSError, ValueError, KeyError) as error:
+            self.result.fail('nsqd.dat: %r', error)
+            return
+        wanted = {topic: (topic == 'held', {channel: False})
+                  for topic, channel in self.ledger.channels.items()}
+        if there != wanted:
+            self.result.fail('nsqd.dat has %s', there)
 
     def drain(self, daemon, topic, channel):
         """Everything in the channel."""

@@ -20,7 +20,7 @@ from nsq import (DEADLINE, ERROR, MESSAGE, RESPONSE, Died, Message, Nsqd, mpub_b
                  wait_until)
 
 FLAGS = ['--mem-queue-size=8', '--max-bytes-per-file=2048', '--sync-every=8',
-         '--msg-timeout=2s', '--broadcast-address=127.0.0.1', '--node-id=1']
+         '--msg-timeout=4s', '--broadcast-address=127.0.0.1', '--node-id=1']
 # With the end of the line: half of it may be there, and half of the port.
 LISTENING = re.compile(
     r'^\[nsqd\] .* INFO: (TCP|HTTPS): listening on 127\.0\.0\.1:(\d+)\n', re.M)
