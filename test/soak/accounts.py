@@ -134,13 +134,12 @@ class Accounts:
 
     @staticmethod
     def _is_finished(deliveries):
-        """In some epoch, the last consumer that had it sent a FIN that may have been heard.
+        """A FIN was sent that may have been heard in time.
 
-        (If it got the message twice: the first FIN may have come after the second delivery.)
+        It need not be that of the last delivery. The consumer of the first may have the message
+        for the third time, in a buffer, when it says FIN to the first.
         """
-        last = {d.session.life.epoch: d.session for d in deliveries}
-        return any(d.fin in ('sent', 'confirmed', 'maybe') and d.session in last.values()
-                   for d in deliveries)
+        return any(d.fin in ('sent', 'confirmed', 'maybe') for d in deliveries)
 
     def _has_copies(self, pub, until):
         """A kill makes copies: the topic's queue and the channel's may both have it afterwards."""
@@ -201,9 +200,11 @@ class Accounts:
     def _may_repeat(pub, first, then, earlier, later):
         if first.attempts == then.attempts:
             return False
-        if first.fin == 'confirmed' and first.answered_at < max(d.at for d in later):
-            return False
         s = first.session
+        # Its time was not over when the FIN was heard, so this delivery is what it ended.
+        if (first.fin == 'confirmed' and first.answered_at < max(d.at for d in later)
+                and first.answered_at - max(pub.begin, s.begin) < s.timeout):
+            return False
         # (A consumer that has gone is no cause: what it had in flight waits for its time-out.)
         return (first.fate == 'req'
                 # The REQ may have come when its consumer had the message for the second time.

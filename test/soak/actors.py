@@ -41,6 +41,7 @@ class Actor(threading.Thread):
             if life is None:
                 return
             rng = self.world.rng(self.name, self.sessions)
+            self.messages = 0
             try:
                 self.session(rng, life)
             except Exception:  # pylint: disable=broad-except

@@ -79,6 +79,16 @@ def chaos(world, rng, mode, seconds):
         world.start(settings)
 
 
+def join(actors):
+    """They have been told to end."""
+    until = now() + 2 * PATIENCE
+    for actor in actors:
+        actor.join(max(0.0, until - now()))
+    stuck = [actor.name for actor in actors if actor.is_alive()]
+    if stuck:
+        raise Failure('actors do not end: %s' % stuck)
+
+
 # -- what the daemon has when nobody uses it
 
 
@@ -170,8 +180,7 @@ def drain(world):
                     for c in t['channels']]) for t in world.daemon.stats()['topics']])
     for d in drains.values():
         d.ready_to_end.set()
-    for d in drains.values():
-        d.join(PATIENCE)
+    join(drains.values())
     return now() - began
 
 
@@ -262,11 +271,7 @@ def perform(world, mode, seconds):
         fates = chaos(world, world.rng('daemon'), mode, seconds)
     finally:
         world.over.set()
-        for actor in actors:
-            actor.join(2 * PATIENCE)
-    stuck = [actor.name for actor in actors if actor.is_alive()]
-    if stuck:
-        raise Failure('actors do not end: %s' % stuck)
+    join(actors)
     done = sum((actor.count for actor in actors), collections.Counter())
     return fates, done, sum(actor.sessions for actor in actors)
 
