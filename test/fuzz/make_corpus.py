@@ -426,6 +426,8 @@ AUTH = ('{"ttl":60,"identity":"i","identity_url":"u","authorizations":[{"topic":
 INFO = b'{"tcp_port":4160,"http_port":4161,"version":"1.3.0","broadcast_address":"127.0.0.1"}'
 OK = sized(b'OK')
 add('auth',
+    some_topics='\0t\nc\n{"ttl":9,"authorizations":[{"topic":"^t[0-39]","channels":[""],'
+        '"permissions":["publish"]}]}',
     answer='\0t\nc\n' + AUTH,
     other='\0u\nd\n' + AUTH,
     nothing='\0t\nc\n{"ttl":5}',
