@@ -2,7 +2,7 @@
 #
 # Every build variant has a directory of its own, so that switching between
 # them never mixes objects: build/ (plain), build/address, build/thread,
-# build/undefined (SANITIZE=...), build/perturb (PERTURB=1: seeded yields in
+# build/undefined, build/coverage (SANITIZE=...), build/perturb (PERTURB=1: seeded yields in
 # the chan), and the same below build/clang when CC is clang.
 
 PREFIX  ?= /usr/local
@@ -36,6 +36,7 @@ ZERO    := $(call cc-option,-ftrivial-auto-var-init=zero \
 endif
 HARDEN  := -fstack-protector-strong -fPIE -fno-plt $(PROBE) $(ZERO)
 LDHARDEN := -pie -Wl,-z,relro,-z,now,-z,noexecstack
+comma   := ,
 LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lsnappy -lm -pthread
 
 ifeq ($(SANITIZE),address)
@@ -44,8 +45,13 @@ else ifeq ($(SANITIZE),undefined)
 SANFLAGS := -fsanitize=undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 else ifeq ($(SANITIZE),thread)
 SANFLAGS := -fsanitize=thread -fno-omit-frame-pointer
+else ifeq ($(SANITIZE),coverage)
+# Lines are counted as they are written, by all threads, and also by a process that ends abruptly.
+COVERAGE_DUMP := $(BUILD)/obj/test/coverage/dump.o
+SANFLAGS := --coverage -fprofile-update=atomic -O0
+LDHARDEN += $(COVERAGE_DUMP) $(patsubst %,-Wl$(comma)--wrap=%,_exit abort raise syscall)
 else ifneq ($(SANITIZE),)
-$(error SANITIZE=$(SANITIZE): must be address, thread or undefined)
+$(error SANITIZE=$(SANITIZE): must be address, thread, undefined or coverage)
 else
 HARDEN  += -D_FORTIFY_SOURCE=2
 endif
@@ -80,6 +86,9 @@ $(BUILD)/obj/%.o: %.c Makefile
 	$(call say,CC)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(OBJ): ALL_CFLAGS += $(NAMED)
+
+# Linked into everything, by way of the flags.
+$(OBJ): | $(COVERAGE_DUMP)
 
 -include $(OBJ:.o=.d)
 
@@ -158,6 +167,7 @@ include test/unit/unit.mk
 -include test/model/model.mk
 -include test/soak/soak.mk
 -include test/below/below.mk
+include test/coverage/coverage.mk
 include test/proof/proof.mk
 
 # The order of the stages. Those that wait come between those that compute, so that what the next
@@ -194,5 +204,5 @@ quick: ## what says most in two minutes: docs, most unit tests, most functional 
 help: ## this list
 	@grep -hE '^[a-z][a-zA-Z0-9_-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 24
 	@echo
-	@echo 'Variables: CC=gcc|clang  SANITIZE=address|thread|undefined  PERTURB=1  PREFIX= DESTDIR=  V=1'
+	@echo 'Variables: CC=gcc|clang  SANITIZE=address|thread|undefined|coverage  PERTURB=1  PREFIX= DESTDIR=  V=1'
 	@echo '           KEEP=1 (check, test, quick)  T="test_chan ..." (unit)'

@@ -35,6 +35,7 @@ class FakeLookupd:
         self.queries = []
         self.mute = False
         self.identify_response = None
+        self.response_size = None   # in place of the right one
         self.http_answer = None     # in place of what channels says
         self.http_hold = threading.Event()
         self.http_hold.set()
@@ -95,8 +96,8 @@ class FakeLookupd:
                                          mine)
                 self.tcp_hold.wait()
                 if not self.mute:
-                    handler.wfile.write(struct.pack('>i', len(response))
-                                        + response)
+                    size = len(response) if self.response_size is None else self.response_size
+                    handler.wfile.write(struct.pack('>i', size) + response)
         except OSError:
             pass
         finally:

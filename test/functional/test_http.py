@@ -765,6 +765,22 @@ def test_the_debug_page_tells_threads_that_are_kept_from_those_that_run(nsqd):
     wait_until(shows_one, 'the thread of the deleted topic is kept')
 
 
+@pytest.mark.ours(reason='frees memory as well, and then fails with 500')
+def test_memory_is_given_back_on_demand(nsqd):
+    response = nsqd.post('/debug/freememory')
+    assert (response.status, response.body) == (200, b'')
+
+
+@pytest.mark.ours(reason='has the Go runtime, with its profiles')
+def test_what_belongs_to_the_go_runtime_is_not_implemented(nsqd):
+    for page in ('', 'cmdline', 'symbol', 'profile', 'heap', 'goroutine', 'block', 'threadcreate'):
+        response = nsqd.get('/debug/pprof/' + page)
+        assert (response.status, b'GET /debug/' in response.body) == (501, True)
+    assert nsqd.post('/debug/pprof/symbol').status == 501
+    response = nsqd.http('PUT', '/debug/setblockrate?rate=-1')
+    assert (response.status, response.body) == (501, b'block profiles belong to the Go runtime')
+
+
 @operator
 def test_the_log_level_can_be_changed(new_nsqd):
     daemon = new_nsqd()

@@ -200,6 +200,20 @@ def test_an_answer_that_is_no_peer_info_is_refused(
     assert nsqd.get('/ping').body == b'OK'
 
 
+@pytest.mark.parametrize('size,why', [
+    pytest.param(-1, 'response body size (-1) is negative',
+                 marks=pytest.mark.ours(reason='dies of it')),
+    (5242881, 'response body size (5242881) is greater than limit (5242880)')])
+def test_an_answer_of_a_size_that_cannot_be_is_refused(new_nsqd, lookupds, size, why):
+    lookupd = lookupds()
+    lookupd.response_size = size
+    nsqd = new_nsqd(*flags(lookupd))
+    nsqd.wait_log(re.escape(why))
+    lookupd.response_size = None
+    nsqd.create('t')
+    lookupd.wait_registered(('t',))
+
+
 def test_the_log_says_what_stock_says(new_nsqd, lookupds):
     lookupd = lookupds()
     nsqd = new_nsqd(*flags(lookupd))

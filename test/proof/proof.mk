@@ -3,7 +3,7 @@
 
 PROOF_SCALE ?= 1
 PROOF_DIR   := $(ROOT)/proof
-PROOF_PARTS := tests perturb model fuzz soak soak-thread soak-address below
+PROOF_PARTS := tests coverage perturb model fuzz soak soak-thread soak-address below
 PROOF       ?= $(PROOF_PARTS)
 
 # $(call scaled,N,LEAST): N times PROOF_SCALE, a whole number, but not less than LEAST.
@@ -15,6 +15,9 @@ proof: ## everything, in its long form: hours (PROOF_SCALE=1 PROOF="model fuzz .
 
 proof-tests:
 	@$(MAKE) --no-print-directory check KEEP=1
+
+proof-coverage:
+	@$(MAKE) --no-print-directory coverage
 
 # Each round draws other seeds, and says which.
 proof-perturb:

@@ -20,6 +20,7 @@ import time
 # What each part must have done.
 UNITS = {
     "tests": ["tests"],
+    "coverage": ["lines"],
     "perturb": ["tests"],
     "model": ["states", "mutations"],
     "fuzz": ["executions", "edges"],

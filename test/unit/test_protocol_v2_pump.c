@@ -592,6 +592,22 @@ static void test_the_first_heartbeat_starts_the_pump(struct fixture *f)
 	assert_int_equal(n_created, 0);
 }
 
+/* It gets a thread, which waits for the peer as long as any write does. */
+static void test_a_heartbeat_that_nobody_reads_ends_the_pump(struct fixture *f)
+{
+	struct peer c;
+	begin_here(&c, f->nsqd);
+	c.client->heartbeat_interval = INTERVAL;
+	(void)fill_socket(stream_sock_fd(c.client->base));
+	assert_int_equal(step_here(&c), NETPOLL_WAIT);
+	sleep_ns(INTERVAL);
+	say(c.peer, "NOP\n");
+	assert_int_equal(step_here(&c), NETPOLL_WAIT);
+	wait_for(n_created == 1);
+	wait_group_wait(&c.client->wait_group);
+	end_here(&c);
+}
+
 static void test_a_heartbeat_comes_also_while_io_loop_has_a_thread(struct fixture *f)
 {
 	struct watch w;
@@ -1035,6 +1051,7 @@ int main(void)
 		threads_test(test_a_publisher_has_no_pump_and_a_consumer_has),
 		threads_test(test_what_identify_has_said_is_known_to_a_pump_that_starts_later),
 		threads_test(test_the_first_heartbeat_starts_the_pump),
+		threads_test(test_a_heartbeat_that_nobody_reads_ends_the_pump),
 		threads_test(test_a_heartbeat_comes_also_while_io_loop_has_a_thread),
 		threads_test(test_answers_that_the_socket_does_not_take_start_the_pump),
 		threads_test(test_a_thread_that_has_nothing_to_do_leaves_and_another_comes),

@@ -6,11 +6,13 @@
 #include "test/unit/listen_test.h"
 #include "test/unit/nsqd_test.h"
 
+#include <signal.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/time.h>
 
 #include "common/gothread_internal.h"
+#include "nsqd/http/http_internal.h"
 
 static _Atomic bool no_threads; /* none can be created */
 static _Atomic int refused;     /* so many times */
@@ -346,6 +348,32 @@ static void test_the_exit_does_not_wait_for_threads(struct fixture *f)
 		close(fds[i]);
 }
 
+/* As accept says it of what listens no more: nothing that passes. main waits for SIGTERM then. */
+static void expect_end_without(struct fixture *f, int listener)
+{
+	assert_true(signal(SIGTERM, SIG_IGN) != SIG_ERR);
+	assert_int_equal(shutdown(listener, SHUT_RDWR), 0);
+	wait_for(atomic_load(&f->nsqd->ctx.main_failed));
+	end_nsqd(f);
+	assert_true(signal(SIGTERM, SIG_DFL) != SIG_ERR);
+}
+
+static void test_the_daemon_does_not_go_on_without_its_tcp_listener(struct fixture *f)
+{
+	expect_end_without(f, f->nsqd->tcp_listener.fd);
+}
+
+static void listen_to_http(struct options *o)
+{
+	free(o->http_address);
+	o->http_address = xstrdup("127.0.0.1:0");
+}
+
+static void test_the_daemon_does_not_go_on_without_its_http_listener(struct fixture *f)
+{
+	expect_end_without(f, f->nsqd->http_server->listener.fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -361,6 +389,9 @@ int main(void)
 		tcp_test(test_without_a_thread_a_client_leaves_when_its_pump_has_ended),
 		tcp_test(test_the_exit_needs_no_thread_for_clients_that_are_silent),
 		tcp_test(test_the_exit_does_not_wait_for_threads),
+		tcp_test(test_the_daemon_does_not_go_on_without_its_tcp_listener),
+		fixture_test(test_the_daemon_does_not_go_on_without_its_http_listener, tcp_setup,
+			tcp_teardown, .adjust = listen_to_http, .runs = true, .wants = A_DAEMON),
 	};
 	/* Each function that gets a thread gets a new one: the tests count them, and let some fail. */
 	gothread_kept_max = 0;
