@@ -304,6 +304,7 @@ def weaken_all(opts, pool):
         print(f"{'found' if found else 'FAULT'} {file}:{line} {text}: "
               f"{f'by {found[0]}: {found[1]}' if found else 'NOT FOUND'}", flush=True)
     print(f"{len(sites)} memory orders weakened, {survivors} not found")
+    say_figure("weakened", len(sites) - survivors, "orders")
     return survivors == 0
 
 

@@ -5,6 +5,9 @@ PROOF_SCALE ?= 1
 PROOF_DIR   := $(ROOT)/proof
 PROOF_PARTS := tests coverage perturb model fuzz soak soak-thread soak-address below
 PROOF       ?= $(PROOF_PARTS)
+# What has no length of its own; to try the proof, for instance PROOF_MODEL='--only deal'.
+PROOF_MODEL ?= --proof --weaken
+PROOF_BELOW ?= all
 
 # $(call scaled,N,LEAST): N times PROOF_SCALE, a whole number, but not less than LEAST.
 scaled = $(shell awk 'BEGIN { n = int($(1) * $(PROOF_SCALE)); print n < $(2) ? $(2) : n }')
@@ -25,7 +28,7 @@ proof-perturb:
 	    echo "== round $$round"; $(MAKE) --no-print-directory chan-perturb || exit 1; done
 
 proof-model:
-	@$(MAKE) --no-print-directory model MODEL_ARGS='--proof --weaken'
+	@$(MAKE) --no-print-directory model MODEL_ARGS='$(PROOF_MODEL)'
 
 proof-fuzz:
 	@$(MAKE) --no-print-directory fuzz FUZZ_TIME=$(call scaled,1800,5)
@@ -40,4 +43,4 @@ proof-soak-address:
 	@$(MAKE) --no-print-directory soak SANITIZE=address MINUTES=$(call scaled,60,1)
 
 proof-below:
-	@$(MAKE) --no-print-directory below BELOW=all
+	@$(MAKE) --no-print-directory below BELOW=$(PROOF_BELOW)

@@ -22,7 +22,7 @@ UNITS = {
     "tests": ["tests"],
     "coverage": ["lines"],
     "perturb": ["tests"],
-    "model": ["states", "mutations"],
+    "model": ["states", "walks", "mutations", "orders"],
     "fuzz": ["executions", "edges"],
     "soak": ["messages"],
     "soak-thread": ["messages"],
