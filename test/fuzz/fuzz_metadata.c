@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <cjson/cJSON.h>
+
 #include "nsqd/queue/topic.h"
+#include "protocol/names.h"
 #include "test/fuzz/fuzz.h"
 
 static struct nsqd *nsqd;
@@ -30,6 +33,24 @@ static size_t count_topics(void)
 		topic_unref(topics[i]);
 	free(topics);
 	return n;
+}
+
+/* Each topic whose name is valid is there, and paused if the file says so. */
+static void check_topics(const uint8_t *data, size_t size)
+{
+	cJSON *root = cJSON_ParseWithLength((const char *)data, size);
+	const cJSON *e, *topics = cJSON_GetObjectItem(root, "topics");
+	cJSON_ArrayForEach(e, topics)
+	{
+		const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(e, "name"));
+		if (!name || !is_valid_topic_name(name, strlen(name)))
+			continue;
+		struct topic *t = nsqd_get_existing_topic(&nsqd->topics, name);
+		CHECK(t);
+		CHECK(topic_is_paused(t) || !cJSON_IsTrue(cJSON_GetObjectItem(e, "paused")));
+		topic_unref(t);
+	}
+	cJSON_Delete(root);
 }
 
 /* What the daemon writes. */
@@ -54,6 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (nsqd_load_metadata(&nsqd->metadata, &err) != 0) {
 		CHECK(*err.msg && count_topics() == 0);
 	} else {
+		check_topics(data, size);
 		persist(&first);
 		daemon_clear(nsqd);
 		CHECK(nsqd_load_metadata(&nsqd->metadata, &err) == 0);
