@@ -121,6 +121,10 @@ def print_table(reached, build):
         for path, functions in files.items():
             for name, n in functions:
                 print(f'{n:>14} {path} {name}', file=f)
+    for path, functions in files.items():
+        missed = [name for name, n in functions if n == 0]
+        print(f'{len(functions) - len(missed):>4} of {len(functions):>3} functions  {path}'
+              f'{"  not: " if missed else ""}{" ".join(missed)}')
     hit = sum(n > 0 for n in reached.values())
     print(f'{hit} of {len(reached)} functions in {len(files)} files that read from outside are '
           f'reached: {build}/functions.txt')
