@@ -44,6 +44,8 @@ void mc_go(const char *name, void (*fn)(void *arg), void *arg);
 void mc_settle(void);
 /* The calling thread may wait for ever: at the end it may still do so. */
 void mc_may_wait(void);
+/* So may all that have begun. From setup. */
+void mc_all_may_wait(void);
 /* The calling thread waits until ready(arg), which looks at memory and changes nothing. */
 void mc_wait(bool (*ready)(void *arg), void *arg);
 /* The other threads may run now. */
@@ -58,6 +60,15 @@ unsigned mc_choose(unsigned n);
  * there is none.
  */
 size_t mc_leaked(void);
+
+/*
+ * At most n times another thread goes on though the last one could. From setup; else: any number. The
+ * search then is to the end of all such runs: for scenarios of many threads. Most faults need one switch,
+ * or two.
+ */
+void mc_set_switches(unsigned n);
+/* An access to that atomic, or lock, is no point: no thread decides anything by it. From setup. */
+void mc_no_point(const void *at);
 
 /*
  * What a scenario notes for its checks, beside what the threads do: no access to it is a data race.

@@ -59,11 +59,26 @@ static bool is_calm(const char *pc)
 	return pc >= __start_mc_calm && pc < __stop_mc_calm;
 }
 
+void mc_no_point(const void *at)
+{
+	if (C.n_no_point == sizeof(C.no_point) / sizeof(*C.no_point))
+		mc_fail("too many places of mc_no_point");
+	C.no_point[C.n_no_point++] = at;
+}
+
+static bool is_no_point(const volatile void *at)
+{
+	unsigned i = 0;
+	while (i < C.n_no_point && C.no_point[i] != (const void *)at)
+		i++;
+	return i < C.n_no_point;
+}
+
 void mc_point(const char *what, const volatile void *at, const void *pc)
 {
 	if (C.current < 0 || C.quiet)
 		return;
-	if (is_calm(pc)) {
+	if (is_calm(pc) || is_no_point(at)) {
 		if (at)
 			mc_touch(at, 1);
 		return;

@@ -64,6 +64,9 @@ struct mc_world {
 	struct mc_thread threads[MC_THREADS];
 	int64_t now_ns;
 	unsigned timeouts_left;
+	bool counts_switches; /* see mc_set_switches */
+	int last;             /* the thread that went on last; then only */
+	unsigned switches_left;
 	void (*at_end)(void *specific);              /* of pthread_key_create */
 	size_t arena_used[MC_PARTS];                 /* of each part */
 	unsigned char map[MC_ARENA_SIZE / MC_GRAIN]; /* is it allocated? */
@@ -81,9 +84,11 @@ struct mc_checker {
 	/* The choices within a step: those that are given, and what was asked. */
 	unsigned n_given, n_asked;
 	unsigned char given[32], asked[32];
-	void *weak;            /* the memory of a walk, see mc_weak.c; NULL: this is a search */
-	uint64_t random;       /* of a walk; 0: this is a search */
-	char *low[MC_THREADS]; /* below this a stack is all zero */
+	void *weak;               /* the memory of a walk, see mc_weak.c; NULL: this is a search */
+	uint64_t random;          /* of a walk; 0: this is a search */
+	char *low[MC_THREADS];    /* below this a stack is all zero */
+	const void *no_point[64]; /* see mc_no_point */
+	unsigned n_no_point;
 	/* The scenario that is searched, and the program's arguments. */
 	const struct mc_scenario *scenario;
 	char **args;

@@ -134,6 +134,11 @@ int mc_pthread_mutex_unlock(pthread_mutex_t *m)
 	return 0;
 }
 
+bool mc_holds(const pthread_mutex_t *m)
+{
+	return *(const int *)m == 1 + C.current;
+}
+
 int mc_pthread_mutex_init(pthread_mutex_t *m, const pthread_mutexattr_t *attr)
 {
 	(void)attr;

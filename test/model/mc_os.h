@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <time.h>
 
@@ -30,5 +31,8 @@ void *mc_malloc(size_t size);
 void *mc_calloc(size_t n, size_t size);
 void *mc_realloc(void *p, size_t size);
 void mc_free(void *p);
+
+/* Does the calling thread hold it? No libc has that: for stubs. */
+bool mc_holds(const pthread_mutex_t *m);
 
 #endif

@@ -127,6 +127,10 @@ int mc_ways(struct mc_way *ways, unsigned char *stuck)
 		else
 			*stuck |= bit(i);
 	}
+	if (W.counts_switches && W.switches_left == 0 && mc_is_enabled(&W.threads[W.last])) {
+		ways[0] = (struct mc_way){(unsigned char)W.last, false};
+		return 1;
+	}
 	if (n > 0 && W.timeouts_left == 0)
 		return n;
 	for (int i = 0; i < MC_THREADS; i++) {

@@ -9,10 +9,15 @@
 #include "test/model/mc_stubs.h"
 #include "test/model/mc_weak.h"
 
+int mc_draws = -1;
+
 /* The first or the last: of two cases of a select that is either order. */
 uint64_t rand_u64(void)
 {
-	return mc_choose(2) ? UINT64_MAX : 0;
+	if (mc_draws == 0 || mc_choose(2) == 0)
+		return 0;
+	mc_draws -= mc_draws > 0;
+	return UINT64_MAX;
 }
 
 /* --- gothread.c: each function gets a thread of the model ----------------------------------------- */

@@ -121,6 +121,12 @@ void mc_may_wait(void)
 	W.threads[C.current].may_wait = true;
 }
 
+void mc_all_may_wait(void)
+{
+	for (int i = 0; i < MC_THREADS; i++)
+		W.threads[i].may_wait = W.threads[i].state != MC_UNUSED;
+}
+
 void mc_wait(bool (*ready)(void *arg), void *arg)
 {
 	struct mc_thread *t = &W.threads[C.current];
@@ -173,6 +179,12 @@ void mc_pass_to(int64_t now_ns)
 void mc_set_timeouts(unsigned n)
 {
 	W.timeouts_left = n;
+}
+
+void mc_set_switches(unsigned n)
+{
+	W.counts_switches = true;
+	W.switches_left = n;
 }
 
 void mc_fail(const char *fmt, ...)
@@ -233,6 +245,10 @@ void mc_step(int i, bool times_out)
 			W.timeouts_left--;
 		t->timed_out = true;
 		mc_pass_to(t->deadline_ns);
+	}
+	if (W.counts_switches && i != W.last) {
+		W.switches_left -= mc_is_enabled(&W.threads[W.last]);
+		W.last = i;
 	}
 	C.n_asked = 0;
 	C.current = i;
@@ -312,7 +328,14 @@ static uint64_t mix(uint64_t h, uint64_t v)
 
 static uint64_t hash_bytes(uint64_t h, const char *p, size_t n)
 {
-	uint64_t v;
+	uint64_t v, w[4], lanes[4] = {h, h + 1, h + 2, h + 3};
+	/* Four at a time: a product has not to wait for the one before. */
+	for (; n >= sizeof(w); n -= sizeof(w), p += sizeof(w)) {
+		memcpy(w, p, sizeof(w));
+		for (int i = 0; i < 4; i++)
+			lanes[i] = mix(lanes[i], w[i] + 0x2545f4914f6cdd1d);
+	}
+	h = mix(mix(mix(lanes[0], lanes[1]), lanes[2]), lanes[3]);
 	for (; n >= sizeof(v); n -= sizeof(v), p += sizeof(v)) {
 		memcpy(&v, p, sizeof(v));
 		h = mix(h, v + 0x2545f4914f6cdd1d);

@@ -16,6 +16,11 @@ COARSE = [f"coarse:{s}" for s in [*(f"nsqd/queue/{s}.c" for s in QUEUE), "common
                                   "common/lock.c", "common/err.c", "nsqd/disk/backend_queue.c",
                                   "nsqd/disk/dummy_backend_queue.c", "nsqd/disk/dqname.c",
                                   "protocol/names.c"]]
+PUMPS = [f"coarse:{s}" for s in ["nsqd/queue/channel.c", "nsqd/queue/channel_pump.c", "nsqd/queue/in_flight_pqueue.c",
+                                 "nsqd/queue/kept.c", "nsqd/client/client_v2.c", "nsqd/client/client_consumer.c",
+                                 "nsqd/client/protocol_v2_pump.c", "nsqd/client/protocol_v2_send.c",
+                                 "protocol/frame.c", "common/strbuf.c", "common/xalloc.c", "common/lock.c",
+                                 "common/err.c"]]
 
 # The sources of each, modelled. Of a coarse program (mc_coarse.c) some are calm, those that call them
 # are coarse.
@@ -25,6 +30,8 @@ PROGRAMS = {
     "netpoll": [*CHAN, *SHARED, "common/netpoll.c", "test/model/mc_net.c", "test/model/netpoll.c"],
     "delete": [*CALM, "calm+coarse:common/runnext.c", *COARSE, "test/model/mc_coarse.c",
                "coarse:test/model/delete_stubs.c", "coarse:test/model/delete.c"],
+    "pumps": [*CALM, "calm+coarse:common/runnext.c", *PUMPS, "test/model/mc_coarse.c",
+              "coarse:test/model/pump_stubs.c", "coarse:test/model/pumps.c"],
 }
 
 Scenario = namedtuple("Scenario", "name states only_proof")
@@ -140,6 +147,21 @@ SCENARIOS = [
     proof("delete ephemeral subs=0 delete=1"),
     proof("delete ephemeral topic=1 subs=0 delete-topic=1"),
     proof("delete ephemeral-last"),
+    # --- the pumps
+    quick("pumps deliver msgs=3"),
+    quick("pumps deliver msgs=3 clients=2"),
+    quick("pumps deliver msgs=3 rdy=2 buffers=100"),
+    quick("pumps deliver msgs=3 rdy=2 dance=1 buffers=100"),
+    quick("pumps deliver msgs=2 stalls=1"),
+    quick("pumps deliver msgs=2 stalls=1 size=0"),
+    quick("pumps deliver msgs=2 stalls=1 failures=2 timeouts=1"),
+    quick("pumps deliver msgs=3 keeps=0 looks=1 after=1 ordered=1"),
+    quick("pumps deliver msgs=1 answers=1 stalls=1"),
+    quick("pumps deliver msgs=1 pauses=1 draws=0 switches=2"),
+    quick("pumps deliver msgs=1 leaves=1 clients=2 draws=0"),
+    quick("pumps leave msgs=1 leaves=1"),
+    quick("pumps exit msgs=1 leaves=1 exits=1"),
+    quick("pumps delete msgs=1 leaves=1 exits=1 draws=0"),
 ]
 
 # Those that are walked, in the memory of C11.
