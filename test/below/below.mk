@@ -2,6 +2,8 @@
 # other (docs/testing.md). BELOW=all tries every call and every way to fail, instead of a sample.
 # BELOW_ARGS goes to the runner, for instance `make below BELOW_ARGS='--kinds fsync,rename'`.
 
+CHECKS += below
+
 PYTHON3     ?= /usr/bin/python3
 BELOW       ?= sample
 BELOW_ARGS  ?=

@@ -94,10 +94,15 @@ def run_case(case):
 
 
 FOR_EVER = 1 << 30
+# So many failures are no accident: they are not tried again.
+MANY = 10
 
 
 class Case:
     """A place, an action, and at which calls."""
+
+    def __eq__(self, other):
+        return self.orders == other.orders
 
     def __init__(self, place, functions, action, nth, times=1):
         self.kind, self.functions, self.action = place.kind, functions, action
@@ -191,19 +196,44 @@ def report(case, result, wrong, names):
     sys.stdout.flush()
 
 
-def go_through(setup, cases, jobs, names):
-    """Runs them; prints what fails. Returns (runs, faults that came, failures, messages twice)."""
-    failures, came, runs, doubled = [], 0, 0, 0
+class Tally:
+    """What has been done, and what was wrong with it."""
+
+    def __init__(self):
+        self.runs = self.came = self.doubled = 0
+        self.failures = []      # cases
+
+    def add(self, case, result, names):
+        self.runs += 1
+        self.came += bool(result.faults)
+        self.doubled += result.doubled
+        wrong = judge(case, result)
+        if wrong:
+            self.failures.append(case)
+            report(case, result, wrong, names)
+
+
+def go_through(setup, cases, jobs, names, strict):
+    """Runs them all, and prints what is wrong.
+
+    Which thread makes the n-th call is not always the same, and a machine may be too busy for a
+    deadline. So a fault counts if it does harm once more, in one of two runs that are alone.
+    Where strict, the first time counts.
+    """
+    tally = Tally()
     with multiprocessing.Pool(jobs, start_worker, (setup,)) as pool:
         for case, result in pool.imap_unordered(run_case, cases):
-            runs += 1
-            came += bool(result.faults)
-            doubled += result.doubled
-            wrong = judge(case, result)
-            if wrong:
-                failures.append(case)
-                report(case, result, wrong, names)
-    return runs, came, failures, doubled
+            tally.add(case, result, names)
+        if strict or len(tally.failures) > MANY:
+            return tally
+        first, tally.failures = tally.failures, []
+        for case in first:
+            for _ in range(2):
+                if case not in tally.failures:
+                    tally.add(*pool.apply(run_case, (case,)), names)
+            if case not in tally.failures:
+                print('below: went well the second time: ' + case.name)
+    return tally
 
 
 def main():
@@ -225,7 +255,10 @@ def main():
             print('below.c does not wrap: ' + ' '.join(unknown))
             return 1
         setup.serve()
-        recorded = execute(setup, options.orders or '')
+        for _ in range(3):
+            recorded = execute(setup, options.orders or '')
+            if options.orders or not recorded.wrong:
+                break
         setup.lookupd.close()
         setup.lookupd = None
         if options.orders or recorded.wrong:
@@ -249,14 +282,15 @@ def main():
         print('below: %d calls of %d kinds at %d places; %d faults to try; seed %d' % (
             calls, len(recorded.kinds), len(recorded.places), len(cases), options.seed))
         sys.stdout.flush()
-        runs, came, failures, doubled = go_through(setup, cases, options.jobs, names)
+        tally = go_through(setup, cases, options.jobs, names, options.all)
         figure = os.path.join(HERE, '..', 'proof', 'figure.sh')
-        subprocess.run([figure, 'below', str(came), 'faults'], check=True)
+        subprocess.run([figure, 'below', str(tally.came), 'faults'], check=True)
         print('below: %d runs, %d faults met, %d failures, %d messages twice, %.0f s' % (
-            runs, came, len(failures), doubled, time.monotonic() - began))
-        for case in failures:
+            tally.runs, tally.came, len(tally.failures), tally.doubled,
+            time.monotonic() - began))
+        for case in tally.failures:
             print('below: FAILED: ' + case.name)
-        return 1 if failures else 0
+        return 1 if tally.failures else 0
 
 
 if __name__ == '__main__':

@@ -403,7 +403,8 @@ class Work:
                 {'tls_v1': True, 'feature_negotiation': True}).encode())
             if peer.client.answer()[0] != RESPONSE:
                 return False
-            assert not peer.client.buffer
+            if peer.client.buffer:
+                return False    # an error, where the handshake was to begin
             peer.client.socket = insecure().wrap_socket(peer.client.socket)
             return peer.client.answer()[0] == RESPONSE
         peer = Peer(self.daemon, self.ledger, setup)
