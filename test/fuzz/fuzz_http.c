@@ -52,20 +52,27 @@ static void make_topic(void)
 struct peer {
 	int fd;
 	struct input rest;
-	bool ended; /* nothing more is sent */
+	bool ended;    /* nothing more is sent */
+	bool is_https; /* what comes is TLS */
 	struct wait_group reading;
 };
 
-/* In a thread of its own: no answer is too long. */
+/* In a thread of its own: no answer is too long. If there is one it begins as HTTP does. */
 static void read_answers(void *arg)
 {
-	daemon_read_to_end(((struct peer *)arg)->fd);
+	static const char begin[] = "HTTP/1.";
+	struct peer *p = arg;
+	char first[sizeof(begin) - 1];
+	ssize_t got = recv(p->fd, first, sizeof(first), MSG_WAITALL);
+	if (got > 0 && !p->is_https)
+		CHECK(got == sizeof(first) && memcmp(first, begin, sizeof(first)) == 0);
+	daemon_read_to_end(p->fd);
 }
 
-static void peer_begin(struct peer *p, int fd, struct input in)
+static void peer_begin(struct peer *p, int fd, struct input in, bool is_https)
 {
 	struct err err;
-	*p = (struct peer){.fd = fd, .rest = in};
+	*p = (struct peer){.fd = fd, .rest = in, .is_https = is_https};
 	wait_group_init(&p->reading);
 	CHECK(wait_group_wrap(&p->reading, "reader", read_answers, p, &err) == 0);
 }
@@ -124,7 +131,7 @@ static void run_connection(struct http_server *s, struct input in, bool threaded
 	struct peer p;
 	int fds[2];
 	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
-	peer_begin(&p, fds[1], in);
+	peer_begin(&p, fds[1], in, s == nsqd->https_server);
 	struct http_conn *c = http_conn_new(s, fds[0], &from);
 	c->pd = netpoll_open(nsqd->netpoll, fds[0], &ops, c);
 	if (!threaded)
@@ -138,7 +145,7 @@ static void run_connection(struct http_server *s, struct input in, bool threaded
 static void run_listener(struct input in)
 {
 	struct peer p;
-	peer_begin(&p, daemon_connect("http.sock"), in);
+	peer_begin(&p, daemon_connect("http.sock"), in, false);
 	peer_send_rest(&p);
 	peer_end(&p);
 }
