@@ -12,6 +12,7 @@ it. Closes with the functions that the targets have reached, where all of them r
 """
 
 import argparse
+import fcntl
 import os
 import pathlib
 import re
@@ -146,6 +147,9 @@ def main():
     wanted = args.targets or names
     for name in set(wanted) - set(names):
         sys.exit(f'no such target: {name} (there are {" ".join(names)})')
+    args.build.mkdir(parents=True, exist_ok=True)
+    alone = (args.build / 'lock').open('w')
+    fcntl.flock(alone, fcntl.LOCK_EX)  # another run there has its profiles and logs to itself
     shutil.rmtree(args.build / 'profile', ignore_errors=True)
     for d in ('profile', 'broken', 'found'):
         (args.build / d).mkdir(exist_ok=True)
