@@ -3,6 +3,7 @@
 # BELOW_ARGS goes to the runner, for instance `make below BELOW_ARGS='--kinds fsync,rename'`.
 
 CHECKS += below
+BUILT  += below
 
 PYTHON3     ?= /usr/bin/python3
 BELOW       ?= sample
@@ -17,6 +18,7 @@ $(BELOW_SO): test/below/below.c test/below/below.mk
 	$(call say,LD)$(CC) -std=gnu11 $(WARN) -O2 -g -D_GNU_SOURCE -fPIC -shared -o $@ $< -ldl
 
 .PHONY: below
+built-below: $(BUILD)/nsqd $(BELOW_SO)
 below: $(BUILD)/nsqd $(BELOW_SO) ## system calls of the daemon fail, one in each run (BELOW=all: every one; BELOW_ARGS=)
 	@NSQD=$(abspath $(BUILD)/nsqd) BELOW_SO=$(abspath $(BELOW_SO)) \
 	TIMEOUT_SCALE=$(if $(SANITIZE),5,1) PYTHONDONTWRITEBYTECODE=1 \

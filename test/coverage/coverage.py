@@ -5,7 +5,7 @@ none of them calls.
     coverage.py OBJECTS     the directory of the objects of a build with SANITIZE=coverage
 
 Fails if a file is below LEAST and not listed, with a reason, under "Coverage" in docs/testing.md; or
-if one that is listed there is above, or is no more.
+if one that is listed there is above by more than MARGIN, or is no more.
 """
 import collections
 import concurrent.futures
@@ -16,6 +16,7 @@ import subprocess
 import sys
 
 LEAST = 90.0  # per cent of the lines of a file
+MARGIN = 1.5  # a listed file may be as much above: a line or two are run by luck
 PAGE = "docs/testing.md"
 OURS = ("common/", "protocol/", "nsqd/")
 LISTED = re.compile(r"^\| `((?:common|protocol|nsqd)/[\w/.]+)` \| (\S.*) \|$", re.M)
@@ -84,7 +85,7 @@ def complaints(files, page):
     for name, file in sorted(files.items()):
         if file.percent() < LEAST and name not in listed:
             yield f"{name}: {file.percent():.1f} % of its lines are run, and {PAGE} gives no reason"
-        elif file.percent() >= LEAST and name in listed:
+        elif file.percent() >= LEAST + MARGIN and name in listed:
             yield f"{name}: {file.percent():.1f} % of its lines are run: take it out of {PAGE}"
     yield from (f"{name}: {PAGE} lists it, and there is no such file" for name in listed
                 if name not in files)

@@ -10,6 +10,7 @@
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -143,6 +144,28 @@ static void test_an_address_of_another_host_is_refused_with_gos_words(void **sta
 {
 	expect_refused("192.0.2.1:4150",
 		"listen tcp 192.0.2.1:4150: bind: cannot assign requested address");
+}
+
+static void test_a_name_of_no_host_is_refused_with_gos_words(void **state)
+{
+	expect_refused("a b:0", "listen tcp: lookup a b: no such host");
+}
+
+static void test_without_descriptors_it_is_refused_with_gos_words(void **state)
+{
+	struct rlimit before, now;
+	int lowest_free = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_true(lowest_free >= 0);
+	close(lowest_free);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	now = before;
+	now.rlim_cur = (rlim_t)lowest_free;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+	expect_refused("127.0.0.1:0", "listen tcp 127.0.0.1:0: socket: too many open files");
+	/* Both families are tried. */
+	expect_refused(":0", "listen tcp :0: socket: too many open files");
+	expect_refused("./sock", "listen unix ./sock: socket: too many open files");
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
 static void test_what_is_no_host_and_port_is_the_path_of_a_unix_socket(void **state)
@@ -347,6 +370,8 @@ int main(void)
 		cmocka_unit_test(test_bad_ports_are_refused_with_gos_words),
 		cmocka_unit_test(test_an_address_in_use_is_refused_with_gos_words),
 		cmocka_unit_test(test_an_address_of_another_host_is_refused_with_gos_words),
+		cmocka_unit_test(test_a_name_of_no_host_is_refused_with_gos_words),
+		cmocka_unit_test(test_without_descriptors_it_is_refused_with_gos_words),
 		cmocka_unit_test(test_what_is_no_host_and_port_is_the_path_of_a_unix_socket),
 		cmocka_unit_test(test_bad_paths_are_refused_with_gos_words),
 		cmocka_unit_test(test_a_port_may_be_a_services_name),
