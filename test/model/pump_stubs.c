@@ -109,7 +109,11 @@ static int taken_by_socket(struct peer *p, int64_t deadline_ns)
 static int send_all(struct bufio_writer *b, int64_t deadline_ns, struct err *err)
 {
 	struct peer *p = peer_of(b);
-	if (b->failed || p->shut || (p->errors > 0 && mc_choose(2)))
+	if (!b->failed && !p->shut && p->errors > 0 && mc_choose(2)) {
+		p->errors--;
+		return fail(b, err);
+	}
+	if (b->failed || p->shut)
 		return fail(b, err);
 	arrive(p, taken_by_socket(p, deadline_ns));
 	b->len = 0;

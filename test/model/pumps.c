@@ -81,8 +81,8 @@ static void finish(struct client_v2 *c, int number)
 	struct message_id id = id_of(number);
 	const char *why = NULL;
 	(void)channel_finish_messages(c->channel, c->consumer.id, &id, 1, &why);
-	if (why && channel_exiting(channel))
-		return; /* it has been thrown away */
+	if (why && (channel_exiting(channel) || mc_param("scan", 0)))
+		return; /* it has been thrown away; or has timed out, and comes again */
 	if (why)
 		mc_fail("FIN of message %d: %s", number, why);
 	MC_CHECK(times_finished[number]++ == 0);
@@ -98,7 +98,7 @@ static void read_frame(struct side *s)
 		s->n_answered++;
 		return;
 	}
-	MC_CHECK(times_arrived[number]++ == 0 || mc_param("leaves", 0));
+	MC_CHECK(times_arrived[number]++ == 0 || mc_param("leaves", 0) || mc_param("scan", 0));
 	if (mc_param("ordered", 0))
 		MC_CHECK(number == ++last_arrived);
 	if (s->rdy_after == s->n_read) {
@@ -189,6 +189,8 @@ static void io_loop(void *arg)
 	runnext_begin();
 	client_v2_subscribed(c);
 	protocol_v2_start_message_pump(c);
+	runnext_end();
+	runnext_begin();
 	client_v2_set_ready_count(c, rdy);
 	runnext_end();
 	for (;;) {
@@ -208,7 +210,7 @@ static void publish(void *arg)
 {
 	int keeps = mc_param("keeps", 1);
 	(void)arg;
-	for (int i = 1; i <= n_messages; i++) {
+	for (int i = 1; i <= n_messages - mc_param("disk", 0); i++) {
 		struct err err;
 		struct message *m = messages[i];
 		if (keeps)
@@ -230,6 +232,24 @@ static void pause_it(void *arg)
 	mc_yield();
 	is_paused = false;
 	channel_unpause(channel);
+}
+
+/* The last message is on disk. */
+static void read_disk(void *arg)
+{
+	(void)arg;
+	chan_send(disk.read_chan, &messages[n_messages]);
+	atomic_store(&disk.depth, 0);
+	n_put++;
+}
+
+/* A worker of the scan loop finds that all that is in flight has timed out. */
+static void scan(void *arg)
+{
+	(void)arg;
+	runnext_begin();
+	channel_process_in_flight_queue(channel, mc_now() + 2 * TIMEOUT_NS);
+	runnext_end();
 }
 
 /* --- what there is ----------------------------------------------------------------------------- */
@@ -302,6 +322,9 @@ static void make_client(int i)
 	MC_CHECK(channel_add_client(channel, &c->consumer, &err) == 0);
 	c->msg_timeout = i == 0 && mc_param("leaves", 0) ? LEAVER_TIMEOUT_NS : TIMEOUT_NS;
 	protocol_v2_init_message_pump(c);
+	/* The first client is in this node's zone, and the other one is far. */
+	if (i == 0 && mc_param("near", 0))
+		c->pump.topology = (struct topology){ZONE_LOCAL, ZONE_LOCAL};
 }
 
 static void make(void)
@@ -311,6 +334,12 @@ static void make(void)
 	n_messages = mc_param("msgs", 2);
 	rdy = mc_param("rdy", 1);
 	stalls = mc_param("stalls", 0);
+	if (mc_param("disk", 0)) {
+		disk.read_chan = chan_new(sizeof(struct message *), 0);
+		disk.depth = 1;
+	}
+	opts.topology_zone = (char *)(mc_param("near", 0) ? "here" : "");
+	opts.topology_region = opts.topology_zone;
 	ctx.opts = &opts;
 	ctx.lg.level = LG_FATAL;
 	opts.mem_queue_size = mc_param("cap", MESSAGES);
@@ -323,6 +352,7 @@ static void make(void)
 		make_client(i);
 	for (int i = 1; i <= n_messages; i++)
 		messages[i] = message_new(id_of(i), message_body_new(1), 0);
+	peers[0].errors = mc_param("errors", 0);
 	sides[0].rdy_after = mc_param("dance", 0);
 	no_points_at_counts();
 	for (int i = 0; i < n_clients; i++)
@@ -347,6 +377,10 @@ static void setup_deliver(void)
 	mc_go("publish", publish, NULL);
 	if (mc_param("pauses", 0))
 		mc_go("pause", pause_it, NULL);
+	if (mc_param("scan", 0))
+		mc_go("scan", scan, NULL);
+	if (mc_param("disk", 0))
+		mc_go("disk", read_disk, NULL);
 }
 
 static void end_deliver(void)
@@ -356,6 +390,9 @@ static void end_deliver(void)
 		mc_fail("messages wait for ever, and so do consumers");
 	for (int i = 1; i <= n_messages; i++)
 		MC_CHECK(times_finished[i] == 1);
+	for (int i = 0; i < n_clients; i++)
+		MC_CHECK(!sides[i].client || sides[i].client->in_flight_count == 0);
+	MC_CHECK(disk.n_done == mc_param("disk", 0));
 	if (sides[0].n_answered != mc_param("answers", 0))
 		mc_fail("answers wait for ever");
 }
