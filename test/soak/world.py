@@ -1,5 +1,6 @@
 """The daemon of a soak, through all its lives, and what its actors share."""
 
+import functools
 import os
 import random
 import re
@@ -46,11 +47,17 @@ TORN = re.compile(
 BAD_LINE = re.compile(r' (?:WARNING|ERROR|FATAL): ')
 
 
+@functools.lru_cache
+def addresses():
+    """Of all daemons of this process, one after the other."""
+    return [dead_address() for _ in range(3)]
+
+
 class Daemon(Nsqd):
     """On fixed ports, which stay ours while it is down: no client may reach somebody else's."""
 
     def __init__(self, directory, certificate):
-        self.tcp, self.http_address, self.https = (dead_address() for _ in range(3))
+        self.tcp, self.http_address, self.https = addresses()
         self.fixed = tls_flags(
             certificate, '--tcp-address=' + self.tcp, '--http-address=' + self.http_address,
             '--snappy=true', '--deflate=true', '--https-address=' + self.https)
