@@ -3,6 +3,8 @@
 # SANITIZE=thread`; a seed repeats what each session does. SOAK_ARGS goes to soak.py, for instance
 # `make soak SEED=7 SOAK_ARGS='--round 2'`.
 
+CHECKS    += soak-check
+
 PYTHON3   ?= /usr/bin/python3
 MINUTES   ?= 5
 SEED      ?=
