@@ -20,6 +20,7 @@
 #include "test/model/delete_stubs.h"
 #include "test/model/mc.h"
 #include "test/model/mc_stubs.h"
+#include "test/model/mc_weak.h"
 
 static struct topics topics;
 static MC_GHOST const char *topic_name, *channel_name;
@@ -51,10 +52,13 @@ static bool others_over(void *arg)
 	return n_others_over == n_others;
 }
 
+/* What an actor has done comes before what main, or an actor that begins later, does. */
 static void be_actor(void *arg)
 {
 	void (*fn)(void) = (void (*)(void))arg;
+	mc_weak_acquire(&n_over);
 	fn();
+	mc_weak_release(&n_over);
 	n_over++;
 	/* Its parker is not for another thread, which would make two states of one. */
 	mc_wait(all_over, NULL);
@@ -64,6 +68,7 @@ static void be_other(void *arg)
 {
 	void (*fn)(void) = (void (*)(void))arg;
 	fn();
+	mc_weak_release(&n_over);
 	n_others_over++;
 	mc_wait(all_over, NULL);
 }
@@ -86,18 +91,37 @@ static bool has_begun(void *arg)
 	return begun;
 }
 
+static void wait_for_actors(void)
+{
+	mc_wait(all_over, NULL);
+	mc_weak_acquire(&n_over);
+}
+
+static unsigned n_topics(void)
+{
+	rwlock_rdlock(&topics.lock);
+	unsigned n = HASH_COUNT(topics.topic_map);
+	rwlock_unlock(&topics.lock);
+	return n;
+}
+
 static void do_exit(void)
 {
 	int early = mc_param("early", 0);
 	if (!early)
-		mc_wait(all_over, NULL);
-	n_topics_left = (int)HASH_COUNT(topics.topic_map);
+		wait_for_actors();
+	n_topics_left = (int)n_topics();
+	if (!mc_param("sick", 0))
+		disk_refusals = 0;
 	context_begin_exit(&ctx);
 	end_clients();
 	topics_close(&topics);
-	if (early)
-		mc_wait(all_over, NULL);
+	MC_CHECK(n_topics() == 0);
+	for (int i = 0; i < FILES; i++)
+		MC_CHECK(!files[i].open);
+	wait_for_actors();
 	mc_wait(others_over, NULL);
+	mc_weak_acquire(&n_over);
 	topics_destroy(&topics);
 	context_end();
 }
@@ -136,6 +160,8 @@ static void begin(const char *topic, const char *channel, int n_channels)
 	mc_thread_failures = mc_param("failures", 0);
 	disk_refusals = mc_param("refusals", 0);
 	disk_keeps_files = mc_param("keeps", 0);
+	if (mc_param("switches", -1) >= 0)
+		mc_set_switches((unsigned)mc_param("switches", -1));
 	begun = true;
 }
 
@@ -155,6 +181,7 @@ static MC_GHOST bool may_be_new; /* some thread makes it anew */
 
 static void check_answer(int rc, const struct err *err)
 {
+	MC_CHECK(rc != 0 || !disk_keeps_files);
 	if (rc == 0)
 		n_deleted++;
 	else if (err->code == ECANCELED)
@@ -182,6 +209,7 @@ static void delete_topic(void)
 		return;
 	check_gone("t");
 	check_gone("t:c");
+	MC_CHECK(may_be_new || !nsqd_get_existing_topic(&topics, topic_name));
 }
 
 static void delete_channel_of_name(const char *name, const char *file)
@@ -194,6 +222,7 @@ static void delete_channel_of_name(const char *name, const char *file)
 	check_answer(rc, &err);
 	if (rc == 0)
 		check_gone(file);
+	MC_CHECK(rc != 0 || may_be_new || !topic_get_existing_channel(t, name));
 	topic_unref(t);
 }
 
@@ -241,6 +270,19 @@ static void setup_channel_topic(void)
 	go("del topic", delete_topic);
 }
 
+static void get_u(void)
+{
+	struct err err;
+	topic_unref(nsqd_get_topic(&topics, "u", &err));
+}
+
+/* Two topics are closed by two threads. */
+static void setup_close(void)
+{
+	begin("t", "c", 0);
+	go("get u", get_u);
+}
+
 static void setup_topic_exit(void)
 {
 	begin("t", "c", mc_param("channels", 1));
@@ -266,12 +308,31 @@ static void publish_to(struct topic *t, int number)
 		acked[number]++;
 }
 
+/* The one that is being deleted now, only to be compared with. */
+static const struct topic *exiting_topic(void)
+{
+	struct topic *t = nsqd_get_existing_topic(&topics, topic_name);
+	bool is_exiting = t && topic_exiting(t);
+	topic_unref(t);
+	return is_exiting ? t : NULL;
+}
+
+static const struct channel *exiting_channel(struct topic *t)
+{
+	struct channel *c = topic_get_existing_channel(t, channel_name);
+	bool is_exiting = c && channel_exiting(c);
+	channel_unref(c);
+	return is_exiting ? c : NULL;
+}
+
 static void create_topic(void)
 {
 	struct err err;
 	made_after = n_deleted > 0;
+	const struct topic *old = exiting_topic();
 	struct topic *t = nsqd_create_topic(&topics, topic_name, &err);
 	MC_CHECK(t || context_is_exiting(&ctx));
+	MC_CHECK(!t || t != old);
 	if (t)
 		publish_to(t, 1);
 	topic_unref(t);
@@ -317,7 +378,9 @@ static void create_channel(void)
 	struct topic *t = nsqd_get_existing_topic(&topics, topic_name);
 	if (!t)
 		return;
+	const struct channel *old = exiting_channel(t);
 	struct channel *c = topic_create_channel(t, channel_name, &err);
+	MC_CHECK(!c || c != old);
 	MC_CHECK(c || topic_exiting(t) || context_is_exiting(&ctx));
 	if (c && mc_param("put", 1))
 		publish_to(t, 1);
@@ -328,7 +391,7 @@ static void create_channel(void)
 static void setup_channel_create(void)
 {
 	may_be_new = true;
-	begin("t", "c", 1);
+	begin("t", "c", mc_param("channels", 1));
 	go("delete", mc_param("topic", 0) ? delete_topic : delete_channel);
 	go("create", create_channel);
 }
@@ -398,10 +461,33 @@ static void end_put_channel(void)
 }
 
 /* The topic's last channel goes: what comes after that waits in the topic. */
+static bool channel_exits(void *arg)
+{
+	return channel_exiting(arg);
+}
+
+/* It knows that the channel is being deleted, and so does the topic's pump. */
+static void publish_told(void)
+{
+	struct topic *t = nsqd_get_existing_topic(&topics, topic_name);
+	struct channel *c = topic_get_existing_channel(t, channel_name);
+	if (c) {
+		mc_wait(channel_exits, c);
+		topic_update_channels(t);
+	}
+	made_after = true;
+	if (mc_param("deferred", 0))
+		publish_deferred();
+	else
+		publish_to(t, 1);
+	channel_unref(c);
+	topic_unref(t);
+}
+
 static void setup_put_last(void)
 {
 	begin("t", "c", 1);
-	go("publish", publish_1);
+	go("publish", mc_param("told", 0) ? publish_told : publish_1);
 	go("delete", delete_channel);
 }
 
@@ -414,7 +500,9 @@ static void end_put_last(void)
 
 static void setup_put_topic(void)
 {
-	begin("t", "c", mc_param("channels", 1));
+	begin(mc_param("ephemeral", 0) ? "t#ephemeral" : "t", "c", mc_param("channels", 1));
+	if (mc_param("channel", 0))
+		go("del channel", delete_channel);
 	go("publish", mc_param("deferred", 0) ? publish_deferred : publish_1);
 	go("delete", delete_topic);
 	may_be_new = true;
@@ -463,6 +551,8 @@ static void prepare(void *arg, struct topic *t)
 	struct err err;
 	(void)arg;
 	channel_unref(topic_get_channel(t, "c", &err));
+	if (mc_param("channels", 1) > 1)
+		channel_unref(topic_get_channel(t, "d", &err));
 }
 
 static void get_only(void)
@@ -485,10 +575,10 @@ static void setup_prepared(void)
 static void end_prepared(void)
 {
 	end_clean();
-	if (mc_param("delete", 0))
-		return;
-	for (int i = 1; i <= 2; i++)
+	for (int i = 1; i <= 2 && mc_param("delete", 0) == 0; i++) {
 		MC_CHECK(in_file("t:c", i) + in_file("t", i) == acked[i]);
+		MC_CHECK(mc_param("channels", 1) < 2 || in_file("t:d", i) == in_file("t:c", i));
+	}
 }
 
 /* Message 1 is on disk when the daemon starts. */
@@ -500,7 +590,7 @@ static void setup_disk(void)
 	topics.prepare = prepare;
 	go("get", mc_param("both", 0) ? publish_2 : get_only);
 	if (mc_param("delete", 0))
-		go("delete", delete_topic);
+		go("delete", mc_param("delete", 0) > 1 ? delete_channel : delete_topic);
 	may_be_new = true;
 }
 
@@ -571,10 +661,19 @@ static void take(struct topic *t, struct channel *c)
 		channel_return_messages(c, &m, 1);
 }
 
+/* It has received a message, and does not send it. */
+static void give_back(struct topic *t, struct channel *c)
+{
+	struct message_id id = {"a message of old"};
+	struct message *m = message_new(id, body_of(3), 0);
+	(void)t;
+	channel_return_messages(c, &m, 1);
+}
+
 static void use(void)
 {
 	static void (*const all[])(struct topic * t, struct channel * c) = {
-		pause_both, empty_both, list_all, ask, take};
+		pause_both, empty_both, list_all, ask, take, give_back};
 	with_channel(all[mc_param("use", 0)]);
 }
 
@@ -801,6 +900,54 @@ static void setup_ephemeral(void)
 	may_be_new = true;
 }
 
+/* A consumer gets message 1, or quits before. */
+static MC_GHOST struct chan *quit;
+
+static void consume(void)
+{
+	struct subscriber *s = &subscribers[0];
+	struct message *m;
+	struct chan_case cases[] = {chan_case_recv(s->channel->client_msg_chans[GLOBAL], &m),
+		chan_case_recv(quit, NULL)};
+	if (chan_select(cases, 2) == 0) {
+		const char *why;
+		struct message_id id = m->id;
+		channel_start_in_flight_timeout(s->channel, &m, 1, 0, 1000);
+		if (mc_choose(2) && channel_finish_messages(s->channel, 0, &id, 1, &why) == 1)
+			acked[1]--;
+	}
+	if (mc_param("leave", 0))
+		leave(s);
+}
+
+static void stop_consuming(void)
+{
+	chan_signal(quit);
+}
+
+static void setup_consume(void)
+{
+	quit = chan_new(0, 1);
+	begin("t", "c", 1);
+	mc_go("subscribe", be_actor, (void *)sub_first);
+	n_actors++;
+	mc_settle();
+	go("consume", consume);
+	mc_settle();
+	go("quit", stop_consuming);
+	go("publish", publish_1);
+	if (mc_param("delete", 0))
+		go("delete", delete_channel);
+}
+
+static void end_consume(void)
+{
+	chan_free(quit);
+	quit = NULL;
+	end_clean();
+	MC_CHECK(mc_param("delete", 0) || in_file("t:c", 1) + in_file("t", 1) == acked[1]);
+}
+
 /* When all consumers have gone, the channel is gone, and with it the ephemeral topic. */
 static void end_ephemeral(void)
 {
@@ -814,9 +961,10 @@ static void end_ephemeral(void)
 /* An ephemeral topic has two channels, and loses both. */
 static void setup_ephemeral_last(void)
 {
-	begin("t#ephemeral", "c#ephemeral", 2);
+	begin("t#ephemeral", "c#ephemeral", mc_param("one", 0) ? 1 : 2);
 	go("delete c", delete_channel);
-	go("delete d", delete_d);
+	if (mc_param("one", 0) == 0)
+		go("delete d", delete_d);
 	if (mc_param("topic", 0))
 		go("delete topic", delete_topic);
 	may_be_new = true;
@@ -830,6 +978,7 @@ static void end_ephemeral_last(void)
 
 const struct mc_scenario mc_scenarios[] = {
 	{"topic-twice", setup_topic_twice, end_deleted},
+	{"close", setup_close, end_clean},
 	{"topic-exit", setup_topic_exit, end_deleted},
 	{"topic-create", setup_topic_create, end_made_anew},
 	{"channel-twice", setup_channel_twice, end_channel_deleted},
@@ -846,6 +995,7 @@ const struct mc_scenario mc_scenarios[] = {
 	{"use", setup_use, end_clean},
 	{"answer", setup_answer, end_answer},
 	{"ephemeral", setup_ephemeral, end_ephemeral},
+	{"consume", setup_consume, end_consume},
 	{"ephemeral-last", setup_ephemeral_last, end_ephemeral_last},
 	{NULL, NULL, NULL},
 };

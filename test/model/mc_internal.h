@@ -26,7 +26,7 @@
 #define MC_ARENA_SIZE (MC_PARTS * MC_PART_SIZE)
 #define MC_GRAIN 16 /* bytes of the arena per byte of its map */
 #define MC_STACK_SIZE ((size_t)1 << 16)
-#define MC_TLS_SIZE 512
+#define MC_TLS_SIZE 640
 
 enum mc_state {
 	MC_UNUSED,

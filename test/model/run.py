@@ -45,7 +45,8 @@ def run(*args, **kwargs):
 def compile_one(opts, source, out, modelled, include=()):
     """Compiles a source of the project, or a file of `include`, which has changed ones.
 
-    A source may be "calm:...", "coarse:..." or both: see mc_coarse.c.
+    A source may be "calm:...", "coarse:..." or both: see mc_coarse.c. "ranks:..." checks the order of
+    locks.
     """
     kind, _, source = source.rpartition(":")
     path = next((os.path.join(d, source) for d in include if os.path.exists(os.path.join(d, source))),
@@ -53,7 +54,9 @@ def compile_one(opts, source, out, modelled, include=()):
     includes = [f"-I{d}" for d in (*include, ROOT)]
     # What no scenario uses is left out, and with it what that would need; calm code is one section.
     cut = [] if "calm" in kind else ["-ffunction-sections"]
-    run(opts.cc, *FLAGS, *cut, *(MODELLED if modelled else []), *(["-w"] if include else []), *includes, "-c", path, "-o", out, cwd=ROOT)
+    ranks = ["-DDEBUG_LOCKS"] if "ranks" in kind else []
+    run(opts.cc, *FLAGS, *cut, *ranks, *(MODELLED if modelled else []), *(["-w"] if include else []),
+        *includes, "-c", path, "-o", out, cwd=ROOT)
     if modelled:
         run("objcopy", f"--redefine-syms={HERE}/symbols.txt", out)
     if "coarse" in kind:
