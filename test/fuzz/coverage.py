@@ -42,9 +42,9 @@ nsqd/client/protocol_v2_pump.c give_up protocol_v2_lend_thread: there is no thre
 nsqd/client/tcp.c abort_client close_client: the daemon's exit
 nsqd/client/tcp.c accept_failed: the listener fails
 nsqd/client/tcp.c no_thread: there is no thread
-nsqd/cluster/lookup.c ping: after 15 seconds
+nsqd/cluster/lookup.c ping: sometimes, after 15 seconds
 nsqd/cluster/lookup.c tell_everything_anew: thousands of topics
-nsqd/disk/diskqueue.c retire tick: after two seconds of silence
+nsqd/disk/diskqueue.c retire tick: sometimes, after two seconds of silence
 nsqd/disk/diskqueue_dir.c cut_off: the disk fails
 nsqd/disk/diskqueue_read.c shortened: another program cuts the file meanwhile
 nsqd/disk/diskqueue_record.c found_nothing: as before, or the disk fails
@@ -59,7 +59,7 @@ nsqd/queue/metadata.c nsqd_metadata_loop: a loop; the targets call what it calls
 protocol/acceptor.c complain is_temporary pause_for: there are no descriptors
 protocol/listener.c is_abandoned listen_wildcard remove_abandoned same_file: at the start
 protocol/stream_sock.c drop_kept: sometimes, when the peer has read in the right moment
-protocol/stream_sock.c renew: the machine has stood still
+protocol/stream_sock.c renew: sometimes, when the machine has stood still
 protocol/stream_sock.c sock_shutdown: sometimes, the daemon's exit, and clients that do not read
 protocol/stream_tls.c pull_timeout: GnuTLS does not call it where no time-out is set
 protocol/stream_tls.c tls_shutdown: sometimes, the daemon's exit, and clients that do not read
