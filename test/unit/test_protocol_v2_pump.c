@@ -608,6 +608,24 @@ static void test_a_heartbeat_that_nobody_reads_ends_the_pump(struct fixture *f)
 	end_here(&c);
 }
 
+static void test_a_heartbeat_that_meets_a_write_waits_for_it_in_a_thread(struct fixture *f)
+{
+	struct peer c;
+	begin_here(&c, f->nsqd);
+	c.client->heartbeat_interval = INTERVAL;
+	assert_int_equal(step_here(&c), NETPOLL_WAIT);
+	sleep_ns(INTERVAL);
+	say(c.peer, "NOP\n");
+	assert_int_equal(step_here(&c), NETPOLL_WAIT);
+	EXPECT_HEARTBEAT(&c);
+	pthread_mutex_lock(&c.client->write_lock.m);
+	wait_for(n_created == 1);
+	pthread_mutex_unlock(&c.client->write_lock.m);
+	for (int i = 0; i < 3; i++)
+		EXPECT_HEARTBEAT(&c);
+	end_here(&c);
+}
+
 static void test_a_heartbeat_comes_also_while_io_loop_has_a_thread(struct fixture *f)
 {
 	struct watch w;
@@ -1052,6 +1070,7 @@ int main(void)
 		threads_test(test_what_identify_has_said_is_known_to_a_pump_that_starts_later),
 		threads_test(test_the_first_heartbeat_starts_the_pump),
 		threads_test(test_a_heartbeat_that_nobody_reads_ends_the_pump),
+		threads_test(test_a_heartbeat_that_meets_a_write_waits_for_it_in_a_thread),
 		threads_test(test_a_heartbeat_comes_also_while_io_loop_has_a_thread),
 		threads_test(test_answers_that_the_socket_does_not_take_start_the_pump),
 		threads_test(test_a_thread_that_has_nothing_to_do_leaves_and_another_comes),
