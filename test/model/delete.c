@@ -162,6 +162,7 @@ static void begin(const char *topic, const char *channel, int n_channels)
 	disk_keeps_files = mc_param("keeps", 0);
 	if (mc_param("switches", -1) >= 0)
 		mc_set_switches((unsigned)mc_param("switches", -1));
+	mc_draws = mc_param("draws", -1);
 	begun = true;
 }
 
