@@ -155,8 +155,10 @@ size_t statsd_client_flush(struct statsd_client *c, int fd, int64_t interval_ns,
 		ticker_start(&ticker, pause);
 	for (size_t i = 0; i < c->n; i++) {
 		const struct strbuf *d = &c->datagrams[i];
-		if (send(fd, d->data, d->len, MSG_NOSIGNAL) < 0 && ++dropped > 0)
+		if (send(fd, d->data, d->len, MSG_NOSIGNAL) < 0) {
 			err_errno(err, errno, "send");
+			dropped++;
+		}
 		if (pause > 0) /* stock panics on an interval of a second or less */
 			wait_tick(&ticker, exit_chan);
 	}
