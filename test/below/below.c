@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Faults from below: a library that is loaded in front of libc (LD_PRELOAD), counts the system
+ * Faults from below: a library that is loaded in front of libc (LD_PRELOAD). It counts the system
  * calls of a process, and makes chosen ones fail, be short, or be slow. No Go file. Any thread.
  *
  * BELOW says what is to happen: "KIND[@PLACE]:N:ACTION[:K]", several with commas between them. The
@@ -14,8 +14,8 @@
  * there only. That number hardly depends on what other threads do.
  *
  * BELOW_RECORD names a file, which the process and the runner share (struct record). It says how
- * often each kind was called, from which place, what has failed, which descriptors are open, and
- * which calls met a descriptor that is none. What is there stays there if the process dies.
+ * often each kind was called, from which place, and what has failed. It says which descriptors are
+ * open, and which calls met a descriptor that is none. What is there stays if the process dies.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -643,7 +643,14 @@ long syscall(long number, ...)
 	return REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
-/* The names that _FORTIFY_SOURCE gives to some of them. */
+/* The names that libc's headers give to some of them: getline, and what _FORTIFY_SOURCE adds. */
+ssize_t __getdelim(char **restrict line, size_t *restrict size, int delimiter, FILE *restrict f);
+ssize_t __getdelim(char **restrict line, size_t *restrict size, int delimiter, FILE *restrict f)
+{
+	CALL(getdelim, -1, NULL);
+	return meets(&c, 0) ? -1 : REAL(getdelim)(line, size, delimiter, f);
+}
+
 int __open_2(const char *path, int flags);
 int __open_2(const char *path, int flags)
 {

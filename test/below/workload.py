@@ -1,9 +1,9 @@
 """What the daemon is put through, with a fault from below or without; and what became of it.
 
-The same commands in the same order each time, one after the other, so that the n-th call of a
-place is the same call in each run, as far as threads allow. Each step takes any answer: an error,
+The same commands come in the same order each time, one after the other. So the n-th call of a place
+is the same call in each run, as far as threads allow. Each step takes any answer: an error,
 or the end of the connection, is noted, and the next step goes on. What must not be is that nothing
-happens at all (Hang), that the daemon ends (Died), and what judge.py looks for afterwards.
+happens at all (Hang), that the daemon ends (Died), and what trial.py and run.py look for afterwards.
 """
 
 import collections

@@ -10,6 +10,7 @@ daemon is about ten times slower.
 """
 
 import contextlib
+import ctypes
 import http.client
 import itertools
 import json
@@ -19,6 +20,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -98,6 +100,26 @@ def wait_until(condition, what, timeout=None):
         pause = min(pause * 1.5, 0.05)
 
 
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def die_with_parent():
+    """The kernel kills this process when the thread that has started it ends, however it ends.
+
+    A run of tests that is killed leaves no daemon behind, then.
+    """
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def short_tmp(rest):
+    """Where a file may lie whose name, with rest bytes behind the directory's, is a unix socket's.
+
+    Such a name has at most 107 bytes, and TMPDIR may be long. None: TMPDIR will do.
+    """
+    return '/tmp' if len(os.fsencode(tempfile.gettempdir())) + rest > 107 else None
+
+
 class Died(Exception):
     """The daemon ended when it should not have."""
 
@@ -128,7 +150,10 @@ class Nsqd:
                 + ['--data-path=' + self.data_path] + self.flags)
 
     def spawn(self):
-        """Start the process, without waiting until it listens."""
+        """Start the process, without waiting until it listens.
+
+        It must not be called by a thread that ends before the daemon.
+        """
         env = dict(os.environ)
         # A report must not stop the others from being printed, and the exit
         # code must say that there was one.
@@ -137,7 +162,7 @@ class Nsqd:
         with open(self.log_path, 'ab') as log:
             self.process = subprocess.Popen(
                 self.command(), env=env, cwd=self.directory,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent)
         return self
 
     def start(self):

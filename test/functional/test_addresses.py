@@ -3,18 +3,27 @@
 import http.client
 import json
 import os
+import pathlib
 import re
 import signal
 import socket
 import stat
 import sys
+import tempfile
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from lookupd import FakeLookupd
-from nsq import DEADLINE, MAGIC, Client, Nsqd, Response, not_tested, wait_until
+from nsq import DEADLINE, MAGIC, Client, Nsqd, Response, not_tested, short_tmp, wait_until
 from servers import HttpServer
+
+
+@pytest.fixture
+def tmp_path():
+    """In place of pytest's, whose name may be too long for a unix socket in it."""
+    with tempfile.TemporaryDirectory(prefix='nsqd', dir=short_tmp(40)) as directory:
+        yield pathlib.Path(directory)
 
 
 class Anywhere(Nsqd):
