@@ -80,8 +80,8 @@ run() {
     began=$(date +%s)
     echo "== $1"
     if ! make_it "$1" "$1" || [ -n "$stopped" ]; then
-        # It may have been stopped because another has failed.
-        is_over && [ ! -e "$work/stopped" ] && return
+        # A lane was stopped because a stage of another one has failed. This one has not failed.
+        [ -e "$work/lanes-stopped" ] && [ ! -e "$work/stopped" ] && return
         result=FAILED
         touch "$work/failed"
     elif [ -s "$work/skipped/$1" ]; then
@@ -138,6 +138,7 @@ beside_lane() {
 
 stop_lanes() {
     local pid
+    touch "$work/lanes-stopped"
     for pid in "${lanes[@]}"; do
         kill -INT -- "-$pid" 2>/dev/null
     done
@@ -161,6 +162,8 @@ print_table() {
     while IFS=$'\t' read -r stage result seconds; do
         printf '%-20s %-12s %7s\n' "$stage" "$result" "$seconds"
     done <"$RESULTS"
+    # Less than the sum of the column, since stages run side by side.
+    echo "by the clock: $((SECONDS / 60)) min $((SECONDS % 60)) s"
 }
 
 stages=("$@")

@@ -88,7 +88,11 @@ def excused():
 
 
 def tool(*command):
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    """What it prints. It speaks for itself where it fails."""
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f'coverage.py: {command[0]} {command[1]} has failed')
+    return done.stdout
 
 
 def counts(build, targets):

@@ -9,14 +9,17 @@ found (BUILD/found/TARGET). With --time 0 only these inputs are run.
 
 An input that breaks something is kept as BUILD/broken/TARGET-*; its path is said, and how to repeat
 it. Closes with the functions that the targets have reached, where all of them ran (coverage.py).
+A signal, or a mistake here, kills the targets that run, and starts no other.
 """
 
 import argparse
+import concurrent.futures
 import fcntl
 import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,16 +35,45 @@ HANGS = 120
 # So much of the log is shown of a target that has failed.
 LINES = 60
 MAX_LEN = 4096
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Programs:
+    """The programs that run. After stop() none does, and none starts."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.running = set()
+        self.stopped = False
+
+    def run(self, command, **kwargs):
+        """Returns the exit code."""
+        with self.lock:
+            if self.stopped:
+                raise RuntimeError('stopped')
+            program = subprocess.Popen(command, **kwargs)
+            self.running.add(program)
+        code = program.wait()
+        with self.lock:
+            self.running.remove(program)
+        return code
+
+    def stop(self):
+        with self.lock:
+            self.stopped = True
+            for program in self.running:
+                program.kill()
 
 
 class Target:
-    def __init__(self, name, args, scratch):
+    def __init__(self, name, args, scratch, programs):
         self.name = name
         self.args = args
+        self.programs = programs
         self.program = args.build / f'fuzz_{name}'
         self.log = args.build / f'{name}.log'
         self.scratch = scratch
-        self.failed = None
+        self.failed = 'it was not run'
 
     def files(self, kind):
         where = HERE / kind / self.name
@@ -56,9 +88,8 @@ class Target:
         env = dict(os.environ, FUZZ_SCRATCH=str(self.scratch),
                    LLVM_PROFILE_FILE=str(self.args.build / 'profile' / profile))
         with self.log.open('ab') as log:
-            done = subprocess.run(self.command(*options), env=env, stdin=subprocess.DEVNULL,
-                                  stdout=log, stderr=log, check=False)
-        return done.returncode
+            return self.programs.run(self.command(*options), env=env, stdin=subprocess.DEVNULL,
+                                     stdout=log, stderr=log)
 
     def run(self):
         began = time.monotonic()
@@ -76,8 +107,8 @@ class Target:
             options.append(f'-dict={words}')
         corpus = HERE / 'corpus' / self.name
         dirs = [found, corpus] if corpus.is_dir() else [found]
-        if self.start(f'{self.name}.profraw', *options, *dirs) != 0:
-            self.failed = self.artifact()
+        code = self.start(f'{self.name}.profraw', *options, *dirs)
+        self.failed = self.artifact() if code else None
         self.seconds = time.monotonic() - began
 
     def text(self):
@@ -112,28 +143,33 @@ class Target:
                   f'when it is mended, keep it in test/fuzz/regressions/{self.name}/')
 
 
-def run_all(targets, jobs):
+def run_all(targets, jobs, programs):
     """The slowest first would be best; nobody knows which that is."""
-    waiting = list(targets)
     lock = threading.Lock()
 
-    def work():
-        while True:
+    def work(target):
+        target.run()
+        if not target.failed:
             with lock:
-                if not waiting:
-                    return
-                target = waiting.pop(0)
-            target.run()
-            if not target.failed:
-                with lock:
-                    target.count()
-                print('ok  ', target.summary(), flush=True)
+                target.count()
+            print('ok  ', target.summary(), flush=True)
 
-    threads = [threading.Thread(target=work) for _ in range(jobs)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        try:
+            running = [pool.submit(work, target) for target in targets]
+            for future in concurrent.futures.as_completed(running):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            programs.stop()
+            raise
+
+
+def on_signal(number, _frame):
+    """Ends main(), by way of all that it has to clean up. A second signal does not disturb that."""
+    for n in SIGNALS:
+        signal.signal(n, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def main():
@@ -143,6 +179,9 @@ def main():
     p.add_argument('--jobs', type=int, default=os.cpu_count())
     p.add_argument('targets', nargs='*')
     args = p.parse_args()
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, on_signal)
     names = sorted(f.stem[len('fuzz_'):] for f in HERE.glob('fuzz_*.c'))
     wanted = args.targets or names
     for name in set(wanted) - set(names):
@@ -155,8 +194,9 @@ def main():
         (args.build / d).mkdir(exist_ok=True)
     memory = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix='fuzz-', dir=memory) as scratch:
-        targets = [Target(name, args, scratch) for name in wanted]
-        run_all(targets, args.jobs)
+        programs = Programs()
+        targets = [Target(name, args, scratch, programs) for name in wanted]
+        run_all(targets, args.jobs, programs)
     bad = [t for t in targets if t.failed]
     for t in bad:
         t.report_failure()
