@@ -7,7 +7,6 @@
 
 #include "common/bytes.h"
 #include "common/json.h"
-#include "common/netpoll.h"
 #include "nsqd/client/protocol_v2.h"
 #include "nsqd/client/protocol_v2_pump.h"
 #include "nsqd/client/tcp.h"
@@ -19,15 +18,6 @@
 #define PART ((size_t)34 * 1024)
 
 static const char placeholder[] = "@@@@@@@@@@@@@@@";
-
-/* A poller would take a step: the target does so anyway. */
-static enum netpoll_next no_step(void *arg)
-{
-	(void)arg;
-	return NETPOLL_WAIT;
-}
-
-static const struct netpoll_ops no_ops = {.step = no_step, .run = no_step};
 
 /* In a thread of its own. */
 static void read_all(void *arg)
@@ -55,7 +45,7 @@ void fuzz_client_open(struct fuzz_client *c, struct nsqd *n, bool threaded, bool
 	c->client = client_v2_new(
 		&n->tcp_server->protocol, id, stream_sock_new(fds[0]), "127.0.0.1:1234");
 	c->client->stage = STAGE_COMMANDS;
-	c->client->pd = netpoll_open(n->netpoll, fds[0], &no_ops, c);
+	c->client->pd = netpoll_open(n->netpoll, fds[0], &daemon_no_ops, c);
 }
 
 /* go_on of tcp.c */

@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #include "common/gothread.h"
-#include "common/netpoll.h"
 #include "common/xalloc.h"
 #include "nsqd/client/tcp.h"
+#include "nsqd/http/http_internal.h"
 #include "nsqd/http/http_server.h"
 #include "nsqd/queue/queue_scan.h"
 #include "nsqd/queue/topic.h"
@@ -105,6 +105,33 @@ void daemon_clear(struct nsqd *n)
 	wait_group_wait(&n->tcp_server->pump_threads);
 	CHECK(n->tcp_server->conns == NULL);
 	fuzz_check_resources();
+}
+
+/* --- connections whose steps the target takes --------------------------------------------------- */
+
+static enum netpoll_next no_step(void *arg)
+{
+	(void)arg;
+	return NETPOLL_WAIT;
+}
+
+const struct netpoll_ops daemon_no_ops = {.step = no_step, .run = no_step};
+
+struct http_conn *daemon_http_open(struct nsqd *n, struct http_server *s, int *peer)
+{
+	static const union address from = {.in = {.sin_family = AF_INET}};
+	int fds[2];
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+	struct http_conn *c = http_conn_new(s, fds[0], &from);
+	c->pd = netpoll_open(n->netpoll, fds[0], &daemon_no_ops, c);
+	*peer = fds[1];
+	return c;
+}
+
+void daemon_http_close(struct http_conn *c)
+{
+	netpoll_close(c->pd);
+	http_conn_free(c);
 }
 
 /* --- from outside ------------------------------------------------------------------------------- */

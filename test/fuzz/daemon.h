@@ -9,6 +9,8 @@
 
 #include <stdbool.h>
 
+#include "common/netpoll.h"
+#include "nsqd/http/http_conn.h"
 #include "nsqd/nsqd.h"
 
 /* What a target asks for beside small limits. */
@@ -25,6 +27,12 @@ struct nsqd *daemon_start(const struct daemon_options *d);
 void daemon_clear(struct nsqd *n);
 /* From now on it logs what is of this level, and above. */
 void daemon_log_level(struct nsqd *n, enum lg_level level);
+/* Of a connection whose steps the target takes: a poller that would take one does nothing. */
+extern const struct netpoll_ops daemon_no_ops;
+/* A connection of s, of which the target takes the steps. *peer: its other end, the caller's. */
+struct http_conn *daemon_http_open(struct nsqd *n, struct http_server *s, int *peer);
+/* It is over. */
+void daemon_http_close(struct http_conn *c);
 /* A connection to a unix socket, as the listeners of the daemon are: tcp.sock, http.sock. */
 int daemon_connect(const char *name);
 /* Sends all of data; what the peer does not take is lost. */

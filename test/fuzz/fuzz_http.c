@@ -12,8 +12,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/netpoll.h"
-#include "nsqd/http/http_conn.h"
 #include "nsqd/http/http_internal.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/queue/topic.h"
@@ -118,27 +116,16 @@ static void take_steps(struct http_conn *c, struct peer *p, bool in_thread)
 	}
 }
 
-static enum netpoll_next no_step(void *arg)
-{
-	(void)arg;
-	return NETPOLL_WAIT;
-}
-
 static void run_connection(struct http_server *s, struct input in, bool threaded)
 {
-	static const struct netpoll_ops ops = {.step = no_step, .run = no_step};
-	static const union address from = {.in = {.sin_family = AF_INET}};
 	struct peer p;
-	int fds[2];
-	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
-	peer_begin(&p, fds[1], in, s == nsqd->https_server);
-	struct http_conn *c = http_conn_new(s, fds[0], &from);
-	c->pd = netpoll_open(nsqd->netpoll, fds[0], &ops, c);
+	int peer;
+	struct http_conn *c = daemon_http_open(nsqd, s, &peer);
+	peer_begin(&p, peer, in, s == nsqd->https_server);
 	if (!threaded)
 		peer_send_piece(&p);
 	take_steps(c, &p, threaded);
-	netpoll_close(c->pd);
-	http_conn_free(c);
+	daemon_http_close(c);
 	peer_end(&p);
 }
 

@@ -20,9 +20,7 @@
 
 #include "common/bytes.h"
 #include "common/gothread.h"
-#include "common/netpoll.h"
 #include "common/xalloc.h"
-#include "nsqd/http/http_conn.h"
 #include "nsqd/http/http_internal.h"
 #include "nsqd/core/tls_config.h"
 #include "protocol/frame.h"
@@ -279,26 +277,15 @@ static void run_tcp(uint8_t flags, struct input in)
 	client_end(&client);
 }
 
-static enum netpoll_next no_step(void *arg)
-{
-	(void)arg;
-	return NETPOLL_WAIT;
-}
-
 static void run_https(uint8_t flags, struct input in)
 {
-	static const struct netpoll_ops ops = {.step = no_step, .run = no_step};
-	static const union address from = {.in = {.sin_family = AF_INET}};
 	static struct tls_client client;
-	int fds[2];
-	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
-	struct http_conn *c = http_conn_new(nsqd->https_server, fds[0], &from);
-	c->pd = netpoll_open(nsqd->netpoll, fds[0], &ops, c);
-	client_begin(&client, fds[1], flags, in);
+	int peer;
+	struct http_conn *c = daemon_http_open(nsqd, nsqd->https_server, &peer);
+	client_begin(&client, peer, flags, in);
 	while (http_conn_step(c, true) != NETPOLL_OVER)
 		;
-	netpoll_close(c->pd);
-	http_conn_free(c);
+	daemon_http_close(c);
 	client_end(&client);
 }
 
