@@ -106,7 +106,9 @@ def certificate(opts, kind):
     if not os.path.exists(cert):
         cmd = ["openssl", "req", "-x509", "-newkey", *KEYS[kind], "-nodes", "-days", "365",
                "-subj", "/CN=localhost", "-keyout", key, "-out", cert]
-        subprocess.run(cmd, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        made = subprocess.run(cmd, capture_output=True, text=True, check=False)
+        if made.returncode:
+            raise Failed(f"openssl req: {made.stderr}")
     return [f"--tls-cert={cert}", f"--tls-key={key}"]
 
 

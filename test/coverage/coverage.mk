@@ -1,8 +1,8 @@
 # Which lines the tests run: gcc's counters in a build variant of its own, SANITIZE=coverage.
 # docs/testing.md lists the files of which less than 90 % are run, with the reasons.
 
-# All tests that run the daemon or its units, and take the variant. (Faults from below do not: the
-# shim would meet the counters' own files.)
+# All tests that run the daemon or its units, and take the variant, but two. Faults from below would
+# meet the counters' own files. What a soak runs is chance, and so would be what is listed.
 COVERED := unit functional durability interop tools crossdq
 COVERAGE_DIR := $(ROOT)/coverage
 

@@ -35,16 +35,23 @@ class File:
 
 
 def notes(directory):
-    """The files that the compiler wrote, one for each object of the daemon."""
+    """The files that the compiler wrote, one for each object of the daemon.
+
+    Those of a source that has been removed, or has another name now, count no more."""
     for top in OURS:
         for folder, _, files in os.walk(os.path.join(directory, top)):
-            yield from (os.path.join(folder, name) for name in files if name.endswith(".gcno"))
+            for note in (os.path.join(folder, name) for name in files if name.endswith(".gcno")):
+                source = os.path.relpath(note, directory).removesuffix(".gcno") + ".c"
+                if os.path.exists(source):
+                    yield note
 
 
 def gcov(note):
     """What gcov says about one object: the files that it is made of."""
-    done = subprocess.run(["gcov", "--json-format", "--stdout", note], check=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    done = subprocess.run(["gcov", "--json-format", "--stdout", note], check=False,
+                          capture_output=True)
+    if done.returncode:  # otherwise it only says which objects nobody has run
+        sys.exit(f"coverage: gcov {note}: {done.stderr.decode()}")
     return [file for line in done.stdout.splitlines() for file in json.loads(line)["files"]]
 
 

@@ -8,7 +8,9 @@ import pytest
 
 
 def _run(*args):
-    subprocess.run(['openssl', *args], check=True, capture_output=True)
+    done = subprocess.run(['openssl', *args], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f'openssl {args[0]}: {done.stderr}')
 
 
 def write_rsa_key(path, p, q, e=65537):

@@ -543,7 +543,7 @@ def certificate(tmp_path_factory):
         ['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes',
          '-keyout', key, '-out', cert, '-days', '2', '-subj', '/CN=authd',
          '-addext', 'subjectAltName=IP:127.0.0.1'],
-        check=True, capture_output=True)
+        check=True)
     return cert, key
 
 

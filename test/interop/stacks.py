@@ -65,11 +65,13 @@ def make_certificates(directory):
         raise RuntimeError('no openssl to make certificates with (Debian: openssl)')
 
     def make(name, subject, *options):
-        subprocess.run(
+        done = subprocess.run(
             ['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256',
              '-nodes', '-days', '2', '-subj', f'/CN={subject}', '-keyout', f'{name}.key',
              '-out', f'{name}.pem', *options],
-            cwd=directory, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            cwd=directory, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f'openssl req: {done.stderr}')
 
     def signed(name, *extensions):
         make(name, name, '-CA', 'ca.pem', '-CAkey', 'ca.key', '-addext',

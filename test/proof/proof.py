@@ -9,10 +9,15 @@ lines: what it did, how often, in which unit, with tabs between them.
 
 A part fails if its target fails, if a line is none of these, or if a unit that belongs to it (UNITS)
 is missing or zero. So a part that does nothing does not pass. The others are run all the same.
+
+Ctrl-C, or another signal that ends it, ends the part that runs. The others are left out, and the
+summary says what has been done. What the parts of an earlier run have left in DIRECTORY stays there,
+unless they are run again.
 """
 import collections
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -65,28 +70,56 @@ def totals(figures):
     return sums
 
 
-def say(command, log, environment):
-    """Runs it. What it says goes to the log and to the terminal. Returns its exit code."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          env=environment) as process:
-        for line in process.stdout:
-            log.write(line)
-            log.flush()
-            sys.stdout.buffer.write(line)
-            sys.stdout.flush()
-    return process.returncode
+class Runner:
+    """Runs one command after another, each in a process group of its own, until a signal comes."""
+
+    def __init__(self):
+        self.process = self.stopped_by = None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self.stop)
+
+    def stop(self, number, _frame):
+        """The command gets the signal, too. What it still says is awaited."""
+        self.stopped_by = number
+        if self.process and self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+
+    def say(self, command, log, environment):
+        """What it says goes to the log and to the terminal. Returns its exit code."""
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, env=environment,
+                              start_new_session=True) as self.process:
+            if self.stopped_by:  # meanwhile
+                self.stop(self.stopped_by, None)
+            for line in self.process.stdout:
+                log.write(line)
+                log.flush()
+                sys.stdout.buffer.write(line)
+                sys.stdout.flush()
+        return self.process.returncode
 
 
-def run(name, directory):
+def remove_old(base):
+    """What an earlier run of the part has left. Its figures would be added to the new ones."""
+    for suffix in (".txt", ".log"):
+        if os.path.lexists(base + suffix):
+            os.remove(base + suffix)
+
+
+def run(name, directory, runner):
     part, base = Part(name), os.path.join(directory, name)
-    environment = dict(os.environ, PROOF_FILE=os.path.abspath(base + ".txt"))
+    remove_old(base)
+    # With CI, what cannot be tested here is a failure: it has not been proved.
+    environment = dict(os.environ, CI="true", PROOF_FILE=os.path.abspath(base + ".txt"))
     began = time.monotonic()
     make = os.environ.get("MAKE", "make").split()
     with open(base + ".log", "wb") as log:
         jobs = f"-j{os.cpu_count()}"
-        code = say(make + ["--no-print-directory", jobs, "proof-" + name], log, environment)
+        code = runner.say(make + ["--no-print-directory", jobs, "proof-" + name], log, environment)
     part.seconds = time.monotonic() - began
-    if code != 0:
+    if runner.stopped_by:
+        part.complaints.append("stopped")
+    elif code != 0:
         part.complaints.append(f"exit {code}")
     try:
         part.figures = figures_in(base + ".txt")
@@ -121,16 +154,20 @@ def main():
     if unknown or not names:
         sys.exit(f"proof: there is no part {', '.join(unknown)}; there are: {' '.join(UNITS)}")
     os.makedirs(directory, exist_ok=True)
-    for file in os.listdir(directory):
-        os.remove(os.path.join(directory, file))
-    parts = [run(name, directory) for name in names]
+    runner, parts = Runner(), []
+    for name in names:
+        if not runner.stopped_by:
+            parts.append(run(name, directory, runner))
     lines = summary(parts)
     with open(os.path.join(directory, "summary"), "w", encoding="utf-8") as file:
         file.write("\n".join(lines[1:]) + "\n")
     print("\n".join(lines))
-    left_out = [name for name in UNITS if name not in names]
+    done = [part.name for part in parts]
+    left_out = [name for name in UNITS if name not in done]
     if left_out:
         print("left out: " + " ".join(left_out))
+    if runner.stopped_by:
+        sys.exit(128 + runner.stopped_by)
     sys.exit(1 if any(part.complaints for part in parts) else 0)
 
 
