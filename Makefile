@@ -134,7 +134,8 @@ DEPS      := gcc make pkg-config libc6-dev libcjson-dev uthash-dev \
 DEPS_TEST := $(DEPS) libcmocka-dev openssl clang clang-rt llvm-cov:llvm python3 python3-pytest \
              python3-pytest-xdist python3-venv ca-certificates curl wget netbase \
              go:golang-go node:nodejs npm:npm \
-             aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu qemu-aarch64:qemu-user
+             aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
+             qemu-aarch64:qemu-user
 
 .PHONY: deps
 deps: ## install the Debian packages that the build needs
