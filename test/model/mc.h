@@ -88,6 +88,8 @@ void mc_set_timeouts(unsigned n);
 
 /* Ends the search: this must not be. */
 _Noreturn void mc_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Ends it as well: it asks for more than the checker can do, so it says nothing of the code. */
+_Noreturn void mc_give_up(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 #define MC_CHECK(cond)                                                                             \
 	do {                                                                                       \
 		if (!(cond))                                                                       \

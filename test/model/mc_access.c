@@ -62,7 +62,7 @@ static bool is_calm(const char *pc)
 void mc_no_point(const void *at)
 {
 	if (C.n_no_point == sizeof(C.no_point) / sizeof(*C.no_point))
-		mc_fail("too many places of mc_no_point");
+		mc_give_up("too many places of mc_no_point");
 	C.no_point[C.n_no_point++] = at;
 }
 

@@ -73,14 +73,16 @@ struct mc_world {
 };
 #define W (*(struct mc_world *)MC_WORLD_AT)
 
+#define MC_ARGS 32 /* of the program */
+
 /* The checker's own. */
 struct mc_checker {
 	int current; /* thread; -1: the checker */
 	void *checker_sp;
 	bool quiet; /* what runs now is the checker's: no points */
 	char failure[1024];
-	bool has_failed;
-	jmp_buf *on_failure; /* where the checker goes on, if what it looks at fails */
+	bool has_failed, has_given_up; /* a fault; or the checker's own limits */
+	jmp_buf *on_failure;           /* where the checker goes on, if what it looks at fails */
 	/* The choices within a step: those that are given, and what was asked. */
 	unsigned n_given, n_asked;
 	unsigned char given[32], asked[32];
@@ -92,6 +94,7 @@ struct mc_checker {
 	/* The scenario that is searched, and the program's arguments. */
 	const struct mc_scenario *scenario;
 	char **args;
+	bool is_asked_for[MC_ARGS]; /* those arguments */
 };
 #define C (*(struct mc_checker *)MC_CHECKER_AT)
 

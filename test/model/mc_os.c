@@ -78,7 +78,7 @@ long mc_syscall(long number, ...)
 	const struct timespec *ts = va_arg(ap, const struct timespec *);
 	va_end(ap);
 	if (number != SYS_futex)
-		mc_fail("system call %ld", number);
+		mc_give_up("system call %ld", number);
 	if ((op & FUTEX_CMD_MASK) == FUTEX_WAKE)
 		return futex_wake(word);
 	return futex_wait(word, value, ts);
@@ -293,7 +293,7 @@ void *mc_aligned_alloc(size_t alignment, size_t size)
 	at = (at + alignment - 1) / alignment * alignment;
 	size_t grains = (size + MC_GRAIN - 1) / MC_GRAIN;
 	if (at + grains * MC_GRAIN > MC_PART_SIZE)
-		mc_fail("the model has no memory left");
+		mc_give_up("the model has no memory left");
 	*used = at + grains * MC_GRAIN;
 	at += (size_t)(1 + C.current) * MC_PART_SIZE;
 	char *p = (char *)MC_ARENA_AT + at;

@@ -144,7 +144,7 @@ int mc_ways(struct mc_way *ways, unsigned char *stuck)
 static void push(uint32_t index)
 {
 	if (S.depth == FRAMES)
-		mc_fail("a run of %zu steps, and no end", FRAMES);
+		mc_give_up("a run of %zu steps, and no end", FRAMES);
 	struct frame *f = &S.frames[S.depth++];
 	if (S.depth > S.deepest)
 		S.deepest = S.depth;
@@ -339,10 +339,21 @@ int mc_param(const char *name, int otherwise)
 {
 	size_t len = strlen(name);
 	for (char **arg = C.args; *arg; arg++) {
-		if (strncmp(*arg, name, len) == 0 && (*arg)[len] == '=')
-			return atoi(*arg + len + 1);
+		if (strncmp(*arg, name, len) != 0 || (*arg)[len] != '=')
+			continue;
+		C.is_asked_for[arg - C.args] = true;
+		return atoi(*arg + len + 1);
 	}
 	return otherwise;
+}
+
+/* An argument that nothing has asked for is misspelt. Some are asked for only in a step. */
+static void check_arguments(void)
+{
+	for (int i = 1; C.args[i]; i++) {
+		if (!C.is_asked_for[i])
+			mc_give_up("nothing asks for %s", C.args[i]);
+	}
 }
 
 static void print_arguments(void)
@@ -354,11 +365,11 @@ static void print_arguments(void)
 static int fault(const struct timespec *begin)
 {
 	print_arguments();
-	printf(": FAULT: %s (%u states, depth %zu, %.1f s)\n", C.failure, S.n_states, S.depth,
-		seconds_since(begin));
+	printf(": %s: %s (%u states, depth %zu, %.1f s)\n", C.has_given_up ? "GIVEN UP" : "FAULT",
+		C.failure, S.n_states, S.depth, seconds_since(begin));
 	if (mc_param("trace", 0) && !C.random)
 		print_way();
-	return 1;
+	return C.has_given_up ? 2 : 1;
 }
 
 static void run_setup(void)
@@ -367,7 +378,7 @@ static void run_setup(void)
 	while (s->name && strcmp(s->name, C.args[0]) != 0)
 		s++;
 	if (!s->name)
-		mc_fail("no such scenario");
+		mc_give_up("no such scenario");
 	C.scenario = s;
 	C.quiet = true;
 	s->setup();
@@ -381,6 +392,7 @@ static int walk(const struct timespec *begin)
 	mc_weak_reset();
 	run_setup();
 	mc_walk(runs);
+	check_arguments();
 	print_arguments();
 	printf(": ok: %lu runs, %.1f s\n", runs, seconds_since(begin));
 	return 0;
@@ -389,6 +401,7 @@ static int walk(const struct timespec *begin)
 /*
  * Arguments: a scenario; its parameters; states=N: at most so many;
  * trace=1: how it fails; walk=N: so many random runs instead, from seed=N.
+ * Exit: 0: no fault; 1: a fault; 2: the checker cannot say.
  */
 int main(int argc, char **argv)
 {
@@ -397,15 +410,19 @@ int main(int argc, char **argv)
 	jmp_buf failed;
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	start();
+	if (argc > MC_ARGS)
+		return 2;
 	C.args = argc > 1 ? argv + 1 : none;
 	C.on_failure = &failed;
-	S.max_states = (size_t)mc_param("states", INT32_MAX);
 	if (setjmp(failed) != 0)
 		return fault(&begin);
+	S.max_states = (size_t)mc_param("states", INT32_MAX);
+	(void)mc_param("trace", 0);
 	if (mc_param("walk", 0) > 0)
 		return walk(&begin);
 	run_setup();
 	bool complete = search();
+	check_arguments();
 	print_arguments();
 	printf(": %s: %u states, %lu steps, %lu ends, depth %zu, %.1f s\n",
 		complete ? "ok" : "ok as far as it went", S.n_states, S.steps, S.ends, S.deepest,

@@ -233,7 +233,7 @@ static struct location *location_of(const volatile void *p, size_t size)
 	if (i < M.n_locations)
 		return l;
 	if (M.n_locations == LOCATIONS)
-		mc_fail("too many atomics for a walk");
+		mc_give_up("too many atomics for a walk");
 	M.n_locations++;
 	*l = (struct location){.at = (uintptr_t)p, .size = size, .n_stores = 1};
 	l->stores[0].value = in_memory(p, size);
@@ -419,7 +419,7 @@ static struct view *sync_of(const volatile void *what)
 	while (i < M.n_syncs && M.syncs[i].what != (uintptr_t)what)
 		i++;
 	if (i == SYNCS)
-		mc_fail("too many mutexes for a walk");
+		mc_give_up("too many mutexes for a walk");
 	if (i == M.n_syncs) {
 		M.n_syncs++;
 		memset(&M.syncs[i], 0, sizeof(M.syncs[i]));

@@ -95,7 +95,7 @@ void mc_go(const char *name, void (*fn)(void *arg), void *arg)
 	while (i < MC_THREADS && W.threads[i].state != MC_UNUSED && W.threads[i].state != MC_OVER)
 		i++;
 	if (i == MC_THREADS)
-		mc_fail("more than %d threads at a time", MC_THREADS);
+		mc_give_up("more than %d threads at a time", MC_THREADS);
 	clear_stack(i);
 	struct mc_thread *t = &W.threads[i];
 	memset(t, 0, sizeof(*t));
@@ -157,7 +157,7 @@ unsigned mc_choose(unsigned n)
 	if (n < 2)
 		return 0;
 	if (i == sizeof(C.asked))
-		mc_fail("too many choices in a step");
+		mc_give_up("too many choices in a step");
 	if (i >= C.n_given)
 		C.given[i] = C.random ? (unsigned char)mc_random(n) : 0;
 	C.asked[i] = (unsigned char)n;
@@ -187,19 +187,32 @@ void mc_set_switches(unsigned n)
 	W.switches_left = n;
 }
 
-void mc_fail(const char *fmt, ...)
+/* What comes first is what counts. */
+static _Noreturn void end_search(bool gives_up, const char *fmt, va_list ap)
 {
-	va_list ap;
 	if (!C.has_failed) {
-		va_start(ap, fmt);
 		vsnprintf(C.failure, sizeof(C.failure), fmt, ap);
-		va_end(ap);
+		C.has_given_up = gives_up;
 	}
 	C.has_failed = true;
 	if (C.current >= 0)
 		mc_leave();
 	/* In the checker's own look at a state: it comes back to where it began. */
 	longjmp(*C.on_failure, 1);
+}
+
+void mc_fail(const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	end_search(false, fmt, ap);
+}
+
+void mc_give_up(const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	end_search(true, fmt, ap);
 }
 
 /* --- steps ------------------------------------------------------------------------------------ */

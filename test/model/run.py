@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Builds the models, searches their scenarios, and then those of each mutation.
 
-Each scenario of the code as it is must be searched to its end without a fault; each mutation must be
-found by one of its scenarios. See README.md.
+No scenario of the code as it is may have a fault, and each of `make model` must be searched to its
+end. Each mutation must be found by one of its scenarios. See README.md.
 """
 
 import argparse
@@ -29,6 +29,10 @@ FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-fno-pie", "-fno-stack-pro
 MODELLED = ["-fsanitize=thread", "-fno-builtin", "-include", "test/model/mc.h",
             '-DLOCK_SPINS=mc_param("spins", 0)',
             '-D_Thread_local=__attribute__((section("mc_tls")))']
+
+
+# Seconds for one search: the longest of `make proof` takes some minutes.
+TIMEOUT = 3600
 
 
 class Failed(Exception):
@@ -92,7 +96,11 @@ def build(opts, pool):
 def search(binary, arguments, states, trace=False):
     """Returns whether it found a fault, and what it says."""
     args = [binary, *arguments.split(), f"states={states}"] + (["trace=1"] if trace else [])
-    done = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        done = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{' '.join(args)}: no end after {TIMEOUT} s") from None
     if done.returncode not in (0, 1):
         raise Failed(f"{' '.join(args)}: exit {done.returncode}\n{done.stdout}")
     return done.returncode == 1, done.stdout
@@ -132,10 +140,8 @@ def search_scenario(opts, scenario):
     return found, text.strip()
 
 
-def search_all(opts, pool):
+def search_all(opts, pool, scenarios):
     bad = total = 0
-    scenarios = [s for s in SCENARIOS if opts.proof or not s.only_proof]
-    scenarios = [s for s in scenarios if opts.only in s.name]
     for scenario, (found, text) in zip(scenarios,
                                        pool.map(lambda s: search_scenario(opts, s), scenarios)):
         # What `make model` claims has been searched to its end.
@@ -148,24 +154,23 @@ def search_all(opts, pool):
     return bad == 0
 
 
-def walk_all(opts, pool):
+def walk_all(opts, pool, walks):
     """The code as it is, in random runs in the memory of C11."""
     bad = 0
-    walks = [w for w in WALKS if opts.only in w]
 
-    def walk(name):
-        program, _, arguments = name.partition(" ")
+    def walk(w):
+        program, _, arguments = w.name.partition(" ")
         binary = os.path.join(opts.build, program)
-        arguments += f" walk={opts.walks} seed={opts.seed}"
+        arguments += f" walk={max(w.runs, opts.walks)} seed={opts.seed}"
         found, text = search(binary, arguments, 0)
         if found:
             text = name_lines(binary, search(binary, arguments, 0, True)[1])
         return found, text.strip()
-    for name, (found, text) in zip(walks, pool.map(walk, walks)):
+    for w, (found, text) in zip(walks, pool.map(walk, walks)):
         bad += found
-        print(f"{'FAULT' if found else 'ok   '} {name.split(' ')[0]:8} {text}", flush=True)
-        say_figure(name, opts.walks, "walks")
-    print(f"{len(walks)} scenarios of {opts.walks} walks each, seed {opts.seed}, {bad} with a fault")
+        print(f"{'FAULT' if found else 'ok   '} {w.name.split(' ')[0]:8} {text}", flush=True)
+        say_figure(w.name, max(w.runs, opts.walks), "walks")
+    print(f"{len(walks)} scenarios of {opts.walks} walks or more, seed {opts.seed}, {bad} with a fault")
     return bad == 0
 
 
@@ -215,9 +220,8 @@ def find(opts, number, mutation):
     return None
 
 
-def find_all(opts, pool):
+def find_all(opts, pool, chosen):
     survivors = 0
-    chosen = [(i, m) for i, m in enumerate(MUTATIONS) if opts.only in m.rule or opts.only in m.file]
     for (_, mutation), found in zip(chosen, pool.map(lambda m: find(opts, *m), chosen)):
         survivors += found is None
         what = f"by {found[0]}: {found[1]}" if found else "NOT FOUND"
@@ -273,7 +277,7 @@ def weak_sites():
             line = text.count("\n", 0, match.start()) + 1
             for order in weaker(match):
                 yield file, line, f"{text.splitlines()[line - 1].strip()} as {order}", Mutation(
-                    f"{file}:{line}", file, text, weakened(text, match, order), WALKS)
+                    f"{file}:{line}", file, text, weakened(text, match, order), [w.name for w in WALKS])
 
 
 def find_by_walks(opts, number, mutation, runs):
@@ -298,9 +302,8 @@ def find_by_walks(opts, number, mutation, runs):
     return None
 
 
-def weaken_all(opts, pool):
+def weaken_all(opts, pool, sites):
     """Each order that is weakened must be found, so an order that nothing needs is a fault as well."""
-    sites = [(i, *site) for i, site in enumerate(weak_sites()) if opts.only in f"{site[0]}:{site[1]}"]
     jobs = [pool.submit(find_by_walks, opts, i, m, opts.walks) for i, _, _, _, m in sites]
     survivors = 0
     for (_, file, line, text, _), job in zip(sites, jobs):
@@ -311,6 +314,36 @@ def weaken_all(opts, pool):
     print(f"{len(sites)} memory orders weakened, {survivors} not found")
     say_figure("weakened", len(sites) - survivors, "orders")
     return survivors == 0
+
+
+# --- what is to be done --------------------------------------------------------------------------------
+
+
+def choose(opts):
+    """The scenarios, walks, mutations and orders that are to be tried."""
+    scenarios = [s for s in SCENARIOS if opts.only in s.name and (opts.proof or not s.only_proof)]
+    walks = [w for w in WALKS if opts.only in w.name]
+    mutations = [(i, m) for i, m in enumerate(MUTATIONS)
+                 if any(opts.only in text for text in (m.rule, m.file, *m.scenarios))]
+    sites = [(i, *site) for i, site in enumerate(weak_sites()) if opts.only in f"{site[0]}:{site[1]}"]
+    if opts.no_scenarios:
+        scenarios = walks = []
+    mutations = [] if opts.no_mutations else mutations
+    sites = sites if opts.weaken else []
+    if not scenarios + walks + mutations + sites:
+        raise Failed(f"nothing has \"{opts.only}\" in its name")
+    return scenarios, walks, mutations, sites
+
+
+def try_all(opts, pool):
+    """Whether all is well."""
+    scenarios, walks, mutations, sites = choose(opts)
+    build(opts, pool)
+    ok = [not sites or weaken_all(opts, pool, sites),
+          opts.no_scenarios or search_all(opts, pool, scenarios),
+          opts.no_scenarios or walk_all(opts, pool, walks),
+          opts.no_mutations or find_all(opts, pool, mutations)]
+    return all(ok)
 
 
 def main():
@@ -332,10 +365,7 @@ def main():
     began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(opts.jobs) as pool:
         try:
-            build(opts, pool)
-            ok = not opts.weaken or weaken_all(opts, pool)
-            ok = (opts.no_scenarios or all([search_all(opts, pool), walk_all(opts, pool)])) and ok
-            ok = (opts.no_mutations or find_all(opts, pool)) and ok
+            ok = try_all(opts, pool)
         except Failed as e:
             sys.exit(f"model: {e}")
     print(f"model: {'ok' if ok else 'FAILED'} ({time.monotonic() - began:.0f} s)")

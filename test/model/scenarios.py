@@ -35,6 +35,7 @@ PROGRAMS = {
 }
 
 Scenario = namedtuple("Scenario", "name states only_proof")
+Walk = namedtuple("Walk", "name runs")
 
 
 def quick(name, states=4000000):
@@ -43,6 +44,10 @@ def quick(name, states=4000000):
 
 def proof(name, states=100000000):
     return Scenario(name, states, True)
+
+
+def walk(name, runs=1000):
+    return Walk(name, runs)
 
 
 SCENARIOS = [
@@ -83,7 +88,9 @@ SCENARIOS = [
     proof("runnext ticker cap=1 timeouts=1"),
     proof("runnext ticker cap=1 nostep=2 timeouts=1"),
     quick("runnext ownerless"),
+    quick("runnext ownerless cap=1 sends=1"),
     quick("runnext ownerless cap=1 nostep=1"),
+    quick("runnext ownerless cap=1 nostep=1 sends=1"),
     quick("runnext ownerless cap=1 nostep=1 sends=1 timeouts=2 failures=1"),
     proof("runnext ownerless cap=1 nostep=1 timeouts=2 failures=2"),
     quick("runnext ownerless cap=1 tick=1 sends=1"),
@@ -99,6 +106,7 @@ SCENARIOS = [
     quick("netpoll stream thread=1 lazy=1"),
     proof("netpoll stream thread=1 failures=1"),
     quick("netpoll deadline"),
+    quick("netpoll deadline ends=0"),
     quick("netpoll deadline ends=0 begun=0"),
     quick("netpoll again sends=0"),
     proof("netpoll again"),
@@ -215,12 +223,31 @@ SCENARIOS = [
 
 # Those that are walked, in the memory of C11.
 WALKS = [
-    "core signal cap=1", "core senders cap=0", "core senders cap=1", "core select cap=0", "core close",
-    "core senders cap=1 spins=1", "core answer", "core answer select=1", "core demand", "core deadline cap=0", "core default cap=1",
-    "runnext ticker cap=1 nostep=2", "runnext ticker cap=1 timeouts=2", "runnext owned cap=1",
-    "runnext ownerless cap=1 nostep=3 both=1 timeouts=2", "runnext blocks tasks=2", "runnext ownerless cap=1 nostep=1 timeouts=2 failures=1",
-    "netpoll stream kicks=1 sends=2", "netpoll stream kicks=2 told=1", "netpoll stream thread=1 failures=1", "netpoll deadline",
-    "netpoll again",
-    "delete topic-create", "delete known", "delete prepared delete=1", "delete ephemeral again=0",
-    "delete disk delete=1",
+    walk("core signal cap=1"),
+    walk("core senders cap=0"),
+    walk("core senders cap=1"),
+    walk("core select cap=0"),
+    walk("core close"),
+    walk("core senders cap=1 spins=1"),
+    walk("core answer"),
+    walk("core answer select=1"),
+    walk("core demand"),
+    walk("core deadline cap=0"),
+    walk("core default cap=1"),
+    walk("runnext ticker cap=1 nostep=2"),
+    walk("runnext ticker cap=1 timeouts=2", 5000),
+    walk("runnext owned cap=1", 5000),
+    walk("runnext ownerless cap=1 nostep=3 both=1 timeouts=2"),
+    walk("runnext blocks tasks=2", 5000),
+    walk("runnext ownerless cap=1 nostep=1 timeouts=2 failures=1"),
+    walk("netpoll stream kicks=1 sends=2"),
+    walk("netpoll stream kicks=2 told=1"),
+    walk("netpoll stream thread=1 failures=1"),
+    walk("netpoll deadline"),
+    walk("netpoll again"),
+    walk("delete topic-create"),
+    walk("delete known", 3000),
+    walk("delete prepared delete=1", 3000),
+    walk("delete ephemeral again=0"),
+    walk("delete disk delete=1"),
 ]
