@@ -24,10 +24,16 @@
 
 static struct topics topics;
 static MC_GHOST const char *topic_name, *channel_name;
-static MC_GHOST int n_topics_left; /* when the exit begins to close them */
+static MC_GHOST int n_topics_left;   /* when the exit begins to close them */
+static MC_GHOST int n_channels_left; /* -1: it is not known */
 
+static MC_GHOST struct channel *paused_channel; /* NULL: none is */
+
+/* What is paused hands nothing out. */
 void mc_always(void)
 {
+	if (paused_channel)
+		MC_CHECK(paused_channel->batch_len == 0);
 }
 
 static int in_file(const char *name, int number)
@@ -105,12 +111,23 @@ static unsigned n_topics(void)
 	return n;
 }
 
+/* Of all topics. No thread changes them any more. */
+static unsigned n_channels(void)
+{
+	const struct topic *t, *tmp;
+	unsigned n = 0;
+	HASH_ITER (hh, topics.topic_map, t, tmp)
+		n += HASH_COUNT(t->channel_map);
+	return n;
+}
+
 static void do_exit(void)
 {
 	int early = mc_param("early", 0);
 	if (!early)
 		wait_for_actors();
 	n_topics_left = (int)n_topics();
+	n_channels_left = early ? -1 : (int)n_channels();
 	if (!mc_param("sick", 0))
 		disk_refusals = 0;
 	context_begin_exit(&ctx);
@@ -155,7 +172,6 @@ static void begin(const char *topic, const char *channel, int n_channels)
 	context_make(mc_param("mem", 2));
 	topics_init(&topics, &ctx);
 	mc_go("main", be_main, (void *)(intptr_t)n_channels);
-	mc_settle(); /* up to where it waits for the topic's pump */
 	mc_settle();
 	mc_thread_failures = mc_param("failures", 0);
 	disk_refusals = mc_param("refusals", 0);
@@ -163,6 +179,15 @@ static void begin(const char *topic, const char *channel, int n_channels)
 	if (mc_param("switches", -1) >= 0)
 		mc_set_switches((unsigned)mc_param("switches", -1));
 	mc_draws = mc_param("draws", -1);
+	begun = true;
+}
+
+/* An actor that is over, or waits, before the search begins. After begin(). */
+static void go_first(const char *name, void (*fn)(void))
+{
+	begun = false;
+	go(name, fn);
+	mc_settle();
 	begun = true;
 }
 
@@ -657,9 +682,14 @@ static void ask(struct topic *t, struct channel *c)
 static void take(struct topic *t, struct channel *c)
 {
 	struct message *m;
+	bool paused = mc_param("pauses", 0);
 	(void)t;
-	if (channel_take_messages(c, &m, 1) == 1)
+	if (paused)
+		channel_pause(c);
+	if (channel_take_messages(c, &m, 1) == 1) {
+		MC_CHECK(!paused);
 		channel_return_messages(c, &m, 1);
+	}
 }
 
 /* It has received a message, and does not send it. */
@@ -750,9 +780,7 @@ static void scan(void)
 static void setup_answer(void)
 {
 	begin("t", "c", 1);
-	mc_go("in flight", be_actor, (void *)put_in_flight);
-	n_actors++;
-	mc_settle();
+	go_first("in flight", put_in_flight);
 	go("answer", answer);
 	if (mc_param("scan", 1)) {
 		n_others++;
@@ -886,9 +914,7 @@ static void setup_ephemeral(void)
 {
 	bool topic = mc_param("topic", 0);
 	begin(topic ? "t#ephemeral" : "t", "c#ephemeral", 1);
-	mc_go("subscribe", be_actor, (void *)sub_first);
-	n_actors++;
-	mc_settle();
+	go_first("subscribe", sub_first);
 	go("leave", be_first);
 	if (mc_param("subs", 1) > 0)
 		go("sub 1", sub_1);
@@ -901,22 +927,31 @@ static void setup_ephemeral(void)
 	may_be_new = true;
 }
 
-/* A consumer gets message 1, or quits before. */
 static MC_GHOST struct chan *quit;
+static MC_GHOST bool has_consumed;
 
+/* The consumer has got a message. Its client may finish it. */
+static void start(struct subscriber *s, struct message *m)
+{
+	const char *why;
+	struct message_id id = m->id;
+	int number = m->body->data[0];
+	MC_CHECK(!paused_channel);
+	channel_start_in_flight_timeout(s->channel, &m, 1, 0, 1000);
+	if (mc_choose(2) && channel_finish_messages(s->channel, 0, &id, 1, &why) == 1)
+		acked[number]--;
+}
+
+/* A consumer gets one message, or quits before. It waits in line also while the channel is paused. */
 static void consume(void)
 {
 	struct subscriber *s = &subscribers[0];
 	struct message *m;
 	struct chan_case cases[] = {chan_case_recv(s->channel->client_msg_chans[GLOBAL], &m),
 		chan_case_recv(quit, NULL)};
-	if (chan_select(cases, 2) == 0) {
-		const char *why;
-		struct message_id id = m->id;
-		channel_start_in_flight_timeout(s->channel, &m, 1, 0, 1000);
-		if (mc_choose(2) && channel_finish_messages(s->channel, 0, &id, 1, &why) == 1)
-			acked[1]--;
-	}
+	if (chan_select(cases, 2) == 0)
+		start(s, m);
+	has_consumed = true;
 	if (mc_param("leave", 0))
 		leave(s);
 }
@@ -926,19 +961,64 @@ static void stop_consuming(void)
 	chan_signal(quit);
 }
 
+static void pause_early(void)
+{
+	struct channel *c = subscribers[0].channel;
+	channel_pause(c);
+	paused_channel = c;
+}
+
+static void unpause(void)
+{
+	struct channel *c = paused_channel;
+	mc_yield();
+	paused_channel = NULL;
+	channel_unpause(c);
+}
+
+/* The consumer has had its message, or will have none; and all are in the channel. */
+static bool is_to_be_emptied(void *arg)
+{
+	const struct channel *c = arg;
+	return has_consumed && c->message_count == 1 + (unsigned)mc_param("two", 0);
+}
+
+/* Each message was put before it begins: then nothing is left of it. */
+static void empty_it(void)
+{
+	struct err err;
+	struct channel *c = subscribers[0].channel;
+	mc_wait(is_to_be_emptied, c);
+	MC_CHECK(channel_empty(c, &err) == 0);
+	MC_CHECK(channel_depth(c) == 0 && channel_in_flight_count(c) == 0);
+	acked[1] = acked[2] = 0;
+}
+
+static void publish_both(void)
+{
+	publish_1();
+	publish_2();
+}
+
 static void setup_consume(void)
 {
 	quit = chan_new(0, 1);
 	begin("t", "c", 1);
-	mc_go("subscribe", be_actor, (void *)sub_first);
-	n_actors++;
-	mc_settle();
-	go("consume", consume);
-	mc_settle();
-	go("quit", stop_consuming);
-	go("publish", publish_1);
+	go_first("subscribe", sub_first);
+	has_consumed = !mc_param("waits", 1);
+	if (!has_consumed)
+		go_first("consume", consume);
+	if (mc_param("pauses", 0)) {
+		go_first("pause", pause_early);
+		go("unpause", unpause);
+	} else if (!has_consumed) {
+		go("quit", stop_consuming);
+	}
+	go("publish", mc_param("two", 0) ? publish_both : publish_1);
 	if (mc_param("delete", 0))
 		go("delete", delete_channel);
+	if (mc_param("empties", 0))
+		go("empty", empty_it);
 }
 
 static void end_consume(void)
@@ -946,7 +1026,8 @@ static void end_consume(void)
 	chan_free(quit);
 	quit = NULL;
 	end_clean();
-	MC_CHECK(mc_param("delete", 0) || in_file("t:c", 1) + in_file("t", 1) == acked[1]);
+	for (int i = 1; i <= 2; i++)
+		MC_CHECK(mc_param("delete", 0) || in_file("t:c", i) + in_file("t", i) == acked[i]);
 }
 
 /* When all consumers have gone, the channel is gone, and with it the ephemeral topic. */
@@ -954,8 +1035,10 @@ static void end_ephemeral(void)
 {
 	for (int i = 0; i < 3; i++)
 		MC_CHECK(!subscribers[i].channel);
-	if (mc_param("topic", 0) && (mc_param("leave", 0) || mc_param("subs", 1) == 0))
-		MC_CHECK(n_topics_left == 0 || mc_param("early", 0));
+	if (mc_param("leave", 0) || mc_param("subs", 1) == 0) {
+		MC_CHECK(n_channels_left <= 0);
+		MC_CHECK(n_topics_left == 0 || !mc_param("topic", 0) || mc_param("early", 0));
+	}
 	end_clean();
 }
 

@@ -276,16 +276,26 @@ void mc_step(int i, bool times_out)
 	clear_below(i);
 }
 
-void mc_settle(void)
+/* True: some thread has gone on, and may have let others go on. */
+static bool settle_once(void)
 {
-	bool was_quiet = C.quiet;
-	C.quiet = false;
+	bool any = false;
 	for (int i = 0; i < MC_THREADS; i++) {
 		while (mc_is_enabled(&W.threads[i]) && !C.has_failed) {
 			C.n_given = 0;
 			mc_step(i, false);
+			any = true;
 		}
 	}
+	return any;
+}
+
+void mc_settle(void)
+{
+	bool was_quiet = C.quiet;
+	C.quiet = false;
+	while (settle_once() && !C.has_failed)
+		;
 	C.quiet = was_quiet;
 }
 

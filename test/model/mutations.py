@@ -17,6 +17,11 @@ CHANNEL_PUMP, CLIENT_PUMP = "nsqd/queue/channel_pump.c", "nsqd/client/protocol_v
 CHANNEL, CLIENT, SEND = "nsqd/queue/channel.c", "nsqd/client/client_v2.c", "nsqd/client/protocol_v2_send.c"
 TOPICS, TOPIC, TOPIC_PUMP = "nsqd/queue/topics.c", "nsqd/queue/topic.c", "nsqd/queue/topic_pump.c"
 
+PAUSED = "pumps deliver msgs=2 early=1 pauses=2 draws=0 switches=1"
+
+EMPTY = "delete consume empties=1 switches=1 draws=0"
+EMPTY_KEPT = "delete consume empties=1 waits=0 two=1 mem=1 refusals=1 switches=1 draws=0"
+
 MUTATIONS = [
     # --- chans
     Mutation("a thread that serves a select has won the claim", CHAN,
@@ -241,6 +246,26 @@ MUTATIONS = [
              "		if (channel_is_paused(c))\n			put_batch_back(c);",
              "		;",
              ["pumps deliver msgs=1 pauses=1 draws=0 switches=2"]),
+    Mutation("a pause keeps the pump from taking messages", CHANNEL_PUMP,
+             "	return channel_is_paused(c) ? 0 : nearest_demand(c);",
+             "	return nearest_demand(c);",
+             ["delete consume pauses=1 switches=1 draws=0"]),
+    Mutation("nor is it past the pump", CHANNEL_PUMP,
+             "	if (!c->memory_msg_chan || c->topology_aware || channel_is_paused(c))",
+             "	if (!c->memory_msg_chan || c->topology_aware)",
+             ["delete use use=4 put=1 pauses=1 early=1 switches=1 draws=0"]),
+    Mutation("a client of a channel that is paused has no room", CLIENT,
+             "	if (channel_is_paused(ch))\n		return 0;\n",
+             "	(void)ch;\n",
+             ["pumps deliver msgs=1 early=1 rdy=2 buffers=100 pauses=3"]),
+    Mutation("clients hear of the end of a pause", CHANNEL,
+             "		client->ops->ready_changed(client);\n",
+             "		(void)client;\n",
+             [PAUSED]),
+    Mutation("so does the pump", CHANNEL,
+             "	channel_update_pump(c, CHANNEL_PAUSED);\n",
+             "",
+             [PAUSED, "pumps deliver msgs=1 pauses=1 draws=0 switches=2"]),
     Mutation("a batch for a consumer that has left goes back", CHANNEL_PUMP,
              "		if (nearest_demand(c) == 0)\n			put_batch_back(c);",
              "",
@@ -690,7 +715,27 @@ MUTATIONS = [
     Mutation("a channel's batch is flushed", CHANNEL,
              "	lost = flush_batch(c);",
              "	lost = 0;\n	message_unref_all(c->batch, atomic_exchange(&c->batch_len, 0));",
-             ["delete consume"]),
+             ["delete consume switches=1 draws=0"]),
+    Mutation("an ephemeral channel goes with its last consumer", CHANNEL,
+             "	if (left == 0 && c->ephemeral && !atomic_exchange(&c->deleter_once, true))",
+             "	if (0 * left)",
+             ["delete ephemeral subs=0"]),
+    Mutation("the pump drops its batch when the channel is emptied", CHANNEL,
+             "	channel_update_pump(c, CHANNEL_EMPTIED);\n	clear_in_flight",
+             "	clear_in_flight",
+             [EMPTY]),
+    Mutation("what is in memory is thrown away", CHANNEL,
+             "		channel_update_pump(c, CHANNEL_EMPTIED);\n	message_drain_chan(c->memory_msg_chan);\n",
+             "		channel_update_pump(c, CHANNEL_EMPTIED);\n",
+             [EMPTY_KEPT]),
+    Mutation("so is what is in flight", CHANNEL,
+             "	channel_update_pump(c, CHANNEL_EMPTIED);\n	clear_in_flight_and_deferred(c);",
+             "	channel_update_pump(c, CHANNEL_EMPTIED);",
+             [EMPTY]),
+    Mutation("an emptied channel drops what its disk has refused", CHANNEL_PUMP,
+             "		kept_clear(&c->kept);\n		channel_kept_less(c);\n		break;",
+             "		channel_kept_less(c);\n		break;",
+             [EMPTY_KEPT]),
     Mutation("what a channel keeps is flushed", CHANNEL,
              "	lost += flush_kept(c, msgs);\n",
              "",

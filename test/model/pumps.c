@@ -40,25 +40,54 @@ struct side {
 	int answers;    /* so many commands come that are answered, at once */
 	int n_answered; /* so many answers the peer has got */
 	bool retries;   /* netpoll_set_deadline: io_loop is to look after the pump */
+	bool reads_later;
 };
 static MC_GHOST struct side sides[PEERS];
 static MC_GHOST int n_clients, n_messages, rdy;
+static MC_GHOST int64_t began_ns;
 static MC_GHOST struct message *messages[MESSAGES + 1]; /* by number, as are the next */
 
-static MC_GHOST int times_arrived[MESSAGES + 1], times_finished[MESSAGES + 1];
-static MC_GHOST int n_finished, n_over, n_put, last_arrived;
+static MC_GHOST int times_finished[MESSAGES + 1];
+static MC_GHOST int n_finished, n_over, n_put, n_read_from_disk, last_arrived;
 
 static MC_GHOST bool is_paused; /* and the one that paused it has been told so */
+/* What was published while all knew of the pause, and before its end began: 0, or a first number. */
+static MC_GHOST int waits_from;
 
-/* At most RDY in flight, and nothing in hand while it is paused. */
+/* In these frames, from the first one on: messages that are not finished. */
+static int count_unfinished(const struct frames *f)
+{
+	int n = 0;
+	for (int i = 0; i < f->n; i++)
+		n += f->v[i] != ANSWER && times_finished[f->v[i]] == 0;
+	return n;
+}
+
+static void check_that_it_waits(const struct frames *f)
+{
+	for (int i = 0; i < f->n; i++) {
+		if (f->v[i] >= waits_from)
+			mc_fail("message %d is sent, and the channel is paused", f->v[i]);
+	}
+}
+
+/*
+ * A client has been sent no more than RDY messages that it has not finished. (Those that have timed
+ * out are not counted by the daemon.) While the channel is paused nothing is in hand, or sent.
+ */
 void mc_always(void)
 {
 	if (is_paused && channel->batch_len > 0)
 		mc_fail("%zu messages in hand, and the channel is paused", channel->batch_len);
 	for (int i = 0; i < n_clients; i++) {
-		const struct client_v2 *c = sides[i].client;
-		if (c && c->in_flight_count > rdy)
-			mc_fail("%d in flight, with RDY %d", (int)c->in_flight_count, rdy);
+		const struct peer *p = &peers[i];
+		int n = count_unfinished(&p->buffered) + count_unfinished(&p->arrived);
+		if (sides[i].client && n > rdy && mc_param("scan", 0) == 0)
+			mc_fail("%d are sent and not finished, with RDY %d", n, rdy);
+		if (is_paused && waits_from > 0) {
+			check_that_it_waits(&p->buffered);
+			check_that_it_waits(&p->arrived);
+		}
 	}
 }
 
@@ -72,7 +101,8 @@ static bool is_to_look(const struct side *s)
 static bool has_work(void *arg)
 {
 	struct side *s = arg;
-	return s->peer->kicked || s->retries || s->peer->arrived.n > s->n_read || s->answers > 0 ||
+	return s->peer->kicked || s->retries ||
+	       (s->peer->arrived.n > s->n_read && !s->reads_later) || s->answers > 0 ||
 	       is_to_look(s) || client_v2_has_late_answers(s->client) || s->leaves || s->peer->shut;
 }
 
@@ -91,6 +121,26 @@ static void finish(struct client_v2 *c, int number)
 		client_v2_try_update_ready_state(c);
 }
 
+static int times_in(const struct frames *f, int number)
+{
+	int n = 0;
+	for (int i = 0; i < f->n; i++)
+		n += f->v[i] == number;
+	return n;
+}
+
+/* It has been sent once, to a client that is there. A scan may have sent it again. */
+static void check_that_it_is_new(int number)
+{
+	int n = 0;
+	for (int i = 0; i < n_clients; i++) {
+		if (sides[i].client)
+			n += times_in(&peers[i].buffered, number) +
+			     times_in(&peers[i].arrived, number);
+	}
+	MC_CHECK(n <= 1 + mc_param("scan", 0));
+}
+
 static void read_frame(struct side *s)
 {
 	int number = s->peer->arrived.v[s->n_read++];
@@ -98,7 +148,9 @@ static void read_frame(struct side *s)
 		s->n_answered++;
 		return;
 	}
-	MC_CHECK(times_arrived[number]++ == 0 || mc_param("leaves", 0) || mc_param("scan", 0));
+	check_that_it_is_new(number);
+	if (mc_param("pauses", 0) == 3 && mc_now() > began_ns)
+		mc_fail("message %d waits in the writer, and the channel is paused", number);
 	if (mc_param("ordered", 0))
 		MC_CHECK(number == ++last_arrived);
 	if (s->rdy_after == s->n_read) {
@@ -205,31 +257,57 @@ static void io_loop(void *arg)
 
 /* --- the others -------------------------------------------------------------------------------- */
 
-/* What the topic's pump does in the thread of a publisher. */
-static void publish(void *arg)
+static void publish_up_to(int last)
 {
 	int keeps = mc_param("keeps", 1);
-	(void)arg;
-	for (int i = 1; i <= n_messages - mc_param("disk", 0); i++) {
+	while (n_put < last) {
 		struct err err;
-		struct message *m = messages[i];
+		struct message *m = messages[++n_put];
+		messages[n_put] = NULL;
 		if (keeps)
 			runnext_begin();
 		if (channel_put_messages(channel, &m, 1, &err) == 0)
 			message_unref(m);
 		if (keeps)
 			runnext_end();
-		n_put++;
 	}
+}
+
+/* What the topic's pump does in the thread of a publisher. */
+static void publish(void *arg)
+{
+	(void)arg;
+	publish_up_to(n_messages - mc_param("disk", 0));
 	n_over++;
 }
 
-static void pause_it(void *arg)
+/* Before the search begins. */
+static void publish_early(void *arg)
+{
+	(void)arg;
+	publish_up_to(mc_param("early", 0));
+}
+
+static void pause_early(void *arg)
 {
 	(void)arg;
 	channel_pause(channel);
 	is_paused = true;
+	waits_from = n_put + 1;
+}
+
+/* pauses=1: for a while; 2: it has been paused before; 3: for ever. */
+static void pause_it(void *arg)
+{
+	int pauses = mc_param("pauses", 0);
+	(void)arg;
+	if (pauses != 2) {
+		channel_pause(channel);
+		is_paused = true;
+	}
 	mc_yield();
+	if (pauses == 3)
+		return;
 	is_paused = false;
 	channel_unpause(channel);
 }
@@ -238,9 +316,11 @@ static void pause_it(void *arg)
 static void read_disk(void *arg)
 {
 	(void)arg;
-	chan_send(disk.read_chan, &messages[n_messages]);
+	struct message *m = messages[n_messages];
+	messages[n_messages] = NULL;
+	chan_send(disk.read_chan, &m);
 	atomic_store(&disk.depth, 0);
-	n_put++;
+	n_read_from_disk++;
 }
 
 /* A worker of the scan loop finds that all that is in flight has timed out. */
@@ -327,6 +407,22 @@ static void make_client(int i)
 		c->pump.topology = (struct topology){ZONE_LOCAL, ZONE_LOCAL};
 }
 
+/* Some messages have come, and are not read yet; and the channel may be paused, as all know. */
+static void begin_early(void)
+{
+	if (mc_param("early", 0) == 0)
+		return;
+	for (int i = 0; i < n_clients; i++)
+		sides[i].reads_later = true;
+	mc_go("early", publish_early, NULL);
+	mc_settle();
+	if (mc_param("pauses", 0) == 2)
+		mc_go("pause early", pause_early, NULL);
+	mc_settle();
+	for (int i = 0; i < n_clients; i++)
+		sides[i].reads_later = false;
+}
+
 static void make(void)
 {
 	struct err err;
@@ -342,9 +438,8 @@ static void make(void)
 	opts.topology_region = opts.topology_zone;
 	ctx.opts = &opts;
 	ctx.lg.level = LG_FATAL;
-	opts.mem_queue_size = mc_param("cap", MESSAGES);
+	opts.mem_queue_size = MESSAGES;
 	opts.output_buffer_timeout = mc_param("buffers", 0);
-	opts.client_timeout = 2 * mc_param("heartbeat", 0);
 	MC_CHECK(runnext_start(&err) == 0);
 	channel = channel_new(&ctx, "t", "c", &topic_ops, NULL, &err);
 	MC_CHECK(channel);
@@ -359,6 +454,8 @@ static void make(void)
 		mc_go(i == 0 ? "io 0" : "io 1", io_loop, &sides[i]);
 	if (mc_param("begun", 1))
 		mc_settle();
+	begin_early();
+	began_ns = mc_now();
 	mc_set_timeouts((unsigned)mc_param("timeouts", 0));
 	if (mc_param("switches", -1) >= 0)
 		mc_set_switches((unsigned)mc_param("switches", -1));
@@ -385,7 +482,7 @@ static void setup_deliver(void)
 
 static void end_deliver(void)
 {
-	MC_CHECK(n_put == n_messages);
+	MC_CHECK(n_put + n_read_from_disk == n_messages);
 	if (n_finished < n_messages)
 		mc_fail("messages wait for ever, and so do consumers");
 	for (int i = 1; i <= n_messages; i++)
