@@ -18,6 +18,11 @@ one() {
     pid=$!
     wait $pid
     rc=$?
+    # One that ends itself in the middle, with 0, has not passed.
+    if [ $rc -eq 0 ] && ! grep -q '^\[  PASSED  \]' "$out"; then
+        echo 'ended before all its tests had' >>"$out"
+        rc=1
+    fi
     if [ $rc -eq 0 ]; then
         printf 'ok   %s (%s tests)\n' "${1##*/}" "$(grep -c '\[       OK \]' "$out")"
     else

@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 #include "test/unit/listen_test.h"
@@ -24,6 +25,18 @@ static void expect_refused(const char *addr, const char *want)
 	if (tcp_listen(&l, addr, &err) == 0)
 		fail_msg("listens on %s", addr);
 	assert_string_equal(err.msg, want);
+}
+
+/* In place of libc's: the next one fails with this code, if it is not 0. */
+static int getsockname_code;
+
+int getsockname(int fd, struct sockaddr *restrict sa, socklen_t *restrict len)
+{
+	if (getsockname_code == 0)
+		return (int)syscall(SYS_getsockname, fd, sa, len);
+	errno = getsockname_code;
+	getsockname_code = 0;
+	return -1;
 }
 
 static bool have_v6(void)
@@ -149,6 +162,14 @@ static void test_an_address_of_another_host_is_refused_with_gos_words(void **sta
 static void test_a_name_of_no_host_is_refused_with_gos_words(void **state)
 {
 	expect_refused("a b:0", "listen tcp: lookup a b: no such host");
+}
+
+/* The port of ":0" is not known then: the start fails, with its reason. */
+static void test_an_address_that_cannot_be_learnt_is_refused(void **state)
+{
+	getsockname_code = ENOBUFS;
+	expect_refused("127.0.0.1:0", "listen: getsockname: no buffer space available");
+	assert_int_equal(getsockname_code, 0);
 }
 
 static void test_without_descriptors_it_is_refused_with_gos_words(void **state)
@@ -371,6 +392,7 @@ int main(void)
 		cmocka_unit_test(test_an_address_in_use_is_refused_with_gos_words),
 		cmocka_unit_test(test_an_address_of_another_host_is_refused_with_gos_words),
 		cmocka_unit_test(test_a_name_of_no_host_is_refused_with_gos_words),
+		cmocka_unit_test(test_an_address_that_cannot_be_learnt_is_refused),
 		cmocka_unit_test(test_without_descriptors_it_is_refused_with_gos_words),
 		cmocka_unit_test(test_what_is_no_host_and_port_is_the_path_of_a_unix_socket),
 		cmocka_unit_test(test_bad_paths_are_refused_with_gos_words),

@@ -171,6 +171,30 @@ static void test_what_was_written_is_read_again(struct fixture *f)
 	expect_in_order(get_channel(t, "x"), 0, 1);
 }
 
+/* By then the topic's pump may have moved messages from its disk queue into a channel's memory. */
+static void test_a_start_that_fails_gives_back_what_it_has_loaded(struct fixture *f)
+{
+	static const char metadata[] =
+		"{\"topics\":[{\"name\":\"a\",\"channels\":[{\"name\":\"x\"}]}]}";
+	struct topic *t = get_topic(f->nsqd, "a");
+	topic_pause(t);
+	get_channel(t, "x");
+	put(t, 0, 8);
+	end_nsqd(f);
+	write_text("nsqd.dat", metadata);
+	start_nsqd(f, 10);
+	load(f->nsqd);
+	t = get_topic(f->nsqd, "a");
+	struct channel *c = get_channel(t, "x");
+	wait_for(topic_backend_depth(t) == 0 && channel_depth(c) == 8);
+	nsqd_give_up(f->nsqd);
+	free_nsqd(f);
+	expect_file(metadata);
+	start_nsqd(f, 10);
+	load(f->nsqd);
+	expect_each_once(get_channel(get_topic(f->nsqd, "a"), "x"), 0, 8);
+}
+
 static void test_any_json_that_stock_takes_is_taken(struct fixture *f)
 {
 	write_text("nsqd.dat",
@@ -419,6 +443,7 @@ int main(void)
 		nsqd_test(test_at_exit_the_file_has_everything_and_stays_so),
 		nsqd_test(test_no_file_is_a_fresh_start),
 		nsqd_test(test_what_was_written_is_read_again),
+		nsqd_test(test_a_start_that_fails_gives_back_what_it_has_loaded),
 		nsqd_test(test_any_json_that_stock_takes_is_taken),
 		dir_test(test_null_and_an_empty_object_are_a_fresh_start),
 		nsqd_test(test_invalid_names_are_skipped_and_the_others_are_there),

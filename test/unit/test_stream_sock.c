@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "common/rand.h"
 #include "protocol/stream.h"
@@ -49,6 +51,32 @@ ssize_t recv(int fd, void *buf, size_t n, int flags)
 		return recvfrom(fd, buf, n, flags, NULL, NULL);
 	errno = code;
 	return -1;
+}
+
+/* Likewise. */
+static _Atomic int setsockopt_code;
+
+int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+{
+	int code = atomic_exchange(&setsockopt_code, 0);
+	if (code == 0)
+		return (int)syscall(SYS_setsockopt, fd, level, name, value, len);
+	errno = code;
+	return -1;
+}
+
+/* The system may refuse a deadline: that is the end of the connection, not of the process. */
+static void test_a_deadline_that_is_refused_is_an_error(void **state)
+{
+	struct pair p = new_pair();
+	struct err err;
+	char buf[16];
+	setsockopt_code = EPERM;
+	assert_int_equal(
+		p.s->ops->read(p.s, buf, sizeof(buf), clock_mono_ns() + NSEC_PER_SEC, &err), -1);
+	assert_int_equal(err.code, EPERM);
+	assert_string_equal(err.msg, "setsockopt: operation not permitted");
+	free_pair(&p);
 }
 
 /* The caller reads on after its own deadline. After that of the system nothing ever comes. */
@@ -567,6 +595,7 @@ static void test_ending_the_reading_wakes_a_reader(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_deadline_that_is_refused_is_an_error),
 		cmocka_unit_test(test_a_peer_that_is_gone_is_no_deadline),
 		cmocka_unit_test(test_it_reads_what_there_is),
 		cmocka_unit_test(test_trying_to_read_does_not_block),
