@@ -8,9 +8,8 @@ that is told to end (SIGTERM) ends its daemon first, and one that is killed take
 import multiprocessing
 import multiprocessing.connection
 import signal
-import sys
 
-from nsq import die_with_parent
+from nsq import die_with_parent, end_by
 
 # So long a worker may take to end its daemon, before it is killed.
 LAST_WORDS = 10
@@ -18,16 +17,6 @@ LAST_WORDS = 10
 
 class Lost(Exception):
     """A worker is gone, and what it was about with it."""
-
-
-def end_by(*signals):
-    """These signals unwind the stack of the main thread, as Ctrl-C does."""
-    def end(number, _):
-        signal.signal(number, signal.SIG_IGN)
-        sys.exit(128 + number)
-    for number in signals:
-        if signal.getsignal(number) != signal.SIG_IGN:      # as nohup wants it
-            signal.signal(number, end)
 
 
 def _work(pipe, start, run):

@@ -31,7 +31,7 @@ import faults       # noqa: E402
 import trial        # noqa: E402
 from certs import Authority     # noqa: E402
 from lookupd import FakeLookupd     # noqa: E402
-from nsq import short_tmp           # noqa: E402
+from nsq import end_by, short_tmp       # noqa: E402
 from record import KINDS, Names, Place        # noqa: E402
 from workload import FLAGS      # noqa: E402
 
@@ -323,7 +323,7 @@ def parse_options():
 def main():
     options = parse_options()
     chosen_kinds(options.kinds)
-    crew.end_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    end_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     unknown = unknown_calls()
     if unknown:
         print('below: FAILED: below.c does not wrap: ' + ' '.join(unknown))

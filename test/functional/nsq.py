@@ -20,6 +20,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -110,6 +111,16 @@ def die_with_parent():
     A run of tests that is killed leaves no daemon behind, then.
     """
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def end_by(*signals):
+    """These signals unwind the stack of the main thread, as Ctrl-C does."""
+    def end(number, _):
+        signal.signal(number, signal.SIG_IGN)
+        sys.exit(128 + number)
+    for number in signals:
+        if signal.getsignal(number) != signal.SIG_IGN:      # as nohup wants it
+            signal.signal(number, end)
 
 
 def short_tmp(rest):
@@ -347,9 +358,11 @@ class Nsqd:
             client.rdy(rdy)
         return client
 
+    def http_connection(self, timeout=DEADLINE):
+        return http.client.HTTPConnection('127.0.0.1', self.http_port, timeout=timeout)
+
     def http(self, method, path, body=None, headers=None):
-        connection = http.client.HTTPConnection(
-            '127.0.0.1', self.http_port, timeout=DEADLINE)
+        connection = self.http_connection()
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
@@ -474,14 +487,17 @@ class Message:
 class Client:
     """A connection to the TCP port; every read has a deadline."""
 
-    def __init__(self, port, magic=MAGIC, receive_buffer=None):
-        self.socket = socket.socket()
+    def __init__(self, address, magic=MAGIC, receive_buffer=None):
+        """address: a port of 127.0.0.1, or the path of a unix socket."""
+        unix = isinstance(address, str)
+        self.socket = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
         if receive_buffer:
             self.socket.setsockopt(
                 socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(DEADLINE)
-        self.socket.connect(('127.0.0.1', port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.connect(address if unix else ('127.0.0.1', address))
+        if not unix:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b''
         if magic:
             self.send(magic)

@@ -32,6 +32,7 @@ UNITS = {
     "soak": ["messages"],
     "soak-thread": ["messages"],
     "soak-address": ["messages"],
+    "soak-faults": ["faults"],
     "below": ["faults"],
 }
 PASSED = re.compile(r"^ok   test_\w+ \((\d+) tests\)|^(\d+) passed\b")

@@ -10,8 +10,8 @@ unless an event of the journal explains its loss. docs/durability.md says what m
 * what an operator has emptied or deleted, and what is in an ephemeral channel.
 
 A message that comes twice needs a cause as well: a REQ, a time-out that can have passed, or the
-end of the daemon. Each rule errs on the daemon's side where the clients' clocks
-cannot tell which of two things came first; so what it finds is a fault.
+end of the daemon. Where the clients' clocks cannot tell which of two things came first, each rule
+errs on the daemon's side. So what it finds is a fault.
 """
 
 import collections
@@ -111,9 +111,6 @@ class Accounts:
         by_id = self.by_channel.get((topic, channel), {})
         emptied = [e.certain_end() for e in self.j.events if e.kind == 'empty'
                    and e.topic == topic and e.channel in (None, channel)]
-        if emptied:
-            # A kill is no more than that here.
-            emptied += [life.end for life in self.kills]
         last_emptied = max(emptied, default=-INF)
         exposed = []
         for pub in self.j.pubs.values():

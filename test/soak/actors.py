@@ -25,6 +25,13 @@ ENDINGS = (EOFError, OSError, ssl.SSLError, zlib.error, struct.error, AssertionE
            http.client.HTTPException)
 
 
+def authenticate(client, life):
+    """Before anything but IDENTIFY, where the daemon has an auth server."""
+    if life.settings['auth']:
+        kind, data = client.command('AUTH', body=b'secret').answer(PATIENCE / SCALE)
+        assert kind == RESPONSE, data
+
+
 class Actor(threading.Thread):
     """Has sessions until the round is over."""
 
@@ -75,12 +82,13 @@ class Actor(threading.Thread):
         """A connection to that life's daemon, or None if it is gone."""
         client, since = None, now()
         try:
-            client = Client(self.world.daemon.tcp_port)
+            client = Client(self.world.daemon.tcp_address)
             if self.world.life is not life:
                 client.close()      # it may be to the next one
                 return None
             if stack != 'plain' or identify:
                 upgrade(client, stack, **identify)
+            authenticate(client, life)
             return client
         except ENDINGS as error:
             if client:

@@ -9,7 +9,7 @@ import threading
 import traceback
 import zlib
 
-from actors import ENDINGS, Actor, Conversation
+from actors import ENDINGS, Actor, Conversation, authenticate
 from journal import INF, Delivery, Session, now
 from nsq import Client
 from stacks import STACKS
@@ -299,8 +299,9 @@ class Drain(Actor):
         session = Session(self.name, self.topic, self.channel, life, 60.0, False)
         self.journal.sessions.append(session)
         try:
-            client = Client(self.world.daemon.tcp_port)
+            client = Client(self.world.daemon.tcp_address)
             client.identify(msg_timeout=60000, output_buffer_timeout=25)
+            authenticate(client, life)
             talk = Consuming(self, life, client, session, self.world.rng(self.name))
             talk.decide = talk.fin
             talk.send('SUB', self.topic, self.channel)

@@ -16,6 +16,8 @@ from collections import namedtuple
 Fault = namedtuple('Fault', 'rule file old new round says')
 
 CHANNEL = 'nsqd/queue/channel.c'
+CONSUME = 'nsqd/client/protocol_v2_consume.c'
+READY = '	client_v2_set_ready_count(l->client, count);'
 SOME = "(m->id.hex[15] == '5' && (m->id.hex[14] & 3) == 1)"
 
 FAULTS = [
@@ -95,6 +97,34 @@ FAULTS = [
           '	wait_group_destroy(&c->wait_group);\n	static void *_Atomic last;\n'
           '	last = realloc(c, sizeof(*c) + 8192);\n	if (!last)\n		abort();',
           0, ['malloc:']),
+    Fault('a thread that is not used ends', 'common/gothread.c',
+          '_Atomic int64_t gothread_kept_ns = GOTHREAD_KEPT_NS;',
+          '_Atomic int64_t gothread_kept_ns = GOTHREAD_KEPT_NS * 100000;',
+          0, ['more threads']),
+    Fault('a connection ends with a cause', CONSUME,
+          READY,
+          '	static _Atomic int n;\n	if (++n % 40 == 30)\n'
+          '		return fatal_client_err(&l->error, NULL, "E_INVALID", "no cause");\n' + READY,
+          0, ['E_INVALID no cause']),
+    Fault('a body is what was sent', 'nsqd/queue/topic.c',
+          '	m->deferred_ns = deferred_ns;',
+          '	if (m->body->len > 200)\n'
+          '		((char *)m->body->data)[m->body->len - 1] ^= 1;\n'
+          '	m->deferred_ns = deferred_ns;',
+          0, ['is not as it was sent']),
+    Fault('a warning has a cause', CONSUME,
+          READY,
+          '	static _Atomic int n;\n	if (++n == 30)\n'
+          '		nsqd_logf(l->ctx, LG_WARN, "no cause");\n' + READY,
+          0, ['in the log: ']),
+    Fault('a topic that is deleted leaves nothing, also after kills', CHANNEL,
+          '	int rc = deleted ? q->ops->delete (q, err) : q->ops->close(q, err);',
+          '	int rc = q->ops->close(q, err);',
+          2, ['files are left']),
+    Fault('nsqlookupd is told of what is deleted', 'nsqd/cluster/lookup.c',
+          '	if (e->gone || !there)\n		tell_all(loop, "UNREGISTER", e->name);',
+          '	if (e->gone && there)\n		tell_all(loop, "UNREGISTER", e->name);',
+          0, ['nsqlookupd has']),
 ]
 
 
@@ -151,13 +181,16 @@ def try_fault(directory, fault):
 def main():
     directory, words = os.path.abspath(sys.argv[1]), sys.argv[2:]
     make_copy(directory)
-    missed = 0
+    found = missed = 0
     for fault in FAULTS:
         if words and not any(word in fault.rule for word in words):
             continue
         said = try_fault(directory, fault)
         print('%s %s (%s)' % ('ok  ' if said else 'MISSED', fault.rule, said), flush=True)
+        found += said is not None
         missed += said is None
+    figure = os.path.join('test', 'proof', 'figure.sh')
+    subprocess.run([figure, 'soak-faults', str(found), 'faults'], check=True)
     return 1 if missed else 0
 
 

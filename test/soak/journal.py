@@ -65,8 +65,8 @@ class Delivery:
         self.fate = None            # 'fin' or 'req': the last command that ends it
         self.fate_at = INF
         self.delay = 0.0            # of a REQ
-        # Of a FIN: 'sent'; 'confirmed' when a later command of the connection was answered and no
-        # error came; 'failed' when the daemon refused it; 'maybe' when it cannot be told which.
+        # Of a FIN: 'sent', at first. 'confirmed' when a later command of the connection was answered
+        # and no error came. 'failed' when the daemon refused it. 'maybe' when that cannot be told.
         self.fin = None
         self.answered_at = INF      # when that was read
 

@@ -9,7 +9,7 @@ from topics import Topics
 
 
 class Operator(Actor):
-    """Creates, pauses, unpauses, empties and deletes; looks at /stats, /ping, /info, /debug/."""
+    """Creates, pauses, unpauses, empties and deletes; looks at the daemon; silences nsqlookupd."""
 
     def session(self, rng, life):
         try:
@@ -25,7 +25,7 @@ class Operator(Actor):
     def operate(self, rng, life):
         topic = rng.choice(sorted(Topics.ALL))
         channel = rng.choice(Topics.ALL[topic])
-        kinds = ['look'] * 4 + ['pause', 'unpause', 'unpause', 'create']
+        kinds = ['look'] * 4 + ['pause', 'unpause', 'unpause', 'create', 'silence']
         if topic in Topics.EMPTIED:
             kinds += ['empty']
         elif topic not in Topics.FIXED:
@@ -36,6 +36,8 @@ class Operator(Actor):
         self.count[kind] += 1
         if kind == 'look':
             self.look(rng, life)
+        elif kind == 'silence':
+            self.world.cluster.silence(self.sleep, rng)
         elif kind == 'pause':
             self.do('pause', topic, channel, life)
             self.sleep(rng.random() * 0.5)

@@ -92,8 +92,7 @@ class HttpProducer(Actor):
             connection = http.client.HTTPSConnection(
                 '127.0.0.1', daemon.https_port, timeout=PATIENCE, context=context())
         else:
-            connection = http.client.HTTPConnection(
-                '127.0.0.1', daemon.http_port, timeout=PATIENCE)
+            connection = daemon.http_connection(PATIENCE)
         since = connected = now()
         try:
             connection.connect()

@@ -14,6 +14,7 @@ its data stay in DIR. A seed repeats what each session does; how they interleave
 import argparse
 import collections
 import os
+import re
 import shutil
 import signal
 import sys
@@ -29,7 +30,7 @@ from accounts import Accounts, is_ephemeral
 from certs import Authority
 from consumers import Consumer, Drain
 from journal import now
-from nsq import quote, wait_until
+from nsq import end_by, quote, short_tmp, wait_until
 from operators import Operator
 from producers import HttpProducer, Producer
 from topics import Topics
@@ -92,17 +93,18 @@ def join(actors):
 # -- what the daemon has when nobody uses it
 
 
-def resources(daemon):
-    """Threads by name, and descriptors. A kept thread ends within a second."""
-    return (tuple(sorted(daemon.thread_names())), daemon.descriptors())
+def resources(world):
+    """Threads by name, and descriptors but for nsqlookupd's. A kept thread ends within a second."""
+    return (tuple(sorted(world.daemon.thread_names())),
+            world.daemon.descriptors() - world.life.settings['lookupd'])
 
 
-def settled(daemon):
+def settled(world):
     """When the start is over: nothing has changed for half a second."""
     seen = []
 
     def stays():
-        seen.append((now(), resources(daemon)))
+        seen.append((now(), resources(world)))
         if seen[-1][1] != seen[0][1]:
             del seen[:-1]
         return now() - seen[0][0] > 0.5
@@ -184,6 +186,18 @@ def drain(world):
     return now() - began
 
 
+def message_counts(world, books):
+    """message_count of the daemon that runs, beside what was sent to it."""
+    stats = {t['topic_name']: t['message_count'] for t in world.daemon.stats()['topics']}
+    wrong = []
+    for topic in Topics.KEPT:
+        least, most = books.published(topic, world.life)
+        if not least <= stats.get(topic, 0) <= most:
+            wrong.append('%s: message_count is %d; %d were acknowledged, %d sent' % (
+                topic, stats.get(topic, 0), least, most))
+    return wrong
+
+
 def counts(world, books):
     """What /stats says, beside the journal."""
     wrong = []
@@ -192,16 +206,13 @@ def counts(world, books):
         return all(c['client_count'] == 0 for t in world.daemon.stats()['topics']
                    for c in t['channels'])
     wait_until(no_clients, lambda: 'no clients are left: %s' % world.daemon.stats(), PATIENCE)
+    wrong += message_counts(world, books)
     stats = {t['topic_name']: t for t in world.daemon.stats()['topics']}
     for topic, channels in Topics.KEPT.items():
         t = stats.get(topic)
         if t is None or not set(channels) <= {c['channel_name'] for c in t['channels']}:
             wrong.append('%s or a channel of it is gone: %s' % (topic, t))
             continue
-        least, most = books.published(topic, world.life)
-        if not least <= t['message_count'] <= most:
-            wrong.append('%s: message_count is %d; %d were acknowledged, %d sent' % (
-                topic, t['message_count'], least, most))
         for c in t['channels']:
             if (len(world.journal.lives) == 1 and c['channel_name'] in channels
                     and c['message_count'] != t['message_count']):
@@ -230,9 +241,9 @@ def check_resources(world, before, plain):
     daemon = world.daemon
     names, descriptors = before['resources']
     try:
-        wait_until(lambda: resources(daemon) == (names, descriptors), 'x', PATIENCE)
+        wait_until(lambda: resources(world) == (names, descriptors), 'x', PATIENCE)
     except AssertionError:
-        has, open_now = resources(daemon)
+        has, open_now = resources(world)
         return ['threads and descriptors are not back: more threads %s, fewer %s; '
                 '%d descriptors, %d before' % (
                     dict(collections.Counter(has) - collections.Counter(names)),
@@ -248,17 +259,48 @@ def check_resources(world, before, plain):
                       for what in BOUNDS))
 
 
-def leftovers(world, mode):
-    """Files that no topic owns any more.
+def may_be_left(world, name):
+    """Files that nothing owns any more, and that are no fault.
 
-    A kill in the middle of a deletion may leave some. An exit leaves those of channels of ephemeral
-    topics, which it forgets, as stock does.
+    An exit leaves those of channels of ephemeral topics, which it forgets, as stock does. A kill
+    leaves what was being written (.tmp), and a torn record (.bad). It also leaves the files of
+    topics that it kept from being deleted, or from being in nsqd.dat. The next start removes none
+    of these, as in stock. All of them are older than the last kill.
     """
-    if mode == 'kill':
+    topic = re.split(r'[:.]diskqueue\.|:', name)[0]
+    if name == 'nsqd.dat' or is_ephemeral(topic):
+        return True
+    if os.path.getmtime(os.path.join(world.daemon.data_path, name)) > world.killed_at:
+        return False
+    return name.endswith(('.tmp', '.bad')) or topic not in Topics.FIXED
+
+
+def leftovers(world):
+    names = [n for n in os.listdir(world.daemon.data_path) if not may_be_left(world, n)]
+    return ['files are left: %s' % sorted(names)] if names else []
+
+
+# -- what nsqlookupd has been told
+
+
+def told(world, wanted):
+    """Waits until nsqlookupd has these registrations; what is wrong."""
+    if not world.life.settings['lookupd']:
         return []
-    names = [n for n in os.listdir(world.daemon.data_path)
-             if n != 'nsqd.dat' and not is_ephemeral(n.partition(':')[0])]
-    return ['files are left: %s' % names] if names else []
+    lookupd = world.cluster.lookupd
+    try:
+        wait_until(lambda: lookupd.registered == wanted(), 'x', PATIENCE)
+    except AssertionError:
+        has, there = lookupd.registered, wanted()
+        return ['nsqlookupd has %s too many, and is without %s' % (
+            sorted(has - there), sorted(there - has))]
+    return []
+
+
+def registrations(world):
+    topics = world.daemon.stats()['topics']
+    return {(t['topic_name'],) for t in topics} | {
+        (t['topic_name'], c['channel_name']) for t in topics for c in t['channels']}
 
 
 def perform(world, mode, seconds):
@@ -295,22 +337,24 @@ def tell(world, problems, books):
 def play(world, mode, seconds, plain):
     """One round. Returns what to print about it; raises Failure."""
     world.start(world.settings(world.rng('settings'), mode))
-    before = {'resources': settled(world.daemon), 'memory': world.daemon.memory()}
+    before = {'resources': settled(world), 'memory': world.daemon.memory()}
     create_fixed(world)
     fates, done, sessions = perform(world, mode, seconds)
     world.must_live()
+    counted = []
     if mode != 'steady':
+        counted = message_counts(world, Accounts(world.journal, Topics.KEPT))
         # What is in flight need not wait for its time-out then.
         world.stop()
         world.start(world.settings(world.rng('settings at the end'), mode))
     took = drain(world)
     books, problems = accounts(world)
-    problems += [(text, []) for text in counts(world, books)]
+    wrong = counted + counts(world, books) + told(world, lambda: registrations(world))
     delete_all(world)
-    wrong, memory = check_resources(world, before, plain)
-    problems += [(text, []) for text in wrong]
+    wrong += told(world, set)
+    more, memory = check_resources(world, before, plain)
     world.stop()
-    problems += [(text, []) for text in leftovers(world, mode)]
+    problems += [(text, []) for text in wrong + more + leftovers(world)]
     problems += [('in the log: ' + line, []) for line in world.bad_lines(Topics.FIXED)[:10]]
     if problems:
         raise Failure(tell(world, problems, books))
@@ -343,12 +387,14 @@ def main():
     number, length = rounds_of(args.minutes * 60)
     print('soak (%s): seed %s, %d rounds of %.0f s' % (args.variant, seed, number, length),
           flush=True)
-    with tempfile.TemporaryDirectory() as certificates:
+    # (The kernel ends the daemon.)
+    end_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    with tempfile.TemporaryDirectory(prefix='soak', dir=short_tmp(20)) as certificates:
         certificate = Authority(certificates).issue('server', rsa=2048)
         for i in range(number) if args.round is None else [args.round]:
             mode = MODES[i % len(MODES)]
             world = World(os.path.join(directory, 'round%d' % i), '%s.%d' % (seed, i),
-                          certificate)
+                          certificate, certificates)
             try:
                 # A drain and the end take some of the time.
                 said = play(world, mode, max(5.0, length - 6), args.variant == 'plain')
@@ -356,6 +402,8 @@ def main():
                 return fail(world, seed, i, mode, str(error), args)
             except Exception:  # pylint: disable=broad-except
                 return fail(world, seed, i, mode, traceback.format_exc(), args)
+            finally:
+                world.cluster.close()
             print('  %s, round %d, %s: %s' % (args.variant, i, mode, said), flush=True)
             messages += len(world.journal.pubs)
             shutil.rmtree(world.directory)

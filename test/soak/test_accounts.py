@@ -308,6 +308,15 @@ def test_nothing_comes_during_a_pause(h, channel):
     assert [ids for _, ids in h.problems()] == [['early']]
 
 
+def test_a_kill_takes_no_more_from_a_topic_that_was_emptied_before():
+    h = History(0, topic='emptied')
+    h.event('empty', 'x')
+    h.pub('0')
+    h.pub('1')
+    h.end('kill')
+    assert not h.balanced()
+
+
 def test_a_kill_may_end_a_pause(h):
     h.event('pause', 'x')
     h.end('kill')

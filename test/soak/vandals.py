@@ -24,8 +24,9 @@ class Vandal(Actor):
 
     def session(self, rng, life):
         daemon = self.world.daemon
-        port, what = rng.choice([
-            (daemon.tcp_port, rng.choice(self.TCP)), (daemon.http_port, rng.choice(self.HTTP)),
+        address, what = rng.choice([
+            (daemon.tcp_address, rng.choice(self.TCP)),
+            (daemon.http_address, rng.choice(self.HTTP)),
             (daemon.https_port, rng.choice(self.HTTP))])
         upgraded = rng.random() < 0.2
         garbage = rng.randbytes(rng.choice([1, 10, 200])).replace(b'\n', b'')
@@ -34,14 +35,14 @@ class Vandal(Actor):
             if upgraded:
                 self.after_upgrade(rng, life, garbage)
             else:
-                self.plain(port, what, pause, reset)
+                self.plain(address, what, pause, reset)
         except ENDINGS:
             self.count['ended by the daemon'] += 1
         self.sleep(rng.random() * 0.3)
 
-    def plain(self, port, what, pause, reset):
+    def plain(self, address, what, pause, reset):
         self.count['vandal'] += 1
-        client = Client(port, magic=None)
+        client = Client(address, magic=None)
         try:
             client.send(what)
             self.sleep(pause)

@@ -1,17 +1,20 @@
 """The daemon of a soak, through all its lives, and what its actors share."""
 
 import functools
+import http.client
 import os
 import random
 import re
 import shutil
 import signal
+import socket
 import threading
 import time
 import zlib
 
+from cluster import Cluster
 from journal import Event, Journal, Life, Pub, now
-from nsq import SANITIZER, Nsqd, dead_address
+from nsq import DEADLINE, SANITIZER, Died, Nsqd, dead_address, wait_until
 from test_tls import flags as tls_flags
 
 # How long anything may take, before it counts as never: for a sanitized daemon on a busy machine.
@@ -22,12 +25,16 @@ HANDSHAKE = 4
 
 # Lines of the log that are about clients who broke a rule, or went away in the middle: the actors
 # do so on purpose. All other lines at WARNING, ERROR and FATAL are findings.
+PEER = r'(?:127\.0\.0\.1:\d+|@)'
 EXPECTED_LINES = [re.compile(p) for p in (
-    r'ERROR: \[127\.0\.0\.1:\d+\] - ',      # the answer to a client (protocol_v2_reply.c)
-    r'ERROR: client\(127\.0\.0\.1:\d+\) - ',
+    r'ERROR: \[%s\] - ' % PEER,     # the answer to a client (protocol_v2_reply.c)
+    r'ERROR: client\(%s\) - ' % PEER,
     r'ERROR: failed to read protocol version - ',
-    r"ERROR: client\(127\.0\.0\.1:\d+\) bad protocol magic '",
-    r'ERROR: PROTOCOL\(V2\): \[127\.0\.0\.1:\d+\] messagePump error - ',
+    r"ERROR: client\(%s\) bad protocol magic '" % PEER,
+    r'ERROR: PROTOCOL\(V2\): \[%s\] messagePump error - ' % PEER,
+    # The nsqlookupd was silent, or the daemon was being stopped.
+    r'ERROR: LOOKUPD\(127\.0\.0\.1:\d+\): ',
+    r'(?:WARNING|ERROR): (?:failed to query|no available) nsqlookupd\b',
     # A channel was deleted that moment; a kept one is not, or its messages would be missed.
     r'ERROR: TOPIC\([^)]+\) ERROR: failed to put msg\([0-9a-f]+\) to channel\([^)]+\) - exiting$',
     r'WARNING: http: TLS handshake error from 127\.0\.0\.1:\d+: ',
@@ -53,16 +60,61 @@ def addresses():
     return [dead_address() for _ in range(3)]
 
 
-class Daemon(Nsqd):
-    """On fixed ports, which stay ours while it is down: no client may reach somebody else's."""
+class UnixHTTPConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout):
+        super().__init__('nsqd', timeout=timeout)
+        self.path = path
 
-    def __init__(self, directory, certificate):
-        self.tcp, self.http_address, self.https = addresses()
-        self.fixed = tls_flags(
-            certificate, '--tcp-address=' + self.tcp, '--http-address=' + self.http_address,
-            '--snappy=true', '--deflate=true', '--https-address=' + self.https)
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Daemon(Nsqd):
+    """On fixed addresses, which stay ours while it is down: no client may reach another's daemon.
+
+    Its TCP and its HTTP listen on ports, or on unix sockets.
+    """
+
+    def __init__(self, directory, certificate, sockets):
+        self.tcp, self.web, self.https = addresses()
+        self.sockets = sockets
+        self.fixed = tls_flags(certificate, '--snappy=true', '--deflate=true',
+                               '--https-address=' + self.https)
         super().__init__(directory, self.fixed)
         self.https_port = int(self.https.rpartition(':')[2])
+        self.tcp_address = self.http_address = None     # ports, or paths
+
+    def listen_flags(self, unix):
+        """How the next start listens."""
+        if unix:
+            self.tcp_address = os.path.join(self.sockets, 'tcp')
+            self.http_address = os.path.join(self.sockets, 'http')
+            tcp, web = self.tcp_address, self.http_address
+        else:
+            tcp, web = self.tcp, self.web
+            self.tcp_address, self.http_address = (
+                int(address.rpartition(':')[2]) for address in (tcp, web))
+        return ['--tcp-address=' + tcp, '--http-address=' + web]
+
+    def start(self):
+        before = len(self.log())
+        self.spawn()
+
+        def listens():
+            log = self.log()[before:]
+            if not self.alive():
+                raise Died('nsqd did not start (exit code %s):\n%s' % (
+                    self.process.returncode, log))
+            return len(set(re.findall(r' INFO: (TCP|HTTPS?): listening on .*\n', log))) == 3
+        wait_until(listens, lambda: 'nsqd listens:\n' + self.log(), PATIENCE)
+        return self
+
+    def http_connection(self, timeout=DEADLINE):
+        if isinstance(self.http_address, str):
+            return UnixHTTPConnection(self.http_address, timeout)
+        return http.client.HTTPConnection('127.0.0.1', self.http_address, timeout=timeout)
 
     def rss_kib(self):
         with open('/proc/%d/status' % self.process.pid, encoding='ascii') as f:
@@ -82,11 +134,14 @@ class Daemon(Nsqd):
 class World:
     """What a round happens in: one data directory, one daemon at a time, and a journal."""
 
-    def __init__(self, directory, seed, certificate):
+    def __init__(self, directory, seed, certificate, sockets):
+        """sockets: a directory with a short name."""
         self.directory, self.seed = directory, seed
         shutil.rmtree(directory, ignore_errors=True)
         os.makedirs(directory)
-        self.daemon = Daemon(directory, certificate)
+        self.daemon = Daemon(directory, certificate, sockets)
+        self.cluster = Cluster()
+        self.killed_at = 0.0                # the wall's time when the last kill was over
         self.journal = Journal()
         self.life = None
         self.running = threading.Event()    # the daemon listens
@@ -113,17 +168,25 @@ class World:
             'log-level': rng.choice(['info', 'info', 'debug']),
         }
 
+    def surroundings(self, number):
+        """How a life listens, and which servers it has. They come in turns."""
+        n = number + zlib.crc32(str(self.seed).encode()) % 12
+        return {'unix': n % 3 == 0, 'lookupd': n % 2 == 0, 'auth': n % 4 == 1}
+
     def begin_life(self, settings):
         last = self.life
         number = last.number + 1 if last else 0
+        around = self.surroundings(number)
         epoch = (last.epoch + (last.how == 'kill')) if last else 0
-        life = Life(number, epoch, settings)
+        life = Life(number, epoch, {**settings, **around})
         life.after_kill = last is not None and last.how == 'kill'
         life.log_from = (os.path.getsize(self.daemon.log_path)
                          if os.path.exists(self.daemon.log_path) else 0)
-        self.daemon.flags = self.daemon.fixed + [
-            '--%s=%s' % ('mem-queue-size' if name == 'mem' else name, value)
-            for name, value in settings.items()]
+        self.daemon.flags = (
+            self.daemon.fixed + self.daemon.listen_flags(around['unix'])
+            + self.cluster.flags(around['lookupd'], around['auth'])
+            + ['--%s=%s' % ('mem-queue-size' if name == 'mem' else name, value)
+               for name, value in settings.items()])
         self.journal.lives.append(life)
         self.life = life
         return life
@@ -151,7 +214,7 @@ class World:
         life.how, life.end_begin = 'kill', now()
         self.daemon.process.kill()
         self.daemon.process.wait()
-        life.end = now()
+        life.end, self.killed_at = now(), time.time()
 
     def kill(self):
         self.running.clear()
