@@ -97,6 +97,7 @@ enum operation {
 	WAIT,   /* for what comes with time */
 	RESET,  /* the client that has sent the piece takes nothing more */
 	REPEAT, /* the piece is sent REPEATS times */
+	ABORT,  /* the daemon ends the client that has sent the piece */
 };
 
 static void operate_on_channel(enum operation what, struct topic *t)
@@ -208,6 +209,8 @@ static void run_clients(struct input in, uint8_t flags)
 		operate(mark.operation);
 		if (mark.operation == RESET)
 			fuzz_client_reset(&clients[now]);
+		if (mark.operation == ABORT && clients[now].client)
+			client_v2_abort(clients[now].client);
 		if (mark.operation != NOTHING)
 			look_after(clients, open);
 		now = mark.next;

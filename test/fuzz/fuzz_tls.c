@@ -10,6 +10,7 @@
  */
 #include "test/fuzz/clients.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -34,6 +35,7 @@
 #define HAS_CERTIFICATE 64
 #define STRANGER 128
 #define PAUSE_US 200
+#define HANDSHAKE_MS (60 * 1000)
 
 static const char *const versions[] = {
 	"NORMAL:-VERS-ALL:+VERS-TLS1.3",
@@ -75,6 +77,17 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
+/*
+ * Instead of GnuTLS's. The daemon keeps the time of a handshake itself (0). Here GnuTLS does so as
+ * well, and therefore asks the layer below whether there is input.
+ */
+void gnutls_handshake_set_timeout(gnutls_session_t session, unsigned ms)
+{
+	void (*real)(gnutls_session_t, unsigned);
+	*(void **)&real = dlsym(RTLD_NEXT, "gnutls_handshake_set_timeout");
+	real(session, ms > 0 ? ms : HANDSHAKE_MS);
+}
+
 /* --- the client --------------------------------------------------------------------------------- */
 
 struct tls_client {
@@ -85,8 +98,9 @@ struct tls_client {
 	bool captures;           /* what it would send goes into out */
 	unsigned char out[8192]; /* records that have not been sent */
 	size_t out_len;
-	_Atomic bool paused; /* this thread waits, until over or as long as this is set */
-	_Atomic bool over;   /* the daemon's end is, or it does not show this client */
+	_Atomic bool paused;  /* this thread waits, until over or as long as this is set */
+	_Atomic bool is_last; /* while it waits: what it has done was its last action */
+	_Atomic bool over;    /* the daemon's end is, or it does not show this client */
 	struct wait_group running;
 };
 
@@ -124,7 +138,7 @@ static void send_out(struct tls_client *c)
 	c->out_len = 0;
 }
 
-enum action { DATA, FLIP, CUT, REPEAT, RAW, ALERT, NEW_KEYS, SEND, PAUSE, N_ACTIONS };
+enum action { DATA, FLIP, CUT, REPEAT, RAW, ALERT, NEW_KEYS, SEND, PAUSE, ABORT, N_ACTIONS };
 
 /* One action: a byte that says which, and what it takes. */
 static void act(struct tls_client *c)
@@ -172,7 +186,9 @@ static void act(struct tls_client *c)
 			(void)gnutls_handshake(c->session);
 		break;
 	case PAUSE: /* until the daemon's thread has read all of it, and shows the client */
+	case ABORT: /* the same; then the daemon ends the connection */
 		send_out(c);
+		atomic_store(&c->is_last, action == ABORT);
 		atomic_store(&c->paused, true);
 		while (atomic_load(&c->paused) && !atomic_load(&c->over))
 			usleep(PAUSE_US);
@@ -269,7 +285,9 @@ static void run_tcp(uint8_t flags, struct input in)
 	client_begin(&client, c.peer, flags, in);
 	/* Each turn waits a moment for input, as a client's thread does. */
 	while (fuzz_client_go_on(&c)) {
-		if (atomic_load(&client.paused))
+		if (atomic_load(&client.paused) && atomic_load(&client.is_last))
+			c.client->stream->ops->shutdown(c.client->stream);
+		else if (atomic_load(&client.paused))
 			fuzz_client_show(&c, nsqd);
 		atomic_store(&client.paused, false);
 	}

@@ -90,7 +90,7 @@ TO_1, TO_2 = b'\xff\x01', b'\xff\x02'
 def operator(*what):
     """Between two pieces of client 0; see fuzz_protocol.c."""
     names = ('', 'pause', 'unpause', 'empty', 'delete', 'pause_topic', 'unpause_topic',
-             'empty_topic', 'delete_topic', 'wait', 'reset', 'repeat')
+             'empty_topic', 'delete_topic', 'wait', 'reset', 'repeat', 'abort')
     return b''.join(bytes([0xff, names.index(w) << 4]) for w in what)
 
 
@@ -160,6 +160,9 @@ add('protocol',
     reset=b'\0' + SUB + RDY + operator('reset') + TO_1 + 3 * PUB + STEP + PUB,
     reset_consumer=b'\0' + SUB + RDY + operator('reset') + TO_1 + 3 * PUB + operator('wait') + PUB,
     reset_answers=b'\0' + PUB + operator('reset') + PUB,
+    abort=b'\0' + SUB + RDY + PUB + operator('abort') + PUB,
+    abort_snappy=b'\0' + identify('"snappy":true') + snappy(SUB + RDY + PUB) + operator('abort') +
+        PUB,
     reset_threads=b'\1' + SUB + RDY + PUB + operator('reset') + PUB,
     logged_identify=b'\2' + identify('"client_id":"i","user_agent":"u"') + command('AUTH', b's'),
     deferred=b'\x20' + SUB + RDY + command('DPUB t 2', b'm') + operator('wait') + fin(),
@@ -286,6 +289,8 @@ add('tls',
     stranger=b'\xe0' + record(PUB),
     shown=b'\0' + record(SUB + RDY) + b'\x08' + record(PUB) + b'\x08' + record(PUB),
     shown_12=b'\4' + record(SUB + RDY) + b'\x08' + record(PUB),
+    aborted=b'\0' + record(SUB + RDY) + b'\x09' + record(PUB) + SEND,
+    aborted_12=b'\4' + record(SUB + RDY) + b'\x09' + record(PUB) + SEND,
     stranger_verified=b'\xe0',
     stranger_verified_12=b'\xe4',
     stranger_12=b'\xe4',
@@ -481,6 +486,64 @@ add('lookup',
     auth_post='\x0a' + AUTH,
     auth_refused=b'\6HTTP/1.1 401 x\r\n\r\n',
     auth_bad='\2{')
+
+# --- connections ---------------------------------------------------------------------------------
+
+add('listener',
+    any=b'\0:0\n',
+    any_v4=b'\x000.0.0.0:1\n',
+    any_v6=b'\0[::]:1\n\0\0',
+    v4=b'\x00127.0.0.1:99\n\0\0\0',
+    v6=b'\0[::1%lo]:http\n',
+    name=b'\0localhost:1\n',
+    service=b'\0:what\n',
+    no_port=b'\0abc\n',
+    colons=b'\0a:b:c\n',
+    abstract=b'\0\n\0',
+    long=b'\1' + 200 * b'x' + b'\n',
+    path=b'\1\n\0\0',
+    path_abandoned=b'\3\n\0',
+    path_file=b'\5\n',
+    path_other=b'\7\n',
+    path_v4=b'\1a:1\n',
+    few=b'\x09\n\0',
+    few_v4=b'\x08:0\n\0\0',
+    no_room=b'\x21\n\0',
+    again=b'\1\n\1\0\2\2\0\1\0',
+    makes_room=b'\x11\n\3\0\4\0',
+    **{f'failure{i}': b'\1\n\0' + bytes([i]) for i in range(3, 11)})
+
+
+def write(when, *parts):
+    return bytes([0, len(parts) - 1, when, *parts])
+
+
+EVER, NOW, LONG_PAST, PAST, LATER = range(5)
+FULL, INTERRUPTED, RESET, TIMED_OUT, PIPE = b'\xff', b'\xfe', b'\xfb', b'\xfa', b'\xf9'
+SENDS = b'\5'
+add('stream',
+    write=write(EVER, 9) + b'\1\0\0' + write(LATER, 60, 70) + b'\0\1\1\0',
+    write_many=write(EVER, *[40] * 8) + b'\x20\0',
+    write_parts=write(LATER, 100) + b'\1\2\3' + FULL + INTERRUPTED + b'\x40',
+    keep=write(NOW, 100) + FULL + b'\1\1' + FULL + b'\1\1\5' + FULL + b'\1\1\0',
+    keep_more=write(NOW, 100) + b'\5' + FULL + write(NOW, 70) + b'\3' + FULL + write(EVER, 80) + b'\0',
+    past=write(PAST, 100) + b'\5' + FULL,
+    standstill=write(LONG_PAST, 100) + FULL + FULL + b'\0',
+    fails=write(EVER, 100) + RESET + write(EVER, 100) + b'\1\1',
+    fails_later=write(NOW, 100) + b'\5' + FULL + b'\1\0' + TIMED_OUT + b'\1\0',
+    fails_kept=write(NOW, 100) + b'\5' + FULL + b'\1\1' + PIPE,
+    read=SENDS + b'\x40\2\x10\0\2\x30\7' + INTERRUPTED + FULL + b'\0',
+    read_large=SENDS + b'\xff\2\x80\x20\x30\x30',
+    read_line=SENDS + b'\x0b\3\0',
+    read_lines=SENDS + b'\xff\3\0\3\0',
+    read_fails=SENDS + b'\x10\2\x40\0' + RESET,
+    read_end=SENDS + b'\x10\6\2\x40\0\0',
+    read_nothing=b'\2\1\0',
+    step=SENDS + b'\x40\4\x20\0\0\x10\4\x20\0\1',
+    step_idle=b'\4\x20\0' + FULL + SENDS + b'\5\4\x20\0\0\x10\0\0',
+    end_reading=SENDS + b'\5\7\2\1\0',
+    end_writing=write(EVER, 9) + b'\x08' + write(EVER, 99) + b'\0\1\0',
+    end=SENDS + b'\5\x09\2\1\0' + write(EVER, 99) + b'\0')
 
 # --- files ---------------------------------------------------------------------------------------
 
