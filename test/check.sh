@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# check.sh STAGE...: makes each STAGE, a target of the Makefile, and closes with a table of what
-# became of each, and with what could not be tested. `make check` and `make quick` run it.
+# check.sh STAGE...: makes each STAGE, a target of the Makefile. It closes with a table of what became
+# of each, and with what could not be tested. `make check` and `make quick` run it.
 #
 # Three things happen at a time, so that no processor idles while a test waits:
 #   - the stages, one after another, and what they print
@@ -11,10 +11,10 @@
 # needs is built.
 #
 # From the environment:
-#   KEEP=1     go on after a stage that fails; otherwise those that have not begun are not run, and
+#   KEEP=1     go on after a stage that fails. Otherwise those that have not begun are not run, and
 #              those beside are stopped
-#   BUILT      stages for which there is a target built-STAGE, which builds what it needs. Any other
-#              stage begins when all of these are built
+#   BUILT      stages with a target built-STAGE, which builds what it needs. Any other stage begins
+#              when all of these are built
 #   BESIDE     stages that mostly wait, and neither measure times nor the machine
 #   IDLE       stages that only compute, however slowly
 #   RESULTS    the file for the same table: stage, result and seconds, with a tab between them.

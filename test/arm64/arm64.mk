@@ -1,5 +1,5 @@
-# The unit tests of chans, tasks and pollers on arm64, whose memory is weaker than that of x86-64:
-# built by a cross compiler, run by qemu's emulation of one process. They are linked with as much of
+# The unit tests of chans, tasks and pollers on arm64, whose memory is weaker than that of x86-64.
+# A cross compiler builds them, and qemu's emulation of one process runs them. They are linked with as much of
 # common/ as needs no library but libc, and with a small cmocka of their own (cmocka.h).
 #
 # qemu translates arm64's instructions with their orders, but it runs on this machine's processor,

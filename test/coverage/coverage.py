@@ -4,8 +4,9 @@ none of them calls.
 
     coverage.py OBJECTS     the directory of the objects of a build with SANITIZE=coverage
 
-Fails if a file is below LEAST and not listed, with a reason, under "Coverage" in docs/testing.md; or
-if one that is listed there is above by more than MARGIN, or is no more.
+"Coverage" in docs/testing.md lists the files that are below LEAST, each with a reason. Fails if one
+that is below is missing there. Fails as well if one that stands there is above by more than MARGIN,
+or is no more.
 """
 import collections
 import concurrent.futures

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Linked into programs that count their lines (SANITIZE=coverage), and into no others. The counters
- * are written by exit handlers. A process that ends without those (`_exit`, `abort`, a signal that
- * it raises, exit_group) writes them here first: the linker puts these functions in place of the
- * C library's (`--wrap`). Only the end by another's SIGKILL loses what was counted.
+ * are written by exit handlers. `_exit`, `abort`, a signal that the process raises, and exit_group
+ * go around those. So these functions write the counters first. The linker puts them in place of
+ * the C library's (`--wrap`). Only the end by another's SIGKILL loses what was counted.
  */
 #include <gcov.h>
 #include <stdarg.h>

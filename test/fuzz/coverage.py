@@ -3,9 +3,8 @@
 
     coverage.py BUILD       after run.py, which calls report() itself
 
-Each function of protocol/, and of the files below that read what comes from outside, must be
-reached by at least one target, or stand in UNREACHED with the reason. None of protocol/ may stand
-there. What stands there and is reached after all, or is no more, is a mistake as well.
+Each function of protocol/ must be reached by at least one target. So must each function of the other
+files below, which read what comes from outside, unless it stands in UNREACHED with the reason. What stands there and is reached after all, or is no more, is a mistake as well.
 BUILD/functions.txt has all counts.
 """
 

@@ -70,7 +70,10 @@ const char *fuzz_path(const char *name);
 void fuzz_write_file(const char *path, const void *data, size_t n);
 /* Removes all that is in the directory, also directories with nothing in them. */
 void fuzz_empty_dir(const char *dir);
-/* After each input: sees now and then that there are no more descriptors and threads than before. */
+/*
+ * After each input: there are no more descriptors and threads than after any before. Waits for those
+ * that are about to go.
+ */
 void fuzz_check_resources(void);
 
 #endif

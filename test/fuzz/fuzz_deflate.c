@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: whatever a peer sends, the deflate reader returns data, an end or an error; and it
+ * Fuzz target: whatever a peer sends, the deflate reader returns data, an end or an error. It also
  * reads what the writer makes of any data.
  */
 #include "test/fuzz/layer.h"

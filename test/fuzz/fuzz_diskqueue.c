@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: the files of a disk queue. Whatever they hold, the queue opens, gives what it can
- * find, then takes and gives new messages, and is empty after that, also when it is opened again.
+ * Fuzz target: the files of a disk queue. Whatever they hold, the queue opens, and gives what it can
+ * find. Then it takes and gives new messages. It is empty after that, also when it is opened again.
  *
- * Flags: 1 the input is damage to a queue that was sound: see damage(); else it is the files: see
- * write_files(). 2 messages stay until they are done; 4 crash_forgets; 8 the queue is emptied before
- * it is read to its end; 16 each message is synced.
+ * Flags:
+ *    1  the input is damage to a queue that was sound (damage); else the files (write_files)
+ *    2  messages stay until they are done
+ *    4  crash_forgets
+ *    8  the queue is emptied before it is read to its end
+ *   16  each message is synced
  */
 #include "test/fuzz/fuzz.h"
 
@@ -38,6 +41,7 @@
 #define N_MESSAGES (PER_FILE * N_FILES)
 #define TIMESTAMP INT64_C(1700000000000000000)
 #define REPEATS 256
+#define MAX_FILES 10 /* of an input */
 #define NEW_MESSAGES (PER_FILE + 2)
 #define NEW_MESSAGE 1000 /* the numbers of those that are put into the queue afterwards */
 
@@ -171,8 +175,24 @@ static void close_queue(struct backend_queue *q)
 	CHECK(q->ops->close(q, &err) == 0);
 }
 
-/* What was read is gone for good, and so is what was emptied. */
-static void use_queue(uint8_t flags, size_t most, unsigned seen[N_MESSAGES])
+/*
+ * What was read is gone for good, and so is what was emptied. A file that stood behind a gap was not
+ * known to the queue. Its messages may come when the queue has grown up to it; new ones may not.
+ */
+static void check_gone(struct backend_queue *q, uint8_t flags, size_t most, bool gap)
+{
+	CHECK(gap || (q->ops->depth(q) == 0 && !has_message(q)));
+	for (size_t n = 0; has_message(q); n++) {
+		CHECK(n < most);
+		struct message *m = get(q);
+		CHECK(number_of(m) < NEW_MESSAGE);
+		message_unref(m);
+		if (flags & DONE)
+			q->ops->done(q, 1);
+	}
+}
+
+static void use_queue(uint8_t flags, size_t most, bool gap, unsigned seen[N_MESSAGES])
 {
 	struct err err;
 	struct backend_queue *q = open_queue(flags);
@@ -183,7 +203,7 @@ static void use_queue(uint8_t flags, size_t most, unsigned seen[N_MESSAGES])
 	put_and_get(q, flags);
 	close_queue(q);
 	q = open_queue(flags);
-	CHECK(q->ops->depth(q) == 0 && !has_message(q));
+	check_gone(q, flags, most, gap);
 	CHECK(q->ops->delete (q, &err) == 0);
 }
 
@@ -211,8 +231,9 @@ static size_t write_repeatedly(const char *path, struct input part)
  * An input of parts, each of which begins with 0xff 0xfe and says which file it is: a digit, or m
  * for the metadata. A letter is that file with the part REPEATS times in it, or, from k on, a
  * directory in its place. What stands before the first is the metadata. Returns the size of the data.
+ * *gap: files with a number stand behind one that is missing.
  */
-static size_t write_files(struct input in)
+static size_t write_files(struct input in, bool *gap)
 {
 	static const char mark[] = "\xff\xfe";
 	size_t size = 0;
@@ -233,6 +254,13 @@ static size_t write_files(struct input in)
 		size += part.n;
 		(void)input_take(&in, 2);
 		name = input_byte(&in);
+	}
+	bool there = true;
+	*gap = false;
+	for (unsigned i = 0; i < MAX_FILES; i++) {
+		bool before = there;
+		there = access(data_file(i), F_OK) == 0;
+		*gap = *gap || (there && !before);
 	}
 	return size;
 }
@@ -258,9 +286,10 @@ static void replace(struct file *f, size_t at, size_t n, struct input by)
 }
 
 /*
- * A sound queue of three files, of which one is damaged: its number, and then the place, how many
- * bytes go there, how many come, and these. Returns what must come: the others, and what stands
- * before the damage. Of that not the last one: where bytes are gone, its length may look damaged.
+ * A sound queue of three files, of which one is damaged. The input has the number of the file. Then
+ * it has the place, how many bytes go there, how many come, and these. Returns what must come: the
+ * others, and what stands before the damage. Of that not the last one: where bytes are gone, its
+ * length may look damaged.
  */
 static void damage(struct input in, bool intact[N_MESSAGES])
 {
@@ -292,11 +321,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unsigned seen[N_MESSAGES] = {0};
 	bool intact[N_MESSAGES] = {false};
 	size_t bytes = sizeof(struct file) * N_FILES;
+	bool gap = false;
 	if (flags & DAMAGED)
 		damage(in, intact);
 	else
-		bytes = write_files(in);
-	use_queue(flags, bytes / DQ_RECORD_HEADER + 1, seen);
+		bytes = write_files(in, &gap);
+	use_queue(flags, bytes / DQ_RECORD_HEADER + 1, gap, seen);
 	for (unsigned i = 0; i < N_MESSAGES; i++)
 		CHECK((flags & EMPTIES) || !intact[i] || seen[i] == 1);
 	fuzz_empty_dir(fuzz_dir());

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fuzz target: the HTTP server with all its handlers. An input is what a client sends on one
- * connection; a byte 0xff says that the daemon takes steps before the rest comes.
+ * connection. A byte 0xff in it says that the daemon takes steps before the rest comes.
  *
- * Flags: 1 a thread takes all steps; 2 the log has all lines; 4 over the daemon's listener, and its
- * pollers; 8 over HTTPS, without any handshake (fuzz_tls.c has those); 16 there are a topic t and
- * its channel c, with messages; 32 TLS is required.
+ * Flags:
+ *    1  a thread takes all steps
+ *    2  the log has all lines
+ *    4  over the daemon's listener, and its pollers
+ *    8  over HTTPS, without any handshake (fuzz_tls.c has those)
+ *   16  there are a topic t and its channel c, with messages
+ *   32  TLS is required
  */
 #include "test/fuzz/daemon.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: whatever a peer sends, the parsers of heads and of chunks take all of it, come to
- * the same end however it is cut into pieces, and keep to their limits. (fuzz_http.c has the whole
- * server, and is slower.)
+ * Fuzz target: the parsers of heads and of chunks. Whatever a peer sends, they take all of it, and
+ * keep to their limits. They come to the same end however it is cut into pieces. (fuzz_http.c has the
+ * whole server, and is slower.)
  */
 #include "test/fuzz/fuzz.h"
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: the body of IDENTIFY, an input being one. It is decoded or refused; and where it is
- * decoded, a client that sends it can do so through io_loop, and what it says is kept within the
- * daemon's limits. /stats shows it (fuzz_client_show).
+ * Fuzz target: the body of IDENTIFY, an input being one. It is decoded or refused. A client that sends
+ * a body that was decoded can do so through io_loop, too. What it says is kept within the daemon's
+ * limits, and /stats shows it (fuzz_client_show).
  *
- * Flags: 1 the client goes on through the layers that it has asked for, with the second line's
- * bytes (the first line is the body).
+ * Flags:
+ *    1  the first line is the body. The client then sends the rest through the layers that it has
+ *       asked for
  */
 #include "test/fuzz/clients.h"
 

@@ -4,9 +4,13 @@
  * is the address. Each byte behind it is what becomes of one accept4: 0 the client that waits, else
  * a failure. For each 0 a client connects, and one more.
  *
- * Flags: 1 the address is the name of a unix socket in this target's directory; 2 an abandoned
- * socket is there, 4 a plain file, 6 (both) another listener; 8 descriptors are few; 16 the server
- * can free one; 32 at first it has no room.
+ * Flags:
+ *    1  the address is the name of a unix socket in this target's directory
+ *    2  an abandoned socket is there
+ *    4  a plain file is there; with 2 another listener
+ *    8  descriptors are few
+ *   16  the server can free one
+ *   32  at first it has no room
  *
  * All sockets of this process listen at the loopback, at a port that is free.
  */

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fuzz target: what other hosts answer. A server in this process answers each connection with the
- * input: as an nsqlookupd that the lookup loop talks to, as an nsqlookupd that is asked for a
- * topic's channels over HTTP, or as an auth server.
+ * input. The lowest two bits of the flags say which server it is:
+ *    0  an nsqlookupd that the lookup loop talks to
+ *    1  an nsqlookupd that is asked for a topic's channels over HTTP
+ *    2  an auth server
+ *    3  none: the input is an address to be dialled
  *
- * Flags: the lowest two bits say which (3: an input is an address to be dialled); 4 the input is the
- * whole answer over HTTP, else its body; 8 the auth server is asked by POST.
+ * The other flags:
+ *    4  the input is the whole answer over HTTP, else its body
+ *    8  the auth server is asked by POST
  */
 #include "test/fuzz/daemon.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: nsqd.dat, an input being one. It is refused, and then nothing has been created; or it
- * is loaded, and then the daemon writes a file from which the same topics and channels come again.
+ * Fuzz target: nsqd.dat, an input being one. Where it is refused, nothing has been created. Where it is
+ * loaded, the daemon writes a file from which the same topics and channels come again.
  */
 #include "test/fuzz/daemon.h"
 

@@ -5,10 +5,15 @@
  * has ended. The lower half of that byte is the client that sends the next piece. The upper half is
  * what an operator does meanwhile: see operate().
  *
- * Flags: 1 threads take all steps; 2 the log has all lines; 4 over the daemon's listener, and its
- * pollers (then each client says its magic); 8 clients must be allowed to do what they do, and may
- * do some of it; 16 TLS is required; 32 time-outs and heartbeats come within milliseconds; 64 more
- * messages fit into memory, where they do not block a publisher; 128 sockets take little at once.
+ * Flags:
+ *    1  threads take all steps
+ *    2  the log has all lines
+ *    4  over the daemon's listener, and its pollers (then each client says its magic)
+ *    8  clients must be allowed to do what they do, and may do some of it
+ *   16  TLS is required
+ *   32  time-outs and heartbeats come within milliseconds
+ *   64  more messages fit into memory, where they do not block a publisher
+ *  128  sockets take little at once
  */
 #include "test/fuzz/clients.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: whatever a peer sends, the snappy reader returns data, an end or an error, and never
- * more data than the format can hold; and it reads what the writer makes of any data. In this build
- * a chunk with the checksum 0 is taken as well (is_checksum in protocol/stream_snappy.c).
+ * Fuzz target: whatever a peer sends, the snappy reader returns data, an end or an error. It never
+ * returns more data than the format can hold. It also reads what the writer makes of any data. In this
+ * build a chunk with the checksum 0 is taken as well (is_checksum in protocol/stream_snappy.c).
  */
 #include "test/fuzz/layer.h"
 

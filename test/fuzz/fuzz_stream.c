@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: a connection's socket and its buffers, where the system does what the input says: it
- * takes or gives a part, has no room, is interrupted, fails. An input is a list of operations of
+ * Fuzz target: a connection's socket and its buffers, where the system does what the input says. It
+ * takes or gives a part, has no room, is interrupted, or fails. An input is a list of operations of
  * the daemon and of its peer: see operate(). Each call of sendmsg and recv takes one byte of the
  * input as well: see outcome().
  *

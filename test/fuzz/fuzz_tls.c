@@ -4,9 +4,14 @@
  * then does what the input says: see act(). The daemon's end is a client of the TCP port that has
  * asked for TLS, or a connection of the HTTPS server.
  *
- * Flags: 1 HTTPS; 2 there is no handshake, the input is what comes instead; 4 and 8 the version, 0:
- * TLS 1.3 to 3: TLS 1.0; 16 clients must have a certificate, 32 one that is known; 64 the client has
- * one, 128 it is not the known one.
+ * Flags:
+ *    1  HTTPS
+ *    2  there is no handshake, the input is what comes instead
+ *    4  with 8 the version: none of them is TLS 1.3, 4 is 1.2, 8 is 1.1, both are 1.0
+ *   16  clients must have a certificate
+ *   32  the certificate must be known
+ *   64  the client has a certificate
+ *  128  its certificate is not the known one
  */
 #include "test/fuzz/clients.h"
 

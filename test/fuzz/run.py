@@ -152,7 +152,7 @@ def run_all(targets, jobs, programs):
         if not target.failed:
             with lock:
                 target.count()
-            print('ok  ', target.summary(), flush=True)
+                print('ok  ', target.summary(), flush=True)
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         try:

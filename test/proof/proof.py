@@ -7,8 +7,8 @@ Each part is the target proof-PART of the Makefile. What it prints goes to DIREC
 the terminal. The environment variable PROOF_FILE names DIRECTORY/PART.txt, to which the part appends
 lines: what it did, how often, in which unit, with tabs between them.
 
-A part fails if its target fails, if a line is none of these, or if a unit that belongs to it (UNITS)
-is missing or zero. So a part that does nothing does not pass. The others are run all the same.
+A part fails if its target fails, or if a line is none of these. It fails as well if a unit that
+belongs to it (UNITS) is missing or zero. So a part that does nothing does not pass. The others are run all the same.
 
 Ctrl-C, or another signal that ends it, ends the part that runs. The others are left out, and the
 summary says what has been done. What the parts of an earlier run have left in DIRECTORY stays there,

@@ -7,8 +7,8 @@ UNIT_BIN  := $(UNIT:%=$(BUILD)/test/unit/%)
 CHECKS    += unit unit-thread unit-address chan-perturb
 BUILT     += unit unit-quick unit-thread unit-address chan-perturb
 
-# The programs that `make quick` leaves out: those that run for more than 8 s on an idle machine
-# (35, 10 and 10 s; all others together take 35 s, so 18 s on two cores). They kill, damage
+# The programs that `make quick` leaves out: those that run for more than 8 s on an idle machine.
+# They take 35, 10 and 10 s; all others together take 35 s, so 18 s on two cores. They kill, damage
 # and wait many times over. The other runs start with them, so that none is alone at the end.
 UNIT_SLOW := test_diskqueue_damage test_diskqueue_kill test_diskqueue_faults
 UNIT_QUICK := $(filter-out $(UNIT_SLOW),$(UNIT))
