@@ -459,10 +459,10 @@ int auth_check_root_ca(const struct options *opts, struct err *err)
 	FILE *f = fopen(path, "re");
 	if (!f)
 		return err_errno(err, errno, "open %s", path);
-	errno = 0;
 	while (!found && fgets(line, sizeof(line), f))
 		found = strncmp(line, begin, sizeof(begin) - 1) == 0;
-	int code = found ? 0 : errno;
+	/* At the end of the file errno says nothing. */
+	int code = ferror(f) ? errno : 0;
 	fclose(f);
 	if (code != 0)
 		return err_errno(err, code, "read %s", path);

@@ -577,11 +577,14 @@ def test_a_403_may_point_to_https(new_nsqd, authds, certificate):
 
 @pytest.mark.parametrize('content,text', [
     (None, 'no such file or directory'),
+    ('a directory', 'is a directory'),
     ('no certificate', 'failed to append certificate to pool')])
 def test_a_root_ca_that_cannot_be_used_ends_the_start(
         new_nsqd, tmp_path, content, text):
     path = tmp_path / 'ca.pem'
-    if content is not None:
+    if content == 'a directory':
+        path.mkdir()
+    elif content is not None:
         path.write_text(content)
     nsqd = new_nsqd('--tls-root-ca-file=%s' % path, start=False).spawn()
     assert nsqd.wait_exit() == 1
