@@ -74,7 +74,7 @@ void address_format(const union address *a, char *out, size_t size)
 
 /* --- TCP -------------------------------------------------------------------------------------- */
 
-static int bind_and_listen(int fd, const struct sockaddr *sa, socklen_t len, const char *net,
+static int bind_socket(int fd, const struct sockaddr *sa, socklen_t len, const char *net,
 	const char *shown, struct err *err)
 {
 	int on = 1;
@@ -86,9 +86,22 @@ static int bind_and_listen(int fd, const struct sockaddr *sa, socklen_t len, con
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(fd, sa, len) != 0)
 		return err_errno(err, errno, "listen %s %s: bind", net, shown);
+	return 0;
+}
+
+static int listen_on(int fd, const char *net, const char *shown, struct err *err)
+{
 	if (listen(fd, SOMAXCONN) != 0)
 		return err_errno(err, errno, "listen %s %s: listen", net, shown);
 	return 0;
+}
+
+static int bind_and_listen(
+	int fd, const struct sockaddr *sa, socklen_t len, const char *shown, struct err *err)
+{
+	if (bind_socket(fd, sa, len, "tcp", shown, err) != 0)
+		return -1;
+	return listen_on(fd, "tcp", shown, err);
 }
 
 /*
@@ -116,7 +129,7 @@ static int listen_wildcard(const char *host, uint16_t port, struct err *err)
 	if (fd >= 0) {
 		int off = 0;
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-		if (bind_and_listen(fd, &a.sa, sizeof(a.in6), "tcp", shown, err) == 0)
+		if (bind_and_listen(fd, &a.sa, sizeof(a.in6), shown, err) == 0)
 			return fd;
 		close(fd);
 		if (err->code != EADDRNOTAVAIL && err->code != EAFNOSUPPORT)
@@ -126,7 +139,7 @@ static int listen_wildcard(const char *host, uint16_t port, struct err *err)
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return err_errno(err, errno, "listen tcp %s: socket", shown);
-	if (bind_and_listen(fd, &a.sa, sizeof(a.in), "tcp", shown, err) != 0) {
+	if (bind_and_listen(fd, &a.sa, sizeof(a.in), shown, err) != 0) {
 		close(fd);
 		return -1;
 	}
@@ -161,7 +174,7 @@ static int listen_host(const char *host, uint16_t port, struct err *err)
 	int fd = socket(pick->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		err_errno(err, errno, "listen tcp %s: socket", shown);
-	else if (bind_and_listen(fd, pick->ai_addr, pick->ai_addrlen, "tcp", shown, err) != 0) {
+	else if (bind_and_listen(fd, pick->ai_addr, pick->ai_addrlen, shown, err) != 0) {
 		close(fd);
 		fd = -1;
 	}
@@ -251,6 +264,22 @@ static void remove_abandoned(const union address *a, struct err *why)
 	free(aside);
 }
 
+/* Binds fd; a file that a crash has left there gives way. */
+static int bind_unix(
+	int fd, const union address *a, socklen_t size, const char *path, struct err *err)
+{
+	bool abstract = a->un.sun_path[0] == '\0';
+	int rc = bind_socket(fd, &a->sa, size, "unix", path, err);
+	if (rc == 0 || err->code != EADDRINUSE || abstract)
+		return rc;
+	struct err why = {0};
+	remove_abandoned(a, &why);
+	rc = bind_socket(fd, &a->sa, size, "unix", path, err);
+	if (rc != 0 && why.code != 0)
+		err_wrap(err, "%s", why.msg);
+	return rc;
+}
+
 static int listen_unix(struct tcp_listener *l, const char *path, struct err *err)
 {
 	union address a = {.un = {.sun_family = AF_UNIX}};
@@ -265,21 +294,17 @@ static int listen_unix(struct tcp_listener *l, const char *path, struct err *err
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (l->fd < 0)
 		return err_errno(err, errno, "listen unix %s: socket", path);
-	int rc = bind_and_listen(l->fd, &a.sa, size, "unix", path, err);
-	if (rc != 0 && err->code == EADDRINUSE && !abstract) {
-		struct err why = {0};
-		remove_abandoned(&a, &why);
-		rc = bind_and_listen(l->fd, &a.sa, size, "unix", path, err);
-		if (rc != 0 && why.code != 0)
-			err_wrap(err, "%s", why.msg);
+	int rc = bind_unix(l->fd, &a, size, path, err);
+	if (rc == 0) {
+		/* From here on the file is ours, and goes with the listener. */
+		if (!abstract)
+			l->unlink_path = xstrdup(path);
+		rc = listen_on(l->fd, "unix", path, err);
 	}
 	if (rc != 0) {
-		close(l->fd);
-		l->fd = -1;
+		tcp_listener_close(l);
 		return -1;
 	}
-	if (!abstract)
-		l->unlink_path = xstrdup(path);
 	if (learn_address(l, &a, err) != 0)
 		return -1;
 	l->port = -1;

@@ -18,6 +18,15 @@
 
 #include "test/unit/listen_test.h"
 
+static _Atomic int listen_errno; /* so listen fails; 0: it does not */
+
+/* In front of libc's. */
+int listen(int fd, int backlog)
+{
+	errno = listen_errno;
+	return errno != 0 ? -1 : (int)syscall(SYS_listen, fd, backlog);
+}
+
 static void expect_refused(const char *addr, const char *want)
 {
 	struct tcp_listener l;
@@ -321,6 +330,23 @@ static void test_an_abandoned_socket_file_is_replaced(void **state)
 	assert_int_equal(access(aside, F_OK), -1);
 }
 
+static void test_a_listener_that_fails_once_it_is_bound_leaves_no_file(void **state)
+{
+	static const struct {
+		int code;
+		const char *want;
+	} cases[] = {
+		{EADDRINUSE, "listen unix sock: listen: address already in use"},
+		{EPERM, "listen unix sock: listen: operation not permitted"},
+	};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		listen_errno = cases[i].code;
+		expect_refused("sock", cases[i].want);
+		listen_errno = 0;
+		assert_int_equal(access("sock", F_OK), -1);
+	}
+}
+
 static void test_what_is_no_socket_is_not_replaced(void **state)
 {
 	struct stat st;
@@ -402,6 +428,7 @@ int main(void)
 		cmocka_unit_test(test_an_abstract_name_leaves_no_file),
 		cmocka_unit_test(test_no_name_is_an_abstract_one_of_the_kernels),
 		cmocka_unit_test(test_an_abandoned_socket_file_is_replaced),
+		cmocka_unit_test(test_a_listener_that_fails_once_it_is_bound_leaves_no_file),
 		cmocka_unit_test(test_what_is_no_socket_is_not_replaced),
 		cmocka_unit_test(test_a_closed_listener_leaves_its_successor_alone),
 		cmocka_unit_test(test_addresses_are_shown_as_go_does),
