@@ -51,26 +51,30 @@ struct lg_writer {
 /* Lines that could not be written: the log says so as soon as it can. The thread's own. */
 struct loss {
 	size_t lines;
-	int code;  /* why the last of them could not */
+	int code;  /* why the last of them could not; 0: it was time to stop */
 	bool torn; /* a part of the first one was written */
 };
 
-/* False: it is time to stop, or the descriptor is none. */
+/*
+ * False: it is time to stop. Then a reader still gets what it makes room for at once, but a slow one
+ * is not waited for.
+ */
 static bool wait_writable(struct lg_writer *w)
 {
 	struct pollfd pfd = {.fd = w->fd, .events = POLLOUT};
 	for (;;) {
-		int rc = poll(&pfd, 1, POLL_MSEC);
-		if (rc > 0) /* without a reader, the write fails */
-			return !(pfd.revents & POLLNVAL);
+		int64_t stop_at = atomic_load(&w->stop_at_ns);
+		bool late = stop_at != 0 && clock_mono_ns() >= stop_at;
+		int rc = poll(&pfd, 1, late ? 0 : POLL_MSEC);
+		if (rc > 0) /* also without a reader, or a descriptor: then the write fails */
+			return true;
+		if (late)
+			return false;
 		if (rc < 0 && errno != EINTR) {
 			/* A want of memory, which will pass. */
 			const struct timespec pause = {.tv_nsec = POLL_MSEC * NSEC_PER_MSEC};
 			nanosleep(&pause, NULL);
 		}
-		int64_t stop_at = atomic_load(&w->stop_at_ns);
-		if (stop_at != 0 && clock_mono_ns() >= stop_at)
-			return false;
 	}
 }
 
@@ -100,12 +104,14 @@ static size_t write_some(struct lg_writer *w, const char *p, size_t n, int *code
 	return at;
 }
 
-/* Says what was lost before. False: that cannot be written either. */
+/* Says what was lost before. False: that cannot be written either, or it is time to stop. */
 static bool tell_loss(struct lg_writer *w, struct loss *loss)
 {
 	char line[256], reason[128];
 	if (loss->lines == 0)
 		return true;
+	if (loss->code == 0)
+		return false;
 	int n = snprintf(line, sizeof(line), "%s(%zu log lines lost: %s)\n", loss->torn ? "\n" : "",
 		loss->lines, err_strerror(loss->code, reason, sizeof(reason)));
 	if (write_some(w, line, (size_t)n, &loss->code) < (size_t)n)

@@ -3,11 +3,28 @@
 #include "test/unit/helper.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <stdatomic.h>
 
+#include "common/chan.h"
 #include "common/clock.h"
 #include "common/gothread.h"
 #include "common/lg_writer.h"
 #include "common/strbuf.h"
+
+static _Atomic int drain_fd = -1; /* the reader of the pipe whose writer gives up */
+
+/* In front of libc's. As soon as the writer has given up there is room again. */
+int poll(struct pollfd *fds, nfds_t n, int timeout)
+{
+	const struct timespec ts = {.tv_sec = timeout / 1000, .tv_nsec = timeout % 1000 * 1000000};
+	int fd = timeout == 0 ? atomic_exchange(&drain_fd, -1) : -1;
+	char buf[1 << 16];
+	if (fd < 0)
+		return ppoll(fds, n, timeout < 0 ? NULL : &ts, NULL);
+	assert_true(read(fd, buf, sizeof(buf)) > 0);
+	return 0;
+}
 
 static void add_numbered(struct lg_writer *w, int who, int n)
 {
@@ -91,9 +108,32 @@ static void test_lines_that_the_disk_refuses_are_counted_when_it_takes_some_agai
 	close(fd);
 }
 
+static void test_lines_without_a_descriptor_are_counted_when_there_is_one_again(void **state)
+{
+	struct err err;
+	char path[] = "closedXXXXXX", text[200];
+	int file = mkstemp(path), fd = fcntl(file, F_DUPFD_CLOEXEC, 100);
+	assert_true(fd >= 100); /* no other file gets this number meanwhile */
+	struct lg_writer *w = lg_writer_start(fd, &err);
+	assert_non_null(w);
+	close(fd);
+	add_numbered(w, 1, 3);
+	wait_written(w);
+	assert_true(dup2(file, fd) == fd);
+	add_numbered(w, 2, 1);
+	stop(w);
+	ssize_t n = pread(file, text, sizeof(text) - 1, 0);
+	assert_true(n > 0);
+	text[n] = '\0';
+	assert_string_equal(text, "(3 log lines lost: bad file descriptor)\n2 0\n");
+	close(file);
+	close(fd);
+}
+
 struct reader {
 	int fd;
 	struct strbuf text;
+	struct chan *slow_until; /* a slow one: closed when it is to end */
 };
 
 static void read_all(void *arg)
@@ -138,6 +178,52 @@ static void test_dropped_lines_are_counted_in_the_log(void **state)
 	assert_int_equal(written + dropped, LINES);
 	assert_true(dropped > 0);
 	strbuf_free(&r.text);
+	close(fds[0]);
+}
+
+/* A page every 0.08 s: the lines that wait, 1 MiB of them, take it 20 s. */
+static void read_slowly(void *arg)
+{
+	struct reader *r = arg;
+	char buf[4096];
+	struct ticker pause;
+	ticker_start(&pause, 80 * NSEC_PER_MSEC);
+	struct chan_case cases[] = {chan_case_recv(r->slow_until, NULL), chan_case_tick(&pause)};
+	while (chan_select(cases, 2) == 1) {
+		ssize_t n = read(r->fd, buf, sizeof(buf));
+		if (n > 0)
+			strbuf_add(&r->text, buf, (size_t)n);
+	}
+}
+
+static void test_the_stop_does_not_wait_for_a_slow_reader_and_tells_it_no_loss(void **state)
+{
+	enum { LINES = 200000 };
+	struct err err;
+	int fds[2];
+	assert_int_equal(pipe(fds), 0);
+	struct lg_writer *w = lg_writer_start(fds[1], &err);
+	assert_non_null(w);
+	add_numbered(w, 1, LINES);
+
+	struct reader r = {.fd = fds[0], .text = STRBUF_INIT, .slow_until = chan_new(0, 0)};
+	struct wait_group wg;
+	wait_group_init(&wg);
+	assert_int_equal(wait_group_wrap(&wg, "reader", read_slowly, &r, &err), 0);
+	int64_t start = clock_mono_ns();
+	drain_fd = fds[0];
+	stop(w);
+	assert_int_equal(drain_fd, -1);
+	assert_true(clock_mono_ns() - start < 10 * NSEC_PER_SEC);
+	chan_close(r.slow_until);
+	wait_group_wait(&wg);
+	wait_group_destroy(&wg);
+	close(fds[1]);
+	read_all(&r);
+	strbuf_addc(&r.text, '\0');
+	assert_null(strstr(r.text.data, "lost:"));
+	strbuf_free(&r.text);
+	chan_free(r.slow_until);
 	close(fds[0]);
 }
 
@@ -189,6 +275,10 @@ int main(void)
 			test_a_pipe_that_nobody_reads_blocks_nobody_and_costs_a_bounded_buffer),
 		cmocka_unit_test(
 			test_lines_that_the_disk_refuses_are_counted_when_it_takes_some_again),
+		cmocka_unit_test(
+			test_lines_without_a_descriptor_are_counted_when_there_is_one_again),
+		cmocka_unit_test(
+			test_the_stop_does_not_wait_for_a_slow_reader_and_tells_it_no_loss),
 		cmocka_unit_test(test_dropped_lines_are_counted_in_the_log),
 		cmocka_unit_test(test_lines_of_many_threads_stay_whole),
 	};
