@@ -203,13 +203,14 @@ void nsqd_give_up(struct nsqd *n)
 	close_queues(n);
 }
 
+/* Its patience is its own: what it uses up would be missing to messages. */
 static void persist_for_the_last_time(struct nsqd *n)
 {
 	struct err err;
 	int64_t pause_ns = 0;
 	while (nsqd_persist_metadata(&n->metadata, &err) != 0) {
 		nsqd_logf(&n->ctx, LG_ERROR, "failed to persist metadata - %s", err.msg);
-		if (!context_wait_for_disk(&n->ctx, &pause_ns))
+		if (!patience_wait(&n->ctx.metadata_patience, &pause_ns))
 			return;
 	}
 }

@@ -9,15 +9,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/check.h"
 #include "common/clock.h"
-
-/* Between the tries of a final flush, at first and at last. */
-#define FIRST_PAUSE_NS (20 * NSEC_PER_MSEC)
-#define LAST_PAUSE_NS (500 * NSEC_PER_MSEC)
 
 void context_init(struct context *ctx, struct options *take_opts, int log_fd)
 {
@@ -27,7 +22,8 @@ void context_init(struct context *ctx, struct options *take_opts, int log_fd)
 	notify_init(&ctx->notify);
 	deadlines_init(&ctx->deadlines);
 	ctx->start_time_ns = clock_wall_ns();
-	ctx->flush_patience_ns = FLUSH_PATIENCE_NS;
+	ctx->flush_patience.ns = FLUSH_PATIENCE_NS;
+	ctx->metadata_patience.ns = METADATA_PATIENCE_NS;
 	mutex_init(&ctx->health_lock, RANK_HEALTH);
 	atomic_init(&ctx->healthy, true);
 	ctx->exit_begun_chan = chan_new(0, 0);
@@ -60,21 +56,6 @@ void context_begin_exit(struct context *ctx)
 	atomic_store(&ctx->phase, PHASE_EXITING);
 	chan_close(ctx->exit_begun_chan);
 	CHECK(eventfd_write(ctx->exit_fd, 1) == 0);
-}
-
-bool context_wait_for_disk(struct context *ctx, int64_t *pause_ns)
-{
-	int64_t now = clock_mono_ns(), until = 0;
-	int64_t mine = now + ctx->flush_patience_ns;
-	if (atomic_compare_exchange_strong(&ctx->flush_until_ns, &until, mine))
-		until = mine;
-	if (now >= until)
-		return false;
-	*pause_ns = *pause_ns == 0 ? FIRST_PAUSE_NS : 2 * *pause_ns;
-	const struct timespec ts = {
-		.tv_nsec = *pause_ns < LAST_PAUSE_NS ? *pause_ns : LAST_PAUSE_NS};
-	nanosleep(&ts, NULL);
-	return true;
 }
 
 void nsqd_logf(struct context *ctx, enum lg_level level, const char *fmt, ...)

@@ -23,6 +23,7 @@
 #include "nsqd/core/notify.h"
 #include "nsqd/core/nsqd_config.h"
 #include "nsqd/core/options.h"
+#include "nsqd/core/patience.h"
 
 enum phase {
 	PHASE_RUNNING, /* or on the way there */
@@ -30,8 +31,12 @@ enum phase {
 	PHASE_EXITING, /* nsqd_exit has begun */
 };
 
-/* So long an exit tries again what the disk refuses: supervisors kill after ten seconds. */
+/*
+ * So long an exit tries again what the disk refuses: messages, and nsqd.dat. It is short, since some
+ * supervisors kill after ten seconds: docs/architecture.md adds up all that an exit may wait for.
+ */
 #define FLUSH_PATIENCE_NS (2 * NSEC_PER_SEC)
+#define METADATA_PATIENCE_NS (500 * NSEC_PER_MSEC)
 
 struct context {
 	struct options *opts;       /* owned; immutable after nsqd_new */
@@ -48,8 +53,8 @@ struct context {
 	struct mutex health_lock;
 	char health_error[512]; /* guarded by health_lock; "" while healthy */
 
-	int64_t flush_patience_ns;      /* immutable; FLUSH_PATIENCE_NS, less in tests */
-	_Atomic int64_t flush_until_ns; /* atomic; 0: the disk has not refused the final flush */
+	struct patience flush_patience;    /* of all topics together; its own synchronisation */
+	struct patience metadata_patience; /* of nsqd.dat; main's own */
 
 	int data_dir_fd; /* immutable until the exit has ended; holds the lock on the data path */
 
@@ -66,12 +71,6 @@ void context_destroy(struct context *ctx);
 int context_open(struct context *ctx, struct err *err);
 /* The exit begins: sets the phase, closes exit_begun_chan, makes exit_fd readable. Main thread. */
 void context_begin_exit(struct context *ctx);
-/*
- * The disk refuses what the final flush writes. Sleeps for *pause_ns, which is 0 at first, and
- * makes it longer for the next time: the caller tries once more. False: flush_patience_ns have
- * passed since the first refusal of all, so what is refused now is lost. Any thread of the exit.
- */
-bool context_wait_for_disk(struct context *ctx, int64_t *pause_ns);
 static inline bool context_is_exiting(const struct context *ctx)
 {
 	return atomic_load(&ctx->phase) == PHASE_EXITING;

@@ -706,30 +706,28 @@ int channel_empty(struct channel *c, struct err *err)
 	return rc;
 }
 
-/*
- * Writes the messages of an array to the backend and unrefs all; returns how many are lost. A disk
- * that was full, or descriptors that were gone, may be there a moment later.
- */
-static size_t flush_messages(struct channel *c, struct message **msgs, size_t n)
+/* Takes over n messages; returns how many are lost. */
+static size_t flush_messages(struct channel *c, struct message **take_msgs, size_t n)
 {
-	struct err err;
-	int64_t pause_ns = 0;
-	size_t stored = put_to_backend(c, msgs, n, &err);
-	while (stored < n && context_wait_for_disk(c->ctx, &pause_ns))
-		stored += put_to_backend(c, msgs + stored, n - stored, &err);
-	message_unref_all(msgs + stored, n - stored);
-	return n - stored;
+	return backend_queue_flush_messages(c->ctx, c->backend, take_msgs, n);
 }
 
-/* msgs is room for FLUSH_BATCH. */
-static size_t flush_pqueue(struct channel *c, struct in_flight_pqueue *q, struct message **msgs)
+/*
+ * Only taking them out is under the queue's lock, since writing may wait for the disk. What is taken
+ * out is in no other thread's reach. msgs is room for FLUSH_BATCH.
+ */
+static size_t flush_pqueue(
+	struct channel *c, struct mutex *lock, struct in_flight_pqueue *q, struct message **msgs)
 {
-	size_t lost = 0;
-	while (q->len > 0) {
-		size_t n = take_due(q, INT64_MAX, msgs, FLUSH_BATCH);
+	size_t n, lost = 0;
+	do {
+		mutex_lock(lock);
+		n = take_due(q, INT64_MAX, msgs, FLUSH_BATCH);
+		if (n == 0)
+			in_flight_pqueue_clear(q);
+		mutex_unlock(lock);
 		lost += flush_messages(c, msgs, n);
-	}
-	in_flight_pqueue_clear(q);
+	} while (n > 0);
 	return lost;
 }
 
@@ -759,32 +757,29 @@ static size_t flush_kept(struct channel *c, struct message **msgs)
 
 /*
  * flush: everything in memory goes to the backend. Messages that it refuses are lost, and the log
- * says so. No other thread uses the queues any more, but the scan workers may still look at them:
- * hence the locks, over a write to disk.
+ * says so. No other thread moves messages any more, but "scan", its workers and statsd may still
+ * look at the queues.
  */
 static void flush(struct channel *c)
 {
 	struct message **msgs = xreallocarray(NULL, FLUSH_BATCH, sizeof(*msgs));
 	size_t n, lost;
+	size_t in_flight = channel_in_flight_count(c), deferred = channel_deferred_count(c);
 	size_t memory = c->memory_msg_chan ? chan_len(c->memory_msg_chan) : 0;
 	memory += atomic_load(&c->batch_len) + kept_count(&c->kept);
-	if (memory + c->in_flight.len + c->deferred.len > 0)
+	if (memory + in_flight + deferred > 0)
 		nsqd_logf(c->ctx, LG_INFO,
 			"CHANNEL(%s): flushing %zu memory %zu in-flight %zu deferred messages to "
 			"backend",
-			c->name, memory, c->in_flight.len, c->deferred.len);
+			c->name, memory, in_flight, deferred);
 
 	lost = flush_batch(c);
 	while (c->memory_msg_chan &&
 		(n = chan_try_recv_n(c->memory_msg_chan, msgs, FLUSH_BATCH, NULL)) > 0)
 		lost += flush_messages(c, msgs, n);
 	lost += flush_kept(c, msgs);
-	mutex_lock(&c->in_flight_lock);
-	lost += flush_pqueue(c, &c->in_flight, msgs);
-	mutex_unlock(&c->in_flight_lock);
-	mutex_lock(&c->deferred_lock);
-	lost += flush_pqueue(c, &c->deferred, msgs);
-	mutex_unlock(&c->deferred_lock);
+	lost += flush_pqueue(c, &c->in_flight_lock, &c->in_flight, msgs);
+	lost += flush_pqueue(c, &c->deferred_lock, &c->deferred, msgs);
 	free(msgs);
 	c->lost = lost;
 	if (lost > 0)

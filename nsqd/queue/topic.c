@@ -473,18 +473,6 @@ int topic_empty(struct topic *t, struct err *err)
 	return rc;
 }
 
-/* As in the channel: returns how many are lost. */
-static size_t flush_messages(struct topic *t, struct message **msgs, size_t n)
-{
-	struct err err;
-	int64_t pause_ns = 0;
-	size_t stored = put_to_backend(t, msgs, n, &err);
-	while (stored < n && context_wait_for_disk(t->ctx, &pause_ns))
-		stored += put_to_backend(t, msgs + stored, n - stored, &err);
-	message_unref_all(msgs + stored, n - stored);
-	return n - stored;
-}
-
 /* flush: memory goes to the backend. Messages that it refuses are lost, and the log says so. */
 static void flush(struct topic *t)
 {
@@ -494,7 +482,7 @@ static void flush(struct topic *t)
 		nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): flushing %zu memory messages to backend",
 			t->name, left);
 	while ((n = chan_try_recv_n(t->memory_msg_chan, msgs, FLUSH_BATCH, NULL)) > 0)
-		lost += flush_messages(t, msgs, n);
+		lost += backend_queue_flush_messages(t->ctx, t->backend, msgs, n);
 	free(msgs);
 	if (lost > 0)
 		nsqd_logf(t->ctx, LG_ERROR, "TOPIC(%s): %zu messages could not be flushed", t->name,

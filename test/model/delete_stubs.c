@@ -229,9 +229,9 @@ void nsqd_set_health(struct context *c, const struct err *err)
 }
 
 /* The disk of the model refuses nothing, so no flush waits for it. */
-bool context_wait_for_disk(struct context *c, int64_t *pause_ns)
+bool patience_wait(struct patience *p, int64_t *pause_ns)
 {
-	(void)c, (void)pause_ns;
+	(void)p, (void)pause_ns;
 	return false;
 }
 

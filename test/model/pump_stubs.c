@@ -228,6 +228,16 @@ size_t backend_queue_put_messages(
 	return n;
 }
 
+size_t backend_queue_flush_messages(
+	struct context *ctx, struct backend_queue *q, struct message *const *take_msgs, size_t n)
+{
+	struct err err;
+	(void)ctx;
+	backend_queue_put_messages(q, take_msgs, n, &err);
+	message_unref_all(take_msgs, n);
+	return 0;
+}
+
 /* A step of io_loop follows. */
 void netpoll_kick(struct poll_desc *pd)
 {
@@ -251,12 +261,6 @@ void nsqd_notify(
 void nsqd_set_health(struct context *ctx, const struct err *err)
 {
 	(void)ctx, (void)err;
-}
-
-bool context_wait_for_disk(struct context *c, int64_t *pause_ns)
-{
-	(void)c, (void)pause_ns;
-	return false;
 }
 
 bool topology_is_aware(const struct options *opts)

@@ -47,7 +47,8 @@ static inline struct nsqd *new_nsqd(struct options *take_opts)
 	struct nsqd *n = nsqd_new(take_opts, &err);
 	if (!n)
 		fail_msg("nsqd_new: %s", err.msg);
-	n->ctx.flush_patience_ns = 0; /* a disk that refuses does so for ever, in most tests */
+	/* A disk that refuses does so for ever, in most tests. */
+	n->ctx.flush_patience.ns = n->ctx.metadata_patience.ns = 0;
 	return n;
 }
 

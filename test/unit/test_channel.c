@@ -6,6 +6,8 @@
  */
 #include "test/unit/nsqd_test.h"
 
+#include <sys/stat.h>
+
 #include "common/rand.h"
 
 #define HOUR (3600 * NSEC_PER_SEC)
@@ -914,7 +916,7 @@ static void test_an_exit_waits_a_moment_for_a_disk_that_recovers(struct fixture 
 	put_in_flight(c, 8, 3, 1, HOUR);
 	disk->allow = 5;
 	disk->recovers = 3;
-	f->nsqd->ctx.flush_patience_ns = HOUR;
+	f->nsqd->ctx.flush_patience.ns = HOUR;
 	nsqd_exit(f->nsqd);
 	assert_int_equal(c->lost, 0);
 	channel_unref(c);
@@ -923,6 +925,58 @@ static void test_an_exit_waits_a_moment_for_a_disk_that_recovers(struct fixture 
 	start_nsqd(f, 10);
 	assert_int_equal(nsqd_load_metadata(&f->nsqd->metadata, &err), 0);
 	expect_each_once(get_channel(get_topic(f->nsqd, "test"), "ch"), 0, 11);
+}
+
+/* nsqd.dat has a patience of its own, which ends first. */
+static void test_an_exit_that_cannot_write_nsqd_dat_waits_for_the_messages_disk(struct fixture *f)
+{
+	struct channel *c = channel_ref(f->channel);
+	struct faulty_queue *disk = make_channel_faulty(c);
+	assert_int_equal(mkdir("nsqd.dat", 0700), 0);
+	put_into(c, 0, 8);
+	disk->allow = 0;
+	disk->recovers = 3;
+	f->nsqd->ctx.metadata_patience.ns = 50 * NSEC_PER_MSEC;
+	f->nsqd->ctx.flush_patience.ns = HOUR;
+	nsqd_exit(f->nsqd);
+	assert_int_equal(c->lost, 0);
+	channel_unref(c);
+	free_nsqd(f);
+	assert_int_equal(rmdir("nsqd.dat"), 0);
+
+	start_nsqd(f, 10);
+	assert_int_equal(channel_depth(get_channel(get_topic(f->nsqd, "test"), "ch")), 8);
+}
+
+static void run_exit(void *arg)
+{
+	nsqd_exit(arg);
+}
+
+static void test_an_exit_holds_no_lock_of_a_channel_while_it_waits_for_the_disk(struct fixture *f)
+{
+	struct channel *c = channel_ref(f->channel);
+	struct faulty_queue *disk = make_channel_faulty(c);
+	struct wait_group group;
+	struct gate gate;
+	gate_init(&gate);
+	put_in_flight(c, 0, 3, 1, HOUR);
+	channel_put_message_deferred(c, new_message(3), HOUR);
+	disk->put_gate = &gate;
+	wait_group_init(&group);
+	go(&group, run_exit, f->nsqd);
+	wait_for(gate.arrived == 1);
+	channel_trim(c);                                 /* both locks are free */
+	assert_int_equal(channel_in_flight_count(c), 0); /* none can be taken out twice */
+	assert_int_equal(channel_deferred_count(c), 1);
+	chan_close(gate.open);
+	join(&group);
+	channel_unref(c);
+	chan_free(gate.open);
+	free_nsqd(f);
+
+	start_nsqd(f, 10);
+	expect_each_once(get_channel(get_topic(f->nsqd, "test"), "ch"), 0, 4);
 }
 
 static void test_more_than_may_be_kept_is_dropped_and_counted(struct fixture *f)
@@ -1193,6 +1247,8 @@ int main(void)
 		channel_test_with(
 			test_what_is_kept_is_thrown_away_with_the_rest, .mem_queue_size = 2),
 		channel_test(test_an_exit_waits_a_moment_for_a_disk_that_recovers),
+		channel_test(test_an_exit_that_cannot_write_nsqd_dat_waits_for_the_messages_disk),
+		channel_test(test_an_exit_holds_no_lock_of_a_channel_while_it_waits_for_the_disk),
 		dir_test(test_an_exit_tries_to_write_what_is_kept_and_counts_what_is_lost),
 		channel_test_with(
 			test_more_than_may_be_kept_is_dropped_and_counted, .mem_queue_size = 2),

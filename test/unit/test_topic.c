@@ -465,7 +465,7 @@ static void test_close_waits_a_moment_for_a_disk_that_recovers(struct fixture *f
 	put(f->topic, 0, 8);
 	disk->allow = 5;
 	disk->recovers = 3;
-	f->nsqd->ctx.flush_patience_ns = 3600 * NSEC_PER_SEC;
+	f->nsqd->ctx.flush_patience.ns = 3600 * NSEC_PER_SEC;
 	end_nsqd(f);
 
 	start_nsqd(f, 10);
