@@ -410,9 +410,12 @@ int channel_requeue_message(struct channel *c, int64_t client_id, struct message
 	int64_t delay_ns, struct err *err)
 {
 	int rc = 0;
-	/* Asked before the message is taken out, so that exit still finds and flushes it. */
+	/*
+	 * Asked before the message is taken out, so that exit still finds and flushes it. With a
+	 * delay as well: exit may have flushed the deferred messages already.
+	 */
 	rwlock_rdlock(&c->exit_lock);
-	if (delay_ns == 0 && channel_exiting(c)) {
+	if (channel_exiting(c)) {
 		rwlock_unlock(&c->exit_lock);
 		return err_set(err, 0, "exiting");
 	}

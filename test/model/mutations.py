@@ -681,13 +681,17 @@ MUTATIONS = [
              "	int64_t depth = c->backend->ops->depth(c->backend);",
              ["delete use use=2 topic=0"]),
     Mutation("a message is asked for when it is sure that it can be requeued", CHANNEL,
-             "	if (delay_ns == 0 && channel_exiting(c)) {\n		rwlock_unlock(&c->exit_lock);\n"
+             "	if (channel_exiting(c)) {\n		rwlock_unlock(&c->exit_lock);\n"
              "		return err_set(err, 0, \"exiting\");\n	}\n"
              "	struct message *m = pop_in_flight(c, client_id, id, err);",
              "	struct message *m = pop_in_flight(c, client_id, id, err);\n"
-             "	if (delay_ns == 0 && channel_exiting(c)) {\n		rwlock_unlock(&c->exit_lock);\n"
+             "	if (channel_exiting(c)) {\n		rwlock_unlock(&c->exit_lock);\n"
              "		return err_set(err, 0, \"exiting\");\n	}\n",
              ["delete answer early=1"]),
+    Mutation("nor is one that would be deferred once the exit has begun", CHANNEL,
+             "	if (channel_exiting(c)) {\n		rwlock_unlock(&c->exit_lock);\n		return err_set",
+             "	if (delay_ns == 0 && channel_exiting(c)) {\n		rwlock_unlock(&c->exit_lock);\n		return err_set",
+             ["delete answer early=1 delay=1000"]),
     Mutation("messages that come back to a deleted channel are dropped", CHANNEL,
              "	if (channel_exiting(c))\n		message_unref_all(take_msgs, n);\n	else\n		put_back",
              "	put_back",

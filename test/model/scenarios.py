@@ -172,6 +172,7 @@ SCENARIOS = [
     quick("delete answer"),
     quick("delete answer early=1"),
     quick("delete answer delay=1000"),
+    quick("delete answer early=1 delay=1000"),
     quick("delete answer answer=1"),
     quick("delete answer answer=2"),
     quick("delete answer delete=1 scan=0"),

@@ -979,6 +979,22 @@ static void test_an_exit_holds_no_lock_of_a_channel_while_it_waits_for_the_disk(
 	expect_each_once(get_channel(get_topic(f->nsqd, "test"), "ch"), 0, 4);
 }
 
+static void test_once_the_exit_has_begun_no_message_is_requeued(struct fixture *f)
+{
+	static const int64_t delays[] = {0, HOUR};
+	struct channel *c = f->channel;
+	put_in_flight(c, 0, 1, 1, HOUR);
+	for (size_t i = 0; i < COUNT(delays); i++) {
+		struct err err = {0};
+		c->exit_flag = true;
+		assert_int_equal(channel_requeue_message(c, 1, id_of(0), delays[i], &err), -1);
+		assert_string_equal(err.msg, "exiting");
+		c->exit_flag = false;
+	}
+	assert_int_equal(channel_in_flight_count(c), 1);
+	assert_int_equal(channel_deferred_count(c), 0);
+}
+
 static void test_more_than_may_be_kept_is_dropped_and_counted(struct fixture *f)
 {
 	const uint32_t total = KEPT_MSGS_MAX + 5000;
@@ -1249,6 +1265,7 @@ int main(void)
 		channel_test(test_an_exit_waits_a_moment_for_a_disk_that_recovers),
 		channel_test(test_an_exit_that_cannot_write_nsqd_dat_waits_for_the_messages_disk),
 		channel_test(test_an_exit_holds_no_lock_of_a_channel_while_it_waits_for_the_disk),
+		channel_test(test_once_the_exit_has_begun_no_message_is_requeued),
 		dir_test(test_an_exit_tries_to_write_what_is_kept_and_counts_what_is_lost),
 		channel_test_with(
 			test_more_than_may_be_kept_is_dropped_and_counted, .mem_queue_size = 2),
