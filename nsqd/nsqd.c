@@ -175,10 +175,11 @@ static void disconnect_everybody(struct nsqd *n)
 {
 	tcp_server_close(n->tcp_server);
 	tcp_listener_close(&n->tcp_listener);
-	if (n->http_server)
-		http_server_stop(n->http_server);
-	if (n->https_server)
-		http_server_stop(n->https_server);
+	/* Both, before either is waited for: their clients have the same second. */
+	http_server_close(n->http_server);
+	http_server_close(n->https_server);
+	http_server_wait(n->http_server);
+	http_server_wait(n->https_server);
 	netpoll_stop(n->netpoll);
 }
 

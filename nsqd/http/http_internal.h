@@ -48,6 +48,7 @@ struct http_server {
 	struct acceptor acceptor;         /* its own synchronisation */
 	bool started;                     /* main thread only */
 	_Atomic bool stopping;            /* atomic */
+	int64_t stop_at_ns;               /* main thread only; monotonic; set by close */
 	struct wait_group serving;        /* the connections */
 	size_t max_conns;                 /* immutable */
 

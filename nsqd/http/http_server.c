@@ -34,7 +34,7 @@
 #define ROOM_WAIT_NS (250 * NSEC_PER_MSEC)
 /* Between two log lines about the limit. */
 #define LIMIT_LOG_NS NSEC_PER_SEC
-/* How long stop waits for answers under way. */
+/* How long answers under way have from close on. */
 #define STOP_WAIT_NS NSEC_PER_SEC
 /* How long a connection waits for a thread. */
 #define THREAD_WAIT_NS NSEC_PER_SEC
@@ -315,9 +315,9 @@ static void end_connections(struct http_server *s, bool everything)
 	mutex_unlock(&s->lock);
 }
 
-void http_server_stop(struct http_server *s)
+void http_server_close(struct http_server *s)
 {
-	if (!s->started)
+	if (!s || !s->started)
 		return;
 	s->started = false;
 	acceptor_stop(&s->acceptor);
@@ -325,10 +325,15 @@ void http_server_stop(struct http_server *s)
 	end_connections(s, false);
 	/* A client that connects now is refused at once. */
 	tcp_listener_close(&s->listener);
-	if (!wait_group_wait_until(&s->serving, clock_mono_ns() + STOP_WAIT_NS)) {
-		end_connections(s, true);
-		wait_group_wait(&s->serving);
-	}
+	s->stop_at_ns = clock_mono_ns() + STOP_WAIT_NS;
+}
+
+void http_server_wait(struct http_server *s)
+{
+	if (!s || wait_group_wait_until(&s->serving, s->stop_at_ns))
+		return;
+	end_connections(s, true);
+	wait_group_wait(&s->serving);
 }
 
 void http_server_free(struct http_server *s)

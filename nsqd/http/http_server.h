@@ -19,14 +19,19 @@ struct tls_config;
  */
 struct http_server *http_server_new(const struct http_daemon *daemon, const char *address,
 	const struct tls_config *tls, bool tls_required, struct err *err);
-/* Serves; logs "HTTP: listening on ADDR". np runs until stop. Once. */
+/* Serves; logs "HTTP: listening on ADDR". np runs until wait has returned. Once. */
 void http_server_start(struct http_server *s, struct netpoll *np);
 /*
- * Stops accepting, lets the handlers that run finish and answer, ends the connections, for a second
- * without force; logs "HTTP: closing ADDR". Fine without start.
+ * Stops accepting, and ends the connections that are not being answered; logs "HTTP: closing ADDR".
+ * Blocks until a poller has ended the listener. Fine without start; NULL is fine. Main thread.
  */
-void http_server_stop(struct http_server *s);
-/* After stop. NULL is fine. */
+void http_server_close(struct http_server *s);
+/*
+ * After close: blocks until the handlers that run have finished, and their answers are sent. A
+ * second after close it ends the connections of clients that do not read. NULL is fine. Main thread.
+ */
+void http_server_wait(struct http_server *s);
+/* After wait, or without start. NULL is fine. */
 void http_server_free(struct http_server *s);
 /* The real port; -1 for a unix socket. */
 int http_server_port(const struct http_server *s);

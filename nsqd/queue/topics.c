@@ -210,8 +210,8 @@ static void close_some(void *arg)
 }
 
 /*
- * Several at once, because most of it is waiting for the disk, and an orchestrator may wait for us
- * no longer than 5 s. Where threads cannot be created, main closes the topics that are left.
+ * Several at once, because most of it is waiting for the disk, and some supervisors kill after ten
+ * seconds. Where threads cannot be created, main closes the topics that are left.
  */
 static void close_all(struct topics *ts, struct topic **topics, size_t count)
 {

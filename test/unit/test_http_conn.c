@@ -9,6 +9,7 @@
 
 #include "nsqd/http/http_conn.h"
 #include "nsqd/http/http_internal.h"
+#include "nsqd/http/http_server.h"
 
 /* A connection, and the client's end of it. */
 struct peer {
@@ -281,6 +282,23 @@ static void test_the_end_of_the_input_ends_it(struct fixture *f)
 	}
 }
 
+static void serve_http(struct options *o)
+{
+	free(o->http_address);
+	o->http_address = xstrdup("http");
+}
+
+/* So HTTP and HTTPS share the time that answers under way have at exit. */
+static void test_the_end_of_accepting_does_not_wait_for_answers(struct fixture *f)
+{
+	struct http_server *s = f->nsqd->http_server;
+	wait_group_add(&s->serving);
+	http_server_close(s);
+	assert_int_equal(access("http", F_OK), -1);
+	wait_group_done(&s->serving);
+	http_server_wait(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -293,6 +311,8 @@ int main(void)
 		topic_test(test_a_flood_of_requests_gets_a_thread),
 		topic_test(test_after_a_refusal_it_lingers_at_the_poller),
 		topic_test(test_the_end_of_the_input_ends_it),
+		nsqd_test_with(test_the_end_of_accepting_does_not_wait_for_answers,
+			.adjust = serve_http, .runs = true),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
