@@ -37,8 +37,12 @@
 #define MAX_METADATA_SIZE (1 << 30)
 /* How long the start waits for queues that count what a crash has left. */
 #define COUNTING_NS (300 * NSEC_PER_MSEC)
-/* When a change that could not be written is tried again: a crash would forget it. */
-#define RETRY_NS NSEC_PER_SEC
+/*
+ * When a change that could not be written is tried again, since a crash would forget it; then after
+ * twice the time, up to the most. Each try is two lines in the log, and a temporary file.
+ */
+#define FIRST_RETRY_NS NSEC_PER_SEC
+#define MAX_RETRY_NS (30 * NSEC_PER_SEC)
 
 /* path.Join(DataPath, "nsqd.dat"): the path may end with slashes. */
 static char *metadata_file(const struct context *ctx)
@@ -358,6 +362,7 @@ void nsqd_metadata_loop(void *arg)
 	struct context *ctx = m->topics->ctx;
 	enum { PERSIST, RETRY, EXIT };
 	struct ticker retry;
+	int64_t retry_ns = FIRST_RETRY_NS;
 	ticker_stop(&retry);
 	for (;;) {
 		struct chan_case cases[] = {
@@ -365,13 +370,18 @@ void nsqd_metadata_loop(void *arg)
 			[RETRY] = chan_case_tick(retry.next_ns != 0 ? &retry : NULL),
 			[EXIT] = chan_case_recv(ctx->exit_chan, NULL),
 		};
-		if (chan_select(cases, 3) == EXIT)
+		int event = chan_select(cases, 3);
+		if (event == EXIT)
 			return;
 		struct err err;
 		ticker_stop(&retry);
-		if (nsqd_persist_metadata(m, &err) != 0) {
-			nsqd_logf(ctx, LG_ERROR, "failed to persist metadata - %s", err.msg);
-			ticker_after(&retry, RETRY_NS);
+		if (nsqd_persist_metadata(m, &err) == 0) {
+			retry_ns = FIRST_RETRY_NS;
+			continue;
 		}
+		nsqd_logf(ctx, LG_ERROR, "failed to persist metadata - %s", err.msg);
+		if (event == RETRY)
+			retry_ns = 2 * retry_ns < MAX_RETRY_NS ? 2 * retry_ns : MAX_RETRY_NS;
+		ticker_after(&retry, retry_ns);
 	}
 }

@@ -358,6 +358,28 @@ static void test_a_change_that_cannot_be_written_is_written_as_soon_as_it_can(st
 		"{\"topics\":[{\"name\":\"t\",\"paused\":false,\"channels\":null}]," VERSION_JSON);
 }
 
+static void test_a_change_that_cannot_be_written_is_tried_less_and_less_often(struct fixture *f)
+{
+	struct err err;
+	int watch = inotify_init1(IN_CLOEXEC);
+	assert_true(inotify_add_watch(watch, ".", IN_DELETE) >= 0);
+	assert_int_equal(mkdir("nsqd.dat", 0700), 0);
+	get_topic(f->nsqd, "t");
+	int64_t start_ns = clock_mono_ns();
+	assert_int_equal(nsqd_main(f->nsqd, &err), 0);
+	for (int i = 0; i < 3; i++) {
+		char event[sizeof(struct inotify_event) + NAME_MAX + 1];
+		/* The temporary file of one try. */
+		assert_true(read(watch, event, sizeof(event)) > 0);
+	}
+	/* One second, and then two. */
+	assert_true(clock_mono_ns() - start_ns >= 3 * NSEC_PER_SEC);
+	close(watch);
+	assert_int_equal(rmdir("nsqd.dat"), 0);
+	get_topic(f->nsqd, "u"); /* a new change is tried at once */
+	wait_for(file_has("\"t\"") && file_has("\"u\""));
+}
+
 static void test_what_is_ephemeral_causes_no_write(struct fixture *f)
 {
 	struct err err;
@@ -453,6 +475,7 @@ int main(void)
 		nsqd_test(test_what_is_no_file_is_an_error_at_once),
 		nsqd_test(test_a_change_is_written_by_itself),
 		nsqd_test(test_a_change_that_cannot_be_written_is_written_as_soon_as_it_can),
+		nsqd_test(test_a_change_that_cannot_be_written_is_tried_less_and_less_often),
 		nsqd_test(test_what_is_ephemeral_causes_no_write),
 		nsqd_test(test_loading_does_not_write),
 		nsqd_test(test_many_writers_at_once_leave_a_whole_file),
