@@ -122,8 +122,8 @@ def consumers(daemon, topic, channel):
 
 
 def wait_left(daemon, topic, channel, others):
-    """Until only the others are consumers: who has closed may still be sent what is
-    published next, and that comes back a minute later."""
+    """Until only the others are consumers: a client that has closed may still be sent what
+    is published next, and that comes back a minute later."""
     wait_until(lambda: consumers(daemon, topic, channel) <= others,
                lambda: 'one of %d consumers has left' % (others + 1))
 

@@ -12,8 +12,8 @@ from nsq import DEADLINE, wait_until
 from servers import HttpServer, TcpServer
 
 
-# Whoever finds that a command has failed tries again with the next, at the latest with
-# the ping after 15 s.
+# After a failed command the daemon tries again with the next one, at the latest with the
+# ping after 15 s.
 PATIENCE = 15 + DEADLINE
 
 

@@ -1,9 +1,9 @@
 """Servers that the tests play themselves: nsqlookupd, an auth server, a target of
 nsq_to_http.
 
-socketserver listens with room for 5 connections. Who finds no room is not refused but
-left without an answer by the kernel, and tries again after a second: on a busy machine
-that is past the deadline of whoever asks, and looks like a fault of the daemon. So no
+socketserver listens with room for 5 connections. A client that finds no room is not
+refused but left without an answer by the kernel, and tries again after a second: on a busy
+machine that is past the client's deadline, and looks like a fault of the daemon. So no
 test makes a server of its own; they all have room for everybody at once.
 """
 

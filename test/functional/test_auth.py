@@ -154,7 +154,7 @@ def test_any_of_several_servers_will_do(new_nsqd, authds):
 @pytest.mark.ours(reason='it sends it, and the server may take it')
 @pytest.mark.parametrize('method', ['get', 'post'])
 def test_a_secret_of_any_size_is_an_answer(new_nsqd, authds, method):
-    """Its URL is longer than libcurl takes; who asks is told, and nobody else is hurt."""
+    """Its URL is longer than libcurl takes; that client is told, and no other is hurt."""
     authd = authds({'ttl': 0})
     nsqd = new_nsqd('--auth-http-request-method=' + method, *flags(authd))
     for size in 2700000, 5 * 1024 * 1024:

@@ -628,7 +628,7 @@ def test_a_full_buffer_is_sent_before_the_timeout(nsqd):
 # -- heartbeats
 
 def test_a_heartbeat_is_sent_every_interval(nsqd, client):
-    # Who takes longer than that to answer is disconnected.
+    # A client that takes longer than that to answer is disconnected.
     interval = 2
     start = time.monotonic()
     client.identify(heartbeat_interval=1000 * interval)

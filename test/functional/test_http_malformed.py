@@ -168,7 +168,7 @@ def test_who_says_nothing_is_told_nothing(pair, tls):
 
 
 def test_refusals_are_not_logged(pair):
-    """As with stock: whoever scans ports shall not fill the log."""
+    """As with stock: a scan of ports shall not fill the log."""
     before = [daemon.log() for daemon in pair]
     for raw in LINES[:2] + HEADS[:2]:
         for daemon in pair:

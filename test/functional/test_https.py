@@ -315,7 +315,7 @@ def test_a_handshake_has_a_limit_and_costs_nothing_while_it_waits(
     start = time.monotonic()
     for i, s in enumerate(stalled):
         s.sendall(parts[i % len(parts)])
-    # One that drips has no longer than the others; who is through has all time.
+    # One that drips has no longer than the others; a client that is through has all time.
     dripping = dial(daemon)
     idle = Connection(daemon)
     assert idle.ask('GET', '/ping').body == b'OK'

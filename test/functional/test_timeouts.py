@@ -15,8 +15,7 @@ import pytest
 
 from nsq import DEADLINE, ERROR, MESSAGE, RESPONSE, SCALE, Message, sized
 
-# Whoever gets a message has so long to answer, also on a machine that has other things
-# to do.
+# So long a consumer has to answer, also on a machine that has other things to do.
 MSG_TIMEOUT = min(SCALE, 3)
 MAX_MSG_TIMEOUT = 3 * MSG_TIMEOUT
 MAX_REQ_TIMEOUT = 0.6

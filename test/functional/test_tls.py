@@ -168,7 +168,7 @@ def test_commands_of_one_byte_a_record(nsqd, client):
 def test_empty_records_between_the_commands(nsqd, client, version):
     """OpenSSL's defence of old versions: before each record one without data."""
     topic = nsqd.topic()
-    # For TLS 1.0 it does that by itself; who asks for it may have AES-CBC only.
+    # For TLS 1.0 it does that by itself; a client that asks for it may have AES-CBC only.
     ciphers = 'ECDHE-RSA-AES128-SHA' if version < 'tls1.3' else 'DEFAULT'
     upgrade(client, context(version=version, ciphers=ciphers))
     sent, held = client.socket.below, []

@@ -29,7 +29,7 @@ def consumers(daemon, topic, rdy, names):
 
 
 def receive(clients):
-    """Who gets the next message, and the message."""
+    """The client that gets the next message, and the message."""
     for name, client in clients.items():
         if client.buffer:
             return name, client, client.message()
@@ -132,7 +132,7 @@ def test_the_nearest_consumer_that_is_ready_is_served_first(new_nsqd, queue):
     order = []
     with daemon.connect() as publisher:
         for _ in range(60):
-            # Whoever got the last one is to be back at its queue; who is not is
+            # The client that got the last one is to be back at its queue, else it is
             # passed over.
             wait_until(lambda: all_sleep(daemon), 'they all wait')
             publisher.pub('t', 'x')

@@ -367,7 +367,7 @@ static void end_deadline(void)
 
 /* --- signals ------------------------------------------------------------------------------------ */
 
-/* A state, and a chan that says "look again": who takes the value sees what was written before. */
+/* A state, and a chan that says "look again": the taker of the value sees what was written before. */
 static void change_and_signal(void *arg)
 {
 	(void)arg;

@@ -162,7 +162,7 @@ def main():
     consumer = commands.add_parser('consume')
     for command in publisher, consumer:
         command.add_argument('--nsqd', required=True, help='TCP address of nsqd')
-        command.add_argument('--tls-ca', help='use TLS; who signed the certificate of nsqd')
+        command.add_argument('--tls-ca', help='use TLS; the certificate that has signed that of nsqd')
         command.add_argument('--tls-cert', help='certificate of the client')
         command.add_argument('--tls-key', help='its key')
         command.add_argument('--compression', choices=['snappy', 'deflate'])
