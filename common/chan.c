@@ -96,8 +96,8 @@ void chan_free(struct chan *c)
 		return;
 	chan_assert_valid(c, "chan_free");
 	/*
-	 * The thread that sent the last value, the one by which the caller knows of the end, may
-	 * still have the lock.
+	 * The thread by which the caller knows of the end has released the lock before it told. So
+	 * this is for the check alone: a caller that is wrong about the end sees whole queues.
 	 */
 	chan_lock(c);
 	if (c->recvq.first || c->sendq.first || c->demandq.first)

@@ -240,6 +240,31 @@ static void end_one_exchange(void)
 	MC_CHECK(n_got == 1 && n_sent == 1);
 }
 
+/* Two values by selects: the receiver has room for one at a time, so a select may send some of them. */
+static void select_until_sent(void *arg)
+{
+	(void)arg;
+	while (n_sent < 2) {
+		struct chan_case c[] = {
+			chan_case_send_n(a, &values[1 + n_sent], (size_t)(2 - n_sent)),
+			chan_case_recv(done, NULL)};
+		MC_CHECK(chan_select(c, 2) == 0 && c[0].n > 0);
+		n_sent += (int)c[0].n;
+	}
+}
+
+static void receive_each(void *c)
+{
+	receive_until(c, 2, 1);
+}
+
+static void setup_select_n(void)
+{
+	make_chans();
+	mc_go("select", select_until_sent, NULL);
+	mc_go("receive", receive_each, a);
+}
+
 /* Two selects over a and b. One sends to a, unless b is closed; one closes b. */
 static void select_or_closed(void *arg)
 {
@@ -451,6 +476,54 @@ static void setup_demand_self(void)
 	mc_go("send", send_1, a);
 }
 
+/*
+ * A thread says something, and then looks for demand. A receiver that leaves the line, and hears
+ * nothing, was not seen there. As the channel's pump does: "whether it is about to is asked first".
+ */
+static MC_GHOST size_t demand_seen;
+static MC_GHOST int heard = -1;
+
+static bool is_in_line(void *arg)
+{
+	const struct chan *c = arg;
+	return atomic_load(&c->lock) == 0 && c->recvq.first;
+}
+
+static void say_and_look(void *c)
+{
+	if (mc_param("leaves", 1) == 0)
+		mc_wait(is_in_line, c);
+	atomic_store_explicit(&state, 1, memory_order_relaxed);
+	demand_seen = chan_demand(c, 4);
+	if (mc_param("leaves", 1) == 0)
+		chan_send(c, &values[1]);
+}
+
+static void leave_and_hear(void *arg)
+{
+	int x = 0;
+	(void)arg;
+	struct chan_case c[] = {chan_case_recv(a, &x), chan_case_recv(b, &x)};
+	chan_select(c, 2);
+	got(x);
+	heard = atomic_load_explicit(&state, memory_order_relaxed);
+}
+
+static void setup_look(void)
+{
+	make_chans();
+	mc_go("look", say_and_look, a);
+	mc_go("leave", leave_and_hear, NULL);
+	if (mc_param("leaves", 1))
+		mc_go("send to b", send_2, b);
+}
+
+static void end_look(void)
+{
+	MC_CHECK(n_got == 1 && (demand_seen == 0 || heard == 1));
+	MC_CHECK(mc_param("leaves", 1) || demand_seen == 1);
+}
+
 /* --- the end of a chan -------------------------------------------------------------------------- */
 
 /* The receiver of an answer frees the chan at once; the sender, and its parker, live on. */
@@ -523,6 +596,7 @@ const struct mc_scenario mc_scenarios[] = {
 	{"deal", setup_deal, end_got_3},
 	{"order", setup_order, end_got_3},
 	{"select", setup_select, end_got_2},
+	{"select-n", setup_select_n, end_got_2},
 	{"mirror", setup_mirror, end_one_exchange},
 	{"meet", setup_meet, end_one_exchange},
 	{"close", setup_close, end_close},
@@ -532,6 +606,7 @@ const struct mc_scenario mc_scenarios[] = {
 	{"signal", setup_signal, end_nothing},
 	{"demand", setup_demand, end_got_2},
 	{"demand-self", setup_demand_self, end_got_1},
+	{"look", setup_look, end_look},
 	{"answer", setup_answer, end_got_2},
 	{"lock", setup_lock, end_nothing},
 	{NULL, NULL, NULL},

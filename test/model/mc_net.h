@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A socket. Its peer is whoever calls the two below. */
+/* A socket. Its peer is a thread that calls the two below. */
 int mc_socket(void);
 void mc_peer_sends(int fd, int n);
 void mc_peer_ends(int fd);

@@ -23,11 +23,23 @@ static int pick_way(const struct mc_way *ways, int n, int last)
 	return ways[i].times_out && mc_random(4) != 0 ? (int)mc_random((unsigned)n) : i;
 }
 
+/*
+ * A sleep in a futex may end for nothing. Only in some runs, as that makes up for a lost wake-up; and
+ * not in coarse programs, whose subject is not how threads sleep.
+ */
+static void wake_for_nothing(void)
+{
+	struct mc_thread *t = &W.threads[mc_random(MC_THREADS)];
+	if (t->state == MC_ASLEEP && mc_random(4) == 0)
+		t->woken = true;
+}
+
 static void walk_once(void)
 {
 	struct mc_way ways[2 * MC_THREADS];
 	unsigned char stuck;
 	int n, last = -1;
+	bool wakes_for_nothing = !mc_is_coarse() && mc_random(4) == 0;
 	for (int steps = 0; (n = mc_ways(ways, &stuck)) > 0; steps++) {
 		if (steps == STEPS_MAX)
 			mc_fail("a run of %d steps, and no end", steps);
@@ -38,6 +50,8 @@ static void walk_once(void)
 		if (C.has_failed)
 			longjmp(*C.on_failure, 1);
 		mc_check_always();
+		if (wakes_for_nothing)
+			wake_for_nothing();
 	}
 	mc_check_end();
 }

@@ -60,11 +60,31 @@ MUTATIONS = [
              "	if (c->count > 0 || c->sendq.first || c->closed)",
              "	if (c->count > 0 || c->closed)",
              ["core try cap=0"]),
-    Mutation("hints are written under the lock", INTERNAL,
+    Mutation("hints are written", INTERNAL,
              "	if (hints != atomic_load_explicit(&c->hints, memory_order_relaxed))\n"
              "		atomic_store_explicit(&c->hints, hints, memory_order_relaxed);\n",
              "	(void)hints;\n",
              ["core try cap=0", "core try cap=1"]),
+    Mutation("hints are written under the lock", INTERNAL,
+             "	if (hints != atomic_load_explicit(&c->hints, memory_order_relaxed))\n"
+             "		atomic_store_explicit(&c->hints, hints, memory_order_relaxed);\n"
+             "#if defined(DEBUG_LOCKS) || defined(CHAN_PERTURB)\n	chan_check_invariants_locked(c);\n#endif\n"
+             "	/*\n	 * Once the lock is released, another thread may take it and free c. From here only the\n"
+             "	 * address is used.\n	 */\n"
+             "	if (__builtin_expect(atomic_exchange_explicit(&c->lock, 0, memory_order_release) == 2, 0))\n"
+             "		futex_wake_one(&c->lock);\n",
+             "	uint32_t was = atomic_exchange_explicit(&c->lock, 0, memory_order_release);\n"
+             "	atomic_store_explicit(&c->hints, hints, memory_order_relaxed);\n"
+             "	if (was == 2)\n		futex_wake_one(&c->lock);\n",
+             ["core try cap=0"]),
+    Mutation("receivers are demand", INTERNAL,
+             "	if (c->recvq.first)\n		hints |= HINT_RECEIVERS;",
+             "",
+             ["core look leaves=0"]),
+    Mutation("demand is looked for under the lock", CHAN,
+             "	chan_lock(c);\n	size_t room = chan_demand_locked(c, most, NULL);\n	chan_unlock(c);",
+             "	size_t room = chan_demand_locked(c, most, NULL);",
+             ["core look walk=1000"]),
     Mutation("an unlock wakes a thread that waits for the lock", INTERNAL,
              "		futex_wake_one(&c->lock);",
              "		;",
@@ -80,6 +100,10 @@ MUTATIONS = [
              "	if (n > 0) {",
              ["core deal cap=0"]),
     # --- selects
+    Mutation("a select leaves as soon as one of its values is taken", CHAN,
+             "		if (w->shared || w->n == w->max)",
+             "		if (w->n == w->max)",
+             ["core select-n cap=0"]),
     Mutation("only with all chans locked nothing is ready", SELECT,
              "	index = sel_try_all_locked(s);\n	if (index >= 0)\n		sel_unlock_all(s);",
              "	index = -1;",
@@ -127,6 +151,11 @@ MUTATIONS = [
              "		atomic_store_explicit(&p->state, AWAKE, memory_order_relaxed);\n"
              "		return false;",
              ["core deadline cap=0"]),
+    Mutation("a sleeper looks at its word again", PARK,
+             "		if (futex_wait_until(&p->state, ASLEEP, deadline_ns) != ETIMEDOUT)\n			continue;",
+             "		if (futex_wait_until(&p->state, ASLEEP, deadline_ns) != ETIMEDOUT)\n			break;",
+             # A sleep ends for nothing in walks only.
+             ["core senders cap=0 walk=1000"]),
     Mutation("one claimer wins", PARK_H,
              "	       !atomic_exchange_explicit(&p->claimed, true, memory_order_acquire);",
              "	       (atomic_store(&p->claimed, true), true);",
@@ -176,6 +205,10 @@ MUTATIONS = [
              "	if (park_is_absent(&t->parker))\n		end_task(t);\n	else\n		hand_over(t, ENDED);",
              "	if (park_is_absent(&t->parker))\n		end_task(t);\n	hand_over(t, ENDED);",
              ["runnext ownerless cap=1 sends=1"]),
+    Mutation("a task that waits for a thread hands on what it was given", RUNNEXT,
+             "	while ((p = wake_list_take(&rest)))\n		keep(p);\n",
+             "	(void)p;\n",
+             ["runnext relieve"]),
     Mutation("timerproc plans the next look before it claims", TIMERPROC,
              "		plan_locked(t, INT64_MAX);\n		if (!park_claim_in_order(t->parker))\n			continue;",
              "		bool claimed = park_claim_in_order(t->parker);\n		plan_locked(t, INT64_MAX);\n"
@@ -209,6 +242,10 @@ MUTATIONS = [
              "	bool parked = release(pd);\n	enter_epoll(pd);\n	plan_look(pd);\n"
              "	return parked ? NETPOLL_WAIT : NETPOLL_YIELD;",
              ["netpoll stream begun=0 kicks=1 sends=0"]),
+    Mutation("that a peer has hung up is remembered", NETPOLL,
+             "		(state == PARKED ? with_state(seen, RUNNING) : seen | AGAIN) | with,",
+             "		state == PARKED ? with_state(seen, RUNNING) : seen | AGAIN,",
+             ["netpoll stream hup=1"]),
     Mutation("a connection with a thread is not in epoll", NETPOLL,
              "	leave_epoll(pd);\n	return pd->ops->run(pd->arg);",
              "	return pd->ops->run(pd->arg);",

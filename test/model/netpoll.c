@@ -56,7 +56,7 @@ static enum netpoll_next close_it(struct conn *c)
 	return NETPOLL_OVER;
 }
 
-/* Reads all. Its end comes after its last byte. */
+/* Reads all. Its end comes after its last byte. hup: it knows of that only by what netpoll says. */
 static enum netpoll_next read_on(struct conn *c)
 {
 	bool ended = netpoll_hung_up(c->pd);
@@ -69,7 +69,7 @@ static enum netpoll_next read_on(struct conn *c)
 		return atomic_load_explicit(&kicks, memory_order_relaxed) == mc_param("kicks", 0)
 			       ? NETPOLL_OVER
 			       : NETPOLL_WAIT;
-	ended = ended || mc_has_ended(c->fd);
+	ended = ended || (!mc_param("hup", 0) && mc_has_ended(c->fd));
 	return ended ? NETPOLL_OVER : NETPOLL_WAIT;
 }
 

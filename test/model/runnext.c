@@ -25,6 +25,7 @@ struct receiver {
 	struct chan *to; /* if not NULL, it passes on what it gets */
 	int v;
 	_Atomic bool in_step; /* one thread at a time */
+	_Atomic bool waits;   /* for an owner, of which there was none */
 	/* 1: a value is the owner's; 2: that is found out in the step; 3: the first one is. */
 	int no_step;
 };
@@ -237,7 +238,7 @@ static void end_blocks(void)
 /* --- a task without an owner ---------------------------------------------------------------------- */
 
 static struct wait_group owners;
-static _Atomic bool waits; /* for an owner, of which there was none */
+static MC_GHOST struct receiver *tasks[2]; /* all of them; NULL: it has ended */
 
 static void be_owner(void *arg)
 {
@@ -253,11 +254,15 @@ static bool start_owner(struct task *t)
 static void go_owner(struct task *t)
 {
 	if (!start_owner(t))
-		atomic_store(&waits, true);
+		atomic_store(&((struct receiver *)t)->waits, true);
 }
 
 static void ended_without(struct task *t)
 {
+	for (int i = 0; i < 2; i++) {
+		if (tasks[i] == (struct receiver *)t)
+			tasks[i] = NULL;
+	}
 	free(t);
 	n_ended++;
 }
@@ -265,23 +270,36 @@ static void ended_without(struct task *t)
 static const struct task_ops ownerless = {
 	.prepare = prepare, .may_run = may_run, .act = act, .go = go_owner, .ended = ended_without};
 
-static bool waits_or_ended(void *arg)
+/* One that waits for an owner. */
+static struct receiver *one_that_waits(void)
+{
+	for (int i = 0; i < 2; i++) {
+		if (tasks[i] && tasks[i]->waits)
+			return tasks[i];
+	}
+	return NULL;
+}
+
+static bool waits_or_all_ended(void *arg)
 {
 	(void)arg;
-	return waits || n_ended > 0;
+	return one_that_waits() || (!tasks[0] && !tasks[1]);
 }
 
 /* What io_loop does for a client's pump: now and then it tries again. */
 static void retry(void *arg)
 {
+	(void)arg;
 	for (;;) {
-		mc_wait(waits_or_ended, NULL);
-		if (n_ended > 0)
+		mc_wait(waits_or_all_ended, NULL);
+		struct receiver *q = one_that_waits();
+		if (!q)
 			return;
-		if (!atomic_exchange(&waits, false) || start_owner(arg))
+		atomic_store(&q->waits, false);
+		if (start_owner(&q->task))
 			continue;
-		task_relieve(arg);
-		atomic_store(&waits, true);
+		task_relieve(&q->task);
+		atomic_store(&q->waits, true);
 	}
 }
 
@@ -296,16 +314,41 @@ static void setup_ownerless(void)
 	make();
 	mc_set_timeouts((unsigned)mc_param("timeouts", 1));
 	mc_thread_failures = mc_param("failures", 0);
-	r = new_receiver(a);
+	r = tasks[0] = new_receiver(a);
 	if (mc_param("tick", 0))
 		ticker_after(&r->ticker, 100);
 	mc_go("start", start_it, r);
 	mc_settle();
-	mc_go("retry", retry, &r->task);
+	mc_go("retry", retry, NULL);
 	mc_go("send, run", send_and_run, &values[1]);
 	if (mc_param("sends", 2) > 1)
 		mc_go("send", mc_param("both", 0) ? send_and_run : send_only, &values[2]);
 	mc_go("end", end_it, (void *)(intptr_t)(mc_param("sends", 2) + mc_param("tick", 0)));
+}
+
+/*
+ * A thread keeps two tasks, and then waits for what they do. The first has the second to hand on,
+ * and there is no thread for it.
+ */
+static void setup_relieve(void)
+{
+	make();
+	mc_set_timeouts(0);
+	for (int i = 0; i < 2; i++) {
+		woken[i] = chan_new(sizeof(int), 1);
+		tasks[i] = new_receiver(woken[i]);
+		tasks[i]->to = b;
+		mc_go("start", start_it, tasks[i]);
+	}
+	mc_settle();
+	mc_thread_failures = mc_param("failures", 2);
+	mc_go("retry", retry, NULL);
+	mc_go("wake", wake_and_wait, (void *)2);
+}
+
+static void end_relieve(void)
+{
+	MC_CHECK(n_ended == 2 && owners.running == 0);
 }
 
 static void end_ownerless(void)
@@ -315,6 +358,7 @@ static void end_ownerless(void)
 
 const struct mc_scenario mc_scenarios[] = {
 	{"ownerless", setup_ownerless, end_ownerless},
+	{"relieve", setup_relieve, end_relieve},
 	{"owned", setup_owned, end_owned},
 	{"blocks", setup_blocks, end_blocks},
 	{"ticker", setup_ticker, end_ticker},
