@@ -120,7 +120,7 @@ NOT_TRIED = {
 IMPOSSIBLE = [
     ('epoll_ctl', 'leave_epoll', '*', 'EPOLL_CTL_DEL of a descriptor that is in it needs nothing'),
     ('fcntl', 'open_standard_descriptors', '*', 'F_GETFD only asks whether it is a descriptor'),
-    ('fcntl', 'bind_and_listen', '*', 'F_GETFL and F_SETFL of a socket need nothing'),
+    ('fcntl', 'bind_socket', '*', 'F_GETFL and F_SETFL of a socket need nothing'),
     ('connect', 'is_abandoned', 'EINTR', 'a unix socket with O_NONBLOCK does not wait'),
     ('connect', 'connect_first', 'EINTR', 'a socket of UDP sends nothing to connect'),
     ('recv', 'sock_read', 'short', 'less than was asked for is all that there is: epoll(7)'),
@@ -168,7 +168,7 @@ QUIET = [
     ('sendmsg', 'send_all', '*', 'likewise'),
     ('shutdown', '*', '*', 'the connection is closed next'),
     ('setsockopt', 'set_socket_options', '*', 'the connections are only slower without'),
-    ('setsockopt', 'bind_and_listen', '*', 'without SO_REUSEADDR bind says what is in the way'),
+    ('setsockopt', 'bind_socket', '*', 'without SO_REUSEADDR bind says what is in the way'),
     ('setsockopt', 'listen_wildcard', '*', 'the wildcard of IPv6 alone, then'),
     ('setsockopt', 'set_timeout', '*', 'a connection that fails is over, as above'),
     ('epoll_ctl', 'enter_epoll', '*', 'the poller looks again after 20 ms'),
