@@ -7,11 +7,13 @@
  * Differences: stock starts a goroutine per change, and each writes the file; here changes that
  * come while it is being written are written together. The file is parsed and checked as a whole
  * before anything is created. The directory is synced after the rename. A change that cannot be
- * written is tried again; stock waits for the next change.
+ * written is tried again; stock waits for the next change. Temporary files of a daemon that was
+ * killed are removed at the start.
  */
 #include "nsqd/queue/metadata.h"
 
 #include <cjson/cJSON.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -215,11 +217,55 @@ static int parse_and_load(
 	return rc;
 }
 
+/* nsqd.dat.N.tmp, as persist_locked makes it, and stock. */
+static bool is_temporary(const char *name)
+{
+	static const char begin[] = "nsqd.dat.";
+	if (strncmp(name, begin, sizeof(begin) - 1) != 0)
+		return false;
+	const char *number = name + sizeof(begin) - 1;
+	size_t digits = strspn(number, "0123456789");
+	return digits > 0 && digits <= 19 && strcmp(number + digits, ".tmp") == 0;
+}
+
+static void remove_temporary(struct context *ctx, const char *name)
+{
+	struct stat st;
+	struct err err;
+	char *path = xasprintf("%s/%s", nsqd_data_path(ctx), name);
+	if (lstat(path, &st) == 0 && S_ISREG(st.st_mode) && unlink(path) != 0) {
+		err_errno(&err, errno, "remove %s", path);
+		nsqd_logf(ctx, LG_WARN, "failed to remove a temporary file - %s", err.msg);
+	}
+	free(path);
+}
+
+/* A daemon that was killed while it wrote may have left one. The lock says that it is gone. */
+static void remove_all_temporary(struct context *ctx)
+{
+	struct err err;
+	struct dirent *e;
+	DIR *dir = opendir(nsqd_data_path(ctx));
+	if (dir) {
+		for (errno = 0; (e = readdir(dir)) != NULL; errno = 0) {
+			if (is_temporary(e->d_name))
+				remove_temporary(ctx, e->d_name);
+		}
+	}
+	if (errno != 0) {
+		err_errno(&err, errno, "read %s", nsqd_data_path(ctx));
+		nsqd_logf(ctx, LG_WARN, "failed to look for temporary files - %s", err.msg);
+	}
+	if (dir)
+		closedir(dir);
+}
+
 int nsqd_load_metadata(struct metadata *m, struct err *err)
 {
 	struct context *ctx = m->topics->ctx;
 	struct strbuf sb = STRBUF_INIT;
 	char *fn = metadata_file(ctx);
+	remove_all_temporary(ctx);
 	atomic_store(&ctx->phase, PHASE_LOADING);
 	int rc = read_or_empty(fn, &sb, err);
 	if (rc > 0)

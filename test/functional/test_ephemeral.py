@@ -1,4 +1,4 @@
-"""Topics and channels named ...#ephemeral: nothing of them is kept."""
+"""Topics and channels named ...#ephemeral: nothing of them is kept, but of other channels."""
 
 import os
 
@@ -144,3 +144,15 @@ def test_nothing_ephemeral_is_in_the_metadata_or_on_disk(new_nsqd):
     assert daemon.topic_stats('t#ephemeral') is None
     assert [c['channel_name'] for c in
             daemon.topic_stats('kept')['channels']] == ['ch']
+
+
+def test_an_ordinary_channel_of_a_topic_keeps_its_messages_on_disk(new_nsqd):
+    """Nothing names the topic, but a channel that is made again finds them."""
+    daemon = new_nsqd()
+    daemon.create('t#ephemeral', 'ch')
+    daemon.pub('t#ephemeral', 'x')
+    daemon.wait_channel('t#ephemeral', 'ch', depth=1)
+    daemon.restart()
+    assert daemon.topic_stats('t#ephemeral') is None
+    with daemon.subscribe('t#ephemeral', 'ch', rdy=1) as client:
+        assert client.message().body == b'x'

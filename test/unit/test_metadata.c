@@ -3,6 +3,7 @@
 #include "test/unit/nsqd_test.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 
@@ -145,6 +146,36 @@ static void test_no_file_is_a_fresh_start(struct fixture *f)
 	load(f->nsqd);
 	assert_int_equal(topic_count(f->nsqd), 0);
 	assert_false(context_is_loading(&f->nsqd->ctx));
+}
+
+static void make_file(const char *name)
+{
+	int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+static void test_temporary_files_of_a_killed_daemon_are_removed_and_no_others(struct fixture *f)
+{
+	static const char *const ours[] = {
+		"nsqd.dat.0.tmp", "nsqd.dat.9223372036854775807.tmp", "nsqd.dat.42.tmp"};
+	static const char *const others[] = {"nsqd.dat.tmp", "nsqd.dat..tmp", "nsqd.dat.1.tmp.bak",
+		"nsqd.dat.1a.tmp", "nsqd.dat.-1.tmp", "my-nsqd.dat.1.tmp", "nsqd.dat.1.TMP",
+		"nsqd.dat.10000000000000000000.tmp"};
+	for (size_t i = 0; i < COUNT(ours); i++)
+		make_file(ours[i]);
+	for (size_t i = 0; i < COUNT(others); i++)
+		make_file(others[i]);
+	assert_int_equal(mkdir("nsqd.dat.2.tmp", 0700), 0);
+	assert_int_equal(symlink("nsqd.dat.tmp", "nsqd.dat.3.tmp"), 0);
+	load(f->nsqd);
+	struct stat st;
+	for (size_t i = 0; i < COUNT(ours); i++)
+		assert_int_equal(lstat(ours[i], &st), -1);
+	for (size_t i = 0; i < COUNT(others); i++)
+		assert_int_equal(unlink(others[i]), 0);
+	assert_int_equal(rmdir("nsqd.dat.2.tmp"), 0);
+	assert_int_equal(unlink("nsqd.dat.3.tmp"), 0);
 }
 
 static void test_what_was_written_is_read_again(struct fixture *f)
@@ -464,6 +495,7 @@ int main(void)
 		nsqd_test(test_a_file_that_cannot_be_replaced_is_an_error_and_leaves_no_other),
 		nsqd_test(test_at_exit_the_file_has_everything_and_stays_so),
 		nsqd_test(test_no_file_is_a_fresh_start),
+		nsqd_test(test_temporary_files_of_a_killed_daemon_are_removed_and_no_others),
 		nsqd_test(test_what_was_written_is_read_again),
 		nsqd_test(test_a_start_that_fails_gives_back_what_it_has_loaded),
 		nsqd_test(test_any_json_that_stock_takes_is_taken),
