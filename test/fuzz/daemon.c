@@ -61,6 +61,16 @@ static void end(void)
 	gothread_drain();
 }
 
+/* With its first worker: what is there before the first input is not left behind by one. */
+static void start_scan(struct nsqd *n)
+{
+	struct err err;
+	size_t before = gothread_count();
+	CHECK(wait_group_wrap(&n->wait_group, "scan", nsqd_queue_scan_loop, &n->topics, &err) == 0);
+	while (gothread_count() < before + 2)
+		usleep(100);
+}
+
 struct nsqd *daemon_start(const struct daemon_options *d)
 {
 	struct err err = {0};
@@ -75,7 +85,7 @@ struct nsqd *daemon_start(const struct daemon_options *d)
 	if (!d->polls)
 		return n;
 	CHECK(netpoll_start(n->netpoll, &err) == 0);
-	CHECK(wait_group_wrap(&n->wait_group, "scan", nsqd_queue_scan_loop, &n->topics, &err) == 0);
+	start_scan(n);
 	tcp_server_start(n->tcp_server);
 	http_server_start(n->http_server, n->netpoll);
 	if (n->https_server)

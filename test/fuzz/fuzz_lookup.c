@@ -17,6 +17,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -40,6 +41,10 @@
 #define RAW 4
 #define POST 8
 
+#define PATIENCE (60 * NSEC_PER_SEC)
+/* 127.255.255.255 */
+#define INADDR_BROADCAST_LOOPBACK (INADDR_LOOPBACK | 0xffffff)
+
 static struct nsqd *nsqd;
 static char server_addr[32];
 static uint16_t server_port;
@@ -47,16 +52,31 @@ static int listener;
 
 /* --- nothing leaves this process ---------------------------------------------------------------- */
 
-/* Instead of libc's: an answer may name any host. */
+/* The address of the nsqlookupd of this input, and whether it has been dialled. */
+static _Atomic uint32_t lookupd_ip;
+static _Atomic bool dialled;
+
+/* Instead of libc's: an answer may name any host. Each address of the loopback is the server's. */
 int connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
-	const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
-	if (addr->sa_family != AF_INET || in->sin_port != htons(server_port) ||
-		in->sin_addr.s_addr != htonl(INADDR_LOOPBACK)) {
+	struct sockaddr_in in;
+	if (addr->sa_family != AF_INET || len != sizeof(in)) {
 		errno = ECONNREFUSED;
 		return -1;
 	}
-	return (int)syscall(SYS_connect, fd, addr, len);
+	memcpy(&in, addr, sizeof(in));
+	uint32_t ip = ntohl(in.sin_addr.s_addr);
+	if (in.sin_port != htons(server_port) || ip >> 24 != IN_LOOPBACKNET) {
+		errno = ECONNREFUSED;
+		return -1;
+	}
+	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	int rc = (int)syscall(SYS_connect, fd, &in, len);
+	int code = errno;
+	if (ip == atomic_load(&lookupd_ip))
+		atomic_store(&dialled, true);
+	errno = code;
+	return rc;
 }
 
 int getaddrinfo(
@@ -177,6 +197,39 @@ static void set_lookupds(const char *addr)
 	nsqd_config_take_lookupd(&nsqd->ctx.config, &a);
 }
 
+/* An nsqlookupd that the loop does not know yet, whatever it remembers of the last input. */
+static void add_lookupd(void)
+{
+	static uint32_t ip = INADDR_LOOPBACK;
+	char addr[32];
+	int64_t end_ns = clock_mono_ns() + PATIENCE;
+	ip = ip + 1 < INADDR_BROADCAST_LOOPBACK ? ip + 1 : INADDR_LOOPBACK + 1;
+	snprintf(addr, sizeof(addr), "127.%u.%u.%u:%u", ip >> 16 & 255, ip >> 8 & 255, ip & 255,
+		server_port);
+	atomic_store(&dialled, false);
+	atomic_store(&lookupd_ip, ip);
+	set_lookupds(addr);
+	while (!atomic_load(&dialled)) {
+		CHECK(clock_mono_ns() < end_ns);
+		usleep(100);
+	}
+}
+
+/* The loop has taken all events. It tells of the last one before it looks at the options again. */
+static void await_events(void)
+{
+	struct notify *n = &nsqd->ctx.notify;
+	int64_t end_ns = clock_mono_ns() + PATIENCE;
+	for (bool some = true; some;) {
+		mutex_lock(&n->lock);
+		some = n->events != NULL;
+		mutex_unlock(&n->lock);
+		CHECK(clock_mono_ns() < end_ns);
+		if (some)
+			usleep(100);
+	}
+}
+
 /* The loop knows no address any more, so a new topic is prepared without asking anybody. */
 static void await_no_lookupd(void)
 {
@@ -212,9 +265,10 @@ static void talk_to_lookupd(struct topic *t)
 {
 	struct err err;
 	make_channel(t, "c");
-	set_lookupds(server_addr);
+	add_lookupd();
 	make_channel(t, "d");
 	CHECK(topic_delete_existing_channel(t, "c", &err) == 0);
+	await_events();
 	set_lookupds(NULL);
 	await_no_lookupd();
 }

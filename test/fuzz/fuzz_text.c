@@ -138,6 +138,7 @@ static void try_address(struct input in)
 	free(host);
 	free(port);
 	free(addr);
+	fuzz_check_resources();
 }
 
 static void try_numbers(struct input in)
