@@ -588,6 +588,9 @@ class Client:
                 data = b''
             except socket.timeout:
                 raise TimeoutError('only %r arrived' % self.buffer[:200])
+            finally:
+                # What is sent next has its own time: a part of a command breaks the stream.
+                self.socket.settimeout(DEADLINE)
             if not data:
                 raise EOFError('closed after %r' % self.buffer[:200])
             self.buffer += data

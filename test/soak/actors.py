@@ -155,6 +155,10 @@ class Conversation:
         for pub in self.waiting.popleft() if self.waiting else ():
             pub.answered('refused', data.decode('latin-1'))
 
+    def why(self, error):
+        """How it has ended: by this exception, after the last error that the daemon has sent."""
+        return (self.last_error, error) if self.last_error else error
+
     def message(self, message):
         self.actor.journal.problem('%s: a message without SUB: %r' % (
             self.actor.name, message), self.life)

@@ -197,7 +197,7 @@ class Consumer(Actor):
         except ENDINGS as error:
             if session.end == INF:
                 session.ended_by_daemon = now()
-                self.ended(life, '%r by %s' % (session, stack), talk.last_error or error, fragile)
+                self.ended(life, '%r by %s' % (session, stack), talk.why(error), fragile)
         finally:
             session.end = min(session.end, now())
             client.close()

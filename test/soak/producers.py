@@ -37,7 +37,7 @@ class Producer(Actor):
         except ENDINGS as error:
             # A topic that is being deleted refuses, and then the connection is over.
             excused = not topics <= set(Topics.FIXED) or end == 'invalid' and not talk.waiting
-            self.ended(life, 'a producer by %s' % stack, talk.last_error or error, excused)
+            self.ended(life, 'a producer by %s' % stack, talk.why(error), excused)
         finally:
             client.close()
         return None

@@ -32,6 +32,8 @@ EXPECTED_LINES = [re.compile(p) for p in (
     r'ERROR: failed to read protocol version - ',
     r"ERROR: client\(%s\) bad protocol magic '" % PEER,
     r'ERROR: PROTOCOL\(V2\): \[%s\] messagePump error - ' % PEER,
+    # A stop does not wait for the auth server.
+    r'WARNING: PROTOCOL\(V2\): \[%s\] AUTH failed .*: canceled$' % PEER,
     # The nsqlookupd was silent, or the daemon was being stopped.
     r'ERROR: LOOKUPD\(127\.0\.0\.1:\d+\): ',
     r'(?:WARNING|ERROR): (?:failed to query|no available) nsqlookupd\b',
