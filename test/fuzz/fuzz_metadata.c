@@ -72,6 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct strbuf first = STRBUF_INIT, second = STRBUF_INIT;
 	struct err err = {0};
 	fuzz_write_file(fuzz_path("nsqd.dat"), data, size);
+	/* As a daemon that was killed leaves it. */
+	fuzz_write_file(fuzz_path("nsqd.dat.1.tmp"), data, size);
 	if (nsqd_load_metadata(&nsqd->metadata, &err) != 0) {
 		CHECK(*err.msg && count_topics() == 0);
 	} else {
@@ -82,6 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		persist(&second);
 		CHECK(first.len == second.len && memcmp(first.data, second.data, first.len) == 0);
 	}
+	CHECK(access(fuzz_path("nsqd.dat.1.tmp"), F_OK) != 0);
 	strbuf_free(&first);
 	strbuf_free(&second);
 	daemon_clear(nsqd);
