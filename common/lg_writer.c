@@ -122,7 +122,9 @@ static bool tell_loss(struct lg_writer *w, struct loss *loss)
 
 static void write_lines(struct lg_writer *w, const char *p, size_t n, struct loss *loss)
 {
-	size_t at = tell_loss(w, loss) ? write_some(w, p, n, &loss->code) : 0;
+	size_t at = 0;
+	if (tell_loss(w, loss))
+		at = write_some(w, p, n, &loss->code);
 	if (at < n && loss->lines == 0)
 		loss->torn = at > 0 && p[at - 1] != '\n';
 	for (; at < n; at++)

@@ -462,7 +462,9 @@ int auth_check_root_ca(const struct options *opts, struct err *err)
 	while (!found && fgets(line, sizeof(line), f))
 		found = strncmp(line, begin, sizeof(begin) - 1) == 0;
 	/* At the end of the file errno says nothing. */
-	int code = found || feof(f) ? 0 : errno;
+	int code = 0;
+	if (!found && !feof(f))
+		code = errno;
 	fclose(f);
 	if (code != 0)
 		return err_errno(err, code, "read %s", path);

@@ -323,7 +323,11 @@ void dq_move_aside(struct diskqueue *d, const char *path)
 	dq_logf(d, LG_WARN, "DISKQUEUE(%s) jump to next file and saving bad file as %s", d->name,
 		bad);
 	char reason[128];
-	int code = dq_anything_at(bad) ? EEXIST : d->io->rename(path, bad) != 0 ? errno : 0;
+	int code = 0;
+	if (dq_anything_at(bad))
+		code = EEXIST;
+	else if (d->io->rename(path, bad) != 0)
+		code = errno;
 	if (code != 0)
 		dq_logf(d, LG_ERROR,
 			"DISKQUEUE(%s) failed to rename bad diskqueue file %s to %s - %s", d->name,
