@@ -33,7 +33,7 @@ FAULTS = [
           '	rwlock_unlock(&c->exit_lock);\n	return n > 0;',
           0, ['are lost']),
     Fault('an exit flushes what is in flight', CHANNEL,
-          '	lost += flush_pqueue(c, &c->in_flight, msgs);',
+          '	lost += flush_pqueue(c, &c->in_flight_lock, &c->in_flight, msgs);',
           '	in_flight_pqueue_clear(&c->in_flight);',
           1, ['are lost']),
     Fault('an exit flushes what is in memory', 'nsqd/queue/channel.c',

@@ -264,10 +264,12 @@ def may_be_left(world, name):
 
     An exit leaves those of channels of ephemeral topics, which it forgets, as stock does. A kill
     leaves what was being written (.tmp), and a torn record (.bad). It also leaves the files of
-    topics that it kept from being deleted, or from being in nsqd.dat. The next start removes none
-    of these, as in stock. All of them are older than the last kill.
+    topics that it kept from being deleted, or from being in nsqd.dat. The next start removes
+    nsqd.dat's .tmp alone; stock none. All of them are older than the last kill.
     """
     topic = re.split(r'[:.]diskqueue\.|:', name)[0]
+    if re.fullmatch(r'nsqd\.dat\.\d+\.tmp', name):
+        return False
     if name == 'nsqd.dat' or is_ephemeral(topic):
         return True
     if os.path.getmtime(os.path.join(world.daemon.data_path, name)) > world.killed_at:
