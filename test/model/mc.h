@@ -2,8 +2,9 @@
 /*
  * The model checker's face: what scenarios and stubs use. README.md says how it works.
  *
- * A scenario makes objects and threads, and the checker runs these threads in every order. The code under test is the project's own, as it is. It was compiled so that each
- * access to memory calls the checker (mc_access.c), and its calls of the system go to mc_os.c.
+ * A scenario makes objects and threads, and the checker runs these threads in every order. The code
+ * under test is the project's own, as it is. It was compiled so that each access to memory calls the
+ * checker (mc_access.c), and its calls of the system go to mc_os.c.
  */
 #ifndef TEST_MODEL_MC_H
 #define TEST_MODEL_MC_H

@@ -287,6 +287,34 @@ void *mc_memmove(void *to, const void *from, size_t n)
 	return memmove(to, from, n);
 }
 
+int mc_memcmp(const void *a, const void *b, size_t n);
+int mc_memcmp(const void *a, const void *b, size_t n)
+{
+	mc_read_memory(a, n);
+	mc_read_memory(b, n);
+	return memcmp(a, b, n);
+}
+
+size_t mc_strlen(const char *s);
+size_t mc_strlen(const char *s)
+{
+	size_t n = strlen(s);
+	mc_read_memory(s, n + 1);
+	return n;
+}
+
+/* Up to the first difference. */
+int mc_strcmp(const char *a, const char *b);
+int mc_strcmp(const char *a, const char *b)
+{
+	size_t n = 0;
+	while (a[n] == b[n] && a[n] != '\0')
+		n++;
+	mc_read_memory(a, n + 1);
+	mc_read_memory(b, n + 1);
+	return strcmp(a, b);
+}
+
 void *mc_memset(void *to, int c, size_t n);
 void *mc_memset(void *to, int c, size_t n)
 {

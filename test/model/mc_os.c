@@ -27,15 +27,17 @@ static struct mc_thread *self(void)
 
 /* --- futexes ---------------------------------------------------------------------------------- */
 
-static long futex_wait(const uint32_t *word, uint32_t value, const struct timespec *ts)
+/* pc: where the code under test calls. */
+static long futex_wait(
+	const uint32_t *word, uint32_t value, const struct timespec *ts, const void *pc)
 {
-	mc_point("futex_wait", word, HERE);
+	mc_point("futex_wait", word, pc);
 	if (*(const volatile uint32_t *)word != value) {
 		errno = EAGAIN;
 		return -1;
 	}
 	struct mc_thread *t = self();
-	t->place = (struct mc_place){"sleeps", word, HERE};
+	t->place = (struct mc_place){"sleeps", word, pc};
 	t->state = MC_ASLEEP;
 	t->futex = word;
 	t->deadline_ns = ts ? ts->tv_sec * NSEC_PER_SEC + ts->tv_nsec : 0;
@@ -53,11 +55,11 @@ static long futex_wait(const uint32_t *word, uint32_t value, const struct timesp
 }
 
 /* Only the address counts: the word may be another's by now, or gone. */
-static long futex_wake(const uint32_t *word)
+static long futex_wake(const uint32_t *word, const void *pc)
 {
 	struct mc_thread *asleep[MC_THREADS];
 	unsigned n = 0;
-	mc_point("futex_wake", NULL, HERE);
+	mc_point("futex_wake", NULL, pc);
 	for (int i = 0; i < MC_THREADS; i++) {
 		struct mc_thread *t = &W.threads[i];
 		if (t->state == MC_ASLEEP && t->futex == word && !t->woken)
@@ -80,8 +82,8 @@ long mc_syscall(long number, ...)
 	if (number != SYS_futex)
 		mc_give_up("system call %ld", number);
 	if ((op & FUTEX_CMD_MASK) == FUTEX_WAKE)
-		return futex_wake(word);
-	return futex_wait(word, value, ts);
+		return futex_wake(word, HERE);
+	return futex_wait(word, value, ts, HERE);
 }
 
 /* An unlock can as well be the end of the step before it. */
@@ -153,10 +155,18 @@ int mc_pthread_mutex_destroy(pthread_mutex_t *m)
 	return 0;
 }
 
-/* A writer, readers, and writers that wait: those keep new readers out. */
+/*
+ * A writer, readers, and writers that wait: those keep new readers out. What a reader has done comes
+ * before the next writer, but not before other readers. So that is passed on by a place of its own.
+ */
 struct rw {
 	int writer, readers, waiting;
 };
+
+static const void *for_writers(const struct rw *rw)
+{
+	return &rw->readers;
+}
 
 static bool may_read(void *p)
 {
@@ -202,6 +212,7 @@ int mc_pthread_rwlock_wrlock(pthread_rwlock_t *p)
 	rw->waiting--;
 	rw->writer = 1 + C.current;
 	mc_weak_acquire(p);
+	mc_weak_acquire(for_writers(rw));
 	return 0;
 }
 
@@ -209,13 +220,15 @@ int mc_pthread_rwlock_unlock(pthread_rwlock_t *p)
 {
 	struct rw *rw = (struct rw *)p;
 	unlock_point("rwlock_unlock", p, HERE);
-	mc_weak_release(p);
-	if (rw->readers > 0)
+	if (rw->readers > 0) {
+		mc_weak_release(for_writers(rw));
 		rw->readers--;
-	else if (rw->writer == 1 + C.current)
+	} else if (rw->writer == 1 + C.current) {
+		mc_weak_release(p);
 		rw->writer = 0;
-	else
+	} else {
 		mc_fail("unlock of a rwlock that the thread does not hold");
+	}
 	return 0;
 }
 

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The search: every state that the threads can reach, each once. Depth first, from the state of
- * mc_setup. A state is known by a hash of 64 bits, so with 50 million states one is taken for
- * another with a probability of 1 : 10,000.
+ * The search: every state that the threads can reach, each once. Depth first, from the state that the
+ * scenario's setup leaves. A state is known by a hash of 64 bits. So with 50 million states one is
+ * taken for another with a probability of 1 : 10,000.
  *
- * What is wrong: a failed check; a state in which no thread can go on, though one has not ended
- * (deadlock, a lost wake-up); and a set of states that the threads can go round in for ever, though
- * each that can go on has its turn (livelock). For the last, Tarjan's algorithm finds the strongly
- * connected sets of states. In such a set the threads can go round for ever. That is fair to a
- * thread which moves in it, and to one which in some state of it cannot go on. If it is fair to all,
- * no scheduler would end it.
+ * Three things are wrong:
+ *   - a check that fails;
+ *   - a deadlock, or a lost wake-up: no thread can go on, though one has not ended;
+ *   - a livelock: the threads can go round for ever, though each that can go on has its turn.
+ *
+ * For the last, Tarjan's algorithm finds the strongly connected sets of states. In such a set the
+ * threads can go round for ever. That is fair to a thread which moves in it, and to one which in some
+ * state of it cannot go on. If it is fair to all, no scheduler would end it.
  */
 #include <setjmp.h>
 #include <stdio.h>
@@ -127,7 +129,8 @@ int mc_ways(struct mc_way *ways, unsigned char *stuck)
 		else
 			*stuck |= bit(i);
 	}
-	if (W.counts_switches && W.switches_left == 0 && mc_is_enabled(&W.threads[W.last])) {
+	if (W.counts_switches && W.switches_left == 0 && W.last >= 0 &&
+		mc_is_enabled(&W.threads[W.last])) {
 		ways[0] = (struct mc_way){(unsigned char)W.last, false};
 		return 1;
 	}

@@ -6,7 +6,7 @@
  *
  * Each location has its stores in modification order. Each thread has a view: the store of each
  * location that it has read or written last, so that it reads no older one. A store with release
- * carries the writer's view; a load with acquire that reads it takes that over. (This is the
+ * carries the writer's view, and a load with acquire that reads it takes that over. (This is the
  * operational form of C11 without reading what is not yet written.) A store may also take its place
  * before others that have run already. seq_cst accesses of a location read nothing older than its
  * last seq_cst store.
@@ -23,7 +23,7 @@
 
 #define LOCATIONS 256
 #define STORES 8 /* of a location: the last ones in modification order */
-#define SYNCS 64
+#define SYNCS 128
 /* Modification order: positions, with gaps for stores that come in between. */
 #define GAP ((uint64_t)1 << 32)
 
@@ -449,10 +449,13 @@ void mc_weak_begin(int thread)
 	if (!C.weak)
 		return;
 	struct view *v = &M.threads[thread];
-	if (v->clock[thread] > 0)
+	uint32_t clock = v->clock[thread];
+	if (clock > 0)
 		mc_weak_forget(
 			(char *)MC_STACKS_AT + (size_t)thread * MC_STACK_SIZE, MC_STACK_SIZE);
-	v->clock[thread]++;
+	/* What the thread before it in this place knew, it does not know. */
+	memset(v, 0, sizeof(*v));
+	v->clock[thread] = clock + 1;
 	if (C.current >= 0) {
 		join(v, self());
 		tick();

@@ -16,7 +16,7 @@
 /* What lies below a stack pointer may have been written this far down, by what was called and returned. */
 #define RED 8192
 
-/* The program's variables, and in them those that are thread-local (see model.mk). */
+/* The program's variables, and in them those that are thread-local (see run.py). */
 extern char __data_start[], _end[];
 extern char __start_mc_tls[], __stop_mc_tls[];
 
@@ -250,18 +250,46 @@ static void clear_below(int i)
 	C.low[i] = sp;
 }
 
+static bool any_is_enabled(void)
+{
+	for (int i = 0; i < MC_THREADS; i++) {
+		if (mc_is_enabled(&W.threads[i]))
+			return true;
+	}
+	return false;
+}
+
+/* Where no thread can go on a deadline must pass: that is not counted. */
+static void count_timeout(bool times_out)
+{
+	if (times_out && W.timeouts_left != UINT32_MAX && any_is_enabled()) {
+		if (W.timeouts_left == 0)
+			mc_give_up("a deadline passes that was not to pass");
+		W.timeouts_left--;
+	}
+}
+
+/* The first thread of all interrupts none. */
+static void count_switch(int i)
+{
+	if (!W.counts_switches || i == W.last)
+		return;
+	if (W.last >= 0 && mc_is_enabled(&W.threads[W.last])) {
+		if (W.switches_left == 0)
+			mc_give_up("a thread is interrupted that was not to be");
+		W.switches_left--;
+	}
+	W.last = i;
+}
+
 void mc_step(int i, bool times_out)
 {
 	struct mc_thread *t = &W.threads[i];
+	count_timeout(times_out);
+	count_switch(i);
 	if (times_out) {
-		if (W.timeouts_left > 0 && W.timeouts_left != UINT32_MAX)
-			W.timeouts_left--;
 		t->timed_out = true;
 		mc_pass_to(t->deadline_ns);
-	}
-	if (W.counts_switches && i != W.last) {
-		W.switches_left -= mc_is_enabled(&W.threads[W.last]);
-		W.last = i;
 	}
 	C.n_asked = 0;
 	C.current = i;
@@ -292,11 +320,12 @@ static bool settle_once(void)
 
 void mc_settle(void)
 {
-	bool was_quiet = C.quiet;
-	C.quiet = false;
+	bool was_quiet = C.quiet, counts_switches = W.counts_switches;
+	C.quiet = W.counts_switches = false;
 	while (settle_once() && !C.has_failed)
 		;
 	C.quiet = was_quiet;
+	W.counts_switches = counts_switches;
 }
 
 /* --- states ----------------------------------------------------------------------------------- */
@@ -460,5 +489,6 @@ void mc_world_init(void)
 		C.low[i] = stack_top(i);
 	C.current = -1;
 	W.now_ns = 1000;
+	W.last = -1;
 	W.timeouts_left = UINT32_MAX;
 }
