@@ -70,6 +70,8 @@ size_t mc_leaked(void);
 void mc_set_switches(unsigned n);
 /* An access to that atomic, or lock, is no point: no thread decides anything by it. From setup. */
 void mc_no_point(const void *at);
+/* In a coarse program: threads try that lock, and decide by it; so its unlock is a point. From setup. */
+void mc_tried(const void *lock);
 
 /*
  * What a scenario notes for its checks, beside what the threads do: no access to it is a data race.

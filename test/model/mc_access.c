@@ -66,6 +66,21 @@ void mc_no_point(const void *at)
 	C.no_point[C.n_no_point++] = at;
 }
 
+void mc_tried(const void *lock)
+{
+	if (C.n_tried == sizeof(C.tried) / sizeof(*C.tried))
+		mc_give_up("too many locks of mc_tried");
+	C.tried[C.n_tried++] = lock;
+}
+
+bool mc_is_tried(const void *lock)
+{
+	unsigned i = 0;
+	while (i < C.n_tried && C.tried[i] != lock)
+		i++;
+	return i < C.n_tried;
+}
+
 static bool is_no_point(const volatile void *at)
 {
 	unsigned i = 0;

@@ -91,6 +91,8 @@ struct mc_checker {
 	char *low[MC_THREADS];    /* below this a stack is all zero */
 	const void *no_point[64]; /* see mc_no_point */
 	unsigned n_no_point;
+	const void *tried[4]; /* see mc_tried */
+	unsigned n_tried;
 	/* The scenario that is searched, and the program's arguments. */
 	const struct mc_scenario *scenario;
 	char **args;
@@ -129,6 +131,7 @@ void mc_walk(unsigned long runs);
 
 /* mc_access.c: a point, before an access of the current thread. */
 void mc_point(const char *what, const volatile void *at, const void *pc);
+bool mc_is_tried(const void *lock);
 /* Has the program code that is calm? */
 bool mc_is_coarse(void);
 /* Other accesses of it, by functions that are not instrumented. */

@@ -86,10 +86,13 @@ long mc_syscall(long number, ...)
 	return futex_wait(word, value, ts, HERE);
 }
 
-/* An unlock can as well be the end of the step before it. */
+/*
+ * In a coarse program an unlock can as well be the end of the step before it. But then no thread finds
+ * a lock taken in whose section there is no point, so this is not so for locks that threads only try.
+ */
 static void unlock_point(const char *what, const void *lock, const void *pc)
 {
-	if (!mc_is_coarse())
+	if (!mc_is_coarse() || mc_is_tried(lock))
 		mc_point(what, lock, pc);
 	mc_touch(lock, 1);
 }

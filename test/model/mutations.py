@@ -17,6 +17,7 @@ CHANNEL_PUMP, CLIENT_PUMP = "nsqd/queue/channel_pump.c", "nsqd/client/protocol_v
 CHANNEL, CLIENT, SEND = "nsqd/queue/channel.c", "nsqd/client/client_v2.c", "nsqd/client/protocol_v2_send.c"
 TOPICS, TOPIC, TOPIC_PUMP = "nsqd/queue/topics.c", "nsqd/queue/topic.c", "nsqd/queue/topic_pump.c"
 
+ANSWER = "pumps deliver msgs=2 answers=1 stalls=1 draws=0 switches=2"
 PAUSED = "pumps deliver msgs=2 early=1 pauses=2 draws=0 switches=1"
 
 EMPTY = "delete consume empties=1 switches=1 draws=0"
@@ -409,7 +410,7 @@ MUTATIONS = [
     Mutation("the pump's own thread delivers what another has taken", CLIENT_PUMP,
              "	if (q->n_taken == 0) {\n",
              "	if (1) {\n",
-             ["pumps deliver msgs=2 answers=1 stalls=1 draws=0"]),
+             [ANSWER]),
     Mutation("answers that are left to the pump are flushed", CLIENT_PUMP,
              "	if (atomic_exchange(&o->flush, false))\n		p->flush_now = true;",
              "	(void)atomic_exchange(&o->flush, false);",
@@ -431,6 +432,14 @@ MUTATIONS = [
              "		channel_return_messages(p->sub_channel, msgs, n);\n",
              "",
              ["pumps leave msgs=1 leaves=1"]),
+    Mutation("a step drops its reference to what it has written", CLIENT_PUMP,
+             "	mutex_unlock(&c->write_lock);\n	message_unref_all(msgs, n);\n	return true;",
+             "	mutex_unlock(&c->write_lock);\n	return true;",
+             ["pumps exit msgs=1 leaves=1 exits=1"]),
+    Mutation("what is noted for io_loop is there before the flag", CLIENT_PUMP,
+             "	atomic_store(&c->pump_waits, true);\n	/* From now",
+             "	atomic_store_explicit(&c->pump_waits, true, memory_order_relaxed);\n	/* From now",
+             ["pumps deliver msgs=2 stalls=1 failures=2 timeouts=1 walk=1000"]),
     Mutation("an owner that leaves gives up what is on its stack", CLIENT_PUMP,
              "	q->owner = NULL;\n",
              "",
@@ -472,7 +481,13 @@ MUTATIONS = [
     Mutation("no step adds to what the peer has not taken", CLIENT,
              "	if (!c->writer.failed && !c->writer.below)",
              "	if (!c->writer.failed)",
-             ["pumps deliver msgs=2 answers=1 stalls=1 draws=0"]),
+             [ANSWER]),
+    Mutation("a message that comes while another thread writes is for the pump's own thread", CLIENT_PUMP,
+             "	if (!is_short(msgs, n) || client_v2_has_left(c) || !client",
+             "	if (mutex_trylock(&c->write_lock)) {\n		mutex_unlock(&c->write_lock);\n	} else {\n"
+             "		message_unref_all(msgs, n);\n		return true;\n	}\n"
+             "	if (!is_short(msgs, n) || client_v2_has_left(c) || !client",
+             [ANSWER]),
     Mutation("what is left in the socket is not flushed", CLIENT,
              "		ok = bufio_flush(&c->writer, STREAM_NOW, &ignored) == 0 && !c->writer.unflushed;",
              "		ok = bufio_flush(&c->writer, STREAM_NOW, &ignored) == 0;",

@@ -21,9 +21,9 @@
 #include "test/model/mc.h"
 #include "test/model/mc_os.h"
 
-struct peer peers[PEERS];
-int stalls;
-struct disk disk;
+MC_GHOST struct peer peers[PEERS];
+MC_GHOST int stalls;
+MC_GHOST struct disk disk;
 
 struct message_id id_of(int number)
 {

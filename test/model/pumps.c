@@ -385,6 +385,8 @@ static void no_points_at_counts(void)
 		no_point_without("leaves", &c->pump_orders.exit);
 		no_point_without("answers", &c->pump_orders.flush);
 		no_point_without("answers", &c->write_lock);
+		if (mc_param("answers", 0))
+			mc_tried(&c->write_lock);
 		no_point_without("failures", &c->pump_waits);
 	}
 }
@@ -528,9 +530,18 @@ static void setup_exit(void)
 	mc_go("main", close_channel, NULL);
 }
 
+/* All threads of the scenario are over, and the channel is gone. */
+static void check_leaks(void)
+{
+	size_t leaked = mc_leaked();
+	if (leaked > 0)
+		mc_fail("%zu bytes are nobody's", leaked);
+}
+
 /* Each message is finished, or on disk. */
 static void end_exit(void)
 {
+	check_leaks();
 	MC_CHECK(n_over == 2 + n_clients && disk.closed);
 	for (int i = 1; i <= n_messages; i++)
 		MC_CHECK(times_finished[i] + disk.stored[i] == 1);
@@ -558,6 +569,7 @@ static void setup_delete(void)
 
 static void end_delete(void)
 {
+	check_leaks();
 	MC_CHECK(n_over == 2 + n_clients && disk.closed);
 }
 

@@ -210,6 +210,7 @@ SCENARIOS = [
     quick("pumps deliver msgs=3 keeps=0 looks=1 after=1 ordered=1"),
     quick("pumps deliver msgs=4 looks=2 after=1 ordered=1 draws=0"),
     quick("pumps deliver msgs=1 answers=1 stalls=1"),
+    quick("pumps deliver msgs=2 answers=1 stalls=1 draws=0 switches=2"),
     quick("pumps deliver msgs=2 disk=1"),
     quick("pumps deliver msgs=2 disk=1 clients=2 draws=0"),
     quick("pumps deliver msgs=2 scan=1"),
