@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The model of how topics and channels end: threads make them, find them, use them, delete them, at the
- * same time; then the daemon exits. What is deleted is freed once, with its files; a name has one owner
- * at a time; no acknowledged message is lost that was not deleted; and no thread waits for ever.
+ * The model of how topics and channels end. Threads make them, find them, use them and delete them,
+ * at the same time; then the daemon exits. What is deleted is freed once, with its files. A name
+ * has one owner at a time. No acknowledged message is lost that was not deleted. No thread waits
+ * for ever.
  *
- * Each scenario has a few *actors*: threads of operators, clients and others. "main" makes what they
- * begin with, and exits. With early=1 it does not wait for the actors: as if they were threads that
- * the exit does not end first. The program is coarse, see mc_coarse.c.
+ * Each scenario has a few *actors*: threads of operators, clients and others. "main" makes what
+ * they begin with, and exits. With early=1 it does not wait for the actors: as if they were threads
+ * that the exit does not end first. The program is coarse, see mc_coarse.c.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -41,7 +42,7 @@ static int in_file(const char *name, int number)
 	return file_of(name)->stored[number];
 }
 
-/* --- actors ------------------------------------------------------------------------------------- */
+/* --- actors ----------------------------------------------------------------------------------- */
 
 static MC_GHOST int n_actors, n_over;
 static MC_GHOST int n_others, n_others_over; /* for which the exit does not wait */
@@ -87,7 +88,7 @@ static void go(const char *name, void (*fn)(void))
 
 static void end_clients(void);
 
-/* --- main --------------------------------------------------------------------------------------- */
+/* --- main ------------------------------------------------------------------------------------- */
 
 static MC_GHOST bool begun;
 
@@ -173,7 +174,6 @@ static void begin(const char *topic, const char *channel, int n_channels)
 	topics_init(&topics, &ctx);
 	mc_go("main", be_main, (void *)(intptr_t)n_channels);
 	mc_settle();
-	mc_thread_failures = mc_param("failures", 0);
 	disk_refusals = mc_param("refusals", 0);
 	disk_keeps_files = mc_param("keeps", 0);
 	if (mc_param("switches", -1) >= 0)
@@ -200,7 +200,7 @@ static void end_clean(void)
 		MC_CHECK(!files[i].open);
 }
 
-/* --- deleting ----------------------------------------------------------------------------------- */
+/* --- deleting --------------------------------------------------------------------------------- */
 
 static MC_GHOST int n_deleted;   /* so many deletions were answered with success */
 static MC_GHOST bool may_be_new; /* some thread makes it anew */
@@ -321,7 +321,7 @@ static void setup_channel_exit(void)
 	go("delete", delete_channel);
 }
 
-/* --- making anew ---------------------------------------------------------------------------------- */
+/* --- making anew ------------------------------------------------------------------------------ */
 
 static MC_GHOST int acked[MESSAGES];
 static MC_GHOST bool made_after; /* the deletion had been answered */
@@ -383,8 +383,6 @@ static void setup_topic_create(void)
 	begin("t", "c", mc_param("channels", 1));
 	go("delete", delete_topic);
 	go("create", mc_param("publish", 0) ? publish_1 : create_topic);
-	if (mc_param("both", 0))
-		go("publish", publish_1);
 }
 
 /* The deletion of what was made later has not begun. */
@@ -430,7 +428,7 @@ static void end_channel_made_anew(void)
 	MC_CHECK(in_file("t", 1) + in_file("t:c", 1) <= acked[1]);
 }
 
-/* --- the way of a message ------------------------------------------------------------------------- */
+/* --- the way of a message --------------------------------------------------------------------- */
 
 static void publish_2(void)
 {
@@ -535,40 +533,38 @@ static void setup_put_topic(void)
 }
 
 /* Channel c is new. A thread that has got it, and then publishes, finds the message there. */
-static void get_and_publish(int number)
+static void get_c(bool publishes)
 {
 	struct err err;
 	struct topic *t = nsqd_get_topic(&topics, topic_name, &err);
 	struct channel *c = t ? topic_get_channel(t, "c", &err) : NULL;
-	if (c && (number == 1 || mc_param("both", 0)))
-		publish_to(t, number);
+	if (c && publishes)
+		publish_to(t, 1);
 	channel_unref(c);
 	topic_unref(t);
 }
 
-static void get_and_publish_1(void)
+static void get_and_publish(void)
 {
-	get_and_publish(1);
+	get_c(true);
 }
 
-static void get_and_publish_2(void)
+static void get_c_only(void)
 {
-	get_and_publish(2);
+	get_c(false);
 }
 
 static void setup_known(void)
 {
 	begin("t", "d", mc_param("begin", 1));
-	go("get 1", get_and_publish_1);
-	go("get 2", get_and_publish_2);
+	go("get 1", get_and_publish);
+	go("get 2", get_c_only);
 }
 
 static void end_known(void)
 {
 	end_clean();
-	MC_CHECK(acked[1] == 1 || mc_param("failures", 0));
-	for (int i = 1; i <= 2; i++)
-		MC_CHECK(in_file("t:c", i) + in_file("t", i) == acked[i]);
+	MC_CHECK(acked[1] == 1 && in_file("t:c", 1) + in_file("t", 1) == 1);
 }
 
 /* The topic begins with a channel: no message gets past it. */
@@ -592,7 +588,7 @@ static void setup_prepared(void)
 	begin("t", "c", -1);
 	topics.prepare = prepare;
 	go("publish 1", mc_param("deferred", 0) ? publish_deferred : publish_1);
-	go("get 2", mc_param("both", 0) ? publish_2 : get_only);
+	go("get 2", get_only);
 	if (mc_param("delete", 0))
 		go("delete", delete_topic);
 	may_be_new = true;
@@ -614,13 +610,13 @@ static void setup_disk(void)
 	acked[1] = 1;
 	begin("t", "c", -1);
 	topics.prepare = prepare;
-	go("get", mc_param("both", 0) ? publish_2 : get_only);
+	go("get", get_only);
 	if (mc_param("delete", 0))
 		go("delete", mc_param("delete", 0) > 1 ? delete_channel : delete_topic);
 	may_be_new = true;
 }
 
-/* --- users ---------------------------------------------------------------------------------------- */
+/* --- users ------------------------------------------------------------------------------------ */
 
 /* Calls fn with the channel, if it is there. */
 static void with_channel(void (*fn)(struct topic *t, struct channel *c))
@@ -719,7 +715,7 @@ static void setup_use(void)
 	may_be_new = mc_param("put", 0);
 }
 
-/* --- messages in flight --------------------------------------------------------------------------- */
+/* --- messages in flight ----------------------------------------------------------------------- */
 
 static MC_GHOST struct message_id in_flight_id;
 
@@ -796,7 +792,7 @@ static void end_answer(void)
 	MC_CHECK(in_file("t:c", 3) == (mc_param("delete", 0) ? 0 : acked[3]));
 }
 
-/* --- consumers ------------------------------------------------------------------------------------ */
+/* --- consumers -------------------------------------------------------------------------------- */
 
 struct subscriber {
 	struct consumer consumer;
@@ -942,7 +938,7 @@ static void start(struct subscriber *s, struct message *m)
 		acked[number]--;
 }
 
-/* A consumer gets one message, or quits before. It waits in line also while the channel is paused. */
+/* A consumer gets one message, or quits before. It waits in line also during a pause. */
 static void consume(void)
 {
 	struct subscriber *s = &subscribers[0];

@@ -36,7 +36,7 @@ struct file *file_of(const char *name)
 	return &files[i];
 }
 
-/* --- a disk queue: reads what was there when it was opened ------------------------------------------- */
+/* --- a disk queue: reads what was there when it was opened ------------------------------------ */
 
 struct disk_queue {
 	struct backend_queue base;
@@ -186,7 +186,7 @@ struct message_body *body_of(int number)
 	return b;
 }
 
-/* --- the context -------------------------------------------------------------------------------- */
+/* --- the context ------------------------------------------------------------------------------ */
 
 struct context ctx;
 static struct options opts;
@@ -228,7 +228,7 @@ void nsqd_set_health(struct context *c, const struct err *err)
 	(void)c, (void)err;
 }
 
-/* The disk of the model refuses nothing, so no flush waits for it. */
+/* What the disk of the model refuses it refuses for good: no flush waits for it. */
 bool patience_wait(struct patience *p, int64_t *pause_ns)
 {
 	(void)p, (void)pause_ns;
@@ -241,7 +241,7 @@ bool topology_is_aware(const struct options *o)
 	return false;
 }
 
-/* --- no percentiles ----------------------------------------------------------------------------- */
+/* --- no percentiles --------------------------------------------------------------------------- */
 
 struct quantile *quantile_new(int64_t window_ns, const double *percentiles, size_t n)
 {
@@ -264,7 +264,7 @@ void quantile_free(struct quantile *q)
 	(void)q;
 }
 
-/* --- memory --------------------------------------------------------------------------------------- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 void *slab_alloc(size_t size)
 {

@@ -106,8 +106,11 @@ void mc_point(const char *what, const volatile void *at, const void *pc)
 }
 
 /*
- * In a coarse program what is relaxed is a count, or has a lock besides. And a reference may as well be
+ * In a coarse program what is relaxed is a count, or has a lock besides. What is counted down is a
+ * reference, or a count that a lock guards (client_count, kept.count). A reference may as well be
  * dropped at the end of the step before: that other threads still use the object is found then, too.
+ * And the step before such a count has only taken the lock: a thread that reads the count without it
+ * cannot tell the two apart.
  */
 static void atomic_point(const char *what, const volatile void *at, int order, const void *pc)
 {

@@ -3,7 +3,8 @@
  * The calls of chans in a coarse program, whose subject is not the chan: each is one step. chan.c,
  * select.c and park.c are calm there (mc_access.c), and the callers' objects call these functions
  * instead, by coarse.txt. The models of chans and tasks show that a call has the same effect as one
- * that no other thread disturbs. (chan_free needs no point: what it finds is found also if it comes early.)
+ * that no other thread disturbs. (chan_free needs no point: what it finds is found also if it comes
+ * early.)
  */
 #include "test/model/mc_coarse.h"
 
@@ -63,6 +64,13 @@ size_t coarse_chan_demand(struct chan *c, size_t most)
 {
 	mc_point("chan_demand", c, HERE);
 	return chan_demand(c, most);
+}
+
+/* message.c is calm, so its receives are no points. The first one takes all that there is. */
+void coarse_message_drain_chan(struct chan *c)
+{
+	mc_point("drain", c, HERE);
+	message_drain_chan(c);
 }
 
 int coarse_chan_select(struct chan_case *cases, int ncases)

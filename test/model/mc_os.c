@@ -281,8 +281,7 @@ int mc_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
 {
 	(void)pid;
 	memset(set, 0, size);
-	for (int i = 0; i < mc_param("cpus", 1); i++)
-		CPU_SET_S(i, size, set);
+	CPU_SET_S(0, size, set);
 	return 0;
 }
 

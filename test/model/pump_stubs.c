@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the pumps use, and is no part of their model: the writer of a client, whose socket takes all,
- * some, or nothing; a disk that is a chan; a log for nobody.
+ * What the pumps use, and is no part of their model. The writer of a client has a socket that takes
+ * all, some, or nothing. The disk is a chan. The log is for nobody.
  */
 #include "test/model/pump_stubs.h"
 
@@ -244,7 +244,7 @@ void netpoll_kick(struct poll_desc *pd)
 	((struct peer *)pd)->kicked = true;
 }
 
-/* --- the rest of the daemon ---------------------------------------------------------------------- */
+/* --- the rest of the daemon ------------------------------------------------------------------- */
 
 void nsqd_logf(struct context *ctx, enum lg_level level, const char *fmt, ...)
 {

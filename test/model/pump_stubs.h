@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What is around the pumps in their model: peers with sockets, a disk, a topic. See pump_stubs.c. */
+/* What is around the pumps in their model: peers, a disk, a topic. See pump_stubs.c. */
 #ifndef TEST_MODEL_PUMP_STUBS_H
 #define TEST_MODEL_PUMP_STUBS_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The model of the pumps: a channel, its pump, and the pumps of its consumers, all of them the
- * daemon's own. Threads publish, finish messages, pause, and leave. Each message is delivered once, a
- * consumer has no more in flight than it is ready for, and no message waits while a consumer does.
+ * daemon's own. Threads publish, finish messages, pause, and leave. Each message is delivered once.
+ * A consumer has no more in flight than it is ready for. No message waits while a consumer does.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -51,7 +51,7 @@ static MC_GHOST int times_finished[MESSAGES + 1];
 static MC_GHOST int n_finished, n_over, n_put, n_read_from_disk, last_arrived;
 
 static MC_GHOST bool is_paused; /* and the one that paused it has been told so */
-/* What was published while all knew of the pause, and before its end began: 0, or a first number. */
+/* From this number on what is published waits for the end of the pause; 0: nothing does. */
 static MC_GHOST int waits_from;
 
 /* In these frames, from the first one on: messages that are not finished. */
@@ -91,7 +91,7 @@ void mc_always(void)
 	}
 }
 
-/* --- a client: its io_loop, and its peer, which finishes what it gets ------------------------------ */
+/* --- a client: its io_loop, and its peer, which finishes what it gets ------------------------- */
 
 static bool is_to_look(const struct side *s)
 {
@@ -255,7 +255,7 @@ static void io_loop(void *arg)
 	n_over++;
 }
 
-/* --- the others -------------------------------------------------------------------------------- */
+/* --- the others ------------------------------------------------------------------------------- */
 
 static void publish_up_to(int last)
 {
@@ -332,7 +332,7 @@ static void scan(void *arg)
 	runnext_end();
 }
 
-/* --- what there is ----------------------------------------------------------------------------- */
+/* --- what there is ---------------------------------------------------------------------------- */
 
 static void no_topic(struct topic *t)
 {
