@@ -75,10 +75,9 @@ def object_of(opts, source, directory=None):
     return os.path.join(directory or opts.build, source.replace("/", "_")[:-2] + ".o")
 
 
-def link(opts, program, out, changed=()):
+def link(opts, program, out, changed=None):
     """`changed` has objects in place of some of the usual ones."""
-    objects = [changed.get(s, object_of(opts, s)) if changed else object_of(opts, s)
-               for s in PROGRAMS[program]]
+    objects = [(changed or {}).get(s) or object_of(opts, s) for s in PROGRAMS[program]]
     objects += [object_of(opts, f"test/model/{s}") for s in CHECKER]
     run(opts.cc, "-no-pie", "-Wl,--gc-sections", "-o", out, *objects)
 
@@ -203,6 +202,16 @@ def sources_touched(mutation, program):
     return [s for s in PROGRAMS[program] if s.rpartition(":")[2] == mutation.file]
 
 
+def build_changed(opts, program, sources, directory):
+    """The program with these sources as the directory has them."""
+    changed = {source: object_of(opts, source, directory) for source in sources}
+    for source, out in changed.items():
+        compile_one(opts, source, out, True, (directory,))
+    binary = os.path.join(directory, program)
+    link(opts, program, binary, changed)
+    return binary
+
+
 def find(opts, number, mutation):
     """The scenario that finds it, or None."""
     directory = mutate(opts, number, mutation)
@@ -210,12 +219,7 @@ def find(opts, number, mutation):
     for name in mutation.scenarios:
         program, _, arguments = name.partition(" ")
         if program not in built:
-            changed = {}
-            for source in sources_touched(mutation, program):
-                changed[source] = object_of(opts, source, directory)
-                compile_one(opts, source, changed[source], True, (directory,))
-            built[program] = os.path.join(directory, program)
-            link(opts, program, built[program], changed)
+            built[program] = build_changed(opts, program, sources_touched(mutation, program), directory)
         # A walk that has no luck goes on, up to so far.
         for tail in [f" seed={seed}" for seed in SEEDS] if "walk=" in name else [""]:
             found, text = search(built[program], arguments + tail, opts.states or 2000000)
@@ -294,12 +298,7 @@ def find_by_walks(opts, number, mutation):
         if not sources:
             continue
         if program not in built:
-            changed = {}
-            for source in sources:
-                changed[source] = object_of(opts, source, directory)
-                compile_one(opts, source, changed[source], True, (directory,))
-            built[program] = os.path.join(directory, program)
-            link(opts, program, built[program], changed)
+            built[program] = build_changed(opts, program, sources, directory)
         found, text = search(built[program], f"{arguments} walk={opts.walks} seed={seed}", 0)
         if found:
             return f"{name} seed={seed}", text.split("FAULT: ")[1].split("\n")[0]
@@ -323,8 +322,27 @@ def weaken_all(opts, pool, sites):
 # --- what is to be done --------------------------------------------------------------------------------
 
 
+def parameters(name):
+    """Of a scenario, in any order, and how far it is walked: 0 is a search."""
+    words = name.split()
+    runs = sum(int(w.removeprefix("walk=")) for w in words if w.startswith("walk="))
+    return frozenset(w for w in words if not w.startswith("walk=")), runs
+
+
+def check_bases():
+    """A fault says something only if there is none in the same scenario of the code as it is."""
+    searched = {parameters(s.name)[0] for s in SCENARIOS}
+    walked = {parameters(w.name)[0]: w.runs for w in WALKS}
+    for mutation in MUTATIONS:
+        for name in mutation.scenarios:
+            words, runs = parameters(name)
+            if walked.get(words, 0) < runs or (runs == 0 and words not in searched):
+                raise Failed(f"mutation \"{mutation.rule}\": without it \"{name}\" is not tried as far")
+
+
 def choose(opts):
     """The scenarios, walks, mutations and orders that are to be tried."""
+    check_bases()
     scenarios = [s for s in SCENARIOS if opts.only in s.name and (opts.proof or not s.only_proof)]
     walks = [w for w in WALKS if opts.only in w.name]
     mutations = [(i, m) for i, m in enumerate(MUTATIONS)
