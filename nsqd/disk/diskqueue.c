@@ -77,15 +77,14 @@ static struct diskqueue *from_base(struct backend_queue *q)
 /* Where everything was received: removes the file that holds it, and will go on in a new one. */
 static void drop_consumed(struct diskqueue *d)
 {
-	struct dq_pos to = {d->wr.file + 1, 0};
 	struct err err;
 	if (!dq_pos_eq(d->rd, d->wr) || d->wr.pos == 0)
 		return;
 	dq_close_read(d);
 	dq_close_write(d);
-	if (dq_remove_files(d, d->wr.file, to.file, &err) != 0)
+	if (dq_remove_files(d, d->wr.file, d->wr.file + 1, &err) != 0)
 		return;
-	d->rd = d->taken = d->ahead = d->wr = to;
+	d->rd = d->taken = d->ahead = d->wr = dq_new_file(d, d->wr.file + 1);
 	d->torn = d->data_dirty = false;
 	d->meta_dirty = true;
 }
@@ -101,8 +100,7 @@ static int delete_all_files(struct diskqueue *d, struct err *err)
 	dq_forget_damage(d);
 	/* Also files that could not be removed when they had been read (no directory). */
 	int rc = dq_remove_files(d, 0, d->wr.file + 1, err);
-	d->wr = (struct dq_pos){d->wr.file + 1, 0};
-	d->rd = d->ahead = d->taken = d->wr;
+	d->rd = d->ahead = d->taken = d->wr = dq_new_file(d, d->wr.file + 1);
 	d->undone = 0;
 	atomic_store(&d->depth, 0);
 	d->torn = d->data_dirty = d->need_sync = d->meta_dirty = false;

@@ -265,6 +265,20 @@ bool dq_anything_at(const char *path)
 	return lstat(path, &st) == 0;
 }
 
+struct dq_pos dq_new_file(struct diskqueue *d, int64_t file)
+{
+	struct err err;
+	int64_t size = 0;
+	char *path = dq_file_name(d, file);
+	if (dq_file_size(d, file, &size, &err) < 0)
+		dq_logf(d, LG_ERROR, "DISKQUEUE(%s) failed to look for a file in the way - %s",
+			d->name, err.msg);
+	if (size > 0)
+		dq_move_aside(d, path);
+	free(path);
+	return (struct dq_pos){file, 0};
+}
+
 /* Moves a damaged file aside, or a directory in its place; removes a sound file. */
 static int remove_file(struct diskqueue *d, int64_t file, struct err *err)
 {

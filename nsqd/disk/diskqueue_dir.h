@@ -31,6 +31,11 @@ int dq_remove_files(struct diskqueue *d, int64_t from, int64_t to, struct err *e
  * err set, also if it is something else, which may be another program's.
  */
 int dq_open_ours(const struct diskqueue *d, const char *path, struct stat *st, struct err *err);
+/*
+ * The beginning of a file that the writer will make. A data file that stands there by now, behind a
+ * gap, is not the queue's: it is kept as .bad, lest the next start takes it for the queue's. Logs.
+ */
+struct dq_pos dq_new_file(struct diskqueue *d, int64_t file);
 /* Something stands under this name, whatever it is; follows no symbolic link. */
 bool dq_anything_at(const char *path);
 /* Renames path to path.bad, or to path.N.bad if there is one already. Logs. */

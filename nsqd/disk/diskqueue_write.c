@@ -108,7 +108,7 @@ static int sync_data(struct diskqueue *d, struct err *err)
 
 void dq_skip_to_next_write_file(struct diskqueue *d)
 {
-	struct dq_pos to = {d->wr.file + 1, 0};
+	struct dq_pos to = dq_new_file(d, d->wr.file + 1);
 	struct err err;
 	/* The directory follows: need_sync. */
 	if (sync_file(d, &err) != 0)

@@ -375,6 +375,41 @@ static void test_alien_and_empty_files_are_set_aside(void **state)
 	assert_true(exists("q.diskqueue.000000.dat.bad"));
 }
 
+/* Two files further than where the writer is, there are messages. */
+static void leave_stray_file(const struct diskqueue_opts *o)
+{
+	make_queue(o, 5, 60 - DQ_RECORD_HEADER);
+	assert_int_equal(rename(data_file(0), "stray"), 0);
+	clean_dir();
+	make_queue(o, 3, 60 - DQ_RECORD_HEADER);
+	assert_int_equal(rename("stray", data_file(2)), 0);
+}
+
+/* The queue goes on to the file behind the gap, and ends before it writes anything there. */
+static void test_messages_behind_a_gap_do_not_come(void **state)
+{
+	struct diskqueue_opts o = test_opts(5 * 60);
+	struct err err;
+	for (int empties = 0; empties < 2; empties++) {
+		leave_stray_file(&o);
+		struct backend_queue *q = open_queue(&o);
+		for (int64_t i = 0; i < 2; i++) {
+			if (empties)
+				assert_int_equal(q->ops->empty(q, &err), 0);
+			else
+				expect(q, 3 * i, 3);
+			if (i == 0)
+				put(q, 3, 3, 60 - DQ_RECORD_HEADER);
+		}
+		close_queue(q);
+		q = open_queue(&o);
+		expect_drained(q);
+		close_queue(q);
+		assert_true(exists("q.diskqueue.000002.dat.bad"));
+		clean_dir();
+	}
+}
+
 /* A file that turns up while the queue is at work, with the number that comes next. */
 static void test_a_file_in_the_way_of_a_new_one_is_set_aside(void **state)
 {
@@ -542,6 +577,7 @@ int main(void)
 		dq_test(test_a_read_position_inside_a_record_moves_to_the_next),
 		dq_test(test_missing_files_are_passed_over),
 		dq_test(test_alien_and_empty_files_are_set_aside),
+		dq_test(test_messages_behind_a_gap_do_not_come),
 		dq_test(test_a_file_in_the_way_of_a_new_one_is_set_aside),
 		dq_test(test_a_damaged_stretch_costs_only_what_it_touches),
 		dq_test(test_digits_of_an_id_are_no_timestamp),
