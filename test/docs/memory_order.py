@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The atomic accesses of the code: the tables of docs/memory-order.md against the sources.
 
-Each access is a call that names its operation, and a table has it: variable, operation, order, and
-the function that makes it. Each _Atomic variable has a row with its name, and each row is of the code.
+Each access is a call that names its operation. A table has it: variable, operation, order, and the
+function that makes it. Each _Atomic variable has a row with its name, and each row is of the code.
 An access without a call (`c->closing = true`) is a complaint, too, where nothing but an _Atomic has
 that name; the build with clang refuses the others (NAMED in the Makefile).
 
@@ -56,16 +56,29 @@ def variable(argument):
 def order(call, args):
     """The order that a call names, or has without one; of two, that upon failure comes second."""
     named = [o.lower() for o in ORDER.findall(" ".join(args))]
-    return "none" if call.endswith("_init") else ", ".join(named) or "seq_cst"
+    if call.endswith("_init"):
+        return "none"
+    # An order that a variable has cannot be read here: no row has that.
+    return ", ".join(named) or ("not named" if call.endswith("_explicit") else "seq_cst")
+
+
+def end_of_body(code, start):
+    """Where the braces close of which the first has opened just before."""
+    depth = 1
+    for m in re.compile(r"[{}]").finditer(code, start):
+        depth += 1 if m.group() == "{" else -1
+        if depth == 0:
+            return m.end()
+    return len(code)
 
 
 def accesses(path, code):
     """All atomic accesses of a file. What a macro or an initializer does has no function: "-"."""
-    functions = [(m.start(), m.group(1)) for m in FUNCTION.finditer(code)]
+    functions = [(m.start(), end_of_body(code, m.end()), m.group(1)) for m in FUNCTION.finditer(code)]
     for m in CALL.finditer(code):
         args, _ = arguments(code, m.end() - 1)
         operation = re.sub(r"^(atomic_|__atomic_|__)|_explicit$", "", m.group(1))
-        inside = [name for start, name in functions if start < m.start()]
+        inside = [name for start, end, name in functions if start < m.start() < end]
         yield Access(
             variable(args[0]), operation, order(m.group(1), args), path, inside[-1] if inside else "-"
         )
@@ -122,6 +135,11 @@ def places(cell):
             yield file.strip(" `"), name, {"": 1, "twice": 2, "three times": 3}[often]
 
 
+def names_of(cells):
+    """The variables of a row."""
+    return re.findall(r"`(?:[\w*]+\.)*(\w+)`", cells[0])
+
+
 def stated(page, paths):
     """The accesses of the tables, and complaints about rows that cannot be read."""
     known = {}
@@ -129,7 +147,7 @@ def stated(page, paths):
         known.setdefault(path.rsplit("/", 1)[-1], []).append(path)
     found, complaints = collections.Counter(), []
     for line, cells in rows(page):
-        names = re.findall(r"`(?:[\w*]+\.)*(\w+)`", cells[0])
+        names = names_of(cells)
         if len(cells) < 6 or not names or not list(places(cells[3])):
             complaints.append(f"{PAGE}:{line}: a row of six cells: names, operation, order, `file`: `function`")
             continue
@@ -168,8 +186,8 @@ def check(root):
     names = set().union(*(declared(code) for code in sources.values()))
     found, complaints = stated(page, list(sources))
     complaints += compare(in_code(sources), found)
-    in_page = {access.variable for access in found}
-    for name in sorted(names - in_page - set(re.findall(r"`(?:[\w*]+\.)*(\w+)`", page))):
+    in_page = {name for _, cells in rows(page) for name in names_of(cells)}
+    for name in sorted(names - in_page):
         complaints.append(f"{PAGE}: no row for the _Atomic {name}")
     clear = names - ambiguous(sources, names)
     for path, code in sources.items():

@@ -196,12 +196,19 @@ int mc_epoll_create1(int flags)
 	return new_file(EPOLL);
 }
 
+int mc_epoll_refusals;
+
 int mc_epoll_ctl(int epfd, int op, int fd, struct epoll_event *e);
 int mc_epoll_ctl(int epfd, int op, int fd, struct epoll_event *e)
 {
 	mc_yield();
 	struct file *f = file_of(fd);
 	MC_CHECK(file_of(epfd)->kind == EPOLL && f->in_epoll == (op == EPOLL_CTL_DEL));
+	if (op == EPOLL_CTL_ADD && mc_epoll_refusals > 0 && mc_choose(2)) {
+		mc_epoll_refusals--;
+		errno = ENOMEM;
+		return -1;
+	}
 	f->in_epoll = op == EPOLL_CTL_ADD;
 	if (f->in_epoll) {
 		f->wanted = *e;
@@ -227,7 +234,7 @@ static bool has_any(void *arg)
 	return false;
 }
 
-/* max is small where a model has two pollers: what one has fetched, the other cannot take. */
+/* What one poller has fetched, another cannot take. There are no more files than events here. */
 int mc_epoll_wait(int epfd, struct epoll_event *events, int max, int timeout);
 int mc_epoll_wait(int epfd, struct epoll_event *events, int max, int timeout)
 {

@@ -13,6 +13,8 @@ void mc_peer_ends(int fd);
 /* What has come; 0: nothing more. */
 int mc_receive(int fd);
 bool mc_has_ended(int fd);
+/* So many times epoll may refuse a descriptor. */
+extern int mc_epoll_refusals;
 /* Timers may run out from now on: a thread, which waits for ever. From setup. */
 void mc_go_timers(void);
 /* Are all descriptors closed but so many? */

@@ -101,10 +101,20 @@ static enum netpoll_next run(void *arg)
 	return next == NETPOLL_OVER ? close_it(c) : next;
 }
 
+/* without: 0: another try follows; 1: the poller does it; 2: a step does; 3: it is given up. */
 static enum netpoll_next no_thread(void *arg, const struct err *why)
 {
-	(void)arg, (void)why;
-	return NETPOLL_WAIT;
+	(void)why;
+	switch (mc_param("without", 0)) {
+	case 0:
+		return NETPOLL_WAIT;
+	case 1:
+		return NETPOLL_THREAD;
+	case 2:
+		return NETPOLL_YIELD;
+	default:
+		return close_it(arg);
+	}
 }
 
 static void thread_name(void *arg, char *out, size_t size)
@@ -132,7 +142,8 @@ static void make(void)
 	MC_CHECK(np && netpoll_start(np, &err) == 0);
 	mc_settle();
 	mc_thread_failures = mc_param("failures", 0);
-	if (mc_thread_failures > 0)
+	mc_epoll_refusals = mc_param("refusals", 0);
+	if (mc_thread_failures > 0 || mc_epoll_refusals > 0)
 		mc_go_timers();
 	conn = open_conn();
 	conn->wants_thread = mc_param("thread", 0);
