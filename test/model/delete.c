@@ -12,8 +12,6 @@
  * Here are main, the actors, and the list of scenarios. These are in delete_names.c,
  * delete_messages.c and delete_consumers.c.
  */
-#include <string.h>
-
 #include "nsqd/queue/channel.h"
 #include "nsqd/queue/topic.h"
 #include "nsqd/queue/topics.h"
