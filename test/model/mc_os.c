@@ -87,8 +87,8 @@ long mc_syscall(long number, ...)
 }
 
 /*
- * In a coarse program an unlock can as well be the end of the step before it. But then no thread finds
- * a lock taken in whose section there is no point, so this is not so for locks that threads only try.
+ * In a coarse program an unlock can as well be the end of the step before it. But where a section has
+ * no point, no thread then finds its lock taken. So locks that threads only try are left out.
  */
 static void unlock_point(const char *what, const void *lock, const void *pc)
 {

@@ -6,8 +6,8 @@
  *
  * Each location has its stores in modification order. Each thread has a view: the store of each
  * location that it has read or written last, so that it reads no older one. A store with release
- * carries the writer's view, and a load with acquire that reads it takes that over. (This is the
- * operational form of C11 without reading what is not yet written.) A store may also take its place
+ * carries the writer's view, and a load with acquire that reads it takes that over. This is the
+ * operational form of C11, without reading what is not yet written. A store may also take its place
  * before others that have run already. seq_cst accesses of a location read nothing older than its
  * last seq_cst store.
  *

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The model of connections without threads: scenarios of netpoll.c, with two pollers. One thread at a
- * time runs a connection, nothing that has come is left unread, no deadline is forgotten, and what
+ * time runs a connection. Nothing that has come is left unread, no deadline is forgotten, and what
  * is closed is not touched.
  */
 #include "common/netpoll.h"
