@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Messages as records of a backend queue. Mirrors writeMessageToBackend of nsqd/message.go, for
- * many at once, and what flush of topic.go and channel.go have in common. Runs in any thread that
- * queues messages, and in those that close topics.
+ * many at once. Runs in any thread that queues messages.
  */
 #include "nsqd/disk/backend_queue.h"
 
@@ -67,20 +66,4 @@ size_t backend_queue_put_messages(
 		return 0;
 	runnext_handoff(); /* the disk may take its time */
 	return n <= FEW_RECORDS ? put_few(q, msgs, n, err) : put_many(q, msgs, n, err);
-}
-
-size_t backend_queue_flush_messages(
-	struct context *ctx, struct backend_queue *q, struct message *const *take_msgs, size_t n)
-{
-	struct err err;
-	int64_t pause_ns = 0;
-	size_t stored = backend_queue_put_messages(q, take_msgs, n, &err);
-	while (stored < n) {
-		nsqd_logf(ctx, LG_ERROR, "failed to write message to backend - %s", err.msg);
-		if (!patience_wait(&ctx->flush_patience, &pause_ns))
-			break;
-		stored += backend_queue_put_messages(q, take_msgs + stored, n - stored, &err);
-	}
-	message_unref_all(take_msgs, n);
-	return n - stored;
 }

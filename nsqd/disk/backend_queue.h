@@ -12,7 +12,6 @@
 
 #include "common/chan.h"
 #include "common/err.h"
-#include "nsqd/core/context.h"
 #include "nsqd/core/message.h"
 
 /* One record to store, in two parts (a message's header and its body). Borrowed for the call. */
@@ -69,12 +68,5 @@ struct backend_queue {
  */
 size_t backend_queue_put_messages(
 	struct backend_queue *q, struct message *const *msgs, size_t n, struct err *err);
-/*
- * The body of flush: stores n messages, and tries again for a moment what the disk refuses
- * (ctx->flush_patience). Unrefs all; returns how many are lost. Logs each refusal. May block on the
- * disk, and so is called without a lock. Any thread of the exit.
- */
-size_t backend_queue_flush_messages(
-	struct context *ctx, struct backend_queue *q, struct message *const *take_msgs, size_t n);
 
 #endif

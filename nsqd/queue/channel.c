@@ -21,6 +21,7 @@
 #include "common/compiler.h"
 #include "common/xalloc.h"
 #include "nsqd/disk/backend.h"
+#include "nsqd/disk/backend_flush.h"
 #include "nsqd/queue/channel_internal.h"
 #include "nsqd/disk/dqname.h"
 #include "protocol/names.h"
@@ -712,7 +713,7 @@ int channel_empty(struct channel *c, struct err *err)
 /* Takes over n messages; returns how many are lost. */
 static size_t flush_messages(struct channel *c, struct message **take_msgs, size_t n)
 {
-	return backend_queue_flush_messages(c->ctx, c->backend, take_msgs, n);
+	return backend_flush_messages(c->ctx, c->backend, take_msgs, n);
 }
 
 /*

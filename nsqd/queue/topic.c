@@ -19,6 +19,7 @@
 #include "common/quantile.h"
 #include "common/xalloc.h"
 #include "nsqd/disk/backend.h"
+#include "nsqd/disk/backend_flush.h"
 #include "nsqd/queue/channel.h"
 #include "protocol/names.h"
 
@@ -482,7 +483,7 @@ static void flush(struct topic *t)
 		nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): flushing %zu memory messages to backend",
 			t->name, left);
 	while ((n = chan_try_recv_n(t->memory_msg_chan, msgs, FLUSH_BATCH, NULL)) > 0)
-		lost += backend_queue_flush_messages(t->ctx, t->backend, msgs, n);
+		lost += backend_flush_messages(t->ctx, t->backend, msgs, n);
 	free(msgs);
 	if (lost > 0)
 		nsqd_logf(t->ctx, LG_ERROR, "TOPIC(%s): %zu messages could not be flushed", t->name,

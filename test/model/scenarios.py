@@ -13,7 +13,7 @@ CALM = [f"calm:{s}" for s in [*CHAN, "common/heap.c", "common/timerproc.c", "com
                               "nsqd/core/message.c", "nsqd/core/guid.c"]]
 QUEUE = ["topics", "topic", "topic_pump", "channel", "channel_pump", "gone", "kept", "in_flight_pqueue"]
 COARSE = [f"coarse:{s}" for s in [*(f"nsqd/queue/{s}.c" for s in QUEUE), "common/xalloc.c",
-                                  "common/err.c", "nsqd/disk/backend_queue.c",
+                                  "common/err.c", "nsqd/disk/backend_queue.c", "nsqd/disk/backend_flush.c",
                                   "nsqd/disk/dummy_backend_queue.c", "nsqd/disk/dqname.c",
                                   "protocol/names.c"]]
 PUMPS = [f"coarse:{s}" for s in ["nsqd/queue/channel.c", "nsqd/queue/channel_pump.c", "nsqd/queue/in_flight_pqueue.c",
