@@ -2,8 +2,8 @@
 
 import contextlib
 import os
+import resource
 import shutil
-import socket
 import subprocess
 import time
 
@@ -393,13 +393,13 @@ def test_out_of_descriptors(new_nsqd, data):
     daemon.stop()
     assert len(data_files(data)) >= 13
 
-    daemon = new_nsqd(*flags, '--sync-timeout=100ms', data_path=data,
-                      limits=['-n 40'])
+    daemon = new_nsqd(*flags, '--sync-timeout=100ms', data_path=data)
     daemon.create('t', 'ch')
     consumer = daemon.subscribe('t', 'ch')
-    # Connections take what there is, so that no file can be opened.
-    others = []
-    wait_until(lambda: crowd(daemon, others), 'the descriptors are used up')
+    # What is on its way from the topic to the channel has files open.
+    daemon.wait_channel('t', 'ch', depth=len(bodies))
+    wait_until(lambda: not open_data_files(daemon), 'the files are closed')
+    before = limit_descriptors(daemon, 3)
     consumer.rdy(2500)
     received = []
     with contextlib.suppress(TimeoutError):
@@ -410,8 +410,7 @@ def test_out_of_descriptors(new_nsqd, data):
     daemon.wait_log('too many open files')
     assert bad_files(data) == []
     check_calm(daemon)
-    for client in others:
-        client.close()
+    limit_descriptors(daemon, before)
     while len(received) < len(bodies):
         message = consumer.message()
         received.append(message.body)
@@ -422,14 +421,21 @@ def test_out_of_descriptors(new_nsqd, data):
     assert daemon.alive()
 
 
-def crowd(daemon, clients):
-    """Connects once more; True when the daemon has no descriptor left.
+def open_data_files(daemon):
+    fds = '/proc/%d/fd' % daemon.process.pid
+    paths = []
+    for fd in os.listdir(fds):
+        with contextlib.suppress(FileNotFoundError):
+            paths.append(os.readlink(os.path.join(fds, fd)))
+    return [path for path in paths if path.endswith('.dat')]
 
-    By HTTP as well: of the last ones TCP clients get none.
-    """
-    clients.append(daemon.connect(b''))
-    clients.append(socket.create_connection(('127.0.0.1', daemon.http_port)))
-    return daemon.descriptors() >= 40
+
+def limit_descriptors(daemon, soft):
+    """Returns the limit before. What is open stays open."""
+    pid = daemon.process.pid
+    before, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    return before
 
 
 def test_a_reader_that_keeps_up_leaves_no_files(new_nsqd):
