@@ -35,6 +35,7 @@ PARSERS = '''
 # FILE FUNCTION...: REASON. No input decides about these. "sometimes": they are reached by chance.
 UNREACHED = '''
 nsqd/client/client_v2.c client_v2_flush client_v2_send: sometimes, by a pump's thread
+nsqd/client/client_v2.c client_v2_requeued_message: sometimes, if a pump was there before the REQ
 nsqd/client/protocol_v2_send.c protocol_v2_send_heartbeat: sometimes, by a pump's thread
 nsqd/client/protocol_v2.c look_at_pump not_settled: sometimes, two threads in one moment
 nsqd/client/protocol_v2_pump.c give_up protocol_v2_lend_thread: there is no thread
