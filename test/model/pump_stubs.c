@@ -14,6 +14,7 @@
 #include "nsqd/client/protocol_v2_send.h"
 #include "nsqd/core/context.h"
 #include "nsqd/disk/backend.h"
+#include "nsqd/disk/backend_flush.h"
 #include "nsqd/disk/dqname.h"
 #include "nsqd/queue/channel.h"
 #include "protocol/frame.h"
@@ -228,7 +229,7 @@ size_t backend_queue_put_messages(
 	return n;
 }
 
-size_t backend_queue_flush_messages(
+size_t backend_flush_messages(
 	struct context *ctx, struct backend_queue *q, struct message *const *take_msgs, size_t n)
 {
 	struct err err;
