@@ -292,10 +292,8 @@ static void dq_io_loop(void *arg)
 			[WRITE] = chan_case_recv_n(d->write_chan, reqs, DQ_REQS_MAX),
 			[EMPTY] = chan_case_recv(d->empty_chan, &empty_req),
 			[DONE] = chan_case_recv(d->done_chan, NULL),
-			[TICK] = chan_case_tick(
-				d->sync_ticker.next_ns != 0 ? &d->sync_ticker : NULL),
-			[RETRY] = chan_case_tick(
-				d->retry_ticker.next_ns != 0 ? &d->retry_ticker : NULL),
+			[TICK] = chan_case_tick(&d->sync_ticker),
+			[RETRY] = chan_case_tick(&d->retry_ticker),
 			[TURN] = chan_case_recv(turns, NULL),
 			[EXIT] = chan_case_recv(d->exit_chan, NULL),
 		};

@@ -413,7 +413,7 @@ void nsqd_metadata_loop(void *arg)
 	for (;;) {
 		struct chan_case cases[] = {
 			[PERSIST] = chan_case_recv(ctx->notify.persist_chan, NULL),
-			[RETRY] = chan_case_tick(retry.next_ns != 0 ? &retry : NULL),
+			[RETRY] = chan_case_tick(&retry),
 			[EXIT] = chan_case_recv(ctx->exit_chan, NULL),
 		};
 		int event = chan_select(cases, 3);
