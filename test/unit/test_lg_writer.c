@@ -86,10 +86,19 @@ static void wait_written(const struct lg_writer *w)
 	lg_writer_drain(w, clock_mono_ns() + 20 * NSEC_PER_SEC);
 }
 
+static void assert_holds(int file, const char *expected)
+{
+	char text[200];
+	ssize_t n = pread(file, text, sizeof(text) - 1, 0);
+	assert_true(n > 0);
+	text[n] = '\0';
+	assert_string_equal(text, expected);
+}
+
 static void test_lines_that_the_disk_refuses_are_counted_when_it_takes_some_again(void **state)
 {
 	struct err err;
-	char path[] = "refusedXXXXXX", text[200];
+	char path[] = "refusedXXXXXX";
 	int file = mkstemp(path), fd = open("/dev/full", O_WRONLY);
 	struct lg_writer *w = lg_writer_start(fd, &err);
 	assert_non_null(w);
@@ -100,10 +109,7 @@ static void test_lines_that_the_disk_refuses_are_counted_when_it_takes_some_agai
 	assert_true(dup2(file, fd) == fd);
 	add_numbered(w, 2, 1);
 	stop(w);
-	ssize_t n = pread(file, text, sizeof(text) - 1, 0);
-	assert_true(n > 0);
-	text[n] = '\0';
-	assert_string_equal(text, "(5 log lines lost: no space left on device)\n2 0\n");
+	assert_holds(file, "(5 log lines lost: no space left on device)\n2 0\n");
 	close(file);
 	close(fd);
 }
@@ -111,7 +117,7 @@ static void test_lines_that_the_disk_refuses_are_counted_when_it_takes_some_agai
 static void test_lines_without_a_descriptor_are_counted_when_there_is_one_again(void **state)
 {
 	struct err err;
-	char path[] = "closedXXXXXX", text[200];
+	char path[] = "closedXXXXXX";
 	int file = mkstemp(path), fd = fcntl(file, F_DUPFD_CLOEXEC, 100);
 	assert_true(fd >= 100); /* no other file gets this number meanwhile */
 	struct lg_writer *w = lg_writer_start(fd, &err);
@@ -122,10 +128,7 @@ static void test_lines_without_a_descriptor_are_counted_when_there_is_one_again(
 	assert_true(dup2(file, fd) == fd);
 	add_numbered(w, 2, 1);
 	stop(w);
-	ssize_t n = pread(file, text, sizeof(text) - 1, 0);
-	assert_true(n > 0);
-	text[n] = '\0';
-	assert_string_equal(text, "(3 log lines lost: bad file descriptor)\n2 0\n");
+	assert_holds(file, "(3 log lines lost: bad file descriptor)\n2 0\n");
 	close(file);
 	close(fd);
 }
