@@ -5,10 +5,11 @@
  * time under the client's write lock. The thread that runs an HTTP connection does both. Any thread
  * may shut it down.
  *
- * Go sets a deadline with every read and write. This layer sets the socket's timeout only if the
- * time left differs from it noticeably. Nearly all deadlines are "now plus a constant", so that
- * saves the system call. After a timeout that fires too early, the call waits for the rest of the
- * time.
+ * Go sets a deadline with every read and write. A read sets the socket's timeout only if the time
+ * left differs from it noticeably. Nearly all deadlines are "now plus a constant", so that saves the
+ * system call. After a timeout that fires too early, the call waits for the rest of the time. The
+ * system's timer of a socket may fire late, by an eighth of the time. A read can bear that. A write
+ * cannot, see the note below; so it waits in ppoll, whose timer is precise.
  *
  * A thread that must not wait for a peer writes with STREAM_NOW. This layer keeps the bytes that
  * the system does not take then. It is below all other layers, so the bytes are in their final
@@ -21,6 +22,7 @@
  * only once. A peer that only reads slowly gains nothing by it.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -38,32 +40,31 @@
 
 struct stream_sock {
 	struct stream stream;
-	int fd;                   /* immutable */
-	_Atomic bool read_shut;   /* atomic */
-	int64_t read_timeout_ns;  /* reader only; the value of SO_RCVTIMEO; 0: none */
-	int64_t write_timeout_ns; /* writer only; the same for SO_SNDTIMEO */
-	char *kept;               /* writer only; owned; the bytes to be sent first, or NULL */
-	size_t kept_len;          /* writer only */
+	int fd;                  /* immutable */
+	_Atomic bool read_shut;  /* atomic */
+	int64_t read_timeout_ns; /* reader only; the value of SO_RCVTIMEO; 0: none */
+	char *kept;              /* writer only; owned; the bytes to be sent first, or NULL */
+	size_t kept_len;         /* writer only */
 };
 
 /*
- * Makes the socket's timeout (opt) end at deadline_ns, give or take 1/64. *late: that has passed.
- * -1 with err set: the system refuses, as a BPF program of a container may.
+ * Makes a read of the socket end at deadline_ns, give or take 1/64, and later by an eighth at most.
+ * *past: the deadline is over. -1 with err set: the system refuses, as a BPF program of a container
+ * may.
  */
-static int set_timeout(struct stream_sock *s, int opt, int64_t *current, int64_t deadline_ns,
-	bool *late, struct err *err)
+static int set_timeout(struct stream_sock *s, int64_t deadline_ns, bool *past, struct err *err)
 {
-	int64_t left = 0;
-	*late = false;
+	int64_t left = 0, now = s->read_timeout_ns;
+	*past = false;
 	if (deadline_ns != 0) {
 		left = deadline_ns - clock_mono_ns();
 		if (left <= 0) {
-			*late = true;
+			*past = true;
 			return 0;
 		}
 	}
-	int64_t off = left > *current ? left - *current : *current - left;
-	if (off == 0 || (left != 0 && *current != 0 && off <= left / 64))
+	int64_t off = left > now ? left - now : now - left;
+	if (off == 0 || (left != 0 && now != 0 && off <= left / 64))
 		return 0;
 	struct timeval tv = {
 		.tv_sec = left / NSEC_PER_SEC,
@@ -71,9 +72,9 @@ static int set_timeout(struct stream_sock *s, int opt, int64_t *current, int64_t
 	};
 	if (left != 0 && tv.tv_sec == 0 && tv.tv_usec == 0)
 		tv.tv_usec = 1; /* 0 would mean "for ever" */
-	if (setsockopt(s->fd, SOL_SOCKET, opt, &tv, sizeof(tv)) != 0)
+	if (setsockopt(s->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)) != 0)
 		return err_errno(err, errno, "setsockopt");
-	*current = left;
+	s->read_timeout_ns = left;
 	return 0;
 }
 
@@ -101,7 +102,7 @@ static ssize_t sock_read(
 		 * up.
 		 */
 		bool past;
-		if (set_timeout(s, SO_RCVTIMEO, &s->read_timeout_ns, deadline_ns, &past, err) != 0)
+		if (set_timeout(s, deadline_ns, &past, err) != 0)
 			return -1;
 		/*
 		 * After the shutdown the system still gives input of a peer that sends all the
@@ -142,12 +143,11 @@ static int advance(struct iovec *iov, int cnt, size_t n)
 	return i;
 }
 
-/* One sendmsg with additional flags. How many bytes have been sent, perhaps 0; -1 with err set. */
-static ssize_t send_parts(
-	struct stream_sock *s, struct iovec *iov, int n, int flags, struct err *err)
+/* One sendmsg, which does not wait. How many bytes have been sent, perhaps 0; -1 with err set. */
+static ssize_t send_parts(struct stream_sock *s, struct iovec *iov, int n, struct err *err)
 {
 	struct msghdr mh = {.msg_iov = iov, .msg_iovlen = (size_t)n};
-	ssize_t sent = sendmsg(s->fd, &mh, MSG_NOSIGNAL | flags);
+	ssize_t sent = sendmsg(s->fd, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (sent >= 0)
 		return sent;
 	return errno == EINTR || errno == EAGAIN ? 0 : io_error(err, "write");
@@ -158,7 +158,7 @@ static int send_now(struct stream_sock *s, struct iovec *iov, int n, struct err 
 {
 	int used = 0;
 	while (used < n) {
-		ssize_t sent = send_parts(s, iov + used, n - used, MSG_DONTWAIT, err);
+		ssize_t sent = send_parts(s, iov + used, n - used, err);
 		if (sent < 0)
 			return -1;
 		int more = advance(iov + used, n - used, (size_t)sent);
@@ -195,32 +195,44 @@ static bool renew(struct patience *p)
 	return true;
 }
 
-/* Sends all of it until the deadline. */
+/* Blocks until the system may take more. -1 with err set: the time is over. */
+static int wait_for_room(struct stream_sock *s, struct patience *p, struct err *err)
+{
+	struct pollfd fd = {.fd = s->fd, .events = POLLOUT};
+	struct timespec ts, *timeout = NULL;
+	if (p->deadline_ns != 0) {
+		int64_t left = p->deadline_ns - clock_mono_ns();
+		if (left <= 0)
+			return renew(p) ? 0 : err_set(err, ETIMEDOUT, "i/o timeout");
+		if (p->time_ns == 0)
+			p->time_ns = left;
+		ts = (struct timespec){left / NSEC_PER_SEC, left % NSEC_PER_SEC};
+		timeout = &ts;
+	}
+	if (ppoll(&fd, 1, timeout, NULL) < 0 && errno != EINTR)
+		return io_error(err, "poll");
+	return 0;
+}
+
+/*
+ * Sends all of it until the deadline. A deadline that is over is noticed after one more attempt:
+ * see the note at the top.
+ */
 static int send_all(
 	struct stream_sock *s, struct iovec *iov, int n, struct patience *p, struct err *err)
 {
-	/* A thread that keeps tasks does not block on a full socket: it hands them on first. */
-	bool keeps = runnext_keeps();
-	while (n > 0) {
-		bool late;
-		if (set_timeout(s, SO_SNDTIMEO, &s->write_timeout_ns, p->deadline_ns, &late, err) !=
-			0)
+	for (;;) {
+		int used = send_now(s, iov, n, err);
+		if (used < 0)
 			return -1;
-		if (p->time_ns == 0 && !late)
-			p->time_ns = s->write_timeout_ns;
-		ssize_t sent = send_parts(s, iov, n, late || keeps ? MSG_DONTWAIT : 0, err);
-		if (sent < 0)
-			return -1;
-		int used = advance(iov, n, (size_t)sent);
 		iov += used;
 		n -= used;
-		if (keeps && n > 0)
-			runnext_handoff();
-		keeps = false;
-		if (late && n > 0 && !renew(p))
-			return err_set(err, ETIMEDOUT, "i/o timeout");
+		if (n == 0)
+			return 0;
+		runnext_handoff();
+		if (wait_for_room(s, p, err) != 0)
+			return -1;
 	}
-	return 0;
 }
 
 static void drop_kept(struct stream_sock *s)

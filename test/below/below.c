@@ -57,7 +57,7 @@
 	X(stat) X(fstat) X(lstat) X(readlink) X(fcntl) \
 	X(mmap) X(madvise) X(pthread_create) X(futex) X(nanosleep) \
 	X(socket) X(bind) X(listen) X(accept4) X(connect) X(shutdown) \
-	X(setsockopt) X(getsockopt) X(getsockname) X(send) X(sendmsg) X(recv) X(poll) \
+	X(setsockopt) X(getsockopt) X(getsockname) X(send) X(sendmsg) X(recv) X(poll) X(ppoll) \
 	X(epoll_create1) X(epoll_ctl) X(epoll_wait) X(eventfd) X(eventfd_read) X(eventfd_write) \
 	X(timerfd_create) X(timerfd_settime) \
 	X(getrandom) X(getaddrinfo) X(gethostname) X(getservbyname_r) X(getrlimit) X(setrlimit) \
@@ -433,6 +433,9 @@ PLAIN(int, getsockopt, fd, NULL,
 PLAIN(int, getsockname, fd, NULL, (int fd, struct sockaddr *restrict sa, socklen_t *restrict len),
 	(fd, sa, len))
 PLAIN(int, poll, -1, NULL, (struct pollfd * fds, nfds_t n, int ms), (fds, n, ms))
+PLAIN(int, ppoll, -1, NULL,
+	(struct pollfd * fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask),
+	(fds, n, timeout, mask))
 PLAIN(int, epoll_ctl, fd, NULL, (int ep, int op, int fd, struct epoll_event *e), (ep, op, fd, e))
 PLAIN(int, epoll_wait, fd, NULL, (int fd, struct epoll_event *events, int n, int ms),
 	(fd, events, n, ms))
@@ -451,8 +454,6 @@ PLAIN(ssize_t, getdelim, -1, NULL,
 	(line, size, delimiter, f))
 
 OPENS(socket, -1, NULL, (int family, int type, int protocol), (family, type, protocol))
-OPENS(accept4, fd, NULL, (int fd, struct sockaddr *restrict sa, socklen_t *restrict len, int flags),
-	(fd, sa, len, flags))
 OPENS(epoll_create1, -1, NULL, (int flags), (flags))
 OPENS(eventfd, -1, NULL, (unsigned value, int flags), (value, flags))
 OPENS(timerfd_create, -1, NULL, (clockid_t clock, int flags), (clock, flags))
@@ -512,6 +513,25 @@ ssize_t sendmsg(int fd, const struct msghdr *mh, int flags)
 	ssize_t rc = REAL(sendmsg)(fd, &shown, flags);
 	look_for_bad(&c, rc == -1);
 	free(less);
+	return rc;
+}
+
+/* So little room (the system makes it 4.5 KiB) that longer answers have to wait for the peer. */
+static void narrow(int fd)
+{
+	int size = 0;
+	if (fd >= 0)
+		(void)REAL(setsockopt)(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+}
+
+int accept4(int fd, struct sockaddr *restrict sa, socklen_t *restrict len, int flags)
+{
+	CALL(accept4, fd, NULL);
+	if (meets(&c, 0))
+		return -1;
+	int rc = opened(&c, REAL(accept4)(fd, sa, len, flags));
+	narrow(rc);
+	look_for_bad(&c, rc == -1);
 	return rc;
 }
 

@@ -5,6 +5,9 @@
 #include "test/unit/helper.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -63,6 +66,20 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 		return (int)syscall(SYS_setsockopt, fd, level, name, value, len);
 	errno = code;
 	return -1;
+}
+
+/* Likewise: how often it was called, and the longest wait that it was asked for. */
+static _Atomic int ppoll_calls;
+static _Atomic int64_t ppoll_longest_ns;
+
+int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+{
+	struct timespec left = timeout ? *timeout : (struct timespec){.tv_sec = INT_MAX};
+	int64_t ns = left.tv_sec * NSEC_PER_SEC + left.tv_nsec;
+	ppoll_calls++;
+	if (ns > ppoll_longest_ns)
+		ppoll_longest_ns = ns;
+	return (int)syscall(SYS_ppoll, fds, n, timeout ? &left : NULL, mask, _NSIG / 8);
 }
 
 /* The system may refuse a deadline: that is the end of the connection, not of the process. */
@@ -370,6 +387,32 @@ static void test_writes_that_wait_and_that_do_not_keep_their_order(void **state)
 	free_pair(&p);
 }
 
+/*
+ * A thread that comes late passes for one that stood still, and gets its time once more. So the
+ * wait must be precise: the system's timer of a socket is not.
+ */
+static void test_a_write_waits_no_longer_than_its_deadline(void **state)
+{
+	static char data[1 << 16];
+	struct pair p = new_pair();
+	struct err err;
+	struct timeval tv;
+	socklen_t len = sizeof(tv);
+	ppoll_calls = 0;
+	ppoll_longest_ns = 0;
+	for (int i = 0; i < 3; i++) {
+		int64_t deadline = clock_mono_ns() + 30 * NSEC_PER_MSEC;
+		assert_int_equal(write_bytes(&p, data, sizeof(data), deadline, &err), -1);
+		assert_int_equal(err.code, ETIMEDOUT);
+	}
+	assert_true(ppoll_calls > 0);
+	/* Beyond that only if this machine let the thread wait. */
+	assert_true(ppoll_longest_ns <= 30 * NSEC_PER_MSEC || ppoll_longest_ns == NSEC_PER_SEC);
+	assert_int_equal(getsockopt(stream_sock_fd(p.s), SOL_SOCKET, SO_SNDTIMEO, &tv, &len), 0);
+	assert_true(tv.tv_sec == 0 && tv.tv_usec == 0);
+	free_pair(&p);
+}
+
 /* As after SIGSTOP: the deadline is long past, but the peer reads. */
 static void test_a_deadline_that_passed_while_we_stood_still_counts_anew_once(void **state)
 {
@@ -608,6 +651,7 @@ int main(void)
 		cmocka_unit_test(test_a_peer_that_does_not_read_lets_a_write_end_at_its_deadline),
 		cmocka_unit_test(test_a_write_that_must_not_wait_leaves_the_rest_to_the_next),
 		cmocka_unit_test(test_writes_that_wait_and_that_do_not_keep_their_order),
+		cmocka_unit_test(test_a_write_waits_no_longer_than_its_deadline),
 		cmocka_unit_test(test_a_deadline_that_passed_while_we_stood_still_counts_anew_once),
 		cmocka_unit_test(test_a_peer_that_reads_slowly_does_not_move_the_deadline),
 		cmocka_unit_test(test_a_write_to_a_closed_peer_is_an_error_and_no_signal),
