@@ -14,6 +14,7 @@ import threading
 import traceback
 import zlib
 
+from duplex import Duplex
 from journal import now
 from nsq import ERROR, HEARTBEAT, MESSAGE, RESPONSE, SCALE, Client, Message, mpub_body
 from stacks import upgrade
@@ -83,6 +84,7 @@ class Actor(threading.Thread):
         client, since = None, now()
         try:
             client = Client(self.world.daemon.tcp_address)
+            client.socket = Duplex(client.socket)
             if self.world.life is not life:
                 client.close()      # it may be to the next one
                 return None

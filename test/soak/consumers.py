@@ -10,6 +10,7 @@ import traceback
 import zlib
 
 from actors import ENDINGS, Actor, Conversation, authenticate
+from duplex import Duplex
 from journal import INF, Delivery, Session, now
 from nsq import Client
 from stacks import STACKS
@@ -300,6 +301,7 @@ class Drain(Actor):
         self.journal.sessions.append(session)
         try:
             client = Client(self.world.daemon.tcp_address)
+            client.socket = Duplex(client.socket)
             client.identify(msg_timeout=60000, output_buffer_timeout=25)
             authenticate(client, life)
             talk = Consuming(self, life, client, session, self.world.rng(self.name))

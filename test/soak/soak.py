@@ -381,7 +381,6 @@ def main():
     parser.add_argument('--seed', default='')
     parser.add_argument('--round', type=int, help='this one only')
     parser.add_argument('--variant', default='plain')
-    parser.add_argument('--ports', action='store_true', help='no life listens on unix sockets')
     args = parser.parse_args()
     os.environ['NSQD'] = os.path.abspath(args.nsqd)
     directory = os.path.abspath(args.directory)
@@ -398,7 +397,6 @@ def main():
             mode = MODES[i % len(MODES)]
             world = World(os.path.join(directory, 'round%d' % i), '%s.%d' % (seed, i),
                           certificate, certificates)
-            world.ports = args.ports
             try:
                 # A drain and the end take some of the time.
                 said = play(world, mode, max(5.0, length - 6), args.variant == 'plain')

@@ -139,7 +139,6 @@ class World:
     def __init__(self, directory, seed, certificate, sockets):
         """sockets: a directory with a short name."""
         self.directory, self.seed = directory, seed
-        self.ports = False      # no life listens on unix sockets
         shutil.rmtree(directory, ignore_errors=True)
         os.makedirs(directory)
         self.daemon = Daemon(directory, certificate, sockets)
@@ -174,7 +173,7 @@ class World:
     def surroundings(self, number):
         """How a life listens, and which servers it has. They come in turns."""
         n = number + zlib.crc32(str(self.seed).encode()) % 12
-        return {'unix': n % 3 == 0 and not self.ports, 'lookupd': n % 2 == 0, 'auth': n % 4 == 1}
+        return {'unix': n % 3 == 0, 'lookupd': n % 2 == 0, 'auth': n % 4 == 1}
 
     def begin_life(self, settings):
         last = self.life
