@@ -17,10 +17,11 @@ FUNCTIONAL      = PYTHONDONTWRITEBYTECODE=1 $(PYTHON3) -m pytest -q -p no:cachep
                   -n $(FUNCTIONAL_JOBS) $(FUNCTIONAL_LEFT_OUT) $(FUNCTIONAL_ARGS) test/functional
 
 # The files that `make quick` leaves out. Seconds that their tests take, added up, on an idle
-# machine: 136, 28, 26, 25, 23, 21, 15, 13, 12 and 9, of 452 for all. Most of them wait for a
-# time-out. Of the last, each test wants root and a user of its own.
-FUNCTIONAL_SLOW := test_client_pollers test_http_limits test_standstill test_lookupd test_statsd \
-                   test_timeouts test_http_malformed test_exit test_full_sockets test_thread_limit
+# machine: 136, 45, 28, 26, 26, 25, 23, 21, 15, 13, 12 and 9, of 550 for all. Most of them wait for
+# a time-out. Of the last, each test wants root and a user of its own.
+FUNCTIONAL_SLOW := test_client_pollers test_tls test_http_limits test_standstill test_auth \
+                   test_lookupd test_statsd test_timeouts test_http_malformed test_exit \
+                   test_full_sockets test_thread_limit
 $(foreach f,$(FUNCTIONAL_SLOW:%=test/functional/%.py),$(if $(wildcard $(f)),,\
     $(error FUNCTIONAL_SLOW: there is no $(f))))
 

@@ -7,10 +7,10 @@ UNIT_BIN  := $(UNIT:%=$(BUILD)/test/unit/%)
 CHECKS    += unit unit-thread unit-address chan-perturb
 BUILT     += unit unit-quick unit-thread unit-address chan-perturb
 
-# The programs that `make quick` leaves out: those that run for more than 8 s on an idle machine.
-# They take 35, 10 and 10 s; all others together take 35 s, so 18 s on two cores. They kill, damage
-# and wait many times over. The other runs start with them, so that none is alone at the end.
-UNIT_SLOW := test_diskqueue_damage test_diskqueue_kill test_diskqueue_faults
+# The programs that `make quick` leaves out: those that run for more than 7 s. They kill, damage and
+# wait many times over. The other runs start with them, so that none is alone at the end.
+UNIT_SLOW := test_diskqueue_damage test_diskqueue_kill test_diskqueue_faults \
+             test_protocol_v2_pump test_pollers_stress test_diskqueue
 UNIT_QUICK := $(filter-out $(UNIT_SLOW),$(UNIT))
 UNIT_ALL  := $(UNIT_SLOW) $(UNIT_QUICK)
 
