@@ -174,6 +174,7 @@ struct patience {
 	int64_t deadline_ns; /* 0: for ever */
 	int64_t time_ns;     /* how long that was at the first wait; 0: it has not waited yet */
 	bool renewed;
+	bool said_room; /* the last wait ended as there was room, and no byte has gone since */
 };
 
 /*
@@ -195,22 +196,31 @@ static bool renew(struct patience *p)
 	return true;
 }
 
+/*
+ * The system may say that there is room, and take nothing: it is short of memory for TCP. It gives
+ * no sign when that is over. So the next attempt is made after this time.
+ */
+#define SHORTAGE_NS (10 * NSEC_PER_MSEC)
+
 /* Blocks until the system may take more. -1 with err set: the time is over. */
 static int wait_for_room(struct stream_sock *s, struct patience *p, struct err *err)
 {
-	struct pollfd fd = {.fd = s->fd, .events = POLLOUT};
-	struct timespec ts, *timeout = NULL;
+	struct pollfd fd = {.fd = s->fd, .events = p->said_room ? 0 : POLLOUT};
+	int64_t left = INT64_MAX;
 	if (p->deadline_ns != 0) {
-		int64_t left = p->deadline_ns - clock_mono_ns();
+		left = p->deadline_ns - clock_mono_ns();
 		if (left <= 0)
 			return renew(p) ? 0 : err_set(err, ETIMEDOUT, "i/o timeout");
 		if (p->time_ns == 0)
 			p->time_ns = left;
-		ts = (struct timespec){left / NSEC_PER_SEC, left % NSEC_PER_SEC};
-		timeout = &ts;
 	}
-	if (ppoll(&fd, 1, timeout, NULL) < 0 && errno != EINTR)
+	if (p->said_room && left > SHORTAGE_NS)
+		left = SHORTAGE_NS;
+	struct timespec ts = {left / NSEC_PER_SEC, left % NSEC_PER_SEC};
+	int rc = ppoll(&fd, 1, left == INT64_MAX ? NULL : &ts, NULL);
+	if (rc < 0 && errno != EINTR)
 		return io_error(err, "poll");
+	p->said_room = rc > 0;
 	return 0;
 }
 
@@ -221,18 +231,22 @@ static int wait_for_room(struct stream_sock *s, struct patience *p, struct err *
 static int send_all(
 	struct stream_sock *s, struct iovec *iov, int n, struct patience *p, struct err *err)
 {
-	for (;;) {
+	while (n > 0) {
+		size_t first = iov->iov_len;
 		int used = send_now(s, iov, n, err);
 		if (used < 0)
 			return -1;
+		if (used > 0 || iov->iov_len < first)
+			p->said_room = false;
 		iov += used;
 		n -= used;
 		if (n == 0)
-			return 0;
+			break;
 		runnext_handoff();
 		if (wait_for_room(s, p, err) != 0)
 			return -1;
 	}
+	return 0;
 }
 
 static void drop_kept(struct stream_sock *s)

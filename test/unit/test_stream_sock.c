@@ -68,6 +68,19 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 	return -1;
 }
 
+/* Likewise: as long as it is set, there is no memory to send. */
+static _Atomic bool short_of_memory;
+static _Atomic int sendmsg_calls;
+
+ssize_t sendmsg(int fd, const struct msghdr *mh, int flags)
+{
+	sendmsg_calls++;
+	if (!short_of_memory)
+		return syscall(SYS_sendmsg, fd, mh, flags);
+	errno = EAGAIN;
+	return -1;
+}
+
 /* Likewise: how often it was called, and the longest wait that it was asked for. */
 static _Atomic int ppoll_calls;
 static _Atomic int64_t ppoll_longest_ns;
@@ -413,6 +426,32 @@ static void test_a_write_waits_no_longer_than_its_deadline(void **state)
 	free_pair(&p);
 }
 
+static void end_shortage(void *arg)
+{
+	sleep_ns(*(int64_t *)arg);
+	short_of_memory = false;
+}
+
+/* The socket is writable all the time, and takes nothing. */
+static void test_a_system_that_is_short_of_memory_is_not_asked_all_the_time(void **state)
+{
+	struct pair p = new_pair();
+	struct wait_group wg;
+	struct err err;
+	int64_t time = 60 * NSEC_PER_MSEC;
+	short_of_memory = true;
+	sendmsg_calls = 0;
+	assert_int_equal(write_bytes(&p, "x", 1, clock_mono_ns() + time, &err), -1);
+	assert_int_equal(err.code, ETIMEDOUT);
+	/* Twice in 10 ms, also in the second that a late thread gets. */
+	assert_in_range(sendmsg_calls, 2, 2 * (60 + 1000) / 10 + 4);
+	wait_group_init(&wg);
+	go(&wg, end_shortage, &time);
+	assert_int_equal(write_bytes(&p, "x", 1, 0, &err), 0);
+	join(&wg);
+	free_pair(&p);
+}
+
 /* As after SIGSTOP: the deadline is long past, but the peer reads. */
 static void test_a_deadline_that_passed_while_we_stood_still_counts_anew_once(void **state)
 {
@@ -652,6 +691,7 @@ int main(void)
 		cmocka_unit_test(test_a_write_that_must_not_wait_leaves_the_rest_to_the_next),
 		cmocka_unit_test(test_writes_that_wait_and_that_do_not_keep_their_order),
 		cmocka_unit_test(test_a_write_waits_no_longer_than_its_deadline),
+		cmocka_unit_test(test_a_system_that_is_short_of_memory_is_not_asked_all_the_time),
 		cmocka_unit_test(test_a_deadline_that_passed_while_we_stood_still_counts_anew_once),
 		cmocka_unit_test(test_a_peer_that_reads_slowly_does_not_move_the_deadline),
 		cmocka_unit_test(test_a_write_to_a_closed_peer_is_an_error_and_no_signal),
