@@ -26,12 +26,16 @@ MC_GHOST const char *topic_name, *channel_name;
 MC_GHOST int n_topics_left, n_channels_left;
 
 MC_GHOST struct channel *paused_channel;
+MC_GHOST size_t paused_batch_len;
+MC_GHOST struct channel *waits_for_topic;
 
 /* What is paused hands nothing out. */
 void mc_always(void)
 {
 	if (paused_channel)
-		MC_CHECK(paused_channel->batch_len == 0);
+		MC_CHECK(paused_channel->batch_len == paused_batch_len);
+	if (waits_for_topic)
+		MC_CHECK(waits_for_topic->message_count == 0);
 }
 
 int in_file(const char *name, int number)
@@ -215,6 +219,7 @@ const struct mc_scenario mc_scenarios[] = {
 	{"known", setup_known, end_known},
 	{"prepared", setup_prepared, end_prepared},
 	{"disk", setup_disk, end_prepared},
+	{"pause", setup_pause, end_all_there},
 	{"use", setup_use, end_clean},
 	{"answer", setup_answer, end_answer},
 	{"ephemeral", setup_ephemeral, end_ephemeral},

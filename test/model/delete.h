@@ -19,6 +19,10 @@ extern const char *topic_name, *channel_name;
 extern int n_topics_left, n_channels_left;
 /* It hands nothing out; NULL: none is paused. */
 extern struct channel *paused_channel;
+/* So much of its batch the disk has refused to take back. */
+extern size_t paused_batch_len;
+/* It gets nothing, as its topic is paused; NULL: none is. */
+extern struct channel *waits_for_topic;
 
 /* How often message number is in that file. */
 int in_file(const char *name, int number);
@@ -79,6 +83,7 @@ void end_known(void);
 void setup_prepared(void);
 void end_prepared(void);
 void setup_disk(void);
+void setup_pause(void);
 void setup_use(void);
 void setup_answer(void);
 void end_answer(void);

@@ -144,7 +144,7 @@ void setup_ephemeral(void)
 }
 
 static MC_GHOST struct chan *quit;
-static MC_GHOST bool has_consumed;
+static MC_GHOST bool has_consumed, has_paused, is_in_line;
 
 /* The consumer has got a message. Its client may finish it. */
 static void start(struct subscriber *s, struct message *m)
@@ -158,16 +158,34 @@ static void start(struct subscriber *s, struct message *m)
 		acked[number]--;
 }
 
-/* A consumer gets one message, or quits before. It waits in line also during a pause. */
-static void consume(void)
+/* The consumer stands in line. It gets one message, or quits before. */
+static void stand_in_line(struct subscriber *s)
 {
-	struct subscriber *s = &subscribers[0];
 	struct message *m;
-	struct chan_case cases[] = {chan_case_recv(s->channel->client_msg_chans[GLOBAL], &m),
+	int closeness = mc_param("near", 0) ? ZONE_LOCAL : GLOBAL;
+	struct chan_case cases[] = {chan_case_recv(s->channel->client_msg_chans[closeness], &m),
 		chan_case_recv(quit, NULL)};
 	if (chan_select(cases, 2) == 0)
 		start(s, m);
+}
+
+static bool was_paused(void *arg)
+{
+	(void)arg;
+	return has_paused;
+}
+
+/* It waits in line also during a pause. */
+static void consume(void)
+{
+	struct subscriber *s = &subscribers[0];
+	stand_in_line(s);
 	has_consumed = true;
+	if (mc_param("held", 0)) {
+		mc_wait(was_paused, NULL);
+		is_in_line = true;
+		stand_in_line(s);
+	}
 	if (mc_param("leave", 0))
 		leave(s);
 }
@@ -190,6 +208,44 @@ static void unpause(void)
 	mc_yield();
 	paused_channel = NULL;
 	channel_unpause(c);
+}
+
+static bool has_left_the_line(void *arg)
+{
+	const struct channel *c = arg;
+	return has_consumed && c->message_count == 1;
+}
+
+static bool stands_in_line(void *arg)
+{
+	(void)arg;
+	return is_in_line;
+}
+
+static bool has_both(void *arg)
+{
+	const struct channel *c = arg;
+	return c->message_count == 2;
+}
+
+/*
+ * The consumer may have left the line when the pump had a message for it in hand. The next message
+ * is in memory, which is full. So the pause begins with a batch that the disk refuses to take back.
+ * The second pause has the pump look again.
+ */
+static void pause_with_batch(void)
+{
+	struct channel *c = subscribers[0].channel;
+	mc_wait(has_left_the_line, c);
+	publish_2();
+	mc_wait(has_both, c);
+	channel_pause(c);
+	paused_batch_len = c->batch_len;
+	paused_channel = c;
+	has_paused = true;
+	mc_wait(stands_in_line, NULL);
+	channel_pause(c);
+	unpause();
 }
 
 /* The consumer has had its message, or will have none; and all are in the channel. */
@@ -224,7 +280,10 @@ void setup_consume(void)
 	has_consumed = !mc_param("waits", 1);
 	if (!has_consumed)
 		go_first("consume", consume);
-	if (mc_param("pauses", 0)) {
+	if (mc_param("held", 0)) {
+		go("pause", pause_with_batch);
+		go("quit", stop_consuming);
+	} else if (mc_param("pauses", 0)) {
 		go_first("pause", pause_early);
 		go("unpause", unpause);
 	} else if (!has_consumed) {

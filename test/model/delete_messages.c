@@ -192,6 +192,56 @@ void setup_disk(void)
 	may_be_new = true;
 }
 
+/* --- a topic is paused ------------------------------------------------------------------------ */
+
+static MC_GHOST struct topic *its_topic;
+static MC_GHOST struct channel *its_channel;
+
+static void pause_topic(void)
+{
+	its_topic = nsqd_get_existing_topic(&topics, topic_name);
+	its_channel = topic_get_existing_channel(its_topic, channel_name);
+	/* What has come before waits for nothing. */
+	topic_pause(its_topic);
+	if (its_channel->message_count == 0)
+		waits_for_topic = its_channel;
+}
+
+static bool has_come(void *arg)
+{
+	return ((const struct channel *)arg)->message_count == 1;
+}
+
+/* When the pause is over, the channel gets the message, though no other comes. */
+static void unpause_topic(void)
+{
+	mc_yield();
+	waits_for_topic = NULL;
+	topic_unpause(its_topic);
+	mc_wait(has_come, its_channel);
+	channel_unref(its_channel);
+	topic_unref(its_topic);
+}
+
+static void pause_and_unpause(void)
+{
+	pause_topic();
+	unpause_topic();
+}
+
+/* first: all know of the pause before a message comes. */
+void setup_pause(void)
+{
+	begin("t", "c", 1);
+	if (mc_param("first", 0)) {
+		go_first("pause", pause_topic);
+		go("unpause", unpause_topic);
+	} else {
+		go("pause", pause_and_unpause);
+	}
+	go("publish", mc_param("deferred", 0) ? publish_deferred : publish_1);
+}
+
 /* --- users ------------------------------------------------------------------------------------ */
 
 /* Calls fn with the channel, if it is there. */

@@ -194,6 +194,8 @@ static struct options opts;
 void context_make(int mem_queue_size)
 {
 	opts.mem_queue_size = mem_queue_size;
+	opts.topology_zone = (char *)(mc_param("near", 0) ? "here" : "");
+	opts.topology_region = (char *)"";
 	ctx.opts = &opts;
 	ctx.exit_begun_chan = chan_new(0, 0);
 	ctx.exit_chan = chan_new(0, 0);
@@ -238,7 +240,7 @@ bool patience_wait(struct patience *p, int64_t *pause_ns)
 bool topology_is_aware(const struct options *o)
 {
 	(void)o;
-	return false;
+	return mc_param("near", 0);
 }
 
 /* --- no percentiles --------------------------------------------------------------------------- */

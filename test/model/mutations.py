@@ -20,6 +20,8 @@ TOPICS, TOPIC, TOPIC_PUMP = "nsqd/queue/topics.c", "nsqd/queue/topic.c", "nsqd/q
 ANSWER = "pumps deliver msgs=2 answers=1 stalls=1 draws=0 switches=2"
 PAUSED = "pumps deliver msgs=2 early=1 pauses=2 draws=0 switches=1"
 
+HELD = "delete consume held=1 mem=1 refusals=2 switches=0 draws=0"
+
 EMPTY = "delete consume empties=1 switches=1 draws=0"
 EMPTY_KEPT = "delete consume empties=1 waits=0 two=1 mem=1 refusals=1 switches=1 draws=0"
 
@@ -267,6 +269,18 @@ MUTATIONS = [
              "	if (pd->needs_thread)\n		return pd->retry_ns;",
              "",
              ["netpoll stream thread=1 failures=1"]),
+    Mutation("for want of a thread a poller runs a connection that cannot wait for one", NETPOLL,
+             "	if (next == NETPOLL_THREAD)\n		next = run(pd);\n	else if",
+             "	if",
+             ["netpoll stream thread=1 failures=1 without=1"]),
+    Mutation("a connection that can do without a thread takes a step", NETPOLL,
+             "	return next == NETPOLL_WAIT ? park(pd) : next;\n}\n\nstatic void stop_waiting",
+             "	return next == NETPOLL_WAIT ? park(pd) : NETPOLL_WAIT;\n}\n\nstatic void stop_waiting",
+             ["netpoll stream thread=1 failures=1 without=2"]),
+    Mutation("a connection that is given up for want of a thread is not touched", NETPOLL,
+             "	return next == NETPOLL_WAIT ? park(pd) : next;\n}\n\nstatic void stop_waiting",
+             "	return next == NETPOLL_YIELD ? next : park(pd);\n}\n\nstatic void stop_waiting",
+             ["netpoll stream kicks=1 sends=0 thread=1 failures=1 without=3"]),
     Mutation("a connection that epoll has refused looks for itself", NETPOLL,
              "	return !pd->registered && pd->retry_ns < look ? pd->retry_ns : look;",
              "	return look;",
@@ -296,6 +310,30 @@ MUTATIONS = [
              "	if (!c->memory_msg_chan || c->topology_aware || channel_is_paused(c))",
              "	if (!c->memory_msg_chan || c->topology_aware)",
              ["delete use use=4 put=1 pauses=1 early=1 switches=1 draws=0"]),
+    Mutation("a batch that the disk refuses to take back is not offered during a pause", CHANNEL_PUMP,
+             "	if (p->wanted > 0 || channel_is_paused(c))\n		return n;",
+             "	if (p->wanted > 0)\n		return n;",
+             [HELD]),
+    Mutation("nor is it to near consumers", CHANNEL_PUMP,
+             "	if (c->topology_aware && !channel_is_paused(c))",
+             "	if (c->topology_aware)",
+             [f"{HELD} near=1"]),
+    Mutation("a topic that is paused hands nothing out", TOPIC_PUMP,
+             "	bool flowing = p->n_channels > 0 && !topic_is_paused(t) && !stuck;",
+             "	bool flowing = p->n_channels > 0 && !stuck;",
+             ["delete pause first=1", "delete pause switches=1 draws=0"]),
+    Mutation("nor does it defer", TOPIC,
+             "	if (!atomic_load(&t->started) || topic_is_paused(t))",
+             "	if (!atomic_load(&t->started))",
+             ["delete pause first=1 deferred=1"]),
+    Mutation("a topic's pump hears of a pause", TOPIC,
+             "	atomic_store(&t->paused, pause);\n	update_pump(t, t->pause_chan);",
+             "	atomic_store(&t->paused, pause);\n	if (!pause)\n		update_pump(t, t->pause_chan);",
+             ["delete pause switches=1 draws=0", "delete pause first=1"]),
+    Mutation("and of its end", TOPIC,
+             "	atomic_store(&t->paused, pause);\n	update_pump(t, t->pause_chan);",
+             "	atomic_store(&t->paused, pause);\n	if (pause)\n		update_pump(t, t->pause_chan);",
+             ["delete pause first=1"]),
     Mutation("a client of a channel that is paused has no room", CLIENT,
              "	if (channel_is_paused(ch))\n		return 0;\n",
              "	(void)ch;\n",

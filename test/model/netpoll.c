@@ -22,6 +22,7 @@ struct conn {
 	int fd;
 	int got, steps;
 	bool wants_thread;
+	bool is_to_run;      /* its next turn is to be run, in the poller */
 	int64_t deadline_ns; /* ends it */
 	_Atomic bool in_step;
 };
@@ -76,6 +77,7 @@ static enum netpoll_next read_on(struct conn *c)
 static enum netpoll_next step(void *arg)
 {
 	struct conn *c = arg;
+	MC_CHECK(!c->is_to_run);
 	enter(c);
 	if (c->wants_thread && c->steps++ > 0) {
 		c->wants_thread = false;
@@ -93,6 +95,7 @@ static enum netpoll_next step(void *arg)
 static enum netpoll_next run(void *arg)
 {
 	struct conn *c = arg;
+	c->is_to_run = false;
 	if (mc_param("lazy", 0))
 		return NETPOLL_WAIT;
 	enter(c);
@@ -104,16 +107,18 @@ static enum netpoll_next run(void *arg)
 /* without: 0: another try follows; 1: the poller does it; 2: a step does; 3: it is given up. */
 static enum netpoll_next no_thread(void *arg, const struct err *why)
 {
+	struct conn *c = arg;
 	(void)why;
 	switch (mc_param("without", 0)) {
 	case 0:
 		return NETPOLL_WAIT;
 	case 1:
+		c->is_to_run = true;
 		return NETPOLL_THREAD;
 	case 2:
 		return NETPOLL_YIELD;
 	default:
-		return close_it(arg);
+		return close_it(c);
 	}
 }
 
