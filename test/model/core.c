@@ -13,7 +13,7 @@ static int values[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
 static MC_GHOST int times_got[9], n_got, n_sent, n_closed, n_late;
 static _Atomic int state;
 
-/* --- what the threads do ------------------------------------------------------------------------ */
+/* --- what the threads do ---------------------------------------------------------------------- */
 
 /* A value has been received. */
 static void got(int v)
@@ -97,7 +97,7 @@ static void receive_until(struct chan *c, int want, size_t max)
 	}
 }
 
-/* --- senders and receivers ---------------------------------------------------------------------- */
+/* --- senders and receivers -------------------------------------------------------------------- */
 
 static void receive_three(void *c)
 {
@@ -164,7 +164,7 @@ static void setup_order(void)
 	mc_go("receive", receive_in_order, a);
 }
 
-/* --- selects ------------------------------------------------------------------------------------ */
+/* --- selects ---------------------------------------------------------------------------------- */
 
 /* Two selects in a row over a and b. */
 static void select_twice(void *arg)
@@ -246,7 +246,10 @@ static void end_one_exchange(void)
 	MC_CHECK(n_got == 1 && n_sent == 1);
 }
 
-/* Two values by selects: the receiver has room for one at a time, so a select may send some of them. */
+/*
+ * Two values by selects: the receiver has room for one at a time, so a select may send some of
+ * them.
+ */
 static void select_until_sent(void *arg)
 {
 	(void)arg;
@@ -309,7 +312,7 @@ static void end_close(void)
 	MC_CHECK(n_sent == n_got + (int)chan_len(a));
 }
 
-/* --- selects that do not wait ------------------------------------------------------------------- */
+/* --- selects that do not wait ----------------------------------------------------------------- */
 
 static void select_with_default(void *arg)
 {
@@ -317,7 +320,9 @@ static void select_with_default(void *arg)
 	(void)arg;
 	struct chan_case c[] = {chan_case_recv(a, &x), chan_case_recv(b, NULL)};
 	int k = chan_try_select(c, 2);
-	/* Go's TestNonblockSelectRace2: a has a value until b is closed, so one of them is ready. */
+	/*
+	 * Go's TestNonblockSelectRace2: a has a value until b is closed, so one of them is ready.
+	 */
 	MC_CHECK(k >= 0);
 	if (k == 0)
 		got(x);
@@ -345,7 +350,9 @@ static void end_got_1(void)
 	MC_CHECK(n_got == 1);
 }
 
-/* Something is there, and the thread that has brought it is done: one that does not wait finds it. */
+/*
+ * Something is there, and the thread that has brought it is done: one that does not wait finds it.
+ */
 static bool is_there(void *arg)
 {
 	struct chan *c = arg;
@@ -367,7 +374,7 @@ static void setup_try(void)
 	mc_go("try", try_receive, a);
 }
 
-/* --- deadlines ---------------------------------------------------------------------------------- */
+/* --- deadlines -------------------------------------------------------------------------------- */
 
 /* What was sent with success has been received, also at the last moment. */
 static void receive_for_a_while(void *arg)
@@ -396,9 +403,11 @@ static void end_deadline(void)
 	MC_CHECK(n_sent == n_got + (int)chan_len(a) && n_got + n_late == 1);
 }
 
-/* --- signals ------------------------------------------------------------------------------------ */
+/* --- signals ---------------------------------------------------------------------------------- */
 
-/* A state, and a chan that says "look again": the taker of the value sees what was written before. */
+/*
+ * A state, and a chan that says "look again": the taker of the value sees what was written before.
+ */
 static void change_and_signal(void *arg)
 {
 	(void)arg;
@@ -428,7 +437,7 @@ static void end_nothing(void)
 {
 }
 
-/* --- demand ------------------------------------------------------------------------------------- */
+/* --- demand ----------------------------------------------------------------------------------- */
 
 /* Waits for a receiver, and sends then, as the channel's pump does. */
 static void send_on_demand(void *arg)
@@ -530,7 +539,7 @@ static void end_look(void)
 	MC_CHECK(mc_param("leaves", 1) || demand_seen == 1);
 }
 
-/* --- the end of a chan -------------------------------------------------------------------------- */
+/* --- the end of a chan ------------------------------------------------------------------------ */
 
 /* The receiver of an answer frees the chan at once; the sender, and its parker, live on. */
 static void receive_again(void *arg)
@@ -573,7 +582,7 @@ static void setup_answer(void)
 	mc_go("send", send_answer, NULL);
 }
 
-/* --- the lock ----------------------------------------------------------------------------------- */
+/* --- the lock --------------------------------------------------------------------------------- */
 
 static MC_GHOST bool held;
 

@@ -250,7 +250,7 @@ void end_channel_made_anew(void)
 	MC_CHECK(in_file("t", 1) + in_file("t:c", 1) <= acked[1]);
 }
 
-/* --- the last channel -------------------------------------------------------------------------- */
+/* --- the last channel ------------------------------------------------------------------------- */
 
 /* An ephemeral topic has two channels, and loses both. */
 void setup_ephemeral_last(void)

@@ -3,8 +3,8 @@
  * The model checker's face: what scenarios and stubs use. README.md says how it works.
  *
  * A scenario makes objects and threads, and the checker runs these threads in every order. The code
- * under test is the project's own, as it is. It was compiled so that each access to memory calls the
- * checker (mc_access.c), and its calls of the system go to mc_os.c.
+ * under test is the project's own, as it is. It was compiled so that each access to memory calls
+ * the checker (mc_access.c), and its calls of the system go to mc_os.c.
  */
 #ifndef TEST_MODEL_MC_H
 #define TEST_MODEL_MC_H
@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* --- scenarios ---------------------------------------------------------------------------------- */
+/* --- scenarios -------------------------------------------------------------------------------- */
 
 struct mc_scenario {
 	const char *name;
@@ -28,12 +28,15 @@ struct mc_scenario {
 
 /* All that a program has; the last one has no name. */
 extern const struct mc_scenario mc_scenarios[];
-/* In every state of all of them: what must always hold. It sees all memory, and nothing happens meanwhile. */
+/*
+ * In every state of all of them: what must always hold. It sees all memory, and nothing happens
+ * meanwhile.
+ */
 void mc_always(void);
 /* The argument NAME=VALUE of the program; without one: otherwise. From setup. */
 int mc_param(const char *name, int otherwise);
 
-/* --- threads ------------------------------------------------------------------------------------ */
+/* --- threads ---------------------------------------------------------------------------------- */
 
 /* Starts a thread; at most MC_THREADS at a time. From setup, or from a thread. */
 #define MC_THREADS 8
@@ -57,20 +60,23 @@ void mc_yield_unless_coarse(void);
 unsigned mc_choose(unsigned n);
 
 /*
- * At the end: the size of an object to which no variable points, nor an object to which one does; 0:
- * there is none.
+ * At the end: the size of an object to which no variable points, nor an object to which one does;
+ * 0: there is none.
  */
 size_t mc_leaked(void);
 
 /*
- * At most n times another thread goes on though the last one could. From setup; else: any number. The
- * search then is to the end of all such runs: for scenarios of many threads. Most faults need one switch,
- * or two.
+ * At most n times another thread goes on though the last one could. From setup; else: any number.
+ * The search then is to the end of all such runs: for scenarios of many threads. Most faults need
+ * one switch, or two.
  */
 void mc_set_switches(unsigned n);
 /* An access to that atomic, or lock, is no point: no thread decides anything by it. From setup. */
 void mc_no_point(const void *at);
-/* In a coarse program: threads try that lock, and decide by it; so its unlock is a point. From setup. */
+/*
+ * In a coarse program: threads try that lock, and decide by it; so its unlock is a point. From
+ * setup.
+ */
 void mc_tried(const void *lock);
 
 /*
@@ -78,16 +84,19 @@ void mc_tried(const void *lock);
  */
 #define MC_GHOST __attribute__((section("mc_ghost")))
 
-/* --- the clock ---------------------------------------------------------------------------------- */
+/* --- the clock -------------------------------------------------------------------------------- */
 
-/* Time stands still, but for waits with a deadline: those may end at any moment, and then it is so late. */
+/*
+ * Time stands still, but for waits with a deadline: those may end at any moment, and then it is so
+ * late.
+ */
 int64_t mc_now(void);
 /* It is at least so late now. */
 void mc_pass_to(int64_t now_ns);
 /* How many waits may run out while other threads could go on. From setup; else: any number. */
 void mc_set_timeouts(unsigned n);
 
-/* --- failures ----------------------------------------------------------------------------------- */
+/* --- failures --------------------------------------------------------------------------------- */
 
 /* Ends the search: this must not be. */
 _Noreturn void mc_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

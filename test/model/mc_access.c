@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the code under test does with memory. It was compiled with -fsanitize=thread, but is linked
- * with these functions in place of the sanitizer's: one call before each access. An atomic access is
- * a point, at which other threads may run first. Any access is checked for memory that is free, or
- * that was on a stack whose function has returned.
+ * with these functions in place of the sanitizer's: one call before each access. An atomic access
+ * is a point, at which other threads may run first. Any access is checked for memory that is free,
+ * or that was on a stack whose function has returned.
  */
 #include <string.h>
 
@@ -40,7 +40,7 @@ void mc_touch(const volatile void *p, size_t size)
 	}
 }
 
-/* --- points ------------------------------------------------------------------------------------- */
+/* --- points ----------------------------------------------------------------------------------- */
 
 /*
  * A coarse program has objects whose code is in this section (run.py): no access there is a point.
@@ -108,9 +108,9 @@ void mc_point(const char *what, const volatile void *at, const void *pc)
 /*
  * In a coarse program what is relaxed is a count, or has a lock besides. What is counted down is a
  * reference, or a count that a lock guards (client_count, kept.count). A reference may as well be
- * dropped at the end of the step before: that other threads still use the object is found then, too.
- * And the step before such a count has only taken the lock: a thread that reads the count without it
- * cannot tell the two apart.
+ * dropped at the end of the step before: that other threads still use the object is found then,
+ * too. And the step before such a count has only taken the lock: a thread that reads the count
+ * without it cannot tell the two apart.
  */
 static void atomic_point(const char *what, const volatile void *at, int order, const void *pc)
 {
@@ -182,7 +182,9 @@ void __tsan_init(void)
 {
 }
 
-/* In a walk a weak comparison may fail although the values are the same. (None is in coarse code.) */
+/*
+ * In a walk a weak comparison may fail although the values are the same. (None is in coarse code.)
+ */
 static bool fails_for_nothing(void)
 {
 	return C.random && !mc_is_coarse() && C.current >= 0 && !C.quiet && mc_random(8) == 0;
@@ -271,7 +273,7 @@ ATOMIC(16, uint16_t)
 ATOMIC(32, uint32_t)
 ATOMIC(64, uint64_t)
 
-/* --- what the compiler does not instrument: functions of libc --------------------------------------- */
+/* --- what the compiler does not instrument: functions of libc --------------------------------- */
 
 void mc_read_memory(const void *p, size_t n)
 {

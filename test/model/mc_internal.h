@@ -18,8 +18,9 @@
 #define MC_CHECKER_SIZE ((size_t)1 << 17)
 
 /*
- * Each thread has a part of the arena, and setup the first one: so where an object lies does not depend
- * on what other threads do meanwhile, and two states are not taken for different by that alone.
+ * Each thread has a part of the arena, and setup the first one: so where an object lies does not
+ * depend on what other threads do meanwhile, and two states are not taken for different by that
+ * alone.
  */
 #define MC_PARTS (1 + MC_THREADS)
 #define MC_PART_SIZE ((size_t)1 << 16)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's part of netpoll.c. Each call is one step. epoll tells of a socket once for each thing
- * that comes (EPOLLET), and of the others as long as there is something.
+ * The kernel's part of netpoll.c. Each call is one step. epoll tells of a socket once for each
+ * thing that comes (EPOLLET), and of the others as long as there is something.
  */
 #include <errno.h>
 #include <string.h>
@@ -58,7 +58,7 @@ int mc_close(int fd)
 	return 0;
 }
 
-/* --- sockets -------------------------------------------------------------------------------------- */
+/* --- sockets ---------------------------------------------------------------------------------- */
 
 int mc_socket(void)
 {
@@ -100,7 +100,7 @@ bool mc_has_ended(int fd)
 	return file_of(fd)->has_ended;
 }
 
-/* --- eventfd, timerfd ------------------------------------------------------------------------------ */
+/* --- eventfd, timerfd ------------------------------------------------------------------------- */
 
 int mc_eventfd(unsigned count, int flags);
 int mc_eventfd(unsigned count, int flags)
@@ -187,7 +187,7 @@ void mc_go_timers(void)
 	mc_go("time", run_out, the_timer());
 }
 
-/* --- epoll ----------------------------------------------------------------------------------------- */
+/* --- epoll ------------------------------------------------------------------------------------ */
 
 int mc_epoll_create1(int flags);
 int mc_epoll_create1(int flags)

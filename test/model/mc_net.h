@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Descriptors of a model: epoll, eventfd, timerfd, and sockets whose peers are scenarios. See mc_net.c. */
+/*
+ * Descriptors of a model: epoll, eventfd, timerfd, and sockets whose peers are scenarios. See
+ * mc_net.c.
+ */
 #ifndef TEST_MODEL_MC_NET_H
 #define TEST_MODEL_MC_NET_H
 

@@ -87,8 +87,8 @@ long mc_syscall(long number, ...)
 }
 
 /*
- * In a coarse program an unlock can as well be the end of the step before it. But where a section has
- * no point, no thread then finds its lock taken. So locks that threads only try are left out.
+ * In a coarse program an unlock can as well be the end of the step before it. But where a section
+ * has no point, no thread then finds its lock taken. So locks that threads only try are left out.
  */
 static void unlock_point(const char *what, const void *lock, const void *pc)
 {
@@ -97,7 +97,7 @@ static void unlock_point(const char *what, const void *lock, const void *pc)
 	mc_touch(lock, 1);
 }
 
-/* --- mutexes: the first word says whether one is held ------------------------------------------- */
+/* --- mutexes: the first word says whether one is held ----------------------------------------- */
 
 static bool is_zero(void *word)
 {
@@ -159,8 +159,9 @@ int mc_pthread_mutex_destroy(pthread_mutex_t *m)
 }
 
 /*
- * A writer, readers, and writers that wait: those keep new readers out. What a reader has done comes
- * before the next writer, but not before other readers. So that is passed on by a place of its own.
+ * A writer, readers, and writers that wait: those keep new readers out. What a reader has done
+ * comes before the next writer, but not before other readers. So that is passed on by a place of
+ * its own.
  */
 struct rw {
 	int writer, readers, waiting;
@@ -248,7 +249,7 @@ int mc_pthread_rwlock_destroy(pthread_rwlock_t *p)
 	return 0;
 }
 
-/* --- threads' own ------------------------------------------------------------------------------- */
+/* --- threads' own ----------------------------------------------------------------------------- */
 
 int mc_pthread_once(pthread_once_t *once, void (*fn)(void))
 {
@@ -285,7 +286,7 @@ int mc_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
 	return 0;
 }
 
-/* --- the clock ---------------------------------------------------------------------------------- */
+/* --- the clock -------------------------------------------------------------------------------- */
 
 int mc_clock_gettime(clockid_t clock, struct timespec *ts)
 {
@@ -294,7 +295,7 @@ int mc_clock_gettime(clockid_t clock, struct timespec *ts)
 	return 0;
 }
 
-/* --- memory: never used twice, so that the use of what is free is seen --------------------------- */
+/* --- memory: never used twice, so that the use of what is free is seen ------------------------ */
 
 struct head {
 	size_t size; /* without the head */
@@ -353,14 +354,17 @@ void *mc_realloc(void *p, size_t size)
 	return q;
 }
 
-/* --- memory that nothing points to ---------------------------------------------------------------- */
+/* --- memory that nothing points to ------------------------------------------------------------ */
 
 static size_t grain_of(uintptr_t at)
 {
 	return (at - MC_ARENA_AT) / MC_GRAIN;
 }
 
-/* Marks the object that this points into, if it does. True: it was not marked. A head is before each. */
+/*
+ * Marks the object that this points into, if it does. True: it was not marked. A head is before
+ * each.
+ */
 static bool mark(uintptr_t at)
 {
 	if (at < MC_ARENA_AT || at >= MC_ARENA_AT + MC_ARENA_SIZE || W.map[grain_of(at)] != 1)
@@ -410,7 +414,7 @@ size_t mc_leaked(void)
 	return leaked;
 }
 
-/* --- failures of the code under test ------------------------------------------------------------ */
+/* --- failures of the code under test ---------------------------------------------------------- */
 
 _Noreturn void check_failed(const char *file, int line, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

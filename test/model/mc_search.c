@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The search: every state that the threads can reach, each once. Depth first, from the state that the
- * scenario's setup leaves. A state is known by a hash of 64 bits. So with 50 million states one is
- * taken for another with a probability of 1 : 10,000.
+ * The search: every state that the threads can reach, each once. Depth first, from the state that
+ * the scenario's setup leaves. A state is known by a hash of 64 bits. So with 50 million states one
+ * is taken for another with a probability of 1 : 10,000.
  *
  * Three things are wrong:
  *   - a check that fails;
@@ -10,8 +10,8 @@
  *   - a livelock: the threads can go round for ever, though each that can go on has its turn.
  *
  * For the last, Tarjan's algorithm finds the strongly connected sets of states. In such a set the
- * threads can go round for ever. That is fair to a thread which moves in it, and to one which in some
- * state of it cannot go on. If it is fair to all, no scheduler would end it.
+ * threads can go round for ever. That is fair to a thread which moves in it, and to one which in
+ * some state of it cannot go on. If it is fair to all, no scheduler would end it.
  */
 #include <setjmp.h>
 #include <stdio.h>

@@ -20,7 +20,7 @@ uint64_t rand_u64(void)
 	return UINT64_MAX;
 }
 
-/* --- gothread.c: each function gets a thread of the model ----------------------------------------- */
+/* --- gothread.c: each function gets a thread of the model ------------------------------------- */
 
 struct call {
 	struct wait_group *wg;

@@ -24,8 +24,8 @@ static int pick_way(const struct mc_way *ways, int n, int last)
 }
 
 /*
- * A sleep in a futex may end for nothing. Only in some runs, as that makes up for a lost wake-up; and
- * not in coarse programs, whose subject is not how threads sleep.
+ * A sleep in a futex may end for nothing. Only in some runs, as that makes up for a lost wake-up;
+ * and not in coarse programs, whose subject is not how threads sleep.
  */
 static void wake_for_nothing(void)
 {

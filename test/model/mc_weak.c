@@ -86,7 +86,7 @@ static bool is_on(void)
 	return C.weak && C.current >= 0 && !C.quiet;
 }
 
-/* --- views ---------------------------------------------------------------------------------------- */
+/* --- views ------------------------------------------------------------------------------------ */
 
 static void join(struct view *v, const struct view *with)
 {
@@ -117,7 +117,7 @@ static bool is_release(int order)
 	return order == __ATOMIC_RELEASE || order == __ATOMIC_ACQ_REL || order == __ATOMIC_SEQ_CST;
 }
 
-/* --- other memory ------------------------------------------------------------------------------------ */
+/* --- other memory ----------------------------------------------------------------------------- */
 
 /* The scenario's notes, and variables of single threads. */
 static bool is_exempt(uintptr_t at)
@@ -214,7 +214,7 @@ void mc_weak_forget(const volatile void *p, size_t size)
 	forget_locations((uintptr_t)p, size);
 }
 
-/* --- locations ---------------------------------------------------------------------------------------- */
+/* --- locations -------------------------------------------------------------------------------- */
 
 static uint64_t in_memory(const volatile void *at, size_t size)
 {
@@ -317,9 +317,12 @@ static void write_store(
 	tick();
 }
 
-/* --- accesses -------------------------------------------------------------------------------------------- */
+/* --- accesses --------------------------------------------------------------------------------- */
 
-/* An atomic access must come after what has made the atomic, and be no atomic access to other memory. */
+/*
+ * An atomic access must come after what has made the atomic, and be no atomic access to other
+ * memory.
+ */
 static void check_atomic(const volatile void *p, size_t size)
 {
 	for (uintptr_t at = (uintptr_t)p; at < (uintptr_t)p + size; at++) {
@@ -411,7 +414,7 @@ bool mc_weak_compare(volatile void *at, size_t size, uint64_t *expected, uint64_
 	return true;
 }
 
-/* --- mutexes and the like ---------------------------------------------------------------------------------- */
+/* --- mutexes and the like --------------------------------------------------------------------- */
 
 static struct view *sync_of(const volatile void *what)
 {
@@ -442,7 +445,7 @@ void mc_weak_acquire(const volatile void *what)
 		join(self(), sync_of(what));
 }
 
-/* --- life --------------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 void mc_weak_begin(int thread)
 {

@@ -25,7 +25,9 @@ void mc_weak_plain_read(const volatile void *at, size_t size);
 void mc_weak_plain_write(const volatile void *at, size_t size);
 /* That memory is free, or new. */
 void mc_weak_forget(const volatile void *at, size_t size);
-/* What is done before a release of `what`, by address, comes before what is done after its acquire. */
+/*
+ * What is done before a release of `what`, by address, comes before what is done after its acquire.
+ */
 void mc_weak_release(const volatile void *what);
 void mc_weak_acquire(const volatile void *what);
 /* The thread in this place begins, started by the current one. */

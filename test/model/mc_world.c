@@ -13,7 +13,10 @@
 #include "test/model/mc_internal.h"
 #include "test/model/mc_weak.h"
 
-/* What lies below a stack pointer may have been written this far down, by what was called and returned. */
+/*
+ * What lies below a stack pointer may have been written this far down, by what was called and
+ * returned.
+ */
 #define RED 8192
 
 /* The program's variables, and in them those that are thread-local (see run.py). */
@@ -27,7 +30,10 @@ static char *stack_top(int i)
 
 /* --- coroutines ------------------------------------------------------------------------------- */
 
-/* Saves what a call must keep on the stack, stores the stack pointer in *from, and takes up another. */
+/*
+ * Saves what a call must keep on the stack, stores the stack pointer in *from, and takes up
+ * another.
+ */
 void mc_switch(void **from, void *to);
 __asm__(".text\n"
 	".globl mc_switch\n"
@@ -240,7 +246,9 @@ bool mc_can_time_out(const struct mc_thread *t)
 	return t->state == MC_ASLEEP && !t->woken && t->deadline_ns != 0;
 }
 
-/* What is below the stack pointer is what returned functions have left there: no part of the state. */
+/*
+ * What is below the stack pointer is what returned functions have left there: no part of the state.
+ */
 static void clear_below(int i)
 {
 	char *sp = W.threads[i].sp, *low = sp - RED;

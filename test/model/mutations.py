@@ -14,7 +14,8 @@ CHAN, SELECT, PARK = "common/chan.c", "common/select.c", "common/park.c"
 INTERNAL, RUNNEXT, TIMERPROC = "common/chan_internal.h", "common/runnext.c", "common/timerproc.c"
 PARK_H, NETPOLL = "common/park.h", "common/netpoll.c"
 CHANNEL_PUMP, CLIENT_PUMP = "nsqd/queue/channel_pump.c", "nsqd/client/protocol_v2_pump.c"
-CHANNEL, CLIENT, SEND = "nsqd/queue/channel.c", "nsqd/client/client_v2.c", "nsqd/client/protocol_v2_send.c"
+CHANNEL, CLIENT = "nsqd/queue/channel.c", "nsqd/client/client_v2.c"
+SEND = "nsqd/client/protocol_v2_send.c"
 TOPICS, TOPIC, TOPIC_PUMP = "nsqd/queue/topics.c", "nsqd/queue/topic.c", "nsqd/queue/topic_pump.c"
 
 ANSWER = "pumps deliver msgs=2 answers=1 stalls=1 draws=0 switches=2"
@@ -36,7 +37,9 @@ MUTATIONS = [
              "		waitq_remove(&c->recvq, w);",
              ["core close cap=0 selects=1"]),
     Mutation("a new receiver announces demand", CHAN,
-             "	if (c->demandq.first)\n		chan_announce_demand_locked(c, &wakes);\n	chan_unlock(c);",
+             "	if (c->demandq.first)\n"
+             "		chan_announce_demand_locked(c, &wakes);\n"
+             "	chan_unlock(c);",
              "	chan_unlock(c);",
              ["core demand"]),
     Mutation("demand of nobody is no demand", CHAN,
@@ -44,16 +47,19 @@ MUTATIONS = [
              "		if (!waiter_claim(w))",
              ["core demand-self"]),
     Mutation("a share is no more than the receiver's room", CHAN,
-             "			if (share > room)\n				share = room;\n",
+             "			if (share > room)\n"
+             "				share = room;\n",
              "",
              ["core deal cap=0 max=1 n=2"]),
     Mutation("a free slot is for the sender that waits", CHAN,
-             "		if (c->count < c->cap)\n			draw_locked(c, NULL, c->cap - c->count, true, wakes);",
+             "		if (c->count < c->cap)\n"
+             "			draw_locked(c, NULL, c->cap - c->count, true, wakes);",
              "",
              ["core order cap=1"]),
     Mutation("the ring's values are older than the senders'", CHAN,
              "	size_t n = c->count < max ? c->count : max;\n	if (n > 0)",
-             "	size_t n = c->sendq.first ? 0 : c->count < max ? c->count : max;\n	if (n > 0)",
+             "	size_t n = c->sendq.first ? 0 : c->count < max ? c->count : max;\n"
+             "	if (n > 0)",
              ["core senders cap=1", "core order cap=1"]),
     Mutation("receivers are room to send", INTERNAL,
              "	if (c->count < c->cap || c->recvq.first || c->closed)",
@@ -71,10 +77,16 @@ MUTATIONS = [
     Mutation("hints are written under the lock", INTERNAL,
              "	if (hints != atomic_load_explicit(&c->hints, memory_order_relaxed))\n"
              "		atomic_store_explicit(&c->hints, hints, memory_order_relaxed);\n"
-             "#if defined(DEBUG_LOCKS) || defined(CHAN_PERTURB)\n	chan_check_invariants_locked(c);\n#endif\n"
-             "	/*\n	 * Once the lock is released, another thread may take it and free c. From here only the\n"
+             "#if defined(DEBUG_LOCKS) || defined(CHAN_PERTURB)\n"
+             "	chan_check_invariants_locked(c);\n#endif\n"
+             "	/*\n"
+             "	 * Once the lock is released, another thread may take it and free c. From "
+             "here "
+             "only the\n"
              "	 * address is used.\n	 */\n"
-             "	if (__builtin_expect(atomic_exchange_explicit(&c->lock, 0, memory_order_release) == 2, 0))\n"
+             "	if (__builtin_expect(atomic_exchange_explicit(&c->lock, 0, "
+             "memory_order_release) "
+             "== 2, 0))\n"
              "		futex_wake_one(&c->lock);\n",
              "	uint32_t was = atomic_exchange_explicit(&c->lock, 0, memory_order_release);\n"
              "	atomic_store_explicit(&c->hints, hints, memory_order_relaxed);\n"
@@ -85,7 +97,8 @@ MUTATIONS = [
              "",
              ["core look leaves=0"]),
     Mutation("demand is looked for under the lock", CHAN,
-             "	chan_lock(c);\n	size_t room = chan_demand_locked(c, most, NULL);\n	chan_unlock(c);",
+             "	chan_lock(c);\n	size_t room = chan_demand_locked(c, most, NULL);\n"
+             "	chan_unlock(c);",
              "	size_t room = chan_demand_locked(c, most, NULL);",
              ["core look walk=1000"]),
     Mutation("an unlock wakes a thread that waits for the lock", INTERNAL,
@@ -108,11 +121,13 @@ MUTATIONS = [
              "		if (w->n == w->max)",
              ["core select-n cap=0"]),
     Mutation("only with all chans locked nothing is ready", SELECT,
-             "	index = sel_try_all_locked(s);\n	if (index >= 0)\n		sel_unlock_all(s);",
+             "	index = sel_try_all_locked(s);\n	if (index >= 0)\n"
+             "		sel_unlock_all(s);",
              "	index = -1;",
              ["core select cap=0", "core default cap=1"]),
     Mutation("a select leaves no waiter behind", SELECT,
-             "		if (w->queued)\n			waitq_remove(case_queue(cc), w);",
+             "		if (w->queued)\n"
+             "			waitq_remove(case_queue(cc), w);",
              "",
              ["core select cap=0"]),
     Mutation("after the wake-up a select leaves the chan alone that has served it", SELECT,
@@ -124,11 +139,14 @@ MUTATIONS = [
              "	} else if (0) {",
              ["core deadline cap=0"]),
     Mutation("chans are locked in the order of their addresses", SELECT,
-             "		while (at > 0 && (uintptr_t)sel_lock_at(s, at - 1) > (uintptr_t)cc->c)\n			at--;\n",
+             "		while (at > 0 && (uintptr_t)sel_lock_at(s, at - 1) > "
+             "(uintptr_t)cc->c)\n"
+             "			at--;\n",
              "",
              ["core mirror"]),
     Mutation("each chan is locked once", SELECT,
-             "		if (at > 0 && sel_lock_at(s, at - 1) == cc->c)\n			continue;\n",
+             "		if (at > 0 && sel_lock_at(s, at - 1) == cc->c)\n"
+             "			continue;\n",
              "",
              ["core meet"]),
     Mutation("new receivers of a select announce demand", SELECT,
@@ -138,25 +156,30 @@ MUTATIONS = [
     # --- parkers
     Mutation("a sleeper goes to sleep by a step that a wake-up forestalls", PARK,
              "		atomic_compare_exchange_strong_explicit(\n"
-             "			&p->state, &seen, ASLEEP, memory_order_relaxed, memory_order_relaxed);\n"
+             "			&p->state, &seen, ASLEEP, memory_order_relaxed, "
+             "memory_order_relaxed);\n"
              "	while",
              "		atomic_store_explicit(&p->state, ASLEEP, memory_order_relaxed);\n"
              "	while",
              ["core senders cap=0"]),
     Mutation("a wake-up wakes a thread that is asleep", PARK,
-             "	if (was == ASLEEP)\n		futex_wake_one(&p->state);\n	else if",
+             "	if (was == ASLEEP)\n		futex_wake_one(&p->state);\n"
+             "	else if",
              "	if",
              ["core senders cap=0"]),
     Mutation("a deadline that passes takes back the sleep", PARK,
              "		if (atomic_compare_exchange_strong_explicit(\n"
-             "			    &p->state, &seen, AWAKE, memory_order_relaxed, memory_order_relaxed))\n"
+             "			    &p->state, &seen, AWAKE, memory_order_relaxed, "
+             "memory_order_relaxed))\n"
              "			return false;",
              "		atomic_store_explicit(&p->state, AWAKE, memory_order_relaxed);\n"
              "		return false;",
              ["core deadline cap=0"]),
     Mutation("a sleeper looks at its word again", PARK,
-             "		if (futex_wait_until(&p->state, ASLEEP, deadline_ns) != ETIMEDOUT)\n			continue;",
-             "		if (futex_wait_until(&p->state, ASLEEP, deadline_ns) != ETIMEDOUT)\n			break;",
+             "		if (futex_wait_until(&p->state, ASLEEP, deadline_ns) != ETIMEDOUT)\n"
+             "			continue;",
+             "		if (futex_wait_until(&p->state, ASLEEP, deadline_ns) != ETIMEDOUT)\n"
+             "			break;",
              # A sleep ends for nothing in walks only.
              ["core senders cap=0 walk=1000"]),
     Mutation("one claimer wins", PARK_H,
@@ -205,27 +228,34 @@ MUTATIONS = [
              "",
              ["runnext ownerless cap=1 nostep=1 sends=1"]),
     Mutation("the last step without an owner ends the task", RUNNEXT,
-             "	if (park_is_absent(&t->parker))\n		end_task(t);\n	else\n		hand_over(t, ENDED);",
-             "	if (park_is_absent(&t->parker))\n		end_task(t);\n	hand_over(t, ENDED);",
+             "	if (park_is_absent(&t->parker))\n		end_task(t);\n	else\n"
+             "		hand_over(t, ENDED);",
+             "	if (park_is_absent(&t->parker))\n		end_task(t);\n"
+             "	hand_over(t, ENDED);",
              ["runnext ownerless cap=1 sends=1"]),
     Mutation("a task that waits for a thread hands on what it was given", RUNNEXT,
              "	while ((p = wake_list_take(&rest)))\n		keep(p);\n",
              "	(void)p;\n",
              ["runnext relieve"]),
     Mutation("timerproc plans the next look before it claims", TIMERPROC,
-             "		plan_locked(t, INT64_MAX);\n		if (!park_claim_in_order(t->parker))\n			continue;",
-             "		bool claimed = park_claim_in_order(t->parker);\n		plan_locked(t, INT64_MAX);\n"
+             "		plan_locked(t, INT64_MAX);\n"
+             "		if (!park_claim_in_order(t->parker))\n"
+             "			continue;",
+             "		bool claimed = park_claim_in_order(t->parker);\n"
+             "		plan_locked(t, INT64_MAX);\n"
              "		if (!claimed)\n			continue;",
              ["runnext ticker cap=1 timeouts=1"]),
     Mutation("timerproc notes what has changed before it looks", TIMERPROC,
-             "		uint32_t seen = atomic_load_explicit(&proc.changed, memory_order_relaxed);\n"
+             "		uint32_t seen = atomic_load_explicit(&proc.changed, "
+             "memory_order_relaxed);\n"
              "		struct wake_list due = {NULL, NULL, 0};\n"
              "		if (is_stopping())\n			return;\n"
              "		int64_t next = claim_due(&due);",
              "		struct wake_list due = {NULL, NULL, 0};\n"
              "		if (is_stopping())\n			return;\n"
              "		int64_t next = claim_due(&due);\n"
-             "		uint32_t seen = atomic_load_explicit(&proc.changed, memory_order_relaxed);",
+             "		uint32_t seen = atomic_load_explicit(&proc.changed, "
+             "memory_order_relaxed);",
              ["runnext ticker cap=1"]),
     # --- connections without threads
     Mutation("what happens while a connection runs is remembered", NETPOLL,
@@ -241,8 +271,10 @@ MUTATIONS = [
              "		if (state == FREE)",
              ["netpoll again"]),
     Mutation("a connection is in epoll before it is parked", NETPOLL,
-             "	enter_epoll(pd);\n	plan_look(pd);\n	return release(pd) ? NETPOLL_WAIT : NETPOLL_YIELD;",
-             "	bool parked = release(pd);\n	enter_epoll(pd);\n	plan_look(pd);\n"
+             "	enter_epoll(pd);\n	plan_look(pd);\n"
+             "	return release(pd) ? NETPOLL_WAIT : NETPOLL_YIELD;",
+             "	bool parked = release(pd);\n	enter_epoll(pd);\n"
+             "	plan_look(pd);\n"
              "	return parked ? NETPOLL_WAIT : NETPOLL_YIELD;",
              ["netpoll stream begun=0 kicks=1 sends=0"]),
     Mutation("that a peer has hung up is remembered", NETPOLL,
@@ -270,16 +302,21 @@ MUTATIONS = [
              "",
              ["netpoll stream thread=1 failures=1"]),
     Mutation("for want of a thread a poller runs a connection that cannot wait for one", NETPOLL,
-             "	if (next == NETPOLL_THREAD)\n		next = run(pd);\n	else if",
+             "	if (next == NETPOLL_THREAD)\n		next = run(pd);\n"
+             "	else if",
              "	if",
              ["netpoll stream thread=1 failures=1 without=1"]),
     Mutation("a connection that can do without a thread takes a step", NETPOLL,
-             "	return next == NETPOLL_WAIT ? park(pd) : next;\n}\n\nstatic void stop_waiting",
-             "	return next == NETPOLL_WAIT ? park(pd) : NETPOLL_WAIT;\n}\n\nstatic void stop_waiting",
+             "	return next == NETPOLL_WAIT ? park(pd) : next;\n}\n\n"
+             "static void stop_waiting",
+             "	return next == NETPOLL_WAIT ? park(pd) : NETPOLL_WAIT;\n}\n\n"
+             "static void stop_waiting",
              ["netpoll stream thread=1 failures=1 without=2"]),
     Mutation("a connection that is given up for want of a thread is not touched", NETPOLL,
-             "	return next == NETPOLL_WAIT ? park(pd) : next;\n}\n\nstatic void stop_waiting",
-             "	return next == NETPOLL_YIELD ? next : park(pd);\n}\n\nstatic void stop_waiting",
+             "	return next == NETPOLL_WAIT ? park(pd) : next;\n}\n\n"
+             "static void stop_waiting",
+             "	return next == NETPOLL_YIELD ? next : park(pd);\n}\n\n"
+             "static void stop_waiting",
              ["netpoll stream kicks=1 sends=0 thread=1 failures=1 without=3"]),
     Mutation("a connection that epoll has refused looks for itself", NETPOLL,
              "	return !pd->registered && pd->retry_ns < look ? pd->retry_ns : look;",
@@ -287,8 +324,11 @@ MUTATIONS = [
              ["netpoll stream begun=0 refusals=1"]),
     # --- a channel's pump
     Mutation("without demand the channel's pump waits for demand", CHANNEL_PUMP,
-             "		if (!client)\n			continue;\n		struct chan_case",
-             "		if (!client || c->batch_len == 0)\n			continue;\n		struct chan_case",
+             "		if (!client)\n			continue;\n"
+             "		struct chan_case",
+             "		if (!client || c->batch_len == 0)\n"
+             "			continue;\n"
+             "		struct chan_case",
              ["pumps deliver msgs=3"]),
     Mutation("no new batch before the last has left", CHANNEL_PUMP,
              "	p->wanted = batch_len(c) > 0 ? 0 : demand_of_all(c);",
@@ -299,7 +339,8 @@ MUTATIONS = [
              "	atomic_store(&c->batch_len, left + 1);",
              ["pumps deliver msgs=3"]),
     Mutation("a pause sends the batch back into the queue", CHANNEL_PUMP,
-             "		if (channel_is_paused(c))\n			put_batch_back(c);",
+             "		if (channel_is_paused(c))\n"
+             "			put_batch_back(c);",
              "		;",
              ["pumps deliver msgs=1 pauses=1 draws=0 switches=2"]),
     Mutation("a pause keeps the pump from taking messages", CHANNEL_PUMP,
@@ -310,7 +351,8 @@ MUTATIONS = [
              "	if (!c->memory_msg_chan || c->topology_aware || channel_is_paused(c))",
              "	if (!c->memory_msg_chan || c->topology_aware)",
              ["delete use use=4 put=1 pauses=1 early=1 switches=1 draws=0"]),
-    Mutation("a batch that the disk refuses to take back is not offered during a pause", CHANNEL_PUMP,
+    Mutation("a batch that the disk refuses to take back is not offered during a pause",
+             CHANNEL_PUMP,
              "	if (p->wanted > 0 || channel_is_paused(c))\n		return n;",
              "	if (p->wanted > 0)\n		return n;",
              [HELD]),
@@ -328,11 +370,13 @@ MUTATIONS = [
              ["delete pause first=1 deferred=1"]),
     Mutation("a topic's pump hears of a pause", TOPIC,
              "	atomic_store(&t->paused, pause);\n	update_pump(t, t->pause_chan);",
-             "	atomic_store(&t->paused, pause);\n	if (!pause)\n		update_pump(t, t->pause_chan);",
+             "	atomic_store(&t->paused, pause);\n	if (!pause)\n"
+             "		update_pump(t, t->pause_chan);",
              ["delete pause switches=1 draws=0", "delete pause first=1"]),
     Mutation("and of its end", TOPIC,
              "	atomic_store(&t->paused, pause);\n	update_pump(t, t->pause_chan);",
-             "	atomic_store(&t->paused, pause);\n	if (pause)\n		update_pump(t, t->pause_chan);",
+             "	atomic_store(&t->paused, pause);\n	if (pause)\n"
+             "		update_pump(t, t->pause_chan);",
              ["delete pause first=1"]),
     Mutation("a client of a channel that is paused has no room", CLIENT,
              "	if (channel_is_paused(ch))\n		return 0;\n",
@@ -347,7 +391,8 @@ MUTATIONS = [
              "",
              [PAUSED, "pumps deliver msgs=1 pauses=1 draws=0 switches=2"]),
     Mutation("a batch for a consumer that has left goes back", CHANNEL_PUMP,
-             "		if (nearest_demand(c) == 0)\n			put_batch_back(c);",
+             "		if (nearest_demand(c) == 0)\n"
+             "			put_batch_back(c);",
              "",
              ["pumps leave msgs=1 leaves=1"]),
     Mutation("the channel asks its pump when a consumer has left", CHANNEL,
@@ -355,9 +400,11 @@ MUTATIONS = [
              "		;",
              ["pumps leave msgs=1 leaves=1"]),
     Mutation("the pump answers an update", CHANNEL_PUMP,
-             "		chan_case_send(c->updated_chan, NULL), chan_case_recv(c->exit_chan, NULL)};\n"
+             "		chan_case_send(c->updated_chan, NULL), chan_case_recv(c->exit_chan, "
+             "NULL)};\n"
              "	chan_select(cases, 2);",
-             "		chan_case_send(c->updated_chan, NULL), chan_case_recv(c->exit_chan, NULL)};\n"
+             "		chan_case_send(c->updated_chan, NULL), chan_case_recv(c->exit_chan, "
+             "NULL)};\n"
              "	(void)cases;",
              ["pumps leave msgs=1 leaves=1"]),
     Mutation("the pump has nothing in hand that is older than what is taken past it", CHANNEL_PUMP,
@@ -369,9 +416,11 @@ MUTATIONS = [
              "	(void)may_take;\n	if (atomic_load(&c->batch_len) > 0)",
              ["pumps deliver msgs=3 keeps=0 looks=1 after=1 ordered=1"]),
     Mutation("whether it is about to is asked first", CHANNEL_PUMP,
-             "	bool may_take = atomic_load(&c->may_take) && atomic_load(&c->client_count) == 1;",
+             "	bool may_take = atomic_load(&c->may_take) && atomic_load(&c->client_count) "
+             "== 1;",
              "	bool no_batch = atomic_load(&c->batch_len) == 0;\n"
-             "	bool may_take = atomic_load(&c->may_take) && atomic_load(&c->client_count) == 1;\n"
+             "	bool may_take = atomic_load(&c->may_take) && atomic_load(&c->client_count) "
+             "== 1;\n"
              "	if (no_batch && !may_take)\n"
              "		return chan_try_recv_n(c->memory_msg_chan, msgs, max, NULL);",
              ["pumps deliver msgs=3 keeps=0 looks=1 after=1 ordered=1"]),
@@ -382,7 +431,8 @@ MUTATIONS = [
              "	atomic_store(&c->may_take, true);\n",
              ["pumps deliver msgs=4 looks=2 after=1 ordered=1 draws=0"]),
     Mutation("what came from disk is done with when it has left", CHANNEL_PUMP,
-             "	if (c->batch_from_backend)\n		c->backend->ops->done(c->backend, n);\n",
+             "	if (c->batch_from_backend)\n"
+             "		c->backend->ops->done(c->backend, n);\n",
              "",
              ["pumps deliver msgs=2 disk=1"]),
     Mutation("only that is", CHANNEL_PUMP,
@@ -391,16 +441,19 @@ MUTATIONS = [
              ["pumps deliver msgs=2 disk=1"]),
     Mutation("far consumers are served if no near one waits", CHANNEL_PUMP,
              "	for (int i = 0; i < N_CLOSENESS; i++) {\n"
-             "		struct chan *client = c->client_msg_chans[i];\n		if (!client)",
+             "		struct chan *client = c->client_msg_chans[i];\n"
+             "		if (!client)",
              "	for (int i = 0; i < GLOBAL; i++) {\n"
-             "		struct chan *client = c->client_msg_chans[i];\n		if (!client)",
+             "		struct chan *client = c->client_msg_chans[i];\n"
+             "		if (!client)",
              ["pumps deliver msgs=1 near=1 leaves=1 clients=2 draws=0"]),
     Mutation("a client that loses a message to the clock may get another one", CHANNEL,
              "	tell_timed_out(c, msgs, n);\n",
              "",
              ["pumps deliver msgs=2 scan=1"]),
     Mutation("its pump hears of that", CLIENT,
-             "	if (less_in_flight(c, n))\n		client_v2_try_update_ready_state(c);",
+             "	if (less_in_flight(c, n))\n"
+             "		client_v2_try_update_ready_state(c);",
              "	(void)less_in_flight(c, n);",
              ["pumps deliver msgs=2 scan=1"]),
     Mutation("at the exit the batch is flushed", CHANNEL,
@@ -409,7 +462,8 @@ MUTATIONS = [
              ["pumps exit msgs=1 leaves=1 exits=1"]),
     # --- a client's pump
     Mutation("a client gets no more than it is ready for", CLIENT_PUMP,
-             "	cases[MESSAGE] = chan_case_recv_n(msg_chan, msgs, room < most ? room : most);",
+             "	cases[MESSAGE] = chan_case_recv_n(msg_chan, msgs, room < most ? room : "
+             "most);",
              "	cases[MESSAGE] = chan_case_recv_n(msg_chan, msgs, most);",
              ["pumps deliver msgs=3", "pumps deliver msgs=3 clients=2"]),
     Mutation("nor from the channel's memory", CLIENT_PUMP,
@@ -425,16 +479,23 @@ MUTATIONS = [
              "	bool force = false;",
              ["pumps deliver msgs=3"]),
     Mutation("what was written is not flushed yet", CLIENT_PUMP,
-             "		protocol_v2_write_messages_locked(c, p->sub_channel, p->msg_timeout, msgs, n);\n"
+             "		protocol_v2_write_messages_locked(c, p->sub_channel, p->msg_timeout, "
+             "msgs, "
+             "n);\n"
              "		p->flushed = false;",
-             "		protocol_v2_write_messages_locked(c, p->sub_channel, p->msg_timeout, msgs, n);",
+             "		protocol_v2_write_messages_locked(c, p->sub_channel, p->msg_timeout, "
+             "msgs, "
+             "n);",
              ["pumps deliver msgs=3"]),
     Mutation("what waits in the writer goes out after a while", CLIENT_PUMP,
-             "	struct ticker *flusher = room > 0 && !p->flushed ? &p->output_buffer_ticker : NULL;",
+             "	struct ticker *flusher = room > 0 && !p->flushed ? &p->output_buffer_ticker "
+             ": "
+             "NULL;",
              "	struct ticker *flusher = NULL;",
              ["pumps deliver msgs=3 rdy=2 buffers=100"]),
     Mutation("what the peer does not take is for the pump's own thread", CLIENT_PUMP,
-             "		p->flush_now = p->flush_now || c->writer.below || c->writer.failed;\n",
+             "		p->flush_now = p->flush_now || c->writer.below || "
+             "c->writer.failed;\n",
              "",
              ["pumps deliver msgs=3 rdy=2 stalls=1 size=0 draws=0"]),
     Mutation("only one thread at a time writes", CLIENT_PUMP,
@@ -454,7 +515,8 @@ MUTATIONS = [
              "	(void)atomic_exchange(&o->flush, false);",
              ["pumps deliver msgs=1 answers=1 stalls=1"]),
     Mutation("what io_loop cannot flush is left to the pump", CLIENT,
-             "		atomic_store(&c->pump_orders.flush, true);\n		client_v2_try_update_ready_state(c);",
+             "		atomic_store(&c->pump_orders.flush, true);\n"
+             "		client_v2_try_update_ready_state(c);",
              "		atomic_store(&c->pump_orders.flush, true);",
              ["pumps deliver msgs=1 answers=1 stalls=1"]),
     Mutation("a client's end ends its pump", CLIENT_PUMP,
@@ -462,8 +524,11 @@ MUTATIONS = [
              "",
              ["pumps leave msgs=1 leaves=1"]),
     Mutation("the client is told of the end of its pump last of all", CLIENT_PUMP,
-             "	struct client_v2 *c = q->p->client;\n	nsqd_logf(c->ctx, LG_INFO, \"PROTOCOL(V2): [%s] exiting messagePump\", c->remote_addr);",
-             "	struct client_v2 *c = q->p->client;\n	wait_group_done(&c->wait_group);\n"
+             "	struct client_v2 *c = q->p->client;\n"
+             "	nsqd_logf(c->ctx, LG_INFO, \"PROTOCOL(V2): [%s] exiting messagePump\", "
+             "c->remote_addr);",
+             "	struct client_v2 *c = q->p->client;\n"
+             "	wait_group_done(&c->wait_group);\n"
              "	nsqd_logf(c->ctx, LG_INFO, \"\");\n	wait_group_add(&c->wait_group);",
              ["pumps leave msgs=1 leaves=1"]),
     Mutation("messages that a client has not got when it leaves go back", CLIENT_PUMP,
@@ -471,12 +536,14 @@ MUTATIONS = [
              "",
              ["pumps leave msgs=1 leaves=1"]),
     Mutation("a step drops its reference to what it has written", CLIENT_PUMP,
-             "	mutex_unlock(&c->write_lock);\n	message_unref_all(msgs, n);\n	return true;",
+             "	mutex_unlock(&c->write_lock);\n	message_unref_all(msgs, n);\n"
+             "	return true;",
              "	mutex_unlock(&c->write_lock);\n	return true;",
              ["pumps exit msgs=1 leaves=1 exits=1"]),
     Mutation("what is noted for io_loop is there before the flag", CLIENT_PUMP,
              "	atomic_store(&c->pump_waits, true);\n	/* From now",
-             "	atomic_store_explicit(&c->pump_waits, true, memory_order_relaxed);\n	/* From now",
+             "	atomic_store_explicit(&c->pump_waits, true, memory_order_relaxed);\n"
+             "	/* From now",
              ["pumps deliver msgs=2 stalls=1 failures=2 timeouts=1 walk=1000"]),
     Mutation("an owner that leaves gives up what is on its stack", CLIENT_PUMP,
              "	q->owner = NULL;\n",
@@ -484,15 +551,19 @@ MUTATIONS = [
              ["pumps deliver msgs=2 stalls=1 failures=2 timeouts=1"]),
     Mutation("a pump without a thread says so before it kicks io_loop", CLIENT_PUMP,
              "	atomic_store(&c->pump_waits, true);\n	/* From now",
-             "	netpoll_kick(pd);\n	atomic_store(&c->pump_waits, true);\n	return;\n	/* From now",
+             "	netpoll_kick(pd);\n	atomic_store(&c->pump_waits, true);\n"
+             "	return;\n"
+             "	/* From now",
              ["pumps deliver msgs=2 stalls=1 failures=2 timeouts=1"]),
     Mutation("io_loop tries again", CLIENT_PUMP,
              "		give_up(c, &err);\n	atomic_store(&c->pump_waits, true);",
              "		give_up(c, &err);",
              ["pumps deliver msgs=2 stalls=1 failures=2 timeouts=1"]),
     Mutation("what its pump is to see is there before the signal", CLIENT,
-             "	atomic_store(&c->pump_orders.exit, true);\n	client_v2_try_update_ready_state(c);",
-             "	client_v2_try_update_ready_state(c);\n	atomic_store(&c->pump_orders.exit, true);",
+             "	atomic_store(&c->pump_orders.exit, true);\n"
+             "	client_v2_try_update_ready_state(c);",
+             "	client_v2_try_update_ready_state(c);\n"
+             "	atomic_store(&c->pump_orders.exit, true);",
              ["pumps leave msgs=1 leaves=1"]),
     Mutation("the pump hears of it when the client is ready again", CLIENT,
              "	return before >= atomic_load(&c->ready_count);",
@@ -503,31 +574,40 @@ MUTATIONS = [
              "		struct message *m = msgs[i];",
              ["pumps deliver msgs=3"]),
     Mutation("a message is in flight when it is written", SEND,
-             "	channel_start_in_flight_timeout(channel, msgs, n, c->consumer.id, msg_timeout);\n}",
+             "	channel_start_in_flight_timeout(channel, msgs, n, c->consumer.id, "
+             "msg_timeout);\n}",
              "}",
              ["pumps deliver msgs=3"]),
     Mutation("a message is counted before it is in flight", SEND,
              "	client_v2_sending_messages(c, n);\n"
-             "	channel_start_in_flight_timeout(channel, msgs, n, c->consumer.id, msg_timeout);\n",
-             "	channel_start_in_flight_timeout(channel, msgs, n, c->consumer.id, msg_timeout);\n"
+             "	channel_start_in_flight_timeout(channel, msgs, n, c->consumer.id, "
+             "msg_timeout);\n",
+             "	channel_start_in_flight_timeout(channel, msgs, n, c->consumer.id, "
+             "msg_timeout);\n"
              "	client_v2_sending_messages(c, n);\n",
              ["pumps deliver msgs=2 scan=1"]),
     Mutation("a connection that cannot be written to is ended", CLIENT_PUMP,
-             "			c->remote_addr, q->owner->err.msg);\n		client_v2_abort(c);",
+             "			c->remote_addr, q->owner->err.msg);\n"
+             "		client_v2_abort(c);",
              "			c->remote_addr, q->owner->err.msg);",
              ["pumps deliver msgs=2 errors=1 leaves=2 clients=2 draws=0"]),
     Mutation("no step adds to what the peer has not taken", CLIENT,
              "	if (!c->writer.failed && !c->writer.below)",
              "	if (!c->writer.failed)",
              [ANSWER]),
-    Mutation("a message that comes while another thread writes is for the pump's own thread", CLIENT_PUMP,
+    Mutation("a message that comes while another thread writes is for the pump's own thread",
+             CLIENT_PUMP,
              "	if (!is_short(msgs, n) || client_v2_has_left(c) || !client",
-             "	if (mutex_trylock(&c->write_lock)) {\n		mutex_unlock(&c->write_lock);\n	} else {\n"
-             "		message_unref_all(msgs, n);\n		return true;\n	}\n"
+             "	if (mutex_trylock(&c->write_lock)) {\n"
+             "		mutex_unlock(&c->write_lock);\n"
+             "	} else {\n"
+             "		message_unref_all(msgs, n);\n		return true;\n"
+             "	}\n"
              "	if (!is_short(msgs, n) || client_v2_has_left(c) || !client",
              [ANSWER]),
     Mutation("what is left in the socket is not flushed", CLIENT,
-             "		ok = bufio_flush(&c->writer, STREAM_NOW, &ignored) == 0 && !c->writer.unflushed;",
+             "		ok = bufio_flush(&c->writer, STREAM_NOW, &ignored) == 0 && "
+             "!c->writer.unflushed;",
              "		ok = bufio_flush(&c->writer, STREAM_NOW, &ignored) == 0;",
              ["pumps deliver msgs=2 stalls=1"]),
     Mutation("at the end io_loop lends the pump its thread", CLIENT_PUMP,
@@ -535,7 +615,8 @@ MUTATIONS = [
              "	(void)atomic_exchange(&c->pump_waits, false);",
              ["pumps leave msgs=1 leaves=1 stalls=1 failures=1"]),
     Mutation("the pump hears of another RDY", CLIENT,
-             "	if (atomic_exchange(&c->ready_count, count) != count)\n		client_v2_try_update_ready_state(c);",
+             "	if (atomic_exchange(&c->ready_count, count) != count)\n"
+             "		client_v2_try_update_ready_state(c);",
              "	(void)atomic_exchange(&c->ready_count, count);",
              ["pumps deliver msgs=1 begun=0", "pumps deliver msgs=3 rdy=2 dance=1 buffers=100"]),
     # --- the end of topics and channels
@@ -544,12 +625,16 @@ MUTATIONS = [
              "	t = NULL;\n	if (!t && context",
              ["delete prepared switches=1 draws=0"]),
     Mutation("the reference to a topic is taken under the lock", TOPICS,
-             "	if (t)\n		topic_ref(t);\n	rwlock_unlock(&ts->lock);\n	return t;\n}\n\nbool",
-             "	rwlock_unlock(&ts->lock);\n	if (t)\n		topic_ref(t);\n	return t;\n}\n\nbool",
+             "	if (t)\n		topic_ref(t);\n	rwlock_unlock(&ts->lock);\n"
+             "	return t;\n}\n\nbool",
+             "	rwlock_unlock(&ts->lock);\n	if (t)\n		topic_ref(t);\n"
+             "	return t;\n}\n\nbool",
              ["delete topic-twice"]),
     Mutation("the maker's reference to a topic is taken under the lock", TOPICS,
-             "	if (t)\n		topic_ref(t);\n	rwlock_unlock(&ts->lock);\n	return t;\n}\n\nstruct",
-             "	rwlock_unlock(&ts->lock);\n	if (t)\n		topic_ref(t);\n	return t;\n}\n\nstruct",
+             "	if (t)\n		topic_ref(t);\n	rwlock_unlock(&ts->lock);\n"
+             "	return t;\n}\n\nstruct",
+             "	rwlock_unlock(&ts->lock);\n	if (t)\n		topic_ref(t);\n"
+             "	return t;\n}\n\nstruct",
              ["delete prepared delete=1 walk=3000"]),
     Mutation("while the daemon exits no topic is made", TOPICS,
              "	if (!t && context_is_exiting(ts->ctx)) {",
@@ -557,18 +642,23 @@ MUTATIONS = [
              ["delete put-exit early=1 channels=-1"]),
     Mutation("a topic's pump starts when the channels are there that it begins with", TOPICS,
              "	if (ts->prepare)\n		ts->prepare(ts->prepare_arg, t);\n",
-             "	topic_start(t);\n	if (ts->prepare)\n		ts->prepare(ts->prepare_arg, t);\n",
+             "	topic_start(t);\n	if (ts->prepare)\n"
+             "		ts->prepare(ts->prepare_arg, t);\n",
              ["delete prepared channels=2 switches=0 draws=0"]),
     Mutation("an operator makes a topic anew that is being deleted", TOPICS,
              "		if (!t || !topic_exiting(t))\n			return t;",
              "		if (!t || t)\n			return t;",
              ["delete topic-create"]),
     Mutation("a name is free before the threads are told that wait for that", TOPICS,
-             "	rwlock_wrlock(&ts->lock);\n	HASH_FIND_STR(ts->topic_map, t->name, found);\n	CHECK(found == t);\n"
+             "	rwlock_wrlock(&ts->lock);\n"
+             "	HASH_FIND_STR(ts->topic_map, t->name, found);\n"
+             "	CHECK(found == t);\n"
              "	HASH_DEL(ts->topic_map, t);\n	rwlock_unlock(&ts->lock);\n"
              "	t->files_left = res == EXIT_FAILED;\n	chan_close(t->gone_chan);\n",
              "	t->files_left = res == EXIT_FAILED;\n	chan_close(t->gone_chan);\n"
-             "	rwlock_wrlock(&ts->lock);\n	HASH_FIND_STR(ts->topic_map, t->name, found);\n	CHECK(found == t);\n"
+             "	rwlock_wrlock(&ts->lock);\n"
+             "	HASH_FIND_STR(ts->topic_map, t->name, found);\n"
+             "	CHECK(found == t);\n"
              "	HASH_DEL(ts->topic_map, t);\n	rwlock_unlock(&ts->lock);\n",
              ["delete topic-twice"]),
     Mutation("a thread that has waited for a deletion knows whether files are left", TOPICS,
@@ -580,7 +670,8 @@ MUTATIONS = [
              "	chan_close(t->gone_chan);",
              ["delete topic-twice"]),
     Mutation("a second deletion of a topic waits for the first", TOPICS,
-             "		return gone_wait_deleted(ts->ctx, t->gone_chan, &t->files_left, err);",
+             "		return gone_wait_deleted(ts->ctx, t->gone_chan, &t->files_left, "
+             "err);",
              "		return 0;",
              ["delete topic-twice"]),
     Mutation("the exit waits for topics that others are deleting", TOPICS,
@@ -592,36 +683,48 @@ MUTATIONS = [
              "	close_some(&c);",
              ["delete close"]),
     Mutation("the exit drops its references to topics", TOPICS,
-             "	for (size_t i = 0; i < count; i++)\n		topic_unref(topics[i]);\n",
+             "	for (size_t i = 0; i < count; i++)\n"
+             "		topic_unref(topics[i]);\n",
              "",
              ["delete topic-exit early=1"]),
     Mutation("the reference to a channel is taken under the lock", TOPIC,
-             "	if (c)\n		channel_ref(c);\n	rwlock_unlock(&t->lock);\n	return c;",
-             "	rwlock_unlock(&t->lock);\n	if (c)\n		channel_ref(c);\n	return c;",
+             "	if (c)\n		channel_ref(c);\n	rwlock_unlock(&t->lock);\n"
+             "	return c;",
+             "	rwlock_unlock(&t->lock);\n	if (c)\n		channel_ref(c);\n"
+             "	return c;",
              ["delete channel-twice"]),
     Mutation("the maker's reference to a channel is taken under the lock", TOPIC,
-             "		if (c)\n			channel_ref(c);\n		rwlock_unlock(&t->lock);",
-             "		rwlock_unlock(&t->lock);\n		if (c)\n			channel_ref(c);",
+             "		if (c)\n			channel_ref(c);\n"
+             "		rwlock_unlock(&t->lock);",
+             "		rwlock_unlock(&t->lock);\n		if (c)\n"
+             "			channel_ref(c);",
              ["delete channel-create channels=0 put=0 switches=1 draws=0"]),
     Mutation("a channel is looked for again under the lock under which it is made", TOPIC,
-             "	HASH_FIND_STR(t->channel_map, name, c);\n	if (c)\n		return c;\n",
+             "	HASH_FIND_STR(t->channel_map, name, c);\n	if (c)\n"
+             "		return c;\n",
              "",
              ["delete known begin=0 switches=1 draws=0"]),
     Mutation("a topic that ends gets no new channel", TOPIC,
-             "	if (topic_exiting(t)) {\n		err_set(err, 0, \"exiting\");\n		return NULL;",
+             "	if (topic_exiting(t)) {\n		err_set(err, 0, \"exiting\");\n"
+             "		return NULL;",
              "	if (0) {\n		return NULL;",
              ["delete channel-create topic=1 channels=0"]),
     Mutation("a channel that is found is known to the topic's pump", TOPIC,
-             "		topic_update_channels(t);\n		atomic_store(&c->pump_knows, true);",
+             "		topic_update_channels(t);\n"
+             "		atomic_store(&c->pump_knows, true);",
              "		atomic_store(&c->pump_knows, true);",
              ["delete known switches=1 draws=0"]),
     Mutation("every thread that finds a channel waits until the pump knows it", TOPIC,
-             "		topic_update_channels(t);\n		atomic_store(&c->pump_knows, true);",
-             "		atomic_store(&c->pump_knows, true);\n		topic_update_channels(t);",
+             "		topic_update_channels(t);\n"
+             "		atomic_store(&c->pump_knows, true);",
+             "		atomic_store(&c->pump_knows, true);\n"
+             "		topic_update_channels(t);",
              ["delete known switches=1 draws=0"]),
     Mutation("no thread waits for a topic's pump with topic.lock held", TOPIC,
-             "		topic_update_channels(t);\n		atomic_store(&c->pump_knows, true);",
-             "		rwlock_wrlock(&t->lock);\n		topic_update_channels(t);\n		rwlock_unlock(&t->lock);\n"
+             "		topic_update_channels(t);\n"
+             "		atomic_store(&c->pump_knows, true);",
+             "		rwlock_wrlock(&t->lock);\n		topic_update_channels(t);\n"
+             "		rwlock_unlock(&t->lock);\n"
              "		atomic_store(&c->pump_knows, true);",
              ["delete known switches=1 draws=0"]),
     Mutation("an operator makes a channel anew that is being deleted", TOPIC,
@@ -633,12 +736,19 @@ MUTATIONS = [
              "	chan_close(c->gone_chan);",
              ["delete channel-twice"]),
     Mutation("a channel's name is free before the threads are told that wait for that", TOPIC,
-             "	rwlock_wrlock(&t->lock);\n	HASH_FIND_STR(t->channel_map, c->name, found);\n	CHECK(found == c);\n"
-             "	HASH_DEL(t->channel_map, c);\n	size_t left = HASH_COUNT(t->channel_map);\n"
-             "	rwlock_unlock(&t->lock);\n	c->files_left = res == EXIT_FAILED;\n	chan_close(c->gone_chan);\n",
+             "	rwlock_wrlock(&t->lock);\n"
+             "	HASH_FIND_STR(t->channel_map, c->name, found);\n"
+             "	CHECK(found == c);\n"
+             "	HASH_DEL(t->channel_map, c);\n"
+             "	size_t left = HASH_COUNT(t->channel_map);\n"
+             "	rwlock_unlock(&t->lock);\n	c->files_left = res == EXIT_FAILED;\n"
+             "	chan_close(c->gone_chan);\n",
              "	c->files_left = res == EXIT_FAILED;\n	chan_close(c->gone_chan);\n"
-             "	rwlock_wrlock(&t->lock);\n	HASH_FIND_STR(t->channel_map, c->name, found);\n	CHECK(found == c);\n"
-             "	HASH_DEL(t->channel_map, c);\n	size_t left = HASH_COUNT(t->channel_map);\n"
+             "	rwlock_wrlock(&t->lock);\n"
+             "	HASH_FIND_STR(t->channel_map, c->name, found);\n"
+             "	CHECK(found == c);\n"
+             "	HASH_DEL(t->channel_map, c);\n"
+             "	size_t left = HASH_COUNT(t->channel_map);\n"
              "	rwlock_unlock(&t->lock);\n",
              ["delete channel-twice"]),
     Mutation("a second deletion of a channel waits for the first", TOPIC,
@@ -646,14 +756,16 @@ MUTATIONS = [
              "		return 0;",
              ["delete channel-twice"]),
     Mutation("the end of a topic waits for the end of its channels", TOPIC,
-             "		chan_recv(c->gone_chan, NULL);\n		return !c->files_left;",
+             "		chan_recv(c->gone_chan, NULL);\n"
+             "		return !c->files_left;",
              "		return !c->files_left;",
              ["delete channel-topic"]),
     Mutation("the last channel is gone before its ephemeral topic is deleted", TOPIC,
              "	rwlock_unlock(&t->lock);\n	c->files_left = res == EXIT_FAILED;",
              "	rwlock_unlock(&t->lock);\n	if (left == 0 && t->ephemeral &&\n"
              "		!atomic_exchange(&t->deleter_once, true))\n"
-             "		t->delete_callback(t->delete_arg, t);\n	c->files_left = res == EXIT_FAILED;",
+             "		t->delete_callback(t->delete_arg, t);\n"
+             "	c->files_left = res == EXIT_FAILED;",
              ["delete ephemeral-last topic=1 one=1"]),
     Mutation("an ephemeral topic goes with its last channel", TOPIC,
              "	if (left == 0 && t->ephemeral && !atomic_exchange(&t->deleter_once, true))",
@@ -664,13 +776,18 @@ MUTATIONS = [
              "	rwlock_rdlock(&t->lock);\n	bool first = !topic_exiting(t);",
              ["delete put-exit early=1 channels=0"]),
     Mutation("a topic that ends refuses what is published", TOPIC,
-             "	if (topic_exiting(t))\n		err_set(err, 0, \"exiting\");\n	else\n		done",
+             "	if (topic_exiting(t))\n		err_set(err, 0, \"exiting\");\n"
+             "	else\n"
+             "		done",
              "	done",
              ["delete put-exit early=1"]),
     Mutation("a put holds topic.lock", TOPIC,
-             "	rwlock_rdlock(&t->lock);\n	if (topic_exiting(t))\n		err_set(err, 0, \"exiting\");\n	else\n"
-             "		done = put(t, msgs, n, deferred, err);\n	rwlock_unlock(&t->lock);\n",
-             "	if (topic_exiting(t))\n		err_set(err, 0, \"exiting\");\n	else\n"
+             "	rwlock_rdlock(&t->lock);\n	if (topic_exiting(t))\n"
+             "		err_set(err, 0, \"exiting\");\n	else\n"
+             "		done = put(t, msgs, n, deferred, err);\n"
+             "	rwlock_unlock(&t->lock);\n",
+             "	if (topic_exiting(t))\n		err_set(err, 0, \"exiting\");\n"
+             "	else\n"
              "		done = put(t, msgs, n, deferred, err);\n",
              ["delete put-exit early=1"]),
     Mutation("a topic's pump has ended before the topic is flushed", TOPIC,
@@ -682,7 +799,8 @@ MUTATIONS = [
              "	}",
              ["delete put-exit early=1 channels=0"]),
     Mutation("at its end a topic settles what its channels have flushed", TOPIC,
-             "		if (t->undone > 0 && lost == 0)\n			topic_settle(t);",
+             "		if (t->undone > 0 && lost == 0)\n"
+             "			topic_settle(t);",
              "		if (0)\n			topic_settle(t);",
              ["delete disk mem=0 refusals=1 switches=1 draws=0"]),
     Mutation("a topic keeps on disk what a channel could not flush", TOPIC,
@@ -690,12 +808,15 @@ MUTATIONS = [
              "		if (t->undone > 0)",
              ["delete disk mem=0 refusals=2 sick=1 switches=1 draws=0"]),
     Mutation("a thread that tells a topic's pump something stops waiting at its end", TOPIC,
-             "	struct chan_case cases[] = {chan_case_send(c, NULL), chan_case_recv(t->exit_chan, NULL)};\n"
+             "	struct chan_case cases[] = {chan_case_send(c, NULL), "
+             "chan_case_recv(t->exit_chan, "
+             "NULL)};\n"
              "	chan_select(cases, 2);",
              "	chan_send(c, NULL);",
              ["delete use use=0"]),
     Mutation("a topic's backend is taken away under the lock", TOPIC,
-             "	rwlock_wrlock(&t->lock);\n	struct backend_queue *q = t->backend;\n	t->backend = NULL;\n"
+             "	rwlock_wrlock(&t->lock);\n	struct backend_queue *q = t->backend;\n"
+             "	t->backend = NULL;\n"
              "	rwlock_unlock(&t->lock);",
              "	struct backend_queue *q = t->backend;\n	t->backend = NULL;",
              ["delete use use=1"]),
@@ -725,7 +846,8 @@ MUTATIONS = [
              ["delete put-last"]),
     Mutation("a record that is queued is not ours to copy", TOPIC_PUMP,
              "	struct message *copies[TOPIC_BATCH] UNINITIALIZED;\n	for (size_t i",
-             "	struct message *copies[TOPIC_BATCH] UNINITIALIZED;\n	deliver_to_channel(p, p->channels[0], msgs, n);\n"
+             "	struct message *copies[TOPIC_BATCH] UNINITIALIZED;\n"
+             "	deliver_to_channel(p, p->channels[0], msgs, n);\n"
              "	for (size_t i",
              ["delete put-channel switches=1 draws=0"]),
     Mutation("the backend forgets messages when the channels have them", TOPIC_PUMP,
@@ -737,12 +859,15 @@ MUTATIONS = [
              "	rwlock_rdlock(&c->exit_lock);\n	bool first = !channel_exiting(c);",
              ["delete answer"]),
     Mutation("a channel that ends refuses messages", CHANNEL,
-             "	if (channel_exiting(c)) {\n		rwlock_unlock(&c->exit_lock);\n		err_set(err, 0, \"exiting\");\n"
+             "	if (channel_exiting(c)) {\n		rwlock_unlock(&c->exit_lock);\n"
+             "		err_set(err, 0, \"exiting\");\n"
              "		return 0;\n	}\n",
              "",
              ["delete put-topic mem=0 ephemeral=1 channel=1 switches=1 draws=0"]),
     Mutation("a channel that ends gets no new consumer", CHANNEL,
-             "	if (channel_exiting(c)) {\n		rc = err_set(err, 0, \"exiting\");\n	} else if",
+             "	if (channel_exiting(c)) {\n"
+             "		rc = err_set(err, 0, \"exiting\");\n"
+             "	} else if",
              "	if",
              ["delete ephemeral again=0 switches=1 draws=0"]),
     Mutation("locks are taken in the order of their ranks", CHANNEL,
@@ -758,11 +883,14 @@ MUTATIONS = [
              "	wait_group_wait",
              ["delete put-last"]),
     Mutation("a channel's pump has ended before the channel is flushed", CHANNEL,
-             "	c->topic_ops->update_channels(c->topic);\n	wait_group_wait(&c->wait_group);",
+             "	c->topic_ops->update_channels(c->topic);\n"
+             "	wait_group_wait(&c->wait_group);",
              "	c->topic_ops->update_channels(c->topic);",
              ["delete topic-exit early=1"]),
     Mutation("a channel's backend is taken away under exit_lock", CHANNEL,
-             "	rwlock_wrlock(&c->exit_lock);\n	struct backend_queue *q = c->backend;\n	c->backend = NULL;\n"
+             "	rwlock_wrlock(&c->exit_lock);\n"
+             "	struct backend_queue *q = c->backend;\n"
+             "	c->backend = NULL;\n"
              "	rwlock_unlock(&c->exit_lock);",
              "	struct backend_queue *q = c->backend;\n	c->backend = NULL;",
              ["delete use use=1 topic=0 switches=1 draws=0"]),
@@ -779,11 +907,14 @@ MUTATIONS = [
              "		return err_set(err, 0, \"exiting\");\n	}\n",
              ["delete answer early=1"]),
     Mutation("nor is one that would be deferred once the exit has begun", CHANNEL,
-             "	if (channel_exiting(c)) {\n		rwlock_unlock(&c->exit_lock);\n		return err_set",
-             "	if (delay_ns == 0 && channel_exiting(c)) {\n		rwlock_unlock(&c->exit_lock);\n		return err_set",
+             "	if (channel_exiting(c)) {\n		rwlock_unlock(&c->exit_lock);\n"
+             "		return err_set",
+             "	if (delay_ns == 0 && channel_exiting(c)) {\n"
+             "		rwlock_unlock(&c->exit_lock);\n		return err_set",
              ["delete answer early=1 delay=1000"]),
     Mutation("messages that come back to a deleted channel are dropped", CHANNEL,
-             "	if (channel_exiting(c))\n		message_unref_all(take_msgs, n);\n	else\n		put_back",
+             "	if (channel_exiting(c))\n		message_unref_all(take_msgs, n);\n"
+             "	else\n		put_back",
              "	put_back",
              ["delete use use=5 topic=0 mem=0"]),
     Mutation("once the exit has begun nothing in flight times out", CHANNEL,
@@ -803,12 +934,14 @@ MUTATIONS = [
              "",
              ["delete answer delay=1000"]),
     Mutation("what is in a channel's memory is flushed", CHANNEL,
-             "		(n = chan_try_recv_n(c->memory_msg_chan, msgs, FLUSH_BATCH, NULL)) > 0)",
+             "		(n = chan_try_recv_n(c->memory_msg_chan, msgs, FLUSH_BATCH, NULL)) > "
+             "0)",
              "		(n = 0) > 0)",
              ["delete put-exit early=1"]),
     Mutation("a channel's batch is flushed", CHANNEL,
              "	lost = flush_batch(c);",
-             "	lost = 0;\n	message_unref_all(c->batch, atomic_exchange(&c->batch_len, 0));",
+             "	lost = 0;\n"
+             "	message_unref_all(c->batch, atomic_exchange(&c->batch_len, 0));",
              ["delete consume switches=1 draws=0"]),
     Mutation("an ephemeral channel goes with its last consumer", CHANNEL,
              "	if (left == 0 && c->ephemeral && !atomic_exchange(&c->deleter_once, true))",
@@ -819,15 +952,18 @@ MUTATIONS = [
              "	clear_in_flight",
              [EMPTY]),
     Mutation("what is in memory is thrown away", CHANNEL,
-             "		channel_update_pump(c, CHANNEL_EMPTIED);\n	message_drain_chan(c->memory_msg_chan);\n",
+             "		channel_update_pump(c, CHANNEL_EMPTIED);\n"
+             "	message_drain_chan(c->memory_msg_chan);\n",
              "		channel_update_pump(c, CHANNEL_EMPTIED);\n",
              [EMPTY_KEPT]),
     Mutation("so is what is in flight", CHANNEL,
-             "	channel_update_pump(c, CHANNEL_EMPTIED);\n	clear_in_flight_and_deferred(c);",
+             "	channel_update_pump(c, CHANNEL_EMPTIED);\n"
+             "	clear_in_flight_and_deferred(c);",
              "	channel_update_pump(c, CHANNEL_EMPTIED);",
              [EMPTY]),
     Mutation("an emptied channel drops what its disk has refused", CHANNEL_PUMP,
-             "		kept_clear(&c->kept);\n		channel_kept_less(c);\n		break;",
+             "		kept_clear(&c->kept);\n		channel_kept_less(c);\n"
+             "		break;",
              "		channel_kept_less(c);\n		break;",
              [EMPTY_KEPT]),
     Mutation("what a channel keeps is flushed", CHANNEL,
@@ -842,7 +978,8 @@ MUTATIONS = [
              "	c->topic_ops->unref(c->topic);\n",
              "",
              ["delete topic-twice"]),
-    Mutation("a thread that tells a channel's pump something stops waiting at its end", CHANNEL_PUMP,
+    Mutation("a thread that tells a channel's pump something stops waiting at its end",
+             CHANNEL_PUMP,
              "	if (chan_select(tell, 2) != 0)\n		return;",
              "	chan_send(c->update_chan, &what);\n	(void)tell;",
              ["delete use use=0 topic=0 switches=1 draws=0"]),
@@ -851,9 +988,11 @@ MUTATIONS = [
              "	chan_recv(c->updated_chan, NULL);\n	(void)wait;",
              ["delete use use=0 topic=0 switches=1 draws=0"]),
     Mutation("a channel's pump does not wait at its end for a thread that has gone", CHANNEL_PUMP,
-             "		chan_case_send(c->updated_chan, NULL), chan_case_recv(c->exit_chan, NULL)};\n"
+             "		chan_case_send(c->updated_chan, NULL), chan_case_recv(c->exit_chan, "
+             "NULL)};\n"
              "	chan_select(cases, 2);",
-             "		chan_case_send(c->updated_chan, NULL), chan_case_recv(c->exit_chan, NULL)};\n"
+             "		chan_case_send(c->updated_chan, NULL), chan_case_recv(c->exit_chan, "
+             "NULL)};\n"
              "	(void)cases;\n	chan_send(c->updated_chan, NULL);",
              ["delete use use=0 topic=0 switches=1 draws=0"]),
     Mutation("nothing is taken past the pump of a channel that ends", CHANNEL_PUMP,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The model of connections without threads: scenarios of netpoll.c, with two pollers. One thread at a
- * time runs a connection. Nothing that has come is left unread, no deadline is forgotten, and what
- * is closed is not touched.
+ * The model of connections without threads: scenarios of netpoll.c, with two pollers. One thread at
+ * a time runs a connection. Nothing that has come is left unread, no deadline is forgotten, and
+ * what is closed is not touched.
  */
 #include "common/netpoll.h"
 
@@ -154,7 +154,7 @@ static void make(void)
 	conn->wants_thread = mc_param("thread", 0);
 }
 
-/* --- what the others do --------------------------------------------------------------------------- */
+/* --- what the others do ----------------------------------------------------------------------- */
 
 static void begin(void *arg)
 {

@@ -21,7 +21,8 @@ from scenarios import PROGRAMS, SCENARIOS, WALKS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-CHECKER = ["mc_world.c", "mc_search.c", "mc_access.c", "mc_os.c", "mc_stubs.c", "mc_walk.c", "mc_weak.c"]
+CHECKER = ["mc_world.c", "mc_search.c", "mc_access.c", "mc_os.c", "mc_stubs.c", "mc_walk.c",
+           "mc_weak.c"]
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-fno-pie", "-fno-stack-protector",
          "-fcf-protection=none", "-Wall", "-Wextra", "-Werror"]
 # What is modelled: each access to memory is a call, and thread-local variables lie in a section,
@@ -42,7 +43,8 @@ class Failed(Exception):
 
 
 def run(*args, **kwargs):
-    done = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs)
+    done = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          **kwargs)
     if done.returncode != 0:
         raise Failed(f"{' '.join(args)}\n{done.stdout}")
     return done.stdout
@@ -51,18 +53,18 @@ def run(*args, **kwargs):
 def compile_one(opts, source, out, modelled, include=()):
     """Compiles a source of the project, or a file of `include`, which has changed ones.
 
-    A source may be "calm:...", "coarse:..." or both: see mc_coarse.c. "ranks:..." checks the order of
-    locks.
+    A source may be "calm:...", "coarse:..." or both: see mc_coarse.c. "ranks:..." checks the order
+    of locks.
     """
     kind, _, source = source.rpartition(":")
-    path = next((os.path.join(d, source) for d in include if os.path.exists(os.path.join(d, source))),
-                os.path.join(ROOT, source))
+    changed = [os.path.join(d, source) for d in include]
+    path = next((c for c in changed if os.path.exists(c)), os.path.join(ROOT, source))
     includes = [f"-I{d}" for d in (*include, ROOT)]
     # What no scenario uses is left out, and with it what that would need; calm code is one section.
     cut = [] if "calm" in kind else ["-ffunction-sections"]
     ranks = ["-DDEBUG_LOCKS"] if "ranks" in kind else []
-    run(opts.cc, *FLAGS, *cut, *ranks, *(MODELLED if modelled else []), *(["-w"] if include else []),
-        *includes, "-c", path, "-o", out, cwd=ROOT)
+    run(opts.cc, *FLAGS, *cut, *ranks, *(MODELLED if modelled else []),
+        *(["-w"] if include else []), *includes, "-c", path, "-o", out, cwd=ROOT)
     if modelled:
         run("objcopy", f"--redefine-syms={HERE}/symbols.txt", out)
     if "coarse" in kind:
@@ -86,8 +88,8 @@ def build(opts, pool):
     os.makedirs(opts.build, exist_ok=True)
     modelled = sorted({s for sources in PROGRAMS.values() for s in sources})
     jobs = [pool.submit(compile_one, opts, s, object_of(opts, s), True) for s in modelled]
-    jobs += [pool.submit(compile_one, opts, f"test/model/{s}", object_of(opts, f"test/model/{s}"), False)
-             for s in CHECKER]
+    checker = [f"test/model/{s}" for s in CHECKER]
+    jobs += [pool.submit(compile_one, opts, s, object_of(opts, s), False) for s in checker]
     for job in jobs:
         job.result()
     for program in PROGRAMS:
@@ -119,7 +121,7 @@ def name_lines(binary, text):
     return re.sub(r" at (0x[0-9a-f]+)", lambda m: " at " + where[m.group(1)], text)
 
 
-# --- the code as it is ------------------------------------------------------------------------------
+# --- the code as it is ----------------------------------------------------------------------------
 
 
 def number_of(what, text):
@@ -135,9 +137,10 @@ def say_figure(name, value, unit):
 def search_scenario(opts, scenario):
     program, _, arguments = scenario.name.partition(" ")
     binary = os.path.join(opts.build, program)
-    found, text = search(binary, arguments, opts.states or scenario.states)
+    states = opts.states or scenario.states
+    found, text = search(binary, arguments, states)
     if found:
-        text = name_lines(binary, search(binary, arguments, opts.states or scenario.states, True)[1])
+        text = name_lines(binary, search(binary, arguments, states, True)[1])
     return found, text.strip()
 
 
@@ -151,7 +154,8 @@ def search_all(opts, pool, scenarios):
         bad += found
         print(f"{'FAULT' if found else 'ok   '} {scenario.name.split(' ')[0]:8} {text}", flush=True)
         say_figure(scenario.name, number_of("states", text), "states")
-    print(f"{len(scenarios)} scenarios, {total} states, {bad} with a fault or not searched to the end")
+    print(f"{len(scenarios)} scenarios, {total} states, "
+          f"{bad} with a fault or not searched to the end")
     return bad == 0
 
 
@@ -171,11 +175,12 @@ def walk_all(opts, pool, walks):
         bad += found
         print(f"{'FAULT' if found else 'ok   '} {w.name.split(' ')[0]:8} {text}", flush=True)
         say_figure(w.name, max(w.runs, opts.walks), "walks")
-    print(f"{len(walks)} scenarios of {opts.walks} walks or more, seed {opts.seed}, {bad} with a fault")
+    print(f"{len(walks)} scenarios of {opts.walks} walks or more, seed {opts.seed}, "
+          f"{bad} with a fault")
     return bad == 0
 
 
-# --- mutations ---------------------------------------------------------------------------------------
+# --- mutations ------------------------------------------------------------------------------------
 
 
 def mutate(opts, number, mutation):
@@ -183,8 +188,8 @@ def mutate(opts, number, mutation):
     with open(os.path.join(ROOT, mutation.file)) as f:
         text = f.read()
     if text.count(mutation.old) != 1:
-        raise Failed(f"mutation \"{mutation.rule}\": its text is {text.count(mutation.old)} times in "
-                     f"{mutation.file}")
+        raise Failed(f"mutation \"{mutation.rule}\": its text is {text.count(mutation.old)} times "
+                     f"in {mutation.file}")
     directory = os.path.join(opts.build, f"mutation-{number}")
     path = os.path.join(directory, mutation.file)
     # What another mutation of that number has left would be compiled as well.
@@ -219,7 +224,8 @@ def find(opts, number, mutation):
     for name in mutation.scenarios:
         program, _, arguments = name.partition(" ")
         if program not in built:
-            built[program] = build_changed(opts, program, sources_touched(mutation, program), directory)
+            sources = sources_touched(mutation, program)
+            built[program] = build_changed(opts, program, sources, directory)
         # A walk that has no luck goes on, up to so far.
         for tail in [f" seed={seed}" for seed in SEEDS] if "walk=" in name else [""]:
             found, text = search(built[program], arguments + tail, opts.states or 2000000)
@@ -239,7 +245,7 @@ def find_all(opts, pool, chosen):
     return survivors == 0
 
 
-# --- memory orders: each is weakened, one at a time -----------------------------------------------------
+# --- memory orders: each is weakened, one at a time -----------------------------------------------
 
 ORDERED = ["common/chan.c", "common/chan_internal.h", "common/park.c", "common/park.h",
            "common/select.c", "common/runnext.c", "common/timerproc.c", "common/netpoll.c"]
@@ -249,7 +255,7 @@ STRONG = re.compile(r"memory_order_(?:acquire|release|acq_rel|seq_cst)\b"
 
 
 def weaker(match):
-    """The orders next below that of the access: if each of these is found, it is none too strong."""
+    """The orders next below that of the access: if each is found, it is none too strong."""
     order = match.group().removeprefix("memory_order_")
     if order in ("acquire", "release"):
         return ["relaxed"]
@@ -285,7 +291,8 @@ def weak_sites():
             line = text.count("\n", 0, match.start()) + 1
             for order in weaker(match):
                 yield file, line, f"{text.splitlines()[line - 1].strip()} as {order}", Mutation(
-                    f"{file}:{line}", file, text, weakened(text, match, order), [w.name for w in WALKS])
+                    f"{file}:{line}", file, text, weakened(text, match, order),
+                    [w.name for w in WALKS])
 
 
 def find_by_walks(opts, number, mutation):
@@ -294,7 +301,8 @@ def find_by_walks(opts, number, mutation):
     for seed, name in ((s, n) for s in SEEDS for n in mutation.scenarios):
         program, _, arguments = name.partition(" ")
         sources = [s for s in PROGRAMS[program]
-                   if s == mutation.file or (mutation.file.endswith(".h") and s.startswith("common/"))]
+                   if s == mutation.file
+                   or (mutation.file.endswith(".h") and s.startswith("common/"))]
         if not sources:
             continue
         if program not in built:
@@ -306,7 +314,7 @@ def find_by_walks(opts, number, mutation):
 
 
 def weaken_all(opts, pool, sites):
-    """Each order that is weakened must be found, so an order that nothing needs is a fault as well."""
+    """Each order that is weakened must be found: one that nothing needs is a fault as well."""
     jobs = [pool.submit(find_by_walks, opts, i, m) for i, _, _, _, m in sites]
     survivors = 0
     for (_, file, line, text, _), job in zip(sites, jobs):
@@ -319,7 +327,7 @@ def weaken_all(opts, pool, sites):
     return survivors == 0
 
 
-# --- what is to be done --------------------------------------------------------------------------------
+# --- what is to be done ---------------------------------------------------------------------------
 
 
 def parameters(name):
@@ -337,7 +345,8 @@ def check_bases():
         for name in mutation.scenarios:
             words, runs = parameters(name)
             if walked.get(words, 0) < runs or (runs == 0 and words not in searched):
-                raise Failed(f"mutation \"{mutation.rule}\": without it \"{name}\" is not tried as far")
+                raise Failed(f"mutation \"{mutation.rule}\": without it \"{name}\" is not tried "
+                             "as far")
 
 
 def choose(opts):
@@ -347,7 +356,8 @@ def choose(opts):
     walks = [w for w in WALKS if opts.only in w.name]
     mutations = [(i, m) for i, m in enumerate(MUTATIONS)
                  if any(opts.only in text for text in (m.rule, m.file, *m.scenarios))]
-    sites = [(i, *site) for i, site in enumerate(weak_sites()) if opts.only in f"{site[0]}:{site[1]}"]
+    sites = [(i, *site) for i, site in enumerate(weak_sites())
+             if opts.only in f"{site[0]}:{site[1]}"]
     if opts.no_scenarios:
         scenarios = walks = []
     mutations = [] if opts.no_mutations else mutations
@@ -374,12 +384,14 @@ def main():
     parser.add_argument("--cc", default="gcc")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--states", type=int, help="at most so many per scenario")
-    parser.add_argument("--only", default="", help="scenarios and mutations with this in their name")
+    parser.add_argument("--only", default="",
+                        help="scenarios and mutations with this in their name")
     parser.add_argument("--proof", action="store_true", help="the long ones as well")
     parser.add_argument("--no-mutations", action="store_true")
     parser.add_argument("--no-scenarios", action="store_true")
     parser.add_argument("--weaken", action="store_true")
-    parser.add_argument("--walks", type=int, help="so many for each scenario (1,000; with --proof 20,000)")
+    parser.add_argument("--walks", type=int,
+                        help="so many for each scenario (1,000; with --proof 20,000)")
     parser.add_argument("--seed", type=int, help="of the walks (1; with --proof a new one)")
     opts = parser.parse_args()
     opts.walks = opts.walks or (20000 if opts.proof else 1000)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The model of tasks: scenarios of runnext.c and timerproc.c. Threads wake a task, and take its steps
- * or leave them to its owner. One thread at a time takes a step, no value is lost, and no step that is
- * due is left undone.
+ * The model of tasks: scenarios of runnext.c and timerproc.c. Threads wake a task, and take its
+ * steps or leave them to its owner. One thread at a time takes a step, no value is lost, and no
+ * step that is due is left undone.
  */
 #include <stdlib.h>
 
@@ -232,7 +232,7 @@ static void end_blocks(void)
 	MC_CHECK(n_ended == mc_param("tasks", 1));
 }
 
-/* --- a task without an owner ---------------------------------------------------------------------- */
+/* --- a task without an owner ------------------------------------------------------------------ */
 
 static struct wait_group owners;
 static MC_GHOST struct receiver *tasks[2]; /* all of them; NULL: it has ended */

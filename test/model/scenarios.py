@@ -11,25 +11,26 @@ SHARED = ["common/heap.c", "common/xalloc.c", "common/lock.c", "common/err.c"]
 
 CALM = [f"calm:{s}" for s in [*CHAN, "common/heap.c", "common/timerproc.c", "common/deadlines.c",
                               "nsqd/core/message.c", "nsqd/core/guid.c"]]
-QUEUE = ["topics", "topic", "topic_pump", "channel", "channel_pump", "gone", "kept", "in_flight_pqueue"]
-COARSE = [f"coarse:{s}" for s in [*(f"nsqd/queue/{s}.c" for s in QUEUE), "common/xalloc.c",
-                                  "common/err.c", "nsqd/disk/backend_queue.c", "nsqd/disk/backend_flush.c",
-                                  "nsqd/disk/dummy_backend_queue.c", "nsqd/disk/dqname.c",
-                                  "protocol/names.c"]]
-PUMPS = [f"coarse:{s}" for s in ["nsqd/queue/channel.c", "nsqd/queue/channel_pump.c", "nsqd/queue/in_flight_pqueue.c",
-                                 "nsqd/queue/kept.c", "nsqd/client/client_v2.c", "nsqd/client/client_consumer.c",
-                                 "nsqd/client/protocol_v2_pump.c", "nsqd/client/protocol_v2_send.c",
-                                 "protocol/frame.c", "common/strbuf.c", "common/xalloc.c", "common/lock.c",
-                                 "common/err.c"]]
+QUEUE = ["topics", "topic", "topic_pump", "channel", "channel_pump", "gone", "kept",
+         "in_flight_pqueue"]
+COARSE = [f"coarse:{s}" for s in [
+    *(f"nsqd/queue/{s}.c" for s in QUEUE), "common/xalloc.c", "common/err.c",
+    "nsqd/disk/backend_queue.c", "nsqd/disk/backend_flush.c", "nsqd/disk/dummy_backend_queue.c",
+    "nsqd/disk/dqname.c", "protocol/names.c"]]
+PUMPS = [f"coarse:{s}" for s in [
+    "nsqd/queue/channel.c", "nsqd/queue/channel_pump.c", "nsqd/queue/in_flight_pqueue.c",
+    "nsqd/queue/kept.c", "nsqd/client/client_v2.c", "nsqd/client/client_consumer.c",
+    "nsqd/client/protocol_v2_pump.c", "nsqd/client/protocol_v2_send.c", "protocol/frame.c",
+    "common/strbuf.c", "common/xalloc.c", "common/lock.c", "common/err.c"]]
 
-# The sources of each, modelled. Of a coarse program (mc_coarse.c) some are calm, those that call them
-# are coarse.
+# The sources of each, modelled. Of a coarse program (mc_coarse.c) some are calm, those that call
+# them are coarse.
 PROGRAMS = {
     "core": [*CHAN, "test/model/core.c"],
     "runnext": [*CHAN, *SHARED, "common/runnext.c", "common/timerproc.c", "test/model/runnext.c"],
     "netpoll": [*CHAN, *SHARED, "common/netpoll.c", "test/model/mc_net.c", "test/model/netpoll.c"],
-    "delete": [*CALM, "calm+coarse:common/runnext.c", "ranks:common/lock.c", *COARSE, "test/model/mc_coarse.c",
-               "coarse:test/model/delete_stubs.c",
+    "delete": [*CALM, "calm+coarse:common/runnext.c", "ranks:common/lock.c", *COARSE,
+               "test/model/mc_coarse.c", "coarse:test/model/delete_stubs.c",
                *(f"coarse:test/model/{s}.c" for s in
                  ["delete", "delete_names", "delete_messages", "delete_consumers"])],
     "pumps": [*CALM, "calm+coarse:common/runnext.c", *PUMPS, "test/model/mc_coarse.c",
