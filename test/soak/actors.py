@@ -176,5 +176,13 @@ class Conversation:
                     self.actor.name, PATIENCE), self.life)
                 raise EOFError('no answer') from None
 
-    def topics_waiting(self):
-        return {pub.topic for pubs in self.waiting for pub in pubs}
+    def await_end(self, name):
+        """The daemon closes, after whatever it has to say."""
+        deadline = now() + PATIENCE
+        try:
+            while True:
+                self.take(deadline - now())
+        except TimeoutError:
+            self.actor.journal.problem('%s: the daemon does not close' % name, self.life)
+        except ENDINGS:
+            pass

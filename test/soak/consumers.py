@@ -133,6 +133,12 @@ class Consuming(Conversation):
         self.waiting.append(WithFins(pubs))
         self.waiting[-1].fins, self.unconfirmed = self.unconfirmed, []
 
+    def await_end(self, name):
+        """What comes before the end is received, but nothing answers it."""
+        self.decide = lambda d: None
+        self.counts_rdy = False
+        super().await_end(name)
+
     def cls(self):
         """CLS, and all that still comes before its answer."""
         self.before_cls, self.unconfirmed = self.unconfirmed, []
@@ -261,30 +267,17 @@ class Consumer(Actor):
             client.reset()
         elif end == 'half_close':
             client.half_close()
-            self.expect_end(talk)
+            talk.await_end(repr(session))
         elif end == 'invalid':
             client.send(rng.choice([b'RDY -1\n', b'FIN x\n', b'SUB kept x\n', b'REQ\n', b'\n',
                                     b'RDY 1000000\n', b'CLS x\n\n', b'TOUCH 1\n']))
-            self.expect_end(talk)
+            talk.await_end(repr(session))
         elif end == 'half':
             pub = self.new_pub(rng, 'kept', 'half', talk.life)
             pub.state = 'half'
             whole = body(pub)
             client.send(b'PUB kept\n' + struct.pack('>i', len(whole)) + whole[:-1])
             client.reset()
-
-    def expect_end(self, talk):
-        """The daemon closes; what comes before that is received, but nothing answers it."""
-        deadline = now() + PATIENCE
-        talk.decide = lambda d: None
-        talk.counts_rdy = False
-        try:
-            while True:
-                talk.take(deadline - now())
-        except TimeoutError:
-            self.journal.problem('%r: the daemon does not close' % talk.session, talk.life)
-        except ENDINGS:
-            pass
 
 
 class Drain(Actor):

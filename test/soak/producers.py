@@ -57,7 +57,7 @@ class Producer(Actor):
         elif end == 'half_close':
             client.half_close()
             talk.take_answers()
-            self.expect_end(talk)
+            talk.await_end(self.name)
         elif end == 'answers':
             talk.take_answers()
         elif end == 'invalid':
@@ -66,18 +66,7 @@ class Producer(Actor):
                                     b'MPUB kept\n\0\0\0\4\0\0\0\0', b'DPUB kept x\n\0\0\0\1y',
                                     b'PUB kept\n\xff\xff\xff\xff', b'TOUCH\n', b'RDY 1\n',
                                     b'FIN 0123456789abcdef\n', b'IDENTIFY\n\0\0\0\1x']))
-            self.expect_end(talk)
-
-    def expect_end(self, talk):
-        """The daemon closes, after whatever it has to say."""
-        deadline = now() + PATIENCE
-        try:
-            while True:
-                talk.take(deadline - now())
-        except TimeoutError:
-            self.journal.problem('%s: the daemon does not close' % self.name, talk.life)
-        except ENDINGS:
-            pass
+            talk.await_end(self.name)
 
 
 class HttpProducer(Actor):
