@@ -162,7 +162,8 @@ static enum netpoll_next end_of_input(struct http_conn *c, ssize_t got)
 static enum netpoll_next read_head(struct http_conn *c)
 {
 	enum http_head_state state = HTTP_HEAD_MORE;
-	if (stopping(c))
+	/* Also when the rest of the last answer, which the socket did not take at once, has failed. */
+	if (stopping(c) || c->send_failed)
 		return go_to(c, HTTP_GOODBYE);
 	if (!http_is_in_thread(c) && c->served == HTTP_STEP_REQUESTS)
 		return NETPOLL_THREAD;

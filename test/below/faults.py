@@ -124,6 +124,7 @@ IMPOSSIBLE = [
     ('fcntl', 'bind_socket', '*', 'F_GETFL and F_SETFL of a socket need nothing'),
     ('connect', 'is_abandoned', 'EINTR', 'a unix socket with O_NONBLOCK does not wait'),
     ('connect', 'connect_first', 'EINTR', 'a socket of UDP sends nothing to connect'),
+    ('read', 'on_timer', '*', 'a timerfd gives its eight bytes, or EAGAIN'),
     ('recv', 'sock_read', 'short', 'less than was asked for is all that there is: epoll(7)'),
 ]
 

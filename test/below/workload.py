@@ -343,7 +343,7 @@ class Work:
 
     def run(self):
         for step in (self.backlog, self.produce, self.consume, self.pause, self.remove,
-                     self.encrypted, self.look, self.pipeline):
+                     self.encrypted, self.look):
             step()
 
     def backlog(self):
@@ -418,24 +418,6 @@ class Work:
                      '/debug/'):
             self.http('GET', path)
         self.http('POST', '/debug/freememory')
-
-    def pipeline(self):
-        """More answers than there is room for (below.c), so that writes wait for the peer."""
-        request = b'GET /stats?format=json HTTP/1.1\r\nHost: x\r\n%s\r\n'
-        try:
-            connection = self.connection(False)
-            with contextlib.closing(connection):
-                if not connection.sock:
-                    connection.connect()
-                connection.sock.sendall(request % b'' * 9 + request % b'Connection: close\r\n')
-                while connection.sock.recv(65536):
-                    pass
-        except TimeoutError:
-            raise Hang('no end of the answers to a pipeline')
-        except OSError as error:
-            self.ledger.note('a pipeline: %r', error)
-            if not self.daemon.alive():
-                raise Died()
 
 
 def insecure():

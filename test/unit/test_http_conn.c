@@ -5,7 +5,9 @@
  */
 #include "test/unit/nsqd_test.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <sys/syscall.h>
 
 #include "nsqd/http/http_conn.h"
 #include "nsqd/http/http_internal.h"
@@ -18,6 +20,17 @@ struct peer {
 	int fd;
 	char got[16384];
 };
+
+/* In place of libc's: each fails with this code, if it is not 0. */
+static _Atomic int sendmsg_code;
+
+ssize_t sendmsg(int fd, const struct msghdr *mh, int flags)
+{
+	if (sendmsg_code == 0)
+		return syscall(SYS_sendmsg, fd, mh, flags);
+	errno = sendmsg_code;
+	return -1;
+}
 
 /* The pollers do not run: the test takes the steps. */
 static const struct netpoll_ops no_ops;
@@ -235,6 +248,23 @@ static void test_a_client_that_does_not_read_gets_a_thread(struct fixture *f)
 	hang_up(&p);
 }
 
+/* Else the client would wait for its answer, and the connection for the next request. */
+static void test_an_answer_that_cannot_be_sent_later_ends_it(struct fixture *f)
+{
+	static enum netpoll_next (*const turns[])(struct peer * p) = {step, run};
+	for (size_t i = 0; i < COUNT(turns); i++) {
+		struct peer p;
+		dial(&p, f);
+		say(&p, PING, strlen(PING));
+		sendmsg_code = EAGAIN;
+		assert_int_equal(step(&p), NETPOLL_THREAD);
+		sendmsg_code = ENOBUFS;
+		assert_int_equal(turns[i](&p), NETPOLL_OVER);
+		sendmsg_code = 0;
+		hang_up(&p);
+	}
+}
+
 /* So many requests in one go keep a poller from others. */
 static void test_a_flood_of_requests_gets_a_thread(struct fixture *f)
 {
@@ -308,6 +338,7 @@ int main(void)
 		topic_test(test_a_topic_is_created_before_the_body),
 		topic_test(test_a_body_that_flows_gets_a_thread),
 		topic_test(test_a_client_that_does_not_read_gets_a_thread),
+		topic_test(test_an_answer_that_cannot_be_sent_later_ends_it),
 		topic_test(test_a_flood_of_requests_gets_a_thread),
 		topic_test(test_after_a_refusal_it_lingers_at_the_poller),
 		topic_test(test_the_end_of_the_input_ends_it),
