@@ -4,7 +4,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 bad=0
-for check in includes heads threads locks bounds memory_order pages names go_map; do
+for check in top includes heads threads locks bounds memory_order pages names go_map; do
     python3 "test/docs/$check.py" || bad=1
 done
 for picture in way client; do

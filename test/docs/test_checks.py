@@ -5,6 +5,7 @@ Each test makes a small tree that is right, sees that it passes, puts one fault 
 that the check names it.
 """
 import os
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -20,6 +21,7 @@ import memory_order
 import names
 import pages
 import threads
+import top
 import tree
 import way_svg
 
@@ -50,6 +52,30 @@ class Tree(unittest.TestCase):
         self.assertEqual(len(complaints), 1, complaints)
         for word in words:
             self.assertIn(word, complaints[0])
+
+
+class Top(Tree):
+    def setUp(self):
+        super().setUp()
+        for path in ("Makefile", "nsqd/main.c", "docs/testing.md", ".ci/run", "build/nsqd"):
+            self.write(path)
+
+    def git(self, *words):
+        subprocess.run(["git", "-C", self.root, *words], check=True, stdout=subprocess.DEVNULL)
+
+    def test_without_git(self):
+        self.assertEqual(top.check(self.root), [])
+        self.write("nsqd.cfg")
+        self.assert_refused(top.check(self.root), "nsqd.cfg")
+
+    def test_what_git_would_add_and_what_it_has(self):
+        self.git("init", "-q")
+        self.write(".gitignore", "/build/\n")
+        self.assertEqual(top.check(self.root), [])
+        self.write("q.d/log")
+        self.assert_refused(top.check(self.root), "q.d")
+        self.git("add", "-A")
+        self.assert_refused(top.check(self.root), "q.d")
 
 
 class Includes(Tree):
