@@ -54,7 +54,7 @@ struct stream_sock {
  */
 static int set_timeout(struct stream_sock *s, int64_t deadline_ns, bool *past, struct err *err)
 {
-	int64_t left = 0, now = s->read_timeout_ns;
+	int64_t left = 0, current = s->read_timeout_ns;
 	*past = false;
 	if (deadline_ns != 0) {
 		left = deadline_ns - clock_mono_ns();
@@ -63,8 +63,8 @@ static int set_timeout(struct stream_sock *s, int64_t deadline_ns, bool *past, s
 			return 0;
 		}
 	}
-	int64_t off = left > now ? left - now : now - left;
-	if (off == 0 || (left != 0 && now != 0 && off <= left / 64))
+	int64_t off = left > current ? left - current : current - left;
+	if (off == 0 || (left != 0 && current != 0 && off <= left / 64))
 		return 0;
 	struct timeval tv = {
 		.tv_sec = left / NSEC_PER_SEC,
@@ -242,7 +242,7 @@ static int send_all(
 		n -= used;
 		if (n == 0)
 			break;
-		runnext_handoff();
+		runnext_handoff(); /* the peer may take its time */
 		if (wait_for_room(s, p, err) != 0)
 			return -1;
 	}
