@@ -33,6 +33,13 @@ def authenticate(client, life):
         assert kind == RESPONSE, data
 
 
+def dial(world):
+    """A connection to the daemon, which reads while it cannot send."""
+    client = Client(world.daemon.tcp_address)
+    client.socket = Duplex(client.socket)
+    return client
+
+
 class Actor(threading.Thread):
     """Has sessions until the round is over."""
 
@@ -83,8 +90,7 @@ class Actor(threading.Thread):
         """A connection to that life's daemon, or None if it is gone."""
         client, since = None, now()
         try:
-            client = Client(self.world.daemon.tcp_address)
-            client.socket = Duplex(client.socket)
+            client = dial(self.world)
             if self.world.life is not life:
                 client.close()      # it may be to the next one
                 return None

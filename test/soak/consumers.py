@@ -9,10 +9,8 @@ import threading
 import traceback
 import zlib
 
-from actors import ENDINGS, Actor, Conversation, authenticate
-from duplex import Duplex
+from actors import ENDINGS, Actor, Conversation, authenticate, dial
 from journal import INF, Delivery, Session, now
-from nsq import Client
 from stacks import STACKS
 from topics import Topics
 from world import PATIENCE, body, id_of
@@ -293,8 +291,7 @@ class Drain(Actor):
         session = Session(self.name, self.topic, self.channel, life, 60.0, False)
         self.journal.sessions.append(session)
         try:
-            client = Client(self.world.daemon.tcp_address)
-            client.socket = Duplex(client.socket)
+            client = dial(self.world)
             client.identify(msg_timeout=60000, output_buffer_timeout=25)
             authenticate(client, life)
             talk = Consuming(self, life, client, session, self.world.rng(self.name))

@@ -33,7 +33,7 @@ soak-rules:
 
 $(SOAK_VARIANTS): soak-%:
 	@$(MAKE) --no-print-directory SANITIZE=$(filter-out plain,$*) \
-		SEED=$(or $(SEED),$(SOAK_SEED_$*)) SOAK_ARGS='$(SOAK_ARGS)' soak
+		SEED=$(or $(SEED),$(SOAK_SEED_$*)) soak
 
 # After a change to the rules; minutes. (`make soak-faults FAULTS="FIN RDY"`)
 FAULTS ?=
