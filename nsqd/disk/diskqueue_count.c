@@ -93,7 +93,7 @@ void dq_count_begin(struct diskqueue *d, int64_t *take_files, size_t n, struct d
 	c->found = 0;
 	c->level = level;
 	c->what = what;
-	d->wr = (struct dq_pos){c->last + 1, 0};
+	d->wr = dq_new_file(d, c->last + 1);
 	d->meta_dirty = true;
 	atomic_fetch_add(&all.n_counting, 1);
 }

@@ -265,7 +265,8 @@ bool dq_anything_at(const char *path)
 	return lstat(path, &st) == 0;
 }
 
-struct dq_pos dq_new_file(struct diskqueue *d, int64_t file)
+/* What stands there is not the queue's. An empty file is no matter: it has no messages. */
+static void make_way(struct diskqueue *d, int64_t file)
 {
 	struct err err;
 	int64_t size = 0;
@@ -276,6 +277,12 @@ struct dq_pos dq_new_file(struct diskqueue *d, int64_t file)
 	if (size > 0)
 		dq_move_aside(d, path);
 	free(path);
+}
+
+struct dq_pos dq_new_file(struct diskqueue *d, int64_t file)
+{
+	make_way(d, file);
+	make_way(d, file + 1);
 	return (struct dq_pos){file, 0};
 }
 

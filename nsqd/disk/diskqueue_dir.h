@@ -33,7 +33,9 @@ int dq_remove_files(struct diskqueue *d, int64_t from, int64_t to, struct err *e
 int dq_open_ours(const struct diskqueue *d, const char *path, struct stat *st, struct err *err);
 /*
  * The beginning of a file that the writer will make. A data file that stands there by now, behind a
- * gap, is not the queue's: it is kept as .bad, lest the next start takes it for the queue's. Logs.
+ * gap, or in the place after it, is not the queue's. It is kept as .bad, lest the next start takes
+ * it for the queue's: a start looks one file further than the writer came (judge, count_tail).
+ * Logs.
  */
 struct dq_pos dq_new_file(struct diskqueue *d, int64_t file);
 /* Something stands under this name, whatever it is; follows no symbolic link. */

@@ -375,39 +375,63 @@ static void test_alien_and_empty_files_are_set_aside(void **state)
 	assert_true(exists("q.diskqueue.000000.dat.bad"));
 }
 
-/* Two files further than where the writer is, there are messages. */
-static void leave_stray_file(const struct diskqueue_opts *o)
+/* A queue of one file with three messages. There are messages in that later file, too. */
+static void leave_stray_file(const struct diskqueue_opts *o, int number)
 {
 	make_queue(o, 5, 60 - DQ_RECORD_HEADER);
 	assert_int_equal(rename(data_file(0), "stray"), 0);
 	clean_dir();
 	make_queue(o, 3, 60 - DQ_RECORD_HEADER);
-	assert_int_equal(rename("stray", data_file(2)), 0);
+	assert_int_equal(rename("stray", data_file(number)), 0);
 }
 
-/* The queue goes on to the file behind the gap, and ends before it writes anything there. */
+/* The queue is drained already. It is at its next start, too. */
+static void assert_stays_drained(
+	struct backend_queue *q, const struct diskqueue_opts *o, const char *stray)
+{
+	close_queue(q);
+	q = open_queue(o);
+	expect_drained(q);
+	close_queue(q);
+	assert_true(exists(stray));
+	clean_dir();
+}
+
+/*
+ * The queue goes on to the file behind the gap, or to the one before that, and ends before it writes
+ * anything there.
+ */
 static void test_messages_behind_a_gap_do_not_come(void **state)
 {
+	static const char *const strays[] = {
+		"q.diskqueue.000002.dat.bad", "q.diskqueue.000003.dat.bad"};
 	struct diskqueue_opts o = test_opts(5 * 60);
 	struct err err;
-	for (int empties = 0; empties < 2; empties++) {
-		leave_stray_file(&o);
+	for (int i = 0; i < 4; i++) {
+		leave_stray_file(&o, 2 + i / 2);
 		struct backend_queue *q = open_queue(&o);
-		for (int64_t i = 0; i < 2; i++) {
-			if (empties)
+		for (int64_t k = 0; k < 2; k++) {
+			if (i % 2 == 0)
 				assert_int_equal(q->ops->empty(q, &err), 0);
 			else
-				expect(q, 3 * i, 3);
-			if (i == 0)
+				expect(q, 3 * k, 3);
+			if (k == 0)
 				put(q, 3, 3, 60 - DQ_RECORD_HEADER);
 		}
-		close_queue(q);
-		q = open_queue(&o);
-		expect_drained(q);
-		close_queue(q);
-		assert_true(exists("q.diskqueue.000002.dat.bad"));
-		clean_dir();
+		assert_stays_drained(q, &o, strays[i / 2]);
 	}
+}
+
+/* Likewise, when the writer comes there as the last file before the gap does not end in a record. */
+static void test_messages_behind_a_gap_do_not_come_after_a_crash(void **state)
+{
+	struct diskqueue_opts o = test_opts(5 * 60);
+	leave_stray_file(&o, 3);
+	write_text(data_file(1), "bits and pieces");
+	struct backend_queue *q = open_queue(&o);
+	expect(q, 0, 3);
+	expect_drained(q);
+	assert_stays_drained(q, &o, "q.diskqueue.000003.dat.bad");
 }
 
 /* A file that turns up while the queue is at work, with the number that comes next. */
@@ -578,6 +602,7 @@ int main(void)
 		dq_test(test_missing_files_are_passed_over),
 		dq_test(test_alien_and_empty_files_are_set_aside),
 		dq_test(test_messages_behind_a_gap_do_not_come),
+		dq_test(test_messages_behind_a_gap_do_not_come_after_a_crash),
 		dq_test(test_a_file_in_the_way_of_a_new_one_is_set_aside),
 		dq_test(test_a_damaged_stretch_costs_only_what_it_touches),
 		dq_test(test_digits_of_an_id_are_no_timestamp),
