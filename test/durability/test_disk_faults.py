@@ -224,7 +224,7 @@ def test_a_consumer_needs_no_disk_for_what_that_refuses(new_nsqd, data):
         bodies = fill_memory(daemon, consumer)
         os.rename(data, data + '.away')
         bodies += publish_to_the_healthy(daemon, consumer, 50)
-        assert [m.body for m in take(daemon, 'full', 52)] == bodies
+        assert receive(daemon, 't', 'full', 52, rdy=10) == bodies
         # Empty, delete and a new channel need none either.
         publish_to_the_healthy(daemon, consumer, 50)
         daemon.wait_channel('t', 'full', depth=50)
@@ -233,18 +233,10 @@ def test_a_consumer_needs_no_disk_for_what_that_refuses(new_nsqd, data):
         publish_to_the_healthy(daemon, consumer, 50)
         daemon.create('t', 'late')
         bodies = publish_to_the_healthy(daemon, consumer, 2)
-        assert [m.body for m in take(daemon, 'late', 2)] == bodies
+        assert receive(daemon, 't', 'late', 2) == bodies
         daemon.post('/channel/delete?topic=t&channel=full')
         publish_to_the_healthy(daemon, consumer, 50)
     os.rename(data + '.away', data)
-
-
-def take(daemon, channel, count):
-    with daemon.subscribe('t', channel, rdy=10) as consumer:
-        for _ in range(count):
-            message = consumer.message()
-            consumer.fin(message)
-            yield message
 
 
 def test_what_is_more_than_can_be_kept_is_dropped_with_a_word(
