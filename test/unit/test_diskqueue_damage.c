@@ -6,6 +6,7 @@
  */
 #include "test/unit/dq_test.h"
 
+#include "common/bytes.h"
 #include "common/rand.h"
 
 #define META "q.diskqueue.meta.dat"
@@ -459,6 +460,22 @@ static void overwrite(const char *path, int64_t at, int64_t n, int byte)
 }
 
 /*
+ * Noise may make a length that ends with a later record, or one byte into it, where the digits of its
+ * id seem to go on in the body. Nothing can tell this (docs/diskqueue.md): the record swallows what
+ * is before that end. Returns the end, or 0 if the length of the record at `at` is not like that.
+ */
+static int64_t swallowed_to(int64_t len, int64_t at)
+{
+	unsigned char prefix[DQ_PREFIX];
+	int64_t start = at - at % len;
+	int fd = open(data_file(0), O_RDONLY);
+	assert_true(pread(fd, prefix, sizeof(prefix), start) == sizeof(prefix));
+	close(fd);
+	int64_t end = start + DQ_PREFIX + get_be32(prefix);
+	return at < start + DQ_PREFIX && end <= 20 * len && end % len <= 1 ? end : 0;
+}
+
+/*
  * Bytes wiped, or replaced by noise, anywhere: the records that were not touched come, and only
  * they.
  */
@@ -478,12 +495,14 @@ static void test_a_damaged_stretch_costs_only_what_it_touches(void **state)
 			n = 20 * len - at;
 		make_queue(&o, 20, body);
 		overwrite(data_file(0), at, n, fill[round % 4]);
+		int64_t swallowed = swallowed_to(len, at), end = at + n;
+		end = swallowed > end ? swallowed : end;
 		snprintf(what, sizeof(what), "body %zu, %lld bytes at %lld filled with %d", body,
 			(long long)n, (long long)at, fill[round % 4]);
 		struct backend_queue *q = open_queue(&o);
 		struct got g = drain(q);
 		for (int64_t i = 0; i < 20; i++) {
-			bool touched = i * len < at + n && (i + 1) * len > at;
+			bool touched = i * len < end && (i + 1) * len > at;
 			if (g.count[i] > 1 || (!touched && g.count[i] != 1))
 				fail_msg("%s: message %lld came %d times", what, (long long)i,
 					g.count[i]);
