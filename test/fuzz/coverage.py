@@ -38,7 +38,8 @@ nsqd/client/client_v2.c client_v2_flush client_v2_send: sometimes, by a pump's t
 nsqd/client/client_v2.c client_v2_requeued_message: sometimes, if a pump was there before the REQ
 nsqd/client/protocol_v2_send.c protocol_v2_send_heartbeat: sometimes, by a pump's thread
 nsqd/client/protocol_v2.c look_at_pump not_settled: sometimes, two threads in one moment
-nsqd/client/protocol_v2_pump.c give_up protocol_v2_lend_thread: there is no thread
+nsqd/client/protocol_v2_pump.c give_up: there is no thread
+nsqd/client/protocol_v2_pump.c protocol_v2_lend_thread: sometimes, when a step takes half a second
 nsqd/client/tcp.c abort_client close_client: the daemon's exit
 nsqd/client/tcp.c accept_failed: the listener fails
 nsqd/client/tcp.c no_thread: there is no thread
