@@ -443,6 +443,7 @@ def test_a_reader_that_keeps_up_leaves_no_files(new_nsqd):
             message = consumer.message()
             received.append(message.body)
             consumer.fin(message)
+    daemon.wait_channel('t', 'ch', client_count=0)  # the last FIN was heard
     assert received == bodies
     assert bad_files(daemon.data_path) == []
 
