@@ -301,6 +301,9 @@ def test_metadata_of_a_queue_without_the_last_newline(new_nsqd, data):
     bodies = [make_body('b', i, 100) for i in range(100)]
     publish(daemon, 't', bodies)
     assert receive(daemon, 't', 'ch', 60) == bodies[:60]
+    # Else some are left with the topic, and come to the channel after the start.
+    daemon.wait_channel('t', 'ch', depth=40, message_count=100)
+    daemon.wait_topic('t', depth=0)
     daemon.stop()
     for name in ('t', 't:ch'):
         path = in_dir(data, name + '.diskqueue.meta.dat')
