@@ -255,7 +255,8 @@ def test_a_finished_file_that_stock_has_not_left_yet(new_nsqd, data):
         publish(first, 't', [body])
         if i % 6 != 5:
             assert receive(first, 't', 'c', 1, rdy=1) != []
-    depth = first.channel_stats('t', 'c')['depth']
+    # The topic gives the last one to the channel a moment after it was published.
+    depth = first.wait_channel('t', 'c', message_count=30)['depth']
     first.stop()
     before = bad_files(data)
     second = new_nsqd(*flags, data_path=data)
