@@ -120,8 +120,8 @@ def test_clients_that_do_not_read_delay_nobody(nsqd):
             thread.start()
         for thread in threads:
             thread.join()
-        # Their answers are what threads wait for.
-        assert nsqd.count_threads('http:') == len(unread)
+        # Their answers are what threads wait for. (Perhaps it has only now begun to read.)
+        wait_until(lambda: nsqd.count_threads('http:') == len(unread), nsqd.thread_names)
         for _ in range(20):
             assert nsqd.get('/ping').body == b'OK'
     no_thread_is_left(nsqd)
