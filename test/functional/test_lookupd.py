@@ -252,8 +252,8 @@ def test_addresses_change_at_run_time(new_nsqd, lookupds):
     put_addresses(nsqd, first.address, second.address)
     first.wait_registered(('t', 'c'))
     # The other one was left alone, unless it was too slow and tried again.
-    assert second.connections == 1 or re.search(
-        'ERROR: LOOKUPD\\(%s\\): ' % re.escape(second.address), nsqd.log())
+    if second.connections != 1:
+        nsqd.wait_log(re.escape('ERROR: LOOKUPD(%s): ' % second.address))
     put_addresses(nsqd)
     wait_until(lambda: not first.sockets and not second.sockets,
                lambda: 'both are left')
@@ -355,10 +355,8 @@ def test_a_dead_or_mute_lookupd_blocks_nothing(new_nsqd, lookupds):
         silent.close()
 
 
-def test_what_is_merged_still_ends_a_tombstone(new_nsqd, lookupds):
-    """Deleted and created again while the loop waits for somebody else: REGISTER alone
-    would leave a tombstone standing, which hides the topic from consumers."""
-    mute, good = lookupds(), lookupds()
+def heard_of_a_topic_made_anew(new_nsqd, mute, good):
+    """What good hears while mute does not answer."""
     nsqd = new_nsqd(*flags(mute, good))
     nsqd.create('t', 'c')
     good.wait_registered(('t', 'c'))
@@ -371,7 +369,19 @@ def test_what_is_merged_still_ends_a_tombstone(new_nsqd, lookupds):
     nsqd.create('t', 'c')
     nsqd.create('last')
     good.wait_command('REGISTER last')
-    heard = good.commands[good.commands.index('REGISTER other'):]
+    return good.commands[good.commands.index('REGISTER other'):]
+
+
+def test_what_is_merged_still_ends_a_tombstone(new_nsqd, lookupds):
+    """Deleted and created again while the loop waits for somebody else: REGISTER alone
+    would leave a tombstone standing, which hides the topic from consumers."""
+    deadline = time.monotonic() + 3 * DEADLINE
+    heard = ['IDENTIFY']
+    # Where this process is late with an answer of good's, too, the connection is made anew,
+    # and then there is no tombstone to be ended.
+    while 'IDENTIFY' in heard:
+        assert time.monotonic() < deadline, heard
+        heard = heard_of_a_topic_made_anew(new_nsqd, lookupds(), lookupds())
     for name in 't', 't c':
         assert 'UNREGISTER ' + name in heard
         assert heard.index('UNREGISTER ' + name) < max(
@@ -491,8 +501,7 @@ def test_more_changes_than_are_kept(new_nsqd, lookupds):
     lookupd.mute = False
     nsqd.create('last')
     # It is left alone for a while after each attempt that failed.
-    lookupd.wait_registered(('t', 'keep'), ('last',), timeout=30,
-                            gone=[('u0',), ('u199',)])
+    lookupd.wait_registered(('t', 'keep'), ('last',), gone=[('u0',), ('u199',)])
 
 
 # -- the real one
