@@ -28,6 +28,7 @@ class FakeLookupd:
     def __init__(self, port=0):
         self.lock = threading.Lock()
         self.commands = []      # 'REGISTER t c', in order
+        self.answered = 0       # so many of them
         self.identities = []    # the bodies of IDENTIFY
         self.connections = 0
         self.registrations = []     # a set for each connection
@@ -98,6 +99,8 @@ class FakeLookupd:
                 if not self.mute:
                     size = len(response) if self.response_size is None else self.response_size
                     handler.wfile.write(struct.pack('>i', size) + response)
+                    with self.lock:
+                        self.answered += 1
         except OSError:
             pass
         finally:
