@@ -208,7 +208,7 @@ def test_one_message_is_not_held_back(nsqd, stack):
 @pytest.mark.parametrize('stack', STACKS)
 def test_heartbeats_come_through_the_layer(nsqd, stack):
     with nsqd.connect() as client:
-        # Who answers a second late must not be gone.
+        # A client that answers a second late must not be gone.
         upgrade(client, stack, heartbeat_interval=2000)
         for _ in range(2):
             client.expect_response(b'_heartbeat_')
