@@ -500,7 +500,8 @@ static void test_what_the_disk_refuses_is_not_tried_without_a_pause(struct fixtu
 	int refused = disk->refused;
 	/* Each of the three at most once a second. */
 	assert_in_range(refused, 1, 3 * (1 + (clock_mono_ns() - start) / NSEC_PER_SEC));
-	assert_int_equal(channel_deferred_count(c), 3);
+	/* (While one is tried it is neither here nor there.) */
+	wait_for(channel_deferred_count(c) == 3);
 	disk->allow = -1;
 	wait_for(channel_depth(c) == 3);
 }
@@ -530,7 +531,8 @@ static void test_a_burst_costs_no_memory_for_ever(struct fixture *f)
 	assert_true(buckets_of(c) >= 1000);
 	run_nsqd(f);
 	wait_for(buckets_of(c) == 0);
-	assert_int_equal(channel_depth(c), 1000);
+	/* The last of them have left these queues, and may be on their way. */
+	wait_for(channel_depth(c) == 1000);
 }
 
 static void test_what_is_due_after_the_exit_keeps_nothing_alive(struct fixture *f)
