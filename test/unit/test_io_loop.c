@@ -360,7 +360,7 @@ struct creator {
 static void hold_lock(void *arg)
 {
 	struct creator *k = arg;
-	int64_t end = clock_mono_ns() + 2 * NSEC_PER_SEC;
+	int64_t end = clock_mono_ns() + PATIENCE;
 	rwlock_wrlock(k->lock);
 	k->holds = true;
 	while (!k->is_done && !k->gave_up) {
@@ -1233,6 +1233,7 @@ static void test_a_client_leaves_without_a_thread(struct fixture *f)
 		SAID(SUB_OK, OK_FRAME),
 		SAID(SUB_OK "RDY 5\n", OK_FRAME),
 	};
+	uint64_t n_taken = 0;
 	gothread_create = create_and_count;
 	n_created = 0;
 	for (size_t i = 0; i < COUNT(lives); i++) {
@@ -1243,6 +1244,11 @@ static void test_a_client_leaves_without_a_thread(struct fixture *f)
 		assert_int_equal(leave_here(&c, true), NETPOLL_OVER);
 		assert_null(f->channel->clients);
 		end_here(&c);
+		/* What is published here may come late, and would be written in the middle of a step. */
+		if (f->topic->message_count > n_taken) {
+			message_unref(take_one(f->channel));
+			n_taken++;
+		}
 	}
 	assert_int_equal(n_created, 0);
 	gothread_create = pthread_create;
