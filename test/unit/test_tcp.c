@@ -6,6 +6,7 @@
 #include "test/unit/listen_test.h"
 #include "test/unit/nsqd_test.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
@@ -186,68 +187,140 @@ static void test_a_client_gives_its_thread_up_though_it_is_never_silent(struct f
 
 /* --- without threads ---------------------------------------------------------------------------- */
 
+/* A client waits for a thread for so long, and for input for so many milliseconds. */
+#define THREAD_WAIT_NS NSEC_PER_SEC
+#define SILENCE_MS 2000
+
+/* A PUB to a topic that is not there yet: for that it needs a thread. Returns a moment before. */
+static int64_t say_new(int fd)
+{
+	static int n;
+	char text[64];
+	int64_t begin = clock_mono_ns();
+	int len = snprintf(text, sizeof(text), "PUB new%d\n", n++);
+	memcpy(text + len, "\0\0\0\1x", 5);
+	say(fd, text, (size_t)len + 5);
+	return begin;
+}
+
+/* Threads can be had again. False: the test was late itself, so that the client has been given up. */
+static bool is_answered_at_last(int fd, int64_t begin)
+{
+	char buf[sizeof(OK_FRAME) - 1];
+	no_threads = false;
+	bool late = clock_mono_ns() - begin >= THREAD_WAIT_NS;
+	ssize_t n = recv(fd, buf, sizeof(buf), MSG_WAITALL);
+	if (late && n <= 0)
+		return false;
+	assert_int_equal(n, sizeof(buf));
+	assert_memory_equal(buf, OK_FRAME, sizeof(buf));
+	return true;
+}
+
 static void test_without_a_thread_the_client_waits_for_one(struct fixture *f)
 {
-	int fd = connect_client(f);
-	no_threads = true;
-	SAY(fd, PUB("new"));
-	wait_for(refused >= 3);
-	no_threads = false;
-	EXPECT(fd, OK_FRAME);
-	close(fd);
+	bool answered;
+	do {
+		int fd = connect_client(f);
+		no_threads = true;
+		refused = 0;
+		int64_t begin = say_new(fd);
+		wait_for(refused >= 3);
+		answered = is_answered_at_last(fd, begin);
+		close(fd);
+	} while (!answered);
 }
 
 static void test_without_a_thread_others_go_on(struct fixture *f)
 {
-	int fd = connect_client(f), other = connect_client(f);
-	no_threads = true;
-	SAY(fd, PUB("new"));
-	wait_for(refused >= 1);
-	for (int i = 0; i < 5; i++) {
-		SAY(other, PUB("test"));
-		EXPECT(other, OK_FRAME);
+	bool answered;
+	do {
+		int fd = connect_client(f), other = connect_client(f);
+		no_threads = true;
+		refused = 0;
+		int64_t begin = say_new(fd);
+		wait_for(refused >= 1);
+		for (int i = 0; i < 5; i++) {
+			SAY(other, PUB("test"));
+			EXPECT(other, OK_FRAME);
+		}
+		answered = is_answered_at_last(fd, begin);
+		close(fd);
+		close(other);
+	} while (!answered);
+}
+
+/* It has got a thread within its second, and has as long the next time. */
+static bool waits_twice(struct fixture *f, int fd)
+{
+	bool answered = true;
+	for (int i = 0; i < 2 && answered; i++) {
+		no_threads = true;
+		int64_t begin = say_new(fd);
+		wait_for(clock_mono_ns() - begin > 600 * NSEC_PER_MSEC);
+		answered = is_answered_at_last(fd, begin);
+		wait_for(io_threads() == 0);
 	}
-	no_threads = false;
-	EXPECT(fd, OK_FRAME);
-	close(fd);
-	close(other);
+	return answered;
 }
 
 static void test_a_client_waits_for_a_thread_for_a_second(struct fixture *f)
 {
 	int fd = connect_client(f), other = connect_client(f);
-	int64_t begin = clock_mono_ns();
 	no_threads = true;
-	SAY(fd, PUB("new"));
+	int64_t begin = say_new(fd);
 	expect_end(fd);
-	assert_true(clock_mono_ns() - begin >= NSEC_PER_SEC);
+	assert_true(clock_mono_ns() - begin >= THREAD_WAIT_NS);
 	assert_int_equal(topic_count(f->nsqd), 1);
 	wait_for(clients_of(f) == 1);
-	/* One that has got a thread within its second has as long the next time. */
-	for (int i = 0; i < 2; i++) {
-		begin = clock_mono_ns();
-		say(other, i == 0 ? PUB("one") : PUB("two"), sizeof(PUB("one")) - 1);
-		wait_for(clock_mono_ns() - begin > 600 * NSEC_PER_MSEC);
-		no_threads = false;
-		EXPECT(other, OK_FRAME);
-		wait_for(io_threads() == 0);
-		no_threads = true;
+	while (!waits_twice(f, other)) {
+		close(other);
+		other = connect_client(f);
 	}
-	no_threads = false;
 	close(other);
+}
+
+/*
+ * Two heartbeats come, while it says something all the time. False: the test was silent for too long
+ * itself. It has said something at last_ns.
+ */
+static bool hears_heartbeats(int fd, int64_t last_ns)
+{
+	static const char want[] = HEARTBEAT_FRAME HEARTBEAT_FRAME;
+	char got[sizeof(want) - 1];
+	int64_t end = clock_mono_ns() + PATIENCE, longest = 0;
+	for (size_t len = 0; len < sizeof(got);) {
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+		bool over = send(fd, "NOP\n", 4, MSG_NOSIGNAL) != 4;
+		int64_t now = clock_mono_ns();
+		longest = now - last_ns > longest ? now - last_ns : longest;
+		last_ns = now;
+		assert_true(now < end);
+		assert_true(poll(&p, 1, 20) >= 0);
+		ssize_t n = recv(fd, got + len, sizeof(got) - len, MSG_DONTWAIT);
+		over = over || n == 0 || (n < 0 && errno != EAGAIN);
+		if (over && longest >= SILENCE_MS * NSEC_PER_MSEC)
+			return false;
+		assert_false(over);
+		len += n > 0 ? (size_t)n : 0;
+	}
+	assert_memory_equal(got, want, sizeof(got));
+	return true;
 }
 
 static void test_heartbeats_go_on_without_threads(struct fixture *f)
 {
-	int fd = connect_client(f);
+	bool heard;
 	no_threads = true;
-	SAY(fd, "IDENTIFY\n\0\0\0\x1b{\"heartbeat_interval\":1000}");
-	EXPECT(fd, OK_FRAME);
-	EXPECT(fd, HEARTBEAT_FRAME);
-	SAY(fd, "NOP\n");
-	EXPECT(fd, HEARTBEAT_FRAME);
-	close(fd);
-	wait_for(clients_of(f) == 0);
+	do {
+		int fd = connect_client(f);
+		int64_t begin = clock_mono_ns();
+		SAY(fd, "IDENTIFY\n\0\0\0\x1b{\"heartbeat_interval\":1000}");
+		EXPECT(fd, OK_FRAME);
+		heard = hears_heartbeats(fd, begin);
+		close(fd);
+		wait_for(clients_of(f) == 0);
+	} while (!heard);
 	no_threads = false;
 }
 
@@ -297,6 +370,8 @@ static void test_without_a_thread_a_client_leaves_when_its_pump_has_ended(struct
 	ssize_t got;
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)), 0);
 	SAY(fd, "SUB test ch\nRDY 100\n");
+	/* is_stuck has the lock for a moment: the answer must not find it taken. */
+	EXPECT(fd, OK_FRAME);
 	put_much(f->topic);
 	wait_for(is_stuck(f));
 	no_threads = true;
@@ -312,6 +387,25 @@ static void test_without_a_thread_a_client_leaves_when_its_pump_has_ended(struct
 
 /* --- the exit ----------------------------------------------------------------------------------- */
 
+static void get_subscribed(struct client_v2 *c, void *arg)
+{
+	if (atomic_load(&c->state) == STATE_SUBSCRIBED)
+		*(struct client_v2 **)arg = c;
+}
+
+/* The only consumer has its message, and its pump waits: no thread is in the middle of a step. */
+static bool has_been_served(struct fixture *f)
+{
+	struct client_v2 *c = NULL;
+	tcp_server_each_client(f->nsqd->tcp_server, get_subscribed, &c);
+	struct chan *ch = c->ready_state_chan;
+	chan_lock(ch);
+	struct waiter *w = ch->recvq.first;
+	bool waits = w && !park_is_claimed(w->parker);
+	chan_unlock(ch);
+	return waits && channel_in_flight_count(f->channel) == 1;
+}
+
 /* Thousands of them would need as many threads, only to end. */
 static void test_the_exit_needs_no_thread_for_clients_that_are_silent(struct fixture *f)
 {
@@ -321,6 +415,7 @@ static void test_the_exit_needs_no_thread_for_clients_that_are_silent(struct fix
 	SAY(fds[1], "PUB te");
 	SAY(fds[2], "PUB test\n\0\0\0\4x");
 	wait_for(clients_of(f) == COUNT(fds));
+	wait_for(has_been_served(f));
 	no_threads = true;
 	tcp_server_close(f->nsqd->tcp_server);
 	assert_int_equal(refused, 0);
