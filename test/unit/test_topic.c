@@ -848,7 +848,7 @@ static void test_nothing_is_lost_or_doubled_while_a_disk_comes_and_goes(struct f
 		expect_nothing(a);
 		expect_nothing(b);
 		assert_int_equal(a->dropped, 0);
-		assert_int_equal(p.n->ctx.kept_bytes, 0);
+		wait_for(p.n->ctx.kept_bytes == 0);
 		assert_int_equal(nsqd_delete_existing_topic(&p.n->topics, "test", &err), 0);
 		end_nsqd(f);
 	}
