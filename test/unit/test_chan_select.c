@@ -425,8 +425,8 @@ static void test_choice_is_uniform_among_k(void **state)
 {
 	static const int counts[] = {2, 3, 5, 8, 12, 13, 14, 24, 25, 40, 64};
 	for (size_t j = 0; j < COUNT(counts); j++)
-		assert_true(is_choice_uniform_among(counts[j]) ||
-			    is_choice_uniform_among(counts[j]));
+		assert_true(
+			is_choice_uniform_among(counts[j]) || is_choice_uniform_among(counts[j]));
 }
 
 /* Is first, of so many trials, as often as the other? Go's bound. */
