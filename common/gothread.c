@@ -65,11 +65,8 @@
 #define PR_FUTEX_HASH_SET_SLOTS 1
 #endif
 
-/*
- * The last threads are for work that all clients depend on: how many, and how long after a failure.
- */
+/* The last threads are for work that all clients depend on: so many, for CEILING_NS. */
 #define SPARE_THREADS 8
-#define CEILING_NS (5 * NSEC_PER_SEC)
 
 /* gothread.word, of a kept thread: only the step ASLEEP -> CALLED costs the caller a system call. */
 enum { RESTING, ASLEEP, CALLED };

@@ -18,6 +18,9 @@ extern int (*gothread_create)(
 /* Bytes of stack per thread, without the guard page. */
 size_t gothread_stack_size(void);
 
+/* What a failure has taught of the limits holds for so long. */
+#define CEILING_NS (5 * NSEC_PER_SEC)
+
 /* False, for tests that make single threads fail: no failure is taken for a limit. */
 extern bool gothread_learns_limit;
 

@@ -50,17 +50,17 @@ def test_a_stop_keeps_everything_of_topics_and_channels(
         for message in messages[:10]:
             client.req(message, 3600 * 1000)
         daemon.wait_channel(topic, 'a', deferred_count=10)
-    expected = {'topic0': 150}
+    all_there = {'topic0': 150}
     for i in range(1, 5):
         topic = 'topic%d' % i
-        expected.update({topic: 0, (topic, 'a'): 150, (topic, 'b'): 150})
+        all_there.update({topic: 0, (topic, 'a'): 150, (topic, 'b'): 150})
     # What a pump has taken from a file is still in the depth for a moment.
-    wait_until(lambda: counts(daemon) == expected, lambda: counts(daemon))
+    wait_until(lambda: counts(daemon) == all_there, lambda: counts(daemon))
     daemon.stop(signum)
     for client in clients:
         client.close()
     daemon.start()
-    assert counts(daemon) == expected
+    assert counts(daemon) == all_there
     for topic, expected in bodies.items():
         daemon.create(topic, 'a')
         assert_exactly(expected, drain(daemon, topic, 'a'))

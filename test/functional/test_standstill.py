@@ -13,7 +13,7 @@ import pytest
 
 from certs import authority, server_cert    # noqa: F401 (fixtures)
 from lookupd import FakeLookupd
-from nsq import DEADLINE, HEARTBEAT, RESPONSE, wait_until
+from nsq import HEARTBEAT, RESPONSE, wait_until
 
 # Two heartbeats of the shortest interval that there is are a client's patience.
 INTERVAL = 1000
@@ -109,14 +109,13 @@ def frozen_before_an_answer(new_nsqd, lookupd):
 
 
 def test_an_answer_of_nsqlookupd_that_has_come_meanwhile_counts(new_nsqd):
-    deadline = time.monotonic() + DEADLINE
     with contextlib.ExitStack() as stack:
-        daemon = None
-        while not daemon:
-            assert time.monotonic() < deadline, 'it never stands still in time'
+        def try_it():
             lookupd = FakeLookupd()
             stack.callback(lookupd.close)
             daemon = frozen_before_an_answer(new_nsqd, lookupd)
+            return daemon and (daemon, lookupd)
+        daemon, lookupd = wait_until(try_it, 'it stands still in time')
         daemon.create('u')
         lookupd.wait_registered(('t',), ('u',))
         # By the same connection. (Of what comes behind, this process may be late to tell.)

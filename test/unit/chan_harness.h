@@ -8,6 +8,7 @@
 
 #include "test/unit/helper.h"
 
+#include <math.h>
 #include <sched.h>
 
 #include "common/chan_internal.h"
@@ -33,6 +34,15 @@ static inline size_t count_waiters(struct chan *c, enum chan_op op)
 static inline void await_waiters(struct chan *c, enum chan_op op, size_t n)
 {
 	wait_for(count_waiters(c, op) == n);
+}
+
+/*
+ * Is first, of so many trials, as often as the other? Go's bound. Of a million fair runs one is
+ * beyond it, and there are many: so each such test has a second one.
+ */
+static inline bool is_half(int first, int trials)
+{
+	return fabs((double)first / trials - 0.5) < 4.891676 / (2 * sqrt(trials));
 }
 
 #endif

@@ -7,13 +7,12 @@
 #ifndef TEST_UNIT_NSQD_TEST_H
 #define TEST_UNIT_NSQD_TEST_H
 
+#include "test/unit/chan_harness.h"
 #include "test/unit/dir_test.h"
 
 #include <errno.h>
 #include <sys/socket.h>
 
-#include "common/chan_internal.h"
-#include "common/check.h"
 #include "common/gothread.h"
 #include "common/netpoll.h"
 #include "common/xalloc.h"
@@ -377,15 +376,14 @@ static inline void expect_nothing(struct channel *c)
 		fail_msg("a message from %s: %u", c->name, seq_of(m));
 }
 
-/* How many threads wait to receive from c. */
-static inline size_t receivers_of(struct chan *c)
+/* The task that waits at ch: could another thread take its step, since its owner sleeps? */
+static inline bool is_away(struct chan *ch)
 {
-	size_t n = 0;
-	chan_lock(c);
-	for (struct waiter *w = c->recvq.first; w; w = w->next)
-		n++;
-	chan_unlock(c);
-	return n;
+	chan_lock(ch);
+	struct waiter *w = ch->recvq.first;
+	bool away = w && !park_is_claimed(w->parker) && park_is_away(w->parker);
+	chan_unlock(ch);
+	return away;
 }
 
 /*
@@ -398,7 +396,7 @@ static inline void ask_and_turn_away(struct channel *c, size_t room)
 	CHECK(room <= COUNT(m));
 	/* The ticker ends the select once the pump has heard of it. */
 	int64_t end = clock_mono_ns() + PATIENCE;
-	while (receivers_of(c->memory_msg_chan) == 0) {
+	while (count_waiters(c->memory_msg_chan, CHAN_RECV) == 0) {
 		assert_true(clock_mono_ns() < end);
 		assert_int_equal(take_within(c, m, room, NSEC_PER_MSEC), 0);
 	}

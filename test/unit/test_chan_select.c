@@ -397,12 +397,7 @@ static void test_nonblock_select_race2(void **state)
 
 /* --- fairness --------------------------------------------------------------------------------- */
 
-/*
- * Of a million fair runs one is beyond the bounds of these tests, and there are many runs. So each of
- * them has a second one.
- */
-
-/* All of k cases are ready; each must be chosen equally often. */
+/* All of k cases are ready; each must be chosen equally often. (For the second run: is_half.) */
 static bool is_choice_uniform_among(int k)
 {
 	int per_case = 1000, hits[CHAN_SELECT_MAX] = {0};
@@ -427,12 +422,6 @@ static void test_choice_is_uniform_among_k(void **state)
 	for (size_t j = 0; j < COUNT(counts); j++)
 		assert_true(
 			is_choice_uniform_among(counts[j]) || is_choice_uniform_among(counts[j]));
-}
-
-/* Is first, of so many trials, as often as the other? Go's bound. */
-static bool is_half(int first, int trials)
-{
-	return fabs((double)first / trials - 0.5) < 4.891676 / (2 * sqrt(trials));
 }
 
 /* Two are ready among k: the choice between them is made by the later steps of the shuffle. */

@@ -4,8 +4,6 @@
  */
 #include "test/unit/chan_harness.h"
 
-#include <math.h>
-
 static void test_a_timeout_is_never_early(void **state)
 {
 	struct chan *idle = chan_new(sizeof(int), 0);
@@ -106,10 +104,9 @@ static bool is_expired_ticker_chosen_as_often(void)
 		fired += (i % 2 != 0 ? chan_select(cases, 2) : chan_try_select(cases, 2)) == 1;
 	}
 	chan_free(ready);
-	return fabs((double)fired / TRIALS - 0.5) < 4.891676 / (2 * sqrt(TRIALS));
+	return is_half(fired, TRIALS);
 }
 
-/* Of a million fair runs one is beyond the bound: so there is a second. */
 static void test_expired_ticker_is_chosen_as_often_as_a_ready_chan(void **state)
 {
 	assert_true(is_expired_ticker_chosen_as_often() || is_expired_ticker_chosen_as_often());

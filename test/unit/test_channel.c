@@ -797,16 +797,6 @@ static void test_what_is_kept_goes_to_the_consumer_in_order_while_the_disk_refus
 	}
 }
 
-static size_t count_senders(struct chan *c)
-{
-	size_t n = 0;
-	chan_lock(c);
-	for (struct waiter *w = c->sendq.first; w; w = w->next)
-		n++;
-	chan_unlock(c);
-	return n;
-}
-
 static void test_without_a_memory_queue_what_is_kept_takes_turns_with_the_disk(struct fixture *f)
 {
 	struct channel *c = f->channel;
@@ -815,7 +805,7 @@ static void test_without_a_memory_queue_what_is_kept_takes_turns_with_the_disk(s
 	put_into(c, 0, 500);
 	assert_int_equal(channel_backend_depth(c), 500);
 	assert_int_equal(take_seq(c), 0); /* from now on the disk has some at hand */
-	wait_for(count_senders(disk->real->ops->read_chan(disk->real)) > 0);
+	await_waiters(disk->real->ops->read_chan(disk->real), CHAN_SEND, 1);
 	disk->allow = 0;
 	put_into(c, 500, 500);
 	assert_int_equal(kept_count(&c->kept), 500);

@@ -68,8 +68,8 @@ static void end_slow(struct slow *s)
 /* So many have found the exit begun, and go on waiting for its end. */
 static void all_wait_for(struct chan *gone_chan, size_t n)
 {
-	wait_for(receivers_of(gone_chan) == n);
-	stays(receivers_of(gone_chan) == n);
+	wait_for(count_waiters(gone_chan, CHAN_RECV) == n);
+	stays(count_waiters(gone_chan, CHAN_RECV) == n);
 }
 
 /* --- an answer means that it is gone ---------------------------------------------------------- */

@@ -395,9 +395,6 @@ static void wait_for_end(void *arg)
 	chan_recv(arg, NULL);
 }
 
-/* What a failure has taught holds for so long. */
-#define CEILING_NS (5 * NSEC_PER_SEC)
-
 /* False: the test was too late for an answer. */
 static bool are_the_last_spared(void)
 {

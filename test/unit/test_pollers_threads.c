@@ -443,9 +443,6 @@ static void test_without_a_thread_it_may_take_a_step_instead(void **state)
 	stop(np);
 }
 
-/* What a failure teaches holds for so long. */
-#define CEILING_NS (5 * NSEC_PER_SEC)
-
 /* False: the pollers were too late, and it got a thread. */
 static bool gets_no_thread(struct netpoll *np)
 {

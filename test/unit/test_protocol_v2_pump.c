@@ -138,16 +138,6 @@ static void settle(struct peer *c)
 	mutex_unlock(&c->client->write_lock);
 }
 
-/* The task that waits at ch: could another thread take its step, since its owner sleeps? */
-static bool is_away(struct chan *ch)
-{
-	chan_lock(ch);
-	struct waiter *w = ch->recvq.first;
-	bool away = w && !park_is_claimed(w->parker) && park_is_away(w->parker);
-	chan_unlock(ch);
-	return away;
-}
-
 /*
  * The pumps of topic, channel and client wait, each at a chan of its own. (In this order: the
  * client's pump tells the channel's before it waits.)
@@ -810,12 +800,12 @@ static void test_a_client_leaves_while_its_pump_waits_for_a_thread(struct fixtur
 	assert_int_equal(channel_in_flight_count(f->channel), 0);
 }
 
-/* A thread has begun a step of the pump, and finds late that it needs a thread for that. */
 struct late {
 	struct task *t;
 	_Atomic bool may_begin;
 };
 
+/* A thread has begun a step of the pump, and finds late that it needs a thread for that. */
 static void hand_over_late(void *arg)
 {
 	struct late *l = arg;
