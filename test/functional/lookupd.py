@@ -21,8 +21,9 @@ class FakeLookupd:
     """Keeps what it is told: commands in order, and what is registered.
 
     channels maps topics to the channels that /channels answers with. While
-    mute is set, it reads commands and does not answer; http_hold and tcp_hold are
-    events that /channels and commands wait for before they are answered.
+    mute is set, it reads commands and does not answer; it is set by the command mute_at.
+    http_hold and tcp_hold are events that /channels and commands wait for before they are
+    answered.
     """
 
     def __init__(self, port=0):
@@ -35,6 +36,7 @@ class FakeLookupd:
         self.channels = {}
         self.queries = []
         self.mute = False
+        self.mute_at = None
         self.identify_response = None
         self.response_size = None   # in place of the right one
         self.http_answer = None     # in place of what channels says
@@ -120,6 +122,7 @@ class FakeLookupd:
                 'version': '1.3.0', 'broadcast_address': '127.0.0.1',
                 'hostname': 'fake'}).encode()
         with self.lock:
+            self.mute = self.mute or line == self.mute_at
             self.commands.append(line)
             if identity is not None:
                 self.identities.append(identity)

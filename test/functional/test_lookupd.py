@@ -362,10 +362,11 @@ def heard_of_a_topic_made_anew(new_nsqd, mute, good):
     nsqd.create('t', 'c')
     good.wait_registered(('t', 'c'))
     mute.wait_registered(('t', 'c'))
-    mute.mute = True
+    # From there on the loop waits for an answer, for a second. (Not before: it may still have
+    # something to say of t.)
+    mute.mute_at = 'REGISTER other'
     nsqd.create('other')
-    # From here on the loop waits for an answer, for a second.
-    mute.wait_command('REGISTER other')
+    mute.wait_command(mute.mute_at)
     nsqd.post('/topic/delete?topic=t')
     nsqd.create('t', 'c')
     nsqd.create('last')
