@@ -87,9 +87,11 @@ struct mc_checker {
 	/* The choices within a step: those that are given, and what was asked. */
 	unsigned n_given, n_asked;
 	unsigned char given[32], asked[32];
-	void *weak;               /* the memory of a walk, see mc_weak.c; NULL: this is a search */
-	uint64_t random;          /* of a walk; 0: this is a search */
-	char *low[MC_THREADS];    /* below this a stack is all zero */
+	void *weak;            /* the memory of a walk, see mc_weak.c; NULL: this is a search */
+	uint64_t random;       /* of a walk; 0: this is a search */
+	void *trace;           /* of a walk, see mc_walk.c; NULL: none is asked for */
+	bool is_out_of_order;  /* in a walk: what this step reads or writes is not the last store */
+	char *low[MC_THREADS]; /* below this a stack is all zero */
 	const void *no_point[64]; /* see mc_no_point */
 	unsigned n_no_point;
 	const void *tried[4]; /* see mc_tried */
@@ -129,6 +131,10 @@ void mc_check_always(void);
 
 /* mc_walk.c: so many random runs. */
 void mc_walk(unsigned long runs);
+/* How the last one went; nothing without trace=1. */
+void mc_walk_print(void);
+/* A line of a trace: without its end. Addresses of code are for the script, which knows their lines. */
+void mc_print_step(size_t number, const char *thread, const struct mc_place *place);
 
 /* mc_access.c: a point, before an access of the current thread. */
 void mc_point(const char *what, const volatile void *at, const void *pc);

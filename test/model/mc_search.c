@@ -311,7 +311,13 @@ static double seconds_since(const struct timespec *begin)
 	return (double)(now.tv_sec - begin->tv_sec) + (double)(now.tv_nsec - begin->tv_nsec) / 1e9;
 }
 
-/* The way to the failure. Addresses of code are for the script, which knows their lines. */
+void mc_print_step(size_t number, const char *thread, const struct mc_place *place)
+{
+	printf("  %4zu %-12s %-16s %p at %p", number, thread, place->what ? place->what : "",
+		place->at, place->pc);
+}
+
+/* The way to the failure. */
 static void print_way(void)
 {
 	for (size_t i = 0; i < S.depth; i++) {
@@ -320,9 +326,8 @@ static void print_way(void)
 			break;
 		mc_restore(f->saved);
 		const struct mc_thread *t = &W.threads[f->ways[f->way].thread];
-		printf("  %4zu %-12s %-16s %p at %p%s", i, t->name,
-			t->place.what ? t->place.what : "", t->place.at, t->place.pc,
-			f->ways[f->way].times_out ? " (its deadline passes)" : "");
+		mc_print_step(i, t->name, &t->place);
+		printf("%s", f->ways[f->way].times_out ? " (its deadline passes)" : "");
 		for (int k = 0; k < f->n_choices; k++)
 			printf(" choice %d of %d", f->choices[k], f->of[k]);
 		printf("\n");
@@ -370,8 +375,8 @@ static int fault(const struct timespec *begin)
 	print_arguments();
 	printf(": %s: %s (%u states, depth %zu, %.1f s)\n", C.has_given_up ? "GIVEN UP" : "FAULT",
 		C.failure, S.n_states, S.depth, seconds_since(begin));
-	if (mc_param("trace", 0) && !C.random)
-		print_way();
+	if (mc_param("trace", 0))
+		C.random ? mc_walk_print() : print_way();
 	return C.has_given_up ? 2 : 1;
 }
 

@@ -63,7 +63,9 @@ struct cell {
 #define BYTES_FROM MC_WORLD_AT
 #define BYTES (MC_STACKS_AT + MC_THREADS * MC_STACK_SIZE - BYTES_FROM)
 extern char __data_start[], _end[];
-extern char __start_mc_ghost[], __stop_mc_ghost[], __start_mc_tls[], __stop_mc_tls[];
+extern char __start_mc_tls[], __stop_mc_tls[];
+/* NULL: a scenario that notes nothing has no such section. */
+extern char __start_mc_ghost[] __attribute__((weak)), __stop_mc_ghost[] __attribute__((weak));
 
 struct weak {
 	uint32_t run;
@@ -267,6 +269,7 @@ static int pick(int from, int n)
 static uint64_t read_store(struct location *l, const struct store *s, int order)
 {
 	uint64_t *seen = seen_of(self(), l);
+	C.is_out_of_order |= s != &l->stores[l->n_stores - 1];
 	if (is_acquire(order))
 		join(self(), &s->passes_on);
 	if (*seen < s->position)
@@ -301,6 +304,7 @@ static void write_store(
 	struct location *l, int i, uint64_t value, int order, const struct view *before)
 {
 	bool is_last = i == l->n_stores - 1;
+	C.is_out_of_order |= !is_last;
 	struct view passed = before ? *before : (struct view){.clock = {0}};
 	struct store *s = insert(l, i + 1, position_after(l, i));
 	*seen_of(self(), l) = s->position;

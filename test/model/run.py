@@ -17,7 +17,7 @@ import sys
 import time
 
 from mutations import MUTATIONS, Mutation
-from scenarios import PROGRAMS, SCENARIOS, WALKS
+from scenarios import CHAN, PROGRAMS, SCENARIOS, WALKS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -94,6 +94,17 @@ def build(opts, pool):
         job.result()
     for program in PROGRAMS:
         link(opts, program, os.path.join(opts.build, program))
+
+
+def build_lesson(opts, source, out):
+    """A program of the course: the chan's code, and in place of core.c a source of its own."""
+    directory = out + ".objects"
+    os.makedirs(directory, exist_ok=True)
+    objects = []
+    for one in [*CHAN, source, *(f"test/model/{s}" for s in CHECKER)]:
+        objects.append(object_of(opts, one, directory))
+        compile_one(opts, one, objects[-1], one not in (f"test/model/{s}" for s in CHECKER))
+    run(opts.cc, "-no-pie", "-Wl,--gc-sections", "-o", out, *objects)
 
 
 def search(binary, arguments, states, trace=False):
@@ -393,7 +404,15 @@ def main():
     parser.add_argument("--walks", type=int,
                         help="so many for each scenario (1,000; with --proof 20,000)")
     parser.add_argument("--seed", type=int, help="of the walks (1; with --proof a new one)")
+    parser.add_argument("--lesson", nargs=2, metavar=("SOURCE", "PROGRAM"),
+                        help="build only a program of the course")
     opts = parser.parse_args()
+    if opts.lesson:
+        try:
+            build_lesson(opts, *opts.lesson)
+        except Failed as e:
+            sys.exit(f"model: {e}")
+        return
     opts.walks = opts.walks or (20000 if opts.proof else 1000)
     opts.seed = opts.seed or (random.randrange(1, 1 << 31) if opts.proof else 1)
     began = time.monotonic()
