@@ -133,7 +133,7 @@ DEPS      := gcc make pkg-config libc6-dev libcjson-dev uthash-dev \
 # With a colon: only where that command is missing. (See install-deps.sh.)
 DEPS_TEST := $(DEPS) libcmocka-dev openssl clang clang-rt llvm-cov:llvm python3 python3-pytest \
              python3-pytest-xdist python3-venv ca-certificates curl wget netbase \
-             go:golang-go node:nodejs npm:npm \
+             gdb go:golang-go node:nodejs npm:npm \
              aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
              qemu-aarch64:qemu-user
 
@@ -168,6 +168,7 @@ include test/unit/unit.mk
 -include test/model/model.mk
 -include test/soak/soak.mk
 -include test/below/below.mk
+-include test/course/course.mk
 include test/coverage/coverage.mk
 include test/proof/proof.mk
 

@@ -26,6 +26,8 @@
  *   - demand: a sender can ask, and wait, for receivers (see chan.h);
  *   - a NULL chan outside of select aborts, where Go blocks for ever;
  *   - no allocation: a waiter is on the stack of its thread.
+ *
+ * Lessons in docs/course/: 02-rendezvous, 03-buffered, 04-close, 07-nil-chan.
  */
 #include "common/chan.h"
 

@@ -4,6 +4,8 @@
  *
  * A function whose name ends in _locked is called with c->lock held. It wakes no thread: it
  * collects parkers in a wake_list, and the caller wakes them after it has released all locks.
+ *
+ * Lessons in docs/course/: 11-memory.
  */
 #ifndef COMMON_CHAN_INTERNAL_H
 #define COMMON_CHAN_INTERNAL_H

@@ -5,6 +5,8 @@
  *
  * Different from Go: a timer far in the future is not added; the waiter finds it in time. And the
  * waiter rests between two looks, so that a thousand timers per millisecond cost it one wake-up.
+ *
+ * Lessons in docs/course/: 11-memory.
  */
 #include "common/deadlines.h"
 

@@ -17,6 +17,8 @@
  *   kept  --- wait_group_wrap has a function for it ----------->  list
  *   kept  --- its time is over (leave), or gothread_drain ----->  ended
  *   ended --- the next thread to end, or gothread_drain, joins it
+ *
+ * Lessons in docs/course/: 01-goroutine.
  */
 #include "common/gothread.h"
 

@@ -6,6 +6,8 @@
  * it holds. A thread that breaks the order of lock_rank.h aborts at once, not only when two threads
  * meet in a deadlock. Without DEBUG_LOCKS this is pthreads: mutexes that spin for a moment, and
  * read locks that let a waiting writer pass.
+ *
+ * Lessons in docs/course/: 10-locks.
  */
 #include "common/lock.h"
 

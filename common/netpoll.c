@@ -22,6 +22,8 @@
  * each time. The heap holds when to look at it: at its deadline or earlier, never later. A look that
  * comes too early plans the next one. The earliest look of all is the time of a timerfd, in epoll as
  * well.
+ *
+ * Lessons in docs/course/: 18-netpoller.
  */
 #include "common/netpoll.h"
 

@@ -6,6 +6,8 @@
  *
  * Different from Go: a thread of the kernel sleeps, and waking it costs microseconds, not 100 ns.
  * So a parker spins for a moment before it sleeps, as long as that pays: see note_spinning.
+ *
+ * Lessons in docs/course/: 17-cost, 21-testing.
  */
 #include "common/park.h"
 

@@ -14,6 +14,8 @@
  * Different from Go: CHAN_DEMAND, vectors, CHAN_SELECT_MAX, and a ticker is a case. A ticker is a
  * deadline that is compared with the clock, in the same random order as the chans: if it came last,
  * a busy client would never be flushed.
+ *
+ * Lessons in docs/course/: 06-select, 08-default.
  */
 #include <string.h>
 

@@ -22,6 +22,8 @@
  * needed.
  *
  * Under AddressSanitizer all memory comes from malloc, so that the sanitizer sees each object.
+ *
+ * Lessons in docs/course/: 14-pool.
  */
 #include "common/slab.h"
 

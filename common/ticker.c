@@ -6,6 +6,8 @@
  * Different from Go: no chan and no runtime timer, just a time that select compares with the clock.
  * So a tick cannot be buffered: the select decides whether a ticker is due, and all missed ticks
  * are one tick.
+ *
+ * Lessons in docs/course/: 09-ticker.
  */
 #include "common/ticker.h"
 

@@ -6,6 +6,8 @@
  * Differences at exit: stock flushes the channels while clients may still take messages out of
  * them. Here every client and HTTP handler is gone before that, so nothing can slip between a queue
  * and the flush.
+ *
+ * Lessons in docs/course/: 01-goroutine, 05-exit-chan, 12-once.
  */
 #include "nsqd/nsqd.h"
 

@@ -6,6 +6,8 @@
  *
  * Unlike in bufio, a write that overflows the buffer goes out together with the buffered bytes.
  * That is one system call, without a copy of large parts. So do many small parts of one call.
+ *
+ * Lessons in docs/course/: 14-pool.
  */
 #include "protocol/bufio.h"
 

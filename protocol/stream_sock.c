@@ -20,6 +20,8 @@
  * peer may have read all bytes meanwhile. So the write tries once more what the system takes. If
  * the thread comes so late that it cannot have been running, the rest gets its time once again, but
  * only once. A peer that only reads slowly gains nothing by it.
+ *
+ * Lessons in docs/course/: 15-sockets.
  */
 #include <errno.h>
 #include <poll.h>

@@ -3,6 +3,8 @@
  * A connected client. Mirrors nsqd/client_v2.go. Its io_loop runs at the pollers or in a thread, its
  * message pump in any thread that takes its steps (common/runnext.h). Operators, the scan workers and
  * stats come by under the locks of channel and tcp_server.
+ *
+ * Lessons in docs/course/: 15-sockets, 21-testing, 22-project.
  */
 #include "nsqd/client/client_v2.h"
 

@@ -15,6 +15,8 @@
  * A connection that reads one answer per command sees no difference.
  *
  * And a client has no thread, but for what may block, or while it is busy.
+ *
+ * Lessons in docs/course/: 15-sockets, 16-failures, 18-netpoller.
  */
 #include "nsqd/client/protocol_v2.h"
 

@@ -2,6 +2,8 @@
 /*
  * Parameters and bodies of commands. Mirrors readLen, CheckAuth and enforceTLSPolicy of
  * nsqd/protocol_v2.go. Runs in the thread of io_loop: a poller, or "io:ADDR".
+ *
+ * Lessons in docs/course/: 16-failures.
  */
 #include "nsqd/client/protocol_v2_params.h"
 

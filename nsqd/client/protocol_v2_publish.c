@@ -2,6 +2,8 @@
 /*
  * The commands of producers: PUB, DPUB, MPUB. Mirrors them in nsqd/protocol_v2.go. Runs in the
  * thread of io_loop: a poller, or "io:ADDR".
+ *
+ * Lessons in docs/course/: 20-journey.
  */
 #include "nsqd/client/protocol_v2_publish.h"
 

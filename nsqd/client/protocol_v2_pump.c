@@ -10,6 +10,8 @@
  * It takes what the client has room for in one go, up to a batch. A batch that it got for a client
  * that has just left goes back. After an error it ends the connection at once, where stock's io_loop
  * finds out by a read that times out.
+ *
+ * Lessons in docs/course/: 07-nil-chan, 09-ticker.
  */
 #include "nsqd/client/protocol_v2_pump.h"
 

@@ -3,6 +3,8 @@
  * Answers, errors, and the PUBs and FINs that are executed together. Mirrors Send of
  * nsqd/protocol_v2.go, and the second halves of PUB and FIN. Runs in the thread of io_loop, which
  * takes the next steps of the pumps that it wakes so (common/runnext.h).
+ *
+ * Lessons in docs/course/: 16-failures, 17-cost.
  */
 #include "nsqd/client/protocol_v2_reply.h"
 

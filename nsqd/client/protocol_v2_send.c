@@ -2,6 +2,8 @@
 /*
  * Sending messages and heartbeats. Mirrors SendMessage and the heartbeat of nsqd/protocol_v2.go.
  * Runs in the thread "pump:ADDR", and in those that take its steps; heartbeats also in "netpoll".
+ *
+ * Lessons in docs/course/: 13-lifetimes, 20-journey.
  */
 #include "nsqd/client/protocol_v2_send.h"
 

@@ -10,6 +10,8 @@
  *
  * Difference: a connection has --client-timeout's 60 s to send its 4 bytes of magic; stock waits
  * for ever.
+ *
+ * Lessons in docs/course/: 15-sockets, 18-netpoller, 22-project.
  */
 #include "nsqd/client/tcp.h"
 

@@ -11,6 +11,8 @@
  * dropped, and all connections with it. A connection's end takes its tombstones along, and the next
  * one begins with all that exists. A peer that could not be reached is left alone for a while
  * (lookup_peer.h).
+ *
+ * Lessons in docs/course/: 06-select.
  */
 #include "nsqd/cluster/lookup.h"
 

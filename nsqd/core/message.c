@@ -5,6 +5,8 @@
  *
  * In the Go source a slice shares the body, and the collector frees both. Here the body is counted
  * apart from the record, because it outlives the record of any one channel.
+ *
+ * Lessons in docs/course/: 13-lifetimes, 14-pool.
  */
 #include "nsqd/core/message.h"
 

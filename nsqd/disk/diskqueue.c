@@ -17,6 +17,8 @@
  *   never wakes up.
  * - There is no exitFlag. close and delete end the queue's life, and the owner's lock keeps puts
  *   out of them.
+ *
+ * Lessons in docs/course/: 05-exit-chan, 19-io-loop.
  */
 #include "nsqd/disk/diskqueue.h"
 

@@ -17,6 +17,8 @@
  * much damage. dq_io_loop waits for its turn in its select, has it for a slice, and goes back in
  * line. So a thousand hostile files cost one core at most. A queue answers its publishers after a
  * few milliseconds, whatever its files hold.
+ *
+ * Lessons in docs/course/: 12-once.
  */
 #include "nsqd/disk/diskqueue_count.h"
 

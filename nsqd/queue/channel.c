@@ -8,6 +8,9 @@
  * Differences: stock takes a message out of the in-flight map and out of its heap in two steps,
  * here it is one. A message that the disk refuses is kept (kept.h), where stock drops it; one that
  * comes back (requeue, timeout) is deferred, and tried again. Deadlines are on the monotonic clock.
+ *
+ * Lessons in docs/course/: 02-rendezvous, 08-default, 10-locks, 11-memory, 13-lifetimes,
+ * 20-journey.
  */
 #include "nsqd/queue/channel.h"
 

@@ -11,6 +11,8 @@
  * sources are NULL, and it waits for demand. What the pump holds is its batch.
  * It counts as depth, and goes back to the queue when the channel is paused, or when the consumer
  * that asked has left.
+ *
+ * Lessons in docs/course/: 20-journey.
  */
 #include <stdlib.h>
 #include <string.h>

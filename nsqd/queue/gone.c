@@ -2,6 +2,8 @@
 /*
  * Waiting for the end of a topic or channel (no Go file). Runs in the threads that delete or create
  * one: HTTP handlers, io_loops, main at exit.
+ *
+ * Lessons in docs/course/: 09-ticker.
  */
 #include "nsqd/queue/gone.h"
 

@@ -21,6 +21,8 @@
  *
  * The list of channels is refreshed every queue_scan_refresh_interval (5 s), and as soon as a
  * channel comes or goes.
+ *
+ * Lessons in docs/course/: 09-ticker.
  */
 #include "nsqd/queue/queue_scan.h"
 

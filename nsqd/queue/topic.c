@@ -5,6 +5,9 @@
  *
  * Differences: messages travel in batches. The exit takes the lock for writing when it sets its
  * flag, so that no put can come after the final flush.
+ *
+ * Lessons in docs/course/: 02-rendezvous, 03-buffered, 04-close, 05-exit-chan, 08-default,
+ * 10-locks, 12-once, 20-journey.
  */
 #include "nsqd/queue/topic_internal.h"
 

@@ -6,6 +6,8 @@
  * Differences: it takes messages in batches. It leaves out a channel from the beginning of its
  * deletion. So messages for a topic whose only channel is being deleted wait for the next one. A
  * message that a channel's disk refuses is kept and tried again, where stock logs and drops it.
+ *
+ * Lessons in docs/course/: 06-select, 07-nil-chan, 17-cost, 20-journey.
  */
 #include <stdlib.h>
 

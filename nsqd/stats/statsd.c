@@ -7,6 +7,8 @@
  * - A topic or channel that was deleted and made anew since the last push starts from 0; stock
  *   sends a negative count.
  * - An interval of a second or less is not spread (stock panics).
+ *
+ * Lessons in docs/course/: 09-ticker.
  */
 #include "nsqd/stats/statsd.h"
 

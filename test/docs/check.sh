@@ -4,10 +4,10 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 bad=0
-for check in top includes heads threads locks bounds memory_order pages names go_map; do
+for check in top includes heads threads locks bounds memory_order pages names go_map course; do
     python3 "test/docs/$check.py" || bad=1
 done
-for picture in way client; do
+for picture in way client threads chan select locks; do
     python3 "test/docs/${picture}_svg.py" --check || bad=1
 done
 log=$(python3 test/docs/test_checks.py 2>&1) || {

@@ -23,13 +23,12 @@ FUNCTIONS = set()
 def by(x, y, function, *why, anchor="middle"):
     """A transition: the function, and below it when it makes it."""
     FUNCTIONS.add(function)
-    lines = [text(x, y, function, 11, anchor).replace("<text ", '<text font-weight="bold" ')]
+    lines = [svg.bold(text(x, y, function, 11, anchor))]
     return "".join(lines + [text(x, y + 13 * i, line, 10, anchor) for i, line in enumerate(why, 1)])
 
 
 def row(y, height, name):
-    return (f'<rect x="8" y="{y}" width="{WIDTH - 16}" height="{height}" rx="4" fill="none" '
-            f'stroke="#a0aec0"/>' + text(18, y + 18, name, 12, "start"))
+    return svg.frame(8, y, WIDTH - 16, height) + text(18, y + 18, name, 12, "start")
 
 
 def stage():
@@ -84,11 +83,7 @@ def picture():
 def check(root):
     """All complaints about the tree, as lines."""
     complaints = svg.stale(root, PICTURE, picture())
-    words = set()
-    for path in tree.sources(root, ("nsqd", "protocol", "common"), (".c", ".h")):
-        words.update(re.findall(r"\w+", tree.read(root, path)))
-    for name in sorted(FUNCTIONS - words):
-        complaints.append(f"{PICTURE}: nothing in the sources is called {name}")
+    complaints += svg.unknown(root, PICTURE, FUNCTIONS)
     stages = re.findall(r"^\tSTAGE_(\w+)", tree.read(root, HEADER), re.M)
     if stages != STAGES:
         complaints.append(f"{PICTURE}: the stages of {HEADER} are {', '.join(stages)}")

@@ -21,6 +21,7 @@ import os
 import re
 import sys
 
+import course
 import tree
 
 LIST = "test/docs/go-map.txt"
@@ -41,6 +42,7 @@ when it is stale.
 Each function of stock's `nsqd` 1.3.0 and of `go-diskqueue` 1.1.0, in the order of the Go source,
 with the C function that mirrors it. {count} functions: {by_rule} have their name from the Go name,
 {by_hand} another name, {none} have no counterpart, and the last column says why.
+It also names the lessons of [the course](course/README.md) that lead to the function.
 """
 
 
@@ -141,8 +143,18 @@ def functions_of(root):
     return [Function(line) for line in lines if line and not line.startswith("#")]
 
 
-def page_of(functions):
-    """The text of the page."""
+def remark(function, lessons):
+    """The note, and the lessons that lead to the function's counterparts."""
+    led = sorted({lesson for name, _ in function.found for lesson in lessons.get(name, ())})
+    if not led:
+        return function.note
+    links = ", ".join(f"[{int(lesson[:2])}](course/{lesson}.md)" for lesson in led)
+    word = "Lessons" if len(led) > 1 else "Lesson"
+    return f"{function.note} {word} {links}.".strip()
+
+
+def page_of(functions, lessons):
+    """The text of the page; `lessons` has those of each C function."""
     none = sum(function.override == "-" for function in functions)
     by_hand = sum(function.override not in (None, "-") for function in functions)
     text = HEAD.format(
@@ -155,7 +167,7 @@ def page_of(functions):
             text += f"\n## {file}\n\n| Go | C | in | remark |\n|---|---|---|---|\n"
         names = ", ".join(f"`{name}`" for name, _ in function.found) or "–"
         paths = ", ".join(f"`{path}`" for path in dict.fromkeys(p for _, p in function.found))
-        row = f"| `{function.go_name()}` | {names} | {paths} | {function.note} |"
+        row = f"| `{function.go_name()}` | {names} | {paths} | {remark(function, lessons)} |"
         text += re.sub(r"\|  (?=\|)", "| ", row) + "\n"
     return text
 
@@ -172,7 +184,7 @@ def build(root):
         complaint = look_up(function, sources)
         if complaint:
             complaints.append(f"{LIST}: {name}: {complaint}")
-    return page_of(functions), complaints
+    return page_of(functions, course.lessons_of_functions(root)), complaints
 
 
 def check(root):

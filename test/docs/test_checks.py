@@ -12,15 +12,20 @@ import unittest
 
 sys.dont_write_bytecode = True
 import bounds
+import chan_svg
 import client_svg
+import course
 import go_map
 import heads
 import includes
 import locks
+import locks_svg
 import memory_order
 import names
 import pages
+import select_svg
 import threads
+import threads_svg
 import top
 import tree
 import way_svg
@@ -493,6 +498,49 @@ class Client(Tree):
         self.assert_refused(client_svg.check(self.root), "stages", "LIMBO")
 
 
+class Pictures(Tree):
+    def setUp(self):
+        super().setUp()
+        chan_svg.picture()  # notes the names
+        for name in chan_svg.NAMES | select_svg.FUNCTIONS | threads_svg.CHANS:
+            self.write(f"common/{name}.h", name)
+
+    def test_pictures_of_the_scripts_pass(self):
+        for script in (chan_svg, select_svg):
+            self.write(script.PICTURE, script.picture())
+            self.assertEqual(script.check(self.root), [])
+
+    def test_stale_picture_is_refused(self):
+        self.write(chan_svg.PICTURE, chan_svg.picture().replace("recvq", "receivers"))
+        self.assert_refused(chan_svg.check(self.root), "docs/chan.svg is stale")
+
+    def test_name_that_the_sources_lack_is_refused(self):
+        self.write(select_svg.PICTURE, select_svg.picture())
+        self.write("common/park_claim.h", "")
+        self.assert_refused(select_svg.check(self.root), "nothing in the sources", "park_claim")
+
+    def test_lock_that_the_picture_lacks_is_refused(self):
+        ranks = '#define LOCK_RANKS(X) /* a */ X(RANK_A, "a.lock")'
+        self.write(locks.HEADER, ranks)
+        self.write(locks_svg.PICTURE, locks_svg.picture(self.root))
+        self.assertEqual(locks_svg.check(self.root), [])
+        self.write(locks.HEADER, ranks + ' /* b */ X(RANK_B, "b.lock")')
+        self.assert_refused(locks_svg.check(self.root), "docs/locks.svg is stale")
+
+    def write_threads(self, *names):
+        rows = "".join(f"| `{name}` | one |\n" for name in names)
+        self.write(threads_svg.PICTURE, threads_svg.picture())
+        self.write("docs/architecture.md", "| thread | one per |\n|---|---|\n" + rows)
+
+    def test_thread_that_the_map_has_passes(self):
+        self.write_threads("t:TOPIC", "http:ADDR", "log")
+        self.assertEqual(threads_svg.check(self.root), [])
+
+    def test_thread_that_the_map_lacks_is_refused(self):
+        self.write_threads("log", "new:NAME")
+        self.assert_refused(threads_svg.check(self.root), "new:*")
+
+
 class Names(Tree):
     def check(self, page):
         self.write("Makefile")
@@ -610,6 +658,188 @@ nsqd/topic.go Topic Context - There is none.
         self.assertEqual(len(complaints), 2)
         self.assertIn("lacks topic.go Topic Start", complaints[0])
         self.assertIn("no topic.go Topic Context", complaints[1])
+
+
+class Course(Tree):
+    PAGE = "docs/course/01-one.md"
+    C = "/* SPDX-License-Identifier: MIT */\n/* One. */\n\n/* It adds. */\nint add(int a)\n{\n\treturn a;\n}\n"
+    GO = "package main\n\n// main adds.\nfunc main() {\n\tadd()\n}\n"
+    TEXT = """# 1. One
+
+It is one thing.
+
+## In Go
+
+<!-- cut lesson.go -->
+```go
+```
+
+## What Go's runtime does for you
+
+## In C
+
+<!-- cut lesson.c add -->
+```c
+```
+
+## What is yours to do
+
+## The trap
+
+## The tool that catches it
+
+```text
+It says so.
+```
+
+## In nsqd
+
+[`topic_new`](../../nsqd/topic.c) is [NewTopic](../go-map.md#topicgo).
+
+## Exercise
+"""
+
+    def setUp(self):
+        super().setUp()
+        self.write("test/course/01-one/lesson.c", self.C)
+        self.write("test/course/01-one/lesson.go", self.GO)
+        self.write("nsqd/topic.c", self.C.replace("add", "topic_new"))
+        self.write("docs/course/README.md", "<!-- lessons -->\n<!-- end of the lessons -->\n")
+        self.write(self.PAGE, self.TEXT)
+        self.rewrite()
+
+    def rewrite(self):
+        """As `make course-pages` does."""
+        self.assertEqual(course.write(self.root), [])
+
+    def change(self, path, old, new):
+        text = tree.read(self.root, path)
+        self.assertIn(old, text)
+        self.write(path, text.replace(old, new, 1))
+
+    def assert_course_refused(self, *words):
+        self.assert_refused(course.check(self.root), *words)
+
+    def test_a_lesson_passes(self):
+        self.assertEqual(course.check(self.root), [])
+        page = tree.read(self.root, self.PAGE)
+        self.assertIn("```go\n" + self.GO + "```\n", page)
+        self.assertIn("```c\n/* It adds. */\nint add(int a)\n{\n\treturn a;\n}\n```\n", page)
+        self.assertIn(
+            "1. [One](01-one.md). It is one thing.\n", tree.read(self.root, "docs/course/README.md")
+        )
+        self.assertIn(
+            "/*\n * One.\n *\n * Lessons in docs/course/: 01-one.\n */\n",
+            tree.read(self.root, "nsqd/topic.c"),
+        )
+
+    def test_lines_of_a_function_are_cut(self):
+        self.change(self.PAGE, "lesson.c add", 'lesson.c add from="{" to="return"')
+        self.rewrite()
+        self.assertIn("```c\n{\n\treturn a;\n```\n", tree.read(self.root, self.PAGE))
+        self.change(self.PAGE, 'to="return"', 'to="goto"')
+        self.assert_course_refused("no line with goto")
+
+    def test_stale_code_is_refused(self):
+        self.write("test/course/01-one/lesson.c", self.C.replace("return a", "return 1"))
+        self.assert_course_refused(self.PAGE, "stale")
+
+    def test_code_that_is_typed_is_refused(self):
+        self.change(self.PAGE, "## The trap\n", "## The trap\n\n```c\nint x;\n```\n")
+        self.assert_course_refused("not cut from a program", "int x;")
+
+    def test_a_function_that_is_gone_is_refused(self):
+        self.write("test/course/01-one/lesson.c", self.C.replace("add", "sub"))
+        self.assert_course_refused("0 definitions of add")
+
+    def test_a_link_to_a_function_of_another_file_is_refused(self):
+        self.write("nsqd/topic.c", tree.read(self.root, "nsqd/topic.c").replace("topic_new", "x"))
+        self.assert_course_refused("nsqd/topic.c does not define topic_new")
+
+    def test_a_source_that_does_not_lead_back_is_refused(self):
+        self.write("nsqd/topic.c", self.C.replace("add", "topic_new"))
+        self.assert_course_refused("nsqd/topic.c", "does not name", "01-one")
+
+    def test_a_source_that_leads_nowhere_is_refused(self):
+        text = course.with_lessons(self.C, ["01-one", "02-two"])
+        self.write("nsqd/channel.c", text)
+        complaints = course.check(self.root)
+        self.assertEqual(len(complaints), 2, complaints)
+        self.assertIn("nsqd/channel.c: the lesson 01-one does not lead here", complaints)
+        self.assertEqual(course.with_lessons(text, []).count("Lessons"), 0)
+
+    def test_a_program_that_is_not_shown_is_refused(self):
+        self.write("test/course/01-one/trap_x.c", self.C)
+        self.assert_course_refused("does not show", "trap_x.c")
+
+    def test_a_missing_section_is_refused(self):
+        self.change(self.PAGE, "## The trap\n", "")
+        self.assert_course_refused("its sections are not")
+
+    def test_a_page_without_folder_and_a_folder_without_page_are_refused(self):
+        self.write("docs/course/02-two.md", "# 2. Two\n\nTwo.\n")
+        complaints = course.check(self.root)
+        self.assertTrue(any("no folder test/course/02-two" in line for line in complaints))
+        os.remove(os.path.join(self.root, "docs/course/02-two.md"))
+        self.write("test/course/02-two/lesson.c", self.C)
+        complaints = course.check(self.root)
+        self.assertTrue(any("no page docs/course/02-two.md" in line for line in complaints))
+        self.assertTrue(any("no link to the next lesson" in line for line in complaints))
+
+    def test_a_list_of_lessons_that_lacks_one_is_refused(self):
+        self.change("docs/course/README.md", "1. [One]", "1. [Two]")
+        self.assert_course_refused("docs/course/README.md", "stale")
+
+    def test_a_long_sentence_is_refused(self):
+        self.change(self.PAGE, "## Exercise\n", "## Exercise\n\n" + "word " * 26 + "end.\n")
+        self.assert_course_refused("more than 25 words")
+
+    def test_an_arrow_of_go_is_no_tag(self):
+        words = "from <- c " + "word " * 26 + "-> end.\n"
+        self.change(self.PAGE, "## Exercise\n", "## Exercise\n\n" + words)
+        self.assert_course_refused("more than 25 words")
+
+    def test_definitions_are_found(self):
+        lines = """#define SIZE 4
+static struct gate gate;
+static int told; /* of one thing */
+static int seen; /* of another */
+/*
+ * Three.
+ */
+static const char *const names[] = {
+\t"a", "};",
+};
+struct pair {
+\tint a;
+};
+static int first(struct pair p);
+static int first(
+\tstruct pair p)
+{
+\treturn second(p);
+}
+static __attribute__((noinline)) int third(struct pair p)
+{
+\treturn 3;
+}
+func (t *Topic) put() {
+}
+type pair struct {
+\ta int
+}
+var n = 3
+""".split("\n")
+        for name, count in (
+            ("SIZE", 1), ("gate", 1), ("seen", 1), ("names", 6), ("first", 5), ("third", 4),
+            ("put", 2), ("n", 1),
+        ):
+            self.assertEqual(len(course.definition(lines, name, "x")), count, name)
+        for name in ("second", "Topic", "nothing"):
+            with self.assertRaises(course.Mistake):
+                course.definition(lines, name, "x")
+        with self.assertRaises(course.Mistake):  # two: the struct of C, and the type of Go
+            course.definition(lines, "pair", "x")
 
 
 if __name__ == "__main__":

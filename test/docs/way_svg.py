@@ -12,8 +12,7 @@ PICTURE = "docs/way.svg"
 
 def queue(x, y, name):
     """The two queues of a topic or channel, in one frame."""
-    return (f'<rect x="{x - 8}" y="{y - 52}" width="116" height="104" rx="4" fill="none" '
-            f'stroke="#a0aec0"/>' + text(x + 50, y - 58, name, 11)
+    return (svg.frame(x - 8, y - 52, 116, 104) + text(x + 50, y - 58, name, 11)
             + box(x, y - 24, 100, "memory", QUEUE) + box(x, y + 24, 100, "disk (dq:NAME)", QUEUE))
 
 

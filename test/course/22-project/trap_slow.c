@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* BROKEN: the hub waits for a client that does not read. */
+#include "test/course/22-project/chat.h"
+#include "test/course/22-project/talk.h"
+
+static void deliver(struct client *c, const struct line *line)
+{
+	chan_send(c->lines, line); /* @delivers */
+}
+
+static void drop(struct client *c)
+{
+	if (c->dropped)
+		return;
+	c->dropped = true;
+	chan_close(c->lines);       /* ends the writer, if it waits for a line */
+	shutdown(c->fd, SHUT_RDWR); /* ends the reader, and the writer in send() */
+}
+
+static void leave(struct client *c)
+{
+	chan_send(c->server->leave, &c);
+	wait_group_wait(&c->users);
+	fclose(c->in);
+	client_free(c);
+}
+
+int main(void)
+{
+	struct server server;
+
+	server_start(&server);
+	talk(server.port, server_stop, &server);
+	gothread_drain();
+	return 0;
+}
