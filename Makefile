@@ -131,11 +131,12 @@ lint: ## check the style, and run clang-tidy over the sources
 DEPS      := gcc make pkg-config libc6-dev libcjson-dev uthash-dev \
              libcurl4-gnutls-dev libgnutls28-dev libpcre2-dev libsnappy-dev zlib1g-dev
 # With a colon: only where that command is missing. (See install-deps.sh.)
+DEPS_SITE := python3 python3-venv ca-certificates chromium:chromium
 DEPS_TEST := $(DEPS) libcmocka-dev openssl clang clang-rt llvm-cov:llvm python3 python3-pytest \
              python3-pytest-xdist python3-venv ca-certificates curl wget netbase \
              gdb go:golang-go node:nodejs npm:npm \
              aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
-             qemu-aarch64:qemu-user
+             qemu-aarch64:qemu-user $(DEPS_SITE)
 
 .PHONY: deps
 deps: ## install the Debian packages that the build needs
@@ -169,6 +170,7 @@ include test/unit/unit.mk
 -include test/soak/soak.mk
 -include test/below/below.mk
 -include test/course/course.mk
+-include test/site/site.mk
 include test/coverage/coverage.mk
 include test/proof/proof.mk
 
