@@ -11,6 +11,7 @@ daemon is about ten times slower.
 
 import contextlib
 import ctypes
+import fcntl
 import http.client
 import itertools
 import json
@@ -22,6 +23,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 import pytest
@@ -68,6 +70,26 @@ def binary():
 
 
 _dead = []
+
+
+def wait_all_read(port, sockets):
+    """Until the daemon at that port has read all that was sent by these sockets."""
+    server = ':%04X' % port
+    ports = {':%04X' % s.getsockname()[1] for s in sockets}
+
+    def unread():
+        for s in sockets:
+            if fcntl.ioctl(s, termios.TIOCOUTQ, b'\0\0\0\0') != b'\0\0\0\0':
+                return True
+        with open('/proc/net/tcp') as f:
+            for line in f:
+                if server in line:
+                    _, local, remote, _, queues = line.split()[:5]
+                    if (local.endswith(server) and remote[-5:] in ports
+                            and not queues.endswith(':00000000')):
+                        return True
+        return False
+    wait_until(lambda: not unread(), 'the daemon has read it')
 
 
 def dead_address():

@@ -6,16 +6,14 @@ however many they are, and nobody can tell.
 """
 
 import contextlib
-import fcntl
 import statistics
-import termios
 import threading
 import time
 
 import pytest
 
 from nsq import (ERROR, HEARTBEAT, MAGIC, OK, RESPONSE, SCALE, frame, mpub_body, sized,
-                 wait_until)
+                 wait_all_read, wait_until)
 from stacks import *  # pylint: disable=wildcard-import,unused-wildcard-import
 
 pytestmark = pytest.mark.ours(reason='how many threads it needs is the business of Go')
@@ -50,23 +48,7 @@ def without_threads(daemon):
 
 def wait_read(daemon, *clients):
     """Until the daemon has read all that these have sent."""
-    server = ':%04X' % daemon.tcp_port
-    ports = {':%04X' % c.socket.getsockname()[1] for c in clients}
-
-    def unread():
-        for client in clients:
-            pending = fcntl.ioctl(client.socket, termios.TIOCOUTQ, b'\0\0\0\0')
-            if pending != b'\0\0\0\0':
-                return True
-        with open('/proc/net/tcp') as f:
-            for line in f:
-                if server in line:
-                    _, local, remote, _, queues = line.split()[:5]
-                    if (local.endswith(server) and remote[-5:] in ports
-                            and not queues.endswith(':00000000')):
-                        return True
-        return False
-    wait_until(lambda: not unread(), 'the daemon has read it')
+    wait_all_read(daemon.tcp_port, [c.socket for c in clients])
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import pytest
 
 from certs import *  # pylint: disable=wildcard-import,unused-wildcard-import
 from limits import FewDescriptors
-from nsq import DEADLINE, wait_until
+from nsq import DEADLINE, wait_all_read, wait_until
 from test_https import ask as ask_https, https_port
 from test_tls import context, flags
 
@@ -169,6 +169,8 @@ def test_half_sent_requests_do_not_delay_the_end(new_nsqd):
         sockets.append(s)
     wait_until(lambda: daemon.descriptors() >= before + len(sockets),
                'they are all connected')
+    # What is unread when the daemon closes makes an end that is no end, but a reset.
+    wait_all_read(daemon.http_port, sockets)
     daemon.stop()   # which has a deadline
     for s in sockets:
         # Its request was not wrong, it has only not come. (A head that is read only when the exit
