@@ -9,8 +9,8 @@ CHECKS          += interop
 BUILT           += interop
 
 # A client that could not be set up (a SKIP) is tried again the next time.
-$(INTEROP)/%/ready: test/interop/setup.sh FORCE
-	@[ -e $@ ] && [ -z "$$(find test/interop/setup.sh test/interop/$* -newer $@)" ] || \
+$(INTEROP)/%/ready: test/interop/setup.sh test/venv.sh test/fetch.sh FORCE
+	@[ -e $@ ] && [ -z "$$(find test/interop/setup.sh test/venv.sh test/fetch.sh test/interop/$* -newer $@)" ] || \
 		test/interop/setup.sh $* $(@D)
 
 .PHONY: FORCE

@@ -16,15 +16,6 @@ skip() {
     exec "$here/../skip.sh" "interop/$client" "$1"
 }
 
-# fetch REGISTRY COMMAND...: what it says, if it fails, in one line.
-fetch() {
-    registry=$1
-    shift
-    if ! timeout 900 "$@" >"$dir/fetch.log" 2>&1; then
-        skip "$registry cannot be used: $(grep -iE 'error|refused|timed out' "$dir/fetch.log" | tail -n 1)"
-    fi
-}
-
 echo "interop/$client: setting up"
 case $client in
 go)
@@ -32,15 +23,9 @@ go)
     [ -x "$dir/client" ] || exit 0
     ;;
 python)
-    # Debian's own python3 rather than another one that may be first on PATH:
-    # it is the one that python3-venv belongs to.
-    python=/usr/bin/python3
-    [ -x "$python" ] || python=python3
-    "$python" -c 'import ensurepip' 2>/dev/null || skip 'no python3 with venv (Debian: python3-venv)'
-    "$python" -m venv "$dir/venv"
-    pip="$dir/venv/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes"
-    fetch "Python's registry" $pip -r "$here/python/requirements-build.txt"
-    fetch "Python's registry" $pip --use-pep517 --no-build-isolation -r "$here/python/requirements.txt"
+    why=$("$here/../venv.sh" "$dir" -r "$here/python/requirements-build.txt") || skip "$why"
+    why=$("$here/../venv.sh" "$dir" --use-pep517 --no-build-isolation \
+        -r "$here/python/requirements.txt") || skip "$why"
     ;;
 js)
     if ! { command -v node && command -v npm; } >/dev/null; then
@@ -48,7 +33,8 @@ js)
     fi
     cp "$here/js/package.json" "$here/js/package-lock.json" "$here/js/client.js" "$dir"
     cd "$dir"
-    fetch "npm's registry" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+    why=$("$here/../fetch.sh" "npm's registry" "$dir/fetch.log" \
+        npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) || skip "$why"
     ;;
 *)
     echo "$0: $client: no such client" >&2

@@ -12,7 +12,7 @@ SITE_PORT  ?= 8000
 deps-site: ## install the Debian packages that `make site` and `make site-check` need
 	@test/install-deps.sh $(DEPS_SITE)
 
-$(SITE_TOOLS)/ready: test/site/setup.sh test/site/requirements.txt
+$(SITE_TOOLS)/ready: test/site/setup.sh test/venv.sh test/fetch.sh test/site/requirements.txt
 	@test/site/setup.sh $(@D)
 
 site: $(SITE_TOOLS)/ready ## build the static site of all pages, the course and the sources: build/site
