@@ -3,23 +3,35 @@
 # Every build variant has a directory of its own, so that switching between
 # them never mixes objects: build/ (plain), build/address, build/thread,
 # build/undefined, build/coverage (SANITIZE=...), build/perturb (PERTURB=1: seeded yields in
-# the chan), and the same below build/clang when CC is clang.
+# the chan), and the same below build/clang when CC is clang, below build/aarch64-linux-gnu when it
+# is aarch64-linux-gnu-gcc, and so on.
+#
+# Packagers set CC, CPPFLAGS, CFLAGS, LDFLAGS, LDLIBS, PKG_CONFIG, DESTDIR and the directories, in
+# the environment or on the command line. What a build must have is added to them.
 
-PREFIX  ?= /usr/local
-DESTDIR ?=
+PREFIX      ?= /usr/local
+EXEC_PREFIX ?= $(PREFIX)
+BINDIR      ?= $(EXEC_PREFIX)/bin
+DATADIR     ?= $(PREFIX)/share
+DESTDIR     ?=
+INSTALL     ?= install
 ifeq ($(origin CC),default)
 CC      := gcc
 endif
+# 0: a warning stops nothing, for compilers that are newer than this project.
+WERROR  ?= 1
 
-variant := $(if $(findstring clang,$(CC)),/clang)$(if $(SANITIZE),/$(SANITIZE))$(if $(PERTURB),/perturb)
+cross   := $(patsubst %-gcc,%,$(filter %-gcc,$(notdir $(CC))))
+variant := $(if $(findstring clang,$(CC)),/clang)$(addprefix /,$(cross))$(if $(SANITIZE),/$(SANITIZE))$(if $(PERTURB),/perturb)
 ROOT    := build
 BUILD   := $(ROOT)$(variant)
 
 .DEFAULT_GOAL := all
 
 PKGS    := libcjson libcurl gnutls libpcre2-8 zlib
-CPPFLAGS += -D_GNU_SOURCE -I. $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+PKG_CONFIG ?= $(addsuffix -,$(cross))pkg-config
+override CPPFLAGS += -D_GNU_SOURCE -I. $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
+WARN    := -Wall -Wextra $(if $(filter 0,$(WERROR)),,-Werror) -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
            -Wold-style-definition -Wformat=2 -Wvla -Wwrite-strings -Wpointer-arith
 CFLAGS  ?= -O2 -g
 # $(call cc-option,FLAGS) is FLAGS where the compiler takes them without a word, else nothing.
@@ -37,7 +49,7 @@ endif
 HARDEN  := -fstack-protector-strong -fPIE -fno-plt $(PROBE) $(ZERO)
 LDHARDEN := -pie -Wl,-z,relro,-z,now,-z,noexecstack
 comma   := ,
-LDLIBS  += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lsnappy -lm -pthread
+override LDLIBS += $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null) -lsnappy -lm -pthread
 
 ifeq ($(SANITIZE),address)
 SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -52,7 +64,8 @@ SANFLAGS := --coverage -fprofile-update=atomic -O0
 LDHARDEN += $(COVERAGE_DUMP) $(patsubst %,-Wl$(comma)--wrap=%,_exit abort raise syscall)
 else ifneq ($(SANITIZE),)
 $(error SANITIZE=$(SANITIZE): must be address, thread, undefined or coverage)
-else
+else ifeq ($(shell echo | $(CC) $(CPPFLAGS) -O2 $(CFLAGS) -dM -E - | grep _FORTIFY_SOURCE),)
+# (Some compilers, and some packagers, have set a level already.)
 HARDEN  += -D_FORTIFY_SOURCE=2
 endif
 # A sanitized build is a debug build: it also checks the order of the locks.
@@ -63,8 +76,14 @@ ifdef PERTURB
 SANFLAGS += -DCHAN_PERTURB
 endif
 
-ALL_CFLAGS  := -std=gnu11 $(WARN) $(CFLAGS) $(HARDEN) $(SANFLAGS) -pthread
+# The folder of the build is in no binary: the same sources give the same one in each.
+ALL_CFLAGS  := -std=gnu11 $(WARN) -ffile-prefix-map=$(CURDIR)=. $(CFLAGS) $(HARDEN) $(SANFLAGS) -pthread
 ALL_LDFLAGS := $(LDFLAGS) $(LDHARDEN) $(SANFLAGS)
+
+define newline
+
+
+endef
 
 # One short line per command; V=1 shows the commands themselves.
 say = $(if $(V),,@echo "$1 $@"; )
@@ -102,9 +121,31 @@ run: deps ## build, then run nsqd on the standard ports with its data under buil
 test: deps-test ## everything that CI runs: every kind of test, plain and sanitized
 	@$(MAKE) --no-print-directory check
 
-.PHONY: install
-install: all ## install the daemon under $(DESTDIR)$(PREFIX)/bin
-	install -D -m 0755 $(BUILD)/nsqd $(DESTDIR)$(PREFIX)/bin/nsqd
+# What is installed: the mode, the file, and where to.
+define INSTALLED
+0755 $(BUILD)/nsqd $(BINDIR)/nsqd
+endef
+
+.PHONY: install uninstall
+install: all ## install the daemon: $(DESTDIR)$(PREFIX)/bin/nsqd
+	@printf '%s\n' '$(subst $(newline),' ',$(INSTALLED))' | while read -r mode file to; do \
+	    echo "INSTALL $(DESTDIR)$$to"; \
+	    $(INSTALL) -D -m "$$mode" "$$file" "$(DESTDIR)$$to" || exit 1; \
+	done
+
+uninstall: ## remove what install has installed, and nothing else
+	@printf '%s\n' '$(subst $(newline),' ',$(INSTALLED))' | while read -r mode file to; do \
+	    echo "RM $(DESTDIR)$$to"; \
+	    rm -f "$(DESTDIR)$$to" || exit 1; \
+	done
+
+# The version is in common/version.h, and nowhere else.
+VERSION := $(shell sed -n 's/^.define PRODUCT_VERSION "\(.*\)"/\1/p' common/version.h)
+
+.PHONY: dist
+dist: ## a tarball of the last commit: build/nsqd-c-VERSION.tar.gz
+	@mkdir -p $(ROOT)
+	git archive --prefix=nsqd-c-$(VERSION)/ HEAD | gzip -9n > $(ROOT)/nsqd-c-$(VERSION).tar.gz
 
 .PHONY: clean
 clean: ## remove build/
