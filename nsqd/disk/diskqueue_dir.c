@@ -56,13 +56,12 @@ char *dq_file_name(const struct diskqueue *d, int64_t file)
 	return path;
 }
 
-/* The number in "NAME.diskqueue.NNNNNN.dat", or -1. */
-static int64_t file_number(const struct diskqueue *d, const char *entry)
+int64_t dq_file_number(const char *name, const char *entry)
 {
-	size_t n = strlen(d->name);
+	size_t n = strlen(name);
 	int64_t v = 0;
 	int digits = 0;
-	if (strncmp(entry, d->name, n) != 0 || strncmp(entry + n, ".diskqueue.", 11) != 0)
+	if (strncmp(entry, name, n) != 0 || strncmp(entry + n, ".diskqueue.", 11) != 0)
 		return -1;
 	for (entry += n + 11; *entry >= '0' && *entry <= '9'; entry++, digits++) {
 		v = v * 10 + (*entry - '0');
@@ -91,7 +90,7 @@ int dq_list_files(const struct diskqueue *d, int64_t **files, size_t *n, struct 
 	if (!dir)
 		return err_errno(err, errno, "open %s", d->data_path);
 	for (errno = 0; (e = readdir(dir)) != NULL; errno = 0) {
-		int64_t v = file_number(d, e->d_name);
+		int64_t v = dq_file_number(d->name, e->d_name);
 		if (v < 0)
 			continue;
 		if (*n == cap) {

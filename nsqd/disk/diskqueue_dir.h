@@ -12,6 +12,8 @@
 
 char *dq_meta_data_file_name(const struct diskqueue *d);
 char *dq_file_name(const struct diskqueue *d, int64_t file);
+/* The number of the data file "NAME.diskqueue.NNNNNN.dat" of the queue NAME, or -1. */
+int64_t dq_file_number(const char *name, const char *entry);
 /* The numbers of the data files that are there, in order, the caller's to free. -1 with err set. */
 int dq_list_files(const struct diskqueue *d, int64_t **files, size_t *n, struct err *err);
 /*

@@ -23,7 +23,6 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/json.h"
 #include "common/rand.h"
 #include "common/regfile.h"
 #include "common/strbuf.h"
@@ -32,11 +31,10 @@
 #include "common/xalloc.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/disk/diskqueue.h"
+#include "nsqd/queue/metadata_file.h"
 #include "nsqd/queue/topic.h"
 #include "protocol/names.h"
 
-/* No daemon has this many names: what is larger is not ours. */
-#define MAX_METADATA_SIZE (1 << 30)
 /* How long the start waits for queues that count what a crash has left. */
 #define COUNTING_NS (300 * NSEC_PER_MSEC)
 /*
@@ -45,16 +43,6 @@
  */
 #define FIRST_RETRY_NS NSEC_PER_SEC
 #define MAX_RETRY_NS (30 * NSEC_PER_SEC)
-
-/* path.Join(DataPath, "nsqd.dat"): the path may end with slashes. */
-static char *metadata_file(const struct context *ctx)
-{
-	const char *dir = nsqd_data_path(ctx);
-	size_t len = strlen(dir);
-	while (len > 1 && dir[len - 1] == '/')
-		len--;
-	return xasprintf("%.*s%snsqd.dat", (int)len, dir, dir[len - 1] == '/' ? "" : "/");
-}
 
 void metadata_init(struct metadata *m, struct topics *topics)
 {
@@ -69,76 +57,12 @@ void metadata_destroy(struct metadata *m)
 
 /* --- loading --------------------------------------------------------------------------------- */
 
-static int read_all(int fd, struct strbuf *sb, struct err *err)
-{
-	char buf[65536];
-	ssize_t got;
-	while ((got = read(fd, buf, sizeof(buf))) != 0) {
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return err_errno(err, errno, "read");
-		if (sb->len > MAX_METADATA_SIZE)
-			return err_set(err, EFBIG, "file too large");
-		strbuf_add(sb, buf, (size_t)got);
-	}
-	return 0;
-}
-
-/* 1: read; 0: there is no such file; -1 with err set. */
-static int read_or_empty(const char *fn, struct strbuf *sb, struct err *err)
-{
-	int fd = regfile_open(fn, err);
-	if (fd < 0 && err->code == ENOENT)
-		return 0;
-	int rc = fd < 0 ? -1 : read_all(fd, sb, err);
-	if (fd >= 0)
-		close(fd);
-	if (rc != 0)
-		return err_wrap(err, "failed to read metadata from %s - ", fn);
-	return 1;
-}
-
-/* encoding/json's rule for a field: absent or null is the zero value, another type is an error. */
-static bool field_ok(const cJSON *object, const char *name, cJSON_bool (*is_type)(const cJSON *))
-{
-	const cJSON *f = cJSON_GetObjectItem(object, name);
-	return !f || cJSON_IsNull(f) || is_type(f);
-}
-
-static bool entries_ok(const cJSON *list, int depth)
-{
-	const cJSON *e;
-	cJSON_ArrayForEach(e, list)
-	{
-		if (!cJSON_IsObject(e) || !field_ok(e, "name", cJSON_IsString) ||
-			!field_ok(e, "paused", cJSON_IsBool))
-			return false;
-		if (depth > 0 &&
-			(!field_ok(e, "channels", cJSON_IsArray) ||
-				!entries_ok(cJSON_GetObjectItem(e, "channels"), depth - 1)))
-			return false;
-	}
-	return true;
-}
-
-static const char *name_of(const cJSON *e)
-{
-	const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(e, "name"));
-	return name ? name : "";
-}
-
-static bool is_paused(const cJSON *e)
-{
-	return cJSON_IsTrue(cJSON_GetObjectItem(e, "paused"));
-}
-
 static int load_channels(struct topic *t, const cJSON *channels, struct err *err)
 {
 	const cJSON *e;
 	cJSON_ArrayForEach(e, channels)
 	{
-		const char *name = name_of(e);
+		const char *name = metadata_name(e);
 		if (!is_valid_channel_name(name, strlen(name))) {
 			nsqd_logf(t->ctx, LG_WARN, "skipping creation of invalid channel %s", name);
 			continue;
@@ -146,7 +70,7 @@ static int load_channels(struct topic *t, const cJSON *channels, struct err *err
 		struct channel *c = topic_get_channel(t, name, err);
 		if (!c)
 			return -1;
-		if (is_paused(e))
+		if (metadata_paused(e))
 			channel_pause(c);
 		channel_unref(c);
 	}
@@ -165,7 +89,7 @@ static int load_topics(struct topics *ts, const cJSON *topics, struct loaded *l,
 	const cJSON *e;
 	cJSON_ArrayForEach(e, topics)
 	{
-		const char *name = name_of(e);
+		const char *name = metadata_name(e);
 		if (!is_valid_topic_name(name, strlen(name))) {
 			nsqd_logf(ts->ctx, LG_WARN, "skipping creation of invalid topic %s", name);
 			continue;
@@ -175,7 +99,7 @@ static int load_topics(struct topics *ts, const cJSON *topics, struct loaded *l,
 			return -1;
 		l->topics = xreallocarray(l->topics, l->n + 1, sizeof(struct topic *));
 		l->topics[l->n++] = t;
-		if (is_paused(e))
+		if (metadata_paused(e))
 			topic_pause(t);
 		if (load_channels(t, cJSON_GetObjectItem(e, "channels"), err) != 0)
 			return -1;
@@ -197,35 +121,14 @@ static void start_topics(struct loaded *l)
 	free(l->topics);
 }
 
-static int parse_and_load(
-	struct topics *ts, const char *fn, const struct strbuf *sb, struct err *err)
+static int load(struct topics *ts, const cJSON *root, struct err *err)
 {
-	const char *json = sb->data ? sb->data : "";
-	bool ok = json_valid(json, sb->len);
-	cJSON *root = ok ? cJSON_ParseWithLength(json, sb->len) : NULL;
-	const cJSON *topics = cJSON_GetObjectItem(root, "topics");
-	ok = root && (cJSON_IsObject(root) || cJSON_IsNull(root)) &&
-	     field_ok(root, "version", cJSON_IsString) && field_ok(root, "topics", cJSON_IsArray) &&
-	     entries_ok(topics, 1);
 	/* The first request sees the right depths, where counting them does not take long. */
 	struct loaded loaded = {.deadline_ns = clock_mono_ns() + COUNTING_NS};
 	diskqueue_count_until(loaded.deadline_ns);
-	int rc = ok ? load_topics(ts, topics, &loaded, err)
-		    : err_set(err, 0, "failed to parse metadata in %s - invalid JSON", fn);
+	int rc = load_topics(ts, cJSON_GetObjectItem(root, "topics"), &loaded, err);
 	start_topics(&loaded);
-	cJSON_Delete(root);
 	return rc;
-}
-
-/* nsqd.dat.N.tmp, as persist_locked makes it, and stock. */
-static bool is_temporary(const char *name)
-{
-	static const char begin[] = "nsqd.dat.";
-	if (strncmp(name, begin, sizeof(begin) - 1) != 0)
-		return false;
-	const char *number = name + sizeof(begin) - 1;
-	size_t digits = strspn(number, "0123456789");
-	return digits > 0 && digits <= 19 && strcmp(number + digits, ".tmp") == 0;
 }
 
 static void remove_temporary(struct context *ctx, const char *name)
@@ -248,7 +151,7 @@ static void remove_all_temporary(struct context *ctx)
 	DIR *dir = opendir(nsqd_data_path(ctx));
 	if (dir) {
 		for (errno = 0; (e = readdir(dir)) != NULL; errno = 0) {
-			if (is_temporary(e->d_name))
+			if (metadata_is_temporary(e->d_name))
 				remove_temporary(ctx, e->d_name);
 		}
 	}
@@ -263,16 +166,14 @@ static void remove_all_temporary(struct context *ctx)
 int nsqd_load_metadata(struct metadata *m, struct err *err)
 {
 	struct context *ctx = m->topics->ctx;
-	struct strbuf sb = STRBUF_INIT;
-	char *fn = metadata_file(ctx);
+	cJSON *root;
 	remove_all_temporary(ctx);
 	atomic_store(&ctx->phase, PHASE_LOADING);
-	int rc = read_or_empty(fn, &sb, err);
+	int rc = metadata_file_read(nsqd_data_path(ctx), &root, err);
 	if (rc > 0)
-		rc = parse_and_load(m->topics, fn, &sb, err);
+		rc = load(m->topics, root, err);
 	atomic_store(&ctx->phase, PHASE_RUNNING);
-	strbuf_free(&sb);
-	free(fn);
+	cJSON_Delete(root);
 	return rc;
 }
 
@@ -371,7 +272,7 @@ static int persist_locked(struct metadata *m, struct err *err)
 	struct context *ctx = m->topics->ctx;
 	mutex_assert_held(&m->lock);
 	struct strbuf sb = STRBUF_INIT;
-	char *fn = metadata_file(ctx);
+	char *fn = metadata_file_path(nsqd_data_path(ctx));
 	char *tmp = xasprintf("%s.%llu.tmp", fn, (unsigned long long)rand_u64() >> 1);
 	nsqd_logf(ctx, LG_INFO, "NSQ: persisting topic/channel metadata to %s", fn);
 	add_metadata(&sb, m->topics);
