@@ -106,6 +106,12 @@ $(BUILD)/obj/%.o: %.c Makefile
 
 $(OBJ): ALL_CFLAGS += $(NAMED)
 
+# What --version=long shows of the flags: not the folder of the build.
+c-string    = '"$(subst ','\'',$(subst ",\",$(subst \,\\,$(1))))"'
+SHOWN_FLAGS := $(strip $(filter-out -ffile-prefix-map=% -fdebug-prefix-map=% -fmacro-prefix-map=%,\
+               $(CPPFLAGS) $(CFLAGS) $(HARDEN) $(SANFLAGS) $(ALL_LDFLAGS)))
+$(BUILD)/obj/nsqd/core/build_info.o: ALL_CFLAGS += -DBUILD_FLAGS=$(call c-string,$(SHOWN_FLAGS))
+
 # Linked into everything, by way of the flags.
 $(OBJ): | $(COVERAGE_DUMP)
 

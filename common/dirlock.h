@@ -14,6 +14,11 @@
  * directory dir - ... (possibly in use by another instance of nsqd)".
  */
 int dirlock_lock(const char *dir, struct err *err);
+/*
+ * Whether another process holds the lock: 1, 0, or -1 with err set, as in dirlock_lock. To find out
+ * it shares the lock for an instant: one that calls dirlock_lock just then is refused.
+ */
+int dirlock_is_held(const char *dir, struct err *err);
 /* Gives the lock back and closes fd. */
 void dirlock_unlock(int fd);
 

@@ -289,6 +289,68 @@ static struct flag *find(struct flag *flags, size_t n, const char *name, size_t 
 	return NULL;
 }
 
+/* A mistyped flag that is longer than this gets no suggestion. */
+#define SUGGEST_MAX 64
+
+/* Case, and the '_' of a config file's key, do not tell names apart. */
+static char folded(char c)
+{
+	return c == '_' ? '-' : (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+}
+
+static size_t least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/*
+ * How many letters must be added, removed, replaced, or exchanged with the next one, to make b of
+ * a. Both have at most SUGGEST_MAX.
+ */
+static size_t distance(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	size_t rows[3][SUGGEST_MAX + 1];
+	size_t *before = rows[0], *above = rows[1], *row = rows[2];
+	for (size_t j = 0; j <= b_len; j++)
+		row[j] = j;
+	for (size_t i = 1; i <= a_len; i++) {
+		size_t *free_row = before;
+		before = above;
+		above = row;
+		row = free_row;
+		row[0] = i;
+		for (size_t j = 1; j <= b_len; j++) {
+			char x = folded(a[i - 1]), y = folded(b[j - 1]);
+			row[j] = least(least(above[j], row[j - 1]) + 1, above[j - 1] + (x != y));
+			if (i > 1 && j > 1 && x == folded(b[j - 2]) && y == folded(a[i - 2]))
+				row[j] = least(row[j], before[j - 2] + 1);
+		}
+	}
+	return row[b_len];
+}
+
+/* The line behind Go's, if a flag has nearly that name: a third of the letters may be wrong. */
+static void suggest(
+	const struct flag *flags, size_t n, const char *name, size_t len, struct strbuf *msg)
+{
+	const char *best = NULL;
+	size_t best_distance = len / 3 + 1;
+	if (len > SUGGEST_MAX)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		size_t flag_len = strlen(flags[i].name);
+		if (flag_len > SUGGEST_MAX)
+			continue;
+		size_t d = distance(name, len, flags[i].name, flag_len);
+		if (d < best_distance) {
+			best = flags[i].name;
+			best_distance = d;
+		}
+	}
+	if (best)
+		strbuf_addf(msg, "did you mean -%s?\n", best);
+}
+
 /* value is NULL if there is none. On failure appends the message to msg. */
 static int set_flag(struct flag *f, const char *value, struct strbuf *msg)
 {
@@ -327,6 +389,7 @@ static enum flags_result scan_one(
 		if ((len == 1 && *name == 'h') || (len == 4 && memcmp(name, "help", 4) == 0))
 			return FLAGS_HELP;
 		strbuf_addf(msg, "flag provided but not defined: -%.*s\n", (int)len, name);
+		suggest(flags, n, name, len, msg);
 		return FLAGS_BAD;
 	}
 	if (!value && f->type->placeholder[0] != '\0' && *i < argc)

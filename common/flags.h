@@ -2,7 +2,8 @@
 /*
  * The command line as Go's package flag reads it: -f or --f, =value or the next word, booleans with
  * or without =value. "--" or the first other word ends the flags. A flag points to its value, and
- * has a type that can read and print such a value. All messages are Go's, to the letter.
+ * has a type that can read and print such a value. All messages are Go's, to the letter, but for
+ * one line that Go does not have: the suggestion for a mistyped flag.
  */
 #ifndef COMMON_FLAGS_H
 #define COMMON_FLAGS_H
@@ -44,8 +45,8 @@ enum flags_result { FLAGS_OK, FLAGS_HELP, FLAGS_BAD };
 
 /*
  * FlagSet.Parse(argv[1:]). FLAGS_HELP: the user gave -h or -help, and *out holds the usage.
- * FLAGS_BAD: *out holds the message, then the usage. *rest (may be NULL) is the index of the first
- * argument that is no flag, or argc.
+ * FLAGS_BAD: *out holds the message, then perhaps the suggestion ("did you mean -NAME?"), then the
+ * usage. *rest (may be NULL) is the index of the first argument that is no flag, or argc.
  */
 enum flags_result flags_scan(const char *program, struct flag *flags, size_t n, int argc,
 	char **argv, int *rest, struct strbuf *out);

@@ -2,7 +2,8 @@
 /*
  * main: options -> nsqd_new -> nsqd_load_metadata -> nsqd_persist_metadata -> nsqd_main -> wait for
  * a stop signal -> nsqd_exit. Mirrors apps/nsqd/main.go, and the work of go-svc and the Go runtime
- * around it. Runs in the thread "main".
+ * around it. --check-config and --inspect-data (Go has neither) end after the options. Runs in the
+ * thread "main".
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,8 @@
 #include "nsqd/core/nsqd_flags.h"
 #include "nsqd/core/options.h"
 #include "nsqd/core/signals.h"
+#include "nsqd/offline/check_config.h"
+#include "nsqd/offline/inspect_data.h"
 
 /*
  * checkfds of runtime/fds_unix.go. The first file that we open would get the number of a standard
@@ -69,6 +72,15 @@ static void die_of(int signum)
 	raise(signum);
 }
 
+/* No daemon is wanted, but an answer. Returns the exit code. */
+static int run_offline(struct options *opts)
+{
+	signals_unblock();
+	if (opts->run_mode == RUN_CHECK_CONFIG)
+		return check_config(opts, STDOUT_FILENO, STDERR_FILENO);
+	return inspect_data(opts, STDOUT_FILENO, STDERR_FILENO);
+}
+
 int main(int argc, char **argv)
 {
 	struct err err;
@@ -82,6 +94,11 @@ int main(int argc, char **argv)
 
 	struct options *opts = options_new();
 	if (nsqd_flags_parse(opts, argc, argv, STDOUT_FILENO, STDERR_FILENO, &exit_code) != 0) {
+		options_free(opts);
+		return exit_code;
+	}
+	if (opts->run_mode != RUN_DAEMON) {
+		exit_code = run_offline(opts);
 		options_free(opts);
 		return exit_code;
 	}

@@ -146,19 +146,26 @@ static int listen_wildcard(const char *host, uint16_t port, struct err *err)
 	return fd;
 }
 
-static int listen_host(const char *host, uint16_t port, struct err *err)
+static int look_up_host(const char *host, uint16_t port, struct addrinfo **res, struct err *err)
 {
 	struct addrinfo hints = {
 		.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | AI_PASSIVE};
-	struct addrinfo *res;
 	char number[8];
 	snprintf(number, sizeof(number), "%d", port);
-	int rc = getaddrinfo(host, number, &hints, &res);
+	int rc = getaddrinfo(host, number, &hints, res);
 	if (rc == EAI_SYSTEM)
 		return err_errno(err, errno, "listen tcp: lookup %s", host);
 	if (rc != 0)
 		return err_set(err, 0, "listen tcp: lookup %s: %s", host,
 			rc == EAI_NONAME ? "no such host" : gai_strerror(rc));
+	return 0;
+}
+
+static int listen_host(const char *host, uint16_t port, struct err *err)
+{
+	struct addrinfo *res;
+	if (look_up_host(host, port, &res, err) != 0)
+		return -1;
 	/* Go prefers a v4 address if a name has both. */
 	struct addrinfo *pick = res;
 	for (struct addrinfo *p = res; p; p = p->ai_next) {
@@ -314,6 +321,13 @@ static int listen_unix(struct tcp_listener *l, const char *path, struct err *err
 
 /* --- either ----------------------------------------------------------------------------------- */
 
+static int not_tcp(const char *addr, const char *why, struct err *err)
+{
+	if (*addr)
+		return err_set(err, 0, "listen tcp: address %s: %s", addr, why);
+	return err_set(err, 0, "listen tcp: %s", why);
+}
+
 static int listen_any(struct tcp_listener *l, const char *addr, bool may_be_unix, struct err *err)
 {
 	size_t size = strlen(addr) + 1;
@@ -325,10 +339,55 @@ static int listen_any(struct tcp_listener *l, const char *addr, bool may_be_unix
 		rc = listen_tcp(l, host, port, err);
 	else if (may_be_unix)
 		rc = listen_unix(l, addr, err);
-	else if (*addr)
-		rc = err_set(err, 0, "listen tcp: address %s: %s", addr, why);
 	else
-		rc = err_set(err, 0, "listen tcp: %s", why);
+		rc = not_tcp(addr, why, err);
+	free(host);
+	return rc;
+}
+
+static int check_tcp(const char *host, const char *port, struct err *err)
+{
+	struct addrinfo *res;
+	uint16_t number;
+	if (address_lookup_port(port, &number, err) != 0)
+		return err_wrap(err, "listen tcp: ");
+	if (is_wildcard(host))
+		return 0;
+	if (look_up_host(host, number, &res, err) != 0)
+		return -1;
+	freeaddrinfo(res);
+	return 0;
+}
+
+/* May this process make a socket's file at path, or replace the one that stands there? */
+static int check_unix(const char *path, struct err *err)
+{
+	union address a;
+	struct stat st;
+	size_t len = strlen(path);
+	bool abstract = !*path || *path == '@';
+	if (len > sizeof(a.un.sun_path) || (len == sizeof(a.un.sun_path) && !abstract))
+		return err_set(err, EINVAL, "listen unix %s: bind: invalid argument", path);
+	if (abstract)
+		return 0;
+	char *dir = xstrdup(path), *slash = strrchr(dir, '/');
+	if (slash)
+		slash[slash == dir] = '\0';
+	int code = access(slash ? dir : ".", W_OK | X_OK) == 0 ? 0 : errno;
+	free(dir);
+	if (code == 0 && lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		code = EADDRINUSE;
+	return code == 0 ? 0 : err_errno(err, code, "listen unix %s: bind", path);
+}
+
+int tcp_listen_check(const char *addr, bool may_be_unix, struct err *err)
+{
+	size_t size = strlen(addr) + 1;
+	char *host = xmalloc(2 * size), *port = host + size;
+	const char *why = address_split_host_port(addr, host, port);
+	int rc = !why          ? check_tcp(host, port, err)
+		 : may_be_unix ? check_unix(addr, err)
+			       : not_tcp(addr, why, err);
 	free(host);
 	return rc;
 }

@@ -7,6 +7,7 @@
 #define PROTOCOL_LISTENER_H
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -45,6 +46,12 @@ struct tcp_listener {
 int tcp_listen(struct tcp_listener *l, const char *addr, struct err *err);
 /* net.Listen("tcp", addr): the same, but a path is an error. */
 int tcp_listen_no_unix(struct tcp_listener *l, const char *addr, struct err *err);
+/*
+ * What can be said of such an address without listening: its form, the port, that the host has an
+ * address, that a unix socket may be made there. Makes no socket. 0, or -1 with err set as above.
+ * May block on a look-up of the host.
+ */
+int tcp_listen_check(const char *addr, bool may_be_unix, struct err *err);
 /*
  * Closes the socket and removes its file; a second call does nothing. An accept loop on it must
  * have ended.

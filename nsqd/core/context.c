@@ -68,7 +68,7 @@ void nsqd_logf(struct context *ctx, enum lg_level level, const char *fmt, ...)
 
 const char *nsqd_data_path(const struct context *ctx)
 {
-	return *ctx->opts->data_path ? ctx->opts->data_path : ".";
+	return options_data_path(ctx->opts);
 }
 
 /*

@@ -24,6 +24,7 @@
 #include "common/toml.h"
 #include "common/version.h"
 #include "common/xalloc.h"
+#include "nsqd/core/build_info.h"
 
 /* --- types of nsqd's own -------------------------------------------------------------------- */
 
@@ -185,6 +186,46 @@ static void print_tls_min_version(const void *value, struct strbuf *sb)
 	strbuf_addf(sb, "%d", version);
 }
 
+/* --version, and --version=long, which stock does not have. */
+enum version_wanted { VERSION_NOT_WANTED, VERSION_SHORT, VERSION_LONG };
+
+static int set_version(void *value, const char *text, struct err *err)
+{
+	enum version_wanted *wanted = value;
+	bool b;
+	if (strcmp(text, "long") == 0) {
+		*wanted = VERSION_LONG;
+		return 0;
+	}
+	if (!flags_parse_bool(text, &b))
+		return err_set(err, 0, "parse error");
+	*wanted = b ? VERSION_SHORT : VERSION_NOT_WANTED;
+	return 0;
+}
+
+static void print_version(const void *value, struct strbuf *sb)
+{
+	strbuf_adds(
+		sb, *(const enum version_wanted *)value == VERSION_NOT_WANTED ? "false" : "true");
+}
+
+/* --format: true is JSON. */
+static int set_format(void *value, const char *text, struct err *err)
+{
+	bool json = strcmp(text, "json") == 0;
+	if (!json && strcmp(text, "text") != 0)
+		return err_set(err, 0, "text or json is wanted");
+	*(bool *)value = json;
+	return 0;
+}
+
+static void print_format(const void *value, struct strbuf *sb)
+{
+	strbuf_adds(sb, *(const bool *)value ? "json" : "text");
+}
+
+static const struct flag_type flag_type_version = {"", "false", false, set_version, print_version};
+static const struct flag_type flag_type_format = {"string", "", true, set_format, print_format};
 static const struct flag_type flag_type_floats = {"value", "", false, set_floats, print_floats};
 static const struct flag_type flag_type_strings = {"value", "", false, set_strings, print_strings};
 static const struct flag_type flag_type_log_level = {
@@ -415,9 +456,16 @@ static const struct option_type type_tls_required = {
 static const struct option_type type_tls_min_version = {
 	&flag_type_tls_min_version, config_tls_min_version, json_uint16, true};
 
+/* The command line alone has these: no key of the config file. */
+static const struct option_type type_version = {&flag_type_version, NULL, NULL, false};
+static const struct option_type type_format = {&flag_type_format, NULL, NULL, false};
+
 /* Values that are not options, or become options later. */
 struct extra {
-	bool version;
+	enum version_wanted version;
+	bool check_config;
+	bool inspect_data;
+	bool json_format;
 	bool verbose;
 	bool worker_id;
 	char *config; /* owned */
@@ -449,8 +497,14 @@ struct row {
 /* In the order of nsqdFlagSet, with its texts. Flags of stock's master are marked. */
 static const struct row rows[] = {
 	/* clang-format off */
-	ONLY_FLAG("version", type_bool, version, "print version string"),
+	ONLY_FLAG("version", type_version, version, "print version string"),
 	ONLY_FLAG("config", type_string, config, "path to config file"),
+	ONLY_FLAG("check-config", type_bool, check_config, /* ours, as the next two */
+		"check flags, config file, certificates and data path, and exit: 0 if nsqd would start"),
+	ONLY_FLAG("inspect-data", type_bool, inspect_data,
+		"print what the data path holds and what a start would make of it, and exit; changes nothing"),
+	ONLY_FLAG("format", type_format, json_format,
+		"what --inspect-data prints (text or json)"),
 	OPT("log-level", type_log_level, log_level,
 		"set log verbosity: debug, info, warn, error, or fatal"),
 	OPT("log-prefix", type_string, log_prefix, "log message prefix"),
@@ -656,7 +710,9 @@ static int read_command_line(struct reader *r, int argc, char **argv, int out_fd
 		write_out(err_fd, &out);
 		rc = exit_with(r, result == FLAGS_HELP ? 0 : 2);
 	} else if (r->extra.version) {
-		strbuf_adds(&out, VERSION_STRING "\n" PRODUCT_STRING "\n");
+		strbuf_adds(&out, VERSION_STRING "\n");
+		if (r->extra.version == VERSION_LONG)
+			build_info_print(&out);
 		write_out(out_fd, &out);
 		rc = exit_with(r, 0);
 	}
@@ -693,9 +749,11 @@ static int apply_key(struct reader *r, const struct row *row, const struct toml_
 	return rc;
 }
 
+/* A start ends with the first key that is wrong; --check-config names them all. */
 static int read_config_file(struct reader *r)
 {
 	struct err err;
+	int rc = 0;
 	if (r->extra.config[0] == '\0')
 		return 0;
 	if (toml_parse_file(&r->cfg, r->extra.config, &err) != 0)
@@ -703,9 +761,11 @@ static int read_config_file(struct reader *r)
 	for (size_t i = 0; i < r->cfg.n; i++) {
 		const struct row *row = find_key(r->cfg.entries[i].key);
 		if (row && apply_key(r, row, &r->cfg.entries[i]) != 0)
-			return -1;
+			rc = -1;
+		if (rc != 0 && !r->extra.check_config)
+			return rc;
 	}
-	return 0;
+	return rc;
 }
 
 /* A mistake with known keys: the flag's name stands instead of the key. */
@@ -765,6 +825,19 @@ static void warn(struct reader *r, int argc, char **argv)
 			"--tls-client-auth-policy: \"%s\" asks for no client certificate "
 			"(valid options: \"require\", \"require-verify\")",
 			policy);
+	if (r->extra.json_format && !r->extra.inspect_data)
+		lg_logf(&r->log, LG_WARN, "--format has no effect without --inspect-data");
+}
+
+/* What the command line alone decides. */
+static void set_run_mode(struct reader *r)
+{
+	r->o->run_mode = r->extra.check_config   ? RUN_CHECK_CONFIG
+			 : r->extra.inspect_data ? RUN_INSPECT_DATA
+						 : RUN_DAEMON;
+	r->o->json_format = r->extra.json_format;
+	free(r->o->config_file);
+	r->o->config_file = xstrdup(r->extra.config);
 }
 
 int nsqd_flags_parse(
@@ -783,6 +856,7 @@ int nsqd_flags_parse(
 		o->e2e_processing_latency_percentiles = r->extra.percentiles.v;
 		o->n_e2e_processing_latency_percentiles = r->extra.percentiles.n;
 		r->extra.percentiles.v = NULL;
+		set_run_mode(r);
 		warn(r, argc, argv);
 	}
 	free(r->extra.percentiles.v);

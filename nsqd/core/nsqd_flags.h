@@ -17,10 +17,12 @@
  * beats the default. Returns 0 to go on. Returns -1 when the process is to exit with *exit_code,
  * and has said all there is to say then:
  *   0  --version (to out_fd), --help (usage to err_fd)
- *   1  a config file, or a value in it, that cannot be used (FATAL line to err_fd)
+ *   1  a config file, or a value in it, that cannot be used (FATAL line to err_fd; with
+ *      --check-config a line for each such value)
  *   2  a bad command line (Go's message and the usage to err_fd)
  * Warnings (unknown keys and the like) go to err_fd as log lines. Values are checked one by one
- * here, and against each other by options_check. Blocks on the config file. Main thread.
+ * here, and against each other by options_check. --check-config and --inspect-data are the caller's
+ * to obey: o->run_mode. Blocks on the config file. Main thread.
  */
 int nsqd_flags_parse(
 	struct options *o, int argc, char **argv, int out_fd, int err_fd, int *exit_code);

@@ -22,6 +22,7 @@
 
 /* Every owned string and list, so that copy and free cannot forget one. */
 #define STRINGS(X)                                                                                 \
+	X(config_file)                                                                             \
 	X(log_prefix)                                                                              \
 	X(tcp_address)                                                                             \
 	X(http_address)                                                                            \
@@ -166,6 +167,11 @@ void options_free(struct options *o)
 	LISTS(FREE_LIST)
 	free(o->e2e_processing_latency_percentiles);
 	free(o);
+}
+
+const char *options_data_path(const struct options *o)
+{
+	return *o->data_path ? o->data_path : ".";
 }
 
 bool options_has_experiment(const struct options *o, const char *name)

@@ -17,12 +17,24 @@
 
 enum tls_required { TLS_NOT_REQUIRED, TLS_REQUIRED_EXCEPT_HTTP, TLS_REQUIRED };
 
+/* What the process is there for. */
+enum run_mode {
+	RUN_DAEMON,
+	RUN_CHECK_CONFIG, /* --check-config */
+	RUN_INSPECT_DATA, /* --inspect-data */
+};
+
 struct strarray {
 	char **v; /* owned, each too */
 	size_t n;
 };
 
 struct options {
+	/* of the command line alone; not in the config file, nor in GET /config */
+	enum run_mode run_mode;
+	bool json_format;  /* --format=json: of what --inspect-data prints */
+	char *config_file; /* --config; "": none */
+
 	/* basic options */
 	int64_t id;
 	enum lg_level log_level;
@@ -112,6 +124,8 @@ struct options *options_new(void);
 struct options *options_copy(const struct options *o);
 /* NULL is fine. */
 void options_free(struct options *o);
+/* --data-path, or "." without it. Borrowed. */
+const char *options_data_path(const struct options *o);
 /* Options.HasExperiment. */
 bool options_has_experiment(const struct options *o, const char *name);
 

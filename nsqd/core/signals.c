@@ -82,6 +82,13 @@ void signals_block(void)
 		ignore(signum);
 }
 
+void signals_unblock(void)
+{
+	sigset_t set;
+	waited_for(&set);
+	PT_OK(pthread_sigmask(SIG_UNBLOCK, &set, NULL));
+}
+
 /* Ends the process as Go does: no flush, no exit handlers, not even a sanitizer's. */
 static _Noreturn void quit(const struct signals *s)
 {

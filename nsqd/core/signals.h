@@ -23,6 +23,8 @@ struct signals;
  * for `nsqd --help | true`.
  */
 void signals_block(void);
+/* Takes signals_block back, for a process that is to be no daemon: Ctrl-C ends it. */
+void signals_unblock(void);
 /* Starts the thread. NULL with err set: no thread. Before any other thread. */
 struct signals *signals_start(struct err *err);
 /* From now on there is a log. lg must outlive signals_stop. */

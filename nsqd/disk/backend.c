@@ -7,17 +7,15 @@
 
 #include <string.h>
 
-#include "nsqd/disk/diskqueue.h"
 #include "nsqd/disk/dummy_backend_queue.h"
 #include "nsqd/core/message.h"
 #include "protocol/names.h"
 
-struct backend_queue *backend_new(struct context *ctx, const char *name, struct err *err)
+struct diskqueue_opts backend_diskqueue_opts(const struct options *o, const char *name)
 {
-	const struct options *o = nsqd_get_opts(ctx);
-	struct diskqueue_opts opts = {
+	return (struct diskqueue_opts){
 		.name = name,
-		.data_path = nsqd_data_path(ctx),
+		.data_path = options_data_path(o),
 		.max_bytes_per_file = o->max_bytes_per_file,
 		.min_msg_size = MIN_VALID_MSG_LENGTH,
 		.max_msg_size = (int32_t)o->max_msg_size + MIN_VALID_MSG_LENGTH,
@@ -26,7 +24,12 @@ struct backend_queue *backend_new(struct context *ctx, const char *name, struct 
 		.waits_for_done = true,
 		/* A channel's ("topic:channel"): from there they go to consumers, and in flight. */
 		.crash_forgets = strchr(name, ':') != NULL,
-		.lg = &ctx->lg,
 	};
+}
+
+struct backend_queue *backend_new(struct context *ctx, const char *name, struct err *err)
+{
+	struct diskqueue_opts opts = backend_diskqueue_opts(nsqd_get_opts(ctx), name);
+	opts.lg = &ctx->lg;
 	return is_ephemeral_name(name) ? dummy_backend_queue_new() : diskqueue_new(&opts, err);
 }

@@ -53,6 +53,22 @@ static void test_it_goes_with_the_process(void **state)
 	dirlock_unlock(fd);
 }
 
+static void test_it_is_seen_without_being_taken(void **state)
+{
+	struct err err;
+	assert_int_equal(dirlock_is_held(".", &err), 0);
+	int fd = dirlock_lock(".", &err);
+	assert_true(fd >= 0);
+	assert_int_equal(dirlock_is_held(".", &err), 1);
+	assert_int_equal(dirlock_is_held(".", &err), 1);
+	dirlock_unlock(fd);
+	int descriptors = count_descriptors();
+	assert_int_equal(dirlock_is_held(".", &err), 0);
+	assert_int_equal(count_descriptors(), descriptors);
+	assert_int_equal(dirlock_is_held("nope", &err), -1);
+	assert_string_equal(err.msg, "open nope: no such file or directory");
+}
+
 static void test_a_directory_that_is_not_there_is_an_error(void **state)
 {
 	struct err err;
@@ -67,6 +83,7 @@ int main(void)
 		cmocka_unit_test(test_a_second_lock_is_refused_with_stocks_text),
 		cmocka_unit_test(test_another_flock_of_the_directory_excludes_it),
 		cmocka_unit_test(test_it_goes_with_the_process),
+		cmocka_unit_test(test_it_is_seen_without_being_taken),
 		cmocka_unit_test(test_a_directory_that_is_not_there_is_an_error),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -147,6 +147,41 @@ static void test_messages_are_those_of_go_and_the_usage_follows(void **state)
 	}
 }
 
+static void test_a_mistyped_flag_gets_a_suggestion_behind_gos_message(void **state)
+{
+	static const struct {
+		const char *word, *name; /* NULL: nothing is near */
+	} cases[] = {
+		{"-nmae", "name"},   /* two letters exchanged */
+		{"-nam=5", "name"},  /* one is missing */
+		{"--naame", "name"}, /* one too many */
+		{"-SIZE", "size"}, {"-s_ize", "size"}, {"-wayt", "wait"}, {"-x", NULL},
+		{"-in", NULL}, /* of two letters none may be wrong */
+		{"-bogus", NULL}, {"-snze", "size"}, {"-n12e", NULL}, /* two of four */
+	};
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		assert_int_equal(SCAN(cases[i].word), FLAGS_BAD);
+		const char *line = strchr(out.data, '\n') + 1;
+		char want[64] = "";
+		if (cases[i].name)
+			snprintf(want, sizeof(want), "did you mean -%s?\n", cases[i].name);
+		if (strncmp(line, want, strlen(want)) != 0)
+			fail_msg("%s: %s", cases[i].word, out.data);
+		assert_string_equal(line + strlen(want), usage);
+	}
+	char *word = xcalloc(1, 100001);
+	memset(word, 'n', 100000);
+	word[0] = '-';
+	assert_int_equal(SCAN(word), FLAGS_BAD);
+	assert_null(strstr(out.data, "did you mean"));
+	for (size_t len = 60; len < 70; len++) { /* about the longest that is compared */
+		word[len] = '\0';
+		assert_int_equal(SCAN(word), FLAGS_BAD);
+		word[len] = 'n';
+	}
+	free(word);
+}
+
 static void test_help_prints_the_defaults_even_behind_other_flags(void **state)
 {
 	assert_int_equal(SCAN("-h"), FLAGS_HELP);
@@ -251,6 +286,7 @@ int main(void)
 		T(test_the_last_of_several_wins),
 		T(test_a_word_or_two_dashes_end_the_flags),
 		T(test_messages_are_those_of_go_and_the_usage_follows),
+		T(test_a_mistyped_flag_gets_a_suggestion_behind_gos_message),
 		T(test_help_prints_the_defaults_even_behind_other_flags),
 		cmocka_unit_test(test_integers_as_strconv_reads_them),
 		cmocka_unit_test(test_floats_and_booleans_as_strconv_reads_them),

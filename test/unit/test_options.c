@@ -6,6 +6,7 @@
 #include "test/unit/helper.h"
 
 #include "common/clock.h"
+#include "common/version.h"
 #include "nsqd/core/nsqd_flags.h"
 #include "nsqd/core/options.h"
 
@@ -207,6 +208,13 @@ static void test_a_bad_command_line_exits_2_with_the_usage(void **state)
 {
 	static const char *const cases[][2] = {
 		{"--bogus", "flag provided but not defined: -bogus\nUsage of nsqd:\n"},
+		{"--max-rdy-cuont=5", "flag provided but not defined: -max-rdy-cuont\n"
+				      "did you mean -max-rdy-count?\nUsage of nsqd:\n"},
+		{"--max_rdy_count=5", "flag provided but not defined: -max_rdy_count\n"
+				      "did you mean -max-rdy-count?\nUsage of nsqd:\n"},
+		{"--nsqlookupd-tcp-addresses=x",
+			"flag provided but not defined: -nsqlookupd-tcp-addresses\n"
+			"did you mean -lookupd-tcp-address?\nUsage of nsqd:\n"},
 		{"--node-id=x", "invalid value \"x\" for flag -node-id: parse error\nUsage of "},
 		{"--node-id", "flag needs an argument: -node-id\nUsage of nsqd:\n"},
 		{"--worker-id=5", "invalid boolean value \"5\" for -worker-id: parse error\n"},
@@ -238,7 +246,7 @@ static void test_version_and_help_exit_0(void **state)
 	assert_int_equal(PARSE("--version"), -1);
 	assert_int_equal(exit_code, 0);
 	assert_int_equal(strncmp(out, "nsqd v1.3.0 (built w/", 21), 0);
-	assert_non_null(strstr(out, ")\nnsqd-c v"));
+	assert_ptr_equal(strchr(out, '\n'), out + strlen(out) - 1); /* one line */
 	assert_string_equal(err_text, "");
 
 	assert_int_equal(PARSE("--help"), -1);
@@ -252,6 +260,63 @@ static void test_version_and_help_exit_0(void **state)
 	assert_said("(default \"nsq.%s\")\n");
 	assert_said("  -tls-required\n    \trequire TLS for client connections (true, false, "
 		    "tcp-https)\n");
+}
+
+static void test_version_long_has_lines_behind_the_one_that_tools_parse(void **state)
+{
+	assert_int_equal(PARSE("--version=long"), -1);
+	assert_int_equal(exit_code, 0);
+	assert_int_equal(strncmp(out, "nsqd v1.3.0 (built w/", 21), 0);
+	static const char *const lines[] = {")\n" PRODUCT_STRING "\n",
+		"\ncompiler: ", "\nflags: ", "\ngnutls: ", "\ncurl: libcurl/",
+		"\nzlib: ", "\npcre2: ", "\ncjson: "};
+	for (size_t i = 0; i < COUNT(lines); i++) {
+		if (!strstr(out, lines[i]))
+			fail_msg("no %s in %s", lines[i], out);
+	}
+	assert_string_equal(err_text, "");
+	assert_int_equal(PARSE("--version=false"), 0);
+	assert_int_equal(PARSE("--version=Long"), -1);
+	assert_int_equal(exit_code, 2);
+	assert_said("invalid boolean value \"Long\" for -version: parse error\n");
+}
+
+static void test_what_the_process_is_there_for(void **state)
+{
+	assert_int_equal(PARSE("--max-rdy-count=1"), 0);
+	assert_int_equal(o->run_mode, RUN_DAEMON);
+	assert_int_equal(PARSE("--check-config", "--inspect-data"), 0);
+	assert_int_equal(o->run_mode, RUN_CHECK_CONFIG);
+	assert_int_equal(PARSE("--inspect-data"), 0);
+	assert_int_equal(o->run_mode, RUN_INSPECT_DATA);
+	assert_false(o->json_format);
+	assert_int_equal(PARSE("--inspect-data", "--format=json"), 0);
+	assert_true(o->json_format);
+	assert_string_equal(err_text, "");
+	assert_int_equal(PARSE("--inspect-data", "--format=text"), 0);
+	assert_false(o->json_format);
+	assert_int_equal(PARSE("--format=json"), 0);
+	assert_said("--format has no effect without --inspect-data");
+	assert_int_equal(PARSE("--format=yaml"), -1);
+	assert_int_equal(exit_code, 2);
+	assert_said("invalid value \"yaml\" for flag -format: text or json is wanted\n");
+	/* Only the command line says so. */
+	assert_int_equal(parse_config("check_config = true\ninspect_data = true\n", NULL), 0);
+	assert_int_equal(o->run_mode, RUN_DAEMON);
+	assert_string_equal(o->config_file, "nsqd.cfg");
+}
+
+static void test_check_config_names_each_value_that_is_wrong(void **state)
+{
+	static const char text[] = "max_rdy_count = \"x\"\nsnappy = true\nmsg_timeout = true\n";
+	assert_int_equal(parse_config(text, NULL), -1);
+	assert_int_equal(exit_code, 1);
+	assert_said("line 1: invalid value for max_rdy_count");
+	assert_null(strstr(err_text, "line 3"));
+	assert_int_equal(parse_config(text, "--check-config"), -1);
+	assert_int_equal(exit_code, 1);
+	assert_said("line 1: invalid value for max_rdy_count");
+	assert_said("line 3: invalid value for msg_timeout");
 }
 
 static void test_words_behind_the_flags_are_ignored_with_a_warning(void **state)
@@ -533,6 +598,9 @@ int main(void)
 		T(test_a_bad_command_line_exits_2_with_the_usage),
 		T(test_a_percentile_that_is_no_number_exits_1),
 		T(test_version_and_help_exit_0),
+		T(test_version_long_has_lines_behind_the_one_that_tools_parse),
+		T(test_what_the_process_is_there_for),
+		T(test_check_config_names_each_value_that_is_wrong),
 		T(test_words_behind_the_flags_are_ignored_with_a_warning),
 		T(test_the_config_file_beats_the_default),
 		T(test_the_command_line_beats_the_config_file),
