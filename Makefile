@@ -13,8 +13,11 @@ PREFIX      ?= /usr/local
 EXEC_PREFIX ?= $(PREFIX)
 BINDIR      ?= $(EXEC_PREFIX)/bin
 DATADIR     ?= $(PREFIX)/share
+MANDIR      ?= $(DATADIR)/man
+DOCDIR      ?= $(DATADIR)/doc/nsqd
 DESTDIR     ?=
 INSTALL     ?= install
+AWK         ?= awk
 ifeq ($(origin CC),default)
 CC      := gcc
 endif
@@ -94,8 +97,21 @@ OBJ   := $(SRC:%.c=$(BUILD)/obj/%.o)
 # What unit tests link: everything but main().
 LIBOBJ := $(filter-out $(BUILD)/obj/nsqd/main.o,$(OBJ))
 
+# Made of the table of flags and the page about them, alike for every variant (docs/generate.awk).
+SHARE     := $(ROOT)/share
+GENERATED := $(addprefix $(SHARE)/,nsqd.1 nsqd.bash _nsqd nsqd.cfg.example)
+
 .PHONY: all
-all: $(BUILD)/nsqd ## build the daemon: build/nsqd
+all: $(BUILD)/nsqd $(GENERATED) ## build the daemon, build/nsqd, and in build/share its man page and the like
+
+GENERATED_OF := common/version.h nsqd/core/nsqd_flags.c docs/configuration.md
+$(SHARE)/nsqd.1:           WHAT := man
+$(SHARE)/nsqd.bash:        WHAT := bash
+$(SHARE)/_nsqd:            WHAT := zsh
+$(SHARE)/nsqd.cfg.example: WHAT := config
+$(GENERATED): docs/generate.awk $(GENERATED_OF)
+	@mkdir -p $(@D)
+	$(call say,GEN)$(AWK) -v what=$(WHAT) -f docs/generate.awk $(GENERATED_OF) > $@.$$$$ && mv $@.$$$$ $@
 
 $(BUILD)/nsqd: $(OBJ)
 	$(call say,LD)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -130,10 +146,14 @@ test: deps-test ## everything that CI runs: every kind of test, plain and saniti
 # What is installed: the mode, the file, and where to.
 define INSTALLED
 0755 $(BUILD)/nsqd $(BINDIR)/nsqd
+0644 $(SHARE)/nsqd.1 $(MANDIR)/man1/nsqd.1
+0644 $(SHARE)/nsqd.bash $(DATADIR)/bash-completion/completions/nsqd
+0644 $(SHARE)/_nsqd $(DATADIR)/zsh/site-functions/_nsqd
+0644 $(SHARE)/nsqd.cfg.example $(DOCDIR)/nsqd.cfg.example
 endef
 
 .PHONY: install uninstall
-install: all ## install the daemon: $(DESTDIR)$(PREFIX)/bin/nsqd
+install: all ## install the daemon, its man page, completions and example below $(DESTDIR)$(PREFIX)
 	@printf '%s\n' '$(subst $(newline),' ',$(INSTALLED))' | while read -r mode file to; do \
 	    echo "INSTALL $(DESTDIR)$$to"; \
 	    $(INSTALL) -D -m "$$mode" "$$file" "$(DESTDIR)$$to" || exit 1; \
@@ -183,7 +203,7 @@ DEPS_TEST := $(DEPS) libcmocka-dev openssl clang clang-rt llvm-cov:llvm python3 
              python3-pytest-xdist python3-venv ca-certificates curl wget netbase \
              gdb go:golang-go node:nodejs npm:npm \
              aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
-             qemu-aarch64:qemu-user $(DEPS_SITE)
+             qemu-aarch64:qemu-user man:man-db mandoc zsh $(DEPS_SITE)
 
 .PHONY: deps
 deps: ## install the Debian packages that the build needs

@@ -10,6 +10,9 @@ done
 for picture in way client threads chan select locks; do
     python3 "test/docs/${picture}_svg.py" --check || bad=1
 done
+# The flags of the code, and those of the page about them.
+awk -v what=check -f docs/generate.awk common/version.h nsqd/core/nsqd_flags.c \
+    docs/configuration.md || bad=1
 log=$(python3 test/docs/test_checks.py 2>&1) || {
     echo "$log" >&2
     bad=1

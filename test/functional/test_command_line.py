@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -12,7 +13,7 @@ import subprocess
 import pytest
 
 from certs import authority, server_cert    # noqa: F401 (fixtures)
-from nsq import DEADLINE, SANITIZER, SCALE, binary, wait_until
+from nsq import DEADLINE, SANITIZER, SCALE, binary, not_tested, wait_until
 
 pytestmark = pytest.mark.ours(reason='stock has no such flags')
 
@@ -386,3 +387,207 @@ def test_a_full_disk_is_no_success(tmp_path):
         run = subprocess.run([binary(), '--inspect-data', '--data-path=%s' % tmp_path],
                              stdout=full, stderr=subprocess.PIPE, timeout=DEADLINE, check=False)
     assert run.returncode == 1 and b'cannot write the answer' in run.stderr
+
+
+# -- what docs/generate.awk makes of the table of flags and of its page
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SOURCES = ['common/version.h', 'nsqd/core/nsqd_flags.c', 'docs/configuration.md']
+
+
+def generate(what, root=ROOT, code=0):
+    run = subprocess.run(['awk', '-v', 'what=' + what, '-f', ROOT + '/docs/generate.awk',
+                          *SOURCES], cwd=root, capture_output=True, text=True, timeout=DEADLINE,
+                         check=False)
+    assert run.returncode == code, run.stderr
+    return run.stdout if code == 0 else run.stderr
+
+
+def page_of_flags():
+    """{flag: (config key, default)} of docs/configuration.md."""
+    with open(ROOT + '/docs/configuration.md', encoding='utf-8') as f:
+        rows = re.findall(r'^\| `--([a-z0-9-]+)` \| ([^|]*) \| ([^|]*) \|', f.read(), re.M)
+    return {flag: (key.strip('` '), default[1:-1] if default.startswith('`') else default)
+            for flag, key, default in rows}
+
+
+def flags_of_help():
+    """{flag: default} as the daemon prints them; '': it shows none."""
+    _, text, _ = nsqd_says('--help', code=0)
+    found = {}
+    for flag, usage in re.findall(r'^  -([a-z0-9-]+).*\n    \t(.*)$', text, re.M):
+        default = re.search(r' \(default ("?)(.*)\1\)$', usage)
+        found[flag] = default[2] if default else ''
+    return found
+
+
+# Defaults that are no fixed value; and one that --help writes in capitals, as stock does.
+NOT_FIXED = {'node-id', 'broadcast-address', 'broadcast-tcp-port', 'broadcast-http-port',
+             'log-level', 'max-channel-consumers'}
+
+
+def test_the_page_has_the_flags_and_the_defaults_of_the_daemon():
+    page, shown = page_of_flags(), flags_of_help()
+    assert set(page) == set(shown) and len(page) > 50
+    for flag, (_, default) in page.items():
+        if flag not in NOT_FIXED:
+            assert shown[flag] == ('' if default == 'false' else default), flag
+
+
+def config_lines(text):
+    return re.findall(r'^# ([a-z0-9_]+) = (.*)$', text, re.M)
+
+
+def test_the_example_has_each_key_and_starts_as_it_is(new_nsqd, tmp_path):
+    text = generate('config')
+    assert [key for key, _ in config_lines(text)] == [
+        key for key, _ in page_of_flags().values() if key]
+    config = tmp_path / 'nsqd.cfg'
+    config.write_text(text)
+    daemon = new_nsqd('--config=%s' % config)
+    assert daemon.get('/ping').body == b'OK'
+    assert 'WARNING' not in daemon.log()
+
+
+# What differs between a daemon of the example and one without: these are given by the tests, or
+# are not fixed.
+NOT_COMPARED = {'id', 'broadcast_address', 'broadcast_tcp_port', 'broadcast_http_port',
+                'data_path', 'tcp_address', 'http_address', 'snappy', 'deflate', 'statsd_prefix'}
+
+
+def test_each_line_of_the_example_is_the_default(new_nsqd, tmp_path):
+    config = tmp_path / 'nsqd.cfg'
+    text = generate('config')
+    config.write_text(re.sub(r'^# ', '', text, flags=re.M))
+    assert len(config.read_text().splitlines()) == len(text.splitlines())
+    out, err, _ = nsqd_says('--check-config', '--config=%s' % config,
+                            '--data-path=%s' % tmp_path, code=0)
+    assert err == '', err
+    plain = new_nsqd('--https-address=127.0.0.1:0')
+    daemon = new_nsqd('--https-address=127.0.0.1:0', '--config=%s' % config)
+    for key, _ in config_lines(text):
+        if key not in NOT_COMPARED:
+            assert daemon.get('/config/' + key).body == plain.get('/config/' + key).body, key
+    for key, value in config_lines(text):
+        if key in ('snappy', 'deflate'):
+            assert value == 'true'
+        if key == 'statsd_prefix':      # The daemon shows what became of it.
+            assert value == '"nsq.%s"'
+
+
+def test_the_man_page_has_each_flag_and_no_fault(tmp_path):
+    text = generate('man')
+    page = tmp_path / 'nsqd.1'
+    page.write_text(text)
+    for flag, (key, _) in page_of_flags().items():
+        assert r'\fB\-\-' + flag.replace('-', r'\-') + r'\fR' in text
+        assert not key or r'\fB' + key + r'\fR' in text
+    for command in (['man', '--warnings', '-E', 'UTF-8', '-l', '-Tutf8', '-Z'],
+                    ['mandoc', '-Tlint']):
+        if not shutil.which(command[0]):
+            continue
+        run = subprocess.run([*command, str(page)], capture_output=True, text=True,
+                             timeout=DEADLINE, check=False)
+        said = run.stderr if command[0] == 'man' else run.stdout + run.stderr
+        # It has no date: two builds of one source are alike.
+        faults = [line for line in said.splitlines() if 'missing date' not in line]
+        assert not faults, faults
+    if not shutil.which('man'):
+        not_tested('no man: its warnings are not looked at')
+
+
+def complete(*words, cwd=None):
+    """What bash offers for the last word; = breaks words there."""
+    script = generate('bash') + '''
+compopt() { :; }
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_nsqd nsqd
+printf '%s\\n' "${COMPREPLY[@]}"
+complete -p nsqd
+'''
+    run = subprocess.run(['bash', '-uc', script, 'bash', 'nsqd', *words], cwd=cwd, text=True,
+                         capture_output=True, timeout=DEADLINE, check=False)
+    assert run.returncode == 0 and run.stderr == '', run.stderr
+    *offers, last = run.stdout.splitlines()
+    assert last == 'complete -F _nsqd nsqd'
+    return [offer for offer in offers if offer]
+
+
+def test_bash_completes_flags_and_values(tmp_path):
+    flags = {offer.rstrip('= ').lstrip('-') for offer in complete('--')}
+    assert flags == set(page_of_flags()) == {o.rstrip('= ').lstrip('-') for o in complete('')}
+    assert complete('--max-rd') == ['--max-rdy-count=']
+    assert complete('-max-rd') == ['-max-rdy-count=']
+    assert complete('--snap') == ['--snappy ']
+    assert complete('--nothing') == []
+    assert complete('--log-level', '=', 'f') == ['fatal']
+    assert complete('--log-level', '=') == ['debug', 'info', 'warn', 'error', 'fatal']
+    assert complete('--log-level', 'w') == ['warn']
+    assert complete('-log-level', 'w') == ['warn']
+    assert complete('--version', '=', 'l') == ['long']
+    assert complete('--snappy', '=') == ['true', 'false']
+    # A boolean takes no word: what follows is the next flag.
+    assert complete('--snappy', '--snap') == ['--snappy ']
+    assert complete('--max-rdy-count', '=', '5') == []
+    assert complete('--max-rdy-count', '5', '--max-msg-s') == ['--max-msg-size=']
+    (tmp_path / 'a cert.pem').touch()
+    (tmp_path / 'a directory').mkdir()
+    assert sorted(complete('--tls-cert', '=', 'a ', cwd=tmp_path)) == [
+        'a cert.pem', 'a directory']
+    assert complete('--data-path', '=', 'a', cwd=tmp_path) == ['a directory']
+    for hostile in '$(touch x)', '`touch x`', '*', '"', "'", '\\', ';':
+        complete(hostile, cwd=tmp_path)
+        complete('--tls-cert', '=', hostile, cwd=tmp_path)
+        complete('--log-level', '=', hostile, cwd=tmp_path)
+    assert not (tmp_path / 'x').exists()
+
+
+def test_what_bash_offers_as_a_value_is_taken(tmp_path, server_cert):    # noqa: F811
+    path, (cert, key) = '--data-path=%s' % tmp_path, server_cert
+    tried = 0
+    for flag in page_of_flags():
+        if flag in ('version', 'config', 'inspect-data') or flag.startswith('tls-cert'):
+            continue
+        for value in complete('--' + flag, '=', cwd=tmp_path):
+            _, err, code = nsqd_says('--check-config', '--tls-cert=' + cert, '--tls-key=' + key,
+                                     path, '--%s=%s' % (flag, value))
+            # --check-config=false would be a start; it comes with no value here but true.
+            assert code == 0 and ' WARNING: ' not in re.sub('.*--format has.*', '', err), err
+            tried += 1
+            if flag == 'check-config':
+                break
+    assert tried > 20
+
+
+def test_zsh_takes_its_completion(tmp_path):
+    text = generate('zsh')
+    assert text.startswith('#compdef nsqd\n')
+    assert [flag for flag in re.findall(r"^    '\*?--([a-z0-9-]+)=", text, re.M)] \
+        == list(page_of_flags())
+    if not shutil.which('zsh'):
+        not_tested('no zsh: the syntax of its completion is not looked at')
+    (tmp_path / '_nsqd').write_text(text)
+    run = subprocess.run(['zsh', '-f', '-n', str(tmp_path / '_nsqd')], capture_output=True,
+                         timeout=DEADLINE, check=False)
+    assert run.returncode == 0 and run.stderr == b''
+
+
+@pytest.mark.parametrize('file, old, new, complaint', [
+    ('docs/configuration.md', '| `--snappy` |', '| `--snapy` |', 'which is no flag'),
+    ('docs/configuration.md', '| `--snappy` | `snappy` |', '| `--snappy` | `snap` |', 'the key of'),
+    ('docs/configuration.md', '| `--snappy` |', '| --snappy |', 'does not have --snappy'),
+    ('docs/configuration.md', '| `--snappy` | `snappy` | true |', '| `--snappy` | `snappy` | yes |',
+     'neither true nor false'),
+    ('nsqd/core/nsqd_flags.c', 'OPT("snappy"', 'OPT("snappier"', 'which is no flag'),
+    ('nsqd/core/nsqd_flags.c', 'OPT("tls-cert"', 'OPT("tls-crt"', 'which is no flag'),
+])
+def test_tables_that_differ_are_refused(tmp_path, file, old, new, complaint):
+    for source in SOURCES:
+        (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
+        with open(os.path.join(ROOT, source), encoding='utf-8') as f:
+            text = f.read()
+        if source == file:
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / source).write_text(text, encoding='utf-8')
+    assert complaint in generate('config', tmp_path, 1)
