@@ -28,8 +28,11 @@
 #include "nsqd/queue/metadata_file.h"
 #include "protocol/names.h"
 
-/* So many queues that nsqd.dat does not know are looked at, and so many strange files named. */
-#define STRAY_QUEUES_MAX 10000
+/*
+ * So many queues that nsqd.dat does not know are looked at: each may cost a reading of the directory.
+ * And so many strange files are named.
+ */
+#define STRAY_QUEUES_MAX 1000
 #define FILES_MAX 1000
 /* Output is written in pieces of about this size. */
 #define FLUSH_SIZE (64 * 1024)
@@ -539,10 +542,13 @@ static int show_all(struct inspector *in, struct err *err)
 	show_left_out(in);
 	if (state < 0)
 		warn(in, "a start would fail: ", &why);
-	return state < 0 && rc == 0 ? 1 : rc;
+	if (in->totals.unloaded > 0)
+		dprintf(in->err_fd, "nsqd: queues that cannot be read: %lld\n",
+			(long long)in->totals.unloaded);
+	return (state < 0 || in->totals.unloaded > 0) && rc == 0 ? 1 : rc;
 }
 
-int inspect_data(const struct options *o, int out_fd, int err_fd)
+int inspect_data(struct options *o, int out_fd, int err_fd)
 {
 	struct inspector in = {.o = o,
 		.path = options_data_path(o),
@@ -550,7 +556,9 @@ int inspect_data(const struct options *o, int out_fd, int err_fd)
 		.err_fd = err_fd,
 		.json = o->json_format};
 	struct err err;
-	int held = dirlock_is_held(in.path, &err), rc = -1;
+	int rc = -1, held = -1;
+	if (options_check(o, &err) == 0)
+		held = dirlock_is_held(in.path, &err);
 	if (held >= 0) {
 		show_head(&in, held > 0);
 		rc = show_all(&in, &err);

@@ -257,6 +257,19 @@ def test_what_cannot_be_looked_at_is_an_error(tmp_path):
     nsqd_says('--inspect-data', '--data-path=%s/fifo' % tmp_path, code=1)
     os.mkfifo(tmp_path / 'nsqd.dat')
     assert inspect(tmp_path, code=1)['nsqd_dat'] == 'unusable'
+    os.unlink(tmp_path / 'nsqd.dat')
+    os.mkfifo(tmp_path / 't.diskqueue.meta.dat')
+    (tmp_path / 'nsqd.dat').write_text('{"topics":[{"name":"t"}]}')
+    answer = inspect(tmp_path, code=1)
+    assert 'not a regular file' in queues(answer)['t']['error']
+    assert answer['totals']['unreadable_queues'] == 1
+
+
+def test_sizes_that_a_start_refuses_are_refused(tmp_path):
+    for size in '0', '-1', '2147483647', '3000000000':
+        out, err, _ = nsqd_says('--inspect-data', '--data-path=%s' % tmp_path,
+                                '--max-msg-size=' + size, code=1)
+        assert out == '' and '--max-msg-size must be [1,' in err
 
 
 IN_MODIFY, IN_ATTRIB, IN_CLOSE_WRITE, IN_MOVED, IN_CREATE, IN_DELETE = \
