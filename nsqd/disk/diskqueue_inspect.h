@@ -39,11 +39,11 @@ struct diskqueue_report {
 /* entry is a file's name. *name_len: how much of it is the queue's name; 0 for DQ_FILE_OTHER. */
 enum dq_file_kind diskqueue_file_kind(const char *entry, size_t *name_len);
 /*
- * Reads the queue as diskqueue_new would, then all its records, whatever the files hold. opts->lg is
- * not used. Writes, renames and removes nothing; memory is a few blocks and the longest record.
- * Another process may change the files meanwhile: then the numbers are of no one moment. -1 with err
- * set: out of descriptors and the like; else 0, and diskqueue_report_free is due. Blocks on the disk
- * for as long as the reading takes. Main thread only.
+ * Reads the queue as diskqueue_new would, then all its records, whatever the files hold. opts->lg
+ * is not used. Writes, renames and removes nothing; memory is a few blocks and the longest record.
+ * Another process may change the files meanwhile: then the numbers are of no one moment. -1 with
+ * err set: out of descriptors and the like; else 0, and diskqueue_report_free is due. Blocks on the
+ * disk for as long as the reading takes. Main thread only.
  */
 int diskqueue_inspect(
 	const struct diskqueue_opts *opts, struct diskqueue_report *r, struct err *err);

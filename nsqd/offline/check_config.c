@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * --check-config. Stock has no such thing. Runs in the thread "main" of a process that is no daemon.
+ * --check-config. Stock has no such thing. Runs in the thread "main" of a process that is no
+ * daemon.
  *
  * Each check is the function that a start calls, or shares its code. So the error is the one that
- * the start would give, and all of them are found at once. What a start can only find by doing it is
- * not looked for: whether an address is in use, or not this machine's.
+ * the start would give, and all of them are found at once. What a start can only find by doing it
+ * is not looked for: whether an address is in use, or not this machine's.
  */
 #include "nsqd/offline/check_config.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * --inspect-data. Stock has no such thing. Runs in the thread "main" of a process that is no daemon.
+ * --inspect-data. Stock has no such thing. Runs in the thread "main" of a process that is no
+ * daemon.
  *
  * First come the topics and channels of nsqd.dat, then the queues that have files but are not in
  * it, then the files that belong to no queue. Text and JSON show the same: for each kind of line
@@ -29,8 +30,8 @@
 #include "protocol/names.h"
 
 /*
- * So many queues that nsqd.dat does not know are looked at: each may cost a reading of the directory.
- * And so many strange files are named.
+ * So many queues that nsqd.dat does not know are looked at: each may cost a reading of the
+ * directory. And so many strange files are named.
  */
 #define STRAY_QUEUES_MAX 1000
 #define FILES_MAX 1000

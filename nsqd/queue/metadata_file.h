@@ -12,8 +12,8 @@
 char *metadata_file_path(const char *data_path);
 /*
  * Reads nsqd.dat and checks all of it: as encoding/json would, null or no field is the zero value.
- * 1: *root has "topics" and is the caller's to delete. 0: there is no such file. -1 with err set: it
- * cannot be read, or is not nsqd.dat. In both cases *root is NULL. Blocks on the disk.
+ * 1: *root has "topics" and is the caller's to delete. 0: there is no such file. -1 with err set:
+ * it cannot be read, or is not nsqd.dat. In both cases *root is NULL. Blocks on the disk.
  */
 int metadata_file_read(const char *data_path, cJSON **root, struct err *err);
 /* Of an entry of "topics", or of its "channels": "name", or "" where there is none. Borrowed. */
