@@ -146,6 +146,7 @@ test: deps-test ## everything that CI runs: every kind of test, plain and saniti
 # What is installed: the mode, the file, and where to.
 define INSTALLED
 0755 $(BUILD)/nsqd $(BINDIR)/nsqd
+0755 $(BENCH) $(BINDIR)/nsq-bench
 0644 $(SHARE)/nsqd.1 $(MANDIR)/man1/nsqd.1
 0644 $(SHARE)/nsqd.bash $(DATADIR)/bash-completion/completions/nsqd
 0644 $(SHARE)/_nsqd $(DATADIR)/zsh/site-functions/_nsqd
@@ -153,7 +154,7 @@ define INSTALLED
 endef
 
 .PHONY: install uninstall
-install: all ## install the daemon, its man page, completions and example below $(DESTDIR)$(PREFIX)
+install: all ## install nsqd, nsq-bench, man page, completions and example below $(DESTDIR)$(PREFIX)
 	@printf '%s\n' '$(subst $(newline),' ',$(INSTALLED))' | while read -r mode file to; do \
 	    echo "INSTALL $(DESTDIR)$$to"; \
 	    $(INSTALL) -D -m "$$mode" "$$file" "$(DESTDIR)$$to" || exit 1; \
@@ -225,7 +226,7 @@ include test/unit/unit.mk
 -include test/arm64/arm64.mk
 -include test/functional/functional.mk
 -include test/interop/interop.mk
--include test/bench/bench.mk
+include test/bench/bench.mk
 # (It needs the stock daemon, of which bench.mk knows.)
 -include test/durability/durability.mk
 -include test/bench/bench_chan.mk

@@ -12,6 +12,7 @@
 #ifndef BENCH_H
 #define BENCH_H
 
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -30,6 +31,7 @@ enum compression { COMPRESS_NONE, COMPRESS_SNAPPY, COMPRESS_DEFLATE };
 struct options {
 	const char *mode;
 	const char *host;
+	struct in_addr addr; /* that of host */
 	int port;
 	int http_port;
 	pid_t pid; /* the server to account for, 0 = none */
@@ -128,6 +130,8 @@ static inline void put_be32(char *p, uint32_t v)
 size_t put_command(char *out, const char *name, const char *topic, size_t size);
 
 int dial(int port);
+/* Finds opt.addr, once, before the first connection. Ends the program if there is none. */
+void resolve_host(void);
 /* From this address of 127.0.0.0/8, in host order: each has its own ports. */
 int dial_from(uint32_t source, int port);
 /* Past all layers of a connection: what a plain one needs. */

@@ -21,6 +21,8 @@ $(BENCH): $(BENCH_OBJ) $(LIBOBJ)
 
 -include $(BENCH_OBJ:.o=.d)
 
+install: $(BENCH)
+
 # A run over all rows is the one that docs/benchmarks.md shows; WRITE=1 puts
 # the rows of any other run there instead.
 BENCH_WRITE := $(if $(or $(WRITE),$(filter all,$(ROW))),--write=docs/benchmarks.md)

@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -37,6 +38,17 @@ static void bind_address(int fd, uint32_t source)
 		die("bind: %s", strerror(errno));
 }
 
+void resolve_host(void)
+{
+	struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM}, *found;
+	int rc = getaddrinfo(opt.host, NULL, &hints, &found);
+
+	if (rc != 0)
+		die("--host %s: %s", opt.host, gai_strerror(rc));
+	opt.addr = ((struct sockaddr_in *)found->ai_addr)->sin_addr;
+	freeaddrinfo(found);
+}
+
 int dial(int port)
 {
 	return dial_from(INADDR_ANY, port);
@@ -44,15 +56,14 @@ int dial(int port)
 
 int dial_from(uint32_t source, int port)
 {
-	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	struct sockaddr_in sa = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = opt.addr};
 	struct timeval stall = {.tv_sec = STALL_S};
 	int one = 1;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		die("socket: %s", strerror(errno));
-	if (inet_pton(AF_INET, opt.host, &sa.sin_addr) != 1)
-		die("%s: not an IPv4 address", opt.host);
 	if (source != INADDR_ANY)
 		bind_address(fd, source);
 	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0)

@@ -32,7 +32,7 @@ def generate(bench, args, total, daemon=None, ends=False):
         daemon.check_alive()
     if p.returncode != 0:
         lines = p.stderr.strip().splitlines()
-        raise Failed(lines[-1].replace("nsq_bench: error: ", "") if lines else "no reason given")
+        raise Failed(lines[-1].replace("nsq-bench: error: ", "") if lines else "no reason given")
     out = {}
     for word in p.stdout.split():
         key, value = word.split("=", 1)

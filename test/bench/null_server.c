@@ -388,7 +388,7 @@ void null_server_start(void)
 	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0 || listen(fd, 1024) != 0 ||
 		getsockname(fd, (struct sockaddr *)&sa, &len) != 0)
 		die("null server: %s", strerror(errno));
-	opt.host = "127.0.0.1";
+	opt.addr = sa.sin_addr;
 	opt.port = opt.http_port = ntohs(sa.sin_port);
 	feed.total = opt.total;
 	topics = xalloc((size_t)opt.topics * sizeof(*topics));

@@ -33,13 +33,13 @@ enum { MANY = 1000000, NAME_MAX_LEN = 56 }; /* a number is appended to a name */
 /* One option: where its value goes, and what it may be. */
 static const struct setting {
 	const char *name;
-	enum { FLAG, INT, UNSIGNED, TEXT, REAL, COMPRESS } kind;
+	enum { FLAG, INT, UNSIGNED, TEXT, HOST, REAL, COMPRESS } kind;
 	void *to; /* bool, int, uint64_t, const char *, double */
 	long long min, max;
 	const char *value; /* in the usage; NULL: it has none */
 	const char *what;
 } settings[] = {
-	{"host", TEXT, &opt.host, 0, 0, "IP", "where the server is"},
+	{"host", HOST, &opt.host, 0, 0, "HOST", "where the server is, by IPv4"},
 	{"port", INT, &opt.port, 1, 65535, "N", "its TCP port"},
 	{"http-port", INT, &opt.http_port, 1, 65535, "N", "its HTTP port"},
 	{"pid", INT, &opt.pid, 1, 1 << 30, "N", "account for this server process"},
@@ -127,6 +127,9 @@ static void set_option(const struct setting *s, const char *value)
 		break;
 	case COMPRESS:
 		*(enum compression *)s->to = (enum compression)s->min;
+		break;
+	case HOST:
+		*(const char **)s->to = value;
 		break;
 	case TEXT:
 		if (strlen(value) > NAME_MAX_LEN)
