@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "common/gothread.h"
@@ -19,6 +20,7 @@
 #include "nsqd/core/nsqd_flags.h"
 #include "nsqd/core/options.h"
 #include "nsqd/core/signals.h"
+#include "nsqd/life/wait.h"
 #include "nsqd/offline/check_config.h"
 #include "nsqd/offline/inspect_data.h"
 
@@ -102,7 +104,7 @@ int main(int argc, char **argv)
 		options_free(opts);
 		return exit_code;
 	}
-	struct signals *signals = signals_start(&err);
+	struct signals *signals = signals_start(strcmp(opts->sigterm, "drain") == 0, &err);
 	if (!signals)
 		log_fatal(NULL, "failed to instantiate nsqd", &err);
 	struct nsqd *nsqd = nsqd_new(opts, &err);
@@ -111,7 +113,7 @@ int main(int argc, char **argv)
 	signals_log_to(signals, &nsqd->ctx.lg);
 	start(nsqd);
 
-	signals_wait_stop(signals);
+	nsqd_wait(&nsqd->ctx, &nsqd->topics, signals);
 	nsqd_exit(nsqd);
 	signals_stop(signals);
 	nsqd_logf(&nsqd->ctx, LG_INFO, "NSQ: bye"); /* the last line, which Exit logs in Go */

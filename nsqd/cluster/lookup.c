@@ -161,10 +161,18 @@ static void add_registration(struct strarray *commands, const char *topic, const
 	free(cmd);
 }
 
-/*
- * All topics and channels but those that are being deleted: else they would be registered after
- * they were unregistered.
- */
+/* Those that are being deleted would be registered after they were unregistered. */
+static bool is_registered_topic(const struct topic *t)
+{
+	return !topic_exiting(t) && !atomic_load(&t->unregistered);
+}
+
+static bool is_registered_channel(const struct channel *c)
+{
+	return !channel_exiting(c) && !atomic_load(&c->unregistered);
+}
+
+/* All topics and channels that are to be found. */
 static void collect_registrations(struct topics *ts, struct strarray *commands)
 {
 	size_t n_topics, n_channels;
@@ -172,10 +180,10 @@ static void collect_registrations(struct topics *ts, struct strarray *commands)
 	for (size_t i = 0; i < n_topics; i++) {
 		struct topic *t = topics[i];
 		struct channel **channels = topic_channels(t, &n_channels);
-		if (n_channels == 0 && !topic_exiting(t))
+		if (n_channels == 0 && is_registered_topic(t))
 			add_registration(commands, t->name, NULL);
 		for (size_t k = 0; k < n_channels; k++) {
-			if (!topic_exiting(t) && !channel_exiting(channels[k]))
+			if (!topic_exiting(t) && is_registered_channel(channels[k]))
 				add_registration(commands, t->name, channels[k]->name);
 			channel_unref(channels[k]);
 		}
@@ -285,14 +293,14 @@ static void ping(struct loop *loop)
 
 /* --- events --------------------------------------------------------------------------------- */
 
-/* Does this topic, or this channel of it, exist, and is it not being deleted? */
+/* Does this topic, or this channel of it, exist, and is it not being deleted, or drained? */
 static bool exists(struct topics *ts, const char *topic, const char *channel)
 {
 	struct topic *t = nsqd_get_existing_topic(ts, topic);
-	bool there = t && !topic_exiting(t);
+	bool there = t && (channel ? !topic_exiting(t) : is_registered_topic(t));
 	if (there && channel) {
 		struct channel *c = topic_get_existing_channel(t, channel);
-		there = c && !channel_exiting(c);
+		there = c && is_registered_channel(c);
 		channel_unref(c);
 	}
 	topic_unref(t);

@@ -20,6 +20,7 @@ void context_init(struct context *ctx, struct options *take_opts, int log_fd)
 	lg_init(&ctx->lg, log_fd, take_opts->log_prefix, take_opts->log_level);
 	nsqd_config_init(&ctx->config, take_opts);
 	notify_init(&ctx->notify);
+	drain_init(&ctx->drain);
 	deadlines_init(&ctx->deadlines);
 	ctx->start_time_ns = clock_wall_ns();
 	ctx->flush_patience.ns = FLUSH_PATIENCE_NS;
@@ -37,6 +38,7 @@ void context_destroy(struct context *ctx)
 	mutex_destroy(&ctx->health_lock);
 	nsqd_config_destroy(&ctx->config);
 	notify_destroy(&ctx->notify);
+	drain_destroy(&ctx->drain);
 	deadlines_destroy(&ctx->deadlines);
 	if (ctx->exit_fd >= 0)
 		close(ctx->exit_fd);

@@ -20,6 +20,7 @@
 #include "common/err.h"
 #include "common/lg.h"
 #include "common/lock.h"
+#include "nsqd/core/drain.h"
 #include "nsqd/core/notify.h"
 #include "nsqd/core/nsqd_config.h"
 #include "nsqd/core/options.h"
@@ -43,6 +44,7 @@ struct context {
 	struct lg lg;               /* level: atomic */
 	struct nsqd_config config;  /* what of the options may change; its own synchronisation */
 	struct notify notify;       /* what has come and gone; its own synchronisation */
+	struct drain drain;         /* its own synchronisation */
 	struct deadlines deadlines; /* of channels, for the scan loop; its own synchronisation */
 	int64_t start_time_ns;      /* immutable; wall clock */
 	_Atomic int phase;          /* enum phase; written by main */
@@ -74,6 +76,11 @@ void context_begin_exit(struct context *ctx);
 static inline bool context_is_exiting(const struct context *ctx)
 {
 	return atomic_load(&ctx->phase) == PHASE_EXITING;
+}
+/* It takes no new messages: see drain.h. Takes no lock; any thread. */
+static inline bool context_is_draining(const struct context *ctx)
+{
+	return drain_is_on(&ctx->drain);
 }
 static inline bool context_is_loading(const struct context *ctx)
 {

@@ -17,6 +17,7 @@
 #include "common/check.h"
 #include "common/compiler.h"
 #include "common/slab.h"
+#include "nsqd/core/message_count.h"
 
 /* How many messages are taken out of a chan at once when it is drained. */
 #define DRAIN_BATCH 128
@@ -53,6 +54,7 @@ static void message_init(
 		.timestamp = timestamp_ns,
 		.body = body,
 	};
+	message_count_made_one();
 }
 
 struct message *message_new(
@@ -86,6 +88,7 @@ void message_unref(struct message *m)
 		struct message_body *body = m->body;
 		if (m != &body->first)
 			slab_free(m, sizeof(*m));
+		message_count_freed_one();
 		message_body_unref(body);
 	}
 }

@@ -508,6 +508,10 @@ static const struct row rows[] = {
 	OPT("log-level", type_log_level, log_level,
 		"set log verbosity: debug, info, warn, error, or fatal"),
 	OPT("log-prefix", type_string, log_prefix, "log message prefix"),
+	OPT("sigterm", type_string, sigterm, /* issue 1302 */
+		"what SIGTERM does: clean-shutdown, or drain (take no new messages, exit when empty)"),
+	OPT("drain-timeout", type_duration, drain_timeout,
+		"how long a drain may take before it becomes a clean shutdown (0 for ever)"),
 	ONLY_FLAG("verbose", type_bool, verbose, "[deprecated] has no effect, use --log-level"),
 	OPT_CFG("node-id", "id", type_int64, id,
 		"unique part for message IDs, (int) in range [0,1024) (default is hash of hostname)"),

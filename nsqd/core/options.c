@@ -24,6 +24,7 @@
 #define STRINGS(X)                                                                                 \
 	X(config_file)                                                                             \
 	X(log_prefix)                                                                              \
+	X(sigterm)                                                                                 \
 	X(tcp_address)                                                                             \
 	X(http_address)                                                                            \
 	X(https_address)                                                                           \
@@ -90,6 +91,7 @@ struct options *options_new(void)
 	*o = (struct options){
 		.id = options_default_id(hostname),
 		.log_level = LG_INFO,
+		.drain_timeout = NSEC_PER_MIN,
 		.http_client_connect_timeout = 2 * NSEC_PER_SEC,
 		.http_client_request_timeout = 5 * NSEC_PER_SEC,
 		.mem_queue_size = 10000,
@@ -121,6 +123,7 @@ struct options *options_new(void)
 		.max_deflate_level = 6,
 		.snappy_enabled = true,
 		.log_prefix = xstrdup("[nsqd] "),
+		.sigterm = xstrdup("clean-shutdown"),
 		.tcp_address = xstrdup("0.0.0.0:4150"),
 		.http_address = xstrdup("0.0.0.0:4151"),
 		.https_address = xstrdup("0.0.0.0:4152"),
@@ -201,6 +204,7 @@ static int check_ranges(const struct options *o, struct err *err)
 		{"queue-scan-selection-count", o->queue_scan_selection_count, 1, INT32_MAX},
 		{"queue-scan-worker-pool-max", o->queue_scan_worker_pool_max, 1, INT32_MAX},
 		{"max-output-buffer-size", o->max_output_buffer_size, 0, INT32_MAX},
+		{"drain-timeout", o->drain_timeout, 0, INT64_MAX},
 	};
 	for (size_t i = 0; i < sizeof(ranges) / sizeof(*ranges); i++) {
 		if (ranges[i].value < ranges[i].min || ranges[i].value > ranges[i].max)
@@ -228,6 +232,9 @@ int options_check(struct options *o, struct err *err)
 	if (strcmp(o->auth_http_request_method, "post") != 0 &&
 		strcmp(o->auth_http_request_method, "get") != 0)
 		return err_set(err, 0, "--auth-http-request-method must be post or get");
+
+	if (strcmp(o->sigterm, "clean-shutdown") != 0 && strcmp(o->sigterm, "drain") != 0)
+		return err_set(err, 0, "--sigterm must be clean-shutdown or drain");
 
 	for (size_t i = 0; i < o->n_e2e_processing_latency_percentiles; i++) {
 		double v = o->e2e_processing_latency_percentiles[i];

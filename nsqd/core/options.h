@@ -39,6 +39,8 @@ struct options {
 	int64_t id;
 	enum lg_level log_level;
 	char *log_prefix;
+	char *sigterm; /* "clean-shutdown" or "drain" */
+	int64_t drain_timeout;
 
 	char *tcp_address;
 	char *http_address;

@@ -29,8 +29,9 @@
 #define QUIT_NS (10 * NSEC_PER_SEC)    /* what the stacks may take in all */
 
 struct signals {
-	sigset_t waited_for;          /* immutable */
-	struct chan *stop_chan;       /* immutable; capacity 1: SIGTERM or SIGINT has come */
+	sigset_t waited_for;    /* immutable */
+	bool drains;            /* immutable */
+	struct chan *stop_chan; /* immutable; of int, capacity 2: SIGTERM or SIGINT has come */
 	const struct lg *_Atomic log; /* NULL: there is none yet */
 	_Atomic bool ended;
 	struct wait_group wait_group;
@@ -101,15 +102,18 @@ static _Noreturn void quit(const struct signals *s)
 	_exit(EXIT_QUIT);
 }
 
-static void stop(struct signals *s, const char *name)
+static void stop(struct signals *s, int signum)
 {
 	const struct lg *lg = atomic_load(&s->log);
-	static bool stopping; /* the thread's own */
+	static bool asked, stopping; /* the thread's own */
 	if (!stopping)
-		CHECK(chan_try_send_n(s->stop_chan, NULL, 1) == 1);
+		CHECK(chan_try_send_n(s->stop_chan, &signum, 1) == 1);
 	else if (lg)
-		lg_logf(lg, LG_INFO, "NSQ: ignoring %s, already stopping", name);
-	stopping = true;
+		lg_logf(lg, LG_INFO, "NSQ: ignoring %s, already stopping",
+			signum == SIGTERM ? "SIGTERM" : "SIGINT");
+	/* The first one may begin a drain, and then a second one ends it. */
+	stopping = stopping || asked || !s->drains || signum != SIGTERM;
+	asked = true;
 }
 
 /* The thread "signals". */
@@ -127,7 +131,7 @@ static void signals_loop(void *arg)
 		if (signum == SIGHUP && lg)
 			lg_logf(lg, LG_INFO, "NSQ: ignoring SIGHUP");
 		if (signum == SIGTERM || signum == SIGINT)
-			stop(s, signum == SIGTERM ? "SIGTERM" : "SIGINT");
+			stop(s, signum);
 	}
 }
 
@@ -138,12 +142,13 @@ static void signals_free(struct signals *s)
 	free(s);
 }
 
-struct signals *signals_start(struct err *err)
+struct signals *signals_start(bool drains, struct err *err)
 {
 	struct signals *s = xcalloc(1, sizeof(*s));
 	ignore(SIGPIPE);
 	waited_for(&s->waited_for);
-	s->stop_chan = chan_new(0, 1);
+	s->drains = drains;
+	s->stop_chan = chan_new(sizeof(int), 2);
 	wait_group_init(&s->wait_group);
 	if (wait_group_wrap(&s->wait_group, "signals", signals_loop, s, err) == 0)
 		return s;
@@ -156,9 +161,9 @@ void signals_log_to(struct signals *s, const struct lg *lg)
 	atomic_store(&s->log, lg);
 }
 
-void signals_wait_stop(struct signals *s)
+struct chan *signals_stop_chan(struct signals *s)
 {
-	chan_recv(s->stop_chan, NULL);
+	return s->stop_chan;
 }
 
 void signals_stop(struct signals *s)

@@ -3,6 +3,7 @@
  * What each signal does to the daemon: the same as in Go. Only SIGHUP differs, which kills stock.
  *
  *   SIGTERM, SIGINT             a clean stop; one that comes again is logged, and nothing else
+ *   SIGTERM, --sigterm=drain    begins a drain; a second one ends it
  *   SIGQUIT                     the stacks of all threads to stderr, exit code 2; at once
  *   SIGHUP                      is logged, and nothing else
  *   SIGPIPE, USR1, USR2, ALRM   and all others by which the Go runtime does not end: nothing
@@ -12,6 +13,9 @@
 #ifndef NSQD_SIGNALS_H
 #define NSQD_SIGNALS_H
 
+#include <stdbool.h>
+
+#include "common/chan.h"
 #include "common/err.h"
 #include "common/lg.h"
 
@@ -25,12 +29,15 @@ struct signals;
 void signals_block(void);
 /* Takes signals_block back, for a process that is to be no daemon: Ctrl-C ends it. */
 void signals_unblock(void);
-/* Starts the thread. NULL with err set: no thread. Before any other thread. */
-struct signals *signals_start(struct err *err);
+/*
+ * Starts the thread. drains: the first SIGTERM is not the last word (--sigterm=drain). NULL with err
+ * set: no thread. Before any other thread.
+ */
+struct signals *signals_start(bool drains, struct err *err);
 /* From now on there is a log. lg must outlive signals_stop. */
 void signals_log_to(struct signals *s, const struct lg *lg);
-/* Blocks until SIGTERM or SIGINT has come, at once if it has already. Once. */
-void signals_wait_stop(struct signals *s);
+/* Of int: SIGTERM or SIGINT, as they come; no more of them after one that ends the daemon. Borrowed. */
+struct chan *signals_stop_chan(struct signals *s);
 /* Ends and joins the thread, and frees s. Later signals are never delivered. */
 void signals_stop(struct signals *s);
 

@@ -100,6 +100,18 @@ static const char *get_topic_name(struct http_request *req, const char *invalid)
 		req, "topic", "MISSING_ARG_TOPIC", invalid ? is_valid_topic_name : NULL, invalid);
 }
 
+/* Answers for a daemon that exits or drains; false, and no answer: it does neither. */
+static bool respond_ending(struct http_request *req)
+{
+	if (context_is_exiting(req->ctx))
+		http_respond_error(req, UNAVAILABLE, "EXITING");
+	else if (context_is_draining(req->ctx))
+		http_respond_error(req, UNAVAILABLE, "DRAINING");
+	else
+		return false;
+	return true;
+}
+
 /* How a topic is found or made: nsqd_get_topic, or nsqd_create_topic. */
 typedef struct topic *get_topic_fn(struct topics *ts, const char *name, struct err *err);
 
@@ -113,10 +125,8 @@ static struct topic *get_topic_from_query(struct http_request *req, get_topic_fn
 	struct topic *t = get(req->daemon->topics, name, &err);
 	if (t)
 		return t;
-	if (context_is_exiting(req->ctx)) {
-		http_respond_error(req, UNAVAILABLE, "EXITING");
+	if (respond_ending(req))
 		return NULL;
-	}
 	nsqd_logf(req->ctx, LG_ERROR, "TOPIC(%s): cannot be created - %s", name, err.msg);
 	http_respond_error(req, INTERNAL, "INTERNAL_ERROR");
 	return NULL;
@@ -238,7 +248,7 @@ static void respond_put(struct http_request *req, bool ok)
 {
 	if (ok)
 		http_respond_text(req, "OK");
-	else
+	else if (!respond_ending(req))
 		http_respond_error(req, UNAVAILABLE, "EXITING");
 }
 
@@ -402,7 +412,7 @@ static void do_mpub(struct http_request *req)
 			message_body_unref(bodies.v[i]);
 		http_respond_error(req, status, problem);
 	} else if (bodies.n == 0) {
-		respond_put(req, !topic_exiting(t));
+		respond_put(req, !topic_exiting(t) && !context_is_draining(req->ctx));
 	} else {
 		respond_put(req, topic_put_messages(t, bodies.v, bodies.n, &err) == bodies.n);
 	}

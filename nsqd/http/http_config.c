@@ -4,8 +4,8 @@
  * connections.
  *
  * Different from Go: options are not swapped as a whole, since every reader would have to hold
- * them. The two that can change have places of their own: the level in the logger, lookupd's
- * addresses in nsqd_config.
+ * them. What can change has a place of its own: the level in the logger, lookupd's addresses in
+ * nsqd_config. "drain" is no option of stock 1.3.0: it is the state of the daemon.
  */
 #include <string.h>
 
@@ -25,25 +25,33 @@ static bool is_option(const struct http_request *req, const char *name)
 	return req->param_len == strlen(name) && memcmp(req->param, name, req->param_len) == 0;
 }
 
-/* --- the two options that change -------------------------------------------------------------- */
+#define UNAVAILABLE 503
+
+/*
+ * --- what changes --------------------------------------------------------------------------------
+ *
+ * The functions that put answer NULL, or what is wrong.
+ */
+
+static const char invalid[] = "INVALID_VALUE";
 
 static void get_log_level(struct http_request *req)
 {
 	strbuf_addf(&req->out, "%d", atomic_load(&req->ctx->lg.level));
 }
 
-static bool put_log_level(struct http_request *req)
+static const char *put_log_level(struct http_request *req)
 {
 	enum lg_level level;
 	char name[16];
 	if (req->body_len >= sizeof(name) || memchr(http_body(req), '\0', req->body_len))
-		return false;
+		return invalid;
 	memcpy(name, http_body(req), req->body_len);
 	name[req->body_len] = '\0';
 	if (!lg_parse_level(name, &level))
-		return false;
+		return invalid;
 	atomic_store(&req->ctx->lg.level, (int)level);
-	return true;
+	return NULL;
 }
 
 static void get_lookupd_addresses(struct http_request *req)
@@ -60,7 +68,7 @@ static void get_lookupd_addresses(struct http_request *req)
 	strarray_free(&a);
 }
 
-static bool put_lookupd_addresses(struct http_request *req)
+static const char *put_lookupd_addresses(struct http_request *req)
 {
 	struct strarray a = {0};
 	const char *body = http_body(req);
@@ -70,16 +78,37 @@ static bool put_lookupd_addresses(struct http_request *req)
 		nsqd_config_take_lookupd(&req->ctx->config, &a);
 	else
 		strarray_free(&a);
-	return ok;
+	return ok ? NULL : invalid;
+}
+
+static void get_drain(struct http_request *req)
+{
+	strbuf_adds(&req->out, context_is_draining(req->ctx) ? "true" : "false");
+}
+
+static bool body_is(const struct http_request *req, const char *text)
+{
+	return req->body_len == strlen(text) && memcmp(http_body(req), text, req->body_len) == 0;
+}
+
+/* Upstream's pull request has no body: then it begins. */
+static const char *put_drain(struct http_request *req)
+{
+	bool on = req->body_len == 0 || body_is(req, "true");
+	if (!on && !body_is(req, "false"))
+		return invalid;
+	return drain_request(&req->ctx->drain, on) ? NULL : "EXITING";
 }
 
 static const struct {
 	const char *name;
 	void (*get)(struct http_request *req);
-	bool (*put)(struct http_request *req);
+	const char *(*put)(struct http_request *req);
+	bool may_be_empty; /* the body */
 } changeable[] = {
-	{"log_level", get_log_level, put_log_level},
-	{"nsqlookupd_tcp_addresses", get_lookupd_addresses, put_lookupd_addresses},
+	{"log_level", get_log_level, put_log_level, false},
+	{"nsqlookupd_tcp_addresses", get_lookupd_addresses, put_lookupd_addresses, false},
+	{"drain", get_drain, put_drain, true},
 };
 
 #define N_CHANGEABLE (sizeof(changeable) / sizeof(*changeable))
@@ -109,25 +138,33 @@ void http_do_get_config(struct http_request *req)
 		http_respond_error(req, BAD_REQUEST, "INVALID_OPTION");
 }
 
+/* Row i of the table. */
+static void put_one(struct http_request *req, size_t i)
+{
+	const char *problem = changeable[i].put(req);
+	if (!problem)
+		http_do_get_config(req);
+	else
+		http_respond_error(req, problem == invalid ? BAD_REQUEST : UNAVAILABLE, problem);
+}
+
 void http_do_put_config(struct http_request *req)
 {
+	size_t i = 0;
 	int64_t limit = nsqd_get_opts(req->ctx)->max_msg_size;
 	if (req->body_failed) {
 		http_respond_error(req, INTERNAL, "INTERNAL_ERROR");
 		return;
 	}
-	if (req->body_len == 0 || (int64_t)req->body_len > limit) {
+	while (i < N_CHANGEABLE && !is_option(req, changeable[i].name))
+		i++;
+	bool may_be_empty = i < N_CHANGEABLE && changeable[i].may_be_empty;
+	if ((req->body_len == 0 && !may_be_empty) || (int64_t)req->body_len > limit) {
 		http_respond_error(req, TOO_LARGE, "INVALID_VALUE");
 		return;
 	}
-	for (size_t i = 0; i < N_CHANGEABLE; i++) {
-		if (!is_option(req, changeable[i].name))
-			continue;
-		if (changeable[i].put(req))
-			http_do_get_config(req);
-		else
-			http_respond_error(req, BAD_REQUEST, "INVALID_VALUE");
-		return;
-	}
-	http_respond_error(req, BAD_REQUEST, "INVALID_OPTION");
+	if (i < N_CHANGEABLE)
+		put_one(req, i);
+	else
+		http_respond_error(req, BAD_REQUEST, "INVALID_OPTION");
 }

@@ -84,7 +84,8 @@ struct channel {
 	struct consumer *clients; /* guarded by lock; uthash by id; borrowed: each removes itself */
 	_Atomic int client_count; /* changed under lock */
 
-	_Atomic bool pump_knows; /* the topic's pump has heard of it: it misses no message */
+	_Atomic bool unregistered; /* as topic.unregistered */
+	_Atomic bool pump_knows;   /* the topic's pump has heard of it: it misses no message */
 	_Atomic bool paused;
 	_Atomic bool deleter_once; /* ephemeral: the thread that sets it deletes the channel */
 

@@ -23,6 +23,7 @@
 #include "common/xalloc.h"
 #include "nsqd/disk/backend.h"
 #include "nsqd/disk/backend_flush.h"
+#include "nsqd/core/message_count.h"
 #include "nsqd/queue/channel.h"
 #include "protocol/names.h"
 
@@ -360,9 +361,26 @@ bool topic_put_may_block(struct topic *t, size_t n)
 	return may_block;
 }
 
+/*
+ * True with err set: it takes no messages any more. A list of messages of which some are queued
+ * already (begun) is no new one: its publisher would publish all of it once more.
+ */
+static bool refuses(struct topic *t, bool begun, struct err *err)
+{
+	if (topic_exiting(t))
+		err_set(err, 0, "exiting");
+	else if (!begun && context_is_draining(t->ctx))
+		err_set(err, 0, "draining");
+	else
+		return false;
+	return true;
+}
+
+enum put_flags { PUT_DEFERRED = 1, PUT_BEGUN = 2 };
+
 /* Counts, and queues; takes over the references of all n messages. */
 static size_t put_messages(
-	struct topic *t, struct message **msgs, size_t n, bool deferred, struct err *err)
+	struct topic *t, struct message **msgs, size_t n, int flags, struct err *err)
 {
 	uint32_t lens[TOPIC_BATCH] UNINITIALIZED; /* a message that is queued may be gone at once */
 	size_t done = 0;
@@ -372,10 +390,8 @@ static size_t put_messages(
 
 	/* Held over a write to disk, since it keeps the backend from being closed meanwhile. */
 	rwlock_rdlock(&t->lock);
-	if (topic_exiting(t))
-		err_set(err, 0, "exiting");
-	else
-		done = put(t, msgs, n, deferred, err);
+	if (!refuses(t, flags & PUT_BEGUN, err))
+		done = put(t, msgs, n, flags & PUT_DEFERRED, err);
 	rwlock_unlock(&t->lock);
 
 	for (size_t i = 0; i < done; i++)
@@ -386,7 +402,15 @@ static size_t put_messages(
 	return done;
 }
 
-size_t topic_put_messages(
+/* The bodies from the first on are dropped. */
+static void drop_bodies(struct message_body *const *take_bodies, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		message_body_unref(take_bodies[i]);
+}
+
+/* Batch by batch: topic_put_messages. */
+static size_t put_batches(
 	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err)
 {
 	struct message *msgs[TOPIC_BATCH] UNINITIALIZED;
@@ -398,24 +422,45 @@ size_t topic_put_messages(
 		for (size_t i = 0; i < k; i++)
 			msgs[i] = message_new(
 				guid_hex(&t->id_factory, id++), take_bodies[done + i], now);
-		size_t queued = put_messages(t, msgs, k, false, err);
+		size_t queued = put_messages(t, msgs, k, done > 0 ? PUT_BEGUN : 0, err);
 		done += queued;
 		if (queued < k) {
-			for (size_t i = done - queued + k; i < n; i++)
-				message_body_unref(take_bodies[i]);
+			size_t made = done - queued + k;
+			drop_bodies(take_bodies + made, n - made);
 			break;
 		}
 	}
 	return done;
 }
 
+size_t topic_put_messages(
+	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err)
+{
+	/* Before any record is made: those who wait until there is none must not wait for refusals. */
+	if (refuses(t, false, err)) {
+		drop_bodies(take_bodies, n);
+		return 0;
+	}
+	if (n <= TOPIC_BATCH)
+		return put_batches(t, take_bodies, n, err);
+	/* Between two batches there may be no record, and yet there are messages to come. */
+	message_count_made_one();
+	size_t done = put_batches(t, take_bodies, n, err);
+	message_count_freed_one();
+	return done;
+}
+
 int topic_put_message_deferred(
 	struct topic *t, struct message_body *take_body, int64_t deferred_ns, struct err *err)
 {
+	if (refuses(t, false, err)) {
+		message_body_unref(take_body);
+		return -1;
+	}
 	int64_t id = guid_factory_reserve(&t->id_factory, 1);
 	struct message *m = message_new(guid_hex(&t->id_factory, id), take_body, clock_wall_ns());
 	m->deferred_ns = deferred_ns;
-	return put_messages(t, &m, 1, deferred_ns != 0, err) == 1 ? 0 : -1;
+	return put_messages(t, &m, 1, deferred_ns != 0 ? PUT_DEFERRED : 0, err) == 1 ? 0 : -1;
 }
 
 int64_t topic_backend_depth(struct topic *t)
@@ -424,6 +469,12 @@ int64_t topic_backend_depth(struct topic *t)
 	int64_t depth = t->backend ? t->backend->ops->depth(t->backend) : 0;
 	rwlock_unlock(&t->lock);
 	return depth;
+}
+
+void topic_await_puts(struct topic *t)
+{
+	rwlock_wrlock(&t->lock);
+	rwlock_unlock(&t->lock);
 }
 
 int64_t topic_depth(struct topic *t)

@@ -52,6 +52,8 @@ struct topic {
 	struct wait_group wait_group;     /* the pump */
 	struct guid_factory id_factory;
 
+	/* The nsqlookupds are told that it is gone, since a drain has found it empty; main writes. */
+	_Atomic bool unregistered;
 	_Atomic bool started; /* the channels that the topic begins with are there */
 	_Atomic bool paused;
 	_Atomic bool deleter_once; /* ephemeral: the thread that sets it deletes the topic */
@@ -124,7 +126,8 @@ struct channel **topic_channels(struct topic *t, size_t *count);
 /*
  * PutMessages: makes n messages of the given bodies, in order: gives each its id and timestamp and
  * queues it, in memory or, where that is full, in the backend. Takes over the references of all n
- * bodies, whatever happens. Returns how many messages are queued; fewer than n only with err set.
+ * bodies, whatever happens. Returns how many messages are queued; fewer than n only with err set:
+ * "exiting", "draining" (then none is), or what the disk says.
  * May block on the disk.
  */
 size_t topic_put_messages(
@@ -136,6 +139,12 @@ size_t topic_put_messages(
  */
 int topic_put_message_deferred(
 	struct topic *t, struct message_body *take_body, int64_t deferred_ns, struct err *err);
+
+/*
+ * Waits for the puts that are under way. Later ones find what the caller has changed before: the
+ * state of a drain.
+ */
+void topic_await_puts(struct topic *t);
 
 /* Depth: messages in memory and backend. */
 int64_t topic_depth(struct topic *t);

@@ -46,7 +46,7 @@ void topics_close(struct topics *ts);
 
 /*
  * GetTopic: finds or creates it. The caller gets a reference (topic_unref). NULL with err set: its
- * thread cannot be created, or the daemon exits. The thread that creates one prepares it first,
+ * thread cannot be created, or the daemon exits or drains. The thread that creates one prepares it first,
  * without a lock: it asks the nsqlookupds for its channels, and waits for their answers up to
  * --http-client-request-timeout. What is found may be exiting itself; then the caller's next step
  * fails ("exiting").

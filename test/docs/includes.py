@@ -19,7 +19,7 @@ import tree
 # From top to bottom; folders in one line have the same rank. "nsqd" is what lies directly in it.
 FOLDERS = [
     ["nsqd"],
-    ["nsqd/offline"],
+    ["nsqd/life", "nsqd/offline"],
     ["nsqd/http"],
     ["nsqd/stats"],
     ["nsqd/client", "nsqd/cluster"],

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Counting records of messages, thread by thread. No Go file. Any thread counts; a thread's counts
+ * are added to those of past threads when it ends.
+ */
+#include "nsqd/core/message_count.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "common/check.h"
+#include "common/lock.h"
+#include "common/xalloc.h"
+
+/* A thread's own counts: it alone writes them. */
+struct counts {
+	_Atomic uint64_t n_made;
+	_Atomic uint64_t n_freed;
+	struct counts *prev, *next; /* guarded by all.lock */
+};
+
+static struct {
+	pthread_mutex_t lock;
+	struct counts *threads;         /* guarded by lock, as all here; owned */
+	uint64_t past_made, past_freed; /* by threads that have ended */
+} all = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t key; /* immutable after once; only for its destructor */
+static _Thread_local struct counts *mine;
+
+/* The thread ends. */
+static void fold(void *arg)
+{
+	struct counts *c = arg;
+	mine = NULL;
+	PT_OK(pthread_mutex_lock(&all.lock));
+	all.past_made += atomic_load_explicit(&c->n_made, memory_order_relaxed);
+	all.past_freed += atomic_load_explicit(&c->n_freed, memory_order_relaxed);
+	if (c->next)
+		c->next->prev = c->prev;
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		all.threads = c->next;
+	PT_OK(pthread_mutex_unlock(&all.lock));
+	free(c);
+}
+
+static void make_key(void)
+{
+	PT_OK(pthread_key_create(&key, fold));
+}
+
+/* The first message of this thread. (Not inlined: it is rare.) */
+static __attribute__((noinline)) void begin_counting(void)
+{
+	PT_OK(pthread_once(&once, make_key));
+	struct counts *c = xcalloc(1, sizeof(*c));
+	PT_OK(pthread_setspecific(key, c));
+	PT_OK(pthread_mutex_lock(&all.lock));
+	c->next = all.threads;
+	if (c->next)
+		c->next->prev = c;
+	all.threads = c;
+	PT_OK(pthread_mutex_unlock(&all.lock));
+	mine = c;
+}
+
+static struct counts *my_counts(void)
+{
+	if (__builtin_expect(!mine, 0))
+		begin_counting();
+	return mine;
+}
+
+void message_count_made_one(void)
+{
+	struct counts *c = my_counts();
+	uint64_t n = atomic_load_explicit(&c->n_made, memory_order_relaxed);
+	atomic_store_explicit(&c->n_made, n + 1, memory_order_release);
+}
+
+void message_count_freed_one(void)
+{
+	struct counts *c = my_counts();
+	uint64_t n = atomic_load_explicit(&c->n_freed, memory_order_relaxed);
+	atomic_store_explicit(&c->n_freed, n + 1, memory_order_release);
+}
+
+uint64_t message_count_made(void)
+{
+	PT_OK(pthread_mutex_lock(&all.lock));
+	uint64_t sum = all.past_made;
+	for (struct counts *c = all.threads; c; c = c->next)
+		sum += atomic_load_explicit(&c->n_made, memory_order_acquire);
+	PT_OK(pthread_mutex_unlock(&all.lock));
+	return sum;
+}
+
+uint64_t message_count_freed(void)
+{
+	PT_OK(pthread_mutex_lock(&all.lock));
+	uint64_t sum = all.past_freed;
+	for (struct counts *c = all.threads; c; c = c->next)
+		sum += atomic_load_explicit(&c->n_freed, memory_order_acquire);
+	PT_OK(pthread_mutex_unlock(&all.lock));
+	return sum;
+}

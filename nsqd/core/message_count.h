@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How many records of messages there are in memory: in queues, on their way between two of them, in
+ * flight. A drain asks for that, since no queue knows of a message that is on its way. (No Go file.)
+ *
+ * Each thread counts for itself, and the counts only grow. So a message costs no locked instruction,
+ * and two sums that are read one after the other say something exact: if the records made, read
+ * last, are as many as the records freed, read first, there was none at any time between the two.
+ */
+#ifndef NSQD_MESSAGE_COUNT_H
+#define NSQD_MESSAGE_COUNT_H
+
+#include <stdint.h>
+
+/* One more record is made, or freed, by the calling thread. They do not block. */
+void message_count_made_one(void);
+void message_count_freed_one(void);
+
+/* How many have been, by all threads. Any thread; takes a leaf lock. */
+uint64_t message_count_made(void);
+uint64_t message_count_freed(void);
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What main does between the start and the exit. Mirrors the wait of go-svc for a signal. Runs in
+ * the thread "main".
+ */
+#include "nsqd/life/wait.h"
+
+#include "common/chan.h"
+#include "nsqd/life/draining.h"
+
+void nsqd_wait(struct context *ctx, struct topics *topics, struct signals *s)
+{
+	enum { STOP, DRAIN, LOOK };
+	struct draining d;
+	int signum = 0;
+	bool exits = false;
+	draining_init(&d, ctx, topics);
+	while (!exits) {
+		struct chan_case cases[] = {
+			[STOP] = chan_case_recv(signals_stop_chan(s), &signum),
+			[DRAIN] = chan_case_recv(ctx->drain.changed_chan, NULL),
+			[LOOK] = chan_case_tick(&d.look),
+		};
+		switch (chan_select(cases, 3)) {
+		case STOP:
+			exits = draining_signalled(&d, signum);
+			break;
+		case DRAIN:
+			draining_changed(&d);
+			break;
+		case LOOK:
+			exits = draining_look(&d);
+			break;
+		}
+	}
+}
