@@ -40,6 +40,18 @@ void lg_init(struct lg *lg, int fd, const char *prefix, enum lg_level level)
 	lg->writer = NULL;
 }
 
+void lg_share(struct lg *copy, const struct lg *lg)
+{
+	lg_init(copy, lg->fd, lg->prefix, (enum lg_level)atomic_load(&lg->level));
+	copy->writer = lg->writer;
+}
+
+void lg_unshare(struct lg *copy)
+{
+	copy->writer = NULL;
+	lg_destroy(copy);
+}
+
 int lg_start_writer(struct lg *lg, struct err *err)
 {
 	lg->writer = lg_writer_start(lg->fd, err);

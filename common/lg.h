@@ -32,6 +32,12 @@ void lg_init(struct lg *lg, int fd, const char *prefix, enum lg_level level);
 /* No thread may log any more; lg_stop_writer comes first. */
 void lg_destroy(struct lg *lg);
 /*
+ * A second handle of a log, with a level of its own: its lines go where those of lg go. lg must
+ * outlive it. lg_unshare ends it.
+ */
+void lg_share(struct lg *copy, const struct lg *lg);
+void lg_unshare(struct lg *copy);
+/*
  * From now on a thread of its own writes the lines (lg_writer.h). To be called while no other
  * thread logs. -1 with err set: no thread.
  */

@@ -20,6 +20,7 @@
 #include "nsqd/core/nsqd_flags.h"
 #include "nsqd/core/options.h"
 #include "nsqd/core/signals.h"
+#include "nsqd/life/reload.h"
 #include "nsqd/life/wait.h"
 #include "nsqd/offline/check_config.h"
 #include "nsqd/offline/inspect_data.h"
@@ -104,6 +105,8 @@ int main(int argc, char **argv)
 		options_free(opts);
 		return exit_code;
 	}
+	struct reload reload;
+	reload_init(&reload, opts, argc, argv);
 	struct signals *signals = signals_start(strcmp(opts->sigterm, "drain") == 0, &err);
 	if (!signals)
 		log_fatal(NULL, "failed to instantiate nsqd", &err);
@@ -111,15 +114,18 @@ int main(int argc, char **argv)
 	if (!nsqd)
 		log_fatal(NULL, "failed to instantiate nsqd", &err);
 	signals_log_to(signals, &nsqd->ctx.lg);
+	reload.ctx = &nsqd->ctx;
+	reload.tls = nsqd->tls;
 	start(nsqd);
 
-	nsqd_wait(&nsqd->ctx, &nsqd->topics, signals);
+	nsqd_wait(&nsqd->ctx, &nsqd->topics, signals, &reload);
 	nsqd_exit(nsqd);
 	signals_stop(signals);
 	nsqd_logf(&nsqd->ctx, LG_INFO, "NSQ: bye"); /* the last line, which Exit logs in Go */
 	bool nobody_reads = lg_is_broken(&nsqd->ctx.lg);
 	exit_code = atomic_load(&nsqd->ctx.main_failed) ? EXIT_FAILURE : EXIT_SUCCESS;
 	nsqd_free(nsqd);
+	reload_destroy(&reload);
 	gothread_drain();
 	if (nobody_reads)
 		die_of(SIGPIPE);

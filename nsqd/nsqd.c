@@ -32,17 +32,16 @@
 
 static int listen_tcp(struct nsqd *n, struct err *err)
 {
-	const char *address = n->ctx.opts->tcp_address;
+	const char *address = nsqd_get_opts(&n->ctx)->tcp_address;
 	if (tcp_listen(&n->tcp_listener, address, err) != 0)
 		return err_wrap(err, "listen (%s) failed - ", address);
-	n->tcp_server =
-		tcp_server_new(&n->ctx, &n->topics, n->tls_config, &n->tcp_listener, n->netpoll);
+	n->tcp_server = tcp_server_new(&n->ctx, &n->topics, n->tls, &n->tcp_listener, n->netpoll);
 	return 0;
 }
 
 static int listen_http(struct nsqd *n, struct err *err)
 {
-	const struct options *opts = n->ctx.opts;
+	const struct options *opts = nsqd_get_opts(&n->ctx);
 	if (!*opts->http_address)
 		return 0;
 	n->http_server = http_server_new(
@@ -54,10 +53,10 @@ static int listen_http(struct nsqd *n, struct err *err)
 
 static int listen_https(struct nsqd *n, struct err *err)
 {
-	const char *address = n->ctx.opts->https_address;
-	if (!n->tls_config || !*address)
+	const char *address = nsqd_get_opts(&n->ctx)->https_address;
+	if (!n->tls || !*address)
 		return 0;
-	n->https_server = http_server_new(&n->http_daemon, address, n->tls_config, true, err);
+	n->https_server = http_server_new(&n->http_daemon, address, n->tls, true, err);
 	if (!n->https_server)
 		return err_wrap(err, "listen (%s) failed - ", address);
 	return 0;
@@ -74,9 +73,8 @@ static void complete_http_daemon(struct nsqd *n)
 }
 
 /* Other nodes are told to connect to what we listen on, unless told otherwise. */
-static void set_broadcast_ports(struct nsqd *n)
+static void set_broadcast_ports(struct nsqd *n, struct options *opts)
 {
-	struct options *opts = n->ctx.opts;
 	if (opts->broadcast_http_port == 0 && n->http_daemon.http_port > 0)
 		opts->broadcast_http_port = n->http_daemon.http_port;
 	if (opts->broadcast_tcp_port == 0 && n->http_daemon.tcp_port > 0)
@@ -86,20 +84,24 @@ static void set_broadcast_ports(struct nsqd *n)
 static int open_all(struct nsqd *n, struct err *err)
 {
 	struct context *ctx = &n->ctx;
+	struct options *opts = atomic_load(&ctx->opts); /* nobody else has seen them yet */
 	if (context_open(ctx, err) != 0 || http_client_global_init(err) != 0)
 		return -1;
 	ctx->data_dir_fd = dirlock_lock(nsqd_data_path(ctx), err);
 	if (ctx->data_dir_fd < 0)
 		return err_wrap(err, "failed to lock data-path: ");
-	if (options_check(ctx->opts, err) != 0 || lg_start_writer(&ctx->lg, err) != 0)
+	if (options_check(opts, err) != 0 || lg_start_writer(&ctx->lg, err) != 0)
 		return -1;
-	if (tls_config_new(ctx->opts, &n->tls_config, err) != 0)
+	struct tls_config *tls;
+	if (tls_config_new(opts, &tls, err) != 0)
 		return err_wrap(err, "failed to build TLS config - ");
-	if (auth_check_root_ca(ctx->opts, err) != 0)
+	if (tls)
+		n->tls = tls_current_new(tls);
+	if (auth_check_root_ca(opts, err) != 0)
 		return err_wrap(err, "failed to build client TLS config - ");
 	nsqd_logf(ctx, LG_INFO, "%s", VERSION_STRING);
 	nsqd_logf(ctx, LG_INFO, "%s", PRODUCT_STRING);
-	nsqd_logf(ctx, LG_INFO, "ID: %lld", (long long)ctx->opts->id);
+	nsqd_logf(ctx, LG_INFO, "ID: %lld", (long long)opts->id);
 	n->netpoll = netpoll_new(err);
 	if (!n->netpoll || listen_tcp(n, err) != 0 || listen_http(n, err) != 0 ||
 		listen_https(n, err) != 0)
@@ -108,8 +110,8 @@ static int open_all(struct nsqd *n, struct err *err)
 		return -1;
 	n->runnext = true;
 	complete_http_daemon(n);
-	set_broadcast_ports(n);
-	options_expand_statsd_prefix(ctx->opts);
+	set_broadcast_ports(n, opts);
+	options_expand_statsd_prefix(opts);
 	return 0;
 }
 
@@ -144,7 +146,7 @@ void nsqd_free(struct nsqd *n)
 	tcp_server_free(n->tcp_server);
 	netpoll_free(n->netpoll);
 	tcp_listener_close(&n->tcp_listener);
-	tls_config_free(n->tls_config);
+	tls_current_free(n->tls);
 	if (n->ctx.data_dir_fd >= 0)
 		dirlock_unlock(n->ctx.data_dir_fd);
 	wait_group_destroy(&n->wait_group);
@@ -160,7 +162,7 @@ int nsqd_main(struct nsqd *n, struct err *err)
 	if (wait_group_wrap(wg, "metadata", nsqd_metadata_loop, &n->metadata, err) != 0 ||
 		wait_group_wrap(wg, "scan", nsqd_queue_scan_loop, &n->topics, err) != 0 ||
 		wait_group_wrap(wg, "lookup", lookup_loop, &n->lookup, err) != 0 ||
-		(*n->ctx.opts->statsd_address &&
+		(*nsqd_get_opts(&n->ctx)->statsd_address &&
 			wait_group_wrap(wg, "statsd", statsd_loop, &n->topics, err) != 0) ||
 		netpoll_start(n->netpoll, err) != 0)
 		return -1;

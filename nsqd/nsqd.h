@@ -19,7 +19,7 @@ struct netpoll;
 struct tcp_server;
 struct http_server;
 struct netpoll;
-struct tls_config;
+struct tls_current;
 
 struct nsqd {
 	struct context ctx;       /* shared by all parts; see there, as for the next three */
@@ -27,7 +27,7 @@ struct nsqd {
 	struct metadata metadata; /* nsqd.dat */
 	struct lookup lookup;     /* registration with nsqlookupd */
 
-	struct tls_config *tls_config; /* immutable after nsqd_new; owned; NULL: no certificate */
+	struct tls_current *tls; /* immutable after nsqd_new; owned; NULL: no certificate */
 	struct netpoll
 		*netpoll; /* immutable after nsqd_new; owned; the connections without threads */
 	struct tcp_listener tcp_listener; /* immutable between nsqd_new and nsqd_exit */

@@ -88,6 +88,7 @@ void client_v2_free(struct client_v2 *c)
 	strbuf_free(&c->late_answers);
 	free(c->pump_task);
 	c->stream->ops->free(c->stream);
+	tls_config_unref(c->tls_config);
 	mutex_destroy(&c->write_lock);
 	mutex_destroy(&c->meta_lock);
 	text_free(&c->client_id);
@@ -824,8 +825,10 @@ static int upgrade_tls_locked(struct client_v2 *c, struct err *err)
 	nsqd_logf(
 		c->ctx, LG_INFO, "PROTOCOL(V2): [%s] upgrading connection to TLS", c->remote_addr);
 	size_t n = bufio_buffered(&c->reader);
-	struct stream *tls = stream_tls_new(c->stream, &c->protocol->tls_config->server, pending(c),
-		n, TLS_HANDSHAKE_TIMEOUT, err);
+	if (!c->tls_config)
+		c->tls_config = tls_current_get(c->protocol->tls);
+	struct stream *tls = stream_tls_new(
+		c->stream, &c->tls_config->server, pending(c), n, TLS_HANDSHAKE_TIMEOUT, err);
 	if (!tls)
 		return -1;
 	use_stream_locked(c, tls);

@@ -112,6 +112,7 @@ struct auth_state;
 struct channel;
 struct tcp_server;
 struct tls_config;
+struct tls_current;
 struct topics;
 
 struct pub_count {
@@ -128,7 +129,7 @@ struct pub_count {
 struct protocol_v2 {
 	struct context *ctx;
 	struct topics *topics;
-	const struct tls_config *tls_config; /* NULL: no certificate */
+	struct tls_current *tls; /* NULL: no certificate */
 	struct netpoll *netpoll;
 	struct wait_group *pump_threads;
 	struct tcp_server *server;
@@ -155,6 +156,7 @@ struct client_v2 {
 
 	/* Set before tls is, and then immutable; borrowed from stream. */
 	const struct stream_tls_info *tls_info;
+	struct tls_config *tls_config; /* the stream's; a reference; NULL: no TLS. The owner's */
 	struct stream *base; /* immutable; the socket: to shut down all that is on top of it */
 	/* The top, owned with all below; io_loop changes it under write_lock. */
 	struct stream *stream;

@@ -29,8 +29,8 @@ static int negotiate(
 	const struct options *opts = nsqd_get_opts(l->ctx);
 	/* A second IDENTIFY finds the stream encrypted or compressed: that stays as it is. */
 	bool may_compress = !client_v2_is_compressed(l->client);
-	u->tls_v1 = l->protocol->tls_config && data->tls_v1 && may_compress &&
-		    !client_v2_is_tls(l->client);
+	u->tls_v1 =
+		l->protocol->tls && data->tls_v1 && may_compress && !client_v2_is_tls(l->client);
 	int64_t level = 6;
 	u->deflate = opts->deflate_enabled && data->deflate && may_compress;
 	if (u->deflate && data->deflate_level > 0)
@@ -74,7 +74,7 @@ static void add_identify_response(
 static bool wants_layer(const struct io_loop *l, const struct identify_data_v2 *data)
 {
 	return data->feature_negotiation &&
-	       ((data->tls_v1 && l->protocol->tls_config) || data->snappy || data->deflate);
+	       ((data->tls_v1 && l->protocol->tls) || data->snappy || data->deflate);
 }
 
 /*

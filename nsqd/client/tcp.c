@@ -263,7 +263,7 @@ static void accept_failed(void *arg, const struct err *why)
 /* --- life ----------------------------------------------------------------------------------- */
 
 struct tcp_server *tcp_server_new(struct context *ctx, struct topics *topics,
-	const struct tls_config *tls_config, struct tcp_listener *l, struct netpoll *np)
+	struct tls_current *tls, struct tcp_listener *l, struct netpoll *np)
 {
 	struct tcp_server *s = xcalloc(1, sizeof(*s));
 	struct tcp_handler h = {.handle = handle,
@@ -275,7 +275,7 @@ struct tcp_server *tcp_server_new(struct context *ctx, struct topics *topics,
 	s->protocol = (struct protocol_v2){
 		.ctx = ctx,
 		.topics = topics,
-		.tls_config = tls_config,
+		.tls = tls,
 		.netpoll = np,
 		.pump_threads = &s->pump_threads,
 		.server = s,

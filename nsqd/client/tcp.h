@@ -22,11 +22,11 @@ struct tcp_server {
 };
 
 /*
- * Over a listener, which stays the caller's; so do the others, which outlive it. tls_config may be
+ * Over a listener, which stays the caller's; so do the others, which outlive it. tls may be
  * NULL. Main thread, as are the next three.
  */
 struct tcp_server *tcp_server_new(struct context *ctx, struct topics *topics,
-	const struct tls_config *tls_config, struct tcp_listener *l, struct netpoll *np);
+	struct tls_current *tls, struct tcp_listener *l, struct netpoll *np);
 /* When no client is left. NULL is fine. */
 void tcp_server_free(struct tcp_server *s);
 /* Accepts clients from now on, at the pollers. */

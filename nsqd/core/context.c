@@ -8,15 +8,18 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/xalloc.h"
 
 void context_init(struct context *ctx, struct options *take_opts, int log_fd)
 {
-	*ctx = (struct context){.opts = take_opts, .data_dir_fd = -1, .exit_fd = -1};
+	*ctx = (struct context){.data_dir_fd = -1, .exit_fd = -1};
+	atomic_init(&ctx->opts, take_opts);
 	lg_init(&ctx->lg, log_fd, take_opts->log_prefix, take_opts->log_level);
 	nsqd_config_init(&ctx->config, take_opts);
 	notify_init(&ctx->notify);
@@ -44,7 +47,10 @@ void context_destroy(struct context *ctx)
 		close(ctx->exit_fd);
 	lg_stop_writer(&ctx->lg);
 	lg_destroy(&ctx->lg);
-	options_free(ctx->opts);
+	options_free(atomic_load(&ctx->opts));
+	for (size_t i = 0; i < ctx->n_old_opts; i++)
+		options_free(ctx->old_opts[i]);
+	free(ctx->old_opts);
 }
 
 int context_open(struct context *ctx, struct err *err)
@@ -70,7 +76,18 @@ void nsqd_logf(struct context *ctx, enum lg_level level, const char *fmt, ...)
 
 const char *nsqd_data_path(const struct context *ctx)
 {
-	return options_data_path(ctx->opts);
+	return options_data_path(nsqd_get_opts(ctx));
+}
+
+bool nsqd_swap_opts(struct context *ctx, struct options *take_opts)
+{
+	if (ctx->n_old_opts == OPTIONS_SWAPS_MAX) {
+		options_free(take_opts);
+		return false;
+	}
+	ctx->old_opts = xreallocarray(ctx->old_opts, ctx->n_old_opts + 1, sizeof(*ctx->old_opts));
+	ctx->old_opts[ctx->n_old_opts++] = atomic_exchange(&ctx->opts, take_opts);
+	return true;
 }
 
 /*

@@ -39,8 +39,14 @@ enum phase {
 #define FLUSH_PATIENCE_NS (2 * NSEC_PER_SEC)
 #define METADATA_PATIENCE_NS (500 * NSEC_PER_MSEC)
 
+/* So many options are kept at most: some kilobytes each. */
+#define OPTIONS_SWAPS_MAX 1000
+
 struct context {
-	struct options *opts;       /* owned; immutable after nsqd_new */
+	/* Owned; what it points to is immutable after nsqd_new. A reload puts another one here. */
+	_Atomic(struct options *) opts;
+	struct options **old_opts;  /* main's own; those that others may still read; owned */
+	size_t n_old_opts;          /* main's own */
 	struct lg lg;               /* level: atomic */
 	struct nsqd_config config;  /* what of the options may change; its own synchronisation */
 	struct notify notify;       /* what has come and gone; its own synchronisation */
@@ -89,10 +95,19 @@ static inline bool context_is_loading(const struct context *ctx)
 
 void nsqd_logf(struct context *ctx, enum lg_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/*
+ * getOpts: the options as they are now. They stay as they are as long as the daemon lives: what is
+ * asked for twice may differ, after a reload. Borrowed; any thread.
+ */
 static inline const struct options *nsqd_get_opts(const struct context *ctx)
 {
-	return ctx->opts;
+	return atomic_load_explicit(&ctx->opts, memory_order_acquire);
 }
+/*
+ * swapOpts: from now on these are the options. False, and nothing has changed: that was done
+ * OPTIONS_SWAPS_MAX times already, and others may still read all of those. Main thread.
+ */
+bool nsqd_swap_opts(struct context *ctx, struct options *take_opts);
 /* --data-path, or "." without it. */
 const char *nsqd_data_path(const struct context *ctx);
 

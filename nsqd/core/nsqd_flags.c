@@ -21,6 +21,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/flags.h"
+#include "common/regfile.h"
 #include "common/toml.h"
 #include "common/version.h"
 #include "common/xalloc.h"
@@ -672,6 +673,7 @@ struct reader {
 	struct lg log; /* until there is nsqd's own: the prefix is fixed, as in logFatal */
 	int rest;      /* index of the first word that is no flag */
 	int *exit_code;
+	struct err *why; /* NULL: errors are logged, and end the process */
 };
 
 static int exit_with(struct reader *r, int code)
@@ -681,7 +683,10 @@ static int exit_with(struct reader *r, int code)
 }
 
 /* logFatal. */
-#define FATAL(r, ...) (lg_logf(&(r)->log, LG_FATAL, __VA_ARGS__), exit_with(r, 1))
+#define FATAL(r, ...)                                                                              \
+	((r)->why ? (void)err_set((r)->why, 0, __VA_ARGS__)                                        \
+		  : lg_logf(&(r)->log, LG_FATAL, __VA_ARGS__),                                     \
+		exit_with(r, 1))
 
 /* fmt.Print to a descriptor. */
 static void write_out(int fd, const struct strbuf *sb)
@@ -760,7 +765,8 @@ static int read_config_file(struct reader *r)
 	int rc = 0;
 	if (r->extra.config[0] == '\0')
 		return 0;
-	if (toml_parse_file(&r->cfg, r->extra.config, &err) != 0)
+	if ((r->why && regfile_check(r->extra.config, &err) != 0) ||
+		toml_parse_file(&r->cfg, r->extra.config, &err) != 0)
 		return FATAL(r, "failed to load config file %s - %s", r->extra.config, err.msg);
 	for (size_t i = 0; i < r->cfg.n; i++) {
 		const struct row *row = find_key(r->cfg.entries[i].key);
@@ -844,14 +850,11 @@ static void set_run_mode(struct reader *r)
 	r->o->config_file = xstrdup(r->extra.config);
 }
 
-int nsqd_flags_parse(
-	struct options *o, int argc, char **argv, int out_fd, int err_fd, int *exit_code)
+/* All of it, into r->o; frees r but for its log. */
+static int read_all(struct reader *r, int argc, char **argv, int out_fd, int err_fd)
 {
-	struct reader *r = xcalloc(1, sizeof(*r));
-	r->o = o;
-	r->exit_code = exit_code;
+	struct options *o = r->o;
 	r->extra.config = xstrdup("");
-	lg_init(&r->log, err_fd, "[nsqd] ", LG_FATAL);
 	int rc = read_command_line(r, argc, argv, out_fd, err_fd);
 	if (rc == 0)
 		rc = read_config_file(r);
@@ -867,9 +870,65 @@ int nsqd_flags_parse(
 	free(r->extra.percentiles.bad);
 	free(r->extra.config);
 	toml_free(&r->cfg);
-	lg_destroy(&r->log);
-	free(r);
 	return rc;
+}
+
+int nsqd_flags_parse(
+	struct options *o, int argc, char **argv, int out_fd, int err_fd, int *exit_code)
+{
+	struct reader r = {.o = o, .exit_code = exit_code};
+	lg_init(&r.log, err_fd, "[nsqd] ", LG_FATAL);
+	int rc = read_all(&r, argc, argv, out_fd, err_fd);
+	lg_destroy(&r.log);
+	return rc;
+}
+
+int nsqd_flags_reparse(
+	struct options *o, int argc, char **argv, const struct lg *log, struct err *err)
+{
+	int unused;
+	struct reader r = {.o = o, .exit_code = &unused, .why = err};
+	err_set(err, 0, "the command line cannot be read again");
+	lg_share(&r.log, log);
+	int rc = read_all(&r, argc, argv, -1, -1);
+	lg_unshare(&r.log);
+	return rc;
+}
+
+/* An option's value as text. */
+static void print_value(const struct row *row, const struct options *o, struct strbuf *out)
+{
+	const struct extra x = {.percentiles = {.v = o->e2e_processing_latency_percentiles,
+					.n = o->n_e2e_processing_latency_percentiles}};
+	row->type->flag->print(row_value(row, o, &x), out);
+}
+
+/* The row's key in the config file. */
+static void print_key(const struct row *row, struct strbuf *out)
+{
+	for (const char *p = row->cfg ? row->cfg : row->name; *p != '\0'; p++)
+		strbuf_addc(out, *p == '-' ? '_' : *p);
+}
+
+void nsqd_flags_each_difference(const struct options *a, const struct options *b,
+	void (*fn)(void *arg, const char *key, const char *in_a, const char *in_b), void *arg)
+{
+	struct strbuf key = STRBUF_INIT, x = STRBUF_INIT, y = STRBUF_INIT;
+	for (size_t i = 0; i < N_ROWS; i++) {
+		if (rows[i].where == EXTRA)
+			continue;
+		strbuf_reset(&key);
+		strbuf_reset(&x);
+		strbuf_reset(&y);
+		print_key(&rows[i], &key);
+		print_value(&rows[i], a, &x);
+		print_value(&rows[i], b, &y);
+		if (x.len != y.len || (x.len > 0 && memcmp(x.data, y.data, x.len) != 0))
+			fn(arg, key.data, x.len > 0 ? x.data : "", y.len > 0 ? y.data : "");
+	}
+	strbuf_free(&key);
+	strbuf_free(&x);
+	strbuf_free(&y);
 }
 
 bool nsqd_flags_config_value(

@@ -9,6 +9,8 @@
 
 #include <stdbool.h>
 
+#include "common/err.h"
+#include "common/lg.h"
 #include "common/strbuf.h"
 #include "nsqd/core/options.h"
 
@@ -26,6 +28,19 @@
  */
 int nsqd_flags_parse(
 	struct options *o, int argc, char **argv, int out_fd, int err_fd, int *exit_code);
+
+/*
+ * The same for a daemon that runs, upon SIGHUP: reads the command line that it was started with, and
+ * the config file as it is now. -1 with err set: it cannot be used, and *o is to be dropped.
+ * Warnings go to log. A config file that is no regular one is not read a second time: a pipe would be
+ * empty. Blocks on the config file. Main thread.
+ */
+int nsqd_flags_reparse(
+	struct options *o, int argc, char **argv, const struct lg *log, struct err *err);
+
+/* Calls fn for each option that differs: with its key in the config file, and both values as text. */
+void nsqd_flags_each_difference(const struct options *a, const struct options *b,
+	void (*fn)(void *arg, const char *key, const char *in_a, const char *in_b), void *arg);
 
 /*
  * getOptByCfgName: appends the value of the option with this config key, as GET /config/:opt

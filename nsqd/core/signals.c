@@ -29,9 +29,11 @@
 #define QUIT_NS (10 * NSEC_PER_SEC)    /* what the stacks may take in all */
 
 struct signals {
-	sigset_t waited_for;    /* immutable */
-	bool drains;            /* immutable */
-	struct chan *stop_chan; /* immutable; of int, capacity 2: SIGTERM or SIGINT has come */
+	sigset_t waited_for;      /* immutable */
+	bool drains;              /* immutable */
+	struct chan *stop_chan;   /* immutable; of int, capacity 2: SIGTERM or SIGINT has come */
+	struct chan *reload_chan; /* immutable; capacity 1: SIGHUP has come */
+	_Atomic bool deaf;        /* main does not look at either any more */
 	const struct lg *_Atomic log; /* NULL: there is none yet */
 	_Atomic bool ended;
 	struct wait_group wait_group;
@@ -106,7 +108,7 @@ static void stop(struct signals *s, int signum)
 {
 	const struct lg *lg = atomic_load(&s->log);
 	static bool asked, stopping; /* the thread's own */
-	if (!stopping)
+	if (!stopping && !atomic_load(&s->deaf))
 		CHECK(chan_try_send_n(s->stop_chan, &signum, 1) == 1);
 	else if (lg)
 		lg_logf(lg, LG_INFO, "NSQ: ignoring %s, already stopping",
@@ -116,6 +118,15 @@ static void stop(struct signals *s, int signum)
 	asked = true;
 }
 
+static void reload(struct signals *s)
+{
+	const struct lg *lg = atomic_load(&s->log);
+	if (!atomic_load(&s->deaf))
+		chan_signal(s->reload_chan);
+	else if (lg)
+		lg_logf(lg, LG_INFO, "NSQ: ignoring SIGHUP, already stopping");
+}
+
 /* The thread "signals". */
 static void signals_loop(void *arg)
 {
@@ -123,13 +134,12 @@ static void signals_loop(void *arg)
 	for (;;) {
 		int signum = 0;
 		PT_OK(sigwait(&s->waited_for, &signum));
-		const struct lg *lg = atomic_load(&s->log);
 		if (atomic_load(&s->ended))
 			return;
 		if (signum == SIGQUIT)
 			quit(s);
-		if (signum == SIGHUP && lg)
-			lg_logf(lg, LG_INFO, "NSQ: ignoring SIGHUP");
+		if (signum == SIGHUP)
+			reload(s);
 		if (signum == SIGTERM || signum == SIGINT)
 			stop(s, signum);
 	}
@@ -138,6 +148,7 @@ static void signals_loop(void *arg)
 static void signals_free(struct signals *s)
 {
 	chan_free(s->stop_chan);
+	chan_free(s->reload_chan);
 	wait_group_destroy(&s->wait_group);
 	free(s);
 }
@@ -149,6 +160,7 @@ struct signals *signals_start(bool drains, struct err *err)
 	waited_for(&s->waited_for);
 	s->drains = drains;
 	s->stop_chan = chan_new(sizeof(int), 2);
+	s->reload_chan = chan_new(0, 1);
 	wait_group_init(&s->wait_group);
 	if (wait_group_wrap(&s->wait_group, "signals", signals_loop, s, err) == 0)
 		return s;
@@ -164,6 +176,16 @@ void signals_log_to(struct signals *s, const struct lg *lg)
 struct chan *signals_stop_chan(struct signals *s)
 {
 	return s->stop_chan;
+}
+
+struct chan *signals_reload_chan(struct signals *s)
+{
+	return s->reload_chan;
+}
+
+void signals_stopping(struct signals *s)
+{
+	atomic_store(&s->deaf, true);
 }
 
 void signals_stop(struct signals *s)

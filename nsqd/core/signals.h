@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What each signal does to the daemon: the same as in Go. Only SIGHUP differs, which kills stock.
+ * What each signal does to the daemon: the same as in Go. SIGHUP differs, which kills stock.
  *
  *   SIGTERM, SIGINT             a clean stop; one that comes again is logged, and nothing else
  *   SIGTERM, --sigterm=drain    begins a drain; a second one ends it
  *   SIGQUIT                     the stacks of all threads to stderr, exit code 2; at once
- *   SIGHUP                      is logged, and nothing else
+ *   SIGHUP                      config file and certificates are read again (nsqd/life/reload.h)
  *   SIGPIPE, USR1, USR2, ALRM   and all others by which the Go runtime does not end: nothing
  *   SIGTSTP, SIGTTIN, SIGTTOU   the default: the process stops until SIGCONT
  *   SIGSEGV, SIGABRT, ...       the default: the end, with a core where there may be one
@@ -38,6 +38,10 @@ struct signals *signals_start(bool drains, struct err *err);
 void signals_log_to(struct signals *s, const struct lg *lg);
 /* Of int: SIGTERM or SIGINT, as they come; no more of them after one that ends the daemon. Borrowed. */
 struct chan *signals_stop_chan(struct signals *s);
+/* Capacity 1: SIGHUP has come, once or more often; also before main looks. Borrowed. */
+struct chan *signals_reload_chan(struct signals *s);
+/* main looks at these chans no more: a later SIGHUP is logged, and nothing else. */
+void signals_stopping(struct signals *s);
 /* Ends and joins the thread, and frees s. Later signals are never delivered. */
 void signals_stop(struct signals *s);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The server's side of --tls-*. Mirrors buildTLSConfig of nsqd/nsqd.go. Runs in the main thread, at
- * the start.
+ * the start and at a reload. Connections get the present one in any thread.
  *
  * Differences: errors in a file's content name the flag and the file. A lowest version that the
  * installed GnuTLS (or its system-wide configuration) refuses is an error: the daemon does not
@@ -265,22 +265,23 @@ int tls_config_new(const struct options *opts, struct tls_config **out, struct e
 		return 0;
 	struct tls_config *c = xcalloc(1, sizeof(*c));
 	int rc = gnutls_certificate_allocate_credentials(&c->server.credentials);
+	atomic_init(&c->refs, 1);
 	if (rc < 0) {
 		free(c);
 		return err_set(err, 0, "%s", gnutls_strerror(rc));
 	}
 	if (load_pair(c, opts, err) != 0 || set_client_auth(c, opts, err) != 0 ||
 		set_versions(c, opts, err) != 0) {
-		tls_config_free(c);
+		tls_config_unref(c);
 		return -1;
 	}
 	*out = c;
 	return 0;
 }
 
-void tls_config_free(struct tls_config *c)
+void tls_config_unref(struct tls_config *c)
 {
-	if (!c)
+	if (!c || atomic_fetch_sub(&c->refs, 1) != 1)
 		return;
 	gnutls_certificate_free_credentials(c->server.credentials);
 	if (c->server.priority)
@@ -288,4 +289,46 @@ void tls_config_free(struct tls_config *c)
 	if (c->server.roots)
 		gnutls_x509_trust_list_deinit(c->server.roots, 1);
 	free(c);
+}
+
+/* --- the present one -------------------------------------------------------------------------- */
+
+struct tls_current {
+	struct mutex lock;
+	struct tls_config *config; /* guarded by lock; a reference */
+};
+
+struct tls_current *tls_current_new(struct tls_config *take_c)
+{
+	struct tls_current *t = xcalloc(1, sizeof(*t));
+	mutex_init(&t->lock, RANK_LEAF);
+	t->config = take_c;
+	return t;
+}
+
+void tls_current_free(struct tls_current *t)
+{
+	if (!t)
+		return;
+	tls_config_unref(t->config);
+	mutex_destroy(&t->lock);
+	free(t);
+}
+
+struct tls_config *tls_current_get(struct tls_current *t)
+{
+	mutex_lock(&t->lock);
+	struct tls_config *c = t->config;
+	atomic_fetch_add(&c->refs, 1);
+	mutex_unlock(&t->lock);
+	return c;
+}
+
+void tls_current_replace(struct tls_current *t, struct tls_config *take_c)
+{
+	mutex_lock(&t->lock);
+	struct tls_config *old = t->config;
+	t->config = take_c;
+	mutex_unlock(&t->lock);
+	tls_config_unref(old);
 }

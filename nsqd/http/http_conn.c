@@ -90,8 +90,9 @@ static enum netpoll_next start_tls(struct http_conn *c, int64_t timeout_ns)
 		err_set(&err, 0, "client sent an HTTP request to an HTTPS server");
 		answer_not_https(c);
 	} else {
+		c->tls_config = tls_current_get(c->server->tls);
 		tls = stream_tls_new(
-			c->sock, &c->server->tls->server, c->input, c->w, timeout_ns, &err);
+			c->sock, &c->tls_config->server, c->input, c->w, timeout_ns, &err);
 	}
 	c->r = c->w = 0;
 	c->wait_until_ns = 0;
@@ -545,6 +546,7 @@ struct http_conn *http_conn_new(struct http_server *s, int fd, const union addre
 void http_conn_free(struct http_conn *c)
 {
 	c->stream->ops->free(c->stream);
+	tls_config_unref(c->tls_config);
 	end_request(c);
 	http_head_free(&c->head);
 	strbuf_free(&c->req.body);

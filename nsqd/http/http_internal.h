@@ -38,10 +38,12 @@
 /* How long a thread waits for input, before the connection goes back to the pollers. */
 #define HTTP_MOMENT_NS (250 * NSEC_PER_MSEC)
 
+struct tls_config;
+
 struct http_server {
 	const struct http_daemon *daemon; /* immutable */
 	const char *proto;                /* immutable; "HTTP", "HTTPS" */
-	const struct tls_config *tls;     /* immutable; NULL: HTTP */
+	struct tls_current *tls;          /* immutable; NULL: HTTP */
 	bool tls_required;                /* immutable */
 	struct netpoll *netpoll;          /* immutable after start; borrowed */
 	struct tcp_listener listener;     /* immutable until free */
@@ -109,6 +111,7 @@ struct http_conn {
 	bool is_evicted;               /* guarded by the server's lock */
 	struct stream *sock;           /* immutable; the lowest layer */
 	struct stream *stream;         /* what is read and written: sock, or TLS on top of it */
+	struct tls_config *tls_config; /* of the stream; a reference; NULL: no TLS */
 	union address remote;          /* immutable */
 
 	/*

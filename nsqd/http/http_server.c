@@ -267,7 +267,7 @@ static size_t connection_limit(bool tls)
 }
 
 struct http_server *http_server_new(const struct http_daemon *daemon, const char *address,
-	const struct tls_config *tls, bool tls_required, struct err *err)
+	struct tls_current *tls, bool tls_required, struct err *err)
 {
 	struct http_server *s = xcalloc(1, sizeof(*s));
 	s->daemon = daemon;

@@ -10,7 +10,7 @@
 struct http_daemon;
 struct http_server;
 struct netpoll;
-struct tls_config;
+struct tls_current;
 
 /*
  * Listens on address. daemon and tls are borrowed until free; daemon may be filled until start.
@@ -18,7 +18,7 @@ struct tls_config;
  * answer is 403 TLS_REQUIRED. NULL with err set to Go's text of net.Listen.
  */
 struct http_server *http_server_new(const struct http_daemon *daemon, const char *address,
-	const struct tls_config *tls, bool tls_required, struct err *err);
+	struct tls_current *tls, bool tls_required, struct err *err);
 /* Serves; logs "HTTP: listening on ADDR". np runs until wait has returned. Once. */
 void http_server_start(struct http_server *s, struct netpoll *np);
 /*

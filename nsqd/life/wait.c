@@ -8,9 +8,9 @@
 #include "common/chan.h"
 #include "nsqd/life/draining.h"
 
-void nsqd_wait(struct context *ctx, struct topics *topics, struct signals *s)
+void nsqd_wait(struct context *ctx, struct topics *topics, struct signals *s, struct reload *r)
 {
-	enum { STOP, DRAIN, LOOK };
+	enum { STOP, RELOAD, DRAIN, LOOK, N_CASES };
 	struct draining d;
 	int signum = 0;
 	bool exits = false;
@@ -18,12 +18,16 @@ void nsqd_wait(struct context *ctx, struct topics *topics, struct signals *s)
 	while (!exits) {
 		struct chan_case cases[] = {
 			[STOP] = chan_case_recv(signals_stop_chan(s), &signum),
+			[RELOAD] = chan_case_recv(signals_reload_chan(s), NULL),
 			[DRAIN] = chan_case_recv(ctx->drain.changed_chan, NULL),
 			[LOOK] = chan_case_tick(&d.look),
 		};
-		switch (chan_select(cases, 3)) {
+		switch (chan_select(cases, N_CASES)) {
 		case STOP:
 			exits = draining_signalled(&d, signum);
+			break;
+		case RELOAD:
+			reload_now(r);
 			break;
 		case DRAIN:
 			draining_changed(&d);
@@ -33,4 +37,5 @@ void nsqd_wait(struct context *ctx, struct topics *topics, struct signals *s)
 			break;
 		}
 	}
+	signals_stopping(s);
 }

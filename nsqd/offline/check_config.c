@@ -151,7 +151,7 @@ static void check_certificates(struct checker *c)
 		bad(c, "failed to build TLS config - ", &err);
 	else if (tls)
 		check_dates(c, c->o->tls_cert);
-	tls_config_free(tls);
+	tls_config_unref(tls);
 	if (auth_check_root_ca(c->o, &err) != 0)
 		bad(c, "failed to build client TLS config - ", &err);
 }

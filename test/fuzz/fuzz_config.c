@@ -73,7 +73,7 @@ static void try_tls(struct options *o, const char *cert, const char *key)
 	o->tls_cert = xstrdup(cert);
 	o->tls_key = xstrdup(key);
 	if (tls_config_new(o, &tls, &err) == 0)
-		tls_config_free(tls);
+		tls_config_unref(tls);
 }
 
 /* As nsqd_new does it. */

@@ -25,7 +25,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 static void check_limits(const struct client_v2 *c)
 {
-	const struct options *o = nsqd->ctx.opts;
+	const struct options *o = nsqd_get_opts(&nsqd->ctx);
 	CHECK(c->heartbeat_interval >= 0 && c->heartbeat_interval <= o->max_heartbeat_interval);
 	CHECK(c->msg_timeout >= 0 && c->msg_timeout <= o->max_msg_timeout);
 	CHECK(atomic_load(&c->sample_rate) >= 0 && atomic_load(&c->sample_rate) <= 99);

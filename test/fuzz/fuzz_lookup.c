@@ -309,7 +309,7 @@ static void dial(struct input in)
 
 static void set_method(bool post)
 {
-	char **method = &nsqd->ctx.opts->auth_http_request_method;
+	char **method = &atomic_load(&nsqd->ctx.opts)->auth_http_request_method;
 	free(*method);
 	*method = xstrdup(post ? "post" : "get");
 }

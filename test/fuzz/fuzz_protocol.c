@@ -68,7 +68,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 /* The options do not change otherwise: no client is there when they do here. */
 static void set_options(uint8_t flags)
 {
-	struct options *o = nsqd->ctx.opts;
+	struct options *o = atomic_load(&nsqd->ctx.opts);
 	o->auth_http_addresses.n = flags & AUTH ? 1 : 0;
 	o->tls_required = flags & TLS ? TLS_REQUIRED : TLS_NOT_REQUIRED;
 	o->msg_timeout = flags & QUICK ? QUICK_NS : 60 * NSEC_PER_SEC;

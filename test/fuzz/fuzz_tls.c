@@ -316,9 +316,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = {data, size};
 	uint8_t flags = input_byte(&in);
-	nsqd->tls_config->server.client_auth = flags & VERIFY ? TLS_REQUIRE_AND_VERIFY_CLIENT_CERT
-					       : flags & REQUIRE ? TLS_REQUIRE_ANY_CLIENT_CERT
-								 : TLS_NO_CLIENT_CERT;
+	struct tls_config *tls = tls_current_get(nsqd->tls);
+	tls->server.client_auth = flags & VERIFY    ? TLS_REQUIRE_AND_VERIFY_CLIENT_CERT
+				  : flags & REQUIRE ? TLS_REQUIRE_ANY_CLIENT_CERT
+						    : TLS_NO_CLIENT_CERT;
+	tls_config_unref(tls);
 	if (flags & HTTPS)
 		run_https(flags, in);
 	else

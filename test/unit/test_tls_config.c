@@ -70,7 +70,7 @@ static void refused(struct options *take_opts, const char *text)
 static void test_without_certificate_and_key_there_is_no_tls_config(void **state)
 {
 	assert_null(build(new_options("", "")));
-	tls_config_free(NULL);
+	tls_config_unref(NULL);
 }
 
 static void test_a_certificate_and_its_key_are_enough(void **state)
@@ -78,7 +78,7 @@ static void test_a_certificate_and_its_key_are_enough(void **state)
 	struct tls_config *c = build(new_options("cert.pem", "key.pem"));
 	assert_int_equal(c->server.client_auth, TLS_NO_CLIENT_CERT);
 	assert_null(c->server.roots);
-	tls_config_free(c);
+	tls_config_unref(c);
 }
 
 static void test_what_is_wrong_is_named(void **state)
@@ -126,7 +126,7 @@ static void test_each_client_policy_has_its_meaning(void **state)
 			assert_int_equal(c->server.client_auth, policies[i].auth);
 			assert_int_equal(c->server.roots != NULL,
 				policies[i].auth == TLS_REQUIRE_AND_VERIFY_CLIENT_CERT);
-			tls_config_free(c);
+			tls_config_unref(c);
 		}
 	}
 }
@@ -158,7 +158,7 @@ static void test_the_lowest_version_is_the_configured_one(void **state)
 		assert_int_equal(gnutls_priority_protocol_list(c->server.priority, &list), n);
 		for (int i = 0; i < n; i++)
 			assert_int_equal(list[i], expected[i]);
-		tls_config_free(c);
+		tls_config_unref(c);
 	}
 }
 
