@@ -9,6 +9,7 @@
 #include "common/lg.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,9 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/lg_dedup.h"
 #include "common/lg_writer.h"
+#include "common/strbuf.h"
 #include "common/xalloc.h"
 
 static const struct {
@@ -37,31 +40,34 @@ void lg_init(struct lg *lg, int fd, const char *prefix, enum lg_level level)
 	atomic_init(&lg->level, (int)level);
 	lg->fd = fd;
 	lg->prefix = xstrdup(prefix);
+	lg->describe = NULL;
+	lg->dedup = NULL;
 	lg->writer = NULL;
 }
 
 void lg_share(struct lg *copy, const struct lg *lg)
 {
 	lg_init(copy, lg->fd, lg->prefix, (enum lg_level)atomic_load(&lg->level));
+	copy->describe = lg->describe;
+	copy->dedup = lg->dedup;
 	copy->writer = lg->writer;
 }
 
 void lg_unshare(struct lg *copy)
 {
 	copy->writer = NULL;
+	copy->dedup = NULL;
 	lg_destroy(copy);
 }
 
-int lg_start_writer(struct lg *lg, struct err *err)
+void lg_use_json(struct lg *lg, lg_describe_fn *describe)
 {
-	lg->writer = lg_writer_start(lg->fd, err);
-	return lg->writer ? 0 : -1;
+	lg->describe = describe;
 }
 
-void lg_stop_writer(struct lg *lg)
+void lg_count_repeated(struct lg *lg, int64_t ns)
 {
-	if (lg->writer)
-		lg_writer_stop(lg->writer);
+	lg->dedup = lg_dedup_new(ns);
 }
 
 void lg_drain(const struct lg *lg, int64_t deadline_ns)
@@ -80,6 +86,8 @@ void lg_destroy(struct lg *lg)
 	if (lg->writer)
 		lg_writer_free(lg->writer);
 	lg->writer = NULL;
+	lg_dedup_free(lg->dedup);
+	lg->dedup = NULL;
 	free(lg->prefix);
 	lg->prefix = NULL;
 }
@@ -138,6 +146,15 @@ static void write_all(int fd, const char *p, size_t n)
 	}
 }
 
+/* Hands the line on, or writes it. */
+static void put(const struct lg *lg, const char *line, size_t n)
+{
+	if (lg->writer)
+		lg_writer_add(lg->writer, line, n);
+	else
+		write_all(lg->fd, line, n);
+}
+
 /*
  * A line that is being made: its beginning, and space for the text. Uses stack if that is enough.
  */
@@ -170,23 +187,116 @@ static void end_line(struct line *l, const struct lg *lg, size_t len)
 	size_t n = l->head + len;
 	if (l->p[n - 1] != '\n')
 		l->p[n++] = '\n';
-	if (lg->writer)
-		lg_writer_add(lg->writer, l->p, n);
-	else
-		write_all(lg->fd, l->p, n);
+	put(lg, l->p, n);
 	if (l->p != l->stack)
 		free(l->p);
 }
 
-void lg_log(const struct lg *lg, enum lg_level level, const char *text, size_t len)
+/* --- JSON ------------------------------------------------------------------------------------ */
+
+static void add_member(struct strbuf *sb, const char *name, struct lg_text t)
+{
+	strbuf_addf(sb, ",\"%s\":", name);
+	strbuf_add_json(sb, t.s ? t.s : "", t.n);
+}
+
+/* RFC 3339 with microseconds, in UTC: "2024-06-13T10:26:43.184774Z". */
+static void add_time(struct strbuf *sb, int64_t wall_ns)
+{
+	struct tm tm;
+	char text[32];
+	time_t sec = (time_t)(wall_ns / NSEC_PER_SEC);
+	gmtime_r(&sec, &tm);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+	strbuf_addf(
+		sb, "{\"time\":\"%s.%06dZ\"", text, (int)(wall_ns % NSEC_PER_SEC / NSEC_PER_USEC));
+}
+
+/* The line, with its end. Any bytes of the text become valid JSON. */
+static void add_json_line(struct strbuf *sb, lg_describe_fn *describe, enum lg_level level,
+	const char *text, size_t len)
+{
+	struct lg_fields f;
+	if (len > 0 && text[len - 1] == '\n')
+		len--;
+	describe(text, len, &f);
+	add_time(sb, clock_wall_ns());
+	strbuf_addf(sb, ",\"level\":\"%s\"", lg_level_text(level));
+	add_member(sb, "component", f.component);
+	add_member(sb, "topic", f.topic);
+	add_member(sb, "channel", f.channel);
+	add_member(sb, "client", f.client);
+	add_member(sb, "message", (struct lg_text){text, len});
+	strbuf_adds(sb, "}\n");
+}
+
+/* --- whole texts -------------------------------------------------------------------------------- */
+
+/* Writes the line, in either format. */
+static void write_text(const struct lg *lg, enum lg_level level, const char *text, size_t len)
 {
 	struct line l;
-	int saved_errno = errno; /* a caller may log before it looks at errno */
-	if (lg_enabled(lg, level) && begin_line(&l, lg, level, len)) {
+	struct strbuf json = STRBUF_INIT;
+	if (lg->describe) {
+		add_json_line(&json, lg->describe, level, text, len);
+		put(lg, json.data, json.len);
+		strbuf_free(&json);
+	} else if (begin_line(&l, lg, level, len)) {
 		memcpy(l.p + l.head, text, len);
 		end_line(&l, lg, len);
 	}
+}
+
+/* "TEXT (repeated 3 times in 10s)" */
+static void write_repeated(const struct lg *lg, struct lg_repeated *r)
+{
+	char ns[32];
+	struct strbuf sb = STRBUF_INIT;
+	if (!r->text)
+		return;
+	strbuf_add(&sb, r->text, r->text[r->len - 1] == '\n' ? r->len - 1 : r->len);
+	strbuf_addf(&sb, " (repeated %" PRIu64 " times in %s)", r->count,
+		duration_format(r->ns, ns, sizeof(ns)));
+	write_text(lg, (enum lg_level)r->level, sb.data, sb.len);
+	strbuf_free(&sb);
+	free(r->text);
+}
+
+/* Writes it, unless it is one to be counted. */
+static void write_or_count(
+	const struct lg *lg, enum lg_level level, const void *place, const char *text, size_t len)
+{
+	struct lg_repeated over;
+	if (lg->dedup && lg->writer && level >= LG_WARN && level < LG_FATAL) {
+		if (lg_dedup_is_repeated(
+			    lg->dedup, level, place, text, len, clock_mono_ns(), &over))
+			return;
+		write_repeated(lg, &over);
+	}
+	write_text(lg, level, text, len);
+}
+
+void lg_log(const struct lg *lg, enum lg_level level, const char *text, size_t len)
+{
+	int saved_errno = errno; /* a caller may log before it looks at errno */
+	if (lg_enabled(lg, level))
+		write_or_count(lg, level, NULL, text, len);
 	errno = saved_errno;
+}
+
+/* lg_vlogf, where the text is needed before the line. */
+static void vlogf_by_text(const struct lg *lg, enum lg_level level, const char *fmt, va_list ap)
+{
+	va_list ap2;
+	va_copy(ap2, ap);
+	int len = vsnprintf(NULL, 0, fmt, ap2);
+	va_end(ap2);
+	if (len < 0)
+		return;
+	char *text = xmalloc((size_t)len + 1);
+	vsnprintf(text, (size_t)len + 1, fmt, ap);
+	write_or_count(lg, level, fmt, text, (size_t)len);
+	free(text);
 }
 
 void lg_vlogf(const struct lg *lg, enum lg_level level, const char *fmt, va_list ap)
@@ -196,6 +306,11 @@ void lg_vlogf(const struct lg *lg, enum lg_level level, const char *fmt, va_list
 
 	struct line l;
 	int saved_errno = errno;
+	if (lg->describe || lg->dedup) {
+		vlogf_by_text(lg, level, fmt, ap);
+		errno = saved_errno;
+		return;
+	}
 	va_list ap2;
 	va_copy(ap2, ap);
 	int len = vsnprintf(NULL, 0, fmt, ap2);
@@ -207,6 +322,55 @@ void lg_vlogf(const struct lg *lg, enum lg_level level, const char *fmt, va_list
 	errno = saved_errno;
 }
 
+/* --- for the thread "log" ------------------------------------------------------------------------ */
+
+/* lg_writer_ops.note */
+static void note(void *arg, struct strbuf *out, const char *text)
+{
+	const struct lg *lg = arg;
+	if (lg->describe)
+		add_json_line(out, lg->describe, LG_WARN, text, strlen(text));
+	else
+		strbuf_addf(out, "(%s)\n", text);
+}
+
+/* lg_writer_ops.next_ns */
+static int64_t next_ns(void *arg)
+{
+	const struct lg *lg = arg;
+	return lg->dedup ? lg_dedup_next(lg->dedup) : 0;
+}
+
+/* lg_writer_ops.due */
+static void due(void *arg, int64_t now_ns)
+{
+	const struct lg *lg = arg;
+	struct lg_repeated over;
+	while (lg->dedup && lg_dedup_take(lg->dedup, now_ns, &over))
+		write_repeated(lg, &over);
+}
+
+void lg_tell_repeated(struct lg *lg)
+{
+	due(lg, INT64_MAX);
+}
+
+static const struct lg_writer_ops writer_ops = {.note = note, .next_ns = next_ns, .due = due};
+
+int lg_start_writer(struct lg *lg, struct err *err)
+{
+	lg->writer = lg_writer_start(lg->fd, &writer_ops, lg, err);
+	return lg->writer ? 0 : -1;
+}
+
+void lg_stop_writer(struct lg *lg)
+{
+	if (!lg->writer)
+		return;
+	lg_tell_repeated(lg);
+	lg_writer_stop(lg->writer);
+}
+
 void lg_logf(const struct lg *lg, enum lg_level level, const char *fmt, ...)
 {
 	va_list ap;
@@ -215,11 +379,12 @@ void lg_logf(const struct lg *lg, enum lg_level level, const char *fmt, ...)
 	va_end(ap);
 }
 
-void lg_fatalf(const char *prefix, const char *fmt, ...)
+void lg_fatalf(const char *prefix, lg_describe_fn *describe, const char *fmt, ...)
 {
 	struct lg lg;
 	va_list ap;
 	lg_init(&lg, STDERR_FILENO, prefix, LG_FATAL);
+	lg_use_json(&lg, describe);
 	va_start(ap, fmt);
 	lg_vlogf(&lg, LG_FATAL, fmt, ap);
 	va_end(ap);

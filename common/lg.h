@@ -16,7 +16,22 @@
 
 #include "common/err.h"
 
+struct lg_dedup;
 struct lg_writer;
+
+/* A piece of text, not terminated. */
+struct lg_text {
+	const char *s; /* NULL: n is 0 */
+	size_t n;
+};
+
+/* What a line is about. What is not known is empty. */
+struct lg_fields {
+	struct lg_text component, topic, channel, client;
+};
+
+/* Finds that out from the line's text, into which the fields may point. Does not block. */
+typedef void lg_describe_fn(const char *text, size_t len, struct lg_fields *out);
 
 enum lg_level { LG_DEBUG = 1, LG_INFO = 2, LG_WARN = 3, LG_ERROR = 4, LG_FATAL = 5 };
 
@@ -24,11 +39,25 @@ struct lg {
 	_Atomic int level;        /* an enum lg_level; messages below it are dropped */
 	int fd;                   /* immutable */
 	char *prefix;             /* immutable; owned */
+	lg_describe_fn *describe; /* immutable; NULL: lines are text; else JSON */
+	struct lg_dedup *dedup;   /* immutable; owned; NULL: every line is written */
 	struct lg_writer *writer; /* owned; NULL: each thread writes its own lines */
 };
 
 /* prefix is copied. */
 void lg_init(struct lg *lg, int fd, const char *prefix, enum lg_level level);
+/*
+ * Lines are JSON from now on: an object a line, with time (RFC 3339, UTC), level, component, topic,
+ * channel, client and message, all of them strings. NULL: text. While no other thread logs.
+ */
+void lg_use_json(struct lg *lg, lg_describe_fn *describe);
+/*
+ * From now on warnings and errors that come again within ns are counted (lg_dedup.h), as long as a
+ * thread writes the lines. While no other thread logs, and before lg_start_writer.
+ */
+void lg_count_repeated(struct lg *lg, int64_t ns);
+/* Writes what has been counted so far, as if its time were over. Any thread. */
+void lg_tell_repeated(struct lg *lg);
 /* No thread may log any more; lg_stop_writer comes first. */
 void lg_destroy(struct lg *lg);
 /*
@@ -78,8 +107,11 @@ void lg_logf(const struct lg *lg, enum lg_level level, const char *fmt, ...)
 void lg_log(const struct lg *lg, enum lg_level level, const char *text, size_t len);
 void lg_vlogf(const struct lg *lg, enum lg_level level, const char *fmt, va_list ap)
 	__attribute__((format(printf, 3, 0)));
-/* lg.LogFatal: "<prefix>date FATAL: text" to stderr, then exit(1). prefix is "[nsqd] " in stock. */
-_Noreturn void lg_fatalf(const char *prefix, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+/*
+ * lg.LogFatal: "<prefix>date FATAL: text" to stderr, then exit(1). prefix is "[nsqd] " in stock.
+ * describe: as lg_use_json.
+ */
+_Noreturn void lg_fatalf(const char *prefix, lg_describe_fn *describe, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
 #endif

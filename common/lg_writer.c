@@ -37,7 +37,9 @@
 #define LINES_KEPT_BUFFER (64 * 1024) /* a larger buffer is given back once it is written */
 
 struct lg_writer {
-	int fd;                     /* immutable */
+	int fd; /* immutable, as are the next two */
+	const struct lg_writer_ops *ops;
+	void *arg;                  /* borrowed */
 	struct mutex lock;          /* a leaf */
 	struct strbuf pending;      /* guarded by lock; whole lines */
 	size_t dropped;             /* guarded by lock; lines, since the last take */
@@ -107,14 +109,20 @@ static size_t write_some(struct lg_writer *w, const char *p, size_t n, int *code
 /* Says what was lost before. False: that cannot be written either, or it is time to stop. */
 static bool tell_loss(struct lg_writer *w, struct loss *loss)
 {
-	char line[256], reason[128];
+	char text[256], reason[128];
+	struct strbuf line = STRBUF_INIT;
 	if (loss->lines == 0)
 		return true;
 	if (loss->code == 0)
 		return false;
-	int n = snprintf(line, sizeof(line), "%s(%zu log lines lost: %s)\n", loss->torn ? "\n" : "",
-		loss->lines, err_strerror(loss->code, reason, sizeof(reason)));
-	if (write_some(w, line, (size_t)n, &loss->code) < (size_t)n)
+	snprintf(text, sizeof(text), "%zu log lines lost: %s", loss->lines,
+		err_strerror(loss->code, reason, sizeof(reason)));
+	if (loss->torn)
+		strbuf_addc(&line, '\n');
+	w->ops->note(w->arg, &line, text);
+	bool told = write_some(w, line.data, line.len, &loss->code) == line.len;
+	strbuf_free(&line);
+	if (!told)
 		return false;
 	*loss = (struct loss){0};
 	return true;
@@ -142,8 +150,11 @@ static size_t take(struct lg_writer *w, struct strbuf *lines)
 	size_t dropped = w->dropped;
 	w->dropped = 0;
 	mutex_unlock(&w->lock);
-	if (dropped > 0)
-		strbuf_addf(lines, "(%zu log lines dropped: nobody reads them)\n", dropped);
+	if (dropped > 0) {
+		char text[64];
+		snprintf(text, sizeof(text), "%zu log lines dropped: nobody reads them", dropped);
+		w->ops->note(w->arg, lines, text);
+	}
 	return n;
 }
 
@@ -161,6 +172,15 @@ static void gather(int64_t *last_ns)
 	*last_ns = now + (left > 0 ? left : 0);
 }
 
+/* Until there are lines, or the owner has some to add. */
+static void await_lines(struct lg_writer *w)
+{
+	struct ticker due = {.next_ns = w->ops->next_ns(w->arg)};
+	struct chan_case cases[] = {chan_case_recv(w->wake_chan, NULL), chan_case_tick(&due)};
+	if (chan_select(cases, 2) == 1)
+		w->ops->due(w->arg, clock_mono_ns());
+}
+
 static void lg_writer_loop(void *arg)
 {
 	struct lg_writer *w = arg;
@@ -169,7 +189,7 @@ static void lg_writer_loop(void *arg)
 	int64_t last_ns = 0;
 	bool stopping;
 	do {
-		chan_recv(w->wake_chan, NULL);
+		await_lines(w);
 		gather(&last_ns);
 		/*
 		 * Read before the lines: a thread that asks to stop has added its last line
@@ -195,10 +215,13 @@ void lg_writer_free(struct lg_writer *w)
 	free(w);
 }
 
-struct lg_writer *lg_writer_start(int fd, struct err *err)
+struct lg_writer *lg_writer_start(
+	int fd, const struct lg_writer_ops *ops, void *arg, struct err *err)
 {
 	struct lg_writer *w = xcalloc(1, sizeof(*w));
 	w->fd = fd;
+	w->ops = ops;
+	w->arg = arg;
 	mutex_init(&w->lock, RANK_LEAF);
 	w->wake_chan = chan_new(0, 1);
 	wait_group_init(&w->wait_group);

@@ -13,12 +13,24 @@
 #include "common/err.h"
 
 struct lg_writer;
+struct strbuf;
+
+/* What the owner of the lines has to add; in the thread "log". */
+struct lg_writer_ops {
+	/* Appends a line that says this of the log itself. */
+	void (*note)(void *arg, struct strbuf *out, const char *text);
+	/* When to call due next (monotonic); 0: never. Asked after each lot of lines. */
+	int64_t (*next_ns)(void *arg);
+	/* May add lines. */
+	void (*due)(void *arg, int64_t now_ns);
+};
 
 /*
- * Starts the thread "log", which writes the lines of lg_writer_add to fd. NULL with err set: no
- * thread.
+ * Starts the thread "log", which writes the lines of lg_writer_add to fd. arg is for ops, and
+ * outlives the writer. NULL with err set: no thread.
  */
-struct lg_writer *lg_writer_start(int fd, struct err *err);
+struct lg_writer *lg_writer_start(
+	int fd, const struct lg_writer_ops *ops, void *arg, struct err *err);
 /*
  * Takes a copy of a line. Never blocks: while 1 MiB waits to be written, it drops lines and counts
  * them. Takes the writer's lock.

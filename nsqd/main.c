@@ -17,6 +17,7 @@
 #include "common/rlimit.h"
 #include "common/xalloc.h"
 #include "nsqd/nsqd.h"
+#include "nsqd/core/log_fields.h"
 #include "nsqd/core/nsqd_flags.h"
 #include "nsqd/core/options.h"
 #include "nsqd/core/signals.h"
@@ -41,13 +42,17 @@ static void open_standard_descriptors(void)
 	}
 }
 
+/* The format of the log, while there is no daemon yet. */
+static lg_describe_fn *describe_early;
+
 /* lg.LogFatal, after what the daemon has logged so far (n: NULL where there is none yet). */
 static _Noreturn void log_fatal(struct nsqd *n, const char *what, const struct err *err)
 {
+	lg_describe_fn *describe = n ? n->ctx.lg.describe : describe_early;
 	if (n)
 		lg_stop_writer(&n->ctx.lg);
 	gothread_drain();
-	lg_fatalf("[nsqd] ", "%s - %s", what, err->msg);
+	lg_fatalf("[nsqd] ", describe, "%s - %s", what, err->msg);
 }
 
 /* Topics may have been loaded, and their pumps hold messages: stock's end here loses those. */
@@ -105,6 +110,7 @@ int main(int argc, char **argv)
 		options_free(opts);
 		return exit_code;
 	}
+	describe_early = log_describe(opts);
 	struct reload reload;
 	reload_init(&reload, opts, argc, argv);
 	struct signals *signals = signals_start(strcmp(opts->sigterm, "drain") == 0, &err);
@@ -121,6 +127,7 @@ int main(int argc, char **argv)
 	nsqd_wait(&nsqd->ctx, &nsqd->topics, signals, &reload);
 	nsqd_exit(nsqd);
 	signals_stop(signals);
+	lg_tell_repeated(&nsqd->ctx.lg);
 	nsqd_logf(&nsqd->ctx, LG_INFO, "NSQ: bye"); /* the last line, which Exit logs in Go */
 	bool nobody_reads = lg_is_broken(&nsqd->ctx.lg);
 	exit_code = atomic_load(&nsqd->ctx.main_failed) ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -199,6 +199,7 @@ struct client_v2 {
 	/* The next are the owner's. */
 	struct poll_desc *pd; /* from tcp.c; open as long as the client is */
 	enum client_stage stage;
+	bool announced;             /* the log knows of it */
 	bool polled;                /* a poller runs it, and must not block */
 	bool has_left;              /* its channel has forgotten it, and its pump is to end */
 	bool peer_ended;            /* its last byte has been read, and it has said that it is */

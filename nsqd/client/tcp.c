@@ -66,14 +66,24 @@ static void remove_conn(struct tcp_server *s, struct client_v2 *c)
 	rwlock_unlock(&s->lock);
 }
 
+/* Once, as soon as it comes; with --log-quiet-probes when it has said something. */
+static void announce(struct client_v2 *c)
+{
+	if (!c->announced)
+		nsqd_logf(c->ctx, LG_INFO, "TCP: new client(%s)", c->remote_addr);
+	c->announced = true;
+}
+
 /*
  * A connection that ends before it has said anything is a health check of a load balancer, of which
  * a line has told already; and that we end it is no error either.
  */
 static void log_no_magic(struct client_v2 *c, enum bufio_result res, const struct err *err)
 {
-	if (res != BUFIO_EOF && err->code != ECONNRESET && !client_v2_is_closing(c))
-		nsqd_logf(c->ctx, LG_ERROR, "failed to read protocol version - %s", err->msg);
+	if (res == BUFIO_EOF || err->code == ECONNRESET || client_v2_is_closing(c))
+		return;
+	announce(c);
+	nsqd_logf(c->ctx, LG_ERROR, "failed to read protocol version - %s", err->msg);
 }
 
 /* A line with the magic, which may hold any byte: "who(address)what 'magic'". */
@@ -125,6 +135,7 @@ static enum netpoll_next read_magic(struct client_v2 *c)
 		log_no_magic(c, res, &err);
 		return NETPOLL_YIELD;
 	}
+	announce(c);
 	log_magic(c, LG_INFO, "CLIENT", ": desired protocol magic", magic);
 	if (memcmp(magic, "  V2", MAGIC_LENGTH) == 0) {
 		c->stage = STAGE_COMMANDS;
@@ -237,9 +248,10 @@ static void handle(void *arg, int fd, const union address *addr)
 	struct tcp_server *s = arg;
 	char remote_addr[128];
 	address_format(addr, remote_addr, sizeof(remote_addr));
-	nsqd_logf(s->protocol.ctx, LG_INFO, "TCP: new client(%s)", remote_addr);
 	struct client_v2 *c =
 		client_v2_new(&s->protocol, next_id(s), stream_sock_new(fd), remote_addr);
+	if (!nsqd_get_opts(c->ctx)->log_quiet_probes)
+		announce(c);
 	c->pd = netpoll_open(s->protocol.netpoll, fd, &client_ops, c);
 	wait_group_add(&s->clients);
 	if (add_conn(s, c)) {

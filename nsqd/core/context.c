@@ -15,12 +15,16 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
+#include "nsqd/core/log_fields.h"
 
 void context_init(struct context *ctx, struct options *take_opts, int log_fd)
 {
 	*ctx = (struct context){.data_dir_fd = -1, .exit_fd = -1};
 	atomic_init(&ctx->opts, take_opts);
 	lg_init(&ctx->lg, log_fd, take_opts->log_prefix, take_opts->log_level);
+	lg_use_json(&ctx->lg, log_describe(take_opts));
+	if (take_opts->log_dedup > 0)
+		lg_count_repeated(&ctx->lg, take_opts->log_dedup);
 	nsqd_config_init(&ctx->config, take_opts);
 	notify_init(&ctx->notify);
 	drain_init(&ctx->drain);

@@ -26,6 +26,7 @@
 #include "common/version.h"
 #include "common/xalloc.h"
 #include "nsqd/core/build_info.h"
+#include "nsqd/core/log_fields.h"
 
 /* --- types of nsqd's own -------------------------------------------------------------------- */
 
@@ -509,6 +510,12 @@ static const struct row rows[] = {
 	OPT("log-level", type_log_level, log_level,
 		"set log verbosity: debug, info, warn, error, or fatal"),
 	OPT("log-prefix", type_string, log_prefix, "log message prefix"),
+	OPT("log-format", type_string, log_format, /* ours, as the next two */
+		"format of the log's lines (text or json)"),
+	OPT("log-dedup", type_duration, log_dedup,
+		"count a warning or error that comes again within this time, instead of writing it (0 is off)"),
+	OPT("log-quiet-probes", type_bool, log_quiet_probes,
+		"log nothing of connections that end before they have sent anything"),
 	OPT("sigterm", type_string, sigterm, /* issue 1302 */
 		"what SIGTERM does: clean-shutdown, or drain (take no new messages, exit when empty)"),
 	OPT("drain-timeout", type_duration, drain_timeout,
@@ -856,6 +863,7 @@ static int read_all(struct reader *r, int argc, char **argv, int out_fd, int err
 	struct options *o = r->o;
 	r->extra.config = xstrdup("");
 	int rc = read_command_line(r, argc, argv, out_fd, err_fd);
+	lg_use_json(&r->log, log_describe(o));
 	if (rc == 0)
 		rc = read_config_file(r);
 	if (rc == 0) {
@@ -864,6 +872,7 @@ static int read_all(struct reader *r, int argc, char **argv, int out_fd, int err
 		o->n_e2e_processing_latency_percentiles = r->extra.percentiles.n;
 		r->extra.percentiles.v = NULL;
 		set_run_mode(r);
+		lg_use_json(&r->log, log_describe(o));
 		warn(r, argc, argv);
 	}
 	free(r->extra.percentiles.v);

@@ -24,6 +24,7 @@
 #define STRINGS(X)                                                                                 \
 	X(config_file)                                                                             \
 	X(log_prefix)                                                                              \
+	X(log_format)                                                                              \
 	X(sigterm)                                                                                 \
 	X(tcp_address)                                                                             \
 	X(http_address)                                                                            \
@@ -123,6 +124,7 @@ struct options *options_new(void)
 		.max_deflate_level = 6,
 		.snappy_enabled = true,
 		.log_prefix = xstrdup("[nsqd] "),
+		.log_format = xstrdup("text"),
 		.sigterm = xstrdup("clean-shutdown"),
 		.tcp_address = xstrdup("0.0.0.0:4150"),
 		.http_address = xstrdup("0.0.0.0:4151"),
@@ -204,6 +206,7 @@ static int check_ranges(const struct options *o, struct err *err)
 		{"queue-scan-selection-count", o->queue_scan_selection_count, 1, INT32_MAX},
 		{"queue-scan-worker-pool-max", o->queue_scan_worker_pool_max, 1, INT32_MAX},
 		{"max-output-buffer-size", o->max_output_buffer_size, 0, INT32_MAX},
+		{"log-dedup", o->log_dedup, 0, INT64_MAX / 2},
 		{"drain-timeout", o->drain_timeout, 0, INT64_MAX},
 	};
 	for (size_t i = 0; i < sizeof(ranges) / sizeof(*ranges); i++) {
@@ -233,6 +236,8 @@ int options_check(struct options *o, struct err *err)
 		strcmp(o->auth_http_request_method, "get") != 0)
 		return err_set(err, 0, "--auth-http-request-method must be post or get");
 
+	if (strcmp(o->log_format, "text") != 0 && strcmp(o->log_format, "json") != 0)
+		return err_set(err, 0, "--log-format must be text or json");
 	if (strcmp(o->sigterm, "clean-shutdown") != 0 && strcmp(o->sigterm, "drain") != 0)
 		return err_set(err, 0, "--sigterm must be clean-shutdown or drain");
 

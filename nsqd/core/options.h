@@ -39,6 +39,9 @@ struct options {
 	int64_t id;
 	enum lg_level log_level;
 	char *log_prefix;
+	char *log_format;  /* "text" or "json" */
+	int64_t log_dedup; /* 0: every line is written */
+	bool log_quiet_probes;
 	char *sigterm; /* "clean-shutdown" or "drain" */
 	int64_t drain_timeout;
 

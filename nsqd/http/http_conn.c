@@ -86,6 +86,7 @@ static enum netpoll_next start_tls(struct http_conn *c, int64_t timeout_ns)
 {
 	struct err err;
 	struct stream *tls = NULL;
+	bool is_probe = c->w == 0 && nsqd_get_opts(c->server->daemon->ctx)->log_quiet_probes;
 	if (looks_like_http(c->input, c->w)) {
 		err_set(&err, 0, "client sent an HTTP request to an HTTPS server");
 		answer_not_https(c);
@@ -100,7 +101,7 @@ static enum netpoll_next start_tls(struct http_conn *c, int64_t timeout_ns)
 		c->stream = tls;
 		return go_to(c, HTTP_HEAD);
 	}
-	if (!stopping(c)) {
+	if (!stopping(c) && !is_probe) {
 		char from[128];
 		address_format(&c->remote, from, sizeof(from));
 		lg_logf(&c->server->daemon->ctx->lg, LG_WARN,

@@ -42,6 +42,7 @@ static const struct {
 	}
 	{"log_level", ELSEWHERE, 0, 0},
 	{"nsqlookupd_tcp_addresses", ELSEWHERE, 0, 0},
+	A_VALUE(log_quiet_probes),
 	A_VALUE(drain_timeout),
 	A_VALUE(http_client_connect_timeout),
 	A_VALUE(http_client_request_timeout),

@@ -776,19 +776,17 @@ MUTATIONS = [
              "	rwlock_rdlock(&t->lock);\n	bool first = !topic_exiting(t);",
              ["delete put-exit early=1 channels=0"]),
     Mutation("a topic that ends refuses what is published", TOPIC,
-             "	if (topic_exiting(t))\n		err_set(err, 0, \"exiting\");\n"
-             "	else\n"
+             "	if (!refuses(t, flags & PUT_BEGUN, err))\n"
              "		done",
+             "	(void)refuses;\n"
              "	done",
              ["delete put-exit early=1"]),
     Mutation("a put holds topic.lock", TOPIC,
-             "	rwlock_rdlock(&t->lock);\n	if (topic_exiting(t))\n"
-             "		err_set(err, 0, \"exiting\");\n	else\n"
-             "		done = put(t, msgs, n, deferred, err);\n"
+             "	rwlock_rdlock(&t->lock);\n	if (!refuses(t, flags & PUT_BEGUN, err))\n"
+             "		done = put(t, msgs, n, flags & PUT_DEFERRED, err);\n"
              "	rwlock_unlock(&t->lock);\n",
-             "	if (topic_exiting(t))\n		err_set(err, 0, \"exiting\");\n"
-             "	else\n"
-             "		done = put(t, msgs, n, deferred, err);\n",
+             "	if (!refuses(t, flags & PUT_BEGUN, err))\n"
+             "		done = put(t, msgs, n, flags & PUT_DEFERRED, err);\n",
              ["delete put-exit early=1"]),
     Mutation("a topic's pump has ended before the topic is flushed", TOPIC,
              "	wait_group_wait(&t->wait_group);\n\n	size_t lost;",

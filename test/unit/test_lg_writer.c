@@ -29,6 +29,18 @@ int poll(struct pollfd *fds, nfds_t n, int timeout)
 	return 0;
 }
 
+static void note(void *arg, struct strbuf *out, const char *text)
+{
+	strbuf_addf(out, "(%s)\n", text);
+}
+
+static int64_t never(void *arg)
+{
+	return 0;
+}
+
+static const struct lg_writer_ops ops = {.note = note, .next_ns = never};
+
 static void add_numbered(struct lg_writer *w, int who, int n)
 {
 	char line[64];
@@ -48,7 +60,7 @@ static void test_every_line_is_written_in_order_before_stop_returns(void **state
 	struct err err;
 	char path[] = "linesXXXXXX";
 	int fd = mkstemp(path);
-	struct lg_writer *w = lg_writer_start(fd, &err);
+	struct lg_writer *w = lg_writer_start(fd, &ops, NULL, &err);
 	assert_non_null(w);
 	add_numbered(w, 7, LINES);
 	stop(w);
@@ -73,7 +85,7 @@ static void test_a_pipe_that_nobody_reads_blocks_nobody_and_costs_a_bounded_buff
 	memset(line, 'x', sizeof(line));
 	line[LINE - 1] = '\n';
 	assert_int_equal(pipe(fds), 0);
-	struct lg_writer *w = lg_writer_start(fds[1], &err);
+	struct lg_writer *w = lg_writer_start(fds[1], &ops, NULL, &err);
 	assert_non_null(w);
 	for (int i = 0; i < LINES; i++)
 		lg_writer_add(w, line, sizeof(line));
@@ -103,7 +115,7 @@ static void test_lines_that_the_disk_refuses_are_counted_when_it_takes_some_agai
 	struct err err;
 	char path[] = "refusedXXXXXX";
 	int file = mkstemp(path), fd = open("/dev/full", O_WRONLY);
-	struct lg_writer *w = lg_writer_start(fd, &err);
+	struct lg_writer *w = lg_writer_start(fd, &ops, NULL, &err);
 	assert_non_null(w);
 	add_numbered(w, 1, 3);
 	wait_written(w);
@@ -123,7 +135,7 @@ static void test_lines_without_a_descriptor_are_counted_when_there_is_one_again(
 	char path[] = "closedXXXXXX";
 	int file = mkstemp(path), fd = fcntl(file, F_DUPFD_CLOEXEC, 100);
 	assert_true(fd >= 100); /* no other file gets this number meanwhile */
-	struct lg_writer *w = lg_writer_start(fd, &err);
+	struct lg_writer *w = lg_writer_start(fd, &ops, NULL, &err);
 	assert_non_null(w);
 	close(fd);
 	add_numbered(w, 1, 3);
@@ -160,7 +172,7 @@ static void test_dropped_lines_are_counted_in_the_log(void **state)
 	memset(line, 'x', sizeof(line));
 	line[LINE - 1] = '\n';
 	assert_int_equal(pipe(fds), 0);
-	struct lg_writer *w = lg_writer_start(fds[1], &err);
+	struct lg_writer *w = lg_writer_start(fds[1], &ops, NULL, &err);
 	for (int i = 0; i < LINES; i++)
 		lg_writer_add(w, line, sizeof(line));
 
@@ -214,7 +226,7 @@ static void test_the_stop_does_not_wait_for_a_slow_reader_and_tells_it_no_loss(v
 	int fds[2];
 	assert_int_equal(pipe(fds), 0);
 	assert_int_equal(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
-	struct lg_writer *w = lg_writer_start(fds[1], &err);
+	struct lg_writer *w = lg_writer_start(fds[1], &ops, NULL, &err);
 	assert_non_null(w);
 	add_numbered(w, 1, LINES);
 
@@ -258,7 +270,7 @@ static void test_lines_of_many_threads_stay_whole(void **state)
 	int fd = mkstemp(path), next[THREADS] = {0}, who, i;
 	struct adder adders[THREADS];
 	struct wait_group wg;
-	struct lg_writer *w = lg_writer_start(fd, &err);
+	struct lg_writer *w = lg_writer_start(fd, &ops, NULL, &err);
 	wait_group_init(&wg);
 	for (int t = 0; t < THREADS; t++) {
 		adders[t] = (struct adder){w, t};
