@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include "common/gothread.h"
 #include "common/lg.h"
 #include "common/rlimit.h"
+#include "common/sd_daemon.h"
 #include "common/xalloc.h"
 #include "nsqd/nsqd.h"
 #include "nsqd/core/log_fields.h"
@@ -89,9 +91,35 @@ static int run_offline(struct options *opts)
 	return inspect_data(opts, STDOUT_FILENO, STDERR_FILENO);
 }
 
+/*
+ * Takes what a service manager has put into the environment. Only now: --version and --help are
+ * answered whatever is there.
+ */
+static void init_sd_daemon(struct sd_daemon *sd)
+{
+	struct err err;
+	if (sd_daemon_init(sd, nsqd_socket_names, SD_SOCKETS, &err) != 0)
+		log_fatal(NULL, "failed to instantiate nsqd", &err);
+}
+
+/* Tells the service manager that it all works. Without it the manager gives up in the end. */
+static void tell_ready(struct nsqd *n, const struct sd_daemon *sd)
+{
+	struct err err;
+	char status[256];
+	const struct http_daemon *d = &n->http_daemon;
+	if (sd->warning.code != 0)
+		nsqd_logf(&n->ctx, LG_WARN, "%s", sd->warning.msg);
+	snprintf(status, sizeof(status), "TCP port %d, HTTP port %d, HTTPS port %d", d->tcp_port,
+		d->http_port, d->https_port);
+	if (sd_daemon_ready(sd, status, &err) != 0)
+		nsqd_logf(&n->ctx, LG_WARN, "%s", err.msg);
+}
+
 int main(int argc, char **argv)
 {
 	struct err err;
+	struct sd_daemon sd;
 	int exit_code = EXIT_FAILURE;
 	open_standard_descriptors();
 	xalloc_init();
@@ -111,20 +139,23 @@ int main(int argc, char **argv)
 		return exit_code;
 	}
 	describe_early = log_describe(opts);
+	init_sd_daemon(&sd);
 	struct reload reload;
 	reload_init(&reload, opts, argc, argv);
 	struct signals *signals = signals_start(strcmp(opts->sigterm, "drain") == 0, &err);
 	if (!signals)
 		log_fatal(NULL, "failed to instantiate nsqd", &err);
-	struct nsqd *nsqd = nsqd_new(opts, &err);
+	struct nsqd *nsqd = nsqd_new(opts, &sd, &err);
 	if (!nsqd)
 		log_fatal(NULL, "failed to instantiate nsqd", &err);
 	signals_log_to(signals, &nsqd->ctx.lg);
 	reload.ctx = &nsqd->ctx;
 	reload.tls = nsqd->tls;
 	start(nsqd);
+	tell_ready(nsqd, &sd);
 
 	nsqd_wait(&nsqd->ctx, &nsqd->topics, signals, &reload);
+	(void)sd_daemon_notify(&sd, "STOPPING=1", &err);
 	nsqd_exit(nsqd);
 	signals_stop(signals);
 	lg_tell_repeated(&nsqd->ctx.lg);
@@ -133,6 +164,7 @@ int main(int argc, char **argv)
 	exit_code = atomic_load(&nsqd->ctx.main_failed) ? EXIT_FAILURE : EXIT_SUCCESS;
 	nsqd_free(nsqd);
 	reload_destroy(&reload);
+	sd_daemon_close(&sd);
 	gothread_drain();
 	if (nobody_reads)
 		die_of(SIGPIPE);

@@ -18,6 +18,7 @@
 #include "common/http_client.h"
 #include "common/netpoll.h"
 #include "common/runnext.h"
+#include "common/sd_daemon.h"
 #include "common/version.h"
 #include "common/xalloc.h"
 #include "nsqd/client/auth.h"
@@ -27,14 +28,41 @@
 #include "nsqd/stats/statsd.h"
 #include "nsqd/client/tcp.h"
 #include "nsqd/core/tls_config.h"
+#include "nsqd/core/watchdog.h"
 
 #define LOG_FD STDERR_FILENO
+
+enum socket_index { SOCKET_TCP, SOCKET_HTTP, SOCKET_HTTPS };
+
+const char *const nsqd_socket_names[SD_SOCKETS] = {
+	[SOCKET_TCP] = "tcp", [SOCKET_HTTP] = "http", [SOCKET_HTTPS] = "https"};
+
+static bool is_passed(const struct nsqd *n, enum socket_index i)
+{
+	return n->sd && n->sd->sockets[i] >= 0;
+}
+
+/* A socket that was passed takes the place of the address. */
+static int adopt_or_listen(struct nsqd *n, enum socket_index i, const char *address,
+	struct tcp_listener *l, struct err *err)
+{
+	if (is_passed(n, i)) {
+		int fd = n->sd->sockets[i];
+		n->sd->sockets[i] = -1;
+		if (tcp_listener_adopt(l, fd, err) != 0)
+			return err_wrap(err, "listen (%s) failed - ", nsqd_socket_names[i]);
+		return 0;
+	}
+	if ((i == SOCKET_HTTPS ? tcp_listen_no_unix : tcp_listen)(l, address, err) != 0)
+		return err_wrap(err, "listen (%s) failed - ", address);
+	return 0;
+}
 
 static int listen_tcp(struct nsqd *n, struct err *err)
 {
 	const char *address = nsqd_get_opts(&n->ctx)->tcp_address;
-	if (tcp_listen(&n->tcp_listener, address, err) != 0)
-		return err_wrap(err, "listen (%s) failed - ", address);
+	if (adopt_or_listen(n, SOCKET_TCP, address, &n->tcp_listener, err) != 0)
+		return -1;
 	n->tcp_server = tcp_server_new(&n->ctx, &n->topics, n->tls, &n->tcp_listener, n->netpoll);
 	return 0;
 }
@@ -42,23 +70,29 @@ static int listen_tcp(struct nsqd *n, struct err *err)
 static int listen_http(struct nsqd *n, struct err *err)
 {
 	const struct options *opts = nsqd_get_opts(&n->ctx);
-	if (!*opts->http_address)
+	struct tcp_listener l;
+	if (!is_passed(n, SOCKET_HTTP) && !*opts->http_address)
 		return 0;
-	n->http_server = http_server_new(
-		&n->http_daemon, opts->http_address, NULL, opts->tls_required == TLS_REQUIRED, err);
-	if (!n->http_server)
-		return err_wrap(err, "listen (%s) failed - ", opts->http_address);
+	if (adopt_or_listen(n, SOCKET_HTTP, opts->http_address, &l, err) != 0)
+		return -1;
+	n->http_server =
+		http_server_new(&n->http_daemon, &l, NULL, opts->tls_required == TLS_REQUIRED);
 	return 0;
 }
 
 static int listen_https(struct nsqd *n, struct err *err)
 {
 	const char *address = nsqd_get_opts(&n->ctx)->https_address;
-	if (!n->tls || !*address)
+	struct tcp_listener l;
+	if (!n->tls && is_passed(n, SOCKET_HTTPS))
+		return err_set(err, 0,
+			"listen (https) failed - a passed socket needs --tls-cert "
+			"and --tls-key");
+	if (!n->tls || (!is_passed(n, SOCKET_HTTPS) && !*address))
 		return 0;
-	n->https_server = http_server_new(&n->http_daemon, address, n->tls, true, err);
-	if (!n->https_server)
-		return err_wrap(err, "listen (%s) failed - ", address);
+	if (adopt_or_listen(n, SOCKET_HTTPS, address, &l, err) != 0)
+		return -1;
+	n->https_server = http_server_new(&n->http_daemon, &l, n->tls, true);
 	return 0;
 }
 
@@ -115,9 +149,10 @@ static int open_all(struct nsqd *n, struct err *err)
 	return 0;
 }
 
-struct nsqd *nsqd_new(struct options *take_opts, struct err *err)
+struct nsqd *nsqd_new(struct options *take_opts, struct sd_daemon *sd, struct err *err)
 {
 	struct nsqd *n = xcalloc(1, sizeof(*n));
+	n->sd = sd;
 	context_init(&n->ctx, take_opts, LOG_FD);
 	topics_init(&n->topics, &n->ctx);
 	metadata_init(&n->metadata, &n->topics);
@@ -140,6 +175,7 @@ void nsqd_free(struct nsqd *n)
 		return;
 	if (n->runnext)
 		runnext_stop();
+	watchdog_stop(n->watchdog);
 	topics_destroy(&n->topics);
 	http_server_free(n->http_server);
 	http_server_free(n->https_server);
@@ -166,6 +202,10 @@ int nsqd_main(struct nsqd *n, struct err *err)
 			wait_group_wrap(wg, "statsd", statsd_loop, &n->topics, err) != 0) ||
 		netpoll_start(n->netpoll, err) != 0)
 		return -1;
+	if (watchdog_start(&n->watchdog, &n->ctx, n->netpoll, n->sd, err) != 0) {
+		netpoll_stop(n->netpoll);
+		return -1;
+	}
 	tcp_server_start(n->tcp_server);
 	if (n->http_server)
 		http_server_start(n->http_server, n->netpoll);
@@ -184,6 +224,7 @@ static void disconnect_everybody(struct nsqd *n)
 	http_server_close(n->https_server);
 	http_server_wait(n->http_server);
 	http_server_wait(n->https_server);
+	watchdog_leave_pollers(n->watchdog);
 	netpoll_stop(n->netpoll);
 }
 

@@ -16,10 +16,11 @@
 #include "protocol/listener.h"
 
 struct netpoll;
+struct sd_daemon;
 struct tcp_server;
 struct http_server;
-struct netpoll;
 struct tls_current;
+struct watchdog;
 
 struct nsqd {
 	struct context ctx;       /* shared by all parts; see there, as for the next three */
@@ -27,6 +28,8 @@ struct nsqd {
 	struct metadata metadata; /* nsqd.dat */
 	struct lookup lookup;     /* registration with nsqlookupd */
 
+	struct sd_daemon *sd;      /* borrowed; NULL: no service manager */
+	struct watchdog *watchdog; /* owned; NULL: nobody watches. Main's */
 	struct tls_current *tls; /* immutable after nsqd_new; owned; NULL: no certificate */
 	struct netpoll
 		*netpoll; /* immutable after nsqd_new; owned; the connections without threads */
@@ -41,11 +44,15 @@ struct nsqd {
 	struct wait_group wait_group; /* every thread that nsqd_main started */
 };
 
+/* The names of the sockets that a service manager may pass: SD_SOCKETS, for sd_daemon_init. */
+extern const char *const nsqd_socket_names[];
+
 /*
- * New: takes over opts, locks the data path, checks the options against each other, listens. NULL
- * with err set, and nothing left behind. Main thread.
+ * New: takes over opts, locks the data path, checks the options against each other, listens. Sockets
+ * of sd are taken in place of addresses; it outlives nsqd_free, and may be NULL. NULL with err set,
+ * and nothing left behind. Main thread.
  */
-struct nsqd *nsqd_new(struct options *take_opts, struct err *err);
+struct nsqd *nsqd_new(struct options *take_opts, struct sd_daemon *sd, struct err *err);
 /* Main: starts the threads and returns; -1 with err set if one cannot be started. Main thread. */
 int nsqd_main(struct nsqd *n, struct err *err);
 /*

@@ -190,15 +190,20 @@ static int listen_host(const char *host, uint16_t port, struct err *err)
 }
 
 /* The address that the listener has got; -1 with err set, and the listener closed. */
-static int learn_address(struct tcp_listener *l, union address *a, struct err *err)
+static int learn_address(struct tcp_listener *l, struct err *err)
 {
-	socklen_t len = sizeof(*a);
-	memset(a, 0, sizeof(*a));
-	if (getsockname(l->fd, &a->sa, &len) == 0)
-		return 0;
-	err_errno(err, errno, "listen: getsockname");
-	tcp_listener_close(l);
-	return -1;
+	union address a = {0};
+	socklen_t len = sizeof(a);
+	if (getsockname(l->fd, &a.sa, &len) != 0) {
+		err_errno(err, errno, "listen: getsockname");
+		tcp_listener_close(l);
+		return -1;
+	}
+	l->port = a.sa.sa_family == AF_INET6  ? ntohs(a.in6.sin6_port)
+		  : a.sa.sa_family == AF_INET ? ntohs(a.in.sin_port)
+					      : -1;
+	address_format(&a, l->addr, sizeof(l->addr));
+	return 0;
 }
 
 static int listen_tcp(struct tcp_listener *l, const char *host, const char *port, struct err *err)
@@ -208,14 +213,7 @@ static int listen_tcp(struct tcp_listener *l, const char *host, const char *port
 		return err_wrap(err, "listen tcp: ");
 	l->fd = is_wildcard(host) ? listen_wildcard(host, number, err)
 				  : listen_host(host, number, err);
-	if (l->fd < 0)
-		return -1;
-	union address a;
-	if (learn_address(l, &a, err) != 0)
-		return -1;
-	l->port = ntohs(a.sa.sa_family == AF_INET6 ? a.in6.sin6_port : a.in.sin_port);
-	address_format(&a, l->addr, sizeof(l->addr));
-	return 0;
+	return l->fd < 0 ? -1 : learn_address(l, err);
 }
 
 /* --- unix ------------------------------------------------------------------------------------- */
@@ -312,11 +310,7 @@ static int listen_unix(struct tcp_listener *l, const char *path, struct err *err
 		tcp_listener_close(l);
 		return -1;
 	}
-	if (learn_address(l, &a, err) != 0)
-		return -1;
-	l->port = -1;
-	address_format(&a, l->addr, sizeof(l->addr));
-	return 0;
+	return learn_address(l, err);
 }
 
 /* --- either ----------------------------------------------------------------------------------- */
@@ -400,6 +394,43 @@ int tcp_listen(struct tcp_listener *l, const char *addr, struct err *err)
 int tcp_listen_no_unix(struct tcp_listener *l, const char *addr, struct err *err)
 {
 	return listen_any(l, addr, false, err);
+}
+
+/* The value of a socket's option; -1 with err set, also where fd is no socket. */
+static int socket_option(int fd, int option, int *value, struct err *err)
+{
+	socklen_t len = sizeof(*value);
+	if (getsockopt(fd, SOL_SOCKET, option, value, &len) == 0)
+		return 0;
+	return err_errno(err, errno, "passed socket %d: getsockopt", fd);
+}
+
+/* Anything may have been passed. */
+static int check_listens(int fd, struct err *err)
+{
+	int type = 0, domain = 0, listens = 0;
+	if (socket_option(fd, SO_TYPE, &type, err) != 0 ||
+		socket_option(fd, SO_DOMAIN, &domain, err) != 0 ||
+		socket_option(fd, SO_ACCEPTCONN, &listens, err) != 0)
+		return -1;
+	if (type != SOCK_STREAM || (domain != AF_INET && domain != AF_INET6 && domain != AF_UNIX))
+		return err_set(err, EINVAL, "passed socket %d: neither TCP nor a unix stream", fd);
+	if (!listens)
+		return err_set(err, EINVAL, "passed socket %d: does not listen", fd);
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+		return err_errno(err, errno, "passed socket %d: fcntl", fd);
+	return 0;
+}
+
+int tcp_listener_adopt(struct tcp_listener *l, int take_fd, struct err *err)
+{
+	*l = (struct tcp_listener){.fd = take_fd};
+	if (check_listens(take_fd, err) != 0) {
+		tcp_listener_close(l);
+		return -1;
+	}
+	return learn_address(l, err);
 }
 
 void tcp_listener_close(struct tcp_listener *l)

@@ -53,6 +53,12 @@ int tcp_listen_no_unix(struct tcp_listener *l, const char *addr, struct err *err
  */
 int tcp_listen_check(const char *addr, bool may_be_unix, struct err *err);
 /*
+ * A listening stream socket (TCP or unix) that the service manager has opened, whose address is not
+ * checked against anything. Takes over fd, which becomes non-blocking. Its file, if it has one, is
+ * the manager's and stays. -1 with err set: it is no such socket; it is closed, and l->fd -1.
+ */
+int tcp_listener_adopt(struct tcp_listener *l, int take_fd, struct err *err);
+/*
  * Closes the socket and removes its file; a second call does nothing. An accept loop on it must
  * have ended.
  */

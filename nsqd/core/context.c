@@ -34,12 +34,14 @@ void context_init(struct context *ctx, struct options *take_opts, int log_fd)
 	ctx->metadata_patience.ns = METADATA_PATIENCE_NS;
 	mutex_init(&ctx->health_lock, RANK_HEALTH);
 	atomic_init(&ctx->healthy, true);
+	ctx->alive_chan = chan_new(0, 0);
 	ctx->exit_begun_chan = chan_new(0, 0);
 	ctx->exit_chan = chan_new(0, 0);
 }
 
 void context_destroy(struct context *ctx)
 {
+	chan_free(ctx->alive_chan);
 	chan_free(ctx->exit_begun_chan);
 	chan_free(ctx->exit_chan);
 	mutex_destroy(&ctx->health_lock);

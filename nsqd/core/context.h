@@ -66,6 +66,7 @@ struct context {
 
 	int data_dir_fd; /* immutable until the exit has ended; holds the lock on the data path */
 
+	struct chan *alive_chan; /* immutable; the scan loop receives: it goes on (watchdog.h) */
 	struct chan *exit_begun_chan; /* immutable; closed when the exit begins: requests give up */
 	struct chan *exit_chan;       /* immutable; closed by nsqd_exit: all threads stop */
 	int exit_fd; /* immutable; readable as soon as exit_begun_chan is closed: for poll */

@@ -266,8 +266,8 @@ static size_t connection_limit(bool tls)
 	return n < MIN_CONNECTIONS ? MIN_CONNECTIONS : n;
 }
 
-struct http_server *http_server_new(const struct http_daemon *daemon, const char *address,
-	struct tls_current *tls, bool tls_required, struct err *err)
+struct http_server *http_server_new(const struct http_daemon *daemon,
+	const struct tcp_listener *take_l, struct tls_current *tls, bool tls_required)
 {
 	struct http_server *s = xcalloc(1, sizeof(*s));
 	s->daemon = daemon;
@@ -275,10 +275,7 @@ struct http_server *http_server_new(const struct http_daemon *daemon, const char
 	s->tls = tls;
 	s->tls_required = tls_required;
 	s->max_conns = connection_limit(tls != NULL);
-	if ((tls ? tcp_listen_no_unix : tcp_listen)(&s->listener, address, err) != 0) {
-		free(s);
-		return NULL;
-	}
+	s->listener = *take_l;
 	const struct tcp_handler h = {.handle = handle,
 		.has_room = has_room,
 		.no_descriptors = no_descriptors,

@@ -5,20 +5,19 @@
 
 #include <stdbool.h>
 
-#include "common/err.h"
-
 struct http_daemon;
 struct http_server;
 struct netpoll;
+struct tcp_listener;
 struct tls_current;
 
 /*
- * Listens on address. daemon and tls are borrowed until free; daemon may be filled until start.
- * With tls this is the HTTPS server, and not on a unix socket. tls_required without tls: every
- * answer is 403 TLS_REQUIRED. NULL with err set to Go's text of net.Listen.
+ * Takes over the listener. daemon and tls are borrowed until free; daemon may be filled until start.
+ * With tls this is the HTTPS server. tls_required without tls: every answer is 403 TLS_REQUIRED.
+ * Never NULL.
  */
-struct http_server *http_server_new(const struct http_daemon *daemon, const char *address,
-	struct tls_current *tls, bool tls_required, struct err *err);
+struct http_server *http_server_new(const struct http_daemon *daemon,
+	const struct tcp_listener *take_l, struct tls_current *tls, bool tls_required);
 /* Serves; logs "HTTP: listening on ADDR". np runs until wait has returned. Once. */
 void http_server_start(struct http_server *s, struct netpoll *np);
 /*

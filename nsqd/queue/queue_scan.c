@@ -237,7 +237,7 @@ static void scan(struct scan *s)
 	struct ticker refresh_ticker;
 	ticker_start(&refresh_ticker, nsqd_get_opts(s->ctx)->queue_scan_refresh_interval);
 	refresh(s);
-	enum { HAND_OUT, LOOK, EARLIER, END_WORKER, REFRESH, CHANGED, EXIT, N_CASES };
+	enum { HAND_OUT, LOOK, EARLIER, END_WORKER, REFRESH, CHANGED, ALIVE, EXIT, N_CASES };
 	for (;;) {
 		look(s);
 		bool many = s->pool_size > s->ideal_pool_size;
@@ -248,6 +248,7 @@ static void scan(struct scan *s)
 			[END_WORKER] = chan_case_send(many ? s->close_chan : NULL, NULL),
 			[REFRESH] = chan_case_tick(&refresh_ticker),
 			[CHANGED] = chan_case_recv(s->ctx->notify.channels_changed_chan, NULL),
+			[ALIVE] = chan_case_recv(s->ctx->alive_chan, NULL),
 			[EXIT] = chan_case_recv(s->ctx->exit_chan, NULL),
 		};
 		switch (chan_select(cases, N_CASES)) {
@@ -264,6 +265,8 @@ static void scan(struct scan *s)
 		case CHANGED:
 			refresh(s);
 			break;
+		case ALIVE:
+			break; /* the receive is the answer */
 		case EXIT:
 			return;
 		}

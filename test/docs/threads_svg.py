@@ -54,7 +54,9 @@ def of_process():
            arrow((120, 380), (198, 380)), text(159, 372, "stop_chan", 10),
            box(370, 380, 90, "close", THREAD), arrow((290, 380), (368, 380)),
            text(329, 372, "at exit", 10), text(415, 410, "up to 7", 10),
-           text(245, 414, "closes exit_chan:", 10), text(245, 427, "all threads end", 10)]
+           text(245, 410, "closes exit_chan: all threads end", 10),
+           box(30, 438, 90, "watchdog", THREAD, 30), box(200, 438, 130, "service manager", PEER, 30),
+           arrow((120, 438), (198, 438)), text(159, 430, "WATCHDOG=1", 10)]
     for x, name, words in [(520, "metadata", ["nsqd.dat"]), (610, "lookup", ["nsqlookupd"]),
                            (700, "statsd", ["statsd"]), (790, "log", ["stderr"])]:
         out += [box(x, 380, 72, name, THREAD), arrow((x + 36, 397), (x + 36, 419)),

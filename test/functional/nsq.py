@@ -171,6 +171,8 @@ class Nsqd:
         os.makedirs(self.data_path, exist_ok=True)
         self.flags = list(flags)
         self.log_path = os.path.join(directory, 'log')
+        self.environment = {}       # on top of this process's
+        self.descriptors_passed = ()
         self.process = None
         self.tcp_port = self.http_port = None
         self._topics = itertools.count()
@@ -187,14 +189,14 @@ class Nsqd:
 
         It must not be called by a thread that ends before the daemon.
         """
-        env = dict(os.environ)
+        env = {**os.environ, **self.environment}
         # A report must not stop the others from being printed, and the exit
         # code must say that there was one.
         env.setdefault('TSAN_OPTIONS', 'exitcode=66 second_deadlock_stack=1')
         env.setdefault('UBSAN_OPTIONS', 'print_stacktrace=1')
         with open(self.log_path, 'ab') as log:
             self.process = subprocess.Popen(
-                self.command(), env=env, cwd=self.directory,
+                self.command(), env=env, cwd=self.directory, pass_fds=self.descriptors_passed,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent)
         return self
 

@@ -76,7 +76,7 @@ struct nsqd *daemon_start(const struct daemon_options *d)
 	struct err err = {0};
 	fuzz_process_init();
 	(void)fuzz_dir(); /* it is removed after the daemon has ended */
-	struct nsqd *n = the_daemon = nsqd_new(make_options(d), &err);
+	struct nsqd *n = the_daemon = nsqd_new(make_options(d), NULL, &err);
 	if (!n) {
 		fprintf(stderr, "%s\n", err.msg);
 		abort();

@@ -43,7 +43,7 @@ static inline struct options *quiet_options(void)
 static inline struct nsqd *new_nsqd(struct options *take_opts)
 {
 	struct err err = {0};
-	struct nsqd *n = nsqd_new(take_opts, &err);
+	struct nsqd *n = nsqd_new(take_opts, NULL, &err);
 	if (!n)
 		fail_msg("nsqd_new: %s", err.msg);
 	/* A disk that refuses does so for ever, in most tests. */

@@ -406,6 +406,54 @@ static void test_addresses_are_shown_as_go_does(void **state)
 	expect_shown(&a, want);
 }
 
+/* --- passed sockets --------------------------------------------------------------------------- */
+
+static void expect_not_adopted(int fd, const char *why)
+{
+	struct tcp_listener l;
+	struct err err = {0};
+	assert_int_equal(tcp_listener_adopt(&l, fd, &err), -1);
+	assert_int_equal(l.fd, -1);
+	assert_non_null(strstr(err.msg, why));
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+}
+
+static void expect_adopted(const char *addr, bool is_unix)
+{
+	struct tcp_listener passed = listen_on(addr), l;
+	struct err err;
+	int fd = dup(passed.fd);
+	assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
+	assert_int_equal(tcp_listener_adopt(&l, fd, &err), 0);
+	assert_int_equal(l.port, passed.port);
+	assert_string_equal(l.addr, passed.addr);
+	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	tcp_listener_close(&l);
+	/* The manager's own descriptor listens on, and its file is still there. */
+	close(is_unix ? connect_unix(addr) : connect_v4(passed.port));
+	tcp_listener_close(&passed);
+}
+
+static void test_a_passed_socket_is_taken_as_it_is(void **state)
+{
+	expect_adopted("127.0.0.1:0", false);
+	expect_adopted(":0", false);
+	expect_adopted("passed", true);
+}
+
+static void test_what_is_passed_must_be_a_listening_stream(void **state)
+{
+	int fds[2];
+	expect_not_adopted(open("/dev/null", O_RDONLY), "socket operation on non-socket");
+	expect_not_adopted(socket(AF_INET, SOCK_DGRAM, 0), "neither TCP nor a unix stream");
+	expect_not_adopted(socket(AF_UNIX, SOCK_SEQPACKET, 0), "neither TCP nor a unix stream");
+	expect_not_adopted(socket(AF_NETLINK, SOCK_RAW, 0), "neither TCP nor a unix stream");
+	expect_not_adopted(socket(AF_INET, SOCK_STREAM, 0), "does not listen");
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	expect_not_adopted(fds[0], "does not listen");
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -432,6 +480,8 @@ int main(void)
 		cmocka_unit_test(test_what_is_no_socket_is_not_replaced),
 		cmocka_unit_test(test_a_closed_listener_leaves_its_successor_alone),
 		cmocka_unit_test(test_addresses_are_shown_as_go_does),
+		cmocka_unit_test(test_a_passed_socket_is_taken_as_it_is),
+		cmocka_unit_test(test_what_is_passed_must_be_a_listening_stream),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
