@@ -101,6 +101,8 @@ static void complete_http_daemon(struct nsqd *n)
 {
 	struct http_daemon *d = &n->http_daemon;
 	d->tcp_server = n->tcp_server;
+	d->http_server = n->http_server;
+	d->https_server = n->https_server;
 	d->tcp_port = n->tcp_listener.port;
 	d->http_port = n->http_server ? http_server_port(n->http_server) : 0;
 	d->https_port = n->https_server ? http_server_port(n->https_server) : 0;

@@ -246,6 +246,8 @@ static void take_header(struct http_head *h, struct span name, struct span v)
 	} else if (is_text(name, "Expect") && h->n_expects++ == 0) {
 		h->expects_continue = has_token(v, "100-continue");
 		h->expects_other = !h->expects_continue && v.len > 0;
+	} else if (is_text(name, "Accept")) {
+		http_accept_add(&h->accept, v.s, v.len);
 	} else if (is_text(name, "Trailer")) {
 		take_trailer(h, v);
 	}

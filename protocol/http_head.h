@@ -15,6 +15,7 @@
 
 #include "common/strbuf.h"
 #include "common/url.h"
+#include "protocol/http_accept.h"
 
 /* The answer to a malformed request. */
 struct http_refusal {
@@ -45,8 +46,9 @@ struct http_head {
 	bool wants_keep_alive;  /* HTTP/1.0 with Connection: keep-alive */
 	bool expects_continue;  /* Expect: 100-continue */
 	bool expects_other;     /* Expect with anything else */
-	bool is_h2_preface;     /* "PRI * HTTP/2.0" without headers */
-	bool ignored_encoding;  /* HTTP/1.0 with Transfer-Encoding, which is ignored */
+	struct http_accept accept;
+	bool is_h2_preface;    /* "PRI * HTTP/2.0" without headers */
+	bool ignored_encoding; /* HTTP/1.0 with Transfer-Encoding, which is ignored */
 
 	const struct http_refusal *refusal; /* with HTTP_HEAD_REFUSED */
 	size_t size;                        /* bytes taken since http_head_reset */

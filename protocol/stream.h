@@ -77,6 +77,8 @@ struct stream {
 
 /* The lowest layer. Takes over fd, a connected and blocking stream socket. */
 struct stream *stream_sock_new(int fd);
+/* The bytes that all streams of stream_sock_new have moved since the start. Any thread. */
+void stream_sock_get_bytes(uint64_t *received, uint64_t *sent);
 /* The descriptor of a stream of stream_sock_new, for a thread that waits for several of them. */
 int stream_sock_fd(const struct stream *s);
 /*

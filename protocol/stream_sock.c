@@ -36,9 +36,13 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/compiler.h"
+#include "common/counter.h"
 #include "common/runnext.h"
 #include "common/xalloc.h"
 #include "protocol/stream.h"
+
+/* Of all sockets, for /metrics. */
+static struct counter received_bytes, sent_bytes;
 
 struct stream_sock {
 	struct stream stream;
@@ -113,8 +117,10 @@ static ssize_t sock_read(
 		if (atomic_load(&s->read_shut))
 			return 0;
 		ssize_t got = recv(s->fd, buf, n, past ? MSG_DONTWAIT : 0);
-		if (got >= 0)
+		if (got >= 0) {
+			counter_add(&received_bytes, (uint64_t)got);
 			return got;
+		}
 		if (errno == EAGAIN && past)
 			return err_set(err, ETIMEDOUT, "i/o timeout");
 		if (errno != EINTR && errno != EAGAIN)
@@ -126,7 +132,10 @@ static ssize_t sock_try_read(struct stream *stream, void *buf, size_t n)
 {
 	struct stream_sock *s = (struct stream_sock *)stream;
 	ssize_t got = atomic_load(&s->read_shut) ? 0 : recv(s->fd, buf, n, MSG_DONTWAIT);
-	return got > 0 ? got : -1;
+	if (got <= 0)
+		return -1;
+	counter_add(&received_bytes, (uint64_t)got);
+	return got;
 }
 
 /* Drops the first n bytes from the buffers; returns how many buffers are used up. */
@@ -150,8 +159,10 @@ static ssize_t send_parts(struct stream_sock *s, struct iovec *iov, int n, struc
 {
 	struct msghdr mh = {.msg_iov = iov, .msg_iovlen = (size_t)n};
 	ssize_t sent = sendmsg(s->fd, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (sent >= 0)
+	if (sent >= 0) {
+		counter_add(&sent_bytes, (uint64_t)sent);
 		return sent;
+	}
 	return errno == EINTR || errno == EAGAIN ? 0 : io_error(err, "write");
 }
 
@@ -377,6 +388,12 @@ static const struct stream_ops sock_ops = {
 	.shutdown = sock_shutdown,
 	.free = sock_free,
 };
+
+void stream_sock_get_bytes(uint64_t *received, uint64_t *sent)
+{
+	*received = counter_get(&received_bytes);
+	*sent = counter_get(&sent_bytes);
+}
 
 int stream_sock_fd(const struct stream *s)
 {

@@ -528,6 +528,7 @@ static void add_tls_stats(const struct client_v2 *c, struct client_v2_stats *out
 void client_v2_stats(struct client_v2 *c, const char *topic, struct client_v2_stats *out)
 {
 	*out = (struct client_v2_stats){
+		.id = c->consumer.id,
 		.state = atomic_load(&c->state),
 		.ready_count = atomic_load(&c->ready_count),
 		.in_flight_count = atomic_load(&c->in_flight_count),

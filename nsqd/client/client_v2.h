@@ -219,6 +219,7 @@ struct client_v2 {
 
 /* What stats show of a client: a snapshot whose strings are its own. client_v2_stats_free. */
 struct client_v2_stats {
+	int64_t id; /* no other client of this process has it */
 	struct text client_id;
 	struct text hostname;
 	struct text user_agent;

@@ -349,6 +349,14 @@ void tcp_server_close(struct tcp_server *s)
 
 /* --- for stats ------------------------------------------------------------------------------- */
 
+size_t tcp_server_n_clients(struct tcp_server *s)
+{
+	rwlock_rdlock(&s->lock);
+	size_t n = HASH_CNT(hh_conns, s->conns);
+	rwlock_unlock(&s->lock);
+	return n;
+}
+
 void tcp_server_each_client(
 	struct tcp_server *s, void (*fn)(struct client_v2 *c, void *arg), void *arg)
 {

@@ -37,6 +37,8 @@ void tcp_server_start(struct tcp_server *s);
  * cut off after a second. Fine without start.
  */
 void tcp_server_close(struct tcp_server *s);
+/* How many clients are connected. Takes lock for reading. Any thread. */
+size_t tcp_server_n_clients(struct tcp_server *s);
 /*
  * conns.Range: calls fn for each client with lock held for reading; fn may take client_v2's locks
  * only.

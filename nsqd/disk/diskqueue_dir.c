@@ -23,6 +23,7 @@
 #include "common/clock.h"
 #include "common/regfile.h"
 #include "common/xalloc.h"
+#include "nsqd/disk/disk_stats.h"
 
 /* Up to this many numbers are simply tried. */
 #define TRY_RANGE 64
@@ -348,7 +349,9 @@ void dq_move_aside(struct diskqueue *d, const char *path)
 		code = EEXIST;
 	else if (d->io->rename(path, bad) != 0)
 		code = errno;
-	if (code != 0)
+	if (code == 0)
+		disk_stats_moved_aside();
+	else
 		dq_logf(d, LG_ERROR,
 			"DISKQUEUE(%s) failed to rename bad diskqueue file %s to %s - %s", d->name,
 			path, bad, err_strerror(code, reason, sizeof(reason)));
@@ -363,8 +366,12 @@ int dq_sync_dir(const struct diskqueue *d, struct err *err)
 	if (fd < 0)
 		return err_errno(err, errno, "open %s", path);
 	/* EINVAL: a file system that has no such thing. */
-	if (d->io->fsync(fd) != 0 && errno != EINVAL)
-		rc = err_errno(err, errno, "fsync %s", path);
+	int64_t start = clock_mono_ns();
+	bool failed = d->io->fsync(fd) != 0 && errno != EINVAL;
+	int code = errno;
+	disk_stats_synced(start, failed);
+	if (failed)
+		rc = err_errno(err, code, "fsync %s", path);
 	close(fd);
 	return rc;
 }

@@ -25,9 +25,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/rand.h"
 #include "common/regfile.h"
 #include "common/xalloc.h"
+#include "nsqd/disk/disk_stats.h"
 #include "nsqd/disk/diskqueue_count.h"
 #include "nsqd/disk/diskqueue_dir.h"
 #include "nsqd/disk/diskqueue_patience.h"
@@ -98,6 +100,14 @@ static int replace_meta(struct diskqueue *d, const char *tmp, const char *path, 
 	return rc < 0 ? err_errno(err, errno, "rename %s to %s", tmp, path) : 0;
 }
 
+static int sync_meta(const struct diskqueue *d, int fd, const char *tmp, struct err *err)
+{
+	int64_t start = clock_mono_ns();
+	int rc = d->io->fdatasync(fd), code = errno;
+	disk_stats_synced(start, rc);
+	return rc == 0 ? 0 : err_errno(err, code, "fsync %s", tmp);
+}
+
 int dq_persist_meta(struct diskqueue *d, bool durable, struct err *err)
 {
 	char *path = dq_meta_data_file_name(d), *tmp;
@@ -105,8 +115,8 @@ int dq_persist_meta(struct diskqueue *d, bool durable, struct err *err)
 	size_t len;
 	if (fd >= 0) {
 		rc = write_meta(d, fd, tmp, &len, err);
-		if (rc == 0 && durable && d->io->fdatasync(fd) != 0)
-			rc = err_errno(err, errno, "fsync %s", tmp);
+		if (rc == 0 && durable)
+			rc = sync_meta(d, fd, tmp, err);
 		if (close(fd) != 0 && rc == 0)
 			rc = err_errno(err, errno, "close %s", tmp);
 		if (rc == 0)

@@ -27,6 +27,7 @@
 #include "common/check.h"
 #include "common/regfile.h"
 #include "common/xalloc.h"
+#include "nsqd/disk/disk_stats.h"
 
 /*
  * THE RULES. A record at pos is sound if its length is in range, it ends at or before the limit,
@@ -150,6 +151,7 @@ static int read_at(struct dq_block *b, unsigned char *buf, size_t n, size_t max,
 		if (r == 0)
 			return 1;
 		*got += (size_t)r;
+		disk_stats_read((uint64_t)r);
 	}
 	return 0;
 }

@@ -25,6 +25,7 @@
 #include "common/clock.h"
 #include "common/regfile.h"
 #include "common/xalloc.h"
+#include "nsqd/disk/disk_stats.h"
 #include "nsqd/disk/diskqueue_dir.h"
 #include "nsqd/disk/diskqueue_meta.h"
 #include "nsqd/disk/diskqueue_patience.h"
@@ -90,8 +91,13 @@ static int cut_tail(struct diskqueue *d, struct err *err)
 
 static int sync_file(struct diskqueue *d, struct err *err)
 {
-	if (d->data_dirty && d->io->fdatasync(d->write_fd) != 0)
-		return err_errno(err, errno, "fsync");
+	if (!d->data_dirty)
+		return 0;
+	int64_t start = clock_mono_ns();
+	int rc = d->io->fdatasync(d->write_fd), code = errno;
+	disk_stats_synced(start, rc);
+	if (rc != 0)
+		return err_errno(err, code, "fsync");
 	d->data_dirty = false;
 	return 0;
 }
@@ -327,6 +333,7 @@ static size_t write_gathered(
 		whole += len;
 	}
 	d->wr.pos += whole;
+	disk_stats_written((uint64_t)whole);
 	if (i > 0)
 		d->data_dirty = d->meta_dirty = true;
 	if (done > whole) {

@@ -3,7 +3,8 @@
  * The HTTP API. Mirrors nsqd/http.go, route by route and error by error. The handlers run in the
  * threads of HTTP connections. They may block as in Go: on the disk, and on a topic's or channel's
  * pump. Where http_route.may_block says that one will not, it runs at a poller. (/config is in
- * http_config.c, /debug in http_debug.c, the page of /stats in stats_print.c.)
+ * http_config.c, /debug in http_debug.c, /metrics and /health in http_metrics.c, the page of /stats
+ * in stats_print.c.)
  *
  * A body is read before its handler runs. Where a handler may refuse it first, that comes before
  * the body (HTTP_TOPIC_FIRST).
@@ -39,49 +40,11 @@
 
 /* --- arguments ------------------------------------------------------------------------------ */
 
-/* NewReqParams: false with the answer given. */
-static bool parse_params(struct http_request *req)
-{
-	if (http_parse_query(req))
-		return true;
-	nsqd_logf(req->ctx, LG_ERROR, "failed to parse request params - bad query %.*s",
-		(int)req->target.raw_query_len, req->target.raw_query);
-	http_respond_error(req, BAD_REQUEST, "INVALID_REQUEST");
-	return false;
-}
-
-/*
- * A value as a C string, or NULL. A name with a 0 byte in it cannot exist: it becomes another that
- * cannot.
- */
-static const char *get_param(const struct http_request *req, const char *key)
-{
-	const struct url_value *v = url_values_get(&req->query, key);
-	if (!v)
-		return NULL;
-	return strlen(v->value) == v->value_len ? v->value : "\x01";
-}
-
-/* boolParams; absent or anything else: otherwise. */
-static bool get_bool(const struct http_request *req, const char *key, bool otherwise)
-{
-	static const struct {
-		const char *name;
-		bool value;
-	} names[] = {{"true", true}, {"1", true}, {"false", false}, {"0", false}};
-	const char *s = get_param(req, key);
-	for (size_t i = 0; s && i < sizeof(names) / sizeof(*names); i++) {
-		if (strcmp(s, names[i].name) == 0)
-			return names[i].value;
-	}
-	return otherwise;
-}
-
 /* A name of the query. NULL with the answer given: it is missing, or not valid (NULL: any is). */
 static const char *get_name(struct http_request *req, const char *key, const char *missing,
 	bool (*is_valid)(const char *name, size_t len), const char *invalid)
 {
-	const char *name = get_param(req, key);
+	const char *name = http_get_param(req, key);
 	if (!name)
 		http_respond_error(req, BAD_REQUEST, missing);
 	else if (!is_valid || is_valid(name, strlen(name)))
@@ -94,7 +57,7 @@ static const char *get_name(struct http_request *req, const char *key, const cha
 /* The topic's. invalid: the answer to one that is not valid; NULL: stock does not look. */
 static const char *get_topic_name(struct http_request *req, const char *invalid)
 {
-	if (!parse_params(req))
+	if (!http_parse_params(req))
 		return NULL;
 	return get_name(
 		req, "topic", "MISSING_ARG_TOPIC", invalid ? is_valid_topic_name : NULL, invalid);
@@ -271,7 +234,7 @@ static void do_pub(struct http_request *req)
 	struct topic *t = get_topic_from_query(req, nsqd_get_topic);
 	if (!t)
 		return;
-	const char *defer = get_param(req, "defer");
+	const char *defer = http_get_param(req, "defer");
 	if (defer)
 		deferred = parse_defer(defer, nsqd_get_opts(req->ctx)->max_req_timeout);
 	if (deferred < 0) {
@@ -355,10 +318,10 @@ static const char *read_binary(const struct http_request *req, struct bodies *ou
 /* Unrecognised values mean true. */
 static bool is_binary(const struct http_request *req)
 {
-	const char *v = get_param(req, "binary");
+	const char *v = http_get_param(req, "binary");
 	if (!v)
 		return false;
-	bool binary = get_bool(req, "binary", true);
+	bool binary = http_get_bool(req, "binary", true);
 	if (binary && strcmp(v, "true") != 0 && strcmp(v, "1") != 0)
 		nsqd_logf(
 			req->ctx, LG_WARN, "deprecated value '%s' used for /mpub binary param", v);
@@ -370,7 +333,7 @@ static size_t count_messages(const struct http_request *req)
 {
 	const char *p = http_body(req), *end = p + req->body_len;
 	size_t n = 1;
-	if (get_bool(req, "binary", get_param(req, "binary") != NULL))
+	if (http_get_bool(req, "binary", http_get_param(req, "binary") != NULL))
 		return req->body_len < 4 ? 0 : get_be32((const unsigned char *)p);
 	while (p < end && (p = memchr(p, '\n', (size_t)(end - p)))) {
 		p++;
@@ -382,7 +345,7 @@ static size_t count_messages(const struct http_request *req)
 /* (Without a good name the handler answers an error.) */
 bool http_put_may_block(struct http_request *req, bool many)
 {
-	const char *name = http_parse_query(req) ? get_param(req, "topic") : NULL;
+	const char *name = http_parse_query(req) ? http_get_param(req, "topic") : NULL;
 	if (!name || !is_valid_topic_name(name, strlen(name)))
 		return false;
 	size_t n = many ? count_messages(req) : 1;
@@ -562,20 +525,20 @@ static void do_stats(struct http_request *req)
 	char health[520];
 	struct stats stats;
 	struct mem_stats memory;
-	if (!parse_params(req))
+	if (!http_parse_params(req))
 		return;
-	const char *format = get_param(req, "format");
+	const char *format = http_get_param(req, "format");
 	bool json = format && strcmp(format, "json") == 0;
-	bool clients = get_bool(req, "include_clients", true);
+	bool clients = http_get_bool(req, "include_clients", true);
 	stats_get(req->daemon->topics, clients ? req->daemon->tcp_server : NULL,
-		get_param(req, "topic"), get_param(req, "channel"), &stats);
+		http_get_param(req, "topic"), http_get_param(req, "channel"), &stats);
 	struct stats_page page = {
 		.stats = &stats,
 		.health = nsqd_get_health(req->ctx, health, sizeof(health)),
 		.start_time_ns = req->ctx->start_time_ns,
 		.now_ns = clock_wall_ns(),
 	};
-	if (get_bool(req, "include_mem", true)) {
+	if (http_get_bool(req, "include_mem", true)) {
 		mem_stats_get(&memory);
 		page.memory = &memory;
 	}
@@ -598,6 +561,9 @@ const struct http_route http_routes[] = {
 	{HTTP_GET, "/ping", ping_handler, HTTP_LOGGED | HTTP_PLAIN_TEXT | HTTP_QUICK, NULL},
 	{HTTP_GET, "/stats", do_stats, HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
 	{HTTP_GET, "/info", do_info, HTTP_LOGGED | HTTP_QUICK, NULL},
+	{HTTP_GET, "/metrics", http_do_metrics, HTTP_PLAIN_TEXT | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_GET, "/health/live", http_do_health_live, HTTP_PLAIN_TEXT | HTTP_QUICK, NULL},
+	{HTTP_GET, "/health/ready", http_do_health_ready, HTTP_QUICK, NULL},
 
 	{HTTP_POST, "/topic/create", do_create_topic, HTTP_LOGGED, NULL},
 	{HTTP_POST, "/topic/delete", do_delete_topic, OPERATORS, NULL},

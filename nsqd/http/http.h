@@ -24,6 +24,10 @@ void http_do_debug(struct http_request *req);
 void http_do_set_block_rate(struct http_request *req);
 void http_do_free_memory(struct http_request *req);
 void http_do_pprof(struct http_request *req);
+/* /metrics, /health (http_metrics.c) */
+void http_do_metrics(struct http_request *req);
+void http_do_health_live(struct http_request *req);
+void http_do_health_ready(struct http_request *req);
 /* /config (http_config.c) */
 void http_do_get_config(struct http_request *req);
 void http_do_put_config(struct http_request *req);

@@ -199,6 +199,7 @@ static void find_route(struct http_conn *c)
 	req->method = http_method_parse(c->head.method);
 	req->target = c->head.target;
 	req->content_length = c->head.content_length;
+	req->prefers_openmetrics = http_accept_prefers_openmetrics(&c->head.accept);
 	c->result = http_route_find(http_routes, http_n_routes, req->method, req->target.path,
 		req->target.path_len, &c->match);
 	req->param = c->match.param;
@@ -411,6 +412,7 @@ static void end_request(struct http_conn *c)
 	reset_buffer(&c->made);
 	http_body_end(c);
 	req->message = NULL;
+	req->type = NULL;
 	req->body_len = 0;
 	req->body_failed = false;
 	c->answered = false;

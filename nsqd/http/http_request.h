@@ -16,6 +16,7 @@
 #include "nsqd/http/http_router.h"
 #include "nsqd/core/message.h"
 
+struct http_server;
 struct metadata;
 struct tcp_server;
 struct topics;
@@ -26,6 +27,8 @@ struct http_daemon {
 	struct topics *topics;
 	struct metadata *metadata;
 	struct tcp_server *tcp_server;
+	struct http_server *http_server; /* NULL: there is none, as the next */
+	struct http_server *https_server;
 	int tcp_port; /* as listened to; 0: none, -1: a unix socket; as are the next two */
 	int http_port;
 	int https_port;
@@ -48,16 +51,27 @@ struct http_request {
 	struct strbuf body;
 	struct message_body *message;
 	struct url_values query;
+	bool prefers_openmetrics; /* its Accept headers say so */
 
 	/* The handler's answer; filled by the functions below. */
 	int status;
 	bool is_json;
+	const char *type; /* a static string: Content-Type; NULL: by is_json */
 	const char *text; /* a static string; NULL: out */
 	struct strbuf out;
 };
 
 /* url.ParseQuery of the request's query into req->query; false if it is malformed. */
 bool http_parse_query(struct http_request *req);
+/* NewReqParams: the same; false with the answer given. */
+bool http_parse_params(struct http_request *req);
+/*
+ * After that: a value as a C string, or NULL. A name with a 0 byte in it cannot exist: it becomes
+ * another that cannot.
+ */
+const char *http_get_param(const struct http_request *req, const char *key);
+/* boolParams; absent or anything else: otherwise. */
+bool http_get_bool(const struct http_request *req, const char *key, bool otherwise);
 /* The body; not terminated where it is in a message. */
 const char *http_body(const struct http_request *req);
 /* The body as a message's; the caller gets the reference. */
@@ -67,6 +81,10 @@ struct message_body *http_take_body(struct http_request *req);
 void http_respond_text(struct http_request *req, const char *text);
 /* return x, nil: the handler has written x to req->out, as text or as JSON. */
 void http_respond_out(struct http_request *req, bool is_json);
+/* The same as another type, a static string. */
+void http_respond_as(struct http_request *req, const char *type);
+/* The same as JSON, with a status that may say that something is wrong. */
+void http_respond_json(struct http_request *req, int status);
 /* return nil, http_api.Err{status, text}. text is copied. */
 void http_respond_error(struct http_request *req, int status, const char *text);
 static inline void http_respond_empty(struct http_request *req)

@@ -182,8 +182,10 @@ static void set_text(struct http_conn *c, bool v1)
 			: req->out.len ? req->out.data
 				       : "",
 		.len = req->text ? strlen(req->text) : req->out.len,
-		.type = req->is_json ? APPLICATION_JSON : TEXT_PLAIN,
-		.is_sniffed = !req->is_json,
+		.type = req->type      ? req->type
+			: req->is_json ? APPLICATION_JSON
+				       : TEXT_PLAIN,
+		.is_sniffed = !req->type && !req->is_json,
 		.is_v1 = v1};
 }
 
@@ -204,7 +206,7 @@ static void set_json(struct http_conn *c, int status, const char *allow)
 void http_answer_v1(struct http_conn *c)
 {
 	struct http_request *req = &c->req;
-	if (req->status == 200) {
+	if (req->status == 200 || req->is_json) {
 		set_text(c, true);
 		return;
 	}

@@ -345,6 +345,16 @@ void http_server_free(struct http_server *s)
 	free(s);
 }
 
+size_t http_server_n_connections(struct http_server *s)
+{
+	if (!s)
+		return 0;
+	mutex_lock(&s->lock);
+	size_t n = s->n_conns;
+	mutex_unlock(&s->lock);
+	return n;
+}
+
 int http_server_port(const struct http_server *s)
 {
 	return s->listener.port;

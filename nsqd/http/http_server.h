@@ -4,6 +4,7 @@
 #define NSQD_HTTP_SERVER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct http_daemon;
 struct http_server;
@@ -32,6 +33,8 @@ void http_server_close(struct http_server *s);
 void http_server_wait(struct http_server *s);
 /* After wait, or without start. NULL is fine. */
 void http_server_free(struct http_server *s);
+/* Connections that are open. NULL has none. Any thread; takes a leaf lock. */
+size_t http_server_n_connections(struct http_server *s);
 /* The real port; -1 for a unix socket. */
 int http_server_port(const struct http_server *s);
 

@@ -292,12 +292,15 @@ static int64_t deadline_after(int64_t now, int64_t ns)
 static void put_in_flight(struct channel *c, struct message *const *take_msgs, size_t n,
 	int64_t client_id, int64_t now, int64_t deadline)
 {
+	int64_t wall_now = clock_wall_ns();
 	mutex_lock(&c->in_flight_lock);
 	for (size_t i = 0; i < n; i++) {
 		struct message *m = take_msgs[i];
 		m->client_id = client_id;
 		m->delivery_ns = now;
 		m->due_ns = deadline;
+		if (m->attempts <= 1)
+			latency_add(&c->publish_to_deliver, wall_now - m->timestamp);
 		in_flight_pqueue_push(&c->in_flight, m);
 	}
 	bool is_next = publish_next(c, &c->next_in_flight, &c->in_flight);
@@ -367,6 +370,7 @@ size_t channel_finish_messages(struct channel *c, int64_t client_id, const struc
 	struct message *finished[FINISH_BATCH] UNINITIALIZED;
 	size_t done = 0;
 	CHECK(n <= FINISH_BATCH);
+	int64_t now = clock_mono_ns();
 	mutex_lock(&c->in_flight_lock);
 	for (size_t i = 0; i < n; i++) {
 		in_flight_pqueue_fetch_ahead(&c->in_flight, ids, n, i);
@@ -374,6 +378,7 @@ size_t channel_finish_messages(struct channel *c, int64_t client_id, const struc
 		if (!m)
 			continue;
 		in_flight_pqueue_remove(&c->in_flight, m);
+		latency_add(&c->deliver_to_finish, now - m->delivery_ns);
 		finished[done++] = m;
 	}
 	(void)publish_next(c, &c->next_in_flight, &c->in_flight);
@@ -644,6 +649,15 @@ size_t channel_in_flight_count(struct channel *c)
 	size_t n = c->in_flight.len;
 	mutex_unlock(&c->in_flight_lock);
 	return n;
+}
+
+void channel_latencies(
+	struct channel *c, struct latency *publish_to_deliver, struct latency *deliver_to_finish)
+{
+	mutex_lock(&c->in_flight_lock);
+	*publish_to_deliver = c->publish_to_deliver;
+	*deliver_to_finish = c->deliver_to_finish;
+	mutex_unlock(&c->in_flight_lock);
 }
 
 size_t channel_deferred_count(struct channel *c)

@@ -18,6 +18,7 @@
 #include "common/deadlines.h"
 #include "common/err.h"
 #include "common/gothread.h"
+#include "common/latency.h"
 #include "common/lock.h"
 #include "common/quantile.h"
 #include "nsqd/disk/backend_queue.h"
@@ -110,6 +111,9 @@ struct channel {
 
 	struct mutex in_flight_lock;
 	struct in_flight_pqueue in_flight; /* guarded by in_flight_lock */
+	struct latency
+		publish_to_deliver; /* guarded by in_flight_lock; the first delivery of each */
+	struct latency deliver_to_finish; /* guarded by in_flight_lock; the last delivery of each */
 	struct mutex deferred_lock;
 	struct in_flight_pqueue deferred; /* guarded by deferred_lock */
 	_Atomic int64_t next_in_flight;   /* earliest deadline; written under in_flight_lock */
@@ -253,6 +257,12 @@ int64_t channel_depth(struct channel *c);
 int64_t channel_backend_depth(struct channel *c);
 size_t channel_in_flight_count(struct channel *c);
 size_t channel_deferred_count(struct channel *c);
+/*
+ * How long messages have waited for their first delivery, since they were published; and for FIN,
+ * since their last one. Takes in_flight_lock for a moment.
+ */
+void channel_latencies(
+	struct channel *c, struct latency *publish_to_deliver, struct latency *deliver_to_finish);
 void channel_pause(struct channel *c);
 void channel_unpause(struct channel *c);
 static inline bool channel_is_paused(const struct channel *c)

@@ -5,9 +5,6 @@
  */
 #include "nsqd/stats/debug_print.h"
 
-#include <ctype.h>
-#include <dirent.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -17,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/gothread.h"
+#include "common/proc.h"
 #include "common/strbuf.h"
 #include "common/version.h"
 #include "common/xalloc.h"
@@ -51,24 +49,13 @@ static int compare_tids(const void *a, const void *b)
 	return (x->tid > y->tid) - (x->tid < y->tid);
 }
 
-static ssize_t read_file(const char *path, char *buf, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	ssize_t n = read(fd, buf, size - 1);
-	close(fd);
-	buf[n < 0 ? 0 : n] = '\0';
-	return n;
-}
-
 /* A line for one of /proc/self/task: state and CPU seconds, and the full name if we know it. */
 static void print_thread(struct strbuf *out, int tid, const struct threads *known)
 {
 	char path[64], stat[512], state = '?';
 	unsigned long long user = 0, system = 0;
 	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	if (read_file(path, stat, sizeof(stat)) <= 0)
+	if (proc_read_file(path, stat, sizeof(stat)) <= 0)
 		return; /* ended meanwhile */
 	/* "tid (name) state ...": a name may contain anything but is followed by the last ")". */
 	char *open = strchr(stat, '('), *close = strrchr(stat, ')');
@@ -84,35 +71,6 @@ static void print_thread(struct strbuf *out, int tid, const struct threads *know
 		t ? t->name : open + 1);
 }
 
-static int compare_ints(const void *a, const void *b)
-{
-	const int *x = a, *y = b;
-	return (*x > *y) - (*x < *y);
-}
-
-/* The numbers that a directory of /proc has as names, sorted; the caller frees them. */
-static int *list_numbers(const char *dir, size_t *n)
-{
-	int *v = NULL;
-	size_t cap = 0;
-	DIR *d = opendir(dir);
-	*n = 0;
-	for (struct dirent *e; d && (e = readdir(d));) {
-		if (!isdigit((unsigned char)e->d_name[0]))
-			continue;
-		if (*n == cap) {
-			cap = cap ? cap * 2 : 64;
-			v = xreallocarray(v, cap, sizeof(*v));
-		}
-		v[(*n)++] = atoi(e->d_name);
-	}
-	if (d)
-		closedir(d);
-	if (*n > 0)
-		qsort(v, *n, sizeof(*v), compare_ints);
-	return v;
-}
-
 static void print_limit(struct strbuf *out, const char *name, int resource)
 {
 	struct rlimit r;
@@ -125,7 +83,7 @@ static void print_limit(struct strbuf *out, const char *name, int resource)
 static void print_file_limit(struct strbuf *out, const char *name, const char *path)
 {
 	char buf[64];
-	if (read_file(path, buf, sizeof(buf)) <= 0)
+	if (proc_read_file(path, buf, sizeof(buf)) <= 0)
 		return;
 	buf[strcspn(buf, "\n")] = '\0';
 	strbuf_addf(out, "   %-25s\t%s\n", name, buf);
@@ -138,7 +96,7 @@ static void print_threads(struct strbuf *out)
 	gothread_each(add_thread, &known);
 	if (known.n > 0)
 		qsort(known.v, known.n, sizeof(*known.v), compare_tids);
-	int *tids = list_numbers("/proc/self/task", &n);
+	int *tids = proc_list_numbers("/proc/self/task", &n);
 	strbuf_addf(out, "\nThreads: %zu\n   %-25s\t%zu\n", n, "kept", gothread_kept());
 	print_limit(out, "limit_user", RLIMIT_NPROC);
 	print_file_limit(out, "limit_system", "/proc/sys/kernel/threads-max");
@@ -157,7 +115,7 @@ static void print_threads(struct strbuf *out)
 static void print_descriptors(struct strbuf *out)
 {
 	size_t n;
-	free(list_numbers("/proc/self/fd", &n));
+	free(proc_list_numbers("/proc/self/fd", &n));
 	/* One of them is the directory that was read. */
 	strbuf_addf(out, "\nDescriptors: %zu\n", n > 0 ? n - 1 : 0);
 	print_limit(out, "limit", RLIMIT_NOFILE);
@@ -188,7 +146,7 @@ static void print_process(struct strbuf *out)
 	char statm[128];
 	unsigned long long size = 0, resident = 0;
 	struct rusage ru;
-	if (read_file("/proc/self/statm", statm, sizeof(statm)) > 0)
+	if (proc_read_file("/proc/self/statm", statm, sizeof(statm)) > 0)
 		sscanf(statm, "%llu %llu", &size, &resident);
 	const unsigned long long page = (unsigned long long)sysconf(_SC_PAGESIZE);
 	strbuf_addf(out, "\nProcess: %d\n   %-25s\t%llu\n   %-25s\t%llu\n", (int)getpid(),

@@ -74,6 +74,8 @@ static void get_channel(
 		out->delivered_counts[i] =
 			atomic_load_explicit(&c->delivered_counts[i], memory_order_relaxed);
 	copy_counts(c, out);
+	out->dropped = atomic_load_explicit(&c->dropped, memory_order_relaxed);
+	channel_latencies(c, &out->publish_to_deliver, &out->deliver_to_finish);
 	out->paused = channel_is_paused(c);
 	quantile_result(c->e2e_processing_latency_stream, &out->e2e_processing_latency);
 }

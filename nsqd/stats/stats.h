@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/latency.h"
 #include "common/quantile.h"
 #include "nsqd/client/client_v2.h"
 #include "nsqd/queue/topics.h"
@@ -30,6 +31,9 @@ struct channel_stats {
 	struct client_v2_stats *clients; /* owned; client_count of them, or NULL: not asked for */
 	bool paused;
 	struct quantile_result e2e_processing_latency;
+	uint64_t dropped; /* /metrics alone shows this, and the next two */
+	struct latency publish_to_deliver;
+	struct latency deliver_to_finish;
 };
 
 /*

@@ -107,6 +107,7 @@ SYSTEM_CALLS = set('''
 NOT_TRIED = {
     'closedir': 'after it nothing depends on the directory',
     'fclose': 'only files that were read',
+    'fstatat': 'a file that cannot be looked at is left out of GET /metrics',
     'if_indextoname': 'the zone of an address is shown as a number without it',
     'if_nametoindex': 'an address with a zone is refused then, as with a wrong name',
     'kill': 'to the process itself',
@@ -114,6 +115,7 @@ NOT_TRIED = {
     'pause': 'the last call of a process that ends',
     'pthread_setname_np': 'the name is for people',
     'sigwait': 'fails only with signals that are none',
+    'statvfs': 'then GET /metrics does not know the size of the file system',
     'sysconf': 'no system call for what is asked',
 }
 

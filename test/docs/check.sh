@@ -4,10 +4,10 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 bad=0
-for check in top includes heads threads locks bounds memory_order pages names go_map course; do
+for check in top includes heads threads locks bounds memory_order pages names metrics go_map course; do
     python3 "test/docs/$check.py" || bad=1
 done
-for picture in way client threads chan select locks; do
+for picture in way client threads chan select locks dashboard; do
     python3 "test/docs/${picture}_svg.py" --check || bad=1
 done
 # The flags of the code, and those of the page about them.

@@ -4,6 +4,7 @@
 Each test makes a small tree that is right, sees that it passes, puts one fault into it, and sees
 that the check names it.
 """
+import json
 import os
 import subprocess
 import sys
@@ -15,12 +16,14 @@ import bounds
 import chan_svg
 import client_svg
 import course
+import dashboard_svg
 import go_map
 import heads
 import includes
 import locks
 import locks_svg
 import memory_order
+import metrics
 import names
 import pages
 import select_svg
@@ -539,6 +542,67 @@ class Pictures(Tree):
     def test_thread_that_the_map_lacks_is_refused(self):
         self.write_threads("log", "new:NAME")
         self.assert_refused(threads_svg.check(self.root), "new:*")
+
+
+class Metrics(Tree):
+    SOURCE = (
+        "/* Labels: topic. */\nstatic const struct queue_metric queue_metrics[] = {\n"
+        '\t{{"nsq_a", METRIC_GAUGE, "A, "\n\t\t"and more."}, f},\n};\n'
+        "/* Labels: le. */\nstatic const struct latency_metric latency_metrics[] = {\n"
+        '\t{{"nsq_b_seconds", METRIC_HISTOGRAM, "B."}, g},\n};\n'
+    )
+
+    def check(self, rule="rate(nsq_a{x=\"y\"}[5m]) > 1", panel="sum by (z) (nsq_b_seconds_sum)",
+              variable="label_values(nsq_a, instance)", source=SOURCE):
+        self.write(metrics.SOURCE, source)
+        self.write(metrics.PAGE, metrics.BEGIN + metrics.made(self.SOURCE) + metrics.END)
+        self.write("docs/monitoring/alerts.yml", f"        expr: '{rule}'\n")
+        self.write("docs/monitoring/dashboard.json", json.dumps({
+            "panels": [{"targets": [{"expr": panel}]}],
+            "templating": {"list": [{"type": "query", "query": {"query": variable}}]}}))
+        return metrics.check(self.root)
+
+    def test_what_is_served_and_listed_passes(self):
+        self.assertEqual(self.check(), [])
+        self.assertIn("| `nsq_a` | gauge | A, and more. |", metrics.made(self.SOURCE))
+
+    def test_metric_that_is_not_listed_is_refused(self):
+        self.assert_refused(self.check(source=self.SOURCE.replace("more", "less")), "stale")
+
+    def test_rule_about_nothing_is_refused(self):
+        self.assert_refused(self.check(rule="nsq_a > on (x) nsq_c"), "alerts.yml", "nsq_c")
+
+    def test_panel_about_nothing_is_refused(self):
+        self.assert_refused(self.check(panel="nsq_b_seconds"), "dashboard.json", "nsq_b_seconds")
+
+    def test_variable_about_nothing_is_refused(self):
+        self.assert_refused(self.check(variable="label_values(nsq_d, a)"), "nsq_d")
+
+
+class Dashboard(Tree):
+    DATA = [{"title": "T", "unit": "s", "series": [
+        {"legend": "a", "values": [[0, 1], [0.5, None], [1, 0.002]]}, {"legend": "b", "values": []}]}]
+
+    def setUp(self):
+        super().setUp()
+        self.write(dashboard_svg.DATA, json.dumps(self.DATA))
+        self.write_dashboard("T")
+        self.write(dashboard_svg.PICTURE, dashboard_svg.picture(self.DATA))
+
+    def write_dashboard(self, title):
+        self.write(dashboard_svg.DASHBOARD, json.dumps({"panels": [
+            {"title": title, "fieldConfig": {"defaults": {"unit": "s"}}}]}))
+
+    def test_picture_of_the_data_passes(self):
+        self.assertEqual(dashboard_svg.check(self.root), [])
+
+    def test_stale_picture_is_refused(self):
+        self.write(dashboard_svg.PICTURE, dashboard_svg.picture(self.DATA * 2))
+        self.assert_refused(dashboard_svg.check(self.root), "dashboard.svg is stale")
+
+    def test_data_of_another_dashboard_are_refused(self):
+        self.write_dashboard("U")
+        self.assert_refused(dashboard_svg.check(self.root), "another dashboard")
 
 
 class Names(Tree):

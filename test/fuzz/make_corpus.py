@@ -364,6 +364,11 @@ add('http',
     mpub_chunked=b'\x10' + chunked('POST /mpub?topic=t', b'a\nb', b'b\nc'),
     stats=b'\x10' + requests('GET /stats', 'GET /stats?format=json',
         'GET /stats?format=json&topic=t&channel=c&include_clients=false&include_mem=0'),
+    metrics=b'\x10' + request('POST /pub?topic=t', 'hello') + requests('POST /channel/create' + ON_T,
+        'GET /metrics', 'GET /metrics?topic=t&channel=c&include_clients=true&include_exporter=0') +
+        request('GET /metrics', headers='Accept: application/openmetrics-text; version=1.0.0;'
+        'q=0.75, text/plain;q=0.5\r\nAccept: */*;q=0.1\r\n') +
+        requests('GET /health/live', 'GET /health/ready', 'GET /metrics?x=%zz'),
     stats_body=b'\x10' + request('GET /stats', 'x') + chunked('GET /stats', b'abc'),
     topics=b'\0' + requests('POST /topic/create?topic=t', 'POST /channel/create' + ON_T,
         'POST /topic/pause?topic=t', 'POST /channel/pause' + ON_T, 'POST /topic/unpause?topic=t',
@@ -413,6 +418,8 @@ add('http_head',
     pipeline=b'\x07' + request('POST /a', 'x') + GET + request('HEAD /b'),
     headers=b'\3' +
         request('GET /', headers='Connection: keep-alive, close\r\nExpect: 100-continue\r\n'),
+    accept=b'\3' + request('GET /', headers='Accept: application/openmetrics-text;'
+        'version=1.0.0;q=0.751, */*; q=0.1\r\n'),
     chunked=b'\5' +
         chunked('POST /a', b'ab', b'cdef', trailer=b'A: b\r\n', headers='Trailer: A\r\n') + GET,
     chunk_extension=b'\x08POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n'
