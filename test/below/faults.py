@@ -181,6 +181,7 @@ QUIET = [
     ('accept4', 'acceptor_step', 'ENFILE', 'likewise'),
     # nothing was written to the descriptor, or it was synced before
     ('close', 'read_file', '*', 'only read from'),
+    ('close', 'proc_read_file', '*', 'only read from'),
     ('close', 'toml_parse_file', '*', 'only read from'),
     ('close', 'read_pem', '*', 'only read from'),
     ('close', 'read_text', '*', 'only read from'),
@@ -210,11 +211,14 @@ QUIET = [
     ('getrandom', 'rand_seed', '*', 'clocks and addresses instead'),
     ('lseek', 'skip_hole', '*', 'the zeros are read instead'),
     ('setrlimit', 'rlimit_raise_nofile', '*', 'the limit stays as it is'),
-    # what /debug/ and /stats show of the process
-    ('open', 'read_file', '*', '/debug/ shows what can be read'),
-    ('read', 'read_file', '*', '/debug/ shows what can be read'),
-    ('opendir', 'list_numbers', '*', '/debug/ shows what can be read'),
-    ('readdir', 'list_numbers', '*', '/debug/ shows what can be read'),
+    # what /debug/, /stats and /metrics show of the process
+    ('open', 'proc_read_file', '*', '/debug/ shows what can be read'),
+    ('read', 'proc_read_file', '*', '/debug/ shows what can be read'),
+    ('opendir', 'proc_list_numbers', '*', '/debug/ shows what can be read'),
+    ('readdir', 'proc_list_numbers', '*', '/debug/ shows what can be read'),
+    ('stat', 'count_fds', '*', '/metrics leaves the number out'),
+    ('opendir', 'disk_usage_get', '*', '/metrics leaves the number out'),
+    ('readdir', 'disk_usage_get', '*', '/metrics counts those before'),
 ]
 
 GETADDRINFO = {'EAI_AGAIN': 'temporary failure in name resolution',

@@ -415,7 +415,7 @@ class Work:
 
     def look(self):
         for path in ('/ping', '/stats?format=json', '/stats', '/info', '/config/log_level',
-                     '/debug/'):
+                     '/debug/', '/metrics', '/health/live', '/health/ready'):
             self.http('GET', path)
         self.http('POST', '/debug/freememory')
 

@@ -358,6 +358,19 @@ def test_ready_is_json(nsqd):
     assert response.headers['Content-Type'] == 'application/json; charset=utf-8'
 
 
+def test_a_daemon_that_drains_is_not_ready_but_alive(new_nsqd):
+    daemon = new_nsqd()
+    daemon.create('kept', 'ch')
+    daemon.pub('kept', 'x')         # so the drain goes on
+    assert daemon.http('PUT', '/config/drain', b'true').status == 200
+    response = daemon.get('/health/ready')
+    assert (response.status, json.loads(response.body)) == (
+        503, {'status': 'not ready', 'reasons': ['the daemon drains']})
+    assert daemon.get('/health/live').body == b'OK'
+    assert daemon.http('PUT', '/config/drain', b'false').status == 200
+    assert daemon.get('/health/ready').status == 200
+
+
 def test_a_disk_that_refuses_is_not_ready_but_alive(new_nsqd):
     daemon = new_nsqd('--mem-queue-size=0')
     resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (0, 1 << 20))
