@@ -208,7 +208,7 @@ def test_it_waits_for_a_message_that_times_out(new_nsqd):
         begin(daemon)
     with daemon.subscribe('t', 'ch', rdy=1) as consumer:
         message = consumer.message()
-        assert message.attempts == 2
+        assert message.attempts >= 2    # the first one may have had it again
         consumer.fin(message)
         wait_end(daemon, 'NSQ: drained')
 

@@ -163,6 +163,14 @@ def gone(daemon):
                daemon.idle_descriptors, 'the probes are gone')
 
 
+def check_probes(daemon, probes, seen):
+    for p in probes:
+        if seen:
+            daemon.wait_log(re.escape(p))
+        else:
+            assert p not in daemon.log()
+
+
 @pytest.mark.parametrize('flags, seen', [([], True), (['--log-quiet-probes'], False)])
 def test_a_probe(new_nsqd, flags, seen):
     daemon = new_nsqd(*flags)
@@ -174,8 +182,7 @@ def test_a_probe(new_nsqd, flags, seen):
         address = 'client(127.0.0.1:%d)' % client.socket.getsockname()[1]
     # Lines come in order: behind this one there is none of the probes any more.
     daemon.wait_log(re.escape('TCP: new ' + address) + '$')
-    for p in probes:
-        assert (p in daemon.log()) is seen
+    check_probes(daemon, probes, seen)
 
 
 def test_one_that_says_something_else_is_no_probe(new_nsqd):
@@ -200,8 +207,7 @@ def test_a_probe_of_https(new_nsqd, server_cert, flags, seen):     # noqa: F811
     with socket.create_connection(('127.0.0.1', https_port(daemon))) as s:
         s.sendall(b'what?')
         daemon.wait_log(re.escape('TLS handshake error from 127.0.0.1:%d' % s.getsockname()[1]))
-    for p in probes:
-        assert (p[7:-1] in daemon.log()) is seen
+    check_probes(daemon, [p[7:-1] for p in probes], seen)
 
 
 # -- errors that come again
