@@ -239,6 +239,7 @@ include test/bench/bench.mk
 -include test/below/below.mk
 -include test/course/course.mk
 -include test/site/site.mk
+-include test/musl/musl.mk
 -include test/packaging/packaging.mk
 include test/coverage/coverage.mk
 include test/proof/proof.mk

@@ -9,10 +9,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/libc.h"
+
 const char *err_strerror(int code, char *buf, size_t size)
 {
 	char tmp[128];
-	const char *s = strerror_r(code, tmp, sizeof(tmp));
+	const char *s = libc_strerror(code, tmp, sizeof(tmp));
 	snprintf(buf, size, "%s", s);
 	/* Go's table was made by this very rule: acronyms keep their capitals. */
 	if (size > 1 && buf[0] >= 'A' && buf[0] <= 'Z' && buf[1] >= 'a' && buf[1] <= 'z')

@@ -36,6 +36,7 @@
 #include "common/clock.h"
 #include "common/futex.h"
 #include "common/gothread_internal.h"
+#include "common/libc.h"
 #include "common/lock.h"
 #include "common/park.h"
 #include "common/sanitize.h"
@@ -485,13 +486,14 @@ size_t gothread_stack_size(void)
 static int create(pthread_t *id, struct gothread *g)
 {
 	pthread_attr_t attr;
-	sigset_t all;
+	sigset_t all, before;
 	PT_OK(pthread_attr_init(&attr));
 	PT_OK(pthread_attr_setstacksize(&attr, gothread_stack_size()));
 	sigfillset(&all);
 	sigdelset(&all, STACKS_SIGNAL);
-	PT_OK(pthread_attr_setsigmask_np(&attr, &all));
+	libc_begin_sigmask(&attr, &all, &before);
 	int rc = gothread_create(id, &attr, gothread_main, g);
+	libc_end_sigmask(&before);
 	PT_OK(pthread_attr_destroy(&attr));
 	return rc;
 }

@@ -116,7 +116,7 @@ void locks_assert_none_held(void)
 {
 }
 
-#define MUTEX_KIND PTHREAD_MUTEX_ADAPTIVE_NP
+#define MUTEX_KIND LIBC_MUTEX_KIND
 
 #endif
 
@@ -175,33 +175,26 @@ void plain_mutex_assert_locked(pthread_mutex_t *m)
 
 void rwlock_init(struct rwlock *rw, enum lock_rank rank)
 {
-	pthread_rwlockattr_t attr;
 	CHECK(rank > RANK_NONE && rank < RANK_COUNT);
-	PT_OK(pthread_rwlockattr_init(&attr));
-	/* As Go. glibc's default lets a stream of readers keep a writer out for ever. */
-	PT_OK(pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP));
-	PT_OK(pthread_rwlock_init(&rw->rw, &attr));
-	PT_OK(pthread_rwlockattr_destroy(&attr));
+	libc_rwlock_init(&rw->rw);
 	rw->rank = rank;
 }
 
 void rwlock_destroy(struct rwlock *rw)
 {
-	PT_OK(pthread_rwlock_destroy(&rw->rw));
+	libc_rwlock_destroy(&rw->rw);
 }
 
 void rwlock_rdlock(struct rwlock *rw)
 {
 	held_push(rw, rw->rank);
-	PT_OK(pthread_rwlock_rdlock(&rw->rw));
+	libc_rwlock_rdlock(&rw->rw);
 }
 
 bool rwlock_tryrdlock(struct rwlock *rw)
 {
-	int rc = pthread_rwlock_tryrdlock(&rw->rw);
-	if (rc == EBUSY)
+	if (!libc_rwlock_tryrdlock(&rw->rw))
 		return false;
-	PT_OK(rc);
 	held_add(rw, rw->rank);
 	return true;
 }
@@ -209,13 +202,13 @@ bool rwlock_tryrdlock(struct rwlock *rw)
 void rwlock_wrlock(struct rwlock *rw)
 {
 	held_push(rw, rw->rank);
-	PT_OK(pthread_rwlock_wrlock(&rw->rw));
+	libc_rwlock_wrlock(&rw->rw);
 }
 
 void rwlock_unlock(struct rwlock *rw)
 {
 	held_pop(rw, rw->rank);
-	PT_OK(pthread_rwlock_unlock(&rw->rw));
+	libc_rwlock_unlock(&rw->rw);
 }
 
 void rwlock_assert_held(const struct rwlock *rw)

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "common/libc.h"
 #include "common/lock_rank.h"
 
 struct mutex {
@@ -20,7 +21,7 @@ struct mutex {
 
 /* Like Go's: a waiting writer keeps new readers out. So a read lock must never be taken twice. */
 struct rwlock {
-	pthread_rwlock_t rw;
+	struct libc_rwlock rw;
 	enum lock_rank rank; /* immutable */
 };
 

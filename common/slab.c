@@ -34,6 +34,7 @@
 #include <sys/mman.h>
 
 #include "common/check.h"
+#include "common/libc.h"
 #include "common/lock.h"
 #include "common/sanitize.h"
 #include "common/xalloc.h"

@@ -8,10 +8,11 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "common/libc.h"
 
 static _Noreturn void out_of_memory(size_t size)
 {
@@ -109,9 +110,5 @@ char *xasprintf(const char *fmt, ...)
  */
 void xalloc_init(void)
 {
-#ifdef __GLIBC__
-	enum { MMAP_THRESHOLD = 2 << 20, TRIM_THRESHOLD = 4 << 20 };
-	mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
-	mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD);
-#endif
+	libc_set_thresholds(2 << 20, 4 << 20);
 }

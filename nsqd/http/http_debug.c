@@ -8,11 +8,11 @@
  * profile) are answered with 501, so that a tool says why it fails.
  */
 #include <errno.h>
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/slab.h"
+#include "common/libc.h"
 #include "nsqd/http/http.h"
 #include "nsqd/http/http_request.h"
 #include "nsqd/stats/debug_print.h"
@@ -62,7 +62,7 @@ void http_do_set_block_rate(struct http_request *req)
 void http_do_free_memory(struct http_request *req)
 {
 	slab_trim_all(); /* messages lie there */
-	malloc_trim(0);
+	libc_trim();
 	http_respond_empty(req);
 }
 

@@ -6,7 +6,6 @@
 #include "nsqd/stats/debug_print.h"
 
 #include <inttypes.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/gothread.h"
+#include "common/libc.h"
 #include "common/proc.h"
 #include "common/strbuf.h"
 #include "common/version.h"
@@ -123,7 +123,7 @@ static void print_descriptors(struct strbuf *out)
 
 static void print_allocator(struct strbuf *out)
 {
-	const struct mallinfo2 mi = mallinfo2();
+	const struct libc_mallinfo mi = libc_get_mallinfo();
 	const struct {
 		const char *name;
 		size_t value;

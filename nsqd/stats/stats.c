@@ -5,10 +5,10 @@
  */
 #include "nsqd/stats/stats.h"
 
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/libc.h"
 #include "common/slab.h"
 #include "common/xalloc.h"
 #include "nsqd/queue/channel.h"
@@ -225,7 +225,7 @@ const size_t mem_stats_n_fields = sizeof(mem_stats_fields) / sizeof(*mem_stats_f
 
 void mem_stats_get(struct mem_stats *out)
 {
-	struct mallinfo2 mi = mallinfo2();
+	struct libc_mallinfo mi = libc_get_mallinfo();
 	struct slab_stats slab = slab_get_stats();
 	/*
 	 * glibc counts neither its live objects nor what it has given back; the messages are

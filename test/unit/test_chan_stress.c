@@ -2,7 +2,7 @@
 /* chan: many threads, short lives, everything at once. */
 #include "test/unit/chan_harness.h"
 
-#include <malloc.h>
+#include "common/libc.h"
 
 /* --- TestSelectStress: plain senders and receivers beside selects over the same four chans --- */
 
@@ -151,7 +151,7 @@ static void test_operations_allocate_nothing(void **state)
 	wait_group_init(&wg);
 	go(&wg, plain_send, &p);
 	chan_recv(a, &v);
-	struct mallinfo2 before = mallinfo2();
+	struct libc_mallinfo before = libc_get_mallinfo();
 	for (int i = 1; i < p.n; i++) {
 		struct ticker t;
 		struct chan_case cases[] = {
@@ -159,7 +159,7 @@ static void test_operations_allocate_nothing(void **state)
 		ticker_after(&t, NSEC_PER_SEC * 60);
 		assert_int_equal(chan_select(cases, 3), 0);
 	}
-	struct mallinfo2 after = mallinfo2();
+	struct libc_mallinfo after = libc_get_mallinfo();
 	join(&wg);
 	/* The sender's exit is all that may have happened beside. */
 	assert_true(after.uordblks <= before.uordblks + 1024);

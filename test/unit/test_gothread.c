@@ -808,7 +808,9 @@ int main(void)
 	 * An arena for a thread that happens to find the others in use would be as large as 500
 	 * stacks. libc looks at this once, when it makes its first one.
 	 */
+#ifdef __GLIBC__
 	mallopt(M_ARENA_MAX, 1);
+#endif
 	const struct CMUnitTest tests[] = {
 		gothread_test(test_full_name_here_and_15_bytes_in_the_kernel),
 		gothread_test(test_signals_are_blocked),
