@@ -285,7 +285,8 @@ void lg_log(const struct lg *lg, enum lg_level level, const char *text, size_t l
 }
 
 /* lg_vlogf, where the text is needed before the line. */
-static void vlogf_by_text(const struct lg *lg, enum lg_level level, const char *fmt, va_list ap)
+static __attribute__((format(printf, 3, 0))) void vlogf_by_text(
+	const struct lg *lg, enum lg_level level, const char *fmt, va_list ap)
 {
 	va_list ap2;
 	va_copy(ap2, ap);
