@@ -23,3 +23,12 @@ packaging: ## check what packagers count on: install, the Debian package, the sy
 try-deb: deb ## install, upgrade and purge the package on a small Debian with systemd (root, a mirror)
 	@test/install-deps.sh $(DEPS_TRY)
 	@test/packaging/try-deb.sh $(ROOT)/nsqd-c_$(VERSION)_$$(dpkg --print-architecture).deb $(RELEASE)
+
+.PHONY: try-image try-builds
+try-image: $(STOCK_BIN) ## build docs/install/Containerfile, and start its nsqd (root, a mirror)
+	@test/install-deps.sh buildah crun mmdebstrap
+	@test/packaging/try-image.sh $(STOCK_DIR)
+
+try-builds: ## build with every gcc and clang of a release, and for aarch64 (root, a mirror; RELEASE=)
+	@test/install-deps.sh mmdebstrap
+	@test/packaging/try-builds.sh $(RELEASE)
