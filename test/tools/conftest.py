@@ -22,6 +22,7 @@ pytest_configure = functional.pytest_configure
 shared_nsqd = functional.shared_nsqd
 nsqd = functional.nsqd
 new_nsqd = functional.new_nsqd
+pytest_collection_modifyitems = functional.pytest_collection_modifyitems
 
 from tools import Lookupd, StockNsqd, Tool  # noqa: E402 (needs the path)
 
