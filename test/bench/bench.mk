@@ -30,6 +30,11 @@ BENCH_WRITE := $(if $(or $(WRITE),$(filter all,$(ROW))),--write=docs/benchmarks.
 CHECKS    += bench-smoke bench-smoke-thread
 BUILT     += bench-smoke bench-smoke-thread
 
+# The script starts daemons of its own; it needs openssl, as the tests do.
+.PHONY: footprint
+footprint: $(OURS) ## what a client, topic, channel and message cost (WRITE=1: into docs/operating.md)
+	@$(PYTHON) test/bench/footprint.py --nsqd=$(OURS) $(if $(WRITE),--write=docs/operating.md)
+
 .PHONY: bench bench-null bench-smoke bench-smoke-thread profile
 bench: $(BENCH) $(OURS) $(STOCK_DIR)/nsqd ## measure against stock (ROW=name|group|all PAIRS=5 WRITE=1)
 	$(BENCH_RUN) --stock=$(STOCK_DIR)/nsqd --pairs=$(PAIRS) $(BENCH_WRITE)
