@@ -31,6 +31,8 @@ import threads
 import threads_svg
 import top
 import tree
+import troubles
+import version
 import way_svg
 
 
@@ -904,6 +906,47 @@ var n = 3
                 course.definition(lines, name, "x")
         with self.assertRaises(course.Mistake):  # two: the struct of C, and the type of Go
             course.definition(lines, "pair", "x")
+
+
+class Troubles(Tree):
+    ROW = "| symptom | cause |\n|---|---|\n| `%s` | `never looked at` |\n"
+
+    def setUp(self):
+        super().setUp()
+        for folder in troubles.FOLDERS:
+            self.write(f"{folder}/x.h")
+        self.write("nsqd/say.c", 'log("closing client(%s), "\n\t"no \\"thread\\" - %s", a);\n'
+                   'f("E_%s_FAILED"); c->timeout_count++; /* "only a comment" */\n')
+
+    def said(self, text):
+        self.write(troubles.PAGE, self.ROW % text)
+        return troubles.check(self.root)
+
+    def test_what_the_code_says_passes(self):
+        for text in ('closing client(...), no "thread" - ...', "E_FIN_FAILED", "timeout_count"):
+            self.assertEqual(self.said(text), [], text)
+
+    def test_what_it_never_says_is_refused(self):
+        self.assert_refused(self.said("closing client(...), no memory"), ":3", "no memory")
+        self.assert_refused(self.said("only a comment"), "only a comment")
+        self.assert_refused(self.said("E_fin_FAILED"), "E_fin_FAILED")
+
+
+class Version(Tree):
+    def check(self, header, page):
+        self.write(version.HEADER, f'#define PRODUCT_VERSION "{header}"\n')
+        self.write(version.PAGE, page)
+        return version.check(self.root)
+
+    def test_first_entry_is_the_version(self):
+        self.assertEqual(self.check("1.2.3", "# Changes\n\n## 1.2.3\n\n## 1.2.2\n"), [])
+        self.assertEqual(self.check("1.2.3", "# Changes\n\n## Unreleased\n\n## 1.2.3\n"), [])
+
+    def test_version_without_an_entry_is_refused(self):
+        self.assert_refused(self.check("1.2.4", "## 1.2.3\n"), "1.2.4")
+        self.assert_refused(self.check("1.2.2", "## 1.2.3\n## 1.2.2\n"), "1.2.2")
+        self.assert_refused(self.check("1.2.3", "## 1.2.3\n## 1.2.3\n"), "two entries")
+        self.assert_refused(self.check("1.2", "## 1.2\n"), "like 1.2.3")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ class _Unit(Nsqd):
 
 
 class Service:
-    """`systemctl start|stop nsqd` for a unit whose ExecStart is BIN/nsqd --config=ETC/nsqd.cfg.
+    """`systemctl start|stop|restart|kill nsqd` for a unit whose ExecStart is BIN/nsqd --config=ETC/nsqd.cfg.
 
     One thread does what the scripts ask for; it lives as long as the daemons that it starts.
     """
@@ -145,8 +145,11 @@ class Service:
                 os.chmod(f.fileno(), 0o755)
         self.socket = path
 
-    def _do(self, verb, unit):
-        assert unit == 'nsqd', unit
+    def _do(self, verb, *words):
+        assert words[-1] == 'nsqd', words
+        if verb == 'kill':
+            assert words[0] == '--signal=HUP', words
+            self.daemon.process.send_signal(signal.SIGHUP)
         if verb in ('stop', 'restart') and self.daemon.alive():
             self.daemon.process.send_signal(signal.SIGTERM)
             assert self.daemon.wait_exit() == 0
