@@ -41,6 +41,18 @@ install_and_uninstall() {
     [ "$(find "$root" -type f)" = "$root/usr/bin/mine" ] || fail 'uninstall: it leaves or takes'
 }
 
+# The tarball of the last commit, by the one version that there is; the daemon has it as well.
+tarball() {
+    local name=nsqd-c-$1
+    git rev-parse --git-dir >/dev/null 2>&1 || return 0
+    $make dist >/dev/null
+    tar -xzf "build/$name.tar.gz" -C "$work"
+    [ "$(git ls-tree -r --name-only HEAD | LC_ALL=C sort)" = \
+        "$(cd "$work/$name" && find . -type f -o -type l | sed 's|^\./||' | LC_ALL=C sort)" ] ||
+        fail 'dist: other files than those of the last commit'
+    "$work/nsqd.a" --version=long | grep -qx "nsqd-c v$1" || fail 'the daemon has another version'
+}
+
 lint_deb() {
     local suppress=
     # The manual page is made elsewhere.
@@ -74,6 +86,7 @@ unit() {
 
 same_binary_everywhere
 install_and_uninstall
+tarball "$1"
 debian_package "$1"
 unit
 echo 'packaging: ok'

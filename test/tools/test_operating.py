@@ -271,13 +271,27 @@ def test_a_backlog_that_moves_during_the_backup_is_in_it(turn, service, tmp_path
         assert drained(one, 'kept') == set(bodies)
 
 
-@pytest.mark.parametrize('args', [[], ['/nowhere', 'x'], ['.', '.']])
+@pytest.mark.parametrize('args', [[], ['.'], ['/nowhere', 'x'], ['.', '.'], ['.', 'y']])
 def test_nsqd_backup_refuses_what_it_cannot_do(args, tmp_path):
     (tmp_path / 'x').write_text('', encoding='utf-8')
     done = subprocess.run([os.path.join(DOCS, 'install', 'nsqd-backup'), *args], cwd=tmp_path,
                           stderr=subprocess.PIPE, text=True)
     assert done.returncode and 'nsqd-backup' in done.stderr
     assert os.listdir(tmp_path) == ['x']
+
+
+def test_nsqd_backup_goes_through_links_and_strange_names(tmp_path):
+    real, link, to = tmp_path / ' a b ', tmp_path / '-link', tmp_path / '-to'
+    real.mkdir()
+    names = ['nsqd.dat', 't.diskqueue.meta.dat', 't.diskqueue.000000.dat',
+             't:c#ephemeral.diskqueue.meta.dat', 't:c.diskqueue.1000000.dat']
+    for name in names + ['t.diskqueue.000000.dat.bad', 'nsqd.dat.7.tmp', 'other']:
+        (real / name).write_text(name, encoding='utf-8')
+    link.symlink_to(real)
+    subprocess.run([os.path.join(DOCS, 'install', 'nsqd-backup'), '-link', '-to'], cwd=tmp_path,
+                   check=True)
+    assert sorted(os.listdir(to)) == sorted(names)
+    assert all((to / name).read_text(encoding='utf-8') == name for name in names)
 
 
 def test_nsqd_backup_says_when_it_cannot_write(tmp_path):
