@@ -33,8 +33,6 @@ BODY = 200
 COPIES = 4
 # Threads that are kept for the next one end after a second without work.
 SETTLE_S, REST_S = 60, 3.0
-KINDS = ("producer", "consumer", "tls", "deflate", "snappy", "http", "topic", "channel", "backlog",
-         "message", "copy", "deferred")
 
 
 class Cost:
@@ -185,7 +183,10 @@ def deferred(daemon, i):
         post(daemon, "/pub?topic=late&defer=600000", b"x" * BODY)
 
 
-CLIENTS = ("producer", "consumer", "tls", "deflate", "snappy", "http")
+CLIENTS = {f.__name__: f for f in (producer, consumer, tls, deflate, snappy, http)}
+# What makes one of a kind, or BATCH of them.
+MAKERS = CLIENTS | {f.__name__: f for f in (topic, channel, backlog, message, copy, deferred)}
+KINDS = tuple(MAKERS)
 TITLES = {
     "producer": "a client that waits, and has not subscribed: a producer",
     "consumer": "a client that waits, and has subscribed: a consumer",
@@ -222,7 +223,7 @@ def prepare(kind, daemon, n):
 def make(kind, daemon, n, stack):
     """Make so many of a kind; clients stay until the stack is unwound."""
     for i in range(n):
-        thing = globals()[kind](daemon, i + 1)
+        thing = MAKERS[kind](daemon, i + 1)
         if thing is not None:
             stack.callback(thing.close)
 
@@ -251,7 +252,7 @@ def units(kind, n):
 def measure(opts, kind, work, n):
     with running(opts, kind, work, n) as daemon, contextlib.ExitStack() as stack:
         if kind not in CLIENTS:     # the first one has costs of its own
-            globals()[kind](daemon, 0)
+            MAKERS[kind](daemon, 0)
         before = settled(daemon)
         make(kind, daemon, n, stack)
         daemon.check_alive()

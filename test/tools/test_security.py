@@ -11,7 +11,7 @@ import pytest
 
 from nsq import binary, dead_address, die_with_parent, wait_until
 from pages import Page, Service
-from tools import stock_binary
+from tools import Server, stock_binary
 
 pytestmark = pytest.mark.ours(reason='the page is about this daemon')
 
@@ -35,6 +35,21 @@ def page_for(service, tmp_path, **instead):
         [service.shims, tools])
 
 
+def check_nsqadmin(service, directory):
+    """It is told the port of HTTPS by the answer to plain HTTP."""
+    def pem(name):
+        return os.path.join(service.etc, name)
+    admin = Server(directory, 'nsqadmin', '--http-address=127.0.0.1:0',
+                   '--nsqd-http-address=' + service.http_address,
+                   '--http-client-tls-root-ca-file=' + pem('ca.pem'),
+                   '--http-client-tls-cert=' + pem('client.pem'),
+                   '--http-client-tls-key=' + pem('client.key'))
+    try:
+        assert admin.get('/api/topics')['topics'] == ['orders']
+    finally:
+        admin.close()
+
+
 def test_the_recipe_for_tls(service, tmp_path):
     page = page_for(service, tmp_path)
     page.run('systemctl start nsqd')
@@ -43,11 +58,19 @@ def test_the_recipe_for_tls(service, tmp_path):
     assert re.search(r'^OK$', said, re.M)
     assert re.search(r'^hello$', said, re.M)
     assert 'TLS_REQUIRED' in said
+    check_nsqadmin(service, str(tmp_path / 'here'))
     # A new certificate by the same recipe, and the signal.
     page.follow('TLS', only=0)
     page.run('systemctl kill --signal=HUP nsqd')
     service.daemon.wait_log('certificate and key have been read again')
     page.follow('TLS', only=2)
+    # Plain HTTP for those that speak nothing else.
+    with open(service.config, 'a', encoding='utf-8') as f:
+        f.write('tls_required = "tcp-https"\n')
+    assert 'TLS_REQUIRED' in page.run('curl -s http://%s/stats' % service.http_address)
+    page.run('systemctl restart nsqd')
+    wait_until(lambda: 'OK' in page.run('curl -s http://%s/ping || true' % service.http_address),
+               service.daemon.log)
 
 
 def test_the_recipe_for_auth(service, tmp_path):
