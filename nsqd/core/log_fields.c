@@ -86,7 +86,8 @@ static void about_protocol(struct rest *r, struct lg_fields *out)
 	struct lg_text inner = until(r, ']');
 	if (inner.n > 0 && inner.s[0] == '[' && r->n > 0 && r->p[0] == ':') {
 		struct lg_text port = until(r, ']');
-		inner.n = (size_t)(port.s + port.n - inner.s);
+		if (port.s)
+			inner.n = (size_t)(port.s + port.n - inner.s);
 	}
 	out->client = inner;
 }

@@ -10,6 +10,7 @@
 #include "nsqd/core/watchdog.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -31,6 +32,7 @@ struct watchdog {
 	const struct sd_daemon *sd;
 	struct poll_desc *pd;      /* immutable; what the pollers are asked by */
 	int fd;                    /* immutable; pd's; nothing ever comes in */
+	_Atomic bool leaving;      /* atomic; pd is to be closed; main sets it */
 	struct chan *polled_chan;  /* capacity 1: a poller has taken a step */
 	struct chan *exiting_chan; /* closed by main: ask nobody any more */
 	struct chan *stop_chan;    /* closed by main */
@@ -43,7 +45,7 @@ static enum netpoll_next step(void *arg)
 {
 	struct watchdog *w = arg;
 	chan_signal(w->polled_chan);
-	if (!context_is_exiting(w->ctx))
+	if (!atomic_load(&w->leaving))
 		return NETPOLL_WAIT;
 	netpoll_close(w->pd);
 	wait_group_done(&w->polling);
@@ -166,6 +168,7 @@ void watchdog_leave_pollers(struct watchdog *w)
 {
 	if (!w)
 		return;
+	atomic_store(&w->leaving, true);
 	chan_close(w->exiting_chan);
 	netpoll_kick(w->pd);
 	wait_group_wait(&w->polling);

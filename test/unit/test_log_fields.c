@@ -45,6 +45,7 @@ static void test_the_fields_of_each_kind_of_line(void **state)
 		{"TOPIC(", "TOPIC", "", "", ""},
 		{"TOPIC(no end", "TOPIC", "", "", ""},
 		{"PROTOCOL(V2): [no end", "PROTOCOL", "", "", ""},
+		{"PROTOCOL(V2): [[::1]:no end", "PROTOCOL", "", "", "[::1"},
 		{"DISKQUEUE(:)", "DISKQUEUE", "", "", ""},
 		{"2000 GET", "", "", "", ""},
 		{"200 GET )(", "HTTP", "", "", ""},
@@ -62,6 +63,7 @@ static void test_the_fields_of_each_kind_of_line(void **state)
 static void check_within(struct lg_text t, const char *text, size_t len)
 {
 	/* A component is a constant; the others are pieces of the text. */
+	assert_true(t.n <= len);
 	if (t.n > 0)
 		assert_true(t.s >= text && t.s + t.n <= text + len);
 }

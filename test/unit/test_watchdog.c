@@ -119,6 +119,19 @@ static void test_an_exit_needs_no_answers(struct fixture *f)
 	free_all(&s, f);
 }
 
+/* Until all clients are gone the two go on, and are asked; a handler may hold up the exit here. */
+static void test_the_first_part_of_an_exit_is_watched(struct fixture *f)
+{
+	struct scene s;
+	start(&s, f, true);
+	atomic_store(&f->nsqd->ctx.phase, PHASE_EXITING);
+	for (int i = 0; i < 5; i++) {
+		wait_for(scan_is_asked(&s));
+		wait_for(told(&s) == 1);
+	}
+	end(&s, f);
+}
+
 static void test_a_manager_that_takes_nothing_stops_nobody(struct fixture *f)
 {
 	struct scene s;
@@ -156,6 +169,7 @@ int main(void)
 			.wants = A_DIRECTORY, .adjust = scan_never),
 		dir_test(test_a_poller_must_answer),
 		dir_test(test_an_exit_needs_no_answers),
+		dir_test(test_the_first_part_of_an_exit_is_watched),
 		dir_test(test_a_manager_that_takes_nothing_stops_nobody),
 		dir_test(test_without_a_watchdog_there_is_no_thread),
 	};
