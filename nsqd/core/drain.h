@@ -7,6 +7,7 @@
 #ifndef NSQD_DRAIN_H
 #define NSQD_DRAIN_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,6 +19,9 @@ enum drain_state {
 	DRAIN_ON,      /* by an operator, who may call it off */
 	DRAIN_TO_EXIT, /* by SIGTERM, or at its end: nobody can call it off */
 };
+
+/* The code of an error that says "draining". No call of the kernel that we make fails with it. */
+#define ERR_DRAINING ESHUTDOWN
 
 struct drain {
 	/* The state in the lowest two bits, and above them how often it has changed. */

@@ -857,13 +857,20 @@ static void set_run_mode(struct reader *r)
 	r->o->config_file = xstrdup(r->extra.config);
 }
 
+/* As far as it is known by now. A log that is there already keeps its own. */
+static void use_log_format(struct reader *r)
+{
+	if (!r->why)
+		lg_use_json(&r->log, log_describe(r->o));
+}
+
 /* All of it, into r->o; frees r but for its log. */
 static int read_all(struct reader *r, int argc, char **argv, int out_fd, int err_fd)
 {
 	struct options *o = r->o;
 	r->extra.config = xstrdup("");
 	int rc = read_command_line(r, argc, argv, out_fd, err_fd);
-	lg_use_json(&r->log, log_describe(o));
+	use_log_format(r);
 	if (rc == 0)
 		rc = read_config_file(r);
 	if (rc == 0) {
@@ -872,7 +879,7 @@ static int read_all(struct reader *r, int argc, char **argv, int out_fd, int err
 		o->n_e2e_processing_latency_percentiles = r->extra.percentiles.n;
 		r->extra.percentiles.v = NULL;
 		set_run_mode(r);
-		lg_use_json(&r->log, log_describe(o));
+		use_log_format(r);
 		warn(r, argc, argv);
 	}
 	free(r->extra.percentiles.v);

@@ -63,13 +63,16 @@ static const char *get_topic_name(struct http_request *req, const char *invalid)
 		req, "topic", "MISSING_ARG_TOPIC", invalid ? is_valid_topic_name : NULL, invalid);
 }
 
-/* Answers for a daemon that exits or drains; false, and no answer: it does neither. */
-static bool respond_ending(struct http_request *req)
+/*
+ * Answers for a daemon that exits, or has refused something since it drains, as why says: by now the
+ * drain may have been called off. False, and no answer: it is neither.
+ */
+static bool respond_refused(struct http_request *req, const struct err *why)
 {
-	if (context_is_exiting(req->ctx))
-		http_respond_error(req, UNAVAILABLE, "EXITING");
-	else if (context_is_draining(req->ctx))
+	if (why->code == ERR_DRAINING)
 		http_respond_error(req, UNAVAILABLE, "DRAINING");
+	else if (context_is_exiting(req->ctx))
+		http_respond_error(req, UNAVAILABLE, "EXITING");
 	else
 		return false;
 	return true;
@@ -88,7 +91,7 @@ static struct topic *get_topic_from_query(struct http_request *req, get_topic_fn
 	struct topic *t = get(req->daemon->topics, name, &err);
 	if (t)
 		return t;
-	if (respond_ending(req))
+	if (respond_refused(req, &err))
 		return NULL;
 	nsqd_logf(req->ctx, LG_ERROR, "TOPIC(%s): cannot be created - %s", name, err.msg);
 	http_respond_error(req, INTERNAL, "INTERNAL_ERROR");
@@ -207,11 +210,12 @@ static int64_t parse_defer(const char *s, int64_t max_req_timeout)
 	return ms * NSEC_PER_MSEC;
 }
 
-static void respond_put(struct http_request *req, bool ok)
+/* why: if not ok. */
+static void respond_put(struct http_request *req, bool ok, const struct err *why)
 {
 	if (ok)
 		http_respond_text(req, "OK");
-	else if (!respond_ending(req))
+	else if (!respond_refused(req, why))
 		http_respond_error(req, UNAVAILABLE, "EXITING");
 }
 
@@ -241,8 +245,9 @@ static void do_pub(struct http_request *req)
 		http_respond_error(req, BAD_REQUEST, "INVALID_DEFER");
 	} else {
 		struct message_body *body = http_take_body(req);
-		respond_put(req, deferred ? topic_put_message_deferred(t, body, deferred, &err) == 0
-					  : topic_put_messages(t, &body, 1, &err) == 1);
+		bool ok = deferred ? topic_put_message_deferred(t, body, deferred, &err) == 0
+				   : topic_put_messages(t, &body, 1, &err) == 1;
+		respond_put(req, ok, &err);
 	}
 	topic_unref(t);
 }
@@ -375,9 +380,10 @@ static void do_mpub(struct http_request *req)
 			message_body_unref(bodies.v[i]);
 		http_respond_error(req, status, problem);
 	} else if (bodies.n == 0) {
-		respond_put(req, !topic_exiting(t) && !context_is_draining(req->ctx));
+		respond_put(req, !topic_refuses(t, &err), &err);
 	} else {
-		respond_put(req, topic_put_messages(t, bodies.v, bodies.n, &err) == bodies.n);
+		bool ok = topic_put_messages(t, bodies.v, bodies.n, &err) == bodies.n;
+		respond_put(req, ok, &err);
 	}
 	free(bodies.v);
 	topic_unref(t);

@@ -50,13 +50,14 @@ void drained_await_puts(struct topics *ts)
 
 /* --- registration ----------------------------------------------------------------------------- */
 
-/* *unregistered becomes gone; news of that are posted. Channel NULL: the topic itself. */
-static void announce(struct topic *t, struct channel *c, _Atomic bool *unregistered, bool gone)
+/* *unregistered becomes gone; news of that are posted. Channel NULL: the topic itself. False: none. */
+static bool announce(struct topic *t, struct channel *c, _Atomic bool *unregistered, bool gone)
 {
 	if (atomic_load(unregistered) == gone)
-		return;
+		return false;
 	atomic_store(unregistered, gone);
 	nsqd_notify(t->ctx, t->name, c ? c->name : NULL, false, false);
+	return true;
 }
 
 /* Messages of its own, wherever they are; about, since they move meanwhile. */
@@ -72,16 +73,20 @@ static void announce_topic(struct topic *t, struct channel **channels, size_t n,
 	int64_t own = topic_depth(t);
 	/* Before its start it may have messages to come, from nobody's hand. */
 	bool none = own == 0 && atomic_load(&t->started);
-	bool empty = none;
+	bool empty = none, news = false;
 	left->messages += own;
 	for (size_t i = 0; i < n; i++) {
 		int64_t messages = messages_of(channels[i]);
 		left->messages += messages;
 		empty = empty && messages == 0;
-		announce(t, channels[i], &channels[i]->unregistered, none && messages == 0);
+		news = announce(
+			       t, channels[i], &channels[i]->unregistered, none && messages == 0) ||
+		       news;
 	}
 	left->topics += !empty;
-	announce(t, NULL, &t->unregistered, empty);
+	/* To register a new channel registers its topic as well: that is to be gone once more. */
+	if (!announce(t, NULL, &t->unregistered, empty) && empty && news)
+		nsqd_notify(t->ctx, t->name, NULL, false, false);
 }
 
 void drained_announce(struct topics *ts, struct drain_left *left)

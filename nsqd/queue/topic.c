@@ -361,19 +361,24 @@ bool topic_put_may_block(struct topic *t, size_t n)
 	return may_block;
 }
 
-/*
- * True with err set: it takes no messages any more. A list of messages of which some are queued
- * already (begun) is no new one: its publisher would publish all of it once more.
- */
-static bool refuses(struct topic *t, bool begun, struct err *err)
+bool topic_refuses(struct topic *t, struct err *err)
 {
 	if (topic_exiting(t))
 		err_set(err, 0, "exiting");
-	else if (!begun && context_is_draining(t->ctx))
-		err_set(err, 0, "draining");
+	else if (context_is_draining(t->ctx))
+		err_set(err, ERR_DRAINING, "draining");
 	else
 		return false;
 	return true;
+}
+
+/*
+ * The same for a list of messages of which some are queued already: that is no new one, since its
+ * publisher would publish all of it once more.
+ */
+static bool refuses_rest(struct topic *t, struct err *err)
+{
+	return topic_exiting(t) && err_set(err, 0, "exiting") != 0;
 }
 
 enum put_flags { PUT_DEFERRED = 1, PUT_BEGUN = 2 };
@@ -390,7 +395,7 @@ static size_t put_messages(
 
 	/* Held over a write to disk, since it keeps the backend from being closed meanwhile. */
 	rwlock_rdlock(&t->lock);
-	if (!refuses(t, flags & PUT_BEGUN, err))
+	if (!(flags & PUT_BEGUN ? refuses_rest(t, err) : topic_refuses(t, err)))
 		done = put(t, msgs, n, flags & PUT_DEFERRED, err);
 	rwlock_unlock(&t->lock);
 
@@ -437,7 +442,7 @@ size_t topic_put_messages(
 	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err)
 {
 	/* Before any record is made: those who wait until there is none must not wait for refusals. */
-	if (refuses(t, false, err)) {
+	if (topic_refuses(t, err)) {
 		drop_bodies(take_bodies, n);
 		return 0;
 	}
@@ -453,7 +458,7 @@ size_t topic_put_messages(
 int topic_put_message_deferred(
 	struct topic *t, struct message_body *take_body, int64_t deferred_ns, struct err *err)
 {
-	if (refuses(t, false, err)) {
+	if (topic_refuses(t, err)) {
 		message_body_unref(take_body);
 		return -1;
 	}

@@ -124,6 +124,11 @@ void topic_update_channels(struct topic *t);
 struct channel **topic_channels(struct topic *t, size_t *count);
 
 /*
+ * True with err set: it takes no new messages, since it is "exiting", or the daemon "draining"
+ * (ERR_DRAINING). A put finds the same under the topic's lock. Any thread; takes no lock.
+ */
+bool topic_refuses(struct topic *t, struct err *err);
+/*
  * PutMessages: makes n messages of the given bodies, in order: gives each its id and timestamp and
  * queues it, in memory or, where that is full, in the backend. Takes over the references of all n
  * bodies, whatever happens. Returns how many messages are queued; fewer than n only with err set:

@@ -86,7 +86,7 @@ static struct topic *get_or_create_topic(
 	if (!t && context_is_exiting(ts->ctx)) {
 		err_set(err, 0, "exiting");
 	} else if (!t && context_is_draining(ts->ctx)) {
-		err_set(err, 0, "draining");
+		err_set(err, ERR_DRAINING, "draining");
 	} else if (!t && (t = topic_new(ts->ctx, name, delete_callback, ts, err)) != NULL) {
 		HASH_ADD_STR(ts->topic_map, name, t);
 		*is_new = true;

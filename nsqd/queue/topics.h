@@ -46,10 +46,10 @@ void topics_close(struct topics *ts);
 
 /*
  * GetTopic: finds or creates it. The caller gets a reference (topic_unref). NULL with err set: its
- * thread cannot be created, or the daemon exits or drains. The thread that creates one prepares it first,
- * without a lock: it asks the nsqlookupds for its channels, and waits for their answers up to
- * --http-client-request-timeout. What is found may be exiting itself; then the caller's next step
- * fails ("exiting").
+ * thread cannot be created, or the daemon exits, or drains (ERR_DRAINING). The thread that creates one
+ * prepares it first, without a lock: it asks the nsqlookupds for its channels, and waits for their
+ * answers up to --http-client-request-timeout. What is found may be exiting itself; then the caller's
+ * next step fails ("exiting").
  */
 struct topic *nsqd_get_topic(struct topics *ts, const char *name, struct err *err);
 /*

@@ -474,6 +474,19 @@ def test_what_is_empty_is_unregistered(new_nsqd, lookupd):
     assert set(daemon.metadata()['empty'][1]) == {'a', 'b'}
 
 
+def test_a_new_channel_of_an_empty_topic_is_unregistered_with_its_topic(new_nsqd, lookupd):
+    # A nsqlookupd that is told of a channel takes its topic for registered, too.
+    daemon = new_nsqd(*lookupd_flags(lookupd))
+    daemon.create('empty', 'ch')
+    held(daemon)
+    begin(daemon)
+    lookupd.wait_command('UNREGISTER empty ch', 'UNREGISTER empty')
+    daemon.subscribe('empty', 'new', rdy=1).close()
+    lookupd.wait_command('UNREGISTER empty new')
+    wait_until(lambda: 'UNREGISTER empty' in lookupd.commands[
+        lookupd.commands.index('UNREGISTER empty new'):], lookupd.commands)
+
+
 # -- under load
 
 class Consumers:

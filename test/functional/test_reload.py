@@ -158,6 +158,17 @@ def test_unknown_keys_are_named_again(configured):
                      c.daemon.log()[before:])
 
 
+def test_warnings_have_the_format_of_the_log(configured):
+    c = configured()
+    c.write('log_format = "json"\nmax_rdy = 3\n')
+    before = len(c.daemon.log())
+    assert reload(c.daemon) == [
+        'WARNING: NSQ: log_format cannot change at run time: it stays "text", and is "json" '
+        'after a restart']
+    assert re.search(r'\n\[nsqd\] .* WARNING: config file .*, line 2: unknown key',
+                     c.daemon.log()[before:])
+
+
 @pytest.mark.parametrize('text, why', [
     ('max_rdy_count = \n', 'failed to load config file .* - toml: line 1'),
     ('max_rdy_count = "many"\n', 'failed to load config file .* - line 1: invalid value for '

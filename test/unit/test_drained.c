@@ -169,11 +169,14 @@ static void test_no_message_is_taken(struct fixture *f)
 	assert_true(drain_request(&f->nsqd->ctx.drain, true));
 	assert_int_equal(try_put(f->topic, 1, 3, &err), 0);
 	assert_string_equal(err.msg, "draining");
+	assert_int_equal(err.code, ERR_DRAINING);
 	assert_int_equal(try_put(f->topic, 1, 600, &err), 0);
 	assert_int_equal(topic_put_message_deferred(f->topic, body_of(1), PATIENCE, &err), -1);
 	assert_string_equal(err.msg, "draining");
+	assert_int_equal(err.code, ERR_DRAINING);
 	assert_null(nsqd_get_topic(&f->nsqd->topics, "new", &err));
 	assert_string_equal(err.msg, "draining");
+	assert_int_equal(err.code, ERR_DRAINING);
 	assert_true(drained_all(&f->nsqd->topics));
 	assert_true(drain_request(&f->nsqd->ctx.drain, false));
 	put(f->topic, 1, 1);
