@@ -19,7 +19,7 @@ void drain_destroy(struct drain *d)
 /* The word after one more change. */
 static uint64_t next_word(uint64_t word, enum drain_state state)
 {
-	return ((word >> 2) + 1) << 2 | (uint64_t)state;
+	return (drain_changes(word) + 1) << 2 | (uint64_t)state;
 }
 
 bool drain_request(struct drain *d, bool on)

@@ -36,6 +36,10 @@ static inline enum drain_state drain_state_of(uint64_t word)
 {
 	return (enum drain_state)(word & 3);
 }
+static inline uint64_t drain_changes(uint64_t word)
+{
+	return word >> 2;
+}
 /* Any thread. */
 static inline bool drain_is_on(const struct drain *d)
 {

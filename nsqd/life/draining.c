@@ -28,13 +28,14 @@ static bool is_draining(const struct draining *d)
 	return d->look.next_ns != 0;
 }
 
-/* The state has changed to this word; it may have been called off and begun again since. */
+/* The state has changed to this word; it may have been called off and begun anew since. */
 static void begin(struct draining *d, uint64_t word)
 {
 	char text[32];
+	bool goes_on = is_draining(d) && drain_changes(word) - drain_changes(d->word) <= 1;
 	d->word = word;
 	drained_await_puts(d->topics);
-	if (is_draining(d))
+	if (goes_on)
 		return;
 	int64_t timeout = nsqd_get_opts(d->ctx)->drain_timeout;
 	d->begun_ns = clock_mono_ns();

@@ -7,6 +7,7 @@
 
 #include "nsqd/core/drain.h"
 #include "nsqd/core/message_count.h"
+#include "nsqd/life/draining.h"
 #include "nsqd/queue/drained.h"
 
 static uint64_t records(void)
@@ -161,6 +162,30 @@ static void test_what_is_empty_is_unregistered(struct fixture *f)
 	assert_false(other->unregistered || empty->unregistered);
 }
 
+/* --- main ----------------------------------------------------------------------------------- */
+
+/* What main has not seen counts: a drain that is called off and begun anew has all its time again. */
+static void test_each_drain_has_its_own_time(struct fixture *f)
+{
+	struct draining d;
+	struct drain *state = &f->nsqd->ctx.drain;
+	draining_init(&d, &f->nsqd->ctx, &f->nsqd->topics);
+	put(f->topic, 1, 1);
+	drain_request(state, true);
+	draining_changed(&d);
+	assert_false(draining_look(&d));
+	d.begun_ns -= 3600 * NSEC_PER_SEC;
+	drain_request(state, false);
+	drain_request(state, true);
+	draining_changed(&d);
+	assert_false(draining_look(&d));
+	/* SIGTERM makes it final, and no longer. */
+	d.begun_ns -= 3600 * NSEC_PER_SEC;
+	drain_to_exit(state);
+	draining_changed(&d);
+	assert_true(draining_look(&d));
+}
+
 /* --- puts ----------------------------------------------------------------------------------- */
 
 static void test_no_message_is_taken(struct fixture *f)
@@ -240,6 +265,7 @@ int main(void)
 			test_a_message_is_seen_wherever_it_is, .mem_queue_size = 10, .polls = true),
 		channel_test_with(test_a_message_on_disk_is_seen, .mem_queue_size = 0),
 		channel_test(test_what_is_empty_is_unregistered),
+		channel_test(test_each_drain_has_its_own_time),
 		channel_test(test_no_message_is_taken),
 		topic_test_with(test_a_list_that_is_begun_is_taken_whole, .mem_queue_size = 0),
 	};
