@@ -361,24 +361,24 @@ bool topic_put_may_block(struct topic *t, size_t n)
 	return may_block;
 }
 
-bool topic_refuses(struct topic *t, struct err *err)
+/*
+ * topic_refuses. A list of messages of which some are queued already (begun) is no new one: its
+ * publisher would publish all of it once more.
+ */
+static bool refuses(struct topic *t, bool begun, struct err *err)
 {
 	if (topic_exiting(t))
 		err_set(err, 0, "exiting");
-	else if (context_is_draining(t->ctx))
+	else if (!begun && context_is_draining(t->ctx))
 		err_set(err, ERR_DRAINING, "draining");
 	else
 		return false;
 	return true;
 }
 
-/*
- * The same for a list of messages of which some are queued already: that is no new one, since its
- * publisher would publish all of it once more.
- */
-static bool refuses_rest(struct topic *t, struct err *err)
+bool topic_refuses(struct topic *t, struct err *err)
 {
-	return topic_exiting(t) && err_set(err, 0, "exiting") != 0;
+	return refuses(t, false, err);
 }
 
 enum put_flags { PUT_DEFERRED = 1, PUT_BEGUN = 2 };
@@ -395,7 +395,7 @@ static size_t put_messages(
 
 	/* Held over a write to disk, since it keeps the backend from being closed meanwhile. */
 	rwlock_rdlock(&t->lock);
-	if (!(flags & PUT_BEGUN ? refuses_rest(t, err) : topic_refuses(t, err)))
+	if (!refuses(t, flags & PUT_BEGUN, err))
 		done = put(t, msgs, n, flags & PUT_DEFERRED, err);
 	rwlock_unlock(&t->lock);
 
