@@ -89,7 +89,7 @@ class _Unit(Nsqd):
 
 
 class Service:
-    """`systemctl start|stop|restart|kill nsqd` for a unit whose ExecStart is BIN/nsqd --config=ETC/nsqd.cfg.
+    """`systemctl start|stop|restart|reload nsqd` for a unit whose ExecStart is BIN/nsqd --config=ETC/nsqd.cfg.
 
     One thread does what the scripts ask for; it lives as long as the daemons that it starts.
     """
@@ -147,8 +147,7 @@ class Service:
 
     def _do(self, verb, *words):
         assert words[-1] == 'nsqd', words
-        if verb == 'kill':
-            assert words[0] == '--signal=HUP', words
+        if verb == 'reload':        # the ExecReload of docs/install/nsqd.service
             self.daemon.process.send_signal(signal.SIGHUP)
         if verb in ('stop', 'restart') and self.daemon.alive():
             self.daemon.process.send_signal(signal.SIGTERM)

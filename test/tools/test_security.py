@@ -61,7 +61,7 @@ def test_the_recipe_for_tls(service, tmp_path):
     check_nsqadmin(service, str(tmp_path / 'here'))
     # A new certificate by the same recipe, and the signal.
     page.follow('TLS', only=0)
-    page.run('systemctl kill --signal=HUP nsqd')
+    page.run('systemctl reload nsqd')
     service.daemon.wait_log('certificate and key have been read again')
     page.follow('TLS', only=2)
     # Plain HTTP for those that speak nothing else.
