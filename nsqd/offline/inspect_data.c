@@ -521,6 +521,7 @@ static void show_left_out(struct inspector *in)
 			FILES_MAX);
 }
 
+/* 1: all is shown, but not all could be read. */
 static int show_all(struct inspector *in, struct err *err)
 {
 	struct err why = {0};
@@ -546,7 +547,11 @@ static int show_all(struct inspector *in, struct err *err)
 	if (in->totals.unloaded > 0)
 		dprintf(in->err_fd, "nsqd: queues that cannot be read: %lld\n",
 			(long long)in->totals.unloaded);
-	return (state < 0 || in->totals.unloaded > 0) && rc == 0 ? 1 : rc;
+	if (in->totals.unreadable_files > 0)
+		dprintf(in->err_fd, "nsqd: data files that cannot be read: %lld\n",
+			(long long)in->totals.unreadable_files);
+	bool all = state >= 0 && in->totals.unloaded + in->totals.unreadable_files == 0;
+	return rc == 0 && !all ? 1 : rc;
 }
 
 int inspect_data(struct options *o, int out_fd, int err_fd)

@@ -265,6 +265,16 @@ def test_what_cannot_be_looked_at_is_an_error(tmp_path):
     assert answer['totals']['unreadable_queues'] == 1
 
 
+def test_a_data_file_that_cannot_be_read_is_an_error(tmp_path):
+    (tmp_path / 'nsqd.dat').write_text('{"topics":[{"name":"t"}]}')
+    (tmp_path / 't.diskqueue.meta.dat').write_text('5\n0,0\n1,0\n')
+    (tmp_path / 't.diskqueue.000000.dat').mkdir()
+    answer = inspect(tmp_path, code=1)
+    assert answer['totals']['unreadable_files'] == queues(answer)['t']['unreadable_files'] == 1
+    _, err, _ = nsqd_says('--inspect-data', '--data-path=%s' % tmp_path, code=1)
+    assert 'nsqd: data files that cannot be read: 1\n' in err
+
+
 def test_sizes_that_a_start_refuses_are_refused(tmp_path):
     for size in '0', '-1', '2147483647', '3000000000':
         out, err, _ = nsqd_says('--inspect-data', '--data-path=%s' % tmp_path,
