@@ -79,8 +79,13 @@ ifdef PERTURB
 SANFLAGS += -DCHAN_PERTURB
 endif
 
-# The folder of the build is in no binary: the same sources give the same one in each.
-ALL_CFLAGS  := -std=gnu11 $(WARN) -ffile-prefix-map=$(CURDIR)=. $(CFLAGS) $(HARDEN) $(SANFLAGS) -pthread
+# $(call quoted,TEXT) is TEXT as one word of the shell, whatever is in it.
+quoted = '$(subst ','\'',$(1))'
+
+# The folder of the build is in no binary: the same sources give the same one in each. (Its name may
+# have blanks and apostrophes.)
+PREFIX_MAP  := $(call quoted,-ffile-prefix-map=$(CURDIR)=.)
+ALL_CFLAGS  := -std=gnu11 $(WARN) $(PREFIX_MAP) $(CFLAGS) $(HARDEN) $(SANFLAGS) -pthread
 ALL_LDFLAGS := $(LDFLAGS) $(LDHARDEN) $(SANFLAGS)
 
 define newline
@@ -123,7 +128,7 @@ $(BUILD)/obj/%.o: %.c Makefile
 $(OBJ): ALL_CFLAGS += $(NAMED)
 
 # What --version=long shows of the flags: not the folder of the build.
-c-string    = '"$(subst ','\'',$(subst ",\",$(subst \,\\,$(1))))"'
+c-string    = $(call quoted,"$(subst ",\",$(subst \,\\,$(1)))")
 SHOWN_FLAGS := $(strip $(filter-out -ffile-prefix-map=% -fdebug-prefix-map=% -fmacro-prefix-map=%,\
                $(CPPFLAGS) $(CFLAGS) $(HARDEN) $(SANFLAGS) $(ALL_LDFLAGS)))
 $(BUILD)/obj/nsqd/core/build_info.o: ALL_CFLAGS += -DBUILD_FLAGS=$(call c-string,$(SHOWN_FLAGS))
@@ -152,18 +157,22 @@ define INSTALLED
 0644 $(SHARE)/_nsqd $(DATADIR)/zsh/site-functions/_nsqd
 0644 $(SHARE)/nsqd.cfg.example $(DOCDIR)/nsqd.cfg.example
 endef
+# Its lines as words of the shell.
+INSTALLED_LINES = $(subst $(newline),' ',$(call quoted,$(INSTALLED)))
 
 .PHONY: install uninstall
 install: all ## install nsqd, nsq-bench, man page, completions and example below $(DESTDIR)$(PREFIX)
-	@printf '%s\n' '$(subst $(newline),' ',$(INSTALLED))' | while read -r mode file to; do \
-	    echo "INSTALL $(DESTDIR)$$to"; \
-	    $(INSTALL) -D -m "$$mode" "$$file" "$(DESTDIR)$$to" || exit 1; \
+	@root=$(call quoted,$(DESTDIR)); \
+	printf '%s\n' $(INSTALLED_LINES) | while read -r mode file to; do \
+	    echo "INSTALL $$root$$to"; \
+	    $(INSTALL) -D -m "$$mode" "$$file" "$$root$$to" || exit 1; \
 	done
 
 uninstall: ## remove what install has installed, and nothing else
-	@printf '%s\n' '$(subst $(newline),' ',$(INSTALLED))' | while read -r mode file to; do \
-	    echo "RM $(DESTDIR)$$to"; \
-	    rm -f "$(DESTDIR)$$to" || exit 1; \
+	@root=$(call quoted,$(DESTDIR)); \
+	printf '%s\n' $(INSTALLED_LINES) | while read -r mode file to; do \
+	    echo "RM $$root$$to"; \
+	    rm -f "$$root$$to" || exit 1; \
 	done
 
 # The version is in common/version.h, and nowhere else.
@@ -172,7 +181,8 @@ VERSION := $(shell sed -n 's/^.define PRODUCT_VERSION "\(.*\)"/\1/p' common/vers
 .PHONY: dist
 dist: ## a tarball of the last commit: build/nsqd-c-VERSION.tar.gz
 	@mkdir -p $(ROOT)
-	git archive --prefix=nsqd-c-$(VERSION)/ HEAD | gzip -9n > $(ROOT)/nsqd-c-$(VERSION).tar.gz
+	git archive --prefix=nsqd-c-$(VERSION)/ -o $(ROOT)/nsqd-c-$(VERSION).tar HEAD
+	gzip -9nf $(ROOT)/nsqd-c-$(VERSION).tar
 
 .PHONY: clean
 clean: ## remove build/

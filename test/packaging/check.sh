@@ -16,49 +16,73 @@ fail() {
     exit 1
 }
 
+# (Blanks and apostrophes may be in a folder's name.)
 same_binary_everywhere() {
     local folder
-    for folder in a a/much/longer/name; do
+    for folder in a "a/much longer/maker's name"; do
         test/packaging/copy.sh "$work/$folder"
         $make -C "$work/$folder" >"$work/log" 2>&1 || { tail "$work/log" && fail 'no build'; }
-        mv "$work/$folder/build/nsqd" "$work/nsqd.${folder//\//-}"
+        mv "$work/$folder/build/nsqd" "$work/nsqd.${#folder}"
     done
     cmp "$work"/nsqd.* || fail 'two folders give two binaries'
+    mv "$work/nsqd.1" "$work/nsqd.a"
     ! grep -q -F "$work" "$work/nsqd.a" || fail 'the folder of the build is in the binary'
 }
 
 # What install writes uninstall removes, and nothing else.
-install_and_uninstall() {
-    local root=$work/root
-    mkdir -p "$root/usr/bin"
-    echo mine >"$root/usr/bin/mine"
-    mkdir -p "$work/a/build" && cp "$work/nsqd.a" "$work/a/build/nsqd"
-    $make -C "$work/a" install "DESTDIR=$root" PREFIX=/usr >/dev/null
-    [ -x "$root/usr/bin/nsqd" ] || fail 'install: no daemon'
-    [ -z "$(find "$root" -type f ! -path "$root/usr/*" ! -path "$root/etc/*")" ] ||
+install_into() {
+    local root=$1 prefix=$2
+    mkdir -p "$root$prefix/bin"
+    echo mine >"$root$prefix/bin/mine"
+    $make -C "$work/a" install "DESTDIR=$root" "PREFIX=$prefix" >/dev/null
+    [ -x "$root$prefix/bin/nsqd" ] || fail 'install: no daemon'
+    [ -z "$(find "$root" -type f ! -path "$root$prefix/*" ! -path "$root/etc/*")" ] ||
         fail 'install: files elsewhere'
-    $make -C "$work/a" uninstall "DESTDIR=$root" PREFIX=/usr >/dev/null
-    [ "$(find "$root" -type f)" = "$root/usr/bin/mine" ] || fail 'uninstall: it leaves or takes'
+    $make -C "$work/a" uninstall "DESTDIR=$root" "PREFIX=$prefix" >/dev/null
+    [ "$(find "$root" -type f)" = "$root$prefix/bin/mine" ] || fail 'uninstall: it leaves or takes'
 }
 
-# The tarball of the last commit, by the one version that there is; the daemon has it as well.
+install_and_uninstall() {
+    mkdir -p "$work/a/build" && cp "$work/nsqd.a" "$work/a/build/nsqd"
+    install_into "$work/root" /usr
+    install_into "$work/other root" "/opt/maker's own"
+}
+
+# A tarball, or an error: never a tarball of nothing.
 tarball() {
-    local name=nsqd-c-$1
-    git rev-parse --git-dir >/dev/null 2>&1 || return 0
-    $make dist >/dev/null
-    tar -xzf "build/$name.tar.gz" -C "$work"
-    [ "$(git ls-tree -r --name-only HEAD | LC_ALL=C sort)" = \
-        "$(cd "$work/$name" && find . -type f -o -type l | sed 's|^\./||' | LC_ALL=C sort)" ] ||
-        fail 'dist: other files than those of the last commit'
-    "$work/nsqd.a" --version=long | grep -qx "nsqd-c v$1" || fail 'the daemon has another version'
+    ! $make -C "$work/a" dist >"$work/log" 2>&1 || fail 'dist: a tarball without git'
+    git -C "$work/a" init -q
+    git -C "$work/a" add -A
+    git -C "$work/a" -c user.name=n -c user.email=n@example.com commit -q -m all
+    $make -C "$work/a" dist >"$work/log" 2>&1 || fail 'dist: no tarball'
+    tar -xzf "$work/a/build/nsqd-c-$1.tar.gz" -C "$work"
+    git -C "$work/a" ls-tree -r --name-only HEAD | LC_ALL=C sort >"$work/wanted"
+    (cd "$work/nsqd-c-$1" && find . -type f -o -type l) | sed 's|^\./||' | LC_ALL=C sort >"$work/log"
+    cmp -s "$work/wanted" "$work/log" || fail 'dist: other files than those of the last commit'
+    "$work/nsqd.a" --version=long >"$work/log"
+    grep -qx "nsqd-c v$1" "$work/log" || fail 'the daemon has another version'
 }
 
-lint_deb() {
-    local suppress=
-    # The manual page is made elsewhere.
-    dpkg-deb -c "$1" | grep -q '/man1/nsqd\.1' || suppress=--suppress-tags=no-manual-page
-    # shellcheck disable=SC2086
-    lintian --allow-root --fail-on=error,warning $suppress "$1" || fail "lintian has found faults"
+# /var/lib/nsq may be a link, or a disk of its own. What is behind it is the operator's to own, and a
+# purge does not stumble over it. (The scripts run here with other paths, and change no owner.)
+data_path_is_a_link() {
+    local root=$work/scripts script
+    mkdir -p "$root/bin" "$root/elsewhere"
+    ln -s "$root/elsewhere" "$root/nsq"
+    for script in adduser chown chmod dpkg-statoverride stat; do
+        printf '#!/bin/sh\necho "%s $*" >>%s/called\n' "$script" "$root" >"$root/bin/$script"
+        chmod +x "$root/bin/$script"
+    done
+    # Links belong to root.
+    echo 'echo root:root' >>"$root/bin/stat"
+    echo 'exit 1' >>"$root/bin/dpkg-statoverride"
+    for script in postinst postrm; do
+        sed "s|/var/lib/nsq|$root/nsq|g; s|/etc/nsq|$root/etc|g" \
+            "test/packaging/debian/nsqd-c.$script" >"$root/$script"
+    done
+    PATH=$root/bin:$PATH sh "$root/postinst" configure
+    ! grep -E '^ch(own|mod)' "$root/called" || fail 'deb: it takes what is behind a link'
+    sh "$root/postrm" purge || fail 'deb: a purge stumbles over a link'
 }
 
 debian_package() {
@@ -66,11 +90,13 @@ debian_package() {
     deb=$(test/packaging/deb.sh "$1")
     dpkg-deb -I "$deb" conffiles | sort | tr '\n' ' ' |
         grep -qx '/etc/default/nsqd /etc/nsq/nsqd.cfg ' || fail 'deb: other conffiles'
-    lint_deb "$deb"
+    lintian --allow-root --fail-on=error,warning "$deb" || fail 'lintian has found faults'
     # It runs, as it is in the package.
     dpkg-deb -x "$deb" "$work/deb"
     "$work/deb/usr/bin/nsqd" --version | grep -q '^nsqd v1\.3\.0 ' || fail 'deb: it does not run'
-    nm "$work/deb/usr/bin/nsqd" | grep -q ' signals_loop$' || fail 'deb: stacks without names'
+    # (Not in a pipe: grep would be gone before nm is done, and that would be a failure.)
+    nm "$work/deb/usr/bin/nsqd" >"$work/log"
+    grep -q ' signals_loop$' "$work/log" || fail 'deb: stacks without names'
 }
 
 # The exposure is 2.0 at most (systemd-analyze counts in tenths). Its program is not here.
@@ -87,6 +113,7 @@ unit() {
 same_binary_everywhere
 install_and_uninstall
 tarball "$1"
+data_path_is_a_link
 debian_package "$1"
 unit
 echo 'packaging: ok'
