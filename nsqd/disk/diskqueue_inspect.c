@@ -103,7 +103,26 @@ static const struct dq_io inspecting_io = {
 
 /* --- notes ------------------------------------------------------------------------------------ */
 
-/* The lines of the log without their date and time: "INFO: text". The caller frees it. */
+/*
+ * A file in memory for the lines of the log. It is NOTES_MAX long, and sealed: what does not fit is
+ * not written, as a hostile directory may have a line for each of its files. -1 with err set.
+ */
+static int open_notes(struct err *err)
+{
+	int fd = memfd_create("notes", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return err_errno(err, errno, "memfd_create");
+	if (ftruncate(fd, NOTES_MAX) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_GROW) == 0)
+		return fd;
+	err_errno(err, errno, "memfd");
+	close(fd);
+	return -1;
+}
+
+/*
+ * The lines of the log without their date and time: "INFO: text", and whether there were more. The
+ * caller frees it.
+ */
 static char *read_notes(int fd)
 {
 	static const size_t stamp = sizeof("2006/01/02 15:04:05.000000 ") - 1;
@@ -116,6 +135,8 @@ static char *read_notes(int fd)
 		size_t skip = (size_t)(end - line) > stamp ? stamp : 0;
 		strbuf_add(&sb, line + skip, (size_t)(end - line) + 1 - skip);
 	}
+	if (n == NOTES_MAX && text[NOTES_MAX - 1] != '\0')
+		strbuf_adds(&sb, "(more lines are left out)\n");
 	free(text);
 	return strbuf_detach(&sb);
 }
@@ -229,9 +250,9 @@ int diskqueue_inspect(
 {
 	struct lg lg;
 	*r = (struct diskqueue_report){0};
-	int fd = memfd_create("notes", MFD_CLOEXEC);
+	int fd = open_notes(err);
 	if (fd < 0)
-		return err_errno(err, errno, "memfd_create");
+		return -1;
 	lg_init(&lg, fd, "", LG_INFO);
 	notes = &lg;
 	struct diskqueue *d = xcalloc(1, sizeof(*d));

@@ -32,7 +32,10 @@ struct diskqueue_report {
 	int64_t damaged_places;
 	int64_t damaged_bytes;
 	int64_t unreadable_files;
-	/* Lines, each with its end: what a start would log and do, then where damage is. Owned. */
+	/*
+	 * Lines, each with its end: what a start would log and do, then where damage is. Only so
+	 * many (16 KiB); the last one says so. Owned.
+	 */
 	char *notes;
 };
 

@@ -302,6 +302,27 @@ static void test_a_thousand_damaged_places_are_few_lines(void **state)
 	diskqueue_report_free(&r);
 }
 
+/* Each of these files is a line of the log; the process must not keep them all. */
+static void test_a_thousand_lines_are_cut(void **state)
+{
+	struct diskqueue_opts o = test_opts(1000);
+	char name[64];
+	for (int i = 0; i < 1000; i++) {
+		snprintf(name, sizeof(name), "q.diskqueue.%06d.dat", i);
+		assert_int_equal(mkdir(name, 0700), 0);
+	}
+	struct diskqueue_report r = inspect(&o);
+	assert_int_equal(r.unreadable_files, 1000);
+	assert_noted(&r, "cannot count the messages of q.diskqueue.000000.dat");
+	assert_noted(&r, "\n(more lines are left out)\n");
+	assert_in_range(strlen(r.notes), 8 * 1024, 20 * 1024);
+	diskqueue_report_free(&r);
+	for (int i = 0; i < 1000; i++) {
+		snprintf(name, sizeof(name), "q.diskqueue.%06d.dat", i);
+		assert_int_equal(rmdir(name), 0);
+	}
+}
+
 static void test_what_a_start_would_move_and_remove_is_noted_and_stays(void **state)
 {
 	struct diskqueue_opts o = test_opts(100000);
@@ -402,6 +423,7 @@ int main(void)
 		dq_test(test_a_sound_queue_by_its_numbers),
 		dq_test(test_damage_is_named_by_file_and_place),
 		dq_test(test_a_thousand_damaged_places_are_few_lines),
+		dq_test(test_a_thousand_lines_are_cut),
 		dq_test(test_what_a_start_would_move_and_remove_is_noted_and_stays),
 		dq_test(test_what_is_no_file_is_not_read),
 		dq_test(test_a_file_of_nothing_is_leapt_over),
