@@ -63,10 +63,10 @@ tarball() {
     grep -qx "nsqd-c v$1" "$work/log" || fail 'the daemon has another version'
 }
 
-# /var/lib/nsq may be a link, or a disk of its own. What is behind it is the operator's to own, and a
+# The package's scripts. /var/lib/nsq may be a link, or a disk of its own. What is behind it is the operator's to own, and a
 # purge does not stumble over it. (The scripts run here with other paths, and change no owner.)
-data_path_is_a_link() {
-    local root=$work/scripts script
+try_scripts() {
+    local root=$work/scripts script name
     mkdir -p "$root/bin" "$root/elsewhere"
     ln -s "$root/elsewhere" "$root/nsq"
     for script in adduser chown chmod dpkg-statoverride stat; do
@@ -83,6 +83,15 @@ data_path_is_a_link() {
     PATH=$root/bin:$PATH sh "$root/postinst" configure
     ! grep -E '^ch(own|mod)' "$root/called" || fail 'deb: it takes what is behind a link'
     sh "$root/postrm" purge || fail 'deb: a purge stumbles over a link'
+    # A purge takes each file of the daemon, and no other.
+    rm "$root/nsq"
+    mkdir "$root/nsq"
+    for name in nsqd.dat nsqd.dat.1.tmp mine t.diskqueue.{000000.dat,000000.dat.bad,000000.dat.7.bad} \
+        't:c.diskqueue.'{000001.dat,meta.dat,meta.dat.12.tmp,meta.dat.bad,meta.dat.3.bad}; do
+        echo >"$root/nsq/$name"
+    done
+    sh "$root/postrm" purge
+    [ "$(ls "$root/nsq")" = mine ] || fail "deb: a purge leaves or takes: $(ls "$root/nsq")"
 }
 
 debian_package() {
@@ -113,7 +122,7 @@ unit() {
 same_binary_everywhere
 install_and_uninstall
 tarball "$1"
-data_path_is_a_link
+try_scripts
 debian_package "$1"
 unit
 echo 'packaging: ok'

@@ -113,9 +113,11 @@ check "! grep -x 7 codes && echo '300 requests during 3 restarts: none was refus
 run 'systemctl stop nsqd.socket nsqd && systemctl start nsqd'
 check systemctl is-active nsqd
 
-say 'Remove: the daemon has stopped, messages and config stay.'
+say 'Remove: the daemon and its sockets have stopped, messages and config stay.'
+run 'systemctl stop nsqd && systemctl start nsqd.socket && curl -s http://127.0.0.1:4151/ping; echo'
 run apt-get remove -qq -y nsqd-c
 check "! pgrep -x nsqd"
+check "! systemctl is-active nsqd.socket"
 check "test -e /var/lib/nsq/nsqd.dat -a -e /etc/nsq/nsqd.cfg && echo 'they are there'"
 run apt-get install -qq -y ./newer.deb
 await systemctl is-active nsqd
