@@ -510,6 +510,8 @@ static void print_thread_limits(struct exposition *e, const struct daemon_stats 
 
 static void print_files(struct exposition *e, const struct daemon_stats *d)
 {
+	if (d->usage.bytes == DISK_UNKNOWN)
+		return;
 	print_labelled(e, "kind", "data", d->usage.data);
 	print_labelled(e, "kind", "bad", d->usage.bad);
 	print_labelled(e, "kind", "other", d->usage.other);

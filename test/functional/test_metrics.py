@@ -308,6 +308,18 @@ def test_bad_files_are_counted(new_nsqd):
     assert found.value('nsqd_data_path_files', kind='other') == 1
 
 
+def test_a_data_path_that_cannot_be_listed_has_no_sample(new_nsqd):
+    daemon = new_nsqd()
+    assert scrape(daemon).families['nsqd_data_path_files'].samples
+    os.rename(daemon.data_path, daemon.data_path + '.away')
+    try:
+        found = scrape(daemon)
+    finally:
+        os.rename(daemon.data_path + '.away', daemon.data_path)
+    for name in 'data_path_files', 'data_path_bytes', 'filesystem_size_bytes':
+        assert not found.families['nsqd_' + name].samples
+
+
 def test_scrapes_are_not_logged(new_nsqd):
     daemon = new_nsqd()
     scrape(daemon)
