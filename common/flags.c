@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/ascii.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
 
@@ -295,7 +296,7 @@ static struct flag *find(struct flag *flags, size_t n, const char *name, size_t 
 /* Case, and the '_' of a config file's key, do not tell names apart. */
 static char folded(char c)
 {
-	return c == '_' ? '-' : (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+	return c == '_' ? '-' : ascii_to_lower(c);
 }
 
 static size_t least(size_t a, size_t b)

@@ -14,6 +14,7 @@
 #include <sys/statvfs.h>
 
 #include "common/clock.h"
+#include "nsqd/disk/dqname.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* a leaf */
 static struct disk_stats stats;                          /* guarded by lock */
@@ -55,20 +56,14 @@ void disk_stats_moved_aside(void)
 	pthread_mutex_unlock(&lock);
 }
 
-static bool ends_with(const char *s, const char *end)
-{
-	size_t n = strlen(s), m = strlen(end);
-	return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 static void add_file(struct disk_usage *u, const char *name, const struct stat *st)
 {
 	/* Blocks that are there: a file may have holes, or be cut by its file system. */
 	u->bytes += (int64_t)st->st_blocks * 512;
-	if (ends_with(name, ".bad"))
+	if (dq_ends_with(name, ".bad"))
 		u->bad++;
 	else if (strcmp(name, "nsqd.dat") == 0 ||
-		 (strstr(name, ".diskqueue.") && ends_with(name, ".dat")))
+		 (strstr(name, ".diskqueue.") && dq_ends_with(name, ".dat")))
 		u->data++;
 	else
 		u->other++;

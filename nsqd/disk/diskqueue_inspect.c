@@ -23,6 +23,7 @@
 #include "nsqd/disk/diskqueue_internal.h"
 #include "nsqd/disk/diskqueue_meta.h"
 #include "nsqd/disk/diskqueue_record.h"
+#include "nsqd/disk/dqname.h"
 
 /* Lines about damage in one queue; the report's numbers have the rest. */
 #define DAMAGE_LINES_MAX 20
@@ -289,12 +290,6 @@ void diskqueue_report_free(struct diskqueue_report *r)
 
 /* --- names ------------------------------------------------------------------------------------ */
 
-static bool ends_with(const char *s, const char *end)
-{
-	size_t n = strlen(s), m = strlen(end);
-	return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 /* "meta.dat.N.tmp" behind the mark. */
 static bool is_temporary(const char *rest)
 {
@@ -318,7 +313,7 @@ enum dq_file_kind diskqueue_file_kind(const char *entry, size_t *name_len)
 		return DQ_FILE_OTHER;
 	const char *rest = last + sizeof(mark) - 1;
 	char *name = xstrndup(entry, (size_t)(last - entry));
-	if (ends_with(rest, ".bad"))
+	if (dq_ends_with(rest, ".bad"))
 		kind = DQ_FILE_BAD;
 	else if (dq_file_number(name, entry) >= 0)
 		kind = DQ_FILE_DATA;

@@ -61,6 +61,10 @@ tarball() {
     cmp -s "$work/wanted" "$work/log" || fail 'dist: other files than those of the last commit'
     "$work/nsqd.a" --version=long >"$work/log"
     grep -qx "nsqd-c v$1" "$work/log" || fail 'the daemon has another version'
+    # Unpacked in a folder that another project's git ignores, it is still a whole tree.
+    tar -xzf "$work/a/build/nsqd-c-$1.tar.gz" -C "$work/a/build"
+    "$work/a/build/nsqd-c-$1/test/packaging/copy.sh" "$work/copy"
+    diff -r "$work/a/build/nsqd-c-$1" "$work/copy" || fail 'copy: not all of a tarball'
 }
 
 # The package's scripts. /var/lib/nsq may be a link, or a disk of its own. What is behind it is the operator's to own, and a

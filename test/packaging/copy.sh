@@ -7,12 +7,12 @@
 set -eu
 cd "$(dirname "$0")/../.."
 
-# Without git the tree is a tarball, and all of it is meant.
+# Without git the tree is a tarball, and all of it is meant. It may be unpacked in another's git.
 list_sources() {
-    if git rev-parse --git-dir >/dev/null 2>&1; then
+    if prefix=$(git rev-parse --show-prefix 2>/dev/null) && [ -z "$prefix" ]; then
         git ls-files --cached --others --exclude-standard
     else
-        find . -path ./build -prune -o -type f -print
+        find . \( -path ./build -o -path ./.git \) -prune -o -type f -print
     fi
 }
 

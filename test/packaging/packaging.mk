@@ -6,7 +6,7 @@ IDLE   += packaging
 
 # What building the package needs on top of DEPS, what checking it needs, and what trying it needs.
 DEPS_DEB  := dpkg-dev debhelper fakeroot
-DEPS_TEST += $(DEPS_DEB) lintian systemd-analyze:systemd
+DEPS_TEST += $(DEPS_DEB) lintian systemd-analyze:systemd git:git
 DEPS_TRY  := $(DEPS_DEB) mmdebstrap systemd-container
 
 .PHONY: deb
