@@ -421,8 +421,11 @@ static void end_request(struct http_conn *c)
 
 static enum netpoll_next send_answer(struct http_conn *c)
 {
+	const size_t len = c->answer.len;
+	http_begin_answer(c->server, len);
 	http_answer_send(c);
 	end_request(c);
+	http_end_answer(len);
 	http_head_reset(&c->head, c->req.method == HTTP_POST);
 	c->has_served = true;
 	c->served++;

@@ -171,4 +171,12 @@ static inline void http_set_in_thread(struct http_conn *c, bool in_thread)
 	atomic_store_explicit(&c->in_thread, in_thread, memory_order_relaxed);
 }
 
+/*
+ * Around the sending of an answer of len bytes (http_server.c): a client that does not read its
+ * large answer goes where others need the memory. Takes the server's lock.
+ */
+void http_begin_answer(struct http_server *s, size_t len);
+/* When the memory is free again. */
+void http_end_answer(size_t len);
+
 #endif

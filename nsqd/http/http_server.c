@@ -32,6 +32,11 @@
 #define EVICT_AMONG 256
 /* How long a new connection waits for a place: the others may be in the middle of something. */
 #define ROOM_WAIT_NS (250 * NSEC_PER_MSEC)
+/* Large answers are these; all that are under way have so many bytes together. */
+#define LARGE_ANSWER ((size_t)1 << 20)
+#define LARGE_ANSWERS_MAX ((size_t)256 << 20)
+/* How long a client of one takes nothing, before another's needs the memory. */
+#define LARGE_STALL_NS (250 * NSEC_PER_MSEC)
 /* Between two log lines about the limit. */
 #define LIMIT_LOG_NS NSEC_PER_SEC
 /* How long answers under way have from close on. */
@@ -41,6 +46,9 @@
 
 /* A poller runs what needs a thread: see lend_poller. Of HTTP and HTTPS together. */
 static _Atomic bool poller_is_lent;
+
+/* The bytes of large answers that are under way. Of HTTP and HTTPS together. */
+static _Atomic size_t large_answers;
 
 /* --- connections ----------------------------------------------------------------------------- */
 
@@ -110,14 +118,15 @@ static bool may_go(struct http_conn *c, bool in_thread)
 /*
  * The connection with the least credit goes: it has been silent for longest, or moves next to
  * nothing. It is looked for among EVICT_AMONG at a time, as a poller must not take long. The lock
- * keeps its descriptor open. False: the handlers of all run, or they work.
+ * keeps its descriptor open. False: the handlers of all run, or the credit of all is more than
+ * ahead_ns ahead of the clock, since they work.
  */
-static bool evict_locked(struct http_server *s, bool in_thread)
+static bool evict_locked(struct http_server *s, bool in_thread, int64_t ahead_ns)
 {
 	mutex_assert_held(&s->lock);
 	struct http_conn *first = s->conns, *worst = NULL;
 	s->evicted_ns = clock_mono_ns();
-	int64_t least = s->evicted_ns + HTTP_GRACE_NS;
+	int64_t least = s->evicted_ns + ahead_ns;
 	for (int i = 0; i < EVICT_AMONG && s->conns && (i == 0 || s->conns != first); i++) {
 		struct http_conn *c = s->conns;
 		int64_t credit = atomic_load_explicit(&c->credit_ns, memory_order_relaxed);
@@ -136,6 +145,23 @@ static bool evict_locked(struct http_server *s, bool in_thread)
 	return true;
 }
 
+/* Two for one: so what is too much becomes less. */
+void http_begin_answer(struct http_server *s, size_t len)
+{
+	if (len < LARGE_ANSWER || atomic_fetch_add(&large_answers, len) + len <= LARGE_ANSWERS_MAX)
+		return;
+	mutex_lock(&s->lock);
+	for (int i = 0; i < 2; i++)
+		(void)evict_locked(s, true, -LARGE_STALL_NS);
+	mutex_unlock(&s->lock);
+}
+
+void http_end_answer(size_t len)
+{
+	if (len >= LARGE_ANSWER)
+		atomic_fetch_sub(&large_answers, len);
+}
+
 /* netpoll_ops.no_thread */
 static enum netpoll_next no_thread(void *arg, const struct err *why)
 {
@@ -149,7 +175,7 @@ static enum netpoll_next no_thread(void *arg, const struct err *why)
 		c->give_up_ns = now + THREAD_WAIT_NS;
 	mutex_lock(&s->lock);
 	if (s->n_leaving == 0)
-		(void)evict_locked(s, true);
+		(void)evict_locked(s, true, HTTP_GRACE_NS);
 	mutex_unlock(&s->lock);
 	if (now < c->give_up_ns && !atomic_load(&s->stopping))
 		return NETPOLL_WAIT;
@@ -186,7 +212,7 @@ static bool has_room(void *arg)
 	mutex_lock(&s->lock);
 	bool full = is_full_locked(s);
 	if (full && s->n_leaving == 0)
-		(void)evict_locked(s, false);
+		(void)evict_locked(s, false, HTTP_GRACE_NS);
 	if (full && s->full_until_ns == 0)
 		s->full_until_ns = now + ROOM_WAIT_NS;
 	bool waits = full && now < s->full_until_ns;
@@ -206,7 +232,7 @@ static bool no_descriptors(void *arg)
 	mutex_lock(&s->lock);
 	bool leaving = s->n_leaving > 0 && clock_mono_ns() - s->evicted_ns < ROOM_WAIT_NS;
 	if (!leaving)
-		leaving = evict_locked(s, false);
+		leaving = evict_locked(s, false, HTTP_GRACE_NS);
 	mutex_unlock(&s->lock);
 	return leaving;
 }
@@ -232,7 +258,7 @@ static void handle(void *arg, int fd, const union address *addr)
 	bool full = is_full_locked(s);
 	s->n_conns += !full;
 	if (s->n_conns - s->n_leaving > s->max_conns)
-		(void)evict_locked(s, false);
+		(void)evict_locked(s, false, HTTP_GRACE_NS);
 	mutex_unlock(&s->lock);
 	if (full) {
 		refuse(s, fd);

@@ -358,6 +358,43 @@ def test_messages_go_on_while_many_channels_are_scraped(new_nsqd):
 
 # -- health checks
 
+def test_clients_that_do_not_read_cannot_fill_the_memory(new_nsqd):
+    # The page is large: topics, channels and percentiles, all with long names.
+    daemon = new_nsqd('--e2e-processing-latency-percentile=' + ','.join(
+        '%.2f' % (i / 100) for i in range(1, 100)))
+    daemon.stop()
+    daemon.write_metadata({'version': '1.3.0', 'topics': [
+        {'name': 't%02d' % i + 'x' * 60, 'paused': False, 'channels': [
+            {'name': '%d' % j + 'y' * 60, 'paused': False} for j in range(10)]}
+        for i in range(40)]})
+    daemon.start()
+    size = len(daemon.get('/metrics').body)
+    most = (256 << 20) // size
+    assert size > 4 << 20
+    sockets = []
+
+    def ask():
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(('127.0.0.1', daemon.http_port))
+        sock.sendall(b'GET /metrics HTTP/1.1\r\nHost: nsqd\r\n\r\n')
+        sockets.append(sock)
+        assert sock.recv(1) == b'H'     # the page is made
+
+    def is_bounded():
+        ask()
+        # (This one has a connection as well; and some may have taken all of it by now.)
+        return scrape(daemon, '?topic=none').value('nsqd_connections', kind='http') < most + 8
+    try:
+        for _ in range(most + 10):
+            ask()
+        wait_until(is_bounded, lambda: 'some of %d have gone' % len(sockets))
+        assert len(daemon.get('/metrics').body) > 4 << 20
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
 def test_live_is_ok(nsqd):
     response = nsqd.get('/health/live')
     assert (response.status, response.body) == (200, b'OK')
