@@ -30,7 +30,7 @@ struct nsqd {
 
 	struct sd_daemon *sd;      /* borrowed; NULL: no service manager */
 	struct watchdog *watchdog; /* owned; NULL: nobody watches. Main's */
-	struct tls_current *tls; /* immutable after nsqd_new; owned; NULL: no certificate */
+	struct tls_current *tls;   /* immutable after nsqd_new; owned; NULL: no certificate */
 	struct netpoll
 		*netpoll; /* immutable after nsqd_new; owned; the connections without threads */
 	struct tcp_listener tcp_listener; /* immutable between nsqd_new and nsqd_exit */

@@ -53,14 +53,13 @@ FAULTS = [
           0, ['came again without a cause']),
     Fault('a FIN ends its message', CHANNEL,
           '		if (!m)\n			continue;\n'
-          '		in_flight_pqueue_remove(&c->in_flight, m);\n		finished',
+          '		in_flight_pqueue_remove(&c->in_flight, m);\n		latency_add',
           '		if (!m || (m->attempts == 1 && %s))\n			continue;\n'
-          '		in_flight_pqueue_remove(&c->in_flight, m);\n		finished' % SOME,
+          '		in_flight_pqueue_remove(&c->in_flight, m);\n		latency_add' % SOME,
           0, ['came again without a cause']),
     Fault('a message times out when it is due', CHANNEL,
-          '		m->due_ns = deadline;\n		in_flight_pqueue_push(&c->in_flight, m);\n	}',
-          '		m->due_ns = now + (deadline - now) / 4;\n'
-          '		in_flight_pqueue_push(&c->in_flight, m);\n	}',
+          '		m->due_ns = deadline;\n		if (m->attempts <= 1)',
+          '		m->due_ns = now + (deadline - now) / 4;\n		if (m->attempts <= 1)',
           0, ['came again without a cause', 'were refused']),
     Fault('each attempt counts', 'nsqd/client/protocol_v2_send.c',
           '		m->attempts++;',
