@@ -46,8 +46,10 @@ nsqd/client/tcp.c no_thread: there is no thread
 nsqd/cluster/lookup.c ping: sometimes, after 15 seconds
 nsqd/cluster/lookup.c reconnect retry_after: sometimes, while a peer is left alone
 nsqd/cluster/lookup.c tell_everything_anew: thousands of topics
+nsqd/core/tls_config.c tls_current_replace: SIGHUP; the targets make what it takes
 nsqd/disk/diskqueue.c retire tick: sometimes, after two seconds of silence
 nsqd/disk/diskqueue_dir.c cut_off: the disk fails
+nsqd/disk/diskqueue_inspect.c no_ftruncate no_pwritev no_start no_sync: what a look must not come to
 nsqd/disk/diskqueue_read.c shortened: another program cuts the file meanwhile
 nsqd/disk/diskqueue_record.c found_nothing: as before, or the disk fails
 nsqd/disk/diskqueue_write.c undo: the disk fails

@@ -103,6 +103,7 @@ void daemon_clear(struct nsqd *n)
 	size_t count;
 	struct err err;
 	wait_group_wait(&n->tcp_server->clients);
+	CHECK(drain_request(&n->ctx.drain, false));
 	struct topic **topics = nsqd_topics(&n->topics, &count);
 	for (size_t i = 0; i < count; i++) {
 		CHECK(nsqd_delete_topic(&n->topics, topics[i], &err) == 0);

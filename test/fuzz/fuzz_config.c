@@ -94,6 +94,29 @@ static void use(struct options *o)
 	try_tls(o, fuzz_path("cert.pem"), fuzz_path("key.pem"));
 }
 
+static void count_difference(void *arg, const char *key, const char *from, const char *to)
+{
+	CHECK(*key && strcmp(from, to) != 0);
+	++*(int *)arg;
+}
+
+/* SIGHUP, and nothing has changed. */
+static void read_again(const struct options *o, int argc, char **argv)
+{
+	struct options *again = options_new(), *none = options_new();
+	struct lg lg;
+	struct err err;
+	int n = 0, different = 0;
+	lg_init(&lg, null_fd, "", LG_FATAL);
+	CHECK(nsqd_flags_reparse(again, argc, argv, &lg, &err) == 0);
+	nsqd_flags_each_difference(o, again, count_difference, &n);
+	CHECK(n == 0);
+	nsqd_flags_each_difference(none, o, count_difference, &different);
+	lg_destroy(&lg);
+	options_free(again);
+	options_free(none);
+}
+
 /* The words of argv, which the caller frees from the second on. */
 static int split(struct input *in, char *argv[MAX_ARGV])
 {
@@ -123,8 +146,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct options *o = options_new();
 	int rc = nsqd_flags_parse(o, argc, argv, null_fd, null_fd, &exit_code);
 	CHECK(rc == 0 || (exit_code >= 0 && exit_code <= 2));
-	if (rc == 0)
+	if (rc == 0) {
+		read_again(o, argc, argv);
 		use(o);
+	}
 	options_free(o);
 	for (int i = 3; i < argc; i++)
 		free(argv[i]);

@@ -25,6 +25,7 @@
 #include "nsqd/core/message.h"
 #include "nsqd/disk/diskqueue.h"
 #include "nsqd/disk/diskqueue_for_tests.h"
+#include "nsqd/disk/diskqueue_inspect.h"
 #include "nsqd/disk/diskqueue_patience.h"
 
 #define DAMAGED 1
@@ -87,10 +88,9 @@ static long number_of(const struct message *m)
 
 /* --- the queue ---------------------------------------------------------------------------------- */
 
-static struct backend_queue *open_queue(uint8_t flags)
+static struct diskqueue_opts options_of(uint8_t flags)
 {
-	struct err err = {0};
-	struct diskqueue_opts o = {
+	return (struct diskqueue_opts){
 		.name = "q",
 		.data_path = fuzz_dir(),
 		.max_bytes_per_file = PER_FILE * RECORD,
@@ -102,6 +102,24 @@ static struct backend_queue *open_queue(uint8_t flags)
 		.crash_forgets = flags & FORGETS,
 		.lg = &lg,
 	};
+}
+
+/* --inspect-data looks, and changes nothing: what use_queue finds is as without it. */
+static void inspect(uint8_t flags)
+{
+	struct diskqueue_opts o = options_of(flags);
+	struct diskqueue_report r;
+	struct err err = {0};
+	CHECK(diskqueue_inspect(&o, &r, &err) == 0);
+	CHECK(r.depth >= 0 && r.records >= 0 && r.damaged_bytes >= 0 && r.bytes >= 0);
+	CHECK(r.loaded || *r.why.msg);
+	diskqueue_report_free(&r);
+}
+
+static struct backend_queue *open_queue(uint8_t flags)
+{
+	struct err err = {0};
+	struct diskqueue_opts o = options_of(flags);
 	struct backend_queue *q = diskqueue_new(&o, &err);
 	CHECK(q);
 	return q;
@@ -179,6 +197,7 @@ static void close_queue(struct backend_queue *q)
 static void use_queue(uint8_t flags, size_t most, unsigned seen[N_MESSAGES])
 {
 	struct err err;
+	inspect(flags);
 	struct backend_queue *q = open_queue(flags);
 	if (flags & EMPTIES)
 		CHECK(q->ops->empty(q, &err) == 0);
@@ -290,6 +309,16 @@ static void damage(struct input in, bool intact[N_MESSAGES])
 	fuzz_write_file(fuzz_path("q.diskqueue.meta.dat"), meta, strlen(meta));
 }
 
+/* The input is the name of a file, too. */
+static void name_kind(struct input in)
+{
+	char *name = input_string(in);
+	size_t len = 0;
+	enum dq_file_kind kind = diskqueue_file_kind(name, &len);
+	CHECK(len <= strlen(name) && (len > 0) == (kind != DQ_FILE_OTHER));
+	free(name);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = {data, size};
@@ -297,6 +326,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unsigned seen[N_MESSAGES] = {0};
 	bool intact[N_MESSAGES] = {false};
 	size_t bytes = sizeof(struct file) * N_FILES;
+	name_kind(in);
 	if (flags & DAMAGED)
 		damage(in, intact);
 	else

@@ -187,8 +187,11 @@ static bool listen_at(
 	bool was = path && lstat(address, &before) == 0;
 	/* Only such a one is a path of this target's, or none. */
 	bool may_be_unix = path || *address == '@' || !*address;
+	bool could = tcp_listen_check(address, may_be_unix, err) == 0;
+	CHECK(could || *err->msg);
 	bool listens = (may_be_unix ? tcp_listen(l, address, err)
 				    : tcp_listen_no_unix(l, address, err)) == 0;
+	CHECK(could || !listens); /* --check-config refuses nothing that works */
 	if (was && what != ABANDONED)
 		CHECK(!listens && lstat(address, &after) == 0 && before.st_ino == after.st_ino);
 	tcp_listener_close(&other);
@@ -279,6 +282,17 @@ static void accept_clients(struct tcp_listener *l, uint8_t flags, struct input i
 		close(clients[i]);
 }
 
+/* A service manager hands it over, and stays its owner. */
+static void adopt(const struct tcp_listener *l)
+{
+	struct tcp_listener adopted;
+	struct err err = {0};
+	int fd = dup(l->fd);
+	CHECK(fd >= 0 && tcp_listener_adopt(&adopted, fd, &err) == 0);
+	CHECK(adopted.port == l->port && strcmp(adopted.addr, l->addr) == 0);
+	tcp_listener_close(&adopted);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = {data, size};
@@ -290,6 +304,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *address = address_of(input_until(&in, '\n'), &path);
 	if (listen_at(&l, address, path, flags & OTHER_LISTENER, &err)) {
 		CHECK(*l.addr && l.fd >= 0 && (l.port > 0 || l.port == -1));
+		adopt(&l);
 		accept_clients(&l, flags, in);
 		tcp_listener_close(&l);
 		CHECK(!path || lstat(address, &st) != 0);

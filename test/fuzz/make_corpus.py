@@ -384,6 +384,10 @@ add('http',
         request('PUT /config/nsqlookupd_tcp_addresses', '["127.0.0.1:1"]') +
         request('PUT /config/nsqlookupd_tcp_addresses', '[]') +
         request('PUT /config/max_msg_size', '1'),
+    drain=b'\0' + request('PUT /config/drain', 'true') + request('PUT /config/drain', '') +
+        requests('GET /config/drain', 'POST /topic/create?topic=new') +
+        request('POST /pub?topic=t', 'x') + request('POST /pub?topic=newer', 'x') +
+        request('PUT /config/drain', 'maybe') + request('PUT /config/drain', 'false'),
     debug=b'\0' + requests('GET /debug/', 'PUT /debug/setblockrate?rate=1',
         'PUT /debug/setblockrate?rate=x', 'POST /debug/freememory', 'GET /debug/pprof/',
         'POST /debug/pprof/symbol'),
@@ -564,6 +568,7 @@ add('config',
         '--statsd-prefix=x.%s\nrest\n\n',
     help='--help\n',
     version='--version\n',
+    inspect='--inspect-data\n--format=json\n',
     unknown='--what\n',
     value='--mem-queue-size=x\n',
     range='--mem-queue-size=99999999999999999999\n',
@@ -648,6 +653,8 @@ def meta(depth, read, write):
 M = message(1)
 L = len(M)
 add('diskqueue',
+    name=b'\0q.diskqueue.meta.dat.7.tmp',
+    name_bad=b'\0q.diskqueue.000001.dat.bad',
     sound=b'\0' + meta(2, (0, 0), (0, 2 * L)) + part('0', M + message(2)),
     sound_done=b'\x12' + meta(2, (0, 0), (0, 2 * L)) + part('0', M + message(2)),
     files=b'\0' + meta(3, (0, L), (2, 0)) + part('0', M + M) + part('1', M + M) + part('2', b''),
