@@ -20,6 +20,8 @@ C_FOLDERS = ("common", "protocol", "nsqd")
 PROGRAMS = "test/course"
 # What is shown of other folders, if a page names it.
 ENDINGS = (".c", ".h", ".go", ".py", ".sh", ".mk", ".js", ".txt", ".md", "Makefile")
+# Beside the pages lie also units, scripts and alerts: text, whatever its name ends with.
+NO_TEXT = (".svg", ".png")
 MOST_BYTES = 200_000
 GO_MAP = "docs/go-map.md"
 SOURCES_PAGE = "sources.md"
@@ -114,7 +116,8 @@ class Repository:
     def is_shown(self, path):
         """Whether a file of the tree can have a page."""
         full = os.path.join(self.root, path)
-        return (path.endswith(ENDINGS) and not path.startswith(("../", "build/", "."))
+        is_text = path.endswith(ENDINGS) or path.startswith("docs/") and not path.endswith(NO_TEXT)
+        return (is_text and not path.startswith(("../", "build/", "."))
                 and os.path.isfile(full) and os.path.getsize(full) <= MOST_BYTES)
 
     def named_on(self, page):
