@@ -5,7 +5,8 @@ CHECKS  += crossdq
 BUILT   += crossdq
 
 CROSSDQ_OBJ := $(filter $(BUILD)/obj/common/% $(BUILD)/obj/nsqd/disk/diskqueue% \
-                        $(BUILD)/obj/nsqd/core/message.o $(BUILD)/obj/nsqd/disk/backend_queue.o,$(OBJ))
+                        $(BUILD)/obj/nsqd/core/message% $(BUILD)/obj/nsqd/disk/backend_queue.o \
+                        $(BUILD)/obj/nsqd/disk/disk_stats.o,$(OBJ))
 
 $(CROSSDQ)/crossdq: $(BUILD)/obj/test/crossdq/crossdq.o $(CROSSDQ_OBJ)
 	@mkdir -p $(@D)
