@@ -77,8 +77,8 @@ static void add_reason(struct strbuf *out, const char *reason)
 }
 
 /*
- * Who is answered has been let in by a listener, and these listen when nsqd.dat is loaded. So what
- * is left to ask is whether the daemon ends, and whether its disk takes messages.
+ * A listener has let the client in, and listeners listen when nsqd.dat is loaded. So what is left to
+ * ask is whether the daemon ends, and whether its disk takes messages.
  */
 void http_do_health_ready(struct http_request *req)
 {

@@ -236,6 +236,12 @@ class Nsqd:
         except subprocess.TimeoutExpired:
             raise AssertionError('nsqd does not end:\n' + self.log()[-4000:])
 
+    def start_fails(self):
+        """Starts it in vain; returns the log."""
+        self.spawn()
+        assert self.wait_exit() == 1
+        return self.log()
+
     def check(self):
         """Fail if the daemon died, or if a sanitizer had something to say."""
         log = self.log()

@@ -385,10 +385,8 @@ def test_a_signal_during_the_start_drains_once_it_has_started(new_nsqd):
     ('--drain-timeout=-1s', '--drain-timeout must be [0,'),
 ])
 def test_what_cannot_be_is_refused(new_nsqd, flag, text):
-    daemon = new_nsqd(flag, start=False)
-    daemon.spawn()
-    assert daemon.wait_exit() == 1
-    assert 'FATAL: failed to instantiate nsqd - ' + text in daemon.log()
+    log = new_nsqd(flag, start=False).start_fails()
+    assert 'FATAL: failed to instantiate nsqd - ' + text in log
 
 
 # -- calling it off

@@ -526,19 +526,13 @@ def test_standard_descriptors_that_are_closed_become_dev_null(new_nsqd, closed):
 
 # -- what stands in the way of a start
 
-def start_fails(daemon):
-    daemon.spawn()
-    assert daemon.wait_exit() == 1
-    return daemon.log()
-
-
 def test_a_data_path_in_use_is_refused(new_nsqd):
     daemon = new_nsqd()
     other = new_nsqd(start=False, data_path=daemon.data_path)
     assert (' FATAL: failed to instantiate nsqd - failed to lock data-path: '
             'cannot flock directory %s - resource temporarily unavailable '
             '(possibly in use by another instance of nsqd)\n'
-            % daemon.data_path) in start_fails(other)
+            % daemon.data_path) in other.start_fails()
     daemon.create('t')
     daemon.stop()
     other.start()
@@ -550,7 +544,7 @@ def test_a_data_path_that_does_not_exist_is_refused(new_nsqd):
     os.rmdir(daemon.data_path)
     assert (' FATAL: failed to instantiate nsqd - failed to lock data-path: '
             'open %s: no such file or directory\n' % daemon.data_path) \
-        in start_fails(daemon)
+        in daemon.start_fails()
     assert not os.path.exists(daemon.data_path)
 
 
@@ -562,7 +556,7 @@ def test_an_address_in_use_is_refused(new_nsqd, flag, attribute):
     other = new_nsqd('--%s-address=%s' % (flag, address), start=False)
     assert (' FATAL: failed to instantiate nsqd - listen (%s) failed - listen '
             'tcp %s: bind: address already in use\n' % (address, address)) \
-        in start_fails(other)
+        in other.start_fails()
 
 
 @pytest.mark.parametrize('flag, text', [
@@ -573,7 +567,7 @@ def test_an_address_in_use_is_refused(new_nsqd, flag, attribute):
 def test_a_flag_out_of_range_is_refused(new_nsqd, flag, text):
     daemon = new_nsqd(flag, start=False)
     assert ' FATAL: failed to instantiate nsqd - %s\n' % text \
-        in start_fails(daemon)
+        in daemon.start_fails()
 
 
 def test_version_is_printed_to_stdout():

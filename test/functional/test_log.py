@@ -144,10 +144,8 @@ def test_text_is_the_default(new_nsqd):
     ('--log-dedup=-1s', '--log-dedup must be [0,'),
 ])
 def test_what_cannot_be_is_refused(new_nsqd, flag, text):
-    made = new_nsqd(flag, start=False)
-    made.spawn()
-    assert made.wait_exit() == 1
-    assert 'FATAL: failed to instantiate nsqd - ' + text in made.log()
+    log = new_nsqd(flag, start=False).start_fails()
+    assert 'FATAL: failed to instantiate nsqd - ' + text in log
 
 
 # -- probes

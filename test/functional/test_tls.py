@@ -15,7 +15,6 @@ from nsq import (DEADLINE, ERROR, MESSAGE, OK, RESPONSE, SCALE, Message, Nsqd,
                  frame, mpub_body, wait_until)
 from test_auth import authd, authds  # noqa: F401, pylint: disable=unused-import
 from test_bad_input import check_exit_without_readers
-from test_exit import start_fails
 from test_transports import consume, negotiated
 
 VERSIONS = {'tls1.0': ssl.TLSVersion.TLSv1, 'tls1.1': ssl.TLSVersion.TLSv1_1,
@@ -251,7 +250,7 @@ def test_a_version_that_the_library_refuses_ends_the_start(
     nsqd = new_nsqd(*flags(server_cert, '--tls-min-version=' + version),
                     start=False)
     assert ('failed to build TLS config - --tls-min-version %s: this version '
-            'is refused by GnuTLS' % version) in start_fails(nsqd)
+            'is refused by GnuTLS' % version) in nsqd.start_fails()
     nsqd = new_nsqd(*flags(server_cert, '--tls-min-version=tls1.3'))
     with nsqd.connect() as client:
         upgrade(client)
@@ -296,7 +295,7 @@ def test_a_missing_file_ends_the_start(
     cert, key = (str(tmp_path / name) if name else '' for name in (cert, key))
     nsqd = new_nsqd(*flags((cert, key)), start=False)
     assert (' FATAL: failed to instantiate nsqd - failed to build TLS config '
-            '- ' + text.format(dir=tmp_path)) in start_fails(nsqd)
+            '- ' + text.format(dir=tmp_path)) in nsqd.start_fails()
 
 
 @pytest.mark.ours(reason='its texts do not name the file')
@@ -312,7 +311,7 @@ def test_a_file_that_cannot_be_used_ends_the_start(
     (tmp_path / 'text').write_text('no certificate and no key')
     nsqd = new_nsqd(*flags((str(tmp_path / cert), str(tmp_path / key))),
                     start=False)
-    log = start_fails(nsqd)
+    log = nsqd.start_fails()
     assert 'failed to build TLS config - ' in log
     assert text.format(dir=tmp_path) in log
 
@@ -327,7 +326,7 @@ def test_a_root_ca_that_cannot_be_used_ends_the_start(
         path.write_text(content)
     nsqd = new_nsqd(*flags(server_cert, '--tls-root-ca-file=%s' % path),
                     start=False)
-    log = start_fails(nsqd)
+    log = nsqd.start_fails()
     assert 'failed to build TLS config - ' in log and text in log
 
 
@@ -503,7 +502,7 @@ def test_not_required(new_nsqd, server_cert, value):
                                   '--tls-client-auth-policy=require'])
 def test_it_cannot_be_required_without_a_certificate(new_nsqd, flag):
     assert ('cannot require TLS client connections without TLS key and cert'
-            in start_fails(new_nsqd(flag, start=False)))
+            in new_nsqd(flag, start=False).start_fails())
 
 
 # -- auth
