@@ -2,9 +2,9 @@
 # A cross compiler builds them, and qemu's emulation of one process runs them. They are linked with as much of
 # common/ as needs no library but libc, and with a small cmocka of their own (cmocka.h).
 #
-# qemu translates arm64's instructions with their orders, but it runs on this machine's processor,
-# which may do less than arm64 allows. So it shows what arm64 code does, and not all that an arm64
-# processor may do.
+# qemu translates arm64's instructions with their orders (but for one: stores.h). It runs on this
+# machine's processor, which may do less than arm64 allows. So it shows what arm64 code does, and
+# not all that an arm64 processor may do.
 
 ARM64_CC  ?= aarch64-linux-gnu-gcc
 ARM64_RUN ?= qemu-aarch64
@@ -26,7 +26,7 @@ ARM64_OBJ := $(ARM64_LIB:%.c=$(ARM64_DIR)/obj/%.o)
 
 # libc's headers are the cross compiler's. Those of uthash are for any processor, and come last.
 ARM64_FLAGS := -D_GNU_SOURCE -isystem test/arm64 -I. -idirafter /usr/include -std=gnu11 $(WARN) \
-             -O2 -g -pthread -DEMULATED=1
+             -O2 -g -pthread -DEMULATED=1 -include test/arm64/stores.h
 
 $(ARM64_DIR)/obj/%.o: %.c test/arm64/arm64.mk
 	@mkdir -p $(@D)
