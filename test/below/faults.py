@@ -223,6 +223,11 @@ QUIET = [
     ('readdir', 'disk_usage_get', '*', '/metrics counts those before'),
 ]
 
+# (kind, function, action): why it may leave no line, if no client notices anything either.
+HEALED = [
+    ('pthread_create', 'create', 'EAGAIN', 'a thread that is kept since does the work'),
+]
+
 GETADDRINFO = {'EAI_AGAIN': 'temporary failure in name resolution',
                'EAI_MEMORY': 'memory allocation failure'}
 
@@ -266,6 +271,11 @@ def why_quiet(kind, functions, action):
     if action == 'short' or action.startswith('slow'):
         return 'the call goes well'
     return find(QUIET, kind, functions, action)
+
+
+def why_healed(kind, functions, action):
+    """The reason why no line is expected where nobody notices the failure, or None."""
+    return find(HEALED, kind, functions, action)
 
 
 def way_to_end(kind, functions):

@@ -103,6 +103,12 @@ class Case:
         self.name = '%s nr %d%s in %s: %s' % (place.kind, nth, last, ' < '.join(functions), action)
 
 
+def noticed(result):
+    """What the clients have noticed."""
+    # A machine that stands still for longer than --msg-timeout takes a message away.
+    return [n for n in result.notes if not re.search('E_(FIN|REQ|TOUCH)_FAILED', n)]
+
+
 def judge(case, result):
     """What is wrong with this run: texts."""
     wrong = list(result.wrong)
@@ -111,15 +117,14 @@ def judge(case, result):
         return []
     if not result.faults or wrong:
         return wrong
-    if faults.is_harmless(case.kind, case.action):
-        # A machine that stands still for longer than --msg-timeout takes a message away.
-        noticed = [n for n in result.notes if not re.search('E_(FIN|REQ|TOUCH)_FAILED', n)]
-        if noticed or not result.started:
-            wrong.append('it was noticed: %s' % (noticed or 'the start has failed'))
+    notes = noticed(result)
+    if faults.is_harmless(case.kind, case.action) and (notes or not result.started):
+        wrong.append('it was noticed: %s' % (notes or 'the start has failed'))
     places = case.functions + ['thread ' + event.thread for event in result.faults]
-    if faults.why_quiet(case.kind, places, case.action) is None:
-        if faults.message(case.action) not in result.log.lower():
-            wrong.append('no line of the log says "%s"' % faults.message(case.action))
+    quiet = faults.why_quiet(case.kind, places, case.action) or (
+        not notes and faults.why_healed(case.kind, case.functions, case.action))
+    if not quiet and faults.message(case.action) not in result.log.lower():
+        wrong.append('no line of the log says "%s"' % faults.message(case.action))
     return wrong
 
 
