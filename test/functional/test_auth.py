@@ -168,8 +168,8 @@ def test_a_secret_of_any_size_is_an_answer(new_nsqd, authds, method):
 @pytest.mark.ours(reason='1.3.0 has no such flag; its master refuses them, too')
 @pytest.mark.parametrize('method', ['put', 'GET', ''])
 def test_another_request_method_ends_the_start(new_nsqd, method):
-    nsqd = new_nsqd('--auth-http-request-method=' + method, start=False).spawn()
-    assert nsqd.wait_exit() == 1
+    nsqd = new_nsqd('--auth-http-request-method=' + method, start=False)
+    nsqd.start_fails()
     nsqd.wait_log('FATAL: failed to instantiate nsqd - '
                   '--auth-http-request-method must be post or get$')
 
@@ -586,8 +586,8 @@ def test_a_root_ca_that_cannot_be_used_ends_the_start(
         path.mkdir()
     elif content is not None:
         path.write_text(content)
-    nsqd = new_nsqd('--tls-root-ca-file=%s' % path, start=False).spawn()
-    assert nsqd.wait_exit() == 1
+    nsqd = new_nsqd('--tls-root-ca-file=%s' % path, start=False)
+    nsqd.start_fails()
     nsqd.wait_log('failed to build client TLS config - .*' + text)
 
 

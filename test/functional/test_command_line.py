@@ -95,9 +95,8 @@ def test_what_would_start_is_said_in_one_line_and_nothing_is_written(tmp_path):
 def test_what_it_says_is_what_the_start_says(new_nsqd, flags):
     daemon = new_nsqd(*flags, start=False)
     said = check_config(*daemon.command()[1:], code=1, cwd=daemon.directory)
-    daemon.spawn()
-    assert daemon.wait_exit() == 1
-    reason = re.search(r' FATAL: (?:failed to instantiate nsqd - )?(.*)$', daemon.log(), re.M)[1]
+    log = daemon.start_fails()
+    reason = re.search(r' FATAL: (?:failed to instantiate nsqd - )?(.*)$', log, re.M)[1]
     if 'address' in flags[0]:
         # Which flag it is, a start leaves to the reader.
         assert reason in said

@@ -434,9 +434,9 @@ def test_an_address_in_use_ends_the_start(new_nsqd, server_cert):
     with socket.create_server(('127.0.0.1', 0)) as other:
         address = '127.0.0.1:%d' % other.getsockname()[1]
         daemon = new_nsqd(*flags(server_cert, '--https-address=' + address),
-                          start=False).spawn()
-        assert daemon.wait_exit() == 1
-    assert daemon.log().endswith(
+                          start=False)
+        log = daemon.start_fails()
+    assert log.endswith(
         ' FATAL: failed to instantiate nsqd - listen (%s) failed - '
         'listen tcp %s: bind: address already in use\n' % (address, address))
 
@@ -444,9 +444,8 @@ def test_an_address_in_use_ends_the_start(new_nsqd, server_cert):
 def test_there_is_no_https_on_a_unix_socket(new_nsqd, server_cert, tmp_path):
     path = str(tmp_path / 'https')
     daemon = new_nsqd(*flags(server_cert, '--https-address=' + path),
-                      start=False).spawn()
-    assert daemon.wait_exit() == 1
-    assert daemon.log().endswith(
+                      start=False)
+    assert daemon.start_fails().endswith(
         ' FATAL: failed to instantiate nsqd - listen (%s) failed - listen tcp: '
         'address %s: missing port in address\n' % (path, path))
 

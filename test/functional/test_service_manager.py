@@ -98,8 +98,7 @@ def test_the_managers_socket_may_be_a_path(new_nsqd, tmp_path_factory, tmp_path)
 
 def test_a_start_that_fails_is_never_ready(new_nsqd, manager):
     first = new_nsqd()
-    second = managed(new_nsqd(start=False, data_path=first.data_path), manager).spawn()
-    assert second.wait_exit() == 1
+    managed(new_nsqd(start=False, data_path=first.data_path), manager).start_fails()
     manager.hears_nothing(0.001)
 
 
@@ -307,10 +306,9 @@ def test_sockets_for_another_process_are_none(new_nsqd, sockets):
 
 
 def expect_refused(daemon, complaint):
-    daemon.spawn()
-    assert daemon.wait_exit() == 1
-    lines = daemon.log().splitlines()
-    assert lines and re.search(FATAL + complaint + '$', lines[-1]), daemon.log()
+    log = daemon.start_fails()
+    lines = log.splitlines()
+    assert lines and re.search(FATAL + complaint + '$', lines[-1]), log
 
 
 @pytest.mark.parametrize('count, names, complaint', [
