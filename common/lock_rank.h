@@ -11,6 +11,8 @@
 
 /* X(constant, name). The comment above each says what the lock guards. */
 #define LOCK_RANKS(X)                                                                              \
+	/* a change of settings, and the writing of their file: one thread at a time */             \
+	X(RANK_SETTINGS, "settings_store.change_lock")                                             \
 	/* the writing of nsqd.dat: one thread at a time */                                        \
 	X(RANK_METADATA, "metadata.lock")                                                          \
 	/* topic_map */                                                                            \

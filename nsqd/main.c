@@ -67,6 +67,9 @@ static _Noreturn void give_up(struct nsqd *n, const char *what, const struct err
 static void start(struct nsqd *n)
 {
 	struct err err;
+	if (settings_store_load(&n->ctx.settings, nsqd_data_path(&n->ctx), n->ctx.data_dir_fd,
+		    &err) != 0)
+		give_up(n, "failed to load settings", &err);
 	if (nsqd_load_metadata(&n->metadata, &err) != 0)
 		give_up(n, "failed to load metadata", &err);
 	if (nsqd_persist_metadata(&n->metadata, &err) != 0)
@@ -150,6 +153,7 @@ int main(int argc, char **argv)
 		log_fatal(NULL, "failed to instantiate nsqd", &err);
 	signals_log_to(signals, &nsqd->ctx.lg);
 	reload.ctx = &nsqd->ctx;
+	reload.topics = &nsqd->topics;
 	reload.tls = nsqd->tls;
 	start(nsqd);
 	tell_ready(nsqd, &sd);

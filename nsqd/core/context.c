@@ -28,6 +28,7 @@ void context_init(struct context *ctx, struct options *take_opts, int log_fd)
 	nsqd_config_init(&ctx->config, take_opts);
 	notify_init(&ctx->notify);
 	drain_init(&ctx->drain);
+	settings_store_init(&ctx->settings, take_opts);
 	deadlines_init(&ctx->deadlines);
 	ctx->start_time_ns = clock_wall_ns();
 	ctx->flush_patience.ns = FLUSH_PATIENCE_NS;
@@ -48,6 +49,7 @@ void context_destroy(struct context *ctx)
 	nsqd_config_destroy(&ctx->config);
 	notify_destroy(&ctx->notify);
 	drain_destroy(&ctx->drain);
+	settings_store_destroy(&ctx->settings);
 	deadlines_destroy(&ctx->deadlines);
 	if (ctx->exit_fd >= 0)
 		close(ctx->exit_fd);
@@ -104,6 +106,20 @@ void nsqd_notify(
 	struct context *ctx, const char *topic, const char *channel, bool gone, bool persist)
 {
 	notify_post(&ctx->notify, topic, channel, gone, persist && !context_is_loading(ctx));
+}
+
+void nsqd_forget_settings(struct context *ctx, const char *topic, const char *channel)
+{
+	struct settings_store *s = &ctx->settings;
+	struct err err;
+	int rc = 0;
+	mutex_lock(&s->change_lock);
+	if (settings_store_knows(s, topic, channel))
+		rc = settings_store_forget_locked(s, topic, channel, &err);
+	mutex_unlock(&s->change_lock);
+	if (rc != 0)
+		nsqd_logf(ctx, LG_ERROR, "failed to write %s without those of %s%s%s - %s",
+			SETTINGS_FILE, topic, channel ? ":" : "", channel ? channel : "", err.msg);
 }
 
 /* --- health --------------------------------------------------------------------------------- */

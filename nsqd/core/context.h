@@ -25,6 +25,7 @@
 #include "nsqd/core/nsqd_config.h"
 #include "nsqd/core/options.h"
 #include "nsqd/core/patience.h"
+#include "nsqd/core/settings_store.h"
 
 enum phase {
 	PHASE_RUNNING, /* or on the way there */
@@ -45,12 +46,13 @@ enum phase {
 struct context {
 	/* Owned; what it points to is immutable after nsqd_new. A reload puts another one here. */
 	_Atomic(struct options *) opts;
-	struct options **old_opts;  /* main's own; those that others may still read; owned */
-	size_t n_old_opts;          /* main's own */
-	struct lg lg;               /* level: atomic */
-	struct nsqd_config config;  /* what of the options may change; its own synchronisation */
-	struct notify notify;       /* what has come and gone; its own synchronisation */
-	struct drain drain;         /* its own synchronisation */
+	struct options **old_opts; /* main's own; those that others may still read; owned */
+	size_t n_old_opts;         /* main's own */
+	struct lg lg;              /* level: atomic */
+	struct nsqd_config config; /* what of the options may change; its own synchronisation */
+	struct notify notify;      /* what has come and gone; its own synchronisation */
+	struct drain drain;        /* its own synchronisation */
+	struct settings_store settings; /* of topics and channels; its own synchronisation */
 	struct deadlines deadlines; /* of channels, for the scan loop; its own synchronisation */
 	int64_t start_time_ns;      /* immutable; wall clock */
 	_Atomic int phase;          /* enum phase; written by main */
@@ -118,6 +120,12 @@ const char *nsqd_data_path(const struct context *ctx);
  */
 void nsqd_notify(
 	struct context *ctx, const char *topic, const char *channel, bool gone, bool persist);
+
+/*
+ * A topic (channel NULL) or channel of this name is being deleted, and its exit has begun: what was
+ * set at run time is forgotten. Blocks on the disk; if that refuses, the log says so.
+ */
+void nsqd_forget_settings(struct context *ctx, const char *topic, const char *channel);
 
 /*
  * SetHealth: err NULL is healthy. Cheap while nothing changes; else takes health_lock. Any thread.

@@ -7,7 +7,6 @@
 
 #include "common/digest.h"
 #include "common/strbuf.h"
-#include "nsqd/core/settings.h"
 
 static const char ephemeral[] = "#ephemeral";
 #define EPHEMERAL_LENGTH (sizeof(ephemeral) - 1)

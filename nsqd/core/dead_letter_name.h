@@ -11,6 +11,9 @@
 
 #include "protocol/names.h"
 
+/* Room for a pattern, terminated. */
+#define PATTERN_SIZE 160
+
 /*
  * Is it a topic's name, once {topic} and {channel} are names, and shorter than PATTERN_SIZE? It may
  * become longer than a name may be.

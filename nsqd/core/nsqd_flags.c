@@ -27,6 +27,7 @@
 #include "common/xalloc.h"
 #include "nsqd/core/build_info.h"
 #include "nsqd/core/log_fields.h"
+#include "nsqd/core/policies.h"
 
 /* --- types of nsqd's own -------------------------------------------------------------------- */
 
@@ -765,6 +766,18 @@ static int apply_key(struct reader *r, const struct row *row, const struct toml_
 	return rc;
 }
 
+/* The [[policy]] tables. */
+static int read_policies(struct reader *r)
+{
+	struct policies *policies;
+	struct err err;
+	if (policies_parse(&r->cfg, &policies, &err) != 0)
+		return FATAL(r, "failed to load config file %s - %s", r->extra.config, err.msg);
+	policies_unref(r->o->policies);
+	r->o->policies = policies;
+	return 0;
+}
+
 /* A start ends with the first key that is wrong; --check-config names them all. */
 static int read_config_file(struct reader *r)
 {
@@ -775,12 +788,12 @@ static int read_config_file(struct reader *r)
 	if ((r->why && regfile_check(r->extra.config, &err) != 0) ||
 		toml_parse_file(&r->cfg, r->extra.config, &err) != 0)
 		return FATAL(r, "failed to load config file %s - %s", r->extra.config, err.msg);
-	for (size_t i = 0; i < r->cfg.n; i++) {
+	if (read_policies(r) != 0)
+		rc = -1;
+	for (size_t i = 0; i < r->cfg.n && (rc == 0 || r->extra.check_config); i++) {
 		const struct row *row = find_key(r->cfg.entries[i].key);
 		if (row && apply_key(r, row, &r->cfg.entries[i]) != 0)
 			rc = -1;
-		if (rc != 0 && !r->extra.check_config)
-			return rc;
 	}
 	return rc;
 }
@@ -789,6 +802,8 @@ static int read_config_file(struct reader *r)
 static void warn_about_key(struct reader *r, const struct toml_entry *e)
 {
 	const struct row *row = find_key(e->key);
+	if (policies_is_entry(e))
+		return;
 	if (row) {
 		if (row->type == &type_bool && e->value.type == TOML_INTEGER)
 			lg_logf(&r->log, LG_WARN,

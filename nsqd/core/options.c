@@ -17,6 +17,7 @@
 #include "common/strbuf.h"
 #include "common/xalloc.h"
 #include "nsqd/core/message.h"
+#include "nsqd/core/policies.h"
 
 #define NSEC_PER_MIN (60 * NSEC_PER_SEC)
 
@@ -137,6 +138,7 @@ struct options *options_new(void)
 	if (!o->field)                                                                             \
 		o->field = xstrdup("");
 	STRINGS(OR_EMPTY)
+	o->policies = policies_none();
 	return o;
 }
 
@@ -151,6 +153,8 @@ struct options *options_copy(const struct options *o)
 	for (size_t i = 0; i < o->field.n; i++)                                                    \
 		strarray_add(&c->field, o->field.v[i]);
 	LISTS(COPY_LIST)
+
+	c->policies = policies_ref(o->policies);
 
 	size_t n = o->n_e2e_processing_latency_percentiles;
 	c->e2e_processing_latency_percentiles = NULL;
@@ -171,6 +175,7 @@ void options_free(struct options *o)
 #define FREE_LIST(field) strarray_free(&o->field);
 	LISTS(FREE_LIST)
 	free(o->e2e_processing_latency_percentiles);
+	policies_unref(o->policies);
 	free(o);
 }
 

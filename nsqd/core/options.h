@@ -24,6 +24,8 @@ enum run_mode {
 	RUN_INSPECT_DATA, /* --inspect-data */
 };
 
+struct policies;
+
 struct strarray {
 	char **v; /* owned, each too */
 	size_t n;
@@ -116,6 +118,9 @@ struct options {
 
 	/* experimental features (master) */
 	struct strarray experiments;
+
+	/* settings per topic and channel, of the config file alone; a reference, never NULL */
+	struct policies *policies;
 };
 
 #define EXPERIMENT_TOPOLOGY_AWARE_CONSUMPTION "topology-aware-consumption"

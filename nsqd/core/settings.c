@@ -14,8 +14,6 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
-#include "nsqd/core/dead_letter_name.h"
-#include "nsqd/core/options.h"
 
 /* --- types ------------------------------------------------------------------------------------ */
 
@@ -41,7 +39,8 @@ struct row {
 	const char *const *words; /* of a choice, up to NULL */
 };
 
-static int set_integer(void *value, const struct row *r, const struct toml_value *in, struct err *err)
+static int set_integer(
+	void *value, const struct row *r, const struct toml_value *in, struct err *err)
 {
 	if (in->type != TOML_INTEGER || in->integer < r->min || in->integer > r->max)
 		return err_set(err, EINVAL,
@@ -136,7 +135,8 @@ static void add_bool(struct strbuf *sb, const struct row *r, const void *value)
 	strbuf_adds(sb, *(const bool *)value ? "true" : "false");
 }
 
-static int set_choice(void *value, const struct row *r, const struct toml_value *in, struct err *err)
+static int set_choice(
+	void *value, const struct row *r, const struct toml_value *in, struct err *err)
 {
 	struct strbuf wanted = STRBUF_INIT;
 	for (int i = 0; r->words[i]; i++) {
@@ -157,11 +157,14 @@ static void add_choice(struct strbuf *sb, const struct row *r, const void *value
 	strbuf_addf(sb, "\"%s\"", r->words[*(const int *)value]);
 }
 
-static int set_pattern(void *value, const struct row *r, const struct toml_value *in, struct err *err)
+static int set_pattern(
+	void *value, const struct row *r, const struct toml_value *in, struct err *err)
 {
-	if (in->type != TOML_STRING || (in->string[0] != '\0' && !dead_letter_pattern_ok(in->string)))
+	if (in->type != TOML_STRING ||
+		(in->string[0] != '\0' && !dead_letter_pattern_ok(in->string)))
 		return err_set(err, EINVAL,
-			"%s: the name of a topic is wanted, in which {topic} and {channel} may stand, "
+			"%s: the name of a topic is wanted, in which {topic} and {channel} may "
+			"stand, "
 			"shorter than %d bytes",
 			r->name, PATTERN_SIZE);
 	memset(value, 0, PATTERN_SIZE);
@@ -268,20 +271,9 @@ void settings_unref(struct settings *s)
 		free(s);
 }
 
-void settings_defaults(struct setting_values *v, const struct options *opts)
-{
-	*v = (struct setting_values){
-		.count_disconnect_as_attempt = true,
-		.msg_timeout = opts->msg_timeout,
-		.max_msg_timeout = opts->max_msg_timeout,
-		.max_req_timeout = opts->max_req_timeout,
-	};
-}
-
 /* --- patches ---------------------------------------------------------------------------------- */
 
-static void copy_rows(
-	struct setting_values *to, const struct setting_values *from, uint32_t wanted)
+static void copy_rows(struct setting_values *to, const struct setting_values *from, uint32_t wanted)
 {
 	for (size_t i = 0; i < N_ROWS; i++) {
 		if (wanted & (1u << i))
@@ -310,8 +302,8 @@ static int find(const char *name, size_t *row, struct err *err)
 	return err_set(err, ENOENT, "there is no setting %.64s", name);
 }
 
-int settings_patch_set(struct settings_patch *p, const char *name, const struct toml_value *value,
-	struct err *err)
+int settings_patch_set(
+	struct settings_patch *p, const char *name, const struct toml_value *value, struct err *err)
 {
 	size_t i;
 	if (find(name, &i, err) != 0 ||

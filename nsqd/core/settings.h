@@ -20,14 +20,10 @@
 #include "common/json.h"
 #include "common/strbuf.h"
 #include "common/toml.h"
-
-struct options;
+#include "nsqd/core/dead_letter_name.h"
 
 /* The most delays of a backoff. */
 #define BACKOFF_MAX 32
-/* Room for a pattern of a dead-letter topic, terminated. */
-#define PATTERN_SIZE 160
-
 /* What becomes of a message for which there is no room. */
 enum overflow { OVERFLOW_REJECT, OVERFLOW_DROP_HEAD };
 /* What becomes of messages while their topic has no channel. */
@@ -40,17 +36,17 @@ struct backoff {
 
 /* The values. Durations are in ns; 0 is none, where not said otherwise. */
 struct setting_values {
-	int64_t max_depth;            /* messages that wait: depth and deferred */
-	int64_t max_bytes;            /* of the bodies of these */
-	int overflow;                 /* enum overflow */
-	int64_t message_ttl;          /* from its publication */
-	int64_t max_attempts;         /* deliveries of a message */
+	int64_t max_depth;                    /* messages that wait: depth and deferred */
+	int64_t max_bytes;                    /* of the bodies of these */
+	int overflow;                         /* enum overflow */
+	int64_t message_ttl;                  /* from its publication */
+	int64_t max_attempts;                 /* deliveries of a message */
 	char dead_letter_topic[PATTERN_SIZE]; /* a pattern; "": none */
 	bool dead_letter_envelope;
 	bool requeue_on_disconnect;
 	bool count_disconnect_as_attempt; /* default: true */
 	struct backoff backoff;
-	int64_t msg_timeout;     /* these three are never 0: the flags are their defaults */
+	int64_t msg_timeout; /* these three are never 0: the flags are their defaults */
 	int64_t max_msg_timeout;
 	int64_t max_req_timeout; /* 0: REQ has no delay */
 	int64_t max_in_flight;   /* messages with all consumers together */
@@ -84,8 +80,6 @@ void settings_unref(struct settings *s);
 size_t settings_count(void);
 const char *settings_name(size_t row);
 int settings_scope(size_t row);
-/* The defaults: those of the table, and of the flags. */
-void settings_defaults(struct setting_values *v, const struct options *opts);
 /* What the patch sets goes into v. */
 void settings_apply(struct setting_values *v, const struct settings_patch *p);
 /* Likewise into another patch. */

@@ -125,8 +125,12 @@ static struct topic *get_existing_topic_from_query(struct http_request *req, con
 	return *channel ? get_existing_topic(req, topic) : NULL;
 }
 
-/* The existing channel; NULL with the answer given. */
-static struct channel *get_existing_channel(struct http_request *req)
+struct topic *http_get_existing_topic(struct http_request *req)
+{
+	return get_existing_topic(req, get_topic_name(req, "INVALID_TOPIC"));
+}
+
+struct channel *http_get_existing_channel(struct http_request *req)
 {
 	const char *name;
 	struct topic *t = get_existing_topic_from_query(req, &name);
@@ -415,7 +419,7 @@ static void do_create_topic(struct http_request *req)
 static void do_empty_topic(struct http_request *req)
 {
 	struct err err;
-	struct topic *t = get_existing_topic(req, get_topic_name(req, "INVALID_TOPIC"));
+	struct topic *t = http_get_existing_topic(req);
 	if (!t)
 		return;
 	if (topic_empty(t, &err) == 0)
@@ -490,7 +494,7 @@ static void do_create_channel(struct http_request *req)
 static void do_empty_channel(struct http_request *req)
 {
 	struct err err;
-	struct channel *c = get_existing_channel(req);
+	struct channel *c = http_get_existing_channel(req);
 	if (!c)
 		return;
 	if (channel_empty(c, &err) == 0)
@@ -516,7 +520,7 @@ static void do_delete_channel(struct http_request *req)
 
 static void do_pause_channel(struct http_request *req)
 {
-	struct channel *c = get_existing_channel(req);
+	struct channel *c = http_get_existing_channel(req);
 	if (!c)
 		return;
 	(is_unpause(req) ? channel_unpause : channel_pause)(c);
@@ -581,6 +585,10 @@ const struct http_route http_routes[] = {
 	{HTTP_POST, "/channel/empty", do_empty_channel, OPERATORS, NULL},
 	{HTTP_POST, "/channel/pause", do_pause_channel, OPERATORS, NULL},
 	{HTTP_POST, "/channel/unpause", do_pause_channel, OPERATORS, NULL},
+	{HTTP_GET, "/topic/config", http_do_get_topic_config, OPERATORS, NULL},
+	{HTTP_PUT, "/topic/config", http_do_put_topic_config, HTTP_LOGGED, http_settings_limit},
+	{HTTP_GET, "/channel/config", http_do_get_channel_config, OPERATORS, NULL},
+	{HTTP_PUT, "/channel/config", http_do_put_channel_config, HTTP_LOGGED, http_settings_limit},
 	{HTTP_GET, "/config/:opt", http_do_get_config, HTTP_LOGGED | HTTP_QUICK, NULL},
 	{HTTP_PUT, "/config/:opt", http_do_put_config, HTTP_LOGGED, max_msg_size},
 

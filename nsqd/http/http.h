@@ -8,6 +8,9 @@
 
 #include "nsqd/http/http_router.h"
 
+struct channel;
+struct topic;
+
 /* The topic of the query, which is created. False: no topic, and the answer is given. */
 bool http_find_topic(struct http_request *req);
 /*
@@ -15,6 +18,10 @@ bool http_find_topic(struct http_request *req);
  * memory for one message, or for the `many` in what has come of the body.
  */
 bool http_put_may_block(struct http_request *req, bool many);
+
+/* The topic, or channel, of the query: a reference. NULL: it is not there, and the answer is given. */
+struct topic *http_get_existing_topic(struct http_request *req);
+struct channel *http_get_existing_channel(struct http_request *req);
 
 extern const struct http_route http_routes[];
 extern const size_t http_n_routes;
@@ -28,6 +35,13 @@ void http_do_pprof(struct http_request *req);
 void http_do_metrics(struct http_request *req);
 void http_do_health_live(struct http_request *req);
 void http_do_health_ready(struct http_request *req);
+/* /topic/config, /channel/config (http_settings.c) */
+int64_t http_settings_limit(const struct options *opts);
+void http_do_get_topic_config(struct http_request *req);
+void http_do_put_topic_config(struct http_request *req);
+void http_do_get_channel_config(struct http_request *req);
+void http_do_put_channel_config(struct http_request *req);
+
 /* /config (http_config.c) */
 void http_do_get_config(struct http_request *req);
 void http_do_put_config(struct http_request *req);

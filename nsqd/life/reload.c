@@ -19,6 +19,8 @@
 #include "common/xalloc.h"
 #include "nsqd/client/auth.h"
 #include "nsqd/core/nsqd_flags.h"
+#include "nsqd/core/policies.h"
+#include "nsqd/queue/settings_change.h"
 
 /*
  * What can change at run time. Each of these is read where it is needed, once for each command. The
@@ -70,7 +72,7 @@ struct attempt {
 		*merged; /* owned, until it is in use; the present ones, with what may change */
 	struct tls_config *tls;   /* a reference; NULL: no certificate */
 	size_t n_in_options;      /* so many changes are in merged */
-	bool log_level, lookupds; /* these have changed */
+	bool log_level, lookupds, policies; /* these have changed */
 };
 
 void reload_init(struct reload *r, const struct options *as_read, int argc, char **argv)
@@ -141,6 +143,17 @@ static void tell_one(void *arg, const char *key, const char *from, const char *t
 			key, from, to);
 }
 
+/* The [[policy]] tables, as a whole. */
+static void merge_policies(struct attempt *a)
+{
+	a->policies = !policies_equal(a->r->as_read->policies, a->fresh->policies);
+	if (!a->policies)
+		return;
+	policies_unref(a->merged->policies);
+	a->merged->policies = policies_ref(a->fresh->policies);
+	a->n_in_options++;
+}
+
 /* --- all of them ------------------------------------------------------------------------------ */
 
 /* A FIFO would hold up main, and with it the daemon's end. */
@@ -164,6 +177,7 @@ static int prepare(struct attempt *a, struct err *err)
 		return -1;
 	a->merged = options_copy(nsqd_get_opts(r->ctx));
 	nsqd_flags_each_difference(r->as_read, a->fresh, merge_one, a);
+	merge_policies(a);
 	if (options_check(a->merged, err) != 0 || check_files(a->merged, err) != 0)
 		return -1;
 	if (r->tls && tls_config_new(a->merged, &a->tls, err) != 0)
@@ -184,7 +198,11 @@ static int use(struct attempt *a, struct err *err)
 				"the options have changed %d times, and the next time needs a "
 				"restart",
 				OPTIONS_SWAPS_MAX);
+		/* The flags are the defaults of what can be set for topics and channels. */
+		nsqd_reload_settings(a->r->topics, merged);
 	}
+	if (a->policies)
+		nsqd_logf(ctx, LG_INFO, "NSQ: there are %zu policies now", a->fresh->policies->n);
 	if (a->tls) {
 		tls_current_replace(a->r->tls, a->tls);
 		a->tls = NULL;
@@ -209,6 +227,8 @@ static void remember(struct attempt *a)
 			take_value(o, a->fresh, i);
 	}
 	o->log_level = a->fresh->log_level;
+	policies_unref(o->policies);
+	o->policies = policies_ref(a->fresh->policies);
 	struct strarray addresses = o->nsqlookupd_tcp_addresses;
 	o->nsqlookupd_tcp_addresses = a->fresh->nsqlookupd_tcp_addresses;
 	a->fresh->nsqlookupd_tcp_addresses = addresses;

@@ -9,9 +9,11 @@
 #include "nsqd/core/context.h"
 #include "nsqd/core/options.h"
 #include "nsqd/core/tls_config.h"
+#include "nsqd/queue/topics.h"
 
 struct reload {
-	struct context *ctx;     /* borrowed, as are the next three */
+	struct context *ctx;     /* borrowed, as are the next four */
+	struct topics *topics;
 	struct tls_current *tls; /* NULL: no certificate */
 	int argc;
 	char **argv;

@@ -24,6 +24,7 @@
 #include "common/xalloc.h"
 #include "nsqd/client/auth.h"
 #include "nsqd/core/tls_config.h"
+#include "nsqd/core/settings_store.h"
 #include "nsqd/queue/metadata_file.h"
 #include "protocol/listener.h"
 
@@ -172,6 +173,8 @@ static void check_data_path(struct checker *c)
 	if (metadata_file_read(path, &root, &err) < 0)
 		bad(c, "failed to load metadata - ", &err);
 	cJSON_Delete(root);
+	if (settings_store_check_file(path, &err) != 0)
+		bad(c, "failed to load settings - ", &err);
 	if (S_ISDIR(st.st_mode) && access(path, R_OK | W_OK | X_OK) != 0) {
 		err_errno(&err, errno, "--data-path %s: reading, writing and searching it", path);
 		bad(c, "", &err);

@@ -26,6 +26,8 @@
 #include "nsqd/disk/diskqueue_dir.h"
 #include "nsqd/disk/diskqueue_inspect.h"
 #include "nsqd/disk/dqname.h"
+#include "nsqd/core/data_file.h"
+#include "nsqd/core/settings_store.h"
 #include "nsqd/queue/metadata_file.h"
 #include "protocol/names.h"
 
@@ -343,9 +345,10 @@ static const char *strange(struct inspector *in, const char *entry)
 	char name[BACKEND_NAME_SIZE];
 	struct queue *q;
 	enum dq_file_kind kind = queue_of(entry, name);
-	if (strcmp(entry, "nsqd.dat") == 0)
+	if (strcmp(entry, METADATA_FILE) == 0 || strcmp(entry, SETTINGS_FILE) == 0)
 		return NULL;
-	if (kind == DQ_FILE_TEMPORARY || metadata_is_temporary(entry))
+	if (kind == DQ_FILE_TEMPORARY || data_file_is_temporary(entry, METADATA_FILE) ||
+		data_file_is_temporary(entry, SETTINGS_FILE))
 		return "temporary";
 	if (kind == DQ_FILE_BAD)
 		return "bad";

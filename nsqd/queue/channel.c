@@ -60,6 +60,8 @@ static void channel_free(struct channel *c)
 	mutex_destroy(&c->in_flight_lock);
 	mutex_destroy(&c->deferred_lock);
 	quantile_free(c->e2e_processing_latency_stream);
+	settings_unref(c->settings);
+	settings_unref(c->pump_settings);
 	c->topic_ops->unref(c->topic);
 	free(c->batch);
 	free(c);
@@ -128,6 +130,8 @@ struct channel *channel_new(struct context *ctx, const char *topic_name, const c
 			quantile_new(opts->e2e_processing_latency_window_time,
 				opts->e2e_processing_latency_percentiles,
 				opts->n_e2e_processing_latency_percentiles);
+	c->settings = settings_store_get(&ctx->settings, topic_name, name);
+	c->pump_settings = settings_ref(c->settings);
 	c->backend = open_backend(c, err);
 
 	char thread_name[2 * NAME_SIZE + 4];
@@ -689,6 +693,23 @@ void channel_unpause(struct channel *c)
 	do_pause(c, false);
 }
 
+void channel_fetch_settings(struct channel *c)
+{
+	struct settings *fresh = settings_store_get(&c->ctx->settings, c->topic_name, c->name);
+	rwlock_wrlock(&c->exit_lock);
+	mutex_lock(&c->in_flight_lock);
+	struct settings *old = c->settings;
+	c->settings = fresh;
+	mutex_unlock(&c->in_flight_lock);
+	rwlock_unlock(&c->exit_lock);
+	settings_unref(old);
+}
+
+void channel_pump_fetches_settings(struct channel *c)
+{
+	channel_update_pump(c, CHANNEL_SETTINGS);
+}
+
 /* initPQ: forgets what is in flight and deferred; the consumers have nothing in flight any more. */
 static void clear_in_flight_and_deferred(struct channel *c)
 {
@@ -850,6 +871,7 @@ static enum exit_result channel_exit(struct channel *c, bool deleted, struct err
 		/* since we are explicitly deleting a channel (not just at system exit time)
 		 * de-register this from the lookupd */
 		nsqd_notify(c->ctx, c->topic_name, c->name, true, !c->ephemeral);
+		nsqd_forget_settings(c->ctx, c->topic_name, c->name);
 	} else {
 		nsqd_logf(c->ctx, LG_INFO, "CHANNEL(%s): closing", c->name);
 	}

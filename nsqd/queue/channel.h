@@ -76,6 +76,10 @@ struct channel {
 	struct chan *updated_chan; /* immutable; the pump's answer to each update */
 	struct wait_group wait_group; /* the pump */
 
+	struct settings *settings;      /* a reference; read under exit_lock or in_flight_lock, */
+					/* written with both held, exit_lock for writing */
+	struct settings *pump_settings; /* the pump's own reference to them */
+
 	struct rwlock exit_lock; /* read: a put is under way; write: exit */
 	_Atomic bool exit_flag;  /* set under exit_lock */
 	struct chan *gone_chan;  /* see gone.h; set before exit_flag, NULL till then */
@@ -271,6 +275,13 @@ static inline bool channel_is_paused(const struct channel *c)
 }
 /* Empty: throws away everything, in flight and deferred included. May block on the disk. */
 int channel_empty(struct channel *c, struct err *err);
+/*
+ * What is set for it has changed in the store: fetches its snapshot. Waits for the puts that are
+ * under way. The pump goes on with the old ones until channel_pump_fetches_settings, which blocks as
+ * channel_pause does.
+ */
+void channel_fetch_settings(struct channel *c);
+void channel_pump_fetches_settings(struct channel *c);
 /*
  * Delete: with its files. Close: writes everything to the backend. Both disconnect the consumers,
  * and block until the pump has ended. For the topic (see topic_delete_channel): unless another

@@ -9,6 +9,7 @@
 enum channel_update {
 	CHANNEL_PAUSED,      /* or unpaused */
 	CHANNEL_EMPTIED,     /* the batch is to be dropped as well */
+	CHANNEL_SETTINGS,    /* it is to fetch them */
 	CHANNEL_CLIENT_LEFT, /* perhaps the one that asked for the batch */
 };
 

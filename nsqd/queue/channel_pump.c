@@ -93,6 +93,14 @@ static void begin_batch(struct channel *c, size_t n, bool from_backend)
 
 /* --- updates -------------------------------------------------------------------------------- */
 
+static void fetch_settings(struct channel *c)
+{
+	settings_unref(c->pump_settings);
+	rwlock_rdlock(&c->exit_lock);
+	c->pump_settings = settings_ref(c->settings);
+	rwlock_unlock(&c->exit_lock);
+}
+
 static void apply_update(struct channel *c, enum channel_update what)
 {
 	switch (what) {
@@ -104,6 +112,9 @@ static void apply_update(struct channel *c, enum channel_update what)
 		drop_batch(c);
 		kept_clear(&c->kept);
 		channel_kept_less(c);
+		break;
+	case CHANNEL_SETTINGS:
+		fetch_settings(c);
 		break;
 	case CHANNEL_CLIENT_LEFT:
 		if (nearest_demand(c) == 0)

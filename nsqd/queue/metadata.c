@@ -15,7 +15,6 @@
 #include <cjson/cJSON.h>
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,12 +22,12 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/rand.h"
-#include "common/regfile.h"
 #include "common/strbuf.h"
 #include "common/ticker.h"
 #include "common/version.h"
 #include "common/xalloc.h"
+#include "nsqd/core/data_file.h"
+#include "nsqd/core/settings_store.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/disk/diskqueue.h"
 #include "nsqd/queue/metadata_file.h"
@@ -151,7 +150,8 @@ static void remove_all_temporary(struct context *ctx)
 	DIR *dir = opendir(nsqd_data_path(ctx));
 	if (dir) {
 		for (errno = 0; (e = readdir(dir)) != NULL; errno = 0) {
-			if (metadata_is_temporary(e->d_name))
+			if (data_file_is_temporary(e->d_name, METADATA_FILE) ||
+				data_file_is_temporary(e->d_name, SETTINGS_FILE))
 				remove_temporary(ctx, e->d_name);
 		}
 	}
@@ -224,63 +224,16 @@ static void add_metadata(struct strbuf *sb, struct topics *ts)
 	strbuf_addf(sb, ",\"version\":\"%s\"}", NSQ_VERSION);
 }
 
-static int write_all(int fd, const char *p, size_t n, struct err *err)
-{
-	while (n > 0) {
-		ssize_t put = write(fd, p, n);
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put < 0)
-			return err_errno(err, errno, "write");
-		p += put;
-		n -= (size_t)put;
-	}
-	return 0;
-}
-
-/* fn is a new file: nothing that stands there already is written to. */
-static int write_sync_file(const char *fn, const struct strbuf *sb, struct err *err)
-{
-	int fd = open(fn, O_WRONLY | REGFILE_NEW, 0600);
-	if (fd < 0)
-		return err_errno(err, errno, "open %s", fn);
-	int rc = write_all(fd, sb->data, sb->len, err);
-	if (rc == 0 && fsync(fd) != 0)
-		rc = err_errno(err, errno, "sync %s", fn);
-	if (close(fd) != 0 && rc == 0)
-		rc = err_errno(err, errno, "close %s", fn);
-	if (rc != 0)
-		unlink(fn);
-	return rc;
-}
-
-static int rename_and_sync(struct context *ctx, const char *from, const char *to, struct err *err)
-{
-	if (rename(from, to) != 0) {
-		err_errno(err, errno, "rename %s %s", from, to);
-		unlink(from);
-		return -1;
-	}
-	/* So that the rename survives a power cut; the descriptor is the data path's lock. */
-	if (fsync(ctx->data_dir_fd) != 0)
-		return err_errno(err, errno, "sync %s", nsqd_data_path(ctx));
-	return 0;
-}
-
 static int persist_locked(struct metadata *m, struct err *err)
 {
 	struct context *ctx = m->topics->ctx;
 	mutex_assert_held(&m->lock);
 	struct strbuf sb = STRBUF_INIT;
-	char *fn = metadata_file_path(nsqd_data_path(ctx));
-	char *tmp = xasprintf("%s.%llu.tmp", fn, (unsigned long long)rand_u64() >> 1);
+	char *fn = data_file_path(nsqd_data_path(ctx), METADATA_FILE);
 	nsqd_logf(ctx, LG_INFO, "NSQ: persisting topic/channel metadata to %s", fn);
 	add_metadata(&sb, m->topics);
-	int rc = write_sync_file(tmp, &sb, err);
-	if (rc == 0)
-		rc = rename_and_sync(ctx, tmp, fn, err);
+	int rc = data_file_replace(ctx->data_dir_fd, fn, &sb, err);
 	strbuf_free(&sb);
-	free(tmp);
 	free(fn);
 	return rc;
 }

@@ -8,8 +8,8 @@
 
 #include "common/err.h"
 
-/* path.Join(data_path, "nsqd.dat"), the caller's to free: the path may end with slashes. */
-char *metadata_file_path(const char *data_path);
+/* Its name in the data path. */
+#define METADATA_FILE "nsqd.dat"
 /*
  * Reads nsqd.dat and checks all of it: as encoding/json would, null or no field is the zero value.
  * 1: *root has "topics" and is the caller's to delete. 0: there is no such file. -1 with err set:
@@ -20,7 +20,5 @@ int metadata_file_read(const char *data_path, cJSON **root, struct err *err);
 const char *metadata_name(const cJSON *e);
 /* "paused". */
 bool metadata_paused(const cJSON *e);
-/* Is name nsqd.dat.N.tmp, as a daemon writes it (also stock) before it replaces nsqd.dat? */
-bool metadata_is_temporary(const char *name);
 
 #endif

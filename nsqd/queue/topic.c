@@ -47,6 +47,7 @@ static void topic_free(struct topic *t)
 	chan_free(t->unstuck_chan);
 	wait_group_destroy(&t->wait_group);
 	rwlock_destroy(&t->lock);
+	settings_unref(t->settings);
 	free(t);
 }
 
@@ -70,6 +71,7 @@ struct topic *topic_new(struct context *ctx, const char *name,
 	t->unstuck_chan = chan_new(0, 1);
 	wait_group_init(&t->wait_group);
 	guid_factory_init(&t->id_factory, opts->id);
+	t->settings = settings_store_get(&ctx->settings, t->name, NULL);
 	t->backend = backend_new(ctx, t->name, err);
 
 	char thread_name[NAME_SIZE + 2];
@@ -468,6 +470,22 @@ int topic_put_message_deferred(
 	return put_messages(t, &m, 1, deferred_ns != 0 ? PUT_DEFERRED : 0, err) == 1 ? 0 : -1;
 }
 
+void topic_fetch_settings(struct topic *t)
+{
+	size_t n;
+	struct settings *fresh = settings_store_get(&t->ctx->settings, t->name, NULL);
+	rwlock_wrlock(&t->lock);
+	struct settings *old = t->settings;
+	t->settings = fresh;
+	rwlock_unlock(&t->lock);
+	settings_unref(old);
+	/* A channel that is made from now on finds the new ones in the store. */
+	struct channel **channels = topic_channels(t, &n);
+	for (size_t i = 0; i < n; i++)
+		channel_fetch_settings(channels[i]);
+	topic_free_channels(channels, n);
+}
+
 int64_t topic_backend_depth(struct topic *t)
 {
 	rwlock_rdlock(&t->lock);
@@ -619,6 +637,7 @@ static enum exit_result topic_exit(struct topic *t, bool deleted, struct err *er
 		/* since we are explicitly deleting a topic (not just at system exit time)
 		 * de-register this from the lookupd */
 		nsqd_notify(t->ctx, t->name, NULL, true, !t->ephemeral);
+		nsqd_forget_settings(t->ctx, t->name, NULL);
 	} else {
 		nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): closing", t->name);
 	}

@@ -39,6 +39,7 @@ struct topic {
 
 	struct rwlock lock;
 	struct channel *channel_map; /* guarded by lock; uthash by name; one reference each */
+	struct settings *settings;   /* guarded by lock; a reference */
 	_Atomic bool exit_flag;      /* set under lock (write), so that no put is under way */
 	struct chan *gone_chan;      /* see gone.h; set before exit_flag, NULL till then */
 	bool files_left; /* the disk has refused to remove some; read once gone_chan is closed */
@@ -150,6 +151,12 @@ int topic_put_message_deferred(
  * state of a drain.
  */
 void topic_await_puts(struct topic *t);
+
+/*
+ * What is set for it, or for its channels, has changed in the store: fetches its snapshot and
+ * theirs. Called with the store's change_lock held.
+ */
+void topic_fetch_settings(struct topic *t);
 
 /* Depth: messages in memory and backend. */
 int64_t topic_depth(struct topic *t);
