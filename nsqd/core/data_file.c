@@ -50,7 +50,12 @@ int data_file_read(const char *path, struct strbuf *out, struct err *err)
 	int fd = regfile_open(path, err);
 	if (fd < 0)
 		return err->code == ENOENT ? 0 : -1;
-	int rc = read_all(fd, out, err);
+	int64_t size;
+	int rc = regfile_check_fd(fd, path, &size, err);
+	if (rc == 0 && size > MAX_SIZE)
+		rc = err_set(err, EFBIG, "file too large");
+	if (rc == 0)
+		rc = read_all(fd, out, err);
 	close(fd);
 	return rc == 0 ? 1 : -1;
 }

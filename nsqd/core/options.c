@@ -251,7 +251,21 @@ int options_check(struct options *o, struct err *err)
 		if (!(v > 0 && v <= 1)) /* not a number is refused as well, unlike in stock */
 			return err_set(err, 0, "invalid E2E processing latency percentile: %g", v);
 	}
+	struct setting_values defaults;
+	setting_values_of_options(&defaults, o);
+	if (policies_check(o->policies, &defaults, err) != 0)
+		return -1;
 	return check_ranges(o, err);
+}
+
+void setting_values_of_options(struct setting_values *v, const struct options *o)
+{
+	*v = (struct setting_values){
+		.count_disconnect_as_attempt = true,
+		.msg_timeout = o->msg_timeout,
+		.max_msg_timeout = o->max_msg_timeout,
+		.max_req_timeout = o->max_req_timeout,
+	};
 }
 
 /* statsd.HostKey. */

@@ -25,6 +25,7 @@ enum run_mode {
 };
 
 struct policies;
+struct setting_values;
 
 struct strarray {
 	char **v; /* owned, each too */
@@ -145,6 +146,8 @@ bool options_has_experiment(const struct options *o, const char *name);
  * is set here. -1 with err set.
  */
 int options_check(struct options *o, struct err *err);
+/* What holds for a topic or channel for which nothing is set: the flags, and none. */
+void setting_values_of_options(struct setting_values *v, const struct options *o);
 /*
  * The last step of New: replaces %s in statsd_prefix by the broadcast address and HTTP port, with
  * '_' for '.' and ':'. Adds a dot at the end if there is none. Call it when broadcast_http_port is

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/ascii.h"
 #include "common/xalloc.h"
 
 /* toml.h: each table of the list has its line in the keys. */
@@ -29,15 +30,46 @@ static const char *key_of(const struct toml_entry *e, int *line)
 	return end + strlen("].");
 }
 
+/* The index behind the set that begins at s[i], a '['; 0: it has no end. */
+static size_t set_end(const char *s, size_t len, size_t i)
+{
+	i++;
+	if (i < len && (s[i] == '!' || s[i] == '^'))
+		i++;
+	/* The first one is of the set: "[]a]". */
+	for (size_t begin = i; i < len; i++) {
+		if (s[i] == ']' && i > begin)
+			return i + 1;
+	}
+	return 0;
+}
+
+/* Of one name: what names have, *, ?, and sets in brackets. */
+static bool is_glob(const char *s, size_t len)
+{
+	for (size_t i = 0; i < len;) {
+		if (s[i] == '[')
+			i = set_end(s, len, i);
+		else if (ascii_is_alnum(s[i]) || strchr("._-#*?", s[i]))
+			i++;
+		else
+			i = 0;
+		if (i == 0)
+			return false;
+	}
+	return len > 0;
+}
+
 /* "TOPIC" or "TOPIC/CHANNEL". */
 static int set_match(struct policy *p, const struct toml_value *v, struct err *err)
 {
-	if (v->type != TOML_STRING || !*v->string || *v->string == '/' ||
-		strchr(v->string, '/') != strrchr(v->string, '/') ||
-		v->string[strlen(v->string) - 1] == '/')
+	const char *slash = v->type == TOML_STRING ? strchr(v->string, '/') : NULL;
+	if (v->type != TOML_STRING ||
+		!is_glob(v->string, slash ? (size_t)(slash - v->string) : strlen(v->string)) ||
+		(slash && !is_glob(slash + 1, strlen(slash + 1))))
 		return err_set(err, EINVAL,
-			"match: a pattern for topics is wanted, or for \"topic/channel\"");
-	const char *slash = strchr(v->string, '/');
+			"match: a pattern for topics is wanted, or for \"topic/channel\", such as "
+			"\"orders.*\"");
 	p->match = xstrdup(v->string);
 	p->topic = slash ? xstrndup(v->string, (size_t)(slash - v->string)) : xstrdup(v->string);
 	p->channel = slash ? xstrdup(slash + 1) : NULL;
@@ -51,11 +83,17 @@ static int set_key(struct policy *p, const char *key, const struct toml_entry *e
 	return rc == 0 ? 0 : err_wrap(err, "line %d: ", e->line);
 }
 
+/* The last one is complete now. */
 static int check_last(const struct policies *p, struct err *err)
 {
-	if (p->n == 0 || p->v[p->n - 1].match)
+	const struct policy *last = p->n > 0 ? &p->v[p->n - 1] : NULL;
+	if (!last)
 		return 0;
-	return err_set(err, EINVAL, "line %d: a policy without match", p->v[p->n - 1].line);
+	if (!last->match)
+		return err_set(err, EINVAL, "line %d: a policy without match", last->line);
+	if (last->channel && settings_patch_check_scope(&last->patch, SETTING_CHANNEL, err) != 0)
+		return err_wrap(err, "line %d: policy %s: ", last->line, last->match);
+	return 0;
 }
 
 static int read_entries(struct policies *p, const struct toml *t, struct err *err)
@@ -86,6 +124,25 @@ int policies_parse(const struct toml *t, struct policies **out, struct err *err)
 		return -1;
 	}
 	*out = p;
+	return 0;
+}
+
+int policies_check(const struct policies *p, const struct setting_values *defaults, struct err *err)
+{
+	struct setting_values most = *defaults;
+	for (size_t i = 0; i < p->n; i++) {
+		struct setting_values v = *defaults;
+		settings_apply(&v, &p->v[i].patch);
+		if (v.max_msg_timeout > most.max_msg_timeout)
+			most.max_msg_timeout = v.max_msg_timeout;
+	}
+	for (size_t i = 0; i < p->n; i++) {
+		const struct policy *one = &p->v[i];
+		struct setting_values v = {.max_msg_timeout = most.max_msg_timeout};
+		settings_apply(&v, &one->patch);
+		if (settings_check(&v, err) != 0)
+			return err_wrap(err, "line %d: policy %s: ", one->line, one->match);
+	}
 	return 0;
 }
 

@@ -4,7 +4,7 @@
  * Stock ignores such tables. Immutable once read; counted, since a reload replaces them.
  *
  *   [[policy]]
- *   match = "orders.*"         # a topic, and all of its channels; or "orders.*" and "/mail": those channels
+ *   match = "orders.*"       topics, and all of their channels; as TOPIC/CHANNEL: those channels
  *   max_attempts = 5
  */
 #ifndef NSQD_POLICIES_H
@@ -35,9 +35,14 @@ struct policies {
 bool policies_is_entry(const struct toml_entry *e);
 /*
  * All of the file's. *out has one reference. -1 with err set, and *out NULL: "line 7: ...", a
- * setting that there is not, or a table without match.
+ * setting that there is not, or not for channels alone, or a table without match.
  */
 int policies_parse(const struct toml *t, struct policies **out, struct err *err);
+/*
+ * Can they hold, with these defaults? -1 with err set: one that can not, whatever the others say.
+ */
+int policies_check(
+	const struct policies *p, const struct setting_values *defaults, struct err *err);
 /* None at all: one reference. */
 struct policies *policies_none(void);
 struct policies *policies_ref(struct policies *p);

@@ -299,7 +299,24 @@ static int find(const char *name, size_t *row, struct err *err)
 		if (strcmp(rows[*row].name, name) == 0)
 			return 0;
 	}
-	return err_set(err, ENOENT, "there is no setting %.64s", name);
+	return err_set(err, EINVAL, "there is no setting %.64s", name);
+}
+
+/* What a topic has, its channels inherit; so it may have any. */
+static int check_scope(size_t row, int scope, struct err *err)
+{
+	if ((rows[row].scope & scope) || scope == SETTING_TOPIC)
+		return 0;
+	return err_set(err, EINVAL, "%s: not of %s", rows[row].name, scope_names[scope]);
+}
+
+int settings_patch_check_scope(const struct settings_patch *p, int scope, struct err *err)
+{
+	for (size_t i = 0; i < N_ROWS; i++) {
+		if ((p->set & (1u << i)) && check_scope(i, scope, err) != 0)
+			return -1;
+	}
+	return 0;
 }
 
 int settings_patch_set(
@@ -363,18 +380,20 @@ static bool list_of_json(struct json_value in, struct toml_value *out)
 /* One that a row refuses, whatever its type. */
 static const struct toml_value no_value = {.type = TOML_FLOAT};
 
+/* *seen: the rows that this object has named already; which of two values is meant, nobody knows. */
 static int set_member(struct settings_patch *p, const char *name, struct json_value in, int scope,
-	struct err *err)
+	uint32_t *seen, struct err *err)
 {
 	struct toml_value value;
 	size_t i;
-	if (find(name, &i, err) != 0)
+	if (find(name, &i, err) != 0 || check_scope(i, scope, err) != 0)
 		return -1;
-	/* What a topic has, its channels inherit; so it may have any. */
-	if (!(rows[i].scope & scope) && scope != SETTING_TOPIC)
-		return err_set(err, EINVAL, "%s: not of %s", name, scope_names[scope]);
+	if (*seen & (1u << i))
+		return err_set(err, EINVAL, "%s: it comes twice", name);
+	*seen |= 1u << i;
 	if (in.type == JSON_NULL) {
 		p->set &= ~(1u << i);
+		memset(value_of(&p->v, &rows[i]), 0, rows[i].type->size);
 		return 0;
 	}
 	bool ok = in.type == JSON_ARRAY ? list_of_json(in, &value) : scalar_of_json(in, &value);
@@ -389,12 +408,13 @@ int settings_patch_set_json(
 {
 	struct settings_patch changed = *p;
 	struct json_value key, value;
+	uint32_t seen = 0;
 	size_t pos = 0;
 	if (object.type != JSON_OBJECT)
 		return err_set(err, EINVAL, "a JSON object of settings is wanted");
 	while (json_next_member(object, &pos, &key, &value)) {
 		char *name = json_string(key);
-		int rc = set_member(&changed, name, value, scope, err);
+		int rc = set_member(&changed, name, value, scope, &seen, err);
 		free(name);
 		if (rc != 0)
 			return -1;
@@ -405,9 +425,18 @@ int settings_patch_set_json(
 
 int settings_check(const struct setting_values *v, struct err *err)
 {
+	char have[32], max[32];
 	if (v->msg_timeout > v->max_msg_timeout)
-		return err_set(err, EINVAL, "msg_timeout: more than max_msg_timeout");
+		return err_set(err, EINVAL, "msg_timeout: %s is more than max_msg_timeout, %s",
+			duration_format(v->msg_timeout, have, sizeof(have)),
+			duration_format(v->max_msg_timeout, max, sizeof(max)));
 	return 0;
+}
+
+void settings_bound(struct setting_values *v)
+{
+	if (v->msg_timeout > v->max_msg_timeout)
+		v->msg_timeout = v->max_msg_timeout;
 }
 
 void settings_add_json(struct strbuf *sb, size_t row, const struct setting_values *v)

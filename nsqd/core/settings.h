@@ -87,19 +87,23 @@ void settings_patch_merge(struct settings_patch *into, const struct settings_pat
 
 /*
  * Puts one value into the patch, as the config file has it. -1 with err set: there is no such
- * setting (ENOENT), or not this value, and what is wanted instead.
+ * setting, or not this value, and what is wanted instead. The code is EINVAL.
  */
 int settings_patch_set(struct settings_patch *p, const char *name, const struct toml_value *value,
 	struct err *err);
 /*
  * The members of a JSON object, which json_valid has accepted. null takes a setting back: it is not
  * in the patch any more. -1 with err set; then p is as it was. Only settings of scope: for a topic
- * all of them, since its channels inherit them.
+ * all of them, since its channels inherit them. One that comes twice is refused.
  */
 int settings_patch_set_json(
 	struct settings_patch *p, struct json_value object, int scope, struct err *err);
+/* Are all that it sets of this scope? -1 with err set: that names one that is not. */
+int settings_patch_check_scope(const struct settings_patch *p, int scope, struct err *err);
 /* Do these go together? -1 with err set: that names two that do not. */
 int settings_check(const struct setting_values *v, struct err *err);
+/* Makes them go together, where each comes from another source: msg_timeout is max_msg_timeout. */
+void settings_bound(struct setting_values *v);
 
 /* Appends a value as JSON, such as can be set; none is 0, "0s", "" or []. */
 void settings_add_json(struct strbuf *sb, size_t row, const struct setting_values *v);

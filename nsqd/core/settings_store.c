@@ -39,20 +39,9 @@ static const char *make_key(const char *topic, const char *channel, char key[KEY
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-/* The defaults: those of the flags, and none. */
-static void set_defaults(struct setting_values *v, const struct options *opts)
-{
-	*v = (struct setting_values){
-		.count_disconnect_as_attempt = true,
-		.msg_timeout = opts->msg_timeout,
-		.max_msg_timeout = opts->max_msg_timeout,
-		.max_req_timeout = opts->max_req_timeout,
-	};
-}
-
 static void take_options(struct settings_store *s, const struct options *opts)
 {
-	set_defaults(&s->defaults, opts);
+	setting_values_of_options(&s->defaults, opts);
 	s->plain = settings_new(&s->defaults);
 	s->policies = policies_ref(opts->policies);
 }
@@ -93,6 +82,21 @@ static struct run_time *find_in(struct run_time *map, const char *topic, const c
 	make_key(topic, channel, key);
 	HASH_FIND_STR(map, key, r);
 	return r;
+}
+
+/* Is it of this channel; or (NULL) of this topic, or of a channel of it? */
+static bool concerns(const struct run_time *r, const char *topic, const char *channel)
+{
+	char key[KEY_SIZE];
+	size_t len = strlen(make_key(topic, channel, key));
+	return strncmp(r->key, key, len) == 0 &&
+	       (r->key[len] == '\0' || (!channel && r->key[len] == '/'));
+}
+
+/* Memory alone has it. */
+static bool is_ephemeral(const char *topic, const char *channel)
+{
+	return is_ephemeral_name(topic) || (channel && is_ephemeral_name(channel));
 }
 
 /* No settings: no entry. */
@@ -142,9 +146,9 @@ static void break_loop(struct setting_values *v, const char *topic, const char *
 		v->dead_letter_topic[0] = '\0';
 }
 
-/* o may be NULL. False: nothing but the defaults. */
-static bool resolve_locked(struct settings_store *s, const char *topic, const char *channel,
-	struct setting_values *v, struct origins *o)
+/* What the sources say, with map for what is set at run time. o, false: as resolve_locked. */
+static bool gather_locked(struct settings_store *s, struct run_time *map, const char *topic,
+	const char *channel, struct setting_values *v, struct origins *o)
 {
 	bool any = false;
 	mutex_assert_held(&s->lock);
@@ -157,18 +161,29 @@ static bool resolve_locked(struct settings_store *s, const char *topic, const ch
 		note(o, &p->patch, "policy", p->match);
 		any = true;
 	}
-	struct run_time *r = find_in(s->run_time, topic, NULL);
+	struct run_time *r = find_in(map, topic, NULL);
 	if (r) {
 		settings_apply(v, &r->patch);
 		note(o, &r->patch, "topic", NULL);
 	}
-	struct run_time *rc = channel ? find_in(s->run_time, topic, channel) : NULL;
+	struct run_time *rc = channel ? find_in(map, topic, channel) : NULL;
 	if (rc) {
 		settings_apply(v, &rc->patch);
 		note(o, &rc->patch, "channel", NULL);
 	}
-	break_loop(v, topic, channel);
 	return any || r || rc;
+}
+
+/* o may be NULL. False: nothing but the defaults, which are as the flags say. */
+static bool resolve_locked(struct settings_store *s, const char *topic, const char *channel,
+	struct setting_values *v, struct origins *o)
+{
+	bool any = gather_locked(s, s->run_time, topic, channel, v, o);
+	if (any) {
+		break_loop(v, topic, channel);
+		settings_bound(v);
+	}
+	return any;
 }
 
 struct settings *settings_store_get(
@@ -241,7 +256,7 @@ static void add_file(struct strbuf *sb, struct run_time *map)
 		char *slash = strchr(strcpy(topic, r->key), '/');
 		if (slash)
 			*slash = '\0';
-		if (is_ephemeral_name(topic) || (slash && is_ephemeral_name(slash + 1)))
+		if (is_ephemeral(topic, slash ? slash + 1 : NULL))
 			continue;
 		strbuf_adds(sb, first ? "\n" : ",\n");
 		add_entry(sb, topic, slash ? &nothing : &r->patch);
@@ -421,25 +436,59 @@ static void install(struct settings_store *s, struct run_time *take_map)
 	free_all(&old);
 }
 
-/* What would be the case with the patch for this topic or channel; the channels of a topic as well. */
-static int check(struct settings_store *s, struct run_time *map, const char *topic,
-	const char *channel, const struct settings_patch *patch, struct err *err)
+/* Would they go together, for this topic or channel? What the flags say alone is not asked. */
+static int check_one(struct settings_store *s, struct run_time *map, const char *topic,
+	const char *channel, struct err *err)
 {
 	struct setting_values v;
-	char name[NAME_SIZE];
-	const char *pattern = patch->v.dead_letter_topic;
 	mutex_lock(&s->lock);
-	struct run_time *old = s->run_time;
-	s->run_time = map;
-	resolve_locked(s, topic, channel, &v, NULL);
-	s->run_time = old;
+	gather_locked(s, map, topic, channel, &v, NULL);
 	bool as_flags = v.msg_timeout == s->defaults.msg_timeout &&
 			v.max_msg_timeout == s->defaults.max_msg_timeout;
 	mutex_unlock(&s->lock);
+	return as_flags ? 0 : settings_check(&v, err);
+}
+
+/* Likewise each channel of the topic that has settings of its own. */
+static int check_channels(
+	struct settings_store *s, struct run_time *map, const char *topic, struct err *err)
+{
+	for (struct run_time *r = map; r; r = r->hh.next) {
+		const char *slash = strchr(r->key, '/');
+		if (slash && concerns(r, topic, NULL) &&
+			check_one(s, map, topic, slash + 1, err) != 0)
+			return err_wrap(err, "channel %s: ", slash + 1);
+	}
+	return 0;
+}
+
+/* What would be the case with the patch for this topic or channel. */
+static int check(struct settings_store *s, struct run_time *map, const char *topic,
+	const char *channel, const struct settings_patch *patch, struct err *err)
+{
+	char name[NAME_SIZE];
+	const char *pattern = patch->v.dead_letter_topic;
 	if (*pattern &&
 		strcmp(dead_letter_name(pattern, topic, channel ? channel : "", name), topic) == 0)
 		return err_set(err, EINVAL, "dead_letter_topic: %s cannot be its own", topic);
-	return as_flags ? 0 : settings_check(&v, err);
+	if (check_one(s, map, topic, channel, err) != 0)
+		return -1;
+	return channel ? 0 : check_channels(s, map, topic, err);
+}
+
+/*
+ * Before a change holds. Where the disk refuses, it may have renamed the file already: then the old
+ * one is written once more, for what it is worth.
+ */
+static int keep(struct settings_store *s, struct run_time **map, struct err *err)
+{
+	if (write_file(s, map, err) == 0)
+		return 0;
+	struct run_time *old = copy_all(s);
+	(void)write_file(s, &old, NULL);
+	free_all(&old);
+	err->code = EIO; /* whatever the disk says: EINVAL is for settings that cannot be */
+	return -1;
 }
 
 int settings_store_set_locked(struct settings_store *s, const char *topic, const char *channel,
@@ -455,21 +504,13 @@ int settings_store_set_locked(struct settings_store *s, const char *topic, const
 		put_in(&map, topic, channel, &patch);
 		rc = check(s, map, topic, channel, &patch, err);
 	}
-	if (rc == 0)
-		rc = write_file(s, &map, err);
+	if (rc == 0 && !is_ephemeral(topic, channel))
+		rc = keep(s, &map, err);
 	if (rc == 0)
 		install(s, map);
 	else
 		free_all(&map);
 	return rc;
-}
-
-static bool concerns(const struct run_time *r, const char *topic, const char *channel)
-{
-	char key[KEY_SIZE];
-	size_t len = strlen(make_key(topic, channel, key));
-	return strncmp(r->key, key, len) == 0 &&
-	       (r->key[len] == '\0' || (!channel && r->key[len] == '/'));
 }
 
 bool settings_store_knows(struct settings_store *s, const char *topic, const char *channel)
@@ -493,7 +534,7 @@ int settings_store_forget_locked(
 			free(r);
 		}
 	}
-	int rc = write_file(s, &map, err);
+	int rc = is_ephemeral(topic, channel) ? 0 : write_file(s, &map, err);
 	install(s, map);
 	return rc;
 }

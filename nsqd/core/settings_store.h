@@ -68,7 +68,7 @@ void settings_store_show(
 
 /*
  * Sets what the members of the object say, which json_valid has accepted; null takes one back. -1
- * with err set, and nothing has changed: EINVAL, one that cannot be, by name; else the disk refuses
+ * with err set, and nothing has changed: EINVAL, one that cannot be, by name; EIO, the disk refuses
  * the file. For an ephemeral topic or channel, memory alone has them.
  */
 int settings_store_set_locked(struct settings_store *s, const char *topic, const char *channel,

@@ -54,7 +54,7 @@ static void put(struct http_request *req, struct topic *t, struct channel *c)
 		respond_invalid(req, "a JSON object of settings is wanted");
 	} else if (nsqd_set_settings(t, c, json_root(body, req->body_len), &err) == 0) {
 		show(req, t, c);
-	} else if (err.code == EINVAL || err.code == ENOENT) {
+	} else if (err.code == EINVAL) {
 		respond_invalid(req, err.msg);
 	} else if (err.code == ECANCELED) {
 		http_respond_error(req, UNAVAILABLE, "EXITING");

@@ -868,10 +868,11 @@ static enum exit_result channel_exit(struct channel *c, bool deleted, struct err
 	}
 	if (deleted) {
 		nsqd_logf(c->ctx, LG_INFO, "CHANNEL(%s): deleting", c->name);
+		/* before nsqd.dat is without it: who makes it anew finds none of them */
+		nsqd_forget_settings(c->ctx, c->topic_name, c->name);
 		/* since we are explicitly deleting a channel (not just at system exit time)
 		 * de-register this from the lookupd */
 		nsqd_notify(c->ctx, c->topic_name, c->name, true, !c->ephemeral);
-		nsqd_forget_settings(c->ctx, c->topic_name, c->name);
 	} else {
 		nsqd_logf(c->ctx, LG_INFO, "CHANNEL(%s): closing", c->name);
 	}

@@ -634,10 +634,11 @@ static enum exit_result topic_exit(struct topic *t, bool deleted, struct err *er
 	}
 	if (deleted) {
 		nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): deleting", t->name);
+		/* before nsqd.dat is without it: who makes it anew finds none of them */
+		nsqd_forget_settings(t->ctx, t->name, NULL);
 		/* since we are explicitly deleting a topic (not just at system exit time)
 		 * de-register this from the lookupd */
 		nsqd_notify(t->ctx, t->name, NULL, true, !t->ephemeral);
-		nsqd_forget_settings(t->ctx, t->name, NULL);
 	} else {
 		nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): closing", t->name);
 	}

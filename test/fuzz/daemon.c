@@ -82,6 +82,8 @@ struct nsqd *daemon_start(const struct daemon_options *d)
 		abort();
 	}
 	atexit(end);
+	CHECK(settings_store_load(
+		      &n->ctx.settings, nsqd_data_path(&n->ctx), n->ctx.data_dir_fd, &err) == 0);
 	if (!d->polls)
 		return n;
 	CHECK(netpoll_start(n->netpoll, &err) == 0);
