@@ -586,9 +586,11 @@ const struct http_route http_routes[] = {
 	{HTTP_POST, "/channel/pause", do_pause_channel, OPERATORS, NULL},
 	{HTTP_POST, "/channel/unpause", do_pause_channel, OPERATORS, NULL},
 	{HTTP_GET, "/topic/config", http_do_get_topic_config, OPERATORS, NULL},
-	{HTTP_PUT, "/topic/config", http_do_put_topic_config, HTTP_LOGGED, http_settings_limit},
+	{HTTP_PUT, "/topic/config", http_do_put_topic_config, HTTP_LOGGED | HTTP_HELPS,
+		http_settings_limit},
 	{HTTP_GET, "/channel/config", http_do_get_channel_config, OPERATORS, NULL},
-	{HTTP_PUT, "/channel/config", http_do_put_channel_config, HTTP_LOGGED, http_settings_limit},
+	{HTTP_PUT, "/channel/config", http_do_put_channel_config, HTTP_LOGGED | HTTP_HELPS,
+		http_settings_limit},
 	{HTTP_GET, "/config/:opt", http_do_get_config, HTTP_LOGGED | HTTP_QUICK, NULL},
 	{HTTP_PUT, "/config/:opt", http_do_put_config, HTTP_LOGGED, max_msg_size},
 

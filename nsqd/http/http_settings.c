@@ -48,7 +48,7 @@ static void put(struct http_request *req, struct topic *t, struct channel *c)
 	struct err err;
 	if (req->body_failed) {
 		http_respond_error(req, INTERNAL, "INTERNAL_ERROR");
-	} else if (req->body_len > BODY_MAX) {
+	} else if (req->content_length > BODY_MAX || req->body_len > BODY_MAX) {
 		http_respond_error(req, TOO_LARGE, "BODY_TOO_BIG");
 	} else if (!json_valid(body, req->body_len)) {
 		respond_invalid(req, "a JSON object of settings is wanted");
