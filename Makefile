@@ -102,14 +102,14 @@ OBJ   := $(SRC:%.c=$(BUILD)/obj/%.o)
 # What unit tests link: everything but main().
 LIBOBJ := $(filter-out $(BUILD)/obj/nsqd/main.o,$(OBJ))
 
-# Made of the table of flags and the page about them, alike for every variant (docs/generate.awk).
+# Made of the table of flags and the pages about them, alike for every variant (docs/generate.awk).
 SHARE     := $(ROOT)/share
 GENERATED := $(addprefix $(SHARE)/,nsqd.1 nsqd.bash _nsqd nsqd.cfg.example)
 
 .PHONY: all
 all: $(BUILD)/nsqd $(GENERATED) ## build the daemon, build/nsqd, and in build/share its man page and the like
 
-GENERATED_OF := common/version.h nsqd/core/nsqd_flags.c docs/configuration.md
+GENERATED_OF := common/version.h nsqd/core/nsqd_flags.c docs/configuration.md docs/settings.md
 $(SHARE)/nsqd.1:           WHAT := man
 $(SHARE)/nsqd.bash:        WHAT := bash
 $(SHARE)/_nsqd:            WHAT := zsh

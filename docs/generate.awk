@@ -1,7 +1,8 @@
-# What is made of the table of flags (nsqd/core/nsqd_flags.c) and of docs/configuration.md, which has
-# the defaults and says what each flag means:
+# What is made of the table of flags (nsqd/core/nsqd_flags.c), of docs/configuration.md, which has
+# the defaults and says what each flag means, and of the table of docs/settings.md:
 #
-#   awk -v what=man  -f docs/generate.awk common/version.h nsqd/core/nsqd_flags.c docs/configuration.md
+#   awk -v what=man  -f docs/generate.awk common/version.h nsqd/core/nsqd_flags.c \
+#       docs/configuration.md docs/settings.md
 #
 #   what=man     nsqd(1)
 #   what=bash    completion for bash
@@ -123,6 +124,20 @@ FILENAME ~ /configuration\.md$/ {
         add_option($0)
     else
         page[section] = page[section] $0 "\n"
+}
+
+# The table of settings: test/docs/settings.py compares it with the code.
+FILENAME ~ /settings\.md$/ && /^\| `[a-z_]+` \| (topic|channel)/ {
+    if (split($0, setting_cell, "|") != 7)
+        fail("five cells are wanted: " $0)
+    settings[++n_settings] = cell(setting_cell[2])
+    setting_of[n_settings] = cell(setting_cell[3])
+    setting_value[n_settings] = setting_cell[4]
+    setting_default[n_settings] = setting_cell[5]
+    setting_meaning[n_settings] = setting_cell[6]
+    gsub(/^ +| +$/, "", setting_value[n_settings])
+    gsub(/^ +| +$/, "", setting_default[n_settings])
+    gsub(/^ +| +$/, "", setting_meaning[n_settings])
 }
 
 # --- what may stand behind a flag ------------------------------------------------------------------
@@ -278,6 +293,18 @@ function man_option(name) {
         roff_text("In the config file: `" config_key[name] "`.")
 }
 
+function man_settings(    i) {
+    print ".SH SETTINGS"
+    roff_text("Of topics and channels, by `[[policy]]` tables of the config file, or at run time " \
+               "by PUT `/topic/config` and `/channel/config`. A channel inherits from its topic.")
+    for (i = 1; i <= n_settings; i++) {
+        print ".TP"
+        print roff("`" settings[i] "`") " (" setting_of[i] ")"
+        roff_text(setting_meaning[i] ".")
+        roff_text("Value: " setting_value[i] ". Default: " setting_default[i] ".")
+    }
+}
+
 function man(    i) {
     print ".\\\" Made by docs/generate.awk."
     print ".TH NSQD 1 \"\" \"" version["PRODUCT_NAME"] " " version["PRODUCT_VERSION"] \
@@ -297,11 +324,13 @@ function man(    i) {
     print ".SH OPTIONS"
     for (i = 1; i <= n_flags; i++)
         man_option(flags[i])
+    man_settings()
     roff_section("ADDRESSES", "Addresses")
     roff_section("BEFORE A START", "Before a start")
     roff_section("EXIT STATUS", "Exit codes")
     print ".SH FILES"
     print ".TP\n.I nsqd.dat\nThe topics and channels, in the data path."
+    print ".TP\n.I nsqd.settings.json\nWhat was set for them at run time."
     print ".TP\n.I TOPIC.diskqueue.*\\fR, \\fITOPIC:CHANNEL.diskqueue.*"
     print "Their messages on disk."
     print ".SH SEE ALSO\nhttps://nsq.io"
@@ -457,6 +486,14 @@ function config(    i, name) {
             wrapped("(default: " default_of[name] ")")
         print "# " config_key[name] " = " toml(name)
     }
+    print ""
+    wrapped("Settings of the topics whose names match, and of their channels. There may be several " \
+            "such tables, behind all options; the later one wins. docs/settings.md and nsqd(1) have " \
+            "all settings.")
+    print "# [[policy]]"
+    print "# match = \"orders.*\""
+    print "# max_depth = 100000"
+    print "# message_ttl = \"24h\""
 }
 
 END {
@@ -464,6 +501,8 @@ END {
         exit 1
     if (n_flags == 0)
         fail("no table of flags")
+    if (n_settings == 0)
+        fail("no table of settings")
     for (i = 1; i <= n_flags; i++)
         if (!(flags[i] in meaning))
             fail("docs/configuration.md does not have --" flags[i])

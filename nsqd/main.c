@@ -27,6 +27,7 @@
 #include "nsqd/life/wait.h"
 #include "nsqd/offline/check_config.h"
 #include "nsqd/offline/inspect_data.h"
+#include "nsqd/queue/metadata_file.h"
 
 /*
  * checkfds of runtime/fds_unix.go. The first file that we open would get the number of a standard
@@ -64,12 +65,24 @@ static _Noreturn void give_up(struct nsqd *n, const char *what, const struct err
 	log_fatal(n, what, err);
 }
 
+/* Where nothing in the data path can be read, that is said of nsqd.dat, as in stock. */
+static void load_settings(struct nsqd *n)
+{
+	const char *path = nsqd_data_path(&n->ctx);
+	struct err err, metadata_err;
+	cJSON *root = NULL;
+	if (settings_store_load(&n->ctx.settings, path, n->ctx.data_dir_fd, &err) == 0)
+		return;
+	if (metadata_file_read(path, &root, &metadata_err) < 0)
+		give_up(n, "failed to load metadata", &metadata_err);
+	cJSON_Delete(root);
+	give_up(n, "failed to load settings", &err);
+}
+
 static void start(struct nsqd *n)
 {
 	struct err err;
-	if (settings_store_load(&n->ctx.settings, nsqd_data_path(&n->ctx), n->ctx.data_dir_fd,
-		    &err) != 0)
-		give_up(n, "failed to load settings", &err);
+	load_settings(n);
 	if (nsqd_load_metadata(&n->metadata, &err) != 0)
 		give_up(n, "failed to load metadata", &err);
 	if (nsqd_persist_metadata(&n->metadata, &err) != 0)

@@ -4,7 +4,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 bad=0
-for check in top includes heads threads locks bounds memory_order pages names metrics go_map course \
+for check in top includes heads threads locks bounds memory_order pages names metrics settings go_map course \
     troubles version; do
     python3 "test/docs/$check.py" || bad=1
 done
@@ -13,7 +13,7 @@ for picture in way client threads chan select locks dashboard; do
 done
 # The flags of the code, and those of the page about them.
 awk -v what=check -f docs/generate.awk common/version.h nsqd/core/nsqd_flags.c \
-    docs/configuration.md || bad=1
+    docs/configuration.md docs/settings.md || bad=1
 log=$(python3 test/docs/test_checks.py 2>&1) || {
     echo "$log" >&2
     bad=1

@@ -27,6 +27,7 @@ import metrics
 import names
 import pages
 import select_svg
+import settings
 import threads
 import threads_svg
 import top
@@ -579,6 +580,46 @@ class Metrics(Tree):
 
     def test_variable_about_nothing_is_refused(self):
         self.assert_refused(self.check(variable="label_values(nsq_d, a)"), "nsq_d")
+
+
+class Settings(Tree):
+    ROWS = (
+        "\tROW(max_a,     an_integer, BOTH, 0, INT64_MAX / 2, NULL),\n"
+        "\tROW(time_b,    a_duration, SETTING_CHANNEL, NSEC_PER_MSEC, DURATION_MAX, NULL),\n"
+        "\tROW(choice_c,  a_choice,   SETTING_TOPIC, 0, 0, c_words),\n")
+    PAGE = (
+        "| `max_a` | topic, channel | 0 to 2^62 - 1 | 0 | A |\n"
+        "| `time_b` | channel | duration from 1ms | 1s | B |\n"
+        "| `choice_c` | topic | `x`, `y-z` | `x` | C |\n")
+
+    def check(self, rows=ROWS, page=PAGE, header="int64_t max_a, x;\nint choice_c;\n"):
+        self.write(settings.SOURCE, 'static const char *const c_words[] = {"x", "y-z", NULL};\n'
+                   "static const struct row rows[] = {\n" + rows + "};\n")
+        self.write(settings.HEADER, "int64_t max_a;\nint64_t time_b;\n" + header)
+        self.write(settings.PAGE, "| setting | of | value | default | meaning |\n|---|---|---|---|---|\n"
+                   + page)
+        return settings.check(self.root)
+
+    def test_what_is_the_same_passes(self):
+        self.assertEqual(self.check(), [])
+
+    def test_other_rows_are_refused(self):
+        for other in (self.PAGE.replace("max_a", "max_d"), self.PAGE + self.PAGE,
+                      "".join(reversed(self.PAGE.splitlines(True))), ""):
+            self.assert_refused(self.check(page=other), "are not those of")
+        self.assert_refused(self.check(rows=""), "no table of settings")
+
+    def test_another_scope_or_range_is_refused(self):
+        self.assert_refused(self.check(page=self.PAGE.replace("| topic, channel", "| topic")), "of is")
+        self.assert_refused(self.check(page=self.PAGE.replace("2^62", "2^63")), "value is")
+        self.assert_refused(self.check(page=self.PAGE.replace("from 1ms ", "")), "time_b")
+        self.assert_refused(self.check(page=self.PAGE.replace("y-z", "y")), "choice_c")
+
+    def test_an_empty_cell_is_refused(self):
+        self.assert_refused(self.check(page=self.PAGE.replace("| B |", "| |")), "five cells")
+
+    def test_no_field_is_refused(self):
+        self.assert_refused(self.check(header=""), "no field choice_c")
 
 
 class Dashboard(Tree):

@@ -409,7 +409,8 @@ def test_a_full_disk_is_no_success(tmp_path):
 # -- what docs/generate.awk makes of the table of flags and of its page
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SOURCES = ['common/version.h', 'nsqd/core/nsqd_flags.c', 'docs/configuration.md']
+SOURCES = ['common/version.h', 'nsqd/core/nsqd_flags.c', 'docs/configuration.md',
+           'docs/settings.md']
 
 
 def generate(what, root=ROOT, code=0):
@@ -453,7 +454,8 @@ def test_the_page_has_the_flags_and_the_defaults_of_the_daemon():
 
 
 def config_lines(text):
-    return re.findall(r'^# ([a-z0-9_]+) = (.*)$', text, re.M)
+    """Those of the options: the [[policy]] behind them has no flags."""
+    return re.findall(r'^# ([a-z0-9_]+) = (.*)$', text.split('# [[policy]]')[0], re.M)
 
 
 def test_the_example_has_each_key_and_starts_as_it_is(new_nsqd, tmp_path):
@@ -598,6 +600,7 @@ def test_zsh_takes_its_completion(tmp_path):
      'neither true nor false'),
     ('nsqd/core/nsqd_flags.c', 'OPT("snappy"', 'OPT("snappier"', 'which is no flag'),
     ('nsqd/core/nsqd_flags.c', 'OPT("tls-cert"', 'OPT("tls-crt"', 'which is no flag'),
+    ('docs/settings.md', '| `max_depth` | topic', '| `max_depth` | topic | topic', 'five cells'),
 ])
 def test_tables_that_differ_are_refused(tmp_path, file, old, new, complaint):
     for source in SOURCES:

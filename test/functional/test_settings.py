@@ -8,12 +8,17 @@ import threading
 
 import pytest
 
-from nsq import binary, quote, wait_until
+from nsq import Nsqd, binary, not_tested, quote, running, wait_until
 from test_reload import Configured, reload
 
 pytestmark = pytest.mark.ours(reason='stock has no settings per topic or channel')
 
 FILE = 'nsqd.settings.json'
+
+
+class Stock(Nsqd):
+    def command(self):
+        return [os.path.abspath(os.environ['STOCK'])] + super().command()[1:]
 
 
 def path(topic, channel=None):
@@ -227,7 +232,10 @@ def test_a_deletion_forgets(new_nsqd):
     ('{"topics":[{"name":"t","settings":{"rat":1}}],"version":1}', 't: there is no setting rat'),
 ])
 def test_a_start_refuses_a_file_that_is_none(new_nsqd, text, why):
-    daemon = new_nsqd(start=False)
+    daemon = new_nsqd()
+    daemon.create('t', 'c')
+    daemon.stop()
+    before = daemon.read_metadata()
     name = os.path.join(daemon.data_path, FILE)
     with open(name, 'w', encoding='utf-8') as f:
         f.write(text)
@@ -235,8 +243,34 @@ def test_a_start_refuses_a_file_that_is_none(new_nsqd, text, why):
     assert daemon.process.wait(60) == 1
     assert 'failed to load settings - failed to read settings from %s - %s' % (
         name, why) in daemon.log()
-    with open(name, encoding='utf-8') as f:
-        assert f.read() == text
+    assert settings_file(daemon) == text
+    assert daemon.read_metadata() == before
+    os.unlink(name)
+    daemon.start()
+    assert values(daemon, 't', 'c') == {}
+
+
+def test_stock_ignores_policies_and_file(new_nsqd, tmp_path):
+    """It starts with both, and leaves both as they are; then they hold here again."""
+    stock = os.environ.get('STOCK', '')
+    if not os.access(stock, os.X_OK):
+        not_tested('no stock nsqd')
+    config = tmp_path / 'nsqd.cfg'
+    config.write_text(POLICIES)
+    daemon = new_nsqd('--config=%s' % config)
+    daemon.create('orders.eu', 'mail')
+    must_put(daemon, ['orders.eu', 'mail'], {'rate': 5, 'backoff': ['1s']})
+    shown, text = get(daemon, 'orders.eu', 'mail'), settings_file(daemon)
+    daemon.stop()
+    other = Stock(daemon.directory, ['--config=%s' % config], daemon.data_path)
+    other.log_path += '.stock'
+    with running(other):
+        assert other.channel_stats('orders.eu', 'mail')
+        assert other.get(path('orders.eu')).status == 404
+        other.pub('orders.eu', 'x')
+    assert settings_file(daemon) == text
+    daemon.start()
+    assert get(daemon, 'orders.eu', 'mail') == shown
 
 
 def test_check_config_reads_the_file(tmp_path):
