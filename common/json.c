@@ -186,6 +186,8 @@ static bool take_value(struct scanner *s)
 
 bool json_valid(const char *data, size_t len)
 {
+	if (len == 0) /* data may be NULL then */
+		return false;
 	struct scanner s = {data, data + len};
 	if (!take_value(&s))
 		return false;

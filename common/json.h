@@ -30,7 +30,10 @@ struct json_value {
 	size_t len;
 };
 
-/* json.Valid: one value with white space around it; nested at most 10000 deep, as in Go. */
+/*
+ * json.Valid: one value with white space around it; nested at most 10000 deep, as in Go. data may be
+ * NULL where len is 0.
+ */
 bool json_valid(const char *data, size_t len);
 /* The value of a document that json_valid has accepted. */
 struct json_value json_root(const char *data, size_t len);

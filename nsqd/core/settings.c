@@ -287,12 +287,6 @@ void settings_apply(struct setting_values *v, const struct settings_patch *p)
 	copy_rows(v, &p->v, p->set);
 }
 
-void settings_patch_merge(struct settings_patch *into, const struct settings_patch *p)
-{
-	copy_rows(&into->v, &p->v, p->set);
-	into->set |= p->set;
-}
-
 static int find(const char *name, size_t *row, struct err *err)
 {
 	for (*row = 0; *row < N_ROWS; ++*row) {

@@ -82,8 +82,6 @@ const char *settings_name(size_t row);
 int settings_scope(size_t row);
 /* What the patch sets goes into v. */
 void settings_apply(struct setting_values *v, const struct settings_patch *p);
-/* Likewise into another patch. */
-void settings_patch_merge(struct settings_patch *into, const struct settings_patch *p);
 
 /*
  * Puts one value into the patch, as the config file has it. -1 with err set: there is no such

@@ -226,6 +226,16 @@ void settings_store_show(
 	mutex_unlock(&s->lock);
 }
 
+/* From now on it holds. */
+static void install(struct settings_store *s, struct run_time *take_map)
+{
+	mutex_lock(&s->lock);
+	struct run_time *old = s->run_time;
+	s->run_time = take_map;
+	mutex_unlock(&s->lock);
+	free_all(&old);
+}
+
 /* --- the file: writing -------------------------------------------------------------------------- */
 
 static int by_key(struct run_time *a, struct run_time *b)
@@ -391,11 +401,10 @@ int settings_store_load(
 		free(path);
 		return -1;
 	}
-	mutex_lock(&s->lock);
+	free(s->path);
 	s->path = path;
 	s->dir_fd = dir_fd;
-	s->run_time = map;
-	mutex_unlock(&s->lock);
+	install(s, map);
 	return 0;
 }
 
@@ -424,16 +433,6 @@ static struct run_time *copy_all(struct settings_store *s)
 	}
 	mutex_unlock(&s->lock);
 	return map;
-}
-
-/* From now on it holds. */
-static void install(struct settings_store *s, struct run_time *take_map)
-{
-	mutex_lock(&s->lock);
-	struct run_time *old = s->run_time;
-	s->run_time = take_map;
-	mutex_unlock(&s->lock);
-	free_all(&old);
 }
 
 /* Would they go together, for this topic or channel? What the flags say alone is not asked. */

@@ -43,7 +43,7 @@ void settings_store_init(struct settings_store *s, const struct options *opts);
 void settings_store_destroy(struct settings_store *s);
 /*
  * Reads the file; no file is none. -1 with err set: it cannot be read or is not such a file; then
- * nothing of it holds. dir_fd is the data path's, and outlives s. main, before there are topics.
+ * what held before does. dir_fd is the data path's, and outlives s. main, before there are topics.
  */
 int settings_store_load(
 	struct settings_store *s, const char *data_path, int dir_fd, struct err *err);

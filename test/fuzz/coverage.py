@@ -27,6 +27,7 @@ PARSERS = '''
     nsqd/cluster/*.c
     nsqd/core/nsqd_config.c nsqd/core/nsqd_flags.c nsqd/core/options.c nsqd/core/tls_config.c
     nsqd/core/message.c
+    nsqd/core/data_file.c nsqd/core/dead_letter_name.c nsqd/core/policies.c nsqd/core/settings*.c
     nsqd/disk/diskqueue*.c nsqd/disk/dqname.c
     nsqd/http/*.c
     nsqd/queue/metadata.c

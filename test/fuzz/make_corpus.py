@@ -637,6 +637,41 @@ add('metadata',
     case='{"TOPICS":[{"NAME":"t","Channels":[{"Name":"c"}]}]}')
 
 
+# The first byte: 0, nsqd.settings.json; 1, a topic's PUT; 2, a channel's; 3, the config file.
+add('settings',
+    file='\0{"topics":[{"name":"t","settings":{"max_depth":5,"backoff":["1s","5s"]},"channels":['
+         '{"name":"c","settings":{"dead_letter_topic":"{topic}.{channel}"}}]}],"version":1}',
+    ephemeral='\0{"topics":[{"name":"a#ephemeral","settings":{"rate":1}}],"version":1}',
+    newer='\0{"topics":[],"version":2}',
+    no_topics='\0{"version":1}',
+    wrong_name='\0{"topics":[{"name":"a!"}],"version":1}',
+    no_name='\0{"topics":[{}],"version":1}',
+    no_list='\0{"topics":{},"version":1}',
+    wrong='\0{"topics":[{"name":"t","settings":{"max_deep":5}}],"version":1}',
+    torn='\0{"topics":[{"name":"t"',
+    topic='\1{"max_depth":5,"max_bytes":6,"overflow":"drop-head","message_ttl":"1h",'
+          '"max_attempts":5,"dead_letter_envelope":true,"no_channel":"reject"}',
+    channel='\2{"requeue_on_disconnect":true,"count_disconnect_as_attempt":false,'
+            '"backoff":["1s"],"msg_timeout":"1s","max_in_flight":1,"rate":1,"channel_expire":"1h"}',
+    back='\2{"rate":null}',
+    none='\1{"dead_letter_topic":"","backoff":[],"message_ttl":"0"}',
+    twice='\1{"rate":1,"rate":2}',
+    loop='\1{"dead_letter_topic":"t"}',
+    long='\1{"dead_letter_topic":"{topic}' + 'a' * 70 + '#ephemeral"}',
+    too_long='\1{"msg_timeout":"1h"}',
+    ttl='\1{"message_ttl":"-1s"}',
+    number='\1{"rate":1e3}',
+    nested='\1{"backoff":[["1s"]]}',
+    scope='\2{"no_channel":"drop"}',
+    list='\1[1]',
+    policies='\3[[policy]]\nmatch = "t*"\nrate = 1\n[[policy]]\nmatch = "[a-t]/?"\nmax_depth = 5\n',
+    no_match='\3[[policy]]\nrate = 1\n',
+    bad_match='\3[[policy]]\nmatch = "[a"\n',
+    policy_scope='\3[[policy]]\nmatch = "a/b"\nno_channel = "drop"\n',
+    policy_time='\3[[policy]]\nmatch = "t"\nmsg_timeout = "1h"\n',
+    policy_value='\3[[policy]]\nmatch = "t"\nbackoff = ["1s", 5]\n')
+
+
 def message(number, body=b'body', length=None):
     data = struct.pack('>qH', 1700000000000000000 + number, 1) + b'%016x' % number + body
     return be32(len(data) if length is None else length) + data

@@ -32,6 +32,7 @@ static void test_what_go_refuses_is_not_valid(void **state)
 		if (valid(docs[i]))
 			fail_msg("taken: %s", docs[i]);
 	}
+	assert_false(json_valid(NULL, 0));
 	assert_false(json_valid("1\0", 2));
 	assert_false(json_valid("\"a\0b\"", 5));
 }

@@ -192,18 +192,6 @@ static void test_null_takes_one_back(void **state)
 	assert_int_equal(p.set, 0);
 }
 
-static void test_of_two_patches_the_later_wins(void **state)
-{
-	struct settings_patch a = {0}, b = {0};
-	struct err err;
-	assert_int_equal(set(&a, "{\"rate\":1,\"max_depth\":1}", SETTING_TOPIC, &err), 0);
-	assert_int_equal(set(&b, "{\"rate\":2,\"max_bytes\":2}", SETTING_TOPIC, &err), 0);
-	settings_patch_merge(&a, &b);
-	char *text = text_of(&a);
-	assert_string_equal(text, "\"max_depth\":1,\"max_bytes\":2,\"rate\":2");
-	free(text);
-}
-
 static void test_a_timeout_beyond_the_longest(void **state)
 {
 	struct setting_values v = {
@@ -254,7 +242,6 @@ int main(void)
 		cmocka_unit_test(test_a_setting_that_comes_twice_is_refused),
 		cmocka_unit_test(test_a_channel_has_its_own_alone_and_a_topic_all),
 		cmocka_unit_test(test_null_takes_one_back),
-		cmocka_unit_test(test_of_two_patches_the_later_wins),
 		cmocka_unit_test(test_a_timeout_beyond_the_longest),
 		cmocka_unit_test(test_all_rows_have_a_name_and_a_scope),
 		cmocka_unit_test(test_a_snapshot_lives_as_long_as_its_last_reference),
