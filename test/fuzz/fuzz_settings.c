@@ -160,8 +160,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		try_put(t, what == 2 ? c : NULL, in);
 	channel_unref(c);
 	topic_unref(t);
+	/* Deletes t, and forgets what is set for it. */
+	daemon_clear(nsqd);
+	CHECK(!settings_store_knows(store, "t", NULL));
 	unlink(fuzz_path(SETTINGS_FILE));
 	CHECK(load(&err) == 0);
-	daemon_clear(nsqd);
 	return 0;
 }

@@ -331,6 +331,12 @@ def requests(*lines):
 
 ON_T = '?topic=t&channel=c'
 add('http',
+    settings=b'\x10' + request('PUT /topic/config?topic=t', '{"max_depth":5}') +
+        request('PUT /channel/config?topic=t&channel=c', '{"rate":5,"no_channel":"drop"}') +
+        requests('GET /topic/config?topic=t', 'GET /channel/config?topic=t&channel=c'),
+    settings_bad=b'\x10' + request('PUT /topic/config?topic=t', '{') +
+        request('PUT /topic/config?topic=u', '{}') +
+        b'PUT /topic/config?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\nx',
     ping=b'\0' + request('GET /ping'),
     close=b'\0' + request('GET /ping', headers='Connection: close\r\n'),
     old=b'\0GET /ping HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /info HTTP/1.0\r\n\r\n',
