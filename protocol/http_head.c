@@ -15,6 +15,7 @@
 #include <strings.h>
 
 #include "common/ascii.h"
+#include "protocol/http_authorization.h"
 
 /* numLeadingCRorLF looks for line ends in so many bytes in front of a request. */
 #define MAX_SKIPPED 4
@@ -248,6 +249,9 @@ static void take_header(struct http_head *h, struct span name, struct span v)
 		h->expects_other = !h->expects_continue && v.len > 0;
 	} else if (is_text(name, "Accept")) {
 		http_accept_add(&h->accept, v.s, v.len);
+	} else if (is_text(name, "Authorization")) {
+		if (h->n_authorizations++ == 0 && v.len <= HTTP_AUTHORIZATION_MAX)
+			strbuf_add(&h->authorization, v.s, v.len);
 	} else if (is_text(name, "Trailer")) {
 		take_trailer(h, v);
 	}
@@ -470,6 +474,7 @@ void http_head_free(struct http_head *h)
 	strbuf_free(&h->path);
 	strbuf_free(&h->line);
 	strbuf_free(&h->length_text);
+	strbuf_wipe(&h->authorization);
 }
 
 /* A buffer that grew large for one request is not kept for the following ones. */
@@ -485,6 +490,7 @@ static struct strbuf emptied(struct strbuf sb)
 
 void http_head_reset(struct http_head *h, bool after_post)
 {
+	strbuf_wipe(&h->authorization);
 	*h = (struct http_head){
 		.max = h->max,
 		.skip = after_post ? MAX_SKIPPED : 0,

@@ -47,8 +47,10 @@ struct http_head {
 	bool expects_continue;  /* Expect: 100-continue */
 	bool expects_other;     /* Expect with anything else */
 	struct http_accept accept;
-	bool is_h2_preface;    /* "PRI * HTTP/2.0" without headers */
-	bool ignored_encoding; /* HTTP/1.0 with Transfer-Encoding, which is ignored */
+	size_t n_authorizations;     /* how many Authorization headers there are */
+	struct strbuf authorization; /* the first one, if it is not longer than one with a token */
+	bool is_h2_preface;          /* "PRI * HTTP/2.0" without headers */
+	bool ignored_encoding;       /* HTTP/1.0 with Transfer-Encoding, which is ignored */
 
 	const struct http_refusal *refusal; /* with HTTP_HEAD_REFUSED */
 	size_t size;                        /* bytes taken since http_head_reset */

@@ -5,6 +5,7 @@
  */
 #include "test/unit/helper.h"
 
+#include "protocol/http_authorization.h"
 #include "protocol/http_head.h"
 
 #define MAX 1000
@@ -252,9 +253,58 @@ static void test_trailers_are_headers(void **state)
 	assert_false(VALID("A: b\n\nC: d\r\n\r\n"));
 }
 
+static void assert_authorization(const char *text, size_t n, const char *value)
+{
+	EACH_STEP(step, text)
+	{
+		struct http_head h;
+		parse(&h, text, step);
+		assert_int_equal(h.n_authorizations, n);
+		assert_string_equal(h.authorization.len ? h.authorization.data : "", value);
+		/* Nothing of it is left for the next request. */
+		http_head_reset(&h, false);
+		assert_int_equal(h.n_authorizations, 0);
+		assert_int_equal(h.authorization.len, 0);
+		http_head_free(&h);
+	}
+}
+
+static void test_the_first_authorization_is_kept_and_all_are_counted(void **state)
+{
+	assert_authorization(HEAD(""), 0, "");
+	assert_authorization(HEAD("Authorization:\r\n"), 1, "");
+	assert_authorization(HEAD("Authorization: Bearer x\r\n"), 1, "Bearer x");
+	assert_authorization(HEAD("AUTHORIZATION:\t Bearer\r\n x \r\n"), 1, "Bearer x");
+	assert_authorization(HEAD("Authorization: a\r\nauthorization: b\r\n"), 2, "a");
+	assert_authorization(HEAD("Authorization:\r\nAuthorization: b\r\n"), 2, "");
+	assert_authorization(HEAD("Proxy-Authorization: a\r\nXAuthorization: b\r\n"), 0, "");
+}
+
+/* One that is longer than any with a token is not kept. */
+static void test_a_long_authorization_is_not_kept(void **state)
+{
+	for (size_t len = HTTP_AUTHORIZATION_MAX; len <= HTTP_AUTHORIZATION_MAX + 1; len++) {
+		struct http_head h;
+		struct strbuf text = STRBUF_INIT;
+		size_t used;
+		strbuf_adds(&text, "GET / HTTP/1.1\r\nHost: x\r\nAuthorization: ");
+		for (size_t i = 0; i < len; i++)
+			strbuf_addc(&text, 'x');
+		strbuf_adds(&text, "\r\n\r\n");
+		http_head_init(&h, 4096);
+		assert_int_equal(http_head_feed(&h, text.data, text.len, &used), HTTP_HEAD_DONE);
+		assert_int_equal(h.n_authorizations, 1);
+		assert_int_equal(h.authorization.len, len <= HTTP_AUTHORIZATION_MAX ? len : 0);
+		http_head_free(&h);
+		strbuf_free(&text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_the_first_authorization_is_kept_and_all_are_counted),
+		cmocka_unit_test(test_a_long_authorization_is_not_kept),
 		cmocka_unit_test(test_a_request_may_come_in_pieces_of_any_size),
 		cmocka_unit_test(test_the_headers_say_how_long_the_body_is),
 		cmocka_unit_test(test_a_header_goes_on_in_lines_that_begin_with_a_blank),
