@@ -15,7 +15,7 @@
 #include "common/err.h"
 
 /* The most listening sockets that a caller knows names for. */
-#define SD_SOCKETS 3
+#define SD_SOCKETS 4
 
 /* Immutable after sd_daemon_init, but for the sockets, which are main's. */
 struct sd_daemon {

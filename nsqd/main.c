@@ -23,6 +23,7 @@
 #include "nsqd/core/nsqd_flags.h"
 #include "nsqd/core/options.h"
 #include "nsqd/core/signals.h"
+#include "nsqd/http/http_server.h"
 #include "nsqd/life/reload.h"
 #include "nsqd/life/wait.h"
 #include "nsqd/offline/check_config.h"
@@ -126,8 +127,11 @@ static void tell_ready(struct nsqd *n, const struct sd_daemon *sd)
 	const struct http_daemon *d = &n->http_daemon;
 	if (sd->warning.code != 0)
 		nsqd_logf(&n->ctx, LG_WARN, "%s", sd->warning.msg);
-	snprintf(status, sizeof(status), "TCP port %d, HTTP port %d, HTTPS port %d", d->tcp_port,
-		d->http_port, d->https_port);
+	int len = snprintf(status, sizeof(status), "TCP port %d, HTTP port %d, HTTPS port %d",
+		d->tcp_port, d->http_port, d->https_port);
+	if (d->readonly_server)
+		snprintf(status + len, sizeof(status) - (size_t)len, ", read-only HTTP port %d",
+			http_server_port(d->readonly_server));
 	if (sd_daemon_ready(sd, status, &err) != 0)
 		nsqd_logf(&n->ctx, LG_WARN, "%s", err.msg);
 }
@@ -168,6 +172,7 @@ int main(int argc, char **argv)
 	reload.ctx = &nsqd->ctx;
 	reload.topics = &nsqd->topics;
 	reload.tls = nsqd->tls;
+	reload.tokens = nsqd->tokens;
 	start(nsqd);
 	tell_ready(nsqd, &sd);
 

@@ -32,10 +32,12 @@
 
 #define LOG_FD STDERR_FILENO
 
-enum socket_index { SOCKET_TCP, SOCKET_HTTP, SOCKET_HTTPS };
+enum socket_index { SOCKET_TCP, SOCKET_HTTP, SOCKET_HTTPS, SOCKET_READONLY };
 
-const char *const nsqd_socket_names[SD_SOCKETS] = {
-	[SOCKET_TCP] = "tcp", [SOCKET_HTTP] = "http", [SOCKET_HTTPS] = "https"};
+const char *const nsqd_socket_names[SD_SOCKETS] = {[SOCKET_TCP] = "tcp",
+	[SOCKET_HTTP] = "http",
+	[SOCKET_HTTPS] = "https",
+	[SOCKET_READONLY] = "http-readonly"};
 
 static bool is_passed(const struct nsqd *n, enum socket_index i)
 {
@@ -96,6 +98,25 @@ static int listen_https(struct nsqd *n, struct err *err)
 	return 0;
 }
 
+static int listen_readonly(struct nsqd *n, struct err *err)
+{
+	const char *address = nsqd_get_opts(&n->ctx)->http_readonly_address;
+	struct tcp_listener l;
+	if (!is_passed(n, SOCKET_READONLY) && !*address)
+		return 0;
+	if (adopt_or_listen(n, SOCKET_READONLY, address, &l, err) != 0)
+		return -1;
+	n->readonly_server = http_server_new_readonly(&n->http_daemon, &l);
+	return 0;
+}
+
+static int listen_all(struct nsqd *n, struct err *err)
+{
+	bool ok = listen_tcp(n, err) == 0 && listen_http(n, err) == 0 &&
+		  listen_https(n, err) == 0 && listen_readonly(n, err) == 0;
+	return ok ? 0 : -1;
+}
+
 /* All listen: handlers get to know the TCP server, and the ports. */
 static void complete_http_daemon(struct nsqd *n)
 {
@@ -103,6 +124,7 @@ static void complete_http_daemon(struct nsqd *n)
 	d->tcp_server = n->tcp_server;
 	d->http_server = n->http_server;
 	d->https_server = n->https_server;
+	d->readonly_server = n->readonly_server;
 	d->tcp_port = n->tcp_listener.port;
 	d->http_port = n->http_server ? http_server_port(n->http_server) : 0;
 	d->https_port = n->https_server ? http_server_port(n->https_server) : 0;
@@ -115,6 +137,24 @@ static void set_broadcast_ports(struct nsqd *n, struct options *opts)
 		opts->broadcast_http_port = n->http_daemon.http_port;
 	if (opts->broadcast_tcp_port == 0 && n->http_daemon.tcp_port > 0)
 		opts->broadcast_tcp_port = n->http_daemon.tcp_port;
+}
+
+static void warn_of_tokens(void *arg, const char *text)
+{
+	struct context *ctx = arg;
+	nsqd_logf(
+		ctx, LG_WARN, "--http-auth-file %s: %s", nsqd_get_opts(ctx)->http_auth_file, text);
+}
+
+static int load_tokens(struct nsqd *n, struct err *err)
+{
+	const struct options *opts = nsqd_get_opts(&n->ctx);
+	struct http_token_list *list;
+	if (http_token_list_load(opts, &list, err) != 0)
+		return -1;
+	http_token_list_check(list, opts, warn_of_tokens, &n->ctx);
+	n->tokens = n->http_daemon.tokens = http_tokens_new(list);
+	return 0;
 }
 
 static int open_all(struct nsqd *n, struct err *err)
@@ -135,12 +175,13 @@ static int open_all(struct nsqd *n, struct err *err)
 		n->tls = tls_current_new(tls);
 	if (auth_check_root_ca(opts, err) != 0)
 		return err_wrap(err, "failed to build client TLS config - ");
+	if (load_tokens(n, err) != 0)
+		return -1;
 	nsqd_logf(ctx, LG_INFO, "%s", VERSION_STRING);
 	nsqd_logf(ctx, LG_INFO, "%s", PRODUCT_STRING);
 	nsqd_logf(ctx, LG_INFO, "ID: %lld", (long long)opts->id);
 	n->netpoll = netpoll_new(err);
-	if (!n->netpoll || listen_tcp(n, err) != 0 || listen_http(n, err) != 0 ||
-		listen_https(n, err) != 0)
+	if (!n->netpoll || listen_all(n, err) != 0)
 		return -1;
 	if (runnext_start(err) != 0)
 		return -1;
@@ -181,6 +222,8 @@ void nsqd_free(struct nsqd *n)
 	topics_destroy(&n->topics);
 	http_server_free(n->http_server);
 	http_server_free(n->https_server);
+	http_server_free(n->readonly_server);
+	http_tokens_free(n->tokens);
 	tcp_server_free(n->tcp_server);
 	netpoll_free(n->netpoll);
 	tcp_listener_close(&n->tcp_listener);
@@ -213,6 +256,8 @@ int nsqd_main(struct nsqd *n, struct err *err)
 		http_server_start(n->http_server, n->netpoll);
 	if (n->https_server)
 		http_server_start(n->https_server, n->netpoll);
+	if (n->readonly_server)
+		http_server_start(n->readonly_server, n->netpoll);
 	return 0;
 }
 
@@ -221,11 +266,13 @@ static void disconnect_everybody(struct nsqd *n)
 {
 	tcp_server_close(n->tcp_server);
 	tcp_listener_close(&n->tcp_listener);
-	/* Both, before either is waited for: their clients have the same second. */
+	/* All, before any is waited for: their clients have the same second. */
 	http_server_close(n->http_server);
 	http_server_close(n->https_server);
+	http_server_close(n->readonly_server);
 	http_server_wait(n->http_server);
 	http_server_wait(n->https_server);
+	http_server_wait(n->readonly_server);
 	watchdog_leave_pollers(n->watchdog);
 	netpoll_stop(n->netpoll);
 }

@@ -37,6 +37,8 @@ struct nsqd {
 	struct tcp_server *tcp_server;    /* immutable after nsqd_new; owned, as are the next two */
 	struct http_server *http_server;  /* NULL: switched off */
 	struct http_server *https_server; /* NULL: no certificate, or switched off */
+	struct http_server *readonly_server; /* NULL: not wanted */
+	struct http_tokens *tokens;          /* immutable after nsqd_new; owned */
 
 	struct http_daemon http_daemon; /* what their handlers see of it; as the two */
 

@@ -530,6 +530,10 @@ static const struct row rows[] = {
 		"<addr>:<port> to listen on for HTTPS clients"),
 	OPT("http-address", type_string, http_address,
 		"address to listen on for HTTP clients (<addr>:<port> for TCP/IP or <path> for unix socket)"),
+	OPT("http-readonly-address", type_string, http_readonly_address, /* ours, as the next */
+		"address to listen on for HTTP clients that read statistics only (<addr>:<port> for TCP/IP or <path> for unix socket)"),
+	OPT("http-auth-file", type_string, http_auth_file,
+		"path to the file of the tokens that HTTP and HTTPS clients must send, and of what each may do"),
 	OPT("tcp-address", type_string, tcp_address,
 		"address to listen on for TCP clients (<addr>:<port> for TCP/IP or <path> for unix socket)"),
 	OPT_CFG("auth-http-address", "auth_http_addresses", type_strings, auth_http_addresses,

@@ -30,6 +30,8 @@
 	X(tcp_address)                                                                             \
 	X(http_address)                                                                            \
 	X(https_address)                                                                           \
+	X(http_readonly_address)                                                                   \
+	X(http_auth_file)                                                                          \
 	X(broadcast_address)                                                                       \
 	X(auth_http_request_method)                                                                \
 	X(topology_region)                                                                         \

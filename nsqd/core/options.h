@@ -51,6 +51,8 @@ struct options {
 	char *tcp_address;
 	char *http_address;
 	char *https_address;
+	char *http_readonly_address; /* ours, as the next */
+	char *http_auth_file;
 	char *broadcast_address;
 	int broadcast_tcp_port;
 	int broadcast_http_port;

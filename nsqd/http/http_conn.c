@@ -27,6 +27,7 @@
 #include "common/xalloc.h"
 #include "nsqd/core/tls_config.h"
 #include "nsqd/http/http.h"
+#include "nsqd/http/http_access.h"
 #include "nsqd/http/http_body.h"
 #include "nsqd/http/http_internal.h"
 #include "nsqd/http/http_io.h"
@@ -230,6 +231,11 @@ static enum netpoll_next route(struct http_conn *c)
 	find_route(c);
 	if (!is_for_handler(c))
 		return go_to(c, HTTP_HANDLE);
+	c->access = http_access_check(c);
+	if (c->access != HTTP_GRANTED) {
+		c->answered = true;
+		return go_to(c, HTTP_HANDLE);
+	}
 	int flags = c->match.route->flags;
 	if ((flags & HTTP_TOPIC_FIRST) && body_limit(c) >= 0) {
 		if (!http_is_in_thread(c) && http_put_may_block(req, true))
@@ -302,6 +308,13 @@ static void run_handler(struct http_conn *c)
 		http_answer_v1(c);
 }
 
+/* Nothing of its body has been read: HTTP_ROUTE has gone to HTTP_HANDLE at once. */
+static void answer_denied(struct http_conn *c)
+{
+	http_answer_denied(c);
+	log_request(c, c->req.status, 0);
+}
+
 /* Answers a request for which the router has found no handler. */
 static void answer_routed(struct http_conn *c)
 {
@@ -337,6 +350,8 @@ static void answer(struct http_conn *c)
 		http_answer_tls_required(c);
 	else if (c->result != HTTP_ROUTE_FOUND)
 		answer_routed(c);
+	else if (c->access != HTTP_GRANTED)
+		answer_denied(c);
 	else
 		run_handler(c);
 }
@@ -416,6 +431,7 @@ static void end_request(struct http_conn *c)
 	req->body_len = 0;
 	req->body_failed = false;
 	c->answered = false;
+	c->access = HTTP_GRANTED;
 	c->match = (struct http_match){0};
 }
 

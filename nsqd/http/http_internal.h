@@ -6,6 +6,7 @@
  *   http_server.c     the connections, and the server's life
  *   http_conn.c       a connection: its states
  *   http_response.c   answers
+ *   http_access.c     may the client have that?
  *   http_body.c       the body of a request
  *   http_io.c         moving bytes
  */
@@ -45,6 +46,7 @@ struct http_server {
 	const char *proto;                /* immutable; "HTTP", "HTTPS" */
 	struct tls_current *tls;          /* immutable; NULL: HTTP */
 	bool tls_required;                /* immutable */
+	bool is_readonly;                 /* immutable; --http-readonly-address */
 	struct netpoll *netpoll;          /* immutable after start; borrowed */
 	struct tcp_listener listener;     /* immutable until free */
 	struct acceptor acceptor;         /* its own synchronisation */
@@ -88,6 +90,7 @@ struct http_answer {
 	bool says_length;             /* and this one Content-Length */
 	bool keeps_1_0;               /* the connection stays, though it is HTTP/1.0 */
 	bool is_too_early;            /* more of the request's body is left than is read */
+	bool asks_for_token;          /* with WWW-Authenticate */
 };
 
 /* How it goes on with a connection; see http_conn.c, which has their picture. */
@@ -102,6 +105,9 @@ enum http_state {
 	HTTP_GOODBYE,
 	HTTP_LINGER,
 };
+
+/* May the client have what it asks for? See http_access.h. */
+enum http_access { HTTP_GRANTED, HTTP_UNAUTHORIZED, HTTP_FORBIDDEN };
 
 /* A connection. Fields belong to the thread that takes its step, where nothing else is said. */
 struct http_conn {
@@ -138,8 +144,9 @@ struct http_conn {
 	int64_t give_up_ns;    /* how long it waits for a thread; 0: it does not */
 
 	char input[HTTP_INPUT_SIZE];
-	size_t r, w;     /* input[r..w) has not been looked at */
-	bool answered;   /* before its body was read */
+	size_t r, w;   /* input[r..w) has not been looked at */
+	bool answered; /* before its body was read */
+	enum http_access access;
 	bool has_served; /* a request before the one that it is at */
 	bool close;      /* after the answer */
 	bool linger;     /* the client may still be sending, and nothing reads that */

@@ -29,7 +29,8 @@ static void get_daemon_stats(const struct http_request *req, struct daemon_stats
 		.healthy = nsqd_is_healthy(req->ctx),
 		.start_time_seconds = (double)req->ctx->start_time_ns / NSEC_PER_SEC,
 		.tcp_connections = (int64_t)tcp_server_n_clients(d->tcp_server),
-		.http_connections = (int64_t)http_server_n_connections(d->http_server),
+		.http_connections = (int64_t)(http_server_n_connections(d->http_server) +
+					      http_server_n_connections(d->readonly_server)),
 		.https_connections = (int64_t)http_server_n_connections(d->https_server),
 		.kept_threads = (int64_t)gothread_kept(),
 		.kept_bytes = (int64_t)atomic_load(&req->ctx->kept_bytes),

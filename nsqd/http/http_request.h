@@ -17,6 +17,7 @@
 #include "nsqd/core/message.h"
 
 struct http_server;
+struct http_tokens;
 struct metadata;
 struct tcp_server;
 struct topics;
@@ -29,7 +30,10 @@ struct http_daemon {
 	struct tcp_server *tcp_server;
 	struct http_server *http_server; /* NULL: there is none, as the next */
 	struct http_server *https_server;
-	int tcp_port; /* as listened to; 0: none, -1: a unix socket; as are the next two */
+	struct http_server *readonly_server;
+	struct http_tokens
+		*tokens; /* in use while there is --http-auth-file; its own synchronisation */
+	int tcp_port;    /* as listened to; 0: none, -1: a unix socket; as are the next two */
 	int http_port;
 	int https_port;
 };

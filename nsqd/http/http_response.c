@@ -40,6 +40,7 @@ static const char *status_text(int status)
 		{301, "Moved Permanently"},
 		{307, "Temporary Redirect"},
 		{400, "Bad Request"},
+		{401, "Unauthorized"},
 		{403, "Forbidden"},
 		{404, "Not Found"},
 		{405, "Method Not Allowed"},
@@ -144,6 +145,8 @@ static void add_head(struct strbuf *out, struct http_conn *c, const struct http_
 	add_header(out, "Content-Length", a->says_length ? length : NULL);
 	add_header(out, "Content-Type", a->is_sniffed ? NULL : a->type);
 	add_header(out, "Location", a->location);
+	add_header(out, "WWW-Authenticate", a->asks_for_token ? "Bearer realm=\"nsqd\"" : NULL);
+	add_header(out, "WWW-Authenticate", a->asks_for_token ? "Basic realm=\"nsqd\"" : NULL);
 	add_header(out, "X-Nsq-Content-Type", a->is_v1 ? "nsq; version=1.0" : NULL);
 	add_date(out);
 	add_header(out, "Content-Length", has_length(c, a) && !a->says_length ? length : NULL);
@@ -228,6 +231,14 @@ void http_answer_tls_required(struct http_conn *c)
 	strbuf_addf(&c->made, "{\"message\": \"TLS_REQUIRED\", \"https_port\": %d}",
 		c->server->daemon->https_port);
 	set_json(c, 403, NULL);
+}
+
+void http_answer_denied(struct http_conn *c)
+{
+	bool unknown = c->access == HTTP_UNAUTHORIZED;
+	http_respond_error(&c->req, unknown ? 401 : 403, unknown ? "UNAUTHORIZED" : "FORBIDDEN");
+	http_answer_v1(c);
+	c->answer.asks_for_token = unknown;
 }
 
 /* template.HTMLEscape as http.Redirect uses it */

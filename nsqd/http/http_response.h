@@ -19,6 +19,8 @@ void http_answer_v1(struct http_conn *c);
 void http_answer_plain(struct http_conn *c);
 /* 403, with the HTTPS server's port. */
 void http_answer_tls_required(struct http_conn *c);
+/* 401 or 403, as c->access says. Sets the request's status. */
+void http_answer_denied(struct http_conn *c);
 /* The router's answers: http.Redirect, OPTIONS, 405. */
 void http_answer_redirect(struct http_conn *c);
 void http_answer_allow(struct http_conn *c);

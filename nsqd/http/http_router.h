@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "common/strbuf.h"
+#include "nsqd/http/http_tokens.h"
 
 struct http_request;
 struct options;
@@ -27,11 +28,13 @@ enum http_route_flags {
 	HTTP_HELPS =
 		128, /* an operator may want it when threads are short: a poller lends itself */
 	HTTP_PUBLISHES = 64, /* likewise, unless http_put_may_block; and it wakes pumps */
+	HTTP_PUBLIC = 256,   /* served at --http-readonly-address as well */
 };
 
 struct http_route {
 	enum http_method method;
-	const char *path; /* one that ends in "/:name" takes any last element: request.param */
+	const char *path;      /* one that ends in "/:name" takes any last element: request.param */
+	enum http_scope scope; /* what a token must have; test/docs/access.py wants it, too */
 	void (*handle)(struct http_request *req);
 	int flags;
 	/*

@@ -284,23 +284,25 @@ static void failed(void *arg, const struct err *why)
 
 /* --- the server ------------------------------------------------------------------------------ */
 
-/* HTTPS has half as many, so both together leave descriptors for the rest. */
-static size_t connection_limit(bool tls)
+/*
+ * HTTP has a half, HTTPS a quarter, and the read-only one an eighth: all together leave descriptors
+ * for the rest.
+ */
+static size_t connection_limit(size_t part)
 {
-	size_t n = (size_t)rlimit_nofile() / (tls ? 4 : 2), max = MAX_CONNECTIONS / (tls ? 2 : 1);
+	size_t n = (size_t)rlimit_nofile() / part, max = 2 * MAX_CONNECTIONS / part;
 	n = n < max ? n : max;
 	return n < MIN_CONNECTIONS ? MIN_CONNECTIONS : n;
 }
 
-struct http_server *http_server_new(const struct http_daemon *daemon,
-	const struct tcp_listener *take_l, struct tls_current *tls, bool tls_required)
+/* One of the kind that proto says, with that part of the descriptors. */
+static struct http_server *new_server(const struct http_daemon *daemon,
+	const struct tcp_listener *take_l, const char *proto, size_t part)
 {
 	struct http_server *s = xcalloc(1, sizeof(*s));
 	s->daemon = daemon;
-	s->proto = tls ? "HTTPS" : "HTTP";
-	s->tls = tls;
-	s->tls_required = tls_required;
-	s->max_conns = connection_limit(tls != NULL);
+	s->proto = proto;
+	s->max_conns = connection_limit(part);
 	s->listener = *take_l;
 	const struct tcp_handler h = {.handle = handle,
 		.has_room = has_room,
@@ -312,6 +314,23 @@ struct http_server *http_server_new(const struct http_daemon *daemon,
 	acceptor_init(&s->acceptor, &s->listener, &h);
 	mutex_init(&s->lock, RANK_LEAF);
 	wait_group_init(&s->serving);
+	return s;
+}
+
+struct http_server *http_server_new(const struct http_daemon *daemon,
+	const struct tcp_listener *take_l, struct tls_current *tls, bool tls_required)
+{
+	struct http_server *s = new_server(daemon, take_l, tls ? "HTTPS" : "HTTP", tls ? 4 : 2);
+	s->tls = tls;
+	s->tls_required = tls_required;
+	return s;
+}
+
+struct http_server *http_server_new_readonly(
+	const struct http_daemon *daemon, const struct tcp_listener *take_l)
+{
+	struct http_server *s = new_server(daemon, take_l, "HTTP (read-only)", 8);
+	s->is_readonly = true;
 	return s;
 }
 

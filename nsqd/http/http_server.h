@@ -19,6 +19,12 @@ struct tls_current;
  */
 struct http_server *http_server_new(const struct http_daemon *daemon,
 	const struct tcp_listener *take_l, struct tls_current *tls, bool tls_required);
+/*
+ * The same for --http-readonly-address: it serves the routes that are HTTP_PUBLIC, asks for no
+ * token, and obeys no tls_required.
+ */
+struct http_server *http_server_new_readonly(
+	const struct http_daemon *daemon, const struct tcp_listener *take_l);
 /* Serves; logs "HTTP: listening on ADDR". np runs until wait has returned. Once. */
 void http_server_start(struct http_server *s, struct netpoll *np);
 /*

@@ -61,6 +61,7 @@ static const struct {
 	A_STRING(tls_cert),
 	A_STRING(tls_key),
 	A_STRING(tls_root_ca_file),
+	A_STRING(http_auth_file),
 };
 #define N_RELOADABLE (sizeof(reloadable) / sizeof(*reloadable))
 
@@ -70,8 +71,9 @@ struct attempt {
 	struct options *fresh; /* owned; as the file says now */
 	struct options
 		*merged; /* owned, until it is in use; the present ones, with what may change */
-	struct tls_config *tls;   /* a reference; NULL: no certificate */
-	size_t n_in_options;      /* so many changes are in merged */
+	struct tls_config *tls;             /* a reference; NULL: no certificate */
+	struct http_token_list *tokens;     /* owned, until it is in use; NULL: everybody may */
+	size_t n_in_options;                /* so many changes are in merged */
 	bool log_level, lookupds, policies; /* these have changed */
 };
 
@@ -98,6 +100,9 @@ static size_t find(const struct attempt *a, const char *key)
 	/* TLS cannot be switched on or off. */
 	bool is_pair = strcmp(key, "tls_cert") == 0 || strcmp(key, "tls_key") == 0;
 	if (is_pair && (!a->r->tls || !*a->fresh->tls_cert || !*a->fresh->tls_key))
+		return N_RELOADABLE;
+	/* A line that is lost must not open what was closed: tokens can only be switched on. */
+	if (strcmp(key, "http_auth_file") == 0 && !*a->fresh->http_auth_file)
 		return N_RELOADABLE;
 	return i;
 }
@@ -184,12 +189,33 @@ static int prepare(struct attempt *a, struct err *err)
 		return err_wrap(err, "failed to build TLS config - ");
 	if (auth_check_root_ca(a->merged, err) != 0)
 		return err_wrap(err, "failed to build client TLS config - ");
-	return 0;
+	return http_token_list_load(a->merged, &a->tokens, err);
+}
+
+/* http_token_list_check's warn */
+static void warn_of_tokens(void *arg, const char *text)
+{
+	struct context *ctx = arg;
+	nsqd_logf(ctx, LG_WARN, "NSQ: --http-auth-file: %s", text);
+}
+
+static void use_tokens(struct attempt *a)
+{
+	struct context *ctx = a->r->ctx;
+	if (!a->tokens)
+		return;
+	nsqd_logf(ctx, LG_INFO, "NSQ: tokens have been read again: %zu", a->tokens->n);
+	http_token_list_check(a->tokens, nsqd_get_opts(ctx), warn_of_tokens, ctx);
+	http_tokens_replace(a->r->tokens, a->tokens);
+	a->tokens = NULL;
 }
 
 static int use(struct attempt *a, struct err *err)
 {
 	struct context *ctx = a->r->ctx;
+	/* Nobody looks at the tokens yet: they must be there when the options ask for them. */
+	if (!*nsqd_get_opts(ctx)->http_auth_file)
+		use_tokens(a);
 	if (a->n_in_options > 0) {
 		struct options *merged = a->merged;
 		a->merged = NULL;
@@ -203,6 +229,7 @@ static int use(struct attempt *a, struct err *err)
 	}
 	if (a->policies)
 		nsqd_logf(ctx, LG_INFO, "NSQ: there are %zu policies now", a->fresh->policies->n);
+	use_tokens(a);
 	if (a->tls) {
 		tls_current_replace(a->r->tls, a->tls);
 		a->tls = NULL;
@@ -248,6 +275,7 @@ void reload_now(struct reload *r)
 			err.msg);
 	}
 	tls_config_unref(a.tls);
+	http_token_list_free(a.tokens);
 	options_free(a.merged);
 	options_free(a.fresh);
 }

@@ -9,20 +9,22 @@
 #include "nsqd/core/context.h"
 #include "nsqd/core/options.h"
 #include "nsqd/core/tls_config.h"
+#include "nsqd/http/http_tokens.h"
 #include "nsqd/queue/topics.h"
 
 struct reload {
-	struct context *ctx;     /* borrowed, as are the next four */
+	struct context *ctx; /* borrowed, as are the next five */
 	struct topics *topics;
 	struct tls_current *tls; /* NULL: no certificate */
+	struct http_tokens *tokens;
 	int argc;
 	char **argv;
 	struct options *as_read; /* owned; what the file and the command line said last */
 };
 
 /*
- * Call it with the options as they were read, before the start changes them. tls is set later, when
- * there is one. All but as_read is borrowed.
+ * Call it with the options as they were read, before the start changes them. tls and tokens are set later, when
+ * there are any. All but as_read is borrowed.
  */
 void reload_init(struct reload *r, const struct options *as_read, int argc, char **argv);
 void reload_destroy(struct reload *r);

@@ -25,6 +25,7 @@
 #include "nsqd/client/auth.h"
 #include "nsqd/core/tls_config.h"
 #include "nsqd/core/settings_store.h"
+#include "nsqd/http/http_tokens.h"
 #include "nsqd/queue/metadata_file.h"
 #include "protocol/listener.h"
 
@@ -89,6 +90,20 @@ static void check_peer(struct checker *c, const char *flag, const char *address)
 	free(host);
 }
 
+static void check_readonly_address(struct checker *c, bool https)
+{
+	static const char flag[] = "http-readonly-address";
+	const struct options *o = c->o;
+	const char *address = o->http_readonly_address;
+	if (!*address)
+		return;
+	check_listener(c, flag, address, true);
+	check_different(c, "tcp-address", o->tcp_address, flag, address);
+	check_different(c, "http-address", o->http_address, flag, address);
+	if (https)
+		check_different(c, "https-address", o->https_address, flag, address);
+}
+
 static void check_addresses(struct checker *c)
 {
 	const struct options *o = c->o;
@@ -105,6 +120,7 @@ static void check_addresses(struct checker *c)
 		check_different(
 			c, "http-address", o->http_address, "https-address", o->https_address);
 	}
+	check_readonly_address(c, https);
 	for (size_t i = 0; i < o->nsqlookupd_tcp_addresses.n; i++)
 		check_peer(c, "lookupd-tcp-address", o->nsqlookupd_tcp_addresses.v[i]);
 	if (*o->statsd_address)
@@ -157,6 +173,25 @@ static void check_certificates(struct checker *c)
 		bad(c, "failed to build client TLS config - ", &err);
 }
 
+/* --- tokens ----------------------------------------------------------------------------------- */
+
+static void warn_of_tokens(void *arg, const char *text)
+{
+	struct checker *c = arg;
+	WARN(c, "--http-auth-file %s: %s\n", c->o->http_auth_file, text);
+}
+
+static void check_tokens(struct checker *c)
+{
+	struct http_token_list *list;
+	struct err err;
+	if (http_token_list_load(c->o, &list, &err) != 0)
+		bad(c, "", &err);
+	else
+		http_token_list_check(list, c->o, warn_of_tokens, c);
+	http_token_list_free(list);
+}
+
 /* --- data path -------------------------------------------------------------------------------- */
 
 static void check_data_path(struct checker *c)
@@ -190,6 +225,7 @@ int check_config(struct options *o, int out_fd, int err_fd)
 	if (options_check(o, &err) != 0)
 		bad(&c, "", &err);
 	check_certificates(&c);
+	check_tokens(&c);
 	check_addresses(&c);
 	check_data_path(&c);
 	const char *file = *o->config_file ? o->config_file : "none";

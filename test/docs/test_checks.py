@@ -12,6 +12,7 @@ import tempfile
 import unittest
 
 sys.dont_write_bytecode = True
+import access
 import bounds
 import chan_svg
 import client_svg
@@ -63,6 +64,35 @@ class Tree(unittest.TestCase):
         self.assertEqual(len(complaints), 1, complaints)
         for word in words:
             self.assertIn(word, complaints[0])
+
+
+class Access(Tree):
+    ROWS = ('\t{HTTP_GET, "/ping", HTTP_OPEN, ping, HTTP_PUBLIC | HTTP_QUICK, NULL},\n'
+            '\t{HTTP_PUT, "/x/:opt", HTTP_ADMIN, put_x,\n\t\tHTTP_LOGGED, NULL},\n')
+    TABLE = ("| route | scope | read-only listener |\n|---|---|---|\n"
+             "| `GET /ping` | none | yes |\n| `PUT /x/:opt` | admin |  |\n")
+
+    def put(self, rows, table):
+        self.write(access.SOURCE, "const struct http_route http_routes[] = {\n" + rows + "};\n")
+        self.write(access.PAGE, access.BEGIN + "\n" + table + "\n" + access.END)
+        return access.check(self.root)
+
+    def test_right(self):
+        self.assertEqual(self.put(self.ROWS, self.TABLE), [])
+
+    def test_stale(self):
+        self.assert_refused(self.put(self.ROWS.replace("ADMIN", "READ"), self.TABLE), "stale")
+
+    def test_no_scope(self):
+        complaints = self.put(self.ROWS.replace("HTTP_ADMIN, ", ""), self.TABLE.replace("admin", "?"))
+        self.assert_refused(complaints, "PUT /x/:opt", "no scope, but put_x")
+
+    def test_public_for_no_reader(self):
+        complaints = self.put(self.ROWS.replace("OPEN", "ADMIN"), self.TABLE.replace("none", "admin"))
+        self.assert_refused(complaints, "GET /ping is admin, and public")
+
+    def test_rows_in_another_form(self):
+        self.assert_refused(self.put(self.ROWS + "\t{HTTP_GET, path, HTTP_READ},\n", self.TABLE), "rows")
 
 
 class Top(Tree):

@@ -12,12 +12,12 @@ static void handle(struct http_request *req)
 }
 
 static const struct http_route routes[] = {
-	{HTTP_GET, "/ping", handle, 0, NULL},
-	{HTTP_POST, "/pub", handle, 0, NULL},
-	{HTTP_GET, "/config/:opt", handle, 0, NULL},
-	{HTTP_PUT, "/config/:opt", handle, 0, NULL},
-	{HTTP_GET, "/debug/pprof/", handle, 0, NULL},
-	{HTTP_GET, "/debug/pprof/heap", handle, 0, NULL},
+	{HTTP_GET, "/ping", HTTP_OPEN, handle, 0, NULL},
+	{HTTP_POST, "/pub", HTTP_OPEN, handle, 0, NULL},
+	{HTTP_GET, "/config/:opt", HTTP_OPEN, handle, 0, NULL},
+	{HTTP_PUT, "/config/:opt", HTTP_OPEN, handle, 0, NULL},
+	{HTTP_GET, "/debug/pprof/", HTTP_OPEN, handle, 0, NULL},
+	{HTTP_GET, "/debug/pprof/heap", HTTP_OPEN, handle, 0, NULL},
 };
 
 #define N (COUNT(routes))

@@ -9,7 +9,7 @@
 
 #include "common/sd_daemon.h"
 
-static const char *const names[SD_SOCKETS] = {"tcp", "http", "https"};
+static const char *const names[SD_SOCKETS] = {"tcp", "http", "https", "http-readonly"};
 
 /* --- what the manager hears ------------------------------------------------------------------- */
 
@@ -225,8 +225,8 @@ static void expect_passed(const char *n, const char *fdnames, const char *want)
 		if (sd_daemon_init(&sd, names, SD_SOCKETS, &err) != 0)
 			snprintf(got, sizeof(got), "%s", err.msg);
 		else
-			snprintf(got, sizeof(got), "%d %d %d", sd.sockets[0], sd.sockets[1],
-				sd.sockets[2]);
+			snprintf(got, sizeof(got), "%d %d %d %d", sd.sockets[0], sd.sockets[1],
+				sd.sockets[2], sd.sockets[3]);
 		bool gone =
 			!getenv("LISTEN_PID") && !getenv("LISTEN_FDS") && !getenv("LISTEN_FDNAMES");
 		for (size_t i = 0; err.code == 0 && i < SD_SOCKETS; i++)
@@ -246,7 +246,8 @@ static void test_sockets_without_names_are_taken_in_order(void **state)
 	expect_passed("0", NULL, "-1 -1 -1");
 	expect_passed("1", NULL, "3 -1 -1");
 	expect_passed("2", NULL, "3 4 -1");
-	expect_passed("3", NULL, "3 4 5");
+	expect_passed("3", NULL, "3 4 5 -1");
+	expect_passed("4", NULL, "3 4 5 6");
 	/* What systemd calls those that it was told no name for. */
 	expect_passed("2", "nsqd.socket:nsqd.socket", "3 4 -1");
 	expect_passed("2", "", "3 4 -1");
@@ -260,6 +261,7 @@ static void test_sockets_with_names(void **state)
 	expect_passed("2", "http:tcp", "4 3 -1");
 	expect_passed("3", "https:tcp:http", "4 5 3");
 	expect_passed("1", "tcp:http", "3 -1 -1");
+	expect_passed("2", "http-readonly:http", "-1 4 -1 3");
 	expect_passed("1", "tcpx", "3 -1 -1");
 }
 
@@ -268,8 +270,8 @@ static void test_sockets_that_are_not_clear(void **state)
 	expect_passed("2", "tcp:tcp", "LISTEN_FDNAMES: two sockets are called tcp");
 	expect_passed("2", "tcp", "some of these names are known, and some are not");
 	expect_passed("2", "other:http", "some of these names are known, and some are not");
-	expect_passed("4", NULL, "LISTEN_FDS=4: at most 3 sockets are of use");
-	expect_passed("18446744073709551615", NULL, "at most 3 sockets are of use");
+	expect_passed("5", NULL, "LISTEN_FDS=5: at most 4 sockets are of use");
+	expect_passed("18446744073709551615", NULL, "at most 4 sockets are of use");
 	expect_passed("", NULL, "LISTEN_FDS=: not a number of sockets");
 	expect_passed("-1", NULL, "LISTEN_FDS=-1: not a number of sockets");
 	expect_passed("1 ", NULL, "not a number of sockets");

@@ -1,0 +1,64 @@
+"""docs/access.md: its recipe is followed, from that of SECURITY.md on, and nsqadmin works with it."""
+
+import os
+import re
+import shutil
+
+import pytest
+
+from nsq import binary, dead_address
+from pages import Page, Service
+from tools import Server, stock_binary
+
+pytestmark = pytest.mark.ours(reason='the page is about this daemon')
+
+
+@pytest.fixture
+def service(tmp_path):
+    one = Service(tmp_path / 'node', 'broadcast_address = "127.0.0.1"\n')
+    one.install(binary())
+    yield one
+    one.close()
+
+
+def topics_of_nsqadmin(service, directory, name):
+    """What nsqadmin sees of the node with that client certificate."""
+    def pem(file):
+        return os.path.join(service.etc, file)
+    admin = Server(directory, 'nsqadmin', '--http-address=127.0.0.1:0',
+                   '--nsqd-http-address=' + service.http_address,
+                   '--http-client-tls-root-ca-file=' + pem('ca.pem'),
+                   '--http-client-tls-cert=' + pem(name + '.pem'),
+                   '--http-client-tls-key=' + pem(name + '.key'))
+    try:
+        return admin.get('/api/topics')['topics']
+    finally:
+        admin.close()
+
+
+def test_the_recipe_for_nsqadmin(service, tmp_path):
+    here = tmp_path / 'here'
+    here.mkdir()
+    tools = os.path.dirname(stock_binary('nsq_tail'))
+    instead = {'build/nsqd': binary(), '/etc/nsq': service.etc,
+               '127.0.0.1:4150': service.tcp_address, '127.0.0.1:4151': service.http_address,
+               '127.0.0.1:4152': dead_address(), '127.0.0.1:4153': dead_address()}
+    tls, page = (Page(name, here, instead, [service.bin, service.shims, tools])
+                 for name in ('SECURITY.md', 'access.md'))
+    page.run('systemctl start nsqd')
+    tls.follow('TLS')
+    said = page.follow('nsqadmin')
+    page.all_followed()
+    assert 'warning: --http-auth-file' not in said
+    for words in ('nsqd would start', 'UNAUTHORIZED', 'FORBIDDEN', 'Health: OK'):
+        assert words in said
+    assert re.search(r'^OK$', said, re.M) and re.search(r'^nsqd_build_info', said, re.M)
+    with open(os.path.join(service.etc, 'http.tokens'), encoding='ascii') as f:
+        token = f.read().split()[0]
+    assert len(token) == 32 and token not in service.daemon.log()
+    assert topics_of_nsqadmin(service, str(here), 'nsqadmin') == ['orders']
+    # Another certificate of the same CA has no line in the file.
+    shutil.rmtree(here)
+    here.mkdir()
+    with pytest.raises(AssertionError):
+        assert topics_of_nsqadmin(service, str(here), 'client') == ['orders']
