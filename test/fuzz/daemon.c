@@ -34,6 +34,7 @@ static struct options *make_options(const struct daemon_options *d)
 	set(&o->tcp_address, d->polls ? fuzz_path("tcp.sock") : "");
 	set(&o->http_address, d->polls ? fuzz_path("http.sock") : "");
 	set(&o->https_address, d->polls && d->tls ? "127.0.0.1:0" : "");
+	set(&o->http_readonly_address, d->polls ? fuzz_path("readonly.sock") : "");
 	set(&o->data_path, fuzz_dir());
 	set(&o->broadcast_address, "127.0.0.1");
 	o->log_level = LG_FATAL;

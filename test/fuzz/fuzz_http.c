@@ -10,12 +10,16 @@
  *    8  over HTTPS, without any handshake (fuzz_tls.c has those)
  *   16  there are a topic t and its channel c, with messages
  *   32  TLS is required
+ *   64  clients must show a token
+ *  128  the listener is the read-only one
  */
 #include "test/fuzz/daemon.h"
 
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/xalloc.h"
 #include "nsqd/http/http_internal.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/queue/topic.h"
@@ -27,15 +31,28 @@
 #define HTTPS 8
 #define HAS_TOPIC 16
 #define TLS_ONLY 32
+#define TOKENS 64
+#define READONLY 128
 #define MARK 0xff
 
 static struct nsqd *nsqd;
+
+static void use_tokens(struct options *o)
+{
+	static const char text[] = "reader-0123456789 read\npublisher-0123456789 publish\n"
+				   "admin-0123456789abc admin\n";
+	fuzz_write_file(fuzz_path("tokens"), (const uint8_t *)text, sizeof(text) - 1);
+	free(o->http_auth_file);
+	o->http_auth_file = xstrdup(fuzz_path("tokens"));
+	CHECK(*o->http_auth_file == '/');
+}
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc;
 	(void)argv;
-	nsqd = daemon_start(&(struct daemon_options){.polls = true, .tls = true});
+	nsqd = daemon_start(
+		&(struct daemon_options){.polls = true, .tls = true, .adjust = use_tokens});
 	return 0;
 }
 
@@ -149,6 +166,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	daemon_log_level(nsqd, flags & LOGGED ? LG_DEBUG : LG_FATAL);
 	nsqd->http_server->tls_required = flags & TLS_ONLY;
+	nsqd->http_server->is_readonly = flags & READONLY;
+	/* No connection is left to look at it. */
+	*atomic_load(&nsqd->ctx.opts)->http_auth_file = flags & TOKENS ? '/' : '\0';
 	if (flags & HAS_TOPIC)
 		make_topic();
 	if (flags & LISTENER)

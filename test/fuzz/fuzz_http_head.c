@@ -6,6 +6,7 @@
  */
 #include "test/fuzz/fuzz.h"
 
+#include "protocol/http_authorization.h"
 #include "protocol/http_chunked.h"
 #include "protocol/http_head.h"
 
@@ -13,7 +14,7 @@
 
 /* What is left of one request after another; stops at what is none. */
 struct outcome {
-	size_t heads, body;
+	size_t heads, body, token;
 	enum http_head_state head;
 	enum http_chunked_state chunked;
 };
@@ -53,6 +54,12 @@ static struct outcome take_requests(const uint8_t *data, size_t size, size_t ste
 			continue;
 		o.heads++;
 		CHECK(h.content_length >= -1 && h.method && h.target.path);
+		char token[HTTP_TOKEN_MAX];
+		size_t len =
+			http_authorization_token(h.authorization.len ? h.authorization.data : "",
+				h.authorization.len, token);
+		CHECK(len == 0 || http_is_auth_token(token, len));
+		o.token += len;
 		if (h.content_length < 0) {
 			used += take_chunks(&o, data + i + used, size - i - used, step);
 			if (o.chunked != HTTP_CHUNKED_DONE)
@@ -78,6 +85,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct outcome whole = take_requests(data + 1, size - 1, size);
 	struct outcome pieces = take_requests(data + 1, size - 1, 1 + data[0] % 32);
 	CHECK(whole.heads == pieces.heads && whole.body == pieces.body &&
-		whole.head == pieces.head);
+		whole.token == pieces.token && whole.head == pieces.head);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fuzz target: the small parsers that all others use. The first byte says which: 0 JSON, 1 a URL, 2
- * an address and a hosts file, 3 numbers and names.
+ * an address and a hosts file, 3 numbers and names, 4 a file of tokens.
  */
 #include "test/fuzz/fuzz.h"
 
@@ -13,11 +13,12 @@
 #include "common/flags.h"
 #include "common/json.h"
 #include "common/url.h"
+#include "nsqd/http/http_tokens.h"
 #include "protocol/byte_base10.h"
 #include "protocol/listener.h"
 #include "protocol/names.h"
 
-#define N_KINDS 4
+#define N_KINDS 5
 /* JSON is walked through no deeper than that: the walk is a function that calls itself. */
 #define MAX_DEPTH 100
 
@@ -166,10 +167,31 @@ static void try_numbers(struct input in)
 	free(text);
 }
 
+/* The file's first word is a token then, or behind it is one; what the file says of it is sane. */
+static void try_tokens(struct input in)
+{
+	static const unsigned all = HTTP_READ | HTTP_PUBLISH | HTTP_ADMIN;
+	struct err err;
+	struct http_token_list *list = http_token_list_parse((const char *)in.p, in.n, &err);
+	if (!list)
+		return;
+	CHECK(list->n > 0 && list->n <= in.n);
+	struct http_tokens *t = http_tokens_new(NULL);
+	CHECK(http_tokens_find(t, "0123456789abcdef", 16) == 0);
+	http_tokens_replace(t, list);
+	struct input word = input_until(&in, ' ');
+	unsigned scopes = http_tokens_find(t, (const char *)word.p, word.n);
+	CHECK((scopes & ~all) == 0 && (!(scopes & HTTP_ADMIN) || scopes == all));
+	char *name = input_string(word);
+	(void)http_tokens_find_certificate(t, name);
+	free(name);
+	http_tokens_free(t);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const kinds[N_KINDS])(struct input) = {
-		try_json, try_url, try_address, try_numbers};
+		try_json, try_url, try_address, try_numbers, try_tokens};
 	struct input in = {data, size};
 	kinds[input_byte(&in) % N_KINDS](in);
 	return 0;

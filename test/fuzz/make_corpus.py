@@ -416,6 +416,14 @@ add('http',
     threads=b'\1' + request('POST /pub?topic=t', 'hello') + requests('GET /stats', 'GET /debug/'),
     logged=b'\2' + requests('GET /info', 'POST /pub?topic=t!'),
     tls_required=b'\x20' + request('GET /info'),
+    bearer=b'\x40' + request('GET /stats', headers='Authorization: Bearer reader-0123456789\r\n') +
+        request('POST /pub?topic=t', 'x', headers='Authorization: Bearer publisher-0123456789\r\n'),
+    basic=b'\x40' +
+        request('GET /info', headers='Authorization: Basic eDpyZWFkZXItMDEyMzQ1Njc4OQ==\r\n'),
+    too_low=b'\x40' + request('POST /topic/create?topic=t', 'x',
+                              headers='Authorization: Bearer reader-0123456789\r\n'),
+    no_token=b'\x40' + requests('GET /ping', 'GET /stats', 'POST /mpub?topic=t'),
+    readonly=b'\x80' + requests('GET /ping', 'GET /stats', 'POST /mpub?topic=t'),
     https_plain=b'\x08' + GET,
     https_hello=b'\x08\x16\x03\x01\0\5\1\0\0\1\3',
     https_pieces=b'\x08\x16\x03\xff\x01\0\5\1\xff\0\0\1\3',
@@ -430,6 +438,8 @@ add('http_head',
         request('GET /', headers='Connection: keep-alive, close\r\nExpect: 100-continue\r\n'),
     accept=b'\3' + request('GET /', headers='Accept: application/openmetrics-text;'
         'version=1.0.0;q=0.751, */*; q=0.1\r\n'),
+    bearer=b'\3' + request('GET /', headers='Authorization: Bearer 0123456789abcdef\r\n'),
+    basic=b'\3' + request('GET /', headers='Authorization: Basic eDowMTIzNDU2Nzg5YWJjZGVm\r\n'),
     chunked=b'\5' +
         chunked('POST /a', b'ab', b'cdef', trailer=b'A: b\r\n', headers='Trailer: A\r\n') + GET,
     chunk_extension=b'\x08POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n'
@@ -765,7 +775,11 @@ add('text',
     name='\3abcde#ephemeral',
     quoted=b'\3\1\1\x07\t"\\\xff\xc3\xa9\xe2\x80\xa8',
     boolean='\3\1\1TRUE',
-    decimal='\3\0\x0012e5')
+    decimal='\3\0\x0012e5',
+    tokens='\x040123456789abcdef read,publish # x\n\n# y\nfedcba9876543210 admin\r\n',
+    tokens_certificate='\4cert:nsqadmin admin\n',
+    tokens_twice='\x040123456789abcdef read\n0123456789abcdef admin\n',
+    tokens_bad='\x040123456789abcdef write\n')
 
 
 def files():
