@@ -315,7 +315,7 @@ def expect_refused(daemon, complaint):
     (2, 'tcp:tcp', 'LISTEN_FDNAMES: two sockets are called tcp'),
     (2, 'tcp:nope', 'LISTEN_FDNAMES=tcp:nope: some of these names are known, and some are not'),
     ('x', None, 'LISTEN_FDS=x: not a number of sockets'),
-    (4, None, 'LISTEN_FDS=4: at most 3 sockets are of use'),
+    (5, None, 'LISTEN_FDS=5: at most 4 sockets are of use'),
     (3, None, r'listen \(https\) failed - a passed socket needs --tls-cert and --tls-key'),
 ])
 def test_sockets_that_cannot_be_told_apart_end_the_start(
