@@ -21,8 +21,8 @@ def service(tmp_path):
     one.close()
 
 
-def topics_of_nsqadmin(service, directory, name):
-    """What nsqadmin sees of the node with that client certificate."""
+def topics_of_nsqadmin(service, directory, name, delete=None):
+    """What nsqadmin sees of the node with that client certificate, before it deletes one."""
     def pem(file):
         return os.path.join(service.etc, file)
     admin = Server(directory, 'nsqadmin', '--http-address=127.0.0.1:0',
@@ -31,7 +31,11 @@ def topics_of_nsqadmin(service, directory, name):
                    '--http-client-tls-cert=' + pem(name + '.pem'),
                    '--http-client-tls-key=' + pem(name + '.key'))
     try:
-        return admin.get('/api/topics')['topics']
+        topics = admin.get('/api/topics')['topics']
+        if delete:
+            admin.ask('POST', '/api/topics/' + delete, {'action': 'pause'})
+            admin.ask('DELETE', '/api/topics/' + delete)
+        return topics
     finally:
         admin.close()
 
@@ -56,9 +60,12 @@ def test_the_recipe_for_nsqadmin(service, tmp_path):
     with open(os.path.join(service.etc, 'http.tokens'), encoding='ascii') as f:
         token = f.read().split()[0]
     assert len(token) == 32 and token not in service.daemon.log()
-    assert topics_of_nsqadmin(service, str(here), 'nsqadmin') == ['orders']
+    assert topics_of_nsqadmin(service, str(here), 'nsqadmin', delete='orders') == ['orders']
+    for path in ('pause', 'delete'):
+        service.daemon.wait_log(r' INFO: 200 POST /topic/%s\?topic=orders ' % path)
     # Another certificate of the same CA has no line in the file.
     shutil.rmtree(here)
     here.mkdir()
     with pytest.raises(AssertionError):
-        assert topics_of_nsqadmin(service, str(here), 'client') == ['orders']
+        topics_of_nsqadmin(service, str(here), 'client')
+    service.daemon.wait_log(r' INFO: 401 GET /stats\?')
