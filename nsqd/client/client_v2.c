@@ -59,7 +59,6 @@ struct client_v2 *client_v2_new(const struct protocol_v2 *protocol, int64_t id,
 	bufio_writer_init(&c->writer, c->stream, DEFAULT_BUFFER_SIZE);
 	c->output_buffer_size = DEFAULT_BUFFER_SIZE;
 	c->output_buffer_timeout = opts->output_buffer_timeout;
-	c->msg_timeout = opts->msg_timeout;
 	/* heartbeats are client configurable but default to 30s */
 	c->heartbeat_interval = opts->client_timeout / 2;
 	mutex_init(&c->meta_lock, RANK_CLIENT_META);

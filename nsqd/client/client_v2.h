@@ -77,7 +77,7 @@ struct identify_event {
 	int64_t output_buffer_timeout; /* ns; 0: never flush by time */
 	int64_t heartbeat_interval;    /* ns; 0: off */
 	int32_t sample_rate;           /* percent; 0: all */
-	int64_t msg_timeout;           /* ns */
+	int64_t msg_timeout;           /* ns; 0: the channel's */
 	struct topology topology;
 };
 
@@ -88,7 +88,7 @@ struct message_pump {
 	bool identified;             /* it has seen IDENTIFY */
 	struct ticker output_buffer_ticker;
 	struct ticker heartbeat_ticker;
-	int64_t msg_timeout;
+	int64_t msg_timeout; /* ns; 0: the channel's */
 	int32_t sample_rate;
 	struct topology topology;
 	bool flushed;   /* no message waits in the writer */
@@ -167,7 +167,7 @@ struct client_v2 {
 	/* The next four: io_loop writes them under write_lock, and reads them without. */
 	int64_t heartbeat_interval;    /* ns; 0: off */
 	int64_t output_buffer_timeout; /* ns; 0: never flush by time */
-	int64_t msg_timeout;           /* ns */
+	int64_t msg_timeout;           /* ns; 0: it has asked for none, the channel's holds */
 	int output_buffer_size;        /* bytes */
 	struct mutex meta_lock;
 	struct text client_id;       /* guarded by meta_lock; owned, as are the next four */

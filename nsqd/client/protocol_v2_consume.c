@@ -20,15 +20,18 @@
 
 /* How long a SUB waits at most for the end of an ephemeral channel that is just being deleted. */
 #define SUB_PATIENCE_NS (100 * NSEC_PER_MSEC)
+/* So often a SUB tries at most, if channels expire under its hands. */
+#define SUB_TRIES 8
 
 /* --- SUB ------------------------------------------------------------------------------------- */
 
-enum sub_result { SUB_OK, SUB_ERR, SUB_AGAIN };
+enum sub_result { SUB_OK, SUB_ERR, SUB_AGAIN, SUB_EXPIRED };
 
 /*
  * One attempt to join the channel. SUB_OK: client->channel is set. SUB_AGAIN, and err says so: the
  * last client has left an ephemeral channel (or topic) between our finding it and joining it. So it
- * is being deleted, and this has waited for its end, up to patience_ns.
+ * is being deleted, and this has waited for its end, up to patience_ns. SUB_EXPIRED: likewise, the
+ * channel has just expired, and this has waited however long it took, unless patience_ns is 0.
  */
 static enum sub_result try_sub(struct io_loop *l, const char *topic_name, const char *channel_name,
 	int64_t patience_ns, struct err *err)
@@ -42,6 +45,11 @@ static enum sub_result try_sub(struct io_loop *l, const char *topic_name, const 
 	if (ch && channel_add_client(ch, &l->client->consumer, err) == 0) {
 		l->client->channel = channel_ref(ch);
 		res = SUB_OK;
+	} else if (ch && channel_exiting(ch) && atomic_load(&ch->expired)) {
+		if (patience_ns > 0)
+			(void)gone_wait(l->ctx, ch->gone_chan, INT64_MAX);
+		err_set(err, 0, "to deleted topic/channel");
+		res = SUB_EXPIRED;
 	} else if ((t->ephemeral && topic_exiting(t)) ||
 		   (ch && ch->ephemeral && channel_exiting(ch))) {
 		(void)gone_wait(
@@ -51,6 +59,21 @@ static enum sub_result try_sub(struct io_loop *l, const char *topic_name, const 
 	}
 	channel_unref(ch);
 	topic_unref(t);
+	return res;
+}
+
+/* Joins the channel, and makes it anew if it is just being deleted. Polled: it tries once. */
+static enum sub_result sub_patiently(
+	struct io_loop *l, const char *topic_name, const char *channel_name, struct err *err)
+{
+	int64_t patience = l->polled ? 0 : SUB_PATIENCE_NS;
+	enum sub_result res = try_sub(l, topic_name, channel_name, patience, err);
+	if (l->polled)
+		return res;
+	for (int i = 1; i < SUB_TRIES && res == SUB_EXPIRED; i++)
+		res = try_sub(l, topic_name, channel_name, patience, err);
+	if (res == SUB_AGAIN)
+		res = try_sub(l, topic_name, channel_name, 0, err);
 	return res;
 }
 
@@ -90,13 +113,10 @@ int protocol_v2_sub(struct io_loop *l, const struct params *p, const char **resp
 	if (io_loop_check_auth(l, "SUB", topic_name, channel_name) != 0)
 		return -1;
 	struct err err;
-	int64_t patience = l->polled ? 0 : SUB_PATIENCE_NS;
-	enum sub_result res = try_sub(l, topic_name, channel_name, patience, &err);
-	l->blocks = res == SUB_AGAIN && l->polled;
+	enum sub_result res = sub_patiently(l, topic_name, channel_name, &err);
+	l->blocks = (res == SUB_AGAIN || res == SUB_EXPIRED) && l->polled;
 	if (l->blocks)
 		return -1;
-	if (res == SUB_AGAIN)
-		res = try_sub(l, topic_name, channel_name, 0, &err);
 	if (res == SUB_ERR && io_loop_awaits_thread(l, &err))
 		return -1;
 	if (res != SUB_OK)
@@ -169,10 +189,12 @@ int protocol_v2_fin(struct io_loop *l, const struct params *p, const char **resp
 	return ++l->n_fins < FIN_BATCH ? 0 : io_loop_flush_gathered(l, GATHERED_PUBS);
 }
 
-/* Stock's range of REQ's delay: what is outside is set to the nearest end, and logged. */
+/* The range of REQ's delay: what is outside is set to the nearest end, and logged. */
 static int64_t clamp_req_timeout(struct io_loop *l, int64_t timeout)
 {
-	int64_t max = nsqd_get_opts(l->ctx)->max_req_timeout;
+	if (timeout == 0)
+		return 0;
+	int64_t max = channel_max_req_timeout(l->client->channel);
 	int64_t clamped = timeout < 0 ? 0 : timeout > max ? max : timeout;
 	if (clamped != timeout)
 		nsqd_logf(l->ctx, LG_INFO,

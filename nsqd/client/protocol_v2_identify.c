@@ -62,10 +62,11 @@ static void add_identify_response(
 		",\"sample_rate\":%" PRId32 ",\"auth_required\":%s,\"output_buffer_size\":%d"
 		",\"output_buffer_timeout\":%" PRId64,
 		opts->max_rdy_count, NSQ_VERSION, to_ms(opts->max_msg_timeout),
-		to_ms(c->msg_timeout), json_bool(u->tls_v1), json_bool(u->deflate),
-		u->deflate_level, opts->max_deflate_level, json_bool(u->snappy),
-		(int32_t)atomic_load(&c->sample_rate), json_bool(io_loop_is_auth_enabled(l)),
-		c->output_buffer_size, to_ms(c->output_buffer_timeout));
+		to_ms(c->msg_timeout ? c->msg_timeout : opts->msg_timeout), json_bool(u->tls_v1),
+		json_bool(u->deflate), u->deflate_level, opts->max_deflate_level,
+		json_bool(u->snappy), (int32_t)atomic_load(&c->sample_rate),
+		json_bool(io_loop_is_auth_enabled(l)), c->output_buffer_size,
+		to_ms(c->output_buffer_timeout));
 	topology_add_region_zone_json(sb, opts);
 	strbuf_addc(sb, '}');
 }

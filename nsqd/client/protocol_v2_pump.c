@@ -86,6 +86,15 @@ static void count_delivered(struct message_pump *p, size_t n)
 			&c->delivered_counts[p->topology.counted_as], n, memory_order_relaxed);
 }
 
+/* Leaves out what the sample rate does not want. Returns how many are left; they come first. */
+static size_t sample(struct message_pump *p, struct message **msgs, size_t n)
+{
+	size_t left = protocol_v2_sample(p->sample_rate, msgs, n);
+	if (left < n)
+		channel_left_out(p->sub_channel, n - left);
+	return left;
+}
+
 /* Not inlined: a pump that waits has no need of the prefixes on its stack. */
 static __attribute__((noinline)) enum pump_result write_batch(
 	struct pump *q, struct message **msgs, size_t n)
@@ -109,7 +118,7 @@ static enum pump_result deliver(struct pump *q, struct message **msgs, size_t n)
 		return PUMP_EXIT;
 	}
 	count_delivered(p, n);
-	n = protocol_v2_sample(p->sample_rate, msgs, n);
+	n = sample(p, msgs, n);
 	if (n == 0)
 		return PUMP_ON;
 	p->flushed = false;
@@ -132,7 +141,7 @@ static bool try_deliver(struct pump *q, struct message **msgs, size_t n)
 	if (!is_short(msgs, n) || client_v2_has_left(c) || !client_v2_begin_try_write(c))
 		return false;
 	count_delivered(p, n);
-	n = protocol_v2_sample(p->sample_rate, msgs, n);
+	n = sample(p, msgs, n);
 	if (n > 0) {
 		protocol_v2_write_messages_locked(c, p->sub_channel, p->msg_timeout, msgs, n);
 		p->flushed = false;

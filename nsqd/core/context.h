@@ -58,6 +58,7 @@ struct context {
 	_Atomic int phase;          /* enum phase; written by main */
 	_Atomic bool main_failed;   /* a listener has failed: exit with 1 */
 
+	_Atomic uint64_t expired_channels; /* so many were deleted by channel_expire */
 	_Atomic size_t kept_bytes; /* what channels keep, since their disks refuse it (kept.h) */
 	_Atomic bool healthy;
 	struct mutex health_lock;

@@ -181,7 +181,10 @@ static bool resolve_locked(struct settings_store *s, const char *topic, const ch
 	bool any = gather_locked(s, s->run_time, topic, channel, v, o);
 	if (any) {
 		break_loop(v, topic, channel);
-		settings_bound(v);
+		/* The flags alone may say so, as in stock. */
+		if (v->msg_timeout != s->defaults.msg_timeout ||
+			v->max_msg_timeout != s->defaults.max_msg_timeout)
+			settings_bound(v);
 	}
 	return any;
 }
@@ -191,9 +194,8 @@ struct settings *settings_store_get(
 {
 	struct setting_values v;
 	mutex_lock(&s->lock);
-	struct settings *found = resolve_locked(s, topic, channel, &v, NULL)
-					 ? settings_new(&v)
-					 : settings_ref(s->plain);
+	bool any = resolve_locked(s, topic, channel, &v, NULL);
+	struct settings *found = any ? settings_new(&v) : settings_ref(s->plain);
 	mutex_unlock(&s->lock);
 	return found;
 }

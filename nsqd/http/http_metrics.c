@@ -34,6 +34,7 @@ static void get_daemon_stats(const struct http_request *req, struct daemon_stats
 		.https_connections = (int64_t)http_server_n_connections(d->https_server),
 		.kept_threads = (int64_t)gothread_kept(),
 		.kept_bytes = (int64_t)atomic_load(&req->ctx->kept_bytes),
+		.expired_channels = (int64_t)atomic_load(&req->ctx->expired_channels),
 	};
 	stream_sock_get_bytes(&out->received_bytes, &out->sent_bytes);
 	proc_get_stats(&out->proc);

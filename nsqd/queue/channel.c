@@ -83,6 +83,7 @@ static void init_locks(struct channel *c)
 	mutex_init(&c->deferred_lock, RANK_DEFERRED);
 	atomic_init(&c->next_in_flight, INT64_MAX);
 	atomic_init(&c->next_deferred, INT64_MAX);
+	atomic_init(&c->unused_since_ns, clock_mono_ns());
 }
 
 static void init_client_msg_chans(struct channel *c, const struct options *opts)
@@ -132,6 +133,7 @@ struct channel *channel_new(struct context *ctx, const char *topic_name, const c
 				opts->n_e2e_processing_latency_percentiles);
 	c->settings = settings_store_get(&ctx->settings, topic_name, name);
 	c->pump_settings = settings_ref(c->settings);
+	atomic_init(&c->expire_ns, c->settings->v.channel_expire);
 	c->backend = open_backend(c, err);
 
 	char thread_name[2 * NAME_SIZE + 4];
@@ -260,6 +262,25 @@ void channel_put_message_deferred(struct channel *c, struct message *take_m, int
 
 /* --- in flight and deferred ------------------------------------------------------------------ */
 
+/* There may be fewer in flight, or on their way: wakes the pump if it waits for that. */
+static void flow_changed_locked(struct channel *c)
+{
+	mutex_assert_held(&c->in_flight_lock);
+	if (!c->flow.waits || channel_flow_room_locked(&c->flow, c->settings->v.max_in_flight,
+				      c->in_flight.len) <= 0)
+		return;
+	c->flow.waits = false;
+	chan_signal(c->keeping_chan);
+}
+
+void channel_left_out(struct channel *c, size_t n)
+{
+	mutex_lock(&c->in_flight_lock);
+	c->flow.arrived += n;
+	flow_changed_locked(c);
+	mutex_unlock(&c->in_flight_lock);
+}
+
 /*
  * The end of every change of a queue: the scan loop learns of its earliest deadline without a lock.
  * True: it may not learn of it in time, so the caller calls channel_await_deadline, behind the
@@ -268,6 +289,8 @@ void channel_put_message_deferred(struct channel *c, struct message *take_m, int
  */
 static bool publish_next(struct channel *c, _Atomic int64_t *next, const struct in_flight_pqueue *q)
 {
+	if (q == &c->in_flight)
+		flow_changed_locked(c);
 	int64_t before = atomic_load_explicit(next, memory_order_relaxed);
 	int64_t now = in_flight_pqueue_next(q);
 	if (now >= before) {
@@ -292,12 +315,23 @@ static int64_t deadline_after(int64_t now, int64_t ns)
 	return __builtin_add_overflow(now, ns, &sum) ? INT64_MAX : sum;
 }
 
+/* How long a message is with a client that has asked for that (0: that has not asked). */
+static int64_t msg_timeout_locked(const struct channel *c, int64_t asked_ns)
+{
+	const struct setting_values *v = &c->settings->v;
+	return asked_ns == 0                   ? v->msg_timeout
+	       : asked_ns < v->max_msg_timeout ? asked_ns
+					       : v->max_msg_timeout;
+}
+
 /* n is small, so that the FINs of other consumers do not wait for long. */
 static void put_in_flight(struct channel *c, struct message *const *take_msgs, size_t n,
-	int64_t client_id, int64_t now, int64_t deadline)
+	int64_t client_id, int64_t now, int64_t asked_ns)
 {
 	int64_t wall_now = clock_wall_ns();
 	mutex_lock(&c->in_flight_lock);
+	int64_t deadline = deadline_after(now, msg_timeout_locked(c, asked_ns));
+	c->flow.arrived += n;
 	for (size_t i = 0; i < n; i++) {
 		struct message *m = take_msgs[i];
 		m->client_id = client_id;
@@ -316,10 +350,10 @@ static void put_in_flight(struct channel *c, struct message *const *take_msgs, s
 void channel_start_in_flight_timeout(struct channel *c, struct message *const *take_msgs, size_t n,
 	int64_t client_id, int64_t timeout_ns)
 {
-	int64_t now = clock_mono_ns(), deadline = deadline_after(now, timeout_ns);
+	int64_t now = clock_mono_ns();
 	for (size_t done = 0, some; done < n; done += some) {
 		some = n - done < START_BATCH ? n - done : START_BATCH;
-		put_in_flight(c, take_msgs + done, some, client_id, now, deadline);
+		put_in_flight(c, take_msgs + done, some, client_id, now, timeout_ns);
 	}
 }
 
@@ -417,6 +451,15 @@ void channel_return_messages(struct channel *c, struct message *const *take_msgs
 	else
 		put_back_locked(c, take_msgs, n);
 	rwlock_unlock(&c->exit_lock);
+	channel_left_out(c, n);
+}
+
+int64_t channel_max_req_timeout(struct channel *c)
+{
+	rwlock_rdlock(&c->exit_lock);
+	int64_t max = c->settings->v.max_req_timeout;
+	rwlock_unlock(&c->exit_lock);
+	return max;
 }
 
 int channel_requeue_message(struct channel *c, int64_t client_id, struct message_id id,
@@ -449,13 +492,14 @@ int channel_requeue_message(struct channel *c, int64_t client_id, struct message
 int channel_touch_message(struct channel *c, int64_t client_id, struct message_id id,
 	int64_t timeout_ns, struct err *err)
 {
-	int64_t max = nsqd_get_opts(c->ctx)->max_msg_timeout;
 	const char *why;
 	bool is_next = false;
 	mutex_lock(&c->in_flight_lock);
 	struct message *m = find_in_flight_locked(c, client_id, id, &why);
 	if (m) {
-		int64_t deadline = deadline_after(clock_mono_ns(), timeout_ns);
+		int64_t max = c->settings->v.max_msg_timeout;
+		int64_t timeout = msg_timeout_locked(c, timeout_ns);
+		int64_t deadline = deadline_after(clock_mono_ns(), timeout);
 		/* where we would have gone over, set to the max */
 		m->due_ns = deadline - m->delivery_ns >= max ? m->delivery_ns + max : deadline;
 		in_flight_pqueue_fix(&c->in_flight, m);
@@ -580,6 +624,7 @@ int channel_add_client(struct channel *c, struct consumer *client, struct err *e
 	} else {
 		HASH_ADD(hh, c->clients, id, sizeof(client->id), client);
 		atomic_fetch_add(&c->client_count, 1);
+		atomic_store(&c->unused_since_ns, INT64_MAX);
 	}
 	rwlock_unlock(&c->lock);
 	rwlock_unlock(&c->exit_lock);
@@ -591,6 +636,8 @@ void channel_remove_client(struct channel *c, struct consumer *client)
 	rwlock_wrlock(&c->lock);
 	HASH_DEL(c->clients, client);
 	int left = atomic_fetch_sub(&c->client_count, 1) - 1;
+	if (left == 0)
+		atomic_store(&c->unused_since_ns, clock_mono_ns());
 	rwlock_unlock(&c->lock);
 	if (channel_exiting(c))
 		return;
@@ -700,6 +747,7 @@ void channel_fetch_settings(struct channel *c)
 	mutex_lock(&c->in_flight_lock);
 	struct settings *old = c->settings;
 	c->settings = fresh;
+	atomic_store(&c->expire_ns, fresh->v.channel_expire);
 	mutex_unlock(&c->in_flight_lock);
 	rwlock_unlock(&c->exit_lock);
 	settings_unref(old);
@@ -847,25 +895,54 @@ static struct backend_queue *take_backend(struct channel *c)
 	return q;
 }
 
-/* Whether the exit is the calling thread's; else another one has begun it. */
-static bool begin_exit(struct channel *c)
+bool channel_has_expired(const struct channel *c, int64_t now_ns)
+{
+	int64_t expire = atomic_load_explicit(&c->expire_ns, memory_order_relaxed);
+	if (expire == 0 || c->ephemeral)
+		return false;
+	int64_t since = atomic_load(&c->unused_since_ns);
+	return since != INT64_MAX && now_ns - since >= expire;
+}
+
+/* Why a channel exits. */
+enum exit_kind { DELETED, CLOSED, EXPIRED };
+
+/*
+ * Whether the exit is the calling thread's; else another one has begun it. One that expires: or a
+ * consumer has come, which holds exit_lock for that.
+ */
+static bool begin_exit(struct channel *c, enum exit_kind kind)
 {
 	rwlock_wrlock(&c->exit_lock);
 	bool first = !channel_exiting(c);
+	if (kind == EXPIRED && !channel_has_expired(c, clock_mono_ns()))
+		first = false;
 	if (first) {
 		c->gone_chan = chan_new(0, 0);
+		atomic_store(&c->expired, kind == EXPIRED);
 		atomic_store(&c->exit_flag, true);
 	}
 	rwlock_unlock(&c->exit_lock);
 	return first;
 }
 
-static enum exit_result channel_exit(struct channel *c, bool deleted, struct err *err)
+static void log_expired(struct channel *c)
 {
-	if (!begin_exit(c)) {
+	char text[32];
+	nsqd_logf(c->ctx, LG_INFO, "CHANNEL(%s): expired, no consumer for %s (channel_expire)",
+		c->name, duration_format(atomic_load(&c->expire_ns), text, sizeof(text)));
+	atomic_fetch_add(&c->ctx->expired_channels, 1);
+}
+
+static enum exit_result channel_exit(struct channel *c, enum exit_kind kind, struct err *err)
+{
+	bool deleted = kind != CLOSED;
+	if (!begin_exit(c, kind)) {
 		err_set(err, 0, "exiting");
 		return EXIT_ELSEWHERE;
 	}
+	if (kind == EXPIRED)
+		log_expired(c);
 	if (deleted) {
 		nsqd_logf(c->ctx, LG_INFO, "CHANNEL(%s): deleting", c->name);
 		/* before nsqd.dat is without it: who makes it anew finds none of them */
@@ -894,10 +971,15 @@ static enum exit_result channel_exit(struct channel *c, bool deleted, struct err
 
 enum exit_result channel_delete(struct channel *c, struct err *err)
 {
-	return channel_exit(c, true, err);
+	return channel_exit(c, DELETED, err);
 }
 
 enum exit_result channel_close(struct channel *c, struct err *err)
 {
-	return channel_exit(c, false, err);
+	return channel_exit(c, CLOSED, err);
+}
+
+enum exit_result channel_expire(struct channel *c, struct err *err)
+{
+	return channel_exit(c, EXPIRED, err);
 }

@@ -22,6 +22,7 @@
 #include "common/lock.h"
 #include "common/quantile.h"
 #include "nsqd/disk/backend_queue.h"
+#include "nsqd/queue/channel_flow.h"
 #include "nsqd/queue/consumer.h"
 #include "nsqd/core/context.h"
 #include "nsqd/queue/gone.h"
@@ -84,6 +85,7 @@ struct channel {
 	_Atomic bool exit_flag;  /* set under exit_lock */
 	struct chan *gone_chan;  /* see gone.h; set before exit_flag, NULL till then */
 	bool files_left;         /* the disk has kept some; read once gone_chan is closed */
+	_Atomic bool expired;    /* set before exit_flag: see channel_expire */
 
 	struct rwlock lock;
 	struct consumer *clients; /* guarded by lock; uthash by id; borrowed: each removes itself */
@@ -111,7 +113,9 @@ struct channel {
 	uint64_t dropped_told;    /* the pump's own, then exit's: so many the log knows of */
 	size_t lost;              /* written by exit: messages that could not be flushed */
 
-	struct chan *keeping_chan; /* immutable; capacity 1: the pump is to look at kept */
+	struct chan
+		*keeping_chan;    /* immutable; capacity 1: the pump is to look at kept, and flow */
+	struct channel_flow flow; /* how many may go to consumers; see there */
 
 	struct mutex in_flight_lock;
 	struct in_flight_pqueue in_flight; /* guarded by in_flight_lock */
@@ -122,7 +126,14 @@ struct channel {
 	struct in_flight_pqueue deferred; /* guarded by deferred_lock */
 	_Atomic int64_t next_in_flight;   /* earliest deadline; written under in_flight_lock */
 	_Atomic int64_t next_deferred;    /* likewise, deferred_lock */
-	struct deadline deadline;         /* the scan loop's; a reference, unless it is idle */
+	/*
+	 * For the scan loop, which takes no lock: the setting channel_expire, 0 for never, written with
+	 * settings; and since when there is no consumer (monotonic), INT64_MAX: there is one, written
+	 * under lock.
+	 */
+	_Atomic int64_t expire_ns;
+	_Atomic int64_t unused_since_ns;
+	struct deadline deadline; /* the scan loop's; a reference, unless it is idle */
 
 	_Atomic uint64_t message_count;
 	bool topology_aware;                            /* immutable */
@@ -178,8 +189,9 @@ void channel_put_message_deferred(struct channel *c, struct message *take_m, int
 /* --- delivery: a client's pump ---------------------------------------------------------------- */
 
 /*
- * StartInFlightTimeout, for n of them: each is the client's until FIN, REQ or the timeout (ns).
- * Takes over one reference each.
+ * StartInFlightTimeout, for n of them: each is the client's until FIN, REQ or the timeout (ns), which
+ * is the channel's max_msg_timeout at most. 0: the channel's own msg_timeout. Takes over one
+ * reference each.
  */
 void channel_start_in_flight_timeout(struct channel *c, struct message *const *take_msgs, size_t n,
 	int64_t client_id, int64_t timeout_ns);
@@ -187,8 +199,8 @@ void channel_start_in_flight_timeout(struct channel *c, struct message *const *t
 /*
  * Takes up to max messages from memory, as the pumps of clients do in stock, so that the channel's
  * pump need not hand them out. Returns how many. 0 where the channel's pump must choose: it has a
- * batch, or the backend has messages, or consumers are nearer or farther; and 0 while the channel
- * is paused or exits. A channel's only consumer, which does not stand in line, gets its messages in
+ * batch, or the backend has messages, or consumers are nearer or farther, or the flow is limited;
+ * and 0 while the channel is paused or exits. A channel's only consumer, which does not stand in line, gets its messages in
  * order so. Any thread; does not block.
  */
 size_t channel_take_messages(struct channel *c, struct message **msgs, size_t max);
@@ -198,6 +210,10 @@ size_t channel_take_messages(struct channel *c, struct message **msgs, size_t ma
  * reference each.
  */
 void channel_return_messages(struct channel *c, struct message *const *take_msgs, size_t n);
+/* Of the messages that were received n will not be sent, and are gone. Takes in_flight_lock. */
+void channel_left_out(struct channel *c, size_t n);
+/* The most that a REQ may be delayed. Takes exit_lock for a moment. A client's io_loop. */
+int64_t channel_max_req_timeout(struct channel *c);
 
 /* --- answers: a client's io_loop ---------------------------------------------------------------
  *
@@ -214,7 +230,10 @@ size_t channel_finish_messages(struct channel *c, int64_t client_id, const struc
 /* RequeueMessage: back into the queue, at once or after delay_ns. */
 int channel_requeue_message(struct channel *c, int64_t client_id, struct message_id id,
 	int64_t delay_ns, struct err *err);
-/* TouchMessage: its timeout starts anew, up to --max-msg-timeout from delivery. */
+/*
+ * TouchMessage: its timeout starts anew, up to the channel's max_msg_timeout from delivery. 0: the
+ * channel's own msg_timeout.
+ */
 int channel_touch_message(struct channel *c, int64_t client_id, struct message_id id,
 	int64_t timeout_ns, struct err *err);
 
@@ -289,5 +308,15 @@ void channel_pump_fetches_settings(struct channel *c);
  */
 enum exit_result channel_delete(struct channel *c, struct err *err);
 enum exit_result channel_close(struct channel *c, struct err *err);
+/*
+ * Has it had no consumer for as long as channel_expire says? Takes no lock; any thread. Never for an
+ * ephemeral one.
+ */
+bool channel_has_expired(const struct channel *c, int64_t now_ns);
+/*
+ * The same as channel_delete, if it has expired, and not exited; else EXIT_ELSEWHERE. A consumer that
+ * comes at the same moment either keeps it, or is told "exiting"; then c->expired says why.
+ */
+enum exit_result channel_expire(struct channel *c, struct err *err);
 
 #endif

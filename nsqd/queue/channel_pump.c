@@ -158,9 +158,13 @@ size_t channel_take_messages(struct channel *c, struct message **msgs, size_t ma
 		return 0;
 	if (!rwlock_tryrdlock(&c->exit_lock))
 		return 0;
+	if (channel_flow_is_limited(&c->settings->v))
+		max = 0;
 	/* With messages in both, the pump's select is what is fair to those on disk. */
 	if (!channel_exiting(c) && c->backend->ops->depth(c->backend) == 0)
 		n = chan_try_recv_n(c->memory_msg_chan, msgs, max, NULL);
+	if (n > 0)
+		atomic_fetch_add_explicit(&c->flow.handed, n, memory_order_relaxed);
 	rwlock_unlock(&c->exit_lock);
 	return n;
 }
@@ -244,8 +248,10 @@ struct pump {
 	struct waiter waiters[MAX_CASES];
 	struct channel *channel;
 	enum channel_update update;
-	size_t wanted;     /* for so many messages there is demand, and no batch */
-	bool kept_next;    /* the kept messages are a source */
+	size_t wanted;  /* for so many messages there is demand, and no batch */
+	size_t offered; /* so many of the batch may be handed out */
+	bool held_up;   /* there is demand, or a batch, but the flow allows none (channel_flow.h) */
+	bool kept_next; /* the kept messages are a source */
 	struct ticker due; /* for that */
 };
 
@@ -254,13 +260,48 @@ static struct pump *pump_of(struct task *task)
 	return (struct pump *)task;
 }
 
+/* How many of n messages may be in flight beside those that are. None: the pump is woken for them. */
+static size_t room_in_flight(struct channel *c, size_t n)
+{
+	mutex_lock(&c->in_flight_lock);
+	int64_t room =
+		channel_flow_room_locked(&c->flow, c->settings->v.max_in_flight, c->in_flight.len);
+	c->flow.waits = room <= 0;
+	mutex_unlock(&c->in_flight_lock);
+	return room <= 0 ? 0 : n < (size_t)room ? n : (size_t)room;
+}
+
+/*
+ * How many of n messages may be handed out now. If none: with flow.more stopped, keeping_chan wakes
+ * the pump.
+ */
+static size_t flow_allows(struct channel *c, size_t n)
+{
+	const struct setting_values *v = &c->pump_settings->v;
+	if (n == 0 || !channel_flow_is_limited(v))
+		return n;
+	ticker_stop(&c->flow.more);
+	if (v->max_in_flight > 0)
+		n = room_in_flight(c, n);
+	return n > 0 && v->rate > 0 ? channel_flow_tokens(&c->flow, v->rate, n) : n;
+}
+
+/* The first n messages of the batch have gone to consumers. */
+static void batch_handed(struct channel *c, size_t n)
+{
+	if (n > 0)
+		channel_flow_handed(&c->flow, c->pump_settings->v.rate, n);
+	batch_taken(c, n);
+}
+
 /* To near consumers that wait: one that is nearer than that which asked may have come since. */
 static void offer_to_near(struct channel *c)
 {
 	for (int i = 0; batch_len(c) > 0 && i < GLOBAL; i++) {
 		struct chan *near = c->client_msg_chans[i];
 		if (near)
-			batch_taken(c, chan_try_send_n(near, c->batch, batch_len(c)));
+			batch_handed(
+				c, chan_try_send_n(near, c->batch, flow_allows(c, batch_len(c))));
 	}
 }
 
@@ -274,17 +315,30 @@ static int add_clients(struct channel *c, struct pump *p)
 	/* A batch while the channel is paused is what the disk refuses to take back. */
 	if (p->wanted > 0 || channel_is_paused(c))
 		return n;
+	if (p->held_up) {
+		p->task.cases[n++] = chan_case_tick(&c->flow.more);
+		return n;
+	}
 	for (int i = 0; i < N_CLOSENESS; i++) {
 		struct chan *client = c->client_msg_chans[i];
 		if (!client)
 			continue;
 		struct chan_case *cc = &p->task.cases[n++];
-		*cc = batch_len(c) > 0 ? chan_case_send_n(client, c->batch, batch_len(c))
+		*cc = batch_len(c) > 0 ? chan_case_send_n(client, c->batch, p->offered)
 				       : chan_case_demand(client);
 		if (batch_len(c) == 0)
 			cc->max = 1; /* how much it is, is asked anew */
 	}
 	return n;
+}
+
+/* So many messages as may leave are taken, or those of the batch offered. */
+static void limit_flow(struct channel *c, struct pump *p)
+{
+	bool any = p->wanted + batch_len(c) > 0;
+	p->wanted = flow_allows(c, p->wanted);
+	p->offered = flow_allows(c, batch_len(c));
+	p->held_up = any && p->wanted + p->offered == 0;
 }
 
 /* With demand, and no batch, the sources are open; else the batch is offered. */
@@ -298,6 +352,7 @@ static int prepare(struct task *task, bool owner)
 	/* Before it looks for demand: a consumer that leaves the line after that knows it. */
 	atomic_store(&c->may_take, true);
 	p->wanted = batch_len(c) > 0 ? 0 : demand_of_all(c);
+	limit_flow(c, p);
 	if (p->wanted == 0)
 		atomic_store(&c->may_take, false);
 	if (p->wanted > 0 && !c->batch)
@@ -336,7 +391,7 @@ static enum task_result act(struct task *task, int chosen, bool owner)
 		apply_update(c, p->update);
 		break;
 	case KEEPING:
-		break; /* prepare looks at what is kept */
+		break; /* prepare looks at what is kept, and at the flow */
 	case KEPT:
 		if (p->kept_next)
 			take_kept(c, p->wanted);
@@ -347,7 +402,7 @@ static enum task_result act(struct task *task, int chosen, bool owner)
 		return TASK_END;
 	default:
 		if (task->cases[chosen].op == CHAN_SEND)
-			batch_taken(c, task->cases[chosen].n);
+			batch_handed(c, task->cases[chosen].n);
 	}
 	return TASK_ON;
 }

@@ -36,6 +36,7 @@
 #include "common/slab.h"
 #include "common/xalloc.h"
 #include "nsqd/queue/channel.h"
+#include "nsqd/queue/channel_expiry.h"
 #include "nsqd/queue/topics.h"
 
 /* The most channels that wait for a worker, whatever queue_scan_selection_count says. */
@@ -59,6 +60,7 @@ struct scan {
 	struct wait_group workers;
 	size_t pool_size;
 	size_t ideal_pool_size;
+	struct expiry expiry;
 };
 
 /* --- one channel ------------------------------------------------------------------------------ */
@@ -193,10 +195,16 @@ static void look_at_all(struct scan *s, int64_t now)
 	if (__builtin_add_overflow(now, interval, &s->look_at_all_ns))
 		s->look_at_all_ns = INT64_MAX;
 	deadlines_set_horizon(s->deadlines, s->look_at_all_ns);
+	bool is_open = expiry_is_open(&s->expiry, now), has_place = is_open;
 	for (size_t i = 0; i < s->n_channels; i++) {
-		if (channel_next_deadline(s->channels[i]) < s->look_at_all_ns)
-			channel_await_deadline(s->channels[i]);
+		struct channel *c = s->channels[i];
+		if (channel_next_deadline(c) < s->look_at_all_ns)
+			channel_await_deadline(c);
+		if (has_place && channel_has_expired(c, now))
+			has_place = expiry_add(&s->expiry, c);
 	}
+	if (is_open)
+		expiry_start(&s->expiry, now);
 }
 
 /* Takes what is due, and does what is quick. What is left is in due, for the workers. */
@@ -300,10 +308,12 @@ void nsqd_queue_scan_loop(void *arg)
 	};
 	s.work_chan = chan_new(sizeof(struct channel *), s.selection_count);
 	wait_group_init(&s.workers);
+	expiry_init(&s.expiry, topics->ctx);
 	scan(&s);
 	nsqd_logf(s.ctx, LG_INFO, "QUEUESCAN: closing");
 	chan_close(s.close_chan);
 	wait_group_wait(&s.workers);
+	expiry_end(&s.expiry);
 	drop_due(&s);
 	drop_channels(&s);
 	chan_free(s.work_chan);

@@ -231,17 +231,9 @@ static size_t channel_is_gone(struct topic *t, struct channel *c, enum exit_resu
 	return left;
 }
 
-int topic_delete_channel(struct topic *t, struct channel *c, struct err *err)
+/* This thread has ended the channel. */
+static int end_deletion(struct topic *t, struct channel *c, enum exit_result res, struct err *err)
 {
-	nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): deleting channel %s", t->name, c->name);
-	/*
-	 * delete empties the channel before closing (so that we dont leave any messages around). We
-	 * do this before removing the channel from the map below (with no lock), so that any
-	 * incoming subs will error and not create a new channel, to enforce ordering.
-	 */
-	enum exit_result res = channel_delete(c, err);
-	if (res == EXIT_ELSEWHERE)
-		return gone_wait_deleted(t->ctx, c->gone_chan, &c->files_left, err);
 	/* Where the disk refuses, the channel is gone all the same. */
 	if (res == EXIT_FAILED)
 		nsqd_logf(t->ctx, LG_ERROR, "channel(%s) delete - %s", c->name, err->msg);
@@ -253,6 +245,28 @@ int topic_delete_channel(struct topic *t, struct channel *c, struct err *err)
 	if (left == 0 && t->ephemeral && !atomic_exchange(&t->deleter_once, true))
 		t->delete_callback(t->delete_arg, t);
 	return gone_deleted(res == EXIT_FAILED, err);
+}
+
+int topic_delete_channel(struct topic *t, struct channel *c, struct err *err)
+{
+	nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): deleting channel %s", t->name, c->name);
+	/*
+	 * delete empties the channel before closing (so that we dont leave any messages around). We
+	 * do this before removing the channel from the map below (with no lock), so that any
+	 * incoming subs will error and not create a new channel, to enforce ordering.
+	 */
+	enum exit_result res = channel_delete(c, err);
+	if (res == EXIT_ELSEWHERE)
+		return gone_wait_deleted(t->ctx, c->gone_chan, &c->files_left, err);
+	return end_deletion(t, c, res, err);
+}
+
+void topic_expire_channel(struct topic *t, struct channel *c)
+{
+	struct err err;
+	enum exit_result res = channel_expire(c, &err);
+	if (res != EXIT_ELSEWHERE)
+		(void)end_deletion(t, c, res, &err);
 }
 
 int topic_delete_existing_channel(struct topic *t, const char *name, struct err *err)

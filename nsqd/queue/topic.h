@@ -114,6 +114,11 @@ int topic_delete_existing_channel(struct topic *t, const char *name, struct err 
  */
 int topic_delete_channel(struct topic *t, struct channel *c, struct err *err);
 /*
+ * The same if c has expired (channel_expire), and no other thread has begun its deletion; else this
+ * does nothing.
+ */
+void topic_expire_channel(struct topic *t, struct channel *c);
+/*
  * Tells the pump that a channel has come or is exiting: from then on it deals out messages with
  * regard to that. Blocks until the pump is done with its batch, or has exited.
  */

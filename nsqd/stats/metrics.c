@@ -546,6 +546,7 @@ DAEMON_VALUE(received, received_bytes)
 DAEMON_VALUE(sent, sent_bytes)
 DAEMON_VALUE(kept_threads, kept_threads)
 DAEMON_VALUE(kept_bytes, kept_bytes)
+DAEMON_VALUE(expired_channels, expired_channels)
 DAEMON_VALUE(sync_errors, disk.sync_errors)
 DAEMON_VALUE(written, disk.written_bytes)
 DAEMON_VALUE(read, disk.read_bytes)
@@ -598,6 +599,10 @@ static const struct daemon_metric daemon_metrics[] = {
 	{{"nsqd_kept_bytes", METRIC_GAUGE,
 		 "Bytes of messages that channels keep in memory, since the disk refuses them."},
 		print_kept_bytes},
+	{{"nsqd_channels_expired_total", METRIC_COUNTER,
+		 "Channels that were deleted, since they had no consumer for their "
+		 "channel_expire."},
+		print_expired_channels},
 	{{"nsqd_disk_sync_duration_seconds", METRIC_HISTOGRAM,
 		 "Time that each fsync of a disk queue took."},
 		print_syncs},

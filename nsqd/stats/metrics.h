@@ -26,6 +26,7 @@ struct daemon_stats {
 	uint64_t sent_bytes;
 	int64_t kept_threads;
 	int64_t kept_bytes;
+	int64_t expired_channels;
 	struct proc_stats proc;
 	struct disk_stats disk;
 	struct disk_usage usage;

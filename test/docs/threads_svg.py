@@ -41,8 +41,8 @@ def of_queues():
             arrow((560, 133), (560, 115), (530, 115), (530, 99)), text(580, 128, "read_chan", 10, "start"),
             arrow((675, 150), (745, 150), (745, 99)), text(752, 128, "read_chan", 10, "start"),
             arrow((690, 97), (690, 205), (292, 205)), text(355, 198, "client_msg_chans", 10),
-            box(430, 255, 90, "scan", THREAD), box(600, 255, 110, "scan-worker", THREAD),
-            arrow((520, 255), (598, 255)), text(559, 247, "work_chan", 10),
+            box(430, 255, 90, "scan", THREAD), box(594, 255, 134, "scan-worker, expire", THREAD),
+            arrow((520, 255), (592, 255)), text(556, 247, "work_chan", 10),
             text(475, 290, "earlier_chan wakes it", 10),
             box(740, 255, 110, "timerproc", THREAD), text(795, 290, "tickers of pumps", 10)]
 

@@ -261,6 +261,33 @@ void nsqd_notify(
 	(void)ctx, (void)topic, (void)channel, (void)gone, (void)persist;
 }
 
+/* Nothing is set for anybody. */
+static struct settings plain = {.v = {.msg_timeout = INT64_MAX,
+					.max_msg_timeout = INT64_MAX,
+					.max_req_timeout = INT64_MAX}};
+
+struct settings *settings_store_get(
+	struct settings_store *s, const char *topic, const char *channel)
+{
+	(void)s, (void)topic, (void)channel;
+	return &plain;
+}
+
+struct settings *settings_ref(struct settings *s)
+{
+	return s;
+}
+
+void settings_unref(struct settings *s)
+{
+	(void)s;
+}
+
+void nsqd_forget_settings(struct context *c, const char *topic, const char *channel)
+{
+	(void)c, (void)topic, (void)channel;
+}
+
 void nsqd_set_health(struct context *ctx, const struct err *err)
 {
 	(void)ctx, (void)err;

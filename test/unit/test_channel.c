@@ -137,6 +137,11 @@ static void test_a_requeue_with_a_delay_waits_for_it(struct fixture *f)
 	expect_in_order(c, 0, 1);
 }
 
+static void set_timeouts_without_end(struct options *o)
+{
+	o->max_msg_timeout = INT64_MAX;
+}
+
 static void test_a_delay_beyond_the_end_of_time_is_never_due(struct fixture *f)
 {
 	struct channel *c = f->channel;
@@ -1211,7 +1216,8 @@ int main(void)
 		channel_test(test_in_flight_worker),
 		channel_test(test_a_requeued_message_comes_back_at_once),
 		channel_test(test_a_requeue_with_a_delay_waits_for_it),
-		channel_test(test_a_delay_beyond_the_end_of_time_is_never_due),
+		channel_test_with(test_a_delay_beyond_the_end_of_time_is_never_due,
+			.mem_queue_size = 10, .adjust = set_timeouts_without_end),
 		channel_test(test_a_touch_begins_the_timeout_anew),
 		channel_test(test_touches_end_at_the_longest_timeout_since_delivery),
 		channel_test(test_two_messages_of_one_id_are_both_kept),

@@ -1,0 +1,189 @@
+"""msg_timeout, max_msg_timeout and max_req_timeout of a channel: see also test_timeouts.py."""
+
+import time
+
+import pytest
+
+from nsq import SCALE
+from test_flow import channel_of, configure
+
+pytestmark = pytest.mark.ours(reason='stock has no settings of channels')
+
+FLAGS = ['--msg-timeout=50m', '--max-msg-timeout=60m', '--max-req-timeout=50m']
+SCANNED = 20
+SHORT = '500ms'
+SHORT_S = 0.5
+
+
+@pytest.fixture
+def topic(nsqd):
+    return nsqd.scanned_topic()
+
+
+def expect_again(client, start, at_least):
+    """The message comes back, no sooner than that after start."""
+    message = client.message()
+    assert message.attempts == 2
+    assert time.monotonic() - start >= at_least
+    return message
+
+
+def test_a_client_that_asks_for_none_has_the_channels(nsqd, topic):
+    channel_of(nsqd, topic, msg_timeout=SHORT)
+    with nsqd.subscribe(topic, 'ch', 1) as client:
+        start = time.monotonic()
+        nsqd.pub(topic, 'x')
+        assert client.message().attempts == 1
+        expect_again(client, start, SHORT_S)
+
+
+def test_one_that_asks_keeps_its_own(nsqd, topic):
+    channel_of(nsqd, topic, msg_timeout=SHORT)
+    with nsqd.subscribe(topic, 'ch', 1, msg_timeout=3000) as client:
+        start = time.monotonic()
+        nsqd.pub(topic, 'x')
+        assert client.message().attempts == 1
+        expect_again(client, start, 3)
+
+
+def test_one_that_asks_for_more_than_the_channel_allows_gets_that(nsqd, topic):
+    channel_of(nsqd, topic, msg_timeout=SHORT, max_msg_timeout='1s')
+    with nsqd.subscribe(topic, 'ch', 1, msg_timeout=3000000) as client:
+        start = time.monotonic()
+        nsqd.pub(topic, 'x')
+        assert client.message().attempts == 1
+        expect_again(client, start, 1)
+
+
+def test_a_change_holds_for_what_is_delivered_next(nsqd, topic):
+    channel_of(nsqd, topic)
+    with nsqd.subscribe(topic, 'ch', 2) as client:
+        nsqd.pub(topic, 'before')
+        before = client.message()
+        configure(nsqd, topic, msg_timeout=SHORT)
+        start = time.monotonic()
+        nsqd.pub(topic, 'after')
+        assert client.message().body == b'after'
+        assert expect_again(client, start, SHORT_S).body == b'after'
+        client.fin(before)
+        client.expect_usable()
+        configure(nsqd, topic, msg_timeout=None)
+        nsqd.pub(topic, 'long')
+        held = client.message()
+        while held.body != b'long':
+            held = client.message()
+        client.fin(held)
+        client.expect_usable()
+
+
+def test_identify_answers_what_it_always_did(nsqd, topic):
+    channel_of(nsqd, topic, msg_timeout=SHORT)
+    with nsqd.connect() as client:
+        assert client.identify()['msg_timeout'] == 50 * 60 * 1000
+    with nsqd.connect() as client:
+        answer = client.identify(msg_timeout=4321)
+        assert (answer['msg_timeout'], answer['max_msg_timeout']) == (4321, 60 * 60 * 1000)
+
+
+def test_touch_begins_the_channels_timeout_anew(nsqd, topic):
+    timeout = 2 * SCALE
+    channel_of(nsqd, topic, msg_timeout='%dms' % (1000 * timeout))
+    with nsqd.subscribe(topic, 'ch', 1) as client:
+        nsqd.pub(topic, 'x')
+        message = client.message()
+        client.expect_quiet(timeout / 4)
+        start = time.monotonic()
+        client.touch(message)
+        expect_again(client, start, timeout)
+
+
+def test_touch_ends_at_the_channels_longest(nsqd, topic):
+    channel_of(nsqd, topic, msg_timeout=SHORT, max_msg_timeout='1s')
+    with nsqd.subscribe(topic, 'ch', 1, msg_timeout=1000) as client:
+        nsqd.pub(topic, 'x')
+        start = time.monotonic()
+        message = client.message()
+        came = None
+        while came is None:
+            client.touch(message)
+            client.command('NOP')
+            try:
+                came = client.answer(0.05)
+            except TimeoutError:
+                pass
+            assert time.monotonic() - start < 60
+        # The message, or the answer to a TOUCH that was late.
+        assert came[0] in (1, 2)
+        assert time.monotonic() - start >= 0.9
+
+
+def test_the_longest_of_a_policy_caps_the_flags_timeout(new_nsqd, tmp_path):
+    path = tmp_path / 'nsqd.cfg'
+    path.write_text('msg_timeout = "50m"\n[[policy]]\nmatch = "scan*/*"\nmax_msg_timeout = "500ms"\n')
+    nsqd = new_nsqd('--config=%s' % path, '--max-msg-timeout=60m', scanned=1)
+    topic = nsqd.scanned_topic()
+    with nsqd.subscribe(topic, 'ch', 1) as client:
+        start = time.monotonic()
+        nsqd.pub(topic, 'x')
+        client.message()
+        expect_again(client, start, SHORT_S)
+
+
+def test_flags_alone_may_say_more_than_the_longest(new_nsqd):
+    """As stock does it: the first timeout is not cut."""
+    nsqd = new_nsqd('--msg-timeout=2s', '--max-msg-timeout=1s', scanned=1)
+    topic = nsqd.scanned_topic()
+    with nsqd.subscribe(topic, 'ch', 1) as client:
+        start = time.monotonic()
+        nsqd.pub(topic, 'x')
+        client.message()
+        expect_again(client, start, 2)
+
+
+def test_what_does_not_go_together_is_refused(nsqd):
+    topic = nsqd.topic()
+    nsqd.create(topic, 'ch')
+    answer = nsqd.http('PUT', '/channel/config?topic=%s&channel=ch' % topic,
+                       '{"msg_timeout":"2s","max_msg_timeout":"1s"}')
+    assert answer.status == 400
+    assert b'msg_timeout' in answer.body
+
+
+# -- REQ
+
+def test_a_reqs_delay_is_clamped_to_the_channels(nsqd, topic):
+    channel_of(nsqd, topic, max_req_timeout='1s')
+    with nsqd.subscribe(topic, 'ch', 1) as client:
+        nsqd.pub(topic, 'x')
+        message = client.message()
+        start = time.monotonic()
+        client.req(message, 40 * 60 * 1000)
+        expect_again(client, start, 1)
+        nsqd.wait_log(r'REQ timeout 2400000000000 out of range 0-1000000000\. '
+                      r'Setting to 1000000000$')
+
+
+def test_a_longest_of_0_makes_each_req_one_without_delay(nsqd, topic):
+    channel_of(nsqd, topic, max_req_timeout='0s')
+    with nsqd.subscribe(topic, 'ch', 1) as client:
+        nsqd.pub(topic, 'x')
+        client.req(client.message(), 1000000)
+        assert client.message().attempts == 2
+
+
+def test_it_may_be_more_than_the_flag(nsqd, topic):
+    channel_of(nsqd, topic, max_req_timeout='100h')
+    with nsqd.subscribe(topic, 'ch', 1) as client:
+        nsqd.pub(topic, 'x')
+        client.req(client.message(), 90 * 3600 * 1000)
+        nsqd.wait_channel(topic, 'ch', deferred_count=1, in_flight_count=0)
+        assert 'out of range 0-360000000000000' not in nsqd.log()
+
+
+def test_dpub_goes_by_the_flag(nsqd, topic):
+    channel_of(nsqd, topic, max_req_timeout='1s')
+    with nsqd.connect() as client:
+        client.dpub(topic, 40 * 60 * 1000, b'x')
+        nsqd.wait_channel(topic, 'ch', deferred_count=1)
+    assert nsqd.post('/pub?topic=%s&defer=%d' % (topic, 40 * 60 * 1000), b'x').status == 200
+    nsqd.wait_channel(topic, 'ch', deferred_count=2)
