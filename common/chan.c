@@ -354,6 +354,13 @@ static size_t draw_locked(
 	return n;
 }
 
+void chan_refill_locked(struct chan *c, struct wake_list *wakes)
+{
+	chan_assert_locked(c);
+	if (c->count < c->cap)
+		draw_locked(c, NULL, c->cap - c->count, true, wakes);
+}
+
 size_t chan_recv_locked(struct chan *c, char *v, size_t max, struct wake_list *wakes)
 {
 	chan_assert_locked(c);
@@ -364,8 +371,7 @@ size_t chan_recv_locked(struct chan *c, char *v, size_t max, struct wake_list *w
 		/* The ring's values are older than those of blocked senders. */
 		if (n < max)
 			n += draw_locked(c, value_at(c, v, n), max - n, false, wakes);
-		if (c->count < c->cap)
-			draw_locked(c, NULL, c->cap - c->count, true, wakes);
+		chan_refill_locked(c, wakes);
 	}
 	return n;
 }

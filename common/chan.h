@@ -64,6 +64,31 @@ size_t chan_try_recv_n(struct chan *c, void *v, size_t max, bool *closed);
  */
 size_t chan_demand(struct chan *c, size_t most);
 
+/*
+ * Looking at what is buffered (chan_look.c). The values stay where they are, and no receiver waits
+ * for longer than it takes. see is called with c's lock held, for up to max values, the oldest
+ * first. It must be quick, and take no lock. So it may follow a pointer to what nobody frees or
+ * changes before a receive. Returns how many were seen. Values of blocked senders are not among
+ * them.
+ */
+size_t chan_look(
+	struct chan *c, size_t max, void (*see)(void *arg, const void *value), void *arg);
+
+enum chan_found {
+	CHAN_FOUND, /* it was taken out of the buffer: *v is it */
+	CHAN_ON,    /* not yet: call again */
+	CHAN_NONE,  /* no value in the buffer is wanted */
+};
+
+/*
+ * Takes one value out of the middle of the buffer. A call looks at up to max > 0 values, the newest
+ * first, and a further one goes on where it stopped: *passed is 0 at first. So others use c between
+ * the calls, and what they send or receive meanwhile makes it miss nothing that stays. (Another
+ * taking out may.) wanted is called as see above.
+ */
+enum chan_found chan_take_out(struct chan *c, size_t *passed, size_t max,
+	bool (*wanted)(void *arg, const void *value), void *arg, void *v);
+
 enum chan_op {
 	CHAN_SEND, /* case c <- v[0..max): ready if one value can go; moves n in 1..max */
 	CHAN_RECV, /* case v[0..max) = <-c: n in 1..max, or n = 0 and !ok on closed and drained */

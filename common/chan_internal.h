@@ -132,6 +132,8 @@ void waitq_remove(struct waitq *q, struct waiter *w);
 size_t chan_send_locked(struct chan *c, const char *v, size_t n, struct wake_list *wakes);
 /* Receives up to max values without blocking; returns how many. v may be NULL. */
 size_t chan_recv_locked(struct chan *c, char *v, size_t max, struct wake_list *wakes);
+/* As many values of senders that wait go into the ring as have room there. */
+void chan_refill_locked(struct chan *c, struct wake_list *wakes);
 /* Writes a zero value to v, as a receive from a closed chan does. */
 void chan_zero(const struct chan *c, char *v);
 /* The room of the parked receivers except that of one thread (NULL: of all); counts up to limit. */

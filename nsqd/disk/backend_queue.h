@@ -13,6 +13,7 @@
 #include "common/chan.h"
 #include "common/err.h"
 #include "nsqd/core/message.h"
+#include "nsqd/core/message_view.h"
 
 /* One record to store, in two parts (a message's header and its body). Borrowed for the call. */
 struct backend_record {
@@ -23,6 +24,20 @@ struct backend_record {
 };
 
 struct backend_queue;
+
+/*
+ * What was stored at a moment, to be looked at without the queue, which may be read, emptied or
+ * freed meanwhile. One thread's own.
+ */
+struct backend_look {
+	/*
+	 * Adds the first messages to out, as long as there is room. 0: all, or as many as there is
+	 * room for. 1: a reader has come by, what is to be seen has gone: look anew. -1 with err
+	 * set: some may be there that could not be seen. Blocks on the disk.
+	 */
+	int (*read)(struct backend_look *l, struct message_views *out, struct err *err);
+	void (*free)(struct backend_look *l);
+};
 
 struct backend_queue_ops {
 	/*
@@ -54,6 +69,16 @@ struct backend_queue_ops {
 	int64_t (*depth)(struct backend_queue *q);
 	/* Throws the stored messages away. -1 with err set. May block on the disk. */
 	int (*empty)(struct backend_queue *q, struct err *err);
+	/*
+	 * What is stored and not yet received, as it was a moment ago; the caller frees it. NULL:
+	 * nothing. Any thread, never blocks.
+	 */
+	struct backend_look *(*look)(struct backend_queue *q);
+	/*
+	 * The timestamp of the first message that look would show (ns); 0: none, or it has not been
+	 * read yet. Any thread, never blocks.
+	 */
+	int64_t (*first_timestamp)(struct backend_queue *q);
 };
 
 /* The head of every implementation. */

@@ -37,6 +37,7 @@
 #include "nsqd/disk/diskqueue_dir.h"
 #include "nsqd/disk/diskqueue_for_tests.h"
 #include "nsqd/disk/diskqueue_meta.h"
+#include "nsqd/disk/diskqueue_peek.h"
 #include "nsqd/disk/diskqueue_position.h"
 #include "nsqd/disk/diskqueue_read.h"
 #include "nsqd/disk/diskqueue_record.h"
@@ -283,6 +284,7 @@ static void dq_io_loop(void *arg)
 		sync_if_needed(d);
 		if (d->searching || d->counting.active)
 			turns = dq_turns();
+		dq_show(d);
 		/* Release: what was done until now is seen by diskqueue_barrier with it. */
 		atomic_store_explicit(&d->at_work, turns != NULL, memory_order_release);
 		/* r is set only while there is data to read: a NULL chan is never ready */
@@ -532,6 +534,7 @@ static void diskqueue_free(struct diskqueue *d)
 	}
 	wait_group_destroy(&d->wait_group);
 	mutex_destroy(&d->lock);
+	mutex_destroy(&d->shown_lock);
 	chan_free(d->read_chan);
 	chan_free(d->write_chan);
 	chan_free(d->empty_chan);
@@ -584,6 +587,16 @@ static int diskqueue_delete(struct backend_queue *q, struct err *err)
 	return rc;
 }
 
+static struct backend_look *diskqueue_look(struct backend_queue *q)
+{
+	return dq_look_new(from_base(q));
+}
+
+static int64_t diskqueue_first_timestamp(struct backend_queue *q)
+{
+	return dq_shown_first(from_base(q));
+}
+
 static const struct backend_queue_ops diskqueue_ops = {
 	.put = diskqueue_put,
 	.read_chan = diskqueue_read_chan,
@@ -592,6 +605,8 @@ static const struct backend_queue_ops diskqueue_ops = {
 	.delete = diskqueue_delete,
 	.depth = diskqueue_depth,
 	.empty = diskqueue_empty,
+	.look = diskqueue_look,
+	.first_timestamp = diskqueue_first_timestamp,
 };
 
 static struct diskqueue *diskqueue_alloc(const struct diskqueue_opts *opts, const struct dq_io *io)
@@ -618,6 +633,7 @@ static struct diskqueue *diskqueue_alloc(const struct diskqueue_opts *opts, cons
 	d->exit_chan = chan_new(0, 0);
 	wait_group_init(&d->wait_group);
 	mutex_init(&d->lock, RANK_DISKQUEUE);
+	mutex_init(&d->shown_lock, RANK_LEAF);
 	dq_block_init(&d->block, io);
 	dq_block_init(&d->counting.block, io);
 	d->write_fd = -1;
@@ -634,6 +650,7 @@ struct backend_queue *diskqueue_new_with_io(
 		err = &own;
 	/* no need to lock here, nothing else could possibly be touching this instance */
 	load(d, err);
+	dq_show(d);
 	if (d->loaded && dq_pos_eq(d->rd, d->wr) && !d->meta_dirty)
 		return &d->base;
 	if (d->loaded)

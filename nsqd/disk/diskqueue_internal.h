@@ -10,6 +10,7 @@
  *   diskqueue_position.c   the read position: what moves it, and which files go with that
  *   diskqueue_count.c      counting what the metadata do not know of, and turns at hard work
  *   diskqueue_record.c     where a record ends, and where the next one begins after damage
+ *   diskqueue_peek.c       looking at what is stored, from other threads
  *   diskqueue_dir.c        names and numbers of the data files
  *   diskqueue_patience.c   how long an error is waited out
  *
@@ -163,6 +164,13 @@ struct dq_empty_req {
 	struct chan *response_chan;
 };
 
+/* What others than dq_io_loop may know of the state (diskqueue_peek.c). */
+struct dq_shown {
+	struct dq_pos from; /* behind the last message that was received */
+	struct dq_pos to;   /* where the next record goes; from, while nothing is loaded */
+	int64_t first;      /* timestamp of the first message; 0: none, or it is not read yet */
+};
+
 struct diskqueue {
 	struct backend_queue base; /* immutable */
 	unsigned magic;            /* immutable until freed */
@@ -195,6 +203,9 @@ struct diskqueue {
 	size_t n_free_reqs;             /* guarded by lock */
 
 	_Atomic int64_t depth; /* atomic; written by io */
+
+	struct mutex shown_lock; /* a leaf */
+	struct dq_shown shown;   /* guarded by shown_lock; written by io, which may read it without */
 
 	/* run-time state, persisted: io */
 	bool loaded;            /* false: the disk could not be read yet, nothing below is valid */

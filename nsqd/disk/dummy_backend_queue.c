@@ -57,6 +57,12 @@ static int dummy_empty(struct backend_queue *q, struct err *err)
 	return 0;
 }
 
+static struct backend_look *dummy_look(struct backend_queue *q)
+{
+	(void)q;
+	return NULL;
+}
+
 static const struct backend_queue_ops dummy_ops = {
 	.put = dummy_put,
 	.read_chan = dummy_read_chan,
@@ -65,6 +71,8 @@ static const struct backend_queue_ops dummy_ops = {
 	.delete = dummy_close,
 	.depth = dummy_depth,
 	.empty = dummy_empty,
+	.look = dummy_look,
+	.first_timestamp = dummy_depth,
 };
 
 struct backend_queue *dummy_backend_queue_new(void)

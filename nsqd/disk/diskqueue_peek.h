@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* Looking at what is stored in a disk queue, from any thread. */
+#ifndef NSQD_DISKQUEUE_PEEK_H
+#define NSQD_DISKQUEUE_PEEK_H
+
+#include "nsqd/disk/diskqueue_internal.h"
+
+/* Shows the state of now to the others. In the thread of "io" fields; takes shown_lock. */
+void dq_show(struct diskqueue *d);
+/* What backend_queue_ops.look and first_timestamp are. Any thread; take shown_lock. */
+struct backend_look *dq_look_new(struct diskqueue *d);
+int64_t dq_shown_first(struct diskqueue *d);
+
+#endif
