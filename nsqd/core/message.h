@@ -10,8 +10,10 @@
 #define NSQD_MESSAGE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "common/err.h"
 #include "common/heap.h"
@@ -26,6 +28,11 @@ struct chan;
 struct message_id {
 	char hex[MSG_ID_LENGTH]; /* not terminated */
 };
+
+static inline bool message_id_equal(struct message_id a, struct message_id b)
+{
+	return memcmp(a.hex, b.hex, MSG_ID_LENGTH) == 0;
+}
 
 struct message {
 	struct message_id id;       /* immutable */

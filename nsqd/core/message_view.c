@@ -9,7 +9,6 @@
 #include "nsqd/core/message_view.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/xalloc.h"
 
@@ -52,7 +51,7 @@ void message_views_see(void *arg, const void *value)
 size_t message_views_find(const struct message_views *views, struct message_id id, size_t n)
 {
 	size_t i = 0;
-	while (i < n && memcmp(views->v[i].id.hex, id.hex, MSG_ID_LENGTH) != 0)
+	while (i < n && !message_id_equal(views->v[i].id, id))
 		i++;
 	return i;
 }

@@ -3,8 +3,8 @@
  * The HTTP API. Mirrors nsqd/http.go, route by route and error by error. The handlers run in the
  * threads of HTTP connections. They may block as in Go: on the disk, and on a topic's or channel's
  * pump. Where http_route.may_block says that one will not, it runs at a poller. (/config is in
- * http_config.c, /debug in http_debug.c, /metrics and /health in http_metrics.c, the page of /stats
- * in stats_print.c.)
+ * http_config.c, /debug in http_debug.c, peek and single messages in http_inspect.c, /metrics and
+ * /health in http_metrics.c, the page of /stats in stats_print.c.)
  *
  * A body is read before its handler runs. Where a handler may refuse it first, that comes before
  * the body (HTTP_TOPIC_FIRST).
@@ -598,6 +598,14 @@ const struct http_route http_routes[] = {
 	{HTTP_GET, "/channel/config", HTTP_READ, http_do_get_channel_config, OPERATORS, NULL},
 	{HTTP_PUT, "/channel/config", HTTP_ADMIN, http_do_put_channel_config,
 		HTTP_LOGGED | HTTP_HELPS, http_settings_limit},
+	{HTTP_GET, "/topic/peek", HTTP_ADMIN, http_do_topic_peek,
+		HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_GET, "/channel/peek", HTTP_ADMIN, http_do_channel_peek,
+		HTTP_LOGGED | HTTP_DISCARDS_BODY, NULL},
+	{HTTP_POST, "/channel/message/finish", HTTP_ADMIN, http_do_message_finish, OPERATORS,
+		NULL},
+	{HTTP_POST, "/channel/message/requeue", HTTP_ADMIN, http_do_message_requeue, OPERATORS,
+		NULL},
 	{HTTP_GET, "/config/:opt", HTTP_READ, http_do_get_config, HTTP_LOGGED | HTTP_QUICK, NULL},
 	{HTTP_PUT, "/config/:opt", HTTP_ADMIN, http_do_put_config, HTTP_LOGGED, max_msg_size},
 

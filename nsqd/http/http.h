@@ -42,6 +42,11 @@ void http_do_put_topic_config(struct http_request *req);
 void http_do_get_channel_config(struct http_request *req);
 void http_do_put_channel_config(struct http_request *req);
 
+/* peek, and one message by its id (http_inspect.c) */
+void http_do_topic_peek(struct http_request *req);
+void http_do_channel_peek(struct http_request *req);
+void http_do_message_finish(struct http_request *req);
+void http_do_message_requeue(struct http_request *req);
 /* /config (http_config.c) */
 void http_do_get_config(struct http_request *req);
 void http_do_put_config(struct http_request *req);

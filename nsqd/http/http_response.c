@@ -44,6 +44,7 @@ static const char *status_text(int status)
 		{403, "Forbidden"},
 		{404, "Not Found"},
 		{405, "Method Not Allowed"},
+		{409, "Conflict"},
 		{413, "Request Entity Too Large"},
 		{417, "Expectation Failed"},
 		{500, "Internal Server Error"},

@@ -122,7 +122,7 @@ struct channel *channel_new(struct context *ctx, const char *topic_name, const c
 			chan_new(sizeof(struct message *), (size_t)opts->mem_queue_size);
 	init_client_msg_chans(c, opts);
 	c->exit_chan = chan_new(0, 0);
-	c->update_chan = chan_new(sizeof(enum channel_update), 0);
+	c->update_chan = chan_new(sizeof(struct pump_update), 0);
 	c->updated_chan = chan_new(0, 0);
 	c->keeping_chan = chan_new(0, 1);
 	wait_group_init(&c->wait_group);
@@ -402,6 +402,30 @@ static struct message *pop_in_flight(
 	return m;
 }
 
+struct message *channel_pop_in_flight(struct channel *c, struct message_id id)
+{
+	mutex_lock(&c->in_flight_lock);
+	struct message *m = in_flight_pqueue_find(&c->in_flight, id);
+	if (m) {
+		in_flight_pqueue_remove(&c->in_flight, m);
+		(void)publish_next(c, &c->next_in_flight, &c->in_flight);
+	}
+	mutex_unlock(&c->in_flight_lock);
+	return m;
+}
+
+struct message *channel_pop_deferred(struct channel *c, struct message_id id)
+{
+	mutex_lock(&c->deferred_lock);
+	struct message *m = in_flight_pqueue_find(&c->deferred, id);
+	if (m) {
+		in_flight_pqueue_remove(&c->deferred, m);
+		(void)publish_next(c, &c->next_deferred, &c->deferred);
+	}
+	mutex_unlock(&c->deferred_lock);
+	return m;
+}
+
 size_t channel_finish_messages(struct channel *c, int64_t client_id, const struct message_id *ids,
 	size_t n, const char **why)
 {
@@ -434,7 +458,7 @@ size_t channel_finish_messages(struct channel *c, int64_t client_id, const struc
  * put of messages that come back. What the disk refuses is not lost: it waits in memory, where it
  * was anyway, and is tried again.
  */
-static void put_back_locked(struct channel *c, struct message *const *take_msgs, size_t n)
+void channel_put_back_locked(struct channel *c, struct message *const *take_msgs, size_t n)
 {
 	struct err err;
 	rwlock_assert_held(&c->exit_lock);
@@ -449,7 +473,7 @@ void channel_return_messages(struct channel *c, struct message *const *take_msgs
 	if (channel_exiting(c))
 		message_unref_all(take_msgs, n);
 	else
-		put_back_locked(c, take_msgs, n);
+		channel_put_back_locked(c, take_msgs, n);
 	rwlock_unlock(&c->exit_lock);
 	channel_left_out(c, n);
 }
@@ -481,7 +505,7 @@ int channel_requeue_message(struct channel *c, int64_t client_id, struct message
 	} else {
 		atomic_fetch_add_explicit(&c->requeue_count, 1, memory_order_relaxed);
 		if (delay_ns == 0)
-			put_back_locked(c, &m, 1);
+			channel_put_back_locked(c, &m, 1);
 		else
 			channel_start_deferred_timeout(c, m, delay_ns);
 	}
@@ -532,8 +556,7 @@ static size_t count_of_one_client(struct message *const *msgs, size_t n)
 	return same;
 }
 
-/* The consumers that had these have so many less in flight, if they are still there. */
-static void tell_timed_out(struct channel *c, struct message *const *msgs, size_t n)
+void channel_tell_timed_out(struct channel *c, struct message *const *msgs, size_t n)
 {
 	struct consumer *client;
 	rwlock_rdlock(&c->lock);
@@ -560,8 +583,8 @@ static size_t time_out_locked(struct channel *c, int64_t now_ns)
 	if (n == 0)
 		return 0;
 	atomic_fetch_add_explicit(&c->timeout_count, n, memory_order_relaxed);
-	tell_timed_out(c, msgs, n);
-	put_back_locked(c, msgs, n);
+	channel_tell_timed_out(c, msgs, n);
+	channel_put_back_locked(c, msgs, n);
 	return n;
 }
 
@@ -585,7 +608,7 @@ bool channel_process_deferred_queue(struct channel *c, int64_t now_ns)
 		mutex_unlock(&c->deferred_lock);
 	}
 	if (n > 0)
-		put_back_locked(c, msgs, n);
+		channel_put_back_locked(c, msgs, n);
 	rwlock_unlock(&c->exit_lock);
 	return n > 0;
 }

@@ -73,7 +73,7 @@ struct channel {
 	 */
 	struct chan *client_msg_chans[N_CLOSENESS];
 	struct chan *exit_chan;    /* immutable; closed by exit */
-	struct chan *update_chan;  /* immutable; of enum channel_update, rendezvous with the pump */
+	struct chan *update_chan;  /* immutable; of struct pump_update, rendezvous with the pump */
 	struct chan *updated_chan; /* immutable; the pump's answer to each update */
 	struct wait_group wait_group; /* the pump */
 

@@ -101,9 +101,9 @@ static void fetch_settings(struct channel *c)
 	rwlock_unlock(&c->exit_lock);
 }
 
-static void apply_update(struct channel *c, enum channel_update what)
+static void apply_update(struct channel *c, const struct pump_update *update)
 {
-	switch (what) {
+	switch (update->what) {
 	case CHANNEL_PAUSED:
 		if (channel_is_paused(c))
 			put_batch_back(c);
@@ -124,6 +124,10 @@ static void apply_update(struct channel *c, enum channel_update what)
 			c->batch = NULL;
 		}
 		break;
+	case CHANNEL_VISITED:
+		update->visit->visit(c, update->visit->arg);
+		chan_send(update->visit->done_chan, NULL); /* the visitor may go, and all of that */
+		return;
 	}
 	struct chan_case cases[] = {
 		chan_case_send(c->updated_chan, NULL), chan_case_recv(c->exit_chan, NULL)};
@@ -132,13 +136,46 @@ static void apply_update(struct channel *c, enum channel_update what)
 
 void channel_update_pump(struct channel *c, enum channel_update what)
 {
+	struct pump_update update = {.what = what};
 	struct chan_case tell[] = {
-		chan_case_send(c->update_chan, &what), chan_case_recv(c->exit_chan, NULL)};
+		chan_case_send(c->update_chan, &update), chan_case_recv(c->exit_chan, NULL)};
 	if (chan_select(tell, 2) != 0)
 		return;
 	struct chan_case wait[] = {
 		chan_case_recv(c->updated_chan, NULL), chan_case_recv(c->exit_chan, NULL)};
 	chan_select(wait, 2);
+}
+
+bool channel_visit_pump(struct channel *c, void (*visit)(struct channel *c, void *arg), void *arg)
+{
+	struct pump_visit v = {visit, arg, chan_new(0, 1)};
+	struct pump_update update = {CHANNEL_VISITED, &v};
+	struct chan_case tell[] = {
+		chan_case_send(c->update_chan, &update), chan_case_recv(c->exit_chan, NULL)};
+	bool told = chan_select(tell, 2) == 0;
+	/* Not beside exit_chan: the pump that has it will use it, whatever comes then. */
+	if (told)
+		chan_recv(v.done_chan, NULL);
+	chan_free(v.done_chan);
+	return told;
+}
+
+struct message *channel_first_in_batch(struct channel *c, struct message_id id)
+{
+	size_t n = batch_len(c), i = 0;
+	while (i < n && !message_id_equal(c->batch[i]->id, id))
+		i++;
+	if (i == n)
+		return NULL;
+	struct message *m = c->batch[i];
+	memmove(c->batch + 1, c->batch, i * sizeof(*c->batch));
+	c->batch[0] = m;
+	return m;
+}
+
+void channel_drop_first_of_batch(struct channel *c)
+{
+	batch_taken(c, 1);
 }
 
 /* --- past the pump ---------------------------------------------------------------------------- */
@@ -247,7 +284,7 @@ struct pump {
 	struct chan_case cases[MAX_CASES];
 	struct waiter waiters[MAX_CASES];
 	struct channel *channel;
-	enum channel_update update;
+	struct pump_update update;
 	size_t wanted;  /* for so many messages there is demand, and no batch */
 	size_t offered; /* so many of the batch may be handed out */
 	bool held_up;   /* there is demand, or a batch, but the flow allows none (channel_flow.h) */
@@ -388,7 +425,7 @@ static enum task_result act(struct task *task, int chosen, bool owner)
 		begin_batch(c, task->cases[chosen].n, chosen == BACKEND);
 		break;
 	case UPDATE:
-		apply_update(c, p->update);
+		apply_update(c, &p->update);
 		break;
 	case KEEPING:
 		break; /* prepare looks at what is kept, and at the flow */

@@ -47,11 +47,6 @@ static size_t bucket_of(const struct in_flight_pqueue *q, struct message_id id)
 	return (size_t)h & (q->n_buckets - 1);
 }
 
-static bool id_equal(struct message_id a, struct message_id b)
-{
-	return memcmp(a.hex, b.hex, MSG_ID_LENGTH) == 0;
-}
-
 static void table_insert(struct in_flight_pqueue *q, struct message *m)
 {
 	struct message **bucket = &q->table[bucket_of(q, m->id)];
@@ -162,7 +157,7 @@ struct message *in_flight_pqueue_find(const struct in_flight_pqueue *q, struct m
 	if (q->len == 0)
 		return NULL;
 	struct message *m = q->table[bucket_of(q, id)];
-	while (m && !id_equal(m->id, id))
+	while (m && !message_id_equal(m->id, id))
 		m = m->hash_next;
 	return m;
 }
@@ -204,6 +199,57 @@ struct message *in_flight_pqueue_peek_and_shift(struct in_flight_pqueue *q, int6
 	struct message *m = message_of(heap_peek(&q->runs));
 	in_flight_pqueue_remove(q, m);
 	return m;
+}
+
+/* m does not begin a run. */
+#define NOT_FIRST SIZE_MAX
+
+/* The messages that may come next in in_flight_pqueue_look. */
+struct in_flight_look {
+	const struct in_flight_pqueue *q;
+	struct heap next;
+	struct in_flight_step *steps;
+	size_t n_steps;
+};
+
+static void add_step(struct in_flight_look *l, struct message *m, size_t run)
+{
+	struct in_flight_step *s = &l->steps[l->n_steps++];
+	s->m = m;
+	s->run = run;
+	heap_push(&l->next, &s->node, m->due_ns);
+}
+
+static void add_run(struct in_flight_look *l, size_t run)
+{
+	if (run < l->q->runs.len)
+		add_step(l, message_of(l->q->runs.v[run].node), run);
+}
+
+/*
+ * After a message comes the next of its run; after the first of a run, too, those that stand below
+ * it in the heap. So the least of these is always the next of all.
+ */
+size_t in_flight_pqueue_look(const struct in_flight_pqueue *q, struct message **msgs, size_t max,
+	struct in_flight_step *steps)
+{
+	struct in_flight_look l = {.q = q, .steps = steps};
+	struct in_flight_step *s;
+	size_t n = 0;
+	if (max > 0)
+		add_run(&l, 0);
+	while (n < max && (s = (struct in_flight_step *)heap_peek(&l.next)) != NULL) {
+		heap_remove(&l.next, &s->node);
+		msgs[n++] = s->m;
+		if (s->m->run_next)
+			add_step(&l, s->m->run_next, NOT_FIRST);
+		if (s->run != NOT_FIRST) {
+			add_run(&l, 2 * s->run + 1);
+			add_run(&l, 2 * s->run + 2);
+		}
+	}
+	heap_free(&l.next);
+	return n;
 }
 
 int64_t in_flight_pqueue_next(const struct in_flight_pqueue *q)

@@ -58,6 +58,18 @@ struct message *in_flight_pqueue_peek_and_shift(struct in_flight_pqueue *q, int6
  * and a queue that fills and empties all the time must not be built anew each time.
  */
 void in_flight_pqueue_trim(struct in_flight_pqueue *q);
+/*
+ * Writes the first messages by deadline to msgs, up to max, borrowed; returns how many. It looks at
+ * these, and not at all there are. steps is room for IN_FLIGHT_STEPS(max) of them. Changes nothing.
+ */
+struct in_flight_step {
+	struct heap_node node;
+	size_t run; /* the place in runs of the run that m begins; or NOT_FIRST */
+	struct message *m;
+};
+#define IN_FLIGHT_STEPS(max) (3 * (max) + 1)
+size_t in_flight_pqueue_look(const struct in_flight_pqueue *q, struct message **msgs, size_t max,
+	struct in_flight_step *steps);
 /* The least due_ns, or INT64_MAX where it is empty. */
 int64_t in_flight_pqueue_next(const struct in_flight_pqueue *q);
 

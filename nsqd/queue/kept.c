@@ -99,6 +99,47 @@ bool kept_settle(struct kept *k, struct message *const *take_rest, size_t n)
 	return empty;
 }
 
+void kept_look(struct kept *k, struct message_views *views)
+{
+	mutex_lock(&k->lock);
+	for (const struct message *m = k->first; m && message_views_room(views) > 0;
+		m = m->run_next)
+		message_views_add(views, m, PLACE_KEPT);
+	mutex_unlock(&k->lock);
+}
+
+int64_t kept_first_timestamp(struct kept *k)
+{
+	if (kept_count(k) == 0)
+		return 0;
+	mutex_lock(&k->lock);
+	int64_t timestamp = k->first ? k->first->timestamp : 0;
+	mutex_unlock(&k->lock);
+	return timestamp;
+}
+
+struct message *kept_take_out(struct kept *k, struct message_id id)
+{
+	struct message *before = NULL, *m;
+	CHECK(k->taken == 0);
+	mutex_lock(&k->lock);
+	for (m = k->first; m && !message_id_equal(m->id, id); m = m->run_next)
+		before = m;
+	if (m) {
+		if (before)
+			before->run_next = m->run_next;
+		else
+			k->first = m->run_next;
+		if (k->last == m)
+			k->last = before;
+		k->bytes -= bytes_of(&m, 1);
+		atomic_fetch_sub(k->total_bytes, bytes_of(&m, 1));
+		atomic_fetch_sub(&k->count, 1);
+	}
+	mutex_unlock(&k->lock);
+	return m;
+}
+
 void kept_clear(struct kept *k)
 {
 	struct message *msgs[CLEAR_BATCH] UNINITIALIZED;

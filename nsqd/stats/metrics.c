@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/version.h"
 #include "common/xalloc.h"
 #include "nsqd/stats/exposition.h"
@@ -216,6 +217,43 @@ static void print_queue_metric(struct exposition *e, const struct stats *s,
 		at++;
 		for (size_t j = 0; m->channel && j < t->n_channels; j++)
 			exposition_int(e, labels_at(labels, at + j), m->channel(&t->channels[j]));
+		at += t->n_channels;
+	}
+}
+
+/* --- ages ------------------------------------------------------------------------------------- */
+
+struct age_metric {
+	struct metric metric;
+	bool channels; /* each channel's; else each topic's own */
+};
+
+/* Labels: topic; and channel. */
+static const struct age_metric age_metrics[] = {
+	{{"nsq_topic_oldest_message_age_seconds", METRIC_GAUGE,
+		 "Age of the oldest message that is first in a queue of the topic itself; 0: "
+		 "nothing waits."},
+		false},
+	{{"nsq_topic_channel_oldest_message_age_seconds", METRIC_GAUGE,
+		 "Age of the oldest message that is first in a queue of the channel, in memory or "
+		 "on disk; 0: nothing waits."},
+		true},
+};
+
+static void print_age(struct exposition *e, const struct stats *s, const struct label_list *labels,
+	const struct age_metric *m)
+{
+	size_t at = 0;
+	exposition_family(e, &m->metric);
+	for (size_t i = 0; i < s->n_topics; i++) {
+		const struct topic_stats *t = &s->topics[i];
+		if (!m->channels)
+			exposition_double(e, labels_at(labels, at),
+				(double)t->oldest_age_ns / NSEC_PER_SEC);
+		at++;
+		for (size_t j = 0; m->channels && j < t->n_channels; j++)
+			exposition_double(e, labels_at(labels, at + j),
+				(double)t->channels[j].oldest_age_ns / NSEC_PER_SEC);
 		at += t->n_channels;
 	}
 }
@@ -667,6 +705,8 @@ void metrics_print(struct strbuf *out, const struct metrics_page *p)
 	make_labels(&labels, s, add_names);
 	for (size_t i = 0; i < sizeof(queue_metrics) / sizeof(*queue_metrics); i++)
 		print_queue_metric(&e, s, &labels, &queue_metrics[i]);
+	for (size_t i = 0; i < sizeof(age_metrics) / sizeof(*age_metrics); i++)
+		print_age(&e, s, &labels, &age_metrics[i]);
 	print_percentiles(&e, s, &labels);
 	if (p->include_histograms)
 		print_latencies(&e, s, &labels);

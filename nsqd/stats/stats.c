@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/libc.h"
 #include "common/slab.h"
 #include "common/xalloc.h"
 #include "nsqd/queue/channel.h"
+#include "nsqd/queue/channel_inspect.h"
 #include "nsqd/client/tcp.h"
 #include "nsqd/queue/topic.h"
 
@@ -58,6 +60,13 @@ static void copy_counts(const struct channel *c, struct channel_stats *out)
 	}
 }
 
+/* 0: there is none, or the clock has been put back. */
+static int64_t age_of(int64_t timestamp)
+{
+	int64_t now = clock_wall_ns();
+	return timestamp > 0 && timestamp < now ? now - timestamp : 0;
+}
+
 /* NewChannelStats */
 static void get_channel(
 	struct channel *c, const char *topic, bool include_clients, struct channel_stats *out)
@@ -75,6 +84,7 @@ static void get_channel(
 			atomic_load_explicit(&c->delivered_counts[i], memory_order_relaxed);
 	copy_counts(c, out);
 	out->dropped = atomic_load_explicit(&c->dropped, memory_order_relaxed);
+	out->oldest_age_ns = age_of(channel_oldest_timestamp(c));
 	channel_latencies(c, &out->publish_to_deliver, &out->deliver_to_finish);
 	out->paused = channel_is_paused(c);
 	quantile_result(c->e2e_processing_latency_stream, &out->e2e_processing_latency);
@@ -88,6 +98,7 @@ static void get_topic(struct topic *t, struct topic_stats *out)
 	out->backend_depth = topic_backend_depth(t);
 	out->message_count = atomic_load_explicit(&t->message_count, memory_order_relaxed);
 	out->message_bytes = atomic_load_explicit(&t->message_bytes, memory_order_relaxed);
+	out->oldest_age_ns = age_of(topic_oldest_timestamp(t));
 	out->paused = topic_is_paused(t);
 	struct quantile *latencies = topic_aggregate_channel_e2e_processing_latency(t);
 	quantile_result(latencies, &out->e2e_processing_latency);

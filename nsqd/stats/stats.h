@@ -31,7 +31,8 @@ struct channel_stats {
 	struct client_v2_stats *clients; /* owned; client_count of them, or NULL: not asked for */
 	bool paused;
 	struct quantile_result e2e_processing_latency;
-	uint64_t dropped; /* /metrics alone shows this, and the next two */
+	uint64_t dropped; /* /metrics alone shows this, and the next three */
+	int64_t oldest_age_ns;
 	struct latency publish_to_deliver;
 	struct latency deliver_to_finish;
 };
@@ -58,6 +59,7 @@ struct topic_stats {
 	int64_t backend_depth;
 	uint64_t message_count;
 	uint64_t message_bytes;
+	int64_t oldest_age_ns; /* /metrics alone shows it */
 	bool paused;
 	struct quantile_result e2e_processing_latency;
 };

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * GET /channel/peek and /topic/peek, POST /channel/message/finish and /requeue. No Go file: stock
+ * has none of these. Runs in the threads of HTTP connections, since it may wait for a disk and for
+ * a channel's pump. The answer is made when no lock is held any more.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base64.h"
+#include "common/clock.h"
+#include "common/xalloc.h"
+#include "nsqd/client/client_v2.h"
+#include "nsqd/http/http.h"
+#include "nsqd/http/http_request.h"
+#include "nsqd/queue/channel.h"
+#include "nsqd/queue/channel_inspect.h"
+#include "nsqd/queue/topic.h"
+
+#define BAD_REQUEST 400
+#define NOT_FOUND 404
+#define CONFLICT 409
+#define UNAVAILABLE 503
+
+#define DEFAULT_N 10
+#define DEFAULT_BODY 4096
+/* Bytes of one body, and of all bodies of an answer: n * body must not be more. */
+#define BODY_MAX ((size_t)8 << 20)
+
+/* --- arguments -------------------------------------------------------------------------------- */
+
+/* A number in [0, max], or otherwise if it is absent. False with the answer given: neither. */
+static bool get_number(struct http_request *req, const char *key, size_t otherwise, size_t max,
+	const char *invalid, size_t *out)
+{
+	const char *s = http_get_param(req, key);
+	char *end;
+	*out = otherwise;
+	if (!s)
+		return true;
+	errno = 0;
+	unsigned long long v = strtoull(s, &end, 10);
+	if (*s < '0' || *s > '9' || *end || errno || v > max) {
+		http_respond_error(req, BAD_REQUEST, invalid);
+		return false;
+	}
+	*out = (size_t)v;
+	return true;
+}
+
+/* One of n words, the first if it is absent. False with the answer given: it is none of them. */
+static bool get_word(struct http_request *req, const char *key, const char *const *words, size_t n,
+	const char *invalid, size_t *out)
+{
+	const char *s = http_get_param(req, key);
+	for (*out = 0; s && *out < n && strcmp(s, words[*out]) != 0;)
+		++*out;
+	if (*out < n)
+		return true;
+	http_respond_error(req, BAD_REQUEST, invalid);
+	return false;
+}
+
+static const char *const states[] = {
+	[CHANNEL_READY] = "ready", [CHANNEL_IN_FLIGHT] = "in_flight", [CHANNEL_DEFERRED] = "deferred"};
+
+enum from { FROM_ALL, FROM_MEMORY, FROM_DISK };
+static const char *const froms[] = {"all", "memory", "disk"};
+
+struct peek_args {
+	size_t state; /* enum channel_state */
+	size_t from;  /* enum from */
+	size_t n;
+	size_t body;
+};
+
+static bool get_peek_args(struct http_request *req, struct peek_args *a)
+{
+	if (!get_number(req, "n", DEFAULT_N, PEEK_MAX, "INVALID_N", &a->n) ||
+		!get_number(req, "body", DEFAULT_BODY, BODY_MAX, "INVALID_BODY", &a->body) ||
+		!get_word(req, "state", states, 3, "INVALID_STATE", &a->state) ||
+		!get_word(req, "from", froms, 3, "INVALID_FROM", &a->from))
+		return false;
+	if (a->n > 0 && a->body > BODY_MAX / a->n) {
+		http_respond_error(req, BAD_REQUEST, "TOO_MANY_BYTES");
+		return false;
+	}
+	return true;
+}
+
+/* The id: any 16 bytes, as FIN takes them. False with the answer given. */
+static bool get_id(struct http_request *req, struct message_id *id)
+{
+	const char *s = http_get_param(req, "id");
+	if (s && strlen(s) == MSG_ID_LENGTH) {
+		memcpy(id->hex, s, MSG_ID_LENGTH);
+		return true;
+	}
+	http_respond_error(req, BAD_REQUEST, s ? "INVALID_ID" : "MISSING_ARG_ID");
+	return false;
+}
+
+/* Milliseconds, as REQ and /pub have them, or a duration; absent: 0. False with the answer given. */
+static bool get_delay(struct http_request *req, int64_t *ns)
+{
+	const char *s = http_get_param(req, "delay");
+	int64_t max = nsqd_get_opts(req->ctx)->max_req_timeout;
+	*ns = 0;
+	if (!s)
+		return true;
+	bool ok = *s != '\0';
+	if (ok && strspn(s, "0123456789") == strlen(s)) {
+		errno = 0;
+		int64_t ms = strtoll(s, NULL, 10);
+		ok = errno == 0 && !__builtin_mul_overflow(ms, NSEC_PER_MSEC, ns);
+	} else if (ok) {
+		ok = duration_parse(s, ns);
+	}
+	if (ok && *ns >= 0 && *ns <= max)
+		return true;
+	http_respond_error(req, BAD_REQUEST, "INVALID_DELAY");
+	return false;
+}
+
+/* --- the answer of peek ----------------------------------------------------------------------- */
+
+/* The consumers of the messages that were seen: each is asked once. */
+struct consumers {
+	struct client_v2_stats *v; /* owned; [0, n) */
+	bool *gone;                /* owned */
+	size_t n;
+};
+
+/* NULL: it has gone. */
+static const struct client_v2_stats *find_consumer(
+	struct consumers *all, struct channel *c, int64_t id)
+{
+	size_t i = 0;
+	while (i < all->n && all->v[i].id != id)
+		i++;
+	if (i == all->n) {
+		all->gone[i] = !channel_get_consumer(c, id, &all->v[i]);
+		all->v[i].id = id;
+		all->n++;
+	}
+	return all->gone[i] ? NULL : &all->v[i];
+}
+
+static void free_consumers(struct consumers *all)
+{
+	for (size_t i = 0; i < all->n; i++) {
+		if (!all->gone[i])
+			client_v2_stats_free(&all->v[i]);
+	}
+	free(all->v);
+	free(all->gone);
+}
+
+static void add_text(struct strbuf *out, const char *key, const char *s, size_t len)
+{
+	strbuf_addf(out, ",\"%s\":", key);
+	strbuf_add_json(out, s ? s : "", len);
+}
+
+static void add_client(struct strbuf *out, int64_t id, const struct client_v2_stats *s)
+{
+	strbuf_addf(out, ",\"client\":{\"id\":%" PRId64, id);
+	if (s) {
+		add_text(out, "client_id", s->client_id.s, s->client_id.len);
+		add_text(out, "hostname", s->hostname.s, s->hostname.len);
+		add_text(out, "remote_address", s->remote_address, strlen(s->remote_address));
+	}
+	strbuf_addc(out, '}');
+}
+
+/* The two clocks at the moment of the answer. */
+struct now {
+	int64_t wall, mono;
+};
+
+/* due_ns may be at the end of time. */
+static void add_due(struct strbuf *out, const struct now *now, int64_t due_ns)
+{
+	int64_t in = due_ns - now->mono, due;
+	if (__builtin_add_overflow(now->wall, in, &due))
+		due = INT64_MAX;
+	strbuf_addf(out, ",\"due\":%" PRId64 ",\"due_in\":%" PRId64, due, in);
+}
+
+static void add_message(struct strbuf *out, const struct peek_args *a, const struct message_view *m,
+	const struct now *now)
+{
+	static const char *const places[] = {[PLACE_BATCH] = "memory",
+		[PLACE_MEMORY] = "memory",
+		[PLACE_KEPT] = "kept",
+		[PLACE_DISK] = "disk"};
+	size_t len = m->body->len < a->body ? m->body->len : a->body;
+	int64_t age;
+	/* A damaged record may have any timestamp. */
+	if (__builtin_sub_overflow(now->wall, m->timestamp, &age))
+		age = m->timestamp < 0 ? INT64_MAX : INT64_MIN;
+	strbuf_adds(out, "{\"id\":");
+	strbuf_add_json(out, m->id.hex, MSG_ID_LENGTH);
+	strbuf_addf(out, ",\"timestamp\":%" PRId64 ",\"age\":%" PRId64 ",\"attempts\":%d",
+		m->timestamp, age, m->attempts);
+	strbuf_addf(out, ",\"from\":\"%s\",\"body_size\":%zu,\"body\":\"", places[m->place],
+		m->body_len);
+	base64_add(out, m->body->data, len);
+	strbuf_addc(out, '"');
+}
+
+/* c is NULL for a topic's own messages. */
+static void respond_peek(struct http_request *req, const struct peek_args *a,
+	const struct message_views *seen, struct channel *c, const struct err *disk_err)
+{
+	struct strbuf *out = &req->out;
+	struct now now = {clock_wall_ns(), clock_mono_ns()};
+	struct consumers all = {xcalloc(seen->n + 1, sizeof(*all.v)),
+		xcalloc(seen->n + 1, sizeof(*all.gone)), 0};
+	strbuf_adds(out, "{\"messages\":[");
+	for (size_t i = 0; i < seen->n; i++) {
+		const struct message_view *m = &seen->v[i];
+		if (i > 0)
+			strbuf_addc(out, ',');
+		add_message(out, a, m, &now);
+		if (a->state == CHANNEL_IN_FLIGHT)
+			add_client(out, m->client_id, find_consumer(&all, c, m->client_id));
+		if (a->state != CHANNEL_READY)
+			add_due(out, &now, m->due_ns);
+		strbuf_addc(out, '}');
+	}
+	strbuf_addc(out, ']');
+	if (*disk_err->msg)
+		add_text(out, "disk_error", disk_err->msg, strlen(disk_err->msg));
+	strbuf_addc(out, '}');
+	http_respond_out(req, true);
+	free_consumers(&all);
+}
+
+/* --- the handlers ----------------------------------------------------------------------------- */
+
+/* A channel that exits is as good as gone, unless the daemon does. */
+static void respond_exiting(struct http_request *req)
+{
+	if (context_is_exiting(req->ctx))
+		http_respond_error(req, UNAVAILABLE, "EXITING");
+	else
+		http_respond_error(req, NOT_FOUND, "CHANNEL_NOT_FOUND");
+}
+
+void http_do_channel_peek(struct http_request *req)
+{
+	struct peek_args a;
+	struct message_views seen;
+	struct err disk_err;
+	struct channel *c = http_get_existing_channel(req);
+	if (!c)
+		return;
+	if (get_peek_args(req, &a)) {
+		message_views_init(&seen, a.n, a.body);
+		if (channel_peek(c, (enum channel_state)a.state, a.from != FROM_DISK,
+			    a.from != FROM_MEMORY, &seen, &disk_err))
+			respond_peek(req, &a, &seen, c, &disk_err);
+		else
+			respond_exiting(req);
+		message_views_free(&seen);
+	}
+	channel_unref(c);
+}
+
+void http_do_topic_peek(struct http_request *req)
+{
+	struct peek_args a;
+	struct message_views seen;
+	struct err disk_err;
+	struct topic *t = http_get_existing_topic(req);
+	if (!t)
+		return;
+	bool ok = get_peek_args(req, &a);
+	if (ok && a.state != CHANNEL_READY) {
+		http_respond_error(req, BAD_REQUEST, "INVALID_STATE");
+	} else if (ok) {
+		message_views_init(&seen, a.n, a.body);
+		topic_peek(t, a.from != FROM_DISK, a.from != FROM_MEMORY, &seen, &disk_err);
+		respond_peek(req, &a, &seen, NULL, &disk_err);
+		message_views_free(&seen);
+	}
+	topic_unref(t);
+}
+
+static void respond_by_id(struct http_request *req, enum by_id result)
+{
+	switch (result) {
+	case BY_ID_DONE:
+		http_respond_empty(req);
+		break;
+	case BY_ID_NOT_FOUND:
+		http_respond_error(req, NOT_FOUND, "MESSAGE_NOT_FOUND");
+		break;
+	case BY_ID_ON_DISK:
+		http_respond_error(req, CONFLICT, "MESSAGE_IS_ON_DISK");
+		break;
+	case BY_ID_NOT_IN_MEMORY:
+		http_respond_error(req, CONFLICT, "MESSAGE_NOT_IN_MEMORY");
+		break;
+	case BY_ID_EXITING:
+		respond_exiting(req);
+		break;
+	}
+}
+
+void http_do_message_finish(struct http_request *req)
+{
+	struct message_id id;
+	struct channel *c = http_get_existing_channel(req);
+	if (!c)
+		return;
+	if (get_id(req, &id))
+		respond_by_id(req, channel_finish_by_id(c, id));
+	channel_unref(c);
+}
+
+void http_do_message_requeue(struct http_request *req)
+{
+	struct message_id id;
+	int64_t delay_ns;
+	struct channel *c = http_get_existing_channel(req);
+	if (!c)
+		return;
+	if (get_id(req, &id) && get_delay(req, &delay_ns))
+		respond_by_id(req, channel_requeue_by_id(c, id, delay_ns));
+	channel_unref(c);
+}

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Looking into a channel, and one message by its id. Stock has no such thing. Runs in the threads
+ * of HTTP connections; the functions named visit_... run in the channel's pump.
+ *
+ * A message belongs to its queue while it waits: so under the lock of that queue nobody changes its
+ * fields, and they can be copied. The pump's batch has no lock. So the pump looks itself, between
+ * two of its steps; and at the memory queue and at what is kept with it, since nothing moves from
+ * there into the batch meanwhile. What is on disk is read by the thread that asks.
+ */
+#include "nsqd/queue/channel_inspect.h"
+
+#include <stdlib.h>
+
+#include "common/compiler.h"
+#include "common/xalloc.h"
+#include "nsqd/disk/backend_peek.h"
+#include "nsqd/queue/channel_internal.h"
+#include "nsqd/queue/topic.h"
+
+/* How many messages of the memory queue are looked at for an id under one lock. */
+#define SEARCH_STEP 64
+/* How often a message is looked for that may be between two queues. */
+#define TRIES 3
+
+/* --- peek ------------------------------------------------------------------------------------- */
+
+static void visit_memory(struct channel *c, void *arg)
+{
+	struct message_views *out = arg;
+	for (size_t i = 0; i < atomic_load(&c->batch_len); i++)
+		message_views_add(out, c->batch[i], PLACE_BATCH);
+	if (c->memory_msg_chan)
+		chan_look(c->memory_msg_chan, message_views_room(out), message_views_see, out);
+	kept_look(&c->kept, out);
+}
+
+/* Those on disk that have come to memory since that was looked at are there already. */
+static void drop_twice(struct message_views *out, size_t memory)
+{
+	size_t n = memory;
+	for (size_t i = memory; i < out->n; i++) {
+		if (message_views_find(out, out->v[i].id, memory) < memory)
+			message_body_unref(out->v[i].body);
+		else
+			out->v[n++] = out->v[i];
+	}
+	out->n = n;
+}
+
+static void peek_disk(struct rwlock *lock, struct backend_queue *const *q,
+	struct message_views *out, struct err *err)
+{
+	size_t memory = out->n;
+	struct err why = {0};
+	if (message_views_room(out) > 0 && backend_peek(lock, q, out, &why) != 0)
+		*err = why;
+	drop_twice(out, memory);
+}
+
+static void peek_pqueue(struct mutex *lock, const struct in_flight_pqueue *q,
+	struct message_views *out)
+{
+	size_t max = message_views_room(out);
+	struct message **msgs = xreallocarray(NULL, max + 1, sizeof(struct message *));
+	struct in_flight_step *steps =
+		xreallocarray(NULL, IN_FLIGHT_STEPS(max), sizeof(struct in_flight_step));
+	mutex_lock(lock);
+	size_t n = in_flight_pqueue_look(q, msgs, max, steps);
+	for (size_t i = 0; i < n; i++)
+		message_views_add(out, msgs[i], PLACE_MEMORY);
+	mutex_unlock(lock);
+	free(msgs);
+	free(steps);
+}
+
+bool channel_peek(struct channel *c, enum channel_state state, bool memory, bool disk,
+	struct message_views *out, struct err *disk_err)
+{
+	*disk_err = (struct err){0};
+	if (channel_exiting(c))
+		return false;
+	switch (state) {
+	case CHANNEL_READY:
+		if (memory && !channel_visit_pump(c, visit_memory, out))
+			return false;
+		if (disk)
+			peek_disk(&c->exit_lock, &c->backend, out, disk_err);
+		break;
+	case CHANNEL_IN_FLIGHT:
+		peek_pqueue(&c->in_flight_lock, &c->in_flight, out);
+		break;
+	case CHANNEL_DEFERRED:
+		peek_pqueue(&c->deferred_lock, &c->deferred, out);
+		break;
+	}
+	return true;
+}
+
+void topic_peek(struct topic *t, bool memory, bool disk, struct message_views *out,
+	struct err *disk_err)
+{
+	*disk_err = (struct err){0};
+	if (memory)
+		chan_look(t->memory_msg_chan, message_views_room(out), message_views_see, out);
+	if (disk)
+		peek_disk(&t->lock, &t->backend, out, disk_err);
+}
+
+bool channel_get_consumer(struct channel *c, int64_t client_id, struct client_v2_stats *out)
+{
+	struct consumer *client;
+	rwlock_rdlock(&c->lock);
+	HASH_FIND(hh, c->clients, &client_id, sizeof(client_id), client);
+	if (client)
+		client->ops->stats(client, c->topic_name, out);
+	rwlock_unlock(&c->lock);
+	return client != NULL;
+}
+
+/* --- the oldest ------------------------------------------------------------------------------- */
+
+static void see_timestamp(void *arg, const void *value)
+{
+	*(int64_t *)arg = (*(struct message *const *)value)->timestamp;
+}
+
+static int64_t first_in_memory(struct chan *memory)
+{
+	int64_t timestamp = 0;
+	if (memory && chan_len(memory) > 0)
+		chan_look(memory, 1, see_timestamp, &timestamp);
+	return timestamp;
+}
+
+static int64_t first_on_disk(struct rwlock *lock, struct backend_queue *const *q)
+{
+	rwlock_rdlock(lock);
+	int64_t timestamp = *q ? (*q)->ops->first_timestamp(*q) : 0;
+	rwlock_unlock(lock);
+	return timestamp;
+}
+
+/* The less of two timestamps, where 0 is none. */
+static int64_t older(int64_t a, int64_t b)
+{
+	return a == 0 ? b : b == 0 || a < b ? a : b;
+}
+
+int64_t channel_oldest_timestamp(struct channel *c)
+{
+	int64_t memory = older(first_in_memory(c->memory_msg_chan), kept_first_timestamp(&c->kept));
+	return older(memory, first_on_disk(&c->exit_lock, &c->backend));
+}
+
+int64_t topic_oldest_timestamp(struct topic *t)
+{
+	return older(first_in_memory(t->memory_msg_chan), first_on_disk(&t->lock, &t->backend));
+}
+
+/* --- by id ------------------------------------------------------------------------------------ */
+
+struct search {
+	struct message_id id;
+	bool requeue; /* else finish */
+	int64_t delay_ns;
+	bool found;
+};
+
+static void requeue_locked(struct channel *c, struct message *take_m, int64_t delay_ns)
+{
+	if (delay_ns == 0)
+		channel_put_back_locked(c, &take_m, 1);
+	else
+		channel_start_deferred_timeout(c, take_m, delay_ns);
+}
+
+/* Deals with m, which is in no queue any more. */
+static void settle_locked(struct channel *c, const struct search *s, struct message *take_m)
+{
+	if (s->requeue)
+		requeue_locked(c, take_m, s->delay_ns);
+	else
+		message_unref(take_m);
+}
+
+static bool is_wanted(void *arg, const void *value)
+{
+	const struct search *s = arg;
+	return message_id_equal((*(struct message *const *)value)->id, s->id);
+}
+
+/*
+ * The step of a search. exit_lock is held for one step, as a put does: so a message that is taken
+ * out is in its place again before an exit flushes the queues.
+ */
+static enum chan_found search_memory_locked(struct channel *c, struct search *s, size_t *passed)
+{
+	struct message *m;
+	enum chan_found f =
+		chan_take_out(c->memory_msg_chan, passed, SEARCH_STEP, is_wanted, s, &m);
+	if (f == CHAN_FOUND)
+		settle_locked(c, s, m);
+	return f;
+}
+
+static void search_in_flight_locked(struct channel *c, struct search *s)
+{
+	struct message *m = channel_pop_in_flight(c, s->id);
+	if (m) {
+		s->found = true;
+		if (s->requeue)
+			atomic_fetch_add_explicit(&c->requeue_count, 1, memory_order_relaxed);
+		channel_tell_timed_out(c, &m, 1);
+	} else {
+		m = channel_pop_deferred(c, s->id);
+		s->found = m != NULL;
+	}
+	if (m)
+		settle_locked(c, s, m);
+}
+
+/* In the batch or kept. The put comes before the end there: a crash must find it somewhere. */
+static void visit_by_id(struct channel *c, void *arg)
+{
+	struct search *s = arg;
+	struct message *m;
+	rwlock_rdlock(&c->exit_lock);
+	if (channel_exiting(c)) {
+		rwlock_unlock(&c->exit_lock);
+		return;
+	}
+	if ((m = channel_first_in_batch(c, s->id)) != NULL) {
+		settle_locked(c, s, m);
+		channel_drop_first_of_batch(c);
+		s->found = true;
+	} else if ((m = kept_take_out(&c->kept, s->id)) != NULL) {
+		settle_locked(c, s, m);
+		channel_kept_less(c);
+		s->found = true;
+	}
+	rwlock_unlock(&c->exit_lock);
+}
+
+/* In the direction in which messages go, lest one that moves is missed. False: it exits. */
+static bool search_all(struct channel *c, struct search *s)
+{
+	enum chan_found f = c->memory_msg_chan ? CHAN_ON : CHAN_NONE;
+	for (size_t passed = 0; f == CHAN_ON;) {
+		rwlock_rdlock(&c->exit_lock);
+		f = channel_exiting(c) ? CHAN_NONE : search_memory_locked(c, s, &passed);
+		rwlock_unlock(&c->exit_lock);
+	}
+	s->found = f == CHAN_FOUND;
+	if (!s->found && !channel_visit_pump(c, visit_by_id, s))
+		return false;
+	rwlock_rdlock(&c->exit_lock);
+	bool exiting = channel_exiting(c);
+	if (!s->found && !exiting)
+		search_in_flight_locked(c, s);
+	rwlock_unlock(&c->exit_lock);
+	return s->found || !exiting;
+}
+
+/* It is nowhere in memory. */
+static enum by_id search_disk(struct channel *c, struct message_id id)
+{
+	struct message_views seen;
+	struct err err = {0};
+	message_views_init(&seen, PEEK_MAX, 0);
+	peek_disk(&c->exit_lock, &c->backend, &seen, &err);
+	enum by_id result = BY_ID_NOT_FOUND;
+	if (message_views_find(&seen, id, seen.n) < seen.n)
+		result = BY_ID_ON_DISK;
+	else if (seen.n == seen.max || *err.msg)
+		result = BY_ID_NOT_IN_MEMORY;
+	message_views_free(&seen);
+	return result;
+}
+
+static enum by_id by_id(struct channel *c, struct search *s)
+{
+	for (int i = 0; i < TRIES; i++) {
+		if (!search_all(c, s))
+			return BY_ID_EXITING;
+		if (s->found)
+			return BY_ID_DONE;
+	}
+	return search_disk(c, s->id);
+}
+
+enum by_id channel_finish_by_id(struct channel *c, struct message_id id)
+{
+	struct search s = {.id = id};
+	return by_id(c, &s);
+}
+
+enum by_id channel_requeue_by_id(struct channel *c, struct message_id id, int64_t delay_ns)
+{
+	struct search s = {.id = id, .requeue = true, .delay_ns = delay_ns};
+	return by_id(c, &s);
+}
