@@ -101,6 +101,8 @@ static int delete_all_files(struct diskqueue *d, struct err *err)
 	dq_close_read(d);
 	dq_close_write(d);
 	dq_forget_damage(d);
+	d->taken = d->wr;
+	dq_show(d); /* nobody shall look for the files any more */
 	/* Also files that could not be removed when they had been read (no directory). */
 	int rc = dq_remove_files(d, 0, d->wr.file + 1, err);
 	d->rd = d->ahead = d->taken = d->wr = dq_new_file(d, d->wr.file + 1);

@@ -16,6 +16,7 @@
 #include "common/check.h"
 #include "nsqd/disk/diskqueue_count.h"
 #include "nsqd/disk/diskqueue_dir.h"
+#include "nsqd/disk/diskqueue_peek.h"
 #include "nsqd/disk/diskqueue_record.h"
 
 /*
@@ -51,6 +52,8 @@ static void move_read(struct diskqueue *d, struct dq_pos to)
 	if (from != to.file) {
 		/* sync every time we start reading from a new file */
 		d->need_sync = true;
+		/* First, as removing and syncing take their time: nobody shall look for them. */
+		dq_show(d);
 		dq_remove_files(d, from, to.file, &err);
 	}
 }
