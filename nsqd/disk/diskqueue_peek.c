@@ -154,7 +154,8 @@ static int look_at_one(struct dq_look *l, struct message_views *out, struct err 
 	case DQ_SHORT: /* it has become shorter: its end is the end of its records */
 		next_file(l, l->pos.file + 1);
 		return 0;
-	case DQ_MORE:
+	case DQ_MORE: /* the budget is used up, as look_read will see */
+		return 0;
 	case DQ_ERROR:
 		break;
 	}

@@ -29,6 +29,7 @@
 #include "nsqd/disk/diskqueue_dir.h"
 #include "nsqd/disk/diskqueue_meta.h"
 #include "nsqd/disk/diskqueue_patience.h"
+#include "nsqd/disk/diskqueue_peek.h"
 #include "nsqd/disk/diskqueue_position.h"
 
 /* The records of a group of puts, in order. */
@@ -416,6 +417,7 @@ void dq_write(struct diskqueue *d, struct dq_write_req **reqs, size_t n)
 		else
 			d->need_sync = true;
 	}
+	dq_show(d); /* first: what is counted can be seen */
 	atomic_fetch_add(&d->depth, (int64_t)p.stored);
 	d->count += (int64_t)p.stored;
 	/*

@@ -514,6 +514,18 @@ static inline int faulty_empty(struct backend_queue *q, struct err *err)
 	return real->ops->empty(real, err);
 }
 
+static inline struct backend_look *faulty_look(struct backend_queue *q)
+{
+	struct backend_queue *real = ((struct faulty_queue *)q)->real;
+	return real->ops->look(real);
+}
+
+static inline int64_t faulty_first_timestamp(struct backend_queue *q)
+{
+	struct backend_queue *real = ((struct faulty_queue *)q)->real;
+	return real->ops->first_timestamp(real);
+}
+
 static const struct backend_queue_ops faulty_ops = {
 	.put = faulty_put,
 	.read_chan = faulty_read_chan,
@@ -522,6 +534,8 @@ static const struct backend_queue_ops faulty_ops = {
 	.delete = faulty_delete,
 	.depth = faulty_depth,
 	.empty = faulty_empty,
+	.look = faulty_look,
+	.first_timestamp = faulty_first_timestamp,
 };
 
 /* Puts one in front of *backend, while its owner's pump does not look at it: see the two below. */

@@ -399,6 +399,30 @@ static bool both_shift(struct in_flight_pqueue *q, struct model *model, int64_t 
 	return true;
 }
 
+static int compare_due(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+/* A look has each of the first n messages once, and no deadline is less than what it has left out. */
+static void expect_look(const struct in_flight_pqueue *q, const struct model *model, size_t max)
+{
+	static struct in_flight_step steps[IN_FLIGHT_STEPS(MODEL_MAX + 1)];
+	struct message *seen[MODEL_MAX + 1];
+	int64_t due[MODEL_MAX];
+	size_t n = in_flight_pqueue_look(q, seen, max, steps);
+	assert_int_equal(n, max < model->n ? max : model->n);
+	for (size_t i = 0; i < model->n; i++)
+		due[i] = model->v[i]->due_ns;
+	qsort(due, model->n, sizeof(due[0]), compare_due);
+	for (size_t i = 0; i < n; i++) {
+		assert_true(seen[i]->due_ns == due[i]);
+		for (size_t k = i; k-- > 0 && seen[k]->due_ns == seen[i]->due_ns;)
+			assert_ptr_not_equal(seen[k], seen[i]);
+	}
+}
+
 static void expect_same(const struct in_flight_pqueue *q, const struct model *model)
 {
 	struct message *wanted = new_message(rand_below(300), 0), *found;
@@ -444,8 +468,10 @@ static void test_it_behaves_as_a_plain_list_would(void **state)
 		/* In turn it grows and shrinks. */
 		random_step(&q, &model, i / 1000 % 2 ? 15 : 70);
 		expect_same(&q, &model);
-		if (i % 50 == 0)
+		if (i % 50 == 0) {
 			expect_sound(&q);
+			expect_look(&q, &model, rand_below(MODEL_MAX + 2));
+		}
 		if (rand_below(500) == 0)
 			in_flight_pqueue_trim(&q);
 	}
@@ -483,8 +509,10 @@ static void test_it_behaves_as_a_plain_list_would_while_time_goes_on(void **stat
 	for (int i = 0; i < ROUNDS(20000); i++) {
 		step_of_a_channel(&q, &model, i / 4);
 		expect_same(&q, &model);
-		if (i % 50 == 0)
+		if (i % 50 == 0) {
 			expect_sound(&q);
+			expect_look(&q, &model, rand_below(MODEL_MAX + 2));
+		}
 		if (rand_below(500) == 0)
 			in_flight_pqueue_trim(&q);
 	}

@@ -95,12 +95,65 @@ static void test_at_its_bounds_it_takes_nothing_and_the_caller_keeps_them(void *
 	assert_int_equal(total, 0);
 }
 
+static void expect_look(struct kept *k, size_t max, const uint32_t *seqs, size_t n)
+{
+	struct message_views seen;
+	message_views_init(&seen, max, 4);
+	kept_look(k, &seen);
+	assert_int_equal(seen.n, n);
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(seen.v[i].place, PLACE_KEPT);
+		assert_true(message_id_equal(seen.v[i].id, id_of(seqs[i])));
+	}
+	message_views_free(&seen);
+}
+
+static void take_out(struct kept *k, uint32_t seq)
+{
+	struct message *m = kept_take_out(k, id_of(seq));
+	assert_non_null(m);
+	assert_int_equal(seq_of(m), seq);
+	message_unref(m);
+	assert_null(kept_take_out(k, id_of(seq)));
+}
+
+static void test_any_one_is_taken_out_and_the_rest_stays_in_order(void **state)
+{
+	_Atomic size_t total = 0;
+	struct kept k;
+	kept_init(&k, &total);
+	expect_look(&k, 9, NULL, 0);
+	assert_true(kept_first_timestamp(&k) == 0);
+	assert_null(kept_take_out(&k, id_of(0)));
+	push(&k, 0, 5);
+	int64_t first = kept_first_timestamp(&k);
+	assert_true(first > 0 && first <= clock_wall_ns());
+	expect_look(&k, 9, (uint32_t[]){0, 1, 2, 3, 4}, 5);
+	expect_look(&k, 2, (uint32_t[]){0, 1}, 2);
+	take_out(&k, 2);
+	take_out(&k, 0);
+	take_out(&k, 4); /* then 3 is the last, and the next comes behind it */
+	push(&k, 5, 1);
+	expect_look(&k, 9, (uint32_t[]){1, 3, 5}, 3);
+	assert_int_equal(kept_count(&k), 3);
+	assert_int_equal(total, 3 * (sizeof(struct message) + 4));
+	take_out(&k, 1);
+	take_out(&k, 3);
+	take_out(&k, 5);
+	assert_int_equal(kept_count(&k), 0);
+	assert_int_equal(total, 0);
+	assert_true(push(&k, 6, 2));
+	assert_true(take(&k, 6, 2, 2));
+	kept_destroy(&k);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_comes_back_is_the_first_again),
 		cmocka_unit_test(test_what_comes_while_some_are_taken_is_behind_them),
 		cmocka_unit_test(test_at_its_bounds_it_takes_nothing_and_the_caller_keeps_them),
+		cmocka_unit_test(test_any_one_is_taken_out_and_the_rest_stays_in_order),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
