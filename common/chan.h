@@ -66,13 +66,13 @@ size_t chan_demand(struct chan *c, size_t most);
 
 /*
  * Looking at what is buffered (chan_look.c). The values stay where they are, and no receiver waits
- * for longer than it takes. see is called with c's lock held, for up to max values, the oldest
- * first. It must be quick, and take no lock. So it may follow a pointer to what nobody frees or
- * changes before a receive. Returns how many were seen. Values of blocked senders are not among
- * them.
+ * for longer than it takes. see is called with c's lock held, for up to max values behind the skip
+ * oldest, in their order. It must be quick, and take no lock. So it may follow a pointer to what
+ * nobody frees or changes before a receive. Returns how many were seen. Values of blocked senders
+ * are not among them.
  */
-size_t chan_look(
-	struct chan *c, size_t max, void (*see)(void *arg, const void *value), void *arg);
+size_t chan_look(struct chan *c, size_t skip, size_t max,
+	void (*see)(void *arg, const void *value), void *arg);
 
 enum chan_found {
 	CHAN_FOUND, /* it was taken out of the buffer: *v is it */

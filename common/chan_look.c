@@ -20,13 +20,15 @@ static char *slot_locked(struct chan *c, size_t i)
 	return c->ring + (at >= c->cap ? at - c->cap : at) * c->elem_size;
 }
 
-size_t chan_look(struct chan *c, size_t max, void (*see)(void *arg, const void *value), void *arg)
+size_t chan_look(struct chan *c, size_t skip, size_t max,
+	void (*see)(void *arg, const void *value), void *arg)
 {
 	chan_assert_valid(c, "look");
 	chan_lock(c);
-	size_t n = c->count < max ? c->count : max;
+	size_t behind = c->count > skip ? c->count - skip : 0;
+	size_t n = behind < max ? behind : max;
 	for (size_t i = 0; i < n; i++)
-		see(arg, slot_locked(c, i));
+		see(arg, slot_locked(c, skip + i));
 	chan_unlock(c);
 	return n;
 }

@@ -18,20 +18,31 @@
 #include "nsqd/queue/channel_internal.h"
 #include "nsqd/queue/topic.h"
 
-/* How many messages of the memory queue are looked at for an id under one lock. */
-#define SEARCH_STEP 64
+/* How many messages are seen under one lock, or looked at for an id. */
+#define LOOK_STEP 128
 /* How often a message is looked for that may be between two queues. */
 #define TRIES 3
 
 /* --- peek ------------------------------------------------------------------------------------- */
+
+/* NULL: there is no such queue. */
+static void look_into_chan(struct chan *memory, struct message_views *out)
+{
+	size_t seen = 0, n = 1;
+	while (memory && n > 0 && message_views_room(out) > 0) {
+		size_t room = message_views_room(out);
+		n = chan_look(memory, seen, room < LOOK_STEP ? room : LOOK_STEP, message_views_see,
+			out);
+		seen += n;
+	}
+}
 
 static void visit_memory(struct channel *c, void *arg)
 {
 	struct message_views *out = arg;
 	for (size_t i = 0; i < atomic_load(&c->batch_len); i++)
 		message_views_add(out, c->batch[i], PLACE_BATCH);
-	if (c->memory_msg_chan)
-		chan_look(c->memory_msg_chan, message_views_room(out), message_views_see, out);
+	look_into_chan(c->memory_msg_chan, out);
 	kept_look(&c->kept, out);
 }
 
@@ -58,20 +69,63 @@ static void peek_disk(struct rwlock *lock, struct backend_queue *const *q,
 	drop_twice(out, memory);
 }
 
+/* A slice of peek_pqueue. */
+struct pqueue_look {
+	const struct in_flight_pqueue *q;
+	struct message_views *out;
+	struct in_flight_step *steps;
+	struct message **msgs;       /* the walk of this slice */
+	const struct message **last; /* those added with the last deadline; not to be followed */
+	size_t n_last;
+	int64_t last_ns; /* that deadline */
+};
+
+static bool is_one_of(const struct message *const *msgs, size_t n, const struct message *m)
+{
+	while (n > 0 && msgs[n - 1] != m)
+		n--;
+	return n > 0;
+}
+
+/* Walks over the first max messages and adds those behind the last that was seen. How many. */
+static size_t look_on(struct pqueue_look *l, size_t max)
+{
+	size_t n = in_flight_pqueue_look(l->q, l->msgs, max, l->steps);
+	for (size_t i = 0; i < n && message_views_room(l->out) > 0; i++) {
+		const struct message *m = l->msgs[i];
+		if (m->due_ns < l->last_ns ||
+			(m->due_ns == l->last_ns && is_one_of(l->last, l->n_last, m)))
+			continue;
+		message_views_add(l->out, m, PLACE_MEMORY);
+		if (m->due_ns > l->last_ns)
+			l->n_last = 0;
+		l->last_ns = m->due_ns;
+		l->last[l->n_last++] = m;
+	}
+	return n;
+}
+
+/*
+ * In slices, as FINs wait for the lock. Most of the time goes by until a message has come from the
+ * memory to the processor. So a slice begins anew, but what it passes over is there already.
+ */
 static void peek_pqueue(struct mutex *lock, const struct in_flight_pqueue *q,
 	struct message_views *out)
 {
-	size_t max = message_views_room(out);
-	struct message **msgs = xreallocarray(NULL, max + 1, sizeof(struct message *));
-	struct in_flight_step *steps =
-		xreallocarray(NULL, IN_FLIGHT_STEPS(max), sizeof(struct in_flight_step));
-	mutex_lock(lock);
-	size_t n = in_flight_pqueue_look(q, msgs, max, steps);
-	for (size_t i = 0; i < n; i++)
-		message_views_add(out, msgs[i], PLACE_MEMORY);
-	mutex_unlock(lock);
-	free(msgs);
-	free(steps);
+	size_t room = message_views_room(out), n, max = 0;
+	struct pqueue_look l = {.q = q, .out = out, .last_ns = INT64_MIN};
+	l.steps = xreallocarray(NULL, IN_FLIGHT_STEPS(room), sizeof(*l.steps));
+	l.msgs = xreallocarray(NULL, room + 1, sizeof(*l.msgs));
+	l.last = xreallocarray(NULL, room + 1, sizeof(*l.last));
+	do {
+		max = room - max < LOOK_STEP ? room : max + LOOK_STEP;
+		mutex_lock(lock);
+		n = look_on(&l, max);
+		mutex_unlock(lock);
+	} while (n == max && max < room);
+	free(l.steps);
+	free(l.msgs);
+	free(l.last);
 }
 
 bool channel_peek(struct channel *c, enum channel_state state, bool memory, bool disk,
@@ -102,7 +156,7 @@ void topic_peek(struct topic *t, bool memory, bool disk, struct message_views *o
 {
 	*disk_err = (struct err){0};
 	if (memory)
-		chan_look(t->memory_msg_chan, message_views_room(out), message_views_see, out);
+		look_into_chan(t->memory_msg_chan, out);
 	if (disk)
 		peek_disk(&t->lock, &t->backend, out, disk_err);
 }
@@ -129,7 +183,7 @@ static int64_t first_in_memory(struct chan *memory)
 {
 	int64_t timestamp = 0;
 	if (memory && chan_len(memory) > 0)
-		chan_look(memory, 1, see_timestamp, &timestamp);
+		chan_look(memory, 0, 1, see_timestamp, &timestamp);
 	return timestamp;
 }
 
@@ -198,7 +252,7 @@ static enum chan_found search_memory_locked(struct channel *c, struct search *s,
 {
 	struct message *m;
 	enum chan_found f =
-		chan_take_out(c->memory_msg_chan, passed, SEARCH_STEP, is_wanted, s, &m);
+		chan_take_out(c->memory_msg_chan, passed, LOOK_STEP, is_wanted, s, &m);
 	if (f == CHAN_FOUND)
 		settle_locked(c, s, m);
 	return f;

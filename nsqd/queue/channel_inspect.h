@@ -22,10 +22,7 @@ enum channel_state {
 	CHANNEL_DEFERRED,  /* waits for the end of a delay */
 };
 
-/*
- * The most messages of a look: so many are seen under one lock, which takes less than a
- * millisecond.
- */
+/* The most messages of a look: the pump waits for it, for less than a millisecond. */
 #define PEEK_MAX 1000
 
 /*

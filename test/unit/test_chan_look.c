@@ -66,10 +66,14 @@ static void test_looking_leaves_all_in_their_places(void **state)
 			for (size_t max = 0; max < 10; max++) {
 				struct list l = {0};
 				size_t want = max < (size_t)n ? max : (size_t)n;
-				assert_int_equal(chan_look(c, max, see, &l), want);
+				assert_int_equal(chan_look(c, 0, max, see, &l), want);
 				assert_int_equal(l.n, want);
-				for (size_t i = 0; i < want; i++)
-					assert_int_equal(l.v[i], (int)i);
+				/* And piece by piece. */
+				for (size_t i = want, k; (k = chan_look(c, i, 3, see, &l)) > 0;)
+					i += k;
+				assert_int_equal(l.n, n);
+				for (int i = 0; i < n; i++)
+					assert_int_equal(l.v[i], i);
 			}
 			expect_all_but(c, n, -1);
 			chan_free(c);
@@ -116,8 +120,8 @@ static void test_what_is_not_there_is_not_found(void **state)
 	assert_int_equal(take_out(large, 1, 3, &v), CHAN_NONE);
 	assert_int_equal(take_out(c, 8, 3, &v), CHAN_NONE);
 	assert_int_equal(v, -2);
-	assert_int_equal(chan_look(none, 5, see, NULL), 0);
-	assert_int_equal(chan_look(large, 5, see, NULL), 0);
+	assert_int_equal(chan_look(none, 0, 5, see, NULL), 0);
+	assert_int_equal(chan_look(large, 0, 5, see, NULL), 0);
 	expect_all_but(c, 8, -1);
 	chan_free(none);
 	chan_free(large);
@@ -192,7 +196,7 @@ static void test_nothing_is_lost_or_doubled_under_traffic(void **state)
 	assert_int_equal(wait_group_wrap(&wg, "receiver", receive_numbers, &r, &err), 0);
 	for (int i = 0; i < TRAFFIC; i += 7) {
 		struct list l = {0};
-		chan_look(r.c, 64, see, &l);
+		chan_look(r.c, 0, 64, see, &l);
 		for (size_t k = 1; k < l.n; k++)
 			assert_true(l.v[k] > l.v[k - 1]);
 		if (l.n == 0 || take_out(r.c, l.v[l.n / 2], 5, &v) != CHAN_FOUND)

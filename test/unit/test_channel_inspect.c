@@ -177,6 +177,33 @@ static void test_in_flight_and_deferred_by_deadline(struct fixture *f)
 	message_views_free(&seen);
 }
 
+/* So many that they are seen in slices, and many with one deadline, across the ends of these. */
+static void test_many_in_flight_are_each_seen_once(struct fixture *f)
+{
+	static const size_t sizes[] = {1, 127, 128, 1, 300, 64, 700, 400};
+	struct channel *c = f->channel;
+	struct message *m[700];
+	uint32_t seq = 0;
+	for (size_t k = 0; k < COUNT(sizes); k++) {
+		for (size_t i = 0; i < sizes[k]; i++)
+			m[i] = new_message(seq++);
+		channel_start_in_flight_timeout(
+			c, m, sizes[k], 1, (int64_t)(1000 - k % 3 * 100) * NSEC_PER_SEC);
+	}
+	for (size_t max = 0; max <= PEEK_MAX; max += 125) {
+		struct message_views seen;
+		struct err err;
+		message_views_init(&seen, max, 4);
+		assert_true(channel_peek(c, CHANNEL_IN_FLIGHT, true, true, &seen, &err));
+		assert_int_equal(seen.n, max);
+		for (size_t i = 0; i < max; i++) {
+			assert_int_equal(message_views_find(&seen, seen.v[i].id, max), i);
+			assert_true(i == 0 || seen.v[i].due_ns >= seen.v[i - 1].due_ns);
+		}
+		message_views_free(&seen);
+	}
+}
+
 static void test_a_body_outlives_its_message(struct fixture *f)
 {
 	struct channel *c = f->channel;
@@ -286,6 +313,7 @@ int main(void)
 			.mem_queue_size = 0, .adjust = no_memory_queue),
 		channel_test_with(test_what_is_kept_is_seen_and_dealt_with, .mem_queue_size = 2),
 		channel_test(test_in_flight_and_deferred_by_deadline),
+		channel_test(test_many_in_flight_are_each_seen_once),
 		channel_test(test_a_body_outlives_its_message),
 		channel_test(test_an_exit_ends_it),
 		channel_test_with(
