@@ -26,20 +26,30 @@
 
 /* --- what is told ----------------------------------------------------------------------------- */
 
-void dq_show(struct diskqueue *d)
+static void show(struct diskqueue *d, int64_t first)
 {
-	struct dq_shown now = {0};
-	if (d->loaded)
-		now = (struct dq_shown){.from = d->taken,
-			.to = d->wr,
-			.first = d->batch_n > 0 ? d->batch->msgs[0]->timestamp : 0};
+	struct dq_shown now = {.first = first};
 	const struct dq_shown *old = &d->shown;
+	if (d->loaded) {
+		now.from = d->taken;
+		now.to = d->wr;
+	}
 	if (dq_pos_eq(now.from, old->from) && dq_pos_eq(now.to, old->to) &&
 		now.first == old->first)
 		return;
 	mutex_lock(&d->shown_lock);
 	d->shown = now;
 	mutex_unlock(&d->shown_lock);
+}
+
+void dq_show(struct diskqueue *d)
+{
+	show(d, d->batch_n > 0 ? d->batch->msgs[0]->timestamp : 0);
+}
+
+void dq_show_place(struct diskqueue *d)
+{
+	show(d, d->shown.first);
 }
 
 static struct dq_shown shown(struct diskqueue *d)

@@ -53,7 +53,7 @@ static void move_read(struct diskqueue *d, struct dq_pos to)
 		/* sync every time we start reading from a new file */
 		d->need_sync = true;
 		/* First, as removing and syncing take their time: nobody shall look for them. */
-		dq_show(d);
+		dq_show_place(d);
 		dq_remove_files(d, from, to.file, &err);
 	}
 }

@@ -6,6 +6,7 @@
 #include "test/unit/nsqd_test.h"
 
 #include "nsqd/queue/channel_inspect.h"
+#include "nsqd/queue/channel_internal.h"
 
 /* What is seen in that state: n messages, for message_views_free. */
 static struct message_views look(struct channel *c, enum channel_state state, size_t n)
@@ -235,34 +236,80 @@ static void test_an_exit_ends_it(struct fixture *f)
 	channel_unref(c);
 }
 
-/* Holds a request at its disk until the gate opens: the pump waits in a put. */
-static void test_a_look_waits_for_the_pump_and_ends_with_it(struct fixture *f)
+static struct gate pump_gate;
+
+static void hold_pump(struct channel *c, void *arg)
+{
+	pump_gate.arrived++;
+	chan_recv(pump_gate.open, NULL);
+}
+
+static void visit_and_hold(void *arg)
+{
+	CHECK(channel_visit_pump(arg, hold_pump, NULL));
+}
+
+struct ready_look {
+	struct channel *c;
+	_Atomic bool ended;
+};
+
+static void look_at_ready(void *arg)
+{
+	struct ready_look *r = arg;
+	struct message_views seen = look(r->c, CHANNEL_READY, 4);
+	message_views_free(&seen);
+	r->ended = true;
+}
+
+static void test_a_look_waits_for_the_pump_where_it_needs_it(struct fixture *f)
 {
 	struct channel *c = f->channel;
-	struct gate g;
 	struct wait_group group;
+	struct ready_look r = {.c = c};
+	struct message_views seen;
 	struct err err;
-	gate_init(&g);
-	struct faulty_queue *disk = make_channel_faulty(c);
-	disk->allow = 0;
-	struct message *m[4];
-	for (uint32_t i = 0; i < COUNT(m); i++)
-		m[i] = new_message(i);
-	assert_int_equal(channel_put_messages(c, m, COUNT(m), &err), COUNT(m));
-	disk->put_gate = &g;
-	wait_for(g.arrived > 0); /* it tries again what it keeps */
+	put(f->topic, 0, 4);
+	wait_for(channel_depth(c) == 4);
+	gate_init(&pump_gate);
+	wait_group_init(&group);
+	go(&group, visit_and_hold, c);
+	wait_for(pump_gate.arrived == 1);
+	go(&group, look_at_ready, &r);
 	/* What needs no pump goes on. */
 	put_in_flight(c, 10, 1, 1, NSEC_PER_SEC);
-	struct message_views seen = look(c, CHANNEL_IN_FLIGHT, 1);
+	seen = look(c, CHANNEL_IN_FLIGHT, 1);
 	message_views_free(&seen);
-	wait_group_init(&group);
-	chan_close(g.open);
-	seen = look(c, CHANNEL_READY, 4);
+	message_views_init(&seen, 10, 4);
+	assert_true(channel_peek(c, CHANNEL_READY, false, true, &seen, &err));
 	message_views_free(&seen);
-	disk->allow = -1;
-	wait_for(!channel_is_stuck(c));
-	disk->put_gate = NULL;
+	stays(!r.ended);
+	chan_close(pump_gate.open);
+	join(&group);
+	assert_true(r.ended);
 	wait_group_destroy(&group);
+	chan_free(pump_gate.open);
+}
+
+/* The pump may be told to end while others come to it: each gets an answer. */
+static void test_looks_while_channels_end(struct fixture *f)
+{
+	for (int i = 0; i < 50; i++) {
+		struct channel *c = channel_ref(get_channel(f->topic, "short"));
+		struct wait_group group;
+		struct err err;
+		gate_init(&pump_gate);
+		wait_group_init(&group);
+		go(&group, visit_and_hold, c);
+		wait_for(pump_gate.arrived == 1);
+		chan_close(pump_gate.open);
+		assert_int_equal(topic_delete_existing_channel(f->topic, "short", &err), 0);
+		assert_false(channel_visit_pump(c, hold_pump, NULL));
+		join(&group);
+		wait_group_destroy(&group);
+		chan_free(pump_gate.open);
+		channel_unref(c);
+	}
 }
 
 static void take_all(void *arg)
@@ -316,8 +363,8 @@ int main(void)
 		channel_test(test_many_in_flight_are_each_seen_once),
 		channel_test(test_a_body_outlives_its_message),
 		channel_test(test_an_exit_ends_it),
-		channel_test_with(
-			test_a_look_waits_for_the_pump_and_ends_with_it, .mem_queue_size = 2),
+		channel_test(test_a_look_waits_for_the_pump_where_it_needs_it),
+		channel_test(test_looks_while_channels_end),
 		channel_test_with(test_looks_while_messages_go_their_way, .mem_queue_size = 20),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
