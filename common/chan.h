@@ -71,8 +71,8 @@ size_t chan_demand(struct chan *c, size_t most);
  * nobody frees or changes before a receive. Returns how many were seen. Values of blocked senders
  * are not among them.
  */
-size_t chan_look(struct chan *c, size_t skip, size_t max,
-	void (*see)(void *arg, const void *value), void *arg);
+size_t chan_look(struct chan *c, size_t skip, size_t max, void (*see)(void *arg, const void *value),
+	void *arg);
 
 enum chan_found {
 	CHAN_FOUND, /* it was taken out of the buffer: *v is it */

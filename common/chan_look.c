@@ -20,8 +20,8 @@ static char *slot_locked(struct chan *c, size_t i)
 	return c->ring + (at >= c->cap ? at - c->cap : at) * c->elem_size;
 }
 
-size_t chan_look(struct chan *c, size_t skip, size_t max,
-	void (*see)(void *arg, const void *value), void *arg)
+size_t chan_look(struct chan *c, size_t skip, size_t max, void (*see)(void *arg, const void *value),
+	void *arg)
 {
 	chan_assert_valid(c, "look");
 	chan_lock(c);

@@ -205,7 +205,7 @@ struct diskqueue {
 	_Atomic int64_t depth; /* atomic; written by io */
 
 	struct mutex shown_lock; /* a leaf */
-	struct dq_shown shown;   /* guarded by shown_lock; written by io, which may read it without */
+	struct dq_shown shown; /* guarded by shown_lock; written by io, which may read it without */
 
 	/* run-time state, persisted: io */
 	bool loaded;            /* false: the disk could not be read yet, nothing below is valid */

@@ -34,8 +34,7 @@ static void show(struct diskqueue *d, int64_t first)
 		now.from = d->taken;
 		now.to = d->wr;
 	}
-	if (dq_pos_eq(now.from, old->from) && dq_pos_eq(now.to, old->to) &&
-		now.first == old->first)
+	if (dq_pos_eq(now.from, old->from) && dq_pos_eq(now.to, old->to) && now.first == old->first)
 		return;
 	mutex_lock(&d->shown_lock);
 	d->shown = now;

@@ -63,8 +63,9 @@ static bool get_word(struct http_request *req, const char *key, const char *cons
 	return false;
 }
 
-static const char *const states[] = {
-	[CHANNEL_READY] = "ready", [CHANNEL_IN_FLIGHT] = "in_flight", [CHANNEL_DEFERRED] = "deferred"};
+static const char *const states[] = {[CHANNEL_READY] = "ready",
+	[CHANNEL_IN_FLIGHT] = "in_flight",
+	[CHANNEL_DEFERRED] = "deferred"};
 
 enum from { FROM_ALL, FROM_MEMORY, FROM_DISK };
 static const char *const froms[] = {"all", "memory", "disk"};
@@ -217,8 +218,8 @@ static void respond_peek(struct http_request *req, const struct peek_args *a,
 {
 	struct strbuf *out = &req->out;
 	struct now now = {clock_wall_ns(), clock_mono_ns()};
-	struct consumers all = {xcalloc(seen->n + 1, sizeof(*all.v)),
-		xcalloc(seen->n + 1, sizeof(*all.gone)), 0};
+	struct consumers all = {
+		xcalloc(seen->n + 1, sizeof(*all.v)), xcalloc(seen->n + 1, sizeof(*all.gone)), 0};
 	strbuf_adds(out, "{\"messages\":[");
 	for (size_t i = 0; i < seen->n; i++) {
 		const struct message_view *m = &seen->v[i];

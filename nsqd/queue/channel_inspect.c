@@ -31,8 +31,8 @@ static void look_into_chan(struct chan *memory, struct message_views *out)
 	size_t seen = 0, n = 1;
 	while (memory && n > 0 && message_views_room(out) > 0) {
 		size_t room = message_views_room(out);
-		n = chan_look(memory, seen, room < LOOK_STEP ? room : LOOK_STEP, message_views_see,
-			out);
+		n = chan_look(
+			memory, seen, room < LOOK_STEP ? room : LOOK_STEP, message_views_see, out);
 		seen += n;
 	}
 }
@@ -40,7 +40,8 @@ static void look_into_chan(struct chan *memory, struct message_views *out)
 static void visit_memory(struct channel *c, void *arg)
 {
 	struct message_views *out = arg;
-	for (size_t i = 0; i < atomic_load(&c->batch_len); i++)
+	size_t batch = atomic_load_explicit(&c->batch_len, memory_order_relaxed);
+	for (size_t i = 0; i < batch; i++)
 		message_views_add(out, c->batch[i], PLACE_BATCH);
 	look_into_chan(c->memory_msg_chan, out);
 	kept_look(&c->kept, out);
@@ -109,8 +110,8 @@ static size_t look_on(struct pqueue_look *l, size_t max)
  * In slices, as FINs wait for the lock. Most of the time goes by until a message has come from the
  * memory to the processor. So a slice begins anew, but what it passes over is there already.
  */
-static void peek_pqueue(struct mutex *lock, const struct in_flight_pqueue *q,
-	struct message_views *out)
+static void peek_pqueue(
+	struct mutex *lock, const struct in_flight_pqueue *q, struct message_views *out)
 {
 	size_t room = message_views_room(out), n, max = 0;
 	struct pqueue_look l = {.q = q, .out = out, .last_ns = INT64_MIN};
@@ -151,8 +152,8 @@ bool channel_peek(struct channel *c, enum channel_state state, bool memory, bool
 	return true;
 }
 
-void topic_peek(struct topic *t, bool memory, bool disk, struct message_views *out,
-	struct err *disk_err)
+void topic_peek(
+	struct topic *t, bool memory, bool disk, struct message_views *out, struct err *disk_err)
 {
 	*disk_err = (struct err){0};
 	if (memory)
@@ -251,8 +252,7 @@ static bool is_wanted(void *arg, const void *value)
 static enum chan_found search_memory_locked(struct channel *c, struct search *s, size_t *passed)
 {
 	struct message *m;
-	enum chan_found f =
-		chan_take_out(c->memory_msg_chan, passed, LOOK_STEP, is_wanted, s, &m);
+	enum chan_found f = chan_take_out(c->memory_msg_chan, passed, LOOK_STEP, is_wanted, s, &m);
 	if (f == CHAN_FOUND)
 		settle_locked(c, s, m);
 	return f;

@@ -38,8 +38,8 @@ enum channel_state {
 bool channel_peek(struct channel *c, enum channel_state state, bool memory, bool disk,
 	struct message_views *out, struct err *disk_err);
 /* The same for what waits in the topic itself; what its pump is handing out is not seen. */
-void topic_peek(struct topic *t, bool memory, bool disk, struct message_views *out,
-	struct err *disk_err);
+void topic_peek(
+	struct topic *t, bool memory, bool disk, struct message_views *out, struct err *disk_err);
 /*
  * The consumer with that id, as /stats shows it, for client_v2_stats_free. False: it has gone.
  * Takes channel.lock.

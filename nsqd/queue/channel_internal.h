@@ -11,7 +11,7 @@ enum channel_update {
 	CHANNEL_EMPTIED,     /* the batch is to be dropped as well */
 	CHANNEL_SETTINGS,    /* it is to fetch them */
 	CHANNEL_CLIENT_LEFT, /* perhaps the one that asked for the batch */
-	CHANNEL_VISITED,     /* another thread has something to look at, or to do, where the pump is */
+	CHANNEL_VISITED, /* another thread has something to look at, or to do, where the pump is */
 };
 
 /* What runs in the pump, between two of its steps. */
@@ -36,8 +36,7 @@ void channel_update_pump(struct channel *c, enum channel_update what);
  * perhaps on the disk, as the pump does; the caller holds no lock that the pump wants, exit_lock
  * included. False: the pump has ended, or is about to, and has not called it.
  */
-bool channel_visit_pump(
-	struct channel *c, void (*visit)(struct channel *c, void *arg), void *arg);
+bool channel_visit_pump(struct channel *c, void (*visit)(struct channel *c, void *arg), void *arg);
 /*
  * The next two in a visit only. The message of that id becomes the first of the batch, where it
  * stays until the other is called: then it is in another queue, or finished. NULL: it is not there.

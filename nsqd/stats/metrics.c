@@ -248,8 +248,8 @@ static void print_age(struct exposition *e, const struct stats *s, const struct 
 	for (size_t i = 0; i < s->n_topics; i++) {
 		const struct topic_stats *t = &s->topics[i];
 		if (!m->channels)
-			exposition_double(e, labels_at(labels, at),
-				(double)t->oldest_age_ns / NSEC_PER_SEC);
+			exposition_double(
+				e, labels_at(labels, at), (double)t->oldest_age_ns / NSEC_PER_SEC);
 		at++;
 		for (size_t j = 0; m->channels && j < t->n_channels; j++)
 			exposition_double(e, labels_at(labels, at + j),

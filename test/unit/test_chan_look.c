@@ -99,8 +99,7 @@ static void test_any_value_is_taken_out_of_any_ring(void **state)
 				for (size_t step = 1; step < 10; step += 4) {
 					struct chan *c = ring_of(8, head, n);
 					int v = -2;
-					assert_int_equal(
-						take_out(c, wanted, step, &v), CHAN_FOUND);
+					assert_int_equal(take_out(c, wanted, step, &v), CHAN_FOUND);
 					assert_int_equal(v, wanted);
 					expect_all_but(c, n, wanted);
 					chan_free(c);

@@ -64,7 +64,7 @@ static void test_the_pumps_batch_comes_first_then_memory_then_disk(struct fixtur
 	size_t batch = c->batch_len, memory = chan_len(c->memory_msg_chan);
 	struct message_views seen = look(c, CHANNEL_READY, 6);
 	for (size_t i = 0; i < 6; i++)
-		assert_int_equal(seen.v[i].place, i < batch	    ? PLACE_BATCH
+		assert_int_equal(seen.v[i].place, i < batch            ? PLACE_BATCH
 						  : i < batch + memory ? PLACE_MEMORY
 								       : PLACE_DISK);
 	message_views_free(&seen);

@@ -133,8 +133,8 @@ static void test_bodies_of_every_size_are_cut(void **state)
 		assert_int_equal(seen.n, N);
 		for (int i = 0; i < N; i++) {
 			expect_seen(&seen.v[i], i, sizes[i]);
-			assert_int_equal(seen.v[i].body->len,
-				cuts[k] < sizes[i] ? cuts[k] : sizes[i]);
+			assert_int_equal(
+				seen.v[i].body->len, cuts[k] < sizes[i] ? cuts[k] : sizes[i]);
 		}
 		message_views_free(&seen);
 	}
