@@ -47,12 +47,15 @@ static void visit_memory(struct channel *c, void *arg)
 	kept_look(&c->kept, out);
 }
 
-/* Those on disk that have come to memory since that was looked at are there already. */
-static void drop_twice(struct message_views *out, size_t memory)
+/*
+ * A message that has moved on while one place after the other was looked at may be there twice: the
+ * first time counts. Without a lock.
+ */
+static void drop_repeated(struct message_views *out)
 {
-	size_t n = memory;
-	for (size_t i = memory; i < out->n; i++) {
-		if (message_views_find(out, out->v[i].id, memory) < memory)
+	size_t n = 0;
+	for (size_t i = 0; i < out->n; i++) {
+		if (message_views_find(out, out->v[i].id, n) < n)
 			message_body_unref(out->v[i].body);
 		else
 			out->v[n++] = out->v[i];
@@ -63,11 +66,10 @@ static void drop_twice(struct message_views *out, size_t memory)
 static void peek_disk(struct rwlock *lock, struct backend_queue *const *q,
 	struct message_views *out, struct err *err)
 {
-	size_t memory = out->n;
 	struct err why = {0};
 	if (message_views_room(out) > 0 && backend_peek(lock, q, out, &why) != 0)
 		*err = why;
-	drop_twice(out, memory);
+	drop_repeated(out);
 }
 
 /* A slice of peek_pqueue. */
@@ -127,6 +129,7 @@ static void peek_pqueue(
 	free(l.steps);
 	free(l.msgs);
 	free(l.last);
+	drop_repeated(out);
 }
 
 bool channel_peek(struct channel *c, enum channel_state state, bool memory, bool disk,
