@@ -394,6 +394,13 @@ add('http',
         requests('GET /config/drain', 'POST /topic/create?topic=new') +
         request('POST /pub?topic=t', 'x') + request('POST /pub?topic=newer', 'x') +
         request('PUT /config/drain', 'maybe') + request('PUT /config/drain', 'false'),
+    inspect=b'\0' + request('POST /pub?topic=t', 'x') +
+        requests('GET /topic/peek?topic=t', 'POST /channel/create' + ON_T,
+        'GET /channel/peek' + ON_T + '&n=1000&body=1', 'GET /channel/peek' + ON_T + '&n=1001',
+        'GET /channel/peek' + ON_T + '&state=in_flight', 'GET /channel/peek' + ON_T +
+        '&state=deferred&from=disk', 'POST /channel/message/finish' + ON_T +
+        '&id=0123456789abcdef', 'POST /channel/message/requeue' + ON_T +
+        '&id=0123456789abcdef&delay=1s', 'POST /channel/message/requeue' + ON_T + '&id=1'),
     debug=b'\0' + requests('GET /debug/', 'PUT /debug/setblockrate?rate=1',
         'PUT /debug/setblockrate?rate=x', 'POST /debug/freememory', 'GET /debug/pprof/',
         'POST /debug/pprof/symbol'),
