@@ -52,8 +52,7 @@ MUTATIONS = [
              "",
              ["core deal cap=0 max=1 n=2"]),
     Mutation("a free slot is for the sender that waits", CHAN,
-             "		if (c->count < c->cap)\n"
-             "			draw_locked(c, NULL, c->cap - c->count, true, wakes);",
+             "		chan_refill_locked(c, wakes);",
              "",
              ["core order cap=1"]),
     Mutation("the ring's values are older than the senders'", CHAN,
