@@ -11,10 +11,12 @@
 
 /* X(constant, name). The comment above each says what the lock guards. */
 #define LOCK_RANKS(X)                                                                              \
-	/* a change of settings, and the writing of their file: one thread at a time */             \
+	/* a change of settings, and the writing of their file: one thread at a time */            \
 	X(RANK_SETTINGS, "settings_store.change_lock")                                             \
 	/* the writing of nsqd.dat: one thread at a time */                                        \
 	X(RANK_METADATA, "metadata.lock")                                                          \
+	/* the origins of a topic's dead letters, and the put that they tell of */                 \
+	X(RANK_DEAD_LETTERS, "dead_target.lock")                                                   \
 	/* topic_map */                                                                            \
 	X(RANK_TOPICS, "topics.lock")                                                              \
 	/* channel_map; a put holds it for reading, the exit sets its flag under it for writing */ \

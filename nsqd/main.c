@@ -84,6 +84,7 @@ static void start(struct nsqd *n)
 {
 	struct err err;
 	load_settings(n);
+	dead_targets_load(&n->topics.dead_targets, nsqd_data_path(&n->ctx));
 	if (nsqd_load_metadata(&n->metadata, &err) != 0)
 		give_up(n, "failed to load metadata", &err);
 	if (nsqd_persist_metadata(&n->metadata, &err) != 0)

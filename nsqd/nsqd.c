@@ -24,6 +24,7 @@
 #include "nsqd/client/auth.h"
 #include "nsqd/cluster/clusterinfo.h"
 #include "nsqd/http/http_server.h"
+#include "nsqd/queue/dead_letters.h"
 #include "nsqd/queue/queue_scan.h"
 #include "nsqd/stats/statsd.h"
 #include "nsqd/client/tcp.h"
@@ -198,6 +199,7 @@ struct nsqd *nsqd_new(struct options *take_opts, struct sd_daemon *sd, struct er
 	n->sd = sd;
 	context_init(&n->ctx, take_opts, LOG_FD);
 	topics_init(&n->topics, &n->ctx);
+	dead_letters_init(&n->topics);
 	metadata_init(&n->metadata, &n->topics);
 	lookup_init(&n->lookup, &n->topics);
 	n->topics.prepare = clusterinfo_precreate_channels;

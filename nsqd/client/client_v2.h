@@ -201,6 +201,7 @@ struct client_v2 {
 	enum client_stage stage;
 	bool announced;             /* the log knows of it */
 	bool polled;                /* a poller runs it, and must not block */
+	bool has_requeued;          /* what it had in flight is back in the channel */
 	bool has_left;              /* its channel has forgotten it, and its pump is to end */
 	bool peer_ended;            /* its last byte has been read, and it has said that it is */
 	bool does_without;          /* there is no thread: a step takes longer than it should */

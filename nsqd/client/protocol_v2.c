@@ -591,6 +591,27 @@ static void await_pump(struct client_v2 *c)
 	while (!wait_group_wait_until(&c->wait_group, clock_mono_ns() + PUMP_LOOK_NS));
 }
 
+static bool requeues(const struct client_v2 *c)
+{
+	return c->channel && !c->has_requeued && channel_requeues_on_disconnect(c->channel);
+}
+
+static bool requeue_may_block(const struct client_v2 *c)
+{
+	return requeues(c) && !channel_has_room(c->channel, PUT_MARGIN);
+}
+
+/* Its pump has ended, so nothing more goes in flight. */
+static void requeue_in_flight(struct client_v2 *c)
+{
+	if (!requeues(c))
+		return;
+	c->has_requeued = true;
+	runnext_begin();
+	channel_requeue_of_client(c->channel, c->consumer.id);
+	runnext_end();
+}
+
 enum netpoll_next protocol_v2_leave(struct client_v2 *c)
 {
 	struct err ignored;
@@ -600,8 +621,9 @@ enum netpoll_next protocol_v2_leave(struct client_v2 *c)
 		await_pump(c);
 	else if (!wait_group_wait_until(&c->wait_group, 0))
 		return look_at_pump(c);
-	else if (client_v2_bye_may_block(c))
+	else if (client_v2_bye_may_block(c) || requeue_may_block(c))
 		return NETPOLL_THREAD;
+	requeue_in_flight(c);
 	(void)client_v2_send_late_answers(c, &ignored);
 	client_v2_say_bye(c);
 	c->stage = STAGE_OVER;

@@ -43,6 +43,8 @@ enum phase {
 /* So many options are kept at most: some kilobytes each. */
 #define OPTIONS_SWAPS_MAX 1000
 
+struct dead_letter_ops;
+
 struct context {
 	/* Owned; what it points to is immutable after nsqd_new. A reload puts another one here. */
 	_Atomic(struct options *) opts;
@@ -60,6 +62,9 @@ struct context {
 
 	_Atomic uint64_t expired_channels; /* so many were deleted by channel_expire */
 	_Atomic size_t kept_bytes; /* what channels keep, since their disks refuse it (kept.h) */
+	/* Where dead letters go (dead_letter.h); immutable once there are topics; NULL: nowhere. */
+	const struct dead_letter_ops *dead_letter_ops;
+	void *dead_letter_arg; /* for these; likewise */
 	_Atomic bool healthy;
 	struct mutex health_lock;
 	char health_error[512]; /* guarded by health_lock; "" while healthy */

@@ -463,6 +463,67 @@ static int check_channels(
 	return 0;
 }
 
+/* So many topics are looked at for a loop of dead-letter topics, and so far from the first. */
+#define LOOP_LOOKS_MAX 10000
+#define LOOP_DEPTH_MAX 8
+
+/* A walk from one dead-letter topic to the next. */
+struct walk {
+	const char *to; /* where it must not come */
+	int looks_left;
+};
+
+static bool leads_there_locked(
+	struct settings_store *s, struct walk *w, const char *topic, int depth);
+
+/* The dead letters of that channel of the topic; "": of any for which nothing else is set. */
+static bool channel_leads_there_locked(
+	struct settings_store *s, struct walk *w, const char *topic, const char *channel, int depth)
+{
+	struct setting_values v;
+	char name[NAME_SIZE];
+	resolve_locked(s, topic, *channel ? channel : NULL, &v, NULL);
+	if (!*v.dead_letter_topic)
+		return false;
+	dead_letter_name(v.dead_letter_topic, topic, channel, name);
+	if (strcmp(name, w->to) == 0)
+		return true;
+	return strcmp(name, topic) != 0 && depth > 0 && leads_there_locked(s, w, name, depth - 1);
+}
+
+static bool leads_there_locked(
+	struct settings_store *s, struct walk *w, const char *topic, int depth)
+{
+	size_t len = strlen(topic);
+	if (w->looks_left-- <= 0)
+		return false;
+	if (channel_leads_there_locked(s, w, topic, "", depth))
+		return true;
+	for (struct run_time *r = s->run_time; r; r = r->hh.next) {
+		if (strncmp(r->key, topic, len) == 0 && r->key[len] == '/' &&
+			channel_leads_there_locked(s, w, topic, r->key + len + 1, depth))
+			return true;
+	}
+	return false;
+}
+
+/* Would dead letters of the topic come back to it? -1 with err set: by way of the first of them. */
+static int check_loop(struct settings_store *s, struct run_time *map, const char *topic,
+	const char *dead, struct err *err)
+{
+	struct walk w = {.to = topic, .looks_left = LOOP_LOOKS_MAX};
+	mutex_lock(&s->lock);
+	struct run_time *old = s->run_time;
+	s->run_time = map;
+	bool loop = leads_there_locked(s, &w, dead, LOOP_DEPTH_MAX);
+	s->run_time = old;
+	mutex_unlock(&s->lock);
+	return loop ? err_set(err, EINVAL,
+			      "dead_letter_topic: the dead letters of %s would come back to %s",
+			      dead, topic)
+		    : 0;
+}
+
 /* What would be the case with the patch for this topic or channel. */
 static int check(struct settings_store *s, struct run_time *map, const char *topic,
 	const char *channel, const struct settings_patch *patch, struct err *err)
@@ -472,6 +533,8 @@ static int check(struct settings_store *s, struct run_time *map, const char *top
 	if (*pattern &&
 		strcmp(dead_letter_name(pattern, topic, channel ? channel : "", name), topic) == 0)
 		return err_set(err, EINVAL, "dead_letter_topic: %s cannot be its own", topic);
+	if (*pattern && check_loop(s, map, topic, name, err) != 0)
+		return -1;
 	if (check_one(s, map, topic, channel, err) != 0)
 		return -1;
 	return channel ? 0 : check_channels(s, map, topic, err);

@@ -59,6 +59,11 @@ struct backend_queue_ops {
 	 */
 	void (*done)(struct backend_queue *q, size_t n);
 	/*
+	 * Shall a crash forget what was received, done or not? Only a queue that was made so does;
+	 * with false it forgets no more than what is done. Any thread, never blocks.
+	 */
+	void (*forget)(struct backend_queue *q, bool at_once);
+	/*
 	 * Syncs, stops the queue's thread and frees the queue; the stored messages stay on disk. -1
 	 * with err set. Blocks on the disk. No thread may use the queue after that.
 	 */

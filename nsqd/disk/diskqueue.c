@@ -459,6 +459,12 @@ static struct chan *diskqueue_read_chan(struct backend_queue *q)
 	return from_base(q)->read_chan;
 }
 
+static void diskqueue_forget(struct backend_queue *q, bool at_once)
+{
+	struct diskqueue *d = from_base(q);
+	atomic_store(&d->crash_forgets, at_once && d->may_forget);
+}
+
 static void diskqueue_done(struct backend_queue *q, size_t n)
 {
 	struct diskqueue *d = from_base(q);
@@ -603,6 +609,7 @@ static const struct backend_queue_ops diskqueue_ops = {
 	.put = diskqueue_put,
 	.read_chan = diskqueue_read_chan,
 	.done = diskqueue_done,
+	.forget = diskqueue_forget,
 	.close = diskqueue_close,
 	.delete = diskqueue_delete,
 	.depth = diskqueue_depth,
@@ -625,7 +632,8 @@ static struct diskqueue *diskqueue_alloc(const struct diskqueue_opts *opts, cons
 	d->sync_every = opts->sync_every;
 	d->sync_timeout = opts->sync_timeout > 0 ? opts->sync_timeout : IDLE_NS;
 	d->waits_for_done = opts->waits_for_done;
-	d->crash_forgets = opts->crash_forgets;
+	d->may_forget = opts->crash_forgets;
+	atomic_init(&d->crash_forgets, opts->crash_forgets);
 	d->lg = opts->lg;
 	d->io = io;
 	d->read_chan = chan_new(sizeof(struct message *), 0);

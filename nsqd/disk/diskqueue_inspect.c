@@ -262,7 +262,8 @@ int diskqueue_inspect(
 	d->max_bytes_per_file = opts->max_bytes_per_file;
 	d->min_msg_size = opts->min_msg_size;
 	d->max_msg_size = opts->max_msg_size;
-	d->crash_forgets = opts->crash_forgets;
+	d->may_forget = opts->crash_forgets;
+	atomic_init(&d->crash_forgets, opts->crash_forgets);
 	d->lg = &lg;
 	d->io = &inspecting_io;
 	d->write_fd = -1;

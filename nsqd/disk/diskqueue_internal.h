@@ -184,7 +184,8 @@ struct diskqueue {
 	int64_t sync_every;
 	int64_t sync_timeout;
 	bool waits_for_done;
-	bool crash_forgets;
+	bool may_forget;            /* opts.crash_forgets */
+	_Atomic bool crash_forgets; /* may_forget, and nobody has asked for the contrary */
 	const struct lg *lg;
 	const struct dq_io *io;
 

@@ -63,10 +63,17 @@ static struct backend_look *dummy_look(struct backend_queue *q)
 	return NULL;
 }
 
+static void dummy_forget(struct backend_queue *q, bool at_once)
+{
+	(void)q;
+	(void)at_once;
+}
+
 static const struct backend_queue_ops dummy_ops = {
 	.put = dummy_put,
 	.read_chan = dummy_read_chan,
 	.done = dummy_done,
+	.forget = dummy_forget,
 	.close = dummy_close,
 	.delete = dummy_close,
 	.depth = dummy_depth,

@@ -606,6 +606,7 @@ const struct http_route http_routes[] = {
 		NULL},
 	{HTTP_POST, "/channel/message/requeue", HTTP_ADMIN, http_do_message_requeue, OPERATORS,
 		NULL},
+	{HTTP_POST, "/channel/redrive", HTTP_ADMIN, http_do_redrive, OPERATORS, NULL},
 	{HTTP_GET, "/config/:opt", HTTP_READ, http_do_get_config, HTTP_LOGGED | HTTP_QUICK, NULL},
 	{HTTP_PUT, "/config/:opt", HTTP_ADMIN, http_do_put_config, HTTP_LOGGED, max_msg_size},
 

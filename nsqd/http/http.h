@@ -41,6 +41,8 @@ void http_do_get_topic_config(struct http_request *req);
 void http_do_put_topic_config(struct http_request *req);
 void http_do_get_channel_config(struct http_request *req);
 void http_do_put_channel_config(struct http_request *req);
+/* /channel/redrive (http_redrive.c) */
+void http_do_redrive(struct http_request *req);
 
 /* peek, and one message by its id (http_inspect.c) */
 void http_do_topic_peek(struct http_request *req);

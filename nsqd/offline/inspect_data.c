@@ -28,6 +28,7 @@
 #include "nsqd/disk/dqname.h"
 #include "nsqd/core/data_file.h"
 #include "nsqd/core/settings_store.h"
+#include "nsqd/queue/dead_log.h"
 #include "nsqd/queue/metadata_file.h"
 #include "protocol/names.h"
 
@@ -346,6 +347,8 @@ static const char *strange(struct inspector *in, const char *entry)
 	struct queue *q;
 	enum dq_file_kind kind = queue_of(entry, name);
 	if (strcmp(entry, METADATA_FILE) == 0 || strcmp(entry, SETTINGS_FILE) == 0)
+		return NULL;
+	if (dead_log_topic(entry) > 0)
 		return NULL;
 	if (kind == DQ_FILE_TEMPORARY || data_file_is_temporary(entry, METADATA_FILE) ||
 		data_file_is_temporary(entry, SETTINGS_FILE))

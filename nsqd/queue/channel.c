@@ -44,6 +44,7 @@ static void channel_free(struct channel *c)
 	in_flight_pqueue_clear(&c->in_flight);
 	in_flight_pqueue_clear(&c->deferred);
 	kept_destroy(&c->kept);
+	kept_destroy(&c->dead);
 	if (c->backend)
 		c->backend->ops->close(c->backend, NULL);
 	chan_free(c->memory_msg_chan);
@@ -116,6 +117,7 @@ struct channel *channel_new(struct context *ctx, const char *topic_name, const c
 	in_flight_pqueue_init(&c->in_flight);
 	in_flight_pqueue_init(&c->deferred);
 	kept_init(&c->kept, &ctx->kept_bytes);
+	kept_init(&c->dead, &ctx->kept_bytes);
 	/* avoid mem-queue if size == 0 for more consistent ordering */
 	if (opts->mem_queue_size > 0 || c->ephemeral)
 		c->memory_msg_chan =
@@ -299,6 +301,12 @@ static bool publish_next(struct channel *c, _Atomic int64_t *next, const struct 
 	}
 	atomic_store(next, now);
 	return deadlines_concern(&c->ctx->deadlines, now);
+}
+
+void channel_in_flight_changed_locked(struct channel *c)
+{
+	mutex_assert_held(&c->in_flight_lock);
+	(void)publish_next(c, &c->next_in_flight, &c->in_flight);
 }
 
 void channel_await_deadline(struct channel *c)
@@ -504,8 +512,8 @@ int channel_requeue_message(struct channel *c, int64_t client_id, struct message
 		rc = -1;
 	} else {
 		atomic_fetch_add_explicit(&c->requeue_count, 1, memory_order_relaxed);
-		if (delay_ns == 0)
-			channel_put_back_locked(c, &m, 1);
+		if (delay_ns == 0 || channel_has_had_it_locked(c, m))
+			channel_come_back_locked(c, &m, 1, delay_ns == 0);
 		else
 			channel_start_deferred_timeout(c, m, delay_ns);
 	}
@@ -584,7 +592,7 @@ static size_t time_out_locked(struct channel *c, int64_t now_ns)
 		return 0;
 	atomic_fetch_add_explicit(&c->timeout_count, n, memory_order_relaxed);
 	channel_tell_timed_out(c, msgs, n);
-	channel_put_back_locked(c, msgs, n);
+	channel_come_back_locked(c, msgs, n, true);
 	return n;
 }
 
@@ -682,7 +690,7 @@ void channel_remove_client(struct channel *c, struct consumer *client)
 
 bool channel_removal_may_block(struct channel *c)
 {
-	if (c->ephemeral)
+	if (c->ephemeral || channel_has_dead_letters(c))
 		return true;
 	size_t cap = c->memory_msg_chan ? chan_cap(c->memory_msg_chan) : 0;
 	size_t spare = cap / 4 < PUT_MARGIN ? cap / 4 : PUT_MARGIN;
@@ -713,8 +721,8 @@ int64_t channel_backend_depth(struct channel *c)
 int64_t channel_depth(struct channel *c)
 {
 	int64_t memory = c->memory_msg_chan ? (int64_t)chan_len(c->memory_msg_chan) : 0;
-	return memory + (int64_t)atomic_load(&c->batch_len) + (int64_t)kept_count(&c->kept) +
-	       channel_backend_depth(c);
+	int64_t kept = (int64_t)(kept_count(&c->kept) + kept_count(&c->dead));
+	return memory + (int64_t)atomic_load(&c->batch_len) + kept + channel_backend_depth(c);
 }
 
 size_t channel_in_flight_count(struct channel *c)
@@ -857,15 +865,30 @@ static size_t flush_batch(struct channel *c)
 }
 
 /* msgs is room for FLUSH_BATCH. */
-static size_t flush_kept(struct channel *c, struct message **msgs)
+static size_t flush_list(struct channel *c, struct kept *k, struct message **msgs)
 {
 	size_t n, lost = 0;
-	while ((n = kept_take(&c->kept, msgs, FLUSH_BATCH)) > 0) {
+	while ((n = kept_take(k, msgs, FLUSH_BATCH)) > 0) {
 		lost += flush_messages(c, msgs, n);
-		kept_settle(&c->kept, NULL, 0);
+		kept_settle(k, NULL, 0);
 	}
+	return lost;
+}
+
+static size_t flush_kept(struct channel *c, struct message **msgs)
+{
+	size_t lost = flush_list(c, &c->kept, msgs);
 	tell_dropped(c);
 	return lost;
+}
+
+/* As flush_batch: those from the backend are not lost, but still at its front. */
+static size_t flush_dead(struct channel *c, struct message **msgs)
+{
+	size_t lost = flush_list(c, &c->dead, msgs);
+	if (lost == 0)
+		channel_drop_dead(c);
+	return lost > c->dead_undone ? lost - c->dead_undone : 0;
 }
 
 /*
@@ -879,7 +902,7 @@ static void flush(struct channel *c)
 	size_t n, lost;
 	size_t in_flight = channel_in_flight_count(c), deferred = channel_deferred_count(c);
 	size_t memory = c->memory_msg_chan ? chan_len(c->memory_msg_chan) : 0;
-	memory += atomic_load(&c->batch_len) + kept_count(&c->kept);
+	memory += atomic_load(&c->batch_len) + kept_count(&c->kept) + kept_count(&c->dead);
 	if (memory + in_flight + deferred > 0)
 		nsqd_logf(c->ctx, LG_INFO,
 			"CHANNEL(%s): flushing %zu memory %zu in-flight %zu deferred messages to "
@@ -891,6 +914,7 @@ static void flush(struct channel *c)
 		(n = chan_try_recv_n(c->memory_msg_chan, msgs, FLUSH_BATCH, NULL)) > 0)
 		lost += flush_messages(c, msgs, n);
 	lost += flush_kept(c, msgs);
+	lost += flush_dead(c, msgs);
 	lost += flush_pqueue(c, &c->in_flight_lock, &c->in_flight, msgs);
 	lost += flush_pqueue(c, &c->deferred_lock, &c->deferred, msgs);
 	free(msgs);
@@ -905,6 +929,7 @@ static void drop_everything(struct channel *c)
 	message_unref_all(c->batch, atomic_exchange(&c->batch_len, 0));
 	message_drain_chan(c->memory_msg_chan);
 	kept_clear(&c->kept);
+	channel_drop_dead(c);
 	clear_in_flight_and_deferred(c);
 }
 
@@ -942,7 +967,7 @@ static bool begin_exit(struct channel *c, enum exit_kind kind)
 		first = false;
 	if (first) {
 		c->gone_chan = chan_new(0, 0);
-		atomic_store(&c->expired, kind == EXPIRED);
+		atomic_store(&c->exit_unused, kind == EXPIRED);
 		atomic_store(&c->exit_flag, true);
 	}
 	rwlock_unlock(&c->exit_lock);

@@ -85,7 +85,7 @@ struct channel {
 	_Atomic bool exit_flag;  /* set under exit_lock */
 	struct chan *gone_chan;  /* see gone.h; set before exit_flag, NULL till then */
 	bool files_left;         /* the disk has kept some; read once gone_chan is closed */
-	_Atomic bool expired;    /* set before exit_flag: see channel_expire */
+	_Atomic bool exit_unused; /* set before exit_flag: see channel_expire */
 
 	struct rwlock lock;
 	struct consumer *clients; /* guarded by lock; uthash by id; borrowed: each removes itself */
@@ -114,8 +114,25 @@ struct channel {
 	size_t lost;              /* written by exit: messages that could not be flushed */
 
 	struct chan
-		*keeping_chan;    /* immutable; capacity 1: the pump is to look at kept, and flow */
+		*keeping_chan;    /* immutable; capacity 1: the pump is to look at kept, dead, flow */
 	struct channel_flow flow; /* how many may go to consumers; see there */
+
+	/*
+	 * Messages that it has given up, on their way to the dead-letter topic (channel_dead.c). Any
+	 * thread appends, the pump takes. What is not said to be atomic here is the pump's own, then
+	 * exit's.
+	 */
+	struct kept dead;
+	size_t dead_undone;       /* so many of them are from the backend, and not done */
+	bool dead_refused;        /* the log has said so */
+	bool remembers;           /* the backend has been told to */
+	bool looking;             /* the pump takes a batch without demand, to look how old it is */
+	int64_t dead_retry_ns;    /* when to try again; monotonic; 0: at once */
+	int64_t look_ns;          /* when to look how old the oldest are; 0: not known yet */
+	_Atomic uint64_t expired; /* messages older than message_ttl */
+	_Atomic uint64_t given_up;      /* after max_attempts, without a dead-letter topic */
+	_Atomic uint64_t dead_lettered; /* messages that are in the dead-letter topic */
+	_Atomic uint64_t requeued_on_disconnect;
 
 	struct mutex in_flight_lock;
 	struct in_flight_pqueue in_flight; /* guarded by in_flight_lock */
@@ -268,6 +285,14 @@ int channel_add_client(struct channel *c, struct consumer *client, struct err *e
  */
 void channel_remove_client(struct channel *c, struct consumer *client);
 /*
+ * A client has left, and its pump has ended: what it had in flight comes back at once, if it is so
+ * set (requeue_on_disconnect). Others' FINs wait no longer than for a slice of it. Any thread without
+ * locks. May it block on the disk, or take longer than a poller has time for? A guess.
+ */
+bool channel_requeues_on_disconnect(struct channel *c);
+bool channel_requeue_of_client_may_block(struct channel *c);
+void channel_requeue_of_client(struct channel *c, int64_t client_id);
+/*
  * May that have to wait for a disk, since the channel is ephemeral, or the pump has a batch to put
  * back? A guess that errs on the safe side. Does not block.
  */
@@ -315,7 +340,7 @@ enum exit_result channel_close(struct channel *c, struct err *err);
 bool channel_has_expired(const struct channel *c, int64_t now_ns);
 /*
  * The same as channel_delete, if it has expired, and not exited; else EXIT_ELSEWHERE. A consumer that
- * comes at the same moment either keeps it, or is told "exiting"; then c->expired says why.
+ * comes at the same moment either keeps it, or is told "exiting"; then c->exit_unused says why.
  */
 enum exit_result channel_expire(struct channel *c, struct err *err);
 

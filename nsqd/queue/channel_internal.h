@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* What channel.c and its pump, channel_pump.c, share; for no other file. */
+/*
+ * What channel.c, its pump (channel_pump.c) and channel_dead.c share; redrive.c tells the pump. For no
+ * other file.
+ */
 #ifndef NSQD_CHANNEL_INTERNAL_H
 #define NSQD_CHANNEL_INTERNAL_H
 
+#include "nsqd/core/settings.h"
 #include "nsqd/queue/channel.h"
+#include "nsqd/queue/dead_letter.h"
 
 /* What has changed, as told to the pump. */
 enum channel_update {
@@ -59,9 +64,75 @@ void channel_tell_timed_out(struct channel *c, struct message *const *msgs, size
  */
 size_t channel_put_locked(
 	struct channel *c, struct message *const *msgs, size_t n, struct err *err);
+/*
+ * put of messages that come back, without judging them; takes them over. With exit_lock held for
+ * reading. What the disk refuses is deferred, and tried again. May block on the disk.
+ */
+void channel_put_back_locked(struct channel *c, struct message *const *take_msgs, size_t n);
+/* Messages have left in_flight. With in_flight_lock held. */
+void channel_in_flight_changed_locked(struct channel *c);
 /* Less is kept: logs what was dropped; if nothing is any more, the topic's pump may go on. */
 void channel_kept_less(struct channel *c);
 /* StartDeferredTimeout. Takes m over. */
 void channel_start_deferred_timeout(struct channel *c, struct message *take_m, int64_t delay_ns);
+
+/* --- what a channel gives up (channel_dead.c) ---------------------------------------------------- */
+
+/* The most messages that are screened at once: a batch. */
+#define SCREEN_BATCH CHANNEL_BATCH
+
+/* How many of those that were screened have left. */
+struct screened {
+	size_t dead; /* to c->dead */
+	size_t gone; /* for good */
+};
+
+/* Is there anything to screen for? A branch for each batch. */
+static inline bool channel_screens(const struct settings *s)
+{
+	return s->v.message_ttl != 0 || s->v.max_attempts != 0;
+}
+
+/*
+ * Takes those out of n <= SCREEN_BATCH messages that must not be delivered. They go to c->dead, or
+ * are dropped and counted. Returns how many are left, in their order. The caller has asked
+ * channel_dead_is_full. Any thread; takes leaf locks.
+ */
+size_t channel_screen(struct channel *c, const struct settings *s, struct message **msgs, size_t n,
+	struct screened *out);
+/* So many dead letters wait that nothing more may be taken to be screened. Takes a leaf lock. */
+bool channel_dead_is_full(struct channel *c);
+/*
+ * Gives up n <= SCREEN_BATCH messages for that reason, and takes their references: they go to c->dead,
+ * or are dropped if there is no dead-letter topic. Overtakes the bound of c->dead by one batch.
+ */
+void channel_give_up(struct channel *c, const struct settings *s, struct message *const *take_msgs,
+	size_t n, enum dead_reason reason, struct screened *out);
+
+/*
+ * Messages come back that were in flight: those that have had all their attempts are given up, those
+ * without a delay of their own may get one (backoff), the others are put back. Called with exit_lock
+ * held for reading; may block on the disk where channel_put_back_locked does. client_id of those that
+ * are given up changes.
+ */
+void channel_come_back_locked(
+	struct channel *c, struct message *const *take_msgs, size_t n, bool backs_off);
+/* Would it be given up now? With exit_lock held. */
+bool channel_has_had_it_locked(struct channel *c, const struct message *m);
+
+/*
+ * Puts some of c->dead into the dead-letter topic; true: that is refused, and to be tried again
+ * later. The pump, in its own thread, without locks: blocks as dead_letter_ops.put.
+ */
+bool channel_bury(struct channel *c);
+/*
+ * May the pump be about to bury, or be at it? Then it answers an update when the disk, or a
+ * nsqlookupd, lets it. Takes in_flight_lock for a moment.
+ */
+bool channel_has_dead_letters(struct channel *c);
+/* Drops all of c->dead: it was emptied, or is deleted. The pump; or after its end, exit. */
+void channel_drop_dead(struct channel *c);
+/* The backend is told whether a crash may forget: see dead letters in docs/durability.md. The pump. */
+void channel_dead_settings_changed(struct channel *c);
 
 #endif

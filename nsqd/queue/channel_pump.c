@@ -66,6 +66,7 @@ static void batch_taken(struct channel *c, size_t n)
 		c->backend->ops->done(c->backend, n);
 	memmove(c->batch, c->batch + n, left * sizeof(*c->batch));
 	atomic_store(&c->batch_len, left);
+	c->look_ns = 0;
 }
 
 static void drop_batch(struct channel *c)
@@ -84,11 +85,32 @@ static void put_batch_back(struct channel *c)
 	rwlock_unlock(&c->exit_lock);
 }
 
+/* What must not be delivered leaves the batch (channel_dead.c). */
+static void screen_batch(struct channel *c)
+{
+	struct screened out;
+	size_t n = batch_len(c);
+	if (n == 0 || !channel_screens(c->pump_settings))
+		return;
+	size_t left = channel_screen(c, c->pump_settings, c->batch, n, &out);
+	c->look_ns = 0;
+	if (left == n)
+		return;
+	if (c->batch_from_backend) {
+		c->dead_undone += out.dead;
+		c->backend->ops->done(c->backend, out.gone);
+	}
+	atomic_store(&c->batch_len, left);
+}
+
 /* A new batch has come, from the backend or not. */
 static void begin_batch(struct channel *c, size_t n, bool from_backend)
 {
 	c->batch_from_backend = from_backend;
 	atomic_store(&c->batch_len, n);
+	screen_batch(c);
+	if (batch_len(c) > 0)
+		c->looking = false;
 }
 
 /* --- updates -------------------------------------------------------------------------------- */
@@ -99,6 +121,12 @@ static void fetch_settings(struct channel *c)
 	rwlock_rdlock(&c->exit_lock);
 	c->pump_settings = settings_ref(c->settings);
 	rwlock_unlock(&c->exit_lock);
+	channel_dead_settings_changed(c);
+	c->dead_retry_ns = 0;
+	c->look_ns = 0;
+	c->looking = c->pump_settings->v.message_ttl != 0;
+	if (!channel_dead_is_full(c))
+		screen_batch(c);
 }
 
 static void apply_update(struct channel *c, const struct pump_update *update)
@@ -110,6 +138,7 @@ static void apply_update(struct channel *c, const struct pump_update *update)
 		break;
 	case CHANNEL_EMPTIED:
 		drop_batch(c);
+		channel_drop_dead(c);
 		kept_clear(&c->kept);
 		channel_kept_less(c);
 		break;
@@ -198,8 +227,13 @@ size_t channel_take_messages(struct channel *c, struct message **msgs, size_t ma
 	if (channel_flow_is_limited(&c->settings->v))
 		max = 0;
 	/* With messages in both, the pump's select is what is fair to those on disk. */
+	bool screens = channel_screens(c->settings);
+	if (screens)
+		max = channel_dead_is_full(c) ? 0 : max < SCREEN_BATCH ? max : SCREEN_BATCH;
 	if (!channel_exiting(c) && c->backend->ops->depth(c->backend) == 0)
 		n = chan_try_recv_n(c->memory_msg_chan, msgs, max, NULL);
+	if (screens && n > 0)
+		n = channel_screen(c, c->settings, msgs, n, &(struct screened){0});
 	if (n > 0)
 		atomic_fetch_add_explicit(&c->flow.handed, n, memory_order_relaxed);
 	rwlock_unlock(&c->exit_lock);
@@ -273,9 +307,72 @@ static bool kept_is_next(struct channel *c, struct ticker *due)
 	return true;
 }
 
+/* --- dead letters, and what is too old --------------------------------------------------------- */
+
+/* When the pump tries a dead-letter topic again that has refused. */
+#define DEAD_RETRY_NS NSEC_PER_SEC
+/* How often a pump without a batch looks for messages that have expired: by the ttl, within these. */
+#define LOOK_MIN_NS (100 * NSEC_PER_MSEC)
+#define LOOK_MAX_NS (5 * NSEC_PER_SEC)
+/* With one: when its first message expires, within these, since the wall clock may be set. */
+#define HAND_MIN_NS NSEC_PER_MSEC
+#define HAND_MAX_NS (60 * NSEC_PER_SEC)
+
+static int64_t within(int64_t ns, int64_t min, int64_t max)
+{
+	return ns < min ? min : ns > max ? max : ns;
+}
+
+/* How long until the pump is to look how old the oldest messages are. */
+static int64_t time_to_look(const struct channel *c)
+{
+	int64_t ttl = c->pump_settings->v.message_ttl;
+	size_t n = batch_len(c);
+	if (n == 0)
+		return within(ttl / 8, LOOK_MIN_NS, LOOK_MAX_NS);
+	int64_t oldest = c->batch[0]->timestamp;
+	for (size_t i = 1; i < n; i++)
+		oldest = c->batch[i]->timestamp < oldest ? c->batch[i]->timestamp : oldest;
+	return within(oldest - (clock_wall_ns() - ttl), HAND_MIN_NS, HAND_MAX_NS);
+}
+
+/*
+ * The next of these chores, into due; NULL: there is none. A pump that looks has its queues open, and
+ * needs no time for that.
+ */
+static struct ticker *await_chore(struct channel *c, struct ticker *due)
+{
+	int64_t at = INT64_MAX;
+	if (kept_count(&c->dead) > 0)
+		at = c->dead_retry_ns;
+	if (c->pump_settings->v.message_ttl != 0 && !c->looking) {
+		if (c->look_ns == 0)
+			c->look_ns = clock_mono_ns() + time_to_look(c);
+		at = c->look_ns < at ? c->look_ns : at;
+	}
+	if (at == INT64_MAX)
+		return NULL;
+	ticker_after(due, at == 0 ? 0 : at - clock_mono_ns());
+	return due;
+}
+
+/* The pump's own thread. */
+static void do_chores(struct channel *c)
+{
+	int64_t now = clock_mono_ns();
+	if (kept_count(&c->dead) > 0 && now >= c->dead_retry_ns)
+		c->dead_retry_ns = channel_bury(c) ? clock_mono_ns() + DEAD_RETRY_NS : 0;
+	if (c->pump_settings->v.message_ttl == 0 || c->looking || now < c->look_ns)
+		return;
+	if (!channel_dead_is_full(c))
+		screen_batch(c);
+	c->look_ns = 0;
+	c->looking = batch_len(c) == 0;
+}
+
 /* --- the select ------------------------------------------------------------------------------- */
 
-enum { MEMORY, BACKEND, UPDATE, KEEPING, KEPT, EXIT, CLIENTS };
+enum { MEMORY, BACKEND, UPDATE, KEEPING, KEPT, CHORE, EXIT, CLIENTS };
 #define MAX_CASES (CLIENTS + N_CLOSENESS)
 
 /* The pump's state: that of the thread that takes its step. */
@@ -290,6 +387,7 @@ struct pump {
 	bool held_up;   /* there is demand, or a batch, but the flow allows none (channel_flow.h) */
 	bool kept_next; /* the kept messages are a source */
 	struct ticker due; /* for that */
+	struct ticker chore;
 };
 
 static struct pump *pump_of(struct task *task)
@@ -352,6 +450,9 @@ static int add_clients(struct channel *c, struct pump *p)
 	/* A batch while the channel is paused is what the disk refuses to take back. */
 	if (p->wanted > 0 || channel_is_paused(c))
 		return n;
+	/* Nor is anybody's demand of use while nothing may be taken. */
+	if (batch_len(c) == 0 && channel_dead_is_full(c))
+		return n;
 	if (p->held_up) {
 		p->task.cases[n++] = chan_case_tick(&c->flow.more);
 		return n;
@@ -378,6 +479,14 @@ static void limit_flow(struct channel *c, struct pump *p)
 	p->held_up = any && p->wanted + p->offered == 0;
 }
 
+/* How many the pump takes of which so many are wanted: to look how old they are; or none. */
+static size_t take_for_looks(struct channel *c, size_t wanted)
+{
+	if (batch_len(c) > 0 || channel_dead_is_full(c))
+		return 0;
+	return wanted == 0 && c->looking ? CHANNEL_BATCH : wanted;
+}
+
 /* With demand, and no batch, the sources are open; else the batch is offered. */
 static int prepare(struct task *task, bool owner)
 {
@@ -390,6 +499,7 @@ static int prepare(struct task *task, bool owner)
 	atomic_store(&c->may_take, true);
 	p->wanted = batch_len(c) > 0 ? 0 : demand_of_all(c);
 	limit_flow(c, p);
+	p->wanted = take_for_looks(c, p->wanted);
 	if (p->wanted == 0)
 		atomic_store(&c->may_take, false);
 	if (p->wanted > 0 && !c->batch)
@@ -402,6 +512,7 @@ static int prepare(struct task *task, bool owner)
 	task->cases[UPDATE] = chan_case_recv(c->update_chan, &p->update);
 	task->cases[KEEPING] = chan_case_recv(c->keeping_chan, NULL);
 	task->cases[KEPT] = chan_case_tick(p->kept_next ? &p->due : await_retry(c));
+	task->cases[CHORE] = chan_case_tick(await_chore(c, &p->chore));
 	task->cases[EXIT] = chan_case_recv(c->exit_chan, NULL);
 	return add_clients(c, p);
 }
@@ -418,7 +529,6 @@ static enum task_result act(struct task *task, int chosen, bool owner)
 {
 	struct pump *p = pump_of(task);
 	struct channel *c = p->channel;
-	(void)owner;
 	switch (chosen) {
 	case MEMORY:
 	case BACKEND:
@@ -434,6 +544,11 @@ static enum task_result act(struct task *task, int chosen, bool owner)
 			take_kept(c, p->wanted);
 		else
 			queue_kept(c);
+		break;
+	case CHORE:
+		if (!owner)
+			return TASK_NOT_DONE;
+		do_chores(c);
 		break;
 	case EXIT:
 		return TASK_END;
@@ -452,6 +567,8 @@ void channel_message_pump(void *arg)
 	struct channel *c = arg;
 	struct pump p UNINITIALIZED;
 	p.channel = c;
+	channel_dead_settings_changed(c);
+	c->looking = c->pump_settings->v.message_ttl != 0;
 	task_init(&p.task, p.cases, p.waiters, MAX_CASES);
 	task_run(&p.task, &pump_ops);
 	nsqd_logf(c->ctx, LG_INFO, "CHANNEL(%s): closing ... messagePump", c->name);

@@ -186,6 +186,32 @@ void in_flight_pqueue_remove(struct in_flight_pqueue *q, struct message *m)
 	table_remove(q, m);
 }
 
+/* One of the bucket that is with that client, or NULL. */
+static struct message *of_client(const struct in_flight_pqueue *q, size_t bucket, int64_t client_id)
+{
+	struct message *m = q->table[bucket];
+	while (m && m->client_id != client_id)
+		m = m->hash_next;
+	return m;
+}
+
+size_t in_flight_pqueue_take_of_client(struct in_flight_pqueue *q, int64_t client_id, size_t *at,
+	size_t n_buckets, struct message **msgs, size_t max)
+{
+	size_t n = 0, left = q->n_buckets > *at ? q->n_buckets - *at : 0;
+	size_t end = *at + (left < n_buckets ? left : n_buckets);
+	while (*at < end && n < max) {
+		struct message *m = of_client(q, *at, client_id);
+		if (!m) {
+			++*at;
+			continue;
+		}
+		in_flight_pqueue_remove(q, m);
+		msgs[n++] = m;
+	}
+	return n;
+}
+
 void in_flight_pqueue_fix(struct in_flight_pqueue *q, struct message *m)
 {
 	run_remove(q, m);

@@ -46,6 +46,13 @@ void in_flight_pqueue_fetch_ahead(
 	const struct in_flight_pqueue *q, const struct message_id *ids, size_t n, size_t i);
 /* Takes m, which is in q, out; the caller gets its reference. */
 void in_flight_pqueue_remove(struct in_flight_pqueue *q, struct message *m);
+/*
+ * Takes up to max messages out that are with that client; the caller gets their references. Looks at
+ * n_buckets from bucket *at on, and moves *at on; at n_buckets of q the end is reached. Returns how
+ * many. *at stays where there may be more than max.
+ */
+size_t in_flight_pqueue_take_of_client(struct in_flight_pqueue *q, int64_t client_id, size_t *at,
+	size_t n_buckets, struct message **msgs, size_t max);
 /* m->due_ns has changed. */
 void in_flight_pqueue_fix(struct in_flight_pqueue *q, struct message *m);
 /*

@@ -39,13 +39,18 @@ static bool is_full_locked(const struct kept *k)
 				    atomic_load(k->total_bytes) >= KEPT_TOTAL_BYTES_MAX);
 }
 
-bool kept_push(struct kept *k, struct message *const *take_msgs, size_t n, bool *was_empty)
+bool kept_is_full(struct kept *k)
 {
-	size_t bytes = bytes_of(take_msgs, n);
 	mutex_lock(&k->lock);
 	bool full = is_full_locked(k);
-	*was_empty = atomic_load(&k->count) == 0;
-	for (size_t i = 0; i < n && !full; i++) {
+	mutex_unlock(&k->lock);
+	return full;
+}
+
+static void append_locked(struct kept *k, struct message *const *take_msgs, size_t n, size_t bytes)
+{
+	mutex_assert_held(&k->lock);
+	for (size_t i = 0; i < n; i++) {
 		struct message *m = take_msgs[i];
 		m->run_next = NULL;
 		if (k->first)
@@ -54,13 +59,30 @@ bool kept_push(struct kept *k, struct message *const *take_msgs, size_t n, bool 
 			k->first = m;
 		k->last = m;
 	}
-	if (!full) {
-		k->bytes += bytes;
-		atomic_fetch_add(k->total_bytes, bytes);
-		atomic_fetch_add(&k->count, n);
-	}
+	k->bytes += bytes;
+	atomic_fetch_add(k->total_bytes, bytes);
+	atomic_fetch_add(&k->count, n);
+}
+
+bool kept_push(struct kept *k, struct message *const *take_msgs, size_t n, bool *was_empty)
+{
+	size_t bytes = bytes_of(take_msgs, n);
+	mutex_lock(&k->lock);
+	bool full = is_full_locked(k);
+	*was_empty = atomic_load(&k->count) == 0;
+	if (!full)
+		append_locked(k, take_msgs, n, bytes);
 	mutex_unlock(&k->lock);
 	return !full;
+}
+
+void kept_append(struct kept *k, struct message *const *take_msgs, size_t n, bool *was_empty)
+{
+	size_t bytes = bytes_of(take_msgs, n);
+	mutex_lock(&k->lock);
+	*was_empty = atomic_load(&k->count) == 0;
+	append_locked(k, take_msgs, n, bytes);
+	mutex_unlock(&k->lock);
 }
 
 size_t kept_take(struct kept *k, struct message **msgs, size_t max)

@@ -51,6 +51,10 @@ static inline size_t kept_count(const struct kept *k)
  * and all n are still the caller's. *was_empty: these are the first.
  */
 bool kept_push(struct kept *k, struct message *const *take_msgs, size_t n, bool *was_empty);
+/* Does kept_push refuse? Others may push meanwhile. Takes the leaf lock. */
+bool kept_is_full(struct kept *k);
+/* As kept_push, but for a caller who has asked kept_is_full before, and for one batch: never refuses. */
+void kept_append(struct kept *k, struct message *const *take_msgs, size_t n, bool *was_empty);
 /*
  * Takes up to max of the oldest; the references are the caller's. They count as kept until
  * kept_settle, which must come next. Returns how many.

@@ -471,6 +471,14 @@ size_t topic_put_messages(
 	return done;
 }
 
+size_t topic_put_made_messages(
+	struct topic *t, struct message **take_msgs, size_t n, struct err *err)
+{
+	_Static_assert(TOPIC_PUT_MAX == TOPIC_BATCH, "put_messages has room for so many");
+	CHECK(n <= TOPIC_PUT_MAX);
+	return put_messages(t, take_msgs, n, 0, err);
+}
+
 int topic_put_message_deferred(
 	struct topic *t, struct message_body *take_body, int64_t deferred_ns, struct err *err)
 {

@@ -144,6 +144,13 @@ bool topic_refuses(struct topic *t, struct err *err);
 size_t topic_put_messages(
 	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err);
 /*
+ * The same for n <= TOPIC_PUT_MAX messages that are made already, with ids of id_factory: dead
+ * letters. Takes over their references, whatever happens.
+ */
+#define TOPIC_PUT_MAX 256
+size_t topic_put_made_messages(
+	struct topic *t, struct message **take_msgs, size_t n, struct err *err);
+/*
  * PutMessage with a delay (DPUB): 0, or -1 with err set. The channels that there are defer it
  * before this returns. Without one, before the start or while the topic is paused it is queued as
  * any other: then its delay begins when the pump hands it on, and is lost if it has been on disk.

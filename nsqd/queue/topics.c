@@ -25,11 +25,13 @@ void topics_init(struct topics *ts, struct context *ctx)
 {
 	*ts = (struct topics){.ctx = ctx};
 	rwlock_init(&ts->lock, RANK_TOPICS);
+	dead_targets_init(&ts->dead_targets, ctx);
 }
 
 void topics_destroy(struct topics *ts)
 {
 	CHECK(ts->topic_map == NULL);
+	dead_targets_destroy(&ts->dead_targets);
 	rwlock_destroy(&ts->lock);
 }
 
@@ -166,6 +168,7 @@ int nsqd_delete_topic(struct topics *ts, struct topic *t, struct err *err)
 	/* Where the disk refuses, the topic is gone all the same. */
 	if (res == EXIT_FAILED)
 		nsqd_logf(ts->ctx, LG_ERROR, "topic(%s) delete - %s", t->name, err->msg);
+	dead_targets_forget(&ts->dead_targets, t->name);
 	topic_is_gone(ts, t, res);
 	return gone_deleted(res == EXIT_FAILED, err);
 }

@@ -11,6 +11,7 @@
 #include "common/err.h"
 #include "common/lock.h"
 #include "nsqd/core/context.h"
+#include "nsqd/queue/dead_targets.h"
 
 struct topic;
 struct channel;
@@ -23,6 +24,8 @@ struct topics {
 	 */
 	void (*prepare)(void *arg, struct topic *t);
 	void *prepare_arg; /* likewise */
+
+	struct dead_targets dead_targets; /* its own synchronisation */
 
 	struct rwlock lock;
 	struct topic *topic_map; /* guarded by lock; uthash by name; one reference each */

@@ -129,6 +129,10 @@ CHANNEL_VALUE(deferred_count)
 CHANNEL_VALUE(client_count)
 CHANNEL_VALUE(paused)
 CHANNEL_VALUE(dropped)
+CHANNEL_VALUE(expired)
+CHANNEL_VALUE(given_up)
+CHANNEL_VALUE(dead_lettered)
+CHANNEL_VALUE(requeued_on_disconnect)
 
 /* A family with a sample for each topic, or each channel, or both. */
 struct queue_metric {
@@ -163,6 +167,19 @@ static const struct queue_metric queue_metrics[] = {
 		 "Messages that the disk has refused, too many to be kept in memory: they are "
 		 "lost."},
 		NULL, channel_dropped},
+	{{"nsqd_channel_expired_total", METRIC_COUNTER,
+		 "Messages that were older than message_ttl, dead letters included."},
+		NULL, channel_expired},
+	{{"nsqd_channel_given_up_total", METRIC_COUNTER,
+		 "Messages that have had max_attempts, with no dead-letter topic: they are "
+		 "finished."},
+		NULL, channel_given_up},
+	{{"nsqd_channel_dead_lettered_total", METRIC_COUNTER,
+		 "Messages of the channel that are in its dead-letter topic."},
+		NULL, channel_dead_lettered},
+	{{"nsqd_channel_requeued_on_disconnect_total", METRIC_COUNTER,
+		 "Messages that came back since the connection of their consumer has ended."},
+		NULL, channel_requeued_on_disconnect},
 	{{"nsq_topic_channel_depth", METRIC_GAUGE,
 		 "Messages that wait in the channel, in memory and on disk."},
 		NULL, channel_depth},

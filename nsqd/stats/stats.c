@@ -85,6 +85,11 @@ static void get_channel(
 	copy_counts(c, out);
 	out->dropped = atomic_load_explicit(&c->dropped, memory_order_relaxed);
 	out->oldest_age_ns = age_of(channel_oldest_timestamp(c));
+	out->expired = atomic_load_explicit(&c->expired, memory_order_relaxed);
+	out->given_up = atomic_load_explicit(&c->given_up, memory_order_relaxed);
+	out->dead_lettered = atomic_load_explicit(&c->dead_lettered, memory_order_relaxed);
+	out->requeued_on_disconnect =
+		atomic_load_explicit(&c->requeued_on_disconnect, memory_order_relaxed);
 	channel_latencies(c, &out->publish_to_deliver, &out->deliver_to_finish);
 	out->paused = channel_is_paused(c);
 	quantile_result(c->e2e_processing_latency_stream, &out->e2e_processing_latency);

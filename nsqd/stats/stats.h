@@ -31,8 +31,12 @@ struct channel_stats {
 	struct client_v2_stats *clients; /* owned; client_count of them, or NULL: not asked for */
 	bool paused;
 	struct quantile_result e2e_processing_latency;
-	uint64_t dropped; /* /metrics alone shows this, and the next three */
+	uint64_t dropped; /* /metrics alone shows this, and all that follow */
 	int64_t oldest_age_ns;
+	uint64_t expired;
+	uint64_t given_up;
+	uint64_t dead_lettered;
+	uint64_t requeued_on_disconnect;
 	struct latency publish_to_deliver;
 	struct latency deliver_to_finish;
 };

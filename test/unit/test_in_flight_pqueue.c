@@ -519,6 +519,44 @@ static void test_it_behaves_as_a_plain_list_would_while_time_goes_on(void **stat
 	in_flight_pqueue_clear(&q);
 }
 
+/* Slice by slice: all of one client, none of the others, however small the slices are. */
+static void test_those_of_a_client_are_taken(void **state)
+{
+	enum { N = 1000, MAX = 7 };
+	for (size_t slice = 1; slice <= 64; slice *= 8) {
+		struct in_flight_pqueue q;
+		struct message *msgs[MAX];
+		size_t at = 0, taken = 0, calls = 0;
+		in_flight_pqueue_init(&q);
+		for (uint64_t i = 0; i < N; i++) {
+			struct message *m = new_message(i, (int64_t)i);
+			m->client_id = (int64_t)(i % 3);
+			in_flight_pqueue_push(&q, m);
+		}
+		while (at < q.n_buckets) {
+			size_t n = in_flight_pqueue_take_of_client(&q, 1, &at, slice, msgs, MAX);
+			assert_true(n <= MAX && ++calls < 10 * N);
+			for (size_t i = 0; i < n; i++) {
+				assert_int_equal(msgs[i]->client_id, 1);
+				message_unref(msgs[i]);
+			}
+			taken += n;
+		}
+		assert_int_equal(taken, N / 3);
+		assert_int_equal(q.len, N - N / 3);
+		assert_int_equal(
+			in_flight_pqueue_take_of_client(&q, 0, &at, slice, msgs, MAX), 0);
+		for (struct message *m; (m = in_flight_pqueue_peek_and_shift(&q, INT64_MAX));) {
+			assert_int_not_equal(m->client_id, 1);
+			message_unref(m);
+		}
+		in_flight_pqueue_clear(&q);
+		at = 0;
+		assert_int_equal(
+			in_flight_pqueue_take_of_client(&q, 0, &at, slice, msgs, MAX), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -538,6 +576,7 @@ int main(void)
 		cmocka_unit_test(test_a_touch_moves_a_message_to_its_new_place),
 		cmocka_unit_test(test_it_behaves_as_a_plain_list_would),
 		cmocka_unit_test(test_it_behaves_as_a_plain_list_would_while_time_goes_on),
+		cmocka_unit_test(test_those_of_a_client_are_taken),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -144,6 +144,23 @@ static void test_any_one_is_taken_out_and_the_rest_stays_in_order(void **state)
 	assert_int_equal(total, 0);
 	assert_true(push(&k, 6, 2));
 	assert_true(take(&k, 6, 2, 2));
+static void test_append_does_not_ask(void **state)
+{
+	_Atomic size_t total = KEPT_TOTAL_BYTES_MAX; /* others keep so much */
+	struct message *m[2] = {new_message(0), new_message(1)};
+	bool was_empty;
+	struct kept k;
+	kept_init(&k, &total);
+	assert_false(kept_is_full(&k)); /* one that keeps nothing may always keep a batch */
+	kept_append(&k, &m[0], 1, &was_empty);
+	assert_true(was_empty);
+	assert_true(kept_is_full(&k));
+	assert_false(kept_push(&k, &m[1], 1, &was_empty));
+	kept_append(&k, &m[1], 1, &was_empty);
+	assert_false(was_empty);
+	assert_int_equal(kept_count(&k), 2);
+	assert_true(take(&k, 0, 2, 2));
+	assert_int_equal(total, KEPT_TOTAL_BYTES_MAX);
 	kept_destroy(&k);
 }
 
@@ -154,6 +171,7 @@ int main(void)
 		cmocka_unit_test(test_what_comes_while_some_are_taken_is_behind_them),
 		cmocka_unit_test(test_at_its_bounds_it_takes_nothing_and_the_caller_keeps_them),
 		cmocka_unit_test(test_any_one_is_taken_out_and_the_rest_stays_in_order),
+		cmocka_unit_test(test_append_does_not_ask),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

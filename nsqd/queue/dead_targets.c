@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The dead-letter topics that there are. Mirrors no Go file. Runs in main (load), in the pumps of
+ * channels, and in the threads of HTTP connections.
+ */
+#include "nsqd/queue/dead_targets.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/xalloc.h"
+#include "nsqd/core/context.h"
+
+void dead_targets_init(struct dead_targets *d, struct context *ctx)
+{
+	*d = (struct dead_targets){.ctx = ctx};
+	mutex_init(&d->lock, RANK_LEAF);
+}
+
+void dead_targets_destroy(struct dead_targets *d)
+{
+	struct dead_target *t, *tmp;
+	HASH_ITER (hh, d->list, t, tmp) {
+		HASH_DEL(d->list, t);
+		dead_target_unref(t);
+	}
+	mutex_destroy(&d->lock);
+}
+
+void dead_target_unref(struct dead_target *t)
+{
+	if (!t || atomic_fetch_sub(&t->refs, 1) != 1)
+		return;
+	dead_log_free(t->log);
+	mutex_destroy(&t->lock);
+	free(t);
+}
+
+/* A reference, or NULL. */
+static struct dead_target *find(struct dead_targets *d, const char *name)
+{
+	struct dead_target *t;
+	mutex_lock(&d->lock);
+	HASH_FIND_STR(d->list, name, t);
+	if (t)
+		atomic_fetch_add(&t->refs, 1);
+	mutex_unlock(&d->lock);
+	return t;
+}
+
+struct dead_target *dead_targets_get(struct dead_targets *d, const char *name)
+{
+	struct dead_target *t = find(d, name), *found;
+	if (t)
+		return t;
+	t = xcalloc(1, sizeof(*t));
+	atomic_init(&t->refs, 2);
+	snprintf(t->name, sizeof(t->name), "%s", name);
+	mutex_init(&t->lock, RANK_DEAD_LETTERS);
+	t->log = dead_log_new(nsqd_data_path(d->ctx), name, is_ephemeral_name(name));
+	mutex_lock(&d->lock);
+	HASH_FIND_STR(d->list, name, found);
+	if (found)
+		atomic_fetch_add(&found->refs, 1);
+	else
+		HASH_ADD_STR(d->list, name, t);
+	mutex_unlock(&d->lock);
+	if (!found)
+		return t;
+	atomic_store(&t->refs, 1);
+	dead_target_unref(t);
+	return found;
+}
+
+bool dead_targets_has(struct dead_targets *d, const char *topic)
+{
+	struct dead_target *t;
+	mutex_lock(&d->lock);
+	HASH_FIND_STR(d->list, topic, t);
+	mutex_unlock(&d->lock);
+	return t != NULL;
+}
+
+void dead_targets_load(struct dead_targets *d, const char *data_path)
+{
+	char name[NAME_SIZE];
+	DIR *dir = opendir(data_path);
+	if (!dir) {
+		char text[128];
+		nsqd_logf(d->ctx, LG_ERROR, "failed to look for dead-letter topics in %s - %s",
+			data_path, err_strerror(errno, text, sizeof(text)));
+		return;
+	}
+	for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+		size_t len = dead_log_topic(e->d_name);
+		if (len == 0)
+			continue;
+		snprintf(name, sizeof(name), "%.*s", (int)len, e->d_name);
+		dead_target_unref(dead_targets_get(d, name));
+	}
+	closedir(dir);
+}
+
+int dead_targets_origins(struct dead_targets *d, const char *topic, struct dead_entry *entries,
+	bool *found, size_t n, struct err *err)
+{
+	struct dead_target *t = find(d, topic);
+	memset(found, 0, n * sizeof(*found));
+	if (!t)
+		return 0;
+	mutex_lock(&t->lock);
+	int rc = dead_log_find(t->log, entries, found, n, err);
+	mutex_unlock(&t->lock);
+	dead_target_unref(t);
+	return rc;
+}
+
+void dead_targets_forget(struct dead_targets *d, const char *topic)
+{
+	struct dead_target *t;
+	mutex_lock(&d->lock);
+	HASH_FIND_STR(d->list, topic, t);
+	if (t)
+		HASH_DEL(d->list, t);
+	mutex_unlock(&d->lock);
+	if (!t)
+		return;
+	mutex_lock(&t->lock);
+	t->forgotten = true;
+	dead_log_remove(t->log);
+	mutex_unlock(&t->lock);
+	dead_target_unref(t);
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Dead letters go back. Mirrors no Go file. Runs in the threads of HTTP connections, beside the
+ * channel's pump, as one more that takes messages from its queues.
+ */
+#include "nsqd/queue/redrive.h"
+
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/compiler.h"
+#include "common/ticker.h"
+#include "common/xalloc.h"
+#include "nsqd/queue/channel.h"
+#include "nsqd/queue/channel_internal.h"
+#include "nsqd/queue/dead_envelope.h"
+#include "nsqd/queue/dead_targets.h"
+#include "nsqd/queue/topic.h"
+
+#define REDRIVE_BATCH 128
+/* How long the disk queue has to offer its next message. */
+#define READ_PATIENCE_NS (100 * NSEC_PER_MSEC)
+
+struct redrive {
+	struct topics *topics;
+	struct channel *c;
+	bool from_backend;
+	struct message *msgs[REDRIVE_BATCH];
+	struct dead_entry entries[REDRIVE_BATCH];
+	bool found[REDRIVE_BATCH];
+	struct redriven *out;
+};
+
+/* --- taking ------------------------------------------------------------------------------------- */
+
+/* Up to max that wait; 0: there are none. With exit_lock held, so that the backend stays. */
+static size_t take_locked(struct redrive *r, size_t max)
+{
+	enum { MEMORY, BACKEND, LATE, EXIT };
+	struct channel *c = r->c;
+	struct ticker late = {0};
+	rwlock_assert_held(&c->exit_lock);
+	bool on_disk = c->backend->ops->depth(c->backend) > 0;
+	if (!on_disk && (!c->memory_msg_chan || chan_len(c->memory_msg_chan) == 0))
+		return 0;
+	ticker_after(&late, READ_PATIENCE_NS);
+	struct chan_case cases[] = {
+		[MEMORY] = chan_case_recv_n(c->memory_msg_chan, r->msgs, max),
+		[BACKEND] = chan_case_recv_n(
+			on_disk ? c->backend->ops->read_chan(c->backend) : NULL, r->msgs, max),
+		[LATE] = chan_case_tick(&late),
+		[EXIT] = chan_case_recv(c->exit_chan, NULL),
+	};
+	int chosen = chan_select(cases, 4);
+	r->from_backend = chosen == BACKEND;
+	return chosen == MEMORY || chosen == BACKEND ? cases[chosen].n : 0;
+}
+
+/* --- giving back -------------------------------------------------------------------------------- */
+
+/* Where it came from: a reference, or NULL. */
+static struct channel *origin_of(struct topics *ts, const struct dead_letter *from)
+{
+	struct topic *t = nsqd_get_existing_topic(ts, from->topic);
+	struct channel *c = t ? topic_get_existing_channel(t, from->channel) : NULL;
+	topic_unref(t);
+	return c;
+}
+
+/* The body that it had; NULL: what should be an envelope is none. */
+static struct message_body *body_of(const struct dead_letter *from, const struct message_body *body)
+{
+	if (from->envelope)
+		return dead_envelope_open(body);
+	struct message_body *b = message_body_new(body->len);
+	memcpy(b->data, body->data, body->len);
+	return b;
+}
+
+/* True: a new message like m is in the channel. */
+static bool put_there(struct channel *c, struct message_body *take_body)
+{
+	struct err err;
+	struct guid_factory *ids = &c->topic->id_factory;
+	struct message_id id = guid_hex(ids, guid_factory_reserve(ids, 1));
+	struct message *m = message_new(id, take_body, clock_wall_ns());
+	/* What its disk refuses it would keep in memory, and here it is safe. */
+	if (!channel_is_stuck(c) && channel_put_messages(c, &m, 1, &err) == 1)
+		return true;
+	message_unref(m);
+	return false;
+}
+
+/* True: m is where it came from. */
+static bool redrive_one(struct redrive *r, struct message *m, const struct dead_letter *from)
+{
+	struct channel *c = origin_of(r->topics, from);
+	struct message_body *body = c ? body_of(from, m->body) : NULL;
+	bool done = body && put_there(c, body);
+	if (!c)
+		r->out->no_channel++;
+	else if (!body)
+		r->out->no_origin++;
+	else if (!done)
+		r->out->refused++;
+	else
+		r->out->redriven++;
+	channel_unref(c);
+	return done;
+}
+
+/* Redrives n of them; those that stay are the first *left then. -1 with err set: all of them. */
+static int redrive_batch(struct redrive *r, size_t n, size_t *left, struct err *err)
+{
+	*left = n;
+	for (size_t i = 0; i < n; i++)
+		r->entries[i].id = r->msgs[i]->id;
+	if (dead_targets_origins(
+		    &r->topics->dead_targets, r->c->topic_name, r->entries, r->found, n, err) != 0)
+		return -1;
+	*left = 0;
+	for (size_t i = 0; i < n; i++) {
+		struct message *m = r->msgs[i];
+		r->out->no_origin += !r->found[i];
+		if (r->found[i] && redrive_one(r, m, &r->entries[i].from))
+			message_unref(m);
+		else
+			r->msgs[(*left)++] = m;
+	}
+	return 0;
+}
+
+/* --- the call ----------------------------------------------------------------------------------- */
+
+static bool lock_unless_exiting(struct channel *c, struct err *err)
+{
+	rwlock_rdlock(&c->exit_lock);
+	if (!channel_exiting(c))
+		return true;
+	rwlock_unlock(&c->exit_lock);
+	err_set(err, 0, "exiting");
+	return false;
+}
+
+/* Meanwhile a crash must forget nothing that is in our hands. */
+static void set_forgetful(struct channel *c, bool forgetful)
+{
+	struct err ignored;
+	if (!lock_unless_exiting(c, &ignored))
+		return;
+	c->backend->ops->forget(c->backend, forgetful && !*c->settings->v.dead_letter_topic);
+	rwlock_unlock(&c->exit_lock);
+}
+
+/* Up to max; *n of them were there. */
+static int redrive_some(struct redrive *r, size_t max, size_t *n, struct err *err)
+{
+	struct channel *c = r->c;
+	size_t left;
+	struct err late;
+	*n = 0;
+	if (!lock_unless_exiting(c, err))
+		return -1;
+	*n = take_locked(r, max);
+	rwlock_unlock(&c->exit_lock);
+	if (*n == 0)
+		return 0;
+	int rc = redrive_batch(r, *n, &left, err);
+	channel_return_messages(c, r->msgs, left);
+	if (r->from_backend && lock_unless_exiting(c, &late)) {
+		c->backend->ops->done(c->backend, *n);
+		rwlock_unlock(&c->exit_lock);
+	}
+	return rc;
+}
+
+int nsqd_redrive(
+	struct topics *ts, struct channel *c, size_t n, struct redriven *out, struct err *err)
+{
+	int rc = 0;
+	struct redrive *r = xcalloc(1, sizeof(*r));
+	*out = (struct redriven){0};
+	r->topics = ts;
+	r->c = c;
+	r->out = out;
+	/* The pump puts back what it has in its hand for nobody. */
+	channel_update_pump(c, CHANNEL_CLIENT_LEFT);
+	/* Those that stay come behind the others: each is looked at once. */
+	int64_t depth = channel_depth(c);
+	if (depth >= 0 && n > (size_t)depth)
+		n = (size_t)depth;
+	set_forgetful(c, false);
+	for (size_t done = 0, some = 1; rc == 0 && done < n && some > 0; done += some)
+		rc = redrive_some(
+			r, n - done < REDRIVE_BATCH ? n - done : REDRIVE_BATCH, &some, err);
+	set_forgetful(c, true);
+	free(r);
+	return rc;
+}
