@@ -685,10 +685,48 @@ def test_kill_9_loses_nothing_on_disk(tmp_path):
             daemon.process.wait()
             daemon.start()
         daemon.wait_channel('t', 'ch', depth=0)
-        n = wait_until(lambda: daemon.channel_stats('dead', 'look')['depth'], 'they are there')
-        assert n >= 4000
+        wait_until(lambda: daemon.channel_stats('dead', 'look')['depth'] >= 4000,
+                   lambda: 'all are there: %s' % daemon.topic_stats('dead'))
+        daemon.wait_topic('dead', depth=0)
+        n = daemon.channel_stats('dead', 'look')['depth']
         got = take(daemon, 'dead', 'look', n)
         assert {m.body for m in got} == set(bodies)
+
+
+def test_kill_9_while_consumers_fail(tmp_path):
+    """What no consumer has ever had is lost never; what one has had is in the dead-letter topic,
+    or it was in flight, and is lost as in stock."""
+    daemon = Nsqd(str(tmp_path), ['--mem-queue-size=0', '--sync-every=1'])
+    bodies = [b'%d' % i for i in range(2000)]
+    had = set()
+    with running(daemon):
+        daemon.create('t', 'ch')
+        daemon.create('dead', 'look')
+        put(daemon, 't', 'ch', max_attempts=1, dead_letter_topic='dead')
+        for i in range(0, 2000, 500):
+            daemon.pub('t', *bodies[i:i + 500])
+        daemon.wait_channel('t', 'ch', depth=2000)
+        for life in range(12):
+            with daemon.subscribe('t', 'ch', 1 + life % 3, **QUICK) as client:
+                for _ in range(20 + 7 * life):
+                    message = client.message()
+                    had.add(message.body)
+                    client.req(message)
+                daemon.process.send_signal(signal.SIGKILL)
+                daemon.process.wait()
+                # What it had sent is on its way.
+                try:
+                    while True:
+                        had.add(client.message(1).body)
+                except (EOFError, OSError, TimeoutError, AssertionError):
+                    pass
+            daemon.start()
+        put(daemon, 't', 'ch', max_attempts=None)
+        daemon.wait_topic('dead', depth=0)
+        dead = take(daemon, 'dead', 'look', daemon.channel_stats('dead', 'look')['depth'])
+        left = take(daemon, 't', 'ch', daemon.channel_stats('t', 'ch')['depth'])
+        found = {m.body for m in dead} | {m.body for m in left}
+        assert set(bodies) - found <= had
 
 
 # -- a drain, and an exit under load
