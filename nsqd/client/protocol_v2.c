@@ -598,7 +598,7 @@ static bool requeues(const struct client_v2 *c)
 
 static bool requeue_may_block(const struct client_v2 *c)
 {
-	return requeues(c) && !channel_has_room(c->channel, PUT_MARGIN);
+	return requeues(c) && channel_requeue_of_client_may_block(c->channel);
 }
 
 /* Its pump has ended, so nothing more goes in flight. */

@@ -10,6 +10,8 @@
  */
 #include "nsqd/queue/channel_internal.h"
 
+#include <time.h>
+
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/compiler.h"
@@ -20,6 +22,8 @@
 #define BURY_BATCH 128
 /* How many buckets of what is in flight are looked at under one lock: FINs wait for it. */
 #define DISCONNECT_BUCKETS 1024
+/* And how long they have between two looks. More than one pollers do not take: they do not wait. */
+#define DISCONNECT_PAUSE_NS (100 * NSEC_PER_USEC)
 
 static const char *const reason_names[N_DEAD_REASONS] = {
 	[DEAD_MAX_ATTEMPTS] = "max_attempts",
@@ -252,13 +256,25 @@ static void requeue_some_locked(struct channel *c, struct search *s)
 	channel_come_back_locked(c, msgs, n, false);
 }
 
+bool channel_requeue_of_client_may_block(struct channel *c)
+{
+	mutex_lock(&c->in_flight_lock);
+	bool many = c->in_flight.n_buckets > DISCONNECT_BUCKETS;
+	mutex_unlock(&c->in_flight_lock);
+	return many || !channel_has_room(c, DISCONNECT_BUCKETS);
+}
+
 void channel_requeue_of_client(struct channel *c, int64_t client_id)
 {
+	const struct timespec pause = {.tv_nsec = DISCONNECT_PAUSE_NS};
 	struct search s = {.client_id = client_id};
 	while (!s.over) {
 		rwlock_rdlock(&c->exit_lock);
 		requeue_some_locked(c, &s);
 		rwlock_unlock(&c->exit_lock);
+		/* A mutex is not fair: those that wait for it get their turn now. */
+		if (!s.over && s.n_buckets > DISCONNECT_BUCKETS)
+			nanosleep(&pause, NULL);
 	}
 }
 
