@@ -48,6 +48,11 @@ def put(daemon, topic, channel=None, status=200, **settings):
     return answer
 
 
+def wait_alone(daemon, topic, channel):
+    """Nobody is left who might be sent what comes next."""
+    daemon.wait_channel(topic, channel, client_count=0)
+
+
 def redrive(daemon, topic, channel, n=None, status=200):
     answer = daemon.post('/channel/redrive?topic=%s&channel=%s%s' % (
         quote(topic), quote(channel), '' if n is None else '&n=%s' % n))
@@ -166,6 +171,7 @@ def test_lowered_while_they_wait_it_holds_for_what_is_next_delivered(daemon):
         client.req(message)
         client.expect_usable()
     daemon.wait_channel('t', 'ch', depth=3, in_flight_count=0)
+    wait_alone(daemon, 't', 'ch')
     put(daemon, 't', 'ch', max_attempts=2, dead_letter_topic='dead')
     # Nobody is to be asked before somebody wants them.
     daemon.wait_channel('t', 'ch', depth=3)
@@ -440,6 +446,7 @@ def test_an_envelope_that_would_be_too_long_is_left_out(tmp_path):
             daemon.pub('t', b'x' * 1000)
             fail(client)
         daemon.wait_channel('dead', 'look', depth=1)
+        wait_alone(daemon, 't', 'ch')
         assert redrive(daemon, 'dead', 'look')['redriven'] == 1
         assert take(daemon, 't', 'ch', 1)[0].body == b'x' * 1000
 
@@ -459,6 +466,7 @@ def test_names_that_are_too_long_are_cut(daemon):
     assert len(name) == 64 and name.startswith('t' * 50)
     daemon.create(name, 'look')
     daemon.wait_channel(name, 'look', depth=1)
+    wait_alone(daemon, topic, channel)
     assert redrive(daemon, name, 'look')['redriven'] == 1
     assert take(daemon, topic, channel, 1)[0].body == b'x'
 
@@ -585,6 +593,7 @@ def test_ten_thousand_dead_letters_and_back(daemon):
             fail(client, 500)
         daemon.wait_channel('t.dead', 'look', depth=10000)
         daemon.wait_channel('t', 'ch', depth=0, in_flight_count=0)
+    wait_alone(daemon, 't', 'ch')
     answer = redrive(daemon, 't.dead', 'look', 4000)
     assert (answer['redriven'], answer['skipped'], answer['depth']) == (4000, 0, 6000)
     answer = redrive(daemon, 't.dead', 'look', 10000)
@@ -653,6 +662,7 @@ def test_redrive_while_the_ttl_is_watched(daemon):
         daemon.pub('t', *[b'%d' % i for i in range(100)])
         fail(client, 100)
     wait_total(daemon, 'dead', 100)
+    wait_alone(daemon, 't', 'ch')
     done = 0
 
     def all_are_there():

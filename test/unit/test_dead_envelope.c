@@ -63,7 +63,8 @@ static void test_each_body_comes_back(void **state)
 static void test_what_is_none(void **state)
 {
 	static const char *const texts[] = {"", "x", "[]", "{}", "{\"body\":1}", "{\"body\":\"a\"}",
-		"{\"body\":\"a===\"}", "{\"body\":\"!!!!\"}", "{\"body\":\"=aaa\"}", "{\"body\":\"==\"}"};
+		"{\"body\":\"a===\"}", "{\"body\":\"!!!!\"}", "{\"body\":\"=aaa\"}",
+		"{\"body\":\"==\"}"};
 	for (size_t i = 0; i < COUNT(texts); i++) {
 		struct message_body *b = body_of(texts[i], strlen(texts[i]));
 		assert_null(dead_envelope_open(b));

@@ -544,16 +544,14 @@ static void test_those_of_a_client_are_taken(void **state)
 		}
 		assert_int_equal(taken, N / 3);
 		assert_int_equal(q.len, N - N / 3);
-		assert_int_equal(
-			in_flight_pqueue_take_of_client(&q, 0, &at, slice, msgs, MAX), 0);
+		assert_int_equal(in_flight_pqueue_take_of_client(&q, 0, &at, slice, msgs, MAX), 0);
 		for (struct message *m; (m = in_flight_pqueue_peek_and_shift(&q, INT64_MAX));) {
 			assert_int_not_equal(m->client_id, 1);
 			message_unref(m);
 		}
 		in_flight_pqueue_clear(&q);
 		at = 0;
-		assert_int_equal(
-			in_flight_pqueue_take_of_client(&q, 0, &at, slice, msgs, MAX), 0);
+		assert_int_equal(in_flight_pqueue_take_of_client(&q, 0, &at, slice, msgs, MAX), 0);
 	}
 }
 
