@@ -741,6 +741,22 @@ def test_kill_9_while_consumers_fail(tmp_path):
 
 # -- a drain, and an exit under load
 
+def test_a_drain_keeps_them_here(daemon):
+    """No new messages while it drains, dead letters included; called off, it goes on."""
+    daemon.create('t', 'ch')
+    put(daemon, 't', 'ch', max_attempts=1, dead_letter_topic='dead')
+    with daemon.subscribe('t', 'ch', 1) as client:
+        daemon.pub('t', b'x')
+        message = client.message()
+        assert daemon.http('PUT', '/config/drain', b'true').status == 200
+        client.req(message)
+        daemon.wait_log(r'dead letters wait, since topic\(dead\) refuses them - draining')
+        daemon.wait_channel('t', 'ch', depth=1, in_flight_count=0)
+        assert daemon.http('PUT', '/config/drain', b'false').status == 200
+        wait_total(daemon, 'dead', 1)
+        daemon.wait_channel('t', 'ch', depth=0)
+
+
 def test_exit_under_load_loses_nothing(daemon):
     daemon.create('t', 'ch')
     daemon.create('dead', 'look')
