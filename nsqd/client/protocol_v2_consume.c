@@ -45,7 +45,7 @@ static enum sub_result try_sub(struct io_loop *l, const char *topic_name, const 
 	if (ch && channel_add_client(ch, &l->client->consumer, err) == 0) {
 		l->client->channel = channel_ref(ch);
 		res = SUB_OK;
-	} else if (ch && channel_exiting(ch) && atomic_load(&ch->expired)) {
+	} else if (ch && channel_exiting(ch) && atomic_load(&ch->exit_unused)) {
 		if (patience_ns > 0)
 			(void)gone_wait(l->ctx, ch->gone_chan, INT64_MAX);
 		err_set(err, 0, "to deleted topic/channel");

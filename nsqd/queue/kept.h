@@ -7,6 +7,8 @@
  * It is bounded, by messages and by bytes, per channel and for the daemon in all. A channel that
  * keeps nothing may always keep one batch: so a topic whose channels all keep something, and which
  * therefore hands out nothing more, has never had to drop anything.
+ *
+ * Dead letters wait for their topic in another such list (channel_dead.c), to which any thread appends.
  */
 #ifndef NSQD_KEPT_H
 #define NSQD_KEPT_H

@@ -18,13 +18,15 @@
 #include "nsqd/queue/topic.h"
 
 #define REDRIVE_BATCH 128
-/* How long the disk queue has to offer its next message. */
+/* How long the disk queue has to offer its next message, under a lock, and how often. */
 #define READ_PATIENCE_NS (100 * NSEC_PER_MSEC)
+#define READ_TRIES 100
 
 struct redrive {
 	struct topics *topics;
 	struct channel *c;
 	bool from_backend;
+	bool late; /* the last time there were some, but not yet to be had */
 	struct message *msgs[REDRIVE_BATCH];
 	struct dead_entry entries[REDRIVE_BATCH];
 	bool found[REDRIVE_BATCH];
@@ -40,6 +42,7 @@ static size_t take_locked(struct redrive *r, size_t max)
 	struct channel *c = r->c;
 	struct ticker late = {0};
 	rwlock_assert_held(&c->exit_lock);
+	r->late = false;
 	bool on_disk = c->backend->ops->depth(c->backend) > 0;
 	if (!on_disk && (!c->memory_msg_chan || chan_len(c->memory_msg_chan) == 0))
 		return 0;
@@ -49,9 +52,10 @@ static size_t take_locked(struct redrive *r, size_t max)
 		[BACKEND] = chan_case_recv_n(
 			on_disk ? c->backend->ops->read_chan(c->backend) : NULL, r->msgs, max),
 		[LATE] = chan_case_tick(&late),
-		[EXIT] = chan_case_recv(c->exit_chan, NULL),
+		[EXIT] = chan_case_recv(c->ctx->exit_begun_chan, NULL),
 	};
 	int chosen = chan_select(cases, 4);
+	r->late = chosen == LATE;
 	r->from_backend = chosen == BACKEND;
 	return chosen == MEMORY || chosen == BACKEND ? cases[chosen].n : 0;
 }
@@ -190,9 +194,14 @@ int nsqd_redrive(
 	if (depth >= 0 && n > (size_t)depth)
 		n = (size_t)depth;
 	set_forgetful(c, false);
-	for (size_t done = 0, some = 1; rc == 0 && done < n && some > 0; done += some)
+	int tries = READ_TRIES;
+	for (size_t done = 0, some = 1; rc == 0 && done < n && some + r->late > 0; done += some) {
 		rc = redrive_some(
 			r, n - done < REDRIVE_BATCH ? n - done : REDRIVE_BATCH, &some, err);
+		tries = some > 0 ? READ_TRIES : tries - 1;
+		if (tries == 0)
+			break;
+	}
 	set_forgetful(c, true);
 	free(r);
 	return rc;

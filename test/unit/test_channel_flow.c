@@ -341,7 +341,7 @@ static void test_a_channel_expires_only_without_consumers(struct fixture *f)
 	topic_expire_channel(f->topic, c);
 	assert_int_equal(channel_count(f->topic), 0);
 	assert_int_equal(channel_add_client(c, &consumer, &err), -1);
-	assert_true(c->expired);
+	assert_true(c->exit_unused);
 	assert_int_equal(f->nsqd->ctx.expired_channels, 1);
 	/* Once. */
 	topic_expire_channel(f->topic, c);

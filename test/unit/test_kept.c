@@ -144,6 +144,9 @@ static void test_any_one_is_taken_out_and_the_rest_stays_in_order(void **state)
 	assert_int_equal(total, 0);
 	assert_true(push(&k, 6, 2));
 	assert_true(take(&k, 6, 2, 2));
+	kept_destroy(&k);
+}
+
 static void test_append_does_not_ask(void **state)
 {
 	_Atomic size_t total = KEPT_TOTAL_BYTES_MAX; /* others keep so much */
