@@ -72,6 +72,14 @@ struct backend_queue_ops {
 	int (*delete)(struct backend_queue *q, struct err *err);
 	/* Messages stored and not yet received. Any thread, never blocks. */
 	int64_t (*depth)(struct backend_queue *q);
+	/* The bytes of the bodies of these. Any thread, never blocks. */
+	int64_t (*body_bytes)(struct backend_queue *q);
+	/*
+	 * Messages that were received, and not reported as done. One that moves from depth to here
+	 * is counted twice for a moment, and never not at all, if depth is read first. It may be
+	 * below 0: these are done, and still in depth. Any thread, never blocks.
+	 */
+	int64_t (*in_hand)(struct backend_queue *q);
 	/* Throws the stored messages away. -1 with err set. May block on the disk. */
 	int (*empty)(struct backend_queue *q, struct err *err);
 	/*

@@ -107,7 +107,7 @@ static int delete_all_files(struct diskqueue *d, struct err *err)
 	int rc = dq_remove_files(d, 0, d->wr.file + 1, err);
 	d->rd = d->ahead = d->taken = d->wr = dq_new_file(d, d->wr.file + 1);
 	d->undone = 0;
-	atomic_store(&d->depth, 0);
+	dq_set_amount(d, 0, 0);
 	d->torn = d->data_dirty = d->need_sync = d->meta_dirty = false;
 	d->count = 0;
 	d->dir_dirty = true;
@@ -468,11 +468,24 @@ static void diskqueue_forget(struct backend_queue *q, bool at_once)
 static void diskqueue_done(struct backend_queue *q, size_t n)
 {
 	struct diskqueue *d = from_base(q);
+	if (d->waits_for_done)
+		atomic_fetch_sub(&d->in_hand, (int64_t)n);
 	/* dq_io_loop sees it in its next round, which the sync ticker starts at the latest. */
 	atomic_fetch_add(&d->done, (int64_t)n);
 	/* With so few messages per sync, the loop is woken at once. */
 	if ((int64_t)n >= d->sync_every)
 		chan_signal(d->done_chan);
+}
+
+static int64_t diskqueue_in_hand(struct backend_queue *q)
+{
+	return atomic_load(&from_base(q)->in_hand);
+}
+
+static int64_t diskqueue_body_bytes(struct backend_queue *q)
+{
+	int64_t bytes = atomic_load(&from_base(q)->body_bytes);
+	return bytes > 0 ? bytes : 0;
 }
 
 static int64_t diskqueue_depth(struct backend_queue *q)
@@ -533,6 +546,7 @@ static void stop(struct diskqueue *d)
 static void diskqueue_free(struct diskqueue *d)
 {
 	struct dq_write_req *req;
+	dq_set_amount(d, 0, 0); /* of what is open, all queues together count it */
 	dq_count_end(d);
 	dq_close_read(d);
 	dq_close_write(d);
@@ -613,6 +627,8 @@ static const struct backend_queue_ops diskqueue_ops = {
 	.close = diskqueue_close,
 	.delete = diskqueue_delete,
 	.depth = diskqueue_depth,
+	.body_bytes = diskqueue_body_bytes,
+	.in_hand = diskqueue_in_hand,
 	.empty = diskqueue_empty,
 	.look = diskqueue_look,
 	.first_timestamp = diskqueue_first_timestamp,

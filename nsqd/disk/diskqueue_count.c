@@ -118,7 +118,8 @@ static bool before(struct dq_pos a, struct dq_pos b)
 	return a.file < b.file || (a.file == b.file && a.pos < b.pos);
 }
 
-size_t dq_count_overtaken(struct diskqueue *d, const struct dq_pos *ends, size_t n)
+size_t dq_count_overtaken(
+	struct diskqueue *d, const struct dq_batch *b, size_t n, int64_t *body_bytes)
 {
 	struct dq_counting *c = &d->counting;
 	const struct dq_pos last_end = {c->last + 1, 0};
@@ -126,8 +127,9 @@ size_t dq_count_overtaken(struct diskqueue *d, const struct dq_pos *ends, size_t
 	if (!c->active)
 		return 0;
 	for (size_t i = 0; i < n; i++) {
-		if (before(c->pos, ends[i]) && !before(last_end, ends[i])) {
-			c->pos = ends[i];
+		if (before(c->pos, b->end[i]) && !before(last_end, b->end[i])) {
+			c->pos = b->end[i];
+			*body_bytes += (int64_t)b->len[i] - MSG_HEADER_LENGTH;
 			overtaken++;
 		}
 	}
@@ -211,7 +213,7 @@ static void count_one(struct diskqueue *d)
 	switch (dq_record_at(&c->block, d, c->pos.pos, c->block.size, &rec, &err)) {
 	case DQ_RECORD:
 		c->found++;
-		atomic_fetch_add(&d->depth, 1);
+		dq_add_amount(d, 1, rec.len - MSG_HEADER_LENGTH);
 		c->block.budget -= rec.next - c->pos.pos;
 		c->pos.pos = rec.next;
 		break;

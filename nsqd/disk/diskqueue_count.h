@@ -20,8 +20,12 @@ void dq_count_begin(struct diskqueue *d, int64_t *take_files, size_t n, struct d
 void dq_count_slice(struct diskqueue *d, int64_t budget);
 /* Counts what is little, before dq_io_loop runs. Blocks on the disk. */
 void dq_count_at_once(struct diskqueue *d);
-/* Messages that end at ends[0..n) are received: how many of them are not in the depth yet. */
-size_t dq_count_overtaken(struct diskqueue *d, const struct dq_pos *ends, size_t n);
+/*
+ * The first n messages of b are received: how many of them are not in the depth yet. The bytes of
+ * their bodies are added to *body_bytes.
+ */
+size_t dq_count_overtaken(
+	struct diskqueue *d, const struct dq_batch *b, size_t n, int64_t *body_bytes);
 /* No more counting: done, or everything is thrown away. */
 void dq_count_end(struct diskqueue *d);
 /* diskqueue_count_until. */

@@ -35,6 +35,7 @@
 #include "common/lock.h"
 #include "common/ticker.h"
 #include "nsqd/disk/backend_queue.h"
+#include "nsqd/disk/disk_stats.h"
 
 /* Every record: a big-endian length, then that many bytes. */
 #define DQ_PREFIX 4
@@ -203,7 +204,11 @@ struct diskqueue {
 	struct dq_write_req *free_reqs; /* guarded by lock */
 	size_t n_free_reqs;             /* guarded by lock */
 
-	_Atomic int64_t depth; /* atomic; written by io */
+	/* Atomic; written by io. A message that is received leaves depth when it is in hand. */
+	_Atomic int64_t depth;
+	_Atomic int64_t body_bytes; /* of these messages */
+	/* Atomic: received, and not done with. Below 0: done with, and still in depth. */
+	_Atomic int64_t in_hand;
 
 	struct mutex shown_lock; /* a leaf */
 	struct dq_shown shown; /* guarded by shown_lock; written by io, which may read it without */
@@ -261,6 +266,23 @@ struct diskqueue {
 	int idle_ticks;             /* sync ticks in a row without activity */
 	bool active;                /* something was read or written since the last tick */
 };
+
+/* What a record has beside a message's body. */
+#define DQ_OVERHEAD (DQ_PREFIX + MSG_HEADER_LENGTH)
+
+/* n more messages, with so many bytes of bodies, are stored; or less, where these are negative: io. */
+static inline void dq_add_amount(struct diskqueue *d, int64_t n, int64_t body_bytes)
+{
+	disk_stats_unread_add(n * DQ_OVERHEAD + body_bytes);
+	atomic_fetch_add(&d->body_bytes, body_bytes);
+	atomic_fetch_add(&d->depth, n);
+}
+
+/* So many are stored: io. */
+static inline void dq_set_amount(struct diskqueue *d, int64_t n, int64_t body_bytes)
+{
+	dq_add_amount(d, n - atomic_load(&d->depth), body_bytes - atomic_load(&d->body_bytes));
+}
 
 /* Writes a line to the log, as printf. Any thread; never blocks on the disk. */
 static inline void dq_logf(const struct diskqueue *d, enum lg_level level, const char *fmt, ...)

@@ -311,7 +311,7 @@ static int recount(struct diskqueue *d, struct dq_pos rd, const char *what, stru
 		i++;
 		rd = (struct dq_pos){rd.file + 1, 0};
 	}
-	atomic_store(&d->depth, 0);
+	dq_set_amount(d, 0, 0);
 	if (i == n) {
 		/* Nothing left; a new file, lest a number is used twice. */
 		d->rd = d->wr = (struct dq_pos){rd.file + (rd.pos > 0), 0};
@@ -356,7 +356,6 @@ static int count_tail(struct diskqueue *d, const struct meta *m, int64_t wr_size
 		return -1;
 	}
 	d->rd = m->rd;
-	atomic_store(&d->depth, m->depth);
 	dq_count_begin(d, files, n, wr_size > m->wr.pos ? m->wr : (struct dq_pos){files[0], 0},
 		LG_INFO, "behind the metadata");
 	return 0;
@@ -392,10 +391,11 @@ static int bytes_between(struct diskqueue *d, const struct meta *m, int64_t *byt
 /* Judgement of the metadata, by the ends of the queue. */
 enum verdict { TRUSTED, OLDER, WRONG, UNKNOWN };
 
-static enum verdict judge(
-	struct diskqueue *d, const struct meta *m, int64_t *wr_size, struct err *err)
+/* *bytes: from the read position to the write position, where the metadata are not wrong. */
+static enum verdict judge(struct diskqueue *d, const struct meta *m, int64_t *wr_size,
+	int64_t *bytes, struct err *err)
 {
-	int64_t rd_size = 0, size, bytes;
+	int64_t rd_size = 0, size;
 	int rd_there = dq_file_size(d, m->rd.file, &rd_size, err);
 	int wr_there = dq_file_size(d, m->wr.file, wr_size, err);
 	int later = dq_file_size(d, m->wr.file + 1, &size, err);
@@ -409,11 +409,12 @@ static enum verdict judge(
 		return WRONG; /* the file was read and removed since; it counts what is gone */
 	if (dq_pos_eq(m->rd, m->wr) != (m->depth == 0))
 		return WRONG;
-	int rc = bytes_between(d, m, &bytes, err);
+	int rc = bytes_between(d, m, bytes, err);
 	if (rc != 0)
 		return rc < 0 ? UNKNOWN : WRONG;
-	if (m->depth > bytes / (DQ_PREFIX + d->min_msg_size))
+	if (m->depth > *bytes / (DQ_PREFIX + d->min_msg_size))
 		return WRONG; /* they cannot have been so small */
+	*bytes -= *wr_size - m->wr.pos;
 	if (!later && *wr_size == m->wr.pos)
 		return TRUSTED;
 	/* Where the last number may be cut off, only the read position is known. */
@@ -435,16 +436,18 @@ static void normalise_read_position(struct diskqueue *d, struct meta *m)
 
 static int load_with_meta(struct diskqueue *d, struct meta *m, struct err *err)
 {
-	int64_t wr_size = 0;
+	int64_t wr_size = 0, bytes;
 	int rc = 0;
 	normalise_read_position(d, m);
-	switch (judge(d, m, &wr_size, err)) {
+	enum verdict v = judge(d, m, &wr_size, &bytes, err);
+	if (v == TRUSTED || v == OLDER)
+		dq_set_amount(d, m->depth, bytes - m->depth * DQ_OVERHEAD);
+	switch (v) {
 	case UNKNOWN:
 		return -1;
 	case TRUSTED:
 		d->rd = m->rd;
 		d->wr = m->wr;
-		atomic_store(&d->depth, m->depth);
 		break;
 	case OLDER:
 		rc = count_tail(d, m, wr_size, err);

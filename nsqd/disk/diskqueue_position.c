@@ -26,8 +26,14 @@
 static void check_tail(struct diskqueue *d)
 {
 	int64_t depth = atomic_load(&d->depth);
-	if (depth == 0 || !dq_pos_eq(d->taken, d->wr))
+	if (!dq_pos_eq(d->taken, d->wr))
 		return;
+	if (depth == 0) {
+		/* Damaged records may have been counted as bytes. */
+		if (atomic_load(&d->body_bytes) != 0)
+			dq_set_amount(d, 0, 0);
+		return;
+	}
 	if (depth < 0)
 		dq_logf(d, LG_ERROR,
 			"DISKQUEUE(%s) negative depth at tail (%lld), metadata corruption, "
@@ -38,7 +44,7 @@ static void check_tail(struct diskqueue *d)
 			"DISKQUEUE(%s) positive depth at tail (%lld), data loss, resetting 0...",
 			d->name, (long long)depth);
 	/* force set depth 0 */
-	atomic_store(&d->depth, 0);
+	dq_set_amount(d, 0, 0);
 	d->need_sync = d->meta_dirty = true;
 }
 
@@ -93,20 +99,25 @@ void dq_taken(struct diskqueue *d, size_t n)
 	CHECK(n > 0 && n <= d->batch_n);
 	struct dq_batch *b = d->batch;
 	struct dq_pos to = b->end[n - 1];
-	size_t overtaken = dq_count_overtaken(d, b->end, n);
+	int64_t uncounted = 0, bytes = 0;
+	size_t overtaken = dq_count_overtaken(d, b, n, &uncounted);
 
 	/* The receiver came back: as a rule it is done with what it received before. */
 	dq_settle(d);
 	if (n == d->batch_n && d->batch_target < DQ_BATCH_MAX)
 		d->batch_target *= 2;
 	for (size_t i = 0; i < n; i++)
-		d->batch_bytes -= b->len[i];
+		bytes += (int64_t)b->len[i];
+	d->batch_bytes -= (size_t)bytes;
 	d->batch_n -= n;
 	memmove(b->msgs, b->msgs + n, d->batch_n * sizeof(b->msgs[0]));
 	memmove(b->end, b->end + n, d->batch_n * sizeof(b->end[0]));
 	memmove(b->len, b->len + n, d->batch_n * sizeof(b->len[0]));
 	/* The depth first: check_tail looks at both. */
-	atomic_fetch_sub(&d->depth, (int64_t)(n - overtaken));
+	bytes -= (int64_t)(n * MSG_HEADER_LENGTH) + uncounted;
+	if (d->waits_for_done)
+		atomic_fetch_add(&d->in_hand, (int64_t)n);
+	dq_add_amount(d, -(int64_t)(n - overtaken), -bytes);
 	d->taken = to;
 	d->undone += (int64_t)n;
 	d->received += (int64_t)n;

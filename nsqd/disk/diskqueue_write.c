@@ -397,6 +397,16 @@ static void undo(struct diskqueue *d, struct progress *p)
 			d->name, err.msg);
 }
 
+/* The bytes of the bodies in the first n records. */
+static int64_t body_bytes(struct dq_write_req **reqs, size_t n)
+{
+	struct records r = {.reqs = reqs, .n = SIZE_MAX};
+	int64_t sum = 0;
+	for (size_t i = 0; i < n; i++, r.rec++)
+		sum += record_bytes(next_record(&r)) - DQ_OVERHEAD;
+	return sum;
+}
+
 void dq_write(struct diskqueue *d, struct dq_write_req **reqs, size_t n)
 {
 	struct records r = {.reqs = reqs, .n = n};
@@ -419,6 +429,7 @@ void dq_write(struct diskqueue *d, struct dq_write_req **reqs, size_t n)
 	}
 	dq_show(d); /* first: what is counted can be seen */
 	atomic_fetch_add(&d->depth, (int64_t)p.stored);
+	dq_add_amount(d, (int64_t)p.stored, body_bytes(reqs, p.stored));
 	d->count += (int64_t)p.stored;
 	/*
 	 * The first file of a queue is worth nothing to stock without metadata: do not leave it
