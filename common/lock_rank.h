@@ -21,6 +21,8 @@
 	X(RANK_TOPICS, "topics.lock")                                                              \
 	/* channel_map; a put holds it for reading, the exit sets its flag under it for writing */ \
 	X(RANK_TOPIC, "topic.lock")                                                                \
+	/* one publisher at a time is admitted to a topic that has limits */                       \
+	X(RANK_LIMITS, "limits.lock")                                                              \
 	/* a put holds it for reading, the exit sets its flag under it for writing */              \
 	X(RANK_CHANNEL_EXIT, "channel.exit_lock")                                                  \
 	/* clients */                                                                              \

@@ -187,6 +187,8 @@ static int open_all(struct nsqd *n, struct err *err)
 	if (runnext_start(err) != 0)
 		return -1;
 	n->runnext = true;
+	if (host_limits_use(ctx, opts, err) != 0)
+		return -1;
 	complete_http_daemon(n);
 	set_broadcast_ports(n, opts);
 	options_expand_statsd_prefix(opts);
@@ -221,6 +223,7 @@ void nsqd_free(struct nsqd *n)
 	if (n->runnext)
 		runnext_stop();
 	watchdog_stop(n->watchdog);
+	host_limits_stop(&n->ctx.host);
 	topics_destroy(&n->topics);
 	http_server_free(n->http_server);
 	http_server_free(n->https_server);

@@ -116,8 +116,7 @@ int protocol_v2_dpub(struct io_loop *l, const struct params *p, const char **res
 	int rc = t ? topic_put_message_deferred(t, body, timeout, &err) : -1;
 	topic_unref(t);
 	if (rc != 0)
-		return fatal_client_err(
-			&l->error, err.msg, "E_DPUB_FAILED", "DPUB failed %s", err.msg);
+		return io_loop_put_failed(l, "DPUB", &err);
 	client_v2_published_message(l->client, topic_name, 1);
 	*response = "OK";
 	return 0;
@@ -245,8 +244,7 @@ static int mpub_to(struct io_loop *l, struct topic *t)
 	size_t done = topic_put_messages(t, b.v, b.n, &err);
 	free(b.v);
 	if (done < b.n)
-		return fatal_client_err(
-			&l->error, err.msg, "E_MPUB_FAILED", "MPUB failed %s", err.msg);
+		return io_loop_put_failed(l, "MPUB", &err);
 	client_v2_published_message(l->client, t->name, b.n);
 	return 0;
 }

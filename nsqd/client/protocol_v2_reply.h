@@ -64,4 +64,10 @@ int io_loop_before_read(void *arg, struct err *err);
 int io_loop_message_failed(
 	struct protocol_err *e, const char *cmd, struct message_id id, const char *why);
 
+/*
+ * l->error for messages that a topic has not taken, as why says. Where a limit is reached, it is not
+ * fatal: the connection stays, since a thousand publishers that connect anew help nobody. -1.
+ */
+int io_loop_put_failed(struct io_loop *l, const char *cmd, const struct err *why);
+
 #endif

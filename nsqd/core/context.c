@@ -28,6 +28,9 @@ void context_init(struct context *ctx, struct options *take_opts, int log_fd)
 	nsqd_config_init(&ctx->config, take_opts);
 	notify_init(&ctx->notify);
 	drain_init(&ctx->drain);
+	mutex_init(&ctx->host.lock, RANK_LEAF);
+	wait_group_init(&ctx->host.wait_group);
+	ctx->host.exit_chan = chan_new(0, 0);
 	settings_store_init(&ctx->settings, take_opts);
 	deadlines_init(&ctx->deadlines);
 	ctx->start_time_ns = clock_wall_ns();
@@ -49,6 +52,9 @@ void context_destroy(struct context *ctx)
 	nsqd_config_destroy(&ctx->config);
 	notify_destroy(&ctx->notify);
 	drain_destroy(&ctx->drain);
+	chan_free(ctx->host.exit_chan);
+	wait_group_destroy(&ctx->host.wait_group);
+	mutex_destroy(&ctx->host.lock);
 	settings_store_destroy(&ctx->settings);
 	deadlines_destroy(&ctx->deadlines);
 	if (ctx->exit_fd >= 0)

@@ -21,6 +21,7 @@
 #include "common/lg.h"
 #include "common/lock.h"
 #include "nsqd/core/drain.h"
+#include "nsqd/core/host_limits.h"
 #include "nsqd/core/notify.h"
 #include "nsqd/core/nsqd_config.h"
 #include "nsqd/core/options.h"
@@ -54,6 +55,7 @@ struct context {
 	struct nsqd_config config; /* what of the options may change; its own synchronisation */
 	struct notify notify;      /* what has come and gone; its own synchronisation */
 	struct drain drain;        /* its own synchronisation */
+	struct host_limits host;   /* the limits of the host; its own synchronisation */
 	struct settings_store settings; /* of topics and channels; its own synchronisation */
 	struct deadlines deadlines; /* of channels, for the scan loop; its own synchronisation */
 	int64_t start_time_ns;      /* immutable; wall clock */
@@ -140,5 +142,24 @@ void nsqd_set_health(struct context *ctx, const struct err *err);
 bool nsqd_is_healthy(struct context *ctx);
 /* GetHealth: "OK" or "NOK - reason" into buf. Returns buf. Any thread. */
 char *nsqd_get_health(struct context *ctx, char *buf, size_t size);
+
+/* --- the limits of the host (host_limits.h, host_watch.c) ------------------------------------- */
+
+/*
+ * These flags hold from now on: at the start, and after a reload. Starts the thread "limits" if one is
+ * set and there is none yet. -1 with err set: there is no thread; the former ones hold on. main.
+ */
+int host_limits_use(struct context *ctx, const struct options *opts, struct err *err);
+/* Ends the thread. main. */
+void host_limits_stop(struct host_limits *h);
+/*
+ * May so many bytes of bodies be published, which are in memory already? share: by a topic with a
+ * max_bytes of its own. False: *which is reached, and `why` says so. May take a leaf lock.
+ */
+bool host_limits_admit(struct context *ctx, int64_t bytes, bool share, bool ephemeral,
+	enum host_limit *which, char *why, size_t size);
+
+/* Sums up the memory; asks the file system. So it may block on the disk. Any thread. */
+void host_limits_look(struct context *ctx, struct host_limits_state *out);
 
 #endif

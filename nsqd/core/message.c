@@ -28,6 +28,7 @@ struct message_body *message_body_new(size_t len)
 	struct message_body *b = slab_alloc(sizeof(*b) + len);
 	atomic_init(&b->refs, 1);
 	b->len = (uint32_t)len;
+	message_count_body_made(len);
 	return b;
 }
 
@@ -41,8 +42,10 @@ void message_body_unref(struct message_body *b)
 {
 	/* The last holder may skip the locked instruction: no other thread has a reference. */
 	if (atomic_load_explicit(&b->refs, memory_order_acquire) == 1 ||
-		atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) == 1)
+		atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) == 1) {
+		message_count_body_freed(b->len);
 		slab_free(b, sizeof(*b) + b->len);
+	}
 }
 
 static void message_init(

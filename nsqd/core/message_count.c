@@ -17,6 +17,8 @@
 struct counts {
 	_Atomic uint64_t n_made;
 	_Atomic uint64_t n_freed;
+	_Atomic uint64_t body_made; /* bytes, as the next */
+	_Atomic uint64_t body_freed;
 	struct counts *prev, *next; /* guarded by all.lock */
 };
 
@@ -24,7 +26,10 @@ static struct {
 	pthread_mutex_t lock;
 	struct counts *threads;         /* guarded by lock, as all here; owned */
 	uint64_t past_made, past_freed; /* by threads that have ended */
+	uint64_t past_body_made, past_body_freed;
 } all = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static _Atomic int64_t stored; /* atomic */
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t key; /* immutable after once; only for its destructor */
@@ -38,6 +43,8 @@ static void fold(void *arg)
 	PT_OK(pthread_mutex_lock(&all.lock));
 	all.past_made += atomic_load_explicit(&c->n_made, memory_order_relaxed);
 	all.past_freed += atomic_load_explicit(&c->n_freed, memory_order_relaxed);
+	all.past_body_made += atomic_load_explicit(&c->body_made, memory_order_relaxed);
+	all.past_body_freed += atomic_load_explicit(&c->body_freed, memory_order_relaxed);
 	if (c->next)
 		c->next->prev = c->prev;
 	if (c->prev)
@@ -107,4 +114,42 @@ uint64_t message_count_freed(void)
 		sum += atomic_load_explicit(&c->n_freed, memory_order_acquire);
 	PT_OK(pthread_mutex_unlock(&all.lock));
 	return sum;
+}
+
+void message_count_body_made(uint64_t bytes)
+{
+	struct counts *c = my_counts();
+	uint64_t n = atomic_load_explicit(&c->body_made, memory_order_relaxed);
+	atomic_store_explicit(&c->body_made, n + bytes, memory_order_relaxed);
+}
+
+void message_count_body_freed(uint64_t bytes)
+{
+	struct counts *c = my_counts();
+	uint64_t n = atomic_load_explicit(&c->body_freed, memory_order_relaxed);
+	atomic_store_explicit(&c->body_freed, n + bytes, memory_order_relaxed);
+}
+
+uint64_t message_count_body_bytes(void)
+{
+	PT_OK(pthread_mutex_lock(&all.lock));
+	uint64_t made = all.past_body_made, freed = all.past_body_freed;
+	for (struct counts *c = all.threads; c; c = c->next) {
+		made += atomic_load_explicit(&c->body_made, memory_order_relaxed);
+		freed += atomic_load_explicit(&c->body_freed, memory_order_relaxed);
+	}
+	PT_OK(pthread_mutex_unlock(&all.lock));
+	/* A body that was made after its thread was looked at may be freed by a later one. */
+	return made > freed ? made - freed : 0;
+}
+
+void message_count_stored(int64_t bytes)
+{
+	atomic_fetch_add_explicit(&stored, bytes, memory_order_relaxed);
+}
+
+int64_t message_count_stored_bytes(void)
+{
+	int64_t bytes = atomic_load_explicit(&stored, memory_order_relaxed);
+	return bytes > 0 ? bytes : 0;
 }

@@ -16,6 +16,19 @@
 void message_count_made_one(void);
 void message_count_freed_one(void);
 
+/* A body of so many bytes is made, or freed, by the calling thread. They do not block. */
+void message_count_body_made(uint64_t bytes);
+void message_count_body_freed(uint64_t bytes);
+/* The bytes of the bodies that there are, in the whole process. Any thread; takes a leaf lock. */
+uint64_t message_count_body_bytes(void);
+
+/*
+ * Disk queues have stored so many bytes of records more, that were not received; or less. And how
+ * many there are in all. Their files may be larger, by what was received. Any thread; atomic.
+ */
+void message_count_stored(int64_t bytes);
+int64_t message_count_stored_bytes(void);
+
 /* How many have been, by all threads. Any thread; takes a leaf lock. */
 uint64_t message_count_made(void);
 uint64_t message_count_freed(void);

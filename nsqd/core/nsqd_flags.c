@@ -565,6 +565,12 @@ static const struct row rows[] = {
 		"number of bytes per diskqueue file before rolling"),
 	OPT("sync-every", type_int64, sync_every, "number of messages per diskqueue fsync"),
 	OPT("sync-timeout", type_duration, sync_timeout, "duration of time per diskqueue fsync"),
+	OPT("max-disk-bytes", type_int64, max_disk_bytes, /* ours, as the next two */
+		"refuse publishers while so many bytes of messages wait on disk (0 is no limit)"),
+	OPT("min-free-disk", type_string, min_free_disk,
+		"refuse publishers while less of the disk is free: bytes, or percent such as 10% (empty is no limit)"),
+	OPT("max-memory-bytes", type_int64, max_memory_bytes,
+		"refuse publishers while the bodies of messages take so many bytes of memory (0 is no limit)"),
 
 	OPT("queue-scan-worker-pool-max", type_int, queue_scan_worker_pool_max,
 		"max concurrency for checking in-flight and deferred message timeouts"),

@@ -6,6 +6,7 @@
  */
 #include "nsqd/core/options.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,7 @@
 	X(auth_http_request_method)                                                                \
 	X(topology_region)                                                                         \
 	X(topology_zone)                                                                           \
+	X(min_free_disk)                                                                           \
 	X(data_path)                                                                               \
 	X(statsd_address)                                                                          \
 	X(statsd_prefix)                                                                           \
@@ -215,6 +217,8 @@ static int check_ranges(const struct options *o, struct err *err)
 		{"max-output-buffer-size", o->max_output_buffer_size, 0, INT32_MAX},
 		{"log-dedup", o->log_dedup, 0, INT64_MAX / 2},
 		{"drain-timeout", o->drain_timeout, 0, INT64_MAX},
+		{"max-disk-bytes", o->max_disk_bytes, 0, INT64_MAX / 2},
+		{"max-memory-bytes", o->max_memory_bytes, 0, INT64_MAX / 2},
 	};
 	for (size_t i = 0; i < sizeof(ranges) / sizeof(*ranges); i++) {
 		if (ranges[i].value < ranges[i].min || ranges[i].value > ranges[i].max)
@@ -222,6 +226,24 @@ static int check_ranges(const struct options *o, struct err *err)
 				(long long)ranges[i].min, (long long)ranges[i].max);
 	}
 	return 0;
+}
+
+bool options_parse_free(const char *text, int64_t *bytes, double *percent)
+{
+	char *end;
+	*bytes = 0;
+	*percent = 0;
+	if (!*text)
+		return true;
+	if (*text < '0' || *text > '9')
+		return false;
+	if (text[strlen(text) - 1] == '%') {
+		*percent = strtod(text, &end);
+		return strcmp(end, "%") == 0 && *percent <= 100;
+	}
+	errno = 0;
+	*bytes = strtoll(text, &end, 10);
+	return *end == '\0' && errno == 0;
 }
 
 int options_check(struct options *o, struct err *err)
@@ -257,6 +279,11 @@ int options_check(struct options *o, struct err *err)
 	setting_values_of_options(&defaults, o);
 	if (policies_check(o->policies, &defaults, err) != 0)
 		return -1;
+	int64_t bytes;
+	double percent;
+	if (!options_parse_free(o->min_free_disk, &bytes, &percent))
+		return err_set(err, 0,
+			"--min-free-disk must be a number of bytes, or percent such as 10%%");
 	return check_ranges(o, err);
 }
 

@@ -70,6 +70,9 @@ struct options {
 	int64_t max_bytes_per_file;
 	int64_t sync_every;
 	int64_t sync_timeout;
+	int64_t max_disk_bytes; /* ours, as the next two; 0: no limit */
+	int64_t max_memory_bytes;
+	char *min_free_disk; /* bytes, or "10%"; "": no limit */
 
 	int64_t queue_scan_interval;
 	int64_t queue_scan_refresh_interval;
@@ -167,5 +170,11 @@ void strarray_add(struct strarray *a, const char *s);
  */
 bool strarray_add_json(struct strarray *a, struct json_value list);
 void strarray_free(struct strarray *a);
+
+/*
+ * A value of --min-free-disk: bytes, or percent such as "10%"; both 0 for none. False: it is none of
+ * these.
+ */
+bool options_parse_free(const char *text, int64_t *bytes, double *percent);
 
 #endif

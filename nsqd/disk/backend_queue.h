@@ -79,7 +79,22 @@ struct backend_queue_ops {
 	 * is counted twice for a moment, and never not at all, if depth is read first. It may be
 	 * below 0: these are done, and still in depth. Any thread, never blocks.
 	 */
-	int64_t (*in_hand)(struct backend_queue *q);
+	int64_t (*undone)(struct backend_queue *q);
+	/*
+	 * How many messages have been received in all, as depth and body_bytes know of it: that may
+	 * be a moment later than their receiver does. Any thread, never blocks.
+	 */
+	int64_t (*received)(struct backend_queue *q);
+	/*
+	 * The bytes of the bodies of these. Where body_bytes has not got less yet, this has got more.
+	 * Any thread, never blocks.
+	 */
+	int64_t (*received_bytes)(struct backend_queue *q);
+	/*
+	 * How many messages have been read, and can be received at once; the timestamps of the first
+	 * and the last of them. Any thread, never blocks.
+	 */
+	size_t (*ahead)(struct backend_queue *q, int64_t *first, int64_t *last);
 	/* Throws the stored messages away. -1 with err set. May block on the disk. */
 	int (*empty)(struct backend_queue *q, struct err *err);
 	/*

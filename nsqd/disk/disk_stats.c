@@ -8,7 +8,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,19 +18,6 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* a leaf */
 static struct disk_stats stats;                          /* guarded by lock */
-
-static _Atomic int64_t unread; /* atomic */
-
-void disk_stats_unread_add(int64_t bytes)
-{
-	atomic_fetch_add_explicit(&unread, bytes, memory_order_relaxed);
-}
-
-int64_t disk_stats_unread(void)
-{
-	int64_t bytes = atomic_load_explicit(&unread, memory_order_relaxed);
-	return bytes > 0 ? bytes : 0;
-}
 
 void disk_stats_get(struct disk_stats *out)
 {

@@ -26,13 +26,6 @@ void disk_stats_written(uint64_t bytes);
 void disk_stats_read(uint64_t bytes);
 void disk_stats_moved_aside(void);
 
-/*
- * The bytes of records that all open queues have stored, and that were not received: their files
- * may be larger, by what was received. Atomic, a few times per batch.
- */
-void disk_stats_unread_add(int64_t bytes);
-int64_t disk_stats_unread(void);
-
 #define DISK_UNKNOWN INT64_MAX
 
 struct disk_usage {

@@ -477,9 +477,24 @@ static void diskqueue_done(struct backend_queue *q, size_t n)
 		chan_signal(d->done_chan);
 }
 
-static int64_t diskqueue_in_hand(struct backend_queue *q)
+static int64_t diskqueue_undone(struct backend_queue *q)
 {
 	return atomic_load(&from_base(q)->in_hand);
+}
+
+static int64_t diskqueue_received(struct backend_queue *q)
+{
+	return atomic_load(&from_base(q)->received);
+}
+
+static int64_t diskqueue_received_bytes(struct backend_queue *q)
+{
+	return atomic_load(&from_base(q)->received_bytes);
+}
+
+static size_t diskqueue_ahead(struct backend_queue *q, int64_t *first, int64_t *last)
+{
+	return dq_shown_ahead(from_base(q), first, last);
 }
 
 static int64_t diskqueue_body_bytes(struct backend_queue *q)
@@ -628,7 +643,10 @@ static const struct backend_queue_ops diskqueue_ops = {
 	.delete = diskqueue_delete,
 	.depth = diskqueue_depth,
 	.body_bytes = diskqueue_body_bytes,
-	.in_hand = diskqueue_in_hand,
+	.undone = diskqueue_undone,
+	.received = diskqueue_received,
+	.received_bytes = diskqueue_received_bytes,
+	.ahead = diskqueue_ahead,
 	.empty = diskqueue_empty,
 	.look = diskqueue_look,
 	.first_timestamp = diskqueue_first_timestamp,

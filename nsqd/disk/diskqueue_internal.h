@@ -34,8 +34,8 @@
 #include "common/lg.h"
 #include "common/lock.h"
 #include "common/ticker.h"
+#include "nsqd/core/message_count.h"
 #include "nsqd/disk/backend_queue.h"
-#include "nsqd/disk/disk_stats.h"
 
 /* Every record: a big-endian length, then that many bytes. */
 #define DQ_PREFIX 4
@@ -170,6 +170,8 @@ struct dq_shown {
 	struct dq_pos from; /* behind the last message that was received */
 	struct dq_pos to;   /* where the next record goes; from, while nothing is loaded */
 	int64_t first;      /* timestamp of the first message; 0: none, or it is not read yet */
+	int64_t last;       /* of the last that is read */
+	size_t n;           /* how many are read */
 };
 
 struct diskqueue {
@@ -235,12 +237,13 @@ struct diskqueue {
 
 	/* reading: io */
 	struct dq_block block;
-	struct dq_pos ahead;    /* behind the last message of the batch; taken if there is none */
-	struct dq_pos taken;    /* behind the last message that was received; rd if undone is 0 */
-	int64_t undone;         /* messages between rd and taken */
-	int64_t received;       /* messages, in the queue's life */
-	_Atomic int64_t done;   /* atomic; of these, how many the receiver is done with */
-	struct dq_batch *batch; /* NULL: nothing was read since the queue fell quiet */
+	struct dq_pos ahead;      /* behind the last message of the batch; taken if there is none */
+	struct dq_pos taken;      /* behind the last message that was received; rd if undone is 0 */
+	int64_t undone;           /* messages between rd and taken */
+	_Atomic int64_t received; /* atomic; messages, in the queue's life; written by io */
+	_Atomic int64_t received_bytes; /* atomic; of the bodies of these; written by io */
+	_Atomic int64_t done;           /* atomic; of these, how many the receiver is done with */
+	struct dq_batch *batch;         /* NULL: nothing was read since the queue fell quiet */
 	size_t batch_n;
 	size_t batch_bytes;
 	size_t batch_target; /* how many to offer: grows while all are taken */
@@ -273,7 +276,7 @@ struct diskqueue {
 /* n more messages, with so many bytes of bodies, are stored; or less, where these are negative: io. */
 static inline void dq_add_amount(struct diskqueue *d, int64_t n, int64_t body_bytes)
 {
-	disk_stats_unread_add(n * DQ_OVERHEAD + body_bytes);
+	message_count_stored(n * DQ_OVERHEAD + body_bytes);
 	atomic_fetch_add(&d->body_bytes, body_bytes);
 	atomic_fetch_add(&d->depth, n);
 }

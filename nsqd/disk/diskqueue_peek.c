@@ -26,15 +26,16 @@
 
 /* --- what is told ----------------------------------------------------------------------------- */
 
-static void show(struct diskqueue *d, int64_t first)
+static void show(struct diskqueue *d, int64_t first, int64_t last, size_t n)
 {
-	struct dq_shown now = {.first = first};
+	struct dq_shown now = {.first = first, .last = last, .n = n};
 	const struct dq_shown *old = &d->shown;
 	if (d->loaded) {
 		now.from = d->taken;
 		now.to = d->wr;
 	}
-	if (dq_pos_eq(now.from, old->from) && dq_pos_eq(now.to, old->to) && now.first == old->first)
+	if (dq_pos_eq(now.from, old->from) && dq_pos_eq(now.to, old->to) &&
+		now.first == old->first && now.last == old->last && now.n == old->n)
 		return;
 	mutex_lock(&d->shown_lock);
 	d->shown = now;
@@ -43,12 +44,16 @@ static void show(struct diskqueue *d, int64_t first)
 
 void dq_show(struct diskqueue *d)
 {
-	show(d, d->batch_n > 0 ? d->batch->msgs[0]->timestamp : 0);
+	size_t n = d->batch_n;
+	if (n > 0)
+		show(d, d->batch->msgs[0]->timestamp, d->batch->msgs[n - 1]->timestamp, n);
+	else
+		show(d, 0, 0, 0);
 }
 
 void dq_show_place(struct diskqueue *d)
 {
-	show(d, d->shown.first);
+	show(d, d->shown.first, d->shown.last, d->shown.n);
 }
 
 static struct dq_shown shown(struct diskqueue *d)
@@ -57,6 +62,14 @@ static struct dq_shown shown(struct diskqueue *d)
 	struct dq_shown now = d->shown;
 	mutex_unlock(&d->shown_lock);
 	return now;
+}
+
+size_t dq_shown_ahead(struct diskqueue *d, int64_t *first, int64_t *last)
+{
+	struct dq_shown now = shown(d);
+	*first = now.first;
+	*last = now.last;
+	return now.n;
 }
 
 int64_t dq_shown_first(struct diskqueue *d)

@@ -117,6 +117,7 @@ void dq_taken(struct diskqueue *d, size_t n)
 	bytes -= (int64_t)(n * MSG_HEADER_LENGTH) + uncounted;
 	if (d->waits_for_done)
 		atomic_fetch_add(&d->in_hand, (int64_t)n);
+	atomic_fetch_add(&d->received_bytes, bytes + uncounted);
 	dq_add_amount(d, -(int64_t)(n - overtaken), -bytes);
 	d->taken = to;
 	d->undone += (int64_t)n;

@@ -428,7 +428,6 @@ void dq_write(struct diskqueue *d, struct dq_write_req **reqs, size_t n)
 			d->need_sync = true;
 	}
 	dq_show(d); /* first: what is counted can be seen */
-	atomic_fetch_add(&d->depth, (int64_t)p.stored);
 	dq_add_amount(d, (int64_t)p.stored, body_bytes(reqs, p.stored));
 	d->count += (int64_t)p.stored;
 	/*

@@ -69,6 +69,13 @@ static void dummy_forget(struct backend_queue *q, bool at_once)
 	(void)at_once;
 }
 
+static size_t dummy_ahead(struct backend_queue *q, int64_t *first, int64_t *last)
+{
+	(void)q;
+	*first = *last = 0;
+	return 0;
+}
+
 static const struct backend_queue_ops dummy_ops = {
 	.put = dummy_put,
 	.read_chan = dummy_read_chan,
@@ -78,7 +85,10 @@ static const struct backend_queue_ops dummy_ops = {
 	.delete = dummy_close,
 	.depth = dummy_depth,
 	.body_bytes = dummy_depth,
-	.in_hand = dummy_depth,
+	.undone = dummy_depth,
+	.received = dummy_depth,
+	.received_bytes = dummy_depth,
+	.ahead = dummy_ahead,
 	.empty = dummy_empty,
 	.look = dummy_look,
 	.first_timestamp = dummy_depth,

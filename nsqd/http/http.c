@@ -69,7 +69,9 @@ static const char *get_topic_name(struct http_request *req, const char *invalid)
  */
 static bool respond_refused(struct http_request *req, const struct err *why)
 {
-	if (why->code == ERR_DRAINING)
+	if (why->code == ERR_FULL)
+		http_respond_error(req, UNAVAILABLE, limits_http_text(why));
+	else if (why->code == ERR_DRAINING)
 		http_respond_error(req, UNAVAILABLE, "DRAINING");
 	else if (context_is_exiting(req->ctx))
 		http_respond_error(req, UNAVAILABLE, "EXITING");
@@ -535,6 +537,7 @@ static void do_stats(struct http_request *req)
 	char health[520];
 	struct stats stats;
 	struct mem_stats memory;
+	struct host_limits_state limits;
 	if (!http_parse_params(req))
 		return;
 	const char *format = http_get_param(req, "format");
@@ -551,6 +554,10 @@ static void do_stats(struct http_request *req)
 	if (http_get_bool(req, "include_mem", true)) {
 		mem_stats_get(&memory);
 		page.memory = &memory;
+	}
+	if (http_get_bool(req, "include_limits", false)) {
+		host_limits_look(req->ctx, &limits);
+		page.limits = &limits;
 	}
 	if (json)
 		stats_print_json(&req->out, &page);

@@ -40,6 +40,7 @@ static void get_daemon_stats(const struct http_request *req, struct daemon_stats
 	proc_get_stats(&out->proc);
 	disk_stats_get(&out->disk);
 	disk_usage_get(nsqd_data_path(req->ctx), &out->usage);
+	host_limits_look(req->ctx, &out->limits);
 	mem_stats_get(&out->memory);
 }
 

@@ -46,6 +46,9 @@ static const struct {
 	{"nsqlookupd_tcp_addresses", ELSEWHERE, 0, 0},
 	A_VALUE(log_quiet_probes),
 	A_VALUE(drain_timeout),
+	A_VALUE(max_disk_bytes),
+	A_VALUE(max_memory_bytes),
+	A_STRING(min_free_disk),
 	A_VALUE(http_client_connect_timeout),
 	A_VALUE(http_client_request_timeout),
 	A_VALUE(msg_timeout),
@@ -218,6 +221,8 @@ static int use(struct attempt *a, struct err *err)
 		use_tokens(a);
 	if (a->n_in_options > 0) {
 		struct options *merged = a->merged;
+		if (host_limits_use(ctx, merged, err) != 0)
+			return -1;
 		a->merged = NULL;
 		if (!nsqd_swap_opts(ctx, merged))
 			return err_set(err, 0,

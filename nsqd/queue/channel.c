@@ -136,6 +136,8 @@ struct channel *channel_new(struct context *ctx, const char *topic_name, const c
 	c->settings = settings_store_get(&ctx->settings, topic_name, name);
 	c->pump_settings = settings_ref(c->settings);
 	atomic_init(&c->expire_ns, c->settings->v.channel_expire);
+	c->counts_bytes = c->settings->v.max_bytes > 0;
+	channel_apply_limits(c);
 	c->backend = open_backend(c, err);
 
 	char thread_name[2 * NAME_SIZE + 4];
@@ -186,11 +188,16 @@ size_t channel_put_locked(struct channel *c, struct message *const *msgs, size_t
 {
 	size_t sent = 0;
 	rwlock_assert_held(&c->exit_lock);
-	if (c->memory_msg_chan)
+	if (c->memory_msg_chan) {
+		/* Before they are there, and may be taken. */
+		channel_add_bytes(c, msgs, n);
 		sent = chan_try_send_n(c->memory_msg_chan, msgs, n);
-	if (sent == n)
-		return n;
-	return sent + put_to_backend(c, msgs + sent, n - sent, err);
+		channel_sub_bytes(c, msgs + sent, n - sent);
+	}
+	if (sent < n)
+		sent += put_to_backend(c, msgs + sent, n - sent, err);
+	channel_tell_over(c);
+	return sent;
 }
 
 /* Keeps n > 0 messages that the disk refuses; returns how many: all, or none, and drops them. */
@@ -245,6 +252,7 @@ size_t channel_put_messages(
 		done = channel_put_locked(c, msgs, n, err);
 	if (done < n)
 		done += keep_locked(c, msgs + done, n - done);
+	channel_tell_over(c);
 	rwlock_unlock(&c->exit_lock);
 	atomic_fetch_add_explicit(&c->message_count, done, memory_order_relaxed);
 	return n;
@@ -260,6 +268,7 @@ void channel_put_message_deferred(struct channel *c, struct message *take_m, int
 {
 	atomic_fetch_add_explicit(&c->message_count, 1, memory_order_relaxed);
 	channel_start_deferred_timeout(c, take_m, delay_ns);
+	channel_tell_over(c);
 }
 
 /* --- in flight and deferred ------------------------------------------------------------------ */
@@ -604,21 +613,48 @@ bool channel_process_in_flight_queue(struct channel *c, int64_t now_ns)
 	return n > 0;
 }
 
+/* They are counted as deferred until they are elsewhere. */
+static void put_deferred_back_locked(
+	struct channel *c, struct message *const *take_msgs, size_t n, int64_t bytes)
+{
+	channel_put_back_locked(c, take_msgs, n);
+	atomic_fetch_sub(&c->moving, (int64_t)n);
+	atomic_fetch_sub(&c->moving_bytes, bytes);
+}
+
 bool channel_process_deferred_queue(struct channel *c, int64_t now_ns)
 {
 	struct message *msgs[DUE_BATCH] UNINITIALIZED;
 	size_t n = 0;
+	int64_t bytes = 0;
 	rwlock_rdlock(&c->exit_lock);
 	if (!channel_exiting(c)) {
 		mutex_lock(&c->deferred_lock);
 		n = take_due(&c->deferred, now_ns, msgs, DUE_BATCH);
+		for (size_t i = 0; i < n; i++)
+			bytes += msgs[i]->body->len;
+		atomic_fetch_add(&c->moving, (int64_t)n);
+		atomic_fetch_add(&c->moving_bytes, bytes);
 		(void)publish_next(c, &c->next_deferred, &c->deferred);
 		mutex_unlock(&c->deferred_lock);
 	}
 	if (n > 0)
-		channel_put_back_locked(c, msgs, n);
+		put_deferred_back_locked(c, msgs, n, bytes);
 	rwlock_unlock(&c->exit_lock);
 	return n > 0;
+}
+
+size_t channel_take_first_deferred(
+	struct channel *c, struct message **msgs, size_t max, int64_t wanted, int64_t wanted_bytes)
+{
+	size_t n = 0;
+	mutex_lock(&c->deferred_lock);
+	while (n < max && ((int64_t)n < wanted || wanted_bytes > 0) &&
+		(msgs[n] = in_flight_pqueue_peek_and_shift(&c->deferred, INT64_MAX)) != NULL)
+		wanted_bytes -= msgs[n++]->body->len;
+	(void)publish_next(c, &c->next_deferred, &c->deferred);
+	mutex_unlock(&c->deferred_lock);
+	return n;
 }
 
 void channel_trim(struct channel *c)
@@ -779,6 +815,7 @@ void channel_fetch_settings(struct channel *c)
 	struct settings *old = c->settings;
 	c->settings = fresh;
 	atomic_store(&c->expire_ns, fresh->v.channel_expire);
+	channel_apply_limits(c);
 	mutex_unlock(&c->in_flight_lock);
 	rwlock_unlock(&c->exit_lock);
 	settings_unref(old);
@@ -809,6 +846,19 @@ static void clear_in_flight_and_deferred(struct channel *c)
 	rwlock_unlock(&c->lock);
 }
 
+static void empty_memory(struct channel *c)
+{
+	struct message *msgs[CHANNEL_BATCH] UNINITIALIZED;
+	size_t n = c->memory_msg_chan ? CHANNEL_BATCH : 0;
+	while (n > 0) {
+		rwlock_rdlock(&c->exit_lock);
+		n = chan_try_recv_n(c->memory_msg_chan, msgs, CHANNEL_BATCH, NULL);
+		channel_sub_bytes(c, msgs, n);
+		rwlock_unlock(&c->exit_lock);
+		message_unref_all(msgs, n);
+	}
+}
+
 /*
  * From the queues to the consumers, the way a message goes: so what the pump takes meanwhile is in
  * its hand, and what it hands out is in flight, when that is emptied in turn. First of all what the
@@ -818,7 +868,7 @@ int channel_empty(struct channel *c, struct err *err)
 {
 	if (channel_is_stuck(c))
 		channel_update_pump(c, CHANNEL_EMPTIED);
-	message_drain_chan(c->memory_msg_chan);
+	empty_memory(c);
 	rwlock_rdlock(&c->exit_lock);
 	int rc = c->backend ? c->backend->ops->empty(c->backend, err) : 0;
 	rwlock_unlock(&c->exit_lock);

@@ -110,8 +110,16 @@ struct channel {
 	struct ticker kept_retry; /* the pump's own: when it tries to queue them */
 	int64_t kept_patience_ns; /* the pump's own: how long it waits for that */
 	_Atomic uint64_t dropped; /* messages that the disk refused, too many to keep */
-	uint64_t dropped_told;    /* the pump's own, then exit's: so many the log knows of */
-	size_t lost;              /* written by exit: messages that could not be flushed */
+
+	_Atomic bool drops_head;      /* overflow = drop-head, and there is a limit; as settings */
+	bool counts_bytes;            /* written by the pump, with exit_lock held for writing */
+	_Atomic int64_t memory_bytes; /* while counts_bytes: bodies in memory_msg_chan */
+	_Atomic int64_t batch_bytes;  /* likewise, in batch; written by the pump */
+	_Atomic int64_t moving; /* deferred messages that are due, on their way; added to and */
+	_Atomic int64_t moving_bytes;    /* read under deferred_lock; of these */
+	_Atomic uint64_t overflow_count; /* messages dropped, since there were too many */
+	uint64_t dropped_told;           /* the pump's own, then exit's: so many the log knows of */
+	size_t lost;                     /* written by exit: messages that could not be flushed */
 
 	struct chan
 		*keeping_chan;    /* immutable; capacity 1: the pump is to look at kept, dead, flow */
@@ -343,5 +351,20 @@ bool channel_has_expired(const struct channel *c, int64_t now_ns);
  * comes at the same moment either keeps it, or is told "exiting"; then c->exit_unused says why.
  */
 enum exit_result channel_expire(struct channel *c, struct err *err);
+
+/* --- limits: the topic, its pump --------------------------------------------------------------- */
+
+/*
+ * Messages that wait here, the deferred ones among them; and the bytes of their bodies, if they are
+ * counted. The caller knows that the channel's backend is open. Both take deferred_lock, and leaf
+ * locks.
+ */
+int64_t channel_waiting(struct channel *c);
+int64_t channel_waiting_bytes(struct channel *c);
+/*
+ * Waits while the channel holds more than a batch too much, and drops it; a moment at most. The
+ * caller holds no lock.
+ */
+void channel_await_drops(struct channel *c);
 
 #endif

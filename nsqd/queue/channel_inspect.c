@@ -256,8 +256,10 @@ static enum chan_found search_memory_locked(struct channel *c, struct search *s,
 {
 	struct message *m;
 	enum chan_found f = chan_take_out(c->memory_msg_chan, passed, LOOK_STEP, is_wanted, s, &m);
-	if (f == CHAN_FOUND)
+	if (f == CHAN_FOUND) {
+		channel_sub_bytes(c, &m, 1);
 		settle_locked(c, s, m);
+	}
 	return f;
 }
 

@@ -9,6 +9,7 @@
 #include "nsqd/core/settings.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/queue/dead_letter.h"
+#include "nsqd/queue/drop_plan.h"
 
 /* What has changed, as told to the pump. */
 enum channel_update {
@@ -56,6 +57,12 @@ void channel_put_back_locked(struct channel *c, struct message *const *take_msgs
  */
 struct message *channel_pop_in_flight(struct channel *c, struct message_id id);
 struct message *channel_pop_deferred(struct channel *c, struct message_id id);
+/*
+ * Takes up to max deferred messages out, those first that are due first, until they are so many, and
+ * so many bytes. Returns how many; the caller gets the queue's references.
+ */
+size_t channel_take_first_deferred(
+	struct channel *c, struct message **msgs, size_t max, int64_t wanted, int64_t wanted_bytes);
 /* The consumers that had these have so many less in flight, if they are still there. */
 void channel_tell_timed_out(struct channel *c, struct message *const *msgs, size_t n);
 
@@ -134,5 +141,47 @@ bool channel_has_dead_letters(struct channel *c);
 void channel_drop_dead(struct channel *c);
 /* The backend is told whether a crash may forget: see dead letters in docs/durability.md. The pump. */
 void channel_dead_settings_changed(struct channel *c);
+
+/* --- limits: channel_overflow.c ---------------------------------------------------------------- */
+
+/*
+ * The bytes in memory_msg_chan: of n messages that are about to go there, or of n that did not go,
+ * or have left. Called with exit_lock held, or by the pump. Nothing is done if they do not count.
+ */
+void channel_add_bytes(struct channel *c, struct message *const *msgs, size_t n);
+void channel_sub_bytes(struct channel *c, struct message *const *msgs, size_t n);
+
+/* For the settings that the channel has: with exit_lock held for writing, or by its maker. */
+void channel_apply_limits(struct channel *c);
+
+/* --- the pump --------------------------------------------------------------------------------- */
+
+/* Its settings are new: bytes are counted from now on, or no more. Takes exit_lock for writing. */
+void channel_count_bytes(struct channel *c);
+/* The batch has changed. Nothing is done if bytes do not count. */
+void channel_count_batch(struct channel *c);
+/* Does the channel hold too much, and drops what is too much? Takes locks as channel_waiting. */
+bool channel_is_over(struct channel *c);
+/*
+ * What is to be dropped next of the memory queue and the backend, of which the pump has received so
+ * many messages in all. Likewise.
+ */
+struct drop_plan channel_plan_drop(struct channel *c, int64_t received);
+/*
+ * Nothing is left there, and still it is too much: drops deferred messages, those first that are due
+ * first.
+ */
+void channel_drop_deferred(struct channel *c);
+/*
+ * Gives up n <= SCREEN_BATCH messages that are too many, and counts them. Takes them over; *out as
+ * for channel_give_up. The caller has asked channel_dead_is_full.
+ */
+void channel_drop_overflow(
+	struct channel *c, struct message **take_msgs, size_t n, struct screened *out);
+
+/* --- who puts --------------------------------------------------------------------------------- */
+
+/* Messages have come; with exit_lock held, or not. The pump is told if it is to drop some. */
+void channel_tell_over(struct channel *c);
 
 #endif

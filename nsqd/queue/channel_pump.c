@@ -67,6 +67,7 @@ static void batch_taken(struct channel *c, size_t n)
 	memmove(c->batch, c->batch + n, left * sizeof(*c->batch));
 	atomic_store(&c->batch_len, left);
 	c->look_ns = 0;
+	channel_count_batch(c);
 }
 
 static void drop_batch(struct channel *c)
@@ -101,13 +102,19 @@ static void screen_batch(struct channel *c)
 		c->backend->ops->done(c->backend, out.gone);
 	}
 	atomic_store(&c->batch_len, left);
+	channel_count_batch(c);
 }
 
-/* A new batch has come, from the backend or not. */
+/* A new batch has come, from the backend or not; the caller screens it. */
 static void begin_batch(struct channel *c, size_t n, bool from_backend)
 {
 	c->batch_from_backend = from_backend;
 	atomic_store(&c->batch_len, n);
+	channel_count_batch(c);
+}
+
+static void screen_new_batch(struct channel *c)
+{
 	screen_batch(c);
 	if (batch_len(c) > 0)
 		c->looking = false;
@@ -127,6 +134,7 @@ static void fetch_settings(struct channel *c)
 	c->looking = c->pump_settings->v.message_ttl != 0;
 	if (!channel_dead_is_full(c))
 		screen_batch(c);
+	channel_count_bytes(c);
 }
 
 static void apply_update(struct channel *c, const struct pump_update *update)
@@ -232,6 +240,7 @@ size_t channel_take_messages(struct channel *c, struct message **msgs, size_t ma
 		max = channel_dead_is_full(c) ? 0 : max < SCREEN_BATCH ? max : SCREEN_BATCH;
 	if (!channel_exiting(c) && c->backend->ops->depth(c->backend) == 0)
 		n = chan_try_recv_n(c->memory_msg_chan, msgs, max, NULL);
+	channel_sub_bytes(c, msgs, n);
 	if (screens && n > 0)
 		n = channel_screen(c, c->settings, msgs, n, &(struct screened){0});
 	if (n > 0)
@@ -292,6 +301,7 @@ static void take_kept(struct channel *c, size_t max)
 {
 	begin_batch(c, kept_take(&c->kept, c->batch, max), false);
 	kept_settle(&c->kept, NULL, 0);
+	screen_new_batch(c);
 	channel_kept_less(c);
 }
 
@@ -388,6 +398,9 @@ struct pump {
 	bool kept_next; /* the kept messages are a source */
 	struct ticker due; /* for that */
 	struct ticker chore;
+	struct drop_plan drop;    /* these are dropped, since the channel holds too much */
+	int64_t received;         /* from the backend, in all */
+	struct message **dropped; /* room for CHANNEL_BATCH; NULL: none were, so far */
 };
 
 static struct pump *pump_of(struct task *task)
@@ -487,12 +500,51 @@ static size_t take_for_looks(struct channel *c, size_t wanted)
 	return wanted == 0 && c->looking ? CHANNEL_BATCH : wanted;
 }
 
+/*
+ * Those on disk only while no batch is from there: what was received last would be done first. The
+ * batch of a channel that is not paused is on its way.
+ */
+static void plan_drop(struct pump *p)
+{
+	struct channel *c = p->channel;
+	/* They go on when some dead letters have found their place. */
+	if (channel_dead_is_full(c))
+		return;
+	p->drop = channel_plan_drop(c, p->received);
+	if (p->drop.again)
+		ticker_after(&p->due, DROP_RETRY_NS);
+	else if (p->drop.n > 0 && !p->drop.memory && batch_len(c) > 0 && c->batch_from_backend)
+		p->drop.n = 0;
+	else if (p->drop.n == 0)
+		channel_drop_deferred(c);
+	if (p->drop.n > CHANNEL_BATCH)
+		p->drop.n = CHANNEL_BATCH;
+	if (p->drop.n > 0 && !p->dropped)
+		p->dropped = xreallocarray(NULL, CHANNEL_BATCH, sizeof(struct message *));
+}
+
+/* One source is open, for what is dropped: consumers get what is left. */
+static void prefer_drop(struct pump *p)
+{
+	struct channel *c = p->channel;
+	struct chan *memory = p->drop.memory ? c->memory_msg_chan : NULL;
+	struct chan *backend = p->drop.memory ? NULL : c->backend->ops->read_chan(c->backend);
+	p->task.cases[MEMORY] = chan_case_recv_n(memory, p->dropped, p->drop.n);
+	p->task.cases[BACKEND] = chan_case_recv_n(backend, p->dropped, p->drop.n);
+}
+
 /* With demand, and no batch, the sources are open; else the batch is offered. */
 static int prepare(struct task *task, bool owner)
 {
 	struct pump *p = pump_of(task);
 	struct channel *c = p->channel;
-	(void)owner;
+	p->drop = (struct drop_plan){0};
+	if (atomic_load_explicit(&c->drops_head, memory_order_relaxed) && channel_is_over(c)) {
+		/* Dead letters may block. */
+		if (!owner)
+			return -1;
+		plan_drop(p);
+	}
 	if (c->topology_aware && !channel_is_paused(c))
 		offer_to_near(c);
 	/* Before it looks for demand: a consumer that leaves the line after that knows it. */
@@ -509,9 +561,12 @@ static int prepare(struct task *task, bool owner)
 	struct chan *backend = p->wanted > 0 ? c->backend->ops->read_chan(c->backend) : NULL;
 	task->cases[MEMORY] = chan_case_recv_n(memory, c->batch, p->wanted);
 	task->cases[BACKEND] = chan_case_recv_n(backend, c->batch, p->wanted);
+	if (p->drop.n > 0)
+		prefer_drop(p);
 	task->cases[UPDATE] = chan_case_recv(c->update_chan, &p->update);
 	task->cases[KEEPING] = chan_case_recv(c->keeping_chan, NULL);
-	task->cases[KEPT] = chan_case_tick(p->kept_next ? &p->due : await_retry(c));
+	bool due = p->kept_next || p->drop.again;
+	task->cases[KEPT] = chan_case_tick(due ? &p->due : await_retry(c));
 	task->cases[CHORE] = chan_case_tick(await_chore(c, &p->chore));
 	task->cases[EXIT] = chan_case_recv(c->exit_chan, NULL);
 	return add_clients(c, p);
@@ -520,9 +575,39 @@ static int prepare(struct task *task, bool owner)
 /* What touches neither the disk nor a thread that waits for the pump. */
 static bool may_run(struct task *task, int chosen, size_t n)
 {
-	(void)task;
 	(void)n;
+	if (pump_of(task)->drop.n > 0 && chosen == MEMORY)
+		return false;
 	return chosen == MEMORY || chosen == KEEPING || chosen >= CLIENTS;
+}
+
+/* n messages have come that are too many. */
+static void drop(struct pump *p, size_t n, bool from_backend)
+{
+	struct channel *c = p->channel;
+	struct screened out = {0};
+	channel_drop_overflow(c, p->dropped, n, &out);
+	if (from_backend) {
+		c->dead_undone += out.dead;
+		c->backend->ops->done(c->backend, out.gone);
+	}
+}
+
+/* n messages have come, for consumers or to be dropped. */
+static void take(struct pump *p, size_t n, bool from_backend)
+{
+	struct channel *c = p->channel;
+	bool drops = p->drop.n > 0;
+	if (from_backend)
+		p->received += (int64_t)n;
+	if (!drops)
+		begin_batch(c, n, from_backend);
+	if (!from_backend)
+		channel_sub_bytes(c, drops ? p->dropped : c->batch, n);
+	if (drops)
+		drop(p, n, from_backend);
+	else
+		screen_new_batch(c);
 }
 
 static enum task_result act(struct task *task, int chosen, bool owner)
@@ -532,7 +617,7 @@ static enum task_result act(struct task *task, int chosen, bool owner)
 	switch (chosen) {
 	case MEMORY:
 	case BACKEND:
-		begin_batch(c, task->cases[chosen].n, chosen == BACKEND);
+		take(p, task->cases[chosen].n, chosen == BACKEND);
 		break;
 	case UPDATE:
 		apply_update(c, &p->update);
@@ -542,7 +627,7 @@ static enum task_result act(struct task *task, int chosen, bool owner)
 	case KEPT:
 		if (p->kept_next)
 			take_kept(c, p->wanted);
-		else
+		else if (!p->drop.again) /* else prepare looks again */
 			queue_kept(c);
 		break;
 	case CHORE:
@@ -570,6 +655,9 @@ void channel_message_pump(void *arg)
 	channel_dead_settings_changed(c);
 	c->looking = c->pump_settings->v.message_ttl != 0;
 	task_init(&p.task, p.cases, p.waiters, MAX_CASES);
+	p.dropped = NULL;
+	p.received = 0;
 	task_run(&p.task, &pump_ops);
+	free(p.dropped);
 	nsqd_logf(c->ctx, LG_INFO, "CHANNEL(%s): closing ... messagePump", c->name);
 }

@@ -146,6 +146,7 @@ void in_flight_pqueue_push(struct in_flight_pqueue *q, struct message *m)
 {
 	if (q->len == q->n_buckets)
 		table_resize(q, q->n_buckets ? 2 * q->n_buckets : MIN_CAP);
+	q->body_bytes += m->body->len;
 	if (++q->len > q->peak)
 		q->peak = q->len;
 	run_push(q, m);
@@ -182,6 +183,7 @@ void in_flight_pqueue_fetch_ahead(
 void in_flight_pqueue_remove(struct in_flight_pqueue *q, struct message *m)
 {
 	q->len--;
+	q->body_bytes -= m->body->len;
 	run_remove(q, m);
 	table_remove(q, m);
 }

@@ -21,6 +21,7 @@
 
 struct in_flight_pqueue {
 	size_t len;             /* messages */
+	int64_t body_bytes;     /* of these */
 	size_t peak;            /* the most of them since the last trim */
 	struct heap runs;       /* the first of each run, by due_ns */
 	struct message *last;   /* the end of the run that the next one may join; or NULL */

@@ -39,6 +39,17 @@ static bool is_full_locked(const struct kept *k)
 				    atomic_load(k->total_bytes) >= KEPT_TOTAL_BYTES_MAX);
 }
 
+int64_t kept_body_bytes(struct kept *k)
+{
+	if (kept_count(k) == 0)
+		return 0;
+	mutex_lock(&k->lock);
+	size_t records = atomic_load(&k->count) * sizeof(struct message);
+	int64_t bytes = (int64_t)(k->bytes - records);
+	mutex_unlock(&k->lock);
+	return bytes;
+}
+
 bool kept_is_full(struct kept *k)
 {
 	mutex_lock(&k->lock);

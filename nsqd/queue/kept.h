@@ -48,6 +48,8 @@ static inline size_t kept_count(const struct kept *k)
 {
 	return atomic_load(&k->count);
 }
+/* The bytes of their bodies. Any thread; takes the leaf lock. */
+int64_t kept_body_bytes(struct kept *k);
 /*
  * Appends n messages, n > 0, and takes over their references. False: there are as many as may be,
  * and all n are still the caller's. *was_empty: these are the first.

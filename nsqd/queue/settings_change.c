@@ -49,6 +49,7 @@ int nsqd_set_settings(struct topic *t, struct channel *c, struct json_value obje
 		channel_pump_fetches_settings(c);
 	else
 		tell_pumps(t);
+	topic_settle_settings(t);
 	return 0;
 }
 
@@ -64,6 +65,7 @@ void nsqd_reload_settings(struct topics *ts, const struct options *opts)
 	mutex_unlock(&s->change_lock);
 	for (size_t i = 0; i < n; i++) {
 		tell_pumps(topics[i]);
+		topic_settle_settings(topics[i]);
 		topic_unref(topics[i]);
 	}
 	free(topics);

@@ -47,6 +47,7 @@ static void topic_free(struct topic *t)
 	chan_free(t->unstuck_chan);
 	wait_group_destroy(&t->wait_group);
 	rwlock_destroy(&t->lock);
+	limits_destroy(t);
 	settings_unref(t->settings);
 	free(t);
 }
@@ -72,6 +73,7 @@ struct topic *topic_new(struct context *ctx, const char *name,
 	wait_group_init(&t->wait_group);
 	guid_factory_init(&t->id_factory, opts->id);
 	t->settings = settings_store_get(&ctx->settings, t->name, NULL);
+	limits_init(t);
 	t->backend = backend_new(ctx, t->name, err);
 
 	char thread_name[NAME_SIZE + 2];
@@ -115,6 +117,15 @@ static void update_pump(struct topic *t, struct chan *c)
 
 void topic_update_channels(struct topic *t)
 {
+	update_pump(t, t->channel_update_chan);
+	/* When it hears of the second, it has done what the first has brought: limits_refresh. */
+	if (atomic_load(&t->limits.on))
+		update_pump(t, t->channel_update_chan);
+}
+
+void topic_settle_settings(struct topic *t)
+{
+	update_pump(t, t->channel_update_chan);
 	update_pump(t, t->channel_update_chan);
 }
 
@@ -353,14 +364,17 @@ static bool defer(struct topic *t, struct message *m)
  * in memory, and out of their queues, until its time comes. So its delay does not depend on how
  * busy the pump is.
  */
-static size_t put(struct topic *t, struct message **msgs, size_t n, bool deferred, struct err *err)
+static size_t put(struct topic *t, struct message **msgs, size_t n, bool deferred,
+	size_t *in_memory, struct err *err)
 {
 	size_t sent = 0;
+	*in_memory = 0;
 	rwlock_assert_held(&t->lock);
 	if (deferred && defer(t, msgs[0]))
 		return 1;
 	if (chan_cap(t->memory_msg_chan) > 0 || t->ephemeral || deferred)
 		sent = chan_try_send_n(t->memory_msg_chan, msgs, n);
+	*in_memory = sent;
 	if (sent == n)
 		return n;
 	return sent + put_to_backend(t, msgs + sent, n - sent, err);
@@ -373,6 +387,7 @@ bool topic_put_may_block(struct topic *t, size_t n)
 	if (!rwlock_tryrdlock(&t->lock))
 		return true;
 	bool may_block = !t->ephemeral && chan_len(t->memory_msg_chan) + n + spare > cap;
+	may_block = may_block || limits_may_wait(t);
 	rwlock_unlock(&t->lock);
 	return may_block;
 }
@@ -397,22 +412,26 @@ bool topic_refuses(struct topic *t, struct err *err)
 	return refuses(t, false, err);
 }
 
-enum put_flags { PUT_DEFERRED = 1, PUT_BEGUN = 2 };
+/* PUT_ADMITTED: there is a reservation for them (limits.h). */
+enum put_flags { PUT_DEFERRED = 1, PUT_BEGUN = 2, PUT_ADMITTED = 4 };
 
 /* Counts, and queues; takes over the references of all n messages. */
 static size_t put_messages(
 	struct topic *t, struct message **msgs, size_t n, int flags, struct err *err)
 {
 	uint32_t lens[TOPIC_BATCH] UNINITIALIZED; /* a message that is queued may be gone at once */
-	size_t done = 0;
+	struct limits_put p;
+	size_t done = 0, in_memory = 0;
 	uint64_t bytes = 0;
 	for (size_t i = 0; i < n; i++)
 		lens[i] = msgs[i]->body->len;
 
 	/* Held over a write to disk, since it keeps the backend from being closed meanwhile. */
 	rwlock_rdlock(&t->lock);
+	limits_begin_put(t, &p, lens, n, flags & PUT_ADMITTED);
 	if (!refuses(t, flags & PUT_BEGUN, err))
-		done = put(t, msgs, n, flags & PUT_DEFERRED, err);
+		done = put(t, msgs, n, flags & PUT_DEFERRED, &in_memory, err);
+	limits_end_put(t, &p, in_memory);
 	rwlock_unlock(&t->lock);
 
 	for (size_t i = 0; i < done; i++)
@@ -431,8 +450,8 @@ static void drop_bodies(struct message_body *const *take_bodies, size_t n)
 }
 
 /* Batch by batch: topic_put_messages. */
-static size_t put_batches(
-	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err)
+static size_t put_batches(struct topic *t, struct message_body *const *take_bodies, size_t n,
+	int flags, struct err *err)
 {
 	struct message *msgs[TOPIC_BATCH] UNINITIALIZED;
 	int64_t id = guid_factory_reserve(&t->id_factory, n);
@@ -443,10 +462,12 @@ static size_t put_batches(
 		for (size_t i = 0; i < k; i++)
 			msgs[i] = message_new(
 				guid_hex(&t->id_factory, id++), take_bodies[done + i], now);
-		size_t queued = put_messages(t, msgs, k, done > 0 ? PUT_BEGUN : 0, err);
+		size_t queued = put_messages(t, msgs, k, flags | (done > 0 ? PUT_BEGUN : 0), err);
 		done += queued;
 		if (queued < k) {
 			size_t made = done - queued + k;
+			if (flags & PUT_ADMITTED)
+				limits_release(t, take_bodies + made, n - made);
 			drop_bodies(take_bodies + made, n - made);
 			break;
 		}
@@ -454,21 +475,71 @@ static size_t put_batches(
 	return done;
 }
 
-size_t topic_put_messages(
-	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err)
+/* What is admitted. */
+static size_t put_admitted(struct topic *t, struct message_body *const *take_bodies, size_t n,
+	int flags, struct err *err)
+{
+	if (n <= TOPIC_BATCH)
+		return put_batches(t, take_bodies, n, flags, err);
+	/* Between two batches there may be no record, and yet there are messages to come. */
+	message_count_made_one();
+	size_t done = put_batches(t, take_bodies, n, flags, err);
+	message_count_freed_one();
+	return done;
+}
+
+/* There is no channel, and so there shall be no messages: they count as published. */
+static void drop_published(struct topic *t, struct message_body *const *take_bodies, size_t n)
+{
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < n; i++)
+		bytes += take_bodies[i]->len;
+	drop_bodies(take_bodies, n);
+	atomic_fetch_add_explicit(&t->message_count, n, memory_order_relaxed);
+	atomic_fetch_add_explicit(&t->message_bytes, bytes, memory_order_relaxed);
+	limits_count_dropped(t, n);
+}
+
+/* Where there are limits: as many as these admit. */
+static size_t put_within_limits(struct topic *t, struct message_body *const *take_bodies, size_t n,
+	bool whole, struct err *err)
+{
+	bool drops;
+	size_t admitted = limits_admit(t, take_bodies, n, whole, &drops, err);
+	if (drops) {
+		drop_published(t, take_bodies, n);
+		return n;
+	}
+	drop_bodies(take_bodies + admitted, n - admitted);
+	if (admitted == 0)
+		return 0;
+	size_t done = put_admitted(t, take_bodies, admitted, PUT_ADMITTED, err);
+	limits_after_put(t);
+	return done;
+}
+
+static size_t put_bodies(struct topic *t, struct message_body *const *take_bodies, size_t n,
+	bool whole, struct err *err)
 {
 	/* Before any record is made: those who wait until there is none must not wait for refusals. */
 	if (topic_refuses(t, err)) {
 		drop_bodies(take_bodies, n);
 		return 0;
 	}
-	if (n <= TOPIC_BATCH)
-		return put_batches(t, take_bodies, n, err);
-	/* Between two batches there may be no record, and yet there are messages to come. */
-	message_count_made_one();
-	size_t done = put_batches(t, take_bodies, n, err);
-	message_count_freed_one();
-	return done;
+	return limits_are_on(t) ? put_within_limits(t, take_bodies, n, whole, err)
+				: put_admitted(t, take_bodies, n, 0, err);
+}
+
+size_t topic_put_messages(
+	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err)
+{
+	return put_bodies(t, take_bodies, n, true, err);
+}
+
+size_t topic_put_publications(
+	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err)
+{
+	return put_bodies(t, take_bodies, n, false, err);
 }
 
 size_t topic_put_made_messages(
@@ -482,14 +553,24 @@ size_t topic_put_made_messages(
 int topic_put_message_deferred(
 	struct topic *t, struct message_body *take_body, int64_t deferred_ns, struct err *err)
 {
-	if (topic_refuses(t, err)) {
+	int flags = deferred_ns != 0 ? PUT_DEFERRED : 0;
+	bool limited = limits_are_on(t), drops = false;
+	if (topic_refuses(t, err) ||
+		(limited && limits_admit(t, &take_body, 1, true, &drops, err) == 0 && !drops)) {
 		message_body_unref(take_body);
 		return -1;
+	}
+	if (drops) {
+		drop_published(t, &take_body, 1);
+		return 0;
 	}
 	int64_t id = guid_factory_reserve(&t->id_factory, 1);
 	struct message *m = message_new(guid_hex(&t->id_factory, id), take_body, clock_wall_ns());
 	m->deferred_ns = deferred_ns;
-	return put_messages(t, &m, 1, deferred_ns != 0 ? PUT_DEFERRED : 0, err) == 1 ? 0 : -1;
+	size_t done = put_messages(t, &m, 1, flags | (limited ? PUT_ADMITTED : 0), err);
+	if (limited)
+		limits_after_put(t);
+	return done == 1 ? 0 : -1;
 }
 
 void topic_fetch_settings(struct topic *t)
@@ -563,9 +644,25 @@ void topic_unpause(struct topic *t)
 	do_pause(t, false);
 }
 
+static void empty_memory(struct topic *t)
+{
+	struct message *msgs[TOPIC_BATCH] UNINITIALIZED;
+	size_t n = TOPIC_BATCH;
+	while (n > 0) {
+		int64_t bytes = 0;
+		rwlock_rdlock(&t->lock);
+		n = chan_try_recv_n(t->memory_msg_chan, msgs, TOPIC_BATCH, NULL);
+		for (size_t i = 0; i < n; i++)
+			bytes += msgs[i]->body->len;
+		limits_emptied(t, n, bytes);
+		rwlock_unlock(&t->lock);
+		message_unref_all(msgs, n);
+	}
+}
+
 int topic_empty(struct topic *t, struct err *err)
 {
-	message_drain_chan(t->memory_msg_chan);
+	empty_memory(t);
 	/* For reading: the lock keeps the backend from being closed; others may go on putting. */
 	rwlock_rdlock(&t->lock);
 	int rc = t->backend ? t->backend->ops->empty(t->backend, err) : 0;

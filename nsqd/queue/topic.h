@@ -21,6 +21,7 @@
 #include "nsqd/disk/backend_queue.h"
 #include "nsqd/core/context.h"
 #include "nsqd/queue/gone.h"
+#include "nsqd/queue/limits.h"
 #include "nsqd/core/guid.h"
 #include "nsqd/core/message.h"
 #include "protocol/names.h"
@@ -40,6 +41,7 @@ struct topic {
 	struct rwlock lock;
 	struct channel *channel_map; /* guarded by lock; uthash by name; one reference each */
 	struct settings *settings;   /* guarded by lock; a reference */
+	struct limits limits;        /* how much may wait; its own synchronisation */
 	_Atomic bool exit_flag;      /* set under lock (write), so that no put is under way */
 	struct chan *gone_chan;      /* see gone.h; set before exit_flag, NULL till then */
 	bool files_left; /* the disk has refused to remove some; read once gone_chan is closed */
@@ -138,10 +140,13 @@ bool topic_refuses(struct topic *t, struct err *err);
  * PutMessages: makes n messages of the given bodies, in order: gives each its id and timestamp and
  * queues it, in memory or, where that is full, in the backend. Takes over the references of all n
  * bodies, whatever happens. Returns how many messages are queued; fewer than n only with err set:
- * "exiting", "draining" (then none is), or what the disk says.
+ * "exiting", "draining" (then none is), ERR_FULL (likewise: limits.h), or what the disk says.
  * May block on the disk.
  */
 size_t topic_put_messages(
+	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err);
+/* The same for n publications: those that come before a limit are queued. */
+size_t topic_put_publications(
 	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err);
 /*
  * The same for n <= TOPIC_PUT_MAX messages that are made already, with ids of id_factory: dead
@@ -169,6 +174,8 @@ void topic_await_puts(struct topic *t);
  * theirs. Called with the store's change_lock held.
  */
 void topic_fetch_settings(struct topic *t);
+/* After that, or what is set for a channel of it: waits until the pump goes by the new ones. */
+void topic_settle_settings(struct topic *t);
 
 /* Depth: messages in memory and backend. */
 int64_t topic_depth(struct topic *t);
@@ -197,5 +204,8 @@ int topic_empty(struct topic *t, struct err *err);
  */
 enum exit_result topic_delete(struct topic *t, struct err *err);
 enum exit_result topic_close(struct topic *t, struct err *err);
+
+/* The answer of HTTP to an error with ERR_FULL: "TOPIC_FULL" and its like. */
+const char *limits_http_text(const struct err *why);
 
 #endif

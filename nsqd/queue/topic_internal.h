@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* What topic.c and its pump, topic_pump.c, share; for no other file. */
+/* What topic.c, its pump, topic_pump.c, and its limits, admission.c, share; for no other file. */
 #ifndef NSQD_TOPIC_INTERNAL_H
 #define NSQD_TOPIC_INTERNAL_H
 
+#include "nsqd/queue/drop_plan.h"
 #include "nsqd/queue/topic.h"
 
 /* The most messages that the pump takes at once, and that are made at once. */
@@ -19,5 +20,68 @@ void topic_settle(struct topic *t);
 
 /* Drops a reference to each of n channels, and frees the list. (topic.c) */
 void topic_free_channels(struct channel **list, size_t n);
+
+/* --- limits: admission.c ----------------------------------------------------------------------- */
+
+/* For a new topic with its settings, before anybody else knows it. */
+void limits_init(struct topic *t);
+void limits_destroy(struct topic *t);
+
+/* --- publishers ------------------------------------------------------------------------------- */
+
+/* Is there any limit to look at? Else nothing here is to be called. Takes no lock. */
+bool limits_are_on(struct topic *t);
+/*
+ * How many of n messages with these bodies may be put: the first ones; or (whole) all or none.
+ * Fewer than n with err set: ERR_FULL, and what is full. For those room is reserved, which
+ * limits_begin_put or limits_release gives back. *drops: there is no channel, so they are to be
+ * dropped, and nothing is reserved. Takes topic.lock for reading. Does not block.
+ */
+size_t limits_admit(struct topic *t, struct message_body *const *bodies, size_t n, bool whole,
+	bool *drops, struct err *err);
+/* The rest of what was admitted will not be put. */
+void limits_release(struct topic *t, struct message_body *const *bodies, size_t n);
+/* n messages are dropped, and have not been put. */
+void limits_count_dropped(struct topic *t, size_t n);
+
+/* A put under way: begin and end under the same topic.lock. */
+struct limits_put {
+	bool counted; /* the limits are on */
+	size_t n;
+	const uint32_t *lens; /* borrowed: of the bodies */
+};
+/* n messages are about to be put. admitted: their reservation ends here. */
+void limits_begin_put(
+	struct topic *t, struct limits_put *p, const uint32_t *lens, size_t n, bool admitted);
+/* The first in_memory of them have gone into memory, others elsewhere or nowhere. */
+void limits_end_put(struct topic *t, const struct limits_put *p, size_t in_memory);
+/*
+ * Messages have been put, and no lock is held. With drop-head: if the topic holds too many, its pump
+ * is told; and if these are more than a batch, waited for, a moment at most.
+ */
+void limits_after_put(struct topic *t);
+/* Is limits_after_put going to wait? A guess. Called with topic.lock held. */
+bool limits_may_wait(struct topic *t);
+/* n messages of the memory queue have been thrown away. Called with topic.lock held. */
+void limits_emptied(struct topic *t, size_t n, int64_t bytes);
+
+/* --- the topic's pump ------------------------------------------------------------------------- */
+
+/*
+ * The settings or the channels have changed: these are the channels of now. Takes topic.lock for
+ * writing, if there is or was a limit; their exit_lock for reading. The caller holds no message.
+ */
+void limits_refresh(struct topic *t, struct channel *const *channels, size_t n);
+/* Around the dealing out of n messages from memory (or not), with so many bytes if they count. */
+int64_t limits_begin_deal(struct topic *t, struct message *const *msgs, size_t n, bool memory);
+void limits_end_deal(struct topic *t, size_t n, int64_t bytes, bool memory);
+
+/*
+ * Of what the topic holds, while it hands out nothing. received: how many messages the pump has got
+ * from the backend in all.
+ */
+struct drop_plan limits_plan_topic(struct topic *t, int64_t received);
+/* Drops n messages that were received from memory (or not). Takes them over. */
+void limits_drop(struct topic *t, struct message **take_msgs, size_t n, bool memory);
 
 #endif

@@ -22,7 +22,7 @@
 /* The most messages, over all channels, that another thread than the pump's deals out. */
 #define SHORT_STEP 16
 
-enum { MEMORY, BACKEND, UPDATE, PAUSE, UNSTUCK, EXIT, N_CASES };
+enum { MEMORY, BACKEND, UPDATE, PAUSE, UNSTUCK, RETRY, EXIT, N_CASES };
 
 /* The pump's state: that of the thread that takes its step. */
 struct pump {
@@ -36,20 +36,26 @@ struct pump {
 	struct message **msgs; /* not on the stack, where they would take a page for themselves */
 	size_t cap;            /* for so many of them there is memory */
 	size_t last;           /* how many the last batch had */
+	struct drop_plan drop; /* these are to be dropped: the topic holds too many */
+	struct ticker retry;   /* when to look again, what is to be dropped */
+	int64_t received;      /* from the backend, in all */
 };
 
 /* Those that are being deleted get nothing more. */
 static void refresh_channels(struct pump *p)
 {
 	size_t n, kept = 0;
-	topic_free_channels(p->channels, p->n_channels);
-	p->channels = topic_channels(p->topic, &n);
+	struct channel **channels = topic_channels(p->topic, &n);
 	for (size_t i = 0; i < n; i++) {
-		if (channel_exiting(p->channels[i]))
-			channel_unref(p->channels[i]);
+		if (channel_exiting(channels[i]))
+			channel_unref(channels[i]);
 		else
-			p->channels[kept++] = p->channels[i];
+			channels[kept++] = channels[i];
 	}
+	/* Publishers look at the former ones until then. */
+	limits_refresh(p->topic, channels, kept);
+	topic_free_channels(p->channels, p->n_channels);
+	p->channels = channels;
 	p->n_channels = kept;
 	p->stale = false;
 }
@@ -146,6 +152,16 @@ static void grow(struct pump *p)
 	p->msgs = xreallocarray(p->msgs, p->cap, sizeof(struct message *));
 }
 
+static void deal_out(struct pump *p, size_t n, bool memory, bool owner)
+{
+	int64_t bytes = limits_begin_deal(p->topic, p->msgs, n, memory);
+	deliver(p, p->msgs, n);
+	limits_end_deal(p->topic, n, bytes, memory);
+	/* Channels that drop what is too much may be behind. */
+	for (size_t i = 0; i < p->n_channels && owner; i++)
+		channel_await_drops(p->channels[i]);
+}
+
 static struct pump *pump_of(struct task *task)
 {
 	return (struct pump *)task;
@@ -167,13 +183,26 @@ static int prepare(struct task *task, bool owner)
 	if (t->undone > 0 && !stuck)
 		topic_settle(t);
 	bool flowing = p->n_channels > 0 && !topic_is_paused(t) && !stuck;
-	struct chan *memory = flowing ? t->memory_msg_chan : NULL;
-	struct chan *backend = flowing ? t->backend->ops->read_chan(t->backend) : NULL;
-	task->cases[MEMORY] = chan_case_recv_n(memory, p->msgs, p->cap);
-	task->cases[BACKEND] = chan_case_recv_n(backend, p->msgs, p->cap);
+	/* That takes topic.lock, too. */
+	if (!flowing && !owner && atomic_load(&t->limits.on))
+		return -1;
+	p->drop = flowing ? (struct drop_plan){0} : limits_plan_topic(t, p->received);
+	if (p->drop.again)
+		ticker_after(&p->retry, DROP_RETRY_NS);
+	bool drops = p->drop.n > 0;
+	size_t most = drops && p->drop.n < p->cap ? p->drop.n : p->cap;
+	struct chan *memory = NULL, *backend = NULL;
+	if (flowing || (drops && p->drop.memory))
+		memory = t->memory_msg_chan;
+	if (flowing || (drops && !p->drop.memory))
+		backend = t->backend->ops->read_chan(t->backend);
+	task->cases[MEMORY] = chan_case_recv_n(memory, p->msgs, most);
+	task->cases[BACKEND] = chan_case_recv_n(backend, p->msgs, most);
 	task->cases[UPDATE] = chan_case_recv(t->channel_update_chan, NULL);
 	task->cases[PAUSE] = chan_case_recv(t->pause_chan, NULL);
-	task->cases[UNSTUCK] = chan_case_recv(stuck ? t->unstuck_chan : NULL, NULL);
+	bool waits = stuck || (!flowing && atomic_load(&t->limits.on));
+	task->cases[UNSTUCK] = chan_case_recv(waits ? t->unstuck_chan : NULL, NULL);
+	task->cases[RETRY] = chan_case_tick(p->drop.again ? &p->retry : NULL);
 	task->cases[EXIT] = chan_case_recv(t->exit_chan, NULL);
 	return N_CASES;
 }
@@ -182,7 +211,7 @@ static int prepare(struct task *task, bool owner)
 static bool may_run(struct task *task, int chosen, size_t n)
 {
 	struct pump *p = pump_of(task);
-	if (chosen != MEMORY || n * p->n_channels > SHORT_STEP)
+	if (chosen != MEMORY || n * p->n_channels > SHORT_STEP || p->drop.n > 0)
 		return false;
 	for (size_t i = 0; i < p->n_channels; i++) {
 		if (!channel_has_room(p->channels[i], n))
@@ -195,15 +224,18 @@ static enum task_result act(struct task *task, int chosen, bool owner)
 {
 	struct pump *p = pump_of(task);
 	size_t n = task->cases[chosen].n;
-	(void)owner;
 	p->last = n;
 	switch (chosen) {
 	case MEMORY:
-		deliver(p, p->msgs, n);
-		break;
 	case BACKEND:
-		deliver(p, p->msgs, n);
-		p->topic->undone = n;
+		if (p->drop.n > 0)
+			limits_drop(p->topic, p->msgs, n, chosen == MEMORY);
+		else
+			deal_out(p, n, chosen == MEMORY, owner);
+		if (chosen == BACKEND) {
+			p->topic->undone = n;
+			p->received += (int64_t)n;
+		}
 		break;
 	case UPDATE:
 		p->stale = true;
@@ -230,6 +262,8 @@ void topic_message_pump(void *arg)
 	p.msgs = xreallocarray(NULL, SMALL_BATCH, sizeof(struct message *));
 	p.cap = SMALL_BATCH;
 	p.last = 0;
+	p.drop = (struct drop_plan){0};
+	p.received = 0;
 	task_init(&p.task, p.cases, p.waiters, N_CASES);
 	if (wait_for_start(t))
 		task_run(&p.task, &pump_ops);

@@ -133,6 +133,8 @@ CHANNEL_VALUE(expired)
 CHANNEL_VALUE(given_up)
 CHANNEL_VALUE(dead_lettered)
 CHANNEL_VALUE(requeued_on_disconnect)
+TOPIC_VALUE(dropped_count)
+CHANNEL_VALUE(overflow_count)
 
 /* A family with a sample for each topic, or each channel, or both. */
 struct queue_metric {
@@ -153,6 +155,10 @@ static const struct queue_metric queue_metrics[] = {
 	{{"nsq_topic_backend_depth", METRIC_GAUGE,
 		 "Messages of the topic's depth that are on disk."},
 		topic_backend_depth, NULL},
+	{{"nsq_topic_dropped_total", METRIC_COUNTER,
+		 "Messages that the topic has dropped: overflow = drop-head, or no_channel = "
+		 "drop."},
+		topic_dropped_count, NULL},
 	{{"nsq_topic_paused", METRIC_GAUGE, "1 while the topic is paused."}, topic_paused, NULL},
 	{{"nsq_topic_channel_message_count", METRIC_COUNTER,
 		 "Messages that the channel has been given."},
@@ -180,6 +186,10 @@ static const struct queue_metric queue_metrics[] = {
 	{{"nsqd_channel_requeued_on_disconnect_total", METRIC_COUNTER,
 		 "Messages that came back since the connection of their consumer has ended."},
 		NULL, channel_requeued_on_disconnect},
+	{{"nsq_topic_channel_overflow_total", METRIC_COUNTER,
+		 "Messages that the channel has dropped, since it held too many: overflow = "
+		 "drop-head."},
+		NULL, channel_overflow_count},
 	{{"nsq_topic_channel_depth", METRIC_GAUGE,
 		 "Messages that wait in the channel, in memory and on disk."},
 		NULL, channel_depth},
@@ -235,6 +245,39 @@ static void print_queue_metric(struct exposition *e, const struct stats *s,
 		for (size_t j = 0; m->channel && j < t->n_channels; j++)
 			exposition_int(e, labels_at(labels, at + j), m->channel(&t->channels[j]));
 		at += t->n_channels;
+	}
+}
+
+/* --- refusals --------------------------------------------------------------------------------- */
+
+struct refusal_metric {
+	struct metric metric;
+};
+
+/* Labels: topic, reason. */
+static const struct refusal_metric refusal_metrics[] = {
+	{{"nsq_topic_rejected_total", METRIC_COUNTER,
+		"Messages that publishers have not got in, since a limit was reached, by reason: "
+		"topic, channel, no_channel, memory, disk."}},
+};
+
+/* What has never happened has no sample. */
+static void print_refusals(struct exposition *e, const struct stats *s)
+{
+	exposition_family(e, &refusal_metrics[0].metric);
+	for (size_t i = 0; i < s->n_topics; i++) {
+		const struct topic_stats *t = &s->topics[i];
+		for (int k = 0; k < N_REFUSALS; k++) {
+			struct strbuf labels = STRBUF_INIT;
+			if (t->rejected[k] == 0)
+				continue;
+			add_names(&labels, t, NULL);
+			exposition_add_label(
+				&labels, "reason", refusal_names[k], strlen(refusal_names[k]));
+			exposition_int(e, (struct labels){labels.data, labels.len},
+				(int64_t)t->rejected[k]);
+			strbuf_free(&labels);
+		}
 	}
 }
 
@@ -572,6 +615,32 @@ static void print_files(struct exposition *e, const struct daemon_stats *d)
 	print_labelled(e, "kind", "other", d->usage.other);
 }
 
+/* Without a limit there is no sample, but memory and disk have one of what is used. */
+static void print_limits_used(struct exposition *e, const struct daemon_stats *d)
+{
+	for (int i = 0; i < N_HOST_LIMITS; i++) {
+		if (d->limits.limits[i].max > 0 || i != HOST_FREE_DISK)
+			print_labelled(e, "limit", host_limit_flags[i], d->limits.limits[i].used);
+	}
+}
+
+static void print_limits(struct exposition *e, const struct daemon_stats *d)
+{
+	for (int i = 0; i < N_HOST_LIMITS; i++) {
+		if (d->limits.limits[i].max > 0)
+			print_labelled(e, "limit", host_limit_flags[i], d->limits.limits[i].max);
+	}
+}
+
+static void print_limits_reached(struct exposition *e, const struct daemon_stats *d)
+{
+	for (int i = 0; i < N_HOST_LIMITS; i++) {
+		if (d->limits.limits[i].max > 0)
+			print_labelled(
+				e, "limit", host_limit_flags[i], d->limits.limits[i].reached);
+	}
+}
+
 static void print_syncs(struct exposition *e, const struct daemon_stats *d)
 {
 	exposition_latency(e, NO_LABELS, &d->disk.syncs);
@@ -658,6 +727,17 @@ static const struct daemon_metric daemon_metrics[] = {
 		 "Channels that were deleted, since they had no consumer for their "
 		 "channel_expire."},
 		print_expired_channels},
+	{{"nsqd_limit_used_bytes", METRIC_GAUGE,
+		 "How much there is of what a flag limits, by limit: max-memory-bytes, "
+		 "max-disk-bytes, min-free-disk. Of the last, what is free."},
+		print_limits_used},
+	{{"nsqd_limit_bytes", METRIC_GAUGE,
+		 "How much there may be, by limit; of min-free-disk, how much must be free."},
+		print_limits},
+	{{"nsqd_limit_reached", METRIC_GAUGE,
+		 "1 while publishers are refused, since that limit is reached, or were a moment "
+		 "ago."},
+		print_limits_reached},
 	{{"nsqd_disk_sync_duration_seconds", METRIC_HISTOGRAM,
 		 "Time that each fsync of a disk queue took."},
 		print_syncs},
@@ -724,6 +804,7 @@ void metrics_print(struct strbuf *out, const struct metrics_page *p)
 		print_queue_metric(&e, s, &labels, &queue_metrics[i]);
 	for (size_t i = 0; i < sizeof(age_metrics) / sizeof(*age_metrics); i++)
 		print_age(&e, s, &labels, &age_metrics[i]);
+	print_refusals(&e, s);
 	print_percentiles(&e, s, &labels);
 	if (p->include_histograms)
 		print_latencies(&e, s, &labels);

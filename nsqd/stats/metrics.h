@@ -12,6 +12,7 @@
 
 #include "common/proc.h"
 #include "common/strbuf.h"
+#include "nsqd/core/host_limits.h"
 #include "nsqd/disk/disk_stats.h"
 #include "nsqd/stats/stats.h"
 
@@ -29,6 +30,7 @@ struct daemon_stats {
 	int64_t expired_channels;
 	struct proc_stats proc;
 	struct disk_stats disk;
+	struct host_limits_state limits;
 	struct disk_usage usage;
 	struct mem_stats memory;
 };

@@ -84,6 +84,7 @@ static void get_channel(
 			atomic_load_explicit(&c->delivered_counts[i], memory_order_relaxed);
 	copy_counts(c, out);
 	out->dropped = atomic_load_explicit(&c->dropped, memory_order_relaxed);
+	out->overflow_count = atomic_load_explicit(&c->overflow_count, memory_order_relaxed);
 	out->oldest_age_ns = age_of(channel_oldest_timestamp(c));
 	out->expired = atomic_load_explicit(&c->expired, memory_order_relaxed);
 	out->given_up = atomic_load_explicit(&c->given_up, memory_order_relaxed);
@@ -104,6 +105,10 @@ static void get_topic(struct topic *t, struct topic_stats *out)
 	out->message_count = atomic_load_explicit(&t->message_count, memory_order_relaxed);
 	out->message_bytes = atomic_load_explicit(&t->message_bytes, memory_order_relaxed);
 	out->oldest_age_ns = age_of(topic_oldest_timestamp(t));
+	out->dropped_count = atomic_load_explicit(&t->limits.dropped, memory_order_relaxed);
+	for (int i = 0; i < N_REFUSALS; i++)
+		out->rejected[i] =
+			atomic_load_explicit(&t->limits.rejected[i], memory_order_relaxed);
 	out->paused = topic_is_paused(t);
 	struct quantile *latencies = topic_aggregate_channel_e2e_processing_latency(t);
 	quantile_result(latencies, &out->e2e_processing_latency);

@@ -13,6 +13,7 @@
 #include "common/latency.h"
 #include "common/quantile.h"
 #include "nsqd/client/client_v2.h"
+#include "nsqd/queue/limits.h"
 #include "nsqd/queue/topics.h"
 
 struct tcp_server;
@@ -31,7 +32,8 @@ struct channel_stats {
 	struct client_v2_stats *clients; /* owned; client_count of them, or NULL: not asked for */
 	bool paused;
 	struct quantile_result e2e_processing_latency;
-	uint64_t dropped; /* /metrics alone shows this, and all that follow */
+	uint64_t overflow_count; /* /metrics alone shows this, and all that follow */
+	uint64_t dropped;
 	int64_t oldest_age_ns;
 	uint64_t expired;
 	uint64_t given_up;
@@ -63,7 +65,9 @@ struct topic_stats {
 	int64_t backend_depth;
 	uint64_t message_count;
 	uint64_t message_bytes;
-	int64_t oldest_age_ns; /* /metrics alone shows it */
+	uint64_t dropped_count; /* /metrics alone shows this, and the next two */
+	uint64_t rejected[N_REFUSALS];
+	int64_t oldest_age_ns;
 	bool paused;
 	struct quantile_result e2e_processing_latency;
 };

@@ -166,6 +166,18 @@ static void print_memory_json(struct strbuf *out, const struct mem_stats *m)
 	strbuf_addc(out, '}');
 }
 
+/* Ours alone. */
+static void print_limits_json(struct strbuf *out, const struct host_limits_state *l)
+{
+	strbuf_adds(out, ",\"limits\":{");
+	for (int i = 0; i < N_HOST_LIMITS; i++)
+		strbuf_addf(out,
+			"%s\"%s\":{\"used\":%" PRId64 ",\"limit\":%" PRId64 ",\"reached\":%s}",
+			i ? "," : "", host_limit_flags[i], l->limits[i].used, l->limits[i].max,
+			l->limits[i].reached ? "true" : "false");
+	strbuf_addc(out, '}');
+}
+
 void stats_print_json(struct strbuf *out, const struct stats_page *p)
 {
 	const struct stats *s = p->stats;
@@ -191,6 +203,8 @@ void stats_print_json(struct strbuf *out, const struct stats_page *p)
 		print_clients_json(out, s->producers, s->n_producers);
 	else
 		strbuf_adds(out, "null");
+	if (p->limits)
+		print_limits_json(out, p->limits);
 	strbuf_addc(out, '}');
 }
 

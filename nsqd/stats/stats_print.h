@@ -8,11 +8,13 @@
 #include <stdint.h>
 
 #include "common/strbuf.h"
+#include "nsqd/core/host_limits.h"
 #include "nsqd/stats/stats.h"
 
 struct stats_page {
 	const struct stats *stats;
-	const struct mem_stats *memory; /* NULL: not asked for */
+	const struct mem_stats *memory;         /* NULL: not asked for */
+	const struct host_limits_state *limits; /* likewise; JSON alone shows them */
 	const char *health;
 	int64_t start_time_ns; /* wall clock */
 	int64_t now_ns;        /* wall clock */

@@ -30,6 +30,7 @@ TITLES = {
     "daemon_metrics": "The daemon",
     "queue_metrics": "Topics and channels",
     "latency_metrics": "Histograms of channels",
+    "refusal_metrics": "Refusals",
     "age_metrics": "Ages of topics and channels",
     "exporter_metrics": "Names of lovoo's exporter",
     "consumer_metrics": "Consumers, with `include_clients=true`",

@@ -56,6 +56,7 @@ def of_process():
            text(329, 372, "at exit", 10), text(415, 410, "up to 7", 10),
            text(245, 410, "closes exit_chan: all threads end", 10),
            box(30, 438, 90, "watchdog", THREAD, 30), box(200, 438, 130, "service manager", PEER, 30),
+           box(420, 438, 72, "limits", THREAD, 30),
            arrow((120, 438), (198, 438)), text(159, 430, "WATCHDOG=1", 10)]
     for x, name, words in [(520, "metadata", ["nsqd.dat"]), (610, "lookup", ["nsqlookupd"]),
                            (700, "statsd", ["statsd"]), (790, "log", ["stderr"])]:

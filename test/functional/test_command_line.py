@@ -449,7 +449,8 @@ def test_the_page_has_the_flags_and_the_defaults_of_the_daemon():
     assert set(page) == set(shown) and len(page) > 50
     for flag, (_, default) in page.items():
         if flag not in NOT_FIXED:
-            zero = default in ('false', '0s')       # which Go's usage leaves out
+            # Which Go's usage leaves out; 0 only of some types.
+            zero = default in ('false', '0s') or (default == '0' and not shown[flag])
             assert shown[flag] == ('' if zero else default), flag
 
 

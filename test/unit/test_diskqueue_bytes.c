@@ -5,6 +5,8 @@
  */
 #include "test/unit/dq_test.h"
 
+#include "nsqd/core/message_count.h"
+
 #define META "q.diskqueue.meta.dat"
 
 static int64_t bytes(struct backend_queue *q)
@@ -33,7 +35,7 @@ static void test_put_receive_and_empty(void **state)
 	put(q, 0, 50, 100);
 	put(q, 50, 1, 7);
 	assert_int_equal(bytes(q), 5007);
-	assert_int_equal(disk_stats_unread(), 5007 + 51 * DQ_OVERHEAD);
+	assert_int_equal(message_count_stored_bytes(), 5007 + 51 * DQ_OVERHEAD);
 	expect(q, 0, 20);
 	assert_int_equal(bytes(q), 3007);
 	assert_int_equal(q->ops->empty(q, &err), 0);
@@ -43,7 +45,7 @@ static void test_put_receive_and_empty(void **state)
 	assert_int_equal(bytes(q), 0);
 	put(q, 200, 3, 10);
 	close_queue(q);
-	assert_int_equal(disk_stats_unread(), 0);
+	assert_int_equal(message_count_stored_bytes(), 0);
 }
 
 static void test_a_restart_finds_them(void **state)
@@ -82,7 +84,7 @@ static void test_a_crash_loses_none(void **state)
 		assert_int_equal(bytes(q), 0);
 		expect_drained(q);
 		assert_int_equal(q->ops->delete (q, NULL), 0);
-		assert_int_equal(disk_stats_unread(), 0);
+		assert_int_equal(message_count_stored_bytes(), 0);
 	}
 }
 
@@ -120,7 +122,7 @@ static void test_damage_is_gone_at_the_end(void **state)
 	assert_int_equal(depth(q), 0);
 	assert_int_equal(bytes(q), 0);
 	close_queue(q);
-	assert_int_equal(disk_stats_unread(), 0);
+	assert_int_equal(message_count_stored_bytes(), 0);
 }
 
 /* From depth to in_hand, and away when the receiver is done. */
@@ -132,11 +134,11 @@ static void test_what_is_in_hand(void **state)
 	put(q, 0, 10, 100);
 	expect(q, 0, 4);
 	assert_int_equal(depth(q), 6);
-	assert_int_equal(q->ops->in_hand(q), 4);
+	assert_int_equal(q->ops->undone(q), 4);
 	q->ops->done(q, 3);
-	assert_int_equal(q->ops->in_hand(q), 1);
+	assert_int_equal(q->ops->undone(q), 1);
 	q->ops->done(q, 1);
-	assert_int_equal(q->ops->in_hand(q), 0);
+	assert_int_equal(q->ops->undone(q), 0);
 	close_queue(q);
 }
 
