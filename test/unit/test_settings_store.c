@@ -178,14 +178,14 @@ static void test_what_does_not_go_together_is_refused(struct fixture *f)
 {
 	struct settings_store *s = &f->nsqd->ctx.settings;
 	load(f->nsqd);
-	expect_refused(s, "t", "{\"msg_timeout\":\"1h\"}",
-		"msg_timeout: 1h0m0s is more than max_msg_timeout, 15m0s");
-	set(s, "t", "{\"msg_timeout\":\"1h\",\"max_msg_timeout\":\"2h\"}");
+	expect_refused(s, "t", "{\"msg_timeout\":\"25h\"}",
+		"msg_timeout: 25h0m0s is more than max_msg_timeout, 24h0m0s");
+	set(s, "t", "{\"msg_timeout\":\"25h\",\"max_msg_timeout\":\"48h\"}");
 	expect_refused(s, "t", "{\"max_msg_timeout\":null}",
-		"msg_timeout: 1h0m0s is more than max_msg_timeout, 15m0s");
-	set(s, "t/c", "{\"msg_timeout\":\"90m\"}");
-	expect_refused(s, "t", "{\"msg_timeout\":null,\"max_msg_timeout\":\"80m\"}",
-		"channel c: msg_timeout: 1h30m0s is more than max_msg_timeout, 1h20m0s");
+		"msg_timeout: 25h0m0s is more than max_msg_timeout, 24h0m0s");
+	set(s, "t/c", "{\"msg_timeout\":\"30h\"}");
+	expect_refused(s, "t", "{\"msg_timeout\":null,\"max_msg_timeout\":\"26h\"}",
+		"channel c: msg_timeout: 30h0m0s is more than max_msg_timeout, 26h0m0s");
 	/* t-x and t2 are others. */
 	set(s, "t-x", "{\"max_msg_timeout\":\"70m\"}");
 	set(s, "t2", "{\"max_msg_timeout\":\"70m\"}");
