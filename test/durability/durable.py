@@ -135,8 +135,9 @@ def hand_over(daemon, topic):
         assert daemon.post('/topic/%s?topic=%s' % (action, topic)).status == 200
 
 
-def drain(daemon, topic, channel, timeout=None):
-    """Receive and finish until the channel is empty; returns a Counter."""
+def drain(daemon, topic, channel, timeout=None, at_least=0):
+    """Receive and finish until the channel is empty, and so many have come; returns a Counter. (A
+    message on its way to a consumer, whose thread is late, is in no count.)"""
     bodies = collections.Counter()
 
     def is_empty():
@@ -159,7 +160,7 @@ def drain(daemon, topic, channel, timeout=None):
                 if quiet >= 2 and not told:
                     hand_over(daemon, topic)
                     quiet, told = 0, True
-                return quiet >= 2
+                return quiet >= 2 and sum(bodies.values()) >= at_least
             while True:
                 bodies[message.body] += 1
                 client.fin(message)

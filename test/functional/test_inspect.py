@@ -500,15 +500,20 @@ def test_under_full_load_no_message_is_lost_or_doubled(new_nsqd, flags):
     for t in threads:
         t.start()
     threads[0].join()
+    # A message that came back comes twice; none is missing, and none is there that was not sent.
+    expected = {b'%06d' % i for i in range(count)}
+
+    def all_bodies():
+        return {body for _, body in list(received)} | set(finished)
+
+    wait_until(lambda: failures or all_bodies() == expected, 'all of them have come', 60)
     wait_until(lambda: failures or all(daemon.channel_stats('t', 'ch')[k] == 0 for k in (
         'depth', 'in_flight_count', 'deferred_count')), 'all of them are done', 60)
     stop.set()
     for t in threads:
         t.join()
     assert not failures, failures
-    # A message that came back comes twice; none is missing, and none is there that was not sent.
-    all_bodies = {body for _, body in received} | finished
-    assert all_bodies == {b'%06d' % i for i in range(count)}
+    assert all_bodies() == expected
     assert len(received) >= count - len(finished)
 
 
