@@ -22,7 +22,8 @@ int64_t channel_waiting(struct channel *c)
 	n += (int64_t)kept_count(&c->kept);
 	if (c->memory_msg_chan)
 		n += (int64_t)chan_len(c->memory_msg_chan);
-	return n + c->backend->ops->depth(c->backend) + (int64_t)atomic_load(&c->batch_len);
+	n += c->backend->ops->depth(c->backend) + (int64_t)atomic_load(&c->batch_len);
+	return n + (int64_t)kept_count(&c->dead);
 }
 
 int64_t channel_waiting_bytes(struct channel *c)
@@ -32,7 +33,7 @@ int64_t channel_waiting_bytes(struct channel *c)
 	mutex_unlock(&c->deferred_lock);
 	bytes += kept_body_bytes(&c->kept);
 	bytes += atomic_load(&c->memory_bytes) + c->backend->ops->body_bytes(c->backend);
-	return bytes + atomic_load(&c->batch_bytes);
+	return bytes + atomic_load(&c->batch_bytes) + kept_body_bytes(&c->dead);
 }
 
 /* --- the bytes in memory ---------------------------------------------------------------------- */
