@@ -4,8 +4,9 @@ import time
 
 import pytest
 
-from nsq import SCALE
+from nsq import ERROR, RESPONSE, SCALE, wait_until
 from test_flow import channel_of, configure
+from test_reload import reload
 
 pytestmark = pytest.mark.ours(reason='stock has no settings of channels')
 
@@ -187,3 +188,35 @@ def test_dpub_goes_by_the_flag(nsqd, topic):
         nsqd.wait_channel(topic, 'ch', deferred_count=1)
     assert nsqd.post('/pub?topic=%s&defer=%d' % (topic, 40 * 60 * 1000), b'x').status == 200
     nsqd.wait_channel(topic, 'ch', deferred_count=2)
+
+
+def test_a_reload_changes_the_timeout_of_clients_that_are_there(new_nsqd, tmp_path):
+    path = tmp_path / 'nsqd.cfg'
+    path.write_text('msg_timeout = "1h"\nmax_msg_timeout = "1h"\n')
+    nsqd = new_nsqd('--config=%s' % path)
+    nsqd.create('t', 'ch')
+    with nsqd.subscribe('t', 'ch', 2) as client, \
+            nsqd.subscribe('t', 'ch', msg_timeout=3600000) as asks:
+        nsqd.pub('t', b'before')
+        before = client.message()
+        path.write_text('msg_timeout = "100ms"\nmax_msg_timeout = "1h"\n')
+        reload(nsqd)
+        nsqd.pub('t', b'after')
+        assert client.message().body == b'after'
+        wait_until(lambda: nsqd.channel_stats('t', 'ch')['timeout_count'] > 0, 'it times out')
+        # The other one keeps its deadline.
+        client.rdy(0)
+        client.fin(before)
+        client.command('PUB', 'usable', body=b'x')
+        while True:
+            kind, data = client.answer()
+            assert kind != ERROR, data
+            if kind == RESPONSE:
+                break
+        nsqd.wait_channel('t', 'ch', depth=1, in_flight_count=0)
+        # So does a client that has asked for a time.
+        asks.rdy(1)
+        message = asks.message()
+        nsqd.wait_channel('t', 'ch', in_flight_count=1, depth=0)
+        asks.fin(message)
+        nsqd.wait_channel('t', 'ch', depth=0, in_flight_count=0)

@@ -1107,3 +1107,40 @@ def test_the_rate_of_an_ephemeral_channel(nsqd):
         nsqd.pub(topic, *'abcde')
         client.messages(5)
         assert time.monotonic() - start >= 4 / 2
+
+
+# -- a dead-letter topic that is paused, and one that refuses for long
+
+def test_a_dead_letter_topic_that_is_paused_takes_them(place):
+    place.create('t', 'ch')
+    place.create('dead', 'look')
+    pause(place, 'dead')
+    put(place, 't', 'ch', max_attempts=1, dead_letter_topic='dead')
+    with place.subscribe('t', 'ch', 1) as client:
+        place.pub('t', b'x')
+        fail(client)
+        place.wait_channel('t', 'ch', depth=0, in_flight_count=0)
+        place.wait_topic('dead', depth=1)
+        unpause(place, 'dead')
+        place.wait_channel('dead', 'look', depth=1)
+
+
+def test_no_more_than_10000_wait_for_a_topic_that_refuses(place):
+    place.create('t', 'ch')
+    blocker = refuses(place, 'dead')
+    for _ in range(24):
+        place.pub('t', *[b'x'] * 500)
+    place.wait_channel('t', 'ch', depth=12000)
+    put(place, 't', 'ch', message_ttl='1ms', dead_letter_topic='dead')
+    # A batch more at most.
+    expired = wait_until(lambda: counter(place, 'nsqd_channel_expired_total', 't', 'ch') >= 10000
+                         and counter(place, 'nsqd_channel_expired_total', 't', 'ch'), 'it is full')
+    assert expired <= 10000 + 256
+    put(place, 't', 'ch', message_ttl='1h')
+    with place.subscribe('t', 'ch', 1) as client:
+        client.expect_quiet()
+        place.wait_channel('t', 'ch', depth=12000, in_flight_count=0)
+        assert counter(place, 'nsqd_channel_expired_total', 't', 'ch') <= 10000 + 256
+        os.rmdir(blocker)
+        client.fin(client.message())
+    wait_until(lambda: total(place, 'dead') >= 10000, 'they are there')

@@ -271,6 +271,28 @@ def test_a_backlog_that_moves_during_the_backup_is_in_it(turn, service, tmp_path
         assert drained(one, 'kept') == set(bodies)
 
 
+def test_dead_letters_in_a_backup_know_where_they_came_from(new_nsqd, tmp_path):
+    daemon = new_nsqd('--mem-queue-size=0')
+    daemon.create(TOPIC, 'mail')
+    daemon.create('dead', 'look')
+    assert daemon.http('PUT', '/channel/config?topic=orders&channel=mail', json.dumps(
+        {'max_attempts': 1, 'dead_letter_topic': 'dead'})).status == 200
+    bodies = {b'%d' % i for i in range(20)}
+    with daemon.subscribe(TOPIC, 'mail', 20) as client:
+        daemon.pub(TOPIC, *bodies)
+        for message in client.messages(20):
+            client.req(message)
+        daemon.wait_channel('dead', 'look', depth=20)
+    subprocess.run([os.path.join(DOCS, 'install', 'nsqd-backup'), daemon.data_path,
+                    tmp_path / 'copy'], check=True)
+    os.makedirs(tmp_path / 'run')
+    with running(Nsqd(str(tmp_path / 'run'), ['--mem-queue-size=0'], tmp_path / 'copy')) as (one,):
+        one.wait_channel('dead', 'look', depth=20)
+        answer = one.post('/channel/redrive?topic=dead&channel=look&n=20')
+        assert json.loads(answer.body)['redriven'] == 20, answer
+        assert drained(one, 'mail') == bodies
+
+
 @pytest.mark.parametrize('args', [[], ['.'], ['/nowhere', 'x'], ['.', '.'], ['.', 'y']])
 def test_nsqd_backup_refuses_what_it_cannot_do(args, tmp_path):
     (tmp_path / 'x').write_text('', encoding='utf-8')
@@ -284,7 +306,8 @@ def test_nsqd_backup_goes_through_links_and_strange_names(tmp_path):
     real, link, to = tmp_path / ' a b ', tmp_path / '-link', tmp_path / '-to'
     real.mkdir()
     names = ['nsqd.dat', 't.diskqueue.meta.dat', 't.diskqueue.000000.dat',
-             't:c#ephemeral.diskqueue.meta.dat', 't:c.diskqueue.1000000.dat']
+             't:c#ephemeral.diskqueue.meta.dat', 't:c.diskqueue.1000000.dat',
+             't.dead-letters.dat', 't.dead-letters.old.dat', 'nsqd.settings.json']
     for name in names + ['t.diskqueue.000000.dat.bad', 'nsqd.dat.7.tmp', 'other']:
         (real / name).write_text(name, encoding='utf-8')
     link.symlink_to(real)
