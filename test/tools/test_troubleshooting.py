@@ -127,6 +127,66 @@ def test_errors_by_http(new_nsqd, symptom, path, body):
     assert_seen(symptom, daemon.post(path, body).body.decode())
 
 
+def configure(daemon, **settings):
+    answer = daemon.http('PUT', '/topic/config?topic=t', json.dumps(settings))
+    assert answer.status == 200, answer
+
+
+def test_a_topic_that_is_full(new_nsqd):
+    daemon = new_nsqd()
+    daemon.create('t')
+    configure(daemon, no_channel='reject')
+    with daemon.connect() as client:
+        client.command('PUB', 't', body=b'x')
+        assert_seen('no channel', client.answer()[1].decode())
+        assert_seen('NO_CHANNEL', daemon.post('/pub?topic=t', b'x').body.decode())
+        configure(daemon, no_channel=None, max_depth=1)
+        client.pub('t', b'x')
+        client.command('PUB', 't', body=b'x')
+        text = client.answer()[1].decode()
+        assert_seen('E_PUB_FAILED', text)
+        assert_seen('... is full: ...', text)
+        assert_seen('TOPIC_FULL', daemon.post('/pub?topic=t', b'x').body.decode())
+        daemon.create('t', 'ch')
+        daemon.wait_channel('t', 'ch', depth=1)
+        assert_seen('CHANNEL_FULL', daemon.post('/pub?topic=t', b'x').body.decode())
+
+
+@pytest.mark.parametrize('flag, symptom', [('--max-memory-bytes=1', 'MEMORY_FULL'),
+                                           ('--min-free-disk=100%', 'DISK_FULL')])
+def test_a_host_that_is_full(new_nsqd, flag, symptom):
+    daemon = new_nsqd(flag)
+    with daemon.connect() as client:
+        client.command('PUB', 't', body=b'xx')
+        assert_seen('... is full: --...', client.answer()[1].decode())
+    assert_seen(symptom, daemon.post('/pub?topic=t', b'xx').body.decode())
+    wait_seen('NSQ: --... is reached: publishers are refused', daemon)
+
+
+def test_dead_letters_that_wait_and_a_channel_that_goes(new_nsqd):
+    daemon = new_nsqd()
+    daemon.create('t', 'ch')
+    os.mkdir(os.path.join(daemon.data_path, 'dead.dead-letters.dat'))
+    configure(daemon, max_attempts=1, dead_letter_topic='dead')
+    with daemon.subscribe('t', 'ch', 1) as client:
+        daemon.pub('t', 'x')
+        client.req(client.message())
+        wait_seen('CHANNEL(...): ... dead letters wait, since topic(...) refuses them - ...', daemon)
+    configure(daemon, channel_expire='1ms')
+    wait_seen('CHANNEL(...): expired, no consumer for ... (channel_expire)', daemon)
+
+
+def test_settings_that_cannot_be_read(tmp_path):
+    config = tmp_path / 'nsqd.cfg'
+    config.write_text('[[policy]]\nmatch = "*"\nmax_deep = 1\n', encoding='utf-8')
+    said = failed_start('--config=%s' % config, '--data-path=%s' % tmp_path, directory=tmp_path)
+    assert_seen('failed to load config file ...', said)
+    assert_seen('there is no setting ...', said)
+    (tmp_path / 'nsqd.settings.json').write_text('{', encoding='utf-8')
+    assert_seen('failed to read settings from ...',
+                failed_start('--data-path=%s' % tmp_path, directory=tmp_path))
+
+
 def test_a_drain(new_nsqd):
     daemon = new_nsqd()
     daemon.create('t', 'ch')
