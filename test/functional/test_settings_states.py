@@ -1144,3 +1144,23 @@ def test_no_more_than_10000_wait_for_a_topic_that_refuses(place):
         os.rmdir(blocker)
         client.fin(client.message())
     wait_until(lambda: total(place, 'dead') >= 10000, 'they are there')
+
+
+def test_no_more_than_10000_overflow_while_their_topic_refuses(place):
+    place.create('t', 'ch')
+    blocker = refuses(place, 'dead')
+    for _ in range(24):
+        place.pub('t', *[b'x'] * 500)
+    place.wait_channel('t', 'ch', depth=12000)
+
+    def overflow():
+        return metric(place, 'nsq_topic_channel_overflow_total', topic='t', channel='ch')
+    put(place, 't', 'ch', max_depth=5, overflow='drop-head', dead_letter_topic='dead')
+    wait_until(lambda: overflow() >= 10000, 'it is full')
+    place.pub('t', *[b'x'] * 500)
+    place.wait_topic('t', depth=0)
+    place.wait_channel('t', 'ch', depth=12500)
+    assert overflow() <= 10000 + 256
+    os.rmdir(blocker)
+    place.wait_channel('t', 'ch', depth=5)
+    wait_until(lambda: total(place, 'dead') == 12495, 'they are there')
