@@ -17,7 +17,7 @@ import pytest
 from nsq import Nsqd, quote, running, wait_until
 from test_dead_letters import (QUICK, STATES, counter, fail, put, redrive, take, total, wait_counter,
                                wait_total)
-from test_limits import bodies_of, fill, metric, try_pub, waiting
+from test_limits import bodies_of, fill, fill_in_order, metric, try_pub, waiting
 
 pytestmark = pytest.mark.ours(reason='stock has no settings per topic and channel')
 
@@ -230,14 +230,12 @@ def test_drop_head_after_a_restart(new_nsqd):
     daemon.create('t', 'ch')
     put(daemon, 't', max_depth=20, overflow='drop-head')
     with daemon.connect() as client:
-        fill(client, 't', 50)
+        fill_in_order(daemon, client, 't', range(50))
     daemon.wait_channel('t', 'ch', depth=20)
     daemon.restart()
     daemon.wait_channel('t', 'ch', depth=20)
     with daemon.connect() as client:
-        for i in range(50, 100):
-            client.pub('t', b'%d' % i)
-    daemon.wait_topic('t', depth=0)
+        fill_in_order(daemon, client, 't', range(50, 100))
     daemon.wait_channel('t', 'ch', depth=20)
     assert sorted(bodies_of(daemon, 't', 'ch')) == list(range(80, 100))
 
