@@ -1,6 +1,6 @@
 """Settings of topics and channels in each state, where no other file shows it: a backlog in memory
-and on disk, in flight, deferred, paused, after a restart, on ephemeral ones, changed under load, and
-two settings that touch each other. docs/settings.md says where the others are.
+and on disk, in flight, deferred, paused, after a restart, on ephemeral ones, changed under load,
+and two settings that touch each other. docs/settings.md says where the others are.
 
 A lower bound of a time is measured from before its cause; all else waits for what it wants.
 """
@@ -15,8 +15,8 @@ import time
 import pytest
 
 from nsq import Nsqd, quote, running, wait_until
-from test_dead_letters import (QUICK, STATES, counter, fail, put, redrive, take, total, wait_counter,
-                               wait_total)
+from test_dead_letters import (QUICK, STATES, counter, fail, put, redrive, take, total,
+                               wait_counter, wait_total)
 from test_limits import bodies_of, fill, fill_in_order, metric, try_pub, waiting
 
 pytestmark = pytest.mark.ours(reason='stock has no settings per topic and channel')
