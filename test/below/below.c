@@ -52,7 +52,7 @@
 /* clang-format off */
 #define KINDS(X) \
 	X(open) X(fopen) X(opendir) X(readdir) X(getdents64) X(close) \
-	X(read) X(pread) X(write) X(pwritev) X(getdelim) X(fgets) \
+	X(read) X(pread) X(write) X(pwrite) X(pwritev) X(getdelim) X(fgets) \
 	X(fsync) X(fdatasync) X(ftruncate) X(rename) X(unlink) X(link) X(flock) X(lseek) \
 	X(stat) X(fstat) X(lstat) X(readlink) X(fcntl) \
 	X(mmap) X(madvise) X(pthread_create) X(futex) X(nanosleep) \
@@ -463,6 +463,7 @@ OPENS(timerfd_create, -1, NULL, (clockid_t clock, int flags), (clock, flags))
 MOVES(read, fd, n, (int fd, void *buf, size_t n), (fd, buf, n))
 MOVES(pread, fd, n, (int fd, void *buf, size_t n, off_t at), (fd, buf, n, at))
 MOVES(write, fd, n, (int fd, const void *buf, size_t n), (fd, buf, n))
+MOVES(pwrite, fd, n, (int fd, const void *buf, size_t n, off_t at), (fd, buf, n, at))
 MOVES(recv, fd, n, (int fd, void *buf, size_t n, int flags), (fd, buf, n, flags))
 MOVES(send, fd, n, (int fd, const void *buf, size_t n, int flags), (fd, buf, n, flags))
 MOVES(getrandom, -1, n, (void *buf, size_t n, unsigned flags), (buf, n, flags))

@@ -19,6 +19,7 @@ FAULTS = {
     'read': ['EIO', 'EINTR', 'short', SLOW],
     'pread': ['EIO', 'EINTR', 'short', SLOW],
     'write': ['ENOSPC', 'EIO', 'EINTR', 'short', SLOW],
+    'pwrite': ['ENOSPC', 'EIO', 'short', 'EINTR', SLOW],
     'pwritev': ['ENOSPC', 'EIO', 'short', 'EINTR', 'EDQUOT', SLOW],
     'getdelim': ['EIO'],
     'fgets': ['EIO'],

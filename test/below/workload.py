@@ -343,7 +343,7 @@ class Work:
 
     def run(self):
         for step in (self.backlog, self.produce, self.consume, self.pause, self.remove,
-                     self.encrypted, self.look):
+                     self.bury, self.encrypted, self.look):
             step()
 
     def backlog(self):
@@ -395,6 +395,19 @@ class Work:
         self.http('POST', '/channel/delete?topic=junk&channel=ch')
         self.http('POST', '/mpub?binary=true&topic=junk', mpub_body(bodies('junk', 0, 30)))
         self.http('POST', '/topic/delete?topic=junk')
+
+    def bury(self):
+        """Messages expire, and become dead letters. If it takes long, it is not waited for."""
+        self.create('poor', 'ch')
+        del self.ledger.channels['poor']
+        self.http('PUT', '/channel/config?topic=poor&channel=ch',
+                  b'{"message_ttl":"1ms","dead_letter_topic":"poor.dead"}')
+        self.http('POST', '/mpub?binary=true&topic=poor', mpub_body(bodies('poor', 0, 30)))
+        with contextlib.suppress(Hang):
+            wait_for(lambda: b'"depth":30' in self.http(
+                'GET', '/stats?format=json&topic=poor.dead')[1], 'dead letters are there', 3)
+        for topic in 'poor', 'poor.dead':
+            self.http('POST', '/topic/delete?topic=' + topic)
 
     def encrypted(self):
         """TLS and deflate; then HTTPS."""
