@@ -44,7 +44,7 @@ bench-null: $(BENCH) $(OURS) ## print the limits of the load generator
 
 built-bench-smoke: $(BENCH) $(OURS)
 bench-smoke: $(BENCH) $(OURS) ## short runs on our daemon alone, for the counts
-	@$(BENCH_RUN) --no-stock --pairs=1 --scale=0.02 --row=memory,disk,transport,latency,many,timers,stats-2000,churn
+	@$(BENCH_RUN) --no-stock --pairs=1 --scale=0.02 --row=memory,disk,transport,settings,latency,many,timers,stats-2000,churn
 
 built-bench-smoke-thread: $(BENCH)
 	@$(MAKE) --no-print-directory SANITIZE=thread $(ROOT)/thread/nsqd

@@ -34,9 +34,10 @@ def free_ports(n):
 
 class Daemon:
     """One nsqd process with a data directory of its own. `wrapper` is a command
-    that runs it as its only child; `topics` are there from the start."""
+    that runs it as its only child; `topics` are there from the start; `config` is
+    what its config file has."""
 
-    def __init__(self, binary, flags, work_dir, cores=0, wrapper=(), topics=()):
+    def __init__(self, binary, flags, work_dir, cores=0, wrapper=(), topics=(), config=""):
         self.binary, self.flags, self.cores = binary, flags, cores
         self.wrapper = list(wrapper)
         self.dir = tempfile.mkdtemp(prefix="run.", dir=work_dir)
@@ -45,6 +46,8 @@ class Daemon:
         self.tcp, self.http, self.https = (s.getsockname()[1] for s in self.ports)
         if topics:
             self._store(topics)
+        if config:
+            self._configure(config)
         self.start()
 
     def _store(self, topics):
@@ -53,6 +56,12 @@ class Daemon:
         with open(os.path.join(self.dir, "nsqd.dat"), "w") as f:
             json.dump({"version": "1.3.0", "topics": [
                 {"name": name, "paused": False, "channels": [channel]} for name in topics]}, f)
+
+    def _configure(self, text):
+        path = os.path.join(self.dir, "nsqd.cfg")
+        with open(path, "w") as f:
+            f.write(text)
+        self.flags = [*self.flags, f"--config={path}"]
 
     def _prepare(self):
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # none outlives a runner that was killed

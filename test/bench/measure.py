@@ -117,7 +117,7 @@ def start(opts, row, binary, total, perf=None, cores=0):
     if row.tls():
         flags += certificate(opts, row.certificate)
     return Daemon(binary, flags, opts.work, cores or opts.cores, perf.command if perf else (),
-                  row.stored_topics())
+                  row.stored_topics(), row.config)
 
 
 def run_load(opts, row, binary, total, perf=None, cores=0):

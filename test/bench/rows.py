@@ -20,6 +20,7 @@ class Row:
     mem_queue: int = -1  # -1: enough for all messages
     kind: str = "rate"  # or another table of report.py
     flags: list = field(default_factory=list)  # of the daemon
+    config: str = ""  # the daemon's config file; stock ignores the tables that it does not know
     certificate: str = "rsa"  # with TLS; or p256
     # What /stats must say of each channel, per message; elsewhere nothing may be left.
     counts: dict = field(default_factory=dict)
@@ -56,9 +57,9 @@ class Row:
         return self.mem_queue if self.mem_queue >= 0 else total + 10000
 
 
-def _rate(name, group, title, total, load, prefill="", mem_queue=-1, counts=None):
+def _rate(name, group, title, total, load, prefill="", mem_queue=-1, counts=None, config=""):
     return Row(name, group, title, load.split(), total, prefill.split(), mem_queue,
-               counts=counts or {})
+               counts=counts or {}, config=config)
 
 
 def _latency(name, title, rate, more):
@@ -102,6 +103,14 @@ _FILL = "mpub --create --conns 2 --outstanding 2"
 _SUB = "sub --subs 1 --rdy 2500"
 _MPUB = "mpub --conns 2 --outstanding 2 --batch 200"
 _BODY = "pubsub --conns 2 --subs 2"
+_PUBSUB = "pubsub --conns 2 --outstanding 64 --subs 2"
+# Settings that no message of a run comes near: what they cost is the looking.
+_SETTINGS = """[[policy]]
+match = "*"
+max_depth = 1000000000
+message_ttl = "24h"
+max_attempts = 100
+"""
 
 ROWS = [
     _rate("pub-1", "memory", "PUB, 2 connections, 1 outstanding", 200_000,
@@ -111,11 +120,11 @@ ROWS = [
     _rate("mpub-200", "memory", "MPUB of 200, 2 connections, 2 outstanding", 3_000_000,
           "mpub --conns 2 --outstanding 2 --batch 200"),
     _rate("sub-1", "memory", "SUB, 1 connection, RDY 2500", 2_000_000,
-          "sub --subs 1 --rdy 2500", _FILL),
+          _SUB, _FILL),
     _rate("sub-4", "memory", "SUB, 4 connections, RDY 2500", 2_000_000,
           "sub --subs 4 --rdy 2500", _FILL),
     _rate("pubsub", "memory", "PUB x2 (64 outstanding) and SUB x2 at once", 800_000,
-          "pubsub --conns 2 --outstanding 64 --subs 2"),
+          _PUBSUB),
     _rate("mpubsub", "memory", "MPUB x2 and SUB x2 at once", 2_000_000,
           "mpubsub --conns 2 --outstanding 2 --subs 2"),
     _rate("fanout-8", "memory", "MPUB to 1 topic with 8 channels, all consumed", 250_000,
@@ -153,6 +162,10 @@ ROWS = [
           f"{_MPUB} --tls --snappy"),
     _rate("mpubsub-tls-snappy", "transport", "MPUB x2 and SUB x2 at once over TLS and snappy",
           1_000_000, "mpubsub --conns 2 --outstanding 2 --subs 2 --tls --snappy"),
+    _rate("pubsub-set", "settings", "pubsub with max_depth, message_ttl and max_attempts", 800_000,
+          _PUBSUB, config=_SETTINGS),
+    _rate("sub-1-set", "settings", "sub-1 with max_depth, message_ttl and max_attempts",
+          2_000_000, _SUB, _FILL, config=_SETTINGS),
     _rate("body-20", "body", "PUB and SUB, bodies of 20 B", 800_000,
           f"{_BODY} --outstanding 64 --size 20"),
     _rate("body-200", "body", "PUB and SUB, bodies of 200 B", 800_000,
@@ -219,8 +232,8 @@ ROWS = [
     *[_cores(n) for n in (1, 10, 100, 1000)],
 ]
 
-GROUPS = ["memory", "disk", "transport", "body", "latency", "many", "timers", "idle", "scale",
-          "churn", "cores"]
+GROUPS = ["memory", "disk", "transport", "settings", "body", "latency", "many", "timers", "idle",
+          "scale", "churn", "cores"]
 
 
 def select(spec):
