@@ -91,16 +91,24 @@ class Daemon:
 
     def all_stats(self, topic):
         """What /stats says about a topic, its consumers, and all producers."""
+        return json.loads(self.request('GET', f'/stats?format=json&topic={topic}'))
+
+    def request(self, method, path, body=None):
+        """The body of an answer that has to be 200."""
+        status, answer = self.ask(method, path, body)
+        if status != 200:
+            raise Failure(f'{method} {path}: {status} {answer!r}')
+        return answer
+
+    def ask(self, method, path, body=None):
         connection = http.client.HTTPConnection(self.http, timeout=PATIENCE)
         try:
-            connection.request('GET', f'/stats?format=json&topic={topic}')
+            connection.request(method, path, body)
             answer = connection.getresponse()
-            body = answer.read()
-            if answer.status != 200:
-                raise Failure(f'/stats: {answer.status} {body!r}')
-            return json.loads(body)
+            return answer.status, answer.read()
         except OSError as error:
-            raise Failure(f'/stats: {error!r}; nsqd: {self.process.poll() or "running"}') from error
+            raise Failure(f'{method} {path}: {error!r}; '
+                          f'nsqd: {self.process.poll() or "running"}') from error
         finally:
             connection.close()
 
@@ -240,11 +248,12 @@ class Client:
 class Consumer(Client):
     """A client that consumes, with one connection or several."""
 
-    def __init__(self, trial, library, channel, address, consumers, options):
+    def __init__(self, trial, library, topic, channel, address, consumers, options):
+        self.topic = topic
         self.channel = channel
         self.consumers = self.connections = consumers
         flags = [f'--{name.replace("_", "-")}={value}' for name, value in options.items()]
-        super().__init__(trial, library, 'consume', f'--nsqd={address}', f'--topic={trial.topic}',
+        super().__init__(trial, library, 'consume', f'--nsqd={address}', f'--topic={topic}',
                          f'--channel={channel}', f'--consumers={consumers}',
                          *trial.stack_flags(), *flags)
 
@@ -267,6 +276,7 @@ class Trial:
         self.suite = suite
         self.stack = stack
         self.daemon = suite.daemons[stack.daemon]
+        self.own = None    # a daemon of this trial's alone, to be stopped at its end
         self.topic = name.replace('/', '.').replace('>', '-')
         self.publisher_library = publisher
         self.consumer_library = consumer
@@ -288,7 +298,8 @@ class Trial:
     def finished(self, channel):
         """The messages that clients say they finished: id -> how often."""
         return collections.Counter(e['id'] for c in self.clients if isinstance(c, Consumer)
-                                   and c.channel == channel for e in c.select('finish'))
+                                   and (c.topic, c.channel) == (self.topic, channel)
+                                   for e in c.select('finish'))
 
     def until(self, what, look):
         """Polls the daemon until look() is true, and returns that."""
@@ -312,30 +323,65 @@ class Trial:
     def bodies(self, count, size=32):
         return [self.random.randbytes(size) for _ in range(count)]
 
+    @staticmethod
+    def digests(bodies):
+        return sorted(hashlib.sha256(body).hexdigest() for body in bodies)
+
     def publish(self, op, bodies, delay=0):
         """Publishes, and returns when nsqd has acknowledged all of it."""
+        events = self.order(op, bodies, delay)
+        if len(events) != 1:
+            raise Failure(f'publish: {events}')
+        self.sent += bodies
+
+    def try_publish(self, op, bodies, delay=0):
+        """Publishes as far as the daemon takes it. Returns index and text of each error that the
+        library tells its user; what it does not call an error, it calls published."""
+        failed = [(e['index'], e['error']) for e in self.order(op, bodies, delay)
+                  if e['event'] == 'failed']
+        indexes = {index for index, _ in failed}
+        if op != 'mpub':
+            self.sent += [body for i, body in enumerate(bodies) if i not in indexes]
+        elif not failed:
+            self.sent += bodies
+        return failed
+
+    def start_publisher(self):
         if not self.publisher:
             self.publisher = Client(self, self.publisher_library, 'publish',
                                     f'--nsqd={self.daemon.tcp}', *self.stack_flags())
             self.clients.append(self.publisher)
+
+    def order(self, op, bodies, delay):
+        """Tells the publisher to publish; returns its events, up to the end of this order."""
+        self.start_publisher()
         before = len(self.publisher.events.items)
-        self.sent += bodies
         self.publisher.send(json.dumps({
             'op': op, 'topic': self.topic, 'delay': delay,
             'bodies': [base64.b64encode(body).decode() for body in bodies]}))
-        self.publisher.wait('acknowledgement', lambda events: len(events) > before
-                            and events[-1]['event'] == 'published')
-        if len(self.publisher.events.items) != before + 1:
-            raise Failure(f'publish: {self.publisher.events.items[before:]}')
+
+        def ended(events):
+            for i in range(before, len(events)):
+                if events[i]['event'] == 'published':
+                    return events[before:i + 1]
+            return None
+        return self.publisher.wait('acknowledgement', ended)
 
     def consume(self, channel='ch', consumers=1, library=None, address=None, **options):
         """Starts a consumer, and returns when nsqd has all its connections."""
-        consumer = Consumer(self, library or self.consumer_library, channel,
-                            address or self.daemon.tcp, consumers, options)
-        self.clients.append(consumer)
+        consumer = self.start_consumer(self.topic, channel, consumers, library, address, options)
         connected = sum(c.consumers for c in self.clients if isinstance(c, Consumer)
-                        and c.channel == channel and c.process.poll() is None)
+                        and (c.topic, c.channel) == (self.topic, channel)
+                        and c.process.poll() is None)
         self.until('subscription', lambda: self.ready_clients(channel) >= connected)
+        return consumer
+
+    def start_consumer(self, topic, channel='ch', consumers=1, library=None, address=None,
+                       options=None):
+        """Starts one that may consume another topic than the trial's."""
+        consumer = Consumer(self, library or self.consumer_library, topic, channel,
+                            address or self.daemon.tcp, consumers, options or {})
+        self.clients.append(consumer)
         return consumer
 
     def channel(self, name):
@@ -357,16 +403,17 @@ class Trial:
         self.publish(op, self.bodies(1), delay)
         consumer.wait_for('finish', 1)
 
-    def verify(self, *consumers, requeues=0, timeouts=0, errors=0, cut=False):
+    def verify(self, *consumers, requeues=0, timeouts=0, errors=0, cut=False, returned=0):
         """Waits until everything that was sent is finished, and checks it all.
 
         The consumers are all those of one channel. cut says that connections
-        were: what a client finished on one of those never reached nsqd.
+        were: what a client finished on one of those never reached nsqd; returned,
+        how many messages came back by that, and not by a timeout.
         """
         count = len(self.sent)
         channel = consumers[0].channel
         all_consumers = [c for c in self.clients if isinstance(c, Consumer)
-                         and c.channel == channel]
+                         and (c.topic, c.channel) == (self.topic, channel)]
 
         # First the clients, then nsqd: a message on its way to a client is, for a
         # moment, in none of nsqd's counts (in stock's neither).
@@ -412,7 +459,7 @@ class Trial:
         same('messages finished', len(times), count)
         if cut:
             # Some of the last answers, or of the last messages, were lost.
-            between('deliveries', len(arrived), count, count + timeouts)
+            between('deliveries', len(arrived), count, count + timeouts + returned)
             if any(numbers != sorted(set(numbers)) for numbers in attempts.values()):
                 raise Failure(f'attempts do not grow: {dict(attempts)}')
         else:
@@ -435,15 +482,36 @@ class Trial:
             if not self.stack.in_use(client):
                 raise Failure(f'not through {self.stack.name}: {client}')
 
+    def own_daemon(self, *flags):
+        """From now on the trial has a daemon that no other trial uses."""
+        self.daemon = self.own = Daemon(self.suite.nsqd, self.suite.directory,
+                                        f'{self.topic}.nsqd', flags)
+
+    def create(self, channel=None):
+        """The topic, or a channel of it."""
+        self.daemon.request('POST', f'/topic/create?topic={self.topic}')
+        if channel:
+            self.daemon.request('POST', f'/channel/create?topic={self.topic}&channel={channel}')
+
+    def configure(self, channel=None, **settings):
+        """Sets the topic's settings, or a channel's; None takes one back."""
+        path = f'/channel/config?topic={self.topic}&channel={channel}' if channel \
+            else f'/topic/config?topic={self.topic}'
+        self.daemon.request('PUT', path, json.dumps(settings))
+
     def end(self):
         if self.publisher:
             self.publisher.close()
+        if self.own:
+            self.own.stop()
 
     def clean_up(self):
         for client in self.clients:
             client.kill()
         for proxy in self.proxies:
             proxy.close()
+        if self.own:
+            self.own.kill()
         self.stderr.seek(0)
         text = self.stderr.read()[-4000:].decode(errors='replace')
         self.stderr.close()

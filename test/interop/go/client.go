@@ -30,6 +30,7 @@ type event struct {
 	Size      int     `json:"size,omitempty"`
 	SHA256    string  `json:"sha256,omitempty"`
 	At        float64 `json:"at,omitempty"`
+	Index     *int    `json:"index,omitempty"`
 	Error     string  `json:"error,omitempty"`
 }
 
@@ -141,39 +142,47 @@ func publish(args []string) {
 		} else if err != nil {
 			fatal(err)
 		}
-		if err := carryOut(producer, o); err != nil {
-			emit(event{Event: "error", Error: err.Error()})
-		}
+		carryOut(producer, o)
 		emit(event{Event: "published"})
 	}
 }
 
-func carryOut(producer *nsq.Producer, o order) error {
+// failed says that the library did not publish the body with that index, and why.
+func failed(index int, err error) {
+	emit(event{Event: "failed", Index: &index, Error: err.Error()})
+}
+
+func carryOut(producer *nsq.Producer, o order) {
 	if o.Op == "mpub" {
-		return producer.MultiPublish(o.Topic, o.Bodies)
+		if err := producer.MultiPublish(o.Topic, o.Bodies); err != nil {
+			failed(0, err)
+		}
+		return
 	}
 	done := make(chan *nsq.ProducerTransaction, len(o.Bodies))
 	delay := time.Duration(o.Delay) * time.Millisecond
-	for _, body := range o.Bodies {
+	sent := 0
+	for i, body := range o.Bodies {
 		var err error
 		switch o.Op {
 		case "pub":
-			err = producer.PublishAsync(o.Topic, body, done)
+			err = producer.PublishAsync(o.Topic, body, done, i)
 		case "dpub":
-			err = producer.DeferredPublishAsync(o.Topic, delay, body, done)
+			err = producer.DeferredPublishAsync(o.Topic, delay, body, done, i)
 		default:
 			err = fmt.Errorf("%s: no such order", o.Op)
 		}
 		if err != nil {
-			return err
+			failed(i, err)
+		} else {
+			sent++
 		}
 	}
-	for range o.Bodies {
+	for ; sent > 0; sent-- {
 		if t := <-done; t.Error != nil {
-			return t.Error
+			failed(t.Args[0].(int), t.Error)
 		}
 	}
-	return nil
 }
 
 // handler answers the messages of one consumer as the runner asked for.
@@ -243,6 +252,7 @@ func consume(args []string) {
 	attempts := flags.Int("attempts", 1, "the attempt on which a message is finished")
 	delay := flags.Int("delay", 0, "of a requeue, in milliseconds")
 	hold := flags.Int("hold", 0, "how long a touched message is held, in milliseconds")
+	maxAttempts := flags.Int("max-attempts", 0, "the library gives up after so many; 0: never")
 	var through layers
 	through.add(flags)
 	flags.Parse(args)
@@ -250,7 +260,7 @@ func consume(args []string) {
 	config := through.config()
 	config.MaxInFlight = *maxInFlight
 	config.MsgTimeout = time.Duration(*msgTimeout) * time.Millisecond
-	config.MaxAttempts = 0
+	config.MaxAttempts = uint16(*maxAttempts)
 	config.BackoffMultiplier = 100 * time.Millisecond
 	config.LookupdPollInterval = 100 * time.Millisecond // also that of a reconnect
 

@@ -3,6 +3,7 @@
 'use strict'
 
 const crypto = require('crypto')
+const { once } = require('events')
 const fs = require('fs')
 const readline = require('readline')
 const util = require('util')
@@ -29,20 +30,42 @@ function publish(options) {
   const writer = new nsq.Writer(host, Number(port), layers(options))
   writer.on(nsq.Writer.ERROR, (err) => emit('error', { consumer: 0, error: String(err) }))
 
+  let open = false
+  writer.on(nsq.Writer.READY, () => (open = true))
+  writer.on(nsq.Writer.CLOSED, () => {
+    open = false
+    emit('closed')
+  })
+
+  // A Writer does not connect again by itself.
+  async function connected() {
+    if (open) return
+    const ready = once(writer, nsq.Writer.READY)
+    writer.connect()
+    await ready
+  }
+
   const call = (method, ...args) => util.promisify(method).apply(writer, args)
 
-  async function carryOut({ op, topic, bodies, delay }) {
+  function calls({ op, topic, bodies, delay }) {
     bodies = bodies.map((body) => Buffer.from(body, 'base64'))
     switch (op) {
       case 'pub':
-        return Promise.all(bodies.map((body) => call(writer.publish, topic, body)))
+        return bodies.map((body) => call(writer.publish, topic, body))
       case 'mpub':
-        return call(writer.publish, topic, bodies)
+        return [call(writer.publish, topic, bodies)]
       case 'dpub':
         // nsqjs 0.13 takes a list of one message here.
-        return Promise.all(bodies.map((body) => call(writer.deferPublish, topic, [body], delay)))
+        return bodies.map((body) => call(writer.deferPublish, topic, [body], delay))
     }
     throw new Error(`${op}: no such order`)
+  }
+
+  async function carryOut(order) {
+    const done = await Promise.allSettled(await connected().then(() => calls(order)))
+    done.forEach(({ reason }, index) => {
+      if (reason) emit('failed', { index, error: String(reason) })
+    })
   }
 
   writer.once(nsq.Writer.READY, async () => {
@@ -50,11 +73,11 @@ function publish(options) {
       try {
         await carryOut(JSON.parse(line))
       } catch (err) {
-        emit('error', { consumer: 0, error: String(err) })
+        emit('failed', { index: 0, error: String(err) })
       }
       emit('published')
     }
-    writer.close()
+    if (open) writer.close()
   })
   writer.connect()
 }
@@ -120,6 +143,7 @@ function consume(options) {
       nsqdTCPAddresses: [options.nsqd],
       maxInFlight: options.maxInFlight,
       messageTimeout: options.msgTimeout || null,
+      maxAttempts: options.maxAttempts,
       maxBackoffDuration: 1,
       lookupdPollInterval: 1, // also that of a reconnect
       ...layers(options),
@@ -157,6 +181,7 @@ const { values, positionals } = util.parseArgs({
     attempts: string('1'), // the attempt on which a message is finished
     delay: string('0'), // of a requeue, in milliseconds
     hold: string('0'), // how long a touched message is held, in milliseconds
+    'max-attempts': string('0'), // the library gives up after so many; 0: never
   },
 })
 const commands = { publish, consume }
@@ -175,4 +200,5 @@ commands[positionals[0]]({
   attempts: Number(values.attempts),
   delay: Number(values.delay),
   hold: Number(values.hold),
+  maxAttempts: Number(values['max-attempts']),
 })

@@ -55,16 +55,14 @@ def layers(args):
 
 async def publish(args):
     loop = asyncio.get_running_loop()
-    writer = nsq.Writer([args.nsqd], **layers(args))
+    writer = nsq.Writer([args.nsqd], reconnect_interval=0.2, **layers(args))
     while not writer.conns:  # pynsq does not tell when it is connected
         await asyncio.sleep(0.01)
 
     async def call(method, *arguments):
         answer = loop.create_future()
         method(*arguments, callback=lambda _conn, data: answer.set_result(data))
-        data = await answer
-        if isinstance(data, nsq.Error):
-            raise data
+        return await answer
 
     orders = asyncio.Queue()
     read_lines(loop, orders.put_nowait, lambda: orders.put_nowait(None))
@@ -75,16 +73,15 @@ async def publish(args):
         order = json.loads(line)
         topic = order['topic']
         bodies = [base64.b64decode(body) for body in order['bodies']]
-        try:
-            if order['op'] == 'pub':
-                await asyncio.gather(*(call(writer.pub, topic, body) for body in bodies))
-            elif order['op'] == 'mpub':
-                await call(writer.mpub, topic, bodies)
-            elif order['op'] == 'dpub':
-                await asyncio.gather(*(call(writer.dpub, topic, order['delay'], body)
-                                       for body in bodies))
-        except nsq.Error as error:
-            emit('error', consumer=0, error=repr(error))
+        if order['op'] == 'pub':
+            calls = [call(writer.pub, topic, body) for body in bodies]
+        elif order['op'] == 'mpub':
+            calls = [call(writer.mpub, topic, bodies)]
+        else:
+            calls = [call(writer.dpub, topic, order['delay'], body) for body in bodies]
+        for index, data in enumerate(await asyncio.gather(*calls)):
+            if isinstance(data, nsq.Error):
+                emit('failed', index=index, error=repr(data))
         emit('published')
 
 
@@ -137,7 +134,7 @@ async def consume(args):
         nsq.Reader(topic=args.topic, channel=args.channel, message_handler=handler,
                    nsqd_tcp_addresses=[args.nsqd], max_in_flight=args.max_in_flight,
                    msg_timeout=args.msg_timeout / 1000 or None,
-                   max_tries=0, max_backoff_duration=1, **layers(args))
+                   max_tries=args.max_attempts, max_backoff_duration=1, **layers(args))
         for handler in handlers
     ]
 
@@ -178,6 +175,8 @@ def main():
     consumer.add_argument('--delay', type=int, default=0, help='of a requeue, in ms')
     consumer.add_argument('--hold', type=int, default=0,
                           help='how long a touched message is held, in ms')
+    consumer.add_argument('--max-attempts', type=int, default=0,
+                          help='the library gives up after so many; 0: never')
     args = parser.parse_args()
 
     logging.getLogger('nsq').addHandler(ErrorEvents(logging.ERROR))
