@@ -5,7 +5,7 @@ import re
 import pytest
 
 from nsq import wait_until
-from tools import Server, discover, http, with_lookupds
+from tools import Server, discover, give_up, http, with_lookupds
 
 
 @pytest.fixture(scope='module')
@@ -132,6 +132,34 @@ def test_it_creates_pauses_empties_and_deletes(admin, daemon, lookupds):
     assert daemon.topic_stats('made') is None
     for lookupd in lookupds:
         assert 'made' not in lookupd.get('/topics')['topics']
+
+
+@pytest.mark.ours(reason='it has no dead letters')
+def test_dead_letters_are_a_topic_as_any_other(admin, daemon, lookupds):
+    give_up(daemon, 'mail', 'a', 'b', 'c')
+    # Nobody but the daemon has made that topic.
+    known(lookupds, 'mail.dead')
+    assert 'mail.dead' in admin.get('/api/topics')['topics']
+    dead = '/api/topics/mail.dead'
+    topic = admin.get(dead)
+    assert (topic['depth'], topic['message_count']) == (3, 3)
+    admin.ask('POST', '/api/topics', {'topic': 'mail.dead', 'channel': 'look'})
+    daemon.wait_channel('mail.dead', 'look', depth=3)
+    assert admin.get(dead + '/look')['depth'] == 3
+    for page in '/topics/mail.dead', '/topics/mail.dead/look':
+        assert admin.request('GET', page)[0] == 200
+
+    admin.ask('POST', dead + '/look', {'action': 'empty'})
+    daemon.wait_channel('mail.dead', 'look', depth=0, message_count=3)
+    give_up(daemon, 'mail', 'd')
+    daemon.wait_channel('mail.dead', 'look', depth=1)
+    admin.ask('DELETE', dead + '/look')
+    admin.ask('DELETE', dead)
+    assert daemon.topic_stats('mail.dead') is None
+    for lookupd in lookupds:
+        assert 'mail.dead' not in lookupd.get('/topics')['topics']
+    give_up(daemon, 'mail', 'e')
+    daemon.wait_topic('mail.dead', depth=1)
 
 
 def test_a_tombstone(admin, daemon, stock_nsqd, lookupds):

@@ -12,7 +12,7 @@ import pytest
 
 from nsq import dead_address, wait_until
 from servers import HttpServer
-from tools import http, tcp
+from tools import give_up, http, tcp
 
 FLAGS = ['--broadcast-address=127.0.0.1']
 
@@ -86,6 +86,24 @@ def test_nsq_to_file_writes_what_was_published(nsqd, tool, tmp_path):
     for topic in topics:
         assert written(tmp_path, topic) == sorted(
             bodies(topic, 200) + bodies('more', 100))
+
+
+@pytest.mark.ours(reason='it has no dead letters')
+def test_they_read_dead_letters(nsqd, tool, tmp_path):
+    topic = nsqd.topic()
+    lines = bodies('line', 20)
+    dead = topic + '.dead'
+    nsqd.create(dead, 'tail', 'file')
+    give_up(nsqd, topic, *lines)
+    tail = tool('nsq_tail', '--topic=' + dead, '--channel=tail',
+                '--nsqd-tcp-address=' + tcp(nsqd))
+    writer = tool('nsq_to_file', '--channel=file', '--topic=' + dead,
+                  '--sync-interval=50ms', '--output-dir=%s' % tmp_path,
+                  '--nsqd-tcp-address=' + tcp(nsqd))
+    tail.wait_lines(lines)
+    done(nsqd, dead, 'file', 20)
+    assert writer.stop() == 0
+    assert written(tmp_path, dead) == sorted(lines)
 
 
 def test_nsq_to_file_survives_a_restart_of_the_daemon(

@@ -152,3 +152,18 @@ def tcp(daemon):
 
 def http(daemon):
     return '127.0.0.1:%d' % daemon.http_port
+
+
+def give_up(daemon, topic, *bodies):
+    """Publishes to a topic with a channel ch whose consumer sends each message back, once: then
+    it is in TOPIC.dead."""
+    settings = {'max_attempts': 1, 'dead_letter_topic': '{topic}.dead'}
+    daemon.create(topic, 'ch')
+    path = '/channel/config?topic=%s&channel=ch' % topic
+    assert daemon.http('PUT', path, json.dumps(settings).encode()).status == 200
+    daemon.pub(topic, *bodies)
+    with daemon.subscribe(topic, 'ch', rdy=1) as client:
+        for _ in bodies:
+            client.req(client.message())
+        daemon.wait_channel(topic, 'ch', depth=0, in_flight_count=0, deferred_count=0)
+    daemon.wait_channel(topic, 'ch', client_count=0)
