@@ -188,6 +188,7 @@ def dead_letters(t):
     t.publish('mpub', t.bodies(10))
     t.publish('pub', t.bodies(5))
     undertaker.wait_for('finish', 15)
+    consumer.wait_for('message', 15 * 5)
     nothing_waits(t, 15)
     same('attempts', sorted(e['attempts'] for e in consumer.select('message')),
          sorted(list(range(1, 6)) * 15))
