@@ -199,6 +199,11 @@ type handler struct {
 }
 
 func (h *handler) HandleMessage(m *nsq.Message) error {
+	if h.mode == "hold" && m.Attempts < h.attempts {
+		h.mu.Lock() // before the runner hears of it, and may release it
+		h.held = append(h.held, m)
+		h.mu.Unlock()
+	}
 	sum := sha256.Sum256(m.Body)
 	emit(event{
 		Event: "message", Consumer: h.consumer, ID: string(m.ID[:]), Attempts: m.Attempts,
@@ -219,10 +224,6 @@ func (h *handler) HandleMessage(m *nsq.Message) error {
 			m.RequeueWithoutBackoff(h.delay)
 		case "backoff":
 			m.Requeue(h.delay)
-		case "hold":
-			h.mu.Lock()
-			h.held = append(h.held, m)
-			h.mu.Unlock()
 		}
 		return nil
 	}
