@@ -231,14 +231,24 @@ func (h *handler) HandleMessage(m *nsq.Message) error {
 	return nil
 }
 
-// release finishes, too late, the messages that were held.
-func (h *handler) release() {
+// take returns the messages that were held.
+func (h *handler) take() []*nsq.Message {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, m := range h.held {
+	held := h.held
+	h.held = nil
+	return held
+}
+
+// release finishes, too late, the messages that were held, and none that comes meanwhile.
+func release(handlers []*handler) {
+	var held []*nsq.Message
+	for _, h := range handlers {
+		held = append(held, h.take()...)
+	}
+	for _, m := range held {
 		m.Finish()
 	}
-	h.held = nil
 }
 
 func consume(args []string) {
@@ -291,9 +301,7 @@ func consume(args []string) {
 
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		if lines.Text() == "release" {
-			for _, h := range handlers {
-				h.release()
-			}
+			release(handlers)
 		}
 	}
 	for _, consumer := range running {
