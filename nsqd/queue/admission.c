@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/check.h"
 #include "common/clock.h"
+#include "common/compiler.h"
 #include "common/xalloc.h"
 #include "nsqd/queue/channel.h"
 
@@ -225,6 +227,12 @@ static int64_t sum_lens(struct message_body *const *bodies, size_t n)
 	return sum;
 }
 
+static void add_reservation(struct topic *t, const struct admission *a, size_t n)
+{
+	atomic_fetch_add(&t->limits.reserved, (int64_t)n);
+	atomic_fetch_add(&t->limits.reserved_bytes, sum_lens(a->bodies, n));
+}
+
 static size_t reserve(struct topic *t, struct admission *a, bool *again)
 {
 	struct limits *l = &t->limits;
@@ -232,10 +240,8 @@ static size_t reserve(struct topic *t, struct admission *a, bool *again)
 	uint64_t moves = atomic_load(&l->moves);
 	size_t n = count_admitted(t, a);
 	*again = n < a->n && has_moved(l, moves);
-	if (!*again) {
-		atomic_fetch_add(&l->reserved, (int64_t)n);
-		atomic_fetch_add(&l->reserved_bytes, sum_lens(a->bodies, n));
-	}
+	if (!*again)
+		add_reservation(t, a, n);
 	mutex_unlock(&l->lock);
 	return n;
 }
@@ -283,8 +289,7 @@ static size_t admit_to_topic(struct topic *t, struct admission *a, bool *drops)
 		rwlock_unlock(&t->lock);
 		return n;
 	}
-	atomic_fetch_add(&t->limits.reserved, (int64_t)n);
-	atomic_fetch_add(&t->limits.reserved_bytes, sum_lens(a->bodies, n));
+	add_reservation(t, a, n);
 	rwlock_unlock(&t->lock);
 	return n;
 }
@@ -319,6 +324,26 @@ size_t limits_admit(struct topic *t, struct message_body *const *bodies, size_t 
 		return admitted;
 	atomic_fetch_add_explicit(&t->limits.rejected[a.why], n - admitted, memory_order_relaxed);
 	err_set(err, ERR_FULL, "%s", *a.limit ? a.limit : "topic is full");
+	return admitted;
+}
+
+size_t limits_admit_made(struct topic *t, struct message *const *msgs, size_t n, struct err *err)
+{
+	struct message_body *bodies[TOPIC_BATCH] UNINITIALIZED;
+	struct admission a = {.bodies = bodies, .n = n};
+	CHECK(n <= TOPIC_BATCH);
+	for (size_t i = 0; i < n; i++)
+		bodies[i] = msgs[i]->body;
+	rwlock_rdlock(&t->lock);
+	/* If it exits, the put will find that. */
+	size_t admitted = n;
+	if (!topic_exiting(t) && atomic_load(&t->limits.on))
+		admitted = admit_locked(t, &a);
+	else
+		add_reservation(t, &a, n);
+	rwlock_unlock(&t->lock);
+	if (admitted < n)
+		err_set(err, ERR_FULL, "%s", *a.limit ? a.limit : "topic is full");
 	return admitted;
 }
 
@@ -498,14 +523,21 @@ static bool is_far_over(struct topic *t, struct amount *over)
 	return over->n > TOPIC_BATCH || (over->bytes > 0 && over->bytes > max_bytes / 8);
 }
 
-void limits_after_put(struct topic *t)
+bool limits_tell_over(struct topic *t)
 {
 	struct amount over;
 	if (!atomic_load(&t->limits.on))
-		return;
+		return false;
 	bool far = is_far_over(t, &over);
 	if (over.n > 0 || over.bytes > 0)
 		chan_signal(t->unstuck_chan);
+	return far;
+}
+
+void limits_after_put(struct topic *t)
+{
+	struct amount over;
+	bool far = limits_tell_over(t);
 	int64_t until = clock_mono_ns() + DROP_PATIENCE_NS;
 	while (far && clock_mono_ns() < until) {
 		topic_update_channels(t);
@@ -513,9 +545,12 @@ void limits_after_put(struct topic *t)
 	}
 }
 
-bool limits_may_wait(struct topic *t)
+bool limits_may_wait(struct topic *t, size_t n)
 {
 	rwlock_assert_held(&t->lock);
 	struct amount over = too_much(t);
-	return over.n > 0 || over.bytes > 0;
+	const struct setting_values *v = &t->settings->v;
+	bool drops = atomic_load(&t->limits.on) && v->overflow == OVERFLOW_DROP_HEAD;
+	bool far = drops && v->max_depth > 0 && over.n + (int64_t)n > TOPIC_BATCH;
+	return far || over.n > 0 || over.bytes > 0;
 }

@@ -81,10 +81,10 @@ struct channel {
 					/* written with both held, exit_lock for writing */
 	struct settings *pump_settings; /* the pump's own reference to them */
 
-	struct rwlock exit_lock; /* read: a put is under way; write: exit */
-	_Atomic bool exit_flag;  /* set under exit_lock */
-	struct chan *gone_chan;  /* see gone.h; set before exit_flag, NULL till then */
-	bool files_left;         /* the disk has kept some; read once gone_chan is closed */
+	struct rwlock exit_lock;  /* read: a put is under way; write: exit */
+	_Atomic bool exit_flag;   /* set under exit_lock */
+	struct chan *gone_chan;   /* see gone.h; set before exit_flag, NULL till then */
+	bool files_left;          /* the disk has kept some; read once gone_chan is closed */
 	_Atomic bool exit_unused; /* set before exit_flag: see channel_expire */
 
 	struct rwlock lock;
@@ -118,11 +118,12 @@ struct channel {
 	_Atomic int64_t moving; /* deferred messages that are due, on their way; added to and */
 	_Atomic int64_t moving_bytes;    /* read under deferred_lock; of these */
 	_Atomic uint64_t overflow_count; /* messages dropped, since there were too many */
-	uint64_t dropped_told;           /* the pump's own, then exit's: so many the log knows of */
-	size_t lost;                     /* written by exit: messages that could not be flushed */
+	_Atomic int64_t received; /* from the backend, in all: by the pump, and to be redriven */
+	uint64_t dropped_told;    /* the pump's own, then exit's: so many the log knows of */
+	size_t lost;              /* written by exit: messages that could not be flushed */
 
 	struct chan
-		*keeping_chan;    /* immutable; capacity 1: the pump is to look at kept, dead, flow */
+		*keeping_chan; /* immutable; capacity 1: the pump is to look at kept, dead, flow */
 	struct channel_flow flow; /* how many may go to consumers; see there */
 
 	/*
@@ -134,6 +135,7 @@ struct channel {
 	size_t dead_undone;       /* so many of them are from the backend, and not done */
 	bool dead_refused;        /* the log has said so */
 	bool remembers;           /* the backend has been told to */
+	bool batch_idle;          /* nobody asks for the batch; as of the last prepare */
 	bool looking;             /* the pump takes a batch without demand, to look how old it is */
 	int64_t dead_retry_ns;    /* when to try again; monotonic; 0: at once */
 	int64_t look_ns;          /* when to look how old the oldest are; 0: not known yet */

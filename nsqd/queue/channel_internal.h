@@ -162,11 +162,10 @@ void channel_count_bytes(struct channel *c);
 void channel_count_batch(struct channel *c);
 /* Does the channel hold too much, and drops what is too much? Takes locks as channel_waiting. */
 bool channel_is_over(struct channel *c);
-/*
- * What is to be dropped next of the memory queue and the backend, of which the pump has received so
- * many messages in all. Likewise.
- */
-struct drop_plan channel_plan_drop(struct channel *c, int64_t received);
+/* How many of the first of the batch, which is idle, are too many. Likewise. */
+size_t channel_batch_too_much(struct channel *c);
+/* What is to be dropped next of the memory queue and the backend. Likewise. */
+struct drop_plan channel_plan_drop(struct channel *c);
 /*
  * Nothing is left there, and still it is too much: drops deferred messages, those first that are due
  * first.

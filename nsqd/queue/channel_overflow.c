@@ -23,6 +23,8 @@ int64_t channel_waiting(struct channel *c)
 	if (c->memory_msg_chan)
 		n += (int64_t)chan_len(c->memory_msg_chan);
 	n += c->backend->ops->depth(c->backend) + (int64_t)atomic_load(&c->batch_len);
+	n += c->backend->ops->depth(c->backend);
+	n += (int64_t)atomic_load(&c->batch_len);
 	return n + (int64_t)kept_count(&c->dead);
 }
 
@@ -34,6 +36,10 @@ int64_t channel_waiting_bytes(struct channel *c)
 	bytes += kept_body_bytes(&c->kept);
 	bytes += atomic_load(&c->memory_bytes) + c->backend->ops->body_bytes(c->backend);
 	return bytes + atomic_load(&c->batch_bytes) + kept_body_bytes(&c->dead);
+	bytes += atomic_load(&c->memory_bytes);
+	bytes += c->backend->ops->body_bytes(c->backend);
+	bytes += atomic_load(&c->batch_bytes);
+	return bytes + kept_body_bytes(&c->dead);
 }
 
 /* --- the bytes in memory ---------------------------------------------------------------------- */
@@ -109,6 +115,11 @@ static void too_much(struct channel *c, int64_t *n, int64_t *bytes)
 	*n += v->max_depth > 0 ? (int64_t)c->deferred.len : 0;
 	*bytes += v->max_bytes > 0 ? c->deferred.body_bytes : 0;
 	mutex_unlock(&c->deferred_lock);
+	/* One that a consumer has asked for is about to be in flight. */
+	if (c->batch_idle && v->max_depth > 0)
+		*n += (int64_t)atomic_load(&c->batch_len);
+	if (c->batch_idle && v->max_bytes > 0)
+		*bytes += atomic_load(&c->batch_bytes);
 }
 
 bool channel_is_over(struct channel *c)
@@ -118,10 +129,20 @@ bool channel_is_over(struct channel *c)
 	return n > 0 || bytes > 0;
 }
 
-struct drop_plan channel_plan_drop(struct channel *c, int64_t received)
+size_t channel_batch_too_much(struct channel *c)
 {
 	int64_t n, bytes;
-	bool known = c->backend->ops->received(c->backend) == received;
+	size_t k = 0, len = atomic_load(&c->batch_len);
+	too_much(c, &n, &bytes);
+	while (k < len && ((int64_t)k < n || bytes > 0))
+		bytes -= c->batch[k++]->body->len;
+	return k;
+}
+
+struct drop_plan channel_plan_drop(struct channel *c)
+{
+	int64_t n, bytes;
+	bool known = c->backend->ops->received(c->backend) == atomic_load(&c->received);
 	too_much(c, &n, &bytes);
 	if (!known && (n > 0 || bytes > 0))
 		return (struct drop_plan){.again = true};

@@ -55,19 +55,25 @@ static size_t batch_len(const struct channel *c)
 	return atomic_load_explicit(&c->batch_len, memory_order_relaxed);
 }
 
+/* The first n messages are not in it any more. */
+static void shift_batch(struct channel *c, size_t n)
+{
+	size_t left = batch_len(c) - n;
+	memmove(c->batch, c->batch + n, left * sizeof(*c->batch));
+	atomic_store(&c->batch_len, left);
+	c->look_ns = 0;
+	channel_count_batch(c);
+}
+
 /* The first n messages have left it. */
 static void batch_taken(struct channel *c, size_t n)
 {
-	size_t left = batch_len(c) - n;
 	if (n == 0)
 		return;
 	/* In flight, or back in the queue: a crash need not bring them again. */
 	if (c->batch_from_backend)
 		c->backend->ops->done(c->backend, n);
-	memmove(c->batch, c->batch + n, left * sizeof(*c->batch));
-	atomic_store(&c->batch_len, left);
-	c->look_ns = 0;
-	channel_count_batch(c);
+	shift_batch(c, n);
 }
 
 static void drop_batch(struct channel *c)
@@ -86,6 +92,15 @@ static void put_batch_back(struct channel *c)
 	rwlock_unlock(&c->exit_lock);
 }
 
+/* These have left, and came from the backend, or not. */
+static void count_screened(struct channel *c, const struct screened *out, bool from_backend)
+{
+	if (!from_backend)
+		return;
+	c->dead_undone += out->dead;
+	c->backend->ops->done(c->backend, out->gone);
+}
+
 /* What must not be delivered leaves the batch (channel_dead.c). */
 static void screen_batch(struct channel *c)
 {
@@ -97,12 +112,24 @@ static void screen_batch(struct channel *c)
 	c->look_ns = 0;
 	if (left == n)
 		return;
-	if (c->batch_from_backend) {
-		c->dead_undone += out.dead;
-		c->backend->ops->done(c->backend, out.gone);
-	}
+	count_screened(c, &out, c->batch_from_backend);
 	atomic_store(&c->batch_len, left);
 	channel_count_batch(c);
+}
+
+/*
+ * Nobody asks for the batch, and the channel holds too much: its messages go first. They were the
+ * heads of their queues.
+ */
+static void drop_of_batch(struct channel *c)
+{
+	struct screened out = {0};
+	size_t n = channel_batch_too_much(c);
+	if (n == 0)
+		return;
+	channel_drop_overflow(c, c->batch, n, &out);
+	count_screened(c, &out, c->batch_from_backend);
+	shift_batch(c, n);
 }
 
 /* A new batch has come, from the backend or not; the caller screens it. */
@@ -399,7 +426,6 @@ struct pump {
 	struct ticker due; /* for that */
 	struct ticker chore;
 	struct drop_plan drop;    /* these are dropped, since the channel holds too much */
-	int64_t received;         /* from the backend, in all */
 	struct message **dropped; /* room for CHANNEL_BATCH; NULL: none were, so far */
 };
 
@@ -497,12 +523,14 @@ static size_t take_for_looks(struct channel *c, size_t wanted)
 {
 	if (batch_len(c) > 0 || channel_dead_is_full(c))
 		return 0;
-	return wanted == 0 && c->looking ? CHANNEL_BATCH : wanted;
+	/* Not while some are on their way: the disk forgets what it has read when they are there. */
+	bool looks = c->looking && kept_count(&c->dead) == 0;
+	return wanted == 0 && looks ? CHANNEL_BATCH : wanted;
 }
 
 /*
- * Those on disk only while no batch is from there: what was received last would be done first. The
- * batch of a channel that is not paused is on its way.
+ * Those on disk only while no batch is from there: what was received last would be done first. A
+ * batch that somebody asks for is on its way; of another one the messages go first.
  */
 static void plan_drop(struct pump *p)
 {
@@ -510,7 +538,9 @@ static void plan_drop(struct pump *p)
 	/* They go on when some dead letters have found their place. */
 	if (channel_dead_is_full(c))
 		return;
-	p->drop = channel_plan_drop(c, p->received);
+	if (c->batch_idle)
+		drop_of_batch(c);
+	p->drop = channel_plan_drop(c);
 	if (p->drop.again)
 		ticker_after(&p->due, DROP_RETRY_NS);
 	else if (p->drop.n > 0 && !p->drop.memory && batch_len(c) > 0 && c->batch_from_backend)
@@ -539,11 +569,14 @@ static int prepare(struct task *task, bool owner)
 	struct pump *p = pump_of(task);
 	struct channel *c = p->channel;
 	p->drop = (struct drop_plan){0};
-	if (atomic_load_explicit(&c->drops_head, memory_order_relaxed) && channel_is_over(c)) {
+	if (atomic_load_explicit(&c->drops_head, memory_order_relaxed)) {
+		c->batch_idle = batch_len(c) > 0 && demand_of_all(c) == 0;
+		bool over = channel_is_over(c);
 		/* Dead letters may block. */
-		if (!owner)
+		if (over && !owner)
 			return -1;
-		plan_drop(p);
+		if (over)
+			plan_drop(p);
 	}
 	if (c->topology_aware && !channel_is_paused(c))
 		offer_to_near(c);
@@ -587,10 +620,7 @@ static void drop(struct pump *p, size_t n, bool from_backend)
 	struct channel *c = p->channel;
 	struct screened out = {0};
 	channel_drop_overflow(c, p->dropped, n, &out);
-	if (from_backend) {
-		c->dead_undone += out.dead;
-		c->backend->ops->done(c->backend, out.gone);
-	}
+	count_screened(c, &out, from_backend);
 }
 
 /* n messages have come, for consumers or to be dropped. */
@@ -599,7 +629,7 @@ static void take(struct pump *p, size_t n, bool from_backend)
 	struct channel *c = p->channel;
 	bool drops = p->drop.n > 0;
 	if (from_backend)
-		p->received += (int64_t)n;
+		atomic_fetch_add(&c->received, (int64_t)n);
 	if (!drops)
 		begin_batch(c, n, from_backend);
 	if (!from_backend)
@@ -656,7 +686,6 @@ void channel_message_pump(void *arg)
 	c->looking = c->pump_settings->v.message_ttl != 0;
 	task_init(&p.task, p.cases, p.waiters, MAX_CASES);
 	p.dropped = NULL;
-	p.received = 0;
 	task_run(&p.task, &pump_ops);
 	free(p.dropped);
 	nsqd_logf(c->ctx, LG_INFO, "CHANNEL(%s): closing ... messagePump", c->name);

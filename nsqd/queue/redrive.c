@@ -57,6 +57,10 @@ static size_t take_locked(struct redrive *r, size_t max)
 	int chosen = chan_select(cases, 4);
 	r->late = chosen == LATE;
 	r->from_backend = chosen == BACKEND;
+	if (chosen == MEMORY)
+		channel_sub_bytes(c, r->msgs, cases[MEMORY].n);
+	if (chosen == BACKEND)
+		atomic_fetch_add(&c->received, (int64_t)cases[BACKEND].n);
 	return chosen == MEMORY || chosen == BACKEND ? cases[chosen].n : 0;
 }
 
@@ -156,6 +160,20 @@ static void set_forgetful(struct channel *c, bool forgetful)
 	rwlock_unlock(&c->exit_lock);
 }
 
+/*
+ * Those that stay. (No consumer has had them, so they do not count as handed out and returned.) An
+ * exit waits for those who redrive, so a channel that exits is being deleted.
+ */
+static void put_back(struct channel *c, struct message *const *take_msgs, size_t n)
+{
+	rwlock_rdlock(&c->exit_lock);
+	if (channel_exiting(c))
+		message_unref_all(take_msgs, n);
+	else
+		channel_put_back_locked(c, take_msgs, n);
+	rwlock_unlock(&c->exit_lock);
+}
+
 /* Up to max; *n of them were there. */
 static int redrive_some(struct redrive *r, size_t max, size_t *n, struct err *err)
 {
@@ -170,7 +188,7 @@ static int redrive_some(struct redrive *r, size_t max, size_t *n, struct err *er
 	if (*n == 0)
 		return 0;
 	int rc = redrive_batch(r, *n, &left, err);
-	channel_return_messages(c, r->msgs, left);
+	put_back(c, r->msgs, left);
 	if (r->from_backend && lock_unless_exiting(c, &late)) {
 		c->backend->ops->done(c->backend, *n);
 		rwlock_unlock(&c->exit_lock);

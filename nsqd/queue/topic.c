@@ -387,7 +387,7 @@ bool topic_put_may_block(struct topic *t, size_t n)
 	if (!rwlock_tryrdlock(&t->lock))
 		return true;
 	bool may_block = !t->ephemeral && chan_len(t->memory_msg_chan) + n + spare > cap;
-	may_block = may_block || limits_may_wait(t);
+	may_block = may_block || limits_may_wait(t, n);
 	rwlock_unlock(&t->lock);
 	return may_block;
 }
@@ -547,7 +547,13 @@ size_t topic_put_made_messages(
 {
 	_Static_assert(TOPIC_PUT_MAX == TOPIC_BATCH, "put_messages has room for so many");
 	CHECK(n <= TOPIC_PUT_MAX);
-	return put_messages(t, take_msgs, n, 0, err);
+	if (!limits_are_on(t))
+		return put_messages(t, take_msgs, n, 0, err);
+	size_t admitted = limits_admit_made(t, take_msgs, n, err);
+	message_unref_all(take_msgs + admitted, n - admitted);
+	size_t done = admitted > 0 ? put_messages(t, take_msgs, admitted, PUT_ADMITTED, err) : 0;
+	(void)limits_tell_over(t);
+	return done;
 }
 
 int topic_put_message_deferred(

@@ -150,7 +150,9 @@ size_t topic_put_publications(
 	struct topic *t, struct message_body *const *take_bodies, size_t n, struct err *err);
 /*
  * The same for n <= TOPIC_PUT_MAX messages that are made already, with ids of id_factory: dead
- * letters. Takes over their references, whatever happens.
+ * letters. Takes over their references, whatever happens. As many are queued as max_depth and
+ * max_bytes admit. They are not new to the daemon: the limits of the host, and no_channel, do not
+ * hold for them. Waits for no pump.
  */
 #define TOPIC_PUT_MAX 256
 size_t topic_put_made_messages(

@@ -39,6 +39,11 @@ bool limits_are_on(struct topic *t);
  */
 size_t limits_admit(struct topic *t, struct message_body *const *bodies, size_t n, bool whole,
 	bool *drops, struct err *err);
+/*
+ * The same for n <= TOPIC_BATCH messages that are made, the first ones, by the limits of the topic and
+ * its channels alone. Refused ones are not counted: they are tried again.
+ */
+size_t limits_admit_made(struct topic *t, struct message *const *msgs, size_t n, struct err *err);
 /* The rest of what was admitted will not be put. */
 void limits_release(struct topic *t, struct message_body *const *bodies, size_t n);
 /* n messages are dropped, and have not been put. */
@@ -60,8 +65,12 @@ void limits_end_put(struct topic *t, const struct limits_put *p, size_t in_memor
  * is told; and if these are more than a batch, waited for, a moment at most.
  */
 void limits_after_put(struct topic *t);
-/* Is limits_after_put going to wait? A guess. Called with topic.lock held. */
-bool limits_may_wait(struct topic *t);
+/* Of that the telling, without the waiting. True: these are more than a batch. */
+bool limits_tell_over(struct topic *t);
+/*
+ * Is limits_after_put going to wait, if n messages are put? A guess. Called with topic.lock held.
+ */
+bool limits_may_wait(struct topic *t, size_t n);
 /* n messages of the memory queue have been thrown away. Called with topic.lock held. */
 void limits_emptied(struct topic *t, size_t n, int64_t bytes);
 
