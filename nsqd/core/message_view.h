@@ -19,6 +19,7 @@ enum message_place {
 	PLACE_MEMORY, /* the queue in memory, or that of messages in flight, or deferred */
 	PLACE_KEPT,   /* in memory, since the disk refuses it */
 	PLACE_DISK,
+	PLACE_DEAD, /* given up; on its way to the dead-letter topic */
 };
 
 struct message_view {

@@ -17,7 +17,9 @@
 #include "nsqd/http/http_request.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/queue/channel_inspect.h"
+#include "nsqd/queue/dead_targets.h"
 #include "nsqd/queue/topic.h"
+#include "nsqd/queue/topics.h"
 
 #define BAD_REQUEST 400
 #define NOT_FOUND 404
@@ -196,7 +198,8 @@ static void add_message(struct strbuf *out, const struct peek_args *a, const str
 	static const char *const places[] = {[PLACE_BATCH] = "memory",
 		[PLACE_MEMORY] = "memory",
 		[PLACE_KEPT] = "kept",
-		[PLACE_DISK] = "disk"};
+		[PLACE_DISK] = "disk",
+		[PLACE_DEAD] = "given_up"};
 	size_t len = m->body->len < a->body ? m->body->len : a->body;
 	int64_t age;
 	/* A damaged record may have any timestamp. */
@@ -210,34 +213,97 @@ static void add_message(struct strbuf *out, const struct peek_args *a, const str
 		m->body_len);
 	base64_add(out, m->body->data, len);
 	strbuf_addc(out, '"');
+	if (m->place == PLACE_DEAD)
+		strbuf_addf(out, ",\"reason\":\"%s\"", dead_reason_name((int)m->client_id));
 }
 
-/* c is NULL for a topic's own messages. */
-static void respond_peek(struct http_request *req, const struct peek_args *a,
-	const struct message_views *seen, struct channel *c, const struct err *disk_err)
+/* --- dead letters ----------------------------------------------------------------------------- */
+
+/* Where the messages come from, if they are dead letters. */
+struct origins {
+	struct dead_entry *v; /* owned, as is the next; one for each message that was seen */
+	bool *found;
+	struct err err; /* msg: "", or why some may be missing */
+};
+
+static void find_origins(struct origins *o, struct http_request *req, const char *topic,
+	const struct message_views *seen)
 {
-	struct strbuf *out = &req->out;
+	*o = (struct origins){
+		xcalloc(seen->n + 1, sizeof(*o->v)), xcalloc(seen->n + 1, sizeof(*o->found)), {0}};
+	struct err err = {0};
+	for (size_t i = 0; i < seen->n; i++)
+		o->v[i].id = seen->v[i].id;
+	if (dead_targets_origins(
+		    &req->daemon->topics->dead_targets, topic, o->v, o->found, seen->n, &err) != 0)
+		o->err = err;
+}
+
+static void free_origins(struct origins *o)
+{
+	free(o->v);
+	free(o->found);
+}
+
+static void add_origin(struct strbuf *out, const struct dead_letter *from)
+{
+	strbuf_adds(out, ",\"dead_letter\":{\"topic\":");
+	strbuf_add_json(out, from->topic, strlen(from->topic));
+	add_text(out, "channel", from->channel, strlen(from->channel));
+	add_text(out, "id", from->id.hex, MSG_ID_LENGTH);
+	strbuf_addf(out,
+		",\"timestamp\":%" PRId64 ",\"attempts\":%d,\"reason\":\"%s\",\"time\":%" PRId64
+		"}",
+		from->timestamp, from->attempts, dead_reason_name(from->reason), from->time);
+}
+
+/* --- the answer ------------------------------------------------------------------------------- */
+
+/* The messages that were seen, in JSON. c is NULL for a topic's own. */
+static void add_messages(struct strbuf *out, const struct peek_args *a,
+	const struct message_views *seen, struct channel *c, const struct origins *origins)
+{
 	struct now now = {clock_wall_ns(), clock_mono_ns()};
 	struct consumers all = {
 		xcalloc(seen->n + 1, sizeof(*all.v)), xcalloc(seen->n + 1, sizeof(*all.gone)), 0};
-	strbuf_adds(out, "{\"messages\":[");
 	for (size_t i = 0; i < seen->n; i++) {
 		const struct message_view *m = &seen->v[i];
 		if (i > 0)
 			strbuf_addc(out, ',');
 		add_message(out, a, m, &now);
+		if (origins->found[i])
+			add_origin(out, &origins->v[i].from);
 		if (a->state == CHANNEL_IN_FLIGHT)
 			add_client(out, m->client_id, find_consumer(&all, c, m->client_id));
 		if (a->state != CHANNEL_READY)
 			add_due(out, &now, m->due_ns);
 		strbuf_addc(out, '}');
 	}
-	strbuf_addc(out, ']');
-	if (*disk_err->msg)
-		add_text(out, "disk_error", disk_err->msg, strlen(disk_err->msg));
-	strbuf_addc(out, '}');
-	http_respond_out(req, true);
 	free_consumers(&all);
+}
+
+static void add_error(struct strbuf *out, const char *key, const struct err *err)
+{
+	if (*err->msg)
+		add_text(out, key, err->msg, strlen(err->msg));
+}
+
+/* c is NULL for a topic's own messages. */
+static void respond_peek(struct http_request *req, const struct peek_args *a,
+	const struct message_views *seen, const char *topic, struct channel *c,
+	const struct err *disk_err)
+{
+	struct strbuf *out = &req->out;
+	struct origins origins;
+	find_origins(&origins, req, topic, seen);
+	strbuf_adds(out, "{\"messages\":[");
+	add_messages(out, a, seen, c, &origins);
+	strbuf_addc(out, ']');
+	add_error(out, "disk_error", disk_err);
+	add_error(out, "dead_letter_error", &origins.err);
+	strbuf_addc(out, '}');
+	free_origins(&origins);
+	http_respond_out(req, true);
 }
 
 /* --- the handlers ----------------------------------------------------------------------------- */
@@ -263,7 +329,7 @@ void http_do_channel_peek(struct http_request *req)
 		message_views_init(&seen, a.n, a.body);
 		if (channel_peek(c, (enum channel_state)a.state, a.from != FROM_DISK,
 			    a.from != FROM_MEMORY, &seen, &disk_err))
-			respond_peek(req, &a, &seen, c, &disk_err);
+			respond_peek(req, &a, &seen, c->topic_name, c, &disk_err);
 		else
 			respond_exiting(req);
 		message_views_free(&seen);
@@ -285,7 +351,7 @@ void http_do_topic_peek(struct http_request *req)
 	} else if (ok) {
 		message_views_init(&seen, a.n, a.body);
 		topic_peek(t, a.from != FROM_DISK, a.from != FROM_MEMORY, &seen, &disk_err);
-		respond_peek(req, &a, &seen, NULL, &disk_err);
+		respond_peek(req, &a, &seen, t->name, NULL, &disk_err);
 		message_views_free(&seen);
 	}
 	topic_unref(t);

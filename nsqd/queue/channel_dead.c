@@ -280,8 +280,7 @@ void channel_requeue_of_client(struct channel *c, int64_t client_id)
 
 /* --- to the dead-letter topic ------------------------------------------------------------------- */
 
-/* The pump's, then exit's: what came from the backend is elsewhere now. */
-static void settle_backend(struct channel *c)
+void channel_dead_less(struct channel *c)
 {
 	if (kept_count(&c->dead) > 0 || c->dead_undone == 0)
 		return;
@@ -335,14 +334,14 @@ __attribute__((noinline)) bool channel_bury(struct channel *c)
 			drop(c, &msgs[i], 1, (int)msgs[i]->client_id);
 	}
 	kept_settle(&c->dead, msgs + done, n - done);
-	settle_backend(c);
+	channel_dead_less(c);
 	return done < n;
 }
 
 void channel_drop_dead(struct channel *c)
 {
 	kept_clear(&c->dead);
-	settle_backend(c);
+	channel_dead_less(c);
 }
 
 void channel_dead_settings_changed(struct channel *c)

@@ -44,7 +44,8 @@ static void visit_memory(struct channel *c, void *arg)
 	for (size_t i = 0; i < batch; i++)
 		message_views_add(out, c->batch[i], PLACE_BATCH);
 	look_into_chan(c->memory_msg_chan, out);
-	kept_look(&c->kept, out);
+	kept_look(&c->kept, out, PLACE_KEPT);
+	kept_look(&c->dead, out, PLACE_DEAD);
 }
 
 /*
@@ -279,7 +280,7 @@ static void search_in_flight_locked(struct channel *c, struct search *s)
 		settle_locked(c, s, m);
 }
 
-/* In the batch or kept. The put comes before the end there: a crash must find it somewhere. */
+/* In the batch, kept or given up. The put comes before the end there: a crash must find it somewhere. */
 static void visit_by_id(struct channel *c, void *arg)
 {
 	struct search *s = arg;
@@ -296,6 +297,10 @@ static void visit_by_id(struct channel *c, void *arg)
 	} else if ((m = kept_take_out(&c->kept, s->id)) != NULL) {
 		settle_locked(c, s, m);
 		channel_kept_less(c);
+		s->found = true;
+	} else if ((m = kept_take_out(&c->dead, s->id)) != NULL) {
+		settle_locked(c, s, m);
+		channel_dead_less(c);
 		s->found = true;
 	}
 	rwlock_unlock(&c->exit_lock);

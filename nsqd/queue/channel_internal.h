@@ -137,6 +137,8 @@ bool channel_bury(struct channel *c);
  * nsqlookupd, lets it. Takes in_flight_lock for a moment.
  */
 bool channel_has_dead_letters(struct channel *c);
+/* Less is in c->dead: if nothing is, what came from the backend is elsewhere now. The pump; exit. */
+void channel_dead_less(struct channel *c);
 /* Drops all of c->dead: it was emptied, or is deleted. The pump; or after its end, exit. */
 void channel_drop_dead(struct channel *c);
 /* The backend is told whether a crash may forget: see dead letters in docs/durability.md. The pump. */

@@ -301,17 +301,37 @@ static int look_in(const struct dead_log *l, int fd, const struct wanted *w, siz
 	return got < 0 ? failed(l, "read", err) : 0;
 }
 
-static int look_in_old(const struct dead_log *l, const struct wanted *w, size_t n,
-	struct dead_entry *entries, bool *found, struct err *err)
+/* *fd is -1 if there is none. */
+static int open_old(const struct dead_log *l, int *fd, struct err *err)
 {
-	if (!l->path)
-		return l->old_fd >= 0 ? look_in(l, l->old_fd, w, n, entries, found, err) : 0;
-	int fd = regfile_open(l->old_path, err);
-	if (fd < 0)
-		return err->code == ENOENT ? 0 : -1;
-	int rc = look_in(l, fd, w, n, entries, found, err);
-	close(fd);
+	if (l->path) {
+		*fd = regfile_open(l->old_path, err);
+		return *fd >= 0 || err->code == ENOENT ? 0 : -1;
+	}
+	if (l->old_fd < 0)
+		return 0;
+	*fd = fcntl(l->old_fd, F_DUPFD_CLOEXEC, 0);
+	return *fd >= 0 ? 0 : failed(l, "open", err);
+}
+
+int dead_log_snapshot(struct dead_log *l, struct dead_log_files *out, struct err *err)
+{
+	*out = (struct dead_log_files){.log = l, .fd = {-1, -1}};
+	if (open_log(l, err) != 0)
+		return -1;
+	out->fd[0] = fcntl(l->fd, F_DUPFD_CLOEXEC, 0);
+	int rc = out->fd[0] >= 0 ? 0 : failed(l, "open", err);
+	if (rc == 0)
+		rc = open_old(l, &out->fd[1], err);
+	if (rc != 0)
+		dead_log_close(out);
 	return rc;
+}
+
+void dead_log_close(struct dead_log_files *files)
+{
+	close_fd(&files->fd[0]);
+	close_fd(&files->fd[1]);
 }
 
 static bool all_found(const bool *found, size_t n)
@@ -322,21 +342,17 @@ static bool all_found(const bool *found, size_t n)
 	return i == n;
 }
 
-int dead_log_find(
-	struct dead_log *l, struct dead_entry *entries, bool *found, size_t n, struct err *err)
+int dead_log_find(const struct dead_log_files *files, struct dead_entry *entries, bool *found,
+	size_t n, struct err *err)
 {
+	int rc = 0;
 	memset(found, 0, n * sizeof(*found));
-	if (n == 0)
-		return 0;
-	if (open_log(l, err) != 0)
-		return -1;
 	struct wanted *w = xreallocarray(NULL, n, sizeof(*w));
 	for (size_t i = 0; i < n; i++)
 		w[i] = (struct wanted){.id = entries[i].id, .i = i};
 	qsort(w, n, sizeof(*w), by_id);
-	int rc = look_in(l, l->fd, w, n, entries, found, err);
-	if (rc == 0 && !all_found(found, n))
-		rc = look_in_old(l, w, n, entries, found, err);
+	for (int i = 0; i < 2 && rc == 0 && files->fd[i] >= 0 && !all_found(found, n); i++)
+		rc = look_in(files->log, files->fd[i], w, n, entries, found, err);
 	free(w);
 	return rc;
 }

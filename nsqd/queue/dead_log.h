@@ -68,12 +68,22 @@ int dead_log_append(
 	struct dead_log *l, const struct dead_entry *entries, size_t n, bool sync, struct err *err);
 /* The last n records that were appended are of messages that have been refused: takes them back. */
 void dead_log_take_back(struct dead_log *l, size_t n);
+
+/* The files as they are, to be read without the log's lock: those who append do not wait. */
+struct dead_log_files {
+	const struct dead_log *log; /* borrowed; of it immutable fields alone are read */
+	int fd[2];                  /* the newest, the old one; -1: there is none */
+};
+/* For dead_log_close. -1 with err set: they cannot be opened, and there is nothing to close. */
+int dead_log_snapshot(struct dead_log *l, struct dead_log_files *out, struct err *err);
 /*
  * Fills in from of those entries whose id is known; found[i] says which. One pass over the files for
- * all of them. -1 with err set: they cannot be read.
+ * all of them. -1 with err set: they cannot be read. Any thread, as the next.
  */
-int dead_log_find(
-	struct dead_log *l, struct dead_entry *entries, bool *found, size_t n, struct err *err);
+int dead_log_find(const struct dead_log_files *files, struct dead_entry *entries, bool *found,
+	size_t n, struct err *err);
+void dead_log_close(struct dead_log_files *files);
+
 /* Removes the files. */
 void dead_log_remove(struct dead_log *l);
 

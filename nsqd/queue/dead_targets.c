@@ -108,12 +108,20 @@ int dead_targets_origins(struct dead_targets *d, const char *topic, struct dead_
 	bool *found, size_t n, struct err *err)
 {
 	struct dead_target *t = find(d, topic);
+	struct dead_log_files files;
 	memset(found, 0, n * sizeof(*found));
 	if (!t)
 		return 0;
-	mutex_lock(&t->lock);
-	int rc = dead_log_find(t->log, entries, found, n, err);
-	mutex_unlock(&t->lock);
+	int rc = 0;
+	if (n > 0) {
+		mutex_lock(&t->lock);
+		rc = dead_log_snapshot(t->log, &files, err);
+		mutex_unlock(&t->lock);
+	}
+	if (n > 0 && rc == 0) {
+		rc = dead_log_find(&files, entries, found, n, err);
+		dead_log_close(&files);
+	}
 	dead_target_unref(t);
 	return rc;
 }

@@ -132,13 +132,30 @@ bool kept_settle(struct kept *k, struct message *const *take_rest, size_t n)
 	return empty;
 }
 
-void kept_look(struct kept *k, struct message_views *views)
+/*
+ * The list as it is now, up to *last; NULL: it is empty. Nobody but the taker changes what is before
+ * the last message, so the taker may walk there without the lock.
+ */
+static struct message *list_of(struct kept *k, struct message **last)
 {
 	mutex_lock(&k->lock);
-	for (const struct message *m = k->first; m && message_views_room(views) > 0;
-		m = m->run_next)
-		message_views_add(views, m, PLACE_KEPT);
+	struct message *first = k->first;
+	*last = first ? k->last : NULL;
 	mutex_unlock(&k->lock);
+	return first;
+}
+
+static struct message *next_of(const struct message *m, const struct message *last)
+{
+	return m == last ? NULL : m->run_next;
+}
+
+void kept_look(struct kept *k, struct message_views *views, enum message_place place)
+{
+	struct message *last;
+	const struct message *m = list_of(k, &last);
+	for (; m && message_views_room(views) > 0; m = next_of(m, last))
+		message_views_add(views, m, place);
 }
 
 int64_t kept_first_timestamp(struct kept *k)
@@ -153,22 +170,23 @@ int64_t kept_first_timestamp(struct kept *k)
 
 struct message *kept_take_out(struct kept *k, struct message_id id)
 {
-	struct message *before = NULL, *m;
+	struct message *before = NULL, *last;
 	CHECK(k->taken == 0);
-	mutex_lock(&k->lock);
-	for (m = k->first; m && !message_id_equal(m->id, id); m = m->run_next)
+	struct message *m = list_of(k, &last);
+	for (; m && !message_id_equal(m->id, id); m = next_of(m, last))
 		before = m;
-	if (m) {
-		if (before)
-			before->run_next = m->run_next;
-		else
-			k->first = m->run_next;
-		if (k->last == m)
-			k->last = before;
-		k->bytes -= bytes_of(&m, 1);
-		atomic_fetch_sub(k->total_bytes, bytes_of(&m, 1));
-		atomic_fetch_sub(&k->count, 1);
-	}
+	if (!m)
+		return NULL;
+	mutex_lock(&k->lock);
+	if (before)
+		before->run_next = m->run_next;
+	else
+		k->first = m->run_next;
+	if (k->last == m)
+		k->last = before;
+	k->bytes -= bytes_of(&m, 1);
+	atomic_fetch_sub(k->total_bytes, bytes_of(&m, 1));
+	atomic_fetch_sub(&k->count, 1);
 	mutex_unlock(&k->lock);
 	return m;
 }

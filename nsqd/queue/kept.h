@@ -70,15 +70,15 @@ size_t kept_take(struct kept *k, struct message **msgs, size_t max);
  */
 bool kept_settle(struct kept *k, struct message *const *take_rest, size_t n);
 /*
- * Adds the oldest to views, as far as there is room. Any thread; what was taken and not settled is
- * not seen. Takes k's lock for so many messages.
+ * Adds the oldest to views, as far as there is room. Only where the taker could take, so that those
+ * who append wait no longer than for one of them.
  */
-void kept_look(struct kept *k, struct message_views *views);
+void kept_look(struct kept *k, struct message_views *views, enum message_place place);
 /* The timestamp of the oldest (ns), or 0. Any thread; takes k's lock, if there is any. */
 int64_t kept_first_timestamp(struct kept *k);
 /*
  * Takes the one with that id out; the reference is the caller's. NULL: there is none. Only where
- * the taker could take. Looks at up to KEPT_MSGS_MAX messages and a batch, under k's lock.
+ * the taker could take. Looks at up to KEPT_MSGS_MAX messages and a batch; others wait for one.
  */
 struct message *kept_take_out(struct kept *k, struct message_id id);
 /* Drops everything; only where the taker could take. */

@@ -251,6 +251,87 @@ def test_names_and_methods(nsqd):
         assert answer('POST', path + good) == (404, 'MESSAGE_NOT_FOUND'), good
 
 
+# -- dead letters
+
+def config(daemon, topic, channel=None, **settings):
+    path = '/topic/config?topic=' + topic
+    if channel:
+        path = '/channel/config?topic=%s&channel=%s' % (topic, channel)
+    answer = daemon.http('PUT', path, json.dumps(settings).encode())
+    assert answer.status == 200, answer
+
+
+def failed(daemon, *sent):
+    """The first delivery of each, which is sent back; by body."""
+    with daemon.subscribe('t', 'ch', rdy=len(sent)) as client:
+        for body in sent:
+            daemon.pub('t', body)
+        found = client.messages(len(sent))
+        for m in found:
+            client.req(m)
+        client.expect_usable()
+    return {m.body: m for m in found}
+
+
+@pytest.mark.parametrize('channel', ['look', None], ids=['channel', 'topic'])
+def test_a_dead_letter_says_where_it_came_from(place, channel):
+    _, daemon = place
+    daemon.create('t', 'ch')
+    daemon.create('dead', *['look'] if channel else [])
+    config(daemon, 't', 'ch', max_attempts=1, dead_letter_topic='dead')
+    before = time.time_ns()
+    sent = failed(daemon, *[b'message %d' % i for i in range(8)])
+    daemon.pub('dead', b'no dead letter')
+    wait_until(lambda: len(peek(daemon, 'dead', channel)) == 9, 'all are there')
+    for _ in range(2):
+        for m in peek(daemon, 'dead', channel):
+            if m['data'] == b'no dead letter':
+                assert 'dead_letter' not in m
+                continue
+            was = sent[m['data']]
+            origin = m['dead_letter']
+            assert before <= origin.pop('time') <= time.time_ns()
+            assert origin == {'topic': 't', 'channel': 'ch', 'id': was.id.decode(),
+                              'timestamp': was.timestamp, 'attempts': 1, 'reason': 'max_attempts'}
+            assert m['attempts'] == 0 and m['id'] != was.id.decode()
+        daemon.restart()
+    # In flight as well.
+    daemon.create('dead', 'look')
+    with daemon.subscribe('dead', 'look', rdy=9) as client:
+        client.messages(9)
+        seen = peek(daemon, 'dead', 'look', state='in_flight')
+        assert sorted(m['data'] for m in seen if 'dead_letter' in m) == sorted(sent)
+
+
+def test_what_waits_for_its_dead_letter_topic_is_seen(new_nsqd):
+    daemon = new_nsqd()
+    daemon.create('t', 'ch')
+    daemon.create('dead', 'look')
+    config(daemon, 'dead', max_depth=1)
+    config(daemon, 't', 'ch', max_attempts=1, dead_letter_topic='dead')
+    daemon.pub('dead', b'full')
+    daemon.wait_channel('dead', 'look', depth=1)
+    sent = failed(daemon, b'1', b'2', b'3')
+    daemon.wait_channel('t', 'ch', depth=3, in_flight_count=0)
+    seen = peek(daemon, 't')
+    assert {m['data']: (m['id'].encode(), m['from'], m['reason']) for m in seen} == {
+        body: (m.id, 'given_up', 'max_attempts') for body, m in sent.items()}
+    # And can be reached.
+    ids = {m['data']: m['id'] for m in seen}
+    assert by_id(daemon, 'finish', 't', ids[b'1']) == DONE
+    assert by_id(daemon, 'finish', 't', ids[b'1']) == NOT_FOUND
+    daemon.wait_channel('t', 'ch', depth=2)
+    config(daemon, 't', 'ch', max_attempts=None)
+    assert by_id(daemon, 'requeue', 't', ids[b'2']) == DONE
+    assert {m['data']: m['from'] for m in peek(daemon, 't')} == {
+        b'2': 'memory', b'3': 'given_up'}
+    daemon.post('/channel/empty?topic=dead&channel=look')
+    daemon.wait_channel('dead', 'look', depth=1)
+    assert bodies(peek(daemon, 'dead', 'look')) == [b'3']
+    assert [m.body for m in drained(daemon, 't')] == [b'2']
+
+
+
 # -- one message by its id
 
 def test_finish_and_requeue_in_flight(new_nsqd):

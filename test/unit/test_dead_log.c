@@ -50,12 +50,24 @@ static void assert_same(const struct dead_letter *a, const struct dead_letter *b
 	assert_int_equal(a->envelope, b->envelope);
 }
 
+static int find(
+	struct dead_log *l, struct dead_entry *entries, bool *found, size_t n, struct err *err)
+{
+	struct dead_log_files files;
+	memset(found, 0, n * sizeof(*found));
+	if (dead_log_snapshot(l, &files, err) != 0)
+		return -1;
+	int rc = dead_log_find(&files, entries, found, n, err);
+	dead_log_close(&files);
+	return rc;
+}
+
 static bool knows(struct dead_log *l, unsigned i)
 {
 	struct err err;
 	bool found;
 	struct dead_entry wanted = entry(i), e = {.id = wanted.id};
-	assert_int_equal(dead_log_find(l, &e, &found, 1, &err), 0);
+	assert_int_equal(find(l, &e, &found, 1, &err), 0);
 	if (found)
 		assert_same(&e.from, &wanted.from);
 	return found;
@@ -80,7 +92,7 @@ static void test_what_was_appended_is_found(void **state)
 	bool found[COUNT(ids)];
 	for (size_t i = 0; i < COUNT(ids); i++)
 		e[i] = (struct dead_entry){.id = entry(ids[i]).id};
-	assert_int_equal(dead_log_find(l, e, found, COUNT(ids), &err), 0);
+	assert_int_equal(find(l, e, found, COUNT(ids), &err), 0);
 	for (size_t i = 0; i < COUNT(ids); i++) {
 		struct dead_entry wanted = entry(ids[i]);
 		if (i == 5)
@@ -181,6 +193,29 @@ static void test_in_memory_there_is_no_file(void **state)
 	dead_log_free(l);
 }
 
+/* Those who read have what there was, whatever becomes of the files. */
+static void test_a_snapshot_outlives_its_files(void **state)
+{
+	struct err err;
+	bool found[2];
+	struct dead_entry e[2] = {{.id = entry(0).id}, {.id = entry(256).id}};
+	struct dead_log_files files;
+	for (int in_memory = 0; in_memory <= 1; in_memory++) {
+		struct dead_log *l = dead_log_new(".", "t", in_memory);
+		append(l, 0, 256);
+		assert_int_equal(dead_log_snapshot(l, &files, &err), 0);
+		append(l, 256, 256);
+		dead_log_take_back(l, 256);
+		for (unsigned i = 0; i < 2 * DEAD_LOG_MEMORY_RECORDS + 256; i += 256)
+			append(l, 512 + i, 256);
+		dead_log_remove(l);
+		assert_int_equal(dead_log_find(&files, e, found, 2, &err), 0);
+		assert_true(found[0] && !found[1]);
+		dead_log_close(&files);
+		dead_log_free(l);
+	}
+}
+
 static void test_what_cannot_be_opened_is_an_error(void **state)
 {
 	struct err err;
@@ -189,7 +224,7 @@ static void test_what_cannot_be_opened_is_an_error(void **state)
 	struct dead_log *l = dead_log_new(".", "t", false);
 	assert_int_equal(mkdir(FILE_NAME, 0700), 0);
 	assert_int_equal(dead_log_append(l, &e, 1, false, &err), -1);
-	assert_int_equal(dead_log_find(l, &e, &found, 1, &err), -1);
+	assert_int_equal(find(l, &e, &found, 1, &err), -1);
 	assert_false(found);
 	assert_int_equal(rmdir(FILE_NAME), 0);
 	assert_int_equal(symlink("elsewhere", FILE_NAME), 0);
@@ -220,6 +255,7 @@ int main(void)
 		IN_DIR(test_what_is_taken_back_is_gone),
 		IN_DIR(test_a_full_file_becomes_the_old_one),
 		IN_DIR(test_in_memory_there_is_no_file),
+		IN_DIR(test_a_snapshot_outlives_its_files),
 		IN_DIR(test_what_cannot_be_opened_is_an_error),
 		cmocka_unit_test(test_whose_file_it_is),
 	};

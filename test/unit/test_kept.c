@@ -99,7 +99,7 @@ static void expect_look(struct kept *k, size_t max, const uint32_t *seqs, size_t
 {
 	struct message_views seen;
 	message_views_init(&seen, max, 4);
-	kept_look(k, &seen);
+	kept_look(k, &seen, PLACE_KEPT);
 	assert_int_equal(seen.n, n);
 	for (size_t i = 0; i < n; i++) {
 		assert_int_equal(seen.v[i].place, PLACE_KEPT);
