@@ -247,6 +247,17 @@ void dead_log_take_back(struct dead_log *l, size_t n)
 		close_fd(&l->fd);
 }
 
+int dead_log_clear(struct dead_log *l, struct err *err)
+{
+	int rc = open_log(l, err);
+	if (rc == 0 && l->n > 0 && ftruncate(l->fd, 0) != 0)
+		rc = failed(l, "clear", err);
+	close_fd(&l->fd);
+	if (rc == 0 && l->path && unlink(l->old_path) != 0 && errno != ENOENT)
+		rc = failed(l, "remove", err);
+	return rc;
+}
+
 void dead_log_remove(struct dead_log *l)
 {
 	close_fd(&l->fd);

@@ -84,6 +84,11 @@ int dead_log_find(const struct dead_log_files *files, struct dead_entry *entries
 	size_t n, struct err *err);
 void dead_log_close(struct dead_log_files *files);
 
+/*
+ * There are no messages of that topic: no record is needed any more. The file stays, since it says
+ * that this is a dead-letter topic. -1 with err set.
+ */
+int dead_log_clear(struct dead_log *l, struct err *err);
 /* Removes the files. */
 void dead_log_remove(struct dead_log *l);
 

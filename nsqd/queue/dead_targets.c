@@ -84,9 +84,59 @@ bool dead_targets_has(struct dead_targets *d, const char *topic)
 	return t != NULL;
 }
 
-void dead_targets_load(struct dead_targets *d, const char *data_path)
+static void see_log(struct dead_targets *d, const char *entry)
 {
 	char name[NAME_SIZE];
+	size_t len = dead_log_topic(entry);
+	if (len == 0)
+		return;
+	snprintf(name, sizeof(name), "%.*s", (int)len, entry);
+	dead_target_unref(dead_targets_get(d, name));
+}
+
+/*
+ * Its topic has messages, or had some: an empty queue has no file but that which says where it is.
+ * TOPIC.diskqueue.REST, or TOPIC:CHANNEL.diskqueue.REST, and what was kept aside of these.
+ */
+static void see_queue(struct dead_targets *d, const char *entry)
+{
+	static const char mark[] = ".diskqueue.", where[] = "meta.dat";
+	char name[NAME_SIZE];
+	const char *end = NULL;
+	for (const char *p = entry; (p = strstr(p, mark)) != NULL; p++)
+		end = p;
+	if (!end || strcmp(end + strlen(mark), where) == 0)
+		return;
+	size_t len = (size_t)(end - entry), topic = strcspn(entry, ":");
+	snprintf(name, sizeof(name), "%.*s", (int)(topic < len ? topic : len), entry);
+	struct dead_target *t = find(d, name);
+	if (t)
+		t->has_messages = true;
+	dead_target_unref(t);
+}
+
+/* False: not all of them could be read. */
+static bool see_all(
+	struct dead_targets *d, DIR *dir, void (*see)(struct dead_targets *d, const char *entry))
+{
+	struct dirent *e;
+	rewinddir(dir);
+	for (errno = 0; (e = readdir(dir)) != NULL; errno = 0)
+		see(d, e->d_name);
+	return errno == 0;
+}
+
+static void clear_empty(struct dead_targets *d)
+{
+	struct err err;
+	for (struct dead_target *t = d->list; t; t = t->hh.next) {
+		if (!t->has_messages && dead_log_clear(t->log, &err) != 0)
+			nsqd_logf(d->ctx, LG_ERROR, "failed to %s", err.msg);
+	}
+}
+
+void dead_targets_load(struct dead_targets *d, const char *data_path)
+{
 	DIR *dir = opendir(data_path);
 	if (!dir) {
 		char text[128];
@@ -94,13 +144,8 @@ void dead_targets_load(struct dead_targets *d, const char *data_path)
 			data_path, err_strerror(errno, text, sizeof(text)));
 		return;
 	}
-	for (struct dirent *e; (e = readdir(dir)) != NULL;) {
-		size_t len = dead_log_topic(e->d_name);
-		if (len == 0)
-			continue;
-		snprintf(name, sizeof(name), "%.*s", (int)len, e->d_name);
-		dead_target_unref(dead_targets_get(d, name));
-	}
+	if (see_all(d, dir, see_log) && see_all(d, dir, see_queue))
+		clear_empty(d);
 	closedir(dir);
 }
 

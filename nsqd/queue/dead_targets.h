@@ -26,6 +26,7 @@ struct dead_target {
 	char name[NAME_SIZE]; /* immutable */
 	struct mutex lock;    /* held over the disk: the log, and the put that it tells of */
 	struct dead_log *log; /* guarded by lock; owned */
+	bool has_messages;    /* dead_targets_load's own */
 	bool forgotten;       /* guarded by lock: the topic is deleted, another may have its name */
 	UT_hash_handle hh;    /* dead_targets.list; guarded by its lock */
 };
@@ -39,7 +40,10 @@ struct dead_targets {
 /* Main thread, as the next two. */
 void dead_targets_init(struct dead_targets *d, struct context *ctx);
 void dead_targets_destroy(struct dead_targets *d);
-/* Finds those that there are in the data path. Before there are topics. */
+/*
+ * Finds those that there are in the data path. Of one without a message on disk the log is cleared.
+ * Before there are topics.
+ */
 void dead_targets_load(struct dead_targets *d, const char *data_path);
 
 /* --- any thread ------------------------------------------------------------------------------- */

@@ -603,6 +603,48 @@ def test_ten_thousand_dead_letters_and_back(daemon):
     assert sorted(m.body for m in take(daemon, 't', 'ch', 10000)) == sorted(bodies)
 
 
+def test_the_origins_are_forgotten_when_no_dead_letter_is_left(tmp_path):
+    daemon = Nsqd(str(tmp_path), ('--mem-queue-size=5',))
+    files = [os.path.join(daemon.data_path, 'dead' + s)
+             for s in ('.dead-letters.dat', '.dead-letters.old.dat')]
+
+    def redriven():
+        return redrive(daemon, 'dead', 'a', 1)['redriven']
+    with running(daemon):
+        daemon.create('t', 'ch')
+        daemon.create('dead', 'a', 'b')
+        put(daemon, 't', 'ch', max_attempts=1, dead_letter_topic='dead')
+        with daemon.subscribe('t', 'ch', 30) as client:
+            daemon.pub('t', *[b'%d' % i for i in range(30)])
+            fail(client, 30)
+        wait_total(daemon, 'dead', 60)
+        size = os.stat(files[0]).st_size
+        assert size == 30 * 256
+        take(daemon, 'dead', 'a', 30)
+        # The other channel has its own.
+        daemon.restart()
+        assert os.stat(files[0]).st_size == size
+        take(daemon, 'dead', 'b', 30)
+        with open(files[1], 'wb') as f:
+            f.write(bytes(256))
+        daemon.restart()
+        assert os.stat(files[0]).st_size == 0
+        assert not os.path.exists(files[1])
+        # It goes on being a dead-letter topic, which has none of its own.
+        put(daemon, 'dead', 'a', max_attempts=1, dead_letter_topic='more')
+        with daemon.subscribe('dead', 'a', 1, **QUICK) as client:
+            daemon.pub('dead', b'x')
+            fail(client, 3)
+            client.fin(client.message())
+            daemon.wait_channel('dead', 'a', depth=0, in_flight_count=0)
+        with daemon.subscribe('t', 'ch', 1) as client:
+            daemon.pub('t', b'y')
+            fail(client)
+        daemon.wait_channel('dead', 'a', depth=1)
+        wait_alone(daemon, 't', 'ch')
+        assert redriven() == 1
+
+
 # -- redrive
 
 def test_redrive_of_an_envelope_restores_the_body(daemon):
