@@ -465,13 +465,14 @@ void limits_end_deal(struct topic *t, size_t n, int64_t bytes, bool memory)
 
 /* --- drop-head -------------------------------------------------------------------------------- */
 
-/* How much too much the topic holds, with drop-head. */
+/* How much too much the topic holds, with drop-head. (One that has exited has no backend any more.) */
 static struct amount too_much(struct topic *t)
 {
 	const struct setting_values *v = &t->settings->v;
 	struct amount over = {0, 0}, here;
 	rwlock_assert_held(&t->lock);
-	if (!atomic_load(&t->limits.on) || v->overflow != OVERFLOW_DROP_HEAD || !has_limit(v))
+	if (topic_exiting(t) || !atomic_load(&t->limits.on) || v->overflow != OVERFLOW_DROP_HEAD ||
+		!has_limit(v))
 		return over;
 	here = topic_holds(t);
 	/* What is reserved is not there yet. */
@@ -517,7 +518,7 @@ void limits_drop(struct topic *t, struct message **take_msgs, size_t n, bool mem
 static bool is_far_over(struct topic *t, struct amount *over)
 {
 	rwlock_rdlock(&t->lock);
-	*over = topic_exiting(t) ? (struct amount){0, 0} : too_much(t);
+	*over = too_much(t);
 	int64_t max_bytes = t->settings->v.max_bytes;
 	rwlock_unlock(&t->lock);
 	return over->n > TOPIC_BATCH || (over->bytes > 0 && over->bytes > max_bytes / 8);

@@ -5,7 +5,9 @@
  */
 #include "test/unit/nsqd_test.h"
 
+#include "common/json.h"
 #include "common/rand.h"
+#include "nsqd/queue/settings_change.h"
 
 static void test_get_topic(struct fixture *f)
 {
@@ -382,6 +384,32 @@ static void test_a_holder_of_a_deleted_topic_is_told_so(struct fixture *f)
 	topic_pause(t); /* neither of these waits for a pump that is gone */
 	topic_unpause(t);
 	topic_unref(t);
+}
+
+/* Its backend is gone, and what asks how much waits there must not look. */
+static void test_so_is_one_of_a_deleted_topic_with_limits(struct fixture *f)
+{
+	static const char *const limits[] = {"{\"max_depth\":1,\"max_bytes\":1}",
+		"{\"max_depth\":1,\"max_bytes\":1,\"overflow\":\"drop-head\"}"};
+	struct context *ctx = &f->nsqd->ctx;
+	struct err err = {0};
+	assert_int_equal(settings_store_load(&ctx->settings, ".", ctx->data_dir_fd, &err), 0);
+	for (size_t i = 0; i < COUNT(limits); i++) {
+		struct topic *t = nsqd_get_topic(&f->nsqd->topics, "test", &err);
+		get_channel(t, "ch");
+		assert_true(json_valid(limits[i], strlen(limits[i])));
+		struct json_value object = json_root(limits[i], strlen(limits[i]));
+		assert_int_equal(nsqd_set_settings(t, NULL, object, &err), 0);
+		assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), 0);
+		topic_put_may_block(t, 1);
+		assert_int_equal(try_put(t, 0, 300, &err), 0);
+		assert_string_equal(err.msg, "exiting");
+		assert_int_equal(topic_put_message_deferred(t, body_of(1), 1, &err), -1);
+		struct message *m = new_message(1);
+		assert_int_equal(topic_put_made_messages(t, &m, 1, &err), 0);
+		assert_string_equal(err.msg, "exiting");
+		topic_unref(t);
+	}
 }
 
 static void test_a_disk_that_cannot_delete_does_not_keep_the_name(struct fixture *f)
@@ -884,6 +912,7 @@ int main(void)
 		topic_test_with(test_a_deleted_topic_leaves_no_file_and_a_new_one_is_empty,
 			.mem_queue_size = 0),
 		nsqd_test(test_a_holder_of_a_deleted_topic_is_told_so),
+		nsqd_test(test_so_is_one_of_a_deleted_topic_with_limits),
 		channel_test(test_a_disk_that_cannot_delete_does_not_keep_the_name),
 		nsqd_test(test_an_ephemeral_topic_drops_what_exceeds_its_memory),
 		nsqd_test(test_an_ephemeral_topic_goes_with_its_last_channel),
