@@ -164,18 +164,23 @@ class Load:
 def collect(daemon, topic, channel, bodies):
     """All that waits there, finished; bodies counts them."""
     with daemon.subscribe(topic, channel, 500, output_buffer_timeout=25) as client:
-        def empty():
+        def left():
+            stats = daemon.channel_stats(topic, channel)
+            return daemon.topic_stats(topic)['depth'] + stats['depth'] + \
+                stats['in_flight_count'] + stats['deferred_count']
+
+        def next_or_none():
             try:
-                while True:
-                    message = client.message(0.05)
-                    bodies[message.body] = bodies.get(message.body, 0) + 1
-                    client.fin(message)
+                return [client.message(0.05)]
             except TimeoutError:
-                stats = daemon.channel_stats(topic, channel)
-                return daemon.topic_stats(topic)['depth'] + stats['depth'] + \
-                    stats['in_flight_count'] + stats['deferred_count'] == 0
-        wait_until(empty, lambda: '%s/%s is empty: %s' % (
-            topic, channel, daemon.channel_stats(topic, channel)), 60)
+                return left() == 0 and [None]
+        while True:
+            message, = wait_until(next_or_none, lambda: '%s/%s is empty: %s' % (
+                topic, channel, daemon.channel_stats(topic, channel)))
+            if message is None:
+                return
+            bodies[message.body] = bodies.get(message.body, 0) + 1
+            client.fin(message)
 
 
 def calm(daemon):

@@ -14,7 +14,9 @@
 #include "common/quantile.h"
 #include "common/slab.h"
 #include "common/xalloc.h"
+#include "nsqd/core/dead_letter_name.h"
 #include "nsqd/core/message_count.h"
+#include "nsqd/queue/dead_targets.h"
 #include "nsqd/core/topology.h"
 #include "nsqd/disk/backend.h"
 #include "nsqd/disk/dummy_backend_queue.h"
@@ -296,12 +298,55 @@ void quantile_free(struct quantile *q)
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
+/* --- settings: none is set --------------------------------------------------------------------- */
+
+char *dead_letter_name(
+	const char *pattern, const char *topic, const char *channel, char out[NAME_SIZE])
+{
+	(void)pattern, (void)topic, (void)channel;
+	MC_CHECK(false);
+	return out;
+}
+
+void dead_targets_init(struct dead_targets *d, struct context *c)
+{
+	(void)d, (void)c;
+}
+
+void dead_targets_destroy(struct dead_targets *d)
+{
+	(void)d;
+}
+
+void dead_targets_forget(struct dead_targets *d, const char *topic)
+{
+	(void)d, (void)topic;
+}
+
+bool host_limits_admit(struct context *c, int64_t bytes, bool share, bool ephemeral,
+	enum host_limit *which, char *text, size_t size)
+{
+	(void)c, (void)bytes, (void)share, (void)ephemeral, (void)which, (void)text, (void)size;
+	MC_CHECK(false);
+	return true;
+}
+
 void message_count_made_one(void)
 {
 }
 
 void message_count_freed_one(void)
 {
+}
+
+void message_count_body_made(uint64_t bytes)
+{
+	(void)bytes;
+}
+
+void message_count_body_freed(uint64_t bytes)
+{
+	(void)bytes;
 }
 
 void *slab_alloc(size_t size)

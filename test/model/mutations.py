@@ -334,8 +334,8 @@ MUTATIONS = [
              "	p->wanted = demand_of_all(c);",
              ["pumps deliver msgs=3", "pumps deliver msgs=3 clients=2"]),
     Mutation("what has been handed out is in hand no more", CHANNEL_PUMP,
-             "	atomic_store(&c->batch_len, left);",
-             "	atomic_store(&c->batch_len, left + 1);",
+             "	atomic_store(&c->batch_len, left);\n	c->look_ns = 0;",
+             "	atomic_store(&c->batch_len, left + 1);\n	c->look_ns = 0;",
              ["pumps deliver msgs=3"]),
     Mutation("a pause sends the batch back into the queue", CHANNEL_PUMP,
              "		if (channel_is_paused(c))\n"
@@ -781,11 +781,15 @@ MUTATIONS = [
              "	done",
              ["delete put-exit early=1"]),
     Mutation("a put holds topic.lock", TOPIC,
-             "	rwlock_rdlock(&t->lock);\n	if (!refuses(t, flags & PUT_BEGUN, err))\n"
-             "		done = put(t, msgs, n, flags & PUT_DEFERRED, err);\n"
+             "	rwlock_rdlock(&t->lock);\n"
+             "	limits_begin_put(t, &p, lens, n, flags & PUT_ADMITTED);\n"
+             "	if (!refuses(t, flags & PUT_BEGUN, err))\n"
+             "		done = put(t, msgs, n, flags & PUT_DEFERRED, &in_memory, err);\n"
+             "	limits_end_put(t, &p, in_memory);\n"
              "	rwlock_unlock(&t->lock);\n",
              "	if (!refuses(t, flags & PUT_BEGUN, err))\n"
-             "		done = put(t, msgs, n, flags & PUT_DEFERRED, err);\n",
+             "		done = put(t, msgs, n, flags & PUT_DEFERRED, &in_memory, err);\n"
+             "	(void)p;\n",
              ["delete put-exit early=1"]),
     Mutation("a topic's pump has ended before the topic is flushed", TOPIC,
              "	wait_group_wait(&t->wait_group);\n\n	size_t lost;",
@@ -830,11 +834,11 @@ MUTATIONS = [
              "&channel_topic_ops, t, err);",
              ["delete topic-twice"]),
     Mutation("a topic's pump leaves out a channel that is being deleted", TOPIC_PUMP,
-             "		if (channel_exiting(p->channels[i]))",
+             "		if (channel_exiting(channels[i]))",
              "		if (0)",
              ["delete put-last told=1"]),
     Mutation("a topic's pump drops its reference to a channel that is being deleted", TOPIC_PUMP,
-             "			channel_unref(p->channels[i]);\n		else",
+             "			channel_unref(channels[i]);\n		else",
              "			;\n		else",
              ["delete channel-twice"]),
     Mutation("messages that a channel refuses are dropped", TOPIC_PUMP,
@@ -949,9 +953,8 @@ MUTATIONS = [
              "	clear_in_flight",
              [EMPTY]),
     Mutation("what is in memory is thrown away", CHANNEL,
-             "		channel_update_pump(c, CHANNEL_EMPTIED);\n"
-             "	message_drain_chan(c->memory_msg_chan);\n",
-             "		channel_update_pump(c, CHANNEL_EMPTIED);\n",
+             "		channel_update_pump(c, CHANNEL_EMPTIED);\n	empty_memory(c);\n",
+             "		channel_update_pump(c, CHANNEL_EMPTIED);\n	(void)empty_memory;\n",
              [EMPTY_KEPT]),
     Mutation("so is what is in flight", CHANNEL,
              "	channel_update_pump(c, CHANNEL_EMPTIED);\n"

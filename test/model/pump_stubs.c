@@ -11,6 +11,7 @@
 #include "common/bytes.h"
 #include "common/rand.h"
 #include "common/slab.h"
+#include "nsqd/core/dead_letter_name.h"
 #include "nsqd/core/message_count.h"
 #include "nsqd/core/tls_config.h"
 #include "nsqd/client/protocol_v2_send.h"
@@ -331,12 +332,32 @@ void tls_config_unref(struct tls_config *c)
 	(void)c;
 }
 
+/* --- settings: none is set --------------------------------------------------------------------- */
+
+char *dead_letter_name(
+	const char *pattern, const char *topic, const char *channel, char out[NAME_SIZE])
+{
+	(void)pattern, (void)topic, (void)channel;
+	MC_CHECK(false);
+	return out;
+}
+
 void message_count_made_one(void)
 {
 }
 
 void message_count_freed_one(void)
 {
+}
+
+void message_count_body_made(uint64_t bytes)
+{
+	(void)bytes;
+}
+
+void message_count_body_freed(uint64_t bytes)
+{
+	(void)bytes;
 }
 
 void *slab_alloc(size_t size)
