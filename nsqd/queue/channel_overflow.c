@@ -22,7 +22,6 @@ int64_t channel_waiting(struct channel *c)
 	n += (int64_t)kept_count(&c->kept);
 	if (c->memory_msg_chan)
 		n += (int64_t)chan_len(c->memory_msg_chan);
-	n += c->backend->ops->depth(c->backend) + (int64_t)atomic_load(&c->batch_len);
 	n += c->backend->ops->depth(c->backend);
 	n += (int64_t)atomic_load(&c->batch_len);
 	return n + (int64_t)kept_count(&c->dead);
@@ -34,8 +33,6 @@ int64_t channel_waiting_bytes(struct channel *c)
 	int64_t bytes = c->deferred.body_bytes + atomic_load(&c->moving_bytes);
 	mutex_unlock(&c->deferred_lock);
 	bytes += kept_body_bytes(&c->kept);
-	bytes += atomic_load(&c->memory_bytes) + c->backend->ops->body_bytes(c->backend);
-	return bytes + atomic_load(&c->batch_bytes) + kept_body_bytes(&c->dead);
 	bytes += atomic_load(&c->memory_bytes);
 	bytes += c->backend->ops->body_bytes(c->backend);
 	bytes += atomic_load(&c->batch_bytes);

@@ -358,7 +358,7 @@ def test_overflow_and_expiry_together_lose_nothing(place):
 
 # -- the settings of a dead-letter topic itself
 
-def test_limits_of_a_dead_letter_topic_hold_for_publishers_and_not_for_dead_letters(place):
+def test_dead_letters_wait_until_their_topic_has_room(place):
     place.create('t', 'ch')
     place.create('dead', 'look')
     put(place, 'dead', max_depth=2)
@@ -366,8 +366,12 @@ def test_limits_of_a_dead_letter_topic_hold_for_publishers_and_not_for_dead_lett
     with place.subscribe('t', 'ch', 10) as client, place.connect() as publisher:
         place.pub('t', *[b'%d' % i for i in range(10)])
         fail(client, 10)
-        place.wait_channel('dead', 'look', depth=10)
+        place.wait_channel('t', 'ch', depth=8, in_flight_count=0)
+        place.wait_channel('dead', 'look', depth=2)
         assert 'full' in try_pub(publisher, 'dead', b'x')
+        put(place, 'dead', max_depth=0)
+        place.wait_channel('dead', 'look', depth=10)
+        place.wait_channel('t', 'ch', depth=0)
 
 
 def test_drop_head_holds_on_a_dead_letter_topic(place):
