@@ -22,14 +22,15 @@ SOME = "(m->id.hex[15] == '5' && (m->id.hex[14] & 3) == 1)"
 
 FAULTS = [
     Fault('a message that is requeued is not lost', CHANNEL,
-          '		if (delay_ns == 0)\n			put_back_locked(c, &m, 1);',
-          '		if %s\n			message_unref(m);\n		else if (delay_ns == 0)\n'
-          '			put_back_locked(c, &m, 1);' % SOME,
+          '		if (delay_ns == 0 || channel_has_had_it_locked(c, m))\n'
+          '			channel_come_back_locked(c, &m, 1, delay_ns == 0);',
+          '		if %s\n			message_unref(m);\n		else if (delay_ns == 0 || channel_has_had_it_locked(c, m))\n'
+          '			channel_come_back_locked(c, &m, 1, delay_ns == 0);' % SOME,
           0, ['are lost']),
     Fault('a deferred message is not lost', CHANNEL,
-          '	if (n > 0)\n		put_back_locked(c, msgs, n);\n'
+          '	if (n > 0)\n		put_deferred_back_locked(c, msgs, n, bytes);\n'
           '	rwlock_unlock(&c->exit_lock);\n	return n > 0;',
-          '	if (n > 1)\n		message_unref(msgs[--n]);\n	if (n > 0)\n		put_back_locked(c, msgs, n);\n'
+          '	if (n > 1)\n		message_unref(msgs[--n]);\n	if (n > 0)\n		put_deferred_back_locked(c, msgs, n, bytes);\n'
           '	rwlock_unlock(&c->exit_lock);\n	return n > 0;',
           0, ['are lost']),
     Fault('an exit flushes what is in flight', CHANNEL,
@@ -47,9 +48,11 @@ FAULTS = [
           '		return 0;\n	}\n	if (wr_size > m->wr.pos)\n		dq_logf(d, LG_WARN,',
           2, ['are lost', 'data loss']),
     Fault('a message is in a channel once', CHANNEL,
-          '		if (delay_ns == 0)\n			put_back_locked(c, &m, 1);',
-          '		if %s\n			put_back_locked(c, (struct message *[]){message_copy(m)}, 1);\n'
-          '		if (delay_ns == 0)\n			put_back_locked(c, &m, 1);' % SOME,
+          '		if (delay_ns == 0 || channel_has_had_it_locked(c, m))\n'
+          '			channel_come_back_locked(c, &m, 1, delay_ns == 0);',
+          '		if %s\n			channel_put_back_locked(c, (struct message *[]){message_copy(m)}, 1);\n'
+          '		if (delay_ns == 0 || channel_has_had_it_locked(c, m))\n'
+          '			channel_come_back_locked(c, &m, 1, delay_ns == 0);' % SOME,
           0, ['came again without a cause']),
     Fault('a FIN ends its message', CHANNEL,
           '		if (!m)\n			continue;\n'
@@ -83,9 +86,10 @@ FAULTS = [
           '		&t->message_count, done - (done > 40), memory_order_relaxed);',
           0, ['message_count']),
     Fault('a daemon that dies was not killed', CHANNEL,
-          '		if (delay_ns == 0)\n			put_back_locked(c, &m, 1);',
-          '		if %s\n			abort();\n		if (delay_ns == 0)\n'
-          '			put_back_locked(c, &m, 1);' % SOME,
+          '		if (delay_ns == 0 || channel_has_had_it_locked(c, m))\n'
+          '			channel_come_back_locked(c, &m, 1, delay_ns == 0);',
+          '		if %s\n			abort();\n		if (delay_ns == 0 || channel_has_had_it_locked(c, m))\n'
+          '			channel_come_back_locked(c, &m, 1, delay_ns == 0);' % SOME,
           2, ['nsqd died']),
     Fault('a client closes its descriptor', 'protocol/stream_sock.c',
           '	close(s->fd);\n	free(s->kept);',
