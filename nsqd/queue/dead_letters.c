@@ -75,8 +75,10 @@ static size_t put_batch_locked(struct topics *ts, struct dead_target *target, st
 	if (dead_log_append(target->log, entries, n, sync, err) != 0) {
 		message_unref_all(made, n);
 	} else {
+		struct err why;
 		done = topic_put_made_messages(t, made, n, err);
-		dead_log_take_back(target->log, n - done);
+		if (dead_log_take_back(target->log, n - done, &why) != 0)
+			nsqd_logf(ts->ctx, LG_ERROR, "failed to %s", why.msg);
 	}
 	free(entries);
 	return done;

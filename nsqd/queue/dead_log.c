@@ -238,13 +238,16 @@ int dead_log_append(
 	return -1;
 }
 
-void dead_log_take_back(struct dead_log *l, size_t n)
+int dead_log_take_back(struct dead_log *l, size_t n, struct err *err)
 {
-	if (l->fd < 0 || n > l->n)
-		return;
+	if (n == 0 || l->fd < 0 || n > l->n)
+		return 0;
 	l->n -= n;
-	if (ftruncate(l->fd, (off_t)(l->n * DEAD_RECORD_SIZE)) != 0)
-		close_fd(&l->fd);
+	if (ftruncate(l->fd, (off_t)(l->n * DEAD_RECORD_SIZE)) == 0)
+		return 0;
+	failed(l, "take back", err);
+	close_fd(&l->fd);
+	return -1;
 }
 
 int dead_log_clear(struct dead_log *l, struct err *err)
@@ -258,14 +261,18 @@ int dead_log_clear(struct dead_log *l, struct err *err)
 	return rc;
 }
 
-void dead_log_remove(struct dead_log *l)
+int dead_log_remove(struct dead_log *l, struct err *err)
 {
+	int rc = 0;
 	close_fd(&l->fd);
 	close_fd(&l->old_fd);
 	if (!l->path)
-		return;
-	unlink(l->path);
-	unlink(l->old_path);
+		return 0;
+	if (unlink(l->path) != 0 && errno != ENOENT)
+		rc = failed(l, "remove", err);
+	if (unlink(l->old_path) != 0 && errno != ENOENT)
+		rc = failed(l, "remove", err);
+	return rc;
 }
 
 /* --- finding ------------------------------------------------------------------------------------ */

@@ -66,8 +66,11 @@ void dead_log_free(struct dead_log *l);
  */
 int dead_log_append(
 	struct dead_log *l, const struct dead_entry *entries, size_t n, bool sync, struct err *err);
-/* The last n records that were appended are of messages that have been refused: takes them back. */
-void dead_log_take_back(struct dead_log *l, size_t n);
+/*
+ * The last n records that were appended are of messages that have been refused: takes them back. -1
+ * with err set: they may still be there, for ids that no message has.
+ */
+int dead_log_take_back(struct dead_log *l, size_t n, struct err *err);
 
 /* The files as they are, to be read without the log's lock: those who append do not wait. */
 struct dead_log_files {
@@ -89,7 +92,7 @@ void dead_log_close(struct dead_log_files *files);
  * that this is a dead-letter topic. -1 with err set.
  */
 int dead_log_clear(struct dead_log *l, struct err *err);
-/* Removes the files. */
-void dead_log_remove(struct dead_log *l);
+/* Removes the files. -1 with err set: some are left. */
+int dead_log_remove(struct dead_log *l, struct err *err);
 
 #endif

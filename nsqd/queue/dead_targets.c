@@ -115,7 +115,15 @@ static void see_queue(struct dead_targets *d, const char *entry)
 	dead_target_unref(t);
 }
 
-/* False: not all of them could be read. */
+/* By errno. */
+static void log_failed_look(struct dead_targets *d)
+{
+	char text[128];
+	nsqd_logf(d->ctx, LG_ERROR, "failed to look for dead-letter topics in the data path - %s",
+		err_strerror(errno, text, sizeof(text)));
+}
+
+/* False: not all of them could be read, as the log says. */
 static bool see_all(
 	struct dead_targets *d, DIR *dir, void (*see)(struct dead_targets *d, const char *entry))
 {
@@ -123,7 +131,10 @@ static bool see_all(
 	rewinddir(dir);
 	for (errno = 0; (e = readdir(dir)) != NULL; errno = 0)
 		see(d, e->d_name);
-	return errno == 0;
+	if (errno == 0)
+		return true;
+	log_failed_look(d);
+	return false;
 }
 
 static void clear_empty(struct dead_targets *d)
@@ -139,9 +150,7 @@ void dead_targets_load(struct dead_targets *d, const char *data_path)
 {
 	DIR *dir = opendir(data_path);
 	if (!dir) {
-		char text[128];
-		nsqd_logf(d->ctx, LG_ERROR, "failed to look for dead-letter topics in %s - %s",
-			data_path, err_strerror(errno, text, sizeof(text)));
+		log_failed_look(d);
 		return;
 	}
 	if (see_all(d, dir, see_log) && see_all(d, dir, see_queue))
@@ -183,7 +192,10 @@ void dead_targets_forget(struct dead_targets *d, const char *topic)
 		return;
 	mutex_lock(&t->lock);
 	t->forgotten = true;
-	dead_log_remove(t->log);
+	struct err err;
+	int rc = dead_log_remove(t->log, &err);
 	mutex_unlock(&t->lock);
+	if (rc != 0)
+		nsqd_logf(d->ctx, LG_ERROR, "failed to %s", err.msg);
 	dead_target_unref(t);
 }

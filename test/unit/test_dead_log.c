@@ -109,7 +109,7 @@ static void test_what_was_appended_is_found(void **state)
 	assert_true(knows(l, 306));
 	append(l, 307, 1);
 	assert_true(knows(l, 307) && knows(l, 0));
-	dead_log_remove(l);
+	assert_int_equal(dead_log_remove(l, &(struct err){0}), 0);
 	assert_int_equal(size_of(FILE_NAME), -1);
 	assert_false(knows(l, 0));
 	dead_log_free(l);
@@ -156,11 +156,12 @@ static void test_what_is_taken_back_is_gone(void **state)
 {
 	struct dead_log *l = dead_log_new(".", "t", false);
 	append(l, 0, 5);
-	dead_log_take_back(l, 2);
+	assert_int_equal(dead_log_take_back(l, 2, &(struct err){0}), 0);
 	assert_true(knows(l, 2));
 	assert_false(knows(l, 3));
 	assert_int_equal(size_of(FILE_NAME), 3 * DEAD_RECORD_SIZE);
-	dead_log_take_back(l, 4); /* more than there are: nothing */
+	assert_int_equal(
+		dead_log_take_back(l, 4, &(struct err){0}), 0); /* more than there are: nothing */
 	assert_true(knows(l, 0));
 	dead_log_free(l);
 }
@@ -176,7 +177,7 @@ static void test_a_full_file_becomes_the_old_one(void **state)
 	assert_int_equal(size_of(OLD_NAME), (int64_t)DEAD_LOG_RECORDS * DEAD_RECORD_SIZE);
 	assert_int_equal(size_of(FILE_NAME), DEAD_RECORD_SIZE);
 	assert_true(knows(l, 0) && knows(l, 4 * n));
-	dead_log_remove(l);
+	assert_int_equal(dead_log_remove(l, &(struct err){0}), 0);
 	assert_int_equal(size_of(OLD_NAME), -1);
 	dead_log_free(l);
 }
@@ -205,10 +206,10 @@ static void test_a_snapshot_outlives_its_files(void **state)
 		append(l, 0, 256);
 		assert_int_equal(dead_log_snapshot(l, &files, &err), 0);
 		append(l, 256, 256);
-		dead_log_take_back(l, 256);
+		assert_int_equal(dead_log_take_back(l, 256, &(struct err){0}), 0);
 		for (unsigned i = 0; i < 2 * DEAD_LOG_MEMORY_RECORDS + 256; i += 256)
 			append(l, 512 + i, 256);
-		dead_log_remove(l);
+		assert_int_equal(dead_log_remove(l, &(struct err){0}), 0);
 		assert_int_equal(dead_log_find(&files, e, found, 2, &err), 0);
 		assert_true(found[0] && !found[1]);
 		dead_log_close(&files);
