@@ -521,10 +521,10 @@ static void limit_flow(struct channel *c, struct pump *p)
 /* How many the pump takes of which so many are wanted: to look how old they are; or none. */
 static size_t take_for_looks(struct channel *c, size_t wanted)
 {
-	if (batch_len(c) > 0 || channel_dead_is_full(c))
+	if (channel_dead_is_full(c))
 		return 0;
 	/* Not while some are on their way: the disk forgets what it has read when they are there. */
-	bool looks = c->looking && kept_count(&c->dead) == 0;
+	bool looks = c->looking && batch_len(c) == 0 && kept_count(&c->dead) == 0;
 	return wanted == 0 && looks ? CHANNEL_BATCH : wanted;
 }
 
