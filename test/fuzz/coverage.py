@@ -56,6 +56,7 @@ nsqd/disk/diskqueue_record.c found_nothing: as before, or the disk fails
 nsqd/disk/diskqueue_write.c undo: the disk fails
 nsqd/disk/diskqueue_write.c wait_for_obstacle: sometimes, when the writer is where the directory is
 nsqd/http/http_conn.c http_conn_can_do_without http_conn_helps http_conn_refuse: there is no thread
+nsqd/http/http_inspect.c respond_exiting: sometimes, when a channel goes in that moment
 nsqd/http/http_metrics.c add_reason: the disk fails
 nsqd/http/http_server.c lend_poller no_thread: there is no thread
 nsqd/http/http_server.c evict_locked may_go no_descriptors refuse: thousands of connections

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fuzz target: the files of a disk queue. Whatever they hold, the queue opens, and gives what it can
- * find. Then it takes and gives new messages. It is empty after that, also when it is opened again.
+ * find. A look at it sees the same before. Then it takes and gives new messages. It is empty after
+ * that, also when it is opened again.
  *
  * Flags:
  *    1  the input is damage to a queue that was sound (damage); else the files (write_files)
@@ -9,6 +10,7 @@
  *    4  crash_forgets
  *    8  the queue is emptied before it is read to its end
  *   16  each message is synced
+ *   32  it is looked at while it is read
  */
 #include "test/fuzz/fuzz.h"
 
@@ -21,8 +23,11 @@
 #include "common/chan.h"
 #include "common/clock.h"
 #include "common/gothread.h"
+#include "common/lock.h"
 #include "common/xalloc.h"
 #include "nsqd/core/message.h"
+#include "nsqd/core/message_view.h"
+#include "nsqd/disk/backend_peek.h"
 #include "nsqd/disk/diskqueue.h"
 #include "nsqd/disk/diskqueue_for_tests.h"
 #include "nsqd/disk/diskqueue_inspect.h"
@@ -33,6 +38,7 @@
 #define FORGETS 4
 #define EMPTIES 8
 #define SYNCS 16
+#define LOOKS 32
 
 #define PATIENCE (60 * NSEC_PER_SEC)
 #define BODY 34
@@ -44,9 +50,13 @@
 #define REPEATS 256
 #define MAX_FILES 10 /* of an input */
 #define NEW_MESSAGES (PER_FILE + 2)
-#define NEW_MESSAGE 1000 /* the numbers of those that are put into the queue afterwards */
+#define LOOKED_MAX 1000
+#define LOOKED_WHILE_READ 16 /* so many messages are read with a look before each */
+#define NEW_MESSAGE 1000     /* the numbers of those that are put into the queue afterwards */
 
 static struct lg lg;
+/* For backend_peek. The queue does not go meanwhile: nobody else takes it. */
+static struct rwlock lock;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -54,6 +64,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	(void)argv;
 	fuzz_process_init();
 	lg_init(&lg, STDERR_FILENO, "", LG_DEBUG);
+	rwlock_init(&lock, RANK_CHANNEL_EXIT);
 	dq_patience = (struct dq_patience){0};
 	return 0;
 }
@@ -73,17 +84,23 @@ static void fill_record(unsigned char record[RECORD], unsigned number)
 }
 
 /* The number of a message as it is above; -1: another one. */
-static long number_of(const struct message *m)
+static long number_by(
+	int64_t timestamp, const struct message_id *id, const struct message_body *body)
 {
 	unsigned char record[RECORD];
-	uint64_t number = (uint64_t)m->timestamp - (uint64_t)TIMESTAMP;
-	if (number > 2 * NEW_MESSAGE || m->body->len != BODY)
+	uint64_t number = (uint64_t)timestamp - (uint64_t)TIMESTAMP;
+	if (number > 2 * NEW_MESSAGE || body->len != BODY)
 		return -1;
 	fill_record(record, (unsigned)number);
-	return memcmp(record + 14, m->id.hex, MSG_ID_LENGTH) == 0 &&
-			       memcmp(record + DQ_RECORD_HEADER, m->body->data, BODY) == 0
+	return memcmp(record + 14, id->hex, MSG_ID_LENGTH) == 0 &&
+			       memcmp(record + DQ_RECORD_HEADER, body->data, BODY) == 0
 		       ? (long)number
 		       : -1;
+}
+
+static long number_of(const struct message *m)
+{
+	return number_by(m->timestamp, &m->id, m->body);
 }
 
 /* --- the queue ---------------------------------------------------------------------------------- */
@@ -152,11 +169,52 @@ static bool has_message(struct backend_queue *q)
 	}
 }
 
+/*
+ * Looks at what is stored; counts those that were sound by their numbers. True: that is all there is,
+ * and not only what there is room for, or what is near.
+ */
+static bool look(struct backend_queue *q, unsigned seen[N_MESSAGES])
+{
+	struct message_views views;
+	struct err err = {0};
+	int64_t first, last;
+	message_views_init(&views, LOOKED_MAX, BODY + 1);
+	int rc = backend_peek(&lock, &q, &views, &err);
+	CHECK(rc == 0 || *err.msg);
+	CHECK(q->ops->ahead(q, &first, &last) > 0 || (first == 0 && last == 0));
+	CHECK(q->ops->body_bytes(q) >= 0 && q->ops->received_bytes(q) >= 0);
+	CHECK(q->ops->undone(q) >= 0 && q->ops->received(q) >= 0);
+	(void)q->ops->first_timestamp(q);
+	for (size_t i = 0; i < views.n; i++) {
+		const struct message_view *v = &views.v[i];
+		long number = number_by(v->timestamp, &v->id, v->body);
+		CHECK(v->place == PLACE_DISK && v->body_len >= v->body->len);
+		if (number >= 0 && number < N_MESSAGES)
+			seen[number]++;
+	}
+	bool all = rc == 0 && views.n < LOOKED_MAX;
+	message_views_free(&views);
+	return all;
+}
+
+/* Before anything is read: a look sees what is going to come. */
+static void look_first(struct backend_queue *q, const bool intact[N_MESSAGES])
+{
+	unsigned seen[N_MESSAGES] = {0};
+	(void)has_message(q);
+	bool all = look(q, seen);
+	for (unsigned i = 0; i < N_MESSAGES; i++)
+		CHECK(!all || !intact[i] || seen[i] == 1);
+}
+
 /* Reads all; counts those that were sound by their numbers. At most so many can be there. */
 static void drain(struct backend_queue *q, uint8_t flags, size_t most, unsigned seen[N_MESSAGES])
 {
+	unsigned looked_at[N_MESSAGES] = {0};
 	for (size_t n = 0; has_message(q); n++) {
 		CHECK(n < most);
+		if ((flags & LOOKS) && n < LOOKED_WHILE_READ)
+			(void)look(q, looked_at);
 		struct message *m = get(q);
 		long number = number_of(m);
 		if (number >= 0 && number < N_MESSAGES)
@@ -194,11 +252,13 @@ static void close_queue(struct backend_queue *q)
 }
 
 /* What was read or emptied is gone for good: a start behind it finds nothing. */
-static void use_queue(uint8_t flags, size_t most, unsigned seen[N_MESSAGES])
+static void use_queue(
+	uint8_t flags, size_t most, const bool intact[N_MESSAGES], unsigned seen[N_MESSAGES])
 {
 	struct err err;
 	inspect(flags);
 	struct backend_queue *q = open_queue(flags);
+	look_first(q, intact);
 	if (flags & EMPTIES)
 		CHECK(q->ops->empty(q, &err) == 0);
 	else
@@ -331,7 +391,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		damage(in, intact);
 	else
 		bytes = write_files(in);
-	use_queue(flags, bytes / DQ_RECORD_HEADER + 1, seen);
+	use_queue(flags, bytes / DQ_RECORD_HEADER + 1, intact, seen);
 	for (unsigned i = 0; i < N_MESSAGES; i++)
 		CHECK((flags & EMPTIES) || !intact[i] || seen[i] == 1);
 	fuzz_empty_dir(fuzz_dir());

@@ -22,10 +22,12 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/json.h"
 #include "common/xalloc.h"
 #include "nsqd/client/auth.h"
 #include "nsqd/client/tcp.h"
 #include "nsqd/queue/channel.h"
+#include "nsqd/queue/settings_change.h"
 #include "nsqd/queue/topic.h"
 
 #define THREADED 1
@@ -55,6 +57,16 @@ static void adjust(struct options *o)
 	o->topology_region = xstrdup("r");
 	o->topology_zone = xstrdup("z");
 	o->max_channel_consumers = 2;
+	o->max_memory_bytes = INT64_C(1) << 40; /* so that its thread is there */
+}
+
+/* --max-memory-bytes; 0: no limit. */
+static void limit_memory(int64_t bytes)
+{
+	struct err err;
+	struct options o = *nsqd_get_opts(&nsqd->ctx);
+	o.max_memory_bytes = bytes;
+	CHECK(host_limits_use(&nsqd->ctx, &o, &err) == 0);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -62,6 +74,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	(void)argc;
 	(void)argv;
 	nsqd = daemon_start(&(struct daemon_options){.polls = true, .tls = true, .adjust = adjust});
+	limit_memory(0);
 	return 0;
 }
 
@@ -71,7 +84,10 @@ static void set_options(uint8_t flags)
 	struct options *o = atomic_load(&nsqd->ctx.opts);
 	o->auth_http_addresses.n = flags & AUTH ? 1 : 0;
 	o->tls_required = flags & TLS ? TLS_REQUIRED : TLS_NOT_REQUIRED;
+	int64_t before = o->msg_timeout;
 	o->msg_timeout = flags & QUICK ? QUICK_NS : 60 * NSEC_PER_SEC;
+	if (o->msg_timeout != before)
+		nsqd_reload_settings(&nsqd->topics, o);
 	o->mem_queue_size = flags & ROOMY ? 400 : 4;
 	daemon_log_level(nsqd, flags & LOGGED ? LG_DEBUG : LG_FATAL);
 }
@@ -103,7 +119,23 @@ enum operation {
 	RESET,  /* the client that has sent the piece takes nothing more */
 	REPEAT, /* the piece is sent REPEATS times */
 	ABORT,  /* the daemon ends the client that has sent the piece */
+	LIMIT_TOPIC,
+	SET_CHANNEL, /* it gives messages up, and drops some */
+	FILL_HOST,   /* no message fits into memory any more */
 };
+
+static const char topic_limits[] = "{\"max_depth\":2,\"max_bytes\":40}";
+static const char channel_settings[] =
+	"{\"max_attempts\":1,\"message_ttl\":\"5ms\",\"dead_letter_topic\":\"dead\","
+	"\"overflow\":\"drop-head\",\"max_depth\":2,\"requeue_on_disconnect\":true,"
+	"\"backoff\":[\"1ms\"],\"max_in_flight\":2}";
+
+static void set(struct topic *t, struct channel *c, const char *settings)
+{
+	struct err err;
+	CHECK(json_valid(settings, strlen(settings)));
+	CHECK(nsqd_set_settings(t, c, json_root(settings, strlen(settings)), &err) == 0);
+}
 
 static void operate_on_channel(enum operation what, struct topic *t)
 {
@@ -117,6 +149,8 @@ static void operate_on_channel(enum operation what, struct topic *t)
 		channel_unpause(c);
 	else if (what == EMPTY_CHANNEL)
 		CHECK(channel_empty(c, &err) == 0);
+	else if (what == SET_CHANNEL)
+		set(c->topic, c, channel_settings);
 	channel_unref(c);
 	if (what == DELETE_CHANNEL)
 		(void)topic_delete_existing_channel(t, "c", &err);
@@ -133,6 +167,8 @@ static void operate_on_topic(enum operation what, struct topic *t)
 		CHECK(topic_empty(t, &err) == 0);
 	else if (what == DELETE_TOPIC)
 		(void)nsqd_delete_topic(&nsqd->topics, t, &err);
+	else if (what == LIMIT_TOPIC)
+		set(t, NULL, topic_limits);
 }
 
 /* What an operator does to the topic t and its channel c, if they are there. */
@@ -140,7 +176,9 @@ static void operate(enum operation what)
 {
 	if (what == WAIT)
 		usleep(2 * QUICK_NS / NSEC_PER_USEC);
-	if (what == NOTHING || what >= WAIT)
+	if (what == FILL_HOST)
+		limit_memory(1);
+	if (what == NOTHING || (what >= WAIT && what <= ABORT) || what == FILL_HOST)
 		return;
 	struct topic *t = nsqd_get_existing_topic(&nsqd->topics, "t");
 	if (!t)
@@ -264,6 +302,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	else
 		run_clients(in, flags);
 	daemon_clear(nsqd);
+	limit_memory(0);
 	set_options(AUTH); /* so that all of them are freed at the end */
 	return 0;
 }

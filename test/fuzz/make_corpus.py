@@ -90,7 +90,8 @@ TO_1, TO_2 = b'\xff\x01', b'\xff\x02'
 def operator(*what):
     """Between two pieces of client 0; see fuzz_protocol.c."""
     names = ('', 'pause', 'unpause', 'empty', 'delete', 'pause_topic', 'unpause_topic',
-             'empty_topic', 'delete_topic', 'wait', 'reset', 'repeat', 'abort')
+             'empty_topic', 'delete_topic', 'wait', 'reset', 'repeat', 'abort', 'limit_topic',
+             'set_channel', 'fill_host')
     return b''.join(bytes([0xff, names.index(w) << 4]) for w in what)
 
 
@@ -165,6 +166,19 @@ add('protocol',
         PUB,
     reset_threads=b'\1' + SUB + RDY + PUB + operator('reset') + PUB,
     logged_identify=b'\2' + identify('"client_id":"i","user_agent":"u"') + command('AUTH', b's'),
+    full=b'\0' + PUB + operator('limit_topic') + 6 * PUB + mpub(b'a', b'b') +
+        command('DPUB t 1', b'x') + PUB,
+    full_bytes=b'\0' + PUB + operator('limit_topic') + command('PUB t', bytes(50)) + PUB,
+    full_threads=b'\1' + PUB + operator('limit_topic') + 6 * PUB + mpub(b'a', b'b') + STEP + PUB,
+    full_disk=b'\0' + 6 * PUB + SUB + operator('limit_topic') + 3 * PUB + RDY + STEP + fin() + PUB,
+    full_reset=b'\0' + PUB + operator('limit_topic') + PUB + operator('reset') + 6 * PUB,
+    full_host=b'\0' + PUB + operator('fill_host') + 3 * PUB + mpub(b'a') +
+        command('DPUB t 1', b'x') + SUB + RDY + STEP + fin() + PUB,
+    gives_up=b'\0' + SUB + RDY + PUB + operator('set_channel') + b'REQ ' + ID + b' 0\n' + STEP +
+        2 * PUB + operator('wait', 'wait') + fin() + PUB,
+    gives_up_late=b'\x20' + SUB + RDY + PUB + operator('set_channel', 'wait', 'wait', 'wait') +
+        fin() + PUB,
+    drops=b'\0' + SUB + PUB + operator('set_channel') + 6 * PUB + RDY + operator('wait') + fin(),
     deferred=b'\x20' + SUB + RDY + command('DPUB t 2', b'm') + operator('wait') + fin(),
     publish_much=b'\0' + STEP.join([command('PUB t', bytes(250))] * 12) + SUB + RDY,
     bad_pubs=b'\0' + command('PUB', b'm') + command('PUB t!', b'm'),
@@ -330,6 +344,11 @@ def requests(*lines):
 
 
 ON_T = '?topic=t&channel=c'
+# The daemon takes steps; then a consumer comes, or what was published reaches its channels.
+CONSUMER, ARRIVE = b'\xff\xfe', b'\xff\xfd'
+AN_ID = ID[:-1].decode()
+IN_FLIGHT = request('POST /mpub?topic=t', 'abc\nb\nc\nd') + CONSUMER
+DEAD = '{"dead_letter_topic":"dead","message_ttl":"1ns"}'
 add('http',
     settings=b'\x10' + request('PUT /topic/config?topic=t', '{"max_depth":5}') +
         request('PUT /channel/config?topic=t&channel=c', '{"rate":5,"no_channel":"drop"}') +
@@ -401,6 +420,68 @@ add('http',
         '&state=deferred&from=disk', 'POST /channel/message/finish' + ON_T +
         '&id=0123456789abcdef', 'POST /channel/message/requeue' + ON_T +
         '&id=0123456789abcdef&delay=1s', 'POST /channel/message/requeue' + ON_T + '&id=1'),
+    inspect_in_flight=b'\x10' + IN_FLIGHT +
+        requests('GET /channel/peek' + ON_T + '&state=in_flight&body=2', 'GET /topic/peek?topic=t',
+        'POST /channel/message/finish' + ON_T + '&id=' + AN_ID + '0',
+        'POST /channel/message/requeue' + ON_T + '&id=' + AN_ID + '1&delay=1h',
+        'GET /channel/peek' + ON_T + '&state=deferred'),
+    inspect_deferred=b'\x10' + request('POST /pub?topic=t&defer=60000', 'x') + ARRIVE +
+        requests('GET /channel/peek' + ON_T + '&state=deferred',
+        'POST /channel/message/requeue' + ON_T + '&id=' + AN_ID + '0&delay=1s') + b'\xff' +
+        request('POST /channel/message/finish' + ON_T + '&id=' + AN_ID + '0'),
+    inspect_ready=b'\x10' + request('POST /mpub?topic=t', 'a\nb\nc\nd\ne\nf\ng\nh\ni') + ARRIVE +
+        requests('GET /channel/peek' + ON_T + '&state=ready&n=20', 'GET /channel/peek' + ON_T +
+        '&from=disk', 'GET /channel/peek' + ON_T + '&from=memory&n=1',
+        'POST /channel/message/requeue' + ON_T + '&id=' + AN_ID + '0') + b'\xff' +
+        requests('POST /channel/message/finish' + ON_T + '&id=' + AN_ID + '1',
+        'POST /channel/message/finish' + ON_T + '&id=' + AN_ID + '7'),
+    inspect_topic=b'\0' + request('POST /mpub?topic=t', 'a\nb\nc\nd\ne\nf\ng') +
+        requests('GET /topic/peek?topic=t&n=20', 'GET /topic/peek?topic=t&from=disk',
+        'GET /topic/peek?topic=t&state=deferred', 'GET /topic/peek?topic=u', 'GET /topic/peek'),
+    inspect_bad=b'\x10' + requests(*('GET /channel/peek' + ON_T + a for a in ('&n=x',
+        '&body=99999999', '&state=x', '&from=x', '&n=1000&body=8000000')),
+        'POST /channel/message/finish' + ON_T, 'POST /channel/message/finish' + ON_T + '&id=1',
+        *('POST /channel/message/requeue' + ON_T + '&id=0123456789abcdef&delay=' + d
+          for d in ('x', '-1s', '99h', '99999999999999999999', ''))),
+    inspect_threads=b'\x11' + IN_FLIGHT + request('GET /channel/peek' + ON_T + '&state=in_flight'),
+    dead_letters=b'\x10' + request('PUT /channel/config' + ON_T, DEAD) +
+        request('POST /mpub?topic=t', 'a\nb\nc') + CONSUMER +
+        requests('GET /topic/peek?topic=dead', 'POST /channel/create?topic=dead&channel=c',
+        'GET /channel/peek?topic=dead&channel=c', 'GET /stats', 'GET /metrics') + ARRIVE +
+        requests('POST /channel/redrive?topic=dead&channel=c&n=2') + ARRIVE +
+        requests('POST /channel/redrive?topic=dead&channel=c&n=9',
+        'GET /channel/peek?topic=dead&channel=c', 'GET /channel/peek' + ON_T),
+    dead_letters_envelope=b'\x10' +
+        request('PUT /channel/config' + ON_T, DEAD[:-1] + ',"dead_letter_envelope":true}') +
+        request('POST /mpub?topic=t', 'a\nb\nc') + CONSUMER +
+        requests('POST /channel/create?topic=dead&channel=c',
+        'GET /channel/peek?topic=dead&channel=c') + ARRIVE +
+        requests('POST /channel/redrive?topic=dead&channel=c&n=10000'),
+    dead_letters_gone=b'\x10' + request('PUT /channel/config' + ON_T, DEAD) +
+        request('POST /pub?topic=t', 'a') + CONSUMER +
+        requests('POST /channel/create?topic=dead&channel=c', 'POST /channel/delete' + ON_T) +
+        ARRIVE + requests('POST /channel/redrive?topic=dead&channel=c', 'POST /topic/delete?topic=dead',
+        'POST /channel/redrive?topic=dead&channel=c'),
+    redrive_nothing=b'\x10' + request('POST /mpub?topic=t', 'a\nb\nc\nd\ne\nf\ng') + ARRIVE +
+        requests('POST /channel/redrive' + ON_T, 'POST /channel/redrive' + ON_T + '&n=10000',
+        'POST /channel/redrive' + ON_T + '&n=0', 'POST /channel/redrive' + ON_T + '&n=x',
+        'POST /channel/redrive' + ON_T + '&n=10001'),
+    full=b'\x10' + request('PUT /channel/config' + ON_T, '{"max_depth":2,"max_bytes":9}') +
+        12 * request('POST /pub?topic=t', 'x') + request('POST /mpub?topic=t', 'a\nb') +
+        request('POST /pub?topic=t&defer=1', 'x') + request('GET /metrics'),
+    drop_no_channel=b'\0' + request('POST /topic/create?topic=t') +
+        request('PUT /topic/config?topic=t', '{"no_channel":"drop"}') +
+        request('POST /mpub?topic=t', 'a\nb') + request('POST /pub?topic=t', 'x'),
+    full_no_channel=b'\0' + request('POST /topic/create?topic=t') +
+        request('PUT /topic/config?topic=t', '{"no_channel":"reject"}') +
+        request('POST /pub?topic=t', 'x') + request('POST /mpub?topic=t', 'a\nb'),
+    drops=b'\x10' + request('PUT /channel/config' + ON_T, '{"max_depth":2,"overflow":"drop-head",'
+        '"dead_letter_topic":"dead"}') + 9 * request('POST /pub?topic=t', 'x') + ARRIVE +
+        requests('GET /channel/peek' + ON_T, 'GET /topic/peek?topic=dead', 'GET /stats'),
+    drops_for_good=b'\x10' +
+        request('PUT /channel/config' + ON_T, '{"max_depth":2,"overflow":"drop-head"}') +
+        9 * request('POST /pub?topic=t', 'x') + ARRIVE + requests('GET /channel/peek' + ON_T,
+        'GET /metrics'),
     debug=b'\0' + requests('GET /debug/', 'PUT /debug/setblockrate?rate=1',
         'PUT /debug/setblockrate?rate=x', 'POST /debug/freememory', 'GET /debug/pprof/',
         'POST /debug/pprof/symbol'),
@@ -752,6 +833,14 @@ add('diskqueue',
     damage_first=b'\5\0\0\x08\x08xxxxxxxx',
     damage_length=b'\x11\1\x43\1\1\x3d',
     damage_twice=b'\1\1\x40\1\1x\x80\1\1y',
+    look=b'\x20' + meta(5, (0, 0), (2, L)) + part('0', M + M) + part('1', M + M) + part('2', M),
+    look_done=b'\x32' + meta(3, (0, L), (1, 2 * L)) + part('0', M + M) + part('1', M + message(2)),
+    look_missing=b'\x20' + meta(4, (0, 0), (3, L)) + part('0', 2 * M) + part('3', M),
+    look_short=b'\x20' + meta(4, (0, 0), (1, L)) + part('0', 2 * M + M[:9]) + part('1', M),
+    look_noise=b'\x20' + part('0', M + bytes(200) + M) + part('1', b'\xff' * 99) + part('2', M),
+    look_length=b'\x20' + part('0', M + message(2, length=9) + message(3)),
+    look_repeated=b'\x20' + part('a', M) + part('b', M + bytes(40)) + part('2', M),
+    look_damage=b'\x21\1\x40\1\1x\x80\1\1y',
     damage_last=b'\1\2\xc0\x3f\0\xc0\x3f\0')
 add('text',
     json='\0{"a":[1,-2.5e3,true,false,null,"\\u00e9\\ud83d\\ude00\\n\\"\\\\\\/"],'
