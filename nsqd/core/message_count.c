@@ -13,18 +13,9 @@
 #include "common/lock.h"
 #include "common/xalloc.h"
 
-/* A thread's own counts: it alone writes them. */
-struct counts {
-	_Atomic uint64_t n_made;
-	_Atomic uint64_t n_freed;
-	_Atomic uint64_t body_made; /* bytes, as the next */
-	_Atomic uint64_t body_freed;
-	struct counts *prev, *next; /* guarded by all.lock */
-};
-
 static struct {
 	pthread_mutex_t lock;
-	struct counts *threads;         /* guarded by lock, as all here; owned */
+	struct message_counts *threads; /* guarded by lock, as all here; owned */
 	uint64_t past_made, past_freed; /* by threads that have ended */
 	uint64_t past_body_made, past_body_freed;
 } all = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -33,16 +24,16 @@ static _Atomic int64_t stored; /* atomic */
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t key; /* immutable after once; only for its destructor */
-static _Thread_local struct counts *mine;
+_Thread_local struct message_counts *message_counts_mine;
 
 /* The thread ends. */
 static void fold(void *arg)
 {
-	struct counts *c = arg;
-	mine = NULL;
+	struct message_counts *c = arg;
+	message_counts_mine = NULL;
 	PT_OK(pthread_mutex_lock(&all.lock));
-	all.past_made += atomic_load_explicit(&c->n_made, memory_order_relaxed);
-	all.past_freed += atomic_load_explicit(&c->n_freed, memory_order_relaxed);
+	all.past_made += atomic_load_explicit(&c->made, memory_order_relaxed);
+	all.past_freed += atomic_load_explicit(&c->freed, memory_order_relaxed);
 	all.past_body_made += atomic_load_explicit(&c->body_made, memory_order_relaxed);
 	all.past_body_freed += atomic_load_explicit(&c->body_freed, memory_order_relaxed);
 	if (c->next)
@@ -60,11 +51,10 @@ static void make_key(void)
 	PT_OK(pthread_key_create(&key, fold));
 }
 
-/* The first message of this thread. (Not inlined: it is rare.) */
-static __attribute__((noinline)) void begin_counting(void)
+struct message_counts *message_counts_begin(void)
 {
 	PT_OK(pthread_once(&once, make_key));
-	struct counts *c = xcalloc(1, sizeof(*c));
+	struct message_counts *c = xcalloc(1, sizeof(*c));
 	PT_OK(pthread_setspecific(key, c));
 	PT_OK(pthread_mutex_lock(&all.lock));
 	c->next = all.threads;
@@ -72,36 +62,16 @@ static __attribute__((noinline)) void begin_counting(void)
 		c->next->prev = c;
 	all.threads = c;
 	PT_OK(pthread_mutex_unlock(&all.lock));
-	mine = c;
-}
-
-static struct counts *my_counts(void)
-{
-	if (__builtin_expect(!mine, 0))
-		begin_counting();
-	return mine;
-}
-
-void message_count_made_one(void)
-{
-	struct counts *c = my_counts();
-	uint64_t n = atomic_load_explicit(&c->n_made, memory_order_relaxed);
-	atomic_store_explicit(&c->n_made, n + 1, memory_order_release);
-}
-
-void message_count_freed_one(void)
-{
-	struct counts *c = my_counts();
-	uint64_t n = atomic_load_explicit(&c->n_freed, memory_order_relaxed);
-	atomic_store_explicit(&c->n_freed, n + 1, memory_order_release);
+	message_counts_mine = c;
+	return c;
 }
 
 uint64_t message_count_made(void)
 {
 	PT_OK(pthread_mutex_lock(&all.lock));
 	uint64_t sum = all.past_made;
-	for (struct counts *c = all.threads; c; c = c->next)
-		sum += atomic_load_explicit(&c->n_made, memory_order_acquire);
+	for (struct message_counts *c = all.threads; c; c = c->next)
+		sum += atomic_load_explicit(&c->made, memory_order_acquire);
 	PT_OK(pthread_mutex_unlock(&all.lock));
 	return sum;
 }
@@ -110,31 +80,17 @@ uint64_t message_count_freed(void)
 {
 	PT_OK(pthread_mutex_lock(&all.lock));
 	uint64_t sum = all.past_freed;
-	for (struct counts *c = all.threads; c; c = c->next)
-		sum += atomic_load_explicit(&c->n_freed, memory_order_acquire);
+	for (struct message_counts *c = all.threads; c; c = c->next)
+		sum += atomic_load_explicit(&c->freed, memory_order_acquire);
 	PT_OK(pthread_mutex_unlock(&all.lock));
 	return sum;
-}
-
-void message_count_body_made(uint64_t bytes)
-{
-	struct counts *c = my_counts();
-	uint64_t n = atomic_load_explicit(&c->body_made, memory_order_relaxed);
-	atomic_store_explicit(&c->body_made, n + bytes, memory_order_relaxed);
-}
-
-void message_count_body_freed(uint64_t bytes)
-{
-	struct counts *c = my_counts();
-	uint64_t n = atomic_load_explicit(&c->body_freed, memory_order_relaxed);
-	atomic_store_explicit(&c->body_freed, n + bytes, memory_order_relaxed);
 }
 
 uint64_t message_count_body_bytes(void)
 {
 	PT_OK(pthread_mutex_lock(&all.lock));
 	uint64_t made = all.past_body_made, freed = all.past_body_freed;
-	for (struct counts *c = all.threads; c; c = c->next) {
+	for (struct message_counts *c = all.threads; c; c = c->next) {
 		made += atomic_load_explicit(&c->body_made, memory_order_relaxed);
 		freed += atomic_load_explicit(&c->body_freed, memory_order_relaxed);
 	}
