@@ -266,8 +266,7 @@ int protocol_v2_mpub(struct io_loop *l, const struct params *p, const char **res
 	if (!t && io_loop_awaits_thread(l, &err))
 		return -1;
 	if (!t)
-		return fatal_client_err(
-			&l->error, err.msg, "E_MPUB_FAILED", "MPUB failed %s", err.msg);
+		return io_loop_put_failed(l, "MPUB", &err);
 	int rc = mpub_to(l, t);
 	topic_unref(t);
 	if (rc == 0)

@@ -136,8 +136,6 @@ int io_loop_put_failed(struct io_loop *l, const char *cmd, const struct err *why
 {
 	char code[16];
 	snprintf(code, sizeof(code), "E_%s_FAILED", cmd);
-	if (why->code == ERR_FULL)
-		return client_err(&l->error, why->msg, code, "%s failed %s", cmd, why->msg);
 	return fatal_client_err(&l->error, why->msg, code, "%s failed %s", cmd, why->msg);
 }
 
@@ -173,21 +171,6 @@ static size_t put_pubs(struct io_loop *l, size_t n, struct err *err)
 	return done;
 }
 
-/* n frames that say the same. The log has it once: there may be thousands a second. */
-static int send_refusals(struct io_loop *l, size_t n, const struct err *why)
-{
-	client_err(&l->pub_error, why->msg, "E_PUB_FAILED", "PUB failed %s", why->msg);
-	if (io_loop_send_error(l, &l->pub_error) != 0)
-		return -1;
-	for (size_t i = 1; i < n; i++) {
-		const struct strbuf *text = &l->pub_error.text;
-		if (io_loop_send_frame(l, FRAME_TYPE_ERROR, text->data, text->len, &l->failure) !=
-			0)
-			return send_failed(l);
-	}
-	return 0;
-}
-
 /* Queues the PUBs that wait, and answers them. */
 static int flush_pubs(struct io_loop *l)
 {
@@ -204,8 +187,7 @@ static int flush_pubs(struct io_loop *l)
 	if (l->blocks)
 		return -1;
 	l->n_pubs = 0;
-	bool full = done < n && err.code == ERR_FULL;
-	if (done < n && !full) {
+	if (done < n) {
 		l->pub_failed = true;
 		l->failure = err;
 		fatal_client_err(&l->pub_error, err.msg, "E_PUB_FAILED", "PUB failed %s", err.msg);
@@ -215,8 +197,6 @@ static int flush_pubs(struct io_loop *l)
 		l->failure = send_err;
 		return send_failed(l);
 	}
-	if (full && send_refusals(l, n - done, &err) != 0)
-		return -1;
 	return l->pub_failed ? -1 : 0;
 }
 

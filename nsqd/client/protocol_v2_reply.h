@@ -65,8 +65,8 @@ int io_loop_message_failed(
 	struct protocol_err *e, const char *cmd, struct message_id id, const char *why);
 
 /*
- * l->error for messages that a topic has not taken, as why says. Where a limit is reached, it is not
- * fatal: the connection stays, since a thousand publishers that connect anew help nobody. -1.
+ * l->error for messages that a topic has not taken, as why says. It is fatal whatever the reason, a
+ * limit as well: libraries fail all that is outstanding then, so none of it may be answered. -1.
  */
 int io_loop_put_failed(struct io_loop *l, const char *cmd, const struct err *why);
 

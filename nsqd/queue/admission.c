@@ -323,7 +323,9 @@ size_t limits_admit(struct topic *t, struct message_body *const *bodies, size_t 
 		admitted = admit_to_topic(t, &a, drops);
 	if (admitted == n || *drops)
 		return admitted;
-	atomic_fetch_add_explicit(&t->limits.rejected[a.why], n - admitted, memory_order_relaxed);
+	/* Of publications the first ends the connection: those behind it are not looked at. */
+	size_t rejected = whole ? n : 1;
+	atomic_fetch_add_explicit(&t->limits.rejected[a.why], rejected, memory_order_relaxed);
 	err_set(err, ERR_FULL, "%s", *a.limit ? a.limit : "topic is full");
 	return admitted;
 }

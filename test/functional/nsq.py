@@ -519,6 +519,11 @@ class Client:
 
     def __init__(self, address, magic=MAGIC, receive_buffer=None):
         """address: a port of 127.0.0.1, or the path of a unix socket."""
+        self.arguments = address, magic, receive_buffer
+        self.connect()
+
+    def connect(self):
+        address, magic, receive_buffer = self.arguments
         unix = isinstance(address, str)
         self.socket = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
         if receive_buffer:
@@ -540,6 +545,10 @@ class Client:
 
     def close(self):
         self.socket.close()
+
+    def reconnect(self):
+        self.close()
+        self.connect()
 
     def reset(self):
         """Close with RST instead of FIN, as a machine that crashed does."""
@@ -696,6 +705,11 @@ class Client:
         """An error, after which the daemon closes the connection."""
         self.expect(frame(ERROR, text))
         self.expect_closed()
+
+    def expect_refused(self, text):
+        """A fatal error, as expect_fatal; then a new connection, as libraries make it."""
+        self.expect_fatal(text)
+        self.reconnect()
 
     def expect_closed(self, timeout=None):
         deadline = time.monotonic() + (DEADLINE if timeout is None

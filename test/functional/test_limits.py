@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from nsq import ERROR, MESSAGE, OK, RESPONSE, frame, mpub_body, wait_until
+from nsq import ERROR, OK, RESPONSE, mpub_body, sized, wait_until
 
 pytestmark = pytest.mark.ours(reason='stock has no limits')
 
@@ -25,11 +25,15 @@ def put_config(daemon, topic, channel=None, **settings):
 
 
 def try_pub(client, topic, body):
-    """None: it was taken; else the error."""
+    """None: it was taken; else the error, which ends the connection: there is a new one."""
     client.command('PUB', topic, body=body)
     kind, data = client.answer()
     assert kind in (RESPONSE, ERROR), (kind, data)
-    return None if kind == RESPONSE else data.decode()
+    if kind == RESPONSE:
+        return None
+    client.expect_closed()
+    client.reconnect()
+    return data.decode()
 
 
 def fill(client, topic, count, body=b'%d'):
@@ -77,11 +81,11 @@ def test_a_topic_without_channels_takes_so_many_and_no_more(nsqd, depth):
     with nsqd.connect() as client:
         fill(client, topic, depth)
         client.command('PUB', topic, body=b'x')
-        client.expect_error(b'E_PUB_FAILED PUB failed topic is full: max_depth %d' % depth)
+        client.expect_refused(b'E_PUB_FAILED PUB failed topic is full: max_depth %d' % depth)
         client.command('DPUB', topic, 1000, body=b'x')
-        client.expect_error(b'E_DPUB_FAILED DPUB failed topic is full: max_depth %d' % depth)
+        client.expect_refused(b'E_DPUB_FAILED DPUB failed topic is full: max_depth %d' % depth)
         client.command('MPUB', topic, body=mpub_body([b'x']))
-        client.expect_error(b'E_MPUB_FAILED MPUB failed topic is full: max_depth %d' % depth)
+        client.expect_refused(b'E_MPUB_FAILED MPUB failed topic is full: max_depth %d' % depth)
     for path in '/pub?topic=', '/mpub?topic=', '/pub?defer=1000&topic=':
         answer = nsqd.post(path + topic, b'x')
         assert (answer.status, answer.body) == (503, b'{"message":"TOPIC_FULL"}')
@@ -96,7 +100,7 @@ def test_a_channel_that_is_full_makes_its_topic_full_and_fin_makes_room(nsqd):
     with nsqd.connect() as client, nsqd.connect() as consumer:
         fill(client, topic, 25)
         client.command('PUB', topic, body=b'x')
-        client.expect_error(b'E_PUB_FAILED PUB failed channel b is full: max_depth 25')
+        client.expect_refused(b'E_PUB_FAILED PUB failed channel b is full: max_depth 25')
         answer = nsqd.post('/pub?topic=' + topic, b'x')
         assert (answer.status, answer.body) == (503, b'{"message":"CHANNEL_FULL"}')
         nsqd.wait_channel(topic, 'b', depth=25)
@@ -151,11 +155,11 @@ def test_an_mpub_is_taken_as_a_whole_or_not_at_all(nsqd):
     put_config(nsqd, topic, max_depth=400)
     with nsqd.connect() as client:
         client.command('MPUB', topic, body=mpub_body([b'x'] * 401))
-        client.expect_error(b'E_MPUB_FAILED MPUB failed topic is full: max_depth 400')
+        client.expect_refused(b'E_MPUB_FAILED MPUB failed topic is full: max_depth 400')
         assert waiting(nsqd, topic) == 0
         client.pub(topic, *[b'x'] * 300)
         client.command('MPUB', topic, body=mpub_body([b'x'] * 101))
-        client.expect_error(b'E_MPUB_FAILED MPUB failed topic is full: max_depth 400')
+        client.expect_refused(b'E_MPUB_FAILED MPUB failed topic is full: max_depth 400')
         assert nsqd.post('/mpub?topic=' + topic, b'x\n' * 101).status == 503
         assert waiting(nsqd, topic) == 300
         assert nsqd.post('/mpub?topic=' + topic, b'x\n' * 50).status == 200
@@ -164,24 +168,65 @@ def test_an_mpub_is_taken_as_a_whole_or_not_at_all(nsqd):
         assert 'full' in try_pub(client, topic, b'x')
 
 
+def answers_up_to_the_end(client):
+    """Until the daemon has ended the connection."""
+    found = []
+    while True:
+        try:
+            found.append(client.answer())
+        except EOFError:
+            return found
+
+
+def send_what_is_taken(client, data):
+    """The daemon may have ended the connection before it is all sent."""
+    try:
+        client.send(data)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+
+
+@pytest.mark.parametrize('size', [1, 1000])
 @pytest.mark.parametrize('channel', [None, 'c'])
-def test_publications_that_come_together_are_answered_one_by_one(nsqd, channel):
+def test_what_is_behind_the_first_refused_publication_is_not_looked_at(nsqd, channel, size):
     topic = nsqd.topic()
     nsqd.create(topic, *[channel] if channel else [])
     put_config(nsqd, topic, max_depth=70)
-    what = 'channel c' if channel else 'topic'
+    pub = b'PUB %s\n' % topic.encode() + sized(b'x' * size)
     with nsqd.connect() as client:
-        client.send(b''.join(b'PUB %s\n\0\0\0\1x' % topic.encode() for _ in range(100)))
-        answers = [client.answer() for _ in range(100)]
-        taken = [kind for kind, _ in answers].count(RESPONSE)
-        # The pump may be at work, and then a batch may be counted twice for a moment.
-        assert answers[:taken] == [(RESPONSE, b'OK')] * taken or channel
-        assert {data for kind, data in answers if kind == ERROR} <= {
-            b'E_PUB_FAILED PUB failed topic is full: max_depth 70',
-            b'E_PUB_FAILED PUB failed %s is full: max_depth 70' % what.encode()}
-        assert taken == 70 if not channel else taken <= 70
-        client.expect_usable()
-    wait_until(lambda: waiting(nsqd, topic, channel) == taken, 'those that were taken wait')
+        sender = threading.Thread(target=send_what_is_taken, args=(client, pub * 10000))
+        sender.start()
+        *taken, error = answers_up_to_the_end(client)
+        sender.join()
+    assert taken == [(RESPONSE, b'OK')] * len(taken)
+    assert error in [(ERROR, b'E_PUB_FAILED PUB failed topic is full: max_depth 70'),
+                     (ERROR, b'E_PUB_FAILED PUB failed channel c is full: max_depth 70')]
+    # The pump may be at work, and then a batch may be counted twice for a moment.
+    assert len(taken) <= 70 if channel else len(taken) == 70
+    wait_until(lambda: waiting(nsqd, topic, channel) == len(taken), 'those that were taken wait')
+    assert nsqd.topic_stats(topic)['message_count'] == len(taken)
+    # Of those that were not answered nobody knows whether they would have been refused.
+    reason = 'channel' if b'channel' in error[1] else 'topic'
+    assert metric(nsqd, 'nsq_topic_rejected_total', topic=topic, reason=reason) == 1
+
+
+@pytest.mark.parametrize('command', ['PUB', 'DPUB', 'MPUB'])
+def test_after_a_refusal_no_command_is_executed(nsqd, command):
+    full, other = nsqd.topic(), nsqd.topic()
+    for topic in full, other:
+        nsqd.create(topic)
+    put_config(nsqd, full, max_depth=1)
+    words, body = {'PUB': ('', b'x'), 'DPUB': (' 10', b'x'),
+                   'MPUB': ('', mpub_body([b'x']))}[command]
+    first, second = (b'%s %s%s\n' % (command.encode(), topic.encode(), words.encode())
+                     + sized(body) for topic in (full, other))
+    with nsqd.connect() as client:
+        client.send(first * 2 + second + b'PUB %s\n' % other.encode() + sized(b'x') + b'NOP\n')
+        client.expect_ok()
+        client.expect_fatal(b'E_%s_FAILED %s failed topic is full: max_depth 1' % (
+            (command.encode(),) * 2))
+    assert waiting(nsqd, full) == 1
+    assert nsqd.topic_stats(other)['message_count'] == 0
 
 
 @pytest.mark.parametrize('channel', [None, 'c'])
@@ -197,7 +242,11 @@ def test_publishers_at_once_never_go_beyond_it(nsqd, channel):
                 for i in range(200):
                     if i % 10 == number:
                         client.command('MPUB', topic, body=mpub_body([b'x'] * 7))
-                        taken.append(7 if client.answer()[0] == RESPONSE else 0)
+                        ok = client.answer()[0] == RESPONSE
+                        taken.append(7 if ok else 0)
+                        if not ok:
+                            client.expect_closed()
+                            client.reconnect()
                     else:
                         taken.append(0 if try_pub(client, topic, b'x') else 1)
         except Exception as error:      # pylint: disable=broad-except
@@ -340,7 +389,7 @@ def test_no_channel(nsqd):
     put_config(nsqd, topic, no_channel='reject')
     with nsqd.connect() as client:
         client.command('PUB', topic, body=b'x')
-        client.expect_error(b'E_PUB_FAILED PUB failed no channel')
+        client.expect_refused(b'E_PUB_FAILED PUB failed no channel')
         answer = nsqd.post('/pub?topic=' + topic, b'x')
         assert (answer.status, answer.body) == (503, b'{"message":"NO_CHANNEL"}')
         assert waiting(nsqd, topic) == 0
@@ -481,7 +530,7 @@ def test_memory_of_the_host(new_nsqd):
             taken += 1
         assert 95 <= taken <= 100
         client.command('PUB', 't', body=b'x' * 1000)
-        client.expect(frame(ERROR, b'E_PUB_FAILED PUB failed memory is full: --max-memory-bytes'))
+        client.expect_refused(b'E_PUB_FAILED PUB failed memory is full: --max-memory-bytes')
         answer = daemon.post('/pub?topic=t', b'x' * 1000)
         assert (answer.status, answer.body) == (503, b'{"message":"MEMORY_FULL"}')
         assert daemon.get('/ping').body == b'OK'

@@ -88,6 +88,8 @@ class Load:
                         self.published.update(bodies)
                 else:
                     assert re.match(rb'E_D?M?PUB_FAILED .* is full: max_', data), data
+                    client.expect_closed()
+                    client.reconnect()
                     self.refused += 1
                     self.stop_publishing.wait(0.01)
 

@@ -139,17 +139,19 @@ def test_a_topic_that_is_full(new_nsqd):
     with daemon.connect() as client:
         client.command('PUB', 't', body=b'x')
         assert_seen('no channel', client.answer()[1].decode())
-        assert_seen('NO_CHANNEL', daemon.post('/pub?topic=t', b'x').body.decode())
+        client.expect_closed()
+    assert_seen('NO_CHANNEL', daemon.post('/pub?topic=t', b'x').body.decode())
+    with daemon.connect() as client:
         configure(daemon, no_channel=None, max_depth=1)
         client.pub('t', b'x')
         client.command('PUB', 't', body=b'x')
         text = client.answer()[1].decode()
         assert_seen('E_PUB_FAILED', text)
         assert_seen('... is full: ...', text)
-        assert_seen('TOPIC_FULL', daemon.post('/pub?topic=t', b'x').body.decode())
-        daemon.create('t', 'ch')
-        daemon.wait_channel('t', 'ch', depth=1)
-        assert_seen('CHANNEL_FULL', daemon.post('/pub?topic=t', b'x').body.decode())
+    assert_seen('TOPIC_FULL', daemon.post('/pub?topic=t', b'x').body.decode())
+    daemon.create('t', 'ch')
+    daemon.wait_channel('t', 'ch', depth=1)
+    assert_seen('CHANNEL_FULL', daemon.post('/pub?topic=t', b'x').body.decode())
 
 
 @pytest.mark.parametrize('flag, symptom', [('--max-memory-bytes=1', 'MEMORY_FULL'),
