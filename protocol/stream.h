@@ -82,6 +82,11 @@ void stream_sock_get_bytes(uint64_t *received, uint64_t *sent);
 /* The descriptor of a stream of stream_sock_new, for a thread that waits for several of them. */
 int stream_sock_fd(const struct stream *s);
 /*
+ * Throws away what has come in, as far as that goes without waiting: at most 256 KB. 1: some of it; 0:
+ * there was nothing; -1: there will be no more. The reader, when it reads no more.
+ */
+int stream_sock_discard(const struct stream *s);
+/*
  * Ends reading in the lowest layer, and so in all layers above: a read now or later returns the
  * end. Writing goes on. Any thread; also more than once.
  */

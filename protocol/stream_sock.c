@@ -347,22 +347,28 @@ static int sock_flush(struct stream *stream, int64_t deadline_ns, struct err *er
 	return send_kept(s, &p, err);
 }
 
-/* Unread input would turn the close into a reset, which may overtake the last answer. */
-static void discard_input(int fd)
+int stream_sock_discard(const struct stream *stream)
 {
 	enum { MAX_TURNS = 64 };
 	char scrap[4096] UNINITIALIZED;
-	for (int i = 0; i < MAX_TURNS && recv(fd, scrap, sizeof(scrap), MSG_DONTWAIT) > 0; i++)
-		;
+	int fd = stream_sock_fd(stream);
+	for (int i = 0; i < MAX_TURNS; i++) {
+		ssize_t n = recv(fd, scrap, sizeof(scrap), MSG_DONTWAIT);
+		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+			return -1;
+		if (n < 0)
+			return i > 0;
+	}
+	return 1;
 }
 
 static void sock_close_write(struct stream *stream, int64_t deadline_ns)
 {
-	int fd = ((struct stream_sock *)stream)->fd;
 	(void)deadline_ns;
 	/* Fails when the peer was faster. */
-	(void)shutdown(fd, SHUT_WR);
-	discard_input(fd);
+	(void)shutdown(((struct stream_sock *)stream)->fd, SHUT_WR);
+	/* Unread input would turn the close into a reset, which may overtake the last answer. */
+	(void)stream_sock_discard(stream);
 }
 
 static void sock_shutdown(struct stream *stream)

@@ -74,13 +74,20 @@ struct client_v2 *client_v2_new(const struct protocol_v2 *protocol, int64_t id,
 	return c;
 }
 
-void client_v2_free(struct client_v2 *c)
+void client_v2_forget_publications(struct client_v2 *c)
 {
 	struct pub_count *p, *tmp;
+	mutex_lock(&c->meta_lock);
 	HASH_ITER (hh, c->pub_counts, p, tmp) {
 		HASH_DEL(c->pub_counts, p);
 		free(p);
 	}
+	mutex_unlock(&c->meta_lock);
+}
+
+void client_v2_free(struct client_v2 *c)
+{
+	client_v2_forget_publications(c);
 	channel_unref(c->channel);
 	bufio_reader_free(&c->reader);
 	bufio_writer_free(&c->writer);

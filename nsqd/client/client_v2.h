@@ -199,9 +199,13 @@ struct client_v2 {
 	/* The next are the owner's. */
 	struct poll_desc *pd; /* from tcp.c; open as long as the client is */
 	enum client_stage stage;
-	bool announced;             /* the log knows of it */
-	bool polled;                /* a poller runs it, and must not block */
-	bool has_requeued;          /* what it had in flight is back in the channel */
+	bool announced;    /* the log knows of it */
+	bool polled;       /* a poller runs it, and must not block */
+	bool has_requeued; /* what it had in flight is back in the channel */
+	bool lingers; /* an error ends the connection, and the client may not have heard of it yet */
+	bool has_said_bye;
+	int64_t linger_until_ns;    /* so long it may be silent, before the close */
+	int64_t linger_end_ns;      /* so long it may go on sending */
 	bool has_left;              /* its channel has forgotten it, and its pump is to end */
 	bool peer_ended;            /* its last byte has been read, and it has said that it is */
 	bool does_without;          /* there is no thread: a step takes longer than it should */
@@ -354,6 +358,8 @@ void client_v2_abort(struct client_v2 *c);
  */
 void client_v2_say_bye(struct client_v2 *c);
 
+/* Stats forget that it has published: it is about to go. Takes meta_lock. */
+void client_v2_forget_publications(struct client_v2 *c);
 /* Type() == typeProducer: has it published? Takes meta_lock. */
 bool client_v2_is_producer(struct client_v2 *c);
 /* Stats(topic): topic NULL or "" for any. Takes meta_lock. */

@@ -41,6 +41,9 @@
 #define PUMP_EXIT_NS (500 * NSEC_PER_MSEC)
 /* How long a poller gives it for a step that is under way, before io_loop gets a thread. */
 #define PUMP_STEP_NS (2 * NSEC_PER_MSEC)
+/* So long a client that an error has ended may be silent before the close, and may go on sending. */
+#define CLIENT_LINGER_NS (500 * NSEC_PER_MSEC)
+#define CLIENT_LINGER_MAX_NS (10 * NSEC_PER_SEC)
 /* And after PUMP_EXIT_NS how often io_loop looks whether it needs a thread. */
 #define PUMP_LOOK_NS (20 * NSEC_PER_MSEC)
 /* So much sooner a silent client gives up its thread, while others wait for one. */
@@ -220,6 +223,7 @@ static enum outcome refuse(struct io_loop *l)
 		return OUTCOME_DONE;
 	/* errors of this kind should forceably close the connection */
 	l->ended_by = client_v2_is_closing(l->client) ? NULL : e;
+	l->client->lingers = l->ended_by && !l->send_failed;
 	return OUTCOME_LEFT;
 }
 
@@ -612,9 +616,35 @@ static void requeue_in_flight(struct client_v2 *c)
 	runnext_end();
 }
 
+/*
+ * A client that has sent more behind what was refused, and does so still: to close its connection now
+ * would reset it, which may destroy answers on their way. So what comes is read, and thrown away,
+ * until the client closes, or is silent, or has taken too long.
+ */
+static enum netpoll_next linger(struct client_v2 *c)
+{
+	int64_t now = clock_mono_ns();
+	int came = c->lingers && !client_v2_is_closing(c) ? stream_sock_discard(c->base) : -1;
+	if (c->linger_end_ns == 0)
+		c->linger_end_ns = now + CLIENT_LINGER_MAX_NS;
+	if (came > 0 || c->linger_until_ns == 0)
+		c->linger_until_ns = now + CLIENT_LINGER_NS;
+	if (came < 0 || now >= c->linger_until_ns || now >= c->linger_end_ns) {
+		c->stage = STAGE_OVER;
+		return NETPOLL_OVER;
+	}
+	if (came > 0 && c->polled)
+		return NETPOLL_YIELD;
+	netpoll_set_deadline(c->pd,
+		c->linger_until_ns < c->linger_end_ns ? c->linger_until_ns : c->linger_end_ns);
+	return NETPOLL_WAIT;
+}
+
 enum netpoll_next protocol_v2_leave(struct client_v2 *c)
 {
 	struct err ignored;
+	if (c->has_said_bye)
+		return linger(c);
 	if (!c->has_left && !leave_channel(c))
 		return NETPOLL_THREAD;
 	if (!c->polled)
@@ -626,6 +656,7 @@ enum netpoll_next protocol_v2_leave(struct client_v2 *c)
 	requeue_in_flight(c);
 	(void)client_v2_send_late_answers(c, &ignored);
 	client_v2_say_bye(c);
-	c->stage = STAGE_OVER;
-	return NETPOLL_OVER;
+	c->has_said_bye = true;
+	client_v2_forget_publications(c);
+	return linger(c);
 }

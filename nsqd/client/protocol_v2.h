@@ -20,7 +20,8 @@ enum netpoll_next protocol_v2_io_loop(struct client_v2 *c);
  * The client leaves: its pump is told to end, its channel forgets it, and when the pump has ended,
  * it says goodbye. Then the stage is STAGE_OVER, and freeing it is the caller's. At a poller also
  * NETPOLL_WAIT: the pump will end in a moment; or NETPOLL_THREAD: the rest may block. In a thread it
- * blocks for the pump, for half a second and more. The owner.
+ * blocks for the pump, for half a second and more. NETPOLL_WAIT and NETPOLL_YIELD as well: an error
+ * ends the connection, and what the client still sends is read. The owner.
  */
 enum netpoll_next protocol_v2_leave(struct client_v2 *c);
 

@@ -8,6 +8,8 @@
  *                    |                       ^
  *                    +-- bad magic, the end -+
  *
+ * Where an error has ended a client, it is LEAVING until it has heard of that (protocol_v2_leave).
+ *
  * Difference: a connection has --client-timeout's 60 s to send its 4 bytes of magic; stock waits
  * for ever.
  *

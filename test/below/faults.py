@@ -171,7 +171,7 @@ QUIET = [
     # connections, whose failures stock does not log
     ('recv', 'sock_read', '*', 'a connection that fails is over; for HTTP without a line, as in '
      'stock'),
-    ('recv', 'discard_input', '*', 'the connection is closed next'),
+    ('recv', 'stream_sock_discard', '*', 'the connection is closed next'),
     ('sendmsg', 'send_now', '*', 'a connection that fails is over, as above'),
     ('ppoll', 'wait_for_room', '*', 'likewise'),
     ('shutdown', '*', '*', 'the connection is closed next'),

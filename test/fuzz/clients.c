@@ -73,7 +73,9 @@ bool fuzz_client_go_on(struct fuzz_client *c)
 	bool polled = !c->threaded;
 	while (c->client) {
 		enum netpoll_next next = take_step(c, polled);
-		/* Leaving, it waits for its pump: in a thread that has an end. */
+		/* Leaving, it waits for its pump: in a thread that has an end. And then for ours. */
+		if (c->client && c->client->has_said_bye)
+			(void)shutdown(c->peer, SHUT_WR);
 		bool leaves = next == NETPOLL_WAIT && c->client->stage == STAGE_LEAVING;
 		if (next == NETPOLL_WAIT && !leaves)
 			return true;

@@ -152,6 +152,55 @@ static void test_a_command_that_is_refused_ends_the_connection_in_a_step(struct 
 	end_here(&c);
 }
 
+/* An error has ended it, and it has been told so. */
+static void begin_to_linger(struct peer *c, struct nsqd *n)
+{
+	begin_here(c, n);
+	SAY(c, PUB_X("test") "FOO\n" PUB_X("test"));
+	step_here(c);
+	c->client->polled = true;
+	wait_for(protocol_v2_leave(c->client) == NETPOLL_WAIT && c->client->has_said_bye);
+	EXPECT(c, OK_FRAME ERROR_FRAME("\x21", "E_INVALID invalid command FOO"));
+	assert_false(client_v2_is_producer(c->client));
+}
+
+static void test_what_comes_after_an_error_is_thrown_away_until_the_client_closes(struct fixture *f)
+{
+	struct peer c;
+	begin_to_linger(&c, f->nsqd);
+	for (int i = 0; i < 3; i++) {
+		SAY(&c, PUB_X("test"));
+		assert_int_equal(protocol_v2_leave(c.client), NETPOLL_YIELD);
+		assert_int_equal(protocol_v2_leave(c.client), NETPOLL_WAIT);
+	}
+	SAY(&c, PUB_X("test"));
+	c.client->polled = false;
+	assert_int_equal(protocol_v2_leave(c.client), NETPOLL_WAIT);
+	assert_int_equal(f->topic->message_count, 1);
+	assert_int_equal(shutdown(c.peer, SHUT_WR), 0);
+	assert_int_equal(protocol_v2_leave(c.client), NETPOLL_OVER);
+	assert_int_equal(c.client->stage, STAGE_OVER);
+	end_here(&c);
+}
+
+static void test_after_an_error_silence_and_endless_input_end_it(struct fixture *f)
+{
+	for (int i = 0; i < 3; i++) {
+		struct peer c;
+		begin_to_linger(&c, f->nsqd);
+		if (i == 0)
+			c.client->linger_until_ns = 1;
+		else
+			SAY(&c, PUB_X("test"));
+		if (i == 1)
+			c.client->linger_end_ns = 1;
+		else if (i == 2)
+			client_v2_close(c.client);
+		assert_int_equal(protocol_v2_leave(c.client), NETPOLL_OVER);
+		end_here(&c);
+	}
+}
+
 static void test_the_end_of_the_input_is_found_in_a_step(struct fixture *f)
 {
 	struct peer c;
@@ -903,7 +952,8 @@ static void test_late_answers_come_before_the_goodbye(struct fixture *f)
 		wait_for(protocol_v2_leave(c.client) == NETPOLL_THREAD);
 		EXPECT(&c, "");
 		c.client->polled = false;
-		assert_int_equal(protocol_v2_leave(c.client), NETPOLL_OVER);
+		/* After an error the client is heard to its end. */
+		assert_int_equal(protocol_v2_leave(c.client), i == 0 ? NETPOLL_WAIT : NETPOLL_OVER);
 		if (i == 0)
 			EXPECT(&c, OK_FRAME ERROR_FRAME("\x21", "E_INVALID invalid command FOO"));
 		else
@@ -1305,6 +1355,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		step_test(test_what_cannot_block_is_done_in_a_step),
 		step_test(test_a_command_that_is_refused_ends_the_connection_in_a_step),
+		step_test(test_what_comes_after_an_error_is_thrown_away_until_the_client_closes),
+		step_test(test_after_an_error_silence_and_endless_input_end_it),
 		step_test(test_the_end_of_the_input_is_found_in_a_step),
 		step_test(test_what_makes_a_topic_or_channel_is_for_a_thread),
 		step_test(test_a_command_waits_if_its_topic_or_channel_gets_no_thread),

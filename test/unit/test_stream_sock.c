@@ -645,6 +645,40 @@ static void test_reading_can_be_ended_alone(void **state)
 	free_pair(&p);
 }
 
+static void test_what_has_come_is_thrown_away_without_waiting(void **state)
+{
+	struct pair p = new_pair();
+	struct err err;
+	char buf[16];
+	assert_int_equal(stream_sock_discard(p.s), 0);
+	assert_int_equal(write(p.peer, "hello", 5), 5);
+	assert_int_equal(stream_sock_discard(p.s), 1);
+	assert_int_equal(stream_sock_discard(p.s), 0);
+	assert_int_equal(write(p.peer, "more", 4), 4);
+	assert_int_equal(p.s->ops->read(p.s, buf, sizeof(buf), 0, &err), 4);
+	assert_int_equal(shutdown(p.peer, SHUT_WR), 0);
+	assert_int_equal(stream_sock_discard(p.s), -1);
+	assert_int_equal(write_bytes(&p, "answer", 6, 0, &err), 0);
+	assert_int_equal(recv(p.peer, buf, sizeof(buf), 0), 6);
+	free_pair(&p);
+}
+
+/* However much comes, and however fast: it returns. */
+static void test_throwing_away_ends_where_the_input_does_not(void **state)
+{
+	struct pair p = new_pair();
+	struct endless e = {.p = &p};
+	struct wait_group wg;
+	wait_group_init(&wg);
+	go(&wg, sends_all_the_time, &e);
+	for (int turns = 0; turns < 100;)
+		turns += stream_sock_discard(p.s);
+	atomic_store(&e.stop, true);
+	p.s->ops->shutdown(p.s);
+	join(&wg);
+	free_pair(&p);
+}
+
 struct one_read {
 	struct pair *p;
 	ssize_t result;
@@ -698,6 +732,8 @@ int main(void)
 		cmocka_unit_test(test_free_closes_the_descriptor),
 		cmocka_unit_test(test_reading_can_be_ended_alone),
 		cmocka_unit_test(test_ending_the_reading_wakes_a_reader),
+		cmocka_unit_test(test_what_has_come_is_thrown_away_without_waiting),
+		cmocka_unit_test(test_throwing_away_ends_where_the_input_does_not),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
