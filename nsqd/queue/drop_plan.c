@@ -59,9 +59,11 @@ struct drop_plan drop_plan_make(
 	size_t ahead = q->ops->ahead(q, &first, &last);
 	if (too_many <= 0 && too_many_bytes <= 0)
 		return (struct drop_plan){0};
-	/* 0: the disk has not read it yet. It will, and then it offers it. */
+	/* The disk has not read its head yet. It will in a moment, and then it is known which is older. */
+	if (on_disk > 0 && ahead == 0 && memory && chan_len(memory) > 0)
+		return (struct drop_plan){.again = true};
 	h.before = on_disk > 0 ? first : INT64_MAX;
-	if (memory && h.before != 0)
+	if (memory)
 		chan_look(memory, 0, DROP_BATCH, see_head, &h);
 	if (h.n > 0)
 		return (struct drop_plan){.n = h.n, .memory = true};

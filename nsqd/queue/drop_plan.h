@@ -18,7 +18,7 @@
 struct drop_plan {
 	size_t n; /* at most; 0: nothing */
 	bool memory;
-	bool again; /* what is on its way is not counted exactly: look again, in DROP_RETRY_NS */
+	bool again; /* not known: something is on its way, or the disk reads. Look in DROP_RETRY_NS */
 };
 #define DROP_RETRY_NS (100 * NSEC_PER_USEC)
 /* So long at most one who puts waits for a pump that drops what is too much: the disk is slow. */

@@ -438,8 +438,8 @@ def test_drop_head_keeps_the_newest(nsqd, depth):
     with nsqd.connect() as client:
         fill_in_order(nsqd, client, topic, range(100))
     nsqd.wait_channel(topic, 'c', depth=depth)
-    dropped = metric(nsqd, 'nsq_topic_channel_overflow_total', topic=topic, channel='c')
-    assert dropped == 100 - depth
+    wait_until(lambda: metric(nsqd, 'nsq_topic_channel_overflow_total', topic=topic,
+                              channel='c') == 100 - depth, 'the others are dropped, and counted')
     assert sorted(bodies_of(nsqd, topic, 'c')) == list(range(100 - depth, 100))
 
 
@@ -450,7 +450,8 @@ def test_drop_head_of_a_topic_without_channels(nsqd):
     with nsqd.connect() as client:
         fill(client, topic, 100)
         nsqd.wait_topic(topic, depth=40)
-        assert metric(nsqd, 'nsq_topic_dropped_total', topic=topic) == 60
+        wait_until(lambda: metric(nsqd, 'nsq_topic_dropped_total', topic=topic) == 60,
+                   'the others are counted')
         nsqd.create(topic, 'c')
         nsqd.wait_channel(topic, 'c', depth=40)
     assert sorted(bodies_of(nsqd, topic, 'c')) == list(range(60, 100))

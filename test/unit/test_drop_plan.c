@@ -53,6 +53,34 @@ static void test_the_older_head_goes_first(void **state)
 	close_queue(q);
 }
 
+static int64_t depth_of_2(struct backend_queue *q)
+{
+	return 2;
+}
+
+static size_t none_ahead(struct backend_queue *q, int64_t *first, int64_t *last)
+{
+	*first = *last = 0;
+	return 0;
+}
+
+/* Until the disk has read its head nobody knows which of the two is older. */
+static void test_a_head_that_is_not_read_yet_is_waited_for(void **state)
+{
+	static const struct backend_queue_ops ops = {.depth = depth_of_2, .ahead = none_ahead};
+	struct backend_queue q = {.ops = &ops};
+	struct chan *c = chan_new(sizeof(struct message *), 100);
+	/* There is no other one, so it is waited for where it comes. */
+	assert_plan(drop_plan_make(NULL, &q, 50, 0), 1, false);
+	assert_plan(drop_plan_make(c, &q, 50, 0), 1, false);
+	queue(c, 1);
+	assert_plan(drop_plan_make(c, &q, 50, 0), 0, false);
+	assert_true(drop_plan_make(c, &q, 50, 0).again);
+	assert_false(drop_plan_make(c, &q, 0, 0).again);
+	message_drain_chan(c);
+	chan_free(c);
+}
+
 static void test_bytes_count_too(void **state)
 {
 	struct diskqueue_opts o = test_opts(100000);
@@ -110,6 +138,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		dq_test(test_the_older_head_goes_first),
+		cmocka_unit_test(test_a_head_that_is_not_read_yet_is_waited_for),
 		dq_test(test_bytes_count_too),
 		cmocka_unit_test(test_min_free_disk),
 	};
