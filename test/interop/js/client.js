@@ -70,10 +70,13 @@ function publish(options) {
 
   writer.once(nsq.Writer.READY, async () => {
     for await (const line of readline.createInterface({ input: process.stdin })) {
+      const order = JSON.parse(line)
       try {
-        await carryOut(JSON.parse(line))
+        await carryOut(order)
       } catch (err) {
-        emit('failed', { index: 0, error: String(err) })
+        // It is not connected, so nothing has been published.
+        const done = order.op === 'mpub' ? [order.bodies] : order.bodies
+        done.forEach((_, index) => emit('failed', { index, error: String(err) }))
       }
       emit('published')
     }

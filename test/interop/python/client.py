@@ -55,13 +55,20 @@ def layers(args):
 
 async def publish(args):
     loop = asyncio.get_running_loop()
+    # By default a user waits for 15 s after each error.
     writer = nsq.Writer([args.nsqd], reconnect_interval=0.2, **layers(args))
-    while not writer.conns:  # pynsq does not tell when it is connected
-        await asyncio.sleep(0.01)
+
+    async def connected():
+        while not writer.conns:  # pynsq does not tell when it is connected
+            await asyncio.sleep(0.01)
 
     async def call(method, *arguments):
         answer = loop.create_future()
-        method(*arguments, callback=lambda _conn, data: answer.set_result(data))
+
+        def on_answer(_conn, data):
+            if not answer.done():  # a send that fails is told twice
+                answer.set_result(data)
+        method(*arguments, callback=on_answer)
         return await answer
 
     orders = asyncio.Queue()
@@ -71,6 +78,7 @@ async def publish(args):
         if line is None:
             return
         order = json.loads(line)
+        await connected()
         topic = order['topic']
         bodies = [base64.b64decode(body) for body in order['bodies']]
         if order['op'] == 'pub':
