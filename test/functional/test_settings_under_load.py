@@ -165,7 +165,9 @@ class Load:
 
 def collect(daemon, topic, channel, bodies):
     """All that waits there, finished; bodies counts them."""
-    with daemon.subscribe(topic, channel, 500, output_buffer_timeout=25) as client:
+    # Whatever is late, nothing times out that has been delivered here.
+    with daemon.subscribe(topic, channel, 500, output_buffer_timeout=25,
+                          msg_timeout=600000) as client:
         def left():
             stats = daemon.channel_stats(topic, channel)
             return daemon.topic_stats(topic)['depth'] + stats['depth'] + \
