@@ -426,6 +426,7 @@ struct pump {
 	struct ticker due; /* for that */
 	struct ticker chore;
 	struct drop_plan drop;    /* these are dropped, since the channel holds too much */
+	unsigned drop_looks;      /* so often in a row it was not known */
 	struct message **dropped; /* room for CHANNEL_BATCH; NULL: none were, so far */
 };
 
@@ -541,8 +542,10 @@ static void plan_drop(struct pump *p)
 	if (c->batch_idle)
 		drop_of_batch(c);
 	p->drop = channel_plan_drop(c);
+	if (!p->drop.again)
+		p->drop_looks = 0;
 	if (p->drop.again)
-		ticker_after(&p->due, DROP_RETRY_NS);
+		ticker_after(&p->due, drop_retry_ns(&p->drop_looks));
 	else if (p->drop.n > 0 && !p->drop.memory && batch_len(c) > 0 && c->batch_from_backend)
 		p->drop.n = 0;
 	else if (p->drop.n == 0)
@@ -685,6 +688,7 @@ void channel_message_pump(void *arg)
 	channel_dead_settings_changed(c);
 	c->looking = c->pump_settings->v.message_ttl != 0;
 	task_init(&p.task, p.cases, p.waiters, MAX_CASES);
+	p.drop_looks = 0;
 	p.dropped = NULL;
 	task_run(&p.task, &pump_ops);
 	free(p.dropped);

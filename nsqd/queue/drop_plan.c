@@ -51,6 +51,14 @@ static int64_t first_in(struct chan *memory)
 	return timestamp;
 }
 
+int64_t drop_retry_ns(unsigned *looks)
+{
+	enum { MOST = 10 };
+	int64_t ns = 100 * NSEC_PER_USEC << *looks;
+	*looks += *looks < MOST;
+	return ns;
+}
+
 struct drop_plan drop_plan_make(
 	struct chan *memory, struct backend_queue *q, int64_t too_many, int64_t too_many_bytes)
 {

@@ -18,9 +18,13 @@
 struct drop_plan {
 	size_t n; /* at most; 0: nothing */
 	bool memory;
-	bool again; /* not known: something is on its way, or the disk reads. Look in DROP_RETRY_NS */
+	bool again; /* not known: something is on its way, or the disk reads. See drop_retry_ns */
 };
-#define DROP_RETRY_NS (100 * NSEC_PER_USEC)
+/*
+ * How long a pump waits before it looks again. looks: so often that was needed in a row; counted
+ * here. From 0.1 ms to 0.1 s: what is on its way is there soon, and a disk may fail for long.
+ */
+int64_t drop_retry_ns(unsigned *looks);
 /* So long at most one who puts waits for a pump that drops what is too much: the disk is slow. */
 #define DROP_PATIENCE_NS (200 * NSEC_PER_MSEC)
 /* The bytes of the bodies in a memory queue. NULL: 0. Takes the chan's lock, for all of them. */

@@ -37,6 +37,7 @@ struct pump {
 	size_t cap;            /* for so many of them there is memory */
 	size_t last;           /* how many the last batch had */
 	struct drop_plan drop; /* these are to be dropped: the topic holds too many */
+	unsigned drop_looks;   /* so often in a row it did not know */
 	struct ticker retry;   /* when to look again, what is to be dropped */
 	int64_t received;      /* from the backend, in all */
 };
@@ -188,7 +189,9 @@ static int prepare(struct task *task, bool owner)
 		return -1;
 	p->drop = flowing ? (struct drop_plan){0} : limits_plan_topic(t, p->received);
 	if (p->drop.again)
-		ticker_after(&p->retry, DROP_RETRY_NS);
+		ticker_after(&p->retry, drop_retry_ns(&p->drop_looks));
+	else
+		p->drop_looks = 0;
 	bool drops = p->drop.n > 0;
 	size_t most = drops && p->drop.n < p->cap ? p->drop.n : p->cap;
 	struct chan *memory = NULL, *backend = NULL;
@@ -263,6 +266,7 @@ void topic_message_pump(void *arg)
 	p.cap = SMALL_BATCH;
 	p.last = 0;
 	p.drop = (struct drop_plan){0};
+	p.drop_looks = 0;
 	p.received = 0;
 	task_init(&p.task, p.cases, p.waiters, N_CASES);
 	if (wait_for_start(t))

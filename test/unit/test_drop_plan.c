@@ -81,6 +81,19 @@ static void test_a_head_that_is_not_read_yet_is_waited_for(void **state)
 	chan_free(c);
 }
 
+/* A disk that does not answer for long costs no more than ten looks a second. */
+static void test_looks_become_rare(void **state)
+{
+	unsigned looks = 0;
+	assert_int_equal(drop_retry_ns(&looks), 100 * NSEC_PER_USEC);
+	assert_int_equal(drop_retry_ns(&looks), 200 * NSEC_PER_USEC);
+	for (int i = 0; i < 100; i++)
+		(void)drop_retry_ns(&looks);
+	assert_in_range(drop_retry_ns(&looks), 100 * NSEC_PER_MSEC, 110 * NSEC_PER_MSEC);
+	looks = 0;
+	assert_int_equal(drop_retry_ns(&looks), 100 * NSEC_PER_USEC);
+}
+
 static void test_bytes_count_too(void **state)
 {
 	struct diskqueue_opts o = test_opts(100000);
@@ -139,6 +152,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		dq_test(test_the_older_head_goes_first),
 		cmocka_unit_test(test_a_head_that_is_not_read_yet_is_waited_for),
+		cmocka_unit_test(test_looks_become_rare),
 		dq_test(test_bytes_count_too),
 		cmocka_unit_test(test_min_free_disk),
 	};
