@@ -245,7 +245,8 @@ static void sync_if_needed(struct diskqueue *d)
  */
 static void note_taken(struct diskqueue *d)
 {
-	if (d->crash_forgets && d->meta_exists && d->count + d->undone >= d->sync_every &&
+	if (atomic_load(&d->crash_forgets) && d->meta_exists &&
+		d->count + d->undone >= d->sync_every &&
 		!dq_pos_eq(dq_saved_position(d), d->saved_rd))
 		dq_note_meta(d);
 }

@@ -71,7 +71,9 @@ static int create_tmp(const struct diskqueue *d, const char *path, char **tmp, s
 
 struct dq_pos dq_saved_position(const struct diskqueue *d)
 {
-	return d->crash_forgets && !d->closing && d->taken.file == d->rd.file ? d->taken : d->rd;
+	return atomic_load(&d->crash_forgets) && !d->closing && d->taken.file == d->rd.file
+		       ? d->taken
+		       : d->rd;
 }
 
 static int write_meta(struct diskqueue *d, int fd, const char *path, size_t *len, struct err *err)

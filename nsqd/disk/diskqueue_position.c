@@ -87,7 +87,8 @@ void dq_reader_follow(struct diskqueue *d, struct dq_pos to)
 
 void dq_settle(struct diskqueue *d)
 {
-	if (d->undone == 0 || (d->waits_for_done && atomic_load(&d->done) < d->received))
+	if (d->undone == 0 ||
+		(d->waits_for_done && atomic_load(&d->done) < atomic_load(&d->received)))
 		return;
 	d->count += d->undone;
 	d->undone = 0;
@@ -121,7 +122,7 @@ void dq_taken(struct diskqueue *d, size_t n)
 	dq_add_amount(d, -(int64_t)(n - overtaken), -bytes);
 	d->taken = to;
 	d->undone += (int64_t)n;
-	d->received += (int64_t)n;
+	atomic_fetch_add(&d->received, (int64_t)n);
 	check_tail(d);
 	dq_settle(d);
 }

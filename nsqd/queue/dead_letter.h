@@ -42,7 +42,7 @@ static inline void dead_reason_set(struct message *m, enum dead_reason reason)
 	m->client_id = reason;
 }
 
-/* Who gives messages up, and where they are to go. */
+/* The channel that gives messages up, and where they are to go. */
 struct dead_source {
 	const char *topic, *channel;
 	const char *target; /* the dead-letter topic */

@@ -179,8 +179,8 @@ def rate(t):
     began = time.time()
     t.publish('mpub', t.bodies(40))
     t.verify(consumer)
-    # Two at once, which is a tenth of a second's worth, and then 20 a second. Who is late
-    # makes it later.
+    # Two at once, which is a tenth of a second's worth, and then 20 a second. A library that is
+    # late makes it later.
     for i, at in enumerate(sorted(e['at'] for e in consumer.select('message'))):
         if at < began + (i + 1 - 2) / 20 - 0.01:
             raise Failure(f'message {i + 1} after {at - began:.3f} s')
