@@ -231,12 +231,12 @@ def test_drop_head_after_a_restart(new_nsqd):
     put(daemon, 't', max_depth=20, overflow='drop-head')
     with daemon.connect() as client:
         fill_in_order(daemon, client, 't', range(50))
-    daemon.wait_channel('t', 'ch', depth=20)
+    daemon.wait_channel('t', 'ch', depth=20, message_count=50)
     daemon.restart()
     daemon.wait_channel('t', 'ch', depth=20)
     with daemon.connect() as client:
         fill_in_order(daemon, client, 't', range(50, 100))
-    daemon.wait_channel('t', 'ch', depth=20)
+    daemon.wait_channel('t', 'ch', depth=20, message_count=50)
     assert sorted(bodies_of(daemon, 't', 'ch')) == list(range(80, 100))
 
 
@@ -276,7 +276,8 @@ def test_what_overflows_becomes_a_dead_letter(place):
         fill(client, 't', 100)
     place.wait_channel('t', 'ch', depth=20)
     wait_total(place, 't.dead', 80)
-    assert metric(place, 'nsq_topic_channel_overflow_total', topic='t', channel='ch') == 80
+    wait_until(lambda: metric(place, 'nsq_topic_channel_overflow_total', topic='t',
+                              channel='ch') == 80, 'they are counted')
     wait_counter(place, 'nsqd_channel_dead_lettered_total', 't', 'ch', 80)
     assert counter(place, 'nsqd_channel_given_up_total', 't', 'ch') == 0
     place.create('t.dead', 'look')
@@ -323,7 +324,8 @@ def test_what_overflows_in_the_topic_itself_is_no_dead_letter(nsqd):
     with nsqd.connect() as client:
         fill(client, topic, 25)
     nsqd.wait_topic(topic, depth=5)
-    assert metric(nsqd, 'nsq_topic_dropped_total', topic=topic) == 20
+    wait_until(lambda: metric(nsqd, 'nsq_topic_dropped_total', topic=topic) == 20,
+               'they are counted')
     assert not has_topic(nsqd, topic + '.dead')
 
 

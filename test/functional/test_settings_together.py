@@ -107,8 +107,9 @@ def test_what_is_too_much_is_dropped_after_a_redrive(dead):
     assert redrive(dead, 'dead', 'look', 8)['redriven'] == 8
     put(dead, 'dead', 'look', max_depth=10, overflow='drop-head')
     dead.pub('dead', *[b'%d' % i for i in range(50)])
+    wait_until(lambda: metric(dead, 'nsq_topic_channel_overflow_total', topic='dead') == 40,
+               'what is too much is dropped')
     dead.wait_channel('dead', 'look', depth=10)
-    assert metric(dead, 'nsq_topic_channel_overflow_total', topic='dead') == 40
 
 
 def test_what_a_redrive_leaves_was_not_in_flight(dead):
@@ -184,7 +185,9 @@ def test_drop_head_beside_a_ttl(daemon, paused):
     for i in range(0, 1000, 50):
         daemon.pub('t', *[b'%d' % k for k in range(i, i + 50)])
         daemon.wait_channel('t', 'ch', depth=10)
-    assert metric(daemon, 'nsq_topic_channel_overflow_total', topic='t') == 990
+    wait_until(lambda: metric(daemon, 'nsq_topic_channel_overflow_total', topic='t') == 990,
+               'all but the last ten are dropped')
+    daemon.wait_channel('t', 'ch', depth=10)
     if paused:
         daemon.post('/channel/unpause?topic=t&channel=ch')
     with daemon.subscribe('t', 'ch', 10, **QUICK) as client:
