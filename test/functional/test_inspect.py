@@ -21,7 +21,11 @@ pytestmark = pytest.mark.ours(reason='1.3.0 cannot look into its queues')
 PLACES = {'memory': [], 'both': ['--mem-queue-size=3'], 'disk': ['--mem-queue-size=0']}
 
 
-def peek(daemon, topic, channel='ch', **args):
+# What a look says of a disk whose files are consumed faster than it can open them.
+GONE = 'its files go while they are looked at'
+
+
+def peek(daemon, topic, channel='ch', may_go=False, **args):
     path = '/channel/peek?topic=%s&channel=%s' % (topic, channel)
     if channel is None:
         path = '/topic/peek?topic=%s' % topic
@@ -29,7 +33,7 @@ def peek(daemon, topic, channel='ch', **args):
     assert response.status == 200, response.body
     assert response.headers['Content-Type'] == 'application/json; charset=utf-8'
     answer = json.loads(response.body)
-    assert 'disk_error' not in answer, answer
+    assert 'disk_error' not in answer or (may_go and answer['disk_error'] == GONE), answer
     for m in answer['messages']:
         m['data'] = base64.b64decode(m['body'], validate=True)
     return answer['messages']
@@ -559,7 +563,7 @@ def test_under_full_load_no_message_is_lost_or_doubled(new_nsqd, flags):
         n = seed
         while not stop.is_set():
             for state in ('ready', 'in_flight', 'deferred'):
-                seen = peek(daemon, 't', state=state, n=200)
+                seen = peek(daemon, 't', state=state, n=200, may_go=True)
                 ids = [m['id'] for m in seen]
                 assert len(set(ids)) == len(ids)
                 for m in seen[::97]:
