@@ -15,7 +15,6 @@
 #include "common/slab.h"
 #include "common/xalloc.h"
 #include "nsqd/core/dead_letter_name.h"
-#include "nsqd/core/message_count.h"
 #include "nsqd/queue/dead_targets.h"
 #include "nsqd/core/topology.h"
 #include "nsqd/disk/backend.h"
@@ -329,24 +328,6 @@ bool host_limits_admit(struct context *c, int64_t bytes, bool share, bool epheme
 	(void)c, (void)bytes, (void)share, (void)ephemeral, (void)which, (void)text, (void)size;
 	MC_CHECK(false);
 	return true;
-}
-
-void message_count_made_one(void)
-{
-}
-
-void message_count_freed_one(void)
-{
-}
-
-void message_count_body_made(uint64_t bytes)
-{
-	(void)bytes;
-}
-
-void message_count_body_freed(uint64_t bytes)
-{
-	(void)bytes;
 }
 
 void *slab_alloc(size_t size)

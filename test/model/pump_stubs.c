@@ -12,7 +12,6 @@
 #include "common/rand.h"
 #include "common/slab.h"
 #include "nsqd/core/dead_letter_name.h"
-#include "nsqd/core/message_count.h"
 #include "nsqd/core/tls_config.h"
 #include "nsqd/client/protocol_v2_send.h"
 #include "nsqd/core/context.h"
@@ -340,24 +339,6 @@ char *dead_letter_name(
 	(void)pattern, (void)topic, (void)channel;
 	MC_CHECK(false);
 	return out;
-}
-
-void message_count_made_one(void)
-{
-}
-
-void message_count_freed_one(void)
-{
-}
-
-void message_count_body_made(uint64_t bytes)
-{
-	(void)bytes;
-}
-
-void message_count_body_freed(uint64_t bytes)
-{
-	(void)bytes;
 }
 
 void *slab_alloc(size_t size)

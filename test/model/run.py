@@ -28,6 +28,7 @@ FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-fno-pie", "-fno-stack-pro
 # What is modelled: each access to memory is a call, and thread-local variables lie in a section,
 # which the checker changes with the thread. The lock of a chan spins as often as the scenario says.
 MODELLED = ["-fsanitize=thread", "-fno-builtin", "-include", "test/model/mc.h",
+            "-include", "test/model/message_count.h",
             '-DLOCK_SPINS=mc_param("spins", 0)',
             '-D_Thread_local=__attribute__((section("mc_tls")))']
 
