@@ -14,7 +14,6 @@
 #include "common/quantile.h"
 #include "common/slab.h"
 #include "common/xalloc.h"
-#include "nsqd/core/dead_letter_name.h"
 #include "nsqd/queue/dead_targets.h"
 #include "nsqd/core/topology.h"
 #include "nsqd/disk/backend.h"
@@ -222,43 +221,6 @@ void nsqd_logf(struct context *c, enum lg_level level, const char *fmt, ...)
 	(void)c, (void)level, (void)fmt;
 }
 
-void nsqd_notify(struct context *c, const char *topic, const char *channel, bool gone, bool persist)
-{
-	(void)c, (void)topic, (void)channel, (void)gone, (void)persist;
-}
-
-/* Nothing is set for anybody. */
-static struct settings plain = {.v = {.msg_timeout = INT64_MAX,
-					.max_msg_timeout = INT64_MAX,
-					.max_req_timeout = INT64_MAX}};
-
-struct settings *settings_store_get(
-	struct settings_store *s, const char *topic, const char *channel)
-{
-	(void)s, (void)topic, (void)channel;
-	return &plain;
-}
-
-struct settings *settings_ref(struct settings *s)
-{
-	return s;
-}
-
-void settings_unref(struct settings *s)
-{
-	(void)s;
-}
-
-void nsqd_forget_settings(struct context *c, const char *topic, const char *channel)
-{
-	(void)c, (void)topic, (void)channel;
-}
-
-void nsqd_set_health(struct context *c, const struct err *err)
-{
-	(void)c, (void)err;
-}
-
 /* What the disk of the model refuses it refuses for good: no flush waits for it. */
 bool patience_wait(struct patience *p, int64_t *pause_ns)
 {
@@ -295,17 +257,7 @@ void quantile_free(struct quantile *q)
 	(void)q;
 }
 
-/* --- memory ----------------------------------------------------------------------------------- */
-
-/* --- settings: none is set --------------------------------------------------------------------- */
-
-char *dead_letter_name(
-	const char *pattern, const char *topic, const char *channel, char out[NAME_SIZE])
-{
-	(void)pattern, (void)topic, (void)channel;
-	MC_CHECK(false);
-	return out;
-}
+/* --- no dead letters, no limits --------------------------------------------------------------- */
 
 void dead_targets_init(struct dead_targets *d, struct context *c)
 {
@@ -329,6 +281,8 @@ bool host_limits_admit(struct context *c, int64_t bytes, bool share, bool epheme
 	MC_CHECK(false);
 	return true;
 }
+
+/* --- memory ----------------------------------------------------------------------------------- */
 
 void *slab_alloc(size_t size)
 {

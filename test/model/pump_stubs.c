@@ -11,7 +11,6 @@
 #include "common/bytes.h"
 #include "common/rand.h"
 #include "common/slab.h"
-#include "nsqd/core/dead_letter_name.h"
 #include "nsqd/core/tls_config.h"
 #include "nsqd/client/protocol_v2_send.h"
 #include "nsqd/core/context.h"
@@ -255,44 +254,6 @@ void nsqd_logf(struct context *ctx, enum lg_level level, const char *fmt, ...)
 	mc_yield(); /* it takes a lock */
 }
 
-void nsqd_notify(
-	struct context *ctx, const char *topic, const char *channel, bool gone, bool persist)
-{
-	(void)ctx, (void)topic, (void)channel, (void)gone, (void)persist;
-}
-
-/* Nothing is set for anybody. */
-static struct settings plain = {.v = {.msg_timeout = INT64_MAX,
-					.max_msg_timeout = INT64_MAX,
-					.max_req_timeout = INT64_MAX}};
-
-struct settings *settings_store_get(
-	struct settings_store *s, const char *topic, const char *channel)
-{
-	(void)s, (void)topic, (void)channel;
-	return &plain;
-}
-
-struct settings *settings_ref(struct settings *s)
-{
-	return s;
-}
-
-void settings_unref(struct settings *s)
-{
-	(void)s;
-}
-
-void nsqd_forget_settings(struct context *c, const char *topic, const char *channel)
-{
-	(void)c, (void)topic, (void)channel;
-}
-
-void nsqd_set_health(struct context *ctx, const struct err *err)
-{
-	(void)ctx, (void)err;
-}
-
 bool topology_is_aware(const struct options *opts)
 {
 	(void)opts;
@@ -329,16 +290,6 @@ void auth_state_free(struct auth_state *s)
 void tls_config_unref(struct tls_config *c)
 {
 	(void)c;
-}
-
-/* --- settings: none is set --------------------------------------------------------------------- */
-
-char *dead_letter_name(
-	const char *pattern, const char *topic, const char *channel, char out[NAME_SIZE])
-{
-	(void)pattern, (void)topic, (void)channel;
-	MC_CHECK(false);
-	return out;
 }
 
 void *slab_alloc(size_t size)

@@ -22,7 +22,8 @@ PUMPS = [f"coarse:{s}" for s in [
     "nsqd/queue/channel_overflow.c", "nsqd/queue/channel_pump.c", "nsqd/queue/drop_plan.c",
     "nsqd/queue/in_flight_pqueue.c", "nsqd/queue/kept.c", "nsqd/client/client_v2.c",
     "nsqd/client/client_consumer.c", "nsqd/client/protocol_v2_pump.c",
-    "nsqd/client/protocol_v2_send.c", "protocol/frame.c", "common/strbuf.c", "common/xalloc.c", "common/lock.c", "common/err.c"]]
+    "nsqd/client/protocol_v2_send.c", "protocol/frame.c",
+    "common/strbuf.c", "common/xalloc.c", "common/lock.c", "common/err.c"]]
 
 # The sources of each, modelled. Of a coarse program (mc_coarse.c) some are calm, those that call
 # them are coarse.
@@ -31,11 +32,13 @@ PROGRAMS = {
     "runnext": [*CHAN, *SHARED, "common/runnext.c", "common/timerproc.c", "test/model/runnext.c"],
     "netpoll": [*CHAN, *SHARED, "common/netpoll.c", "test/model/mc_net.c", "test/model/netpoll.c"],
     "delete": [*CALM, "calm+coarse:common/runnext.c", "ranks:common/lock.c", *COARSE,
-               "test/model/mc_coarse.c", "coarse:test/model/delete_stubs.c",
+               "test/model/mc_coarse.c", "coarse:test/model/no_settings.c",
+               "coarse:test/model/delete_stubs.c",
                *(f"coarse:test/model/{s}.c" for s in
                  ["delete", "delete_names", "delete_messages", "delete_consumers"])],
     "pumps": [*CALM, "calm+coarse:common/runnext.c", *PUMPS, "test/model/mc_coarse.c",
-              "coarse:test/model/pump_stubs.c", "coarse:test/model/pumps.c"],
+              "coarse:test/model/no_settings.c", "coarse:test/model/pump_stubs.c",
+              "coarse:test/model/pumps.c"],
 }
 
 Scenario = namedtuple("Scenario", "name states only_proof")
