@@ -10,7 +10,8 @@ import time
 import pytest
 
 from lookupd import FakeLookupd
-from nsq import quote, wait_until
+from nsq import wait_until
+from queues import put
 from test_flow import configure
 
 pytestmark = pytest.mark.ours(reason='stock has no settings of channels')
@@ -18,11 +19,6 @@ pytestmark = pytest.mark.ours(reason='stock has no settings of channels')
 FLAGS = ['--mem-queue-size=10']
 # Shorter than any test, and longer than any.
 SHORT, LONG = '100ms', '100h'
-
-
-def configure_topic(nsqd, topic, **settings):
-    answer = nsqd.http('PUT', '/topic/config?topic=' + quote(topic), json.dumps(settings))
-    assert answer.status == 200, answer
 
 
 def wait_gone(nsqd, topic, channel='ch'):
@@ -74,7 +70,7 @@ def test_of_a_topic_it_holds_for_all_its_channels(nsqd):
     nsqd.create(topic, 'a', 'b', 'c')
     configure(nsqd, topic, 'b', channel_expire=LONG)
     with nsqd.subscribe(topic, 'c'):
-        configure_topic(nsqd, topic, channel_expire=SHORT)
+        put(nsqd, topic, channel_expire=SHORT)
         wait_gone(nsqd, topic, 'a')
         assert nsqd.channel_stats(topic, 'b') and nsqd.channel_stats(topic, 'c')
         # Also those that come later.
@@ -113,7 +109,7 @@ def test_whatever_its_messages_do(nsqd, state):
 def test_ephemeral_ones_do_as_always(nsqd):
     topic = nsqd.topic()
     nsqd.create(topic, 'ch#ephemeral', 'sign')
-    configure_topic(nsqd, topic, channel_expire=SHORT)
+    put(nsqd, topic, channel_expire=SHORT)
     # Found in the same look, or a later one.
     wait_gone(nsqd, topic, 'sign')
     nsqd.create(topic, 'sign')
@@ -179,7 +175,7 @@ def test_a_consumer_that_comes_at_that_moment_gets_in(new_nsqd):
     """Each SUB is answered OK, and gets what is published after it."""
     nsqd = new_nsqd('--mem-queue-size=1')
     nsqd.create('t', 'keep')
-    configure_topic(nsqd, 't', channel_expire='1ms')
+    put(nsqd, 't', channel_expire='1ms')
     before, failed = expired(nsqd), []
 
     def consume(name):
@@ -225,7 +221,7 @@ def test_an_exit_in_the_middle_of_it(new_nsqd):
         nsqd.create('t%d' % i, 'a', 'b', 'c', 'd')
         nsqd.pub('t%d' % i, 'x')
     for i in range(20):
-        configure_topic(nsqd, 't%d' % i, channel_expire='1ms')
+        put(nsqd, 't%d' % i, channel_expire='1ms')
     wait_until(lambda: expired(nsqd) > 0, 'it has begun')
     nsqd.stop()
     # What was not deleted is there.

@@ -14,8 +14,8 @@ import time
 
 import pytest
 
-from metrics import Metrics
-from nsq import Nsqd, quote, running, wait_until
+from nsq import Nsqd, running, wait_until
+from queues import put, redrive, total, wait_counter, wait_total
 
 pytestmark = pytest.mark.ours(reason='it has no settings per topic and channel')
 
@@ -39,52 +39,9 @@ def mem(tmp_path):
         yield d
 
 
-def put(daemon, topic, channel=None, status=200, **settings):
-    path = '/topic/config?topic=' + quote(topic)
-    if channel:
-        path = '/channel/config?topic=%s&channel=%s' % (quote(topic), quote(channel))
-    answer = daemon.http('PUT', path, json.dumps(settings).encode())
-    assert answer.status == status, answer
-    return answer
-
-
 def wait_alone(daemon, topic, channel):
     """Nobody is left who might be sent what comes next."""
     daemon.wait_channel(topic, channel, client_count=0)
-
-
-def redrive(daemon, topic, channel, n=None, status=200):
-    answer = daemon.post('/channel/redrive?topic=%s&channel=%s%s' % (
-        quote(topic), quote(channel), '' if n is None else '&n=%s' % n))
-    assert answer.status == status, answer
-    return json.loads(answer.body)
-
-
-def counter(daemon, name, topic, channel):
-    page = Metrics(daemon.get('/metrics').body)
-    samples = page.families[name].samples
-    for (_, labels), value in samples.items():
-        if dict(labels) == {'topic': topic, 'channel': channel}:
-            return float(value)
-    raise AssertionError('no sample')
-
-
-def wait_counter(daemon, name, topic, channel, value):
-    wait_until(lambda: counter(daemon, name, topic, channel) == value, lambda: '%s is %s, not %s' % (
-        name, counter(daemon, name, topic, channel), value))
-
-
-def total(daemon, topic):
-    """Messages of a topic that wait, wherever."""
-    stats = daemon.topic_stats(topic)
-    if stats is None:
-        return 0
-    return stats['depth'] + sum(c['depth'] for c in stats['channels'] or [])
-
-
-def wait_total(daemon, topic, n):
-    wait_until(lambda: total(daemon, topic) == n,
-               lambda: '%s has %d messages, it has %d' % (topic, n, total(daemon, topic)))
 
 
 def take(daemon, topic, channel, n):
@@ -291,6 +248,8 @@ def test_one_that_is_in_flight_expires_when_it_comes_back(daemon):
         put(daemon, 't', 'ch', message_ttl='1ms', dead_letter_topic='dead')
         # It is the consumer's as long as that has it.
         daemon.wait_channel('t', 'ch', in_flight_count=1)
+        # Younger than that it would be delivered once more.
+        wait_until(lambda: time.time_ns() - message.timestamp > 1000000, 'it is older than 1 ms')
         client.req(message)
         wait_total(daemon, 'dead', 1)
 

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from nsq import DEADLINE, SCALE, quote, wait_until
+from nsq import DEADLINE, SCALE, wait_until
+from queues import put
 from test_reload import reload
 
 pytestmark = pytest.mark.ours(reason='stock has no settings of channels')
@@ -22,10 +23,7 @@ BURST_PER_SEC = 10
 
 
 def configure(nsqd, topic, channel='ch', **settings):
-    answer = nsqd.http('PUT', '/channel/config?topic=%s&channel=%s' % (
-        quote(topic), quote(channel)), json.dumps(settings))
-    assert answer.status == 200, answer
-    return json.loads(answer.body)
+    return json.loads(put(nsqd, topic, channel, **settings).body)
 
 
 def channel_of(nsqd, topic, n=0, **settings):

@@ -9,19 +9,11 @@ import threading
 import pytest
 
 from nsq import ERROR, OK, RESPONSE, mpub_body, sized, wait_until
+from queues import metric, put
 
 pytestmark = pytest.mark.ours(reason='stock has no limits')
 
 FLAGS = ['--mem-queue-size=10', '--sync-every=1000']
-
-
-def put_config(daemon, topic, channel=None, **settings):
-    path = '/topic/config?topic=' + topic
-    if channel:
-        path = '/channel/config?topic=%s&channel=%s' % (topic, channel)
-    answer = daemon.http('PUT', path, json.dumps(settings).encode())
-    assert answer.status == 200, answer
-    return answer
 
 
 def try_pub(client, topic, body):
@@ -51,16 +43,6 @@ def fill_in_order(daemon, client, topic, numbers, body=b'%d'):
         daemon.wait_topic(topic, depth=0)
 
 
-def metric(daemon, name, **labels):
-    """The sample of that name whose labels are at least these; 0: there is none."""
-    for line in daemon.get('/metrics').body.decode().splitlines():
-        if not re.match(re.escape(name) + r'[{ ]', line):
-            continue
-        if all('%s="%s"' % item in line for item in labels.items()):
-            return float(line.rpartition(' ')[2])
-    return 0
-
-
 def waiting(daemon, topic, channel=None):
     """All that waits: for the channel, or in the topic."""
     stats = daemon.topic_stats(topic)
@@ -77,7 +59,7 @@ def waiting(daemon, topic, channel=None):
 def test_a_topic_without_channels_takes_so_many_and_no_more(nsqd, depth):
     topic = nsqd.topic()
     nsqd.create(topic)
-    put_config(nsqd, topic, max_depth=depth)
+    put(nsqd, topic, max_depth=depth)
     with nsqd.connect() as client:
         fill(client, topic, depth)
         client.command('PUB', topic, body=b'x')
@@ -96,7 +78,7 @@ def test_a_topic_without_channels_takes_so_many_and_no_more(nsqd, depth):
 def test_a_channel_that_is_full_makes_its_topic_full_and_fin_makes_room(nsqd):
     topic = nsqd.topic()
     nsqd.create(topic, 'a', 'b')
-    put_config(nsqd, topic, 'b', max_depth=25)
+    put(nsqd, topic, 'b', max_depth=25)
     with nsqd.connect() as client, nsqd.connect() as consumer:
         fill(client, topic, 25)
         client.command('PUB', topic, body=b'x')
@@ -132,7 +114,7 @@ def test_a_channel_that_is_full_makes_its_topic_full_and_fin_makes_room(nsqd):
 def test_deferred_messages_count(nsqd):
     topic = nsqd.topic()
     nsqd.create(topic, 'c')
-    put_config(nsqd, topic, max_depth=10)
+    put(nsqd, topic, max_depth=10)
     with nsqd.connect() as client, nsqd.connect() as consumer:
         for _ in range(6):
             client.dpub(topic, 3600000, b'x')
@@ -152,7 +134,7 @@ def test_deferred_messages_count(nsqd):
 def test_an_mpub_is_taken_as_a_whole_or_not_at_all(nsqd):
     topic = nsqd.topic()
     nsqd.create(topic)
-    put_config(nsqd, topic, max_depth=400)
+    put(nsqd, topic, max_depth=400)
     with nsqd.connect() as client:
         client.command('MPUB', topic, body=mpub_body([b'x'] * 401))
         client.expect_refused(b'E_MPUB_FAILED MPUB failed topic is full: max_depth 400')
@@ -191,7 +173,7 @@ def send_what_is_taken(client, data):
 def test_what_is_behind_the_first_refused_publication_is_not_looked_at(nsqd, channel, size):
     topic = nsqd.topic()
     nsqd.create(topic, *[channel] if channel else [])
-    put_config(nsqd, topic, max_depth=70)
+    put(nsqd, topic, max_depth=70)
     pub = b'PUB %s\n' % topic.encode() + sized(b'x' * size)
     with nsqd.connect() as client:
         sender = threading.Thread(target=send_what_is_taken, args=(client, pub * 10000))
@@ -215,7 +197,7 @@ def test_after_a_refusal_no_command_is_executed(nsqd, command):
     full, other = nsqd.topic(), nsqd.topic()
     for topic in full, other:
         nsqd.create(topic)
-    put_config(nsqd, full, max_depth=1)
+    put(nsqd, full, max_depth=1)
     words, body = {'PUB': ('', b'x'), 'DPUB': (' 10', b'x'),
                    'MPUB': ('', mpub_body([b'x']))}[command]
     first, second = (b'%s %s%s\n' % (command.encode(), topic.encode(), words.encode())
@@ -233,7 +215,7 @@ def test_after_a_refusal_no_command_is_executed(nsqd, command):
 def test_publishers_at_once_never_go_beyond_it(nsqd, channel):
     topic = nsqd.topic()
     nsqd.create(topic, *[channel] if channel else [])
-    put_config(nsqd, topic, max_depth=500)
+    put(nsqd, topic, max_depth=500)
     taken, errors = [], []
 
     def publish(number):
@@ -268,7 +250,7 @@ def test_publishers_at_once_never_go_beyond_it(nsqd, channel):
 def test_bytes_count_in_memory_and_on_disk(nsqd):
     topic = nsqd.topic()
     nsqd.create(topic, 'c')
-    put_config(nsqd, topic, max_bytes=100000)
+    put(nsqd, topic, max_bytes=100000)
     with nsqd.connect() as client, nsqd.connect() as consumer:
         fill(client, topic, 99, b'x' * 1000)
         assert try_pub(client, topic, b'x' * 1001) == (
@@ -299,7 +281,7 @@ def test_bytes_count_in_memory_and_on_disk(nsqd):
 def test_bytes_are_right_after_a_restart(new_nsqd, end):
     daemon = new_nsqd('--mem-queue-size=0', '--sync-every=1')
     daemon.create('t', 'c')
-    put_config(daemon, 't', max_bytes=50000)
+    put(daemon, 't', max_bytes=50000)
     with daemon.connect() as client:
         for _ in range(30):
             client.pub('t', b'x' * 1000)
@@ -327,17 +309,17 @@ def test_limits_that_are_switched_on_count_what_is_there(nsqd):
             client.pub(topic, b'x' * 100)
         nsqd.wait_channel(topic, 'c', depth=30)
         for _ in range(3):
-            put_config(nsqd, topic, max_bytes=3100)
-            put_config(nsqd, topic, max_bytes=None)
-        put_config(nsqd, topic, max_bytes=3100)
+            put(nsqd, topic, max_bytes=3100)
+            put(nsqd, topic, max_bytes=None)
+        put(nsqd, topic, max_bytes=3100)
         fill(client, topic, 1, b'x' * 100)
         assert 'max_bytes' in try_pub(client, topic, b'x')
-        put_config(nsqd, topic, max_bytes=None, max_depth=32)
+        put(nsqd, topic, max_bytes=None, max_depth=32)
         fill(client, topic, 1)
         assert 'max_depth' in try_pub(client, topic, b'x')
-        put_config(nsqd, topic, max_depth=None)
+        put(nsqd, topic, max_depth=None)
         fill(client, topic, 100)
-        put_config(nsqd, topic, max_depth=1, max_bytes=1)
+        put(nsqd, topic, max_depth=1, max_bytes=1)
         assert 'full' in try_pub(client, topic, b'x')
         assert nsqd.post('/channel/empty?topic=%s&channel=c' % topic).status == 200
         fill(client, topic, 1, b'x')
@@ -347,7 +329,7 @@ def test_limits_that_are_switched_on_count_what_is_there(nsqd):
 def test_emptying_a_topic_makes_room(nsqd):
     topic = nsqd.topic()
     nsqd.create(topic)
-    put_config(nsqd, topic, max_depth=30, max_bytes=30)
+    put(nsqd, topic, max_depth=30, max_bytes=30)
     with nsqd.connect() as client:
         for _ in range(3):
             fill(client, topic, 30, b'x')
@@ -359,7 +341,7 @@ def test_emptying_a_topic_makes_room(nsqd):
 def test_a_paused_topic_fills_up(nsqd):
     topic = nsqd.topic()
     nsqd.create(topic, 'c')
-    put_config(nsqd, topic, 'c', max_depth=20)
+    put(nsqd, topic, 'c', max_depth=20)
     assert nsqd.post('/topic/pause?topic=' + topic).status == 200
     with nsqd.connect() as client:
         fill(client, topic, 20)
@@ -374,7 +356,7 @@ def test_a_paused_topic_fills_up(nsqd):
 def test_ephemeral_ones_have_limits_too(nsqd):
     topic = nsqd.topic('#ephemeral')
     nsqd.create(topic, 'c#ephemeral')
-    put_config(nsqd, topic.replace('#', '%23'), 'c%23ephemeral', max_depth=5)
+    put(nsqd, topic.replace('#', '%23'), 'c%23ephemeral', max_depth=5)
     with nsqd.connect() as client:
         fill(client, topic, 5)
         assert 'channel c#ephemeral is full' in try_pub(client, topic, b'x')
@@ -386,14 +368,14 @@ def test_ephemeral_ones_have_limits_too(nsqd):
 def test_no_channel(nsqd):
     topic = nsqd.topic()
     nsqd.create(topic)
-    put_config(nsqd, topic, no_channel='reject')
+    put(nsqd, topic, no_channel='reject')
     with nsqd.connect() as client:
         client.command('PUB', topic, body=b'x')
         client.expect_refused(b'E_PUB_FAILED PUB failed no channel')
         answer = nsqd.post('/pub?topic=' + topic, b'x')
         assert (answer.status, answer.body) == (503, b'{"message":"NO_CHANNEL"}')
         assert waiting(nsqd, topic) == 0
-        put_config(nsqd, topic, no_channel='drop')
+        put(nsqd, topic, no_channel='drop')
         client.pub(topic, b'1')
         client.pub(topic, b'2', b'3')
         client.dpub(topic, 1000, b'4')
@@ -408,7 +390,7 @@ def test_no_channel(nsqd):
         assert nsqd.post('/channel/delete?topic=%s&channel=c' % topic).status == 200
         client.pub(topic, b'7')
         assert waiting(nsqd, topic) == 0
-        put_config(nsqd, topic, no_channel=None)
+        put(nsqd, topic, no_channel=None)
         client.pub(topic, b'8')
         assert waiting(nsqd, topic) == 1
 
@@ -434,7 +416,7 @@ def bodies_of(daemon, topic, channel):
 def test_drop_head_keeps_the_newest(nsqd, depth):
     topic = nsqd.topic()
     nsqd.create(topic, 'c')
-    put_config(nsqd, topic, max_depth=depth, overflow='drop-head')
+    put(nsqd, topic, max_depth=depth, overflow='drop-head')
     with nsqd.connect() as client:
         fill_in_order(nsqd, client, topic, range(100))
     nsqd.wait_channel(topic, 'c', depth=depth)
@@ -446,7 +428,7 @@ def test_drop_head_keeps_the_newest(nsqd, depth):
 def test_drop_head_of_a_topic_without_channels(nsqd):
     topic = nsqd.topic()
     nsqd.create(topic)
-    put_config(nsqd, topic, max_depth=40, overflow='drop-head')
+    put(nsqd, topic, max_depth=40, overflow='drop-head')
     with nsqd.connect() as client:
         fill(client, topic, 100)
         nsqd.wait_topic(topic, depth=40)
@@ -463,7 +445,7 @@ def test_drop_head_when_it_is_switched_on_and_by_bytes(nsqd):
     with nsqd.connect() as client:
         fill_in_order(nsqd, client, topic, range(100), b'%03d')
         nsqd.wait_channel(topic, 'c', depth=100)
-        put_config(nsqd, topic, max_bytes=150, overflow='drop-head')
+        put(nsqd, topic, max_bytes=150, overflow='drop-head')
         nsqd.wait_channel(topic, 'c', depth=50)
         client.pub(topic, b'100')
         client.pub(topic, b'101', b'102')
@@ -476,7 +458,7 @@ def test_drop_head_when_it_is_switched_on_and_by_bytes(nsqd):
 def test_drop_head_of_deferred_messages_and_while_paused(nsqd):
     topic = nsqd.topic()
     nsqd.create(topic, 'c')
-    put_config(nsqd, topic, 'c', max_depth=10, overflow='drop-head')
+    put(nsqd, topic, 'c', max_depth=10, overflow='drop-head')
     assert nsqd.post('/channel/pause?topic=%s&channel=c' % topic).status == 200
     with nsqd.connect() as client:
         fill(client, topic, 30)
@@ -489,7 +471,7 @@ def test_drop_head_of_deferred_messages_and_while_paused(nsqd):
 def test_drop_head_leaves_what_is_in_flight(nsqd):
     topic = nsqd.topic()
     nsqd.create(topic, 'c')
-    put_config(nsqd, topic, max_depth=5, overflow='drop-head')
+    put(nsqd, topic, max_depth=5, overflow='drop-head')
     with nsqd.connect() as client, nsqd.connect() as consumer:
         consumer.sub(topic, 'c')
         consumer.rdy(3)
@@ -508,7 +490,7 @@ def test_drop_head_leaves_what_is_in_flight(nsqd):
 def test_drop_head_under_load_is_not_far_behind(nsqd):
     topic = nsqd.topic()
     nsqd.create(topic, 'c')
-    put_config(nsqd, topic, max_depth=100, overflow='drop-head')
+    put(nsqd, topic, max_depth=100, overflow='drop-head')
     with nsqd.connect() as client:
         for _ in range(50):
             client.send(b''.join(b'MPUB %s\n' % topic.encode() + body for body in [
@@ -555,7 +537,7 @@ def test_disk_of_the_host_and_the_part_of_topics_with_limits_of_their_own(new_ns
     daemon = new_nsqd('--max-disk-bytes=100000', '--mem-queue-size=0')
     daemon.create('greedy', 'c')
     daemon.create('modest', 'c')
-    put_config(daemon, 'modest', max_bytes=5000)
+    put(daemon, 'modest', max_bytes=5000)
     with daemon.connect() as client, daemon.connect() as consumer:
         taken = 0
         full = 'E_PUB_FAILED PUB failed disk is full: --max-disk-bytes'

@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from nsq import Nsqd, binary, not_tested, quote, running, wait_until
+from nsq import Nsqd, binary, not_tested, running, wait_until
+from queues import config_path
 from test_reload import Configured, reload
 
 pytestmark = pytest.mark.ours(reason='stock has no settings per topic or channel')
@@ -21,14 +22,8 @@ class Stock(Nsqd):
         return [os.path.abspath(os.environ['STOCK'])] + super().command()[1:]
 
 
-def path(topic, channel=None):
-    if channel is None:
-        return '/topic/config?topic=' + quote(topic)
-    return '/channel/config?topic=%s&channel=%s' % (quote(topic), quote(channel))
-
-
 def get(daemon, *names):
-    response = daemon.get(path(*names))
+    response = daemon.get(config_path(*names))
     assert response.status == 200, response
     return json.loads(response.body)
 
@@ -42,7 +37,7 @@ def values(daemon, *names):
 def put(daemon, names, body):
     if not isinstance(body, (bytes, str)):
         body = json.dumps(body)
-    return daemon.http('PUT', path(*names), body)
+    return daemon.http('PUT', config_path(*names), body)
 
 
 def must_put(daemon, names, body):
@@ -115,10 +110,10 @@ def test_any_name(nsqd, name):
 def test_what_is_not_there(nsqd, method):
     nsqd.create('there')
     for where, status, why in [
-            (path('nowhere'), 404, 'TOPIC_NOT_FOUND'),
-            (path('nowhere', 'c'), 404, 'TOPIC_NOT_FOUND'),
-            (path('there', 'nowhere'), 404, 'CHANNEL_NOT_FOUND'),
-            (path('a b').replace(' ', '+'), 400, 'INVALID_TOPIC'),
+            (config_path('nowhere'), 404, 'TOPIC_NOT_FOUND'),
+            (config_path('nowhere', 'c'), 404, 'TOPIC_NOT_FOUND'),
+            (config_path('there', 'nowhere'), 404, 'CHANNEL_NOT_FOUND'),
+            (config_path('a b').replace(' ', '+'), 400, 'INVALID_TOPIC'),
             ('/topic/config', 400, 'MISSING_ARG_TOPIC'),
             ('/channel/config?topic=there', 400, 'MISSING_ARG_CHANNEL')]:
         response = nsqd.http(method, where, b'{}' if method == 'PUT' else None)
@@ -173,7 +168,7 @@ def test_what_is_of_the_topic_alone(nsqd):
 
 def test_other_methods(nsqd):
     nsqd.create('methods')
-    assert nsqd.post(path('methods'), b'{"rate":1}').status == 405
+    assert nsqd.post(config_path('methods'), b'{"rate":1}').status == 405
     assert values(nsqd, 'methods') == {}
 
 
@@ -266,7 +261,7 @@ def test_stock_ignores_policies_and_file(new_nsqd, tmp_path):
     other.log_path += '.stock'
     with running(other):
         assert other.channel_stats('orders.eu', 'mail')
-        assert other.get(path('orders.eu')).status == 404
+        assert other.get(config_path('orders.eu')).status == 404
         other.pub('orders.eu', 'x')
     assert settings_file(daemon) == text
     daemon.start()
@@ -318,7 +313,7 @@ def test_a_thousand_topics(new_nsqd):
         return response.read()
     for i in range(1000):
         request('POST', '/topic/create?topic=t%d' % i)
-        request('PUT', path('t%d' % i), json.dumps({'rate': i}))
+        request('PUT', config_path('t%d' % i), json.dumps({'rate': i}))
     connection.close()
     assert len(json.loads(settings_file(daemon))['topics']) == 1000
     daemon.stop()
@@ -342,7 +337,7 @@ def test_changes_beside_all_else(new_nsqd):
         return threading.Thread(target=run)
 
     def watch():
-        response = daemon.get(path('t', 'c'))
+        response = daemon.get(config_path('t', 'c'))
         assert response.status in (200, 404, 503), response
         if response.status == 200:
             shown = json.loads(response.body)

@@ -15,9 +15,9 @@ import time
 import pytest
 
 from nsq import Nsqd, quote, running, wait_until
-from test_dead_letters import (QUICK, STATES, counter, fail, put, redrive, take, total,
-                               wait_counter, wait_total)
-from test_limits import bodies_of, fill, fill_in_order, metric, try_pub, waiting
+from queues import counter, metric, put, redrive, total, wait_counter, wait_total
+from test_dead_letters import QUICK, STATES, fail, take
+from test_limits import bodies_of, fill, fill_in_order, try_pub, waiting
 
 pytestmark = pytest.mark.ours(reason='stock has no settings per topic and channel')
 
@@ -167,6 +167,16 @@ def test_of_max_depth_and_max_bytes_the_first_that_is_reached_holds(nsqd, topic)
         assert 'max_depth 10' in try_pub(client, topic, b'x')
 
 
+def take_one(consumer, received):
+    """Finishes a message, if there is one."""
+    try:
+        message = consumer.message(0.1)
+    except TimeoutError:
+        return
+    received.append(message.id)
+    consumer.fin(message)
+
+
 def test_limits_are_changed_under_load(nsqd, topic):
     """Whatever holds: each message that was taken is received once, or counted as dropped."""
     taken, received = [], []
@@ -179,12 +189,7 @@ def test_limits_are_changed_under_load(nsqd, topic):
 
     with nsqd.subscribe(topic, 'ch', 100, msg_timeout=LONG) as consumer:
         def consume():
-            try:
-                message = consumer.message(0.1)
-            except TimeoutError:
-                return
-            received.append(message.id)
-            consumer.fin(message)
+            take_one(consumer, received)
         with Load(publish, publish, publish, consume):
             for i in range(12):
                 for settings in ({'max_depth': 5}, {'max_bytes': 100}, {'overflow': 'drop-head'},
@@ -529,12 +534,7 @@ def test_a_ttl_is_changed_under_load(nsqd, topic):
     published = 3000
     with nsqd.subscribe(topic, 'ch', 50, msg_timeout=LONG) as consumer:
         def consume():
-            try:
-                message = consumer.message(0.1)
-            except TimeoutError:
-                return
-            received.append(message.id)
-            consumer.fin(message)
+            take_one(consumer, received)
 
         def publish():
             if publish.left > 0:

@@ -1,12 +1,11 @@
 """Settings that touch each other: what one of them moves, the others count."""
 
-import json
-import re
 import time
 
 import pytest
 
-from nsq import Nsqd, quote, running, wait_until
+from nsq import Nsqd, running, wait_until
+from queues import metric, put, redrive, wait_total
 
 pytestmark = pytest.mark.ours(reason='it has no settings per topic and channel')
 
@@ -27,40 +26,6 @@ def disk(tmp_path):
     d = Nsqd(str(tmp_path), DISK)
     with running(d):
         yield d
-
-
-def put(daemon, topic, channel=None, **settings):
-    path = '/topic/config?topic=' + quote(topic)
-    if channel:
-        path = '/channel/config?topic=%s&channel=%s' % (quote(topic), quote(channel))
-    answer = daemon.http('PUT', path, json.dumps(settings).encode())
-    assert answer.status == 200, answer
-
-
-def redrive(daemon, topic, channel, n):
-    answer = daemon.post('/channel/redrive?topic=%s&channel=%s&n=%d' % (topic, channel, n))
-    assert answer.status == 200, answer
-    return json.loads(answer.body)
-
-
-def metric(daemon, name, **labels):
-    for line in daemon.get('/metrics').body.decode().splitlines():
-        if re.match(re.escape(name) + r'[{ ]', line) and \
-                all('%s="%s"' % item in line for item in labels.items()):
-            return float(line.rpartition(' ')[2])
-    return 0
-
-
-def total(daemon, topic):
-    stats = daemon.topic_stats(topic)
-    if stats is None:
-        return 0
-    return stats['depth'] + sum(c['depth'] for c in stats['channels'] or [])
-
-
-def wait_total(daemon, topic, n):
-    wait_until(lambda: total(daemon, topic) == n,
-               lambda: '%s has %d messages, it has %d' % (topic, n, total(daemon, topic)))
 
 
 def fail_all(daemon, topic, channel, bodies):

@@ -14,6 +14,7 @@ import threading
 import pytest
 
 from nsq import ERROR, MESSAGE, Nsqd, RESPONSE, mpub_body, running, wait_until
+from queues import put
 
 pytestmark = pytest.mark.ours(reason='it has no settings per topic and channel')
 
@@ -39,14 +40,6 @@ TOPIC_SETTINGS = {'max_depth': (None, 300, 3000), 'max_bytes': (None, 50000)}
 DEAD_SETTINGS = {'max_depth': (None, 1, 100000), 'max_bytes': (None, 1000, 10000000),
                  'message_ttl': (None, '1h'), 'rate': (None, 100000)}
 STEADY = {'dead_letter_topic': '{topic}.{channel}.dead'}
-
-
-def put(daemon, topic, channel, settings):
-    path = '/topic/config?topic=' + topic
-    if channel:
-        path = '/channel/config?topic=%s&channel=%s' % (topic, channel)
-    answer = daemon.http('PUT', path, json.dumps(settings).encode())
-    assert answer.status == 200, answer
 
 
 def some_of(rng, table):
@@ -189,10 +182,10 @@ def collect(daemon, topic, channel, bodies):
 
 def calm(daemon):
     for channel in CHANNELS:
-        put(daemon, 't.%s.dead' % channel, None, {k: None for k in DEAD_SETTINGS})
-        put(daemon, 't', channel, {k: None for k in CHANNEL_SETTINGS})
+        put(daemon, 't.%s.dead' % channel, None, **{k: None for k in DEAD_SETTINGS})
+        put(daemon, 't', channel, **{k: None for k in CHANNEL_SETTINGS})
         daemon.post('/channel/unpause?topic=t&channel=' + channel)
-    put(daemon, 't', None, {k: None for k in TOPIC_SETTINGS})
+    put(daemon, 't', None, **{k: None for k in TOPIC_SETTINGS})
     daemon.post('/topic/unpause?topic=t')
 
 
@@ -214,7 +207,7 @@ def test_nothing_is_lost_or_doubled_while_settings_change(tmp_path, flags):
         daemon.create('t', *CHANNELS)
         for channel in CHANNELS:
             daemon.create('t.%s.dead' % channel, 'look')
-            put(daemon, 't', channel, STEADY)
+            put(daemon, 't', channel, **STEADY)
         load = Load(daemon)
         threads = [threading.Thread(target=load.guarded, args=a) for a in (
             (load.publish, 1), (load.publish, 2), (load.consume, 'a', 3), (load.consume, 'a', 4),
@@ -226,11 +219,11 @@ def test_nothing_is_lost_or_doubled_while_settings_change(tmp_path, flags):
             if load.failures:
                 break
             channel = rng.choice(CHANNELS)
-            put(daemon, 't', channel, some_of(rng, CHANNEL_SETTINGS))
+            put(daemon, 't', channel, **some_of(rng, CHANNEL_SETTINGS))
             if i % 5 == 0:
-                put(daemon, 't', None, some_of(rng, TOPIC_SETTINGS))
+                put(daemon, 't', None, **some_of(rng, TOPIC_SETTINGS))
             if i % 7 == 0:
-                put(daemon, 't.%s.dead' % channel, None, some_of(rng, DEAD_SETTINGS))
+                put(daemon, 't.%s.dead' % channel, None, **some_of(rng, DEAD_SETTINGS))
             if i % 50 == 49:
                 calm(daemon)
         load.stop_publishing.set()

@@ -24,7 +24,9 @@ nsqd = functional.nsqd
 new_nsqd = functional.new_nsqd
 pytest_collection_modifyitems = functional.pytest_collection_modifyitems
 
-from tools import Lookupd, StockNsqd, Tool  # noqa: E402 (needs the path)
+from nsq import binary  # noqa: E402 (needs the path)
+from pages import Service  # noqa: E402
+from tools import Lookupd, StockNsqd, Tool  # noqa: E402
 
 
 @pytest.fixture(scope='module')
@@ -62,3 +64,12 @@ def stock_nsqd(tmp_path_factory):
     yield make
     for daemon in daemons:
         daemon.close()
+
+
+@pytest.fixture
+def service(tmp_path):
+    """A node as the pages set it up, whose installed daemon is this one."""
+    one = Service(tmp_path / 'node', 'broadcast_address = "127.0.0.1"\n')
+    one.install(binary())
+    yield one
+    one.close()

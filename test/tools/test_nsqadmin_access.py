@@ -7,18 +7,10 @@ import shutil
 import pytest
 
 from nsq import binary, dead_address
-from pages import Page, Service
+from pages import Page
 from tools import Server, stock_binary
 
 pytestmark = pytest.mark.ours(reason='the page is about this daemon')
-
-
-@pytest.fixture
-def service(tmp_path):
-    one = Service(tmp_path / 'node', 'broadcast_address = "127.0.0.1"\n')
-    one.install(binary())
-    yield one
-    one.close()
 
 
 def topics_of_nsqadmin(service, directory, name, delete=None):

@@ -11,20 +11,12 @@ import sys
 import pytest
 
 from nsq import binary, dead_address, die_with_parent, wait_until
-from pages import Page, Service
+from pages import Page
 from tools import Server, stock_binary
 
 pytestmark = pytest.mark.ours(reason='the page is about this daemon')
 
 PAGE = 'SECURITY.md'
-
-
-@pytest.fixture
-def service(tmp_path):
-    one = Service(tmp_path / 'node', 'broadcast_address = "127.0.0.1"\n')
-    one.install(binary())
-    yield one
-    one.close()
 
 
 def page_for(service, tmp_path, **instead):

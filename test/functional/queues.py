@@ -1,0 +1,64 @@
+"""Topics and channels as the tests of settings set them, and count what waits in them."""
+
+import json
+import re
+
+from metrics import Metrics
+from nsq import quote, wait_until
+
+
+def config_path(topic, channel=None):
+    if channel is None:
+        return '/topic/config?topic=' + quote(topic)
+    return '/channel/config?topic=%s&channel=%s' % (quote(topic), quote(channel))
+
+
+def put(daemon, topic, channel=None, status=200, **settings):
+    answer = daemon.http('PUT', config_path(topic, channel), json.dumps(settings).encode())
+    assert answer.status == status, answer
+    return answer
+
+
+def redrive(daemon, topic, channel, n=None, status=200):
+    answer = daemon.post('/channel/redrive?topic=%s&channel=%s%s' % (
+        quote(topic), quote(channel), '' if n is None else '&n=%s' % n))
+    assert answer.status == status, answer
+    return json.loads(answer.body)
+
+
+def metric(daemon, name, **labels):
+    """The sample of that name whose labels are at least these; 0: there is none."""
+    for line in daemon.get('/metrics').body.decode().splitlines():
+        if not re.match(re.escape(name) + r'[{ ]', line):
+            continue
+        if all('%s="%s"' % item in line for item in labels.items()):
+            return float(line.rpartition(' ')[2])
+    return 0
+
+
+def counter(daemon, name, topic, channel):
+    """The sample of that channel, which must be there."""
+    page = Metrics(daemon.get('/metrics').body)
+    samples = page.families[name].samples
+    for (_, labels), value in samples.items():
+        if dict(labels) == {'topic': topic, 'channel': channel}:
+            return float(value)
+    raise AssertionError('no sample')
+
+
+def wait_counter(daemon, name, topic, channel, value):
+    wait_until(lambda: counter(daemon, name, topic, channel) == value, lambda: '%s is %s, not %s' % (
+        name, counter(daemon, name, topic, channel), value))
+
+
+def total(daemon, topic):
+    """Messages of a topic that wait, wherever."""
+    stats = daemon.topic_stats(topic)
+    if stats is None:
+        return 0
+    return stats['depth'] + sum(c['depth'] for c in stats['channels'] or [])
+
+
+def wait_total(daemon, topic, n):
+    wait_until(lambda: total(daemon, topic) == n,
+               lambda: '%s has %d messages, it has %d' % (topic, n, total(daemon, topic)))
