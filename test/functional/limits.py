@@ -4,8 +4,8 @@ import contextlib
 import itertools
 import os
 import shutil
-import signal
 import subprocess
+import sys
 import tempfile
 
 from nsq import Nsqd, binary, not_tested, wait_until
@@ -17,6 +17,15 @@ class FewDescriptors(Nsqd):
     def command(self):
         return ['prlimit', '--nofile=%d' % self.DESCRIPTORS] + super().command()
 
+
+# A process with so many threads that wait.
+CROWD = """
+import sys, threading
+for _ in range(int(sys.argv[1])):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+print('there', flush=True)
+threading.Event().wait()
+"""
 
 # The limit counts the threads of a user wherever they are: each daemon has its own.
 _users = itertools.count(700000 + os.getpid() % 1000 * 100)
@@ -47,30 +56,20 @@ class FewThreads(Nsqd):
 
     @contextlib.contextmanager
     def crowd(self):
-        """Other processes of that user, so many that the daemon gets no thread any more."""
+        """So many threads of that user that the daemon gets none any more."""
         others = subprocess.Popen(
-            self.as_user() + ['sh', '-c', 'for i in $(seq %d); do sleep 600 & done; echo there; wait'
-                              % self.threads_max],
-            stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
+            self.as_user() + [sys.executable, '-c', CROWD, str(self.threads_max)],
+            stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
         try:
             assert others.stdout.readline() == b'there\n'
             # Nor one that it has from before.
             wait_until(lambda: self.count_threads('kept') == 0, self.thread_names)
             yield
         finally:
-            os.killpg(others.pid, signal.SIGKILL)
-            others.stdout.close()
+            # What has no parent but init counts until that has reaped it. So they are one process.
+            others.kill()
             others.wait()
-            # Its children are init's now, and count until that has reaped them.
-            wait_until(lambda: self.processes() <= 1, "the user has the daemon's process only")
-
-    def processes(self):
-        """How many that user has, those that have ended and are not yet reaped included."""
-        count = 0
-        for pid in filter(str.isdigit, os.listdir('/proc')):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                count += os.stat('/proc/' + pid).st_uid == self.user
-        return count
+            others.stdout.close()
 
     def close(self):
         try:
