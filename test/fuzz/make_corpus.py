@@ -166,14 +166,15 @@ add('protocol',
         PUB,
     reset_threads=b'\1' + SUB + RDY + PUB + operator('reset') + PUB,
     logged_identify=b'\2' + identify('"client_id":"i","user_agent":"u"') + command('AUTH', b's'),
-    full=b'\0' + PUB + operator('limit_topic') + 6 * PUB + mpub(b'a', b'b') +
-        command('DPUB t 1', b'x') + PUB,
+    full=b'\0' + PUB + operator('limit_topic') + 6 * PUB,
+    full_mpub=b'\0' + 2 * PUB + operator('limit_topic') + mpub(b'a', b'b') + PUB,
+    full_dpub=b'\0' + 2 * PUB + operator('limit_topic') + command('DPUB t 1', b'x') + PUB,
     full_bytes=b'\0' + PUB + operator('limit_topic') + command('PUB t', bytes(50)) + PUB,
-    full_threads=b'\1' + PUB + operator('limit_topic') + 6 * PUB + mpub(b'a', b'b') + STEP + PUB,
+    full_threads=b'\1' + PUB + operator('limit_topic') + 6 * PUB + STEP + PUB,
     full_disk=b'\0' + 6 * PUB + SUB + operator('limit_topic') + 3 * PUB + RDY + STEP + fin() + PUB,
     full_reset=b'\0' + PUB + operator('limit_topic') + PUB + operator('reset') + 6 * PUB,
-    full_host=b'\0' + PUB + operator('fill_host') + 3 * PUB + mpub(b'a') +
-        command('DPUB t 1', b'x') + SUB + RDY + STEP + fin() + PUB,
+    full_host=b'\0' + PUB + SUB + RDY + operator('fill_host') + fin() + 3 * PUB,
+    full_host_mpub=b'\0' + PUB + operator('fill_host') + mpub(b'a'),
     gives_up=b'\0' + SUB + RDY + PUB + operator('set_channel') + b'REQ ' + ID + b' 0\n' + STEP +
         2 * PUB + operator('wait', 'wait') + fin() + PUB,
     gives_up_late=b'\x20' + SUB + RDY + PUB + operator('set_channel', 'wait', 'wait', 'wait') +
