@@ -650,6 +650,7 @@ def test_the_age_comes_before_max_attempts_when_it_waits(place):
         client.rdy(0)
         client.req(message)
         place.wait_channel('t', 'ch', depth=1)
+        wait_until(lambda: time.time_ns() - message.timestamp > 1000000, 'it is older than 1 ms')
     put(place, 't', 'ch', max_attempts=1, message_ttl='1ms', dead_letter_topic='dead',
         dead_letter_envelope=True)
     origin, = origins(place, 'dead', 1)
