@@ -54,7 +54,7 @@ struct limits {
 	bool bytes;         /* some max_bytes is on; as `on`, and read under topic.lock */
 	_Atomic bool share; /* the topic has a max_bytes of its own: host_limits.h; as `on` */
 	struct limited_channel *channels; /* guarded by topic.lock; owned; of those that reject */
-	size_t n_channels;                /* guarded by topic.lock */
+	size_t n_channels;                /* the pump writes it, under topic.lock */
 
 	struct mutex lock;              /* one publisher at a time is admitted */
 	_Atomic int64_t reserved;       /* atomic: messages admitted, and not put yet */

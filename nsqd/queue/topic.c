@@ -125,6 +125,7 @@ void topic_update_channels(struct topic *t)
 
 void topic_settle_settings(struct topic *t)
 {
+	atomic_store(&t->unsettled, true);
 	update_pump(t, t->channel_update_chan);
 	update_pump(t, t->channel_update_chan);
 }

@@ -59,6 +59,7 @@ struct topic {
 	_Atomic bool unregistered;
 	_Atomic bool started; /* the channels that the topic begins with are there */
 	_Atomic bool paused;
+	_Atomic bool unsettled; /* what is set has changed: the pump looks before its start, too */
 	_Atomic bool deleter_once; /* ephemeral: the thread that sets it deletes the topic */
 
 	struct chan *unstuck_chan; /* immutable; capacity 1: some channel keeps nothing any more */

@@ -126,9 +126,21 @@ void topic_settle(struct topic *t)
 	t->undone = 0;
 }
 
-/* Do not pass messages before topic_start, but avoid blocking topic_pause or topic_get_channel. */
-static bool wait_for_start(struct topic *t)
+/*
+ * What is set holds when a second update is taken (topic_settle_settings). No channel that is being
+ * deleted stays among the limited ones. (Others wait: a topic may begin with thousands of them.)
+ */
+static void update_before_start(struct pump *p)
 {
+	if (atomic_exchange(&p->topic->unsettled, false) || p->topic->limits.n_channels > 0)
+		refresh_channels(p);
+	p->stale = true;
+}
+
+/* Do not pass messages before topic_start, but avoid blocking topic_pause or topic_get_channel. */
+static bool wait_for_start(struct pump *p)
+{
+	struct topic *t = p->topic;
 	enum { ON_UPDATE, ON_PAUSE, ON_EXIT, ON_START };
 	for (;;) {
 		struct chan_case cases[] = {
@@ -138,6 +150,9 @@ static bool wait_for_start(struct topic *t)
 			[ON_START] = chan_case_recv(t->start_chan, NULL),
 		};
 		switch (chan_select(cases, 4)) {
+		case ON_UPDATE:
+			update_before_start(p);
+			break;
 		case ON_EXIT:
 			return false;
 		case ON_START:
@@ -269,7 +284,7 @@ void topic_message_pump(void *arg)
 	p.drop_looks = 0;
 	p.received = 0;
 	task_init(&p.task, p.cases, p.waiters, N_CASES);
-	if (wait_for_start(t))
+	if (wait_for_start(&p))
 		task_run(&p.task, &pump_ops);
 	free(p.msgs);
 	topic_free_channels(p.channels, p.n_channels);

@@ -149,6 +149,41 @@ static void test_nothing_moves_before_the_start(struct fixture *f)
 	expect_in_order(c, 0, 5);
 }
 
+static void set(struct topic *t, struct channel *c, const char *settings)
+{
+	struct err err = {0};
+	assert_true(json_valid(settings, strlen(settings)));
+	struct json_value object = json_root(settings, strlen(settings));
+	assert_int_equal(nsqd_set_settings(t, c, object, &err), 0);
+}
+
+/* A pump that has not begun yet is the one that switches limits on. */
+static void test_limits_hold_before_the_start(struct fixture *f)
+{
+	struct context *ctx = &f->nsqd->ctx;
+	struct err err = {0};
+	assert_int_equal(settings_store_load(&ctx->settings, ".", ctx->data_dir_fd, &err), 0);
+	ctx->phase = PHASE_LOADING;
+	for (int of_channel = 0; of_channel < 2; of_channel++) {
+		struct topic *t = get_topic(f->nsqd, of_channel ? "other" : "test");
+		struct channel *c = get_channel(t, "ch");
+		set(t, of_channel ? c : NULL, "{\"max_depth\":5}");
+		put(t, 0, 5);
+		assert_int_equal(try_put(t, 5, 1, &err), 0);
+		assert_string_equal(err.msg, of_channel ? "channel ch is full: max_depth 5"
+							: "topic is full: max_depth 5");
+		if (!of_channel)
+			set(t, NULL, "{\"max_depth\":6}");
+		else
+			assert_int_equal(topic_delete_existing_channel(t, "ch", &err), 0);
+		put(t, 5, 1);
+		c = get_channel(t, "ch");
+		topic_start(t);
+		expect_in_order(c, 0, 6);
+	}
+	ctx->phase = PHASE_RUNNING;
+}
+
 static void test_a_deferred_message_is_deferred_by_every_channel(struct fixture *f)
 {
 	struct topic *t = f->topic;
@@ -397,9 +432,7 @@ static void test_so_is_one_of_a_deleted_topic_with_limits(struct fixture *f)
 	for (size_t i = 0; i < COUNT(limits); i++) {
 		struct topic *t = nsqd_get_topic(&f->nsqd->topics, "test", &err);
 		get_channel(t, "ch");
-		assert_true(json_valid(limits[i], strlen(limits[i])));
-		struct json_value object = json_root(limits[i], strlen(limits[i]));
-		assert_int_equal(nsqd_set_settings(t, NULL, object, &err), 0);
+		set(t, NULL, limits[i]);
 		assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), 0);
 		topic_put_may_block(t, 1);
 		assert_int_equal(try_put(t, 0, 300, &err), 0);
@@ -897,6 +930,7 @@ int main(void)
 		topic_test(test_what_does_not_fit_into_memory_goes_to_the_disk),
 		topic_test(test_a_topic_without_channels_keeps_its_messages_for_the_first),
 		nsqd_test(test_nothing_moves_before_the_start),
+		nsqd_test(test_limits_hold_before_the_start),
 		topic_test(test_a_deferred_message_is_deferred_by_every_channel),
 		dir_test(test_a_delay_does_not_depend_on_a_pump_that_is_busy),
 		nsqd_test(
