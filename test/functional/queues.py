@@ -1,5 +1,6 @@
 """Topics and channels as the tests of settings set them, and count what waits in them."""
 
+import contextlib
 import json
 import re
 
@@ -49,6 +50,26 @@ def counter(daemon, name, topic, channel):
 def wait_counter(daemon, name, topic, channel, value):
     wait_until(lambda: counter(daemon, name, topic, channel) == value, lambda: '%s is %s, not %s' % (
         name, counter(daemon, name, topic, channel), value))
+
+
+def leave(daemon, topic, channel, clients):
+    """Closes clients of that channel. Then they are not sent what comes next."""
+    gone = {'%s:%d' % client.socket.getsockname() for client in clients}
+    for client in clients:
+        client.close()
+
+    def left():
+        stats = daemon.channel_stats(topic, channel)
+        return not stats or gone.isdisjoint(c['remote_address'] for c in stats['clients'] or [])
+    wait_until(left, lambda: '%s have left %s' % (gone, channel))
+
+
+@contextlib.contextmanager
+def consuming(daemon, topic, channel, rdy=None, **identify):
+    """A consumer. When it has gone nobody is left who might be sent what comes next."""
+    with daemon.subscribe(topic, channel, rdy, **identify) as client:
+        yield client
+        leave(daemon, topic, channel, [client])
 
 
 def total(daemon, topic):

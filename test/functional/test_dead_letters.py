@@ -15,7 +15,7 @@ import time
 import pytest
 
 from nsq import Nsqd, running, wait_until
-from queues import put, redrive, total, wait_counter, wait_total
+from queues import consuming, put, redrive, total, wait_counter, wait_total
 
 pytestmark = pytest.mark.ours(reason='it has no settings per topic and channel')
 
@@ -46,7 +46,7 @@ def wait_alone(daemon, topic, channel):
 
 def take(daemon, topic, channel, n):
     """Receives and finishes n messages; nothing more comes."""
-    with daemon.subscribe(topic, channel, min(n, 2000), **QUICK) as client:
+    with consuming(daemon, topic, channel, min(n, 2000), **QUICK) as client:
         messages = []
         for _ in range(n):
             messages.append(client.message())

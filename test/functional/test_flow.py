@@ -10,7 +10,7 @@ import time
 import pytest
 
 from nsq import DEADLINE, SCALE, wait_until
-from queues import put
+from queues import leave, put
 from test_reload import reload
 
 pytestmark = pytest.mark.ours(reason='stock has no settings of channels')
@@ -52,7 +52,9 @@ class Consumers:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
+        if kind is None:
+            leave(self.nsqd, self.topic, self.channel, self.clients)
         for client in self.clients:
             client.close()
 

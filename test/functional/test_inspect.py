@@ -14,7 +14,7 @@ import time
 import pytest
 
 from nsq import ERROR, wait_until
-from queues import put
+from queues import consuming, put
 
 pytestmark = pytest.mark.ours(reason='1.3.0 cannot look into its queues')
 
@@ -57,7 +57,7 @@ ON_DISK = (409, b'{"message":"MESSAGE_IS_ON_DISK"}')
 
 def drained(daemon, topic, channel='ch'):
     """What is left, in the order of delivery."""
-    with daemon.subscribe(topic, channel) as client:
+    with consuming(daemon, topic, channel) as client:
         count = daemon.channel_stats(topic, channel)['depth']
         client.rdy(count or 1)
         found = client.messages(count)
@@ -260,7 +260,7 @@ def test_names_and_methods(nsqd):
 
 def failed(daemon, *sent):
     """The first delivery of each, which is sent back; by body."""
-    with daemon.subscribe('t', 'ch', rdy=len(sent)) as client:
+    with consuming(daemon, 't', 'ch', rdy=len(sent)) as client:
         for body in sent:
             daemon.pub('t', body)
         found = client.messages(len(sent))
@@ -516,7 +516,7 @@ def test_damage_is_skipped_as_the_reader_does(new_nsqd):
 
 
 def drained_all(daemon, count):
-    with daemon.subscribe('t', 'ch', rdy=2500) as client:
+    with consuming(daemon, 't', 'ch', rdy=2500) as client:
         found = client.messages(count)
         for m in found:
             client.fin(m)

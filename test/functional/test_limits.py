@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from nsq import ERROR, OK, RESPONSE, mpub_body, sized, wait_until
-from queues import metric, put
+from queues import consuming, metric, put
 
 pytestmark = pytest.mark.ours(reason='stock has no limits')
 
@@ -401,9 +401,7 @@ def test_no_channel(nsqd):
 def bodies_of(daemon, topic, channel):
     """All that the channel hands out, in order."""
     depth = daemon.channel_stats(topic, channel)['depth']
-    with daemon.connect() as consumer:
-        consumer.sub(topic, channel)
-        consumer.rdy(1)
+    with consuming(daemon, topic, channel, 1) as consumer:
         found = []
         for _ in range(depth):
             message = consumer.message()
