@@ -8,8 +8,8 @@
  *
  *     on their way = handed - arrived
  *
- * Both only grow. The channel's pump adds to the first, once for a batch; whoever takes the messages
- * adds to the second. So the limit holds also for what was handed out before it was set.
+ * Both only grow. The channel's pump adds to the first, once for a batch; the thread that takes the
+ * messages adds to the second. So the limit holds also for what was handed out before it was set.
  */
 #ifndef NSQD_CHANNEL_FLOW_H
 #define NSQD_CHANNEL_FLOW_H

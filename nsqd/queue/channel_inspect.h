@@ -63,7 +63,7 @@ enum by_id {
 };
 
 /*
- * Finish: it is done, whoever has it. Requeue: back into the queue, at once or after delay_ns. A
+ * Finish: it is done, also in flight. Requeue: back into the queue, at once or after delay_ns. A
  * consumer that has it has one message less in flight, and hears no more of it: its answer comes
  * too late, as after a timeout. May block on the disk and on the channel's pump; the caller holds
  * no lock.

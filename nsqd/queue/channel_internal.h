@@ -52,7 +52,7 @@ void channel_drop_first_of_batch(struct channel *c);
 /* put of messages that come back; the caller holds exit_lock. What the disk refuses is deferred. */
 void channel_put_back_locked(struct channel *c, struct message *const *take_msgs, size_t n);
 /*
- * Takes a message out of the queue of those in flight, or deferred, whoever has it; the caller gets
+ * Takes a message out of the queue of those in flight, or deferred, of any consumer; the caller gets
  * the queue's reference. NULL: it is not there.
  */
 struct message *channel_pop_in_flight(struct channel *c, struct message_id id);

@@ -1,4 +1,4 @@
-"""Who may do what by HTTP: tokens, their scopes, and the read-only listener. Stock has none of it."""
+"""What a client may do by HTTP: tokens, scopes, and the read-only listener. Stock has none of it."""
 
 import base64
 import contextlib

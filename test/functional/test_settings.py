@@ -323,7 +323,7 @@ def test_a_thousand_topics(new_nsqd):
 
 
 def test_changes_beside_all_else(new_nsqd):
-    """Two that are set together are seen together, whoever deletes and publishes meanwhile."""
+    """Two that are set together are seen together, while others delete and publish."""
     daemon = new_nsqd()
     over, wrong = threading.Event(), []
 
