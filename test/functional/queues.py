@@ -3,9 +3,25 @@
 import contextlib
 import json
 import re
+import time
+
+import pytest
 
 from metrics import Metrics
-from nsq import quote, wait_until
+from nsq import Nsqd, quote, running, wait_until
+
+# Both ways that a message waits.
+STATES = {'memory': (), 'disk': ('--mem-queue-size=0',)}
+# A consumer of a dead-letter topic waits for its output no longer.
+QUICK = {'output_buffer_timeout': 25}
+
+
+@pytest.fixture(params=sorted(STATES))
+def daemon(request, tmp_path):
+    """A daemon whose messages wait in memory, and one whose messages wait on disk."""
+    d = Nsqd(str(tmp_path), STATES[request.param])
+    with running(d):
+        yield d
 
 
 def config_path(topic, channel=None):
@@ -70,6 +86,11 @@ def consuming(daemon, topic, channel, rdy=None, **identify):
     with daemon.subscribe(topic, channel, rdy, **identify) as client:
         yield client
         leave(daemon, topic, channel, [client])
+
+
+def wait_older(message, ns):
+    """Since it was published so many ns have passed."""
+    wait_until(lambda: time.time_ns() - message.timestamp > ns, 'it is older than %d ns' % ns)
 
 
 def total(daemon, topic):

@@ -15,21 +15,10 @@ import time
 import pytest
 
 from nsq import Nsqd, running, wait_until
-from queues import consuming, put, redrive, total, wait_counter, wait_total
+from queues import (QUICK, consuming, daemon, put, redrive,  # noqa: F401 (fixture)
+                    total, wait_counter, wait_older, wait_total)
 
 pytestmark = pytest.mark.ours(reason='it has no settings per topic and channel')
-
-# Both ways that a message waits.
-STATES = {'memory': (), 'disk': ('--mem-queue-size=0',)}
-# A consumer of a dead-letter topic waits for its output no longer.
-QUICK = {'output_buffer_timeout': 25}
-
-
-@pytest.fixture(params=sorted(STATES))
-def daemon(request, tmp_path):
-    d = Nsqd(str(tmp_path), STATES[request.param])
-    with running(d):
-        yield d
 
 
 @pytest.fixture
@@ -249,7 +238,7 @@ def test_one_that_is_in_flight_expires_when_it_comes_back(daemon):
         # It is the consumer's as long as that has it.
         daemon.wait_channel('t', 'ch', in_flight_count=1)
         # Younger than that it would be delivered once more.
-        wait_until(lambda: time.time_ns() - message.timestamp > 1000000, 'it is older than 1 ms')
+        wait_older(message, 1000000)
         client.req(message)
         wait_total(daemon, 'dead', 1)
 

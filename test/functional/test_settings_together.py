@@ -5,20 +5,11 @@ import time
 import pytest
 
 from nsq import Nsqd, running, wait_until
-from queues import metric, put, redrive, wait_total
+from queues import QUICK, STATES, daemon, metric, put, redrive, wait_total  # noqa: F401 (fixture)
 
 pytestmark = pytest.mark.ours(reason='it has no settings per topic and channel')
 
-DISK = ('--mem-queue-size=0',)
-PLACES = {'memory': (), 'disk': DISK}
-QUICK = {'output_buffer_timeout': 25}
-
-
-@pytest.fixture(params=sorted(PLACES))
-def daemon(request, tmp_path):
-    d = Nsqd(str(tmp_path), PLACES[request.param])
-    with running(d):
-        yield d
+DISK = STATES['disk']
 
 
 @pytest.fixture
