@@ -203,6 +203,8 @@ static void lg_writer_loop(void *arg)
 		if (lines.cap > LINES_KEPT_BUFFER)
 			strbuf_free(&lines);
 	} while (!stopping);
+	/* Nothing is written behind the last lines. So their loss is told here, if it can be. */
+	tell_loss(w, &loss);
 	strbuf_free(&lines);
 }
 

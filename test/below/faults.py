@@ -146,6 +146,7 @@ QUIET = [
     ('read', '*', 'EINTR', 'made again'),
     ('pread', '*', 'EINTR', 'made again'),
     ('write', '*', 'EINTR', 'made again'),
+    ('pwrite', '*', 'EINTR', 'made again'),
     ('pwritev', '*', 'EINTR', 'made again'),
     ('ftruncate', '*', 'EINTR', 'made again'),
     ('accept4', '*', 'EINTR', 'made again with the next turn of the poller'),

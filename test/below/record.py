@@ -66,6 +66,11 @@ class Event:
         return '%s nr %d in thread %s: %s' % (
             self.place.spec, self.nth, self.thread, self.what)
 
+    @property
+    def ends_log(self):
+        """It may have met the last lines of the log, such as the good-bye."""
+        return self.phase == ENDING and self.thread == 'log'
+
 
 class Record:
     def __init__(self, path):

@@ -171,7 +171,8 @@ class Trial:
             return
         if code != 0:
             self.result.fail('the exit code is %s', code)
-        elif not log.endswith(' INFO: NSQ: bye\n'):
+        elif not log.endswith(' INFO: NSQ: bye\n') and \
+                not any(event.ends_log for event in self.record.faults()):
             self.result.fail('the daemon said no good-bye')
         for place in self.record.left_open():
             self.result.fail('a descriptor was left open: %s', place.spec)

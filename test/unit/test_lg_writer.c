@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <sys/uio.h>
 
 #include "common/chan.h"
 #include "common/clock.h"
@@ -27,6 +28,18 @@ int poll(struct pollfd *fds, nfds_t n, int timeout)
 	/* The slow reader may have had it all. */
 	assert_true(n_read > 0 || (n_read < 0 && errno == EAGAIN));
 	return 0;
+}
+
+static _Atomic int refusing_fd = -1; /* there is room for notes alone */
+
+/* In front of libc's. */
+ssize_t write(int fd, const void *p, size_t n)
+{
+	if (fd >= 0 && fd == refusing_fd && *(const char *)p != '(') {
+		errno = ENOSPC;
+		return -1;
+	}
+	return pwritev2(fd, &(struct iovec){(void *)p, n}, 1, -1, 0);
 }
 
 static void note(void *arg, struct strbuf *out, const char *text)
@@ -127,6 +140,25 @@ static void test_lines_that_the_disk_refuses_are_counted_when_it_takes_some_agai
 	assert_holds(file, "(5 log lines lost: no space left on device)\n2 0\n");
 	close(file);
 	close(fd);
+}
+
+/* Whether the stop comes before the thread takes the lines differs from round to round. */
+static void test_the_loss_of_the_last_lines_is_told_at_the_stop(void **state)
+{
+	for (int round = 0; round < 100; round++) {
+		struct err err;
+		char path[] = "lastXXXXXX";
+		int file = mkstemp(path);
+		struct lg_writer *w = lg_writer_start(file, &ops, NULL, &err);
+		assert_non_null(w);
+		refusing_fd = file;
+		lg_writer_add(w, "bye\n", 4);
+		stop(w);
+		refusing_fd = -1;
+		assert_holds(file, "(1 log lines lost: no space left on device)\n");
+		close(file);
+		unlink(path);
+	}
 }
 
 static void test_lines_without_a_descriptor_are_counted_when_there_is_one_again(void **state)
@@ -299,6 +331,7 @@ int main(void)
 			test_a_pipe_that_nobody_reads_blocks_nobody_and_costs_a_bounded_buffer),
 		cmocka_unit_test(
 			test_lines_that_the_disk_refuses_are_counted_when_it_takes_some_again),
+		cmocka_unit_test(test_the_loss_of_the_last_lines_is_told_at_the_stop),
 		cmocka_unit_test(
 			test_lines_without_a_descriptor_are_counted_when_there_is_one_again),
 		cmocka_unit_test(
