@@ -18,11 +18,46 @@ from nsq import HEARTBEAT, RESPONSE, wait_until
 # Two heartbeats of the shortest interval that there is are a client's patience.
 INTERVAL = 1000
 TOO_LONG = 2 * INTERVAL / 1000 + 0.3
+IN_TIME = 2 * INTERVAL / 1000 - 0.1
 
 OURS = pytest.mark.ours(reason='it keeps whom it looks at in time by chance')
 
 
 PUB = b'PUB usable\n\0\0\0\1x'
+
+
+def say(clients, data, spoke):
+    """False: they had been silent for so long that the daemon may have closed one of them."""
+    try:
+        for client in clients:
+            client.send(data)
+    except OSError:
+        if time.monotonic() - spoke < IN_TIME:
+            raise
+    return time.monotonic() - spoke < IN_TIME
+
+
+def frozen_while_they_speak(daemon, before, meanwhile):
+    """More clients than a poller looks at in one go, once they have said both.
+
+    None: one of them, or the standstill, came so late that the daemon may have closed some before.
+    """
+    clients, spoke = [daemon.connect() for _ in range(80)], time.monotonic()
+    for i, client in enumerate(clients):
+        client.identify(heartbeat_interval=INTERVAL)
+        begun = time.monotonic()
+        if not say(clients[:i], b'NOP\n', spoke):
+            return None
+        spoke = begun
+    if not say(clients, before, spoke):
+        return None
+    with daemon.frozen():
+        if time.monotonic() - spoke > IN_TIME:
+            return None
+        time.sleep(TOO_LONG)
+        for client in clients:
+            client.send(meanwhile)
+    return clients
 
 
 @OURS
@@ -31,18 +66,8 @@ PUB = b'PUB usable\n\0\0\0\1x'
     (PUB[:-1], PUB[-1:], b'')], ids=['NOP', 'PUB', 'line', 'body'])
 def test_clients_that_have_spoken_meanwhile_stay(new_nsqd, before, meanwhile, after):
     daemon = new_nsqd()
-    # More than a poller looks at in one go.
-    clients = [daemon.connect() for _ in range(80)]
-    for i, client in enumerate(clients):
-        client.identify(heartbeat_interval=INTERVAL)
-        for other in clients[:i]:   # that may take longer than one may be silent
-            other.command('NOP')
-    for client in clients:
-        client.send(before)
-    with daemon.frozen():
-        time.sleep(TOO_LONG)
-        for client in clients:
-            client.send(meanwhile)
+    clients = wait_until(lambda: frozen_while_they_speak(daemon, before, meanwhile),
+                         'it stands still in time')
     for client in clients:
         client.send(after)
     for client in clients:
