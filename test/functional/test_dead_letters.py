@@ -349,7 +349,7 @@ def test_a_consumer_that_answers_no_heartbeat(mem):
     mem.create('t', 'ch')
     put(mem, 't', 'ch', requeue_on_disconnect=True)
     mem.pub('t', b'x')
-    with mem.subscribe('t', 'ch', 1, heartbeat_interval=1000) as client:
+    with mem.subscribe('t', 'ch', 1, heartbeat_interval=2000) as client:
         client.message()
         mem.wait_channel('t', 'ch', in_flight_count=0, depth=1, client_count=0)
 
