@@ -155,6 +155,7 @@ def test_of_max_depth_and_max_bytes_the_first_that_is_reached_holds(nsqd, topic)
     with nsqd.connect() as client:
         fill(client, topic, 2, b'x' * 50)
         assert 'max_bytes 100' in try_pub(client, topic, b'x')
+        nsqd.wait_channel(topic, 'ch', depth=2)
         assert nsqd.post('/channel/empty?topic=%s&channel=ch' % topic).status == 200
         fill(client, topic, 10, b'x')
         assert 'max_depth 10' in try_pub(client, topic, b'x')
