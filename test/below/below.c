@@ -93,7 +93,8 @@ struct place {
 struct event {
 	uint64_t key; /* as of place */
 	uint64_t nth; /* of its kind */
-	int32_t phase, code;
+	int32_t phase;
+	int32_t code; /* why it fails; 0: it was short, or slow */
 	char thread[16];
 	char what[208]; /* "ENOSPC /path/of/the/file" */
 };
@@ -325,11 +326,11 @@ static bool meets(struct call *c, size_t size)
 		if (o->kind != c->kind || (o->at_place && key != c->key) || n < o->first ||
 			n - o->first >= o->count || (o->action == SHORT && size < 2))
 			continue;
-		note_event(&record->n_faults, record->faults, c, nth, o->name, o->value);
+		c->code = o->action == FAIL ? o->value : 0;
+		note_event(&record->n_faults, record->faults, c, nth, o->name, c->code);
 		if (o->action == SLOW)
 			wait_ms(o->value);
 		c->is_short = o->action == SHORT;
-		c->code = o->action == FAIL ? o->value : 0;
 		errno = c->code ? c->code : saved;
 		return c->code != 0;
 	}

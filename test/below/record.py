@@ -1,5 +1,6 @@
 """What below.so and the runner share: struct record of below.c, as Python sees it."""
 
+import errno
 import mmap
 import os
 import re
@@ -68,8 +69,9 @@ class Event:
 
     @property
     def ends_log(self):
-        """It may have met the last lines of the log, such as the good-bye."""
-        return self.phase == ENDING and self.thread == 'log'
+        """It may have taken the last lines of the log, such as the good-bye."""
+        return self.phase == ENDING and self.thread == 'log' and \
+            self.code not in (0, errno.EINTR)   # short, slow or made again: nothing is lost
 
 
 class Record:

@@ -6,7 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
-#include <sys/uio.h>
+#include <sys/syscall.h>
 
 #include "common/chan.h"
 #include "common/clock.h"
@@ -39,7 +39,7 @@ ssize_t write(int fd, const void *p, size_t n)
 		errno = ENOSPC;
 		return -1;
 	}
-	return pwritev2(fd, &(struct iovec){(void *)p, n}, 1, -1, 0);
+	return syscall(SYS_write, fd, p, n);
 }
 
 static void note(void *arg, struct strbuf *out, const char *text)
