@@ -25,6 +25,7 @@ FOLDERS = [
     ["nsqd/client", "nsqd/cluster"],
     ["nsqd/queue"],
     ["nsqd/disk"],
+    ["nsqd/log"],
     ["nsqd/core"],
     ["protocol"],
     ["common"],

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The bytes of a log's segments (docs/log.md has them all): the head of the file, and the records
+ * behind it. Only this room knows them. All numbers are big-endian.
+ */
+#ifndef NSQD_LOG_FORMAT_H
+#define NSQD_LOG_FORMAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "nsqd/core/message.h"
+
+/* --- the head of a segment ---------------------------------------------------------------------- */
+
+#define LOG_VERSION 1
+/* One copy of the head. It stands twice, so that a damaged byte does not cost a whole segment. */
+#define LOG_HEAD_COPY 128
+/* Where the records begin. */
+#define LOG_HEAD_SIZE (2 * LOG_HEAD_COPY)
+#define LOG_NAME_MAX 64
+
+struct log_head {
+	uint64_t first;              /* the number of the first record, as in the file's name */
+	int64_t made;                /* when, wall clock, ns */
+	uint64_t key;                /* random: a record of another file is none in this one */
+	char name[LOG_NAME_MAX + 1]; /* of the topic; terminated */
+};
+
+/* Both copies. */
+void log_head_encode(const struct log_head *h, unsigned char out[LOG_HEAD_SIZE]);
+/*
+ * What stands in the first n bytes of a file. 0; or -1 with err set: ENOTSUP if a newer version
+ * has written it, EBADMSG if neither copy is sound.
+ */
+int log_head_decode(const void *buf, size_t n, struct log_head *out, struct err *err);
+
+/* --- records ------------------------------------------------------------------------------------ */
+
+#define LOG_RECORD_HEAD 56
+/* No record, batch or segment is larger. */
+#define LOG_BYTES_MAX UINT32_MAX
+
+enum log_kind {
+	LOG_KIND_MESSAGE = 1, /* for all channels: the body follows */
+	LOG_KIND_COPY = 2,    /* for one: its first number, its channel's name, then the body */
+};
+
+enum log_flags {
+	LOG_FLAG_COMMIT = 1, /* the first record of a commit: all before it is committed */
+	LOG_FLAG_LAST = 2,   /* the last record of a batch, which is kept whole or not at all */
+};
+
+/* What stands in front of the body, and a little more. */
+struct log_record {
+	uint32_t size;     /* of the whole record */
+	uint32_t body_crc; /* CRC-32C of all that follows the head */
+	uint16_t attempts; /* 0, but of copies */
+	uint8_t kind;      /* enum log_kind */
+	uint8_t flags;     /* enum log_flags */
+	uint64_t seq;      /* the record's number in the log */
+	int64_t timestamp; /* the message's; wall clock, ns */
+	int64_t due;       /* not to be handed out before; wall clock, ns; 0: at once */
+	struct message_id id;
+};
+
+/* The state in which the checksum of a head at this place of a segment begins. */
+uint32_t log_record_seed(uint64_t key, uint32_t offset);
+void log_record_encode(
+	const struct log_record *r, uint32_t seed, unsigned char out[LOG_RECORD_HEAD]);
+/* False: that is no head of a record that begins at the seed's place. */
+bool log_record_decode(
+	const unsigned char buf[LOG_RECORD_HEAD], uint32_t seed, struct log_record *out);
+
+/* What stands between the head and the body of a copy. */
+struct log_copy {
+	uint64_t origin;   /* the number under which the message came into the log */
+	size_t name_len;   /* of the channel, 1 to LOG_NAME_MAX */
+	const char *name;  /* not terminated; within the decoded bytes */
+	size_t prefix_len; /* of all this */
+};
+#define LOG_COPY_PREFIX_MAX (8 + 1 + LOG_NAME_MAX)
+
+/* Returns the bytes written: c->prefix_len is not looked at. */
+size_t log_copy_encode(const struct log_copy *c, unsigned char out[LOG_COPY_PREFIX_MAX]);
+/* False: that is no such prefix. */
+bool log_copy_decode(const void *buf, size_t n, struct log_copy *out);
+
+#endif
