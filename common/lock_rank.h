@@ -43,6 +43,8 @@
 	X(RANK_CLIENT_META, "client_v2.meta_lock")                                                 \
 	/* whether dq_io_loop runs, and how many requests it must still answer */                  \
 	X(RANK_DISKQUEUE, "diskqueue.lock")                                                        \
+	/* how far a log has come, its segments and readers, and whether its thread runs */        \
+	X(RANK_LOG, "log.lock")                                                                    \
 	/* the error that /ping answers with */                                                    \
 	X(RANK_HEALTH, "context.health_lock")                                                      \
 	/* one stream of latencies */                                                              \

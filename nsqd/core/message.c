@@ -73,6 +73,8 @@ struct message *message_copy(const struct message *m)
 	struct message *copy = slab_alloc(sizeof(*copy));
 	message_init(copy, m->id, message_body_ref(m->body), m->timestamp);
 	copy->deferred_ns = m->deferred_ns;
+	copy->seq = m->seq;
+	copy->offset = m->offset;
 	return copy;
 }
 

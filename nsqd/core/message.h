@@ -38,10 +38,12 @@ struct message {
 	struct message_id id;       /* immutable */
 	_Atomic uint16_t refs;      /* the owning queue, and a pump that still writes it */
 	uint16_t attempts;          /* owner only; the pump that delivers it counts up */
+	uint32_t offset;            /* immutable once in a log (nsqd/log): where, in its segment */
 	struct heap_node heap_node; /* in in_flight_pqueue.runs, if first of its run */
 	int64_t timestamp;          /* immutable; wall clock, ns */
 	struct message_body *body;  /* immutable; one reference */
 	int64_t deferred_ns;        /* immutable once put; DPUB's delay, 0 for none */
+	uint64_t seq;               /* immutable once in a log: its number there; 0: in none */
 
 	/* For in-flight and deferred handling; guarded by the lock of the queue that it is in. */
 	int64_t delivery_ns;       /* monotonic clock, when it was handed out */

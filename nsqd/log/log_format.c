@@ -17,6 +17,8 @@
 #include "nsqd/log/log_format.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/bytes.h"
@@ -27,6 +29,28 @@ static const char magic[8] = {'N', 'S', 'Q', ' ', 'l', 'o', 'g', '\n'};
 
 #define HEAD_CRC (LOG_HEAD_COPY - 4)
 #define HEAD_NAME 60
+#define SUFFIX ".seg"
+#define DIGITS 20
+
+/* --- names --------------------------------------------------------------------------------------- */
+
+void log_segment_name(uint64_t first, char out[LOG_SEGMENT_NAME])
+{
+	snprintf(out, LOG_SEGMENT_NAME, "%020llu" SUFFIX, (unsigned long long)first);
+}
+
+bool log_segment_number(const char *name, uint64_t *first)
+{
+	char again[LOG_SEGMENT_NAME];
+	if (strlen(name) != LOG_SEGMENT_NAME - 1 || strspn(name, "0123456789") != DIGITS)
+		return false;
+	errno = 0;
+	*first = strtoull(name, NULL, 10);
+	if (errno != 0 || *first == 0 || *first > INT64_MAX)
+		return false;
+	log_segment_name(*first, again);
+	return strcmp(again, name) == 0;
+}
 
 /* --- the head of a segment ---------------------------------------------------------------------- */
 
@@ -109,14 +133,21 @@ void log_record_encode(
 	put_be32(out + 4, record_crc(out, seed));
 }
 
+void log_record_stamp(
+	unsigned char head[LOG_RECORD_HEAD], uint64_t seq, uint8_t flags, uint32_t seed)
+{
+	head[15] = flags;
+	put_be64(head + 16, seq);
+	put_be32(head + 4, record_crc(head, seed));
+}
+
 bool log_record_decode(
 	const unsigned char buf[LOG_RECORD_HEAD], uint32_t seed, struct log_record *out)
 {
 	out->size = get_be32(buf);
 	out->kind = buf[14];
-	if (out->size < LOG_RECORD_HEAD ||
-		(out->kind != LOG_KIND_MESSAGE && out->kind != LOG_KIND_COPY) ||
-		get_be32(buf + 4) != record_crc(buf, seed))
+	if (out->size < LOG_RECORD_HEAD || out->kind < LOG_KIND_MESSAGE ||
+		out->kind > LOG_KIND_END || get_be32(buf + 4) != record_crc(buf, seed))
 		return false;
 	out->body_crc = get_be32(buf + 8);
 	out->attempts = get_be16(buf + 12);

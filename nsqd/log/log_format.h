@@ -13,6 +13,14 @@
 #include "common/err.h"
 #include "nsqd/core/message.h"
 
+/* --- its name: the number of its first record, in 20 digits ------------------------------------- */
+
+#define LOG_SEGMENT_NAME sizeof("00000000000000000001.seg")
+
+void log_segment_name(uint64_t first, char out[LOG_SEGMENT_NAME]);
+/* False: that is no segment's name. */
+bool log_segment_number(const char *name, uint64_t *first);
+
 /* --- the head of a segment ---------------------------------------------------------------------- */
 
 #define LOG_VERSION 1
@@ -46,11 +54,13 @@ int log_head_decode(const void *buf, size_t n, struct log_head *out, struct err 
 enum log_kind {
 	LOG_KIND_MESSAGE = 1, /* for all channels: the body follows */
 	LOG_KIND_COPY = 2,    /* for one: its first number, its channel's name, then the body */
+	LOG_KIND_END = 3,     /* nothing follows; the log was closed, or fell idle, here */
 };
 
 enum log_flags {
 	LOG_FLAG_COMMIT = 1, /* the first record of a commit: all before it is committed */
-	LOG_FLAG_LAST = 2,   /* the last record of a batch, which is kept whole or not at all */
+	LOG_FLAG_FIRST = 2,  /* the first record of a batch, which is kept whole or not at all */
+	LOG_FLAG_LAST = 4,   /* the last one */
 };
 
 /* What stands in front of the body, and a little more. */
@@ -70,6 +80,9 @@ struct log_record {
 uint32_t log_record_seed(uint64_t key, uint32_t offset);
 void log_record_encode(
 	const struct log_record *r, uint32_t seed, unsigned char out[LOG_RECORD_HEAD]);
+/* Puts in what is known only when the record gets its place: number, flags, checksum. */
+void log_record_stamp(
+	unsigned char head[LOG_RECORD_HEAD], uint64_t seq, uint8_t flags, uint32_t seed);
 /* False: that is no head of a record that begins at the seed's place. */
 bool log_record_decode(
 	const unsigned char buf[LOG_RECORD_HEAD], uint32_t seed, struct log_record *out);

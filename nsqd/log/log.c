@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The log of a topic: its interface, and its thread. No Go file: stock has no log. log_loop is the
+ * thread "log:TOPIC"; the other functions run in their callers' threads.
+ *
+ * The thread starts with the first append, and ends when the log has been left alone for a while. It
+ * takes all requests that wait on append_chan in one go. So publishers that wait at the same time
+ * share one write and one fdatasync: that is group commit. Each is answered on a chan of its own.
+ */
+#include "nsqd/log/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/xalloc.h"
+#include "nsqd/log/log_append.h"
+#include "nsqd/log/log_internal.h"
+#include "nsqd/log/log_recover.h"
+#include "nsqd/log/log_segment.h"
+
+#define SUFFIX ".log"
+/* What is being deleted; no topic can have such a name. */
+#define DELETED_SUFFIX ".log:deleted"
+/* Without any append for this long, the thread ends. */
+#define IDLE_NS (2 * NSEC_PER_SEC)
+
+/* --- log:TOPIC ------------------------------------------------------------------------------------ */
+
+/* Nobody waits for the thread, and all is written: it ends. */
+static bool retire(struct log *l)
+{
+	bool done = false;
+	log_rest(l);
+	mutex_lock(&l->lock);
+	if (l->pending == 0 && chan_len(l->wake_chan) == 0) {
+		l->running = false;
+		done = true;
+	}
+	mutex_unlock(&l->lock);
+	return done;
+}
+
+static void serve(struct log *l, struct log_request **reqs, size_t n)
+{
+	log_commit(l, reqs, n);
+	/* Behind this a request is its thread's again. */
+	for (size_t i = 0; i < n; i++)
+		chan_send(reqs[i]->response_chan, NULL);
+}
+
+static void log_loop(void *arg)
+{
+	enum { APPEND, WAKE, TICK, EXIT, N_CASES };
+	struct log *l = arg;
+	struct log_request *reqs[LOG_REQS_MAX];
+	struct ticker ticker;
+	int64_t active_ns = clock_mono_ns();
+	bool wanted = true;
+	ticker_start(&ticker, l->tick_ns);
+	for (;;) {
+		struct chan_case cases[N_CASES] = {
+			[APPEND] = chan_case_recv_n(l->append_chan, reqs, LOG_REQS_MAX),
+			[WAKE] = chan_case_recv(l->wake_chan, NULL),
+			[TICK] = chan_case_tick(&ticker),
+			[EXIT] = chan_case_recv(l->exit_chan, NULL),
+		};
+		switch (chan_select(cases, N_CASES)) {
+		case APPEND:
+			serve(l, reqs, cases[APPEND].n);
+			active_ns = clock_mono_ns();
+			wanted = true;
+			break;
+		case WAKE:
+			wanted = true;
+			break;
+		case TICK:
+			wanted = wanted && l->tick && l->tick(l->tick_arg);
+			if (!wanted && clock_mono_ns() - active_ns >= IDLE_NS && retire(l))
+				return;
+			break;
+		case EXIT:
+			return;
+		}
+	}
+}
+
+/* Makes sure that the thread runs. -1 with err set. */
+static int start_locked(struct log *l, struct err *err)
+{
+	char name[sizeof("log:") + LOG_NAME_MAX];
+	mutex_assert_held(&l->lock);
+	if (l->running)
+		return 0;
+	snprintf(name, sizeof(name), "log:%s", l->topic);
+	/* A thread is created under a lock: all that wait for the lock need that thread anyway. */
+	if (l->io->start(&l->wait_group, name, log_loop, l, err) != 0)
+		return err_wrap(err, "LOG(%s)", l->topic);
+	l->running = true;
+	return 0;
+}
+
+int log_wake(struct log *l, struct err *err)
+{
+	mutex_lock(&l->lock);
+	int rc = start_locked(l, err);
+	if (rc == 0)
+		chan_signal(l->wake_chan);
+	mutex_unlock(&l->lock);
+	return rc;
+}
+
+/* --- appending ------------------------------------------------------------------------------------ */
+
+static struct log_request *get_request(struct log *l)
+{
+	mutex_lock(&l->lock);
+	struct log_request *r = l->free_reqs;
+	if (r) {
+		l->free_reqs = r->next;
+		l->n_free_reqs--;
+	}
+	mutex_unlock(&l->lock);
+	return r ? r : log_request_new();
+}
+
+static void put_request(struct log *l, struct log_request *r)
+{
+	mutex_lock(&l->lock);
+	if (l->n_free_reqs < LOG_REQS_MAX) {
+		r->next = l->free_reqs;
+		l->free_reqs = r;
+		l->n_free_reqs++;
+		r = NULL;
+	}
+	mutex_unlock(&l->lock);
+	if (r)
+		log_request_free(r);
+}
+
+/* Hands the request to the thread, and waits for its answer. */
+static int send_and_wait(struct log *l, struct log_request *r, struct err *err)
+{
+	mutex_lock(&l->lock);
+	int rc = start_locked(l, err);
+	if (rc == 0)
+		l->pending++;
+	mutex_unlock(&l->lock);
+	if (rc != 0)
+		return rc;
+	chan_send(l->append_chan, &r);
+	chan_recv(r->response_chan, NULL);
+	mutex_lock(&l->lock);
+	l->pending--;
+	mutex_unlock(&l->lock);
+	if (r->rc != 0 && err)
+		*err = r->err;
+	return r->rc;
+}
+
+static int append(
+	struct log *l, const char *channel, struct message *const *msgs, size_t n, struct err *err)
+{
+	struct log_request *r = get_request(l);
+	int rc = log_request_prepare(r, channel, msgs, n, err);
+	if (rc == 0)
+		rc = send_and_wait(l, r, err);
+	if (rc == 0)
+		log_request_take(r, msgs);
+	put_request(l, r);
+	return rc;
+}
+
+int log_append(struct log *l, struct message *const *msgs, size_t n, struct err *err)
+{
+	return append(l, NULL, msgs, n, err);
+}
+
+int log_append_copies(
+	struct log *l, const char *channel, struct message *const *msgs, size_t n, struct err *err)
+{
+	return append(l, channel, msgs, n, err);
+}
+
+/* --- opening and closing -------------------------------------------------------------------------- */
+
+/* The log's directory, which is made where there is none. */
+static int open_dir(struct log *l, int parent, struct err *err)
+{
+	char *name = xasprintf("%s" SUFFIX, l->topic);
+	int rc = 0;
+	l->dir = l->io->open_dir(l->io, parent, name);
+	if (l->dir < 0 && errno == ENOENT) {
+		if (l->io->mkdir(l->io, parent, name) != 0)
+			rc = err_errno(err, errno, "mkdir %s", name);
+		else if (l->disk && l->io->sync_dir(l->io, parent) != 0)
+			rc = err_errno(err, errno, "fsync");
+		else
+			l->dir = l->io->open_dir(l->io, parent, name);
+	}
+	if (rc == 0 && l->dir < 0)
+		rc = err_errno(err, errno, "open %s", name);
+	free(name);
+	return rc;
+}
+
+static void free_log(struct log *l)
+{
+	while (l->free_reqs) {
+		struct log_request *r = l->free_reqs;
+		l->free_reqs = r->next;
+		log_request_free(r);
+	}
+	if (l->dir >= 0)
+		l->io->close(l->io, l->dir);
+	chan_free(l->append_chan);
+	chan_free(l->wake_chan);
+	chan_free(l->exit_chan);
+	wait_group_destroy(&l->wait_group);
+	mutex_destroy(&l->lock);
+	free(l->segments);
+	free(l->topic);
+	free(l);
+}
+
+int log_open(const struct log_opts *opts, struct log **out, struct err *err)
+{
+	struct log *l = xcalloc(1, sizeof(*l));
+	CHECK(strlen(opts->topic) <= LOG_NAME_MAX);
+	l->topic = xstrdup(opts->topic);
+	l->dir = l->fd = -1;
+	l->disk = opts->disk;
+	l->segment_bytes = opts->segment_bytes > 0 ? opts->segment_bytes : LOG_SEGMENT_BYTES;
+	if (l->segment_bytes > LOG_BYTES_MAX)
+		l->segment_bytes = LOG_BYTES_MAX;
+	l->lg = opts->lg;
+	l->io = opts->io ? opts->io : &log_io_real;
+	l->tick = opts->tick;
+	l->tick_arg = opts->tick_arg;
+	l->tick_ns = opts->tick_ns > 0 ? opts->tick_ns : NSEC_PER_SEC;
+	l->append_chan = chan_new(sizeof(struct log_request *), LOG_REQS_MAX);
+	l->wake_chan = chan_new(0, 1);
+	l->exit_chan = chan_new(0, 0);
+	wait_group_init(&l->wait_group);
+	mutex_init(&l->lock, RANK_LOG);
+	if (open_dir(l, opts->dir, err) != 0 || log_recover(l, err) != 0) {
+		err_wrap(err, "LOG(%s)", l->topic);
+		free_log(l);
+		return -1;
+	}
+	*out = l;
+	return 0;
+}
+
+/* Ends the thread. After this the log is the caller's alone. */
+static void stop(struct log *l)
+{
+	mutex_lock(&l->lock);
+	CHECK(l->pending == 0 && !l->readers);
+	mutex_unlock(&l->lock);
+	chan_close(l->exit_chan);
+	wait_group_wait(&l->wait_group);
+}
+
+void log_close(struct log *l)
+{
+	if (!l)
+		return;
+	stop(l);
+	log_rest(l);
+	free_log(l);
+}
+
+/* --- deleting and forgetting ---------------------------------------------------------------------- */
+
+/* Names in a directory. */
+struct names {
+	char **names;
+	size_t n;
+};
+
+static void add_name(void *arg, const char *name)
+{
+	struct names *names = arg;
+	names->names = xreallocarray(names->names, names->n + 1, sizeof(char *));
+	names->names[names->n++] = xstrdup(name);
+}
+
+/* Removes a directory and the files in it. It is no error if there is none. */
+static int remove_dir(const struct log_io *io, int parent, const char *name, struct err *err)
+{
+	struct names names = {0};
+	int rc = 0, dir = io->open_dir(io, parent, name);
+	if (dir < 0)
+		return errno == ENOENT ? 0 : err_errno(err, errno, "open %s", name);
+	if (io->list(io, dir, add_name, &names) != 0)
+		rc = err_errno(err, errno, "list %s", name);
+	for (size_t i = 0; i < names.n; i++) {
+		if (io->unlink(io, dir, names.names[i]) != 0 && errno != ENOENT)
+			rc = err_errno(err, errno, "remove %s/%s", name, names.names[i]);
+		free(names.names[i]);
+	}
+	free(names.names);
+	io->close(io, dir);
+	if (rc == 0 && io->rmdir(io, parent, name) != 0)
+		rc = err_errno(err, errno, "remove %s", name);
+	return rc;
+}
+
+int log_delete(struct log *l, int dir, struct err *err)
+{
+	const struct log_io *io = l->io;
+	bool disk = l->disk;
+	char *name = xasprintf("%s" SUFFIX, l->topic);
+	char *deleted = xasprintf("%s" DELETED_SUFFIX, l->topic);
+	stop(l);
+	log_segment_close(l);
+	free_log(l);
+	/* What an earlier deletion has left. */
+	int rc = remove_dir(io, dir, deleted, err);
+	if (rc == 0 && io->rename(io, dir, name, deleted) != 0)
+		rc = err_errno(err, errno, "rename %s", name);
+	if (rc == 0 && disk && io->sync_dir(io, dir) != 0)
+		rc = err_errno(err, errno, "fsync");
+	if (rc == 0)
+		rc = remove_dir(io, dir, deleted, err);
+	free(name);
+	free(deleted);
+	return rc;
+}
+
+void log_skip_to(struct log *l, uint64_t seq)
+{
+	mutex_lock(&l->lock);
+	if (seq > l->next) {
+		log_logf(l, LG_WARN, "LOG(%s): numbers from %llu to %llu are known and not there",
+			l->topic, (unsigned long long)l->next, (unsigned long long)seq - 1);
+		l->next = seq;
+		l->closed = true;
+	}
+	mutex_unlock(&l->lock);
+}
+
+/* The oldest segment, if nothing in it is wanted and it is not the last one. */
+static bool oldest_below(struct log *l, uint64_t floor, uint64_t *first)
+{
+	mutex_lock(&l->lock);
+	bool is = l->n_segments > 1 && l->segments[1].first <= floor;
+	if (is)
+		*first = l->segments[0].first;
+	mutex_unlock(&l->lock);
+	return is;
+}
+
+int log_forget(struct log *l, uint64_t floor, struct err *err)
+{
+	char name[LOG_SEGMENT_NAME];
+	uint64_t first;
+	while (oldest_below(l, floor, &first)) {
+		log_segment_name(first, name);
+		if (l->io->unlink(l->io, l->dir, name) != 0 && errno != ENOENT)
+			return err_errno(err, errno, "remove %s", name);
+		mutex_lock(&l->lock);
+		l->n_segments--;
+		memmove(l->segments, l->segments + 1, l->n_segments * sizeof(*l->segments));
+		mutex_unlock(&l->lock);
+	}
+	return 0;
+}
+
+/* --- what is there -------------------------------------------------------------------------------- */
+
+int log_dir(const struct log *l)
+{
+	return l->dir;
+}
+
+void log_get_stats(struct log *l, struct log_stats *out)
+{
+	mutex_lock(&l->lock);
+	*out = l->stats;
+	out->first = l->n_segments > 0 ? l->segments[0].first : l->next;
+	out->next = l->next;
+	out->segments = l->n_segments;
+	out->bytes = 0;
+	for (size_t i = 0; i < l->n_segments; i++)
+		out->bytes += l->segments[i].end;
+	mutex_unlock(&l->lock);
+}
+
+bool log_get_segment(struct log *l, size_t i, uint64_t *first, int64_t *bytes)
+{
+	mutex_lock(&l->lock);
+	bool is = i < l->n_segments;
+	if (is) {
+		*first = l->segments[i].first;
+		*bytes = l->segments[i].end;
+	}
+	mutex_unlock(&l->lock);
+	return is;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The log of a topic: each message once, in the order in which it was published, in files that are
+ * only appended to (docs/log.md). A message has a number in it, dense from 1.
+ *
+ * An append returns when its messages are kept: through the death of the process, or through a loss
+ * of power as well. Readers (log_read.h) follow what is kept. Who has read what is not the log's
+ * business: a cursor per channel knows that.
+ */
+#ifndef NSQD_LOG_H
+#define NSQD_LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "common/lg.h"
+#include "nsqd/core/message.h"
+#include "nsqd/log/log_io.h"
+#include "nsqd/log/log_stats.h"
+
+/* A segment is closed when the next batch would make it larger than this. */
+#define LOG_SEGMENT_BYTES (64 << 20)
+
+struct log;
+
+struct log_opts {
+	int dir;           /* the data path, or AT_FDCWD; used while a log opens or is deleted */
+	const char *topic; /* copied. The log is the directory TOPIC.log in there */
+	bool disk;         /* kept is what survives a loss of power; else the end of the process */
+	int64_t segment_bytes;   /* 0: LOG_SEGMENT_BYTES */
+	const struct lg *lg;     /* borrowed */
+	const struct log_io *io; /* borrowed; NULL: log_io_real */
+	/*
+	 * Called in the log's thread: every tick_ns after a log_wake or an append, until it returns
+	 * false and nothing is left to be written. For what else belongs into the directory, such
+	 * as cursors. It may block. NULL: nothing is called.
+	 */
+	bool (*tick)(void *arg);
+	void *tick_arg;
+	int64_t tick_ns; /* 0: a second */
+};
+
+/*
+ * Opens a topic's log, or makes one: reads the last segment, and cuts off what a crash has left of
+ * a commit. -1 with err set; ENOTSUP: a newer program has written it. Blocks on the disk.
+ */
+int log_open(const struct log_opts *opts, struct log **out, struct err *err);
+/*
+ * Waits for appends under way, ends the thread, and frees the log. No reader may be open, and no
+ * thread may use the log any more. What is kept stays. NULL is fine.
+ */
+void log_close(struct log *l);
+/*
+ * As log_close, and removes the directory with all that is in it. -1 with err set: something is
+ * left, though no later log of the topic will find it.
+ */
+int log_delete(struct log *l, int dir, struct err *err);
+
+/*
+ * Appends n > 0 messages: all of them, or none. Each gets its number and its place (seq, offset);
+ * deferred_ns is kept as its due time. Blocks until they are kept. -1 with err set: none is in the
+ * log. Any thread.
+ */
+int log_append(struct log *l, struct message *const *msgs, size_t n, struct err *err);
+/*
+ * The same for messages that are in the log already, and get new numbers for one channel alone,
+ * because their old segment is to go. What they were called before is kept with them, and their
+ * attempts are. A delay is counted from now on: deferred_ns from timestamp, as ever.
+ */
+int log_append_copies(
+	struct log *l, const char *channel, struct message *const *msgs, size_t n, struct err *err);
+/*
+ * The next number will be seq or more: a cursor says that those below are taken. (A loss of power
+ * may have cost the log its end, and not the cursor.) Before the first append; does not block.
+ */
+void log_skip_to(struct log *l, uint64_t seq);
+/*
+ * Nothing below floor is wanted any more: removes the segments in which nothing else is. -1 with
+ * err set: some are left. One thread at a time. Blocks on the disk.
+ */
+int log_forget(struct log *l, uint64_t floor, struct err *err);
+/* Has tick called within tick_ns. -1 with err set: no thread. Any thread, does not block. */
+int log_wake(struct log *l, struct err *err);
+/* The log's directory, for its cursors; borrowed. */
+int log_dir(const struct log *l);
+
+/* Any thread; takes log.lock for a moment. */
+void log_get_stats(struct log *l, struct log_stats *out);
+/* A segment's number and size, from the oldest. False: there is no i-th one. */
+bool log_get_segment(struct log *l, size_t i, uint64_t *first, int64_t *bytes);
+
+#endif

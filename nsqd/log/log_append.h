@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* Appends: what their threads prepare, and the commit of several together. */
+#ifndef NSQD_LOG_APPEND_H
+#define NSQD_LOG_APPEND_H
+
+#include <stddef.h>
+
+#include "common/err.h"
+#include "nsqd/log/log_internal.h"
+
+/* A request without records. */
+struct log_request *log_request_new(void);
+void log_request_free(struct log_request *r);
+/*
+ * Makes the records of n > 0 messages, all but their numbers and places; borrows the messages until
+ * the commit. channel: they are copies for it; NULL: for all. -1 with err set: they are too large,
+ * or a name is. The appending thread.
+ */
+int log_request_prepare(struct log_request *r, const char *channel, struct message *const *msgs,
+	size_t n, struct err *err);
+/* After a commit without error: the messages get their numbers and places. */
+void log_request_take(const struct log_request *r, struct message *const *msgs);
+
+/*
+ * Writes all of the requests, syncs with `disk`, makes them known to readers, and sets the rc of
+ * each. Answers none. The writer; blocks on the disk.
+ */
+void log_commit(struct log *l, struct log_request *const *reqs, size_t n);
+/*
+ * The log falls idle, or is closed: writes where it ends, so that the next start has nothing to
+ * look for, and closes the file. A failure is no harm. The writer.
+ */
+void log_rest(struct log *l);
+
+#endif

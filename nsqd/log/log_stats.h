@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* What a log holds, and has done: for /stats and /metrics, and for who waits for a slow disk. */
+#ifndef NSQD_LOG_STATS_H
+#define NSQD_LOG_STATS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "common/latency.h"
+
+/* Since the log was opened. */
+struct log_stats {
+	uint64_t first; /* the number of the oldest record that may be there */
+	uint64_t next;  /* that of the next one */
+	size_t segments;
+	int64_t bytes;    /* in all of them */
+	uint64_t commits; /* how often something was written and, maybe, synced */
+	uint64_t batches; /* appends that were kept */
+	uint64_t written_bytes;
+	uint64_t failed_commits;
+	uint64_t damaged; /* places where bytes were skipped, and batches that were incomplete */
+	uint64_t damaged_bytes;  /* all these bytes */
+	uint64_t cut_bytes;      /* behind the last whole batch, when the log was opened */
+	int64_t commit_since_ns; /* since when a commit has been under way (monotonic); 0: none */
+	struct latency commit_times;
+	struct err last_failure; /* of a commit; code 0 and "": the last one was good */
+};
+
+#endif
