@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A log whose process dies, or whose computer loses power, at any moment. A run of commits is made
+ * on a simulated disk. Before each change of the disk, and after each byte of a write, the test
+ * looks at what the next process would find. It opens that, and holds it against what was promised.
+ * Opening is cut short at each of its own changes as well.
+ */
+#include "test/unit/log_test.h"
+#include "test/unit/sim_disk.h"
+
+#define SEGMENT 1500
+
+struct run {
+	struct sim_disk *disk;
+	struct log *log;
+	struct account account;
+	bool power;  /* losses of power, else the death of the process */
+	bool faulty; /* some calls fail as well: what was refused may be there after a crash */
+	uint64_t seed;
+	long looks; /* how many states were tried */
+	char where[128];
+};
+
+static const struct batch after[] = {{0, 1, 20, OFFERED}, {0, 3, 5, OFFERED}};
+
+static struct log *open_run(struct run *r, struct sim_disk *d)
+{
+	return open_log(&d->io, 0, r->power, SEGMENT);
+}
+
+/*
+ * The next process: opens the log, finds what it must, and goes on. The account is put back.
+ * Returns nothing of the disk.
+ */
+static void look(struct run *r, struct sim_disk *d)
+{
+	struct account *a = &r->account;
+	size_t n = a->n;
+	uint64_t next = a->next;
+	struct log *l = open_run(r, d);
+	struct content c = read_log(l, 1);
+	check_content(a, &c, r->power || r->faulty, r->where);
+	if (!r->power)
+		assert_true(c.gaps == 0 || a->batches[0].state == FORGOTTEN);
+	uint64_t last = c.n > 0 ? c.seqs[c.n - 1] : 0;
+	free_content(&c);
+	commit(l, a, after, COUNT(after));
+	assert_true(a->batches[n].state == KEPT && a->batches[n + 1].state == KEPT);
+	log_close(l);
+	l = open_run(r, d);
+	c = read_log(l, 1);
+	check_content(a, &c, r->power || r->faulty, r->where);
+	assert_true(c.seqs[c.n - 1] >= last + 4);
+	free_content(&c);
+	log_close(l);
+	a->n = n;
+	a->next = next;
+	r->looks++;
+}
+
+/* A crash during recovery: a copy of the disk as it is then, opened without further crashes. */
+static void before_repair(struct sim_disk *d, const struct sim_call *call, void *arg)
+{
+	struct run *r = arg;
+	struct sim_disk *copy = sim_copy(d);
+	if (call->op == SIM_WRITE)
+		sim_put(&copy->inodes[call->inode].now, call->bytes, call->n / 2, call->off);
+	if (r->power)
+		sim_cut(copy, (enum sim_cut)(sim_random(&r->seed) % SIM_CUTS), &r->seed);
+	look(r, copy);
+	sim_free(copy);
+}
+
+/* Recovers once with a crash at each change, then as it is. */
+static void look_twice(struct run *r, struct sim_disk *d)
+{
+	struct sim_disk *copy = sim_copy(d);
+	copy->before = before_repair;
+	copy->arg = r;
+	log_close(open_run(r, copy));
+	sim_free(copy);
+	look(r, d);
+}
+
+static void die(struct run *r, const struct sim_call *call, size_t bytes)
+{
+	struct sim_disk *copy = sim_copy(r->disk);
+	snprintf(r->where, sizeof(r->where), "call %ld (%d), behind %zu bytes", r->disk->calls,
+		call->op, bytes);
+	if (bytes > 0) {
+		sim_put(&copy->inodes[call->inode].now, call->bytes, bytes, call->off);
+		sim_remember(&copy->inodes[call->inode]);
+	}
+	look_twice(r, copy);
+	sim_free(copy);
+}
+
+/* With the power goes what was not synced. The call that is under way is one of that. */
+static void lose_power(struct run *r, const struct sim_call *call)
+{
+	for (int i = 0; i < ROUNDS(40); i++) {
+		struct sim_disk *copy = sim_copy(r->disk);
+		enum sim_cut how = (enum sim_cut)(i % SIM_CUTS);
+		snprintf(r->where, sizeof(r->where), "call %ld (%d), cut %d, round %d",
+			r->disk->calls, call->op, how, i);
+		if (call->op == SIM_WRITE && i % 2) {
+			sim_put(&copy->inodes[call->inode].now, call->bytes, call->n, call->off);
+			sim_remember(&copy->inodes[call->inode]);
+		}
+		sim_cut(copy, how, &r->seed);
+		look_twice(r, copy);
+		sim_free(copy);
+	}
+}
+
+static void before_change(struct sim_disk *d, const struct sim_call *call, void *arg)
+{
+	struct run *r = arg;
+	if (r->power) {
+		lose_power(r, call);
+		return;
+	}
+	die(r, call, 0);
+	/* Not behind each byte of what is large, but at both ends of that. */
+	for (size_t n = 1; call->op == SIM_WRITE && n < call->n; n++)
+		if (n < 600 || call->n - n < 600 || n % 97 == 0)
+			die(r, call, n);
+}
+
+/* --- the run --------------------------------------------------------------------------------------- */
+
+static void forget_below(struct run *r, uint64_t floor)
+{
+	struct err err;
+	struct content c = read_log(r->log, 1);
+	/* Numbers of messages and of records are the same here, but for what was refused. */
+	for (size_t i = 0; i < c.n && c.seqs[i] < floor; i++)
+		for (size_t k = 0; k < r->account.n; k++)
+			if (r->account.batches[k].first <= c.numbers[i] &&
+				c.numbers[i] <
+					r->account.batches[k].first + r->account.batches[k].n)
+				r->account.batches[k].state = FORGOTTEN;
+	free_content(&c);
+	/* What could not be removed is still there. */
+	(void)log_forget(r->log, floor, &err);
+}
+
+static void reopen(struct run *r)
+{
+	log_close(r->log);
+	r->log = open_run(r, r->disk);
+}
+
+/* Several publishers at once, one at a time, batches, all sizes up to more than a segment. */
+static void work(struct run *r)
+{
+	static const struct batch first[] = {{0, 1, 1, OFFERED}};
+	static const struct batch three[] = {
+		{0, 1, 100, OFFERED}, {0, 4, 30, OFFERED}, {0, 1, 17, OFFERED}};
+	static const struct batch two[] = {{0, 9, 40, OFFERED}, {0, 1, 3, OFFERED}};
+	static const struct batch big[] = {
+		{0, 1, 300, OFFERED}, {0, 2, SEGMENT + 5000, OFFERED}, {0, 1, 8, OFFERED}};
+	commit(r->log, &r->account, first, 1);
+	commit(r->log, &r->account, three, 3);
+	log_rest(r->log);
+	commit(r->log, &r->account, first, 1);
+	commit(r->log, &r->account, two, 2);
+	commit(r->log, &r->account, three, 3);
+	reopen(r);
+	commit(r->log, &r->account, three, 3);
+	commit(r->log, &r->account, big, 3);
+	forget_below(r, 12);
+	commit(r->log, &r->account, two, 2);
+	commit(r->log, &r->account, first, 1);
+}
+
+static void begin(struct run *r, bool power)
+{
+	*r = (struct run){.disk = sim_new(), .power = power, .seed = 17};
+	r->account.next = 1;
+}
+
+static void end(struct run *r)
+{
+	log_close(r->log);
+	sim_free(r->disk);
+}
+
+static void crash_anywhere(bool power)
+{
+	static struct run r;
+	begin(&r, power);
+	r.disk->before = before_change;
+	r.disk->arg = &r;
+	r.log = open_run(&r, r.disk);
+	work(&r);
+	r.disk->before = NULL;
+	for (size_t i = 0; i < r.account.n; i++)
+		assert_true(r.account.batches[i].state != REFUSED);
+	end(&r);
+	print_message("%ld states\n", r.looks);
+}
+
+static void test_process_dies_anywhere(void **state)
+{
+	crash_anywhere(false);
+}
+
+static void test_power_fails_anywhere(void **state)
+{
+	crash_anywhere(true);
+}
+
+/* --- faults ---------------------------------------------------------------------------------------- */
+
+/*
+ * Call number k fails, and some after it: appends are refused or kept, never both. Then the process
+ * goes on, and dies, or the power fails. False: the run has fewer calls.
+ */
+static bool fail_at(long k, long calls, int code, bool partly, bool power)
+{
+	static struct run r;
+	struct err err;
+	begin(&r, power);
+	r.log = open_run(&r, r.disk);
+	r.disk->calls = 0;
+	r.disk->fail_at = k;
+	r.disk->fail_calls = calls;
+	r.disk->fail_code = code;
+	r.disk->fail_partly = partly;
+	static const struct batch some[] = {{0, 2, 60, OFFERED}, {0, 1, 200, OFFERED}};
+	for (int i = 0; i < 14; i++) {
+		commit(r.log, &r.account, some, 1 + i % 2);
+		if (i % 5 == 4)
+			log_rest(r.log);
+	}
+	bool reached = r.disk->calls > k;
+	snprintf(
+		r.where, sizeof(r.where), "call %ld and %ld more fail with %d", k, calls - 1, code);
+	r.disk->fail_at = -1;
+	/* A reader of this process finds exactly what was kept. */
+	struct content c = read_log(r.log, 1);
+	check_content(&r.account, &c, false, r.where);
+	assert_true(c.gaps == 0);
+	free_content(&c);
+	/* And all is well again. */
+	commit(r.log, &r.account, some, 2);
+	assert_true(r.account.batches[r.account.n - 1].state == KEPT);
+	struct log_stats stats;
+	log_get_stats(r.log, &stats);
+	assert_int_equal(stats.last_failure.code, 0);
+	/* With one failure alone nothing of what was refused may come back; with more it may, whole. */
+	r.faulty = calls > 1;
+	r.power = false;
+	struct sim_disk *copy = sim_copy(r.disk);
+	look(&r, copy);
+	sim_free(copy);
+	r.power = power;
+	for (int i = 0; power && i < 10; i++) {
+		copy = sim_copy(r.disk);
+		sim_cut(copy, (enum sim_cut)(i % SIM_CUTS), &r.seed);
+		look(&r, copy);
+		sim_free(copy);
+	}
+	(void)err;
+	end(&r);
+	return reached;
+}
+
+static void test_any_call_fails(void **state)
+{
+	static const int codes[] = {EIO, ENOSPC};
+	for (int power = 0; power < 2; power++)
+		for (int calls = 1; calls < 6; calls++)
+			for (int i = 0; i < 2; i++)
+				for (long k = 0; fail_at(k, calls, codes[i], k % 2, power); k++)
+					;
+}
+
+/* Recovery meets errors: it says so, and the next try succeeds. */
+static void test_recovery_fails(void **state)
+{
+	static struct run r;
+	bool reached = true;
+	for (int power = 0; power < 2; power++) {
+		begin(&r, power);
+		r.log = open_run(&r, r.disk);
+		work(&r);
+		struct sim_inode *dir = sim_file(r.disk, "t.log", "");
+		assert_null(dir);
+		for (long k = 0; reached && k < 200; k++) {
+			struct sim_disk *copy = sim_copy(r.disk);
+			struct log *l = NULL;
+			struct err err = {0};
+			struct log_opts opts = {.topic = "t",
+				.disk = power,
+				.segment_bytes = SEGMENT,
+				.lg = &test_lg,
+				.io = &copy->io};
+			copy->fail_at = k;
+			if (log_open(&opts, &l, &err) != 0)
+				assert_true(*err.msg);
+			else
+				log_close(l);
+			reached = copy->calls > k;
+			for (int i = 0; i < SIM_FDS; i++)
+				assert_true(copy->fds[i] < 0 || i == 0);
+			copy->fail_at = -1;
+			snprintf(r.where, sizeof(r.where), "call %ld of the recovery fails", k);
+			look(&r, copy);
+			sim_free(copy);
+		}
+		assert_false(reached);
+		reached = true;
+		end(&r);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_process_dies_anywhere),
+		cmocka_unit_test(test_power_fails_anywhere),
+		cmocka_unit_test(test_any_call_fails),
+		cmocka_unit_test(test_recovery_fails),
+	};
+	return cmocka_run_group_tests(tests, log_setup, log_teardown);
+}
