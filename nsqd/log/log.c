@@ -187,7 +187,10 @@ int log_append_copies(
 
 /* --- opening and closing -------------------------------------------------------------------------- */
 
-/* The log's directory, which is made where there is none. */
+/*
+ * The log's directory, which is made where there is none. With `disk` its name and the names in it
+ * are on the disk afterwards: the process that made them may have died before it saw to that.
+ */
 static int open_dir(struct log *l, int parent, struct err *err)
 {
 	char *name = xasprintf("%s" SUFFIX, l->topic);
@@ -196,13 +199,14 @@ static int open_dir(struct log *l, int parent, struct err *err)
 	if (l->dir < 0 && errno == ENOENT) {
 		if (l->io->mkdir(l->io, parent, name) != 0)
 			rc = err_errno(err, errno, "mkdir %s", name);
-		else if (l->disk && l->io->sync_dir(l->io, parent) != 0)
-			rc = err_errno(err, errno, "fsync");
 		else
 			l->dir = l->io->open_dir(l->io, parent, name);
 	}
 	if (rc == 0 && l->dir < 0)
 		rc = err_errno(err, errno, "open %s", name);
+	if (rc == 0 && l->disk &&
+		(l->io->sync_dir(l->io, parent) != 0 || l->io->sync_dir(l->io, l->dir) != 0))
+		rc = err_errno(err, errno, "fsync");
 	free(name);
 	return rc;
 }

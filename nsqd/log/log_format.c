@@ -46,7 +46,7 @@ bool log_segment_number(const char *name, uint64_t *first)
 		return false;
 	errno = 0;
 	*first = strtoull(name, NULL, 10);
-	if (errno != 0 || *first == 0 || *first > INT64_MAX)
+	if (errno != 0 || *first == 0 || *first > LOG_SEQ_MAX)
 		return false;
 	log_segment_name(*first, again);
 	return strcmp(again, name) == 0;
@@ -54,12 +54,13 @@ bool log_segment_number(const char *name, uint64_t *first)
 
 /* --- the head of a segment ---------------------------------------------------------------------- */
 
-void log_head_encode(const struct log_head *h, unsigned char out[LOG_HEAD_SIZE])
+void log_head_encode_version(
+	const struct log_head *h, uint32_t version, unsigned char out[LOG_HEAD_SIZE])
 {
 	size_t len = strlen(h->name);
 	memset(out, 0, LOG_HEAD_SIZE);
 	memcpy(out, magic, sizeof(magic));
-	put_be32(out + 8, LOG_VERSION);
+	put_be32(out + 8, version);
 	put_be32(out + 12, LOG_HEAD_SIZE);
 	put_be64(out + 16, h->first);
 	put_be64(out + 24, (uint64_t)h->made);
@@ -68,6 +69,11 @@ void log_head_encode(const struct log_head *h, unsigned char out[LOG_HEAD_SIZE])
 	memcpy(out + HEAD_NAME, h->name, len);
 	put_be32(out + HEAD_CRC, crc32c(0, out, HEAD_CRC));
 	memcpy(out + LOG_HEAD_COPY, out, LOG_HEAD_COPY);
+}
+
+void log_head_encode(const struct log_head *h, unsigned char out[LOG_HEAD_SIZE])
+{
+	log_head_encode_version(h, LOG_VERSION, out);
 }
 
 /* The version of a sound copy; 0: it is not sound. */

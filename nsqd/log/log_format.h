@@ -16,6 +16,8 @@
 /* --- its name: the number of its first record, in 20 digits ------------------------------------- */
 
 #define LOG_SEGMENT_NAME sizeof("00000000000000000001.seg")
+/* No log gets to such a number: a thousand million records a second, for a century. */
+#define LOG_SEQ_MAX (UINT64_C(1) << 62)
 
 void log_segment_name(uint64_t first, char out[LOG_SEGMENT_NAME]);
 /* False: that is no segment's name. */
@@ -37,8 +39,10 @@ struct log_head {
 	char name[LOG_NAME_MAX + 1]; /* of the topic; terminated */
 };
 
-/* Both copies. */
+/* Both copies; of another version, for the tests. */
 void log_head_encode(const struct log_head *h, unsigned char out[LOG_HEAD_SIZE]);
+void log_head_encode_version(
+	const struct log_head *h, uint32_t version, unsigned char out[LOG_HEAD_SIZE]);
 /*
  * What stands in the first n bytes of a file. 0; or -1 with err set: ENOTSUP if a newer version
  * has written it, EBADMSG if neither copy is sound.

@@ -110,7 +110,14 @@ static int real_sync(const struct log_io *io, int fd)
 static int real_sync_dir(const struct log_io *io, int dir)
 {
 	(void)io;
-	return fsync(dir);
+	if (dir != AT_FDCWD)
+		return fsync(dir);
+	int fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	if (fsync(fd) != 0)
+		return give_up(fd);
+	return close(fd);
 }
 
 static int real_mkdir(const struct log_io *io, int dir, const char *name)

@@ -6,7 +6,7 @@
  *
  * Each function does what the system call of its name does, restarted where a signal has
  * interrupted it, and returns -1 with errno set on failure. Names are relative to the directory
- * that `dir` is a descriptor of. Descriptors are closed on exec. All may block on the disk.
+ * that `dir` is a descriptor of, or AT_FDCWD. Descriptors are closed on exec. All may block on the disk.
  */
 #ifndef NSQD_LOG_IO_H
 #define NSQD_LOG_IO_H

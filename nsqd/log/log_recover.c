@@ -191,12 +191,31 @@ static int find_end(struct walk *w, bool *there, struct err *err)
 	if (n == LOG_RECORD_HEAD &&
 		log_record_decode(bytes, log_record_seed(w->scan.key, off), &rec) &&
 		rec.kind == LOG_KIND_END && rec.size == LOG_RECORD_HEAD &&
-		rec.seq >= w->scan.first) {
+		rec.seq >= w->scan.first && rec.seq <= w->scan.bound) {
 		*there = true;
 		w->good_end = off;
 		w->good_next = rec.seq;
 	}
 	return 0;
+}
+
+/* Nothing is kept in it: makes its head anew. */
+static int make_head(struct log *l, struct log_segment *s, struct err *err)
+{
+	char name[LOG_SEGMENT_NAME];
+	int rc = 0;
+	log_segment_name(s->first, name);
+	int fd = l->io->open(l->io, l->dir, name, LOG_IO_WRITE);
+	if (fd < 0)
+		return err_errno(err, errno, "open %s", name);
+	if (l->io->truncate(l->io, fd, 0) != 0)
+		rc = err_errno(err, errno, "truncate");
+	if (rc == 0)
+		rc = log_segment_write_head(l, fd, s->first, err);
+	l->io->close(l->io, fd);
+	s->end = LOG_HEAD_SIZE;
+	l->next = s->first;
+	return rc != 0 ? err_wrap(err, "%s", name) : 0;
 }
 
 static int walk_segment(struct walk *w, struct log_segment *last, struct err *err)
@@ -206,7 +225,7 @@ static int walk_segment(struct walk *w, struct log_segment *last, struct err *er
 	bool closed;
 	w->scan.limit = last->end;
 	w->scan.first = last->first;
-	w->scan.bound = INT64_MAX;
+	w->scan.bound = LOG_SEQ_MAX;
 	w->off = w->good_end = LOG_HEAD_SIZE;
 	w->seq = w->good_next = last->first;
 	if (find_end(w, &closed, err) != 0)
@@ -224,6 +243,9 @@ static int walk_segment(struct walk *w, struct log_segment *last, struct err *er
 			(unsigned long long)w->hole_bytes);
 	last->end = w->good_end;
 	l->next = w->good_next;
+	/* The process that made it may have died before its head was on the disk. */
+	if (l->disk && w->good_end == LOG_HEAD_SIZE && w->good_next == last->first)
+		return make_head(l, last, err);
 	return 0;
 }
 
@@ -246,20 +268,6 @@ static int is_blank(
 	return 0;
 }
 
-/* A crash has come before its head was whole: makes it anew. */
-static int make_head(struct log *l, struct log_segment *s, int fd, struct err *err)
-{
-	if (l->io->truncate(l->io, fd, 0) != 0)
-		return err_errno(err, errno, "truncate");
-	if (log_segment_write_head(l, fd, s->first, err) != 0)
-		return -1;
-	if (l->disk && l->io->sync_dir(l->io, l->dir) != 0)
-		return err_errno(err, errno, "fsync");
-	s->end = LOG_HEAD_SIZE;
-	l->next = s->first;
-	return 0;
-}
-
 /*
  * The head of the last segment is damaged. If there is something behind it, nobody can read that.
  * But its numbers were given, and must not be given again.
@@ -269,20 +277,20 @@ static int without_head(struct log *l, struct log_segment *s, struct err *err)
 	char name[LOG_SEGMENT_NAME];
 	bool blank_file;
 	log_segment_name(s->first, name);
-	int fd = l->io->open(l->io, l->dir, name, LOG_IO_WRITE);
+	int fd = l->io->open(l->io, l->dir, name, LOG_IO_READ);
 	if (fd < 0)
 		return err_errno(err, errno, "open %s", name);
 	int rc = is_blank(l, s, fd, &blank_file, err);
-	if (rc == 0 && blank_file) {
-		rc = make_head(l, s, fd, err);
-	} else if (rc == 0) {
-		log_logf(l, LG_ERROR, "LOG(%s): the head of %s is damaged, its messages are lost",
-			l->topic, name);
-		l->next = s->first + s->end / LOG_RECORD_HEAD + 1;
-		l->closed = true;
-	}
 	l->io->close(l->io, fd);
-	return rc != 0 ? err_wrap(err, "%s", name) : 0;
+	if (rc != 0)
+		return err_wrap(err, "%s", name);
+	if (blank_file)
+		return make_head(l, s, err);
+	log_logf(l, LG_ERROR, "LOG(%s): the head of %s is damaged, its messages are lost", l->topic,
+		name);
+	l->next = s->first + s->end / LOG_RECORD_HEAD + 1;
+	l->closed = true;
+	return 0;
 }
 
 static int recover(struct log *l, struct err *err)

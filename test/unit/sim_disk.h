@@ -6,8 +6,8 @@
  * then each sector of a file has any of the contents that it had since its last sync, the file any
  * of its sizes, and of the changes of a directory any subset is there.
  *
- * After a failed sync a file is never safe again, as on a disk: the system has dropped its pages,
- * and says nothing the next time.
+ * After a failed sync what was to be synced is never safe again, as on a disk: the system takes the
+ * pages for clean, and the next sync succeeds without them.
  */
 #ifndef TEST_UNIT_SIM_DISK_H
 #define TEST_UNIT_SIM_DISK_H
@@ -49,7 +49,8 @@ struct sim_inode {
 	struct sim_bytes now;
 	struct sim_bytes *old; /* old[0] is on the disk, the others were there since */
 	size_t n_old;
-	bool unsafe; /* a sync has failed */
+	bool unsafe;             /* a sync has failed: */
+	struct sim_bytes failed; /* what there was then, which no later sync brings to the disk */
 	/* a directory */
 	struct sim_entry *entries;
 	size_t n_entries;
@@ -374,15 +375,32 @@ static inline int sim_truncate(const struct log_io *io, int fd, int64_t size)
 	return sim_unlock(d, 0);
 }
 
+/* After a failed sync another one succeeds: what has changed in between is on the disk. */
+static inline void sim_sync_changes(struct sim_inode *f, struct sim_bytes *old, size_t sector)
+{
+	sim_resize(old, f->now.size);
+	for (size_t at = 0; at < f->now.size; at += sector) {
+		size_t n = f->now.size - at < sector ? f->now.size - at : sector;
+		if (at + n > f->failed.size ||
+			memcmp(f->now.data + at, f->failed.data + at, n) != 0)
+			memcpy(old->data + at, f->now.data + at, n);
+	}
+}
+
 static inline int sim_sync(const struct log_io *io, int fd)
 {
 	struct sim_disk *d = sim_lock(io);
 	struct sim_inode *f = sim_of(d, fd);
 	if (sim_called(d, (struct sim_call){.op = SIM_SYNC, .inode = d->fds[fd]})) {
+		if (!f->unsafe)
+			f->failed = sim_copy_bytes(&f->now);
 		f->unsafe = true;
 		return sim_unlock(d, -1);
 	}
-	if (!f->unsafe) {
+	if (f->unsafe) {
+		for (size_t i = 0; i < f->n_old; i++)
+			sim_sync_changes(f, &f->old[i], d->sector);
+	} else {
 		sim_forget_old(f);
 		sim_remember(f);
 	}
@@ -502,6 +520,8 @@ static inline struct sim_disk *sim_copy(const struct sim_disk *from)
 			continue;
 		*c = *f;
 		c->now = sim_copy_bytes(&f->now);
+		if (f->unsafe)
+			c->failed = sim_copy_bytes(&f->failed);
 		c->old = xcalloc(f->n_old, sizeof(*c->old));
 		for (size_t k = 0; k < f->n_old; k++)
 			c->old[k] = sim_copy_bytes(&f->old[k]);
@@ -521,6 +541,7 @@ static inline void sim_free(struct sim_disk *d)
 		sim_forget_old(f);
 		free(f->old);
 		free(f->now.data);
+		free(f->failed.data);
 		free(f->entries);
 		free(f->safe);
 		free(f->changes);
@@ -576,6 +597,8 @@ static inline void sim_cut_file(
 	}
 	free(f->now.data);
 	f->now = cut;
+	free(f->failed.data);
+	f->failed.data = NULL;
 	f->unsafe = false;
 	sim_forget_old(f);
 	sim_remember(f);
