@@ -100,6 +100,15 @@ static enum log_read gap(struct log_reader *r, uint64_t upto, struct log_item *i
 	return LOG_READ_GAP;
 }
 
+/* The same for numbers that should be there. */
+static enum log_read lose(struct log_reader *r, uint64_t upto, struct log_item *item)
+{
+	mutex_lock(&r->log->lock);
+	r->log->stats.lost += upto - r->seq;
+	mutex_unlock(&r->log->lock);
+	return gap(r, upto, item);
+}
+
 /* The segment that has this number, or the first one. There is one. */
 static size_t find_locked(const struct log *l, uint64_t seq)
 {
@@ -155,7 +164,7 @@ static enum log_read lost(struct log_reader *r, const struct err *err, struct lo
 	mutex_unlock(&l->lock);
 	uint64_t bound = r->scan.bound;
 	leave(r);
-	return gap(r, bound, item);
+	return lose(r, bound, item);
 }
 
 /* MESSAGE: the segment with the next number is open, and r->off is a place in it. */
@@ -179,8 +188,10 @@ static enum log_read get_ready(struct log_reader *r, struct log_item *item, stru
 		}
 		if (log_scan_open(&r->scan, r->log->io, r->log->dir, s.first, &head, err) != 0) {
 			r->failed_id = s.id;
-			return err->code == EBADMSG || err->code == ENOENT ? lost(r, err, item)
-									   : LOG_READ_ERROR;
+			if (err->code == EBADMSG || err->code == ENOENT)
+				return lost(r, err, item);
+			leave(r);
+			return LOG_READ_ERROR;
 		}
 		r->id = s.id;
 	}
@@ -300,14 +311,14 @@ static enum log_read use_record(
 		return LOG_READ_END;
 	}
 	if (rec->seq > r->seq)
-		return gap(r, rec->seq, item);
+		return lose(r, rec->seq, item);
 	enum log_found found = read_message(r, rec, item, err);
 	if (found == LOG_FAILED)
 		return LOG_READ_ERROR;
 	if (found == LOG_DAMAGED) {
 		note_damage(r, next, "a damaged message");
 		r->off = next;
-		return gap(r, r->seq + 1, item);
+		return lose(r, r->seq + 1, item);
 	}
 	r->off = next;
 	r->seq++;
@@ -334,7 +345,7 @@ enum log_read log_reader_next(struct log_reader *r, struct log_item *item, struc
 		}
 		r->hinted = false;
 		if (found == LOG_NOTHING)
-			return gap(r, r->scan.bound, item);
+			return lose(r, r->scan.bound, item);
 		if (found == LOG_DAMAGED) {
 			if (search(r, err) != 0)
 				return LOG_READ_ERROR;

@@ -19,8 +19,10 @@ struct log_stats {
 	uint64_t batches; /* appends that were kept */
 	uint64_t written_bytes;
 	uint64_t failed_commits;
-	uint64_t damaged; /* places where bytes were skipped, and batches that were incomplete */
+	/* What readers have met; each counts for itself. */
+	uint64_t damaged;        /* places where bytes were skipped */
 	uint64_t damaged_bytes;  /* all these bytes */
+	uint64_t lost;           /* numbers whose records should be there, and are not */
 	uint64_t cut_bytes;      /* behind the last whole batch, when the log was opened */
 	int64_t commit_since_ns; /* since when a commit has been under way (monotonic); 0: none */
 	struct latency commit_times;
