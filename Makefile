@@ -240,6 +240,7 @@ include test/bench/bench.mk
 # (It needs the stock daemon, of which bench.mk knows.)
 -include test/durability/durability.mk
 -include test/bench/bench_chan.mk
+-include test/bench/bench_log.mk
 -include test/porting/porting.mk
 -include test/crossdq/crossdq.mk
 -include test/tools/tools.mk

@@ -341,9 +341,8 @@ void log_rest(struct log *l)
 	struct err err;
 	uint32_t end = l->active.end;
 	if (l->fd >= 0 && !l->torn && end <= LOG_BYTES_MAX - LOG_RECORD_HEAD) {
-		struct log_record rec = {.size = LOG_RECORD_HEAD,
-			.kind = LOG_KIND_END,
-			.seq = l->next};
+		struct log_record rec = {
+			.size = LOG_RECORD_HEAD, .kind = LOG_KIND_END, .seq = l->next};
 		log_record_encode(&rec, log_record_seed(l->key, end), head);
 		if (log_io_write_all(l->io, l->fd, &iov, 1, end, &err) != 0)
 			log_logf(l, LG_WARN, "LOG(%s): failed to write where it ends - %s",

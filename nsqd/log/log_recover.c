@@ -13,7 +13,8 @@
  * Holes before the last commit are damage of another kind, since all that was on the disk: there the
  * records around them stay.
  *
- * All of this can be cut short itself, and be done again.
+ * All of this can be cut short itself, and be done again. With `disk` it is synced before the log is
+ * used.
  */
 #include "nsqd/log/log_recover.h"
 
@@ -36,6 +37,7 @@ struct walk {
 	struct log_scan scan;
 	uint32_t off;
 	uint64_t seq;       /* the lowest number that the next record may have */
+	uint32_t commit;    /* where the last commit begins */
 	uint32_t good_end;  /* behind the last whole batch */
 	uint64_t good_next; /* the number after it */
 	uint32_t holes;     /* how many were passed, and their bytes */
@@ -73,7 +75,7 @@ static void take_record(struct walk *w, const struct log_record *rec)
 		/* What lies before was on the disk, whole: if it is not now, that is damage. */
 		give_up_batch(w);
 		w->orphans.n = 0;
-		w->good_end = w->off;
+		w->good_end = w->commit = w->off;
 		w->good_next = rec->seq;
 	}
 	if (rec->flags & LOG_FLAG_FIRST) {
@@ -141,13 +143,37 @@ static int blank(struct walk *w, int fd, struct err *err)
 	return 0;
 }
 
-static int repair_file(struct walk *w, int fd, struct err *err)
+/*
+ * Writes the last commit once more, as it is. The process may have died after a failed sync: then
+ * what the system shows of it is not on the disk, and no later sync would bring it there.
+ */
+static int write_again(struct walk *w, int fd, struct err *err)
+{
+	unsigned char *buf = xmalloc(LOG_BLOCK_SIZE);
+	int rc = 0;
+	for (uint32_t off = w->commit; rc == 0 && off < w->good_end;) {
+		size_t left = w->good_end - off, n = left < LOG_BLOCK_SIZE ? left : LOG_BLOCK_SIZE;
+		struct iovec iov = {buf, n};
+		ssize_t r = log_io_read_all(w->l->io, fd, buf, n, off);
+		if (r < 0 || (size_t)r < n)
+			rc = err_errno(err, r < 0 ? errno : EIO, "read");
+		else
+			rc = log_io_write_all(w->l->io, fd, &iov, 1, off, err);
+		off += (uint32_t)n;
+	}
+	free(buf);
+	return rc;
+}
+
+static int repair_file(struct walk *w, int fd, bool cut, struct err *err)
 {
 	const struct log_io *io = w->l->io;
 	if (blank(w, fd, err) != 0)
 		return -1;
-	if (io->truncate(io, fd, w->good_end) != 0)
+	if (cut && io->truncate(io, fd, w->good_end) != 0)
 		return err_errno(err, errno, "truncate");
+	if (w->l->disk && write_again(w, fd, err) != 0)
+		return -1;
 	if (w->l->disk && io->sync(io, fd) != 0)
 		return err_errno(err, errno, "fsync");
 	return 0;
@@ -161,15 +187,18 @@ static int repair(struct walk *w, struct log_segment *last, struct err *err)
 	bool blanks = false;
 	for (size_t i = 0; i < w->orphans.n; i++)
 		blanks = blanks || w->orphans.offs[i] < w->good_end;
-	if (!blanks && w->good_end == last->end)
+	bool cut = w->good_end < last->end;
+	if (!blanks && !cut && !l->disk)
 		return 0;
 	l->stats.cut_bytes += last->end - w->good_end;
-	log_logf(l, LG_WARN, "LOG(%s): cutting off %u bytes behind the last whole commit in %s",
-		l->topic, last->end - w->good_end, name);
+	if (cut)
+		log_logf(l, LG_WARN,
+			"LOG(%s): cutting off %u bytes behind the last whole commit in %s",
+			l->topic, last->end - w->good_end, name);
 	int fd = l->io->open(l->io, l->dir, name, LOG_IO_WRITE);
 	if (fd < 0)
 		return err_errno(err, errno, "open %s", name);
-	int rc = repair_file(w, fd, err);
+	int rc = repair_file(w, fd, cut, err);
 	l->io->close(l->io, fd);
 	return rc != 0 ? err_wrap(err, "%s", name) : 0;
 }
@@ -226,7 +255,7 @@ static int walk_segment(struct walk *w, struct log_segment *last, struct err *er
 	w->scan.limit = last->end;
 	w->scan.first = last->first;
 	w->scan.bound = LOG_SEQ_MAX;
-	w->off = w->good_end = LOG_HEAD_SIZE;
+	w->off = w->commit = w->good_end = LOG_HEAD_SIZE;
 	w->seq = w->good_next = last->first;
 	if (find_end(w, &closed, err) != 0)
 		return -1;

@@ -49,8 +49,9 @@ struct sim_inode {
 	struct sim_bytes now;
 	struct sim_bytes *old; /* old[0] is on the disk, the others were there since */
 	size_t n_old;
-	bool unsafe;             /* a sync has failed: */
-	struct sim_bytes failed; /* what there was then, which no later sync brings to the disk */
+	bool unsafe; /* a sync has failed: */
+	struct sim_bytes
+		dirty; /* 1 for each byte that was written since; only these get to the disk */
 	/* a directory */
 	struct sim_entry *entries;
 	size_t n_entries;
@@ -347,8 +348,11 @@ static inline ssize_t sim_pwritev(
 		all.size = partly ? all.size / 2 : 0;
 	}
 	sim_put(&f->now, all.data, all.size, off);
-	if (all.size > 0)
+	if (all.size > 0) {
 		sim_remember(f);
+		memset(all.data, 1, all.size);
+		sim_put(&f->dirty, all.data, all.size, off);
+	}
 	free(all.data);
 	pthread_mutex_unlock(&d->lock);
 	return all.size > 0 ? (ssize_t)all.size : -1;
@@ -375,14 +379,16 @@ static inline int sim_truncate(const struct log_io *io, int fd, int64_t size)
 	return sim_unlock(d, 0);
 }
 
-/* After a failed sync another one succeeds: what has changed in between is on the disk. */
-static inline void sim_sync_changes(struct sim_inode *f, struct sim_bytes *old, size_t sector)
+/* After a failed sync another one succeeds: what was written in between is on the disk. */
+static inline void sim_sync_dirty(struct sim_inode *f, struct sim_bytes *old, size_t sector)
 {
 	sim_resize(old, f->now.size);
 	for (size_t at = 0; at < f->now.size; at += sector) {
 		size_t n = f->now.size - at < sector ? f->now.size - at : sector;
-		if (at + n > f->failed.size ||
-			memcmp(f->now.data + at, f->failed.data + at, n) != 0)
+		bool dirty = false;
+		for (size_t i = at; i < at + n; i++)
+			dirty = dirty || (i < f->dirty.size && f->dirty.data[i]);
+		if (dirty)
 			memcpy(old->data + at, f->now.data + at, n);
 	}
 }
@@ -392,14 +398,13 @@ static inline int sim_sync(const struct log_io *io, int fd)
 	struct sim_disk *d = sim_lock(io);
 	struct sim_inode *f = sim_of(d, fd);
 	if (sim_called(d, (struct sim_call){.op = SIM_SYNC, .inode = d->fds[fd]})) {
-		if (!f->unsafe)
-			f->failed = sim_copy_bytes(&f->now);
 		f->unsafe = true;
+		sim_resize(&f->dirty, 0);
 		return sim_unlock(d, -1);
 	}
 	if (f->unsafe) {
 		for (size_t i = 0; i < f->n_old; i++)
-			sim_sync_changes(f, &f->old[i], d->sector);
+			sim_sync_dirty(f, &f->old[i], d->sector);
 	} else {
 		sim_forget_old(f);
 		sim_remember(f);
@@ -520,8 +525,7 @@ static inline struct sim_disk *sim_copy(const struct sim_disk *from)
 			continue;
 		*c = *f;
 		c->now = sim_copy_bytes(&f->now);
-		if (f->unsafe)
-			c->failed = sim_copy_bytes(&f->failed);
+		c->dirty = sim_copy_bytes(&f->dirty);
 		c->old = xcalloc(f->n_old, sizeof(*c->old));
 		for (size_t k = 0; k < f->n_old; k++)
 			c->old[k] = sim_copy_bytes(&f->old[k]);
@@ -541,7 +545,7 @@ static inline void sim_free(struct sim_disk *d)
 		sim_forget_old(f);
 		free(f->old);
 		free(f->now.data);
-		free(f->failed.data);
+		free(f->dirty.data);
 		free(f->entries);
 		free(f->safe);
 		free(f->changes);
@@ -597,8 +601,7 @@ static inline void sim_cut_file(
 	}
 	free(f->now.data);
 	f->now = cut;
-	free(f->failed.data);
-	f->failed.data = NULL;
+	sim_resize(&f->dirty, 0);
 	f->unsafe = false;
 	sim_forget_old(f);
 	sim_remember(f);

@@ -194,7 +194,8 @@ static void work(struct run *r)
 
 static void begin(struct run *r, bool power)
 {
-	*r = (struct run){.disk = sim_new(), .power = power, .seed = 17};
+	static uint64_t seed = 17;
+	*r = (struct run){.disk = sim_new(), .power = power, .seed = seed++};
 	r->account.next = 1;
 }
 
@@ -234,7 +235,7 @@ static void test_power_fails_anywhere(void **state)
 /* The process dies now, or the power fails. */
 static void look_after_faults(struct run *r, bool power)
 {
-	for (int i = 0; i < (power ? 10 : 1); i++) {
+	for (int i = 0; i < (power ? 20 : 1); i++) {
 		struct sim_disk *copy = sim_copy(r->disk);
 		if (i > 0)
 			sim_cut(copy, (enum sim_cut)(i % SIM_CUTS), &r->seed);
@@ -290,11 +291,10 @@ static bool fail_at(long k, long calls, int code, bool partly, bool power)
 static void test_any_call_fails(void **state)
 {
 	static const int codes[] = {EIO, ENOSPC};
-	for (int power = 0; power < 2; power++)
+	for (int how = 0; how < 8; how++)
 		for (int calls = 1; calls < 6; calls++)
-			for (int i = 0; i < 2; i++)
-				for (long k = 0; fail_at(k, calls, codes[i], k % 2, power); k++)
-					;
+			for (long k = 0; fail_at(k, calls, codes[how & 1], how & 2, how & 4); k++)
+				;
 }
 
 /* Recovery meets errors: it says so, and the next try succeeds. */
