@@ -28,12 +28,19 @@
 /* Without any append for this long, the thread ends. */
 #define IDLE_NS (2 * NSEC_PER_SEC)
 
+/* How many commits there had been, since when. */
+struct idle {
+	uint64_t commits;
+	int64_t since_ns;
+};
+
 /* --- log:TOPIC ------------------------------------------------------------------------------------ */
 
 /* Nobody waits for the thread, and all is written: it ends. */
 static bool retire(struct log *l)
 {
 	bool done = false;
+	chan_recv(l->turn_chan, NULL);
 	log_rest(l);
 	mutex_lock(&l->lock);
 	if (l->pending == 0 && chan_len(l->wake_chan) == 0) {
@@ -41,12 +48,27 @@ static bool retire(struct log *l)
 		done = true;
 	}
 	mutex_unlock(&l->lock);
+	chan_send(l->turn_chan, NULL);
 	return done;
+}
+
+/* Has there been no commit since the last look, for a while? */
+static bool is_idle(struct log *l, struct idle *idle)
+{
+	int64_t now = clock_mono_ns();
+	mutex_lock(&l->lock);
+	uint64_t commits = l->stats.commits;
+	mutex_unlock(&l->lock);
+	if (commits != idle->commits || idle->since_ns == 0)
+		*idle = (struct idle){commits, now};
+	return now - idle->since_ns >= IDLE_NS;
 }
 
 static void serve(struct log *l, struct log_request **reqs, size_t n)
 {
+	chan_recv(l->turn_chan, NULL);
 	log_commit(l, reqs, n);
+	chan_send(l->turn_chan, NULL);
 	/* Behind this a request is its thread's again. */
 	for (size_t i = 0; i < n; i++)
 		chan_send(reqs[i]->response_chan, NULL);
@@ -58,7 +80,7 @@ static void log_loop(void *arg)
 	struct log *l = arg;
 	struct log_request *reqs[LOG_REQS_MAX];
 	struct ticker ticker;
-	int64_t active_ns = clock_mono_ns();
+	struct idle idle = {0};
 	bool wanted = true;
 	ticker_start(&ticker, l->tick_ns);
 	for (;;) {
@@ -71,15 +93,13 @@ static void log_loop(void *arg)
 		switch (chan_select(cases, N_CASES)) {
 		case APPEND:
 			serve(l, reqs, cases[APPEND].n);
-			active_ns = clock_mono_ns();
-			wanted = true;
 			break;
 		case WAKE:
 			wanted = true;
 			break;
 		case TICK:
 			wanted = wanted && l->tick && l->tick(l->tick_arg);
-			if (!wanted && clock_mono_ns() - active_ns >= IDLE_NS && retire(l))
+			if (is_idle(l, &idle) && !wanted && retire(l))
 				return;
 			break;
 		case EXIT:
@@ -156,9 +176,25 @@ static int send_and_wait(struct log *l, struct log_request *r, struct err *err)
 	mutex_lock(&l->lock);
 	l->pending--;
 	mutex_unlock(&l->lock);
-	if (r->rc != 0 && err)
-		*err = r->err;
-	return r->rc;
+	return 0;
+}
+
+/*
+ * A write without a sync takes less time than to wake another thread for it. So a publisher that
+ * finds nobody writing does it itself. The thread is there for those that find somebody, and closes
+ * the file in the end.
+ */
+static bool commit_alone(struct log *l, struct log_request *r)
+{
+	struct err ignored;
+	if (l->disk || chan_try_recv_n(l->turn_chan, NULL, 1, NULL) == 0)
+		return false;
+	mutex_lock(&l->lock);
+	(void)start_locked(l, &ignored);
+	mutex_unlock(&l->lock);
+	log_commit(l, &r, 1);
+	chan_send(l->turn_chan, NULL);
+	return true;
 }
 
 static int append(
@@ -166,10 +202,15 @@ static int append(
 {
 	struct log_request *r = get_request(l);
 	int rc = log_request_prepare(r, channel, msgs, n, err);
-	if (rc == 0)
+	if (rc == 0 && !commit_alone(l, r))
 		rc = send_and_wait(l, r, err);
-	if (rc == 0)
+	if (rc == 0 && r->rc == 0)
 		log_request_take(r, msgs);
+	if (rc == 0 && r->rc != 0) {
+		rc = -1;
+		if (err)
+			*err = r->err;
+	}
 	put_request(l, r);
 	return rc;
 }
@@ -221,6 +262,7 @@ static void free_log(struct log *l)
 	if (l->dir >= 0)
 		l->io->close(l->io, l->dir);
 	chan_free(l->append_chan);
+	chan_free(l->turn_chan);
 	chan_free(l->wake_chan);
 	chan_free(l->exit_chan);
 	wait_group_destroy(&l->wait_group);
@@ -246,6 +288,8 @@ int log_open(const struct log_opts *opts, struct log **out, struct err *err)
 	l->tick_arg = opts->tick_arg;
 	l->tick_ns = opts->tick_ns > 0 ? opts->tick_ns : NSEC_PER_SEC;
 	l->append_chan = chan_new(sizeof(struct log_request *), LOG_REQS_MAX);
+	l->turn_chan = chan_new(0, 1);
+	chan_send(l->turn_chan, NULL);
 	l->wake_chan = chan_new(0, 1);
 	l->exit_chan = chan_new(0, 0);
 	wait_group_init(&l->wait_group);
@@ -267,6 +311,7 @@ static void stop(struct log *l)
 	mutex_unlock(&l->lock);
 	chan_close(l->exit_chan);
 	wait_group_wait(&l->wait_group);
+	chan_recv(l->turn_chan, NULL);
 }
 
 void log_close(struct log *l)

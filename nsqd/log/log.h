@@ -33,9 +33,9 @@ struct log_opts {
 	const struct lg *lg;     /* borrowed */
 	const struct log_io *io; /* borrowed; NULL: log_io_real */
 	/*
-	 * Called in the log's thread: every tick_ns after a log_wake or an append, until it returns
-	 * false and nothing is left to be written. For what else belongs into the directory, such
-	 * as cursors. It may block. NULL: nothing is called.
+	 * Called in the log's thread after a log_wake, every tick_ns until it returns false. For
+	 * what else is written into the directory, such as cursors. It may block. NULL: nothing is
+	 * called.
 	 */
 	bool (*tick)(void *arg);
 	void *tick_arg;

@@ -198,14 +198,28 @@ static int make_ready(struct log *l, uint64_t bytes, struct err *err)
 	if (log_segment_reopen(l, err) != 0)
 		return -1;
 	uint32_t end = l->active.end;
-	if (end > LOG_HEAD_SIZE && end + bytes > (uint64_t)l->segment_bytes)
+	if (end > LOG_HEAD_SIZE && end + bytes > (uint64_t)l->segment_bytes) {
+		log_segment_give_back(l, end);
 		return log_segment_begin(l, err);
+	}
 	if (cut_tail(l, end, err) == 0)
 		return 0;
 	log_logf(l, LG_ERROR,
 		"LOG(%s): failed to cut off what is torn, going on in a new segment - %s", l->topic,
 		err->msg);
 	return log_segment_begin(l, err);
+}
+
+/* A file system that has its blocks ready needs half of the time for a sync. */
+static void ask_for_space(struct log *l, uint64_t bytes)
+{
+	int64_t end = (int64_t)l->active.end + (int64_t)bytes;
+	if (!l->disk || end <= l->allocated)
+		return;
+	if (l->allocated < (int64_t)l->active.end)
+		l->allocated = l->active.end;
+	(void)l->io->allocate(l->io, l->fd, l->allocated, end + LOG_ALLOCATE - l->allocated);
+	l->allocated = end + LOG_ALLOCATE;
 }
 
 /* All of the requests at the end of the segment. */
@@ -216,19 +230,21 @@ static int write_requests(struct log *l, struct log_request *const *reqs, size_t
 	uint64_t seq = l->next;
 	for (size_t i = 0; i < n; i++)
 		n_iov += reqs[i]->n_iov;
-	struct iovec *iov = xcalloc(n_iov, sizeof(*iov));
+	struct iovec *iov = n > 1 ? xcalloc(n_iov, sizeof(*iov)) : reqs[0]->iov;
 	for (size_t i = 0; i < n; i++) {
 		struct log_request *r = reqs[i];
 		r->seq = seq;
 		r->offset = offset;
 		stamp(r, l->key, i == 0);
-		memcpy(iov + at, r->iov, r->n_iov * sizeof(*iov));
+		if (n > 1)
+			memcpy(iov + at, r->iov, r->n_iov * sizeof(*iov));
 		at += r->n_iov;
 		seq += r->n;
 		offset += (uint32_t)r->bytes;
 	}
 	int rc = log_io_write_all(l->io, l->fd, iov, (int)n_iov, end, err);
-	free(iov);
+	if (n > 1)
+		free(iov);
 	return rc;
 }
 
@@ -262,6 +278,7 @@ static int write_and_sync(
 {
 	if (make_ready(l, bytes, err) != 0)
 		return -1;
+	ask_for_space(l, bytes);
 	if (write_requests(l, reqs, n, err) != 0) {
 		undo_write(l);
 		return -1;
@@ -347,6 +364,9 @@ void log_rest(struct log *l)
 		if (log_io_write_all(l->io, l->fd, &iov, 1, end, &err) != 0)
 			log_logf(l, LG_WARN, "LOG(%s): failed to write where it ends - %s",
 				l->topic, err.msg);
+		else
+			end += LOG_RECORD_HEAD;
+		log_segment_give_back(l, end);
 	}
 	log_segment_close(l);
 }

@@ -12,8 +12,8 @@
  *   log_format.c    the bytes
  *   log_io.c        the system calls
  *
- * Fields marked "writer" belong to one thread at a time: the one that opens the log, then log:TOPIC
- * while `running`, then the one that closes the log.
+ * Fields marked "writer" belong to one thread at a time, the writer: the one that opens the log, then
+ * the one that holds the value of turn_chan, then the one that closes the log.
  */
 #ifndef NSQD_LOG_INTERNAL_H
 #define NSQD_LOG_INTERNAL_H
@@ -45,6 +45,9 @@ struct log_segment {
 	uint64_t id;    /* this process's: a new file of an old name has a new one */
 	uint32_t end;   /* where its records end; of the last one, what is kept */
 };
+
+/* Disk space that is asked for ahead of the commits, with `disk`. */
+#define LOG_ALLOCATE (1 << 20)
 
 /* An append under way: lives on the free list or with the appending thread. */
 struct log_request {
@@ -99,6 +102,7 @@ struct log {
 	void *tick_arg;
 	int64_t tick_ns;
 	struct chan *append_chan; /* of struct log_request * */
+	struct chan *turn_chan;   /* capacity 1, one value: the turn to write */
 	struct chan *wake_chan;   /* capacity 1: tick is wanted */
 	struct chan *exit_chan;   /* closed by log_close and log_delete */
 	struct wait_group wait_group;
@@ -121,6 +125,7 @@ struct log {
 	uint64_t last_id;          /* of log_segment.id */
 	int fd;                    /* the last segment's, or -1 */
 	uint64_t key;              /* the last segment's; valid if fd is */
+	int64_t allocated;         /* up to there disk space was asked for; 0: nowhere */
 	bool torn;                 /* there may be bytes behind its end that are to be cut off */
 	bool closed;               /* it is not to be written to any more */
 };

@@ -168,6 +168,12 @@ static int real_list(
 	return code == 0 ? 0 : -1;
 }
 
+static int real_allocate(const struct log_io *io, int fd, int64_t off, int64_t n)
+{
+	(void)io;
+	return fallocate(fd, FALLOC_FL_KEEP_SIZE, off, n);
+}
+
 const struct log_io log_io_real = {
 	.open = real_open,
 	.open_dir = real_open_dir,
@@ -184,6 +190,7 @@ const struct log_io log_io_real = {
 	.unlink = real_unlink,
 	.list = real_list,
 	.start = wait_group_wrap,
+	.allocate = real_allocate,
 };
 
 /* Leaves out the first w bytes. */

@@ -57,6 +57,12 @@ struct log_io {
 	/* wait_group_wrap */
 	int (*start)(struct wait_group *wg, const char *name, void (*fn)(void *), void *arg,
 		struct err *err);
+	/*
+	 * Asks for n bytes of disk from off on, beyond the end of the file, whose size stays: then a
+	 * sync has less to do. They are given back by truncate, to whatever size. A failure is no
+	 * harm.
+	 */
+	int (*allocate)(const struct log_io *io, int fd, int64_t off, int64_t n);
 };
 
 #define LOG_IO_IOV_MAX 1024

@@ -102,6 +102,13 @@ void log_segment_close(struct log *l)
 	if (l->fd >= 0)
 		l->io->close(l->io, l->fd);
 	l->fd = -1;
+	l->allocated = 0;
+}
+
+void log_segment_give_back(struct log *l, int64_t size)
+{
+	if (l->allocated > size)
+		(void)l->io->truncate(l->io, l->fd, size);
 }
 
 int log_segment_write_head(struct log *l, int fd, uint64_t first, struct err *err)

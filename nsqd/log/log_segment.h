@@ -29,6 +29,8 @@ int log_segment_write_head(struct log *l, int fd, uint64_t first, struct err *er
 void log_segment_use_last(struct log *l);
 /* Opens the last segment to append to it, if it is what it should be; else begins another one. */
 int log_segment_reopen(struct log *l, struct err *err);
+/* Disk space that was asked for, and is not needed behind the end of l->fd. The writer. */
+void log_segment_give_back(struct log *l, int64_t size);
 /* Closes l->fd, if there is one. The writer. */
 void log_segment_close(struct log *l);
 /* So many more bytes and records of the active segment are kept. The writer, under log.lock. */

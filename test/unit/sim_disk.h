@@ -484,6 +484,14 @@ static inline int sim_list(
 	return sim_unlock(d, 0);
 }
 
+/* The simulated disk has no end: a call that may fail. */
+static inline int sim_allocate(const struct log_io *io, int fd, int64_t off, int64_t n)
+{
+	struct sim_disk *d = sim_lock(io);
+	sim_of(d, fd);
+	return sim_unlock(d, sim_called_op(d, SIM_LOOK) ? -1 : 0);
+}
+
 /* --- making, copying, cutting --------------------------------------------------------------------- */
 
 static inline void sim_make(struct sim_disk *d)
@@ -491,7 +499,7 @@ static inline void sim_make(struct sim_disk *d)
 	*d = (struct sim_disk){
 		.io = {sim_open, sim_open_dir, sim_close, sim_pread, sim_pwritev, sim_size,
 			sim_truncate, sim_sync, sim_sync_dir, sim_mkdir, sim_rmdir, sim_rename,
-			sim_unlink, sim_list, wait_group_wrap},
+			sim_unlink, sim_list, wait_group_wrap, sim_allocate},
 		.sector = 64,
 		.fail_at = -1,
 		.fail_calls = 1,

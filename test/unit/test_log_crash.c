@@ -283,6 +283,12 @@ static bool fail_at(long k, long calls, int code, bool partly, bool power)
 	struct log_stats stats;
 	log_get_stats(r.log, &stats);
 	assert_int_equal(stats.last_failure.code, 0);
+	uint64_t first, last = 0;
+	int64_t bytes;
+	for (size_t i = 0; log_get_segment(r.log, i, &first, &bytes); i++) {
+		assert_true(first > last);
+		last = first;
+	}
 	look_after_faults(&r, power);
 	end(&r);
 	return reached;
@@ -295,6 +301,78 @@ static void test_any_call_fails(void **state)
 		for (int calls = 1; calls < 6; calls++)
 			for (long k = 0; fail_at(k, calls, codes[how & 1], how & 2, how & 4); k++)
 				;
+}
+
+static struct log_reader *eager;
+
+/* The reader reads before what has failed is cut off. */
+static int read_and_truncate(const struct log_io *io, int fd, int64_t size)
+{
+	struct log_item item;
+	struct err err;
+	assert_int_equal(log_reader_next(eager, &item, &err), LOG_READ_MESSAGE);
+	assert_int_equal(number_of(item.msg), 1);
+	message_unref(item.msg);
+	return sim_truncate(io, fd, size);
+}
+
+/* What a failed commit has written was on the disk for a moment: no reader has it in its memory. */
+static void test_a_reader_sees_nothing_of_a_failed_commit(void **state)
+{
+	static struct run r;
+	static const struct batch same[] = {{0, 1, 50, OFFERED}},
+				  two[] = {{0, 1, 50, OFFERED}, {0, 1, 400, OFFERED}};
+	begin(&r, false);
+	r.log = open_run(&r, r.disk);
+	for (int i = 0; i < 3; i++)
+		commit(r.log, &r.account, same, 1);
+	eager = log_reader_open(r.log, 1, 0);
+	r.disk->io.truncate = read_and_truncate;
+	r.disk->fail_at = r.disk->calls;
+	r.disk->fail_partly = true;
+	commit(r.log, &r.account, two, 2);
+	assert_int_equal(r.account.batches[3].state, REFUSED);
+	r.disk->io.truncate = sim_truncate;
+	commit(r.log, &r.account, same, 1);
+	static const uint64_t numbers[] = {2, 3, 6};
+	for (int i = 0; i < 3; i++) {
+		struct log_item item;
+		struct err err;
+		assert_int_equal(log_reader_next(eager, &item, &err), LOG_READ_MESSAGE);
+		assert_int_equal(number_of(item.msg), numbers[i]);
+		message_unref(item.msg);
+	}
+	log_reader_close(eager);
+	end(&r);
+}
+
+/* A write, or a sync, has failed, and right after that the process dies, or the power fails. */
+static void test_what_was_refused_does_not_come_back(void **state)
+{
+	static const struct batch one[] = {{0, 1, 50, OFFERED}};
+	static const struct batch two[] = {{0, 2, 50, OFFERED}, {0, 1, 400, OFFERED}};
+	for (int how = 0; how < 4; how++) {
+		/* 0: a write, of the process; 1: a write; 3: a sync. Without syncs there is no 2. */
+		if (how == 2)
+			continue;
+		static struct run r;
+		begin(&r, how & 1);
+		r.log = open_run(&r, r.disk);
+		commit(r.log, &r.account, one, 1);
+		r.disk->fail_at = r.disk->calls;
+		r.disk->fail_partly = !(how & 2);
+		if (how & 2)
+			r.disk->fail_at++;
+		commit(r.log, &r.account, two, 2);
+		assert_int_equal(r.account.batches[1].state, REFUSED);
+		assert_int_equal(r.account.batches[2].state, REFUSED);
+		r.disk->fail_at = -1;
+		r.faulty = true;
+		snprintf(r.where, sizeof(r.where), "way %d", how);
+		for (int i = 0; i < 10; i++)
+			look_after_faults(&r, r.power);
+		end(&r);
+	}
 }
 
 /* Recovery meets errors: it says so, and the next try succeeds. */
@@ -342,6 +420,8 @@ int main(void)
 		cmocka_unit_test(test_process_dies_anywhere),
 		cmocka_unit_test(test_power_fails_anywhere),
 		cmocka_unit_test(test_any_call_fails),
+		cmocka_unit_test(test_a_reader_sees_nothing_of_a_failed_commit),
+		cmocka_unit_test(test_what_was_refused_does_not_come_back),
 		cmocka_unit_test(test_recovery_fails),
 	};
 	return cmocka_run_group_tests(tests, log_setup, log_teardown);
