@@ -66,10 +66,14 @@ def without_comments(text):
     return re.sub(r"/\*.*?\*/", lambda m: re.sub(r"[^\n]", " ", m.group()), text, flags=re.S)
 
 
-def threads_of(text):
+def members_of(text):
+    """The members of tables that are wait_group_wrap: ".start = wait_group_wrap"."""
+    return set(re.findall(r"\.(\w+)\s*=\s*wait_group_wrap\b", text))
+
+
+def threads_of(text, members):
     """(line number, names) of each thread that a source without comments starts."""
-    # Behind "x.start = wait_group_wrap" there is "x->start(...)".
-    members = re.findall(r"\.(\w+)\s*=\s*wait_group_wrap\b", text)
+    # Behind "x.start = wait_group_wrap", in whatever file, there is "x->start(...)".
     calls = "|".join([r"\bwait_group_wrap", r"\bgothread_adopt"] + [r"->" + m for m in members])
     for call in re.finditer(r"(?:" + calls + r")(\()", text):
         args = arguments(text, call.start(1))
@@ -100,11 +104,13 @@ def names_in_table(page):
 def check(root):
     """All complaints about the tree, as lines."""
     complaints, places = [], {}
-    for path in tree.sources(root, ("nsqd", "protocol", "common"), ".c"):
-        text = without_comments(tree.read(root, path))
+    texts = {path: without_comments(tree.read(root, path))
+             for path in tree.sources(root, ("nsqd", "protocol", "common"), ".c")}
+    members = sorted(set().union(*map(members_of, texts.values())))
+    for path, text in texts.items():
         if "pthread_create" in text and path != STARTER:
             complaints.append(f"{path}: only {STARTER} calls pthread_create")
-        for line, names in threads_of(text):
+        for line, names in threads_of(text, members):
             if not names:
                 complaints.append(f"{path}:{line}: starts a thread, its name is not clear")
             for name in names:

@@ -790,6 +790,42 @@ def meta(depth, read, write):
     return f'{depth}\n{read[0]},{read[1]}\n{write[0]},{write[1]}\n'.encode()
 
 
+
+def record(kind=1, flags=7, body=b'body', wrong=0, skip=0, due=0, attempts=0):
+    """A record for fuzz_log.c to build."""
+    return bytes([0, kind, flags, skip & 255, attempts, due, 23, wrong & 255, len(body)]) + body
+
+
+def raw(data):
+    return bytes([4 * len(data) + 2]) + data
+
+
+COPY = record(2, 7, struct.pack('>QB', 1, 6) + b'ordersbody', attempts=3)
+SEGMENT = b'\3'
+END = record(3, 0, b'')
+HEAD = bytes.fromhex(
+    '4e5351206c6f670a 00000001 00000100 0000000000000002 0000000000000000 1122334455667788')
+add('log',
+    sound=b'\1' + record() + record(flags=3) + record(flags=0) + record(flags=4, due=24) + COPY,
+    closed=b'\3' + record() + SEGMENT + record() + END,
+    forgets=b'\5' + record() + SEGMENT + record() + SEGMENT + record(),
+    torn=b'\3' + record() + record(flags=3) + record(flags=0),
+    torn_raw=b'\1' + record() + raw(b'\0\0\1'),
+    hole=b'\3' + record() + record(flags=3) + raw(b'x' * 20) + record(flags=4) + record(flags=6),
+    hole_before=b'\3' + record() + raw(b'x' * 20) + record() + record(),
+    body=b'\1' + record(wrong=1) + record() + SEGMENT + record() + record(wrong=1),
+    sizes=b'\1' + record(wrong=-4) + record(wrong=100) + record(wrong=-128) + record(),
+    numbers=b'\1' + record(skip=5) + record(skip=-3) + record(skip=100) + SEGMENT + record(skip=-1),
+    end_within=b'\1' + record() + END + record() + SEGMENT + record(),
+    copies=b'\1' + record(2, 7, b'\0' * 9) + record(2, 7, b'\0' * 8 + b'\x41x') + COPY,
+    kinds=b'\1' + record(kind=0) + record(kind=4) + record(),
+    nothing=b'\0',
+    short=b'\0' + HEAD[:20],
+    no_head=b'\2' + b'x' * 300,
+    zeros=b'\2' + b'\0' * 300,
+    files=b'\0' + HEAD + b'\xff\xfe\4' + HEAD,
+    directory=b'\0' + HEAD + b'\xff\xfe\17')
+
 M = message(1)
 L = len(M)
 add('diskqueue',

@@ -231,6 +231,30 @@ static void test_a_hole_in_a_batch(void **state)
 	}
 }
 
+/* The commit behind a damaged batch is torn: it goes, and what is left of the batch stays. */
+static void test_a_torn_commit_behind_damage(void **state)
+{
+	struct sim_disk *d = sim_new();
+	struct log *l = open_log(&d->io, 0, true, 100000);
+	account = (struct account){.next = 1};
+	commit(l, &account, one, 1);
+	uint32_t at = l->active.end;
+	commit(l, &account, four, 1);
+	commit(l, &account, four, 1);
+	struct sim_disk *died = sim_copy(d);
+	log_close(l);
+	sim_free(d);
+	struct sim_inode *f = segment_of(died, 1);
+	f->now.data[at + 2 * LOG_RECORD_HEAD + 30 + 5] ^= 1;
+	sim_resize(&f->now, f->now.size - 3);
+	l = open_log(&died->io, 0, true, 100000);
+	struct content c = read_log(l, 1);
+	assert_true(c.n == 4 && c.gaps == 1 && c.numbers[3] == 5);
+	free_content(&c);
+	log_close(l);
+	sim_free(died);
+}
+
 /* What a failed commit has left behind the end of a segment is no part of the log. */
 static void test_what_lies_behind_the_end_of_a_segment(void **state)
 {
@@ -252,6 +276,8 @@ static void test_what_lies_behind_the_end_of_a_segment(void **state)
 	struct sim_inode *f = segment_of(d, 1);
 	assert_true(f->now.size > LOG_HEAD_SIZE + 4 * LOG_RECORD_HEAD);
 	f->now.data[LOG_HEAD_SIZE + LOG_RECORD_HEAD + 40] ^= 1;
+	/* Nor may it believe the numbers there. */
+	f->now.data[LOG_HEAD_SIZE + 2 * (LOG_RECORD_HEAD + 40)] ^= 1;
 	l = open_log(&d->io, 0, true, 100000);
 	struct content c = read_log(l, 1);
 	assert_true(c.n == 3 && c.gaps == 1 && c.numbers[0] == 1);
@@ -397,6 +423,7 @@ int main(void)
 		cmocka_unit_test(test_random_damage),
 		cmocka_unit_test(test_segments_that_are_lost),
 		cmocka_unit_test(test_a_hole_in_a_batch),
+		cmocka_unit_test(test_a_torn_commit_behind_damage),
 		cmocka_unit_test(test_what_lies_behind_the_end_of_a_segment),
 		cmocka_unit_test(test_a_record_within_a_body_is_none),
 		cmocka_unit_test(test_a_bad_place_on_the_disk),

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fuzz target: the segments of a log. Whatever they hold, the log opens, or says that a newer program
+ * has written it. It is read to its end, takes and gives new messages, and has them after a restart.
+ *
+ * Flags:
+ *    1  the input is a list of records and other bytes, which get sound checksums (build);
+ *       else it is the files, each behind 0xff 0xfe and a digit (write_files)
+ *    2  with `disk`
+ *    4  some of it is forgotten
+ */
+#include "test/fuzz/fuzz.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/bytes.h"
+#include "common/crc32c.h"
+#include "common/gothread.h"
+#include "common/lg.h"
+#include "common/xalloc.h"
+#include "nsqd/log/log.h"
+#include "nsqd/log/log_format.h"
+#include "nsqd/log/log_read.h"
+
+#define BUILT 1
+#define DISK 2
+#define FORGETS 4
+
+#define KEY UINT64_C(0x1122334455667788)
+#define FILE_MAX (64 * 1024)
+#define NEW_MESSAGES 3
+
+static struct lg lg;
+/* A head with a sound checksum has a wrong size: nothing that happens to a file. */
+static bool lies;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	fuzz_process_init();
+	lg_init(&lg, STDERR_FILENO, "", LG_FATAL);
+	return 0;
+}
+
+/* --- files ---------------------------------------------------------------------------------------- */
+
+static const char *segment(uint64_t first)
+{
+	char name[16 + LOG_SEGMENT_NAME] = "t.log/";
+	log_segment_name(first, name + strlen(name));
+	return fuzz_path(name);
+}
+
+/* What a segment will hold. */
+struct file {
+	unsigned char data[FILE_MAX];
+	size_t n;
+	uint64_t first;
+	uint64_t seq; /* the next record's */
+};
+
+static void begin(struct file *f, uint64_t first)
+{
+	struct log_head head = {.first = first, .key = KEY, .name = "t"};
+	log_head_encode(&head, f->data);
+	f->n = LOG_HEAD_SIZE;
+	f->first = f->seq = first;
+}
+
+static void add_bytes(struct file *f, struct input part)
+{
+	if (f->n + part.n > sizeof(f->data))
+		return;
+	if (part.n > 0)
+		memcpy(f->data + f->n, part.p, part.n);
+	f->n += part.n;
+}
+
+/* A record: kind, flags, how far its number is off, how long its body is, how wrong its size. */
+static void add_record(struct file *f, struct input *in)
+{
+	struct log_record rec = {0};
+	rec.kind = input_byte(in) % 5;
+	rec.flags = input_byte(in);
+	rec.seq = f->seq + (uint64_t)(int64_t)(int8_t)input_byte(in);
+	rec.attempts = input_byte(in);
+	rec.due = (int64_t)((uint64_t)(int8_t)input_byte(in) << 56);
+	rec.timestamp = (int64_t)((uint64_t)(int8_t)input_byte(in) << 56);
+	int8_t wrong = (int8_t)input_byte(in);
+	size_t len = input_byte(in);
+	struct input body = input_take(in, len);
+	rec.size = (uint32_t)(LOG_RECORD_HEAD + body.n) + (wrong == 1 ? 0 : (uint32_t)wrong);
+	rec.body_crc = crc32c(0, body.p, body.n) + (wrong == 1);
+	lies = lies || (wrong != 0 && wrong != 1);
+	if (f->n + LOG_RECORD_HEAD + body.n > sizeof(f->data))
+		return;
+	log_record_encode(&rec, log_record_seed(KEY, (uint32_t)f->n), f->data + f->n);
+	f->n += LOG_RECORD_HEAD;
+	add_bytes(f, body);
+	f->seq = rec.seq + 1;
+}
+
+static void build(struct input in)
+{
+	static struct file f;
+	begin(&f, 1);
+	while (in.n > 0) {
+		uint8_t op = input_byte(&in);
+		switch (op % 4) {
+		case 0:
+		case 1:
+			add_record(&f, &in);
+			break;
+		case 2:
+			add_bytes(&f, input_take(&in, op / 4));
+			break;
+		case 3: /* another segment, whose number may leave out some */
+			fuzz_write_file(segment(f.first), f.data, f.n);
+			begin(&f, (f.seq > f.first ? f.seq : f.first + 1) + op / 4);
+			break;
+		}
+	}
+	fuzz_write_file(segment(f.first), f.data, f.n);
+}
+
+static void write_files(struct input in)
+{
+	static const char mark[] = "\xff\xfe";
+	uint8_t name = 1;
+	while (in.n > 0) {
+		const uint8_t *end = memmem(in.p, in.n, mark, 2);
+		struct input part = input_take(&in, end ? (size_t)(end - in.p) : in.n);
+		if (name % 16 == 15)
+			(void)mkdir(segment(name % 16), 0700);
+		else
+			fuzz_write_file(segment(1 + name % 16), part.p, part.n);
+		(void)input_take(&in, 2);
+		name = input_byte(&in);
+	}
+}
+
+/* --- the log -------------------------------------------------------------------------------------- */
+
+static struct log *open_log(uint8_t flags)
+{
+	struct log *l = NULL;
+	struct err err = {0};
+	struct log_opts opts = {
+		.topic = "t", .disk = flags & DISK, .segment_bytes = 4096, .lg = &lg};
+	int dir = open(fuzz_dir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(dir >= 0);
+	opts.dir = dir;
+	int rc = log_open(&opts, &l, &err);
+	close(dir);
+	CHECK((rc == 0) == (l != NULL) && (rc == 0 || *err.msg));
+	return l;
+}
+
+/* Reads all; returns how many messages there are. */
+static uint64_t read_all(struct log *l, uint64_t *next)
+{
+	struct log_stats s;
+	struct log_item item;
+	struct err err;
+	uint64_t n = 0, seq;
+	enum log_read what;
+	log_get_stats(l, &s);
+	struct log_reader *r = log_reader_open(l, s.first, 0);
+	seq = s.first;
+	while ((what = log_reader_next(r, &item, &err)) != LOG_READ_END) {
+		CHECK(what != LOG_READ_ERROR && item.seq == seq && item.n > 0);
+		seq += item.n;
+		if (what == LOG_READ_GAP)
+			continue;
+		CHECK(item.msg->seq == item.seq && item.msg->body->len < FILE_MAX);
+		CHECK(!item.channel || strlen(item.channel) <= LOG_NAME_MAX);
+		message_unref(item.msg);
+		n++;
+	}
+	CHECK(seq == s.next);
+	*next = seq;
+	log_reader_close(r);
+	return n;
+}
+
+/* What is new comes back as it was, unless a record before it says that it is longer than it is. */
+static void append_and_read(struct log *l, uint64_t next)
+{
+	struct message *msgs[NEW_MESSAGES];
+	struct log_item item;
+	struct err err;
+	for (unsigned i = 0; i < NEW_MESSAGES; i++) {
+		struct message_body *body = message_body_new(2000);
+		memset(body->data, (int)('a' + i), body->len);
+		msgs[i] = message_new((struct message_id){"0123456789abcdef"}, body, i);
+	}
+	CHECK(log_append(l, msgs, 1, &err) == 0 && log_append(l, msgs + 1, 2, &err) == 0);
+	CHECK(msgs[0]->seq == next);
+	struct log_reader *r = log_reader_open(l, next, 0);
+	for (unsigned i = 0; i < NEW_MESSAGES && !lies; i++) {
+		CHECK(log_reader_next(r, &item, &err) == LOG_READ_MESSAGE);
+		CHECK(item.seq == next + i && item.msg->body->data[1999] == (char)('a' + i));
+		message_unref(item.msg);
+		CHECK(log_read_at(r, msgs[i]->seq, msgs[i]->offset, &item, &err) ==
+			LOG_READ_MESSAGE);
+		message_unref(item.msg);
+	}
+	message_unref_all(msgs, NEW_MESSAGES);
+	log_reader_close(r);
+}
+
+static void use_log(uint8_t flags)
+{
+	struct err err;
+	uint64_t next, again;
+	struct log *l = open_log(flags);
+	if (!l)
+		return;
+	uint64_t n = read_all(l, &next);
+	append_and_read(l, next);
+	CHECK(read_all(l, &again) == n + NEW_MESSAGES || lies);
+	CHECK(again == next + NEW_MESSAGES);
+	if (flags & FORGETS) {
+		CHECK(log_forget(l, next, &err) == 0);
+		n = read_all(l, &again) - NEW_MESSAGES;
+	}
+	log_close(l);
+	l = open_log(flags);
+	CHECK(l && (read_all(l, &again) == n + NEW_MESSAGES || lies));
+	CHECK(again == next + NEW_MESSAGES || lies);
+	int dir = open(fuzz_dir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(dir >= 0 && log_delete(l, dir, &err) == 0);
+	close(dir);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = {data, size};
+	uint8_t flags = input_byte(&in);
+	lies = false;
+	(void)mkdir(fuzz_path("t.log"), 0700);
+	if (flags & BUILT)
+		build(in);
+	else
+		write_files(in);
+	use_log(flags);
+	if (access(fuzz_path("t.log"), F_OK) == 0)
+		fuzz_empty_dir(fuzz_path("t.log"));
+	fuzz_empty_dir(fuzz_dir());
+	fuzz_check_resources();
+	return 0;
+}
