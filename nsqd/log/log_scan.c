@@ -116,7 +116,9 @@ enum log_found log_scan_at(
 		return LOG_DAMAGED;
 	if (rec->size > s->limit - off || rec->seq < s->first)
 		return LOG_DAMAGED;
-	if (rec->kind == LOG_KIND_END || rec->seq >= s->bound)
+	if (rec->kind == LOG_KIND_END)
+		return rec->size < s->limit - off ? LOG_DAMAGED : LOG_NOTHING;
+	if (rec->seq >= s->bound)
 		return LOG_NOTHING;
 	return LOG_FOUND;
 }

@@ -22,6 +22,7 @@ import go_map
 import heads
 import includes
 import locks
+import log_page
 import locks_svg
 import memory_order
 import metrics
@@ -1018,6 +1019,23 @@ class Version(Tree):
         self.assert_refused(self.check("1.2.2", "## 1.2.3\n## 1.2.2\n"), "1.2.2")
         self.assert_refused(self.check("1.2.3", "## 1.2.3\n## 1.2.3\n"), "two entries")
         self.assert_refused(self.check("1.2", "## 1.2\n"), "like 1.2.3")
+
+
+class LogPage(Tree):
+    READER = "```python\ndef read(segment):\n    return %s\n```\n"
+
+    def check(self, page):
+        self.write(log_page.GOLDEN, "00 # a byte\n")
+        self.write(log_page.PAGE, page)
+        return log_page.check(self.root)
+
+    def test_reader_that_finds_all_passes(self):
+        self.assertEqual(self.check(self.READER % repr(log_page.EXPECTED)), [])
+
+    def test_other_readers_are_refused(self):
+        self.assert_refused(self.check(self.READER % '"x", []'), "finds ('x', [])")
+        self.assert_refused(self.check(self.READER % "segment[7]"), "cannot read", "IndexError")
+        self.assert_refused(self.check("no reader"), "has 0")
 
 
 if __name__ == "__main__":
