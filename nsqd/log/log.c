@@ -36,6 +36,15 @@ struct idle {
 
 /* --- log:TOPIC ------------------------------------------------------------------------------------ */
 
+static void free_requests(struct log_request *r)
+{
+	while (r) {
+		struct log_request *next = r->next;
+		log_request_free(r);
+		r = next;
+	}
+}
+
 /* Nobody waits for the thread, and all is written: it ends. */
 static bool retire(struct log *l)
 {
@@ -43,12 +52,16 @@ static bool retire(struct log *l)
 	chan_recv(l->turn_chan, NULL);
 	log_rest(l);
 	mutex_lock(&l->lock);
+	struct log_request *unused = l->free_reqs;
+	l->free_reqs = NULL;
+	l->n_free_reqs = 0;
 	if (l->pending == 0 && chan_len(l->wake_chan) == 0) {
 		l->running = false;
 		done = true;
 	}
 	mutex_unlock(&l->lock);
 	chan_send(l->turn_chan, NULL);
+	free_requests(unused);
 	return done;
 }
 
@@ -150,7 +163,7 @@ static struct log_request *get_request(struct log *l)
 static void put_request(struct log *l, struct log_request *r)
 {
 	mutex_lock(&l->lock);
-	if (l->n_free_reqs < LOG_REQS_MAX) {
+	if (l->n_free_reqs < LOG_REQS_MAX && !log_request_is_large(r)) {
 		r->next = l->free_reqs;
 		l->free_reqs = r;
 		l->n_free_reqs++;
@@ -200,6 +213,7 @@ static bool commit_alone(struct log *l, struct log_request *r)
 static int append(
 	struct log *l, const char *channel, struct message *const *msgs, size_t n, struct err *err)
 {
+	CHECK(!l->read_only);
 	struct log_request *r = get_request(l);
 	int rc = log_request_prepare(r, channel, msgs, n, err);
 	if (rc == 0 && !commit_alone(l, r))
@@ -237,7 +251,7 @@ static int open_dir(struct log *l, int parent, struct err *err)
 	char *name = xasprintf("%s" SUFFIX, l->topic);
 	int rc = 0;
 	l->dir = l->io->open_dir(l->io, parent, name);
-	if (l->dir < 0 && errno == ENOENT) {
+	if (l->dir < 0 && errno == ENOENT && !l->read_only) {
 		if (l->io->mkdir(l->io, parent, name) != 0)
 			rc = err_errno(err, errno, "mkdir %s", name);
 		else
@@ -245,7 +259,7 @@ static int open_dir(struct log *l, int parent, struct err *err)
 	}
 	if (rc == 0 && l->dir < 0)
 		rc = err_errno(err, errno, "open %s", name);
-	if (rc == 0 && l->disk &&
+	if (rc == 0 && l->disk && !l->read_only &&
 		(l->io->sync_dir(l->io, parent) != 0 || l->io->sync_dir(l->io, l->dir) != 0))
 		rc = err_errno(err, errno, "fsync");
 	free(name);
@@ -254,11 +268,7 @@ static int open_dir(struct log *l, int parent, struct err *err)
 
 static void free_log(struct log *l)
 {
-	while (l->free_reqs) {
-		struct log_request *r = l->free_reqs;
-		l->free_reqs = r->next;
-		log_request_free(r);
-	}
+	free_requests(l->free_reqs);
 	if (l->dir >= 0)
 		l->io->close(l->io, l->dir);
 	chan_free(l->append_chan);
@@ -279,6 +289,7 @@ int log_open(const struct log_opts *opts, struct log **out, struct err *err)
 	l->topic = xstrdup(opts->topic);
 	l->dir = l->fd = -1;
 	l->disk = opts->disk;
+	l->read_only = opts->read_only;
 	l->segment_bytes = opts->segment_bytes > 0 ? opts->segment_bytes : LOG_SEGMENT_BYTES;
 	if (l->segment_bytes > LOG_BYTES_MAX)
 		l->segment_bytes = LOG_BYTES_MAX;

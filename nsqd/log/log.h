@@ -29,6 +29,7 @@ struct log_opts {
 	int dir;           /* the data path, or AT_FDCWD; used while a log opens or is deleted */
 	const char *topic; /* copied. The log is the directory TOPIC.log in there */
 	bool disk;         /* kept is what survives a loss of power; else the end of the process */
+	bool read_only;    /* for who only looks: no file is changed, and nothing can be appended */
 	int64_t segment_bytes;   /* 0: LOG_SEGMENT_BYTES */
 	const struct lg *lg;     /* borrowed */
 	const struct log_io *io; /* borrowed; NULL: log_io_real */

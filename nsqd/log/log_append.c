@@ -23,7 +23,7 @@
 #include "common/xalloc.h"
 #include "nsqd/log/log_segment.h"
 
-/* What of a request's memory is kept for the next one. */
+/* A request with more memory is not kept for the next append. */
 #define KEPT_BYTES (64 * 1024)
 
 /* --- requests ------------------------------------------------------------------------------------ */
@@ -45,16 +45,21 @@ void log_request_free(struct log_request *r)
 
 static void reserve(struct log_request *r, size_t bytes, size_t iovs)
 {
-	if (bytes > r->buf_cap || r->buf_cap > KEPT_BYTES) {
+	if (bytes > r->buf_cap) {
 		free(r->buf);
 		r->buf = xmalloc(bytes);
 		r->buf_cap = bytes;
 	}
-	if (iovs > r->iov_cap || r->iov_cap > KEPT_BYTES / sizeof(*r->iov)) {
+	if (iovs > r->iov_cap) {
 		free(r->iov);
 		r->iov = xcalloc(iovs, sizeof(*r->iov));
 		r->iov_cap = iovs;
 	}
+}
+
+bool log_request_is_large(const struct log_request *r)
+{
+	return r->buf_cap > KEPT_BYTES || r->iov_cap * sizeof(*r->iov) > KEPT_BYTES;
 }
 
 static int64_t due_of(const struct message *m)

@@ -3,6 +3,7 @@
 #ifndef NSQD_LOG_APPEND_H
 #define NSQD_LOG_APPEND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/err.h"
@@ -11,6 +12,8 @@
 /* A request without records. */
 struct log_request *log_request_new(void);
 void log_request_free(struct log_request *r);
+/* It has so much memory that it is not to be kept for the next append. */
+bool log_request_is_large(const struct log_request *r);
 /*
  * Makes the records of n > 0 messages, all but their numbers and places; borrows the messages until
  * the commit. channel: they are copies for it; NULL: for all. -1 with err set: they are too large,

@@ -95,6 +95,7 @@ struct log {
 	char *topic;
 	int dir; /* a descriptor of its own */
 	bool disk;
+	bool read_only;
 	int64_t segment_bytes;
 	const struct lg *lg;
 	const struct log_io *io;

@@ -188,7 +188,7 @@ static int repair(struct walk *w, struct log_segment *last, struct err *err)
 	for (size_t i = 0; i < w->orphans.n; i++)
 		blanks = blanks || w->orphans.offs[i] < w->good_end;
 	bool cut = w->good_end < last->end;
-	if (!blanks && !cut && !l->disk)
+	if (l->read_only || (!blanks && !cut && !l->disk))
 		return 0;
 	l->stats.cut_bytes += last->end - w->good_end;
 	if (cut)
@@ -233,6 +233,10 @@ static int make_head(struct log *l, struct log_segment *s, struct err *err)
 {
 	char name[LOG_SEGMENT_NAME];
 	int rc = 0;
+	s->end = LOG_HEAD_SIZE;
+	l->next = s->first;
+	if (l->read_only)
+		return 0;
 	log_segment_name(s->first, name);
 	int fd = l->io->open(l->io, l->dir, name, LOG_IO_WRITE);
 	if (fd < 0)
@@ -242,8 +246,6 @@ static int make_head(struct log *l, struct log_segment *s, struct err *err)
 	if (rc == 0)
 		rc = log_segment_write_head(l, fd, s->first, err);
 	l->io->close(l->io, fd);
-	s->end = LOG_HEAD_SIZE;
-	l->next = s->first;
 	return rc != 0 ? err_wrap(err, "%s", name) : 0;
 }
 
@@ -273,7 +275,7 @@ static int walk_segment(struct walk *w, struct log_segment *last, struct err *er
 	last->end = w->good_end;
 	l->next = w->good_next;
 	/* The process that made it may have died before its head was on the disk. */
-	if (l->disk && w->good_end == LOG_HEAD_SIZE && w->good_next == last->first)
+	if (l->disk && !l->read_only && w->good_end == LOG_HEAD_SIZE && w->good_next == last->first)
 		return make_head(l, last, err);
 	return 0;
 }

@@ -351,6 +351,80 @@ static void test_skip_to(void **state)
 	log_close(l);
 }
 
+/* --- opening ---------------------------------------------------------------------------------------- */
+
+static _Atomic int64_t bytes_read;
+
+static ssize_t count_pread(const struct log_io *io, int fd, void *buf, size_t n, int64_t off)
+{
+	ssize_t r = log_io_real.pread(io, fd, buf, n, off);
+	if (r > 0)
+		atomic_fetch_add(&bytes_read, r);
+	return r;
+}
+
+/* What is read at a start does not depend on how much there is. */
+static void test_a_closed_log_opens_at_once(void **state)
+{
+	struct log_io io = log_io_real;
+	io.pread = count_pread;
+	struct log *l = open_here(false, 1000000);
+	for (uint64_t i = 0; i < 100; i++)
+		append_some(l, 1 + 10 * i, 10, 5000);
+	assert_true(stats_of(l).segments >= 5);
+	log_close(l);
+	atomic_store(&bytes_read, 0);
+	l = open_log(&io, AT_FDCWD, false, 1000000);
+	assert_true(atomic_load(&bytes_read) <= 1000);
+	assert_int_equal(stats_of(l).next, 1001);
+	expect(l, 1, 1000);
+	log_close(l);
+}
+
+static int no_open(const struct log_io *io, int dir, const char *name, enum log_io_mode mode)
+{
+	if (mode != LOG_IO_READ)
+		fail_msg("%s is opened to be written", name);
+	return log_io_real.open(io, dir, name, mode);
+}
+
+/* Who only looks finds what a start would find, and leaves the files as they are. */
+static void test_read_only(void **state)
+{
+	static const char name[] = "t.log/00000000000000000001.seg";
+	struct log_io io = log_io_real;
+	struct log_opts opts = {.dir = AT_FDCWD,
+		.topic = "t",
+		.disk = true,
+		.read_only = true,
+		.lg = &test_lg,
+		.io = &io};
+	struct log *l = NULL;
+	struct err err = {0};
+	struct stat st;
+	io.open = no_open;
+	assert_int_equal(log_open(&opts, &l, &err), -1);
+	assert_int_equal(access("t.log", F_OK), -1);
+	l = open_here(false, 0);
+	append_some(l, 1, 3, 100);
+	append_some(l, 4, 3, 100);
+	log_close(l);
+	/* Cut within the second batch, and then within the head. */
+	off_t cut = LOG_HEAD_SIZE + 5 * (LOG_RECORD_HEAD + 100) + 7;
+	assert_int_equal(truncate(name, cut), 0);
+	assert_int_equal(log_open(&opts, &l, &err), 0);
+	expect(l, 1, 3);
+	log_close(l);
+	assert_int_equal(stat(name, &st), 0);
+	assert_int_equal(st.st_size, cut);
+	assert_int_equal(truncate(name, 100), 0);
+	assert_int_equal(log_open(&opts, &l, &err), 0);
+	expect(l, 1, 0);
+	log_close(l);
+	assert_int_equal(stat(name, &st), 0);
+	assert_int_equal(st.st_size, 100);
+}
+
 /* --- its thread -------------------------------------------------------------------------------------- */
 
 static int no_thread(
@@ -540,6 +614,8 @@ int main(void)
 		log_test(test_forget),
 		log_test(test_delete),
 		log_test(test_skip_to),
+		log_test(test_a_closed_log_opens_at_once),
+		log_test(test_read_only),
 		log_test(test_without_a_thread_an_append_is_refused),
 		log_test(test_the_thread_ends_when_idle),
 		log_test(test_ticks),
