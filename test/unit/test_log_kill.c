@@ -13,7 +13,7 @@
 #include "common/rand.h"
 
 #define KILLS 40
-#define BUDGET (8 * NSEC_PER_SEC)
+#define BUDGET (4 * NSEC_PER_SEC)
 #define PUBLISHERS 3
 #define PER_PUBLISHER 10000000
 
