@@ -237,6 +237,127 @@ static void test_power_fails_anywhere(void **state)
 	crash_anywhere(true);
 }
 
+/* --- many publishers, with the log's thread --------------------------------------------------------- */
+
+#define PUBLISHERS 4
+#define BATCHES 60
+#define PER_PUBLISHER 100000
+#define SNAPSHOTS 60
+
+/* A publisher's batches end before these of its messages. */
+struct publisher {
+	struct log *l;
+	uint32_t who;
+	uint32_t ends[BATCHES + 1];
+	_Atomic uint32_t kept;    /* so many batches */
+	_Atomic uint32_t offered; /* so many at most */
+};
+
+static struct crowd {
+	struct publisher publishers[PUBLISHERS];
+	/* The disk at some moments, and what each publisher knew then. */
+	struct sim_disk *snapshots[SNAPSHOTS];
+	uint32_t kept[SNAPSHOTS][PUBLISHERS], offered[SNAPSHOTS][PUBLISHERS];
+	size_t n;
+	uint64_t seed;
+} crowd;
+
+static void publish(void *arg)
+{
+	struct publisher *p = arg;
+	uint64_t seed = p->who;
+	for (uint32_t b = 0; b < BATCHES; b++) {
+		struct message *msgs[8];
+		struct err err = {0};
+		uint32_t first = p->ends[b], n = 1 + (uint32_t)(sim_random(&seed) % COUNT(msgs));
+		for (uint32_t i = 0; i < n; i++)
+			msgs[i] = make_message(
+				p->who * PER_PUBLISHER + first + i, sim_random(&seed) % 200);
+		p->ends[b + 1] = first + n;
+		atomic_store(&p->offered, b + 1);
+		if (log_append(p->l, msgs, n, &err) != 0)
+			fail_msg("%s", err.msg);
+		atomic_store(&p->kept, b + 1);
+		message_unref_all(msgs, n);
+	}
+}
+
+/* Some moments of the run. The disk is locked: no batch becomes whole meanwhile. */
+static void take_snapshot(struct sim_disk *d, const struct sim_call *call, void *arg)
+{
+	if (crowd.n == SNAPSHOTS || sim_random(&crowd.seed) % 4 != 0)
+		return;
+	size_t k = crowd.n++;
+	for (int i = 0; i < PUBLISHERS; i++)
+		crowd.kept[k][i] = atomic_load(&crowd.publishers[i].kept);
+	crowd.snapshots[k] = sim_copy(d);
+	for (int i = 0; i < PUBLISHERS; i++)
+		crowd.offered[k][i] = atomic_load(&crowd.publishers[i].offered);
+}
+
+/* Each publisher's messages are there in order, and up to the end of a batch that may be. */
+static void check_snapshot(size_t k, struct sim_disk *d, bool power)
+{
+	uint32_t next[PUBLISHERS] = {0};
+	struct log *l = open_log(&d->io, 0, power, 20000);
+	struct content c = read_log(l, 1);
+	for (size_t i = 0; i < c.n; i++) {
+		uint64_t who = c.numbers[i] / PER_PUBLISHER;
+		assert_true(who < PUBLISHERS && c.numbers[i] % PER_PUBLISHER == next[who]++);
+	}
+	free_content(&c);
+	log_close(l);
+	for (int i = 0; i < PUBLISHERS; i++) {
+		const struct publisher *p = &crowd.publishers[i];
+		uint32_t b = crowd.kept[k][i];
+		while (b < crowd.offered[k][i] && p->ends[b] != next[i])
+			b++;
+		if (p->ends[b] != next[i])
+			fail_msg("moment %zu: publisher %d has %u messages, of batches %u to %u", k,
+				i, next[i], crowd.kept[k][i], crowd.offered[k][i]);
+	}
+}
+
+static void crash_with_many_publishers(bool power)
+{
+	struct wait_group wg;
+	struct sim_disk *d = sim_new();
+	struct log *l = open_log(&d->io, 0, power, 20000);
+	memset(&crowd, 0, sizeof(crowd));
+	d->before = take_snapshot;
+	wait_group_init(&wg);
+	for (uint32_t i = 0; i < PUBLISHERS; i++) {
+		crowd.publishers[i].l = l;
+		crowd.publishers[i].who = i;
+		go(&wg, publish, &crowd.publishers[i]);
+	}
+	join(&wg);
+	d->before = NULL;
+	assert_true(crowd.n > 5);
+	for (size_t k = 0; k < crowd.n; k++) {
+		for (int how = 0; how < (power ? SIM_CUTS : 1); how++) {
+			struct sim_disk *copy = sim_copy(crowd.snapshots[k]);
+			if (power)
+				sim_cut(copy, (enum sim_cut)how, &crowd.seed);
+			check_snapshot(k, copy, power);
+			sim_free(copy);
+		}
+		sim_free(crowd.snapshots[k]);
+	}
+	log_close(l);
+	sim_free(d);
+}
+
+static void test_many_publishers_and_a_death(void **state)
+{
+	crash_with_many_publishers(false);
+}
+
+static void test_many_publishers_and_a_loss_of_power(void **state)
+{
+	crash_with_many_publishers(true);
+}
+
 /* --- faults ---------------------------------------------------------------------------------------- */
 
 /* The process dies now, or the power fails. */
@@ -426,6 +547,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_process_dies_anywhere),
 		cmocka_unit_test(test_power_fails_anywhere),
+		cmocka_unit_test(test_many_publishers_and_a_death),
+		cmocka_unit_test(test_many_publishers_and_a_loss_of_power),
 		cmocka_unit_test(test_any_call_fails),
 		cmocka_unit_test(test_a_reader_sees_nothing_of_a_failed_commit),
 		cmocka_unit_test(test_what_was_refused_does_not_come_back),
