@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cursor: what a crash leaves. A random run of events, flushes and snapshots goes to a cursor and to
+ * a model, which is an array: what has happened to each message, and when. The disk is simulated.
+ * Then the disk is taken as a crash may have left it: after each call, after each byte of each
+ * write, after a power cut. A cursor that is opened there must know of each message something that
+ * was true at some moment from the last flush that has completed to the crash.
+ */
+#include "test/unit/cursor_disk.h"
+
+#include "nsqd/log/cursor.h"
+#include "nsqd/log/cursor_file.h"
+
+enum { MAX = 600 }; /* messages */
+
+/* --- the model --------------------------------------------------------------------------------- */
+
+enum state { NEW, TAKEN, WAITING, POPPED, FINISHED };
+
+/* What is true of a message from a moment on. */
+struct fact {
+	int when;
+	enum state state;
+	uint16_t attempts;
+	uint32_t offset;
+	int64_t due;
+};
+
+struct model {
+	struct fact *facts[MAX]; /* of each message, in order of time */
+	int n[MAX];
+	int now;
+	uint64_t first, end; /* of the log */
+	int64_t clock;       /* what is due by then has been popped, or may be */
+};
+
+static const struct fact *latest(const struct model *m, uint64_t seq)
+{
+	return &m->facts[seq][m->n[seq] - 1];
+}
+
+static void add_fact(struct model *m, uint64_t seq, struct fact f)
+{
+	f.when = m->now;
+	m->facts[seq] = xreallocarray(m->facts[seq], (size_t)m->n[seq] + 1, sizeof(f));
+	m->facts[seq][m->n[seq]++] = f;
+}
+
+static void model_init(struct model *m, uint64_t first, uint64_t end)
+{
+	*m = (struct model){.first = first, .end = end, .clock = 1000};
+	for (uint64_t seq = 0; seq < MAX; seq++)
+		add_fact(m, seq, (struct fact){.state = seq < first ? FINISHED : NEW});
+}
+
+static void model_free(struct model *m)
+{
+	for (int i = 0; i < MAX; i++)
+		free(m->facts[i]);
+}
+
+/* --- what a cursor knows ------------------------------------------------------------------------ */
+
+struct known {
+	bool finished, waits;
+	uint16_t attempts;
+	uint32_t offset;
+	int64_t due;
+};
+
+static void look(struct cursor *c, uint64_t end, struct known out[MAX])
+{
+	struct cursor_entry e[MAX];
+	size_t at = 0, n = cursor_list_waiting(c, &at, 0, end, e, MAX);
+	assert_int_equal(n, cursor_waiting(c));
+	memset(out, 0, MAX * sizeof(*out));
+	for (size_t i = 0; i < n; i++) {
+		assert_false(out[e[i].seq].waits);
+		out[e[i].seq] = (struct known){.waits = true,
+			.attempts = e[i].attempts,
+			.offset = e[i].offset,
+			.due = e[i].due};
+	}
+	for (uint64_t seq = 0; seq < end; seq++) {
+		struct known *k = &out[seq];
+		k->finished = cursor_is_finished(c, seq);
+		if (!k->finished && !k->waits)
+			k->attempts = cursor_attempts(c, seq);
+		/* The reader hands out just these: after an opening nothing is taken. */
+		assert_int_equal(cursor_wants(c, seq), !k->finished && !k->waits);
+	}
+	assert_true(cursor_floor(c) >= end || !out[cursor_floor(c)].finished);
+	for (uint64_t seq = 0; seq < cursor_floor(c) && seq < end; seq++)
+		assert_true(out[seq].finished);
+}
+
+static bool fits(const struct known *k, const struct fact *f)
+{
+	bool same = k->waits && k->due == f->due && k->offset == f->offset &&
+		    k->attempts == f->attempts;
+	switch (f->state) {
+	case FINISHED:
+		return k->finished;
+	case WAITING:
+		return !k->finished && same;
+	case POPPED:
+		return !k->finished && (same || (!k->waits && k->attempts == f->attempts));
+	default:
+		return !k->finished && !k->waits && k->attempts == f->attempts;
+	}
+}
+
+/* Is what is known of seq true of a moment between then and now? */
+static bool was_true(const struct model *m, uint64_t seq, const struct known *k, int then, int now)
+{
+	for (int i = m->n[seq] - 1; i >= 0; i--) {
+		const struct fact *f = &m->facts[seq][i];
+		if (f->when <= now && fits(k, f))
+			return true;
+		if (f->when <= then)
+			break;
+	}
+	return false;
+}
+
+/* --- a run -------------------------------------------------------------------------------------- */
+
+/* When a call was made. */
+struct moment {
+	int now, flushed; /* of the model; the latter at the last flush that has completed */
+	int synced;       /* the same, of the last file that is whole and in its place for good */
+	uint64_t end;     /* of the log */
+};
+
+struct run {
+	struct sim_disk disk; /* the first */
+	struct sim_disk before;
+	struct model m;
+	struct cursor *c;
+	struct moment *moments; /* of each call of disk */
+	size_t n_moments;
+	int flushed, synced, flushing;
+	uint32_t fault_one_in;  /* 0: none */
+	size_t calls, fault_at; /* the number of the call that fails next */
+	uint32_t wants_one_in;  /* flushes: a snapshot is asked for; 0: none */
+	bool damaged;           /* the file was, at the beginning */
+	bool busy;              /* events happen within calls */
+};
+
+static struct cursor_opts opts_of(struct sim_disk *d)
+{
+	return (struct cursor_opts){.io = &d->io,
+		.file = "c.cursor",
+		.topic = "t",
+		.channel = "c",
+		.snapshot_min = CURSOR_HEAD_SIZE + 200,
+		.part = 40,
+		.pending_max = chance(2) ? 100 + chance(200) : 100000};
+}
+
+static void take(struct run *r, uint64_t seq)
+{
+	struct fact f = *latest(&r->m, seq);
+	f.state = TAKEN;
+	f.attempts++;
+	cursor_taken(r->c, seq, 1, f.attempts);
+	add_fact(&r->m, seq, f);
+}
+
+static void finish(struct run *r, uint64_t seq)
+{
+	bool first = latest(&r->m, seq)->state != FINISHED;
+	assert_int_equal(cursor_finished(r->c, seq), first);
+	if (first)
+		add_fact(&r->m, seq, (struct fact){.state = FINISHED});
+}
+
+static void wait_until_due(struct run *r, uint64_t seq)
+{
+	struct fact f = *latest(&r->m, seq);
+	f.state = WAITING;
+	f.offset = chance(1000000);
+	f.due = chance(4) == 0 ? 0 : r->m.clock + chance(50);
+	struct cursor_entry e = {f.due, seq, f.offset, f.attempts};
+	assert_true(cursor_wait(r->c, &e));
+	add_fact(&r->m, seq, f);
+}
+
+static void pop(struct run *r)
+{
+	struct cursor_entry e[4];
+	r->m.clock += chance(20);
+	size_t n = cursor_pop_due(r->c, r->m.clock, e, 1 + chance(4));
+	for (size_t i = 0; i < n; i++) {
+		struct fact f = *latest(&r->m, e[i].seq);
+		assert_int_equal(f.state, WAITING);
+		assert_true(f.due <= r->m.clock && f.due == e[i].due && f.offset == e[i].offset &&
+			    f.attempts == e[i].attempts);
+		if (i > 0)
+			assert_true(e[i - 1].due <= e[i].due);
+		f.state = POPPED;
+		add_fact(&r->m, e[i].seq, f);
+	}
+}
+
+static void finish_range(struct run *r, uint64_t from, uint64_t to)
+{
+	uint64_t n = 0;
+	for (uint64_t seq = from; seq < to; seq++) {
+		if (latest(&r->m, seq)->state == FINISHED)
+			continue;
+		add_fact(&r->m, seq, (struct fact){.state = FINISHED});
+		n++;
+	}
+	assert_int_equal(cursor_finished_range(r->c, from, to), n);
+}
+
+static void move(struct run *r)
+{
+	struct cursor_move moves[8];
+	size_t n = 0;
+	for (uint64_t seq = cursor_floor(r->c); seq < r->m.end && n < 8 && r->m.end + n < MAX;
+		seq += 1 + chance(3))
+		moves[n] = (struct cursor_move){seq, r->m.end + n, chance(1000)}, n++;
+	r->m.end += n;
+	cursor_moved(r->c, moves, n);
+	for (size_t i = 0; i < n; i++) {
+		struct fact f = *latest(&r->m, moves[i].from);
+		if (f.state == WAITING)
+			f.offset = moves[i].offset;
+		else if (f.state != FINISHED)
+			f.state = TAKEN;
+		add_fact(&r->m, moves[i].to, f);
+		if (f.state != FINISHED)
+			add_fact(&r->m, moves[i].from, (struct fact){.state = FINISHED});
+	}
+}
+
+static void happen(struct run *r)
+{
+	r->m.now++;
+	uint64_t span = r->m.end - cursor_floor(r->c);
+	if (span == 0 || chance(8) == 0) {
+		r->m.end += r->m.end < MAX - 40 ? chance(8) : 0;
+		return;
+	}
+	/* Mostly near the front, where consumers are. */
+	uint64_t seq =
+		cursor_floor(r->c) + chance(chance(3) ? 1 + (uint32_t)span / 8 : (uint32_t)span);
+	const struct fact *f = latest(&r->m, seq);
+	uint32_t what = chance(100);
+	if (what < 2)
+		move(r);
+	else if (what < 4)
+		finish_range(r, seq, seq + chance((uint32_t)(r->m.end - seq) + 1));
+	else if (what < 12 || f->state == WAITING)
+		pop(r);
+	else if (f->state == FINISHED)
+		finish(r, seq);
+	else if (f->state == TAKEN && what < 60)
+		finish(r, seq);
+	else if (what < 70)
+		wait_until_due(r, seq);
+	else
+		take(r, seq);
+}
+
+static int fault(struct sim_disk *d, enum sim_kind kind)
+{
+	struct run *r = (struct run *)d;
+	if (r->busy && chance(2))
+		for (uint32_t n = chance(15) ? chance(6) : 100; n > 0; n--)
+			happen(r);
+	while (r->n_moments <= d->n_ops) {
+		r->moments = xreallocarray(r->moments, r->n_moments + 1, sizeof(*r->moments));
+		r->n_moments++;
+	}
+	r->moments[d->n_ops] = (struct moment){r->m.now, r->flushed, r->synced, r->m.end};
+	bool now = r->calls++ == r->fault_at;
+	if (now)
+		r->fault_at += 1 + chance(12);
+	if (!now && (r->fault_one_in == 0 || chance(r->fault_one_in) != 0))
+		return 0;
+	static const int codes[] = {EIO, ENOSPC, -1};
+	return codes[chance(3)];
+}
+
+static bool flush(struct run *r)
+{
+	struct err err = {0};
+	uint64_t snapshots = cursor_file_stats(r->c).snapshots;
+	int then = r->m.now;
+	if (cursor_flush(r->c, NULL, &err) != 0) {
+		assert_true(err.msg[0]);
+		assert_true(r->fault_one_in > 0 || r->fault_at < SIZE_MAX ||
+			    (r->busy && err.code == EBUSY));
+		return false;
+	}
+	r->flushed = then;
+	if (cursor_file_stats(r->c).snapshots > snapshots)
+		r->synced = then;
+	return true;
+}
+
+static void run_on(struct run *r, int steps)
+{
+	for (int i = 0; i < steps; i++) {
+		happen(r);
+		if (chance(12) == 0) {
+			if (r->wants_one_in > 0 && chance(r->wants_one_in) == 0)
+				cursor_want_snapshot(r->c);
+			flush(r);
+		}
+	}
+}
+
+/* The last moment: after the last call. */
+static void end_run(struct run *r)
+{
+	r->busy = false;
+	r->fault_one_in = 0;
+	r->fault_at = SIZE_MAX;
+	fault(&r->disk, SIM_SYNC);
+}
+
+static void run_free(struct run *r)
+{
+	cursor_free(r->c);
+	sim_free(&r->disk);
+	sim_free(&r->before);
+	model_free(&r->m);
+	free(r->moments);
+}
+
+/* A new cursor on an empty disk. */
+static void start(struct run *r, uint32_t fault_one_in, bool busy)
+{
+	*r = (struct run){
+		.fault_one_in = fault_one_in, .fault_at = SIZE_MAX, .wants_one_in = 10 * chance(2)};
+	sim_init(&r->disk);
+	sim_init(&r->before);
+	model_init(&r->m, 1 + chance(10), 20);
+	struct cursor_opts o = opts_of(&r->disk);
+	r->c = cursor_new(&o, r->m.first);
+	/* There is a file from the beginning. */
+	assert_true(flush(r));
+	for (int i = 0; i < r->disk.n_files; i++)
+		strbuf_add(&r->before.files[i], r->disk.files[i].data, r->disk.files[i].len);
+	r->before.n_files = r->disk.n_files;
+	memcpy(r->before.names, r->disk.names, sizeof(r->before.names));
+	for (size_t i = 0; i < r->disk.n_ops; i++)
+		strbuf_free(&r->disk.ops[i].data);
+	r->disk.n_ops = 0;
+	r->disk.fault = fault;
+	r->busy = busy;
+}
+
+/* --- after a crash ------------------------------------------------------------------------------ */
+
+static void expect_true(
+	const struct run *r, const struct known k[MAX], int then, int now, uint64_t end)
+{
+	for (uint64_t seq = 0; seq < end; seq++) {
+		if (was_true(&r->m, seq, &k[seq], then, now))
+			continue;
+		const struct fact *f = latest(&r->m, seq);
+		fail_msg("seed %lu: message %lu at %d to %d: finished %d, waits %d, attempts %u, "
+			 "due %ld; "
+			 "lately %d: state %d, attempts %u, due %ld",
+			(unsigned long)sim_seed, (unsigned long)seq, then, now, k[seq].finished,
+			k[seq].waits, k[seq].attempts, (long)k[seq].due, f->when, f->state,
+			f->attempts, (long)f->due);
+	}
+}
+
+static void open_at(struct run *r, struct sim_disk *d, const struct moment *t, bool power_cut)
+{
+	struct known k[MAX];
+	struct cursor_found found;
+	struct err err = {0};
+	struct cursor_opts o = opts_of(d);
+	uint64_t end = t->end;
+	struct cursor *c = cursor_open(&o, r->m.first, end, &found, &err);
+	if (!c)
+		fail_msg("%s", err.msg);
+	assert_false(found.missing);
+	if (!power_cut && !r->damaged)
+		assert_false(found.damaged);
+	look(c, end, k);
+	expect_true(r, k, power_cut ? t->synced : t->flushed, t->now, end);
+	cursor_free(c);
+}
+
+/* A second life on that disk, and its end at a moment of its own. */
+static void live_again(struct run *r, struct sim_disk *disk, const struct moment *t, int depth);
+
+static void crash_somewhere(struct run *r, int depth)
+{
+	struct sim_disk d;
+	size_t n = chance((uint32_t)r->disk.n_ops + 1);
+	bool power_cut = chance(2);
+	if (power_cut)
+		sim_power_cut(&d, &r->before, &r->disk, n);
+	else
+		sim_killed(&d, &r->before, &r->disk, n, 0);
+	open_at(r, &d, &r->moments[n], power_cut);
+	if (depth > 0)
+		live_again(r, &d, &r->moments[n], depth - 1);
+	sim_free(&d);
+}
+
+static void live_again(struct run *r, struct sim_disk *disk, const struct moment *t, int depth)
+{
+	struct run *again = xcalloc(1, sizeof(*again));
+	again->fault_at = SIZE_MAX;
+	struct known k[MAX];
+	struct cursor_found found;
+	struct err err = {0};
+	sim_start(&again->before, disk);
+	sim_start(&again->disk, disk);
+	struct cursor_opts o = opts_of(&again->disk);
+	/* The log may have lost its end. */
+	uint64_t end = t->end, lost = chance(3) == 0 ? chance(20) : 0;
+	end = end > r->m.first + lost ? end - lost : end;
+	again->disk.fault = fault;
+	model_init(&again->m, r->m.first, end);
+	again->m.clock = r->m.clock;
+	again->c = cursor_open(&o, r->m.first, end, &found, &err);
+	if (!again->c)
+		fail_msg("%s", err.msg);
+	again->damaged = found.damaged;
+	look(again->c, end, k);
+	for (uint64_t seq = r->m.first; seq < end; seq++)
+		add_fact(&again->m, seq,
+			(struct fact){.state = k[seq].finished ? FINISHED
+					       : k[seq].waits  ? WAITING
+							       : NEW,
+				.attempts = k[seq].attempts,
+				.due = k[seq].due,
+				.offset = k[seq].offset});
+	again->busy = chance(2);
+	run_on(again, 150);
+	end_run(again);
+	crash_somewhere(again, depth);
+	run_free(again);
+	free(again);
+}
+
+/* --- the tests ---------------------------------------------------------------------------------- */
+
+static void try_each_byte(struct run *r)
+{
+	struct sim_disk d;
+	for (size_t n = 0; n <= r->disk.n_ops; n++) {
+		size_t bytes = n < r->disk.n_ops ? r->disk.ops[n].data.len : 0;
+		for (size_t b = 0; b < (bytes ? bytes : 1); b++) {
+			sim_killed(&d, &r->before, &r->disk, n, b);
+			open_at(r, &d, &r->moments[n], false);
+			if (chance(200) == 0)
+				live_again(r, &d, &r->moments[n], 1);
+			sim_free(&d);
+		}
+	}
+}
+
+static void test_after_each_byte_that_was_written(void **state)
+{
+	static struct run r;
+	uint64_t snapshots = 0;
+	for (int i = 0; i < ROUNDS(30) + 1; i++) {
+		start(&r, 0, i % 2);
+		run_on(&r, 500);
+		end_run(&r);
+		try_each_byte(&r);
+		snapshots += cursor_file_stats(r.c).snapshots;
+		run_free(&r);
+	}
+	assert_true(snapshots > 3);
+}
+
+static void try_each_call(struct run *r)
+{
+	struct sim_disk d;
+	end_run(r);
+	for (size_t n = 0; n <= r->disk.n_ops; n++) {
+		sim_killed(&d, &r->before, &r->disk, n, 0);
+		open_at(r, &d, &r->moments[n], false);
+		sim_free(&d);
+	}
+}
+
+static void test_between_any_two_calls_where_two_have_failed(void **state)
+{
+	static struct run r;
+	for (int i = 0; i < ROUNDS(3000) + 1; i++) {
+		start(&r, 0, true);
+		r.fault_at = chance(100);
+		run_on(&r, 200);
+		try_each_call(&r);
+		run_free(&r);
+	}
+}
+
+static void test_between_any_two_calls_where_many_fail(void **state)
+{
+	static struct run r;
+	for (int i = 0; i < ROUNDS(200) + 1; i++) {
+		start(&r, 2 + chance(i % 2 ? 5 : 20), i % 4 > 0);
+		run_on(&r, 300);
+		r.fault_one_in = 0;
+		r.busy = false;
+		/* All is well as soon as the disk is. */
+		assert_true(flush(&r) || (flush(&r), flush(&r)));
+		try_each_call(&r);
+		run_free(&r);
+	}
+}
+
+static void test_after_a_power_cut(void **state)
+{
+	static struct run r;
+	struct sim_disk d;
+	for (int i = 0; i < ROUNDS(150) + 1; i++) {
+		start(&r, i % 3 ? 0 : 20, i % 2);
+		run_on(&r, 500);
+		end_run(&r);
+		for (size_t n = 0; n <= r.disk.n_ops; n++) {
+			sim_power_cut(&d, &r.before, &r.disk, n);
+			open_at(&r, &d, &r.moments[n], true);
+			if (chance(20) == 0)
+				live_again(&r, &d, &r.moments[n], 2);
+			sim_free(&d);
+		}
+		run_free(&r);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_after_each_byte_that_was_written, sim_seed_test),
+		cmocka_unit_test_setup(
+			test_between_any_two_calls_where_two_have_failed, sim_seed_test),
+		cmocka_unit_test_setup(test_between_any_two_calls_where_many_fail, sim_seed_test),
+		cmocka_unit_test_setup(test_after_a_power_cut, sim_seed_test),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
