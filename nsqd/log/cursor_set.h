@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A set of message numbers, to which numbers are only ever added: what is finished, what has been
- * handed out. Not thread-safe: the owner's lock guards it. Nothing here blocks. Numbers are below
- * SEQ_END.
+ * handed out. It is small where it is all or nothing. It needs some two bytes for each number that
+ * is missing in between, or is there alone, and one bit for each number where it is mixed
+ * (cursor_set.c). Not thread-safe: the owner's lock guards it. Nothing here blocks.
  */
 #ifndef NSQD_CURSOR_SET_H
 #define NSQD_CURSOR_SET_H
@@ -12,13 +13,19 @@
 #include <stdint.h>
 
 /* Behind the last number that a message can have. */
-#define SEQ_END ((uint64_t)1 << 60)
+#define SEQ_END ((uint64_t)1 << 58)
+
+struct seq_node;
+struct seq_box;
 
 /* All zeros is an empty set. */
 struct seq_set {
-	struct seq_range *v; /* sorted, apart from each other; owned */
-	size_t n, cap;
-	uint64_t count; /* how many numbers are in it */
+	struct seq_node *root; /* owned; NULL: nothing is in it */
+	int level;             /* of root */
+	uint64_t count;        /* how many numbers are in it */
+	size_t memory;         /* bytes allocated */
+	struct seq_box *box;   /* that of the last number added, or NULL; for speed */
+	uint64_t box_key;      /* whose numbers begin so */
 };
 
 /* from to to - 1 */
