@@ -29,7 +29,7 @@ PARSERS = '''
     nsqd/core/message.c
     nsqd/core/data_file.c nsqd/core/dead_letter_name.c nsqd/core/policies.c nsqd/core/settings*.c
     nsqd/disk/diskqueue*.c nsqd/disk/dqname.c
-    nsqd/log/log*.c
+    nsqd/log/cursor*.c
     nsqd/http/*.c
     nsqd/queue/metadata.c
 '''.split()

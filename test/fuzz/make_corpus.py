@@ -879,6 +879,46 @@ add('diskqueue',
     look_repeated=b'\x20' + part('a', M) + part('b', M + bytes(40)) + part('2', M),
     look_damage=b'\x21\1\x40\1\1x\x80\1\1y',
     damage_last=b'\1\2\xc0\x3f\0\xc0\x3f\0')
+def uvarint(n):
+    out = b''
+    while n >= 0x80:
+        out += bytes([n & 0x7f | 0x80])
+        n >>= 7
+    return out + bytes([n])
+
+
+def event(op, x, step, *more):
+    """Of a cursor: x is n - 1 or the attempts; step leads to the message from behind the last one."""
+    return b''.join(uvarint(n) for n in (op + 8 * x, 2 * step if step >= 0 else -2 * step - 1, *more))
+
+
+def frame(*events):
+    return bytes([sum(map(len, events))]) + b''.join(events)
+
+
+FINISHED, SEEN, TAKEN, TRIED, WAITING = range(1, 6)
+
+add('cursor',
+    kinds=b'\4' + frame(event(FINISHED, 9, 0), event(SEEN, 99, 0), event(TRIED, 3, -50),
+                        event(WAITING, 2, 5, 1234, 2 * 10**18)) +
+          frame(event(TAKEN, 1, 60), event(TAKEN, 1023, 0), event(FINISHED, 0, 7)),
+    again=b'\4' + frame(event(WAITING, 0, 20, 5, 10), event(TAKEN, 0, -1),
+                        event(WAITING, 1, -1, 5, 20), event(TRIED, 2, -1), event(TRIED, 1, -1),
+                        event(WAITING, 2, -1, 5, 30), event(FINISHED, 0, -1)),
+    all=b'\0' + frame(event(FINISHED, 2**58 - 1, 0)),
+    all_but_one=b'\0' + frame(event(FINISHED, 2**58 - 3, 2), event(TAKEN, 0, -2**58 + 1)),
+    too_many=b'\0' + frame(event(FINISHED, 2**60, 0)),
+    scattered=b'\0' + frame(*(event(FINISHED, 0, 2**50) for _ in range(20))),
+    beyond=b'\4' + frame(event(FINISHED, 1999, 0), event(WAITING, 1, 5, 0, 0)),
+    late=b'\14' + frame(event(WAITING, 1, 5, 0, 0), event(TRIED, 7, 3), event(FINISHED, 400, 0)),
+    no_event=b'\4' + frame(b'\0\0'), no_end=b'\4' + frame(b'\x81'),
+    overflow=b'\4' + frame(b'\xff' * 9 + b'\2\0'),
+    taken_too_many=b'\4' + frame(event(TAKEN, 1024, 0)),
+    attempts=b'\4' + frame(event(TRIED, 65536, 0)),
+    offset=b'\4' + frame(event(WAITING, 0, 0, 2**32, 0)),
+    raw=b'\1NSQ cur\n' + be32(1) + be32(384),
+    damage=b'\6\1\x80\xff\1\x90\0', damage_head=b'\6\0\3\0\0\xc3\0', damage_late=b'\16\1\x9b\0')
+
 add('text',
     json='\0{"a":[1,-2.5e3,true,false,null,"\\u00e9\\ud83d\\ude00\\n\\"\\\\\\/"],'
         '"b":{"channels":[]}}',

@@ -418,7 +418,7 @@ static void measure(const char *what, uint32_t window, bool shuffled)
 {
 	struct cursor_opts o = in_dir();
 	struct cursor *c = cursor_new(&o, 1);
-	uint64_t n = ROUNDS(10 * MILLION) / 1000 * 1000, *order = shuffled_numbers(window);
+	uint64_t n = ROUNDS(10) * MILLION, *order = shuffled_numbers(window);
 	int64_t start = cpu_ns();
 	for (uint64_t seq = 1; seq <= n; seq += window) {
 		for (uint64_t i = 0; i < window; i += 125)

@@ -446,6 +446,139 @@ static void live_again(struct run *r, struct sim_disk *disk, const struct moment
 	free(again);
 }
 
+/* --- damage ------------------------------------------------------------------------------------- */
+
+/* The file's content is damaged. What is known of a message was true once, but for its attempts. */
+static struct cursor *open_damaged(
+	const struct run *r, struct sim_disk *d, struct cursor_found *found)
+{
+	struct known k[MAX];
+	struct err err = {0};
+	struct cursor_opts o = opts_of(d);
+	struct cursor *c = cursor_open(&o, r->m.first, r->m.end, found, &err);
+	if (!c)
+		fail_msg("seed %lu: %s", (unsigned long)sim_seed, err.msg);
+	look(c, r->m.end, k);
+	for (uint64_t seq = 0; seq < r->m.end; seq++) {
+		bool fine = !k[seq].finished || latest(&r->m, seq)->state == FINISHED;
+		if (k[seq].waits)
+			fine = was_true(&r->m, seq, &k[seq], 0, r->m.now);
+		if (!fine)
+			fail_msg("seed %lu: message %lu", (unsigned long)sim_seed,
+				(unsigned long)seq);
+	}
+	return c;
+}
+
+/* Whatever it was, the next flush makes a sound file of what was found. */
+static void expect_sound_after_flush(struct run *r, struct sim_disk *d, struct cursor *c)
+{
+	struct known before[MAX], after[MAX];
+	struct cursor_found found;
+	struct cursor_opts o = opts_of(d);
+	struct err err = {0};
+	look(c, r->m.end, before);
+	assert_int_equal(cursor_flush(c, NULL, &err), 0);
+	cursor_free(c);
+	c = cursor_open(&o, r->m.first, r->m.end, &found, &err);
+	assert_non_null(c);
+	assert_false(found.missing || found.damaged || found.torn_bytes > 0);
+	look(c, r->m.end, after);
+	assert_memory_equal(before, after, sizeof(before));
+	cursor_free(c);
+}
+
+static void damage(struct strbuf *file)
+{
+	size_t at = chance((uint32_t)file->len), n = 1 + chance(chance(2) ? 8 : 200);
+	n = n < file->len - at ? n : file->len - at;
+	size_t from = chance((uint32_t)(file->len - n + 1));
+	switch (chance(5)) {
+	case 0:
+		memset(file->data + at, 0, n);
+		break;
+	case 1: /* a part stands elsewhere */
+		memmove(file->data + at, file->data + from, n);
+		break;
+	case 2: /* a part is missing */
+		memmove(file->data + at, file->data + at + n, file->len - at - n);
+		file->len -= n;
+		break;
+	case 3:
+		for (size_t i = 0; i < n; i++)
+			file->data[at + i] = (char)chance(256);
+		break;
+	default: /* more than there was */
+		for (size_t i = 0; i < n; i++)
+			strbuf_addc(file, (char)(chance(2) ? 0 : chance(256)));
+		break;
+	}
+}
+
+/* The disk as it is, with a file that the caller may damage. */
+static struct strbuf *copy_of(struct sim_disk *d, const struct run *r)
+{
+	sim_killed(d, &r->before, &r->disk, r->disk.n_ops, 0);
+	return &d->files[d->names[sim_find(d, "c.cursor")].file];
+}
+
+static void test_after_damage(void **state)
+{
+	static struct run r;
+	struct sim_disk d;
+	struct cursor_found found;
+	int damaged = 0;
+	for (int i = 0; i < ROUNDS(20) + 1; i++) {
+		start(&r, 0, true);
+		run_on(&r, 500);
+		flush(&r);
+		end_run(&r);
+		size_t len = copy_of(&d, &r)->len;
+		sim_free(&d);
+		for (size_t at = 0; at < len + 500; at++) {
+			struct strbuf *file = copy_of(&d, &r);
+			if (at < len)
+				file->data[at] ^= (char)(1 + chance(255));
+			for (uint32_t n = at < len ? 0 : 1 + chance(3); n > 0; n--)
+				damage(file);
+			struct cursor *c = open_damaged(&r, &d, &found);
+			/* Of the two copies of the head one is enough. */
+			if (at < CURSOR_HEAD_SIZE)
+				assert_false(found.damaged);
+			damaged += found.damaged;
+			if (at % 8 == 0)
+				expect_sound_after_flush(&r, &d, c);
+			else
+				cursor_free(c);
+			sim_free(&d);
+		}
+		run_free(&r);
+	}
+	assert_true(damaged > 100);
+}
+
+static void test_a_head_that_is_damaged_twice_is_no_head(void **state)
+{
+	static struct run r;
+	struct sim_disk d;
+	struct cursor_found found;
+	start(&r, 0, false);
+	run_on(&r, 300);
+	flush(&r);
+	end_run(&r);
+	for (size_t at = 0; at < CURSOR_HEAD_COPY; at++) {
+		struct strbuf *file = copy_of(&d, &r);
+		file->data[at] ^= 1;
+		file->data[at + CURSOR_HEAD_COPY] ^= 1;
+		struct cursor *c = open_damaged(&r, &d, &found);
+		assert_true(found.damaged && found.damaged_bytes == (int64_t)file->len);
+		assert_int_equal(cursor_floor(c), r.m.first);
+		expect_sound_after_flush(&r, &d, c);
+		sim_free(&d);
+	}
+	run_free(&r);
+}
+
 /* --- the tests ---------------------------------------------------------------------------------- */
 
 static void try_each_byte(struct run *r)
@@ -543,6 +676,8 @@ int main(void)
 			test_between_any_two_calls_where_two_have_failed, sim_seed_test),
 		cmocka_unit_test_setup(test_between_any_two_calls_where_many_fail, sim_seed_test),
 		cmocka_unit_test_setup(test_after_a_power_cut, sim_seed_test),
+		cmocka_unit_test_setup(test_after_damage, sim_seed_test),
+		cmocka_unit_test_setup(test_a_head_that_is_damaged_twice_is_no_head, sim_seed_test),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
