@@ -244,6 +244,8 @@ int cursor_file_open(struct cursor_file *f,
 	struct cursor_file_found *found, struct err *err)
 {
 	*found = (struct cursor_file_found){0};
+	/* Of a crash; it may be large. */
+	f->io->unlink(f->io, f->dir, f->new_name);
 	f->fd = f->io->open(f->io, f->dir, f->name, LOG_IO_WRITE);
 	if (f->fd < 0 && errno == ENOENT) {
 		found->missing = true;
@@ -340,6 +342,7 @@ int cursor_file_remove(struct cursor_file *f, struct err *err)
 		return 0;
 	cursor_file_new_abandon(f);
 	close_file(f);
+	f->io->unlink(f->io, f->dir, f->new_name);
 	if (f->io->unlink(f->io, f->dir, f->name) != 0 && errno != ENOENT)
 		return err_errno(err, errno, "unlink %s", f->name);
 	if (f->io->sync_dir(f->io, f->dir) != 0)

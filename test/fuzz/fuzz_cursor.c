@@ -136,6 +136,33 @@ static struct cursor *open_cursor(int dir, uint64_t first, uint64_t end, size_t 
 	return c;
 }
 
+/* What the reader of the log, and what moves old messages, ask. */
+static void look_at(struct cursor *c, uint64_t end)
+{
+	struct cursor_entry e[16];
+	size_t at = 0, n = cursor_list_waiting(c, &at, 0, end, e, 16);
+	for (size_t i = 0; i < n; i++)
+		CHECK(!cursor_wants(c, e[i].seq) && !cursor_is_finished(c, e[i].seq));
+	uint64_t wanted = cursor_next_wanted(c, 0);
+	CHECK(wanted >= cursor_floor(c));
+	if (cursor_wants(c, wanted))
+		(void)cursor_attempts(c, wanted);
+}
+
+/* Some are appended to the log again: end to end + 15. */
+static void move_some(struct cursor *c, uint64_t end)
+{
+	uint64_t from = 0, list[16];
+	struct cursor_move moves[16];
+	size_t n = cursor_list_unfinished(c, &from, end, list, 16);
+	for (size_t i = 0; i < n; i++)
+		moves[i] = (struct cursor_move){list[i], end + i, (uint32_t)i};
+	cursor_moved(c, moves, n);
+	for (size_t i = 0; i < n; i++)
+		CHECK(cursor_is_finished(c, list[i]) && !cursor_is_finished(c, end + i));
+	CHECK(cursor_pending(c) > 0 || n == 0);
+}
+
 static void use_cursor(struct cursor *c, uint64_t end)
 {
 	struct cursor_entry e[16];
@@ -153,6 +180,7 @@ static void use_cursor(struct cursor *c, uint64_t end)
 		else
 			CHECK(cursor_wait(c, &e[i]));
 	}
+	CHECK(cursor_unfinished(c, seq) == 0);
 	if (seq < end)
 		CHECK(cursor_finished_range(c, seq, seq + 1) <= 1 && cursor_floor(c) > seq);
 }
@@ -166,7 +194,12 @@ static void use_file(
 		return;
 	for (uint64_t seq = first; claims && seq < SMALL; seq++)
 		CHECK(cursor_is_finished(c, seq) == claims->finished[seq]);
+	look_at(c, end);
 	use_cursor(c, end);
+	if (end < SEQ_END) {
+		move_some(c, end);
+		end += 16;
+	}
 	CHECK(cursor_flush(c, NULL, &err) == 0);
 	cursor_want_snapshot(c);
 	CHECK(cursor_flush(c, NULL, &err) == 0);
@@ -175,7 +208,8 @@ static void use_file(
 	cursor_free(c);
 	c = open_cursor(dir, first, end, size + 1000);
 	CHECK(c && cursor_floor(c) == floor && cursor_unfinished(c, end) == left &&
-		cursor_waiting(c) == waiting);
+		cursor_waiting(c) == waiting && cursor_file_stats(c).size > 0);
+	CHECK(cursor_remove(c, &err) == 0);
 	cursor_free(c);
 }
 

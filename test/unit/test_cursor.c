@@ -5,17 +5,26 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 #include "common/rand.h"
 #include "common/xalloc.h"
 #include "nsqd/log/cursor.h"
+#include "nsqd/log/cursor_events.h"
 #include "nsqd/log/cursor_file.h"
 
 static struct cursor *cursor_in_memory(uint64_t start)
 {
 	struct cursor_opts o = {.topic = "t", .channel = "c"};
 	return cursor_new(&o, start);
+}
+
+static int64_t cpu_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return t.tv_sec * NSEC_PER_SEC + t.tv_nsec;
 }
 
 static int dir;
@@ -325,6 +334,147 @@ static void test_a_snapshot_takes_the_place_of_a_long_file(void **state)
 	cursor_free(c);
 }
 
+/* A file of these frames. */
+static void write_file(const struct strbuf *frames, size_t n)
+{
+	struct cursor_file f;
+	struct err err = {0};
+	cursor_file_init(&f, &log_io_real, dir, "c.cursor", "t", "c");
+	assert_int_equal(cursor_file_new(&f, &err), 0);
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(cursor_file_new_add(&f, frames[i].data, frames[i].len, &err), 0);
+	assert_int_equal(cursor_file_new_commit(&f, &err), 0);
+	cursor_file_close(&f);
+}
+
+/* Opens it, and says what that took. */
+static void open_hostile(const char *what, struct events_out *o)
+{
+	struct cursor_found found;
+	events_end(o);
+	write_file(&o->bytes, 1);
+	int64_t start = cpu_ns();
+	struct cursor *c = open_cursor(1, SEQ_END, &found);
+	double each = (double)cursor_memory(c) / (double)o->bytes.len;
+	double ns = (double)(cpu_ns() - start) / (double)o->bytes.len;
+	print_message("%s: %.1f bytes and %.0f ns for each byte\n", what, each, ns);
+	/* (One event costs what a cursor costs.) */
+	assert_true(cursor_memory(c) < 10000 || (each < 50 && ns < 2000));
+	cursor_free(c);
+	events_free(o);
+}
+
+static void test_a_file_that_claims_much_costs_little(void **state)
+{
+	enum { MANY = 100000 };
+	struct events_out o = {0};
+	events_add_range(&o, CURSOR_FINISHED, 2, SEQ_END - 2);
+	open_hostile("all but one", &o);
+	for (uint64_t i = 0; i < MANY; i++)
+		events_add_range(&o, CURSOR_FINISHED, 1 + (i << 40), 1);
+	open_hostile("far from each other", &o);
+	for (uint64_t i = 0; i < MANY; i++)
+		events_add_range(&o, CURSOR_FINISHED, 1 + (rand_u64() >> 7), 1);
+	open_hostile("anywhere", &o);
+	for (uint64_t i = 0; i < MANY; i++)
+		events_add_range(&o, CURSOR_SEEN, 1 + i * 1000, 998);
+	open_hostile("seen", &o);
+	for (uint64_t i = 0; i < MANY; i++)
+		events_add(&o, CURSOR_WAITING, &(struct cursor_entry){.seq = i + 1});
+	for (uint64_t i = 0; i < MANY; i++) {
+		events_add_range(&o, CURSOR_TAKEN, 1 + MANY + i % 7, CURSOR_TAKEN_MAX);
+		events_end(&o);
+	}
+	open_hostile("many that wait, and many taken", &o);
+	for (uint64_t i = 0; i < MANY; i++)
+		events_add(&o, CURSOR_TRIED, &(struct cursor_entry){.seq = i << 20});
+	open_hostile("tried", &o);
+}
+
+/* --- two threads -------------------------------------------------------------------------------- */
+
+struct shared {
+	struct cursor *c; /* guarded by lock, but for what the flusher does without it */
+	struct mutex lock;
+	_Atomic bool stop;
+	int flushes; /* the flusher's, until it is joined */
+};
+
+static void flush_all_the_time(void *arg)
+{
+	struct shared *s = arg;
+	struct err err = {0};
+	while (!atomic_load(&s->stop)) {
+		if (rand_below(3) == 0)
+			cursor_want_snapshot(s->c);
+		if (cursor_flush(s->c, &s->lock, &err) != 0 && err.code != EBUSY)
+			fail_msg("%s", err.msg);
+		s->flushes++;
+	}
+}
+
+/* Takes the next one, or does something to one of the last hundred. Returns the next one. */
+static uint64_t happen(struct cursor *c, uint64_t next)
+{
+	struct cursor_entry e[3];
+	uint64_t seq = next > 100 ? next - 1 - rand_below(100) : next;
+	size_t n;
+	switch (rand_below(6)) {
+	case 0:
+		n = cursor_pop_due(c, (int64_t)next, e, COUNT(e));
+		for (size_t i = 0; i < n; i++)
+			cursor_taken(c, e[i].seq, 1, (uint16_t)(e[i].attempts + 1));
+		return next;
+	case 1:
+	case 2:
+		if (!cursor_wants(c, seq))
+			cursor_finished_range(c, seq, seq + 1);
+		return next;
+	case 3:
+		cursor_wait(
+			c, &(struct cursor_entry){(int64_t)next + rand_below(3000), next, 7, 0});
+		return next + 1;
+	default:
+		cursor_taken(c, next, 1, 1);
+		return next + 1;
+	}
+}
+
+static void test_a_flush_goes_on_while_much_happens(void **state)
+{
+	static struct shared s;
+	struct cursor_opts o = in_dir();
+	struct cursor_found found;
+	o.part = 300;
+	s = (struct shared){.c = cursor_new(&o, 1)};
+	mutex_init(&s.lock, RANK_IN_FLIGHT);
+	struct wait_group wg;
+	wait_group_init(&wg);
+	go(&wg, flush_all_the_time, &s);
+	uint64_t next = 1;
+	for (int i = 0; i < ROUNDS(200000); i++) {
+		mutex_lock(&s.lock);
+		next = happen(s.c, next);
+		mutex_unlock(&s.lock);
+	}
+	atomic_store(&s.stop, true);
+	join(&wg);
+	assert_true(s.flushes > 0);
+	flush(s.c);
+	struct cursor *c = open_cursor(1, next, &found);
+	assert_false(found.damaged || found.torn_bytes > 0 || found.beyond > 0);
+	assert_int_equal(cursor_floor(c), cursor_floor(s.c));
+	assert_true(cursor_waiting(c) >= cursor_waiting(s.c));
+	for (uint64_t seq = 1; seq < next; seq++) {
+		assert_int_equal(cursor_is_finished(c, seq), cursor_is_finished(s.c, seq));
+		if (cursor_wants(c, seq))
+			assert_int_equal(cursor_attempts(c, seq), cursor_attempts(s.c, seq));
+	}
+	cursor_free(c);
+	cursor_free(s.c);
+	mutex_destroy(&s.lock);
+}
+
 /* --- what it costs ------------------------------------------------------------------------------ */
 
 /* Bytes of malloc; 0: this build has another one. */
@@ -406,13 +556,6 @@ static uint64_t *shuffled_numbers(uint32_t n)
 	return v;
 }
 
-static int64_t cpu_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return t.tv_sec * NSEC_PER_SEC + t.tv_nsec;
-}
-
 /* ns of the processor for each message that is taken in order and finished, in all; and bytes that are written. */
 static void measure(const char *what, uint32_t window, bool shuffled)
 {
@@ -486,6 +629,8 @@ int main(void)
 		in_test_dir(test_a_cursor_is_opened_as_it_was_flushed),
 		in_test_dir(test_without_a_file_all_is_new),
 		in_test_dir(test_what_is_not_its_file_is_refused),
+		in_test_dir(test_a_file_that_claims_much_costs_little),
+		in_test_dir(test_a_flush_goes_on_while_much_happens),
 		in_test_dir(test_a_snapshot_takes_the_place_of_a_long_file),
 		cmocka_unit_test(test_a_million_that_wait_fit_into_32_megabytes),
 		cmocka_unit_test(test_an_old_message_with_a_hundred_million_behind_it),
