@@ -359,7 +359,7 @@ static void open_hostile(const char *what, struct events_out *o)
 	double ns = (double)(cpu_ns() - start) / (double)o->bytes.len;
 	print_message("%s: %.1f bytes and %.0f ns for each byte\n", what, each, ns);
 	/* (One event costs what a cursor costs.) */
-	assert_true(cursor_memory(c) < 10000 || (each < 50 && ns < 2000));
+	assert_true(cursor_memory(c) < 10000 || (each < 50 && ns < 20000));
 	cursor_free(c);
 	events_free(o);
 }
