@@ -43,6 +43,8 @@
 	X(RANK_CLIENT_META, "client_v2.meta_lock")                                                 \
 	/* whether dq_io_loop runs, and how many requests it must still answer */                  \
 	X(RANK_DISKQUEUE, "diskqueue.lock")                                                        \
+	/* what of a topic's log its channels have got, and the list of their cursors */           \
+	X(RANK_TOPIC_LOG, "topic_log.lock")                                                        \
 	/* how far a log has come, its segments and readers, and whether its thread runs */        \
 	X(RANK_LOG, "log.lock")                                                                    \
 	/* the error that /ping answers with */                                                    \

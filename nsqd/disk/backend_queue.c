@@ -64,6 +64,10 @@ size_t backend_queue_put_messages(
 {
 	if (n == 0)
 		return 0;
+	if (q->ops->put_messages) {
+		q->ops->put_messages(q, NULL, msgs, n);
+		return n;
+	}
 	runnext_handoff(); /* the disk may take its time */
 	return n <= FEW_RECORDS ? put_few(q, msgs, n, err) : put_many(q, msgs, n, err);
 }

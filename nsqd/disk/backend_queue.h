@@ -107,6 +107,17 @@ struct backend_queue_ops {
 	 * read yet. Any thread, never blocks.
 	 */
 	int64_t (*first_timestamp)(struct backend_queue *q);
+	/*
+	 * NULL: the queue stores records, and who puts decides what goes into memory. Else the
+	 * messages are in a log already, and nothing is to be stored: the queue decides at one moment
+	 * which of them go into memory (NULL: none may), and which it will read again when there is
+	 * room. Returns how many, the first ones, are in memory; those are not the caller's any more.
+	 * The others are still the caller's to unref, and no longer in his care. So nobody else may
+	 * send to that chan. All are new, in their order, or all come back. Never fails, never blocks;
+	 * any thread.
+	 */
+	size_t (*put_messages)(struct backend_queue *q, struct chan *memory,
+		struct message *const *msgs, size_t n);
 };
 
 /* The head of every implementation. */

@@ -175,5 +175,7 @@ struct cursor_file_stats {
 	uint64_t snapshots, written;
 };
 struct cursor_file_stats cursor_file_stats(const struct cursor *c);
+/* The name of the file, borrowed; NULL: there is none. Immutable. */
+const char *cursor_file_name(const struct cursor *c);
 
 #endif

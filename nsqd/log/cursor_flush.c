@@ -245,3 +245,8 @@ struct cursor_file_stats cursor_file_stats(const struct cursor *c)
 	return (struct cursor_file_stats){
 		.size = c->file.size, .snapshots = c->snapshots, .written = c->written};
 }
+
+const char *cursor_file_name(const struct cursor *c)
+{
+	return c->file.name;
+}

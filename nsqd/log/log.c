@@ -218,8 +218,6 @@ static int append(
 	int rc = log_request_prepare(r, channel, msgs, n, err);
 	if (rc == 0 && !commit_alone(l, r))
 		rc = send_and_wait(l, r, err);
-	if (rc == 0 && r->rc == 0)
-		log_request_take(r, msgs);
 	if (rc == 0 && r->rc != 0) {
 		rc = -1;
 		if (err)
@@ -297,6 +295,8 @@ int log_open(const struct log_opts *opts, struct log **out, struct err *err)
 	l->io = opts->io ? opts->io : &log_io_real;
 	l->tick = opts->tick;
 	l->tick_arg = opts->tick_arg;
+	l->kept = opts->kept;
+	l->kept_arg = opts->kept_arg;
 	l->tick_ns = opts->tick_ns > 0 ? opts->tick_ns : NSEC_PER_SEC;
 	l->append_chan = chan_new(sizeof(struct log_request *), LOG_REQS_MAX);
 	l->turn_chan = chan_new(0, 1);

@@ -41,6 +41,14 @@ struct log_opts {
 	bool (*tick)(void *arg);
 	void *tick_arg;
 	int64_t tick_ns; /* 0: a second */
+	/*
+	 * Called for each append that is kept, in the order of the log, before its thread is told.
+	 * The messages are borrowed, and know their numbers and places; channel as in
+	 * log_append_copies, else NULL. Readers may have seen them already. The next commit waits:
+	 * it must not block, nor append. NULL: nothing is called.
+	 */
+	void (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n);
+	void *kept_arg;
 };
 
 /*

@@ -138,6 +138,8 @@ int log_request_prepare(struct log_request *r, const char *channel, struct messa
 		return -1;
 	unsigned char *p = r->buf, *begin = p;
 	r->n = n;
+	r->channel = channel;
+	r->msgs = msgs;
 	r->prefix_len = prefix_of(channel);
 	r->n_iov = 0;
 	for (size_t i = 0; i < n; i++) {
@@ -156,13 +158,14 @@ int log_request_prepare(struct log_request *r, const char *channel, struct messa
 	return 0;
 }
 
-void log_request_take(const struct log_request *r, struct message *const *msgs)
+/* It is kept: its messages get their numbers and places. */
+static void take(const struct log_request *r)
 {
 	uint64_t offset = r->offset;
 	for (size_t i = 0; i < r->n; i++) {
-		msgs[i]->seq = r->seq + i;
-		msgs[i]->offset = (uint32_t)offset;
-		offset += LOG_RECORD_HEAD + r->prefix_len + (uint64_t)msgs[i]->body->len;
+		r->msgs[i]->seq = r->seq + i;
+		r->msgs[i]->offset = (uint32_t)offset;
+		offset += LOG_RECORD_HEAD + r->prefix_len + (uint64_t)r->msgs[i]->body->len;
 	}
 }
 
@@ -336,6 +339,10 @@ static void commit_group(struct log *l, struct log_request *const *reqs, size_t 
 	for (size_t i = 0; i < n; i++) {
 		reqs[i]->rc = rc;
 		reqs[i]->err = err;
+		if (rc == 0)
+			take(reqs[i]);
+		if (rc == 0 && l->kept)
+			l->kept(l->kept_arg, reqs[i]->channel, reqs[i]->msgs, reqs[i]->n);
 	}
 }
 

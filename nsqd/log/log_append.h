@@ -21,12 +21,9 @@ bool log_request_is_large(const struct log_request *r);
  */
 int log_request_prepare(struct log_request *r, const char *channel, struct message *const *msgs,
 	size_t n, struct err *err);
-/* After a commit without error: the messages get their numbers and places. */
-void log_request_take(const struct log_request *r, struct message *const *msgs);
-
 /*
  * Writes all of the requests, syncs with `disk`, makes them known to readers, and sets the rc of
- * each. Answers none. The writer; blocks on the disk.
+ * each. The messages of those that are kept get their numbers and places. Answers none. The writer; blocks on the disk.
  */
 void log_commit(struct log *l, struct log_request *const *reqs, size_t n);
 /*

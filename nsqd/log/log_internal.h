@@ -40,6 +40,8 @@
 /* Larger bodies are written from where they are; others are copied behind their heads. */
 #define LOG_INLINE_MAX 4096
 
+struct message;
+
 struct log_segment {
 	uint64_t first; /* the number of its first record, and its name */
 	uint64_t id;    /* this process's: a new file of an old name has a new one */
@@ -52,10 +54,12 @@ struct log_segment {
 /* An append under way: lives on the free list or with the appending thread. */
 struct log_request {
 	/* by the appending thread */
-	size_t n;           /* records */
-	uint64_t bytes;     /* of all of them */
-	size_t prefix_len;  /* what stands between each head and body */
-	unsigned char *buf; /* their heads, and what was copied behind these; owned */
+	size_t n;                    /* records */
+	const char *channel;         /* whose copies they are, or NULL; borrowed, as msgs is */
+	struct message *const *msgs; /* get their numbers and places when they are kept */
+	uint64_t bytes;              /* of all of them */
+	size_t prefix_len;           /* what stands between each head and body */
+	unsigned char *buf;          /* their heads, and what was copied behind these; owned */
 	size_t buf_cap;
 	struct iovec *iov; /* what is to be written; owned */
 	size_t iov_cap;
@@ -102,6 +106,8 @@ struct log {
 	bool (*tick)(void *arg);
 	void *tick_arg;
 	int64_t tick_ns;
+	void (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n);
+	void *kept_arg;
 	struct chan *append_chan; /* of struct log_request * */
 	struct chan *turn_chan;   /* capacity 1, one value: the turn to write */
 	struct chan *wake_chan;   /* capacity 1: tick is wanted */

@@ -36,7 +36,7 @@ def of_queues():
             box(430, 80, 130, "t:TOPIC", THREAD), box(660, 80, 170, "c:TOPIC/CHANNEL", THREAD),
             arrow((290, 80), (428, 80)), text(355, 72, "memory_msg_chan", 10),
             arrow((560, 80), (658, 80)), text(610, 72, "memory_msg_chan", 10),
-            box(545, 150, 130, "dq:NAME", THREAD),
+            box(545, 150, 130, "dq:NAME, lq:NAME", THREAD),
             arrow((495, 97), (495, 150), (543, 150)), text(489, 166, "write_chan", 10, "end"),
             arrow((560, 133), (560, 115), (530, 115), (530, 99)), text(580, 128, "read_chan", 10, "start"),
             arrow((675, 150), (745, 150), (745, 99)), text(752, 128, "read_chan", 10, "start"),

@@ -142,9 +142,7 @@ static inline void commit(struct log *l, struct account *a, const struct batch *
 	for (size_t i = 0; i < n; i++) {
 		struct batch *b = &a->batches[begin + i];
 		b->state = reqs[i]->rc == 0 ? KEPT : REFUSED;
-		if (reqs[i]->rc == 0)
-			log_request_take(reqs[i], msgs[i]);
-		else
+		if (reqs[i]->rc != 0)
 			assert_true(*reqs[i]->err.msg);
 		message_unref_all(msgs[i], b->n);
 		free(msgs[i]);

@@ -94,8 +94,9 @@ struct sim_disk {
 	long fail_at;    /* this call fails, counted from 0; -1: none */
 	long fail_calls; /* and so many in all, from there on */
 	int fail_code;
-	bool fail_partly; /* a write that is to fail writes half of its bytes first */
-	bool fail_syncs;  /* each sync fails */
+	bool fail_partly;  /* a write that is to fail writes half of its bytes first */
+	bool fail_syncs;   /* each sync fails */
+	bool fail_changes; /* each call fails that changes something */
 	/* called with the disk locked, before each change; may copy the disk */
 	void (*before)(struct sim_disk *d, const struct sim_call *call, void *arg);
 	void *arg;
@@ -210,6 +211,8 @@ static inline bool sim_called(struct sim_disk *d, struct sim_call call)
 	long k = d->calls++;
 	bool fails = d->fail_at >= 0 && k >= d->fail_at && k - d->fail_at < d->fail_calls;
 	if (d->fail_syncs && (call.op == SIM_SYNC || call.op == SIM_SYNC_DIR))
+		fails = true;
+	if (d->fail_changes && call.op != SIM_LOOK)
 		fails = true;
 	if (fails)
 		errno = d->fail_code;

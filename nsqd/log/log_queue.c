@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The backend queue of a topic that has a log, and of its channels: its interface, and its thread. No
+ * Go file: stock has no log. lq_loop is the thread "lq:NAME"; the other functions run in their
+ * callers' threads.
+ */
+#include "nsqd/log/log_queue.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/xalloc.h"
+#include "nsqd/log/log_queue_internal.h"
+
+#define MAGIC 0x4c4f4751u
+/* Without anything to read for this long the thread ends, or gives its memory back. */
+#define IDLE_NS (2 * NSEC_PER_SEC)
+/* Due times are on the wall clock, which may be set: nobody sleeps longer than this. */
+#define NAP_NS NSEC_PER_SEC
+/* How often a thread that waits for lq:NAME looks whether that could be started. */
+#define LOOK_NS (50 * NSEC_PER_MSEC)
+
+struct log_queue *log_queue_of(struct backend_queue *base)
+{
+	struct log_queue *q = (struct log_queue *)base;
+	CHECK(q->magic == MAGIC);
+	return q;
+}
+
+void lq_count(struct log_queue *q, int64_t unread, int64_t unread_bytes, int64_t back)
+{
+	mutex_lock(&q->count_lock);
+	q->counts.unread += unread;
+	q->counts.unread_bytes += unread_bytes;
+	q->counts.back += back;
+	mutex_unlock(&q->count_lock);
+}
+
+static struct log_queue_counts counts_of(struct backend_queue *base)
+{
+	struct log_queue *q = log_queue_of(base);
+	mutex_lock(&q->count_lock);
+	struct log_queue_counts c = q->counts;
+	mutex_unlock(&q->count_lock);
+	return c;
+}
+
+/* --- lq:NAME -------------------------------------------------------------------------------------- */
+
+/* The batch is empty and all is read: the queue has caught up. Returns whether to offer the batch. */
+static bool settle(struct log_queue *q)
+{
+	bool caught_up = false;
+	mutex_lock(q->lock);
+	if (q->behind && q->at == q->n && !q->more && q->next >= q->to) {
+		q->behind = false;
+		caught_up = true;
+	}
+	/* What is in memory is older, and nothing is added to it. */
+	if (q->behind && !q->drained && chan_len(q->memory) == 0)
+		q->drained = true;
+	bool offer = q->at < q->n && (q->waited || q->drained);
+	if (caught_up) {
+		mutex_lock(&q->count_lock);
+		q->counts.unread = q->counts.unread_bytes = 0;
+		mutex_unlock(&q->count_lock);
+	}
+	mutex_unlock(q->lock);
+	return offer;
+}
+
+/* All that was put goes, and the batch. */
+static void throw_away(struct log_queue *q)
+{
+	mutex_lock(q->lock);
+	uint64_t floor = cursor_floor(q->cursor);
+	if (floor < q->to)
+		cursor_finished_range(q->cursor, floor, q->to);
+	q->zero = 0;
+	q->behind = false;
+	q->next = q->to;
+	mutex_lock(&q->count_lock);
+	q->counts.unread = q->counts.unread_bytes = q->counts.back = 0;
+	mutex_unlock(&q->count_lock);
+	mutex_unlock(q->lock);
+	lq_drop_batch(q);
+	ticker_stop(&q->retry);
+}
+
+/* How long until there is something to do by itself; -1: never. With nothing to offer. */
+static int64_t time_to_look(struct log_queue *q)
+{
+	int64_t due = INT64_MAX;
+	if (q->more)
+		return 0;
+	mutex_lock(q->lock);
+	if (!lq_is_topic(q))
+		due = cursor_next_due(q->cursor);
+	mutex_unlock(q->lock);
+	if (due == INT64_MAX)
+		return IDLE_NS;
+	due -= clock_wall_ns();
+	return due < 0 ? 0 : due < NAP_NS ? due : NAP_NS;
+}
+
+/* Nothing was read for a while. True: nothing waits either, and the thread ends. */
+static bool retire(struct log_queue *q)
+{
+	bool done = false;
+	if (q->used_ns != 0 && clock_mono_ns() - q->used_ns < IDLE_NS)
+		return false;
+	lq_close_readers(q);
+	mutex_lock(q->lock);
+	if (!q->behind && q->pending == 0 && chan_len(q->wake_chan) == 0 &&
+		(lq_is_topic(q) || cursor_waiting(q->cursor) == 0)) {
+		q->running = false;
+		done = true;
+	}
+	mutex_unlock(q->lock);
+	return done;
+}
+
+static void lq_loop(void *arg)
+{
+	enum { READ, DRAINED, WAKE, EMPTY, RETRY, LOOK, EXIT, N_CASES };
+	struct log_queue *q = arg;
+	struct chan *answer;
+	for (;;) {
+		struct ticker look = {0};
+		lq_fill(q);
+		bool offer = settle(q), holds = q->at < q->n;
+		if (!holds)
+			ticker_after(&look, time_to_look(q));
+		struct chan_case cases[N_CASES] = {
+			[READ] = chan_case_send_n(offer ? q->read_chan : NULL,
+				holds ? q->msgs + q->at : NULL, q->n - q->at),
+			[DRAINED] = chan_case_demand(holds && !offer ? q->memory : NULL),
+			[WAKE] = chan_case_recv(q->wake_chan, NULL),
+			[EMPTY] = chan_case_recv(q->empty_chan, &answer),
+			[RETRY] = chan_case_tick(&q->retry),
+			[LOOK] = chan_case_tick(&look),
+			[EXIT] = chan_case_recv(q->exit_chan, NULL),
+		};
+		switch (chan_select(cases, N_CASES)) {
+		case READ:
+			lq_received(q, cases[READ].n);
+			break;
+		case EMPTY:
+			throw_away(q);
+			chan_send(answer, NULL);
+			break;
+		case LOOK:
+			if (!q->more && retire(q))
+				return;
+			break;
+		case EXIT:
+			return;
+		}
+	}
+}
+
+bool lq_wake_locked(struct log_queue *q)
+{
+	bool poke = q->poke;
+	q->poke = false;
+	if (!q->running) {
+		q->running = true;
+		return true;
+	}
+	if (poke)
+		chan_signal(q->wake_chan);
+	return false;
+}
+
+int lq_start(struct log_queue *q)
+{
+	char name[GOTHREAD_NAME_SIZE];
+	struct err err;
+	snprintf(name, sizeof(name), "lq:%s", q->name);
+	if (wait_group_wrap(&q->wait_group, name, lq_loop, q, &err) == 0)
+		return 0;
+	mutex_lock(q->lock);
+	q->running = false;
+	mutex_unlock(q->lock);
+	topic_log_logf(q->tl, LG_ERROR, "LOG(%s): %s: %s", topic_log_name(q->tl), name, err.msg);
+	topic_log_touch(q->tl); /* for tick */
+	return -1;
+}
+
+/* Is there anything to do for lq:NAME? */
+static bool is_wanted_locked(struct log_queue *q)
+{
+	return q->behind || (!lq_is_topic(q) && cursor_waiting(q->cursor) > 0);
+}
+
+/* Starts a thread that could not be started before. */
+static bool tick(void *arg)
+{
+	struct log_queue *q = arg;
+	mutex_lock(q->lock);
+	/* (The cursor is not there yet while the queue is made.) */
+	bool start = q->cursor && !q->running && is_wanted_locked(q);
+	if (start)
+		q->running = true;
+	mutex_unlock(q->lock);
+	return start && lq_start(q) != 0;
+}
+
+/* --- the interface -------------------------------------------------------------------------------- */
+
+static size_t lq_put(
+	struct backend_queue *base, const struct backend_record *recs, size_t n, struct err *err)
+{
+	(void)base;
+	(void)recs;
+	(void)n;
+	err_set(err, 0, "a log keeps messages, and no records");
+	return 0;
+}
+
+static struct chan *lq_read_chan(struct backend_queue *base)
+{
+	return log_queue_of(base)->read_chan;
+}
+
+/* The topic says topic_log_handed; a channel, what has become of each message. */
+static void lq_done(struct backend_queue *base, size_t n)
+{
+	(void)base;
+	(void)n;
+}
+
+static void lq_forget(struct backend_queue *base, bool at_once)
+{
+	(void)base;
+	(void)at_once;
+}
+
+static int64_t lq_depth(struct backend_queue *base)
+{
+	struct log_queue_counts c = counts_of(base);
+	int64_t n = (c.unread > 0 ? c.unread : 0) + (c.back > 0 ? c.back : 0);
+	return n;
+}
+
+static int64_t lq_body_bytes(struct backend_queue *base)
+{
+	int64_t bytes = counts_of(base).unread_bytes;
+	return bytes > 0 ? bytes : 0;
+}
+
+static int64_t lq_undone(struct backend_queue *base)
+{
+	(void)base;
+	return 0;
+}
+
+static int64_t lq_received_all(struct backend_queue *base)
+{
+	return counts_of(base).received;
+}
+
+static int64_t lq_received_bytes(struct backend_queue *base)
+{
+	return counts_of(base).received_bytes;
+}
+
+static size_t lq_ahead(struct backend_queue *base, int64_t *first, int64_t *last)
+{
+	struct log_queue_counts c = counts_of(base);
+	*first = c.first;
+	*last = c.last;
+	return c.ahead;
+}
+
+static int64_t lq_first_timestamp(struct backend_queue *base)
+{
+	return counts_of(base).first;
+}
+
+static struct backend_look *lq_look(struct backend_queue *base)
+{
+	(void)base;
+	return NULL;
+}
+
+/* Has lq:NAME throw all away. It may have to be started; another thread may be about to do that. */
+static int lq_empty(struct backend_queue *base, struct err *err)
+{
+	struct log_queue *q = log_queue_of(base);
+	struct chan *answer = chan_new(0, 1);
+	struct ticker look;
+	bool sent = false;
+	int rc = 0;
+	mutex_lock(q->lock);
+	q->pending++;
+	mutex_unlock(q->lock);
+	while (rc == 0 && !sent) {
+		mutex_lock(q->lock);
+		bool start = lq_wake_locked(q);
+		mutex_unlock(q->lock);
+		if (start && lq_start(q) != 0)
+			rc = err_set(err, 0, "no thread to empty %s", q->name);
+		ticker_after(&look, LOOK_NS);
+		struct chan_case cases[] = {
+			chan_case_send(q->empty_chan, &answer), chan_case_tick(&look)};
+		if (rc == 0)
+			sent = chan_select(cases, 2) == 0;
+	}
+	if (sent)
+		chan_recv(answer, NULL);
+	chan_free(answer);
+	mutex_lock(q->lock);
+	q->pending--;
+	mutex_unlock(q->lock);
+	topic_log_touch(q->tl);
+	return rc;
+}
+
+static void stop(struct log_queue *q)
+{
+	mutex_lock(q->lock);
+	CHECK(q->pending == 0);
+	mutex_unlock(q->lock);
+	chan_close(q->exit_chan);
+	wait_group_wait(&q->wait_group);
+	if (q->msgs)
+		lq_drop_batch(q);
+	lq_close_readers(q);
+}
+
+static void free_queue(struct log_queue *q)
+{
+	chan_free(q->read_chan);
+	chan_free(q->wake_chan);
+	chan_free(q->empty_chan);
+	chan_free(q->exit_chan);
+	wait_group_destroy(&q->wait_group);
+	mutex_destroy(&q->count_lock);
+	free(q->name);
+	free(q->channel);
+	q->magic = 0;
+	free(q);
+}
+
+/*
+ * First it is no member any more: then no tick starts the thread again. A batch that was not received
+ * is new to the cursor, or was taken: so it comes again after the next start.
+ */
+static int end(struct backend_queue *base, bool remove, struct err *err)
+{
+	struct log_queue *q = log_queue_of(base);
+	struct err own;
+	int rc = 0;
+	if (lq_is_topic(q)) {
+		topic_log_unset_queue(q->tl);
+		stop(q);
+	} else {
+		topic_log_mute(q->tl, &q->member);
+		stop(q);
+		rc = topic_log_leave(q->tl, &q->member, remove, err ? err : &own);
+	}
+	free_queue(q);
+	return rc;
+}
+
+static int lq_close(struct backend_queue *base, struct err *err)
+{
+	return end(base, false, err);
+}
+
+static int lq_delete(struct backend_queue *base, struct err *err)
+{
+	return end(base, true, err);
+}
+
+static const struct backend_queue_ops log_queue_ops = {
+	.put = lq_put,
+	.read_chan = lq_read_chan,
+	.done = lq_done,
+	.forget = lq_forget,
+	.close = lq_close,
+	.delete = lq_delete,
+	.depth = lq_depth,
+	.body_bytes = lq_body_bytes,
+	.undone = lq_undone,
+	.received = lq_received_all,
+	.received_bytes = lq_received_bytes,
+	.ahead = lq_ahead,
+	.empty = lq_empty,
+	.look = lq_look,
+	.first_timestamp = lq_first_timestamp,
+	.put_messages = lq_put_messages,
+};
+
+/* --- making one ----------------------------------------------------------------------------------- */
+
+static struct log_queue *make(
+	struct topic_log *tl, const char *channel, struct mutex *lock, struct chan *memory)
+{
+	struct log_queue *q = xcalloc(1, sizeof(*q));
+	q->base.ops = &log_queue_ops;
+	q->magic = MAGIC;
+	q->tl = tl;
+	q->log = topic_log_log(tl);
+	q->name = channel ? xasprintf("%s:%s", topic_log_name(tl), channel)
+			  : xstrdup(topic_log_name(tl));
+	q->channel = channel ? xstrdup(channel) : NULL;
+	q->lock = lock;
+	q->memory = memory;
+	q->read_chan = chan_new(sizeof(struct message *), 0);
+	q->wake_chan = chan_new(0, 1);
+	q->empty_chan = chan_new(sizeof(struct chan *), 0);
+	q->exit_chan = chan_new(0, 0);
+	wait_group_init(&q->wait_group);
+	mutex_init(&q->count_lock, RANK_LEAF);
+	return q;
+}
+
+/*
+ * The queue goes on at next, and has so many messages to read before `to`. True: lq_start is to be
+ * called. Their size is that of all, on average.
+ */
+static bool go_on_locked(struct log_queue *q, uint64_t next, uint64_t to, uint64_t unread)
+{
+	struct log_stats s;
+	log_get_stats(q->log, &s);
+	int64_t all = (int64_t)(s.next - s.first);
+	mutex_lock(&q->count_lock);
+	q->counts.unread = (int64_t)unread;
+	q->counts.unread_bytes = all > 0 ? s.bytes / all * (int64_t)unread : 0;
+	q->counts.back = (int64_t)q->zero;
+	mutex_unlock(&q->count_lock);
+	q->to = to;
+	q->behind = unread > 0;
+	q->next = q->behind ? next : to;
+	q->drained = q->poke = true;
+	return is_wanted_locked(q) && lq_wake_locked(q);
+}
+
+struct backend_queue *log_queue_new_topic(struct topic_log *tl, struct chan *memory)
+{
+	struct log_queue *q = make(tl, NULL, topic_log_lock(tl), memory);
+	struct log_stats s;
+	log_get_stats(q->log, &s);
+	topic_log_set_queue(tl, lq_kept, tick, q);
+	mutex_lock(q->lock);
+	q->cursor = topic_log_cursor(tl);
+	uint64_t handed = cursor_floor(q->cursor);
+	bool start = go_on_locked(q, handed, s.next, s.next - handed);
+	mutex_unlock(q->lock);
+	if (start)
+		(void)lq_start(q);
+	return &q->base;
+}
+
+/* How many wait before `to`; q->zero is how many of all are due at once. */
+static uint64_t count_waiting_locked(struct log_queue *q, uint64_t to)
+{
+	struct cursor_entry some[64];
+	size_t at = 0, n;
+	uint64_t before = 0;
+	while ((n = cursor_list_waiting(q->cursor, &at, 0, UINT64_MAX, some, 64)) > 0) {
+		for (size_t i = 0; i < n; i++) {
+			before += some[i].seq < to;
+			q->zero += some[i].due == 0;
+		}
+	}
+	return before;
+}
+
+struct backend_queue *log_queue_new_channel(struct topic_log *tl, const char *channel,
+	struct mutex *lock, struct chan *memory, struct err *err)
+{
+	struct log_queue *q = make(tl, channel, lock, memory);
+	uint64_t handed;
+	q->member = (struct topic_log_member){.lock = lock, .tick = tick, .arg = q};
+	if (topic_log_join(tl, channel, &q->member, &handed, err) != 0) {
+		free_queue(q);
+		return NULL;
+	}
+	mutex_lock(lock);
+	q->cursor = q->member.cursor;
+	uint64_t waiting = count_waiting_locked(q, handed);
+	uint64_t unread = cursor_unfinished(q->cursor, handed) - waiting;
+	bool start = go_on_locked(q, cursor_floor(q->cursor), handed, unread);
+	mutex_unlock(lock);
+	if (start)
+		(void)lq_start(q);
+	return &q->base;
+}
+
+/* --- a channel's cursor --------------------------------------------------------------------------- */
+
+size_t log_queue_deferred(struct backend_queue *base)
+{
+	struct log_queue *q = log_queue_of(base);
+	mutex_lock(q->lock);
+	size_t n = cursor_waiting(q->cursor) - q->zero;
+	mutex_unlock(q->lock);
+	return n;
+}
+
+struct cursor *log_queue_cursor(struct backend_queue *base)
+{
+	return log_queue_of(base)->cursor;
+}

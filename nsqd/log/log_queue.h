@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The backend queue of a topic that has a log, and of its channels. It stores nothing: the messages
+ * are in the log, and who has finished them is in the cursors. It reads what had no room in memory,
+ * and what waits until it is due. No Go file: stock has no log.
+ *
+ * A queue is *behind* while there is something in the log that it has to read. Then nothing goes into
+ * memory, whether it is new or comes back, and what is read is offered only when memory has run
+ * empty. So the order is that of the log, but for what comes back or was waiting.
+ *
+ * The owner's lock guards what the queue knows, and the cursor: channel.in_flight_lock; that of a
+ * topic is topic_log.lock. So a message goes into memory, or is left to the reader, at one moment.
+ *
+ * The thread lq:NAME exists while there is something to read, or something waits.
+ */
+#ifndef NSQD_LOG_QUEUE_H
+#define NSQD_LOG_QUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/chan.h"
+#include "common/err.h"
+#include "common/lock.h"
+#include "nsqd/core/message.h"
+#include "nsqd/disk/backend_queue.h"
+#include "nsqd/log/topic_log.h"
+
+/*
+ * The queue of the topic, before topic_log_start. memory: the topic's memory_msg_chan, or NULL;
+ * borrowed, outlives the queue. Nobody but the queue sends to it. Its owner's lock is
+ * topic_log_lock. Never NULL. Does not block.
+ */
+struct backend_queue *log_queue_new_topic(struct topic_log *tl, struct chan *memory);
+/*
+ * The queue of a channel, whose name is copied. lock: its owner's, borrowed, outlives the queue, as
+ * memory does. Before topic_log_start it goes on where its cursor is; afterwards it begins with the
+ * next message that the topic hands out. NULL with err set. Blocks on the disk.
+ */
+struct backend_queue *log_queue_new_channel(struct topic_log *tl, const char *channel,
+	struct mutex *lock, struct chan *memory, struct err *err);
+
+/* --- what happens to a channel's messages --------------------------------------------------------- */
+
+/*
+ * n messages are handed out to a consumer; attempts has been counted up. With the owner's lock held,
+ * as those that end in _locked; behind the unlock the caller calls log_queue_touch.
+ */
+void log_queue_taken_locked(struct backend_queue *q, struct message *const *msgs, size_t n);
+void log_queue_finished_locked(struct backend_queue *q, const struct message *m);
+/* What was told to the cursor is to be written in time. Never blocks. */
+void log_queue_touch(struct backend_queue *q);
+/*
+ * A message that was taken comes back when it is due (wall clock, ns), and until then it is not in
+ * memory: still the caller's to unref. Takes the owner's lock. Never blocks.
+ */
+void log_queue_wait(struct backend_queue *q, const struct message *m, int64_t due);
+/* How many messages wait for a time that was asked for, by DPUB or REQ. Takes the owner's lock. */
+size_t log_queue_deferred(struct backend_queue *q);
+/* The cursor; with the owner's lock held, and only to look. */
+struct cursor *log_queue_cursor(struct backend_queue *q);
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* What log_queue.c, log_queue_put.c and log_queue_read.c share; for no other file. */
+#ifndef NSQD_LOG_QUEUE_INTERNAL_H
+#define NSQD_LOG_QUEUE_INTERNAL_H
+
+#include "common/gothread.h"
+#include "common/ticker.h"
+#include "nsqd/log/log_queue.h"
+#include "nsqd/log/log_read.h"
+
+/* Messages that are read ahead, and the bytes of their bodies. */
+#define LQ_BATCH 256
+#define LQ_BATCH_BYTES (1 << 20)
+
+/* What a queue holds, to be shown: guarded by log_queue.count_lock, a leaf. */
+struct log_queue_counts {
+	int64_t unread;       /* messages in the log that are to be read, and those of the batch */
+	int64_t unread_bytes; /* of their bodies; an estimate for those of another process */
+	int64_t back;         /* came back, or were due: to be read again, or in the batch */
+	int64_t received, received_bytes;
+	size_t ahead;        /* in the batch */
+	int64_t first, last; /* their timestamps */
+};
+
+struct log_queue {
+	struct backend_queue base; /* the first */
+	/* immutable */
+	uint32_t magic;
+	struct topic_log *tl;
+	struct log *log;
+	char *name;         /* TOPIC or TOPIC:CHANNEL */
+	char *channel;      /* NULL: it is the topic's */
+	struct mutex *lock; /* the owner's */
+	struct cursor *cursor;
+	struct chan *memory; /* or NULL */
+	struct chan *read_chan;
+	struct chan *wake_chan;  /* capacity 1: look again */
+	struct chan *empty_chan; /* of struct chan *, on which it is answered */
+	struct chan *exit_chan;
+	struct wait_group wait_group;
+	struct topic_log_member member; /* a channel's */
+
+	/* guarded by *lock */
+	bool running;   /* lq:NAME is there, or about to be */
+	size_t pending; /* requests that it must still answer */
+	bool behind;
+	bool poke;            /* lq:NAME is to look again */
+	bool drained;         /* since it is behind, memory has been empty */
+	uint64_t next;        /* behind: the next number that is read; else it is to */
+	uint64_t hint;        /* the record of this number is */
+	uint32_t hint_offset; /* there */
+	/*
+	 * Of a channel: all before it was put, or is not for it. Of a topic: all before it has been
+	 * told of by the log, or was read.
+	 */
+	uint64_t to;
+	size_t zero; /* entries of the cursor that wait, and are due at once */
+
+	struct mutex count_lock;
+	struct log_queue_counts counts; /* guarded by count_lock */
+
+	/* of lq:NAME; or of who closes */
+	struct log_reader *reader;    /* goes through the log; NULL: closed */
+	struct log_reader *at_reader; /* reads single messages; NULL: closed */
+	struct message **msgs;        /* LQ_BATCH of them; NULL: nothing was read yet */
+	uint32_t *lens;               /* of their bodies */
+	size_t n, at;                 /* the batch is msgs[at..n) */
+	bool waited;                  /* it is of messages that have waited */
+	bool was_waited;              /* so was the last one */
+	bool more;                    /* there is more to read, though the batch is empty */
+	struct ticker retry;          /* the disk could not be read */
+	int tries;
+	int64_t used_ns; /* when something was read; 0: the readers are closed */
+};
+
+static inline bool lq_is_topic(const struct log_queue *q)
+{
+	return !q->channel;
+}
+
+/* --- log_queue.c ---------------------------------------------------------------------------------- */
+
+struct log_queue *log_queue_of(struct backend_queue *q);
+/* Adds to what is shown. Takes count_lock. */
+void lq_count(struct log_queue *q, int64_t unread, int64_t unread_bytes, int64_t back);
+/*
+ * lq:NAME is to run, and to look again if q->poke is set. True: it is to be started, behind the
+ * unlock, by lq_start (-1: no thread; it is tried again later). With *lock held.
+ */
+bool lq_wake_locked(struct log_queue *q);
+int lq_start(struct log_queue *q);
+
+/* --- log_queue_put.c ------------------------------------------------------------------------------ */
+
+size_t lq_put_messages(
+	struct backend_queue *base, struct chan *memory, struct message *const *msgs, size_t n);
+/* log_opts.kept; arg is the topic's queue. */
+void lq_kept(void *arg, const char *channel, struct message *const *msgs, size_t n);
+
+/* --- log_queue_read.c: lq:NAME --------------------------------------------------------------------- */
+
+/* Reads a batch, if there is none. */
+void lq_fill(struct log_queue *q);
+/* Drops the batch. */
+void lq_drop_batch(struct log_queue *q);
+/* n messages of the batch have been received. */
+void lq_received(struct log_queue *q, size_t n);
+/* Shows the batch. */
+void lq_show(struct log_queue *q);
+void lq_close_readers(struct log_queue *q);
+
+#endif

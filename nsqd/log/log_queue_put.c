@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is put into a queue over a log: into memory, or left to the reader. No Go file: stock has no
+ * log. lq_kept runs in the thread that writes the log, lq_put_messages in any.
+ *
+ * A message that was sent to memory may be freed at once by its receiver. So all that is to be known
+ * of it is looked at before.
+ */
+#include "nsqd/log/log_queue.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "nsqd/log/log_queue_internal.h"
+
+/* When a message with a delay is due (wall clock, ns). */
+static int64_t due_of(const struct message *m)
+{
+	int64_t due;
+	return __builtin_add_overflow(m->timestamp, m->deferred_ns, &due) ? INT64_MAX : due;
+}
+
+static bool is_deferred(const struct message *m, int64_t now)
+{
+	return m->deferred_ns > 0 && due_of(m) > now;
+}
+
+/* From m on the messages are left to the reader. */
+static void fall_behind_locked(struct log_queue *q, const struct message *m)
+{
+	if (q->behind)
+		return;
+	q->behind = q->poke = true;
+	q->drained = !q->memory;
+	q->next = q->hint = m->seq;
+	q->hint_offset = m->offset;
+}
+
+/* --- a channel's ---------------------------------------------------------------------------------- */
+
+static void wait_locked(struct log_queue *q, const struct message *m, int64_t due)
+{
+	struct cursor_entry e = {
+		.due = due, .seq = m->seq, .offset = m->offset, .attempts = m->attempts};
+	/* False: the channel was emptied meanwhile. */
+	if (!cursor_wait(q->cursor, &e))
+		return;
+	q->poke = true;
+	if (due != 0)
+		return;
+	q->zero++;
+	lq_count(q, 0, 0, 1);
+}
+
+/* Numbers that the topic has not put: another channel's copies, what is lost, what is older. */
+static void pass_over_locked(struct log_queue *q, uint64_t from, uint64_t to)
+{
+	for (uint64_t seq = cursor_next_wanted(q->cursor, from); seq < to;
+		seq = cursor_next_wanted(q->cursor, seq + 1)) {
+		if (cursor_wants(q->cursor, seq))
+			cursor_finished(q->cursor, seq);
+	}
+}
+
+/* Those in the middle that are not for memory make the queue fall behind there. */
+static size_t put_new_locked(
+	struct log_queue *q, struct chan *memory, struct message *const *msgs, size_t n)
+{
+	int64_t now = clock_wall_ns();
+	size_t run = 0, sent = 0;
+	bool runs = memory && !q->behind;
+	uint64_t end = msgs[n - 1]->seq + 1;
+	for (size_t i = 0; i < n; i++) {
+		if (msgs[i]->seq > q->to)
+			pass_over_locked(q, q->to, msgs[i]->seq);
+		q->to = msgs[i]->seq + 1;
+		runs = runs && !is_deferred(msgs[i], now) && cursor_wants(q->cursor, msgs[i]->seq);
+		if (!runs)
+			continue;
+		uint16_t attempts = cursor_attempts(q->cursor, msgs[i]->seq);
+		if (attempts > msgs[i]->attempts)
+			msgs[i]->attempts = attempts;
+		run++;
+	}
+	if (run > 0)
+		sent = chan_try_send_n(memory, msgs, run);
+	for (size_t i = sent; i < n; i++) {
+		const struct message *m = msgs[i];
+		if (!cursor_wants(q->cursor, m->seq))
+			continue; /* before the last crash it was finished, or began to wait */
+		if (is_deferred(m, now)) {
+			wait_locked(q, m, due_of(m));
+			continue;
+		}
+		fall_behind_locked(q, m);
+		lq_count(q, 1, m->body->len, 0);
+	}
+	q->to = end;
+	if (!q->behind)
+		q->next = end;
+	return sent;
+}
+
+static size_t put_back_locked(
+	struct log_queue *q, struct chan *memory, struct message *const *msgs, size_t n)
+{
+	size_t sent = memory && !q->behind ? chan_try_send_n(memory, msgs, n) : 0;
+	for (size_t i = sent; i < n; i++)
+		wait_locked(q, msgs[i], 0);
+	return sent;
+}
+
+static size_t put_to_channel(
+	struct log_queue *q, struct chan *memory, struct message *const *msgs, size_t n)
+{
+	bool start = false;
+	mutex_lock(q->lock);
+	size_t sent = msgs[0]->seq < q->to ? put_back_locked(q, memory, msgs, n)
+					   : put_new_locked(q, memory, msgs, n);
+	if (sent < n)
+		start = lq_wake_locked(q);
+	mutex_unlock(q->lock);
+	if (start)
+		(void)lq_start(q);
+	topic_log_touch(q->tl);
+	return sent;
+}
+
+size_t lq_put_messages(
+	struct backend_queue *base, struct chan *memory, struct message *const *msgs, size_t n)
+{
+	struct log_queue *q = log_queue_of(base);
+	CHECK(!memory || memory == q->memory);
+	/* What a topic has is in the log from its handed place on. */
+	if (n == 0 || lq_is_topic(q))
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		CHECK(msgs[i]->seq > 0);
+	return put_to_channel(q, memory, msgs, n);
+}
+
+void log_queue_wait(struct backend_queue *base, const struct message *m, int64_t due)
+{
+	struct log_queue *q = log_queue_of(base);
+	CHECK(!lq_is_topic(q) && m->seq > 0);
+	mutex_lock(q->lock);
+	wait_locked(q, m, due > 0 ? due : 0);
+	bool start = lq_wake_locked(q);
+	mutex_unlock(q->lock);
+	if (start)
+		(void)lq_start(q);
+	topic_log_touch(q->tl);
+}
+
+void log_queue_taken_locked(struct backend_queue *base, struct message *const *msgs, size_t n)
+{
+	struct log_queue *q = log_queue_of(base);
+	mutex_assert_held(q->lock);
+	for (size_t i = 0, k; i < n; i += k) {
+		for (k = 1; i + k < n && msgs[i + k]->seq == msgs[i]->seq + k &&
+			    msgs[i + k]->attempts == msgs[i]->attempts;)
+			k++;
+		cursor_taken(q->cursor, msgs[i]->seq, k, msgs[i]->attempts);
+	}
+}
+
+void log_queue_finished_locked(struct backend_queue *base, const struct message *m)
+{
+	struct log_queue *q = log_queue_of(base);
+	mutex_assert_held(q->lock);
+	cursor_finished(q->cursor, m->seq);
+}
+
+void log_queue_touch(struct backend_queue *base)
+{
+	topic_log_touch(log_queue_of(base)->tl);
+}
+
+/* --- a topic's ------------------------------------------------------------------------------------ */
+
+/* The messages keep their publisher's reference. */
+static size_t send_locked(struct log_queue *q, struct message *const *msgs, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		message_ref(msgs[i]);
+	size_t sent = chan_try_send_n(q->memory, msgs, n);
+	message_unref_all(msgs + sent, n - sent);
+	return sent;
+}
+
+void lq_kept(void *arg, const char *channel, struct message *const *msgs, size_t n)
+{
+	struct log_queue *q = arg;
+	bool start = false;
+	mutex_lock(q->lock);
+	/* What the reader has seen already. */
+	size_t i = 0;
+	while (i < n && msgs[i]->seq < q->to)
+		i++;
+	if (i < n)
+		q->to = msgs[n - 1]->seq + 1;
+	/* Copies are their channel's business; the reader passes over them. */
+	if (channel)
+		i = n;
+	if (i < n && !q->behind && q->memory)
+		i += send_locked(q, msgs + i, n - i);
+	if (i < n) {
+		int64_t bytes = 0;
+		for (size_t k = i; k < n; k++)
+			bytes += msgs[k]->body->len;
+		fall_behind_locked(q, msgs[i]);
+		lq_count(q, (int64_t)(n - i), bytes, 0);
+		start = lq_wake_locked(q);
+	}
+	if (!q->behind)
+		q->next = q->to;
+	mutex_unlock(q->lock);
+	if (start)
+		(void)lq_start(q);
+}

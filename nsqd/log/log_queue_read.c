@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a queue over a log reads: the log from its place on, and what has waited. No Go file: stock
+ * has no log. Runs in lq:NAME; blocks on the disk, without locks.
+ */
+#include "nsqd/log/log_queue.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/xalloc.h"
+#include "nsqd/log/log_queue_internal.h"
+
+/* When a place is tried again that could not be read. */
+#define RETRY_NS NSEC_PER_SEC
+/* So often; then it is given up, if the disk says that it is bad. */
+#define TRIES 10
+/* Messages that have waited, per batch. */
+#define DUE_BATCH 64
+/* So many records per batch are looked at. */
+#define LOOK_MAX 2048
+/* Further than this the reader does not read on to pass records over, but looks for the place. */
+#define FAR 100000
+
+/* --- the batch ------------------------------------------------------------------------------------ */
+
+void lq_show(struct log_queue *q)
+{
+	size_t n = q->n - q->at;
+	mutex_lock(&q->count_lock);
+	q->counts.ahead = n;
+	q->counts.first = n > 0 ? q->msgs[q->at]->timestamp : 0;
+	q->counts.last = n > 0 ? q->msgs[q->n - 1]->timestamp : 0;
+	mutex_unlock(&q->count_lock);
+}
+
+void lq_drop_batch(struct log_queue *q)
+{
+	message_unref_all(q->msgs + q->at, q->n - q->at);
+	q->n = q->at = 0;
+	q->more = false;
+	lq_show(q);
+}
+
+/* They may be gone already: their sizes were noted. */
+void lq_received(struct log_queue *q, size_t n)
+{
+	int64_t bytes = 0;
+	for (size_t i = q->at; i < q->at + n; i++)
+		bytes += q->lens[i];
+	q->at += n;
+	mutex_lock(&q->count_lock);
+	q->counts.received += (int64_t)n;
+	q->counts.received_bytes += bytes;
+	mutex_unlock(&q->count_lock);
+	if (q->waited)
+		lq_count(q, 0, 0, -(int64_t)n);
+	else
+		lq_count(q, -(int64_t)n, -bytes, 0);
+	lq_show(q);
+}
+
+/* Takes m over. */
+static void add(struct log_queue *q, struct message *take_m)
+{
+	if (!q->msgs) {
+		q->msgs = xcalloc(LQ_BATCH, sizeof(struct message *));
+		q->lens = xcalloc(LQ_BATCH, sizeof(*q->lens));
+	}
+	CHECK(q->n < LQ_BATCH);
+	q->lens[q->n] = take_m->body->len;
+	q->msgs[q->n++] = take_m;
+}
+
+void lq_close_readers(struct log_queue *q)
+{
+	log_reader_close(q->reader);
+	log_reader_close(q->at_reader);
+	q->reader = q->at_reader = NULL;
+	q->used_ns = 0;
+	free(q->msgs);
+	free(q->lens);
+	q->msgs = NULL;
+	q->lens = NULL;
+}
+
+static void failed(const struct log_queue *q, const struct err *err)
+{
+	topic_log_logf(q->tl, LG_ERROR, "LOG(%s): failed to read for %s - %s",
+		topic_log_name(q->tl), q->name, err->msg);
+}
+
+static bool is_mine(const struct log_queue *q, const struct log_item *item)
+{
+	return !item->channel || (q->channel && strcmp(item->channel, q->channel) == 0);
+}
+
+/* --- what has waited ------------------------------------------------------------------------------ */
+
+static void read_waited(struct log_queue *q, struct cursor_entry *e)
+{
+	struct log_item item;
+	struct err err = {0};
+	enum log_read what = log_read_at(q->at_reader, e->seq, e->offset, &item, &err);
+	if (what == LOG_READ_MESSAGE && is_mine(q, &item)) {
+		if (e->attempts > item.msg->attempts)
+			item.msg->attempts = e->attempts;
+		add(q, item.msg);
+		return;
+	}
+	mutex_lock(q->lock);
+	if (what == LOG_READ_ERROR) {
+		e->due = clock_wall_ns() + RETRY_NS;
+		cursor_wait(q->cursor, e);
+	} else {
+		cursor_finished(q->cursor, e->seq);
+	}
+	mutex_unlock(q->lock);
+	lq_count(q, 0, 0, -1);
+	if (what == LOG_READ_MESSAGE)
+		message_unref(item.msg);
+	if (what != LOG_READ_ERROR)
+		err_set(&err, 0, "message %llu is lost", (unsigned long long)e->seq);
+	failed(q, &err);
+}
+
+static void fill_waited(struct log_queue *q)
+{
+	struct cursor_entry due[DUE_BATCH];
+	size_t n = 0, zero = 0;
+	if (lq_is_topic(q))
+		return;
+	mutex_lock(q->lock);
+	n = cursor_pop_due(q->cursor, clock_wall_ns(), due, DUE_BATCH);
+	for (size_t i = 0; i < n; i++)
+		zero += due[i].due == 0;
+	q->zero -= zero;
+	mutex_unlock(q->lock);
+	if (n == 0)
+		return;
+	lq_count(q, 0, 0, (int64_t)(n - zero));
+	if (!q->at_reader)
+		q->at_reader = log_reader_open(q->log, due[0].seq, due[0].offset);
+	for (size_t i = 0; i < n; i++)
+		read_waited(q, &due[i]);
+	q->waited = true;
+}
+
+/* --- the log -------------------------------------------------------------------------------------- */
+
+/* What the reader is to read now: false: nothing. Then: numbers from *from to *to - 1. */
+static bool next_range(struct log_queue *q, uint64_t *from, uint64_t *to, uint32_t *offset)
+{
+	mutex_lock(q->lock);
+	if (q->behind && !lq_is_topic(q)) {
+		q->next = cursor_next_wanted(q->cursor, q->next);
+		if (q->next > q->to)
+			q->next = q->to;
+	}
+	bool is = q->behind && (lq_is_topic(q) || q->next < q->to);
+	*from = q->next;
+	*to = lq_is_topic(q) ? UINT64_MAX : q->to;
+	*offset = q->hint == q->next ? q->hint_offset : 0;
+	mutex_unlock(q->lock);
+	return is;
+}
+
+static void find_place(struct log_queue *q, uint64_t from, uint32_t offset)
+{
+	if (!q->reader) {
+		q->reader = log_reader_open(q->log, from, offset);
+		return;
+	}
+	uint64_t at = log_reader_seq(q->reader);
+	if (at > from || from - at > FAR || (at < from && offset != 0))
+		log_reader_seek(q->reader, from, offset);
+}
+
+/* Numbers that cannot be had. */
+static void lose(struct log_queue *q, uint64_t from, uint64_t to)
+{
+	int64_t n = 0;
+	mutex_lock(q->lock);
+	if (lq_is_topic(q))
+		n = (int64_t)(to - from);
+	for (uint64_t seq = from; !lq_is_topic(q) && seq < to; seq++) {
+		seq = cursor_next_wanted(q->cursor, seq);
+		if (seq < to && cursor_wants(q->cursor, seq))
+			n += cursor_finished(q->cursor, seq);
+	}
+	mutex_unlock(q->lock);
+	lq_count(q, -n, 0, 0);
+	if (n > 0)
+		topic_log_logf(q->tl, LG_ERROR, "LOG(%s): %lld messages are lost for %s",
+			topic_log_name(q->tl), (long long)n, q->name);
+}
+
+/* A topic's: a message with a delay is as it would be if it had been published now. */
+static void use_of_topic(struct log_queue *q, const struct log_item *item, int64_t now)
+{
+	struct message *m = item->msg;
+	if (item->channel) {
+		/* Its channel knows of it. */
+		lq_count(q, -1, -(int64_t)m->body->len, 0);
+		message_unref(m);
+		return;
+	}
+	if (m->deferred_ns > 0 && now - m->timestamp >= m->deferred_ns)
+		m->deferred_ns = 0;
+	add(q, m);
+}
+
+/* A channel's: delivered, or it waits; or it is not for this channel. */
+static void use_of_channel(struct log_queue *q, const struct log_item *item, int64_t now)
+{
+	struct message *m = item->msg;
+	bool deliver = false;
+	int64_t less = 0, due;
+	mutex_lock(q->lock);
+	if (cursor_wants(q->cursor, m->seq)) {
+		uint16_t attempts = cursor_attempts(q->cursor, m->seq);
+		if (attempts > m->attempts)
+			m->attempts = attempts;
+		if (__builtin_add_overflow(m->timestamp, m->deferred_ns, &due))
+			due = INT64_MAX;
+		struct cursor_entry e = {
+			.due = due, .seq = m->seq, .offset = m->offset, .attempts = m->attempts};
+		less = 1;
+		if (!is_mine(q, item))
+			cursor_finished(q->cursor, m->seq);
+		else if (m->deferred_ns > 0 && due > now)
+			cursor_wait(q->cursor, &e);
+		else
+			deliver = true;
+	}
+	mutex_unlock(q->lock);
+	if (deliver) {
+		add(q, m);
+		return;
+	}
+	lq_count(q, -less, -less * (int64_t)m->body->len, 0);
+	message_unref(m);
+}
+
+/* The disk could not be read: later. What it says is bad is given up after some time. */
+static void try_later(struct log_queue *q, const struct err *err)
+{
+	failed(q, err);
+	if (++q->tries >= TRIES && err->code == EIO) {
+		log_reader_skip(q->reader);
+		q->tries = 0;
+	}
+	ticker_after(&q->retry, RETRY_NS);
+}
+
+/* One record. False: there is no more for now. */
+static bool read_one(struct log_queue *q, uint64_t from, uint64_t to, int64_t now)
+{
+	struct log_item item;
+	struct err err = {0};
+	if (log_reader_seq(q->reader) >= to)
+		return false;
+	switch (log_reader_next(q->reader, &item, &err)) {
+	case LOG_READ_END:
+		return false;
+	case LOG_READ_ERROR:
+		try_later(q, &err);
+		return false;
+	case LOG_READ_GAP:
+		lose(q, item.seq < from ? from : item.seq,
+			item.seq + item.n < to ? item.seq + item.n : to);
+		break;
+	case LOG_READ_MESSAGE:
+		if (item.seq < from)
+			message_unref(item.msg);
+		else if (lq_is_topic(q))
+			use_of_topic(q, &item, now);
+		else
+			use_of_channel(q, &item, now);
+		break;
+	}
+	q->tries = 0;
+	return true;
+}
+
+/* The reader has come to seq. */
+static void advance(struct log_queue *q, uint64_t from, uint64_t seq)
+{
+	uint64_t news = 0;
+	mutex_lock(q->lock);
+	if (seq > from)
+		q->next = seq;
+	/* Kept, and not told of yet: whoever tells finds that it is known. */
+	if (lq_is_topic(q) && seq > q->to) {
+		news = seq - q->to;
+		q->to = seq;
+	}
+	if (q->next > q->to)
+		q->next = q->to;
+	mutex_unlock(q->lock);
+	lq_count(q, (int64_t)news, 0, 0);
+}
+
+static void fill_from_log(struct log_queue *q)
+{
+	uint64_t from, to;
+	uint32_t offset;
+	size_t looked = 0, bytes = 0;
+	bool goes_on = true;
+	if (q->retry.next_ns != 0 || !next_range(q, &from, &to, &offset))
+		return;
+	int64_t now = clock_wall_ns();
+	find_place(q, from, offset);
+	while (goes_on && q->n < LQ_BATCH && bytes < LQ_BATCH_BYTES && looked++ < LOOK_MAX) {
+		size_t n = q->n;
+		goes_on = read_one(q, from, to, now);
+		if (q->n > n)
+			bytes += q->msgs[n]->body->len;
+	}
+	q->more = goes_on;
+	q->waited = false;
+	advance(q, from, log_reader_seq(q->reader));
+}
+
+void lq_fill(struct log_queue *q)
+{
+	if (q->at < q->n)
+		return;
+	q->n = q->at = 0;
+	q->more = false;
+	/* In turns, so that what always comes back does not keep the log from being read. */
+	if (!q->was_waited)
+		fill_waited(q);
+	if (q->n == 0)
+		fill_from_log(q);
+	if (q->n == 0 && q->was_waited)
+		fill_waited(q);
+	q->was_waited = q->n > 0 && q->waited;
+	if (q->n > 0)
+		q->used_ns = clock_mono_ns();
+	if (q->n > 0)
+		lq_show(q);
+}

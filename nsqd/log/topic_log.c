@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a topic with a log and its channels share. No Go file: stock has no log. tick runs in the
+ * thread "log:TOPIC"; the other functions run in their callers' threads.
+ *
+ * One thread at a time is the flusher, which writes cursors' files: the one that has received the
+ * value of turn_chan. It is log:TOPIC in tick, or a thread whose channel joins or leaves. Only the
+ * flusher changes the list of the members, and it does that with the lock held as well. So the
+ * flusher walks through the list without the lock, while it blocks on the disk.
+ */
+#include "nsqd/log/topic_log.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/chan.h"
+#include "common/check.h"
+#include "common/clock.h"
+#include "common/xalloc.h"
+
+#define SUFFIX ".cursor"
+#define TMP_SUFFIX ".cursor.tmp"
+/* No channel can have this name. */
+#define TOPIC_CURSOR ":topic" SUFFIX
+#define SYNC_TIMEOUT_NS (2 * NSEC_PER_SEC)
+
+struct topic_log {
+	/* immutable */
+	char *topic;
+	int dir; /* the data path */
+	const struct lg *lg;
+	const struct log_io *io;
+	struct log *log;
+	struct chan *turn_chan; /* capacity 1, one value: the turn to be the flusher */
+	_Atomic bool touched;   /* a tick will come, and has not begun */
+	/* set before anything is appended */
+	void (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n);
+	void *kept_arg;
+	bool started;
+	bool (*tick)(void *arg); /* the topic's queue's, with kept_arg; the flusher's */
+
+	struct mutex lock;
+	/* guarded by lock; the list's changes by turn_chan as well */
+	struct cursor *handed; /* what is in the channels is finished there */
+	struct topic_log_member *members;
+
+	/* the flusher's */
+	bool closed;  /* there is nothing to flush any more */
+	bool failing; /* as in a member */
+};
+
+void topic_log_logf(const struct topic_log *tl, enum lg_level level, const char *fmt, ...)
+{
+	va_list ap;
+	if (!tl->lg)
+		return;
+	va_start(ap, fmt);
+	lg_vlogf(tl->lg, level, fmt, ap);
+	va_end(ap);
+}
+
+struct log *topic_log_log(struct topic_log *tl)
+{
+	return tl->log;
+}
+
+struct mutex *topic_log_lock(struct topic_log *tl)
+{
+	return &tl->lock;
+}
+
+struct cursor *topic_log_cursor(struct topic_log *tl)
+{
+	return tl->handed;
+}
+
+const char *topic_log_name(const struct topic_log *tl)
+{
+	return tl->topic;
+}
+
+/* --- the flusher ---------------------------------------------------------------------------------- */
+
+static void take_turn(struct topic_log *tl)
+{
+	chan_recv(tl->turn_chan, NULL);
+}
+
+static void give_turn(struct topic_log *tl)
+{
+	chan_send(tl->turn_chan, NULL);
+}
+
+/* Says so once, until it works again. */
+static int flushed(struct topic_log *tl, const char *what, int rc, bool *failing, struct err *err)
+{
+	if (rc != 0 && !*failing)
+		topic_log_logf(tl, LG_ERROR, "LOG(%s): failed to write the cursor of %s - %s",
+			tl->topic, what, err->msg);
+	else if (rc == 0 && *failing)
+		topic_log_logf(
+			tl, LG_INFO, "LOG(%s): the cursor of %s is written again", tl->topic, what);
+	*failing = rc != 0;
+	return rc;
+}
+
+static int flush_member(struct topic_log *tl, struct topic_log_member *m, struct err *err)
+{
+	int rc = cursor_flush(m->cursor, m->lock, err);
+	if (rc == 0)
+		m->saved = true;
+	return flushed(tl, "a channel", rc, &m->failing, err);
+}
+
+static int flush_handed(struct topic_log *tl, struct err *err)
+{
+	return flushed(
+		tl, "the topic", cursor_flush(tl->handed, &tl->lock, err), &tl->failing, err);
+}
+
+static uint64_t floor_of(struct cursor *c, struct mutex *lock)
+{
+	mutex_lock(lock);
+	uint64_t floor = cursor_floor(c);
+	mutex_unlock(lock);
+	return floor;
+}
+
+/*
+ * The floor of the topic comes first: a channel that joins later begins there or behind. (It cannot
+ * join meanwhile; but that is not to be what this rests on.) The floors are those of now, and not of
+ * what the files say: what is below was finished, and where the disk is full a cursor cannot be
+ * written until a segment has gone.
+ *
+ * The topic's cursor is written last, and only if each channel has its file: so after a crash no
+ * message is taken for handed to a channel of which nothing is known.
+ */
+static bool flush_all(struct topic_log *tl)
+{
+	struct err err;
+	uint64_t floor = floor_of(tl->handed, &tl->lock);
+	bool again = false, saved = true;
+	for (struct topic_log_member *m = tl->members; m; m = m->next) {
+		uint64_t f = floor_of(m->cursor, m->lock);
+		floor = f < floor ? f : floor;
+		again |= flush_member(tl, m, &err) != 0;
+		saved &= m->saved;
+		if (m->tick)
+			again |= m->tick(m->arg);
+	}
+	if (tl->tick)
+		again |= tl->tick(tl->kept_arg);
+	if (saved)
+		again |= flush_handed(tl, &err) != 0;
+	if (log_forget(tl->log, floor, &err) != 0) {
+		topic_log_logf(tl, LG_ERROR, "LOG(%s): %s", tl->topic, err.msg);
+		again = true;
+	}
+	return again || !saved;
+}
+
+static bool tick(void *arg)
+{
+	struct topic_log *tl = arg;
+	bool again = false;
+	/* What happens from here on asks for a tick anew. */
+	atomic_store(&tl->touched, false);
+	take_turn(tl);
+	if (!tl->closed)
+		again = flush_all(tl);
+	give_turn(tl);
+	return again || atomic_load(&tl->touched);
+}
+
+int topic_log_flush(struct topic_log *tl)
+{
+	take_turn(tl);
+	bool failed = flush_all(tl);
+	give_turn(tl);
+	return failed ? -1 : 0;
+}
+
+void topic_log_touch(struct topic_log *tl)
+{
+	struct err err;
+	if (atomic_load(&tl->touched) || atomic_exchange(&tl->touched, true))
+		return;
+	if (log_wake(tl->log, &err) == 0)
+		return;
+	topic_log_logf(tl, LG_ERROR, "LOG(%s): %s", tl->topic, err.msg);
+	atomic_store(&tl->touched, false);
+}
+
+/* --- members -------------------------------------------------------------------------------------- */
+
+static void report(struct topic_log *tl, const char *what, const struct cursor_found *f)
+{
+	if (f->damaged)
+		topic_log_logf(tl, LG_ERROR,
+			"LOG(%s): the cursor of %s is damaged (%lld bytes): messages come again",
+			tl->topic, what, (long long)f->damaged_bytes);
+	if (f->beyond > 0)
+		topic_log_logf(tl, LG_WARN,
+			"LOG(%s): the cursor of %s knew of messages that the log has lost",
+			tl->topic, what);
+}
+
+static struct cursor *open_or_make(
+	struct topic_log *tl, const struct cursor_opts *o, uint64_t handed, struct err *err)
+{
+	struct cursor_found found;
+	struct log_stats s;
+	if (tl->started)
+		return cursor_new(o, handed);
+	log_get_stats(tl->log, &s);
+	struct cursor *c = cursor_open(o, s.first, s.next, &found, err);
+	if (!c)
+		return NULL;
+	if (found.missing) {
+		cursor_free(c);
+		return cursor_new(o, handed);
+	}
+	report(tl, o->channel, &found);
+	return c;
+}
+
+int topic_log_join(struct topic_log *tl, const char *channel, struct topic_log_member *m,
+	uint64_t *handed, struct err *err)
+{
+	struct err ignored; /* logged */
+	char *file = xasprintf("%s" SUFFIX, channel);
+	take_turn(tl);
+	*handed = floor_of(tl->handed, &tl->lock);
+	struct cursor_opts o = {.io = tl->io,
+		.dir = log_dir(tl->log),
+		.file = file,
+		.topic = tl->topic,
+		.channel = channel};
+	m->cursor = open_or_make(tl, &o, *handed, err);
+	m->saved = m->failing = false;
+	if (m->cursor) {
+		mutex_lock(&tl->lock);
+		m->next = tl->members;
+		tl->members = m;
+		mutex_unlock(&tl->lock);
+		(void)flush_member(tl, m, &ignored);
+	}
+	give_turn(tl);
+	free(file);
+	if (m->cursor)
+		topic_log_touch(tl);
+	return m->cursor ? 0 : err_wrap(err, "LOG(%s)", tl->topic);
+}
+
+void topic_log_mute(struct topic_log *tl, struct topic_log_member *m)
+{
+	take_turn(tl);
+	m->tick = NULL;
+	give_turn(tl);
+}
+
+int topic_log_leave(struct topic_log *tl, struct topic_log_member *m, bool remove, struct err *err)
+{
+	take_turn(tl);
+	mutex_lock(&tl->lock);
+	struct topic_log_member **p = &tl->members;
+	while (*p != m)
+		p = &(*p)->next;
+	*p = m->next;
+	mutex_unlock(&tl->lock);
+	int rc = remove ? cursor_remove(m->cursor, err) : flush_member(tl, m, err);
+	cursor_free(m->cursor);
+	m->cursor = NULL;
+	give_turn(tl);
+	/* Segments may go. */
+	topic_log_touch(tl);
+	return rc;
+}
+
+/* --- opening and closing -------------------------------------------------------------------------- */
+
+static int open_handed(struct topic_log *tl, struct err *err)
+{
+	struct cursor_found found;
+	struct log_stats s;
+	struct cursor_opts o = {.io = tl->io,
+		.dir = log_dir(tl->log),
+		.file = TOPIC_CURSOR,
+		.topic = tl->topic,
+		.channel = ""};
+	log_get_stats(tl->log, &s);
+	tl->handed = cursor_open(&o, s.first, s.next, &found, err);
+	if (!tl->handed)
+		return -1;
+	report(tl, "the topic", &found);
+	return 0;
+}
+
+static void free_topic_log(struct topic_log *tl)
+{
+	chan_free(tl->turn_chan);
+	mutex_destroy(&tl->lock);
+	free(tl->topic);
+	free(tl);
+}
+
+static void kept(void *arg, const char *channel, struct message *const *msgs, size_t n)
+{
+	struct topic_log *tl = arg;
+	tl->kept(tl->kept_arg, channel, msgs, n);
+}
+
+int topic_log_open(const struct topic_log_opts *o, struct topic_log **out, struct err *err)
+{
+	struct topic_log *tl = xcalloc(1, sizeof(*tl));
+	tl->topic = xstrdup(o->topic);
+	tl->dir = o->dir;
+	tl->lg = o->lg;
+	tl->io = o->io ? o->io : &log_io_real;
+	tl->turn_chan = chan_new(0, 1);
+	give_turn(tl);
+	atomic_init(&tl->touched, false);
+	mutex_init(&tl->lock, RANK_TOPIC_LOG);
+	struct log_opts opts = {.dir = o->dir,
+		.topic = o->topic,
+		.disk = o->disk,
+		.segment_bytes = o->segment_bytes,
+		.lg = o->lg,
+		.io = o->io,
+		.tick = tick,
+		.tick_arg = tl,
+		.tick_ns = o->sync_timeout > 0 ? o->sync_timeout : SYNC_TIMEOUT_NS,
+		.kept = kept,
+		.kept_arg = tl};
+	if (log_open(&opts, &tl->log, err) != 0) {
+		free_topic_log(tl);
+		return -1;
+	}
+	if (open_handed(tl, err) != 0) {
+		log_close(tl->log);
+		free_topic_log(tl);
+		return -1;
+	}
+	*out = tl;
+	return 0;
+}
+
+/* The cursors in the directory. */
+struct files {
+	char **names;
+	size_t n;
+};
+
+static bool ends_with(const char *s, const char *end)
+{
+	size_t n = strlen(s), k = strlen(end);
+	return n > k && strcmp(s + n - k, end) == 0;
+}
+
+static void add_file(void *arg, const char *name)
+{
+	struct files *f = arg;
+	if (strcmp(name, TOPIC_CURSOR) == 0 || strcmp(name, TOPIC_CURSOR ".tmp") == 0 ||
+		(!ends_with(name, SUFFIX) && !ends_with(name, TMP_SUFFIX)))
+		return;
+	f->names = xreallocarray(f->names, f->n + 1, sizeof(*f->names));
+	f->names[f->n++] = xstrdup(name);
+}
+
+static int list_files(struct topic_log *tl, struct files *f, struct err *err)
+{
+	*f = (struct files){0};
+	if (tl->io->list(tl->io, log_dir(tl->log), add_file, f) == 0)
+		return 0;
+	return err_errno(err, errno, "LOG(%s): list", tl->topic);
+}
+
+static void free_files(struct files *f)
+{
+	for (size_t i = 0; i < f->n; i++)
+		free(f->names[i]);
+	free(f->names);
+}
+
+int topic_log_each_channel(struct topic_log *tl, void (*fn)(void *arg, const char *channel),
+	void *arg, struct err *err)
+{
+	struct files f;
+	int rc = list_files(tl, &f, err);
+	for (size_t i = 0; i < f.n; i++) {
+		if (!ends_with(f.names[i], SUFFIX))
+			continue;
+		f.names[i][strlen(f.names[i]) - strlen(SUFFIX)] = '\0';
+		fn(arg, f.names[i]);
+	}
+	free_files(&f);
+	return rc;
+}
+
+/* Is it the file of a channel that is open, or what will be? */
+static bool is_open(struct topic_log *tl, const char *file)
+{
+	for (const struct topic_log_member *m = tl->members; m; m = m->next) {
+		const char *own = cursor_file_name(m->cursor);
+		size_t n = strlen(own);
+		if (strncmp(file, own, n) == 0 &&
+			(file[n] == '\0' || strcmp(file + n, ".tmp") == 0))
+			return true;
+	}
+	return false;
+}
+
+int topic_log_start(struct topic_log *tl, struct err *err)
+{
+	struct files f;
+	CHECK(tl->kept && !tl->started);
+	take_turn(tl);
+	int rc = list_files(tl, &f, err);
+	bool any = false;
+	for (size_t i = 0; rc == 0 && i < f.n; i++) {
+		if (is_open(tl, f.names[i]))
+			continue;
+		any = true;
+		if (tl->io->unlink(tl->io, log_dir(tl->log), f.names[i]) != 0 && errno != ENOENT)
+			rc = err_errno(err, errno, "LOG(%s): remove %s", tl->topic, f.names[i]);
+	}
+	/* Else what they say would be taken for true of other messages, after a loss of power. */
+	if (rc == 0 && any && tl->io->sync_dir(tl->io, log_dir(tl->log)) != 0)
+		rc = err_errno(err, errno, "LOG(%s): fsync", tl->topic);
+	free_files(&f);
+	tl->started = rc == 0;
+	give_turn(tl);
+	return rc;
+}
+
+void topic_log_set_queue(struct topic_log *tl,
+	void (*fn)(void *arg, const char *channel, struct message *const *msgs, size_t n),
+	bool (*fn_tick)(void *arg), void *arg)
+{
+	CHECK(!tl->started);
+	take_turn(tl);
+	tl->kept = fn;
+	tl->kept_arg = arg;
+	tl->tick = fn_tick;
+	give_turn(tl);
+}
+
+void topic_log_unset_queue(struct topic_log *tl)
+{
+	take_turn(tl);
+	tl->tick = NULL;
+	give_turn(tl);
+}
+
+int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n, struct err *err)
+{
+	CHECK(tl->started);
+	return log_append(tl->log, msgs, n, err);
+}
+
+void topic_log_handed(struct topic_log *tl, uint64_t upto)
+{
+	mutex_lock(&tl->lock);
+	uint64_t floor = cursor_floor(tl->handed);
+	if (floor < upto)
+		cursor_finished_range(tl->handed, floor, upto);
+	mutex_unlock(&tl->lock);
+	topic_log_touch(tl);
+}
+
+/* After this tick does nothing. */
+static int end_flushing(struct topic_log *tl, bool flush, struct err *err)
+{
+	take_turn(tl);
+	CHECK(!tl->members);
+	int rc = flush ? flush_handed(tl, err) : 0;
+	cursor_free(tl->handed);
+	tl->handed = NULL;
+	tl->closed = true;
+	give_turn(tl);
+	return rc;
+}
+
+int topic_log_close(struct topic_log *tl, struct err *err)
+{
+	int rc = end_flushing(tl, true, err);
+	log_close(tl->log);
+	free_topic_log(tl);
+	return rc;
+}
+
+int topic_log_delete(struct topic_log *tl, struct err *err)
+{
+	end_flushing(tl, false, err);
+	int rc = log_delete(tl->log, tl->dir, err);
+	free_topic_log(tl);
+	return rc;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a topic with a log and its channels share: the log, the cursor of the topic, and the list of
+ * the channels' cursors. It sees to it that cursors are written in time, and that segments go which
+ * nobody wants. No Go file: stock has no log. docs/log-queue-draft.md says how topic and channel use
+ * it, and what must always be true.
+ *
+ * The life of one: open; the topic's queue; a queue for each channel that topic_log_each_channel
+ * names; start; appends, and channels that come and go; all queues closed; close or delete.
+ */
+#ifndef NSQD_TOPIC_LOG_H
+#define NSQD_TOPIC_LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "common/lg.h"
+#include "common/lock.h"
+#include "nsqd/core/message.h"
+#include "nsqd/log/cursor.h"
+#include "nsqd/log/log.h"
+
+struct topic_log;
+
+struct topic_log_opts {
+	int dir;           /* the data path; borrowed, outlives the topic_log */
+	const char *topic; /* copied */
+	bool disk;         /* as in struct log_opts, as the next four are */
+	int64_t segment_bytes;
+	const struct lg *lg;
+	const struct log_io *io;
+	int64_t sync_timeout; /* ns; what happens is in a cursor's file so soon; 0: 2 s */
+};
+
+/* --- life --------------------------------------------------------------------------------------- */
+
+/* Opens the log and the topic's cursor. -1 with err set. Blocks on the disk. */
+int topic_log_open(const struct topic_log_opts *o, struct topic_log **out, struct err *err);
+/*
+ * Calls fn for each channel whose cursor is in the directory: such a channel had been there when the
+ * daemon ended, and it is to be opened before topic_log_start. -1 with err set. Blocks on the disk.
+ */
+int topic_log_each_channel(struct topic_log *tl, void (*fn)(void *arg, const char *channel),
+	void *arg, struct err *err);
+/*
+ * All channels that were there are open: removes the cursors of others. From now on messages may be
+ * appended. -1 with err set: one could not be removed; nothing may be appended. Blocks on the disk.
+ */
+int topic_log_start(struct topic_log *tl, struct err *err);
+/*
+ * Appends n > 0 messages, all or none, and blocks until they are kept. Then the topic's queue has
+ * them: in memory, or it will read them. They are still the caller's to unref. -1 with err set.
+ */
+int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n, struct err *err);
+/*
+ * All messages with lower numbers are in the channels, or there were none: the topic's pump, when it
+ * has dealt out a batch, from memory or not. Never blocks; takes topic_log.lock.
+ */
+void topic_log_handed(struct topic_log *tl, uint64_t upto);
+/*
+ * Writes all that is pending now, and removes what nobody wants. What happened before is safe from
+ * kill -9 when this returns 0. -1: some of it could not be written, as is logged. Blocks on the disk.
+ */
+int topic_log_flush(struct topic_log *tl);
+/*
+ * Writes what is pending, and closes the log. No queue may be open. -1 with err set: the topic's
+ * cursor could not be written, so some messages will be handed out again. Blocks on the disk.
+ */
+int topic_log_close(struct topic_log *tl, struct err *err);
+/* The same, and removes the log. */
+int topic_log_delete(struct topic_log *tl, struct err *err);
+
+/* --- for log_queue.c ------------------------------------------------------------------------------ */
+
+/* A channel's cursor, as the topic_log knows it. Part of its log_queue. */
+struct topic_log_member {
+	struct cursor *cursor; /* owned */
+	struct mutex *lock;    /* of its owner: guards the cursor; borrowed */
+	/* By the flusher, every sync_timeout. True: once more, please. May block. NULL: nothing. */
+	bool (*tick)(void *arg);
+	void *arg;
+	/* guarded by topic_log.lock */
+	struct topic_log_member *next;
+	/* the flusher's */
+	bool saved;   /* its file is there */
+	bool failing; /* the last flush has failed, and that is logged */
+};
+
+/* The topic's queue: kept is called for all that is appended, as log_opts.kept; tick as a member's. */
+void topic_log_set_queue(struct topic_log *tl,
+	void (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n),
+	bool (*tick)(void *arg), void *arg);
+/* It is closed: tick is not called any more. May wait for a tick, and so for the disk. */
+void topic_log_unset_queue(struct topic_log *tl);
+/*
+ * A channel joins, whose member has lock, tick and arg set: opens its cursor, or makes one that
+ * begins with what the topic has not handed out. *handed: all before it has been handed out. -1 with
+ * err set. Blocks on the disk.
+ */
+int topic_log_join(struct topic_log *tl, const char *channel, struct topic_log_member *m,
+	uint64_t *handed, struct err *err);
+/* Its tick is not called any more. May wait for a tick, and so for the disk. */
+void topic_log_mute(struct topic_log *tl, struct topic_log_member *m);
+/*
+ * It leaves: writes what is pending, or removes the file, and frees the cursor. -1 with
+ * err set. Blocks on the disk.
+ */
+int topic_log_leave(struct topic_log *tl, struct topic_log_member *m, bool remove, struct err *err);
+/* A cursor has something to write. Never blocks; takes locks below topic_log.lock. Any thread. */
+void topic_log_touch(struct topic_log *tl);
+struct log *topic_log_log(struct topic_log *tl);
+/* Guards the topic's cursor, among others. */
+struct mutex *topic_log_lock(struct topic_log *tl);
+struct cursor *topic_log_cursor(struct topic_log *tl);
+const char *topic_log_name(const struct topic_log *tl);
+void topic_log_logf(const struct topic_log *tl, enum lg_level level, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#endif
