@@ -27,6 +27,8 @@ struct side {
 	size_t memory_size; /* 0: no memory queue */
 	int64_t segment_bytes;
 	int64_t sync_timeout;
+	/* In place of the queue's; NULL: its own. */
+	void (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n);
 	struct topic_log *tl;
 	struct chan *memory;
 	struct backend_queue *q; /* the topic's */
@@ -73,6 +75,8 @@ static inline void open_side(struct side *s, const char *a, const char *b)
 		fail_msg("topic_log_open: %s", err.msg);
 	s->memory = new_memory(s);
 	s->q = log_queue_new_topic(s->tl, s->memory);
+	if (s->kept)
+		topic_log_set_queue(s->tl, s->kept, NULL, s->q);
 	if (a)
 		join_channel(s, 0, a);
 	if (b)

@@ -5,6 +5,8 @@
 
 #include <sys/stat.h>
 
+#include "nsqd/log/log_queue_internal.h"
+
 static struct side s;
 
 static int setup(void **state)
@@ -207,6 +209,63 @@ static void test_many_publishers_with_syncs(void **state)
 	many_publishers(200, true, 0, NSEC_PER_MSEC);
 }
 
+static struct {
+	struct chan *begun, *go_on;
+	bool slow;
+} teller;
+
+static void tell_late(void *arg, const char *channel, struct message *const *msgs, size_t n)
+{
+	if (teller.slow) {
+		chan_send(teller.begun, NULL);
+		chan_recv(teller.go_on, NULL);
+	}
+	lq_kept(arg, channel, msgs, n);
+}
+
+static void publish_last(void *arg)
+{
+	pub(&s, 31, 3);
+}
+
+static bool has_caught_up(struct backend_queue *q)
+{
+	struct log_queue *lq = log_queue_of(q);
+	mutex_lock(lq->lock);
+	bool has = !lq->behind;
+	mutex_unlock(lq->lock);
+	return has;
+}
+
+/* The reader has seen messages before the queue is told of them: they are not handed out twice. */
+static void test_read_before_told(void **state)
+{
+	struct wait_group wg;
+	teller.begun = chan_new(0, 0);
+	teller.go_on = chan_new(0, 0);
+	teller.slow = false;
+	s.kept = tell_late;
+	open_side(&s, "a", NULL);
+	pub(&s, 1, 30);
+	teller.slow = true;
+	wait_group_init(&wg);
+	go(&wg, publish_last, NULL);
+	chan_recv(teller.begun, NULL);
+	pump(&s, 33);
+	wait_for(has_caught_up(s.q));
+	chan_send(teller.go_on, NULL);
+	join(&wg);
+	teller.slow = false;
+	assert_int_equal(chan_len(s.memory), 0);
+	wait_for(depth_of(s.q) == 0);
+	pub(&s, 34, 1);
+	pump(&s, 1);
+	expect_finish(&s.channels[0], 1, 34);
+	close_side(&s);
+	chan_free(teller.begun);
+	chan_free(teller.go_on);
+}
+
 /* --- what comes back -------------------------------------------------------------------------------- */
 
 static void test_requeue_while_behind(void **state)
@@ -240,23 +299,30 @@ static void test_requeue_while_behind(void **state)
 	close_side(&s);
 }
 
-/* What always comes back does not keep the others from being read. */
-static void test_one_that_always_comes_back(void **state)
+/* What always comes back does not keep the others from being read: some always wait here. */
+static void test_those_that_always_come_back(void **state)
 {
+	enum { COME_BACK = 200, ALL = 900 };
+	struct message *held[COME_BACK];
 	open_side(&s, "a", NULL);
 	struct chan_side *c = &s.channels[0];
-	pub(&s, 1, 300);
-	pump(&s, 300);
-	for (uint64_t next = 2; next <= 300;) {
+	pub(&s, 1, ALL);
+	pump(&s, ALL);
+	for (int i = 0; i < COME_BACK; i++)
+		held[i] = take_message(c);
+	for (int i = 0; i < COME_BACK; i++)
+		requeue(c, held[i], 0);
+	for (uint64_t next = COME_BACK + 1; next <= ALL;) {
 		struct message *m = take_message(c);
-		if (id_of(m) == 1) {
+		if (id_of(m) <= COME_BACK) {
 			requeue(c, m, 0);
 			continue;
 		}
 		assert_int_equal(id_of(m), next++);
 		finish(c, m);
 	}
-	finish(c, take_message(c));
+	for (int i = 0; i < COME_BACK; i++)
+		finish(c, take_message(c));
 	expect_nothing(c);
 	close_side(&s);
 }
@@ -503,8 +569,9 @@ int main(void)
 		queue_test(test_many_publishers),
 		queue_test(test_many_publishers_and_one_slow_channel),
 		queue_test(test_many_publishers_with_syncs),
+		queue_test(test_read_before_told),
 		queue_test(test_requeue_while_behind),
-		queue_test(test_one_that_always_comes_back),
+		queue_test(test_those_that_always_come_back),
 		queue_test(test_delays),
 		queue_test(test_delays_after_a_restart),
 		queue_test(test_first_channel_gets_the_backlog),

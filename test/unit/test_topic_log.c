@@ -384,8 +384,12 @@ static void test_a_channel_without_a_file(void **state)
 	d->fail_at = -1;
 	pub(&s, 1, 3);
 	pump(&s, 3);
+	/* The channel's file cannot be made, and that of the topic can. */
+	d->fail_at = d->calls;
+	d->fail_calls = 1;
+	assert_int_equal(topic_log_flush(s.tl), -1);
+	assert_true(d->calls > d->fail_at);
 	struct sim_disk *copy = sim_copy(d);
-	assert_int_equal(topic_log_flush(s.tl), 0);
 	assert_int_equal(topic_log_flush(s.tl), 0);
 	struct sim_disk *later = sim_copy(d);
 	close_side(&s);
@@ -400,6 +404,43 @@ static void test_a_channel_without_a_file(void **state)
 	}
 	sim_free(copy);
 	sim_free(later);
+	sim_free(d);
+}
+
+/*
+ * The daemon dies behind the channel's cursor, and before the topic's: the topic hands its messages
+ * out again, and the channel knows which of them are finished, or wait.
+ */
+static void test_handed_out_again(void **state)
+{
+	struct sim_disk *d = sim_new();
+	struct side s = {.io = &d->io, .memory_size = 8, .sync_timeout = HOUR};
+	open_side(&s, "a", NULL);
+	pub(&s, 1, 6);
+	assert_int_equal(topic_log_flush(s.tl), 0);
+	pump(&s, 6);
+	expect_finish(&s.channels[0], 1, 3);
+	struct message *fourth = take_message(&s.channels[0]);
+	struct message *fifth = take_message(&s.channels[0]);
+	requeue(&s.channels[0], fourth, HOUR);
+	d->fail_at = d->calls + 1;
+	assert_int_equal(topic_log_flush(s.tl), -1);
+	struct sim_disk *copy = sim_copy(d);
+	finish(&s.channels[0], fifth);
+	close_side(&s);
+	s = (struct side){.io = &copy->io, .memory_size = 8};
+	open_side(&s, "a", NULL);
+	assert_int_equal(depth_of(s.q), 6);
+	pump(&s, 6);
+	fifth = take_message(&s.channels[0]);
+	assert_true(id_of(fifth) == 5 && fifth->attempts == 2);
+	finish(&s.channels[0], fifth);
+	expect_finish(&s.channels[0], 6, 1);
+	expect_nothing(&s.channels[0]);
+	assert_int_equal(log_queue_deferred(s.channels[0].q), 1);
+	wait_for(depth_of(s.channels[0].q) == 0);
+	close_side(&s);
+	sim_free(copy);
 	sim_free(d);
 }
 
@@ -438,6 +479,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_cursors_of_others, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_a_channel_without_a_file, setup, log_teardown),
+		cmocka_unit_test_setup_teardown(test_handed_out_again, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_full_disk, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_kill, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_power_cut, setup, log_teardown),
