@@ -31,7 +31,7 @@ struct log_opts {
 	bool disk;         /* kept is what survives a loss of power; else the end of the process */
 	bool read_only;    /* for who only looks: no file is changed, and nothing can be appended */
 	int64_t segment_bytes;   /* 0: LOG_SEGMENT_BYTES */
-	const struct lg *lg;     /* borrowed */
+	const struct lg *lg;     /* borrowed; NULL: nothing is said */
 	const struct log_io *io; /* borrowed; NULL: log_io_real */
 	/*
 	 * Called in the log's thread after a log_wake, every tick_ns until it returns false. For

@@ -280,12 +280,6 @@ static int64_t lq_first_timestamp(struct backend_queue *base)
 	return counts_of(base).first;
 }
 
-static struct backend_look *lq_look(struct backend_queue *base)
-{
-	(void)base;
-	return NULL;
-}
-
 /* Has lq:NAME throw all away. It may have to be started; another thread may be about to do that. */
 static int lq_empty(struct backend_queue *base, struct err *err)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What log_queue.c, log_queue_put.c and log_queue_read.c share; for no other file. */
+/* What log_queue.c and log_queue_*.c share; for no other file. */
 #ifndef NSQD_LOG_QUEUE_INTERNAL_H
 #define NSQD_LOG_QUEUE_INTERNAL_H
 
@@ -20,6 +20,8 @@ struct log_queue_counts {
 	int64_t received, received_bytes;
 	size_t ahead;        /* in the batch */
 	int64_t first, last; /* their timestamps */
+	uint64_t batch_seq; /* of the first of them, if they come in the order of the log; else 0 */
+	uint32_t batch_offset;
 };
 
 struct log_queue {
@@ -96,6 +98,10 @@ size_t lq_put_messages(
 	struct backend_queue *base, struct chan *memory, struct message *const *msgs, size_t n);
 /* log_opts.kept; arg is the topic's queue. */
 void lq_kept(void *arg, const char *channel, struct message *const *msgs, size_t n);
+
+/* --- log_queue_look.c ----------------------------------------------------------------------------- */
+
+struct backend_look *lq_look(struct backend_queue *base);
 
 /* --- log_queue_read.c: lq:NAME --------------------------------------------------------------------- */
 

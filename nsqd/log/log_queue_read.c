@@ -34,6 +34,8 @@ void lq_show(struct log_queue *q)
 	q->counts.ahead = n;
 	q->counts.first = n > 0 ? q->msgs[q->at]->timestamp : 0;
 	q->counts.last = n > 0 ? q->msgs[q->n - 1]->timestamp : 0;
+	q->counts.batch_seq = n > 0 && !q->waited ? q->msgs[q->at]->seq : 0;
+	q->counts.batch_offset = n > 0 ? q->msgs[q->at]->offset : 0;
 	mutex_unlock(&q->count_lock);
 }
 
@@ -322,6 +324,9 @@ static void fill_from_log(struct log_queue *q)
 	}
 	q->more = goes_on;
 	q->waited = false;
+	/* First, so that a look sees them there, or still in the log. */
+	if (q->n > 0)
+		lq_show(q);
 	advance(q, from, log_reader_seq(q->reader));
 }
 

@@ -22,6 +22,8 @@
 void log_logf(const struct log *l, enum lg_level level, const char *fmt, ...)
 {
 	va_list ap;
+	if (!l->lg)
+		return;
 	va_start(ap, fmt);
 	lg_vlogf(l->lg, level, fmt, ap);
 	va_end(ap);

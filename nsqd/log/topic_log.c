@@ -77,6 +77,12 @@ struct cursor *topic_log_cursor(struct topic_log *tl)
 	return tl->handed;
 }
 
+void topic_log_read_only(const struct topic_log *tl, struct log_opts *out)
+{
+	*out = (struct log_opts){
+		.dir = tl->dir, .topic = tl->topic, .read_only = true, .io = tl->io};
+}
+
 const char *topic_log_name(const struct topic_log *tl)
 {
 	return tl->topic;

@@ -25,7 +25,7 @@
 struct topic_log;
 
 struct topic_log_opts {
-	int dir;           /* the data path; borrowed, outlives the topic_log */
+	int dir;           /* the data path; borrowed, outlives all looks */
 	const char *topic; /* copied */
 	bool disk;         /* as in struct log_opts, as the next four are */
 	int64_t segment_bytes;
@@ -114,6 +114,8 @@ struct log *topic_log_log(struct topic_log *tl);
 /* Guards the topic's cursor, among others. */
 struct mutex *topic_log_lock(struct topic_log *tl);
 struct cursor *topic_log_cursor(struct topic_log *tl);
+/* How the log is opened by who only looks: all is borrowed, as long as the topic_log is there. */
+void topic_log_read_only(const struct topic_log *tl, struct log_opts *out);
 const char *topic_log_name(const struct topic_log *tl);
 void topic_log_logf(const struct topic_log *tl, enum lg_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -7,6 +7,8 @@
 
 #include "nsqd/log/log_queue_internal.h"
 
+#define HOUR (3600 * NSEC_PER_SEC)
+
 static struct side s;
 
 static int setup(void **state)
@@ -479,6 +481,62 @@ static void test_two_channels_at_different_places(void **state)
 	close_side(&s);
 }
 
+/* --- looking ---------------------------------------------------------------------------------------- */
+
+/* What is seen of a queue: messages of these numbers, from the first on. */
+static void expect_look(struct backend_queue *q, const uint64_t *ids, size_t n, size_t max)
+{
+	struct message_views views;
+	struct err err = {0};
+	struct backend_look *l = q->ops->look(q);
+	assert_non_null(l);
+	message_views_init(&views, max, 10);
+	if (l->read(l, &views, &err) != 0)
+		fail_msg("look: %s", err.msg);
+	assert_int_equal(views.n, n);
+	for (size_t i = 0; i < n; i++) {
+		const struct message_view *v = &views.v[i];
+		assert_int_equal(v->timestamp, BASE_TS + (int64_t)ids[i]);
+		assert_true(v->body->len == 10 && v->body_len >= 40);
+		assert_true(v->place == PLACE_DISK);
+	}
+	message_views_free(&views);
+	l->free(l);
+}
+
+static void test_look(void **state)
+{
+	uint64_t ids[100];
+	open_side(&s, "a", NULL);
+	struct chan_side *c = &s.channels[0];
+	assert_null(s.q->ops->look(s.q));
+	assert_null(c->q->ops->look(c->q));
+	pub(&s, 1, 60);
+	for (uint64_t i = 0; i < 100; i++)
+		ids[i] = 11 + i;
+	expect_look(s.q, ids, 50, 100);
+	expect_look(s.q, ids, 7, 7);
+	pump(&s, 60);
+	expect_look(c->q, ids, 50, 100);
+	struct message *m = take_message(c);
+	requeue(c, m, HOUR);
+	expect_finish(c, 2, 20);
+	for (uint64_t i = 0; i < 100; i++)
+		ids[i] = 22 + i;
+	wait_for(depth_of(c->q) == 39);
+	expect_look(c->q, ids, 39, 100);
+	/* A look outlives its queue, and the log. */
+	struct backend_look *l = c->q->ops->look(c->q);
+	struct message_views views;
+	struct err err = {0};
+	message_views_init(&views, 5, 10);
+	close_side(&s);
+	assert_int_equal(l->read(l, &views, &err), 0);
+	assert_true(views.n == 5 && views.v[0].timestamp == BASE_TS + 22);
+	message_views_free(&views);
+	l->free(l);
+}
+
 /* --- empty, damage ----------------------------------------------------------------------------------- */
 
 static void test_empty(void **state)
@@ -578,6 +636,7 @@ int main(void)
 		queue_test(test_a_channel_made_on_the_way),
 		queue_test(test_channels_come_and_go),
 		queue_test(test_two_channels_at_different_places),
+		queue_test(test_look),
 		queue_test(test_empty),
 		queue_test(test_damage),
 		queue_test(test_damage_for_a_channel),
