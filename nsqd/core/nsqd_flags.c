@@ -565,6 +565,8 @@ static const struct row rows[] = {
 		"number of bytes per diskqueue file before rolling"),
 	OPT("sync-every", type_int64, sync_every, "number of messages per diskqueue fsync"),
 	OPT("sync-timeout", type_duration, sync_timeout, "duration of time per diskqueue fsync"),
+	OPT("durability", type_string, durability, /* ours */
+		"what an acknowledged message survives: none (as ever), process (kill -9), disk (a loss of power)"),
 	OPT("max-disk-bytes", type_int64, max_disk_bytes, /* ours, as the next two */
 		"refuse publishers while so many bytes of messages wait on disk (0 is no limit)"),
 	OPT("min-free-disk", type_string, min_free_disk,

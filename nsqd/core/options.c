@@ -27,6 +27,7 @@
 	X(config_file)                                                                             \
 	X(log_prefix)                                                                              \
 	X(log_format)                                                                              \
+	X(durability)                                                                              \
 	X(sigterm)                                                                                 \
 	X(tcp_address)                                                                             \
 	X(http_address)                                                                            \
@@ -130,6 +131,7 @@ struct options *options_new(void)
 		.snappy_enabled = true,
 		.log_prefix = xstrdup("[nsqd] "),
 		.log_format = xstrdup("text"),
+		.durability = xstrdup("none"),
 		.sigterm = xstrdup("clean-shutdown"),
 		.tcp_address = xstrdup("0.0.0.0:4150"),
 		.http_address = xstrdup("0.0.0.0:4151"),
@@ -267,6 +269,9 @@ int options_check(struct options *o, struct err *err)
 
 	if (strcmp(o->log_format, "text") != 0 && strcmp(o->log_format, "json") != 0)
 		return err_set(err, 0, "--log-format must be text or json");
+	if (strcmp(o->durability, "none") != 0 && strcmp(o->durability, "process") != 0 &&
+		strcmp(o->durability, "disk") != 0)
+		return err_set(err, 0, "--durability must be none, process or disk");
 	if (strcmp(o->sigterm, "clean-shutdown") != 0 && strcmp(o->sigterm, "drain") != 0)
 		return err_set(err, 0, "--sigterm must be clean-shutdown or drain");
 

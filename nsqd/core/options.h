@@ -43,6 +43,7 @@ struct options {
 	enum lg_level log_level;
 	char *log_prefix;
 	char *log_format;  /* "text" or "json" */
+	char *durability;  /* what an OK survives, with a log: "none", "process" or "disk" */
 	int64_t log_dedup; /* 0: every line is written */
 	bool log_quiet_probes;
 	char *sigterm; /* "clean-shutdown" or "drain" */

@@ -25,6 +25,7 @@
 #include "common/xalloc.h"
 #include "nsqd/disk/backend.h"
 #include "nsqd/disk/backend_flush.h"
+#include "nsqd/log/log_queue.h"
 #include "nsqd/queue/channel_internal.h"
 #include "nsqd/disk/dqname.h"
 #include "protocol/names.h"
@@ -69,9 +70,14 @@ static void channel_free(struct channel *c)
 }
 
 /* backend names, for uniqueness, automatically include the topic... */
-static struct backend_queue *open_backend(const struct channel *c, struct err *err)
+static struct backend_queue *open_backend(struct channel *c, struct err *err)
 {
 	char name[BACKEND_NAME_SIZE];
+	struct topic_log *log = c->topic_ops->log ? c->topic_ops->log(c->topic) : NULL;
+	c->logged = log && !c->ephemeral;
+	if (c->logged)
+		return c->log_queue = log_queue_new_channel(
+			       log, c->name, &c->in_flight_lock, c->memory_msg_chan, err);
 	return backend_new(
 		c->ctx, get_backend_name(c->topic_name, c->name, name, sizeof(name)), err);
 }
@@ -184,11 +190,23 @@ static size_t put_to_backend(
 	return stored;
 }
 
+/* The messages are in the topic's log: in memory as well, or to be read again. */
+static size_t put_logged(struct channel *c, struct message *const *msgs, size_t n)
+{
+	channel_add_bytes(c, msgs, n);
+	size_t sent = c->backend->ops->put_messages(c->backend, c->memory_msg_chan, msgs, n);
+	channel_sub_bytes(c, msgs + sent, n - sent);
+	message_unref_all(msgs + sent, n - sent);
+	return n;
+}
+
 size_t channel_put_locked(struct channel *c, struct message *const *msgs, size_t n, struct err *err)
 {
 	size_t sent = 0;
 	rwlock_assert_held(&c->exit_lock);
-	if (c->memory_msg_chan) {
+	if (c->backend->ops->put_messages)
+		sent = n > 0 ? put_logged(c, msgs, n) : 0;
+	else if (c->memory_msg_chan) {
 		/* Before they are there, and may be taken. */
 		channel_add_bytes(c, msgs, n);
 		sent = chan_try_send_n(c->memory_msg_chan, msgs, n);
@@ -264,9 +282,25 @@ bool channel_has_room(struct channel *c, size_t n)
 	return memory && !channel_is_stuck(c) && chan_len(memory) + n <= chan_cap(memory);
 }
 
+/* The queue sees that it has a delay. */
+static void put_deferred_to_log(struct channel *c, struct message *take_m)
+{
+	struct err err;
+	rwlock_rdlock(&c->exit_lock);
+	if (channel_exiting(c))
+		message_unref(take_m);
+	else
+		channel_put_locked(c, &take_m, 1, &err);
+	rwlock_unlock(&c->exit_lock);
+}
+
 void channel_put_message_deferred(struct channel *c, struct message *take_m, int64_t delay_ns)
 {
 	atomic_fetch_add_explicit(&c->message_count, 1, memory_order_relaxed);
+	if (c->logged) {
+		put_deferred_to_log(c, take_m);
+		return;
+	}
 	channel_start_deferred_timeout(c, take_m, delay_ns);
 	channel_tell_over(c);
 }
@@ -358,6 +392,10 @@ static void put_in_flight(struct channel *c, struct message *const *take_msgs, s
 			latency_add(&c->publish_to_deliver, wall_now - m->timestamp);
 		in_flight_pqueue_push(&c->in_flight, m);
 	}
+	if (c->log_queue) {
+		log_queue_taken_locked(c->log_queue, take_msgs, n);
+		log_queue_touch(c->log_queue);
+	}
 	bool is_next = publish_next(c, &c->next_in_flight, &c->in_flight);
 	mutex_unlock(&c->in_flight_lock);
 	if (is_next)
@@ -376,6 +414,12 @@ void channel_start_in_flight_timeout(struct channel *c, struct message *const *t
 
 void channel_start_deferred_timeout(struct channel *c, struct message *take_m, int64_t delay_ns)
 {
+	/* With exit_lock held, as by all that requeue: the queue stays. */
+	if (c->logged) {
+		log_queue_wait(c->backend, take_m, deadline_after(clock_wall_ns(), delay_ns));
+		message_unref(take_m);
+		return;
+	}
 	mutex_lock(&c->deferred_lock);
 	take_m->due_ns = deadline_after(clock_mono_ns(), delay_ns);
 	in_flight_pqueue_push(&c->deferred, take_m);
@@ -458,8 +502,12 @@ size_t channel_finish_messages(struct channel *c, int64_t client_id, const struc
 			continue;
 		in_flight_pqueue_remove(&c->in_flight, m);
 		latency_add(&c->deliver_to_finish, now - m->delivery_ns);
+		if (c->log_queue)
+			log_queue_finished_locked(c->log_queue, m);
 		finished[done++] = m;
 	}
+	if (c->log_queue && done > 0)
+		log_queue_touch(c->log_queue);
 	(void)publish_next(c, &c->next_in_flight, &c->in_flight);
 	mutex_unlock(&c->in_flight_lock);
 
@@ -469,6 +517,18 @@ size_t channel_finish_messages(struct channel *c, int64_t client_id, const struc
 		message_unref(finished[i]);
 	}
 	return done;
+}
+
+void channel_are_over(struct channel *c, struct message *const *msgs, size_t n)
+{
+	if (!c->logged)
+		return;
+	mutex_lock(&c->in_flight_lock);
+	for (size_t i = 0; i < n && c->log_queue; i++)
+		log_queue_finished_locked(c->log_queue, msgs[i]);
+	if (c->log_queue)
+		log_queue_touch(c->log_queue);
+	mutex_unlock(&c->in_flight_lock);
 }
 
 /*
@@ -783,6 +843,11 @@ size_t channel_deferred_count(struct channel *c)
 	mutex_lock(&c->deferred_lock);
 	size_t n = c->deferred.len;
 	mutex_unlock(&c->deferred_lock);
+	if (!c->logged)
+		return n;
+	rwlock_rdlock(&c->exit_lock);
+	n += c->backend ? log_queue_deferred(c->backend) : 0;
+	rwlock_unlock(&c->exit_lock);
 	return n;
 }
 
@@ -989,6 +1054,9 @@ static struct backend_queue *take_backend(struct channel *c)
 	rwlock_wrlock(&c->exit_lock);
 	struct backend_queue *q = c->backend;
 	c->backend = NULL;
+	mutex_lock(&c->in_flight_lock);
+	c->log_queue = NULL;
+	mutex_unlock(&c->in_flight_lock);
 	rwlock_unlock(&c->exit_lock);
 	return q;
 }

@@ -48,6 +48,8 @@ struct channel_topic_ops {
 	void (*update_channels)(struct topic *t);
 	/* The channel keeps nothing any more that its disk has refused. Does not block. */
 	void (*unstuck)(struct topic *t);
+	/* The topic's log, borrowed; NULL: it has none. May be NULL itself. */
+	struct topic_log *(*log)(struct topic *t);
 	/*
 	 * Drops the channel's reference. Where no channel could be made that is under topic.lock,
 	 * and topic_get_channel's caller has another one.
@@ -66,6 +68,9 @@ struct channel {
 
 	/* Immutable; lives until exit has ended; puts hold exit_lock. */
 	struct backend_queue *backend;
+	bool logged; /* immutable: the topic has a log, and this channel a cursor */
+	/* The same, if the topic has a log and the channel a cursor; guarded by in_flight_lock. */
+	struct backend_queue *log_queue;
 	struct chan *memory_msg_chan; /* immutable; of struct message *; NULL: --mem-queue-size=0 */
 	/*
 	 * Immutable; of struct message *, unbuffered: all that clients see, each one of them. The

@@ -57,6 +57,7 @@ static void count_up(_Atomic uint64_t *count, size_t n)
 
 static void drop(struct channel *c, struct message *const *take_msgs, size_t n, int reason)
 {
+	channel_are_over(c, take_msgs, n);
 	message_unref_all(take_msgs, n);
 	if (reason == DEAD_MAX_ATTEMPTS)
 		count_up(&c->given_up, n);
@@ -328,6 +329,7 @@ __attribute__((noinline)) bool channel_bury(struct channel *c)
 	runnext_handoff(); /* the disk, and nsqlookupd, may take their time */
 	if (has && n > 0) {
 		done = put_dead(c, msgs, n);
+		channel_are_over(c, msgs, done);
 		message_unref_all(msgs, done);
 	} else {
 		for (size_t i = 0; i < n; i++)

@@ -237,10 +237,12 @@ static void requeue_locked(struct channel *c, struct message *take_m, int64_t de
 /* Deals with m, which is in no queue any more. */
 static void settle_locked(struct channel *c, const struct search *s, struct message *take_m)
 {
-	if (s->requeue)
+	if (s->requeue) {
 		requeue_locked(c, take_m, s->delay_ns);
-	else
-		message_unref(take_m);
+		return;
+	}
+	channel_are_over(c, &take_m, 1);
+	message_unref(take_m);
 }
 
 static bool is_wanted(void *arg, const void *value)

@@ -76,6 +76,8 @@ size_t channel_put_locked(
  * reading. What the disk refuses is deferred, and tried again. May block on the disk.
  */
 void channel_put_back_locked(struct channel *c, struct message *const *take_msgs, size_t n);
+/* n messages are over without a FIN: the cursor of a logged channel is told. Takes in_flight_lock. */
+void channel_are_over(struct channel *c, struct message *const *msgs, size_t n);
 /* Messages have left in_flight. With in_flight_lock held. */
 void channel_in_flight_changed_locked(struct channel *c);
 /* Less is kept: logs what was dropped; if nothing is any more, the topic's pump may go on. */

@@ -15,6 +15,7 @@
 #include <cjson/cJSON.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,6 +107,44 @@ static int load_topics(struct topics *ts, const cJSON *topics, struct loaded *l,
 	return 0;
 }
 
+/* A topic has a log, and nsqd.dat does not know it: the daemon was killed before it wrote that. */
+static int load_logged(struct topics *ts, const char *file, struct loaded *l, struct err *err)
+{
+	const char suffix[] = ".log";
+	size_t n = strlen(file), k = sizeof(suffix) - 1;
+	struct stat st;
+	if (n <= k || strcmp(file + n - k, suffix) != 0 ||
+		fstatat(ts->ctx->data_dir_fd, file, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+		!S_ISDIR(st.st_mode) || !is_valid_topic_name(file, n - k))
+		return 0;
+	char *name = xstrdup(file);
+	name[n - k] = '\0';
+	struct topic *t = nsqd_get_existing_topic(ts, name), *fresh = NULL;
+	int rc = 0;
+	if (!t && (fresh = nsqd_get_topic(ts, name, err)) == NULL)
+		rc = -1;
+	topic_unref(t);
+	free(name);
+	if (fresh) {
+		l->topics = xreallocarray(l->topics, l->n + 1, sizeof(struct topic *));
+		l->topics[l->n++] = fresh;
+	}
+	return rc;
+}
+
+static int load_all_logged(struct topics *ts, struct loaded *l, struct err *err)
+{
+	struct dirent *e;
+	int rc = 0;
+	DIR *dir = opendir(nsqd_data_path(ts->ctx));
+	if (!dir)
+		return err_errno(err, errno, "open %s", nsqd_data_path(ts->ctx));
+	while (rc == 0 && (e = readdir(dir)) != NULL)
+		rc = load_logged(ts, e->d_name, l, err);
+	closedir(dir);
+	return rc;
+}
+
 /*
  * After all are loaded: those that have a backlog on disk get to work at once, and a thousand of
  * them would leave the loading little of the processor.
@@ -126,6 +165,8 @@ static int load(struct topics *ts, const cJSON *root, struct err *err)
 	struct loaded loaded = {.deadline_ns = clock_mono_ns() + COUNTING_NS};
 	diskqueue_count_until(loaded.deadline_ns);
 	int rc = load_topics(ts, cJSON_GetObjectItem(root, "topics"), &loaded, err);
+	if (rc == 0)
+		rc = load_all_logged(ts, &loaded, err);
 	start_topics(&loaded);
 	return rc;
 }
@@ -170,7 +211,7 @@ int nsqd_load_metadata(struct metadata *m, struct err *err)
 	remove_all_temporary(ctx);
 	atomic_store(&ctx->phase, PHASE_LOADING);
 	int rc = metadata_file_read(nsqd_data_path(ctx), &root, err);
-	if (rc > 0)
+	if (rc >= 0)
 		rc = load(m->topics, root, err);
 	atomic_store(&ctx->phase, PHASE_RUNNING);
 	cJSON_Delete(root);

@@ -92,8 +92,8 @@ static bool put_there(struct channel *c, struct message_body *take_body)
 	struct guid_factory *ids = &c->topic->id_factory;
 	struct message_id id = guid_hex(ids, guid_factory_reserve(ids, 1));
 	struct message *m = message_new(id, take_body, clock_wall_ns());
-	/* What its disk refuses it would keep in memory, and here it is safe. */
-	if (!channel_is_stuck(c) && channel_put_messages(c, &m, 1, &err) == 1)
+	/* (A logged channel takes only what is in the log.) What its disk refuses it would keep in memory, and here it is safe. */
+	if (!c->logged && !channel_is_stuck(c) && channel_put_messages(c, &m, 1, &err) == 1)
 		return true;
 	message_unref(m);
 	return false;
@@ -130,10 +130,12 @@ static int redrive_batch(struct redrive *r, size_t n, size_t *left, struct err *
 	for (size_t i = 0; i < n; i++) {
 		struct message *m = r->msgs[i];
 		r->out->no_origin += !r->found[i];
-		if (r->found[i] && redrive_one(r, m, &r->entries[i].from))
+		if (r->found[i] && redrive_one(r, m, &r->entries[i].from)) {
+			channel_are_over(r->c, &m, 1);
 			message_unref(m);
-		else
+		} else {
 			r->msgs[(*left)++] = m;
+		}
 	}
 	return 0;
 }

@@ -15,6 +15,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/check.h"
 #include "common/clock.h"
@@ -23,6 +27,7 @@
 #include "common/xalloc.h"
 #include "nsqd/disk/backend.h"
 #include "nsqd/disk/backend_flush.h"
+#include "nsqd/log/log_queue.h"
 #include "nsqd/core/message_count.h"
 #include "nsqd/queue/channel.h"
 #include "protocol/names.h"
@@ -38,6 +43,8 @@ static void topic_free(struct topic *t)
 	CHECK(t->channel_map == NULL);
 	if (t->backend)
 		t->backend->ops->close(t->backend, NULL);
+	if (t->log)
+		topic_log_close(t->log, &(struct err){0});
 	chan_free(t->memory_msg_chan);
 	chan_free(t->start_chan);
 	chan_free(t->exit_chan);
@@ -50,6 +57,67 @@ static void topic_free(struct topic *t)
 	limits_destroy(t);
 	settings_unref(t->settings);
 	free(t);
+}
+
+/* Does a stock queue of the topic, or of a channel of its, have files? Those come first. */
+static bool has_disk_queue(const struct topic *t)
+{
+	int fd = dup(t->ctx->data_dir_fd);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	size_t n = strlen(t->name);
+	bool has = !dir; /* not known */
+	if (dir)
+		rewinddir(dir);
+	for (struct dirent *e; dir && !has && (e = readdir(dir)) != NULL;)
+		has = strncmp(e->d_name, t->name, n) == 0 && strstr(e->d_name, ".diskqueue.") &&
+		      (e->d_name[n] == ':' || e->d_name[n] == '.');
+	if (dir)
+		closedir(dir);
+	else if (fd >= 0)
+		close(fd);
+	return has;
+}
+
+static bool has_log(const struct topic *t)
+{
+	char *name = xasprintf("%s.log", t->name);
+	struct stat st;
+	bool has = fstatat(t->ctx->data_dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		   S_ISDIR(st.st_mode);
+	free(name);
+	return has;
+}
+
+static int open_log(struct topic *t, const struct options *o, struct err *err)
+{
+	struct topic_log_opts opts = {.dir = t->ctx->data_dir_fd,
+		.topic = t->name,
+		.disk = strcmp(o->durability, "disk") == 0,
+		.sync_timeout = o->sync_timeout,
+		.lg = &t->ctx->lg};
+	if (topic_log_open(&opts, &t->log, err) != 0)
+		return -1;
+	t->backend = log_queue_new_topic(
+		t->log, chan_cap(t->memory_msg_chan) > 0 ? t->memory_msg_chan : NULL);
+	/* While the metadata are loaded the channels come first: topic_start. */
+	if (context_is_loading(t->ctx))
+		return 0;
+	t->log_ready = topic_log_start(t->log, err) == 0;
+	return t->log_ready ? 0 : -1;
+}
+
+static int open_backend(struct topic *t, const struct options *o, struct err *err)
+{
+	bool durable = strcmp(o->durability, "none") != 0 && !t->ephemeral;
+	if (!t->ephemeral && !durable && has_log(t))
+		return err_set(err, 0, "it has a log, and --durability is none");
+	if (durable && (has_log(t) || !has_disk_queue(t)))
+		return open_log(t, o, err);
+	if (durable)
+		nsqd_logf(t->ctx, LG_WARN, "TOPIC(%s): not durable, since it has a disk queue",
+			t->name);
+	t->backend = backend_new(t->ctx, t->name, err);
+	return t->backend ? 0 : -1;
 }
 
 struct topic *topic_new(struct context *ctx, const char *name,
@@ -74,11 +142,11 @@ struct topic *topic_new(struct context *ctx, const char *name,
 	guid_factory_init(&t->id_factory, opts->id);
 	t->settings = settings_store_get(&ctx->settings, t->name, NULL);
 	limits_init(t);
-	t->backend = backend_new(ctx, t->name, err);
+	int rc = open_backend(t, opts, err);
 
 	char thread_name[NAME_SIZE + 2];
 	snprintf(thread_name, sizeof(thread_name), "t:%s", t->name);
-	if (!t->backend ||
+	if (rc != 0 ||
 		wait_group_wrap(&t->wait_group, thread_name, topic_message_pump, t, err) != 0) {
 		err_wrap(err, "cannot create topic %s - ", name);
 		topic_free(t);
@@ -98,12 +166,6 @@ void topic_unref(struct topic *t)
 {
 	if (t && atomic_fetch_sub(&t->refs, 1) == 1)
 		topic_free(t);
-}
-
-void topic_start(struct topic *t)
-{
-	atomic_store(&t->started, true);
-	chan_signal(t->start_chan);
 }
 
 /* --- channels ------------------------------------------------------------------------------- */
@@ -141,7 +203,13 @@ static void channel_unstuck(struct topic *t)
 	chan_signal(t->unstuck_chan);
 }
 
+static struct topic_log *log_of(struct topic *t)
+{
+	return t->log;
+}
+
 static const struct channel_topic_ops channel_topic_ops = {
+	.log = log_of,
 	.delete_callback = delete_callback,
 	.update_channels = topic_update_channels,
 	.unstuck = channel_unstuck,
@@ -317,6 +385,45 @@ void topic_free_channels(struct channel **list, size_t n)
 	free(list);
 }
 
+/* --- starting ------------------------------------------------------------------------------- */
+
+/* A channel has a cursor, whatever nsqd.dat says: the daemon was killed before it wrote that. */
+static void get_logged_channel(void *arg, const char *name)
+{
+	struct topic *t = arg;
+	struct err err;
+	if (!is_valid_channel_name(name, strlen(name)))
+		return;
+	struct channel *c = topic_get_channel(t, name, &err);
+	if (!c) {
+		t->log_broken = true;
+		nsqd_logf(t->ctx, LG_ERROR, "TOPIC(%s): %s", t->name, err.msg);
+	}
+	channel_unref(c);
+}
+
+static void start_log(struct topic *t)
+{
+	struct err err;
+	int rc = topic_log_each_channel(t->log, get_logged_channel, t, &err);
+	/* Without one of them its cursor must not be removed. */
+	if (rc == 0 && t->log_broken)
+		rc = err_set(&err, 0, "a channel cannot be opened");
+	if (rc == 0)
+		rc = topic_log_start(t->log, &err);
+	t->log_ready = rc == 0;
+	if (rc != 0)
+		nsqd_logf(t->ctx, LG_ERROR, "TOPIC(%s): takes no messages - %s", t->name, err.msg);
+}
+
+void topic_start(struct topic *t)
+{
+	if (t->log && !t->log_ready)
+		start_log(t);
+	atomic_store(&t->started, true);
+	chan_signal(t->start_chan);
+}
+
 /* --- putting --------------------------------------------------------------------------------- */
 
 /*
@@ -335,6 +442,21 @@ static size_t put_to_backend(struct topic *t, struct message **msgs, size_t n, s
 			err->msg);
 	message_unref_all(msgs, stored);
 	return stored;
+}
+
+/* All n, or none. The topic's queue hands them to the pump, in the order of the log. */
+static size_t put_to_log(struct topic *t, struct message **msgs, size_t n, struct err *err)
+{
+	if (!t->log_ready) {
+		err_set(err, 0, "the log is not open");
+		return 0;
+	}
+	int rc = topic_log_append(t->log, msgs, n, err);
+	nsqd_set_health(t->ctx, rc != 0 ? err : NULL);
+	if (rc != 0)
+		return 0;
+	message_unref_all(msgs, n);
+	return n;
 }
 
 /* Hands m to every channel, to be deferred; takes it over. False: there is none, and m stays. */
@@ -371,6 +493,8 @@ static size_t put(struct topic *t, struct message **msgs, size_t n, bool deferre
 	size_t sent = 0;
 	*in_memory = 0;
 	rwlock_assert_held(&t->lock);
+	if (t->log)
+		return put_to_log(t, msgs, n, err);
 	if (deferred && defer(t, msgs[0]))
 		return 1;
 	if (chan_cap(t->memory_msg_chan) > 0 || t->ephemeral || deferred)
@@ -783,6 +907,11 @@ static enum exit_result topic_exit(struct topic *t, bool deleted, struct err *er
 	}
 	struct backend_queue *q = take_backend(t);
 	int rc = deleted ? q->ops->delete (q, err) : q->ops->close(q, err);
+	if (t->log) {
+		struct topic_log *log = t->log;
+		t->log = NULL;
+		rc |= deleted ? topic_log_delete(log, err) : topic_log_close(log, err);
+	}
 	if (rc == 0 && !ok && deleted)
 		rc = err_set(err, EIO, "the files of a channel could not be removed");
 	return rc == 0 ? EXIT_DONE : EXIT_FAILED;

@@ -28,6 +28,7 @@
 
 struct channel;
 struct quantile;
+struct topic_log;
 
 struct topic {
 	_Atomic int refs;
@@ -46,6 +47,9 @@ struct topic {
 	struct chan *gone_chan;      /* see gone.h; set before exit_flag, NULL till then */
 	bool files_left; /* the disk has refused to remove some; read once gone_chan is closed */
 
+	struct topic_log *log; /* immutable; lives until exit has ended; NULL: not durable */
+	bool log_broken;       /* a channel could not be opened; by who starts the topic */
+	bool log_ready;        /* set before any publisher knows the topic */
 	struct backend_queue *backend; /* immutable; lives until exit has ended; puts hold lock */
 	struct chan *memory_msg_chan;  /* immutable; of struct message * */
 	struct chan *start_chan;       /* immutable; capacity 1 */

@@ -14,6 +14,7 @@
 #include "common/compiler.h"
 #include "common/runnext.h"
 #include "common/xalloc.h"
+#include "nsqd/log/topic_log.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/queue/topic_internal.h"
 
@@ -171,7 +172,10 @@ static void grow(struct pump *p)
 static void deal_out(struct pump *p, size_t n, bool memory, bool owner)
 {
 	int64_t bytes = limits_begin_deal(p->topic, p->msgs, n, memory);
+	uint64_t upto = p->msgs[n - 1]->seq + 1;
 	deliver(p, p->msgs, n);
+	if (p->topic->log)
+		topic_log_handed(p->topic->log, upto);
 	limits_end_deal(p->topic, n, bytes, memory);
 	/* Channels that drop what is too much may be behind. */
 	for (size_t i = 0; i < p->n_channels && owner; i++)
@@ -246,6 +250,8 @@ static enum task_result act(struct task *task, int chosen, bool owner)
 	switch (chosen) {
 	case MEMORY:
 	case BACKEND:
+		if (p->drop.n > 0 && p->topic->log)
+			topic_log_handed(p->topic->log, p->msgs[n - 1]->seq + 1);
 		if (p->drop.n > 0)
 			limits_drop(p->topic, p->msgs, n, chosen == MEMORY);
 		else

@@ -1,0 +1,189 @@
+"""--durability: what was acknowledged and not finished is there after kill -9."""
+
+import json
+import time
+
+from nsq import wait_until
+
+
+def kill_and_start(daemon):
+    daemon.process.kill()
+    daemon.process.wait()
+    daemon.start()
+
+
+def drain(daemon, topic, channel, count):
+    """The bodies and attempts of so many messages, which are finished; then there are no more."""
+    got = []
+    with daemon.subscribe(topic, channel, rdy=10) as client:
+        for _ in range(count):
+            message = client.message()
+            got.append((message.body, message.attempts))
+            client.fin(message)
+        client.expect_quiet()
+    return got
+
+
+def test_what_was_acknowledged_survives_kill_9(new_nsqd):
+    """In memory, behind, in flight, requeued, deferred; for two channels."""
+    daemon = new_nsqd('--durability=process', '--mem-queue-size=20', '--sync-timeout=10ms')
+    daemon.create('t', 'a', 'b')
+    bodies = [b'%d' % i for i in range(100)]
+    daemon.pub('t', *bodies)
+    daemon.wait_channel('t', 'a', depth=100)
+    with daemon.subscribe('t', 'a', rdy=5) as client:
+        messages = [client.message() for _ in range(5)]
+        assert [m.body for m in messages] == bodies[:5]
+        client.fin(messages[0])
+        client.req(messages[1], 3600000)
+        daemon.wait_channel('t', 'a', deferred_count=1)
+        # More are under way; how many is not known.
+        kill_and_start(daemon)
+    daemon.wait_channel('t', 'b', depth=100, deferred_count=0)
+    got = drain(daemon, 't', 'b', 100)
+    assert [body for body, _ in got] == bodies
+    assert {attempts for _, attempts in got} == {1}
+    rest = drain(daemon, 't', 'a', daemon.channel_stats('t', 'a')['depth'])
+    found = {body for body, _ in rest}
+    waiting = daemon.channel_stats('t', 'a')['deferred_count']
+    assert len(found) == len(rest)
+    assert found | {bodies[0], bodies[1]} == set(bodies)
+    assert waiting == (0 if bodies[1] in found else 1)
+
+
+def test_killed_again_and_again(new_nsqd):
+    """With a consumer that finishes some, requeues some, and holds some when the daemon dies."""
+    daemon = new_nsqd('--durability=process', '--mem-queue-size=30', '--sync-timeout=20ms')
+    daemon.create('t', 'ch')
+    finished, tried = set(), {}
+    for life in range(5):
+        bodies = [b'%d.%d' % (life, i) for i in range(60)]
+        daemon.pub('t', *bodies[:40])
+        for body in bodies[40:]:
+            daemon.pub('t', body)
+        tried.update(dict.fromkeys(bodies, 0))
+        with daemon.subscribe('t', 'ch', rdy=20) as client:
+            for i in range(40):
+                message = client.message()
+                # In each life before, one attempt more may have been under way.
+                assert 1 <= message.attempts <= tried[message.body] + 1 + life
+                tried[message.body] += 1
+                if i % 4 == 3:
+                    client.req(message, 0 if i % 8 == 3 else 100)
+                elif i % 4 != 2:
+                    finished.add(message.body)
+                    client.fin(message)
+            kill_and_start(daemon)
+    left = set(tried) - finished
+    got = set()
+    with daemon.subscribe('t', 'ch', rdy=10) as client:
+        while not left <= got:
+            message = client.message()
+            assert message.body in tried
+            got.add(message.body)
+            client.fin(message)
+    daemon.wait_channel('t', 'ch', deferred_count=0)
+
+
+def test_what_nsqd_dat_does_not_know(new_nsqd):
+    """The daemon was killed before it wrote of a topic and its channel: they are there."""
+    daemon = new_nsqd('--durability=process')
+    daemon.create('t', 'ch')
+    daemon.pub('t', b'1', b'2')
+    daemon.pub('alone', b'3')
+    daemon.wait_channel('t', 'ch', depth=2)
+    daemon.process.kill()
+    daemon.process.wait()
+    daemon.write_metadata({'topics': [], 'version': '1.3.0'})
+    daemon.start()
+    assert [body for body, _ in drain(daemon, 't', 'ch', 2)] == [b'1', b'2']
+    daemon.wait_topic('alone', depth=1)
+    wait_until(lambda: set(daemon.metadata()) == {'t', 'alone'}, daemon.metadata)
+
+
+def test_dead_letters_are_over(new_nsqd):
+    daemon = new_nsqd('--durability=process', '--sync-timeout=10ms')
+    daemon.create('t', 'ch')
+    daemon.create('dead', 'look')
+    settings = json.dumps({'max_attempts': 2, 'dead_letter_topic': 'dead'}).encode()
+    answer = daemon.http('PUT', '/channel/config?topic=t&channel=ch', settings)
+    assert answer.status == 200, answer
+    daemon.pub('t', b'bad', b'good')
+    with daemon.subscribe('t', 'ch', rdy=1) as client:
+        for _ in range(3):
+            message = client.message()
+            if message.body == b'good':
+                client.fin(message)
+            else:
+                client.req(message)
+    daemon.wait_channel('dead', 'look', depth=1)
+    daemon.wait_channel('t', 'ch', depth=0)
+    daemon.restart()
+    daemon.wait_channel('t', 'ch', depth=0)
+    assert [body for body, _ in drain(daemon, 'dead', 'look', 1)] == [b'bad']
+
+
+def test_a_delay_is_one_after_a_restart(new_nsqd):
+    daemon = new_nsqd('--durability=process')
+    daemon.create('t', 'ch')
+    begin = time.time()
+    with daemon.connect() as client:
+        client.dpub('t', 1500, b'later')
+    daemon.wait_channel('t', 'ch', deferred_count=1)
+    daemon.restart()
+    daemon.wait_channel('t', 'ch', deferred_count=1, depth=0)
+    with daemon.subscribe('t', 'ch', rdy=1) as client:
+        message = client.message()
+        assert message.body == b'later' and message.attempts == 1
+        assert time.time() - begin >= 1.5
+        client.fin(message)
+    daemon.restart()
+    daemon.wait_channel('t', 'ch', deferred_count=0, depth=0)
+
+
+def test_clean_restarts_move_nothing(new_nsqd):
+    daemon = new_nsqd('--durability=disk', '--mem-queue-size=10')
+    bodies = [b'%d' % i for i in range(50)]
+    daemon.pub('t', *bodies)
+    daemon.restart()
+    daemon.wait_topic('t', depth=50)
+    daemon.create('t', 'ch')
+    daemon.wait_channel('t', 'ch', depth=50)
+    daemon.restart()
+    daemon.wait_channel('t', 'ch', depth=50)
+    assert [body for body, _ in drain(daemon, 't', 'ch', 50)] == bodies
+    daemon.restart()
+    daemon.wait_channel('t', 'ch', depth=0)
+
+
+def test_empty_and_delete(new_nsqd):
+    daemon = new_nsqd('--durability=process', '--mem-queue-size=10')
+    daemon.create('t', 'ch')
+    daemon.pub('t', *[b'%d' % i for i in range(50)])
+    daemon.wait_channel('t', 'ch', depth=50)
+    assert daemon.post('/channel/empty?topic=t&channel=ch').status == 200
+    daemon.wait_channel('t', 'ch', depth=0)
+    daemon.pub('t', b'new')
+    assert drain(daemon, 't', 'ch', 1) == [(b'new', 1)]
+    daemon.pub('t', b'gone')
+    assert daemon.post('/channel/delete?topic=t&channel=ch').status == 200
+    daemon.create('t', 'ch')
+    daemon.pub('t', b'newer')
+    assert drain(daemon, 't', 'ch', 1) == [(b'newer', 1)]
+    assert daemon.post('/topic/delete?topic=t').status == 200
+    assert daemon.post('/topic/create?topic=t').status == 200
+    daemon.create('t', 'ch')
+    daemon.pub('t', b'first')
+    assert drain(daemon, 't', 'ch', 1) == [(b'first', 1)]
+    daemon.restart()
+    daemon.wait_channel('t', 'ch', depth=0)
+
+
+def test_without_durability_a_log_is_not_left_behind(new_nsqd):
+    daemon = new_nsqd('--durability=process')
+    daemon.pub('t', b'kept')
+    daemon.stop()
+    other = new_nsqd(start=False, data_path=daemon.data_path)
+    other.spawn()
+    assert other.wait_exit() != 0
+    assert 'it has a log, and --durability is none' in other.log()
