@@ -19,6 +19,7 @@
 #include "common/bytes.h"
 #include "common/check.h"
 #include "common/clock.h"
+#include "common/compiler.h"
 #include "common/crc32c.h"
 #include "common/xalloc.h"
 #include "nsqd/log/log_segment.h"
@@ -316,26 +317,41 @@ static void publish(struct log *l, struct log_request *const *reqs, size_t n, ui
 	}
 }
 
+/* How the commits have fared, for operators. True: that has changed, and is worth a line. */
+static bool note_result_locked(struct log *l, int rc, const struct err *err, int64_t start_ns)
+{
+	struct err *last = &l->stats.last_failure;
+	bool news = rc != 0 ? strcmp(last->msg, err->msg) != 0 : *last->msg != '\0';
+	mutex_assert_held(&l->lock);
+	l->stats.commits++;
+	l->stats.failed_commits += rc != 0;
+	l->stats.commit_since_ns = 0;
+	latency_add(&l->stats.commit_times, clock_mono_ns() - start_ns);
+	if (rc != 0)
+		*last = *err;
+	else if (news)
+		*last = (struct err){0};
+	return news;
+}
+
 /* The requests of one write: all are kept, or none. */
 static void commit_group(struct log *l, struct log_request *const *reqs, size_t n, uint64_t bytes)
 {
-	struct err err = {0};
+	struct err err UNINITIALIZED;
 	int64_t start = clock_mono_ns();
 	mutex_lock(&l->lock);
 	l->stats.commit_since_ns = start;
 	mutex_unlock(&l->lock);
 	int rc = write_and_sync(l, reqs, n, bytes, &err);
-	if (rc != 0)
-		log_logf(l, LG_ERROR, "LOG(%s): failed to commit - %s", l->topic, err.msg);
 	mutex_lock(&l->lock);
 	if (rc == 0)
 		publish(l, reqs, n, bytes);
-	l->stats.commits++;
-	l->stats.failed_commits += rc != 0;
-	l->stats.commit_since_ns = 0;
-	l->stats.last_failure = err;
-	latency_add(&l->stats.commit_times, clock_mono_ns() - start);
+	bool news = note_result_locked(l, rc, &err, start);
 	mutex_unlock(&l->lock);
+	if (news && rc != 0)
+		log_logf(l, LG_ERROR, "LOG(%s): failed to commit - %s", l->topic, err.msg);
+	else if (news)
+		log_logf(l, LG_INFO, "LOG(%s): commits again", l->topic);
 	for (size_t i = 0; i < n; i++) {
 		reqs[i]->rc = rc;
 		reqs[i]->err = err;

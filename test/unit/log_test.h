@@ -121,8 +121,8 @@ static inline size_t len_of(const struct batch *b, size_t i)
 /* Gives the log some batches in one commit. */
 static inline void commit(struct log *l, struct account *a, const struct batch *batches, size_t n)
 {
-	struct log_request *reqs[LOG_REQS_MAX];
-	struct message **msgs[LOG_REQS_MAX];
+	struct log_request *reqs[LOG_REQS_MAX] = {NULL};
+	struct message **msgs[LOG_REQS_MAX] = {NULL};
 	struct err err;
 	size_t begin = a->n;
 	for (size_t i = 0; i < n; i++) {

@@ -68,7 +68,7 @@ static struct message *text_message(const char *id, const char *text, int64_t ti
 static void commit_messages(
 	struct log *l, const char *channel, struct message **msgs, const size_t *sizes, size_t n)
 {
-	struct log_request *reqs[LOG_REQS_MAX];
+	struct log_request *reqs[LOG_REQS_MAX] = {NULL};
 	struct err err;
 	size_t at = 0;
 	for (size_t i = 0; i < n; i++) {
