@@ -243,6 +243,57 @@ static void test_many_publish_and_read(void **state)
 	log_close(l);
 }
 
+/* The disk takes its time for a sync: as long as the test wants. */
+static struct chan *in_sync, *go_on;
+
+static int slow_sync(const struct log_io *io, int fd)
+{
+	chan_send(in_sync, NULL);
+	chan_recv(go_on, NULL);
+	return log_io_real.sync(io, fd);
+}
+
+static void append_one(void *arg)
+{
+	struct publisher *p = arg;
+	append_some(p->l, p->first, 1, 100);
+}
+
+/* Those that come while the disk works share the next sync. Readers see nothing before it is over. */
+static void test_group_commit(void **state)
+{
+	static struct publisher few[6];
+	struct log_io io = log_io_real;
+	struct wait_group wg;
+	struct log *l = open_log(&io, AT_FDCWD, true, 0);
+	append_some(l, 1000, 1, 100); /* its segment is there */
+	in_sync = chan_new(0, 0);
+	go_on = chan_new(0, 0);
+	io.sync = slow_sync;
+	wait_group_init(&wg);
+	for (unsigned i = 0; i < COUNT(few); i++) {
+		few[i] = (struct publisher){l, 1 + i};
+		go(&wg, append_one, &few[i]);
+		if (i == 0)
+			chan_recv(in_sync, NULL);
+	}
+	wait_for(chan_len(l->append_chan) == COUNT(few) - 1);
+	assert_true(stats_of(l).next == 2 && stats_of(l).commit_since_ns > 0);
+	struct content c = read_log(l, 1);
+	assert_int_equal(c.n, 1);
+	free_content(&c);
+	chan_send(go_on, NULL);
+	chan_recv(in_sync, NULL);
+	assert_int_equal(stats_of(l).next, 3);
+	chan_send(go_on, NULL);
+	join(&wg);
+	struct log_stats s = stats_of(l);
+	assert_true(s.next == 8 && s.commits == 3 && s.batches == 7 && s.commit_since_ns == 0);
+	log_close(l);
+	chan_free(in_sync);
+	chan_free(go_on);
+}
+
 /* --- copies ----------------------------------------------------------------------------------------- */
 
 static void test_copies(void **state)
@@ -610,6 +661,7 @@ int main(void)
 		log_test(test_segments),
 		log_test(test_read_at),
 		log_test(test_many_publish_and_read),
+		log_test(test_group_commit),
 		log_test(test_copies),
 		log_test(test_forget),
 		log_test(test_delete),
