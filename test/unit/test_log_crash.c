@@ -334,7 +334,10 @@ static void crash_with_many_publishers(bool power)
 		go(&wg, publish, &crowd.publishers[i]);
 	}
 	join(&wg);
+	/* The log's thread may be at work still: it falls idle. */
+	pthread_mutex_lock(&d->lock);
 	d->before = NULL;
+	pthread_mutex_unlock(&d->lock);
 	assert_true(crowd.n > 5);
 	for (size_t k = 0; k < crowd.n; k++) {
 		for (int how = 0; how < (power ? SIM_CUTS : 1); how++) {
