@@ -11,9 +11,6 @@
 #include "common/xalloc.h"
 #include "nsqd/log/cursor_internal.h"
 
-/* More steps than that cursor_next_wanted does not take: the lock is held. */
-#define HOPS 1000
-
 /* --- what is to be written ---------------------------------------------------------------------- */
 
 /* There is a file, and the next snapshot would not say it anyway. */
@@ -90,12 +87,15 @@ bool cursor_finished(struct cursor *c, uint64_t seq)
 	CHECK(seq < SEQ_END);
 	if (!seq_set_add(&c->finished, seq))
 		return false;
+	/* (It may be another channel's, and so was not seen.) */
+	if (seq_set_add(&c->held, seq))
+		seq_set_add(&c->seen, seq);
 	forget_tried(c, seq, seq + 1);
 	tell_range(c, CURSOR_FINISHED, seq, 1);
 	return true;
 }
 
-/* What waits is held. */
+/* What waits is held. Before it is said that these are, too. */
 static void forget_waiting(struct cursor *c, uint64_t from, uint64_t to)
 {
 	if (c->waiting.len == 0 || seq_set_next_present(&c->held, from) >= to ||
@@ -115,6 +115,7 @@ uint64_t cursor_finished_range(struct cursor *c, uint64_t from, uint64_t to)
 		return 0;
 	forget_tried(c, from, to);
 	forget_waiting(c, from, to);
+	see(c, from, to - from);
 	tell_range(c, CURSOR_FINISHED, from, to - from);
 	return n;
 }
@@ -163,6 +164,9 @@ size_t cursor_pop_due(struct cursor *c, int64_t now, struct cursor_entry *out, s
 static const struct cursor_move *find_move(const struct cursor_move *moves, size_t n, uint64_t seq)
 {
 	size_t lo = 0, hi = n;
+	/* They are of one segment. */
+	if (seq < moves[0].from || seq > moves[n - 1].from)
+		return NULL;
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 		if (moves[mid].from < seq)
@@ -227,18 +231,12 @@ bool cursor_is_finished(const struct cursor *c, uint64_t seq)
 
 bool cursor_wants(const struct cursor *c, uint64_t seq)
 {
-	return !seq_set_has(&c->held, seq) && !seq_set_has(&c->finished, seq);
+	return !seq_set_has(&c->held, seq);
 }
 
 uint64_t cursor_next_wanted(const struct cursor *c, uint64_t from)
 {
-	for (int i = 0; i < HOPS; i++) {
-		uint64_t unfinished = seq_set_next_absent(&c->finished, from);
-		from = seq_set_next_absent(&c->held, unfinished);
-		if (from == unfinished)
-			break;
-	}
-	return from;
+	return seq_set_next_absent(&c->held, from);
 }
 
 uint16_t cursor_attempts(const struct cursor *c, uint64_t seq)

@@ -91,12 +91,15 @@ int cursor_remove(struct cursor *c, struct err *err);
  * time: 1). None of them waits (cursor_pop_due).
  */
 void cursor_taken(struct cursor *c, uint64_t seq, uint64_t n, uint16_t attempts);
-/* False: it was finished before. None that waits, unless it is popped afterwards and not used. */
+/*
+ * A consumer has finished it; or it is a copy that the log has for another channel. It does not
+ * wait. False: it was finished before.
+ */
 bool cursor_finished(struct cursor *c, uint64_t seq);
 /*
- * from to to - 1 are finished, taken, waiting and new ones alike: for channel_empty, for a topic
- * that has handed them out, and for copies in the log that are another channel's. O(n) of those that
- * wait, if some of the range have waited. Returns how many were not finished before.
+ * from to to - 1 are finished, taken, waiting and new ones alike: for channel_empty, and for a topic
+ * that has handed them out. O(n) of those that wait, if some of the range have waited. Returns how
+ * many were not finished before.
  */
 uint64_t cursor_finished_range(struct cursor *c, uint64_t from, uint64_t to);
 /*
@@ -119,7 +122,7 @@ struct cursor_move {
 /*
  * Each has its attempts, and if it waits its due time, under its new number. The old one is
  * finished. moves is sorted by from; what is finished by now is finished under both numbers. O(n) of
- * those that wait, or faster where they are few.
+ * those that wait.
  */
 void cursor_moved(struct cursor *c, const struct cursor_move *moves, size_t n);
 
@@ -133,7 +136,7 @@ bool cursor_is_finished(const struct cursor *c, uint64_t seq);
  * has been taken since the cursor was opened.
  */
 bool cursor_wants(const struct cursor *c, uint64_t seq);
-/* The reader may go on there: it wants nothing from `from` to the returned number - 1. */
+/* The first one from `from` on that it is to hand out. */
 uint64_t cursor_next_wanted(const struct cursor *c, uint64_t from);
 /* How often seq, which does not wait and is not finished, has been handed out. */
 uint16_t cursor_attempts(const struct cursor *c, uint64_t seq);

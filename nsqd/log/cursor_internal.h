@@ -20,8 +20,10 @@ struct cursor {
 	/* --- guarded by the owner's lock --- */
 
 	struct seq_set finished;
-	struct seq_set held; /* has waited, or has been taken, since the cursor was opened */
-	struct seq_set seen; /* the same, and what the file said of it when it was opened */
+	/* Finished, or has waited or been taken since the cursor was opened. */
+	struct seq_set held;
+	/* The same, and what had been taken before. */
+	struct seq_set seen;
 	struct cursor_entries waiting; /* a heap; some may be finished by now */
 	/* Found by number: neither finished nor waiting, but seen, and attempts are not 1. */
 	struct cursor_entries tried;

@@ -32,7 +32,8 @@ struct cursor *cursor_new(const struct cursor_opts *o, uint64_t start)
 	struct cursor *c = make(o);
 	CHECK(start <= SEQ_END);
 	seq_set_add_range(&c->finished, 0, start);
-	c->floor = start;
+	seq_set_add_range(&c->held, 0, start);
+	seq_set_add_range(&c->seen, 0, start);
 	c->needs_snapshot = true;
 	return c;
 }
@@ -103,6 +104,8 @@ static void replay_event(struct replay *r, const struct cursor_event *ev)
 	switch (ev->op) {
 	case CURSOR_FINISHED:
 		seq_set_add_range(&r->c->finished, seq, seq + n);
+		seq_set_add_range(&r->c->held, seq, seq + n);
+		seq_set_add_range(&r->c->seen, seq, seq + n);
 		break;
 	case CURSOR_SEEN:
 		seq_set_add_range(&r->c->seen, seq, seq + n);
@@ -142,8 +145,10 @@ static void drop_finished(struct cursor *c, struct cursor_entries *entries)
 
 static void settle(struct cursor *c, uint64_t first, struct cursor_found *found)
 {
-	found->gone = found->missing ? 0 : seq_set_add_range(&c->finished, 0, first);
-	seq_set_add_range(&c->finished, 0, first);
+	uint64_t gone = seq_set_add_range(&c->finished, 0, first);
+	found->gone = found->missing ? 0 : gone;
+	seq_set_add_range(&c->held, 0, first);
+	seq_set_add_range(&c->seen, 0, first);
 	drop_finished(c, &c->waiting);
 	drop_finished(c, &c->tried);
 	for (size_t i = 0; i < c->waiting.len; i++)
