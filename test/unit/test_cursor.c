@@ -192,6 +192,9 @@ static void test_empty_finishes_what_waits_and_what_is_on_its_way(void **state)
 	assert_int_equal(cursor_floor(c), 20);
 	assert_int_equal(cursor_waiting(c), 10);
 	assert_false(cursor_finished(c, 3));
+	assert_int_equal(cursor_finished_range(c, 40, 50), 10);
+	assert_false(cursor_wants(c, 45));
+	assert_int_equal(cursor_next_wanted(c, 0), 30);
 	cursor_free(c);
 }
 
@@ -397,7 +400,7 @@ struct shared {
 	struct cursor *c; /* guarded by lock, but for what the flusher does without it */
 	struct mutex lock;
 	_Atomic bool stop;
-	int flushes; /* the flusher's, until it is joined */
+	_Atomic int flushes;
 };
 
 static void flush_all_the_time(void *arg)
@@ -409,7 +412,7 @@ static void flush_all_the_time(void *arg)
 			cursor_want_snapshot(s->c);
 		if (cursor_flush(s->c, &s->lock, &err) != 0 && err.code != EBUSY)
 			fail_msg("%s", err.msg);
-		s->flushes++;
+		atomic_fetch_add(&s->flushes, 1);
 	}
 }
 
@@ -457,9 +460,9 @@ static void test_a_flush_goes_on_while_much_happens(void **state)
 		next = happen(s.c, next);
 		mutex_unlock(&s.lock);
 	}
+	wait_for(atomic_load(&s.flushes) > 2);
 	atomic_store(&s.stop, true);
 	join(&wg);
-	assert_true(s.flushes > 0);
 	flush(s.c);
 	struct cursor *c = open_cursor(1, next, &found);
 	assert_false(found.damaged || found.torn_bytes > 0 || found.beyond > 0);

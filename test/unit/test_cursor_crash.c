@@ -140,11 +140,12 @@ struct run {
 	struct moment *moments; /* of each call of disk */
 	size_t n_moments;
 	int flushed, synced, flushing;
-	uint32_t fault_one_in;  /* 0: none */
-	size_t calls, fault_at; /* the number of the call that fails next */
-	uint32_t wants_one_in;  /* flushes: a snapshot is asked for; 0: none */
-	bool damaged;           /* the file was, at the beginning */
-	bool busy;              /* events happen within calls */
+	uint32_t fault_one_in;   /* 0: none */
+	size_t calls, fault_at;  /* the number of the call that fails next */
+	bool faults_in_snapshot; /* only calls while one is written have a number */
+	uint32_t wants_one_in;   /* flushes: a snapshot is asked for; 0: none */
+	bool damaged;            /* the file was, at the beginning */
+	bool busy;               /* events happen within calls */
 };
 
 static struct cursor_opts opts_of(struct sim_disk *d)
@@ -271,12 +272,21 @@ static int fault(struct sim_disk *d, enum sim_kind kind)
 	if (r->busy && chance(2))
 		for (uint32_t n = chance(15) ? chance(6) : 100; n > 0; n--)
 			happen(r);
+	/* A snapshot is on its way. */
+	bool in_snapshot = sim_find(d, "c.cursor.tmp") >= 0;
+	if (r->busy && in_snapshot && chance(10) == 0 && cursor_floor(r->c) < r->m.end) {
+		uint64_t from =
+			cursor_floor(r->c) + chance((uint32_t)(r->m.end - cursor_floor(r->c)));
+		r->m.now++;
+		finish_range(r, from, from + chance((uint32_t)(r->m.end - from) + 1));
+	}
 	while (r->n_moments <= d->n_ops) {
 		r->moments = xreallocarray(r->moments, r->n_moments + 1, sizeof(*r->moments));
 		r->n_moments++;
 	}
 	r->moments[d->n_ops] = (struct moment){r->m.now, r->flushed, r->synced, r->m.end};
-	bool now = r->calls++ == r->fault_at;
+	bool now = r->calls == r->fault_at;
+	r->calls += in_snapshot || !r->faults_in_snapshot;
 	if (now)
 		r->fault_at += 1 + chance(12);
 	if (!now && (r->fault_one_in == 0 || chance(r->fault_one_in) != 0))
@@ -627,7 +637,8 @@ static void test_between_any_two_calls_where_two_have_failed(void **state)
 	static struct run r;
 	for (int i = 0; i < ROUNDS(3000) + 1; i++) {
 		start(&r, 0, true);
-		r.fault_at = chance(100);
+		r.faults_in_snapshot = i % 2;
+		r.fault_at = chance(i % 2 ? 30 : 100);
 		run_on(&r, 200);
 		try_each_call(&r);
 		run_free(&r);
@@ -647,6 +658,40 @@ static void test_between_any_two_calls_where_many_fail(void **state)
 		try_each_call(&r);
 		run_free(&r);
 	}
+}
+
+/* A snapshot that fails for its size is not tried again with each flush. */
+static int no_new_file(struct sim_disk *d, enum sim_kind kind)
+{
+	struct run *r = (struct run *)d;
+	r->calls += kind == SIM_MAKE;
+	return kind == SIM_MAKE ? ENOSPC : 0;
+}
+
+static void test_snapshots_that_fail_become_rare(void **state)
+{
+	static struct run r;
+	struct known after[MAX];
+	struct cursor_found found;
+	struct err err = {0};
+	start(&r, 0, false);
+	r.disk.fault = no_new_file;
+	int failed = 0;
+	for (uint32_t i = 0; i < 2000; i++) {
+		cursor_wait(r.c, &(struct cursor_entry){i, 15, i, 1});
+		cursor_pop_due(r.c, INT64_MAX, &(struct cursor_entry){0}, 1);
+		failed += cursor_flush(r.c, NULL, &err) != 0;
+	}
+	assert_true(failed > 3 && failed < 20);
+	assert_int_equal(r.calls, failed);
+	/* All of it is in the old file. */
+	cursor_free(r.c);
+	struct cursor_opts o = opts_of(&r.disk);
+	r.c = cursor_open(&o, r.m.first, 20, &found, &err);
+	assert_non_null(r.c);
+	look(r.c, 20, after);
+	assert_int_equal(after[15].offset, 1999);
+	run_free(&r);
 }
 
 static void test_after_a_power_cut(void **state)
@@ -675,6 +720,7 @@ int main(void)
 		cmocka_unit_test_setup(
 			test_between_any_two_calls_where_two_have_failed, sim_seed_test),
 		cmocka_unit_test_setup(test_between_any_two_calls_where_many_fail, sim_seed_test),
+		cmocka_unit_test_setup(test_snapshots_that_fail_become_rare, sim_seed_test),
 		cmocka_unit_test_setup(test_after_a_power_cut, sim_seed_test),
 		cmocka_unit_test_setup(test_after_damage, sim_seed_test),
 		cmocka_unit_test_setup(test_a_head_that_is_damaged_twice_is_no_head, sim_seed_test),
