@@ -210,8 +210,8 @@ static bool commit_alone(struct log *l, struct log_request *r)
 	return true;
 }
 
-static int append(
-	struct log *l, const char *channel, struct message *const *msgs, size_t n, struct err *err)
+static int append(struct log *l, const char *channel, struct message *const *msgs, size_t n,
+	size_t *told, struct err *err)
 {
 	CHECK(!l->read_only);
 	struct log_request *r = get_request(l);
@@ -223,19 +223,28 @@ static int append(
 		if (err)
 			*err = r->err;
 	}
+	*told = rc == 0 ? r->told : 0;
 	put_request(l, r);
 	return rc;
 }
 
 int log_append(struct log *l, struct message *const *msgs, size_t n, struct err *err)
 {
-	return append(l, NULL, msgs, n, err);
+	size_t ignored;
+	return append(l, NULL, msgs, n, &ignored, err);
+}
+
+int log_append_telling(
+	struct log *l, struct message *const *msgs, size_t n, size_t *told, struct err *err)
+{
+	return append(l, NULL, msgs, n, told, err);
 }
 
 int log_append_copies(
 	struct log *l, const char *channel, struct message *const *msgs, size_t n, struct err *err)
 {
-	return append(l, channel, msgs, n, err);
+	size_t ignored;
+	return append(l, channel, msgs, n, &ignored, err);
 }
 
 /* --- opening and closing -------------------------------------------------------------------------- */

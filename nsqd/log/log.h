@@ -45,9 +45,10 @@ struct log_opts {
 	 * Called for each append that is kept, in the order of the log, before its thread is told.
 	 * The messages are borrowed, and know their numbers and places; channel as in
 	 * log_append_copies, else NULL. Readers may have seen them already. The next commit waits:
-	 * it must not block, nor append. NULL: nothing is called.
+	 * it must not block, nor append. What it returns is the *told of log_append_telling. NULL:
+	 * nothing is called.
 	 */
-	void (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n);
+	size_t (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n);
 	void *kept_arg;
 };
 
@@ -73,6 +74,9 @@ int log_delete(struct log *l, int dir, struct err *err);
  * log. Any thread.
  */
 int log_append(struct log *l, struct message *const *msgs, size_t n, struct err *err);
+/* The same. *told: what log_opts.kept has returned for them; 0 if they are not kept. */
+int log_append_telling(
+	struct log *l, struct message *const *msgs, size_t n, size_t *told, struct err *err);
 /*
  * The same for messages that are in the log already, and get new numbers for one channel alone,
  * because their old segment is to go. What they were called before is kept with them, and their

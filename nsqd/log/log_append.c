@@ -354,11 +354,14 @@ static void commit_group(struct log *l, struct log_request *const *reqs, size_t 
 		log_logf(l, LG_INFO, "LOG(%s): commits again", l->topic);
 	for (size_t i = 0; i < n; i++) {
 		reqs[i]->rc = rc;
-		reqs[i]->err = err;
-		if (rc == 0)
+		reqs[i]->told = 0;
+		if (rc != 0)
+			reqs[i]->err = err;
+		else
 			take(reqs[i]);
 		if (rc == 0 && l->kept)
-			l->kept(l->kept_arg, reqs[i]->channel, reqs[i]->msgs, reqs[i]->n);
+			reqs[i]->told =
+				l->kept(l->kept_arg, reqs[i]->channel, reqs[i]->msgs, reqs[i]->n);
 	}
 }
 

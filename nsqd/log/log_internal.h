@@ -68,6 +68,7 @@ struct log_request {
 	uint64_t seq;    /* of the first */
 	uint32_t offset; /* of the first */
 	int rc;
+	size_t told;                /* by log.kept */
 	struct err err;             /* where rc is -1 */
 	struct chan *response_chan; /* capacity 1, so that the writer never waits */
 	struct log_request *next;   /* on the free list; guarded by log.lock */
@@ -106,7 +107,7 @@ struct log {
 	bool (*tick)(void *arg);
 	void *tick_arg;
 	int64_t tick_ns;
-	void (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n);
+	size_t (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n);
 	void *kept_arg;
 	struct chan *append_chan; /* of struct log_request * */
 	struct chan *turn_chan;   /* capacity 1, one value: the turn to write */

@@ -12,6 +12,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
+#include "nsqd/log/log_format.h"
 #include "nsqd/log/log_queue_internal.h"
 
 #define MAGIC 0x4c4f4751u
@@ -29,12 +30,13 @@ struct log_queue *log_queue_of(struct backend_queue *base)
 	return q;
 }
 
-void lq_count(struct log_queue *q, int64_t unread, int64_t unread_bytes, int64_t back)
+void lq_count(struct log_queue *q, struct lq_change by)
 {
 	mutex_lock(&q->count_lock);
-	q->counts.unread += unread;
-	q->counts.unread_bytes += unread_bytes;
-	q->counts.back += back;
+	q->counts.unread += by.unread;
+	q->counts.unread_bytes += by.unread_bytes;
+	q->counts.back += by.back;
+	q->counts.waiting_bytes += by.waiting_bytes;
 	mutex_unlock(&q->count_lock);
 }
 
@@ -49,6 +51,32 @@ static struct log_queue_counts counts_of(struct backend_queue *base)
 
 /* --- lq:NAME -------------------------------------------------------------------------------------- */
 
+/* Shows whether the batch is offered, where that has changed. */
+static void show_offer(struct log_queue *q, bool offer)
+{
+	if (q->offered == offer)
+		return;
+	q->offered = offer;
+	mutex_lock(&q->count_lock);
+	q->counts.offered = offer;
+	mutex_unlock(&q->count_lock);
+}
+
+/* Estimates, and the bytes of what was lost: none of that is left where nothing is. */
+static void clear_counts_locked(struct log_queue *q, bool caught_up)
+{
+	bool nothing_waits =
+		q->at == q->n && !lq_is_topic(q) && cursor_waiting(q->cursor) == 0;
+	if (!caught_up && !nothing_waits)
+		return;
+	mutex_lock(&q->count_lock);
+	if (caught_up)
+		q->counts.unread = q->counts.unread_bytes = 0;
+	if (nothing_waits)
+		q->counts.back = q->counts.waiting_bytes = 0;
+	mutex_unlock(&q->count_lock);
+}
+
 /* The batch is empty and all is read: the queue has caught up. Returns whether to offer the batch. */
 static bool settle(struct log_queue *q)
 {
@@ -62,12 +90,9 @@ static bool settle(struct log_queue *q)
 	if (q->behind && !q->drained && chan_len(q->memory) == 0)
 		q->drained = true;
 	bool offer = q->at < q->n && (q->waited || q->drained);
-	if (caught_up) {
-		mutex_lock(&q->count_lock);
-		q->counts.unread = q->counts.unread_bytes = 0;
-		mutex_unlock(&q->count_lock);
-	}
+	clear_counts_locked(q, caught_up);
 	mutex_unlock(q->lock);
+	show_offer(q, offer);
 	return offer;
 }
 
@@ -82,7 +107,8 @@ static void throw_away(struct log_queue *q)
 	q->behind = false;
 	q->next = q->to;
 	mutex_lock(&q->count_lock);
-	q->counts.unread = q->counts.unread_bytes = q->counts.back = 0;
+	q->counts.unread = q->counts.unread_bytes = 0;
+	q->counts.back = q->counts.waiting_bytes = 0;
 	mutex_unlock(&q->count_lock);
 	mutex_unlock(q->lock);
 	lq_drop_batch(q);
@@ -228,8 +254,12 @@ static struct chan *lq_read_chan(struct backend_queue *base)
 /* The topic says topic_log_handed; a channel, what has become of each message. */
 static void lq_done(struct backend_queue *base, size_t n)
 {
-	(void)base;
-	(void)n;
+	struct log_queue *q = log_queue_of(base);
+	if (!lq_is_topic(q))
+		return;
+	mutex_lock(&q->count_lock);
+	q->counts.done += (int64_t)n;
+	mutex_unlock(&q->count_lock);
 }
 
 static void lq_forget(struct backend_queue *base, bool at_once)
@@ -245,16 +275,19 @@ static int64_t lq_depth(struct backend_queue *base)
 	return n;
 }
 
+/* Those that wait for their time are among them: they are in the log as well. */
 static int64_t lq_body_bytes(struct backend_queue *base)
 {
-	int64_t bytes = counts_of(base).unread_bytes;
+	struct log_queue_counts c = counts_of(base);
+	int64_t bytes = c.unread_bytes + c.waiting_bytes;
 	return bytes > 0 ? bytes : 0;
 }
 
+/* A channel's cursor knows what has become of each. */
 static int64_t lq_undone(struct backend_queue *base)
 {
-	(void)base;
-	return 0;
+	struct log_queue_counts c = counts_of(base);
+	return lq_is_topic(log_queue_of(base)) ? c.received - c.done : 0;
 }
 
 static int64_t lq_received_all(struct backend_queue *base)
@@ -270,9 +303,9 @@ static int64_t lq_received_bytes(struct backend_queue *base)
 static size_t lq_ahead(struct backend_queue *base, int64_t *first, int64_t *last)
 {
 	struct log_queue_counts c = counts_of(base);
-	*first = c.first;
-	*last = c.last;
-	return c.ahead;
+	*first = c.offered ? c.first : 0;
+	*last = c.offered ? c.last : 0;
+	return c.offered ? c.ahead : 0;
 }
 
 static int64_t lq_first_timestamp(struct backend_queue *base)
@@ -413,6 +446,14 @@ static struct log_queue *make(
 	return q;
 }
 
+/* How long the body of a message in the log is, on average. */
+static double mean_body(const struct log_stats *s)
+{
+	int64_t n = (int64_t)(s->next - s->first);
+	int64_t bytes = s->bytes - (int64_t)s->segments * LOG_HEAD_SIZE - n * LOG_RECORD_HEAD;
+	return n > 0 && bytes > 0 ? (double)bytes / (double)n : 0;
+}
+
 /*
  * The queue goes on at next, and has so many messages to read before `to`. True: lq_start is to be
  * called. Their size is that of all, on average.
@@ -421,11 +462,13 @@ static bool go_on_locked(struct log_queue *q, uint64_t next, uint64_t to, uint64
 {
 	struct log_stats s;
 	log_get_stats(q->log, &s);
-	int64_t all = (int64_t)(s.next - s.first);
+	double body = mean_body(&s);
+	size_t waiting = lq_is_topic(q) ? 0 : cursor_waiting(q->cursor);
 	mutex_lock(&q->count_lock);
 	q->counts.unread = (int64_t)unread;
-	q->counts.unread_bytes = all > 0 ? s.bytes / all * (int64_t)unread : 0;
+	q->counts.unread_bytes = (int64_t)(body * (double)unread);
 	q->counts.back = (int64_t)q->zero;
+	q->counts.waiting_bytes = (int64_t)(body * (double)waiting);
 	mutex_unlock(&q->count_lock);
 	q->to = to;
 	q->behind = unread > 0;
@@ -495,6 +538,26 @@ size_t log_queue_deferred(struct backend_queue *base)
 	size_t n = cursor_waiting(q->cursor) - q->zero;
 	mutex_unlock(q->lock);
 	return n;
+}
+
+int64_t log_queue_waiting(struct backend_queue *base, int64_t *bytes)
+{
+	struct log_queue *q = log_queue_of(base);
+	mutex_lock(q->lock);
+	int64_t deferred = (int64_t)(cursor_waiting(q->cursor) - q->zero);
+	int64_t depth = lq_depth(base);
+	*bytes = lq_body_bytes(base);
+	mutex_unlock(q->lock);
+	return deferred + depth;
+}
+
+void log_queue_pass_over(struct backend_queue *base, uint64_t upto)
+{
+	struct log_queue *q = log_queue_of(base);
+	mutex_lock(q->lock);
+	lq_pass_over_locked(q, upto);
+	mutex_unlock(q->lock);
+	topic_log_touch(q->tl);
 }
 
 struct cursor *log_queue_cursor(struct backend_queue *base)

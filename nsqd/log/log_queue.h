@@ -58,6 +58,17 @@ void log_queue_touch(struct backend_queue *q);
 void log_queue_wait(struct backend_queue *q, const struct message *m, int64_t due);
 /* How many messages wait for a time that was asked for, by DPUB or REQ. Takes the owner's lock. */
 size_t log_queue_deferred(struct backend_queue *q);
+/*
+ * How many messages the queue holds, those that wait for their time included, and the bytes of their
+ * bodies. None that goes from there to here meanwhile is missed, or counted twice. The bytes of what
+ * was there before the last start are an estimate. Takes the owner's lock.
+ */
+int64_t log_queue_waiting(struct backend_queue *q, int64_t *bytes);
+/*
+ * The messages before upto will not be put: the topic has dropped them. Those that were put before
+ * are what they are. Takes the owner's lock.
+ */
+void log_queue_pass_over(struct backend_queue *q, uint64_t upto);
 /* The cursor; with the owner's lock held, and only to look. */
 struct cursor *log_queue_cursor(struct backend_queue *q);
 

@@ -17,8 +17,11 @@ struct log_queue_counts {
 	int64_t unread;       /* messages in the log that are to be read, and those of the batch */
 	int64_t unread_bytes; /* of their bodies; an estimate for those of another process */
 	int64_t back;         /* came back, or were due: to be read again, or in the batch */
+	int64_t waiting_bytes; /* of the bodies of these, and of what waits; likewise */
 	int64_t received, received_bytes;
+	int64_t done;        /* of a topic's: how many its pump has dealt with */
 	size_t ahead;        /* in the batch */
+	bool offered;        /* the batch is */
 	int64_t first, last; /* their timestamps */
 	uint64_t batch_seq; /* of the first of them, if they come in the order of the log; else 0 */
 	uint32_t batch_offset;
@@ -70,6 +73,7 @@ struct log_queue {
 	bool waited;                  /* it is of messages that have waited */
 	bool was_waited;              /* so was the last one */
 	bool more;                    /* there is more to read, though the batch is empty */
+	bool offered;                 /* as is shown */
 	struct ticker retry;          /* the disk could not be read */
 	int tries;
 	int64_t used_ns; /* when something was read; 0: the readers are closed */
@@ -83,8 +87,15 @@ static inline bool lq_is_topic(const struct log_queue *q)
 /* --- log_queue.c ---------------------------------------------------------------------------------- */
 
 struct log_queue *log_queue_of(struct backend_queue *q);
-/* Adds to what is shown. Takes count_lock. */
-void lq_count(struct log_queue *q, int64_t unread, int64_t unread_bytes, int64_t back);
+/* What is added to the counts of the same names. */
+struct lq_change {
+	int64_t unread, unread_bytes, back, waiting_bytes;
+};
+/*
+ * Adds to what is shown. Takes count_lock. What goes from what waits into the depth, or back, does so
+ * with *lock held: so log_queue_waiting misses none.
+ */
+void lq_count(struct log_queue *q, struct lq_change by);
 /*
  * lq:NAME is to run, and to look again if q->poke is set. True: it is to be started, behind the
  * unlock, by lq_start (-1: no thread; it is tried again later). With *lock held.
@@ -96,8 +107,10 @@ int lq_start(struct log_queue *q);
 
 size_t lq_put_messages(
 	struct backend_queue *base, struct chan *memory, struct message *const *msgs, size_t n);
-/* log_opts.kept; arg is the topic's queue. */
-void lq_kept(void *arg, const char *channel, struct message *const *msgs, size_t n);
+/* Numbers before upto that were not put are over: what is older, lost, dropped, another's copy. */
+void lq_pass_over_locked(struct log_queue *q, uint64_t upto);
+/* log_opts.kept; arg is the topic's queue. Returns how many, the first ones, are in memory now. */
+size_t lq_kept(void *arg, const char *channel, struct message *const *msgs, size_t n);
 
 /* --- log_queue_look.c ----------------------------------------------------------------------------- */
 

@@ -15,6 +15,9 @@
 #include "common/clock.h"
 #include "nsqd/log/log_queue_internal.h"
 
+/* How many messages are offered to memory at once. */
+#define SEND_BATCH 256
+
 /* When a message with a delay is due (wall clock, ns). */
 static int64_t due_of(const struct message *m)
 {
@@ -48,20 +51,22 @@ static void wait_locked(struct log_queue *q, const struct message *m, int64_t du
 	if (!cursor_wait(q->cursor, &e))
 		return;
 	q->poke = true;
-	if (due != 0)
-		return;
-	q->zero++;
-	lq_count(q, 0, 0, 1);
+	q->zero += due == 0;
+	lq_count(q, (struct lq_change){.back = due == 0, .waiting_bytes = m->body->len});
 }
 
-/* Numbers that the topic has not put: another channel's copies, what is lost, what is older. */
-static void pass_over_locked(struct log_queue *q, uint64_t from, uint64_t to)
+void lq_pass_over_locked(struct log_queue *q, uint64_t upto)
 {
-	for (uint64_t seq = cursor_next_wanted(q->cursor, from); seq < to;
+	if (upto <= q->to)
+		return;
+	for (uint64_t seq = cursor_next_wanted(q->cursor, q->to); seq < upto;
 		seq = cursor_next_wanted(q->cursor, seq + 1)) {
 		if (cursor_wants(q->cursor, seq))
 			cursor_finished(q->cursor, seq);
 	}
+	q->to = upto;
+	if (!q->behind)
+		q->next = upto;
 }
 
 /* Those in the middle that are not for memory make the queue fall behind there. */
@@ -73,8 +78,7 @@ static size_t put_new_locked(
 	bool runs = memory && !q->behind;
 	uint64_t end = msgs[n - 1]->seq + 1;
 	for (size_t i = 0; i < n; i++) {
-		if (msgs[i]->seq > q->to)
-			pass_over_locked(q, q->to, msgs[i]->seq);
+		lq_pass_over_locked(q, msgs[i]->seq);
 		q->to = msgs[i]->seq + 1;
 		runs = runs && !is_deferred(msgs[i], now) && cursor_wants(q->cursor, msgs[i]->seq);
 		if (!runs)
@@ -95,7 +99,7 @@ static size_t put_new_locked(
 			continue;
 		}
 		fall_behind_locked(q, m);
-		lq_count(q, 1, m->body->len, 0);
+		lq_count(q, (struct lq_change){.unread = 1, .unread_bytes = m->body->len});
 	}
 	q->to = end;
 	if (!q->behind)
@@ -116,9 +120,15 @@ static size_t put_to_channel(
 	struct log_queue *q, struct chan *memory, struct message *const *msgs, size_t n)
 {
 	bool start = false;
+	size_t back = 0, sent = 0;
 	mutex_lock(q->lock);
-	size_t sent = msgs[0]->seq < q->to ? put_back_locked(q, memory, msgs, n)
-					   : put_new_locked(q, memory, msgs, n);
+	/* A topic that was emptied may still have some in its hand that were passed over. */
+	while (back < n && msgs[back]->seq < q->to)
+		back++;
+	if (back > 0)
+		sent = put_back_locked(q, memory, msgs, back);
+	if (back < n)
+		sent += put_new_locked(q, sent == back ? memory : NULL, msgs + back, n - back);
 	if (sent < n)
 		start = lq_wake_locked(q);
 	mutex_unlock(q->lock);
@@ -181,7 +191,7 @@ void log_queue_touch(struct backend_queue *base)
 /* --- a topic's ------------------------------------------------------------------------------------ */
 
 /* The messages keep their publisher's reference. */
-static size_t send_locked(struct log_queue *q, struct message *const *msgs, size_t n)
+static size_t send_some_locked(struct log_queue *q, struct message *const *msgs, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		message_ref(msgs[i]);
@@ -190,13 +200,25 @@ static size_t send_locked(struct log_queue *q, struct message *const *msgs, size
 	return sent;
 }
 
-void lq_kept(void *arg, const char *channel, struct message *const *msgs, size_t n)
+/* In parts: a large MPUB mostly has no room, and its messages need no second reference then. */
+static size_t send_locked(struct log_queue *q, struct message *const *msgs, size_t n)
+{
+	size_t sent = 0, part, k;
+	do {
+		part = n - sent < SEND_BATCH ? n - sent : SEND_BATCH;
+		k = send_some_locked(q, msgs + sent, part);
+		sent += k;
+	} while (k == part && sent < n);
+	return sent;
+}
+
+size_t lq_kept(void *arg, const char *channel, struct message *const *msgs, size_t n)
 {
 	struct log_queue *q = arg;
 	bool start = false;
 	mutex_lock(q->lock);
 	/* What the reader has seen already. */
-	size_t i = 0;
+	size_t i = 0, sent = 0;
 	while (i < n && msgs[i]->seq < q->to)
 		i++;
 	if (i < n)
@@ -204,14 +226,15 @@ void lq_kept(void *arg, const char *channel, struct message *const *msgs, size_t
 	/* Copies are their channel's business; the reader passes over them. */
 	if (channel)
 		i = n;
-	if (i < n && !q->behind && q->memory)
-		i += send_locked(q, msgs + i, n - i);
+	/* The reader has seen none, or it is behind. */
+	if (i == 0 && !q->behind && q->memory)
+		i = sent = send_locked(q, msgs, n);
 	if (i < n) {
 		int64_t bytes = 0;
 		for (size_t k = i; k < n; k++)
 			bytes += msgs[k]->body->len;
 		fall_behind_locked(q, msgs[i]);
-		lq_count(q, (int64_t)(n - i), bytes, 0);
+		lq_count(q, (struct lq_change){.unread = (int64_t)(n - i), .unread_bytes = bytes});
 		start = lq_wake_locked(q);
 	}
 	if (!q->behind)
@@ -219,4 +242,5 @@ void lq_kept(void *arg, const char *channel, struct message *const *msgs, size_t
 	mutex_unlock(q->lock);
 	if (start)
 		(void)lq_start(q);
+	return sent;
 }

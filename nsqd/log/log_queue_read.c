@@ -59,9 +59,9 @@ void lq_received(struct log_queue *q, size_t n)
 	q->counts.received_bytes += bytes;
 	mutex_unlock(&q->count_lock);
 	if (q->waited)
-		lq_count(q, 0, 0, -(int64_t)n);
+		lq_count(q, (struct lq_change){.back = -(int64_t)n, .waiting_bytes = -bytes});
 	else
-		lq_count(q, -(int64_t)n, -bytes, 0);
+		lq_count(q, (struct lq_change){.unread = -(int64_t)n, .unread_bytes = -bytes});
 	lq_show(q);
 }
 
@@ -120,8 +120,9 @@ static void read_waited(struct log_queue *q, struct cursor_entry *e)
 	} else {
 		cursor_finished(q->cursor, e->seq);
 	}
+	int64_t len = what == LOG_READ_MESSAGE ? item.msg->body->len : 0;
+	lq_count(q, (struct lq_change){.back = -1, .waiting_bytes = -len});
 	mutex_unlock(q->lock);
-	lq_count(q, 0, 0, -1);
 	if (what == LOG_READ_MESSAGE)
 		message_unref(item.msg);
 	if (what != LOG_READ_ERROR)
@@ -140,10 +141,10 @@ static void fill_waited(struct log_queue *q)
 	for (size_t i = 0; i < n; i++)
 		zero += due[i].due == 0;
 	q->zero -= zero;
+	lq_count(q, (struct lq_change){.back = (int64_t)(n - zero)});
 	mutex_unlock(q->lock);
 	if (n == 0)
 		return;
-	lq_count(q, 0, 0, (int64_t)(n - zero));
 	if (!q->at_reader)
 		q->at_reader = log_reader_open(q->log, due[0].seq, due[0].offset);
 	for (size_t i = 0; i < n; i++)
@@ -194,7 +195,7 @@ static void lose(struct log_queue *q, uint64_t from, uint64_t to)
 			n += cursor_finished(q->cursor, seq);
 	}
 	mutex_unlock(q->lock);
-	lq_count(q, -n, 0, 0);
+	lq_count(q, (struct lq_change){.unread = -n});
 	if (n > 0)
 		topic_log_logf(q->tl, LG_ERROR, "LOG(%s): %lld messages are lost for %s",
 			topic_log_name(q->tl), (long long)n, q->name);
@@ -206,7 +207,7 @@ static void use_of_topic(struct log_queue *q, const struct log_item *item, int64
 	struct message *m = item->msg;
 	if (item->channel) {
 		/* Its channel knows of it. */
-		lq_count(q, -1, -(int64_t)m->body->len, 0);
+		lq_count(q, (struct lq_change){.unread = -1, .unread_bytes = -(int64_t)m->body->len});
 		message_unref(m);
 		return;
 	}
@@ -220,7 +221,7 @@ static void use_of_channel(struct log_queue *q, const struct log_item *item, int
 {
 	struct message *m = item->msg;
 	bool deliver = false;
-	int64_t less = 0, due;
+	int64_t len = m->body->len, due;
 	mutex_lock(q->lock);
 	if (cursor_wants(q->cursor, m->seq)) {
 		uint16_t attempts = cursor_attempts(q->cursor, m->seq);
@@ -230,21 +231,23 @@ static void use_of_channel(struct log_queue *q, const struct log_item *item, int
 			due = INT64_MAX;
 		struct cursor_entry e = {
 			.due = due, .seq = m->seq, .offset = m->offset, .attempts = m->attempts};
-		less = 1;
+		bool waits = m->deferred_ns > 0 && due > now && is_mine(q, item);
 		if (!is_mine(q, item))
 			cursor_finished(q->cursor, m->seq);
-		else if (m->deferred_ns > 0 && due > now)
+		else if (waits)
 			cursor_wait(q->cursor, &e);
 		else
 			deliver = true;
+		if (!deliver)
+			lq_count(q, (struct lq_change){.unread = -1,
+					    .unread_bytes = -len,
+					    .waiting_bytes = waits ? len : 0});
 	}
 	mutex_unlock(q->lock);
-	if (deliver) {
+	if (deliver)
 		add(q, m);
-		return;
-	}
-	lq_count(q, -less, -less * (int64_t)m->body->len, 0);
-	message_unref(m);
+	else
+		message_unref(m);
 }
 
 /* The disk could not be read: later. What it says is bad is given up after some time. */
@@ -303,7 +306,7 @@ static void advance(struct log_queue *q, uint64_t from, uint64_t seq)
 	if (q->next > q->to)
 		q->next = q->to;
 	mutex_unlock(q->lock);
-	lq_count(q, (int64_t)news, 0, 0);
+	lq_count(q, (struct lq_change){.unread = (int64_t)news});
 }
 
 static void fill_from_log(struct log_queue *q)

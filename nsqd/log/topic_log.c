@@ -37,7 +37,7 @@ struct topic_log {
 	struct chan *turn_chan; /* capacity 1, one value: the turn to be the flusher */
 	_Atomic bool touched;   /* a tick will come, and has not begun */
 	/* set before anything is appended */
-	void (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n);
+	size_t (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n);
 	void *kept_arg;
 	bool started;
 	bool (*tick)(void *arg); /* the topic's queue's, with kept_arg; the flusher's */
@@ -313,10 +313,10 @@ static void free_topic_log(struct topic_log *tl)
 	free(tl);
 }
 
-static void kept(void *arg, const char *channel, struct message *const *msgs, size_t n)
+static size_t kept(void *arg, const char *channel, struct message *const *msgs, size_t n)
 {
 	struct topic_log *tl = arg;
-	tl->kept(tl->kept_arg, channel, msgs, n);
+	return tl->kept(tl->kept_arg, channel, msgs, n);
 }
 
 int topic_log_open(const struct topic_log_opts *o, struct topic_log **out, struct err *err)
@@ -443,7 +443,7 @@ int topic_log_start(struct topic_log *tl, struct err *err)
 }
 
 void topic_log_set_queue(struct topic_log *tl,
-	void (*fn)(void *arg, const char *channel, struct message *const *msgs, size_t n),
+	size_t (*fn)(void *arg, const char *channel, struct message *const *msgs, size_t n),
 	bool (*fn_tick)(void *arg), void *arg)
 {
 	CHECK(!tl->started);
@@ -461,10 +461,12 @@ void topic_log_unset_queue(struct topic_log *tl)
 	give_turn(tl);
 }
 
-int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n, struct err *err)
+int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n,
+	size_t *in_memory, struct err *err)
 {
+	size_t ignored;
 	CHECK(tl->started);
-	return log_append(tl->log, msgs, n, err);
+	return log_append_telling(tl->log, msgs, n, in_memory ? in_memory : &ignored, err);
 }
 
 void topic_log_handed(struct topic_log *tl, uint64_t upto)
@@ -475,6 +477,11 @@ void topic_log_handed(struct topic_log *tl, uint64_t upto)
 		cursor_finished_range(tl->handed, floor, upto);
 	mutex_unlock(&tl->lock);
 	topic_log_touch(tl);
+}
+
+uint64_t topic_log_handed_upto(struct topic_log *tl)
+{
+	return floor_of(tl->handed, &tl->lock);
 }
 
 /* After this tick does nothing. */

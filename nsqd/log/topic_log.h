@@ -51,14 +51,18 @@ int topic_log_each_channel(struct topic_log *tl, void (*fn)(void *arg, const cha
 int topic_log_start(struct topic_log *tl, struct err *err);
 /*
  * Appends n > 0 messages, all or none, and blocks until they are kept. Then the topic's queue has
- * them: in memory, or it will read them. They are still the caller's to unref. -1 with err set.
+ * them: the first *in_memory of them in memory (NULL: nobody asks), and it will read the others. They
+ * are still the caller's to unref. -1 with err set; EFBIG: they are too many for one append.
  */
-int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n, struct err *err);
+int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n,
+	size_t *in_memory, struct err *err);
 /*
  * All messages with lower numbers are in the channels, or there were none: the topic's pump, when it
  * has dealt out a batch, from memory or not. Never blocks; takes topic_log.lock.
  */
 void topic_log_handed(struct topic_log *tl, uint64_t upto);
+/* The first number of which that is not known. Takes topic_log.lock. */
+uint64_t topic_log_handed_upto(struct topic_log *tl);
 /*
  * Writes all that is pending now, and removes what nobody wants. What happened before is safe from
  * kill -9 when this returns 0. -1: some of it could not be written, as is logged. Blocks on the disk.
@@ -90,7 +94,7 @@ struct topic_log_member {
 
 /* The topic's queue: kept is called for all that is appended, as log_opts.kept; tick as a member's. */
 void topic_log_set_queue(struct topic_log *tl,
-	void (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n),
+	size_t (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n),
 	bool (*tick)(void *arg), void *arg);
 /* It is closed: tick is not called any more. May wait for a tick, and so for the disk. */
 void topic_log_unset_queue(struct topic_log *tl);

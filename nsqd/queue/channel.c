@@ -282,6 +282,14 @@ bool channel_has_room(struct channel *c, size_t n)
 	return memory && !channel_is_stuck(c) && chan_len(memory) + n <= chan_cap(memory);
 }
 
+void channel_pass_over(struct channel *c, uint64_t upto)
+{
+	rwlock_rdlock(&c->exit_lock);
+	if (c->logged && !channel_exiting(c))
+		log_queue_pass_over(c->backend, upto);
+	rwlock_unlock(&c->exit_lock);
+}
+
 /* The queue sees that it has a delay. */
 static void put_deferred_to_log(struct channel *c, struct message *take_m)
 {

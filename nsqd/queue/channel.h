@@ -215,6 +215,11 @@ static inline bool channel_is_stuck(const struct channel *c)
 bool channel_has_room(struct channel *c, size_t n);
 /* So many messages others may put between such a guess and the put. */
 #define PUT_MARGIN 256
+/*
+ * Of the topic's log the channel will not get what is before upto, and was not put: the topic has
+ * dropped it, by a limit or since it was emptied. Takes exit_lock for a moment. Does not block.
+ */
+void channel_pass_over(struct channel *c, uint64_t upto);
 /* PutMessageDeferred: takes m over and queues it once its delay is over. */
 void channel_put_message_deferred(struct channel *c, struct message *take_m, int64_t delay_ns);
 

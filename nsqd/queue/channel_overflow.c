@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/compiler.h"
+#include "nsqd/log/log_queue.h"
 
 /* --- what waits ------------------------------------------------------------------------------- */
 
@@ -16,13 +17,15 @@
  */
 int64_t channel_waiting(struct channel *c)
 {
+	int64_t ignored;
 	mutex_lock(&c->deferred_lock);
 	int64_t n = (int64_t)c->deferred.len + atomic_load(&c->moving);
 	mutex_unlock(&c->deferred_lock);
 	n += (int64_t)kept_count(&c->kept);
 	if (c->memory_msg_chan)
 		n += (int64_t)chan_len(c->memory_msg_chan);
-	n += c->backend->ops->depth(c->backend);
+	n += c->logged ? log_queue_waiting(c->backend, &ignored)
+		       : c->backend->ops->depth(c->backend);
 	n += (int64_t)atomic_load(&c->batch_len);
 	return n + (int64_t)kept_count(&c->dead);
 }
@@ -98,13 +101,16 @@ void channel_apply_limits(struct channel *c)
 static void too_much(struct channel *c, int64_t *n, int64_t *bytes)
 {
 	const struct setting_values *v = &c->pump_settings->v;
+	int64_t ignored;
 	*n = *bytes = 0;
 	if (!drops_head(v))
 		return;
 	/* Against the direction in which messages go: none is counted twice, and dropped for that. */
 	int64_t memory = c->memory_msg_chan ? (int64_t)chan_len(c->memory_msg_chan) : 0;
 	if (v->max_depth > 0)
-		*n = memory + c->backend->ops->depth(c->backend) - v->max_depth;
+		*n = memory - v->max_depth +
+		     (c->logged ? log_queue_waiting(c->backend, &ignored)
+				: c->backend->ops->depth(c->backend));
 	if (v->max_bytes > 0)
 		*bytes = atomic_load(&c->memory_bytes) + c->backend->ops->body_bytes(c->backend) -
 			 v->max_bytes;

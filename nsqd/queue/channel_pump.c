@@ -560,7 +560,7 @@ static void plan_drop(struct pump *p)
 static void prefer_drop(struct pump *p)
 {
 	struct channel *c = p->channel;
-	struct chan *memory = p->drop.memory ? c->memory_msg_chan : NULL;
+	struct chan *memory = p->drop.memory || p->drop.both ? c->memory_msg_chan : NULL;
 	struct chan *backend = p->drop.memory ? NULL : c->backend->ops->read_chan(c->backend);
 	p->task.cases[MEMORY] = chan_case_recv_n(memory, p->dropped, p->drop.n);
 	p->task.cases[BACKEND] = chan_case_recv_n(backend, p->dropped, p->drop.n);

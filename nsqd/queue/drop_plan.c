@@ -67,11 +67,13 @@ struct drop_plan drop_plan_make(
 	size_t ahead = q->ops->ahead(q, &first, &last);
 	if (too_many <= 0 && too_many_bytes <= 0)
 		return (struct drop_plan){0};
+	/* A log offers nothing before memory is empty, but for what has waited: what it holds is younger. */
+	bool holds = ahead == 0 && q->ops->put_messages;
 	/* The disk has not read its head yet. It will in a moment, and then it is known which is older. */
-	if (on_disk > 0 && ahead == 0 && memory && chan_len(memory) > 0)
+	if (on_disk > 0 && ahead == 0 && !holds && memory && chan_len(memory) > 0)
 		return (struct drop_plan){.again = true};
-	h.before = on_disk > 0 ? first : INT64_MAX;
-	if (memory)
+	h.before = on_disk > 0 && !holds ? first : INT64_MAX;
+	if (memory && h.before != 0)
 		chan_look(memory, 0, DROP_BATCH, see_head, &h);
 	if (h.n > 0)
 		return (struct drop_plan){.n = h.n, .memory = true};
@@ -83,5 +85,5 @@ struct drop_plan drop_plan_make(
 	size_t n = too_many <= 0 ? 1 : (size_t)too_many;
 	if (n > DROP_BATCH)
 		n = DROP_BATCH;
-	return (struct drop_plan){.n = n < ahead ? n : ahead > 0 ? ahead : 1};
+	return (struct drop_plan){.n = n < ahead ? n : ahead > 0 ? ahead : 1, .both = holds};
 }

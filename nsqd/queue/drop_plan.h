@@ -18,6 +18,7 @@
 struct drop_plan {
 	size_t n; /* at most; 0: nothing */
 	bool memory;
+	bool both; /* memory is to be open as well: a log offers nothing before it sees that empty */
 	bool again; /* not known: something is on its way, or the disk reads. See drop_retry_ns */
 };
 /*

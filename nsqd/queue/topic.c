@@ -97,6 +97,7 @@ static int open_log(struct topic *t, const struct options *o, struct err *err)
 		.lg = &t->ctx->lg};
 	if (topic_log_open(&opts, &t->log, err) != 0)
 		return -1;
+	t->logged = true;
 	t->backend = log_queue_new_topic(
 		t->log, chan_cap(t->memory_msg_chan) > 0 ? t->memory_msg_chan : NULL);
 	/* While the metadata are loaded the channels come first: topic_start. */
@@ -445,14 +446,17 @@ static size_t put_to_backend(struct topic *t, struct message **msgs, size_t n, s
 }
 
 /* All n, or none. The topic's queue hands them to the pump, in the order of the log. */
-static size_t put_to_log(struct topic *t, struct message **msgs, size_t n, struct err *err)
+static size_t put_to_log(
+	struct topic *t, struct message **msgs, size_t n, size_t *in_memory, struct err *err)
 {
 	if (!t->log_ready) {
 		err_set(err, 0, "the log is not open");
 		return 0;
 	}
-	int rc = topic_log_append(t->log, msgs, n, err);
-	nsqd_set_health(t->ctx, rc != 0 ? err : NULL);
+	int rc = topic_log_append(t->log, msgs, n, in_memory, err);
+	/* That is too large for any disk: says nothing of this one's health. */
+	if (rc == 0 || err->code != EFBIG)
+		nsqd_set_health(t->ctx, rc != 0 ? err : NULL);
 	if (rc != 0)
 		return 0;
 	message_unref_all(msgs, n);
@@ -494,7 +498,7 @@ static size_t put(struct topic *t, struct message **msgs, size_t n, bool deferre
 	*in_memory = 0;
 	rwlock_assert_held(&t->lock);
 	if (t->log)
-		return put_to_log(t, msgs, n, err);
+		return put_to_log(t, msgs, n, in_memory, err);
 	if (deferred && defer(t, msgs[0]))
 		return 1;
 	if (chan_cap(t->memory_msg_chan) > 0 || t->ephemeral || deferred)
@@ -511,7 +515,8 @@ bool topic_put_may_block(struct topic *t, size_t n)
 	size_t spare = cap / 4 < PUT_MARGIN ? cap / 4 : PUT_MARGIN;
 	if (!rwlock_tryrdlock(&t->lock))
 		return true;
-	bool may_block = !t->ephemeral && chan_len(t->memory_msg_chan) + n + spare > cap;
+	bool may_block =
+		t->logged || (!t->ephemeral && chan_len(t->memory_msg_chan) + n + spare > cap);
 	may_block = may_block || limits_may_wait(t, n);
 	rwlock_unlock(&t->lock);
 	return may_block;
@@ -544,7 +549,9 @@ enum put_flags { PUT_DEFERRED = 1, PUT_BEGUN = 2, PUT_ADMITTED = 4 };
 static size_t put_messages(
 	struct topic *t, struct message **msgs, size_t n, int flags, struct err *err)
 {
-	uint32_t lens[TOPIC_BATCH] UNINITIALIZED; /* a message that is queued may be gone at once */
+	/* A message that is queued may be gone at once. */
+	uint32_t few[TOPIC_BATCH] UNINITIALIZED;
+	uint32_t *lens = n > TOPIC_BATCH ? xreallocarray(NULL, n, sizeof(*lens)) : few;
 	struct limits_put p;
 	size_t done = 0, in_memory = 0;
 	uint64_t bytes = 0;
@@ -561,6 +568,8 @@ static size_t put_messages(
 
 	for (size_t i = 0; i < done; i++)
 		bytes += lens[i];
+	if (lens != few)
+		free(lens);
 	message_unref_all(msgs + done, n - done);
 	atomic_fetch_add_explicit(&t->message_count, done, memory_order_relaxed);
 	atomic_fetch_add_explicit(&t->message_bytes, bytes, memory_order_relaxed);
@@ -574,16 +583,18 @@ static void drop_bodies(struct message_body *const *take_bodies, size_t n)
 		message_body_unref(take_bodies[i]);
 }
 
-/* Batch by batch: topic_put_messages. */
+/* Batch by batch: topic_put_messages. With a log as one batch: all of them are kept, or none. */
 static size_t put_batches(struct topic *t, struct message_body *const *take_bodies, size_t n,
 	int flags, struct err *err)
 {
-	struct message *msgs[TOPIC_BATCH] UNINITIALIZED;
+	struct message *few[TOPIC_BATCH] UNINITIALIZED;
+	size_t most = t->logged && n > TOPIC_BATCH ? n : TOPIC_BATCH, done = 0;
+	struct message **msgs =
+		most > TOPIC_BATCH ? xreallocarray(NULL, most, sizeof(struct message *)) : few;
 	int64_t id = guid_factory_reserve(&t->id_factory, n);
 	int64_t now = clock_wall_ns();
-	size_t done = 0;
 	while (done < n) {
-		size_t k = n - done < TOPIC_BATCH ? n - done : TOPIC_BATCH;
+		size_t k = n - done < most ? n - done : most;
 		for (size_t i = 0; i < k; i++)
 			msgs[i] = message_new(
 				guid_hex(&t->id_factory, id++), take_bodies[done + i], now);
@@ -597,6 +608,8 @@ static size_t put_batches(struct topic *t, struct message_body *const *take_bodi
 			break;
 		}
 	}
+	if (msgs != few)
+		free(msgs);
 	return done;
 }
 
@@ -797,6 +810,12 @@ int topic_empty(struct topic *t, struct err *err)
 	/* For reading: the lock keeps the backend from being closed; others may go on putting. */
 	rwlock_rdlock(&t->lock);
 	int rc = t->backend ? t->backend->ops->empty(t->backend, err) : 0;
+	if (rc == 0 && t->log) {
+		/* Else a restart would find that the channels have not finished them. */
+		uint64_t upto = topic_log_handed_upto(t->log);
+		for (struct channel *c = t->channel_map; c; c = c->hh.next)
+			channel_pass_over(c, upto);
+	}
 	rwlock_unlock(&t->lock);
 	return rc;
 }
@@ -818,11 +837,13 @@ static void flush(struct topic *t)
 }
 
 /* From here on depth and empty do without the backend, so that it can be freed. */
-static struct backend_queue *take_backend(struct topic *t)
+static struct backend_queue *take_backend(struct topic *t, struct topic_log **log)
 {
 	rwlock_wrlock(&t->lock);
 	struct backend_queue *q = t->backend;
 	t->backend = NULL;
+	*log = t->log;
+	t->log = NULL;
 	rwlock_unlock(&t->lock);
 	return q;
 }
@@ -905,13 +926,11 @@ static enum exit_result topic_exit(struct topic *t, bool deleted, struct err *er
 			topic_settle(t); /* else the next start finds these once more */
 		flush(t);
 	}
-	struct backend_queue *q = take_backend(t);
+	struct topic_log *log;
+	struct backend_queue *q = take_backend(t, &log);
 	int rc = deleted ? q->ops->delete (q, err) : q->ops->close(q, err);
-	if (t->log) {
-		struct topic_log *log = t->log;
-		t->log = NULL;
+	if (log)
 		rc |= deleted ? topic_log_delete(log, err) : topic_log_close(log, err);
-	}
 	if (rc == 0 && !ok && deleted)
 		rc = err_set(err, EIO, "the files of a channel could not be removed");
 	return rc == 0 ? EXIT_DONE : EXIT_FAILED;

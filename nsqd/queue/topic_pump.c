@@ -182,6 +182,17 @@ static void deal_out(struct pump *p, size_t n, bool memory, bool owner)
 		channel_await_drops(p->channels[i]);
 }
 
+/* With a log the channels are told: they would find these there after a restart. */
+static void drop(struct pump *p, size_t n, bool memory)
+{
+	uint64_t upto = p->msgs[n - 1]->seq + 1;
+	for (size_t i = 0; i < p->n_channels && p->topic->logged; i++)
+		channel_pass_over(p->channels[i], upto);
+	if (p->topic->log)
+		topic_log_handed(p->topic->log, upto);
+	limits_drop(p->topic, p->msgs, n, memory);
+}
+
 static struct pump *pump_of(struct task *task)
 {
 	return (struct pump *)task;
@@ -214,7 +225,7 @@ static int prepare(struct task *task, bool owner)
 	bool drops = p->drop.n > 0;
 	size_t most = drops && p->drop.n < p->cap ? p->drop.n : p->cap;
 	struct chan *memory = NULL, *backend = NULL;
-	if (flowing || (drops && p->drop.memory))
+	if (flowing || (drops && (p->drop.memory || p->drop.both)))
 		memory = t->memory_msg_chan;
 	if (flowing || (drops && !p->drop.memory))
 		backend = t->backend->ops->read_chan(t->backend);
@@ -250,10 +261,8 @@ static enum task_result act(struct task *task, int chosen, bool owner)
 	switch (chosen) {
 	case MEMORY:
 	case BACKEND:
-		if (p->drop.n > 0 && p->topic->log)
-			topic_log_handed(p->topic->log, p->msgs[n - 1]->seq + 1);
 		if (p->drop.n > 0)
-			limits_drop(p->topic, p->msgs, n, chosen == MEMORY);
+			drop(p, n, chosen == MEMORY);
 		else
 			deal_out(p, n, chosen == MEMORY, owner);
 		if (chosen == BACKEND) {

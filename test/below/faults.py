@@ -146,7 +146,6 @@ QUIET = [
     ('read', '*', 'EINTR', 'made again'),
     ('pread', '*', 'EINTR', 'made again'),
     ('write', '*', 'EINTR', 'made again'),
-    ('pwrite', '*', 'EINTR', 'made again'),
     ('pwritev', '*', 'EINTR', 'made again'),
     ('ftruncate', '*', 'EINTR', 'made again'),
     ('accept4', '*', 'EINTR', 'made again with the next turn of the poller'),

@@ -4,7 +4,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 bad=0
-for check in top includes heads threads locks bounds memory_order pages names metrics go_map course \
+for check in top includes heads threads locks bounds memory_order pages names metrics settings access go_map course \
     troubles version log_page; do
     python3 "test/docs/$check.py" || bad=1
 done

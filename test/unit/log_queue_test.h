@@ -28,7 +28,7 @@ struct side {
 	int64_t segment_bytes;
 	int64_t sync_timeout;
 	/* In place of the queue's; NULL: its own. */
-	void (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n);
+	size_t (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n);
 	struct topic_log *tl;
 	struct chan *memory;
 	struct backend_queue *q; /* the topic's */
@@ -129,7 +129,7 @@ static inline void publish_delayed(
 		msgs[i] = make_message(first + i, len);
 		msgs[i]->deferred_ns = delay > 0 ? clock_wall_ns() + delay - msgs[i]->timestamp : 0;
 	}
-	if (topic_log_append(s->tl, msgs, n, &err) != 0)
+	if (topic_log_append(s->tl, msgs, n, NULL, &err) != 0)
 		fail_msg("topic_log_append: %s", err.msg);
 	message_unref_all(msgs, n);
 	free(msgs);

@@ -92,7 +92,7 @@ static void do_publish(void)
 	}
 	r.now.offered += n;
 	set_changing(false);
-	if (topic_log_append(r.side.tl, msgs, n, &err) != 0)
+	if (topic_log_append(r.side.tl, msgs, n, NULL, &err) != 0)
 		fail_msg("%s", err.msg);
 	set_changing(true);
 	for (uint64_t i = 0; i < n; i++)
@@ -289,7 +289,7 @@ static void check_snapshot(const struct snapshot *snap, struct sim_disk *d, bool
 	/* It has a number that no cursor takes for another message's. */
 	struct message *m = make_message(MESSAGES + 1, 10);
 	m->deferred_ns = 0;
-	assert_int_equal(topic_log_append(s.tl, &m, 1, &err), 0);
+	assert_int_equal(topic_log_append(s.tl, &m, 1, NULL, &err), 0);
 	message_unref(m);
 	go(&wg, pump_thread, &s);
 	wait_for(is_handed(&s));
