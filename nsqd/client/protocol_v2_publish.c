@@ -78,7 +78,6 @@ int protocol_v2_pub(struct io_loop *l, const struct params *p, const char **resp
 
 int protocol_v2_dpub(struct io_loop *l, const struct params *p, const char **response)
 {
-	int64_t max = nsqd_get_opts(l->ctx)->max_req_timeout;
 	char topic_name[NAME_SIZE];
 	uint64_t ms;
 	int64_t timeout;
@@ -91,6 +90,7 @@ int protocol_v2_dpub(struct io_loop *l, const struct params *p, const char **res
 	if (!io_loop_parse_ms(p->v[2], &ms, &timeout))
 		return io_loop_bad_param(l, "failed to convert to Base10", "E_INVALID",
 			"DPUB could not parse timeout ", p->v[2]);
+	int64_t max = nsqd_max_defer(l->protocol->topics, topic_name);
 	if (timeout < 0 || timeout > max)
 		return fatal_client_err(&l->error, NULL, "E_INVALID",
 			"DPUB timeout %" PRIu64 " out of range 0-%" PRId64, ms,

@@ -70,7 +70,7 @@ static inline void message_count_body_freed(uint64_t bytes)
 uint64_t message_count_body_bytes(void);
 
 /*
- * Disk queues have stored so many bytes of records more, that were not received; or less. And how
+ * Disk queues, and logs, have stored so many bytes of records more, that were not received; or less. And how
  * many there are in all. Their files may be larger, by what was received. Any thread; atomic.
  */
 void message_count_stored(int64_t bytes);

@@ -587,6 +587,8 @@ static const struct row rows[] = {
 	OPT("max-msg-size", type_int64, max_msg_size, "maximum size of a single message in bytes"),
 	OPT("max-req-timeout", type_duration, max_req_timeout,
 		"maximum requeuing timeout for a message"),
+	OPT("max-defer-timeout", type_duration, max_defer_timeout, /* upstream's 1499 */
+		"maximum delay of DPUB and REQ in topics with a log, where it is more than --max-req-timeout"),
 	OPT("max-body-size", type_int64, max_body_size, "maximum size of a single command body"),
 
 	/* client overridable configuration options */

@@ -248,6 +248,15 @@ bool options_parse_free(const char *text, int64_t *bytes, double *percent)
 	return *end == '\0' && errno == 0;
 }
 
+/* N_DURABILITIES: it is none. */
+static int find_durability(const char *name)
+{
+	int i = 0;
+	while (i < N_DURABILITIES && strcmp(durability_names[i], name) != 0)
+		i++;
+	return i;
+}
+
 int options_check(struct options *o, struct err *err)
 {
 	if (o->max_deflate_level < 1 || o->max_deflate_level > 9)
@@ -269,9 +278,10 @@ int options_check(struct options *o, struct err *err)
 
 	if (strcmp(o->log_format, "text") != 0 && strcmp(o->log_format, "json") != 0)
 		return err_set(err, 0, "--log-format must be text or json");
-	if (strcmp(o->durability, "none") != 0 && strcmp(o->durability, "process") != 0 &&
-		strcmp(o->durability, "disk") != 0)
+	if (find_durability(o->durability) == N_DURABILITIES)
 		return err_set(err, 0, "--durability must be none, process or disk");
+	if (o->max_defer_timeout < 0 || o->max_defer_timeout > MAX_DEFER_TIMEOUT)
+		return err_set(err, 0, "--max-defer-timeout must be from 0s to 720h (30 days)");
 	if (strcmp(o->sigterm, "clean-shutdown") != 0 && strcmp(o->sigterm, "drain") != 0)
 		return err_set(err, 0, "--sigterm must be clean-shutdown or drain");
 
@@ -294,11 +304,13 @@ int options_check(struct options *o, struct err *err)
 
 void setting_values_of_options(struct setting_values *v, const struct options *o)
 {
+	int durability = find_durability(o->durability);
 	*v = (struct setting_values){
 		.count_disconnect_as_attempt = true,
 		.msg_timeout = o->msg_timeout,
 		.max_msg_timeout = o->max_msg_timeout,
 		.max_req_timeout = o->max_req_timeout,
+		.durability = durability < N_DURABILITIES ? durability : DURABILITY_NONE,
 	};
 }
 

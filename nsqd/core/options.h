@@ -32,6 +32,9 @@ struct strarray {
 	size_t n;
 };
 
+/* The longest --max-defer-timeout: 30 days. */
+#define MAX_DEFER_TIMEOUT ((int64_t)30 * 24 * 3600 * 1000000000)
+
 struct options {
 	/* of the command line alone; not in the config file, nor in GET /config */
 	enum run_mode run_mode;
@@ -86,6 +89,7 @@ struct options {
 	int64_t max_msg_size;
 	int64_t max_body_size;
 	int64_t max_req_timeout;
+	int64_t max_defer_timeout; /* of a topic with a log; less: max_req_timeout holds */
 	int64_t client_timeout;
 
 	/* client overridable configuration options */

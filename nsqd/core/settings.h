@@ -26,6 +26,10 @@
 #define BACKOFF_MAX 32
 /* What becomes of a message for which there is no room. */
 enum overflow { OVERFLOW_REJECT, OVERFLOW_DROP_HEAD };
+/* What an OK survives: stock's memory; the end of the process; a loss of power. */
+enum durability { DURABILITY_NONE, DURABILITY_PROCESS, DURABILITY_DISK, N_DURABILITIES };
+/* "none", "process", "disk"; NULL behind the last one. */
+extern const char *const durability_names[];
 /* What becomes of messages while their topic has no channel. */
 enum no_channel { NO_CHANNEL_BUFFER, NO_CHANNEL_DROP, NO_CHANNEL_REJECT };
 
@@ -53,6 +57,7 @@ struct setting_values {
 	int64_t rate;            /* messages a second to all consumers together */
 	int64_t channel_expire;  /* without consumers */
 	int no_channel;          /* enum no_channel */
+	int durability;          /* enum durability; the flag is the default */
 };
 
 /* A snapshot: counted, immutable. */

@@ -203,7 +203,7 @@ static int64_t max_body_size(const struct options *o)
 }
 
 /* The delay in ns; -1: not a number, or out of range. */
-static int64_t parse_defer(const char *s, int64_t max_req_timeout)
+static int64_t parse_defer(const char *s, int64_t max)
 {
 	char *end;
 	if (!*s || !strchr("+-0123456789", *s) || ((*s == '+' || *s == '-') && !s[1]))
@@ -211,7 +211,7 @@ static int64_t parse_defer(const char *s, int64_t max_req_timeout)
 	errno = 0;
 	long long ms = strtoll(s, &end, 10);
 	if (*end || errno || end[-1] == '+' || end[-1] == '-' || ms < 0 ||
-		ms > max_req_timeout / NSEC_PER_MSEC)
+		ms > max / NSEC_PER_MSEC)
 		return -1;
 	return ms * NSEC_PER_MSEC;
 }
@@ -246,7 +246,7 @@ static void do_pub(struct http_request *req)
 		return;
 	const char *defer = http_get_param(req, "defer");
 	if (defer)
-		deferred = parse_defer(defer, nsqd_get_opts(req->ctx)->max_req_timeout);
+		deferred = parse_defer(defer, topic_max_defer(t));
 	if (deferred < 0) {
 		http_respond_error(req, BAD_REQUEST, "INVALID_DEFER");
 	} else {

@@ -106,10 +106,13 @@ static bool get_id(struct http_request *req, struct message_id *id)
 }
 
 /* Milliseconds, as REQ and /pub have them, or a duration; absent: 0. False with the answer given. */
-static bool get_delay(struct http_request *req, int64_t *ns)
+static bool get_delay(struct http_request *req, const struct channel *c, int64_t *ns)
 {
 	const char *s = http_get_param(req, "delay");
-	int64_t max = nsqd_get_opts(req->ctx)->max_req_timeout;
+	const struct options *opts = nsqd_get_opts(req->ctx);
+	int64_t max = opts->max_req_timeout;
+	if (c->logged && opts->max_defer_timeout > max)
+		max = opts->max_defer_timeout;
 	*ns = 0;
 	if (!s)
 		return true;
@@ -396,7 +399,7 @@ void http_do_message_requeue(struct http_request *req)
 	struct channel *c = http_get_existing_channel(req);
 	if (!c)
 		return;
-	if (get_id(req, &id) && get_delay(req, &delay_ns))
+	if (get_id(req, &id) && get_delay(req, c, &delay_ns))
 		respond_by_id(req, channel_requeue_by_id(c, id, delay_ns));
 	channel_unref(c);
 }

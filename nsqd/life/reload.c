@@ -54,6 +54,7 @@ static const struct {
 	A_VALUE(msg_timeout),
 	A_VALUE(max_msg_timeout),
 	A_VALUE(max_req_timeout),
+	A_VALUE(max_defer_timeout),
 	A_VALUE(max_heartbeat_interval),
 	A_VALUE(max_rdy_count),
 	A_VALUE(max_output_buffer_size),

@@ -95,6 +95,13 @@ bool cursor_finished(struct cursor *c, uint64_t seq)
 	return true;
 }
 
+void cursor_finished_held(struct cursor *c, uint64_t from)
+{
+	for (uint64_t seq = seq_set_next_present(&c->held, from); seq < SEQ_END;
+		seq = seq_set_next_present(&c->held, seq + 1))
+		(void)cursor_finished(c, seq);
+}
+
 /* What waits is held. Before it is said that these are, too. */
 static void forget_waiting(struct cursor *c, uint64_t from, uint64_t to)
 {

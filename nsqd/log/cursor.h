@@ -102,6 +102,8 @@ bool cursor_finished(struct cursor *c, uint64_t seq);
  * many were not finished before.
  */
 uint64_t cursor_finished_range(struct cursor *c, uint64_t from, uint64_t to);
+/* Those from `from` on that are taken or wait are finished. O(n) of what is held from there on. */
+void cursor_finished_held(struct cursor *c, uint64_t from);
 /*
  * A new or taken message waits from now on, with its body forgotten: a DPUB with its due time and
  * no attempts, a REQ, or a message that is requeued at once and has no room in memory (due 0). Its

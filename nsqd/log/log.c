@@ -17,6 +17,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/xalloc.h"
+#include "nsqd/core/message_count.h"
 #include "nsqd/log/log_append.h"
 #include "nsqd/log/log_internal.h"
 #include "nsqd/log/log_recover.h"
@@ -275,6 +276,7 @@ static int open_dir(struct log *l, int parent, struct err *err)
 
 static void free_log(struct log *l)
 {
+	message_count_stored(-l->stored);
 	free_requests(l->free_reqs);
 	if (l->dir >= 0)
 		l->io->close(l->io, l->dir);
@@ -321,6 +323,20 @@ int log_open(const struct log_opts *opts, struct log **out, struct err *err)
 	}
 	*out = l;
 	return 0;
+}
+
+int log_set_disk(struct log *l, int dir, bool disk, struct err *err)
+{
+	int rc = 0;
+	chan_recv(l->turn_chan, NULL);
+	/* The names on the way to the segment. The next commit syncs all that is in it. */
+	if (disk && !l->disk &&
+		(l->io->sync_dir(l->io, dir) != 0 || l->io->sync_dir(l->io, l->dir) != 0))
+		rc = err_errno(err, errno, "LOG(%s): fsync", l->topic);
+	else
+		l->disk = disk;
+	chan_send(l->turn_chan, NULL);
+	return rc;
 }
 
 /* Ends the thread. After this the log is the caller's alone. */
@@ -438,6 +454,35 @@ int log_forget(struct log *l, uint64_t floor, struct err *err)
 		mutex_unlock(&l->lock);
 	}
 	return 0;
+}
+
+/* Of the i-th segment, what is wanted. */
+static int64_t wanted_of_locked(const struct log *l, size_t i, uint64_t floor)
+{
+	const struct log_segment *s = &l->segments[i];
+	uint64_t end = i + 1 < l->n_segments ? s[1].first : l->next;
+	if (end <= floor || end <= s->first)
+		return 0;
+	if (floor <= s->first)
+		return s->end;
+	return (int64_t)((double)s->end * (double)(end - floor) / (double)(end - s->first));
+}
+
+static void set_stored_locked(struct log *l, int64_t bytes)
+{
+	mutex_assert_held(&l->lock);
+	message_count_stored(bytes - l->stored);
+	l->stored = bytes;
+}
+
+void log_count_wanted(struct log *l, uint64_t floor)
+{
+	int64_t bytes = 0;
+	mutex_lock(&l->lock);
+	for (size_t i = 0; i < l->n_segments; i++)
+		bytes += wanted_of_locked(l, i, floor);
+	set_stored_locked(l, bytes);
+	mutex_unlock(&l->lock);
 }
 
 /* --- what is there -------------------------------------------------------------------------------- */

@@ -44,11 +44,12 @@ struct log_opts {
 	/*
 	 * Called for each append that is kept, in the order of the log, before its thread is told.
 	 * The messages are borrowed, and know their numbers and places; channel as in
-	 * log_append_copies, else NULL. Readers may have seen them already. The next commit waits:
+	 * log_append_copies, else NULL; moved: those had a number before. Readers may have seen them already. The next commit waits:
 	 * it must not block, nor append. What it returns is the *told of log_append_telling. NULL:
 	 * nothing is called.
 	 */
-	size_t (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n);
+	size_t (*kept)(void *arg, const char *channel, bool moved, struct message *const *msgs,
+		size_t n);
 	void *kept_arg;
 };
 
@@ -80,7 +81,8 @@ int log_append_telling(
 /*
  * The same for messages that are in the log already, and get new numbers for one channel alone,
  * because their old segment is to go. What they were called before is kept with them, and their
- * attempts are. A delay is counted from now on: deferred_ns from timestamp, as ever.
+ * attempts are. A delay is counted from now on: deferred_ns from timestamp, as ever. Or for messages
+ * that are new, with seq 0, and are for one channel alone. All are of the one kind, or the other.
  */
 int log_append_copies(
 	struct log *l, const char *channel, struct message *const *msgs, size_t n, struct err *err);
@@ -94,6 +96,17 @@ void log_skip_to(struct log *l, uint64_t seq);
  * err set: some are left. One thread at a time. Blocks on the disk.
  */
 int log_forget(struct log *l, uint64_t floor, struct err *err);
+/*
+ * Nothing below floor is wanted: what is left counts for --max-disk-bytes (message_count_stored). Of
+ * the segment in which floor is, that is an estimate. Any thread.
+ */
+void log_count_wanted(struct log *l, uint64_t floor);
+/*
+ * From now on kept is what survives a loss of power (disk), or the end of the process. What was kept
+ * before is as safe as it was. dir is the data path. -1 with err set, and nothing has changed: the
+ * disk refuses. Any thread; waits for the commit under way.
+ */
+int log_set_disk(struct log *l, int dir, bool disk, struct err *err);
 /* Has tick called within tick_ns. -1 with err set: no thread. Any thread, does not block. */
 int log_wake(struct log *l, struct err *err);
 /* The log's directory, for its cursors; borrowed. */

@@ -22,6 +22,7 @@
 #include "common/compiler.h"
 #include "common/crc32c.h"
 #include "common/xalloc.h"
+#include "nsqd/core/message_count.h"
 #include "nsqd/log/log_segment.h"
 
 /* A request with more memory is not kept for the next append. */
@@ -140,6 +141,7 @@ int log_request_prepare(struct log_request *r, const char *channel, struct messa
 	unsigned char *p = r->buf, *begin = p;
 	r->n = n;
 	r->channel = channel;
+	r->moved = channel && msgs[0]->seq != 0;
 	r->msgs = msgs;
 	r->prefix_len = prefix_of(channel);
 	r->n_iov = 0;
@@ -310,6 +312,8 @@ static void publish(struct log *l, struct log_request *const *reqs, size_t n, ui
 	log_segment_grow_locked(l, (uint32_t)bytes, records);
 	l->stats.batches += n;
 	l->stats.written_bytes += bytes;
+	l->stored += (int64_t)bytes;
+	message_count_stored((int64_t)bytes);
 	for (struct log_reader *r = l->readers; r; r = r->next) {
 		if (r->waits)
 			chan_signal(r->more_chan);
@@ -361,7 +365,7 @@ static void commit_group(struct log *l, struct log_request *const *reqs, size_t 
 			take(reqs[i]);
 		if (rc == 0 && l->kept)
 			reqs[i]->told =
-				l->kept(l->kept_arg, reqs[i]->channel, reqs[i]->msgs, reqs[i]->n);
+				l->kept(l->kept_arg, reqs[i]->channel, reqs[i]->moved, reqs[i]->msgs, reqs[i]->n);
 	}
 }
 

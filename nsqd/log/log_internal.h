@@ -18,6 +18,7 @@
 #ifndef NSQD_LOG_INTERNAL_H
 #define NSQD_LOG_INTERNAL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -56,6 +57,7 @@ struct log_request {
 	/* by the appending thread */
 	size_t n;                    /* records */
 	const char *channel;         /* whose copies they are, or NULL; borrowed, as msgs is */
+	bool moved;                  /* they are, and had numbers before */
 	struct message *const *msgs; /* get their numbers and places when they are kept */
 	uint64_t bytes;              /* of all of them */
 	size_t prefix_len;           /* what stands between each head and body */
@@ -99,7 +101,6 @@ struct log {
 	/* immutable */
 	char *topic;
 	int dir; /* a descriptor of its own */
-	bool disk;
 	bool read_only;
 	int64_t segment_bytes;
 	const struct lg *lg;
@@ -107,7 +108,8 @@ struct log {
 	bool (*tick)(void *arg);
 	void *tick_arg;
 	int64_t tick_ns;
-	size_t (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n);
+	size_t (*kept)(void *arg, const char *channel, bool moved, struct message *const *msgs,
+		size_t n);
 	void *kept_arg;
 	struct chan *append_chan; /* of struct log_request * */
 	struct chan *turn_chan;   /* capacity 1, one value: the turn to write */
@@ -127,6 +129,9 @@ struct log {
 	uint64_t next; /* the number of the next record: all before are kept */
 	struct log_reader *readers;
 	struct log_stats stats; /* but what follows from the fields above */
+	int64_t stored;         /* bytes that message_count_stored knows of */
+
+	_Atomic bool disk; /* written by the writer */
 
 	/* writer */
 	struct log_segment active; /* the last one in the list; first is 0 if there is none */

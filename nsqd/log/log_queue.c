@@ -103,6 +103,8 @@ static void throw_away(struct log_queue *q)
 	uint64_t floor = cursor_floor(q->cursor);
 	if (floor < q->to)
 		cursor_finished_range(q->cursor, floor, q->to);
+	if (!lq_is_topic(q))
+		cursor_finished_held(q->cursor, q->to); /* what was for this channel alone */
 	q->zero = 0;
 	q->behind = false;
 	q->next = q->to;
@@ -455,10 +457,10 @@ static double mean_body(const struct log_stats *s)
 }
 
 /*
- * The queue goes on at next, and has so many messages to read before `to`. True: lq_start is to be
- * called. Their size is that of all, on average.
+ * The queue goes on at next, and has so many messages to read before `to`. Their size is that of all,
+ * on average.
  */
-static bool go_on_locked(struct log_queue *q, uint64_t next, uint64_t to, uint64_t unread)
+static void go_on_locked(struct log_queue *q, uint64_t next, uint64_t to, uint64_t unread)
 {
 	struct log_stats s;
 	log_get_stats(q->log, &s);
@@ -474,7 +476,6 @@ static bool go_on_locked(struct log_queue *q, uint64_t next, uint64_t to, uint64
 	q->behind = unread > 0;
 	q->next = q->behind ? next : to;
 	q->drained = q->poke = true;
-	return is_wanted_locked(q) && lq_wake_locked(q);
 }
 
 struct backend_queue *log_queue_new_topic(struct topic_log *tl, struct chan *memory)
@@ -486,10 +487,9 @@ struct backend_queue *log_queue_new_topic(struct topic_log *tl, struct chan *mem
 	mutex_lock(q->lock);
 	q->cursor = topic_log_cursor(tl);
 	uint64_t handed = cursor_floor(q->cursor);
-	bool start = go_on_locked(q, handed, s.next, s.next - handed);
+	/* lq:NAME is started by tick, when the channels are there. */
+	go_on_locked(q, handed, s.next, s.next - handed);
 	mutex_unlock(q->lock);
-	if (start)
-		(void)lq_start(q);
 	return &q->base;
 }
 
@@ -513,7 +513,8 @@ struct backend_queue *log_queue_new_channel(struct topic_log *tl, const char *ch
 {
 	struct log_queue *q = make(tl, channel, lock, memory);
 	uint64_t handed;
-	q->member = (struct topic_log_member){.lock = lock, .tick = tick, .arg = q};
+	q->member = (struct topic_log_member){
+		.lock = lock, .tick = tick, .alone = lq_alone, .arg = q};
 	if (topic_log_join(tl, channel, &q->member, &handed, err) != 0) {
 		free_queue(q);
 		return NULL;
@@ -522,7 +523,8 @@ struct backend_queue *log_queue_new_channel(struct topic_log *tl, const char *ch
 	q->cursor = q->member.cursor;
 	uint64_t waiting = count_waiting_locked(q, handed);
 	uint64_t unread = cursor_unfinished(q->cursor, handed) - waiting;
-	bool start = go_on_locked(q, cursor_floor(q->cursor), handed, unread);
+	go_on_locked(q, cursor_floor(q->cursor), handed, unread);
+	bool start = is_wanted_locked(q) && lq_wake_locked(q);
 	mutex_unlock(lock);
 	if (start)
 		(void)lq_start(q);

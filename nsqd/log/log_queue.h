@@ -56,6 +56,27 @@ void log_queue_touch(struct backend_queue *q);
  * memory: still the caller's to unref. Takes the owner's lock. Never blocks.
  */
 void log_queue_wait(struct backend_queue *q, const struct message *m, int64_t due);
+/*
+ * Takes out up to max messages that wait for their time, those first that are due first, until they
+ * are so many, and so many bytes. They are the caller's, as if they had been received. Blocks on the
+ * disk; takes the owner's lock.
+ */
+size_t log_queue_take_first(struct backend_queue *q, struct message **msgs, size_t max,
+	int64_t wanted, int64_t wanted_bytes);
+/*
+ * Appends n > 0 messages that are new to the log for this channel alone, all or none, and blocks until
+ * they are kept. They are due at once, and still the caller's to unref. -1 with err set.
+ */
+int log_queue_append_alone(
+	struct backend_queue *q, struct message *const *msgs, size_t n, struct err *err);
+/* A message that was received, and of which nobody holds the body any more. */
+struct log_queue_place {
+	uint64_t seq;
+	uint32_t offset, len; /* len: of its body */
+	uint16_t attempts;
+};
+/* These n come back, and are due at once. Takes the owner's lock. Never blocks. */
+void log_queue_put_back(struct backend_queue *q, const struct log_queue_place *places, size_t n);
 /* How many messages wait for a time that was asked for, by DPUB or REQ. Takes the owner's lock. */
 size_t log_queue_deferred(struct backend_queue *q);
 /*

@@ -110,7 +110,10 @@ size_t lq_put_messages(
 /* Numbers before upto that were not put are over: what is older, lost, dropped, another's copy. */
 void lq_pass_over_locked(struct log_queue *q, uint64_t upto);
 /* log_opts.kept; arg is the topic's queue. Returns how many, the first ones, are in memory now. */
-size_t lq_kept(void *arg, const char *channel, struct message *const *msgs, size_t n);
+size_t lq_kept(
+	void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
+/* topic_log_member.alone; arg is the channel's queue. */
+void lq_alone(void *arg, bool mine, struct message *const *msgs, size_t n);
 
 /* --- log_queue_look.c ----------------------------------------------------------------------------- */
 

@@ -43,16 +43,21 @@ static void fall_behind_locked(struct log_queue *q, const struct message *m)
 
 /* --- a channel's ---------------------------------------------------------------------------------- */
 
+static void wait_entry_locked(struct log_queue *q, const struct cursor_entry *e, uint32_t len)
+{
+	/* False: the channel was emptied meanwhile. */
+	if (!cursor_wait(q->cursor, e))
+		return;
+	q->poke = true;
+	q->zero += e->due == 0;
+	lq_count(q, (struct lq_change){.back = e->due == 0, .waiting_bytes = len});
+}
+
 static void wait_locked(struct log_queue *q, const struct message *m, int64_t due)
 {
 	struct cursor_entry e = {
 		.due = due, .seq = m->seq, .offset = m->offset, .attempts = m->attempts};
-	/* False: the channel was emptied meanwhile. */
-	if (!cursor_wait(q->cursor, &e))
-		return;
-	q->poke = true;
-	q->zero += due == 0;
-	lq_count(q, (struct lq_change){.back = due == 0, .waiting_bytes = m->body->len});
+	wait_entry_locked(q, &e, m->body->len);
 }
 
 void lq_pass_over_locked(struct log_queue *q, uint64_t upto)
@@ -164,6 +169,50 @@ void log_queue_wait(struct backend_queue *base, const struct message *m, int64_t
 	topic_log_touch(q->tl);
 }
 
+void lq_alone(void *arg, bool mine, struct message *const *msgs, size_t n)
+{
+	struct log_queue *q = arg;
+	mutex_lock(q->lock);
+	/* What the cursor knows is there already, or over. */
+	for (size_t i = 0; i < n; i++) {
+		if (!cursor_wants(q->cursor, msgs[i]->seq))
+			continue;
+		if (mine)
+			wait_locked(q, msgs[i], 0);
+		else
+			cursor_finished(q->cursor, msgs[i]->seq);
+	}
+	bool start = lq_wake_locked(q);
+	mutex_unlock(q->lock);
+	if (start)
+		(void)lq_start(q);
+}
+
+int log_queue_append_alone(
+	struct backend_queue *base, struct message *const *msgs, size_t n, struct err *err)
+{
+	struct log_queue *q = log_queue_of(base);
+	CHECK(!lq_is_topic(q));
+	return topic_log_append_alone(q->tl, q->channel, msgs, n, err);
+}
+
+void log_queue_put_back(struct backend_queue *base, const struct log_queue_place *places, size_t n)
+{
+	struct log_queue *q = log_queue_of(base);
+	mutex_lock(q->lock);
+	for (size_t i = 0; i < n; i++) {
+		struct cursor_entry e = {.seq = places[i].seq,
+			.offset = places[i].offset,
+			.attempts = places[i].attempts};
+		wait_entry_locked(q, &e, places[i].len);
+	}
+	bool start = lq_wake_locked(q);
+	mutex_unlock(q->lock);
+	if (start)
+		(void)lq_start(q);
+	topic_log_touch(q->tl);
+}
+
 void log_queue_taken_locked(struct backend_queue *base, struct message *const *msgs, size_t n)
 {
 	struct log_queue *q = log_queue_of(base);
@@ -212,9 +261,11 @@ static size_t send_locked(struct log_queue *q, struct message *const *msgs, size
 	return sent;
 }
 
-size_t lq_kept(void *arg, const char *channel, struct message *const *msgs, size_t n)
+size_t lq_kept(
+	void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n)
 {
 	struct log_queue *q = arg;
+	(void)moved;
 	bool start = false;
 	mutex_lock(q->lock);
 	/* What the reader has seen already. */

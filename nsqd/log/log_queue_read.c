@@ -130,6 +130,71 @@ static void read_waited(struct log_queue *q, struct cursor_entry *e)
 	failed(q, &err);
 }
 
+/* The entry waits again, as it did. */
+static void wait_again(struct log_queue *q, const struct cursor_entry *e)
+{
+	mutex_lock(q->lock);
+	if (cursor_wait(q->cursor, e)) {
+		q->zero += e->due == 0;
+		lq_count(q, (struct lq_change){.back = e->due == 0});
+	}
+	mutex_unlock(q->lock);
+}
+
+static void finish_lost(struct log_queue *q, const struct cursor_entry *e)
+{
+	mutex_lock(q->lock);
+	(void)cursor_finished(q->cursor, e->seq);
+	mutex_unlock(q->lock);
+	topic_log_logf(q->tl, LG_ERROR, "LOG(%s): message %llu is lost for %s",
+		topic_log_name(q->tl), (unsigned long long)e->seq, q->name);
+}
+
+/* The first one that waits, whenever it is due. */
+static bool pop_first(struct log_queue *q, struct cursor_entry *e)
+{
+	mutex_lock(q->lock);
+	bool is = cursor_pop_due(q->cursor, INT64_MAX, e, 1) == 1;
+	if (is && e->due == 0) {
+		q->zero--;
+		lq_count(q, (struct lq_change){.back = -1});
+	}
+	mutex_unlock(q->lock);
+	return is;
+}
+
+size_t log_queue_take_first(struct backend_queue *base, struct message **msgs, size_t max,
+	int64_t wanted, int64_t wanted_bytes)
+{
+	struct log_queue *q = log_queue_of(base);
+	struct cursor_entry e;
+	struct log_item item;
+	struct err err = {0};
+	size_t n = 0;
+	enum log_read what = LOG_READ_MESSAGE;
+	struct log_reader *r = log_reader_open(q->log, 1, 0);
+	while (n < max && ((int64_t)n < wanted || wanted_bytes > 0) && what != LOG_READ_ERROR &&
+		pop_first(q, &e)) {
+		what = log_read_at(r, e.seq, e.offset, &item, &err);
+		if (what == LOG_READ_ERROR) {
+			wait_again(q, &e);
+			failed(q, &err);
+			continue;
+		}
+		if (what != LOG_READ_MESSAGE) {
+			finish_lost(q, &e);
+			continue;
+		}
+		if (e.attempts > item.msg->attempts)
+			item.msg->attempts = e.attempts;
+		wanted_bytes -= item.msg->body->len;
+		lq_count(q, (struct lq_change){.waiting_bytes = -(int64_t)item.msg->body->len});
+		msgs[n++] = item.msg;
+	}
+	log_reader_close(r);
+	return n;
+}
+
 static void fill_waited(struct log_queue *q)
 {
 	struct cursor_entry due[DUE_BATCH];
@@ -206,7 +271,9 @@ static void use_of_topic(struct log_queue *q, const struct log_item *item, int64
 {
 	struct message *m = item->msg;
 	if (item->channel) {
-		/* Its channel knows of it. */
+		/* It knows of it, unless a crash has come between. */
+		if (item->origin == 0)
+			topic_log_tell_alone(q->tl, item->channel, &item->msg, 1);
 		lq_count(q, (struct lq_change){.unread = -1, .unread_bytes = -(int64_t)m->body->len});
 		message_unref(m);
 		return;

@@ -37,7 +37,8 @@ struct topic_log {
 	struct chan *turn_chan; /* capacity 1, one value: the turn to be the flusher */
 	_Atomic bool touched;   /* a tick will come, and has not begun */
 	/* set before anything is appended */
-	size_t (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n);
+	size_t (*kept)(void *arg, const char *channel, bool moved, struct message *const *msgs,
+		size_t n);
 	void *kept_arg;
 	bool started;
 	bool (*tick)(void *arg); /* the topic's queue's, with kept_arg; the flusher's */
@@ -136,8 +137,21 @@ static uint64_t floor_of(struct cursor *c, struct mutex *lock)
 }
 
 /*
- * The floor of the topic comes first: a channel that joins later begins there or behind. (It cannot
- * join meanwhile; but that is not to be what this rests on.) The floors are those of now, and not of
+ * Nobody wants what is before. The floor of the topic comes first: a channel that joins later begins
+ * there or behind. (It cannot join meanwhile; but that is not to be what this rests on.) With the turn.
+ */
+static uint64_t least_floor(struct topic_log *tl)
+{
+	uint64_t floor = floor_of(tl->handed, &tl->lock);
+	for (struct topic_log_member *m = tl->members; m; m = m->next) {
+		uint64_t f = floor_of(m->cursor, m->lock);
+		floor = f < floor ? f : floor;
+	}
+	return floor;
+}
+
+/*
+ * The floors are those of now, and not of
  * what the files say: what is below was finished, and where the disk is full a cursor cannot be
  * written until a segment has gone.
  *
@@ -147,11 +161,9 @@ static uint64_t floor_of(struct cursor *c, struct mutex *lock)
 static bool flush_all(struct topic_log *tl)
 {
 	struct err err;
-	uint64_t floor = floor_of(tl->handed, &tl->lock);
+	uint64_t floor = least_floor(tl);
 	bool again = false, saved = true;
 	for (struct topic_log_member *m = tl->members; m; m = m->next) {
-		uint64_t f = floor_of(m->cursor, m->lock);
-		floor = f < floor ? f : floor;
 		again |= flush_member(tl, m, &err) != 0;
 		saved &= m->saved;
 		if (m->tick)
@@ -159,6 +171,7 @@ static bool flush_all(struct topic_log *tl)
 	}
 	if (tl->tick)
 		again |= tl->tick(tl->kept_arg);
+	log_count_wanted(tl->log, floor);
 	if (saved)
 		again |= flush_handed(tl, &err) != 0;
 	if (log_forget(tl->log, floor, &err) != 0) {
@@ -246,8 +259,10 @@ int topic_log_join(struct topic_log *tl, const char *channel, struct topic_log_m
 		.topic = tl->topic,
 		.channel = channel};
 	m->cursor = open_or_make(tl, &o, *handed, err);
-	m->saved = m->failing = false;
+	m->saved = m->failing = m->muted = false;
+	m->users = 0;
 	if (m->cursor) {
+		m->left_chan = chan_new(0, 1);
 		mutex_lock(&tl->lock);
 		m->next = tl->members;
 		tl->members = m;
@@ -266,6 +281,60 @@ void topic_log_mute(struct topic_log *tl, struct topic_log_member *m)
 	take_turn(tl);
 	m->tick = NULL;
 	give_turn(tl);
+	mutex_lock(&tl->lock);
+	m->muted = true;
+	while (m->users > 0) {
+		mutex_unlock(&tl->lock);
+		chan_recv(m->left_chan, NULL);
+		mutex_lock(&tl->lock);
+	}
+	mutex_unlock(&tl->lock);
+}
+
+static bool is_of(const struct topic_log_member *m, const char *channel)
+{
+	const char *file = cursor_file_name(m->cursor);
+	size_t n = strlen(channel);
+	return strncmp(file, channel, n) == 0 && strcmp(file + n, SUFFIX) == 0;
+}
+
+/*
+ * Who is told has its own lock, which comes before ours. So it is held by a count meanwhile, and stays
+ * in the list.
+ */
+static void tell_member_locked(struct topic_log *tl, struct topic_log_member *m,
+	const char *channel, struct message *const *msgs, size_t n)
+{
+	if (m->muted || !m->alone)
+		return;
+	m->users++;
+	bool mine = is_of(m, channel);
+	mutex_unlock(&tl->lock);
+	m->alone(m->arg, mine, msgs, n);
+	mutex_lock(&tl->lock);
+	if (--m->users == 0 && m->muted)
+		chan_signal(m->left_chan);
+}
+
+void topic_log_tell_alone(
+	struct topic_log *tl, const char *channel, struct message *const *msgs, size_t n)
+{
+	mutex_lock(&tl->lock);
+	for (struct topic_log_member *m = tl->members; m; m = m->next)
+		tell_member_locked(tl, m, channel, msgs, n);
+	/* Behind that: the topic's cursor never says more than the channels'. */
+	for (size_t i = 0; i < n; i++)
+		cursor_finished(tl->handed, msgs[i]->seq);
+	mutex_unlock(&tl->lock);
+	topic_log_touch(tl);
+}
+
+int topic_log_append_alone(struct topic_log *tl, const char *channel, struct message *const *msgs,
+	size_t n, struct err *err)
+{
+	if (!tl->started)
+		return err_set(err, 0, "LOG(%s): the log is not open", tl->topic);
+	return log_append_copies(tl->log, channel, msgs, n, err);
 }
 
 int topic_log_leave(struct topic_log *tl, struct topic_log_member *m, bool remove, struct err *err)
@@ -280,6 +349,7 @@ int topic_log_leave(struct topic_log *tl, struct topic_log_member *m, bool remov
 	int rc = remove ? cursor_remove(m->cursor, err) : flush_member(tl, m, err);
 	cursor_free(m->cursor);
 	m->cursor = NULL;
+	chan_free(m->left_chan);
 	give_turn(tl);
 	/* Segments may go. */
 	topic_log_touch(tl);
@@ -313,10 +383,13 @@ static void free_topic_log(struct topic_log *tl)
 	free(tl);
 }
 
-static size_t kept(void *arg, const char *channel, struct message *const *msgs, size_t n)
+static size_t kept(
+	void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n)
 {
 	struct topic_log *tl = arg;
-	return tl->kept(tl->kept_arg, channel, msgs, n);
+	if (channel && !moved)
+		topic_log_tell_alone(tl, channel, msgs, n);
+	return tl->kept(tl->kept_arg, channel, moved, msgs, n);
 }
 
 int topic_log_open(const struct topic_log_opts *o, struct topic_log **out, struct err *err)
@@ -438,12 +511,19 @@ int topic_log_start(struct topic_log *tl, struct err *err)
 		rc = err_errno(err, errno, "LOG(%s): fsync", tl->topic);
 	free_files(&f);
 	tl->started = rc == 0;
+	if (rc == 0)
+		log_count_wanted(tl->log, least_floor(tl));
+	/* Not before: what its reader may meet for a channel alone needs that channel. */
+	if (rc == 0 && tl->tick)
+		(void)tl->tick(tl->kept_arg);
 	give_turn(tl);
+	topic_log_touch(tl);
 	return rc;
 }
 
 void topic_log_set_queue(struct topic_log *tl,
-	size_t (*fn)(void *arg, const char *channel, struct message *const *msgs, size_t n),
+	size_t (*fn)(void *arg, const char *channel, bool moved, struct message *const *msgs,
+		size_t n),
 	bool (*fn_tick)(void *arg), void *arg)
 {
 	CHECK(!tl->started);
@@ -477,6 +557,11 @@ void topic_log_handed(struct topic_log *tl, uint64_t upto)
 		cursor_finished_range(tl->handed, floor, upto);
 	mutex_unlock(&tl->lock);
 	topic_log_touch(tl);
+}
+
+int topic_log_set_disk(struct topic_log *tl, bool disk, struct err *err)
+{
+	return log_set_disk(tl->log, tl->dir, disk, err);
 }
 
 uint64_t topic_log_handed_upto(struct topic_log *tl)

@@ -61,6 +61,12 @@ int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n
  * has dealt out a batch, from memory or not. Never blocks; takes topic_log.lock.
  */
 void topic_log_handed(struct topic_log *tl, uint64_t upto);
+/*
+ * From now on what is kept survives a loss of power (disk), or the end of the process only. What was
+ * kept before is as safe as it was. -1 with err set, and nothing has changed: the disk refuses. Waits
+ * for commits under way.
+ */
+int topic_log_set_disk(struct topic_log *tl, bool disk, struct err *err);
 /* The first number of which that is not known. Takes topic_log.lock. */
 uint64_t topic_log_handed_upto(struct topic_log *tl);
 /*
@@ -84,9 +90,19 @@ struct topic_log_member {
 	struct mutex *lock;    /* of its owner: guards the cursor; borrowed */
 	/* By the flusher, every sync_timeout. True: once more, please. May block. NULL: nothing. */
 	bool (*tick)(void *arg);
+	/*
+	 * There are new messages for one channel alone, this one (mine) or another: where the log is
+	 * written, before anything later is handed out; and again where the topic's reader meets
+	 * them, after a crash. Takes the lock; must not block.
+	 */
+	void (*alone)(void *arg, bool mine, struct message *const *msgs, size_t n);
 	void *arg;
 	/* guarded by topic_log.lock */
 	struct topic_log_member *next;
+	int users;  /* threads in alone */
+	bool muted; /* no more of them */
+	/* immutable; capacity 1: the last of them has left */
+	struct chan *left_chan;
 	/* the flusher's */
 	bool saved;   /* its file is there */
 	bool failing; /* the last flush has failed, and that is logged */
@@ -94,24 +110,35 @@ struct topic_log_member {
 
 /* The topic's queue: kept is called for all that is appended, as log_opts.kept; tick as a member's. */
 void topic_log_set_queue(struct topic_log *tl,
-	size_t (*kept)(void *arg, const char *channel, struct message *const *msgs, size_t n),
+	size_t (*kept)(void *arg, const char *channel, bool moved, struct message *const *msgs,
+		size_t n),
 	bool (*tick)(void *arg), void *arg);
 /* It is closed: tick is not called any more. May wait for a tick, and so for the disk. */
 void topic_log_unset_queue(struct topic_log *tl);
 /*
- * A channel joins, whose member has lock, tick and arg set: opens its cursor, or makes one that
+ * A channel joins, whose member has lock, tick, alone and arg set: opens its cursor, or makes one that
  * begins with what the topic has not handed out. *handed: all before it has been handed out. -1 with
  * err set. Blocks on the disk.
  */
 int topic_log_join(struct topic_log *tl, const char *channel, struct topic_log_member *m,
 	uint64_t *handed, struct err *err);
-/* Its tick is not called any more. May wait for a tick, and so for the disk. */
+/* Its tick and alone are not called any more. May wait for a tick, and so for the disk. */
 void topic_log_mute(struct topic_log *tl, struct topic_log_member *m);
 /*
  * It leaves: writes what is pending, or removes the file, and frees the cursor. -1 with
  * err set. Blocks on the disk.
  */
 int topic_log_leave(struct topic_log *tl, struct topic_log_member *m, bool remove, struct err *err);
+/*
+ * Appends n > 0 messages that are new, with seq 0, for that channel alone, all or none, and blocks
+ * until they are kept. The channel's queue has them then; they are still the caller's to unref. The
+ * channel stays meanwhile. -1 with err set, also before topic_log_start.
+ */
+int topic_log_append_alone(struct topic_log *tl, const char *channel, struct message *const *msgs,
+	size_t n, struct err *err);
+/* The topic's reader has met these of a channel: tells all channels. Takes topic_log.lock. */
+void topic_log_tell_alone(
+	struct topic_log *tl, const char *channel, struct message *const *msgs, size_t n);
 /* A cursor has something to write. Never blocks; takes locks below topic_log.lock. Any thread. */
 void topic_log_touch(struct topic_log *tl);
 struct log *topic_log_log(struct topic_log *tl);

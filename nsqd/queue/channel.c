@@ -290,6 +290,25 @@ void channel_pass_over(struct channel *c, uint64_t upto)
 	rwlock_unlock(&c->exit_lock);
 }
 
+int channel_put_alone(
+	struct channel *c, struct message *const *msgs, size_t n, struct err *err)
+{
+	int rc = 0;
+	/* Held over a write to disk: the queue stays, and so does the log. */
+	rwlock_rdlock(&c->exit_lock);
+	if (channel_exiting(c)) {
+		rc = err_set(err, 0, "exiting");
+	} else {
+		rc = log_queue_append_alone(c->backend, msgs, n, err);
+		nsqd_set_health(c->ctx, rc != 0 ? err : NULL);
+		channel_tell_over(c);
+	}
+	rwlock_unlock(&c->exit_lock);
+	if (rc == 0)
+		atomic_fetch_add_explicit(&c->message_count, n, memory_order_relaxed);
+	return rc;
+}
+
 /* The queue sees that it has a delay. */
 static void put_deferred_to_log(struct channel *c, struct message *take_m)
 {
@@ -565,10 +584,14 @@ void channel_return_messages(struct channel *c, struct message *const *take_msgs
 
 int64_t channel_max_req_timeout(struct channel *c)
 {
+	const struct options *opts = nsqd_get_opts(c->ctx);
 	rwlock_rdlock(&c->exit_lock);
 	int64_t max = c->settings->v.max_req_timeout;
 	rwlock_unlock(&c->exit_lock);
-	return max;
+	/* One that was set for the channel holds. */
+	bool is_flag = max == opts->max_req_timeout;
+	return c->logged && is_flag && opts->max_defer_timeout > max ? opts->max_defer_timeout
+								     : max;
 }
 
 int channel_requeue_message(struct channel *c, int64_t client_id, struct message_id id,
@@ -716,6 +739,8 @@ size_t channel_take_first_deferred(
 	struct channel *c, struct message **msgs, size_t max, int64_t wanted, int64_t wanted_bytes)
 {
 	size_t n = 0;
+	if (c->logged)
+		return log_queue_take_first(c->backend, msgs, max, wanted, wanted_bytes);
 	mutex_lock(&c->deferred_lock);
 	while (n < max && ((int64_t)n < wanted || wanted_bytes > 0) &&
 		(msgs[n] = in_flight_pqueue_peek_and_shift(&c->deferred, INT64_MAX)) != NULL)

@@ -220,6 +220,13 @@ bool channel_has_room(struct channel *c, size_t n);
  * dropped it, by a limit or since it was emptied. Takes exit_lock for a moment. Does not block.
  */
 void channel_pass_over(struct channel *c, uint64_t upto);
+/*
+ * Queues n messages that are new, with seq 0, in this channel alone, whose topic has a log (logged):
+ * all or none. They are still the caller's to unref. -1 with err set: "exiting", or what the disk
+ * says. Blocks on the disk.
+ */
+int channel_put_alone(
+	struct channel *c, struct message *const *msgs, size_t n, struct err *err);
 /* PutMessageDeferred: takes m over and queues it once its delay is over. */
 void channel_put_message_deferred(struct channel *c, struct message *take_m, int64_t delay_ns);
 
@@ -249,7 +256,10 @@ size_t channel_take_messages(struct channel *c, struct message **msgs, size_t ma
 void channel_return_messages(struct channel *c, struct message *const *take_msgs, size_t n);
 /* Of the messages that were received n will not be sent, and are gone. Takes in_flight_lock. */
 void channel_left_out(struct channel *c, size_t n);
-/* The most that a REQ may be delayed. Takes exit_lock for a moment. A client's io_loop. */
+/*
+ * The most that a REQ may be delayed: the setting; or with a log, where none is set for the channel,
+ * --max-defer-timeout if that is more. Takes exit_lock for a moment. Any thread.
+ */
 int64_t channel_max_req_timeout(struct channel *c);
 
 /* --- answers: a client's io_loop ---------------------------------------------------------------

@@ -17,6 +17,7 @@
 #include "common/compiler.h"
 #include "common/runnext.h"
 #include "nsqd/core/context.h"
+#include "nsqd/log/log_queue.h"
 
 /* The most messages that become dead letters at once. */
 #define BURY_BATCH 128
@@ -241,6 +242,17 @@ static size_t take_of_client_locked(struct channel *c, struct search *s, struct 
 	return n;
 }
 
+/* The cursor of a logged channel learns of it: a crash must not count them up again. */
+static void tell_attempts(struct channel *c, struct message *const *msgs, size_t n)
+{
+	if (!c->logged)
+		return;
+	mutex_lock(&c->in_flight_lock);
+	if (c->log_queue)
+		log_queue_taken_locked(c->log_queue, msgs, n);
+	mutex_unlock(&c->in_flight_lock);
+}
+
 /* One slice. */
 static void requeue_some_locked(struct channel *c, struct search *s)
 {
@@ -252,6 +264,7 @@ static void requeue_some_locked(struct channel *c, struct search *s)
 	if (!c->settings->v.count_disconnect_as_attempt) {
 		for (size_t i = 0; i < n; i++)
 			msgs[i]->attempts -= msgs[i]->attempts > 0;
+		tell_attempts(c, msgs, n);
 	}
 	count_up(&c->requeued_on_disconnect, n);
 	channel_come_back_locked(c, msgs, n, false);

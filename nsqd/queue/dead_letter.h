@@ -59,6 +59,8 @@ struct dead_letter_ops {
 		size_t n, struct err *err);
 	/* Has this topic got dead letters? Takes a leaf lock. */
 	bool (*is_target)(void *arg, const char *topic);
+	/* No message of that topic is left: where they came from need not be known any more. */
+	void (*clear)(void *arg, const char *topic);
 };
 
 #endif

@@ -70,7 +70,7 @@ static size_t put_batch_locked(struct topics *ts, struct dead_target *target, st
 		entries[i].id = guid_hex(&t->id_factory, id + (int64_t)i);
 		made[i] = make_one(ts->ctx, from, msgs[i], now, &entries[i]);
 	}
-	bool sync = nsqd_get_opts(ts->ctx)->sync_every == 1;
+	bool sync = nsqd_get_opts(ts->ctx)->sync_every == 1 || topic_is_synced(t);
 	size_t done = 0;
 	if (dead_log_append(target->log, entries, n, sync, err) != 0) {
 		message_unref_all(made, n);
@@ -120,7 +120,13 @@ static bool is_target(void *arg, const char *topic)
 	return dead_targets_has(&ts->dead_targets, topic);
 }
 
-static const struct dead_letter_ops ops = {.put = put, .is_target = is_target};
+static void clear(void *arg, const char *topic)
+{
+	struct topics *ts = arg;
+	dead_targets_clear(&ts->dead_targets, topic);
+}
+
+static const struct dead_letter_ops ops = {.put = put, .is_target = is_target, .clear = clear};
 
 void dead_letters_init(struct topics *ts)
 {

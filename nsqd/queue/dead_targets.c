@@ -95,19 +95,29 @@ static void see_log(struct dead_targets *d, const char *entry)
 }
 
 /*
- * Its topic has messages, or had some: an empty queue has no file but that which says where it is.
- * TOPIC.diskqueue.REST, or TOPIC:CHANNEL.diskqueue.REST, and what was kept aside of these.
+ * How much of the entry is the name of a queue that has messages, or had some; 0: it is none. An empty
+ * disk queue has no file but that which says where it is. Of a log its cursors say what is left.
+ * TOPIC.log, TOPIC.diskqueue.REST, or TOPIC:CHANNEL.diskqueue.REST, and what was kept aside of these.
  */
-static void see_queue(struct dead_targets *d, const char *entry)
+static size_t queue_len(const char *entry)
 {
-	static const char mark[] = ".diskqueue.", where[] = "meta.dat";
-	char name[NAME_SIZE];
+	static const char mark[] = ".diskqueue.", where[] = "meta.dat", log[] = ".log";
 	const char *end = NULL;
+	size_t n = strlen(entry), k = strlen(log);
+	if (n > k && strcmp(entry + n - k, log) == 0)
+		return n - k;
 	for (const char *p = entry; (p = strstr(p, mark)) != NULL; p++)
 		end = p;
-	if (!end || strcmp(end + strlen(mark), where) == 0)
+	return end && strcmp(end + strlen(mark), where) != 0 ? (size_t)(end - entry) : 0;
+}
+
+/* Its topic has messages, or had some. */
+static void see_queue(struct dead_targets *d, const char *entry)
+{
+	char name[NAME_SIZE];
+	size_t len = queue_len(entry), topic = strcspn(entry, ":");
+	if (len == 0)
 		return;
-	size_t len = (size_t)(end - entry), topic = strcspn(entry, ":");
 	snprintf(name, sizeof(name), "%.*s", (int)(topic < len ? topic : len), entry);
 	struct dead_target *t = find(d, name);
 	if (t)
@@ -178,6 +188,19 @@ int dead_targets_origins(struct dead_targets *d, const char *topic, struct dead_
 	}
 	dead_target_unref(t);
 	return rc;
+}
+
+void dead_targets_clear(struct dead_targets *d, const char *topic)
+{
+	struct err err;
+	struct dead_target *t = find(d, topic);
+	if (!t)
+		return;
+	mutex_lock(&t->lock);
+	if (dead_log_clear(t->log, &err) != 0)
+		nsqd_logf(d->ctx, LG_ERROR, "failed to %s", err.msg);
+	mutex_unlock(&t->lock);
+	dead_target_unref(t);
 }
 
 void dead_targets_forget(struct dead_targets *d, const char *topic)

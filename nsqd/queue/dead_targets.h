@@ -61,6 +61,8 @@ void dead_target_unref(struct dead_target *t);
  */
 int dead_targets_origins(struct dead_targets *d, const char *topic, struct dead_entry *entries,
 	bool *found, size_t n, struct err *err);
+/* No message of that topic is left. Blocks on the disk; no locks are held. */
+void dead_targets_clear(struct dead_targets *d, const char *topic);
 /* The topic is deleted: its side files are removed. Blocks on the disk; no locks are held. */
 void dead_targets_forget(struct dead_targets *d, const char *topic);
 

@@ -5,12 +5,15 @@
  */
 #include "nsqd/queue/redrive.h"
 
+#include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/clock.h"
 #include "common/compiler.h"
 #include "common/ticker.h"
 #include "common/xalloc.h"
+#include "nsqd/log/log_queue.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/queue/channel_internal.h"
 #include "nsqd/queue/dead_envelope.h"
@@ -30,6 +33,9 @@ struct redrive {
 	struct message *msgs[REDRIVE_BATCH];
 	struct dead_entry entries[REDRIVE_BATCH];
 	bool found[REDRIVE_BATCH];
+	bool gone[REDRIVE_BATCH]; /* back where they came from */
+	struct log_queue_place *aside; /* owned; those that stay in a logged channel */
+	size_t n_aside;
 	struct redriven *out;
 };
 
@@ -85,36 +91,82 @@ static struct message_body *body_of(const struct dead_letter *from, const struct
 	return b;
 }
 
-/* True: a new message like m is in the channel. */
-static bool put_there(struct channel *c, struct message_body *take_body)
+static struct message *make_new(struct channel *c, struct message_body *take_body)
 {
-	struct err err;
 	struct guid_factory *ids = &c->topic->id_factory;
 	struct message_id id = guid_hex(ids, guid_factory_reserve(ids, 1));
-	struct message *m = message_new(id, take_body, clock_wall_ns());
-	/* (A logged channel takes only what is in the log.) What its disk refuses it would keep in memory, and here it is safe. */
-	if (!c->logged && !channel_is_stuck(c) && channel_put_messages(c, &m, 1, &err) == 1)
-		return true;
-	message_unref(m);
-	return false;
+	return message_new(id, take_body, clock_wall_ns());
 }
 
-/* True: m is where it came from. */
-static bool redrive_one(struct redrive *r, struct message *m, const struct dead_letter *from)
+/* Puts n new messages, and takes them over. How many, the first ones, are there. */
+static size_t put_there(struct channel *c, struct message **take_msgs, size_t n)
 {
-	struct channel *c = origin_of(r->topics, from);
-	struct message_body *body = c ? body_of(from, m->body) : NULL;
-	bool done = body && put_there(c, body);
-	if (!c)
-		r->out->no_channel++;
-	else if (!body)
-		r->out->no_origin++;
-	else if (!done)
-		r->out->refused++;
-	else
-		r->out->redriven++;
-	channel_unref(c);
+	struct err err;
+	size_t done = 0;
+	if (c->logged) {
+		/* For this channel alone: the topic's others had theirs. All, or none. */
+		done = channel_put_alone(c, take_msgs, n, &err) == 0 ? n : 0;
+		message_unref_all(take_msgs, n);
+		return done;
+	}
+	/* What its disk refuses it would keep in memory, and here it is safe. */
+	while (done < n && !channel_is_stuck(c) &&
+		channel_put_messages(c, &take_msgs[done], 1, &err) == 1)
+		done++;
+	message_unref_all(take_msgs + done, n - done);
 	return done;
+}
+
+/* So many messages from the i-th on, at most n, are from one channel. */
+static size_t count_of_one_origin(const struct redrive *r, size_t i, size_t n)
+{
+	const struct dead_letter *from = &r->entries[i].from;
+	size_t k = 1;
+	while (k < n && r->found[i + k] &&
+		strcmp(r->entries[i + k].from.topic, from->topic) == 0 &&
+		strcmp(r->entries[i + k].from.channel, from->channel) == 0)
+		k++;
+	return k;
+}
+
+/* The n messages from the i-th on go to where they came from; gone[] says which are there. */
+static void redrive_to(struct redrive *r, struct channel *c, size_t i, size_t n)
+{
+	struct message *made[REDRIVE_BATCH] UNINITIALIZED;
+	size_t which[REDRIVE_BATCH] UNINITIALIZED;
+	size_t n_made = 0;
+	for (size_t k = i; k < i + n; k++) {
+		struct message_body *body = body_of(&r->entries[k].from, r->msgs[k]->body);
+		r->out->no_origin += !body;
+		if (!body)
+			continue;
+		which[n_made] = k;
+		made[n_made++] = make_new(c, body);
+	}
+	size_t done = n_made > 0 ? put_there(c, made, n_made) : 0;
+	for (size_t k = 0; k < done; k++)
+		r->gone[which[k]] = true;
+	r->out->redriven += done;
+	r->out->refused += n_made - done;
+}
+
+static void redrive_found(struct redrive *r, size_t n)
+{
+	memset(r->gone, 0, sizeof(r->gone));
+	for (size_t i = 0, k; i < n; i += k) {
+		k = 1;
+		if (!r->found[i]) {
+			r->out->no_origin++;
+			continue;
+		}
+		k = count_of_one_origin(r, i, n - i);
+		struct channel *c = origin_of(r->topics, &r->entries[i].from);
+		if (c)
+			redrive_to(r, c, i, k);
+		else
+			r->out->no_channel += k;
+		channel_unref(c);
+	}
 }
 
 /* Redrives n of them; those that stay are the first *left then. -1 with err set: all of them. */
@@ -126,11 +178,11 @@ static int redrive_batch(struct redrive *r, size_t n, size_t *left, struct err *
 	if (dead_targets_origins(
 		    &r->topics->dead_targets, r->c->topic_name, r->entries, r->found, n, err) != 0)
 		return -1;
+	redrive_found(r, n);
 	*left = 0;
 	for (size_t i = 0; i < n; i++) {
 		struct message *m = r->msgs[i];
-		r->out->no_origin += !r->found[i];
-		if (r->found[i] && redrive_one(r, m, &r->entries[i].from)) {
+		if (r->gone[i]) {
 			channel_are_over(r->c, &m, 1);
 			message_unref(m);
 		} else {
@@ -162,18 +214,65 @@ static void set_forgetful(struct channel *c, bool forgetful)
 	rwlock_unlock(&c->exit_lock);
 }
 
+/* Those that stay in a logged channel: it would offer them again before the others. */
+static void set_aside(struct redrive *r, struct message *const *take_msgs, size_t n)
+{
+	if (n == 0)
+		return;
+	r->aside = xreallocarray(r->aside, r->n_aside + n, sizeof(*r->aside));
+	for (size_t i = 0; i < n; i++) {
+		const struct message *m = take_msgs[i];
+		r->aside[r->n_aside++] =
+			(struct log_queue_place){m->seq, m->offset, m->body->len, m->attempts};
+	}
+	message_unref_all(take_msgs, n);
+}
+
+/* At the end they are back. An exit waits for those who redrive, so one that exits is deleted. */
+static void put_aside_back(struct redrive *r)
+{
+	struct err ignored;
+	if (r->n_aside > 0 && lock_unless_exiting(r->c, &ignored)) {
+		log_queue_put_back(r->c->backend, r->aside, r->n_aside);
+		rwlock_unlock(&r->c->exit_lock);
+	}
+	free(r->aside);
+}
+
 /*
  * Those that stay. (No consumer has had them, so they do not count as handed out and returned.) An
  * exit waits for those who redrive, so a channel that exits is being deleted.
  */
-static void put_back(struct channel *c, struct message *const *take_msgs, size_t n)
+static void put_back(struct redrive *r, struct message *const *take_msgs, size_t n)
 {
+	struct channel *c = r->c;
+	if (c->logged) {
+		set_aside(r, take_msgs, n);
+		return;
+	}
 	rwlock_rdlock(&c->exit_lock);
 	if (channel_exiting(c))
 		message_unref_all(take_msgs, n);
 	else
 		channel_put_back_locked(c, take_msgs, n);
 	rwlock_unlock(&c->exit_lock);
+}
+
+/*
+ * The queue's depth knows of what was received a moment later than we do. The answer has the depth, so
+ * it waits for that moment.
+ */
+static void await_depth(struct channel *c)
+{
+	struct err ignored;
+	int64_t until = clock_mono_ns() + READ_PATIENCE_NS;
+	bool known = false;
+	while (!known && clock_mono_ns() < until && lock_unless_exiting(c, &ignored)) {
+		known = c->backend->ops->received(c->backend) >= atomic_load(&c->received);
+		rwlock_unlock(&c->exit_lock);
+		if (!known)
+			sched_yield();
+	}
 }
 
 /* Up to max; *n of them were there. */
@@ -190,7 +289,7 @@ static int redrive_some(struct redrive *r, size_t max, size_t *n, struct err *er
 	if (*n == 0)
 		return 0;
 	int rc = redrive_batch(r, *n, &left, err);
-	put_back(c, r->msgs, left);
+	put_back(r, r->msgs, left);
 	if (r->from_backend && lock_unless_exiting(c, &late)) {
 		c->backend->ops->done(c->backend, *n);
 		rwlock_unlock(&c->exit_lock);
@@ -222,6 +321,8 @@ int nsqd_redrive(
 		if (tries == 0)
 			break;
 	}
+	put_aside_back(r);
+	await_depth(c);
 	set_forgetful(c, true);
 	free(r);
 	return rc;

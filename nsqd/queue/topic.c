@@ -30,6 +30,7 @@
 #include "nsqd/log/log_queue.h"
 #include "nsqd/core/message_count.h"
 #include "nsqd/queue/channel.h"
+#include "nsqd/queue/dead_letter.h"
 #include "protocol/names.h"
 
 /* The most messages that the final flush writes at once. */
@@ -92,7 +93,7 @@ static int open_log(struct topic *t, const struct options *o, struct err *err)
 {
 	struct topic_log_opts opts = {.dir = t->ctx->data_dir_fd,
 		.topic = t->name,
-		.disk = strcmp(o->durability, "disk") == 0,
+		.disk = t->settings->v.durability == DURABILITY_DISK,
 		.sync_timeout = o->sync_timeout,
 		.lg = &t->ctx->lg};
 	if (topic_log_open(&opts, &t->log, err) != 0)
@@ -109,7 +110,7 @@ static int open_log(struct topic *t, const struct options *o, struct err *err)
 
 static int open_backend(struct topic *t, const struct options *o, struct err *err)
 {
-	bool durable = strcmp(o->durability, "none") != 0 && !t->ephemeral;
+	bool durable = t->settings->v.durability != DURABILITY_NONE && !t->ephemeral;
 	if (!t->ephemeral && !durable && has_log(t))
 		return err_set(err, 0, "it has a log, and --durability is none");
 	if (durable && (has_log(t) || !has_disk_queue(t)))
@@ -403,6 +404,18 @@ static void get_logged_channel(void *arg, const char *name)
 	channel_unref(c);
 }
 
+/* Before the start, when nothing moves: its log holds nothing that anybody still wants. */
+static bool has_nothing(struct topic *t)
+{
+	size_t n;
+	struct channel **channels = topic_channels(t, &n);
+	int64_t left = topic_depth(t);
+	for (size_t i = 0; i < n; i++)
+		left += channel_depth(channels[i]) + (int64_t)channel_deferred_count(channels[i]);
+	topic_free_channels(channels, n);
+	return left == 0;
+}
+
 static void start_log(struct topic *t)
 {
 	struct err err;
@@ -415,6 +428,8 @@ static void start_log(struct topic *t)
 	t->log_ready = rc == 0;
 	if (rc != 0)
 		nsqd_logf(t->ctx, LG_ERROR, "TOPIC(%s): takes no messages - %s", t->name, err.msg);
+	else if (t->ctx->dead_letter_ops && has_nothing(t))
+		t->ctx->dead_letter_ops->clear(t->ctx->dead_letter_arg, t->name);
 }
 
 void topic_start(struct topic *t)
@@ -717,6 +732,36 @@ int topic_put_message_deferred(
 	return done == 1 ? 0 : -1;
 }
 
+/*
+ * Between process and disk the log changes at once. To get a log, or to lose it, a topic has to be
+ * opened anew. Takes topic.lock for reading; waits for the disk.
+ */
+static void change_durability(struct topic *t, int durability)
+{
+	struct err err;
+	int rc = 0;
+	if (t->ephemeral)
+		return;
+	if (t->logged != (durability != DURABILITY_NONE)) {
+		nsqd_logf(t->ctx, LG_WARN,
+			"TOPIC(%s): durability is %s from the next start on, and stays what it is until "
+			"then",
+			t->name, durability_names[durability]);
+		return;
+	}
+	rwlock_rdlock(&t->lock);
+	if (t->log)
+		rc = topic_log_set_disk(t->log, durability == DURABILITY_DISK, &err);
+	rwlock_unlock(&t->lock);
+	if (rc != 0)
+		nsqd_logf(t->ctx, LG_ERROR,
+			"TOPIC(%s): durability is %s from the next start on only - %s", t->name,
+			durability_names[durability], err.msg);
+	else if (t->logged)
+		nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): durability is %s now", t->name,
+			durability_names[durability]);
+}
+
 void topic_fetch_settings(struct topic *t)
 {
 	size_t n;
@@ -725,6 +770,8 @@ void topic_fetch_settings(struct topic *t)
 	struct settings *old = t->settings;
 	t->settings = fresh;
 	rwlock_unlock(&t->lock);
+	if (old->v.durability != fresh->v.durability)
+		change_durability(t, fresh->v.durability);
 	settings_unref(old);
 	/* A channel that is made from now on finds the new ones in the store. */
 	struct channel **channels = topic_channels(t, &n);
@@ -739,6 +786,22 @@ int64_t topic_backend_depth(struct topic *t)
 	int64_t depth = t->backend ? t->backend->ops->depth(t->backend) : 0;
 	rwlock_unlock(&t->lock);
 	return depth;
+}
+
+int64_t topic_max_defer(const struct topic *t)
+{
+	const struct options *opts = nsqd_get_opts(t->ctx);
+	return t->logged && opts->max_defer_timeout > opts->max_req_timeout
+		       ? opts->max_defer_timeout
+		       : opts->max_req_timeout;
+}
+
+bool topic_is_synced(struct topic *t)
+{
+	rwlock_rdlock(&t->lock);
+	bool synced = t->logged && t->settings->v.durability == DURABILITY_DISK;
+	rwlock_unlock(&t->lock);
+	return synced;
 }
 
 void topic_await_puts(struct topic *t)
@@ -772,10 +835,25 @@ struct quantile *topic_aggregate_channel_e2e_processing_latency(struct topic *t)
 
 /* --- operators ------------------------------------------------------------------------------- */
 
+/*
+ * The pump hands out nothing from now on, and may drop what the topic holds. After a crash that must
+ * not be what its channels had got already: so the cursor on disk says how far it has come.
+ */
+static void flush_cursors(struct topic *t)
+{
+	rwlock_rdlock(&t->lock);
+	/* Where that fails the log says so. */
+	if (t->log && t->log_ready)
+		(void)topic_log_flush(t->log);
+	rwlock_unlock(&t->lock);
+}
+
 static void do_pause(struct topic *t, bool pause)
 {
 	atomic_store(&t->paused, pause);
 	update_pump(t, t->pause_chan);
+	if (pause)
+		flush_cursors(t);
 }
 
 void topic_pause(struct topic *t)

@@ -172,6 +172,14 @@ int topic_put_message_deferred(
 	struct topic *t, struct message_body *take_body, int64_t deferred_ns, struct err *err);
 
 /*
+ * The longest delay of a message that is published to it: --max-req-timeout, or with a log
+ * --max-defer-timeout where that is more. Takes no lock.
+ */
+int64_t topic_max_defer(const struct topic *t);
+/* Does a message that it has taken survive a loss of power? Takes topic.lock for reading. */
+bool topic_is_synced(struct topic *t);
+
+/*
  * Waits for the puts that are under way. Later ones find what the caller has changed before: the
  * state of a drain.
  */
@@ -195,7 +203,9 @@ int64_t topic_backend_depth(struct topic *t);
  */
 struct quantile *topic_aggregate_channel_e2e_processing_latency(struct topic *t);
 
-/* Pause, UnPause: the pump has heard of it when they return. */
+/*
+ * Pause, UnPause: the pump has heard of it when they return. With a log a pause may block on the disk.
+ */
 void topic_pause(struct topic *t);
 void topic_unpause(struct topic *t);
 static inline bool topic_is_paused(const struct topic *t)

@@ -59,6 +59,26 @@ bool nsqd_put_may_block(struct topics *ts, const char *topic_name, size_t n)
 	return may_block;
 }
 
+int64_t nsqd_max_defer(struct topics *ts, const char *topic_name)
+{
+	const struct options *opts = nsqd_get_opts(ts->ctx);
+	int64_t max = opts->max_req_timeout;
+	if (opts->max_defer_timeout <= max)
+		return max;
+	struct topic *t = nsqd_get_existing_topic(ts, topic_name);
+	if (t) {
+		max = topic_max_defer(t);
+	} else if (!is_ephemeral_name(topic_name)) {
+		/* As it would be made. */
+		struct settings *s = settings_store_get(&ts->ctx->settings, topic_name, NULL);
+		if (s->v.durability != DURABILITY_NONE)
+			max = opts->max_defer_timeout;
+		settings_unref(s);
+	}
+	topic_unref(t);
+	return max;
+}
+
 bool nsqd_sub_may_block(struct topics *ts, const char *topic_name, const char *channel_name)
 {
 	struct topic *t;

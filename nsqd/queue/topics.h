@@ -70,6 +70,8 @@ struct topic *nsqd_get_existing_topic(struct topics *ts, const char *name);
 #define PUT_MARGIN 256
 bool nsqd_put_may_block(struct topics *ts, const char *topic_name, size_t n);
 bool nsqd_sub_may_block(struct topics *ts, const char *topic_name, const char *channel_name);
+/* topic_max_defer of the topic of that name, or as it would be if it were made. Does not block. */
+int64_t nsqd_max_defer(struct topics *ts, const char *topic_name);
 /*
  * DeleteExistingTopic: with its channels, messages and files. Blocks until it is gone, also if
  * another thread has begun the deletion. 0, or -1 with err set, as topic_delete_existing_channel.

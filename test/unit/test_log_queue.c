@@ -216,13 +216,13 @@ static struct {
 	bool slow;
 } teller;
 
-static size_t tell_late(void *arg, const char *channel, struct message *const *msgs, size_t n)
+static size_t tell_late(void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n)
 {
 	if (teller.slow) {
 		chan_send(teller.begun, NULL);
 		chan_recv(teller.go_on, NULL);
 	}
-	return lq_kept(arg, channel, msgs, n);
+	return lq_kept(arg, channel, moved, msgs, n);
 }
 
 static void publish_last(void *arg)
