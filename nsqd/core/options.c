@@ -252,7 +252,7 @@ bool options_parse_free(const char *text, int64_t *bytes, double *percent)
 static int find_durability(const char *name)
 {
 	int i = 0;
-	while (i < N_DURABILITIES && strcmp(durability_names[i], name) != 0)
+	while (i < N_DURABILITIES && strcmp(durability_name(i), name) != 0)
 		i++;
 	return i;
 }

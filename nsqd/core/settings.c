@@ -190,12 +190,7 @@ static const struct setting_type a_pattern = {set_pattern, add_pattern, PATTERN_
 
 static const char *const overflow_words[] = {"reject", "drop-head", NULL};
 static const char *const no_channel_words[] = {"buffer", "drop", "reject", NULL};
-const char *const durability_names[] = {
-	[DURABILITY_NONE] = "none",
-	[DURABILITY_PROCESS] = "process",
-	[DURABILITY_DISK] = "disk",
-	[N_DURABILITIES] = NULL,
-};
+static const char *const durability_words[] = {"none", "process", "disk", NULL};
 
 #define ROW(name, type, scope, ...)                                                                \
 	{                                                                                          \
@@ -222,11 +217,16 @@ static const struct row rows[] = {
 	ROW(rate,                        an_integer, SETTING_CHANNEL, 0, 1000000000, NULL),
 	ROW(channel_expire,              a_duration, BOTH,            0, DURATION_MAX, NULL),
 	ROW(no_channel,                  a_choice,   SETTING_TOPIC,   0, 0, no_channel_words),
-	ROW(durability,                  a_choice,   SETTING_TOPIC,   0, 0, durability_names),
+	ROW(durability,                  a_choice,   SETTING_TOPIC,   0, 0, durability_words),
 	/* clang-format on */
 };
 #define N_ROWS (sizeof(rows) / sizeof(rows[0]))
 _Static_assert(N_ROWS <= 32, "settings_patch.set has a bit for each");
+
+const char *durability_name(int durability)
+{
+	return durability_words[durability];
+}
 
 static const char *const scope_names[] = {
 	[SETTING_TOPIC] = "a topic", [SETTING_CHANNEL] = "a channel"};

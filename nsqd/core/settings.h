@@ -28,8 +28,8 @@
 enum overflow { OVERFLOW_REJECT, OVERFLOW_DROP_HEAD };
 /* What an OK survives: stock's memory; the end of the process; a loss of power. */
 enum durability { DURABILITY_NONE, DURABILITY_PROCESS, DURABILITY_DISK, N_DURABILITIES };
-/* "none", "process", "disk"; NULL behind the last one. */
-extern const char *const durability_names[];
+/* "none", "process", "disk". */
+const char *durability_name(int durability);
 /* What becomes of messages while their topic has no channel. */
 enum no_channel { NO_CHANNEL_BUFFER, NO_CHANNEL_DROP, NO_CHANNEL_REJECT };
 

@@ -210,8 +210,7 @@ static int64_t parse_defer(const char *s, int64_t max)
 		return -1;
 	errno = 0;
 	long long ms = strtoll(s, &end, 10);
-	if (*end || errno || end[-1] == '+' || end[-1] == '-' || ms < 0 ||
-		ms > max / NSEC_PER_MSEC)
+	if (*end || errno || end[-1] == '+' || end[-1] == '-' || ms < 0 || ms > max / NSEC_PER_MSEC)
 		return -1;
 	return ms * NSEC_PER_MSEC;
 }

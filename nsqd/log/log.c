@@ -201,7 +201,7 @@ static int send_and_wait(struct log *l, struct log_request *r, struct err *err)
 static bool commit_alone(struct log *l, struct log_request *r)
 {
 	struct err ignored;
-	if (l->disk || chan_try_recv_n(l->turn_chan, NULL, 1, NULL) == 0)
+	if (log_syncs(l) || chan_try_recv_n(l->turn_chan, NULL, 1, NULL) == 0)
 		return false;
 	mutex_lock(&l->lock);
 	(void)start_locked(l, &ignored);
@@ -267,7 +267,7 @@ static int open_dir(struct log *l, int parent, struct err *err)
 	}
 	if (rc == 0 && l->dir < 0)
 		rc = err_errno(err, errno, "open %s", name);
-	if (rc == 0 && l->disk && !l->read_only &&
+	if (rc == 0 && log_syncs(l) && !l->read_only &&
 		(l->io->sync_dir(l->io, parent) != 0 || l->io->sync_dir(l->io, l->dir) != 0))
 		rc = err_errno(err, errno, "fsync");
 	free(name);
@@ -297,7 +297,7 @@ int log_open(const struct log_opts *opts, struct log **out, struct err *err)
 	CHECK(strlen(opts->topic) <= LOG_NAME_MAX);
 	l->topic = xstrdup(opts->topic);
 	l->dir = l->fd = -1;
-	l->disk = opts->disk;
+	atomic_init(&l->disk, opts->disk);
 	l->read_only = opts->read_only;
 	l->segment_bytes = opts->segment_bytes > 0 ? opts->segment_bytes : LOG_SEGMENT_BYTES;
 	if (l->segment_bytes > LOG_BYTES_MAX)
@@ -330,11 +330,11 @@ int log_set_disk(struct log *l, int dir, bool disk, struct err *err)
 	int rc = 0;
 	chan_recv(l->turn_chan, NULL);
 	/* The names on the way to the segment. The next commit syncs all that is in it. */
-	if (disk && !l->disk &&
+	if (disk && !log_syncs(l) &&
 		(l->io->sync_dir(l->io, dir) != 0 || l->io->sync_dir(l->io, l->dir) != 0))
 		rc = err_errno(err, errno, "LOG(%s): fsync", l->topic);
 	else
-		l->disk = disk;
+		atomic_store_explicit(&l->disk, disk, memory_order_relaxed);
 	chan_send(l->turn_chan, NULL);
 	return rc;
 }
@@ -398,7 +398,7 @@ static int remove_dir(const struct log_io *io, int parent, const char *name, str
 int log_delete(struct log *l, int dir, struct err *err)
 {
 	const struct log_io *io = l->io;
-	bool disk = l->disk;
+	bool disk = log_syncs(l);
 	char *name = xasprintf("%s" SUFFIX, l->topic);
 	char *deleted = xasprintf("%s" DELETED_SUFFIX, l->topic);
 	stop(l);

@@ -48,8 +48,8 @@ struct log_opts {
 	 * it must not block, nor append. What it returns is the *told of log_append_telling. NULL:
 	 * nothing is called.
 	 */
-	size_t (*kept)(void *arg, const char *channel, bool moved, struct message *const *msgs,
-		size_t n);
+	size_t (*kept)(
+		void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
 	void *kept_arg;
 };
 

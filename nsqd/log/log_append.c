@@ -225,7 +225,7 @@ static int make_ready(struct log *l, uint64_t bytes, struct err *err)
 static void ask_for_space(struct log *l, uint64_t bytes)
 {
 	int64_t end = (int64_t)l->active.end + (int64_t)bytes;
-	if (!l->disk || end <= l->allocated)
+	if (!log_syncs(l) || end <= l->allocated)
 		return;
 	if (l->allocated < (int64_t)l->active.end)
 		l->allocated = l->active.end;
@@ -275,7 +275,7 @@ static void undo_write(struct log *l)
 	struct err err;
 	l->torn = true;
 	int rc = cut_tail(l, l->active.end, &err);
-	if (rc == 0 && l->disk && l->io->sync(l->io, l->fd) != 0)
+	if (rc == 0 && log_syncs(l) && l->io->sync(l->io, l->fd) != 0)
 		rc = err_errno(&err, errno, "fsync");
 	if (rc == 0)
 		return;
@@ -294,7 +294,7 @@ static int write_and_sync(
 		undo_write(l);
 		return -1;
 	}
-	if (l->disk && l->io->sync(l->io, l->fd) != 0) {
+	if (log_syncs(l) && l->io->sync(l->io, l->fd) != 0) {
 		err_errno(err, errno, "fsync");
 		leave_segment(l);
 		return -1;
@@ -364,8 +364,8 @@ static void commit_group(struct log *l, struct log_request *const *reqs, size_t 
 		else
 			take(reqs[i]);
 		if (rc == 0 && l->kept)
-			reqs[i]->told =
-				l->kept(l->kept_arg, reqs[i]->channel, reqs[i]->moved, reqs[i]->msgs, reqs[i]->n);
+			reqs[i]->told = l->kept(l->kept_arg, reqs[i]->channel, reqs[i]->moved,
+				reqs[i]->msgs, reqs[i]->n);
 	}
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The types of the log, for its parts and their tests. No functions: each part declares its own in
+ * The types of the log, for its parts and their tests. Each part declares its own in
  * a header of its name. A part calls only those below it:
  *
  *   log.c           the interface, and the thread log:TOPIC
@@ -108,8 +108,8 @@ struct log {
 	bool (*tick)(void *arg);
 	void *tick_arg;
 	int64_t tick_ns;
-	size_t (*kept)(void *arg, const char *channel, bool moved, struct message *const *msgs,
-		size_t n);
+	size_t (*kept)(
+		void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
 	void *kept_arg;
 	struct chan *append_chan; /* of struct log_request * */
 	struct chan *turn_chan;   /* capacity 1, one value: the turn to write */
@@ -142,5 +142,11 @@ struct log {
 	bool torn;                 /* there may be bytes behind its end that are to be cut off */
 	bool closed;               /* it is not to be written to any more */
 };
+
+/* Is a commit synced? By the writer; to others a guess. */
+static inline bool log_syncs(const struct log *l)
+{
+	return atomic_load_explicit(&l->disk, memory_order_relaxed);
+}
 
 #endif

@@ -65,8 +65,7 @@ static void show_offer(struct log_queue *q, bool offer)
 /* Estimates, and the bytes of what was lost: none of that is left where nothing is. */
 static void clear_counts_locked(struct log_queue *q, bool caught_up)
 {
-	bool nothing_waits =
-		q->at == q->n && !lq_is_topic(q) && cursor_waiting(q->cursor) == 0;
+	bool nothing_waits = q->at == q->n && !lq_is_topic(q) && cursor_waiting(q->cursor) == 0;
 	if (!caught_up && !nothing_waits)
 		return;
 	mutex_lock(&q->count_lock);
@@ -513,8 +512,8 @@ struct backend_queue *log_queue_new_channel(struct topic_log *tl, const char *ch
 {
 	struct log_queue *q = make(tl, channel, lock, memory);
 	uint64_t handed;
-	q->member = (struct topic_log_member){
-		.lock = lock, .tick = tick, .alone = lq_alone, .arg = q};
+	q->member =
+		(struct topic_log_member){.lock = lock, .tick = tick, .alone = lq_alone, .arg = q};
 	if (topic_log_join(tl, channel, &q->member, &handed, err) != 0) {
 		free_queue(q);
 		return NULL;

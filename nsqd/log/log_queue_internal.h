@@ -14,9 +14,9 @@
 
 /* What a queue holds, to be shown: guarded by log_queue.count_lock, a leaf. */
 struct log_queue_counts {
-	int64_t unread;       /* messages in the log that are to be read, and those of the batch */
-	int64_t unread_bytes; /* of their bodies; an estimate for those of another process */
-	int64_t back;         /* came back, or were due: to be read again, or in the batch */
+	int64_t unread;        /* messages in the log that are to be read, and those of the batch */
+	int64_t unread_bytes;  /* of their bodies; an estimate for those of another process */
+	int64_t back;          /* came back, or were due: to be read again, or in the batch */
 	int64_t waiting_bytes; /* of the bodies of these, and of what waits; likewise */
 	int64_t received, received_bytes;
 	int64_t done;        /* of a topic's: how many its pump has dealt with */
@@ -110,8 +110,7 @@ size_t lq_put_messages(
 /* Numbers before upto that were not put are over: what is older, lost, dropped, another's copy. */
 void lq_pass_over_locked(struct log_queue *q, uint64_t upto);
 /* log_opts.kept; arg is the topic's queue. Returns how many, the first ones, are in memory now. */
-size_t lq_kept(
-	void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
+size_t lq_kept(void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
 /* topic_log_member.alone; arg is the channel's queue. */
 void lq_alone(void *arg, bool mine, struct message *const *msgs, size_t n);
 

@@ -261,8 +261,7 @@ static size_t send_locked(struct log_queue *q, struct message *const *msgs, size
 	return sent;
 }
 
-size_t lq_kept(
-	void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n)
+size_t lq_kept(void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n)
 {
 	struct log_queue *q = arg;
 	(void)moved;

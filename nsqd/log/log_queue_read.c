@@ -274,7 +274,8 @@ static void use_of_topic(struct log_queue *q, const struct log_item *item, int64
 		/* It knows of it, unless a crash has come between. */
 		if (item->origin == 0)
 			topic_log_tell_alone(q->tl, item->channel, &item->msg, 1);
-		lq_count(q, (struct lq_change){.unread = -1, .unread_bytes = -(int64_t)m->body->len});
+		lq_count(q,
+			(struct lq_change){.unread = -1, .unread_bytes = -(int64_t)m->body->len});
 		message_unref(m);
 		return;
 	}

@@ -172,9 +172,9 @@ static int repair_file(struct walk *w, int fd, bool cut, struct err *err)
 		return -1;
 	if (cut && io->truncate(io, fd, w->good_end) != 0)
 		return err_errno(err, errno, "truncate");
-	if (w->l->disk && write_again(w, fd, err) != 0)
+	if (log_syncs(w->l) && write_again(w, fd, err) != 0)
 		return -1;
-	if (w->l->disk && io->sync(io, fd) != 0)
+	if (log_syncs(w->l) && io->sync(io, fd) != 0)
 		return err_errno(err, errno, "fsync");
 	return 0;
 }
@@ -188,7 +188,7 @@ static int repair(struct walk *w, struct log_segment *last, struct err *err)
 	for (size_t i = 0; i < w->orphans.n; i++)
 		blanks = blanks || w->orphans.offs[i] < w->good_end;
 	bool cut = w->good_end < last->end;
-	if (l->read_only || (!blanks && !cut && !l->disk))
+	if (l->read_only || (!blanks && !cut && !log_syncs(l)))
 		return 0;
 	l->stats.cut_bytes += last->end - w->good_end;
 	if (cut)
@@ -275,7 +275,8 @@ static int walk_segment(struct walk *w, struct log_segment *last, struct err *er
 	last->end = w->good_end;
 	l->next = w->good_next;
 	/* The process that made it may have died before its head was on the disk. */
-	if (l->disk && !l->read_only && w->good_end == LOG_HEAD_SIZE && w->good_next == last->first)
+	if (log_syncs(l) && !l->read_only && w->good_end == LOG_HEAD_SIZE &&
+		w->good_next == last->first)
 		return make_head(l, last, err);
 	return 0;
 }

@@ -122,7 +122,7 @@ int log_segment_write_head(struct log *l, int fd, uint64_t first, struct err *er
 	log_head_encode(&head, bytes);
 	if (log_io_write_all(l->io, fd, &iov, 1, 0, err) != 0)
 		return -1;
-	if (l->disk && l->io->sync(l->io, fd) != 0)
+	if (log_syncs(l) && l->io->sync(l->io, fd) != 0)
 		return err_errno(err, errno, "fsync");
 	l->key = head.key;
 	return 0;
@@ -148,7 +148,7 @@ int log_segment_begin(struct log *l, struct err *err)
 	if (fd < 0)
 		return -1;
 	if (log_segment_write_head(l, fd, first, err) != 0 ||
-		(l->disk && l->io->sync_dir(l->io, l->dir) != 0 &&
+		(log_syncs(l) && l->io->sync_dir(l->io, l->dir) != 0 &&
 			err_errno(err, errno, "fsync") != 0)) {
 		l->io->close(l->io, fd);
 		l->io->unlink(l->io, l->dir, name);

@@ -37,8 +37,8 @@ struct topic_log {
 	struct chan *turn_chan; /* capacity 1, one value: the turn to be the flusher */
 	_Atomic bool touched;   /* a tick will come, and has not begun */
 	/* set before anything is appended */
-	size_t (*kept)(void *arg, const char *channel, bool moved, struct message *const *msgs,
-		size_t n);
+	size_t (*kept)(
+		void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
 	void *kept_arg;
 	bool started;
 	bool (*tick)(void *arg); /* the topic's queue's, with kept_arg; the flusher's */
@@ -522,8 +522,8 @@ int topic_log_start(struct topic_log *tl, struct err *err)
 }
 
 void topic_log_set_queue(struct topic_log *tl,
-	size_t (*fn)(void *arg, const char *channel, bool moved, struct message *const *msgs,
-		size_t n),
+	size_t (*fn)(
+		void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n),
 	bool (*fn_tick)(void *arg), void *arg)
 {
 	CHECK(!tl->started);
@@ -541,8 +541,8 @@ void topic_log_unset_queue(struct topic_log *tl)
 	give_turn(tl);
 }
 
-int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n,
-	size_t *in_memory, struct err *err)
+int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n, size_t *in_memory,
+	struct err *err)
 {
 	size_t ignored;
 	CHECK(tl->started);

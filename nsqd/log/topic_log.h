@@ -54,8 +54,8 @@ int topic_log_start(struct topic_log *tl, struct err *err);
  * them: the first *in_memory of them in memory (NULL: nobody asks), and it will read the others. They
  * are still the caller's to unref. -1 with err set; EFBIG: they are too many for one append.
  */
-int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n,
-	size_t *in_memory, struct err *err);
+int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n, size_t *in_memory,
+	struct err *err);
 /*
  * All messages with lower numbers are in the channels, or there were none: the topic's pump, when it
  * has dealt out a batch, from memory or not. Never blocks; takes topic_log.lock.
@@ -110,8 +110,8 @@ struct topic_log_member {
 
 /* The topic's queue: kept is called for all that is appended, as log_opts.kept; tick as a member's. */
 void topic_log_set_queue(struct topic_log *tl,
-	size_t (*kept)(void *arg, const char *channel, bool moved, struct message *const *msgs,
-		size_t n),
+	size_t (*kept)(
+		void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n),
 	bool (*tick)(void *arg), void *arg);
 /* It is closed: tick is not called any more. May wait for a tick, and so for the disk. */
 void topic_log_unset_queue(struct topic_log *tl);

@@ -290,8 +290,7 @@ void channel_pass_over(struct channel *c, uint64_t upto)
 	rwlock_unlock(&c->exit_lock);
 }
 
-int channel_put_alone(
-	struct channel *c, struct message *const *msgs, size_t n, struct err *err)
+int channel_put_alone(struct channel *c, struct message *const *msgs, size_t n, struct err *err)
 {
 	int rc = 0;
 	/* Held over a write to disk: the queue stays, and so does the log. */

@@ -225,8 +225,7 @@ void channel_pass_over(struct channel *c, uint64_t upto);
  * all or none. They are still the caller's to unref. -1 with err set: "exiting", or what the disk
  * says. Blocks on the disk.
  */
-int channel_put_alone(
-	struct channel *c, struct message *const *msgs, size_t n, struct err *err);
+int channel_put_alone(struct channel *c, struct message *const *msgs, size_t n, struct err *err);
 /* PutMessageDeferred: takes m over and queues it once its delay is over. */
 void channel_put_message_deferred(struct channel *c, struct message *take_m, int64_t delay_ns);
 

@@ -33,7 +33,7 @@ struct redrive {
 	struct message *msgs[REDRIVE_BATCH];
 	struct dead_entry entries[REDRIVE_BATCH];
 	bool found[REDRIVE_BATCH];
-	bool gone[REDRIVE_BATCH]; /* back where they came from */
+	bool gone[REDRIVE_BATCH];      /* back where they came from */
 	struct log_queue_place *aside; /* owned; those that stay in a logged channel */
 	size_t n_aside;
 	struct redriven *out;
@@ -122,8 +122,7 @@ static size_t count_of_one_origin(const struct redrive *r, size_t i, size_t n)
 {
 	const struct dead_letter *from = &r->entries[i].from;
 	size_t k = 1;
-	while (k < n && r->found[i + k] &&
-		strcmp(r->entries[i + k].from.topic, from->topic) == 0 &&
+	while (k < n && r->found[i + k] && strcmp(r->entries[i + k].from.topic, from->topic) == 0 &&
 		strcmp(r->entries[i + k].from.channel, from->channel) == 0)
 		k++;
 	return k;

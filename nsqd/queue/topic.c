@@ -744,9 +744,10 @@ static void change_durability(struct topic *t, int durability)
 		return;
 	if (t->logged != (durability != DURABILITY_NONE)) {
 		nsqd_logf(t->ctx, LG_WARN,
-			"TOPIC(%s): durability is %s from the next start on, and stays what it is until "
+			"TOPIC(%s): durability is %s from the next start on, and stays what it is "
+			"until "
 			"then",
-			t->name, durability_names[durability]);
+			t->name, durability_name(durability));
 		return;
 	}
 	rwlock_rdlock(&t->lock);
@@ -756,10 +757,10 @@ static void change_durability(struct topic *t, int durability)
 	if (rc != 0)
 		nsqd_logf(t->ctx, LG_ERROR,
 			"TOPIC(%s): durability is %s from the next start on only - %s", t->name,
-			durability_names[durability], err.msg);
+			durability_name(durability), err.msg);
 	else if (t->logged)
 		nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): durability is %s now", t->name,
-			durability_names[durability]);
+			durability_name(durability));
 }
 
 void topic_fetch_settings(struct topic *t)

@@ -47,10 +47,10 @@ struct topic {
 	struct chan *gone_chan;      /* see gone.h; set before exit_flag, NULL till then */
 	bool files_left; /* the disk has refused to remove some; read once gone_chan is closed */
 
-	bool logged;           /* immutable: it has a log */
-	struct topic_log *log; /* likewise, until exit takes it, under lock for writing */
-	bool log_broken;       /* a channel could not be opened; by who starts the topic */
-	bool log_ready;        /* set before any publisher knows the topic */
+	bool logged;                   /* immutable: it has a log */
+	struct topic_log *log;         /* likewise, until exit takes it, under lock for writing */
+	bool log_broken;               /* a channel could not be opened; by who starts the topic */
+	bool log_ready;                /* set before any publisher knows the topic */
 	struct backend_queue *backend; /* immutable; lives until exit has ended; puts hold lock */
 	struct chan *memory_msg_chan;  /* immutable; of struct message * */
 	struct chan *start_chan;       /* immutable; capacity 1 */

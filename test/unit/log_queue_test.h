@@ -28,7 +28,8 @@ struct side {
 	int64_t segment_bytes;
 	int64_t sync_timeout;
 	/* In place of the queue's; NULL: its own. */
-	size_t (*kept)(void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
+	size_t (*kept)(
+		void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
 	struct topic_log *tl;
 	struct chan *memory;
 	struct backend_queue *q; /* the topic's */

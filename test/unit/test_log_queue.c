@@ -216,7 +216,8 @@ static struct {
 	bool slow;
 } teller;
 
-static size_t tell_late(void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n)
+static size_t tell_late(
+	void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n)
 {
 	if (teller.slow) {
 		chan_send(teller.begun, NULL);
