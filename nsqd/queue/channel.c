@@ -846,6 +846,17 @@ int64_t channel_backend_depth(struct channel *c)
 	return depth;
 }
 
+int64_t channel_backend_holds(struct channel *c)
+{
+	int64_t bytes, n = 0;
+	rwlock_rdlock(&c->exit_lock);
+	if (c->backend)
+		n = c->logged ? log_queue_waiting(c->backend, &bytes)
+			      : c->backend->ops->depth(c->backend);
+	rwlock_unlock(&c->exit_lock);
+	return n;
+}
+
 int64_t channel_depth(struct channel *c)
 {
 	int64_t memory = c->memory_msg_chan ? (int64_t)chan_len(c->memory_msg_chan) : 0;

@@ -332,6 +332,8 @@ bool channel_removal_may_block(struct channel *c);
 /* Depth: messages in memory, in the pump's batch, in the backend, and kept since that refuses. */
 int64_t channel_depth(struct channel *c);
 int64_t channel_backend_depth(struct channel *c);
+/* The same, and what waits there for its time: that needs a log. */
+int64_t channel_backend_holds(struct channel *c);
 size_t channel_in_flight_count(struct channel *c);
 size_t channel_deferred_count(struct channel *c);
 /*

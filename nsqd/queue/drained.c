@@ -115,7 +115,7 @@ static void add_backends(struct topic *t, struct channel **channels, size_t n, v
 	int64_t *depth = arg;
 	*depth += topic_backend_depth(t);
 	for (size_t i = 0; i < n; i++)
-		*depth += channel_backend_depth(channels[i]);
+		*depth += channel_backend_holds(channels[i]);
 }
 
 /*

@@ -13,6 +13,7 @@
 #include "common/compiler.h"
 #include "common/ticker.h"
 #include "common/xalloc.h"
+#include "nsqd/core/message_count.h"
 #include "nsqd/log/log_queue.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/queue/channel_internal.h"
@@ -311,6 +312,8 @@ int nsqd_redrive(
 	int64_t depth = channel_depth(c);
 	if (depth >= 0 && n > (size_t)depth)
 		n = (size_t)depth;
+	/* What is set aside has no record, and yet it is there: a drain must see that. */
+	message_count_made_one();
 	set_forgetful(c, false);
 	int tries = READ_TRIES;
 	for (size_t done = 0, some = 1; rc == 0 && done < n && some + r->late > 0; done += some) {
@@ -321,6 +324,7 @@ int nsqd_redrive(
 			break;
 	}
 	put_aside_back(r);
+	message_count_freed_one();
 	await_depth(c);
 	set_forgetful(c, true);
 	free(r);

@@ -558,3 +558,17 @@ def test_durability_changes_under_load(new_nsqd):
                lambda: daemon.topic_stats('t'))
     assert sorted(bodies(take(daemon, 't', 'ch', len(acknowledged), rdy=500))) == sorted(
         acknowledged)
+
+
+def test_a_drain_waits_for_what_a_log_defers(new_nsqd):
+    daemon = new_nsqd(*FLAGS)
+    daemon.create('t', 'ch')
+    with daemon.connect() as client:
+        client.dpub('t', 1500, b'later')
+    daemon.wait_channel('t', 'ch', deferred_count=1)
+    with daemon.subscribe('t', 'ch', rdy=1) as client:
+        assert daemon.http('PUT', '/config/drain', b'true').status == 200
+        message = client.message()
+        assert message.body == b'later'
+        client.fin(message)
+        assert daemon.wait_exit() == 0
