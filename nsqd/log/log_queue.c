@@ -525,6 +525,7 @@ struct backend_queue *log_queue_new_channel(struct topic_log *tl, const char *ch
 	go_on_locked(q, cursor_floor(q->cursor), handed, unread);
 	bool start = is_wanted_locked(q) && lq_wake_locked(q);
 	mutex_unlock(lock);
+	topic_log_listen(tl, &q->member);
 	if (start)
 		(void)lq_start(q);
 	return &q->base;

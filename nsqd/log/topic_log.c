@@ -259,7 +259,8 @@ int topic_log_join(struct topic_log *tl, const char *channel, struct topic_log_m
 		.topic = tl->topic,
 		.channel = channel};
 	m->cursor = open_or_make(tl, &o, *handed, err);
-	m->saved = m->failing = m->muted = false;
+	m->saved = m->failing = false;
+	m->muted = true;
 	m->users = 0;
 	if (m->cursor) {
 		m->left_chan = chan_new(0, 1);
@@ -274,6 +275,13 @@ int topic_log_join(struct topic_log *tl, const char *channel, struct topic_log_m
 	if (m->cursor)
 		topic_log_touch(tl);
 	return m->cursor ? 0 : err_wrap(err, "LOG(%s)", tl->topic);
+}
+
+void topic_log_listen(struct topic_log *tl, struct topic_log_member *m)
+{
+	mutex_lock(&tl->lock);
+	m->muted = false;
+	mutex_unlock(&tl->lock);
 }
 
 void topic_log_mute(struct topic_log *tl, struct topic_log_member *m)

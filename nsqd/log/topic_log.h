@@ -100,7 +100,7 @@ struct topic_log_member {
 	/* guarded by topic_log.lock */
 	struct topic_log_member *next;
 	int users;  /* threads in alone */
-	bool muted; /* no more of them */
+	bool muted; /* no more of them, or not yet */
 	/* immutable; capacity 1: the last of them has left */
 	struct chan *left_chan;
 	/* the flusher's */
@@ -122,6 +122,8 @@ void topic_log_unset_queue(struct topic_log *tl);
  */
 int topic_log_join(struct topic_log *tl, const char *channel, struct topic_log_member *m,
 	uint64_t *handed, struct err *err);
+/* From now on its alone is called. Takes topic_log.lock. */
+void topic_log_listen(struct topic_log *tl, struct topic_log_member *m);
 /* Its tick and alone are not called any more. May wait for a tick, and so for the disk. */
 void topic_log_mute(struct topic_log *tl, struct topic_log_member *m);
 /*
