@@ -65,7 +65,7 @@ size_t backend_queue_put_messages(
 	if (n == 0)
 		return 0;
 	if (q->ops->put_messages) {
-		q->ops->put_messages(q, NULL, msgs, n);
+		q->ops->put_messages(q, NULL, msgs, n, false);
 		return n;
 	}
 	runnext_handoff(); /* the disk may take its time */

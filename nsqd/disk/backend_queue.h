@@ -7,6 +7,7 @@
 #ifndef NSQD_BACKEND_QUEUE_H
 #define NSQD_BACKEND_QUEUE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -113,11 +114,11 @@ struct backend_queue_ops {
 	 * which of them go into memory (NULL: none may), and which it will read again when there is
 	 * room. Returns how many, the first ones, are in memory; those are not the caller's any more.
 	 * The others are still the caller's to unref, and no longer in his care. So nobody else may
-	 * send to that chan. All are new, in their order, or all come back. Never fails, never blocks;
-	 * any thread.
+	 * send to that chan. fresh: the topic hands them out, in their order; else they come back.
+	 * Never fails, never blocks; any thread.
 	 */
 	size_t (*put_messages)(struct backend_queue *q, struct chan *memory,
-		struct message *const *msgs, size_t n);
+		struct message *const *msgs, size_t n, bool fresh);
 };
 
 /* The head of every implementation. */

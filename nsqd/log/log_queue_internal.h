@@ -105,8 +105,8 @@ int lq_start(struct log_queue *q);
 
 /* --- log_queue_put.c ------------------------------------------------------------------------------ */
 
-size_t lq_put_messages(
-	struct backend_queue *base, struct chan *memory, struct message *const *msgs, size_t n);
+size_t lq_put_messages(struct backend_queue *base, struct chan *memory, struct message *const *msgs,
+	size_t n, bool fresh);
 /* Numbers before upto that were not put are over: what is older, lost, dropped, another's copy. */
 void lq_pass_over_locked(struct log_queue *q, uint64_t upto);
 /* log_opts.kept; arg is the topic's queue. Returns how many, the first ones, are in memory now. */

@@ -74,18 +74,23 @@ void lq_pass_over_locked(struct log_queue *q, uint64_t upto)
 		q->next = upto;
 }
 
-/* Those in the middle that are not for memory make the queue fall behind there. */
+/*
+ * Those in the middle that are not for memory make the queue fall behind there. A topic that was emptied
+ * may still have some in its hand that were passed over: these are gone.
+ */
 static size_t put_new_locked(
 	struct log_queue *q, struct chan *memory, struct message *const *msgs, size_t n)
 {
 	int64_t now = clock_wall_ns();
 	size_t run = 0, sent = 0;
 	bool runs = memory && !q->behind;
-	uint64_t end = msgs[n - 1]->seq + 1;
+	uint64_t begin = q->to;
 	for (size_t i = 0; i < n; i++) {
 		lq_pass_over_locked(q, msgs[i]->seq);
-		q->to = msgs[i]->seq + 1;
-		runs = runs && !is_deferred(msgs[i], now) && cursor_wants(q->cursor, msgs[i]->seq);
+		if (msgs[i]->seq >= q->to)
+			q->to = msgs[i]->seq + 1;
+		runs = runs && msgs[i]->seq >= begin && !is_deferred(msgs[i], now) &&
+		       cursor_wants(q->cursor, msgs[i]->seq);
 		if (!runs)
 			continue;
 		uint16_t attempts = cursor_attempts(q->cursor, msgs[i]->seq);
@@ -97,7 +102,7 @@ static size_t put_new_locked(
 		sent = chan_try_send_n(memory, msgs, run);
 	for (size_t i = sent; i < n; i++) {
 		const struct message *m = msgs[i];
-		if (!cursor_wants(q->cursor, m->seq))
+		if (m->seq < begin || !cursor_wants(q->cursor, m->seq))
 			continue; /* before the last crash it was finished, or began to wait */
 		if (is_deferred(m, now)) {
 			wait_locked(q, m, due_of(m));
@@ -106,9 +111,8 @@ static size_t put_new_locked(
 		fall_behind_locked(q, m);
 		lq_count(q, (struct lq_change){.unread = 1, .unread_bytes = m->body->len});
 	}
-	q->to = end;
 	if (!q->behind)
-		q->next = end;
+		q->next = q->to;
 	return sent;
 }
 
@@ -122,18 +126,12 @@ static size_t put_back_locked(
 }
 
 static size_t put_to_channel(
-	struct log_queue *q, struct chan *memory, struct message *const *msgs, size_t n)
+	struct log_queue *q, struct chan *memory, struct message *const *msgs, size_t n, bool fresh)
 {
 	bool start = false;
-	size_t back = 0, sent = 0;
 	mutex_lock(q->lock);
-	/* A topic that was emptied may still have some in its hand that were passed over. */
-	while (back < n && msgs[back]->seq < q->to)
-		back++;
-	if (back > 0)
-		sent = put_back_locked(q, memory, msgs, back);
-	if (back < n)
-		sent += put_new_locked(q, sent == back ? memory : NULL, msgs + back, n - back);
+	size_t sent =
+		fresh ? put_new_locked(q, memory, msgs, n) : put_back_locked(q, memory, msgs, n);
 	if (sent < n)
 		start = lq_wake_locked(q);
 	mutex_unlock(q->lock);
@@ -143,8 +141,8 @@ static size_t put_to_channel(
 	return sent;
 }
 
-size_t lq_put_messages(
-	struct backend_queue *base, struct chan *memory, struct message *const *msgs, size_t n)
+size_t lq_put_messages(struct backend_queue *base, struct chan *memory, struct message *const *msgs,
+	size_t n, bool fresh)
 {
 	struct log_queue *q = log_queue_of(base);
 	CHECK(!memory || memory == q->memory);
@@ -153,7 +151,7 @@ size_t lq_put_messages(
 		return 0;
 	for (size_t i = 0; i < n; i++)
 		CHECK(msgs[i]->seq > 0);
-	return put_to_channel(q, memory, msgs, n);
+	return put_to_channel(q, memory, msgs, n, fresh);
 }
 
 void log_queue_wait(struct backend_queue *base, const struct message *m, int64_t due)

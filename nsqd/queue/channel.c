@@ -191,21 +191,23 @@ static size_t put_to_backend(
 }
 
 /* The messages are in the topic's log: in memory as well, or to be read again. */
-static size_t put_logged(struct channel *c, struct message *const *msgs, size_t n)
+static size_t put_logged(struct channel *c, struct message *const *msgs, size_t n, bool fresh)
 {
 	channel_add_bytes(c, msgs, n);
-	size_t sent = c->backend->ops->put_messages(c->backend, c->memory_msg_chan, msgs, n);
+	size_t sent = c->backend->ops->put_messages(c->backend, c->memory_msg_chan, msgs, n, fresh);
 	channel_sub_bytes(c, msgs + sent, n - sent);
 	message_unref_all(msgs + sent, n - sent);
 	return n;
 }
 
-size_t channel_put_locked(struct channel *c, struct message *const *msgs, size_t n, struct err *err)
+/* fresh: from the topic; else they come back. */
+static size_t put_locked(
+	struct channel *c, struct message *const *msgs, size_t n, bool fresh, struct err *err)
 {
 	size_t sent = 0;
 	rwlock_assert_held(&c->exit_lock);
 	if (c->backend->ops->put_messages)
-		sent = n > 0 ? put_logged(c, msgs, n) : 0;
+		sent = n > 0 ? put_logged(c, msgs, n, fresh) : 0;
 	else if (c->memory_msg_chan) {
 		/* Before they are there, and may be taken. */
 		channel_add_bytes(c, msgs, n);
@@ -216,6 +218,11 @@ size_t channel_put_locked(struct channel *c, struct message *const *msgs, size_t
 		sent += put_to_backend(c, msgs + sent, n - sent, err);
 	channel_tell_over(c);
 	return sent;
+}
+
+size_t channel_put_locked(struct channel *c, struct message *const *msgs, size_t n, struct err *err)
+{
+	return put_locked(c, msgs, n, false, err);
 }
 
 /* Keeps n > 0 messages that the disk refuses; returns how many: all, or none, and drops them. */
@@ -267,7 +274,7 @@ size_t channel_put_messages(
 	}
 	/* What is kept is older. */
 	if (!channel_is_stuck(c))
-		done = channel_put_locked(c, msgs, n, err);
+		done = put_locked(c, msgs, n, true, err);
 	if (done < n)
 		done += keep_locked(c, msgs + done, n - done);
 	channel_tell_over(c);
@@ -316,7 +323,7 @@ static void put_deferred_to_log(struct channel *c, struct message *take_m)
 	if (channel_exiting(c))
 		message_unref(take_m);
 	else
-		channel_put_locked(c, &take_m, 1, &err);
+		put_locked(c, &take_m, 1, true, &err);
 	rwlock_unlock(&c->exit_lock);
 }
 

@@ -67,7 +67,8 @@ size_t channel_take_first_deferred(
 void channel_tell_timed_out(struct channel *c, struct message *const *msgs, size_t n);
 
 /*
- * put: queues n messages in memory or backend; returns how many it took over, fewer with err set.
+ * put of messages that come back: queues n in memory or backend; returns how many it took over, fewer
+ * with err set.
  */
 size_t channel_put_locked(
 	struct channel *c, struct message *const *msgs, size_t n, struct err *err);

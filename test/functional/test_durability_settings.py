@@ -494,17 +494,12 @@ def test_durability_of_a_channel_cannot_be(new_nsqd, tmp_path):
     assert 'durability' in other.log()
 
 
-def syncs(daemon):
-    """How many threads wait for the disk is not known; what the log says is."""
-    return daemon.log().count('durability is disk now')
-
-
 def test_durability_changes_between_process_and_disk_at_once(new_nsqd):
     daemon = new_nsqd(*FLAGS)
     daemon.create('t', 'ch')
     daemon.pub('t', b'1')
     assert put(daemon, 't', durability='disk')['durability'] == {'value': 'disk', 'from': 'topic'}
-    assert syncs(daemon) == 1
+    daemon.wait_log(r'TOPIC\(t\): durability is disk now')
     daemon.pub('t', b'2')
     put(daemon, 't', durability='process')
     daemon.pub('t', b'3')
@@ -512,7 +507,7 @@ def test_durability_changes_between_process_and_disk_at_once(new_nsqd):
     kill_and_start(daemon)
     daemon.pub('t', b'4')
     assert bodies(take(daemon, 't', 'ch', 4)) == [b'1', b'2', b'3', b'4']
-    assert 'TOPIC(t): durability is process now' in daemon.log()
+    daemon.wait_log(r'TOPIC\(t\): durability is process now')
 
 
 def test_durability_that_needs_a_restart_says_so(new_nsqd):

@@ -156,9 +156,9 @@ static inline uint64_t id_of(const struct message *m)
 /* --- the topic's pump -------------------------------------------------------------------------------- */
 
 /* As channel_put_locked; m is the channel's own record. */
-static inline void put_message(struct chan_side *c, struct message *take_m)
+static inline void put_message(struct chan_side *c, struct message *take_m, bool fresh)
 {
-	if (c->q->ops->put_messages(c->q, c->memory, &take_m, 1) == 0)
+	if (c->q->ops->put_messages(c->q, c->memory, &take_m, 1, fresh) == 0)
 		message_unref(take_m);
 }
 
@@ -169,7 +169,7 @@ static inline void deal(struct side *s, struct message **msgs, size_t n)
 		mutex_lock(&s->map_lock);
 		for (int k = 0; k < CHANNELS_MAX; k++)
 			if (s->channels[k].q)
-				put_message(&s->channels[k], message_copy(msgs[i]));
+				put_message(&s->channels[k], message_copy(msgs[i]), true);
 		mutex_unlock(&s->map_lock);
 		message_unref(msgs[i]);
 	}
@@ -249,7 +249,7 @@ static inline void finish(struct chan_side *c, struct message *take_m)
 static inline void requeue(struct chan_side *c, struct message *take_m, int64_t delay)
 {
 	if (delay == 0) {
-		put_message(c, take_m);
+		put_message(c, take_m, false);
 		return;
 	}
 	log_queue_wait(c->q, take_m, clock_wall_ns() + delay);

@@ -407,7 +407,7 @@ static void test_a_channel_made_on_the_way(void **state)
 	for (int i = 0; i < 5; i++)
 		chan_recv(s.memory, &msgs[i]);
 	for (int i = 0; i < 3; i++)
-		put_message(&s.channels[0], message_copy(msgs[i]));
+		put_message(&s.channels[0], message_copy(msgs[i]), true);
 	join_channel(&s, 1, "b");
 	for (int i = 0; i < 3; i++)
 		message_unref(msgs[i]);
