@@ -46,12 +46,15 @@ def settle_and_kill(daemon):
 
 def take(daemon, topic, channel, count, rdy=10):
     """So many messages, which are finished; then there are no more."""
+    # Who was there before might still be sent some.
+    daemon.wait_channel(topic, channel, client_count=0)
     with daemon.subscribe(topic, channel, rdy=rdy) as client:
         got = []
         for _ in range(count):
             got.append(client.message())
             client.fin(got[-1])
         daemon.wait_channel(topic, channel, depth=0, in_flight_count=0)
+    daemon.wait_channel(topic, channel, client_count=0)
     return got
 
 
@@ -433,6 +436,7 @@ def test_a_delay_of_weeks_where_there_is_a_log(new_nsqd):
     # What is set for a channel holds.
     put(daemon, 't', 'ch', max_req_timeout='100ms')
     daemon.pub('t', b'put off')
+    daemon.wait_channel('t', 'ch', client_count=0)
     with daemon.subscribe('t', 'ch', rdy=1) as client:
         client.req(client.message(), WEEK)
         client.fin(client.message())
