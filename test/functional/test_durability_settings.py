@@ -388,7 +388,7 @@ def test_redrive_under_load(new_nsqd):
     kill_and_start(daemon)
     total = len(published) + len(dead)
     wait_until(lambda: daemon.channel_stats('t', 'ch')['depth'] +
-               daemon.topic_stats('t')['depth'] == total, lambda: daemon.topic_stats('t'))
+               daemon.topic_stats('t')['depth'] == total, lambda: (total, daemon.topic_stats('t')))
     got = bodies(take(daemon, 't', 'ch', total, rdy=1000))
     assert sorted(got) == sorted(published + sorted(dead))
     # In order, but for what was redriven.
@@ -508,10 +508,11 @@ def test_durability_changes_between_process_and_disk_at_once(new_nsqd):
     put(daemon, 't', durability='process')
     daemon.pub('t', b'3')
     put(daemon, 't', durability='disk')
+    # Its lines are written a little later, and it is to be killed.
+    daemon.wait_log(r'TOPIC\(t\): durability is process now')
     kill_and_start(daemon)
     daemon.pub('t', b'4')
     assert bodies(take(daemon, 't', 'ch', 4)) == [b'1', b'2', b'3', b'4']
-    daemon.wait_log(r'TOPIC\(t\): durability is process now')
 
 
 def test_durability_that_needs_a_restart_says_so(new_nsqd):
