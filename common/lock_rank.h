@@ -29,6 +29,8 @@
 	X(RANK_CHANNEL, "channel.lock")                                                            \
 	/* the writer, and what IDENTIFY sets for it */                                            \
 	X(RANK_CLIENT_WRITE, "client_v2.write_lock")                                               \
+	/* the channels' cursors of a topic with a log, for those that go through them */          \
+	X(RANK_TOPIC_MEMBERS, "topic_log_members.lock")                                            \
 	/* the messages in flight */                                                               \
 	X(RANK_IN_FLIGHT, "channel.in_flight_lock")                                                \
 	/* the deferred messages */                                                                \

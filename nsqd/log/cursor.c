@@ -95,13 +95,6 @@ bool cursor_finished(struct cursor *c, uint64_t seq)
 	return true;
 }
 
-void cursor_finished_held(struct cursor *c, uint64_t from)
-{
-	for (uint64_t seq = seq_set_next_present(&c->held, from); seq < SEQ_END;
-		seq = seq_set_next_present(&c->held, seq + 1))
-		(void)cursor_finished(c, seq);
-}
-
 /* What waits is held. Before it is said that these are, too. */
 static void forget_waiting(struct cursor *c, uint64_t from, uint64_t to)
 {
@@ -168,7 +161,7 @@ size_t cursor_pop_due(struct cursor *c, int64_t now, struct cursor_entry *out, s
 
 /* --- moves -------------------------------------------------------------------------------------- */
 
-static const struct cursor_move *find_move(const struct cursor_move *moves, size_t n, uint64_t seq)
+static struct cursor_move *find_move(struct cursor_move *moves, size_t n, uint64_t seq)
 {
 	size_t lo = 0, hi = n;
 	/* They are of one segment. */
@@ -185,13 +178,14 @@ static const struct cursor_move *find_move(const struct cursor_move *moves, size
 }
 
 /* From the end, so that what is behind an entry that sinks is in order. */
-static void move_waiting(struct cursor *c, const struct cursor_move *moves, size_t n)
+static void move_waiting(struct cursor *c, struct cursor_move *moves, size_t n)
 {
 	for (size_t i = c->waiting.len; i-- > 0;) {
 		struct cursor_entry *e = entries_at(&c->waiting, i);
-		const struct cursor_move *m = find_move(moves, n, e->seq);
+		struct cursor_move *m = find_move(moves, n, e->seq);
 		if (!m || seq_set_has(&c->finished, m->from))
 			continue;
+		m->waited = true;
 		e->seq = m->to;
 		e->offset = m->offset;
 		see(c, m->to, 1);
@@ -201,16 +195,17 @@ static void move_waiting(struct cursor *c, const struct cursor_move *moves, size
 	}
 }
 
-void cursor_moved(struct cursor *c, const struct cursor_move *moves, size_t n)
+void cursor_moved(struct cursor *c, struct cursor_move *moves, size_t n)
 {
+	for (size_t i = 0; i < n; i++)
+		moves[i].waited = false;
 	if (n > 0 && c->waiting.len > 0)
 		move_waiting(c, moves, n);
 	for (size_t i = 0; i < n; i++) {
 		const struct cursor_move *m = &moves[i];
 		CHECK(m->from < SEQ_END && m->to < SEQ_END);
-		if (seq_set_has(&c->held, m->to) && !seq_set_has(&c->finished, m->to) &&
-			seq_set_has(&c->finished, m->from))
-			continue; /* It waits, see above. */
+		if (m->waited)
+			continue;
 		if (seq_set_has(&c->finished, m->from)) {
 			cursor_finished(c, m->to);
 			continue;
@@ -221,6 +216,16 @@ void cursor_moved(struct cursor *c, const struct cursor_move *moves, size_t n)
 			entries_put(&c->tried, &e);
 		tell(c, CURSOR_TRIED, &e);
 		cursor_finished(c, m->from);
+	}
+}
+
+void cursor_finished_held(struct cursor *c, uint64_t from)
+{
+	uint64_t seq, to;
+	for (seq = seq_set_next_present(&c->held, from); seq < SEQ_END;
+		seq = seq_set_next_present(&c->held, to)) {
+		to = seq_set_next_absent(&c->held, seq);
+		cursor_finished_range(c, seq, to);
 	}
 }
 
@@ -244,6 +249,11 @@ bool cursor_wants(const struct cursor *c, uint64_t seq)
 uint64_t cursor_next_wanted(const struct cursor *c, uint64_t from)
 {
 	return seq_set_next_absent(&c->held, from);
+}
+
+uint64_t cursor_next_unseen(const struct cursor *c, uint64_t from)
+{
+	return seq_set_next_absent(&c->seen, from);
 }
 
 uint16_t cursor_attempts(const struct cursor *c, uint64_t seq)

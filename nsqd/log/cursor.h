@@ -102,8 +102,6 @@ bool cursor_finished(struct cursor *c, uint64_t seq);
  * many were not finished before.
  */
 uint64_t cursor_finished_range(struct cursor *c, uint64_t from, uint64_t to);
-/* Those from `from` on that are taken or wait are finished. O(n) of what is held from there on. */
-void cursor_finished_held(struct cursor *c, uint64_t from);
 /*
  * A new or taken message waits from now on, with its body forgotten: a DPUB with its due time and
  * no attempts, a REQ, or a message that is requeued at once and has no room in memory (due 0). Its
@@ -120,13 +118,19 @@ size_t cursor_pop_due(struct cursor *c, int64_t now, struct cursor_entry *out, s
 struct cursor_move {
 	uint64_t from, to; /* its number, old and new */
 	uint32_t offset;   /* of its new record */
+	bool waited;       /* set by cursor_moved: it waits; else somebody may hold it */
 };
 /*
  * Each has its attempts, and if it waits its due time, under its new number. The old one is
- * finished. moves is sorted by from; what is finished by now is finished under both numbers. O(n) of
- * those that wait.
+ * finished. moves is sorted by from; what is finished by now is finished under both numbers. The
+ * file says it of all n in one frame, or of none. O(n) of those that wait.
  */
-void cursor_moved(struct cursor *c, const struct cursor_move *moves, size_t n);
+void cursor_moved(struct cursor *c, struct cursor_move *moves, size_t n);
+/*
+ * All from `from` on that are taken or wait are finished, and the new ones among them are not: what
+ * is for one channel alone, when that is emptied. O(n) of those that wait.
+ */
+void cursor_finished_held(struct cursor *c, uint64_t from);
 
 /* --- what is; locked ---------------------------------------------------------------------------- */
 
@@ -140,6 +144,8 @@ bool cursor_is_finished(const struct cursor *c, uint64_t seq);
 bool cursor_wants(const struct cursor *c, uint64_t seq);
 /* The first one from `from` on that it is to hand out. */
 uint64_t cursor_next_wanted(const struct cursor *c, uint64_t from);
+/* The first one from `from` on that was never taken, and has neither waited nor been finished. */
+uint64_t cursor_next_unseen(const struct cursor *c, uint64_t from);
 /* How often seq, which does not wait and is not finished, has been handed out. */
 uint16_t cursor_attempts(const struct cursor *c, uint64_t seq);
 size_t cursor_waiting(const struct cursor *c);

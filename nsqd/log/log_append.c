@@ -378,7 +378,9 @@ void log_commit(struct log *l, struct log_request *const *reqs, size_t n)
 		/* One that goes into a new segment does so alone with those that fit there, too. */
 		if (end > LOG_HEAD_SIZE && end + bytes > (uint64_t)l->segment_bytes)
 			end = LOG_HEAD_SIZE;
-		while (k < n && bytes + reqs[k]->bytes <= LOG_COMMIT_BYTES &&
+		/* Copies are told of before anything behind them can be seen. */
+		while (k < n && !reqs[i]->channel && !reqs[k]->channel &&
+			bytes + reqs[k]->bytes <= LOG_COMMIT_BYTES &&
 			end + bytes + reqs[k]->bytes <= (uint64_t)l->segment_bytes)
 			bytes += reqs[k++]->bytes;
 		commit_group(l, reqs + i, k - i, bytes);

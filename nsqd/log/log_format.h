@@ -57,8 +57,8 @@ int log_head_decode(const void *buf, size_t n, struct log_head *out, struct err 
 
 enum log_kind {
 	LOG_KIND_MESSAGE = 1, /* for all channels: the body follows */
-	LOG_KIND_COPY = 2,    /* for one: its first number, its channel's name, then the body */
-	LOG_KIND_END = 3,     /* nothing follows; the log was closed, or fell idle, here */
+	LOG_KIND_COPY = 2, /* for one: its number until then, its channel's name, then the body */
+	LOG_KIND_END = 3,  /* nothing follows; the log was closed, or fell idle, here */
 };
 
 enum log_flags {
@@ -93,7 +93,7 @@ bool log_record_decode(
 
 /* What stands between the head and the body of a copy. */
 struct log_copy {
-	uint64_t origin;   /* the number under which the message came into the log */
+	uint64_t origin;   /* the number of the message until then */
 	size_t name_len;   /* of the channel, 1 to LOG_NAME_MAX */
 	const char *name;  /* not terminated; within the decoded bytes */
 	size_t prefix_len; /* of all this */

@@ -133,6 +133,9 @@ struct log {
 
 	_Atomic bool disk; /* written by the writer */
 
+	/* of who calls log_forget */
+	bool removed; /* a segment, and that may not be on the disk */
+
 	/* writer */
 	struct log_segment active; /* the last one in the list; first is 0 if there is none */
 	uint64_t last_id;          /* of log_segment.id */

@@ -102,8 +102,10 @@ static void throw_away(struct log_queue *q)
 	uint64_t floor = cursor_floor(q->cursor);
 	if (floor < q->to)
 		cursor_finished_range(q->cursor, floor, q->to);
+	/* And what was for this channel alone, wherever it is. */
 	if (!lq_is_topic(q))
-		cursor_finished_held(q->cursor, q->to); /* what was for this channel alone */
+		cursor_finished_held(q->cursor, q->to);
+	entries_free(&q->aliases);
 	q->zero = 0;
 	q->behind = false;
 	q->next = q->to;
@@ -367,6 +369,7 @@ static void free_queue(struct log_queue *q)
 	chan_free(q->exit_chan);
 	wait_group_destroy(&q->wait_group);
 	mutex_destroy(&q->count_lock);
+	lq_free_copies(q);
 	free(q->name);
 	free(q->channel);
 	q->magic = 0;
@@ -512,8 +515,8 @@ struct backend_queue *log_queue_new_channel(struct topic_log *tl, const char *ch
 {
 	struct log_queue *q = make(tl, channel, lock, memory);
 	uint64_t handed;
-	q->member =
-		(struct topic_log_member){.lock = lock, .tick = tick, .alone = lq_alone, .arg = q};
+	q->member = (struct topic_log_member){
+		.lock = lock, .channel = q->channel, .ops = &lq_member_ops, .tick = tick, .arg = q};
 	if (topic_log_join(tl, channel, &q->member, &handed, err) != 0) {
 		free_queue(q);
 		return NULL;

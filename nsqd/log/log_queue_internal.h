@@ -60,6 +60,14 @@ struct log_queue {
 	 */
 	uint64_t to;
 	size_t zero; /* entries of the cursor that wait, and are due at once */
+	/*
+	 * Of a channel: the numbers by which copied messages are called by who holds them. due is the
+	 * number of the copy, and offset its place.
+	 */
+	struct cursor_entries aliases;
+	/* Of a topic: what is for one channel alone, from next on, and is not among the unread. Owned. */
+	struct seq_range *copies;
+	size_t n_copies, copies_cap;
 
 	struct mutex count_lock;
 	struct log_queue_counts counts; /* guarded by count_lock */
@@ -103,15 +111,35 @@ void lq_count(struct log_queue *q, struct lq_change by);
 bool lq_wake_locked(struct log_queue *q);
 int lq_start(struct log_queue *q);
 
+/* --- log_queue_move.c: with *lock held ------------------------------------------------------------- */
+
+/* The number that a message has now which its holder calls seq; *offset: of its record, if moved. */
+uint64_t lq_number_locked(const struct log_queue *q, uint64_t seq, uint32_t *offset);
+/* Nobody calls a message so any more. */
+void lq_drop_alias_locked(struct log_queue *q, uint64_t seq);
+/* A topic's: from to to - 1 are for one channel alone, as q->copies has them. */
+void lq_note_copies_locked(struct log_queue *q, uint64_t from, uint64_t to);
+bool lq_is_copy_locked(const struct log_queue *q, uint64_t seq);
+/*
+ * An own copy of an earlier process: does it count, or its old number? A new message for this channel
+ * alone always counts.
+ */
+bool lq_copy_counts_locked(const struct log_queue *q, const struct log_item *item);
+/* Without the lock: the queue is freed. */
+void lq_free_copies(struct log_queue *q);
+extern const struct topic_log_member_ops lq_member_ops;
+
 /* --- log_queue_put.c ------------------------------------------------------------------------------ */
 
+/* m is not in memory any more, and waits; due 0: until it is read again. With *lock held. */
+void lq_wait_locked(struct log_queue *q, const struct message *m, int64_t due);
 size_t lq_put_messages(struct backend_queue *base, struct chan *memory, struct message *const *msgs,
 	size_t n, bool fresh);
 /* Numbers before upto that were not put are over: what is older, lost, dropped, another's copy. */
 void lq_pass_over_locked(struct log_queue *q, uint64_t upto);
 /* log_opts.kept; arg is the topic's queue. Returns how many, the first ones, are in memory now. */
 size_t lq_kept(void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
-/* topic_log_member.alone; arg is the channel's queue. */
+/* topic_log_member_ops.alone; arg is the channel's queue. */
 void lq_alone(void *arg, bool mine, struct message *const *msgs, size_t n);
 
 /* --- log_queue_look.c ----------------------------------------------------------------------------- */

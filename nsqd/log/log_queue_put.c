@@ -43,8 +43,12 @@ static void fall_behind_locked(struct log_queue *q, const struct message *m)
 
 /* --- a channel's ---------------------------------------------------------------------------------- */
 
-static void wait_entry_locked(struct log_queue *q, const struct cursor_entry *e, uint32_t len)
+/* e waits, whose body has so many bytes. */
+static void wait_entry_locked(struct log_queue *q, struct cursor_entry *e, uint32_t len)
 {
+	uint64_t held = e->seq;
+	e->seq = lq_number_locked(q, held, &e->offset);
+	lq_drop_alias_locked(q, held);
 	/* False: the channel was emptied meanwhile. */
 	if (!cursor_wait(q->cursor, e))
 		return;
@@ -53,7 +57,7 @@ static void wait_entry_locked(struct log_queue *q, const struct cursor_entry *e,
 	lq_count(q, (struct lq_change){.back = e->due == 0, .waiting_bytes = len});
 }
 
-static void wait_locked(struct log_queue *q, const struct message *m, int64_t due)
+void lq_wait_locked(struct log_queue *q, const struct message *m, int64_t due)
 {
 	struct cursor_entry e = {
 		.due = due, .seq = m->seq, .offset = m->offset, .attempts = m->attempts};
@@ -105,7 +109,7 @@ static size_t put_new_locked(
 		if (m->seq < begin || !cursor_wants(q->cursor, m->seq))
 			continue; /* before the last crash it was finished, or began to wait */
 		if (is_deferred(m, now)) {
-			wait_locked(q, m, due_of(m));
+			lq_wait_locked(q, m, due_of(m));
 			continue;
 		}
 		fall_behind_locked(q, m);
@@ -121,7 +125,7 @@ static size_t put_back_locked(
 {
 	size_t sent = memory && !q->behind ? chan_try_send_n(memory, msgs, n) : 0;
 	for (size_t i = sent; i < n; i++)
-		wait_locked(q, msgs[i], 0);
+		lq_wait_locked(q, msgs[i], 0);
 	return sent;
 }
 
@@ -159,7 +163,7 @@ void log_queue_wait(struct backend_queue *base, const struct message *m, int64_t
 	struct log_queue *q = log_queue_of(base);
 	CHECK(!lq_is_topic(q) && m->seq > 0);
 	mutex_lock(q->lock);
-	wait_locked(q, m, due > 0 ? due : 0);
+	lq_wait_locked(q, m, due > 0 ? due : 0);
 	bool start = lq_wake_locked(q);
 	mutex_unlock(q->lock);
 	if (start)
@@ -176,7 +180,7 @@ void lq_alone(void *arg, bool mine, struct message *const *msgs, size_t n)
 		if (!cursor_wants(q->cursor, msgs[i]->seq))
 			continue;
 		if (mine)
-			wait_locked(q, msgs[i], 0);
+			lq_wait_locked(q, msgs[i], 0);
 		else
 			cursor_finished(q->cursor, msgs[i]->seq);
 	}
@@ -216,10 +220,12 @@ void log_queue_taken_locked(struct backend_queue *base, struct message *const *m
 	struct log_queue *q = log_queue_of(base);
 	mutex_assert_held(q->lock);
 	for (size_t i = 0, k; i < n; i += k) {
-		for (k = 1; i + k < n && msgs[i + k]->seq == msgs[i]->seq + k &&
+		uint64_t seq = lq_number_locked(q, msgs[i]->seq, NULL);
+		for (k = 1; i + k < n && q->aliases.len == 0 &&
+			    msgs[i + k]->seq == msgs[i]->seq + k &&
 			    msgs[i + k]->attempts == msgs[i]->attempts;)
 			k++;
-		cursor_taken(q->cursor, msgs[i]->seq, k, msgs[i]->attempts);
+		cursor_taken(q->cursor, seq, k, msgs[i]->attempts);
 	}
 }
 
@@ -227,7 +233,8 @@ void log_queue_finished_locked(struct backend_queue *base, const struct message 
 {
 	struct log_queue *q = log_queue_of(base);
 	mutex_assert_held(q->lock);
-	cursor_finished(q->cursor, m->seq);
+	cursor_finished(q->cursor, lq_number_locked(q, m->seq, NULL));
+	lq_drop_alias_locked(q, m->seq);
 }
 
 void log_queue_touch(struct backend_queue *base)
@@ -272,8 +279,12 @@ size_t lq_kept(void *arg, const char *channel, bool moved, struct message *const
 	if (i < n)
 		q->to = msgs[n - 1]->seq + 1;
 	/* Copies are their channel's business; the reader passes over them. */
-	if (channel)
+	if (channel && i < n && q->behind)
+		lq_note_copies_locked(q, msgs[i]->seq, msgs[n - 1]->seq + 1);
+	if (channel) {
+		cursor_finished_range(q->cursor, msgs[0]->seq, msgs[n - 1]->seq + 1);
 		i = n;
+	}
 	/* The reader has seen none, or it is behind. */
 	if (i == 0 && !q->behind && q->memory)
 		i = sent = send_locked(q, msgs, n);

@@ -102,10 +102,46 @@ static bool is_mine(const struct log_queue *q, const struct log_item *item)
 
 /* --- what has waited ------------------------------------------------------------------------------ */
 
+/* An entry that was taken out waits until due, by the number that it has now. False: it is finished. */
+static bool wait_again_locked(struct log_queue *q, struct cursor_entry *e, int64_t due)
+{
+	uint64_t held = e->seq;
+	e->seq = lq_number_locked(q, held, &e->offset);
+	e->due = due;
+	lq_drop_alias_locked(q, held);
+	bool waits = cursor_wait(q->cursor, e);
+	q->zero += waits && due == 0;
+	return waits;
+}
+
+/* A message that is among those that came back is not to be read: it is gone, or not now. */
+static void not_read(struct log_queue *q, struct cursor_entry *e, enum log_read what, int64_t len)
+{
+	mutex_lock(q->lock);
+	if (what == LOG_READ_ERROR)
+		wait_again_locked(q, e, clock_wall_ns() + RETRY_NS);
+	else
+		cursor_finished(q->cursor, e->seq);
+	lq_count(q, (struct lq_change){.back = -1, .waiting_bytes = -len});
+	mutex_unlock(q->lock);
+}
+
+/* It was copied meanwhile, so its segment may be gone; then the copy is to be read. */
+static bool has_moved(struct log_queue *q, struct cursor_entry *e)
+{
+	mutex_lock(q->lock);
+	bool moved = lq_number_locked(q, e->seq, NULL) != e->seq;
+	if (moved)
+		wait_again_locked(q, e, 0);
+	mutex_unlock(q->lock);
+	return moved;
+}
+
 static void read_waited(struct log_queue *q, struct cursor_entry *e)
 {
 	struct log_item item;
 	struct err err = {0};
+	int64_t len = 0;
 	enum log_read what = log_read_at(q->at_reader, e->seq, e->offset, &item, &err);
 	if (what == LOG_READ_MESSAGE && is_mine(q, &item)) {
 		if (e->attempts > item.msg->attempts)
@@ -113,32 +149,27 @@ static void read_waited(struct log_queue *q, struct cursor_entry *e)
 		add(q, item.msg);
 		return;
 	}
-	mutex_lock(q->lock);
-	if (what == LOG_READ_ERROR) {
-		e->due = clock_wall_ns() + RETRY_NS;
-		cursor_wait(q->cursor, e);
-	} else {
-		cursor_finished(q->cursor, e->seq);
-	}
-	int64_t len = what == LOG_READ_MESSAGE ? item.msg->body->len : 0;
-	lq_count(q, (struct lq_change){.back = -1, .waiting_bytes = -len});
-	mutex_unlock(q->lock);
-	if (what == LOG_READ_MESSAGE)
+	if (what == LOG_READ_MESSAGE) {
+		len = item.msg->body->len;
 		message_unref(item.msg);
+	} else if (what != LOG_READ_ERROR && has_moved(q, e)) {
+		return;
+	}
+	not_read(q, e, what, len);
 	if (what != LOG_READ_ERROR)
 		err_set(&err, 0, "message %llu is lost", (unsigned long long)e->seq);
 	failed(q, &err);
 }
 
-/* The entry waits again, as it did. */
-static void wait_again(struct log_queue *q, const struct cursor_entry *e)
+/* The entry waits again, as it did; or false: it has the same number as when it was taken out. */
+static bool put_first_back(struct log_queue *q, struct cursor_entry *e, bool only_moved)
 {
 	mutex_lock(q->lock);
-	if (cursor_wait(q->cursor, e)) {
-		q->zero += e->due == 0;
+	bool back = !only_moved || lq_number_locked(q, e->seq, NULL) != e->seq;
+	if (back && wait_again_locked(q, e, e->due))
 		lq_count(q, (struct lq_change){.back = e->due == 0});
-	}
 	mutex_unlock(q->lock);
+	return back;
 }
 
 static void finish_lost(struct log_queue *q, const struct cursor_entry *e)
@@ -177,12 +208,13 @@ size_t log_queue_take_first(struct backend_queue *base, struct message **msgs, s
 		pop_first(q, &e)) {
 		what = log_read_at(r, e.seq, e.offset, &item, &err);
 		if (what == LOG_READ_ERROR) {
-			wait_again(q, &e);
+			(void)put_first_back(q, &e, false);
 			failed(q, &err);
 			continue;
 		}
 		if (what != LOG_READ_MESSAGE) {
-			finish_lost(q, &e);
+			if (!put_first_back(q, &e, true))
+				finish_lost(q, &e);
 			continue;
 		}
 		if (e.attempts > item.msg->attempts)
@@ -271,11 +303,13 @@ static void use_of_topic(struct log_queue *q, const struct log_item *item, int64
 {
 	struct message *m = item->msg;
 	if (item->channel) {
-		/* It knows of it, unless a crash has come between. */
-		if (item->origin == 0)
-			topic_log_tell_alone(q->tl, item->channel, &item->msg, 1);
-		lq_count(q,
-			(struct lq_change){.unread = -1, .unread_bytes = -(int64_t)m->body->len});
+		topic_log_met(q->tl, item);
+		mutex_lock(q->lock);
+		if (!lq_is_copy_locked(q, item->seq))
+			lq_count(q, (struct lq_change){
+					    .unread = -1, .unread_bytes = -(int64_t)m->body->len});
+		cursor_finished(q->cursor, item->seq);
+		mutex_unlock(q->lock);
 		message_unref(m);
 		return;
 	}
@@ -299,8 +333,9 @@ static void use_of_channel(struct log_queue *q, const struct log_item *item, int
 			due = INT64_MAX;
 		struct cursor_entry e = {
 			.due = due, .seq = m->seq, .offset = m->offset, .attempts = m->attempts};
-		bool waits = m->deferred_ns > 0 && due > now && is_mine(q, item);
-		if (!is_mine(q, item))
+		bool own = is_mine(q, item) && (!item->channel || lq_copy_counts_locked(q, item));
+		bool waits = m->deferred_ns > 0 && due > now && own;
+		if (!own)
 			cursor_finished(q->cursor, m->seq);
 		else if (waits)
 			cursor_wait(q->cursor, &e);

@@ -67,10 +67,11 @@ static void leave(struct log_reader *r)
 
 void log_reader_seek(struct log_reader *r, uint64_t seq, uint32_t offset)
 {
+	/* It may be in the segment that is open; then behind the place where the reader is. */
+	if (seq < r->seq || offset != 0)
+		r->off = 0;
 	r->seq = seq;
 	r->hint = offset;
-	/* It may be in the segment that is open. */
-	r->off = 0;
 	r->scan.limit = 0;
 }
 

@@ -27,7 +27,7 @@ struct log_item {
 	struct message *msg; /* MESSAGE: owned; with seq, offset, attempts and deferred_ns */
 	uint64_t seq;        /* MESSAGE, GAP: the number, or the first one */
 	uint64_t n;          /* MESSAGE: 1. GAP: how many */
-	uint64_t origin;     /* of a copy: the number that it had at first; else seq */
+	uint64_t origin;     /* of a copy: the number that it had until then; else seq */
 	const char *channel; /* of a copy: whose it is; else NULL. Valid until the next call */
 };
 

@@ -5,7 +5,7 @@
  *
  * One thread at a time is the flusher, which writes cursors' files: the one that has received the
  * value of turn_chan. It is log:TOPIC in tick, or a thread whose channel joins or leaves. Only the
- * flusher changes the list of the members, and it does that with the lock held as well. So the
+ * flusher changes the list of the members, and it does that with its lock held as well. So the
  * flusher walks through the list without the lock, while it blocks on the disk.
  */
 #include "nsqd/log/topic_log.h"
@@ -36,6 +36,8 @@ struct topic_log {
 	struct log *log;
 	struct chan *turn_chan; /* capacity 1, one value: the turn to be the flusher */
 	_Atomic bool touched;   /* a tick will come, and has not begun */
+	uint64_t begin, end;    /* the numbers that the log had when it was opened */
+	struct log_mover *mover;
 	/* set before anything is appended */
 	size_t (*kept)(
 		void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
@@ -44,9 +46,10 @@ struct topic_log {
 	bool (*tick)(void *arg); /* the topic's queue's, with kept_arg; the flusher's */
 
 	struct mutex lock;
-	/* guarded by lock; the list's changes by turn_chan as well */
+	/* guarded by lock */
 	struct cursor *handed; /* what is in the channels is finished there */
-	struct topic_log_member *members;
+
+	struct topic_log_members members;
 
 	/* the flusher's */
 	bool closed;  /* there is nothing to flush any more */
@@ -82,6 +85,17 @@ void topic_log_read_only(const struct topic_log *tl, struct log_opts *out)
 {
 	*out = (struct log_opts){
 		.dir = tl->dir, .topic = tl->topic, .read_only = true, .io = tl->io};
+}
+
+void topic_log_found(const struct topic_log *tl, uint64_t *begin, uint64_t *end)
+{
+	*begin = tl->begin;
+	*end = tl->end;
+}
+
+void topic_log_get_moves(struct topic_log *tl, struct topic_log_moves *out)
+{
+	log_mover_get_stats(tl->mover, out);
 }
 
 const char *topic_log_name(const struct topic_log *tl)
@@ -143,7 +157,7 @@ static uint64_t floor_of(struct cursor *c, struct mutex *lock)
 static uint64_t least_floor(struct topic_log *tl)
 {
 	uint64_t floor = floor_of(tl->handed, &tl->lock);
-	for (struct topic_log_member *m = tl->members; m; m = m->next) {
+	for (struct topic_log_member *m = tl->members.first; m; m = m->next) {
 		uint64_t f = floor_of(m->cursor, m->lock);
 		floor = f < floor ? f : floor;
 	}
@@ -153,17 +167,20 @@ static uint64_t least_floor(struct topic_log *tl)
 /*
  * The floors are those of now, and not of
  * what the files say: what is below was finished, and where the disk is full a cursor cannot be
- * written until a segment has gone.
+ * written until a segment has gone. They are those of before the flush: so else the files know of each
+ * copy that stands for a message whose segment goes.
  *
  * The topic's cursor is written last, and only if each channel has its file: so after a crash no
  * message is taken for handed to a channel of which nothing is known.
+ *
+ * True: something could not be written. *more: the mover is to be asked once more.
  */
-static bool flush_all(struct topic_log *tl)
+static bool flush_all(struct topic_log *tl, bool *more)
 {
 	struct err err;
-	uint64_t floor = least_floor(tl);
+	uint64_t handed = floor_of(tl->handed, &tl->lock), floor = least_floor(tl);
 	bool again = false, saved = true;
-	for (struct topic_log_member *m = tl->members; m; m = m->next) {
+	for (struct topic_log_member *m = tl->members.first; m; m = m->next) {
 		again |= flush_member(tl, m, &err) != 0;
 		saved &= m->saved;
 		if (m->tick)
@@ -178,26 +195,29 @@ static bool flush_all(struct topic_log *tl)
 		topic_log_logf(tl, LG_ERROR, "LOG(%s): %s", tl->topic, err.msg);
 		again = true;
 	}
+	*more = tl->started && log_mover_tick(tl->mover, handed);
 	return again || !saved;
 }
 
 static bool tick(void *arg)
 {
 	struct topic_log *tl = arg;
-	bool again = false;
+	bool again = false, more = false;
 	/* What happens from here on asks for a tick anew. */
 	atomic_store(&tl->touched, false);
 	take_turn(tl);
+	/* Before the start there are channels to come, whose messages must not be forgotten. */
 	if (!tl->closed)
-		again = flush_all(tl);
+		again = !tl->started || flush_all(tl, &more);
 	give_turn(tl);
-	return again || atomic_load(&tl->touched);
+	return again || more || atomic_load(&tl->touched);
 }
 
 int topic_log_flush(struct topic_log *tl)
 {
+	bool more;
 	take_turn(tl);
-	bool failed = flush_all(tl);
+	bool failed = flush_all(tl, &more);
 	give_turn(tl);
 	return failed ? -1 : 0;
 }
@@ -227,11 +247,13 @@ static void report(struct topic_log *tl, const char *what, const struct cursor_f
 			tl->topic, what);
 }
 
-static struct cursor *open_or_make(
-	struct topic_log *tl, const struct cursor_opts *o, uint64_t handed, struct err *err)
+/* *old: from the file that an earlier process has written. */
+static struct cursor *open_or_make(struct topic_log *tl, const struct cursor_opts *o,
+	uint64_t handed, bool *old, struct err *err)
 {
 	struct cursor_found found;
 	struct log_stats s;
+	*old = false;
 	if (tl->started)
 		return cursor_new(o, handed);
 	log_get_stats(tl->log, &s);
@@ -242,6 +264,7 @@ static struct cursor *open_or_make(
 		cursor_free(c);
 		return cursor_new(o, handed);
 	}
+	*old = true;
 	report(tl, o->channel, &found);
 	return c;
 }
@@ -258,16 +281,14 @@ int topic_log_join(struct topic_log *tl, const char *channel, struct topic_log_m
 		.file = file,
 		.topic = tl->topic,
 		.channel = channel};
-	m->cursor = open_or_make(tl, &o, *handed, err);
+	m->cursor = open_or_make(tl, &o, *handed, &m->old, err);
 	m->saved = m->failing = false;
 	m->muted = true;
-	m->users = 0;
 	if (m->cursor) {
-		m->left_chan = chan_new(0, 1);
-		mutex_lock(&tl->lock);
-		m->next = tl->members;
-		tl->members = m;
-		mutex_unlock(&tl->lock);
+		mutex_lock(&tl->members.lock);
+		m->next = tl->members.first;
+		tl->members.first = m;
+		mutex_unlock(&tl->members.lock);
 		(void)flush_member(tl, m, &ignored);
 	}
 	give_turn(tl);
@@ -279,9 +300,9 @@ int topic_log_join(struct topic_log *tl, const char *channel, struct topic_log_m
 
 void topic_log_listen(struct topic_log *tl, struct topic_log_member *m)
 {
-	mutex_lock(&tl->lock);
+	mutex_lock(&tl->members.lock);
 	m->muted = false;
-	mutex_unlock(&tl->lock);
+	mutex_unlock(&tl->members.lock);
 }
 
 void topic_log_mute(struct topic_log *tl, struct topic_log_member *m)
@@ -289,51 +310,20 @@ void topic_log_mute(struct topic_log *tl, struct topic_log_member *m)
 	take_turn(tl);
 	m->tick = NULL;
 	give_turn(tl);
-	mutex_lock(&tl->lock);
+	mutex_lock(&tl->members.lock);
 	m->muted = true;
-	while (m->users > 0) {
-		mutex_unlock(&tl->lock);
-		chan_recv(m->left_chan, NULL);
-		mutex_lock(&tl->lock);
-	}
-	mutex_unlock(&tl->lock);
+	mutex_unlock(&tl->members.lock);
 }
 
-static bool is_of(const struct topic_log_member *m, const char *channel)
-{
-	const char *file = cursor_file_name(m->cursor);
-	size_t n = strlen(channel);
-	return strncmp(file, channel, n) == 0 && strcmp(file + n, SUFFIX) == 0;
-}
-
-/*
- * Who is told has its own lock, which comes before ours. So it is held by a count meanwhile, and stays
- * in the list.
- */
-static void tell_member_locked(struct topic_log *tl, struct topic_log_member *m,
-	const char *channel, struct message *const *msgs, size_t n)
-{
-	if (m->muted || !m->alone)
-		return;
-	m->users++;
-	bool mine = is_of(m, channel);
-	mutex_unlock(&tl->lock);
-	m->alone(m->arg, mine, msgs, n);
-	mutex_lock(&tl->lock);
-	if (--m->users == 0 && m->muted)
-		chan_signal(m->left_chan);
-}
-
-void topic_log_tell_alone(
+/* The messages are for one channel alone: it lets them wait, and the others are done with them. */
+static void tell_alone(
 	struct topic_log *tl, const char *channel, struct message *const *msgs, size_t n)
 {
-	mutex_lock(&tl->lock);
-	for (struct topic_log_member *m = tl->members; m; m = m->next)
-		tell_member_locked(tl, m, channel, msgs, n);
-	/* Behind that: the topic's cursor never says more than the channels'. */
-	for (size_t i = 0; i < n; i++)
-		cursor_finished(tl->handed, msgs[i]->seq);
-	mutex_unlock(&tl->lock);
+	mutex_lock(&tl->members.lock);
+	for (struct topic_log_member *m = tl->members.first; m; m = m->next)
+		if (!m->muted)
+			m->ops->alone(m->arg, strcmp(m->channel, channel) == 0, msgs, n);
+	mutex_unlock(&tl->members.lock);
 	topic_log_touch(tl);
 }
 
@@ -348,20 +338,39 @@ int topic_log_append_alone(struct topic_log *tl, const char *channel, struct mes
 int topic_log_leave(struct topic_log *tl, struct topic_log_member *m, bool remove, struct err *err)
 {
 	take_turn(tl);
-	mutex_lock(&tl->lock);
-	struct topic_log_member **p = &tl->members;
+	mutex_lock(&tl->members.lock);
+	struct topic_log_member **p = &tl->members.first;
 	while (*p != m)
 		p = &(*p)->next;
 	*p = m->next;
-	mutex_unlock(&tl->lock);
+	log_mover_left_locked(tl->mover, m);
+	mutex_unlock(&tl->members.lock);
 	int rc = remove ? cursor_remove(m->cursor, err) : flush_member(tl, m, err);
 	cursor_free(m->cursor);
 	m->cursor = NULL;
-	chan_free(m->left_chan);
 	give_turn(tl);
 	/* Segments may go. */
 	topic_log_touch(tl);
 	return rc;
+}
+
+void topic_log_met(struct topic_log *tl, const struct log_item *item)
+{
+	/* Of what this process has written each channel has been told. */
+	if (item->seq >= tl->end)
+		return;
+	if (item->origin == 0) {
+		tell_alone(tl, item->channel, &item->msg, 1);
+		return;
+	}
+	mutex_lock(&tl->members.lock);
+	struct topic_log_member *m = tl->members.first;
+	while (m && strcmp(m->channel, item->channel) != 0)
+		m = m->next;
+	/* One that is new would take what another one of its name has left. */
+	if (m && m->old && !m->muted)
+		m->ops->met(m->arg, item);
+	mutex_unlock(&tl->members.lock);
 }
 
 /* --- opening and closing -------------------------------------------------------------------------- */
@@ -376,6 +385,8 @@ static int open_handed(struct topic_log *tl, struct err *err)
 		.topic = tl->topic,
 		.channel = ""};
 	log_get_stats(tl->log, &s);
+	tl->begin = s.first;
+	tl->end = s.next;
 	tl->handed = cursor_open(&o, s.first, s.next, &found, err);
 	if (!tl->handed)
 		return -1;
@@ -387,6 +398,7 @@ static void free_topic_log(struct topic_log *tl)
 {
 	chan_free(tl->turn_chan);
 	mutex_destroy(&tl->lock);
+	mutex_destroy(&tl->members.lock);
 	free(tl->topic);
 	free(tl);
 }
@@ -395,9 +407,16 @@ static size_t kept(
 	void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n)
 {
 	struct topic_log *tl = arg;
-	if (channel && !moved)
-		topic_log_tell_alone(tl, channel, msgs, n);
+	if (channel && moved)
+		log_mover_kept(tl->mover, msgs, n);
+	else if (channel)
+		tell_alone(tl, channel, msgs, n);
 	return tl->kept(tl->kept_arg, channel, moved, msgs, n);
+}
+
+static void touch(void *arg)
+{
+	topic_log_touch(arg);
 }
 
 int topic_log_open(const struct topic_log_opts *o, struct topic_log **out, struct err *err)
@@ -411,6 +430,7 @@ int topic_log_open(const struct topic_log_opts *o, struct topic_log **out, struc
 	give_turn(tl);
 	atomic_init(&tl->touched, false);
 	mutex_init(&tl->lock, RANK_TOPIC_LOG);
+	mutex_init(&tl->members.lock, RANK_TOPIC_MEMBERS);
 	struct log_opts opts = {.dir = o->dir,
 		.topic = o->topic,
 		.disk = o->disk,
@@ -431,6 +451,16 @@ int topic_log_open(const struct topic_log_opts *o, struct topic_log **out, struc
 		free_topic_log(tl);
 		return -1;
 	}
+	struct log_mover_opts mover = {.log = tl->log,
+		.topic = tl->topic,
+		.io = tl->io,
+		.lg = tl->lg,
+		.members = &tl->members,
+		.end = tl->end,
+		.behind = o->move_behind,
+		.touch = touch,
+		.arg = tl};
+	tl->mover = log_mover_new(&mover);
 	*out = tl;
 	return 0;
 }
@@ -490,7 +520,7 @@ int topic_log_each_channel(struct topic_log *tl, void (*fn)(void *arg, const cha
 /* Is it the file of a channel that is open, or what will be? */
 static bool is_open(struct topic_log *tl, const char *file)
 {
-	for (const struct topic_log_member *m = tl->members; m; m = m->next) {
+	for (const struct topic_log_member *m = tl->members.first; m; m = m->next) {
 		const char *own = cursor_file_name(m->cursor);
 		size_t n = strlen(own);
 		if (strncmp(file, own, n) == 0 &&
@@ -581,7 +611,7 @@ uint64_t topic_log_handed_upto(struct topic_log *tl)
 static int end_flushing(struct topic_log *tl, bool flush, struct err *err)
 {
 	take_turn(tl);
-	CHECK(!tl->members);
+	CHECK(!tl->members.first);
 	int rc = flush ? flush_handed(tl, err) : 0;
 	cursor_free(tl->handed);
 	tl->handed = NULL;
@@ -593,6 +623,7 @@ static int end_flushing(struct topic_log *tl, bool flush, struct err *err)
 int topic_log_close(struct topic_log *tl, struct err *err)
 {
 	int rc = end_flushing(tl, true, err);
+	log_mover_free(tl->mover);
 	log_close(tl->log);
 	free_topic_log(tl);
 	return rc;
@@ -601,6 +632,7 @@ int topic_log_close(struct topic_log *tl, struct err *err)
 int topic_log_delete(struct topic_log *tl, struct err *err)
 {
 	end_flushing(tl, false, err);
+	log_mover_free(tl->mover);
 	int rc = log_delete(tl->log, tl->dir, err);
 	free_topic_log(tl);
 	return rc;

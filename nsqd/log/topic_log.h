@@ -21,6 +21,8 @@
 #include "nsqd/core/message.h"
 #include "nsqd/log/cursor.h"
 #include "nsqd/log/log.h"
+#include "nsqd/log/log_mover.h"
+#include "nsqd/log/topic_log_member.h"
 
 struct topic_log;
 
@@ -32,6 +34,7 @@ struct topic_log_opts {
 	const struct lg *lg;
 	const struct log_io *io;
 	int64_t sync_timeout; /* ns; what happens is in a cursor's file so soon; 0: 2 s */
+	size_t move_behind;   /* as in log_mover_new */
 };
 
 /* --- life --------------------------------------------------------------------------------------- */
@@ -74,6 +77,8 @@ uint64_t topic_log_handed_upto(struct topic_log *tl);
  * kill -9 when this returns 0. -1: some of it could not be written, as is logged. Blocks on the disk.
  */
 int topic_log_flush(struct topic_log *tl);
+/* Any thread, never blocks. */
+void topic_log_get_moves(struct topic_log *tl, struct topic_log_moves *out);
 /*
  * Writes what is pending, and closes the log. No queue may be open. -1 with err set: the topic's
  * cursor could not be written, so some messages will be handed out again. Blocks on the disk.
@@ -84,30 +89,6 @@ int topic_log_delete(struct topic_log *tl, struct err *err);
 
 /* --- for log_queue.c ------------------------------------------------------------------------------ */
 
-/* A channel's cursor, as the topic_log knows it. Part of its log_queue. */
-struct topic_log_member {
-	struct cursor *cursor; /* owned */
-	struct mutex *lock;    /* of its owner: guards the cursor; borrowed */
-	/* By the flusher, every sync_timeout. True: once more, please. May block. NULL: nothing. */
-	bool (*tick)(void *arg);
-	/*
-	 * There are new messages for one channel alone, this one (mine) or another: where the log is
-	 * written, before anything later is handed out; and again where the topic's reader meets
-	 * them, after a crash. Takes the lock; must not block.
-	 */
-	void (*alone)(void *arg, bool mine, struct message *const *msgs, size_t n);
-	void *arg;
-	/* guarded by topic_log.lock */
-	struct topic_log_member *next;
-	int users;  /* threads in alone */
-	bool muted; /* no more of them, or not yet */
-	/* immutable; capacity 1: the last of them has left */
-	struct chan *left_chan;
-	/* the flusher's */
-	bool saved;   /* its file is there */
-	bool failing; /* the last flush has failed, and that is logged */
-};
-
 /* The topic's queue: kept is called for all that is appended, as log_opts.kept; tick as a member's. */
 void topic_log_set_queue(struct topic_log *tl,
 	size_t (*kept)(
@@ -116,15 +97,15 @@ void topic_log_set_queue(struct topic_log *tl,
 /* It is closed: tick is not called any more. May wait for a tick, and so for the disk. */
 void topic_log_unset_queue(struct topic_log *tl);
 /*
- * A channel joins, whose member has lock, tick, alone and arg set: opens its cursor, or makes one that
+ * A channel joins, whose member has lock, channel, ops, tick and arg set: opens its cursor, or makes one that
  * begins with what the topic has not handed out. *handed: all before it has been handed out. -1 with
  * err set. Blocks on the disk.
  */
 int topic_log_join(struct topic_log *tl, const char *channel, struct topic_log_member *m,
 	uint64_t *handed, struct err *err);
-/* From now on its alone is called. Takes topic_log.lock. */
+/* From now on its met and alone are called. Takes topic_log_members.lock. */
 void topic_log_listen(struct topic_log *tl, struct topic_log_member *m);
-/* Its tick and alone are not called any more. May wait for a tick, and so for the disk. */
+/* Its tick, met and alone are not called any more. May wait for a tick, and so for the disk. */
 void topic_log_mute(struct topic_log *tl, struct topic_log_member *m);
 /*
  * It leaves: writes what is pending, or removes the file, and frees the cursor. -1 with
@@ -138,12 +119,16 @@ int topic_log_leave(struct topic_log *tl, struct topic_log_member *m, bool remov
  */
 int topic_log_append_alone(struct topic_log *tl, const char *channel, struct message *const *msgs,
 	size_t n, struct err *err);
-/* The topic's reader has met these of a channel: tells all channels. Takes topic_log.lock. */
-void topic_log_tell_alone(
-	struct topic_log *tl, const char *channel, struct message *const *msgs, size_t n);
 /* A cursor has something to write. Never blocks; takes locks below topic_log.lock. Any thread. */
 void topic_log_touch(struct topic_log *tl);
 struct log *topic_log_log(struct topic_log *tl);
+/*
+ * The numbers that the log had when it was opened: from *begin to *end - 1. What a cursor knew of those
+ * before is gone.
+ */
+void topic_log_found(const struct topic_log *tl, uint64_t *begin, uint64_t *end);
+/* The topic's reader has met what is for one channel alone: who may not know it is told. Never blocks. */
+void topic_log_met(struct topic_log *tl, const struct log_item *item);
 /* Guards the topic's cursor, among others. */
 struct mutex *topic_log_lock(struct topic_log *tl);
 struct cursor *topic_log_cursor(struct topic_log *tl);

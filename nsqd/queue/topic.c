@@ -94,6 +94,9 @@ static int open_log(struct topic *t, const struct options *o, struct err *err)
 	struct topic_log_opts opts = {.dir = t->ctx->data_dir_fd,
 		.topic = t->name,
 		.disk = t->settings->v.durability == DURABILITY_DISK,
+		/* A segment is a file of the queue, too. */
+		.segment_bytes = o->max_bytes_per_file < LOG_SEGMENT_BYTES ? o->max_bytes_per_file
+									   : LOG_SEGMENT_BYTES,
 		.sync_timeout = o->sync_timeout,
 		.lg = &t->ctx->lg};
 	if (topic_log_open(&opts, &t->log, err) != 0)

@@ -40,7 +40,7 @@ def of_queues():
             arrow((495, 97), (495, 150), (543, 150)), text(489, 166, "write_chan", 10, "end"),
             arrow((560, 133), (560, 115), (530, 115), (530, 99)), text(580, 128, "read_chan", 10, "start"),
             arrow((675, 150), (745, 150), (745, 99)), text(752, 128, "read_chan", 10, "start"),
-            box(760, 190, 90, "log:TOPIC", THREAD), text(805, 222, "append_chan", 10),
+            box(735, 190, 130, "log:TOPIC, mv:TOPIC", THREAD), text(800, 222, "append_chan", 10),
             arrow((690, 97), (690, 205), (292, 205)), text(355, 198, "client_msg_chans", 10),
             box(430, 255, 90, "scan", THREAD), box(594, 255, 134, "scan-worker, expire", THREAD),
             arrow((520, 255), (592, 255)), text(556, 247, "work_chan", 10),

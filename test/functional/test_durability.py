@@ -1,7 +1,10 @@
 """--durability: what was acknowledged and not finished is there after kill -9."""
 
 import json
+import os
 import time
+
+import pytest
 
 from nsq import wait_until
 
@@ -187,3 +190,101 @@ def test_without_durability_a_log_is_not_left_behind(new_nsqd):
     other.spawn()
     assert other.wait_exit() != 0
     assert 'it has a log, and --durability is none' in other.log()
+
+
+SMALL_FILES = ('--max-bytes-per-file=65536', '--sync-timeout=20ms')
+
+
+def segments(daemon, topic):
+    """The segments of a topic's log, the oldest first."""
+    names = os.listdir(os.path.join(daemon.data_path, topic + '.log'))
+    return sorted(name for name in names if name.endswith('.seg'))
+
+
+@pytest.mark.parametrize('durability', ['process', 'disk'])
+def test_old_messages_do_not_hold_the_log(new_nsqd, durability):
+    """In flight, requeued, deferred: their segments go, and they stay what they are."""
+    daemon = new_nsqd('--durability=' + durability, *SMALL_FILES)
+    daemon.create('t', 'ch')
+    daemon.pub('t', b'held', b'later', b'back')
+    with daemon.subscribe('t', 'ch', rdy=3) as holder:
+        held, later, back = (holder.message() for _ in range(3))
+        assert [m.body for m in (held, later, back)] == [b'held', b'later', b'back']
+        holder.req(later, 3600000)
+        with daemon.connect() as publisher:
+            publisher.dpub('t', 3600000, b'deferred')
+        daemon.wait_channel('t', 'ch', deferred_count=2, in_flight_count=2)
+        holder.rdy(0)
+        with daemon.subscribe('t', 'ch', rdy=50) as other:
+            for _ in range(20):
+                daemon.pub('t', *[b'x' * 4000] * 20)
+                for _ in range(20):
+                    other.fin(other.message())
+        wait_until(lambda: len(segments(daemon, 't')) <= 6, lambda: segments(daemon, 't'))
+        holder.fin(held)
+        holder.req(back)
+        daemon.wait_channel('t', 'ch', depth=1, in_flight_count=0, deferred_count=2)
+    assert drain(daemon, 't', 'ch', 1) == [(b'back', 2)]
+    daemon.restart()
+    daemon.wait_channel('t', 'ch', depth=0, deferred_count=2)
+    kill_and_start(daemon)
+    daemon.wait_channel('t', 'ch', depth=0, deferred_count=2)
+    assert drain(daemon, 't', 'ch', 0) == []
+
+
+class Ledger:
+    """What was promised about the messages of a channel, life after life."""
+
+    def __init__(self):
+        self.published, self.done, self.hour, self.tried = set(), set(), set(), {}
+
+    def take(self, message, life):
+        """A life that was cut short may have handed it out without anybody seeing it."""
+        assert message.body[:12] in self.published
+        seen = self.tried.get(message.body, 0)
+        assert 1 <= message.attempts <= seen + 1 + life, message
+        self.tried[message.body] = seen + 1
+
+    def settle(self, client, message, i):
+        if i % 40 == 7:
+            self.hour.add(message.body[:12])
+            client.req(message, 3600000)
+        elif i % 40 == 17:
+            client.req(message, 300)
+        elif i % 40 == 27:
+            client.req(message)
+        elif i % 40 != 37:
+            self.done.add(message.body[:12])
+            client.fin(message)
+
+
+def test_killed_while_old_messages_are_copied(new_nsqd):
+    """Nothing is lost, and nothing waits that was finished, however often segments go."""
+    daemon = new_nsqd('--durability=process', '--mem-queue-size=100', *SMALL_FILES)
+    daemon.create('t', 'ch')
+    ledger = Ledger()
+    for life in range(5):
+        with daemon.subscribe('t', 'ch', rdy=60) as client:
+            for batch in range(20):
+                bodies = [b'%2d %3d %3d  ' % (life, batch, i) for i in range(20)]
+                ledger.published.update(bodies)
+                daemon.pub('t', *[body + b'.' * 3000 for body in bodies])
+                for i in range(20):
+                    message = client.message()
+                    ledger.take(message, life)
+                    ledger.settle(client, message, 20 * batch + i)
+            wait_until(lambda: len(segments(daemon, 't')) <= 12,
+                       lambda: segments(daemon, 't'))
+            kill_and_start(daemon)
+    assert segments(daemon, 't')[0] > '%020d.seg' % 1000
+    left, again = ledger.published - ledger.done - ledger.hour, set()
+    with daemon.subscribe('t', 'ch', rdy=10) as client:
+        while not left <= again:
+            message = client.message()
+            ledger.take(message, 5)
+            assert message.body[:12] not in again
+            again.add(message.body[:12])
+            client.fin(message)
+    # What an hour was asked for waits, or comes at once if that was not written by then.
+    waiting = daemon.channel_stats('t', 'ch')['deferred_count']
+    assert len(ledger.hour - again) <= waiting <= len(ledger.hour)

@@ -156,7 +156,7 @@ static void move_some(struct cursor *c, uint64_t end)
 	struct cursor_move moves[16];
 	size_t n = cursor_list_unfinished(c, &from, end, list, 16);
 	for (size_t i = 0; i < n; i++)
-		moves[i] = (struct cursor_move){list[i], end + i, (uint32_t)i};
+		moves[i] = (struct cursor_move){list[i], end + i, (uint32_t)i, false};
 	cursor_moved(c, moves, n);
 	for (size_t i = 0; i < n; i++)
 		CHECK(cursor_is_finished(c, list[i]) && !cursor_is_finished(c, end + i));

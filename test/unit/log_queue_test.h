@@ -27,6 +27,7 @@ struct side {
 	size_t memory_size; /* 0: no memory queue */
 	int64_t segment_bytes;
 	int64_t sync_timeout;
+	size_t move_behind; /* 0: the default */
 	/* In place of the queue's; NULL: its own. */
 	size_t (*kept)(
 		void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
@@ -69,7 +70,8 @@ static inline void open_side(struct side *s, const char *a, const char *b)
 		.segment_bytes = s->segment_bytes,
 		.lg = &test_lg,
 		.io = s->io,
-		.sync_timeout = s->sync_timeout};
+		.sync_timeout = s->sync_timeout,
+		.move_behind = s->move_behind};
 	mutex_init(&s->map_lock, RANK_TOPIC);
 	s->exit_chan = chan_new(0, 0);
 	if (topic_log_open(&o, &s->tl, &err) != 0)

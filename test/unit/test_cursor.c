@@ -207,8 +207,10 @@ static void test_a_move_keeps_attempts_and_due_times(void **state)
 	cursor_wait(c, &(struct cursor_entry){1000, 4, 44, 9});
 	cursor_wait(c, &(struct cursor_entry){900, 5, 55, 0});
 	struct cursor_move moves[] = {
-		{1, 101, 1}, {2, 102, 2}, {3, 103, 3}, {4, 104, 4}, {5, 105, 5}};
+		{1, 101, 1, 0}, {2, 102, 2, 0}, {3, 103, 3, 0}, {4, 104, 4, 0}, {5, 105, 5, 0}};
 	cursor_moved(c, moves, COUNT(moves));
+	for (size_t i = 0; i < COUNT(moves); i++)
+		assert_int_equal(moves[i].waited, i >= 3);
 	assert_int_equal(cursor_floor(c), 6);
 	assert_int_equal(cursor_attempts(c, 101), 1);
 	assert_int_equal(cursor_attempts(c, 102), 2);
@@ -640,7 +642,7 @@ static void test_what_is_done_to_all_that_wait(void **state)
 	for (uint64_t seq = 1; seq <= MILLION; seq++)
 		cursor_wait(c, &(struct cursor_entry){(int64_t)rand_below(1 << 30), seq, 0, 1});
 	for (uint64_t i = 0; i < COUNT(moves); i++)
-		moves[i] = (struct cursor_move){1 + i * 7, MILLION + 1 + i, 5};
+		moves[i] = (struct cursor_move){1 + i * 7, MILLION + 1 + i, 5, false};
 	int64_t start = cpu_ns();
 	cursor_moved(c, moves, COUNT(moves));
 	int64_t moved = cpu_ns();

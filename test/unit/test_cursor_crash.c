@@ -222,7 +222,7 @@ static void move(struct run *r)
 	size_t n = 0;
 	for (uint64_t seq = cursor_floor(r->c); seq < r->m.end && n < 8 && r->m.end + n < MAX;
 		seq += 1 + chance(3))
-		moves[n] = (struct cursor_move){seq, r->m.end + n, chance(1000)}, n++;
+		moves[n] = (struct cursor_move){seq, r->m.end + n, chance(1000), false}, n++;
 	r->m.end += n;
 	cursor_moved(r->c, moves, n);
 	for (size_t i = 0; i < n; i++) {

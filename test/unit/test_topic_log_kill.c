@@ -97,6 +97,7 @@ static void begin_life(int life)
 	s = (struct side){.dir = AT_FDCWD,
 		.memory_size = 30,
 		.segment_bytes = life % 2 ? 20000 : 200000,
+		.move_behind = 1,
 		.sync_timeout = (1 + life % 4) * 3 * NSEC_PER_MSEC};
 	open_side(&s, "a", "b");
 }

@@ -10,7 +10,8 @@ BUILT     += unit unit-quick unit-thread unit-address chan-perturb
 # The programs that `make quick` leaves out: those that run for more than 7 s. They kill, damage and
 # wait many times over. The other runs start with them, so that none is alone at the end.
 UNIT_SLOW := test_diskqueue_damage test_diskqueue_kill test_diskqueue_faults \
-             test_protocol_v2_pump test_pollers_stress test_diskqueue test_log_crash
+             test_protocol_v2_pump test_pollers_stress test_diskqueue test_log_crash \
+             test_log_mover
 UNIT_QUICK := $(filter-out $(UNIT_SLOW),$(UNIT))
 UNIT_ALL  := $(UNIT_SLOW) $(UNIT_QUICK)
 
