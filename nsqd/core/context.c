@@ -130,13 +130,30 @@ void nsqd_forget_settings(struct context *ctx, const char *topic, const char *ch
 
 /* --- health --------------------------------------------------------------------------------- */
 
+static void tell_health_locked(struct context *ctx)
+{
+	mutex_assert_held(&ctx->health_lock);
+	atomic_store(&ctx->healthy, !*ctx->health_error && ctx->failing_logs == 0);
+}
+
 void nsqd_set_health(struct context *ctx, const struct err *err)
 {
 	if (!err && atomic_load_explicit(&ctx->healthy, memory_order_relaxed))
 		return;
 	mutex_lock(&ctx->health_lock);
 	snprintf(ctx->health_error, sizeof(ctx->health_error), "%s", err ? err->msg : "");
-	atomic_store(&ctx->healthy, !err);
+	tell_health_locked(ctx);
+	mutex_unlock(&ctx->health_lock);
+}
+
+void nsqd_set_log_health(struct context *ctx, bool was, const struct err *err)
+{
+	mutex_lock(&ctx->health_lock);
+	CHECK(!was || ctx->failing_logs > 0);
+	ctx->failing_logs = ctx->failing_logs - (was ? 1 : 0) + (err ? 1 : 0);
+	if (err)
+		snprintf(ctx->log_error, sizeof(ctx->log_error), "%s", err->msg);
+	tell_health_locked(ctx);
 	mutex_unlock(&ctx->health_lock);
 }
 
@@ -150,6 +167,8 @@ char *nsqd_get_health(struct context *ctx, char *buf, size_t size)
 	mutex_lock(&ctx->health_lock);
 	if (*ctx->health_error)
 		snprintf(buf, size, "NOK - %s", ctx->health_error);
+	else if (ctx->failing_logs > 0)
+		snprintf(buf, size, "NOK - %s", ctx->log_error);
 	else
 		snprintf(buf, size, "OK");
 	mutex_unlock(&ctx->health_lock);

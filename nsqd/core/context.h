@@ -69,7 +69,10 @@ struct context {
 	void *dead_letter_arg; /* for these; likewise */
 	_Atomic bool healthy;
 	struct mutex health_lock;
-	char health_error[512]; /* guarded by health_lock; "" while healthy */
+	/* guarded by health_lock */
+	char health_error[512]; /* of the last write to a disk queue; "": it succeeded */
+	char log_error[512];    /* the last one of a log */
+	size_t failing_logs;    /* whose last commit has failed, or that could not be opened */
 
 	struct patience flush_patience;    /* of all topics together; its own synchronisation */
 	struct patience metadata_patience; /* of nsqd.dat; main's own */
@@ -139,6 +142,11 @@ void nsqd_forget_settings(struct context *ctx, const char *topic, const char *ch
  * SetHealth: err NULL is healthy. Cheap while nothing changes; else takes health_lock. Any thread.
  */
 void nsqd_set_health(struct context *ctx, const struct err *err);
+/*
+ * The same of a topic's log: err, or NULL: it is well, or gone. was: this log was failing before.
+ * Unlike a disk queue, a log that fails is not forgotten over another that does not. Any thread.
+ */
+void nsqd_set_log_health(struct context *ctx, bool was, const struct err *err);
 bool nsqd_is_healthy(struct context *ctx);
 /* GetHealth: "OK" or "NOK - reason" into buf. Returns buf. Any thread. */
 char *nsqd_get_health(struct context *ctx, char *buf, size_t size);

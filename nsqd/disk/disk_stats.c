@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "nsqd/disk/dqname.h"
@@ -62,11 +63,30 @@ static void add_file(struct disk_usage *u, const char *name, const struct stat *
 	u->bytes += (int64_t)st->st_blocks * 512;
 	if (dq_ends_with(name, ".bad"))
 		u->bad++;
-	else if (strcmp(name, "nsqd.dat") == 0 ||
+	else if (strcmp(name, "nsqd.dat") == 0 || dq_ends_with(name, ".seg") ||
+		 dq_ends_with(name, ".cursor") ||
 		 (strstr(name, ".diskqueue.") && dq_ends_with(name, ".dat")))
 		u->data++;
 	else
 		u->other++;
+}
+
+/* The files of a topic's log. */
+static void add_log(struct disk_usage *u, int parent, const char *name)
+{
+	struct stat st;
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	if (!d) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	for (struct dirent *e; (e = readdir(d));) {
+		if (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+			add_file(u, e->d_name, &st);
+	}
+	closedir(d);
 }
 
 void disk_usage_get(const char *data_path, struct disk_usage *out)
@@ -84,9 +104,12 @@ void disk_usage_get(const char *data_path, struct disk_usage *out)
 		return;
 	out->bytes = 0;
 	for (struct dirent *e; (e = readdir(d));) {
-		if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-			S_ISREG(st.st_mode))
+		if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+			continue;
+		if (S_ISREG(st.st_mode))
 			add_file(out, e->d_name, &st);
+		else if (S_ISDIR(st.st_mode) && strstr(e->d_name, ".log"))
+			add_log(out, dirfd(d), e->d_name);
 	}
 	closedir(d);
 }

@@ -531,6 +531,16 @@ static void do_pause_channel(struct http_request *req)
 
 /* --- /stats ----------------------------------------------------------------------------------- */
 
+/* Of one topic: to look for it takes a look at the disk. */
+static bool find_holder(struct http_request *req, struct log_holder *out)
+{
+	const char *name = http_get_param(req, "topic");
+	struct topic *t = name && *name ? nsqd_get_existing_topic(req->daemon->topics, name) : NULL;
+	bool found = t && log_holder_find(t, out);
+	topic_unref(t);
+	return found;
+}
+
 static void do_stats(struct http_request *req)
 {
 	char health[520];
@@ -558,6 +568,10 @@ static void do_stats(struct http_request *req)
 		host_limits_look(req->ctx, &limits);
 		page.limits = &limits;
 	}
+	struct log_holder holder;
+	page.include_log = http_get_bool(req, "include_log", false);
+	if (page.include_log && json && find_holder(req, &holder))
+		page.holder = &holder;
 	if (json)
 		stats_print_json(&req->out, &page);
 	else

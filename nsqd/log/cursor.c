@@ -300,6 +300,21 @@ size_t cursor_list_waiting(const struct cursor *c, size_t *at, uint64_t from, ui
 	return n;
 }
 
+int cursor_find_waiting(
+	const struct cursor *c, size_t *at, size_t steps, uint64_t seq, struct cursor_entry *out)
+{
+	if (seq_set_has(&c->finished, seq))
+		return -1;
+	for (; steps > 0 && *at < c->waiting.len; steps--, ++*at) {
+		const struct cursor_entry *e = entries_at(&c->waiting, *at);
+		if (e->seq != seq)
+			continue;
+		*out = *e;
+		return 1;
+	}
+	return *at < c->waiting.len ? 0 : -1;
+}
+
 size_t cursor_memory(const struct cursor *c)
 {
 	return sizeof(*c) + seq_set_memory(&c->finished) + seq_set_memory(&c->held) +

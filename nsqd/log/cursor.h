@@ -162,6 +162,13 @@ size_t cursor_list_unfinished(
 /* Likewise those that wait, in no order, from the place *at (0 at first) on. O(n). */
 size_t cursor_list_waiting(const struct cursor *c, size_t *at, uint64_t from, uint64_t to,
 	struct cursor_entry *out, size_t max);
+/*
+ * Looks for seq among so many of those that wait, from the place *at (0 at first) on, and moves that
+ * on. 1: it is *out. 0: not yet found. -1: there is none. For who only shows it: what waits may have
+ * been moved between two calls.
+ */
+int cursor_find_waiting(
+	const struct cursor *c, size_t *at, size_t steps, uint64_t seq, struct cursor_entry *out);
 /* Bytes allocated for all of this. */
 size_t cursor_memory(const struct cursor *c);
 /* Bytes that the next flush will write, about; a snapshot comes on top. */

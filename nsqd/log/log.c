@@ -19,6 +19,7 @@
 #include "common/xalloc.h"
 #include "nsqd/core/message_count.h"
 #include "nsqd/log/log_append.h"
+#include "nsqd/log/log_health.h"
 #include "nsqd/log/log_internal.h"
 #include "nsqd/log/log_recover.h"
 #include "nsqd/log/log_segment.h"
@@ -88,6 +89,25 @@ static void serve(struct log *l, struct log_request **reqs, size_t n)
 		chan_send(reqs[i]->response_chan, NULL);
 }
 
+static bool do_tick(struct log *l)
+{
+	log_health_tick(l, clock_mono_ns());
+	bool again = l->tick(l->tick_arg);
+	log_health_tick(l, 0);
+	return again;
+}
+
+/* The last commit has failed: would one succeed? True: no, so the thread stays. */
+static bool try_again(struct log *l)
+{
+	if (!log_health_is_failing(l))
+		return false;
+	chan_recv(l->turn_chan, NULL);
+	bool fails = log_health_is_failing(l) && log_probe(l) != 0;
+	chan_send(l->turn_chan, NULL);
+	return fails;
+}
+
 static void log_loop(void *arg)
 {
 	enum { APPEND, WAKE, TICK, EXIT, N_CASES };
@@ -112,8 +132,9 @@ static void log_loop(void *arg)
 			wanted = true;
 			break;
 		case TICK:
-			wanted = wanted && l->tick && l->tick(l->tick_arg);
-			if (is_idle(l, &idle) && !wanted && retire(l))
+			wanted = wanted && l->tick && do_tick(l);
+			log_health_look(l);
+			if (!try_again(l) && is_idle(l, &idle) && !wanted && retire(l))
 				return;
 			break;
 		case EXIT:
@@ -175,6 +196,16 @@ static void put_request(struct log *l, struct log_request *r)
 		log_request_free(r);
 }
 
+/* Where that takes long, the log of the daemon is told: the writer cannot do it. */
+static void await_response(struct log *l, struct log_request *r)
+{
+	struct ticker slow;
+	ticker_start(&slow, LOG_SLOW_NS);
+	struct chan_case cases[] = {chan_case_recv(r->response_chan, NULL), chan_case_tick(&slow)};
+	while (chan_select(cases, 2) != 0)
+		log_health_look(l);
+}
+
 /* Hands the request to the thread, and waits for its answer. */
 static int send_and_wait(struct log *l, struct log_request *r, struct err *err)
 {
@@ -186,7 +217,7 @@ static int send_and_wait(struct log *l, struct log_request *r, struct err *err)
 	if (rc != 0)
 		return rc;
 	chan_send(l->append_chan, &r);
-	chan_recv(r->response_chan, NULL);
+	await_response(l, r);
 	mutex_lock(&l->lock);
 	l->pending--;
 	mutex_unlock(&l->lock);
@@ -250,10 +281,7 @@ int log_append_copies(
 
 /* --- opening and closing -------------------------------------------------------------------------- */
 
-/*
- * The log's directory, which is made where there is none. With `disk` its name and the names in it
- * are on the disk afterwards: the process that made them may have died before it saw to that.
- */
+/* The log's directory, which is made where there is none. */
 static int open_dir(struct log *l, int parent, struct err *err)
 {
 	char *name = xasprintf("%s" SUFFIX, l->topic);
@@ -267,9 +295,6 @@ static int open_dir(struct log *l, int parent, struct err *err)
 	}
 	if (rc == 0 && l->dir < 0)
 		rc = err_errno(err, errno, "open %s", name);
-	if (rc == 0 && log_syncs(l) && !l->read_only &&
-		(l->io->sync_dir(l->io, parent) != 0 || l->io->sync_dir(l->io, l->dir) != 0))
-		rc = err_errno(err, errno, "fsync");
 	free(name);
 	return rc;
 }
@@ -297,6 +322,7 @@ int log_open(const struct log_opts *opts, struct log **out, struct err *err)
 	CHECK(strlen(opts->topic) <= LOG_NAME_MAX);
 	l->topic = xstrdup(opts->topic);
 	l->dir = l->fd = -1;
+	l->parent = opts->dir;
 	atomic_init(&l->disk, opts->disk);
 	l->read_only = opts->read_only;
 	l->segment_bytes = opts->segment_bytes > 0 ? opts->segment_bytes : LOG_SEGMENT_BYTES;
@@ -308,6 +334,8 @@ int log_open(const struct log_opts *opts, struct log **out, struct err *err)
 	l->tick_arg = opts->tick_arg;
 	l->kept = opts->kept;
 	l->kept_arg = opts->kept_arg;
+	l->fared = opts->fared;
+	l->fared_arg = opts->fared_arg;
 	l->tick_ns = opts->tick_ns > 0 ? opts->tick_ns : NSEC_PER_SEC;
 	l->append_chan = chan_new(sizeof(struct log_request *), LOG_REQS_MAX);
 	l->turn_chan = chan_new(0, 1);
@@ -503,6 +531,8 @@ void log_get_stats(struct log *l, struct log_stats *out)
 {
 	mutex_lock(&l->lock);
 	*out = l->stats;
+	out->disk = l->disk;
+	out->commit_since_ns = log_health_since_locked(l);
 	out->first = l->n_segments > 0 ? l->segments[0].first : l->next;
 	out->next = l->next;
 	out->segments = l->n_segments;
@@ -510,6 +540,22 @@ void log_get_stats(struct log *l, struct log_stats *out)
 	for (size_t i = 0; i < l->n_segments; i++)
 		out->bytes += l->segments[i].end;
 	mutex_unlock(&l->lock);
+}
+
+struct log_held log_get_held(struct log *l, uint64_t floor)
+{
+	struct log_held held = {0};
+	size_t i;
+	mutex_lock(&l->lock);
+	held.next = l->next;
+	for (i = l->n_segments; floor < l->next && i > 0; i--) {
+		held.bytes += l->segments[i - 1].end;
+		if (l->segments[i - 1].first <= floor)
+			break;
+	}
+	held.oldest = floor < l->next && l->n_segments > 1 && i <= 1;
+	mutex_unlock(&l->lock);
+	return held;
 }
 
 bool log_get_segment(struct log *l, size_t i, uint64_t *first, int64_t *bytes)

@@ -26,7 +26,7 @@
 struct log;
 
 struct log_opts {
-	int dir;           /* the data path, or AT_FDCWD; used while a log opens or is deleted */
+	int dir;           /* the data path, or AT_FDCWD; borrowed, outlives the log */
 	const char *topic; /* copied. The log is the directory TOPIC.log in there */
 	bool disk;         /* kept is what survives a loss of power; else the end of the process */
 	bool read_only;    /* for who only looks: no file is changed, and nothing can be appended */
@@ -51,6 +51,13 @@ struct log_opts {
 	size_t (*kept)(
 		void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
 	void *kept_arg;
+	/*
+	 * Called when commits begin to fail, or fail for another reason, and with err NULL when they
+	 * succeed again: by one thread at a time, without locks. It must not block, nor append. NULL:
+	 * nothing is called.
+	 */
+	void (*fared)(void *arg, const struct err *err);
+	void *fared_arg;
 };
 
 /*
@@ -114,6 +121,13 @@ int log_dir(const struct log *l);
 
 /* Any thread; takes log.lock for a moment. */
 void log_get_stats(struct log *l, struct log_stats *out);
+/* What stays for who has finished all messages before floor. */
+struct log_held {
+	int64_t bytes; /* from the beginning of the segment on in which floor is */
+	bool oldest;   /* that is the oldest segment, and there are others */
+	uint64_t next; /* the number of the next message: with floor there nothing stays */
+};
+struct log_held log_get_held(struct log *l, uint64_t floor);
 /* A segment's number and size, from the oldest. False: there is no i-th one. */
 bool log_get_segment(struct log *l, size_t i, uint64_t *first, int64_t *bytes);
 

@@ -23,10 +23,13 @@
 #include "common/crc32c.h"
 #include "common/xalloc.h"
 #include "nsqd/core/message_count.h"
+#include "nsqd/log/log_health.h"
 #include "nsqd/log/log_segment.h"
 
 /* A request with more memory is not kept for the next append. */
 #define KEPT_BYTES (64 * 1024)
+/* log_probe writes no more than this. */
+#define PROBE_BYTES_MAX (8 << 20)
 
 /* --- requests ------------------------------------------------------------------------------------ */
 
@@ -203,10 +206,25 @@ static int cut_tail(struct log *l, uint32_t end, struct err *err)
 	return 0;
 }
 
+/*
+ * With `disk`, before the first commit: the name of the directory and the names in it are on the
+ * disk. The process that made them may have died before it saw to that. (Not when the log opens: a
+ * new topic is not to wait for the disk, since others wait for it.)
+ */
+static int sync_names(struct log *l, struct err *err)
+{
+	if (l->named || !log_syncs(l))
+		return 0;
+	if (l->io->sync_dir(l->io, l->parent) != 0 || l->io->sync_dir(l->io, l->dir) != 0)
+		return err_errno(err, errno, "fsync");
+	l->named = true;
+	return 0;
+}
+
 /* A segment to which so many bytes can be appended is open, and ends where its records do. */
 static int make_ready(struct log *l, uint64_t bytes, struct err *err)
 {
-	if (log_segment_reopen(l, err) != 0)
+	if (sync_names(l, err) != 0 || log_segment_reopen(l, err) != 0)
 		return -1;
 	uint32_t end = l->active.end;
 	if (end > LOG_HEAD_SIZE && end + bytes > (uint64_t)l->segment_bytes) {
@@ -215,9 +233,10 @@ static int make_ready(struct log *l, uint64_t bytes, struct err *err)
 	}
 	if (cut_tail(l, end, err) == 0)
 		return 0;
-	log_logf(l, LG_ERROR,
-		"LOG(%s): failed to cut off what is torn, going on in a new segment - %s", l->topic,
-		err->msg);
+	if (!log_health_is_failing(l))
+		log_logf(l, LG_ERROR,
+			"LOG(%s): failed to cut off what is torn, going on in a new segment - %s",
+			l->topic, err->msg);
 	return log_segment_begin(l, err);
 }
 
@@ -264,9 +283,23 @@ static void leave_segment(struct log *l)
 {
 	struct err err;
 	(void)l->io->truncate(l->io, l->fd, l->active.end);
-	if (log_segment_begin(l, &err) != 0)
+	if (log_segment_begin(l, &err) != 0 && !log_health_is_failing(l))
 		log_logf(l, LG_ERROR, "LOG(%s): failed to begin a new segment - %s", l->topic,
 			err.msg);
+}
+
+/* What was written is synced, with `disk`; where that fails the file is left. */
+static int sync_or_leave(struct log *l, struct err *err)
+{
+	if (!log_syncs(l))
+		return 0;
+	l->syncs++;
+	if (l->io->sync(l->io, l->fd) == 0)
+		return 0;
+	err_errno(err, errno, "fsync");
+	l->failed_syncs++;
+	leave_segment(l);
+	return -1;
 }
 
 /* A write has failed: what it has written goes. */
@@ -279,8 +312,9 @@ static void undo_write(struct log *l)
 		rc = err_errno(&err, errno, "fsync");
 	if (rc == 0)
 		return;
-	log_logf(l, LG_ERROR, "LOG(%s): failed to cut off what was not written whole - %s",
-		l->topic, err.msg);
+	if (!log_health_is_failing(l))
+		log_logf(l, LG_ERROR, "LOG(%s): failed to cut off what was not written whole - %s",
+			l->topic, err.msg);
 	leave_segment(l);
 }
 
@@ -294,12 +328,7 @@ static int write_and_sync(
 		undo_write(l);
 		return -1;
 	}
-	if (log_syncs(l) && l->io->sync(l->io, l->fd) != 0) {
-		err_errno(err, errno, "fsync");
-		leave_segment(l);
-		return -1;
-	}
-	return 0;
+	return sync_or_leave(l, err);
 }
 
 /* What was written is known to all from now on. */
@@ -311,6 +340,7 @@ static void publish(struct log *l, struct log_request *const *reqs, size_t n, ui
 	mutex_assert_held(&l->lock);
 	log_segment_grow_locked(l, (uint32_t)bytes, records);
 	l->stats.batches += n;
+	l->stats.records += records;
 	l->stats.written_bytes += bytes;
 	l->stored += (int64_t)bytes;
 	message_count_stored((int64_t)bytes);
@@ -321,41 +351,20 @@ static void publish(struct log *l, struct log_request *const *reqs, size_t n, ui
 	}
 }
 
-/* How the commits have fared, for operators. True: that has changed, and is worth a line. */
-static bool note_result_locked(struct log *l, int rc, const struct err *err, int64_t start_ns)
-{
-	struct err *last = &l->stats.last_failure;
-	bool news = rc != 0 ? strcmp(last->msg, err->msg) != 0 : *last->msg != '\0';
-	mutex_assert_held(&l->lock);
-	l->stats.commits++;
-	l->stats.failed_commits += rc != 0;
-	l->stats.commit_since_ns = 0;
-	latency_add(&l->stats.commit_times, clock_mono_ns() - start_ns);
-	if (rc != 0)
-		*last = *err;
-	else if (news)
-		*last = (struct err){0};
-	return news;
-}
-
 /* The requests of one write: all are kept, or none. */
 static void commit_group(struct log *l, struct log_request *const *reqs, size_t n, uint64_t bytes)
 {
 	struct err err UNINITIALIZED;
-	int64_t start = clock_mono_ns();
-	mutex_lock(&l->lock);
-	l->stats.commit_since_ns = start;
-	mutex_unlock(&l->lock);
+	int64_t start = log_health_begin(l);
 	int rc = write_and_sync(l, reqs, n, bytes, &err);
 	mutex_lock(&l->lock);
 	if (rc == 0)
 		publish(l, reqs, n, bytes);
-	bool news = note_result_locked(l, rc, &err, start);
+	int news = log_health_note_locked(l, rc, &err, start);
 	mutex_unlock(&l->lock);
-	if (news && rc != 0)
-		log_logf(l, LG_ERROR, "LOG(%s): failed to commit - %s", l->topic, err.msg);
-	else if (news)
-		log_logf(l, LG_INFO, "LOG(%s): commits again", l->topic);
+	if (rc != 0)
+		l->failed_bytes = bytes;
+	log_health_tell(l, rc, &err, news);
 	for (size_t i = 0; i < n; i++) {
 		reqs[i]->rc = rc;
 		reqs[i]->told = 0;
@@ -386,6 +395,45 @@ void log_commit(struct log *l, struct log_request *const *reqs, size_t n)
 		commit_group(l, reqs + i, k - i, bytes);
 		i = k;
 	}
+}
+
+/* Zeros behind the end are no records, whatever becomes of them. */
+static int write_zeros(struct log *l, uint64_t bytes, struct err *err)
+{
+	void *zeros = xcalloc(1, bytes);
+	struct iovec iov = {zeros, bytes};
+	int rc = log_io_write_all(l->io, l->fd, &iov, 1, l->active.end, err);
+	free(zeros);
+	return rc;
+}
+
+/* What write_and_sync does, with nothing to keep. */
+static int try_to_write(struct log *l, struct err *err)
+{
+	uint64_t bytes = l->failed_bytes;
+	if (bytes > PROBE_BYTES_MAX)
+		bytes = PROBE_BYTES_MAX;
+	if (make_ready(l, bytes, err) != 0)
+		return -1;
+	if (write_zeros(l, bytes, err) != 0) {
+		undo_write(l);
+		return -1;
+	}
+	if (sync_or_leave(l, err) != 0)
+		return -1;
+	undo_write(l);
+	return 0;
+}
+
+int log_probe(struct log *l)
+{
+	struct err err UNINITIALIZED;
+	int rc = try_to_write(l, &err);
+	mutex_lock(&l->lock);
+	int news = log_health_note_locked(l, rc, &err, 0);
+	mutex_unlock(&l->lock);
+	log_health_tell(l, rc, &err, news);
+	return rc;
 }
 
 void log_rest(struct log *l)

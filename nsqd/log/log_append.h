@@ -27,6 +27,11 @@ int log_request_prepare(struct log_request *r, const char *channel, struct messa
  */
 void log_commit(struct log *l, struct log_request *const *reqs, size_t n);
 /*
+ * The last commit has failed: would one of its size succeed now? Writes zeros behind the end, syncs
+ * with `disk`, and cuts them off. 0 if so. Tells log_health.h. The writer; blocks on the disk.
+ */
+int log_probe(struct log *l);
+/*
  * The log falls idle, or is closed: writes where it ends, so that the next start has nothing to
  * look for, and closes the file. A failure is no harm. The writer.
  */

@@ -7,6 +7,7 @@
  *   log_read.c      readers
  *   log_recover.c   what is found when a log opens
  *   log_append.c    a commit: numbers and places, writing, syncing, and what becomes of a failure
+ *   log_health.c    how commits fare, for operators: failing, slow, well again
  *   log_segment.c   names and heads of the files; the list of them
  *   log_scan.c      where a record ends, and where the next one begins after damage
  *   log_format.c    the bytes
@@ -100,7 +101,8 @@ struct log_reader {
 struct log {
 	/* immutable */
 	char *topic;
-	int dir; /* a descriptor of its own */
+	int dir;    /* a descriptor of its own */
+	int parent; /* where that is; borrowed */
 	bool read_only;
 	int64_t segment_bytes;
 	const struct lg *lg;
@@ -111,6 +113,8 @@ struct log {
 	size_t (*kept)(
 		void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
 	void *kept_arg;
+	void (*fared)(void *arg, const struct err *err);
+	void *fared_arg;
 	struct chan *append_chan; /* of struct log_request * */
 	struct chan *turn_chan;   /* capacity 1, one value: the turn to write */
 	struct chan *wake_chan;   /* capacity 1: tick is wanted */
@@ -119,8 +123,9 @@ struct log {
 
 	struct mutex lock;
 	/* guarded by lock */
-	bool running;   /* log:TOPIC is there */
-	size_t pending; /* requests that it must still answer */
+	bool running;          /* log:TOPIC is there */
+	size_t pending;        /* requests that it must still answer */
+	int64_t tick_since_ns; /* since when it has been in tick (monotonic); 0: it is not */
 	struct log_request *free_reqs;
 	size_t n_free_reqs;
 	struct log_segment *segments; /* by number; owned. The last one is written to */
@@ -130,6 +135,9 @@ struct log {
 	struct log_reader *readers;
 	struct log_stats stats; /* but what follows from the fields above */
 	int64_t stored;         /* bytes that message_count_stored knows of */
+	bool slow;              /* a commit takes, or has taken, LOG_SLOW_NS; that is logged */
+	int64_t slowest_ns;     /* of those since then */
+	int64_t slow_end_ns;    /* when the last of them has ended (monotonic) */
 
 	_Atomic bool disk; /* written by the writer */
 
@@ -139,11 +147,14 @@ struct log {
 	/* writer */
 	struct log_segment active; /* the last one in the list; first is 0 if there is none */
 	uint64_t last_id;          /* of log_segment.id */
-	int fd;                    /* the last segment's, or -1 */
-	uint64_t key;              /* the last segment's; valid if fd is */
-	int64_t allocated;         /* up to there disk space was asked for; 0: nowhere */
-	bool torn;                 /* there may be bytes behind its end that are to be cut off */
-	bool closed;               /* it is not to be written to any more */
+	bool named;            /* with disk: the directory's name, and those in it, are synced */
+	int fd;                /* the last segment's, or -1 */
+	uint64_t key;          /* the last segment's; valid if fd is */
+	int64_t allocated;     /* up to there disk space was asked for; 0: nowhere */
+	bool torn;             /* there may be bytes behind its end that are to be cut off */
+	bool closed;           /* it is not to be written to any more */
+	uint64_t failed_bytes; /* so many a commit had that has failed; log_probe tries them */
+	uint64_t syncs, failed_syncs; /* of the commit under way */
 };
 
 /* Is a commit synced? By the writer; to others a guess. */

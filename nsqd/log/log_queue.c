@@ -99,12 +99,14 @@ static bool settle(struct log_queue *q)
 static void throw_away(struct log_queue *q)
 {
 	mutex_lock(q->lock);
-	uint64_t floor = cursor_floor(q->cursor);
-	if (floor < q->to)
-		cursor_finished_range(q->cursor, floor, q->to);
-	/* And what was for this channel alone, wherever it is. */
-	if (!lq_is_topic(q))
+	if (lq_is_topic(q)) {
+		topic_log_handed_locked(q->tl, q->to);
+	} else {
+		if (cursor_floor(q->cursor) < q->to)
+			cursor_finished_range(q->cursor, cursor_floor(q->cursor), q->to);
+		/* And what was for this channel alone, wherever it is. */
 		cursor_finished_held(q->cursor, q->to);
+	}
 	entries_free(&q->aliases);
 	q->zero = 0;
 	q->behind = false;
@@ -563,6 +565,14 @@ void log_queue_pass_over(struct backend_queue *base, uint64_t upto)
 	lq_pass_over_locked(q, upto);
 	mutex_unlock(q->lock);
 	topic_log_touch(q->tl);
+}
+
+void log_queue_stats_locked(struct backend_queue *base, struct topic_log_cursor_stats *out)
+{
+	struct log_queue *q = log_queue_of(base);
+	mutex_assert_held(q->lock);
+	topic_log_cursor_stats_locked(
+		q->log, q->cursor, cursor_floor(q->cursor), &q->member.mark, out);
 }
 
 struct cursor *log_queue_cursor(struct backend_queue *base)

@@ -90,6 +90,8 @@ int64_t log_queue_waiting(struct backend_queue *q, int64_t *bytes);
  * are what they are. Takes the owner's lock.
  */
 void log_queue_pass_over(struct backend_queue *q, uint64_t upto);
+/* What the cursor holds back. Takes log.lock. */
+void log_queue_stats_locked(struct backend_queue *q, struct topic_log_cursor_stats *out);
 /* The cursor; with the owner's lock held, and only to look. */
 struct cursor *log_queue_cursor(struct backend_queue *q);
 

@@ -84,6 +84,8 @@ struct log_queue {
 	bool offered;                 /* as is shown */
 	struct ticker retry;          /* the disk could not be read */
 	int tries;
+	bool failing;    /* it could not be read, and that is logged */
+	bool at_failing; /* likewise of single messages */
 	int64_t used_ns; /* when something was read; 0: the readers are closed */
 };
 

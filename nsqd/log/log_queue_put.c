@@ -283,6 +283,7 @@ size_t lq_kept(void *arg, const char *channel, bool moved, struct message *const
 		lq_note_copies_locked(q, msgs[i]->seq, msgs[n - 1]->seq + 1);
 	if (channel) {
 		cursor_finished_range(q->cursor, msgs[0]->seq, msgs[n - 1]->seq + 1);
+		topic_log_handed_locked(q->tl, 0);
 		i = n;
 	}
 	/* The reader has seen none, or it is behind. */

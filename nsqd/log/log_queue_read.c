@@ -89,10 +89,23 @@ void lq_close_readers(struct log_queue *q)
 	q->lens = NULL;
 }
 
-static void failed(const struct log_queue *q, const struct err *err)
+/* Says so once, until something can be read again: *failing is noted for that. */
+static void failed(const struct log_queue *q, const struct err *err, bool *failing)
 {
+	if (*failing)
+		return;
+	*failing = true;
 	topic_log_logf(q->tl, LG_ERROR, "LOG(%s): failed to read for %s - %s",
 		topic_log_name(q->tl), q->name, err->msg);
+}
+
+static void succeeded(const struct log_queue *q, bool *failing)
+{
+	if (!*failing)
+		return;
+	*failing = false;
+	topic_log_logf(
+		q->tl, LG_INFO, "LOG(%s): reads again for %s", topic_log_name(q->tl), q->name);
 }
 
 static bool is_mine(const struct log_queue *q, const struct log_item *item)
@@ -143,6 +156,10 @@ static void read_waited(struct log_queue *q, struct cursor_entry *e)
 	struct err err = {0};
 	int64_t len = 0;
 	enum log_read what = log_read_at(q->at_reader, e->seq, e->offset, &item, &err);
+	if (what == LOG_READ_ERROR)
+		failed(q, &err, &q->at_failing);
+	else
+		succeeded(q, &q->at_failing);
 	if (what == LOG_READ_MESSAGE && is_mine(q, &item)) {
 		if (e->attempts > item.msg->attempts)
 			item.msg->attempts = e->attempts;
@@ -157,8 +174,8 @@ static void read_waited(struct log_queue *q, struct cursor_entry *e)
 	}
 	not_read(q, e, what, len);
 	if (what != LOG_READ_ERROR)
-		err_set(&err, 0, "message %llu is lost", (unsigned long long)e->seq);
-	failed(q, &err);
+		topic_log_logf(q->tl, LG_ERROR, "LOG(%s): message %llu is lost for %s",
+			topic_log_name(q->tl), (unsigned long long)e->seq, q->name);
 }
 
 /* The entry waits again, as it did; or false: it has the same number as when it was taken out. */
@@ -202,6 +219,7 @@ size_t log_queue_take_first(struct backend_queue *base, struct message **msgs, s
 	struct log_item item;
 	struct err err = {0};
 	size_t n = 0;
+	bool failing = false;
 	enum log_read what = LOG_READ_MESSAGE;
 	struct log_reader *r = log_reader_open(q->log, 1, 0);
 	while (n < max && ((int64_t)n < wanted || wanted_bytes > 0) && what != LOG_READ_ERROR &&
@@ -209,7 +227,7 @@ size_t log_queue_take_first(struct backend_queue *base, struct message **msgs, s
 		what = log_read_at(r, e.seq, e.offset, &item, &err);
 		if (what == LOG_READ_ERROR) {
 			(void)put_first_back(q, &e, false);
-			failed(q, &err);
+			failed(q, &err, &failing);
 			continue;
 		}
 		if (what != LOG_READ_MESSAGE) {
@@ -309,6 +327,7 @@ static void use_of_topic(struct log_queue *q, const struct log_item *item, int64
 			lq_count(q, (struct lq_change){
 					    .unread = -1, .unread_bytes = -(int64_t)m->body->len});
 		cursor_finished(q->cursor, item->seq);
+		topic_log_handed_locked(q->tl, 0);
 		mutex_unlock(q->lock);
 		message_unref(m);
 		return;
@@ -356,7 +375,7 @@ static void use_of_channel(struct log_queue *q, const struct log_item *item, int
 /* The disk could not be read: later. What it says is bad is given up after some time. */
 static void try_later(struct log_queue *q, const struct err *err)
 {
-	failed(q, err);
+	failed(q, err, &q->failing);
 	if (++q->tries >= TRIES && err->code == EIO) {
 		log_reader_skip(q->reader);
 		q->tries = 0;
@@ -391,6 +410,7 @@ static bool read_one(struct log_queue *q, uint64_t from, uint64_t to, int64_t no
 		break;
 	}
 	q->tries = 0;
+	succeeded(q, &q->failing);
 	return true;
 }
 

@@ -4,9 +4,11 @@
  * thread "log:TOPIC"; the other functions run in their callers' threads.
  *
  * One thread at a time is the flusher, which writes cursors' files: the one that has received the
- * value of turn_chan. It is log:TOPIC in tick, or a thread whose channel joins or leaves. Only the
- * flusher changes the list of the members, and it does that with its lock held as well. So the
- * flusher walks through the list without the lock, while it blocks on the disk.
+ * value of turn_chan. It is log:TOPIC in tick, or a thread whose channel leaves. Only the flusher
+ * takes members out of the list, and it does that with the lock held as well. Others only add them, at
+ * the front, with the lock held: so the flusher gets the first one under the lock, and walks on
+ * without, while it blocks on the disk. A new channel waits for nothing: its topic's lock is held
+ * meanwhile, and everybody needs that.
  */
 #include "nsqd/log/topic_log.h"
 
@@ -47,13 +49,23 @@ struct topic_log {
 
 	struct mutex lock;
 	/* guarded by lock */
-	struct cursor *handed; /* what is in the channels is finished there */
+	struct cursor
+		*handed;    /* what is in the channels is finished there, up to handed_to at most */
+	uint64_t handed_to; /* all before it is in the channels */
+	size_t n_unsaved;   /* members without a file: then handed stays where it is */
 
 	struct topic_log_members members;
 
+	struct topic_log_mark mark; /* of handed */
+	uint64_t cursor_bytes;      /* that cursors have written */
+	size_t failing_cursors;
 	/* the flusher's */
 	bool closed;  /* there is nothing to flush any more */
-	bool failing; /* as in a member */
+	bool closing; /* a channel has left that comes again: what it wants must not be forgotten */
+	/* the log's writer's; then of who closes */
+	bool failing;                                    /* fared has said so */
+	void (*fared)(void *arg, const struct err *err); /* immutable, as its arg is */
+	void *fared_arg;
 };
 
 void topic_log_logf(const struct topic_log *tl, enum lg_level level, const char *fmt, ...)
@@ -115,31 +127,75 @@ static void give_turn(struct topic_log *tl)
 	chan_send(tl->turn_chan, NULL);
 }
 
-/* Says so once, until it works again. */
-static int flushed(struct topic_log *tl, const char *what, int rc, bool *failing, struct err *err)
+/* Notes how far a cursor has come, and how its file fares. True: whether it fails is news. */
+static bool note_locked(struct cursor *c, uint64_t floor, struct topic_log_mark *mark, int rc)
 {
-	if (rc != 0 && !*failing)
-		topic_log_logf(tl, LG_ERROR, "LOG(%s): failed to write the cursor of %s - %s",
-			tl->topic, what, err->msg);
-	else if (rc == 0 && *failing)
-		topic_log_logf(
-			tl, LG_INFO, "LOG(%s): the cursor of %s is written again", tl->topic, what);
-	*failing = rc != 0;
+	bool news = mark->failing != (rc != 0);
+	if (mark->since_ns == 0 || mark->floor != floor)
+		mark->since_ns = clock_mono_ns();
+	mark->floor = floor;
+	mark->file = cursor_file_stats(c);
+	mark->failing = rc != 0;
+	return news;
+}
+
+/* channel: whose cursor it is; NULL: the topic's. Says once that it fails, until it works again. */
+static int flush(struct topic_log *tl, const char *channel, struct cursor *c, struct mutex *lock,
+	struct topic_log_mark *mark, struct err *err)
+{
+	uint64_t before = cursor_file_stats(c).written;
+	const char *of = channel ? channel : "the topic", *what = channel ? "channel " : "";
+	int rc = cursor_flush(c, lock, err);
+	mutex_lock(lock);
+	uint64_t floor = channel ? cursor_floor(c) : tl->handed_to;
+	bool news = note_locked(c, floor, mark, rc);
+	mutex_unlock(lock);
+	mutex_lock(&tl->lock);
+	tl->cursor_bytes += cursor_file_stats(c).written - before;
+	if (news)
+		tl->failing_cursors += rc != 0 ? 1 : (size_t)-1;
+	mutex_unlock(&tl->lock);
+	if (news && rc != 0)
+		topic_log_logf(tl, LG_ERROR, "LOG(%s): failed to write the cursor of %s%s - %s",
+			tl->topic, what, of, err->msg);
+	else if (news)
+		topic_log_logf(tl, LG_INFO, "LOG(%s): the cursor of %s%s is written again",
+			tl->topic, what, of);
 	return rc;
+}
+
+/*
+ * The topic's cursor goes on only if each channel has its file: so after a crash no message is taken
+ * for handed to a channel of which nothing is known.
+ */
+static void move_handed_locked(struct topic_log *tl)
+{
+	uint64_t floor = cursor_floor(tl->handed);
+	mutex_assert_held(&tl->lock);
+	if (tl->n_unsaved == 0 && floor < tl->handed_to)
+		cursor_finished_range(tl->handed, floor, tl->handed_to);
+	/* What is for one channel alone is finished before its turn comes. */
+	floor = cursor_floor(tl->handed);
+	if (tl->handed_to < floor)
+		tl->handed_to = floor;
 }
 
 static int flush_member(struct topic_log *tl, struct topic_log_member *m, struct err *err)
 {
-	int rc = cursor_flush(m->cursor, m->lock, err);
-	if (rc == 0)
-		m->saved = true;
-	return flushed(tl, "a channel", rc, &m->failing, err);
+	int rc = flush(tl, m->channel, m->cursor, m->lock, &m->mark, err);
+	if (rc != 0 || m->saved)
+		return rc;
+	m->saved = true;
+	mutex_lock(&tl->lock);
+	tl->n_unsaved--;
+	move_handed_locked(tl);
+	mutex_unlock(&tl->lock);
+	return 0;
 }
 
 static int flush_handed(struct topic_log *tl, struct err *err)
 {
-	return flushed(
-		tl, "the topic", cursor_flush(tl->handed, &tl->lock, err), &tl->failing, err);
+	return flush(tl, NULL, tl->handed, &tl->lock, &tl->mark, err);
 }
 
 static uint64_t floor_of(struct cursor *c, struct mutex *lock)
@@ -150,14 +206,23 @@ static uint64_t floor_of(struct cursor *c, struct mutex *lock)
 	return floor;
 }
 
-/*
- * Nobody wants what is before. The floor of the topic comes first: a channel that joins later begins
- * there or behind. (It cannot join meanwhile; but that is not to be what this rests on.) With the turn.
- */
+/* The first member, and what the topic has handed to all. */
+static struct topic_log_member *begin_flush(struct topic_log *tl, uint64_t *handed)
+{
+	mutex_lock(&tl->members.lock);
+	struct topic_log_member *m = tl->members.first;
+	mutex_lock(&tl->lock);
+	*handed = tl->handed_to;
+	mutex_unlock(&tl->lock);
+	mutex_unlock(&tl->members.lock);
+	return m;
+}
+
+/* Nobody wants what is before. With the turn. */
 static uint64_t least_floor(struct topic_log *tl)
 {
-	uint64_t floor = floor_of(tl->handed, &tl->lock);
-	for (struct topic_log_member *m = tl->members.first; m; m = m->next) {
+	uint64_t floor;
+	for (struct topic_log_member *m = begin_flush(tl, &floor); m; m = m->next) {
 		uint64_t f = floor_of(m->cursor, m->lock);
 		floor = f < floor ? f : floor;
 	}
@@ -165,38 +230,37 @@ static uint64_t least_floor(struct topic_log *tl)
 }
 
 /*
- * The floors are those of now, and not of
- * what the files say: what is below was finished, and where the disk is full a cursor cannot be
- * written until a segment has gone. They are those of before the flush: so else the files know of each
- * copy that stands for a message whose segment goes.
- *
- * The topic's cursor is written last, and only if each channel has its file: so after a crash no
- * message is taken for handed to a channel of which nothing is known.
+ * The place of the topic comes first: a channel that joins later begins there or behind. The floors
+ * are those of now, and not of what the files say: what is below was finished, and where the disk is
+ * full a cursor cannot be written until a segment has gone. Each is that of before its flush: so else
+ * the files know of each copy that stands for a message whose segment goes. The topic's cursor is
+ * written last, behind those of its channels.
  *
  * True: something could not be written. *more: the mover is to be asked once more.
  */
 static bool flush_all(struct topic_log *tl, bool *more)
 {
 	struct err err;
-	uint64_t handed = floor_of(tl->handed, &tl->lock), floor = least_floor(tl);
-	bool again = false, saved = true;
-	for (struct topic_log_member *m = tl->members.first; m; m = m->next) {
+	uint64_t handed, floor;
+	bool again = false;
+	struct topic_log_member *m = begin_flush(tl, &handed);
+	for (floor = handed; m; m = m->next) {
+		uint64_t f = floor_of(m->cursor, m->lock);
+		floor = f < floor ? f : floor;
 		again |= flush_member(tl, m, &err) != 0;
-		saved &= m->saved;
 		if (m->tick)
 			again |= m->tick(m->arg);
 	}
 	if (tl->tick)
 		again |= tl->tick(tl->kept_arg);
 	log_count_wanted(tl->log, floor);
-	if (saved)
-		again |= flush_handed(tl, &err) != 0;
-	if (log_forget(tl->log, floor, &err) != 0) {
+	again |= flush_handed(tl, &err) != 0;
+	if (!tl->closing && log_forget(tl->log, floor, &err) != 0) {
 		topic_log_logf(tl, LG_ERROR, "LOG(%s): %s", tl->topic, err.msg);
 		again = true;
 	}
 	*more = tl->started && log_mover_tick(tl->mover, handed);
-	return again || !saved;
+	return again;
 }
 
 static bool tick(void *arg)
@@ -247,24 +311,23 @@ static void report(struct topic_log *tl, const char *what, const struct cursor_f
 			tl->topic, what);
 }
 
-/* *old: from the file that an earlier process has written. */
-static struct cursor *open_or_make(struct topic_log *tl, const struct cursor_opts *o,
-	uint64_t handed, bool *old, struct err *err)
+/* The cursor of a channel that was there when the daemon ended. NULL with err set; ENOENT: it was not. */
+static struct cursor *open_old(struct topic_log *tl, const struct cursor_opts *o, struct err *err)
 {
 	struct cursor_found found;
 	struct log_stats s;
-	*old = false;
-	if (tl->started)
-		return cursor_new(o, handed);
 	log_get_stats(tl->log, &s);
 	struct cursor *c = cursor_open(o, s.first, s.next, &found, err);
-	if (!c)
+	if (!c) {
+		if (err->code == ENOENT)
+			err->code = EIO;
 		return NULL;
+	}
 	if (found.missing) {
 		cursor_free(c);
-		return cursor_new(o, handed);
+		err_set(err, ENOENT, "there is no %s", o->file);
+		return NULL;
 	}
-	*old = true;
 	report(tl, o->channel, &found);
 	return c;
 }
@@ -272,30 +335,36 @@ static struct cursor *open_or_make(struct topic_log *tl, const struct cursor_opt
 int topic_log_join(struct topic_log *tl, const char *channel, struct topic_log_member *m,
 	uint64_t *handed, struct err *err)
 {
-	struct err ignored; /* logged */
+	struct err why;
 	char *file = xasprintf("%s" SUFFIX, channel);
-	take_turn(tl);
-	*handed = floor_of(tl->handed, &tl->lock);
 	struct cursor_opts o = {.io = tl->io,
 		.dir = log_dir(tl->log),
 		.file = file,
 		.topic = tl->topic,
 		.channel = channel};
-	m->cursor = open_or_make(tl, &o, *handed, &m->old, err);
-	m->saved = m->failing = false;
+	m->saved = false;
 	m->muted = true;
-	if (m->cursor) {
+	m->mark = (struct topic_log_mark){0};
+	m->cursor = tl->started ? NULL : open_old(tl, &o, &why);
+	m->old = m->cursor != NULL;
+	bool failed = !tl->started && !m->cursor && why.code != ENOENT;
+	if (!failed) {
 		mutex_lock(&tl->members.lock);
+		mutex_lock(&tl->lock);
+		*handed = tl->handed_to;
+		tl->n_unsaved++;
+		mutex_unlock(&tl->lock);
+		if (!m->cursor)
+			m->cursor = cursor_new(&o, *handed);
 		m->next = tl->members.first;
 		tl->members.first = m;
 		mutex_unlock(&tl->members.lock);
-		(void)flush_member(tl, m, &ignored);
 	}
-	give_turn(tl);
 	free(file);
-	if (m->cursor)
-		topic_log_touch(tl);
-	return m->cursor ? 0 : err_wrap(err, "LOG(%s)", tl->topic);
+	if (failed)
+		return err_set(err, why.code, "LOG(%s): %s", tl->topic, why.msg);
+	topic_log_touch(tl);
+	return 0;
 }
 
 void topic_log_listen(struct topic_log *tl, struct topic_log_member *m)
@@ -344,8 +413,20 @@ int topic_log_leave(struct topic_log *tl, struct topic_log_member *m, bool remov
 		p = &(*p)->next;
 	*p = m->next;
 	log_mover_left_locked(tl->mover, m);
+	mutex_lock(&tl->lock);
+	if (!m->saved) {
+		tl->n_unsaved--;
+		move_handed_locked(tl);
+	}
+	mutex_unlock(&tl->lock);
 	mutex_unlock(&tl->members.lock);
+	tl->closing |= !remove;
 	int rc = remove ? cursor_remove(m->cursor, err) : flush_member(tl, m, err);
+	if (m->mark.failing) {
+		mutex_lock(&tl->lock);
+		tl->failing_cursors--;
+		mutex_unlock(&tl->lock);
+	}
 	cursor_free(m->cursor);
 	m->cursor = NULL;
 	give_turn(tl);
@@ -390,17 +471,28 @@ static int open_handed(struct topic_log *tl, struct err *err)
 	tl->handed = cursor_open(&o, s.first, s.next, &found, err);
 	if (!tl->handed)
 		return -1;
+	tl->handed_to = cursor_floor(tl->handed);
 	report(tl, "the topic", &found);
 	return 0;
 }
 
 static void free_topic_log(struct topic_log *tl)
 {
+	if (tl->failing && tl->fared)
+		tl->fared(tl->fared_arg, NULL);
 	chan_free(tl->turn_chan);
 	mutex_destroy(&tl->lock);
 	mutex_destroy(&tl->members.lock);
 	free(tl->topic);
 	free(tl);
+}
+
+static void fared(void *arg, const struct err *err)
+{
+	struct topic_log *tl = arg;
+	tl->failing = err != NULL;
+	if (tl->fared)
+		tl->fared(tl->fared_arg, err);
 }
 
 static size_t kept(
@@ -426,6 +518,8 @@ int topic_log_open(const struct topic_log_opts *o, struct topic_log **out, struc
 	tl->dir = o->dir;
 	tl->lg = o->lg;
 	tl->io = o->io ? o->io : &log_io_real;
+	tl->fared = o->fared;
+	tl->fared_arg = o->fared_arg;
 	tl->turn_chan = chan_new(0, 1);
 	give_turn(tl);
 	atomic_init(&tl->touched, false);
@@ -441,7 +535,9 @@ int topic_log_open(const struct topic_log_opts *o, struct topic_log **out, struc
 		.tick_arg = tl,
 		.tick_ns = o->sync_timeout > 0 ? o->sync_timeout : SYNC_TIMEOUT_NS,
 		.kept = kept,
-		.kept_arg = tl};
+		.kept_arg = tl,
+		.fared = fared,
+		.fared_arg = tl};
 	if (log_open(&opts, &tl->log, err) != 0) {
 		free_topic_log(tl);
 		return -1;
@@ -587,12 +683,18 @@ int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n
 	return log_append_telling(tl->log, msgs, n, in_memory ? in_memory : &ignored, err);
 }
 
+void topic_log_handed_locked(struct topic_log *tl, uint64_t upto)
+{
+	mutex_assert_held(&tl->lock);
+	if (tl->handed_to < upto)
+		tl->handed_to = upto;
+	move_handed_locked(tl);
+}
+
 void topic_log_handed(struct topic_log *tl, uint64_t upto)
 {
 	mutex_lock(&tl->lock);
-	uint64_t floor = cursor_floor(tl->handed);
-	if (floor < upto)
-		cursor_finished_range(tl->handed, floor, upto);
+	topic_log_handed_locked(tl, upto);
 	mutex_unlock(&tl->lock);
 	topic_log_touch(tl);
 }
@@ -604,7 +706,10 @@ int topic_log_set_disk(struct topic_log *tl, bool disk, struct err *err)
 
 uint64_t topic_log_handed_upto(struct topic_log *tl)
 {
-	return floor_of(tl->handed, &tl->lock);
+	mutex_lock(&tl->lock);
+	uint64_t upto = tl->handed_to;
+	mutex_unlock(&tl->lock);
+	return upto;
 }
 
 /* After this tick does nothing. */
@@ -636,4 +741,37 @@ int topic_log_delete(struct topic_log *tl, struct err *err)
 	int rc = log_delete(tl->log, tl->dir, err);
 	free_topic_log(tl);
 	return rc;
+}
+
+/* --- what is there -------------------------------------------------------------------------------- */
+
+void topic_log_cursor_stats_locked(struct log *l, struct cursor *c, uint64_t floor,
+	const struct topic_log_mark *mark, struct topic_log_cursor_stats *out)
+{
+	struct log_held held = log_get_held(l, floor);
+	*out = (struct topic_log_cursor_stats){
+		.floor = floor,
+		.held_bytes = held.bytes,
+		.holds_oldest = held.oldest,
+		.waiting = cursor_waiting(c),
+		.file_bytes = mark->file.size,
+		.failing = mark->failing,
+	};
+	if (floor >= held.next)
+		return;
+	out->unfinished = cursor_unfinished(c, held.next) - cursor_unfinished(c, floor);
+	/* It may have moved since the last flush: then it is there since a moment ago. */
+	out->floor_since_ns =
+		mark->floor == floor && mark->since_ns != 0 ? mark->since_ns : clock_mono_ns();
+}
+
+void topic_log_get_stats(struct topic_log *tl, struct topic_log_stats *out)
+{
+	*out = (struct topic_log_stats){0};
+	log_get_stats(tl->log, &out->log);
+	mutex_lock(&tl->lock);
+	topic_log_cursor_stats_locked(tl->log, tl->handed, tl->handed_to, &tl->mark, &out->handed);
+	out->cursor_bytes = tl->cursor_bytes;
+	out->failing_cursors = tl->failing_cursors;
+	mutex_unlock(&tl->lock);
 }

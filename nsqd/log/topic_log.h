@@ -2,7 +2,7 @@
 /*
  * What a topic with a log and its channels share: the log, the cursor of the topic, and the list of
  * the channels' cursors. It sees to it that cursors are written in time, and that segments go which
- * nobody wants. No Go file: stock has no log. docs/log-queue-draft.md says how topic and channel use
+ * nobody wants. No Go file: stock has no log. docs/log-design.md says how topic and channel use
  * it, and what must always be true.
  *
  * The life of one: open; the topic's queue; a queue for each channel that topic_log_each_channel
@@ -35,6 +35,12 @@ struct topic_log_opts {
 	const struct log_io *io;
 	int64_t sync_timeout; /* ns; what happens is in a cursor's file so soon; 0: 2 s */
 	size_t move_behind;   /* as in log_mover_new */
+	/*
+	 * As in struct log_opts, and with err NULL when the log is closed while commits fail. So of
+	 * all calls with err set and NULL, the last one is NULL.
+	 */
+	void (*fared)(void *arg, const struct err *err);
+	void *fared_arg;
 };
 
 /* --- life --------------------------------------------------------------------------------------- */
@@ -87,6 +93,31 @@ int topic_log_close(struct topic_log *tl, struct err *err);
 /* The same, and removes the log. */
 int topic_log_delete(struct topic_log *tl, struct err *err);
 
+/* --- what is there -------------------------------------------------------------------------------- */
+
+/* Of a cursor: what it holds back, and its file. */
+struct topic_log_cursor_stats {
+	uint64_t floor;         /* all messages before it are finished */
+	int64_t floor_since_ns; /* since when, about (monotonic); 0: nothing behind it is there */
+	int64_t held_bytes;     /* as in struct log_held */
+	bool holds_oldest;      /* likewise; other cursors may do so, too */
+	uint64_t unfinished;    /* messages up to the end of the log */
+	uint64_t waiting;       /* of these, for their time, or for room in memory */
+	int64_t file_bytes;
+	bool failing; /* its file could not be written */
+};
+
+struct topic_log_stats {
+	struct log_stats log;
+	struct topic_log_cursor_stats
+		handed;        /* the topic's own: what is in its channels is finished */
+	uint64_t cursor_bytes; /* that cursors have written, since the start */
+	size_t failing_cursors;
+};
+
+/* Any thread, never blocks: takes topic_log.lock and log.lock, one after the other. */
+void topic_log_get_stats(struct topic_log *tl, struct topic_log_stats *out);
+
 /* --- for log_queue.c ------------------------------------------------------------------------------ */
 
 /* The topic's queue: kept is called for all that is appended, as log_opts.kept; tick as a member's. */
@@ -97,9 +128,10 @@ void topic_log_set_queue(struct topic_log *tl,
 /* It is closed: tick is not called any more. May wait for a tick, and so for the disk. */
 void topic_log_unset_queue(struct topic_log *tl);
 /*
- * A channel joins, whose member has lock, channel, ops, tick and arg set: opens its cursor, or makes one that
- * begins with what the topic has not handed out. *handed: all before it has been handed out. -1 with
- * err set. Blocks on the disk.
+ * A channel joins, whose member has channel, lock, ops, tick and arg set: opens its cursor, or makes
+ * one that begins with what the topic has not handed out. *handed: all before it has been handed out.
+ * -1 with err set. Before topic_log_start this blocks on the disk, and one thread at a time may join.
+ * Afterwards it does not block: the next flush makes the file, and there is no error.
  */
 int topic_log_join(struct topic_log *tl, const char *channel, struct topic_log_member *m,
 	uint64_t *handed, struct err *err);
@@ -108,8 +140,8 @@ void topic_log_listen(struct topic_log *tl, struct topic_log_member *m);
 /* Its tick, met and alone are not called any more. May wait for a tick, and so for the disk. */
 void topic_log_mute(struct topic_log *tl, struct topic_log_member *m);
 /*
- * It leaves: writes what is pending, or removes the file, and frees the cursor. -1 with
- * err set. Blocks on the disk.
+ * It leaves, and frees the cursor: removes the file, or, where the topic is being closed, writes what
+ * is pending. Then nothing goes any more that it may want. -1 with err set. Blocks on the disk.
  */
 int topic_log_leave(struct topic_log *tl, struct topic_log_member *m, bool remove, struct err *err);
 /*
@@ -119,6 +151,11 @@ int topic_log_leave(struct topic_log *tl, struct topic_log_member *m, bool remov
  */
 int topic_log_append_alone(struct topic_log *tl, const char *channel, struct message *const *msgs,
 	size_t n, struct err *err);
+/* The same as topic_log_handed, with topic_log.lock held, and without topic_log_touch. */
+void topic_log_handed_locked(struct topic_log *tl, uint64_t upto);
+/* What a cursor with this floor holds back of the log; its owner's lock is held. */
+void topic_log_cursor_stats_locked(struct log *l, struct cursor *c, uint64_t floor,
+	const struct topic_log_mark *mark, struct topic_log_cursor_stats *out);
 /* A cursor has something to write. Never blocks; takes locks below topic_log.lock. Any thread. */
 void topic_log_touch(struct topic_log *tl);
 struct log *topic_log_log(struct topic_log *tl);

@@ -48,6 +48,14 @@ struct topic_log_member_ops {
 	void (*alone)(void *arg, bool mine, struct message *const *msgs, size_t n);
 };
 
+/* What is known of a cursor since its last flush. Guarded by the lock of its owner. */
+struct topic_log_mark {
+	uint64_t floor;
+	int64_t since_ns; /* since when the floor is there (monotonic) */
+	struct cursor_file_stats file;
+	bool failing; /* the last flush has failed, and that is logged */
+};
+
 /* A channel's cursor, as the topic_log knows it. Part of its log_queue. */
 struct topic_log_member {
 	struct cursor *cursor;                  /* owned */
@@ -57,6 +65,7 @@ struct topic_log_member {
 	/* By the flusher, every sync_timeout. True: once more, please. May block. NULL: nothing. */
 	bool (*tick)(void *arg);
 	void *arg;
+	struct topic_log_mark mark;
 	/* guarded by topic_log_members.lock */
 	struct topic_log_member *next;
 	bool muted;         /* it is not there yet, or leaves: nothing that needs its thread */
@@ -66,13 +75,12 @@ struct topic_log_member {
 	/* the flusher's */
 	uint64_t floor; /* of the cursor, when it was looked what is worth to be copied */
 	bool saved;     /* its file is there */
-	bool failing;   /* the last flush has failed, and that is logged */
 };
 
 /* The channels of a topic. */
 struct topic_log_members {
 	struct mutex lock; /* topic_log.members_lock; taken before the locks of the owners */
-	/* guarded by lock; the flusher alone changes it */
+	/* guarded by lock; others than the flusher only add to it, in front */
 	struct topic_log_member *first;
 };
 

@@ -111,10 +111,13 @@ void limits_refresh(struct topic *t, struct channel *const *channels, size_t n)
 	if (!on && !atomic_load(&l->on))
 		return;
 	rwlock_wrlock(&t->lock);
+	/* An append to a log has given topic.lock up, and yet moves messages. */
+	rwlock_wrlock(&t->append_lock);
 	struct limited_channel *old = l->channels;
 	l->channels = list;
 	l->n_channels = n_limited;
 	switch_to(t, on, bytes || share, share);
+	rwlock_unlock(&t->append_lock);
 	rwlock_unlock(&t->lock);
 	free(old);
 }

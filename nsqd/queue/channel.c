@@ -306,7 +306,6 @@ int channel_put_alone(struct channel *c, struct message *const *msgs, size_t n, 
 		rc = err_set(err, 0, "exiting");
 	} else {
 		rc = log_queue_append_alone(c->backend, msgs, n, err);
-		nsqd_set_health(c->ctx, rc != 0 ? err : NULL);
 		channel_tell_over(c);
 	}
 	rwlock_unlock(&c->exit_lock);
@@ -886,6 +885,16 @@ void channel_latencies(
 	*publish_to_deliver = c->publish_to_deliver;
 	*deliver_to_finish = c->deliver_to_finish;
 	mutex_unlock(&c->in_flight_lock);
+}
+
+bool channel_get_log_stats(struct channel *c, struct topic_log_cursor_stats *out)
+{
+	mutex_lock(&c->in_flight_lock);
+	bool has = c->log_queue != NULL;
+	if (has)
+		log_queue_stats_locked(c->log_queue, out);
+	mutex_unlock(&c->in_flight_lock);
+	return has;
 }
 
 size_t channel_deferred_count(struct channel *c)

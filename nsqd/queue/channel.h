@@ -34,6 +34,7 @@
 
 struct channel;
 struct topic;
+struct topic_log_cursor_stats;
 
 /* The most messages in the pump's batch. */
 #define CHANNEL_BATCH 256
@@ -192,6 +193,9 @@ static inline bool channel_exiting(const struct channel *c)
 {
 	return atomic_load(&c->exit_flag);
 }
+
+/* What it holds back of the topic's log. False: it has no cursor. Takes in_flight_lock. */
+bool channel_get_log_stats(struct channel *c, struct topic_log_cursor_stats *out);
 
 /* --- queueing: the topic's pump --------------------------------------------------------------- */
 

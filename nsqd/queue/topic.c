@@ -55,6 +55,7 @@ static void topic_free(struct topic *t)
 	chan_free(t->unstuck_chan);
 	wait_group_destroy(&t->wait_group);
 	rwlock_destroy(&t->lock);
+	rwlock_destroy(&t->append_lock);
 	limits_destroy(t);
 	settings_unref(t->settings);
 	free(t);
@@ -89,6 +90,14 @@ static bool has_log(const struct topic *t)
 	return has;
 }
 
+/* What /ping says. */
+static void log_fared(void *arg, const struct err *err)
+{
+	struct topic *t = arg;
+	nsqd_set_log_health(t->ctx, t->log_failing, err);
+	t->log_failing = err != NULL;
+}
+
 static int open_log(struct topic *t, const struct options *o, struct err *err)
 {
 	struct topic_log_opts opts = {.dir = t->ctx->data_dir_fd,
@@ -98,7 +107,9 @@ static int open_log(struct topic *t, const struct options *o, struct err *err)
 		.segment_bytes = o->max_bytes_per_file < LOG_SEGMENT_BYTES ? o->max_bytes_per_file
 									   : LOG_SEGMENT_BYTES,
 		.sync_timeout = o->sync_timeout,
-		.lg = &t->ctx->lg};
+		.lg = &t->ctx->lg,
+		.fared = log_fared,
+		.fared_arg = t};
 	if (topic_log_open(&opts, &t->log, err) != 0)
 		return -1;
 	t->logged = true;
@@ -137,6 +148,7 @@ struct topic *topic_new(struct context *ctx, const char *name,
 	t->delete_callback = delete_callback;
 	t->delete_arg = delete_arg;
 	rwlock_init(&t->lock, RANK_TOPIC);
+	rwlock_init(&t->append_lock, RANK_APPEND);
 	t->memory_msg_chan = chan_new(sizeof(struct message *), (size_t)opts->mem_queue_size);
 	t->start_chan = chan_new(0, 1);
 	t->exit_chan = chan_new(0, 0);
@@ -429,10 +441,12 @@ static void start_log(struct topic *t)
 	if (rc == 0)
 		rc = topic_log_start(t->log, &err);
 	t->log_ready = rc == 0;
-	if (rc != 0)
+	if (rc != 0) {
 		nsqd_logf(t->ctx, LG_ERROR, "TOPIC(%s): takes no messages - %s", t->name, err.msg);
-	else if (t->ctx->dead_letter_ops && has_nothing(t))
+		log_fared(t, &err);
+	} else if (t->ctx->dead_letter_ops && has_nothing(t)) {
 		t->ctx->dead_letter_ops->clear(t->ctx->dead_letter_arg, t->name);
+	}
 }
 
 void topic_start(struct topic *t)
@@ -463,18 +477,26 @@ static size_t put_to_backend(struct topic *t, struct message **msgs, size_t n, s
 	return stored;
 }
 
-/* All n, or none. The topic's queue hands them to the pump, in the order of the log. */
+/*
+ * All n, or none. The topic's queue hands them to the pump, in the order of the log.
+ *
+ * The disk may take its time: topic.lock is given up meanwhile, since everybody needs that, as to
+ * look at the topic, or to subscribe. The exit waits for append_lock.
+ */
 static size_t put_to_log(
 	struct topic *t, struct message **msgs, size_t n, size_t *in_memory, struct err *err)
 {
-	if (!t->log_ready) {
-		err_set(err, 0, "the log is not open");
-		return 0;
-	}
-	int rc = topic_log_append(t->log, msgs, n, in_memory, err);
-	/* That is too large for any disk: says nothing of this one's health. */
-	if (rc == 0 || err->code != EFBIG)
-		nsqd_set_health(t->ctx, rc != 0 ? err : NULL);
+	int rc;
+	rwlock_rdlock(&t->append_lock);
+	rwlock_unlock(&t->lock);
+	if (topic_exiting(t))
+		rc = err_set(err, 0, "exiting");
+	else if (!t->log_ready)
+		rc = err_set(err, 0, "the log is not open");
+	else
+		rc = topic_log_append(t->log, msgs, n, in_memory, err);
+	rwlock_unlock(&t->append_lock);
+	rwlock_rdlock(&t->lock);
 	if (rc != 0)
 		return 0;
 	message_unref_all(msgs, n);
@@ -808,10 +830,28 @@ bool topic_is_synced(struct topic *t)
 	return synced;
 }
 
+bool topic_get_log_stats(struct topic *t, struct topic_log_stats *out)
+{
+	rwlock_rdlock(&t->lock);
+	bool has = t->log != NULL;
+	if (has)
+		topic_log_get_stats(t->log, out);
+	rwlock_unlock(&t->lock);
+	return has;
+}
+
+/* Those of puts that have begun. */
+static void await_appends(struct topic *t)
+{
+	rwlock_wrlock(&t->append_lock);
+	rwlock_unlock(&t->append_lock);
+}
+
 void topic_await_puts(struct topic *t)
 {
 	rwlock_wrlock(&t->lock);
 	rwlock_unlock(&t->lock);
+	await_appends(t);
 }
 
 int64_t topic_depth(struct topic *t)
@@ -892,7 +932,7 @@ int topic_empty(struct topic *t, struct err *err)
 	/* For reading: the lock keeps the backend from being closed; others may go on putting. */
 	rwlock_rdlock(&t->lock);
 	int rc = t->backend ? t->backend->ops->empty(t->backend, err) : 0;
-	if (rc == 0 && t->log) {
+	if (rc == 0 && t->backend && t->log) {
 		/* Else a restart would find that the channels have not finished them. */
 		uint64_t upto = topic_log_handed_upto(t->log);
 		for (struct channel *c = t->channel_map; c; c = c->hh.next)
@@ -919,13 +959,11 @@ static void flush(struct topic *t)
 }
 
 /* From here on depth and empty do without the backend, so that it can be freed. */
-static struct backend_queue *take_backend(struct topic *t, struct topic_log **log)
+static struct backend_queue *take_backend(struct topic *t)
 {
 	rwlock_wrlock(&t->lock);
 	struct backend_queue *q = t->backend;
 	t->backend = NULL;
-	*log = t->log;
-	t->log = NULL;
 	rwlock_unlock(&t->lock);
 	return q;
 }
@@ -979,12 +1017,27 @@ static bool begin_exit(struct topic *t)
 	return first;
 }
 
+static int end_log(struct topic *t, bool deleted, struct err *err)
+{
+	rwlock_wrlock(&t->lock);
+	struct topic_log *log = t->log;
+	t->log = NULL;
+	rwlock_unlock(&t->lock);
+	if (!log)
+		return 0;
+	int rc = deleted ? topic_log_delete(log, err) : topic_log_close(log, err);
+	if (t->log_failing) /* it was never ready */
+		log_fared(t, NULL);
+	return rc;
+}
+
 static enum exit_result topic_exit(struct topic *t, bool deleted, struct err *err)
 {
 	if (!begin_exit(t)) {
 		err_set(err, 0, "exiting");
 		return EXIT_ELSEWHERE;
 	}
+	await_appends(t);
 	if (deleted) {
 		nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): deleting", t->name);
 		/* before nsqd.dat is without it: who makes it anew finds none of them */
@@ -1008,11 +1061,9 @@ static enum exit_result topic_exit(struct topic *t, bool deleted, struct err *er
 			topic_settle(t); /* else the next start finds these once more */
 		flush(t);
 	}
-	struct topic_log *log;
-	struct backend_queue *q = take_backend(t, &log);
+	struct backend_queue *q = take_backend(t);
 	int rc = deleted ? q->ops->delete (q, err) : q->ops->close(q, err);
-	if (log)
-		rc |= deleted ? topic_log_delete(log, err) : topic_log_close(log, err);
+	rc |= end_log(t, deleted, err);
 	if (rc == 0 && !ok && deleted)
 		rc = err_set(err, EIO, "the files of a channel could not be removed");
 	return rc == 0 ? EXIT_DONE : EXIT_FAILED;

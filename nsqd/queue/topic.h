@@ -29,6 +29,7 @@
 struct channel;
 struct quantile;
 struct topic_log;
+struct topic_log_stats;
 
 struct topic {
 	_Atomic int refs;
@@ -47,10 +48,16 @@ struct topic {
 	struct chan *gone_chan;      /* see gone.h; set before exit_flag, NULL till then */
 	bool files_left; /* the disk has refused to remove some; read once gone_chan is closed */
 
-	bool logged;                   /* immutable: it has a log */
-	struct topic_log *log;         /* likewise, until exit takes it, under lock for writing */
-	bool log_broken;               /* a channel could not be opened; by who starts the topic */
-	bool log_ready;                /* set before any publisher knows the topic */
+	bool logged; /* immutable: it has a log */
+	/*
+	 * NULL: not durable. Until exit takes it away, under lock: for those who hold that, or
+	 * append_lock, and for the channels and the pump, which end before.
+	 */
+	struct topic_log *log;
+	struct rwlock append_lock; /* appends hold it for reading; nobody else waits for those */
+	bool log_broken;           /* a channel could not be opened; by who starts the topic */
+	bool log_ready;            /* set before any publisher knows the topic */
+	bool log_failing; /* counts as such: by the writer of the log, or who opens and ends */
 	struct backend_queue *backend; /* immutable; lives until exit has ended; puts hold lock */
 	struct chan *memory_msg_chan;  /* immutable; of struct message * */
 	struct chan *start_chan;       /* immutable; capacity 1 */
@@ -104,6 +111,8 @@ struct channel *topic_get_channel(struct topic *t, const char *name, struct err 
  * meanwhile.
  */
 struct channel *topic_create_channel(struct topic *t, const char *name, struct err *err);
+/* What its log holds, and has done. False: it has none. Takes topic.lock, never blocks on the disk. */
+bool topic_get_log_stats(struct topic *t, struct topic_log_stats *out);
 /* For nsqd_put_may_block and nsqd_sub_may_block (topics.h), which see. */
 bool topic_put_may_block(struct topic *t, size_t n);
 bool topic_sub_may_block(struct topic *t, const char *channel_name);

@@ -17,6 +17,7 @@
 #include "common/version.h"
 #include "common/xalloc.h"
 #include "nsqd/stats/exposition.h"
+#include "nsqd/stats/log_metrics.h"
 
 #define NO_LABELS                                                                                  \
 	(struct labels)                                                                            \
@@ -806,6 +807,7 @@ void metrics_print(struct strbuf *out, const struct metrics_page *p)
 		print_age(&e, s, &labels, &age_metrics[i]);
 	print_refusals(&e, s);
 	print_percentiles(&e, s, &labels);
+	log_metrics_print(&e, s);
 	if (p->include_histograms)
 		print_latencies(&e, s, &labels);
 	free_labels(&labels);

@@ -67,6 +67,24 @@ static int64_t age_of(int64_t timestamp)
 	return timestamp > 0 && timestamp < now ? now - timestamp : 0;
 }
 
+static void get_channel_log(struct channel *c, struct channel_stats *out)
+{
+	struct topic_log_cursor_stats s;
+	if (!channel_get_log_stats(c, &s))
+		return;
+	out->log = xmalloc(sizeof(s));
+	*out->log = s;
+}
+
+static void get_topic_log(struct topic *t, struct topic_stats *out)
+{
+	struct topic_log_stats s;
+	if (!topic_get_log_stats(t, &s))
+		return;
+	out->log = xmalloc(sizeof(s));
+	*out->log = s;
+}
+
 /* NewChannelStats */
 static void get_channel(
 	struct channel *c, const char *topic, bool include_clients, struct channel_stats *out)
@@ -92,6 +110,7 @@ static void get_channel(
 	out->requeued_on_disconnect =
 		atomic_load_explicit(&c->requeued_on_disconnect, memory_order_relaxed);
 	channel_latencies(c, &out->publish_to_deliver, &out->deliver_to_finish);
+	get_channel_log(c, out);
 	out->paused = channel_is_paused(c);
 	quantile_result(c->e2e_processing_latency_stream, &out->e2e_processing_latency);
 }
@@ -109,6 +128,7 @@ static void get_topic(struct topic *t, struct topic_stats *out)
 	for (int i = 0; i < N_REFUSALS; i++)
 		out->rejected[i] =
 			atomic_load_explicit(&t->limits.rejected[i], memory_order_relaxed);
+	get_topic_log(t, out);
 	out->paused = topic_is_paused(t);
 	struct quantile *latencies = topic_aggregate_channel_e2e_processing_latency(t);
 	quantile_result(latencies, &out->e2e_processing_latency);
@@ -216,8 +236,10 @@ void stats_free(struct stats *s)
 		for (size_t j = 0; j < t->n_channels; j++) {
 			free_clients(t->channels[j].clients, t->channels[j].client_count);
 			quantile_result_free(&t->channels[j].e2e_processing_latency);
+			free(t->channels[j].log);
 		}
 		free(t->channels);
+		free(t->log);
 		quantile_result_free(&t->e2e_processing_latency);
 	}
 	free(s->topics);

@@ -13,6 +13,7 @@
 #include "common/latency.h"
 #include "common/quantile.h"
 #include "nsqd/client/client_v2.h"
+#include "nsqd/log/topic_log.h"
 #include "nsqd/queue/limits.h"
 #include "nsqd/queue/topics.h"
 
@@ -41,6 +42,7 @@ struct channel_stats {
 	uint64_t requeued_on_disconnect;
 	struct latency publish_to_deliver;
 	struct latency deliver_to_finish;
+	struct topic_log_cursor_stats *log; /* owned; NULL: it has no cursor */
 };
 
 /*
@@ -70,6 +72,7 @@ struct topic_stats {
 	int64_t oldest_age_ns;
 	bool paused;
 	struct quantile_result e2e_processing_latency;
+	struct topic_log_stats *log; /* owned; NULL: it has no log; shown when asked for */
 };
 
 struct stats {

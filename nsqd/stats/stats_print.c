@@ -13,6 +13,7 @@
 
 #include "common/clock.h"
 #include "common/version.h"
+#include "nsqd/stats/log_print.h"
 
 static uint64_t memory_value(const struct mem_stats *m, size_t field)
 {
@@ -205,6 +206,8 @@ void stats_print_json(struct strbuf *out, const struct stats_page *p)
 		strbuf_adds(out, "null");
 	if (p->limits)
 		print_limits_json(out, p->limits);
+	if (p->include_log)
+		log_print_json(out, s, p->holder);
 	strbuf_addc(out, '}');
 }
 

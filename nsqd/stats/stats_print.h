@@ -9,12 +9,15 @@
 
 #include "common/strbuf.h"
 #include "nsqd/core/host_limits.h"
+#include "nsqd/queue/log_holder.h"
 #include "nsqd/stats/stats.h"
 
 struct stats_page {
 	const struct stats *stats;
 	const struct mem_stats *memory;         /* NULL: not asked for */
 	const struct host_limits_state *limits; /* likewise; JSON alone shows them */
+	bool include_log;                       /* JSON alone shows logs */
+	const struct log_holder *holder; /* of the topic that was asked for; NULL: not known */
 	const char *health;
 	int64_t start_time_ns; /* wall clock */
 	int64_t now_ns;        /* wall clock */

@@ -67,6 +67,8 @@ def nice(top, of_bytes):
 def panel(at, title, unit, series):
     """The parts of a panel whose corner is at that place."""
     x, y = at
+    # What never happened needs no line in a small legend.
+    series = [s for s in series if any(v for _, v in s["values"])] or series[:1]
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     points = [v for s in series for _, v in s["values"] if v is not None]
     top = nice(max(points, default=0), unit in ("bytes", "Bps"))

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The metrics: the list in docs/monitoring.md is made from the tables of nsqd/stats/metrics.c.
+"""The metrics: the list in docs/monitoring.md is made from the tables of nsqd/stats/metrics.c
+and log_metrics.c.
 
 And each metric that a rule or the dashboard in docs/monitoring/ names is served.
 
@@ -12,7 +13,7 @@ import sys
 
 import tree
 
-SOURCE = "nsqd/stats/metrics.c"
+SOURCES = ("nsqd/stats/metrics.c", "nsqd/stats/log_metrics.c")
 PAGE = "docs/monitoring.md"
 FOLDER = "docs/monitoring/"
 BEGIN, END = "<!-- made by test/docs/metrics.py --write -->\n", "<!-- end -->\n"
@@ -34,8 +35,15 @@ TITLES = {
     "age_metrics": "Ages of topics and channels",
     "exporter_metrics": "Names of lovoo's exporter",
     "consumer_metrics": "Consumers, with `include_clients=true`",
+    "log_metrics": "Logs",
+    "log_latency_metrics": "Histograms of logs",
+    "cursor_metrics": "What channels hold of a log",
     "producer_metrics": "Producers, with `include_clients=true`",
 }
+
+
+def read_sources(root):
+    return "\n".join(tree.read(root, source) for source in SOURCES)
 
 
 def tables(source):
@@ -92,7 +100,7 @@ def expressions(root):
 
 def check(root):
     """All complaints about the tree, as lines."""
-    source, page, complaints = tree.read(root, SOURCE), tree.read(root, PAGE), []
+    source, page, complaints = read_sources(root), tree.read(root, PAGE), []
     found = page.partition(BEGIN)[2].partition(END)[0]
     if found.strip() != made(source).strip():
         complaints.append(f"{PAGE}: the list is stale: test/docs/metrics.py --write makes it")
@@ -112,7 +120,7 @@ def write():
     page = tree.read(".", PAGE)
     head, _, rest = page.partition(BEGIN)
     with open(PAGE, "w", encoding="utf-8") as file:
-        file.write(head + BEGIN + "\n" + made(tree.read(".", SOURCE)) + "\n" + END + rest.partition(END)[2])
+        file.write(head + BEGIN + "\n" + made(read_sources(".")) + "\n" + END + rest.partition(END)[2])
 
 
 if __name__ == "__main__":

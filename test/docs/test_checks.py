@@ -588,7 +588,8 @@ class Metrics(Tree):
 
     def check(self, rule="rate(nsq_a{x=\"y\"}[5m]) > 1", panel="sum by (z) (nsq_b_seconds_sum)",
               variable="label_values(nsq_a, instance)", source=SOURCE):
-        self.write(metrics.SOURCE, source)
+        self.write(metrics.SOURCES[0], source)
+        self.write(metrics.SOURCES[1], "")
         self.write(metrics.PAGE, metrics.BEGIN + metrics.made(self.SOURCE) + metrics.END)
         self.write("docs/monitoring/alerts.yml", f"        expr: '{rule}'\n")
         self.write("docs/monitoring/dashboard.json", json.dumps({
@@ -1023,14 +1024,21 @@ class Version(Tree):
 
 class LogPage(Tree):
     READER = "```python\ndef read(segment):\n    return %s\n```\n"
+    CURSOR = "```python\ndef read_cursor(file):\n    return %s\n```\n"
 
-    def check(self, page):
+    def check(self, page, cursor=None):
         self.write(log_page.GOLDEN, "00 # a byte\n")
-        self.write(log_page.PAGE, page)
+        self.write(log_page.CURSOR, "00 # a byte\n")
+        self.write(log_page.PAGE, page + self.CURSOR % (cursor or repr(log_page.IN_CURSOR)))
         return log_page.check(self.root)
 
-    def test_reader_that_finds_all_passes(self):
+    def test_readers_that_find_all_pass(self):
         self.assertEqual(self.check(self.READER % repr(log_page.EXPECTED)), [])
+
+    def test_other_readers_of_cursors_are_refused(self):
+        reader = self.READER % repr(log_page.EXPECTED)
+        self.assert_refused(self.check(reader, '"x", []'), "read_cursor finds ('x', [])")
+        self.assert_refused(self.check(reader, "file[7]"), "cannot read", "IndexError")
 
     def test_other_readers_are_refused(self):
         self.assert_refused(self.check(self.READER % '"x", []'), "finds ('x', [])")

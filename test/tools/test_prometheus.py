@@ -75,9 +75,16 @@ def test_prometheus_has_the_numbers(used, tmp_path):
         server.close()
 
 
-def test_each_panel_of_the_dashboard_shows_something(used, tmp_path):
+def test_each_panel_of_the_dashboard_shows_something(used, new_nsqd, tmp_path):
     daemon, topic = used
-    server = Prometheus(str(tmp_path), [daemon])
+    durable = new_nsqd('--durability=process')
+    durable.create('logged', 'ch')
+    durable.pub('logged', b'kept')
+    durable.create('full#ephemeral')
+    answer = durable.http('PUT', '/topic/config?topic=full%23ephemeral', b'{"max_depth":1}')
+    assert answer.status == 200, answer
+    assert [durable.post('/pub?topic=full%23ephemeral', b'x').status for _ in range(2)] == [200, 503]
+    server = Prometheus(str(tmp_path), [daemon, durable])
     try:
         for title, _, targets in panels():
             for expression, _ in targets:
