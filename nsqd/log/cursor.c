@@ -2,6 +2,8 @@
 /*
  * The cursor of a channel: what happens to messages, and what is asked about them. No Go file: stock
  * has no log. Any thread, under the lock of the cursor's owner. Nothing here blocks.
+ *
+ * Lessons in docs/course/: 23-log.
  */
 #include "nsqd/log/cursor.h"
 

@@ -6,6 +6,8 @@
  * The thread starts with the first append, and ends when the log has been left alone for a while. It
  * takes all requests that wait on append_chan in one go. So publishers that wait at the same time
  * share one write and one fdatasync: that is group commit. Each is answered on a chan of its own.
+ *
+ * Lessons in docs/course/: 23-log.
  */
 #include "nsqd/log/log.h"
 

@@ -9,6 +9,8 @@
  * failed fdatasync nobody knows what is on the disk, and a second one may say that all is well. The
  * next segment begins with the number after the last kept record. So what lies behind that in the
  * old file is no part of the log, whatever it is.
+ *
+ * Lessons in docs/course/: 23-log.
  */
 #include "nsqd/log/log_append.h"
 
