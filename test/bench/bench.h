@@ -57,10 +57,11 @@ struct options {
 	int stored_topics;         /* stats: so many topics besides opt.topic */
 	int stats_interval;        /* stats: in ms, from request to request */
 	double storm_rate;         /* storm-latency: connections per second */
-	int threads; /* at most so many workers publish, and as many consume per channel */
-	int pollers; /* at most so many workers consume in all; 0 = no limit */
-	bool create; /* create the channels before publishing */
-	bool null;   /* load the built-in null server instead */
+	int threads;   /* at most so many workers publish, and as many consume per channel */
+	int pollers;   /* at most so many workers consume in all; 0 = no limit */
+	bool ok_times; /* print how long the answers to publishes took */
+	bool create;   /* create the channels before publishing */
+	bool null;     /* load the built-in null server instead */
 	bool tls;
 	enum compression compress;
 };
@@ -226,7 +227,15 @@ unsigned sequence_take(struct sequence *s, unsigned n, uint64_t *first);
 
 /* ---- publishers (publish.c) ---- */
 
-enum publish_kind { PUBLISH_PUB, PUBLISH_MPUB, PUBLISH_DPUB, PUBLISH_HTTP };
+enum publish_kind {
+	PUBLISH_PUB,
+	PUBLISH_MPUB,
+	PUBLISH_DPUB,
+	PUBLISH_HTTP,
+	PUBLISH_REDIS, /* from here on other servers than nsqd: peers.c */
+	PUBLISH_BEANSTALKD,
+	PUBLISH_NATS
+};
 
 struct publishers;
 
@@ -235,7 +244,19 @@ void publishers_spawn(struct publishers *p, pthread_barrier_t *start);
 int publishers_workers(const struct publishers *p);
 /* Returns the number of messages that the server acknowledged. */
 uint64_t publishers_join(struct publishers *p);
+/* With opt.ok_times: prints how long the answers took. */
+void publishers_print(struct publishers *p);
 void publishers_close(struct publishers *p);
+
+/* ---- other servers (peers.c): kind is PUBLISH_REDIS or one behind it ---- */
+
+/* What a publishing connection says first. */
+void peer_handshake(struct conn *c, enum publish_kind kind);
+/* Writes what is in front of a body; PEER_TAIL follows the body. Returns its size. */
+int peer_command_head(char *out, const struct conn *c, enum publish_kind kind);
+#define PEER_TAIL "\r\n"
+/* How many commands the input answers. An answer that is not OK ends the run. */
+int peer_answers(struct conn *c, enum publish_kind kind);
 
 /* ---- one thread that publishes on time (open_loop.c) ---- */
 
@@ -411,7 +432,8 @@ void null_server_start(void); /* null_server.c: sets opt.port, opt.pid */
 
 struct proc_sample {
 	int64_t cpu_ns;
-	uint64_t voluntary; /* context switches of the threads that live now */
+	uint64_t disk_bytes; /* that it has made the system write to disks, or will */
+	uint64_t voluntary;  /* context switches of the threads that live now */
 	uint64_t involuntary;
 	long rss_kb;
 	long peak_kb;

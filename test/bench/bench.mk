@@ -4,7 +4,7 @@
 include test/stock/stock.mk
 
 BENCH_SRC := $(addprefix test/bench/,nsq_bench.c body.c churn.c conn.c consume.c crowd.c exit.c \
-             idle.c latency.c null_server.c open_loop.c options.c proc.c publish.c stats.c storm.c \
+             idle.c latency.c null_server.c open_loop.c options.c peers.c proc.c publish.c stats.c storm.c \
              tally.c timeouts.c tls_client.c transport.c watch.c worker.c)
 BENCH_OBJ := $(BENCH_SRC:%.c=$(BUILD)/obj/%.o)
 BENCH     := $(BUILD)/test/bench/nsq_bench
@@ -27,6 +27,15 @@ install: $(BENCH)
 # the rows of any other run there instead.
 BENCH_WRITE := $(if $(or $(WRITE),$(filter all,$(ROW))),--write=docs/benchmarks.md)
 
+# A server that the rows of group peers run beside ours. Where it cannot be built they say so.
+NATS_SERVER := $(ROOT)/peers/nats-server
+BENCH_PEERS := $(if $(filter all peers%,$(subst $(comma), ,$(ROW))),$(NATS_SERVER))
+
+$(NATS_SERVER): test/bench/natsserver/go.mod test/bench/natsserver/go.sum
+	@echo 'GO $@'
+	@test/go-build.sh nats-server test/bench/natsserver github.com/nats-io/nats-server/v2 $@ || \
+		echo 'nats-server: not built'
+
 CHECKS    += bench-smoke bench-smoke-thread
 BUILT     += bench-smoke bench-smoke-thread
 
@@ -36,7 +45,7 @@ footprint: $(OURS) ## what a client, topic, channel and message cost (WRITE=1: i
 	@$(PYTHON) test/bench/footprint.py --nsqd=$(OURS) $(if $(WRITE),--write=docs/operating.md)
 
 .PHONY: bench bench-null bench-smoke bench-smoke-thread profile
-bench: $(BENCH) $(OURS) $(STOCK_DIR)/nsqd ## measure against stock (ROW=name|group|all PAIRS=5 WRITE=1)
+bench: $(BENCH) $(OURS) $(STOCK_DIR)/nsqd $(BENCH_PEERS) ## measure against stock (ROW=name|group|all PAIRS=5 WRITE=1)
 	$(BENCH_RUN) --stock=$(STOCK_DIR)/nsqd --pairs=$(PAIRS) $(BENCH_WRITE)
 
 bench-null: $(BENCH) $(OURS) ## print the limits of the load generator
@@ -44,7 +53,7 @@ bench-null: $(BENCH) $(OURS) ## print the limits of the load generator
 
 built-bench-smoke: $(BENCH) $(OURS)
 bench-smoke: $(BENCH) $(OURS) ## short runs on our daemon alone, for the counts
-	@$(BENCH_RUN) --no-stock --pairs=1 --scale=0.02 --row=memory,disk,transport,settings,latency,many,timers,stats-2000,churn
+	@$(BENCH_RUN) --no-stock --pairs=1 --scale=0.02 --row=memory,disk,transport,settings,latency,many,timers,stats-2000,churn,log
 
 built-bench-smoke-thread: $(BENCH)
 	@$(MAKE) --no-print-directory SANITIZE=thread $(ROOT)/thread/nsqd

@@ -8,9 +8,9 @@ import time
 
 import report
 from daemon import Daemon, Failed
+from generator import run_generator
 
 TOPIC = "bench"  # or bench0, bench1, ...
-RUN_S = 180  # a run must end by then
 FRAME_MESSAGE = 2
 SETTLE_S = 30  # what was sent last must be in the statistics by then
 
@@ -24,23 +24,7 @@ def generate(bench, args, total, daemon=None, ends=False):
         http = daemon.https if args[0] == "churn-http" and "--tls" in args else daemon.http
         cmd += ["--topic", TOPIC, "--port", str(daemon.tcp), "--http-port", str(http),
                 "--pid", str(daemon.pid)]
-    try:
-        p = subprocess.run(cmd, capture_output=True, text=True, timeout=RUN_S, check=False)
-    except subprocess.TimeoutExpired as e:
-        raise Failed(f"the generator did not end within {RUN_S} s") from e
-    if daemon and not ends:
-        daemon.check_alive()
-    if p.returncode != 0:
-        lines = p.stderr.strip().splitlines()
-        raise Failed(lines[-1].replace("nsq-bench: error: ", "") if lines else "no reason given")
-    out = {}
-    for word in p.stdout.split():
-        key, value = word.split("=", 1)
-        try:
-            out[key] = float(value)
-        except ValueError:
-            out[key] = value
-    return out
+    return run_generator(cmd, daemon.check_alive if daemon and not ends else None)
 
 
 def prefill(bench, row, daemon, total):
@@ -136,7 +120,7 @@ def run_load(opts, row, binary, total, perf=None, cores=0):
             if not perf:
                 result["ctx"] = daemon.kill() / result["msgs"]
         elif row.kind != "idle":
-            verify(daemon, row, total, int(result["redelivered"]))
+            verify(daemon, row, total or int(result["msgs"]), int(result["redelivered"]))
         if row.kind == "storm-latency":
             verify_storm(daemon, int(result["storm_published"]))
         return result
@@ -225,6 +209,26 @@ def run_topics(opts, row, binary, total):
             raise Failed(f"{n} topics of {total} after the restart")
         return {"create_s": create, "stop_s": stop, "start_s": time.monotonic() - began,
                 "rss_mb": rss}
+    finally:
+        daemon.remove()
+
+
+def run_start(opts, row, binary, total):
+    """How long a start takes with a backlog: after a clean stop, and after kill -9."""
+    daemon = start(opts, row, binary, total)
+    try:
+        prefill(opts.bench, row, daemon, total)
+        result = {"stop_s": daemon.stop()}
+        for key in ("start_s", "kill_start_s"):
+            began = time.monotonic()
+            daemon.start()
+            result[key] = time.monotonic() - began
+            depth = daemon.topic_stats(TOPIC)["channels"][0]["depth"]
+            if depth != total:
+                raise Failed(f"{key}: a depth of {depth}, not {total}")
+            result["rss_mb"] = rss_mb(daemon.pid)
+            daemon.kill()
+        return result
     finally:
         daemon.remove()
 

@@ -148,6 +148,8 @@ static void run_load(const struct load *load)
 		(double)timed * 1e9 / (double)(t1 - t0),
 		(double)timed * (double)opt.size * 1e3 / (double)(t1 - t0),
 		(unsigned long long)(con != NULL ? consumers_redelivered(con) : 0));
+	if (pub && opt.ok_times)
+		publishers_print(pub);
 	proc_print(&before, &after, out);
 	printf("\n");
 	if (pub)
@@ -166,6 +168,9 @@ static const struct mode {
 	{"mpub", "MPUB of --batch messages", {true, false, PUBLISH_MPUB}, NULL},
 	{"dpub", "DPUB with a delay of --defer", {true, false, PUBLISH_DPUB}, NULL},
 	{"http", "POST /pub, keep-alive", {true, false, PUBLISH_HTTP}, NULL},
+	{"redis", "XADD to a stream of Redis", {true, false, PUBLISH_REDIS}, NULL},
+	{"beanstalkd", "put into a tube of beanstalkd", {true, false, PUBLISH_BEANSTALKD}, NULL},
+	{"nats", "PUB to a stream of NATS that exists", {true, false, PUBLISH_NATS}, NULL},
 	{"sub", "consume --total messages that are there", {false, true, PUBLISH_PUB}, NULL},
 	{"pubsub", "PUB and consume at once", {true, true, PUBLISH_PUB}, NULL},
 	{"mpubsub", "MPUB and consume at once", {true, true, PUBLISH_MPUB}, NULL},
@@ -243,7 +248,7 @@ static void complete_transport(const struct mode *mode)
 	if (mode->run == run_churn && mode->load.kind == PUBLISH_HTTP &&
 		opt.compress == COMPRESS_NONE)
 		return; /* HTTPS, and a thread for each connection at all times */
-	if (mode->run != NULL || mode->load.kind == PUBLISH_HTTP || opt.null)
+	if (mode->run != NULL || mode->load.kind >= PUBLISH_HTTP || opt.null)
 		die("%s: over plain connections only", mode->name);
 	if (opt.conns > opt.threads || opt.subs > opt.threads)
 		die("with TLS or compression each connection needs a thread");
@@ -298,6 +303,10 @@ static void complete_options(const struct mode *mode)
 	}
 	if (needs_pid(mode) && opt.pid == 0 && !opt.null)
 		die("%s: needs --pid, the server's on this host", mode->name);
+	if (opt.ok_times && (mode->run != NULL || !mode->load.publish || !transport_is_plain()))
+		die("--ok-times: for what publishes over plain connections");
+	if (opt.null && mode->load.kind >= PUBLISH_REDIS)
+		die("--null: it is like nsqd only");
 	check_deliveries(mode);
 	complete_transport(mode);
 	if (opt.total == 0 && opt.seconds <= 0)

@@ -49,6 +49,7 @@ static const struct setting {
 		"latency: topics T0..T(N-1), each with one "
 		"publishing and one consuming connection"},
 	{"channel", TEXT, &opt.channel, 0, 0, "C", "the channel"},
+	{"ok-times", FLAG, &opt.ok_times, 0, 0, NULL, "print how long the answers to PUB took"},
 	{"create", FLAG, &opt.create, 0, 0, NULL, "create the channels before publishing"},
 	{"conns", INT, &opt.conns, 1, MANY, "N", "publishing connections; connections at once"},
 	{"outstanding", INT, &opt.outstanding, 1, MANY, "N",

@@ -102,6 +102,17 @@ int proc_descriptors(void)
 	return n;
 }
 
+/* 0 where the kernel does not count it, or may not say. */
+static uint64_t disk_bytes(void)
+{
+	char path[64], buf[1024];
+
+	snprintf(path, sizeof(path), "/proc/%d/io", (int)opt.pid);
+	if (read_file(AT_FDCWD, path, buf, sizeof(buf)) == 0)
+		return 0;
+	return (uint64_t)field(buf, "\nwrite_bytes:");
+}
+
 void proc_sample(struct proc_sample *s)
 {
 	struct proc_memory m;
@@ -114,6 +125,7 @@ void proc_sample(struct proc_sample *s)
 	if (clock_getcpuclockid(opt.pid, &clock) != 0)
 		die("no server process %d", (int)opt.pid);
 	s->cpu_ns = clock_ns(clock);
+	s->disk_bytes = disk_bytes();
 	sample_threads(s);
 	proc_memory(&m);
 	s->rss_kb = m.rss_kb;
@@ -174,6 +186,7 @@ void proc_print(const struct proc_sample *a, const struct proc_sample *b, uint64
 	printf(" gen_us=%.3f", (double)(b->own_cpu_ns - a->own_cpu_ns) / 1e3 / n);
 	if (opt.pid == 0)
 		return;
+	printf(" disk_b=%.1f", (double)(b->disk_bytes - a->disk_bytes) / n);
 	printf(" cpu_us=%.3f vcs=%.4f ics=%.4f ctx=%.4f threads=%d rss_kb=%ld peak_kb=%ld",
 		(double)(b->cpu_ns - a->cpu_ns) / 1e3 / n,
 		(double)(b->voluntary - a->voluntary) / n,

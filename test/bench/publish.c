@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Publishers: PUB, MPUB, DPUB and HTTP POST /pub, each connection with a window of commands that
+ * Publishers: PUB, MPUB, DPUB, HTTP POST /pub, and what peers.c knows, each connection with a window of commands that
  * wait for their answer. The commands are built once; only the sequence numbers in the bodies are
  * written anew. As many commands as have been answered by one recv() go out in one send().
  *
@@ -20,6 +20,10 @@ struct publisher {
 	int waiting;    /* commands sent and not answered */
 	bool exhausted; /* no sequence numbers left */
 	uint64_t sent;  /* messages */
+	/* with opt.ok_times, in ns; answers come in the order of the commands: */
+	uint64_t *sent_at; /* of the commands without an answer, a ring */
+	uint64_t *times;   /* how long each answer took */
+	size_t asked, answered, room;
 	/* with compression: */
 	struct recording recording;
 	size_t *ends; /* where in it each command ends */
@@ -34,6 +38,7 @@ struct publishers {
 	unsigned per_command; /* messages */
 	size_t head;          /* bytes of a command in front of its first body */
 	size_t stride;        /* bytes from one body to the next within a command */
+	size_t tail;          /* bytes behind the last body */
 	size_t command;       /* bytes of a whole command */
 	int n;
 	struct publisher *list;
@@ -42,7 +47,8 @@ struct publishers {
 };
 
 /* Writes the part of a command that stays the same; returns its head's size. */
-static size_t command_head(const struct publishers *p, char *out, unsigned messages)
+static size_t command_head(
+	const struct publishers *p, const struct conn *c, char *out, unsigned messages)
 {
 	size_t bodies = messages * (4 + opt.size);
 	int n;
@@ -62,8 +68,10 @@ static size_t command_head(const struct publishers *p, char *out, unsigned messa
 		n = sprintf(out, "DPUB %s %d\n", opt.topic, opt.defer);
 		put_be32(out + n, (uint32_t)opt.size);
 		return (size_t)n + 4;
-	default:
+	case PUBLISH_PUB:
 		return put_command(out, "PUB", opt.topic, opt.size);
+	default:
+		return (size_t)peer_command_head(out, c, p->kind);
 	}
 }
 
@@ -75,13 +83,14 @@ static void build_commands(struct publisher *p)
 	p->out = xalloc((size_t)opt.outstanding * all->command);
 	for (int i = 0; i < opt.outstanding; i++) {
 		char *cmd = p->out + (size_t)i * all->command;
-		command_head(all, cmd, all->per_command);
+		command_head(all, &p->conn, cmd, all->per_command);
 		for (unsigned m = 0; m < all->per_command; m++) {
 			char *body = cmd + all->head + m * all->stride;
 			body_fill(body, opt.size, first + (unsigned)i * all->per_command + m);
 			if (m > 0)
 				put_be32(body - 4, (uint32_t)opt.size);
 		}
+		memcpy(cmd + all->command - all->tail, PEER_TAIL, all->tail);
 	}
 }
 
@@ -107,6 +116,7 @@ static void publisher_play(struct publisher *p)
 static void publisher_fill(struct publisher *p, struct sequence *seq)
 {
 	const struct publishers *all = p->all;
+	uint64_t now = p->sent_at ? now_ns() : 0;
 	size_t len = 0;
 
 	while (p->waiting < opt.outstanding && !p->exhausted) {
@@ -119,12 +129,14 @@ static void publisher_fill(struct publisher *p, struct sequence *seq)
 		if (n == 0)
 			break;
 		if (n < all->per_command) /* the last MPUB, a shorter one */
-			command_head(all, cmd, n);
+			command_head(all, &p->conn, cmd, n);
 		for (unsigned m = 0; m < n; m++)
 			body_stamp(cmd + all->head + m * all->stride, opt.size, first + m);
 		len += all->command - (all->per_command - n) * all->stride;
 		p->sent += n;
 		p->waiting++;
+		if (p->sent_at)
+			p->sent_at[p->asked++ % (size_t)opt.outstanding] = now;
 	}
 	if (len > 0)
 		conn_send(&p->conn, p->out, len);
@@ -176,13 +188,33 @@ static int answers_http(struct conn *c)
 	return 1;
 }
 
+/* So many answers have come with the last input. */
+static void note_times(struct publisher *p, size_t n)
+{
+	if (p->answered + n > p->room) {
+		p->room = 2 * p->room + n + 1024;
+		p->times = realloc(p->times, p->room * sizeof(*p->times));
+		if (!p->times)
+			die("out of memory");
+	}
+	for (; n > 0; n--, p->answered++)
+		p->times[p->answered] =
+			p->conn.input_at - p->sent_at[p->answered % (size_t)opt.outstanding];
+}
+
 static void publisher_input(struct conn *c)
 {
 	struct publisher *p = (struct publisher *)c;
+	enum publish_kind kind = p->all->kind;
+	int n = kind == PUBLISH_HTTP    ? answers_http(c)
+		: kind >= PUBLISH_REDIS ? peer_answers(c, kind)
+					: answers_v2(c);
 
-	p->waiting -= p->all->kind == PUBLISH_HTTP ? answers_http(c) : answers_v2(c);
+	p->waiting -= n;
 	if (p->waiting < 0)
 		die("the server answered more often than it was asked");
+	if (p->sent_at)
+		note_times(p, (size_t)n);
 	publisher_send(p);
 }
 
@@ -239,17 +271,22 @@ struct publishers *publishers_open(enum publish_kind kind, struct sequence *seq)
 	p->kind = kind;
 	p->seq = seq;
 	p->per_command = kind == PUBLISH_MPUB ? (unsigned)opt.batch : 1;
-	p->head = command_head(p, head, p->per_command);
+	p->tail = kind >= PUBLISH_REDIS ? strlen(PEER_TAIL) : 0;
 	p->stride = 4 + opt.size;
-	p->command = p->head + (p->per_command - 1) * p->stride + opt.size;
 	p->n = opt.conns;
 	p->list = xalloc((size_t)p->n * sizeof(*p->list));
 	for (int i = 0; i < p->n; i++) {
 		struct publisher *one = &p->list[i];
 		one->all = p;
+		p->head = command_head(p, &one->conn, head, p->per_command); /* for all the same */
+		p->command = p->head + (p->per_command - 1) * p->stride + opt.size + p->tail;
 		conn_open(&one->conn, kind == PUBLISH_HTTP ? opt.http_port : opt.port, 4096);
-		if (kind != PUBLISH_HTTP)
+		if (kind >= PUBLISH_REDIS)
+			peer_handshake(&one->conn, kind);
+		else if (kind != PUBLISH_HTTP)
 			conn_identify(&one->conn, -1);
+		if (opt.ok_times)
+			one->sent_at = xalloc((size_t)opt.outstanding * sizeof(*one->sent_at));
 		one->conn.start = publisher_start;
 		one->conn.input = publisher_input;
 		build_commands(one);
@@ -283,12 +320,31 @@ uint64_t publishers_join(struct publishers *p)
 	return acknowledged;
 }
 
+void publishers_print(struct publishers *p)
+{
+	size_t n = 0, at = 0;
+	uint64_t *all;
+
+	for (int i = 0; i < p->n; i++)
+		n += p->list[i].answered;
+	all = xalloc(n * sizeof(*all));
+	for (int i = 0; i < p->n; i++) {
+		for (size_t k = 0; k < p->list[i].answered; k++)
+			all[at++] = p->list[i].times[k];
+	}
+	if (n > 0)
+		print_distribution("ok", "us", 1e3, all, n);
+	free(all);
+}
+
 void publishers_close(struct publishers *p)
 {
 	for (int i = 0; i < p->n; i++) {
 		conn_close(&p->list[i].conn);
 		free(p->list[i].out);
 		free(p->list[i].ends);
+		free(p->list[i].sent_at);
+		free(p->list[i].times);
 		free(p->list[i].recording.data);
 	}
 	for (int i = 0; i < p->nworkers; i++)

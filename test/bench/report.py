@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import time
 
+import peers
 import svg
 
 BEGIN = "<!-- bench:begin (written by make bench) -->"
@@ -25,7 +26,7 @@ def pair_ratios(res, key):
     """ours / stock, pair by pair; empty where one of them has no figure."""
     if failure(res["ours"]) or failure(res["stock"]):
         return []
-    return [a[key] / b[key] for a, b in zip(res["ours"], res["stock"]) if b[key]]
+    return [a[key] / b[key] for a, b in zip(res["ours"], res["stock"]) if b.get(key)]
 
 
 def ratio_cell(res, key):
@@ -85,7 +86,11 @@ def brief(row, r):
                 f"with {r['storm_rate']:.0f} connections/s, p99 {r['storm_p99_ms']:.2f} ms")
     if row.kind == "exit":
         return f"{r['exit_s'] * 1000:.0f} ms, with {r['threads']:.0f} threads"
-    if row.kind in ("topics", "cores"):
+    if row.kind in ("log", "peers"):
+        return (f"{r['rate']:12,.0f}/s {r['cpu_us']:8.2f} us CPU "
+                f"{r.get('ok_p99_us', 0) / 1000:8.2f} ms p99 of the OK {r['disk_b']:8.1f} B to disk "
+                f"{r['peak_kb'] / 1024:8.1f} MB")
+    if row.kind in ("topics", "cores", "start"):
         return ", ".join(f"{k} {v:.2f}" for k, v in r.items())
     return (f"{r['rate']:12,.0f}/s {r['cpu_us']:8.2f} us CPU {r['ctx']:8.4f} ctx "
             f"{r['peak_kb'] / 1024:8.1f} MB")
@@ -93,7 +98,7 @@ def brief(row, r):
 
 def side_failures(res):
     out = []
-    for side in ("ours", "stock"):
+    for side in res:
         why = failure(res[side])
         if why:
             out.append(f"{side} failed: {why}")
@@ -242,13 +247,61 @@ def cores_cells(row, res):
             ratio_cell(res, "growth"), *(both(res, f"rate_{n}") for n in CORES)]
 
 
+LOG_HEAD = ["row", "work", "messages/s", "ratio (min - max)", "CPU us/msg", "ratio (min - max)",
+            "p99 of the OK ms", "ratio (min - max)", "B to disk/msg", "ratio (min - max)",
+            "peak RSS MB", "ratio (min - max)"]
+
+
+def log_cells(row, res):
+    out = [row.name, row.title]
+    for key, scale in (("rate", 1), ("cpu_us", 1), ("ok_p99_us", 1e-3), ("disk_b", 1),
+                       ("peak_kb", 1 / 1024)):
+        out += [both(res, key, scale), ratio_cell(res, key)]
+    return out
+
+
+START_HEAD = ["row", "work", "start s", "ratio (min - max)", "start after kill -9 s",
+              "ratio (min - max)", "stop s", "RSS MB"]
+
+
+def start_cells(row, res):
+    return [row.name, row.title, both(res, "start_s"), ratio_cell(res, "start_s"),
+            both(res, "kill_start_s"), ratio_cell(res, "kill_start_s"), both(res, "stop_s"),
+            both(res, "rss_mb")]
+
+
+PEERS_HEAD = ["row", "server", "an OK survives", "messages/s", "ours to it (min - max)",
+              "CPU us/msg", "ours to it (min - max)", "p50 of the OK ms", "p99 ms",
+              "ours to it (min - max)", "B to disk/msg"]
+
+
+def peers_cells(row, res):
+    """A line for each server, with the ratios of ours to it."""
+    out = []
+    for side in [side for side in res if side != "null"]:
+        title, promise = peers.describe(row.name, side)
+        line = [f"{row.name}: {side}", title, promise]
+        pair = {"ours": res["ours"], "stock": res[side]}
+        for key, scale, with_ratio in (("rate", 1, True), ("cpu_us", 1, True),
+                                       ("ok_p50_us", 1e-3, False), ("ok_p99_us", 1e-3, True),
+                                       ("disk_b", 1, False)):
+            known = res[side] and not failure(res[side])
+            line.append(number(median(res[side], key) * scale) if known else "-")
+            if with_ratio:
+                line.append("" if side == "ours" else ratio_cell(pair, key))
+        out.append(line)
+    return out
+
+
 TABLES = [("rate", RATE_HEAD, rate_cells), ("latency", LATENCY_HEAD, latency_cells),
           ("many", MANY_HEAD, many_cells),
           ("timeouts", TIMEOUTS_HEAD, timeouts_cells), ("stats", STATS_HEAD, stats_cells),
           ("idle", IDLE_HEAD, idle_cells), ("topics", TOPICS_HEAD, topics_cells),
           ("churn", CHURN_HEAD, churn_cells), ("storm", STORM_HEAD, storm_cells),
           ("storm-latency", STORM_LATENCY_HEAD, storm_latency_cells),
-          ("exit", EXIT_HEAD, exit_cells), ("cores", CORES_HEAD, cores_cells)]
+          ("exit", EXIT_HEAD, exit_cells), ("cores", CORES_HEAD, cores_cells),
+          ("log", LOG_HEAD, log_cells), ("start", START_HEAD, start_cells),
+          ("peers", PEERS_HEAD, peers_cells)]
 
 
 def lines_of(cells):
@@ -316,6 +369,9 @@ TITLES = {
     "storm-latency": "Latency while connections come and go",
     "exit": "The end, with many connections",
     "cores": "Fewer cores: CPU per message",
+    "log": "With a log",
+    "start": "A start with a backlog",
+    "peers": "Beside other servers",
 }
 
 

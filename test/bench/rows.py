@@ -6,7 +6,7 @@ that their memory can be compared. A row belongs to one group; `ROW=` takes
 the name of a row, a group, `all`, or several of them with commas.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass
@@ -20,10 +20,19 @@ class Row:
     mem_queue: int = -1  # -1: enough for all messages
     kind: str = "rate"  # or another table of report.py
     flags: list = field(default_factory=list)  # of the daemon
+    side_flags: dict = field(default_factory=dict)  # and of one of them: of "ours", "stock"
     config: str = ""  # the daemon's config file; stock ignores the tables that it does not know
     certificate: str = "rsa"  # with TLS; or p256
     # What /stats must say of each channel, per message; elsewhere nothing may be left.
     counts: dict = field(default_factory=dict)
+
+    def of(self, side, scale):
+        """The row as one daemon has it: with its flags; and the seconds that it takes."""
+        load = list(self.load)
+        if "--seconds" in load and self.kind != "idle":
+            at = load.index("--seconds") + 1
+            load[at] = str(float(load[at]) * scale)
+        return replace(self, load=load, flags=[*self.flags, *self.side_flags.get(side, [])])
 
     def tls(self):
         return "--tls" in self.load
@@ -99,6 +108,22 @@ def _cores(n):
                kind="cores")
 
 
+def _log(name, title, total, load, ours, prefill="", stock=(), mem_queue=-1, counts=None):
+    """Ours with a log, and stock with what it has. Without a total --seconds says how long."""
+    return Row(name, "log", title, load.split(), total, prefill.split(), mem_queue, kind="log",
+               side_flags={"ours": [f"--durability={ours}"], "stock": list(stock)},
+               counts=counts or {})
+
+
+def _peers(name, title, ours, stock=()):
+    """The other servers are those of peers.py with the same name."""
+    return Row(name, "peers", title, f"{_PUB} --ok-times --seconds 3".split(), kind="peers",
+               mem_queue=2_000_000,
+               side_flags={"ours": [f"--durability={ours}"], "stock": list(stock)})
+
+
+_PUB = "pub --conns 2 --outstanding 64"
+_SYNC_EACH = ("--mem-queue-size=0", "--sync-every=1")
 _FILL = "mpub --create --conns 2 --outstanding 2"
 _SUB = "sub --subs 1 --rdy 2500"
 _MPUB = "mpub --conns 2 --outstanding 2 --batch 200"
@@ -230,10 +255,31 @@ ROWS = [
     _crowd("exit-5000-traffic", "SIGTERM with 5,000 consumers at work, PUB (64 outstanding)", 5000,
            "exit-traffic --outstanding 64", "exit"),
     *[_cores(n) for n in (1, 10, 100, 1000)],
+    _log("log-pub", "PUB, 2 connections, 64 outstanding; process, stock's memory", 800_000,
+         f"{_PUB} --ok-times", "process"),
+    _log("log-pub-disk", "PUB, 2 connections, 64 outstanding; disk, stock's --sync-every=1", 0,
+         f"{_PUB} --ok-times --seconds 3", "disk", stock=_SYNC_EACH, mem_queue=2_000_000),
+    _log("log-pubsub", "PUB x2 (64 outstanding) and SUB x2 at once; process, stock's memory",
+         800_000, f"{_PUBSUB} --ok-times", "process"),
+    _log("log-fanout-8", "MPUB to 8 channels, --mem-queue-size=0; process, stock's disk queues",
+         250_000, "fanout --conns 2 --outstanding 2 --channels 8 --subs 1 --ok-times", "process",
+         mem_queue=0),
+    _log("log-sub", "SUB of what is on disk, 1 connection; process, stock's disk queue", 600_000,
+         _SUB, "process", prefill=_FILL, mem_queue=0),
+    _log("log-dpub", "DPUB, 1,000,000 messages, ten minutes; process, stock's memory", 1_000_000,
+         "dpub --create --conns 2 --outstanding 64 --defer 600000 --ok-times", "process",
+         mem_queue=10000, counts={"deferred_count": 1}),
+    Row("log-start", "log", "a start with a backlog of 10 GB; process, stock's disk queue", [],
+        160_000, "mpub --create --conns 2 --outstanding 2 --batch 16 --size 65536".split(),
+        mem_queue=0, kind="start", side_flags={"ours": ["--durability=process"]}),
+    _peers("peers-disk", "PUB, 2 connections, 64 outstanding; an OK is on the disk", "disk",
+           _SYNC_EACH),
+    _peers("peers-process", "PUB, 2 connections, 64 outstanding; an OK survives kill -9",
+           "process"),
 ]
 
 GROUPS = ["memory", "disk", "transport", "settings", "body", "latency", "many", "timers", "idle",
-          "scale", "churn", "cores"]
+          "scale", "churn", "cores", "log", "peers"]
 
 
 def select(spec):

@@ -18,15 +18,21 @@ import sys
 import tempfile
 
 import report
+import peers
 import rows
 from daemon import Failed
-from measure import generate, messages, run_cores, run_exit, run_load, run_topics
+from measure import generate, messages, run_cores, run_exit, run_load, run_start, run_topics
 
 
-def run_once(opts, row, binary):
+def run_once(opts, row, side, binary):
+    """`side` is "ours", "stock", or one of the other servers of this row."""
     total = messages(opts, row)
-    run = {"topics": run_topics, "cores": run_cores, "exit": run_exit}.get(row.kind, run_load)
+    row = row.of(side, opts.scale)
+    run = {"topics": run_topics, "cores": run_cores, "exit": run_exit,
+           "start": run_start}.get(row.kind, run_load)
     try:
+        if side in peers.PEERS:
+            return peers.run(opts, row, side)
         return run(opts, row, binary, total)
     except Failed as e:
         return {"failed": str(e)}
@@ -45,12 +51,15 @@ def run_null_once(opts, row):
 
 def run_row(opts, row):
     """Alternates between the daemons and the null server; a list of results for each."""
-    results = {"ours": [], "stock": [], "null": []}
+    sides = {"ours": opts.ours, "stock": opts.stock}
+    if row.kind == "peers" and opts.stock:
+        sides |= peers.of_row(row.name)
+    results = {side: [] for side in [*sides, "null"]}
     for _ in range(opts.pairs):
-        for side, binary in (("ours", opts.ours), ("stock", opts.stock)):
+        for side, binary in sides.items():
             if binary is None or any("failed" in r for r in results[side]):
                 continue
-            results[side].append(run_once(opts, row, binary))
+            results[side].append(run_once(opts, row, side, binary))
             print(f"  {row.name:21}{side:6} {report.brief(row, results[side][-1])}",
                   file=sys.stderr, flush=True)
         limit = run_null_once(opts, row) if opts.stock else None
@@ -67,7 +76,7 @@ def print_transport_limits(opts):
     for row in rows.ROWS:
         if row.group != "transport":
             continue
-        r = run_once(opts, row, opts.ours)
+        r = run_once(opts, row, "ours", opts.ours)
         if "failed" in r:
             print(f"  {row.name:19}failed: {r['failed']}")
         else:
@@ -124,7 +133,7 @@ def run_profile(opts, row, out):
         raise SystemExit("make profile needs perf (Debian package linux-perf)")
     perf = Perf(opts.work)
     total = messages(opts, row)
-    result = run_load(opts, row, opts.ours, total, perf)
+    result = run_load(opts, row.of("ours", opts.scale), opts.ours, total, perf)
     sections = [
         ("Functions", 90, ["--no-children", "-g", "none", "--sort", "dso,symbol"]),
         ("Threads", 60, ["--no-children", "-g", "none", "--sort", "comm"]),
