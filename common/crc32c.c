@@ -53,14 +53,20 @@ uint32_t crc32c_portable(uint32_t crc, const void *data, size_t len)
 
 #if defined(__x86_64__)
 /*
- * One crc32 takes three cycles, but one can begin in each cycle. So the loop goes through three
- * adjacent strips of STRIP bytes at once. Carry-less multiplication puts their remainders together:
- * two more strips follow the first, one follows the second, and n zero bytes multiply by x^8n.
+ * One crc32 takes three cycles, but one can begin in each cycle. So the loops go through three
+ * adjacent strips at once: long ones, and where there is less, short ones, which a usual message
+ * has. Carry-less multiplication puts their remainders together: two more strips follow the first,
+ * one follows the second, and n zero bytes multiply by x^8n.
  */
-#define STRIP ((size_t)1024)
+#define LONG_STRIP ((size_t)1024)
+#define SHORT_STRIP ((size_t)64)
 
-/* x^(16 STRIP - 33) and x^(8 STRIP - 33), reflected. Written once, by build_shifts. */
-static uint32_t two_strips, one_strip;
+/* For strips of n bytes: x^(16n - 33) and x^(8n - 33), reflected. */
+struct shifts {
+	uint32_t two_strips, one_strip;
+};
+
+static struct shifts long_shifts, short_shifts; /* written once, by build_shifts */
 static pthread_once_t shifts_once = PTHREAD_ONCE_INIT;
 
 static uint32_t power_of_x(size_t n)
@@ -77,8 +83,10 @@ static uint32_t power_of_x(size_t n)
  */
 static void build_shifts(void)
 {
-	two_strips = power_of_x(16 * STRIP - 33);
-	one_strip = power_of_x(8 * STRIP - 33);
+	long_shifts.two_strips = power_of_x(16 * LONG_STRIP - 33);
+	long_shifts.one_strip = power_of_x(8 * LONG_STRIP - 33);
+	short_shifts.two_strips = power_of_x(16 * SHORT_STRIP - 33);
+	short_shifts.one_strip = power_of_x(8 * SHORT_STRIP - 33);
 }
 
 static uint64_t word_at(const unsigned char *p)
@@ -95,26 +103,28 @@ __attribute__((target("sse4.2,pclmul"))) static uint64_t shift(uint64_t r, uint3
 	return __builtin_ia32_crc32di(0, (uint64_t)_mm_cvtsi128_si64(product));
 }
 
-__attribute__((target("sse4.2,pclmul"))) static uint64_t three_strips(
-	uint64_t r, const unsigned char *p)
+__attribute__((target("sse4.2,pclmul"), always_inline)) static inline uint64_t three_strips(
+	uint64_t r, const unsigned char *p, size_t strip, const struct shifts *by)
 {
 	uint64_t second = 0, third = 0;
-	for (size_t i = 0; i < STRIP; i += 8) {
+	for (size_t i = 0; i < strip; i += 8) {
 		r = __builtin_ia32_crc32di(r, word_at(p + i));
-		second = __builtin_ia32_crc32di(second, word_at(p + STRIP + i));
-		third = __builtin_ia32_crc32di(third, word_at(p + 2 * STRIP + i));
+		second = __builtin_ia32_crc32di(second, word_at(p + strip + i));
+		third = __builtin_ia32_crc32di(third, word_at(p + 2 * strip + i));
 	}
-	return shift(r, two_strips) ^ shift(second, one_strip) ^ third;
+	return shift(r, by->two_strips) ^ shift(second, by->one_strip) ^ third;
 }
 
 __attribute__((target("sse4.2,pclmul"))) static uint32_t crc32c_sse42(
 	uint32_t crc, const unsigned char *p, size_t len)
 {
 	uint64_t r = (uint32_t)~crc;
-	if (len >= 3 * STRIP)
+	if (len >= 3 * SHORT_STRIP)
 		pthread_once(&shifts_once, build_shifts);
-	for (; len >= 3 * STRIP; p += 3 * STRIP, len -= 3 * STRIP)
-		r = three_strips(r, p);
+	for (; len >= 3 * LONG_STRIP; p += 3 * LONG_STRIP, len -= 3 * LONG_STRIP)
+		r = three_strips(r, p, LONG_STRIP, &long_shifts);
+	for (; len >= 3 * SHORT_STRIP; p += 3 * SHORT_STRIP, len -= 3 * SHORT_STRIP)
+		r = three_strips(r, p, SHORT_STRIP, &short_shifts);
 	for (; len >= 8; p += 8, len -= 8)
 		r = __builtin_ia32_crc32di(r, word_at(p));
 	for (; len > 0; p++, len--)

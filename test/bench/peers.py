@@ -21,34 +21,38 @@ START_S = 60
 NATS = "build/peers/nats-server"
 
 KILL = "`kill -9`"
-POWER = "and a loss of power"
+POWER = f"{KILL} and a loss of power"
 ONE_SECOND = f"{KILL}; of a loss of power all but the last second"
-# By row and side: the words for the table, and what an OK survives.
+# By the first two words of a row's name and by side: the words for the table, and what an OK survives.
 TEXTS = {
-    ("peers-disk", "ours"): ("nsqd, `--durability=disk`", f"{KILL} {POWER}"),
-    ("peers-disk", "stock"): ("stock, `--mem-queue-size=0 --sync-every=1`", f"{KILL} {POWER}"),
+    ("peers-disk", "ours"): ("nsqd, `--durability=disk`", POWER),
+    ("peers-disk", "stock"): ("stock, `--mem-queue-size=0 --sync-every=1`", POWER),
     ("peers-process", "ours"): ("nsqd, `--durability=process`", KILL),
     ("peers-process", "stock"): ("stock, memory queue", "nothing"),
 }
 PEERS = {
-    "redis-always": ("peers-disk", "Redis Streams, `appendfsync always`", f"{KILL} {POWER}"),
-    "beanstalkd-sync": ("peers-disk", "beanstalkd, `-f 0`", f"{KILL} {POWER}"),
-    "nats-sync": ("peers-disk", "NATS JetStream, file, `sync_interval: always`",
-                  f"{KILL} {POWER}"),
+    "redis-always": ("peers-disk", "Redis Streams, `appendfsync always`", POWER),
+    "beanstalkd-sync": ("peers-disk", "beanstalkd, `-f 0`", POWER),
+    "nats-sync": ("peers-disk", "NATS JetStream, file, `sync_interval: always`", POWER),
     "redis-everysec": ("peers-process", "Redis Streams, `appendfsync everysec`", ONE_SECOND),
     "beanstalkd": ("peers-process", "beanstalkd, `-F`", KILL),
     "nats": ("peers-process", "NATS JetStream, file, `sync_interval: 2m`", KILL),
 }
 
 
+def _promise(row):
+    return "-".join(row.split("-")[:2])
+
+
 def of_row(name):
     """The servers of a row, and which binary each needs."""
-    return {side: _binary(side) for side, (row, *_) in PEERS.items() if row == name}
+    return {side: _binary(side) for side, (row, *_) in PEERS.items()
+            if row == _promise(name)}
 
 
 def describe(row, side):
     """The server in words, and what an OK of it survives."""
-    return PEERS[side][1:] if side in PEERS else TEXTS[row, side]
+    return PEERS[side][1:] if side in PEERS else TEXTS[_promise(row), side]
 
 
 def _binary(side):

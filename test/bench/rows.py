@@ -115,14 +115,15 @@ def _log(name, title, total, load, ours, prefill="", stock=(), mem_queue=-1, cou
                counts=counts or {})
 
 
-def _peers(name, title, ours, stock=()):
-    """The other servers are those of peers.py with the same name."""
-    return Row(name, "peers", title, f"{_PUB} --ok-times --seconds 3".split(), kind="peers",
+def _peers(name, title, load, ours, stock=()):
+    """The other servers are those that peers.py has for this row."""
+    return Row(name, "peers", title, f"{load} --ok-times --seconds 3".split(), kind="peers",
                mem_queue=2_000_000,
                side_flags={"ours": [f"--durability={ours}"], "stock": list(stock)})
 
 
 _PUB = "pub --conns 2 --outstanding 64"
+_PUB_50 = "pub --conns 50 --outstanding 1"
 _SYNC_EACH = ("--mem-queue-size=0", "--sync-every=1")
 _FILL = "mpub --create --conns 2 --outstanding 2"
 _SUB = "sub --subs 1 --rdy 2500"
@@ -259,6 +260,10 @@ ROWS = [
          f"{_PUB} --ok-times", "process"),
     _log("log-pub-disk", "PUB, 2 connections, 64 outstanding; disk, stock's --sync-every=1", 0,
          f"{_PUB} --ok-times --seconds 3", "disk", stock=_SYNC_EACH, mem_queue=2_000_000),
+    _log("log-pub-1", "PUB, 2 connections, 1 outstanding; process, stock's memory", 200_000,
+         "pub --conns 2 --outstanding 1 --ok-times", "process"),
+    _log("log-mpub", "MPUB of 200, 2 connections, 2 outstanding; process, stock's memory",
+         2_000_000, f"{_MPUB} --ok-times", "process"),
     _log("log-pubsub", "PUB x2 (64 outstanding) and SUB x2 at once; process, stock's memory",
          800_000, f"{_PUBSUB} --ok-times", "process"),
     _log("log-fanout-8", "MPUB to 8 channels, --mem-queue-size=0; process, stock's disk queues",
@@ -272,10 +277,14 @@ ROWS = [
     Row("log-start", "log", "a start with a backlog of 10 GB; process, stock's disk queue", [],
         160_000, "mpub --create --conns 2 --outstanding 2 --batch 16 --size 65536".split(),
         mem_queue=0, kind="start", side_flags={"ours": ["--durability=process"]}),
-    _peers("peers-disk", "PUB, 2 connections, 64 outstanding; an OK is on the disk", "disk",
+    _peers("peers-disk", "PUB, 2 connections, 64 outstanding; an OK is on the disk", _PUB, "disk",
            _SYNC_EACH),
-    _peers("peers-process", "PUB, 2 connections, 64 outstanding; an OK survives kill -9",
+    _peers("peers-disk-50", "PUB, 50 connections, 1 outstanding; an OK is on the disk", _PUB_50,
+           "disk", _SYNC_EACH),
+    _peers("peers-process", "PUB, 2 connections, 64 outstanding; an OK survives kill -9", _PUB,
            "process"),
+    _peers("peers-process-50", "PUB, 50 connections, 1 outstanding; an OK survives kill -9",
+           _PUB_50, "process"),
 ]
 
 GROUPS = ["memory", "disk", "transport", "settings", "body", "latency", "many", "timers", "idle",
