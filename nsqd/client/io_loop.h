@@ -26,7 +26,7 @@
 #include "protocol/errors.h"
 #include "protocol/names.h"
 
-/* The most PUBs that are queued together. */
+/* The most PUBs that are queued together, or DPUBs with the same delay. */
 #define PUB_BATCH 64
 /* The most FINs that are executed together. */
 #define FIN_BATCH FINISH_BATCH
@@ -68,14 +68,16 @@ struct io_loop {
 	size_t lonely_reads; /* of a thread, in a row, that brought few commands; since then: */
 	int64_t lonely_since_ns;
 
-	size_t n_pubs;   /* that wait to be queued */
+	size_t n_pubs;   /* PUBs or DPUBs that wait to be queued */
 	bool pub_failed; /* pub_error is to be sent; the connection is over */
 	struct protocol_err pub_error;
 	size_t n_fins;                 /* that wait to be executed; never while PUBs wait */
 	struct protocol_err fin_error; /* of the one that is being answered */
 
 	/* From here on nothing is set before it is used. */
-	char pub_topic[NAME_SIZE];            /* of the PUBs */
+	char pub_topic[NAME_SIZE];            /* of all of them */
+	const char *pub_command;              /* likewise: "PUB" or "DPUB" */
+	int64_t pub_deferred_ns;              /* likewise: the delay of the DPUBs; 0: none */
 	struct message_body *pubs[PUB_BATCH]; /* owned, a reference each */
 	struct message_id fins[FIN_BATCH];
 };

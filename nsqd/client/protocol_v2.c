@@ -129,7 +129,7 @@ static const struct command {
 	{"RDY", protocol_v2_rdy, NULL, GATHERED_NONE, false},
 	{"REQ", protocol_v2_req, protocol_v2_req_may_block, GATHERED_NONE, false},
 	{"MPUB", protocol_v2_mpub, protocol_v2_mpub_may_block, GATHERED_NONE, false},
-	{"DPUB", protocol_v2_dpub, protocol_v2_pub_may_block, GATHERED_NONE, false},
+	{"DPUB", protocol_v2_dpub, protocol_v2_pub_may_block, GATHERED_PUBS, false},
 	{"NOP", protocol_v2_nop, NULL, GATHERED_NONE, false},
 	{"TOUCH", protocol_v2_touch, NULL, GATHERED_NONE, false},
 	{"SUB", protocol_v2_sub, protocol_v2_sub_may_block, GATHERED_NONE, false},

@@ -50,7 +50,33 @@ bool protocol_v2_mpub_may_block(struct io_loop *l, const struct params *p)
 	return put_may_block(l, p, n < most ? n : most);
 }
 
-/* The message waits for its fellows; io_loop_flush_gathered() queues and answers it. */
+/*
+ * The message waits for its fellows: the same command to the same topic with the same delay.
+ * io_loop_flush_gathered() queues and answers them.
+ */
+static int gather(struct io_loop *l, const char *command, const char *topic_name, int64_t deferred)
+{
+	bool fellow = l->n_pubs > 0 && l->n_pubs < PUB_BATCH &&
+		      strcmp(command, l->pub_command) == 0 && deferred == l->pub_deferred_ns &&
+		      strcmp(topic_name, l->pub_topic) == 0;
+	if (l->n_pubs > 0 && !fellow && io_loop_flush_gathered(l, GATHERED_FINS) != 0)
+		return -1;
+	struct message_body *body = io_loop_read_message(l, command);
+	if (!body)
+		return -1;
+	if (io_loop_check_auth(l, command, topic_name, "") != 0) {
+		message_body_unref(body);
+		return -1;
+	}
+	if (!fellow) {
+		strcpy(l->pub_topic, topic_name);
+		l->pub_command = command;
+		l->pub_deferred_ns = deferred;
+	}
+	l->pubs[l->n_pubs++] = body;
+	return 0;
+}
+
 int protocol_v2_pub(struct io_loop *l, const struct params *p, const char **response)
 {
 	(void)response;
@@ -61,23 +87,12 @@ int protocol_v2_pub(struct io_loop *l, const struct params *p, const char **resp
 	if (io_loop_check_topic_name(l, "PUB", p->v[1]) != 0)
 		return -1;
 	io_loop_copy_name(topic_name, p->v[1]);
-	if ((l->n_pubs == PUB_BATCH || (l->n_pubs > 0 && strcmp(topic_name, l->pub_topic) != 0)) &&
-		io_loop_flush_gathered(l, GATHERED_FINS) != 0)
-		return -1;
-	struct message_body *body = io_loop_read_message(l, "PUB");
-	if (!body)
-		return -1;
-	if (io_loop_check_auth(l, "PUB", topic_name, "") != 0) {
-		message_body_unref(body);
-		return -1;
-	}
-	memcpy(l->pub_topic, topic_name, sizeof(topic_name));
-	l->pubs[l->n_pubs++] = body;
-	return 0;
+	return gather(l, "PUB", topic_name, 0);
 }
 
 int protocol_v2_dpub(struct io_loop *l, const struct params *p, const char **response)
 {
+	(void)response;
 	char topic_name[NAME_SIZE];
 	uint64_t ms;
 	int64_t timeout;
@@ -95,31 +110,7 @@ int protocol_v2_dpub(struct io_loop *l, const struct params *p, const char **res
 		return fatal_client_err(&l->error, NULL, "E_INVALID",
 			"DPUB timeout %" PRIu64 " out of range 0-%" PRId64, ms,
 			(int64_t)(max / NSEC_PER_MSEC));
-	struct message_body *body = io_loop_read_message(l, "DPUB");
-	if (!body)
-		return -1;
-	if (io_loop_check_auth(l, "DPUB", topic_name, "") != 0) {
-		message_body_unref(body);
-		return -1;
-	}
-
-	struct err err;
-	struct topic *t = nsqd_get_topic(l->protocol->topics, topic_name, &err);
-	if (!t && io_loop_awaits_thread(l, &err)) {
-		bufio_put_back(&l->client->reader, body->data, body->len);
-		io_loop_put_back_len(l, (int32_t)body->len);
-	}
-	if (!t)
-		message_body_unref(body);
-	if (l->blocks)
-		return -1;
-	int rc = t ? topic_put_message_deferred(t, body, timeout, &err) : -1;
-	topic_unref(t);
-	if (rc != 0)
-		return io_loop_put_failed(l, "DPUB", &err);
-	client_v2_published_message(l->client, topic_name, 1);
-	*response = "OK";
-	return 0;
+	return gather(l, "DPUB", topic_name, timeout);
 }
 
 /* The bodies of an MPUB while they come in. */

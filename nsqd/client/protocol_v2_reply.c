@@ -9,6 +9,7 @@
 #include "nsqd/client/protocol_v2_reply.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -164,7 +165,9 @@ static size_t put_pubs(struct io_loop *l, size_t n, struct err *err)
 			message_body_unref(l->pubs[i]);
 		return 0;
 	}
-	size_t done = topic_put_publications(t, l->pubs, n, err);
+	size_t done = strcmp(l->pub_command, "PUB") == 0
+			      ? topic_put_publications(t, l->pubs, n, err)
+			      : topic_put_deferred(t, l->pubs, n, l->pub_deferred_ns, err);
 	topic_unref(t);
 	if (done > 0)
 		client_v2_published_message(l->client, l->pub_topic, done);
@@ -174,6 +177,7 @@ static size_t put_pubs(struct io_loop *l, size_t n, struct err *err)
 /* Queues the PUBs that wait, and answers them. */
 static int flush_pubs(struct io_loop *l)
 {
+	char code[16];
 	struct err err;
 	size_t n = l->n_pubs;
 	if (n == 0)
@@ -190,7 +194,9 @@ static int flush_pubs(struct io_loop *l)
 	if (done < n) {
 		l->pub_failed = true;
 		l->failure = err;
-		fatal_client_err(&l->pub_error, err.msg, "E_PUB_FAILED", "PUB failed %s", err.msg);
+		snprintf(code, sizeof(code), "E_%s_FAILED", l->pub_command);
+		fatal_client_err(
+			&l->pub_error, err.msg, code, "%s failed %s", l->pub_command, err.msg);
 	}
 	struct err send_err;
 	if (done > 0 && send_oks(l, done, &send_err) != 0) {
@@ -282,7 +288,11 @@ void io_loop_put_back_pubs(struct io_loop *l)
 		return;
 	for (size_t i = 0; i < l->n_pubs; i++) {
 		const struct message_body *body = l->pubs[i];
-		strbuf_addf(&sb, "PUB %s\n", l->pub_topic);
+		if (strcmp(l->pub_command, "PUB") == 0)
+			strbuf_addf(&sb, "PUB %s\n", l->pub_topic);
+		else
+			strbuf_addf(&sb, "DPUB %s %" PRId64 "\n", l->pub_topic,
+				(int64_t)(l->pub_deferred_ns / NSEC_PER_MSEC));
 		put_be32(len, (uint32_t)body->len);
 		strbuf_add(&sb, len, sizeof(len));
 		strbuf_add(&sb, body->data, body->len);

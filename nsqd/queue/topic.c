@@ -757,6 +757,32 @@ int topic_put_message_deferred(
 	return done == 1 ? 0 : -1;
 }
 
+size_t topic_put_deferred(struct topic *t, struct message_body *const *take_bodies, size_t n,
+	int64_t deferred_ns, struct err *err)
+{
+	struct message *msgs[TOPIC_BATCH] UNINITIALIZED;
+	size_t done = 0;
+	CHECK(n <= TOPIC_BATCH);
+	if (!t->logged || limits_are_on(t)) {
+		while (done < n &&
+			topic_put_message_deferred(t, take_bodies[done], deferred_ns, err) == 0)
+			done++;
+		if (done < n)
+			drop_bodies(take_bodies + done + 1, n - done - 1);
+		return done;
+	}
+	if (topic_refuses(t, err)) {
+		drop_bodies(take_bodies, n);
+		return 0;
+	}
+	int64_t id = guid_factory_reserve(&t->id_factory, n), now = clock_wall_ns();
+	for (size_t i = 0; i < n; i++) {
+		msgs[i] = message_new(guid_hex(&t->id_factory, id++), take_bodies[i], now);
+		msgs[i]->deferred_ns = deferred_ns;
+	}
+	return put_messages(t, msgs, n, PUT_DEFERRED, err);
+}
+
 /*
  * Between process and disk the log changes at once. To get a log, or to lose it, a topic has to be
  * opened anew. Takes topic.lock for reading; waits for the disk.

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from nsq import wait_until
+from nsq import OK, sized, wait_until
 
 
 def kill_and_start(daemon):
@@ -142,6 +142,20 @@ def test_a_delay_is_one_after_a_restart(new_nsqd):
         client.fin(message)
     daemon.restart()
     daemon.wait_channel('t', 'ch', deferred_count=0, depth=0)
+
+
+def test_dpubs_that_come_in_one_piece_survive_kill_9(new_nsqd):
+    """They share commits; each keeps its delay."""
+    daemon = new_nsqd('--durability=disk')
+    daemon.create('t', 'a', 'b')
+    sent = [b'DPUB t 3600000\n'] * 100 + [b'DPUB t 1800000\n'] + [b'DPUB t 10\n'] * 10
+    with daemon.connect() as client:
+        client.send(b''.join(command + sized(b'%d' % i) for i, command in enumerate(sent)))
+        client.expect(OK * len(sent))
+        kill_and_start(daemon)
+    for channel in 'a', 'b':
+        daemon.wait_channel('t', channel, deferred_count=101, depth=10)
+        assert {int(body) for body, _ in drain(daemon, 't', channel, 10)} == set(range(101, 111))
 
 
 def test_clean_restarts_move_nothing(new_nsqd):

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from nsq import frame, ERROR, mpub_body, sized
+from nsq import frame, ERROR, mpub_body, OK, sized
 
 # Small limits, so that the tests at the limit are quick.
 FLAGS = ['--max-msg-size=1000', '--max-body-size=5000',
@@ -357,6 +357,32 @@ def test_dpub_keeps_its_delay_beside_a_busy_publisher(new_nsqd,
         thread.join()
     for channel in 'a', 'b':
         daemon.wait_channel('t', channel, deferred_count=200)
+
+
+def test_dpubs_that_come_in_one_piece_keep_their_topics_and_delays(nsqd, client):
+    a, b = nsqd.topic(), nsqd.topic()
+    nsqd.create(a, 'ch')
+    nsqd.create(b, 'ch')
+    sent = [(b'DPUB %s 60000', a)] * 70 + [(b'DPUB %s 0', a), (b'PUB %s', a)] * 3 + [
+        (b'DPUB %s 30000', a), (b'DPUB %s 60000', b), (b'PUB %s', b), (b'DPUB %s 60000', b)]
+    client.send(b''.join(command % topic.encode() + b'\n' + sized(b'%d' % i)
+                         for i, (command, topic) in enumerate(sent)))
+    client.expect(OK * len(sent))
+    nsqd.wait_channel(a, 'ch', deferred_count=71, depth=6)
+    nsqd.wait_channel(b, 'ch', deferred_count=2, depth=1)
+    client.sub(a, 'ch')
+    client.rdy(10)
+    assert sorted(int(client.message().body) for _ in range(6)) == list(range(70, 76))
+
+
+def test_dpubs_before_a_bad_one_are_answered(nsqd, client):
+    topic = nsqd.topic()
+    nsqd.create(topic, 'ch')
+    good = b'DPUB %s 60000\n' % topic.encode() + sized(b'x')
+    client.send(good * 3 + b'DPUB %s 60000\n' % topic.encode() + sized(b''))
+    client.expect(OK * 3)
+    client.expect_fatal(b'E_BAD_MESSAGE DPUB invalid message body size 0')
+    nsqd.wait_channel(topic, 'ch', deferred_count=3)
 
 
 def test_dpub_to_a_paused_topic_is_deferred_from_its_end_on(nsqd, client):
