@@ -32,6 +32,20 @@
 /* Without any append for this long, the thread ends. */
 #define IDLE_NS (2 * NSEC_PER_SEC)
 
+/* How long the thread waits for others at most: a part of what the last commit took, and no more. */
+#define PATIENCE_PART 4
+#define PATIENCE_NS (2 * NSEC_PER_MSEC)
+/* After so many times in vain it tries once in 2^IN_VAIN_MAX commits. */
+#define IN_VAIN_MAX 7
+
+/* How the commits follow each other. Of the thread. */
+struct pace {
+	int64_t answered_ns, took_ns; /* the last one */
+	size_t expected;  /* requests: those of the last one, and those that waited then */
+	unsigned in_vain; /* waits in a row after which not all were there */
+	unsigned skip;    /* commits until the next wait */
+};
+
 /* How many commits there had been, since when. */
 struct idle {
 	uint64_t commits;
@@ -81,11 +95,48 @@ static bool is_idle(struct log *l, struct idle *idle)
 	return now - idle->since_ns >= IDLE_NS;
 }
 
-static void serve(struct log *l, struct log_request **reqs, size_t n)
+/*
+ * Publishers that have just been answered come again, mostly at once. If others wait by then, the
+ * thread would write those alone, and the first ones after that, in turns. So it gives them a moment
+ * to come back, a part of what the last commit took: then all share each sync. Where that moment is
+ * too short it is given ever more rarely. A publisher that is alone never waits for it.
+ */
+static size_t await_others(struct log *l, struct log_request **reqs, size_t n, struct pace *p)
 {
+	struct ticker patience;
+	int64_t left = p->answered_ns + p->took_ns / PATIENCE_PART - clock_mono_ns();
+	if (!l->disk || n >= p->expected || left <= 0)
+		return n;
+	if (p->skip > 0) {
+		p->skip--;
+		return n;
+	}
+	ticker_after(&patience, left < PATIENCE_NS ? left : PATIENCE_NS);
+	while (n < p->expected) {
+		struct chan_case cases[] = {
+			chan_case_recv_n(l->append_chan, reqs + n, LOG_REQS_MAX - n),
+			chan_case_tick(&patience),
+		};
+		if (chan_select(cases, 2) != 0)
+			break;
+		n += cases[0].n;
+	}
+	p->in_vain = n < p->expected ? p->in_vain + (p->in_vain < IN_VAIN_MAX) : 0;
+	p->skip = p->in_vain > 0 ? 1u << p->in_vain : 0;
+	return n;
+}
+
+static void serve(struct log *l, struct log_request **reqs, size_t n, struct pace *p)
+{
+	n = await_others(l, reqs, n, p);
 	chan_recv(l->turn_chan, NULL);
+	int64_t begun = clock_mono_ns();
 	log_commit(l, reqs, n);
 	chan_send(l->turn_chan, NULL);
+	p->answered_ns = clock_mono_ns();
+	p->took_ns = p->answered_ns - begun;
+	size_t expected = n + chan_len(l->append_chan);
+	p->expected = expected < LOG_REQS_MAX ? expected : LOG_REQS_MAX;
 	/* Behind this a request is its thread's again. */
 	for (size_t i = 0; i < n; i++)
 		chan_send(reqs[i]->response_chan, NULL);
@@ -117,6 +168,7 @@ static void log_loop(void *arg)
 	struct log_request *reqs[LOG_REQS_MAX];
 	struct ticker ticker;
 	struct idle idle = {0};
+	struct pace pace = {0};
 	bool wanted = true;
 	ticker_start(&ticker, l->tick_ns);
 	for (;;) {
@@ -128,7 +180,7 @@ static void log_loop(void *arg)
 		};
 		switch (chan_select(cases, N_CASES)) {
 		case APPEND:
-			serve(l, reqs, cases[APPEND].n);
+			serve(l, reqs, cases[APPEND].n, &pace);
 			break;
 		case WAKE:
 			wanted = true;
