@@ -273,7 +273,7 @@ ROWS = [
          _SUB, "process", prefill=_FILL, mem_queue=0),
     _log("log-dpub", "DPUB, 1,000,000 messages, ten minutes; process, stock's memory", 1_000_000,
          "dpub --create --conns 2 --outstanding 64 --defer 600000 --ok-times", "process",
-         mem_queue=10000, counts={"deferred_count": 1}),
+         counts={"deferred_count": 1}),
     Row("log-start", "log", "a start with a backlog of 10 GB; process, stock's disk queue", [],
         160_000, "mpub --create --conns 2 --outstanding 2 --batch 16 --size 65536".split(),
         mem_queue=0, kind="start", side_flags={"ours": ["--durability=process"]}),
