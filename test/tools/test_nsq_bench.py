@@ -3,7 +3,9 @@
 import os
 import re
 import shlex
+import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -86,3 +88,90 @@ def test_a_server_that_is_not_there_is_told():
     answer = bench('pub', '--total=1', '--port=' + port)
     assert answer.returncode == 1
     assert 'Connection refused' in answer.stderr
+
+
+# -- other servers: as much of each as the generator knows
+
+
+def redis(stream, words, store):
+    if words == [b'PING']:
+        return b'+PONG\r\n'
+    values = []
+    for _ in range(int(words[0][1:])):
+        size = int(stream.readline()[1:])
+        values.append(stream.read(size + 2)[:-2])
+    assert values[:4] == [b'XADD', b'bench', b'*', b'm']
+    return b'$3\r\n1-0\r\n' if store(values[4]) else b'-OOM no memory\r\n'
+
+
+def beanstalkd(stream, words, store):
+    if words[0] == b'use':
+        return b'USING %s\r\n' % words[1]
+    assert words[0] == b'put'
+    body = stream.read(int(words[4]) + 2)[:-2]
+    return b'INSERTED 1\r\n' if store(body) else b'OUT_OF_MEMORY\r\n'
+
+
+def nats(stream, words, store):
+    if words[0] in (b'CONNECT', b'SUB'):
+        return b''
+    if words == [b'PING']:
+        return b'PONG\r\n'
+    assert words[:2] == [b'PUB', b'bench']
+    good = store(stream.read(int(words[3]) + 2)[:-2])
+    answer = b'{"stream":"bench", "seq":1}' if good else b'{"error":{"code":503}}'
+    return b'MSG %s 1 %d\r\n%s\r\n' % (words[2], len(answer), answer)
+
+
+class OtherServer:
+    """Answers one connection, and keeps the bodies. It refuses those behind the first `most`."""
+
+    def __init__(self, answer, most):
+        self.answer, self.most, self.bodies = answer, most, []
+        self.listener = socket.create_server(('127.0.0.1', 0))
+        self.listener.settimeout(60)
+        self.port = self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def store(self, body):
+        self.bodies.append(body)
+        return len(self.bodies) <= self.most
+
+    def serve(self):
+        connection, _ = self.listener.accept()
+        with connection, connection.makefile('rb') as stream:
+            try:
+                if self.answer is nats:
+                    connection.sendall(b'INFO {}\r\n')
+                while line := stream.readline():
+                    connection.sendall(self.answer(stream, line.split(), self.store))
+            except OSError:
+                pass  # the generator has ended the run
+
+    def close(self):
+        self.thread.join()
+        self.listener.close()
+
+
+@pytest.mark.parametrize('answer', [redis, beanstalkd, nats])
+def test_other_servers(answer):
+    server = OtherServer(answer, most=300)
+    said = values(bench(answer.__name__, '--port=%d' % server.port, '--conns=1', '--total=300',
+                        '--outstanding=7', '--ok-times'))
+    server.close()
+    assert said['msgs'] == '300'
+    assert float(said['ok_p99_us']) > 0
+    assert sorted(int.from_bytes(body[:8], 'little') for body in server.bodies) == list(range(300))
+    assert {len(body) for body in server.bodies} == {200}
+
+
+@pytest.mark.parametrize('answer, reason', [
+    (redis, '-OOM no memory'), (beanstalkd, 'OUT_OF_MEMORY'), (nats, '{"error":{"code":503}}')])
+def test_other_servers_that_refuse(answer, reason):
+    server = OtherServer(answer, most=20)
+    refused = bench(answer.__name__, '--port=%d' % server.port, '--conns=1', '--total=300',
+                    '--outstanding=7')
+    server.close()
+    assert refused.returncode == 1
+    assert 'the server says: ' + reason in refused.stderr
