@@ -105,7 +105,7 @@ static size_t await_others(struct log *l, struct log_request **reqs, size_t n, s
 {
 	struct ticker patience;
 	int64_t left = p->answered_ns + p->took_ns / PATIENCE_PART - clock_mono_ns();
-	if (!l->disk || n >= p->expected || left <= 0)
+	if (!log_syncs(l) || n >= p->expected || left <= 0)
 		return n;
 	if (p->skip > 0) {
 		p->skip--;
