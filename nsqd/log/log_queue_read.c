@@ -256,6 +256,7 @@ static void fill_waited(struct log_queue *q)
 	for (size_t i = 0; i < n; i++)
 		zero += due[i].due == 0;
 	q->zero -= zero;
+	/* At one moment: a drain must see each as deferred or as one that is back. */
 	lq_count(q, (struct lq_change){.back = (int64_t)(n - zero)});
 	mutex_unlock(q->lock);
 	if (n == 0)

@@ -110,6 +110,7 @@ void drained_announce_all(struct topics *ts)
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
+/* With a log a deferred message has no record, and becomes one of the backend's without one. */
 static void add_backends(struct topic *t, struct channel **channels, size_t n, void *arg)
 {
 	int64_t *depth = arg;

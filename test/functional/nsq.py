@@ -69,6 +69,14 @@ def binary():
     return os.environ['NSQD']
 
 
+def durability(flags):
+    """Every daemon of a run has the durability that the environment names, unless its test says."""
+    kind = os.environ.get('DURABILITY')
+    if not kind or any(re.match('--?durability', flag) for flag in flags):
+        return []
+    return ['--durability=' + kind]
+
+
 _dead = []
 
 
@@ -181,7 +189,7 @@ class Nsqd:
     # -- life
 
     def command(self):
-        return ([binary()] + self.BASE_FLAGS
+        return ([binary()] + self.BASE_FLAGS + durability(self.flags)
                 + ['--data-path=' + self.data_path] + self.flags)
 
     def spawn(self):

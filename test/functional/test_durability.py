@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import threading
 import time
 
 import pytest
@@ -158,6 +160,160 @@ def test_dpubs_that_come_in_one_piece_survive_kill_9(new_nsqd):
         assert {int(body) for body, _ in drain(daemon, 't', channel, 10)} == set(range(101, 111))
 
 
+class Written:
+    """Waits until what was heard before is in a channel's cursor, as seen from outside."""
+
+    def __init__(self, daemon, topic, channel):
+        self.daemon, self.topic = daemon, topic
+        self.path = os.path.join(daemon.data_path, topic + '.log', channel + '.cursor')
+
+    def _changed(self, was):
+        try:
+            stat = os.stat(self.path)
+        except FileNotFoundError:
+            return None
+        now = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        return now if now != was else None
+
+    def wait(self, consumer):
+        """
+        The consumer's FINs have been heard. The write that is under way may be of what was known
+        before; the one that begins after it has all. So each is given something to write.
+        """
+        was = self._changed(None)
+        for i in range(2):
+            body = b'mark %d' % i
+            self.daemon.pub(self.topic, body)
+            message = consumer.message()
+            assert message.body == body
+            consumer.fin(message)
+            was = wait_until(lambda: self._changed(was), 'the cursor is written')    # pylint: disable=cell-var-from-loop
+
+
+@pytest.mark.parametrize('kind', ['process', 'disk'])
+def test_what_was_written_as_finished_does_not_come_again(new_nsqd, kind):
+    """Nor do attempts begin anew. The next life has the other durability."""
+    daemon = new_nsqd('--durability=' + kind, '--sync-timeout=20ms', '--mem-queue-size=30')
+    daemon.create('t', 'ch')
+    bodies = [b'%d' % i for i in range(200)]
+    daemon.pub('t', *bodies)
+    with daemon.subscribe('t', 'ch', rdy=50) as client:
+        held = []
+        for i in range(200):
+            message = client.message()
+            if i % 10 == 0:
+                held.append(message)
+            else:
+                client.fin(message)
+        daemon.wait_channel('t', 'ch', depth=0, in_flight_count=20)
+        Written(daemon, 't', 'ch').wait(client)
+        daemon.process.kill()
+        daemon.process.wait()
+    daemon.flags[0] = '--durability=' + ('disk' if kind == 'process' else 'process')
+    daemon.start()
+    got = drain(daemon, 't', 'ch', daemon.channel_stats('t', 'ch')['depth'])
+    # The last mark may come again.
+    assert [(m.body, 2) for m in held] == [g for g in got if g[0] != b'mark 1']
+
+
+def test_order_is_kept_through_kills(new_nsqd):
+    """What nobody has been handed comes in the order in which it was published."""
+    daemon = new_nsqd('--durability=process', '--mem-queue-size=40', '--max-bytes-per-file=4096')
+    daemon.create('t', 'ch')
+    bodies = []
+    for life in range(4):
+        new = [b'%d.%03d' % (life, i) for i in range(150)]
+        bodies += new
+        daemon.pub('t', *new[:100])
+        for body in new[100:]:
+            daemon.pub('t', body)
+        kill_and_start(daemon)
+    daemon.wait_channel('t', 'ch', depth=600)
+    assert drain(daemon, 't', 'ch', 600) == [(body, 1) for body in bodies]
+
+
+@pytest.mark.parametrize('at_once', [True, False])
+def test_a_directory_that_is_copied_while_in_use(new_nsqd, tmp_path, at_once):
+    """A snapshot of one moment has all that was acknowledged. Another copy opens, and goes on."""
+    daemon = new_nsqd('--durability=process', '--sync-timeout=10ms', '--max-bytes-per-file=8192')
+    daemon.create('t', 'a', 'b')
+    acked, over = [], threading.Event()
+
+    def publish():
+        with daemon.connect() as client:
+            i = 0
+            while not over.is_set():
+                body = b'%d' % i
+                client.pub('t', body)
+                acked.append(body)
+                i += 1
+
+    def consume():
+        with daemon.subscribe('t', 'a', rdy=20) as client:
+            while not over.is_set():
+                client.fin(client.message())
+    threads = [threading.Thread(target=publish), threading.Thread(target=consume)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: len(acked) > 300, 'some are published')
+        copy = str(tmp_path / 'copy')
+        if at_once:
+            with daemon.frozen():
+                before = list(acked)
+                shutil.copytree(daemon.data_path, copy)
+        else:
+            copy_what_is_there(daemon.data_path, copy)
+            before = []
+    finally:
+        over.set()
+        # The consumer may wait for a message.
+        daemon.pub('t', b'last')
+        for thread in threads:
+            thread.join()
+    other = new_nsqd('--durability=process', data_path=copy)
+    other.pub('t', b'new')
+    with other.subscribe('t', 'b', rdy=100) as client:
+        got = []
+        while not got or got[-1] != b'new':
+            message = client.message()
+            got.append(message.body)
+            client.fin(message)
+    assert len(set(got)) == len(got)
+    assert got[:len(before)] == before
+    numbers = [int(body) for body in got[:-1]]
+    assert numbers == sorted(numbers)
+
+
+def copy_what_is_there(source, target):
+    """As cp does: files grow and vanish meanwhile."""
+    for directory, _, names in os.walk(source):
+        there = os.path.join(target, os.path.relpath(directory, source))
+        os.makedirs(there, exist_ok=True)
+        for name in names:
+            try:
+                shutil.copyfile(os.path.join(directory, name), os.path.join(there, name))
+            except FileNotFoundError:
+                pass
+
+
+def test_a_drain_waits_for_what_is_deferred(new_nsqd):
+    daemon = new_nsqd('--durability=process')
+    daemon.create('t', 'ch')
+    with daemon.subscribe('t', 'ch', rdy=1) as consumer:
+        with daemon.connect() as client:
+            client.dpub('t', 300, b'later')
+        daemon.wait_channel('t', 'ch', deferred_count=1)
+        assert daemon.http('PUT', '/config/drain', b'true').status == 200
+        message = consumer.message()
+        consumer.req(message, 300)
+        message = consumer.message()
+        assert (message.body, message.attempts) == (b'later', 2)
+        consumer.fin(message)
+        assert daemon.wait_exit() == 0
+    assert 'INFO: NSQ: drained\n' in daemon.log()
+
+
 def test_clean_restarts_move_nothing(new_nsqd):
     daemon = new_nsqd('--durability=disk', '--mem-queue-size=10')
     bodies = [b'%d' % i for i in range(50)]
@@ -196,11 +352,43 @@ def test_empty_and_delete(new_nsqd):
     daemon.wait_channel('t', 'ch', depth=0)
 
 
+def test_what_was_emptied_does_not_come_again(new_nsqd):
+    """Not even if the daemon is killed as soon as it has said so."""
+    daemon = new_nsqd('--durability=process', '--mem-queue-size=10', '--sync-timeout=1h')
+    daemon.create('t', 'ch')
+    daemon.create('u')
+    for topic in ('t', 'u'):
+        daemon.pub(topic, *[b'%d' % i for i in range(50)])
+    daemon.wait_channel('t', 'ch', depth=50)
+    daemon.wait_topic('u', depth=50)
+    assert daemon.post('/channel/empty?topic=t&channel=ch').status == 200
+    assert daemon.post('/topic/empty?topic=u').status == 200
+    kill_and_start(daemon)
+    daemon.create('u', 'ch')
+    for topic in ('t', 'u'):
+        daemon.pub(topic, b'new')
+        assert drain(daemon, topic, 'ch', 1) == [(b'new', 1)]
+
+
+def test_a_deletion_that_was_cut_short_goes_on(new_nsqd):
+    daemon = new_nsqd('--durability=process')
+    daemon.pub('t', b'kept')
+    daemon.stop()
+    deleted = os.path.join(daemon.data_path, 'gone.log:deleted')
+    os.mkdir(deleted)
+    for name in ('00000000000000000001.seg', 'ch.cursor'):
+        with open(os.path.join(deleted, name), 'wb') as f:
+            f.write(b'x' * 100)
+    daemon.start()
+    assert not os.path.exists(deleted)
+    daemon.wait_topic('t', depth=1)
+
+
 def test_without_durability_a_log_is_not_left_behind(new_nsqd):
     daemon = new_nsqd('--durability=process')
     daemon.pub('t', b'kept')
     daemon.stop()
-    other = new_nsqd(start=False, data_path=daemon.data_path)
+    other = new_nsqd('--durability=none', start=False, data_path=daemon.data_path)
     other.spawn()
     assert other.wait_exit() != 0
     assert 'it has a log, and --durability is none' in other.log()

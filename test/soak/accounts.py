@@ -6,11 +6,12 @@ unless an event of the journal explains its loss. docs/durability.md says what m
 
 * nothing by a clean stop;
 * by kill -9 what was in memory, in flight or deferred. How much that can be is bounded by the
-  settings of that life, so a loss that is larger is not explained;
+  settings of that life, so a loss that is larger is not explained. With --durability it is nothing;
 * what an operator has emptied or deleted, and what is in an ephemeral channel.
 
 A message that comes twice needs a cause as well: a REQ, a time-out that can have passed, or the
-end of the daemon. Where the clients' clocks cannot tell which of two things came first, each rule
+end of the daemon. With --durability more is remembered through a kill: what was finished, tried or
+put off before one of the last writes of the channel's cursor (Life.written) is so afterwards. Where the clients' clocks cannot tell which of two things came first, each rule
 errs on the daemon's side. So what it finds is a fault.
 """
 
@@ -20,6 +21,14 @@ from journal import INF
 
 # Of the daemon's bounds (docs/architecture.md).
 TOPIC_BATCH = CHANNEL_BATCH = 256
+
+
+# A delay is counted by the daemon's wall clock, and measured by ours.
+CLOCK_SLACK = 0.05
+
+
+def is_durable(life):
+    return life.settings.get('durability', 'none') != 'none'
 
 
 def is_ephemeral(name):
@@ -68,6 +77,7 @@ class Accounts:
             self._losses(topic, channel)
         for (topic, channel), by_id in sorted(self.by_channel.items()):
             self._repeats(topic, channel, by_id)
+            self._early(topic, channel, by_id)
         self._resurrections()
         self._pauses()
         self._refused_fins()
@@ -100,8 +110,8 @@ class Accounts:
                     and e.channel in (None, channel) and not e.missed]
         last = max([e.certain_end() for e in removals], default=-INF)
         if topic not in self.kept and topic not in self.emptied:
-            # nsqd.dat may not have had it yet.
-            last = max([last] + [life.end for life in self.kills])
+            # nsqd.dat may not have had it yet. (A log has its channels' cursors beside it.)
+            last = max([last] + [life.end for life in self.kills if not is_durable(life)])
         return min([e.end for e in self.j.events
                     if e.kind == 'create' and (e.topic, e.channel) == (topic, channel)
                     and e.end is not None and e.begin > last], default=INF)
@@ -134,13 +144,17 @@ class Accounts:
         """A FIN was sent that may have been heard in time.
 
         It need not be that of the last delivery. The consumer of the first may have the message
-        for the third time, in a buffer, when it says FIN to the first.
+        for the third time, in a buffer, when it says FIN to the first. But with a log, one that
+        comes again in a later life had not been finished before.
         """
-        return any(d.fin in ('sent', 'confirmed', 'maybe') for d in deliveries)
+        last = max((d.session.life.number for d in deliveries if is_durable(d.session.life)),
+                   default=-1)
+        return any(d.fin in ('sent', 'confirmed', 'maybe') for d in deliveries
+                   if d.session.life.number >= last)
 
     def _has_copies(self, pub, until):
         """A kill makes copies: the topic's queue and the channel's may both have it afterwards."""
-        return any(pub.begin <= life.end <= until for life in self.kills)
+        return any(pub.begin <= life.end <= until for life in self.kills if not is_durable(life))
 
     def _lost_by_kills(self, topic, channel, lost):
         """Which of them no kill explains: each takes as many as its life may have exposed."""
@@ -160,6 +174,8 @@ class Accounts:
 
     def exposed(self, life, topic, channel):
         """How many messages of a channel the end of that life may have lost, at most."""
+        if is_durable(life):
+            return 0
         memory = life.settings['mem']
         sessions = [s for s in self.j.sessions if s.life is life
                     and (s.topic, s.channel) == (topic, channel)]
@@ -187,7 +203,10 @@ class Accounts:
                 self.explained['again after kill -9'] += 1
                 continue
             for i, (first, then) in enumerate(zip(ds, ds[1:])):
-                if not self._may_repeat(pub, first, then, ds[:i], ds[i + 1:]):
+                killed = first.session.life.epoch < then.session.life.epoch
+                may = self._may_come_again(pub, first, then) if killed else self._may_repeat(
+                    pub, first, then, ds[:i], ds[i + 1:])
+                if not may:
                     uncaused.append(name)
                     break
         if uncaused:
@@ -210,6 +229,59 @@ class Accounts:
                 or s.life.end_begin <= then.at
                 # Its time may have been over. It went out after it came in, and after the SUB.
                 or then.at - max(pub.begin, s.begin) >= s.timeout)
+
+    def _written(self, delivery):
+        """What happened before was in the cursor's file when the delivery's life ended."""
+        life, session = delivery.session.life, delivery.session
+        if life.how == 'term':
+            return life.end_begin
+        return life.written.get((session.topic, session.channel), -INF)
+
+    def _may_come_again(self, pub, first, then):
+        """After a kill, with a log: as far as the cursor's file said."""
+        if first.at < self._written(first) and then.attempts <= first.attempts:
+            return False
+        return not (first.fin == 'confirmed' and first.answered_at < self._written(first)
+                    and self._in_time(pub, first))
+
+    @staticmethod
+    def _in_time(pub, delivery):
+        """Was its FIN or REQ heard before its time was over?"""
+        s = delivery.session
+        return delivery.answered_at - max(pub.begin, s.begin) < s.timeout
+
+    # -- delays
+
+    def _early(self, topic, channel, by_id):
+        """What comes before its delay is over."""
+        early = []
+        for name, ds in by_id.items():
+            pub = self.j.pubs.get(name)
+            if pub is None or any(self._has_copies(pub, d.at) for d in ds):
+                continue
+            if pub.delay > 0 and any(self._holds(pub.life, d.session.life)
+                                     and d.at + CLOCK_SLACK < pub.begin + pub.delay for d in ds):
+                early.append(name)
+            early += [name for first, then in zip(ds, ds[1:])
+                      if self._comes_early(pub, first, then, ds)]
+        if early:
+            self._find('%s/%s: messages came before their time' % (topic, channel), early)
+
+    @staticmethod
+    def _holds(life, then):
+        """A delay that was asked for in that life is one in the other."""
+        return life is then or is_durable(life)
+
+    def _comes_early(self, pub, first, then, deliveries):
+        """After a REQ that was heard in time, and written if a kill came."""
+        s = first.session
+        if (first.fate != 'req' or first.answered_at == INF or not self._in_time(pub, first)
+                or then.at + CLOCK_SLACK >= first.fate_at + first.delay
+                or not self._holds(s.life, then.session.life)
+                # Another delivery to that consumer is one that the REQ may have met instead.
+                or sum(d.session is s for d in deliveries) > 1):
+            return False
+        return s.life is then.session.life or first.answered_at < self._written(first)
 
     # -- what comes back from the dead
 

@@ -25,7 +25,7 @@ class Consuming(Conversation):
         super().__init__(actor, life, client)
         self.session, self.rng = session, rng
         self.by_message_id = collections.defaultdict(list)
-        self.unconfirmed = []       # FINs sent since a command was answered
+        self.unconfirmed = []       # FINs and REQs sent since a command was answered
         self.later = []             # (when, delivery, what)
         self.outstanding = 0
         self.counts_rdy = True
@@ -48,6 +48,8 @@ class Consuming(Conversation):
         for d in deliveries:
             if d.fin == 'sent':
                 d.fin, d.answered_at = 'confirmed', at
+            elif d.fin is None and not d.refused:
+                d.answered_at = at
 
     def error(self, data):
         words = data.split()
@@ -56,6 +58,9 @@ class Consuming(Conversation):
             for d in sent:
                 if d.fin == 'sent':
                     d.fin, d.answered_at = 'failed' if len(sent) == 1 else 'maybe', now()
+        if words[0] == b'E_REQ_FAILED' and len(words) > 2:
+            for d in self.by_message_id[words[2]]:
+                d.refused = True
         super().error(data)
 
     def message(self, message):
@@ -112,6 +117,7 @@ class Consuming(Conversation):
 
     def req(self, d, delay):
         d.fate, d.fate_at, d.delay = 'req', now(), delay / 1000
+        self.unconfirmed.append(d)
         self.send('REQ', d.message_id, delay)
         self.outstanding -= 1
 

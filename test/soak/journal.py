@@ -27,6 +27,8 @@ class Life:
         self.end = INF              # when the process was gone
         self.how = None             # 'term' or 'kill'
         self.suspensions = []       # (from, until)
+        # With a log, after a kill. (topic, channel): what was heard before is in its cursor's file.
+        self.written = {}
 
     def __repr__(self):
         return 'life %d (epoch %d, %s, ended by %s)' % (
@@ -56,7 +58,7 @@ class Delivery:
     """A message that a consumer has received, and what the consumer did with it."""
 
     __slots__ = ('id', 'message_id', 'session', 'attempts', 'at', 'fate', 'fate_at', 'delay',
-                 'fin', 'answered_at')
+                 'fin', 'answered_at', 'refused')
 
     def __init__(self, name, message_id, session, attempts):
         self.id, self.message_id = name, message_id
@@ -65,10 +67,11 @@ class Delivery:
         self.fate = None            # 'fin' or 'req': the last command that ends it
         self.fate_at = INF
         self.delay = 0.0            # of a REQ
+        self.refused = False        # the daemon refused a REQ
         # Of a FIN: 'sent', at first. 'confirmed' when a later command of the connection was answered
         # and no error came. 'failed' when the daemon refused it. 'maybe' when that cannot be told.
         self.fin = None
-        self.answered_at = INF      # when that was read
+        self.answered_at = INF      # when that was read; of a REQ likewise, if it was not refused
 
 
 class Session:
@@ -149,8 +152,8 @@ class Journal:
                         its_topic, channel, d.fate.upper(), d.session.name,
                         '' if d.fin else ', delay %g s' % d.delay)))
                 if d.answered_at < INF:
-                    lines.append((d.answered_at, '%s/%s: that FIN: %s' % (
-                        its_topic, channel, d.fin)))
+                    lines.append((d.answered_at, '%s/%s: that %s: %s' % (
+                        its_topic, channel, d.fate.upper(), d.fin or 'heard')))
                 ended = min(d.session.end, d.session.ended_by_daemon)
                 if ended < INF:
                     lines.append((ended, '%s/%s: %s ends%s' % (
@@ -164,6 +167,9 @@ class Journal:
                           for at, until in life.suspensions]
                 if life.end < INF:
                     lines.append((life.end_begin, '-- life %d: %s' % (life.number, life.how)))
+                lines += [(at, '-- life %d: what %s/%s heard before was in its file' % (
+                    (life.number,) + key)) for key, at in life.written.items()
+                    if key[0] == topic and at > since]
         for e in self.events:
             if e.topic == topic and e.begin >= since and e.kind in ('empty', 'delete'):
                 lines.append((e.begin, '-- %r (%s)' % (

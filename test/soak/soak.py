@@ -265,13 +265,15 @@ def may_be_left(world, name):
     An exit leaves those of channels of ephemeral topics, which it forgets, as stock does. A kill
     leaves what was being written (.tmp), and a torn record (.bad). It also leaves the files of
     topics that it kept from being deleted, or from being in nsqd.dat. The next start removes
-    nsqd.dat's .tmp alone; stock none. All of them are older than the last kill.
+    nsqd.dat's .tmp alone; stock none. All of them are older than the last kill. Logs leave nothing.
     """
     topic = re.split(r'[:.]diskqueue\.|:', name)[0]
     if re.fullmatch(r'nsqd\.dat\.\d+\.tmp', name):
         return False
     if name == 'nsqd.dat' or is_ephemeral(topic):
         return True
+    if world.durable:
+        return False
     if os.path.getmtime(os.path.join(world.daemon.data_path, name)) > world.killed_at:
         return False
     return name.endswith(('.tmp', '.bad')) or topic not in Topics.FIXED
@@ -381,6 +383,7 @@ def main():
     parser.add_argument('--seed', default='')
     parser.add_argument('--round', type=int, help='this one only')
     parser.add_argument('--variant', default='plain')
+    parser.add_argument('--durable', action='store_true', help='all topics have logs')
     args = parser.parse_args()
     os.environ['NSQD'] = os.path.abspath(args.nsqd)
     directory = os.path.abspath(args.directory)
@@ -396,7 +399,7 @@ def main():
         for i in range(number) if args.round is None else [args.round]:
             mode = MODES[i % len(MODES)]
             world = World(os.path.join(directory, 'round%d' % i), '%s.%d' % (seed, i),
-                          certificate, certificates)
+                          certificate, certificates, args.durable)
             try:
                 # A drain and the end take some of the time.
                 said = play(world, mode, max(5.0, length - 6), args.variant == 'plain')
@@ -405,7 +408,7 @@ def main():
             except Exception:  # pylint: disable=broad-except
                 return fail(world, seed, i, mode, traceback.format_exc(), args)
             finally:
-                world.cluster.close()
+                world.close()
             print('  %s, round %d, %s: %s' % (args.variant, i, mode, said), flush=True)
             messages += len(world.journal.pubs)
             shutil.rmtree(world.directory)
@@ -426,9 +429,9 @@ def fail(world, seed, i, mode, text, args):
         books, problems = accounts(world)
         text += '\nThe accounts by then:\n' + tell(world, problems, books)
     print("FAILED soak (%s), round %d (%s): seed %s\n%s\nlog and data: %s\n"
-          "again: make soak SEED=%s MINUTES=%g SOAK_ARGS='--round %d'%s" % (
+          "again: make soak SEED=%s MINUTES=%g SOAK_ARGS='--round %d%s'%s" % (
               args.variant, i, mode, seed, text, world.directory, seed, args.minutes, i,
-              '' if args.variant == 'plain' else ' SANITIZE=' + args.variant), flush=True)
+              ' --durable' if args.durable else '', '' if args.variant == 'plain' else ' SANITIZE=' + args.variant), flush=True)
     return 1
 
 

@@ -13,6 +13,7 @@ import time
 import zlib
 
 from cluster import Cluster
+from cursors import Cursors
 from journal import Event, Journal, Life, Pub, now
 from nsq import DEADLINE, SANITIZER, Died, Nsqd, dead_address, wait_until
 from test_tls import flags as tls_flags
@@ -52,7 +53,8 @@ AFTER_KILL = re.compile(
 # may come to it in a later life.
 TORN = re.compile(
     r'ERROR: DISKQUEUE\([^)]+\) reading at \d+ of \S+ - damaged record, skipping \d+ bytes$'
-    r'|WARNING: DISKQUEUE\([^)]+\) jump to next file and saving bad file as \S+$')
+    r'|WARNING: DISKQUEUE\([^)]+\) jump to next file and saving bad file as \S+$'
+    r'|WARNING: LOG\([^)]+\): cutting off \d+ bytes behind the last whole commit in \S+$')
 BAD_LINE = re.compile(r' (?:WARNING|ERROR|FATAL): ')
 
 
@@ -136,9 +138,9 @@ class Daemon(Nsqd):
 class World:
     """What a round happens in: one data directory, one daemon at a time, and a journal."""
 
-    def __init__(self, directory, seed, certificate, sockets):
-        """sockets: a directory with a short name."""
-        self.directory, self.seed = directory, seed
+    def __init__(self, directory, seed, certificate, sockets, durable=False):
+        """sockets: a directory with a short name. durable: all topics have logs."""
+        self.directory, self.seed, self.durable = directory, seed, durable
         shutil.rmtree(directory, ignore_errors=True)
         os.makedirs(directory)
         self.daemon = Daemon(directory, certificate, sockets)
@@ -148,6 +150,13 @@ class World:
         self.life = None
         self.running = threading.Event()    # the daemon listens
         self.over = threading.Event()       # the actors are to end
+        self.cursors = Cursors(self.daemon.data_path)
+        if durable:
+            self.cursors.start()
+
+    def close(self):
+        self.cursors.over.set()
+        self.cluster.close()
 
     def rng(self, *names):
         """The generator of one actor, of one session: a function of the seed alone."""
@@ -155,9 +164,18 @@ class World:
 
     # -- lives
 
-    @staticmethod
-    def settings(rng, mode):
+    def settings(self, rng, mode):
         """What differs from start to start. (What a kill may take is what fits into memory.)"""
+        settings = self.common_settings(rng, mode)
+        if self.durable:
+            # A kill takes nothing. What it may bring again is what was not written by then.
+            settings.update({'durability': rng.choice(['process', 'process', 'disk']),
+                             'mem': rng.choice([0, 1, 10, 100, 1000]),
+                             'sync-timeout': rng.choice(['20ms', '100ms', '500ms'])})
+        return settings
+
+    @staticmethod
+    def common_settings(rng, mode):
         return {
             'mem': rng.choice([0, 0, 0, 1, 10, 100] if mode == 'kill' else [0, 1, 10, 100, 1000]),
             'sync-every': rng.choice([1, 10, 2500]),
@@ -217,6 +235,7 @@ class World:
         self.daemon.process.kill()
         self.daemon.process.wait()
         life.end, self.killed_at = now(), time.time()
+        life.written = self.cursors.end_of_life()
 
     def kill(self):
         self.running.clear()
@@ -232,6 +251,7 @@ class World:
             self.daemon.process.send_signal(number)
         self.daemon.stop(signals[0])
         life.end = now()
+        self.cursors.end_of_life()
 
     def suspend(self, seconds):
         self.must_live()
