@@ -230,6 +230,19 @@ static uint64_t least_floor(struct topic_log *tl)
 }
 
 /*
+ * Removes what nobody wants. While the topic opens or closes, not all who may want something are
+ * members.
+ */
+static int forget(struct topic_log *tl, uint64_t floor)
+{
+	struct err err;
+	if (!tl->started || tl->closing || log_forget(tl->log, floor, &err) == 0)
+		return 0;
+	topic_log_logf(tl, LG_ERROR, "LOG(%s): %s", tl->topic, err.msg);
+	return -1;
+}
+
+/*
  * The place of the topic comes first: a channel that joins later begins there or behind. The floors
  * are those of now, and not of what the files say: what is below was finished, and where the disk is
  * full a cursor cannot be written until a segment has gone. Each is that of before its flush: so else
@@ -255,10 +268,7 @@ static bool flush_all(struct topic_log *tl, bool *more)
 		again |= tl->tick(tl->kept_arg);
 	log_count_wanted(tl->log, floor);
 	again |= flush_handed(tl, &err) != 0;
-	if (!tl->closing && log_forget(tl->log, floor, &err) != 0) {
-		topic_log_logf(tl, LG_ERROR, "LOG(%s): %s", tl->topic, err.msg);
-		again = true;
-	}
+	again |= forget(tl, floor) != 0;
 	*more = tl->started && log_mover_tick(tl->mover, handed);
 	return again;
 }
@@ -414,7 +424,8 @@ int topic_log_leave(struct topic_log *tl, struct topic_log_member *m, bool remov
 	*p = m->next;
 	log_mover_left_locked(tl->mover, m);
 	mutex_lock(&tl->lock);
-	if (!m->saved) {
+	/* Where its file is left, but could not be written, the topic's cursor stays where it is. */
+	if (remove && !m->saved) {
 		tl->n_unsaved--;
 		move_handed_locked(tl);
 	}

@@ -61,33 +61,47 @@ static void topic_free(struct topic *t)
 	free(t);
 }
 
-/* Does a stock queue of the topic, or of a channel of its, have files? Those come first. */
-static bool has_disk_queue(const struct topic *t)
+static bool is_disk_queue_of(const struct topic *t, const char *file)
 {
-	int fd = dup(t->ctx->data_dir_fd);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 	size_t n = strlen(t->name);
-	bool has = !dir; /* not known */
-	if (dir)
-		rewinddir(dir);
-	for (struct dirent *e; dir && !has && (e = readdir(dir)) != NULL;)
-		has = strncmp(e->d_name, t->name, n) == 0 && strstr(e->d_name, ".diskqueue.") &&
-		      (e->d_name[n] == ':' || e->d_name[n] == '.');
-	if (dir)
-		closedir(dir);
-	else if (fd >= 0)
-		close(fd);
-	return has;
+	return strncmp(file, t->name, n) == 0 && (file[n] == ':' || file[n] == '.') &&
+	       strstr(file, ".diskqueue.");
 }
 
-static bool has_log(const struct topic *t)
+/*
+ * Does a stock queue of the topic, or of a channel of its, have files? Those come first. -1 with err
+ * set: that cannot be told.
+ */
+static int find_disk_queue(const struct topic *t, bool *has, struct err *err)
+{
+	/* (A duplicate would share its position with other threads.) */
+	int fd = openat(t->ctx->data_dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	int code = errno;
+	*has = false;
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return err_errno(err, code, "open the data path");
+	}
+	errno = 0;
+	for (struct dirent *e; !*has && (e = readdir(dir)) != NULL; errno = 0)
+		*has = is_disk_queue_of(t, e->d_name);
+	code = errno;
+	closedir(dir);
+	return *has || code == 0 ? 0 : err_errno(err, code, "read the data path");
+}
+
+/* -1 with err set: whether there is one cannot be told. */
+static int find_log(const struct topic *t, bool *has, struct err *err)
 {
 	char *name = xasprintf("%s.log", t->name);
 	struct stat st;
-	bool has = fstatat(t->ctx->data_dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		   S_ISDIR(st.st_mode);
+	int rc = fstatat(t->ctx->data_dir_fd, name, &st, AT_SYMLINK_NOFOLLOW);
+	*has = rc == 0 && S_ISDIR(st.st_mode);
+	rc = rc == 0 || errno == ENOENT ? 0 : err_errno(err, errno, "stat %s", name);
 	free(name);
-	return has;
+	return rc;
 }
 
 /* What /ping says. */
@@ -125,9 +139,14 @@ static int open_log(struct topic *t, const struct options *o, struct err *err)
 static int open_backend(struct topic *t, const struct options *o, struct err *err)
 {
 	bool durable = t->settings->v.durability != DURABILITY_NONE && !t->ephemeral;
-	if (!t->ephemeral && !durable && has_log(t))
+	bool log = false, queue = false;
+	if (!t->ephemeral && find_log(t, &log, err) != 0)
+		return -1;
+	if (log && !durable)
 		return err_set(err, 0, "it has a log, and --durability is none");
-	if (durable && (has_log(t) || !has_disk_queue(t)))
+	if (durable && !log && find_disk_queue(t, &queue, err) != 0)
+		return -1;
+	if (durable && !queue)
 		return open_log(t, o, err);
 	if (durable)
 		nsqd_logf(t->ctx, LG_WARN, "TOPIC(%s): not durable, since it has a disk queue",

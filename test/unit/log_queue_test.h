@@ -28,6 +28,7 @@ struct side {
 	int64_t segment_bytes;
 	int64_t sync_timeout;
 	size_t move_behind; /* 0: the default */
+	bool rejoin; /* open_side: the channel "c" joins, too, if its cursor is there */
 	/* In place of the queue's; NULL: its own. */
 	size_t (*kept)(
 		void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
@@ -60,8 +61,14 @@ static inline struct chan_side *join_channel(struct side *s, int i, const char *
 	return c;
 }
 
-/* The topic, and channels of these names; then messages may be appended. */
-static inline void open_side(struct side *s, const char *a, const char *b)
+static inline void join_c(void *arg, const char *channel)
+{
+	if (strcmp(channel, "c") == 0)
+		join_channel(arg, 2, "c");
+}
+
+/* The topic, whose channels are to join. */
+static inline void open_topic(struct side *s)
 {
 	struct err err = {0};
 	struct topic_log_opts o = {.dir = s->dir,
@@ -80,12 +87,28 @@ static inline void open_side(struct side *s, const char *a, const char *b)
 	s->q = log_queue_new_topic(s->tl, s->memory);
 	if (s->kept)
 		topic_log_set_queue(s->tl, s->kept, NULL, s->q);
+}
+
+/* All have joined: messages may be appended. */
+static inline void start_side(struct side *s)
+{
+	struct err err = {0};
+	if (topic_log_start(s->tl, &err) != 0)
+		fail_msg("topic_log_start: %s", err.msg);
+}
+
+/* The topic, and channels of these names; then messages may be appended. */
+static inline void open_side(struct side *s, const char *a, const char *b)
+{
+	struct err err = {0};
+	open_topic(s);
 	if (a)
 		join_channel(s, 0, a);
 	if (b)
 		join_channel(s, 1, b);
-	if (topic_log_start(s->tl, &err) != 0)
-		fail_msg("topic_log_start: %s", err.msg);
+	if (s->rejoin && topic_log_each_channel(s->tl, join_c, s, &err) != 0)
+		fail_msg("topic_log_each_channel: %s", err.msg);
+	start_side(s);
 }
 
 static inline void close_channel(struct side *s, int i, bool remove)

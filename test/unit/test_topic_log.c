@@ -412,6 +412,99 @@ static void test_a_channel_without_a_file(void **state)
 	sim_free(d);
 }
 
+/* Nor when it closes without one. */
+static void test_a_channel_that_closes_without_a_file(void **state)
+{
+	struct sim_disk *d = sim_new();
+	struct side s = {.io = &d->io, .memory_size = 4, .sync_timeout = HOUR};
+	struct err err = {0};
+	open_side(&s, NULL, NULL);
+	d->fail_at = d->calls;
+	d->fail_calls = 1000;
+	join_channel(&s, 0, "a");
+	d->fail_at = -1;
+	pub(&s, 1, 3);
+	pump(&s, 3);
+	d->fail_at = d->calls;
+	struct chan_side *a = &s.channels[0];
+	assert_int_equal(a->q->ops->close(a->q, &err), -1);
+	d->fail_at = -1;
+	a->q = NULL;
+	message_drain_chan(a->memory);
+	chan_free(a->memory);
+	close_side(&s);
+	s = (struct side){.io = &d->io, .memory_size = 4};
+	open_side(&s, "a", NULL);
+	pump(&s, 3);
+	expect_finish(a, 1, 3);
+	expect_nothing(a);
+	close_side(&s);
+	sim_free(d);
+}
+
+static size_t segments_of(struct side *s)
+{
+	struct log_stats stats;
+	log_get_stats(topic_log_log(s->tl), &stats);
+	return stats.segments;
+}
+
+/* Two channels, of which b has finished all. */
+static void open_with_one_behind(struct side *s, struct sim_disk *d)
+{
+	*s = (struct side){
+		.io = &d->io, .memory_size = 4, .segment_bytes = 1000, .sync_timeout = HOUR};
+	open_side(s, "a", "b");
+	pub(s, 1, 10);
+	pub(s, 11, 10);
+	pub(s, 21, 10);
+	pump(s, 30);
+	expect_finish(&s->channels[1], 1, 30);
+	assert_int_equal(topic_log_flush(s->tl), 0);
+	assert_true(segments_of(s) >= 3);
+}
+
+/* At the exit one channel closes after the other, and the log's thread is still at work. */
+static void test_what_a_closed_channel_wants_stays(void **state)
+{
+	struct sim_disk *d = sim_new();
+	struct side s;
+	open_with_one_behind(&s, d);
+	close_channel(&s, 0, false);
+	assert_int_equal(topic_log_flush(s.tl), 0);
+	close_channel(&s, 1, false);
+	assert_int_equal(topic_log_flush(s.tl), 0);
+	assert_true(segments_of(&s) >= 3);
+	close_side(&s);
+	s = (struct side){.io = &d->io, .memory_size = 4};
+	open_side(&s, "a", "b");
+	expect_finish(&s.channels[0], 1, 30);
+	expect_nothing(&s.channels[1]);
+	close_side(&s);
+	sim_free(d);
+}
+
+/* At the start one joins after the other. */
+static void test_what_a_channel_wants_that_has_not_joined_stays(void **state)
+{
+	struct sim_disk *d = sim_new();
+	struct side s;
+	open_with_one_behind(&s, d);
+	close_side(&s);
+	s = (struct side){.io = &d->io, .memory_size = 4, .sync_timeout = HOUR};
+	open_topic(&s);
+	join_channel(&s, 1, "b");
+	assert_int_equal(topic_log_flush(s.tl), 0);
+	join_channel(&s, 0, "a");
+	start_side(&s);
+	assert_true(segments_of(&s) >= 3);
+	expect_finish(&s.channels[0], 1, 30);
+	assert_int_equal(topic_log_flush(s.tl), 0);
+	assert_int_equal(segments_of(&s), 1);
+	close_side(&s);
+	sim_free(d);
+}
+
 /*
  * The daemon dies behind the channel's cursor, and before the topic's: the topic hands its messages
  * out again, and the channel knows which of them are finished, or wait.
@@ -484,6 +577,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_cursors_of_others, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_a_channel_without_a_file, setup, log_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_a_channel_that_closes_without_a_file, setup, log_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_what_a_closed_channel_wants_stays, setup, log_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_what_a_channel_wants_that_has_not_joined_stays, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_handed_out_again, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_full_disk, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_kill, setup, log_teardown),
