@@ -69,14 +69,6 @@ def binary():
     return os.environ['NSQD']
 
 
-def durability(flags):
-    """Every daemon of a run has the durability that the environment names, unless its test says."""
-    kind = os.environ.get('DURABILITY')
-    if not kind or any(re.match('--?durability', flag) for flag in flags):
-        return []
-    return ['--durability=' + kind]
-
-
 _dead = []
 
 
@@ -189,8 +181,15 @@ class Nsqd:
     # -- life
 
     def command(self):
-        return ([binary()] + self.BASE_FLAGS + durability(self.flags)
+        return ([binary()] + self.BASE_FLAGS + self.durability()
                 + ['--data-path=' + self.data_path] + self.flags)
+
+    def durability(self):
+        """What the environment names for all daemons of a run, unless the test says."""
+        kind = os.environ.get('DURABILITY')
+        if not kind or any(re.match('--?durability', flag) for flag in self.flags):
+            return []
+        return ['--durability=' + kind]
 
     def spawn(self):
         """Start the process, without waiting until it listens.

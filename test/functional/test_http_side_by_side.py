@@ -26,6 +26,9 @@ class Stock(Nsqd):
     def command(self):
         return [os.path.abspath(os.environ['STOCK'])] + super().command()[1:]
 
+    def durability(self):
+        return []
+
 
 def need_stock():
     if not os.access(os.environ.get('STOCK', ''), os.X_OK):

@@ -21,6 +21,9 @@ class Stock(Nsqd):
     def command(self):
         return [os.path.abspath(os.environ['STOCK'])] + super().command()[1:]
 
+    def durability(self):
+        return []
+
 
 def get(daemon, *names):
     response = daemon.get(config_path(*names))

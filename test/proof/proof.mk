@@ -3,7 +3,8 @@
 
 PROOF_SCALE ?= 1
 PROOF_DIR   := $(ROOT)/proof
-PROOF_PARTS := tests coverage perturb model fuzz soak soak-thread soak-address soak-faults below
+PROOF_PARTS := tests coverage perturb model fuzz soak soak-thread soak-address soak-durable \
+               soak-durable-thread soak-faults below
 PROOF       ?= $(PROOF_PARTS)
 # What has no length of its own; to try the proof, for instance PROOF_MODEL='--only deal'.
 PROOF_MODEL ?= --proof --weaken
@@ -41,6 +42,12 @@ proof-soak-thread:
 
 proof-soak-address:
 	@$(MAKE) --no-print-directory soak SANITIZE=address MINUTES=$(call scaled,60,1)
+
+proof-soak-durable:
+	@$(MAKE) --no-print-directory soak DURABLE=1 MINUTES=$(call scaled,60,1)
+
+proof-soak-durable-thread:
+	@$(MAKE) --no-print-directory soak DURABLE=1 SANITIZE=thread MINUTES=$(call scaled,60,1)
 
 proof-soak-faults:
 	@$(MAKE) --no-print-directory soak-faults

@@ -32,6 +32,8 @@ UNITS = {
     "soak": ["messages"],
     "soak-thread": ["messages"],
     "soak-address": ["messages"],
+    "soak-durable": ["messages"],
+    "soak-durable-thread": ["messages"],
     "soak-faults": ["faults"],
     "below": ["faults"],
 }

@@ -360,11 +360,20 @@ class Accounts:
         return (sum(p.state == 'acked' for p in pubs),
                 sum(p.state != 'half' for p in pubs))
 
+    def _remembered(self):
+        """How many deliveries and FINs a kill must not have undone, where there are logs."""
+        ds = [d for deliveries in self.deliveries.values() for d in deliveries
+              if d.session.life.how == 'kill' and is_durable(d.session.life)]
+        return ds and ' (before a kill %d of %d deliveries were written, and %d FINs)' % (
+            sum(d.at < self._written(d) for d in ds), len(ds),
+            sum(d.answered_at < self._written(d) for d in ds if d.fin == 'confirmed')) or ''
+
     def summary(self):
         states = collections.Counter(p.state for p in self.j.pubs.values())
         received = sum(map(len, self.deliveries.values()))
         return ('%d acknowledged, %d not answered, %d refused; %d deliveries; in all channels '
-                '%d finished, %s' % (
+                '%d finished%s, %s' % (
                     states['acked'], states['unknown'], states['refused'], received, self.finished,
+                    self._remembered(),
                     ', '.join('%d %s' % (n, why)
                               for why, n in sorted(self.explained.items())) or '0 explained'))

@@ -12,8 +12,8 @@ import subprocess
 import sys
 from collections import namedtuple
 
-# round: 0 is steady, 1 has clean stops, 2 kills.
-Fault = namedtuple('Fault', 'rule file old new round says')
+# round: 0 is steady, 1 has clean stops, 2 kills. durable: of a soak with logs.
+Fault = namedtuple('Fault', 'rule file old new round says durable', defaults=[False])
 
 CHANNEL = 'nsqd/queue/channel.c'
 CONSUME = 'nsqd/client/protocol_v2_consume.c'
@@ -128,6 +128,33 @@ FAULTS = [
           '	if (e->gone || !there)\n		tell_all(loop, "UNREGISTER", e->name);',
           '	if (e->gone && there)\n		tell_all(loop, "UNREGISTER", e->name);',
           0, ['nsqlookupd has']),
+    Fault('with a log an attempt counts in the next life', 'nsqd/log/cursor.c',
+          '		tell_range(c, CURSOR_TAKEN, seq, n);\n', '',
+          2, ['came again without a cause'], True),
+    Fault('with a log what is finished stays so in the next life', 'nsqd/log/cursor.c',
+          '	tell_range(c, CURSOR_FINISHED, seq, 1);',
+          '	if (seq % 8 != 5)\n		tell_range(c, CURSOR_FINISHED, seq, 1);',
+          2, ['came again without a cause'], True),
+    Fault('with a log a delay is one', 'nsqd/log/log_queue_read.c',
+          '	n = cursor_pop_due(q->cursor, clock_wall_ns(), due, DUE_BATCH);',
+          '	n = cursor_pop_due(q->cursor, clock_wall_ns() + NSEC_PER_SEC, due, DUE_BATCH);',
+          0, ['before their time'], True),
+    Fault('with a log a delay is one in the next life', 'nsqd/log/cursor_open.c',
+          '	seq_set_add(&c->seen, e->seq);\n	entries_remove(&c->tried, e->seq);\n'
+          '	entries_put(&c->waiting, e);',
+          '	seq_set_add(&c->seen, e->seq);\n	entries_remove(&c->tried, e->seq);\n'
+          '	struct cursor_entry at_once = *e;\n	at_once.due = 0;\n'
+          '	entries_put(&c->waiting, &at_once);',
+          1, ['before their time'], True),
+    Fault('with a log the topic has handed out what its cursor says', 'nsqd/log/topic_log.c',
+          '		cursor_finished_range(tl->handed, floor, upto);',
+          '		cursor_finished_range(tl->handed, floor, upto + 8);',
+          2, ['are lost'], True),
+    Fault('with a log what is put back waits', 'nsqd/log/log_queue_put.c',
+          '	for (size_t i = sent; i < n; i++)\n		wait_locked(q, msgs[i], 0);',
+          '	for (size_t i = sent; i < n; i++)\n		if (msgs[i]->attempts != 2)\n'
+          '			wait_locked(q, msgs[i], 0);',
+          0, ['are lost'], True),
 ]
 
 
@@ -150,7 +177,7 @@ def soak(directory, fault, seed):
         [sys.executable, os.path.join('test', 'soak', 'soak.py'),
          '--nsqd', os.path.join(directory, 'build', 'nsqd'),
          '--directory', os.path.join(directory, 'soak'), '--minutes', '0.5',
-         '--seed', str(seed), '--round', str(fault.round)],
+         '--seed', str(seed), '--round', str(fault.round)] + ['--durable'] * fault.durable,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     lines = [line for line in run.stdout.splitlines() if line.startswith(('* ', 'nsqd died'))]
     return run.returncode != 0, lines or run.stdout.splitlines()[-3:]

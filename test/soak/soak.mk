@@ -1,19 +1,20 @@
 # A soak with accounting: many clients and operators do everything at random, the daemon is stopped,
 # killed and suspended meanwhile, and then the books are balanced. `make soak MINUTES=5 SEED=7
 # SANITIZE=thread`; a seed repeats what each session does. SOAK_ARGS goes to soak.py, for instance
-# `make soak SEED=7 SOAK_ARGS='--round 2'`.
+# `make soak SEED=7 SOAK_ARGS='--round 2'`. With DURABLE=1 all topics have logs, and kills take nothing.
 
-CHECKS    += soak-check
+CHECKS    += soak-check soak-durable-check
 
 PYTHON3   ?= /usr/bin/python3
 MINUTES   ?= 5
 SEED      ?=
 SOAK_ARGS ?=
+DURABLE   ?=
 
 .PHONY: soak
 soak: $(BUILD)/nsqd ## a soak of this variant with accounting (MINUTES=5, SEED=, SANITIZE=)
 	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON3) test/soak/soak.py --nsqd $(BUILD)/nsqd \
-		--directory $(BUILD)/soak --variant $(or $(SANITIZE),plain) \
+		--directory $(BUILD)/soak$(if $(DURABLE),-durable) $(if $(DURABLE),--durable) --variant $(or $(SANITIZE),plain) \
 		--minutes $(MINUTES) --seed '$(SEED)' $(SOAK_ARGS)
 
 # Side by side: a soak waits more than it works. The seconds of each are the wall's. The seeds are
@@ -26,6 +27,19 @@ SOAK_SEED_thread  := 4
 soak-check: MINUTES := $(if $(filter command line,$(origin MINUTES)),$(MINUTES),1.67)
 soak-check: soak-rules ## soaks of the plain build and under two sanitizers, side by side (MINUTES=1.67 each)
 	@$(MAKE) --no-print-directory -j3 MINUTES=$(MINUTES) $(SOAK_VARIANTS)
+
+# The same with logs. Each variant has its mode from the seed's rounds: steady, clean, kill.
+SOAK_DURABLE_VARIANTS := soak-durable-plain soak-durable-thread
+SOAK_SEED_durable-plain  := 3
+SOAK_SEED_durable-thread := 5
+.PHONY: soak-durable-check $(SOAK_DURABLE_VARIANTS)
+soak-durable-check: MINUTES := $(if $(filter command line,$(origin MINUTES)),$(MINUTES),1.67)
+soak-durable-check: ## soaks of topics with logs, plain and under ThreadSanitizer, side by side (MINUTES=1.67 each)
+	@$(MAKE) --no-print-directory -j2 MINUTES=$(MINUTES) $(SOAK_DURABLE_VARIANTS)
+
+$(SOAK_DURABLE_VARIANTS): soak-durable-%:
+	@$(MAKE) --no-print-directory SANITIZE=$(filter-out plain,$*) DURABLE=1 \
+		SEED=$(or $(SEED),$(SOAK_SEED_durable-$*)) soak
 
 .PHONY: soak-rules
 soak-rules:

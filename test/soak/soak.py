@@ -415,7 +415,8 @@ def main():
     print('ok   soak (%s): %d messages' % (args.variant, messages), flush=True)
     if os.environ.get('PROOF_FILE'):
         with open(os.environ['PROOF_FILE'], 'a', encoding='utf-8') as f:
-            f.write('soak %s\t%d\tmessages\n' % (args.variant, messages))
+            f.write('soak %s%s\t%d\tmessages\n' % (
+                args.variant, ' durable' if args.durable else '', messages))
     return 0
 
 
@@ -429,9 +430,9 @@ def fail(world, seed, i, mode, text, args):
         books, problems = accounts(world)
         text += '\nThe accounts by then:\n' + tell(world, problems, books)
     print("FAILED soak (%s), round %d (%s): seed %s\n%s\nlog and data: %s\n"
-          "again: make soak SEED=%s MINUTES=%g SOAK_ARGS='--round %d%s'%s" % (
+          "again: make soak SEED=%s MINUTES=%g SOAK_ARGS='--round %d'%s%s" % (
               args.variant, i, mode, seed, text, world.directory, seed, args.minutes, i,
-              ' --durable' if args.durable else '', '' if args.variant == 'plain' else ' SANITIZE=' + args.variant), flush=True)
+              ' DURABLE=1' if args.durable else '', '' if args.variant == 'plain' else ' SANITIZE=' + args.variant), flush=True)
     return 1
 
 

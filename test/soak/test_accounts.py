@@ -16,9 +16,9 @@ from journal import INF, Delivery, Event, Journal, Life, Pub, Session
 class History:
     """A journal that a test writes; `at` is the time of what comes next."""
 
-    def __init__(self, mem=10, topic='kept'):
+    def __init__(self, mem=10, topic='kept', durability='none'):
         self.j = Journal()
-        self.topic = topic
+        self.topic, self.durability = topic, durability
         self.at = 0.0
         self.life(0, mem)
         self.event('create', 'x')
@@ -28,7 +28,7 @@ class History:
         return self.at
 
     def life(self, epoch, mem=10):
-        life = Life(len(self.j.lives), epoch, {'mem': mem})
+        life = Life(len(self.j.lives), epoch, {'mem': mem, 'durability': self.durability})
         life.born = life.up = self.tick()
         self.j.lives.append(life)
 
@@ -331,6 +331,100 @@ def test_what_an_actor_noted_counts_until_the_life_ends(h):
     h.j.problems.append((h.tick(), 'after', h.now))
     h.j.problems.append((h.tick(), 'always', None))
     assert [text for text, _ in h.problems()] == ['before', 'always']
+
+
+# -- with a log
+
+@pytest.fixture
+def log():
+    return History(durability='process')
+
+
+def kill_written(h, written=True):
+    """A kill; what happened before is in the cursor's file, or nothing is."""
+    h.now.written = {('kept', 'x'): h.tick()} if written else {}
+    h.end('kill')
+
+
+def test_with_a_log_a_kill_takes_nothing(log):
+    log.pub()
+    kill_written(log)
+    assert any('are lost' in text for text, _ in log.problems())
+
+
+def test_with_a_log_what_was_created_stays():
+    h = History(topic='other', durability='process')
+    h.end('kill')
+    h.pub()
+    assert not h.balanced()
+
+
+@pytest.mark.parametrize('written, balanced', [(True, False), (False, True)])
+def test_with_a_log_what_was_written_as_finished_does_not_come_again(log, written, balanced):
+    log.pub()
+    log.delivery(log.session(), fin='confirmed')
+    kill_written(log, written)
+    log.delivery(log.session(), attempts=2, fin='confirmed')
+    assert log.balanced() == balanced
+
+
+@pytest.mark.parametrize('written, balanced', [(True, False), (False, True)])
+def test_with_a_log_an_attempt_that_was_written_counts(log, written, balanced):
+    log.pub()
+    log.delivery(log.session())
+    kill_written(log, written)
+    log.delivery(log.session(), attempts=1, fin='confirmed')
+    assert log.balanced() == balanced
+
+
+def test_with_a_log_the_fin_of_an_earlier_life_is_not_enough(log):
+    log.pub()
+    log.delivery(log.session(), fin='sent')
+    kill_written(log, False)
+    log.delivery(log.session())
+    assert any('are lost' in text for text, _ in log.problems())
+
+
+def test_with_a_log_a_kill_makes_no_copies(log):
+    log.pub()
+    kill_written(log)
+    log.delivery(log.session())
+    log.delivery(log.session(), attempts=2, fin='confirmed')
+    assert not log.balanced()
+
+
+@pytest.mark.parametrize('delay, balanced', [(1.0, True), (100.0, False)])
+@pytest.mark.parametrize('end', [None, 'term', 'kill'])
+def test_with_a_log_a_delay_is_one_in_every_life(log, end, delay, balanced):
+    log.pub(delay=delay)
+    if end:
+        log.end(end)
+    log.delivery(log.session(), fin='confirmed')
+    assert log.balanced() == balanced
+
+
+@pytest.mark.parametrize('delay, written, balanced', [
+    (1.0, True, True), (100.0, True, False), (100.0, False, True)])
+def test_with_a_log_a_req_that_was_written_is_waited_for(log, delay, written, balanced):
+    log.pub()
+    log.delivery(log.session(), fate='req', delay=delay).answered_at = log.tick()
+    kill_written(log, written)
+    log.delivery(log.session(), attempts=2, fin='confirmed')
+    assert log.balanced() == balanced
+
+
+def test_a_delay_is_one_in_its_life(h):
+    h.pub()
+    h.delivery(h.session(), fate='req', delay=100.0).answered_at = h.tick()
+    h.delivery(h.session(), attempts=2, fin='confirmed')
+    assert any('before their time' in text for text, _ in h.problems())
+
+
+def test_a_restart_without_a_log_forgets_delays(h):
+    h.pub(delay=100.0)
+    h.end('term')
+    h.delivery(h.session(), fin='confirmed')
+    assert h.balanced()
 
 
 def test_counts():
