@@ -8,6 +8,7 @@ import collections
 import hashlib
 import http.client
 import json
+import os
 import random
 import re
 import signal
@@ -51,6 +52,9 @@ class Daemon:
         self.log = Watched()
         data = directory / f'{name}.data'
         data.mkdir()
+        durability = os.environ.get('DURABILITY')   # of all topics, in all trials
+        if durability:
+            flags = [f'--durability={durability}', *flags]
         self.process = subprocess.Popen(
             [path, f'--data-path={data}', f'--tcp-address={HOST}:0', f'--http-address={HOST}:0',
              f'--https-address={HOST}:0',

@@ -1,12 +1,15 @@
 """One of stock's daemons and two of ours, consumers that find them.
 
 nsqlookupd, nsq_to_file (go-nsq) and pynsq are stock's. One of ours is stopped
-and started while messages flow: nothing is lost, each message is finished.
+and started while messages flow: nothing is lost, each message is finished. With
+--durability it is killed with kill -9.
 """
 
 import glob
 import os
 import threading
+
+import pytest
 
 from nsq import DEADLINE, dead_address, not_tested, wait_until
 from tools import discover, with_lookupds
@@ -76,14 +79,24 @@ def lines_below(directory):
     return lines
 
 
-def test_a_mixed_cluster(new_nsqd, stock_nsqd, lookupds, tool, tmp_path):
+def end(daemon, killed):
+    if killed:
+        daemon.process.kill()
+        daemon.process.wait()
+    else:
+        daemon.stop()
+
+
+@pytest.mark.parametrize('durability', ['none', 'process', 'disk'])
+def test_a_mixed_cluster(new_nsqd, stock_nsqd, lookupds, tool, tmp_path, durability):
     flags = with_lookupds(lookupds) + ['--mem-queue-size=50']
+    ours = flags + ['--durability=' + durability]
     # The one that is stopped comes back at the same ports, as an operator's would;
     # nobody else is given them meanwhile.
     daemons = [stock_nsqd(*flags),
-               new_nsqd(*flags, '--tcp-address=' + dead_address(),
+               new_nsqd(*ours, '--tcp-address=' + dead_address(),
                         '--http-address=' + dead_address()),
-               new_nsqd(*flags)]
+               new_nsqd(*ours)]
     cluster = Cluster(daemons, 'mixed')
     for daemon in daemons:
         daemon.create('mixed', *CHANNELS)
@@ -102,10 +115,10 @@ def test_a_mixed_cluster(new_nsqd, stock_nsqd, lookupds, tool, tmp_path):
 
     cluster.publish_all('all')
     cluster.wait_finished()
-    # Messages are on their way to the consumers when it is asked to stop.
+    # Messages are on their way to the consumers when it is asked to stop, or killed.
     stopped = daemons[1]
     cluster.publish(1, 'just before')
-    stopped.stop()
+    end(stopped, durability != 'none')
     for lookupd in lookupds:
         wait_until(lambda: stopped.tcp_port not in lookupd.ports('mixed'),
                    lambda: 'it has left')
