@@ -54,6 +54,7 @@
 	X(open) X(fopen) X(opendir) X(readdir) X(getdents64) X(close) \
 	X(read) X(pread) X(write) X(pwrite) X(pwritev) X(getdelim) X(fgets) \
 	X(fsync) X(fdatasync) X(ftruncate) X(rename) X(unlink) X(link) X(flock) X(lseek) \
+	X(openat) X(fdopendir) X(mkdirat) X(renameat) X(unlinkat) X(fallocate) \
 	X(stat) X(fstat) X(lstat) X(readlink) X(fcntl) \
 	X(mmap) X(madvise) X(pthread_create) X(futex) X(nanosleep) \
 	X(socket) X(bind) X(listen) X(accept4) X(connect) X(shutdown) \
@@ -83,6 +84,7 @@ static const char *const kind_names[N_KINDS] = {
 #define N_EVENTS 64
 #define N_FDS 4096
 #define N_MODULES 64
+#define N_KINDS_MAX 96
 
 struct place {
 	_Atomic uint64_t key; /* kind + 1, module, offset: 8, 8 and 48 bits; 0: free */
@@ -101,7 +103,7 @@ struct event {
 
 struct record {
 	char modules[N_MODULES][64]; /* file names; 0 is the program itself */
-	_Atomic uint64_t kinds[64];
+	_Atomic uint64_t kinds[N_KINDS_MAX];
 	_Atomic int32_t phase; /* the runner writes it: each event has the phase in which it was */
 	_Atomic uint32_t n_faults, n_bad;
 	uint32_t unused;
@@ -413,6 +415,11 @@ PLAIN(int, ftruncate, fd, NULL, (int fd, off_t length), (fd, length))
 PLAIN(int, rename, -1, from, (const char *from, const char *to), (from, to))
 PLAIN(int, unlink, -1, path, (const char *path), (path))
 PLAIN(int, link, -1, from, (const char *from, const char *to), (from, to))
+PLAIN(int, mkdirat, dir, name, (int dir, const char *name, mode_t mode), (dir, name, mode))
+PLAIN(int, renameat, -1, from, (int dir, const char *from, int dir_to, const char *to),
+	(dir, from, dir_to, to))
+PLAIN(int, unlinkat, dir, name, (int dir, const char *name, int flags), (dir, name, flags))
+PLAIN(int, fallocate, fd, NULL, (int fd, int mode, off_t at, off_t size), (fd, mode, at, size))
 PLAIN(int, flock, fd, NULL, (int fd, int op), (fd, op))
 PLAIN(off_t, lseek, fd, NULL, (int fd, off_t at, int whence), (fd, at, whence))
 PLAIN(int, stat, -1, path, (const char *restrict path, struct stat *restrict st), (path, st))
@@ -550,6 +557,16 @@ int open(const char *path, int flags, ...)
 	return meets(&c, 0) ? -1 : opened(&c, REAL(open)(path, flags, mode));
 }
 
+int openat(int dir, const char *path, int flags, ...)
+{
+	va_list ap;
+	va_start(ap, flags);
+	mode_t mode = va_arg(ap, mode_t);
+	va_end(ap);
+	CALL(openat, -1, path);
+	return meets(&c, 0) ? -1 : opened(&c, REAL(openat)(dir, path, flags, mode));
+}
+
 /* A descriptor is gone whatever close returns. Its number may be another's before this returns. */
 int close(int fd)
 {
@@ -579,6 +596,17 @@ DIR *opendir(const char *path)
 {
 	CALL(opendir, -1, path);
 	return meets(&c, 0) ? NULL : REAL(opendir)(path);
+}
+
+/* The descriptor is closed by closedir, which is libc's own business. */
+DIR *fdopendir(int fd)
+{
+	CALL(fdopendir, fd, NULL);
+	if (meets(&c, 0))
+		return NULL;
+	if (fd >= 0 && fd < N_FDS)
+		atomic_store(&record->opened[fd], 0);
+	return REAL(fdopendir)(fd);
 }
 
 struct dirent *readdir(DIR *d)

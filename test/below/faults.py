@@ -12,7 +12,9 @@ SLOW = 'slow=150'
 FAULTS = {
     'open': ['EMFILE', 'EIO', 'ENOSPC', 'ENFILE', 'ENOMEM', 'EACCES', SLOW],
     'fopen': ['EMFILE', 'ENOMEM'],
+    'openat': ['EMFILE', 'EIO', 'ENOSPC', 'ENFILE', 'ENOMEM', 'EACCES', SLOW],
     'opendir': ['EMFILE', 'EIO', 'ENOMEM', 'EACCES'],
+    'fdopendir': ['ENOMEM'],
     'readdir': ['EIO'],
     'getdents64': ['EIO'],
     'close': ['EIO', 'ENOSPC'],
@@ -26,7 +28,11 @@ FAULTS = {
     'fsync': ['EIO', 'ENOSPC', SLOW],
     'fdatasync': ['EIO', 'ENOSPC', SLOW],
     'ftruncate': ['EIO', 'EINTR', 'ENOSPC'],
+    'fallocate': ['ENOSPC', 'EOPNOTSUPP'],
+    'mkdirat': ['EIO', 'ENOSPC', 'EDQUOT'],
     'rename': ['EIO', 'ENOSPC', SLOW],
+    'renameat': ['EIO', 'ENOSPC', SLOW],
+    'unlinkat': ['EIO', 'EACCES', SLOW],
     'unlink': ['EIO', 'EACCES', SLOW],
     'link': ['EIO', 'ENOSPC'],
     'flock': ['EAGAIN', 'ENOLCK'],
@@ -83,6 +89,17 @@ UNMET = {
     'link': 'another process has bound its socket between two calls',
     'readlink': 'the names of functions in those stacks; test_exit.py',
 }
+
+LOG = 'only topics with a log have it: `make below-durable`'
+UNMET_WITHOUT_LOGS = dict.fromkeys(
+    ('openat', 'fdopendir', 'mkdirat', 'renameat', 'unlinkat', 'fallocate'), LOG)
+UNMET_WITH_LOGS = {'lseek': 'only disk queues have holes'}
+
+
+def unmet():
+    """Of this run."""
+    return {**UNMET, **(UNMET_WITH_LOGS if os.environ.get('DURABILITY') else UNMET_WITHOUT_LOGS)}
+
 
 # The functions of libc that are system calls, or end in some. What of these the daemon imports must
 # be defined by below.so under the same name, or be in NOT_TRIED with a reason. A name that is not
@@ -192,6 +209,12 @@ QUIET = [
     ('close', 'close_fd', '*', 'a record has a checksum; or the file is removed next'),
     ('close', 'dq_block_close', '*', 'only read from'),
     ('close', 'dq_sync_dir', '*', 'a directory'),
+    ('close', 'real_close', '*', 'what must be on the disk was synced before'),
+    ('fallocate', '*', '*', 'space that is asked for ahead; without it a sync takes longer'),
+    ('ftruncate', 'real_truncate', '*', 'that space, given back; a torn end that stays is left '
+     'behind by the next segment'),
+    ('unlinkat', 'cursor_file_open', '*', 'a .tmp file, which means nothing'),
+    ('unlinkat', 'cursor_file_remove', '*', 'likewise; the cursor itself is told of'),
     ('close', 'close_queues', '*', 'a directory'),
     ('close', 'sock_free', '*', 'a socket'),
     ('close', 'tcp_listener_close', '*', 'a socket'),

@@ -7,10 +7,10 @@ import re
 import struct
 import subprocess
 
-N_PLACES, N_EVENTS, N_FDS, N_MODULES = 1024, 64, 4096, 64
+N_PLACES, N_EVENTS, N_FDS, N_MODULES, N_KINDS = 1024, 64, 4096, 64, 96
 EVENT = struct.Struct('<QQii16s208s')
 AT_KINDS = N_MODULES * 64
-AT_PHASE = AT_KINDS + 64 * 8
+AT_PHASE = AT_KINDS + N_KINDS * 8
 AT_FAULTS = AT_PHASE + 16
 AT_BAD = AT_FAULTS + N_EVENTS * EVENT.size
 AT_OPENED = AT_BAD + N_EVENTS * EVENT.size
@@ -98,7 +98,7 @@ class Record:
 
     def by_kind(self):
         """{kind: calls}"""
-        counts = struct.unpack_from('<64Q', self.map, AT_KINDS)
+        counts = struct.unpack_from('<%dQ' % N_KINDS, self.map, AT_KINDS)
         return {kind: n for kind, n in zip(KINDS, counts) if n}
 
     def by_place(self):

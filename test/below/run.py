@@ -182,7 +182,7 @@ def shallow(recorded):
     if len(recorded.places) < LEAST_PLACES:
         return 'only %d places were recorded: did LD_PRELOAD have no effect?' % len(
             recorded.places)
-    unmet = sorted(set(KINDS) - set(recorded.kinds) - set(faults.UNMET))
+    unmet = sorted(set(KINDS) - set(recorded.kinds) - set(faults.unmet()))
     if unmet:
         return 'the workload does not come to: ' + ' '.join(unmet)
     return None

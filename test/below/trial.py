@@ -45,9 +45,7 @@ def prepare(directory):
     finally:
         daemon.close()
     # A crash has left a hole at the end of a file.
-    last = max(name for name in os.listdir(daemon.data_path)
-               if re.match(r'hurt:ch\.diskqueue\.\d+\.dat', name))
-    with open(os.path.join(daemon.data_path, last), 'ab') as f:
+    with open(max(files_of(daemon.data_path, 'hurt')), 'ab') as f:
         f.truncate(f.tell() + 300000)
     # It is found unpaused, so that the topic's pump begins with the start.
     metadata = json.loads(daemon.read_metadata())
@@ -56,6 +54,15 @@ def prepare(directory):
     daemon.write_metadata(metadata)
     assert not ledger.steps, ledger.steps
     return daemon.data_path, ledger
+
+
+def files_of(data_path, topic):
+    """Of its channel's disk queue, or of its log."""
+    log = os.path.join(data_path, topic + '.log')
+    if os.path.isdir(log):
+        return [os.path.join(log, name) for name in os.listdir(log) if name.endswith('.seg')]
+    return [os.path.join(data_path, name) for name in os.listdir(data_path)
+            if re.match(topic + r':ch\.diskqueue\.\d+\.dat', name)]
 
 
 class Result:

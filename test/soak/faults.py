@@ -168,7 +168,7 @@ def make_copy(directory):
 
 
 def build(directory):
-    subprocess.run(['make', '--no-print-directory', '-s', '-C', directory, 'CFLAGS=-O2 -g', 'all'],
+    subprocess.run(['make', '--no-print-directory', '-s', '-C', directory, 'CFLAGS=-O2 -g', 'build/nsqd'],
                    check=True)
 
 
