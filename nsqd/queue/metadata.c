@@ -132,6 +132,7 @@ static int load_logged(struct topics *ts, const char *file, struct loaded *l, st
 	return rc;
 }
 
+/* What cannot be listed might have messages: then the start fails. */
 static int load_all_logged(struct topics *ts, struct loaded *l, struct err *err)
 {
 	struct dirent *e;
@@ -139,8 +140,10 @@ static int load_all_logged(struct topics *ts, struct loaded *l, struct err *err)
 	DIR *dir = opendir(nsqd_data_path(ts->ctx));
 	if (!dir)
 		return err_errno(err, errno, "open %s", nsqd_data_path(ts->ctx));
-	while (rc == 0 && (e = readdir(dir)) != NULL)
+	for (errno = 0; rc == 0 && (e = readdir(dir)) != NULL; errno = 0)
 		rc = load_logged(ts, e->d_name, l, err);
+	if (rc == 0 && errno != 0)
+		rc = err_errno(err, errno, "read %s", nsqd_data_path(ts->ctx));
 	closedir(dir);
 	return rc;
 }
