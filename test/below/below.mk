@@ -2,8 +2,8 @@
 # other (docs/testing.md). BELOW=all tries every call and every way to fail, instead of a sample.
 # BELOW_ARGS goes to the runner, for instance `make below BELOW_ARGS='--kinds fsync,rename'`.
 
-CHECKS += below
-BUILT  += below
+CHECKS += below below-durable
+BUILT  += below below-durable
 
 PYTHON3     ?= /usr/bin/python3
 BELOW       ?= sample
@@ -16,6 +16,17 @@ BELOW_SO    := $(ROOT)/below/below.so
 $(BELOW_SO): test/below/below.c test/below/below.mk
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) -std=gnu11 $(WARN) -O2 -g -D_GNU_SOURCE -fPIC -shared -o $@ $< -ldl
+
+# What a log asks of the system. The rest of the daemon is the same, and `make below` has it.
+BELOW_LOG := openat fdopendir readdir mkdirat renameat unlinkat fallocate pread pwritev fdatasync \
+             fsync ftruncate fstat
+comma := ,
+empty :=
+built-below-durable: built-below
+.PHONY: below-durable
+below-durable: ## system calls of topics with logs fail (DURABILITY=disk)
+	@DURABILITY=$(or $(DURABILITY),disk) $(MAKE) --no-print-directory below \
+		BELOW_ARGS='--kinds $(subst $(empty) $(empty),$(comma),$(strip $(BELOW_LOG))) $(BELOW_ARGS)'
 
 .PHONY: below
 built-below: $(BUILD)/nsqd $(BELOW_SO)

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+import durable
 from nsq import Nsqd, binary, running, close_all
 
 
@@ -40,7 +41,26 @@ def is_stock():
     return '(built w/go' in version.stdout
 
 
+def leave_out_with_logs(config, items):
+    """With DURABILITY each topic has a log: tests that are about something else are left out."""
+    used = set()
+    for item in items:
+        why, entry = durable.reason(item.path.name, item.name)
+        if why:
+            used.add((item.path.name, entry))
+            item.add_marker(pytest.mark.skip(reason='with a log: ' + why))
+    # Where one test of a file was asked for, the others are not there.
+    files = {item.path.name for item in items} if '::' not in ''.join(config.args) else ()
+    stale = [(file, entry) for file in files for entry in durable.OTHERWISE.get(file, ())
+             if (file, entry) not in used]
+    if stale:
+        raise pytest.UsageError('durable.py: no such tests: %s' % stale)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    if os.environ.get('DURABILITY'):
+        leave_out_with_logs(config, items)
     if not any(item.get_closest_marker('ours') for item in items):
         return
     if is_stock():

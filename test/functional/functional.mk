@@ -3,8 +3,9 @@
 # TIMEOUT_SCALE stretches the deadlines. FUNCTIONAL_ARGS goes to pytest, for
 # instance `make functional FUNCTIONAL_ARGS='-k pause -x'`.
 
-CHECKS += functional functional-thread functional-address functional-handover
-BUILT  += functional functional-quick functional-thread functional-address functional-handover
+CHECKS += functional functional-thread functional-address functional-handover functional-durable
+BUILT  += functional functional-quick functional-thread functional-address functional-handover \
+          functional-durable
 
 # Debian's python3, which sees Debian's pytest; another one first in PATH
 # usually does not.
@@ -34,6 +35,7 @@ FUNCTIONAL_RUN   = STOCK=$${STOCK:-$(abspath $(SIDE_BY_SIDE))} NSQD=$(abspath $(
                    TIMEOUT_SCALE=$(FUNCTIONAL_SCALE) $(FUNCTIONAL)
 
 .PHONY: functional functional-quick functional-thread functional-address functional-handover functional-stock
+.PHONY: functional-durable
 built-functional: $(BUILD)/nsqd $(SIDE_BY_SIDE) $(STOCK_LOOKUPD)
 functional: $(BUILD)/nsqd $(SIDE_BY_SIDE) $(STOCK_LOOKUPD) ## functional tests of this variant (SANITIZE=, FUNCTIONAL_ARGS=)
 	@$(FUNCTIONAL_RUN)
@@ -67,6 +69,16 @@ built-functional-handover:
 functional-handover: ## the tests of delivery, with clients that get threads and give them up all the time, under ThreadSanitizer
 	@$(MAKE) --no-print-directory $(HANDOVER) \
 		FUNCTIONAL_ARGS='-k "test_delivery or test_pause or test_ephemeral or test_timeouts"' functional
+
+# Each topic has a log. test/functional/durable.py says what is otherwise. Left out are the files
+# in which no message matters.
+FUNCTIONAL_WITHOUT_MESSAGES := test_http_answers test_http_framing test_http_malformed test_https \
+                               test_http_side_by_side test_tls test_access test_addresses test_auth \
+                               test_flags test_log test_service_manager test_statsd test_limits
+built-functional-durable: $(BUILD)/nsqd
+functional-durable: FUNCTIONAL_LEFT_OUT := $(FUNCTIONAL_WITHOUT_MESSAGES:%=--ignore=test/functional/%.py)
+functional-durable: $(BUILD)/nsqd ## functional tests with a log for each topic (DURABILITY=process)
+	@DURABILITY=$(or $(DURABILITY),process) $(FUNCTIONAL_RUN)
 
 functional-stock: ## functional tests against the stock daemon: STOCK=path
 	@test -x '$(STOCK)' || { echo 'set STOCK=path to an nsqd 1.3.0'; exit 2; }

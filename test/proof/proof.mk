@@ -4,7 +4,7 @@
 PROOF_SCALE ?= 1
 PROOF_DIR   := $(ROOT)/proof
 PROOF_PARTS := tests coverage perturb model fuzz soak soak-thread soak-address soak-durable \
-               soak-durable-thread soak-faults below
+               soak-durable-thread soak-faults below below-durable
 PROOF       ?= $(PROOF_PARTS)
 # What has no length of its own; to try the proof, for instance PROOF_MODEL='--only deal'.
 PROOF_MODEL ?= --proof --weaken
@@ -51,6 +51,9 @@ proof-soak-durable-thread:
 
 proof-soak-faults:
 	@$(MAKE) --no-print-directory soak-faults
+
+proof-below-durable:
+	@$(MAKE) --no-print-directory below-durable BELOW=$(PROOF_BELOW)
 
 proof-below:
 	@$(MAKE) --no-print-directory below BELOW=$(PROOF_BELOW)

@@ -35,6 +35,7 @@ UNITS = {
     "soak-durable": ["messages"],
     "soak-durable-thread": ["messages"],
     "soak-faults": ["faults"],
+    "below-durable": ["faults"],
     "below": ["faults"],
 }
 PASSED = re.compile(r"^ok   test_\w+ \((\d+) tests\)|^(\d+) passed\b")

@@ -1,0 +1,126 @@
+"""What is otherwise when each topic has a log (DURABILITY in the environment), and why.
+
+The whole functional suite is run with it, as topics with logs must do what all others do. Tests
+that are about something else are left out: each entry has the beginning of their names, behind the
+file's. An entry that fits no test is an error (conftest.py).
+"""
+
+DISK_QUEUE = 'is about the files of a disk queue'
+THREAD = 'to publish needs a thread, since it waits for the disk'
+DESCRIPTORS = 'a topic with a log has more descriptors, which the test counts'
+DELAY = 'a delay is still one after a restart'
+TURNS = 'what comes back from a log, and what is new in it, come in turns'
+LIMITS = 'the limits of a topic with a log are not those of a disk queue yet'
+REDRIVE = 'a message is not redriven into a channel with a log yet'
+PEEK = 'what waits in a log is not shown yet'
+
+OTHERWISE = {
+    'test_bad_input.py': {
+        'test_thousands_of_random_commands_do_no_harm': DESCRIPTORS,
+        'test_500_connections_at_once_are_served': DESCRIPTORS,
+        'test_a_flood_of_errors_that_nobody_reads_ends': DESCRIPTORS,
+        'test_a_consumer_that_does_not_read_does_not_hold_up_another': DESCRIPTORS,
+        'test_the_fault_of_one_client_does_not_reach_another': DESCRIPTORS,
+    },
+    'test_client_pollers.py': {
+        'test_a_client_that_is_never_silent_gives_its_thread_up_as_well': THREAD,
+        'test_a_layer_needs_a_thread_for_its_beginning_only': THREAD,
+        'test_a_part_of_a_command_costs_no_thread_wherever_it_is_cut': THREAD,
+        'test_a_thousand_consumers_cost_no_thread': THREAD,
+        'test_a_thread_is_given_up': THREAD,
+        'test_heartbeats_of_silent_clients_cost_no_thread': THREAD,
+        'test_no_command_needs_a_thread_where_its_topic_is_there': THREAD,
+        'test_parts_of_records_and_chunks_cost_no_thread': THREAD,
+        'test_rdy_0_gets_nothing': THREAD,
+        'test_what_drips_in_costs_no_thread': THREAD,
+    },
+    'test_command_line.py': {
+        'test_depths_are_those_that_the_next_start_shows': DISK_QUEUE,
+    },
+    'test_dead_letters.py': {
+        'test_an_envelope_that_would_be_too_long_is_left_out': REDRIVE,
+        'test_ephemeral_topics': REDRIVE,
+        'test_lowered_while_they_wait_it_holds_for_what_is_next_delivered': TURNS,
+        'test_names_that_are_too_long_are_cut': REDRIVE,
+        'test_redrive_of_an_envelope_restores_the_body': REDRIVE,
+        'test_redrive_says_what_cannot_be': REDRIVE,
+        'test_redrive_while_the_ttl_is_watched': REDRIVE,
+        'test_ten_thousand_dead_letters_and_back': REDRIVE,
+        'test_the_origins_are_forgotten_when_no_dead_letter_is_left': REDRIVE,
+    },
+    'test_drain.py': {
+        'test_the_timeout_ends_it_with_nothing_lost[0-deferred_for_long]': DELAY,
+        'test_the_timeout_ends_it_with_nothing_lost[10000-deferred_for_long]': DELAY,
+    },
+    'test_flags.py': {
+        'test_max_bytes_per_file': DISK_QUEUE,
+        'test_sync_every': DISK_QUEUE,
+        'test_sync_timeout': DISK_QUEUE,
+    },
+    'test_http_limits.py': {
+        'test_nobody_is_locked_out_by_connections_that_do_little': DESCRIPTORS,
+    },
+    'test_http_pollers.py': {
+        'test_a_drip_costs_no_thread_and_delays_nobody': THREAD,
+        'test_a_long_body_is_read_without_a_thread': THREAD,
+        'test_a_thousand_connections_cost_no_thread': THREAD,
+        'test_an_operator_may_help_without_a_thread': THREAD,
+        'test_ping_and_pub_go_on_without_threads': THREAD,
+    },
+    'test_inspect.py': {
+        'test_a_dead_letter_says_where_it_came_from': REDRIVE,
+        'test_damage_is_skipped_as_the_reader_does': DISK_QUEUE,
+        'test_deferred_says_when_it_is_due': PEEK,
+        'test_finish_and_requeue_deferred': PEEK,
+        'test_finish_and_requeue_in_flight': PEEK,
+        'test_looking_on_over_files_that_end': DISK_QUEUE,
+        'test_what_waits_for_its_dead_letter_topic_is_seen': LIMITS,
+    },
+    'test_limits.py': {
+        'test_': LIMITS,
+    },
+    'test_metrics.py': {
+        'test_bad_files_are_counted': DISK_QUEUE,
+        'test_the_disk_is_described': DISK_QUEUE,
+    },
+    'test_settings_states.py': {
+        'test_a_paused_channel_fills_up_and_its_publishers_are_refused': LIMITS,
+        'test_a_redrive_is_taken_by_a_full_channel': LIMITS,
+        'test_after_a_restart_nothing_waits_for_a_backoff': DELAY,
+        'test_dead_letters_wait_until_their_topic_has_room': LIMITS,
+        'test_deferred_ones_that_overflow_are_dead_letters': LIMITS,
+        'test_drop_head_after_a_restart': LIMITS,
+        'test_drop_head_of_a_channel_alone_leaves_its_paused_topic': LIMITS,
+        'test_drop_head_of_a_paused_topic': LIMITS,
+        'test_lowered_while_deferred_it_holds_when_it_is_due': LIMITS,
+        'test_no_more_than_10000_': LIMITS,
+        'test_of_max_depth_and_max_bytes_the_first_that_is_reached_holds': LIMITS,
+        'test_what_comes_back_is_taken_by_a_full_channel': LIMITS,
+        'test_what_overflows_': LIMITS,
+        'test_what_waits_for_a_token_or_for_room_counts': LIMITS,
+        'test_what_waits_for_its_topic_counts_for_max_depth': LIMITS,
+    },
+    'test_settings_together.py': {
+        'test_a_dead_letter_topic_drops_its_oldest': LIMITS,
+        'test_dead_letters_wait_while_their_topic_is_full': LIMITS,
+        'test_looks_for_what_has_expired_do_not_run_ahead': LIMITS,
+        'test_redriven_bytes_make_room': REDRIVE,
+        'test_what_is_too_much_is_dropped_after_a_redrive': REDRIVE,
+        'test_what_waits_for_the_dead_letter_topic_counts': LIMITS,
+    },
+    'test_thread_limit.py': {
+        'test_a_busy_client_needs_no_thread': THREAD,
+        'test_a_client_that_does_not_read_holds_up_nobody': THREAD,
+        'test_clients_that_need_no_thread_are_served': THREAD,
+        'test_half_a_command_takes_no_thread_from_others': THREAD,
+        'test_large_bodies_need_no_thread': THREAD,
+    },
+}
+
+
+def reason(file, name):
+    """Why this test is left out, or None. The entry, too."""
+    for beginning, why in OTHERWISE.get(file, {}).items():
+        if name.startswith(beginning):
+            return why, beginning
+    return None, None
