@@ -499,6 +499,14 @@ int log_delete(struct log *l, int dir, struct err *err)
 	return rc;
 }
 
+int log_remove_deleted(const struct log_io *io, int dir, const char *file, struct err *err)
+{
+	size_t n = strlen(file), k = sizeof(DELETED_SUFFIX) - 1;
+	if (n <= k || strcmp(file + n - k, DELETED_SUFFIX) != 0)
+		return 0;
+	return remove_dir(io ? io : &log_io_real, dir, file, err);
+}
+
 void log_skip_to(struct log *l, uint64_t seq)
 {
 	mutex_lock(&l->lock);

@@ -77,6 +77,12 @@ void log_close(struct log *l);
 int log_delete(struct log *l, int dir, struct err *err);
 
 /*
+ * If file, a name in dir, is what a deletion has left that was cut short, removes it. -1 with err
+ * set: some of it is still there. io NULL: log_io_real. Blocks on the disk.
+ */
+int log_remove_deleted(const struct log_io *io, int dir, const char *file, struct err *err);
+
+/*
  * Appends n > 0 messages: all of them, or none. Each gets its number and its place (seq, offset);
  * deferred_ns is kept as its due time. Blocks until they are kept. -1 with err set: none is in the
  * log. Any thread.

@@ -347,7 +347,9 @@ static int lq_empty(struct backend_queue *base, struct err *err)
 	mutex_lock(q->lock);
 	q->pending--;
 	mutex_unlock(q->lock);
-	topic_log_touch(q->tl);
+	/* What was emptied must not come again after kill -9. If it cannot be written, that is logged. */
+	if (rc == 0 && topic_log_flush(q->tl) != 0)
+		topic_log_touch(q->tl);
 	return rc;
 }
 

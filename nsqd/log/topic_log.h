@@ -140,8 +140,9 @@ void topic_log_listen(struct topic_log *tl, struct topic_log_member *m);
 /* Its tick, met and alone are not called any more. May wait for a tick, and so for the disk. */
 void topic_log_mute(struct topic_log *tl, struct topic_log_member *m);
 /*
- * It leaves, and frees the cursor: removes the file, or, where the topic is being closed, writes what
- * is pending. Then nothing goes any more that it may want. -1 with err set. Blocks on the disk.
+ * It leaves, and frees the cursor: removes the file, or writes what is pending. Only while the topic
+ * closes may it leave its file there: no segment goes from then on. -1 with err set. Blocks on the
+ * disk.
  */
 int topic_log_leave(struct topic_log *tl, struct topic_log_member *m, bool remove, struct err *err);
 /*

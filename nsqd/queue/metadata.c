@@ -31,6 +31,7 @@
 #include "nsqd/core/settings_store.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/disk/diskqueue.h"
+#include "nsqd/log/log.h"
 #include "nsqd/queue/metadata_file.h"
 #include "nsqd/queue/topic.h"
 #include "protocol/names.h"
@@ -132,6 +133,14 @@ static int load_logged(struct topics *ts, const char *file, struct loaded *l, st
 	return rc;
 }
 
+/* The daemon was killed while it deleted a topic. What is left of that is gone for clients. */
+static void remove_deleted(struct context *ctx, const char *file)
+{
+	struct err err;
+	if (log_remove_deleted(NULL, ctx->data_dir_fd, file, &err) != 0)
+		nsqd_logf(ctx, LG_WARN, "failed to remove a deleted log - %s", err.msg);
+}
+
 /* What cannot be listed might have messages: then the start fails. */
 static int load_all_logged(struct topics *ts, struct loaded *l, struct err *err)
 {
@@ -140,8 +149,10 @@ static int load_all_logged(struct topics *ts, struct loaded *l, struct err *err)
 	DIR *dir = opendir(nsqd_data_path(ts->ctx));
 	if (!dir)
 		return err_errno(err, errno, "open %s", nsqd_data_path(ts->ctx));
-	for (errno = 0; rc == 0 && (e = readdir(dir)) != NULL; errno = 0)
+	for (errno = 0; rc == 0 && (e = readdir(dir)) != NULL; errno = 0) {
+		remove_deleted(ts->ctx, e->d_name);
 		rc = load_logged(ts, e->d_name, l, err);
+	}
 	if (rc == 0 && errno != 0)
 		rc = err_errno(err, errno, "read %s", nsqd_data_path(ts->ctx));
 	closedir(dir);

@@ -86,7 +86,8 @@ static void take_moment(struct sim_disk *d, const struct sim_call *call, void *a
 	m->visit = ledger.visit;
 	pthread_mutex_unlock(&ledger.lock);
 	m->disk = sim_copy(d);
-	snprintf(m->where, sizeof(m->where), "moment %zu, call %ld (%d)", run.n, d->calls, call->op);
+	snprintf(
+		m->where, sizeof(m->where), "moment %zu, call %ld (%d)", run.n, d->calls, call->op);
 	if (call->op == SIM_WRITE && sim_random(&run.seed) % 2) {
 		struct sim_inode *f = &m->disk->inodes[call->inode];
 		sim_put(&f->now, call->bytes, sim_random(&run.seed) % (call->n + 1), call->off);
@@ -438,8 +439,8 @@ static void look_at(const struct moment *m, struct sim_disk *d, const char *wher
 		drain(l, i);
 		for (uint32_t id = LATER; id < IDS; id++)
 			if (!l->seen[i][id])
-				fail_msg("%s: channel %d: the new message %u is lost", where, i,
-					id);
+				fail_msg(
+					"%s: channel %d: the new message %u is lost", where, i, id);
 	}
 	chan_close(l->s.exit_chan);
 	join(&wg);
@@ -496,7 +497,7 @@ static void try_moment(const struct moment *m)
 
 static void crash(bool disk_mode, bool power)
 {
-	for (int i = 0; i < ROUNDS(6) + 1; i++) {
+	for (int i = 0; i < ROUNDS(2) + 1; i++) {
 		memset(&ledger, 0, sizeof(ledger));
 		pthread_mutex_init(&ledger.lock, NULL);
 		run = (struct run){.disk = sim_new(),

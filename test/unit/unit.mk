@@ -11,7 +11,7 @@ BUILT     += unit unit-quick unit-thread unit-address chan-perturb
 # wait many times over. The other runs start with them, so that none is alone at the end.
 UNIT_SLOW := test_diskqueue_damage test_diskqueue_kill test_diskqueue_faults \
              test_protocol_v2_pump test_pollers_stress test_diskqueue test_log_crash \
-             test_log_mover
+             test_log_mover test_topic_log_crash
 UNIT_QUICK := $(filter-out $(UNIT_SLOW),$(UNIT))
 UNIT_ALL  := $(UNIT_SLOW) $(UNIT_QUICK)
 
