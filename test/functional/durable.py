@@ -93,6 +93,7 @@ OTHERWISE = {
         'test_drop_head_of_a_channel_alone_leaves_its_paused_topic': LIMITS,
         'test_drop_head_of_a_paused_topic': LIMITS,
         'test_lowered_while_deferred_it_holds_when_it_is_due': LIMITS,
+        'test_max_depth_after_a_restart': LIMITS,
         'test_no_more_than_10000_': LIMITS,
         'test_of_max_depth_and_max_bytes_the_first_that_is_reached_holds': LIMITS,
         'test_what_comes_back_is_taken_by_a_full_channel': LIMITS,
