@@ -17,10 +17,6 @@ PEEK = 'what waits in a log is not shown yet'
 OTHERWISE = {
     'test_bad_input.py': {
         'test_thousands_of_random_commands_do_no_harm': DESCRIPTORS,
-        'test_500_connections_at_once_are_served': DESCRIPTORS,
-        'test_a_flood_of_errors_that_nobody_reads_ends': DESCRIPTORS,
-        'test_a_consumer_that_does_not_read_does_not_hold_up_another': DESCRIPTORS,
-        'test_the_fault_of_one_client_does_not_reach_another': DESCRIPTORS,
     },
     'test_client_pollers.py': {
         'test_a_client_that_is_never_silent_gives_its_thread_up_as_well': THREAD,

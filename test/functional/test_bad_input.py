@@ -57,8 +57,13 @@ def daemon(new_nsqd):
     daemon.create('t', 'ch')
     with daemon.connect() as client:
         client.expect_usable()
+    # With a log: its files.
+    daemon.pub('t', b'first')
+    with daemon.subscribe('t', 'ch', rdy=1) as client:
+        client.fin(client.message())
+        client.expect_usable()
     daemon.get('/ping')
-    daemon.wait_channel('t', 'ch', client_count=0)
+    daemon.wait_channel('t', 'ch', client_count=0, depth=0)
     descriptors = daemon.descriptors()
     yield daemon
     wait_until(lambda: daemon.descriptors() <= descriptors,
