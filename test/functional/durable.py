@@ -10,8 +10,6 @@ THREAD = 'to publish needs a thread, since it waits for the disk'
 DESCRIPTORS = 'a topic with a log has more descriptors, which the test counts'
 DELAY = 'a delay is still one after a restart'
 TURNS = 'what comes back from a log, and what is new in it, come in turns'
-LIMITS = 'the limits of a topic with a log are not those of a disk queue yet'
-REDRIVE = 'a message is not redriven into a channel with a log yet'
 PEEK = 'what waits in a log is not shown yet'
 
 OTHERWISE = {
@@ -34,15 +32,7 @@ OTHERWISE = {
         'test_depths_are_those_that_the_next_start_shows': DISK_QUEUE,
     },
     'test_dead_letters.py': {
-        'test_an_envelope_that_would_be_too_long_is_left_out': REDRIVE,
-        'test_ephemeral_topics': REDRIVE,
         'test_lowered_while_they_wait_it_holds_for_what_is_next_delivered': TURNS,
-        'test_names_that_are_too_long_are_cut': REDRIVE,
-        'test_redrive_of_an_envelope_restores_the_body': REDRIVE,
-        'test_redrive_says_what_cannot_be': REDRIVE,
-        'test_redrive_while_the_ttl_is_watched': REDRIVE,
-        'test_ten_thousand_dead_letters_and_back': REDRIVE,
-        'test_the_origins_are_forgotten_when_no_dead_letter_is_left': REDRIVE,
     },
     'test_drain.py': {
         'test_the_timeout_ends_it_with_nothing_lost[0-deferred_for_long]': DELAY,
@@ -64,46 +54,18 @@ OTHERWISE = {
         'test_ping_and_pub_go_on_without_threads': THREAD,
     },
     'test_inspect.py': {
-        'test_a_dead_letter_says_where_it_came_from': REDRIVE,
         'test_damage_is_skipped_as_the_reader_does': DISK_QUEUE,
         'test_deferred_says_when_it_is_due': PEEK,
         'test_finish_and_requeue_deferred': PEEK,
         'test_finish_and_requeue_in_flight': PEEK,
         'test_looking_on_over_files_that_end': DISK_QUEUE,
-        'test_what_waits_for_its_dead_letter_topic_is_seen': LIMITS,
-    },
-    'test_limits.py': {
-        'test_': LIMITS,
     },
     'test_metrics.py': {
         'test_bad_files_are_counted': DISK_QUEUE,
         'test_the_disk_is_described': DISK_QUEUE,
     },
     'test_settings_states.py': {
-        'test_a_paused_channel_fills_up_and_its_publishers_are_refused': LIMITS,
-        'test_a_redrive_is_taken_by_a_full_channel': LIMITS,
         'test_after_a_restart_nothing_waits_for_a_backoff': DELAY,
-        'test_dead_letters_wait_until_their_topic_has_room': LIMITS,
-        'test_deferred_ones_that_overflow_are_dead_letters': LIMITS,
-        'test_drop_head_after_a_restart': LIMITS,
-        'test_drop_head_of_a_channel_alone_leaves_its_paused_topic': LIMITS,
-        'test_drop_head_of_a_paused_topic': LIMITS,
-        'test_lowered_while_deferred_it_holds_when_it_is_due': LIMITS,
-        'test_max_depth_after_a_restart': LIMITS,
-        'test_no_more_than_10000_': LIMITS,
-        'test_of_max_depth_and_max_bytes_the_first_that_is_reached_holds': LIMITS,
-        'test_what_comes_back_is_taken_by_a_full_channel': LIMITS,
-        'test_what_overflows_': LIMITS,
-        'test_what_waits_for_a_token_or_for_room_counts': LIMITS,
-        'test_what_waits_for_its_topic_counts_for_max_depth': LIMITS,
-    },
-    'test_settings_together.py': {
-        'test_a_dead_letter_topic_drops_its_oldest': LIMITS,
-        'test_dead_letters_wait_while_their_topic_is_full': LIMITS,
-        'test_looks_for_what_has_expired_do_not_run_ahead': LIMITS,
-        'test_redriven_bytes_make_room': REDRIVE,
-        'test_what_is_too_much_is_dropped_after_a_redrive': REDRIVE,
-        'test_what_waits_for_the_dead_letter_topic_counts': LIMITS,
     },
     'test_thread_limit.py': {
         'test_a_busy_client_needs_no_thread': THREAD,

@@ -387,10 +387,6 @@ def main():
             known = [trial for trial in trials if trial[1] not in settings.SCENARIOS]
             print(f'interop: this nsqd has no settings: {len(trials) - len(known)} trials less')
             trials = known
-        if os.environ.get('DURABILITY'):
-            known = [trial for trial in trials if trial[1] not in settings.NOT_WITH_LOGS]
-            print(f'interop: limits do not bind a log yet: {len(trials) - len(known)} trials less')
-            trials = known
         watchdog = threading.Timer(TIME_LIMIT, suite.kill)
         watchdog.start()
         pool = concurrent.futures.ThreadPoolExecutor(args.jobs)

@@ -287,5 +287,3 @@ def channel_timeout(t):
 # Those first that wait.
 SCENARIOS = [channel_timeout, rate, drain, disconnect, host_limit, full, outstanding, no_channel,
              in_flight, dead_letters, ttl]
-# With DURABILITY: they are about limits of a topic, which do not bind one with a log yet.
-NOT_WITH_LOGS = [full, outstanding]
