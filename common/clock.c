@@ -31,6 +31,23 @@ int64_t clock_mono_ns(void)
 	return t != 0 ? t : 1;
 }
 
+/* Two looks at the monotonic clock so close together say what it was at the look between them. */
+#define CLOSE_NS (100 * NSEC_PER_USEC)
+
+bool clock_offset_ns(int64_t *ns)
+{
+	int64_t best = INT64_MAX;
+	for (int i = 0; i < 5 && best > CLOSE_NS; i++) {
+		int64_t before = clock_mono_ns(), wall = clock_wall_ns();
+		int64_t took = clock_mono_ns() - before;
+		if (took >= best)
+			continue;
+		best = took;
+		*ns = wall - before - took / 2;
+	}
+	return best <= CLOSE_NS;
+}
+
 int clock_msec_until(int64_t deadline_ns)
 {
 	int64_t left = deadline_ns - clock_mono_ns();

@@ -15,6 +15,11 @@
 int64_t clock_wall_ns(void);
 /* Monotonic, unaffected by steps; for deadlines. Never 0. */
 int64_t clock_mono_ns(void);
+/*
+ * The wall clock minus the monotonic one: it changes only where the wall clock is set. False: it is
+ * not known so well, since the thread was held up between the two looks; *ns is the best guess.
+ */
+bool clock_offset_ns(int64_t *ns);
 /* For poll: the ms until deadline_ns (monotonic), rounded up; 0 if it is over, at most INT_MAX. */
 int clock_msec_until(int64_t deadline_ns);
 

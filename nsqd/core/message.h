@@ -42,11 +42,14 @@ struct message {
 	struct heap_node heap_node; /* in in_flight_pqueue.runs, if first of its run */
 	int64_t timestamp;          /* immutable; wall clock, ns */
 	struct message_body *body;  /* immutable; one reference */
-	int64_t deferred_ns;        /* immutable once put; DPUB's delay, 0 for none */
 	uint64_t seq;               /* immutable once in a log: its number there; 0: in none */
+	union {
+		int64_t deferred_ns; /* immutable once put; DPUB's delay, 0 for none */
+		/* While it is in flight: monotonic clock, when it was handed out. Then 0. */
+		int64_t delivery_ns;
+	};
 
 	/* For in-flight and deferred handling; guarded by the lock of the queue that it is in. */
-	int64_t delivery_ns;       /* monotonic clock, when it was handed out */
 	int64_t client_id;         /* to whom */
 	int64_t due_ns;            /* deadline on the monotonic clock: the order of the queue */
 	struct message *hash_next; /* next in its bucket of the id table */

@@ -161,6 +161,37 @@ size_t cursor_pop_due(struct cursor *c, int64_t now, struct cursor_entry *out, s
 	return n;
 }
 
+static int64_t shifted(int64_t due, int64_t by)
+{
+	int64_t sum;
+	/* At once is at once, and never is never. */
+	if (due == 0 || due == INT64_MAX)
+		return due;
+	if (__builtin_add_overflow(due, by, &sum))
+		return by > 0 ? INT64_MAX : 1;
+	return sum > 0 ? sum : 1;
+}
+
+void cursor_clock_set(struct cursor *c, int64_t by_ns)
+{
+	bool any = false;
+	for (size_t i = 0; i < c->waiting.len; i++) {
+		struct cursor_entry *e = entries_at(&c->waiting, i);
+		int64_t due = shifted(e->due, by_ns);
+		any |= due != e->due;
+		e->due = due;
+	}
+	if (!any)
+		return;
+	/* Some may be due at the same time now. */
+	entries_heapify(&c->waiting);
+	/* The file has other times than these, and so has what is pending. */
+	if (c->file.name) {
+		events_free(&c->pending);
+		c->overflow = true;
+	}
+}
+
 /* --- moves -------------------------------------------------------------------------------------- */
 
 static struct cursor_move *find_move(struct cursor_move *moves, size_t n, uint64_t seq)

@@ -114,6 +114,12 @@ bool cursor_wait(struct cursor *c, const struct cursor_entry *e);
  */
 size_t cursor_pop_due(struct cursor *c, int64_t now, struct cursor_entry *out, size_t max);
 
+/*
+ * The wall clock was set, and shows by_ns more than it did: what waits for a time is due so much later
+ * on it. That is safe with the next flush, which writes a snapshot. O(n) of those that wait.
+ */
+void cursor_clock_set(struct cursor *c, int64_t by_ns);
+
 /* A message that was appended to the log again, so that its old segment may go. */
 struct cursor_move {
 	uint64_t from, to; /* its number, old and new */

@@ -5,7 +5,8 @@
  *
  * The thread starts with the first append, and ends when the log has been left alone for a while. It
  * takes all requests that wait on append_chan in one go. So publishers that wait at the same time
- * share one write and one fdatasync: that is group commit. Each is answered on a chan of its own.
+ * share one write and one fdatasync: that is group commit. Each is answered on a chan of its own. If
+ * no thread is to be had, each publisher commits for itself.
  *
  * Lessons in docs/course/: 23-log.
  */
@@ -73,10 +74,12 @@ static bool retire(struct log *l)
 	struct log_request *unused = l->free_reqs;
 	l->free_reqs = NULL;
 	l->n_free_reqs = 0;
-	if (l->pending == 0 && chan_len(l->wake_chan) == 0) {
-		l->running = false;
+	/* Who wakes it without the lock sees that, or its signal is seen here. */
+	atomic_store(&l->has_thread, false);
+	if (l->pending == 0 && chan_len(l->wake_chan) == 0)
 		done = true;
-	}
+	else
+		atomic_store(&l->has_thread, true);
 	mutex_unlock(&l->lock);
 	chan_send(l->turn_chan, NULL);
 	free_requests(unused);
@@ -202,14 +205,22 @@ static int start_locked(struct log *l, struct err *err)
 {
 	char name[sizeof("log:") + LOG_NAME_MAX];
 	mutex_assert_held(&l->lock);
-	if (l->running)
+	if (atomic_load(&l->has_thread))
 		return 0;
 	snprintf(name, sizeof(name), "log:%s", l->topic);
 	/* A thread is created under a lock: all that wait for the lock need that thread anyway. */
 	if (l->io->start(&l->wait_group, name, log_loop, l, err) != 0)
 		return err_wrap(err, "LOG(%s)", l->topic);
-	l->running = true;
+	atomic_store(&l->has_thread, true);
 	return 0;
+}
+
+bool log_wake_running(struct log *l)
+{
+	if (!atomic_load(&l->has_thread))
+		return false;
+	chan_signal(l->wake_chan);
+	return atomic_load(&l->has_thread);
 }
 
 int log_wake(struct log *l, struct err *err)
@@ -260,22 +271,29 @@ static void await_response(struct log *l, struct log_request *r)
 		log_health_look(l);
 }
 
-/* Hands the request to the thread, and waits for its answer. */
-static int send_and_wait(struct log *l, struct log_request *r, struct err *err)
+/*
+ * Hands the request to the thread, and waits for its answer. Where no thread is to be had the publisher
+ * is the writer, when it is its turn.
+ */
+static void send_and_wait(struct log *l, struct log_request *r)
 {
+	struct err ignored;
 	mutex_lock(&l->lock);
-	int rc = start_locked(l, err);
+	int rc = start_locked(l, &ignored);
 	if (rc == 0)
 		l->pending++;
 	mutex_unlock(&l->lock);
-	if (rc != 0)
-		return rc;
+	if (rc != 0) {
+		chan_recv(l->turn_chan, NULL);
+		log_commit(l, &r, 1);
+		chan_send(l->turn_chan, NULL);
+		return;
+	}
 	chan_send(l->append_chan, &r);
 	await_response(l, r);
 	mutex_lock(&l->lock);
 	l->pending--;
 	mutex_unlock(&l->lock);
-	return 0;
 }
 
 /*
@@ -303,7 +321,7 @@ static int append(struct log *l, const char *channel, struct message *const *msg
 	struct log_request *r = get_request(l);
 	int rc = log_request_prepare(r, channel, msgs, n, err);
 	if (rc == 0 && !commit_alone(l, r))
-		rc = send_and_wait(l, r, err);
+		send_and_wait(l, r);
 	if (rc == 0 && r->rc != 0) {
 		rc = -1;
 		if (err)

@@ -122,6 +122,8 @@ void log_count_wanted(struct log *l, uint64_t floor);
 int log_set_disk(struct log *l, int dir, bool disk, struct err *err);
 /* Has tick called within tick_ns. -1 with err set: no thread. Any thread, does not block. */
 int log_wake(struct log *l, struct err *err);
+/* The same, but starts no thread. False: there is none. Takes no lock of the log. */
+bool log_wake_running(struct log *l);
 /* The log's directory, for its cursors; borrowed. */
 int log_dir(const struct log *l);
 

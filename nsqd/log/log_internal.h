@@ -123,7 +123,8 @@ struct log {
 
 	struct mutex lock;
 	/* guarded by lock */
-	bool running;          /* log:TOPIC is there */
+	/* log:TOPIC is there; changed under lock. Unset before it looks whether it may end. */
+	_Atomic bool has_thread;
 	size_t pending;        /* requests that it must still answer */
 	int64_t tick_since_ns; /* since when it has been in tick (monotonic); 0: it is not */
 	struct log_request *free_reqs;

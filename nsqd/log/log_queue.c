@@ -18,10 +18,10 @@
 #define MAGIC 0x4c4f4751u
 /* Without anything to read for this long the thread ends, or gives its memory back. */
 #define IDLE_NS (2 * NSEC_PER_SEC)
-/* Due times are on the wall clock, which may be set: nobody sleeps longer than this. */
-#define NAP_NS NSEC_PER_SEC
 /* How often a thread that waits for lq:NAME looks whether that could be started. */
 #define LOOK_NS (50 * NSEC_PER_MSEC)
+/* When to try again to start a thread. */
+#define START_NS NSEC_PER_SEC
 
 struct log_queue *log_queue_of(struct backend_queue *base)
 {
@@ -109,8 +109,10 @@ static void throw_away(struct log_queue *q)
 	}
 	entries_free(&q->aliases);
 	q->zero = 0;
-	q->behind = false;
+	q->behind = q->reads_due = false;
 	q->next = q->to;
+	if (!lq_is_topic(q))
+		lq_tell_due_locked(q);
 	mutex_lock(&q->count_lock);
 	q->counts.unread = q->counts.unread_bytes = 0;
 	q->counts.back = q->counts.waiting_bytes = 0;
@@ -120,32 +122,22 @@ static void throw_away(struct log_queue *q)
 	ticker_stop(&q->retry);
 }
 
-/* How long until there is something to do by itself; -1: never. With nothing to offer. */
-static int64_t time_to_look(struct log_queue *q)
+/* Is there anything to do for lq:NAME? */
+static bool is_wanted_locked(const struct log_queue *q)
 {
-	int64_t due = INT64_MAX;
-	if (q->more)
-		return 0;
-	mutex_lock(q->lock);
-	if (!lq_is_topic(q))
-		due = cursor_next_due(q->cursor);
-	mutex_unlock(q->lock);
-	if (due == INT64_MAX)
-		return IDLE_NS;
-	due -= clock_wall_ns();
-	return due < 0 ? 0 : due < NAP_NS ? due : NAP_NS;
+	return q->behind || q->reads_due || q->pending > 0;
 }
 
-/* Nothing was read for a while. True: nothing waits either, and the thread ends. */
+/* Nothing was read for a while, and nothing is to be read now. True: the thread ends. */
 static bool retire(struct log_queue *q)
 {
 	bool done = false;
 	if (q->used_ns != 0 && clock_mono_ns() - q->used_ns < IDLE_NS)
 		return false;
 	lq_close_readers(q);
+	lq_free_batch(q);
 	mutex_lock(q->lock);
-	if (!q->behind && q->pending == 0 && chan_len(q->wake_chan) == 0 &&
-		(lq_is_topic(q) || cursor_waiting(q->cursor) == 0)) {
+	if (!is_wanted_locked(q) && chan_len(q->wake_chan) == 0) {
 		q->running = false;
 		done = true;
 	}
@@ -162,8 +154,8 @@ static void lq_loop(void *arg)
 		struct ticker look = {0};
 		lq_fill(q);
 		bool offer = settle(q), holds = q->at < q->n;
-		if (!holds)
-			ticker_after(&look, time_to_look(q));
+		if (!holds || q->used_ns != 0)
+			ticker_after(&look, !holds && q->more ? 0 : IDLE_NS);
 		struct chan_case cases[N_CASES] = {
 			[READ] = chan_case_send_n(offer ? q->read_chan : NULL,
 				holds ? q->msgs + q->at : NULL, q->n - q->at),
@@ -183,7 +175,9 @@ static void lq_loop(void *arg)
 			chan_send(answer, NULL);
 			break;
 		case LOOK:
-			if (!q->more && retire(q))
+			if (holds)
+				lq_rest_readers(q);
+			else if (!q->more && retire(q))
 				return;
 			break;
 		case EXIT:
@@ -196,10 +190,8 @@ bool lq_wake_locked(struct log_queue *q)
 {
 	bool poke = q->poke;
 	q->poke = false;
-	if (!q->running) {
-		q->running = true;
-		return true;
-	}
+	if (!q->running)
+		return q->running = is_wanted_locked(q);
 	if (poke)
 		chan_signal(q->wake_chan);
 	return false;
@@ -210,29 +202,38 @@ int lq_start(struct log_queue *q)
 	char name[GOTHREAD_NAME_SIZE];
 	struct err err;
 	snprintf(name, sizeof(name), "lq:%s", q->name);
-	if (wait_group_wrap(&q->wait_group, name, lq_loop, q, &err) == 0)
-		return 0;
+	int rc = topic_log_io(q->tl)->start(&q->wait_group, name, lq_loop, q, &err);
 	mutex_lock(q->lock);
-	q->running = false;
+	bool news = rc != 0 && !q->start_fails;
+	q->start_fails = rc != 0;
+	if (rc != 0) {
+		q->running = false;
+		q->start_ns = clock_mono_ns() + START_NS;
+		if (!lq_is_topic(q))
+			lq_tell_due_locked(q);
+	}
 	mutex_unlock(q->lock);
-	topic_log_logf(q->tl, LG_ERROR, "LOG(%s): %s: %s", topic_log_name(q->tl), name, err.msg);
-	topic_log_touch(q->tl); /* for tick */
-	return -1;
+	if (news)
+		topic_log_logf(q->tl, LG_ERROR, "LOG(%s): %s, trying again: %s",
+			topic_log_name(q->tl), name, err.msg);
+	if (rc != 0)
+		(void)topic_log_touch(q->tl); /* for tick */
+	return rc;
 }
 
-/* Is there anything to do for lq:NAME? */
-static bool is_wanted_locked(struct log_queue *q)
-{
-	return q->behind || (!lq_is_topic(q) && cursor_waiting(q->cursor) > 0);
-}
-
-/* Starts a thread that could not be started before. */
+/* Starts a thread that could not be started before, and sees whether the clock was set. */
 static bool tick(void *arg)
 {
 	struct log_queue *q = arg;
 	mutex_lock(q->lock);
-	/* (The cursor is not there yet while the queue is made.) */
-	bool start = q->cursor && !q->running && is_wanted_locked(q);
+	bool is_made = q->cursor;
+	mutex_unlock(q->lock);
+	if (!is_made)
+		return false;
+	if (!lq_is_topic(q))
+		lq_check_clock(q);
+	mutex_lock(q->lock);
+	bool start = !q->running && is_wanted_locked(q);
 	if (start)
 		q->running = true;
 	mutex_unlock(q->lock);
@@ -349,7 +350,7 @@ static int lq_empty(struct backend_queue *base, struct err *err)
 	mutex_unlock(q->lock);
 	/* What was emptied must not come again after kill -9. If it cannot be written, that is logged. */
 	if (rc == 0 && topic_log_flush(q->tl) != 0)
-		topic_log_touch(q->tl);
+		lq_touch(q);
 	return rc;
 }
 
@@ -363,6 +364,7 @@ static void stop(struct log_queue *q)
 	if (q->msgs)
 		lq_drop_batch(q);
 	lq_close_readers(q);
+	lq_free_batch(q);
 }
 
 static void free_queue(struct log_queue *q)
@@ -528,6 +530,7 @@ struct backend_queue *log_queue_new_channel(struct topic_log *tl, const char *ch
 	mutex_lock(lock);
 	q->cursor = q->member.cursor;
 	uint64_t waiting = count_waiting_locked(q, handed);
+	lq_due_begins_locked(q);
 	uint64_t unread = cursor_unfinished(q->cursor, handed) - waiting;
 	go_on_locked(q, cursor_floor(q->cursor), handed, unread);
 	bool start = is_wanted_locked(q) && lq_wake_locked(q);

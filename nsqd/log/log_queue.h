@@ -11,7 +11,8 @@
  * The owner's lock guards what the queue knows, and the cursor: channel.in_flight_lock; that of a
  * topic is topic_log.lock. So a message goes into memory, or is left to the reader, at one moment.
  *
- * The thread lq:NAME exists while there is something to read, or something waits.
+ * The thread lq:NAME exists while there is something to read. What waits needs none: the queue tells
+ * its owner when the first of it is due, and the owner calls log_queue_take_due then.
  */
 #ifndef NSQD_LOG_QUEUE_H
 #define NSQD_LOG_QUEUE_H
@@ -49,13 +50,46 @@ struct backend_queue *log_queue_new_channel(struct topic_log *tl, const char *ch
  */
 void log_queue_taken_locked(struct backend_queue *q, struct message *const *msgs, size_t n);
 void log_queue_finished_locked(struct backend_queue *q, const struct message *m);
-/* What was told to the cursor is to be written in time. Never blocks. */
-void log_queue_touch(struct backend_queue *q);
 /*
- * A message that was taken comes back when it is due (wall clock, ns), and until then it is not in
- * memory: still the caller's to unref. Takes the owner's lock. Never blocks.
+ * What was told to the cursor is to be written in time. With the owner's lock held. Never blocks, and
+ * starts no thread: where one is needed, log_queue_take_due is wanted at once.
  */
-void log_queue_wait(struct backend_queue *q, const struct message *m, int64_t due);
+void log_queue_touch(struct backend_queue *q);
+
+/*
+ * Now and then: has the thread tried again that could not be started. It starts that of the topic's queue,
+ * which has nobody else. With the owner's lock held. Never blocks.
+ */
+void log_queue_try_again(struct backend_queue *q);
+
+/* --- what waits ------------------------------------------------------------------------------------ */
+
+/*
+ * Has the owner told of each change of when log_queue_take_due is to be called: at_ns (monotonic),
+ * INT64_MAX: never. With the owner's lock held, so fn must not block, nor call the queue. It is
+ * called at once, and not before the owner is ready for that: the queue of a channel has nobody else
+ * to wake it. Takes the owner's lock.
+ */
+void log_queue_on_due(struct backend_queue *q, void (*fn)(void *arg, int64_t at_ns), void *arg);
+/*
+ * Takes up to max messages that are due by now, the earliest first, and reads them: for the caller to
+ * put them back at once (put_messages), and then to call log_queue_due_done for all of them. 0: none
+ * is due; or lq:NAME sees to them, since there is no room in memory. Takes the owner's lock. Blocks on
+ * the disk; several threads may.
+ */
+size_t log_queue_take_due(struct backend_queue *q, struct message **msgs, size_t max);
+/*
+ * What is due is lq:NAME's business, which is started for that if need be: for who has no thread that
+ * may wait for the disk. Takes the owner's lock. Never blocks on the disk.
+ */
+void log_queue_leave_due(struct backend_queue *q);
+/* n of them, whose bodies have so many bytes, are elsewhere now. Never blocks. */
+void log_queue_due_done(struct backend_queue *q, size_t n, int64_t bytes);
+/*
+ * A message that was taken comes back in delay ns, and until then it is not in memory: still the
+ * caller's to unref. Takes the owner's lock. Never blocks on the disk.
+ */
+void log_queue_wait_for(struct backend_queue *q, const struct message *m, int64_t delay_ns);
 /*
  * Takes out up to max messages that wait for their time, those first that are due first, until they
  * are so many, and so many bytes. They are the caller's, as if they had been received. Blocks on the

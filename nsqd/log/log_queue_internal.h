@@ -3,6 +3,8 @@
 #ifndef NSQD_LOG_QUEUE_INTERNAL_H
 #define NSQD_LOG_QUEUE_INTERNAL_H
 
+#include <string.h>
+
 #include "common/gothread.h"
 #include "common/ticker.h"
 #include "nsqd/log/log_queue.h"
@@ -11,6 +13,8 @@
 /* Messages that are read ahead, and the bytes of their bodies. */
 #define LQ_BATCH 256
 #define LQ_BATCH_BYTES (1 << 20)
+/* Messages that have waited, and are read at a time. */
+#define LQ_DUE_BATCH 64
 
 /* What a queue holds, to be shown: guarded by log_queue.count_lock, a leaf. */
 struct log_queue_counts {
@@ -69,6 +73,19 @@ struct log_queue {
 	struct seq_range *copies;
 	size_t n_copies, copies_cap;
 
+	/* A channel's, guarded by *lock: what waits (log_queue_due.c). */
+	int64_t offset_ns; /* what is due is on the clock clock_mono_ns() + offset_ns */
+	bool reads_due;    /* lq:NAME sees to what is due now; the owner need not */
+	bool start_fails;  /* lq:NAME could not be started, and that is logged; any queue's */
+	int64_t start_ns;  /* when to try to start lq:NAME again (monotonic); INT64_MAX: not so */
+	int64_t touch_ns;  /* when to try topic_log_touch again; likewise */
+	int64_t told_ns;   /* what on_due was told last */
+	void (*on_due)(void *arg, int64_t at_ns);
+	void *on_due_arg;
+	bool due_fails;   /* what waits could not be read, and that is logged */
+	uint64_t bad_seq; /* the disk says that this one is bad; 0: none */
+	int bad_tries;    /* so often */
+
 	struct mutex count_lock;
 	struct log_queue_counts counts; /* guarded by count_lock */
 
@@ -85,13 +102,18 @@ struct log_queue {
 	struct ticker retry;          /* the disk could not be read */
 	int tries;
 	bool failing;    /* it could not be read, and that is logged */
-	bool at_failing; /* likewise of single messages */
-	int64_t used_ns; /* when something was read; 0: the readers are closed */
+	int64_t used_ns; /* when something was read; 0: the readers are closed, or at rest */
 };
 
 static inline bool lq_is_topic(const struct log_queue *q)
 {
 	return !q->channel;
+}
+
+/* Is it for this queue, and no other channel's copy? */
+static inline bool lq_is_mine(const struct log_queue *q, const struct log_item *item)
+{
+	return !item->channel || (q->channel && strcmp(item->channel, q->channel) == 0);
 }
 
 /* --- log_queue.c ---------------------------------------------------------------------------------- */
@@ -107,8 +129,9 @@ struct lq_change {
  */
 void lq_count(struct log_queue *q, struct lq_change by);
 /*
- * lq:NAME is to run, and to look again if q->poke is set. True: it is to be started, behind the
- * unlock, by lq_start (-1: no thread; it is tried again later). With *lock held.
+ * Where there is something to do, lq:NAME is to run, and to look again if q->poke is set. True: it is
+ * to be started, behind the unlock, by lq_start (-1: no thread; it is tried again later). With *lock
+ * held.
  */
 bool lq_wake_locked(struct log_queue *q);
 int lq_start(struct log_queue *q);
@@ -133,8 +156,6 @@ extern const struct topic_log_member_ops lq_member_ops;
 
 /* --- log_queue_put.c ------------------------------------------------------------------------------ */
 
-/* m is not in memory any more, and waits; due 0: until it is read again. With *lock held. */
-void lq_wait_locked(struct log_queue *q, const struct message *m, int64_t due);
 size_t lq_put_messages(struct backend_queue *base, struct chan *memory, struct message *const *msgs,
 	size_t n, bool fresh);
 /* Numbers before upto that were not put are over: what is older, lost, dropped, another's copy. */
@@ -143,6 +164,38 @@ void lq_pass_over_locked(struct log_queue *q, uint64_t upto);
 size_t lq_kept(void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
 /* topic_log_member_ops.alone; arg is the channel's queue. */
 void lq_alone(void *arg, bool mine, struct message *const *msgs, size_t n);
+
+/* --- log_queue_due.c ------------------------------------------------------------------------------ */
+
+/* The clock of what waits in a channel's queue. With *lock held. */
+int64_t lq_now_locked(const struct log_queue *q);
+/* m waits, due then on that clock; 0: at once, read by lq:NAME, which the caller wakes. */
+void lq_wait_locked(struct log_queue *q, const struct message *m, int64_t due);
+/* The same of an entry, whose body has so many bytes. It may be called by the number that it had. */
+void lq_wait_entry_locked(struct log_queue *q, struct cursor_entry *e, uint32_t len);
+/* An entry that was taken out waits until due, by the number that it has now. False: it is finished. */
+bool lq_wait_again_locked(struct log_queue *q, struct cursor_entry *e, int64_t due);
+/* When the message is due that the log has with this delay, on that clock; 0: it is over. */
+int64_t lq_due_of_locked(const struct log_queue *q, const struct message *m);
+/* Tells the owner when there is something to do, if that has changed. */
+void lq_tell_due_locked(struct log_queue *q);
+/* topic_log_touch; if that fails, once more in a while. Without locks. */
+void lq_touch(struct log_queue *q);
+/* Takes up to max entries that are due out of the cursor. They count as having come back. */
+size_t lq_pop_due_locked(struct log_queue *q, struct cursor_entry *out, size_t max);
+/*
+ * Reads these n. Those that cannot be read now wait again. Returns how many there are in msgs, which
+ * still count as having come back. Blocks on the disk, without locks.
+ */
+size_t lq_read_waited(struct log_queue *q, struct log_reader *r, struct cursor_entry *e, size_t n,
+	struct message **msgs);
+/* The queue begins: has what waited told of its due times. */
+void lq_due_begins_locked(struct log_queue *q);
+/*
+ * Has the wall clock been set? Then what waits goes on waiting as long as it would have, and the file
+ * says anew when that is over. For the flusher, without locks.
+ */
+void lq_check_clock(struct log_queue *q);
 
 /* --- log_queue_look.c ----------------------------------------------------------------------------- */
 
@@ -159,5 +212,9 @@ void lq_received(struct log_queue *q, size_t n);
 /* Shows the batch. */
 void lq_show(struct log_queue *q);
 void lq_close_readers(struct log_queue *q);
+/* Nobody takes the batch: gives back what the readers have, and they know where they were. */
+void lq_rest_readers(struct log_queue *q);
+/* Gives the memory of the batch back, which is empty. */
+void lq_free_batch(struct log_queue *q);
 
 #endif

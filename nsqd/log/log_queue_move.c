@@ -182,7 +182,7 @@ static void moved(void *arg, struct cursor_move *moves, size_t n)
 	cursor_moved(q->member.cursor, moves, n);
 	rename_locked(q, moves, n);
 	mutex_unlock(q->lock);
-	topic_log_touch(q->tl);
+	lq_touch(q);
 }
 
 static bool lost(void *arg, uint64_t seq)
@@ -217,9 +217,6 @@ static void met(void *arg, const struct log_item *item)
 	struct log_queue *q = arg;
 	struct message *m = item->msg;
 	bool start = false;
-	int64_t due = 0;
-	if (m->deferred_ns > 0 && __builtin_add_overflow(m->timestamp, m->deferred_ns, &due))
-		due = INT64_MAX;
 	mutex_lock(q->lock);
 	struct cursor *c = q->member.cursor;
 	if (cursor_wants(c, m->seq) && !lq_copy_counts_locked(q, item)) {
@@ -228,13 +225,13 @@ static void met(void *arg, const struct log_item *item)
 		uint16_t attempts = cursor_attempts(c, m->seq);
 		if (attempts > m->attempts)
 			m->attempts = attempts;
-		lq_wait_locked(q, m, due);
+		lq_wait_locked(q, m, lq_due_of_locked(q, m));
 		start = lq_wake_locked(q);
 	}
 	mutex_unlock(q->lock);
 	if (start)
 		(void)lq_start(q);
-	topic_log_touch(q->tl);
+	lq_touch(q);
 }
 
 const struct topic_log_member_ops lq_member_ops = {.settled = settled,

@@ -12,23 +12,10 @@
 #include <string.h>
 
 #include "common/check.h"
-#include "common/clock.h"
 #include "nsqd/log/log_queue_internal.h"
 
 /* How many messages are offered to memory at once. */
 #define SEND_BATCH 256
-
-/* When a message with a delay is due (wall clock, ns). */
-static int64_t due_of(const struct message *m)
-{
-	int64_t due;
-	return __builtin_add_overflow(m->timestamp, m->deferred_ns, &due) ? INT64_MAX : due;
-}
-
-static bool is_deferred(const struct message *m, int64_t now)
-{
-	return m->deferred_ns > 0 && due_of(m) > now;
-}
 
 /* From m on the messages are left to the reader. */
 static void fall_behind_locked(struct log_queue *q, const struct message *m)
@@ -42,27 +29,6 @@ static void fall_behind_locked(struct log_queue *q, const struct message *m)
 }
 
 /* --- a channel's ---------------------------------------------------------------------------------- */
-
-/* e waits, whose body has so many bytes. */
-static void wait_entry_locked(struct log_queue *q, struct cursor_entry *e, uint32_t len)
-{
-	uint64_t held = e->seq;
-	e->seq = lq_number_locked(q, held, &e->offset);
-	lq_drop_alias_locked(q, held);
-	/* False: the channel was emptied meanwhile. */
-	if (!cursor_wait(q->cursor, e))
-		return;
-	q->poke = true;
-	q->zero += e->due == 0;
-	lq_count(q, (struct lq_change){.back = e->due == 0, .waiting_bytes = len});
-}
-
-void lq_wait_locked(struct log_queue *q, const struct message *m, int64_t due)
-{
-	struct cursor_entry e = {
-		.due = due, .seq = m->seq, .offset = m->offset, .attempts = m->attempts};
-	wait_entry_locked(q, &e, m->body->len);
-}
 
 void lq_pass_over_locked(struct log_queue *q, uint64_t upto)
 {
@@ -85,7 +51,6 @@ void lq_pass_over_locked(struct log_queue *q, uint64_t upto)
 static size_t put_new_locked(
 	struct log_queue *q, struct chan *memory, struct message *const *msgs, size_t n)
 {
-	int64_t now = clock_wall_ns();
 	size_t run = 0, sent = 0;
 	bool runs = memory && !q->behind;
 	uint64_t begin = q->to;
@@ -93,7 +58,7 @@ static size_t put_new_locked(
 		lq_pass_over_locked(q, msgs[i]->seq);
 		if (msgs[i]->seq >= q->to)
 			q->to = msgs[i]->seq + 1;
-		runs = runs && msgs[i]->seq >= begin && !is_deferred(msgs[i], now) &&
+		runs = runs && msgs[i]->seq >= begin && lq_due_of_locked(q, msgs[i]) == 0 &&
 		       cursor_wants(q->cursor, msgs[i]->seq);
 		if (!runs)
 			continue;
@@ -108,8 +73,9 @@ static size_t put_new_locked(
 		const struct message *m = msgs[i];
 		if (m->seq < begin || !cursor_wants(q->cursor, m->seq))
 			continue; /* before the last crash it was finished, or began to wait */
-		if (is_deferred(m, now)) {
-			lq_wait_locked(q, m, due_of(m));
+		int64_t due = lq_due_of_locked(q, m);
+		if (due > 0) {
+			lq_wait_locked(q, m, due);
 			continue;
 		}
 		fall_behind_locked(q, m);
@@ -141,7 +107,7 @@ static size_t put_to_channel(
 	mutex_unlock(q->lock);
 	if (start)
 		(void)lq_start(q);
-	topic_log_touch(q->tl);
+	lq_touch(q);
 	return sent;
 }
 
@@ -156,19 +122,6 @@ size_t lq_put_messages(struct backend_queue *base, struct chan *memory, struct m
 	for (size_t i = 0; i < n; i++)
 		CHECK(msgs[i]->seq > 0);
 	return put_to_channel(q, memory, msgs, n, fresh);
-}
-
-void log_queue_wait(struct backend_queue *base, const struct message *m, int64_t due)
-{
-	struct log_queue *q = log_queue_of(base);
-	CHECK(!lq_is_topic(q) && m->seq > 0);
-	mutex_lock(q->lock);
-	lq_wait_locked(q, m, due > 0 ? due : 0);
-	bool start = lq_wake_locked(q);
-	mutex_unlock(q->lock);
-	if (start)
-		(void)lq_start(q);
-	topic_log_touch(q->tl);
 }
 
 void lq_alone(void *arg, bool mine, struct message *const *msgs, size_t n)
@@ -206,13 +159,13 @@ void log_queue_put_back(struct backend_queue *base, const struct log_queue_place
 		struct cursor_entry e = {.seq = places[i].seq,
 			.offset = places[i].offset,
 			.attempts = places[i].attempts};
-		wait_entry_locked(q, &e, places[i].len);
+		lq_wait_entry_locked(q, &e, places[i].len);
 	}
 	bool start = lq_wake_locked(q);
 	mutex_unlock(q->lock);
 	if (start)
 		(void)lq_start(q);
-	topic_log_touch(q->tl);
+	lq_touch(q);
 }
 
 void log_queue_taken_locked(struct backend_queue *base, struct message *const *msgs, size_t n)
@@ -235,11 +188,6 @@ void log_queue_finished_locked(struct backend_queue *base, const struct message 
 	mutex_assert_held(q->lock);
 	cursor_finished(q->cursor, lq_number_locked(q, m->seq, NULL));
 	lq_drop_alias_locked(q, m->seq);
-}
-
-void log_queue_touch(struct backend_queue *base)
-{
-	topic_log_touch(log_queue_of(base)->tl);
 }
 
 /* --- a topic's ------------------------------------------------------------------------------------ */

@@ -18,8 +18,6 @@
 #define RETRY_NS NSEC_PER_SEC
 /* So often; then it is given up, if the disk says that it is bad. */
 #define TRIES 10
-/* Messages that have waited, per batch. */
-#define DUE_BATCH 64
 /* So many records per batch are looked at. */
 #define LOOK_MAX 2048
 /* Further than this the reader does not read on to pass records over, but looks for the place. */
@@ -83,6 +81,20 @@ void lq_close_readers(struct log_queue *q)
 	log_reader_close(q->at_reader);
 	q->reader = q->at_reader = NULL;
 	q->used_ns = 0;
+}
+
+void lq_rest_readers(struct log_queue *q)
+{
+	if (q->reader)
+		log_reader_rest(q->reader);
+	log_reader_close(q->at_reader);
+	q->at_reader = NULL;
+	q->used_ns = 0;
+}
+
+void lq_free_batch(struct log_queue *q)
+{
+	CHECK(q->at == q->n);
 	free(q->msgs);
 	free(q->lens);
 	q->msgs = NULL;
@@ -108,82 +120,14 @@ static void succeeded(const struct log_queue *q, bool *failing)
 		q->tl, LG_INFO, "LOG(%s): reads again for %s", topic_log_name(q->tl), q->name);
 }
 
-static bool is_mine(const struct log_queue *q, const struct log_item *item)
-{
-	return !item->channel || (q->channel && strcmp(item->channel, q->channel) == 0);
-}
-
 /* --- what has waited ------------------------------------------------------------------------------ */
-
-/* An entry that was taken out waits until due, by the number that it has now. False: it is finished. */
-static bool wait_again_locked(struct log_queue *q, struct cursor_entry *e, int64_t due)
-{
-	uint64_t held = e->seq;
-	e->seq = lq_number_locked(q, held, &e->offset);
-	e->due = due;
-	lq_drop_alias_locked(q, held);
-	bool waits = cursor_wait(q->cursor, e);
-	q->zero += waits && due == 0;
-	return waits;
-}
-
-/* A message that is among those that came back is not to be read: it is gone, or not now. */
-static void not_read(struct log_queue *q, struct cursor_entry *e, enum log_read what, int64_t len)
-{
-	mutex_lock(q->lock);
-	if (what == LOG_READ_ERROR)
-		wait_again_locked(q, e, clock_wall_ns() + RETRY_NS);
-	else
-		cursor_finished(q->cursor, e->seq);
-	lq_count(q, (struct lq_change){.back = -1, .waiting_bytes = -len});
-	mutex_unlock(q->lock);
-}
-
-/* It was copied meanwhile, so its segment may be gone; then the copy is to be read. */
-static bool has_moved(struct log_queue *q, struct cursor_entry *e)
-{
-	mutex_lock(q->lock);
-	bool moved = lq_number_locked(q, e->seq, NULL) != e->seq;
-	if (moved)
-		wait_again_locked(q, e, 0);
-	mutex_unlock(q->lock);
-	return moved;
-}
-
-static void read_waited(struct log_queue *q, struct cursor_entry *e)
-{
-	struct log_item item;
-	struct err err = {0};
-	int64_t len = 0;
-	enum log_read what = log_read_at(q->at_reader, e->seq, e->offset, &item, &err);
-	if (what == LOG_READ_ERROR)
-		failed(q, &err, &q->at_failing);
-	else
-		succeeded(q, &q->at_failing);
-	if (what == LOG_READ_MESSAGE && is_mine(q, &item)) {
-		if (e->attempts > item.msg->attempts)
-			item.msg->attempts = e->attempts;
-		add(q, item.msg);
-		return;
-	}
-	if (what == LOG_READ_MESSAGE) {
-		len = item.msg->body->len;
-		message_unref(item.msg);
-	} else if (what != LOG_READ_ERROR && has_moved(q, e)) {
-		return;
-	}
-	not_read(q, e, what, len);
-	if (what != LOG_READ_ERROR)
-		topic_log_logf(q->tl, LG_ERROR, "LOG(%s): message %llu is lost for %s",
-			topic_log_name(q->tl), (unsigned long long)e->seq, q->name);
-}
 
 /* The entry waits again, as it did; or false: it has the same number as when it was taken out. */
 static bool put_first_back(struct log_queue *q, struct cursor_entry *e, bool only_moved)
 {
 	mutex_lock(q->lock);
 	bool back = !only_moved || lq_number_locked(q, e->seq, NULL) != e->seq;
-	if (back && wait_again_locked(q, e, e->due))
+	if (back && lq_wait_again_locked(q, e, e->due))
 		lq_count(q, (struct lq_change){.back = e->due == 0});
 	mutex_unlock(q->lock);
 	return back;
@@ -207,6 +151,8 @@ static bool pop_first(struct log_queue *q, struct cursor_entry *e)
 		q->zero--;
 		lq_count(q, (struct lq_change){.back = -1});
 	}
+	if (is)
+		lq_tell_due_locked(q);
 	mutex_unlock(q->lock);
 	return is;
 }
@@ -247,24 +193,25 @@ size_t log_queue_take_first(struct backend_queue *base, struct message **msgs, s
 
 static void fill_waited(struct log_queue *q)
 {
-	struct cursor_entry due[DUE_BATCH];
-	size_t n = 0, zero = 0;
+	struct cursor_entry due[LQ_DUE_BATCH];
+	struct message *msgs[LQ_DUE_BATCH];
 	if (lq_is_topic(q))
 		return;
 	mutex_lock(q->lock);
-	n = cursor_pop_due(q->cursor, clock_wall_ns(), due, DUE_BATCH);
-	for (size_t i = 0; i < n; i++)
-		zero += due[i].due == 0;
-	q->zero -= zero;
-	/* At one moment: a drain must see each as deferred or as one that is back. */
-	lq_count(q, (struct lq_change){.back = (int64_t)(n - zero)});
+	size_t n = lq_pop_due_locked(q, due, LQ_DUE_BATCH);
+	/* With less than a batch nothing is due any more: the next one is the owner's business. */
+	q->reads_due = n == LQ_DUE_BATCH;
+	lq_tell_due_locked(q);
 	mutex_unlock(q->lock);
 	if (n == 0)
 		return;
-	if (!q->at_reader)
+	if (!q->at_reader) {
 		q->at_reader = log_reader_open(q->log, due[0].seq, due[0].offset);
+		log_reader_few(q->at_reader);
+	}
+	n = lq_read_waited(q, q->at_reader, due, n, msgs);
 	for (size_t i = 0; i < n; i++)
-		read_waited(q, &due[i]);
+		add(q, msgs[i]);
 	q->waited = true;
 }
 
@@ -339,32 +286,26 @@ static void use_of_topic(struct log_queue *q, const struct log_item *item, int64
 }
 
 /* A channel's: delivered, or it waits; or it is not for this channel. */
-static void use_of_channel(struct log_queue *q, const struct log_item *item, int64_t now)
+static void use_of_channel(struct log_queue *q, const struct log_item *item)
 {
 	struct message *m = item->msg;
 	bool deliver = false;
-	int64_t len = m->body->len, due;
+	int64_t len = m->body->len;
 	mutex_lock(q->lock);
 	if (cursor_wants(q->cursor, m->seq)) {
 		uint16_t attempts = cursor_attempts(q->cursor, m->seq);
 		if (attempts > m->attempts)
 			m->attempts = attempts;
-		if (__builtin_add_overflow(m->timestamp, m->deferred_ns, &due))
-			due = INT64_MAX;
-		struct cursor_entry e = {
-			.due = due, .seq = m->seq, .offset = m->offset, .attempts = m->attempts};
-		bool own = is_mine(q, item) && (!item->channel || lq_copy_counts_locked(q, item));
-		bool waits = m->deferred_ns > 0 && due > now && own;
+		int64_t due = lq_due_of_locked(q, m);
+		bool own = lq_is_mine(q, item) && (!item->channel || lq_copy_counts_locked(q, item));
 		if (!own)
 			cursor_finished(q->cursor, m->seq);
-		else if (waits)
-			cursor_wait(q->cursor, &e);
+		else if (due > 0)
+			lq_wait_locked(q, m, due);
 		else
 			deliver = true;
 		if (!deliver)
-			lq_count(q, (struct lq_change){.unread = -1,
-					    .unread_bytes = -len,
-					    .waiting_bytes = waits ? len : 0});
+			lq_count(q, (struct lq_change){.unread = -1, .unread_bytes = -len});
 	}
 	mutex_unlock(q->lock);
 	if (deliver)
@@ -407,7 +348,7 @@ static bool read_one(struct log_queue *q, uint64_t from, uint64_t to, int64_t no
 		else if (lq_is_topic(q))
 			use_of_topic(q, &item, now);
 		else
-			use_of_channel(q, &item, now);
+			use_of_channel(q, &item);
 		break;
 	}
 	q->tries = 0;

@@ -57,6 +57,11 @@ void log_reader_close(struct log_reader *r)
 	free(r);
 }
 
+void log_reader_few(struct log_reader *r)
+{
+	r->scan.few = true;
+}
+
 /* The segment is not open any more, and nothing of it is known. */
 static void leave(struct log_reader *r)
 {

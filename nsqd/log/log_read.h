@@ -36,6 +36,8 @@ struct log_item {
  * then its segment is read from the beginning.
  */
 struct log_reader *log_reader_open(struct log *l, uint64_t seq, uint32_t offset);
+/* Before anything is read: it is for single records, here and there, and so reads little at a time. */
+void log_reader_few(struct log_reader *r);
 /* NULL is fine. */
 void log_reader_close(struct log_reader *r);
 /* Goes on with number seq instead; as log_reader_open. Does not block. */

@@ -80,6 +80,11 @@ static int read_block(struct log_scan *s, uint32_t off, size_t n, size_t want, s
 	return err_errno(err, errno, "read");
 }
 
+static size_t block_size(const struct log_scan *s)
+{
+	return s->few ? LOG_FEW_SIZE : LOG_BLOCK_SIZE;
+}
+
 /*
  * Gets the bytes at off into memory: as many as there are, but no more than a block. Returns how
  * many of them are there, at *p. -1 with err set.
@@ -89,10 +94,11 @@ static ssize_t look_at(
 {
 	int64_t end = s->off + (int64_t)s->len;
 	if (!s->buf)
-		s->buf = xmalloc(LOG_BLOCK_SIZE);
+		s->buf = xmalloc(block_size(s));
 	if (s->len == 0 || off < s->off || off + (int64_t)want > end) {
 		int64_t left = (int64_t)s->limit - off;
-		size_t n = left < LOG_BLOCK_SIZE ? (size_t)left : LOG_BLOCK_SIZE;
+		size_t n = block_size(s);
+		n = left < (int64_t)n ? (size_t)left : n;
 		if (read_block(s, off, n, want, err) != 0)
 			return -1;
 		end = off + (int64_t)s->len;
@@ -160,7 +166,7 @@ enum log_found log_scan_copy(struct log_scan *s, uint32_t off, void *to, size_t 
 	if (n == 0)
 		return LOG_FOUND;
 	/* What is in memory; of the rest a large part goes straight to its place. */
-	size_t want = n < LOG_BLOCK_SIZE / 4 ? n : 1;
+	size_t want = n < block_size(s) / 4 ? n : 1;
 	ssize_t have = look_at(s, off, want, &p, err);
 	if (have < 0)
 		return LOG_FAILED;

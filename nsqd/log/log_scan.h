@@ -16,6 +16,7 @@
 
 /* Bytes per read. */
 #define LOG_BLOCK_SIZE (256 * 1024)
+#define LOG_FEW_SIZE (8 * 1024)
 
 /* A segment that is open, and the bytes of it that are in memory. All zero but fd (-1) is closed. */
 struct log_scan {
@@ -25,7 +26,8 @@ struct log_scan {
 	uint32_t limit; /* nothing behind it is looked at, nor read */
 	/* Records with other numbers than [first, bound) are none: they are what a crash has left. */
 	uint64_t first, bound;
-	unsigned char *buf; /* of LOG_BLOCK_SIZE; NULL: nothing was read yet */
+	unsigned char *buf; /* of LOG_BLOCK_SIZE, or LOG_FEW_SIZE; NULL: nothing was read yet */
+	bool few;           /* single records are read, so less at a time; set before the first */
 	int64_t off;        /* buf[0..len) is what stands there */
 	size_t len;
 };

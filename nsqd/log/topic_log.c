@@ -36,9 +36,10 @@ struct topic_log {
 	const struct lg *lg;
 	const struct log_io *io;
 	struct log *log;
-	struct chan *turn_chan; /* capacity 1, one value: the turn to be the flusher */
-	_Atomic bool touched;   /* a tick will come, and has not begun */
-	uint64_t begin, end;    /* the numbers that the log had when it was opened */
+	struct chan *turn_chan;    /* capacity 1, one value: the turn to be the flusher */
+	_Atomic bool touched;      /* a tick will come, and has not begun */
+	_Atomic bool thread_fails; /* for that, and it is logged */
+	uint64_t begin, end;       /* the numbers that the log had when it was opened */
 	struct log_mover *mover;
 	/* set before anything is appended */
 	size_t (*kept)(
@@ -81,6 +82,11 @@ void topic_log_logf(const struct topic_log *tl, enum lg_level level, const char 
 struct log *topic_log_log(struct topic_log *tl)
 {
 	return tl->log;
+}
+
+const struct log_io *topic_log_io(const struct topic_log *tl)
+{
+	return tl->io;
 }
 
 struct mutex *topic_log_lock(struct topic_log *tl)
@@ -296,15 +302,39 @@ int topic_log_flush(struct topic_log *tl)
 	return failed ? -1 : 0;
 }
 
-void topic_log_touch(struct topic_log *tl)
+int topic_log_touch(struct topic_log *tl)
 {
 	struct err err;
 	if (atomic_load(&tl->touched) || atomic_exchange(&tl->touched, true))
-		return;
-	if (log_wake(tl->log, &err) == 0)
-		return;
-	topic_log_logf(tl, LG_ERROR, "LOG(%s): %s", tl->topic, err.msg);
+		return 0;
+	int rc = log_wake(tl->log, &err);
+	if (rc != 0)
+		atomic_store(&tl->touched, false);
+	if (atomic_load(&tl->thread_fails) == (rc != 0))
+		return rc;
+	if (atomic_exchange(&tl->thread_fails, rc != 0) == (rc != 0))
+		return rc;
+	if (rc != 0)
+		topic_log_logf(tl, LG_ERROR, "LOG(%s): the cursors are not written - %s", tl->topic,
+			err.msg);
+	else
+		topic_log_logf(tl, LG_INFO, "LOG(%s): the cursors are written again", tl->topic);
+	return rc;
+}
+
+bool topic_log_has_failed(const struct topic_log *tl)
+{
+	return atomic_load(&tl->thread_fails);
+}
+
+bool topic_log_touch_running(struct topic_log *tl)
+{
+	if (atomic_load(&tl->touched) || atomic_exchange(&tl->touched, true))
+		return true;
+	if (log_wake_running(tl->log))
+		return true;
 	atomic_store(&tl->touched, false);
+	return false;
 }
 
 /* --- members -------------------------------------------------------------------------------------- */
@@ -442,7 +472,7 @@ int topic_log_leave(struct topic_log *tl, struct topic_log_member *m, bool remov
 	m->cursor = NULL;
 	give_turn(tl);
 	/* Segments may go. */
-	topic_log_touch(tl);
+	(void)topic_log_touch(tl);
 	return rc;
 }
 
@@ -534,6 +564,7 @@ int topic_log_open(const struct topic_log_opts *o, struct topic_log **out, struc
 	tl->turn_chan = chan_new(0, 1);
 	give_turn(tl);
 	atomic_init(&tl->touched, false);
+	atomic_init(&tl->thread_fails, false);
 	mutex_init(&tl->lock, RANK_TOPIC_LOG);
 	mutex_init(&tl->members.lock, RANK_TOPIC_MEMBERS);
 	struct log_opts opts = {.dir = o->dir,
@@ -707,7 +738,7 @@ void topic_log_handed(struct topic_log *tl, uint64_t upto)
 	mutex_lock(&tl->lock);
 	topic_log_handed_locked(tl, upto);
 	mutex_unlock(&tl->lock);
-	topic_log_touch(tl);
+	(void)topic_log_touch(tl);
 }
 
 int topic_log_set_disk(struct topic_log *tl, bool disk, struct err *err)

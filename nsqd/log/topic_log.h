@@ -157,9 +157,17 @@ void topic_log_handed_locked(struct topic_log *tl, uint64_t upto);
 /* What a cursor with this floor holds back of the log; its owner's lock is held. */
 void topic_log_cursor_stats_locked(struct log *l, struct cursor *c, uint64_t floor,
 	const struct topic_log_mark *mark, struct topic_log_cursor_stats *out);
-/* A cursor has something to write. Never blocks; takes locks below topic_log.lock. Any thread. */
-void topic_log_touch(struct topic_log *tl);
+/*
+ * A cursor has something to write. -1: there is no thread that would, as is logged; to be tried again.
+ * Never blocks on the disk; takes locks below topic_log.lock. Any thread.
+ */
+int topic_log_touch(struct topic_log *tl);
+/* The same, but starts no thread, for who holds a lock. False: one is to be started. Never blocks. */
+bool topic_log_touch_running(struct topic_log *tl);
+/* Could the last topic_log_touch start no thread? Takes no lock. */
+bool topic_log_has_failed(const struct topic_log *tl);
 struct log *topic_log_log(struct topic_log *tl);
+const struct log_io *topic_log_io(const struct topic_log *tl);
 /*
  * The numbers that the log had when it was opened: from *begin to *end - 1. What a cursor knew of those
  * before is gone.

@@ -22,6 +22,7 @@
 #include "common/check.h"
 #include "common/clock.h"
 #include "common/compiler.h"
+#include "common/runnext.h"
 #include "common/xalloc.h"
 #include "nsqd/disk/backend.h"
 #include "nsqd/disk/backend_flush.h"
@@ -90,6 +91,7 @@ static void init_locks(struct channel *c)
 	mutex_init(&c->deferred_lock, RANK_DEFERRED);
 	atomic_init(&c->next_in_flight, INT64_MAX);
 	atomic_init(&c->next_deferred, INT64_MAX);
+	atomic_init(&c->next_waiting, INT64_MAX);
 	atomic_init(&c->unused_since_ns, clock_mono_ns());
 }
 
@@ -154,6 +156,9 @@ struct channel *channel_new(struct context *ctx, const char *topic_name, const c
 		channel_free(c);
 		return NULL;
 	}
+	/* From here on there is somebody to take what is due: the channel cannot be freed meanwhile. */
+	if (c->logged)
+		log_queue_on_due(c->backend, channel_waits_until, c);
 	nsqd_notify(ctx, topic_name, name, false, !c->ephemeral);
 	return c;
 }
@@ -286,6 +291,9 @@ size_t channel_put_messages(
 bool channel_has_room(struct channel *c, size_t n)
 {
 	struct chan *memory = c->memory_msg_chan;
+	/* What has no room in memory is in the log. */
+	if (c->logged)
+		return true;
 	return memory && !channel_is_stuck(c) && chan_len(memory) + n <= chan_cap(memory);
 }
 
@@ -391,6 +399,16 @@ void channel_await_deadline(struct channel *c)
 		channel_unref(c);
 }
 
+void channel_waits_until(void *arg, int64_t at_ns)
+{
+	struct channel *c = arg;
+	mutex_assert_held(&c->in_flight_lock);
+	int64_t before = atomic_load_explicit(&c->next_waiting, memory_order_relaxed);
+	atomic_store(&c->next_waiting, at_ns);
+	if (at_ns < before && deadlines_concern(&c->ctx->deadlines, at_ns))
+		channel_await_deadline(c);
+}
+
 /* now + ns. The longest timeouts that the flags allow are beyond the end of time. */
 static int64_t deadline_after(int64_t now, int64_t ns)
 {
@@ -448,7 +466,7 @@ void channel_start_deferred_timeout(struct channel *c, struct message *take_m, i
 {
 	/* With exit_lock held, as by all that requeue: the queue stays. */
 	if (c->logged) {
-		log_queue_wait(c->backend, take_m, deadline_after(clock_wall_ns(), delay_ns));
+		log_queue_wait_for(c->backend, take_m, delay_ns);
 		message_unref(take_m);
 		return;
 	}
@@ -532,8 +550,8 @@ size_t channel_finish_messages(struct channel *c, int64_t client_id, const struc
 		struct message *m = find_in_flight_locked(c, client_id, ids[i], &why[i]);
 		if (!m)
 			continue;
-		in_flight_pqueue_remove(&c->in_flight, m);
 		latency_add(&c->deliver_to_finish, now - m->delivery_ns);
+		in_flight_pqueue_remove(&c->in_flight, m);
 		if (c->log_queue)
 			log_queue_finished_locked(c->log_queue, m);
 		finished[done++] = m;
@@ -740,6 +758,46 @@ bool channel_process_deferred_queue(struct channel *c, int64_t now_ns)
 	return n > 0;
 }
 
+bool channel_process_waiting(struct channel *c)
+{
+	struct message *msgs[DUE_BATCH] UNINITIALIZED;
+	size_t n = 0;
+	rwlock_rdlock(&c->exit_lock);
+	if (c->logged && !channel_exiting(c))
+		n = log_queue_take_due(c->backend, msgs, DUE_BATCH);
+	int64_t bytes = 0;
+	for (size_t i = 0; i < n; i++)
+		bytes += msgs[i]->body->len;
+	if (n > 0) {
+		/* From here on nothing waits for the disk. */
+		runnext_begin();
+		channel_put_back_locked(c, msgs, n);
+		log_queue_due_done(c->backend, n, bytes);
+	}
+	rwlock_unlock(&c->exit_lock);
+	if (n > 0)
+		runnext_end();
+	return n > 0;
+}
+
+void channel_leave_waiting(struct channel *c)
+{
+	rwlock_rdlock(&c->exit_lock);
+	if (c->logged && !channel_exiting(c))
+		log_queue_leave_due(c->backend);
+	rwlock_unlock(&c->exit_lock);
+}
+
+void channel_clock_was_set(struct channel *c)
+{
+	if (!c->logged)
+		return;
+	mutex_lock(&c->in_flight_lock);
+	if (c->log_queue)
+		log_queue_touch(c->log_queue);
+	mutex_unlock(&c->in_flight_lock);
+}
+
 size_t channel_take_first_deferred(
 	struct channel *c, struct message **msgs, size_t max, int64_t wanted, int64_t wanted_bytes)
 {
@@ -759,6 +817,8 @@ void channel_trim(struct channel *c)
 {
 	mutex_lock(&c->in_flight_lock);
 	in_flight_pqueue_trim(&c->in_flight);
+	if (c->log_queue)
+		log_queue_try_again(c->log_queue);
 	mutex_unlock(&c->in_flight_lock);
 	mutex_lock(&c->deferred_lock);
 	in_flight_pqueue_trim(&c->deferred);
@@ -768,8 +828,10 @@ void channel_trim(struct channel *c)
 int64_t channel_next_deadline(const struct channel *c)
 {
 	int64_t a = atomic_load(&c->next_in_flight), b = atomic_load(&c->next_deferred);
-	int64_t next = a < b ? a : b;
-	/* Of an idle channel no more is fetched than these two: there may be thousands. */
+	int64_t next = atomic_load(&c->next_waiting);
+	b = a < b ? a : b;
+	next = b < next ? b : next;
+	/* Of an idle channel no more is fetched than these three: there may be thousands. */
 	return next < INT64_MAX && channel_exiting(c) ? INT64_MAX : next;
 }
 

@@ -159,6 +159,7 @@ struct channel {
 	struct in_flight_pqueue deferred; /* guarded by deferred_lock */
 	_Atomic int64_t next_in_flight;   /* earliest deadline; written under in_flight_lock */
 	_Atomic int64_t next_deferred;    /* likewise, deferred_lock */
+	_Atomic int64_t next_waiting; /* of what waits in the log; written under in_flight_lock */
 	/*
 	 * For the scan loop, which takes no lock: the setting channel_expire, 0 for never, written with
 	 * settings; and since when there is no consumer (monotonic), INT64_MAX: there is one, written
@@ -298,7 +299,24 @@ int channel_touch_message(struct channel *c, int64_t client_id, struct message_i
  */
 bool channel_process_in_flight_queue(struct channel *c, int64_t now_ns);
 bool channel_process_deferred_queue(struct channel *c, int64_t now_ns);
-/* Gives back what the queues have not needed since the last call; does not block. */
+/*
+ * The same for what waits in the topic's log, whose due time the queue knows. Reads it, and so blocks on
+ * the disk. True: there were some.
+ */
+bool channel_process_waiting(struct channel *c);
+/* Leaves it to a thread of the queue's own, without blocking. */
+void channel_leave_waiting(struct channel *c);
+/* The wall clock was set: has that written anew until when the messages wait. Does not block. */
+void channel_clock_was_set(struct channel *c);
+/* Is something of it due? Takes no lock. */
+static inline bool channel_has_due_waiting(const struct channel *c, int64_t now_ns)
+{
+	return atomic_load(&c->next_waiting) <= now_ns;
+}
+/*
+ * Gives back what the queues have not needed since the last call, and has tried again what had no thread;
+ * does not block.
+ */
 void channel_trim(struct channel *c);
 /*
  * The earliest deadline of both queues (monotonic, ns); INT64_MAX for none, and once the channel is

@@ -83,6 +83,8 @@ void channel_are_over(struct channel *c, struct message *const *msgs, size_t n);
 void channel_in_flight_changed_locked(struct channel *c);
 /* Less is kept: logs what was dropped; if nothing is any more, the topic's pump may go on. */
 void channel_kept_less(struct channel *c);
+/* on_due of the queue of a logged channel: with in_flight_lock held. */
+void channel_waits_until(void *arg, int64_t at_ns);
 /* StartDeferredTimeout. Takes m over. */
 void channel_start_deferred_timeout(struct channel *c, struct message *take_m, int64_t delay_ns);
 

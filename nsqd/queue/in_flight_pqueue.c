@@ -184,6 +184,8 @@ void in_flight_pqueue_remove(struct in_flight_pqueue *q, struct message *m)
 {
 	q->len--;
 	q->body_bytes -= m->body->len;
+	/* Or deferred_ns: its delay is over, and where it comes next it has none. */
+	m->delivery_ns = 0;
 	run_remove(q, m);
 	table_remove(q, m);
 }

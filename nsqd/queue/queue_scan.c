@@ -17,7 +17,8 @@
  * Of the channels that are due, the loop takes at most queue_scan_selection_count at a time. What
  * is quick it does itself, so that a message alone wakes no worker. A channel with more to do, or
  * without room in memory, goes to a worker. The loop does not wait for the workers, so a channel
- * whose disk is slow does not hold up the others. A worker gives the channel back itself.
+ * whose disk is slow does not hold up the others. A worker gives the channel back itself. If all
+ * workers wait for a disk, the channels that have a log do without: their queues read for themselves.
  *
  * The list of channels is refreshed every queue_scan_refresh_interval (5 s), and as soon as a
  * channel comes or goes.
@@ -50,9 +51,11 @@ struct scan {
 	size_t n_channels;
 	int64_t look_at_all_ns; /* the horizon of deadlines; 0: now */
 	struct ticker look;     /* when the loop is to look again */
+	int64_t clock_offset;   /* the wall clock minus the monotonic one, when it was last set */
 
 	struct channel *due[SELECTION_MAX]; /* taken from deadlines, for the workers */
 	size_t n_due;
+	bool stuck; /* no worker has taken one of them since the last look at all channels */
 	size_t selection_count; /* as many as may be in due, and in work_chan */
 
 	struct chan *work_chan;  /* of struct channel *, with the reference */
@@ -79,14 +82,19 @@ static void give_back(struct scan *s, struct channel *take_c, int64_t next_ns, i
 		channel_unref(take_c);
 }
 
-/* Requeues some of the messages that are due now. Returns when c is due next. */
-static int64_t process_some(struct channel *c, int64_t now_ns)
+/*
+ * Requeues some of the messages that are due now. Returns when c is due next. With `waiting` what has
+ * waited in the topic's log as well, which is read from the disk.
+ */
+static int64_t process_some(struct channel *c, int64_t now_ns, bool waiting)
 {
 	/* A message that comes back alone wakes no pump. */
 	runnext_begin();
 	(void)channel_process_in_flight_queue(c, now_ns);
 	(void)channel_process_deferred_queue(c, now_ns);
 	runnext_end();
+	if (waiting && channel_has_due_waiting(c, now_ns))
+		(void)channel_process_waiting(c);
 	return channel_next_deadline(c);
 }
 
@@ -96,7 +104,7 @@ static void process(struct scan *s, struct channel *take_c)
 	int64_t now, next;
 	do {
 		now = clock_mono_ns();
-		next = process_some(take_c, now);
+		next = process_some(take_c, now, true);
 	} while (next <= now && chan_len(s->work_chan) == 0);
 	give_back(s, take_c, next, now);
 }
@@ -109,7 +117,7 @@ static bool process_quickly(struct scan *s, struct channel *take_c, int64_t now_
 {
 	int64_t next = channel_next_deadline(take_c);
 	if (next <= now_ns && (channel_has_room(take_c, 2 * DUE_BATCH) || s->pool_size == 0))
-		next = process_some(take_c, now_ns);
+		next = process_some(take_c, now_ns, s->pool_size == 0);
 	if (next <= now_ns && s->pool_size > 0)
 		return true;
 	give_back(s, take_c, next, now_ns);
@@ -188,6 +196,65 @@ static void trim(const struct scan *s)
 
 /* --- the loop --------------------------------------------------------------------------------- */
 
+/* By less the wall clock has not been set: it was only looked at late. */
+#define STEP_NS (2 * NSEC_PER_MSEC)
+
+/*
+ * All deadlines are on the monotonic clock. But a log says by the wall clock until when a message waits,
+ * for the next process: where that clock was set, this is to be written anew.
+ */
+static void watch_clock(struct scan *s)
+{
+	char text[32];
+	int64_t offset;
+	if (!clock_offset_ns(&offset))
+		return;
+	int64_t by = offset - s->clock_offset;
+	if (by <= STEP_NS && by >= -STEP_NS)
+		return;
+	s->clock_offset = offset;
+	/* To the millisecond: no more is known. */
+	int64_t ms = ((by > 0 ? by : -by) + NSEC_PER_MSEC / 2) / NSEC_PER_MSEC;
+	duration_format(ms * NSEC_PER_MSEC, text, sizeof(text));
+	nsqd_logf(s->ctx, LG_INFO, "QUEUESCAN: the clock was set %s by %s; delays stay as they are",
+		by > 0 ? "forward" : "back", text);
+	for (size_t i = 0; i < s->n_channels; i++)
+		channel_clock_was_set(s->channels[i]);
+}
+
+/*
+ * The workers wait for a disk, and so would each channel that is due. But a logged channel needs them
+ * only to read: its queue has a thread of its own for that, if it must. True: c needs a worker.
+ */
+static bool relieve_channel(struct scan *s, struct channel *take_c, int64_t now)
+{
+	channel_leave_waiting(take_c);
+	int64_t next = channel_next_deadline(take_c);
+	if (next <= now && channel_has_room(take_c, 2 * DUE_BATCH))
+		next = process_some(take_c, now, false);
+	if (next <= now && !channel_has_room(take_c, 2 * DUE_BATCH))
+		return true;
+	give_back(s, take_c, next, now);
+	return false;
+}
+
+/* What waits for a worker gets on without one, as far as it can. */
+static void relieve(struct scan *s, int64_t now)
+{
+	struct channel *waits[2 * SELECTION_MAX] UNINITIALIZED;
+	size_t n = chan_try_recv_n(s->work_chan, waits, SELECTION_MAX, NULL), left = 0;
+	memcpy(waits + n, s->due, s->n_due * sizeof(*waits));
+	n += s->n_due;
+	for (size_t i = 0; i < n; i++) {
+		if (relieve_channel(s, waits[i], now))
+			waits[left++] = waits[i];
+	}
+	/* All had a place here or there before, and only this thread sends. */
+	size_t sent = chan_try_send_n(s->work_chan, waits, left);
+	s->n_due = left - sent;
+	memcpy(s->due, waits + sent, s->n_due * sizeof(*waits));
+}
+
 /* Queues the channels that are due before the next such look. Until then they do so themselves. */
 static void look_at_all(struct scan *s, int64_t now)
 {
@@ -195,6 +262,7 @@ static void look_at_all(struct scan *s, int64_t now)
 	if (__builtin_add_overflow(now, interval, &s->look_at_all_ns))
 		s->look_at_all_ns = INT64_MAX;
 	deadlines_set_horizon(s->deadlines, s->look_at_all_ns);
+	watch_clock(s);
 	bool is_open = expiry_is_open(&s->expiry, now), has_place = is_open;
 	for (size_t i = 0; i < s->n_channels; i++) {
 		struct channel *c = s->channels[i];
@@ -223,6 +291,7 @@ static void take_due(struct scan *s, int64_t now)
 /* The first n of due are on their way. */
 static void handed_out(struct scan *s, size_t n)
 {
+	s->stuck = false;
 	s->n_due -= n;
 	memmove(s->due, s->due + n, s->n_due * sizeof(*s->due));
 }
@@ -232,8 +301,12 @@ static void look(struct scan *s)
 {
 	int64_t now = clock_mono_ns();
 	bool closed = context_is_exiting(s->ctx);
-	if (now >= s->look_at_all_ns)
+	if (now >= s->look_at_all_ns) {
+		if (s->stuck && (s->n_due > 0 || chan_len(s->work_chan) > 0))
+			relieve(s, now);
+		s->stuck = true;
 		look_at_all(s, now);
+	}
 	if (s->n_due == 0 && !closed)
 		take_due(s, now);
 	bool waits = s->n_due == 0 && !closed;
@@ -306,6 +379,7 @@ void nsqd_queue_scan_loop(void *arg)
 		.selection_count = (size_t)(count < SELECTION_MAX ? count : SELECTION_MAX),
 		.close_chan = chan_new(0, 0),
 	};
+	(void)clock_offset_ns(&s.clock_offset);
 	s.work_chan = chan_new(sizeof(struct channel *), s.selection_count);
 	wait_group_init(&s.workers);
 	expiry_init(&s.expiry, topics->ctx);

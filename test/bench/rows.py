@@ -161,6 +161,10 @@ ROWS = [
           f"{_SUB} --touch", _FILL),
     _rate("dpub-64", "memory", "DPUB, ten minutes, 2 connections, 64 outstanding", 400_000,
           "dpub --create --conns 2 --outstanding 64 --defer 600000", counts={"deferred_count": 1}),
+    # Stock knows nothing of logs, and keeps each message in memory.
+    _rate("dpub-log", "memory", "the same 1,000,000 times, kept through kill -9 (`durability`)",
+          1_000_000, "dpub --create --conns 2 --outstanding 64 --defer 600000",
+          counts={"deferred_count": 1}, config='durability = "process"\n'),
     _rate("http-16", "memory", "HTTP POST /pub, keep-alive, 16 connections", 120_000,
           "http --conns 16"),
     _rate("disk-pub", "disk", "mem-queue-size=0: PUB, 2 connections, 64 outstanding", 150_000,

@@ -18,6 +18,8 @@ struct chan_side {
 	struct mutex lock;
 	struct chan *memory;
 	struct backend_queue *q; /* NULL: there is no such channel */
+	int64_t due_at;          /* when log_queue_take_due is to be called; guarded by lock */
+	struct chan *due_chan;   /* capacity 1: that has changed */
 };
 
 struct side {
@@ -45,6 +47,13 @@ static inline struct chan *new_memory(const struct side *s)
 	return s->memory_size > 0 ? chan_new(sizeof(struct message *), s->memory_size) : NULL;
 }
 
+static inline void waits_until(void *arg, int64_t at_ns)
+{
+	struct chan_side *c = arg;
+	c->due_at = at_ns;
+	chan_signal(c->due_chan);
+}
+
 static inline struct chan_side *join_channel(struct side *s, int i, const char *name)
 {
 	struct chan_side *c = &s->channels[i];
@@ -55,6 +64,9 @@ static inline struct chan_side *join_channel(struct side *s, int i, const char *
 	struct backend_queue *q = log_queue_new_channel(s->tl, name, &c->lock, c->memory, &err);
 	if (!q)
 		fail_msg("log_queue_new_channel: %s", err.msg);
+	c->due_at = INT64_MAX;
+	c->due_chan = chan_new(0, 1);
+	log_queue_on_due(q, waits_until, c);
 	mutex_lock(&s->map_lock);
 	c->q = q;
 	mutex_unlock(&s->map_lock);
@@ -125,6 +137,7 @@ static inline void close_channel(struct side *s, int i, bool remove)
 		fail_msg("%s", err.msg);
 	message_drain_chan(c->memory);
 	chan_free(c->memory);
+	chan_free(c->due_chan);
 	mutex_destroy(&c->lock);
 }
 
@@ -237,21 +250,46 @@ static inline void pump_thread(void *arg)
 
 /* --- consumers -------------------------------------------------------------------------------------- */
 
+/* As the scan loop: what is due comes back. Returns when the next is (monotonic). */
+static inline int64_t take_due(struct chan_side *c)
+{
+	for (;;) {
+		struct message *msgs[8];
+		mutex_lock(&c->lock);
+		int64_t at = c->due_at;
+		mutex_unlock(&c->lock);
+		if (at > clock_mono_ns())
+			return at;
+		size_t n = log_queue_take_due(c->q, msgs, 8);
+		int64_t bytes = 0;
+		for (size_t i = 0; i < n; i++)
+			bytes += msgs[i]->body->len;
+		size_t sent = c->q->ops->put_messages(c->q, c->memory, msgs, n, false);
+		log_queue_due_done(c->q, n, bytes);
+		message_unref_all(msgs + sent, n - sent);
+	}
+}
+
 /* The next message, taken; NULL: none comes within ns. */
 static inline struct message *take_within(struct chan_side *c, int64_t ns)
 {
 	struct message *m = NULL;
-	struct ticker patience;
+	struct ticker patience, due;
 	ticker_after(&patience, ns);
-	struct chan_case cases[] = {chan_case_recv(c->memory, &m),
-		chan_case_recv(c->q->ops->read_chan(c->q), &m), chan_case_tick(&patience)};
-	if (chan_select(cases, 3) == 2)
-		return NULL;
+	for (int chosen = 3; chosen >= 3;) {
+		ticker_after(&due, take_due(c) - clock_mono_ns());
+		struct chan_case cases[] = {chan_case_recv(c->memory, &m),
+			chan_case_recv(c->q->ops->read_chan(c->q), &m), chan_case_tick(&patience),
+			chan_case_tick(&due), chan_case_recv(c->due_chan, NULL)};
+		chosen = chan_select(cases, 5);
+		if (chosen == 2)
+			return NULL;
+	}
 	m->attempts++;
 	mutex_lock(&c->lock);
 	log_queue_taken_locked(c->q, &m, 1);
-	mutex_unlock(&c->lock);
 	log_queue_touch(c->q);
+	mutex_unlock(&c->lock);
 	return m;
 }
 
@@ -266,8 +304,8 @@ static inline void finish(struct chan_side *c, struct message *take_m)
 {
 	mutex_lock(&c->lock);
 	log_queue_finished_locked(c->q, take_m);
-	mutex_unlock(&c->lock);
 	log_queue_touch(c->q);
+	mutex_unlock(&c->lock);
 	message_unref(take_m);
 }
 
@@ -277,7 +315,7 @@ static inline void requeue(struct chan_side *c, struct message *take_m, int64_t 
 		put_message(c, take_m, false);
 		return;
 	}
-	log_queue_wait(c->q, take_m, clock_wall_ns() + delay);
+	log_queue_wait_for(c->q, take_m, delay);
 	message_unref(take_m);
 }
 

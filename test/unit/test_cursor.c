@@ -232,6 +232,80 @@ static void test_a_move_keeps_attempts_and_due_times(void **state)
 
 /* --- the file ----------------------------------------------------------------------------------- */
 
+static void wait_until_due(struct cursor *c, uint64_t seq, int64_t due)
+{
+	assert_true(cursor_wait(c, &(struct cursor_entry){due, seq, (uint32_t)seq, 1}));
+}
+
+static void expect_due(struct cursor *c, uint64_t seq, int64_t due)
+{
+	struct cursor_entry e;
+	assert_true(cursor_next_due(c) == due);
+	assert_int_equal(cursor_pop_due(c, INT64_MAX, &e, 1), 1);
+	assert_true(e.seq == seq && e.due == due && e.offset == seq && e.attempts == 1);
+}
+
+/* At once stays at once, and never stays never; what would be due before time began is due first. */
+static void test_the_clock_is_set(void **state)
+{
+	struct cursor *c = cursor_in_memory(1);
+	wait_until_due(c, 1, INT64_MAX);
+	wait_until_due(c, 2, 1000);
+	wait_until_due(c, 3, 900);
+	wait_until_due(c, 4, 500);
+	wait_until_due(c, 5, 400);
+	wait_until_due(c, 6, 0);
+	wait_until_due(c, 7, INT64_MAX - 50);
+	cursor_clock_set(c, 10);
+	cursor_clock_set(c, -600);
+	expect_due(c, 6, 0);
+	expect_due(c, 4, 1);
+	expect_due(c, 5, 1);
+	cursor_clock_set(c, 100);
+	expect_due(c, 3, 410);
+	cursor_clock_set(c, INT64_MIN);
+	expect_due(c, 2, 1);
+	cursor_clock_set(c, INT64_MAX);
+	expect_due(c, 1, INT64_MAX);
+	expect_due(c, 7, INT64_MAX);
+	assert_int_equal(cursor_waiting(c), 0);
+	cursor_free(c);
+}
+
+/* The next flush says the new times, of what had been flushed and of what had not. */
+static void test_the_clock_is_set_in_the_file(void **state)
+{
+	struct cursor_opts o = in_dir();
+	struct cursor_found found;
+	struct cursor *c = cursor_new(&o, 1);
+	for (uint64_t i = 1; i <= 3000; i++)
+		wait_until_due(c, i, (int64_t)(1000000 + i));
+	flush(c);
+	wait_until_due(c, 3001, 1000000);
+	assert_true(cursor_finished(c, 3002));
+	cursor_clock_set(c, 5000);
+	wait_until_due(c, 3003, 1004999);
+	flush(c);
+	uint64_t snapshots = cursor_file_stats(c).snapshots;
+	cursor_free(c);
+	c = open_cursor(1, 4000, &found);
+	assert_false(found.damaged || found.missing);
+	assert_int_equal(cursor_waiting(c), 3002);
+	assert_true(cursor_is_finished(c, 3002));
+	expect_due(c, 3003, 1004999);
+	expect_due(c, 3001, 1005000);
+	for (uint64_t i = 1; i <= 3000; i++)
+		expect_due(c, i, (int64_t)(1005000 + i));
+	/* With nothing that waits there is nothing to write. */
+	flush(c);
+	assert_true(snapshots == 2);
+	snapshots = cursor_file_stats(c).snapshots;
+	cursor_clock_set(c, 5000);
+	flush(c);
+	assert_true(cursor_file_stats(c).snapshots == snapshots);
+	cursor_free(c);
+}
+
 static void test_a_cursor_is_opened_as_it_was_flushed(void **state)
 {
 	struct cursor_found found;
@@ -647,6 +721,9 @@ static void test_what_is_done_to_all_that_wait(void **state)
 	cursor_moved(c, moves, COUNT(moves));
 	int64_t moved = cpu_ns();
 	assert_int_equal(cursor_waiting(c), MILLION);
+	cursor_clock_set(c, NSEC_PER_SEC);
+	print_message("the clock set in %.1f ms\n", (double)(cpu_ns() - moved) / 1e6);
+	moved = cpu_ns();
 	cursor_finished_range(c, 0, MILLION / 2);
 	int64_t finished = cpu_ns();
 	cursor_finished_range(c, 0, 2 * MILLION);
@@ -670,6 +747,8 @@ int main(void)
 		cmocka_unit_test(test_a_message_waits_until_it_is_due),
 		cmocka_unit_test(test_empty_finishes_what_waits_and_what_is_on_its_way),
 		cmocka_unit_test(test_a_move_keeps_attempts_and_due_times),
+		cmocka_unit_test(test_the_clock_is_set),
+		in_test_dir(test_the_clock_is_set_in_the_file),
 		in_test_dir(test_a_cursor_is_opened_as_it_was_flushed),
 		in_test_dir(test_without_a_file_all_is_new),
 		in_test_dir(test_what_is_not_its_file_is_refused),

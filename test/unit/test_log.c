@@ -484,19 +484,24 @@ static int no_thread(
 	return err_set(err, EAGAIN, "no thread for %s", name);
 }
 
-static void test_without_a_thread_an_append_is_refused(void **state)
+static void test_without_a_thread_the_publisher_writes(void **state)
 {
 	struct log_io io = log_io_real;
 	struct err err = {0};
-	struct message *m = make_message(1, 10);
+	struct message *m[] = {make_message(1, 10), make_message(2, 10)};
 	io.start = no_thread;
 	struct log *l = open_log(&io, AT_FDCWD, true, 0);
-	assert_int_equal(log_append(l, &m, 1, &err), -1);
-	assert_non_null(strstr(err.msg, "no thread for log:t"));
+	assert_int_equal(log_append(l, &m[0], 1, &err), 0);
 	assert_int_equal(log_wake(l, &err), -1);
+	assert_non_null(strstr(err.msg, "no thread for log:t"));
+	assert_false(log_wake_running(l));
 	io.start = wait_group_wrap;
-	assert_int_equal(log_append(l, &m, 1, &err), 0);
-	message_unref(m);
+	assert_int_equal(log_append(l, &m[1], 1, &err), 0);
+	assert_true(log_wake_running(l));
+	message_unref_all(m, 2);
+	log_close(l);
+	l = open_log(NULL, AT_FDCWD, true, 0);
+	expect(l, 1, 2);
 	log_close(l);
 }
 
@@ -668,7 +673,7 @@ int main(void)
 		log_test(test_skip_to),
 		log_test(test_a_closed_log_opens_at_once),
 		log_test(test_read_only),
-		log_test(test_without_a_thread_an_append_is_refused),
+		log_test(test_without_a_thread_the_publisher_writes),
 		log_test(test_the_thread_ends_when_idle),
 		log_test(test_ticks),
 		log_test(test_what_is_not_ours_is_left_alone),

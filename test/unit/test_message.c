@@ -25,6 +25,13 @@ static void test_a_new_message_has_one_reference_and_no_attempts(void **state)
 	message_unref(m);
 }
 
+/* There may be millions: docs/operating.md says what each costs. */
+static void test_a_record_does_not_grow(void **state)
+{
+	if (sizeof(void *) == 8)
+		assert_int_equal(sizeof(struct message), 104);
+}
+
 static void test_a_message_lives_until_its_last_reference_is_gone(void **state)
 {
 	struct message *m = new_message("test");
@@ -149,6 +156,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_new_message_has_one_reference_and_no_attempts),
+		cmocka_unit_test(test_a_record_does_not_grow),
 		cmocka_unit_test(test_a_message_lives_until_its_last_reference_is_gone),
 		cmocka_unit_test(test_a_copy_shares_the_body_and_outlives_the_original),
 		cmocka_unit_test(test_the_header_is_big_endian_timestamp_attempts_and_id),

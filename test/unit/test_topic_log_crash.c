@@ -149,7 +149,7 @@ static void put_off(int i, struct message *take_m, int64_t delay)
 	struct chan_side *c = &run.s.channels[i];
 	uint64_t id = id_of(take_m);
 	int64_t due = clock_wall_ns() + delay;
-	log_queue_wait(c->q, take_m, due);
+	log_queue_wait_for(c->q, take_m, delay);
 	note(i, id, take_m, false, due);
 	message_unref(take_m);
 }
