@@ -2,8 +2,8 @@
 /*
  * main: options -> nsqd_new -> nsqd_load_metadata -> nsqd_persist_metadata -> nsqd_main -> wait for
  * a stop signal -> nsqd_exit. Mirrors apps/nsqd/main.go, and the work of go-svc and the Go runtime
- * around it. --check-config and --inspect-data (Go has neither) end after the options. Runs in the
- * thread "main".
+ * around it. --check-config, --inspect-data and --export-stock (Go has none of them) end after the
+ * options. Runs in the thread "main".
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +27,7 @@
 #include "nsqd/life/reload.h"
 #include "nsqd/life/wait.h"
 #include "nsqd/offline/check_config.h"
+#include "nsqd/offline/export_stock.h"
 #include "nsqd/offline/inspect_data.h"
 #include "nsqd/queue/metadata_file.h"
 
@@ -106,6 +107,8 @@ static int run_offline(struct options *opts)
 	signals_unblock();
 	if (opts->run_mode == RUN_CHECK_CONFIG)
 		return check_config(opts, STDOUT_FILENO, STDERR_FILENO);
+	if (opts->run_mode == RUN_EXPORT_STOCK)
+		return export_stock(opts, STDOUT_FILENO, STDERR_FILENO);
 	return inspect_data(opts, STDOUT_FILENO, STDERR_FILENO);
 }
 
@@ -156,6 +159,7 @@ int main(int argc, char **argv)
 	}
 	if (opts->run_mode != RUN_DAEMON) {
 		exit_code = run_offline(opts);
+		gothread_drain();
 		options_free(opts);
 		return exit_code;
 	}

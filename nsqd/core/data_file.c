@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/rand.h"
@@ -112,6 +113,22 @@ int data_file_replace(int dir_fd, const char *path, const struct strbuf *content
 	if (rc == 0)
 		rc = rename_and_sync(dir_fd, tmp, path, err);
 	free(tmp);
+	return rc;
+}
+
+int export_is_complete(const char *data_path, struct err *err)
+{
+	char *path = data_file_path(data_path, EXPORT_DIR "/" EXPORT_READY);
+	struct stat st;
+	int rc = 0;
+	if (lstat(path, &st) == 0)
+		rc = err_set(err, 0,
+			"--export-stock was cut short: nsqd --data-path=%s --export-stock "
+			"completes it",
+			data_path);
+	else if (errno != ENOENT && errno != ENOTDIR)
+		rc = err_errno(err, errno, "stat %s", path);
+	free(path);
 	return rc;
 }
 

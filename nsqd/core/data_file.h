@@ -11,6 +11,15 @@
 #include "common/err.h"
 #include "common/strbuf.h"
 
+/*
+ * A directory of the data path in which --export-stock writes stock's files; with the file EXPORT_READY
+ * in it they are complete, and some of them may be in their places already.
+ */
+#define EXPORT_DIR "export-stock.tmp"
+#define EXPORT_READY "ready"
+/* -1 with err set: there is one, or that cannot be known. No daemon may start then. */
+int export_is_complete(const char *data_path, struct err *err);
+
 /* path.Join(dir, name), the caller's to free: dir may end with slashes. */
 char *data_file_path(const char *dir, const char *name);
 /*

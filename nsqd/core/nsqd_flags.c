@@ -468,6 +468,7 @@ struct extra {
 	enum version_wanted version;
 	bool check_config;
 	bool inspect_data;
+	bool export_stock;
 	bool json_format;
 	bool verbose;
 	bool worker_id;
@@ -502,10 +503,12 @@ static const struct row rows[] = {
 	/* clang-format off */
 	ONLY_FLAG("version", type_version, version, "print version string"),
 	ONLY_FLAG("config", type_string, config, "path to config file"),
-	ONLY_FLAG("check-config", type_bool, check_config, /* ours, as the next two */
+	ONLY_FLAG("check-config", type_bool, check_config, /* ours, as the next three */
 		"check flags, config file, certificates and data path, and exit: 0 if nsqd would start"),
 	ONLY_FLAG("inspect-data", type_bool, inspect_data,
 		"print what the data path holds and what a start would make of it, and exit; changes nothing"),
+	ONLY_FLAG("export-stock", type_bool, export_stock,
+		"write what the logs of --durability hold into stock's files, put the logs aside, and exit"),
 	ONLY_FLAG("format", type_format, json_format,
 		"what --inspect-data prints (text or json)"),
 	OPT("log-level", type_log_level, log_level,
@@ -880,6 +883,7 @@ static void set_run_mode(struct reader *r)
 {
 	r->o->run_mode = r->extra.check_config   ? RUN_CHECK_CONFIG
 			 : r->extra.inspect_data ? RUN_INSPECT_DATA
+			 : r->extra.export_stock ? RUN_EXPORT_STOCK
 						 : RUN_DAEMON;
 	r->o->json_format = r->extra.json_format;
 	free(r->o->config_file);

@@ -22,6 +22,7 @@ enum run_mode {
 	RUN_DAEMON,
 	RUN_CHECK_CONFIG, /* --check-config */
 	RUN_INSPECT_DATA, /* --inspect-data */
+	RUN_EXPORT_STOCK, /* --export-stock */
 };
 
 struct policies;

@@ -59,15 +59,40 @@ static size_t put_many(
 	return stored;
 }
 
+static size_t put_to_disk(
+	struct backend_queue *q, struct message *const *msgs, size_t n, struct err *err)
+{
+	runnext_handoff(); /* the disk may take its time */
+	return n <= FEW_RECORDS ? put_few(q, msgs, n, err) : put_many(q, msgs, n, err);
+}
+
+static bool is_logged(const struct backend_queue *q, const struct message *m)
+{
+	return q->ops->put_messages && m->seq > 0;
+}
+
+/* How many of n > 0 messages, the first ones, are in a log as the first one is, or not. */
+static size_t count_alike(const struct backend_queue *q, struct message *const *msgs, size_t n)
+{
+	size_t k = q->ops->put_messages ? 1 : n;
+	while (k < n && is_logged(q, msgs[k]) == is_logged(q, msgs[0]))
+		k++;
+	return k;
+}
+
 size_t backend_queue_put_messages(
 	struct backend_queue *q, struct message *const *msgs, size_t n, struct err *err)
 {
-	if (n == 0)
-		return 0;
-	if (q->ops->put_messages) {
-		q->ops->put_messages(q, NULL, msgs, n, false);
-		return n;
+	size_t done = 0;
+	while (done < n) {
+		size_t k = count_alike(q, msgs + done, n - done), put = k;
+		if (is_logged(q, msgs[done]))
+			q->ops->put_messages(q, NULL, msgs + done, k, false);
+		else
+			put = put_to_disk(q, msgs + done, k, err);
+		done += put;
+		if (put < k)
+			break;
 	}
-	runnext_handoff(); /* the disk may take its time */
-	return n <= FEW_RECORDS ? put_few(q, msgs, n, err) : put_many(q, msgs, n, err);
+	return done;
 }

@@ -50,9 +50,15 @@ struct backend_queue_ops {
 	/*
 	 * An unbuffered chan of struct message *, to receive from (vectored or not): a message that
 	 * was received is the receiver's, and gone from the queue. The chan is borrowed, and the
-	 * same for the life of the queue. NULL: there is never anything to read.
+	 * same for the life of the queue (but see stock_first.h). NULL: there is never anything to
+	 * read.
 	 */
 	struct chan *(*read_chan)(struct backend_queue *q);
+	/*
+	 * NULL: none is called. Else the receiver says at once what it has received, n > 0 messages of
+	 * one call of chan_recv and its like. Any thread, never blocks.
+	 */
+	void (*took)(struct backend_queue *q, struct message *const *msgs, size_t n);
 	/*
 	 * The receiver has dealt with n more of the messages that it received, in their order. Only
 	 * then may a queue that was made to wait for this forget them. After a crash the others
@@ -110,7 +116,7 @@ struct backend_queue_ops {
 	int64_t (*first_timestamp)(struct backend_queue *q);
 	/*
 	 * NULL: the queue stores records, and who puts decides what goes into memory. Else the
-	 * messages are in a log already, and nothing is to be stored: the queue decides at one moment
+	 * messages (whose seq is not 0) are in a log already, and nothing is to be stored: the queue decides at one moment
 	 * which of them go into memory (NULL: none may), and which it will read again when there is
 	 * room. Returns how many, the first ones, are in memory; those are not the caller's any more.
 	 * The others are still the caller's to unref, and no longer in his care. So nobody else may
@@ -126,10 +132,17 @@ struct backend_queue {
 	const struct backend_queue_ops *ops; /* immutable */
 };
 
+static inline void backend_queue_took(
+	struct backend_queue *q, struct message *const *msgs, size_t n)
+{
+	if (q->ops->took)
+		q->ops->took(q, msgs, n);
+}
+
 /*
  * writeMessageToBackend for n messages: builds their records and stores them in as few calls as
  * possible. Returns how many are stored (and are still the caller's to unref); fewer than n only
- * with err set.
+ * with err set. Those of a log are left to be read again.
  */
 size_t backend_queue_put_messages(
 	struct backend_queue *q, struct message *const *msgs, size_t n, struct err *err);

@@ -272,6 +272,15 @@ static void load_again(struct diskqueue *d)
 	(void)load(d, &ignored);
 }
 
+/* Those that wait for the queue to become empty, or not empty, look again. */
+static void tell_if_changed(struct diskqueue *d)
+{
+	if (!d->changed_chan || diskqueue_is_empty(&d->base) == d->told_empty)
+		return;
+	d->told_empty = !d->told_empty;
+	chan_signal(d->changed_chan);
+}
+
 static void dq_io_loop(void *arg)
 {
 	enum { READ, WRITE, EMPTY, DONE, TICK, RETRY, TURN, EXIT, N_CASES };
@@ -288,6 +297,7 @@ static void dq_io_loop(void *arg)
 		if (d->searching || d->counting.active)
 			turns = dq_turns();
 		dq_show(d);
+		tell_if_changed(d);
 		/* Release: what was done until now is seen by diskqueue_barrier with it. */
 		atomic_store_explicit(&d->at_work, turns != NULL, memory_order_release);
 		/* r is set only while there is data to read: a NULL chan is never ready */
@@ -511,6 +521,11 @@ static int64_t diskqueue_depth(struct backend_queue *q)
 	return depth > 0 ? depth : 0;
 }
 
+bool diskqueue_is_empty(struct backend_queue *q)
+{
+	return diskqueue_depth(q) == 0 && dq_shown_empty(from_base(q));
+}
+
 /* Whether there may be a file of this queue. Only while dq_io_loop does not run. */
 static bool nothing_on_disk(const struct diskqueue *d)
 {
@@ -670,6 +685,8 @@ static struct diskqueue *diskqueue_alloc(const struct diskqueue_opts *opts, cons
 	d->may_forget = opts->crash_forgets;
 	atomic_init(&d->crash_forgets, opts->crash_forgets);
 	d->lg = opts->lg;
+	d->changed_chan = opts->changed_chan;
+	d->told_empty = true;
 	d->io = io;
 	d->read_chan = chan_new(sizeof(struct message *), 0);
 	d->write_chan = chan_new(sizeof(struct dq_write_req *), 0);
@@ -713,6 +730,18 @@ struct backend_queue *diskqueue_new_with_io(
 struct backend_queue *diskqueue_new(const struct diskqueue_opts *opts, struct err *err)
 {
 	return diskqueue_new_with_io(opts, &default_io, err);
+}
+
+bool diskqueue_has_files(const struct diskqueue_opts *opts)
+{
+	struct diskqueue *d = diskqueue_alloc(opts, &default_io);
+	struct stat st;
+	struct err ignored; /* then there may be some */
+	char *meta = dq_meta_data_file_name(d);
+	bool has = lstat(meta, &st) == 0 || errno != ENOENT || dq_any_files(d, &ignored) != 0;
+	free(meta);
+	diskqueue_free(d);
+	return has;
 }
 
 void diskqueue_count_until(int64_t deadline_ns)

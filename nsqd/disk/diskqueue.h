@@ -34,6 +34,11 @@ struct diskqueue_opts {
 	 */
 	bool crash_forgets;
 	const struct lg *lg; /* borrowed; outlives the queue */
+	/*
+	 * Capacity 1; NULL: nobody is told. A value is sent when the queue becomes empty, or is not
+	 * empty any more (diskqueue_is_empty). Borrowed; outlives the queue.
+	 */
+	struct chan *changed_chan;
 };
 
 /*
@@ -57,6 +62,14 @@ struct diskqueue_opts {
  * close   syncs what is there; -1 if that fails (the queue is freed all the same).
  */
 struct backend_queue *diskqueue_new(const struct diskqueue_opts *opts, struct err *err);
+
+/*
+ * Is there nothing to receive? A put is known before it returns; a receive, a moment later. False, too,
+ * while the directory cannot be read. Any thread; takes a leaf lock.
+ */
+bool diskqueue_is_empty(struct backend_queue *q);
+/* May there be files of the queue? Blocks on the disk. */
+bool diskqueue_has_files(const struct diskqueue_opts *opts);
 
 /*
  * Sets a deadline (monotonic). Until then diskqueue_new counts messages itself, for some 100 ms in

@@ -167,6 +167,7 @@ struct dq_empty_req {
 
 /* What others than dq_io_loop may know of the state (diskqueue_peek.c). */
 struct dq_shown {
+	bool loaded;        /* else nothing is known */
 	struct dq_pos from; /* behind the last message that was received */
 	struct dq_pos to;   /* where the next record goes; from, while nothing is loaded */
 	int64_t first;      /* timestamp of the first message; 0: none, or it is not read yet */
@@ -191,6 +192,7 @@ struct diskqueue {
 	_Atomic bool crash_forgets; /* may_forget, and nobody has asked for the contrary */
 	const struct lg *lg;
 	const struct dq_io *io;
+	struct chan *changed_chan; /* or NULL; borrowed */
 
 	/* chans: immutable */
 	struct chan *read_chan;  /* of struct message *, unbuffered */
@@ -229,6 +231,7 @@ struct diskqueue {
 	bool meta_dirty;  /* the metadata file differs from rd, wr, depth */
 	bool note_failed; /* dq_note_meta has said so; it says it again after a success */
 	bool meta_exists; /* there is a metadata file */
+	bool told_empty;  /* what changed_chan was told of last */
 	bool closing;     /* what is not done counts as not received */
 	bool need_sync;
 	int64_t count;      /* messages written and read since the last sync */

@@ -30,12 +30,14 @@ static void show(struct diskqueue *d, int64_t first, int64_t last, size_t n)
 {
 	struct dq_shown now = {.first = first, .last = last, .n = n};
 	const struct dq_shown *old = &d->shown;
+	now.loaded = d->loaded;
 	if (d->loaded) {
 		now.from = d->taken;
 		now.to = d->wr;
 	}
 	if (dq_pos_eq(now.from, old->from) && dq_pos_eq(now.to, old->to) &&
-		now.first == old->first && now.last == old->last && now.n == old->n)
+		now.first == old->first && now.last == old->last && now.n == old->n &&
+		now.loaded == old->loaded)
 		return;
 	mutex_lock(&d->shown_lock);
 	d->shown = now;
@@ -62,6 +64,12 @@ static struct dq_shown shown(struct diskqueue *d)
 	struct dq_shown now = d->shown;
 	mutex_unlock(&d->shown_lock);
 	return now;
+}
+
+bool dq_shown_empty(struct diskqueue *d)
+{
+	struct dq_shown now = shown(d);
+	return now.loaded && dq_pos_eq(now.from, now.to);
 }
 
 size_t dq_shown_ahead(struct diskqueue *d, int64_t *first, int64_t *last)

@@ -11,6 +11,7 @@ void dq_show(struct diskqueue *d);
 void dq_show_place(struct diskqueue *d);
 /* What backend_queue_ops.look and first_timestamp are. Any thread; take shown_lock. */
 struct backend_look *dq_look_new(struct diskqueue *d);
+bool dq_shown_empty(struct diskqueue *d);
 int64_t dq_shown_first(struct diskqueue *d);
 size_t dq_shown_ahead(struct diskqueue *d, int64_t *first, int64_t *last);
 

@@ -289,6 +289,11 @@ uint64_t cursor_next_unseen(const struct cursor *c, uint64_t from)
 	return seq_set_next_absent(&c->seen, from);
 }
 
+uint64_t cursor_next_seen(const struct cursor *c, uint64_t from)
+{
+	return seq_set_next_present(&c->seen, from);
+}
+
 uint16_t cursor_attempts(const struct cursor *c, uint64_t seq)
 {
 	const struct cursor_entry *e = entries_find(&c->tried, seq);

@@ -47,6 +47,7 @@ struct cursor_opts {
 	size_t part;             /* bytes of a snapshot that are made at a time; 0: 32 KiB */
 	/* Bytes. More pending events are dropped, and a snapshot does in their place; 0: 1 MiB. */
 	size_t pending_max;
+	bool read_only; /* for who only looks: no file is changed, and nothing may be flushed */
 };
 
 /* --- life --------------------------------------------------------------------------------------- */
@@ -152,6 +153,11 @@ bool cursor_wants(const struct cursor *c, uint64_t seq);
 uint64_t cursor_next_wanted(const struct cursor *c, uint64_t from);
 /* The first one from `from` on that was never taken, and has neither waited nor been finished. */
 uint64_t cursor_next_unseen(const struct cursor *c, uint64_t from);
+/*
+ * The first one from `from` on that has been handed out, has waited, or is finished; SEQ_END: there
+ * is none.
+ */
+uint64_t cursor_next_seen(const struct cursor *c, uint64_t from);
 /* How often seq, which does not wait and is not finished, has been handed out. */
 uint16_t cursor_attempts(const struct cursor *c, uint64_t seq);
 size_t cursor_waiting(const struct cursor *c);

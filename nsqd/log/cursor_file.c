@@ -233,7 +233,7 @@ static int read_frames(struct reader *r, struct cursor_file_found *found,
 		found->damaged_bytes += f->size - sound;
 	else
 		found->torn_bytes = f->size - sound;
-	if (f->size > sound && f->io->truncate(f->io, f->fd, sound) != 0)
+	if (f->size > sound && !f->read_only && f->io->truncate(f->io, f->fd, sound) != 0)
 		close_file(f);
 	f->size = sound;
 	return 0;
@@ -245,8 +245,9 @@ int cursor_file_open(struct cursor_file *f,
 {
 	*found = (struct cursor_file_found){0};
 	/* Of a crash; it may be large. */
-	f->io->unlink(f->io, f->dir, f->new_name);
-	f->fd = f->io->open(f->io, f->dir, f->name, LOG_IO_WRITE);
+	if (!f->read_only)
+		f->io->unlink(f->io, f->dir, f->new_name);
+	f->fd = f->io->open(f->io, f->dir, f->name, f->read_only ? LOG_IO_READ : LOG_IO_WRITE);
 	if (f->fd < 0 && errno == ENOENT) {
 		found->missing = true;
 		return 0;

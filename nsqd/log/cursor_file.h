@@ -29,6 +29,7 @@ struct cursor_file {
 	int dir;               /* borrowed */
 	char *name, *new_name; /* owned; both NULL: there is no file, and never will be */
 	char topic[CURSOR_NAME_MAX + 1], channel[CURSOR_NAME_MAX + 1];
+	bool read_only; /* set before it is opened: nothing is changed */
 
 	int fd; /* -1: there is none yet, or it cannot be written to any more */
 	int64_t size;
@@ -55,8 +56,8 @@ void cursor_file_close(struct cursor_file *f);
 
 /*
  * Opens the file, gives `frame` the content of each sound frame in their order, and cuts off a torn
- * end. `frame` returns false if the content is damaged after all. 0; or -1 with err set: it cannot
- * be read, a newer version has written it (ENOTSUP), or it belongs to another channel (EINVAL).
+ * end (not if read_only). `frame` returns false if the content is damaged after all. 0; or -1 with err
+ * set: it cannot be read, a newer version has written it (ENOTSUP), or it belongs to another channel (EINVAL).
  * The file is as it was then. A failing read says nothing of what the file holds: try again.
  */
 int cursor_file_open(struct cursor_file *f,

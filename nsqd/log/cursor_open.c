@@ -24,6 +24,7 @@ static struct cursor *make(const struct cursor_opts *o)
 	c->part_max = o->part > 0 ? o->part : PART;
 	c->pending_max = o->pending_max > 0 ? o->pending_max : PENDING_MAX;
 	c->snapshot_at = (int64_t)c->snapshot_min;
+	c->file.read_only = o->read_only;
 	return c;
 }
 
@@ -178,7 +179,7 @@ struct cursor *cursor_open(const struct cursor_opts *o, uint64_t first, uint64_t
 	};
 	settle(c, first, found);
 	c->needs_snapshot = found->missing || found->damaged || found->beyond > 0;
-	if (found->beyond > 0 && cursor_flush(c, NULL, err) != 0) {
+	if (found->beyond > 0 && !o->read_only && cursor_flush(c, NULL, err) != 0) {
 		cursor_free(c);
 		return NULL;
 	}

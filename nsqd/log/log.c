@@ -525,6 +525,19 @@ int log_remove_deleted(const struct log_io *io, int dir, const char *file, struc
 	return remove_dir(io ? io : &log_io_real, dir, file, err);
 }
 
+int log_put_aside(int dir, const char *topic, const char *as, struct err *err)
+{
+	const struct log_io *io = &log_io_real;
+	char *name = xasprintf("%s" SUFFIX, topic);
+	int rc = remove_dir(io, dir, as, err);
+	if (rc == 0 && io->rename(io, dir, name, as) != 0)
+		rc = err_errno(err, errno, "rename %s to %s", name, as);
+	if (rc == 0 && io->sync_dir(io, dir) != 0)
+		rc = err_errno(err, errno, "fsync");
+	free(name);
+	return rc;
+}
+
 void log_skip_to(struct log *l, uint64_t seq)
 {
 	mutex_lock(&l->lock);

@@ -75,6 +75,11 @@ void log_close(struct log *l);
  * left, though no later log of the topic will find it.
  */
 int log_delete(struct log *l, int dir, struct err *err);
+/*
+ * The log of the topic, which nobody has open, gets the name `as`, so that no start finds it. A
+ * directory that has that name already is removed, with its files. -1 with err set. Blocks on the disk.
+ */
+int log_put_aside(int dir, const char *topic, const char *as, struct err *err);
 
 /*
  * If file, a name in dir, is what a deletion has left that was cut short, removes it. -1 with err

@@ -42,10 +42,17 @@ struct backend_queue *log_queue_new_topic(struct topic_log *tl, struct chan *mem
 struct backend_queue *log_queue_new_channel(struct topic_log *tl, const char *channel,
 	struct mutex *lock, struct chan *memory, struct err *err);
 
+/*
+ * Of a topic: from now on nothing new goes into memory, but is read later; or it may again. Takes
+ * topic_log_lock.
+ */
+void log_queue_hold(struct backend_queue *q, bool hold);
+
 /* --- what happens to a channel's messages --------------------------------------------------------- */
 
 /*
- * n messages are handed out to a consumer; attempts has been counted up. With the owner's lock held,
+ * n messages are handed out to a consumer; attempts has been counted up. Those that are in no log
+ * (seq 0) are passed over, here and below. With the owner's lock held,
  * as those that end in _locked; behind the unlock the caller calls log_queue_touch.
  */
 void log_queue_taken_locked(struct backend_queue *q, struct message *const *msgs, size_t n);

@@ -53,6 +53,7 @@ struct log_queue {
 	bool running;   /* lq:NAME is there, or about to be */
 	size_t pending; /* requests that it must still answer */
 	bool behind;
+	bool held;            /* of a topic: log_queue_hold */
 	bool poke;            /* lq:NAME is to look again */
 	bool drained;         /* since it is behind, memory has been empty */
 	uint64_t next;        /* behind: the next number that is read; else it is to */

@@ -173,10 +173,12 @@ void log_queue_taken_locked(struct backend_queue *base, struct message *const *m
 	struct log_queue *q = log_queue_of(base);
 	mutex_assert_held(q->lock);
 	for (size_t i = 0, k; i < n; i += k) {
+		k = 1;
+		if (msgs[i]->seq == 0)
+			continue; /* it is in no log */
 		uint64_t seq = lq_number_locked(q, msgs[i]->seq, NULL);
-		for (k = 1; i + k < n && q->aliases.len == 0 &&
-			    msgs[i + k]->seq == msgs[i]->seq + k &&
-			    msgs[i + k]->attempts == msgs[i]->attempts;)
+		while (i + k < n && q->aliases.len == 0 && msgs[i + k]->seq == msgs[i]->seq + k &&
+			msgs[i + k]->attempts == msgs[i]->attempts)
 			k++;
 		cursor_taken(q->cursor, seq, k, msgs[i]->attempts);
 	}
@@ -186,8 +188,19 @@ void log_queue_finished_locked(struct backend_queue *base, const struct message 
 {
 	struct log_queue *q = log_queue_of(base);
 	mutex_assert_held(q->lock);
+	if (m->seq == 0)
+		return; /* it is in no log */
 	cursor_finished(q->cursor, lq_number_locked(q, m->seq, NULL));
 	lq_drop_alias_locked(q, m->seq);
+}
+
+void log_queue_hold(struct backend_queue *base, bool hold)
+{
+	struct log_queue *q = log_queue_of(base);
+	CHECK(lq_is_topic(q));
+	mutex_lock(q->lock);
+	q->held = hold;
+	mutex_unlock(q->lock);
 }
 
 /* --- a topic's ------------------------------------------------------------------------------------ */
@@ -235,7 +248,7 @@ size_t lq_kept(void *arg, const char *channel, bool moved, struct message *const
 		i = n;
 	}
 	/* The reader has seen none, or it is behind. */
-	if (i == 0 && !q->behind && q->memory)
+	if (i == 0 && !q->behind && q->memory && !q->held)
 		i = sent = send_locked(q, msgs, n);
 	if (i < n) {
 		int64_t bytes = 0;

@@ -10,6 +10,7 @@
 #include "nsqd/offline/check_config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <gnutls/x509.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,7 +26,9 @@
 #include "nsqd/client/auth.h"
 #include "nsqd/core/tls_config.h"
 #include "nsqd/core/settings_store.h"
+#include "nsqd/core/data_file.h"
 #include "nsqd/http/http_tokens.h"
+#include "nsqd/log/log_view.h"
 #include "nsqd/queue/metadata_file.h"
 #include "protocol/listener.h"
 
@@ -35,6 +38,7 @@
 struct checker {
 	struct options *o;
 	int out_fd, err_fd;
+	int dir_fd; /* of the data path, while its logs are looked at */
 	int errors;
 	int warnings;
 };
@@ -194,6 +198,40 @@ static void check_tokens(struct checker *c)
 
 /* --- data path -------------------------------------------------------------------------------- */
 
+/* A log that a start would open, or that it would not leave behind. */
+static int check_log(void *arg, const char *topic, struct err *err)
+{
+	struct checker *c = arg;
+	struct log_view *v = NULL;
+	struct err why;
+	int rc;
+	(void)err;
+	if (strcmp(c->o->durability, "none") == 0)
+		rc = log_view_check_left(c->dir_fd, topic, options_data_path(c->o), &why);
+	else
+		rc = log_view_open(c->dir_fd, topic, NULL, &v, &why);
+	log_view_close(v);
+	if (rc == 0)
+		return 0;
+	char *what = xasprintf("failed to load metadata - cannot create topic %s - ", topic);
+	bad(c, what, &why);
+	free(what);
+	return 0;
+}
+
+static void check_logs(struct checker *c, const char *path)
+{
+	struct err err;
+	if (export_is_complete(path, &err) != 0)
+		bad(c, "failed to load metadata - ", &err);
+	c->dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (c->dir_fd < 0)
+		return; /* which is said below, or is no directory */
+	if (log_view_each_topic(c->dir_fd, NULL, check_log, c, &err) != 0)
+		bad(c, "failed to load metadata - ", &err);
+	close(c->dir_fd);
+}
+
 static void check_data_path(struct checker *c)
 {
 	const char *path = options_data_path(c->o);
@@ -210,6 +248,7 @@ static void check_data_path(struct checker *c)
 	cJSON_Delete(root);
 	if (settings_store_check_file(path, &err) != 0)
 		bad(c, "failed to load settings - ", &err);
+	check_logs(c, path);
 	if (S_ISDIR(st.st_mode) && access(path, R_OK | W_OK | X_OK) != 0) {
 		err_errno(&err, errno, "--data-path %s: reading, writing and searching it", path);
 		bad(c, "", &err);

@@ -4,7 +4,7 @@
  * daemon.
  *
  * First come the topics and channels of nsqd.dat, then the queues that have files but are not in
- * it, then the files that belong to no queue. Text and JSON show the same: for each kind of line
+ * it, then the logs (inspect_log.c), then the files that belong to no queue. Text and JSON show the same: for each kind of line
  * there are two functions.
  */
 #include "nsqd/offline/inspect_data.h"
@@ -27,6 +27,8 @@
 #include "nsqd/disk/diskqueue_inspect.h"
 #include "nsqd/disk/dqname.h"
 #include "nsqd/core/data_file.h"
+#include "nsqd/log/log_view.h"
+#include "nsqd/offline/inspect_log.h"
 #include "nsqd/core/settings_store.h"
 #include "nsqd/queue/dead_log.h"
 #include "nsqd/queue/metadata_file.h"
@@ -53,6 +55,8 @@ struct totals {
 	int64_t topics, channels, stray_queues;
 	int64_t depth, bytes, damaged_places, damaged_bytes, unreadable_files, unloaded;
 	int64_t bad_files, strange_files, strange_bytes;
+	int64_t logs, log_messages, log_bytes, log_damaged_places, log_lost, unreadable_logs;
+	int64_t refused_logs; /* of which a start would be refused */
 };
 
 struct inspector {
@@ -65,6 +69,7 @@ struct inspector {
 	struct queue *queues; /* of nsqd.dat, by name; owned */
 	struct queue *strays; /* the others, by name; owned */
 	bool more_strays;     /* than STRAY_QUEUES_MAX */
+	int dir_fd;           /* of the path, while logs are shown */
 	int64_t shown;        /* elements of the JSON array that is being written */
 	struct totals totals;
 };
@@ -340,16 +345,36 @@ static enum dq_file_kind queue_of(const char *entry, char name[BACKEND_NAME_SIZE
 	return kind;
 }
 
+/* A log that was put aside, or is being deleted: T.log:exported and its like. */
+static bool is_log_aside(const char *entry)
+{
+	const char *end = strstr(entry, ".log:");
+	return end && is_valid_topic_name(entry, (size_t)(end - entry));
+}
+
+/* The log of a topic. */
+static bool is_log(const char *entry, int dir_fd)
+{
+	size_t n = strlen(entry), k = strlen(".log");
+	struct stat st;
+	return n > k && strcmp(entry + n - k, ".log") == 0 && is_valid_topic_name(entry, n - k) &&
+	       fstatat(dir_fd, entry, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+}
+
 /* What this file is, if a start would not use it; else NULL. */
-static const char *strange(struct inspector *in, const char *entry)
+static const char *strange(struct inspector *in, const char *entry, int dir_fd)
 {
 	char name[BACKEND_NAME_SIZE];
 	struct queue *q;
 	enum dq_file_kind kind = queue_of(entry, name);
 	if (strcmp(entry, METADATA_FILE) == 0 || strcmp(entry, SETTINGS_FILE) == 0)
 		return NULL;
-	if (dead_log_topic(entry) > 0)
+	if (dead_log_topic(entry) > 0 || is_log(entry, dir_fd))
 		return NULL;
+	if (is_log_aside(entry))
+		return "aside";
+	if (strcmp(entry, EXPORT_DIR) == 0)
+		return "temporary";
 	if (kind == DQ_FILE_TEMPORARY || data_file_is_temporary(entry, METADATA_FILE) ||
 		data_file_is_temporary(entry, SETTINGS_FILE))
 		return "temporary";
@@ -387,7 +412,7 @@ static void find_stray(struct inspector *in, const char *entry, int dir_fd)
 
 static void show_file(struct inspector *in, const char *entry, int dir_fd)
 {
-	const char *kind = strange(in, entry);
+	const char *kind = strange(in, entry, dir_fd);
 	struct stat st;
 	if (!kind || fstatat(dir_fd, entry, &st, AT_SYMLINK_NOFOLLOW) != 0)
 		return;
@@ -447,6 +472,45 @@ static void show_strays(struct inspector *in)
 	}
 }
 
+/* --- logs ------------------------------------------------------------------------------------- */
+
+static void add_up_log(struct inspector *in, const struct log_report *r)
+{
+	struct totals *t = &in->totals;
+	t->logs++;
+	t->unreadable_logs += !r->opened || r->read_failed;
+	t->log_messages += (int64_t)log_report_messages(r);
+	t->log_bytes += r->bytes;
+	t->log_damaged_places += (int64_t)r->damaged;
+	t->log_lost += (int64_t)r->lost;
+	t->refused_logs += strcmp(in->o->durability, "none") == 0 && log_report_messages(r) > 0;
+}
+
+static int show_log(void *arg, const char *topic, struct err *err)
+{
+	struct inspector *in = arg;
+	struct log_report r;
+	(void)err;
+	inspect_log(in->dir_fd, topic, &r);
+	add_up_log(in, &r);
+	if (in->json)
+		begin_element(in);
+	(in->json ? log_report_json : log_report_text)(&r, topic, &in->out);
+	log_report_free(&r);
+	flush_if_much(in);
+	return 0;
+}
+
+static int show_logs(struct inspector *in, struct err *err)
+{
+	in->dir_fd = open(in->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (in->dir_fd < 0)
+		return err_errno(err, errno, "open %s", in->path);
+	int rc = log_view_each_topic(in->dir_fd, NULL, show_log, in, err);
+	close(in->dir_fd);
+	return rc;
+}
+
 /* --- all of it -------------------------------------------------------------------------------- */
 
 static void begin_section(struct inspector *in, const char *name)
@@ -494,6 +558,22 @@ static void show_metadata_state(struct inspector *in, int state, const struct er
 	}
 }
 
+static void show_log_totals(struct inspector *in)
+{
+	const struct totals *t = &in->totals;
+	if (!in->json && t->logs == 0)
+		return;
+	strbuf_addf(&in->out,
+		in->json ? ",\"logs\":%lld,\"log_messages\":%lld,\"log_bytes\":%lld,"
+			   "\"log_damaged_places\":%lld,\"log_lost\":%lld,"
+			   "\"unreadable_logs\":%lld}}\n"
+			 : "in logs: %lld logs, %lld messages, %lld bytes, damaged: %lld places, "
+			   "%lld records, unreadable: %lld logs\n",
+		(long long)t->logs, (long long)t->log_messages, (long long)t->log_bytes,
+		(long long)t->log_damaged_places, (long long)t->log_lost,
+		(long long)t->unreadable_logs);
+}
+
 static void show_totals(struct inspector *in)
 {
 	const struct totals *t = &in->totals;
@@ -503,7 +583,7 @@ static void show_totals(struct inspector *in)
 			  "\"depth\":%lld,\"bytes\":%lld,\"damaged_places\":%lld,"
 			  "\"damaged_bytes\":%lld,\"unreadable_files\":%lld,\"unreadable_queues\":%"
 			  "lld,"
-			  "\"bad_files\":%lld,\"strange_files\":%lld,\"strange_bytes\":%lld}}\n"
+			  "\"bad_files\":%lld,\"strange_files\":%lld,\"strange_bytes\":%lld"
 			: "in all: %lld topics, %lld channels, %lld stray queues, depth %lld, %lld "
 			  "bytes, damaged: %lld places, %lld bytes, unreadable: %lld files, %lld "
 			  "queues, bad: %lld files; files that a start does not use: %lld, %lld "
@@ -512,6 +592,7 @@ static void show_totals(struct inspector *in)
 		(long long)t->depth, (long long)t->bytes, (long long)t->damaged_places,
 		(long long)t->damaged_bytes, (long long)t->unreadable_files, (long long)t->unloaded,
 		(long long)t->bad_files, (long long)t->strange_files, (long long)t->strange_bytes);
+	show_log_totals(in);
 }
 
 /* What the lists leave out. */
@@ -525,6 +606,25 @@ static void show_left_out(struct inspector *in)
 	if (in->totals.strange_files > FILES_MAX)
 		dprintf(in->err_fd, "nsqd: more than %d such files: the others are only counted\n",
 			FILES_MAX);
+}
+
+/* False: a start would be refused, or not all could be read. */
+static bool warn_of_logs(struct inspector *in)
+{
+	struct err err;
+	const struct totals *t = &in->totals;
+	bool complete = export_is_complete(in->path, &err) == 0;
+	if (!complete)
+		warn(in, "a start would fail: ", &err);
+	if (t->unreadable_logs > 0)
+		dprintf(in->err_fd, "nsqd: logs that cannot be read: %lld\n",
+			(long long)t->unreadable_logs);
+	if (t->refused_logs > 0)
+		dprintf(in->err_fd,
+			"nsqd: a start would fail: --durability is none, and logs with unfinished "
+			"messages: %lld\n",
+			(long long)t->refused_logs);
+	return complete && t->unreadable_logs + t->refused_logs == 0;
 }
 
 /* 1: all is shown, but not all could be read. */
@@ -542,6 +642,10 @@ static int show_all(struct inspector *in, struct err *err)
 	begin_section(in, "stray_queues");
 	show_strays(in);
 	end_section(in);
+	begin_section(in, "logs");
+	if (rc == 0)
+		rc = show_logs(in, err);
+	end_section(in);
 	begin_section(in, "strange_files");
 	if (rc == 0)
 		rc = each_entry(in, show_file, err);
@@ -557,6 +661,7 @@ static int show_all(struct inspector *in, struct err *err)
 		dprintf(in->err_fd, "nsqd: data files that cannot be read: %lld\n",
 			(long long)in->totals.unreadable_files);
 	bool all = state >= 0 && in->totals.unloaded + in->totals.unreadable_files == 0;
+	all &= warn_of_logs(in);
 	return rc == 0 && !all ? 1 : rc;
 }
 

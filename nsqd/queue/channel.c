@@ -27,6 +27,7 @@
 #include "nsqd/disk/backend.h"
 #include "nsqd/disk/backend_flush.h"
 #include "nsqd/log/log_queue.h"
+#include "nsqd/log/stock_first.h"
 #include "nsqd/queue/channel_internal.h"
 #include "nsqd/disk/dqname.h"
 #include "protocol/names.h"
@@ -75,12 +76,19 @@ static struct backend_queue *open_backend(struct channel *c, struct err *err)
 {
 	char name[BACKEND_NAME_SIZE];
 	struct topic_log *log = c->topic_ops->log ? c->topic_ops->log(c->topic) : NULL;
+	get_backend_name(c->topic_name, c->name, name, sizeof(name));
 	c->logged = log && !c->ephemeral;
-	if (c->logged)
-		return c->log_queue = log_queue_new_channel(
-			       log, c->name, &c->in_flight_lock, c->memory_msg_chan, err);
-	return backend_new(
-		c->ctx, get_backend_name(c->topic_name, c->name, name, sizeof(name)), err);
+	if (!c->logged)
+		return backend_new(c->ctx, name, err);
+	c->log_queue =
+		log_queue_new_channel(log, c->name, &c->in_flight_lock, c->memory_msg_chan, err);
+	if (!c->log_queue)
+		return NULL;
+	struct diskqueue_opts opts = backend_diskqueue_opts(nsqd_get_opts(c->ctx), name);
+	opts.lg = &c->ctx->lg;
+	opts.changed_chan = c->keeping_chan;
+	bool always = c->topic_ops->stock_first(c->topic);
+	return stock_first_new(&opts, always, false, c->log_queue, err);
 }
 
 static void init_locks(struct channel *c)
@@ -158,7 +166,7 @@ struct channel *channel_new(struct context *ctx, const char *topic_name, const c
 	}
 	/* From here on there is somebody to take what is due: the channel cannot be freed meanwhile. */
 	if (c->logged)
-		log_queue_on_due(c->backend, channel_waits_until, c);
+		log_queue_on_due(c->log_queue, channel_waits_until, c);
 	nsqd_notify(ctx, topic_name, name, false, !c->ephemeral);
 	return c;
 }
@@ -199,21 +207,20 @@ static size_t put_to_backend(
 static size_t put_logged(struct channel *c, struct message *const *msgs, size_t n, bool fresh)
 {
 	channel_add_bytes(c, msgs, n);
-	size_t sent = c->backend->ops->put_messages(c->backend, c->memory_msg_chan, msgs, n, fresh);
+	/* What is kept is in no log, and older. */
+	struct chan *memory = channel_is_stuck(c) ? NULL : c->memory_msg_chan;
+	size_t sent = c->backend->ops->put_messages(c->backend, memory, msgs, n, fresh);
 	channel_sub_bytes(c, msgs + sent, n - sent);
 	message_unref_all(msgs + sent, n - sent);
 	return n;
 }
 
-/* fresh: from the topic; else they come back. */
-static size_t put_locked(
-	struct channel *c, struct message *const *msgs, size_t n, bool fresh, struct err *err)
+/* Memory first, then the disk queue. Messages that are in no log. */
+static size_t put_unlogged(
+	struct channel *c, struct message *const *msgs, size_t n, bool to_memory, struct err *err)
 {
 	size_t sent = 0;
-	rwlock_assert_held(&c->exit_lock);
-	if (c->backend->ops->put_messages)
-		sent = n > 0 ? put_logged(c, msgs, n, fresh) : 0;
-	else if (c->memory_msg_chan) {
+	if (c->memory_msg_chan && to_memory) {
 		/* Before they are there, and may be taken. */
 		channel_add_bytes(c, msgs, n);
 		sent = chan_try_send_n(c->memory_msg_chan, msgs, n);
@@ -221,8 +228,40 @@ static size_t put_locked(
 	}
 	if (sent < n)
 		sent += put_to_backend(c, msgs + sent, n - sent, err);
-	channel_tell_over(c);
 	return sent;
+}
+
+static bool is_logged(const struct channel *c, const struct message *m)
+{
+	return c->logged && m->seq > 0;
+}
+
+/* How many of the first ones are in the log as the first one is, or not. */
+static size_t count_alike(const struct channel *c, struct message *const *msgs, size_t n)
+{
+	size_t k = c->logged && n > 0 ? 1 : n;
+	while (k < n && is_logged(c, msgs[k]) == is_logged(c, msgs[0]))
+		k++;
+	return k;
+}
+
+/*
+ * fresh: they come from the topic. Where there is a log, a disk queue is what is left from before.
+ * Its messages stay in their order then, without those that it has already being overtaken in memory.
+ */
+static size_t put_locked(
+	struct channel *c, struct message *const *msgs, size_t n, bool fresh, struct err *err)
+{
+	size_t done = 0, k, put;
+	rwlock_assert_held(&c->exit_lock);
+	for (put = k = 0; done < n && put == k; done += put) {
+		k = count_alike(c, msgs + done, n - done);
+		if (is_logged(c, msgs[done]))
+			put = put_logged(c, msgs + done, k, fresh);
+		else
+			put = put_unlogged(c, msgs + done, k, !c->logged || !fresh, err);
+	}
+	return done;
 }
 
 size_t channel_put_locked(struct channel *c, struct message *const *msgs, size_t n, struct err *err)
@@ -277,8 +316,8 @@ size_t channel_put_messages(
 		err_set(err, 0, "exiting");
 		return 0;
 	}
-	/* What is kept is older. */
-	if (!channel_is_stuck(c))
+	/* What is kept is older. But in a log it is safe, and nothing of the log is ever kept. */
+	if (!channel_is_stuck(c) || (n > 0 && is_logged(c, msgs[0])))
 		done = put_locked(c, msgs, n, true, err);
 	if (done < n)
 		done += keep_locked(c, msgs + done, n - done);
@@ -291,8 +330,8 @@ size_t channel_put_messages(
 bool channel_has_room(struct channel *c, size_t n)
 {
 	struct chan *memory = c->memory_msg_chan;
-	/* What has no room in memory is in the log. */
-	if (c->logged)
+	/* What has no room in memory is in the log, but for what comes from a disk queue. */
+	if (c->logged && !is_stock_first(c->backend))
 		return true;
 	return memory && !channel_is_stuck(c) && chan_len(memory) + n <= chan_cap(memory);
 }
@@ -301,7 +340,7 @@ void channel_pass_over(struct channel *c, uint64_t upto)
 {
 	rwlock_rdlock(&c->exit_lock);
 	if (c->logged && !channel_exiting(c))
-		log_queue_pass_over(c->backend, upto);
+		log_queue_pass_over(c->log_queue, upto);
 	rwlock_unlock(&c->exit_lock);
 }
 
@@ -313,7 +352,7 @@ int channel_put_alone(struct channel *c, struct message *const *msgs, size_t n, 
 	if (channel_exiting(c)) {
 		rc = err_set(err, 0, "exiting");
 	} else {
-		rc = log_queue_append_alone(c->backend, msgs, n, err);
+		rc = log_queue_append_alone(c->log_queue, msgs, n, err);
 		channel_tell_over(c);
 	}
 	rwlock_unlock(&c->exit_lock);
@@ -337,7 +376,7 @@ static void put_deferred_to_log(struct channel *c, struct message *take_m)
 void channel_put_message_deferred(struct channel *c, struct message *take_m, int64_t delay_ns)
 {
 	atomic_fetch_add_explicit(&c->message_count, 1, memory_order_relaxed);
-	if (c->logged) {
+	if (is_logged(c, take_m)) {
 		put_deferred_to_log(c, take_m);
 		return;
 	}
@@ -465,8 +504,8 @@ void channel_start_in_flight_timeout(struct channel *c, struct message *const *t
 void channel_start_deferred_timeout(struct channel *c, struct message *take_m, int64_t delay_ns)
 {
 	/* With exit_lock held, as by all that requeue: the queue stays. */
-	if (c->logged) {
-		log_queue_wait_for(c->backend, take_m, delay_ns);
+	if (is_logged(c, take_m)) {
+		log_queue_wait_for(c->log_queue, take_m, delay_ns);
 		message_unref(take_m);
 		return;
 	}
@@ -764,7 +803,7 @@ bool channel_process_waiting(struct channel *c)
 	size_t n = 0;
 	rwlock_rdlock(&c->exit_lock);
 	if (c->logged && !channel_exiting(c))
-		n = log_queue_take_due(c->backend, msgs, DUE_BATCH);
+		n = log_queue_take_due(c->log_queue, msgs, DUE_BATCH);
 	int64_t bytes = 0;
 	for (size_t i = 0; i < n; i++)
 		bytes += msgs[i]->body->len;
@@ -772,7 +811,7 @@ bool channel_process_waiting(struct channel *c)
 		/* From here on nothing waits for the disk. */
 		runnext_begin();
 		channel_put_back_locked(c, msgs, n);
-		log_queue_due_done(c->backend, n, bytes);
+		log_queue_due_done(c->log_queue, n, bytes);
 	}
 	rwlock_unlock(&c->exit_lock);
 	if (n > 0)
@@ -784,7 +823,7 @@ void channel_leave_waiting(struct channel *c)
 {
 	rwlock_rdlock(&c->exit_lock);
 	if (c->logged && !channel_exiting(c))
-		log_queue_leave_due(c->backend);
+		log_queue_leave_due(c->log_queue);
 	rwlock_unlock(&c->exit_lock);
 }
 
@@ -803,7 +842,7 @@ size_t channel_take_first_deferred(
 {
 	size_t n = 0;
 	if (c->logged)
-		return log_queue_take_first(c->backend, msgs, max, wanted, wanted_bytes);
+		return log_queue_take_first(c->log_queue, msgs, max, wanted, wanted_bytes);
 	mutex_lock(&c->deferred_lock);
 	while (n < max && ((int64_t)n < wanted || wanted_bytes > 0) &&
 		(msgs[n] = in_flight_pqueue_peek_and_shift(&c->deferred, INT64_MAX)) != NULL)
@@ -919,7 +958,7 @@ int64_t channel_backend_holds(struct channel *c)
 	int64_t bytes, n = 0;
 	rwlock_rdlock(&c->exit_lock);
 	if (c->backend)
-		n = c->logged ? log_queue_waiting(c->backend, &bytes)
+		n = c->logged ? stock_first_waiting(c->backend, c->log_queue, &bytes)
 			      : c->backend->ops->depth(c->backend);
 	rwlock_unlock(&c->exit_lock);
 	return n;
@@ -967,7 +1006,7 @@ size_t channel_deferred_count(struct channel *c)
 	if (!c->logged)
 		return n;
 	rwlock_rdlock(&c->exit_lock);
-	n += c->backend ? log_queue_deferred(c->backend) : 0;
+	n += c->log_queue ? log_queue_deferred(c->log_queue) : 0;
 	rwlock_unlock(&c->exit_lock);
 	return n;
 }

@@ -51,6 +51,8 @@ struct channel_topic_ops {
 	void (*unstuck)(struct topic *t);
 	/* The topic's log, borrowed; NULL: it has none. May be NULL itself. */
 	struct topic_log *(*log)(struct topic *t);
+	/* With a log: may messages come that are in none, since the topic has had a disk queue? */
+	bool (*stock_first)(struct topic *t);
 	/*
 	 * Drops the channel's reference. Where no channel could be made that is under topic.lock,
 	 * and topic_get_channel's caller has another one.
@@ -70,7 +72,10 @@ struct channel {
 	/* Immutable; lives until exit has ended; puts hold exit_lock. */
 	struct backend_queue *backend;
 	bool logged; /* immutable: the topic has a log, and this channel a cursor */
-	/* The same, if the topic has a log and the channel a cursor; guarded by in_flight_lock. */
+	/*
+	 * The one over the log, if it is logged: backend, or a part of it. Changes with in_flight_lock
+	 * and exit_lock, and either will do to read it.
+	 */
 	struct backend_queue *log_queue;
 	struct chan *memory_msg_chan; /* immutable; of struct message *; NULL: --mem-queue-size=0 */
 	/*

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/compiler.h"
 #include "nsqd/log/log_queue.h"
+#include "nsqd/log/stock_first.h"
 
 /* --- what waits ------------------------------------------------------------------------------- */
 
@@ -24,7 +25,7 @@ int64_t channel_waiting(struct channel *c)
 	n += (int64_t)kept_count(&c->kept);
 	if (c->memory_msg_chan)
 		n += (int64_t)chan_len(c->memory_msg_chan);
-	n += c->logged ? log_queue_waiting(c->backend, &ignored)
+	n += c->logged ? stock_first_waiting(c->backend, c->log_queue, &ignored)
 		       : c->backend->ops->depth(c->backend);
 	n += (int64_t)atomic_load(&c->batch_len);
 	return n + (int64_t)kept_count(&c->dead);
@@ -109,7 +110,7 @@ static void too_much(struct channel *c, int64_t *n, int64_t *bytes)
 	int64_t memory = c->memory_msg_chan ? (int64_t)chan_len(c->memory_msg_chan) : 0;
 	if (v->max_depth > 0)
 		*n = memory - v->max_depth +
-		     (c->logged ? log_queue_waiting(c->backend, &ignored)
+		     (c->logged ? stock_first_waiting(c->backend, c->log_queue, &ignored)
 				: c->backend->ops->depth(c->backend));
 	if (v->max_bytes > 0)
 		*bytes = atomic_load(&c->memory_bytes) + c->backend->ops->body_bytes(c->backend) -

@@ -632,6 +632,8 @@ static void take(struct pump *p, size_t n, bool from_backend)
 	struct channel *c = p->channel;
 	bool drops = p->drop.n > 0;
 	if (from_backend)
+		backend_queue_took(c->backend, drops ? p->dropped : c->batch, n);
+	if (from_backend)
 		atomic_fetch_add(&c->received, (int64_t)n);
 	if (!drops)
 		begin_batch(c, n, from_backend);

@@ -181,6 +181,9 @@ static int load(struct topics *ts, const cJSON *root, struct err *err)
 	int rc = load_topics(ts, cJSON_GetObjectItem(root, "topics"), &loaded, err);
 	if (rc == 0)
 		rc = load_all_logged(ts, &loaded, err);
+	/* Not before it is known that all can be loaded. */
+	for (size_t i = 0; rc == 0 && i < loaded.n; i++)
+		rc = topic_leave_log(loaded.topics[i], err);
 	start_topics(&loaded);
 	return rc;
 }
@@ -223,6 +226,8 @@ int nsqd_load_metadata(struct metadata *m, struct err *err)
 	struct context *ctx = m->topics->ctx;
 	cJSON *root;
 	remove_all_temporary(ctx);
+	if (export_is_complete(nsqd_data_path(ctx), err) != 0)
+		return -1;
 	atomic_store(&ctx->phase, PHASE_LOADING);
 	int rc = metadata_file_read(nsqd_data_path(ctx), &root, err);
 	if (rc >= 0)

@@ -67,6 +67,8 @@ static size_t take_locked(struct redrive *r, size_t max)
 	if (chosen == MEMORY)
 		channel_sub_bytes(c, r->msgs, cases[MEMORY].n);
 	if (chosen == BACKEND)
+		backend_queue_took(c->backend, r->msgs, cases[BACKEND].n);
+	if (chosen == BACKEND)
 		atomic_fetch_add(&c->received, (int64_t)cases[BACKEND].n);
 	return chosen == MEMORY || chosen == BACKEND ? cases[chosen].n : 0;
 }
@@ -233,7 +235,7 @@ static void put_aside_back(struct redrive *r)
 {
 	struct err ignored;
 	if (r->n_aside > 0 && lock_unless_exiting(r->c, &ignored)) {
-		log_queue_put_back(r->c->backend, r->aside, r->n_aside);
+		log_queue_put_back(r->c->log_queue, r->aside, r->n_aside);
 		rwlock_unlock(&r->c->exit_lock);
 	}
 	free(r->aside);

@@ -15,10 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/check.h"
 #include "common/clock.h"
@@ -28,6 +26,8 @@
 #include "nsqd/disk/backend.h"
 #include "nsqd/disk/backend_flush.h"
 #include "nsqd/log/log_queue.h"
+#include "nsqd/log/log_view.h"
+#include "nsqd/log/stock_first.h"
 #include "nsqd/core/message_count.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/queue/dead_letter.h"
@@ -59,37 +59,6 @@ static void topic_free(struct topic *t)
 	limits_destroy(t);
 	settings_unref(t->settings);
 	free(t);
-}
-
-static bool is_disk_queue_of(const struct topic *t, const char *file)
-{
-	size_t n = strlen(t->name);
-	return strncmp(file, t->name, n) == 0 && (file[n] == ':' || file[n] == '.') &&
-	       strstr(file, ".diskqueue.");
-}
-
-/*
- * Does a stock queue of the topic, or of a channel of its, have files? Those come first. -1 with err
- * set: that cannot be told.
- */
-static int find_disk_queue(const struct topic *t, bool *has, struct err *err)
-{
-	/* (A duplicate would share its position with other threads.) */
-	int fd = openat(t->ctx->data_dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	int code = errno;
-	*has = false;
-	if (!dir) {
-		if (fd >= 0)
-			close(fd);
-		return err_errno(err, code, "open the data path");
-	}
-	errno = 0;
-	for (struct dirent *e; !*has && (e = readdir(dir)) != NULL; errno = 0)
-		*has = is_disk_queue_of(t, e->d_name);
-	code = errno;
-	closedir(dir);
-	return *has || code == 0 ? 0 : err_errno(err, code, "read the data path");
 }
 
 /* -1 with err set: whether there is one cannot be told. */
@@ -127,8 +96,15 @@ static int open_log(struct topic *t, const struct options *o, struct err *err)
 	if (topic_log_open(&opts, &t->log, err) != 0)
 		return -1;
 	t->logged = true;
-	t->backend = log_queue_new_topic(
+	struct diskqueue_opts disk = backend_diskqueue_opts(o, t->name);
+	disk.lg = &t->ctx->lg;
+	disk.changed_chan = t->unstuck_chan;
+	struct backend_queue *q = log_queue_new_topic(
 		t->log, chan_cap(t->memory_msg_chan) > 0 ? t->memory_msg_chan : NULL);
+	t->backend = stock_first_new(&disk, false, true, q, err);
+	if (!t->backend)
+		return -1;
+	t->stock_first = is_stock_first(t->backend);
 	/* While the metadata are loaded the channels come first: topic_start. */
 	if (context_is_loading(t->ctx))
 		return 0;
@@ -138,19 +114,14 @@ static int open_log(struct topic *t, const struct options *o, struct err *err)
 
 static int open_backend(struct topic *t, const struct options *o, struct err *err)
 {
-	bool durable = t->settings->v.durability != DURABILITY_NONE && !t->ephemeral;
-	bool log = false, queue = false;
+	bool durable = t->settings->v.durability != DURABILITY_NONE && !t->ephemeral, log = false;
 	if (!t->ephemeral && find_log(t, &log, err) != 0)
 		return -1;
-	if (log && !durable)
-		return err_set(err, 0, "it has a log, and --durability is none");
-	if (durable && !log && find_disk_queue(t, &queue, err) != 0)
+	if (log && !durable &&
+		log_view_check_left(t->ctx->data_dir_fd, t->name, nsqd_data_path(t->ctx), err) != 0)
 		return -1;
-	if (durable && !queue)
-		return open_log(t, o, err);
 	if (durable)
-		nsqd_logf(t->ctx, LG_WARN, "TOPIC(%s): not durable, since it has a disk queue",
-			t->name);
+		return open_log(t, o, err);
 	t->backend = backend_new(t->ctx, t->name, err);
 	return t->backend ? 0 : -1;
 }
@@ -244,8 +215,14 @@ static struct topic_log *log_of(struct topic *t)
 	return t->log;
 }
 
+static bool is_stock_first_topic(struct topic *t)
+{
+	return t->stock_first;
+}
+
 static const struct channel_topic_ops channel_topic_ops = {
 	.log = log_of,
+	.stock_first = is_stock_first_topic,
 	.delete_callback = delete_callback,
 	.update_channels = topic_update_channels,
 	.unstuck = channel_unstuck,
@@ -466,6 +443,44 @@ static void start_log(struct topic *t)
 	} else if (t->ctx->dead_letter_ops && has_nothing(t)) {
 		t->ctx->dead_letter_ops->clear(t->ctx->dead_letter_arg, t->name);
 	}
+}
+
+/* The channels that it has had when it was durable; nsqd.dat may not know of them. */
+static int get_left_channels(struct topic *t, struct err *err)
+{
+	struct log_view *v;
+	int rc = log_view_open(t->ctx->data_dir_fd, t->name, NULL, &v, err);
+	if (rc != 0)
+		return rc;
+	for (size_t i = 0; rc == 0 && i < v->n_channels; i++) {
+		struct channel *c = topic_get_channel(t, v->channels[i].name, err);
+		rc = c ? 0 : -1;
+		channel_unref(c);
+	}
+	log_view_close(v);
+	return rc;
+}
+
+int topic_leave_log(struct topic *t, struct err *err)
+{
+	char aside[sizeof(t->name) + sizeof(".log:finished")];
+	bool log = false;
+	if (t->log || t->ephemeral)
+		return 0;
+	if (find_log(t, &log, err) != 0)
+		return -1;
+	if (!log)
+		return 0;
+	if (get_left_channels(t, err) != 0)
+		return -1;
+	snprintf(aside, sizeof(aside), "%s.log:finished", t->name);
+	if (log_put_aside(t->ctx->data_dir_fd, t->name, aside, err) != 0)
+		return -1;
+	nsqd_logf(t->ctx, LG_WARN,
+		"TOPIC(%s): all in its log is finished: it was put aside as %s, and is of no use "
+		"any more",
+		t->name, aside);
+	return 0;
 }
 
 void topic_start(struct topic *t)

@@ -55,6 +55,7 @@ struct topic {
 	 */
 	struct topic_log *log;
 	struct rwlock append_lock; /* appends hold it for reading; nobody else waits for those */
+	bool stock_first;          /* immutable: durable, and it has had a disk queue before */
 	bool log_broken;           /* a channel could not be opened; by who starts the topic */
 	bool log_ready;            /* set before any publisher knows the topic */
 	bool log_failing; /* counts as such: by the writer of the log, or who opens and ends */
@@ -93,6 +94,11 @@ struct topic *topic_new(struct context *ctx, const char *name,
 struct topic *topic_ref(struct topic *t);
 /* NULL is fine. */
 void topic_unref(struct topic *t);
+/*
+ * Before topic_start, with its channels: if it is not durable, and has a log in which all is finished,
+ * makes the channels that the log knows, and puts it aside. -1 with err set. Blocks on the disk.
+ */
+int topic_leave_log(struct topic *t, struct err *err);
 /* Start: lets the pump go, once the channels that it must serve are there. */
 void topic_start(struct topic *t);
 static inline bool topic_exiting(const struct topic *t)

@@ -233,7 +233,7 @@ static int prepare(struct task *task, bool owner)
 	task->cases[BACKEND] = chan_case_recv_n(backend, p->msgs, most);
 	task->cases[UPDATE] = chan_case_recv(t->channel_update_chan, NULL);
 	task->cases[PAUSE] = chan_case_recv(t->pause_chan, NULL);
-	bool waits = stuck || (!flowing && atomic_load(&t->limits.on));
+	bool waits = stuck || t->stock_first || (!flowing && atomic_load(&t->limits.on));
 	task->cases[UNSTUCK] = chan_case_recv(waits ? t->unstuck_chan : NULL, NULL);
 	task->cases[RETRY] = chan_case_tick(p->drop.again ? &p->retry : NULL);
 	task->cases[EXIT] = chan_case_recv(t->exit_chan, NULL);
@@ -261,6 +261,8 @@ static enum task_result act(struct task *task, int chosen, bool owner)
 	switch (chosen) {
 	case MEMORY:
 	case BACKEND:
+		if (chosen == BACKEND)
+			backend_queue_took(p->topic->backend, p->msgs, n);
 		if (p->drop.n > 0)
 			drop(p, n, chosen == MEMORY);
 		else

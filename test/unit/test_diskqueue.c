@@ -437,6 +437,46 @@ static void test_disk_queue_torture(void **state)
 	assert_int_equal(logged("ERROR"), 0);
 }
 
+static bool is_told(struct chan *c)
+{
+	return chan_try_recv_n(c, NULL, 1, NULL) == 1;
+}
+
+/* Who waits for another queue to run dry, as stock_first does. */
+static void test_who_waits_is_told_when_it_is_empty_or_not(void **state)
+{
+	struct diskqueue_opts o = test_opts(1024);
+	assert_false(diskqueue_has_files(&o));
+	o.changed_chan = chan_new(0, 1);
+	struct backend_queue *q = open_queue(&o);
+	assert_true(diskqueue_is_empty(q));
+	put(q, 0, 3, 10);
+	assert_false(diskqueue_is_empty(q));
+	assert_true(diskqueue_has_files(&o));
+	wait_for(is_told(o.changed_chan));
+	expect(q, 0, 2);
+	diskqueue_barrier(q);
+	assert_false(diskqueue_is_empty(q));
+	assert_false(is_told(o.changed_chan));
+	expect(q, 2, 1);
+	wait_for(is_told(o.changed_chan));
+	assert_true(diskqueue_is_empty(q));
+	put(q, 3, 1, 10);
+	wait_for(is_told(o.changed_chan));
+	close_queue(q);
+	/* Nobody has received it; it is there at once. */
+	q = open_queue(&o);
+	assert_false(diskqueue_is_empty(q));
+	expect(q, 3, 1);
+	wait_for(is_told(o.changed_chan) && diskqueue_is_empty(q));
+	put(q, 4, 1, 10);
+	struct err err;
+	assert_int_equal(q->ops->empty(q, &err), 0);
+	wait_for(diskqueue_is_empty(q));
+	close_queue(q);
+	chan_free(o.changed_chan);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -457,6 +497,7 @@ int main(void)
 		dq_test(test_the_sync_timeout_saves_what_the_receiver_is_done_with),
 		dq_test(test_a_crash_need_not_bring_again_what_consumers_get),
 		dq_test(test_an_empty_queue_gives_everything_back),
+		dq_test(test_who_waits_is_told_when_it_is_empty_or_not),
 		dq_test(test_disk_queue_torture),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
