@@ -222,6 +222,8 @@ static void come_and_go(void *arg)
 			atomic_store(&ledger.finishing[C][id], false);
 		set_visit(COMING);
 		join_channel(&run.s, C, "c");
+		/* The next flush makes its file. */
+		assert_int_equal(topic_log_flush(run.s.tl), 0);
 		set_visit(THERE);
 		int64_t end = clock_mono_ns() + (int64_t)rand_below(12) * NSEC_PER_MSEC;
 		while (clock_mono_ns() < end && !is_over())
