@@ -98,12 +98,22 @@ struct log_mover *log_mover_new(const struct log_mover_opts *o)
 	return mv;
 }
 
-void log_mover_free(struct log_mover *mv)
+void log_mover_end(struct log_mover *mv)
 {
 	mutex_lock(&mv->o.members->lock);
 	mv->ends = true;
 	mutex_unlock(&mv->o.members->lock);
+}
+
+void log_mover_wait(struct log_mover *mv)
+{
 	wait_group_wait(&mv->wait_group);
+}
+
+void log_mover_free(struct log_mover *mv)
+{
+	log_mover_end(mv);
+	log_mover_wait(mv);
 	wait_group_destroy(&mv->wait_group);
 	free(mv);
 }

@@ -45,7 +45,11 @@ struct topic_log_moves {
 
 /* Never NULL; does not block. */
 struct log_mover *log_mover_new(const struct log_mover_opts *o);
-/* Waits for the thread, and so for an append that is under way. No more calls. */
+/* No thread starts any more, and one that runs ends after its append. The flusher; does not block. */
+void log_mover_end(struct log_mover *mv);
+/* After log_mover_end, without the turn: waits for the thread, and so for an append that is under way. */
+void log_mover_wait(struct log_mover *mv);
+/* Ends it, and waits for the thread. No more calls. */
 void log_mover_free(struct log_mover *mv);
 /*
  * Is there something that is worth to be copied? Then the thread starts. handed: the topic has

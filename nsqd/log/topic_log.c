@@ -714,7 +714,10 @@ void topic_log_unset_queue(struct topic_log *tl)
 {
 	take_turn(tl);
 	tl->tick = NULL;
+	log_mover_end(tl->mover);
 	give_turn(tl);
+	/* (Not with the turn: the writer of the log takes it, and the mover waits for that.) */
+	log_mover_wait(tl->mover);
 }
 
 int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n, size_t *in_memory,

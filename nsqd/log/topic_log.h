@@ -125,7 +125,10 @@ void topic_log_set_queue(struct topic_log *tl,
 	size_t (*kept)(
 		void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n),
 	bool (*tick)(void *arg), void *arg);
-/* It is closed: tick is not called any more. May wait for a tick, and so for the disk. */
+/*
+ * It is to be closed, after those of the channels: neither tick nor kept is called any more, as nobody
+ * appends. The mover would: so it ends. May wait for it and for a tick, and so for the disk.
+ */
 void topic_log_unset_queue(struct topic_log *tl);
 /*
  * A channel joins, whose member has channel, lock, ops, tick and arg set: opens its cursor, or makes

@@ -36,7 +36,7 @@ struct side {
 		void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
 	struct topic_log *tl;
 	struct chan *memory;
-	struct backend_queue *q; /* the topic's */
+	struct backend_queue *q; /* the topic's; NULL: it is closed */
 	struct chan_side channels[CHANNELS_MAX];
 	struct mutex map_lock; /* channels, where a pump runs in a thread of its own */
 	struct chan *exit_chan;
@@ -146,7 +146,8 @@ static inline void close_side(struct side *s)
 	struct err err = {0};
 	for (int i = 0; i < CHANNELS_MAX; i++)
 		close_channel(s, i, false);
-	s->q->ops->close(s->q, &err);
+	if (s->q)
+		s->q->ops->close(s->q, &err);
 	if (topic_log_close(s->tl, &err) != 0)
 		fail_msg("topic_log_close: %s", err.msg);
 	message_drain_chan(s->memory);

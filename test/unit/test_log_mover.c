@@ -547,6 +547,30 @@ static void test_at_once(void **state)
 	sim_free(d);
 }
 
+/* All is closed while messages are copied: nobody is told of a copy any more. */
+static void test_closed_meanwhile(void **state)
+{
+	for (int round = 0; round < 20; round++) {
+		struct sim_disk *d = sim_new();
+		struct side s = in_memory_side(d);
+		struct message *held, *back;
+		struct err err;
+		uint64_t next = FILLER;
+		open_side(&s, "a", NULL);
+		make_old(&s, &held, &back);
+		fill(&s, &next, 6, false);
+		(void)topic_log_flush(s.tl);
+		message_unref(held);
+		message_unref(back);
+		close_channel(&s, 0, round % 2);
+		s.q->ops->close(s.q, &err);
+		assert_false(moves_of(&s).running);
+		s.q = NULL;
+		close_side(&s);
+		sim_free(d);
+	}
+}
+
 /* The disk has lost a message that waits: it does not hold the log for ever. */
 static void test_damage(void **state)
 {
@@ -727,6 +751,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_price, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_emptied_and_deleted, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_at_once, setup, log_teardown),
+		cmocka_unit_test_setup_teardown(test_closed_meanwhile, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_damage, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_full_disk, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_soak, setup_dir, teardown_dir),
