@@ -490,7 +490,9 @@ static int remove_dir(const struct log_io *io, int parent, const char *name, str
 	}
 	free(names.names);
 	io->close(io, dir);
-	if (rc == 0 && io->rmdir(io, parent, name) != 0)
+	/* ENOTDIR: the name is a symbolic link to where the directory is. */
+	if (rc == 0 && io->rmdir(io, parent, name) != 0 &&
+		(errno != ENOTDIR || io->unlink(io, parent, name) != 0))
 		rc = err_errno(err, errno, "remove %s", name);
 	return rc;
 }

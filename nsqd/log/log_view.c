@@ -6,12 +6,11 @@
 #include "nsqd/log/log_view.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "common/xalloc.h"
+#include "nsqd/log/log_format.h"
 #include "nsqd/log/log_read.h"
 #include "protocol/names.h"
 
@@ -80,22 +79,38 @@ char *log_view_dir_name(const char *topic)
 	return xasprintf("%s" LOG_SUFFIX, topic);
 }
 
-bool log_view_exists(int dir, const char *topic)
+static void look_for_segment(void *arg, const char *name)
+{
+	bool *has = arg;
+	uint64_t first;
+	*has = *has || log_segment_number(name, &first);
+}
+
+int log_view_find(int dir, const char *topic, const struct log_io *io, bool *has, struct err *err)
 {
 	char *name = log_view_dir_name(topic);
-	struct stat st;
-	bool is = fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+	io = io ? io : &log_io_real;
+	*has = false;
+	int fd = io->open_dir(io, dir, name), rc = 0;
+	if (fd < 0 && errno != ENOENT && errno != ENOTDIR && errno != ELOOP)
+		rc = err_errno(err, errno, "open %s", name);
+	if (fd >= 0 && io->list(io, fd, look_for_segment, has) != 0)
+		rc = err_errno(err, errno, "list %s", name);
+	if (fd >= 0)
+		(void)io->close(io, fd);
 	free(name);
-	return is;
+	return rc;
 }
 
 int log_view_each_topic(int dir, const struct log_io *io,
 	int (*fn)(void *arg, const char *topic, struct err *err), void *arg, struct err *err)
 {
 	struct names names;
+	bool has = false;
 	int rc = list(io ? io : &log_io_real, dir, add_topic, &names, err);
 	for (size_t i = 0; rc == 0 && i < names.n; i++) {
-		if (log_view_exists(dir, names.v[i]))
+		rc = log_view_find(dir, names.v[i], io, &has, err);
+		if (rc == 0 && has)
 			rc = fn(arg, names.v[i], err);
 	}
 	free_names(&names);

@@ -61,8 +61,11 @@ uint64_t log_view_unfinished(const struct log_view *v);
  * finished (as much as is known: see above), or that cannot be known.
  */
 int log_view_check_left(int dir, const char *topic, const char *data_path, struct err *err);
-/* Is there a log of that topic? Does not look into it. */
-bool log_view_exists(int dir, const char *topic);
+/*
+ * Is there a log of that topic: a directory of its name with a segment in it? One without belongs to
+ * somebody else, or a crash has come before anything was kept. Does not look into files. -1 with err set: that cannot be told. io: NULL: the system's.
+ */
+int log_view_find(int dir, const char *topic, const struct log_io *io, bool *has, struct err *err);
 
 struct log_view_message {
 	struct message *msg; /* the callee's; with its attempts */
@@ -81,8 +84,8 @@ int log_view_each(struct log_view *v, const struct log_view_channel *c,
 /* The name of the log's directory in the data path; the caller's to free. */
 char *log_view_dir_name(const char *topic);
 /*
- * Calls fn with the name of each topic that has a log in the data path `dir`. -1 with err set. fn may
- * change the directory.
+ * Calls fn with the name of each topic that has a log (log_view_find) in the data path `dir`, by name.
+ * -1 with err set, that of fn included. fn may change the directory.
  */
 int log_view_each_topic(int dir, const struct log_io *io,
 	int (*fn)(void *arg, const char *topic, struct err *err), void *arg, struct err *err);

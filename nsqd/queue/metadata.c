@@ -15,7 +15,6 @@
 #include <cjson/cJSON.h>
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +31,7 @@
 #include "nsqd/queue/channel.h"
 #include "nsqd/disk/diskqueue.h"
 #include "nsqd/log/log.h"
+#include "nsqd/log/log_view.h"
 #include "nsqd/queue/metadata_file.h"
 #include "nsqd/queue/topic.h"
 #include "protocol/names.h"
@@ -108,55 +108,49 @@ static int load_topics(struct topics *ts, const cJSON *topics, struct loaded *l,
 	return 0;
 }
 
+struct loading {
+	struct topics *topics;
+	struct loaded *loaded;
+};
+
 /* A topic has a log, and nsqd.dat does not know it: the daemon was killed before it wrote that. */
-static int load_logged(struct topics *ts, const char *file, struct loaded *l, struct err *err)
+static int load_logged(void *arg, const char *name, struct err *err)
 {
-	const char suffix[] = ".log";
-	size_t n = strlen(file), k = sizeof(suffix) - 1;
-	struct stat st;
-	if (n <= k || strcmp(file + n - k, suffix) != 0 ||
-		fstatat(ts->ctx->data_dir_fd, file, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
-		!S_ISDIR(st.st_mode) || !is_valid_topic_name(file, n - k))
-		return 0;
-	char *name = xstrdup(file);
-	name[n - k] = '\0';
-	struct topic *t = nsqd_get_existing_topic(ts, name), *fresh = NULL;
-	int rc = 0;
-	if (!t && (fresh = nsqd_get_topic(ts, name, err)) == NULL)
-		rc = -1;
+	struct loading *into = arg;
+	struct loaded *l = into->loaded;
+	struct topic *t = nsqd_get_existing_topic(into->topics, name);
+	bool known = t != NULL;
 	topic_unref(t);
-	free(name);
-	if (fresh) {
-		l->topics = xreallocarray(l->topics, l->n + 1, sizeof(struct topic *));
-		l->topics[l->n++] = fresh;
-	}
-	return rc;
+	if (known)
+		return 0;
+	t = nsqd_get_topic(into->topics, name, err);
+	if (!t)
+		return -1;
+	l->topics = xreallocarray(l->topics, l->n + 1, sizeof(struct topic *));
+	l->topics[l->n++] = t;
+	return 0;
 }
 
-/* The daemon was killed while it deleted a topic. What is left of that is gone for clients. */
-static void remove_deleted(struct context *ctx, const char *file)
+/* The daemon was killed while it deleted topics. What is left of those is gone for clients. */
+static void remove_deleted(struct context *ctx)
 {
 	struct err err;
-	if (log_remove_deleted(NULL, ctx->data_dir_fd, file, &err) != 0)
-		nsqd_logf(ctx, LG_WARN, "failed to remove a deleted log - %s", err.msg);
+	struct dirent *e;
+	DIR *dir = opendir(nsqd_data_path(ctx));
+	while (dir && (e = readdir(dir)) != NULL) {
+		if (log_remove_deleted(NULL, ctx->data_dir_fd, e->d_name, &err) != 0)
+			nsqd_logf(ctx, LG_WARN, "failed to remove a deleted log - %s", err.msg);
+	}
+	if (dir)
+		closedir(dir);
 }
 
 /* What cannot be listed might have messages: then the start fails. */
 static int load_all_logged(struct topics *ts, struct loaded *l, struct err *err)
 {
-	struct dirent *e;
-	int rc = 0;
-	DIR *dir = opendir(nsqd_data_path(ts->ctx));
-	if (!dir)
-		return err_errno(err, errno, "open %s", nsqd_data_path(ts->ctx));
-	for (errno = 0; rc == 0 && (e = readdir(dir)) != NULL; errno = 0) {
-		remove_deleted(ts->ctx, e->d_name);
-		rc = load_logged(ts, e->d_name, l, err);
-	}
-	if (rc == 0 && errno != 0)
-		rc = err_errno(err, errno, "read %s", nsqd_data_path(ts->ctx));
-	closedir(dir);
-	return rc;
+	struct loading into = {.topics = ts, .loaded = l};
+	remove_deleted(ts->ctx);
+	return log_view_each_topic(ts->ctx->data_dir_fd, NULL, load_logged, &into, err);
 }
 
 /*

@@ -15,8 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <fcntl.h>
-#include <sys/stat.h>
 
 #include "common/check.h"
 #include "common/clock.h"
@@ -61,18 +59,6 @@ static void topic_free(struct topic *t)
 	free(t);
 }
 
-/* -1 with err set: whether there is one cannot be told. */
-static int find_log(const struct topic *t, bool *has, struct err *err)
-{
-	char *name = xasprintf("%s.log", t->name);
-	struct stat st;
-	int rc = fstatat(t->ctx->data_dir_fd, name, &st, AT_SYMLINK_NOFOLLOW);
-	*has = rc == 0 && S_ISDIR(st.st_mode);
-	rc = rc == 0 || errno == ENOENT ? 0 : err_errno(err, errno, "stat %s", name);
-	free(name);
-	return rc;
-}
-
 /* What /ping says. */
 static void log_fared(void *arg, const struct err *err)
 {
@@ -115,9 +101,10 @@ static int open_log(struct topic *t, const struct options *o, struct err *err)
 static int open_backend(struct topic *t, const struct options *o, struct err *err)
 {
 	bool durable = t->settings->v.durability != DURABILITY_NONE && !t->ephemeral, log = false;
-	if (!t->ephemeral && find_log(t, &log, err) != 0)
+	if (!durable && !t->ephemeral &&
+		log_view_find(t->ctx->data_dir_fd, t->name, NULL, &log, err) != 0)
 		return -1;
-	if (log && !durable &&
+	if (log &&
 		log_view_check_left(t->ctx->data_dir_fd, t->name, nsqd_data_path(t->ctx), err) != 0)
 		return -1;
 	if (durable)
@@ -467,7 +454,7 @@ int topic_leave_log(struct topic *t, struct err *err)
 	bool log = false;
 	if (t->log || t->ephemeral)
 		return 0;
-	if (find_log(t, &log, err) != 0)
+	if (log_view_find(t->ctx->data_dir_fd, t->name, NULL, &log, err) != 0)
 		return -1;
 	if (!log)
 		return 0;
