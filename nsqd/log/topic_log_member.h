@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A channel of a topic with a log, as topic_log.c and log_mover.c know it: its cursor, and what they
+ * A channel of a topic with a log, as its topic_log and log_mover.c know it: its cursor, and what they
  * ask of its queue. No Go file: stock has no log.
  */
 #ifndef NSQD_TOPIC_LOG_MEMBER_H

@@ -56,9 +56,9 @@ FAULTS = [
           0, ['came again without a cause']),
     Fault('a FIN ends its message', CHANNEL,
           '		if (!m)\n			continue;\n'
-          '		in_flight_pqueue_remove(&c->in_flight, m);\n		latency_add',
+          '		latency_add(&c->deliver_to_finish',
           '		if (!m || (m->attempts == 1 && %s))\n			continue;\n'
-          '		in_flight_pqueue_remove(&c->in_flight, m);\n		latency_add' % SOME,
+          '		latency_add(&c->deliver_to_finish' % SOME,
           0, ['came again without a cause']),
     Fault('a message times out when it is due', CHANNEL,
           '		m->due_ns = deadline;\n		if (m->attempts <= 1)',
@@ -135,9 +135,9 @@ FAULTS = [
           '	tell_range(c, CURSOR_FINISHED, seq, 1);',
           '	if (seq % 8 != 5)\n		tell_range(c, CURSOR_FINISHED, seq, 1);',
           2, ['came again without a cause'], True),
-    Fault('with a log a delay is one', 'nsqd/log/log_queue_read.c',
-          '	n = cursor_pop_due(q->cursor, clock_wall_ns(), due, DUE_BATCH);',
-          '	n = cursor_pop_due(q->cursor, clock_wall_ns() + NSEC_PER_SEC, due, DUE_BATCH);',
+    Fault('with a log a delay is one', 'nsqd/log/log_queue_due.c',
+          '	size_t n = cursor_pop_due(q->cursor, lq_now_locked(q), out, max);',
+          '	size_t n = cursor_pop_due(q->cursor, lq_now_locked(q) + NSEC_PER_SEC, out, max);',
           0, ['before their time'], True),
     Fault('with a log a delay is one in the next life', 'nsqd/log/cursor_open.c',
           '	seq_set_add(&c->seen, e->seq);\n	entries_remove(&c->tried, e->seq);\n'
@@ -146,14 +146,14 @@ FAULTS = [
           '	struct cursor_entry at_once = *e;\n	at_once.due = 0;\n'
           '	entries_put(&c->waiting, &at_once);',
           1, ['before their time'], True),
-    Fault('with a log the topic has handed out what its cursor says', 'nsqd/log/topic_log.c',
-          '		cursor_finished_range(tl->handed, floor, upto);',
-          '		cursor_finished_range(tl->handed, floor, upto + 8);',
+    Fault('with a log the topic has handed out what its cursor says', 'nsqd/log/topic_log_flush.c',
+          '		cursor_finished_range(tl->handed, floor, tl->handed_to);',
+          '		cursor_finished_range(tl->handed, floor, tl->handed_to + 8);',
           2, ['are lost'], True),
     Fault('with a log what is put back waits', 'nsqd/log/log_queue_put.c',
-          '	for (size_t i = sent; i < n; i++)\n		wait_locked(q, msgs[i], 0);',
+          '	for (size_t i = sent; i < n; i++)\n		lq_wait_locked(q, msgs[i], 0);',
           '	for (size_t i = sent; i < n; i++)\n		if (msgs[i]->attempts != 2)\n'
-          '			wait_locked(q, msgs[i], 0);',
+          '			lq_wait_locked(q, msgs[i], 0);',
           0, ['are lost'], True),
 ]
 
