@@ -75,17 +75,6 @@ void log_close(struct log *l);
  * left, though no later log of the topic will find it.
  */
 int log_delete(struct log *l, int dir, struct err *err);
-/*
- * The log of the topic, which nobody has open, gets the name `as`, so that no start finds it. A
- * directory that has that name already is removed, with its files. -1 with err set. Blocks on the disk.
- */
-int log_put_aside(int dir, const char *topic, const char *as, struct err *err);
-
-/*
- * If file, a name in dir, is what a deletion has left that was cut short, removes it. -1 with err
- * set: some of it is still there. io NULL: log_io_real. Blocks on the disk.
- */
-int log_remove_deleted(const struct log_io *io, int dir, const char *file, struct err *err);
 
 /*
  * Appends n > 0 messages: all of them, or none. Each gets its number and its place (seq, offset);
@@ -110,11 +99,6 @@ int log_append_copies(
  */
 void log_skip_to(struct log *l, uint64_t seq);
 /*
- * Nothing below floor is wanted any more: removes the segments in which nothing else is. -1 with
- * err set: some are left. One thread at a time. Blocks on the disk.
- */
-int log_forget(struct log *l, uint64_t floor, struct err *err);
-/*
  * Nothing below floor is wanted: what is left counts for --max-disk-bytes (message_count_stored). Of
  * the segment in which floor is, that is an estimate. Any thread.
  */
@@ -125,10 +109,6 @@ void log_count_wanted(struct log *l, uint64_t floor);
  * disk refuses. Any thread; waits for the commit under way.
  */
 int log_set_disk(struct log *l, int dir, bool disk, struct err *err);
-/* Has tick called within tick_ns. -1 with err set: no thread. Any thread, does not block. */
-int log_wake(struct log *l, struct err *err);
-/* The same, but starts no thread. False: there is none. Takes no lock of the log. */
-bool log_wake_running(struct log *l);
 /* The log's directory, for its cursors; borrowed. */
 int log_dir(const struct log *l);
 

@@ -3,14 +3,17 @@
  * The types of the log, for its parts and their tests. Each part declares its own in
  * a header of its name. A part calls only those below it:
  *
- *   log.c           the interface, and the thread log:TOPIC
+ *   log.c           the interface
+ *   log_remove.c    what goes: the directory, and segments that nobody wants
+ *   log_loop.c      the thread log:TOPIC, and how an append is committed by it or without it
  *   log_read.c      readers
  *   log_recover.c   what is found when a log opens
  *   log_append.c    a commit: numbers and places, writing, syncing, and what becomes of a failure
  *   log_health.c    how commits fare, for operators: failing, slow, well again
- *   log_segment.c   names and heads of the files; the list of them
+ *   log_segment.c   segments: their names and heads; the list of them
  *   log_scan.c      where a record ends, and where the next one begins after damage
  *   log_format.c    the bytes
+ *   log_names.c     how directories and files are called
  *   log_io.c        the system calls
  *
  * Fields marked "writer" belong to one thread at a time, the writer: the one that opens the log, then

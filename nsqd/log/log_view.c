@@ -11,41 +11,22 @@
 
 #include "common/xalloc.h"
 #include "nsqd/log/log_format.h"
+#include "nsqd/log/log_names.h"
 #include "nsqd/log/log_read.h"
 #include "protocol/names.h"
 
-#define LOG_SUFFIX ".log"
-#define CURSOR_SUFFIX ".cursor"
-/* No channel can have this name. */
-#define TOPIC_CURSOR ":topic" CURSOR_SUFFIX
 /* Further than this the reader does not read on to pass records over, but looks for the place. */
 #define FAR 100000
 
 /* --- names ---------------------------------------------------------------------------------------- */
 
-/* Names in a directory. */
-struct names {
-	char **v; /* owned, as each name is */
-	size_t n;
-};
-
-static void free_names(struct names *names)
-{
-	for (size_t i = 0; i < names->n; i++)
-		free(names->v[i]);
-	free(names->v);
-}
-
 /* Adds name without the suffix, if it ends so and the rest is valid. */
-static void add_name(struct names *names, const char *name, const char *suffix,
+static void add_name(struct log_names *names, const char *name, const char *suffix,
 	bool (*valid)(const char *name, size_t len))
 {
-	size_t n = strlen(name), k = strlen(suffix);
-	if (n <= k || strcmp(name + n - k, suffix) != 0 || !valid(name, n - k))
-		return;
-	names->v = xreallocarray(names->v, names->n + 1, sizeof(char *));
-	names->v[names->n] = xstrdup(name);
-	names->v[names->n++][n - k] = '\0';
+	size_t len = strlen(name) - strlen(suffix);
+	if (log_name_ends(name, suffix) && valid(name, len))
+		log_names_add(names, name, len);
 }
 
 static void add_topic(void *arg, const char *name)
@@ -56,22 +37,6 @@ static void add_topic(void *arg, const char *name)
 static void add_channel(void *arg, const char *name)
 {
 	add_name(arg, name, CURSOR_SUFFIX, is_valid_channel_name);
-}
-
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static int list(const struct log_io *io, int dir, void (*add)(void *arg, const char *name),
-	struct names *names, struct err *err)
-{
-	*names = (struct names){0};
-	if (io->list(io, dir, add, names) != 0)
-		return err_errno(err, errno, "list");
-	if (names->n > 0)
-		qsort(names->v, names->n, sizeof(char *), by_name);
-	return 0;
 }
 
 char *log_view_dir_name(const char *topic)
@@ -105,15 +70,15 @@ int log_view_find(int dir, const char *topic, const struct log_io *io, bool *has
 int log_view_each_topic(int dir, const struct log_io *io,
 	int (*fn)(void *arg, const char *topic, struct err *err), void *arg, struct err *err)
 {
-	struct names names;
+	struct log_names names;
 	bool has = false;
-	int rc = list(io ? io : &log_io_real, dir, add_topic, &names, err);
+	int rc = log_names_list(io ? io : &log_io_real, dir, add_topic, &names, err);
 	for (size_t i = 0; rc == 0 && i < names.n; i++) {
 		rc = log_view_find(dir, names.v[i], io, &has, err);
 		if (rc == 0 && has)
 			rc = fn(arg, names.v[i], err);
 	}
-	free_names(&names);
+	log_names_free(&names);
 	return rc;
 }
 
@@ -132,7 +97,7 @@ static struct cursor *open_cursor(struct log_view *v, const struct log_io *io, c
 }
 
 static int open_channels(
-	struct log_view *v, const struct log_io *io, const struct names *names, struct err *err)
+	struct log_view *v, const struct log_io *io, const struct log_names *names, struct err *err)
 {
 	v->channels = xcalloc(names->n + 1, sizeof(*v->channels));
 	for (size_t i = 0; i < names->n; i++) {
@@ -235,17 +200,17 @@ static void count_unfinished(struct log_view *v)
 
 static int open_all(struct log_view *v, const struct log_io *io, struct err *err)
 {
-	struct names names = {0};
+	struct log_names names = {0};
 	log_get_stats(v->log, &v->stats);
 	v->handed = open_cursor(v, io, TOPIC_CURSOR, "", &v->found, err);
-	int rc = v->handed ? list(io, log_dir(v->log), add_channel, &names, err) : -1;
+	int rc = v->handed ? log_names_list(io, log_dir(v->log), add_channel, &names, err) : -1;
 	if (rc == 0)
 		rc = open_channels(v, io, &names, err);
 	if (rc == 0)
 		rc = find_dealt(v, err);
 	if (rc == 0)
 		count_unfinished(v);
-	free_names(&names);
+	log_names_free(&names);
 	return rc;
 }
 

@@ -9,17 +9,8 @@
 #include <string.h>
 
 #include "common/xalloc.h"
+#include "nsqd/log/log_names.h"
 #include "nsqd/log/topic_log_internal.h"
-
-#define TMP_SUFFIX CURSOR_SUFFIX ".tmp"
-/* No channel can have this name. */
-#define TOPIC_CURSOR ":topic" CURSOR_SUFFIX
-
-/* The cursors in the directory. */
-struct files {
-	char **names;
-	size_t n;
-};
 
 static void report(struct topic_log *tl, const char *what, const struct cursor_found *f)
 {
@@ -74,49 +65,33 @@ int topic_log_open_handed(struct topic_log *tl, struct err *err)
 	return 0;
 }
 
-static bool ends_with(const char *s, const char *end)
+static void add_cursor(void *arg, const char *name)
 {
-	size_t n = strlen(s), k = strlen(end);
-	return n > k && strcmp(s + n - k, end) == 0;
+	if (strcmp(name, TOPIC_CURSOR) != 0 && strcmp(name, TOPIC_CURSOR ".tmp") != 0 &&
+		(log_name_ends(name, CURSOR_SUFFIX) || log_name_ends(name, CURSOR_TMP_SUFFIX)))
+		log_names_add_any(arg, name);
 }
 
-static void add_file(void *arg, const char *name)
+/* Those of channels, and what was to replace one. */
+static int list_cursors(struct topic_log *tl, struct log_names *names, struct err *err)
 {
-	struct files *f = arg;
-	if (strcmp(name, TOPIC_CURSOR) == 0 || strcmp(name, TOPIC_CURSOR ".tmp") == 0 ||
-		(!ends_with(name, CURSOR_SUFFIX) && !ends_with(name, TMP_SUFFIX)))
-		return;
-	f->names = xreallocarray(f->names, f->n + 1, sizeof(*f->names));
-	f->names[f->n++] = xstrdup(name);
-}
-
-static int list_files(struct topic_log *tl, struct files *f, struct err *err)
-{
-	*f = (struct files){0};
-	if (tl->io->list(tl->io, log_dir(tl->log), add_file, f) == 0)
+	if (log_names_list(tl->io, log_dir(tl->log), add_cursor, names, err) == 0)
 		return 0;
-	return err_errno(err, errno, "LOG(%s): list", tl->topic);
-}
-
-static void free_files(struct files *f)
-{
-	for (size_t i = 0; i < f->n; i++)
-		free(f->names[i]);
-	free(f->names);
+	return err_wrap(err, "LOG(%s)", tl->topic);
 }
 
 int topic_log_each_channel(struct topic_log *tl, void (*fn)(void *arg, const char *channel),
 	void *arg, struct err *err)
 {
-	struct files f;
-	int rc = list_files(tl, &f, err);
+	struct log_names f;
+	int rc = list_cursors(tl, &f, err);
 	for (size_t i = 0; i < f.n; i++) {
-		if (!ends_with(f.names[i], CURSOR_SUFFIX))
+		if (!log_name_ends(f.v[i], CURSOR_SUFFIX))
 			continue;
-		f.names[i][strlen(f.names[i]) - strlen(CURSOR_SUFFIX)] = '\0';
-		fn(arg, f.names[i]);
+		f.v[i][strlen(f.v[i]) - strlen(CURSOR_SUFFIX)] = '\0';
+		fn(arg, f.v[i]);
 	}
-	free_files(&f);
+	log_names_free(&f);
 	return rc;
 }
 
@@ -135,19 +110,19 @@ static bool is_open(struct topic_log *tl, const char *file)
 
 int topic_log_remove_strays(struct topic_log *tl, struct err *err)
 {
-	struct files f;
+	struct log_names f;
 	bool any = false;
-	int rc = list_files(tl, &f, err);
+	int rc = list_cursors(tl, &f, err);
 	for (size_t i = 0; rc == 0 && i < f.n; i++) {
-		if (is_open(tl, f.names[i]))
+		if (is_open(tl, f.v[i]))
 			continue;
 		any = true;
-		if (tl->io->unlink(tl->io, log_dir(tl->log), f.names[i]) != 0 && errno != ENOENT)
-			rc = err_errno(err, errno, "LOG(%s): remove %s", tl->topic, f.names[i]);
+		if (tl->io->unlink(tl->io, log_dir(tl->log), f.v[i]) != 0 && errno != ENOENT)
+			rc = err_errno(err, errno, "LOG(%s): remove %s", tl->topic, f.v[i]);
 	}
 	/* Else what they say would be taken for true of other messages, after a loss of power. */
 	if (rc == 0 && any && tl->io->sync_dir(tl->io, log_dir(tl->log)) != 0)
 		rc = err_errno(err, errno, "LOG(%s): fsync", tl->topic);
-	free_files(&f);
+	log_names_free(&f);
 	return rc;
 }

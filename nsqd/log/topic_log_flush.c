@@ -13,6 +13,8 @@
 #include <stdatomic.h>
 
 #include "common/clock.h"
+#include "nsqd/log/log_loop.h"
+#include "nsqd/log/log_remove.h"
 #include "nsqd/log/topic_log_internal.h"
 
 void topic_log_take_turn(struct topic_log *tl)

@@ -21,9 +21,6 @@
 #include "common/chan.h"
 #include "nsqd/log/topic_log.h"
 
-/* A channel's cursor has its name, and this. */
-#define CURSOR_SUFFIX ".cursor"
-
 struct topic_log {
 	/* immutable */
 	char *topic;

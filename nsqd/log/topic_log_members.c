@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/xalloc.h"
+#include "nsqd/log/log_names.h"
 #include "nsqd/log/topic_log_internal.h"
 
 int topic_log_join(struct topic_log *tl, const char *channel, struct topic_log_member *m,

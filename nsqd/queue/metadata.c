@@ -30,7 +30,7 @@
 #include "nsqd/core/settings_store.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/disk/diskqueue.h"
-#include "nsqd/log/log.h"
+#include "nsqd/log/log_remove.h"
 #include "nsqd/log/log_view.h"
 #include "nsqd/queue/metadata_file.h"
 #include "nsqd/queue/topic.h"

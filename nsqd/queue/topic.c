@@ -24,6 +24,7 @@
 #include "nsqd/disk/backend.h"
 #include "nsqd/disk/backend_flush.h"
 #include "nsqd/log/log_queue.h"
+#include "nsqd/log/log_remove.h"
 #include "nsqd/log/log_view.h"
 #include "nsqd/log/stock_first.h"
 #include "nsqd/core/message_count.h"

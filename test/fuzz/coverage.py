@@ -63,10 +63,11 @@ nsqd/http/http_metrics.c add_reason: the disk fails
 nsqd/http/http_server.c lend_poller no_thread: there is no thread
 nsqd/http/http_server.c evict_locked may_go no_descriptors refuse: thousands of connections
 nsqd/http/http_server.c failed: the listener fails
-nsqd/log/log.c is_idle retire: sometimes, after two seconds of silence
-nsqd/log/log.c log_dir log_get_segment log_skip_to log_wake: for topics and cursors
+nsqd/log/log.c log_dir log_get_segment log_skip_to: for topics and cursors
 nsqd/log/log_append.c leave_segment undo_write: the disk fails
 nsqd/log/log_io.c give_up: the disk fails
+nsqd/log/log_loop.c is_idle retire: sometimes, after two seconds of silence
+nsqd/log/log_loop.c log_wake: for cursors
 nsqd/log/log_read.c log_reader_chan log_reader_rest log_reader_seq log_reader_skip: for pumps
 nsqd/log/cursor_flush.c abandon: the disk fails
 nsqd/queue/metadata.c nsqd_metadata_loop: a loop; the targets call what it calls

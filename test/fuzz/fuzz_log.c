@@ -25,6 +25,7 @@
 #include "nsqd/log/log.h"
 #include "nsqd/log/log_format.h"
 #include "nsqd/log/log_read.h"
+#include "nsqd/log/log_remove.h"
 
 #define BUILT 1
 #define DISK 2

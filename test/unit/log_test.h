@@ -16,7 +16,9 @@
 #include "nsqd/log/log.h"
 #include "nsqd/log/log_append.h"
 #include "nsqd/log/log_internal.h"
+#include "nsqd/log/log_loop.h"
 #include "nsqd/log/log_read.h"
+#include "nsqd/log/log_remove.h"
 
 #define BASE_TS 1700000000000000000LL
 
