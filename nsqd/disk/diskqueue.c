@@ -281,6 +281,24 @@ static void tell_if_changed(struct diskqueue *d)
 	chan_signal(d->changed_chan);
 }
 
+/* Does what can be done without waiting. Returns where it waits for its turn to do more, or NULL. */
+static struct chan *work_and_show(struct diskqueue *d)
+{
+	struct chan *turns = NULL;
+	dq_settle(d);
+	sync_if_needed(d);
+	if (d->loaded && d->retry_ticker.next_ns == 0 && !d->searching)
+		dq_fill(d, DQ_FIRST_SLICE);
+	sync_if_needed(d);
+	if (d->searching || d->counting.active)
+		turns = dq_turns();
+	dq_show(d);
+	tell_if_changed(d);
+	/* Release: what was done until now is seen by diskqueue_barrier with it. */
+	atomic_store_explicit(&d->at_work, turns != NULL, memory_order_release);
+	return turns;
+}
+
 static void dq_io_loop(void *arg)
 {
 	enum { READ, WRITE, EMPTY, DONE, TICK, RETRY, TURN, EXIT, N_CASES };
@@ -288,21 +306,9 @@ static void dq_io_loop(void *arg)
 	struct dq_write_req *reqs[DQ_REQS_MAX];
 	struct dq_empty_req *empty_req;
 	for (;;) {
-		struct chan *r = NULL, *turns = NULL;
-		dq_settle(d);
-		sync_if_needed(d);
-		if (d->loaded && d->retry_ticker.next_ns == 0 && !d->searching)
-			dq_fill(d, DQ_FIRST_SLICE);
-		sync_if_needed(d);
-		if (d->searching || d->counting.active)
-			turns = dq_turns();
-		dq_show(d);
-		tell_if_changed(d);
-		/* Release: what was done until now is seen by diskqueue_barrier with it. */
-		atomic_store_explicit(&d->at_work, turns != NULL, memory_order_release);
+		struct chan *turns = work_and_show(d);
 		/* r is set only while there is data to read: a NULL chan is never ready */
-		if (d->batch_n > 0)
-			r = d->read_chan;
+		struct chan *r = d->batch_n > 0 ? d->read_chan : NULL;
 
 		struct chan_case cases[N_CASES] = {
 			[READ] = chan_case_send_n(r, r ? d->batch->msgs : NULL, d->batch_n),

@@ -93,6 +93,23 @@ void create_channels(void)
 	}
 }
 
+/* One line: of acknowledged messages `timed` took ns. Either of pub and con may be NULL. */
+static void report(struct publishers *pub, struct consumers *con, uint64_t acknowledged,
+	uint64_t timed, uint64_t ns, const struct proc_sample *before,
+	const struct proc_sample *after)
+{
+	uint64_t copies = con != NULL ? (uint64_t)opt.channels : 1, out = acknowledged * copies;
+	timed *= copies;
+	printf("mode=%s msgs=%llu seconds=%.3f rate=%.0f mb_per_s=%.1f redelivered=%llu", opt.mode,
+		(unsigned long long)out, (double)ns / 1e9, (double)timed * 1e9 / (double)ns,
+		(double)timed * (double)opt.size * 1e3 / (double)ns,
+		(unsigned long long)(con != NULL ? consumers_redelivered(con) : 0));
+	if (pub && opt.ok_times)
+		publishers_print(pub);
+	proc_print(before, after, out);
+	printf("\n");
+}
+
 static void run_load(const struct load *load)
 {
 	struct sequence seq = {.total = opt.total > 0 ? opt.total : SEQ_LIMIT};
@@ -100,7 +117,7 @@ static void run_load(const struct load *load)
 	struct consumers *con = NULL;
 	struct proc_sample before, after;
 	pthread_barrier_t start;
-	uint64_t t0, t1, expected = opt.total, timed, out;
+	uint64_t t0, t1, expected = opt.total, timed;
 	unsigned parties = 1;
 
 	if (opt.create)
@@ -140,18 +157,7 @@ static void run_load(const struct load *load)
 	if (con)
 		t1 = consumers_finish(con, expected, &timed);
 	proc_sample(&after);
-
-	out = con != NULL ? expected * (uint64_t)opt.channels : expected;
-	timed = con != NULL ? timed * (uint64_t)opt.channels : timed;
-	printf("mode=%s msgs=%llu seconds=%.3f rate=%.0f mb_per_s=%.1f redelivered=%llu", opt.mode,
-		(unsigned long long)out, (double)(t1 - t0) / 1e9,
-		(double)timed * 1e9 / (double)(t1 - t0),
-		(double)timed * (double)opt.size * 1e3 / (double)(t1 - t0),
-		(unsigned long long)(con != NULL ? consumers_redelivered(con) : 0));
-	if (pub && opt.ok_times)
-		publishers_print(pub);
-	proc_print(&before, &after, out);
-	printf("\n");
+	report(pub, con, expected, timed, t1 - t0, &before, &after);
 	if (pub)
 		publishers_close(pub);
 	if (con)
