@@ -36,7 +36,10 @@ struct sim_entry {
 	int inode;
 };
 
-/* A change of a directory: name is linked to inode, or removed (-1), or renamed (to is not ""). */
+/*
+ * A change of a directory: name is linked to inode, or removed (-1); or inode, which has that name, gets
+ * another (to is not "").
+ */
 struct sim_change {
 	char name[SIM_NAME];
 	char to[SIM_NAME];
@@ -95,6 +98,7 @@ struct sim_disk {
 	long fail_calls; /* and so many in all, from there on */
 	int fail_code;
 	bool fail_partly;  /* a write that is to fail writes half of its bytes first */
+	size_t write_most; /* the next write succeeds, with no more bytes than that; 0: with all */
 	bool fail_syncs;   /* each sync fails */
 	bool fail_changes; /* each call fails that changes something */
 	/* called with the disk locked, before each change; may copy the disk */
@@ -232,33 +236,30 @@ static inline struct sim_entry *sim_find(struct sim_inode *dir, const char *name
 	return NULL;
 }
 
-/* Makes a change in a list of entries. False: it cannot be made. */
-static inline bool sim_apply(struct sim_entry **entries, size_t *n, const struct sim_change *c)
+static inline void sim_link(struct sim_entry **entries, size_t *n, const char *name, int inode)
 {
 	struct sim_inode list = {.entries = *entries, .n_entries = *n};
-	struct sim_entry *e = sim_find(&list, c->name),
-			 *to = *c->to ? sim_find(&list, c->to) : NULL;
-	if (*c->to) {
-		if (!e)
-			return false;
-		if (to)
-			to->inode = e->inode;
-		else
-			strcpy(e->name, c->to);
-		if (to)
-			*e = (*entries)[--*n];
-	} else if (c->inode < 0) {
-		if (!e)
-			return false;
-		*e = (*entries)[--*n];
-	} else if (e) {
-		e->inode = c->inode;
-	} else {
+	struct sim_entry *e = sim_find(&list, name);
+	if (!e) {
 		*entries = xreallocarray(*entries, *n + 1, sizeof(**entries));
-		strcpy((*entries)[*n].name, c->name);
-		(*entries)[(*n)++].inode = c->inode;
+		e = &(*entries)[(*n)++];
+		strcpy(e->name, name);
 	}
-	return true;
+	e->inode = inode;
+}
+
+/* Makes a change in a list of entries, or as much of it as there is to do. */
+static inline void sim_apply(struct sim_entry **entries, size_t *n, const struct sim_change *c)
+{
+	struct sim_inode list = {.entries = *entries, .n_entries = *n};
+	struct sim_entry *e = sim_find(&list, c->name);
+	bool goes = *c->to || c->inode < 0;
+	if (goes && e)
+		*e = (*entries)[--*n];
+	if (*c->to)
+		sim_link(entries, n, c->to, c->inode);
+	else if (!goes)
+		sim_link(entries, n, c->name, c->inode);
 }
 
 static inline void sim_change(struct sim_inode *dir, const char *name, const char *to, int inode)
@@ -266,7 +267,7 @@ static inline void sim_change(struct sim_inode *dir, const char *name, const cha
 	struct sim_change c = {.inode = inode};
 	snprintf(c.name, sizeof(c.name), "%s", name);
 	snprintf(c.to, sizeof(c.to), "%s", to ? to : "");
-	CHECK(sim_apply(&dir->entries, &dir->n_entries, &c));
+	sim_apply(&dir->entries, &dir->n_entries, &c);
 	dir->changes = xreallocarray(dir->changes, dir->n_changes + 1, sizeof(c));
 	dir->changes[dir->n_changes++] = c;
 }
@@ -349,7 +350,10 @@ static inline ssize_t sim_pwritev(
 			d->fail_at++;
 		d->fail_partly = false;
 		all.size = partly ? all.size / 2 : 0;
+	} else if (d->write_most > 0 && d->write_most < all.size) {
+		all.size = d->write_most;
 	}
+	d->write_most = 0;
 	sim_put(&f->now, all.data, all.size, off);
 	if (all.size > 0) {
 		sim_remember(f);
@@ -458,9 +462,10 @@ static inline int sim_rename(const struct log_io *io, int dir, const char *from,
 	struct sim_disk *d = sim_lock(io);
 	if (sim_called_op(d, SIM_RENAME))
 		return sim_unlock(d, -1);
-	if (!sim_find(sim_of(d, dir), from))
+	struct sim_entry *e = sim_find(sim_of(d, dir), from);
+	if (!e)
 		return sim_unlock(d, sim_fail(ENOENT));
-	sim_change(sim_of(d, dir), from, to, -1);
+	sim_change(sim_of(d, dir), from, to, e->inode);
 	return sim_unlock(d, 0);
 }
 
@@ -533,7 +538,7 @@ static inline struct sim_disk *sim_copy(const struct sim_disk *from)
 		const struct sim_inode *f = &from->inodes[i];
 		struct sim_inode *c = &d->inodes[i];
 		if (!f->used)
-			continue;
+			break;
 		*c = *f;
 		c->now = sim_copy_bytes(&f->now);
 		c->dirty = sim_copy_bytes(&f->dirty);

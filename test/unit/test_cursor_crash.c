@@ -6,12 +6,37 @@
  * write, after a power cut. A cursor that is opened there must know of each message something that
  * was true at some moment from the last flush that has completed to the crash.
  */
-#include "test/unit/cursor_disk.h"
+#include "test/unit/sim_disk.h"
 
+#include "common/rand.h"
 #include "nsqd/log/cursor.h"
 #include "nsqd/log/cursor_file.h"
 
 enum { MAX = 600 }; /* messages */
+
+#define FILE_NAME "c.cursor"
+
+/* --- chance ------------------------------------------------------------------------------------- */
+
+/* All that is random in a test: SEED=n in the environment replays it. */
+static uint64_t seed, chances;
+
+/* A setup of cmocka. */
+static int seed_test(void **state)
+{
+	const char *again = getenv("SEED");
+	seed = chances = again ? strtoull(again, NULL, 10) : rand_u64() | 1;
+	return 0;
+}
+
+/* Uniform in [0, n), about. */
+static uint32_t chance(uint32_t n)
+{
+	chances ^= chances << 13;
+	chances ^= chances >> 7;
+	chances ^= chances << 17;
+	return (uint32_t)((chances >> 32) * n >> 32);
+}
 
 /* --- the model --------------------------------------------------------------------------------- */
 
@@ -125,19 +150,22 @@ static bool was_true(const struct model *m, uint64_t seq, const struct known *k,
 
 /* --- a run -------------------------------------------------------------------------------------- */
 
-/* When a call was made. */
+/* When a call was made that changes something. */
 struct moment {
 	int now, flushed; /* of the model; the latter at the last flush that has completed */
 	int synced;       /* the same, of the last file that is whole and in its place for good */
 	uint64_t end;     /* of the log */
+	struct sim_disk *disk;  /* a copy, from before the call */
+	struct sim_bytes bytes; /* that the call writes; owned */
+	int inode;              /* to which file */
+	int64_t off;            /* and where */
 };
 
 struct run {
-	struct sim_disk disk; /* the first */
-	struct sim_disk before;
+	struct sim_disk *disk;
 	struct model m;
 	struct cursor *c;
-	struct moment *moments; /* of each call of disk */
+	struct moment *moments; /* of each call of disk, and of the end */
 	size_t n_moments;
 	int flushed, synced, flushing;
 	uint32_t fault_one_in;   /* 0: none */
@@ -151,7 +179,7 @@ struct run {
 static struct cursor_opts opts_of(struct sim_disk *d)
 {
 	return (struct cursor_opts){.io = &d->io,
-		.file = "c.cursor",
+		.file = FILE_NAME,
 		.topic = "t",
 		.channel = "c",
 		.snapshot_min = CURSOR_HEAD_SIZE + 200,
@@ -266,33 +294,61 @@ static void happen(struct run *r)
 		take(r, seq);
 }
 
-static int fault(struct sim_disk *d, enum sim_kind kind)
+static struct sim_entry *find(struct sim_disk *d, const char *name)
 {
-	struct run *r = (struct run *)d;
-	if (r->busy && chance(2))
+	return sim_find(&d->inodes[SIM_ROOT], name);
+}
+
+/* call: NULL at the end. */
+static void take_moment(struct run *r, struct sim_disk *d, const struct sim_call *call)
+{
+	r->moments = xreallocarray(r->moments, r->n_moments + 1, sizeof(*r->moments));
+	struct moment *t = &r->moments[r->n_moments++];
+	*t = (struct moment){r->m.now, r->flushed, r->synced, r->m.end, .disk = sim_copy(d)};
+	if (!call || call->op != SIM_WRITE)
+		return;
+	t->bytes = sim_copy_bytes(&(struct sim_bytes){(unsigned char *)call->bytes, call->n});
+	t->inode = call->inode;
+	t->off = call->off;
+}
+
+static void happen_meanwhile(struct run *r, bool in_snapshot)
+{
+	if (chance(2))
 		for (uint32_t n = chance(15) ? chance(6) : 100; n > 0; n--)
 			happen(r);
-	/* A snapshot is on its way. */
-	bool in_snapshot = sim_find(d, "c.cursor.tmp") >= 0;
-	if (r->busy && in_snapshot && chance(10) == 0 && cursor_floor(r->c) < r->m.end) {
+	if (in_snapshot && chance(10) == 0 && cursor_floor(r->c) < r->m.end) {
 		uint64_t from =
 			cursor_floor(r->c) + chance((uint32_t)(r->m.end - cursor_floor(r->c)));
 		r->m.now++;
 		finish_range(r, from, from + chance((uint32_t)(r->m.end - from) + 1));
 	}
-	while (r->n_moments <= d->n_ops) {
-		r->moments = xreallocarray(r->moments, r->n_moments + 1, sizeof(*r->moments));
-		r->n_moments++;
-	}
-	r->moments[d->n_ops] = (struct moment){r->m.now, r->flushed, r->synced, r->m.end};
+}
+
+static void fail_with(struct sim_disk *d, int code)
+{
+	d->fail_at = d->calls;
+	d->fail_code = code;
+}
+
+static void before_change(struct sim_disk *d, const struct sim_call *call, void *arg)
+{
+	struct run *r = arg;
+	bool in_snapshot = find(d, FILE_NAME ".tmp") != NULL;
+	if (r->busy)
+		happen_meanwhile(r, in_snapshot);
+	take_moment(r, d, call);
 	bool now = r->calls == r->fault_at;
 	r->calls += in_snapshot || !r->faults_in_snapshot;
 	if (now)
 		r->fault_at += 1 + chance(12);
 	if (!now && (r->fault_one_in == 0 || chance(r->fault_one_in) != 0))
-		return 0;
-	static const int codes[] = {EIO, ENOSPC, -1};
-	return codes[chance(3)];
+		return;
+	uint32_t how = chance(3);
+	if (how < 2)
+		fail_with(d, how == 0 ? EIO : ENOSPC);
+	else if (call->op == SIM_WRITE && call->n > 1)
+		d->write_most = 1 + chance((uint32_t)call->n - 1);
 }
 
 static bool flush(struct run *r)
@@ -330,15 +386,18 @@ static void end_run(struct run *r)
 	r->busy = false;
 	r->fault_one_in = 0;
 	r->fault_at = SIZE_MAX;
-	fault(&r->disk, SIM_SYNC);
+	take_moment(r, r->disk, NULL);
 }
 
 static void run_free(struct run *r)
 {
 	cursor_free(r->c);
-	sim_free(&r->disk);
-	sim_free(&r->before);
+	sim_free(r->disk);
 	model_free(&r->m);
+	for (size_t i = 0; i < r->n_moments; i++) {
+		sim_free(r->moments[i].disk);
+		free(r->moments[i].bytes.data);
+	}
 	free(r->moments);
 }
 
@@ -347,21 +406,14 @@ static void start(struct run *r, uint32_t fault_one_in, bool busy)
 {
 	*r = (struct run){
 		.fault_one_in = fault_one_in, .fault_at = SIZE_MAX, .wants_one_in = 10 * chance(2)};
-	sim_init(&r->disk);
-	sim_init(&r->before);
+	r->disk = sim_new();
 	model_init(&r->m, 1 + chance(10), 20);
-	struct cursor_opts o = opts_of(&r->disk);
+	struct cursor_opts o = opts_of(r->disk);
 	r->c = cursor_new(&o, r->m.first);
 	/* There is a file from the beginning. */
 	assert_true(flush(r));
-	for (int i = 0; i < r->disk.n_files; i++)
-		strbuf_add(&r->before.files[i], r->disk.files[i].data, r->disk.files[i].len);
-	r->before.n_files = r->disk.n_files;
-	memcpy(r->before.names, r->disk.names, sizeof(r->before.names));
-	for (size_t i = 0; i < r->disk.n_ops; i++)
-		strbuf_free(&r->disk.ops[i].data);
-	r->disk.n_ops = 0;
-	r->disk.fault = fault;
+	r->disk->before = before_change;
+	r->disk->arg = r;
 	r->busy = busy;
 }
 
@@ -377,7 +429,7 @@ static void expect_true(
 		fail_msg("seed %lu: message %lu at %d to %d: finished %d, waits %d, attempts %u, "
 			 "due %ld; "
 			 "lately %d: state %d, attempts %u, due %ld",
-			(unsigned long)sim_seed, (unsigned long)seq, then, now, k[seq].finished,
+			(unsigned long)seed, (unsigned long)seq, then, now, k[seq].finished,
 			k[seq].waits, k[seq].attempts, (long)k[seq].due, f->when, f->state,
 			f->attempts, (long)f->due);
 	}
@@ -404,19 +456,35 @@ static void open_at(struct run *r, struct sim_disk *d, const struct moment *t, b
 /* A second life on that disk, and its end at a moment of its own. */
 static void live_again(struct run *r, struct sim_disk *disk, const struct moment *t, int depth);
 
+/* What a kill -9 leaves at that moment, in the middle of the write: the caller's. */
+static struct sim_disk *killed(const struct moment *t, size_t bytes)
+{
+	struct sim_disk *d = sim_copy(t->disk);
+	struct sim_inode *f = &d->inodes[t->inode];
+	if (bytes > 0) {
+		sim_put(&f->now, t->bytes.data, bytes, t->off);
+		sim_remember(f);
+	}
+	return d;
+}
+
+static struct sim_disk *without_power(const struct moment *t)
+{
+	uint64_t random = chance(UINT32_MAX);
+	struct sim_disk *d = sim_copy(t->disk);
+	sim_cut(d, (enum sim_cut)chance(SIM_CUTS), &random);
+	return d;
+}
+
 static void crash_somewhere(struct run *r, int depth)
 {
-	struct sim_disk d;
-	size_t n = chance((uint32_t)r->disk.n_ops + 1);
+	const struct moment *t = &r->moments[chance((uint32_t)r->n_moments)];
 	bool power_cut = chance(2);
-	if (power_cut)
-		sim_power_cut(&d, &r->before, &r->disk, n);
-	else
-		sim_killed(&d, &r->before, &r->disk, n, 0);
-	open_at(r, &d, &r->moments[n], power_cut);
+	struct sim_disk *d = power_cut ? without_power(t) : killed(t, 0);
+	open_at(r, d, t, power_cut);
 	if (depth > 0)
-		live_again(r, &d, &r->moments[n], depth - 1);
-	sim_free(&d);
+		live_again(r, d, t, depth - 1);
+	sim_free(d);
 }
 
 static void live_again(struct run *r, struct sim_disk *disk, const struct moment *t, int depth)
@@ -426,13 +494,15 @@ static void live_again(struct run *r, struct sim_disk *disk, const struct moment
 	struct known k[MAX];
 	struct cursor_found found;
 	struct err err = {0};
-	sim_start(&again->before, disk);
-	sim_start(&again->disk, disk);
-	struct cursor_opts o = opts_of(&again->disk);
+	again->disk = sim_copy(disk);
+	/* The model of this life knows nothing older: that is on the disk for good. */
+	sim_cut(again->disk, SIM_CUT_NEWEST, &(uint64_t){0});
+	struct cursor_opts o = opts_of(again->disk);
 	/* The log may have lost its end. */
 	uint64_t end = t->end, lost = chance(3) == 0 ? chance(20) : 0;
 	end = end > r->m.first + lost ? end - lost : end;
-	again->disk.fault = fault;
+	again->disk->before = before_change;
+	again->disk->arg = again;
 	model_init(&again->m, r->m.first, end);
 	again->m.clock = r->m.clock;
 	again->c = cursor_open(&o, r->m.first, end, &found, &err);
@@ -467,15 +537,14 @@ static struct cursor *open_damaged(
 	struct cursor_opts o = opts_of(d);
 	struct cursor *c = cursor_open(&o, r->m.first, r->m.end, found, &err);
 	if (!c)
-		fail_msg("seed %lu: %s", (unsigned long)sim_seed, err.msg);
+		fail_msg("seed %lu: %s", (unsigned long)seed, err.msg);
 	look(c, r->m.end, k);
 	for (uint64_t seq = 0; seq < r->m.end; seq++) {
 		bool fine = !k[seq].finished || latest(&r->m, seq)->state == FINISHED;
 		if (k[seq].waits)
 			fine = was_true(&r->m, seq, &k[seq], 0, r->m.now);
 		if (!fine)
-			fail_msg("seed %lu: message %lu", (unsigned long)sim_seed,
-				(unsigned long)seq);
+			fail_msg("seed %lu: message %lu", (unsigned long)seed, (unsigned long)seq);
 	}
 	return c;
 }
@@ -498,11 +567,11 @@ static void expect_sound_after_flush(struct run *r, struct sim_disk *d, struct c
 	cursor_free(c);
 }
 
-static void damage(struct strbuf *file)
+static void damage(struct sim_bytes *file)
 {
-	size_t at = chance((uint32_t)file->len), n = 1 + chance(chance(2) ? 8 : 200);
-	n = n < file->len - at ? n : file->len - at;
-	size_t from = chance((uint32_t)(file->len - n + 1));
+	size_t at = chance((uint32_t)file->size), n = 1 + chance(chance(2) ? 8 : 200);
+	n = n < file->size - at ? n : file->size - at;
+	size_t from = chance((uint32_t)(file->size - n + 1));
 	switch (chance(5)) {
 	case 0:
 		memset(file->data + at, 0, n);
@@ -511,31 +580,31 @@ static void damage(struct strbuf *file)
 		memmove(file->data + at, file->data + from, n);
 		break;
 	case 2: /* a part is missing */
-		memmove(file->data + at, file->data + at + n, file->len - at - n);
-		file->len -= n;
+		memmove(file->data + at, file->data + at + n, file->size - at - n);
+		file->size -= n;
 		break;
 	case 3:
 		for (size_t i = 0; i < n; i++)
-			file->data[at + i] = (char)chance(256);
+			file->data[at + i] = (unsigned char)chance(256);
 		break;
 	default: /* more than there was */
-		for (size_t i = 0; i < n; i++)
-			strbuf_addc(file, (char)(chance(2) ? 0 : chance(256)));
+		from = file->size;
+		sim_resize(file, from + n);
+		for (size_t i = from; i < file->size; i++)
+			file->data[i] = (unsigned char)(chance(2) ? 0 : chance(256));
 		break;
 	}
 }
 
-/* The disk as it is, with a file that the caller may damage. */
-static struct strbuf *copy_of(struct sim_disk *d, const struct run *r)
+/* The file in such a disk, for the caller to damage. */
+static struct sim_bytes *file_of(struct sim_disk *d)
 {
-	sim_killed(d, &r->before, &r->disk, r->disk.n_ops, 0);
-	return &d->files[d->names[sim_find(d, "c.cursor")].file];
+	return &d->inodes[find(d, FILE_NAME)->inode].now;
 }
 
 static void test_after_damage(void **state)
 {
 	static struct run r;
-	struct sim_disk d;
 	struct cursor_found found;
 	int damaged = 0;
 	for (int i = 0; i < ROUNDS(20) + 1; i++) {
@@ -543,24 +612,24 @@ static void test_after_damage(void **state)
 		run_on(&r, 500);
 		flush(&r);
 		end_run(&r);
-		size_t len = copy_of(&d, &r)->len;
-		sim_free(&d);
+		size_t len = file_of(r.disk)->size;
 		for (size_t at = 0; at < len + 500; at++) {
-			struct strbuf *file = copy_of(&d, &r);
+			struct sim_disk *d = sim_copy(r.disk);
+			struct sim_bytes *file = file_of(d);
 			if (at < len)
-				file->data[at] ^= (char)(1 + chance(255));
+				file->data[at] ^= (unsigned char)(1 + chance(255));
 			for (uint32_t n = at < len ? 0 : 1 + chance(3); n > 0; n--)
 				damage(file);
-			struct cursor *c = open_damaged(&r, &d, &found);
+			struct cursor *c = open_damaged(&r, d, &found);
 			/* Of the two copies of the head one is enough. */
 			if (at < CURSOR_HEAD_SIZE)
 				assert_false(found.damaged);
 			damaged += found.damaged;
 			if (at % 8 == 0)
-				expect_sound_after_flush(&r, &d, c);
+				expect_sound_after_flush(&r, d, c);
 			else
 				cursor_free(c);
-			sim_free(&d);
+			sim_free(d);
 		}
 		run_free(&r);
 	}
@@ -570,21 +639,21 @@ static void test_after_damage(void **state)
 static void test_a_head_that_is_damaged_twice_is_no_head(void **state)
 {
 	static struct run r;
-	struct sim_disk d;
 	struct cursor_found found;
 	start(&r, 0, false);
 	run_on(&r, 300);
 	flush(&r);
 	end_run(&r);
 	for (size_t at = 0; at < CURSOR_HEAD_COPY; at++) {
-		struct strbuf *file = copy_of(&d, &r);
+		struct sim_disk *d = sim_copy(r.disk);
+		struct sim_bytes *file = file_of(d);
 		file->data[at] ^= 1;
 		file->data[at + CURSOR_HEAD_COPY] ^= 1;
-		struct cursor *c = open_damaged(&r, &d, &found);
-		assert_true(found.damaged && found.damaged_bytes == (int64_t)file->len);
+		struct cursor *c = open_damaged(&r, d, &found);
+		assert_true(found.damaged && found.damaged_bytes == (int64_t)file->size);
 		assert_int_equal(cursor_floor(c), r.m.first);
-		expect_sound_after_flush(&r, &d, c);
-		sim_free(&d);
+		expect_sound_after_flush(&r, d, c);
+		sim_free(d);
 	}
 	run_free(&r);
 }
@@ -593,15 +662,14 @@ static void test_a_head_that_is_damaged_twice_is_no_head(void **state)
 
 static void try_each_byte(struct run *r)
 {
-	struct sim_disk d;
-	for (size_t n = 0; n <= r->disk.n_ops; n++) {
-		size_t bytes = n < r->disk.n_ops ? r->disk.ops[n].data.len : 0;
-		for (size_t b = 0; b < (bytes ? bytes : 1); b++) {
-			sim_killed(&d, &r->before, &r->disk, n, b);
-			open_at(r, &d, &r->moments[n], false);
+	for (size_t n = 0; n < r->n_moments; n++) {
+		const struct moment *t = &r->moments[n];
+		for (size_t b = 0; b < (t->bytes.size ? t->bytes.size : 1); b++) {
+			struct sim_disk *d = killed(t, b);
+			open_at(r, d, t, false);
 			if (chance(200) == 0)
-				live_again(r, &d, &r->moments[n], 1);
-			sim_free(&d);
+				live_again(r, d, t, 1);
+			sim_free(d);
 		}
 	}
 }
@@ -623,12 +691,11 @@ static void test_after_each_byte_that_was_written(void **state)
 
 static void try_each_call(struct run *r)
 {
-	struct sim_disk d;
 	end_run(r);
-	for (size_t n = 0; n <= r->disk.n_ops; n++) {
-		sim_killed(&d, &r->before, &r->disk, n, 0);
-		open_at(r, &d, &r->moments[n], false);
-		sim_free(&d);
+	for (size_t n = 0; n < r->n_moments; n++) {
+		struct sim_disk *d = killed(&r->moments[n], 0);
+		open_at(r, d, &r->moments[n], false);
+		sim_free(d);
 	}
 }
 
@@ -663,11 +730,13 @@ static void test_between_any_two_calls_where_many_fail(void **state)
 }
 
 /* A snapshot that fails for its size is not tried again with each flush. */
-static int no_new_file(struct sim_disk *d, enum sim_kind kind)
+static void no_new_file(struct sim_disk *d, const struct sim_call *call, void *arg)
 {
-	struct run *r = (struct run *)d;
-	r->calls += kind == SIM_MAKE;
-	return kind == SIM_MAKE ? ENOSPC : 0;
+	struct run *r = arg;
+	if (call->op != SIM_CREATE)
+		return;
+	r->calls++;
+	fail_with(d, ENOSPC);
 }
 
 static void test_snapshots_that_fail_become_rare(void **state)
@@ -677,7 +746,7 @@ static void test_snapshots_that_fail_become_rare(void **state)
 	struct cursor_found found;
 	struct err err = {0};
 	start(&r, 0, false);
-	r.disk.fault = no_new_file;
+	r.disk->before = no_new_file;
 	int failed = 0;
 	for (uint32_t i = 0; i < 2000; i++) {
 		cursor_wait(r.c, &(struct cursor_entry){i, 15, i, 1});
@@ -688,7 +757,7 @@ static void test_snapshots_that_fail_become_rare(void **state)
 	assert_int_equal(r.calls, failed);
 	/* All of it is in the old file. */
 	cursor_free(r.c);
-	struct cursor_opts o = opts_of(&r.disk);
+	struct cursor_opts o = opts_of(r.disk);
 	r.c = cursor_open(&o, r.m.first, 20, &found, &err);
 	assert_non_null(r.c);
 	look(r.c, 20, after);
@@ -699,17 +768,16 @@ static void test_snapshots_that_fail_become_rare(void **state)
 static void test_after_a_power_cut(void **state)
 {
 	static struct run r;
-	struct sim_disk d;
 	for (int i = 0; i < ROUNDS(150) + 1; i++) {
 		start(&r, i % 3 ? 0 : 20, i % 2);
 		run_on(&r, 500);
 		end_run(&r);
-		for (size_t n = 0; n <= r.disk.n_ops; n++) {
-			sim_power_cut(&d, &r.before, &r.disk, n);
-			open_at(&r, &d, &r.moments[n], true);
+		for (size_t n = 0; n < r.n_moments; n++) {
+			struct sim_disk *d = without_power(&r.moments[n]);
+			open_at(&r, d, &r.moments[n], true);
 			if (chance(20) == 0)
-				live_again(&r, &d, &r.moments[n], 2);
-			sim_free(&d);
+				live_again(&r, d, &r.moments[n], 2);
+			sim_free(d);
 		}
 		run_free(&r);
 	}
@@ -718,14 +786,13 @@ static void test_after_a_power_cut(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(test_after_each_byte_that_was_written, sim_seed_test),
-		cmocka_unit_test_setup(
-			test_between_any_two_calls_where_two_have_failed, sim_seed_test),
-		cmocka_unit_test_setup(test_between_any_two_calls_where_many_fail, sim_seed_test),
-		cmocka_unit_test_setup(test_snapshots_that_fail_become_rare, sim_seed_test),
-		cmocka_unit_test_setup(test_after_a_power_cut, sim_seed_test),
-		cmocka_unit_test_setup(test_after_damage, sim_seed_test),
-		cmocka_unit_test_setup(test_a_head_that_is_damaged_twice_is_no_head, sim_seed_test),
+		cmocka_unit_test_setup(test_after_each_byte_that_was_written, seed_test),
+		cmocka_unit_test_setup(test_between_any_two_calls_where_two_have_failed, seed_test),
+		cmocka_unit_test_setup(test_between_any_two_calls_where_many_fail, seed_test),
+		cmocka_unit_test_setup(test_snapshots_that_fail_become_rare, seed_test),
+		cmocka_unit_test_setup(test_after_a_power_cut, seed_test),
+		cmocka_unit_test_setup(test_after_damage, seed_test),
+		cmocka_unit_test_setup(test_a_head_that_is_damaged_twice_is_no_head, seed_test),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

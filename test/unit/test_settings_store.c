@@ -18,7 +18,7 @@
 static struct policies *policies_of(const char *text)
 {
 	struct toml t;
-	struct policies *p;
+	struct policies *p = NULL;
 	struct err err;
 	if (toml_parse(&t, text, strlen(text), &err) != 0 || policies_parse(&t, &p, &err) != 0)
 		fail_msg("%s", err.msg);
