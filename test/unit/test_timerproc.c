@@ -189,7 +189,8 @@ static void test_all_that_are_due_at_once_are_fired(void **state)
 	for (int i = 0; i < MANY; i++) {
 		w[i] = clock_new(&c[i]);
 		set_clock(w[i], 1);
-		w[i]->ticker.next_ns = c[i].due_ns = due;
+		c[i].due_ns = due;
+		w[i]->ticker.next_ns = due;
 		go(&w[i]->wg, worker_run, w[i]);
 	}
 	for (int i = 0; i < MANY; i++) {
