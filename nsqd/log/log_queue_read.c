@@ -297,7 +297,8 @@ static void use_of_channel(struct log_queue *q, const struct log_item *item)
 		if (attempts > m->attempts)
 			m->attempts = attempts;
 		int64_t due = lq_due_of_locked(q, m);
-		bool own = lq_is_mine(q, item) && (!item->channel || lq_copy_counts_locked(q, item));
+		bool own =
+			lq_is_mine(q, item) && (!item->channel || lq_copy_counts_locked(q, item));
 		if (!own)
 			cursor_finished(q->cursor, m->seq);
 		else if (due > 0)

@@ -56,9 +56,8 @@ static size_t put(
 	return q->disk->ops->put(q->disk, recs, n, err);
 }
 
-static size_t put_messages(
-	struct backend_queue *base, struct chan *memory, struct message *const *msgs, size_t n,
-	bool fresh)
+static size_t put_messages(struct backend_queue *base, struct chan *memory,
+	struct message *const *msgs, size_t n, bool fresh)
 {
 	struct stock_first *q = of(base);
 	if (!diskqueue_is_empty(q->disk))

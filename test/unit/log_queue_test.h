@@ -30,7 +30,7 @@ struct side {
 	int64_t segment_bytes;
 	int64_t sync_timeout;
 	size_t move_behind; /* 0: the default */
-	bool rejoin; /* open_side: the channel "c" joins, too, if its cursor is there */
+	bool rejoin;        /* open_side: the channel "c" joins, too, if its cursor is there */
 	/* In place of the queue's; NULL: its own. */
 	size_t (*kept)(
 		void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
