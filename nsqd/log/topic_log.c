@@ -200,7 +200,10 @@ int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n
 {
 	size_t ignored;
 	CHECK(tl->started);
-	return log_append_telling(tl->log, msgs, n, in_memory ? in_memory : &ignored, err);
+	int rc = log_append_telling(tl->log, msgs, n, in_memory ? in_memory : &ignored, err);
+	if (rc == 0)
+		topic_log_save_members(tl);
+	return rc;
 }
 
 void topic_log_handed_locked(struct topic_log *tl, uint64_t upto)

@@ -59,9 +59,10 @@ int topic_log_each_channel(struct topic_log *tl, void (*fn)(void *arg, const cha
  */
 int topic_log_start(struct topic_log *tl, struct err *err);
 /*
- * Appends n > 0 messages, all or none, and blocks until they are kept. Then the topic's queue has
- * them: the first *in_memory of them in memory (NULL: nobody asks), and it will read the others. They
- * are still the caller's to unref. -1 with err set; EFBIG: they are too many for one append.
+ * Appends n > 0 messages, all or none, and blocks until they are kept, and all channels have a file
+ * that are there. Then the topic's queue has the messages: the first *in_memory of them in memory
+ * (NULL: nobody asks), and it will read the others. They are still the caller's to unref. -1 with err
+ * set; EFBIG: they are too many for one append.
  */
 int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n, size_t *in_memory,
 	struct err *err);

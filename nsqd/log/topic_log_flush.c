@@ -187,6 +187,23 @@ bool topic_log_tick(void *arg)
 	return again || more || atomic_load(&tl->touched);
 }
 
+void topic_log_save_members(struct topic_log *tl)
+{
+	struct err err;
+	uint64_t handed;
+	mutex_lock(&tl->lock);
+	bool any = tl->n_unsaved > 0 && tl->failing_cursors == 0;
+	mutex_unlock(&tl->lock);
+	if (!any)
+		return;
+	topic_log_take_turn(tl);
+	for (struct topic_log_member *m = begin_flush(tl, &handed); m; m = m->next) {
+		if (!m->saved)
+			(void)topic_log_flush_member(tl, m, &err);
+	}
+	topic_log_give_turn(tl);
+}
+
 int topic_log_flush(struct topic_log *tl)
 {
 	bool more;

@@ -79,6 +79,12 @@ bool topic_log_tick(void *arg);
 int topic_log_flush_member(struct topic_log *tl, struct topic_log_member *m, struct err *err);
 /* The same for the topic's cursor. Takes topic_log.lock alone. */
 int topic_log_flush_handed(struct topic_log *tl, struct err *err);
+/*
+ * What was kept is to be there for all channels that were: makes the files of those that have none, as
+ * a crash would forget them. Where one cannot be made, that is the flusher's business. Takes the turn,
+ * if there are any; may block on the disk.
+ */
+void topic_log_save_members(struct topic_log *tl);
 /* Nobody wants what is before. With the turn; takes all locks of members' owners, one at a time. */
 uint64_t topic_log_least_floor(struct topic_log *tl);
 /*

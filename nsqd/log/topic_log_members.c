@@ -80,7 +80,10 @@ int topic_log_append_alone(struct topic_log *tl, const char *channel, struct mes
 {
 	if (!tl->started)
 		return err_set(err, 0, "LOG(%s): the log is not open", tl->topic);
-	return log_append_copies(tl->log, channel, msgs, n, err);
+	int rc = log_append_copies(tl->log, channel, msgs, n, err);
+	if (rc == 0)
+		topic_log_save_members(tl);
+	return rc;
 }
 
 int topic_log_leave(struct topic_log *tl, struct topic_log_member *m, bool remove, struct err *err)

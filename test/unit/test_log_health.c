@@ -274,9 +274,24 @@ static struct topic_log_cursor_stats channel_stats(struct chan_side *c)
 	return out;
 }
 
+struct late_publisher {
+	struct side *side;
+	_Atomic bool answered;
+};
+
+static void publish_late(void *arg)
+{
+	struct late_publisher *p = arg;
+	pub(p->side, 11, 5);
+	atomic_store(&p->answered, true);
+}
+
+/* Who joins does not wait for its file, nor do consumers. Who publishes meanwhile does. */
 static void test_a_channel_joins_while_the_disk_holds_a_cursor(void **state)
 {
 	struct side s = side(0);
+	struct late_publisher p = {.side = &s};
+	struct wait_group wg;
 	open_side(&s, "a", NULL);
 	pub(&s, 1, 10);
 	pump(&s, 10);
@@ -286,13 +301,18 @@ static void test_a_channel_joins_while_the_disk_holds_a_cursor(void **state)
 	join_channel(&s, 1, "b");
 	wait_for(atomic_load(&disk.held) > 0);
 	join_channel(&s, 2, "c");
-	pub(&s, 11, 5);
+	wait_group_init(&wg);
+	go(&wg, publish_late, &p);
 	pump(&s, 5);
 	expect_finish(&s.channels[0], 1, 15);
 	expect_finish(&s.channels[1], 11, 5);
 	expect_finish(&s.channels[2], 11, 5);
+	assert_false(atomic_load(&p.answered));
 	atomic_store(&disk.holds, false);
-	wait_for(channel_stats(&s.channels[2]).file_bytes > 0);
+	wait_group_wait(&wg);
+	wait_group_destroy(&wg);
+	assert_true(channel_stats(&s.channels[1]).file_bytes > 0);
+	assert_true(channel_stats(&s.channels[2]).file_bytes > 0);
 	close_side(&s);
 	open_side(&s, "a", "b");
 	expect_nothing(&s.channels[0]);

@@ -386,7 +386,9 @@ static void test_a_channel_without_a_file(void **state)
 	d->fail_calls = 1000;
 	d->fail_code = ENOSPC;
 	join_channel(&s, 0, "a");
+	assert_int_equal(topic_log_flush(s.tl), -1);
 	d->fail_at = -1;
+	/* (From now on no publisher tries to make the file.) */
 	pub(&s, 1, 3);
 	pump(&s, 3);
 	/* The channel's file cannot be made, and that of the topic can. */
@@ -412,6 +414,42 @@ static void test_a_channel_without_a_file(void **state)
 	sim_free(d);
 }
 
+/* What is acknowledged is there for each channel that was: the next process knows the channel. */
+static void test_the_answer_waits_for_the_files_of_channels(void **state)
+{
+	struct sim_disk *d = sim_new();
+	struct side s = {.io = &d->io, .memory_size = 4, .sync_timeout = HOUR};
+	struct err err = {0};
+	open_side(&s, NULL, NULL);
+	join_channel(&s, 2, "c");
+	pub(&s, 1, 2);
+	struct sim_disk *copy = sim_copy(d);
+	close_channel(&s, 2, true);
+	join_channel(&s, 2, "c");
+	struct message *m = make_message(3, 40);
+	if (topic_log_append_alone(s.tl, "c", &m, 1, &err) != 0)
+		fail_msg("topic_log_append_alone: %s", err.msg);
+	message_unref(m);
+	struct sim_disk *alone = sim_copy(d);
+	close_side(&s);
+	sim_free(d);
+
+	s = (struct side){.io = &copy->io, .memory_size = 4, .rejoin = true};
+	open_side(&s, NULL, NULL);
+	assert_non_null(s.channels[2].q);
+	pump(&s, 2);
+	expect_finish(&s.channels[2], 1, 2);
+	expect_nothing(&s.channels[2]);
+	close_side(&s);
+	sim_free(copy);
+
+	s = (struct side){.io = &alone->io, .memory_size = 4, .rejoin = true};
+	open_side(&s, NULL, NULL);
+	assert_non_null(s.channels[2].q);
+	close_side(&s);
+	sim_free(alone);
+}
+
 /* Nor when it closes without one. */
 static void test_a_channel_that_closes_without_a_file(void **state)
 {
@@ -422,6 +460,7 @@ static void test_a_channel_that_closes_without_a_file(void **state)
 	d->fail_at = d->calls;
 	d->fail_calls = 1000;
 	join_channel(&s, 0, "a");
+	assert_int_equal(topic_log_flush(s.tl), -1);
 	d->fail_at = -1;
 	pub(&s, 1, 3);
 	pump(&s, 3);
@@ -579,6 +618,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_channel_without_a_file, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_a_channel_that_closes_without_a_file, setup, log_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_the_answer_waits_for_the_files_of_channels, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_what_a_closed_channel_wants_stays, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(
