@@ -1102,10 +1102,20 @@ int channel_empty(struct channel *c, struct err *err)
 	return rc;
 }
 
-/* Takes over n messages; returns how many are lost. */
+/*
+ * Takes over n messages; returns how many are lost. What is in the log is there again after the next
+ * start, in its order, and the cursor knows how often it has been handed out.
+ */
 static size_t flush_messages(struct channel *c, struct message **take_msgs, size_t n)
 {
-	return backend_flush_messages(c->ctx, c->backend, take_msgs, n);
+	size_t unlogged = 0;
+	for (size_t i = 0; i < n; i++) {
+		if (is_logged(c, take_msgs[i]))
+			message_unref(take_msgs[i]);
+		else
+			take_msgs[unlogged++] = take_msgs[i];
+	}
+	return backend_flush_messages(c->ctx, c->backend, take_msgs, unlogged);
 }
 
 /*

@@ -329,6 +329,43 @@ def test_clean_restarts_move_nothing(new_nsqd):
     daemon.wait_channel('t', 'ch', depth=0)
 
 
+@pytest.mark.parametrize('memory', [10000, 300, 50, 0])
+def test_a_clean_restart_keeps_the_order(new_nsqd, memory):
+    """Of what was in memory, and what was not. What came back has its attempts."""
+    daemon = new_nsqd('--durability=process', '--mem-queue-size=%d' % memory)
+    daemon.create('t', 'ch')
+    bodies = [b'%d' % i for i in range(1000)]
+    daemon.pub('t', *bodies)
+    with daemon.subscribe('t', 'ch', rdy=20) as client:
+        messages = client.messages(20)
+        client.rdy(0)
+        for message in messages[10:]:
+            client.req(message)
+        daemon.wait_channel('t', 'ch', depth=990, in_flight_count=10)
+        daemon.restart()
+    daemon.restart()
+    got = drain(daemon, 't', 'ch', 1000)
+    back = [(body, 2) for body in bodies[10:20]]
+    assert sorted(g for g in got if g in back) == back
+    assert [g for g in got if g not in back] == [
+        (body, 2 if i < 10 else 1) for i, body in enumerate(bodies) if not 10 <= i < 20]
+
+
+def test_a_channel_that_is_there_when_it_is_killed(new_nsqd):
+    """As soon as a message is acknowledged, which goes to all channels that have been made."""
+    daemon = new_nsqd('--durability=process', '--sync-timeout=1h')
+    for life in range(5):
+        channels = ['ch%d' % i for i in range(life + 1)]
+        daemon.create('t', channels[-1])
+        daemon.pub('t', b'%d' % life)
+        daemon.process.kill()
+        daemon.process.wait()
+        daemon.write_metadata({'topics': [], 'version': '1.3.0'})
+        daemon.start()
+    for i, channel in enumerate(channels):
+        assert drain(daemon, 't', channel, 5 - i) == [(b'%d' % life, 1) for life in range(i, 5)]
+
+
 def test_empty_and_delete(new_nsqd):
     daemon = new_nsqd('--durability=process', '--mem-queue-size=10')
     daemon.create('t', 'ch')
