@@ -2,6 +2,8 @@
 /*
  * The cursor of a channel: made anew, or from its file. No Go file: stock has no log. Runs in the
  * thread that makes the channel; blocks on the disk.
+ *
+ * Lessons in docs/course/: 23-log.
  */
 #include "nsqd/log/cursor.h"
 

@@ -210,18 +210,6 @@ int log_delete(struct log *l, int dir, struct err *err)
 	return rc;
 }
 
-void log_skip_to(struct log *l, uint64_t seq)
-{
-	mutex_lock(&l->lock);
-	if (seq > l->next) {
-		log_logf(l, LG_WARN, "LOG(%s): numbers from %llu to %llu are known and not there",
-			l->topic, (unsigned long long)l->next, (unsigned long long)seq - 1);
-		l->next = seq;
-		l->closed = true;
-	}
-	mutex_unlock(&l->lock);
-}
-
 /* --- what is there -------------------------------------------------------------------------------- */
 
 int log_dir(const struct log *l)

@@ -94,11 +94,6 @@ int log_append_telling(
 int log_append_copies(
 	struct log *l, const char *channel, struct message *const *msgs, size_t n, struct err *err);
 /*
- * The next number will be seq or more: a cursor says that those below are taken. (A loss of power
- * may have cost the log its end, and not the cursor.) Before the first append; does not block.
- */
-void log_skip_to(struct log *l, uint64_t seq);
-/*
  * Nothing below floor is wanted: what is left counts for --max-disk-bytes (message_count_stored). Of
  * the segment in which floor is, that is an estimate. Any thread.
  */

@@ -63,7 +63,7 @@ nsqd/http/http_metrics.c add_reason: the disk fails
 nsqd/http/http_server.c lend_poller no_thread: there is no thread
 nsqd/http/http_server.c evict_locked may_go no_descriptors refuse: thousands of connections
 nsqd/http/http_server.c failed: the listener fails
-nsqd/log/log.c log_dir log_get_segment log_skip_to: for topics and cursors
+nsqd/log/log.c log_dir log_get_segment: for topics and cursors
 nsqd/log/log_append.c leave_segment undo_write: the disk fails
 nsqd/log/log_io.c give_up: the disk fails
 nsqd/log/log_loop.c is_idle retire: sometimes, after two seconds of silence

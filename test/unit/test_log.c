@@ -383,25 +383,6 @@ static void test_delete(void **state)
 	log_close(l);
 }
 
-static void test_skip_to(void **state)
-{
-	struct log *l = open_here(false, 0);
-	append_some(l, 1, 3, 10);
-	log_close(l);
-	l = open_here(false, 0);
-	log_skip_to(l, 3); /* nothing new */
-	log_skip_to(l, 1000);
-	append_some(l, 1000, 2, 10);
-	for (int i = 0; i < 2; i++) {
-		struct content c = read_log(l, 1);
-		assert_true(c.n == 5 && c.gaps == 996 && c.seqs[3] == 1000);
-		free_content(&c);
-		log_close(l);
-		l = open_here(false, 0);
-	}
-	log_close(l);
-}
-
 /* --- opening ---------------------------------------------------------------------------------------- */
 
 static _Atomic int64_t bytes_read;
@@ -670,7 +651,6 @@ int main(void)
 		log_test(test_copies),
 		log_test(test_forget),
 		log_test(test_delete),
-		log_test(test_skip_to),
 		log_test(test_a_closed_log_opens_at_once),
 		log_test(test_read_only),
 		log_test(test_without_a_thread_the_publisher_writes),
