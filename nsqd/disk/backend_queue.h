@@ -115,13 +115,13 @@ struct backend_queue_ops {
 	 */
 	int64_t (*first_timestamp)(struct backend_queue *q);
 	/*
-	 * NULL: the queue stores records, and who puts decides what goes into memory. Else the
-	 * messages (whose seq is not 0) are in a log already, and nothing is to be stored: the queue decides at one moment
-	 * which of them go into memory (NULL: none may), and which it will read again when there is
-	 * room. Returns how many, the first ones, are in memory; those are not the caller's any more.
-	 * The others are still the caller's to unref, and no longer in his care. So nobody else may
-	 * send to that chan. fresh: the topic hands them out, in their order; else they come back.
-	 * Never fails, never blocks; any thread.
+	 * NULL: the queue stores records, and the caller of put decides what goes into memory. Else the
+	 * messages (whose seq is not 0) are in a log already, and nothing is to be stored. The queue
+	 * decides at one moment which of them go into memory (NULL: none may). The others it will read
+	 * again when there is room. Returns how many, the first ones, are in memory; those are not the
+	 * caller's any more. The others are still the caller's to unref, and no longer in its care. So
+	 * nobody else may send to that chan. fresh: the topic hands them out, in their order; else they
+	 * come back. Never fails, never blocks; any thread.
 	 */
 	size_t (*put_messages)(struct backend_queue *q, struct chan *memory,
 		struct message *const *msgs, size_t n, bool fresh);

@@ -47,7 +47,7 @@ struct cursor_opts {
 	size_t part;             /* bytes of a snapshot that are made at a time; 0: 32 KiB */
 	/* Bytes. More pending events are dropped, and a snapshot does in their place; 0: 1 MiB. */
 	size_t pending_max;
-	bool read_only; /* for who only looks: no file is changed, and nothing may be flushed */
+	bool read_only; /* for a look: no file is changed, and nothing may be flushed */
 };
 
 /* --- life --------------------------------------------------------------------------------------- */
@@ -176,7 +176,7 @@ size_t cursor_list_waiting(const struct cursor *c, size_t *at, uint64_t from, ui
 	struct cursor_entry *out, size_t max);
 /*
  * Looks for seq among so many of those that wait, from the place *at (0 at first) on, and moves that
- * on. 1: it is *out. 0: not yet found. -1: there is none. For who only shows it: what waits may have
+ * on. 1: it is *out. 0: not yet found. -1: there is none. For a caller that only shows it: what waits may have
  * been moved between two calls.
  */
 int cursor_find_waiting(

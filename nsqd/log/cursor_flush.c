@@ -6,9 +6,9 @@
  *
  * A snapshot is written in parts, and between them messages go on. So each part says what is true
  * when it is made. What happens from the first part on is an event, and goes into the old file and
- * into the new one, in its turn. Hence whoever reads the new file to its end knows what the cursor
- * knew at the last part. What may move meanwhile must not get past the part: the heap is gone
- * through from its end, and whatever moves towards the end past that place is told as an event.
+ * into the new one, in its turn. Hence a program that reads the new file to its end knows what the
+ * cursor knew at the last part. What may move meanwhile must not get past the part. So the heap is
+ * gone through from its end. An entry that moves towards the end past that place is told as an event.
  */
 #include "nsqd/log/cursor.h"
 

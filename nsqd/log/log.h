@@ -4,8 +4,8 @@
  * only appended to (docs/log.md). A message has a number in it, dense from 1.
  *
  * An append returns when its messages are kept: through the death of the process, or through a loss
- * of power as well. Readers (log_read.h) follow what is kept. Who has read what is not the log's
- * business: a cursor per channel knows that.
+ * of power as well. Readers (log_read.h) follow what is kept. The log does not know what has been
+ * read: a cursor per channel does.
  */
 #ifndef NSQD_LOG_H
 #define NSQD_LOG_H
@@ -29,7 +29,7 @@ struct log_opts {
 	int dir;           /* the data path, or AT_FDCWD; borrowed, outlives the log */
 	const char *topic; /* copied. The log is the directory TOPIC.log in there */
 	bool disk;         /* kept is what survives a loss of power; else the end of the process */
-	bool read_only;    /* for who only looks: no file is changed, and nothing can be appended */
+	bool read_only;    /* for a look: no file is changed, and nothing can be appended */
 	int64_t segment_bytes;   /* 0: LOG_SEGMENT_BYTES */
 	const struct lg *lg;     /* borrowed; NULL: nothing is said */
 	const struct log_io *io; /* borrowed; NULL: log_io_real */
@@ -109,7 +109,7 @@ int log_dir(const struct log *l);
 
 /* Any thread; takes log.lock for a moment. */
 void log_get_stats(struct log *l, struct log_stats *out);
-/* What stays for who has finished all messages before floor. */
+/* What of the log a channel holds that has finished all messages before floor. */
 struct log_held {
 	int64_t bytes; /* from the beginning of the segment on in which floor is */
 	bool oldest;   /* that is the oldest segment, and there are others */

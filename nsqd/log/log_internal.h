@@ -145,7 +145,7 @@ struct log {
 
 	_Atomic bool disk; /* written by the writer */
 
-	/* of who calls log_forget */
+	/* of the thread that calls log_forget */
 	bool removed; /* a segment, and that may not be on the disk */
 
 	/* writer */

@@ -62,7 +62,7 @@ static bool retire(struct log *l)
 	struct log_request *unused = l->free_reqs;
 	l->free_reqs = NULL;
 	l->n_free_reqs = 0;
-	/* Who wakes it without the lock sees that, or its signal is seen here. */
+	/* A caller that wakes it without the lock sees that, or its signal is seen here. */
 	atomic_store(&l->has_thread, false);
 	if (l->pending == 0 && chan_len(l->wake_chan) == 0)
 		done = true;

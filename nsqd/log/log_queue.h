@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The backend queue of a topic that has a log, and of its channels. It stores nothing: the messages
- * are in the log, and who has finished them is in the cursors. It reads what had no room in memory,
+ * are in the log, and what has become of them is in the cursors. It reads what had no room in memory,
  * and what waits until it is due. No Go file: stock has no log.
  *
  * A queue is *behind* while there is something in the log that it has to read. Then nothing goes into
@@ -79,15 +79,15 @@ void log_queue_try_again(struct backend_queue *q);
  */
 void log_queue_on_due(struct backend_queue *q, void (*fn)(void *arg, int64_t at_ns), void *arg);
 /*
- * Takes up to max messages that are due by now, the earliest first, and reads them: for the caller to
- * put them back at once (put_messages), and then to call log_queue_due_done for all of them. 0: none
- * is due; or lq:NAME sees to them, since there is no room in memory. Takes the owner's lock. Blocks on
+ * Takes up to max messages that are due by now, the earliest first, and reads them. The caller puts
+ * them back at once (put_messages), and then calls log_queue_due_done for all of them. 0: none is due;
+ * or there is no room in memory, and lq:NAME sees to them. Takes the owner's lock. Blocks on
  * the disk; several threads may.
  */
 size_t log_queue_take_due(struct backend_queue *q, struct message **msgs, size_t max);
 /*
- * What is due is lq:NAME's business, which is started for that if need be: for who has no thread that
- * may wait for the disk. Takes the owner's lock. Never blocks on the disk.
+ * What is due is lq:NAME's business, which is started for that if need be. For a caller that has no
+ * thread that may wait for the disk. Takes the owner's lock. Never blocks on the disk.
  */
 void log_queue_leave_due(struct backend_queue *q);
 /* n of them, whose bodies have so many bytes, are elsewhere now. Never blocks. */
@@ -98,8 +98,8 @@ void log_queue_due_done(struct backend_queue *q, size_t n, int64_t bytes);
  */
 void log_queue_wait_for(struct backend_queue *q, const struct message *m, int64_t delay_ns);
 /*
- * Takes out up to max messages that wait for their time, those first that are due first, until they
- * are so many, and so many bytes. They are the caller's, as if they had been received. Blocks on the
+ * Takes out up to max messages that wait for their time, the earliest first: so many at least (wanted),
+ * and so many bytes. They are the caller's, as if they had been received. Blocks on the
  * disk; takes the owner's lock.
  */
 size_t log_queue_take_first(struct backend_queue *q, struct message **msgs, size_t max,

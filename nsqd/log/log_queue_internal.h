@@ -66,8 +66,8 @@ struct log_queue {
 	uint64_t to;
 	size_t zero; /* entries of the cursor that wait, and are due at once */
 	/*
-	 * Of a channel: the numbers by which copied messages are called by who holds them. due is the
-	 * number of the copy, and offset its place.
+	 * Of a channel: old numbers of copied messages, by which consumers and others that hold one call
+	 * it. due is the number of the copy, and offset its place.
 	 */
 	struct cursor_entries aliases;
 	/* Of a topic: what is for one channel alone, from next on, and is not among the unread. Owned. */
@@ -90,7 +90,7 @@ struct log_queue {
 	struct mutex count_lock;
 	struct log_queue_counts counts; /* guarded by count_lock */
 
-	/* of lq:NAME; or of who closes */
+	/* of lq:NAME; or of the thread that closes */
 	struct log_reader *reader;    /* goes through the log; NULL: closed */
 	struct log_reader *at_reader; /* reads single messages; NULL: closed */
 	struct message **msgs;        /* LQ_BATCH of them; NULL: nothing was read yet */

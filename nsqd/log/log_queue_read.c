@@ -364,7 +364,7 @@ static void advance(struct log_queue *q, uint64_t from, uint64_t seq)
 	mutex_lock(q->lock);
 	if (seq > from)
 		q->next = seq;
-	/* Kept, and not told of yet: whoever tells finds that it is known. */
+	/* Kept, and not told of yet: log_opts.kept will find that it is known. */
 	if (lq_is_topic(q) && seq > q->to) {
 		news = seq - q->to;
 		q->to = seq;

@@ -88,8 +88,8 @@ static bool oldest_below(struct log *l, uint64_t floor, uint64_t *first)
 }
 
 /*
- * With `disk` one segment is gone for certain before the next one goes: so after a loss of power too,
- * what is missing is the beginning. Who knows a number from where the log begins on may rely on that.
+ * With `disk` one segment is gone for certain before the next one goes. So after a loss of power too,
+ * what is missing is the beginning. The mover relies on that: docs/log-design.md.
  */
 int log_forget(struct log *l, uint64_t floor, struct err *err)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a log holds, and has done: for /stats and /metrics, and for who waits for a slow disk. */
+/* What a log holds, and has done: for /stats and /metrics, and for publishers that wait for a slow disk. */
 #ifndef NSQD_LOG_STATS_H
 #define NSQD_LOG_STATS_H
 

@@ -21,8 +21,8 @@
 /*
  * take_log_queue itself, where the disk queue has no messages: then its files are removed. Else (or if
  * `always`) a queue of both.
- * opts->changed_chan is told when the disk queue runs empty, or is not empty any more: who waits for
- * read_chan has to ask for it again then. of_topic: as in log_queue_hold. NULL with err set, and
+ * opts->changed_chan is told when the disk queue runs empty, or is not empty any more. Then a thread
+ * that waits for read_chan has to ask for it again. of_topic: as in log_queue_hold. NULL with err set, and
  * take_log_queue is closed. Blocks on the disk.
  */
 struct backend_queue *stock_first_new(const struct diskqueue_opts *opts, bool always, bool of_topic,

@@ -166,7 +166,7 @@ void topic_log_cursor_stats_locked(struct log *l, struct cursor *c, uint64_t flo
  * Never blocks on the disk; takes locks below topic_log.lock. Any thread.
  */
 int topic_log_touch(struct topic_log *tl);
-/* The same, but starts no thread, for who holds a lock. False: one is to be started. Never blocks. */
+/* The same, but starts no thread, for callers that hold a lock. False: one is to be started. Never blocks. */
 bool topic_log_touch_running(struct topic_log *tl);
 /* Could the last topic_log_touch start no thread? Takes no lock. */
 bool topic_log_has_failed(const struct topic_log *tl);
@@ -177,12 +177,13 @@ const struct log_io *topic_log_io(const struct topic_log *tl);
  * before is gone.
  */
 void topic_log_found(const struct topic_log *tl, uint64_t *begin, uint64_t *end);
-/* The topic's reader has met what is for one channel alone: who may not know it is told. Never blocks. */
+/* The topic's reader has met what is for one channel alone: channels that may not know it are told. Never
+ * blocks. */
 void topic_log_met(struct topic_log *tl, const struct log_item *item);
 /* Guards the topic's cursor, among others. */
 struct mutex *topic_log_lock(struct topic_log *tl);
 struct cursor *topic_log_cursor(struct topic_log *tl);
-/* How the log is opened by who only looks: all is borrowed, as long as the topic_log is there. */
+/* How the log is opened for a look: all is borrowed, as long as the topic_log is there. */
 void topic_log_read_only(const struct topic_log *tl, struct log_opts *out);
 const char *topic_log_name(const struct topic_log *tl);
 void topic_log_logf(const struct topic_log *tl, enum lg_level level, const char *fmt, ...)

@@ -55,7 +55,7 @@ struct topic_log {
 	/* the flusher's */
 	bool closed;  /* there is nothing to flush any more */
 	bool closing; /* a channel has left that comes again: what it wants must not be forgotten */
-	/* the log's writer's; then of who closes */
+	/* the log's writer's; then of the thread that closes */
 	bool failing;                                    /* fared has said so */
 	void (*fared)(void *arg, const struct err *err); /* immutable, as its arg is */
 	void *fared_arg;

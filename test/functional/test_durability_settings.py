@@ -46,7 +46,7 @@ def settle_and_kill(daemon):
 
 def take(daemon, topic, channel, count, rdy=10):
     """So many messages, which are finished; then there are no more."""
-    # Who was there before might still be sent some.
+    # A consumer that was there before might still be sent some.
     daemon.wait_channel(topic, channel, client_count=0)
     with daemon.subscribe(topic, channel, rdy=rdy) as client:
         got = []

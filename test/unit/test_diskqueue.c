@@ -442,8 +442,8 @@ static bool is_told(struct chan *c)
 	return chan_try_recv_n(c, NULL, 1, NULL) == 1;
 }
 
-/* Who waits for another queue to run dry, as stock_first does. */
-static void test_who_waits_is_told_when_it_is_empty_or_not(void **state)
+/* A thread may wait for another queue to run dry, as the pump does for stock_first. */
+static void test_a_waiter_is_told_when_it_is_empty_or_not(void **state)
 {
 	struct diskqueue_opts o = test_opts(1024);
 	assert_false(diskqueue_has_files(&o));
@@ -497,7 +497,7 @@ int main(void)
 		dq_test(test_the_sync_timeout_saves_what_the_receiver_is_done_with),
 		dq_test(test_a_crash_need_not_bring_again_what_consumers_get),
 		dq_test(test_an_empty_queue_gives_everything_back),
-		dq_test(test_who_waits_is_told_when_it_is_empty_or_not),
+		dq_test(test_a_waiter_is_told_when_it_is_empty_or_not),
 		dq_test(test_disk_queue_torture),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

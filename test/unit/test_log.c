@@ -420,7 +420,7 @@ static int no_open(const struct log_io *io, int dir, const char *name, enum log_
 	return log_io_real.open(io, dir, name, mode);
 }
 
-/* Who only looks finds what a start would find, and leaves the files as they are. */
+/* A look finds what a start would find, and leaves the files as they are. */
 static void test_read_only(void **state)
 {
 	static const char name[] = "t.log/00000000000000000001.seg";

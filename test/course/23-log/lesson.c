@@ -12,7 +12,7 @@
 
 enum { AT_ONCE = 64, FILE_SIZE = 1024 };
 
-/* It is the asker's, who lends it to the writer until the answer. */
+/* It is the asker's, which lends it to the writer until the answer. */
 struct request {
 	const char *text;
 	int rc;                 /* out: 0, or -1: nothing of it is kept */
@@ -23,7 +23,7 @@ struct request {
 struct log {
 	int fd;
 	struct chan *append_chan; /* of struct request * */
-	struct chan *turn_chan;   /* has one value, of size 0: who has received it may write */
+	struct chan *turn_chan;   /* has one value, of size 0: a receiver of it may write */
 	int syncs;                /* guarded by the turn */
 };
 
@@ -116,7 +116,7 @@ static void cursor_finish(struct cursor *c, int n)
 		c->floor++;
 }
 
-/* Replaces the file: whoever opens it finds the old cursor or the new one. */
+/* Replaces the file: a program that opens it finds the old cursor or the new one. */
 static void cursor_save(const struct cursor *c, const char *path)
 {
 	FILE *file = fopen("cursor.tmp", "w");

@@ -21,7 +21,7 @@ type request struct {
 type log struct {
 	file       *os.File
 	appendChan chan *request
-	turn       chan bool // has one value: who has received it may write
+	turn       chan bool // has one value: a receiver of it may write
 	syncs      int       // guarded by turn
 }
 
@@ -126,7 +126,7 @@ func (c *cursor) finish(n int) {
 	}
 }
 
-// save replaces the file: whoever opens it finds the old cursor or the new one.
+// save replaces the file: a program that opens it finds the old cursor or the new one.
 func (c *cursor) save(path string) {
 	text := fmt.Sprintln(c.floor)
 	for n := range c.finished {
