@@ -202,12 +202,15 @@ static void later(struct log_queue *q, struct cursor_entry *e, size_t n)
 /* It was copied meanwhile, so its segment may be gone; then the copy is to be read. */
 static bool has_moved(struct log_queue *q, struct cursor_entry *e)
 {
+	bool start = false;
 	mutex_lock(q->lock);
 	bool moved = lq_number_locked(q, e->seq, NULL) != e->seq;
 	/* (It goes on counting as one that came back.) */
-	if (moved)
-		(void)lq_wait_again_locked(q, e, 0);
+	if (moved && lq_wait_again_locked(q, e, 0))
+		start = lq_wake_locked(q);
 	mutex_unlock(q->lock);
+	if (start)
+		(void)lq_start(q);
 	return moved;
 }
 

@@ -125,11 +125,16 @@ static void succeeded(const struct log_queue *q, bool *failing)
 /* The entry waits again, as it did; or false: it has the same number as when it was taken out. */
 static bool put_first_back(struct log_queue *q, struct cursor_entry *e, bool only_moved)
 {
+	bool start = false;
 	mutex_lock(q->lock);
 	bool back = !only_moved || lq_number_locked(q, e->seq, NULL) != e->seq;
-	if (back && lq_wait_again_locked(q, e, e->due))
+	if (back && lq_wait_again_locked(q, e, e->due)) {
 		lq_count(q, (struct lq_change){.back = e->due == 0});
+		start = lq_wake_locked(q);
+	}
 	mutex_unlock(q->lock);
+	if (start)
+		(void)lq_start(q);
 	return back;
 }
 

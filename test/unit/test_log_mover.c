@@ -419,6 +419,52 @@ static void test_new_messages_keep_their_order(void **state)
 	sim_free(d);
 }
 
+/* Opens a segment for a reader; the first time all is moved before, and the segment goes. */
+static struct side *moves_meanwhile;
+
+static int open_late(const struct log_io *io, int dir, const char *name, enum log_io_mode mode)
+{
+	struct side *s = moves_meanwhile;
+	if (s && mode == LOG_IO_READ) {
+		uint64_t before = first_number(s);
+		moves_meanwhile = NULL;
+		flush_all_moves(s);
+		assert_true(first_number(s) > before);
+	}
+	return sim_open(io, dir, name, mode);
+}
+
+/* What is due is taken out of the cursor, and copied before it is read: so its copy is read. */
+static void test_moved_while_it_is_read(void **state)
+{
+	struct sim_disk *d = sim_new();
+	struct side s = in_memory_side(d);
+	struct chan_side *a = &s.channels[0];
+	struct message *msgs[1];
+	uint64_t next = FILLER;
+	d->io.open = open_late;
+	open_side(&s, "a", NULL);
+	pub(&s, 1, 1);
+	pump(&s, 1);
+	struct message *m = take_message(a);
+	fill(&s, &next, 10, false);
+	requeue(a, m, 1);
+	mutex_lock(&a->lock);
+	int64_t due = a->due_at;
+	mutex_unlock(&a->lock);
+	wait_for(clock_mono_ns() >= due);
+	moves_meanwhile = &s;
+	assert_int_equal(log_queue_take_due(a->q, msgs, 1), 0);
+	assert_null(moves_meanwhile);
+	/* Nothing else happens. */
+	m = take_message(a);
+	assert_int_equal(id_of(m), 1);
+	assert_int_equal(m->attempts, 2);
+	finish(a, m);
+	close_side(&s);
+	sim_free(d);
+}
+
 /* They are a quarter of the first segments, and more: it is not worth it. */
 static void test_what_is_wanted_stays(void **state)
 {
@@ -749,6 +795,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_in_flight, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_new_messages_keep_their_order, setup, log_teardown),
+		cmocka_unit_test_setup_teardown(test_moved_while_it_is_read, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_wanted_stays, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_the_price, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_emptied_and_deleted, setup, log_teardown),
