@@ -36,7 +36,11 @@ void lq_count(struct log_queue *q, struct lq_change by)
 	q->counts.unread += by.unread;
 	q->counts.unread_bytes += by.unread_bytes;
 	q->counts.back += by.back;
+	q->counts.hand += by.hand;
 	q->counts.waiting_bytes += by.waiting_bytes;
+	/* It is an estimate, and what is in hand may have been cleared. */
+	if (q->counts.waiting_bytes < 0)
+		q->counts.waiting_bytes = 0;
 	mutex_unlock(&q->count_lock);
 }
 
@@ -71,7 +75,7 @@ static void clear_counts_locked(struct log_queue *q, bool caught_up)
 	mutex_lock(&q->count_lock);
 	if (caught_up)
 		q->counts.unread = q->counts.unread_bytes = 0;
-	if (nothing_waits)
+	if (nothing_waits && q->counts.hand == 0)
 		q->counts.back = q->counts.waiting_bytes = 0;
 	mutex_unlock(&q->count_lock);
 }
@@ -114,8 +118,9 @@ static void throw_away(struct log_queue *q)
 	if (!lq_is_topic(q))
 		lq_tell_due_locked(q);
 	mutex_lock(&q->count_lock);
-	q->counts.unread = q->counts.unread_bytes = 0;
-	q->counts.back = q->counts.waiting_bytes = 0;
+	q->counts.unread = q->counts.unread_bytes = q->counts.waiting_bytes = 0;
+	/* The threads that took them put them somewhere, and say so. */
+	q->counts.back = q->counts.hand;
 	mutex_unlock(&q->count_lock);
 	mutex_unlock(q->lock);
 	lq_drop_batch(q);

@@ -328,7 +328,9 @@ static size_t share_out_locked(struct log_queue *q, struct cursor_entry *due, si
 		return 0;
 	}
 	max = max < LQ_DUE_BATCH ? max : LQ_DUE_BATCH;
-	return lq_pop_due_locked(q, due, room < max ? room : max);
+	size_t n = lq_pop_due_locked(q, due, room < max ? room : max);
+	lq_count(q, (struct lq_change){.hand = (int64_t)n});
+	return n;
 }
 
 size_t log_queue_take_due(struct backend_queue *base, struct message **msgs, size_t max)
@@ -354,9 +356,10 @@ size_t log_queue_take_due(struct backend_queue *base, struct message **msgs, siz
 		return 0;
 	struct log_reader *r = log_reader_open(q->log, due[0].seq, due[0].offset);
 	log_reader_few(r);
-	n = lq_read_waited(q, r, due, n, msgs);
+	size_t got = lq_read_waited(q, r, due, n, msgs);
 	log_reader_close(r);
-	return n;
+	lq_count(q, (struct lq_change){.hand = (int64_t)got - (int64_t)n});
+	return got;
 }
 
 void log_queue_leave_due(struct backend_queue *base)
@@ -377,5 +380,6 @@ void log_queue_leave_due(struct backend_queue *base)
 void log_queue_due_done(struct backend_queue *base, size_t n, int64_t bytes)
 {
 	lq_count(log_queue_of(base),
-		(struct lq_change){.back = -(int64_t)n, .waiting_bytes = -bytes});
+		(struct lq_change){
+			.back = -(int64_t)n, .hand = -(int64_t)n, .waiting_bytes = -bytes});
 }

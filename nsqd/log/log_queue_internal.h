@@ -18,9 +18,10 @@
 
 /* What a queue holds, to be shown: guarded by log_queue.count_lock, a leaf. */
 struct log_queue_counts {
-	int64_t unread;        /* messages in the log that are to be read, and those of the batch */
-	int64_t unread_bytes;  /* of their bodies; an estimate for those of another process */
-	int64_t back;          /* came back, or were due: to be read again, or in the batch */
+	int64_t unread;       /* messages in the log that are to be read, and those of the batch */
+	int64_t unread_bytes; /* of their bodies; an estimate for those of another process */
+	int64_t back; /* came back, or were due: to be read again, in the batch, or in hand */
+	int64_t hand; /* of these: log_queue_take_due has taken them, and is not done */
 	int64_t waiting_bytes; /* of the bodies of these, and of what waits; likewise */
 	int64_t received, received_bytes;
 	int64_t done;        /* of a topic's: how many its pump has dealt with */
@@ -122,7 +123,7 @@ static inline bool lq_is_mine(const struct log_queue *q, const struct log_item *
 struct log_queue *log_queue_of(struct backend_queue *q);
 /* What is added to the counts of the same names. */
 struct lq_change {
-	int64_t unread, unread_bytes, back, waiting_bytes;
+	int64_t unread, unread_bytes, back, hand, waiting_bytes;
 };
 /*
  * Adds to what is shown. Takes count_lock. What goes from what waits into the depth, or back, does so
