@@ -8,7 +8,7 @@ import time
 import pytest
 
 from metrics import Metrics
-from nsq import Nsqd, quote, running, wait_until
+from nsq import ERROR, RESPONSE, Nsqd, quote, running, wait_until
 
 # Both ways that a message waits.
 STATES = {'memory': (), 'disk': ('--mem-queue-size=0',)}
@@ -66,6 +66,18 @@ def counter(daemon, name, topic, channel):
 def wait_counter(daemon, name, topic, channel, value):
     wait_until(lambda: counter(daemon, name, topic, channel) == value, lambda: '%s is %s, not %s' % (
         name, counter(daemon, name, topic, channel), value))
+
+
+def try_pub(client, topic, body):
+    """None: it was taken; else the error, which ends the connection: there is a new one."""
+    client.command('PUB', topic, body=body)
+    kind, data = client.answer()
+    assert kind in (RESPONSE, ERROR), (kind, data)
+    if kind == RESPONSE:
+        return None
+    client.expect_closed()
+    client.reconnect()
+    return data.decode()
 
 
 def leave(daemon, topic, channel, clients):

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from metrics import Metrics
 from nsq import mpub_body, wait_until
+from queues import counter, put, redrive, try_pub
 
 pytestmark = pytest.mark.ours(reason='stock has no log')
 
@@ -21,15 +21,6 @@ WEEK = 7 * 24 * 3600 * 1000
 def daemon(request, new_nsqd):
     return new_nsqd('--durability=process', '--mem-queue-size=%d' % MEMORY[request.param],
                     '--sync-timeout=20ms')
-
-
-def put(daemon, topic, channel=None, status=200, **settings):
-    path = '/topic/config?topic=' + topic
-    if channel:
-        path = '/channel/config?topic=%s&channel=%s' % (topic, channel)
-    answer = daemon.http('PUT', path, json.dumps(settings).encode())
-    assert answer.status == status, answer
-    return json.loads(answer.body)
 
 
 def kill_and_start(daemon):
@@ -60,26 +51,6 @@ def take(daemon, topic, channel, count, rdy=10):
 
 def bodies(messages):
     return [m.body for m in messages]
-
-
-def try_pub(client, topic, body):
-    """None: it was taken; else the error."""
-    client.command('PUB', topic, body=body)
-    kind, data = client.answer()
-    return None if data == b'OK' else data.decode()
-
-
-def redrive(daemon, topic, channel, n):
-    answer = daemon.post('/channel/redrive?topic=%s&channel=%s&n=%d' % (topic, channel, n))
-    assert answer.status == 200, answer
-    return json.loads(answer.body)
-
-
-def counter(daemon, name, **labels):
-    for (_, found), value in Metrics(daemon.get('/metrics').body).families[name].samples.items():
-        if dict(found) == labels:
-            return float(value)
-    return 0
 
 
 # --- MPUB ---------------------------------------------------------------------------------------
@@ -154,10 +125,14 @@ def test_an_mpub_is_refused_whole_by_a_limit(daemon):
     put(daemon, 't', max_depth=500)
     with daemon.connect() as client:
         client.command('MPUB', 't', body=mpub_body([b'x'] * 501))
-        client.expect_error(b'E_MPUB_FAILED MPUB failed topic is full: max_depth 500')
+        client.expect_refused(b'E_MPUB_FAILED MPUB failed topic is full: max_depth 500')
+        assert daemon.channel_stats('t', 'ch')['depth'] == daemon.topic_stats('t')['depth'] == 0
         client.command('MPUB', 't', body=mpub_body([b'x'] * 500))
         client.expect_ok()
-        wait_until(lambda: try_pub(client, 't', b'x') is not None, 'it is full')
+        daemon.wait_channel('t', 'ch', depth=500)
+        assert try_pub(client, 't', b'x') == (
+            'E_PUB_FAILED PUB failed channel ch is full: max_depth 500')
+    kill_and_start(daemon)
     daemon.wait_channel('t', 'ch', depth=500)
 
 
@@ -210,7 +185,7 @@ def test_what_waits_for_its_time_counts(daemon):
             consumer.req(message, 3600000)
             consumer.expect_usable()
         daemon.wait_channel('t', 'ch', depth=1, deferred_count=5, in_flight_count=0)
-        wait_until(lambda: try_pub(client, 't', b'x') == full, 'it is full')
+        assert try_pub(client, 't', b'x') == full
     daemon.restart()
     daemon.wait_channel('t', 'ch', depth=1, deferred_count=5)
     with daemon.connect() as client:
@@ -405,10 +380,8 @@ def test_a_disconnect_that_is_no_attempt_is_none_after_kill_9(new_nsqd):
         with daemon.subscribe('t', 'ch', rdy=2) as client:
             assert [client.message().attempts for _ in range(2)] == [attempts] * 2
         daemon.wait_channel('t', 'ch', depth=2, in_flight_count=0, client_count=0)
-    files = lambda: counter(daemon, 'nsqd_channel_requeued_on_disconnect_total',
-                            topic='t', channel='ch')
-    assert files() == 4
-    daemon.restart()
+    assert counter(daemon, 'nsqd_channel_requeued_on_disconnect_total', 't', 'ch') == 4
+    settle_and_kill(daemon)
     assert {m.attempts for m in take(daemon, 't', 'ch', 2)} == {1}
 
 
@@ -487,9 +460,9 @@ def test_durability_is_a_setting_of_a_topic(new_nsqd, tmp_path):
 def test_durability_of_a_channel_cannot_be(new_nsqd, tmp_path):
     daemon = new_nsqd()
     daemon.create('t', 'ch')
-    assert put(daemon, 't', 'ch', status=400, durability='disk') == {
+    assert json.loads(put(daemon, 't', 'ch', status=400, durability='disk').body) == {
         'message': 'INVALID_SETTING durability: not of a channel'}
-    assert put(daemon, 't', status=400, durability='tape') == {
+    assert json.loads(put(daemon, 't', status=400, durability='tape').body) == {
         'message': 'INVALID_SETTING durability: one of "none", "process", "disk" is wanted'}
     config = tmp_path / 'nsqd.cfg'
     config.write_text('[[policy]]\nmatch = "t/c"\ndurability = "process"\n')
@@ -502,7 +475,8 @@ def test_durability_changes_between_process_and_disk_at_once(new_nsqd):
     daemon = new_nsqd(*FLAGS)
     daemon.create('t', 'ch')
     daemon.pub('t', b'1')
-    assert put(daemon, 't', durability='disk')['durability'] == {'value': 'disk', 'from': 'topic'}
+    shown = json.loads(put(daemon, 't', durability='disk').body)['durability']
+    assert shown == {'value': 'disk', 'from': 'topic'}
     daemon.wait_log(r'TOPIC\(t\): durability is disk now')
     daemon.pub('t', b'2')
     put(daemon, 't', durability='process')

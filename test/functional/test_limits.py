@@ -9,23 +9,11 @@ import threading
 import pytest
 
 from nsq import ERROR, OK, RESPONSE, mpub_body, sized, wait_until
-from queues import consuming, metric, put
+from queues import consuming, metric, put, try_pub
 
 pytestmark = pytest.mark.ours(reason='stock has no limits')
 
 FLAGS = ['--mem-queue-size=10', '--sync-every=1000']
-
-
-def try_pub(client, topic, body):
-    """None: it was taken; else the error, which ends the connection: there is a new one."""
-    client.command('PUB', topic, body=body)
-    kind, data = client.answer()
-    assert kind in (RESPONSE, ERROR), (kind, data)
-    if kind == RESPONSE:
-        return None
-    client.expect_closed()
-    client.reconnect()
-    return data.decode()
 
 
 def fill(client, topic, count, body=b'%d'):
