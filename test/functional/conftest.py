@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-import durable
+import with_logs
 from nsq import Nsqd, binary, running, close_all
 
 
@@ -45,16 +45,16 @@ def leave_out_with_logs(config, items):
     """With DURABILITY each topic has a log: tests that are about something else are left out."""
     used = set()
     for item in items:
-        why, entry = durable.reason(item.path.name, item.name)
+        why, entry = with_logs.reason(item.path.name, item.name)
         if why:
             used.add((item.path.name, entry))
             item.add_marker(pytest.mark.skip(reason='with a log: ' + why))
     # Where one test of a file was asked for, the others are not there.
     files = {item.path.name for item in items} if '::' not in ''.join(config.args) else ()
-    stale = [(file, entry) for file in files for entry in durable.OTHERWISE.get(file, ())
+    stale = [(file, entry) for file in files for entry in with_logs.OTHERWISE.get(file, ())
              if (file, entry) not in used]
     if stale:
-        raise pytest.UsageError('durable.py: no such tests: %s' % stale)
+        raise pytest.UsageError('with_logs.py: no such tests: %s' % stale)
 
 
 @pytest.hookimpl(tryfirst=True)

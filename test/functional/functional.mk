@@ -70,7 +70,7 @@ functional-handover: ## the tests of delivery, with clients that get threads and
 	@$(MAKE) --no-print-directory $(HANDOVER) \
 		FUNCTIONAL_ARGS='-k "test_delivery or test_pause or test_ephemeral or test_timeouts"' functional
 
-# Each topic has a log. test/functional/durable.py says what is otherwise. Left out are the files
+# Each topic has a log. test/functional/with_logs.py says what is otherwise. Left out are the files
 # in which no message matters.
 FUNCTIONAL_WITHOUT_MESSAGES := test_http_answers test_http_framing test_http_malformed test_https \
                                test_http_side_by_side test_tls test_access test_addresses test_auth \
