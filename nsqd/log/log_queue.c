@@ -127,6 +127,66 @@ static void throw_away(struct log_queue *q)
 	ticker_stop(&q->retry);
 }
 
+/* --- the rest ------------------------------------------------------------------------------------- */
+
+void log_queue_on_rest(struct backend_queue *base, void (*fn)(void *arg), void *arg)
+{
+	struct log_queue *q = log_queue_of(base);
+	CHECK(!lq_is_topic(q));
+	mutex_lock(q->lock);
+	q->on_rest = fn;
+	q->on_rest_arg = arg;
+	mutex_unlock(q->lock);
+}
+
+/* Nothing is left to be read, and memory has room. What is there is older. */
+static bool rest_fits_locked(const struct log_queue *q)
+{
+	size_t n = q->n - q->at;
+	if (!q->memory || q->more || q->reads_due || (q->behind && q->next < q->to))
+		return false;
+	return chan_len(q->memory) + n <= chan_cap(q->memory);
+}
+
+void log_queue_give_rest(struct backend_queue *base,
+	void (*into)(void *arg, struct message *const *msgs, size_t n), void *arg)
+{
+	struct log_queue *q = log_queue_of(base);
+	mutex_lock(q->lock);
+	if (rest_fits_locked(q)) {
+		int64_t n = (int64_t)(q->n - q->at), bytes = 0;
+		for (size_t i = q->at; i < q->n; i++)
+			bytes += q->lens[i];
+		into(arg, q->msgs + q->at, q->n - q->at);
+		CHECK(chan_try_send_n(q->memory, q->msgs + q->at, q->n - q->at) == (size_t)n);
+		q->n = q->at = 0;
+		if (q->waited)
+			lq_count(q, (struct lq_change){.back = -n, .waiting_bytes = -bytes});
+		else
+			lq_count(q, (struct lq_change){.unread = -n, .unread_bytes = -bytes});
+		bool caught_up = q->behind;
+		q->behind = false;
+		q->next = q->to;
+		clear_counts_locked(q, caught_up);
+		lq_show(q);
+	}
+	mutex_unlock(q->lock);
+}
+
+/* Nobody has taken the batch for a while. Where the owner might take it, that is tried again. */
+static void hold_on(struct log_queue *q)
+{
+	mutex_lock(q->lock);
+	void (*fn)(void *arg) = q->on_rest;
+	bool fits = fn && rest_fits_locked(q);
+	mutex_unlock(q->lock);
+	if (fits)
+		fn(q->on_rest_arg);
+	lq_rest_readers(q);
+	if (fits)
+		q->used_ns = clock_mono_ns();
+}
+
 /* Is there anything to do for lq:NAME? */
 static bool is_wanted_locked(const struct log_queue *q)
 {
@@ -181,7 +241,7 @@ static void lq_loop(void *arg)
 			break;
 		case LOOK:
 			if (holds)
-				lq_rest_readers(q);
+				hold_on(q);
 			else if (!q->more && retire(q))
 				return;
 			break;
@@ -324,7 +384,10 @@ static int64_t lq_first_timestamp(struct backend_queue *base)
 	return counts_of(base).first;
 }
 
-/* Has lq:NAME throw all away. It may have to be started; another thread may be about to do that. */
+/*
+ * Has lq:NAME throw all away. It may have to be started; another thread may be about to do that. Not
+ * until the next flush is that safe from kill -9.
+ */
 static int lq_empty(struct backend_queue *base, struct err *err)
 {
 	struct log_queue *q = log_queue_of(base);
@@ -353,9 +416,7 @@ static int lq_empty(struct backend_queue *base, struct err *err)
 	mutex_lock(q->lock);
 	q->pending--;
 	mutex_unlock(q->lock);
-	/* What was emptied must not come again after kill -9. If it cannot be written, that is logged. */
-	if (rc == 0 && topic_log_flush(q->tl) != 0)
-		lq_touch(q);
+	lq_touch(q);
 	return rc;
 }
 

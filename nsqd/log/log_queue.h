@@ -69,6 +69,21 @@ void log_queue_touch(struct backend_queue *q);
  */
 void log_queue_try_again(struct backend_queue *q);
 
+/* --- what is left ---------------------------------------------------------------------------------- */
+
+/*
+ * All that is left was read, and nobody takes it: may it go into memory, so that no thread need hold
+ * it? fn says so with log_queue_give_rest, or not. It is called by lq:NAME, without locks, now and
+ * then, and must not block.
+ */
+void log_queue_on_rest(struct backend_queue *q, void (*fn)(void *arg), void *arg);
+/*
+ * What lq:NAME has read goes into memory, if that is all and there is room. For log_queue_on_rest's fn.
+ * Before that `into` is called, with the owner's lock held: it must not block, nor call the queue.
+ */
+void log_queue_give_rest(struct backend_queue *q,
+	void (*into)(void *arg, struct message *const *msgs, size_t n), void *arg);
+
 /* --- what waits ------------------------------------------------------------------------------------ */
 
 /*

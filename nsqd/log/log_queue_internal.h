@@ -84,6 +84,8 @@ struct log_queue {
 	int64_t told_ns;   /* what on_due was told last */
 	void (*on_due)(void *arg, int64_t at_ns);
 	void *on_due_arg;
+	void (*on_rest)(void *arg); /* set before anything is put, as its arg is; or NULL */
+	void *on_rest_arg;
 	bool due_fails;   /* what waits could not be read, and that is logged */
 	uint64_t bad_seq; /* the disk says that this one is bad; 0: none */
 	int bad_tries;    /* so often */

@@ -117,6 +117,25 @@ static void init_client_msg_chans(struct channel *c, const struct options *opts)
 	}
 }
 
+static void add_rest(void *arg, struct message *const *msgs, size_t n)
+{
+	channel_add_bytes(arg, msgs, n);
+}
+
+/*
+ * The log's reader holds all that is left, and nobody asks for it: then it goes into memory. Not with
+ * older messages elsewhere. (Who empties the channel may hold exit_lock, and wait for the reader.)
+ */
+static void take_rest(void *arg)
+{
+	struct channel *c = arg;
+	if (!rwlock_tryrdlock(&c->exit_lock))
+		return;
+	if (!channel_exiting(c) && !channel_is_stuck(c) && c->backend == c->log_queue)
+		log_queue_give_rest(c->log_queue, add_rest, c);
+	rwlock_unlock(&c->exit_lock);
+}
+
 struct channel *channel_new(struct context *ctx, const char *topic_name, const char *name,
 	const struct channel_topic_ops *topic_ops, struct topic *take_topic, struct err *err)
 {
@@ -167,6 +186,8 @@ struct channel *channel_new(struct context *ctx, const char *topic_name, const c
 	/* From here on there is somebody to take what is due: the channel cannot be freed meanwhile. */
 	if (c->logged)
 		log_queue_on_due(c->log_queue, channel_waits_until, c);
+	if (c->logged)
+		log_queue_on_rest(c->log_queue, take_rest, c);
 	nsqd_notify(ctx, topic_name, name, false, !c->ephemeral);
 	return c;
 }
@@ -1099,6 +1120,9 @@ int channel_empty(struct channel *c, struct err *err)
 	rwlock_unlock(&c->exit_lock);
 	channel_update_pump(c, CHANNEL_EMPTIED);
 	clear_in_flight_and_deferred(c);
+	/* What was emptied must not come again after kill -9. */
+	if (c->logged)
+		c->topic_ops->flush_log(c->topic);
 	return rc;
 }
 

@@ -53,6 +53,8 @@ struct channel_topic_ops {
 	struct topic_log *(*log)(struct topic *t);
 	/* With a log: may messages come that are in none, since the topic has had a disk queue? */
 	bool (*stock_first)(struct topic *t);
+	/* With a log: what happened before is safe from kill -9 then. Blocks on the disk. */
+	void (*flush_log)(struct topic *t);
 	/*
 	 * Drops the channel's reference. Where no channel could be made that is under topic.lock,
 	 * and topic_get_channel's caller has another one.

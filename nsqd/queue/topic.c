@@ -208,12 +208,15 @@ static bool is_stock_first_topic(struct topic *t)
 	return t->stock_first;
 }
 
+static void flush_log(struct topic *t);
+
 static const struct channel_topic_ops channel_topic_ops = {
 	.log = log_of,
 	.stock_first = is_stock_first_topic,
 	.delete_callback = delete_callback,
 	.update_channels = topic_update_channels,
 	.unstuck = channel_unstuck,
+	.flush_log = flush_log,
 	.unref = topic_unref,
 };
 
@@ -927,25 +930,26 @@ struct quantile *topic_aggregate_channel_e2e_processing_latency(struct topic *t)
 
 /* --- operators ------------------------------------------------------------------------------- */
 
-/*
- * The pump hands out nothing from now on, and may drop what the topic holds. After a crash that must
- * not be what its channels had got already: so the cursor on disk says how far it has come.
- */
-static void flush_cursors(struct topic *t)
+/* topic.lock is not held meanwhile, as with an append. Where that fails the log says so. */
+static void flush_log(struct topic *t)
 {
-	rwlock_rdlock(&t->lock);
-	/* Where that fails the log says so. */
-	if (t->log && t->log_ready)
+	rwlock_rdlock(&t->append_lock);
+	if (!topic_exiting(t) && t->log && t->log_ready)
 		(void)topic_log_flush(t->log);
-	rwlock_unlock(&t->lock);
+	rwlock_unlock(&t->append_lock);
 }
 
+/*
+ * A pump that is paused hands out nothing from now on, and may drop what the topic holds. After a
+ * crash that must not be what its channels had got already: so the cursor on disk says how far it has
+ * come.
+ */
 static void do_pause(struct topic *t, bool pause)
 {
 	atomic_store(&t->paused, pause);
 	update_pump(t, t->pause_chan);
 	if (pause)
-		flush_cursors(t);
+		flush_log(t);
 }
 
 void topic_pause(struct topic *t)
@@ -987,6 +991,8 @@ int topic_empty(struct topic *t, struct err *err)
 			channel_pass_over(c, upto);
 	}
 	rwlock_unlock(&t->lock);
+	/* What was emptied must not come again after kill -9. */
+	flush_log(t);
 	return rc;
 }
 

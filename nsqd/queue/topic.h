@@ -54,7 +54,7 @@ struct topic {
 	 * append_lock, and for the channels and the pump, which end before.
 	 */
 	struct topic_log *log;
-	struct rwlock append_lock; /* appends hold it for reading; nobody else waits for those */
+	struct rwlock append_lock; /* appends, flushes hold it for reading; who else waits: exit */
 	bool stock_first;          /* immutable: durable, and it has had a disk queue before */
 	bool log_broken;           /* a channel could not be opened; by who starts the topic */
 	bool log_ready;            /* set before any publisher knows the topic */

@@ -281,6 +281,19 @@ class Publisher(threading.Thread):
         self.client.close()
 
 
+class Request(threading.Thread):
+    """Waits for the answer to a POST."""
+
+    def __init__(self, daemon, path):
+        super().__init__(daemon=True)
+        self.nsqd, self.path, self.status = daemon, path, None
+        self.start()
+
+    def run(self):
+        with contextlib.suppress(Exception):
+            self.status = self.nsqd.post(self.path).status
+
+
 def in_time(function, *args):
     """It does not wait for the disk, which is held for as long as it takes."""
     result = []
@@ -295,7 +308,7 @@ def in_time(function, *args):
     ('disk', 'sync hold'), ('disk', 'write hold'), ('process', 'write hold')])
 def test_a_slow_disk_holds_its_publishers_alone(gated, gate, durability, what):
     """A commit takes as long as the test goes on. Consumers, other topics, /stats, new channels and
-    topics do not wait."""
+    topics do not wait. Whoever asks for what a crash must not undo does, and holds up nobody."""
     daemon = gated('--durability=' + durability, '--mem-queue-size=10', '--sync-timeout=50ms')
     daemon.create('t', 'ch')
     daemon.create('other', 'ch')
@@ -315,16 +328,21 @@ def test_a_slow_disk_holds_its_publishers_alone(gated, gate, durability, what):
     assert in_time(daemon.get, '/ping').status == 200
     in_time(daemon.create, 't', 'new', 'newer')
     in_time(daemon.pub, 'new.topic', b'2')
-    in_time(daemon.get, '/stats?format=json')
-    for path in ('/channel/pause?topic=t&channel=ch', '/channel/unpause?topic=t&channel=ch',
-                 '/channel/empty?topic=t&channel=newer', '/topic/pause?topic=t',
-                 '/topic/unpause?topic=t'):
+    requests = [Request(daemon, path) for path in (
+        '/channel/empty?topic=t&channel=newer', '/topic/pause?topic=t', '/topic/empty?topic=other')]
+    wait_until(lambda: in_time(daemon.topic_stats, 't')['paused'], 'it is paused')
+    in_time(daemon.create, 't', 'newest')
+    for path in '/channel/pause?topic=t&channel=ch', '/channel/unpause?topic=t&channel=ch':
         assert in_time(daemon.post, path).status == 200, path
+    requests[2].join(DEADLINE)
     assert [p.answer for p in publishers] == [None] * 3
+    assert [r.status for r in requests] == [None, None, 200]
     gate.open()
-    for publisher in publishers:
-        publisher.join(DEADLINE)
+    for thread in publishers + requests:
+        thread.join(DEADLINE)
     assert [p.answer for p in publishers] == [(0, b'OK')] * 3
+    assert [r.status for r in requests] == [200] * 3
+    assert daemon.post('/topic/unpause?topic=t').status == 200
     got = receive(daemon, 't', 'ch', 13)
     assert got[:10] == bodies[30:] and len(set(got)) == 13
     assert sorted(receive(daemon, 't', 'new', 3)) == sorted(got[10:])

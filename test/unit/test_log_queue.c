@@ -376,6 +376,59 @@ static void test_delays_after_a_restart(void **state)
 	close_side(&s);
 }
 
+/* --- what is left ----------------------------------------------------------------------------------- */
+
+static _Atomic size_t counted;
+
+static void count_rest(void *arg, struct message *const *msgs, size_t n)
+{
+	atomic_fetch_add(&counted, n);
+	for (size_t i = 0; i < n; i++)
+		assert_true(id_of(msgs[i]) == 1 + i);
+}
+
+static void take_rest(void *arg)
+{
+	struct chan_side *c = arg;
+	log_queue_give_rest(c->q, count_rest, NULL);
+}
+
+static void find_reader(void *arg, const char *name, int tid)
+{
+	if (strcmp(name, "lq:t:a") == 0)
+		*(bool *)arg = true;
+}
+
+static bool has_reader(void)
+{
+	bool there = false;
+	gothread_each(find_reader, &there);
+	return there;
+}
+
+/* Nobody takes what a restart has left: it is in memory then, and no thread holds it. */
+static void test_what_is_left_goes_into_memory(void **state)
+{
+	open_side(&s, "a", NULL);
+	pub(&s, 1, 5);
+	pump(&s, 5);
+	close_side(&s);
+	open_side(&s, "a", NULL);
+	struct chan_side *c = &s.channels[0];
+	assert_int_equal(c->q->ops->depth(c->q), 5);
+	log_queue_on_rest(c->q, take_rest, c);
+	wait_for(chan_len(c->memory) == 5);
+	wait_for(c->q->ops->depth(c->q) == 0);
+	assert_int_equal(atomic_load(&counted), 5);
+	wait_for(!has_reader());
+	pub(&s, 6, 2);
+	pump(&s, 2);
+	assert_int_equal(chan_len(c->memory), 7);
+	expect_finish(c, 1, 7);
+	expect_nothing(c);
+	close_side(&s);
+}
+
 /* --- channels that come and go --------------------------------------------------------------------- */
 
 /* The backlog of a topic without channels goes to the first one. */
@@ -633,6 +686,7 @@ int main(void)
 		queue_test(test_those_that_always_come_back),
 		queue_test(test_delays),
 		queue_test(test_delays_after_a_restart),
+		queue_test(test_what_is_left_goes_into_memory),
 		queue_test(test_first_channel_gets_the_backlog),
 		queue_test(test_a_channel_made_on_the_way),
 		queue_test(test_channels_come_and_go),
