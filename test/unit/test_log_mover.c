@@ -399,6 +399,30 @@ static void test_in_flight(void **state)
 	sim_free(d);
 }
 
+/* Copies at the end of the log are no business of a channel that has finished all. */
+static void test_the_others_have_nothing_to_do_with_copies(void **state)
+{
+	struct sim_disk *d = sim_new();
+	struct side s = in_memory_side(d);
+	struct message *held, *back;
+	uint64_t next = FILLER;
+	open_side(&s, "a", "b");
+	make_old(&s, &held, &back);
+	fill(&s, &next, 5, false);
+	flush_all_moves(&s);
+	assert_true(moves_of(&s).messages >= OLD);
+	struct topic_log_cursor_stats b;
+	mutex_lock(&s.channels[1].lock);
+	log_queue_stats_locked(s.channels[1].q, &b);
+	mutex_unlock(&s.channels[1].lock);
+	/* It has the one with a delay, and no more. */
+	assert_int_equal(b.unfinished, 1);
+	message_unref(held);
+	message_unref(back);
+	close_side(&s);
+	sim_free(d);
+}
+
 /* What was never handed out holds its segment, and so keeps its place. */
 static void test_new_messages_keep_their_order(void **state)
 {
@@ -793,6 +817,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_in_flight, setup, log_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_the_others_have_nothing_to_do_with_copies, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_new_messages_keep_their_order, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_moved_while_it_is_read, setup, log_teardown),
