@@ -476,7 +476,7 @@ int topic_leave_log(struct topic *t, struct err *err)
 
 void topic_start(struct topic *t)
 {
-	if (t->log && !t->log_ready)
+	if (t->logged && !t->log_ready)
 		start_log(t);
 	atomic_store(&t->started, true);
 	chan_signal(t->start_chan);

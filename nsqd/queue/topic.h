@@ -51,7 +51,8 @@ struct topic {
 	bool logged; /* immutable: it has a log */
 	/*
 	 * NULL: not durable. Until exit takes it away, under lock: for those who hold that, or
-	 * append_lock, and for the channels and the pump, which end before.
+	 * append_lock, and for the channels and the pump, which end before; and for who starts the
+	 * topic while log_ready is not set, as nobody else knows it.
 	 */
 	struct topic_log *log;
 	struct rwlock append_lock; /* appends, flushes hold it for reading; who else waits: exit */

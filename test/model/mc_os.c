@@ -354,6 +354,16 @@ void *mc_realloc(void *p, size_t size)
 	return q;
 }
 
+int mc_vasprintf(char **out, const char *fmt, va_list ap)
+{
+	char text[256];
+	int n = vsnprintf(text, sizeof(text), fmt, ap);
+	if (n < 0 || (size_t)n >= sizeof(text))
+		mc_give_up("a text of %d bytes", n);
+	*out = memcpy(mc_malloc((size_t)n + 1), text, (size_t)n + 1);
+	return n;
+}
+
 /* --- memory that nothing points to ------------------------------------------------------------ */
 
 static size_t grain_of(uintptr_t at)

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <time.h>
@@ -31,6 +32,7 @@ void *mc_malloc(size_t size);
 void *mc_calloc(size_t n, size_t size);
 void *mc_realloc(void *p, size_t size);
 void mc_free(void *p);
+int mc_vasprintf(char **out, const char *fmt, va_list ap);
 
 /* Does the calling thread hold it? No libc has that: for stubs. */
 bool mc_holds(const pthread_mutex_t *m);

@@ -892,6 +892,9 @@ MUTATIONS = [
              "	rwlock_wrlock(&c->exit_lock);\n"
              "	struct backend_queue *q = c->backend;\n"
              "	c->backend = NULL;\n"
+             "	mutex_lock(&c->in_flight_lock);\n"
+             "	c->log_queue = NULL;\n"
+             "	mutex_unlock(&c->in_flight_lock);\n"
              "	rwlock_unlock(&c->exit_lock);",
              "	struct backend_queue *q = c->backend;\n	c->backend = NULL;",
              ["delete use use=1 topic=0 switches=1 draws=0"]),

@@ -33,11 +33,12 @@ PROGRAMS = {
     "netpoll": [*CHAN, *SHARED, "common/netpoll.c", "test/model/mc_net.c", "test/model/netpoll.c"],
     "delete": [*CALM, "calm+coarse:common/runnext.c", "ranks:common/lock.c", *COARSE,
                "test/model/mc_coarse.c", "coarse:test/model/no_settings.c",
-               "coarse:test/model/delete_stubs.c",
+               "coarse:test/model/no_log.c", "coarse:test/model/delete_stubs.c",
                *(f"coarse:test/model/{s}.c" for s in
                  ["delete", "delete_names", "delete_messages", "delete_consumers"])],
     "pumps": [*CALM, "calm+coarse:common/runnext.c", *PUMPS, "test/model/mc_coarse.c",
-              "coarse:test/model/no_settings.c", "coarse:test/model/pump_stubs.c",
+              "coarse:test/model/no_settings.c", "coarse:test/model/no_log.c",
+              "coarse:test/model/pump_stubs.c",
               "coarse:test/model/pumps.c"],
 }
 
