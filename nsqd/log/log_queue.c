@@ -80,14 +80,19 @@ static void clear_counts_locked(struct log_queue *q, bool caught_up)
 	mutex_unlock(&q->count_lock);
 }
 
-/* The batch is empty and all is read: the queue has caught up. Returns whether to offer the batch. */
+/*
+ * The batch is empty and all is read: the queue has caught up. Or something was left to the reader
+ * after it had looked, and nobody pokes a queue that is behind: then it looks again at once. (Not
+ * where the disk cannot be read: that waits.) Returns whether to offer the batch.
+ */
 static bool settle(struct log_queue *q)
 {
 	bool caught_up = false;
 	mutex_lock(q->lock);
-	if (q->behind && q->at == q->n && !q->more && q->next >= q->to) {
-		q->behind = false;
-		caught_up = true;
+	if (q->behind && q->at == q->n && !q->more) {
+		caught_up = q->next >= q->to;
+		q->behind = !caught_up;
+		q->more = !caught_up && q->to != q->seen && q->retry.next_ns == 0;
 	}
 	/* What is in memory is older, and nothing is added to it. */
 	if (q->behind && !q->drained && chan_len(q->memory) == 0)

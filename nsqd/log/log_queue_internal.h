@@ -11,10 +11,14 @@
 #include "nsqd/log/log_read.h"
 
 /* Messages that are read ahead, and the bytes of their bodies. */
+#ifndef LQ_BATCH
 #define LQ_BATCH 256
+#endif
 #define LQ_BATCH_BYTES (1 << 20)
 /* Messages that have waited, and are read at a time. */
+#ifndef LQ_DUE_BATCH
 #define LQ_DUE_BATCH 64
+#endif
 
 /* What a queue holds, to be shown: guarded by log_queue.count_lock, a leaf. */
 struct log_queue_counts {
@@ -102,6 +106,7 @@ struct log_queue {
 	bool waited;                  /* it is of messages that have waited */
 	bool was_waited;              /* so was the last one */
 	bool more;                    /* there is more to read, though the batch is empty */
+	uint64_t seen;                /* q->to, when it was looked what is to be read */
 	bool offered;                 /* as is shown */
 	struct ticker retry;          /* the disk could not be read */
 	int tries;

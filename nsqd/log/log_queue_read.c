@@ -226,6 +226,7 @@ static void fill_waited(struct log_queue *q)
 static bool next_range(struct log_queue *q, uint64_t *from, uint64_t *to, uint32_t *offset)
 {
 	mutex_lock(q->lock);
+	q->seen = q->to;
 	if (q->behind && !lq_is_topic(q)) {
 		q->next = cursor_next_wanted(q->cursor, q->next);
 		if (q->next > q->to)
