@@ -28,7 +28,9 @@
 /* For so many bytes that were there, or are published, one may be copied. */
 #define PRICE 2
 /* Messages of one append, and their bytes. */
+#ifndef LM_BATCH
 #define LM_BATCH 4096
+#endif
 #define LM_BATCH_BYTES (1 << 20)
 /* How long it is until there is another look, if anything has happened since; after a failure. */
 #define AGAIN_NS (NSEC_PER_SEC / 4)
@@ -50,6 +52,9 @@ struct log_mover {
 		*member;             /* whose messages are copied; NULL: nobody's, it has left */
 	struct message *const *msgs; /* what is being appended; NULL: nothing */
 	struct cursor_move *moves;   /* of these */
+	/* The first number of what was picked, and not told of yet; UINT64_MAX: there is none. */
+	uint64_t picked;
+	uint64_t held; /* the least of these since log_mover_begin_flush */
 
 	/* the thread's */
 	bool failing; /* that is logged */
@@ -92,6 +97,7 @@ struct log_mover *log_mover_new(const struct log_mover_opts *o)
 	mv->o = *o;
 	if (mv->o.behind == 0)
 		mv->o.behind = BEHIND;
+	mv->picked = mv->held = UINT64_MAX;
 	log_get_stats(o->log, &s);
 	mv->begin_bytes = s.bytes;
 	wait_group_init(&mv->wait_group);
@@ -176,6 +182,9 @@ static size_t pick(struct log_mover *mv, struct pass *p)
 		mv->member = m;
 		snprintf(p->channel, sizeof(p->channel), "%s", m->channel);
 	}
+	mv->picked = n > 0 ? p->entries[0].seq : UINT64_MAX;
+	if (mv->picked < mv->held)
+		mv->held = mv->picked;
 	mutex_unlock(&mv->o.members->lock);
 	return n;
 }
@@ -276,6 +285,9 @@ static int copy_some(struct log_mover *mv, struct pass *p, struct err *err)
 	if (rc == 0 && k > 0)
 		rc = append(mv, p, k, err);
 	message_unref_all(p->msgs, k);
+	mutex_lock(&mv->o.members->lock);
+	mv->picked = UINT64_MAX;
+	mutex_unlock(&mv->o.members->lock);
 	return rc == 0 ? 1 : -1;
 }
 
@@ -330,6 +342,21 @@ static void move(void *arg)
 }
 
 /* --- the flusher ---------------------------------------------------------------------------------- */
+
+void log_mover_begin_flush(struct log_mover *mv)
+{
+	mutex_lock(&mv->o.members->lock);
+	mv->held = mv->picked;
+	mutex_unlock(&mv->o.members->lock);
+}
+
+uint64_t log_mover_held(struct log_mover *mv)
+{
+	mutex_lock(&mv->o.members->lock);
+	uint64_t held = mv->held;
+	mutex_unlock(&mv->o.members->lock);
+	return held;
+}
 
 /*
  * All channels have begun with what is before *settled. mv->sum says whether anything has happened.

@@ -56,6 +56,14 @@ void log_mover_free(struct log_mover *mv);
  * handed out what is before. True: call it once more, later. The flusher; never blocks on the disk.
  */
 bool log_mover_tick(struct log_mover *mv, uint64_t handed);
+/*
+ * What is being copied must stay, also if it is finished meanwhile: where the old number is gone, the
+ * next process takes a copy of which no cursor knows for the message. So no number may go from
+ * log_mover_held on, as it is when the cursors have been written: what was picked, and not yet told of,
+ * at any moment since log_mover_begin_flush. The flusher; takes topic_log_members.lock.
+ */
+void log_mover_begin_flush(struct log_mover *mv);
+uint64_t log_mover_held(struct log_mover *mv);
 /* log_opts.kept, for copies: whose they are is told of them. The writer of the log. */
 void log_mover_kept(struct log_mover *mv, struct message *const *msgs, size_t n);
 /* A channel leaves: it is told nothing any more. With topic_log_members.lock held. */

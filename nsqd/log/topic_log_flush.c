@@ -146,8 +146,8 @@ static int forget(struct topic_log *tl, uint64_t floor)
  * The place of the topic comes first: a channel that joins later begins there or behind. The floors
  * are those of now, and not of what the files say: what is below was finished, and where the disk is
  * full a cursor cannot be written until a segment has gone. Each is that of before its flush: so else
- * the files know of each copy that stands for a message whose segment goes. The topic's cursor is
- * written last, behind those of its channels.
+ * the files know of each copy that stands for a message whose segment goes. And what is being copied
+ * stays. The topic's cursor is written last, behind those of its channels.
  *
  * True: something could not be written. *more: the mover is to be asked once more.
  */
@@ -156,6 +156,7 @@ static bool flush_all(struct topic_log *tl, bool *more)
 	struct err err;
 	uint64_t handed, floor;
 	bool again = false;
+	log_mover_begin_flush(tl->mover);
 	struct topic_log_member *m = begin_flush(tl, &handed);
 	for (floor = handed; m; m = m->next) {
 		uint64_t f = floor_of(m->cursor, m->lock);
@@ -168,7 +169,8 @@ static bool flush_all(struct topic_log *tl, bool *more)
 		again |= tl->tick(tl->kept_arg);
 	log_count_wanted(tl->log, floor);
 	again |= topic_log_flush_handed(tl, &err) != 0;
-	again |= forget(tl, floor) != 0;
+	uint64_t held = log_mover_held(tl->mover);
+	again |= forget(tl, held < floor ? held : floor) != 0;
 	*more = tl->started && log_mover_tick(tl->mover, handed);
 	return again;
 }

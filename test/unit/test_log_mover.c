@@ -643,6 +643,60 @@ static void test_closed_meanwhile(void **state)
 	}
 }
 
+/* The first thread that opens a segment to read it waits when that is open. */
+static struct gate {
+	int (*open)(const struct log_io *io, int dir, const char *name, enum log_io_mode mode);
+	_Atomic bool is_shut;
+	struct chan *reached_chan, *go_on_chan; /* capacity 1 */
+} gate;
+
+static int open_gated(const struct log_io *io, int dir, const char *name, enum log_io_mode mode)
+{
+	int fd = gate.open(io, dir, name, mode);
+	if (mode == LOG_IO_READ && atomic_exchange(&gate.is_shut, false)) {
+		chan_send(gate.reached_chan, NULL);
+		chan_recv(gate.go_on_chan, NULL);
+	}
+	return fd;
+}
+
+/*
+ * A message that the mover has picked is finished, and the cursor is written, before it is appended
+ * again. Nobody is told of the copy, as the channel is closed. The next process knows by the old number
+ * that it is finished: so that is still there.
+ */
+static void test_finished_while_copied(void **state)
+{
+	struct sim_disk *d = sim_new();
+	struct side s = in_memory_side(d);
+	uint64_t next = FILLER;
+	gate = (struct gate){d->io.open, true, chan_new(0, 1), chan_new(0, 1)};
+	open_side(&s, "a", NULL);
+	publish_delayed(&s, IN_FLIGHT, 1, 50, 0);
+	pump(&s, 1);
+	struct message *held = take_message(&s.channels[0]);
+	fill(&s, &next, 6, false);
+	d->io.open = open_gated;
+	(void)topic_log_flush(s.tl);
+	chan_recv(gate.reached_chan, NULL);
+	finish(&s.channels[0], held);
+	(void)topic_log_flush(s.tl);
+	close_channel(&s, 0, false);
+	chan_send(gate.go_on_chan, NULL);
+	wait_for(!moves_of(&s).running);
+	assert_int_equal(moves_of(&s).messages, 1);
+	close_side(&s);
+	s = in_memory_side(d);
+	open_side(&s, "a", NULL);
+	struct backend_queue *q = s.channels[0].q;
+	wait_for(q->ops->depth(q) == 0);
+	expect_nothing(&s.channels[0]);
+	close_side(&s);
+	chan_free(gate.reached_chan);
+	chan_free(gate.go_on_chan);
+	sim_free(d);
+}
+
 /* The disk has lost a message that waits: it does not hold the log for ever. */
 static void test_damage(void **state)
 {
@@ -827,6 +881,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_emptied_and_deleted, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_at_once, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_closed_meanwhile, setup, log_teardown),
+		cmocka_unit_test_setup_teardown(test_finished_while_copied, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_damage, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_full_disk, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_soak, setup_dir, teardown_dir),
