@@ -37,7 +37,9 @@ static const char magic[8] = {'N', 'S', 'Q', ' ', 'c', 'u', 'r', '\n'};
 #define HEAD_TOPIC 60
 #define HEAD_CHANNEL 124
 /* Bytes that are read at once. */
-#define BLOCK (256 << 10)
+#ifndef CURSOR_BLOCK
+#define CURSOR_BLOCK (256 << 10)
+#endif
 /* No more bytes of a file are searched for a frame behind damage. */
 #define SEARCH_MAX (64 << 20)
 
@@ -159,7 +161,7 @@ static const unsigned char *peek(struct reader *r, int64_t at, size_t n)
 	if (at + (int64_t)n > r->f->size)
 		return NULL;
 	if (n > r->cap || r->cap == 0) {
-		r->cap = n > BLOCK ? n : BLOCK;
+		r->cap = n > CURSOR_BLOCK ? n : CURSOR_BLOCK;
 		free(r->buf);
 		r->buf = xmalloc(r->cap);
 	}

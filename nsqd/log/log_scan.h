@@ -15,8 +15,12 @@
 #include "nsqd/log/log_io.h"
 
 /* Bytes per read. */
+#ifndef LOG_BLOCK_SIZE
 #define LOG_BLOCK_SIZE (256 * 1024)
+#endif
+#ifndef LOG_FEW_SIZE
 #define LOG_FEW_SIZE (8 * 1024)
+#endif
 
 /* A segment that is open, and the bytes of it that are in memory. All zero but fd (-1) is closed. */
 struct log_scan {

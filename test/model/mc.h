@@ -93,6 +93,13 @@ void mc_tried(const void *lock);
 int64_t mc_now(void);
 /* It is at least so late now. */
 void mc_pass_to(int64_t now_ns);
+/*
+ * How long no thread could go on until a deadline had passed, since mc_count_idle: a thread that is
+ * not woken in time may be saved by one. From then on the first deadline passes first, where no
+ * thread can go on.
+ */
+int64_t mc_idle(void);
+void mc_count_idle(void);
 /* How many waits may run out while other threads could go on. From setup; else: any number. */
 void mc_set_timeouts(unsigned n);
 

@@ -119,9 +119,22 @@ static unsigned char bit(int thread)
 	return (unsigned char)(1u << thread);
 }
 
+/* Of the deadlines that may pass the first one. */
+static int64_t first_deadline(void)
+{
+	int64_t first = INT64_MAX;
+	for (int i = 0; i < MC_THREADS; i++) {
+		const struct mc_thread *t = &W.threads[i];
+		if (mc_can_time_out(t) && t->deadline_ns < first)
+			first = t->deadline_ns;
+	}
+	return first;
+}
+
 int mc_ways(struct mc_way *ways, unsigned char *stuck)
 {
 	int n = 0;
+	int64_t upto = INT64_MAX;
 	*stuck = 0;
 	for (int i = 0; i < MC_THREADS; i++) {
 		if (mc_is_enabled(&W.threads[i]))
@@ -136,8 +149,11 @@ int mc_ways(struct mc_way *ways, unsigned char *stuck)
 	}
 	if (n > 0 && W.timeouts_left == 0)
 		return n;
+	/* Before the second one passes, who has waited for the first one could go on. */
+	if (n == 0 && W.counts_idle)
+		upto = first_deadline();
 	for (int i = 0; i < MC_THREADS; i++) {
-		if (mc_can_time_out(&W.threads[i]))
+		if (mc_can_time_out(&W.threads[i]) && W.threads[i].deadline_ns <= upto)
 			ways[n++] = (struct mc_way){(unsigned char)i, true};
 	}
 	return n;

@@ -182,6 +182,17 @@ void mc_pass_to(int64_t now_ns)
 		W.now_ns = now_ns;
 }
 
+int64_t mc_idle(void)
+{
+	return W.idle_ns;
+}
+
+void mc_count_idle(void)
+{
+	W.counts_idle = true;
+	W.idle_ns = 0;
+}
+
 void mc_set_timeouts(unsigned n)
 {
 	W.timeouts_left = n;
@@ -268,8 +279,10 @@ static bool any_is_enabled(void)
 }
 
 /* Where no thread can go on a deadline must pass: that is not counted. */
-static void count_timeout(bool times_out)
+static void count_timeout(bool times_out, int64_t deadline_ns)
 {
+	if (times_out && W.counts_idle && deadline_ns > W.now_ns && !any_is_enabled())
+		W.idle_ns += deadline_ns - W.now_ns;
 	if (times_out && W.timeouts_left != UINT32_MAX && any_is_enabled()) {
 		if (W.timeouts_left == 0)
 			mc_give_up("a deadline passes that was not to pass");
@@ -293,7 +306,7 @@ static void count_switch(int i)
 void mc_step(int i, bool times_out)
 {
 	struct mc_thread *t = &W.threads[i];
-	count_timeout(times_out);
+	count_timeout(times_out, t->deadline_ns);
 	count_switch(i);
 	if (times_out) {
 		t->timed_out = true;

@@ -26,4 +26,9 @@ static inline void message_count_body_freed(uint64_t bytes)
 	(void)bytes;
 }
 
+static inline void message_count_stored(int64_t bytes)
+{
+	(void)bytes;
+}
+
 #endif

@@ -18,6 +18,12 @@ CHANNEL, CLIENT = "nsqd/queue/channel.c", "nsqd/client/client_v2.c"
 SEND = "nsqd/client/protocol_v2_send.c"
 TOPICS, TOPIC, TOPIC_PUMP = "nsqd/queue/topics.c", "nsqd/queue/topic.c", "nsqd/queue/topic_pump.c"
 
+LOG, LOG_APPEND = "nsqd/log/log.c", "nsqd/log/log_append.c"
+LOG_QUEUE, LOG_PUT = "nsqd/log/log_queue.c", "nsqd/log/log_queue_put.c"
+LOG_READ, LOG_DUE = "nsqd/log/log_queue_read.c", "nsqd/log/log_queue_due.c"
+LOG_MOVE, LOG_MOVER = "nsqd/log/log_queue_move.c", "nsqd/log/log_mover.c"
+TOPIC_LOG = "nsqd/log/topic_log.c"
+
 ANSWER = "pumps deliver msgs=2 answers=1 stalls=1 draws=0 switches=2"
 PAUSED = "pumps deliver msgs=2 early=1 pauses=2 draws=0 switches=1"
 
@@ -1002,4 +1008,309 @@ MUTATIONS = [
              "	if (!channel_exiting(c) && c->backend->ops->depth(c->backend) == 0)",
              "	if (c->backend->ops->depth(c->backend) == 0)",
              ["delete use use=4"]),
+    # --- the log: group commit
+    Mutation("who commits alone has the turn", LOG,
+             "	if (log_syncs(l) || chan_try_recv_n(l->turn_chan, NULL, 1, NULL) == 0)\n"
+             "		return false;\n"
+             "	mutex_lock(&l->lock);\n"
+             "	(void)start_locked(l, &ignored);\n"
+             "	mutex_unlock(&l->lock);\n"
+             "	log_commit(l, &r, 1);\n"
+             "	chan_send(l->turn_chan, NULL);",
+             "	if (log_syncs(l))\n"
+             "		return false;\n"
+             "	mutex_lock(&l->lock);\n"
+             "	(void)start_locked(l, &ignored);\n"
+             "	mutex_unlock(&l->lock);\n"
+             "	log_commit(l, &r, 1);",
+             ["log group"]),
+    Mutation("who commits alone gives the turn back", LOG,
+             "	log_commit(l, &r, 1);\n	chan_send(l->turn_chan, NULL);\n	return true;",
+             "	log_commit(l, &r, 1);\n	return true;",
+             ["log group"]),
+    Mutation("the thread commits with the turn", LOG,
+             "	chan_recv(l->turn_chan, NULL);\n"
+             "	int64_t begun = clock_mono_ns();\n"
+             "	log_commit(l, reqs, n);\n"
+             "	chan_send(l->turn_chan, NULL);",
+             "	int64_t begun = clock_mono_ns();\n"
+             "	log_commit(l, reqs, n);",
+             ["log group"]),
+    Mutation("the thread rests with the turn", LOG,
+             "	chan_recv(l->turn_chan, NULL);\n	log_rest(l);\n",
+             "	log_rest(l);\n	chan_recv(l->turn_chan, NULL);\n",
+             ["log group first=1 timeouts=3 switches=1"]),
+    Mutation("the turn is kept until all that is kept was told", LOG_APPEND,
+             "	for (size_t i = 0; i < n; i++) {\n"
+             "		reqs[i]->rc = rc;\n"
+             "		reqs[i]->told = 0;\n"
+             "		if (rc != 0)\n"
+             "			reqs[i]->err = err;\n"
+             "		else\n"
+             "			take(reqs[i]);\n"
+             "		if (rc == 0 && l->kept)\n"
+             "			reqs[i]->told = l->kept(l->kept_arg, reqs[i]->channel, "
+             "reqs[i]->moved,\n"
+             "				reqs[i]->msgs, reqs[i]->n);\n"
+             "	}",
+             "	chan_send(l->turn_chan, NULL);\n"
+             "	for (size_t i = 0; i < n; i++) {\n"
+             "		reqs[i]->rc = rc;\n"
+             "		reqs[i]->told = 0;\n"
+             "		if (rc != 0)\n"
+             "			reqs[i]->err = err;\n"
+             "		else\n"
+             "			take(reqs[i]);\n"
+             "		if (rc == 0 && l->kept)\n"
+             "			reqs[i]->told = l->kept(l->kept_arg, reqs[i]->channel, "
+             "reqs[i]->moved,\n"
+             "				reqs[i]->msgs, reqs[i]->n);\n"
+             "	}\n"
+             "	chan_recv(l->turn_chan, NULL);",
+             ["log group"]),
+    Mutation("a commit that fails fails for each of its publishers", LOG_APPEND,
+             "		reqs[i]->rc = rc;\n		reqs[i]->told = 0;",
+             "		reqs[i]->rc = i == 0 ? rc : 0;\n		reqs[i]->told = 0;",
+             ["log group disk=1 writes=1 truncates=1 switches=1"]),
+    Mutation("each publisher learns what was said of its own messages", LOG_APPEND,
+             "			reqs[i]->told = l->kept(",
+             "			reqs[0]->told = l->kept(",
+             ["log group disk=1"]),
+    Mutation("each publisher is answered", LOG,
+             "	for (size_t i = 0; i < n; i++)\n"
+             "		chan_send(reqs[i]->response_chan, NULL);",
+             "	chan_send(reqs[0]->response_chan, NULL);",
+             ["log group disk=1"]),
+    Mutation("a publisher is answered behind the commit", LOG,
+             "	log_commit(l, reqs, n);\n	chan_send(l->turn_chan, NULL);\n"
+             "	p->answered_ns = clock_mono_ns();",
+             "	for (size_t i = 0; i < n; i++)\n"
+             "		chan_send(reqs[i]->response_chan, NULL);\n"
+             "	log_commit(l, reqs, n);\n	chan_send(l->turn_chan, NULL);\n"
+             "	n = 0;\n"
+             "	p->answered_ns = clock_mono_ns();",
+             ["log group disk=1"]),
+    Mutation("the thread does not end while it must answer", LOG,
+             "	if (l->pending == 0 && chan_len(l->wake_chan) == 0)",
+             "	if (chan_len(l->wake_chan) == 0)",
+             ["log group n=1 disk=1 first=1 rests=1 timeouts=3 switches=1"]),
+    Mutation("without a thread a publisher commits with the turn", LOG,
+             "		chan_recv(l->turn_chan, NULL);\n"
+             "		log_commit(l, &r, 1);\n"
+             "		chan_send(l->turn_chan, NULL);\n"
+             "		return;",
+             "		log_commit(l, &r, 1);\n		return;",
+             ["log group disk=1 threads=1 writes=1 rests=1 switches=1"]),
+    Mutation("what a failed write has left is cut off", LOG_APPEND,
+             "	l->torn = true;\n	int rc = cut_tail(l, l->active.end, &err);",
+             "	int rc = cut_tail(l, l->active.end, &err);",
+             ["log group disk=1 writes=1 dies=1 switches=0"]),
+    Mutation("what cannot be cut off stays behind in its segment", LOG_APPEND,
+             "			l->topic, err.msg);\n	leave_segment(l);",
+             "			l->topic, err.msg);",
+             ["log group disk=1 writes=1 truncates=1 switches=1"]),
+    Mutation("behind a failed sync nothing of the commit is in the log", LOG_APPEND,
+             "	l->failed_syncs++;\n	leave_segment(l);",
+             "	l->failed_syncs++;",
+             ["log group n=1 disk=1 syncs=1 dies=1 switches=1"]),
+    Mutation("the end of the log waits for its thread", LOG,
+             "	chan_close(l->exit_chan);\n	wait_group_wait(&l->wait_group);\n"
+             "	chan_recv(l->turn_chan, NULL);",
+             "	chan_close(l->exit_chan);\n	chan_recv(l->turn_chan, NULL);",
+             ["log group"]),
+    # --- the log: from the log into memory, or to the reader
+    Mutation("what is left to a reader that has just looked is looked for again", LOG_QUEUE,
+             "		q->more = !caught_up && q->to != q->seen && q->retry.next_ns == 0;\n",
+             "",
+             ["log hand-over n=3 switches=1",
+              "log hand-over mem=0 switches=1"]),
+    Mutation("what the log has kept is told of with the owner's lock", LOG_PUT,
+             "	struct log_queue *q = arg;\n	(void)moved;\n	bool start = false;\n"
+             "	mutex_lock(q->lock);\n"
+             "	/* What the reader has seen already. */\n"
+             "	size_t i = 0, sent = 0;\n"
+             "	while (i < n && msgs[i]->seq < q->to)\n		i++;\n",
+             "	struct log_queue *q = arg;\n	(void)moved;\n	bool start = false;\n"
+             "	size_t i = 0, sent = 0;\n"
+             "	while (i < n && msgs[i]->seq < q->to)\n		i++;\n"
+             "	mutex_lock(q->lock);\n",
+             ["log hand-over n=3 switches=1", "log hand-over mem=0 switches=1"]),
+    Mutation("into a channel, too, it is one moment", LOG_PUT,
+             "		sent = chan_try_send_n(memory, msgs, run);\n"
+             "	for (size_t i = sent; i < n; i++) {",
+             "		sent = chan_try_send_n(memory, msgs, run);\n"
+             "	mutex_unlock(q->lock);\n	mutex_lock(q->lock);\n"
+             "	for (size_t i = sent; i < n; i++) {",
+             ["log catch-up switches=2", "log catch-up back=1 switches=1"]),
+    Mutation("behind the reader nothing goes into the topic's memory", LOG_PUT,
+             "	if (i == 0 && !q->behind && q->memory && !q->held)",
+             "	if (i == 0 && q->memory && !q->held)",
+             ["log hand-over n=3 switches=1"]),
+    Mutation("behind the reader nothing goes into a channel's memory", LOG_PUT,
+             "	bool runs = memory && !q->behind;",
+             "	bool runs = memory;",
+             ["log catch-up switches=2"]),
+    Mutation("what is read is offered when memory is empty", LOG_QUEUE,
+             "	bool offer = q->at < q->n && (q->waited || q->drained);",
+             "	bool offer = q->at < q->n;",
+             ["log hand-over n=3 reader=1 switches=1",
+              "log catch-up reader=1 switches=2"]),
+    Mutation("the reader looks again when memory has run empty", LOG_QUEUE,
+             "chan_case_demand(holds && !offer ? q->memory : NULL)",
+             "chan_case_demand(NULL)",
+             ["log hand-over n=3 switches=1", "log catch-up switches=2"]),
+    Mutation("the reader has caught up when all is read", LOG_QUEUE,
+             "		caught_up = q->next >= q->to;",
+             "		caught_up = true;",
+             ["log hand-over mem=0 switches=1", "log hand-over n=3 switches=1"]),
+    Mutation("what the reader has seen before it was told of is not told of again", LOG_PUT,
+             "	while (i < n && msgs[i]->seq < q->to)\n		i++;",
+             "	while (i < n && msgs[i]->seq < q->to - (q->to > 1))\n		i++;",
+             ["log hand-over n=3 switches=1", "log hand-over mem=0 switches=1"]),
+    Mutation("the reader says what it has seen before that was told of", LOG_READ,
+             "		news = seq - q->to;\n		q->to = seq;",
+             "		news = seq - q->to;",
+             ["log hand-over n=3 switches=1", "log hand-over mem=0 switches=1"]),
+    Mutation("a queue falls behind with the first message that has no room", LOG_PUT,
+             "	q->next = q->hint = m->seq;",
+             "	q->next = q->hint = m->seq + 1;",
+             ["log hand-over switches=1", "log catch-up switches=2"]),
+    Mutation("a reader that rests is poked", LOG_QUEUE,
+             "	if (poke)\n		chan_signal(q->wake_chan);",
+             "	(void)poke;",
+             ["log hand-over mem=0 switches=1"]),
+    Mutation("a reader does not end while there is something to read", LOG_QUEUE,
+             "	if (!is_wanted_locked(q) && chan_len(q->wake_chan) == 0) {",
+             "	if (true) {",
+             ["log hand-over n=1 first=1 mem=0 timeouts=1 switches=1"]),
+    Mutation("a reader that could not be started is tried again", LOG_QUEUE,
+             "		q->start_ns = clock_mono_ns() + START_NS;",
+             "		q->start_ns = INT64_MAX;",
+             ["log catch-up threads=1 switches=1"]),
+    Mutation("what waits is told of to the owner", LOG_DUE,
+             "	q->told_ns = at;\n	q->on_due(q->on_due_arg, at);",
+             "	q->told_ns = at;",
+             ["log catch-up back=2 waits=1 switches=1"]),
+    Mutation("without room in memory the reader sees to what is due", LOG_DUE,
+             "	if (room == 0) {\n		q->reads_due = q->poke = true;\n		return 0;\n	}",
+             "	if (room == 0)\n		return 0;",
+             ["log catch-up mem=0 back=2 waits=1 switches=1"]),
+    # --- the log: the end
+    Mutation("a topic's queue is closed behind the mover", TOPIC_LOG,
+             "	log_mover_wait(tl->mover);",
+             "	;",
+             ["log end segment=1 body=300 switches=2"]),
+    Mutation("a channel that leaves is no channel of the mover any more", TOPIC_LOG,
+             "	log_mover_left_locked(tl->mover, m);",
+             "	;",
+             ["log end segment=1 body=300 switches=2"]),
+    Mutation("nobody is told of copies whose channel has left", LOG_MOVER,
+             "	if (msgs == mv->msgs && mv->member) {",
+             "	if (msgs == mv->msgs) {",
+             ["log end segment=1 body=300 switches=2"]),
+    Mutation("what is being copied stays", TOPIC_LOG,
+             "forget(tl, held < floor ? held : floor)",
+             "forget(tl, held < floor ? floor : floor)",
+             ["log end segment=1 body=300 finish=1 leave=0 switches=2"]),
+    Mutation("until the cursors know of the copies", LOG_MOVER,
+             "	uint64_t held = mv->held;",
+             "	uint64_t held = mv->picked;",
+             ["log end segment=1 body=300 finish=1 flushes=1 leave=0 dies=1 switches=1"]),
+    Mutation("a channel is told of its copies", LOG_MOVER,
+             "		mv->member->ops->moved(mv->member->arg, mv->moves, n);",
+             "		;",
+             ["log end segment=1 body=300 finish=1 leave=0 switches=2"]),
+    Mutation("who holds a message that was copied calls it by its old number", LOG_MOVE,
+             "			entries_put(&q->aliases, &e);",
+             "			;",
+             ["log end segment=1 body=300 finish=1 leave=0 switches=2"]),
+    Mutation("what leaves while the topic closes is not forgotten", TOPIC_LOG,
+             "	tl->closing |= !remove;",
+             "",
+             ["log end segment=1 body=300 switches=2",
+              "log end segment=1 body=300 dies=1 switches=1"]),
+    Mutation("when the topic is closed a tick does nothing", TOPIC_LOG,
+             "	tl->handed = NULL;\n	tl->closed = true;",
+             "	tl->handed = NULL;",
+             ["log end segment=1 body=300 flush=0 leave=0 timeouts=1 switches=1"]),
+    Mutation("a queue ends behind its reader", LOG_QUEUE,
+             "	chan_close(q->exit_chan);\n	wait_group_wait(&q->wait_group);",
+             "	chan_close(q->exit_chan);",
+             ["log catch-up switches=2"]),
+    Mutation("a channel writes what is pending when it leaves", TOPIC_LOG,
+             "	int rc = remove ? cursor_remove(m->cursor, err) : flush_member(tl, m, err);",
+             "	int rc = remove ? cursor_remove(m->cursor, err) : 0;",
+             ["log catch-up switches=2"]),
+    # --- the log: cursors are written while channels join and leave
+    Mutation("the topic's cursor stays while a channel has no file", TOPIC_LOG,
+             "	if (tl->n_unsaved == 0 && floor < tl->handed_to)",
+             "	if (floor < tl->handed_to)",
+             ["log members n=1 dies=1 switches=1"]),
+    Mutation("a channel that has got its file lets the topic's cursor go on", TOPIC_LOG,
+             "	m->saved = true;\n	mutex_lock(&tl->lock);\n	tl->n_unsaved--;",
+             "	m->saved = true;\n	mutex_lock(&tl->lock);",
+             ["log members switches=1"]),
+    Mutation("so does one that is deleted before it has got one", TOPIC_LOG,
+             "		tl->n_unsaved--;\n		move_handed_locked(tl);\n	}",
+             "	}",
+             ["log members leave=1 join=0 remove=1 segment=1 switches=1"]),
+    Mutation("what the topic has not handed out stays", TOPIC_LOG,
+             "	for (floor = handed; m; m = m->next) {",
+             "	for (floor = UINT64_MAX; m; m = m->next) {",
+             ["log members leave=1 join=0 remove=1 segment=1 dies=1 switches=0"]),
+    Mutation("what a channel wants stays", TOPIC_LOG,
+             "		uint64_t f = floor_of(m->cursor, m->lock);\n"
+             "		floor = f < floor ? f : floor;\n"
+             "		again |=",
+             "		again |=",
+             ["log end segment=1 body=300 switches=2",
+              "log end segment=1 body=300 dies=1 switches=1"]),
+    Mutation("one thread at a time writes cursors", TOPIC_LOG,
+             "	bool more;\n	take_turn(tl);\n	bool failed = flush_all(tl, &more);\n"
+             "	give_turn(tl);",
+             "	bool more;\n	bool failed = flush_all(tl, &more);",
+             ["log members leave=1 join=0 switches=2",
+              "log end segment=1 body=300 switches=2"]),
+    Mutation("a new channel is known with its cursor", TOPIC_LOG,
+             "		m->next = tl->members.first;\n		tl->members.first = m;\n"
+             "		mutex_unlock(&tl->members.lock);",
+             "		mutex_unlock(&tl->members.lock);\n"
+             "		m->next = tl->members.first;\n		tl->members.first = m;",
+             ["log members walk=1000"]),
+    Mutation("what happens during a tick asks for another one", TOPIC_LOG,
+             "	atomic_store(&tl->touched, false);\n	take_turn(tl);\n"
+             "	/* Before the start there are channels to come, whose messages must not be "
+             "forgotten. */\n"
+             "	if (!tl->closed)\n"
+             "		again = !tl->started || flush_all(tl, &more);\n"
+             "	give_turn(tl);",
+             "	take_turn(tl);\n"
+             "	if (!tl->closed)\n"
+             "		again = !tl->started || flush_all(tl, &more);\n"
+             "	give_turn(tl);\n"
+             "	atomic_store(&tl->touched, false);",
+             ["log rest timeouts=3 switches=1"]),
+    Mutation("a thread that is woken does not end", LOG,
+             "	if (l->pending == 0 && chan_len(l->wake_chan) == 0)",
+             "	if (l->pending == 0)",
+             ["log rest timeouts=3 switches=1"]),
+    Mutation("a thread says that it ends before it looks", LOG,
+             "	atomic_store(&l->has_thread, false);\n"
+             "	if (l->pending == 0 && chan_len(l->wake_chan) == 0)\n"
+             "		done = true;\n"
+             "	else\n"
+             "		atomic_store(&l->has_thread, true);",
+             "	if (l->pending == 0 && chan_len(l->wake_chan) == 0) {\n"
+             "		done = true;\n"
+             "		atomic_store(&l->has_thread, false);\n"
+             "	}",
+             ["log rest timeouts=3 switches=1"]),
+    Mutation("who has woken a thread looks whether it is still there", LOG,
+             "	chan_signal(l->wake_chan);\n	return atomic_load(&l->has_thread);",
+             "	chan_signal(l->wake_chan);\n	return true;",
+             ["log rest timeouts=3 switches=1"]),
+    Mutation("a tick that nobody could promise is asked for by the owner", LOG_DUE,
+             "	q->touch_ns = 0;\n	lq_tell_due_locked(q);",
+             "	q->touch_ns = 0;",
+             ["log rest timeouts=3 switches=1"]),
 ]

@@ -25,11 +25,14 @@ CHECKER = ["mc_world.c", "mc_search.c", "mc_access.c", "mc_os.c", "mc_stubs.c", 
            "mc_weak.c"]
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-fno-pie", "-fno-stack-protector",
          "-fcf-protection=none", "-Wall", "-Wextra", "-Werror"]
+# What the log has of these is not too much for a model.
+SMALL = ["-DLOG_BLOCK_SIZE=256", "-DLOG_FEW_SIZE=256", "-DCURSOR_BLOCK=1024", "-DLQ_BATCH=2",
+         "-DLQ_DUE_BATCH=2", "-DLM_BATCH=2"]
 # What is modelled: each access to memory is a call, and thread-local variables lie in a section,
 # which the checker changes with the thread. The lock of a chan spins as often as the scenario says.
 MODELLED = ["-fsanitize=thread", "-fno-builtin", "-include", "test/model/mc.h",
             "-include", "test/model/message_count.h",
-            '-DLOCK_SPINS=mc_param("spins", 0)',
+            '-DLOCK_SPINS=mc_param("spins", 0)', *SMALL,
             '-D_Thread_local=__attribute__((section("mc_tls")))']
 
 
