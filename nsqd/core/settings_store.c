@@ -200,8 +200,25 @@ struct settings *settings_store_get(
 	return found;
 }
 
-void settings_store_show(
-	struct settings_store *s, const char *topic, const char *channel, struct strbuf *out)
+int settings_store_durability(struct settings_store *s, const char *topic)
+{
+	struct settings *found = settings_store_get(s, topic, NULL);
+	int durability = found->v.durability;
+	settings_unref(found);
+	return durability;
+}
+
+/* Of a topic, which is to be opened anew for another one. */
+static void add_in_effect(
+	struct strbuf *out, size_t row, const struct setting_values *v, int durability)
+{
+	if (durability >= 0 && durability != v->durability &&
+		strcmp(settings_name(row), "durability") == 0)
+		strbuf_addf(out, ",\"in_effect\":\"%s\"", durability_name(durability));
+}
+
+void settings_store_show(struct settings_store *s, const char *topic, const char *channel,
+	int durability, struct strbuf *out)
 {
 	struct origins o = {0};
 	struct setting_values v;
@@ -221,6 +238,7 @@ void settings_store_show(
 			strbuf_adds(out, ",\"match\":");
 			strbuf_add_json(out, o.match[i], strlen(o.match[i]));
 		}
+		add_in_effect(out, i, &v, durability);
 		strbuf_addc(out, '}');
 		first = false;
 	}
@@ -408,16 +426,6 @@ int settings_store_load(
 	s->dir_fd = dir_fd;
 	install(s, map);
 	return 0;
-}
-
-int settings_store_check_file(const char *data_path, struct err *err)
-{
-	struct run_time *map;
-	char *path = data_file_path(data_path, SETTINGS_FILE);
-	int rc = read_file(path, &map, err);
-	free_all(&map);
-	free(path);
-	return rc;
 }
 
 /* --- changes ------------------------------------------------------------------------------------ */

@@ -43,23 +43,25 @@ void settings_store_init(struct settings_store *s, const struct options *opts);
 void settings_store_destroy(struct settings_store *s);
 /*
  * Reads the file; no file is none. -1 with err set: it cannot be read or is not such a file; then
- * what held before does. dir_fd is the data path's, and outlives s. main, before there are topics.
+ * what held before does. dir_fd is the data path's, and outlives s; -1: nothing will be changed. main,
+ * before there are topics.
  */
 int settings_store_load(
 	struct settings_store *s, const char *data_path, int dir_fd, struct err *err);
-/* Is the file fit to be loaded? -1 with err set. For --check-config. Blocks on the disk. */
-int settings_store_check_file(const char *data_path, struct err *err);
 
 /* The snapshot for the topic (channel NULL) or channel: a reference. Takes the leaf lock. */
 struct settings *settings_store_get(
 	struct settings_store *s, const char *topic, const char *channel);
+/* What is set for the topic: an enum durability. Takes the leaf lock. */
+int settings_store_durability(struct settings_store *s, const char *topic);
 /*
  * Appends all settings with their values and where each comes from:
  *   {"max_depth":{"value":1000,"from":"policy","match":"orders.*"}, ...}
- * from is "default" (a flag, or none), "policy", "topic" or "channel". Takes the leaf lock.
+ * from is "default" (a flag, or none), "policy", "topic" or "channel". durability is that which the
+ * topic has (-1: that is not asked): "in_effect", if another one is set. Takes the leaf lock.
  */
-void settings_store_show(
-	struct settings_store *s, const char *topic, const char *channel, struct strbuf *out);
+void settings_store_show(struct settings_store *s, const char *topic, const char *channel,
+	int durability, struct strbuf *out);
 
 /*
  * The changes. Each is called with change_lock held, and blocks on the disk. After it the caller

@@ -29,7 +29,8 @@ int64_t http_settings_limit(const struct options *opts)
 /* Of the topic, or (c) of the channel. */
 static void show(struct http_request *req, struct topic *t, struct channel *c)
 {
-	settings_store_show(&req->ctx->settings, t->name, c ? c->name : NULL, &req->out);
+	settings_store_show(&req->ctx->settings, t->name, c ? c->name : NULL,
+		c ? -1 : topic_durability(t), &req->out);
 	http_respond_out(req, true);
 }
 

@@ -252,7 +252,8 @@ uint64_t log_view_unfinished(const struct log_view *v)
 	return n;
 }
 
-int log_view_check_left(int dir, const char *topic, const char *data_path, struct err *err)
+int log_view_check_left(
+	int dir, const char *topic, const char *data_path, bool set, struct err *err)
 {
 	struct log_view *v;
 	if (log_view_open(dir, topic, NULL, &v, err) != 0)
@@ -262,9 +263,9 @@ int log_view_check_left(int dir, const char *topic, const char *data_path, struc
 	if (n == 0)
 		return 0;
 	return err_set(err, 0,
-		"it has a log, and --durability is none: %llu messages in it are not finished. "
+		"it has a log, and %s is none: %llu messages in it are not finished. "
 		"nsqd --data-path=%s --export-stock writes them into stock's files",
-		n, data_path);
+		set ? "its setting durability" : "--durability", n, data_path);
 }
 
 /* --- going through the messages -------------------------------------------------------------------- */

@@ -58,12 +58,15 @@ void log_view_close(struct log_view *v);
 uint64_t log_view_unfinished(const struct log_view *v);
 /*
  * The topic is not durable, and has a log from a time when it was. -1 with err set: some of it is not
- * finished (as much as is known: see above), or that cannot be known.
+ * finished (as much as is known: see above), or that cannot be known. set: it is so since that is set
+ * for the topic; else the flag says it for all.
  */
-int log_view_check_left(int dir, const char *topic, const char *data_path, struct err *err);
+int log_view_check_left(
+	int dir, const char *topic, const char *data_path, bool set, struct err *err);
 /*
  * Is there a log of that topic: a directory of its name with a segment in it? One without belongs to
- * somebody else, or a crash has come before anything was kept. Does not look into files. -1 with err set: that cannot be told. io: NULL: the system's.
+ * somebody else, or a crash has come before anything was kept. Does not look into files. -1 with err
+ * set: that cannot be told. io: NULL: the system's.
  */
 int log_view_find(int dir, const char *topic, const struct log_io *io, bool *has, struct err *err);
 

@@ -38,7 +38,8 @@
 struct checker {
 	struct options *o;
 	int out_fd, err_fd;
-	int dir_fd; /* of the data path, while its logs are looked at */
+	int dir_fd;                     /* of the data path, while its logs are looked at */
+	struct settings_store settings; /* what a start would load */
 	int errors;
 	int warnings;
 };
@@ -206,8 +207,10 @@ static int check_log(void *arg, const char *topic, struct err *err)
 	struct err why;
 	int rc;
 	(void)err;
-	if (strcmp(c->o->durability, "none") == 0)
-		rc = log_view_check_left(c->dir_fd, topic, options_data_path(c->o), &why);
+	/* Without its settings nobody knows whether it is to have a log. */
+	if (c->settings.path && settings_store_durability(&c->settings, topic) == DURABILITY_NONE)
+		rc = log_view_check_left(c->dir_fd, topic, options_data_path(c->o),
+			strcmp(c->o->durability, "none") != 0, &why);
 	else
 		rc = log_view_open(c->dir_fd, topic, NULL, &v, &why);
 	log_view_close(v);
@@ -246,9 +249,11 @@ static void check_data_path(struct checker *c)
 	if (metadata_file_read(path, &root, &err) < 0)
 		bad(c, "failed to load metadata - ", &err);
 	cJSON_Delete(root);
-	if (settings_store_check_file(path, &err) != 0)
+	settings_store_init(&c->settings, c->o);
+	if (settings_store_load(&c->settings, path, -1, &err) != 0)
 		bad(c, "failed to load settings - ", &err);
 	check_logs(c, path);
+	settings_store_destroy(&c->settings);
 	if (S_ISDIR(st.st_mode) && access(path, R_OK | W_OK | X_OK) != 0) {
 		err_errno(&err, errno, "--data-path %s: reading, writing and searching it", path);
 		bad(c, "", &err);

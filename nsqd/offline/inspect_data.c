@@ -66,11 +66,13 @@ struct inspector {
 	bool json;
 	bool write_failed;
 	struct strbuf out;
-	struct queue *queues; /* of nsqd.dat, by name; owned */
-	struct queue *strays; /* the others, by name; owned */
-	bool more_strays;     /* than STRAY_QUEUES_MAX */
-	int dir_fd;           /* of the path, while logs are shown */
-	int64_t shown;        /* elements of the JSON array that is being written */
+	struct queue *queues;           /* of nsqd.dat, by name; owned */
+	struct queue *strays;           /* the others, by name; owned */
+	bool more_strays;               /* than STRAY_QUEUES_MAX */
+	int dir_fd;                     /* of the path, while logs are shown */
+	struct settings_store settings; /* what a start would load; path NULL: it cannot, */
+	struct err settings_err;        /* for this reason */
+	int64_t shown;                  /* elements of the JSON array that is being written */
 	struct totals totals;
 };
 
@@ -474,7 +476,7 @@ static void show_strays(struct inspector *in)
 
 /* --- logs ------------------------------------------------------------------------------------- */
 
-static void add_up_log(struct inspector *in, const struct log_report *r)
+static void add_up_log(struct inspector *in, const char *topic, const struct log_report *r)
 {
 	struct totals *t = &in->totals;
 	t->logs++;
@@ -483,7 +485,8 @@ static void add_up_log(struct inspector *in, const struct log_report *r)
 	t->log_bytes += r->bytes;
 	t->log_damaged_places += (int64_t)r->damaged;
 	t->log_lost += (int64_t)r->lost;
-	t->refused_logs += strcmp(in->o->durability, "none") == 0 && log_report_messages(r) > 0;
+	bool none = settings_store_durability(&in->settings, topic) == DURABILITY_NONE;
+	t->refused_logs += in->settings.path && none && log_report_messages(r) > 0;
 }
 
 static int show_log(void *arg, const char *topic, struct err *err)
@@ -492,7 +495,7 @@ static int show_log(void *arg, const char *topic, struct err *err)
 	struct log_report r;
 	(void)err;
 	inspect_log(in->dir_fd, topic, &r);
-	add_up_log(in, &r);
+	add_up_log(in, topic, &r);
 	if (in->json)
 		begin_element(in);
 	(in->json ? log_report_json : log_report_text)(&r, topic, &in->out);
@@ -616,13 +619,17 @@ static bool warn_of_logs(struct inspector *in)
 	bool complete = export_is_complete(in->path, &err) == 0;
 	if (!complete)
 		warn(in, "a start would fail: ", &err);
+	if (!in->settings.path) {
+		warn(in, "a start would fail: failed to load settings - ", &in->settings_err);
+		complete = false;
+	}
 	if (t->unreadable_logs > 0)
 		dprintf(in->err_fd, "nsqd: logs that cannot be read: %lld\n",
 			(long long)t->unreadable_logs);
 	if (t->refused_logs > 0)
 		dprintf(in->err_fd,
-			"nsqd: a start would fail: --durability is none, and logs with unfinished "
-			"messages: %lld\n",
+			"nsqd: a start would fail: durability is none where there are logs with "
+			"unfinished messages: %lld\n",
 			(long long)t->refused_logs);
 	return complete && t->unreadable_logs + t->refused_logs == 0;
 }
@@ -674,10 +681,12 @@ int inspect_data(struct options *o, int out_fd, int err_fd)
 		.json = o->json_format};
 	struct err err;
 	int rc = -1, held = -1;
+	settings_store_init(&in.settings, o);
 	if (options_check(o, &err) == 0)
 		held = dirlock_is_held(in.path, &err);
 	if (held >= 0) {
 		show_head(&in, held > 0);
+		(void)settings_store_load(&in.settings, in.path, -1, &in.settings_err);
 		rc = show_all(&in, &err);
 	}
 	if (rc < 0)
@@ -685,6 +694,7 @@ int inspect_data(struct options *o, int out_fd, int err_fd)
 	flush(&in);
 	if (in.write_failed)
 		dprintf(err_fd, "nsqd: cannot write the answer\n");
+	settings_store_destroy(&in.settings);
 	free_queues(&in.queues);
 	free_queues(&in.strays);
 	strbuf_free(&in.out);

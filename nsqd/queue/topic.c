@@ -105,8 +105,9 @@ static int open_backend(struct topic *t, const struct options *o, struct err *er
 	if (!durable && !t->ephemeral &&
 		log_view_find(t->ctx->data_dir_fd, t->name, NULL, &log, err) != 0)
 		return -1;
-	if (log &&
-		log_view_check_left(t->ctx->data_dir_fd, t->name, nsqd_data_path(t->ctx), err) != 0)
+	bool set = strcmp(o->durability, "none") != 0;
+	if (log && log_view_check_left(
+			   t->ctx->data_dir_fd, t->name, nsqd_data_path(t->ctx), set, err) != 0)
 		return -1;
 	if (durable)
 		return open_log(t, o, err);
@@ -879,6 +880,14 @@ bool topic_is_synced(struct topic *t)
 	bool synced = t->logged && t->settings->v.durability == DURABILITY_DISK;
 	rwlock_unlock(&t->lock);
 	return synced;
+}
+
+int topic_durability(struct topic *t)
+{
+	struct topic_log_stats s;
+	if (!topic_get_log_stats(t, &s))
+		return DURABILITY_NONE;
+	return s.log.disk ? DURABILITY_DISK : DURABILITY_PROCESS;
 }
 
 bool topic_get_log_stats(struct topic *t, struct topic_log_stats *out)

@@ -200,6 +200,11 @@ size_t topic_put_deferred(struct topic *t, struct message_body *const *take_bodi
 int64_t topic_max_defer(const struct topic *t);
 /* Does a message that it has taken survive a loss of power? Takes topic.lock for reading. */
 bool topic_is_synced(struct topic *t);
+/*
+ * An enum durability: that which holds now, whatever is set for the next start. Takes topic.lock for
+ * reading.
+ */
+int topic_durability(struct topic *t);
 
 /*
  * Waits for the puts that are under way. Later ones find what the caller has changed before: the

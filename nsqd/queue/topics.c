@@ -70,10 +70,9 @@ int64_t nsqd_max_defer(struct topics *ts, const char *topic_name)
 		max = topic_max_defer(t);
 	} else if (!is_ephemeral_name(topic_name)) {
 		/* As it would be made. */
-		struct settings *s = settings_store_get(&ts->ctx->settings, topic_name, NULL);
-		if (s->v.durability != DURABILITY_NONE)
+		int durability = settings_store_durability(&ts->ctx->settings, topic_name);
+		if (durability != DURABILITY_NONE)
 			max = opts->max_defer_timeout;
-		settings_unref(s);
 	}
 	topic_unref(t);
 	return max;

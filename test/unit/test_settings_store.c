@@ -136,7 +136,7 @@ static void test_where_each_value_comes_from(struct fixture *f)
 	load(f->nsqd);
 	set(s, "t", "{\"rate\":9}");
 	set(s, "t/cc", "{\"max_bytes\":8}");
-	settings_store_show(s, "t", "cc", &out);
+	settings_store_show(s, "t", "cc", -1, &out);
 	assert_true(json_valid(out.data, out.len));
 	assert_non_null(strstr(out.data,
 		"{\"max_depth\":{\"value\":3,\"from\":\"policy\",\"match\":\"t/cc\"},"
@@ -147,8 +147,16 @@ static void test_where_each_value_comes_from(struct fixture *f)
 		strstr(out.data, "\"msg_timeout\":{\"value\":\"5s\",\"from\":\"default\"}"));
 	assert_null(strstr(out.data, "no_channel"));
 	strbuf_reset(&out);
-	settings_store_show(s, "t", NULL, &out);
+	settings_store_show(s, "t", NULL, DURABILITY_NONE, &out);
 	assert_non_null(strstr(out.data, "no_channel"));
+	assert_non_null(
+		strstr(out.data, "\"durability\":{\"value\":\"none\",\"from\":\"default\"}"));
+	strbuf_reset(&out);
+	/* Only where it is another one. */
+	settings_store_show(s, "t", NULL, DURABILITY_DISK, &out);
+	assert_non_null(strstr(out.data, "\"durability\":{\"value\":\"none\",\"from\":\"default\","
+					 "\"in_effect\":\"disk\"}"));
+	assert_int_equal(settings_store_durability(s, "t"), DURABILITY_NONE);
 	strbuf_free(&out);
 }
 
@@ -252,13 +260,7 @@ static void test_the_file_has_what_is_set_and_a_restart_finds_it(struct fixture 
 
 static int try_load(struct nsqd *n, struct err *err)
 {
-	int rc = settings_store_check_file(".", err);
-	struct err second;
-	assert_int_equal(
-		settings_store_load(&n->ctx.settings, ".", n->ctx.data_dir_fd, &second), rc);
-	if (rc != 0)
-		assert_string_equal(second.msg, err->msg);
-	return rc;
+	return settings_store_load(&n->ctx.settings, ".", n->ctx.data_dir_fd, err);
 }
 
 static void test_a_file_that_is_none_is_refused_whole(struct fixture *f)
