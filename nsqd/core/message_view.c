@@ -9,6 +9,7 @@
 #include "nsqd/core/message_view.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/xalloc.h"
 
@@ -46,6 +47,22 @@ void message_views_add(
 void message_views_see(void *arg, const void *value)
 {
 	message_views_add(arg, *(struct message *const *)value, PLACE_MEMORY);
+}
+
+void message_views_merge(struct message_views *views, struct message_views *more,
+	int (*cmp)(const void *a, const void *b))
+{
+	size_t n = views->n + more->n;
+	struct message_view *all = xcalloc(n + 1, sizeof(*all));
+	memcpy(all, views->v, views->n * sizeof(*all));
+	memcpy(all + views->n, more->v, more->n * sizeof(*all));
+	qsort(all, n, sizeof(*all), cmp);
+	views->n = n < views->max ? n : views->max;
+	memcpy(views->v, all, views->n * sizeof(*all));
+	more->n = 0;
+	for (size_t i = views->n; i < n; i++)
+		message_body_unref(all[i].body);
+	free(all);
 }
 
 size_t message_views_find(const struct message_views *views, struct message_id id, size_t n)

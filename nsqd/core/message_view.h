@@ -55,6 +55,12 @@ void message_views_add(
 	struct message_views *views, const struct message *m, enum message_place place);
 /* For chan_look: value is a struct message *, arg the views; PLACE_MEMORY. */
 void message_views_see(void *arg, const void *value);
+/*
+ * Those of both that are the first in the order of cmp (as for qsort), as many as there is room for in
+ * views. more is empty then.
+ */
+void message_views_merge(struct message_views *views, struct message_views *more,
+	int (*cmp)(const void *a, const void *b));
 /* The first of [0, n) with that id, or n. */
 size_t message_views_find(const struct message_views *views, struct message_id id, size_t n);
 

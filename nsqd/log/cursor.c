@@ -161,6 +161,23 @@ size_t cursor_pop_due(struct cursor *c, int64_t now, struct cursor_entry *out, s
 	return n;
 }
 
+int cursor_take_waiting(
+	struct cursor *c, size_t *at, size_t steps, uint64_t seq, struct cursor_entry *out)
+{
+	/* What waits is held. */
+	int found = cursor_wants(c, seq) ? -1 : cursor_find_waiting(c, at, steps, seq, out);
+	if (found <= 0)
+		return found;
+	entries_take(&c->waiting, *at, out);
+	/* Others have moved towards the end: what of them is in a snapshot is not known any more. */
+	if (c->phase == CURSOR_SNAPSHOT_WAITING)
+		c->left = c->waiting.len;
+	/* Nothing is told, as above. */
+	if (out->attempts != 1)
+		entries_put(&c->tried, out);
+	return 1;
+}
+
 static int64_t shifted(int64_t due, int64_t by)
 {
 	int64_t sum;

@@ -116,6 +116,14 @@ bool cursor_wait(struct cursor *c, const struct cursor_entry *e);
 size_t cursor_pop_due(struct cursor *c, int64_t now, struct cursor_entry *out, size_t max);
 
 /*
+ * Looks for seq among so many of those that wait, from the place *at (0 at first) on, and moves that
+ * on. 1: it was *out, and is taken now, as by cursor_pop_due. 0: not yet found. -1: there is none; or
+ * others have moved between two calls, so that it was missed.
+ */
+int cursor_take_waiting(
+	struct cursor *c, size_t *at, size_t steps, uint64_t seq, struct cursor_entry *out);
+
+/*
  * The wall clock was set, and shows by_ns more than it did: what waits for a time is due so much later
  * on it. That is safe with the next flush, which writes a snapshot. O(n) of those that wait.
  */

@@ -204,6 +204,26 @@ void entries_heapify(struct cursor_entries *t)
 		entries_sink(t, i);
 }
 
+/* The entry at i may belong further to the front. */
+static void rise(struct cursor_entries *t, size_t i)
+{
+	struct cursor_entry e = *entries_at(t, i);
+	for (; i > 0 && before(&e, entries_at(t, (i - 1) / 2)); i = (i - 1) / 2)
+		*entries_at(t, i) = *entries_at(t, (i - 1) / 2);
+	*entries_at(t, i) = e;
+}
+
+void entries_take(struct cursor_entries *t, size_t i, struct cursor_entry *out)
+{
+	*out = *entries_at(t, i);
+	if (i < --t->len) {
+		*entries_at(t, i) = *entries_at(t, t->len);
+		rise(t, i);
+		entries_sink(t, i);
+	}
+	trim(t);
+}
+
 bool entries_push(struct cursor_entries *t, const struct cursor_entry *e, size_t watch,
 	struct cursor_entry *crossed)
 {

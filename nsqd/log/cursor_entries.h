@@ -64,6 +64,8 @@ bool entries_push(struct cursor_entries *t, const struct cursor_entry *e, size_t
 	struct cursor_entry *crossed);
 /* Takes the first one out; there must be one. Moves others to the front, and the last anywhere. */
 void entries_pop(struct cursor_entries *t, struct cursor_entry *out);
+/* Likewise the one at i. Others move in both directions. */
+void entries_take(struct cursor_entries *t, size_t i, struct cursor_entry *out);
 /* The entry at i has become due later, or its number larger. All behind i are in order. */
 void entries_sink(struct cursor_entries *t, size_t i);
 

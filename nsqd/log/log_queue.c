@@ -217,9 +217,10 @@ static bool retire(struct log_queue *q)
 
 static void lq_loop(void *arg)
 {
-	enum { READ, DRAINED, WAKE, EMPTY, RETRY, LOOK, EXIT, N_CASES };
+	enum { READ, DRAINED, WAKE, EMPTY, VISIT, RETRY, LOOK, EXIT, N_CASES };
 	struct log_queue *q = arg;
 	struct chan *answer;
+	struct lq_visit *visit;
 	for (;;) {
 		struct ticker look = {0};
 		lq_fill(q);
@@ -232,6 +233,7 @@ static void lq_loop(void *arg)
 			[DRAINED] = chan_case_demand(holds && !offer ? q->memory : NULL),
 			[WAKE] = chan_case_recv(q->wake_chan, NULL),
 			[EMPTY] = chan_case_recv(q->empty_chan, &answer),
+			[VISIT] = chan_case_recv(q->visit_chan, &visit),
 			[RETRY] = chan_case_tick(&q->retry),
 			[LOOK] = chan_case_tick(&look),
 			[EXIT] = chan_case_recv(q->exit_chan, NULL),
@@ -243,6 +245,10 @@ static void lq_loop(void *arg)
 		case EMPTY:
 			throw_away(q);
 			chan_send(answer, NULL);
+			break;
+		case VISIT:
+			lq_serve(q, visit);
+			chan_send(visit->done_chan, NULL);
 			break;
 		case LOOK:
 			if (holds)
@@ -460,6 +466,7 @@ static void free_queue(struct log_queue *q)
 	chan_free(q->read_chan);
 	chan_free(q->wake_chan);
 	chan_free(q->empty_chan);
+	chan_free(q->visit_chan);
 	chan_free(q->exit_chan);
 	wait_group_destroy(&q->wait_group);
 	mutex_destroy(&q->count_lock);
@@ -538,6 +545,7 @@ static struct log_queue *make(
 	q->read_chan = chan_new(sizeof(struct message *), 0);
 	q->wake_chan = chan_new(0, 1);
 	q->empty_chan = chan_new(sizeof(struct chan *), 0);
+	q->visit_chan = chan_new(sizeof(struct lq_visit *), 0);
 	q->exit_chan = chan_new(0, 0);
 	wait_group_init(&q->wait_group);
 	mutex_init(&q->count_lock, RANK_LEAF);

@@ -148,6 +148,60 @@ int64_t log_queue_waiting(struct backend_queue *q, int64_t *bytes);
 void log_queue_pass_over(struct backend_queue *q, uint64_t upto);
 /* What the cursor holds back. Takes log.lock. */
 void log_queue_stats_locked(struct backend_queue *q, struct topic_log_cursor_stats *out);
+/* --- one message, and those that wait for their time (log_queue_find.c) --------------------------- */
+
+/*
+ * Those that wait for their time, max of them, which are due first: to be looked at without the queue
+ * (backend_look; they are added in the order of their due times). NULL: there are none. Any thread;
+ * takes the owner's lock for a moment at a time, as often as it takes.
+ */
+struct backend_look *log_queue_look_waiting(struct backend_queue *q, size_t max);
+/*
+ * Adds to out what lq:NAME has read of messages that have waited, and not handed out. Waits for that
+ * thread, and so perhaps for the disk. Any thread, without locks but that which keeps the queue.
+ */
+void log_queue_see_batch(struct backend_queue *q, struct message_views *out);
+/*
+ * Takes the message of that id out of what lq:NAME has read and not handed out. It is the caller's, as
+ * if it had been received. NULL: it is not there. Waits as log_queue_see_batch.
+ */
+struct message *log_queue_take_read(struct backend_queue *q, struct message_id id);
+
+/* A search for a message that is in the log, and not in memory. One thread's own. */
+struct log_find;
+enum log_found_by_id {
+	FOUND_BY_ID,   /* it is in the log; log_queue_settle knows whether it still waits there */
+	NOT_BY_ID,     /* there is no such message */
+	GONE_BY_ID,    /* none waits; one that has just ceased to was not looked for */
+	UNKNOWN_BY_ID, /* it may be one of those that were not looked at, or could not be read */
+};
+/* What there is to be looked at. Never NULL. As log_queue_look_waiting. */
+struct log_find *log_queue_find(struct backend_queue *q);
+/*
+ * Reads it, without the queue. FOUND_BY_ID: *m is the caller's. Looks at the LOG_FIND_WAITING that are
+ * due first; and at the segments in which a message of that id would be, three of them at most. Blocks on the
+ * disk, without locks.
+ */
+enum log_found_by_id log_find_read(struct log_find *f, struct message_id id, struct message **m);
+void log_find_free(struct log_find *f);
+#define LOG_FIND_WAITING 4096
+
+enum log_settled {
+	LOG_SETTLED,
+	LOG_OVER,      /* it is finished, or the topic has not handed it out yet */
+	LOG_ELSEWHERE, /* it is in memory, or on its way */
+};
+/*
+ * A message that log_find_read has found is finished, or (delay_ns >= 0) waits so long, if it still
+ * waits in the cursor, or is to be read. Any thread; takes the owner's lock for a moment at a time.
+ */
+enum log_settled log_queue_settle(struct backend_queue *q, struct message *m, int64_t delay_ns);
+/*
+ * What was told to the cursor is written when it returns: it does not come again after kill -9. If the
+ * disk refuses, it is tried again later, and the log says so. Blocks on the disk.
+ */
+void log_queue_flush(struct backend_queue *q);
+
 /* The cursor; with the owner's lock held, and only to look. */
 struct cursor *log_queue_cursor(struct backend_queue *q);
 

@@ -46,6 +46,9 @@ int64_t lq_due_of_locked(const struct log_queue *q, const struct message *m)
 {
 	if (m->deferred_ns <= 0)
 		return 0;
+	/* It has waited before: it was due, or an operator has requeued it. */
+	if (cursor_next_unseen(q->cursor, m->seq) != m->seq)
+		return 0;
 	/* At most so much is left: the wall clock may have been set since it was published. */
 	int64_t left = add(m->timestamp, m->deferred_ns);
 	left = left < INT64_MAX ? left - clock_wall_ns() : left;

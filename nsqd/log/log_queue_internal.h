@@ -20,6 +20,14 @@
 #define LQ_DUE_BATCH 64
 #endif
 
+/* What another thread wants of lq:NAME's batch; it waits for done_chan. */
+struct lq_visit {
+	struct message_views *see; /* NULL, or: adds what has waited */
+	struct message_id id;      /* else: takes the message of that id out */
+	struct message *taken;     /* the visitor's; NULL: it is not there */
+	struct chan *done_chan;    /* capacity 1 */
+};
+
 /* What a queue holds, to be shown: guarded by log_queue.count_lock, a leaf. */
 struct log_queue_counts {
 	int64_t unread;       /* messages in the log that are to be read, and those of the batch */
@@ -50,6 +58,7 @@ struct log_queue {
 	struct chan *read_chan;
 	struct chan *wake_chan;  /* capacity 1: look again */
 	struct chan *empty_chan; /* of struct chan *, on which it is answered */
+	struct chan *visit_chan; /* of struct lq_visit * */
 	struct chan *exit_chan;
 	struct wait_group wait_group;
 	struct topic_log_member member; /* a channel's */
@@ -62,6 +71,7 @@ struct log_queue {
 	bool poke;            /* lq:NAME is to look again */
 	bool drained;         /* since it is behind, memory has been empty */
 	uint64_t next;        /* behind: the next number that is read; else it is to */
+	uint64_t read_to;     /* of a channel: of those from next on, these are in lq:NAME's hand */
 	uint64_t hint;        /* the record of this number is */
 	uint32_t hint_offset; /* there */
 	/*
@@ -184,7 +194,7 @@ void lq_wait_locked(struct log_queue *q, const struct message *m, int64_t due);
 void lq_wait_entry_locked(struct log_queue *q, struct cursor_entry *e, uint32_t len);
 /* An entry that was taken out waits until due, by the number that it has now. False: it is finished. */
 bool lq_wait_again_locked(struct log_queue *q, struct cursor_entry *e, int64_t due);
-/* When the message is due that the log has with this delay, on that clock; 0: it is over. */
+/* When the message is due that the log has with this delay, on that clock; 0: that is over. */
 int64_t lq_due_of_locked(const struct log_queue *q, const struct message *m);
 /* Tells the owner when there is something to do, if that has changed. */
 void lq_tell_due_locked(struct log_queue *q);
@@ -209,6 +219,8 @@ void lq_check_clock(struct log_queue *q);
 /* --- log_queue_look.c ----------------------------------------------------------------------------- */
 
 struct backend_look *lq_look(struct backend_queue *base);
+/* Adds m to out, with so much of its body as is asked for. Takes m over. */
+void lq_see(struct message *take_m, struct message_views *out);
 
 /* --- log_queue_read.c: lq:NAME --------------------------------------------------------------------- */
 
@@ -216,6 +228,8 @@ struct backend_look *lq_look(struct backend_queue *base);
 void lq_fill(struct log_queue *q);
 /* Drops the batch. */
 void lq_drop_batch(struct log_queue *q);
+/* Does what a visitor wants, but does not answer. */
+void lq_serve(struct log_queue *q, struct lq_visit *v);
 /* n messages of the batch have been received. */
 void lq_received(struct log_queue *q, size_t n);
 /* Shows the batch. */

@@ -19,7 +19,7 @@
 /* So many of them at most are to be seen. */
 #define NUMBERS_MAX 4096
 /* Of those that came back. */
-#define BACK_MAX 256
+#define BACK_MAX 1024
 
 struct log_look {
 	struct backend_look base;
@@ -45,16 +45,20 @@ static void look_free(struct backend_look *base)
 
 /* --- reading -------------------------------------------------------------------------------------- */
 
-/* Takes take_m over. So much of its body as is asked for. */
-static void show(struct message *take_m, struct message_views *out)
+void lq_see(struct message *take_m, struct message_views *out)
 {
 	struct message *m = take_m;
 	size_t len = m->body->len;
+	if (message_views_room(out) == 0) {
+		message_unref(m);
+		return;
+	}
 	if (len > out->body_max) {
 		struct message_body *body = message_body_new(out->body_max);
 		memcpy(body->data, m->body->data, out->body_max);
 		m = message_new(take_m->id, body, take_m->timestamp);
 		m->attempts = take_m->attempts;
+		m->due_ns = take_m->due_ns;
 		message_unref(take_m);
 	}
 	message_views_add(out, m, PLACE_DISK);
@@ -83,7 +87,7 @@ static int read_back(struct log_look *l, struct message_views *out, struct err *
 		return -1;
 	if (what == LOG_READ_MESSAGE) {
 		item.msg->attempts = e->attempts;
-		show(item.msg, out);
+		lq_see(item.msg, out);
 	}
 	if (l->at_back == l->n_back && l->n > 0)
 		log_reader_seek(l->reader, l->seqs[0], l->offset);
@@ -110,7 +114,7 @@ static int read_next(struct log_look *l, struct message_views *out, struct err *
 	while (l->at < l->n && l->seqs[l->at] < item.seq)
 		l->at++;
 	if (l->at < l->n && l->seqs[l->at] == item.seq && !item.channel) {
-		show(item.msg, out);
+		lq_see(item.msg, out);
 		l->at++;
 	} else {
 		message_unref(item.msg);

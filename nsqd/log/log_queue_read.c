@@ -45,6 +45,39 @@ void lq_drop_batch(struct log_queue *q)
 	lq_show(q);
 }
 
+/* n messages of so many bytes are not in the batch any more. */
+static void count_out(struct log_queue *q, size_t n, int64_t bytes)
+{
+	if (q->waited)
+		lq_count(q, (struct lq_change){.back = -(int64_t)n, .waiting_bytes = -bytes});
+	else
+		lq_count(q, (struct lq_change){.unread = -(int64_t)n, .unread_bytes = -bytes});
+	lq_show(q);
+}
+
+static void take_out_of_batch(struct log_queue *q, size_t i)
+{
+	size_t behind = --q->n - i;
+	uint32_t len = q->lens[i];
+	memmove(q->msgs + i, q->msgs + i + 1, behind * sizeof(struct message *));
+	memmove(q->lens + i, q->lens + i + 1, behind * sizeof(*q->lens));
+	count_out(q, 1, len);
+}
+
+/* What was read of the log is seen by who looks (lq_look). */
+void lq_serve(struct log_queue *q, struct lq_visit *v)
+{
+	v->taken = NULL;
+	for (size_t i = q->at; i < q->n && !v->taken; i++) {
+		if (v->see && q->waited)
+			lq_see(message_ref(q->msgs[i]), v->see);
+		if (v->see || !message_id_equal(q->msgs[i]->id, v->id))
+			continue;
+		v->taken = q->msgs[i];
+		take_out_of_batch(q, i);
+	}
+}
+
 /* They may be gone already: their sizes were noted. */
 void lq_received(struct log_queue *q, size_t n)
 {
@@ -56,11 +89,7 @@ void lq_received(struct log_queue *q, size_t n)
 	q->counts.received += (int64_t)n;
 	q->counts.received_bytes += bytes;
 	mutex_unlock(&q->count_lock);
-	if (q->waited)
-		lq_count(q, (struct lq_change){.back = -(int64_t)n, .waiting_bytes = -bytes});
-	else
-		lq_count(q, (struct lq_change){.unread = -(int64_t)n, .unread_bytes = -bytes});
-	lq_show(q);
+	count_out(q, n, bytes);
 }
 
 /* Takes m over. */
@@ -303,6 +332,7 @@ static void use_of_channel(struct log_queue *q, const struct log_item *item)
 		if (attempts > m->attempts)
 			m->attempts = attempts;
 		int64_t due = lq_due_of_locked(q, m);
+		q->read_to = m->seq + 1;
 		bool own =
 			lq_is_mine(q, item) && (!item->channel || lq_copy_counts_locked(q, item));
 		if (!own)

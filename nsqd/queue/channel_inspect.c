@@ -15,6 +15,9 @@
 #include "common/compiler.h"
 #include "common/xalloc.h"
 #include "nsqd/disk/backend_peek.h"
+#include "nsqd/disk/backend_queue.h"
+#include "nsqd/log/log_queue.h"
+#include "nsqd/log/stock_first.h"
 #include "nsqd/queue/channel_internal.h"
 #include "nsqd/queue/topic.h"
 
@@ -133,6 +136,46 @@ static void peek_pqueue(
 	drop_repeated(out);
 }
 
+/* --- peek, with a log ----------------------------------------------------------------------------- */
+
+/* What has waited, and is in the hand of the queue's thread: the log does not show it any more. */
+static void peek_waited(struct channel *c, struct message_views *out)
+{
+	rwlock_rdlock(&c->exit_lock);
+	if (c->logged && !channel_exiting(c))
+		log_queue_see_batch(c->log_queue, out);
+	rwlock_unlock(&c->exit_lock);
+}
+
+static int by_due(const void *a, const void *b)
+{
+	const struct message_view *x = a, *y = b;
+	return x->due_ns < y->due_ns ? -1 : x->due_ns > y->due_ns;
+}
+
+/* Those that wait in the log, with those that wait in memory, as a disk queue's do. */
+static void peek_waiting(struct channel *c, struct message_views *out, struct err *err)
+{
+	struct backend_look *l = NULL;
+	struct message_views logged;
+	struct err why = {0};
+	if (!c->logged || out->max == 0)
+		return;
+	rwlock_rdlock(&c->exit_lock);
+	if (!channel_exiting(c))
+		l = log_queue_look_waiting(c->log_queue, out->max);
+	rwlock_unlock(&c->exit_lock);
+	if (!l)
+		return;
+	message_views_init(&logged, out->max, out->body_max);
+	if (l->read(l, &logged, &why) < 0)
+		*err = why;
+	l->free(l);
+	message_views_merge(out, &logged, by_due);
+	message_views_free(&logged);
+	drop_repeated(out);
+}
+
 bool channel_peek(struct channel *c, enum channel_state state, bool memory, bool disk,
 	struct message_views *out, struct err *disk_err)
 {
@@ -144,6 +187,8 @@ bool channel_peek(struct channel *c, enum channel_state state, bool memory, bool
 		if (memory && !channel_visit_pump(c, visit_memory, out))
 			return false;
 		if (disk)
+			peek_waited(c, out);
+		if (disk)
 			peek_disk(&c->exit_lock, &c->backend, out, disk_err);
 		break;
 	case CHANNEL_IN_FLIGHT:
@@ -151,6 +196,7 @@ bool channel_peek(struct channel *c, enum channel_state state, bool memory, bool
 		break;
 	case CHANNEL_DEFERRED:
 		peek_pqueue(&c->deferred_lock, &c->deferred, out);
+		peek_waiting(c, out, disk_err);
 		break;
 	}
 	return true;
@@ -308,9 +354,27 @@ static void visit_by_id(struct channel *c, void *arg)
 	rwlock_unlock(&c->exit_lock);
 }
 
+/* With a log: what its thread has read, and the pump has not received. */
+static void search_read(struct channel *c, struct search *s)
+{
+	struct message *m = NULL;
+	if (!c->logged)
+		return;
+	rwlock_rdlock(&c->exit_lock);
+	if (!channel_exiting(c))
+		m = log_queue_take_read(c->log_queue, s->id);
+	if (m)
+		settle_locked(c, s, m);
+	rwlock_unlock(&c->exit_lock);
+	s->found = m != NULL;
+}
+
 /* In the direction in which messages go, lest one that moves is missed. False: it exits. */
 static bool search_all(struct channel *c, struct search *s)
 {
+	search_read(c, s);
+	if (s->found)
+		return true;
 	enum chan_found f = c->memory_msg_chan ? CHAN_ON : CHAN_NONE;
 	for (size_t passed = 0; f == CHAN_ON;) {
 		rwlock_rdlock(&c->exit_lock);
@@ -344,25 +408,91 @@ static enum by_id search_disk(struct channel *c, struct message_id id)
 	return result;
 }
 
+/* It was in the log a moment ago. */
+static enum by_id settle_in_log(struct channel *c, const struct search *s, struct message *m)
+{
+	static const enum by_id results[] = {[LOG_SETTLED] = BY_ID_DONE,
+		[LOG_OVER] = BY_ID_NOT_FOUND,
+		[LOG_ELSEWHERE] = BY_ID_NOT_IN_MEMORY};
+	enum by_id result = BY_ID_EXITING;
+	rwlock_rdlock(&c->exit_lock);
+	if (!channel_exiting(c))
+		result = results[log_queue_settle(c->log_queue, m, s->requeue ? s->delay_ns : -1)];
+	rwlock_unlock(&c->exit_lock);
+	return result;
+}
+
+/*
+ * It is nowhere in memory: in the log, which is read without a lock. *again: it may have been on its
+ * way.
+ */
+static enum by_id search_log(struct channel *c, const struct search *s, bool *again)
+{
+	struct log_find *f = NULL;
+	struct message *m = NULL;
+	rwlock_rdlock(&c->exit_lock);
+	if (!channel_exiting(c))
+		f = log_queue_find(c->log_queue);
+	rwlock_unlock(&c->exit_lock);
+	*again = false;
+	if (!f)
+		return BY_ID_EXITING;
+	enum log_found_by_id found = log_find_read(f, s->id, &m);
+	log_find_free(f);
+	*again = found == GONE_BY_ID;
+	if (found != FOUND_BY_ID)
+		return found == UNKNOWN_BY_ID ? BY_ID_NOT_IN_MEMORY : BY_ID_NOT_FOUND;
+	enum by_id result = settle_in_log(c, s, m);
+	*again = result == BY_ID_NOT_IN_MEMORY;
+	message_unref(m);
+	return result;
+}
+
+/* Is there a disk queue that may have it? */
+static bool has_disk_queue(struct channel *c)
+{
+	rwlock_rdlock(&c->exit_lock);
+	bool has = c->backend && (!c->logged || is_stock_first(c->backend));
+	rwlock_unlock(&c->exit_lock);
+	return has;
+}
+
 static enum by_id by_id(struct channel *c, struct search *s)
 {
-	for (int i = 0; i < TRIES; i++) {
+	enum by_id result = BY_ID_NOT_FOUND;
+	bool again = true;
+	for (int i = 0; i < TRIES && again; i++) {
 		if (!search_all(c, s))
 			return BY_ID_EXITING;
 		if (s->found)
 			return BY_ID_DONE;
+		if (c->logged)
+			result = search_log(c, s, &again);
 	}
-	return search_disk(c, s->id);
+	return result == BY_ID_NOT_FOUND && has_disk_queue(c) ? search_disk(c, s->id) : result;
+}
+
+/* What an operator is told of is so after kill -9 as well. */
+static enum by_id do_by_id(struct channel *c, struct search *s)
+{
+	enum by_id result = by_id(c, s);
+	if (result != BY_ID_DONE || !c->logged)
+		return result;
+	rwlock_rdlock(&c->exit_lock);
+	if (!channel_exiting(c))
+		log_queue_flush(c->log_queue);
+	rwlock_unlock(&c->exit_lock);
+	return result;
 }
 
 enum by_id channel_finish_by_id(struct channel *c, struct message_id id)
 {
 	struct search s = {.id = id};
-	return by_id(c, &s);
+	return do_by_id(c, &s);
 }
 
 enum by_id channel_requeue_by_id(struct channel *c, struct message_id id, int64_t delay_ns)
 {
 	struct search s = {.id = id, .requeue = true, .delay_ns = delay_ns};
-	return by_id(c, &s);
+	return do_by_id(c, &s);
 }

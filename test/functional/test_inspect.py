@@ -3,7 +3,6 @@
 Nothing of it is in stock 1.3.0.
 """
 
-import base64
 import glob
 import json
 import os
@@ -13,6 +12,7 @@ import time
 
 import pytest
 
+from inspecting import DONE, NOT_FOUND, ON_DISK, bodies, by_id, peek
 from nsq import ERROR, wait_until
 from queues import consuming, put
 
@@ -20,39 +20,6 @@ pytestmark = pytest.mark.ours(reason='1.3.0 cannot look into its queues')
 
 # In memory only, in both, and on disk only.
 PLACES = {'memory': [], 'both': ['--mem-queue-size=3'], 'disk': ['--mem-queue-size=0']}
-
-
-# What a look says of a disk whose files are consumed faster than it can open them.
-GONE = 'its files go while they are looked at'
-
-
-def peek(daemon, topic, channel='ch', may_go=False, **args):
-    path = '/channel/peek?topic=%s&channel=%s' % (topic, channel)
-    if channel is None:
-        path = '/topic/peek?topic=%s' % topic
-    response = daemon.get(path + ''.join('&%s=%s' % a for a in args.items()))
-    assert response.status == 200, response.body
-    assert response.headers['Content-Type'] == 'application/json; charset=utf-8'
-    answer = json.loads(response.body)
-    assert 'disk_error' not in answer or (may_go and answer['disk_error'] == GONE), answer
-    for m in answer['messages']:
-        m['data'] = base64.b64decode(m['body'], validate=True)
-    return answer['messages']
-
-
-def bodies(messages):
-    return [m['data'] for m in messages]
-
-
-def by_id(daemon, what, topic, message_id, channel='ch', **args):
-    response = daemon.post('/channel/message/%s?topic=%s&channel=%s&id=%s%s' % (
-        what, topic, channel, message_id, ''.join('&%s=%s' % a for a in args.items())))
-    return response.status, response.body
-
-
-DONE = (200, b'')
-NOT_FOUND = (404, b'{"message":"MESSAGE_NOT_FOUND"}')
-ON_DISK = (409, b'{"message":"MESSAGE_IS_ON_DISK"}')
 
 
 def drained(daemon, topic, channel='ch'):

@@ -10,7 +10,7 @@ THREAD = 'to publish needs a thread, since it waits for the disk'
 DESCRIPTORS = 'a topic with a log has more descriptors, which the test counts'
 DELAY = 'a delay is still one after a restart'
 TURNS = 'what comes back from a log, and what is new in it, come in turns'
-PEEK = 'what waits in a log is not shown yet'
+FOUND = 'what waits in a log is found by its id'
 
 OTHERWISE = {
     'test_bad_input.py': {
@@ -55,10 +55,8 @@ OTHERWISE = {
     },
     'test_inspect.py': {
         'test_damage_is_skipped_as_the_reader_does': DISK_QUEUE,
-        'test_deferred_says_when_it_is_due': PEEK,
-        'test_finish_and_requeue_deferred': PEEK,
-        'test_finish_and_requeue_in_flight': PEEK,
         'test_looking_on_over_files_that_end': DISK_QUEUE,
+        'test_what_is_on_disk_stays_there': FOUND,
     },
     'test_metrics.py': {
         'test_bad_files_are_counted': DISK_QUEUE,

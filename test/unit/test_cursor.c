@@ -180,6 +180,47 @@ static void test_a_message_waits_until_it_is_due(void **state)
 	cursor_free(c);
 }
 
+static void test_one_that_waits_is_taken(void **state)
+{
+	enum { N = 3000 };
+	static bool gone[N];
+	struct cursor *c = cursor_in_memory(0);
+	struct cursor_entry e, last = {0};
+	for (uint64_t seq = 0; seq < N; seq++)
+		cursor_wait(c, &(struct cursor_entry){rand_below(300), seq, (uint32_t)seq, 2});
+	for (int i = 0; i < N; i++) {
+		uint64_t seq = rand_below(N);
+		size_t at = 0, steps = 1 + rand_below(N);
+		int found;
+		while ((found = cursor_take_waiting(c, &at, steps, seq, &e)) == 0)
+			assert_true(at % steps == 0);
+		assert_int_equal(found, gone[seq] ? -1 : 1);
+		assert_true(gone[seq] || (e.seq == seq && e.offset == seq));
+		gone[seq] = true;
+		/* It is on its way, and not new. */
+		assert_false(cursor_wants(c, seq));
+		assert_int_equal(cursor_attempts(c, seq), 2);
+	}
+	/* The others are in order. */
+	while (cursor_pop_due(c, INT64_MAX, &e, 1) == 1) {
+		assert_true(e.due > last.due ||
+			    (e.due == last.due && (e.seq > last.seq || e.due == 0)));
+		assert_false(gone[e.seq]);
+		gone[e.seq] = true;
+		last = e;
+	}
+	for (int i = 0; i < N; i++)
+		assert_true(gone[i]);
+	/* What is new, or finished, does not wait. */
+	size_t at = 0;
+	assert_int_equal(cursor_take_waiting(c, &at, 1, N, &e), -1);
+	cursor_wait(c, &(struct cursor_entry){5, 7, 0, 2});
+	cursor_finished(c, 7);
+	assert_int_equal(cursor_take_waiting(c, &at, 1, 7, &e), -1);
+	cursor_free(c);
+	memset(gone, 0, sizeof(gone));
+}
+
 static void test_empty_finishes_what_waits_and_what_is_on_its_way(void **state)
 {
 	struct cursor *c = cursor_in_memory(1);
@@ -745,6 +786,7 @@ int main(void)
 		cmocka_unit_test(test_a_new_cursor_has_finished_what_is_before_its_start),
 		cmocka_unit_test(test_messages_may_be_finished_in_any_order),
 		cmocka_unit_test(test_a_message_waits_until_it_is_due),
+		cmocka_unit_test(test_one_that_waits_is_taken),
 		cmocka_unit_test(test_empty_finishes_what_waits_and_what_is_on_its_way),
 		cmocka_unit_test(test_a_move_keeps_attempts_and_due_times),
 		cmocka_unit_test(test_the_clock_is_set),

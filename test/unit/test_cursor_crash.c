@@ -232,6 +232,25 @@ static void pop(struct run *r)
 	}
 }
 
+/* One that waits is taken, whenever it is due. */
+static void pick(struct run *r, uint64_t seq)
+{
+	struct cursor_entry e;
+	struct fact f = *latest(&r->m, seq);
+	size_t at = 0;
+	int found;
+	do
+		found = cursor_take_waiting(r->c, &at, 1 + chance(20), seq, &e);
+	while (found == 0);
+	assert_int_equal(found, f.state == WAITING ? 1 : -1);
+	if (found < 0)
+		return;
+	assert_true(
+		e.seq == seq && e.due == f.due && e.offset == f.offset && e.attempts == f.attempts);
+	f.state = POPPED;
+	add_fact(&r->m, seq, f);
+}
+
 static void finish_range(struct run *r, uint64_t from, uint64_t to)
 {
 	uint64_t n = 0;
@@ -282,6 +301,8 @@ static void happen(struct run *r)
 		move(r);
 	else if (what < 4)
 		finish_range(r, seq, seq + chance((uint32_t)(r->m.end - seq) + 1));
+	else if (what < 8 || (f->state == WAITING && what < 50))
+		pick(r, seq);
 	else if (what < 12 || f->state == WAITING)
 		pop(r);
 	else if (f->state == FINISHED)
