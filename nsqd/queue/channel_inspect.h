@@ -32,6 +32,9 @@ enum channel_state {
  * memory, disk: where to look for those that are ready. False: the channel exits. disk_err->msg: ""
  * or why not all of the disk could be seen.
  *
+ * With a log, what waits there for its time is read from the disk, and what its queue's thread has
+ * read that came back is on disk as well.
+ *
  * May block on the disk, and on the channel's pump. The caller holds no lock. The pump and the
  * consumers wait for this at most as long as it takes to copy the fields of out.
  */
@@ -57,15 +60,17 @@ int64_t topic_oldest_timestamp(struct topic *t);
 enum by_id {
 	BY_ID_DONE,
 	BY_ID_NOT_FOUND,
-	BY_ID_ON_DISK,       /* it waits there: nothing can be taken out of a file's middle */
-	BY_ID_NOT_IN_MEMORY, /* it may be on disk, where too many wait to look at all of them */
+	BY_ID_ON_DISK, /* it waits there: nothing can be taken out of a file's middle */
+	/* It may be on disk, where too many wait to look at all of them; or in a log, on its way. */
+	BY_ID_NOT_IN_MEMORY,
 	BY_ID_EXITING,
 };
 
 /*
  * Finish: it is done, also in flight. Requeue: back into the queue, at once or after delay_ns. A
  * consumer that has it has one message less in flight, and hears no more of it: its answer comes
- * too late, as after a timeout. May block on the disk and on the channel's pump; the caller holds
+ * too late, as after a timeout. With a log also what waits there, if it is found (log_queue.h); and
+ * BY_ID_DONE is kept by the cursor. May block on the disk and on the channel's pump; the caller holds
  * no lock.
  */
 enum by_id channel_finish_by_id(struct channel *c, struct message_id id);
