@@ -1,6 +1,7 @@
 """A topic with a log, and what can be set: an MPUB is whole, limits hold, dead letters come and go
 back, delays may be long; and durability itself is a setting."""
 
+import http.client
 import json
 import threading
 
@@ -47,6 +48,12 @@ def take(daemon, topic, channel, count, rdy=10):
         daemon.wait_channel(topic, channel, depth=0, in_flight_count=0)
     daemon.wait_channel(topic, channel, client_count=0)
     return got
+
+
+def take_all(daemon, topic, channel):
+    """The bodies of all that are there now."""
+    count = daemon.channel_stats(topic, channel)['depth']
+    return bodies(take(daemon, topic, channel, count, rdy=100))
 
 
 def bodies(messages):
@@ -340,6 +347,8 @@ def test_redrive_under_load(new_nsqd):
         for _ in dead:
             client.req(client.message())
         daemon.wait_channel('dead', 'look', depth=400)
+    # All that follows may take less than --sync-timeout: else the kill would bring these again.
+    daemon.restart()
     put(daemon, 't', 'ch', max_attempts=0)
     ends = threading.Event()
     published = []
@@ -363,12 +372,52 @@ def test_redrive_under_load(new_nsqd):
     kill_and_start(daemon)
     total = len(published) + len(dead)
     wait_until(lambda: daemon.channel_stats('t', 'ch')['depth'] +
-               daemon.topic_stats('t')['depth'] == total, lambda: (total, daemon.topic_stats('t')))
+               daemon.topic_stats('t')['depth'] == total,
+               lambda: '%d are there: %s' % (total, daemon.topic_stats('t')))
     got = bodies(take(daemon, 't', 'ch', total, rdy=1000))
     assert sorted(got) == sorted(published + sorted(dead))
     # In order, but for what was redriven.
     assert [b for b in got if b not in dead] == [
         b for b in bodies(take(daemon, 't', 'other', total, rdy=1000)) if b not in dead]
+
+
+def test_a_kill_in_the_middle_of_redrive_loses_none(new_nsqd):
+    """Whenever it comes: each dead letter is there, or back. One may be both."""
+    daemon = new_nsqd(*FLAGS)
+    daemon.create('t', 'ch')
+    daemon.create('dead', 'look')
+    wanted = {b'%d' % i for i in range(600)}
+    daemon.pub('t', *sorted(wanted))
+    put(daemon, 't', 'ch', max_attempts=1, dead_letter_topic='dead')
+    with daemon.subscribe('t', 'ch', rdy=600) as client:
+        for _ in wanted:
+            client.req(client.message())
+        daemon.wait_channel('dead', 'look', depth=600)
+    daemon.restart()
+    put(daemon, 't', 'ch', max_attempts=0)
+
+    def go_on():
+        try:
+            while daemon.post('/channel/redrive?topic=dead&channel=look&n=7').status == 200:
+                redrives.append(None)
+        except (OSError, http.client.HTTPException):
+            pass  # it was killed
+    for more in 0, 1, 5, 12:
+        redrives = []
+        threads = [threading.Thread(target=go_on) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda n=more: len(redrives) >= n, 'some are back')
+        daemon.process.kill()
+        daemon.process.wait()
+        for thread in threads:
+            thread.join()
+        daemon.start()
+        daemon.wait_topic('t', depth=0)
+        daemon.wait_topic('dead', depth=0)
+    back, there = (take_all(daemon, *queue) for queue in [('t', 'ch'), ('dead', 'look')])
+    assert set(back) | set(there) == wanted
+    assert len(back) >= 7 and len(there) == len(set(there))
 
 
 def test_a_disconnect_that_is_no_attempt_is_none_after_kill_9(new_nsqd):
