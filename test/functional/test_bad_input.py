@@ -57,13 +57,16 @@ def daemon(new_nsqd):
     daemon.create('t', 'ch')
     with daemon.connect() as client:
         client.expect_usable()
-    # With a log: its files.
+    # With a log: its files, and those of its cursors.
     daemon.pub('t', b'first')
     with daemon.subscribe('t', 'ch', rdy=1) as client:
         client.fin(client.message())
         client.expect_usable()
     daemon.get('/ping')
     daemon.wait_channel('t', 'ch', client_count=0, depth=0)
+    cursors = ['t.log/ch.cursor', 't.log/:topic.cursor', 'usable.log/:topic.cursor']
+    for name in cursors if daemon.durability() else ():
+        wait_until(lambda path=os.path.join(daemon.data_path, name): os.path.exists(path), name)
     descriptors = daemon.descriptors()
     yield daemon
     wait_until(lambda: daemon.descriptors() <= descriptors,

@@ -8,8 +8,8 @@ file's. An entry that fits no test is an error (conftest.py).
 DISK_QUEUE = 'is about the files of a disk queue'
 THREAD = 'to publish needs a thread, since it waits for the disk'
 DESCRIPTORS = 'a topic with a log has more descriptors, which the test counts'
+WRITER = 'the thread of the log, which syncs for all, hands messages to the pump'
 DELAY = 'a delay is still one after a restart'
-TURNS = 'what comes back from a log, and what is new in it, come in turns'
 FOUND = 'what waits in a log is found by its id'
 
 OTHERWISE = {
@@ -31,9 +31,6 @@ OTHERWISE = {
     'test_command_line.py': {
         'test_depths_are_those_that_the_next_start_shows': DISK_QUEUE,
     },
-    'test_dead_letters.py': {
-        'test_lowered_while_they_wait_it_holds_for_what_is_next_delivered': TURNS,
-    },
     'test_drain.py': {
         'test_the_timeout_ends_it_with_nothing_lost[0-deferred_for_long]': DELAY,
         'test_the_timeout_ends_it_with_nothing_lost[10000-deferred_for_long]': DELAY,
@@ -50,6 +47,7 @@ OTHERWISE = {
         'test_a_drip_costs_no_thread_and_delays_nobody': THREAD,
         'test_a_long_body_is_read_without_a_thread': THREAD,
         'test_a_thousand_connections_cost_no_thread': THREAD,
+        'test_a_message_wakes_no_pump': WRITER,
         'test_an_operator_may_help_without_a_thread': THREAD,
         'test_ping_and_pub_go_on_without_threads': THREAD,
     },
