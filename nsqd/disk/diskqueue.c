@@ -742,12 +742,15 @@ bool diskqueue_has_files(const struct diskqueue_opts *opts)
 {
 	struct diskqueue *d = diskqueue_alloc(opts, &default_io);
 	struct stat st;
-	struct err ignored; /* then there may be some */
+	struct err err;
 	char *meta = dq_meta_data_file_name(d);
-	bool has = lstat(meta, &st) == 0 || errno != ENOENT || dq_any_files(d, &ignored) != 0;
+	int has = lstat(meta, &st) == 0 || errno != ENOENT ? 1 : dq_any_files(d, &err);
+	if (has < 0)
+		dq_logf(d, LG_WARN, "DISKQUEUE(%s): it may have files - failed to %s", d->name,
+			err.msg);
 	free(meta);
 	diskqueue_free(d);
-	return has;
+	return has != 0;
 }
 
 void diskqueue_count_until(int64_t deadline_ns)

@@ -68,7 +68,7 @@ struct backend_queue *diskqueue_new(const struct diskqueue_opts *opts, struct er
  * while the directory cannot be read. Any thread; takes a leaf lock.
  */
 bool diskqueue_is_empty(struct backend_queue *q);
-/* May there be files of the queue? Blocks on the disk. */
+/* May there be files of the queue? If that cannot be told, so it is, as the log says. Blocks on the disk. */
 bool diskqueue_has_files(const struct diskqueue_opts *opts);
 
 /*

@@ -38,8 +38,11 @@ enum refusal {
 /* As label of a metric: "topic", "channel", "no_channel", "memory", "disk". */
 extern const char *const refusal_names[N_REFUSALS];
 
-/* The code of an error that says which limit is reached. No call that we make fails with it. */
-#define ERR_FULL EDQUOT
+/*
+ * The code of an error that says which limit is reached. No call that we make fails with it. (But with
+ * EDQUOT, say: that is a limit of the disk's.)
+ */
+#define ERR_FULL EXFULL
 
 /* A channel that makes its topic full. */
 struct limited_channel {

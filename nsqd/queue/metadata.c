@@ -159,7 +159,6 @@ static int load_all_logged(struct topics *ts, struct loaded *l, struct err *err)
  */
 static void start_topics(struct loaded *l)
 {
-	diskqueue_wait_counted(l->deadline_ns);
 	for (size_t i = 0; i < l->n; i++) {
 		topic_start(l->topics[i]);
 		topic_unref(l->topics[i]);
@@ -178,6 +177,9 @@ static int load(struct topics *ts, const cJSON *root, struct err *err)
 	/* Not before it is known that all can be loaded. */
 	for (size_t i = 0; rc == 0 && i < loaded.n; i++)
 		rc = topic_leave_log(loaded.topics[i], err);
+	diskqueue_wait_counted(loaded.deadline_ns);
+	for (size_t i = 0; rc == 0 && i < loaded.n; i++)
+		rc = topic_enter_log(loaded.topics[i], err);
 	start_topics(&loaded);
 	return rc;
 }

@@ -92,7 +92,7 @@ static int open_log(struct topic *t, const struct options *o, struct err *err)
 	if (!t->backend)
 		return -1;
 	t->stock_first = is_stock_first(t->backend);
-	/* While the metadata are loaded the channels come first: topic_start. */
+	/* While the metadata are loaded the channels come first: topic_enter_log. */
 	if (context_is_loading(t->ctx))
 		return 0;
 	t->log_ready = topic_log_start(t->log, err) == 0;
@@ -400,10 +400,9 @@ static void get_logged_channel(void *arg, const char *name)
 	if (!is_valid_channel_name(name, strlen(name)))
 		return;
 	struct channel *c = topic_get_channel(t, name, &err);
-	if (!c) {
-		t->log_broken = true;
-		nsqd_logf(t->ctx, LG_ERROR, "TOPIC(%s): %s", t->name, err.msg);
-	}
+	/* Its cursor must not be removed. */
+	if (!c && !t->log_broken)
+		t->log_broken = xstrdup(err.msg);
 	channel_unref(c);
 }
 
@@ -419,22 +418,21 @@ static bool has_nothing(struct topic *t)
 	return left == 0;
 }
 
-static void start_log(struct topic *t)
+int topic_enter_log(struct topic *t, struct err *err)
 {
-	struct err err;
-	int rc = topic_log_each_channel(t->log, get_logged_channel, t, &err);
-	/* Without one of them its cursor must not be removed. */
+	if (!t->log)
+		return 0;
+	int rc = topic_log_each_channel(t->log, get_logged_channel, t, err);
 	if (rc == 0 && t->log_broken)
-		rc = err_set(&err, 0, "a channel cannot be opened");
+		rc = err_set(err, 0, "%s", t->log_broken);
+	free(t->log_broken);
+	t->log_broken = NULL;
 	if (rc == 0)
-		rc = topic_log_start(t->log, &err);
+		rc = topic_log_start(t->log, err);
 	t->log_ready = rc == 0;
-	if (rc != 0) {
-		nsqd_logf(t->ctx, LG_ERROR, "TOPIC(%s): takes no messages - %s", t->name, err.msg);
-		log_fared(t, &err);
-	} else if (t->ctx->dead_letter_ops && has_nothing(t)) {
+	if (rc == 0 && t->ctx->dead_letter_ops && has_nothing(t))
 		t->ctx->dead_letter_ops->clear(t->ctx->dead_letter_arg, t->name);
-	}
+	return rc;
 }
 
 /* The channels that it has had when it was durable; nsqd.dat may not know of them. */
@@ -477,8 +475,6 @@ int topic_leave_log(struct topic *t, struct err *err)
 
 void topic_start(struct topic *t)
 {
-	if (t->logged && !t->log_ready)
-		start_log(t);
 	atomic_store(&t->started, true);
 	chan_signal(t->start_chan);
 }

@@ -57,7 +57,7 @@ struct topic {
 	struct topic_log *log;
 	struct rwlock append_lock; /* appends, flushes hold it for reading; who else waits: exit */
 	bool stock_first;          /* immutable: durable, and it has had a disk queue before */
-	bool log_broken;           /* a channel could not be opened; by who starts the topic */
+	char *log_broken;          /* why a channel could not be opened; of topic_enter_log */
 	bool log_ready;            /* set before any publisher knows the topic */
 	bool log_failing; /* counts as such: by the writer of the log, or who opens and ends */
 	struct backend_queue *backend; /* immutable; lives until exit has ended; puts hold lock */
@@ -100,6 +100,12 @@ void topic_unref(struct topic *t);
  * makes the channels that the log knows, and puts it aside. -1 with err set. Blocks on the disk.
  */
 int topic_leave_log(struct topic *t, struct err *err);
+/*
+ * While the metadata are loaded, before topic_start, with its channels, whose depths are known: makes the
+ * channels that only its log knows, and begins with that. -1 with err set: it can only be closed.
+ * Nothing where it is not durable. Blocks on the disk.
+ */
+int topic_enter_log(struct topic *t, struct err *err);
 /* Start: lets the pump go, once the channels that it must serve are there. */
 void topic_start(struct topic *t);
 static inline bool topic_exiting(const struct topic *t)

@@ -252,6 +252,8 @@ QUIET = [
     ('opendir', 'proc_list_numbers', '*', '/debug/ shows what can be read'),
     ('readdir', 'proc_list_numbers', '*', '/debug/ shows what can be read'),
     ('stat', 'count_fds', '*', '/metrics leaves the number out'),
+    ('openat', 'disk_usage_get', '*', '/metrics leaves the files of a log out'),
+    ('fdopendir', 'disk_usage_get', '*', '/metrics leaves the files of a log out'),
     ('opendir', 'disk_usage_get', '*', '/metrics leaves the number out'),
     ('readdir', 'disk_usage_get', '*', '/metrics counts those before'),
 ]
