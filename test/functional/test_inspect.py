@@ -358,6 +358,41 @@ def test_finish_and_requeue_deferred(new_nsqd):
     assert (stats['requeue_count'], stats['depth'], stats['deferred_count']) == (0, 1, 1)
 
 
+def test_a_deferred_message_that_holds_the_log_back_is_finished_or_put_off(new_nsqd):
+    daemon = new_nsqd('--durability=process', '--sync-timeout=20ms')
+    daemon.create('t', 'ch')
+    with daemon.connect() as client:
+        for i in range(1500):
+            client.dpub('t', 3000000 - i * 1000, b'%d' % i)
+    daemon.wait_channel('t', 'ch', deferred_count=1500)
+
+    def held():
+        logs = json.loads(daemon.get('/stats?format=json&include_log=true&topic=t').body)['logs']
+        return logs[0]['held_by']
+    # It is due last, and so is among those that peek does not show.
+    first = held()
+    assert first['state'] == 'deferred' and first['message'] == 1
+    assert by_id(daemon, 'finish', 't', first['id']) == DONE
+    # Many wait, and may move meanwhile.
+    assert by_id(daemon, 'finish', 't', first['id']) == (
+        409, b'{"message":"MESSAGE_NOT_IN_MEMORY"}')
+    second = held()
+    assert second['message'] == 2
+    assert by_id(daemon, 'requeue', 't', second['id'], delay='500s') == DONE
+    daemon.wait_channel('t', 'ch', deferred_count=1499, requeue_count=0)
+    daemon.restart()
+    daemon.process.kill()
+    daemon.process.wait()
+    daemon.start()
+    daemon.wait_channel('t', 'ch', deferred_count=1499, depth=0)
+    assert peek(daemon, 't', state='deferred', n=1)[0]['id'] == second['id']
+    assert by_id(daemon, 'requeue', 't', second['id']) == DONE
+    with daemon.subscribe('t', 'ch', rdy=1) as client:
+        message = client.message()
+        assert (message.body, message.attempts) == (b'1', 1)
+        client.fin(message)
+
+
 def test_finish_and_requeue_ready_in_memory(new_nsqd):
     daemon = new_nsqd()
     daemon.create('t', 'ch')
