@@ -420,7 +420,8 @@ static bool has_nothing(struct topic *t)
 
 int topic_enter_log(struct topic *t, struct err *err)
 {
-	if (!t->log)
+	/* (nsqd.dat may have it twice.) */
+	if (!t->log || t->log_ready)
 		return 0;
 	int rc = topic_log_each_channel(t->log, get_logged_channel, t, err);
 	if (rc == 0 && t->log_broken)

@@ -8,6 +8,7 @@ file's. An entry that fits no test is an error (conftest.py).
 DISK_QUEUE = 'is about the files of a disk queue'
 THREAD = 'to publish needs a thread, since it waits for the disk'
 DESCRIPTORS = 'a topic with a log has more descriptors, which the test counts'
+MEMORY = 'a log and its cursors take memory of their own'
 WRITER = 'the thread of the log, which syncs for all, hands messages to the pump'
 DELAY = 'a delay is still one after a restart'
 FOUND = 'what waits in a log is found by its id'
@@ -23,6 +24,7 @@ OTHERWISE = {
         'test_a_thousand_consumers_cost_no_thread': THREAD,
         'test_a_thread_is_given_up': THREAD,
         'test_heartbeats_of_silent_clients_cost_no_thread': THREAD,
+        'test_idle_topics_take_little_memory': MEMORY,
         'test_no_command_needs_a_thread_where_its_topic_is_there': THREAD,
         'test_parts_of_records_and_chunks_cost_no_thread': THREAD,
         'test_rdy_0_gets_nothing': THREAD,
