@@ -88,7 +88,9 @@ static struct backend_queue *open_backend(struct channel *c, struct err *err)
 	opts.lg = &c->ctx->lg;
 	opts.changed_chan = c->keeping_chan;
 	bool always = c->topic_ops->stock_first(c->topic);
-	return stock_first_new(&opts, always, false, c->log_queue, err);
+	struct backend_queue *q = stock_first_new(&opts, always, false, c->log_queue, err);
+	c->stock_first = q && is_stock_first(q);
+	return q;
 }
 
 static void init_locks(struct channel *c)
@@ -352,7 +354,7 @@ bool channel_has_room(struct channel *c, size_t n)
 {
 	struct chan *memory = c->memory_msg_chan;
 	/* What has no room in memory is in the log, but for what comes from a disk queue. */
-	if (c->logged && !is_stock_first(c->backend))
+	if (c->logged && !c->stock_first)
 		return true;
 	return memory && !channel_is_stuck(c) && chan_len(memory) + n <= chan_cap(memory);
 }

@@ -73,7 +73,8 @@ struct channel {
 
 	/* Immutable; lives until exit has ended; puts hold exit_lock. */
 	struct backend_queue *backend;
-	bool logged; /* immutable: the topic has a log, and this channel a cursor */
+	bool logged;      /* immutable: the topic has a log, and this channel a cursor */
+	bool stock_first; /* immutable: and a disk queue in front of it */
 	/*
 	 * The one over the log, if it is logged: backend, or a part of it. Changes with in_flight_lock
 	 * and exit_lock, and either will do to read it.

@@ -3,8 +3,8 @@
 
 PROOF_SCALE ?= 1
 PROOF_DIR   := $(ROOT)/proof
-PROOF_PARTS := tests coverage perturb model fuzz soak soak-thread soak-address soak-durable \
-               soak-durable-thread soak-faults below below-durable
+PROOF_PARTS := tests functional-durable interop-durable coverage perturb model fuzz soak soak-thread \
+               soak-address soak-durable soak-durable-thread soak-faults below below-durable
 PROOF       ?= $(PROOF_PARTS)
 # What has no length of its own; to try the proof, for instance PROOF_MODEL='--only deal'.
 PROOF_MODEL ?= --proof --weaken
@@ -19,6 +19,14 @@ proof: ## everything, in its long form: hours (PROOF_SCALE=1 PROOF="model fuzz .
 
 proof-tests:
 	@$(MAKE) --no-print-directory check KEEP=1
+
+# The stages of the same names in `make test` are a part of it, and have one kind of log.
+proof-functional-durable:
+	@$(MAKE) --no-print-directory functional-durable DURABILITY=process
+	@$(MAKE) --no-print-directory functional-durable DURABILITY=disk
+
+proof-interop-durable:
+	@$(MAKE) --no-print-directory interop-durable DURABILITY=process
 
 proof-coverage:
 	@$(MAKE) --no-print-directory coverage

@@ -25,6 +25,8 @@ import time
 # What each part must have done.
 UNITS = {
     "tests": ["tests"],
+    "functional-durable": ["tests"],
+    "interop-durable": ["tests"],
     "coverage": ["lines"],
     "perturb": ["tests"],
     "model": ["states", "walks", "mutations", "orders"],
@@ -38,7 +40,7 @@ UNITS = {
     "below-durable": ["faults"],
     "below": ["faults"],
 }
-PASSED = re.compile(r"^ok   test_\w+ \((\d+) tests\)|^(\d+) passed\b")
+PASSED = re.compile(r"^ok   test_\w+ \((\d+) tests\)|^(?:interop: )?(\d+) passed\b")
 
 
 class Part:

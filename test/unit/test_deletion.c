@@ -452,6 +452,24 @@ static void test_channels_that_many_delete_beside_their_topic_are_gone_when_answ
 	assert_int_equal(files_of("test"), 0);
 }
 
+/* A client may leave a channel that is gone, and asks first whether that may block. */
+static void test_a_durable_channel_that_is_gone_is_asked(struct fixture *f)
+{
+	struct err err;
+	struct channel *c = channel_ref(f->channel);
+	assert_true(c->logged && channel_has_room(c, 1));
+	assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), 0);
+	assert_true(channel_has_room(c, 1));
+	assert_false(channel_removal_may_block(c));
+	channel_unref(c);
+}
+
+static void make_durable(struct options *o)
+{
+	free(o->durability);
+	o->durability = xstrdup("process");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -476,6 +494,8 @@ int main(void)
 			.mem_queue_size = 0),
 		channel_test_with(test_the_daemons_exit_waits_for_the_deletion_of_a_topic,
 			.mem_queue_size = 0),
+		channel_test_with(
+			test_a_durable_channel_that_is_gone_is_asked, .adjust = make_durable),
 		dir_test(test_an_ephemeral_channel_and_topic_that_several_delete_go_once),
 		nsqd_test_with(
 			test_channels_that_many_delete_beside_their_topic_are_gone_when_answered,
