@@ -3,9 +3,10 @@
 # TIMEOUT_SCALE stretches the deadlines. FUNCTIONAL_ARGS goes to pytest, for
 # instance `make functional FUNCTIONAL_ARGS='-k pause -x'`.
 
-CHECKS += functional functional-thread functional-address functional-handover functional-durable
+CHECKS += functional functional-thread functional-address functional-handover \
+          functional-durable-quick
 BUILT  += functional functional-quick functional-thread functional-address functional-handover \
-          functional-durable
+          functional-durable functional-durable-quick
 
 # Debian's python3, which sees Debian's pytest; another one first in PATH
 # usually does not.
@@ -35,7 +36,7 @@ FUNCTIONAL_RUN   = STOCK=$${STOCK:-$(abspath $(SIDE_BY_SIDE))} NSQD=$(abspath $(
                    TIMEOUT_SCALE=$(FUNCTIONAL_SCALE) $(FUNCTIONAL)
 
 .PHONY: functional functional-quick functional-thread functional-address functional-handover functional-stock
-.PHONY: functional-durable
+.PHONY: functional-durable functional-durable-quick
 built-functional: $(BUILD)/nsqd $(SIDE_BY_SIDE) $(STOCK_LOOKUPD)
 functional: $(BUILD)/nsqd $(SIDE_BY_SIDE) $(STOCK_LOOKUPD) ## functional tests of this variant (SANITIZE=, FUNCTIONAL_ARGS=)
 	@$(FUNCTIONAL_RUN)
@@ -75,12 +76,25 @@ functional-handover: ## the tests of delivery, with clients that get threads and
 FUNCTIONAL_WITHOUT_MESSAGES := test_http_answers test_http_framing test_http_malformed test_https \
                                test_http_side_by_side test_tls test_access test_addresses test_auth \
                                test_flags test_log test_service_manager test_statsd test_limits
-FUNCTIONAL_OF_LOGS := test_durability test_durability_per_topic test_durability_settings test_delays test_log_by_id \
-                      test_log_directories test_log_inspect test_stock_and_back
-built-functional-durable: $(BUILD)/nsqd
-functional-durable: FUNCTIONAL_LEFT_OUT := $(patsubst %,--ignore=test/functional/%.py,$(FUNCTIONAL_WITHOUT_MESSAGES) \
-                                                                                $(FUNCTIONAL_OF_LOGS))
+FUNCTIONAL_OF_LOGS := test_delays test_durability test_durability_per_topic test_durability_settings \
+                      test_log_by_id test_log_directories test_log_inspect test_stock_and_back
+# What a part of it leaves out as well: two thirds of the time, and mostly about clients.
+FUNCTIONAL_LITTLE_OF_LOGS := test_bad_input test_channel_timeouts test_client_pollers \
+                             test_command_line test_flow test_full_sockets test_http_limits \
+                             test_http_pollers test_lookupd test_output_buffer \
+                             test_protocol_identify test_standstill test_thread_limit \
+                             test_transports
+$(foreach f,$(FUNCTIONAL_WITHOUT_MESSAGES) $(FUNCTIONAL_OF_LOGS) $(FUNCTIONAL_LITTLE_OF_LOGS),\
+    $(if $(wildcard test/functional/$(f).py),,$(error functional.mk: there is no $(f).py)))
+
+built-functional-durable built-functional-durable-quick: $(BUILD)/nsqd
+functional-durable functional-durable-quick: \
+    FUNCTIONAL_LEFT_OUT = $(patsubst %,--ignore=test/functional/%.py,$(FUNCTIONAL_WITHOUT_MESSAGES) \
+                            $(FUNCTIONAL_OF_LOGS) $(FUNCTIONAL_OTHERS))
+functional-durable-quick: FUNCTIONAL_OTHERS := $(FUNCTIONAL_LITTLE_OF_LOGS)
 functional-durable: $(BUILD)/nsqd ## functional tests with a log for each topic (DURABILITY=process)
+functional-durable-quick: $(BUILD)/nsqd ## those of them in which a log matters most
+functional-durable functional-durable-quick:
 	@DURABILITY=$(or $(DURABILITY),process) $(FUNCTIONAL_RUN)
 
 functional-stock: ## functional tests against the stock daemon: STOCK=path

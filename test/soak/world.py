@@ -41,6 +41,8 @@ EXPECTED_LINES = [re.compile(p) for p in (
     # A channel was deleted that moment; a kept one is not, or its messages would be missed.
     r'ERROR: TOPIC\([^)]+\) ERROR: failed to put msg\([0-9a-f]+\) to channel\([^)]+\) - exiting$',
     r'WARNING: http: TLS handshake error from 127\.0\.0\.1:\d+: ',
+    # Others write to the same disk.
+    r'WARNING: LOG\([^)]+\): the disk is slow, a commit takes ',
 )]
 # After a kill the metadata of a disk queue is older than its files (diskqueue_meta.c).
 AFTER_KILL = re.compile(
