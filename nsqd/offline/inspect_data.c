@@ -354,13 +354,17 @@ static bool is_log_aside(const char *entry)
 	return end && is_valid_topic_name(entry, (size_t)(end - entry));
 }
 
-/* The log of a topic. */
+/* The log of a topic; or what may be one: inspect_log says why that cannot be told. */
 static bool is_log(const char *entry, int dir_fd)
 {
+	char topic[NAME_SIZE];
 	size_t n = strlen(entry), k = strlen(".log");
-	struct stat st;
-	return n > k && strcmp(entry + n - k, ".log") == 0 && is_valid_topic_name(entry, n - k) &&
-	       fstatat(dir_fd, entry, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+	struct err err;
+	bool has;
+	if (n <= k || strcmp(entry + n - k, ".log") != 0 || !is_valid_topic_name(entry, n - k))
+		return false;
+	snprintf(topic, sizeof(topic), "%.*s", (int)(n - k), entry);
+	return log_view_find(dir_fd, topic, NULL, &has, &err) != 0 || has;
 }
 
 /* What this file is, if a start would not use it; else NULL. */
