@@ -158,7 +158,8 @@ void log_queue_stats_locked(struct backend_queue *q, struct topic_log_cursor_sta
 struct backend_look *log_queue_look_waiting(struct backend_queue *q, size_t max);
 /*
  * Adds to out what lq:NAME has read of messages that have waited, and not handed out. Waits for that
- * thread, and so perhaps for the disk. Any thread, without locks but that which keeps the queue.
+ * thread, but no longer than half a second: the disk may hold it up. Any thread, without locks but
+ * that which keeps the queue.
  */
 void log_queue_see_batch(struct backend_queue *q, struct message_views *out);
 /*

@@ -25,6 +25,8 @@
 #define STEP 256
 /* How often a thread that waits for lq:NAME looks whether that is still there. */
 #define LOOK_NS (50 * NSEC_PER_MSEC)
+/* So often. It may be waiting for the disk, and the visitor holds what others wait for. */
+#define VISIT_TRIES 10
 /* So many records at the beginning of a segment are looked at for one that is no copy. */
 #define HEADS 64
 
@@ -45,7 +47,7 @@ static void add_pending(struct log_queue *q, bool more)
 	mutex_unlock(q->lock);
 }
 
-/* Without the thread there is no batch. */
+/* Without the thread there is no batch. Gives up if it does not come in time. */
 static void visit(struct log_queue *q, struct lq_visit *v)
 {
 	struct ticker look;
@@ -53,7 +55,7 @@ static void visit(struct log_queue *q, struct lq_visit *v)
 	v->done_chan = chan_new(0, 1);
 	/* From now on it does not end. */
 	add_pending(q, true);
-	while (!sent && is_running(q)) {
+	for (int i = 0; i < VISIT_TRIES && !sent && is_running(q); i++) {
 		ticker_after(&look, LOOK_NS);
 		struct chan_case cases[] = {
 			chan_case_send(q->visit_chan, &v), chan_case_tick(&look)};

@@ -819,9 +819,11 @@ static void change_durability(struct topic *t, int durability)
 	if (t->logged != (durability != DURABILITY_NONE)) {
 		nsqd_logf(t->ctx, LG_WARN,
 			"TOPIC(%s): durability is %s from the next start on, and stays what it is "
-			"until "
-			"then",
-			t->name, durability_name(durability));
+			"until then%s",
+			t->name, durability_name(durability),
+			t->logged ? ". That start is refused while messages in its log are not "
+				    "finished"
+				  : "");
 		return;
 	}
 	rwlock_rdlock(&t->lock);

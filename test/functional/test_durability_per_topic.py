@@ -115,7 +115,11 @@ def test_a_topic_that_is_set_to_none_leaves_no_log_behind(new_nsqd, tmp_path, by
     filled(daemon, 'kept', b'4')
     if by == 'put':
         put(daemon, 'lost', durability='none')
-        daemon.wait_log(r'TOPIC\(lost\): durability is none from the next start on')
+        daemon.wait_log(r'TOPIC\(lost\): durability is none from the next start on, and stays what '
+                        r'it is until then\. That start is refused while messages in its log are '
+                        r'not finished')
+        # As is said of the daemon that runs, before anybody ends it.
+        assert refused(daemon, 'lost', SETTING, 3) in offline('--check-config', daemon, code=1)
     daemon.stop()
     flags = [config_of(tmp_path, LOST)] if by == 'policy' else []
     other = same_path(new_nsqd, daemon, '--durability=process', *flags)
