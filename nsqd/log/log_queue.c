@@ -478,6 +478,15 @@ static void free_queue(struct log_queue *q)
 }
 
 /*
+ * Its channel could not be made: nobody has been told of it, and nothing was put. A file that was there
+ * before stays.
+ */
+static bool never_was_locked(const struct log_queue *q)
+{
+	return !q->on_due && !q->member.old;
+}
+
+/*
  * First it is no member any more: then no tick starts the thread again. A batch that was not received
  * is new to the cursor, or was taken: so it comes again after the next start.
  */
@@ -492,6 +501,9 @@ static int end(struct backend_queue *base, bool remove, struct err *err)
 	} else {
 		topic_log_mute(q->tl, &q->member);
 		stop(q);
+		mutex_lock(q->lock);
+		remove = remove || never_was_locked(q);
+		mutex_unlock(q->lock);
 		rc = topic_log_leave(q->tl, &q->member, remove, err ? err : &own);
 	}
 	free_queue(q);

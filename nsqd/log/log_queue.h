@@ -38,6 +38,9 @@ struct backend_queue *log_queue_new_topic(struct topic_log *tl, struct chan *mem
  * The queue of a channel, whose name is copied. lock: its owner's, borrowed, outlives the queue, as
  * memory does. Before topic_log_start it goes on where its cursor is; afterwards it begins with the
  * next message that the topic hands out. NULL with err set. Blocks on the disk.
+ *
+ * Its channel is there when log_queue_on_due is called. If it is closed before, a new one leaves
+ * nothing.
  */
 struct backend_queue *log_queue_new_channel(struct topic_log *tl, const char *channel,
 	struct mutex *lock, struct chan *memory, struct err *err);

@@ -488,6 +488,36 @@ static size_t segments_of(struct side *s)
 	return stats.segments;
 }
 
+/* A channel that could not be made has no owner: it leaves nothing, and holds nothing. */
+static void test_a_channel_that_never_came_to_be(void **state)
+{
+	struct sim_disk *d = sim_new();
+	struct side s = {
+		.io = &d->io, .memory_size = 4, .segment_bytes = 1000, .sync_timeout = HOUR};
+	struct err err = {0};
+	struct mutex lock;
+	mutex_init(&lock, RANK_IN_FLIGHT);
+	for (int saved = 0; saved < 2; saved++) {
+		open_side(&s, "a", NULL);
+		struct backend_queue *b = log_queue_new_channel(s.tl, "b", &lock, NULL, &err);
+		assert_non_null(b);
+		if (saved)
+			assert_int_equal(topic_log_flush(s.tl), 0);
+		assert_int_equal(b->ops->close(b, &err), 0);
+		for (int i = 0; i < 20; i++) {
+			pub(&s, 1, 4);
+			pump(&s, 4);
+			expect_finish(&s.channels[0], 1, 4);
+		}
+		assert_int_equal(topic_log_flush(s.tl), 0);
+		assert_int_equal(segments_of(&s), 1);
+		assert_null(sim_file(d, "t.log", "b.cursor"));
+		close_side(&s);
+	}
+	mutex_destroy(&lock);
+	sim_free(d);
+}
+
 /* Two channels, of which b has finished all. */
 static void open_with_one_behind(struct side *s, struct sim_disk *d)
 {
@@ -620,6 +650,8 @@ int main(void)
 			test_a_channel_that_closes_without_a_file, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_the_answer_waits_for_the_files_of_channels, setup, log_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_a_channel_that_never_came_to_be, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_what_a_closed_channel_wants_stays, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(
