@@ -277,8 +277,9 @@ static void test_many_consumers_never_exceed_it_and_none_waits_for_ever(struct f
 		put(f->topic, (uint32_t)i, 20);
 	wait_group_wait(&wg);
 	wait_group_destroy(&wg);
-	assert_int_equal(channel_depth(f->channel) + channel_in_flight_count(f->channel), 0);
-	assert_int_equal(f->channel->flow.handed, f->channel->flow.arrived);
+	/* The pump may still have to count what it has handed out last. */
+	wait_for(channel_depth(f->channel) + channel_in_flight_count(f->channel) == 0);
+	wait_for(f->channel->flow.handed == f->channel->flow.arrived);
 }
 
 /* --- timeouts --------------------------------------------------------------------------------- */

@@ -286,7 +286,7 @@ static void publish_late(void *arg)
 	atomic_store(&p->answered, true);
 }
 
-/* Who joins does not wait for its file, nor do consumers. Who publishes meanwhile does. */
+/* A channel that joins does not wait for its file, nor do consumers. A publisher does. */
 static void test_a_channel_joins_while_the_disk_holds_a_cursor(void **state)
 {
 	struct side s = side(0);
@@ -320,6 +320,14 @@ static void test_a_channel_joins_while_the_disk_holds_a_cursor(void **state)
 	close_side(&s);
 }
 
+static uint64_t handed_floor(struct side *s)
+{
+	mutex_lock(topic_log_lock(s->tl));
+	uint64_t floor = cursor_floor(topic_log_cursor(s->tl));
+	mutex_unlock(topic_log_lock(s->tl));
+	return floor;
+}
+
 /* Else it would be taken for one that begins behind what it has got. */
 static void test_the_topic_waits_for_the_file_of_a_new_channel(void **state)
 {
@@ -331,17 +339,13 @@ static void test_the_topic_waits_for_the_file_of_a_new_channel(void **state)
 	pub(&s, 1, 10);
 	pump(&s, 10);
 	assert_int_equal(topic_log_flush(s.tl), -1);
-	mutex_lock(topic_log_lock(s.tl));
-	assert_int_equal(cursor_floor(topic_log_cursor(s.tl)), 1);
-	mutex_unlock(topic_log_lock(s.tl));
+	assert_int_equal(handed_floor(&s), 1);
 	assert_int_equal(topic_stats(&s).handed.unfinished, 0);
 	wait_for(topic_stats(&s).failing_cursors == 1);
 	assert_true(channel_stats(&s.channels[1]).failing);
 	atomic_store(&disk.refuses_files, false);
 	wait_for(topic_stats(&s).failing_cursors == 0);
-	mutex_lock(topic_log_lock(s.tl));
-	assert_int_equal(cursor_floor(topic_log_cursor(s.tl)), 11);
-	mutex_unlock(topic_log_lock(s.tl));
+	wait_for(handed_floor(&s) == 11);
 	expect_finish(&s.channels[1], 1, 10);
 	close_side(&s);
 }
@@ -358,9 +362,7 @@ static void test_it_waits_no_more_for_one_that_has_left(void **state)
 	close_channel(&s, 1, true);
 	atomic_store(&disk.refuses_files, false);
 	wait_for(topic_stats(&s).failing_cursors == 0);
-	mutex_lock(topic_log_lock(s.tl));
-	assert_int_equal(cursor_floor(topic_log_cursor(s.tl)), 11);
-	mutex_unlock(topic_log_lock(s.tl));
+	wait_for(handed_floor(&s) == 11);
 	close_side(&s);
 }
 
