@@ -785,7 +785,7 @@ size_t topic_put_deferred(struct topic *t, struct message_body *const *take_bodi
 {
 	struct message *msgs[TOPIC_BATCH] UNINITIALIZED;
 	size_t done = 0;
-	CHECK(n <= TOPIC_BATCH);
+	CHECK(n > 0 && n <= TOPIC_BATCH);
 	if (!t->logged || limits_are_on(t)) {
 		while (done < n &&
 			topic_put_message_deferred(t, take_bodies[done], deferred_ns, err) == 0)

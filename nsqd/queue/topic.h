@@ -193,7 +193,7 @@ size_t topic_put_made_messages(
 int topic_put_message_deferred(
 	struct topic *t, struct message_body *take_body, int64_t deferred_ns, struct err *err);
 /*
- * The same for n <= TOPIC_PUT_MAX publications with one delay. With a log they share a commit: all
+ * The same for 0 < n <= TOPIC_PUT_MAX publications with one delay. With a log they share a commit: all
  * are queued, or none is. Returns how many are; fewer than n only with err set.
  */
 size_t topic_put_deferred(struct topic *t, struct message_body *const *take_bodies, size_t n,
