@@ -12,7 +12,7 @@
 #include "common/strbuf.h"
 
 /*
- * A directory of the data path in which --export-stock writes stock's files; with the file EXPORT_READY
+ * A directory of the data path in which --export-stock writes stock's files. With the file EXPORT_READY
  * in it they are complete, and some of them may be in their places already.
  */
 #define EXPORT_DIR "export-stock.tmp"

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The cursor of a channel: which messages of the topic's log it has finished, which of them wait
- * until they are due, and how often each has been handed out. Bodies it does not know. A topic has
- * one, too: what it has handed to its channels is finished there. Go has none: stock has no log.
+ * until they are due, and their attempts. Bodies it does not know. A topic has one, too: what it has handed to its channels is finished there. Go has none: stock has no log.
  *
  * A message of the log is, to a cursor:
  *
@@ -104,9 +103,8 @@ bool cursor_finished(struct cursor *c, uint64_t seq);
  */
 uint64_t cursor_finished_range(struct cursor *c, uint64_t from, uint64_t to);
 /*
- * A new or taken message waits from now on, with its body forgotten: a DPUB with its due time and
- * no attempts, a REQ, or a message that is requeued at once and has no room in memory (due 0). Its
- * seq does not wait already. False: it is finished, and does not wait.
+ * A new or taken message waits from now on, with its body forgotten. It is a DPUB with its due time
+ * and no attempts, or a REQ. Or it is requeued at once, and has no room in memory (due 0). Its seq does not wait already. False: it is finished, and does not wait.
  */
 bool cursor_wait(struct cursor *c, const struct cursor_entry *e);
 /*
@@ -142,8 +140,8 @@ struct cursor_move {
  */
 void cursor_moved(struct cursor *c, struct cursor_move *moves, size_t n);
 /*
- * All from `from` on that are taken or wait are finished, and the new ones among them are not: what
- * is for one channel alone, when that is emptied. O(n) of those that wait.
+ * All from `from` on that are taken or wait are finished, and the new ones among them are not. So goes
+ * what is for one channel alone, when that is emptied. O(n) of those that wait.
  */
 void cursor_finished_held(struct cursor *c, uint64_t from);
 
@@ -151,6 +149,7 @@ void cursor_finished_held(struct cursor *c, uint64_t from);
 
 /* All messages before it are finished, and it is not. */
 uint64_t cursor_floor(struct cursor *c);
+/* Is that one finished? */
 bool cursor_is_finished(const struct cursor *c, uint64_t seq);
 /*
  * Is the reader of the log, which has come to seq, to hand it out? Not if it is finished, waits, or
@@ -168,6 +167,7 @@ uint64_t cursor_next_unseen(const struct cursor *c, uint64_t from);
 uint64_t cursor_next_seen(const struct cursor *c, uint64_t from);
 /* How often seq, which does not wait and is not finished, has been handed out. */
 uint16_t cursor_attempts(const struct cursor *c, uint64_t seq);
+/* How many wait. */
 size_t cursor_waiting(const struct cursor *c);
 /* Wall clock, ns; INT64_MAX: nothing waits. */
 int64_t cursor_next_due(const struct cursor *c);
@@ -183,9 +183,9 @@ size_t cursor_list_unfinished(
 size_t cursor_list_waiting(const struct cursor *c, size_t *at, uint64_t from, uint64_t to,
 	struct cursor_entry *out, size_t max);
 /*
- * Looks for seq among so many of those that wait, from the place *at (0 at first) on, and moves that
- * on. 1: it is *out. 0: not yet found. -1: there is none. For a caller that only shows it: what waits may have
- * been moved between two calls.
+ * Looks for seq among so many of those that wait, from the place *at (0 at first) on. *at goes on.
+ * 1: it is *out. 0: it was not found yet. -1: there is none. For a caller that only shows it: what
+ * waits may have been moved between two calls.
  */
 int cursor_find_waiting(
 	const struct cursor *c, size_t *at, size_t steps, uint64_t seq, struct cursor_entry *out);
@@ -212,6 +212,7 @@ struct cursor_file_stats {
 	int64_t size;
 	uint64_t snapshots, written;
 };
+/* The flusher. */
 struct cursor_file_stats cursor_file_stats(const struct cursor *c);
 /* The name of the file, borrowed; NULL: there is none. Immutable. */
 const char *cursor_file_name(const struct cursor *c);

@@ -3,8 +3,8 @@
  * A box: the part of a set of message numbers (cursor_set.c) for 65,536 numbers in a row, which begin
  * with a multiple of that. In a box a number is its place, from 0 on. Numbers are only ever added.
  *
- * A box is one of three: a sorted list of the places that are there, one bit for each place, or a list
- * of those that are missing. (Roaring bitmaps do so.) A list of the first kind has a start: all places
+ * A box is one of three. It is a sorted list of the places that are there; or one bit for each place; or
+ * a list of those that are missing. (Roaring bitmaps do so.) A list of the first kind has a start: all places
  * before it are there, and not in the list. So what comes in order costs nothing.
  *
  * Not thread-safe: the owner's lock guards it. Nothing here blocks. memory counts the bytes that are
@@ -35,6 +35,7 @@ struct seq_box {
 
 /* An empty box: the caller's. */
 struct seq_box *seq_box_new(size_t *memory);
+/* With what is in it. */
 void seq_box_free(size_t *memory, struct seq_box *b);
 /*
  * Adds places first to last. Puts another box in the place of *slot where that suits what is in it
@@ -42,10 +43,11 @@ void seq_box_free(size_t *memory, struct seq_box *b);
  */
 unsigned seq_box_add(size_t *memory, struct seq_box **slot, unsigned first, unsigned last);
 /*
- * One place, where the box stays what it is. 1: it is new; 0: it was there; -1: not so, nothing has
- * changed, and seq_box_add is to be called.
+ * Adds one place, if the box stays what it is. 1: it is new. 0: it was there. -1: nothing has changed,
+ * and seq_box_add is to be called.
  */
 int seq_box_add_one(struct seq_box *b, unsigned x);
+/* Is place x in it? */
 bool seq_box_has(const struct seq_box *b, unsigned x);
 /* The first place from x on that is in it (present), or is not; SEQ_BOX_SIZE: there is none. */
 unsigned seq_box_next(const struct seq_box *b, unsigned x, bool present);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages of which a cursor knows more than that they are there: those that wait until they are
- * due (a heap: the first one due is entry 0), and those with attempts (found by their number). 24
- * bytes each, in pieces, so that it grows without copying and without slack.
+ * Messages of which a cursor knows more than that they are there. Some wait until they are due: a heap,
+ * whose entry 0 is the first one due. Others have attempts, and are found by their number. An entry has
+ * 24 bytes. They are in pieces, so that all grows without copying and without slack.
  *
  * Not thread-safe: the owner's lock guards it. Nothing here blocks.
  */
@@ -73,6 +73,7 @@ void entries_sink(struct cursor_entries *t, size_t i);
 
 /* Bytes allocated. */
 size_t entries_memory(const struct cursor_entries *t);
+/* Empties it. */
 void entries_free(struct cursor_entries *t);
 
 #endif

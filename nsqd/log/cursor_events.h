@@ -39,7 +39,9 @@ struct events_out {
 	struct seq_range taken, finished;
 };
 
+/* The same has happened to n messages from seq on: CURSOR_FINISHED, CURSOR_SEEN or CURSOR_TAKEN. */
 void events_add_range(struct events_out *o, enum cursor_op op, uint64_t seq, uint64_t n);
+/* What has happened to one: any of the operations. */
 void events_add(struct events_out *o, enum cursor_op op, const struct cursor_entry *e);
 /* Bytes, about. */
 static inline size_t events_size(const struct events_out *o)
@@ -51,6 +53,7 @@ static inline size_t events_size(const struct events_out *o)
 void events_end(struct events_out *o);
 /* Empties it, and keeps memory. */
 void events_reset(struct events_out *o);
+/* Empties it. */
 void events_free(struct events_out *o);
 
 /* A frame's content that is read. */

@@ -56,8 +56,8 @@ void cursor_file_close(struct cursor_file *f);
 
 /*
  * Opens the file, gives `frame` the content of each sound frame in their order, and cuts off a torn
- * end (not if read_only). `frame` returns false if the content is damaged after all. 0; or -1 with err
- * set: it cannot be read, a newer version has written it (ENOTSUP), or it belongs to another channel (EINVAL).
+ * end (not if read_only). `frame` returns false if the content is damaged after all. -1 with err set:
+ * it cannot be read; ENOTSUP: a newer version has written it; EINVAL: it belongs to another channel.
  * The file is as it was then. A failing read says nothing of what the file holds: try again.
  */
 int cursor_file_open(struct cursor_file *f,
@@ -65,19 +65,24 @@ int cursor_file_open(struct cursor_file *f,
 	struct cursor_file_found *found, struct err *err);
 
 /*
- * Appends a frame, unsynced. -1 with err set: nothing of it is there, and the same may be tried
- * again, unless f->fd is -1: then the file is to be replaced.
+ * Appends a frame, unsynced. -1 with err set: nothing of it is there. The same may be tried again,
+ * unless f->fd is -1 now: then the file is to be replaced. Blocks on the disk, as all below do.
  */
 int cursor_file_append(struct cursor_file *f, const void *content, size_t n, struct err *err);
 
-/* A new file in place of the old: begin, add, add, ..., commit or abandon. */
+/*
+ * A new file in place of the old: begin, add, add, ..., commit or abandon. -1 with err set: there is no
+ * new file.
+ */
 int cursor_file_new(struct cursor_file *f, struct err *err);
+/* Adds a frame. -1 with err set: the new file is to be abandoned. */
 int cursor_file_new_add(struct cursor_file *f, const void *content, size_t n, struct err *err);
 /*
  * Syncs the new file, and puts it in place of the old one. -1 with err set: the old one is in its
- * place; or, if f->new_fd is -1, the new one, and after a power cut perhaps the old one.
+ * place. But if f->new_fd is -1, the new one is, and after a power cut perhaps the old one.
  */
 int cursor_file_new_commit(struct cursor_file *f, struct err *err);
+/* Removes the new file, if there is one. */
 void cursor_file_new_abandon(struct cursor_file *f);
 /* Removes the file, and syncs the directory. No file is fine. */
 int cursor_file_remove(struct cursor_file *f, struct err *err);

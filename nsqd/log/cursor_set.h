@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A set of message numbers, to which numbers are only ever added: what is finished, what has been
- * handed out. It is small where it is all or nothing. It needs some two bytes for each number that
- * is missing in between, or is there alone, and one bit for each number where it is mixed
- * (cursor_set.c). Not thread-safe: the owner's lock guards it. Nothing here blocks.
+ * handed out. It is small where it is all or nothing. A number that is missing in between, or is there
+ * alone, takes some two bytes. Where it is mixed, each number takes one bit (cursor_set.c). Not thread-safe: the owner's lock guards it. Nothing here blocks.
  */
 #ifndef NSQD_CURSOR_SET_H
 #define NSQD_CURSOR_SET_H
@@ -37,6 +36,7 @@ struct seq_range {
 bool seq_set_add(struct seq_set *s, uint64_t seq);
 /* Adds from to to - 1; from <= to. Returns how many of them are new. */
 uint64_t seq_set_add_range(struct seq_set *s, uint64_t from, uint64_t to);
+/* Is it there? */
 bool seq_set_has(const struct seq_set *s, uint64_t seq);
 /* The first number from seq on that is not in it. */
 uint64_t seq_set_next_absent(const struct seq_set *s, uint64_t seq);

@@ -52,16 +52,16 @@ struct log_opts {
 		void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n);
 	void *kept_arg;
 	/*
-	 * Called when commits begin to fail, or fail for another reason, and with err NULL when they
-	 * succeed again: by one thread at a time, without locks. It must not block, nor append. NULL:
-	 * nothing is called.
+	 * Called when commits begin to fail, or fail for another reason; and with err NULL when they
+	 * succeed again. One thread at a time calls it, without locks. It must not block, nor append.
+	 * NULL: nothing is called.
 	 */
 	void (*fared)(void *arg, const struct err *err);
 	void *fared_arg;
 };
 
 /*
- * Opens a topic's log, or makes one: reads the last segment, and cuts off what a crash has left of
+ * Opens a topic's log, or makes one. Reads the last segment, and cuts off what a crash has left of
  * a commit. -1 with err set; ENOTSUP: a newer program has written it. Blocks on the disk.
  */
 int log_open(const struct log_opts *opts, struct log **out, struct err *err);
@@ -72,7 +72,7 @@ int log_open(const struct log_opts *opts, struct log **out, struct err *err);
 void log_close(struct log *l);
 /*
  * As log_close, and removes the directory with all that is in it. -1 with err set: something is
- * left, though no later log of the topic will find it.
+ * left. No later log of the topic will find it, if its name has gone. Blocks on the disk.
  */
 int log_delete(struct log *l, int dir, struct err *err);
 
@@ -115,6 +115,7 @@ struct log_held {
 	bool oldest;   /* that is the oldest segment, and there are others */
 	uint64_t next; /* the number of the next message: with floor there nothing stays */
 };
+/* Any thread; takes log.lock for a moment, as the next one does. */
 struct log_held log_get_held(struct log *l, uint64_t floor);
 /* A segment's number and size, from the oldest. False: there is no i-th one. */
 bool log_get_segment(struct log *l, size_t i, uint64_t *first, int64_t *bytes);

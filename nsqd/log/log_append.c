@@ -5,7 +5,7 @@
  * log.lock taken for a moment at its end.
  *
  * After a failure nothing of the commit may be in the log. The file is cut back to its last good
- * end. Where that fails as well, or a sync has failed, the file is left behind for good: after a
+ * end. Where that fails as well, or a sync has failed, the file is left behind for good. After a
  * failed fdatasync nobody knows what is on the disk, and a second one may say that all is well. The
  * next segment begins with the number after the last kept record. So what lies behind that in the
  * old file is no part of the log, whatever it is.

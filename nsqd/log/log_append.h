@@ -11,6 +11,7 @@
 
 /* A request without records. */
 struct log_request *log_request_new(void);
+/* With its memory, but not the messages. */
 void log_request_free(struct log_request *r);
 /* It has so much memory that it is not to be kept for the next append. */
 bool log_request_is_large(const struct log_request *r);

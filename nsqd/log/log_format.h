@@ -19,6 +19,7 @@
 /* No log gets to such a number: a thousand million records a second, for a century. */
 #define LOG_SEQ_MAX (UINT64_C(1) << 62)
 
+/* The name of the segment that begins with that number. */
 void log_segment_name(uint64_t first, char out[LOG_SEGMENT_NAME]);
 /* False: that is no segment's name. */
 bool log_segment_number(const char *name, uint64_t *first);
@@ -39,8 +40,9 @@ struct log_head {
 	char name[LOG_NAME_MAX + 1]; /* of the topic; terminated */
 };
 
-/* Both copies; of another version, for the tests. */
+/* Both copies. */
 void log_head_encode(const struct log_head *h, unsigned char out[LOG_HEAD_SIZE]);
+/* Those of another version, for the tests. */
 void log_head_encode_version(
 	const struct log_head *h, uint32_t version, unsigned char out[LOG_HEAD_SIZE]);
 /*
@@ -82,6 +84,7 @@ struct log_record {
 
 /* The state in which the checksum of a head at this place of a segment begins. */
 uint32_t log_record_seed(uint64_t key, uint32_t offset);
+/* The head, with its checksum. */
 void log_record_encode(
 	const struct log_record *r, uint32_t seed, unsigned char out[LOG_RECORD_HEAD]);
 /* Puts in what is known only when the record gets its place: number, flags, checksum. */

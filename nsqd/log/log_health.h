@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How the commits of a log fare: counts, and one line in the daemon's log each way, when they begin
- * to fail, are slow, and are well again.
+ * How the commits of a log fare. They are counted. When they begin to fail, are slow, or are well again,
+ * the daemon's log gets one line.
  */
 #ifndef NSQD_LOG_HEALTH_H
 #define NSQD_LOG_HEALTH_H

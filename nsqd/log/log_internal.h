@@ -16,8 +16,8 @@
  *   log_names.c     how directories and files are called
  *   log_io.c        the system calls
  *
- * Fields marked "writer" belong to one thread at a time, the writer: the one that opens the log, then
- * the one that holds the value of turn_chan, then the one that closes the log.
+ * Fields marked "writer" belong to one thread at a time, the writer. First that is the one that opens the
+ * log, then the one that has the value of turn_chan, in the end the one that closes the log.
  */
 #ifndef NSQD_LOG_INTERNAL_H
 #define NSQD_LOG_INTERNAL_H

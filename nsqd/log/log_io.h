@@ -4,9 +4,9 @@
  * daemon uses log_io_real. Tests put a simulated disk in its place, which fails, cuts and forgets.
  * Nothing in nsqd/log may touch a file but through this table.
  *
- * Each function does what the system call of its name does, restarted where a signal has
- * interrupted it, and returns -1 with errno set on failure. Names are relative to the directory
- * that `dir` is a descriptor of, or AT_FDCWD. Descriptors are closed on exec. All may block on the disk.
+ * Each function does what the system call of its name does. A signal that interrupts it is not seen.
+ * -1 with errno set: it has failed. Names are relative to the directory that `dir` is a descriptor of,
+ * or AT_FDCWD. Descriptors are closed on exec. All may block on the disk.
  */
 #ifndef NSQD_LOG_IO_H
 #define NSQD_LOG_IO_H

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The mover of a topic's log. No Go file: stock has no log. log_mover_tick runs in the flusher of the
- * topic_log, log_mover_kept in the writer of the log, and move in the thread "mv:TOPIC", which exists
- * while there is something to copy.
+ * topic_log, log_mover_kept in the writer of the log. move is the thread "mv:TOPIC", which exists while
+ * there is something to copy.
  *
- * The thread never holds topic_log_members.lock while it blocks. So the channel that it works for may be gone
- * when it comes back; then nobody is told of the copies.
+ * The thread never holds topic_log_members.lock while it blocks. So the channel that it works for may
+ * be gone when it comes back; then nobody is told of the copies.
  */
 #include "nsqd/log/log_mover.h"
 

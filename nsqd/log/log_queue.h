@@ -55,10 +55,11 @@ void log_queue_hold(struct backend_queue *q, bool hold);
 
 /*
  * n messages are handed out to a consumer; attempts has been counted up. Those that are in no log
- * (seq 0) are passed over, here and below. With the owner's lock held,
- * as those that end in _locked; behind the unlock the caller calls log_queue_touch.
+ * (seq 0) are passed over, here and below. With the owner's lock held, as for those that end in
+ * _locked. Never blocks. The caller calls log_queue_touch before it unlocks.
  */
 void log_queue_taken_locked(struct backend_queue *q, struct message *const *msgs, size_t n);
+/* m is finished, for good. */
 void log_queue_finished_locked(struct backend_queue *q, const struct message *m);
 /*
  * What was told to the cursor is to be written in time. With the owner's lock held. Never blocks, and
@@ -98,8 +99,8 @@ void log_queue_give_rest(struct backend_queue *q,
 void log_queue_on_due(struct backend_queue *q, void (*fn)(void *arg, int64_t at_ns), void *arg);
 /*
  * Takes up to max messages that are due by now, the earliest first, and reads them. The caller puts
- * them back at once (put_messages), and then calls log_queue_due_done for all of them. 0: none is due;
- * or there is no room in memory, and lq:NAME sees to them. Takes the owner's lock. Blocks on
+ * them back at once (put_messages), and then calls log_queue_due_done for all of them. 0: none is due.
+ * Or there is no room in memory, and lq:NAME sees to them. Takes the owner's lock. Blocks on
  * the disk; several threads may.
  */
 size_t log_queue_take_due(struct backend_queue *q, struct message **msgs, size_t max);

@@ -81,8 +81,8 @@ struct log_queue {
 	uint64_t to;
 	size_t zero; /* entries of the cursor that wait, and are due at once */
 	/*
-	 * Of a channel: old numbers of copied messages, by which consumers and others that hold one call
-	 * it. due is the number of the copy, and offset its place.
+	 * Of a channel: old numbers of copied messages. Consumers, and others that hold one, call it so.
+	 * due is the number of the copy, and offset its place.
 	 */
 	struct cursor_entries aliases;
 	/* Of a topic: what is for one channel alone, from next on, and is not among the unread. Owned. */
@@ -137,6 +137,7 @@ static inline bool lq_is_mine(const struct log_queue *q, const struct log_item *
 
 /* --- log_queue.c ---------------------------------------------------------------------------------- */
 
+/* The queue whose base that is. */
 struct log_queue *log_queue_of(struct backend_queue *q);
 /* What is added to the counts of the same names. */
 struct lq_change {
@@ -149,10 +150,10 @@ struct lq_change {
 void lq_count(struct log_queue *q, struct lq_change by);
 /*
  * Where there is something to do, lq:NAME is to run, and to look again if q->poke is set. True: it is
- * to be started, behind the unlock, by lq_start (-1: no thread; it is tried again later). With *lock
- * held.
+ * to be started, behind the unlock, by lq_start. With *lock held.
  */
 bool lq_wake_locked(struct log_queue *q);
+/* Starts lq:NAME. -1: there is no thread, as is logged; it is tried again later. Without locks. */
 int lq_start(struct log_queue *q);
 
 /* --- log_queue_move.c: with *lock held ------------------------------------------------------------- */
@@ -163,6 +164,7 @@ uint64_t lq_number_locked(const struct log_queue *q, uint64_t seq, uint32_t *off
 void lq_drop_alias_locked(struct log_queue *q, uint64_t seq);
 /* A topic's: from to to - 1 are for one channel alone, as q->copies has them. */
 void lq_note_copies_locked(struct log_queue *q, uint64_t from, uint64_t to);
+/* Is it one of them? */
 bool lq_is_copy_locked(const struct log_queue *q, uint64_t seq);
 /*
  * An own copy of an earlier process: does it count, or its old number? A new message for this channel
@@ -175,6 +177,7 @@ extern const struct topic_log_member_ops lq_member_ops;
 
 /* --- log_queue_put.c ------------------------------------------------------------------------------ */
 
+/* backend_queue_ops.put_messages. */
 size_t lq_put_messages(struct backend_queue *base, struct chan *memory, struct message *const *msgs,
 	size_t n, bool fresh);
 /* Numbers before upto that were not put are over: what is older, lost, dropped, another's copy. */
@@ -218,6 +221,7 @@ void lq_check_clock(struct log_queue *q);
 
 /* --- log_queue_look.c ----------------------------------------------------------------------------- */
 
+/* backend_queue_ops.look. */
 struct backend_look *lq_look(struct backend_queue *base);
 /* Adds m to out, with so much of its body as is asked for. Takes m over. */
 void lq_see(struct message *take_m, struct message_views *out);
@@ -234,6 +238,7 @@ void lq_serve(struct log_queue *q, struct lq_visit *v);
 void lq_received(struct log_queue *q, size_t n);
 /* Shows the batch. */
 void lq_show(struct log_queue *q);
+/* Closes the files that it reads. */
 void lq_close_readers(struct log_queue *q);
 /* Nobody takes the batch: gives back what the readers have, and they know where they were. */
 void lq_rest_readers(struct log_queue *q);

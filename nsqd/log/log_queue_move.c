@@ -4,8 +4,8 @@
  * their old segment may go. No Go file: stock has no log. The functions of topic_log_member_ops run in
  * the threads that topic_log.h names, all else in the callers' threads, with the owner's lock held.
  *
- * A message in memory keeps its old number when it is copied. An alias
- * says which number that is now. There is one for each such message, until it is finished or waits.
+ * A message in memory keeps its old number when it is copied. An alias says which number that is now.
+ * There is one for each such message, until it is finished or waits.
  */
 #include "nsqd/log/log_queue.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Readers of a log. No Go file: stock has no log. Runs in the thread that has the reader: a pump, or
- * who drains. Takes log.lock only to learn how far the log has come, once for all that is kept.
+ * Readers of a log. No Go file: stock has no log. Runs in the thread that has the reader: lq:NAME, a
+ * scan worker, a look. Takes log.lock only to learn how far the log has come, once for all that is kept.
  *
- * A reader never looks at bytes that are not kept, not even into memory: a commit that fails is
- * taken back, and others take its place.
+ * A reader never looks at bytes that are not kept, not even into memory. A commit that fails is taken
+ * back, and others take its place.
  */
 #include "nsqd/log/log_read.h"
 

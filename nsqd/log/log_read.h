@@ -32,8 +32,8 @@ struct log_item {
 };
 
 /*
- * A reader that begins with number seq. offset is that record's place, or 0 where it is not known:
- * then its segment is read from the beginning.
+ * A reader that begins with number seq. offset is that record's place; 0: it is not known, and the
+ * segment is read from the beginning.
  */
 struct log_reader *log_reader_open(struct log *l, uint64_t seq, uint32_t offset);
 /* Before anything is read: it is for single records, here and there, and so reads little at a time. */

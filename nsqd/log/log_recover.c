@@ -144,8 +144,8 @@ static int blank(struct walk *w, int fd, struct err *err)
 }
 
 /*
- * Writes the last commit once more, as it is. The process may have died after a failed sync: then
- * what the system shows of it is not on the disk, and no later sync would bring it there.
+ * Writes the last commit once more, as it is. The process may have died after a failed sync. Then what
+ * the system shows of it is not on the disk, and no later sync would bring it there.
  */
 static int write_again(struct walk *w, int fd, struct err *err)
 {

@@ -7,7 +7,7 @@
 #include "nsqd/log/log_internal.h"
 
 /*
- * Lists the segments, finds the end of the last one, and repairs that: afterwards next, segments and
+ * Lists the segments, finds the end of the last one, and repairs that. Afterwards next, segments and
  * ends are known. -1 with err set: the disk does not say now, or a newer program has written it.
  * Before others know the log; blocks on the disk.
  */

@@ -22,7 +22,7 @@ int log_forget(struct log *l, uint64_t floor, struct err *err);
  */
 int log_put_aside(int dir, const char *topic, const char *as, struct err *err);
 /*
- * If file, a name in dir, is what a deletion has left that was cut short, removes it. -1 with err
+ * Removes file, a name in dir, if that is what a deletion has left that was cut short. -1 with err
  * set: some of it is still there. io NULL: log_io_real. Blocks on the disk.
  */
 int log_remove_deleted(const struct log_io *io, int dir, const char *file, struct err *err);

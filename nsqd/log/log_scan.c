@@ -4,8 +4,8 @@
  * and in those that read them; blocks on the disk. No locks.
  *
  * A record is recognised by the checksum of its head alone. That goes over the file's key and the
- * place as well: so a record that a publisher has put into a body is none, nor is one that lies
- * where it was not written. The head knows the length. So damage to a body costs this record and no
+ * place as well. So a record that a publisher has put into a body is none. Nor is one that lies where
+ * it was not written. The head knows the length. So damage to a body costs this record and no
  * other. Behind a damaged head the next sound one is searched for, byte by byte.
  */
 #include "nsqd/log/log_scan.h"

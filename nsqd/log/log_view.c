@@ -337,8 +337,8 @@ static bool is_wanted(const struct walk *w, const struct log_item *item)
 	if (strcmp(item->channel, w->c->name) != 0)
 		return false;
 	/*
-	 * Where a crash came before the cursor knew of the copy, the message is still where it was, or
-	 * it was finished there, or was copied once more. But that segment may have gone.
+	 * A crash may have come before the cursor knew of the copy. Then the message is still where it
+	 * was, or it was finished there, or was copied once more. But that segment may have gone.
 	 */
 	return cursor_next_seen(c, item->seq) == item->seq || item->origin < w->v->stats.first;
 }

@@ -58,15 +58,15 @@ void log_view_close(struct log_view *v);
 uint64_t log_view_unfinished(const struct log_view *v);
 /*
  * The topic is not durable, and has a log from a time when it was. -1 with err set: some of it is not
- * finished (as much as is known: see above), or that cannot be known. set: it is so since that is set
- * for the topic; else the flag says it for all.
+ * finished, as far as is known (see above); or that cannot be known. set: it is so since that is set for
+ * the topic; else the flag says it for all. Blocks on the disk.
  */
 int log_view_check_left(
 	int dir, const char *topic, const char *data_path, bool set, struct err *err);
 /*
  * Is there a log of that topic: a directory of its name with a segment in it? One without belongs to
  * somebody else, or a crash has come before anything was kept. Does not look into files. -1 with err
- * set: that cannot be told. io: NULL: the system's.
+ * set: that cannot be told. io NULL: the system's. Blocks on the disk.
  */
 int log_view_find(int dir, const char *topic, const struct log_io *io, bool *has, struct err *err);
 
@@ -77,8 +77,8 @@ struct log_view_message {
 
 /*
  * Calls fn for each message that this channel has not finished (NULL: that the topic has not handed
- * out), in the order of the log. *lost: so many more cannot be read. fn returns 0; or -1 with err set,
- * and then that is returned at once. -1 with err set: the log cannot be read at the moment.
+ * out), in the order of the log. *lost: so many more cannot be read. If fn returns -1 with err set, that
+ * is returned at once. -1 with err set also where the log cannot be read at the moment.
  */
 int log_view_each(struct log_view *v, const struct log_view_channel *c,
 	int (*fn)(void *arg, const struct log_view_message *m, struct err *err), void *arg,

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a topic with a log and its channels share: how it is opened, what is appended, how far it has
- * been handed out, and how it is closed. No Go file: stock has no log. fared and kept run in the thread
- * that writes the log, the other functions in their callers' threads. topic_log_internal.h names the
- * other parts.
+ * What a topic with a log and its channels share: opening and closing, appends, and how far the log has
+ * been handed out. No Go file: stock has no log. The thread that writes the log runs fared and kept; the
+ * other functions run in their callers' threads. topic_log_internal.h names the other parts.
  */
 #include <stdarg.h>
 #include <stdatomic.h>

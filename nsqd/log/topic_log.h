@@ -5,8 +5,8 @@
  * nobody wants. No Go file: stock has no log. docs/log-design.md says how topic and channel use
  * it, and what must always be true.
  *
- * The life of one: open; the topic's queue; a queue for each channel that topic_log_each_channel
- * names; start; appends, and channels that come and go; all queues closed; close or delete.
+ * The life of one: open; the topic's queue; a queue for each channel that topic_log_each_channel names;
+ * start. Then appends, and channels that come and go. In the end all queues close; close or delete.
  */
 #ifndef NSQD_TOPIC_LOG_H
 #define NSQD_TOPIC_LOG_H
@@ -48,7 +48,7 @@ struct topic_log_opts {
 /* Opens the log and the topic's cursor. -1 with err set. Blocks on the disk. */
 int topic_log_open(const struct topic_log_opts *o, struct topic_log **out, struct err *err);
 /*
- * Calls fn for each channel whose cursor is in the directory: such a channel had been there when the
+ * Calls fn for each channel whose cursor is in the directory. Such a channel had been there when the
  * daemon ended, and it is to be opened before topic_log_start. -1 with err set. Blocks on the disk.
  */
 int topic_log_each_channel(struct topic_log *tl, void (*fn)(void *arg, const char *channel),
@@ -67,8 +67,8 @@ int topic_log_start(struct topic_log *tl, struct err *err);
 int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n, size_t *in_memory,
 	struct err *err);
 /*
- * All messages with lower numbers are in the channels, or there were none: the topic's pump, when it
- * has dealt out a batch, from memory or not. Never blocks; takes topic_log.lock.
+ * All messages with lower numbers are in the channels, or there were none. The topic's pump says so when
+ * it has dealt out a batch, from memory or not. Never blocks; takes topic_log.lock.
  */
 void topic_log_handed(struct topic_log *tl, uint64_t upto);
 /*
@@ -132,7 +132,7 @@ void topic_log_set_queue(struct topic_log *tl,
  */
 void topic_log_unset_queue(struct topic_log *tl);
 /*
- * A channel joins, whose member has channel, lock, ops, tick and arg set: opens its cursor, or makes
+ * A channel joins, whose member has channel, lock, ops, tick and arg set. Opens its cursor, or makes
  * one that begins with what the topic has not handed out. *handed: all before it has been handed out.
  * -1 with err set. Before topic_log_start this blocks on the disk, and one thread at a time may join.
  * Afterwards it does not block: the next flush makes the file, and there is no error.
@@ -166,26 +166,36 @@ void topic_log_cursor_stats_locked(struct log *l, struct cursor *c, uint64_t flo
  * Never blocks on the disk; takes locks below topic_log.lock. Any thread.
  */
 int topic_log_touch(struct topic_log *tl);
-/* The same, but starts no thread, for callers that hold a lock. False: one is to be started. Never blocks. */
+/*
+ * The same, but starts no thread, for callers that hold a lock. False: one is to be started. Never
+ * blocks.
+ */
 bool topic_log_touch_running(struct topic_log *tl);
 /* Could the last topic_log_touch start no thread? Takes no lock. */
 bool topic_log_has_failed(const struct topic_log *tl);
+/* Its log; borrowed. */
 struct log *topic_log_log(struct topic_log *tl);
+/* As in topic_log_opts, or log_io_real. */
 const struct log_io *topic_log_io(const struct topic_log *tl);
 /*
  * The numbers that the log had when it was opened: from *begin to *end - 1. What a cursor knew of those
  * before is gone.
  */
 void topic_log_found(const struct topic_log *tl, uint64_t *begin, uint64_t *end);
-/* The topic's reader has met what is for one channel alone: channels that may not know it are told. Never
- * blocks. */
+/*
+ * The topic's reader has met what is for one channel alone: channels that may not know it are told.
+ * Never blocks; takes topic_log_members.lock, and the owners' locks.
+ */
 void topic_log_met(struct topic_log *tl, const struct log_item *item);
 /* Guards the topic's cursor, among others. */
 struct mutex *topic_log_lock(struct topic_log *tl);
+/* The topic's cursor; borrowed, until topic_log_close. */
 struct cursor *topic_log_cursor(struct topic_log *tl);
 /* How the log is opened for a look: all is borrowed, as long as the topic_log is there. */
 void topic_log_read_only(const struct topic_log *tl, struct log_opts *out);
+/* The topic's name; borrowed. */
 const char *topic_log_name(const struct topic_log *tl);
+/* Writes a line to the daemon's log, if there is one. Any thread. */
 void topic_log_logf(const struct topic_log *tl, enum lg_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

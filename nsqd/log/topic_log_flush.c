@@ -6,8 +6,8 @@
  * One thread at a time is the flusher, which writes cursors' files: the one that has received the
  * value of turn_chan. It is log:TOPIC in its tick, or a thread whose channel leaves. Only the flusher
  * takes members out of the list, and it does that with the lock held as well. Others only add them, at
- * the front, with the lock held: so the flusher gets the first one under the lock, and walks on
- * without, while it blocks on the disk. A new channel waits for nothing: its topic's lock is held
+ * the front, with the lock held. So the flusher gets the first one under the lock. Then it walks on
+ * without the lock, while it blocks on the disk. A new channel waits for nothing: its topic's lock is held
  * meanwhile, and everybody needs that.
  */
 #include <stdatomic.h>
@@ -65,7 +65,7 @@ static int flush(struct topic_log *tl, const char *channel, struct cursor *c, st
 }
 
 /*
- * The topic's cursor goes on only if each channel has its file: so after a crash no message is taken
+ * The topic's cursor goes on only if each channel has its file. So after a crash no message is taken
  * for handed to a channel of which nothing is known.
  */
 void topic_log_move_handed_locked(struct topic_log *tl)
@@ -144,7 +144,7 @@ static int forget(struct topic_log *tl, uint64_t floor)
 
 /*
  * The place of the topic comes first: a channel that joins later begins there or behind. The floors
- * are those of now, and not of what the files say: what is below was finished, and where the disk is
+ * are those of now, and not of what the files say. What is below was finished; and where the disk is
  * full a cursor cannot be written until a segment has gone. Each is that of before its flush: so else
  * the files know of each copy that stands for a message whose segment goes. And what is being copied
  * stays. The topic's cursor is written last, behind those of its channels.

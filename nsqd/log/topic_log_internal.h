@@ -80,7 +80,7 @@ int topic_log_flush_member(struct topic_log *tl, struct topic_log_member *m, str
 /* The same for the topic's cursor. Takes topic_log.lock alone. */
 int topic_log_flush_handed(struct topic_log *tl, struct err *err);
 /*
- * What was kept is to be there for all channels that were: makes the files of those that have none, as
+ * What was kept is to be there for all channels that were. Makes the files of those that have none, as
  * a crash would forget them. Where one cannot be made, that is the flusher's business. Takes the turn,
  * if there are any; may block on the disk.
  */

@@ -41,9 +41,9 @@ struct topic_log_member_ops {
 	/* The topic's reader has met a copy, which an earlier process has written. */
 	void (*met)(void *arg, const struct log_item *item);
 	/*
-	 * There are new messages for one channel alone, this one (mine) or another: where the log is
-	 * written, before anything later is handed out; and again where the topic's reader meets
-	 * them, after a crash.
+	 * There are new messages for one channel alone, this one (mine) or another. The writer of the
+	 * log says so, before anything later is handed out; and after a crash the topic's reader, where
+	 * it meets them.
 	 */
 	void (*alone)(void *arg, bool mine, struct message *const *msgs, size_t n);
 };

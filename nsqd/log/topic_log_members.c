@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The channels of a topic with a log, as the topic_log knows them: how they join and leave, and what is
- * for one of them alone. No Go file: stock has no log. All functions run in their callers' threads.
+ * The channels of a topic with a log, as the topic_log knows them. They join and leave, and some messages
+ * are for one of them alone. No Go file: stock has no log. All functions run in their callers' threads.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -22,7 +22,7 @@ struct staging {
 
 /*
  * Completes an export that was cut short. Calls put_aside with the old and the new name of each log.
- * 1: there was one; 0: there was none; -1 with err set: it is still to be completed.
+ * 1: there was one. 0: there was none. -1 with err set: it is still to be completed.
  */
 int staging_complete(const char *data_path, int data_fd,
 	void (*put_aside)(void *arg, const char *log, const char *name), void *arg,

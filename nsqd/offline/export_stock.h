@@ -7,8 +7,8 @@
 
 /*
  * Writes what each channel of a topic with a log has not finished into stock's disk queue of that
- * channel, and what the topic has not handed out into that of the topic: behind what is there, in the
- * order of the log, with its attempts. Then puts the logs aside. So stock, and this daemon without
+ * channel. What the topic has not handed out goes into that of the topic. All goes behind what is
+ * there, in the order of the log, with its attempts. Then puts the logs aside. So stock, and this daemon without
  * --durability, find all of it. Says to out_fd what it has done, and to err_fd why it cannot.
  *
  * Returns the exit code: 0; or 1, and then nothing was changed, or the same command completes it. o

@@ -3,9 +3,9 @@
  * --inspect-data. Stock has no such thing. Runs in the thread "main" of a process that is no
  * daemon.
  *
- * First come the topics and channels of nsqd.dat, then the queues that have files but are not in
- * it, then the logs (inspect_log.c), then the files that belong to no queue. Text and JSON show the same: for each kind of line
- * there are two functions.
+ * First come the topics and channels of nsqd.dat, then the queues that have files but are not in it.
+ * Then come the logs (inspect_log.c), and the files that belong to no queue. Text and JSON show the
+ * same: for each kind of line there are two functions.
  */
 #include "nsqd/offline/inspect_data.h"
 

@@ -40,11 +40,13 @@ struct log_report {
  * Blocks on the disk for as long as that takes. Main thread only.
  */
 void inspect_log(int dir, const char *topic, struct log_report *r);
+/* Frees what is in it. */
 void log_report_free(struct log_report *r);
 /* Messages that are not finished, or not handed out, of all queues. */
 uint64_t log_report_messages(const struct log_report *r);
-/* Appends it, as lines, or as a JSON object. */
+/* Appends it as lines. */
 void log_report_text(const struct log_report *r, const char *topic, struct strbuf *out);
+/* Appends it as a JSON object. */
 void log_report_json(const struct log_report *r, const char *topic, struct strbuf *out);
 
 #endif
