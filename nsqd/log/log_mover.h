@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The mover of a topic's log: a few old messages must not hold all that is behind them. It appends
- * them again, for their channel alone, so that the oldest segments may go. docs/log-design.md,
- * "What holds an old segment", says when, and what must always be true. No Go file: stock has no log.
+ * them again, for their channel alone, so that the oldest segments may go. "What holds an old segment"
+ * in docs/log-design.md says when, and what must always be true. No Go file: stock has no log.
  *
  * Part of a topic_log, which calls all of this.
  */

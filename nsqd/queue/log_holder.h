@@ -27,7 +27,7 @@ struct log_holder {
 	uint64_t seq;        /* its number in the log */
 	int64_t since_ns;    /* since when it is the oldest one, about (monotonic) */
 	enum log_holder_state state;
-	int64_t client_id; /* in flight: who has it */
+	int64_t client_id; /* in flight: its consumer */
 	int64_t due;       /* deferred: wall clock, ns */
 	/* From the log; false: it cannot be read, and the others are not set. */
 	bool known;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A simulated disk behind struct log_io. Files and directories are in memory, each with what the
- * process sees and with what is on the disk for certain. A test may fail any call, look at the disk
- * before each change, copy it (that is what the death of the process leaves), and cut the power:
- * then each sector of a file has any of the contents that it had since its last sync, the file any
- * of its sizes, and of the changes of a directory any subset is there.
+ * process sees and with what is on the disk for certain. A test may fail any call, and look at the disk
+ * before each change. It may copy the disk: that is what the death of the process leaves. And it may
+ * cut the power. Then each sector of a file has any of the contents that it had since its last sync,
+ * and the file any of its sizes. Of the changes of a directory any subset is there.
  *
- * After a failed sync what was to be synced is never safe again, as on a disk: the system takes the
+ * After a failed sync what was to be synced is never safe again, as on a disk. The system takes the
  * pages for clean, and the next sync succeeds without them.
  */
 #ifndef TEST_UNIT_SIM_DISK_H

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * cursor: what a crash leaves. A random run of events, flushes and snapshots goes to a cursor and to
- * a model, which is an array: what has happened to each message, and when. The disk is simulated.
+ * a model. That is an array: what has happened to each message, and when. The disk is simulated.
  * Then the disk is taken as a crash may have left it: after each call, after each byte of each
  * write, after a power cut. A cursor that is opened there must know of each message something that
- * was true at some moment from the last flush that has completed to the crash.
+ * was true at some moment, from the last complete flush to the crash.
  */
 #include "test/unit/sim_disk.h"
 
