@@ -89,7 +89,12 @@ static size_t put_new_locked(
 static size_t put_back_locked(
 	struct log_queue *q, struct chan *memory, struct message *const *msgs, size_t n)
 {
-	size_t sent = memory && !q->behind ? chan_try_send_n(memory, msgs, n) : 0;
+	size_t run = 0;
+	/* Those that were emptied, while somebody had them in hand, are gone. */
+	while (run < n &&
+		!cursor_is_finished(q->cursor, lq_number_locked(q, msgs[run]->seq, NULL)))
+		run++;
+	size_t sent = memory && !q->behind ? chan_try_send_n(memory, msgs, run) : 0;
 	for (size_t i = sent; i < n; i++)
 		lq_wait_locked(q, msgs[i], 0);
 	return sent;

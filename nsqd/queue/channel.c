@@ -398,13 +398,13 @@ static void put_deferred_to_log(struct channel *c, struct message *take_m)
 
 void channel_put_message_deferred(struct channel *c, struct message *take_m, int64_t delay_ns)
 {
-	atomic_fetch_add_explicit(&c->message_count, 1, memory_order_relaxed);
 	if (is_logged(c, take_m)) {
 		put_deferred_to_log(c, take_m);
-		return;
+	} else {
+		channel_start_deferred_timeout(c, take_m, delay_ns);
+		channel_tell_over(c);
 	}
-	channel_start_deferred_timeout(c, take_m, delay_ns);
-	channel_tell_over(c);
+	atomic_fetch_add_explicit(&c->message_count, 1, memory_order_relaxed);
 }
 
 /* --- in flight and deferred ------------------------------------------------------------------ */

@@ -137,6 +137,36 @@ static void test_the_owner_is_told(void **state)
 	assert_true(last > first);
 }
 
+/* One that is due is in a worker's hand when the channel is emptied. It does not come back. */
+static void test_emptied_when_it_was_in_hand(void **state)
+{
+	struct message *m[3];
+	struct err err;
+	open_side(&s, "a", NULL);
+	struct chan_side *c = &s.channels[0];
+	pub(&s, 1, 3);
+	pump(&s, 3);
+	take_all(c, m, 3);
+	requeue(c, m[1], NSEC_PER_MSEC);
+	wait_for(told(c) <= clock_mono_ns());
+	struct message *due;
+	assert_int_equal(log_queue_take_due(c->q, &due, 1), 1);
+	assert_int_equal(id_of(due), 2);
+	assert_int_equal(c->q->ops->empty(c->q, &err), 0);
+	size_t bytes = due->body->len;
+	put_message(c, due, false);
+	log_queue_due_done(c->q, 1, (int64_t)bytes);
+	put_message(c, m[0], false);
+	put_message(c, m[2], false);
+	assert_int_equal(chan_len(c->memory), 0);
+	assert_int_equal(depth_of(c->q), 0);
+	pub(&s, 4, 1);
+	pump(&s, 1);
+	expect_finish(c, 4, 1);
+	expect_nothing(c);
+	close_side(&s);
+}
+
 /* What has been due while nobody was there is due at once. */
 static void test_due_while_it_was_closed(void **state)
 {
@@ -565,6 +595,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		due_test(test_the_owner_is_told),
+		due_test(test_emptied_when_it_was_in_hand),
 		due_test(test_due_while_it_was_closed),
 		due_test(test_no_thread_for_what_waits),
 		due_test(test_what_the_scan_loop_holds_is_counted),
