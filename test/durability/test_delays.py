@@ -52,6 +52,12 @@ def hosted(tmp_path):
         close_all([daemon])
 
 
+def waiting(daemon, topic):
+    """Messages of its channel, until they are due and then."""
+    stats = daemon.channel_stats(topic, 'ch')
+    return stats['deferred_count'] + stats['depth']
+
+
 @pytest.mark.parametrize('hours', [5, -5], ids=['forward', 'back'])
 @pytest.mark.parametrize('end', ['kill', 'stop'])
 def test_the_clock_is_set(hosted, hours, end):
@@ -68,7 +74,8 @@ def test_the_clock_is_set(hosted, hours, end):
         with hosted.connect() as client:
             client.dpub('t', HOUR, b'in an hour')
             client.dpub('t', 1000, b'in a second')
-            hosted.wait_channel('t', 'ch', deferred_count=3)
+            # Or it is due by now.
+            wait_until(lambda: waiting(hosted, 't') == 3, 'all of them wait')
             before = hosted.cursor('t', 'ch').st_ino
             hosted.set_clock(3600 * hours)
             hosted.wait_log('the clock was set %s by 5h0m0s' % ('forward' if hours > 0 else 'back'))
@@ -104,15 +111,21 @@ def test_the_clock_is_set(hosted, hours, end):
 
 def test_a_disk_that_hangs_holds_up_its_own(hosted):
     """More channels than there are workers wait for it; timeouts of others come in time."""
-    topics = ['t%d' % i for i in range(40)]
     with hosted.connect() as client:
-        for topic in topics:
-            hosted.create(topic, 'ch')
-            client.dpub(topic, int(1500 * SCALE), b'x')
-        due, last = time.monotonic() + 1.5 * SCALE, 0
-        for topic in topics:
-            hosted.wait_channel(topic, 'ch', deferred_count=1)
-        hosted.set_hang(True)
+        for delay in (1.5 * SCALE, 6 * SCALE, 24 * SCALE):
+            topics = ['t%d.%d' % (delay, i) for i in range(40)]
+            begin, last = time.monotonic(), 0
+            for topic in topics:
+                hosted.create(topic, 'ch')
+                client.dpub(topic, int(1000 * delay), b'x')
+            due = time.monotonic() + delay
+            for topic in topics:
+                wait_until(lambda t=topic: waiting(hosted, t) == 1, 'it waits')
+            hosted.set_hang(True)
+            # Some are due already: the test is late, and begins anew.
+            if time.monotonic() < begin + delay:
+                break
+            hosted.set_hang(False)
         # Not durable, so not on the disk.
         name = 'memory#ephemeral'
         consumer = hosted.connect()

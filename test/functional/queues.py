@@ -100,6 +100,19 @@ def consuming(daemon, topic, channel, rdy=None, **identify):
         leave(daemon, topic, channel, [client])
 
 
+def wait_deferred(daemon, topic, channel, due):
+    """The channel's only message is deferred, unless it is due (wall clock, s) by now."""
+    keys = 'deferred_count', 'depth', 'in_flight_count'
+
+    def there():
+        stats = daemon.channel_stats(topic, channel) or {}
+        found = [stats.get(key, 0) for key in keys]
+        return found if sum(found) == 1 else None
+    found = wait_until(there, lambda: '%s has one message' % channel)
+    # Two clocks are looked at, one after the other.
+    assert found[0] == 1 or time.time() >= due - 0.002
+
+
 def wait_older(message, ns):
     """Since it was published so many ns have passed."""
     wait_until(lambda: time.time_ns() - message.timestamp > ns, 'it is older than %d ns' % ns)

@@ -99,12 +99,13 @@ def test_many_channels_wait_without_threads(new_nsqd):
     daemon.create('t', *channels)
     with daemon.connect() as client:
         client.dpub('t', 3600000, b'later')
+        due = time.time() + 0.4
         client.dpub('t', 400, b'sooner')
-    due = time.time()
     for channel in channels:
         daemon.wait_channel('t', channel, deferred_count=1, depth=1)
-    assert time.time() >= due
-    assert daemon.count_threads('lq:') == 0
+        assert time.time() >= due - EARLY
+    # (There may be some while all workers are late.)
+    wait_until(lambda: daemon.count_threads('lq:') == 0, daemon.thread_names)
     daemon.restart()
     for channel in channels:
         daemon.wait_channel('t', channel, deferred_count=1, depth=1)
@@ -114,7 +115,7 @@ def test_many_channels_wait_without_threads(new_nsqd):
             assert message.body == b'sooner'
             client.fin(message)
             client.expect_quiet()
-    # A clean end tells what was in memory to come again: that was read from the log.
+    # What is left of the others is in memory.
     wait_until(lambda: daemon.count_threads('lq:') == 0, daemon.thread_names)
 
 
@@ -155,10 +156,7 @@ def test_empty_while_they_become_due(new_nsqd):
     with daemon.connect() as client:
         for i in range(200):
             client.dpub('t', 1 + i % 100, b'old')
-    daemon.wait_topic('t', depth=0)
-    assert daemon.post('/channel/empty?topic=t&channel=ch').status == 200
-    daemon.wait_channel('t', 'ch', deferred_count=0)
-    # One that a scan worker was about to put into memory may have come behind that.
+    daemon.wait_channel('t', 'ch', message_count=200)
     assert daemon.post('/channel/empty?topic=t&channel=ch').status == 200
     daemon.wait_channel('t', 'ch', deferred_count=0, depth=0)
     with daemon.connect() as client:

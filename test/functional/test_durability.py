@@ -9,6 +9,7 @@ import time
 import pytest
 
 from nsq import OK, sized, wait_until
+from queues import wait_deferred
 
 
 def kill_and_start(daemon):
@@ -134,9 +135,9 @@ def test_a_delay_is_one_after_a_restart(new_nsqd):
     begin = time.time()
     with daemon.connect() as client:
         client.dpub('t', 1500, b'later')
-    daemon.wait_channel('t', 'ch', deferred_count=1)
+    wait_deferred(daemon, 't', 'ch', begin + 1.5)
     daemon.restart()
-    daemon.wait_channel('t', 'ch', deferred_count=1, depth=0)
+    wait_deferred(daemon, 't', 'ch', begin + 1.5)
     with daemon.subscribe('t', 'ch', rdy=1) as client:
         message = client.message()
         assert message.body == b'later' and message.attempts == 1
@@ -301,9 +302,10 @@ def test_a_drain_waits_for_what_is_deferred(new_nsqd):
     daemon = new_nsqd('--durability=process')
     daemon.create('t', 'ch')
     with daemon.subscribe('t', 'ch', rdy=1) as consumer:
+        begin = time.time()
         with daemon.connect() as client:
             client.dpub('t', 300, b'later')
-        daemon.wait_channel('t', 'ch', deferred_count=1)
+        wait_deferred(daemon, 't', 'ch', begin + 0.3)
         assert daemon.http('PUT', '/config/drain', b'true').status == 200
         message = consumer.message()
         consumer.req(message, 300)

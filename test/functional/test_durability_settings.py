@@ -4,11 +4,12 @@ back, delays may be long; and durability itself is a setting."""
 import http.client
 import json
 import threading
+import time
 
 import pytest
 
 from nsq import mpub_body, wait_until
-from queues import counter, put, redrive, try_pub
+from queues import counter, put, redrive, try_pub, wait_deferred
 
 pytestmark = pytest.mark.ours(reason='stock has no log')
 
@@ -586,9 +587,10 @@ def test_durability_changes_under_load(new_nsqd):
 def test_a_drain_waits_for_what_a_log_defers(new_nsqd):
     daemon = new_nsqd(*FLAGS)
     daemon.create('t', 'ch')
+    begin = time.time()
     with daemon.connect() as client:
         client.dpub('t', 1500, b'later')
-    daemon.wait_channel('t', 'ch', deferred_count=1)
+    wait_deferred(daemon, 't', 'ch', begin + 1.5)
     with daemon.subscribe('t', 'ch', rdy=1) as client:
         assert daemon.http('PUT', '/config/drain', b'true').status == 200
         message = client.message()
