@@ -91,8 +91,7 @@ static size_t put_back_locked(
 {
 	size_t run = 0;
 	/* Those that were emptied, while somebody had them in hand, are gone. */
-	while (run < n &&
-		!cursor_is_finished(q->cursor, lq_number_locked(q, msgs[run]->seq, NULL)))
+	while (run < n && !cursor_is_finished(q->cursor, lq_number_locked(q, msgs[run]->seq, NULL)))
 		run++;
 	size_t sent = memory && !q->behind ? chan_try_send_n(memory, msgs, run) : 0;
 	for (size_t i = sent; i < n; i++)
