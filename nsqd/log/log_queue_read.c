@@ -45,26 +45,20 @@ void lq_drop_batch(struct log_queue *q)
 	lq_show(q);
 }
 
-/* n messages of so many bytes are not in the batch any more. */
-static void count_out(struct log_queue *q, size_t n, int64_t bytes)
-{
-	if (q->waited)
-		lq_count(q, (struct lq_change){.back = -(int64_t)n, .waiting_bytes = -bytes});
-	else
-		lq_count(q, (struct lq_change){.unread = -(int64_t)n, .unread_bytes = -bytes});
-	lq_show(q);
-}
-
 static void take_out_of_batch(struct log_queue *q, size_t i)
 {
 	size_t behind = --q->n - i;
-	uint32_t len = q->lens[i];
+	int64_t len = q->lens[i];
 	memmove(q->msgs + i, q->msgs + i + 1, behind * sizeof(struct message *));
 	memmove(q->lens + i, q->lens + i + 1, behind * sizeof(*q->lens));
-	count_out(q, 1, len);
+	if (q->waited)
+		lq_count(q, (struct lq_change){.back = -1, .waiting_bytes = -len});
+	else
+		lq_count(q, (struct lq_change){.unread = -1, .unread_bytes = -len});
+	lq_show(q);
 }
 
-/* What was read of the log is seen by who looks (lq_look). */
+/* What was read of the log is seen by lq_look. */
 void lq_serve(struct log_queue *q, struct lq_visit *v)
 {
 	v->taken = NULL;
@@ -85,11 +79,14 @@ void lq_received(struct log_queue *q, size_t n)
 	for (size_t i = q->at; i < q->at + n; i++)
 		bytes += q->lens[i];
 	q->at += n;
+	/* At one moment: what is known as received must not count as waiting any more. */
 	mutex_lock(&q->count_lock);
 	q->counts.received += (int64_t)n;
 	q->counts.received_bytes += bytes;
+	*(q->waited ? &q->counts.back : &q->counts.unread) -= (int64_t)n;
+	*(q->waited ? &q->counts.waiting_bytes : &q->counts.unread_bytes) -= bytes;
 	mutex_unlock(&q->count_lock);
-	count_out(q, n, bytes);
+	lq_show(q);
 }
 
 /* Takes m over. */

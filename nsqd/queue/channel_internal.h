@@ -169,7 +169,12 @@ void channel_count_bytes(struct channel *c);
 void channel_count_batch(struct channel *c);
 /* Does the channel hold too much, and drops what is too much? Takes locks as channel_waiting. */
 bool channel_is_over(struct channel *c);
-/* How many of the first of the batch, which is idle, are too many. Likewise. */
+/*
+ * Does the backend know of all that was received? Until then it counts what may be in the batch as well.
+ * Takes its leaf locks.
+ */
+bool channel_depth_is_known(struct channel *c);
+/* How many of the first of the batch, which is idle, are too many: the depth is known. Likewise. */
 size_t channel_batch_too_much(struct channel *c);
 /* What is to be dropped next of the memory queue and the backend. Likewise. */
 struct drop_plan channel_plan_drop(struct channel *c);

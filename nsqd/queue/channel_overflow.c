@@ -133,6 +133,11 @@ bool channel_is_over(struct channel *c)
 	return n > 0 || bytes > 0;
 }
 
+bool channel_depth_is_known(struct channel *c)
+{
+	return c->backend->ops->received(c->backend) == atomic_load(&c->received);
+}
+
 size_t channel_batch_too_much(struct channel *c)
 {
 	int64_t n, bytes;
@@ -146,7 +151,7 @@ size_t channel_batch_too_much(struct channel *c)
 struct drop_plan channel_plan_drop(struct channel *c)
 {
 	int64_t n, bytes;
-	bool known = c->backend->ops->received(c->backend) == atomic_load(&c->received);
+	bool known = channel_depth_is_known(c);
 	too_much(c, &n, &bytes);
 	if (!known && (n > 0 || bytes > 0))
 		return (struct drop_plan){.again = true};

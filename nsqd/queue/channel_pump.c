@@ -539,9 +539,11 @@ static void plan_drop(struct pump *p)
 	/* They go on when some dead letters have found their place. */
 	if (channel_dead_is_full(c))
 		return;
-	if (c->batch_idle)
+	p->drop.again = !channel_depth_is_known(c);
+	if (!p->drop.again && c->batch_idle)
 		drop_of_batch(c);
-	p->drop = channel_plan_drop(c);
+	if (!p->drop.again)
+		p->drop = channel_plan_drop(c);
 	if (!p->drop.again)
 		p->drop_looks = 0;
 	if (p->drop.again)

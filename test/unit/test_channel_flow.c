@@ -349,6 +349,47 @@ static void test_a_channel_expires_only_without_consumers(struct fixture *f)
 	channel_unref(c);
 }
 
+/* --- too much --------------------------------------------------------------------------------- */
+
+/* The channel's backend, which learns no more of what was received than this. */
+static struct backend_queue_ops late_ops;
+static const struct backend_queue_ops *real_ops;
+static _Atomic int64_t known;
+
+static int64_t late_received(struct backend_queue *q)
+{
+	int64_t received = real_ops->received(q), k = known;
+	return received < k ? received : k;
+}
+
+static int64_t late_depth(struct backend_queue *q)
+{
+	return real_ops->depth(q) + real_ops->received(q) - late_received(q);
+}
+
+/*
+ * The pump has taken all of them, to look how old they are, and the queue does not know yet: so they
+ * seem to be there twice.
+ */
+static void test_what_the_queue_still_counts_is_not_dropped_for_that(struct fixture *f)
+{
+	struct channel *c = f->channel;
+	known = 0;
+	real_ops = c->backend->ops;
+	late_ops = *real_ops;
+	late_ops.received = late_received;
+	late_ops.depth = late_depth;
+	c->backend->ops = &late_ops;
+	set(f, "{\"max_depth\":10,\"overflow\":\"drop-head\",\"message_ttl\":\"1h\"}");
+	put(f->topic, 0, 50);
+	wait_for(atomic_load(&c->batch_len) > 0 || c->overflow_count > 0);
+	stays(c->overflow_count == 0);
+	known = INT64_MAX;
+	wait_for(c->overflow_count == 40 && channel_depth(c) == 10);
+	stays(c->overflow_count == 40 && channel_depth(c) == 10);
+	c->backend->ops = real_ops;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -365,6 +406,8 @@ int main(void)
 		channel_test(test_many_consumers_never_exceed_it_and_none_waits_for_ever),
 		channel_test(test_a_timeout_is_the_channels_or_the_one_asked_for_up_to_a_bound),
 		channel_test(test_a_channel_expires_only_without_consumers),
+		channel_test_with(test_what_the_queue_still_counts_is_not_dropped_for_that,
+			.mem_queue_size = 0),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
