@@ -65,8 +65,8 @@ struct mc_world {
 	struct mc_thread threads[MC_THREADS];
 	int64_t now_ns;
 	unsigned timeouts_left;
-	bool counts_idle; /* see mc_count_idle */
-	int64_t idle_ns;  /* then only */
+	bool counts_idle;     /* see mc_count_idle */
+	int64_t idle_ns;      /* then only */
 	bool counts_switches; /* see mc_set_switches */
 	int last;             /* the thread that went on last; then only */
 	unsigned switches_left;
