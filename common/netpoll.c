@@ -368,9 +368,12 @@ static void give_away(struct poll_desc *pd)
 {
 	struct netpoll *np = pd->np;
 	mutex_lock(&np->lock);
+	bool first = !np->kicked.first;
 	enqueue(&np->kicked, pd);
 	mutex_unlock(&np->lock);
-	wake_a_poller(np);
+	/* The poller that has been woken for the first sees to it that all are taken. */
+	if (first)
+		wake_a_poller(np);
 }
 
 void netpoll_begin(struct poll_desc *pd)
