@@ -21,8 +21,6 @@
 	X(RANK_TOPICS, "topics.lock")                                                              \
 	/* channel_map; a put holds it for reading, the exit sets its flag under it for writing */ \
 	X(RANK_TOPIC, "topic.lock")                                                                \
-	/* appends to the topic's log hold it for reading; the exit waits for it */                \
-	X(RANK_APPEND, "topic.append_lock")                                                        \
 	/* one publisher at a time is admitted to a topic that has limits */                       \
 	X(RANK_LIMITS, "limits.lock")                                                              \
 	/* a put holds it for reading, the exit sets its flag under it for writing */              \

@@ -87,6 +87,7 @@ void client_v2_forget_publications(struct client_v2 *c)
 
 void client_v2_free(struct client_v2 *c)
 {
+	CHECK(!c->put);
 	client_v2_forget_publications(c);
 	channel_unref(c->channel);
 	bufio_reader_free(&c->reader);

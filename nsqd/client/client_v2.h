@@ -110,6 +110,7 @@ struct pump_orders {
 
 struct auth_state;
 struct channel;
+struct pending_put;
 struct tcp_server;
 struct tls_config;
 struct tls_current;
@@ -216,7 +217,8 @@ struct client_v2 {
 	bool answers_left;          /* the last answers were left to the pump to be flushed */
 	struct pace steps;          /* at the pollers: those that brought commands */
 	struct pace bulk_steps;     /* and those that brought many */
-	int busy_reads; /* steps in a row that could not read, as another thread writes */
+	int busy_reads;          /* steps in a row that could not read, as another thread writes */
+	struct pending_put *put; /* owned; NULL: none (protocol_v2_put.h) */
 
 	struct consumer consumer; /* as its channel knows it; with its id */
 	UT_hash_handle hh_conns;  /* tcp_server.conns, by id; guarded by tcp_server.lock */

@@ -32,6 +32,7 @@
 #include "nsqd/client/protocol_v2_params.h"
 #include "nsqd/client/protocol_v2_publish.h"
 #include "nsqd/client/protocol_v2_pump.h"
+#include "nsqd/client/protocol_v2_put.h"
 #include "nsqd/client/protocol_v2_reply.h"
 #include "nsqd/queue/channel.h"
 
@@ -85,6 +86,7 @@ enum outcome {
 	OUTCOME_AWAITED, /* its body is still to come: it is put back, to be begun again */
 	OUTCOME_SILENCE, /* there is no input now */
 	OUTCOME_BLOCKS,  /* it is put back: it may block, and is for a thread */
+	OUTCOME_PUTS,    /* a put is under way, and what comes next waits for its end */
 	OUTCOME_LEFT,    /* there will be no more commands: the client has left, or must */
 	OUTCOME_FAILED,  /* the connection is over; l->failure says why */
 };
@@ -100,7 +102,7 @@ static enum outcome settle(struct io_loop *l, enum outcome o);
 static enum outcome read_and_execute(struct io_loop *l)
 {
 	enum outcome o = OUTCOME_DONE;
-	while (o == OUTCOME_DONE) {
+	while (o == OUTCOME_DONE && !l->client->put) {
 		struct params p = {.n = 0};
 		o = read_command(l, &p);
 		if (o == OUTCOME_DONE)
@@ -109,7 +111,7 @@ static enum outcome read_and_execute(struct io_loop *l)
 		if (o == OUTCOME_REFUSED)
 			o = refuse(l);
 	}
-	return o;
+	return o == OUTCOME_DONE ? OUTCOME_PUTS : o;
 }
 
 /* --- executing a command -------------------------------------------------------------------- */
@@ -163,6 +165,8 @@ static enum outcome not_done(const struct io_loop *l)
 		return OUTCOME_AWAITED;
 	if (l->blocks)
 		return OUTCOME_BLOCKS;
+	if (l->client->put)
+		return OUTCOME_PUTS;
 	return l->pub_failed || l->error.text.len > 0 ? OUTCOME_REFUSED : OUTCOME_FAILED;
 }
 
@@ -199,7 +203,7 @@ static enum outcome execute(struct io_loop *l, const struct params *p)
 		o = not_done(l);
 	else if (response && io_loop_send_response(l, response) != 0)
 		o = OUTCOME_FAILED;
-	if (o == OUTCOME_AWAITED || o == OUTCOME_BLOCKS)
+	if (o == OUTCOME_AWAITED || o == OUTCOME_BLOCKS || o == OUTCOME_PUTS)
 		put_back_line(l);
 	l->n_commands++;
 	return o;
@@ -208,13 +212,15 @@ static enum outcome execute(struct io_loop *l, const struct params *p)
 /*
  * The one place where errors are sent: of the command, when the FINs and PUBs that came before it
  * are answered; or of one of these PUBs, which ends the connection before the command is looked at.
+ * OUTCOME_REFUSED: they are left with a log, and it is sent behind that.
  */
 static enum outcome refuse(struct io_loop *l)
 {
 	l->last_try = true;
-	if (!l->pub_failed && io_loop_flush_gathered(l, GATHERED_NONE) != 0 && !l->pub_failed)
-		return OUTCOME_FAILED;
+	bool settled = l->pub_failed || io_loop_flush_gathered(l, GATHERED_NONE) == 0;
 	l->last_try = false;
+	if (!settled && !l->pub_failed)
+		return l->client->put ? OUTCOME_REFUSED : OUTCOME_FAILED;
 	const struct protocol_err *e = l->pub_failed ? &l->pub_error : &l->error;
 	/* That of a PUB ends the connection, sent or not. */
 	if (io_loop_send_error(l, e) != 0 && !l->pub_failed)
@@ -394,22 +400,126 @@ static bool is_busy(struct io_loop *l)
  */
 static enum outcome settle(struct io_loop *l, enum outcome o)
 {
-	if (!l->polled || l->blocks || l->pub_failed || io_loop_before_read(l, &l->failure) == 0)
+	if (!l->polled || l->blocks || l->pub_failed || io_loop_before_read(l, &l->failure) == 0 ||
+		l->client->put)
 		return o;
 	return not_settled(l);
 }
+
+/* --- a put under way --------------------------------------------------------------------------- */
+
+/* The connection is over, when its put is. */
+static void fail_behind(struct io_loop *l, struct pending_put *p)
+{
+	struct put_aside *a = protocol_v2_put_aside(p);
+	p->behind = BEHIND_FAILURE;
+	a->failure = l->failure;
+	a->send_failed = l->send_failed;
+}
+
+/* The client is to wait for the end of its put. What was met behind that is kept till then. */
+static enum outcome suspend(struct io_loop *l, enum outcome o)
+{
+	struct pending_put *p = l->client->put;
+	if (o == OUTCOME_LEFT) {
+		p->behind = BEHIND_END;
+	} else if (o == OUTCOME_REFUSED) {
+		struct put_aside *a = protocol_v2_put_aside(p);
+		p->behind = BEHIND_ERROR;
+		a->error = l->error;
+		l->error.text = (struct strbuf)STRBUF_INIT;
+	}
+	if (o == OUTCOME_FAILED || io_loop_before_read(l, &l->failure) != 0)
+		fail_behind(l, p);
+	return OUTCOME_PUTS;
+}
+
+/* It has ended: it is answered. */
+static enum outcome answer_put(struct io_loop *l, const struct pending_put *p)
+{
+	const struct topic_put *put = &p->put;
+	l->n_commands += p->n;
+	if (put->n > 0)
+		client_v2_published_message(l->client, put->topic->name, put->n);
+	if (strcmp(p->command, "MPUB") != 0)
+		return io_loop_answer_pubs(l, p->command, p->n, put->n, &put->err) == 0
+			       ? OUTCOME_DONE
+			       : not_done(l);
+	if (put->n < p->n) {
+		(void)io_loop_put_failed(l, "MPUB", &put->err);
+		return OUTCOME_REFUSED;
+	}
+	return io_loop_send_response(l, "OK") == 0 ? OUTCOME_DONE : OUTCOME_FAILED;
+}
+
+/* It could not begin. */
+static enum outcome put_in_thread(struct io_loop *l, struct pending_put *p)
+{
+	protocol_v2_take_from_keep(l, p);
+	l->last_try = true;
+	enum outcome o = io_loop_flush_gathered(l, GATHERED_NONE) == 0 ? OUTCOME_DONE : not_done(l);
+	l->last_try = false;
+	return o;
+}
+
+/* What comes next, behind a put that has been answered. */
+static enum outcome go_on_behind(struct io_loop *l, struct pending_put *p)
+{
+	switch (p->behind) {
+	case BEHIND_COMMANDS:
+		break;
+	case BEHIND_END:
+		return OUTCOME_LEFT;
+	case BEHIND_ERROR:
+		strbuf_free(&l->error.text);
+		l->error = p->aside->error;
+		p->aside->error.text = (struct strbuf)STRBUF_INIT;
+		return OUTCOME_REFUSED;
+	case BEHIND_FAILURE:
+		l->failure = p->aside->failure;
+		l->send_failed = p->aside->send_failed;
+		return OUTCOME_FAILED;
+	}
+	return OUTCOME_DONE;
+}
+
+/* OUTCOME_DONE: there is no put, or it has been answered. */
+static enum outcome resume(struct io_loop *l)
+{
+	struct client_v2 *c = l->client;
+	struct pending_put *p = c->put;
+	if (!p)
+		return OUTCOME_DONE;
+	if (p->needs_thread ? l->polled : !protocol_v2_put_has_ended(c))
+		return OUTCOME_PUTS;
+	c->put = NULL;
+	enum outcome o = p->needs_thread ? put_in_thread(l, p) : answer_put(l, p);
+	if (o == OUTCOME_DONE)
+		o = go_on_behind(l, p);
+	protocol_v2_free_put(p);
+	bufio_reader_begin(&c->reader);
+	return o;
+}
+
+/* --- a step, as a whole ------------------------------------------------------------------------ */
 
 /* In a step, or in a thread until the client has been silent for a moment. */
 static enum outcome go_on(struct io_loop *l)
 {
 	struct err ignored;
-	enum outcome o = l->polled ? gather_rest(l) : OUTCOME_DONE;
+	enum outcome o = resume(l);
+	if (o == OUTCOME_PUTS)
+		return o;
+	if (o == OUTCOME_DONE && l->polled)
+		o = gather_rest(l);
 	if (o == OUTCOME_DONE)
 		o = read_and_execute(l);
 	if (o == OUTCOME_AWAITED || o == OUTCOME_BLOCKS)
 		o = settle(l, o);
-	if (o == OUTCOME_REFUSED)
+	if (o == OUTCOME_REFUSED && !l->client->put)
 		o = refuse(l);
+	if (l->client->put)
+		return suspend(l, o);
 	if (o == OUTCOME_LEFT || o == OUTCOME_FAILED)
 		(void)io_loop_flush(l, &ignored);
 	return o;
@@ -477,7 +587,11 @@ static enum netpoll_next end_step(struct io_loop *l, enum outcome o)
 		io_loop_put_back_pubs(l);
 		return NETPOLL_THREAD;
 	}
-	if (client_v2_has_late_answers(c) || is_kept_from_reading(c))
+	if (client_v2_has_late_answers(c) || (c->put && c->put->needs_thread))
+		return NETPOLL_THREAD;
+	if (o == OUTCOME_PUTS)
+		return NETPOLL_WAIT;
+	if (is_kept_from_reading(c))
 		return NETPOLL_THREAD;
 	if (!c->does_without && ((o == OUTCOME_AWAITED && is_large(c)) || is_busy(l)))
 		return NETPOLL_THREAD;
@@ -499,7 +613,7 @@ static bool awaits_thread(struct io_loop *l, enum outcome o)
 /* The client waits at the pollers from now on: for input, until its deadlines. */
 static void wait_at_pollers(struct client_v2 *c)
 {
-	int64_t deadline = bufio_read_deadline(&c->reader);
+	int64_t deadline = c->put ? protocol_v2_put_deadline() : bufio_read_deadline(&c->reader);
 	int64_t pump = protocol_v2_pump_deadline(c);
 	if (deadline == 0 || (pump != 0 && pump < deadline))
 		deadline = pump;
@@ -516,7 +630,7 @@ static void wait_at_pollers(struct client_v2 *c)
 static enum outcome begin(struct io_loop *l)
 {
 	if (io_loop_send_late(l) != 0)
-		return OUTCOME_FAILED;
+		return l->client->put ? suspend(l, OUTCOME_FAILED) : OUTCOME_FAILED;
 	return client_v2_has_late_answers(l->client) ? OUTCOME_SILENCE : OUTCOME_DONE;
 }
 

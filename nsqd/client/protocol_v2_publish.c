@@ -15,6 +15,7 @@
 #include "common/clock.h"
 #include "common/xalloc.h"
 #include "nsqd/client/protocol_v2_params.h"
+#include "nsqd/client/protocol_v2_put.h"
 #include "nsqd/client/protocol_v2_reply.h"
 #include "nsqd/queue/topic.h"
 #include "nsqd/queue/topics.h"
@@ -31,7 +32,7 @@ static bool put_may_block(struct io_loop *l, const struct params *p, size_t n)
 	/* That has been looked at for the first of them. */
 	if (l->n_pubs > 0 && l->n_pubs < PUB_BATCH && strcmp(topic_name, l->pub_topic) == 0)
 		return false;
-	return nsqd_put_may_block(l->protocol->topics, topic_name, n);
+	return nsqd_put_way(l->protocol->topics, topic_name, n) == PUT_BLOCKS;
 }
 
 bool protocol_v2_pub_may_block(struct io_loop *l, const struct params *p)
@@ -213,7 +214,7 @@ static int read_mpub(struct io_loop *l, struct bodies *b)
 	return 0;
 }
 
-/* Reads the messages and puts them into the topic. */
+/* Reads the messages and puts them into the topic, or begins that (client.put). */
 static int mpub_to(struct io_loop *l, struct topic *t)
 {
 	struct bodies b = {.bytes = 4};
@@ -223,7 +224,12 @@ static int mpub_to(struct io_loop *l, struct topic *t)
 		return -1;
 	int rc = read_mpub(l, &b);
 	/* More of it may have come since protocol_v2_mpub_may_block. */
-	l->blocks = rc == 0 && l->polled && topic_put_may_block(t, b.n);
+	enum put_way way = rc == 0 && l->polled ? topic_put_way(t, b.n) : PUT_AT_ONCE;
+	if (way == PUT_BEGINS && protocol_v2_begin_put(l, "MPUB", t, b.v, b.n, 0)) {
+		free(b.v);
+		return 0;
+	}
+	l->blocks = way != PUT_AT_ONCE;
 	if (l->waiting || l->blocks) {
 		put_back_bodies(l, &b);
 		io_loop_put_back_len(l, size);
@@ -260,7 +266,7 @@ int protocol_v2_mpub(struct io_loop *l, const struct params *p, const char **res
 		return io_loop_put_failed(l, "MPUB", &err);
 	int rc = mpub_to(l, t);
 	topic_unref(t);
-	if (rc == 0)
+	if (rc == 0 && !l->client->put)
 		*response = "OK";
 	return rc;
 }

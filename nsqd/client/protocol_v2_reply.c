@@ -19,6 +19,7 @@
 #include "common/compiler.h"
 #include "common/runnext.h"
 #include "nsqd/client/protocol_v2_pump.h"
+#include "nsqd/client/protocol_v2_put.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/queue/topic.h"
 #include "nsqd/queue/topics.h"
@@ -174,29 +175,39 @@ static size_t put_pubs(struct io_loop *l, size_t n, struct err *err)
 	return done;
 }
 
-/* Queues the PUBs that wait, and answers them. */
-static int flush_pubs(struct io_loop *l)
+/*
+ * At a poller: PUBs for which it would have to wait. True: they are left with a log (client.put), or
+ * stay (l->blocks). Memory may have filled up since they were gathered.
+ */
+static bool leave_pubs(struct io_loop *l, size_t n)
+{
+	enum put_way way = nsqd_put_way(l->protocol->topics, l->pub_topic, n);
+	if (way == PUT_AT_ONCE)
+		return false;
+	struct topic *t = way == PUT_BEGINS
+				  ? nsqd_get_existing_topic(l->protocol->topics, l->pub_topic)
+				  : NULL;
+	bool begun =
+		t && protocol_v2_begin_put(l, l->pub_command, t, l->pubs, n, l->pub_deferred_ns);
+	topic_unref(t);
+	if (begun)
+		l->n_pubs = 0;
+	else if (l->last_try)
+		protocol_v2_keep_for_thread(l);
+	else
+		l->blocks = true;
+	return true;
+}
+
+int io_loop_answer_pubs(
+	struct io_loop *l, const char *command, size_t n, size_t done, const struct err *why)
 {
 	char code[16];
-	struct err err;
-	size_t n = l->n_pubs;
-	if (n == 0)
-		return 0;
-	/* Memory may have filled up since they were gathered. */
-	if (l->polled && !l->last_try && nsqd_put_may_block(l->protocol->topics, l->pub_topic, n)) {
-		l->blocks = true;
-		return -1;
-	}
-	size_t done = put_pubs(l, n, &err);
-	if (l->blocks)
-		return -1;
-	l->n_pubs = 0;
 	if (done < n) {
 		l->pub_failed = true;
-		l->failure = err;
-		snprintf(code, sizeof(code), "E_%s_FAILED", l->pub_command);
-		fatal_client_err(
-			&l->pub_error, err.msg, code, "%s failed %s", l->pub_command, err.msg);
+		l->failure = *why;
+		snprintf(code, sizeof(code), "E_%s_FAILED", command);
+		fatal_client_err(&l->pub_error, why->msg, code, "%s failed %s", command, why->msg);
 	}
 	struct err send_err;
 	if (done > 0 && send_oks(l, done, &send_err) != 0) {
@@ -204,6 +215,22 @@ static int flush_pubs(struct io_loop *l)
 		return send_failed(l);
 	}
 	return l->pub_failed ? -1 : 0;
+}
+
+/* Queues the PUBs that wait, and answers them. */
+static int flush_pubs(struct io_loop *l)
+{
+	struct err err;
+	size_t n = l->n_pubs;
+	if (n == 0)
+		return 0;
+	if (l->polled && leave_pubs(l, n))
+		return -1;
+	size_t done = put_pubs(l, n, &err);
+	if (l->blocks)
+		return -1;
+	l->n_pubs = 0;
+	return io_loop_answer_pubs(l, l->pub_command, n, done, &err);
 }
 
 /* Executes the FINs that wait, and answers those that fail. */

@@ -39,9 +39,15 @@ enum gathered { GATHERED_NONE, GATHERED_PUBS, GATHERED_FINS };
  * which may block on the disk. -1: the connection is over: a PUB could not be queued
  * (l->pub_failed, and l->pub_error is to be sent), or an answer could not be sent (l->failure). Or
  * l->blocks: the PUBs are still there. At a poller they would have to wait for the disk; or there is
- * no thread for their topic (io_loop_awaits_thread).
+ * no thread for their topic (io_loop_awaits_thread). Or client.put: they are left with a log.
  */
 int io_loop_flush_gathered(struct io_loop *l, enum gathered to_keep);
+/*
+ * n PUBs or DPUBs were put, and done of them are queued; else why says why not. As above: 0, or -1 with
+ * l->pub_failed, or l->failure.
+ */
+int io_loop_answer_pubs(
+	struct io_loop *l, const char *command, size_t n, size_t done, const struct err *why);
 /* PUBs that must not or cannot be queued now are commands again, to be read first. */
 void io_loop_put_back_pubs(struct io_loop *l);
 /*

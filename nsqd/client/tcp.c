@@ -221,7 +221,7 @@ static enum netpoll_next no_thread(void *arg, const struct err *why)
 		return NETPOLL_YIELD;
 	if (c->give_up_ns == 0)
 		c->give_up_ns = now + THREAD_WAIT_NS;
-	if (now < c->give_up_ns || c->stage == STAGE_LEAVING)
+	if (now < c->give_up_ns || c->stage == STAGE_LEAVING || c->put)
 		return NETPOLL_WAIT;
 	nsqd_logf(c->ctx, LG_ERROR, "TCP: closing client(%s), no thread for it - %s",
 		c->remote_addr, why->msg);

@@ -359,7 +359,7 @@ bool http_put_may_block(struct http_request *req, bool many)
 	if (!name || !is_valid_topic_name(name, strlen(name)))
 		return false;
 	size_t n = many ? count_messages(req) : 1;
-	return n > SHORT_MPUB || nsqd_put_may_block(req->daemon->topics, name, n);
+	return n > SHORT_MPUB || nsqd_put_way(req->daemon->topics, name, n) != PUT_AT_ONCE;
 }
 
 static void do_mpub(struct http_request *req)

@@ -26,37 +26,12 @@
 
 /* --- appending ------------------------------------------------------------------------------------ */
 
-static struct log_request *get_request(struct log *l)
-{
-	mutex_lock(&l->lock);
-	struct log_request *r = l->free_reqs;
-	if (r) {
-		l->free_reqs = r->next;
-		l->n_free_reqs--;
-	}
-	mutex_unlock(&l->lock);
-	return r ? r : log_request_new();
-}
-
-static void put_request(struct log *l, struct log_request *r)
-{
-	mutex_lock(&l->lock);
-	if (l->n_free_reqs < LOG_REQS_MAX && !log_request_is_large(r)) {
-		r->next = l->free_reqs;
-		l->free_reqs = r;
-		l->n_free_reqs++;
-		r = NULL;
-	}
-	mutex_unlock(&l->lock);
-	if (r)
-		log_request_free(r);
-}
-
 static int append(struct log *l, const char *channel, struct message *const *msgs, size_t n,
 	size_t *told, struct err *err)
 {
 	CHECK(!l->read_only);
-	struct log_request *r = get_request(l);
+	struct log_request *r = log_request_get(l);
+	r->done = NULL;
 	int rc = log_request_prepare(r, channel, msgs, n, err);
 	if (rc == 0)
 		log_commit_one(l, r);
@@ -66,8 +41,28 @@ static int append(struct log *l, const char *channel, struct message *const *msg
 			*err = r->err;
 	}
 	*told = rc == 0 ? r->told : 0;
-	put_request(l, r);
+	log_request_put(l, r);
 	return rc;
+}
+
+int log_begin_append(struct log *l, struct message *const *msgs, size_t n,
+	void (*done)(void *arg, const struct err *err), void *arg, struct err *err)
+{
+	CHECK(!l->read_only);
+	struct log_request *r = log_request_get(l);
+	r->done = done;
+	r->done_arg = arg;
+	int rc = log_request_prepare(r, NULL, msgs, n, err);
+	if (rc == 0)
+		rc = log_begin_commit(l, r, err);
+	if (rc != 0)
+		log_request_put(l, r);
+	return rc;
+}
+
+void log_look(struct log *l)
+{
+	log_health_look(l);
 }
 
 int log_append(struct log *l, struct message *const *msgs, size_t n, struct err *err)
@@ -141,13 +136,15 @@ int log_open(const struct log_opts *opts, struct log **out, struct err *err)
 	l->lg = opts->lg;
 	l->io = opts->io ? opts->io : &log_io_real;
 	l->tick = opts->tick;
+	l->settle = opts->settle;
 	l->tick_arg = opts->tick_arg;
 	l->kept = opts->kept;
 	l->kept_arg = opts->kept_arg;
 	l->fared = opts->fared;
 	l->fared_arg = opts->fared_arg;
 	l->tick_ns = opts->tick_ns > 0 ? opts->tick_ns : NSEC_PER_SEC;
-	l->append_chan = chan_new(sizeof(struct log_request *), LOG_REQS_MAX);
+	l->append_chan = chan_new(0, 1);
+	l->last = &l->first;
 	l->turn_chan = chan_new(0, 1);
 	chan_send(l->turn_chan, NULL);
 	l->wake_chan = chan_new(0, 1);

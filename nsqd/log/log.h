@@ -39,7 +39,12 @@ struct log_opts {
 	 * called.
 	 */
 	bool (*tick)(void *arg);
-	void *tick_arg;
+	/*
+	 * Called in the log's thread when appends that nobody waits for are kept (log_begin_append),
+	 * before that is told. It may block on the disk. NULL: nothing is called.
+	 */
+	void (*settle)(void *arg);
+	void *tick_arg;  /* of both */
 	int64_t tick_ns; /* 0: a second */
 	/*
 	 * Called for each append that is kept, in the order of the log, before its thread is told.
@@ -85,6 +90,16 @@ int log_append(struct log *l, struct message *const *msgs, size_t n, struct err 
 /* The same. *told: what log_opts.kept has returned for them; 0 if they are not kept. */
 int log_append_telling(
 	struct log *l, struct message *const *msgs, size_t n, size_t *told, struct err *err);
+/*
+ * log_append that does not wait: when the messages are kept, or are not, log:TOPIC calls done, with
+ * err set as log_append does, or NULL. Until then they are borrowed. done must not block, nor append;
+ * when it is called the log may be closed already by who waits for the append alone. -1 with err set:
+ * done is not called. EAGAIN: for that a thread is needed, and there is none. Any thread.
+ */
+int log_begin_append(struct log *l, struct message *const *msgs, size_t n,
+	void (*done)(void *arg, const struct err *err), void *arg, struct err *err);
+/* Does a commit take long? Then this says so in the daemon's log: who waits for one calls it now and then. */
+void log_look(struct log *l);
 /*
  * The same for messages that are in the log already, and get new numbers for one channel alone,
  * because their old segment is to go. What they were called before is kept with them, and their

@@ -69,6 +69,32 @@ bool log_request_is_large(const struct log_request *r)
 	return r->buf_cap > KEPT_BYTES || r->iov_cap * sizeof(*r->iov) > KEPT_BYTES;
 }
 
+struct log_request *log_request_get(struct log *l)
+{
+	mutex_lock(&l->lock);
+	struct log_request *r = l->free_reqs;
+	if (r) {
+		l->free_reqs = r->next;
+		l->n_free_reqs--;
+	}
+	mutex_unlock(&l->lock);
+	return r ? r : log_request_new();
+}
+
+void log_request_put(struct log *l, struct log_request *take_r)
+{
+	mutex_lock(&l->lock);
+	if (l->n_free_reqs < LOG_REQS_MAX && !log_request_is_large(take_r)) {
+		take_r->next = l->free_reqs;
+		l->free_reqs = take_r;
+		l->n_free_reqs++;
+		take_r = NULL;
+	}
+	mutex_unlock(&l->lock);
+	if (take_r)
+		log_request_free(take_r);
+}
+
 static int64_t due_of(const struct message *m)
 {
 	int64_t due;

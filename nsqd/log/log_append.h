@@ -15,6 +15,9 @@ struct log_request *log_request_new(void);
 void log_request_free(struct log_request *r);
 /* It has so much memory that it is not to be kept for the next append. */
 bool log_request_is_large(const struct log_request *r);
+/* One of the log's free ones, or a new one; and back. Any thread; takes log.lock. */
+struct log_request *log_request_get(struct log *l);
+void log_request_put(struct log *l, struct log_request *take_r);
 /*
  * Makes the records of n > 0 messages, all but their numbers and places; borrows the messages until
  * the commit. channel: they are copies for it; NULL: for all. -1 with err set: they are too large,

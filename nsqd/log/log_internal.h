@@ -56,7 +56,10 @@ struct log_segment {
 /* Disk space that is asked for ahead of the commits, with `disk`. */
 #define LOG_ALLOCATE (1 << 20)
 
-/* An append under way: lives on the free list or with the appending thread. */
+/*
+ * An append under way: lives on the free list or with the appending thread; with done from its begin
+ * on in the log's list, or with the log's thread.
+ */
 struct log_request {
 	/* by the appending thread */
 	size_t n;                    /* records */
@@ -77,7 +80,10 @@ struct log_request {
 	size_t told;                /* by log.kept */
 	struct err err;             /* where rc is -1 */
 	struct chan *response_chan; /* capacity 1, so that the writer never waits */
-	struct log_request *next;   /* on the free list; guarded by log.lock */
+	/* Called in its place, if nobody waits there. By the one that begins the append. */
+	void (*done)(void *arg, const struct err *err);
+	void *done_arg;
+	struct log_request *next; /* in the log's list, or on the free list; guarded by log.lock */
 };
 
 /* One thread at a time works on a reader. */
@@ -111,6 +117,7 @@ struct log {
 	const struct lg *lg;
 	const struct log_io *io;
 	bool (*tick)(void *arg);
+	void (*settle)(void *arg);
 	void *tick_arg;
 	int64_t tick_ns;
 	size_t (*kept)(
@@ -118,7 +125,7 @@ struct log {
 	void *kept_arg;
 	void (*fared)(void *arg, const struct err *err);
 	void *fared_arg;
-	struct chan *append_chan; /* of struct log_request * */
+	struct chan *append_chan; /* capacity 1: there are requests */
 	struct chan *turn_chan;   /* capacity 1, one value: the turn to write */
 	struct chan *wake_chan;   /* capacity 1: tick is wanted */
 	struct chan *exit_chan;   /* closed by log_close and log_delete */
@@ -128,7 +135,10 @@ struct log {
 	/* guarded by lock */
 	/* log:TOPIC is there; changed under lock. Unset before it looks whether it may end. */
 	_Atomic bool has_thread;
-	size_t pending;        /* requests that it must still answer */
+	size_t pending; /* requests that it must still answer */
+	struct log_request *first,
+		**last; /* of these, those that wait for it, in order; not owned */
+	size_t n_waiting;
 	int64_t tick_since_ns; /* since when it has been in tick (monotonic); 0: it is not */
 	struct log_request *free_reqs;
 	size_t n_free_reqs;

@@ -4,9 +4,10 @@
  * "log:TOPIC"; the other functions run in their callers' threads.
  *
  * The thread starts with the first append, and ends when the log has been left alone for a while. It
- * takes all requests that wait on append_chan in one go. So publishers that wait at the same time
- * share one write and one fdatasync: that is group commit. Each is answered on a chan of its own. If
- * no thread is to be had, each publisher commits for itself.
+ * takes all requests of the list in one go; append_chan says that there are some. So publishers that
+ * wait at the same time share one write and one fdatasync: that is group commit. Each is answered on a
+ * chan of its own, or by a call where nobody waits. If no thread is to be had, each publisher that
+ * waits commits for itself.
  */
 #include "nsqd/log/log_loop.h"
 
@@ -86,6 +87,38 @@ static bool is_idle(struct log *l, struct idle *idle)
 	return now - idle->since_ns >= IDLE_NS;
 }
 
+/* One more request for the thread, which is told of the first. */
+static void give_to_thread(struct log *l, struct log_request *r)
+{
+	r->next = NULL;
+	mutex_lock(&l->lock);
+	bool first = !l->first;
+	*l->last = r;
+	l->last = &r->next;
+	l->n_waiting++;
+	mutex_unlock(&l->lock);
+	if (first)
+		chan_signal(l->append_chan);
+}
+
+/* Those that wait, most at most: how many. Of others there is a signal. */
+static size_t take_requests(struct log *l, struct log_request **reqs, size_t most)
+{
+	size_t n = 0;
+	mutex_lock(&l->lock);
+	for (struct log_request *r = l->first; r && n < most; r = r->next)
+		reqs[n++] = r;
+	l->n_waiting -= n;
+	l->first = n > 0 ? reqs[n - 1]->next : l->first;
+	if (!l->first)
+		l->last = &l->first;
+	bool more = l->first;
+	mutex_unlock(&l->lock);
+	if (more)
+		chan_signal(l->append_chan);
+	return n;
+}
+
 /*
  * Publishers that have just been answered come again, mostly at once. If others wait by then, the
  * thread would write those alone, and the first ones after that, in turns. So it gives them a moment
@@ -105,20 +138,48 @@ static size_t await_others(struct log *l, struct log_request **reqs, size_t n, s
 	ticker_after(&patience, left < PATIENCE_NS ? left : PATIENCE_NS);
 	while (n < p->expected) {
 		struct chan_case cases[] = {
-			chan_case_recv_n(l->append_chan, reqs + n, LOG_REQS_MAX - n),
+			chan_case_recv(l->append_chan, NULL),
 			chan_case_tick(&patience),
 		};
 		if (chan_select(cases, 2) != 0)
 			break;
-		n += cases[0].n;
+		n += take_requests(l, reqs + n, LOG_REQS_MAX - n);
 	}
 	p->in_vain = n < p->expected ? p->in_vain + (p->in_vain < IN_VAIN_MAX) : 0;
 	p->skip = p->in_vain > 0 ? 1u << p->in_vain : 0;
 	return n;
 }
 
-static void serve(struct log *l, struct log_request **reqs, size_t n, struct pace *p)
+/* Behind this a request is its thread's again; or it is over. */
+static void answer_all(struct log *l, struct log_request *const *reqs, size_t n)
 {
+	size_t over = 0, kept = 0;
+	for (size_t i = 0; i < n; i++) {
+		over += reqs[i]->done != NULL;
+		kept += reqs[i]->done != NULL && reqs[i]->rc == 0;
+	}
+	if (kept > 0 && l->settle)
+		l->settle(l->tick_arg);
+	mutex_lock(&l->lock);
+	l->pending -= over;
+	mutex_unlock(&l->lock);
+	for (size_t i = 0; i < n; i++) {
+		struct log_request *r = reqs[i];
+		if (!r->done) {
+			chan_send(r->response_chan, NULL);
+			continue;
+		}
+		r->done(r->done_arg, r->rc != 0 ? &r->err : NULL);
+		log_request_put(l, r);
+	}
+}
+
+static void serve(struct log *l, struct pace *p)
+{
+	struct log_request *reqs[LOG_REQS_MAX];
+	size_t n = take_requests(l, reqs, LOG_REQS_MAX);
+	if (n == 0)
+		return;
 	n = await_others(l, reqs, n, p);
 	chan_recv(l->turn_chan, NULL);
 	int64_t begun = clock_mono_ns();
@@ -126,11 +187,11 @@ static void serve(struct log *l, struct log_request **reqs, size_t n, struct pac
 	chan_send(l->turn_chan, NULL);
 	p->answered_ns = clock_mono_ns();
 	p->took_ns = p->answered_ns - begun;
-	size_t expected = n + chan_len(l->append_chan);
+	mutex_lock(&l->lock);
+	size_t expected = n + l->n_waiting;
+	mutex_unlock(&l->lock);
 	p->expected = expected < LOG_REQS_MAX ? expected : LOG_REQS_MAX;
-	/* Behind this a request is its thread's again. */
-	for (size_t i = 0; i < n; i++)
-		chan_send(reqs[i]->response_chan, NULL);
+	answer_all(l, reqs, n);
 }
 
 static bool do_tick(struct log *l)
@@ -156,7 +217,6 @@ static void log_loop(void *arg)
 {
 	enum { APPEND, WAKE, TICK, EXIT, N_CASES };
 	struct log *l = arg;
-	struct log_request *reqs[LOG_REQS_MAX];
 	struct ticker ticker;
 	struct idle idle = {0};
 	struct pace pace = {0};
@@ -164,14 +224,14 @@ static void log_loop(void *arg)
 	ticker_start(&ticker, l->tick_ns);
 	for (;;) {
 		struct chan_case cases[N_CASES] = {
-			[APPEND] = chan_case_recv_n(l->append_chan, reqs, LOG_REQS_MAX),
+			[APPEND] = chan_case_recv(l->append_chan, NULL),
 			[WAKE] = chan_case_recv(l->wake_chan, NULL),
 			[TICK] = chan_case_tick(&ticker),
 			[EXIT] = chan_case_recv(l->exit_chan, NULL),
 		};
 		switch (chan_select(cases, N_CASES)) {
 		case APPEND:
-			serve(l, reqs, cases[APPEND].n, &pace);
+			serve(l, &pace);
 			break;
 		case WAKE:
 			wanted = true;
@@ -251,7 +311,7 @@ static void send_and_wait(struct log *l, struct log_request *r)
 		chan_send(l->turn_chan, NULL);
 		return;
 	}
-	chan_send(l->append_chan, &r);
+	give_to_thread(l, r);
 	await_response(l, r);
 	mutex_lock(&l->lock);
 	l->pending--;
@@ -280,4 +340,15 @@ void log_commit_one(struct log *l, struct log_request *r)
 {
 	if (!commit_alone(l, r))
 		send_and_wait(l, r);
+}
+
+int log_begin_commit(struct log *l, struct log_request *r, struct err *err)
+{
+	mutex_lock(&l->lock);
+	int rc = start_locked(l, err);
+	l->pending += rc == 0;
+	mutex_unlock(&l->lock);
+	if (rc == 0)
+		give_to_thread(l, r);
+	return rc;
 }

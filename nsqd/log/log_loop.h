@@ -22,6 +22,11 @@ bool log_wake_running(struct log *l);
  * until that is known, and so on the disk. Any thread, without locks; takes log.lock.
  */
 void log_commit_one(struct log *l, struct log_request *r);
+/*
+ * The same without waiting: log:TOPIC calls r->done, and has r then. -1 with err set, EAGAIN: there is no
+ * thread for it; r stays the caller's. Takes log.lock.
+ */
+int log_begin_commit(struct log *l, struct log_request *r, struct err *err);
 /* Frees a list of requests, linked by next. Nobody else may know them. */
 void log_requests_free(struct log_request *r);
 

@@ -88,6 +88,12 @@ static void fared(void *arg, const struct err *err)
 		tl->fared(tl->fared_arg, err);
 }
 
+/* Appends are kept that nobody waits for. */
+static void settle(void *arg)
+{
+	topic_log_save_members(arg);
+}
+
 static size_t kept(
 	void *arg, const char *channel, bool moved, struct message *const *msgs, size_t n)
 {
@@ -126,6 +132,7 @@ int topic_log_open(const struct topic_log_opts *o, struct topic_log **out, struc
 		.lg = o->lg,
 		.io = o->io,
 		.tick = topic_log_tick,
+		.settle = settle,
 		.tick_arg = tl,
 		.tick_ns = o->sync_timeout > 0 ? o->sync_timeout : SYNC_TIMEOUT_NS,
 		.kept = kept,
@@ -203,6 +210,13 @@ int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n
 	if (rc == 0)
 		topic_log_save_members(tl);
 	return rc;
+}
+
+int topic_log_begin_append(struct topic_log *tl, struct message *const *msgs, size_t n,
+	void (*done)(void *arg, const struct err *err), void *arg, struct err *err)
+{
+	CHECK(tl->started);
+	return log_begin_append(tl->log, msgs, n, done, arg, err);
 }
 
 void topic_log_handed_locked(struct topic_log *tl, uint64_t upto)

@@ -66,6 +66,9 @@ int topic_log_start(struct topic_log *tl, struct err *err);
  */
 int topic_log_append(struct topic_log *tl, struct message *const *msgs, size_t n, size_t *in_memory,
 	struct err *err);
+/* The same without waiting: log_begin_append. */
+int topic_log_begin_append(struct topic_log *tl, struct message *const *msgs, size_t n,
+	void (*done)(void *arg, const struct err *err), void *arg, struct err *err);
 /*
  * All messages with lower numbers are in the channels, or there were none. The topic's pump says so when
  * it has dealt out a batch, from memory or not. Never blocks; takes topic_log.lock.

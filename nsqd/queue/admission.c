@@ -112,12 +112,11 @@ void limits_refresh(struct topic *t, struct channel *const *channels, size_t n)
 		return;
 	rwlock_wrlock(&t->lock);
 	/* An append to a log has given topic.lock up, and yet moves messages. */
-	rwlock_wrlock(&t->append_lock);
+	wait_group_wait(&t->appends);
 	struct limited_channel *old = l->channels;
 	l->channels = list;
 	l->n_channels = n_limited;
 	switch_to(t, on, bytes || share, share);
-	rwlock_unlock(&t->append_lock);
 	rwlock_unlock(&t->lock);
 	free(old);
 }

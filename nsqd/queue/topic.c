@@ -32,6 +32,8 @@
 #include "nsqd/queue/dead_letter.h"
 #include "protocol/names.h"
 
+/* How often topic_await_puts looks whether the drain goes on. */
+#define AWAIT_LOOK_NS (100 * NSEC_PER_MSEC)
 /* The most messages that the final flush writes at once. */
 #define FLUSH_BATCH 1024
 
@@ -54,7 +56,7 @@ static void topic_free(struct topic *t)
 	chan_free(t->unstuck_chan);
 	wait_group_destroy(&t->wait_group);
 	rwlock_destroy(&t->lock);
-	rwlock_destroy(&t->append_lock);
+	wait_group_destroy(&t->appends);
 	limits_destroy(t);
 	settings_unref(t->settings);
 	free(t);
@@ -127,7 +129,7 @@ struct topic *topic_new(struct context *ctx, const char *name,
 	t->delete_callback = delete_callback;
 	t->delete_arg = delete_arg;
 	rwlock_init(&t->lock, RANK_TOPIC);
-	rwlock_init(&t->append_lock, RANK_APPEND);
+	wait_group_init(&t->appends);
 	t->memory_msg_chan = chan_new(sizeof(struct message *), (size_t)opts->mem_queue_size);
 	t->start_chan = chan_new(0, 1);
 	t->exit_chan = chan_new(0, 0);
@@ -504,21 +506,19 @@ static size_t put_to_backend(struct topic *t, struct message **msgs, size_t n, s
  * All n, or none. The topic's queue hands them to the pump, in the order of the log.
  *
  * The disk may take its time: topic.lock is given up meanwhile, since everybody needs that, as to
- * look at the topic, or to subscribe. The exit waits for append_lock.
+ * look at the topic, or to subscribe. The exit waits for appends.
  */
 static size_t put_to_log(
 	struct topic *t, struct message **msgs, size_t n, size_t *in_memory, struct err *err)
 {
-	int rc;
-	rwlock_rdlock(&t->append_lock);
+	if (!t->log_ready) {
+		err_set(err, 0, "the log is not open");
+		return 0;
+	}
+	wait_group_add(&t->appends);
 	rwlock_unlock(&t->lock);
-	if (topic_exiting(t))
-		rc = err_set(err, 0, "exiting");
-	else if (!t->log_ready)
-		rc = err_set(err, 0, "the log is not open");
-	else
-		rc = topic_log_append(t->log, msgs, n, in_memory, err);
-	rwlock_unlock(&t->append_lock);
+	int rc = topic_log_append(t->log, msgs, n, in_memory, err);
+	wait_group_done(&t->appends);
 	rwlock_rdlock(&t->lock);
 	if (rc != 0)
 		return 0;
@@ -572,17 +572,20 @@ static size_t put(struct topic *t, struct message **msgs, size_t n, bool deferre
 	return sent + put_to_backend(t, msgs + sent, n - sent, err);
 }
 
-bool topic_put_may_block(struct topic *t, size_t n)
+enum put_way topic_put_way(struct topic *t, size_t n)
 {
 	size_t cap = chan_cap(t->memory_msg_chan);
 	size_t spare = cap / 4 < PUT_MARGIN ? cap / 4 : PUT_MARGIN;
+	enum put_way way = PUT_AT_ONCE;
 	if (!rwlock_tryrdlock(&t->lock))
-		return true;
-	bool may_block =
-		t->logged || (!t->ephemeral && chan_len(t->memory_msg_chan) + n + spare > cap);
-	may_block = may_block || limits_may_wait(t, n);
+		return PUT_BLOCKS;
+	if (t->logged)
+		way = limits_are_on(t) || !t->log_ready ? PUT_BLOCKS : PUT_BEGINS;
+	else if ((!t->ephemeral && chan_len(t->memory_msg_chan) + n + spare > cap) ||
+		 limits_may_wait(t, n))
+		way = PUT_BLOCKS;
 	rwlock_unlock(&t->lock);
-	return may_block;
+	return way;
 }
 
 /*
@@ -644,6 +647,18 @@ static void drop_bodies(struct message_body *const *take_bodies, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		message_body_unref(take_bodies[i]);
+}
+
+/* The messages of these bodies, which are taken over. */
+static void make_messages(struct topic *t, struct message **msgs,
+	struct message_body *const *take_bodies, size_t n, int64_t deferred_ns)
+{
+	int64_t id = guid_factory_reserve(&t->id_factory, n);
+	int64_t now = clock_wall_ns();
+	for (size_t i = 0; i < n; i++) {
+		msgs[i] = message_new(guid_hex(&t->id_factory, id++), take_bodies[i], now);
+		msgs[i]->deferred_ns = deferred_ns;
+	}
 }
 
 /* Batch by batch: topic_put_messages. With a log as one batch: all of them are kept, or none. */
@@ -798,12 +813,89 @@ size_t topic_put_deferred(struct topic *t, struct message_body *const *take_bodi
 		drop_bodies(take_bodies, n);
 		return 0;
 	}
-	int64_t id = guid_factory_reserve(&t->id_factory, n), now = clock_wall_ns();
-	for (size_t i = 0; i < n; i++) {
-		msgs[i] = message_new(guid_hex(&t->id_factory, id++), take_bodies[i], now);
-		msgs[i]->deferred_ns = deferred_ns;
-	}
+	make_messages(t, msgs, take_bodies, n, deferred_ns);
 	return put_messages(t, msgs, n, PUT_DEFERRED, err);
+}
+
+/* --- putting without waiting ----------------------------------------------------------------- */
+
+/* The end of a put that has made its messages. */
+static void end_put(struct topic_put *p, const struct err *why)
+{
+	size_t n = p->n_msgs;
+	if (why) {
+		p->err = *why;
+	} else {
+		atomic_fetch_add_explicit(&p->topic->message_count, n, memory_order_relaxed);
+		atomic_fetch_add_explicit(&p->topic->message_bytes, p->bytes, memory_order_relaxed);
+		p->n = n;
+	}
+	message_unref_all(p->msgs, n);
+	free(p->msgs);
+	p->done(p);
+}
+
+/* Of an append: log:TOPIC. The exit waits for it, and not for the publisher, which has the topic. */
+static void append_ended(void *arg, const struct err *why)
+{
+	struct topic_put *p = arg;
+	struct topic *t = p->topic;
+	wait_group_done(&t->appends);
+	end_put(p, why);
+}
+
+/* topic.lock is given up. False: no thread would do it. */
+static bool begin_append(
+	struct topic_put *p, struct message_body *const *take_bodies, size_t n, struct err *err)
+{
+	struct topic *t = p->topic;
+	p->bytes = 0;
+	for (size_t i = 0; i < n; i++)
+		p->bytes += take_bodies[i]->len;
+	p->msgs = xreallocarray(NULL, n, sizeof(struct message *));
+	make_messages(t, p->msgs, take_bodies, n, p->deferred_ns);
+	p->n_msgs = n;
+	if (topic_log_begin_append(t->log, p->msgs, n, append_ended, p, err) == 0)
+		return true;
+	wait_group_done(&t->appends);
+	if (err->code != EAGAIN) {
+		end_put(p, err);
+		return true;
+	}
+	for (size_t i = 0; i < n; i++)
+		message_body_ref(take_bodies[i]);
+	message_unref_all(p->msgs, n);
+	free(p->msgs);
+	return false;
+}
+
+bool topic_begin_put(struct topic_put *p, struct message_body *const *take_bodies, size_t n)
+{
+	struct topic *t = p->topic;
+	struct err err;
+	if (!rwlock_tryrdlock(&t->lock))
+		return false;
+	/* Limits begin with that lock, and when no append is under way. */
+	bool begins = t->logged && t->log_ready && !limits_are_on(t);
+	bool refused = begins && refuses(t, false, &p->err);
+	if (begins && !refused)
+		wait_group_add(&t->appends);
+	rwlock_unlock(&t->lock);
+	p->n = 0;
+	if (!refused)
+		return begins && begin_append(p, take_bodies, n, &err);
+	drop_bodies(take_bodies, n);
+	p->done(p);
+	return true;
+}
+
+void topic_look_at_log(struct topic *t)
+{
+	if (!rwlock_tryrdlock(&t->lock))
+		return;
+	if (t->log)
+		log_look(topic_log_log(t->log));
+	rwlock_unlock(&t->lock);
 }
 
 /*
@@ -899,18 +991,14 @@ bool topic_get_log_stats(struct topic *t, struct topic_log_stats *out)
 	return has;
 }
 
-/* Those of puts that have begun. */
-static void await_appends(struct topic *t)
-{
-	rwlock_wrlock(&t->append_lock);
-	rwlock_unlock(&t->append_lock);
-}
-
 void topic_await_puts(struct topic *t)
 {
 	rwlock_wrlock(&t->lock);
 	rwlock_unlock(&t->lock);
-	await_appends(t);
+	/* If the drain is called off, others begin, and there may always be some. */
+	while (!wait_group_wait_until(&t->appends, clock_mono_ns() + AWAIT_LOOK_NS) &&
+		context_is_draining(t->ctx))
+		;
 }
 
 int64_t topic_depth(struct topic *t)
@@ -941,10 +1029,15 @@ struct quantile *topic_aggregate_channel_e2e_processing_latency(struct topic *t)
 /* topic.lock is not held meanwhile, as with an append. Where that fails the log says so. */
 static void flush_log(struct topic *t)
 {
-	rwlock_rdlock(&t->append_lock);
-	if (!topic_exiting(t) && t->log && t->log_ready)
-		(void)topic_log_flush(t->log);
-	rwlock_unlock(&t->append_lock);
+	rwlock_rdlock(&t->lock);
+	bool has = !topic_exiting(t) && t->log && t->log_ready;
+	if (has)
+		wait_group_add(&t->appends);
+	rwlock_unlock(&t->lock);
+	if (!has)
+		return;
+	(void)topic_log_flush(t->log);
+	wait_group_done(&t->appends);
 }
 
 /*
@@ -1099,7 +1192,7 @@ static enum exit_result topic_exit(struct topic *t, bool deleted, struct err *er
 		err_set(err, 0, "exiting");
 		return EXIT_ELSEWHERE;
 	}
-	await_appends(t);
+	wait_group_wait(&t->appends);
 	if (deleted) {
 		nsqd_logf(t->ctx, LG_INFO, "TOPIC(%s): deleting", t->name);
 		/* before nsqd.dat is without it: who makes it anew finds none of them */

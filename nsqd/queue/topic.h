@@ -31,6 +31,13 @@ struct quantile;
 struct topic_log;
 struct topic_log_stats;
 
+/* How a put would go, as far as can be seen now. */
+enum put_way {
+	PUT_AT_ONCE,
+	PUT_BEGINS, /* a log is waited for: topic_begin_put does not */
+	PUT_BLOCKS, /* it may wait */
+};
+
 struct topic {
 	_Atomic int refs;
 	char name[NAME_SIZE]; /* immutable */
@@ -50,15 +57,19 @@ struct topic {
 
 	bool logged; /* immutable: it has a log */
 	/*
-	 * NULL: not durable. Until exit takes it away, under lock: for those who hold that, or
-	 * append_lock, and for the channels and the pump, which end before; and for who starts the
-	 * topic while log_ready is not set, as nobody else knows it.
+	 * NULL: not durable. Until exit takes it away, under lock: for those who hold that, or are
+	 * one of the appends, and for the channels and the pump, which end before; and for who starts
+	 * the topic while log_ready is not set, as nobody else knows it.
 	 */
 	struct topic_log *log;
-	struct rwlock append_lock; /* appends, flushes hold it for reading; who else waits: exit */
-	bool stock_first;          /* immutable: durable, and it has had a disk queue before */
-	char *log_broken;          /* why a channel could not be opened; of topic_enter_log */
-	bool log_ready;            /* set before any publisher knows the topic */
+	/*
+	 * Appends to its log under way, and flushes. One begins with lock held, and not in vain: see
+	 * topic_refuses.
+	 */
+	struct wait_group appends;
+	bool stock_first; /* immutable: durable, and it has had a disk queue before */
+	char *log_broken; /* why a channel could not be opened; of topic_enter_log */
+	bool log_ready;   /* set before any publisher knows the topic */
 	bool log_failing; /* counts as such: by the writer of the log, or who opens and ends */
 	struct backend_queue *backend; /* immutable; lives until exit has ended; puts hold lock */
 	struct chan *memory_msg_chan;  /* immutable; of struct message * */
@@ -126,8 +137,8 @@ struct channel *topic_get_channel(struct topic *t, const char *name, struct err 
 struct channel *topic_create_channel(struct topic *t, const char *name, struct err *err);
 /* What its log holds, and has done. False: it has none. Takes topic.lock, never blocks on the disk. */
 bool topic_get_log_stats(struct topic *t, struct topic_log_stats *out);
-/* For nsqd_put_may_block and nsqd_sub_may_block (topics.h), which see. */
-bool topic_put_may_block(struct topic *t, size_t n);
+/* For nsqd_put_way and nsqd_sub_may_block (topics.h), which see. */
+enum put_way topic_put_way(struct topic *t, size_t n);
 bool topic_sub_may_block(struct topic *t, const char *channel_name);
 /* GetExistingChannel: a reference, or NULL. */
 struct channel *topic_get_existing_channel(struct topic *t, const char *name);
@@ -198,6 +209,32 @@ int topic_put_message_deferred(
  */
 size_t topic_put_deferred(struct topic *t, struct message_body *const *take_bodies, size_t n,
 	int64_t deferred_ns, struct err *err);
+
+/*
+ * A put that its publisher does not wait for: one batch, all of it or nothing. It belongs to the
+ * topic from topic_begin_put until done is called.
+ */
+struct topic_put {
+	struct topic *topic; /* the caller's reference */
+	/* Called by any thread, perhaps before topic_begin_put returns. Must not block, nor put. */
+	void (*done)(struct topic_put *p);
+	int64_t deferred_ns; /* the delay of its messages; 0: none */
+	/* when done is called */
+	size_t n; /* messages that are kept; 0 with err set */
+	struct err err;
+	/* the topic's own */
+	struct message **msgs;
+	size_t n_msgs;
+	uint64_t bytes; /* of their bodies */
+};
+/*
+ * Begins to put n messages, if the topic has a log: topic, done and deferred_ns are set. Takes over
+ * the references of the bodies. False: it would have to wait, and has taken nothing. Any thread; does
+ * not block.
+ */
+bool topic_begin_put(struct topic_put *p, struct message_body *const *take_bodies, size_t n);
+/* A put under way takes long: whoever waits for it has the daemon's log told. Does not block. */
+void topic_look_at_log(struct topic *t);
 
 /*
  * The longest delay of a message that is published to it: --max-req-timeout, or with a log

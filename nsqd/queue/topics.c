@@ -48,15 +48,15 @@ struct topic *nsqd_get_existing_topic(struct topics *ts, const char *name)
 	return t;
 }
 
-bool nsqd_put_may_block(struct topics *ts, const char *topic_name, size_t n)
+enum put_way nsqd_put_way(struct topics *ts, const char *topic_name, size_t n)
 {
 	struct topic *t;
 	if (!rwlock_tryrdlock(&ts->lock))
-		return true;
+		return PUT_BLOCKS;
 	HASH_FIND_STR(ts->topic_map, topic_name, t);
-	bool may_block = !t || topic_put_may_block(t, n);
+	enum put_way way = t ? topic_put_way(t, n) : PUT_BLOCKS;
 	rwlock_unlock(&ts->lock);
-	return may_block;
+	return way;
 }
 
 int64_t nsqd_max_defer(struct topics *ts, const char *topic_name)

@@ -64,11 +64,11 @@ struct topic *nsqd_create_topic(struct topics *ts, const char *name, struct err 
 struct topic *nsqd_get_existing_topic(struct topics *ts, const char *name);
 /*
  * May a put of n messages into the topic of that name have to wait, be it for a disk, for a topic
- * that is to be made, or for a lock? And a SUB of a channel? Guesses that err on the safe side, with
+ * that is to be made, or for a lock? May a SUB of a channel? Guesses that err on the safe side, with
  * so much room to spare that other publishers do not spoil them. They do not block.
  */
 #define PUT_MARGIN 256
-bool nsqd_put_may_block(struct topics *ts, const char *topic_name, size_t n);
+enum put_way nsqd_put_way(struct topics *ts, const char *topic_name, size_t n);
 bool nsqd_sub_may_block(struct topics *ts, const char *topic_name, const char *channel_name);
 /* topic_max_defer of the topic of that name, or as it would be if it were made. Does not block. */
 int64_t nsqd_max_defer(struct topics *ts, const char *topic_name);

@@ -19,11 +19,11 @@ FUNCTIONAL      = PYTHONDONTWRITEBYTECODE=1 $(PYTHON3) -m pytest -q -p no:cachep
                   -n $(FUNCTIONAL_JOBS) $(FUNCTIONAL_LEFT_OUT) $(FUNCTIONAL_ARGS) test/functional
 
 # The files that `make quick` leaves out. Seconds that their tests take, added up, on an idle
-# machine: 136, 45, 28, 26, 26, 25, 23, 21, 15, 13, 12 and 9, of 550 for all. Most of them wait for
-# a time-out. Of the last, each test wants root and a user of its own.
+# machine: 136, 45, 28, 26, 26, 25, 23, 21, 15, 13, 12, 9 and 80, of 630 for all. Most of them wait
+# for a time-out, or for a disk. Of the last but one, each test wants root and a user of its own.
 FUNCTIONAL_SLOW := test_client_pollers test_tls test_http_limits test_standstill test_auth \
                    test_lookupd test_statsd test_timeouts test_http_malformed test_exit \
-                   test_full_sockets test_thread_limit
+                   test_full_sockets test_thread_limit test_slow_disk
 $(foreach f,$(FUNCTIONAL_SLOW:%=test/functional/%.py),$(if $(wildcard $(f)),,\
     $(error FUNCTIONAL_SLOW: there is no $(f))))
 
@@ -32,13 +32,15 @@ $(foreach f,$(FUNCTIONAL_SLOW:%=test/functional/%.py),$(if $(wildcard $(f)),,\
 SIDE_BY_SIDE    := $(ROOT)/stock/nsqd
 # Beside it, for test_lookupd.py: the same goes for it.
 STOCK_LOOKUPD   := $(ROOT)/stock/nsqlookupd
-FUNCTIONAL_RUN   = STOCK=$${STOCK:-$(abspath $(SIDE_BY_SIDE))} NSQD=$(abspath $(BUILD)/nsqd) \
+# For test_slow_disk.py: it makes system calls slow (test/below/below.mk).
+SLOW_DISK       := $(ROOT)/below/below.so
+FUNCTIONAL_RUN   = BELOW_SO=$(abspath $(SLOW_DISK)) STOCK=$${STOCK:-$(abspath $(SIDE_BY_SIDE))} NSQD=$(abspath $(BUILD)/nsqd) \
                    TIMEOUT_SCALE=$(FUNCTIONAL_SCALE) $(FUNCTIONAL)
 
 .PHONY: functional functional-quick functional-thread functional-address functional-handover functional-stock
 .PHONY: functional-durable functional-durable-quick
-built-functional: $(BUILD)/nsqd $(SIDE_BY_SIDE) $(STOCK_LOOKUPD)
-functional: $(BUILD)/nsqd $(SIDE_BY_SIDE) $(STOCK_LOOKUPD) ## functional tests of this variant (SANITIZE=, FUNCTIONAL_ARGS=)
+built-functional: $(BUILD)/nsqd $(SIDE_BY_SIDE) $(STOCK_LOOKUPD) $(SLOW_DISK)
+functional: $(BUILD)/nsqd $(SIDE_BY_SIDE) $(STOCK_LOOKUPD) $(SLOW_DISK) ## functional tests of this variant (SANITIZE=, FUNCTIONAL_ARGS=)
 	@$(FUNCTIONAL_RUN)
 
 # Stock's programs are not built for this: the tests that want them say so where there are none.
@@ -77,7 +79,8 @@ FUNCTIONAL_WITHOUT_MESSAGES := test_http_answers test_http_framing test_http_mal
                                test_http_side_by_side test_tls test_access test_addresses test_auth \
                                test_flags test_log test_service_manager test_statsd test_limits
 FUNCTIONAL_OF_LOGS := test_delays test_durability test_durability_per_topic test_durability_settings \
-                      test_log_by_id test_log_directories test_log_inspect test_stock_and_back
+                      test_log_by_id test_log_directories test_log_inspect test_slow_disk \
+                      test_stock_and_back
 # What a part of it leaves out as well: two thirds of the time, and mostly about clients.
 FUNCTIONAL_LITTLE_OF_LOGS := test_bad_input test_channel_timeouts test_client_pollers \
                              test_command_line test_flow test_full_sockets test_http_limits \

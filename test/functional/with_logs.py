@@ -6,7 +6,8 @@ file's. An entry that fits no test is an error (conftest.py).
 """
 
 DISK_QUEUE = 'is about the files of a disk queue'
-THREAD = 'to publish needs a thread, since it waits for the disk'
+THREAD = 'to publish by HTTP needs a thread, since it waits for the disk'
+WOKEN = 'the thread of a log wakes pumps, which may get a thread for that'
 DESCRIPTORS = 'a topic with a log has more descriptors, which the test counts'
 MEMORY = 'a log and its cursors take memory of their own'
 WRITER = 'the thread of the log, which syncs for all, hands messages to the pump'
@@ -18,17 +19,8 @@ OTHERWISE = {
         'test_thousands_of_random_commands_do_no_harm': DESCRIPTORS,
     },
     'test_client_pollers.py': {
-        'test_a_client_that_is_never_silent_gives_its_thread_up_as_well': THREAD,
-        'test_a_layer_needs_a_thread_for_its_beginning_only': THREAD,
-        'test_a_part_of_a_command_costs_no_thread_wherever_it_is_cut': THREAD,
-        'test_a_thousand_consumers_cost_no_thread': THREAD,
-        'test_a_thread_is_given_up': THREAD,
-        'test_heartbeats_of_silent_clients_cost_no_thread': THREAD,
         'test_idle_topics_take_little_memory': MEMORY,
-        'test_no_command_needs_a_thread_where_its_topic_is_there': THREAD,
-        'test_parts_of_records_and_chunks_cost_no_thread': THREAD,
-        'test_rdy_0_gets_nothing': THREAD,
-        'test_what_drips_in_costs_no_thread': THREAD,
+        'test_rdy_0_gets_nothing': WOKEN,
     },
     'test_command_line.py': {
         'test_depths_are_those_that_the_next_start_shows': DISK_QUEUE,
@@ -64,13 +56,6 @@ OTHERWISE = {
     },
     'test_settings_states.py': {
         'test_after_a_restart_nothing_waits_for_a_backoff': DELAY,
-    },
-    'test_thread_limit.py': {
-        'test_a_busy_client_needs_no_thread': THREAD,
-        'test_a_client_that_does_not_read_holds_up_nobody': THREAD,
-        'test_clients_that_need_no_thread_are_served': THREAD,
-        'test_half_a_command_takes_no_thread_from_others': THREAD,
-        'test_large_bodies_need_no_thread': THREAD,
     },
 }
 

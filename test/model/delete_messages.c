@@ -296,7 +296,7 @@ static void list_all(struct topic *t, struct channel *c)
 static void ask(struct topic *t, struct channel *c)
 {
 	(void)t, (void)c;
-	(void)nsqd_put_may_block(&topics, topic_name, 1);
+	(void)nsqd_put_way(&topics, topic_name, 1);
 	(void)nsqd_sub_may_block(&topics, topic_name, channel_name);
 }
 

@@ -205,6 +205,11 @@ static inline enum netpoll_next run_here(struct peer *c)
 	return protocol_v2_io_loop(c->client);
 }
 
+static inline void step_says(struct peer *c, enum netpoll_next next)
+{
+	assert_int_equal(step_here(c), next);
+}
+
 /* It leaves, and is freed. */
 static inline void end_here(struct peer *c)
 {
@@ -213,6 +218,31 @@ static inline void end_here(struct peer *c)
 	assert_int_equal(peer_go_on(c, false), NETPOLL_OVER);
 	wait_group_destroy(&c->wg);
 	client_v2_free(c->client);
+}
+
+/* --- what is said, byte for byte ----------------------------------------------------------------- */
+
+#define OK_FRAME "\0\0\0\6\0\0\0\0OK"
+#define NO_ID "0000000000000000"
+#define PUB_X(topic) "PUB " topic "\n\0\0\0\4xxxx"
+
+#define ERROR_FRAME(len, text) "\0\0\0" len "\0\0\0\1" text
+
+#define SAY(c, text) say_bytes(c, text, sizeof(text) - 1)
+#define EXPECT(c, text) expect_bytes(c, text, sizeof(text) - 1)
+
+static inline void say_bytes(struct peer *c, const char *bytes, size_t len)
+{
+	assert_int_equal(send(c->peer, bytes, len, MSG_NOSIGNAL), len);
+}
+
+/* That has been answered, and no more. */
+static inline void expect_bytes(struct peer *c, const char *want, size_t len)
+{
+	char got[4096];
+	ssize_t n = recv(c->peer, got, sizeof(got), MSG_DONTWAIT);
+	assert_int_equal(n < 0 ? 0 : n, len);
+	assert_memory_equal(got, want, len);
 }
 
 /* --- the end ------------------------------------------------------------------------------------ */

@@ -13,30 +13,9 @@
 #include "nsqd/client/auth.h"
 #include "nsqd/client/io_loop.h"
 
-/* A topic whose memory has room, but not for ever: see topic_put_may_block. */
+/* A topic whose memory has room, but not for ever: see topic_put_way. */
 #define MEMORY 1000
 #define step_test(f) channel_test_with(f, .mem_queue_size = MEMORY)
-
-#define OK_FRAME "\0\0\0\6\0\0\0\0OK"
-#define NO_ID "0000000000000000"
-#define PUB_X(topic) "PUB " topic "\n\0\0\0\4xxxx"
-
-#define SAY(c, text) say_bytes(c, text, sizeof(text) - 1)
-#define EXPECT(c, text) expect_bytes(c, text, sizeof(text) - 1)
-
-static void say_bytes(struct peer *c, const char *bytes, size_t len)
-{
-	assert_int_equal(send(c->peer, bytes, len, MSG_NOSIGNAL), len);
-}
-
-/* That has been answered, and no more. */
-static void expect_bytes(struct peer *c, const char *want, size_t len)
-{
-	char got[4096];
-	ssize_t n = recv(c->peer, got, sizeof(got), MSG_DONTWAIT);
-	assert_int_equal(n < 0 ? 0 : n, len);
-	assert_memory_equal(got, want, len);
-}
 
 static void say_pub(struct peer *c, const char *topic, uint32_t seq)
 {
@@ -74,11 +53,6 @@ static int create_none(pthread_t *id, const pthread_attr_t *attr, void *(*fn)(vo
 	return EAGAIN;
 }
 
-static void step_says(struct peer *c, enum netpoll_next next)
-{
-	assert_int_equal(step_here(c), next);
-}
-
 /* What a step has left is done in a thread, which reads on until the input ends. */
 static void run_to_the_end(struct peer *c)
 {
@@ -100,7 +74,6 @@ struct exchange {
 		in, sizeof(in) - 1, out, sizeof(out) - 1                                           \
 	}
 #define SUB_OK "SUB test ch\n"
-#define ERROR_FRAME(len, text) "\0\0\0" len "\0\0\0\1" text
 
 static const struct exchange at_once[] = {
 	SAID(SUB_OK, OK_FRAME),

@@ -5,6 +5,8 @@
 
 #include <sys/stat.h>
 
+#include "common/thread_name.h"
+
 static int setup(void **state)
 {
 	return enter_test_dir(state) != 0 ? -1 : log_setup(state);
@@ -259,6 +261,14 @@ static void append_one(void *arg)
 	append_some(p->l, p->first, 1, 100);
 }
 
+static size_t n_waiting(struct log *l)
+{
+	mutex_lock(&l->lock);
+	size_t n = l->n_waiting;
+	mutex_unlock(&l->lock);
+	return n;
+}
+
 /* Those that come while the disk works share the next sync. Readers see nothing before it is over. */
 static void test_group_commit(void **state)
 {
@@ -277,7 +287,7 @@ static void test_group_commit(void **state)
 		if (i == 0)
 			chan_recv(in_sync, NULL);
 	}
-	wait_for(chan_len(l->append_chan) == COUNT(few) - 1);
+	wait_for(n_waiting(l) == COUNT(few) - 1);
 	assert_true(stats_of(l).next == 2 && stats_of(l).commit_since_ns > 0);
 	struct content c = read_log(l, 1);
 	assert_int_equal(c.n, 1);
@@ -292,6 +302,113 @@ static void test_group_commit(void **state)
 	log_close(l);
 	chan_free(in_sync);
 	chan_free(go_on);
+}
+
+/* --- appends that nobody waits for ------------------------------------------------------------------ */
+
+struct begun {
+	struct message *m;
+	_Atomic int ends;
+	int code;    /* of the error; 0: it is kept */
+	size_t rank; /* the how many-th end this was */
+	char thread[32];
+};
+
+static _Atomic size_t n_ended;
+
+static void note_end(void *arg, const struct err *err)
+{
+	struct begun *b = arg;
+	b->code = err ? err->code : 0;
+	b->rank = n_ended++;
+	snprintf(b->thread, sizeof(b->thread), "%s", thread_name());
+	b->ends++;
+}
+
+static void begin_one(struct log *l, struct begun *b, uint64_t number)
+{
+	struct err err = {0};
+	*b = (struct begun){.m = make_message(number, 100)};
+	if (log_begin_append(l, &b->m, 1, note_end, b, &err) != 0)
+		fail_msg("log_begin_append: %s", err.msg);
+}
+
+static void end_one(struct begun *b, int code)
+{
+	wait_for(b->ends > 0);
+	assert_true(b->ends == 1 && b->code == code);
+	assert_string_equal(b->thread, "log:t");
+	message_unref(b->m);
+}
+
+/* More than a commit takes. All are answered, in their order; one that waits in a thread is as well. */
+static void test_appends_that_nobody_waits_for(void **state)
+{
+	static struct begun many[3 * LOG_REQS_MAX];
+	struct publisher one;
+	struct wait_group wg;
+	struct log *l = open_log(NULL, AT_FDCWD, false, 0);
+	n_ended = 0;
+	chan_recv(l->turn_chan, NULL);
+	for (size_t i = 0; i < COUNT(many); i++)
+		begin_one(l, &many[i], i);
+	wait_group_init(&wg);
+	one = (struct publisher){l, COUNT(many)};
+	go(&wg, append_one, &one);
+	wait_for(n_waiting(l) > COUNT(many) - LOG_REQS_MAX);
+	assert_true(n_ended == 0 && stats_of(l).next == 1);
+	chan_send(l->turn_chan, NULL);
+	join(&wg);
+	for (size_t i = 0; i < COUNT(many); i++) {
+		assert_int_equal(many[i].m->seq, i + 1);
+		assert_int_equal(many[i].rank, i);
+		end_one(&many[i], 0);
+	}
+	struct content c = read_log(l, 1);
+	for (size_t i = 0; i < c.n; i++)
+		assert_true(c.numbers[i] == i);
+	assert_int_equal(c.n, COUNT(many) + 1);
+	free_content(&c);
+	/* Nobody has ended the append but log:TOPIC: the log may be closed behind it. */
+	begin_one(l, &many[0], 0);
+	end_one(&many[0], 0);
+	log_close(l);
+}
+
+static ssize_t no_space(
+	const struct log_io *io, int fd, const struct iovec *iov, int n, int64_t off)
+{
+	errno = ENOSPC;
+	return -1;
+}
+
+static int no_thread(
+	struct wait_group *wg, const char *name, void (*fn)(void *), void *arg, struct err *err)
+{
+	return err_set(err, EAGAIN, "no thread for %s", name);
+}
+
+static void test_appends_that_nobody_waits_for_fail(void **state)
+{
+	struct begun b;
+	struct err err = {0};
+	struct log_io io = log_io_real;
+	struct log *l = open_log(&io, AT_FDCWD, false, 0);
+	io.start = no_thread;
+	b = (struct begun){.m = make_message(1, 100)};
+	assert_int_equal(log_begin_append(l, &b.m, 1, note_end, &b, &err), -1);
+	assert_int_equal(err.code, EAGAIN);
+	message_unref(b.m);
+	io.start = log_io_real.start;
+	io.pwritev = no_space;
+	begin_one(l, &b, 1);
+	end_one(&b, ENOSPC);
+	assert_int_equal(b.m->seq, 0);
+	io.pwritev = log_io_real.pwritev;
+	begin_one(l, &b, 1);
+	end_one(&b, 0);
+	assert_int_equal(stats_of(l).next, 2);
+	log_close(l);
 }
 
 /* --- copies ----------------------------------------------------------------------------------------- */
@@ -458,12 +575,6 @@ static void test_read_only(void **state)
 }
 
 /* --- its thread -------------------------------------------------------------------------------------- */
-
-static int no_thread(
-	struct wait_group *wg, const char *name, void (*fn)(void *), void *arg, struct err *err)
-{
-	return err_set(err, EAGAIN, "no thread for %s", name);
-}
 
 static void test_without_a_thread_the_publisher_writes(void **state)
 {
@@ -648,6 +759,8 @@ int main(void)
 		log_test(test_read_at),
 		log_test(test_many_publish_and_read),
 		log_test(test_group_commit),
+		log_test(test_appends_that_nobody_waits_for),
+		log_test(test_appends_that_nobody_waits_for_fail),
 		log_test(test_copies),
 		log_test(test_forget),
 		log_test(test_delete),

@@ -434,7 +434,7 @@ static void test_so_is_one_of_a_deleted_topic_with_limits(struct fixture *f)
 		get_channel(t, "ch");
 		set(t, NULL, limits[i]);
 		assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "test", &err), 0);
-		topic_put_may_block(t, 1);
+		topic_put_way(t, 1);
 		assert_int_equal(try_put(t, 0, 300, &err), 0);
 		assert_string_equal(err.msg, "exiting");
 		assert_int_equal(topic_put_message_deferred(t, body_of(1), 1, &err), -1);
