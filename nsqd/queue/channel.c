@@ -35,6 +35,8 @@
 /* When to try a message again that the backend has refused. */
 #define RETRY_NS NSEC_PER_SEC
 #define FLUSH_BATCH 1024
+/* Of what is in flight so many go under one lock, when all go. */
+#define CLEAR_BATCH 1024
 /* The most messages that are put in flight under one lock. */
 #define START_BATCH 128
 
@@ -1075,11 +1077,33 @@ void channel_pump_fetches_settings(struct channel *c)
 }
 
 /* initPQ: forgets what is in flight and deferred; the consumers have nothing in flight any more. */
+/* With a log each is finished there, by CLEAR_BATCH under one lock. */
+static void finish_in_flight(struct channel *c)
+{
+	struct message *m;
+	size_t left = channel_in_flight_count(c);
+	while (left > 0) {
+		mutex_lock(&c->in_flight_lock);
+		size_t n = left < CLEAR_BATCH ? left : CLEAR_BATCH;
+		for (size_t i = 0; i < n; i++) {
+			m = in_flight_pqueue_peek_and_shift(&c->in_flight, INT64_MAX);
+			if (m && c->log_queue)
+				log_queue_finished_locked(c->log_queue, m);
+			message_unref(m);
+		}
+		mutex_unlock(&c->in_flight_lock);
+		left -= n;
+	}
+}
+
 static void clear_in_flight_and_deferred(struct channel *c)
 {
 	struct consumer *client, *tmp;
+	if (c->logged)
+		finish_in_flight(c);
 	mutex_lock(&c->in_flight_lock);
-	in_flight_pqueue_clear(&c->in_flight);
+	if (!c->logged)
+		in_flight_pqueue_clear(&c->in_flight);
 	(void)publish_next(c, &c->next_in_flight, &c->in_flight);
 	mutex_unlock(&c->in_flight_lock);
 
@@ -1102,6 +1126,7 @@ static void empty_memory(struct channel *c)
 		rwlock_rdlock(&c->exit_lock);
 		n = chan_try_recv_n(c->memory_msg_chan, msgs, CHANNEL_BATCH, NULL);
 		channel_sub_bytes(c, msgs, n);
+		channel_are_over(c, msgs, n);
 		rwlock_unlock(&c->exit_lock);
 		message_unref_all(msgs, n);
 	}
@@ -1120,6 +1145,9 @@ int channel_empty(struct channel *c, struct err *err)
 	rwlock_rdlock(&c->exit_lock);
 	int rc = c->backend ? c->backend->ops->empty(c->backend, err) : 0;
 	rwlock_unlock(&c->exit_lock);
+	/* What came into memory before that is finished in the log. */
+	if (c->logged)
+		empty_memory(c);
 	channel_update_pump(c, CHANNEL_EMPTIED);
 	clear_in_flight_and_deferred(c);
 	/* What was emptied must not come again after kill -9. */

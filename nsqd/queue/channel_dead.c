@@ -355,7 +355,13 @@ __attribute__((noinline)) bool channel_bury(struct channel *c)
 
 void channel_drop_dead(struct channel *c)
 {
-	kept_clear(&c->dead);
+	struct message *msgs[BURY_BATCH] UNINITIALIZED;
+	size_t n;
+	while ((n = kept_take(&c->dead, msgs, BURY_BATCH)) > 0) {
+		channel_are_over(c, msgs, n);
+		message_unref_all(msgs, n);
+		(void)kept_settle(&c->dead, NULL, 0);
+	}
 	channel_dead_less(c);
 }
 

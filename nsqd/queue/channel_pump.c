@@ -78,6 +78,7 @@ static void batch_taken(struct channel *c, size_t n)
 
 static void drop_batch(struct channel *c)
 {
+	channel_are_over(c, c->batch, batch_len(c));
 	message_unref_all(c->batch, batch_len(c));
 	batch_taken(c, batch_len(c));
 }
