@@ -18,11 +18,12 @@ CHANNEL, CLIENT = "nsqd/queue/channel.c", "nsqd/client/client_v2.c"
 SEND = "nsqd/client/protocol_v2_send.c"
 TOPICS, TOPIC, TOPIC_PUMP = "nsqd/queue/topics.c", "nsqd/queue/topic.c", "nsqd/queue/topic_pump.c"
 
-LOG, LOG_APPEND = "nsqd/log/log.c", "nsqd/log/log_append.c"
+LOG, LOG_LOOP, LOG_APPEND = "nsqd/log/log.c", "nsqd/log/log_loop.c", "nsqd/log/log_append.c"
 LOG_QUEUE, LOG_PUT = "nsqd/log/log_queue.c", "nsqd/log/log_queue_put.c"
 LOG_READ, LOG_DUE = "nsqd/log/log_queue_read.c", "nsqd/log/log_queue_due.c"
 LOG_MOVE, LOG_MOVER = "nsqd/log/log_queue_move.c", "nsqd/log/log_mover.c"
-TOPIC_LOG = "nsqd/log/topic_log.c"
+TOPIC_LOG, LOG_FLUSH = "nsqd/log/topic_log.c", "nsqd/log/topic_log_flush.c"
+LOG_MEMBERS = "nsqd/log/topic_log_members.c"
 
 ANSWER = "pumps deliver msgs=2 answers=1 stalls=1 draws=0 switches=2"
 PAUSED = "pumps deliver msgs=2 early=1 pauses=2 draws=0 switches=1"
@@ -1009,7 +1010,7 @@ MUTATIONS = [
              "	if (c->backend->ops->depth(c->backend) == 0)",
              ["delete use use=4"]),
     # --- the log: group commit
-    Mutation("who commits alone has the turn", LOG,
+    Mutation("a thread that commits alone has the turn", LOG_LOOP,
              "	if (log_syncs(l) || chan_try_recv_n(l->turn_chan, NULL, 1, NULL) == 0)\n"
              "		return false;\n"
              "	mutex_lock(&l->lock);\n"
@@ -1024,11 +1025,11 @@ MUTATIONS = [
              "	mutex_unlock(&l->lock);\n"
              "	log_commit(l, &r, 1);",
              ["log group"]),
-    Mutation("who commits alone gives the turn back", LOG,
+    Mutation("a thread that commits alone gives the turn back", LOG_LOOP,
              "	log_commit(l, &r, 1);\n	chan_send(l->turn_chan, NULL);\n	return true;",
              "	log_commit(l, &r, 1);\n	return true;",
              ["log group"]),
-    Mutation("the thread commits with the turn", LOG,
+    Mutation("the thread commits with the turn", LOG_LOOP,
              "	chan_recv(l->turn_chan, NULL);\n"
              "	int64_t begun = clock_mono_ns();\n"
              "	log_commit(l, reqs, n);\n"
@@ -1036,7 +1037,7 @@ MUTATIONS = [
              "	int64_t begun = clock_mono_ns();\n"
              "	log_commit(l, reqs, n);",
              ["log group"]),
-    Mutation("the thread rests with the turn", LOG,
+    Mutation("the thread rests with the turn", LOG_LOOP,
              "	chan_recv(l->turn_chan, NULL);\n	log_rest(l);\n",
              "	log_rest(l);\n	chan_recv(l->turn_chan, NULL);\n",
              ["log group first=1 timeouts=3 switches=1"]),
@@ -1076,12 +1077,12 @@ MUTATIONS = [
              "			reqs[i]->told = l->kept(",
              "			reqs[0]->told = l->kept(",
              ["log group disk=1"]),
-    Mutation("each publisher is answered", LOG,
+    Mutation("each publisher is answered", LOG_LOOP,
              "	for (size_t i = 0; i < n; i++)\n"
              "		chan_send(reqs[i]->response_chan, NULL);",
              "	chan_send(reqs[0]->response_chan, NULL);",
              ["log group disk=1"]),
-    Mutation("a publisher is answered behind the commit", LOG,
+    Mutation("a publisher is answered behind the commit", LOG_LOOP,
              "	log_commit(l, reqs, n);\n	chan_send(l->turn_chan, NULL);\n"
              "	p->answered_ns = clock_mono_ns();",
              "	for (size_t i = 0; i < n; i++)\n"
@@ -1090,11 +1091,11 @@ MUTATIONS = [
              "	n = 0;\n"
              "	p->answered_ns = clock_mono_ns();",
              ["log group disk=1"]),
-    Mutation("the thread does not end while it must answer", LOG,
+    Mutation("the thread does not end while it must answer", LOG_LOOP,
              "	if (l->pending == 0 && chan_len(l->wake_chan) == 0)",
              "	if (chan_len(l->wake_chan) == 0)",
              ["log group n=1 disk=1 first=1 rests=1 timeouts=3 switches=1"]),
-    Mutation("without a thread a publisher commits with the turn", LOG,
+    Mutation("without a thread a publisher commits with the turn", LOG_LOOP,
              "		chan_recv(l->turn_chan, NULL);\n"
              "		log_commit(l, &r, 1);\n"
              "		chan_send(l->turn_chan, NULL);\n"
@@ -1200,7 +1201,7 @@ MUTATIONS = [
              "	log_mover_wait(tl->mover);",
              "	;",
              ["log end segment=1 body=300 switches=2"]),
-    Mutation("a channel that leaves is no channel of the mover any more", TOPIC_LOG,
+    Mutation("a channel that leaves is no channel of the mover any more", LOG_MEMBERS,
              "	log_mover_left_locked(tl->mover, m);",
              "	;",
              ["log end segment=1 body=300 switches=2"]),
@@ -1208,7 +1209,7 @@ MUTATIONS = [
              "	if (msgs == mv->msgs && mv->member) {",
              "	if (msgs == mv->msgs) {",
              ["log end segment=1 body=300 switches=2"]),
-    Mutation("what is being copied stays", TOPIC_LOG,
+    Mutation("what is being copied stays", LOG_FLUSH,
              "forget(tl, held < floor ? held : floor)",
              "forget(tl, held < floor ? floor : floor)",
              ["log end segment=1 body=300 finish=1 leave=0 switches=2"]),
@@ -1220,11 +1221,11 @@ MUTATIONS = [
              "		mv->member->ops->moved(mv->member->arg, mv->moves, n);",
              "		;",
              ["log end segment=1 body=300 finish=1 leave=0 switches=2"]),
-    Mutation("who holds a message that was copied calls it by its old number", LOG_MOVE,
+    Mutation("a consumer of a message that was copied calls it by its old number", LOG_MOVE,
              "			entries_put(&q->aliases, &e);",
              "			;",
              ["log end segment=1 body=300 finish=1 leave=0 switches=2"]),
-    Mutation("what leaves while the topic closes is not forgotten", TOPIC_LOG,
+    Mutation("what leaves while the topic closes is not forgotten", LOG_MEMBERS,
              "	tl->closing |= !remove;",
              "",
              ["log end segment=1 body=300 switches=2",
@@ -1237,64 +1238,64 @@ MUTATIONS = [
              "	chan_close(q->exit_chan);\n	wait_group_wait(&q->wait_group);",
              "	chan_close(q->exit_chan);",
              ["log catch-up switches=2"]),
-    Mutation("a channel writes what is pending when it leaves", TOPIC_LOG,
-             "	int rc = remove ? cursor_remove(m->cursor, err) : flush_member(tl, m, err);",
+    Mutation("a channel writes what is pending when it leaves", LOG_MEMBERS,
+             "	int rc = remove ? cursor_remove(m->cursor, err) : topic_log_flush_member(tl, m, err);",
              "	int rc = remove ? cursor_remove(m->cursor, err) : 0;",
              ["log catch-up switches=2"]),
     # --- the log: cursors are written while channels join and leave
-    Mutation("the topic's cursor stays while a channel has no file", TOPIC_LOG,
+    Mutation("the topic's cursor stays while a channel has no file", LOG_FLUSH,
              "	if (tl->n_unsaved == 0 && floor < tl->handed_to)",
              "	if (floor < tl->handed_to)",
              ["log members n=1 dies=1 switches=1"]),
-    Mutation("a channel that has got its file lets the topic's cursor go on", TOPIC_LOG,
+    Mutation("a channel that has got its file lets the topic's cursor go on", LOG_FLUSH,
              "	m->saved = true;\n	mutex_lock(&tl->lock);\n	tl->n_unsaved--;",
              "	m->saved = true;\n	mutex_lock(&tl->lock);",
              ["log members switches=1"]),
-    Mutation("so does one that is deleted before it has got one", TOPIC_LOG,
-             "		tl->n_unsaved--;\n		move_handed_locked(tl);\n	}",
+    Mutation("so does one that is deleted before it has got one", LOG_MEMBERS,
+             "		tl->n_unsaved--;\n		topic_log_move_handed_locked(tl);\n	}",
              "	}",
              ["log members leave=1 join=0 remove=1 segment=1 switches=1"]),
-    Mutation("what the topic has not handed out stays", TOPIC_LOG,
+    Mutation("what the topic has not handed out stays", LOG_FLUSH,
              "	for (floor = handed; m; m = m->next) {",
              "	for (floor = UINT64_MAX; m; m = m->next) {",
              ["log members leave=1 join=0 remove=1 segment=1 dies=1 switches=0"]),
-    Mutation("what a channel wants stays", TOPIC_LOG,
+    Mutation("what a channel wants stays", LOG_FLUSH,
              "		uint64_t f = floor_of(m->cursor, m->lock);\n"
              "		floor = f < floor ? f : floor;\n"
              "		again |=",
              "		again |=",
              ["log end segment=1 body=300 switches=2",
               "log end segment=1 body=300 dies=1 switches=1"]),
-    Mutation("one thread at a time writes cursors", TOPIC_LOG,
-             "	bool more;\n	take_turn(tl);\n	bool failed = flush_all(tl, &more);\n"
-             "	give_turn(tl);",
+    Mutation("one thread at a time writes cursors", LOG_FLUSH,
+             "	bool more;\n	topic_log_take_turn(tl);\n	bool failed = flush_all(tl, &more);\n"
+             "	topic_log_give_turn(tl);",
              "	bool more;\n	bool failed = flush_all(tl, &more);",
              ["log members leave=1 join=0 switches=2",
               "log end segment=1 body=300 switches=2"]),
-    Mutation("a new channel is known with its cursor", TOPIC_LOG,
+    Mutation("a new channel is known with its cursor", LOG_MEMBERS,
              "		m->next = tl->members.first;\n		tl->members.first = m;\n"
              "		mutex_unlock(&tl->members.lock);",
              "		mutex_unlock(&tl->members.lock);\n"
              "		m->next = tl->members.first;\n		tl->members.first = m;",
              ["log members walk=1000"]),
-    Mutation("what happens during a tick asks for another one", TOPIC_LOG,
-             "	atomic_store(&tl->touched, false);\n	take_turn(tl);\n"
+    Mutation("what happens during a tick asks for another one", LOG_FLUSH,
+             "	atomic_store(&tl->touched, false);\n	topic_log_take_turn(tl);\n"
              "	/* Before the start there are channels to come, whose messages must not be "
              "forgotten. */\n"
              "	if (!tl->closed)\n"
              "		again = !tl->started || flush_all(tl, &more);\n"
-             "	give_turn(tl);",
-             "	take_turn(tl);\n"
+             "	topic_log_give_turn(tl);",
+             "	topic_log_take_turn(tl);\n"
              "	if (!tl->closed)\n"
              "		again = !tl->started || flush_all(tl, &more);\n"
-             "	give_turn(tl);\n"
+             "	topic_log_give_turn(tl);\n"
              "	atomic_store(&tl->touched, false);",
              ["log rest timeouts=3 switches=1"]),
-    Mutation("a thread that is woken does not end", LOG,
+    Mutation("a thread that is woken does not end", LOG_LOOP,
              "	if (l->pending == 0 && chan_len(l->wake_chan) == 0)",
              "	if (l->pending == 0)",
              ["log rest timeouts=3 switches=1"]),
-    Mutation("a thread says that it ends before it looks", LOG,
+    Mutation("a thread says that it ends before it looks", LOG_LOOP,
              "	atomic_store(&l->has_thread, false);\n"
              "	if (l->pending == 0 && chan_len(l->wake_chan) == 0)\n"
              "		done = true;\n"
@@ -1305,7 +1306,7 @@ MUTATIONS = [
              "		atomic_store(&l->has_thread, false);\n"
              "	}",
              ["log rest timeouts=3 switches=1"]),
-    Mutation("who has woken a thread looks whether it is still there", LOG,
+    Mutation("a caller that has woken a thread looks whether it is still there", LOG_LOOP,
              "	chan_signal(l->wake_chan);\n	return atomic_load(&l->has_thread);",
              "	chan_signal(l->wake_chan);\n	return true;",
              ["log rest timeouts=3 switches=1"]),

@@ -26,11 +26,12 @@ PUMPS = [f"coarse:{s}" for s in [
     "common/strbuf.c", "common/xalloc.c", "common/lock.c", "common/err.c"]]
 
 LOG = [f"coarse:nsqd/log/{s}.c" for s in [
-    "log", "log_append", "log_health", "log_segment", "log_read", "log_queue", "log_queue_put",
-    "log_queue_read", "log_queue_due", "log_queue_move", "log_mover", "topic_log", "cursor_flush"]]
+    "log", "log_loop", "log_remove", "log_append", "log_health", "log_segment", "log_read",
+    "log_queue", "log_queue_put", "log_queue_read", "log_queue_due", "log_queue_move", "log_mover",
+    "topic_log", "topic_log_files", "topic_log_flush", "topic_log_members", "cursor_flush"]]
 LOG_CALM = [f"calm:nsqd/log/{s}.c" for s in [
-    "log_recover", "log_scan", "log_format", "log_io", "cursor", "cursor_set", "cursor_entries",
-    "cursor_events", "cursor_file", "cursor_open"]]
+    "log_recover", "log_scan", "log_format", "log_names", "log_io", "cursor", "cursor_box",
+    "cursor_set", "cursor_entries", "cursor_events", "cursor_file", "cursor_open"]]
 
 # The sources of each, modelled. Of a coarse program (mc_coarse.c) some are calm, those that call
 # them are coarse.
