@@ -297,21 +297,6 @@ int lq_start(struct log_queue *q)
 	return rc;
 }
 
-/*
- * All that is before what the topic has handed out was put, or is not for this channel: copies that
- * others have, with no message behind them that would say so.
- */
-static void pass_over_handed(struct log_queue *q)
-{
-	uint64_t handed = topic_log_handed_upto(q->tl);
-	mutex_lock(q->lock);
-	bool some = q->to < handed;
-	lq_pass_over_locked(q, handed);
-	mutex_unlock(q->lock);
-	if (some)
-		(void)topic_log_touch(q->tl);
-}
-
 /* Starts a thread that could not be started before, and sees whether the clock was set. */
 static bool tick(void *arg)
 {
@@ -321,10 +306,8 @@ static bool tick(void *arg)
 	mutex_unlock(q->lock);
 	if (!is_made)
 		return false;
-	if (!lq_is_topic(q)) {
+	if (!lq_is_topic(q))
 		lq_check_clock(q);
-		pass_over_handed(q);
-	}
 	mutex_lock(q->lock);
 	bool start = !q->running && is_wanted_locked(q);
 	if (start)

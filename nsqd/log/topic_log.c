@@ -100,8 +100,8 @@ static size_t kept(
 	struct topic_log *tl = arg;
 	if (channel && moved)
 		log_mover_kept(tl->mover, msgs, n);
-	else if (channel)
-		topic_log_tell_alone(tl, channel, msgs, n);
+	if (channel)
+		topic_log_tell_alone(tl, channel, moved, msgs, n);
 	return tl->kept(tl->kept_arg, channel, moved, msgs, n);
 }
 

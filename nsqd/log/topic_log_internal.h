@@ -96,11 +96,12 @@ void topic_log_move_handed_locked(struct topic_log *tl);
 /* --- members: topic_log_members.c ----------------------------------------------------------------- */
 
 /*
- * n messages are for one channel alone: it lets them wait, and the others are done with them. Never
- * blocks on the disk; takes topic_log_members.lock and the owners' locks.
+ * n messages are for one channel alone: it lets them wait, unless they are copies, of which it knows
+ * already. The others are done with them. Never blocks on the disk; takes topic_log_members.lock and
+ * the owners' locks.
  */
-void topic_log_tell_alone(
-	struct topic_log *tl, const char *channel, struct message *const *msgs, size_t n);
+void topic_log_tell_alone(struct topic_log *tl, const char *channel, bool copies,
+	struct message *const *msgs, size_t n);
 
 /* --- files: topic_log_files.c --------------------------------------------------------------------- */
 

@@ -63,14 +63,15 @@ void topic_log_mute(struct topic_log *tl, struct topic_log_member *m)
 	mutex_unlock(&tl->members.lock);
 }
 
-/* The messages are for one channel alone: it lets them wait, and the others are done with them. */
-void topic_log_tell_alone(
-	struct topic_log *tl, const char *channel, struct message *const *msgs, size_t n)
+void topic_log_tell_alone(struct topic_log *tl, const char *channel, bool copies,
+	struct message *const *msgs, size_t n)
 {
 	mutex_lock(&tl->members.lock);
-	for (struct topic_log_member *m = tl->members.first; m; m = m->next)
-		if (!m->muted)
-			m->ops->alone(m->arg, strcmp(m->channel, channel) == 0, msgs, n);
+	for (struct topic_log_member *m = tl->members.first; m; m = m->next) {
+		bool mine = strcmp(m->channel, channel) == 0;
+		if (!m->muted && !(mine && copies))
+			m->ops->alone(m->arg, mine, msgs, n);
+	}
 	mutex_unlock(&tl->members.lock);
 	topic_log_touch(tl);
 }
@@ -124,7 +125,7 @@ void topic_log_met(struct topic_log *tl, const struct log_item *item)
 	if (item->seq >= tl->end)
 		return;
 	if (item->origin == 0) {
-		topic_log_tell_alone(tl, item->channel, &item->msg, 1);
+		topic_log_tell_alone(tl, item->channel, false, &item->msg, 1);
 		return;
 	}
 	mutex_lock(&tl->members.lock);
