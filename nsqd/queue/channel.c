@@ -395,6 +395,7 @@ static void put_deferred_to_log(struct channel *c, struct message *take_m)
 		message_unref(take_m);
 	else
 		put_locked(c, &take_m, 1, true, &err);
+	channel_tell_over(c);
 	rwlock_unlock(&c->exit_lock);
 }
 

@@ -77,7 +77,7 @@ functional-handover: ## the tests of delivery, with clients that get threads and
 # in which no message matters, and those whose daemons have logs, or none, by flags of their own.
 FUNCTIONAL_WITHOUT_MESSAGES := test_http_answers test_http_framing test_http_malformed test_https \
                                test_http_side_by_side test_tls test_access test_addresses test_auth \
-                               test_flags test_log test_service_manager test_statsd test_limits
+                               test_flags test_log test_service_manager test_statsd
 FUNCTIONAL_OF_LOGS := test_delays test_durability test_durability_per_topic test_durability_settings \
                       test_log_by_id test_log_directories test_log_inspect test_slow_disk \
                       test_stock_and_back

@@ -9,6 +9,7 @@ DISK_QUEUE = 'is about the files of a disk queue'
 THREAD = 'to publish by HTTP needs a thread, since it waits for the disk'
 WOKEN = 'the thread of a log wakes pumps, which may get a thread for that'
 DESCRIPTORS = 'a topic with a log has more descriptors, which the test counts'
+RECORDS = 'a record of a log has 56 bytes beside its body, and the test counts 30'
 MEMORY = 'a log and its cursors take memory of their own'
 WRITER = 'the thread of the log, which syncs for all, hands messages to the pump'
 DELAY = 'a delay is still one after a restart'
@@ -49,6 +50,9 @@ OTHERWISE = {
         'test_damage_is_skipped_as_the_reader_does': DISK_QUEUE,
         'test_looking_on_over_files_that_end': DISK_QUEUE,
         'test_what_is_on_disk_stays_there': FOUND,
+    },
+    'test_limits.py': {
+        'test_disk_of_the_host_and_the_part_of_topics_with_limits_of_their_own': RECORDS,
     },
     'test_metrics.py': {
         'test_bad_files_are_counted': DISK_QUEUE,
