@@ -291,7 +291,9 @@ static size_t put_locked(
 
 size_t channel_put_locked(struct channel *c, struct message *const *msgs, size_t n, struct err *err)
 {
-	return put_locked(c, msgs, n, false, err);
+	size_t done = put_locked(c, msgs, n, false, err);
+	channel_tell_over(c);
+	return done;
 }
 
 /* Keeps n > 0 messages that the disk refuses; returns how many: all, or none, and drops them. */
