@@ -632,9 +632,9 @@ MUTATIONS = [
              ["delete prepared switches=1 draws=0"]),
     Mutation("the reference to a topic is taken under the lock", TOPICS,
              "	if (t)\n		topic_ref(t);\n	rwlock_unlock(&ts->lock);\n"
-             "	return t;\n}\n\nbool",
+             "	return t;\n}\n\nenum",
              "	rwlock_unlock(&ts->lock);\n	if (t)\n		topic_ref(t);\n"
-             "	return t;\n}\n\nbool",
+             "	return t;\n}\n\nenum",
              ["delete topic-twice"]),
     Mutation("the maker's reference to a topic is taken under the lock", TOPICS,
              "	if (t)\n		topic_ref(t);\n	rwlock_unlock(&ts->lock);\n"
@@ -1078,9 +1078,8 @@ MUTATIONS = [
              "			reqs[0]->told = l->kept(",
              ["log group disk=1"]),
     Mutation("each publisher is answered", LOG_LOOP,
-             "	for (size_t i = 0; i < n; i++)\n"
-             "		chan_send(reqs[i]->response_chan, NULL);",
-             "	chan_send(reqs[0]->response_chan, NULL);",
+             "	answer_all(l, reqs, n);\n}",
+             "	answer_all(l, reqs, 1);\n}",
              ["log group disk=1"]),
     Mutation("a publisher is answered behind the commit", LOG_LOOP,
              "	log_commit(l, reqs, n);\n	chan_send(l->turn_chan, NULL);\n"
