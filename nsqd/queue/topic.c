@@ -107,9 +107,8 @@ static int open_backend(struct topic *t, const struct options *o, struct err *er
 	if (!durable && !t->ephemeral &&
 		log_view_find(t->ctx->data_dir_fd, t->name, NULL, &log, err) != 0)
 		return -1;
-	bool set = strcmp(o->durability, "none") != 0;
-	if (log && log_view_check_left(
-			   t->ctx->data_dir_fd, t->name, nsqd_data_path(t->ctx), set, err) != 0)
+	if (log && log_view_check_left(t->ctx->data_dir_fd, t->name, nsqd_data_path(t->ctx),
+			   strcmp(o->durability, "none") != 0, err) != 0)
 		return -1;
 	if (durable)
 		return open_log(t, o, err);
