@@ -292,6 +292,7 @@ def test_redrive_looks_at_each_once(daemon):
         for _ in range(20):
             client.req(client.message())
     daemon.wait_channel('dead', 'look', depth=320)
+    daemon.wait_channel('t', 'ch', client_count=0)
     put(daemon, 't', 'ch', max_attempts=0)
     answer = redrive(daemon, 'dead', 'look', 320)
     assert answer == {'redriven': 20, 'skipped': 300, 'no_origin': 300, 'no_channel': 0,
@@ -313,6 +314,7 @@ def test_what_was_redriven_is_emptied_and_finished_as_any_other(daemon):
         for _ in range(20):
             client.req(client.message())
     daemon.wait_channel('dead', 'look', depth=20)
+    daemon.wait_channel('t', 'ch', client_count=0)
     put(daemon, 't', 'ch', max_attempts=0)
     assert daemon.post('/topic/pause?topic=t').status == 200
     daemon.pub('t', b'first')
