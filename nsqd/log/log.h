@@ -92,13 +92,13 @@ int log_append_telling(
 	struct log *l, struct message *const *msgs, size_t n, size_t *told, struct err *err);
 /*
  * log_append that does not wait: when the messages are kept, or are not, log:TOPIC calls done, with
- * err set as log_append does, or NULL. Until then they are borrowed. done must not block, nor append;
- * when it is called the log may be closed already by who waits for the append alone. -1 with err set:
- * done is not called. EAGAIN: for that a thread is needed, and there is none. Any thread.
+ * err set as log_append does, or NULL. Until then they are borrowed. done must not block, nor append.
+ * Behind it log:TOPIC needs the caller no more, and the log may be closed. -1 with err set: done is
+ * not called. EAGAIN: for that a thread is needed, and there is none. Any thread.
  */
 int log_begin_append(struct log *l, struct message *const *msgs, size_t n,
 	void (*done)(void *arg, const struct err *err), void *arg, struct err *err);
-/* Does a commit take long? Then this says so in the daemon's log: who waits for one calls it now and then. */
+/* If a commit takes long, says so in the daemon's log. For threads that wait for one, now and then. */
 void log_look(struct log *l);
 /*
  * The same for messages that are in the log already, and get new numbers for one channel alone,
