@@ -33,6 +33,9 @@ struct amount {
 	int64_t n, bytes;
 };
 
+/* So long topic.lock may be held for appends to end, and no longer than twice that. */
+#define LOCKED_NS (100 * NSEC_PER_MSEC)
+
 /* --- what is on ------------------------------------------------------------------------------- */
 
 static bool has_limit(const struct setting_values *v)
@@ -97,6 +100,23 @@ static struct limited_channel *find_limited(
 	return list;
 }
 
+/*
+ * Takes topic.lock for writing when no append is under way: one has given topic.lock up, and yet moves
+ * messages. With the lock none begins. But the disk may hang, and others want the lock: so it is kept
+ * for a moment only, and given back for a longer one. The moments grow, for where commits take long.
+ */
+static void lock_without_appends(struct topic *t)
+{
+	int64_t moment = NSEC_PER_MSEC;
+	rwlock_wrlock(&t->lock);
+	while (!wait_group_wait_until(&t->appends, clock_mono_ns() + moment)) {
+		rwlock_unlock(&t->lock);
+		(void)wait_group_wait_until(&t->appends, clock_mono_ns() + 4 * moment);
+		moment = moment < LOCKED_NS ? 2 * moment : moment;
+		rwlock_wrlock(&t->lock);
+	}
+}
+
 void limits_refresh(struct topic *t, struct channel *const *channels, size_t n)
 {
 	struct limits *l = &t->limits;
@@ -110,9 +130,7 @@ void limits_refresh(struct topic *t, struct channel *const *channels, size_t n)
 	/* This thread alone writes l->on: with no limit before and after, no lock is needed. */
 	if (!on && !atomic_load(&l->on))
 		return;
-	rwlock_wrlock(&t->lock);
-	/* An append to a log has given topic.lock up, and yet moves messages. */
-	wait_group_wait(&t->appends);
+	lock_without_appends(t);
 	struct limited_channel *old = l->channels;
 	l->channels = list;
 	l->n_channels = n_limited;

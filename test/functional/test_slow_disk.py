@@ -14,6 +14,7 @@ import threading
 import pytest
 
 from nsq import HEARTBEAT, RESPONSE, SCALE, mpub_body, not_tested, wait_until
+from queues import put
 
 # Of a sync. What is to happen meanwhile takes a hundredth of that.
 SLOW = 2 * SCALE
@@ -159,3 +160,23 @@ def test_the_daemon_ends(daemon, how):
         left = stats['depth'] + stats['in_flight_count'] - 1
         got |= {consumer.message().body for _ in range(left)}
     assert set(oks) <= got
+
+
+def test_a_limit_that_begins_meanwhile_holds_up_nobody(daemon):
+    """It begins when no message is on its way, and waits for that without a lock."""
+    for i in attempts():
+        with daemon.connect() as client:
+            client.command('PUB', 'slow', body=b'x')
+            thread = threading.Thread(target=put, args=(daemon, 'slow', 'ch'),
+                                      kwargs={'max_depth': 1000 * (i % 2)})
+            thread.start()
+            for _ in range(10):
+                assert clients_of(daemon) == []
+                with daemon.connect() as other:
+                    other.sub('slow', 'ch')
+                wait_until(lambda: clients_of(daemon) == [], 'it has gone')
+            seen = not answered([client])
+            client.expect_ok()
+            thread.join()
+        if seen:
+            return
