@@ -62,6 +62,14 @@ int topic_log_open_handed(struct topic_log *tl, struct err *err)
 		return -1;
 	tl->handed_to = cursor_floor(tl->handed);
 	report(tl, "the topic", &found);
+	/*
+	 * A loss of power may have left a hole in what it knows, and of the channels' files less. What is
+	 * behind it is handed out again, each message in its turn: so all of that is forgotten.
+	 */
+	if (cursor_next_seen(tl->handed, tl->handed_to) != SEQ_END) {
+		cursor_free(tl->handed);
+		tl->handed = cursor_new(&o, tl->handed_to);
+	}
 	return 0;
 }
 

@@ -488,6 +488,48 @@ static size_t segments_of(struct side *s)
 	return stats.segments;
 }
 
+/*
+ * A loss of power leaves a hole in what the topic's cursor knows. What is behind it was handed out by the
+ * earlier process, and is not by this one: no channel passes it over.
+ */
+static void test_a_hole_in_the_topics_cursor(void **state)
+{
+	struct sim_disk *d = sim_new();
+	struct side s = {.io = &d->io, .memory_size = 20, .sync_timeout = HOUR};
+	struct sim_bytes old = {NULL, 0};
+	size_t ends[3];
+	open_side(&s, "a", NULL);
+	for (uint64_t i = 0; i < 3; i++) {
+		pub(&s, 1 + 3 * i, 3);
+		pump(&s, 3);
+		expect_finish(&s.channels[0], 1 + 3 * i, 3);
+		assert_int_equal(topic_log_flush(s.tl), 0);
+		ends[i] = sim_file(d, "t.log", ":topic.cursor")->now.size;
+		if (i == 0)
+			old = sim_copy_bytes(&sim_file(d, "t.log", "a.cursor")->now);
+	}
+	struct sim_disk *copy = sim_copy(d);
+	close_side(&s);
+	assert_true(ends[0] < ends[1] && ends[1] < ends[2]);
+	sim_file(copy, "t.log", ":topic.cursor")->now.data[ends[1] - 1] ^= 1;
+	struct sim_bytes *a = &sim_file(copy, "t.log", "a.cursor")->now;
+	sim_resize(a, 0);
+	sim_put(a, old.data, old.size, 0);
+	s = (struct side){.io = &copy->io, .memory_size = 20, .sync_timeout = HOUR};
+	open_side(&s, "a", NULL);
+	assert_int_equal(topic_log_handed_upto(s.tl), 4);
+	for (int i = 0; i < 6; i++) {
+		pump(&s, 1);
+		assert_int_equal(topic_log_flush(s.tl), 0);
+	}
+	expect_finish(&s.channels[0], 4, 6);
+	expect_nothing(&s.channels[0]);
+	close_side(&s);
+	free(old.data);
+	sim_free(copy);
+	sim_free(d);
+}
+
 /* A channel that could not be made has no owner: it leaves nothing, and holds nothing. */
 static void test_a_channel_that_never_came_to_be(void **state)
 {
@@ -650,6 +692,8 @@ int main(void)
 			test_a_channel_that_closes_without_a_file, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_the_answer_waits_for_the_files_of_channels, setup, log_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_a_hole_in_the_topics_cursor, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_a_channel_that_never_came_to_be, setup, log_teardown),
 		cmocka_unit_test_setup_teardown(
