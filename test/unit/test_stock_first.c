@@ -182,7 +182,8 @@ static void test_what_is_done(void **state)
 	q->ops->done(q, 23);
 	/* Two come back for which memory has no room. */
 	put_unlogged(q, 4, 2);
-	assert_int_equal(q->ops->depth(q), 2);
+	/* (lq:t:a may still have to count what it has handed out last.) */
+	wait_for(q->ops->depth(q) == 2);
 	expect(q, 4, 1, false);
 	/* That was received, and is not done: so close leaves it where it is. */
 	close_both(q);
