@@ -63,8 +63,8 @@ int topic_log_open_handed(struct topic_log *tl, struct err *err)
 	tl->handed_to = cursor_floor(tl->handed);
 	report(tl, "the topic", &found);
 	/*
-	 * A loss of power may have left a hole in what it knows, and of the channels' files less. What is
-	 * behind it is handed out again, each message in its turn: so all of that is forgotten.
+	 * A loss of power may have left a hole in what it knows. What is behind it is handed out again,
+	 * each message in its turn. So that is forgotten: else the place of the topic would jump over it.
 	 */
 	if (cursor_next_seen(tl->handed, tl->handed_to) != SEQ_END) {
 		cursor_free(tl->handed);
