@@ -110,6 +110,7 @@ static void close_both(struct backend_queue *q)
 	c->q = NULL;
 	message_drain_chan(c->memory);
 	chan_free(c->memory);
+	chan_free(c->due_chan);
 	mutex_destroy(&c->lock);
 	close_side(&side);
 }

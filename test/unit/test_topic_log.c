@@ -471,6 +471,7 @@ static void test_a_channel_that_closes_without_a_file(void **state)
 	a->q = NULL;
 	message_drain_chan(a->memory);
 	chan_free(a->memory);
+	chan_free(a->due_chan);
 	close_side(&s);
 	s = (struct side){.io = &d->io, .memory_size = 4};
 	open_side(&s, "a", NULL);
