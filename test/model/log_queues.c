@@ -610,6 +610,9 @@ static void join_second(void *arg)
 {
 	(void)arg;
 	join(&sides[1], MESSAGES);
+	/* It may go before it has got a file. */
+	if (mc_param("join", 1) == 2)
+		leave(&sides[1], true);
 }
 
 static void make_members(void)

@@ -327,6 +327,7 @@ SCENARIOS = [
     proof("log end segment=1 body=300 finish=1 dies=1 switches=2"),
     proof("log end segment=1 body=300 finish=1 timeouts=1 dies=1 switches=1"),
     quick("log members switches=1"),
+    quick("log members join=2 switches=1"),
     quick("log members n=1 dies=1 switches=1"),
     quick("log members leave=1 join=0 switches=2"),
     quick("log members leave=1 join=0 remove=1 segment=1 switches=1"),
