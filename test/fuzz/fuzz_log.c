@@ -147,17 +147,13 @@ static void write_files(struct input in)
 
 /* --- the log -------------------------------------------------------------------------------------- */
 
-static struct log *open_log(uint8_t flags)
+static struct log *open_log(int dir, uint8_t flags)
 {
 	struct log *l = NULL;
 	struct err err = {0};
 	struct log_opts opts = {
-		.topic = "t", .disk = flags & DISK, .segment_bytes = 4096, .lg = &lg};
-	int dir = open(fuzz_dir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CHECK(dir >= 0);
-	opts.dir = dir;
+		.dir = dir, .topic = "t", .disk = flags & DISK, .segment_bytes = 4096, .lg = &lg};
 	int rc = log_open(&opts, &l, &err);
-	close(dir);
 	CHECK((rc == 0) == (l != NULL) && (rc == 0 || *err.msg));
 	return l;
 }
@@ -216,11 +212,11 @@ static void append_and_read(struct log *l, uint64_t next)
 	log_reader_close(r);
 }
 
-static void use_log(uint8_t flags)
+static void use_log(int dir, uint8_t flags)
 {
 	struct err err;
 	uint64_t next, again;
-	struct log *l = open_log(flags);
+	struct log *l = open_log(dir, flags);
 	if (!l)
 		return;
 	uint64_t n = read_all(l, &next);
@@ -232,12 +228,10 @@ static void use_log(uint8_t flags)
 		n = read_all(l, &again) - NEW_MESSAGES;
 	}
 	log_close(l);
-	l = open_log(flags);
+	l = open_log(dir, flags);
 	CHECK(l && (read_all(l, &again) == n + NEW_MESSAGES || lies));
 	CHECK(again == next + NEW_MESSAGES || lies);
-	int dir = open(fuzz_dir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CHECK(dir >= 0 && log_delete(l, dir, &err) == 0);
-	close(dir);
+	CHECK(log_delete(l, dir, &err) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -252,7 +246,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		build(in);
 	else if (in.n > 0)
 		write_files(in);
-	use_log(flags);
+	int dir = open(fuzz_dir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(dir >= 0);
+	use_log(dir, flags);
+	close(dir);
 	if (access(fuzz_path("t.log"), F_OK) == 0)
 		fuzz_empty_dir(fuzz_path("t.log"));
 	fuzz_empty_dir(fuzz_dir());
