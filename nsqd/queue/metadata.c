@@ -30,6 +30,7 @@
 #include "nsqd/core/settings_store.h"
 #include "nsqd/queue/channel.h"
 #include "nsqd/disk/diskqueue.h"
+#include "nsqd/log/log_names.h"
 #include "nsqd/log/log_remove.h"
 #include "nsqd/log/log_view.h"
 #include "nsqd/queue/metadata_file.h"
@@ -131,25 +132,29 @@ static int load_logged(void *arg, const char *name, struct err *err)
 	return 0;
 }
 
-/* The daemon was killed while it deleted topics. What is left of those is gone for clients. */
-static void remove_deleted(struct context *ctx)
+/*
+ * The daemon was killed while it deleted topics. What is left of those is gone for clients. -1 with err
+ * set: the data path cannot be listed.
+ */
+static int remove_deleted(struct context *ctx, struct err *err)
 {
-	struct err err;
-	struct dirent *e;
-	DIR *dir = opendir(nsqd_data_path(ctx));
-	while (dir && (e = readdir(dir)) != NULL) {
-		if (log_remove_deleted(NULL, ctx->data_dir_fd, e->d_name, &err) != 0)
-			nsqd_logf(ctx, LG_WARN, "failed to remove a deleted log - %s", err.msg);
+	struct log_names names = {0};
+	struct err why;
+	int rc = log_names_list(&log_io_real, ctx->data_dir_fd, log_names_add_any, &names, err);
+	for (size_t i = 0; rc == 0 && i < names.n; i++) {
+		if (log_remove_deleted(NULL, ctx->data_dir_fd, names.v[i], &why) != 0)
+			nsqd_logf(ctx, LG_WARN, "failed to remove a deleted log - %s", why.msg);
 	}
-	if (dir)
-		closedir(dir);
+	log_names_free(&names);
+	return rc;
 }
 
 /* What cannot be listed might have messages: then the start fails. */
 static int load_all_logged(struct topics *ts, struct loaded *l, struct err *err)
 {
 	struct loading into = {.topics = ts, .loaded = l};
-	remove_deleted(ts->ctx);
+	if (remove_deleted(ts->ctx, err) != 0)
+		return -1;
 	return log_view_each_topic(ts->ctx->data_dir_fd, NULL, load_logged, &into, err);
 }
 

@@ -420,6 +420,13 @@ def test_a_delay_is_one_in_its_life(h):
     assert any('before their time' in text for text, _ in h.problems())
 
 
+def test_without_a_log_a_delay_may_be_forgotten(h):
+    """The topic's memory was full."""
+    h.pub(delay=100.0)
+    h.delivery(h.session(), fin='confirmed')
+    assert h.problems() == []
+
+
 def test_a_restart_without_a_log_forgets_delays(h):
     h.pub(delay=100.0)
     h.end('term')
