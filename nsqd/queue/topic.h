@@ -58,8 +58,8 @@ struct topic {
 	bool logged; /* immutable: it has a log */
 	/*
 	 * NULL: not durable. Until exit takes it away, under lock: for those who hold that, or are
-	 * one of the appends, and for the channels and the pump, which end before; and for who starts
-	 * the topic while log_ready is not set, as nobody else knows it.
+	 * one of the appends, and for the channels and the pump, which end before; and for the
+	 * thread that starts the topic while log_ready is not set, as nobody else knows it.
 	 */
 	struct topic_log *log;
 	/*
@@ -233,7 +233,7 @@ struct topic_put {
  * not block.
  */
 bool topic_begin_put(struct topic_put *p, struct message_body *const *take_bodies, size_t n);
-/* A put under way takes long: whoever waits for it has the daemon's log told. Does not block. */
+/* A put under way takes long: a client that waits for it has that told to the log of the daemon. Does not block. */
 void topic_look_at_log(struct topic *t);
 
 /*

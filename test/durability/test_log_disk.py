@@ -308,7 +308,7 @@ def in_time(function, *args):
     ('disk', 'sync hold'), ('disk', 'write hold'), ('process', 'write hold')])
 def test_a_slow_disk_holds_its_publishers_alone(gated, gate, durability, what):
     """A commit takes as long as the test goes on. Consumers, other topics, /stats, new channels and
-    topics do not wait. Whoever asks for what a crash must not undo does, and holds up nobody."""
+    topics do not wait. A request for what a crash must not undo does, and holds up nobody."""
     daemon = gated('--durability=' + durability, '--mem-queue-size=10', '--sync-timeout=50ms')
     daemon.create('t', 'ch')
     daemon.create('other', 'ch')

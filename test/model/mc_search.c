@@ -149,7 +149,7 @@ int mc_ways(struct mc_way *ways, unsigned char *stuck)
 	}
 	if (n > 0 && W.timeouts_left == 0)
 		return n;
-	/* Before the second one passes, who has waited for the first one could go on. */
+	/* Before the second one passes, a thread that has waited for the first one could go on. */
 	if (n == 0 && W.counts_idle)
 		upto = first_deadline();
 	for (int i = 0; i < MC_THREADS; i++) {
