@@ -232,6 +232,7 @@ def test_others_have_it_still(new_nsqd):
     daemon.create('t', 'other')
     daemon.pub('t', b'3')
     daemon.wait_channel('t', 'other', depth=1)
+    daemon.wait_channel('t', 'ch', depth=3)
     ids = ids_of(daemon)
     assert by_id(daemon, 'finish', 't', ids[b'1'], 'other') == NOT_FOUND
     assert by_id(daemon, 'finish', 't', ids[b'3'], 'other') == DONE

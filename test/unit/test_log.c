@@ -413,8 +413,9 @@ static void test_appends_that_nobody_waits_for_fail(void **state)
 	io.start = log_io_real.start;
 	io.pwritev = no_space;
 	begin_one(l, &b, 1);
-	end_one(&b, ENOSPC);
+	wait_for(b.ends > 0);
 	assert_int_equal(b.m->seq, 0);
+	end_one(&b, ENOSPC);
 	io.pwritev = log_io_real.pwritev;
 	begin_one(l, &b, 1);
 	end_one(&b, 0);
