@@ -427,6 +427,8 @@ static void test_pubs_that_cannot_begin_after_all_are_for_a_thread(struct fixtur
 
 static void limit(struct topic *t, bool on)
 {
+	/* The pump has looked at the settings, and does so no more. */
+	topic_settle_settings(t);
 	rwlock_wrlock(&t->lock);
 	atomic_store(&t->limits.on, on);
 	rwlock_unlock(&t->lock);
