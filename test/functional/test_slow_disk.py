@@ -17,7 +17,7 @@ from nsq import HEARTBEAT, RESPONSE, SCALE, mpub_body, not_tested, wait_until
 from queues import put
 
 # Of a sync. What is to happen meanwhile takes a hundredth of that.
-SLOW = 2 * SCALE
+SLOW = 2 * min(SCALE, 2)
 PUBLISHERS = 100
 
 
