@@ -29,7 +29,8 @@ def daemon(new_nsqd):
         not_tested('BELOW_SO names no library that makes a disk slow')
     daemon = new_nsqd('--durability=disk', start=False)
     daemon.environment.update(
-        LD_PRELOAD=below, BELOW='fdatasync:1:slow=%d:1000000' % (1000 * SLOW))
+        LD_PRELOAD=below, BELOW='fdatasync:1:slow=%d:1000000' % (1000 * SLOW),
+        ASAN_OPTIONS=os.environ.get('ASAN_OPTIONS', '') + ':verify_asan_link_order=0')
     daemon.start()
     daemon.create('slow', 'ch')
     daemon.create('other#ephemeral')
