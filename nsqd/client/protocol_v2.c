@@ -507,11 +507,15 @@ static enum outcome resume(struct io_loop *l)
 static enum outcome go_on(struct io_loop *l)
 {
 	struct err ignored;
+	bool answers = l->client->put;
 	enum outcome o = resume(l);
 	if (o == OUTCOME_PUTS)
 		return o;
 	if (o == OUTCOME_DONE && l->polled)
 		o = gather_rest(l);
+	/* The answer goes out, also if half a command is behind the put. */
+	if (o == OUTCOME_SILENCE && answers)
+		o = settle(l, o);
 	if (o == OUTCOME_DONE)
 		o = read_and_execute(l);
 	if (o == OUTCOME_AWAITED || o == OUTCOME_BLOCKS)

@@ -185,6 +185,22 @@ static void test_commands_behind_a_put_wait_for_its_end(struct fixture *f)
 				expect_exchange(f, &puts_first[i], &behind[k], late, false);
 }
 
+/* It has begun, and its rest does not come. */
+static void test_half_a_command_behind_a_put_holds_no_answer(struct fixture *f)
+{
+	struct peer c;
+	warm_up(f->topic);
+	disk_works(f->topic);
+	begin_here(&c, f->nsqd);
+	SAY(&c, PUB_X("test") "PUB test\n\0\0");
+	step_says(&c, NETPOLL_WAIT);
+	disk_goes_on(f->topic);
+	put_ends(&c);
+	step_says(&c, NETPOLL_WAIT);
+	EXPECT(&c, OK_FRAME);
+	end_here(&c);
+}
+
 static void test_the_end_behind_a_put_waits_as_well(struct fixture *f)
 {
 	warm_up(f->topic);
@@ -603,6 +619,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		log_test(test_commands_behind_a_put_wait_for_its_end),
+		log_test(test_half_a_command_behind_a_put_holds_no_answer),
 		log_test(test_the_end_behind_a_put_waits_as_well),
 		log_test(test_no_thread_waits_for_the_disk),
 		log_test(test_a_refusal_ends_the_connection),
