@@ -258,4 +258,71 @@ static inline uint64_t stop(struct peer *c)
 	return finished;
 }
 
+/*
+ * A lowest layer that calls the test before one of its reads. What has come by then is read before,
+ * and has been looked at: so here things change between a look and what follows from it.
+ */
+struct watched {
+	struct stream stream;
+	struct stream *below; /* owned */
+	int countdown;        /* 1: the next read */
+	void (*hook)(void *arg);
+	void *arg;
+};
+
+static inline ssize_t watched_read(
+	struct stream *stream, void *buf, size_t n, int64_t deadline_ns, struct err *err)
+{
+	struct watched *w = (struct watched *)stream;
+	if (w->countdown > 0 && --w->countdown == 0)
+		w->hook(w->arg);
+	return w->below->ops->read(w->below, buf, n, deadline_ns, err);
+}
+
+static inline int watched_writev(
+	struct stream *stream, struct iovec *iov, int n, int64_t deadline_ns, struct err *err)
+{
+	struct watched *w = (struct watched *)stream;
+	return w->below->ops->writev(w->below, iov, n, deadline_ns, err);
+}
+
+static inline int watched_flush(struct stream *stream, int64_t deadline_ns, struct err *err)
+{
+	struct watched *w = (struct watched *)stream;
+	return w->below->ops->flush(w->below, deadline_ns, err);
+}
+
+static inline void watched_close_write(struct stream *stream, int64_t deadline_ns)
+{
+	struct watched *w = (struct watched *)stream;
+	w->below->ops->close_write(w->below, deadline_ns);
+}
+
+static inline void watched_free(struct stream *stream)
+{
+	struct watched *w = (struct watched *)stream;
+	w->below->ops->free(w->below);
+}
+
+static const struct stream_ops watched_ops = {
+	.read = watched_read,
+	.writev = watched_writev,
+	.flush = watched_flush,
+	.close_write = watched_close_write,
+	.free = watched_free,
+};
+
+/* Its second read from now on calls hook. *w outlives the client. */
+static inline void watch_reads(
+	struct watched *w, struct peer *c, void (*hook)(void *arg), void *arg)
+{
+	struct client_v2 *client = c->client;
+	*w = (struct watched){.stream.ops = &watched_ops,
+		.below = client->base,
+		.countdown = 2,
+		.hook = hook,
+		.arg = arg};
+	client->stream = client->reader.stream = client->writer.stream = &w->stream;
+}
+
 #endif

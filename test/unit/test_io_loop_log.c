@@ -346,11 +346,8 @@ static void creator_end(struct creator *k)
 	join(&k->wg);
 }
 
-/* A layer of the client's that does something at its second read. */
-struct watched {
-	struct stream stream;
-	struct stream *below;
-	int n_reads;
+/* What happens behind the first read of a step. */
+struct change {
 	struct creator *creator;
 	struct topic *t;
 	struct peer *c;
@@ -358,49 +355,12 @@ struct watched {
 	size_t len;
 };
 
-static ssize_t watched_read(
-	struct stream *stream, void *buf, size_t n, int64_t deadline_ns, struct err *err)
+static void change_things(void *arg)
 {
-	struct watched *w = (struct watched *)stream;
-	if (++w->n_reads == 2) {
-		creator_begin(w->creator, w->t);
-		say_bytes(w->c, w->input, w->len);
-	}
-	return w->below->ops->read(w->below, buf, n, deadline_ns, err);
+	struct change *k = arg;
+	creator_begin(k->creator, k->t);
+	say_bytes(k->c, k->input, k->len);
 }
-
-static int watched_writev(
-	struct stream *stream, struct iovec *iov, int n, int64_t deadline_ns, struct err *err)
-{
-	struct watched *w = (struct watched *)stream;
-	return w->below->ops->writev(w->below, iov, n, deadline_ns, err);
-}
-
-static int watched_flush(struct stream *stream, int64_t deadline_ns, struct err *err)
-{
-	struct watched *w = (struct watched *)stream;
-	return w->below->ops->flush(w->below, deadline_ns, err);
-}
-
-static void watched_close_write(struct stream *stream, int64_t deadline_ns)
-{
-	struct watched *w = (struct watched *)stream;
-	w->below->ops->close_write(w->below, deadline_ns);
-}
-
-static void watched_free(struct stream *stream)
-{
-	struct watched *w = (struct watched *)stream;
-	w->below->ops->free(w->below);
-}
-
-static const struct stream_ops watched_ops = {
-	.read = watched_read,
-	.writev = watched_writev,
-	.flush = watched_flush,
-	.close_write = watched_close_write,
-	.free = watched_free,
-};
 
 /*
  * They were gathered when the lock was free. What is behind them may be used up by then, as it is in
@@ -412,17 +372,12 @@ static void test_pubs_that_cannot_begin_after_all_are_for_a_thread(struct fixtur
 	for (size_t i = 0; i < COUNT(behind); i++) {
 		struct peer c;
 		struct creator k;
-		struct watched w = {.stream.ops = &watched_ops,
-			.creator = &k,
-			.t = f->topic,
-			.c = &c,
-			.input = behind[i].input,
-			.len = behind[i].len};
+		struct watched w;
+		struct change change = {&k, f->topic, &c, behind[i].input, behind[i].len};
 		char all[512];
 		uint64_t count = f->topic->message_count;
 		begin_here(&c, f->nsqd);
-		w.below = c.client->base;
-		c.client->stream = c.client->reader.stream = c.client->writer.stream = &w.stream;
+		watch_reads(&w, &c, change_things, &change);
 		SAY(&c, PUB_X("test") PUB_X("test"));
 		step_says(&c, NETPOLL_THREAD);
 		EXPECT(&c, "");
