@@ -50,7 +50,8 @@ def test_a_topic_may_have_the_name_of_such_a_directory(new_nsqd):
     assert [n for n in names(daemon.data_path) if n in before] == before
 
 
-def test_a_log_that_is_elsewhere_by_a_link_is_one(new_nsqd, tmp_path):
+def start_elsewhere(new_nsqd, tmp_path):
+    """A daemon whose topic t with a message in channel a has its log behind a link, and where."""
     daemon = new_nsqd(*DURABLE)
     daemon.create('t', 'a')
     daemon.pub('t', b'1')
@@ -60,6 +61,11 @@ def test_a_log_that_is_elsewhere_by_a_link_is_one(new_nsqd, tmp_path):
     os.rename(log, elsewhere)
     os.symlink(elsewhere, log)
     daemon.start()
+    return daemon, elsewhere
+
+
+def test_a_log_that_is_elsewhere_by_a_link_is_one(new_nsqd, tmp_path):
+    daemon, _ = start_elsewhere(new_nsqd, tmp_path)
     daemon.wait_channel('t', 'a', depth=1)
     daemon.stop()
     other = new_nsqd(start=False, data_path=daemon.data_path)
@@ -67,15 +73,7 @@ def test_a_log_that_is_elsewhere_by_a_link_is_one(new_nsqd, tmp_path):
 
 
 def test_a_topic_whose_log_is_elsewhere_is_deleted(new_nsqd, tmp_path):
-    daemon = new_nsqd(*DURABLE)
-    daemon.create('t', 'a')
-    daemon.pub('t', b'1')
-    daemon.wait_channel('t', 'a', depth=1)
-    daemon.stop()
-    log, elsewhere = os.path.join(daemon.data_path, 't.log'), str(tmp_path / 'elsewhere')
-    os.rename(log, elsewhere)
-    os.symlink(elsewhere, log)
-    daemon.start()
+    daemon, elsewhere = start_elsewhere(new_nsqd, tmp_path)
     assert daemon.post('/topic/delete?topic=t').status == 200
     assert [n for n in os.listdir(daemon.data_path) if n.startswith('t.log')] == []
     assert os.listdir(elsewhere) == []
