@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What topic.c, its pump, topic_pump.c, and its limits, admission.c, share; for no other file. */
+/*
+ * What the parts of a topic share: topic.c, topic_put.c, topic_exit.c, topic_durability.c, its pump,
+ * topic_pump.c, and its limits, admission.c. settings_change.c frees lists. For no other file.
+ */
 #ifndef NSQD_TOPIC_INTERNAL_H
 #define NSQD_TOPIC_INTERNAL_H
 
@@ -9,17 +12,51 @@
 /* The most messages that the pump takes at once, and that are made at once. */
 #define TOPIC_BATCH 256
 
-/* The thread; arg is the topic. It ends when exit_chan is closed. (topic_pump.c) */
+/* --- channels: topic.c ------------------------------------------------------------------------- */
+
+/* Drops a reference to each of n channels, and frees the list. */
+void topic_free_channels(struct channel **list, size_t n);
+/*
+ * The end of an exit that this thread has begun, with that result: the channel's name is free, and the
+ * threads that wait are told. Drops the map's reference. Returns how many channels are left. Takes
+ * topic.lock for writing.
+ */
+size_t topic_channel_is_gone(struct topic *t, struct channel *c, enum exit_result res);
+
+/* --- the log: topic_durability.c --------------------------------------------------------------- */
+
+/*
+ * Opens the backend of a new topic with its settings, and its log if it is durable. Nobody else knows
+ * the topic yet. -1 with err set: it can only be freed. Blocks on the disk.
+ */
+int topic_open_backend(struct topic *t, const struct options *o, struct err *err);
+/*
+ * That enum durability is set for it now. Between process and disk the log changes at once. To get a
+ * log, or to lose it, a topic has to be opened anew. Takes topic.lock for reading; waits for the disk.
+ */
+void topic_change_durability(struct topic *t, int durability);
+/*
+ * With a log: what was handed out, finished or emptied before is safe from kill -9 then. Nothing once
+ * the topic is exiting. Takes topic.lock for reading, and blocks on the disk without it. A failure is
+ * logged.
+ */
+void topic_flush_log(struct topic *t);
+/*
+ * Of the exit, when nothing uses the log any more: closes it, or deletes it. -1 with err set. Takes
+ * topic.lock for writing, and blocks on the disk without it.
+ */
+int topic_end_log(struct topic *t, bool deleted, struct err *err);
+
+/* --- the pump: topic_pump.c -------------------------------------------------------------------- */
+
+/* The thread; arg is the topic. It ends when exit_chan is closed. */
 void topic_message_pump(void *arg);
 /*
  * The backend may forget the messages that the pump has received, since the channels have them.
- * While all of these only keep them in memory, a crash had better bring them again. (topic_pump.c)
- * The pump; then exit.
+ * While all of these only keep them in memory, a crash had better bring them again. The pump;
+ * then exit.
  */
 void topic_settle(struct topic *t);
-
-/* Drops a reference to each of n channels, and frees the list. (topic.c) */
-void topic_free_channels(struct channel **list, size_t n);
 
 /* --- limits: admission.c ----------------------------------------------------------------------- */
 

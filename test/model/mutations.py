@@ -17,6 +17,7 @@ CHANNEL_PUMP, CLIENT_PUMP = "nsqd/queue/channel_pump.c", "nsqd/client/protocol_v
 CHANNEL, CLIENT = "nsqd/queue/channel.c", "nsqd/client/client_v2.c"
 SEND = "nsqd/client/protocol_v2_send.c"
 TOPICS, TOPIC, TOPIC_PUMP = "nsqd/queue/topics.c", "nsqd/queue/topic.c", "nsqd/queue/topic_pump.c"
+TOPIC_PUT, TOPIC_EXIT = "nsqd/queue/topic_put.c", "nsqd/queue/topic_exit.c"
 
 LOG, LOG_LOOP, LOG_APPEND = "nsqd/log/log.c", "nsqd/log/log_loop.c", "nsqd/log/log_append.c"
 LOG_QUEUE, LOG_PUT = "nsqd/log/log_queue.c", "nsqd/log/log_queue_put.c"
@@ -370,7 +371,7 @@ MUTATIONS = [
              "	bool flowing = p->n_channels > 0 && !topic_is_paused(t) && !stuck;",
              "	bool flowing = p->n_channels > 0 && !stuck;",
              ["delete pause first=1", "delete pause switches=1 draws=0"]),
-    Mutation("nor does it defer", TOPIC,
+    Mutation("nor does it defer", TOPIC_PUT,
              "	if (!atomic_load(&t->started) || topic_is_paused(t))",
              "	if (!atomic_load(&t->started))",
              ["delete pause first=1 deferred=1"]),
@@ -761,7 +762,7 @@ MUTATIONS = [
              "		return gone_wait_deleted(t->ctx, c->gone_chan, &c->files_left, err);",
              "		return 0;",
              ["delete channel-twice"]),
-    Mutation("the end of a topic waits for the end of its channels", TOPIC,
+    Mutation("the end of a topic waits for the end of its channels", TOPIC_EXIT,
              "		chan_recv(c->gone_chan, NULL);\n"
              "		return !c->files_left;",
              "		return !c->files_left;",
@@ -777,17 +778,17 @@ MUTATIONS = [
              "	if (left == 0 && t->ephemeral && !atomic_exchange(&t->deleter_once, true))",
              "	if (0)",
              ["delete ephemeral subs=0 topic=1"]),
-    Mutation("a topic's exit begins while no put is under way", TOPIC,
+    Mutation("a topic's exit begins while no put is under way", TOPIC_EXIT,
              "	rwlock_wrlock(&t->lock);\n	bool first = !topic_exiting(t);",
              "	rwlock_rdlock(&t->lock);\n	bool first = !topic_exiting(t);",
              ["delete put-exit early=1 channels=0"]),
-    Mutation("a topic that ends refuses what is published", TOPIC,
+    Mutation("a topic that ends refuses what is published", TOPIC_PUT,
              "	if (!refuses(t, flags & PUT_BEGUN, err))\n"
              "		done",
              "	(void)refuses;\n"
              "	done",
              ["delete put-exit early=1"]),
-    Mutation("a put holds topic.lock", TOPIC,
+    Mutation("a put holds topic.lock", TOPIC_PUT,
              "	rwlock_rdlock(&t->lock);\n"
              "	limits_begin_put(t, &p, lens, n, flags & PUT_ADMITTED);\n"
              "	if (!refuses(t, flags & PUT_BEGUN, err))\n"
@@ -798,20 +799,20 @@ MUTATIONS = [
              "		done = put(t, msgs, n, flags & PUT_DEFERRED, &in_memory, err);\n"
              "	(void)p;\n",
              ["delete put-exit early=1"]),
-    Mutation("a topic's pump has ended before the topic is flushed", TOPIC,
+    Mutation("a topic's pump has ended before the topic is flushed", TOPIC_EXIT,
              "	wait_group_wait(&t->wait_group);\n\n	size_t lost;",
              "	size_t lost;",
              ["delete put-exit early=1"]),
-    Mutation("at its end a topic is flushed", TOPIC,
+    Mutation("at its end a topic is flushed", TOPIC_EXIT,
              "		flush(t);\n	}",
              "	}",
              ["delete put-exit early=1 channels=0"]),
-    Mutation("at its end a topic settles what its channels have flushed", TOPIC,
+    Mutation("at its end a topic settles what its channels have flushed", TOPIC_EXIT,
              "		if (t->undone > 0 && lost == 0)\n"
              "			topic_settle(t);",
              "		if (0)\n			topic_settle(t);",
              ["delete disk mem=0 refusals=1 switches=1 draws=0"]),
-    Mutation("a topic keeps on disk what a channel could not flush", TOPIC,
+    Mutation("a topic keeps on disk what a channel could not flush", TOPIC_EXIT,
              "		if (t->undone > 0 && lost == 0)",
              "		if (t->undone > 0)",
              ["delete disk mem=0 refusals=2 sick=1 switches=1 draws=0"]),
@@ -822,7 +823,7 @@ MUTATIONS = [
              "	chan_select(cases, 2);",
              "	chan_send(c, NULL);",
              ["delete use use=0"]),
-    Mutation("a topic's backend is taken away under the lock", TOPIC,
+    Mutation("a topic's backend is taken away under the lock", TOPIC_EXIT,
              "	rwlock_wrlock(&t->lock);\n	struct backend_queue *q = t->backend;\n"
              "	t->backend = NULL;\n"
              "	rwlock_unlock(&t->lock);",
@@ -832,7 +833,7 @@ MUTATIONS = [
              "	int64_t depth = t->backend ? t->backend->ops->depth(t->backend) : 0;",
              "	int64_t depth = t->backend->ops->depth(t->backend);",
              ["delete use use=1"]),
-    Mutation("a deferred message is not handed to a channel that ends", TOPIC,
+    Mutation("a deferred message is not handed to a channel that ends", TOPIC_PUT,
              "		if (channel_exiting(c))\n			continue;\n",
              "",
              ["delete put-last told=1 deferred=1 switches=1 draws=0"]),

@@ -11,8 +11,9 @@ SHARED = ["common/heap.c", "common/xalloc.c", "common/lock.c", "common/err.c"]
 
 CALM = [f"calm:{s}" for s in [*CHAN, "common/heap.c", "common/timerproc.c", "common/deadlines.c",
                               "common/chan_look.c", "nsqd/core/message.c", "nsqd/core/guid.c"]]
-QUEUE = ["topics", "topic", "topic_pump", "admission", "channel", "channel_dead", "channel_flow",
-         "channel_overflow", "channel_pump", "drop_plan", "gone", "kept", "in_flight_pqueue"]
+QUEUE = ["topics", "topic", "topic_put", "topic_pump", "topic_exit", "topic_durability", "admission",
+         "channel", "channel_dead", "channel_flow", "channel_overflow", "channel_pump", "drop_plan",
+         "gone", "kept", "in_flight_pqueue"]
 COARSE = [f"coarse:{s}" for s in [
     *(f"nsqd/queue/{s}.c" for s in QUEUE), "common/xalloc.c", "common/err.c",
     "nsqd/disk/backend_queue.c", "nsqd/disk/backend_flush.c", "nsqd/disk/dummy_backend_queue.c",

@@ -80,7 +80,7 @@ FAULTS = [
           '	bool flowing = p->n_channels > 0 && !topic_is_paused(t) && !stuck;',
           '	bool flowing = p->n_channels > 0 && !stuck;',
           0, ['came during pause']),
-    Fault('message_count counts', 'nsqd/queue/topic.c',
+    Fault('message_count counts', 'nsqd/queue/topic_put.c',
           '	atomic_fetch_add_explicit(&t->message_count, done, memory_order_relaxed);',
           '	atomic_fetch_add_explicit(\n'
           '		&t->message_count, done - (done > 40), memory_order_relaxed);',
@@ -109,7 +109,7 @@ FAULTS = [
           '	static _Atomic int n;\n	if (++n % 40 == 30)\n'
           '		return fatal_client_err(&l->error, NULL, "E_INVALID", "no cause");\n' + READY,
           0, ['E_INVALID no cause']),
-    Fault('a body is what was sent', 'nsqd/queue/topic.c',
+    Fault('a body is what was sent', 'nsqd/queue/topic_put.c',
           '	m->deferred_ns = deferred_ns;',
           '	if (m->body->len > 200)\n'
           '		((char *)m->body->data)[m->body->len - 1] ^= 1;\n'
