@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What channel.c, its pump (channel_pump.c) and channel_dead.c share; redrive.c tells the pump. For no
- * other file.
+ * What the parts of a channel share: channel.c, channel_put.c, channel_in_flight.c, channel_due.c,
+ * channel_exit.c, channel_dead.c, channel_overflow.c, channel_inspect.c and the pump, channel_pump.c.
+ * redrive.c tells the pump. For no other file.
  */
 #ifndef NSQD_CHANNEL_INTERNAL_H
 #define NSQD_CHANNEL_INTERNAL_H
@@ -49,8 +50,40 @@ bool channel_visit_pump(struct channel *c, void (*visit)(struct channel *c, void
  */
 struct message *channel_first_in_batch(struct channel *c, struct message_id id);
 void channel_drop_first_of_batch(struct channel *c);
-/* put of messages that come back; the caller holds exit_lock. What the disk refuses is deferred. */
+
+/* --- what is put and put back (channel_put.c) --------------------------------------------------- */
+
+/* Is m in the topic's log, and so in no need of a disk queue? */
+static inline bool channel_is_logged(const struct channel *c, const struct message *m)
+{
+	return c->logged && m->seq > 0;
+}
+/*
+ * put of messages that come back: queues n in memory or backend; returns how many it took over, fewer
+ * with err set.
+ */
+size_t channel_put_locked(
+	struct channel *c, struct message *const *msgs, size_t n, struct err *err);
+/*
+ * put of messages that come back, without judging them; takes them over. With exit_lock held for
+ * reading. What the disk refuses is deferred, and tried again. May block on the disk.
+ */
 void channel_put_back_locked(struct channel *c, struct message *const *take_msgs, size_t n);
+/* Logs how many messages were dropped since the last call, if any. The pump, then exit. */
+void channel_tell_dropped(struct channel *c);
+/* Less is kept: logs what was dropped; if nothing is any more, the topic's pump may go on. */
+void channel_kept_less(struct channel *c);
+
+/* --- what is in flight and deferred (channel_in_flight.c) --------------------------------------- */
+
+/* Messages have left in_flight. With in_flight_lock held. */
+void channel_in_flight_changed_locked(struct channel *c);
+/* The same of deferred. With deferred_lock held. */
+void channel_deferred_changed_locked(struct channel *c);
+/* on_due of the queue of a logged channel: with in_flight_lock held. */
+void channel_waits_until(void *arg, int64_t at_ns);
+/* StartDeferredTimeout. Takes m over. */
+void channel_start_deferred_timeout(struct channel *c, struct message *take_m, int64_t delay_ns);
 /*
  * Takes a message out of the queue of those in flight, or deferred, of any consumer; the caller gets
  * the queue's reference. NULL: it is not there.
@@ -63,30 +96,13 @@ struct message *channel_pop_deferred(struct channel *c, struct message_id id);
  */
 size_t channel_take_first_deferred(
 	struct channel *c, struct message **msgs, size_t max, int64_t wanted, int64_t wanted_bytes);
-/* The consumers that had these have so many less in flight, if they are still there. */
-void channel_tell_timed_out(struct channel *c, struct message *const *msgs, size_t n);
-
-/*
- * put of messages that come back: queues n in memory or backend; returns how many it took over, fewer
- * with err set.
- */
-size_t channel_put_locked(
-	struct channel *c, struct message *const *msgs, size_t n, struct err *err);
-/*
- * put of messages that come back, without judging them; takes them over. With exit_lock held for
- * reading. What the disk refuses is deferred, and tried again. May block on the disk.
- */
-void channel_put_back_locked(struct channel *c, struct message *const *take_msgs, size_t n);
 /* n messages are over without a FIN: the cursor of a logged channel is told. Takes in_flight_lock. */
 void channel_are_over(struct channel *c, struct message *const *msgs, size_t n);
-/* Messages have left in_flight. With in_flight_lock held. */
-void channel_in_flight_changed_locked(struct channel *c);
-/* Less is kept: logs what was dropped; if nothing is any more, the topic's pump may go on. */
-void channel_kept_less(struct channel *c);
-/* on_due of the queue of a logged channel: with in_flight_lock held. */
-void channel_waits_until(void *arg, int64_t at_ns);
-/* StartDeferredTimeout. Takes m over. */
-void channel_start_deferred_timeout(struct channel *c, struct message *take_m, int64_t delay_ns);
+
+/* --- what is due (channel_due.c) ---------------------------------------------------------------- */
+
+/* The consumers that had these have so many less in flight, if they are still there. */
+void channel_tell_timed_out(struct channel *c, struct message *const *msgs, size_t n);
 
 /* --- what a channel gives up (channel_dead.c) ---------------------------------------------------- */
 

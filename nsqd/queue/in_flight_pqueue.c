@@ -231,6 +231,15 @@ struct message *in_flight_pqueue_peek_and_shift(struct in_flight_pqueue *q, int6
 	return m;
 }
 
+size_t in_flight_pqueue_take_due(
+	struct in_flight_pqueue *q, int64_t now_ns, struct message **msgs, size_t max)
+{
+	size_t n = 0;
+	while (n < max && (msgs[n] = in_flight_pqueue_peek_and_shift(q, now_ns)) != NULL)
+		n++;
+	return n;
+}
+
 /* m does not begin a run. */
 #define NOT_FIRST SIZE_MAX
 

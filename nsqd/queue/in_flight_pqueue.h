@@ -61,6 +61,9 @@ void in_flight_pqueue_fix(struct in_flight_pqueue *q, struct message *m);
  * NULL.
  */
 struct message *in_flight_pqueue_peek_and_shift(struct in_flight_pqueue *q, int64_t max);
+/* Takes up to max messages out that are due at now_ns, the earliest first; returns how many. */
+size_t in_flight_pqueue_take_due(
+	struct in_flight_pqueue *q, int64_t now_ns, struct message **msgs, size_t max);
 /*
  * Gives memory back that has not been needed since the last call: a burst must not cost for ever,
  * and a queue that fills and empties all the time must not be built anew each time.

@@ -15,6 +15,8 @@ INTERNAL, RUNNEXT, TIMERPROC = "common/chan_internal.h", "common/runnext.c", "co
 PARK_H, NETPOLL = "common/park.h", "common/netpoll.c"
 CHANNEL_PUMP, CLIENT_PUMP = "nsqd/queue/channel_pump.c", "nsqd/client/protocol_v2_pump.c"
 CHANNEL, CLIENT = "nsqd/queue/channel.c", "nsqd/client/client_v2.c"
+CHANNEL_PUT, CHANNEL_EXIT = "nsqd/queue/channel_put.c", "nsqd/queue/channel_exit.c"
+IN_FLIGHT, CHANNEL_DUE = "nsqd/queue/channel_in_flight.c", "nsqd/queue/channel_due.c"
 SEND = "nsqd/client/protocol_v2_send.c"
 TOPICS, TOPIC, TOPIC_PUMP = "nsqd/queue/topics.c", "nsqd/queue/topic.c", "nsqd/queue/topic_pump.c"
 TOPIC_PUT, TOPIC_EXIT = "nsqd/queue/topic_put.c", "nsqd/queue/topic_exit.c"
@@ -454,7 +456,7 @@ MUTATIONS = [
              "		struct chan *client = c->client_msg_chans[i];\n"
              "		if (!client)",
              ["pumps deliver msgs=1 near=1 leaves=1 clients=2 draws=0"]),
-    Mutation("a client that loses a message to the clock may get another one", CHANNEL,
+    Mutation("a client that loses a message to the clock may get another one", CHANNEL_DUE,
              "	channel_tell_timed_out(c, msgs, n);\n",
              "",
              ["pumps deliver msgs=2 scan=1"]),
@@ -463,7 +465,7 @@ MUTATIONS = [
              "		client_v2_try_update_ready_state(c);",
              "	(void)less_in_flight(c, n);",
              ["pumps deliver msgs=2 scan=1"]),
-    Mutation("at the exit the batch is flushed", CHANNEL,
+    Mutation("at the exit the batch is flushed", CHANNEL_EXIT,
              "	lost = flush_batch(c);",
              "	atomic_store(&c->batch_len, 0);\n	lost = 0;",
              ["pumps exit msgs=1 leaves=1 exits=1"]),
@@ -863,11 +865,11 @@ MUTATIONS = [
              "	if (t->undone > 0 && !stuck)\n		topic_settle(t);",
              "	if (t->undone > 0)\n		topic_settle(t);",
              ["delete disk mem=0 refusals=2 sick=1 switches=1 draws=0"]),
-    Mutation("a channel's exit begins while no put is under way", CHANNEL,
+    Mutation("a channel's exit begins while no put is under way", CHANNEL_EXIT,
              "	rwlock_wrlock(&c->exit_lock);\n	bool first = !channel_exiting(c);",
              "	rwlock_rdlock(&c->exit_lock);\n	bool first = !channel_exiting(c);",
              ["delete answer"]),
-    Mutation("a channel that ends refuses messages", CHANNEL,
+    Mutation("a channel that ends refuses messages", CHANNEL_PUT,
              "	if (channel_exiting(c)) {\n		rwlock_unlock(&c->exit_lock);\n"
              "		err_set(err, 0, \"exiting\");\n"
              "		return 0;\n	}\n",
@@ -883,20 +885,20 @@ MUTATIONS = [
              "	rwlock_rdlock(&c->exit_lock);\n	rwlock_wrlock(&c->lock);",
              "	rwlock_wrlock(&c->lock);\n	rwlock_rdlock(&c->exit_lock);",
              ["delete ephemeral subs=0"]),
-    Mutation("consumers of a channel that ends are told so", CHANNEL,
+    Mutation("consumers of a channel that ends are told so", CHANNEL_EXIT,
              "	close_clients(c);\n	chan_close",
              "	chan_close",
              ["delete ephemeral again=0 switches=1 draws=0"]),
-    Mutation("the topic's pump hears of a channel's end", CHANNEL,
+    Mutation("the topic's pump hears of a channel's end", CHANNEL_EXIT,
              "	c->topic_ops->update_channels(c->topic);\n	wait_group_wait",
              "	wait_group_wait",
              ["delete put-last"]),
-    Mutation("a channel's pump has ended before the channel is flushed", CHANNEL,
+    Mutation("a channel's pump has ended before the channel is flushed", CHANNEL_EXIT,
              "	c->topic_ops->update_channels(c->topic);\n"
              "	wait_group_wait(&c->wait_group);",
              "	c->topic_ops->update_channels(c->topic);",
              ["delete topic-exit early=1"]),
-    Mutation("a channel's backend is taken away under exit_lock", CHANNEL,
+    Mutation("a channel's backend is taken away under exit_lock", CHANNEL_EXIT,
              "	rwlock_wrlock(&c->exit_lock);\n"
              "	struct backend_queue *q = c->backend;\n"
              "	c->backend = NULL;\n"
@@ -910,7 +912,7 @@ MUTATIONS = [
              "	int64_t depth = c->backend ? c->backend->ops->depth(c->backend) : 0;",
              "	int64_t depth = c->backend->ops->depth(c->backend);",
              ["delete use use=2 topic=0"]),
-    Mutation("a message is asked for when it is sure that it can be requeued", CHANNEL,
+    Mutation("a message is asked for when it is sure that it can be requeued", IN_FLIGHT,
              "	if (channel_exiting(c)) {\n		rwlock_unlock(&c->exit_lock);\n"
              "		return err_set(err, 0, \"exiting\");\n	}\n"
              "	struct message *m = pop_in_flight(c, client_id, id, err);",
@@ -918,39 +920,39 @@ MUTATIONS = [
              "	if (channel_exiting(c)) {\n		rwlock_unlock(&c->exit_lock);\n"
              "		return err_set(err, 0, \"exiting\");\n	}\n",
              ["delete answer early=1"]),
-    Mutation("nor is one that would be deferred once the exit has begun", CHANNEL,
+    Mutation("nor is one that would be deferred once the exit has begun", IN_FLIGHT,
              "	if (channel_exiting(c)) {\n		rwlock_unlock(&c->exit_lock);\n"
              "		return err_set",
              "	if (delay_ns == 0 && channel_exiting(c)) {\n"
              "		rwlock_unlock(&c->exit_lock);\n		return err_set",
              ["delete answer early=1 delay=1000"]),
-    Mutation("messages that come back to a deleted channel are dropped", CHANNEL,
+    Mutation("messages that come back to a deleted channel are dropped", CHANNEL_PUT,
              "	if (channel_exiting(c))\n		message_unref_all(take_msgs, n);\n"
              "	else\n		channel_put_back",
              "	channel_put_back",
              ["delete use use=5 topic=0 mem=0"]),
-    Mutation("once the exit has begun nothing in flight times out", CHANNEL,
+    Mutation("once the exit has begun nothing in flight times out", CHANNEL_DUE,
              "	if (channel_exiting(c))\n		return 0;\n	mutex_lock",
              "	mutex_lock",
              ["delete answer answer=2"]),
-    Mutation("once the exit has begun no deferred message comes back", CHANNEL,
+    Mutation("once the exit has begun no deferred message comes back", CHANNEL_DUE,
              "	if (!channel_exiting(c)) {\n		mutex_lock",
              "	if (1) {\n		mutex_lock",
              ["delete answer delay=1000"]),
-    Mutation("what is in flight is flushed", CHANNEL,
+    Mutation("what is in flight is flushed", CHANNEL_EXIT,
              "	lost += flush_pqueue(c, &c->in_flight_lock, &c->in_flight, msgs);\n",
              "",
              ["delete answer answer=2"]),
-    Mutation("what is deferred is flushed", CHANNEL,
+    Mutation("what is deferred is flushed", CHANNEL_EXIT,
              "	lost += flush_pqueue(c, &c->deferred_lock, &c->deferred, msgs);\n",
              "",
              ["delete answer delay=1000"]),
-    Mutation("what is in a channel's memory is flushed", CHANNEL,
+    Mutation("what is in a channel's memory is flushed", CHANNEL_EXIT,
              "		(n = chan_try_recv_n(c->memory_msg_chan, msgs, FLUSH_BATCH, NULL)) > "
              "0)",
              "		(n = 0) > 0)",
              ["delete put-exit early=1"]),
-    Mutation("a channel's batch is flushed", CHANNEL,
+    Mutation("a channel's batch is flushed", CHANNEL_EXIT,
              "	lost = flush_batch(c);",
              "	lost = 0;\n"
              "	message_unref_all(c->batch, atomic_exchange(&c->batch_len, 0));",
@@ -959,15 +961,15 @@ MUTATIONS = [
              "	if (left == 0 && c->ephemeral && !atomic_exchange(&c->deleter_once, true))",
              "	if (0 * left)",
              ["delete ephemeral subs=0"]),
-    Mutation("the pump drops its batch when the channel is emptied", CHANNEL,
+    Mutation("the pump drops its batch when the channel is emptied", CHANNEL_EXIT,
              "	channel_update_pump(c, CHANNEL_EMPTIED);\n	clear_in_flight",
              "	clear_in_flight",
              [EMPTY]),
-    Mutation("what is in memory is thrown away", CHANNEL,
+    Mutation("what is in memory is thrown away", CHANNEL_EXIT,
              "		channel_update_pump(c, CHANNEL_EMPTIED);\n	empty_memory(c);\n",
              "		channel_update_pump(c, CHANNEL_EMPTIED);\n	(void)empty_memory;\n",
              [EMPTY_KEPT]),
-    Mutation("so is what is in flight", CHANNEL,
+    Mutation("so is what is in flight", CHANNEL_EXIT,
              "	channel_update_pump(c, CHANNEL_EMPTIED);\n"
              "	clear_in_flight_and_deferred(c);",
              "	channel_update_pump(c, CHANNEL_EMPTIED);",
@@ -977,11 +979,11 @@ MUTATIONS = [
              "		break;",
              "		channel_kept_less(c);\n		break;",
              [EMPTY_KEPT]),
-    Mutation("what a channel keeps is flushed", CHANNEL,
+    Mutation("what a channel keeps is flushed", CHANNEL_EXIT,
              "	lost += flush_kept(c, msgs);\n",
              "",
              ["delete put-exit two=1 mem=1 refusals=1"]),
-    Mutation("a message that the disk refuses is kept", CHANNEL,
+    Mutation("a message that the disk refuses is kept", CHANNEL_PUT,
              "	if (kept_push(&c->kept, take_msgs, n, &first)) {",
              "	(void)first;\n	if (0) {",
              ["delete put-exit two=1 mem=1 refusals=1"]),

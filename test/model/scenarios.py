@@ -11,17 +11,20 @@ SHARED = ["common/heap.c", "common/xalloc.c", "common/lock.c", "common/err.c"]
 
 CALM = [f"calm:{s}" for s in [*CHAN, "common/heap.c", "common/timerproc.c", "common/deadlines.c",
                               "common/chan_look.c", "nsqd/core/message.c", "nsqd/core/guid.c"]]
-QUEUE = ["topics", "topic", "topic_put", "topic_pump", "topic_exit", "topic_durability", "admission",
-         "channel", "channel_dead", "channel_flow", "channel_overflow", "channel_pump", "drop_plan",
-         "gone", "kept", "in_flight_pqueue"]
+QUEUE = ["topics", "topic", "topic_put", "topic_pump", "topic_exit", "topic_durability",
+         "admission", "channel", "channel_put", "channel_in_flight", "channel_due", "channel_exit",
+         "channel_dead", "channel_flow", "channel_overflow", "channel_pump", "drop_plan", "gone",
+         "kept", "in_flight_pqueue"]
 COARSE = [f"coarse:{s}" for s in [
     *(f"nsqd/queue/{s}.c" for s in QUEUE), "common/xalloc.c", "common/err.c",
     "nsqd/disk/backend_queue.c", "nsqd/disk/backend_flush.c", "nsqd/disk/dummy_backend_queue.c",
     "nsqd/disk/dqname.c", "protocol/names.c"]]
 PUMPS = [f"coarse:{s}" for s in [
-    "nsqd/queue/channel.c", "nsqd/queue/channel_dead.c", "nsqd/queue/channel_flow.c",
-    "nsqd/queue/channel_overflow.c", "nsqd/queue/channel_pump.c", "nsqd/queue/drop_plan.c",
-    "nsqd/queue/in_flight_pqueue.c", "nsqd/queue/kept.c", "nsqd/client/client_v2.c",
+    "nsqd/queue/channel.c", "nsqd/queue/channel_put.c", "nsqd/queue/channel_in_flight.c",
+    "nsqd/queue/channel_due.c", "nsqd/queue/channel_exit.c", "nsqd/queue/channel_dead.c",
+    "nsqd/queue/channel_flow.c", "nsqd/queue/channel_overflow.c", "nsqd/queue/channel_pump.c",
+    "nsqd/queue/drop_plan.c", "nsqd/queue/in_flight_pqueue.c", "nsqd/queue/kept.c",
+    "nsqd/client/client_v2.c",
     "nsqd/client/client_consumer.c", "nsqd/client/protocol_v2_pump.c",
     "nsqd/client/protocol_v2_send.c", "protocol/frame.c",
     "common/strbuf.c", "common/xalloc.c", "common/lock.c", "common/err.c"]]

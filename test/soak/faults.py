@@ -15,29 +15,30 @@ from collections import namedtuple
 # round: 0 is steady, 1 has clean stops, 2 kills. durable: of a soak with logs.
 Fault = namedtuple('Fault', 'rule file old new round says durable', defaults=[False])
 
-CHANNEL = 'nsqd/queue/channel.c'
+IN_FLIGHT = 'nsqd/queue/channel_in_flight.c'
+CHANNEL_EXIT = 'nsqd/queue/channel_exit.c'
 CONSUME = 'nsqd/client/protocol_v2_consume.c'
 READY = '	client_v2_set_ready_count(l->client, count);'
 SOME = "(m->id.hex[15] == '5' && (m->id.hex[14] & 3) == 1)"
 
 FAULTS = [
-    Fault('a message that is requeued is not lost', CHANNEL,
+    Fault('a message that is requeued is not lost', IN_FLIGHT,
           '		if (delay_ns == 0 || channel_has_had_it_locked(c, m))\n'
           '			channel_come_back_locked(c, &m, 1, delay_ns == 0);',
           '		if %s\n			message_unref(m);\n		else if (delay_ns == 0 || channel_has_had_it_locked(c, m))\n'
           '			channel_come_back_locked(c, &m, 1, delay_ns == 0);' % SOME,
           0, ['are lost']),
-    Fault('a deferred message is not lost', CHANNEL,
+    Fault('a deferred message is not lost', 'nsqd/queue/channel_due.c',
           '	if (n > 0)\n		put_deferred_back_locked(c, msgs, n, bytes);\n'
           '	rwlock_unlock(&c->exit_lock);\n	return n > 0;',
           '	if (n > 1)\n		message_unref(msgs[--n]);\n	if (n > 0)\n		put_deferred_back_locked(c, msgs, n, bytes);\n'
           '	rwlock_unlock(&c->exit_lock);\n	return n > 0;',
           0, ['are lost']),
-    Fault('an exit flushes what is in flight', CHANNEL,
+    Fault('an exit flushes what is in flight', CHANNEL_EXIT,
           '	lost += flush_pqueue(c, &c->in_flight_lock, &c->in_flight, msgs);',
           '	in_flight_pqueue_clear(&c->in_flight);',
           1, ['are lost']),
-    Fault('an exit flushes what is in memory', 'nsqd/queue/channel.c',
+    Fault('an exit flushes what is in memory', CHANNEL_EXIT,
           '		lost += flush_messages(c, msgs, n);\n	lost += flush_kept',
           '		lost += flush_messages(c, msgs, n - (n > 1));\n	lost += flush_kept',
           1, ['are lost']),
@@ -47,20 +48,20 @@ FAULTS = [
           '		d->rd = m->rd;\n		d->wr = m->wr;\n		free(path);\n		free(files);\n'
           '		return 0;\n	}\n	if (wr_size > m->wr.pos)\n		dq_logf(d, LG_WARN,',
           2, ['are lost', 'data loss']),
-    Fault('a message is in a channel once', CHANNEL,
+    Fault('a message is in a channel once', IN_FLIGHT,
           '		if (delay_ns == 0 || channel_has_had_it_locked(c, m))\n'
           '			channel_come_back_locked(c, &m, 1, delay_ns == 0);',
           '		if %s\n			channel_put_back_locked(c, (struct message *[]){message_copy(m)}, 1);\n'
           '		if (delay_ns == 0 || channel_has_had_it_locked(c, m))\n'
           '			channel_come_back_locked(c, &m, 1, delay_ns == 0);' % SOME,
           0, ['came again without a cause']),
-    Fault('a FIN ends its message', CHANNEL,
+    Fault('a FIN ends its message', IN_FLIGHT,
           '		if (!m)\n			continue;\n'
           '		latency_add(&c->deliver_to_finish',
           '		if (!m || (m->attempts == 1 && %s))\n			continue;\n'
           '		latency_add(&c->deliver_to_finish' % SOME,
           0, ['came again without a cause']),
-    Fault('a message times out when it is due', CHANNEL,
+    Fault('a message times out when it is due', IN_FLIGHT,
           '		m->due_ns = deadline;\n		if (m->attempts <= 1)',
           '		m->due_ns = now + (deadline - now) / 4;\n		if (m->attempts <= 1)',
           0, ['came again without a cause', 'were refused']),
@@ -72,7 +73,7 @@ FAULTS = [
           '	return ready > in_flight ? ready - in_flight : 0;',
           '	return ready > in_flight ? ready - in_flight + 1 : 0;',
           0, ['are in flight, RDY']),
-    Fault('a topic that is deleted leaves nothing', CHANNEL,
+    Fault('a topic that is deleted leaves nothing', CHANNEL_EXIT,
           '	int rc = deleted ? q->ops->delete (q, err) : q->ops->close(q, err);',
           '	int rc = q->ops->close(q, err);',
           1, ['came back after', 'files are left', 'never sent']),
@@ -85,7 +86,7 @@ FAULTS = [
           '	atomic_fetch_add_explicit(\n'
           '		&t->message_count, done - (done > 40), memory_order_relaxed);',
           0, ['message_count']),
-    Fault('a daemon that dies was not killed', CHANNEL,
+    Fault('a daemon that dies was not killed', IN_FLIGHT,
           '		if (delay_ns == 0 || channel_has_had_it_locked(c, m))\n'
           '			channel_come_back_locked(c, &m, 1, delay_ns == 0);',
           '		if %s\n			abort();\n		if (delay_ns == 0 || channel_has_had_it_locked(c, m))\n'
@@ -120,7 +121,7 @@ FAULTS = [
           '	static _Atomic int n;\n	if (++n == 30)\n'
           '		nsqd_logf(l->ctx, LG_WARN, "no cause");\n' + READY,
           0, ['in the log: ']),
-    Fault('a topic that is deleted leaves nothing, also after kills', CHANNEL,
+    Fault('a topic that is deleted leaves nothing, also after kills', CHANNEL_EXIT,
           '	int rc = deleted ? q->ops->delete (q, err) : q->ops->close(q, err);',
           '	int rc = q->ops->close(q, err);',
           2, ['files are left']),
