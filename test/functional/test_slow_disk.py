@@ -18,6 +18,8 @@ from queues import put
 
 # Of a sync. What is to happen meanwhile takes a hundredth of that.
 SLOW = 2 * min(SCALE, 2)
+# The fixture's: of the segment, of the cursors, and of the message. These are fast.
+SYNCS_BEFORE = 3
 PUBLISHERS = 100
 
 
@@ -29,7 +31,7 @@ def daemon(new_nsqd):
         not_tested('BELOW_SO names no library that makes a disk slow')
     daemon = new_nsqd('--durability=disk', start=False)
     daemon.environment.update(
-        LD_PRELOAD=below, BELOW='fdatasync:1:slow=%d:1000000' % (1000 * SLOW),
+        LD_PRELOAD=below, BELOW='fdatasync:%d:slow=%d:1000000' % (SYNCS_BEFORE + 1, 1000 * SLOW),
         ASAN_OPTIONS=os.environ.get('ASAN_OPTIONS', '') + ':verify_asan_link_order=0')
     daemon.start()
     daemon.create('slow', 'ch')
