@@ -11,8 +11,9 @@ unless an event of the journal explains its loss. docs/durability.md says what m
 
 A message that comes twice needs a cause as well: a REQ, a time-out that can have passed, or the
 end of the daemon. With --durability more is remembered through a kill: what was finished, tried or
-put off before one of the last writes of the channel's cursor (Life.written) is so afterwards. Where the clients' clocks cannot tell which of two things came first, each rule
-errs on the daemon's side. So what it finds is a fault.
+put off before one of the last writes of the channel's cursor (Life.written) is so afterwards.
+Where the clients' clocks cannot tell which of two things came first, each rule errs on the daemon's
+side. So what it finds is a fault.
 """
 
 import collections
@@ -27,12 +28,13 @@ TOPIC_BATCH = CHANNEL_BATCH = 256
 CLOCK_SLACK = 0.05
 
 
-def is_durable(life):
-    return life.settings.get('durability', 'none') != 'none'
-
-
 def is_ephemeral(name):
     return name.endswith('#ephemeral')
+
+
+def has_log(topic, life):
+    """An ephemeral topic has none. Its channels have disk queues, but for ephemeral ones."""
+    return life.settings.get('durability', 'none') != 'none' and not is_ephemeral(topic)
 
 
 class Accounts:
@@ -111,7 +113,7 @@ class Accounts:
         last = max([e.certain_end() for e in removals], default=-INF)
         if topic not in self.kept and topic not in self.emptied:
             # nsqd.dat may not have had it yet. (A log has its channels' cursors beside it.)
-            last = max([last] + [life.end for life in self.kills if not is_durable(life)])
+            last = max([last] + [life.end for life in self.kills if not has_log(topic, life)])
         return min([e.end for e in self.j.events
                     if e.kind == 'create' and (e.topic, e.channel) == (topic, channel)
                     and e.end is not None and e.begin > last], default=INF)
@@ -147,14 +149,15 @@ class Accounts:
         for the third time, in a buffer, when it says FIN to the first. But with a log, one that
         comes again in a later life had not been finished before.
         """
-        last = max((d.session.life.number for d in deliveries if is_durable(d.session.life)),
-                   default=-1)
+        last = max((d.session.life.number for d in deliveries
+                    if has_log(d.session.topic, d.session.life)), default=-1)
         return any(d.fin in ('sent', 'confirmed', 'maybe') for d in deliveries
                    if d.session.life.number >= last)
 
     def _has_copies(self, pub, until):
         """A kill makes copies: the topic's queue and the channel's may both have it afterwards."""
-        return any(pub.begin <= life.end <= until for life in self.kills if not is_durable(life))
+        return any(pub.begin <= life.end <= until for life in self.kills
+                   if not has_log(pub.topic, life))
 
     def _lost_by_kills(self, topic, channel, lost):
         """Which of them no kill explains: each takes as many as its life may have exposed."""
@@ -174,7 +177,7 @@ class Accounts:
 
     def exposed(self, life, topic, channel):
         """How many messages of a channel the end of that life may have lost, at most."""
-        if is_durable(life):
+        if has_log(topic, life):
             return 0
         memory = life.settings['mem']
         sessions = [s for s in self.j.sessions if s.life is life
@@ -260,7 +263,7 @@ class Accounts:
             if pub is None or any(self._has_copies(pub, d.at) for d in ds):
                 continue
             # Without a log a delay is forgotten where the topic's memory is full: as in stock.
-            if pub.delay > 0 and is_durable(pub.life) and any(
+            if pub.delay > 0 and has_log(topic, pub.life) and any(
                     d.at + CLOCK_SLACK < pub.begin + pub.delay for d in ds):
                 early.append(name)
             early += [name for first, then in zip(ds, ds[1:])
@@ -273,7 +276,7 @@ class Accounts:
         s = first.session
         if (first.fate != 'req' or first.answered_at == INF or not self._in_time(pub, first)
                 or then.at + CLOCK_SLACK >= first.fate_at + first.delay
-                or not (s.life is then.session.life or is_durable(s.life))
+                or not (s.life is then.session.life or has_log(s.topic, s.life))
                 # Another delivery to that consumer is one that the REQ may have met instead.
                 or sum(d.session is s for d in deliveries) > 1):
             return False
@@ -359,7 +362,7 @@ class Accounts:
     def _remembered(self):
         """How many deliveries and FINs a kill must not have undone, where there are logs."""
         ds = [d for deliveries in self.deliveries.values() for d in deliveries
-              if d.session.life.how == 'kill' and is_durable(d.session.life)]
+              if d.session.life.how == 'kill' and has_log(d.session.topic, d.session.life)]
         return ds and ' (before a kill %d of %d deliveries were written, and %d FINs)' % (
             sum(d.at < self._written(d) for d in ds), len(ds),
             sum(d.answered_at < self._written(d) for d in ds if d.fin == 'confirmed')) or ''

@@ -413,6 +413,21 @@ def test_with_a_log_a_req_that_was_written_is_waited_for(log, delay, written, ba
     assert log.balanced() == balanced
 
 
+@pytest.mark.parametrize('end', ['term', 'kill'])
+def test_an_ephemeral_topic_has_no_log(end):
+    """Its channel x has a disk queue: a restart forgets delays, and a kill makes copies."""
+    h = History(topic='fleeting#ephemeral', durability='process')
+    h.pub('delayed', delay=100.0)
+    h.pub('requeued')
+    h.delivery(h.session(), 'requeued', fate='req', delay=100.0).answered_at = h.tick()
+    h.end(end)
+    h.delivery(h.session(), 'delayed', fin='confirmed')
+    h.delivery(h.session(), 'requeued', attempts=2, fin='confirmed')
+    if end == 'kill':
+        h.delivery(h.session(), 'requeued', attempts=1, fin='confirmed')
+    assert h.problems() == []
+
+
 def test_a_delay_is_one_in_its_life(h):
     h.pub()
     h.delivery(h.session(), fate='req', delay=100.0).answered_at = h.tick()
