@@ -476,6 +476,9 @@ static enum outcome go_on_behind(struct io_loop *l, struct pending_put *p)
 		p->aside->error.text = (struct strbuf)STRBUF_INIT;
 		return OUTCOME_REFUSED;
 	case BEHIND_FAILURE:
+		/* The answer comes first. If it cannot be sent, that is the failure. */
+		if (io_loop_before_read(l, &l->failure) < 0)
+			return not_settled(l);
 		l->failure = p->aside->failure;
 		l->send_failed = p->aside->send_failed;
 		return OUTCOME_FAILED;
