@@ -7,7 +7,7 @@
 #include "nsqd/log/cursor_set.h"
 
 /* More than a node of boxes. */
-enum { N = 5 << 20 };
+enum { N = ROUNDS(5 << 20) };
 
 static bool there[N + 1];
 

@@ -21,7 +21,8 @@
 #define PER_PUBLISHER 400
 #define LATER (PUBLISHERS * PER_PUBLISHER) /* from there on: those of the next process */
 #define IDS (LATER + 16)
-#define MOMENTS 40
+/* Each is opened many times; what threads do to each other is seen before that. */
+#define MOMENTS (20 + ROUNDS(20))
 #define A_LONG_TIME (3600 * NSEC_PER_SEC)
 #define C 2 /* the channel that comes and goes */
 
