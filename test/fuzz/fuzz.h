@@ -68,7 +68,7 @@ const char *fuzz_dir(void);
 const char *fuzz_path(const char *name);
 /* Writes such a file. */
 void fuzz_write_file(const char *path, const void *data, size_t n);
-/* Removes all that is in the directory, also directories with nothing in them. */
+/* Removes all that is in the directory. */
 void fuzz_empty_dir(const char *dir);
 /*
  * After each input: there are no more descriptors and threads than after any before. Waits for those

@@ -9,7 +9,7 @@
  *       input is the next one's
  *    2  the input is damage to a file that was sound: a place (2 bytes), and what is there (1)
  *    4  the log ends at END; else it is as long as a log can be
- *    8  there are more messages than SMALL before the first one
+ *    8  there are more messages than CURSOR_CLAIMS before the first one
  */
 #include "test/fuzz/fuzz.h"
 
@@ -19,17 +19,15 @@
 
 #include "common/xalloc.h"
 #include "nsqd/log/cursor.h"
-#include "nsqd/log/cursor_events.h"
 #include "nsqd/log/cursor_file.h"
+#include "test/fuzz/log_files.h"
 
 #define RAW 1
 #define DAMAGE 2
 #define SHORT 4
 #define LATE 8
 
-#define SMALL 300 /* numbers up to that are looked at one by one */
 #define END 1000
-#define FRAMES 64
 /* Bytes of memory for each byte of the file, and for a cursor without one. */
 #define MEMORY_EACH 400
 #define MEMORY_FIRST (64 << 10)
@@ -51,39 +49,6 @@ static struct cursor_opts opts_in(int dir)
 }
 
 /* --- files -------------------------------------------------------------------------------------- */
-
-/* What the frames claim, read in a plain way. */
-struct claims {
-	bool finished[SMALL];
-};
-
-static void read_claims(struct input content, struct claims *claims)
-{
-	struct events_in in = {.p = content.p, .end = content.p + content.n};
-	struct cursor_event ev;
-	while (events_next(&in, &ev) > 0)
-		for (uint64_t i = 0; i < ev.n && ev.e.seq + i < SMALL; i++)
-			if (ev.op == CURSOR_FINISHED)
-				claims->finished[ev.e.seq + i] = true;
-}
-
-static void write_frames(int dir, struct input in, struct claims *claims)
-{
-	struct cursor_file f;
-	struct err err = {0};
-	cursor_file_init(&f, &log_io_real, dir, name, "t", "c");
-	CHECK(cursor_file_new(&f, &err) == 0);
-	for (int i = 0; i < FRAMES && in.n > 0; i++) {
-		size_t n = input_byte(&in);
-		struct input content = input_take(&in, n == 255 ? in.n : n);
-		if (content.n == 0)
-			continue;
-		read_claims(content, claims);
-		CHECK(cursor_file_new_add(&f, content.p, content.n, &err) == 0);
-	}
-	CHECK(cursor_file_new_commit(&f, &err) == 0);
-	cursor_file_close(&f);
-}
 
 /* Messages below 100 of all kinds. */
 static void make_file(int dir)
@@ -186,13 +151,13 @@ static void use_cursor(struct cursor *c, uint64_t end)
 }
 
 static void use_file(
-	int dir, uint64_t first, uint64_t end, size_t size, const struct claims *claims)
+	int dir, uint64_t first, uint64_t end, size_t size, const struct cursor_claims *claims)
 {
 	struct err err = {0};
 	struct cursor *c = open_cursor(dir, first, end, size);
 	if (!c)
 		return;
-	for (uint64_t seq = first; claims && seq < SMALL; seq++)
+	for (uint64_t seq = first; claims && seq < CURSOR_CLAIMS; seq++)
 		CHECK(cursor_is_finished(c, seq) == claims->finished[seq]);
 	look_at(c, end);
 	use_cursor(c, end);
@@ -216,7 +181,7 @@ static void use_file(
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = {data, size};
-	struct claims claims = {0};
+	struct cursor_claims claims = {0};
 	uint8_t flags = input_byte(&in);
 	int dir = open(fuzz_dir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CHECK(dir >= 0);
@@ -227,10 +192,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		damage_file(in);
 		size += 2000;
 	} else {
-		write_frames(dir, in, &claims);
-		size += FRAMES * CURSOR_FRAME_HEAD;
+		cursor_file_build(dir, name, "t", "c", in, &claims);
+		size += CURSOR_FRAMES * CURSOR_FRAME_HEAD;
 	}
-	use_file(dir, flags & LATE ? SMALL + 1 : 1, flags & SHORT ? END : SEQ_END, size,
+	use_file(dir, flags & LATE ? CURSOR_CLAIMS + 1 : 1, flags & SHORT ? END : SEQ_END, size,
 		flags & (RAW | DAMAGE) ? NULL : &claims);
 	close(dir);
 	fuzz_empty_dir(fuzz_dir());

@@ -4,7 +4,7 @@
  * has written it. It is read to its end, takes and gives new messages, and has them after a restart.
  *
  * Flags:
- *    1  the input is a list of records and other bytes, which get sound checksums (build);
+ *    1  the input is a list of records and other bytes, which get sound checksums (log_files.h);
  *       else it is the files, each behind 0xff 0xfe and a digit (write_files)
  *    2  with `disk`
  *    4  some of it is forgotten
@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 #include "common/bytes.h"
-#include "common/crc32c.h"
 #include "common/gothread.h"
 #include "common/lg.h"
 #include "common/xalloc.h"
@@ -26,13 +25,12 @@
 #include "nsqd/log/log_format.h"
 #include "nsqd/log/log_read.h"
 #include "nsqd/log/log_remove.h"
+#include "test/fuzz/log_files.h"
 
 #define BUILT 1
 #define DISK 2
 #define FORGETS 4
 
-#define KEY UINT64_C(0x1122334455667788)
-#define FILE_MAX (64 * 1024)
 #define NEW_MESSAGES 3
 
 static struct lg lg;
@@ -50,85 +48,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 /* --- files ---------------------------------------------------------------------------------------- */
 
-static const char *segment(uint64_t first)
-{
-	char name[16 + LOG_SEGMENT_NAME] = "t.log/";
-	log_segment_name(first, name + strlen(name));
-	return fuzz_path(name);
-}
-
-/* What a segment will hold. */
-struct file {
-	unsigned char data[FILE_MAX];
-	size_t n;
-	uint64_t first;
-	uint64_t seq; /* the next record's */
-};
-
-static void begin(struct file *f, uint64_t first)
-{
-	struct log_head head = {.first = first, .key = KEY, .name = "t"};
-	log_head_encode(&head, f->data);
-	f->n = LOG_HEAD_SIZE;
-	f->first = f->seq = first;
-}
-
-static void add_bytes(struct file *f, struct input part)
-{
-	if (f->n + part.n > sizeof(f->data))
-		return;
-	if (part.n > 0)
-		memcpy(f->data + f->n, part.p, part.n);
-	f->n += part.n;
-}
-
-/* A record: kind, flags, how far its number is off, how long its body is, how wrong its size. */
-static void add_record(struct file *f, struct input *in)
-{
-	struct log_record rec = {0};
-	rec.kind = input_byte(in) % 5;
-	rec.flags = input_byte(in);
-	rec.seq = f->seq + (uint64_t)(int64_t)(int8_t)input_byte(in);
-	rec.attempts = input_byte(in);
-	rec.due = (int64_t)((uint64_t)(int8_t)input_byte(in) << 56);
-	rec.timestamp = (int64_t)((uint64_t)(int8_t)input_byte(in) << 56);
-	int8_t wrong = (int8_t)input_byte(in);
-	size_t len = input_byte(in);
-	struct input body = input_take(in, len);
-	rec.size = (uint32_t)(LOG_RECORD_HEAD + body.n) + (wrong == 1 ? 0 : (uint32_t)wrong);
-	rec.body_crc = crc32c(0, body.p, body.n) + (wrong == 1);
-	lies = lies || (wrong != 0 && wrong != 1);
-	if (f->n + LOG_RECORD_HEAD + body.n > sizeof(f->data))
-		return;
-	log_record_encode(&rec, log_record_seed(KEY, (uint32_t)f->n), f->data + f->n);
-	f->n += LOG_RECORD_HEAD;
-	add_bytes(f, body);
-	f->seq = rec.seq + 1;
-}
-
-static void build(struct input in)
-{
-	static struct file f;
-	begin(&f, 1);
-	while (in.n > 0) {
-		uint8_t op = input_byte(&in);
-		switch (op % 4) {
-		case 0:
-		case 1:
-			add_record(&f, &in);
-			break;
-		case 2:
-			add_bytes(&f, input_take(&in, op / 4));
-			break;
-		case 3: /* another segment, whose number may leave out some */
-			fuzz_write_file(segment(f.first), f.data, f.n);
-			begin(&f, (f.seq > f.first ? f.seq : f.first + 1) + op / 4);
-			break;
-		}
-	}
-	fuzz_write_file(segment(f.first), f.data, f.n);
-}
-
 static void write_files(struct input in)
 {
 	static const char mark[] = "\xff\xfe";
@@ -137,9 +56,9 @@ static void write_files(struct input in)
 		const uint8_t *end = memmem(in.p, in.n, mark, 2);
 		struct input part = input_take(&in, end ? (size_t)(end - in.p) : in.n);
 		if (name % 16 == 15)
-			(void)mkdir(segment(name % 16), 0700);
+			(void)mkdir(log_files_segment("t", name % 16), 0700);
 		else
-			fuzz_write_file(segment(1 + name % 16), part.p, part.n);
+			fuzz_write_file(log_files_segment("t", 1 + name % 16), part.p, part.n);
 		(void)input_take(&in, 2);
 		name = input_byte(&in);
 	}
@@ -174,7 +93,7 @@ static uint64_t read_all(struct log *l, uint64_t *next)
 		seq += item.n;
 		if (what == LOG_READ_GAP)
 			continue;
-		CHECK(item.msg->seq == item.seq && item.msg->body->len < FILE_MAX);
+		CHECK(item.msg->seq == item.seq && item.msg->body->len < LOG_FILE_MAX);
 		CHECK(!item.channel || strlen(item.channel) <= LOG_NAME_MAX);
 		message_unref(item.msg);
 		n++;
@@ -243,15 +162,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (in.n > 0)
 		(void)mkdir(fuzz_path("t.log"), 0700);
 	if ((flags & BUILT) && in.n > 0)
-		build(in);
+		lies = log_files_build("t", in);
 	else if (in.n > 0)
 		write_files(in);
 	int dir = open(fuzz_dir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CHECK(dir >= 0);
 	use_log(dir, flags);
 	close(dir);
-	if (access(fuzz_path("t.log"), F_OK) == 0)
-		fuzz_empty_dir(fuzz_path("t.log"));
 	fuzz_empty_dir(fuzz_dir());
 	fuzz_check_resources();
 	return 0;

@@ -74,12 +74,18 @@ void fuzz_write_file(const char *path, const void *data, size_t n)
 
 void fuzz_empty_dir(const char *path)
 {
+	char sub[2 * sizeof(dir)];
 	DIR *d = opendir(path);
 	struct dirent *e;
 	CHECK(d != NULL);
-	while ((e = readdir(d)))
-		if (unlinkat(dirfd(d), e->d_name, 0) != 0)
-			(void)unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
+	while ((e = readdir(d))) {
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+			unlinkat(dirfd(d), e->d_name, 0) == 0)
+			continue;
+		CHECK(snprintf(sub, sizeof(sub), "%s/%s", path, e->d_name) < (int)sizeof(sub));
+		fuzz_empty_dir(sub);
+		CHECK(rmdir(sub) == 0);
+	}
 	closedir(d);
 }
 
