@@ -16,12 +16,15 @@
 /* --- its name: the number of its first record, in 20 digits ------------------------------------- */
 
 #define LOG_SEGMENT_NAME sizeof("00000000000000000001.seg")
-/* No log gets to such a number: a thousand million records a second, for a century. */
-#define LOG_SEQ_MAX (UINT64_C(1) << 62)
+/*
+ * No log gets to such a number: ten million records a second, for 400 years. It leaves as many to the
+ * records behind it, since a cursor knows twice as many (SEQ_END in cursor_set.h).
+ */
+#define LOG_SEQ_MAX (UINT64_C(1) << 57)
 
 /* The name of the segment that begins with that number. */
 void log_segment_name(uint64_t first, char out[LOG_SEGMENT_NAME]);
-/* False: that is no segment's name. */
+/* False: that is no segment's name; no number is beyond LOG_SEQ_MAX. */
 bool log_segment_number(const char *name, uint64_t *first);
 
 /* --- the head of a segment ---------------------------------------------------------------------- */

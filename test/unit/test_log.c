@@ -683,6 +683,9 @@ static void test_what_is_not_ours_is_left_alone(void **state)
 	write_text("t.log/00000000000000000000.seg", "x");
 	write_text("t.log/99999999999999999999.seg", "x");
 	write_text("t.log/0000000000000000000a.seg", "x");
+	/* A number that no cursor knows, and the first one beyond LOG_SEQ_MAX. */
+	write_text("t.log/04611686018427387904.seg", "");
+	write_text("t.log/00144115188075855873.seg", "");
 	l = open_here(false, 0);
 	append_some(l, 3, 1, 10);
 	expect(l, 1, 3);
