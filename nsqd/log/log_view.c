@@ -126,8 +126,9 @@ static uint64_t seen_end(const struct log_view *v, uint64_t from)
 {
 	uint64_t end = from, seq;
 	for (size_t i = 0; i < v->n_channels; i++) {
-		while ((seq = cursor_next_seen(v->channels[i].cursor, end)) < v->stats.next)
-			end = seq + 1;
+		const struct cursor *c = v->channels[i].cursor;
+		while ((seq = cursor_next_seen(c, end)) < v->stats.next)
+			end = cursor_next_unseen(c, seq);
 	}
 	return end;
 }
@@ -170,20 +171,16 @@ static int find_dealt(struct log_view *v, struct err *err)
 	return rc;
 }
 
-/* The first number from seq on that the channel knows of, and has not finished. */
-static uint64_t next_known(const struct log_view *v, const struct cursor *c, uint64_t seq)
+/* How many numbers from from to to - 1 the channel knows of, and has not finished. */
+static uint64_t count_known(const struct cursor *c, uint64_t from, uint64_t to)
 {
-	uint64_t unfinished, from;
-	for (;;) {
-		seq = cursor_next_seen(c, seq);
-		from = seq;
-		if (seq >= v->stats.next ||
-			cursor_list_unfinished(c, &from, v->stats.next, &unfinished, 1) == 0)
-			return v->stats.next;
-		if (unfinished == seq)
-			return seq;
-		seq = unfinished;
+	uint64_t n = 0, seq, end;
+	for (seq = cursor_next_seen(c, from); seq < to; seq = cursor_next_seen(c, end)) {
+		end = cursor_next_unseen(c, seq);
+		end = end < to ? end : to;
+		n += cursor_unfinished(c, end) - cursor_unfinished(c, seq);
 	}
+	return n;
 }
 
 static void count_unfinished(struct log_view *v)
@@ -191,10 +188,8 @@ static void count_unfinished(struct log_view *v)
 	v->unfinished = v->stats.next - v->dealt;
 	for (size_t i = 0; i < v->n_channels; i++) {
 		struct log_view_channel *c = &v->channels[i];
-		c->unfinished = cursor_unfinished(c->cursor, v->dealt);
-		uint64_t seq = next_known(v, c->cursor, v->dealt);
-		for (; seq < v->stats.next; seq = next_known(v, c->cursor, seq + 1))
-			c->unfinished++;
+		c->unfinished = cursor_unfinished(c->cursor, v->dealt) +
+				count_known(c->cursor, v->dealt, v->stats.next);
 	}
 }
 
@@ -319,9 +314,7 @@ static void lose(struct walk *w, uint64_t from, uint64_t to)
 	}
 	uint64_t low = from < v->dealt ? from : v->dealt, high = to < v->dealt ? to : v->dealt;
 	w->lost += cursor_unfinished(w->c->cursor, high) - cursor_unfinished(w->c->cursor, low);
-	uint64_t seq = next_known(v, w->c->cursor, from > v->dealt ? from : v->dealt);
-	for (; seq < to; seq = next_known(v, w->c->cursor, seq + 1))
-		w->lost++;
+	w->lost += count_known(w->c->cursor, from > v->dealt ? from : v->dealt, to);
 }
 
 /* Is it one that is not finished, and the channel's, or the topic's? */

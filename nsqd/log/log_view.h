@@ -24,7 +24,7 @@ struct log_view_channel {
 	struct cursor_found found;
 	/*
 	 * Messages that are not finished, at most: among them may be some that the log has lost, and
-	 * copies for other channels.
+	 * copies for other channels. A copy that the cursor does not know is among the topic's.
 	 */
 	uint64_t unfinished;
 };
