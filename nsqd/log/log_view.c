@@ -306,8 +306,11 @@ static uint64_t next_wanted(const struct walk *w, uint64_t seq)
 /* So many of these are not finished. */
 static void lose(struct walk *w, uint64_t from, uint64_t to)
 {
-	const struct log_view *v = w->v;
+	struct log_view *v = w->v;
 	to = to < v->stats.next ? to : v->stats.next;
+	/* Each look at all channels has to come by: some of them may know of these. */
+	if (to > v->dealt)
+		v->copies = COPIES_SOME;
 	if (!w->c) {
 		w->lost += from < to ? to - from : 0;
 		return;

@@ -43,7 +43,8 @@ struct log_view {
 	uint64_t unfinished;               /* of the topic, at most: from dealt on */
 	struct log_view_channel *channels; /* by name; owned */
 	size_t n_channels;
-	enum { COPIES_UNKNOWN, COPIES_NONE, COPIES_SOME } copies; /* from dealt on */
+	/* From dealt on; what is lost there may be some. */
+	enum { COPIES_UNKNOWN, COPIES_NONE, COPIES_SOME } copies;
 };
 
 /*

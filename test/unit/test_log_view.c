@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "nsqd/log/log_format.h"
+#include "nsqd/log/log_names.h"
 #include "nsqd/log/log_view.h"
 #include "test/unit/sim_disk.h"
 
@@ -401,11 +403,66 @@ static void test_copies(void **state)
 	close_side(&r.side);
 }
 
+/* --- damage --------------------------------------------------------------------------------------------- */
+
+static uint64_t lost_of(struct log_view *v, int channel)
+{
+	struct err err = {0};
+	struct seen seen = {0};
+	uint64_t lost;
+	const struct log_view_channel *c = channel < 0 ? NULL : &v->channels[channel];
+	assert_int_equal(log_view_each(v, c, see, &seen, &lost, &err), 0);
+	return lost;
+}
+
+static void expect_lost(bool topic_first)
+{
+	struct log_view *v = open_view(r.copy_dir);
+	if (topic_first)
+		assert_int_equal(lost_of(v, -1), 1);
+	assert_int_equal(lost_of(v, 0), 1);
+	assert_int_equal(lost_of(v, 1), 0);
+	assert_int_equal(lost_of(v, -1), 1);
+	log_view_close(v);
+}
+
+/*
+ * The last message that channel a knows is damaged, and the topic's cursor has gone. So nobody can say
+ * whether b has had it.
+ */
+static void test_what_is_lost_is_so_in_any_order(void **state)
+{
+	struct message *held[3];
+	r.side = (struct side){
+		.dir = r.dir, .memory_size = 8, .segment_bytes = 8192, .sync_timeout = HOUR};
+	open_side(&r.side, "a", "b");
+	pub(&r.side, 1, 3);
+	/* Behind it the others are damaged, and not what a crash has left. */
+	pub(&r.side, 4, 1);
+	pump(&r.side, 3);
+	for (int i = 0; i < 3; i++)
+		held[i] = hold(&r.side.channels[0]);
+	assert_int_equal(topic_log_flush(r.side.tl), 0);
+	copy_files();
+	assert_int_equal(unlink("copy/t.log/" TOPIC_CURSOR), 0);
+	FILE *f = fopen("copy/t.log/00000000000000000001.seg", "r+");
+	assert_non_null(f);
+	assert_int_equal(fseek(f, held[2]->offset + LOG_RECORD_HEAD, SEEK_SET), 0);
+	assert_int_equal(fputc('?', f), '?');
+	assert_int_equal(fclose(f), 0);
+	expect_lost(true);
+	expect_lost(false);
+	message_unref_all(held, 3);
+	close_side(&r.side);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_as_the_next_process, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copies, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_what_is_lost_is_so_in_any_order, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
