@@ -99,25 +99,62 @@ static void fill(struct side *s, uint64_t *next, size_t n, bool pumped)
 	}
 }
 
-/* The old messages of "a" come to be; two of them are in flight. "b" finishes all. */
-static void make_old(struct side *s, struct message **held, struct message **back)
+static struct side in_memory_side(struct sim_disk *d)
 {
-	struct chan_side *a = &s->channels[0], *b = &s->channels[1];
+	return (struct side){.io = &d->io,
+		.memory_size = 64,
+		.segment_bytes = SEGMENT,
+		.sync_timeout = HOUR,
+		.move_behind = 1};
+}
+
+/* A topic on a disk of its own. */
+struct run {
+	struct sim_disk *disk;
+	struct side s;
+	struct message *held, *back; /* of make_old */
+	uint64_t next;               /* for fill */
+};
+
+/* Nothing is open yet, and what it returns may be changed. */
+static struct side *begin_run(struct run *r)
+{
+	struct sim_disk *d = sim_new();
+	*r = (struct run){.disk = d, .s = in_memory_side(d), .next = FILLER};
+	return &r->s;
+}
+
+static void end_run(struct run *r)
+{
+	close_side(&r->s);
+	sim_free(r->disk);
+}
+
+/*
+ * Opens the channels "a" and b (NULL: there is none). The old messages of "a" come to be; two of them are
+ * in flight. b finishes all that wait for nothing. So many segments lie behind them.
+ */
+static void make_old(struct run *r, const char *b, size_t segments)
+{
+	struct side *s = &r->s;
+	struct chan_side *a = &s->channels[0];
+	open_side(s, "a", b);
 	publish_delayed(s, IN_FLIGHT, 2, 50, 0);
 	publish_delayed(s, DEFERRED, 1, 50, HOUR);
 	publish_delayed(s, COMES_BACK, 1, 50, 0);
 	pump(s, 4);
-	*held = take_message(a);
-	assert_int_equal(id_of(*held), IN_FLIGHT);
+	r->held = take_message(a);
+	assert_int_equal(id_of(r->held), IN_FLIGHT);
 	struct message *m = take_message(a);
 	assert_int_equal(id_of(m), REQUEUED);
 	requeue(a, m, HOUR);
-	*back = take_message(a);
-	assert_int_equal(id_of(*back), COMES_BACK);
-	if (b->q) {
-		expect_finish(b, IN_FLIGHT, 2);
-		expect_finish(b, COMES_BACK, 1);
+	r->back = take_message(a);
+	assert_int_equal(id_of(r->back), COMES_BACK);
+	if (b) {
+		expect_finish(&s->channels[1], IN_FLIGHT, 2);
+		expect_finish(&s->channels[1], COMES_BACK, 1);
 	}
+	fill(s, &r->next, segments, false);
 }
 
 /* --- what must be there --------------------------------------------------------------------------- */
@@ -287,31 +324,24 @@ static void live_again(struct sim_disk *d, bool disk, struct snapshots *to)
 
 static void crash(bool disk)
 {
-	struct sim_disk *d = sim_new();
-	struct side s = {.io = &d->io,
-		.disk = disk,
-		.memory_size = 64,
-		.segment_bytes = SEGMENT,
-		.sync_timeout = HOUR,
-		.move_behind = 2};
+	struct run r;
+	struct side *s = begin_run(&r);
 	struct snapshots first = {.skip = 1, .seed = &seed}, second = {.skip = 6, .seed = &seed};
-	struct message *held, *back;
-	uint64_t next = FILLER;
-	open_side(&s, "a", "b");
-	make_old(&s, &held, &back);
-	fill(&s, &next, 6, false);
+	s->disk = disk;
+	s->move_behind = 2;
+	make_old(&r, "b", 6);
 	/* It is in memory, and nobody has it. */
-	requeue(&s.channels[0], back, 0);
-	assert_int_equal(first_number(&s), 1);
-	make_safe(&s);
-	watch(d, &first);
-	flush_all_moves(&s);
-	watch(d, NULL);
-	assert_true(first_number(&s) > 4);
+	requeue(&s->channels[0], r.back, 0);
+	assert_int_equal(first_number(s), 1);
+	make_safe(s);
+	watch(r.disk, &first);
+	flush_all_moves(s);
+	watch(r.disk, NULL);
+	assert_true(first_number(s) > 4);
 	/* One of them waits in "b" as well. */
-	assert_int_equal(moves_of(&s).messages, OLD + 1);
-	message_unref(held);
-	close_side(&s);
+	assert_int_equal(moves_of(s).messages, OLD + 1);
+	message_unref(r.held);
+	close_side(s);
 	assert_true(first.n > 5 && first.n < SNAPSHOTS_MAX);
 	for (size_t i = 0; i < first.n; i++) {
 		for (int how = 0; how < (disk ? SIM_CUTS : 1); how++) {
@@ -339,7 +369,7 @@ static void crash(bool disk)
 		}
 	}
 	drop(&first);
-	sim_free(d);
+	sim_free(r.disk);
 }
 
 static void test_kill(void **state)
@@ -354,93 +384,74 @@ static void test_power_cut(void **state)
 
 /* --- what a channel sees of it -------------------------------------------------------------------- */
 
-static struct side in_memory_side(struct sim_disk *d)
-{
-	return (struct side){.io = &d->io,
-		.memory_size = 64,
-		.segment_bytes = SEGMENT,
-		.sync_timeout = HOUR,
-		.move_behind = 1};
-}
-
 /* Twice moved while a consumer holds it; then requeued, taken, finished: by the name that it had. */
 static void test_in_flight(void **state)
 {
-	struct sim_disk *d = sim_new();
-	struct side s = in_memory_side(d);
-	struct message *held, *back;
-	uint64_t next = FILLER;
-	open_side(&s, "a", NULL);
-	make_old(&s, &held, &back);
+	struct run r;
+	struct side *s = begin_run(&r);
+	make_old(&r, NULL, 0);
 	for (int i = 0; i < 3; i++) {
-		uint64_t before = first_number(&s);
-		fill(&s, &next, 5, false);
-		flush_all_moves(&s);
-		assert_true(first_number(&s) > before);
-		assert_true(held->seq == 1 && back->seq == 4);
+		uint64_t before = first_number(s);
+		fill(s, &r.next, 5, false);
+		flush_all_moves(s);
+		assert_true(first_number(s) > before);
+		assert_true(r.held->seq == 1 && r.back->seq == 4);
 	}
-	assert_in_range(moves_of(&s).messages, 3 * OLD, 20 * OLD);
-	requeue(&s.channels[0], back, 0);
-	struct message *m = take_message(&s.channels[0]);
-	assert_true(m == back && m->attempts == 2);
-	finish(&s.channels[0], m);
-	requeue(&s.channels[0], held, NSEC_PER_MSEC);
-	m = take_message(&s.channels[0]);
+	assert_in_range(moves_of(s).messages, 3 * OLD, 20 * OLD);
+	requeue(&s->channels[0], r.back, 0);
+	struct message *m = take_message(&s->channels[0]);
+	assert_true(m == r.back && m->attempts == 2);
+	finish(&s->channels[0], m);
+	requeue(&s->channels[0], r.held, NSEC_PER_MSEC);
+	m = take_message(&s->channels[0]);
 	assert_true(id_of(m) == IN_FLIGHT && m->attempts == 2);
-	finish(&s.channels[0], m);
-	close_side(&s);
+	finish(&s->channels[0], m);
+	close_side(s);
 	/* Both are over, and the other two wait. */
-	s = in_memory_side(d);
-	open_side(&s, "a", NULL);
-	expect_nothing(&s.channels[0]);
+	*s = in_memory_side(r.disk);
+	open_side(s, "a", NULL);
+	expect_nothing(&s->channels[0]);
 	bool seen[OLD + 1] = {0};
-	assert_int_equal(check_waiting(&s, seen), 2);
-	close_side(&s);
-	sim_free(d);
+	assert_int_equal(check_waiting(s, seen), 2);
+	end_run(&r);
 }
 
 /* Copies at the end of the log are no business of a channel that has finished all. */
 static void test_the_others_have_nothing_to_do_with_copies(void **state)
 {
-	struct sim_disk *d = sim_new();
-	struct side s = in_memory_side(d);
-	struct message *held, *back;
-	uint64_t next = FILLER;
-	open_side(&s, "a", "b");
-	make_old(&s, &held, &back);
-	fill(&s, &next, 5, false);
-	flush_all_moves(&s);
-	assert_true(moves_of(&s).messages >= OLD);
+	struct run r;
+	struct side *s = begin_run(&r);
+	make_old(&r, "b", 5);
+	flush_all_moves(s);
+	assert_true(moves_of(s).messages >= OLD);
 	struct topic_log_cursor_stats b;
-	mutex_lock(&s.channels[1].lock);
-	log_queue_stats_locked(s.channels[1].q, &b);
-	mutex_unlock(&s.channels[1].lock);
+	mutex_lock(&s->channels[1].lock);
+	log_queue_stats_locked(s->channels[1].q, &b);
+	mutex_unlock(&s->channels[1].lock);
 	/* It has the one with a delay, and no more. */
 	assert_int_equal(b.unfinished, 1);
-	message_unref(held);
-	message_unref(back);
-	close_side(&s);
-	sim_free(d);
+	message_unref(r.held);
+	message_unref(r.back);
+	end_run(&r);
 }
 
 /* What was never handed out holds its segment, and so keeps its place. */
 static void test_new_messages_keep_their_order(void **state)
 {
-	struct sim_disk *d = sim_new();
-	struct side s = in_memory_side(d);
+	struct run r;
+	struct side *s = begin_run(&r);
 	uint64_t next = 1;
-	open_side(&s, "a", NULL);
+	open_side(s, "a", NULL);
 	for (; next < 200; next += 10) {
-		publish_delayed(&s, next, 10, 100, 0);
-		pump(&s, 10);
+		publish_delayed(s, next, 10, 100, 0);
+		pump(s, 10);
 	}
-	flush_all_moves(&s);
-	expect_finish(&s.channels[0], 1, 150);
-	flush_all_moves(&s);
-	assert_int_equal(moves_of(&s).messages, 0);
-	expect_finish(&s.channels[0], 151, next - 151);
-	close_side(&s);
-	sim_free(d);
+	flush_all_moves(s);
+	expect_finish(&s->channels[0], 1, 150);
+	flush_all_moves(s);
+	assert_int_equal(moves_of(s).messages, 0);
+	expect_finish(&s->channels[0], 151, next - 151);
+	end_run(&r);
 }
 
 /* Opens a segment for a reader; the first time all is moved before, and the segment goes. */
@@ -461,23 +472,22 @@ static int open_late(const struct log_io *io, int dir, const char *name, enum lo
 /* What is due is taken out of the cursor, and copied before it is read: so its copy is read. */
 static void test_moved_while_it_is_read(void **state)
 {
-	struct sim_disk *d = sim_new();
-	struct side s = in_memory_side(d);
-	struct chan_side *a = &s.channels[0];
+	struct run r;
+	struct side *s = begin_run(&r);
+	struct chan_side *a = &s->channels[0];
 	struct message *msgs[1];
-	uint64_t next = FILLER;
-	d->io.open = open_late;
-	open_side(&s, "a", NULL);
-	pub(&s, 1, 1);
-	pump(&s, 1);
+	r.disk->io.open = open_late;
+	open_side(s, "a", NULL);
+	pub(s, 1, 1);
+	pump(s, 1);
 	struct message *m = take_message(a);
-	fill(&s, &next, 10, false);
+	fill(s, &r.next, 10, false);
 	requeue(a, m, 1);
 	mutex_lock(&a->lock);
 	int64_t due = a->due_at;
 	mutex_unlock(&a->lock);
 	wait_for(clock_mono_ns() >= due);
-	moves_meanwhile = &s;
+	moves_meanwhile = s;
 	assert_int_equal(log_queue_take_due(a->q, msgs, 1), 0);
 	assert_null(moves_meanwhile);
 	/* Nothing else happens. */
@@ -485,98 +495,89 @@ static void test_moved_while_it_is_read(void **state)
 	assert_int_equal(id_of(m), 1);
 	assert_int_equal(m->attempts, 2);
 	finish(a, m);
-	close_side(&s);
-	sim_free(d);
+	end_run(&r);
 }
 
 /* They are a quarter of the first segments, and more: it is not worth it. */
 static void test_what_is_wanted_stays(void **state)
 {
-	struct sim_disk *d = sim_new();
-	struct side s = in_memory_side(d);
-	uint64_t next = FILLER;
-	open_side(&s, "a", NULL);
+	struct run r;
+	struct side *s = begin_run(&r);
+	open_side(s, "a", NULL);
 	for (int i = 0; i < 10; i++) {
-		publish_delayed(&s, 1 + (uint64_t)i * 20, 20, 100, HOUR);
-		pump(&s, 20);
+		publish_delayed(s, 1 + (uint64_t)i * 20, 20, 100, HOUR);
+		pump(s, 20);
 	}
-	wait_for(log_queue_deferred(s.channels[0].q) == 200);
-	flush_all_moves(&s);
-	assert_int_equal(moves_of(&s).passes, 0);
+	wait_for(log_queue_deferred(s->channels[0].q) == 200);
+	flush_all_moves(s);
+	assert_int_equal(moves_of(s).passes, 0);
 	/* Behind them four times as much is finished: now it is. */
-	fill(&s, &next, 50, false);
-	flush_all_moves(&s);
-	assert_int_equal(moves_of(&s).messages, 200);
-	assert_true(first_number(&s) > 200);
-	assert_int_equal(log_queue_deferred(s.channels[0].q), 200);
-	close_side(&s);
-	sim_free(d);
+	fill(s, &r.next, 50, false);
+	flush_all_moves(s);
+	assert_int_equal(moves_of(s).messages, 200);
+	assert_true(first_number(s) > 200);
+	assert_int_equal(log_queue_deferred(s->channels[0].q), 200);
+	end_run(&r);
 }
 
 /* Not more than half of what is published is written again, however much is worth it. */
 static void test_the_price(void **state)
 {
-	struct sim_disk *d = sim_new();
-	struct side s = in_memory_side(d);
+	struct run r;
+	struct side *s = begin_run(&r);
 	struct log_stats stats;
-	uint64_t next = FILLER;
-	open_side(&s, "a", NULL);
+	open_side(s, "a", NULL);
 	/* Few numbers, and most of the bytes. */
 	for (int round = 0; round < 30; round++) {
-		publish_delayed(&s, 1 + (uint64_t)round, 1, 2000, HOUR);
-		pump(&s, 1);
-		fill(&s, &next, 1, false);
+		publish_delayed(s, 1 + (uint64_t)round, 1, 2000, HOUR);
+		pump(s, 1);
+		fill(s, &r.next, 1, false);
 		if (round % 3 == 2)
-			flush_all_moves(&s);
+			flush_all_moves(s);
 	}
-	log_get_stats(topic_log_log(s.tl), &stats);
-	struct topic_log_moves m = moves_of(&s);
+	log_get_stats(topic_log_log(s->tl), &stats);
+	struct topic_log_moves m = moves_of(s);
 	assert_true(m.messages > 0);
 	/* The last append of a pass may be over it. */
 	assert_true(m.bytes <= (stats.written_bytes - m.bytes) / 2 + 4 * SEGMENT);
-	assert_int_equal(log_queue_deferred(s.channels[0].q), 30);
-	close_side(&s);
-	sim_free(d);
+	assert_int_equal(log_queue_deferred(s->channels[0].q), 30);
+	end_run(&r);
 }
 
 /* A channel is emptied, or goes and another one comes: the copies are nobody's. */
 static void test_emptied_and_deleted(void **state)
 {
-	struct sim_disk *d = sim_new();
-	struct side s = in_memory_side(d);
-	struct message *held, *back;
+	struct run r;
+	struct side *s = begin_run(&r);
 	struct err err;
-	uint64_t next = FILLER;
-	open_side(&s, "a", "b");
-	make_old(&s, &held, &back);
-	fill(&s, &next, 6, false);
+	make_old(&r, "b", 6);
 	/* Copies are beyond what the channel was put. */
-	flush_all_moves(&s);
-	assert_true(moves_of(&s).messages > 0);
-	struct backend_queue *q = s.channels[0].q;
+	flush_all_moves(s);
+	assert_true(moves_of(s).messages > 0);
+	struct backend_queue *q = s->channels[0].q;
 	assert_int_equal(q->ops->empty(q, &err), 0);
 	assert_int_equal(log_queue_deferred(q), 0);
-	message_unref(held);
-	message_unref(back);
-	assert_int_equal(topic_log_flush(s.tl), 0);
-	struct sim_disk *emptied = sim_copy(d);
-	close_channel(&s, 0, true);
-	join_channel(&s, 0, "a");
-	assert_int_equal(topic_log_flush(s.tl), 0);
-	close_side(&s);
+	message_unref(r.held);
+	message_unref(r.back);
+	assert_int_equal(topic_log_flush(s->tl), 0);
+	struct sim_disk *emptied = sim_copy(r.disk);
+	close_channel(s, 0, true);
+	join_channel(s, 0, "a");
+	assert_int_equal(topic_log_flush(s->tl), 0);
+	close_side(s);
 	for (int i = 0; i < 2; i++) {
-		s = in_memory_side(i ? d : emptied);
-		open_side(&s, "a", "b");
-		pub(&s, 901, 1);
-		pump(&s, 1);
-		expect_finish(&s.channels[0], 901, 1);
-		expect_nothing(&s.channels[0]);
-		assert_int_equal(log_queue_deferred(s.channels[0].q), 0);
-		assert_int_equal(log_queue_deferred(s.channels[1].q), 1);
-		close_side(&s);
+		*s = in_memory_side(i ? r.disk : emptied);
+		open_side(s, "a", "b");
+		pub(s, 901, 1);
+		pump(s, 1);
+		expect_finish(&s->channels[0], 901, 1);
+		expect_nothing(&s->channels[0]);
+		assert_int_equal(log_queue_deferred(s->channels[0].q), 0);
+		assert_int_equal(log_queue_deferred(s->channels[1].q), 1);
+		close_side(s);
 	}
 	sim_free(emptied);
-	sim_free(d);
+	sim_free(r.disk);
 }
 
 #define PUBLISHED 600
@@ -593,53 +594,45 @@ static void publish_all(void *arg)
  */
 static void test_at_once(void **state)
 {
-	struct sim_disk *d = sim_new();
-	struct side s = in_memory_side(d);
+	struct run r;
+	struct side *s = begin_run(&r);
 	struct wait_group wg;
-	struct message *held, *back;
-	s.disk = true;
-	s.sync_timeout = NSEC_PER_MSEC;
-	open_side(&s, "a", NULL);
-	make_old(&s, &held, &back);
+	s->disk = true;
+	s->sync_timeout = NSEC_PER_MSEC;
+	make_old(&r, NULL, 0);
 	wait_group_init(&wg);
-	go(&wg, pump_thread, &s);
-	go(&wg, publish_all, &s);
-	expect_finish(&s.channels[0], FILLER, PUBLISHED);
-	wait_for(moves_of(&s).messages >= OLD && first_number(&s) > OLD);
-	finish(&s.channels[0], held);
-	requeue(&s.channels[0], back, 0);
+	go(&wg, pump_thread, s);
+	go(&wg, publish_all, s);
+	expect_finish(&s->channels[0], FILLER, PUBLISHED);
+	wait_for(moves_of(s).messages >= OLD && first_number(s) > OLD);
+	finish(&s->channels[0], r.held);
+	requeue(&s->channels[0], r.back, 0);
 	/* In memory, or read from the log: the queue may not have caught up yet. */
-	struct message *m = take_message(&s.channels[0]);
+	struct message *m = take_message(&s->channels[0]);
 	assert_int_equal(id_of(m), COMES_BACK);
 	assert_int_equal(m->attempts, 2);
-	finish(&s.channels[0], m);
-	chan_close(s.exit_chan);
+	finish(&s->channels[0], m);
+	chan_close(s->exit_chan);
 	join(&wg);
-	close_side(&s);
-	sim_free(d);
+	end_run(&r);
 }
 
 /* All is closed while messages are copied: nobody is told of a copy any more. */
 static void test_closed_meanwhile(void **state)
 {
 	for (int round = 0; round < 20; round++) {
-		struct sim_disk *d = sim_new();
-		struct side s = in_memory_side(d);
-		struct message *held, *back;
+		struct run r;
+		struct side *s = begin_run(&r);
 		struct err err;
-		uint64_t next = FILLER;
-		open_side(&s, "a", NULL);
-		make_old(&s, &held, &back);
-		fill(&s, &next, 6, false);
-		(void)topic_log_flush(s.tl);
-		message_unref(held);
-		message_unref(back);
-		close_channel(&s, 0, round % 2);
-		s.q->ops->close(s.q, &err);
-		assert_false(moves_of(&s).running);
-		s.q = NULL;
-		close_side(&s);
-		sim_free(d);
+		make_old(&r, NULL, 6);
+		(void)topic_log_flush(s->tl);
+		message_unref(r.held);
+		message_unref(r.back);
+		close_channel(s, 0, round % 2);
+		s->q->ops->close(s->q, &err);
+		assert_false(moves_of(s).running);
+		s->q = NULL;
+		end_run(&r);
 	}
 }
 
@@ -667,88 +660,76 @@ static int open_gated(const struct log_io *io, int dir, const char *name, enum l
  */
 static void test_finished_while_copied(void **state)
 {
-	struct sim_disk *d = sim_new();
-	struct side s = in_memory_side(d);
-	uint64_t next = FILLER;
-	gate = (struct gate){d->io.open, true, chan_new(0, 1), chan_new(0, 1)};
-	open_side(&s, "a", NULL);
-	publish_delayed(&s, IN_FLIGHT, 1, 50, 0);
-	pump(&s, 1);
-	struct message *held = take_message(&s.channels[0]);
-	fill(&s, &next, 6, false);
-	d->io.open = open_gated;
-	(void)topic_log_flush(s.tl);
+	struct run r;
+	struct side *s = begin_run(&r);
+	gate = (struct gate){r.disk->io.open, true, chan_new(0, 1), chan_new(0, 1)};
+	open_side(s, "a", NULL);
+	publish_delayed(s, IN_FLIGHT, 1, 50, 0);
+	pump(s, 1);
+	struct message *held = take_message(&s->channels[0]);
+	fill(s, &r.next, 6, false);
+	r.disk->io.open = open_gated;
+	(void)topic_log_flush(s->tl);
 	chan_recv(gate.reached_chan, NULL);
-	finish(&s.channels[0], held);
-	(void)topic_log_flush(s.tl);
-	close_channel(&s, 0, false);
+	finish(&s->channels[0], held);
+	(void)topic_log_flush(s->tl);
+	close_channel(s, 0, false);
 	chan_send(gate.go_on_chan, NULL);
-	wait_for(!moves_of(&s).running);
-	assert_int_equal(moves_of(&s).messages, 1);
-	close_side(&s);
-	s = in_memory_side(d);
-	open_side(&s, "a", NULL);
-	struct backend_queue *q = s.channels[0].q;
+	wait_for(!moves_of(s).running);
+	assert_int_equal(moves_of(s).messages, 1);
+	close_side(s);
+	*s = in_memory_side(r.disk);
+	open_side(s, "a", NULL);
+	struct backend_queue *q = s->channels[0].q;
 	wait_for(q->ops->depth(q) == 0);
-	expect_nothing(&s.channels[0]);
-	close_side(&s);
+	expect_nothing(&s->channels[0]);
+	end_run(&r);
 	chan_free(gate.reached_chan);
 	chan_free(gate.go_on_chan);
-	sim_free(d);
 }
 
 /* The disk has lost a message that waits: it does not hold the log for ever. */
 static void test_damage(void **state)
 {
-	struct sim_disk *d = sim_new();
-	struct side s = in_memory_side(d);
-	struct message *held, *back;
-	uint64_t next = FILLER;
-	open_side(&s, "a", NULL);
-	make_old(&s, &held, &back);
-	fill(&s, &next, 6, false);
-	struct sim_inode *f = sim_file(d, "t.log", "00000000000000000001.seg");
+	struct run r;
+	struct side *s = begin_run(&r);
+	make_old(&r, NULL, 6);
+	struct sim_inode *f = sim_file(r.disk, "t.log", "00000000000000000001.seg");
 	assert_non_null(f);
 	/* In the body of the second record. */
 	f->now.data[LOG_HEAD_SIZE + 2 * LOG_RECORD_HEAD + 50 + 10] ^= 1;
-	flush_all_moves(&s);
-	assert_int_equal(moves_of(&s).lost, 1);
-	assert_int_equal(moves_of(&s).messages, OLD - 1);
-	assert_true(first_number(&s) > OLD);
-	assert_int_equal(log_queue_deferred(s.channels[0].q), 1);
-	finish(&s.channels[0], held);
-	finish(&s.channels[0], back);
-	close_side(&s);
-	sim_free(d);
+	flush_all_moves(s);
+	assert_int_equal(moves_of(s).lost, 1);
+	assert_int_equal(moves_of(s).messages, OLD - 1);
+	assert_true(first_number(s) > OLD);
+	assert_int_equal(log_queue_deferred(s->channels[0].q), 1);
+	finish(&s->channels[0], r.held);
+	finish(&s->channels[0], r.back);
+	end_run(&r);
 }
 
 /* What cannot be copied stays where it is, and is tried again. */
 static void test_full_disk(void **state)
 {
-	struct sim_disk *d = sim_new();
-	struct side s = in_memory_side(d);
-	struct message *held, *back;
-	uint64_t next = FILLER;
-	open_side(&s, "a", NULL);
-	make_old(&s, &held, &back);
-	fill(&s, &next, 6, false);
-	pthread_mutex_lock(&d->lock);
-	d->fail_changes = true;
-	pthread_mutex_unlock(&d->lock);
-	wait_for(((void)topic_log_flush(s.tl), moves_of(&s).passes > 0));
-	wait_for(!moves_of(&s).running);
-	assert_int_equal(moves_of(&s).messages, 0);
-	pthread_mutex_lock(&d->lock);
-	d->fail_changes = false;
-	pthread_mutex_unlock(&d->lock);
-	assert_int_equal(first_number(&s), 1);
-	fill(&s, &next, 2, false);
-	flush_all_moves(&s);
-	assert_true(first_number(&s) > OLD);
-	finish(&s.channels[0], held);
-	finish(&s.channels[0], back);
-	close_side(&s);
-	sim_free(d);
+	struct run r;
+	struct side *s = begin_run(&r);
+	make_old(&r, NULL, 6);
+	pthread_mutex_lock(&r.disk->lock);
+	r.disk->fail_changes = true;
+	pthread_mutex_unlock(&r.disk->lock);
+	wait_for(((void)topic_log_flush(s->tl), moves_of(s).passes > 0));
+	wait_for(!moves_of(s).running);
+	assert_int_equal(moves_of(s).messages, 0);
+	pthread_mutex_lock(&r.disk->lock);
+	r.disk->fail_changes = false;
+	pthread_mutex_unlock(&r.disk->lock);
+	assert_int_equal(first_number(s), 1);
+	fill(s, &r.next, 2, false);
+	flush_all_moves(s);
+	assert_true(first_number(s) > OLD);
+	finish(&s->channels[0], r.held);
+	finish(&s->channels[0], r.back);
+	end_run(&r);
 }
 
 /* --- a soak ---------------------------------------------------------------------------------------- */
