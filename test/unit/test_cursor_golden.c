@@ -5,10 +5,10 @@
  * that the present program writes are, byte for byte, those of the present version.
  */
 #include "test/unit/dir_test.h"
+#include "test/unit/golden_test.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 
 #include "common/bytes.h"
 #include "common/crc32c.h"
@@ -18,30 +18,6 @@
 #include "nsqd/log/cursor_file.h"
 
 #define DUE INT64_C(1800000000000000000)
-
-/* The bytes of a golden file: found from where this program was built. */
-static struct strbuf read_hex(const char *name)
-{
-	struct strbuf b = STRBUF_INIT;
-	char path[4096] = {0}, file[8192], line[512];
-	FILE *f = NULL;
-	assert_true(readlink("/proc/self/exe", path, sizeof(path) - 1) > 0);
-	while (!f && strlen(path) > 1) {
-		dirname(path);
-		snprintf(file, sizeof(file), "%s/test/unit/golden/%s", path, name);
-		f = fopen(file, "r");
-	}
-	if (!f)
-		fail_msg("there is no test/unit/golden/%s above this program", name);
-	while (fgets(line, sizeof(line), f)) {
-		unsigned byte;
-		int used = 0;
-		for (char *p = line; sscanf(p, " %2x%n", &byte, &used) == 1; p += used)
-			strbuf_addc(&b, (char)byte);
-	}
-	fclose(f);
-	return b;
-}
 
 static void write_golden(const struct strbuf *b)
 {
@@ -91,7 +67,7 @@ static void expect_content(struct cursor *c)
 static void test_version_1_is_read(void **state)
 {
 	struct err err = {0};
-	struct strbuf b = read_hex("cursor-1/c.cursor.hex");
+	struct strbuf b = read_golden("cursor-1/c.cursor.hex");
 	int dir = open(".", O_RDONLY | O_DIRECTORY);
 	write_golden(&b);
 	struct cursor *c = open_golden(dir, "mail", &err);
@@ -121,7 +97,7 @@ static void expect_frame(struct events_out *o, const struct strbuf *golden, size
 
 static void test_version_1_is_what_is_written(void **state)
 {
-	struct strbuf b = read_hex("cursor-1/c.cursor.hex");
+	struct strbuf b = read_golden("cursor-1/c.cursor.hex");
 	struct events_out o = {0};
 	size_t at = CURSOR_HEAD_SIZE;
 	events_add_range(&o, CURSOR_FINISHED, 0, 10);
@@ -156,7 +132,7 @@ static void set_version(struct strbuf *b, size_t copy, uint32_t version)
 static void test_a_newer_version_is_refused_and_left_alone(void **state)
 {
 	struct err err = {0};
-	struct strbuf b = read_hex("cursor-1/c.cursor.hex");
+	struct strbuf b = read_golden("cursor-1/c.cursor.hex");
 	int dir = open(".", O_RDONLY | O_DIRECTORY);
 	set_version(&b, 0, 2);
 	set_version(&b, CURSOR_HEAD_COPY, 2);
@@ -178,7 +154,7 @@ static void test_a_newer_version_is_refused_and_left_alone(void **state)
 static void test_the_file_of_another_channel_is_refused(void **state)
 {
 	struct err err = {0};
-	struct strbuf b = read_hex("cursor-1/c.cursor.hex");
+	struct strbuf b = read_golden("cursor-1/c.cursor.hex");
 	int dir = open(".", O_RDONLY | O_DIRECTORY);
 	write_golden(&b);
 	assert_null(open_golden(dir, "sms", &err));

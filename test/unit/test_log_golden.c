@@ -4,53 +4,20 @@
  * them as hexadecimal digits, with comments behind "#". They must be read for ever. And what the
  * present program writes is, byte for byte, those of the present version.
  */
+#include "test/unit/golden_test.h"
 #include "test/unit/log_test.h"
 #include "test/unit/sim_disk.h"
 
-#include <libgen.h>
-
 #define FILE_1 "00000000000000000001.seg"
 
-/* The bytes of a golden file: found from where this program was built. */
-static struct sim_bytes read_hex(const char *name)
-{
-	struct sim_bytes b = {NULL, 0};
-	char path[4096] = {0}, file[8192], line[512];
-	FILE *f = NULL;
-	assert_true(readlink("/proc/self/exe", path, sizeof(path) - 1) > 0);
-	while (!f && strlen(path) > 1) {
-		dirname(path);
-		snprintf(file, sizeof(file), "%s/test/unit/golden/%s", path, name);
-		f = fopen(file, "r");
-	}
-	if (!f)
-		fail_msg("there is no test/unit/golden/%s above this program", name);
-	while (fgets(line, sizeof(line), f)) {
-		for (char *p = line; *p && *p != '#' && *p != '\n';) {
-			unsigned byte;
-			if (*p == ' ') {
-				p++;
-				continue;
-			}
-			if (sscanf(p, "%2x", &byte) != 1)
-				fail_msg("%s: not a digit: %s", name, p);
-			unsigned char c = (unsigned char)byte;
-			sim_put(&b, &c, 1, (int64_t)b.size);
-			p += 2;
-		}
-	}
-	fclose(f);
-	return b;
-}
-
-static struct sim_disk *disk_with(const struct sim_bytes *b)
+static struct sim_disk *disk_with(const void *data, size_t n)
 {
 	struct sim_disk *d = sim_new();
 	assert_int_equal(d->io.mkdir(&d->io, 0, "t.log"), 0);
 	int dir = d->io.open_dir(&d->io, 0, "t.log");
 	int fd = d->io.open(&d->io, dir, FILE_1, LOG_IO_CREATE);
-	struct iovec iov = {b->data, b->size};
-	assert_int_equal(d->io.pwritev(&d->io, fd, &iov, 1, 0), b->size);
+	struct iovec iov = {(void *)data, n};
+	assert_int_equal(d->io.pwritev(&d->io, fd, &iov, 1, 0), n);
 	d->io.close(&d->io, fd);
 	d->io.close(&d->io, dir);
 	return d;
@@ -113,20 +80,19 @@ static void print_hex(const struct sim_bytes *b)
 
 static void test_version_1_is_written(void **state)
 {
-	struct sim_bytes golden = read_hex("log-1/" FILE_1 ".hex");
-	struct sim_bytes head = {golden.data, LOG_HEAD_SIZE};
-	assert_true(golden.size > LOG_HEAD_SIZE);
-	struct sim_disk *d = disk_with(&head);
+	struct strbuf golden = read_golden("log-1/" FILE_1 ".hex");
+	assert_true(golden.len > LOG_HEAD_SIZE);
+	struct sim_disk *d = disk_with(golden.data, LOG_HEAD_SIZE);
 	struct log *l = open_log(&d->io, 0, false, 0);
 	write_version_1(l);
 	log_close(l);
 	struct sim_bytes *now = &sim_file(d, "t.log", FILE_1)->now;
-	if (now->size != golden.size || memcmp(now->data, golden.data, now->size) != 0) {
+	if (now->size != golden.len || memcmp(now->data, golden.data, now->size) != 0) {
 		print_hex(now);
 		fail_msg("these are not the bytes of version 1");
 	}
 	sim_free(d);
-	free(golden.data);
+	strbuf_free(&golden);
 }
 
 static void expect_message(struct log_reader *r, const char *id, const char *text,
@@ -152,10 +118,10 @@ static void expect_message(struct log_reader *r, const char *id, const char *tex
 
 static void test_version_1_is_read(void **state)
 {
-	struct sim_bytes golden = read_hex("log-1/" FILE_1 ".hex");
+	struct strbuf golden = read_golden("log-1/" FILE_1 ".hex");
 	struct log_item item;
 	struct err err;
-	struct sim_disk *d = disk_with(&golden);
+	struct sim_disk *d = disk_with(golden.data, golden.len);
 	struct log *l = open_log(&d->io, 0, true, 0);
 	struct log_reader *r = log_reader_open(l, 1, 0);
 	expect_message(r, "0123456789abcdef", "hello", 1700000000000000001, 0, 0, 1, NULL);
@@ -168,7 +134,7 @@ static void test_version_1_is_read(void **state)
 	log_reader_close(r);
 	log_close(l);
 	sim_free(d);
-	free(golden.data);
+	strbuf_free(&golden);
 }
 
 int main(void)
