@@ -1,6 +1,5 @@
 """--durability: a delay is a delay, whatever happens, and costs neither a thread nor much memory."""
 
-import contextlib
 import os
 import random
 import resource
@@ -9,7 +8,7 @@ import time
 import pytest
 
 from limits import FewThreads
-from nsq import wait_until
+from nsq import running, wait_until
 
 pytestmark = pytest.mark.ours(reason='stock forgets a delay when it ends')
 
@@ -166,16 +165,6 @@ def test_empty_while_they_become_due(new_nsqd):
     daemon.wait_channel('t', 'ch', deferred_count=0)
 
 
-@contextlib.contextmanager
-def running(daemon):
-    try:
-        daemon.start()
-        yield daemon
-        daemon.check()
-    finally:
-        daemon.close()
-
-
 def test_no_thread_is_to_be_had():
     """What becomes due meanwhile goes into memory all the same, and later all is written."""
     daemon = FewThreads(53, ['--durability=process', '--mem-queue-size=50', '--sync-timeout=10ms'])
@@ -196,6 +185,7 @@ def test_no_thread_is_to_be_had():
         daemon.process.wait()
         daemon.start()
         daemon.wait_channel('t', 'ch', deferred_count=0, depth=0)
+        daemon.check()
 
 
 def test_no_descriptor_is_to_be_had(new_nsqd):

@@ -10,7 +10,8 @@ import time
 import pytest
 
 from limits import FewThreads
-from nsq import DEADLINE, HEARTBEAT, MAGIC, OK, RESPONSE, SCALE, mpub_body, sized, wait_until
+from nsq import (DEADLINE, HEARTBEAT, MAGIC, OK, RESPONSE, SCALE, mpub_body, running, sized,
+                 wait_until)
 
 pytestmark = pytest.mark.ours(reason='how many threads it needs is the business of Go')
 
@@ -22,12 +23,9 @@ ROOM = 40
 @pytest.fixture
 def nsqd():
     daemon = FewThreads(LIMIT)
-    try:
-        daemon.start()
+    with running(daemon):
         yield daemon
         daemon.check()
-    finally:
-        daemon.close()
 
 
 def check_others_are_served(daemon, name):
