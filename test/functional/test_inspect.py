@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from inspecting import DONE, NOT_FOUND, ON_DISK, bodies, by_id, peek
+from inspecting import DONE, NOT_FOUND, ON_DISK, Load, bodies, by_id, peek
 from nsq import ERROR, wait_until
 from queues import consuming, put
 
@@ -529,8 +529,8 @@ def test_under_full_load_no_message_is_lost_or_doubled(new_nsqd, flags):
     """Publishers, consumers, and others who look, finish and requeue whatever they see."""
     daemon = new_nsqd('--max-bytes-per-file=100000', *flags)
     daemon.create('t', 'ch')
-    count, stop = 20000, threading.Event()
-    received, finished, failures = [], set(), []
+    count, load = 20000, Load()
+    received, finished = [], set()
 
     def publish():
         with daemon.connect() as client:
@@ -539,7 +539,7 @@ def test_under_full_load_no_message_is_lost_or_doubled(new_nsqd, flags):
 
     def consume():
         with daemon.subscribe('t', 'ch', rdy=100) as client:
-            while not stop.is_set():
+            while not load.stop.is_set():
                 try:
                     kind, data = client.answer(0.3)
                 except TimeoutError:
@@ -552,45 +552,17 @@ def test_under_full_load_no_message_is_lost_or_doubled(new_nsqd, flags):
                 received.append((data[10:26], data[26:]))
                 client.command('FIN', data[10:26])
 
-    def inspect(seed):
-        n = seed
-        while not stop.is_set():
-            for state in ('ready', 'in_flight', 'deferred'):
-                seen = peek(daemon, 't', state=state, n=200, may_go=True)
-                ids = [m['id'] for m in seen]
-                assert len(set(ids)) == len(ids)
-                for m in seen[::97]:
-                    n += 1
-                    what, args = (('requeue', {}), ('finish', {}),
-                                  ('requeue', {'delay': '20ms'}))[n % 3]
-                    status, body = by_id(daemon, what, 't', m['id'], **args)
-                    assert status in (200, 404, 409), body
-                    if (status, what) == (200, 'finish'):
-                        finished.add(m['data'])
-
-    def guarded(f, *args):
-        try:
-            f(*args)
-        except BaseException as error:      # told below, by the test's own thread
-            failures.append(error)
-    threads = [threading.Thread(target=guarded, args=a) for a in (
-        (publish,), (consume,), (consume,), (inspect, 0), (inspect, 1))]
-    for t in threads:
-        t.start()
-    threads[0].join()
+    load.start((publish,), (consume,), (consume,),
+               *[(load.operate, daemon, 't', seed, 200, 97, finished.add) for seed in range(2)])
     # A message that came back comes twice; none is missing, and none is there that was not sent.
     expected = {b'%06d' % i for i in range(count)}
 
     def all_bodies():
         return {body for _, body in list(received)} | set(finished)
 
-    wait_until(lambda: failures or all_bodies() == expected, 'all of them have come', 60)
-    wait_until(lambda: failures or all(daemon.channel_stats('t', 'ch')[k] == 0 for k in (
-        'depth', 'in_flight_count', 'deferred_count')), 'all of them are done', 60)
-    stop.set()
-    for t in threads:
-        t.join()
-    assert not failures, failures
+    load.wait(lambda: all_bodies() == expected, 'all of them have come')
+    load.wait_done(daemon, 't')
+    load.end()
     assert all_bodies() == expected
     assert len(received) >= count - len(finished)
 

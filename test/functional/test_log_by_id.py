@@ -5,12 +5,11 @@ Nothing of it is in stock 1.3.0.
 """
 
 import os
-import threading
 import time
 
 import pytest
 
-from inspecting import DONE, NOT_FOUND, bodies, by_id, peek
+from inspecting import DONE, NOT_FOUND, Load, bodies, by_id, peek
 from nsq import ERROR, wait_until
 from queues import consuming, put
 
@@ -362,8 +361,8 @@ def test_under_load_each_is_over_once(new_nsqd, size):
     """Publishers, consumers, and operators who finish and requeue what they see; and kill -9."""
     daemon = new_nsqd(*DURABLE, memory(size))
     daemon.create('t', 'ch')
-    count, stop = 6000, threading.Event()
-    received, finished, failures = [], [], []
+    count, load = 6000, Load()
+    received, finished = [], []
 
     def publish():
         with daemon.connect() as client:
@@ -374,7 +373,7 @@ def test_under_load_each_is_over_once(new_nsqd, size):
     def consume():
         with daemon.subscribe('t', 'ch', rdy=50) as client:
             n = 0
-            while not stop.is_set():
+            while not load.stop.is_set():
                 try:
                     kind, data = client.answer(0.3)
                 except TimeoutError:
@@ -389,40 +388,13 @@ def test_under_load_each_is_over_once(new_nsqd, size):
                 received.append(data[26:])
                 client.command('FIN', data[10:26])
 
-    def operate(seed):
-        n = seed
-        while not stop.is_set():
-            for state in ('deferred', 'ready', 'in_flight'):
-                seen = peek(daemon, 't', state=state, n=100, may_go=True)
-                assert len({m['id'] for m in seen}) == len(seen)
-                for m in seen[::17]:
-                    n += 1
-                    what, args = (('requeue', {}), ('finish', {}),
-                                  ('requeue', {'delay': '20ms'}))[n % 3]
-                    status, body = by_id(daemon, what, 't', m['id'], **args)
-                    assert status in (200, 404, 409), body
-                    if (status, what) == (200, 'finish'):
-                        finished.append(m['data'])
-
-    def guarded(f, *args):
-        try:
-            f(*args)
-        except BaseException as error:      # told below, by the test's own thread
-            failures.append(error)
-    threads = [threading.Thread(target=guarded, args=a) for a in (
-        (publish,), (consume,), (operate, 0), (operate, 1))]
-    for thread in threads:
-        thread.start()
-    threads[0].join()
+    load.start((publish,), (consume,),
+               *[(load.operate, daemon, 't', seed, 100, 17, finished.append) for seed in range(2)])
     everything = {b'%06d' % i for i in range(count)}
-    wait_until(lambda: failures or set(received) | set(finished) == everything,
-               lambda: len(everything - set(received) - set(finished)), 60)
-    wait_until(lambda: failures or all(daemon.channel_stats('t', 'ch')[k] == 0 for k in (
-        'depth', 'in_flight_count', 'deferred_count')), 'all of them are done', 60)
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert not failures, failures
+    load.wait(lambda: set(received) | set(finished) == everything,
+              lambda: len(everything - set(received) - set(finished)))
+    load.wait_done(daemon, 't')
+    load.end()
     # Each was finished by an operator at most once.
     assert len(finished) == len(set(finished))
     write_cursors(daemon)
