@@ -31,7 +31,7 @@ PARSERS = '''
     nsqd/disk/diskqueue*.c nsqd/disk/dqname.c
     nsqd/log/log.c nsqd/log/log_append.c nsqd/log/log_format.c nsqd/log/log_io.c
     nsqd/log/log_loop.c nsqd/log/log_names.c nsqd/log/log_read.c nsqd/log/log_recover.c
-    nsqd/log/log_remove.c nsqd/log/log_scan.c nsqd/log/log_segment.c
+    nsqd/log/log_remove.c nsqd/log/log_scan.c nsqd/log/log_segment.c nsqd/log/log_view.c
     nsqd/log/cursor*.c
     nsqd/http/*.c
     nsqd/queue/metadata.c
@@ -75,20 +75,19 @@ nsqd/disk/diskqueue.c diskqueue_has_files diskqueue_is_empty: topics with logs
 nsqd/disk/diskqueue_peek.c dq_shown_empty: topics with logs
 nsqd/http/http.c find_holder: topics with logs
 nsqd/log/cursor.c cursor_clock_set cursor_find_waiting cursor_finished_held: for channels
-nsqd/log/cursor.c cursor_next_seen cursor_next_unseen cursor_take_waiting shifted: for channels
+nsqd/log/cursor.c cursor_take_waiting shifted: for channels
 nsqd/log/cursor_entries.c entries_take rise: for channels
 nsqd/log/cursor_flush.c cursor_file_name: for topics
 nsqd/log/log.c log_append_telling log_begin_append log_count_wanted log_get_held log_look: for topics
 nsqd/log/log.c log_set_disk set_stored_locked wanted_of_locked: for topics
-nsqd/log/log.c log_dir log_get_segment: for topics and cursors
+nsqd/log/log.c log_get_segment: for topics
 nsqd/log/log_append.c leave_segment undo_write: the disk fails
 nsqd/log/log_append.c log_probe try_to_write write_zeros: the disk fails
 nsqd/log/log_io.c give_up: the disk fails
 nsqd/log/log_loop.c is_idle retire: sometimes, after two seconds of silence
 nsqd/log/log_loop.c do_tick log_begin_commit log_wake log_wake_running: for topics
 nsqd/log/log_loop.c try_again: sometimes, once a second
-nsqd/log/log_remove.c log_put_aside: for topics
-nsqd/log/log_read.c log_reader_chan log_reader_few log_reader_rest log_reader_seq log_reader_skip: for pumps
+nsqd/log/log_read.c log_reader_chan log_reader_few log_reader_rest: for pumps
 nsqd/log/cursor_flush.c abandon: the disk fails
 nsqd/queue/metadata.c load_logged: topics with logs
 nsqd/queue/metadata.c nsqd_metadata_loop: a loop; the targets call what it calls

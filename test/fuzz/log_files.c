@@ -96,7 +96,8 @@ bool log_files_build(const char *topic, struct input in)
 			break;
 		case 3:
 			end(&f);
-			begin(&f, (f.seq > f.first ? f.seq : f.first + 1) + op / 4);
+			begin(&f, (f.seq > f.first ? f.seq : f.first + 1) +
+					  (op / 4 == 63 ? LOG_FILE_FAR : op / 4));
 			break;
 		}
 	}

@@ -13,6 +13,8 @@
 
 /* No segment is larger. */
 #define LOG_FILE_MAX (64 * 1024)
+/* So many numbers are more than a reader goes through one by one. */
+#define LOG_FILE_FAR 200000
 
 /* The path of a segment of the topic's log; as fuzz_path. */
 const char *log_files_segment(const char *topic, uint64_t first);
@@ -23,7 +25,7 @@ const char *log_files_segment(const char *topic, uint64_t first);
  *           time and of its time stamp, how wrong its size is (1: its body is), the body's length, and
  *           the body
  *     2     other bytes; the rest of this byte is how many
- *     3     the next segment, whose number may leave out some
+ *     3     the next segment; the rest of this byte is how many numbers it leaves out, 63: LOG_FILE_FAR
  *
  * True: a head with a sound checksum has a wrong size. Nothing that happens to a file does that.
  */

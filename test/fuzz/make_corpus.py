@@ -792,7 +792,7 @@ def meta(depth, read, write):
 
 
 def record(kind=1, flags=7, body=b'body', wrong=0, skip=0, due=0, attempts=0):
-    """A record for fuzz_log.c to build."""
+    """A record for log_files_build."""
     return bytes([0, kind, flags, skip & 255, attempts, due, 23, wrong & 255, len(body)]) + body
 
 
@@ -918,6 +918,102 @@ add('cursor',
     offset=b'\4' + frame(event(WAITING, 0, 0, 2**32, 0)),
     raw=b'\1NSQ cur\n' + be32(1) + be32(384),
     damage=b'\6\1\x80\xff\1\x90\0', damage_head=b'\6\0\3\0\0\xc3\0', damage_late=b'\16\1\x9b\0')
+
+
+def golden(name):
+    """A file of test/unit/golden, which has the bytes as hexadecimal digits."""
+    text = (HERE.parent / 'unit' / 'golden' / name).read_text()
+    return bytes.fromhex(' '.join(line.split('#')[0] for line in text.splitlines()))
+
+
+def parts(flags, *parts):
+    return bytes([flags]) + b'\xff\xfe'.join(parts)
+
+
+def records(*what):
+    return b'r\n' + b''.join(what)
+
+
+def cursor(name, *frames):
+    return b'c' + name.encode() + b'\n' + b''.join(frames)
+
+
+def file(name, content=b''):
+    return b'f' + name.encode() + b'\n' + content
+
+
+def copy(origin, channel='a', **more):
+    return record(2, 7, struct.pack('>QB', origin, len(channel)) + channel.encode() + b'x', **more)
+
+
+SEGMENT_1, SEGMENT_5 = '00000000000000000001.seg', '00000000000000000005.seg'
+GOLDEN = file(SEGMENT_1, golden('log-1/' + SEGMENT_1 + '.hex'))
+FIVE = records(*5 * [record()])
+HANDED_3 = cursor(':topic', frame(event(FINISHED, 2, 1)))
+# The channel has 1 finished, 2 waits, 3 has been tried twice.
+A = cursor('a', frame(event(FINISHED, 0, 1), event(WAITING, 1, 0, 300, 2 * 10**18),
+                      event(TRIED, 2, 0)))
+add('log_view',
+    golden=parts(0, GOLDEN, cursor(':topic', frame(event(FINISHED, 3, 1))),
+                 cursor('orders', frame(event(FINISHED, 1, 1), event(TRIED, 3, 2)))),
+    golden_cursor=parts(1, GOLDEN, HANDED_3,
+                        file('mail.cursor', golden('cursor-1/c.cursor.hex'))),
+    another_channel=parts(0, GOLDEN, file('mail.cursor', golden('cursor-1/c.cursor.hex'))),
+    sound=parts(0, FIVE, HANDED_3, A, cursor('b', frame(event(FINISHED, 2, 1)))),
+    channels_first=parts(2, FIVE, HANDED_3, A),
+    knows_better=parts(0, FIVE, HANDED_3, cursor('a', frame(event(TAKEN, 3, 1)))),
+    finished=parts(0, FIVE, cursor(':topic', frame(event(FINISHED, 4, 1))),
+                   cursor('a', frame(event(FINISHED, 4, 1)))),
+    no_cursor=parts(0, FIVE),
+    names=parts(0, FIVE, cursor('c#ephemeral'), cursor('a b'), cursor(''), cursor('x' * 64),
+                cursor('x' * 65), cursor('.'), cursor('a.cursor'), cursor('y' * 64 + '#ephemeral'),
+                file('a.cursor.tmp')),
+    copies=parts(0, records(record(), record(), copy(1), copy(2, 'b'), record()),
+                 cursor(':topic', frame(event(FINISHED, 1, 1))),
+                 cursor('a', frame(event(FINISHED, 0, 1), event(TRIED, 3, 1))), cursor('b')),
+    copies_of_the_gone=parts(
+        2, records(record(), SEGMENT, record(), copy(1), copy(2)), b'x' + SEGMENT_1.encode(),
+        cursor('a'), cursor('b')),
+    damage=parts(0, records(record(), record(wrong=1), raw(b'x' * 20), record(flags=4), record(),
+                            record(wrong=1), record()), HANDED_3, A),
+    damage_channels_first=parts(
+        2, records(record(), record(), record(wrong=1), record()),
+        cursor(':topic', frame(event(FINISHED, 0, 1))), cursor('a', frame(event(TAKEN, 2, 1)))),
+    damage_behind=parts(
+        0, records(record(), record(), record(wrong=1), record()),
+        cursor(':topic', frame(event(FINISHED, 0, 1))), cursor('a', frame(event(TAKEN, 2, 1)))),
+    segment_gone=parts(
+        0, records(record(), SEGMENT, record(), SEGMENT, record(), b'\x83', record(), record(), END),
+        b'x00000000000000000002.seg', HANDED_3, A),
+    segment_directory=parts(0, records(record(), SEGMENT, record()), b'x' + SEGMENT_1.encode(),
+                            b'd' + SEGMENT_1.encode()),
+    segment_far=parts(0, FIVE, A, file('00144115188075855872.seg')),
+    # 1, and the second one behind the gap, are not finished.
+    seek=parts(0, records(record(), record(), b'\xff', record(), record(), record()),
+               cursor(':topic', frame(event(FINISHED, 200004, 1))),
+               cursor('a', frame(event(FINISHED, 200001, 2)))),
+    finished_between=parts(0, FIVE, cursor(':topic', frame(event(FINISHED, 4, 1))),
+                           cursor('a', frame(event(FINISHED, 0, 2), event(FINISHED, 0, 1)))),
+    segment_too_far=parts(0, FIVE, A, file('04611686018427387904.seg')),
+    no_head=parts(0, file(SEGMENT_1, b'x' * 600), A),
+    beyond=parts(0, FIVE, cursor('a', frame(event(TAKEN, 2, 4), event(FINISHED, 99, 0)))),
+    torn=parts(0, FIVE, file('a.cursor', golden('cursor-1/c.cursor.hex')[:300])),
+    cursor_directory=parts(0, FIVE, b'da.cursor'),
+    cursor_far=parts(0, FIVE, file('00144115188075855872.seg'),
+                     cursor('a', frame(event(SEEN, 2**58 - 3, 2)))),
+    # With its end at the end it opens without being read.
+    bad_head=parts(32, b'\x10' + records(*20 * [record()], END), HANDED_3, A),
+    bad_body=parts(32, b'\x08' + records(record(), record(body=b'x' * 250), record(), record(),
+                                         record(body=b'x' * 250), END), HANDED_3, A),
+    bad_behind=parts(34, b'\x10' + records(*20 * [record()], END),
+                     cursor('a', frame(event(TAKEN, 19, 1)))),
+    bad_end=parts(32, b'\x10' + records(*9 * [record()]), A),
+    is_file=b'\4x',
+    is_link=b'\x08',
+    is_nothing=b'\x0c',
+    aside=parts(16, FIVE),
+    others=parts(0, FIVE, b'Tu', b'Tv\n' + HEAD, b'Ta b\n' + HEAD, b'To\n' + HEAD, b'Tq\n' + HEAD),
+    others_few=parts(0, b'Tu\n' + HEAD))
 
 add('text',
     json='\0{"a":[1,-2.5e3,true,false,null,"\\u00e9\\ud83d\\ude00\\n\\"\\\\\\/"],'
