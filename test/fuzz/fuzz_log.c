@@ -34,7 +34,7 @@
 #define NEW_MESSAGES 3
 
 static struct lg lg;
-/* A head with a sound checksum has a wrong size: nothing that happens to a file. */
+/* Sound checksums stand for what is not true (log_files_build). */
 static bool lies;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)

@@ -21,6 +21,7 @@ struct file {
 	size_t n;
 	uint64_t first;
 	uint64_t seq; /* the next record's */
+	uint64_t top; /* the highest number so far */
 	bool lies;    /* as log_files_build says */
 };
 
@@ -69,13 +70,14 @@ static void add_record(struct file *f, struct input *in)
 	struct input body = input_take(in, len);
 	rec.size = (uint32_t)(LOG_RECORD_HEAD + body.n) + (wrong == 1 ? 0 : (uint32_t)wrong);
 	rec.body_crc = crc32c(0, body.p, body.n) + (wrong == 1);
-	f->lies = f->lies || (wrong != 0 && wrong != 1);
+	f->lies = f->lies || (wrong != 0 && wrong != 1) || rec.seq <= f->top;
 	if (f->n + LOG_RECORD_HEAD + body.n > sizeof(f->data))
 		return;
 	log_record_encode(&rec, log_record_seed(KEY, (uint32_t)f->n), f->data + f->n);
 	f->n += LOG_RECORD_HEAD;
 	add_bytes(f, body);
 	f->seq = rec.seq + 1;
+	f->top = f->top > rec.seq ? f->top : rec.seq;
 }
 
 bool log_files_build(const char *topic, struct input in)
@@ -83,6 +85,7 @@ bool log_files_build(const char *topic, struct input in)
 	static struct file f;
 	f.topic = topic;
 	f.lies = false;
+	f.top = 0;
 	begin(&f, 1);
 	while (in.n > 0) {
 		uint8_t op = input_byte(&in);

@@ -27,7 +27,8 @@ const char *log_files_segment(const char *topic, uint64_t first);
  *     2     other bytes; the rest of this byte is how many
  *     3     the next segment; the rest of this byte is how many numbers it leaves out, 63: LOG_FILE_FAR
  *
- * True: a head with a sound checksum has a wrong size. Nothing that happens to a file does that.
+ * True: a head with a sound checksum has a wrong size, or a number that is not above all before it.
+ * Nothing that happens to a file does that.
  */
 bool log_files_build(const char *topic, struct input in);
 
