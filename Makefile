@@ -229,7 +229,8 @@ deps-test: ## install the Debian packages that the tests need
 # built-STAGE builds all that the stage needs; BESIDE and IDLE those that run beside others.
 CHECKS :=
 BUILT  :=
-BESIDE := interop interop-durable-quick tools durability soak-check soak-durable-check below below-durable
+BESIDE := interop interop-durable-quick functional-durable-quick tools durability soak-check \
+          soak-durable-check below below-durable
 IDLE   := model fuzz
 include test/docs/docs.mk
 include test/unit/unit.mk

@@ -11,8 +11,9 @@ BUILT  += functional functional-quick functional-thread functional-address funct
 # Debian's python3, which sees Debian's pytest; another one first in PATH
 # usually does not.
 PYTHON3         ?= /usr/bin/python3
-# The tests wait more than they work, so more of them at once than there are processors.
-FUNCTIONAL_JOBS ?= $(shell expr $(if $(SANITIZE),3,4) '*' $$(nproc) / 2)
+# The tests wait more than they work, so more of them at once than there are processors: those of the
+# plain build use a fifth of the processors with two for each, those with ThreadSanitizer a quarter.
+FUNCTIONAL_JOBS ?= $(shell expr $(if $(SANITIZE),5,6) '*' $$(nproc) / 2)
 FUNCTIONAL_ARGS ?=
 FUNCTIONAL_SCALE := $(if $(SANITIZE),5,1)
 FUNCTIONAL      = PYTHONDONTWRITEBYTECODE=1 $(PYTHON3) -m pytest -q -p no:cacheprovider \
