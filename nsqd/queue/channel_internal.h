@@ -69,6 +69,8 @@ size_t channel_put_locked(
  * reading. What the disk refuses is deferred, and tried again. May block on the disk.
  */
 void channel_put_back_locked(struct channel *c, struct message *const *take_msgs, size_t n);
+/* The same without the lock, which it takes for reading. A channel that is being deleted drops them. */
+void channel_put_back(struct channel *c, struct message *const *take_msgs, size_t n);
 /* Logs how many messages were dropped since the last call, if any. The pump, then exit. */
 void channel_tell_dropped(struct channel *c);
 /* Less is kept: logs what was dropped; if nothing is any more, the topic's pump may go on. */

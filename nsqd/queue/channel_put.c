@@ -230,14 +230,19 @@ void channel_put_back_locked(struct channel *c, struct message *const *take_msgs
 		channel_start_deferred_timeout(c, take_msgs[i], RETRY_NS);
 }
 
-void channel_return_messages(struct channel *c, struct message *const *take_msgs, size_t n)
+void channel_put_back(struct channel *c, struct message *const *take_msgs, size_t n)
 {
 	rwlock_rdlock(&c->exit_lock);
-	/* Exiting is being deleted: at the daemon's exit no client is left. */
+	/* Exiting is being deleted: at the daemon's exit no client is left, and nobody redrives. */
 	if (channel_exiting(c))
 		message_unref_all(take_msgs, n);
 	else
 		channel_put_back_locked(c, take_msgs, n);
 	rwlock_unlock(&c->exit_lock);
+}
+
+void channel_return_messages(struct channel *c, struct message *const *take_msgs, size_t n)
+{
+	channel_put_back(c, take_msgs, n);
 	channel_left_out(c, n);
 }

@@ -247,17 +247,10 @@ static void put_aside_back(struct redrive *r)
  */
 static void put_back(struct redrive *r, struct message *const *take_msgs, size_t n)
 {
-	struct channel *c = r->c;
-	if (c->logged) {
+	if (r->c->logged)
 		set_aside(r, take_msgs, n);
-		return;
-	}
-	rwlock_rdlock(&c->exit_lock);
-	if (channel_exiting(c))
-		message_unref_all(take_msgs, n);
 	else
-		channel_put_back_locked(c, take_msgs, n);
-	rwlock_unlock(&c->exit_lock);
+		channel_put_back(r->c, take_msgs, n);
 }
 
 /*

@@ -108,10 +108,11 @@ def _cores(n):
                kind="cores")
 
 
-def _log(name, title, total, load, ours, prefill="", stock=(), mem_queue=-1, counts=None):
+def _log(name, title, total, load, durability, prefill="", ours=(), stock=(), mem_queue=-1,
+         counts=None):
     """Ours with a log, and stock with what it has. Without a total --seconds says how long."""
     return Row(name, "log", title, load.split(), total, prefill.split(), mem_queue, kind="log",
-               side_flags={"ours": f"--durability={ours}".split(), "stock": list(stock)},
+               side_flags={"ours": [f"--durability={durability}", *ours], "stock": list(stock)},
                counts=counts or {})
 
 
@@ -278,8 +279,7 @@ ROWS = [
     # Ours has the memory queue of the defaults. Stock would forget delays with one that is full.
     _log("log-dpub", "DPUB, 1,000,000 messages, ten minutes; process, stock's memory", 1_000_000,
          "dpub --create --conns 2 --outstanding 64 --defer 600000 --ok-times",
-         "process --mem-queue-size=10000",
-         counts={"deferred_count": 1}),
+         "process", ours=("--mem-queue-size=10000",), counts={"deferred_count": 1}),
     Row("log-start", "log", "a start with a backlog of 10 GB; process, stock's disk queue", [],
         160_000, "mpub --create --conns 2 --outstanding 2 --batch 16 --size 65536".split(),
         mem_queue=0, kind="start", side_flags={"ours": ["--durability=process"]}),
