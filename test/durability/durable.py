@@ -135,10 +135,16 @@ def hand_over(daemon, topic):
         assert daemon.post('/topic/%s?topic=%s' % (action, topic)).status == 200
 
 
-def drain(daemon, topic, channel, timeout=None, at_least=0):
-    """Receive and finish until the channel is empty, and so many have come; returns a Counter. (A
-    message on its way to a consumer, whose thread is late, is in no count.)"""
+def drain(daemon, topic, channel, timeout=None, expect=0):
+    """Receive and finish until the channel is empty, and what is expected has come: bodies, or so
+    many. Returns a Counter. (A message in the hand of a pump is in no count. So that the channel is
+    empty does not say, by itself, that all have come.)"""
     bodies = collections.Counter()
+
+    def is_missing():
+        if isinstance(expect, int):
+            return max(0, expect - sum(bodies.values()))
+        return sum((collections.Counter(expect) - bodies).values())
 
     def is_empty():
         entry = daemon.topic_stats(topic)
@@ -160,15 +166,15 @@ def drain(daemon, topic, channel, timeout=None, at_least=0):
                 if quiet >= 2 and not told:
                     hand_over(daemon, topic)
                     quiet, told = 0, True
-                return quiet >= 2 and sum(bodies.values()) >= at_least
+                return quiet >= 2 and not is_missing()
             while True:
                 bodies[message.body] += 1
                 client.fin(message)
                 if not client.buffer:
                     return False
                 message = client.message()
-        wait_until(step, lambda: '%s/%s is empty after %d messages: %s' % (
-            topic, channel, sum(bodies.values()), daemon.stats()),
+        wait_until(step, lambda: '%s/%s is empty after %d messages, %d are missing: %s' % (
+            topic, channel, sum(bodies.values()), is_missing(), daemon.stats()),
             timeout or 6 * DEADLINE)
     wait_left(daemon, topic, channel, others)
     return bodies

@@ -114,8 +114,8 @@ def test_no_acknowledged_message_is_lost(new_nsqd, report, sync_every):
         quiet_log(daemon)
         start_after_crash(daemon, dice)
         if number % 10 == 9:
-            received.update(drain(daemon, 't', 'ch'))
-    received.update(drain(daemon, 't', 'ch'))
+            received.update(drain(daemon, 't', 'ch', expect=acknowledged - received))
+    received.update(drain(daemon, 't', 'ch', expect=acknowledged - received))
     lost, _, _ = compare(acknowledged, received)
     _, duplicated, invented = compare(sent, received)
     report('%d kills in %.0f s: %d acknowledged, %d delivered, %d lost, '
@@ -177,7 +177,7 @@ def test_messages_between_topic_and_channel_survive_a_kill(new_nsqd):
     daemon.kill()
     remove(obstacle)
     daemon.start()
-    received = drain(daemon, 't', 'ch')
+    received = drain(daemon, 't', 'ch', expect=bodies)
     assert set(received) == set(bodies)
     assert sum(received.values()) == len(bodies)
 
@@ -193,7 +193,7 @@ def test_messages_in_the_topics_hand_come_only_once_after_a_stop(new_nsqd):
     wait_until(lambda: 'failed to write message to backend' in daemon.log(), daemon.log)
     remove(obstacle)
     daemon.restart()
-    received = drain(daemon, 't', 'ch')
+    received = drain(daemon, 't', 'ch', expect=bodies)
     assert received == collections.Counter(bodies)
 
 
@@ -215,4 +215,4 @@ def test_what_was_finished_does_not_come_back_for_ever(new_nsqd):
                lambda: '40 are left: %d, %d' % (depth('t'), depth('t:ch')))
     daemon.kill()
     daemon.start()
-    assert drain(daemon, 't', 'ch') == collections.Counter(bodies[60:])
+    assert drain(daemon, 't', 'ch', expect=40) == collections.Counter(bodies[60:])

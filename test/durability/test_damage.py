@@ -35,17 +35,17 @@ def damaged(new_nsqd, data):
         daemon.start()
         daemon.create('t', 'ch')
         daemon.create('healthy', 'ch')
-        received = drain(daemon, 't', 'ch')
+        received = drain(daemon, 't', 'ch', expect=COUNT - most_lost)
         lost, duplicated, invented = compare(bodies, received)
         assert lost <= most_lost, lost
         assert (duplicated, invented <= may_invent) == (0, True), invented
-        assert sum(drain(daemon, 'healthy', 'ch').values()) == 1
+        assert sum(drain(daemon, 'healthy', 'ch', expect=1).values()) == 1
         log = daemon.log()[before:]
         if expect_log:
             assert 'DISKQUEUE(t) ' in log, log[-2000:]
         # It works as before, and is quiet.
         publish(daemon, 't', [b'new'] * 10)
-        assert drain(daemon, 't', 'ch', at_least=10) == {b'new': 10}
+        assert drain(daemon, 't', 'ch', expect=10) == {b'new': 10}
         used = daemon.cpu_seconds()
         time.sleep(0.3)
         assert daemon.cpu_seconds() - used < 0.15
@@ -171,7 +171,7 @@ def test_metadata_of_a_queue_from_before(new_nsqd, data, tmp_path):
     daemon.start()
     assert daemon.topic_stats('t')['depth'] == 400
     daemon.create('t', 'ch')
-    assert sum(drain(daemon, 't', 'ch').values()) == 400
+    assert sum(drain(daemon, 't', 'ch', expect=400).values()) == 400
     assert bad_files(data) == []
 
 
@@ -205,7 +205,7 @@ def test_a_directory_instead_of_a_data_file_may_be_a_mistake(new_nsqd, data):
     assert daemon.cpu_seconds() < 2
     os.rmdir(path)
     os.rename(path + '.aside', path)
-    assert drain(daemon, 't', 'ch') == collections.Counter(bodies)
+    assert drain(daemon, 't', 'ch', expect=bodies) == collections.Counter(bodies)
     assert bad_files(data) == []
 
 
@@ -310,7 +310,7 @@ def test_metadata_of_a_queue_without_the_last_newline(new_nsqd, data):
         os.truncate(path, os.stat(path).st_size - 1)
     daemon.start()
     assert daemon.channel_stats('t', 'ch')['depth'] == 40
-    assert drain(daemon, 't', 'ch') == collections.Counter(bodies[60:])
+    assert drain(daemon, 't', 'ch', expect=40) == collections.Counter(bodies[60:])
     assert bad_files(data) == []
 
 

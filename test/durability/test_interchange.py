@@ -137,7 +137,7 @@ def test_a_directory_moves_with_everything_in_it(
     assert second.channel_stats('paused_channel', 'ch')['paused'] is True
     unpause_all(second)
     for (topic, channel), bodies in left.items():
-        assert_exactly(bodies, drain(second, topic, channel))
+        assert_exactly(bodies, drain(second, topic, channel, expect=bodies))
     assert second.stock or bad_files(data) == []
     second.stop()
 
@@ -181,7 +181,7 @@ def test_ping_pong(new_nsqd, data, stock_begins):
     for (topic, channel), bodies in left.items():
         assert daemon.channel_stats(topic, channel)['depth'] \
             == sum(bodies.values())
-        assert_exactly(bodies, drain(daemon, topic, channel))
+        assert_exactly(bodies, drain(daemon, topic, channel, expect=bodies))
 
 
 def check_directory_but_bad(path, daemon):
@@ -260,6 +260,6 @@ def test_a_finished_file_that_stock_has_not_left_yet(new_nsqd, data):
     first.stop()
     before = bad_files(data)
     second = new_nsqd(*flags, data_path=data)
-    received = drain(second, 't', 'c')
+    received = drain(second, 't', 'c', expect=depth)
     assert sum(received.values()) == depth
     assert bad_files(data) == before

@@ -40,7 +40,7 @@ def test_empty_a_channel(nsqd):
     # And it works on.
     publish(nsqd, 't', [b'x'] * 100)
     nsqd.wait_channel('t', 'a', depth=100)
-    assert drain(nsqd, 't', 'a') == {b'x': 100}
+    assert drain(nsqd, 't', 'a', expect=100) == {b'x': 100}
 
 
 def test_empty_a_channel_with_messages_in_flight_and_deferred(nsqd):
