@@ -5,7 +5,6 @@
  */
 #include "nsqd/queue/redrive.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +24,8 @@
 /* How long the disk queue has to offer its next message, under a lock, and how often. */
 #define READ_PATIENCE_NS (100 * NSEC_PER_MSEC)
 #define READ_TRIES 100
+/* Between two looks whether the depth is known. */
+#define DEPTH_PAUSE_NS (100 * NSEC_PER_USEC)
 
 struct redrive {
 	struct topics *topics;
@@ -253,20 +254,35 @@ static void put_back(struct redrive *r, struct message *const *take_msgs, size_t
 		channel_put_back(r->c, take_msgs, n);
 }
 
+/* Does the queue's depth know of so many that were received? One that is being deleted need not. */
+static bool depth_is_known(struct channel *c, int64_t received)
+{
+	struct err ignored;
+	if (!lock_unless_exiting(c, &ignored))
+		return true;
+	bool known = c->backend->ops->received(c->backend) >= received;
+	rwlock_unlock(&c->exit_lock);
+	return known;
+}
+
 /*
- * The queue's depth knows of what was received a moment later than we do. The answer has the depth, so
- * it waits for that moment.
+ * The queue's thread learns of what was received a moment later than we do. The answer has the depth,
+ * so it waits for that moment, as long as it waited for a message. An exit ends it.
  */
 static void await_depth(struct channel *c)
 {
-	struct err ignored;
-	int64_t until = clock_mono_ns() + READ_PATIENCE_NS;
-	bool known = false;
-	while (!known && clock_mono_ns() < until && lock_unless_exiting(c, &ignored)) {
-		known = c->backend->ops->received(c->backend) >= atomic_load(&c->received);
-		rwlock_unlock(&c->exit_lock);
-		if (!known)
-			sched_yield();
+	enum { TICK, EXIT };
+	int64_t received = atomic_load(&c->received);
+	int64_t until = clock_mono_ns() + READ_TRIES * READ_PATIENCE_NS;
+	struct ticker pause = {0};
+	int chosen = TICK;
+	while (chosen == TICK && !depth_is_known(c, received) && clock_mono_ns() < until) {
+		ticker_after(&pause, DEPTH_PAUSE_NS);
+		struct chan_case cases[] = {
+			[TICK] = chan_case_tick(&pause),
+			[EXIT] = chan_case_recv(c->ctx->exit_begun_chan, NULL),
+		};
+		chosen = chan_select(cases, 2);
 	}
 }
 
