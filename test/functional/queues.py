@@ -126,6 +126,21 @@ def total(daemon, topic):
     return stats['depth'] + sum(c['depth'] for c in stats['channels'] or [])
 
 
+def log_of(daemon, topic):
+    """What /stats says of the topic's log."""
+    answer = daemon.get('/stats?format=json&include_log=true&topic=' + quote(topic))
+    log, = json.loads(answer.body)['logs']
+    return log
+
+
+def wait_handed_out(daemon, topic):
+    """The channels have got all that the topic's log has. (What its pump has in its hand is in no
+    depth.)"""
+    def left():
+        return log_of(daemon, topic)['cursors'][0]['unfinished']
+    wait_until(lambda: left() == 0, lambda: '%s hands out %d messages' % (topic, left()))
+
+
 def wait_total(daemon, topic, n):
     wait_until(lambda: total(daemon, topic) == n,
                lambda: '%s has %d messages, it has %d' % (topic, n, total(daemon, topic)))

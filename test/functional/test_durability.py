@@ -9,7 +9,7 @@ import time
 import pytest
 
 from nsq import OK, sized, wait_until
-from queues import wait_deferred
+from queues import log_of, wait_deferred, wait_handed_out
 
 
 def kill_and_start(daemon):
@@ -49,6 +49,7 @@ def test_what_was_acknowledged_survives_kill_9(new_nsqd):
     got = drain(daemon, 't', 'b', 100)
     assert [body for body, _ in got] == bodies
     assert {attempts for _, attempts in got} == {1}
+    wait_handed_out(daemon, 't')
     rest = drain(daemon, 't', 'a', daemon.channel_stats('t', 'a')['depth'])
     found = {body for body, _ in rest}
     waiting = daemon.channel_stats('t', 'a')['deferred_count']
@@ -212,6 +213,7 @@ def test_what_was_written_as_finished_does_not_come_again(new_nsqd, kind):
         daemon.process.wait()
     daemon.flags[0] = '--durability=' + ('disk' if kind == 'process' else 'process')
     daemon.start()
+    wait_handed_out(daemon, 't')
     got = drain(daemon, 't', 'ch', daemon.channel_stats('t', 'ch')['depth'])
     # The last mark may come again.
     assert [(m.body, 2) for m in held] == [g for g in got if g[0] != b'mark 1']
@@ -444,7 +446,7 @@ def segments(daemon, topic):
 
 def is_little(daemon, topic, body_size):
     """The log has no more than four times what is wanted of it, and the newest segments."""
-    log, = json.loads(daemon.get('/stats?format=json&include_log=true').body)['logs']
+    log = log_of(daemon, topic)
     wanted = max(c['unfinished'] for c in log['cursors'])
     return log['bytes'] <= 4 * wanted * (body_size + 100) + 5 * 65536
 

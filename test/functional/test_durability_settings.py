@@ -9,7 +9,7 @@ import time
 import pytest
 
 from nsq import mpub_body, wait_until
-from queues import counter, put, redrive, try_pub, wait_deferred
+from queues import counter, put, redrive, try_pub, wait_deferred, wait_handed_out
 
 pytestmark = pytest.mark.ours(reason='stock has no log')
 
@@ -416,8 +416,8 @@ def test_a_kill_in_the_middle_of_redrive_loses_none(new_nsqd):
         for thread in threads:
             thread.join()
         daemon.start()
-        daemon.wait_topic('t', depth=0)
-        daemon.wait_topic('dead', depth=0)
+        wait_handed_out(daemon, 't')
+        wait_handed_out(daemon, 'dead')
     back, there = (take_all(daemon, *queue) for queue in [('t', 'ch'), ('dead', 'look')])
     assert set(back) | set(there) == wanted
     assert len(back) >= 7 and len(there) == len(set(there))

@@ -4,7 +4,6 @@ id, and what was finished does not come again after kill -9.
 Nothing of it is in stock 1.3.0.
 """
 
-import json
 import os
 import time
 
@@ -12,7 +11,7 @@ import pytest
 
 from inspecting import DONE, NOT_FOUND, Load, bodies, by_id, peek
 from nsq import ERROR, wait_until
-from queues import consuming, put
+from queues import consuming, log_of, put
 
 pytestmark = pytest.mark.ours(reason='stock has no log')
 
@@ -44,8 +43,7 @@ def kill_and_start(daemon):
 
 def unfinished(daemon):
     """Of all cursors."""
-    log, = json.loads(daemon.get('/stats?format=json&include_log=true').body)['logs']
-    return sum(c['unfinished'] for c in log['cursors'])
+    return sum(c['unfinished'] for c in log_of(daemon, 't')['cursors'])
 
 
 def drained(daemon, count):

@@ -162,13 +162,20 @@ def test_of_max_depth_and_max_bytes_the_first_that_is_reached_holds(nsqd, topic)
 
 
 def take_one(consumer, received):
-    """Finishes a message, if there is one."""
+    """Finishes a message, if there is one: then it is true."""
     try:
         message = consumer.message(0.1)
     except TimeoutError:
-        return
+        return False
     received.append(message.id)
     consumer.fin(message)
+    return True
+
+
+def consume_until(consume, condition, what):
+    """As long as something comes the deadline is not the one of all, of which there may be many."""
+    while wait_until(lambda: consume() or (condition() and 'all'), what) != 'all':
+        pass
 
 
 def test_limits_are_changed_under_load(nsqd, topic):
@@ -183,7 +190,7 @@ def test_limits_are_changed_under_load(nsqd, topic):
 
     with nsqd.subscribe(topic, 'ch', 100, msg_timeout=LONG) as consumer:
         def consume():
-            take_one(consumer, received)
+            return take_one(consumer, received)
         with Load(publish, publish, publish, consume):
             for i in range(12):
                 for settings in ({'max_depth': 5}, {'max_bytes': 100}, {'overflow': 'drop-head'},
@@ -192,11 +199,11 @@ def test_limits_are_changed_under_load(nsqd, topic):
                 wait_until(lambda i=i: len(received) > 10 * i, 'the consumer gets on')
 
         def all_are_known():
-            consume()
             return len(taken) == len(received) + metric(
                 nsqd, 'nsq_topic_channel_overflow_total', topic=topic) + metric(
                     nsqd, 'nsq_topic_dropped_total', topic=topic)
-        wait_until(all_are_known, lambda: '%d are known, it is %d' % (len(taken), len(received)))
+        consume_until(consume, all_are_known,
+                      lambda: '%d are known, it is %d' % (len(taken), len(received)))
     assert len(set(received)) == len(received)
 
 
@@ -528,7 +535,7 @@ def test_a_ttl_is_changed_under_load(nsqd, topic):
     published = 3000
     with nsqd.subscribe(topic, 'ch', 50, msg_timeout=LONG) as consumer:
         def consume():
-            take_one(consumer, received)
+            return take_one(consumer, received)
 
         def publish():
             if publish.left > 0:
@@ -543,7 +550,7 @@ def test_a_ttl_is_changed_under_load(nsqd, topic):
                 put(nsqd, topic, message_ttl='1h')
                 put(nsqd, topic, message_ttl=None)
             wait_until(lambda: publish.left == 0, 'all are published')
-        wait_until(lambda: consume() or published == len(received) + counter(
+        consume_until(consume, lambda: published == len(received) + counter(
             nsqd, 'nsqd_channel_expired_total', topic, 'ch'), 'all are known')
     assert len(set(received)) == len(received)
 
@@ -687,12 +694,13 @@ def test_max_attempts_is_changed_under_load(nsqd, topic):
             try:
                 message = consumer.message(0.1)
             except TimeoutError:
-                return
+                return False
             if message.attempts == 1 and int(message.body) % 2:
                 consumer.req(message)
             else:
                 done.append(message.body)
                 consumer.fin(message)
+            return True
         with Load(consume):
             for i in range(30):
                 put(nsqd, topic, 'ch', max_attempts=(1, None)[i % 2],
@@ -701,7 +709,7 @@ def test_max_attempts_is_changed_under_load(nsqd, topic):
                     nsqd, 'nsqd_channel_dead_lettered_total', topic, 'ch') + counter(
                         nsqd, 'nsqd_channel_given_up_total', topic, 'ch') >= 10 * i, 'it gets on')
         put(nsqd, topic, 'ch', max_attempts=None)
-        wait_until(lambda: consume() or count == len(done) + counter(
+        consume_until(consume, lambda: count == len(done) + counter(
             nsqd, 'nsqd_channel_given_up_total', topic, 'ch') + counter(
                 nsqd, 'nsqd_channel_dead_lettered_total', topic, 'ch'), 'all are known')
         nsqd.wait_channel(topic, 'ch', depth=0, in_flight_count=0, deferred_count=0)
