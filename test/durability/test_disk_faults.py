@@ -380,6 +380,7 @@ def check_calm(daemon, seconds=0.5):
         used, more = daemon.cpu_seconds() - before, daemon.log().count('\n') - lines
         return used < seconds / 2 and more < 200
     wait_until(is_calm, 'it is calm')
+    assert daemon.alive()
 
 
 def test_out_of_descriptors(new_nsqd, data):

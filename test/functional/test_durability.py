@@ -366,6 +366,8 @@ def test_a_channel_that_is_there_when_it_is_killed(new_nsqd):
         daemon.process.wait()
         daemon.write_metadata({'topics': [], 'version': '1.3.0'})
         daemon.start()
+        # The next channel would get what the topic has not handed out by then.
+        wait_handed_out(daemon, 't')
     for i, channel in enumerate(channels):
         assert drain(daemon, 't', channel, 5 - i) == [(b'%d' % life, 1) for life in range(i, 5)]
 

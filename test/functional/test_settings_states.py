@@ -114,9 +114,11 @@ def test_max_depth_after_a_restart(new_nsqd, end):
     daemon.process.send_signal(end)
     daemon.wait_exit()
     daemon.start()
-    # What was on its way from the topic to the channel may be in both after a kill.
-    there = wait_until(lambda: waiting(daemon, 't', 'ch') >= 30 and waiting(daemon, 't', 'ch'),
-                       'they are there')
+    # What was on its way from the topic to the channel may be in both after a kill, and what the
+    # topic's pump has in its hand as well.
+    daemon.wait_topic('t', depth=0)
+    there = daemon.channel_stats('t', 'ch')['depth']
+    assert there >= 30
     with daemon.connect() as client:
         fill(client, 't', 40 - there)
         assert 'max_depth 40' in try_pub(client, 't', b'x')
