@@ -117,6 +117,18 @@ static void lock_without_appends(struct topic *t)
 	}
 }
 
+bool limits_are_set(struct topic *t)
+{
+	size_t n, n_limited;
+	bool ignored = false;
+	if (atomic_load(&t->limits.on))
+		return true;
+	struct channel **channels = topic_channels(t, &n);
+	free(find_limited(channels, n, &n_limited, &ignored));
+	topic_free_channels(channels, n);
+	return n_limited > 0;
+}
+
 void limits_refresh(struct topic *t, struct channel *const *channels, size_t n)
 {
 	struct limits *l = &t->limits;

@@ -100,6 +100,9 @@ void topic_start(struct topic *t)
 {
 	atomic_store(&t->started, true);
 	chan_signal(t->start_chan);
+	/* A publisher who comes next is refused, although the pump has not looked at its channels yet. */
+	if (limits_are_set(t))
+		topic_settle_settings(t);
 }
 
 /* --- channels --------------------------------------------------------------------------------- */

@@ -117,7 +117,10 @@ int topic_leave_log(struct topic *t, struct err *err);
  * Nothing where it is not durable. Blocks on the disk.
  */
 int topic_enter_log(struct topic *t, struct err *err);
-/* Start: lets the pump go, once the channels that it must serve are there. */
+/*
+ * Start: lets the pump go, once the channels that it must serve are there. What limits them holds when
+ * it returns: for that it waits until the pump has looked at them.
+ */
 void topic_start(struct topic *t);
 static inline bool topic_exiting(const struct topic *t)
 {

@@ -111,12 +111,15 @@ def test_max_depth_after_a_restart(new_nsqd, end):
     put(daemon, 't', max_depth=40)
     daemon.pub('t', *[b'x'] * 30)
     daemon.wait_channel('t', 'ch', depth=30)
+    wait_until(lambda: 'ch' in daemon.metadata().get('t', (0, {}))[1], 'nsqd.dat has the channel')
     daemon.process.send_signal(end)
     daemon.wait_exit()
     daemon.start()
-    # What was on its way from the topic to the channel may be in both after a kill, and what the
-    # topic's pump has in its hand as well.
+    # What was on its way from the topic to the channel may be in both after a kill. The pump hears of
+    # a pause when it has nothing in its hand.
     daemon.wait_topic('t', depth=0)
+    pause(daemon, 't')
+    pause(daemon, 't', what='unpause')
     there = daemon.channel_stats('t', 'ch')['depth']
     assert there >= 30
     with daemon.connect() as client:

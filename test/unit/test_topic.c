@@ -184,6 +184,38 @@ static void test_limits_hold_before_the_start(struct fixture *f)
 	ctx->phase = PHASE_RUNNING;
 }
 
+static void store(struct context *ctx, const char *topic, const char *channel, const char *settings)
+{
+	struct settings_store *s = &ctx->settings;
+	struct err err = {0};
+	assert_true(json_valid(settings, strlen(settings)));
+	mutex_lock(&s->change_lock);
+	int rc = settings_store_set_locked(
+		s, topic, channel, json_root(settings, strlen(settings)), &err);
+	mutex_unlock(&s->change_lock);
+	assert_int_equal(rc, 0);
+}
+
+/* The next publisher is refused, although the pump may not have looked at its channels by then. */
+static void test_limits_of_channels_hold_from_the_start_on(struct fixture *f)
+{
+	struct context *ctx = &f->nsqd->ctx;
+	struct err err = {0};
+	assert_int_equal(settings_store_load(&ctx->settings, ".", ctx->data_dir_fd, &err), 0);
+	for (int i = 0; i < ROUNDS(200); i++) {
+		store(ctx, "other", "ch", "{\"max_depth\":5}");
+		ctx->phase = PHASE_LOADING;
+		struct topic *t = get_topic(f->nsqd, "other");
+		get_channel(t, "ch");
+		ctx->phase = PHASE_RUNNING;
+		put(t, 0, 5);
+		topic_start(t);
+		assert_int_equal(try_put(t, 5, 1, &err), 0);
+		assert_string_equal(err.msg, "channel ch is full: max_depth 5");
+		assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "other", &err), 0);
+	}
+}
+
 static void test_a_deferred_message_is_deferred_by_every_channel(struct fixture *f)
 {
 	struct topic *t = f->topic;
@@ -931,6 +963,7 @@ int main(void)
 		topic_test(test_a_topic_without_channels_keeps_its_messages_for_the_first),
 		nsqd_test(test_nothing_moves_before_the_start),
 		nsqd_test(test_limits_hold_before_the_start),
+		nsqd_test(test_limits_of_channels_hold_from_the_start_on),
 		topic_test(test_a_deferred_message_is_deferred_by_every_channel),
 		dir_test(test_a_delay_does_not_depend_on_a_pump_that_is_busy),
 		nsqd_test(
