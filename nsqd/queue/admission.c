@@ -78,6 +78,17 @@ void limits_destroy(struct topic *t)
 	mutex_destroy(&t->limits.lock);
 }
 
+/* Does the channel make its topic full? *one: its limits. */
+static bool makes_full(struct channel *c, struct limited_channel *one)
+{
+	rwlock_rdlock(&c->exit_lock);
+	const struct setting_values *v = &c->settings->v;
+	*one = (struct limited_channel){c, v->max_depth, v->max_bytes};
+	bool rejects = has_limit(v) && v->overflow == OVERFLOW_REJECT;
+	rwlock_unlock(&c->exit_lock);
+	return rejects;
+}
+
 /* Of the channels, those that make the topic full. *bytes: some channel counts them. */
 static struct limited_channel *find_limited(
 	struct channel *const *channels, size_t n, size_t *n_limited, bool *bytes)
@@ -85,13 +96,8 @@ static struct limited_channel *find_limited(
 	struct limited_channel *list = NULL;
 	*n_limited = 0;
 	for (size_t i = 0; i < n; i++) {
-		struct channel *c = channels[i];
-		rwlock_rdlock(&c->exit_lock);
-		const struct setting_values *v = &c->settings->v;
-		struct limited_channel one = {c, v->max_depth, v->max_bytes};
-		bool rejects = has_limit(v) && v->overflow == OVERFLOW_REJECT;
-		rwlock_unlock(&c->exit_lock);
-		if (!rejects)
+		struct limited_channel one;
+		if (!makes_full(channels[i], &one))
 			continue;
 		*bytes = *bytes || one.max_bytes > 0;
 		list = xreallocarray(list, *n_limited + 1, sizeof(*list));
@@ -117,16 +123,22 @@ static void lock_without_appends(struct topic *t)
 	}
 }
 
+bool limits_of_channel(struct channel *c)
+{
+	struct limited_channel ignored;
+	return makes_full(c, &ignored);
+}
+
 bool limits_are_set(struct topic *t)
 {
-	size_t n, n_limited;
-	bool ignored = false;
+	size_t n, i = 0;
 	if (atomic_load(&t->limits.on))
 		return true;
 	struct channel **channels = topic_channels(t, &n);
-	free(find_limited(channels, n, &n_limited, &ignored));
+	while (i < n && !limits_of_channel(channels[i]))
+		i++;
 	topic_free_channels(channels, n);
-	return n_limited > 0;
+	return i < n;
 }
 
 void limits_refresh(struct topic *t, struct channel *const *channels, size_t n)

@@ -115,6 +115,8 @@ void limits_emptied(struct topic *t, size_t n, int64_t bytes);
 
 /* Is there a limit, of the topic or of a channel? Takes topic.lock and their exit_lock for reading. */
 bool limits_are_set(struct topic *t);
+/* Does the channel make its topic full? Takes its exit_lock for reading. */
+bool limits_of_channel(struct channel *c);
 /*
  * The settings or the channels have changed: these are the channels of now. Takes topic.lock for
  * writing, if there is or was a limit; their exit_lock for reading. The caller holds no message.

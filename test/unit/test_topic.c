@@ -196,20 +196,25 @@ static void store(struct context *ctx, const char *topic, const char *channel, c
 	assert_int_equal(rc, 0);
 }
 
-/* The next publisher is refused, although the pump may not have looked at its channels by then. */
+/*
+ * Those of a topic that is loaded, and of one that gets its first channel. The next publisher is
+ * refused, although the pump may not have looked at the channels by then.
+ */
 static void test_limits_of_channels_hold_from_the_start_on(struct fixture *f)
 {
 	struct context *ctx = &f->nsqd->ctx;
 	struct err err = {0};
 	assert_int_equal(settings_store_load(&ctx->settings, ".", ctx->data_dir_fd, &err), 0);
 	for (int i = 0; i < ROUNDS(200); i++) {
+		bool loading = i % 2;
 		store(ctx, "other", "ch", "{\"max_depth\":5}");
-		ctx->phase = PHASE_LOADING;
+		ctx->phase = loading ? PHASE_LOADING : PHASE_RUNNING;
 		struct topic *t = get_topic(f->nsqd, "other");
+		put(t, 0, 5);
 		get_channel(t, "ch");
 		ctx->phase = PHASE_RUNNING;
-		put(t, 0, 5);
-		topic_start(t);
+		if (loading)
+			topic_start(t);
 		assert_int_equal(try_put(t, 5, 1, &err), 0);
 		assert_string_equal(err.msg, "channel ch is full: max_depth 5");
 		assert_int_equal(nsqd_delete_existing_topic(&f->nsqd->topics, "other", &err), 0);
