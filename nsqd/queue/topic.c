@@ -186,10 +186,13 @@ struct channel *topic_get_channel(struct topic *t, const char *name, struct err 
 	}
 	/* Every thread that finds it waits for that, not its maker alone: it misses no message. */
 	if (c && !atomic_load(&c->pump_knows)) {
-		topic_update_channels(t);
-		/* The same where it is the first one that has a limit; else topic_start sees to that. */
+		/*
+		 * Twice where it has a limit, as topic_update_channels does for a topic that has one.
+		 * (Before the start, topic_start sees to that.)
+		 */
 		if (atomic_load(&t->started) && limits_of_channel(c))
 			update_pump(t, t->channel_update_chan);
+		topic_update_channels(t);
 		atomic_store(&c->pump_knows, true);
 	}
 	return c;
